@@ -1,0 +1,74 @@
+"""What only the silicon knows: reset cause, MAC, heap, watchdog, reset. Found by feature test."""
+
+import gc
+import sys
+import time
+
+import machine
+
+try:
+    import network
+except ImportError:  # a bare unix port
+    network = None
+
+_RESET_CAUSES = ("PWRON_RESET", "HARD_RESET", "WDT_RESET", "DEEPSLEEP_RESET", "SOFT_RESET")
+# Longest sleep between two feeds of the watchdog.
+_NAP_MS = 1000
+
+_watchdog = None
+
+
+def reset_cause():
+    """`power_on`, `hard`, `wdt`, `deepsleep`, `soft`, or `unknown`."""
+    if hasattr(machine, "reset_cause"):
+        cause = machine.reset_cause()
+        for name in _RESET_CAUSES:
+            if getattr(machine, name, None) == cause:
+                return "power_on" if name == "PWRON_RESET" else name[:-6].lower()
+    return "unknown"
+
+
+def mac():
+    """The station's MAC as 12 hex digits; zeros on a board without a radio."""
+    if network is None:
+        return "000000000000"
+    return "".join("%02x" % octet for octet in network.WLAN(network.STA_IF).config("mac"))
+
+
+def free_heap():
+    """Free bytes on the MicroPython heap after a collection."""
+    gc.collect()
+    return gc.mem_free()
+
+
+def version():
+    """MicroPython's version, e.g. `1.24.0`."""
+    return ".".join(str(part) for part in sys.implementation[1][:3])
+
+
+def start_watchdog(seconds):
+    """Arm the watchdog, if there is one and `seconds` is not 0. It cannot be stopped again."""
+    global _watchdog
+    if seconds and hasattr(machine, "WDT"):
+        _watchdog = machine.WDT(timeout=seconds * 1000)
+
+
+def feed():
+    """Tell the watchdog that something got done."""
+    if _watchdog:
+        _watchdog.feed()
+
+
+def sleep(ms):
+    """A wait that is meant: feeds the watchdog meanwhile."""
+    while ms > 0:
+        feed()
+        time.sleep_ms(min(ms, _NAP_MS))
+        ms -= _NAP_MS
+
+
+def reset():
+    """Start the board again, as at power-on. Leaves the program where there is no reset."""
+    if hasattr(machine, "reset"):
+        machine.reset()
+    raise SystemExit

@@ -1,0 +1,28 @@
+"""One JSON line per lifecycle step on the console. Never a secret: callers pass plain facts only."""
+
+import json
+import time
+
+_last = time.ticks_ms()
+_uptime_ms = 0
+
+
+def uptime_ms():
+    """Milliseconds since boot.
+
+    Summed, because `ticks_ms` wraps after some days; has to be called at least once in that time,
+    which the telemetry interval sees to.
+    """
+    global _last, _uptime_ms
+    now = time.ticks_ms()
+    _uptime_ms += time.ticks_diff(now, _last)
+    _last = now
+    return _uptime_ms
+
+
+def emit(event, **fields):
+    """Print `{"event": ..., "ms": ..., ...}`; `event` and `ms` always come first."""
+    line = '{"event": "%s", "ms": %d' % (event, uptime_ms())
+    for key in sorted(fields):
+        line += ", %s: %s" % (json.dumps(key), json.dumps(fields[key]))
+    print(line + "}")

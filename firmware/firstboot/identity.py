@@ -1,0 +1,22 @@
+"""Who this device is on the server."""
+
+from firstboot.errors import SettingsError
+
+# A device name on the server: 1 to 255 characters after trimming.
+_NAME_LIMIT = 255
+
+
+def name(settings, mac):
+    """The device's name from the template in `identity.name`.
+
+    `mac` is the board's own, 12 hex digits; `identity.mac` overrides it. Raises SettingsError if
+    the template does not give a usable name.
+    """
+    mac = (settings["identity.mac"] or mac).replace(":", "").lower()
+    text = settings["identity.name"].replace("{prefix}", settings["identity.prefix"]).replace("{mac}", mac)
+    text = text.strip()
+    if "{" in text or "}" in text:
+        raise SettingsError("identity.name knows {prefix} and {mac} only")
+    if not 1 <= len(text) <= _NAME_LIMIT:
+        raise SettingsError("identity.name gives a name of %d characters; 1 to 255 are allowed" % len(text))
+    return text

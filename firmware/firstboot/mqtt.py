@@ -1,0 +1,127 @@
+"""MQTT 3.1.1 through umqtt.simple, with what that leaves open: timeouts, keep-alive, error kinds.
+
+Works with every umqtt.simple from 1.3.4 (2017) on: it touches only what all of them have.
+"""
+
+import socket
+import time
+
+from umqtt import simple
+
+from firstboot.errors import FirstbootError, NetworkError, ProtocolError, Refused, Timeout
+from firstboot.stream import Stream
+
+# umqtt.simple counts packet ids up without end; the field has 16 bits (MQTT 3.1.1, 2.3.1).
+_LAST_PACKET_ID = 65534
+_PUBLISH = 0x30
+
+
+class _Sockets:
+    """Stands in for the `socket` module inside umqtt.simple and hands out our stream."""
+
+    def __init__(self, stream):
+        self._stream = stream
+
+    def socket(self, *_args):
+        return self._stream
+
+    def getaddrinfo(self, host, port, *_args):
+        return socket.getaddrinfo(host, port, socket.AF_INET, socket.SOCK_STREAM)
+
+
+class Mqtt:
+    """One connection to the server.
+
+    Every method raises NetworkError, or its kinds Timeout, Closed, Refused and ProtocolError, and
+    nothing else. After an error the connection is of no use: `close()` it.
+    """
+
+    def __init__(self, settings, client_id, user, password=""):
+        self._timeout_ms = settings["session.timeout_ms"]
+        self._keepalive_ms = settings["session.keepalive_s"] * 1000
+        self._stream = Stream()
+        self._inbox = None
+        self._said_ms = 0  # ticks of our last packet
+        self._ping_ms = None  # ticks of a ping not answered yet
+        # bytes: umqtt.simple counts characters where the protocol counts bytes
+        self._client = simple.MQTTClient(
+            client_id.encode(),
+            settings["server.host"],
+            port=settings["server.port"],
+            user=user.encode(),
+            password=password.encode(),
+            keepalive=settings["session.keepalive_s"],
+        )
+        self._client.set_callback(self._deliver)
+
+    def connect(self):
+        """Open the connection and log in; Refused carries CONNACK's code."""
+        # The only way in that all versions share: the name `socket` in the module's own globals.
+        simple.socket = _Sockets(self._stream)
+        self._do(self._client.connect)
+
+    def subscribe(self, topic):
+        """Subscribe with QoS 0 and wait for the SUBACK."""
+        self._do(self._client.subscribe, topic.encode())
+
+    def publish(self, topic, payload, qos=0):
+        """Publish text; with `qos=1` return after the PUBACK."""
+        if self._client.pid >= _LAST_PACKET_ID:
+            self._client.pid = 0
+        self._do(self._client.publish, topic.encode(), payload.encode(), False, qos)
+
+    def receive(self, wait_ms):
+        """The next `(topic, payload)` as bytes, or None after `wait_ms` without one.
+
+        Also keeps the connection alive: call it at least once in half the keep-alive time.
+        """
+        self._keep_alive()
+        if self._inbox is None and self._stream.ready(wait_ms):
+            self._do(self._take, said=False)
+        message, self._inbox = self._inbox, None
+        return message
+
+    def close(self):
+        """Say goodbye if that still works, and free the socket."""
+        try:
+            self._do(self._client.disconnect)
+        except NetworkError:
+            pass  # it was broken already; all that is left is to free the socket
+        self._stream.close()
+
+    def _deliver(self, topic, payload):
+        self._inbox = (topic, payload)
+
+    def _take(self):
+        operation = self._client.check_msg()
+        # None: a PINGRESP, or nothing; newer versions return a PUBLISH's own first byte
+        if operation is not None and operation & 0xF0 != _PUBLISH:
+            raise ProtocolError("the server sent a packet of type %d out of turn" % (operation >> 4))
+
+    def _keep_alive(self):
+        now = time.ticks_ms()
+        if self._ping_ms is not None:
+            if time.ticks_diff(self._stream.heard_ms, self._ping_ms) >= 0:
+                self._ping_ms = None
+            elif time.ticks_diff(now, self._ping_ms) > self._timeout_ms:
+                raise Timeout("no answer to a ping")
+        elif time.ticks_diff(now, self._said_ms) > self._keepalive_ms // 2:
+            self._do(self._client.ping)
+            self._ping_ms = now
+
+    def _do(self, operation, *args, said=True):
+        """Run one operation of umqtt.simple within the timeout; translate what it raises."""
+        self._stream.within(self._timeout_ms)
+        if said:
+            self._said_ms = time.ticks_ms()
+        try:
+            operation(*args)
+        except FirstbootError:
+            raise
+        except simple.MQTTException as error:
+            raise Refused(error.args[0])
+        except OSError as error:
+            raise NetworkError("connection failed (%s)" % error)
+        # how umqtt.simple answers bytes that are not what it expects
+        except (AssertionError, IndexError, TypeError, ValueError, AttributeError) as error:
+            raise ProtocolError("the server does not speak MQTT (%s)" % type(error).__name__)

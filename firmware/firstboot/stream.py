@@ -1,0 +1,97 @@
+"""A TCP connection with a deadline, in the shape in which umqtt.simple uses a socket.
+
+umqtt.simple blocks for ever, or takes a timeout away again, depending on its version. So it gets
+this instead of a socket: whatever it does, nothing waits past `deadline`, an end of file is an
+error of its own, and a length the peer invents does not eat the heap.
+"""
+
+import errno
+import select
+import socket
+import time
+
+from firstboot.errors import Closed, NetworkError, ProtocolError, Timeout
+
+# The longest piece the peer may make us read at once, bytes.
+_READ_LIMIT = 16384
+
+
+class Stream:
+    """One connection. `within(ms)` sets the deadline that all following operations share."""
+
+    def __init__(self):
+        self._socket = None
+        self._poll = select.poll()
+        self._deadline = 0
+        self._blocking = True
+        self.heard_ms = 0  # ticks of the last byte from the peer
+
+    def within(self, ms):
+        self._deadline = time.ticks_add(time.ticks_ms(), ms)
+
+    def ready(self, ms):
+        """True if there is something to read, waiting up to `ms`."""
+        self._poll.modify(self._socket, select.POLLIN)
+        return bool(self._poll.poll(ms))
+
+    # What umqtt.simple calls on a socket.
+
+    def connect(self, address):
+        self._socket = socket.socket()
+        self._socket.setblocking(False)
+        self._poll.register(self._socket, select.POLLOUT)
+        try:
+            self._socket.connect(address)
+        except OSError as error:
+            if error.errno != errno.EINPROGRESS:
+                raise
+        if self._await(select.POLLOUT) & (select.POLLERR | select.POLLHUP):
+            raise NetworkError("nothing listens there")
+
+    def setblocking(self, blocking):
+        self._blocking = blocking
+
+    def settimeout(self, seconds):
+        """umqtt.simple 1.5 and later set one, and drop it again; the deadline is ours."""
+
+    def read(self, size):
+        if not 0 <= size <= _READ_LIMIT:
+            raise ProtocolError("the server announced a piece of %d bytes" % size)
+        data = b""
+        while len(data) < size:
+            chunk = self._socket.read(size - len(data))
+            if chunk is None:
+                if not data and not self._blocking:
+                    return None
+                self._await(select.POLLIN)
+            elif chunk:
+                data += chunk
+                self.heard_ms = time.ticks_ms()
+            else:
+                raise Closed("the server closed the connection")
+        return data
+
+    def write(self, data, size=None):
+        view = memoryview(data if isinstance(data, (bytes, bytearray)) else data.encode())
+        view = view[: len(view) if size is None else size]
+        while view:
+            written = self._socket.write(view)
+            if written is None:
+                self._await(select.POLLOUT)
+            else:
+                view = view[written:]
+
+    def close(self):
+        if self._socket:
+            self._poll.unregister(self._socket)
+            self._socket.close()
+            self._socket = None
+
+    def _await(self, what):
+        """Wait until the socket is ready; returns poll's flags."""
+        left = time.ticks_diff(self._deadline, time.ticks_ms())
+        self._poll.modify(self._socket, what)
+        found = self._poll.poll(max(left, 0))
+        if not found:
+            raise Timeout("no answer from the server in time")
+        return found[0][1]

@@ -1,0 +1,29 @@
+"""The provisioning exchange over MQTT: one connection, one question, one answer."""
+
+import time
+
+from firstboot.errors import Timeout
+from firstboot.mqtt import Mqtt
+
+_USER = "provision"
+_REQUEST = "/provision/request"
+_RESPONSE = "/provision/response"
+
+
+def exchange(settings, name, request):
+    """Ask on a connection of its own; the server answers on the asking connection only."""
+    client = Mqtt(settings, name, _USER)
+    try:
+        client.connect()
+        client.subscribe(_RESPONSE)
+        client.publish(_REQUEST, request)
+        deadline = time.ticks_add(time.ticks_ms(), settings["session.timeout_ms"])
+        while True:
+            left = time.ticks_diff(deadline, time.ticks_ms())
+            if left <= 0:
+                raise Timeout("no answer to the provisioning request")
+            message = client.receive(left)
+            if message and message[0] == _RESPONSE.encode():
+                return message[1]
+    finally:
+        client.close()

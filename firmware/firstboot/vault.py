@@ -1,0 +1,91 @@
+"""Records in flash that survive a power cut at any instant.
+
+Two slots, a sequence number and a CRC each. A record goes to the slot that does not hold the
+newest one, is closed and read back; the highest valid sequence wins. So at every instant one slot
+holds a whole record, whatever happens to the write of the other.
+"""
+
+import binascii
+import errno
+import json
+import struct
+
+from firstboot import events
+from firstboot.errors import VaultError
+
+# magic, sequence, length of the payload; then the payload, then the CRC-32 of all before it
+_HEADER = "<4sIH"
+_HEADER_SIZE = struct.calcsize(_HEADER)
+_MAGIC = b"FBV1"
+_LIMIT = 4096
+
+
+def encode(sequence, record):
+    """The bytes of one slot."""
+    payload = json.dumps(record).encode()
+    body = struct.pack(_HEADER, _MAGIC, sequence, len(payload)) + payload
+    return body + struct.pack("<I", binascii.crc32(body))
+
+
+def decode(raw):
+    """`(sequence, record)` of a slot's bytes, or None if they are not a whole record."""
+    if len(raw) < _HEADER_SIZE + 4:
+        return None
+    magic, sequence, length = struct.unpack_from(_HEADER, raw, 0)
+    if magic != _MAGIC or len(raw) != _HEADER_SIZE + length + 4:
+        return None
+    if struct.unpack_from("<I", raw, len(raw) - 4)[0] != binascii.crc32(raw[:-4]):
+        return None
+    return sequence, json.loads(raw[_HEADER_SIZE:-4])
+
+
+class Vault:
+    """The newest whole record, and a place for the next.
+
+    `paths` are the two slots' files.
+    """
+
+    def __init__(self, paths=("/vault.0", "/vault.1")):
+        self._paths = paths
+        self._sequence = 0
+        self._newest = 1  # so that an empty vault writes slot 0 first
+        self.record = None
+        for slot in (0, 1):
+            raw = self._read(slot)
+            if not raw:  # no file yet, or a power cut right after its creation
+                continue
+            found = decode(raw)
+            if found is None:
+                events.emit("vault_slot_damaged", slot=slot)
+            elif found[0] > self._sequence:
+                self._sequence, self.record = found
+                self._newest = slot
+
+    def _read(self, slot):
+        try:
+            with open(self._paths[slot], "rb") as file:
+                return file.read(_LIMIT)
+        except OSError as error:
+            if error.errno != errno.ENOENT:
+                events.emit("vault_slot_unreadable", slot=slot, errno=error.errno)
+            return b""
+
+    def save(self, record):
+        """Make `record` the newest. On return it is in flash; raises VaultError if it is not.
+
+        The record before it stays valid until then, and in the other slot afterwards.
+        """
+        slot = 1 - self._newest
+        raw = encode(self._sequence + 1, record)
+        if len(raw) > _LIMIT:
+            raise VaultError("the record has %d bytes; a slot takes %d" % (len(raw), _LIMIT))
+        try:
+            with open(self._paths[slot], "wb") as file:
+                file.write(raw)
+        except OSError as error:
+            raise VaultError("flash write failed (errno %d): full or worn out?" % error.errno)
+        if self._read(slot) != raw:
+            raise VaultError("what was read back differs from what was written: flash worn out?")
+        self._sequence += 1
+        self._newest = slot
+        self.record = record

@@ -1,0 +1,1 @@
+"""Building what goes into a board's flash."""

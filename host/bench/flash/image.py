@@ -1,0 +1,69 @@
+"""A board's flash as one image: the partition table and the LittleFS file system."""
+
+import littlefs
+
+from bench.boards import Board, Partition
+from bench.flash import partitions
+
+BLOCK_SIZE = 4096
+# LittleFS 2.0 on disk, so that MicroPython before 1.21 mounts it too.
+_DISK_VERSION = 0x00020000
+
+
+def build(board: Board, files: dict[str, bytes]) -> bytes:
+    """A blank board's flash with `files` in its `vfs` partition and nothing else but the table."""
+    image = bytearray(b"\xff" * board.flash_size)
+    table = partitions.encode(board.partitions)
+    image[partitions.TABLE_OFFSET : partitions.TABLE_OFFSET + len(table)] = table
+    place = board.partition("vfs")
+    image[place.offset : place.offset + place.size] = filesystem(place.size, files)
+    return bytes(image)
+
+
+def filesystem(size: int, files: dict[str, bytes]) -> bytes:
+    """A LittleFS image of `size` bytes, with the geometry that MicroPython's ESP32 images mount."""
+    fs = _littlefs(size)
+    for path, content in files.items():
+        parents = path.split("/")[:-1]
+        for depth in range(len(parents)):
+            fs.makedirs("/".join(parents[: depth + 1]), exist_ok=True)
+        with fs.open(path, "wb") as file:
+            file.write(content)
+    return bytes(fs.context.buffer)
+
+
+def read_files(flash: bytes) -> dict[str, bytes]:
+    """Every file in a flash's `vfs` partition, read through LittleFS: raises if it is damaged."""
+    place = _vfs(flash)
+    fs = _littlefs(place.size, flash[place.offset : place.offset + place.size])
+    found = {}
+    for folder, _, names in fs.walk("/"):
+        for name in names:
+            path = f"{folder.rstrip('/')}/{name}".lstrip("/")
+            with fs.open(path, "rb") as file:
+                found[path] = bytes(file.read())
+    return found
+
+
+def _vfs(flash: bytes) -> Partition:
+    table = flash[partitions.TABLE_OFFSET : partitions.TABLE_OFFSET + partitions.TABLE_SIZE]
+    return next(each for each in partitions.decode(table) if each.label == "vfs")
+
+
+def _littlefs(size: int, content: bytes | None = None) -> littlefs.LittleFS:
+    fs = littlefs.LittleFS(
+        block_size=BLOCK_SIZE,
+        block_count=size // BLOCK_SIZE,
+        read_size=32,
+        prog_size=32,
+        lookahead_size=32,
+        disk_version=_DISK_VERSION,
+        mount=False,
+    )
+    if content is None:
+        fs.context.buffer = bytearray(b"\xff" * size)
+        fs.format()
+    else:
+        fs.context.buffer = bytearray(content)
+    fs.mount()
+    return fs

@@ -1,0 +1,25 @@
+"""Where things are: the checkout, and the folders the bench writes to."""
+
+import os
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+FIRMWARE = CHECKOUT / "firmware"
+BOARDS = CHECKOUT / "boards"
+BUILD = CHECKOUT / "build"
+ROM = Path(__file__).resolve().parent / "targets" / "rom"
+
+
+def private_folder(path: Path) -> Path:
+    """Make a folder that only its owner can enter (it will hold secrets), and return it."""
+    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return path
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Write a file with mode 0600 from its first byte, whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+    temporary.replace(path)

@@ -1,0 +1,20 @@
+"""The domain: profiles, devices, their credentials and what they report. Knows no protocol."""
+
+from bench.registry.commits import Conflict
+from bench.registry.model import Credentials, Device, Profile
+from bench.registry.provisioning import Outcome, ProvisionRequest, ProvisionType, Status
+from bench.registry.registry import DeviceLogin, DeviceView, Registry
+
+__all__ = [
+    "Conflict",
+    "Credentials",
+    "Device",
+    "DeviceLogin",
+    "DeviceView",
+    "Outcome",
+    "Profile",
+    "ProvisionRequest",
+    "ProvisionType",
+    "Registry",
+    "Status",
+]

@@ -1,0 +1,104 @@
+"""The way into the database: many requests, one transaction, and no answer before its commit is durable.
+
+While one transaction is being made durable, the requests that arrive wait in a queue; the next
+transaction takes them all. So one fsync serves a whole batch under load, and a single request
+waits for nobody.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+# A batch function decides for many items at once, in order, and returns a result each.
+Batch = Callable[[AsyncConnection, Sequence[Any]], Awaitable[Sequence[Any]]]
+
+# Bounds a transaction's length, and the number of parameters of its statements.
+_MOST = 256
+
+
+class Conflict(Exception):
+    """Another transaction was faster: a unique or foreign key constraint refused this one."""
+
+
+@dataclass(eq=False)
+class _Request:
+    batch: Batch
+    item: Any
+    answer: asyncio.Future[Any]
+
+
+class Committer:
+    """Runs batch functions in transactions of their own. One writer an engine."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._queue: asyncio.Queue[_Request] = asyncio.Queue()
+        self._task = asyncio.create_task(self._run())
+        self.commits = 0
+
+    async def submit(self, batch: Batch, item: Any) -> Any:
+        """Have `item` decided by `batch`; returns its result after the commit.
+
+        Raises Conflict if a constraint refused it, and what the database raised otherwise.
+        """
+        request = _Request(batch, item, asyncio.get_running_loop().create_future())
+        self._queue.put_nowait(request)
+        return await request.answer
+
+    async def close(self) -> None:
+        """Finish what is queued, then stop."""
+        await self._queue.join()
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        while True:
+            requests = [await self._queue.get()]
+            while len(requests) < _MOST and not self._queue.empty():
+                requests.append(self._queue.get_nowait())
+            try:
+                await self._commit(requests)
+            finally:
+                for _ in requests:
+                    self._queue.task_done()
+
+    async def _commit(self, requests: list[_Request]) -> None:
+        try:
+            results = await self._transaction(requests)
+        except IntegrityError as error:
+            if len(requests) == 1:
+                _answer(requests[0], Conflict(str(error.orig)))
+            else:  # one of them lost a race: the others must not lose with it
+                for request in requests:
+                    await self._commit([request])
+        except Exception as error:  # noqa: BLE001 - whoever asked gets it
+            for request in requests:
+                _answer(request, error)
+        else:
+            for request in requests:
+                _answer(request, results[request])
+
+    async def _transaction(self, requests: list[_Request]) -> dict[_Request, Any]:
+        groups: dict[Batch, list[_Request]] = {}
+        for request in requests:
+            groups.setdefault(request.batch, []).append(request)
+        results: dict[_Request, Any] = {}
+        async with self._engine.begin() as connection:
+            for batch, group in groups.items():
+                decided = await batch(connection, [request.item for request in group])
+                results.update(zip(group, decided, strict=True))
+        self.commits += 1
+        return results
+
+
+def _answer(request: _Request, result: Any) -> None:
+    if request.answer.done():  # whoever asked has left meanwhile
+        return
+    if isinstance(result, Exception):
+        request.answer.set_exception(result)
+    else:
+        request.answer.set_result(result)

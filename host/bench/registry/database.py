@@ -1,0 +1,49 @@
+"""The database behind the registry: opening it, and bringing its schema up to date."""
+
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, event
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+_MIGRATIONS = Path(__file__).parent / "migrations"
+# Another process (the command line beside a running server) may be writing.
+_BUSY_MS = 10_000
+
+
+async def connect(path: Path) -> AsyncEngine:
+    """Open the SQLite database at `path`, made if need be, with its schema up to date.
+
+    WAL, so that readers do not wait for the writer; synchronous=FULL, so that a commit is on the
+    disk when it returns (https://www.sqlite.org/pragma.html#pragma_synchronous).
+    """
+    # 0600 from the first byte; SQLite gives its -wal and -shm files the same mode
+    path.touch(mode=0o600)
+    engine = create_async_engine(f"sqlite+aiosqlite:///{path}")
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def _set_up(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # transactions are begun below, by SQLAlchemy's own event
+        cursor = connection.cursor()
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={_BUSY_MS}"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def _begin(connection: Connection) -> None:
+        # A transaction that will write says so at once: upgrading a read lock can fail, waiting cannot.
+        readonly = connection.get_execution_options().get("readonly", False)
+        connection.exec_driver_sql("BEGIN" if readonly else "BEGIN IMMEDIATE")
+
+    async with engine.begin() as connection:
+        await connection.run_sync(_migrate)
+    return engine
+
+
+def _migrate(connection: Connection) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")

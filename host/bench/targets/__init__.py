@@ -1,0 +1,1 @@
+"""Devices the bench can boot and listen to."""

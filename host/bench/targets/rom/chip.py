@@ -1,0 +1,135 @@
+"""The silicon of a virtual board: flash, power, reset. Runs on MicroPython's unix port.
+
+    micropython chip.py OPTIONS.json
+
+Options: `flash` (the image file), `trace` (a file that gets one JSON line per flash write and per
+reset), `mac` (12 hex digits), `reset_cause`, `wifi` (what the radio does, see network.py) and
+`cut`: `{"at": n, "torn": bool}` cuts the power at the n-th write to the flash (an erase or a
+program operation, counted from 0): before it, or in the middle of it.
+
+After the file system of the flash is mounted at `/` the program sees nothing of the host but
+sockets, as on the ESP32.
+"""
+
+import json
+import os
+import sys
+import vfs
+
+_BLOCK = 4096
+_TABLE = 0x8000
+_ENTRY = 32
+
+
+class Power:
+    """Ends the life of this process as a power cut does: at once, without a handler running."""
+
+    def __init__(self, trace):
+        self._trace = open(trace, "a") if trace else None
+
+    def trace(self, **fields):
+        if self._trace:
+            self._trace.write(json.dumps(fields) + "\n")
+
+    def off(self):
+        os.system("kill -9 $PPID")
+        while True:  # the signal is on its way
+            pass
+
+
+class Flash:
+    """A partition of the image as the block device that VfsLfs2 wants, with the physics of NOR flash."""
+
+    def __init__(self, file, offset, size, power, cut):
+        self._file = file
+        self._offset = offset
+        self._blocks = size // _BLOCK
+        self._power = power
+        self._cut = cut
+        self._writes = 0
+
+    def readblocks(self, block, buffer, offset=0):
+        self._file.seek(self._offset + block * _BLOCK + offset)
+        self._file.readinto(buffer)
+
+    def writeblocks(self, block, buffer, offset=0):
+        self._write("program", block, offset, buffer)
+
+    def ioctl(self, operation, argument):
+        if operation == 4:
+            return self._blocks
+        if operation == 5:
+            return _BLOCK
+        if operation == 6:
+            self._write("erase", argument, 0, b"\xff" * _BLOCK)
+            return 0
+
+    def _write(self, kind, block, offset, data):
+        cut = self._cut and self._writes == self._cut["at"]
+        self._power.trace(write=self._writes, kind=kind, block=block, bytes=len(data), cut=bool(cut))
+        self._writes += 1
+        if cut:
+            if self._cut["torn"]:
+                self._put(kind, block, offset, bytes(data)[: len(data) // 2])
+            self._power.off()
+        self._put(kind, block, offset, data)
+
+    def _put(self, kind, block, offset, data):
+        at = self._offset + block * _BLOCK + offset
+        self._file.seek(at)
+        if kind == "program":
+            old = self._file.read(len(data))
+            if old != b"\xff" * len(data):
+                # programming clears bits and never sets one
+                both = int.from_bytes(old, "big") & int.from_bytes(data, "big")
+                data = both.to_bytes(len(old), "big")
+            self._file.seek(at)
+        self._file.write(data)
+
+
+def partition(file, label):
+    """Offset and size of a partition, from the table in the flash (ESP-IDF's format)."""
+    file.seek(_TABLE)
+    while True:
+        entry = file.read(_ENTRY)
+        if entry[:2] != b"\xaa\x50":
+            raise OSError("no partition " + label)
+        if entry[12:28].rstrip(b"\0") == label.encode():
+            return int.from_bytes(entry[4:8], "little"), int.from_bytes(entry[8:12], "little")
+
+
+def start(options):
+    """Leave the host's file system and return the program of the flash's `/boot.py` and `/main.py`."""
+    power = Power(options.get("trace"))
+    # Frozen into a stock ESP32 image; here from the ROM directory, while it can still be reached.
+    import machine
+    import network
+    import umqtt.simple
+
+    machine.plug_in(power, options)
+    network.plug_in(options)
+    image = open(options["flash"], "r+b")
+    offset, size = partition(image, "vfs")
+    flash = Flash(image, offset, size, power, options.get("cut"))
+    vfs.umount("/")
+    # mounted as the stock image's _boot.py does
+    vfs.mount(vfs.VfsLfs2(flash, readsize=32, progsize=32, lookahead=32), "/")
+    os.chdir("/")
+    sys.path[:] = ["", ".frozen", "/lib"]
+
+
+def run(path):
+    try:
+        with open(path) as file:
+            source = file.read()
+    except OSError:
+        return
+    exec(compile(source, path, "exec"), {"__name__": "__main__"})
+
+
+with open(sys.argv[1]) as file:
+    options = json.load(file)
+start(options)
+del start, partition, options
+run("/boot.py")
+run("/main.py")

@@ -1,0 +1,79 @@
+"""MicroPython's unix port as the CPU of a virtual board: the program, and its ROM."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+from bench import house
+from bench.errors import BenchError
+from bench.flash.firmware import compile_mpy
+
+_UMQTT = "micropython-umqtt.simple"
+_UMQTT_VERSION = "1.3.4"
+
+
+def interpreter() -> str:
+    """The command that runs MicroPython: `BENCH_MICROPYTHON`, or the one beside our Python.
+
+    Raises BenchError if there is none.
+    """
+    named = os.environ.get("BENCH_MICROPYTHON")
+    found = named or shutil.which("micropython", path=str(Path(sys.executable).parent)) or shutil.which("micropython")
+    if found and Path(found).exists():
+        return found
+    raise BenchError(
+        f"no MicroPython at {named}: correct BENCH_MICROPYTHON" if named else "no MicroPython: run make setup"
+    )
+
+
+def umqtt() -> Path:
+    """umqtt.simple as PyPI has it, fetched once into `build/`.
+
+    It is an sdist without a setup.py, which pip refuses; `unearth` downloads it from the index
+    that pip is set up for.
+    """
+    folder = house.BUILD / f"{_UMQTT}-{_UMQTT_VERSION}"
+    if not folder.exists():
+        house.BUILD.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=house.BUILD) as temporary:
+            command = [str(Path(sys.executable).with_name("unearth")), f"{_UMQTT}=={_UMQTT_VERSION}"]
+            done = subprocess.run(
+                [*command, "--no-binary", "--download", temporary], capture_output=True, text=True, check=False
+            )
+            archives = list(Path(temporary).glob("*.tar.gz"))
+            if done.returncode or not archives:
+                raise BenchError(f"{_UMQTT} {_UMQTT_VERSION} was not downloaded: is the package index reachable?")
+            with tarfile.open(archives[0]) as archive:
+                archive.extractall(temporary, filter="data")
+            try:
+                (Path(temporary) / folder.name).rename(folder)
+            except OSError:
+                if not folder.exists():  # else another process was faster
+                    raise
+    return folder / "umqtt" / "simple.py"
+
+
+def rom() -> Path:
+    """A folder with what is in a board's ROM and image rather than in its file system, compiled."""
+    sources = {"umqtt/simple": umqtt()}
+    sources.update({path.stem: path for path in sorted(house.ROM.glob("*.py"))})
+    compiled = {name: compile_mpy(source, f"{name}.py") for name, source in sources.items()}
+    digest = hashlib.sha256(b"".join(compiled.values())).hexdigest()[:16]
+    folder = house.BUILD / f"rom-{digest}"
+    if not folder.exists():
+        with tempfile.TemporaryDirectory(dir=house.BUILD) as temporary:
+            for name, code in compiled.items():
+                path = Path(temporary) / "rom" / f"{name}.mpy"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(code)
+            try:
+                (Path(temporary) / "rom").rename(folder)
+            except OSError:
+                if not folder.exists():  # else another process was faster
+                    raise
+    return folder
