@@ -14,6 +14,7 @@ from firstboot.stream import Stream
 # umqtt.simple counts packet ids up without end; the field has 16 bits (MQTT 3.1.1, 2.3.1).
 _LAST_PACKET_ID = 65534
 _PUBLISH = 0x30
+_DISCONNECT = b"\xe0\0"
 
 
 class _Sockets:
@@ -84,10 +85,14 @@ class Mqtt:
     def close(self):
         """Say goodbye if that still works, and free the socket."""
         try:
-            self._do(self._client.disconnect)
+            self._do(self._goodbye)
         except NetworkError:
             pass  # it was broken already; all that is left is to free the socket
         self._stream.close()
+
+    def _goodbye(self):
+        # not umqtt.simple's disconnect(): that closes the socket before the packet has left it
+        self._stream.write(_DISCONNECT)
 
     def _deliver(self, topic, payload):
         self._inbox = (topic, payload)
@@ -116,6 +121,7 @@ class Mqtt:
             self._said_ms = time.ticks_ms()
         try:
             operation(*args)
+            self._stream.flush()
         except FirstbootError:
             raise
         except simple.MQTTException as error:

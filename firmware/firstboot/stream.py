@@ -2,7 +2,9 @@
 
 umqtt.simple blocks for ever, or takes a timeout away again, depending on its version. So it gets
 this instead of a socket: whatever it does, nothing waits past `deadline`, an end of file is an
-error of its own, and a length the peer invents does not eat the heap.
+error of its own, and a length the peer invents does not eat the heap. And a packet that it writes
+in five pieces leaves as one: piece by piece, TCP would hold the second one back until the first is
+acknowledged, which takes 40 ms and more.
 """
 
 import errno
@@ -14,6 +16,8 @@ from firstboot.errors import Closed, NetworkError, ProtocolError, Timeout
 
 # The longest piece the peer may make us read at once, bytes.
 _READ_LIMIT = 16384
+# What is written is gathered up to so many bytes, and sent before the next read.
+_GATHER = 1024
 
 
 class Stream:
@@ -24,6 +28,7 @@ class Stream:
         self._poll = select.poll()
         self._deadline = 0
         self._blocking = True
+        self._out = bytearray()
         self.heard_ms = 0  # ticks of the last byte from the peer
 
     def within(self, ms):
@@ -57,6 +62,7 @@ class Stream:
     def read(self, size):
         if not 0 <= size <= _READ_LIMIT:
             raise ProtocolError("the server announced a piece of %d bytes" % size)
+        self.flush()
         data = b""
         while len(data) < size:
             chunk = self._socket.read(size - len(data))
@@ -72,8 +78,18 @@ class Stream:
         return data
 
     def write(self, data, size=None):
-        view = memoryview(data if isinstance(data, (bytes, bytearray)) else data.encode())
-        view = view[: len(view) if size is None else size]
+        if not isinstance(data, (bytes, bytearray)):
+            data = data.encode()
+        self._out.extend(data if size is None else memoryview(data)[:size])
+        if len(self._out) >= _GATHER:
+            self.flush()
+
+    def flush(self):
+        """Send what was written. Everything that reads does this first."""
+        if not self._out:
+            return
+        view = memoryview(self._out)
+        self._out = bytearray()
         while view:
             written = self._socket.write(view)
             if written is None:
@@ -82,6 +98,8 @@ class Stream:
                 view = view[written:]
 
     def close(self):
+        """Free the socket. What is not sent by now stays unsent."""
+        self._out = bytearray()
         if self._socket:
             self._poll.unregister(self._socket)
             self._socket.close()

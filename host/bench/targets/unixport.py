@@ -77,3 +77,8 @@ def rom() -> Path:
                 if not folder.exists():  # else another process was faster
                     raise
     return folder
+
+
+if __name__ == "__main__":  # make setup: fetch and compile now what the first board would otherwise wait for
+    interpreter()
+    rom()

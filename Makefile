@@ -1,0 +1,50 @@
+# firstboot: everything a person runs. `make` alone says what there is.
+
+PYTHON ?= python3
+JOBS ?= 4
+ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+# CI installs exactly what requirements.lock names; everyone else what pyproject.toml allows.
+LOCK := $(if $(CI),-c requirements.lock)
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check bench clean
+
+help: ## Say what each of these does
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(READY) ## Set up .venv with everything the others need (they call it themselves)
+
+$(READY): pyproject.toml requirements.lock
+	@echo "setting up $(VENV) (once; takes a minute) ..."
+	@$(PYTHON) -c 'import sys; sys.exit("firstboot needs Python 3.11 or later: make PYTHON=python3.12 ..." if sys.version_info < (3, 11) else 0)'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) install $(LOCK) --upgrade 'pip>=25.1'
+	@$(PIP) install $(LOCK) --editable . --group dev
+	@rm -rf build/typings
+	@$(PIP) install $(LOCK) --target build/typings --group typings
+	@$(BIN)/python -m bench.targets.unixport
+	@touch $@
+
+demo: $(READY) ## First boot of a blank virtual board, and its second one (ARGS=--keep leaves both running)
+	@$(BIN)/bench demo $(ARGS)
+
+test: $(READY) ## Unit, firmware, server and end-to-end tests, in parallel (ARGS="-k vault" for some)
+	@$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+
+check: $(READY) ## Linter, format, types, then the tests
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/mypy --config-file firmware/mypy.ini
+	@$(MAKE) --no-print-directory test
+
+bench: $(READY) ## Benchmarks, as a table and as JSON under benchmarks/results/
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+clean: ## Remove what setup, demo, tests and benchmarks made (not benchmark results, not .bench)
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,108 @@
+"""`bench board`: virtual boards."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.cli import output, timeline
+from bench.cli.output import DEFAULT_DATA, Data
+from bench.cli.records import with_registry
+from bench.cli.serve import ADDRESSES
+from bench.errors import UsageError
+from bench.flash import settings
+from bench.targets.virtual import Conditions, Cut, VirtualBoard
+
+app = typer.Typer(help="Virtual boards: an ESP32's flash in a file, booted on this machine.", no_args_is_help=True)
+
+_DEFAULT_ADDRESS = ("127.0.0.1", 1883)
+
+
+def folder(data: Path, name: str) -> Path:
+    """Where the board of this name lives."""
+    if not name or name in (".", "..") or "/" in name or "\0" in name:
+        raise UsageError("a board's name is one word that can name a folder")
+    return data / "boards" / name
+
+
+@app.command(epilog="Example: bench board new board1 --mac 02:00:5e:00:53:01")
+def new(
+    name: str,
+    board: Annotated[str, typer.Option(help="The definition in boards/.")] = "esp32_generic",
+    mac: Annotated[str, typer.Option(help="12 hex digits; random if not given.")] = "",
+    server: Annotated[
+        str, typer.Option(help="HOST:PORT of the MQTT server; the one running on the data folder if not given.")
+    ] = "",
+    profile: Annotated[str, typer.Option(help="The profile whose key and secret the board gets.")] = "default",
+    server_made: Annotated[
+        bool, typer.Option("--server-made", help="Let the server make the token. A lost answer strands the board.")
+    ] = False,
+    data: Data = DEFAULT_DATA,
+) -> None:
+    """Make a blank board: partition table, file system, firmware, settings."""
+    place = folder(data, name)
+    host, port = _address(server) if server else running_server(data)
+    found = with_registry(data, lambda registry: registry.profile(profile))
+    if not found.provision_key or not found.provision_secret:
+        raise UsageError(f"profile {profile} has no provisioning key: choose another with --profile")
+    made = VirtualBoard.create(
+        place,
+        board=board,
+        mac=mac,
+        settings=settings.encode(
+            host=host,
+            port=port,
+            key=found.provision_key,
+            secret=found.provision_secret,
+            provision={"made_by": "server" if server_made else "device"},
+        ),
+    )
+    output.console.print(
+        f"made [bold]{name}[/bold] (MAC {made.mac}) for {host}:{port} in {place}\nboot it: bench board boot {name}"
+        + ("" if data == DEFAULT_DATA else f" --data {data}")
+    )
+
+
+@app.command(epilog="Example: bench board boot board1 --until telemetry")
+def boot(
+    name: str,
+    until: Annotated[str, typer.Option(help="Power off after this event, e.g. telemetry.")] = "",
+    cut_at: Annotated[
+        int | None, typer.Option(min=0, help="Cut the power before this write to the flash, counted from 0.")
+    ] = None,
+    torn: Annotated[bool, typer.Option("--torn", help="With --cut-at: in the middle of that write.")] = False,
+    wifi_failures: Annotated[int, typer.Option(min=0, help="How many Wi-Fi joins fail first.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the board's own lines.")] = False,
+    data: Data = DEFAULT_DATA,
+) -> None:
+    """Switch a board on and show what it says, until Ctrl-C, a power cut, or --until."""
+    cut = None if cut_at is None else Cut(at=cut_at, torn=torn)
+    conditions = Conditions(cut=cut, wifi_failures=wifi_failures)
+    with VirtualBoard(folder(data, name)).power_on(conditions) as power:
+        for event in power.follow():
+            if as_json:
+                print(event["text"] if event["event"] == "console" else json.dumps(event), flush=True)
+            else:
+                timeline.show(event)
+            if event["event"] == until:
+                return
+    output.console.print("[red]power lost[/red]")
+
+
+def running_server(data: Path) -> tuple[str, int]:
+    """Host and MQTT port of the server that runs on this data folder; the usual ones if none does."""
+    try:
+        found = json.loads((data / ADDRESSES).read_text())
+    except FileNotFoundError:
+        return _DEFAULT_ADDRESS
+    # a board on this machine reaches a server that listens everywhere
+    host = "127.0.0.1" if found["host"] in ("0.0.0.0", "::") else found["host"]  # noqa: S104
+    return host, found["mqtt_port"]
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise UsageError(f"{text} is no address: write HOST:PORT, e.g. 192.168.1.10:1883")
+    return host, int(port)

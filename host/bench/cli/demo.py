@@ -1,0 +1,183 @@
+"""`bench demo`: a first boot and a second one, from nothing, on this machine."""
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bench import house
+from bench.cli import output, timeline
+from bench.cli.records import with_registry
+from bench.errors import BenchError
+from bench.flash import settings
+from bench.targets.virtual import PowerCycle, VirtualBoard
+
+_BOARD = "demo"
+_PATIENCE_S = 30.0
+_POLL_S = 0.005
+_STOP_S = 5.0
+
+
+def demo(
+    keep: Annotated[bool, typer.Option("--keep", help="Leave server and board running.")] = False,
+) -> None:
+    """Show a blank virtual board provision itself, go online, and come back after a power cycle.
+
+    Example: bench demo --keep
+    """
+    house.private_folder(house.CHECKOUT / ".bench")
+    data = Path(tempfile.mkdtemp(prefix="demo-", dir=house.CHECKOUT / ".bench"))
+    try:
+        with _server(data, keep=keep) as server:
+            _run(data, server, keep=keep)
+    except BaseException:
+        shutil.rmtree(data, ignore_errors=True)
+        raise
+    if not keep:
+        shutil.rmtree(data)
+
+
+class _Server:
+    """A `bench serve` of our own, and what it tells."""
+
+    def __init__(self, data: Path) -> None:
+        self.log = data / "server.log"
+        self._ready = data / "ready.json"
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "bench.cli", "serve", "--json", "--data", str(data)),
+                    *("--mqtt-port", "0", "--http-port", "0", "--ready-file", str(self._ready)),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self._tail = self.log.open()
+
+    def address(self) -> dict[str, Any]:
+        """Where it listens, as soon as it does."""
+        deadline = time.monotonic() + _PATIENCE_S
+        while not self._ready.exists():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise BenchError(f"the server did not start: {self.log.read_text()[-500:]}")
+            time.sleep(_POLL_S)
+        found: dict[str, Any] = json.loads(self._ready.read_text())
+        return found
+
+    def wait_for(self, event: str, **fields: Any) -> dict[str, Any]:
+        """The next event of this name in its journal."""
+        deadline = time.monotonic() + _PATIENCE_S
+        rest = ""
+        while time.monotonic() < deadline:
+            *lines, rest = (rest + self._tail.read()).split("\n")
+            for each in map(json.loads, lines):
+                if each["event"] == event and fields.items() <= each.items():
+                    return dict(each)
+            time.sleep(_POLL_S)
+        raise BenchError(f"the server did not report {event} within {_PATIENCE_S:.0f} s: see {self.log}")
+
+    def stop(self) -> None:
+        """End it as an operator would, and wait."""
+        self._tail.close()
+        self.process.terminate()
+        try:
+            self.process.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+@contextmanager
+def _server(data: Path, *, keep: bool) -> Iterator[_Server]:
+    server = _Server(data)
+    try:
+        yield server
+    except BaseException:
+        server.stop()
+        raise
+    if not keep:
+        server.stop()
+
+
+def _run(data: Path, server: _Server, *, keep: bool) -> None:
+    address = server.address()
+    place = f"{address['host']}:{address['mqtt_port']}"
+    output.console.print(f"[bold]A provisioning server[/bold] listens on {place}")
+    profile = with_registry(data, lambda registry: registry.profile("default"))
+    board = VirtualBoard.create(
+        data / "boards" / _BOARD,
+        settings=settings.encode(
+            host=address["host"],
+            port=address["mqtt_port"],
+            key=profile.provision_key or "",
+            secret=profile.provision_secret or "",
+            session={"telemetry_s": 5},
+        ),
+    )
+    output.console.print(f"[bold]A blank board[/bold] with 4 MB of flash, MAC {board.mac}\n\n[bold]First boot[/bold]")
+    name = f"firstboot-{board.mac}"
+    with board.power_on() as power:
+        _watch(power, server, name)
+    if not {"provisioning", "provisioned"} <= {event["event"] for event in power.events}:
+        raise BenchError("the first boot did not provision; that is a defect of ours")
+    timeline.line(None, f"power cut, after {len(power.writes)} writes to the flash", who="bench")
+    output.console.print("\n[bold]Second boot[/bold], the same flash")
+    if keep:
+        _keep(data, board, server, address)
+        return
+    with board.power_on() as power:
+        _watch(power, server, name)
+    asked = [event for event in power.events if event["event"] == "provisioning"]
+    if asked or power.writes:
+        raise BenchError("the second boot provisioned again, or wrote to the flash; that is a defect of ours")
+    devices = with_registry(data, lambda registry: registry.devices())
+    timeline.line(None, "power cut, after 0 writes to the flash", who="bench")
+    output.console.print(
+        f"\n[green]Done.[/green] One provisioning, no second one; the server has {len(devices)} device: {name}"
+    )
+
+
+def _watch(power: PowerCycle, server: _Server, name: str) -> None:
+    """Print a boot up to the first telemetry, as the board and the server each see it."""
+    started_ms = time.time_ns() // 1_000_000
+    for event in power.follow(_PATIENCE_S):
+        if event["event"] == "boot":
+            # the board's clock starts with its first line, which carries its own milliseconds
+            started_ms = time.time_ns() // 1_000_000 - event["ms"]
+        if event["event"] == "telemetry":
+            seen = server.wait_for("telemetry", device=name)
+            timeline.line(seen["ts"] - started_ms, f"[green]telemetry[/green] of {name} seen", who="server")
+            timeline.show(event)
+            return
+        timeline.show(event)
+    raise BenchError(f"the board did not get online: see {server.log} and run make demo again")
+
+
+def _keep(data: Path, board: VirtualBoard, server: _Server, address: dict[str, Any]) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bench.cli", "board", "boot", _BOARD, "--data", str(data), "--json"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    server.wait_for("telemetry", device=f"firstboot-{board.mac}")
+    timeline.line(None, "the board is online and stays on\n", who="bench")
+    output.console.print(
+        "Look at them:\n"
+        f"  bench device show firstboot-{board.mac} --data {data}\n"
+        f"  tail -f {board.console}\n"
+        f"  tail -f {server.log}\n"
+        f"  curl -i http://{address['host']}:{address['http_port']}/api/v1/provision -d '{{}}'\n"
+        f"Stop them:\n  kill {process.pid} {server.process.pid}; rm -r {data}"
+    )

@@ -1,0 +1,55 @@
+"""How commands show what they found: tables for people, JSON for scripts."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+console = Console(highlight=False, soft_wrap=True)
+_errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+Data = Annotated[Path, typer.Option(help="The data folder: registry, virtual boards.", envvar="BENCH_DATA")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+DEFAULT_DATA = Path(".bench")
+
+
+def fail(message: str) -> None:
+    """One line on standard error."""
+    _errors.print(f"[red]error:[/red] {escape(' '.join(message.split()))}")
+
+
+def moment(ms: int) -> str:
+    """Milliseconds since the epoch as UTC, to the second."""
+    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def print_json(value: Any) -> None:
+    """JSON on standard output, plain."""
+    print(json.dumps(value, indent=2))
+
+
+def table(rows: Sequence[Mapping[str, Any]], *, empty: str) -> None:
+    """Rows as a table, with the keys of the first as its head; `empty` is said when there are none."""
+    if not rows:
+        console.print(empty)
+        return
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    for key in rows[0]:
+        shown.add_column(key)
+    for row in rows:
+        shown.add_row(*(escape(str(value)) for value in row.values()))
+    console.print(shown)
+
+
+def facts(values: Mapping[str, Any]) -> None:
+    """One thing's facts, a line each."""
+    width = max(map(len, values))
+    for key, value in values.items():
+        text = json.dumps(value) if isinstance(value, (dict, list)) else str(value)
+        console.print(f"[bold]{key:<{width}}[/bold]  {escape(text)}")

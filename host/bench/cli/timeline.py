@@ -1,0 +1,50 @@
+"""A board's events as lines for people."""
+
+from typing import Any
+
+from rich.markup import escape
+
+from bench.cli import output
+
+# What an event means, in words; `{field}` is filled from the event.
+_WORDS = {
+    "boot": "power on [dim]({reset}, MAC {mac}, firmware {firmware}, MicroPython {micropython})[/dim]",
+    "link_up": "link up [dim]{address}[/dim]",
+    "link_failed": "[yellow]no link[/yellow] {detail}",
+    "pending_stored": "secret made and stored as pending",
+    "provisioning": "provisioning request [dim]over {transport}, secret made by the {made_by}[/dim]",
+    "answer": "answer {status}",
+    "provisioned": "[green]credentials stored[/green] [dim]{type}, proved by a login[/dim]",
+    "connected": "[green]connected[/green] as {name}",
+    "telemetry": "telemetry acknowledged",
+    "offline": "[yellow]offline[/yellow] {detail}",
+    "retry": "[dim]next attempt in {in_ms} ms[/dim]",
+    "not_found": "[red]not found[/red] {fix}",
+    "rejected": "[red]rejected[/red] {fix}",
+    "console": "[dim]{text}[/dim]",
+}
+
+
+def show(event: dict[str, Any]) -> None:
+    """Print one event of a board."""
+    facts = {key: escape(str(value)) for key, value in event.items()}
+    words = _WORDS.get(event["event"])
+    if words is None:
+        rest = "  ".join(f"{key} {value}" for key, value in facts.items() if key not in ("event", "ms"))
+        words = f"{facts['event']} [dim]{rest}[/dim]"
+        line(event.get("ms"), words)
+    else:
+        line(event.get("ms"), words.format_map(_Facts(facts)))
+
+
+def line(ms: Any, words: str, *, who: str = "board") -> None:
+    """Print one line of a timeline: milliseconds since power-on, who, and what happened."""
+    stamp = f"{ms:>7} ms" if isinstance(ms, int) else " " * 10
+    output.console.print(f"{stamp}  [cyan]{who:<6}[/cyan]  {words}")
+
+
+class _Facts(dict[str, str]):
+    """A board may run another firmware than ours, with events of other fields."""
+
+    def __missing__(self, key: str) -> str:
+        return "?"

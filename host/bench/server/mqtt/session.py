@@ -1,0 +1,172 @@
+"""What a connection may do: a provision session, or a device's own session.
+
+A session handles one packet at a time, in order. `Link` is all it knows of the connection.
+"""
+
+from typing import Protocol
+
+from bench.registry import Conflict, DeviceLogin, Registry
+from bench.registry.model import now_ms
+from bench.server import wire
+from bench.server.journal import Journal
+from bench.server.mqtt import codec
+from bench.server.mqtt.codec import Kind, Packet, Publish, Simple, Subscribe, Unsubscribe
+
+PROVISION = "provision"
+PROVISION_REQUEST = "/provision/request"
+PROVISION_RESPONSE = "/provision/response"
+# A provision session lives on after an answer, so that a device may ask again.
+AFTER_ANSWER_S = 60
+
+_TELEMETRY = ("v1/devices/me/telemetry", "v2/t")
+_ATTRIBUTES = ("v1/devices/me/attributes", "v2/a")
+# What a device may subscribe to.
+_DEVICE_FILTERS = frozenset(
+    (
+        "v1/devices/me/attributes",
+        "v1/devices/me/attributes/response/+",
+        "v1/devices/me/rpc/request/+",
+        "v1/devices/me/rpc/response/+",
+    )
+)
+_SUBSCRIBE_REFUSED = 0x80
+
+
+class Link(Protocol):
+    """The connection, as a session sees it."""
+
+    peer: str
+
+    def send(self, data: bytes) -> None:
+        """Queue bytes for the peer."""
+
+    def close(self) -> None:
+        """Close once everything queued is sent."""
+
+    def close_after(self, seconds: float) -> None:
+        """Close then, whatever happens until then."""
+
+
+def grant(packet: Subscribe, allowed: frozenset[str]) -> bytes:
+    """The SUBACK: QoS 2 is granted as 1, a filter that is not served is refused."""
+    return codec.suback(
+        packet.packet_id,
+        [min(qos, 1) if topic in allowed else _SUBSCRIBE_REFUSED for topic, qos in packet.filters],
+    )
+
+
+class ProvisionSession:
+    """A connection whose user name or client id is `provision`: it can ask for credentials, and that is all."""
+
+    _FILTERS = frozenset((PROVISION_RESPONSE,))
+
+    def __init__(self, link: Link, registry: Registry, journal: Journal) -> None:
+        self._link = link
+        self._registry = registry
+        self._journal = journal
+        self._granted: int | None = None
+        self._packet_id = 0
+
+    async def handle(self, packet: Packet) -> None:
+        """Answer one packet."""
+        match packet:
+            case Publish():
+                await self._publish(packet)
+            case Subscribe():
+                for topic, qos in packet.filters:
+                    if topic == PROVISION_RESPONSE:
+                        self._granted = min(qos, 1)
+                self._link.send(grant(packet, self._FILTERS))
+            case Unsubscribe():
+                if PROVISION_RESPONSE in packet.filters:
+                    self._granted = None
+                self._link.send(codec.unsuback(packet.packet_id))
+            case Simple(kind=Kind.PINGREQ):
+                self._link.send(codec.PINGRESP)
+            case Simple(kind=Kind.DISCONNECT):
+                self._link.close()
+            case _:
+                pass  # acknowledgements
+
+    async def _publish(self, packet: Publish) -> None:
+        if packet.topic != PROVISION_REQUEST:
+            self._acknowledge(packet)
+            self._link.close()
+            return
+        try:
+            request = wire.read_request(packet.payload)
+        except wire.WireError as error:
+            self._journal.write("bad_request", peer=self._link.peer, transport="mqtt", kind=type(error).__name__)
+            if isinstance(error, wire.BadField):
+                self._acknowledge(packet)
+            self._link.close()
+            return
+        try:
+            outcome = await self._registry.provision(request)
+        except Exception:
+            self._acknowledge(packet)
+            self._link.close()
+            raise
+        self._journal.write(
+            "exchange",
+            peer=self._link.peer,
+            transport="mqtt",
+            status=outcome.status.value,
+            device=outcome.device_name or request.device_name,
+        )
+        self._acknowledge(packet)
+        qos = 1 if self._granted is None else self._granted
+        if qos:
+            self._packet_id = self._packet_id % 0xFFFF + 1
+        self._link.send(
+            codec.publish(PROVISION_RESPONSE, wire.write_answer(outcome), qos=qos, packet_id=self._packet_id)
+        )
+        self._link.close_after(AFTER_ANSWER_S)
+
+    def _acknowledge(self, packet: Publish) -> None:
+        if packet.qos:  # QoS 2 as well: upstream's answer to it is a PUBACK
+            self._link.send(codec.puback(packet.packet_id))
+
+
+class DeviceSession:
+    """A device that logged in: it reports, and keeps the connection alive."""
+
+    def __init__(self, link: Link, registry: Registry, journal: Journal, device: DeviceLogin) -> None:
+        self._link = link
+        self._registry = registry
+        self._journal = journal
+        self.device = device
+
+    async def handle(self, packet: Packet) -> None:
+        """Answer one packet."""
+        match packet:
+            case Publish():
+                await self._publish(packet)
+            case Subscribe():
+                self._link.send(grant(packet, _DEVICE_FILTERS))
+            case Unsubscribe():
+                self._link.send(codec.unsuback(packet.packet_id))
+            case Simple(kind=Kind.PINGREQ):
+                self._link.send(codec.PINGRESP)
+            case Simple(kind=Kind.DISCONNECT):
+                self._link.close()
+            case _:
+                pass  # acknowledgements
+
+    async def _publish(self, packet: Publish) -> None:
+        try:
+            if packet.topic in _TELEMETRY:
+                telemetry = wire.read_telemetry(packet.payload, now_ms())
+                await self._registry.save_telemetry(self.device.id, telemetry)
+                self._journal.write("telemetry", device=self.device.name, transport="mqtt", keys=sorted(telemetry))
+            elif packet.topic in _ATTRIBUTES:
+                attributes = wire.read_attributes(packet.payload)
+                await self._registry.save_attributes(self.device.id, attributes)
+                self._journal.write("attributes", device=self.device.name, transport="mqtt", keys=sorted(attributes))
+            # any other topic is acknowledged and dropped
+        except (wire.WireError, Conflict) as error:  # not readable, or the device was deleted meanwhile
+            self._journal.write("bad_message", device=self.device.name, transport="mqtt", kind=type(error).__name__)
+            self._link.close()
+            return
+        if packet.qos:
+            self._link.send(codec.puback(packet.packet_id))

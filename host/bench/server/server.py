@@ -1,0 +1,82 @@
+"""The provisioning server: a registry, and the transports in front of it."""
+
+import asyncio
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.errors import BenchError
+from bench.registry import Profile, Registry
+from bench.server import http
+from bench.server.journal import Journal
+from bench.server.mqtt.listener import CONNECT_DEADLINE_S, Gateway
+
+# For what is in flight when the server is told to stop; it promises to be gone within 5 s.
+_GRACE_S = 3.0
+_QUEUE = 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Where to listen and where to keep the data. Port 0 is any free port."""
+
+    data: Path
+    host: str = "127.0.0.1"
+    mqtt_port: int = 1883
+    http_port: int = 8080
+    # How long a connection may take to log in (MQTT) or to send a whole request (HTTP), seconds.
+    deadline_s: float = CONNECT_DEADLINE_S
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ports:
+    """The ports that are listened on."""
+
+    mqtt: int
+    http: int
+
+
+class Server:
+    """`async with Server(options, journal) as server:` listens until the block ends."""
+
+    def __init__(self, options: Options, journal: Journal) -> None:
+        self._options = options
+        self._journal = journal
+        self.new_profile: Profile | None = None
+
+    async def __aenter__(self) -> "Server":
+        sockets = [_listen(self._options.host, port) for port in (self._options.mqtt_port, self._options.http_port)]
+        self.registry = await Registry.open(self._options.data)
+        self.new_profile = await self.registry.ensure_default_profile()
+        self._gateway = Gateway(self.registry, self._journal, connect_deadline_s=self._options.deadline_s)
+        loop = asyncio.get_running_loop()
+        self._mqtt = await loop.create_server(self._gateway.accept, sock=sockets[0], backlog=_QUEUE)
+        self._http = http.HttpServer(
+            http.application(self.registry, self._journal),
+            request_deadline_s=self._options.deadline_s,
+            grace_s=_GRACE_S,
+        )
+        self._http_task = asyncio.create_task(self._http.serve(sockets=[sockets[1]]))
+        self.ports = Ports(mqtt=sockets[0].getsockname()[1], http=sockets[1].getsockname()[1])
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._mqtt.close()
+        self._http.should_exit = True
+        await asyncio.gather(self._gateway.close(_GRACE_S), self._http_task)
+        await self.registry.close()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A listening socket; connections wait in its queue until the server takes them."""
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise BenchError(
+            f"cannot listen on {host} port {port} ({error.strerror}): choose another port, or 0 for any free one"
+        ) from error
+    listener.listen(_QUEUE)
+    return listener

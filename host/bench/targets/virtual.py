@@ -1,0 +1,239 @@
+"""A virtual board: an ESP32's flash in a file, with MicroPython's unix port as its CPU.
+
+Everything it remembers is in its folder: `flash.bin` is the flash, `board.json` what is burnt into
+the chip, `console.log` all it ever said.
+"""
+
+import fcntl
+import json
+import os
+import secrets
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Self
+
+from bench import boards, house
+from bench.errors import BenchError, UsageError
+from bench.flash import firmware, image
+from bench.flash.settings import VIRTUAL_WIFI
+from bench.targets import unixport
+
+_POLL_S = 0.002
+_MAC_DIGITS = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cut:
+    """The power fails at the `at`-th write to the flash since power-on: before it, or (`torn`) in its middle."""
+
+    at: int
+    torn: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conditions:
+    """What a power cycle meets: a power cut, a radio that fails so many times, a bounded heap (e.g. `128k`)."""
+
+    cut: Cut | None = None
+    wifi_failures: int = 0
+    heap: str = ""
+
+
+class PowerLost(BenchError):
+    """The board's process ended: a power cut, or a crash of MicroPython itself."""
+
+
+class VirtualBoard:
+    """A board in a folder. `create` makes a blank one, `VirtualBoard(folder)` opens it again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        try:
+            burnt_in = json.loads((folder / "board.json").read_text())
+        except FileNotFoundError:
+            raise BenchError(f"no board {folder.name}: make it with bench board new {folder.name}") from None
+        self.mac: str = burnt_in["mac"]
+        self.definition: str = burnt_in["board"]
+
+    @classmethod
+    def create(cls, folder: Path, *, settings: bytes, board: str = "esp32_generic", mac: str = "") -> Self:
+        """Make a blank board with the firmware and `settings` in its file system.
+
+        `mac` has 12 hex digits (colons may stand between); random if not given. Raises UsageError
+        if there is such a board already.
+        """
+        definition = boards.load(board)
+        mac = mac.replace(":", "").lower() or f"02{secrets.token_hex(5)}"
+        if len(mac) != _MAC_DIGITS or not set(mac) <= set("0123456789abcdef"):
+            raise UsageError("a MAC has 12 hex digits, e.g. 02:00:5e:00:53:01")
+        if (folder / "board.json").exists():
+            raise UsageError(f"board {folder.name} exists: choose another name, or delete {folder}")
+        house.private_folder(folder)
+        flash = image.build(definition, {**firmware.files(), "settings.json": settings})
+        house.write_private(folder / "flash.bin", flash)
+        house.write_private(folder / "board.json", json.dumps({"board": board, "mac": mac}).encode())
+        return cls(folder)
+
+    @property
+    def console(self) -> Path:
+        """The file that gets what the board says."""
+        return self.folder / "console.log"
+
+    def flash(self) -> bytes:
+        """The whole flash, as it is now."""
+        return (self.folder / "flash.bin").read_bytes()
+
+    def power_on(self, conditions: Conditions | None = None) -> "PowerCycle":
+        """Switch the board on. Raises BenchError if it is on already."""
+        return PowerCycle(self, conditions or Conditions())
+
+
+class PowerCycle:
+    """A board from power-on to power-off, across the resets between them. A context manager.
+
+    Whoever runs a power cycle has to keep reading its events: that is also what restarts the board
+    after a reset, and what its watchdog bites through.
+    """
+
+    def __init__(self, board: VirtualBoard, conditions: Conditions) -> None:
+        self._board = board
+        self._conditions = conditions
+        self._interpreter = unixport.interpreter()
+        self._rom = unixport.rom()
+        self._lock = (board.folder / "lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._lock.close()
+            raise BenchError(f"board {board.folder.name} is on already: switch it off first") from None
+        descriptor = os.open(board.console, os.O_RDWR | os.O_CREAT, 0o600)
+        self._console: BinaryIO = os.fdopen(descriptor, "rb")
+        self._console.seek(0, os.SEEK_END)
+        trace = board.folder / "trace.jsonl"
+        trace.write_bytes(b"")
+        self._trace: BinaryIO = trace.open("rb")
+        self._watchdog: tuple[float, float] | None = None  # when it was fed, and how long that lasts
+        self._bitten = False
+        self._reset = ""
+        self._rest = b""  # the begin of a line
+        self.writes: list[dict[str, Any]] = []
+        """Every write to the flash: number, kind (erase or program), block, bytes."""
+        self.events: list[dict[str, Any]] = []
+        """Every event read so far."""
+        self._start("PWRON_RESET")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.power_off()
+
+    @property
+    def pid(self) -> int:
+        """The process that is the board's CPU."""
+        return self._process.pid
+
+    def power_off(self) -> None:
+        """Cut the power. Does nothing if it is off."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGKILL)
+        self._process.wait()
+        self._read_trace()
+        self._console.close()
+        self._trace.close()
+        self._lock.close()
+
+    def follow(self, timeout_s: float | None = None) -> Iterator[dict[str, Any]]:
+        """Events as they come; lines that are none come as `{"event": "console", "text": ...}`.
+
+        Ends when the power is lost, or after `timeout_s`.
+        """
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            alive = self._process.poll() is None  # asked first: what a dead board said is complete
+            for event in self._read_console():
+                self.events.append(event)
+                yield event
+            self._read_trace()
+            if not alive and not self._restart():
+                return
+            self._check_watchdog()
+            if deadline is not None and time.monotonic() > deadline:
+                return
+            time.sleep(_POLL_S)
+
+    def wait_for(self, event: str, *, timeout_s: float = 20.0, **fields: Any) -> dict[str, Any]:
+        """The next event of this name with these fields.
+
+        Raises PowerLost if the board dies before, and BenchError after `timeout_s`.
+        """
+        for found in self.follow(timeout_s):
+            if found["event"] == event and fields.items() <= found.items():
+                return found
+        seen = [each["event"] for each in self.events]
+        if self._process.poll() is not None:
+            raise PowerLost(f"the board lost power before {event}; it said {seen}")
+        raise BenchError(f"no event {event} {fields or ''} within {timeout_s:.0f} s; the board said {seen}")
+
+    def _start(self, reset_cause: str) -> None:
+        conditions = self._conditions
+        cut = conditions.cut and {"at": conditions.cut.at, "torn": conditions.cut.torn}
+        options = {
+            "flash": str(self._board.folder.resolve() / "flash.bin"),
+            "trace": str(self._board.folder.resolve() / "trace.jsonl"),
+            "mac": self._board.mac,
+            "reset_cause": reset_cause,
+            "wifi": {**VIRTUAL_WIFI, "fail": conditions.wifi_failures},
+            "cut": cut,
+        }
+        path = self._board.folder.resolve() / "power.json"
+        path.write_text(json.dumps(options))
+        heap = ["-X", f"heapsize={conditions.heap}"] if conditions.heap else []
+        with self._board.console.open("ab") as console:
+            self._process = subprocess.Popen(
+                [self._interpreter, *heap, "-m", "chip", str(path)],
+                cwd=self._rom,
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=subprocess.STDOUT,
+                pass_fds=(self._lock.fileno(),),  # the board is on as long as its process lives
+                start_new_session=True,  # Ctrl-C is for the bench, which then switches the board off
+            )
+
+    def _restart(self) -> bool:
+        """After the process ended: a reset starts it again, a power cut does not."""
+        cause = "WDT_RESET" if self._bitten else self._reset
+        self._watchdog, self._bitten, self._reset = None, False, ""
+        if cause:
+            self._start(cause)
+        return bool(cause)
+
+    def _read_console(self) -> Iterator[dict[str, Any]]:
+        *lines, self._rest = (self._rest + self._console.read()).split(b"\n")
+        for line in lines:
+            text = line.decode(errors="replace").rstrip("\r")
+            try:
+                event = json.loads(text)
+            except ValueError:
+                event = None
+            is_event = isinstance(event, dict) and isinstance(event.get("event"), str)
+            yield event if is_event else {"event": "console", "text": text}
+
+    def _read_trace(self) -> None:
+        for line in self._trace.read().splitlines():
+            entry = json.loads(line)
+            if "write" in entry:
+                self.writes.append(entry)
+            elif "feed" in entry:
+                self._watchdog = (time.monotonic(), entry["feed"] / 1000)
+            else:
+                self._reset = entry["reset"]
+
+    def _check_watchdog(self) -> None:
+        if self._watchdog and time.monotonic() > sum(self._watchdog) and not self._bitten:
+            self._bitten = True
+            self._process.send_signal(signal.SIGKILL)
