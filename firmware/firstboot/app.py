@@ -11,6 +11,7 @@ from firstboot import __version__, backoff, board, credentials, events, identity
 from firstboot import settings as settings_file
 from firstboot.errors import FirstbootError, NetworkError, NotFound, Refused, Rejected, SettingsError, VaultError
 from firstboot.mqtt import Mqtt
+from firstboot.settings import Settings
 from firstboot.transports import mqtt
 from firstboot.vault import Vault
 
@@ -21,22 +22,22 @@ _CRASH_PAUSE_MS = 30000
 class App:
     """One board's life between two resets."""
 
-    def __init__(self, settings):
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._name = identity.name(settings, board.mac())
         self._link = link.find(settings)
         self._vault = Vault()
         self._backoff = backoff.Backoff(settings)
 
-    def run(self):
+    def run(self) -> None:
         """Never returns."""
-        board.start_watchdog(self._settings["board.watchdog_s"])
+        board.start_watchdog(self._settings.number("board.watchdog_s"))
         while True:
             wait_ms = self._live()
             events.emit("retry", attempt=self._backoff.attempt, in_ms=wait_ms)
             board.sleep(wait_ms)
 
-    def _live(self):
+    def _live(self) -> int:
         """Go online and stay there; returns how long to wait after it ended, in ms."""
         try:
             events.emit("link_up", address=self._link.up())
@@ -56,16 +57,16 @@ class App:
             events.emit("link_failed" if error.kind == "link" else "offline", kind=error.kind, detail=str(error))
         return self._backoff.next()
 
-    def _go_online(self):
+    def _go_online(self) -> Mqtt:
         """A logged-in client, provisioned on the way if need be."""
-        record = self._vault.record or {}
-        if record.get("active"):
-            return self._login(record["active"])
-        pending = record.get("pending", [])
+        active = self._vault.record.get("active")
+        if active:
+            return self._login(active[0])
+        pending = self._vault.record.get("pending", [])
         client = self._promote(pending)
         return client or self._provision(pending)
 
-    def _login(self, credential):
+    def _login(self, credential: dict[str, str]) -> Mqtt:
         user, password = credentials.login(credential)
         client = Mqtt(self._settings, self._name, user, password)
         try:
@@ -75,7 +76,7 @@ class App:
             raise
         return client
 
-    def _promote(self, pending):
+    def _promote(self, pending: list[dict[str, str]]) -> Mqtt | None:
         """Log in with the first of `pending` that works, and make it the active credential.
 
         Returns None if the server refused them all. Any other failure says nothing about them and
@@ -88,14 +89,14 @@ class App:
                 if not refusal.credentials:
                     raise
                 continue
-            self._vault.save({"active": credential})
+            self._vault.save({"active": [credential]})
             events.emit("provisioned", type=credential["type"])
             return client
         return None
 
-    def _provision(self, pending):
+    def _provision(self, pending: list[dict[str, str]]) -> Mqtt:
         """Ask the server; `pending` are the credentials in the vault that did not log in (yet)."""
-        made_by = self._settings["provision.made_by"]
+        made_by = self._settings.text("provision.made_by")
         if not pending and made_by == "device":
             pending = self._keep([credentials.make()])
         events.emit("provisioning", made_by=made_by, transport="mqtt")
@@ -119,13 +120,13 @@ class App:
             "delete that device there, or give this board another name"
         )
 
-    def _keep(self, pending):
+    def _keep(self, pending: list[dict[str, str]]) -> list[dict[str, str]]:
         self._vault.save({"pending": pending})
         events.emit("pending_stored", count=len(pending))
         return pending
 
 
-def main():
+def main() -> None:
     """Boot. Returns only if the settings are of no use: then the REPL is where to repair them.
 
     A defect of ours must not leave a device in the field at a REPL: it shows the traceback, waits, resets.
@@ -139,7 +140,7 @@ def main():
         board.reset()
 
 
-def _main():
+def _main() -> None:
     events.emit("boot", firmware=__version__, micropython=board.version(), reset=board.reset_cause(), mac=board.mac())
     try:
         app = App(settings_file.load())

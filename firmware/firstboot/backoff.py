@@ -1,33 +1,34 @@
 """Full jitter: a random wait below a ceiling that doubles, so that a herd spreads out."""
 
 import os
-import struct
+
+from firstboot.settings import Settings
 
 
-def below(limit):
+def below(limit: int) -> int:
     """A random whole number in [0, limit)."""
-    return struct.unpack("<I", os.urandom(4))[0] % limit if limit > 0 else 0
+    return int.from_bytes(os.urandom(4), "little") % limit if limit > 0 else 0
 
 
 class Backoff:
     """Waits in milliseconds. `reset()` after something worked."""
 
-    def __init__(self, settings):
-        self._base = settings["backoff.base_ms"]
-        self._cap = settings["backoff.cap_ms"]
-        self._long = settings["backoff.long_ms"]
+    def __init__(self, settings: Settings) -> None:
+        self._base = settings.number("backoff.base_ms")
+        self._cap = settings.number("backoff.cap_ms")
+        self._long = settings.number("backoff.long_ms")
         self.attempt = 0
 
-    def reset(self):
+    def reset(self) -> None:
         self.attempt = 0
 
-    def next(self):
+    def next(self) -> int:
         """The wait before the next attempt: uniform below min(cap, base * 2^attempt)."""
         # 2^20 is past any cap worth having, and stays a small int
         ceiling = min(self._cap, self._base << min(self.attempt, 20))
         self.attempt += 1
         return below(ceiling + 1)
 
-    def long(self):
+    def long(self) -> int:
         """The wait when only a person can help: between half and the whole of `backoff.long_ms`."""
         return self._long - below(self._long // 2 + 1)

@@ -9,7 +9,7 @@ import machine
 try:
     import network
 except ImportError:  # a bare unix port
-    network = None
+    network = None  # type: ignore[assignment]
 
 _RESET_CAUSES = ("PWRON_RESET", "HARD_RESET", "WDT_RESET", "DEEPSLEEP_RESET", "SOFT_RESET")
 # Longest sleep between two feeds of the watchdog.
@@ -18,7 +18,7 @@ _NAP_MS = 1000
 _watchdog = None
 
 
-def reset_cause():
+def reset_cause() -> str:
     """`power_on`, `hard`, `wdt`, `deepsleep`, `soft`, or `unknown`."""
     if hasattr(machine, "reset_cause"):
         cause = machine.reset_cause()
@@ -28,38 +28,38 @@ def reset_cause():
     return "unknown"
 
 
-def mac():
+def mac() -> str:
     """The station's MAC as 12 hex digits; zeros on a board without a radio."""
     if network is None:
         return "000000000000"
     return "".join("%02x" % octet for octet in network.WLAN(network.STA_IF).config("mac"))
 
 
-def free_heap():
+def free_heap() -> int:
     """Free bytes on the MicroPython heap after a collection."""
     gc.collect()
     return gc.mem_free()
 
 
-def version():
+def version() -> str:
     """MicroPython's version, e.g. `1.24.0`."""
-    return ".".join(str(part) for part in sys.implementation[1][:3])
+    return ".".join(str(part) for part in sys.implementation.version[:3])
 
 
-def start_watchdog(seconds):
+def start_watchdog(seconds: int) -> None:
     """Arm the watchdog, if there is one and `seconds` is not 0. It cannot be stopped again."""
     global _watchdog
     if seconds and hasattr(machine, "WDT"):
         _watchdog = machine.WDT(timeout=seconds * 1000)
 
 
-def feed():
+def feed() -> None:
     """Tell the watchdog that something got done."""
     if _watchdog:
         _watchdog.feed()
 
 
-def sleep(ms):
+def sleep(ms: int) -> None:
     """A wait that is meant: feeds the watchdog meanwhile."""
     while ms > 0:
         feed()
@@ -67,7 +67,7 @@ def sleep(ms):
         ms -= _NAP_MS
 
 
-def reset():
+def reset() -> None:
     """Start the board again, as at power-on. Leaves the program where there is no reset."""
     if hasattr(machine, "reset"):
         machine.reset()

@@ -12,7 +12,7 @@ from firstboot.errors import ProtocolError
 _TOKEN_BYTES = 16
 
 
-def make():
+def make() -> dict[str, str]:
     """A new secret from the random source.
 
     On the ESP32 the hardware generator is only a true one while the radio is on: call with the link up.
@@ -20,12 +20,12 @@ def make():
     return {"type": "ACCESS_TOKEN", "token": binascii.hexlify(os.urandom(_TOKEN_BYTES)).decode()}
 
 
-def request_fields(credential):
+def request_fields(credential: dict[str, str]) -> dict[str, str]:
     """What the provisioning request says to ask for this very credential."""
     return {"credentialsType": credential["type"], "token": credential["token"]}
 
 
-def from_answer(answer):
+def from_answer(answer: dict[str, object]) -> dict[str, str]:
     """The credential in a SUCCESS answer; raises ProtocolError if there is none we can use."""
     kind = answer.get("credentialsType")
     value = answer.get("credentialsValue")
@@ -36,6 +36,6 @@ def from_answer(answer):
     return {"type": "ACCESS_TOKEN", "token": value}
 
 
-def login(credential):
+def login(credential: dict[str, str]) -> tuple[str, str]:
     """`(user name, password)` for MQTT."""
     return credential["token"], ""

@@ -57,7 +57,7 @@ class Refused(NetworkError):
 
     kind = "refused"
 
-    def __init__(self, code):
+    def __init__(self, code: int) -> None:
         super().__init__("the server refused the login (CONNACK %d)" % code)
         self.code = code
         # Only these two speak about the credentials: bad user name or password, not authorised.

@@ -7,7 +7,7 @@ _last = time.ticks_ms()
 _uptime_ms = 0
 
 
-def uptime_ms():
+def uptime_ms() -> int:
     """Milliseconds since boot.
 
     Summed, because `ticks_ms` wraps after some days; has to be called at least once in that time,
@@ -20,7 +20,7 @@ def uptime_ms():
     return _uptime_ms
 
 
-def emit(event, **fields):
+def emit(event: str, **fields: object) -> None:
     """Print `{"event": ..., "ms": ..., ...}`; `event` and `ms` always come first."""
     line = '{"event": "%s", "ms": %d' % (event, uptime_ms())
     for key in sorted(fields):

@@ -1,19 +1,20 @@
 """Who this device is on the server."""
 
 from firstboot.errors import SettingsError
+from firstboot.settings import Settings
 
 # A device name on the server: 1 to 255 characters after trimming.
 _NAME_LIMIT = 255
 
 
-def name(settings, mac):
+def name(settings: Settings, mac: str) -> str:
     """The device's name from the template in `identity.name`.
 
     `mac` is the board's own, 12 hex digits; `identity.mac` overrides it. Raises SettingsError if
     the template does not give a usable name.
     """
-    mac = (settings["identity.mac"] or mac).replace(":", "").lower()
-    text = settings["identity.name"].replace("{prefix}", settings["identity.prefix"]).replace("{mac}", mac)
+    mac = (settings.text("identity.mac") or mac).replace(":", "").lower()
+    text = settings.text("identity.name").replace("{prefix}", settings.text("identity.prefix")).replace("{mac}", mac)
     text = text.strip()
     if "{" in text or "}" in text:
         raise SettingsError("identity.name knows {prefix} and {mac} only")

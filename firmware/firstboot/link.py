@@ -4,11 +4,12 @@ import time
 
 from firstboot import board
 from firstboot.errors import LinkError, SettingsError
+from firstboot.settings import Settings
 
 try:
     import network
 except ImportError:  # a bare unix port: the host's network
-    network = None
+    network = None  # type: ignore[assignment]
 
 _POLL_MS = 50
 # Retries of the driver inside one attempt. Without a bound it retries a wrong password for ever, and
@@ -21,7 +22,7 @@ _WRONG_PASSWORD = (202, 15, 204)
 class HostLink:
     """The host's own network: always up."""
 
-    def up(self):
+    def up(self) -> str:
         """Return the address, or "" where it is not known."""
         return ""
 
@@ -29,22 +30,22 @@ class HostLink:
 class Wlan:
     """One Wi-Fi network, as a station."""
 
-    def __init__(self, settings):
-        self._ssid = settings["wifi.ssid"]
-        self._password = settings["wifi.password"]
-        self._timeout_ms = settings["wifi.timeout_s"] * 1000
+    def __init__(self, settings: Settings) -> None:
+        self._ssid = settings.text("wifi.ssid")
+        self._password = settings.text("wifi.password")
+        self._timeout_ms = settings.number("wifi.timeout_s") * 1000
         if not self._ssid:
             raise SettingsError("wifi.ssid is missing")
         self._wlan = network.WLAN(network.STA_IF)
 
-    def up(self):
+    def up(self) -> str:
         """Join the network if not joined; return the address. Raises LinkError with the likely cause."""
         wlan = self._wlan
         if not wlan.isconnected():
             self._join(wlan)
         return wlan.ifconfig()[0]
 
-    def _join(self, wlan):
+    def _join(self, wlan: network.WLAN) -> None:
         wlan.active(True)
         try:
             wlan.disconnect()  # a join still under way makes connect() fail on the ESP32
@@ -64,7 +65,7 @@ class Wlan:
             board.feed()
             time.sleep_ms(_POLL_MS)
 
-    def _cause(self, status):
+    def _cause(self, status: int) -> str:
         if status in _WRONG_PASSWORD:
             return "wrong password for Wi-Fi network %s" % self._ssid
         if status == network.STAT_NO_AP_FOUND:
@@ -72,6 +73,6 @@ class Wlan:
         return "Wi-Fi network %s not joined (status %s)" % (self._ssid, status)
 
 
-def find(settings):
+def find(settings: Settings) -> HostLink | Wlan:
     """The link this board has."""
     return HostLink() if network is None else Wlan(settings)

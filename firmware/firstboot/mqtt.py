@@ -9,24 +9,26 @@ import time
 from umqtt import simple
 
 from firstboot.errors import FirstbootError, NetworkError, ProtocolError, Refused, Timeout
+from firstboot.settings import Settings
 from firstboot.stream import Stream
 
 # umqtt.simple counts packet ids up without end; the field has 16 bits (MQTT 3.1.1, 2.3.1).
 _LAST_PACKET_ID = 65534
 _PUBLISH = 0x30
+_SUBSCRIPTION_REFUSED = 0x80
 _DISCONNECT = b"\xe0\0"
 
 
 class _Sockets:
     """Stands in for the `socket` module inside umqtt.simple and hands out our stream."""
 
-    def __init__(self, stream):
+    def __init__(self, stream: Stream) -> None:
         self._stream = stream
 
-    def socket(self, *_args):
+    def socket(self, *_args: object) -> Stream:
         return self._stream
 
-    def getaddrinfo(self, host, port, *_args):
+    def getaddrinfo(self, host: str, port: int, *_args: object) -> object:
         return socket.getaddrinfo(host, port, socket.AF_INET, socket.SOCK_STREAM)
 
 
@@ -37,41 +39,43 @@ class Mqtt:
     nothing else. After an error the connection is of no use: `close()` it.
     """
 
-    def __init__(self, settings, client_id, user, password=""):
-        self._timeout_ms = settings["session.timeout_ms"]
-        self._keepalive_ms = settings["session.keepalive_s"] * 1000
+    def __init__(self, settings: Settings, client_id: str, user: str, password: str = "") -> None:
+        self._timeout_ms = settings.number("session.timeout_ms")
+        self._keepalive_ms = settings.number("session.keepalive_s") * 1000
         self._stream = Stream()
-        self._inbox = None
-        self._said_ms = 0  # ticks of our last packet
-        self._ping_ms = None  # ticks of a ping not answered yet
+        self._inbox: tuple[bytes, bytes] | None = None
+        self._healthy = False
+        self._said_ms = time.ticks_ms()  # of our last packet
+        self._ping_ms = time.ticks_ms()  # of our last ping
+        self._pinged = False  # and it is not answered yet
         # bytes: umqtt.simple counts characters where the protocol counts bytes
         self._client = simple.MQTTClient(
             client_id.encode(),
-            settings["server.host"],
-            port=settings["server.port"],
+            settings.text("server.host"),
+            port=settings.number("server.port"),
             user=user.encode(),
             password=password.encode(),
-            keepalive=settings["session.keepalive_s"],
+            keepalive=settings.number("session.keepalive_s"),
         )
         self._client.set_callback(self._deliver)
 
-    def connect(self):
+    def connect(self) -> None:
         """Open the connection and log in; Refused carries CONNACK's code."""
         # The only way in that all versions share: the name `socket` in the module's own globals.
-        simple.socket = _Sockets(self._stream)
+        simple.socket = _Sockets(self._stream)  # type: ignore[attr-defined]
         self._do(self._client.connect)
 
-    def subscribe(self, topic):
+    def subscribe(self, topic: str) -> None:
         """Subscribe with QoS 0 and wait for the SUBACK."""
         self._do(self._client.subscribe, topic.encode())
 
-    def publish(self, topic, payload, qos=0):
+    def publish(self, topic: str, payload: str, qos: int = 0) -> None:
         """Publish text; with `qos=1` return after the PUBACK."""
         if self._client.pid >= _LAST_PACKET_ID:
             self._client.pid = 0
         self._do(self._client.publish, topic.encode(), payload.encode(), False, qos)
 
-    def receive(self, wait_ms):
+    def receive(self, wait_ms: int) -> tuple[bytes, bytes] | None:
         """The next `(topic, payload)` as bytes, or None after `wait_ms` without one.
 
         Also keeps the connection alive: call it at least once in half the keep-alive time.
@@ -82,49 +86,55 @@ class Mqtt:
         message, self._inbox = self._inbox, None
         return message
 
-    def close(self):
-        """Say goodbye if that still works, and free the socket."""
+    def close(self) -> None:
+        """Say goodbye if the connection still works, and free the socket."""
         try:
-            self._do(self._goodbye)
+            if self._healthy:
+                self._do(self._goodbye)
         except NetworkError:
-            pass  # it was broken already; all that is left is to free the socket
+            pass  # it broke just now; all that is left is to free the socket
         self._stream.close()
 
-    def _goodbye(self):
+    def _goodbye(self) -> None:
         # not umqtt.simple's disconnect(): that closes the socket before the packet has left it
         self._stream.write(_DISCONNECT)
 
-    def _deliver(self, topic, payload):
+    def _deliver(self, topic: bytes, payload: bytes) -> None:
         self._inbox = (topic, payload)
 
-    def _take(self):
-        operation = self._client.check_msg()
+    def _take(self) -> None:
+        operation = self._client.check_msg()  # type: ignore[no-untyped-call]
         # None: a PINGRESP, or nothing; newer versions return a PUBLISH's own first byte
         if operation is not None and operation & 0xF0 != _PUBLISH:
             raise ProtocolError("the server sent a packet of type %d out of turn" % (operation >> 4))
 
-    def _keep_alive(self):
+    def _keep_alive(self) -> None:
         now = time.ticks_ms()
-        if self._ping_ms is not None:
+        if self._pinged:
             if time.ticks_diff(self._stream.heard_ms, self._ping_ms) >= 0:
-                self._ping_ms = None
+                self._pinged = False
             elif time.ticks_diff(now, self._ping_ms) > self._timeout_ms:
                 raise Timeout("no answer to a ping")
         elif time.ticks_diff(now, self._said_ms) > self._keepalive_ms // 2:
             self._do(self._client.ping)
             self._ping_ms = now
+            self._pinged = True
 
-    def _do(self, operation, *args, said=True):
+    def _do(self, operation: object, *args: object, said: bool = True) -> None:
         """Run one operation of umqtt.simple within the timeout; translate what it raises."""
         self._stream.within(self._timeout_ms)
+        self._healthy = False
         if said:
             self._said_ms = time.ticks_ms()
         try:
-            operation(*args)
+            operation(*args)  # type: ignore[operator]
             self._stream.flush()
+            self._healthy = True
         except FirstbootError:
             raise
         except simple.MQTTException as error:
+            if error.args[0] == _SUBSCRIPTION_REFUSED:
+                raise ProtocolError("the server refused the subscription: is it a provisioning server?")
             raise Refused(error.args[0])
         except OSError as error:
             raise NetworkError("connection failed (%s)" % error)

@@ -4,6 +4,9 @@ import json
 import time
 
 from firstboot import __version__, board, events
+from firstboot.backoff import Backoff
+from firstboot.mqtt import Mqtt
+from firstboot.settings import Settings
 
 _TELEMETRY = "v1/devices/me/telemetry"
 _ATTRIBUTES = "v1/devices/me/attributes"
@@ -11,7 +14,7 @@ _ATTRIBUTES = "v1/devices/me/attributes"
 _TURN_MS = 1000
 
 
-def run(client, settings, backoff):
+def run(client: Mqtt, settings: Settings, backoff: Backoff) -> None:
     """Live on a connected `client` until it breaks; always leaves by a NetworkError.
 
     `backoff` is reset by the first telemetry that the server acknowledged: a server that accepts
@@ -24,7 +27,7 @@ def run(client, settings, backoff):
         "reset_cause": board.reset_cause(),
     }
     client.publish(_ATTRIBUTES, json.dumps(attributes), qos=1)
-    interval_ms = settings["session.telemetry_s"] * 1000
+    interval_ms = settings.number("session.telemetry_s") * 1000
     due = time.ticks_ms()
     while True:
         left = time.ticks_diff(due, time.ticks_ms())

@@ -7,7 +7,7 @@ from firstboot.errors import SettingsError
 PATH = "/settings.json"
 
 # section.key: (type, default, smallest number or shortest text). A default of None: required.
-_KNOWN = {
+_KNOWN: dict[str, tuple[type, str | int | None, int]] = {
     "server.host": (str, None, 1),
     "server.port": (int, 1883, 1),
     "provision.key": (str, None, 1),
@@ -29,13 +29,39 @@ _KNOWN = {
     # 0: off. A watchdog cannot be stopped again, not even by Ctrl-C.
     "board.watchdog_s": (int, 0, 0),
 }
+# Fields of 16 bits, and waits that MicroPython's tick arithmetic can hold.
+_MOST = {
+    "server.port": 65535,
+    "wifi.timeout_s": 3600,
+    "session.telemetry_s": 86400,
+    "session.keepalive_s": 65535,
+    "session.timeout_ms": 3600000,
+    "backoff.base_ms": 86400000,
+    "backoff.cap_ms": 86400000,
+    "backoff.long_ms": 86400000,
+    "board.watchdog_s": 3600,
+}
 
 
-def load(path=PATH):
+class Settings:
+    """A value for every known `section.key`."""
+
+    def __init__(self, values: dict[str, str | int]) -> None:
+        self._values = values
+
+    def text(self, name: str) -> str:
+        """A setting that is text."""
+        return str(self._values[name])
+
+    def number(self, name: str) -> int:
+        """A setting that is a whole number."""
+        return int(self._values[name])
+
+
+def load(path: str = PATH) -> Settings:
     """Read and check the settings.
 
-    Returns a dict with a value for every known `section.key`. Raises SettingsError with the key
-    and what is allowed; never shows a value, since it may be a secret.
+    Raises SettingsError with the key and what is allowed; never shows a value, since it may be a secret.
     """
     try:
         with open(path) as file:
@@ -49,30 +75,40 @@ def load(path=PATH):
     return check(sections)
 
 
-def check(sections):
-    """Flatten `{"section": {"key": value}}` and check it against the known keys."""
-    settings = {name: known[1] for name, known in _KNOWN.items()}
+def check(sections: object) -> Settings:
+    """Settings from `{"section": {"key": value}}`; raises SettingsError as `load` does."""
+    values: dict[str, str | int] = {}
     if not isinstance(sections, dict):
         raise SettingsError("the settings have to be an object of sections")
-    for section, values in sections.items():
-        if not isinstance(values, dict):
+    for section, entries in sections.items():
+        if not isinstance(entries, dict):
             raise SettingsError("settings section %s has to be an object" % section)
-        for key, value in values.items():
+        for key, value in entries.items():
             name = "%s.%s" % (section, key)
             if name not in _KNOWN:
                 raise SettingsError("unknown setting %s" % name)
-            kind, _, least = _KNOWN[name]
-            # bool is an int to isinstance, and never meant as one here
-            if not isinstance(value, kind) or isinstance(value, bool):
-                raise SettingsError("%s has to be %s" % (name, "text" if kind is str else "a whole number"))
-            if (len(value) if kind is str else value) < least:
-                raise SettingsError("%s is empty or too small" % name)
-            settings[name] = value
-    for name, value in settings.items():
-        if value is None:
-            raise SettingsError("%s is missing" % name)
-    if settings["provision.made_by"] not in ("device", "server"):
+            values[name] = _checked(name, value)
+    for name, (_, default, _) in _KNOWN.items():
+        if name not in values:
+            if default is None:
+                raise SettingsError("%s is missing" % name)
+            values[name] = default
+    if values["provision.made_by"] not in ("device", "server"):
         raise SettingsError('provision.made_by has to be "device" or "server"')
-    if settings["server.port"] > 65535 or settings["session.keepalive_s"] > 65535:
-        raise SettingsError("server.port and session.keepalive_s go up to 65535")
-    return settings
+    return Settings(values)
+
+
+def _checked(name: str, value: object) -> str | int:
+    kind, _, least = _KNOWN[name]
+    if kind is str:
+        if not isinstance(value, str):
+            raise SettingsError("%s has to be text" % name)
+        if len(value) < least:
+            raise SettingsError("%s is empty" % name)
+        return value
+    # bool is an int to isinstance, and never meant as one here
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise SettingsError("%s has to be a whole number" % name)
+    if not least <= value <= _MOST.get(name, value):
+        raise SettingsError("%s is too small or too large" % name)
+    return value

@@ -23,27 +23,26 @@ _GATHER = 1024
 class Stream:
     """One connection. `within(ms)` sets the deadline that all following operations share."""
 
-    def __init__(self):
-        self._socket = None
+    def __init__(self) -> None:
+        self._socket = socket.socket()
+        self._socket.setblocking(False)
         self._poll = select.poll()
-        self._deadline = 0
+        self._deadline = time.ticks_ms()
         self._blocking = True
         self._out = bytearray()
-        self.heard_ms = 0  # ticks of the last byte from the peer
+        self.heard_ms = time.ticks_ms()  # ticks of the last byte from the peer
 
-    def within(self, ms):
+    def within(self, ms: int) -> None:
         self._deadline = time.ticks_add(time.ticks_ms(), ms)
 
-    def ready(self, ms):
+    def ready(self, ms: int) -> bool:
         """True if there is something to read, waiting up to `ms`."""
         self._poll.modify(self._socket, select.POLLIN)
         return bool(self._poll.poll(ms))
 
     # What umqtt.simple calls on a socket.
 
-    def connect(self, address):
-        self._socket = socket.socket()
-        self._socket.setblocking(False)
+    def connect(self, address: tuple[str, int]) -> None:
         self._poll.register(self._socket, select.POLLOUT)
         try:
             self._socket.connect(address)
@@ -53,13 +52,13 @@ class Stream:
         if self._await(select.POLLOUT) & (select.POLLERR | select.POLLHUP):
             raise NetworkError("nothing listens there")
 
-    def setblocking(self, blocking):
+    def setblocking(self, blocking: bool) -> None:
         self._blocking = blocking
 
-    def settimeout(self, seconds):
+    def settimeout(self, seconds: float | None) -> None:
         """umqtt.simple 1.5 and later set one, and drop it again; the deadline is ours."""
 
-    def read(self, size):
+    def read(self, size: int) -> bytes | None:
         if not 0 <= size <= _READ_LIMIT:
             raise ProtocolError("the server announced a piece of %d bytes" % size)
         self.flush()
@@ -77,14 +76,14 @@ class Stream:
                 raise Closed("the server closed the connection")
         return data
 
-    def write(self, data, size=None):
+    def write(self, data: bytes | bytearray | str, size: int | None = None) -> None:
         if not isinstance(data, (bytes, bytearray)):
             data = data.encode()
         self._out.extend(data if size is None else memoryview(data)[:size])
         if len(self._out) >= _GATHER:
             self.flush()
 
-    def flush(self):
+    def flush(self) -> None:
         """Send what was written. Everything that reads does this first."""
         if not self._out:
             return
@@ -97,19 +96,16 @@ class Stream:
             else:
                 view = view[written:]
 
-    def close(self):
+    def close(self) -> None:
         """Free the socket. What is not sent by now stays unsent."""
         self._out = bytearray()
-        if self._socket:
-            self._poll.unregister(self._socket)
-            self._socket.close()
-            self._socket = None
+        self._socket.close()
 
-    def _await(self, what):
+    def _await(self, what: int) -> int:
         """Wait until the socket is ready; returns poll's flags."""
         left = time.ticks_diff(self._deadline, time.ticks_ms())
         self._poll.modify(self._socket, what)
         found = self._poll.poll(max(left, 0))
         if not found:
             raise Timeout("no answer from the server in time")
-        return found[0][1]
+        return int(found[0][1])

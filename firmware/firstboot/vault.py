@@ -20,14 +20,14 @@ _MAGIC = b"FBV1"
 _LIMIT = 4096
 
 
-def encode(sequence, record):
+def encode(sequence: int, record: dict[str, list[dict[str, str]]]) -> bytes:
     """The bytes of one slot."""
     payload = json.dumps(record).encode()
     body = struct.pack(_HEADER, _MAGIC, sequence, len(payload)) + payload
     return body + struct.pack("<I", binascii.crc32(body))
 
 
-def decode(raw):
+def decode(raw: bytes) -> tuple[int, dict[str, list[dict[str, str]]]] | None:
     """`(sequence, record)` of a slot's bytes, or None if they are not a whole record."""
     if len(raw) < _HEADER_SIZE + 4:
         return None
@@ -42,14 +42,15 @@ def decode(raw):
 class Vault:
     """The newest whole record, and a place for the next.
 
+    A record is lists of credentials by what they are (`active`, `pending`); empty if there is none.
     `paths` are the two slots' files.
     """
 
-    def __init__(self, paths=("/vault.0", "/vault.1")):
+    def __init__(self, paths: tuple[str, str] = ("/vault.0", "/vault.1")) -> None:
         self._paths = paths
         self._sequence = 0
         self._newest = 1  # so that an empty vault writes slot 0 first
-        self.record = None
+        self.record: dict[str, list[dict[str, str]]] = {}
         for slot in (0, 1):
             raw = self._read(slot)
             if not raw:  # no file yet, or a power cut right after its creation
@@ -61,16 +62,16 @@ class Vault:
                 self._sequence, self.record = found
                 self._newest = slot
 
-    def _read(self, slot):
+    def _read(self, slot: int) -> bytes:
         try:
             with open(self._paths[slot], "rb") as file:
-                return file.read(_LIMIT)
+                return bytes(file.read(_LIMIT))
         except OSError as error:
             if error.errno != errno.ENOENT:
                 events.emit("vault_slot_unreadable", slot=slot, errno=error.errno)
             return b""
 
-    def save(self, record):
+    def save(self, record: dict[str, list[dict[str, str]]]) -> None:
         """Make `record` the newest. On return it is in flash; raises VaultError if it is not.
 
         The record before it stays valid until then, and in the other slot afterwards.
@@ -83,7 +84,7 @@ class Vault:
             with open(self._paths[slot], "wb") as file:
                 file.write(raw)
         except OSError as error:
-            raise VaultError("flash write failed (errno %d): full or worn out?" % error.errno)
+            raise VaultError("flash write failed (%s): full or worn out?" % error)
         if self._read(slot) != raw:
             raise VaultError("what was read back differs from what was written: flash worn out?")
         self._sequence += 1

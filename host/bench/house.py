@@ -16,6 +16,11 @@ def private_folder(path: Path) -> Path:
     return path
 
 
+def private_file(path: Path) -> None:
+    """Make a file with mode 0600 if it does not exist yet."""
+    path.touch(mode=0o600)
+
+
 def write_private(path: Path, data: bytes) -> None:
     """Write a file with mode 0600 from its first byte, whole or not at all."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")

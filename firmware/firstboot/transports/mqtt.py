@@ -4,20 +4,21 @@ import time
 
 from firstboot.errors import Timeout
 from firstboot.mqtt import Mqtt
+from firstboot.settings import Settings
 
 _USER = "provision"
 _REQUEST = "/provision/request"
 _RESPONSE = "/provision/response"
 
 
-def exchange(settings, name, request):
+def exchange(settings: Settings, name: str, request: str) -> bytes:
     """Ask on a connection of its own; the server answers on the asking connection only."""
     client = Mqtt(settings, name, _USER)
     try:
         client.connect()
         client.subscribe(_RESPONSE)
         client.publish(_REQUEST, request)
-        deadline = time.ticks_add(time.ticks_ms(), settings["session.timeout_ms"])
+        deadline = time.ticks_add(time.ticks_ms(), settings.number("session.timeout_ms"))
         while True:
             left = time.ticks_diff(deadline, time.ticks_ms())
             if left <= 0:

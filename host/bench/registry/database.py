@@ -8,6 +8,8 @@ from alembic.config import Config
 from sqlalchemy import Connection, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from bench import house
+
 _MIGRATIONS = Path(__file__).parent / "migrations"
 # Another process (the command line beside a running server) may be writing.
 _BUSY_MS = 10_000
@@ -19,8 +21,7 @@ async def connect(path: Path) -> AsyncEngine:
     WAL, so that readers do not wait for the writer; synchronous=FULL, so that a commit is on the
     disk when it returns (https://www.sqlite.org/pragma.html#pragma_synchronous).
     """
-    # 0600 from the first byte; SQLite gives its -wal and -shm files the same mode
-    path.touch(mode=0o600)
+    house.private_file(path)  # SQLite gives its -wal and -shm files the same mode
     engine = create_async_engine(f"sqlite+aiosqlite:///{path}")
 
     @event.listens_for(engine.sync_engine, "connect")

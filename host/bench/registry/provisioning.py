@@ -154,12 +154,10 @@ class _Batch:
         if ids:
             rows = await self._select(Credentials, Credentials.device_id, ids)
             self.credentials = {row.device_id: row for row in rows}
-            states = await self._connection.execute(
-                select(Attribute.device_id, Attribute.value).where(
-                    Attribute.device_id.in_(ids), Attribute.scope == SERVER_SCOPE, Attribute.key == PROVISION_STATE
-                )
+            statement = select(Attribute.device_id, Attribute.value).where(
+                Attribute.device_id.in_(ids), Attribute.scope == SERVER_SCOPE, Attribute.key == PROVISION_STATE
             )
-            self.states = {device_id: value for device_id, value in states}
+            self.states = {row.device_id: row.value for row in await self._connection.execute(statement)}
 
     async def _select(self, table: Any, column: Any, values: Iterable[Any]) -> Sequence[Any]:
         wanted = {value for value in values if value}

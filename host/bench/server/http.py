@@ -2,8 +2,8 @@
 
 import asyncio
 import json
-from contextlib import contextmanager
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import uvicorn
@@ -158,9 +158,7 @@ class _Api:
 
         return await self._save(request, "attributes", save)
 
-    async def _save(
-        self, request: Request, what: str, save: Callable[[Any, bytes], Awaitable[list[str]]]
-    ) -> Response:
+    async def _save(self, request: Request, what: str, save: Callable[[Any, bytes], Awaitable[list[str]]]) -> Response:
         body = await _body(request)
         device = await self._registry.login(request.path_params["token"])
         if device is None:

@@ -4,6 +4,7 @@ import asyncio
 import socket
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from bench.errors import BenchError
 from bench.registry import Profile, Registry
@@ -44,7 +45,7 @@ class Server:
         self._journal = journal
         self.new_profile: Profile | None = None
 
-    async def __aenter__(self) -> "Server":
+    async def __aenter__(self) -> Self:
         sockets = [_listen(self._options.host, port) for port in (self._options.mqtt_port, self._options.http_port)]
         self.registry = await Registry.open(self._options.data)
         self.new_profile = await self.registry.ensure_default_profile()

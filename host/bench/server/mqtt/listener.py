@@ -25,9 +25,7 @@ _BACKLOG = 32
 class Gateway:
     """All MQTT connections of a server."""
 
-    def __init__(
-        self, registry: Registry, journal: Journal, *, connect_deadline_s: float = CONNECT_DEADLINE_S
-    ) -> None:
+    def __init__(self, registry: Registry, journal: Journal, *, connect_deadline_s: float = CONNECT_DEADLINE_S) -> None:
         self.registry = registry
         self.journal = journal
         self.connect_deadline_s = connect_deadline_s

@@ -1,0 +1,43 @@
+"""Fixtures: every test has its own server, ports and data folder."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.targets.virtual import VirtualBoard
+from tests.support import RunningServer, new_board
+
+
+@pytest.fixture
+def start_server(tmp_path: Path) -> Iterator[Callable[..., RunningServer]]:
+    """Start servers on data folders of their own; all are stopped at the end."""
+    running: list[RunningServer] = []
+
+    def start(name: str = "server", **options: Any) -> RunningServer:
+        running.append(RunningServer(tmp_path / name, **options))
+        return running[-1]
+
+    yield start
+    for server in running:
+        server.close()
+
+
+@pytest.fixture
+def server(start_server: Callable[..., RunningServer]) -> RunningServer:
+    """A running server."""
+    return start_server()
+
+
+@pytest.fixture
+def make_board(tmp_path: Path) -> Callable[..., VirtualBoard]:
+    """Make blank boards for a server."""
+    made = 0
+
+    def make(server: RunningServer, **options: Any) -> VirtualBoard:
+        nonlocal made
+        made += 1
+        return new_board(tmp_path / "boards" / f"board{made}", server, **options)
+
+    return make

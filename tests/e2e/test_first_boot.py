@@ -1,0 +1,38 @@
+"""The main path, for real: a blank board, a server, two boots."""
+
+from tests.support import vault_slots
+
+
+def test_first_boot_provisions_stores_and_reports(server, make_board):
+    board = make_board(server)
+    with board.power_on() as power:
+        power.wait_for("telemetry")
+    assert [event["event"] for event in power.events] == [
+        "boot",
+        "link_up",
+        "pending_stored",
+        "provisioning",
+        "answer",
+        "provisioned",
+        "connected",
+        "telemetry",
+    ]
+    assert server.device_names() == [f"firstboot-{board.mac}"]
+    device = server.ask(lambda registry: registry.device(f"firstboot-{board.mac}"))
+    assert device.attributes["CLIENT_SCOPE"].keys() == {"firmware", "free_heap", "micropython", "reset_cause"}
+    assert device.attributes["CLIENT_SCOPE"]["reset_cause"] == "power_on"
+    assert device.attributes["SERVER_SCOPE"] == {"provisionState": "provisioned"}
+    assert device.telemetry.keys() == {"free_heap", "uptime_s"}
+    active, pending = vault_slots(board)
+    assert active == {"active": [{"type": "ACCESS_TOKEN", "token": device.token}]}
+    assert pending == {"pending": active["active"]}
+
+
+def test_second_boot_neither_provisions_nor_writes(server, make_board):
+    board = make_board(server)
+    with board.power_on() as power:
+        power.wait_for("telemetry")
+    with board.power_on() as power:
+        power.wait_for("telemetry")
+    assert [event["event"] for event in power.events] == ["boot", "link_up", "connected", "telemetry"]
+    assert power.writes == []

@@ -1,0 +1,154 @@
+"""What several kinds of tests need: a running server, boards, and the wire as it is."""
+
+import asyncio
+import io
+import json
+import socket
+import struct
+import threading
+import uuid
+import zlib
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from bench.flash import image, settings
+from bench.registry import Profile, ProvisionType, Registry
+from bench.server.journal import Journal
+from bench.server.server import Options, Ports, Server
+from bench.targets.virtual import VirtualBoard
+
+T = TypeVar("T")
+
+# Waits of the device, short enough for a test and long enough to be told apart.
+QUICK = {"base_ms": 20, "cap_ms": 200, "long_ms": 60_000}
+PATIENCE_S = 30.0
+
+
+class RunningServer:
+    """The real server, on a loop in a thread of its own, with its profile `default`."""
+
+    def __init__(self, data: Path, **options: Any) -> None:
+        self.data = data
+        self._options = Options(data=data, **{"mqtt_port": 0, "http_port": 0, **options})
+        self._journal = io.StringIO()
+        self._started = threading.Event()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self.ports: Ports
+        self.profile: Profile
+        self.registry: Registry
+        self._thread.start()
+        assert self._started.wait(PATIENCE_S)
+
+    def _run(self) -> None:
+        self._loop.run_until_complete(self._serve())
+        self._loop.close()
+
+    async def _serve(self) -> None:
+        self._stop = asyncio.Event()
+        async with Server(self._options, Journal(self._journal)) as server:
+            self.ports, self.registry = server.ports, server.registry
+            self.profile = await server.registry.profile("default")
+            self._started.set()
+            await self._stop.wait()
+
+    def ask(self, question: Callable[[Registry], Awaitable[T]]) -> T:
+        """Ask the registry, on the server's own loop."""
+
+        async def run() -> T:
+            return await question(self.registry)
+
+        return asyncio.run_coroutine_threadsafe(run(), self._loop).result(PATIENCE_S)
+
+    def device_names(self) -> list[str]:
+        return [device.name for device in self.ask(lambda registry: registry.devices())]
+
+    def new_profile(self, strategy: ProvisionType) -> Profile:
+        return self.ask(lambda registry: registry.create_profile(f"profile-{uuid.uuid4()}", strategy))
+
+    def events(self, name: str = "") -> list[dict[str, Any]]:
+        """What the server told so far."""
+        found = [json.loads(line) for line in self._journal.getvalue().splitlines()]
+        return [event for event in found if name in ("", event["event"])]
+
+    def close(self) -> None:
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._stop.set)
+            self._thread.join(PATIENCE_S)
+            assert not self._thread.is_alive()
+
+
+def new_board(
+    folder: Path, server: RunningServer, *, port: int | None = None, mac: str = "", **sections: dict[str, Any]
+) -> VirtualBoard:
+    """A blank board that is set up for a server, with quick waits."""
+    overlay = {"backoff": QUICK, "session": {"telemetry_s": 1, "timeout_ms": 2000}}
+    for section, values in sections.items():
+        overlay[section] = {**overlay.get(section, {}), **values}
+    assert server.profile.provision_key
+    assert server.profile.provision_secret
+    return VirtualBoard.create(
+        folder,
+        mac=mac,
+        settings=settings.encode(
+            host="127.0.0.1",
+            port=port or server.ports.mqtt,
+            key=server.profile.provision_key,
+            secret=server.profile.provision_secret,
+            **overlay,
+        ),
+    )
+
+
+def vault_slots(board: VirtualBoard) -> list[dict[str, Any]]:
+    """The records in a board's vault, newest first. Reads the flash itself, and asserts that nothing is damaged.
+
+    An empty slot is a file whose creation was all that came before a power cut.
+    """
+    found = []
+    for name, raw in image.read_files(board.flash()).items():
+        if name.startswith("vault.") and raw:
+            magic, sequence, length = struct.unpack_from("<4sIH", raw)
+            assert magic == b"FBV1"
+            assert len(raw) == 10 + length + 4, f"{name} is torn"
+            assert zlib.crc32(raw[:-4]) == struct.unpack("<I", raw[-4:])[0], f"{name} is damaged"
+            found.append((sequence, json.loads(raw[10:-4])))
+    return [record for _, record in sorted(found, key=lambda slot: slot[0], reverse=True)]
+
+
+class RawClient:
+    """A TCP connection that says exactly these bytes and hears exactly those."""
+
+    def __init__(self, port: int, timeout_s: float = 5.0) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout_s)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.socket.close()
+
+    def send(self, data: bytes) -> None:
+        self.socket.sendall(data)
+
+    def read(self, size: int) -> bytes:
+        """Exactly `size` bytes, or fewer if the connection is closed before."""
+        data = b""
+        while len(data) < size:
+            chunk = self.socket.recv(size - len(data))
+            if not chunk:
+                break
+            data += chunk
+        return data
+
+    def expect(self, data: bytes) -> None:
+        assert self.read(len(data)) == data
+
+    def expect_closed(self) -> None:
+        """The server closed, and said nothing more."""
+        try:
+            rest = self.socket.recv(1)
+        except ConnectionResetError:
+            rest = b""
+        assert rest == b""
