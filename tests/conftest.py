@@ -41,3 +41,22 @@ def make_board(tmp_path: Path) -> Callable[..., VirtualBoard]:
         return new_board(tmp_path / "boards" / f"board{made}", server, **options)
 
     return make
+
+
+@pytest.fixture
+def tell(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Say something worth knowing at the end of the run, e.g. how many power cuts there were."""
+    return lambda text: record_property("told", text)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    told = [
+        str(value)
+        for report in terminalreporter.stats.get("passed", [])
+        for name, value in report.user_properties
+        if name == "told"
+    ]
+    if told:
+        terminalreporter.section("measured on the way")
+        for line in sorted(told):
+            terminalreporter.write_line(line)

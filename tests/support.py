@@ -25,13 +25,27 @@ QUICK = {"base_ms": 20, "cap_ms": 200, "long_ms": 60_000}
 PATIENCE_S = 30.0
 
 
+class _Notes(Journal):
+    """The journal, kept; whoever waits for an event is woken."""
+
+    def __init__(self) -> None:
+        self.text = io.StringIO()
+        super().__init__(self.text)
+        self.written = threading.Condition()
+
+    def write(self, event: str, **fields: Any) -> None:
+        with self.written:
+            super().write(event, **fields)
+            self.written.notify_all()
+
+
 class RunningServer:
     """The real server, on a loop in a thread of its own, with its profile `default`."""
 
     def __init__(self, data: Path, **options: Any) -> None:
         self.data = data
         self._options = Options(data=data, **{"mqtt_port": 0, "http_port": 0, **options})
-        self._journal = io.StringIO()
+        self._journal = _Notes()
         self._started = threading.Event()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -47,7 +61,7 @@ class RunningServer:
 
     async def _serve(self) -> None:
         self._stop = asyncio.Event()
-        async with Server(self._options, Journal(self._journal)) as server:
+        async with Server(self._options, self._journal) as server:
             self.ports, self.registry = server.ports, server.registry
             self.profile = await server.registry.profile("default")
             self._started.set()
@@ -69,8 +83,19 @@ class RunningServer:
 
     def events(self, name: str = "") -> list[dict[str, Any]]:
         """What the server told so far."""
-        found = [json.loads(line) for line in self._journal.getvalue().splitlines()]
+        found = [json.loads(line) for line in self._journal.text.getvalue().splitlines()]
         return [event for event in found if name in ("", event["event"])]
+
+    def wait_for(self, name: str, **fields: Any) -> dict[str, Any]:
+        """The first event of this name with these fields, as soon as the server told it."""
+
+        def find() -> dict[str, Any] | None:
+            return next((event for event in self.events(name) if fields.items() <= event.items()), None)
+
+        with self._journal.written:
+            found = self._journal.written.wait_for(find, PATIENCE_S)
+        assert found, f"the server never told {name} {fields}"
+        return found
 
     def close(self) -> None:
         if self._thread.is_alive():
@@ -80,22 +105,31 @@ class RunningServer:
 
 
 def new_board(
-    folder: Path, server: RunningServer, *, port: int | None = None, mac: str = "", **sections: dict[str, Any]
+    folder: Path,
+    server: RunningServer,
+    *,
+    port: int | None = None,
+    mac: str = "",
+    files: dict[str, bytes] | None = None,
+    profile: Profile | None = None,
+    **sections: dict[str, Any],
 ) -> VirtualBoard:
     """A blank board that is set up for a server, with quick waits."""
     overlay = {"backoff": QUICK, "session": {"telemetry_s": 1, "timeout_ms": 2000}}
     for section, values in sections.items():
         overlay[section] = {**overlay.get(section, {}), **values}
-    assert server.profile.provision_key
-    assert server.profile.provision_secret
+    profile = profile or server.profile
+    assert profile.provision_key
+    assert profile.provision_secret
     return VirtualBoard.create(
         folder,
         mac=mac,
+        files=files,
         settings=settings.encode(
             host="127.0.0.1",
             port=port or server.ports.mqtt,
-            key=server.profile.provision_key,
-            secret=server.profile.provision_secret,
+            key=profile.provision_key,
+            secret=profile.provision_secret,
             **overlay,
         ),
     )

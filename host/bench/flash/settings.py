@@ -7,9 +7,7 @@ from typing import Any
 VIRTUAL_WIFI = {"ssid": "bench", "password": "the air is loopback"}
 
 
-def encode(
-    *, host: str, port: int, key: str, secret: str, wifi: dict[str, str] | None = None, **sections: dict[str, Any]
-) -> bytes:
+def encode(*, host: str, port: int, key: str, secret: str, **sections: dict[str, Any]) -> bytes:
     """The file's bytes. `sections` (`session={"telemetry_s": 5}`) overlay what is set here.
 
     The result holds secrets: whatever it is written to has to be private.
@@ -17,7 +15,7 @@ def encode(
     settings: dict[str, dict[str, Any]] = {
         "server": {"host": host, "port": port},
         "provision": {"key": key, "secret": secret},
-        "wifi": dict(wifi or VIRTUAL_WIFI),
+        "wifi": dict(VIRTUAL_WIFI),
     }
     for section, values in sections.items():
         settings.setdefault(section, {}).update(values)

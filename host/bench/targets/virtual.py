@@ -11,10 +11,11 @@ import secrets
 import signal
 import subprocess
 import time
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO, Self, TextIO
 
 from bench import boards, house
 from bench.errors import BenchError, UsageError
@@ -23,6 +24,7 @@ from bench.flash.settings import VIRTUAL_WIFI
 from bench.targets import unixport
 
 _POLL_S = 0.002
+_LOCK_S = 1.0
 _MAC_DIGITS = 12
 
 
@@ -60,11 +62,20 @@ class VirtualBoard:
         self.definition: str = burnt_in["board"]
 
     @classmethod
-    def create(cls, folder: Path, *, settings: bytes, board: str = "esp32_generic", mac: str = "") -> Self:
+    def create(
+        cls,
+        folder: Path,
+        *,
+        settings: bytes,
+        board: str = "esp32_generic",
+        mac: str = "",
+        files: dict[str, bytes] | None = None,
+    ) -> Self:
         """Make a blank board with the firmware and `settings` in its file system.
 
-        `mac` has 12 hex digits (colons may stand between); random if not given. Raises UsageError
-        if there is such a board already.
+        `mac` has 12 hex digits (colons may stand between); random if not given. `files` are added to
+        the firmware's own, or replace them (`{"main.py": ...}`). Raises UsageError if there is such a
+        board already.
         """
         definition = boards.load(board)
         mac = mac.replace(":", "").lower() or f"02{secrets.token_hex(5)}"
@@ -73,7 +84,7 @@ class VirtualBoard:
         if (folder / "board.json").exists():
             raise UsageError(f"board {folder.name} exists: choose another name, or delete {folder}")
         house.private_folder(folder)
-        flash = image.build(definition, {**firmware.files(), "settings.json": settings})
+        flash = image.build(definition, {**firmware.files(), "settings.json": settings, **(files or {})})
         house.write_private(folder / "flash.bin", flash)
         house.write_private(folder / "board.json", json.dumps({"board": board, "mac": mac}).encode())
         return cls(folder)
@@ -104,12 +115,7 @@ class PowerCycle:
         self._conditions = conditions
         self._interpreter = unixport.interpreter()
         self._rom = unixport.rom()
-        self._lock = (board.folder / "lock").open("w")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._lock.close()
-            raise BenchError(f"board {board.folder.name} is on already: switch it off first") from None
+        self._lock = _lock(board)
         descriptor = os.open(board.console, os.O_RDWR | os.O_CREAT, 0o600)
         self._console: BinaryIO = os.fdopen(descriptor, "rb")
         self._console.seek(0, os.SEEK_END)
@@ -120,6 +126,7 @@ class PowerCycle:
         self._bitten = False
         self._reset = ""
         self._rest = b""  # the begin of a line
+        self._unseen: deque[dict[str, Any]] = deque()
         self.writes: list[dict[str, Any]] = []
         """Every write to the flash: number, kind (erase or program), block, bytes."""
         self.events: list[dict[str, Any]] = []
@@ -155,10 +162,11 @@ class PowerCycle:
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         while True:
             alive = self._process.poll() is None  # asked first: what a dead board said is complete
-            for event in self._read_console():
-                self.events.append(event)
-                yield event
+            self._read_console()
             self._read_trace()
+            while self._unseen:
+                self.events.append(self._unseen.popleft())
+                yield self.events[-1]
             if not alive and not self._restart():
                 return
             self._check_watchdog()
@@ -212,7 +220,7 @@ class PowerCycle:
             self._start(cause)
         return bool(cause)
 
-    def _read_console(self) -> Iterator[dict[str, Any]]:
+    def _read_console(self) -> None:
         *lines, self._rest = (self._rest + self._console.read()).split(b"\n")
         for line in lines:
             text = line.decode(errors="replace").rstrip("\r")
@@ -221,7 +229,7 @@ class PowerCycle:
             except ValueError:
                 event = None
             is_event = isinstance(event, dict) and isinstance(event.get("event"), str)
-            yield event if is_event else {"event": "console", "text": text}
+            self._unseen.append(event if is_event else {"event": "console", "text": text})
 
     def _read_trace(self) -> None:
         for line in self._trace.read().splitlines():
@@ -237,3 +245,20 @@ class PowerCycle:
         if self._watchdog and time.monotonic() > sum(self._watchdog) and not self._bitten:
             self._bitten = True
             self._process.send_signal(signal.SIGKILL)
+
+
+def _lock(board: VirtualBoard) -> TextIO:
+    """See to it that the board is on only once; the lock is free again when its last process is gone."""
+    lock = (board.folder / "lock").open("w")
+    # What a board that just lost its power had started may live on for a moment, and hold the lock.
+    deadline = time.monotonic() + _LOCK_S
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if time.monotonic() > deadline:
+                lock.close()
+                raise BenchError(f"board {board.folder.name} is on already: switch it off first") from None
+            time.sleep(_POLL_S)
+        else:
+            return lock

@@ -1,0 +1,241 @@
+"""What happens to boards in the field: names taken, wrong keys, servers and radios that are down."""
+
+import socket
+
+import pytest
+
+from bench.errors import BenchError
+from bench.registry import Profile
+from bench.targets.virtual import Conditions
+from tests.support import PATIENCE_S, QUICK, vault_slots
+
+
+def names(power) -> list[str]:
+    return [event["event"] for event in power.events]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def test_two_boards_of_the_same_name_share_nothing(server, make_board):
+    boards = [make_board(server, identity={"name": "twin"}) for _ in range(2)]
+    powers = [board.power_on() for board in boards]
+    try:
+        ends = [
+            next(event for event in power.follow(PATIENCE_S) if event["event"] in ("telemetry", "rejected"))
+            for power in powers
+        ]
+        assert sorted(end["event"] for end in ends) == ["rejected", "telemetry"]
+        winner = [end["event"] for end in ends].index("telemetry")
+        rejected = ends[1 - winner]
+        assert rejected["name"] == "twin"
+        assert "delete that device" in rejected["fix"]
+        assert powers[1 - winner].wait_for("retry")["in_ms"] >= QUICK["long_ms"] // 2
+        powers[winner].wait_for("telemetry")  # and the winner is not disturbed
+        assert "offline" not in names(powers[winner])
+    finally:
+        for power in powers:
+            power.power_off()
+    assert server.device_names() == ["twin"]
+    active = vault_slots(boards[winner])[0]["active"][0]
+    assert active["token"] == server.ask(lambda registry: registry.device("twin")).token
+    assert [record.keys() for record in vault_slots(boards[1 - winner])] == [{"pending"}]
+
+
+def test_rejected_board_gets_in_after_the_operator_deleted_its_namesake(server, make_board):
+    server.ask(lambda registry: registry.create_device("twin", "default"))
+    board = make_board(server, identity={"name": "twin"}, backoff={"long_ms": 100})
+    with board.power_on() as power:
+        power.wait_for("rejected")
+        server.ask(lambda registry: registry.delete_device("twin"))
+        power.wait_for("telemetry")
+    assert server.device_names() == ["twin"]
+
+
+@pytest.mark.parametrize("wrong", ["key", "secret"])
+def test_wrong_credentials_of_the_profile_are_a_configuration_error(server, make_board, wrong):
+    values = {"provision_key": server.profile.provision_key, "provision_secret": server.profile.provision_secret}
+    values[f"provision_{wrong}"] = "not-the-right-one"
+    board = make_board(server, profile=Profile(name="wrong", **values))
+    with board.power_on() as power:
+        found = power.wait_for("not_found")
+        assert "key and secret" in found["fix"]
+        assert "not-the-right-one" not in board.console.read_text()
+        assert power.wait_for("retry")["in_ms"] >= QUICK["long_ms"] // 2
+    assert server.device_names() == []
+
+
+def test_server_down_at_boot_is_waited_for(start_server, make_board):
+    port = free_port()
+    server = start_server(mqtt_port=port)
+    board = make_board(server)
+    server.close()
+    with board.power_on() as power:
+        for attempt in range(1, 6):
+            assert power.wait_for("offline")["kind"] == "network"
+            retry = power.wait_for("retry")
+            assert retry["attempt"] == attempt
+            assert retry["in_ms"] <= min(QUICK["cap_ms"], QUICK["base_ms"] << attempt - 1)
+        again = start_server(mqtt_port=port)
+        power.wait_for("telemetry")
+    assert again.device_names() == [f"firstboot-{board.mac}"]
+    assert len(vault_slots(board)) == 2  # one secret, made once: pending, then active
+
+
+def test_boards_online_come_back_after_a_server_restart(start_server, make_board):
+    port = free_port()
+    server = start_server(mqtt_port=port)
+    boards = [make_board(server) for _ in range(3)]
+    powers = [board.power_on() for board in boards]
+    try:
+        for power in powers:
+            power.wait_for("telemetry")
+        server.close()
+        for power in powers:
+            assert power.wait_for("offline")["kind"] in ("closed", "network")
+        server = start_server(mqtt_port=port)
+        for power in powers:
+            power.wait_for("connected")
+            power.wait_for("telemetry")
+            assert names(power).count("provisioning") == 1
+    finally:
+        for power in powers:
+            power.power_off()
+    assert sorted(server.device_names()) == sorted(f"firstboot-{board.mac}" for board in boards)
+
+
+def test_server_that_stops_answering_is_noticed_by_a_ping(server, make_board):
+    """A half-open connection: the network swallows everything, and no close ever arrives."""
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        board = make_board(
+            server,
+            port=mute.getsockname()[1],
+            session={"telemetry_s": 3600, "keepalive_s": 2, "timeout_ms": 500},
+        )
+        with board.power_on() as power:
+            provision, _ = mute.accept()
+            with provision:
+                provision.recv(1024)
+                provision.sendall(b"\x20\x02\x00\x00")  # CONNACK, and nothing ever after
+                offline = power.wait_for("offline")
+    assert offline["kind"] == "timeout"
+
+
+def test_wifi_that_fails_three_times_is_tried_again(server, make_board):
+    board = make_board(server)
+    with board.power_on(Conditions(wifi_failures=3)) as power:
+        power.wait_for("telemetry")
+    assert names(power)[:7] == ["boot", "link_failed", "retry", "link_failed", "retry", "link_failed", "retry"]
+    assert "not found" in power.events[1]["detail"]
+    assert names(power)[7] == "link_up"
+    assert server.device_names() == [f"firstboot-{board.mac}"]
+
+
+@pytest.mark.parametrize(
+    ("wifi", "said"),
+    [({"password": "wrong"}, "wrong password"), ({"ssid": "elsewhere"}, "not found")],
+    ids=["password", "network"],
+)
+def test_wrong_wifi_settings_say_which(server, make_board, wifi, said):
+    board = make_board(server, wifi=wifi)
+    with board.power_on() as power:
+        assert said in power.wait_for("link_failed")["detail"]
+        with pytest.raises(BenchError, match="no event link_up"):
+            power.wait_for("link_up", timeout_s=0.3)
+    assert vault_slots(board) == []
+
+
+def test_login_refused_later_keeps_the_credentials(server, make_board):
+    board = make_board(server)
+    with board.power_on() as power:
+        power.wait_for("telemetry")
+    before = vault_slots(board)
+    server.ask(lambda registry: registry.delete_device(f"firstboot-{board.mac}"))
+    with board.power_on() as power:
+        for _ in range(3):
+            assert power.wait_for("offline")["kind"] == "refused"
+    assert power.writes == []
+    assert vault_slots(board) == before
+    assert server.device_names() == []
+
+
+def test_device_deleted_while_online_is_cut_off(server, make_board):
+    board = make_board(server)
+    with board.power_on() as power:
+        power.wait_for("telemetry")
+        server.ask(lambda registry: registry.delete_device(f"firstboot-{board.mac}"))
+        power.wait_for("offline", kind="closed")
+        power.wait_for("offline", kind="refused")
+    assert server.device_names() == []
+
+
+HANG = b"""
+from firstboot import board, events
+events.emit("boot", reset=board.reset_cause())
+if board.reset_cause() == "power_on":
+    board.start_watchdog(1)
+    board.sleep(1500)
+    events.emit("fed")
+    while True:
+        pass
+"""
+
+
+def test_watchdog_resets_a_board_that_hangs(server, make_board):
+    board = make_board(server, files={"main.py": HANG})
+    with board.power_on() as power:
+        power.wait_for("fed")
+        power.wait_for("boot", reset="wdt")
+
+
+CRASH = b"""
+from firstboot import app, board, events
+app._CRASH_PAUSE_MS = 10
+def broken():
+    events.emit("boot", reset=board.reset_cause())
+    if board.reset_cause() == "power_on":
+        raise RuntimeError("a defect")
+app._main = broken
+app.main()
+"""
+
+
+def test_defect_of_ours_ends_in_a_reset(server, make_board):
+    board = make_board(server, files={"main.py": CRASH})
+    with board.power_on() as power:
+        assert power.wait_for("crash")["kind"] == "RuntimeError"
+        power.wait_for("boot", reset="hard")
+
+
+@pytest.mark.parametrize(
+    ("settings", "fix"),
+    [
+        (b"", "is not JSON"),
+        (b'{"server": {"host": "x"}}', "is missing"),
+        (b'{"server": {"hots": "x"}}', "unknown setting server.hots"),
+        (b'{"server": {"host": "x", "port": "1883"}}', "server.port has to be a whole number"),
+    ],
+    ids=["empty", "incomplete", "misspelt", "mistyped"],
+)
+def test_settings_of_no_use_are_said_and_end_at_the_repl(server, make_board, settings, fix):
+    board = make_board(server, files={"settings.json": settings})
+    with board.power_on() as power:
+        assert fix in power.wait_for("error", kind="settings")["fix"]
+        assert list(power.follow()) == []  # main.py returned; on a board that is the REPL
+
+
+def test_board_console_never_shows_a_secret(server, make_board):
+    board = make_board(server, identity={"name": "quiet"})
+    with board.power_on() as power:
+        power.wait_for("telemetry")
+    secrets = [
+        server.profile.provision_key,
+        server.profile.provision_secret,
+        server.ask(lambda registry: registry.device("quiet")).token,
+    ]
+    said = board.console.read_text() + str(server.events())
+    assert "quiet" in said
+    assert not [secret for secret in secrets if secret in said]

@@ -1,0 +1,178 @@
+"""The provisioning exchange over a network that fails at every step of it."""
+
+import json
+
+import pytest
+
+from bench.errors import BenchError
+from bench.faults.proxy import Fault, FaultyNetwork, Kind
+from bench.registry import ProvisionType, Registry
+from bench.server.mqtt import codec
+from tests.support import vault_slots
+
+
+def answer(body: object) -> bytes:
+    """An answer that the server never gave."""
+    payload = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return codec.publish("/provision/response", payload)
+
+
+GARBAGE = {
+    "not_mqtt": b"HTTP/1.1 400 Bad Request\r\n\r\n",
+    "random": bytes(range(255, 0, -7)),
+    "endless_length": b"\x30\xff\xff\xff\xff\xff\xff",
+    "huge_packet": b"\x30\xff\xff\xff\x7f\x00\x13/provision/response",
+    "topic_longer_than_packet": b"\x30\x05\xff\xff/pro",
+    "truncated_forever": b"\x30\x7f\x00\x13/provision/response{",
+    "empty_payload": answer(b""),
+    "not_json": answer(b"<html>"),
+    "invalid_utf8": answer(b'{"status":"\xff\xfe"}'),
+    "not_an_object": answer(["SUCCESS"]),
+    "no_status": answer({}),
+    "unknown_status": answer({"status": "MAYBE"}),
+    "success_without_credentials": answer({"status": "SUCCESS"}),
+    "success_of_another_type": answer({"status": "SUCCESS", "credentialsType": "MQTT_BASIC", "credentialsValue": {}}),
+    "success_with_null": answer({"status": "SUCCESS", "credentialsType": "ACCESS_TOKEN", "credentialsValue": None}),
+    "success_with_a_wrong_token": answer(
+        {"status": "SUCCESS", "credentialsType": "ACCESS_TOKEN", "credentialsValue": "not the one"}
+    ),
+    "failure_in_spite_of_success": answer({"status": "FAILURE", "errorMsg": "Failed to provision device!"}),
+}
+
+FAULTS = {
+    "connection_dropped_before_the_request": Fault(Kind.DROP_CONNECTION),
+    "request_lost": Fault(Kind.DROP_REQUEST),
+    "request_delivered_after_the_next_one_was_made": Fault(Kind.HOLD_REQUEST),
+    "answer_lost": Fault(Kind.DROP_ANSWER),
+    "answer_doubled": Fault(Kind.DOUBLE_ANSWER),
+    "answer_late": Fault(Kind.LATE_ANSWER),
+    **{f"answer_garbage_{name}": Fault(Kind.REPLACE_ANSWER, data=data) for name, data in GARBAGE.items()},
+}
+
+
+def assert_one_device_online(server, board, power):
+    name = f"firstboot-{board.mac}"
+    assert server.device_names() == [name]
+    token = server.ask(lambda registry: registry.device(name)).token
+    assert vault_slots(board)[0] == {"active": [{"type": "ACCESS_TOKEN", "token": token}]}
+    assert not any(event["event"] in ("rejected", "crash", "console") for event in power.events)
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS.keys())
+def test_exchange_ends_online_with_one_device_when(server, make_board, fault):
+    with FaultyNetwork(server.ports.mqtt, [fault]) as network:
+        board = make_board(server, port=network.port, session={"timeout_ms": 400})
+        with board.power_on() as power:
+            power.wait_for("telemetry")
+        assert network.met == [fault]
+    assert_one_device_online(server, board, power)
+
+
+@pytest.mark.parametrize("fault", [Fault(Kind.DROP_ANSWER), Fault(Kind.DROP_REQUEST)], ids=["answer", "request"])
+def test_exchange_ends_online_when_lost_three_times_in_a_row(server, make_board, fault):
+    with FaultyNetwork(server.ports.mqtt, [fault] * 3) as network:
+        board = make_board(server, port=network.port, session={"timeout_ms": 400})
+        with board.power_on() as power:
+            power.wait_for("telemetry")
+        # a lost answer is found out by the login that follows: no second request
+        assert len(network.met) == (1 if fault.kind is Kind.DROP_ANSWER else 3)
+    assert_one_device_online(server, board, power)
+
+
+def test_exchange_ends_online_when_the_answer_is_cut_at_every_byte(server, make_board, tell):
+    size = 0
+    while True:
+        size += 1
+        with FaultyNetwork(server.ports.mqtt, [Fault(Kind.CUT_ANSWER, size=size)]) as network:
+            board = make_board(server, port=network.port)
+            with board.power_on() as power:
+                power.wait_for("telemetry")
+        name = f"firstboot-{board.mac}"
+        assert server.device_names().count(name) == 1
+        if any(event["event"] == "answer" for event in power.events):
+            break
+    assert size > 100
+    tell(f"answer cut at each of its {size} bytes")
+
+
+def test_exchange_ends_online_when_the_server_fails_before_the_commit(server, make_board, monkeypatch):
+    commit = Registry.provision
+    failed = []
+
+    async def provision(self, request):
+        if not failed:
+            failed.append(request)
+            raise OSError("the disk is full")
+        return await commit(self, request)
+
+    monkeypatch.setattr(Registry, "provision", provision)
+    board = make_board(server)
+    with board.power_on() as power:
+        power.wait_for("offline", kind="closed")
+        power.wait_for("telemetry")
+    assert len(failed) == 1
+    assert_one_device_online(server, board, power)
+
+
+def test_exchange_ends_online_when_the_power_fails_instead_of_the_answer(server, make_board):
+    with FaultyNetwork(server.ports.mqtt, [Fault(Kind.LATE_ANSWER)]) as network:
+        board = make_board(server, port=network.port)
+        with board.power_on() as power:
+            power.wait_for("provisioning")
+            server.wait_for("exchange", status="SUCCESS")  # committed, and the answer is on its way
+        assert server.device_names() == [f"firstboot-{board.mac}"]
+        with board.power_on() as power:
+            power.wait_for("telemetry")
+    assert "provisioning" not in [event["event"] for event in power.events]
+    assert_one_device_online(server, board, power)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [Fault(Kind.DROP_ANSWER), Fault(Kind.CUT_ANSWER, size=50), Fault(Kind.REPLACE_ANSWER, data=GARBAGE["not_json"])],
+    ids=["dropped", "cut", "garbage"],
+)
+def test_server_made_token_is_lost_with_its_answer(server, make_board, fault):
+    """The documented limit of server-made tokens: the very faults that a device-made secret survives."""
+    with FaultyNetwork(server.ports.mqtt, [fault]) as network:
+        board = make_board(server, port=network.port, provision={"made_by": "server"})
+        with board.power_on() as power:
+            rejected = power.wait_for("rejected")
+            assert "delete that device" in rejected["fix"]
+            assert power.wait_for("retry")["in_ms"] >= 30_000
+        # what the event says has to be done is what helps
+        server.ask(lambda registry: registry.delete_device(rejected["name"]))
+        with board.power_on() as power:
+            power.wait_for("telemetry")
+    assert_one_device_online(server, board, power)
+
+
+def test_server_made_token_is_stored_and_used(server, make_board):
+    board = make_board(server, provision={"made_by": "server"})
+    with board.power_on() as power:
+        power.wait_for("telemetry")
+    assert_one_device_online(server, board, power)
+    assert len(vault_slots(board)[0]["active"][0]["token"]) == 20
+    with board.power_on() as power:
+        power.wait_for("telemetry")
+    assert power.writes == []
+
+
+def test_preprovisioned_device_takes_over_the_servers_token(server, make_board):
+    profile = server.new_profile(ProvisionType.CHECK_PRE_PROVISIONED_DEVICES)
+    made = server.ask(lambda registry: registry.create_device("press-4", profile.name))
+    board = make_board(server, profile=profile, identity={"name": "press-4"})
+    with board.power_on() as power:
+        power.wait_for("telemetry")
+    assert vault_slots(board)[0] == {"active": [{"type": "ACCESS_TOKEN", "token": made.token}]}
+    assert server.device_names() == ["press-4"]
+
+
+def test_preprovisioned_device_that_does_not_exist_is_rejected(server, make_board):
+    profile = server.new_profile(ProvisionType.CHECK_PRE_PROVISIONED_DEVICES)
+    board = make_board(server, profile=profile)
+    with board.power_on() as power:
+        power.wait_for("rejected")
+        with pytest.raises(BenchError, match="no event telemetry"):
+            power.wait_for("telemetry", timeout_s=0.5)
+    assert server.device_names() == []

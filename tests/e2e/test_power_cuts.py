@@ -1,0 +1,123 @@
+"""The power fails at every single write to the flash, before it and in its middle."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from bench.targets.virtual import Conditions, Cut, PowerLost
+from tests.support import vault_slots
+
+MODES = [pytest.param(False, id="before"), pytest.param(True, id="torn")]
+
+
+def boot(board, cut: Cut | None = None):
+    """Boot up to the first telemetry; returns the power cycle, and whether the power failed before."""
+    with board.power_on(Conditions(cut=cut)) as power:
+        try:
+            power.wait_for("telemetry")
+        except PowerLost:
+            assert power.writes[-1]["cut"], "the board died of something else"
+            return power, True
+    return power, False
+
+
+def cuts(torn: bool) -> Iterator[Cut]:
+    """Cut after cut; whoever uses them stops when one is not reached any more."""
+    for at in range(1000):
+        yield Cut(at=at, torn=torn)
+    raise AssertionError("the boot never completes")
+
+
+def assert_provisioned_once(server, board) -> None:
+    name = f"firstboot-{board.mac}"
+    assert server.device_names().count(name) == 1
+    token = server.ask(lambda registry: registry.device(name)).token
+    assert vault_slots(board)[0] == {"active": [{"type": "ACCESS_TOKEN", "token": token}]}
+
+
+@pytest.mark.parametrize("torn", MODES)
+def test_first_boot_survives_a_cut_at_every_write(server, make_board, torn, tell):
+    for cut in cuts(torn):
+        board = make_board(server)
+        power, lost = boot(board, cut)
+        vault_slots(board)
+        if not lost:
+            break
+        _, lost_again = boot(board)
+        assert not lost_again
+        assert_provisioned_once(server, board)
+    assert cut.at == len(power.writes) > 0
+    assert_provisioned_once(server, board)
+    tell(f"first boot: {cut.at} writes to the flash, {'torn' if torn else 'cut before'} at each")
+
+
+@pytest.mark.parametrize("torn", MODES)
+def test_boot_after_a_cut_survives_another_cut_at_every_write(server, make_board, torn, tell):
+    """Twice in a row: at every write of the first boot, then at every write of the boot that repairs it."""
+    pairs = 0
+    for first in cuts(torn):
+        for second in cuts(torn):
+            board = make_board(server)
+            _, lost = boot(board, first)
+            if not lost:
+                break
+            power, lost_again = boot(board, second)
+            vault_slots(board)
+            if not lost_again:
+                assert second.at == len(power.writes)
+                break
+            assert not boot(board)[1]
+            assert_provisioned_once(server, board)
+            pairs += 1
+        if not lost:
+            break
+    assert pairs > 0
+    tell(f"two cuts in a row: {pairs} pairs")
+
+
+@pytest.mark.parametrize("torn", MODES)
+def test_second_boot_has_no_write_to_cut(server, make_board, torn, tell):
+    board = make_board(server)
+    assert not boot(board)[1]
+    before = board.flash()
+    for cut in cuts(torn):
+        power, lost = boot(board, cut)
+        if not lost:
+            break
+    assert (cut.at, power.writes) == (0, [])
+    assert board.flash() == before
+    assert_provisioned_once(server, board)
+    tell("second boot: 0 writes to the flash")
+
+
+# Writes the next of a row of records for ever, over a few sizes; says which one is in the flash.
+UPDATES = b"""
+from firstboot import events
+from firstboot.vault import Vault
+vault = Vault()
+last = int(vault.record["active"][0]["token"]) if vault.record else 0
+for number in range(last + 1, 21):
+    vault.save({"active": [{"token": str(number), "padding": "x" * (number * 37 % 200)}]})
+    events.emit("saved", number=number)
+events.emit("done")
+"""
+
+
+@pytest.mark.parametrize("torn", MODES)
+def test_vault_update_keeps_the_old_or_the_new_record_at_every_write(server, make_board, torn, tell):
+    for cut in cuts(torn):
+        board = make_board(server, files={"main.py": UPDATES})
+        with board.power_on(Conditions(cut=cut)) as power:
+            saved = [event["number"] for event in power.follow() if event["event"] == "saved"]
+        acknowledged = saved[-1] if saved else 0
+        slots = vault_slots(board)
+        newest = int(slots[0]["active"][0]["token"]) if slots else 0
+        assert newest in (acknowledged, acknowledged + 1)
+        if not power.writes[-1]["cut"]:
+            break
+        with board.power_on() as power:
+            assert power.wait_for("done")
+        assert int(vault_slots(board)[0]["active"][0]["token"]) == 20
+    assert newest == 20
+    assert cut.at == len(power.writes) > 40
+    tell(f"vault updates: {cut.at} writes to the flash, {'torn' if torn else 'cut before'} at each")
