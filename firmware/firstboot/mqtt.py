@@ -32,6 +32,18 @@ class _Sockets:
         return socket.getaddrinfo(host, port, socket.AF_INET, socket.SOCK_STREAM)
 
 
+class _Client(simple.MQTTClient):
+    def _recv_len(self) -> int:
+        # umqtt.simple reads on for as long as the peer likes, into a number that eats the heap
+        length = 0
+        for shift in (0, 7, 14, 21):  # at most four bytes (MQTT 3.1.1, 2.2.3)
+            byte = int(self.sock.read(1)[0])
+            length |= (byte & 0x7F) << shift
+            if not byte & 0x80:
+                return length
+        raise ProtocolError("the server sent a length of more than four bytes")
+
+
 class Mqtt:
     """One connection to the server.
 
@@ -49,7 +61,7 @@ class Mqtt:
         self._ping_ms = time.ticks_ms()  # of our last ping
         self._pinged = False  # and it is not answered yet
         # bytes: umqtt.simple counts characters where the protocol counts bytes
-        self._client = simple.MQTTClient(
+        self._client = _Client(
             client_id.encode(),
             settings.text("server.host"),
             port=settings.number("server.port"),

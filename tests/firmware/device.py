@@ -1,0 +1,38 @@
+"""Runs device code on a bare unix port: the firmware's modules, umqtt.simple, and nothing of a board."""
+
+import os
+import subprocess
+from pathlib import Path
+
+from bench import house
+from bench.targets import unixport
+
+_PATIENCE_S = 60
+
+
+def run(code: str, *, umqtt: Path | None = None, arguments: tuple[str, ...] = (), cwd: Path | None = None) -> str:
+    """Run MicroPython source; returns what it printed. An exception there fails the test here."""
+    path = f"{house.FIRMWARE}:{umqtt or unixport.umqtt().parent.parent}"
+    done = subprocess.run(
+        [unixport.interpreter(), "-c", code, *arguments],
+        env={**os.environ, "MICROPYPATH": path},
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=_PATIENCE_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def start(code: str, *, umqtt: Path | None = None, arguments: tuple[str, ...] = ()) -> "subprocess.Popen[str]":
+    """Start MicroPython source, with its output in a pipe."""
+    path = f"{house.FIRMWARE}:{umqtt or unixport.umqtt().parent.parent}"
+    return subprocess.Popen(
+        [unixport.interpreter(), "-c", code, *arguments],
+        env={**os.environ, "MICROPYPATH": path},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )

@@ -1,0 +1,151 @@
+"""Names, waits, answers and event lines: the small decisions."""
+
+import json
+
+import pytest
+
+from tests.firmware import device
+
+SETTINGS = """
+from firstboot import settings as _s
+def make(**identity):
+    return _s.check({"server": {"host": "h"}, "provision": {"key": "k", "secret": "s"}, "identity": identity,
+        "backoff": {"base_ms": 100, "cap_ms": 1000, "long_ms": 60000}})
+"""
+
+
+@pytest.mark.parametrize(
+    ("identity", "name"),
+    [
+        ({}, "firstboot-0242ac110002"),
+        ({"prefix": "press"}, "press-0242ac110002"),
+        ({"prefix": "", "name": "{mac}"}, "0242ac110002"),
+        ({"mac": "AA:BB:CC:DD:EE:FF"}, "firstboot-aabbccddeeff"),
+        ({"name": "  press 4 "}, "press 4"),
+    ],
+)
+def test_name_follows_the_template(identity, name):
+    code = f"{SETTINGS}\nfrom firstboot import identity\nprint(identity.name(make(**{identity!r}), '0242ac110002'))"
+    assert device.run(code) == f"{name}\n"
+
+
+@pytest.mark.parametrize("template", ["{serial}", "{", "   ", "x" * 256, "{prefix}-{mac}}"])
+def test_name_of_no_use_is_refused(template):
+    said = device.run(f"""{SETTINGS}
+from firstboot import identity
+from firstboot.errors import SettingsError
+try:
+    print("accepted", identity.name(make(name={template!r}), "0242ac110002"))
+except SettingsError as error:
+    print("refused", error)
+""")
+    assert said.startswith("refused identity.name")
+
+
+def test_backoff_is_full_jitter_below_a_doubling_ceiling():
+    said = device.run(f"""{SETTINGS}
+from firstboot.backoff import Backoff
+waits = []
+for _ in range(300):
+    backoff = Backoff(make())
+    waits.append([backoff.next() for _ in range(8)])
+    backoff.reset()
+    assert backoff.attempt == 0 and backoff.next() <= 100
+print([min(column) for column in zip(*waits)])
+print([max(column) for column in zip(*waits)])
+longs = [backoff.long() for _ in range(300)]
+print([min(longs), max(longs)])
+""")
+    least, most, longs = map(json.loads, said.splitlines())
+    for attempt, (low, high) in enumerate(zip(least, most, strict=True)):
+        ceiling = min(1000, 100 << attempt)
+        assert low < ceiling * 0.1
+        assert ceiling * 0.9 < high <= ceiling
+    assert 30_000 <= longs[0] < 33_000
+    assert 57_000 < longs[1] <= 60_000
+
+
+BAD_ANSWERS = {
+    "empty": b"",
+    "not_json": b"<html>",
+    "not_utf8": b"\xff\xfe",
+    "truncated": b'{"status":"SUCC',
+    "null": b"null",
+    "list": b'["SUCCESS"]',
+    "no_status": b'{"credentialsValue":"s3cret","credentialsType":"ACCESS_TOKEN"}',
+    "status_of_another_type": b'{"status":1}',
+    "unknown_status": b'{"status":"UNKNOWN"}',
+    "no_credentials": b'{"status":"SUCCESS"}',
+    "empty_token": b'{"status":"SUCCESS","credentialsType":"ACCESS_TOKEN","credentialsValue":""}',
+    "token_object": b'{"status":"SUCCESS","credentialsType":"ACCESS_TOKEN","credentialsValue":{"s3cret":1}}',
+    "another_type": b'{"status":"SUCCESS","credentialsType":"X509_CERTIFICATE","credentialsValue":"s3cret"}',
+}
+
+
+@pytest.mark.parametrize("payload", BAD_ANSWERS.values(), ids=BAD_ANSWERS.keys())
+def test_answer_that_is_none_is_garbage(payload):
+    said = device.run(f"""
+from firstboot import provisioning
+from firstboot.errors import ProtocolError
+try:
+    print("accepted", provisioning.read_answer({payload!r}))
+except ProtocolError as error:
+    print("refused", error)
+""")
+    assert said.startswith("refused")
+    assert "s3cret" not in said
+
+
+@pytest.mark.parametrize(
+    ("payload", "answer"),
+    [
+        (b'{"errorMsg":"Provision data was not found!","status":"NOT_FOUND"}', "('NOT_FOUND', None)"),
+        (b'{"errorMsg":"Failed to provision device!","status":"FAILURE"}', "('FAILURE', None)"),
+        (b'{"credentialsValue":"t","credentialsType":"ACCESS_TOKEN","status":"SUCCESS"}', "('SUCCESS', 't')"),
+    ],
+)
+def test_answer_is_read(payload, answer):
+    said = device.run(f"""
+from firstboot import provisioning
+status, credential = provisioning.read_answer({payload!r})
+print((status, credential and credential["token"]))
+""")
+    assert said.strip() == answer
+
+
+def test_secret_made_by_the_device_is_random():
+    said = device.run("""
+from firstboot import credentials
+made = [credentials.make()["token"] for _ in range(200)]
+assert len(set(made)) == 200
+print(made[0])
+""")
+    assert len(bytes.fromhex(said)) == 16
+
+
+def test_event_is_one_json_line_whatever_is_in_it():
+    said = device.run(r"""
+from firstboot import events
+events.emit("offline", detail='quote " backslash \\ newline \n', list=[1, None])
+""")
+    assert said.count("\n") == 1
+    event = json.loads(said)
+    assert list(event)[:2] == ["event", "ms"]
+    assert event["detail"] == 'quote " backslash \\ newline \n'
+
+
+def test_uptime_goes_on_when_the_tick_counter_wraps():
+    device.run("""
+import time
+from firstboot import events
+period = time.ticks_add(0, -1) + 1
+now = [period - 1000]
+class Clock:
+    ticks_diff = staticmethod(time.ticks_diff)
+    ticks_ms = staticmethod(lambda: now[0])
+events.time = Clock
+events._last, events._uptime_ms = now[0], 5
+for step in range(10):
+    now[0] = (now[0] + 250) % period
+    assert events.uptime_ms() == 5 + 250 * (step + 1)
+""")

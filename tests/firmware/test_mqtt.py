@@ -1,0 +1,297 @@
+"""The wrapper around umqtt.simple, against a peer that does what the test says, with old and new umqtt."""
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from bench.targets import unixport
+from tests.firmware import device
+
+CONNACK = b"\x20\x02\x00\x00"
+
+
+@pytest.fixture(params=["1.3.4", "1.5"])
+def umqtt(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """umqtt.simple as it was in 2017, and with what later versions changed in its interface."""
+    source = unixport.umqtt().read_text()
+    if request.param != "1.3.4":
+        changes = {
+            "def connect(self, clean_session=True):\n        self.sock = socket.socket()": (
+                "def connect(self, clean_session=True, timeout=None):\n"
+                "        self.sock = socket.socket()\n        self.sock.settimeout(timeout)"
+            ),
+            "ssl=False, ssl_params={}": "ssl=None",
+            "        self.ssl_params = ssl_params\n": "",
+            "if self.user is not None:": "if self.user:",
+            "        elif op & 6 == 4:\n            assert 0\n": (
+                "        elif op & 6 == 4:\n            assert 0\n        return op\n"
+            ),
+        }
+        for old, new in changes.items():
+            assert old in source
+            source = source.replace(old, new)
+    folder = tmp_path / "umqtt"
+    folder.mkdir()
+    (folder / "simple.py").write_text(source)
+    return tmp_path
+
+
+@pytest.fixture
+def peer() -> Iterator[Callable[[Callable[[socket.socket], None]], int]]:
+    """Serve one connection by a function; gives the port."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.settimeout(20)
+    threads: list[threading.Thread] = []
+    failures: list[BaseException] = []
+
+    def serve(behave: Callable[[socket.socket], None]) -> int:
+        def run() -> None:
+            try:
+                connection, _ = listener.accept()
+                with connection:
+                    connection.settimeout(20)
+                    behave(connection)
+            except BaseException as error:  # noqa: BLE001 - shown by the test
+                failures.append(error)
+
+        threads.append(threading.Thread(target=run))
+        threads[-1].start()
+        return listener.getsockname()[1]
+
+    yield serve
+    for thread in threads:
+        thread.join()
+    listener.close()
+    assert not failures
+
+
+def hear(connection: socket.socket, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        chunk = connection.recv(size - len(data))
+        if not chunk:
+            break
+        data += chunk
+    return data
+
+
+def until_closed(connection: socket.socket) -> bytes:
+    data = b""
+    try:
+        while chunk := connection.recv(4096):
+            data += chunk
+    except ConnectionResetError:  # closed with something unread: also a close
+        pass
+    return data
+
+
+HEAD = """
+import sys, time
+from firstboot import settings
+from firstboot.errors import FirstbootError
+from firstboot.mqtt import Mqtt
+found = settings.check({"server": {"host": "127.0.0.1", "port": int(sys.argv[1])},
+    "provision": {"key": "k", "secret": "s"}, "session": {"timeout_ms": 300, "keepalive_s": 2}})
+client = Mqtt(found, "näme", "user")
+started = time.ticks_ms()
+def attempt(operation, *args):
+    try:
+        print("done", operation(*args))
+    except FirstbootError as error:
+        print(error.kind, getattr(error, "code", ""), error)
+    took = time.ticks_diff(time.ticks_ms(), started)
+    assert took < 3000, took
+"""
+CONNECT = b"\x10\x19\x00\x04MQTT\x04\xc2\x00\x02\x00\x05n\xc3\xa4me\x00\x04user\x00\x00"
+
+
+def test_connect_sends_lengths_in_bytes_and_logs_in(umqtt, peer):
+    heard = []
+
+    def behave(connection):
+        heard.append(hear(connection, len(CONNECT)))
+        connection.sendall(CONNACK)
+        heard.append(until_closed(connection))
+
+    said = device.run(f"{HEAD}attempt(client.connect); client.close()", umqtt=umqtt, arguments=(str(peer(behave)),))
+    assert said.strip() == "done None"
+    assert heard == [CONNECT, b"\xe0\x00"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (b"\x20\x02\x00\x05", "refused 5"),
+        (b"\x20\x02\x00\x04", "refused 4"),
+        (b"\x20\x02\x00\x03", "refused 3"),
+        (b"", "timeout"),
+        (b"\x20\x02", "timeout"),
+        (b"HTTP/1.1 400", "garbage"),
+        (b"\x20\x03\x00\x00\x00", "garbage"),
+        (None, "closed"),
+    ],
+)
+def test_connect_tells_kinds_of_failure_apart(umqtt, peer, answer, kind):
+    def behave(connection):
+        hear(connection, len(CONNECT))
+        if answer is None:
+            return
+        connection.sendall(answer)
+        until_closed(connection)
+
+    said = device.run(f"{HEAD}attempt(client.connect); client.close()", umqtt=umqtt, arguments=(str(peer(behave)),))
+    assert said.startswith(kind)
+
+
+def test_connect_to_a_port_where_nothing_listens(umqtt):
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+        said = device.run(f"{HEAD}attempt(client.connect); client.close()", umqtt=umqtt, arguments=(str(port),))
+    assert said.startswith("network")
+
+
+def logged_in(behave: Callable[[socket.socket], None]) -> Callable[[socket.socket], None]:
+    def full(connection: socket.socket) -> None:
+        assert hear(connection, len(CONNECT)) == CONNECT
+        connection.sendall(CONNACK)
+        behave(connection)
+
+    return full
+
+
+PUBLISH = b"\x32\x07\x00\x01t\x00\x01hi"
+
+
+def test_publish_waits_for_its_own_puback(umqtt, peer):
+    def behave(connection):
+        assert hear(connection, len(PUBLISH)) == PUBLISH
+        connection.sendall(b"\x40\x02\x00\x09" + b"\xd0\x00" + b"\x40\x02\x00\x01")
+        until_closed(connection)
+
+    said = device.run(
+        f"{HEAD}client.connect(); attempt(client.publish, 't', 'hi', 1); client.close()",
+        umqtt=umqtt,
+        arguments=(str(peer(logged_in(behave))),),
+    )
+    assert said.startswith("done")
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [(b"", "timeout"), (b"\x40\x02\x00\x09", "timeout"), (b"\x40\x03\x00\x01\x00", "garbage"), (None, "closed")],
+)
+def test_publish_never_waits_for_ever(umqtt, peer, answer, kind):
+    def behave(connection):
+        hear(connection, len(PUBLISH))
+        if answer is not None:
+            connection.sendall(answer)
+            until_closed(connection)
+
+    said = device.run(
+        f"{HEAD}client.connect(); attempt(client.publish, 't', 'hi', 1); client.close()",
+        umqtt=umqtt,
+        arguments=(str(peer(logged_in(behave))),),
+    )
+    assert said.startswith(kind)
+
+
+def test_publish_keeps_packet_ids_within_16_bits(umqtt, peer):
+    def behave(connection):
+        for packet_id in (b"\xff\xfe", b"\x00\x01"):
+            packet = hear(connection, len(PUBLISH))
+            assert packet[5:7] == packet_id
+            connection.sendall(b"\x40\x02" + packet_id)
+        until_closed(connection)
+
+    said = device.run(
+        f"{HEAD}client.connect(); client._client.pid = 65533\n"
+        "attempt(client.publish, 't', 'hi', 1); attempt(client.publish, 't', 'hi', 1); client.close()",
+        umqtt=umqtt,
+        arguments=(str(peer(logged_in(behave))),),
+    )
+    assert said.count("done") == 2
+
+
+def test_receive_gives_a_message_and_then_none(umqtt, peer):
+    def behave(connection):
+        connection.sendall(b"\x30\x05\x00\x01tab")
+        until_closed(connection)
+
+    said = device.run(
+        f"{HEAD}client.connect(); attempt(client.receive, 2000); attempt(client.receive, 20); client.close()",
+        umqtt=umqtt,
+        arguments=(str(peer(logged_in(behave))),),
+    )
+    assert said.splitlines() == ["done (b't', b'ab')", "done None"]
+
+
+@pytest.mark.parametrize(
+    ("sent", "kind"),
+    [
+        (b"\x30\xff\xff\xff\x7f\x00\x01t", "garbage"),
+        (b"\x30\xff\xff\xff\xff\xff", "garbage"),
+        (b"\x30\x05\xff\xff", "garbage"),
+        (b"\x30\x02\x00\x08", "timeout"),
+        (b"\x34\x06\x00\x01t\x00\x01a", "garbage"),
+        (b"\x20\x02\x00\x00", "garbage"),
+        (b"\xd0\x01\x00", "garbage"),
+        (b"\x30", "timeout"),
+        (None, "closed"),
+    ],
+)
+def test_receive_tells_garbage_from_silence(umqtt, peer, sent, kind):
+    def behave(connection):
+        if sent is not None:
+            connection.sendall(sent)
+            until_closed(connection)
+
+    said = device.run(
+        f"{HEAD}client.connect(); attempt(client.receive, 2000); client.close()",
+        umqtt=umqtt,
+        arguments=(str(peer(logged_in(behave))),),
+    )
+    assert said.startswith(kind)
+
+
+def test_receive_pings_in_half_the_keep_alive_and_notices_silence(umqtt, peer):
+    def behave(connection):
+        assert hear(connection, 2) == b"\xc0\x00"
+        connection.sendall(b"\xd0\x00")
+        assert hear(connection, 2) == b"\xc0\x00"
+        until_closed(connection)  # and no answer to that one
+
+    said = device.run(
+        f"""{HEAD}
+client.connect()
+def live():
+    while True:
+        client.receive(100)
+try:
+    live()
+except FirstbootError as error:
+    print(error.kind, error)
+client.close()
+""",
+        umqtt=umqtt,
+        arguments=(str(peer(logged_in(behave))),),
+    )
+    assert said.startswith("timeout no answer to a ping")
+
+
+def test_subscribe_that_is_refused_is_said(umqtt, peer):
+    def behave(connection):
+        hear(connection, 8)
+        connection.sendall(b"\x90\x03\x00\x01\x80")
+        until_closed(connection)
+
+    said = device.run(
+        f"{HEAD}client.connect(); attempt(client.subscribe, 't'); client.close()",
+        umqtt=umqtt,
+        arguments=(str(peer(logged_in(behave))),),
+    )
+    assert said.startswith("garbage")
+    assert "refused the subscription" in said

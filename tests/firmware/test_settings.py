@@ -1,0 +1,75 @@
+"""The settings: what is refused, with which words, and never with the value."""
+
+import json
+
+import pytest
+
+from tests.firmware import device
+
+GOOD = {"server": {"host": "10.0.0.1"}, "provision": {"key": "the key", "secret": "the secret"}}
+
+BAD = {
+    "no_object": ([], "object of sections"),
+    "section_no_object": ({**GOOD, "wifi": "home"}, "settings section wifi has to be an object"),
+    "unknown_section": ({**GOOD, "wlan": {"ssid": "home"}}, "unknown setting wlan.ssid"),
+    "unknown_key": ({**GOOD, "server": {"host": "h", "prot": 1}}, "unknown setting server.prot"),
+    "host_missing": ({**GOOD, "server": {}}, "server.host is missing"),
+    "host_empty": ({**GOOD, "server": {"host": ""}}, "server.host is empty"),
+    "key_null": ({**GOOD, "provision": {"key": None, "secret": "x"}}, "provision.key has to be text"),
+    "key_number": ({**GOOD, "provision": {"key": 5, "secret": "x"}}, "provision.key has to be text"),
+    "port_text": ({**GOOD, "server": {"host": "h", "port": "1883"}}, "server.port has to be a whole number"),
+    "port_bool": ({**GOOD, "server": {"host": "h", "port": True}}, "server.port has to be a whole number"),
+    "port_float": ({**GOOD, "server": {"host": "h", "port": 18.5}}, "server.port has to be a whole number"),
+    "port_zero": ({**GOOD, "server": {"host": "h", "port": 0}}, "server.port is too small or too large"),
+    "port_large": ({**GOOD, "server": {"host": "h", "port": 65536}}, "server.port is too small or too large"),
+    "keepalive_one": ({**GOOD, "session": {"keepalive_s": 1}}, "session.keepalive_s is too small or too large"),
+    "made_by": ({**GOOD, "provision": {**GOOD["provision"], "made_by": "me"}}, "provision.made_by"),
+}
+
+CHECK = """
+import json, sys
+from firstboot import settings
+from firstboot.errors import SettingsError
+try:
+    settings.check(json.loads(sys.argv[1]))
+except SettingsError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize(("sections", "said"), BAD.values(), ids=BAD.keys())
+def test_check_refuses(sections, said):
+    message = device.run(CHECK, arguments=(json.dumps(sections),))
+    assert said in message
+    assert "the secret" not in message
+
+
+def test_check_fills_in_defaults():
+    said = device.run(
+        """
+import json, sys
+from firstboot import settings
+found = settings.check(json.loads(sys.argv[1]))
+print(found.text("server.host"), found.number("server.port"), found.text("provision.made_by"))
+""",
+        arguments=(json.dumps(GOOD),),
+    )
+    assert said.split() == ["10.0.0.1", "1883", "device"]
+
+
+@pytest.mark.parametrize(("text", "said"), [(None, "is missing"), ("{", "is not JSON"), ("", "is not JSON")])
+def test_load_refuses(tmp_path, text, said):
+    if text is not None:
+        (tmp_path / "settings.json").write_text(text)
+    message = device.run(
+        """
+from firstboot import settings
+from firstboot.errors import SettingsError
+try:
+    settings.load("settings.json")
+except SettingsError as error:
+    print(error)
+""",
+        cwd=tmp_path,
+    )
+    assert said in message
