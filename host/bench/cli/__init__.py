@@ -1,6 +1,8 @@
 """The command `bench`."""
 
+import signal
 import sys
+from typing import Any
 
 import typer
 
@@ -15,24 +17,39 @@ app = typer.Typer(
     rich_markup_mode="rich",
     add_completion=False,
 )
-app.command("serve")(serve.serve)
-app.command("demo")(demo.demo)
+app.command("serve", epilog="Example: bench serve --mqtt-port 0 --http-port 0 --ready-file ready.json")(serve.serve)
+app.command("demo", epilog="Example: bench demo --keep")(demo.demo)
 app.add_typer(profile.app, name="profile")
 app.add_typer(device.app, name="device")
 app.add_typer(board.app, name="board")
 
+# The root of what typer raises for wrong use. Typer has no name for it, and where its click comes from changes.
+_WRONG_USE: Any = typer.BadParameter.__base__
+_INTERRUPTED = 130
+
 
 def main() -> None:
     """Run a command; a mistake of the user's is one line and an exit code (2: wrong use, 1: failure)."""
+    signal.signal(signal.SIGTERM, _terminate)
     try:
-        app()
+        sys.exit(app(standalone_mode=False))
     except BenchError as error:
         output.fail(str(error))
         sys.exit(error.exit_code)
+    except _WRONG_USE as error:
+        if message := error.format_message():  # empty: no command was given, and the help is printed already
+            hint = f" ({error.ctx.command_path} --help)" if error.ctx else ""
+            output.fail(f"{message}{hint}")
+        sys.exit(2)
     except OSError as error:
         if error.filename is None:
             raise
         output.fail(f"{error.filename}: {error.strerror}")
         sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    except (KeyboardInterrupt, typer.Abort):
+        sys.exit(_INTERRUPTED)
+
+
+def _terminate(number: int, _frame: object) -> None:
+    """End as after an error, so that boards are switched off and servers stopped."""
+    sys.exit(128 + number)

@@ -10,7 +10,7 @@ from bench.cli import output, timeline
 from bench.cli.output import DEFAULT_DATA, Data
 from bench.cli.records import with_registry
 from bench.cli.serve import ADDRESSES
-from bench.errors import UsageError
+from bench.errors import BenchError, UsageError
 from bench.flash import settings
 from bench.targets.virtual import Conditions, Cut, VirtualBoard
 
@@ -87,6 +87,8 @@ def boot(
                 timeline.show(event)
             if event["event"] == until:
                 return
+    if cut is None:
+        raise BenchError("the board's program ended: what it said last tells why")
     output.console.print("[red]power lost[/red]")
 
 

@@ -15,6 +15,7 @@ import typer
 
 from bench import house
 from bench.cli import output, timeline
+from bench.cli.output import DEFAULT_DATA
 from bench.cli.records import with_registry
 from bench.errors import BenchError
 from bench.flash import settings
@@ -28,21 +29,18 @@ _STOP_S = 5.0
 
 def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Leave server and board running.")] = False,
+    data: Annotated[Path, typer.Option(help="Where the demo's own data folder is made.")] = DEFAULT_DATA,
 ) -> None:
-    """Show a blank virtual board provision itself, go online, and come back after a power cycle.
-
-    Example: bench demo --keep
-    """
-    house.private_folder(house.CHECKOUT / ".bench")
-    data = Path(tempfile.mkdtemp(prefix="demo-", dir=house.CHECKOUT / ".bench"))
+    """Show a blank virtual board provision itself, go online, and come back after a power cycle."""
+    folder = Path(tempfile.mkdtemp(prefix="demo-", dir=house.private_folder(data)))
     try:
-        with _server(data, keep=keep) as server:
-            _run(data, server, keep=keep)
+        with _server(folder, keep=keep) as server:
+            _run(folder, server, keep=keep)
     except BaseException:
-        shutil.rmtree(data, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
         raise
     if not keep:
-        shutil.rmtree(data)
+        shutil.rmtree(folder)
 
 
 class _Server:

@@ -35,7 +35,7 @@ def create(
     data: Data = DEFAULT_DATA,
 ) -> None:
     """Make a profile with a random key and secret."""
-    profile = with_registry(data, lambda registry: registry.create_profile(name, strategy))
+    profile = with_registry(data, lambda registry: registry.create_profile(name, strategy), create=True)
     _print(view(profile, show_secrets=False), as_json)
 
 

@@ -5,13 +5,17 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
 
+from bench.errors import BenchError
 from bench.registry import Registry
+from bench.registry.registry import FILE
 
 T = TypeVar("T")
 
 
-def with_registry(data: Path, ask: Callable[[Registry], Awaitable[T]]) -> T:
-    """Open the registry in `data`, run `ask`, close it."""
+def with_registry(data: Path, ask: Callable[[Registry], Awaitable[T]], *, create: bool = False) -> T:
+    """Open the registry in `data`, run `ask`, close it. Raises BenchError if there is none, unless `create`."""
+    if not create and not (data / FILE).exists():
+        raise BenchError(f"no registry in {data}: bench serve makes one, or name its folder with --data")
 
     async def run() -> T:
         registry = await Registry.open(data)

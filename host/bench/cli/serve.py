@@ -37,8 +37,6 @@ def serve(
 
     Ends on SIGTERM or Ctrl-C, after what is in flight. The first start makes a profile `default`
     with a random key and secret.
-
-    Example: bench serve --mqtt-port 0 --http-port 0 --ready-file ready.json
     """
     house.private_folder(data)
     with _alone(data):

@@ -1,0 +1,190 @@
+"""The commands as a user runs them: real processes, real exit codes, one line for a mistake."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+PATIENCE_S = 60
+
+
+def bench(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "bench.cli", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+        env={**os.environ, "COLUMNS": "200"},
+    )
+
+
+def printed(*arguments: str):
+    done = bench(*arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def processes() -> list[str]:
+    """Command lines of everything that runs."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            found.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+        except OSError:  # gone meanwhile
+            continue
+    return found
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("nonsense",), 2, "No such command 'nonsense'"),
+        (("serve", "--mqtt-port", "x"), 2, "--mqtt-port"),
+        (("serve", "--mqtt-port", "65536"), 2, "--mqtt-port"),
+        (("profile", "create"), 2, "Missing argument"),
+        (("profile", "create", "x", "--strategy", "MAYBE"), 2, "ALLOW_CREATE_NEW_DEVICES"),
+        (("profile", "list", "--data", "{data}/none"), 1, "bench serve makes one"),
+        (("profile", "show", "nobody", "--data", "{data}"), 1, "bench profile list"),
+        (("profile", "create", "here", "--data", "{data}"), 2, "is taken; choose another"),
+        (("device", "show", "nobody", "--data", "{data}"), 1, "bench device list"),
+        (("device", "delete", "nobody", "--data", "{data}"), 1, "bench device list"),
+        (("device", "create", "a<b", "--profile", "here", "--data", "{data}"), 2, "not allowed"),
+        (("device", "create", "x", "--profile", "nobody", "--data", "{data}"), 1, "bench profile create nobody"),
+        (("board", "boot", "nobody", "--data", "{data}"), 1, "bench board new nobody"),
+        (("board", "new", "../x", "--data", "{data}"), 2, "one word"),
+        (("board", "new", "x", "--profile", "here", "--mac", "12", "--data", "{data}"), 2, "12 hex digits"),
+        (("board", "new", "x", "--profile", "here", "--server", "host", "--data", "{data}"), 2, "HOST:PORT"),
+        (("board", "new", "x", "--profile", "here", "--board", "esp33", "--data", "{data}"), 2, "esp32_generic"),
+    ],
+)
+def test_mistake_is_one_line_and_an_exit_code(tmp_path, arguments, code, said):
+    assert bench("profile", "create", "here", "--data", str(tmp_path)).returncode == 0
+    done = bench(*(each.format(data=tmp_path) for each in arguments))
+    assert done.returncode == code
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("error: ")
+    assert said in done.stderr
+
+
+def test_profiles_and_devices_are_made_listed_and_shown(tmp_path):
+    data = ("--data", str(tmp_path))
+    bench("profile", "create", "tray", "--strategy", "CHECK_PRE_PROVISIONED_DEVICES", *data)
+    assert [each["name"] for each in printed("profile", "list", *data)] == ["tray"]
+    hidden = printed("profile", "show", "tray", *data)
+    shown = printed("profile", "show", "tray", "--show-secrets", *data)
+    assert "hidden" in hidden["provisionDeviceSecret"]
+    assert len(shown["provisionDeviceSecret"]) == 20
+    bench("device", "create", "press-4", "--profile", "tray", *data)
+    assert printed("device", "list", *data)[0].items() >= {"name": "press-4", "profile": "tray"}.items()
+    assert "hidden" in printed("device", "show", "press-4", *data)["token"]
+    assert len(printed("device", "show", "press-4", "--show-secrets", *data)["token"]) == 20
+    assert bench("device", "delete", "press-4", *data).returncode == 0
+    assert printed("device", "list", *data) == []
+    assert "No devices yet" in bench("device", "list", *data).stdout
+
+
+def test_board_boots_against_the_server_of_its_data_folder(tmp_path):
+    data = ("--data", str(tmp_path / "data"))
+    ready = tmp_path / "ready.json"
+    with (tmp_path / "log").open("w") as log:
+        server = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "bench.cli", "serve", *data, "--mqtt-port", "0", "--http-port", "0"),
+                *("--ready-file", str(ready)),
+            ],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        deadline = time.monotonic() + PATIENCE_S
+        while not ready.exists():
+            assert server.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.01)  # a file's appearance cannot be awaited portably
+        made = bench("board", "new", "one", "--mac", "02:00:5e:00:53:01", *data)
+        assert made.returncode == 0, made.stderr
+        assert "02005e005301" in made.stdout
+        assert (tmp_path / "data/boards/one/flash.bin").stat().st_mode & 0o777 == 0o600
+        assert bench("board", "new", "one", *data).returncode == 2
+        cut = bench("board", "boot", "one", "--cut-at", "2", "--torn", *data)
+        assert cut.returncode == 0
+        assert "power lost" in cut.stdout
+        booted = bench("board", "boot", "one", "--until", "telemetry", "--json", *data)
+        events = [json.loads(line)["event"] for line in booted.stdout.splitlines()]
+        assert events[0] == "boot"
+        assert events[-1] == "telemetry"
+        assert [each["name"] for each in printed("device", "list", *data)] == ["firstboot-02005e005301"]
+    finally:
+        server.terminate()
+        assert server.wait(5) == 0
+    secrets = printed("profile", "show", "default", "--show-secrets", *data)
+    said = (tmp_path / "log").read_text()
+    assert "bench profile show default" in said
+    assert secrets["provisionDeviceSecret"] not in said
+
+
+def test_board_is_switched_off_with_its_command(tmp_path, server, make_board):
+    board = make_board(server)
+    command = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "bench.cli", "board", "boot", board.folder.name, "--json"),
+            *("--data", str(board.folder.parent.parent)),
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert command.stdout is not None
+    with command.stdout:
+        assert any(json.loads(line)["event"] == "telemetry" for line in command.stdout)
+        command.send_signal(signal.SIGTERM)
+        assert command.wait(PATIENCE_S) == 128 + signal.SIGTERM
+    assert not [line for line in processes() if str(board.folder) in line]
+
+
+def test_demo_shows_both_boots_and_leaves_nothing(tmp_path):
+    done = bench("demo", "--data", str(tmp_path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    first, second = done.stdout.split("Second boot")
+    steps = [
+        "power on",
+        "link up",
+        "provisioning request",
+        "credentials stored",
+        "connected",
+        "telemetry of",
+        "power cut",
+    ]
+    assert [first.index(step) for step in steps] == sorted(first.index(step) for step in steps)
+    assert "provisioning request" not in second
+    assert "telemetry of" in second
+    assert "the server has 1 device" in second
+    assert list(tmp_path.iterdir()) == []
+    assert not [line for line in processes() if str(tmp_path) in line]
+
+
+def test_demo_kept_goes_on_until_it_is_stopped(tmp_path):
+    done = bench("demo", "--keep", "--data", str(tmp_path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    stop = done.stdout.splitlines()[-1].strip()
+    assert stop.startswith("kill ")
+    data = stop.split("rm -r ")[1]
+    try:
+        running = [line for line in processes() if data in line]
+        assert any(" serve " in line for line in running)
+        assert any(" board boot " in line for line in running)
+        assert any("chip" in line for line in running)
+        look = next(line for line in done.stdout.splitlines() if "bench device show" in line).split()
+        assert printed(*look[1:])["telemetry"]
+    finally:
+        subprocess.run(stop, shell=True, check=True)
+    deadline = time.monotonic() + 10
+    while [line for line in processes() if data in line]:
+        assert time.monotonic() < deadline, "something still runs"
+        time.sleep(0.05)  # processes that are not our children cannot be awaited

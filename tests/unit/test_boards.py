@@ -1,0 +1,106 @@
+"""Board definitions and what is built from them."""
+
+import hashlib
+import struct
+from pathlib import Path
+
+import pytest
+
+from bench import boards
+from bench.errors import BenchError, UsageError
+from bench.flash import firmware, image, partitions
+
+GOOD = """
+name = "b"
+title = "B"
+chip = "esp32"
+flash_size = 0x400000
+[[partition]]
+label = "vfs"
+type = "data"
+subtype = 0x81
+offset = 0x200000
+size = 0x200000
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('name = "b"', "", "name has to be a text"),
+        ('name = "b"', "name = 5", "name has to be a text"),
+        ("0x400000", '"4MB"', "flash_size has to be a number"),
+        ("0x400000", "0x400001", "flash_size has to be a multiple of 4096"),
+        ("0x400000", "-4096", "flash_size has to be a number"),
+        ("offset = 0x200000", "offset = 0x200010", "offset has to be a multiple of 4096"),
+        ("offset = 0x200000", "offset = 0x300000", "ends behind the flash"),
+        ('type = "data"', 'type = "code"', "partition type code is not one of app, data"),
+        ('label = "vfs"', 'label = "a label of too many"', "longer than 16 bytes"),
+        ('name = "b"', "name = [", "b.toml: "),
+    ],
+)
+def test_parse_names_file_and_key_of_a_mistake(old, new, said):
+    with pytest.raises(BenchError) as caught:
+        boards.parse(GOOD.replace(old, new), Path("boards/b.toml"))
+    assert "boards/b.toml" in str(caught.value)
+    assert said in str(caught.value)
+
+
+def test_parse_refuses_partitions_that_overlap():
+    twice = GOOD + GOOD[GOOD.index("[[") :].replace('"vfs"', '"more"')
+    with pytest.raises(BenchError, match="overlaps"):
+        boards.parse(twice, Path("b.toml"))
+
+
+def test_load_of_an_unknown_board_lists_the_known_ones():
+    with pytest.raises(UsageError, match=r"no board esp33; there is: .*esp32_generic"):
+        boards.load("esp33")
+
+
+@pytest.mark.parametrize("name", boards.names())
+def test_every_definition_is_valid_and_named_like_its_file(name):
+    assert boards.load(name).name == name
+
+
+def test_partition_table_is_what_esp_idf_wants():
+    raw = partitions.encode(boards.load("esp32_generic").partitions)
+    assert len(raw) == 0xC00
+    # the entry of a 4 MB module's vfs partition, as in MicroPython's own image
+    entry = struct.pack("<2sBBII16sI", b"\xaa\x50", 1, 0x81, 0x200000, 0x200000, b"vfs", 0)
+    assert raw[96:128] == entry
+    assert raw[128:160] == b"\xeb\xeb" + b"\xff" * 14 + hashlib.md5(raw[:128]).digest()
+    assert set(raw[160:]) == {0xFF}
+    assert partitions.decode(raw) == boards.load("esp32_generic").partitions
+
+
+@pytest.mark.parametrize("at", [0, 20, 130, 145])
+def test_partition_table_that_is_damaged_is_refused(at):
+    raw = bytearray(partitions.encode(boards.load("esp32_generic").partitions))
+    raw[at] ^= 1
+    with pytest.raises(BenchError, match="partition table"):
+        partitions.decode(bytes(raw))
+
+
+def test_image_holds_the_files_and_nothing_else():
+    board = boards.load("esp32_generic")
+    files = {"main.py": b"print(1)\n", "lib/deep/er.mpy": bytes(range(256)) * 40, "empty": b""}
+    flash = image.build(board, files)
+    assert len(flash) == board.flash_size
+    assert image.read_files(flash) == files
+    assert set(flash[:0x8000]) == {0xFF}
+    assert set(flash[0x9000:0x200000]) == {0xFF}
+
+
+def test_firmware_is_bytecode_of_abi_6_for_every_chip():
+    files = firmware.files()
+    assert {"boot.py", "main.py", "firstboot/app.mpy", "firstboot/transports/mqtt.mpy"} <= files.keys()
+    for name, content in files.items():
+        if name.endswith(".mpy"):
+            # 'M', version 6, no architecture: what MicroPython 1.23 and later take on any chip
+            assert content[:3] == b"M\x06\x00", name
+
+
+def test_firmware_that_does_not_compile_says_where(tmp_path):
+    (tmp_path / "bad.py").write_text("def :\n")
+    with pytest.raises(BenchError, match=r"bad\.py"):
+        firmware.compile_mpy(tmp_path / "bad.py", "bad.py")
