@@ -89,7 +89,11 @@ class App:
                 if not refusal.credentials:
                     raise
                 continue
-            self._vault.save({"active": [credential]})
+            try:
+                self._vault.save({"active": [credential]})
+            except VaultError:
+                client.close()
+                raise
             events.emit("provisioned", type=credential["type"])
             return client
         return None
