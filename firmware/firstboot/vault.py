@@ -8,6 +8,7 @@ holds a whole record, whatever happens to the write of the other.
 import binascii
 import errno
 import json
+import os
 import struct
 
 from firstboot import events
@@ -63,9 +64,11 @@ class Vault:
                 self._newest = slot
 
     def _read(self, slot: int) -> bytes:
+        path = self._paths[slot]
         try:
-            with open(self._paths[slot], "rb") as file:
-                return bytes(file.read(_LIMIT))
+            size = os.stat(path)[6]  # to read without a limit, or with one, would take its worth of heap
+            with open(path, "rb") as file:
+                return bytes(file.read(min(size, _LIMIT + 1)))
         except OSError as error:
             if error.errno != errno.ENOENT:
                 events.emit("vault_slot_unreadable", slot=slot, errno=error.errno)

@@ -109,16 +109,13 @@ CONNECT = b"\x10\x19\x00\x04MQTT\x04\xc2\x00\x02\x00\x05n\xc3\xa4me\x00\x04user\
 
 
 def test_connect_sends_lengths_in_bytes_and_logs_in(umqtt, peer):
-    heard = []
-
     def behave(connection):
-        heard.append(hear(connection, len(CONNECT)))
+        assert hear(connection, len(CONNECT)) == CONNECT
         connection.sendall(CONNACK)
-        heard.append(until_closed(connection))
+        assert until_closed(connection) == b"\xe0\x00"
 
     said = device.run(f"{HEAD}attempt(client.connect); client.close()", umqtt=umqtt, arguments=(str(peer(behave)),))
     assert said.strip() == "done None"
-    assert heard == [CONNECT, b"\xe0\x00"]
 
 
 @pytest.mark.parametrize(

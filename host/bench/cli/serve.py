@@ -66,6 +66,8 @@ async def _serve(options: Options, journal: Journal, ready_files: list[Path], *,
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    for path in ready_files:  # what a server that was killed left behind
+        path.unlink(missing_ok=True)
     async with Server(options, journal) as server:
         ready: dict[str, Any] = {
             "pid": os.getpid(),
@@ -76,9 +78,9 @@ async def _serve(options: Options, journal: Journal, ready_files: list[Path], *,
         }
         if not quiet:
             _welcome(ready, options.data, server.new_profile.name if server.new_profile else None)
-        journal.write("listening", **ready)
         for path in ready_files:
             house.write_private(path, json.dumps(ready).encode())
+        journal.write("listening", **ready)
         await stop.wait()
         journal.write("stopping")
         (options.data / ADDRESSES).unlink(missing_ok=True)

@@ -5,10 +5,13 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
+from alembic.util import CommandError
 from sqlalchemy import Connection, event
+from sqlalchemy.exc import DatabaseError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from bench import house
+from bench.errors import BenchError
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 # Another process (the command line beside a running server) may be writing.
@@ -16,13 +19,14 @@ _BUSY_MS = 10_000
 
 
 async def connect(path: Path) -> AsyncEngine:
-    """Open the SQLite database at `path`, made if need be, with its schema up to date.
+    """Open the SQLite database at `path`, made if need be, with its schema up to date; BenchError if it is none.
 
     WAL, so that readers do not wait for the writer; synchronous=FULL, so that a commit is on the
     disk when it returns (https://www.sqlite.org/pragma.html#pragma_synchronous).
     """
     house.private_file(path)  # SQLite gives its -wal and -shm files the same mode
-    engine = create_async_engine(f"sqlite+aiosqlite:///{path}")
+    # What goes into statements is secret in part: errors must not show it.
+    engine = create_async_engine(f"sqlite+aiosqlite:///{path}", hide_parameters=True)
 
     @event.listens_for(engine.sync_engine, "connect")
     def _set_up(connection: Any, _record: Any) -> None:
@@ -38,8 +42,13 @@ async def connect(path: Path) -> AsyncEngine:
         readonly = connection.get_execution_options().get("readonly", False)
         connection.exec_driver_sql("BEGIN" if readonly else "BEGIN IMMEDIATE")
 
-    async with engine.begin() as connection:
-        await connection.run_sync(_migrate)
+    try:
+        async with engine.begin() as connection:
+            await connection.run_sync(_migrate)
+    except (DatabaseError, CommandError) as error:  # CommandError: the schema of a newer bench
+        await engine.dispose()
+        reason = error.orig if isinstance(error, DatabaseError) else error
+        raise BenchError(f"cannot open {path} ({reason}): move it away, or use another --data folder") from error
     return engine
 
 

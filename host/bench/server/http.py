@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -52,24 +53,34 @@ class _Deadline(HttpToolsProtocol):
         if self._in_head and self._head_bytes > BODY_LIMIT:
             self.transport.abort()
 
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_head, self._head_bytes = True, 0
+
     def on_headers_complete(self) -> None:
         self._in_head = False
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
-        self._disarm()
+        if not self.cycle.response_complete:  # else the deadline is the next request's already
+            self._disarm()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        self._in_head, self._head_bytes = True, 0
         self._disarm()
-        if not self.transport.is_closing():
+        a_whole_one_waits = not (self.cycle.response_complete or self.cycle.more_body)
+        if not (a_whole_one_waits or self.transport.is_closing()):
             self._arm()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._disarm()
+
+    def drop_unfinished_request(self) -> None:
+        """Close the connection if part of a request has arrived, but not all of it."""
+        if self.cycle is not None and not self.cycle.response_complete and self.cycle.more_body:
+            self.transport.abort()
 
     def _arm(self) -> None:
         self._timer = self.loop.call_later(self.deadline_s, self.transport.abort)
@@ -97,6 +108,13 @@ class HttpServer(uvicorn.Server):
                 timeout_graceful_shutdown=int(grace_s),
             )
         )
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answer the requests that arrived, and wait for no others."""
+        for connection in list(self.server_state.connections):
+            assert isinstance(connection, _Deadline)
+            connection.drop_unfinished_request()
+        await super().shutdown(sockets)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -182,6 +200,8 @@ class _Api:
 
 async def _body(request: Request) -> bytes:
     """The body, bounded whether or not its length was announced."""
+    if int(request.headers.get("content-length", 0)) > BODY_LIMIT:
+        raise _TooLarge
     body = b""
     async for chunk in request.stream():
         body += chunk
@@ -198,8 +218,9 @@ def _error(status: int, message: str, code: int) -> Response:
 
 
 async def _too_large(_request: Request, _error: Exception) -> Response:
+    """The connection stays until its deadline: a client that is still sending hears this only afterwards."""
     text = json.dumps(f"Payload size exceeds the limit of {BODY_LIMIT} bytes")
-    return Response(text, status_code=413, media_type="application/json", headers={"connection": "close"})
+    return Response(text, status_code=413, media_type="application/json")
 
 
 async def _gone(_request: Request, _error: Exception) -> Response:

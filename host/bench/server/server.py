@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -46,19 +47,23 @@ class Server:
         self.new_profile: Profile | None = None
 
     async def __aenter__(self) -> Self:
-        sockets = [_listen(self._options.host, port) for port in (self._options.mqtt_port, self._options.http_port)]
-        self.registry = await Registry.open(self._options.data)
-        self.new_profile = await self.registry.ensure_default_profile()
-        self._gateway = Gateway(self.registry, self._journal, connect_deadline_s=self._options.deadline_s)
-        loop = asyncio.get_running_loop()
-        self._mqtt = await loop.create_server(self._gateway.accept, sock=sockets[0], backlog=_QUEUE)
+        async with AsyncExitStack() as undo:  # what was opened is closed again if the rest fails
+            mqtt = undo.enter_context(_listen(self._options.host, self._options.mqtt_port))
+            web = undo.enter_context(_listen(self._options.host, self._options.http_port))
+            self.registry = await Registry.open(self._options.data)
+            undo.push_async_callback(self.registry.close)
+            self.new_profile = await self.registry.ensure_default_profile()
+            self._gateway = Gateway(self.registry, self._journal, connect_deadline_s=self._options.deadline_s)
+            loop = asyncio.get_running_loop()
+            self._mqtt = await loop.create_server(self._gateway.accept, sock=mqtt, backlog=_QUEUE)
+            undo.pop_all()
         self._http = http.HttpServer(
             http.application(self.registry, self._journal),
             request_deadline_s=self._options.deadline_s,
             grace_s=_GRACE_S,
         )
-        self._http_task = asyncio.create_task(self._http.serve(sockets=[sockets[1]]))
-        self.ports = Ports(mqtt=sockets[0].getsockname()[1], http=sockets[1].getsockname()[1])
+        self._http_task = asyncio.create_task(self._http.serve(sockets=[web]))
+        self.ports = Ports(mqtt=mqtt.getsockname()[1], http=web.getsockname()[1])
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -5,12 +5,19 @@ text that is not the form at all (Malformed), and a form with a field missing or
 """
 
 import json
-from decimal import Decimal
+import math
+import re
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from bench.registry import Outcome, ProvisionRequest, Status
 
 CREDENTIALS_TYPES = ("ACCESS_TOKEN", "X509_CERTIFICATE", "MQTT_BASIC", "LWM2M_CREDENTIALS")
+
+# Text that upstream takes for a number: digits, and at most one point, which is not the last character.
+_NUMERIC = re.compile(r"-?\d*\.?\d+")
+# As Gson has it; far from where Python's own recursion ends, here or in whoever reads the value again.
+_NESTING_LIMIT = 255
 
 _ERRORS = {
     Status.NOT_FOUND: "Provision data was not found!",
@@ -30,20 +37,30 @@ class BadField(WireError):
     """An object with a field missing, null, or of no use."""
 
 
-def parse(payload: bytes) -> Any:
+def parse(payload: bytes, number: Callable[[str], Any] = str) -> Any:
     """JSON as ThingsBoard's lenient reader takes it, in its common forms.
 
     A byte order mark and control characters inside strings are accepted, and of a doubled key the
-    last one counts. Numbers keep their text: `1.50` stays `1.50` (as Decimal).
+    last one counts. `number` makes a value of a number's text; by default that is all it is.
     """
     try:
         text = payload.decode("utf-8-sig")
-        value = json.loads(text, strict=False, parse_float=Decimal, parse_constant=_no_constant)
+        value = json.loads(text, strict=False, parse_int=number, parse_float=number, parse_constant=_no_constant)
         if "\\ud" in text.lower():  # half a surrogate pair is no text that a database could store
-            json.dumps(value, ensure_ascii=False, default=str).encode()
+            json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise Malformed(f"Can't parse value: {type(error).__name__}") from error
+    if _depth(value) > _NESTING_LIMIT:
+        raise Malformed(f"Can't parse value: it is nested more than {_NESTING_LIMIT} deep")
     return value
+
+
+def _depth(value: Any) -> int:
+    depth, level = 0, [value]
+    while level := [each for each in level if isinstance(each, (dict, list))]:
+        depth += 1
+        level = [child for each in level for child in (each.values() if isinstance(each, dict) else each)]
+    return depth
 
 
 def _no_constant(name: str) -> NoReturn:
@@ -58,7 +75,7 @@ def read_request(payload: bytes) -> ProvisionRequest:
     # in the order in which upstream reads them: the first thing wrong decides the error
     fields = {
         "device_name": _text(body, "deviceName"),
-        "credentials_type": _text(body, "credentialsType", "ACCESS_TOKEN"),
+        "credentials_type": _credentials_type(body),
         "token": _text(body, "token"),
         "client_id": _text(body, "clientId"),
         "username": _text(body, "username"),
@@ -67,9 +84,14 @@ def read_request(payload: bytes) -> ProvisionRequest:
         "key": _required(body, "provisionDeviceKey"),
         "secret": _required(body, "provisionDeviceSecret"),
     }
-    if fields["credentials_type"] not in CREDENTIALS_TYPES:
-        raise BadField(f"credentialsType is none of {', '.join(CREDENTIALS_TYPES)}")
     return ProvisionRequest(**fields, gateway=_text(body, "gateway").lower() == "true")
+
+
+def _credentials_type(body: dict[str, Any]) -> str:
+    credentials_type = _text(body, "credentialsType", "ACCESS_TOKEN")
+    if credentials_type not in CREDENTIALS_TYPES:
+        raise BadField(f"credentialsType is none of {', '.join(CREDENTIALS_TYPES)}")
+    return credentials_type
 
 
 def _required(body: dict[str, Any], name: str) -> str:
@@ -106,7 +128,7 @@ def write_answer(outcome: Outcome) -> bytes:
 
 def read_attributes(payload: bytes) -> dict[str, Any]:
     """Client attributes: an object; null values are skipped."""
-    return _values(parse(payload))
+    return _values(parse(payload, _number))
 
 
 def read_telemetry(payload: bytes, now_ms: int) -> dict[str, tuple[int, Any]]:
@@ -114,12 +136,12 @@ def read_telemetry(payload: bytes, now_ms: int) -> dict[str, tuple[int, Any]]:
 
     `{k: v}` (then the time is `now_ms`), `{"ts": ms, "values": {k: v}}`, or a list of either.
     """
-    body = parse(payload)
+    body = parse(payload, _number)
     latest: dict[str, tuple[int, Any]] = {}
     for entry in body if isinstance(body, list) else [body]:
         if isinstance(entry, dict) and "ts" in entry and "values" in entry:
             ts, values = entry["ts"], entry["values"]
-            if not isinstance(ts, int) or isinstance(ts, bool) or abs(ts) >= 1 << 63:
+            if not isinstance(ts, int) or isinstance(ts, bool):
                 raise Malformed("ts has to be milliseconds since the epoch")
         else:
             ts, values = now_ms, entry
@@ -130,17 +152,21 @@ def read_telemetry(payload: bytes, now_ms: int) -> dict[str, tuple[int, Any]]:
 
 
 def _values(body: Any) -> dict[str, Any]:
+    """The values of an object. Text that looks like a number becomes one, as upstream has it."""
     if not isinstance(body, dict):
         raise Malformed("Can't parse value: an object is wanted")
-    return {key: _plain(value) for key, value in body.items() if value is not None}
+    return {
+        key: _number(value) if isinstance(value, str) and _NUMERIC.fullmatch(value) else value
+        for key, value in body.items()
+        if value is not None
+    }
 
 
-def _plain(value: Any) -> Any:
-    """A value that JSON can hold again; text that is a number becomes one, as upstream has it."""
-    if isinstance(value, dict):
-        return {key: _plain(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_plain(each) for each in value]
-    if isinstance(value, Decimal):
-        return float(value) if value.is_finite() and abs(value) < Decimal("1e308") else str(value)
-    return value
+def _number(text: str) -> int | float | str:
+    """A whole number of 64 bits, or a double; what neither can hold stays text."""
+    try:
+        number: int | float = int(text)
+    except ValueError:  # not whole, or thousands of digits
+        number = float(text)
+        return number if math.isfinite(number) else text
+    return number if -1 << 63 <= number < 1 << 63 else text

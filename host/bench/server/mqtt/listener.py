@@ -91,6 +91,11 @@ class Connection(asyncio.Protocol):
             self._transport.pause_reading()
         self._arrived.set()
 
+    def eof_received(self) -> bool:
+        self._packets.append(None)
+        self._arrived.set()
+        return True  # what it said before is still handled, and answered
+
     def pause_writing(self) -> None:
         self._writable.clear()
 
@@ -159,7 +164,7 @@ class Connection(asyncio.Protocol):
         elif self._session is not None:
             await self._session.handle(packet)
         else:
-            # upstream keeps what comes before CONNECT, and handles it after the login
+            # upstream keeps what comes before CONNECT, and handles it after a device's login
             self._early.append(packet)
             if len(self._early) > _EARLY_PACKETS or self._early_bytes > codec.PACKET_LIMIT:
                 self.close()
@@ -171,9 +176,9 @@ class Connection(asyncio.Protocol):
             self.send(codec.connack(0, session_present=not packet.clean))
         elif PROVISION in (packet.username, packet.client_id):
             self._session = ProvisionSession(self, self._gateway.registry, self._gateway.journal)
+            self._early.clear()
             self._watch(INACTIVITY_S)
             self.send(codec.connack(0, session_present=not packet.clean))
-            await self._handle_early()
         else:
             await self._login(packet)
 
@@ -203,6 +208,8 @@ class Connection(asyncio.Protocol):
     async def _handle_early(self) -> None:
         early, self._early = self._early, []
         for packet in early:
+            if self._transport.is_closing():
+                break
             await self._handle(packet)
 
     def _refuse(self, error: MalformedPacket) -> None:
