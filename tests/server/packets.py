@@ -1,0 +1,147 @@
+"""The wire as a client writes and reads it: MQTT packets byte by byte, from the standard and not from the server."""
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from bench.registry import Profile
+from tests.support import RawClient, RunningServer
+
+PINGREQ = b"\xc0\x00"
+PINGRESP = b"\xd0\x00"
+DISCONNECT = b"\xe0\x00"
+
+PROVISION_REQUEST = "/provision/request"
+PROVISION_RESPONSE = "/provision/response"
+TELEMETRY = "v1/devices/me/telemetry"
+ATTRIBUTES = "v1/devices/me/attributes"
+
+NOT_FOUND = b'{"errorMsg":"Provision data was not found!","status":"NOT_FOUND"}'
+FAILURE = b'{"errorMsg":"Failed to provision device!","status":"FAILURE"}'
+
+
+def success(token: str) -> bytes:
+    return b'{"credentialsValue":"%s","credentialsType":"ACCESS_TOKEN","status":"SUCCESS"}' % token.encode()
+
+
+def packet(first: int, body: bytes) -> bytes:
+    """A fixed header with the shortest remaining length, and what follows it."""
+    length, digits = len(body), b""
+    while length > 127:
+        digits += bytes([length % 128 + 128])
+        length //= 128
+    return bytes([first]) + digits + bytes([length]) + body
+
+
+def word(number: int) -> bytes:
+    return bytes([number // 256, number % 256])
+
+
+def text(value: str | bytes) -> bytes:
+    data = value.encode() if isinstance(value, str) else value
+    return word(len(data)) + data
+
+
+def connect(
+    client_id: str | bytes = "client",
+    username: str | bytes | None = None,
+    password: bytes | None = None,
+    *,
+    clean: bool = True,
+    keep_alive: int = 0,
+    protocol: str | bytes = "MQTT",
+    level: int = 4,
+    will: tuple[str, bytes] | None = None,
+    extra_flags: int = 0,
+) -> bytes:
+    flags = 2 * clean + 128 * (username is not None) + 64 * (password is not None) + 4 * (will is not None)
+    body = text(protocol) + bytes([level, flags | extra_flags]) + word(keep_alive) + text(client_id)
+    if will is not None:
+        body += text(will[0]) + text(will[1])
+    if username is not None:
+        body += text(username)
+    if password is not None:
+        body += text(password)
+    return packet(0x10, body)
+
+
+def connack(code: int, *, session_present: bool = False) -> bytes:
+    return bytes([0x20, 2, session_present, code])
+
+
+def publish(topic: str | bytes, payload: bytes = b"", *, qos: int = 0, packet_id: int = 1, flags: int = 0) -> bytes:
+    return packet(0x30 + 2 * qos + flags, text(topic) + (word(packet_id) if qos else b"") + payload)
+
+
+def puback(packet_id: int) -> bytes:
+    return b"\x40\x02" + word(packet_id)
+
+
+def subscribe(packet_id: int, *filters: tuple[str | bytes, int]) -> bytes:
+    return packet(0x82, word(packet_id) + b"".join(text(topic) + bytes([qos]) for topic, qos in filters))
+
+
+def suback(packet_id: int, *codes: int) -> bytes:
+    return packet(0x90, word(packet_id) + bytes(codes))
+
+
+def unsubscribe(packet_id: int, *filters: str | bytes) -> bytes:
+    return packet(0xA2, word(packet_id) + b"".join(map(text, filters)))
+
+
+def unsuback(packet_id: int) -> bytes:
+    return b"\xb0\x02" + word(packet_id)
+
+
+def request_body(profile: Profile, **fields: Any) -> bytes:
+    """A provisioning request; a field that is `...` is left out."""
+    body = {"provisionDeviceKey": profile.provision_key, "provisionDeviceSecret": profile.provision_secret, **fields}
+    return json.dumps({key: value for key, value in body.items() if value is not ...}).encode()
+
+
+def request(profile: Profile, *, qos: int = 1, packet_id: int = 1, **fields: Any) -> bytes:
+    """A PUBLISH that asks for credentials."""
+    return publish(PROVISION_REQUEST, request_body(profile, **fields), qos=qos, packet_id=packet_id)
+
+
+def expect_silence(client: RawClient, seconds: float = 0.3) -> None:
+    """Nothing comes for so long, and the connection stays open."""
+    before = client.socket.gettimeout()
+    client.socket.settimeout(seconds)
+    with pytest.raises(TimeoutError):
+        client.read(1)
+    client.socket.settimeout(before)
+
+
+def expect_open(client: RawClient) -> None:
+    """The next thing the server says is the answer to this ping."""
+    client.send(PINGREQ)
+    client.expect(PINGRESP)
+
+
+def expect_unharmed(server: RunningServer, *, devices: Sequence[str] = ()) -> None:
+    """Both transports serve a good client, and there are no more devices than before."""
+    with RawClient(server.ports.mqtt) as client:
+        client.send(connect(username="provision") + request(server.profile, provisionDeviceSecret="wrong"))
+        client.expect(connack(0) + puback(1) + publish(PROVISION_RESPONSE, NOT_FOUND, qos=1))
+    with RawClient(server.ports.http) as client:
+        client.send(b"POST /api/v1/provision HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+        client.expect(b"HTTP/1.1 400 Bad Request\r\n")
+    assert server.device_names() == list(devices)
+    assert server.events("failure") == []
+
+
+@contextmanager
+def held_back_commits(server: RunningServer) -> Iterator[None]:
+    """Nothing can be stored meanwhile: another process, as it were, is writing."""
+    other = sqlite3.connect(server.data / "registry.sqlite3", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    finally:
+        other.rollback()
+        other.close()

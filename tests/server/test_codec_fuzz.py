@@ -1,0 +1,307 @@
+"""Made-up bytes and JSON: the readers take it or refuse it, and know no third way."""
+
+import contextlib
+import json
+import socket
+
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from bench.registry import ProvisionType
+from bench.server import wire
+from bench.server.mqtt import codec
+from tests.server import packets
+from tests.server.packets import PROVISION_REQUEST, PROVISION_RESPONSE, TELEMETRY, expect_unharmed
+from tests.support import RawClient
+
+fuzz = settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+
+# Packets of a client, each with what it says.
+
+words = st.integers(0, 0xFFFF)
+packet_ids = st.integers(1, 0xFFFF)
+texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30)
+topics = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0+#"), min_size=1, max_size=30)
+filters = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=30)
+binaries = st.binary(max_size=300)
+
+
+@st.composite
+def connects(draw):
+    said = {
+        "clean": draw(st.booleans()),
+        "client_id": draw(texts),
+        "username": draw(st.none() | texts),
+        "password": draw(st.none() | binaries),
+    }
+    keep_alive, will = draw(words), draw(st.none() | st.tuples(texts, binaries))
+    level = 4 if not said["client_id"] else draw(st.sampled_from([3, 4])) if len(said["client_id"]) <= 23 else 4
+    flags = draw(st.sampled_from([0x00, 0x08, 0x10, 0x20, 0x28, 0x30])) if will else 0
+    data = packets.connect(
+        **said,
+        keep_alive=keep_alive,
+        will=will,
+        level=level,
+        protocol="MQTT" if level == 4 else "MQIsdp",
+        extra_flags=flags,
+    )
+    return data, codec.Connect(level=level, keep_alive_s=keep_alive, **said)
+
+
+@st.composite
+def publishes(draw):
+    qos, topic, payload = draw(st.integers(0, 2)), draw(topics), draw(binaries | st.just(bytes(20_000)))
+    packet_id = draw(packet_ids) if qos else 0
+    flags = draw(st.sampled_from([0, 1, 8, 9] if qos else [0, 1]))
+    data = packets.publish(topic, payload, qos=qos, packet_id=packet_id, flags=flags)
+    return data, codec.Publish(topic=topic, payload=payload, qos=qos, packet_id=packet_id)
+
+
+@st.composite
+def subscribes(draw):
+    packet_id = draw(packet_ids)
+    wanted = draw(st.lists(st.tuples(filters, st.integers(0, 2)), min_size=1, max_size=20))
+    return packets.subscribe(packet_id, *wanted), codec.Subscribe(packet_id=packet_id, filters=tuple(wanted))
+
+
+@st.composite
+def unsubscribes(draw):
+    packet_id, wanted = draw(packet_ids), draw(st.lists(filters, min_size=1, max_size=20))
+    return packets.unsubscribe(packet_id, *wanted), codec.Unsubscribe(packet_id=packet_id, filters=tuple(wanted))
+
+
+@st.composite
+def acknowledgements(draw):
+    first = draw(st.sampled_from([0x40, 0x50, 0x62, 0x70]))
+    return bytes([first, 2]) + packets.word(draw(packet_ids)), codec.Simple(kind=codec.Kind(first >> 4))
+
+
+bare = st.sampled_from(
+    [
+        (packets.PINGREQ, codec.Simple(kind=codec.Kind.PINGREQ)),
+        (packets.DISCONNECT, codec.Simple(kind=codec.Kind.DISCONNECT)),
+    ]
+)
+valid = st.lists(st.one_of(connects(), publishes(), subscribes(), unsubscribes(), acknowledgements(), bare), max_size=8)
+
+
+@st.composite
+def damaged(draw):
+    """A stream of packets with something wrong in it: a byte changed, missing or added."""
+    data = bytearray(b"".join(each for each, _ in draw(valid)))
+    assume(data)
+    for _ in range(draw(st.integers(1, 3))):
+        at = draw(st.integers(0, min(len(data), 200) - 1)) if len(data) > 1 else 0
+        data[at : at + draw(st.integers(0, 1))] = draw(st.binary(max_size=2))
+        assume(data)
+    return bytes(data)
+
+
+streams = st.binary(max_size=400) | damaged()
+
+
+def cut(data, sizes):
+    """The data in pieces of these sizes, over and over."""
+    at = 0
+    while at < len(data):
+        for size in sizes:
+            yield data[at : at + size]
+            at += size
+
+
+def decode(chunks):
+    """Everything in a stream: the packets, and the rule that ended it if one did."""
+    decoder, found = codec.Decoder(), []
+    try:
+        for chunk in chunks:
+            for packet in decoder.feed(chunk):
+                found.append(packet)  # noqa: PERF402 - what came before the error counts
+    except codec.MalformedPacket as error:
+        return found, (type(error), str(error))
+    return found, None
+
+
+@fuzz
+@given(streams, st.lists(st.integers(1, 50), min_size=1, max_size=5))
+def test_any_bytes_are_packets_or_malformed_however_they_are_cut(data, sizes):
+    whole = decode([data])
+    assert decode(cut(data, sizes)) == whole
+    assert decode(cut(data, [1])) == whole
+    for packet in whole[0]:
+        assert isinstance(packet, codec.Packet)
+
+
+@fuzz
+@given(valid, st.lists(st.integers(1, 5000), min_size=1, max_size=5))
+def test_valid_packets_are_read_as_what_they_say(stream, sizes):
+    data = b"".join(each for each, _ in stream)
+    said = [each for _, each in stream]
+    assert decode([data]) == (said, None)
+    assert decode(cut(data, sizes)) == (said, None)
+
+
+@fuzz
+@given(valid, st.data())
+def test_stream_cut_short_is_its_whole_packets_and_no_error(stream, data):
+    assume(stream)
+    last = stream[-1][0]
+    kept = data.draw(st.integers(0, len(last) - 1))
+    rest = b"".join(each for each, _ in stream[:-1]) + last[:kept]
+    assert decode([rest]) == ([each for _, each in stream[:-1]], None)
+
+
+@fuzz
+@given(words, st.lists(st.sampled_from([0, 1, 0x80]), min_size=1, max_size=300), topics, binaries, st.integers(0, 1))
+def test_packets_are_written_as_the_standard_has_them(packet_id, codes, topic, payload, qos):
+    for present in (False, True):
+        assert codec.connack(5, session_present=present) == packets.connack(5, session_present=present)
+    assert codec.puback(packet_id) == packets.puback(packet_id)
+    assert codec.unsuback(packet_id) == packets.unsuback(packet_id)
+    assert codec.suback(packet_id, codes) == packets.suback(packet_id, *codes)
+    expected = packets.publish(topic, payload, qos=qos, packet_id=packet_id)
+    assert codec.publish(topic, payload, qos=qos, packet_id=packet_id) == expected
+    assert codec.PINGRESP == packets.PINGRESP
+
+
+@pytest.mark.parametrize("size", [0, 127, 128, 16_383, 16_384, 65_000])
+def test_remaining_length_is_written_in_as_many_bytes_as_it_takes(size):
+    assert codec.publish("t", bytes(size)) == packets.publish("t", bytes(size))
+
+
+# JSON.
+
+any_text = st.text(st.characters(exclude_categories=[]), max_size=20)
+numbers = st.integers() | st.floats() | st.integers(-(10**400), 10**400)
+json_values = st.recursive(
+    st.none() | st.booleans() | numbers | any_text | st.from_regex(r"-?[0-9.]{1,25}", fullmatch=True),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(any_text, inner, max_size=4),
+    max_leaves=15,
+)
+fields = st.sampled_from(
+    ["provisionDeviceKey", "provisionDeviceSecret", "deviceName", "credentialsType", "token", "gateway", "hash", "x"]
+)
+documents = st.one_of(
+    json_values,
+    st.dictionaries(fields, json_values, max_size=8),
+    st.fixed_dictionaries({"provisionDeviceKey": any_text, "provisionDeviceSecret": any_text}),
+    st.fixed_dictionaries({"ts": json_values, "values": json_values}),
+    st.lists(st.fixed_dictionaries({"ts": st.integers(), "values": st.dictionaries(any_text, json_values)})),
+)
+exponents = st.from_regex(rb'\{"[a-z]{1,3}":-?[0-9]{1,3}(\.[0-9]{1,3})?[eE][+-]?[0-9]{1,25}\}', fullmatch=True)
+payloads = st.one_of(
+    st.binary(max_size=100),
+    documents.map(lambda value: json.dumps(value).encode()),
+    documents.map(lambda value: json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")),
+    exponents,
+)
+
+
+@fuzz
+@given(payloads)
+def test_any_payload_is_a_request_or_a_wire_error(payload):
+    try:
+        request = wire.read_request(payload)
+    except wire.WireError:
+        return
+    for text in (request.key, request.secret, request.device_name, request.token, request.certificate):
+        assert isinstance(text, str)
+        text.encode()  # a database could store it
+    assert request.credentials_type in wire.CREDENTIALS_TYPES
+
+
+@fuzz
+@given(payloads)
+def test_any_payload_is_telemetry_or_a_wire_error(payload):
+    try:
+        telemetry = wire.read_telemetry(payload, 5)
+    except wire.WireError:
+        return
+    for key, (ts, value) in telemetry.items():
+        key.encode()
+        assert isinstance(ts, int)
+        assert -(1 << 63) <= ts < 1 << 63
+        assert json.loads(json.dumps(value, allow_nan=False)) == value
+
+
+@fuzz
+@given(payloads)
+def test_any_payload_is_attributes_or_a_wire_error(payload):
+    try:
+        attributes = wire.read_attributes(payload)
+    except wire.WireError:
+        return
+    for key, value in attributes.items():
+        key.encode()
+        assert value is not None
+        assert json.loads(json.dumps(value, allow_nan=False)) == value
+
+
+@fuzz
+@given(
+    st.dictionaries(st.text(max_size=5), st.integers(-(1 << 63), (1 << 63) - 1) | st.booleans() | st.floats(-1e9, 1e9))
+)
+def test_plain_values_are_read_as_they_are(values):
+    payload = json.dumps(values).encode()
+    assert wire.read_attributes(payload) == values
+    if not {"ts", "values"} <= values.keys():
+        assert wire.read_telemetry(payload, 5) == {key: (5, value) for key, value in values.items()}
+
+
+# A live server.
+
+
+def throw(port, data):
+    """Send, end the stream, and read until the server closes."""
+    with RawClient(port) as client, contextlib.suppress(ConnectionError):
+        client.send(data)
+        client.socket.shutdown(socket.SHUT_WR)
+        client.read(1 << 30)
+
+
+beginnings = st.sampled_from([b"", packets.connect(username="provision"), packets.connect(username="device-token")])
+requests = st.tuples(st.sampled_from([PROVISION_REQUEST, PROVISION_RESPONSE, TELEMETRY]), payloads, st.integers(0, 2))
+
+
+def test_server_survives_made_up_mqtt(server):
+    profile = server.new_profile(ProvisionType.CHECK_PRE_PROVISIONED_DEVICES)
+    server.ask(lambda registry: registry.create_device("device", profile.name, token="device-token"))
+
+    @settings(fuzz, max_examples=150)
+    @given(
+        beginnings,
+        streams,
+        st.lists(requests.map(lambda args: packets.publish(args[0], args[1], qos=args[2]))),
+        st.booleans(),
+    )
+    def throw_some(beginning, stream, asked, stream_first):
+        parts = [stream, *asked] if stream_first else [*asked, stream]
+        throw(server.ports.mqtt, beginning + b"".join(parts))
+
+    throw_some()
+    expect_unharmed(server, devices=["device"])
+
+
+heads = st.sampled_from(
+    [
+        b"",
+        b"POST /api/v1/provision HTTP/1.1\r\n",
+        b"POST /api/v1/provision HTTP/1.1\r\nContent-Length: 20\r\n\r\n",
+        b"POST /api/v1/provision HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"POST /api/v1/x/telemetry HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}POST /",
+    ]
+)
+
+
+def test_server_survives_made_up_http(server):
+    @settings(fuzz, max_examples=150)
+    @given(heads, st.binary(max_size=100), payloads)
+    def throw_some(head, garbage, payload):
+        throw(server.ports.http, head + garbage)
+        throw(server.ports.http, head + payload)
+        throw(
+            server.ports.http, b"POST /api/v1/provision HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(payload) + payload
+        )
+
+    throw_some()
+    expect_unharmed(server)

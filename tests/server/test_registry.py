@@ -1,0 +1,568 @@
+"""The registry: who gets a device and with which token, races, and what is on the disk."""
+
+import asyncio
+import os
+import re
+import sqlite3
+import stat
+import uuid
+from contextlib import AsyncExitStack, closing
+
+import pytest
+
+from bench.errors import BenchError, UsageError
+from bench.registry import Conflict, ProvisionRequest, ProvisionType, Registry, Status
+from bench.registry.registry import FILE
+
+CREATE = ProvisionType.ALLOW_CREATE_NEW_DEVICES
+CHECK = ProvisionType.CHECK_PRE_PROVISIONED_DEVICES
+DISABLED = ProvisionType.DISABLED
+SUCCESS, NOT_FOUND, FAILURE = Status.SUCCESS, Status.NOT_FOUND, Status.FAILURE
+
+RANDOM = re.compile(r"[A-Za-z0-9]{20}")
+PROVISIONED = {"SERVER_SCOPE": {"provisionState": "provisioned"}}
+
+
+def run(folder, scenario, *, registries=1):
+    """Run `scenario(registry, ...)` with registries that share a data folder, as processes would."""
+
+    async def main():
+        async with AsyncExitStack() as stack:
+            opened = []
+            for _ in range(registries):
+                opened.append(await Registry.open(folder))
+                stack.push_async_callback(opened[-1].close)
+            return await scenario(*opened)
+
+    return asyncio.run(main())
+
+
+def ask(profile, **fields):
+    return ProvisionRequest(**{"key": profile.provision_key, "secret": profile.provision_secret, **fields})
+
+
+async def names(registry):
+    return [device.name for device in await registry.devices()]
+
+
+# The decision table.
+
+WRONG = [
+    {"secret": "wrong"},
+    {"key": "wrong"},
+    {"key": "wrong", "secret": "wrong"},
+    {"key": ""},
+    {"secret": ""},
+    {"key": "", "secret": ""},
+]
+
+
+@pytest.mark.parametrize("strategy", ProvisionType)
+@pytest.mark.parametrize("wrong", WRONG, ids=range(len(WRONG)))
+def test_wrong_key_or_secret_is_not_found_whatever_the_device(tmp_path, strategy, wrong):
+    async def scenario(registry):
+        profile = await registry.create_profile("mine", strategy)
+        await registry.create_profile("other", CHECK)
+        await registry.create_device("same", "mine")
+        await registry.create_device("foreign", "other")
+        before = await registry.devices()
+        for name in ("", "absent", "same", "foreign", "bad{{name}}"):
+            for token in ("", "a-token"):
+                outcome = await registry.provision(ask(profile, device_name=name, token=token, **wrong))
+                assert outcome.status is NOT_FOUND, (name, token)
+                assert outcome.credentials_value == ""
+        assert await registry.devices() == before
+
+    run(tmp_path, scenario)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "device", "status"),
+    [
+        (DISABLED, "absent", NOT_FOUND),
+        (DISABLED, "same profile", NOT_FOUND),
+        (DISABLED, "other profile", NOT_FOUND),
+        (DISABLED, "provisioned before", NOT_FOUND),
+        (DISABLED, "not named", NOT_FOUND),
+        (CREATE, "absent", SUCCESS),
+        (CREATE, "same profile", FAILURE),
+        (CREATE, "other profile", FAILURE),
+        (CREATE, "provisioned before", FAILURE),
+        (CREATE, "not named", SUCCESS),
+        (CHECK, "absent", FAILURE),
+        (CHECK, "same profile", SUCCESS),
+        (CHECK, "other profile", FAILURE),
+        (CHECK, "provisioned before", FAILURE),
+        (CHECK, "not named", FAILURE),
+    ],
+)
+def test_right_secret_decides_by_strategy_and_device(tmp_path, strategy, device, status):
+    async def scenario(registry):
+        profile = await registry.create_profile("mine", strategy)
+        await registry.create_profile("other", CREATE)
+        if device in {"same profile", "provisioned before"}:
+            await registry.create_device("name", "mine", token="its-token")
+        elif device == "other profile":
+            await registry.create_device("name", "other", token="its-token")
+        if device == "provisioned before":
+            mark_provisioned(tmp_path, '"provisioned"')
+        before = await names(registry)
+        name = "" if device == "not named" else "name"
+        outcome = await registry.provision(ask(profile, device_name=name, token="asked-for"))
+        assert outcome.status is status
+        after = await names(registry)
+        if status is not SUCCESS:
+            assert after == before
+            assert outcome.credentials_value == ""
+        elif strategy is CHECK:
+            assert (outcome.credentials_type, outcome.credentials_value) == ("ACCESS_TOKEN", "its-token")
+            assert after == before
+            assert (await registry.device("name")).attributes == PROVISIONED
+        else:
+            assert (outcome.credentials_type, outcome.credentials_value) == ("ACCESS_TOKEN", "asked-for")
+            (created,) = set(after) - set(before)
+            assert created == name or RANDOM.fullmatch(created)
+            made = await registry.device(created)
+            assert (made.profile, made.token, made.attributes) == ("mine", "asked-for", PROVISIONED)
+
+    run(tmp_path, scenario)
+
+
+def mark_provisioned(folder, value):
+    with closing(sqlite3.connect(folder / FILE)) as other, other:
+        other.execute("INSERT INTO attribute SELECT id, 'SERVER_SCOPE', 'provisionState', ?, 0 FROM device", (value,))
+
+
+def test_blank_name_is_failure_even_with_a_wrong_key(tmp_path):
+    async def scenario(registry):
+        for strategy in ProvisionType:
+            profile = await registry.create_profile(strategy, strategy)
+            for name in (" ", "\t\n\r ", "\0", "\x1f\x01"):
+                for fields in ({}, *WRONG):
+                    outcome = await registry.provision(ask(profile, device_name=name, **fields))
+                    assert outcome.status is FAILURE
+        assert await names(registry) == []
+
+    run(tmp_path, scenario)
+
+
+def test_secret_of_another_profile_is_not_found(tmp_path):
+    async def scenario(registry):
+        mine = await registry.create_profile("mine", CREATE)
+        other = await registry.create_profile("other", CREATE)
+        outcome = await registry.provision(ask(mine, secret=other.provision_secret))
+        assert outcome.status is NOT_FOUND
+        for near in (
+            mine.provision_secret[:-1],
+            mine.provision_secret + " ",
+            " " + mine.provision_secret,
+            mine.provision_secret.swapcase(),
+        ):
+            assert (await registry.provision(ask(mine, secret=near))).status is NOT_FOUND
+            assert (await registry.provision(ask(mine, key=near, secret=near))).status is NOT_FOUND
+        assert await names(registry) == []
+
+    run(tmp_path, scenario)
+
+
+def test_pre_provisioned_device_is_handed_over_once_until_it_is_re_armed(tmp_path):
+    async def scenario(registry):
+        profile = await registry.create_profile("mine", CHECK)
+        await registry.create_device("name", "mine", token="its-token")
+        request = ask(profile, device_name=" name\n", gateway=True, credentials_type="LWM2M_CREDENTIALS", password="x")
+        assert (await registry.provision(request)).credentials_value == "its-token"
+        assert (await registry.provision(request)).status is FAILURE
+        with closing(sqlite3.connect(tmp_path / FILE)) as other, other:
+            other.execute("DELETE FROM attribute WHERE key = 'provisionState'")
+        assert (await registry.provision(request)).credentials_value == "its-token"
+
+    run(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("value", ['"something"', "null", "false", '""'])
+def test_any_other_provision_state_is_failure(tmp_path, value):
+    async def scenario(registry):
+        profile = await registry.create_profile("mine", CHECK)
+        await registry.create_device("name", "mine")
+        mark_provisioned(tmp_path, value)
+        assert (await registry.provision(ask(profile, device_name="name"))).status is FAILURE
+
+    run(tmp_path, scenario)
+
+
+def test_provision_state_that_the_device_set_itself_does_not_count(tmp_path):
+    async def scenario(registry):
+        profile = await registry.create_profile("mine", CHECK)
+        await registry.create_device("name", "mine", token="its-token")
+        login = await registry.login("its-token")
+        await registry.save_attributes(login.id, {"provisionState": "provisioned"})
+        assert (await registry.provision(ask(profile, device_name="name"))).status is SUCCESS
+
+    run(tmp_path, scenario)
+
+
+# Credentials that are asked for.
+
+
+@pytest.mark.parametrize("credentials_type", ["ACCESS_TOKEN", "MQTT_BASIC", "X509_CERTIFICATE", "LWM2M_CREDENTIALS"])
+def test_credentials_type_without_material_is_ignored(tmp_path, credentials_type):
+    async def scenario(registry):
+        profile = await registry.create_profile("mine", CREATE)
+        outcome = await registry.provision(ask(profile, device_name="name", credentials_type=credentials_type))
+        assert (outcome.status, outcome.credentials_type) == (SUCCESS, "ACCESS_TOKEN")
+        assert RANDOM.fullmatch(outcome.credentials_value)
+        assert (await registry.device("name")).token == outcome.credentials_value
+
+    run(tmp_path, scenario)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"username": "u"},
+        {"password": "p"},
+        {"client_id": "c"},
+        {"certificate": "h"},
+        {"token": "abc\n"},
+        {"token": "\0"},
+        {"token": "a\x1fb"},
+        {"token": "a\x7f"},
+        {"credentials_type": "LWM2M_CREDENTIALS", "token": "t"},
+    ],
+)
+def test_material_that_makes_no_token_is_failure_and_nothing_remains(tmp_path, fields):
+    async def scenario(registry):
+        profile = await registry.create_profile("mine", CREATE)
+        assert (await registry.provision(ask(profile, device_name="name", **fields))).status is FAILURE
+        assert await names(registry) == []
+        assert (await registry.provision(ask(profile, device_name="name"))).status is SUCCESS
+
+    run(tmp_path, scenario)
+
+
+@pytest.mark.parametrize(
+    "token", ["t", " spaced ", "é漢😀", "x" * 5000, "'; DROP TABLE device; --", "a:b/c?d#e%f", "%"]
+)
+def test_any_other_token_is_taken_as_it_is(tmp_path, token):
+    async def scenario(registry):
+        profile = await registry.create_profile("mine", CREATE)
+        fields = {"username": "ignored", "client_id": "ignored", "certificate": "ignored"}
+        outcome = await registry.provision(ask(profile, device_name="name", token=token, **fields))
+        assert outcome.credentials_value == token
+        assert (await registry.login(token)).name == "name"
+        for other in (token + " ", token[:-1], "T"):
+            assert await registry.login(other) is None
+
+    run(tmp_path, scenario)
+
+
+def test_token_is_unique_over_all_profiles(tmp_path):
+    async def scenario(registry):
+        first = await registry.create_profile("first", CREATE)
+        second = await registry.create_profile("second", CREATE)
+        assert (await registry.provision(ask(first, device_name="a", token="same"))).status is SUCCESS
+        for profile in (first, second):
+            assert (await registry.provision(ask(profile, device_name="b", token="same"))).status is FAILURE
+        with pytest.raises(UsageError):
+            await registry.create_device("c", "first", token="same")
+        assert await names(registry) == ["a"]
+        assert (await registry.login("same")).name == "a"
+
+    run(tmp_path, scenario)
+
+
+def test_generated_names_and_tokens_differ(tmp_path):
+    async def scenario(registry):
+        profile = await registry.create_profile("mine", CREATE)
+        outcomes = [await registry.provision(ask(profile)) for _ in range(20)]
+        assert all(RANDOM.fullmatch(outcome.credentials_value) for outcome in outcomes)
+        assert all(RANDOM.fullmatch(outcome.device_name) for outcome in outcomes)
+        assert len({outcome.credentials_value for outcome in outcomes}) == 20
+        assert len(await names(registry)) == 20
+
+    run(tmp_path, scenario)
+
+
+# Names.
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "x" * 256,
+        "😀" * 128,
+        "{{x}}",
+        "a{{}}b",
+        "{{\n}}",
+        "<script>",
+        "<b>x</b>",
+        "a<b",
+        "</b>",
+        "<!--",
+        "<?xml",
+        "a\0b",
+    ],
+)
+def test_name_that_no_new_device_may_have_is_failure(tmp_path, name):
+    async def scenario(registry):
+        profile = await registry.create_profile("mine", CREATE)
+        assert (await registry.provision(ask(profile, device_name=name))).status is FAILURE
+        with pytest.raises(UsageError):
+            await registry.create_device(name, "mine")
+        assert await names(registry) == []
+
+    run(tmp_path, scenario)
+
+
+ACCEPTED = [
+    "a < b",
+    "A&B",
+    "x>y",
+    "'quoted\"",
+    "#",
+    ":",
+    "a\tb",
+    "漢字",
+    "😀",
+    "{x}",
+    "{{",
+    "}}{{",
+    "<1",
+    "%s",
+    "x" * 255,
+]
+
+
+def test_names_that_look_odd_are_accepted(tmp_path):
+    accepted = [*ACCEPTED, "😀" * 127]
+
+    async def scenario(registry):
+        profile = await registry.create_profile("mine", CREATE)
+        for name in accepted:
+            assert (await registry.provision(ask(profile, device_name=name))).status is SUCCESS, name
+        assert sorted(await names(registry)) == sorted(accepted)
+
+    run(tmp_path, scenario)
+
+
+def test_name_is_trimmed_as_java_does_and_compared_case_by_case(tmp_path):
+    async def scenario(registry):
+        profile = await registry.create_profile("mine", CREATE)
+        assert (await registry.provision(ask(profile, device_name="\0\t name \x1f\n"))).status is SUCCESS
+        assert (await registry.provision(ask(profile, device_name="name"))).status is FAILURE
+        assert (await registry.provision(ask(profile, device_name=" name"))).status is FAILURE
+        assert (await registry.provision(ask(profile, device_name="Name"))).status is SUCCESS
+        assert (await registry.provision(ask(profile, device_name="\u00a0name"))).status is SUCCESS
+        assert sorted(await names(registry)) == ["Name", "name", "\u00a0name"]
+
+    run(tmp_path, scenario)
+
+
+# Races.
+
+
+def statuses(outcomes):
+    return sorted(outcome.status for outcome in outcomes)
+
+
+@pytest.mark.parametrize("registries", [1, 2])
+def test_of_fifty_requests_for_one_name_exactly_one_succeeds(tmp_path, registries):
+    async def scenario(*opened):
+        profile = await opened[0].create_profile("mine", CREATE)
+        requests = [ask(profile, device_name="name", token=f"token-{n}") for n in range(50)]
+        outcomes = await asyncio.gather(*(opened[n % registries].provision(each) for n, each in enumerate(requests)))
+        assert statuses(outcomes) == [FAILURE] * 49 + [SUCCESS]
+        (winner,) = (outcome for outcome in outcomes if outcome.status is SUCCESS)
+        for registry in opened:
+            (device,) = await registry.devices()
+            assert device.token == winner.credentials_value
+
+    run(tmp_path, scenario, registries=registries)
+
+
+@pytest.mark.parametrize("registries", [1, 2])
+def test_of_fifty_requests_with_one_token_exactly_one_succeeds(tmp_path, registries):
+    async def scenario(*opened):
+        profile = await opened[0].create_profile("mine", CREATE)
+        requests = [ask(profile, device_name=f"name-{n}", token="token") for n in range(50)]
+        outcomes = await asyncio.gather(*(opened[n % registries].provision(each) for n, each in enumerate(requests)))
+        assert statuses(outcomes) == [FAILURE] * 49 + [SUCCESS]
+        assert len(await opened[0].devices()) == 1
+
+    run(tmp_path, scenario, registries=registries)
+
+
+@pytest.mark.parametrize("registries", [1, 2])
+def test_of_two_first_requests_of_a_pre_provisioned_device_exactly_one_succeeds(tmp_path, registries):
+    async def scenario(*opened):
+        profile = await opened[0].create_profile("mine", CHECK)
+        for round_ in range(10):
+            await opened[0].create_device(f"name-{round_}", "mine")
+            request = ask(profile, device_name=f"name-{round_}")
+            outcomes = await asyncio.gather(opened[0].provision(request), opened[-1].provision(request))
+            assert statuses(outcomes) == [FAILURE, SUCCESS]
+
+    run(tmp_path, scenario, registries=registries)
+
+
+def test_requests_of_two_registries_do_not_disturb_each_other(tmp_path):
+    async def scenario(*opened):
+        profile = await opened[0].create_profile("mine", CREATE)
+        outcomes = await asyncio.gather(
+            *(opened[n % 2].provision(ask(profile, device_name=f"name-{n}")) for n in range(100))
+        )
+        assert statuses(outcomes) == [SUCCESS] * 100
+        assert len(await opened[1].devices()) == 100
+
+    run(tmp_path, scenario, registries=2)
+
+
+def test_many_requests_at_once_share_commits(tmp_path):
+    async def scenario(registry):
+        profile = await registry.create_profile("mine", CREATE)
+        await asyncio.gather(*(registry.provision(ask(profile)) for _ in range(600)))
+        assert len(await registry.devices()) == 600
+        assert registry._committer.commits < 60
+
+    run(tmp_path, scenario)
+
+
+def test_one_that_loses_a_race_takes_no_other_with_it(tmp_path):
+    async def scenario(registry):
+        await registry.create_profile("mine", CHECK)
+        await registry.create_device("name", "mine", token="its-token")
+        login = await registry.login("its-token")
+        results = await asyncio.gather(
+            registry.save_telemetry(login.id, {"first": (0, 1)}),
+            registry.save_telemetry(uuid.uuid4(), {"deleted": (0, 1)}),
+            registry.save_telemetry(login.id, {"second": (0, 2)}),
+            registry.save_attributes(uuid.uuid4(), {"deleted": 1}),
+            registry.save_attributes(login.id, {"third": 3}),
+            return_exceptions=True,
+        )
+        assert [type(result) for result in results] == [type(None), Conflict, type(None), Conflict, type(None)]
+        device = await registry.device("name")
+        assert device.telemetry == {"first": 1, "second": 2}
+        assert device.attributes == {"CLIENT_SCOPE": {"third": 3}}
+
+    run(tmp_path, scenario)
+
+
+def test_request_that_nobody_waits_for_any_more_stops_nothing(tmp_path):
+    async def scenario(registry):
+        profile = await registry.create_profile("mine", CREATE)
+        given_up = asyncio.ensure_future(registry.provision(ask(profile, device_name="given up")))
+        await asyncio.sleep(0)
+        given_up.cancel()
+        assert (await registry.provision(ask(profile, device_name="name"))).status is SUCCESS
+        assert "name" in await names(registry)
+
+    run(tmp_path, scenario)
+
+
+# What is on the disk.
+
+
+def test_success_is_on_the_disk_when_it_is_told(tmp_path):
+    async def scenario(registry):
+        profile = await registry.create_profile("mine", CREATE)
+        for n in range(5):
+            outcome = await registry.provision(ask(profile, device_name=f"name-{n}"))
+            with closing(sqlite3.connect(tmp_path / FILE)) as other:
+                found = other.execute(
+                    "SELECT credentials_id, value FROM device, credentials, attribute WHERE name = ?"
+                    " AND credentials.device_id = device.id AND attribute.device_id = device.id",
+                    (f"name-{n}",),
+                ).fetchall()
+            assert found == [(outcome.credentials_value, '"provisioned"')]
+
+    run(tmp_path, scenario)
+
+
+def test_commit_is_synced(tmp_path):
+    async def scenario(registry):
+        async with registry._engine.connect() as connection:
+            assert (await connection.exec_driver_sql("PRAGMA synchronous")).scalar() == 2  # FULL
+            assert (await connection.exec_driver_sql("PRAGMA foreign_keys")).scalar() == 1
+
+    run(tmp_path, scenario)
+
+
+def test_registry_is_found_again(tmp_path):
+    async def first(registry):
+        profile = await registry.ensure_default_profile()
+        await registry.provision(ask(profile, device_name="name", token="token"))
+        return profile.provision_secret
+
+    async def second(registry):
+        assert await registry.ensure_default_profile() is None
+        assert (await registry.login("token")).name == "name"
+        return (await registry.profile("default")).provision_secret
+
+    assert run(tmp_path, first) == run(tmp_path, second)
+
+
+def test_data_folder_and_files_are_their_owner_s_alone(tmp_path):
+    before = os.umask(0)
+    try:
+
+        async def scenario(registry):
+            await registry.ensure_default_profile()
+            return {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "data").iterdir()}
+
+        modes = run(tmp_path / "data", scenario)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "data").stat().st_mode) == 0o700
+    assert modes == {FILE: 0o600, f"{FILE}-wal": 0o600, f"{FILE}-shm": 0o600}
+
+
+@pytest.mark.parametrize("content", [b"this is no database\n" * 1000, b"SQLite format 3\0" + b"\xff" * 5000])
+def test_file_that_is_no_database_is_one_line_and_stays_as_it_is(tmp_path, content):
+    (tmp_path / FILE).write_bytes(content)
+    with pytest.raises(BenchError) as caught:
+        run(tmp_path, lambda _: None)
+    assert str(tmp_path / FILE) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert (tmp_path / FILE).read_bytes() == content
+
+
+def test_registry_of_a_newer_bench_is_one_line(tmp_path):
+    async def nothing(_registry):
+        pass
+
+    run(tmp_path, nothing)
+    with closing(sqlite3.connect(tmp_path / FILE)) as other, other:
+        other.execute("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(BenchError) as caught:
+        run(tmp_path, nothing)
+    assert str(tmp_path / FILE) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_registries_that_open_a_new_folder_at_once_all_open(tmp_path):
+    async def scenario():
+        for n in range(5):
+            opened = await asyncio.gather(*(Registry.open(tmp_path / str(n)) for _ in range(4)))
+            await opened[0].create_profile("mine", CREATE)
+            for registry in opened:
+                assert (await registry.profile("mine")).name == "mine"
+            await asyncio.gather(*(registry.close() for registry in opened))
+
+    asyncio.run(scenario())
+
+
+def test_error_of_the_database_shows_no_secret(tmp_path):
+    async def scenario(registry):
+        profile = await registry.create_profile("mine", CREATE)
+        with closing(sqlite3.connect(tmp_path / FILE)) as other, other:
+            other.execute("ALTER TABLE credentials RENAME COLUMN credentials_id TO gone")
+        with pytest.raises(Exception, match="credentials_id") as caught:
+            await registry.provision(ask(profile, device_name="its-name", token="its-token"))
+        for secret in (profile.provision_key, profile.provision_secret, "its-token"):
+            assert secret not in str(caught.value)
+        with pytest.raises(Exception, match="credentials_id") as caught:
+            await registry.login("its-token")
+        assert "its-token" not in str(caught.value)
+
+    run(tmp_path, scenario)
