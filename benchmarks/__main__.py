@@ -1,0 +1,111 @@
+"""`make bench`: run the benchmarks, print tables, write JSON.
+
+A figure that misses its aim is shown, and that is all: only what did not work makes the run fail.
+"""
+
+import argparse
+import json
+import os
+import platform
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NoReturn
+
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from bench import house
+from bench.errors import BenchError
+from benchmarks import device, report, server
+from benchmarks.report import Section
+
+RESULTS = house.CHECKOUT / "benchmarks" / "results"
+_WIDTH = 180  # of a table in a log, which has no width of its own
+_progress = Console(stderr=True)
+
+
+def main() -> int:
+    """The exit code: 0, or 1 if something did not work."""
+    options = _options()
+    signal.signal(signal.SIGTERM, _terminated)  # so that every process and folder of ours goes away
+    now = datetime.now(UTC)
+    path = options.output or RESULTS / f"{now:%Y-%m-%dT%H-%M-%SZ}.json"
+    result = _conditions(now, options.seconds)
+    try:
+        with _steps() as step:
+            sections: list[Section] = []
+            if options.only != "device":
+                sections += server.measure(options.seconds, step)
+            if options.only != "server":
+                sections += device.measure(step)
+    except BenchError as error:
+        _progress.print(f"[red]error:[/red] {error}", markup=True, highlight=False)
+        return 1
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    result["sections"] = {section.name: section.as_json() for section in sections}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    if options.json:
+        print(json.dumps(result, indent=1))
+    else:
+        report.show(Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH), sections)
+        print(f"written to {path}")
+    return 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Benchmarks of server and device.")
+    parser.add_argument("--only", choices=("server", "device"), help="measure the one, not the other")
+    parser.add_argument("--seconds", type=_duration, default=3.0, help="of each load on the server (default 3)")
+    parser.add_argument("--output", type=Path, help="the JSON file (default benchmarks/results/<UTC>.json)")
+    parser.add_argument("--json", action="store_true", help="print the JSON instead of tables")
+    return parser.parse_args()
+
+
+def _duration(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= 3600:
+        raise argparse.ArgumentTypeError(f"{text} is not more than 0 and at most 3600 seconds")
+    return seconds
+
+
+def _conditions(now: datetime, seconds: float) -> dict[str, Any]:
+    """What the figures depend on. No host name and no path: results are published."""
+    return {
+        "at": now.isoformat(timespec="seconds"),
+        "firstboot": version("firstboot"),
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "cpus": os.cpu_count(),
+        "load_average_1_min": {"value": round(os.getloadavg()[0], 2), "unit": "processes, before the run"},
+        "load_duration": {"value": seconds, "unit": "s"},
+    }
+
+
+@contextmanager
+def _steps() -> Iterator[Callable[[str], None]]:
+    """Show on standard error what is being done: a spinner for people, a line each in a log."""
+    if not _progress.is_terminal:
+        yield lambda text: _progress.print(text, markup=False, highlight=False)
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=_progress, transient=True) as progress:
+        task = progress.add_task("")
+        yield lambda text: progress.update(task, description=text)
+
+
+def _terminated(*_: object) -> NoReturn:
+    raise SystemExit(128 + signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
