@@ -93,21 +93,23 @@ def test_profiles_and_devices_are_made_listed_and_shown(tmp_path):
 def test_board_boots_against_the_server_of_its_data_folder(tmp_path):
     data = ("--data", str(tmp_path / "data"))
     ready = tmp_path / "ready.json"
-    with (tmp_path / "log").open("w") as log:
-        server = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "bench.cli", "serve", *data, "--mqtt-port", "0", "--http-port", "0"),
-                *("--ready-file", str(ready)),
-            ],
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
+    server = subprocess.Popen(
+        [
+            *(sys.executable, "-u", "-m", "bench.cli", "serve", *data, "--mqtt-port", "0", "--http-port", "0"),
+            *("--ready-file", str(ready)),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    said = ""
     try:
-        deadline = time.monotonic() + PATIENCE_S
-        while not ready.exists():
-            assert server.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.01)  # a file's appearance cannot be awaited portably
+        assert server.stdout is not None
+        while "listening" not in said:
+            line = server.stdout.readline()
+            assert line, said
+            said += line
+        assert json.loads(ready.read_text())["data"] == str((tmp_path / "data").resolve())
         made = bench("board", "new", "one", "--mac", "02:00:5e:00:53:01", *data)
         assert made.returncode == 0, made.stderr
         assert "02005e005301" in made.stdout
@@ -123,9 +125,9 @@ def test_board_boots_against_the_server_of_its_data_folder(tmp_path):
         assert [each["name"] for each in printed("device", "list", *data)] == ["firstboot-02005e005301"]
     finally:
         server.terminate()
-        assert server.wait(5) == 0
+        said += server.communicate(timeout=5)[0]
+    assert server.returncode == 0
     secrets = printed("profile", "show", "default", "--show-secrets", *data)
-    said = (tmp_path / "log").read_text()
     assert "bench profile show default" in said
     assert secrets["provisionDeviceSecret"] not in said
 

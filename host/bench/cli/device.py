@@ -30,17 +30,14 @@ def list_devices(as_json: Json = False, data: Data = DEFAULT_DATA) -> None:
     """List the devices."""
     devices = with_registry(data, lambda registry: registry.devices())
     rows = [{"name": each.name, "profile": each.profile, "created": output.moment(each.created_ms)} for each in devices]
-    if as_json:
-        output.print_json(rows)
-    else:
-        output.table(rows, empty="No devices yet: boot a board, or bench device create NAME.")
+    output.table(rows, as_json=as_json, empty="No devices yet: boot a board, or bench device create NAME.")
 
 
 @app.command(epilog="Example: bench device show firstboot-0242ac110002")
 def show(name: str, show_secrets: Secrets = False, as_json: Json = False, data: Data = DEFAULT_DATA) -> None:
     """Show a device with its attributes and latest telemetry."""
     device = with_registry(data, lambda registry: registry.device(name))
-    _print(_view(device, show_secrets=show_secrets), as_json)
+    output.facts(_view(device, show_secrets=show_secrets), as_json=as_json)
 
 
 @app.command(epilog="Example: bench device create press-4 --profile tray7")
@@ -55,7 +52,7 @@ def create(
     A board of this name gets these credentials if its profile's strategy is CHECK_PRE_PROVISIONED_DEVICES.
     """
     device = with_registry(data, lambda registry: registry.create_device(name, profile))
-    _print(_view(device, show_secrets=False), as_json)
+    output.facts(_view(device, show_secrets=False), as_json=as_json)
 
 
 @app.command(epilog="Example: bench device delete firstboot-0242ac110002")
@@ -63,10 +60,3 @@ def delete(name: str, data: Data = DEFAULT_DATA) -> None:
     """Delete a device, so that a board of its name can provision anew."""
     with_registry(data, lambda registry: registry.delete_device(name))
     output.console.print(f"deleted {name}")
-
-
-def _print(values: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        output.print_json(values)
-    else:
-        output.facts(values)

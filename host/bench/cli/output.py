@@ -29,13 +29,11 @@ def moment(ms: int) -> str:
     return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
-def print_json(value: Any) -> None:
-    """JSON on standard output, plain."""
-    print(json.dumps(value, indent=2))
-
-
-def table(rows: Sequence[Mapping[str, Any]], *, empty: str) -> None:
+def table(rows: Sequence[Mapping[str, Any]], *, as_json: bool, empty: str) -> None:
     """Rows as a table, with the keys of the first as its head; `empty` is said when there are none."""
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return
     if not rows:
         console.print(empty)
         return
@@ -47,8 +45,11 @@ def table(rows: Sequence[Mapping[str, Any]], *, empty: str) -> None:
     console.print(shown)
 
 
-def facts(values: Mapping[str, Any]) -> None:
+def facts(values: Mapping[str, Any], *, as_json: bool) -> None:
     """One thing's facts, a line each."""
+    if as_json:
+        print(json.dumps(values, indent=2))
+        return
     width = max(map(len, values))
     for key, value in values.items():
         text = json.dumps(value) if isinstance(value, (dict, list)) else str(value)

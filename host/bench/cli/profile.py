@@ -36,7 +36,7 @@ def create(
 ) -> None:
     """Make a profile with a random key and secret."""
     profile = with_registry(data, lambda registry: registry.create_profile(name, strategy), create=True)
-    _print(view(profile, show_secrets=False), as_json)
+    output.facts(view(profile, show_secrets=False), as_json=as_json)
 
 
 @app.command("list", epilog="Example: bench profile list --json")
@@ -46,21 +46,13 @@ def list_profiles(as_json: Json = False, data: Data = DEFAULT_DATA) -> None:
     rows = [view(profile, show_secrets=False) for profile in profiles]
     for row in rows:
         del row["provisionDeviceSecret"]
-    if as_json:
-        output.print_json(rows)
-    else:
-        output.table(rows, empty="No profiles yet: bench serve makes the first, or bench profile create NAME.")
+    output.table(
+        rows, as_json=as_json, empty="No profiles yet: bench serve makes the first, or bench profile create NAME."
+    )
 
 
 @app.command(epilog="Example: bench profile show default --show-secrets")
 def show(name: str, show_secrets: Secrets = False, as_json: Json = False, data: Data = DEFAULT_DATA) -> None:
     """Show a profile."""
     profile = with_registry(data, lambda registry: registry.profile(name))
-    _print(view(profile, show_secrets=show_secrets), as_json)
-
-
-def _print(values: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        output.print_json(values)
-    else:
-        output.facts(values)
+    output.facts(view(profile, show_secrets=show_secrets), as_json=as_json)

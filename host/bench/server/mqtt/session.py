@@ -3,6 +3,7 @@
 A session handles one packet at a time, in order. `Link` is all it knows of the connection.
 """
 
+from abc import ABC, abstractmethod
 from typing import Protocol
 
 from bench.registry import Conflict, DeviceLogin, Registry
@@ -20,15 +21,6 @@ AFTER_ANSWER_S = 60
 
 _TELEMETRY = ("v1/devices/me/telemetry", "v2/t")
 _ATTRIBUTES = ("v1/devices/me/attributes", "v2/a")
-# What a device may subscribe to.
-_DEVICE_FILTERS = frozenset(
-    (
-        "v1/devices/me/attributes",
-        "v1/devices/me/attributes/response/+",
-        "v1/devices/me/rpc/request/+",
-        "v1/devices/me/rpc/response/+",
-    )
-)
 _SUBSCRIBE_REFUSED = 0x80
 
 
@@ -47,25 +39,16 @@ class Link(Protocol):
         """Close then, whatever happens until then."""
 
 
-def grant(packet: Subscribe, allowed: frozenset[str]) -> bytes:
-    """The SUBACK: QoS 2 is granted as 1, a filter that is not served is refused."""
-    return codec.suback(
-        packet.packet_id,
-        [min(qos, 1) if topic in allowed else _SUBSCRIBE_REFUSED for topic, qos in packet.filters],
-    )
+class Session(ABC):
+    """What both kinds have in common: subscriptions to what is served, pings, the end."""
 
-
-class ProvisionSession:
-    """A connection whose user name or client id is `provision`: it can ask for credentials, and that is all."""
-
-    _FILTERS = frozenset((PROVISION_RESPONSE,))
+    _FILTERS: frozenset[str]
 
     def __init__(self, link: Link, registry: Registry, journal: Journal) -> None:
         self._link = link
         self._registry = registry
         self._journal = journal
-        self._granted: int | None = None
-        self._packet_id = 0
+        self._granted: dict[str, int] = {}
 
     async def handle(self, packet: Packet) -> None:
         """Answer one packet."""
@@ -73,13 +56,10 @@ class ProvisionSession:
             case Publish():
                 await self._publish(packet)
             case Subscribe():
-                for topic, qos in packet.filters:
-                    if topic == PROVISION_RESPONSE:
-                        self._granted = min(qos, 1)
-                self._link.send(grant(packet, self._FILTERS))
+                self._link.send(codec.suback(packet.packet_id, [self._grant(*each) for each in packet.filters]))
             case Unsubscribe():
-                if PROVISION_RESPONSE in packet.filters:
-                    self._granted = None
+                for topic in packet.filters:
+                    self._granted.pop(topic, None)
                 self._link.send(codec.unsuback(packet.packet_id))
             case Simple(kind=Kind.PINGREQ):
                 self._link.send(codec.PINGRESP)
@@ -87,6 +67,28 @@ class ProvisionSession:
                 self._link.close()
             case _:
                 pass  # acknowledgements
+
+    def _grant(self, topic: str, qos: int) -> int:
+        """The code for one filter: QoS 2 is granted as 1; what is not served is refused, whatever it would match."""
+        if topic not in self._FILTERS:
+            return _SUBSCRIBE_REFUSED
+        self._granted[topic] = min(qos, 1)
+        return self._granted[topic]
+
+    @abstractmethod
+    async def _publish(self, packet: Publish) -> None:
+        """Answer a PUBLISH."""
+
+    def _acknowledge(self, packet: Publish) -> None:
+        if packet.qos:  # QoS 2 as well: upstream's answer to it is a PUBACK
+            self._link.send(codec.puback(packet.packet_id))
+
+
+class ProvisionSession(Session):
+    """A connection whose user name or client id is `provision`: it can ask for credentials, and that is all."""
+
+    _FILTERS = frozenset((PROVISION_RESPONSE,))
+    _packet_id = 0
 
     async def _publish(self, packet: Publish) -> None:
         if packet.topic != PROVISION_REQUEST:
@@ -115,7 +117,7 @@ class ProvisionSession:
             device=outcome.device_name or request.device_name,
         )
         self._acknowledge(packet)
-        qos = 1 if self._granted is None else self._granted
+        qos = self._granted.get(PROVISION_RESPONSE, 1)
         if qos:
             self._packet_id = self._packet_id % 0xFFFF + 1
         self._link.send(
@@ -123,35 +125,22 @@ class ProvisionSession:
         )
         self._link.close_after(AFTER_ANSWER_S)
 
-    def _acknowledge(self, packet: Publish) -> None:
-        if packet.qos:  # QoS 2 as well: upstream's answer to it is a PUBACK
-            self._link.send(codec.puback(packet.packet_id))
 
-
-class DeviceSession:
+class DeviceSession(Session):
     """A device that logged in: it reports, and keeps the connection alive."""
 
-    def __init__(self, link: Link, registry: Registry, journal: Journal, device: DeviceLogin) -> None:
-        self._link = link
-        self._registry = registry
-        self._journal = journal
-        self.device = device
+    _FILTERS = frozenset(
+        (
+            "v1/devices/me/attributes",
+            "v1/devices/me/attributes/response/+",
+            "v1/devices/me/rpc/request/+",
+            "v1/devices/me/rpc/response/+",
+        )
+    )
 
-    async def handle(self, packet: Packet) -> None:
-        """Answer one packet."""
-        match packet:
-            case Publish():
-                await self._publish(packet)
-            case Subscribe():
-                self._link.send(grant(packet, _DEVICE_FILTERS))
-            case Unsubscribe():
-                self._link.send(codec.unsuback(packet.packet_id))
-            case Simple(kind=Kind.PINGREQ):
-                self._link.send(codec.PINGRESP)
-            case Simple(kind=Kind.DISCONNECT):
-                self._link.close()
-            case _:
-                pass  # acknowledgements
+    def __init__(self, link: Link, registry: Registry, journal: Journal, device: DeviceLogin) -> None:
+        super().__init__(link, registry, journal)
+        self.device = device
 
     async def _publish(self, packet: Publish) -> None:
         try:
@@ -168,5 +157,4 @@ class DeviceSession:
             self._journal.write("bad_message", device=self.device.name, transport="mqtt", kind=type(error).__name__)
             self._link.close()
             return
-        if packet.qos:
-            self._link.send(codec.puback(packet.packet_id))
+        self._acknowledge(packet)
