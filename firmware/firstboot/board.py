@@ -1,15 +1,11 @@
 """What only the silicon knows: reset cause, MAC, heap, watchdog, reset. Found by feature test."""
 
+import binascii
 import gc
 import sys
 import time
 
 import machine
-
-try:
-    import network
-except ImportError:  # a bare unix port
-    network = None  # type: ignore[assignment]
 
 _RESET_CAUSES = ("PWRON_RESET", "HARD_RESET", "WDT_RESET", "DEEPSLEEP_RESET", "SOFT_RESET")
 # Longest sleep between two feeds of the watchdog.
@@ -29,10 +25,13 @@ def reset_cause() -> str:
 
 
 def mac() -> str:
-    """The station's MAC as 12 hex digits; zeros on a board without a radio."""
-    if network is None:
-        return "000000000000"
-    return "".join("%02x" % octet for octet in network.WLAN(network.STA_IF).config("mac"))
+    """The MAC burnt into the chip, which is the station's, as 12 hex digits; zeros where there is none.
+
+    From the chip and not from the radio: that would have to be on.
+    """
+    if hasattr(machine, "unique_id"):
+        return binascii.hexlify(machine.unique_id()).decode()
+    return "000000000000"
 
 
 def free_heap() -> int:

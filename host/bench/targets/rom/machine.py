@@ -1,5 +1,7 @@
 """The part of the ESP32's `machine` that the unix port lacks; shadows the built-in module."""
 
+import binascii
+
 from umachine import *
 
 PWRON_RESET = 1
@@ -10,17 +12,23 @@ SOFT_RESET = 5
 
 _power = None
 _cause = PWRON_RESET
+_mac = b""
 
 
 def plug_in(power, options):
-    global _power, _cause
+    global _power, _cause, _mac
     _power = power
+    _mac = binascii.unhexlify(options["mac"])
     _cause = globals()[options["reset_cause"]]
 
 
 def reset():
     _power.trace(reset="HARD_RESET")
     _power.off()
+
+
+def unique_id():
+    return _mac
 
 
 def reset_cause():

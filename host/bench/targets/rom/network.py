@@ -13,13 +13,11 @@ STAT_GOT_IP = 1010
 STAT_NO_AP_FOUND = 201
 STAT_WRONG_PASSWORD = 202
 
-_mac = b""
 _air = {}
 
 
 def plug_in(options):
-    global _mac, _air
-    _mac = bytes(int(options["mac"][at : at + 2], 16) for at in range(0, 12, 2))
+    global _air
     _air = options["wifi"]
 
 
@@ -61,6 +59,5 @@ class WLAN:
     def ifconfig(self):
         return ("127.0.0.1", "255.0.0.0", "127.0.0.1", "127.0.0.1")
 
-    def config(self, what=None, **values):
-        if what == "mac":
-            return _mac
+    def config(self, **values):
+        pass  # what can be set is how the radio behaves on the air
