@@ -1,5 +1,1 @@
-# Runs first on every reset. The clock of the event lines starts here; everything else is main.py's.
-try:
-    pass
-except Exception as error:
-    print('{"event": "crash", "ms": 0, "detail": "boot.py: %s"}' % type(error).__name__)
+# MicroPython runs this first, then main.py. Everything is main.py's.

@@ -17,6 +17,10 @@ from firstboot.vault import Vault
 
 # Between a crash and the reset: long enough for Ctrl-C, and for a server to breathe.
 _CRASH_PAUSE_MS = 30000
+_REFUSED_FIX = (
+    "the server no longer knows this device's credentials: restore them there, "
+    "or delete /vault.0 and /vault.1 on the board to provision anew"
+)
 
 
 class App:
@@ -53,6 +57,11 @@ class App:
         except VaultError as error:
             events.emit("error", kind=error.kind, detail=str(error))
             return self._backoff.long()
+        except Refused as error:
+            if error.credentials:
+                events.emit("refused", code=error.code, fix=_REFUSED_FIX, name=self._name)
+                return self._backoff.long()
+            events.emit("offline", kind=error.kind, detail=str(error))
         except FirstbootError as error:
             events.emit("link_failed" if error.kind == "link" else "offline", kind=error.kind, detail=str(error))
         return self._backoff.next()
@@ -79,23 +88,25 @@ class App:
     def _promote(self, pending: list[dict[str, str]]) -> Mqtt | None:
         """Log in with the first of `pending` that works, and make it the active credential.
 
-        Returns None if the server refused them all. Any other failure says nothing about them and
-        goes up.
+        Returns None if the server refused them all. Any other failure says nothing about them, and
+        goes up after all were tried: one that a server chokes on must not hide one that works.
         """
+        doubt = None
         for credential in pending:
             try:
                 client = self._login(credential)
-            except Refused as refusal:
-                if not refusal.credentials:
-                    raise
+            except NetworkError as error:
+                if not isinstance(error, Refused) or not error.credentials:
+                    doubt = error
                 continue
             try:
                 self._vault.save({"active": [credential]})
-            except VaultError:
-                client.close()
-                raise
+            except VaultError as error:  # as pending it logs in just as well, after the next boot too
+                events.emit("error", kind=error.kind, detail=str(error))
             events.emit("provisioned", type=credential["type"])
             return client
+        if doubt:
+            raise doubt
         return None
 
     def _provision(self, pending: list[dict[str, str]]) -> Mqtt:
@@ -138,10 +149,12 @@ def main() -> None:
     try:
         _main()
     except Exception as error:
-        sys.print_exception(error)
-        events.emit("crash", kind=type(error).__name__, reset_in_ms=_CRASH_PAUSE_MS)
-        board.sleep(_CRASH_PAUSE_MS)
-        board.reset()
+        try:
+            sys.print_exception(error)
+            events.emit("crash", kind=type(error).__name__, reset_in_ms=_CRASH_PAUSE_MS)
+        finally:  # also when there is no memory left to say it
+            board.sleep(_CRASH_PAUSE_MS)
+            board.reset()
 
 
 def _main() -> None:

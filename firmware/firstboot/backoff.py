@@ -24,7 +24,7 @@ class Backoff:
 
     def next(self) -> int:
         """The wait before the next attempt: uniform below min(cap, base * 2^attempt)."""
-        # 2^20 is past any cap worth having, and stays a small int
+        # bounded, or the number would grow for as long as the server is away
         ceiling = min(self._cap, self._base << min(self.attempt, 20))
         self.attempt += 1
         return below(ceiling + 1)

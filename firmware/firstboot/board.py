@@ -8,8 +8,8 @@ import time
 import machine
 
 _RESET_CAUSES = ("PWRON_RESET", "HARD_RESET", "WDT_RESET", "DEEPSLEEP_RESET", "SOFT_RESET")
-# Longest sleep between two feeds of the watchdog.
-_NAP_MS = 1000
+# Longest wait between two feeds of the watchdog.
+NAP_MS = 500
 
 _watchdog = None
 
@@ -62,8 +62,8 @@ def sleep(ms: int) -> None:
     """A wait that is meant: feeds the watchdog meanwhile."""
     while ms > 0:
         feed()
-        time.sleep_ms(min(ms, _NAP_MS))
-        ms -= _NAP_MS
+        time.sleep_ms(min(ms, NAP_MS))
+        ms -= NAP_MS
 
 
 def reset() -> None:

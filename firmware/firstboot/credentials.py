@@ -10,6 +10,8 @@ from firstboot.errors import ProtocolError
 
 # 128 bits. Hex, because a token is also a path segment over HTTP.
 _TOKEN_BYTES = 16
+# The longest token we take from a server: the vault has to hold it, beside one of ours.
+_TOKEN_LIMIT = 512
 
 
 def make() -> dict[str, str]:
@@ -30,9 +32,9 @@ def from_answer(answer: dict[str, object]) -> dict[str, str]:
     kind = answer.get("credentialsType")
     value = answer.get("credentialsValue")
     if kind != "ACCESS_TOKEN":
-        raise ProtocolError("the server gave credentials of type %s; this firmware knows ACCESS_TOKEN" % kind)
-    if not isinstance(value, str) or not value:
-        raise ProtocolError("the answer has no credentialsValue")
+        raise ProtocolError("the server gave credentials of another type than ACCESS_TOKEN")
+    if not isinstance(value, str) or not 1 <= len(value) <= _TOKEN_LIMIT:
+        raise ProtocolError("the answer has no credentialsValue that we can use")
     return {"type": "ACCESS_TOKEN", "token": value}
 
 

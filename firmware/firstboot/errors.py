@@ -1,4 +1,4 @@
-"""What can go wrong on the device. One root; `fix` says what a person has to do, if anything."""
+"""What can go wrong on the device, with one root."""
 
 
 class FirstbootError(Exception):

@@ -46,8 +46,8 @@ class Wlan:
         return wlan.ifconfig()[0]
 
     def _join(self, wlan: network.WLAN) -> None:
-        wlan.active(True)
         try:
+            wlan.active(True)
             wlan.disconnect()  # a join still under way makes connect() fail on the ESP32
             wlan.config(reconnects=_DRIVER_RETRIES)
             if self._password:

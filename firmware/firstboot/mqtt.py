@@ -15,7 +15,6 @@ from firstboot.stream import Stream
 # umqtt.simple counts packet ids up without end; the field has 16 bits (MQTT 3.1.1, 2.3.1).
 _LAST_PACKET_ID = 65534
 _PUBLISH = 0x30
-_SUBSCRIPTION_REFUSED = 0x80
 _DISCONNECT = b"\xe0\0"
 
 
@@ -79,7 +78,10 @@ class Mqtt:
 
     def subscribe(self, topic: str) -> None:
         """Subscribe with QoS 0 and wait for the SUBACK."""
-        self._do(self._client.subscribe, topic.encode())
+        try:
+            self._do(self._client.subscribe, topic.encode())
+        except Refused:  # umqtt.simple raises the same for a SUBACK 0x80 as for a CONNACK
+            raise ProtocolError("the server refused the subscription to %s" % topic)
 
     def publish(self, topic: str, payload: str, qos: int = 0) -> None:
         """Publish text; with `qos=1` return after the PUBACK."""
@@ -145,8 +147,6 @@ class Mqtt:
         except FirstbootError:
             raise
         except simple.MQTTException as error:
-            if error.args[0] == _SUBSCRIPTION_REFUSED:
-                raise ProtocolError("the server refused the subscription: is it a provisioning server?")
             raise Refused(error.args[0])
         except OSError as error:
             raise NetworkError("connection failed (%s)" % error)

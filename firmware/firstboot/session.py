@@ -9,9 +9,9 @@ from firstboot.mqtt import Mqtt
 from firstboot.settings import Settings
 
 _TELEMETRY = "v1/devices/me/telemetry"
-_ATTRIBUTES = "v1/devices/me/attributes"
-# Longest wait for a message before looking at the clock again.
+# Longest wait for a message before looking at the clock and the keep-alive again.
 _TURN_MS = 1000
+_ATTRIBUTES = "v1/devices/me/attributes"
 
 
 def run(client: Mqtt, settings: Settings, backoff: Backoff) -> None:
@@ -39,4 +39,3 @@ def run(client: Mqtt, settings: Settings, backoff: Backoff) -> None:
             due = time.ticks_add(time.ticks_ms(), interval_ms)
             left = interval_ms
         client.receive(min(left, _TURN_MS))
-        board.feed()

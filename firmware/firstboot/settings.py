@@ -29,6 +29,7 @@ _KNOWN: dict[str, tuple[type, str | int | None, int]] = {
     # 0: off. A watchdog cannot be stopped again, not even by Ctrl-C.
     "board.watchdog_s": (int, 0, 0),
 }
+_WATCHDOG_LEAST_S = 30
 # Fields of 16 bits, and waits that MicroPython's tick arithmetic can hold.
 _MOST = {
     "server.port": 65535,
@@ -68,6 +69,8 @@ def load(path: str = PATH) -> Settings:
             text = file.read()
     except OSError:
         raise SettingsError("%s is missing: flash the board, or copy one onto it" % path)
+    except ValueError:
+        raise SettingsError("%s is not UTF-8 text" % path)
     try:
         sections = json.loads(text)
     except ValueError:
@@ -93,9 +96,16 @@ def check(sections: object) -> Settings:
             if default is None:
                 raise SettingsError("%s is missing" % name)
             values[name] = default
+    _check_meaning(values)
+    return Settings(values)
+
+
+def _check_meaning(values: dict[str, str | int]) -> None:
+    # A name's look-up can take half a minute, and nothing feeds the watchdog meanwhile.
+    if 0 < int(values["board.watchdog_s"]) < _WATCHDOG_LEAST_S:
+        raise SettingsError("board.watchdog_s has to be 0 (off), or %d and more" % _WATCHDOG_LEAST_S)
     if values["provision.made_by"] not in ("device", "server"):
         raise SettingsError('provision.made_by has to be "device" or "server"')
-    return Settings(values)
 
 
 def _checked(name: str, value: object) -> str | int:

@@ -1,10 +1,10 @@
 """A TCP connection with a deadline, in the shape in which umqtt.simple uses a socket.
 
 umqtt.simple blocks for ever, or takes a timeout away again, depending on its version. So it gets
-this instead of a socket: whatever it does, nothing waits past `deadline`, an end of file is an
+this instead of a socket: whatever it does, nothing waits past the deadline, an end of file is an
 error of its own, and a length the peer invents does not eat the heap. And a packet that it writes
 in five pieces leaves as one: piece by piece, TCP would hold the second one back until the first is
-acknowledged, which takes 40 ms and more.
+acknowledged, which takes 40 ms and more. Only a name's look-up has no deadline: lwIP has none.
 """
 
 import errno
@@ -12,6 +12,7 @@ import select
 import socket
 import time
 
+from firstboot import board
 from firstboot.errors import Closed, NetworkError, ProtocolError, Timeout
 
 # The longest piece the peer may make us read at once, bytes.
@@ -24,7 +25,10 @@ class Stream:
     """One connection. `within(ms)` sets the deadline that all following operations share."""
 
     def __init__(self) -> None:
-        self._socket = socket.socket()
+        try:
+            self._socket = socket.socket()
+        except OSError as error:
+            raise NetworkError("no socket left (%s)" % error)
         self._socket.setblocking(False)
         self._poll = select.poll()
         self._deadline = time.ticks_ms()
@@ -37,19 +41,19 @@ class Stream:
 
     def ready(self, ms: int) -> bool:
         """True if there is something to read, waiting up to `ms`."""
-        self._poll.modify(self._socket, select.POLLIN)
-        return bool(self._poll.poll(ms))
+        return self._poll_for(select.POLLIN, ms) != 0
 
     # What umqtt.simple calls on a socket.
 
     def connect(self, address: tuple[str, int]) -> None:
-        self._poll.register(self._socket, select.POLLOUT)
+        self._poll.register(self._socket)
         try:
             self._socket.connect(address)
         except OSError as error:
             if error.errno != errno.EINPROGRESS:
                 raise
-        if self._await(select.POLLOUT) & (select.POLLERR | select.POLLHUP):
+        failed = select.POLLERR | select.POLLHUP
+        if self._await(select.POLLOUT | failed) & failed:
             raise NetworkError("nothing listens there")
 
     def setblocking(self, blocking: bool) -> None:
@@ -62,6 +66,7 @@ class Stream:
         if not 0 <= size <= _READ_LIMIT:
             raise ProtocolError("the server announced a piece of %d bytes" % size)
         self.flush()
+        self._left()  # or a peer that never stops talking would keep us for ever
         data = b""
         while len(data) < size:
             chunk = self._socket.read(size - len(data))
@@ -101,11 +106,29 @@ class Stream:
         self._out = bytearray()
         self._socket.close()
 
-    def _await(self, what: int) -> int:
-        """Wait until the socket is ready; returns poll's flags."""
+    def _left(self) -> int:
+        """Milliseconds to the deadline; raises Timeout when it is past."""
         left = time.ticks_diff(self._deadline, time.ticks_ms())
-        self._poll.modify(self._socket, what)
-        found = self._poll.poll(max(left, 0))
-        if not found:
+        if left <= 0:
             raise Timeout("no answer from the server in time")
-        return int(found[0][1])
+        return left
+
+    def _await(self, what: int) -> int:
+        """Wait until the socket is ready; returns poll's flags. Raises Timeout at the deadline."""
+        while True:
+            flags = self._poll_for(what, self._left())
+            if flags:
+                return flags
+
+    def _poll_for(self, what: int, ms: int) -> int:
+        """Poll's flags, or 0 after `ms`. The wait is bounded and meant, so the watchdog is fed."""
+        self._poll.modify(self._socket, what)
+        end = time.ticks_add(time.ticks_ms(), ms)
+        while True:
+            board.feed()
+            left = max(time.ticks_diff(end, time.ticks_ms()), 0)
+            found = self._poll.poll(min(left, board.NAP_MS))
+            if found:
+                return int(found[0][1])
+            if left == 0:
+                return 0

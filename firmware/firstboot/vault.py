@@ -37,7 +37,11 @@ def decode(raw: bytes) -> tuple[int, dict[str, list[dict[str, str]]]] | None:
         return None
     if struct.unpack_from("<I", raw, len(raw) - 4)[0] != binascii.crc32(raw[:-4]):
         return None
-    return sequence, json.loads(raw[_HEADER_SIZE:-4])
+    try:
+        record = json.loads(raw[_HEADER_SIZE:-4])
+    except ValueError:
+        return None
+    return (sequence, record) if isinstance(record, dict) else None
 
 
 class Vault:

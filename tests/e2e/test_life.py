@@ -6,7 +6,7 @@ import pytest
 
 from bench.errors import BenchError
 from bench.registry import Profile
-from bench.targets.virtual import Conditions
+from bench.targets.virtual import Conditions, Cut
 from tests.support import PATIENCE_S, QUICK, vault_slots
 
 
@@ -149,14 +149,16 @@ def test_wrong_wifi_settings_say_which(server, make_board, wifi, said):
 
 
 def test_login_refused_later_keeps_the_credentials(server, make_board):
-    board = make_board(server)
+    board = make_board(server, backoff={"long_ms": 100})
     with board.power_on() as power:
         power.wait_for("telemetry")
     before = vault_slots(board)
     server.ask(lambda registry: registry.delete_device(f"firstboot-{board.mac}"))
     with board.power_on() as power:
         for _ in range(3):
-            assert power.wait_for("offline")["kind"] == "refused"
+            refused = power.wait_for("refused")
+            assert refused["code"] == 5
+            assert "/vault.0" in refused["fix"]
     assert power.writes == []
     assert vault_slots(board) == before
     assert server.device_names() == []
@@ -168,7 +170,8 @@ def test_device_deleted_while_online_is_cut_off(server, make_board):
         power.wait_for("telemetry")
         server.ask(lambda registry: registry.delete_device(f"firstboot-{board.mac}"))
         power.wait_for("offline", kind="closed")
-        power.wait_for("offline", kind="refused")
+        power.wait_for("refused")
+        assert power.wait_for("retry")["in_ms"] >= QUICK["long_ms"] // 2
     assert server.device_names() == []
 
 
@@ -176,8 +179,8 @@ HANG = b"""
 from firstboot import board, events
 events.emit("boot", reset=board.reset_cause())
 if board.reset_cause() == "power_on":
-    board.start_watchdog(1)
-    board.sleep(1500)
+    board.start_watchdog(2)
+    board.sleep(2500)
     events.emit("fed")
     while True:
         pass
@@ -189,6 +192,35 @@ def test_watchdog_resets_a_board_that_hangs(server, make_board):
     with board.power_on() as power:
         power.wait_for("fed")
         power.wait_for("boot", reset="wdt")
+
+
+def test_watchdog_is_fed_while_a_server_keeps_a_board_waiting(server, make_board):
+    """Longer than the watchdog takes, but not for ever: backoff is what answers that, not a reset."""
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        patient = b"from firstboot import app, board\nboard.start_watchdog(2)\napp.main()\n"
+        board = make_board(server, port=mute.getsockname()[1], session={"timeout_ms": 4000}, files={"main.py": patient})
+        with board.power_on() as power:
+            assert power.wait_for("offline")["kind"] == "timeout"
+    assert names(power).count("boot") == 1
+
+
+CUT_AFTER_RESET = b"""
+from firstboot import board, events
+from firstboot.vault import Vault
+vault = Vault()
+vault.save({"active": [{"token": "x"}]})
+events.emit("saved", cause=board.reset_cause())
+board.reset()
+"""
+
+
+def test_power_cut_is_counted_from_power_on_across_resets(server, make_board):
+    board = make_board(server, files={"main.py": CUT_AFTER_RESET})
+    with board.power_on(Conditions(cut=Cut(at=10))) as power:
+        causes = [event["cause"] for event in power.follow(PATIENCE_S) if event["event"] == "saved"]
+    assert causes[:2] == ["power_on", "hard"]
+    assert len(power.writes) == 11
+    assert power.writes[-1]["cut"]
 
 
 CRASH = b"""

@@ -36,6 +36,12 @@ GARBAGE = {
     "success_with_a_wrong_token": answer(
         {"status": "SUCCESS", "credentialsType": "ACCESS_TOKEN", "credentialsValue": "not the one"}
     ),
+    "success_with_a_token_that_servers_choke_on": answer(
+        {"status": "SUCCESS", "credentialsType": "ACCESS_TOKEN", "credentialsValue": "a\0b"}
+    ),
+    "success_with_a_token_too_long": answer(
+        {"status": "SUCCESS", "credentialsType": "ACCESS_TOKEN", "credentialsValue": "x" * 5000}
+    ),
     "failure_in_spite_of_success": answer({"status": "FAILURE", "errorMsg": "Failed to provision device!"}),
 }
 

@@ -78,6 +78,10 @@ BAD_ANSWERS = {
     "no_credentials": b'{"status":"SUCCESS"}',
     "empty_token": b'{"status":"SUCCESS","credentialsType":"ACCESS_TOKEN","credentialsValue":""}',
     "token_object": b'{"status":"SUCCESS","credentialsType":"ACCESS_TOKEN","credentialsValue":{"s3cret":1}}',
+    "long_token": b'{"status":"SUCCESS","credentialsType":"ACCESS_TOKEN","credentialsValue":"'
+    + b"s3cret" * 100
+    + b'"}',
+    "type_of_no_use": b'{"status":"SUCCESS","credentialsType":{"s3cret":1},"credentialsValue":"x"}',
     "another_type": b'{"status":"SUCCESS","credentialsType":"X509_CERTIFICATE","credentialsValue":"s3cret"}',
 }
 

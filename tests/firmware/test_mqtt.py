@@ -1,5 +1,6 @@
 """The wrapper around umqtt.simple, against a peer that does what the test says, with old and new umqtt."""
 
+import contextlib
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -194,6 +195,21 @@ def test_publish_never_waits_for_ever(umqtt, peer, answer, kind):
         arguments=(str(peer(logged_in(behave))),),
     )
     assert said.startswith(kind)
+
+
+def test_publish_gives_up_on_a_peer_that_never_stops_talking(umqtt, peer):
+    def behave(connection):
+        hear(connection, len(PUBLISH))
+        with contextlib.suppress(ConnectionError):
+            while True:
+                connection.sendall(b"\xd0\x00" * 100)
+
+    said = device.run(
+        f"{HEAD}client.connect(); attempt(client.publish, 't', 'hi', 1); client.close()",
+        umqtt=umqtt,
+        arguments=(str(peer(logged_in(behave))),),
+    )
+    assert said.startswith("timeout")
 
 
 def test_publish_keeps_packet_ids_within_16_bits(umqtt, peer):

@@ -23,6 +23,7 @@ BAD = {
     "port_zero": ({**GOOD, "server": {"host": "h", "port": 0}}, "server.port is too small or too large"),
     "port_large": ({**GOOD, "server": {"host": "h", "port": 65536}}, "server.port is too small or too large"),
     "keepalive_one": ({**GOOD, "session": {"keepalive_s": 1}}, "session.keepalive_s is too small or too large"),
+    "watchdog_short": ({**GOOD, "board": {"watchdog_s": 29}}, "has to be 0 (off), or 30 and more"),
     "made_by": ({**GOOD, "provision": {**GOOD["provision"], "made_by": "me"}}, "provision.made_by"),
 }
 
@@ -57,10 +58,13 @@ print(found.text("server.host"), found.number("server.port"), found.text("provis
     assert said.split() == ["10.0.0.1", "1883", "device"]
 
 
-@pytest.mark.parametrize(("text", "said"), [(None, "is missing"), ("{", "is not JSON"), ("", "is not JSON")])
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [(None, "is missing"), (b"{", "is not JSON"), (b"", "is not JSON"), (b'{"wifi": "\xfc"}', "is not UTF-8")],
+)
 def test_load_refuses(tmp_path, text, said):
     if text is not None:
-        (tmp_path / "settings.json").write_text(text)
+        (tmp_path / "settings.json").write_bytes(text)
     message = device.run(
         """
 from firstboot import settings

@@ -22,6 +22,8 @@ for at in range(len(raw)):
         assert vault.decode(damaged) is None, (at, bit)
         cases += 1
 assert vault.decode(raw + b"x") is None
+for other in ([], "text", None, 5):  # whole, and not a record
+    assert vault.decode(vault.encode(7, other)) is None
 print(cases)
 """)
     assert int(said) > 500

@@ -2,7 +2,7 @@
 
 import time
 
-from firstboot.errors import Timeout
+from firstboot.errors import ProtocolError, Refused, Timeout
 from firstboot.mqtt import Mqtt
 from firstboot.settings import Settings
 
@@ -15,7 +15,10 @@ def exchange(settings: Settings, name: str, request: str) -> bytes:
     """Ask on a connection of its own; the server answers on the asking connection only."""
     client = Mqtt(settings, name, _USER)
     try:
-        client.connect()
+        try:
+            client.connect()
+        except Refused as refusal:  # says nothing about a device's credentials: there are none yet
+            raise ProtocolError("the server has no provisioning, or not now (CONNACK %d)" % refusal.code)
         client.subscribe(_RESPONSE)
         client.publish(_REQUEST, request)
         deadline = time.ticks_add(time.ticks_ms(), settings.number("session.timeout_ms"))

