@@ -24,7 +24,11 @@ def private_file(path: Path) -> None:
 def write_private(path: Path, data: bytes) -> None:
     """Write a file with mode 0600 from its first byte, whole or not at all."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    except OSError as error:
+        error.filename = str(path)  # the name that was asked for
+        raise
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)
     temporary.replace(path)

@@ -41,6 +41,14 @@ def processes() -> list[str]:
     return found
 
 
+def gone(text: str) -> None:
+    """Wait until no process has this in its command line."""
+    deadline = time.monotonic() + 10
+    while [line for line in processes() if text in line]:
+        assert time.monotonic() < deadline, "something still runs"
+        time.sleep(0.05)  # processes that are not our children cannot be awaited
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
@@ -48,6 +56,9 @@ def processes() -> list[str]:
         (("serve", "--mqtt-port", "x"), 2, "--mqtt-port"),
         (("serve", "--mqtt-port", "65536"), 2, "--mqtt-port"),
         (("profile", "create"), 2, "Missing argument"),
+        (("profile", "create", " ", "--data", "{data}"), 2, "needs a name"),
+        (("board", "boot", "x", "--torn", "--data", "{data}"), 2, "--cut-at 0 --torn"),
+        (("serve", "--data", "{data}", "--host", "nohost.invalid"), 1, "choose another host or port"),
         (("profile", "create", "x", "--strategy", "MAYBE"), 2, "ALLOW_CREATE_NEW_DEVICES"),
         (("profile", "list", "--data", "{data}/none"), 1, "bench serve makes one"),
         (("profile", "show", "nobody", "--data", "{data}"), 1, "bench profile list"),
@@ -171,22 +182,49 @@ def test_demo_shows_both_boots_and_leaves_nothing(tmp_path):
     assert not [line for line in processes() if str(tmp_path) in line]
 
 
+def test_demo_kept_that_is_interrupted_leaves_nothing(tmp_path):
+    """Ctrl-C while the board that is to be kept boots: stopped by a server that does not hear it any more."""
+    command = subprocess.Popen(
+        [sys.executable, "-u", "-m", "bench.cli", "demo", "--keep", "--data", str(tmp_path)],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert command.stdout is not None
+    with command.stdout:
+        assert any("Second boot" in line for line in command.stdout)
+        command.send_signal(signal.SIGINT)
+        command.stdout.read()
+    code = command.wait(PATIENCE_S)
+    if code == 0:  # it was faster than the signal: then it is kept, and ours to stop
+        subprocess.run(["pkill", "-f", str(tmp_path)], check=False)
+    else:
+        assert code == 130
+        assert list(tmp_path.iterdir()) == []
+    gone(str(tmp_path))
+
+
+def test_board_made_after_a_server_was_killed_does_not_get_its_port(tmp_path):
+    (tmp_path / "server.json").write_text(json.dumps({"host": "127.0.0.1", "mqtt_port": 5}))
+    bench("profile", "create", "here", "--data", str(tmp_path))
+    made = bench("board", "new", "x", "--profile", "here", "--data", str(tmp_path))
+    assert "127.0.0.1:1883" in made.stdout
+
+
 def test_demo_kept_goes_on_until_it_is_stopped(tmp_path):
-    done = bench("demo", "--keep", "--data", str(tmp_path))
+    data = str(tmp_path / "a folder [of mine]")
+    command = [str(Path(sys.executable).with_name("bench")), "demo", "--keep", "--data", data]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     stop = done.stdout.splitlines()[-1].strip()
     assert stop.startswith("kill ")
-    data = stop.split("rm -r ")[1]
     try:
         running = [line for line in processes() if data in line]
         assert any(" serve " in line for line in running)
         assert any(" board boot " in line for line in running)
         assert any("chip" in line for line in running)
-        look = next(line for line in done.stdout.splitlines() if "bench device show" in line).split()
-        assert printed(*look[1:])["telemetry"]
+        look = next(line for line in done.stdout.splitlines() if " device show " in line)
+        shown = subprocess.run(look, shell=True, capture_output=True, text=True, check=True)
+        assert "free_heap" in shown.stdout
     finally:
         subprocess.run(stop, shell=True, check=True)
-    deadline = time.monotonic() + 10
-    while [line for line in processes() if data in line]:
-        assert time.monotonic() < deadline, "something still runs"
-        time.sleep(0.05)  # processes that are not our children cannot be awaited
+    gone(data)

@@ -9,6 +9,7 @@ import time
 import pytest
 
 from bench.server.journal import Journal
+from bench.server.mqtt.listener import Connection
 from bench.server.server import Options, Server
 from tests.server.packets import (
     NOT_FOUND,
@@ -311,6 +312,7 @@ def test_client_that_never_reads_is_not_read_from_either(tmp_path):
         async with Server(options, Journal(io.StringIO())) as server:
             client = socket.socket()
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
             client.setblocking(False)
             loop = asyncio.get_running_loop()
             with client:
@@ -320,17 +322,17 @@ def test_client_that_never_reads_is_not_read_from_either(tmp_path):
                 (connection,) = server._gateway.connections
                 sock = connection._transport.get_extra_info("socket")
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-                sent = most = 0
+                sent = unsent = waiting = 0
                 with contextlib.suppress(TimeoutError):
-                    while sent < 4_000_000:
-                        async with asyncio.timeout(0.5):  # no byte taken for so long: it is not read from any more
+                    while sent < 2_000_000:
+                        async with asyncio.timeout(2):  # no byte taken for so long: it is not read from any more
                             await loop.sock_sendall(client, PINGREQ * 4000)
                         sent += 8000
-                        most = max(most, connection._transport.get_write_buffer_size())
-                assert sent < 4_000_000
-                assert most < 200_000
-                assert len(connection._packets) < 200_000
+                        unsent = max(unsent, connection._transport.get_write_buffer_size())
+                        waiting = max(waiting, len(connection._packets))
+                assert sent < 2_000_000
+                assert unsent < 200_000
+                assert waiting < 5_000
                 # and it is only this client's own affair
                 reader, writer = await asyncio.open_connection("127.0.0.1", server.ports.mqtt)
                 writer.write(connect(username="provision") + PINGREQ)
@@ -339,3 +341,36 @@ def test_client_that_never_reads_is_not_read_from_either(tmp_path):
                 await writer.wait_closed()
 
     asyncio.run(scenario())
+
+
+def test_flood_of_pings_leaves_the_others_their_turn(tmp_path, monkeypatch):
+    """Others on the server's loop get a turn after every few packets of a connection that never pauses."""
+    pings, sent, in_a_row = 20_000, 0, []
+    send = Connection.send
+
+    def count_sent(self, data):
+        nonlocal sent
+        sent += 1
+        send(self, data)
+
+    async def take_turns():
+        while True:
+            before = sent
+            await asyncio.sleep(0)
+            in_a_row.append(sent - before)
+
+    async def flood():
+        async with Server(Options(data=tmp_path / "data", mqtt_port=0, http_port=0), Journal(io.StringIO())) as server:
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.ports.mqtt)
+            writer.write(connect(username="provision"))
+            assert await reader.readexactly(4) == connack(0)
+            turns = asyncio.create_task(take_turns())
+            writer.write(PINGREQ * pings)
+            await reader.readexactly(len(PINGRESP) * pings)
+            turns.cancel()
+            writer.close()
+
+    monkeypatch.setattr(Connection, "send", count_sent)
+    asyncio.run(flood())
+    assert sum(in_a_row) >= pings
+    assert max(in_a_row) <= 100

@@ -429,3 +429,17 @@ def test_provision_session_answers_while_a_device_is_online(server, client):
         other.send(connect(username="provision") + request(server.profile, provisionDeviceKey="x"))
         other.expect(connack(0) + puback(1) + publish(PROVISION_RESPONSE, NOT_FOUND, qos=1))
     expect_open(client)
+
+
+def test_login_that_the_registry_cannot_answer_is_told_unavailable(server, monkeypatch):
+    async def fail(_self, _token):
+        raise OSError("the disk is gone")
+
+    monkeypatch.setattr(type(server.registry), "login", fail)
+    with RawClient(server.ports.mqtt) as client:
+        client.send(connect(username="a token"))
+        client.expect(connack(3))
+        client.expect_closed()
+    failure = server.wait_for("failure")
+    assert failure["kind"] == "OSError"
+    assert "disk" not in str(failure)

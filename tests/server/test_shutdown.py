@@ -243,6 +243,21 @@ def test_requests_in_flight_are_answered_before_the_end(bench):
     assert started.sql("SELECT name FROM device ORDER BY name") == [("over-http",), ("over-mqtt",)]
 
 
+def test_signal_ends_a_server_that_cannot_commit(bench):
+    """Another process holds the write lock and does not let go."""
+    started = bench().start()
+    with closing(sqlite3.connect(started.data / FILE, isolation_level=None)) as other, contextlib.ExitStack() as stack:
+        bodies = [started.request(deviceName=name, token=f"token-{name}") for name in "abc"]
+        other.execute("BEGIN IMMEDIATE")
+        for body in bodies:
+            client = stack.enter_context(RawClient(started.ready["mqtt_port"]))
+            client.send(connect(username="provision") + publish("/provision/request", body, qos=1) + PINGREQ)
+            client.expect(connack(0))
+        code, err, seconds = started.stop()
+        assert (code, err) == (0, "")
+        assert seconds < 5
+
+
 def test_killed_server_has_on_the_disk_what_it_answered(bench):
     started = bench().start()
     with RawClient(started.ready["mqtt_port"]) as client:

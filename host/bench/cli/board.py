@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from bench.cli import output, timeline
 from bench.cli.output import DEFAULT_DATA, Data
 from bench.cli.records import with_registry
-from bench.cli.serve import ADDRESSES
+from bench.cli.serve import ADDRESSES, running
 from bench.errors import BenchError, UsageError
 from bench.flash import settings
 from bench.targets.virtual import Conditions, Cut, VirtualBoard
@@ -59,8 +60,8 @@ def new(
         ),
     )
     output.console.print(
-        f"made [bold]{name}[/bold] (MAC {made.mac}) for {host}:{port} in {place}\nboot it: bench board boot {name}"
-        + ("" if data == DEFAULT_DATA else f" --data {data}")
+        f"made [bold]{name}[/bold] (MAC {made.mac}) for {host}:{port} in {escape(str(place))}\n"
+        f"boot it: bench board boot {name}{output.data_option(data)}"
     )
 
 
@@ -77,6 +78,8 @@ def boot(
     data: Data = DEFAULT_DATA,
 ) -> None:
     """Switch a board on and show what it says, until Ctrl-C, a power cut, or --until."""
+    if torn and cut_at is None:
+        raise UsageError("--torn says how --cut-at cuts: name the write, e.g. --cut-at 0 --torn")
     cut = None if cut_at is None else Cut(at=cut_at, torn=torn)
     conditions = Conditions(cut=cut, wifi_failures=wifi_failures)
     with VirtualBoard(folder(data, name)).power_on(conditions) as power:
@@ -94,10 +97,10 @@ def boot(
 
 def running_server(data: Path) -> tuple[str, int]:
     """Host and MQTT port of the server that runs on this data folder; the usual ones if none does."""
-    try:
-        found = json.loads((data / ADDRESSES).read_text())
-    except FileNotFoundError:
+    addresses = data / ADDRESSES
+    if not addresses.exists() or not running(data):  # one that was killed leaves its addresses behind
         return _DEFAULT_ADDRESS
+    found = json.loads(addresses.read_text())
     # a board on this machine reaches a server that listens everywhere
     host = "127.0.0.1" if found["host"] in ("0.0.0.0", "::") else found["host"]  # noqa: S104
     return host, found["mqtt_port"]

@@ -1,6 +1,7 @@
 """`bench demo`: a first boot and a second one, from nothing, on this machine."""
 
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from bench import house
 from bench.cli import output, timeline
@@ -169,13 +171,21 @@ def _keep(data: Path, board: VirtualBoard, server: _Server, address: dict[str, A
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    server.wait_for("telemetry", device=f"firstboot-{board.mac}")
+    try:
+        server.wait_for("telemetry", device=f"firstboot-{board.mac}")
+    except BaseException:
+        process.terminate()
+        process.wait()
+        raise
     timeline.line(None, "the board is online and stays on\n", who="bench")
+    bench, folder, console, log = (
+        escape(shlex.quote(str(path))) for path in (sys.argv[0], data, board.console, server.log)
+    )
     output.console.print(
         "Look at them:\n"
-        f"  bench device show firstboot-{board.mac} --data {data}\n"
-        f"  tail -f {board.console}\n"
-        f"  tail -f {server.log}\n"
+        f"  {bench} device show firstboot-{board.mac} --data {folder}\n"
+        f"  tail -f {console}\n"
+        f"  tail -f {log}\n"
         f"  curl -i http://{address['host']}:{address['http_port']}/api/v1/provision -d '{{}}'\n"
-        f"Stop them:\n  kill {process.pid} {server.process.pid}; rm -r {data}"
+        f"Stop them:\n  kill {process.pid} {server.process.pid}; rm -r {folder}"
     )

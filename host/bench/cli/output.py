@@ -1,6 +1,7 @@
 """How commands show what they found: tables for people, JSON for scripts."""
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +18,11 @@ _errors = Console(stderr=True, highlight=False, soft_wrap=True)
 Data = Annotated[Path, typer.Option(help="The data folder: registry, virtual boards.", envvar="BENCH_DATA")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 DEFAULT_DATA = Path(".bench")
+
+
+def data_option(data: Path) -> str:
+    """What a command that is shown needs to find the same data folder, ready to be pasted and printed."""
+    return "" if data == DEFAULT_DATA else escape(f" --data {shlex.quote(str(data))}")
 
 
 def fail(message: str) -> None:

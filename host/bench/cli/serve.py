@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from bench import house
 from bench.cli import output
@@ -50,6 +51,15 @@ def serve(
         )
 
 
+def running(data: Path) -> bool:
+    """Whether a server runs on this data folder."""
+    try:
+        with _alone(data):
+            return False
+    except BenchError:
+        return True
+
+
 @contextmanager
 def _alone(data: Path) -> Iterator[None]:
     """One server a data folder: two would not know of each other's sessions."""
@@ -78,21 +88,23 @@ async def _serve(options: Options, journal: Journal, ready_files: list[Path], *,
         }
         if not quiet:
             _welcome(ready, options.data, server.new_profile.name if server.new_profile else None)
-        for path in ready_files:
-            house.write_private(path, json.dumps(ready).encode())
-        journal.write("listening", **ready)
-        await stop.wait()
-        journal.write("stopping")
-        (options.data / ADDRESSES).unlink(missing_ok=True)
+        try:
+            for path in ready_files:
+                house.write_private(path, json.dumps(ready).encode())
+            journal.write("listening", **ready)
+            await stop.wait()
+            journal.write("stopping")
+        finally:
+            (options.data / ADDRESSES).unlink(missing_ok=True)
     journal.write("stopped")
 
 
 def _welcome(ready: dict[str, Any], data: Path, new_profile: str | None) -> None:
-    option = "" if data == DEFAULT_DATA else f" --data {data}"
+    option = output.data_option(data)
     lines = [
         f"[bold]MQTT[/bold]  {ready['host']}:{ready['mqtt_port']}",
         f"[bold]HTTP[/bold]  http://{ready['host']}:{ready['http_port']}/api/v1/provision",
-        f"[bold]data[/bold]  {ready['data']}",
+        f"[bold]data[/bold]  {escape(ready['data'])}",
     ]
     if new_profile:
         lines += [

@@ -36,7 +36,8 @@ class Committer:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
-        self._queue: asyncio.Queue[_Request] = asyncio.Queue()
+        self._queue: asyncio.Queue[_Request | None] = asyncio.Queue()
+        self._closed = False
         self._task = asyncio.create_task(self._run())
         self.commits = 0
 
@@ -45,26 +46,31 @@ class Committer:
 
         Raises Conflict if a constraint refused it, and what the database raised otherwise.
         """
+        if self._closed:
+            raise RuntimeError("the registry is closed")
         request = _Request(batch, item, asyncio.get_running_loop().create_future())
         self._queue.put_nowait(request)
         return await request.answer
 
     async def close(self) -> None:
-        """Finish what is queued, then stop."""
-        await self._queue.join()
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        """Finish the transaction under way. What still waits for its turn is cancelled."""
+        self._closed = True
+        while not self._queue.empty():
+            if (request := self._queue.get_nowait()) is not None:
+                request.answer.cancel()
+        self._queue.put_nowait(None)
+        await self._task
 
     async def _run(self) -> None:
-        while True:
-            requests = [await self._queue.get()]
+        while (first := await self._queue.get()) is not None:
+            requests = [first]
             while len(requests) < _MOST and not self._queue.empty():
-                requests.append(self._queue.get_nowait())
-            try:
-                await self._commit(requests)
-            finally:
-                for _ in requests:
-                    self._queue.task_done()
+                following = self._queue.get_nowait()
+                if following is None:
+                    self._queue.put_nowait(None)
+                    break
+                requests.append(following)
+            await self._commit(requests)
 
     async def _commit(self, requests: list[_Request]) -> None:
         try:

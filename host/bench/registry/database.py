@@ -14,8 +14,11 @@ from bench import house
 from bench.errors import BenchError
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
-# Another process (the command line beside a running server) may be writing.
-_BUSY_MS = 10_000
+# How long another process may hold the write lock (the command line beside a running server does, for
+# milliseconds). Short enough for a server that is told to stop in the meantime.
+_BUSY_MS = 1_500
+# The same while it is opened: others may be bringing the schema up to date.
+_OPENING_MS = 20_000
 
 
 async def connect(path: Path) -> AsyncEngine:
@@ -26,13 +29,14 @@ async def connect(path: Path) -> AsyncEngine:
     """
     house.private_file(path)  # SQLite gives its -wal and -shm files the same mode
     # What goes into statements is secret in part: errors must not show it.
+    busy_ms = _OPENING_MS
     engine = create_async_engine(f"sqlite+aiosqlite:///{path}", hide_parameters=True)
 
     @event.listens_for(engine.sync_engine, "connect")
     def _set_up(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # transactions are begun below, by SQLAlchemy's own event
         cursor = connection.cursor()
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={_BUSY_MS}"):
+        for pragma in (f"busy_timeout={busy_ms}", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 
@@ -49,6 +53,8 @@ async def connect(path: Path) -> AsyncEngine:
         await engine.dispose()
         reason = error.orig if isinstance(error, DatabaseError) else error
         raise BenchError(f"cannot open {path} ({reason}): move it away, or use another --data folder") from error
+    busy_ms = _BUSY_MS
+    await engine.dispose()  # the connections made from now on have it
     return engine
 
 

@@ -22,7 +22,7 @@ _ALPHANUMERIC = string.ascii_letters + string.digits
 _GENERATED_LENGTH = 20
 _NAME_LIMIT = 255  # UTF-16 units
 # Java's String.trim(): everything up to and including the space.
-_TRIMMED = "".join(map(chr, range(0x21)))
+TRIMMED = "".join(map(chr, range(0x21)))
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 # What ThingsBoard's validators take for a template or for markup: {{...}}, <b>, </b>, <!--, a<b.
 _SCRIPT = re.compile(r"\{\{.*\}\}|<[A-Za-z/!?]", re.DOTALL)
@@ -139,7 +139,7 @@ class _Batch:
     async def load(self, requests: Sequence[ProvisionRequest]) -> None:
         rows = await self._select(Profile, Profile.provision_key, (each.key for each in requests))
         self.profiles = {row.provision_key: row for row in rows}
-        rows = await self._select(Device, Device.name, (each.device_name.strip(_TRIMMED) for each in requests))
+        rows = await self._select(Device, Device.name, (each.device_name.strip(TRIMMED) for each in requests))
         self.devices = {row.name: row for row in rows}
         rows = await self._select(Credentials, Credentials.credentials_id, (each.token for each in requests))
         self.taken = {row.credentials_id for row in rows}
@@ -149,7 +149,7 @@ class _Batch:
             for each in requests
             if (profile := self.profiles.get(each.key))
             and profile.provision_type == ProvisionType.CHECK_PRE_PROVISIONED_DEVICES
-            and (device := self.devices.get(each.device_name.strip(_TRIMMED)))
+            and (device := self.devices.get(each.device_name.strip(TRIMMED)))
         ]
         if ids:
             rows = await self._select(Credentials, Credentials.device_id, ids)
@@ -175,7 +175,7 @@ class _Batch:
                 await self._connection.execute(insert(table), rows)
 
     def decide(self, request: ProvisionRequest) -> Outcome:
-        name = request.device_name.strip(_TRIMMED)
+        name = request.device_name.strip(TRIMMED)
         if request.device_name and not name:
             return FAILURE
         profile = self.profiles.get(request.key)

@@ -58,7 +58,7 @@ class Registry:
         return cls(await database.connect(folder / FILE))
 
     async def close(self) -> None:
-        """Finish what is queued and close the database."""
+        """Finish the transaction under way and close the database."""
         await self._committer.close()
         await self._engine.dispose()
 
@@ -106,6 +106,8 @@ class Registry:
         self, name: str, provision_type: ProvisionType, *, key: str | None = None, secret: str | None = None
     ) -> Profile:
         """A new profile; key and secret are random unless given. Raises BenchError if name or key is taken."""
+        if not name.strip():
+            raise UsageError("a profile needs a name")
         profile = Profile(
             name=name,
             provision_type=provision_type.value,
@@ -142,6 +144,7 @@ class Registry:
     async def create_device(self, name: str, profile_name: str, *, token: str | None = None) -> DeviceView:
         """A device made ahead of its first boot, as CHECK_PRE_PROVISIONED_DEVICES wants it."""
         profile = await self.profile(profile_name)
+        name = name.strip(provisioning.TRIMMED)  # as a device's request is
         token = token or provisioning.random_text()
         if not provisioning.valid_name(name) or not provisioning.valid_token(token):
             raise UsageError("the name or the token is empty, too long, or has characters that are not allowed")

@@ -194,7 +194,7 @@ class _Api:
 
     async def failed(self, _request: Request, error: Exception) -> Response:
         """What upstream answers when its core does not: 500 without a body."""
-        self._journal.write("failure", transport="http", kind=type(error).__name__)
+        self._journal.failure(error, transport="http")
         return Response(status_code=500)
 
 

@@ -2,6 +2,8 @@
 
 import json
 import sys
+import traceback
+from pathlib import Path
 from typing import Any, TextIO
 
 from rich.console import Console
@@ -19,6 +21,12 @@ class Journal:
     def __init__(self, stream: TextIO = sys.stdout, *, as_json: bool = True) -> None:
         self._stream = stream
         self._console = None if as_json else Console(file=stream, highlight=False, soft_wrap=True)
+
+    def failure(self, error: BaseException, **fields: Any) -> None:
+        """An error that nobody expected: its kind and place, but not its text, which may quote anything."""
+        frames = traceback.extract_tb(error.__traceback__)
+        where = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "?"
+        self.write("failure", **fields, kind=type(error).__name__, where=where)
 
     def write(self, event: str, **fields: Any) -> None:
         """One event."""

@@ -14,7 +14,7 @@ from bench.server.journal import Journal
 from bench.server.mqtt.listener import CONNECT_DEADLINE_S, Gateway
 
 # For what is in flight when the server is told to stop; it promises to be gone within 5 s.
-_GRACE_S = 3.0
+_GRACE_S = 2.0
 _QUEUE = 1024
 
 
@@ -82,7 +82,7 @@ def _listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         raise BenchError(
-            f"cannot listen on {host} port {port} ({error.strerror}): choose another port, or 0 for any free one"
+            f"cannot listen on {host} port {port} ({error.strerror}): choose another host or port (0 is any free one)"
         ) from error
     listener.listen(_QUEUE)
     return listener
