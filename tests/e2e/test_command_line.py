@@ -94,8 +94,8 @@ def test_profiles_and_devices_are_made_listed_and_shown(tmp_path):
     assert len(shown["provisionDeviceSecret"]) == 20
     bench("device", "create", "press-4", "--profile", "tray", *data)
     assert printed("device", "list", *data)[0].items() >= {"name": "press-4", "profile": "tray"}.items()
-    assert "hidden" in printed("device", "show", "press-4", *data)["token"]
-    assert len(printed("device", "show", "press-4", "--show-secrets", *data)["token"]) == 20
+    assert "hidden" in printed("device", "show", "press-4", *data)["credentials"]
+    assert len(printed("device", "show", "press-4", "--show-secrets", *data)["credentials"]) == 20
     assert bench("device", "delete", "press-4", *data).returncode == 0
     assert printed("device", "list", *data) == []
     assert "No devices yet" in bench("device", "list", *data).stdout

@@ -24,7 +24,7 @@ def test_first_boot_provisions_stores_and_reports(server, make_board):
     assert device.attributes["SERVER_SCOPE"] == {"provisionState": "provisioned"}
     assert device.telemetry.keys() == {"free_heap", "uptime_s"}
     active, pending = vault_slots(board)
-    assert active == {"active": [{"type": "ACCESS_TOKEN", "token": device.token}]}
+    assert active == {"active": [{"type": "ACCESS_TOKEN", "token": device.credentials.id}]}
     assert pending == {"pending": active["active"]}
 
 

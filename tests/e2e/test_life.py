@@ -41,7 +41,7 @@ def test_two_boards_of_the_same_name_share_nothing(server, make_board):
             power.power_off()
     assert server.device_names() == ["twin"]
     active = vault_slots(boards[winner])[0]["active"][0]
-    assert active["token"] == server.ask(lambda registry: registry.device("twin")).token
+    assert active["token"] == server.ask(lambda registry: registry.device("twin")).credentials.id
     assert [record.keys() for record in vault_slots(boards[1 - winner])] == [{"pending"}]
 
 
@@ -266,7 +266,7 @@ def test_board_console_never_shows_a_secret(server, make_board):
     secrets = [
         server.profile.provision_key,
         server.profile.provision_secret,
-        server.ask(lambda registry: registry.device("quiet")).token,
+        server.ask(lambda registry: registry.device("quiet")).credentials.id,
     ]
     said = board.console.read_text() + str(server.events())
     assert "quiet" in said

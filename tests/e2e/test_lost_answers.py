@@ -59,7 +59,7 @@ FAULTS = {
 def assert_one_device_online(server, board, power):
     name = f"firstboot-{board.mac}"
     assert server.device_names() == [name]
-    token = server.ask(lambda registry: registry.device(name)).token
+    token = server.ask(lambda registry: registry.device(name)).credentials.id
     assert vault_slots(board)[0] == {"active": [{"type": "ACCESS_TOKEN", "token": token}]}
     assert not any(event["event"] in ("rejected", "crash", "console") for event in power.events)
 
@@ -170,7 +170,7 @@ def test_preprovisioned_device_takes_over_the_servers_token(server, make_board):
     board = make_board(server, profile=profile, identity={"name": "press-4"})
     with board.power_on() as power:
         power.wait_for("telemetry")
-    assert vault_slots(board)[0] == {"active": [{"type": "ACCESS_TOKEN", "token": made.token}]}
+    assert vault_slots(board)[0] == {"active": [{"type": "ACCESS_TOKEN", "token": made.credentials.id}]}
     assert server.device_names() == ["press-4"]
 
 

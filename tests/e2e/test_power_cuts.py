@@ -31,7 +31,7 @@ def cuts(torn: bool) -> Iterator[Cut]:
 def assert_provisioned_once(server, board) -> None:
     name = f"firstboot-{board.mac}"
     assert server.device_names().count(name) == 1
-    token = server.ask(lambda registry: registry.device(name)).token
+    token = server.ask(lambda registry: registry.device(name)).credentials.id
     assert vault_slots(board)[0] == {"active": [{"type": "ACCESS_TOKEN", "token": token}]}
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from bench.registry import ProvisionType
+from bench.registry import CredentialsType, ProvisionType
 from bench.server import wire
 from bench.server.mqtt import codec
 from tests.server import packets
@@ -208,7 +208,7 @@ def test_any_payload_is_a_request_or_a_wire_error(payload):
     for text in (request.key, request.secret, request.device_name, request.token, request.certificate):
         assert isinstance(text, str)
         text.encode()  # a database could store it
-    assert request.credentials_type in wire.CREDENTIALS_TYPES
+    assert request.credentials_type in list(CredentialsType)
 
 
 @fuzz

@@ -213,14 +213,14 @@ def test_token_of_a_deleted_device_is_401(server, device):
 
 
 def test_device_deleted_between_login_and_commit_is_401(server, device):
-    login = server.registry.login
+    login = server.registry.token_login
 
     async def login_and_delete(token):
         found = await login(token)
         await server.registry.delete_device("device")
         return found
 
-    server.registry.login = login_and_delete
+    server.registry.token_login = login_and_delete
     assert call(server, f"/api/v1/{TOKEN}/telemetry", b'{"a":1}')[:2] == (401, b"")
 
 

@@ -296,13 +296,13 @@ def test_name_that_is_taken_is_answered_failure(server, client):
     client.send(request(server.profile, deviceName="a", token="A2", packet_id=2))
     client.expect(puback(2) + answer(FAILURE, packet_id=2))
     assert server.device_names() == ["a"]
-    assert server.ask(lambda registry: registry.device("a")).token == "A1"
+    assert server.ask(lambda registry: registry.device("a")).credentials.id == "A1"
 
 
 def test_success_carries_the_token_that_was_asked_for(server, client):
     client.send(request(server.profile, deviceName="a", token="Chosen#1"))
     client.expect(puback(1) + answer(success("Chosen#1")))
-    assert server.ask(lambda registry: registry.device("a")).token == "Chosen#1"
+    assert server.ask(lambda registry: registry.device("a")).credentials.id == "Chosen#1"
 
 
 def test_success_carries_a_new_token_if_none_was_asked_for(server, client):
@@ -313,7 +313,7 @@ def test_success_carries_a_new_token_if_none_was_asked_for(server, client):
     body = got[-len(success("x" * 20)) :]
     token = json.loads(body)["credentialsValue"]
     assert got == answer(success(token))
-    assert server.ask(lambda registry: registry.device("a")).token == token
+    assert server.ask(lambda registry: registry.device("a")).credentials.id == token
 
 
 def test_pre_provisioned_device_gets_its_own_token_once(server, client):

@@ -11,7 +11,8 @@ from contextlib import AsyncExitStack, closing
 import pytest
 
 from bench.errors import BenchError, UsageError
-from bench.registry import Conflict, ProvisionRequest, ProvisionType, Registry, Status
+from bench.registry import Conflict, CredentialsType, ProvisionRequest, ProvisionType, Registry, Status
+from bench.registry.credentials import access_token
 from bench.registry.registry import FILE
 
 CREATE = ProvisionType.ALLOW_CREATE_NEW_DEVICES
@@ -70,7 +71,7 @@ def test_wrong_key_or_secret_is_not_found_whatever_the_device(tmp_path, strategy
             for token in ("", "a-token"):
                 outcome = await registry.provision(ask(profile, device_name=name, token=token, **wrong))
                 assert outcome.status is NOT_FOUND, (name, token)
-                assert outcome.credentials_value == ""
+                assert outcome.credentials is None
         assert await registry.devices() == before
 
     run(tmp_path, scenario)
@@ -113,17 +114,17 @@ def test_right_secret_decides_by_strategy_and_device(tmp_path, strategy, device,
         after = await names(registry)
         if status is not SUCCESS:
             assert after == before
-            assert outcome.credentials_value == ""
+            assert outcome.credentials is None
         elif strategy is CHECK:
-            assert (outcome.credentials_type, outcome.credentials_value) == ("ACCESS_TOKEN", "its-token")
+            assert outcome.credentials == access_token("its-token")
             assert after == before
             assert (await registry.device("name")).attributes == PROVISIONED
         else:
-            assert (outcome.credentials_type, outcome.credentials_value) == ("ACCESS_TOKEN", "asked-for")
+            assert outcome.credentials == access_token("asked-for")
             (created,) = set(after) - set(before)
             assert created == name or RANDOM.fullmatch(created)
             made = await registry.device(created)
-            assert (made.profile, made.token, made.attributes) == ("mine", "asked-for", PROVISIONED)
+            assert (made.profile, made.credentials.id, made.attributes) == ("mine", "asked-for", PROVISIONED)
 
     run(tmp_path, scenario)
 
@@ -169,12 +170,18 @@ def test_pre_provisioned_device_is_handed_over_once_until_it_is_re_armed(tmp_pat
     async def scenario(registry):
         profile = await registry.create_profile("mine", CHECK)
         await registry.create_device("name", "mine", token="its-token")
-        request = ask(profile, device_name=" name\n", gateway=True, credentials_type="LWM2M_CREDENTIALS", password="x")
-        assert (await registry.provision(request)).credentials_value == "its-token"
+        request = ask(
+            profile,
+            device_name=" name\n",
+            gateway=True,
+            credentials_type=CredentialsType.LWM2M_CREDENTIALS,
+            password="x",
+        )
+        assert (await registry.provision(request)).credentials.id == "its-token"
         assert (await registry.provision(request)).status is FAILURE
         with closing(sqlite3.connect(tmp_path / FILE)) as other, other:
             other.execute("DELETE FROM attribute WHERE key = 'provisionState'")
-        assert (await registry.provision(request)).credentials_value == "its-token"
+        assert (await registry.provision(request)).credentials.id == "its-token"
 
     run(tmp_path, scenario)
 
@@ -194,7 +201,7 @@ def test_provision_state_that_the_device_set_itself_does_not_count(tmp_path):
     async def scenario(registry):
         profile = await registry.create_profile("mine", CHECK)
         await registry.create_device("name", "mine", token="its-token")
-        login = await registry.login("its-token")
+        login = await registry.token_login("its-token")
         await registry.save_attributes(login.id, {"provisionState": "provisioned"})
         assert (await registry.provision(ask(profile, device_name="name"))).status is SUCCESS
 
@@ -204,14 +211,14 @@ def test_provision_state_that_the_device_set_itself_does_not_count(tmp_path):
 # Credentials that are asked for.
 
 
-@pytest.mark.parametrize("credentials_type", ["ACCESS_TOKEN", "MQTT_BASIC", "X509_CERTIFICATE", "LWM2M_CREDENTIALS"])
+@pytest.mark.parametrize("credentials_type", list(CredentialsType))
 def test_credentials_type_without_material_is_ignored(tmp_path, credentials_type):
     async def scenario(registry):
         profile = await registry.create_profile("mine", CREATE)
         outcome = await registry.provision(ask(profile, device_name="name", credentials_type=credentials_type))
-        assert (outcome.status, outcome.credentials_type) == (SUCCESS, "ACCESS_TOKEN")
-        assert RANDOM.fullmatch(outcome.credentials_value)
-        assert (await registry.device("name")).token == outcome.credentials_value
+        assert (outcome.status, outcome.credentials.type) == (SUCCESS, "ACCESS_TOKEN")
+        assert RANDOM.fullmatch(outcome.credentials.id)
+        assert (await registry.device("name")).credentials.id == outcome.credentials.id
 
     run(tmp_path, scenario)
 
@@ -227,7 +234,7 @@ def test_credentials_type_without_material_is_ignored(tmp_path, credentials_type
         {"token": "\0"},
         {"token": "a\x1fb"},
         {"token": "a\x7f"},
-        {"credentials_type": "LWM2M_CREDENTIALS", "token": "t"},
+        {"credentials_type": CredentialsType.LWM2M_CREDENTIALS, "token": "t"},
     ],
 )
 def test_material_that_makes_no_token_is_failure_and_nothing_remains(tmp_path, fields):
@@ -248,10 +255,10 @@ def test_any_other_token_is_taken_as_it_is(tmp_path, token):
         profile = await registry.create_profile("mine", CREATE)
         fields = {"username": "ignored", "client_id": "ignored", "certificate": "ignored"}
         outcome = await registry.provision(ask(profile, device_name="name", token=token, **fields))
-        assert outcome.credentials_value == token
-        assert (await registry.login(token)).name == "name"
+        assert outcome.credentials.id == token
+        assert (await registry.token_login(token)).name == "name"
         for other in (token + " ", token[:-1], "T"):
-            assert await registry.login(other) is None
+            assert await registry.token_login(other) is None
 
     run(tmp_path, scenario)
 
@@ -266,7 +273,7 @@ def test_token_is_unique_over_all_profiles(tmp_path):
         with pytest.raises(UsageError):
             await registry.create_device("c", "first", token="same")
         assert await names(registry) == ["a"]
-        assert (await registry.login("same")).name == "a"
+        assert (await registry.token_login("same")).name == "a"
 
     run(tmp_path, scenario)
 
@@ -275,9 +282,9 @@ def test_generated_names_and_tokens_differ(tmp_path):
     async def scenario(registry):
         profile = await registry.create_profile("mine", CREATE)
         outcomes = [await registry.provision(ask(profile)) for _ in range(20)]
-        assert all(RANDOM.fullmatch(outcome.credentials_value) for outcome in outcomes)
+        assert all(RANDOM.fullmatch(outcome.credentials.id) for outcome in outcomes)
         assert all(RANDOM.fullmatch(outcome.device_name) for outcome in outcomes)
-        assert len({outcome.credentials_value for outcome in outcomes}) == 20
+        assert len({outcome.credentials.id for outcome in outcomes}) == 20
         assert len(await names(registry)) == 20
 
     run(tmp_path, scenario)
@@ -375,7 +382,7 @@ def test_of_fifty_requests_for_one_name_exactly_one_succeeds(tmp_path, registrie
         (winner,) = (outcome for outcome in outcomes if outcome.status is SUCCESS)
         for registry in opened:
             (device,) = await registry.devices()
-            assert device.token == winner.credentials_value
+            assert device.credentials.id == winner.credentials.id
 
     run(tmp_path, scenario, registries=registries)
 
@@ -431,7 +438,7 @@ def test_one_that_loses_a_race_takes_no_other_with_it(tmp_path):
     async def scenario(registry):
         await registry.create_profile("mine", CHECK)
         await registry.create_device("name", "mine", token="its-token")
-        login = await registry.login("its-token")
+        login = await registry.token_login("its-token")
         results = await asyncio.gather(
             registry.save_telemetry(login.id, {"first": (0, 1)}),
             registry.save_telemetry(uuid.uuid4(), {"deleted": (0, 1)}),
@@ -474,7 +481,7 @@ def test_success_is_on_the_disk_when_it_is_told(tmp_path):
                     " AND credentials.device_id = device.id AND attribute.device_id = device.id",
                     (f"name-{n}",),
                 ).fetchall()
-            assert found == [(outcome.credentials_value, '"provisioned"')]
+            assert found == [(outcome.credentials.id, '"provisioned"')]
 
     run(tmp_path, scenario)
 
@@ -496,7 +503,7 @@ def test_registry_is_found_again(tmp_path):
 
     async def second(registry):
         assert await registry.ensure_default_profile() is None
-        assert (await registry.login("token")).name == "name"
+        assert (await registry.token_login("token")).name == "name"
         return (await registry.profile("default")).provision_secret
 
     assert run(tmp_path, first) == run(tmp_path, second)
@@ -562,7 +569,7 @@ def test_error_of_the_database_shows_no_secret(tmp_path):
         for secret in (profile.provision_key, profile.provision_secret, "its-token"):
             assert secret not in str(caught.value)
         with pytest.raises(Exception, match="credentials_id") as caught:
-            await registry.login("its-token")
+            await registry.token_login("its-token")
         assert "its-token" not in str(caught.value)
 
     run(tmp_path, scenario)

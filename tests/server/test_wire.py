@@ -5,6 +5,7 @@ import json
 import pytest
 
 from bench.registry import Outcome, Status
+from bench.registry.credentials import access_token
 from bench.server import wire
 
 SECRET = "do-not-repeat-me"
@@ -219,8 +220,7 @@ def test_deepest_nesting_that_is_allowed_is_read():
         (
             Outcome(
                 status=Status.SUCCESS,
-                credentials_type="ACCESS_TOKEN",
-                credentials_value='t"\\é',
+                credentials=access_token('t"\\é'),
                 device_name="not told",
             ),
             b'{"credentialsValue":"t\\"\\\\\\u00e9","credentialsType":"ACCESS_TOKEN","status":"SUCCESS"}',

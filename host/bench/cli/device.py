@@ -11,7 +11,7 @@ from bench.registry import DeviceView
 
 app = typer.Typer(help="Devices the server knows.", no_args_is_help=True)
 
-Secrets = Annotated[bool, typer.Option("--show-secrets", help="Show the access token.")]
+Secrets = Annotated[bool, typer.Option("--show-secrets", help="Show the access token, or whatever it logs in with.")]
 
 
 def _view(device: DeviceView, *, show_secrets: bool) -> dict[str, Any]:
@@ -19,7 +19,8 @@ def _view(device: DeviceView, *, show_secrets: bool) -> dict[str, Any]:
         "name": device.name,
         "profile": device.profile,
         "created": output.moment(device.created_ms),
-        "token": device.token if show_secrets else "(hidden: --show-secrets)",
+        "credentialsType": device.credentials.type.value,
+        "credentials": device.credentials.answer if show_secrets else "(hidden: --show-secrets)",
         "attributes": device.attributes,
         "telemetry": device.telemetry,
     }

@@ -1,6 +1,7 @@
 """The domain: profiles, devices, their credentials and what they report. Knows no protocol."""
 
 from bench.registry.commits import Conflict
+from bench.registry.credentials import CredentialsType, DeviceCredentials, Login
 from bench.registry.model import Credentials, Device, Profile
 from bench.registry.provisioning import Outcome, ProvisionRequest, ProvisionType, Status
 from bench.registry.registry import DeviceLogin, DeviceView, Registry
@@ -8,9 +9,12 @@ from bench.registry.registry import DeviceLogin, DeviceView, Registry
 __all__ = [
     "Conflict",
     "Credentials",
+    "CredentialsType",
     "Device",
+    "DeviceCredentials",
     "DeviceLogin",
     "DeviceView",
+    "Login",
     "Outcome",
     "Profile",
     "ProvisionRequest",

@@ -1,5 +1,10 @@
 """The database behind the registry: opening it, and bringing its schema up to date."""
 
+import asyncio
+import fcntl
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +34,14 @@ async def connect(path: Path) -> AsyncEngine:
     """
     house.private_file(path)  # SQLite gives its -wal and -shm files the same mode
     # What goes into statements is secret in part: errors must not show it.
-    busy_ms = _OPENING_MS
+    busy_ms, mode = _OPENING_MS, ["journal_mode=WAL"]
     engine = create_async_engine(f"sqlite+aiosqlite:///{path}", hide_parameters=True)
 
     @event.listens_for(engine.sync_engine, "connect")
     def _set_up(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # transactions are begun below, by SQLAlchemy's own event
         cursor = connection.cursor()
-        for pragma in (f"busy_timeout={busy_ms}", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        for pragma in (f"busy_timeout={busy_ms}", *mode, "synchronous=FULL", "foreign_keys=ON"):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 
@@ -47,15 +52,27 @@ async def connect(path: Path) -> AsyncEngine:
         connection.exec_driver_sql("BEGIN" if readonly else "BEGIN IMMEDIATE")
 
     try:
-        async with engine.begin() as connection:
+        # One at a time: two that switch a new file to WAL do not wait for each other, but fail.
+        async with _alone(path.parent), engine.begin() as connection:
             await connection.run_sync(_migrate)
     except (DatabaseError, CommandError) as error:  # CommandError: the schema of a newer bench
         await engine.dispose()
         reason = error.orig if isinstance(error, DatabaseError) else error
         raise BenchError(f"cannot open {path} ({reason}): move it away, or use another --data folder") from error
-    busy_ms = _BUSY_MS
-    await engine.dispose()  # the connections made from now on have it
+    busy_ms, mode = _BUSY_MS, []  # the mode stays with the file
+    await engine.dispose()  # the connections made from now on are set up so
     return engine
+
+
+@asynccontextmanager
+async def _alone(folder: Path) -> AsyncIterator[None]:
+    """Hold the lock of a folder."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        await asyncio.to_thread(fcntl.flock, descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _migrate(connection: Connection) -> None:

@@ -16,6 +16,8 @@ from typing import Any
 from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from bench.registry import credentials
+from bench.registry.credentials import CredentialsType, DeviceCredentials, InvalidCredentials
 from bench.registry.model import SERVER_SCOPE, Attribute, Credentials, Device, Profile, now_ms
 
 _ALPHANUMERIC = string.ascii_letters + string.digits
@@ -23,7 +25,6 @@ _GENERATED_LENGTH = 20
 _NAME_LIMIT = 255  # UTF-16 units
 # Java's String.trim(): everything up to and including the space.
 TRIMMED = "".join(map(chr, range(0x21)))
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 # What ThingsBoard's validators take for a template or for markup: {{...}}, <b>, </b>, <!--, a<b.
 _SCRIPT = re.compile(r"\{\{.*\}\}|<[A-Za-z/!?]", re.DOTALL)
 
@@ -54,7 +55,7 @@ class ProvisionRequest:
     key: str
     secret: str = field(repr=False)
     device_name: str = ""
-    credentials_type: str = "ACCESS_TOKEN"
+    credentials_type: CredentialsType = CredentialsType.ACCESS_TOKEN
     token: str = field(default="", repr=False)
     client_id: str = ""
     username: str = ""
@@ -67,14 +68,27 @@ class ProvisionRequest:
         """Rule zero: without any of these the credentials type is ignored."""
         return any((self.token, self.certificate, self.username, self.password, self.client_id))
 
+    def requested(self) -> DeviceCredentials | None:
+        """The credentials the device asks for, None if it leaves them to the server; raises InvalidCredentials."""
+        if not self.has_material:
+            return None
+        match self.credentials_type:
+            case CredentialsType.ACCESS_TOKEN:
+                return credentials.access_token(self.token)
+            case CredentialsType.MQTT_BASIC:
+                return credentials.mqtt_basic(self.client_id, self.username, self.password)
+            case CredentialsType.X509_CERTIFICATE:
+                return credentials.x509(self.certificate)
+            case CredentialsType.LWM2M_CREDENTIALS:
+                raise InvalidCredentials("a request has no field for LwM2M credentials")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
     """The answer; `device_name` is for the journal, the device never sees it."""
 
     status: Status
-    credentials_type: str = ""
-    credentials_value: str = field(default="", repr=False)
+    credentials: DeviceCredentials | None = None
     device_name: str = ""
 
 
@@ -97,15 +111,10 @@ def valid_name(name: str) -> bool:
     )
 
 
-def valid_token(token: str) -> bool:
-    """Whether a device may have this access token: anything without control characters."""
-    return bool(token) and not _CONTROL.search(token)
-
-
 def new_device_rows(
-    *, name: str, profile_id: uuid.UUID, token: str, gateway: bool = False
+    *, name: str, profile_id: uuid.UUID, own: DeviceCredentials, gateway: bool = False
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The rows of a new device and of its access token."""
+    """The rows of a new device and of its own credentials."""
     device = {
         "id": uuid.uuid4(),
         "name": name,
@@ -113,13 +122,13 @@ def new_device_rows(
         "additional_info": {"gateway": True} if gateway else None,
         "created_ms": now_ms(),
     }
-    credentials = {
+    row = {
         "device_id": device["id"],
-        "type": "ACCESS_TOKEN",
-        "credentials_id": token,
-        "credentials_value": None,
+        "type": own.type.value,
+        "credentials_id": own.id,
+        "credentials_value": own.value,
     }
-    return device, credentials
+    return device, row
 
 
 class _Batch:
@@ -141,21 +150,22 @@ class _Batch:
         self.profiles = {row.provision_key: row for row in rows}
         rows = await self._select(Device, Device.name, (each.device_name.strip(TRIMMED) for each in requests))
         self.devices = {row.name: row for row in rows}
-        rows = await self._select(Credentials, Credentials.credentials_id, (each.token for each in requests))
+        ids = [own.id for each in requests if (own := _requested(each)) is not None]
+        rows = await self._select(Credentials, Credentials.credentials_id, ids)
         self.taken = {row.credentials_id for row in rows}
         # Only CHECK_PRE_PROVISIONED_DEVICES looks at what a device already has.
-        ids = [
+        found = [
             device.id
             for each in requests
             if (profile := self.profiles.get(each.key))
             and profile.provision_type == ProvisionType.CHECK_PRE_PROVISIONED_DEVICES
             and (device := self.devices.get(each.device_name.strip(TRIMMED)))
         ]
-        if ids:
-            rows = await self._select(Credentials, Credentials.device_id, ids)
+        if found:
+            rows = await self._select(Credentials, Credentials.device_id, found)
             self.credentials = {row.device_id: row for row in rows}
             statement = select(Attribute.device_id, Attribute.value).where(
-                Attribute.device_id.in_(ids), Attribute.scope == SERVER_SCOPE, Attribute.key == PROVISION_STATE
+                Attribute.device_id.in_(found), Attribute.scope == SERVER_SCOPE, Attribute.key == PROVISION_STATE
             )
             self.states = {row.device_id: row.value for row in await self._connection.execute(statement)}
 
@@ -194,29 +204,23 @@ class _Batch:
         if device is None or device.profile_id != profile.id or device.id in self.states:
             return FAILURE
         self._mark(device.id)
-        credentials = self.credentials[device.id]
-        return Outcome(
-            status=Status.SUCCESS,
-            credentials_type=credentials.type,
-            credentials_value=credentials.credentials_id,
-            device_name=device.name,
-        )
+        row = self.credentials[device.id]
+        return Outcome(status=Status.SUCCESS, credentials=stored(row), device_name=device.name)
 
     def _create(self, profile: Any, name: str, request: ProvisionRequest) -> Outcome:
-        token = request.token if request.has_material else random_text()
-        if request.has_material and request.credentials_type != "ACCESS_TOKEN":
+        try:
+            own = request.requested() or credentials.access_token(random_text())
+        except InvalidCredentials:
             return FAILURE
-        if not valid_name(name) or not valid_token(token) or token in self.taken:
+        if not valid_name(name) or own.id in self.taken:
             return FAILURE
-        device, credentials = new_device_rows(name=name, profile_id=profile.id, token=token, gateway=request.gateway)
+        device, row = new_device_rows(name=name, profile_id=profile.id, own=own, gateway=request.gateway)
         self.new_devices.append(device)
-        self.new_credentials.append(credentials)
+        self.new_credentials.append(row)
         self.devices[name] = SimpleNamespace(**device)
-        self.taken.add(token)
+        self.taken.add(own.id)
         self._mark(device["id"])
-        return Outcome(
-            status=Status.SUCCESS, credentials_type="ACCESS_TOKEN", credentials_value=token, device_name=name
-        )
+        return Outcome(status=Status.SUCCESS, credentials=own, device_name=name)
 
     def _mark(self, device_id: uuid.UUID) -> None:
         self.states[device_id] = _PROVISIONED
@@ -229,6 +233,18 @@ class _Batch:
                 "ts_ms": now_ms(),
             }
         )
+
+
+def stored(row: Any) -> DeviceCredentials:
+    """Credentials from their row in the database."""
+    return DeviceCredentials(CredentialsType(row.type), row.credentials_id, row.credentials_value)
+
+
+def _requested(request: ProvisionRequest) -> DeviceCredentials | None:
+    try:
+        return request.requested()
+    except InvalidCredentials:
+        return None
 
 
 async def provision(connection: AsyncConnection, requests: Sequence[ProvisionRequest]) -> list[Outcome]:

@@ -3,7 +3,7 @@
 import json
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,8 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
 from bench import house
 from bench.errors import BenchError, UsageError
-from bench.registry import database, provisioning
+from bench.registry import credentials, database, provisioning
 from bench.registry.commits import Committer, Conflict
+from bench.registry.credentials import CredentialsType, DeviceCredentials, InvalidCredentials, Login
 from bench.registry.model import CLIENT_SCOPE, Attribute, Credentials, Device, Profile, Telemetry, now_ms
 from bench.registry.provisioning import Outcome, ProvisionRequest, ProvisionType
 
@@ -33,12 +34,12 @@ class DeviceLogin:
 
 @dataclass(frozen=True)
 class DeviceView:
-    """A device as an operator sees it. `token` is a secret."""
+    """A device as an operator sees it. Its credentials are secret."""
 
     name: str
     profile: str
     created_ms: int
-    token: str = field(repr=False)
+    credentials: DeviceCredentials
     attributes: dict[str, dict[str, Any]]
     telemetry: dict[str, Any]
 
@@ -72,16 +73,32 @@ class Registry:
             return provisioning.FAILURE
         return outcome
 
-    async def login(self, token: str) -> DeviceLogin | None:
+    async def login(self, login: Login) -> DeviceLogin | None:
+        """The device that an MQTT login is for, if it shows what that device's credentials ask for."""
+        ids = credentials.candidates(login)
+        found = {row.credentials_id: row for row in await self._find(ids)}
+        for row in (found[each] for each in ids if each in found):
+            if credentials.accepts(provisioning.stored(row), login):
+                return DeviceLogin(row.id, row.name)
+            if row.credentials_id != login.username and row.type == CredentialsType.MQTT_BASIC:
+                return None  # client id and user name are those of a device: nothing else is tried
+        return None
+
+    async def token_login(self, token: str) -> DeviceLogin | None:
         """The device with this access token, if there is one."""
+        for row in await self._find([token]):
+            if row.type == CredentialsType.ACCESS_TOKEN:
+                return DeviceLogin(row.id, row.name)
+        return None
+
+    async def _find(self, credentials_ids: list[str]) -> Sequence[Any]:
         statement = (
-            select(Device.id, Device.name)
+            select(Device.id, Device.name, Credentials.type, Credentials.credentials_id, Credentials.credentials_value)
             .join(Credentials, Credentials.device_id == Device.id)
-            .where(Credentials.credentials_id == token, Credentials.type == "ACCESS_TOKEN")
+            .where(Credentials.credentials_id.in_(credentials_ids))
         )
         async with self._reader.connect() as connection:
-            row = (await connection.execute(statement)).first()
-        return DeviceLogin(row.id, row.name) if row else None
+            return (await connection.execute(statement)).all()
 
     async def save_telemetry(self, device_id: uuid.UUID, values: dict[str, tuple[int, Any]]) -> None:
         """Store the latest values, `{key: (ms since epoch, value)}`. Raises Conflict for a deleted device."""
@@ -145,15 +162,18 @@ class Registry:
         """A device made ahead of its first boot, as CHECK_PRE_PROVISIONED_DEVICES wants it."""
         profile = await self.profile(profile_name)
         name = name.strip(provisioning.TRIMMED)  # as a device's request is
-        token = token or provisioning.random_text()
-        if not provisioning.valid_name(name) or not provisioning.valid_token(token):
-            raise UsageError("the name or the token is empty, too long, or has characters that are not allowed")
-        device, credentials = provisioning.new_device_rows(name=name, profile_id=profile.id, token=token)
+        try:
+            own = credentials.access_token(token or provisioning.random_text())
+        except InvalidCredentials as error:
+            raise UsageError(f"the token is of no use: {error}") from error
+        if not provisioning.valid_name(name):
+            raise UsageError("the name is empty, longer than 255 characters, or has markup in it: it is not allowed")
+        device, row = provisioning.new_device_rows(name=name, profile_id=profile.id, own=own)
         try:
             async with AsyncSession(self._engine) as session, session.begin():
                 session.add(Device(**device))
                 await session.flush()
-                session.add(Credentials(**credentials))
+                session.add(Credentials(**row))
         except IntegrityError as error:
             raise UsageError(f"device {name}: the name or the token is taken; choose another") from error
         return await self.device(name)
@@ -178,7 +198,7 @@ class Registry:
 
     async def _views(self, name: str | None = None) -> list[DeviceView]:
         statement = (
-            select(Device, Profile.name, Credentials.credentials_id)
+            select(Device, Profile.name, Credentials)
             .join(Profile, Profile.id == Device.profile_id)
             .join(Credentials, Credentials.device_id == Device.id)
             .order_by(Device.name)
@@ -199,11 +219,11 @@ class Registry:
                 name=device.name,
                 profile=profile,
                 created_ms=device.created_ms,
-                token=token,
+                credentials=provisioning.stored(row),
                 attributes=attributes.get(device.id, {}),
                 telemetry=telemetry.get(device.id, {}),
             )
-            for device, profile, token in rows
+            for device, profile, row in rows
         ]
 
 

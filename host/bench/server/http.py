@@ -178,7 +178,7 @@ class _Api:
 
     async def _save(self, request: Request, what: str, save: Callable[[Any, bytes], Awaitable[list[str]]]) -> Response:
         body = await _body(request)
-        device = await self._registry.login(request.path_params["token"])
+        device = await self._registry.token_login(request.path_params["token"])
         if device is None:
             self._journal.write("login_refused", peer=request.client.host if request.client else "", transport="http")
             return Response(status_code=401)

@@ -10,9 +10,7 @@ import re
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from bench.registry import Outcome, ProvisionRequest, Status
-
-CREDENTIALS_TYPES = ("ACCESS_TOKEN", "X509_CERTIFICATE", "MQTT_BASIC", "LWM2M_CREDENTIALS")
+from bench.registry import CredentialsType, Outcome, ProvisionRequest, Status
 
 # Text that upstream takes for a number: digits, and at most one point, which is not the last character.
 _NUMERIC = re.compile(r"-?\d*\.?\d+")
@@ -73,7 +71,7 @@ def read_request(payload: bytes) -> ProvisionRequest:
     if not isinstance(body, dict):
         raise Malformed("Can't parse value: an object is wanted")
     # in the order in which upstream reads them: the first thing wrong decides the error
-    fields = {
+    fields: dict[str, Any] = {
         "device_name": _text(body, "deviceName"),
         "credentials_type": _credentials_type(body),
         "token": _text(body, "token"),
@@ -87,11 +85,13 @@ def read_request(payload: bytes) -> ProvisionRequest:
     return ProvisionRequest(**fields, gateway=_text(body, "gateway").lower() == "true")
 
 
-def _credentials_type(body: dict[str, Any]) -> str:
-    credentials_type = _text(body, "credentialsType", "ACCESS_TOKEN")
-    if credentials_type not in CREDENTIALS_TYPES:
-        raise BadField(f"credentialsType is none of {', '.join(CREDENTIALS_TYPES)}")
-    return credentials_type
+def _credentials_type(body: dict[str, Any]) -> CredentialsType:
+    try:
+        return CredentialsType(_text(body, "credentialsType", CredentialsType.ACCESS_TOKEN))
+    except ValueError as error:
+        if isinstance(error, WireError):
+            raise
+        raise BadField(f"credentialsType is none of {', '.join(CredentialsType)}") from None
 
 
 def _required(body: dict[str, Any], name: str) -> str:
@@ -119,8 +119,11 @@ def _text(body: dict[str, Any], name: str, default: str = "") -> str:
 
 def write_answer(outcome: Outcome) -> bytes:
     """The answer to a provisioning request, keys in upstream's order."""
-    if outcome.status is Status.SUCCESS:
-        answer = {"credentialsValue": outcome.credentials_value, "credentialsType": outcome.credentials_type}
+    answer: dict[str, Any]
+    if (own := outcome.credentials) is not None:
+        # the parts of MQTT basic credentials are an object, everything else is text
+        value = json.loads(own.answer) if own.type is CredentialsType.MQTT_BASIC else own.answer
+        answer = {"credentialsValue": value, "credentialsType": own.type.value}
     else:
         answer = {"errorMsg": _ERRORS[outcome.status]}
     return json.dumps({**answer, "status": outcome.status.value}, separators=(",", ":")).encode()

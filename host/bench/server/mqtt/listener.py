@@ -4,7 +4,7 @@ import asyncio
 import uuid
 from collections import deque
 
-from bench.registry import Registry
+from bench.registry import Login, Registry
 from bench.server.journal import Journal
 from bench.server.mqtt import codec
 from bench.server.mqtt.codec import Connect, MalformedPacket, Packet, Refusal, UnacceptableLevel
@@ -199,7 +199,7 @@ class Connection(asyncio.BufferedProtocol):
 
     async def _login(self, packet: Connect) -> None:
         try:
-            device = await self._gateway.registry.login(packet.username) if packet.username else None
+            device = await self._gateway.registry.login(_shown(packet))
         except Exception:
             self.send(codec.connack(Refusal.UNAVAILABLE))
             raise
@@ -254,3 +254,8 @@ class Connection(asyncio.BufferedProtocol):
             self.abort()
         else:
             self._timers["quiet"] = self._loop.call_later(left, self._watch, quiet_s)
+
+
+def _shown(packet: Connect) -> Login:
+    password = None if packet.password is None else packet.password.decode(errors="replace")
+    return Login(client_id=packet.client_id, username=packet.username or "", password=password)
