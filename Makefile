@@ -24,8 +24,9 @@ $(READY): pyproject.toml requirements.lock
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(PIP) install $(LOCK) --upgrade 'pip>=25.1'
 	@$(PIP) install $(LOCK) --editable . --group dev
-	@rm -rf build/typings
+	@rm -rf build/typings build/clients
 	@$(PIP) install $(LOCK) --target build/typings --group typings
+	@$(PIP) install $(LOCK) --target build/clients --group clients
 	@$(BIN)/python -m bench.targets.unixport
 	@touch $@
 
