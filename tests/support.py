@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from bench.flash import image, settings
-from bench.registry import Profile, ProvisionType, Registry
+from bench.registry import ProfileView, ProvisionType, Registry
 from bench.server.journal import Journal
+from bench.server.limits import Rules
 from bench.server.server import Options, Ports, Server
 from bench.targets.virtual import VirtualBoard
 
@@ -44,13 +45,14 @@ class RunningServer:
 
     def __init__(self, data: Path, **options: Any) -> None:
         self.data = data
-        self._options = Options(data=data, **{"mqtt_port": 0, "http_port": 0, **options})
+        free = {"mqtt_port": 0, "http_port": 0, "limits": Rules(lift_loopback=True)}
+        self._options = Options(data=data, **{**free, **options})
         self._journal = _Notes()
         self._started = threading.Event()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.ports: Ports
-        self.profile: Profile
+        self.profile: ProfileView
         self.registry: Registry
         self._thread.start()
         assert self._started.wait(PATIENCE_S)
@@ -78,7 +80,7 @@ class RunningServer:
     def device_names(self) -> list[str]:
         return [device.name for device in self.ask(lambda registry: registry.devices())]
 
-    def new_profile(self, strategy: ProvisionType) -> Profile:
+    def new_profile(self, strategy: ProvisionType) -> ProfileView:
         return self.ask(lambda registry: registry.create_profile(f"profile-{uuid.uuid4()}", strategy))
 
     def events(self, name: str = "") -> list[dict[str, Any]]:
@@ -111,7 +113,7 @@ def new_board(
     port: int | None = None,
     mac: str = "",
     files: dict[str, bytes] | None = None,
-    profile: Profile | None = None,
+    profile: ProfileView | None = None,
     **sections: dict[str, Any],
 ) -> VirtualBoard:
     """A blank board that is set up for a server, with quick waits."""

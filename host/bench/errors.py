@@ -14,3 +14,11 @@ class UsageError(BenchError):
     """A command was called with values that do not fit."""
 
     exit_code = 2
+
+
+class NotFound(BenchError):
+    """What was asked for does not exist."""
+
+
+class Refused(UsageError):
+    """A record that cannot be stored: its name is taken, or a value breaks a rule. Says which."""

@@ -1,11 +1,11 @@
 """What happens to boards in the field: names taken, wrong keys, servers and radios that are down."""
 
 import socket
+from dataclasses import replace
 
 import pytest
 
 from bench.errors import BenchError
-from bench.registry import Profile
 from bench.targets.virtual import Conditions, Cut
 from tests.support import PATIENCE_S, QUICK, vault_slots
 
@@ -59,7 +59,7 @@ def test_rejected_board_gets_in_after_the_operator_deleted_its_namesake(server, 
 def test_wrong_credentials_of_the_profile_are_a_configuration_error(server, make_board, wrong):
     values = {"provision_key": server.profile.provision_key, "provision_secret": server.profile.provision_secret}
     values[f"provision_{wrong}"] = "not-the-right-one"
-    board = make_board(server, profile=Profile(name="wrong", **values))
+    board = make_board(server, profile=replace(server.profile, **values))
     with board.power_on() as power:
         found = power.wait_for("not_found")
         assert "key and secret" in found["fix"]

@@ -105,11 +105,11 @@ def test_exchange_ends_online_when_the_server_fails_before_the_commit(server, ma
     commit = Registry.provision
     failed = []
 
-    async def provision(self, request):
+    async def provision(self, request, origin):
         if not failed:
             failed.append(request)
             raise OSError("the disk is full")
-        return await commit(self, request)
+        return await commit(self, request, origin)
 
     monkeypatch.setattr(Registry, "provision", provision)
     board = make_board(server)

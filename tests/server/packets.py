@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bench.registry import Profile
+from bench.registry import ProfileView
 from tests.support import RawClient, RunningServer
 
 PINGREQ = b"\xc0\x00"
@@ -97,13 +97,13 @@ def unsuback(packet_id: int) -> bytes:
     return b"\xb0\x02" + word(packet_id)
 
 
-def request_body(profile: Profile, **fields: Any) -> bytes:
+def request_body(profile: ProfileView, **fields: Any) -> bytes:
     """A provisioning request; a field that is `...` is left out."""
     body = {"provisionDeviceKey": profile.provision_key, "provisionDeviceSecret": profile.provision_secret, **fields}
     return json.dumps({key: value for key, value in body.items() if value is not ...}).encode()
 
 
-def request(profile: Profile, *, qos: int = 1, packet_id: int = 1, **fields: Any) -> bytes:
+def request(profile: ProfileView, *, qos: int = 1, packet_id: int = 1, **fields: Any) -> bytes:
     """A PUBLISH that asks for credentials."""
     return publish(PROVISION_REQUEST, request_body(profile, **fields), qos=qos, packet_id=packet_id)
 

@@ -143,7 +143,7 @@ def test_bad_field_is_500(shared_server, fields):
 
 
 def test_registry_that_fails_is_500_without_a_body(server):
-    async def fail(_request):
+    async def fail(*_request):
         raise RuntimeError("no disk")
 
     server.registry.provision = fail

@@ -269,7 +269,7 @@ def test_request_with_a_bad_field_is_acknowledged_then_closes(shared_server, fie
 
 
 def test_request_that_the_registry_cannot_decide_is_acknowledged_then_closes(server, client):
-    async def fail(_request):
+    async def fail(*_request):
         raise RuntimeError("no disk")
 
     server.registry.provision = fail

@@ -17,6 +17,7 @@ import pytest
 
 from bench.errors import BenchError
 from bench.registry.registry import FILE
+from bench.registry.seal import Seal
 from bench.server.journal import Journal
 from bench.server.server import Options, Server
 from tests.server.packets import (
@@ -74,8 +75,8 @@ class Bench:
             return other.execute(statement).fetchall()
 
     def profile(self):
-        ((key, secret),) = self.sql("SELECT provision_key, provision_secret FROM profile")
-        return key, secret
+        ((key, sealed),) = self.sql("SELECT provision_key, sealed_secret FROM profile")
+        return key, Seal.of_folder(self.data).unseal(sealed)
 
     def request(self, **fields):
         key, secret = self.profile()
@@ -266,7 +267,8 @@ def test_killed_server_has_on_the_disk_what_it_answered(bench):
         client.expect(connack(0) + puback(1) + publish(PROVISION_RESPONSE, success("A1"), qos=1))
         started.process.kill()
     started.end()
-    assert started.sql("SELECT name, credentials_id FROM device, credentials WHERE id = device_id") == [("a", "A1")]
+    found = started.sql("SELECT name, lookup FROM device, credentials WHERE id = device_id")
+    assert found == [("a", Seal.of_folder(started.data).digest("A1"))]
     again = bench("first").start()
     with RawClient(again.ready["mqtt_port"]) as client:
         client.send(connect(username="A1") + PINGREQ)
@@ -293,7 +295,7 @@ def test_output_tells_no_secret(bench):
         client.send(body + b"\r\n\r\n")
         client.expect(b"HTTP/1.1 400 ")
     with closing(sqlite3.connect(started.data / FILE)) as other, other:
-        other.execute("ALTER TABLE credentials RENAME COLUMN credentials_id TO gone")  # from here on it fails inside
+        other.execute("ALTER TABLE credentials RENAME COLUMN lookup TO gone")  # from here on it fails inside
     with RawClient(started.ready["http_port"]) as client:
         client.send(b"POST /api/v1/its-token/telemetry HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}")
         client.expect(b"HTTP/1.1 500 ")

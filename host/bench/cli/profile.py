@@ -7,14 +7,14 @@ import typer
 from bench.cli import output
 from bench.cli.output import DEFAULT_DATA, Data, Json
 from bench.cli.records import with_registry
-from bench.registry import Profile, ProvisionType
+from bench.registry import ProfileView, ProvisionType
 
 app = typer.Typer(help="Device profiles: who may provision, and how.", no_args_is_help=True)
 
 Secrets = Annotated[bool, typer.Option("--show-secrets", help="Show the provisioning secret.")]
 
 
-def view(profile: Profile, *, show_secrets: bool) -> dict[str, Any]:
+def view(profile: ProfileView, *, show_secrets: bool) -> dict[str, Any]:
     """A profile as it is printed."""
     return {
         "name": profile.name,

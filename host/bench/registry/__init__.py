@@ -1,12 +1,16 @@
 """The domain: profiles, devices, their credentials and what they report. Knows no protocol."""
 
+from bench.registry.audit import Origin
+from bench.registry.chains import Chain, ChainOutcome
 from bench.registry.commits import Conflict
 from bench.registry.credentials import CredentialsType, DeviceCredentials, Login
 from bench.registry.model import Credentials, Device, Profile
 from bench.registry.provisioning import Outcome, ProvisionRequest, ProvisionType, Status
-from bench.registry.registry import DeviceLogin, DeviceView, Registry
+from bench.registry.registry import DeviceLogin, DeviceView, ProfileView, Registry
 
 __all__ = [
+    "Chain",
+    "ChainOutcome",
     "Conflict",
     "Credentials",
     "CredentialsType",
@@ -15,8 +19,10 @@ __all__ = [
     "DeviceLogin",
     "DeviceView",
     "Login",
+    "Origin",
     "Outcome",
     "Profile",
+    "ProfileView",
     "ProvisionRequest",
     "ProvisionType",
     "Registry",

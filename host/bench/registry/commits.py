@@ -1,8 +1,8 @@
 """The way into the database: many requests, one transaction, and no answer before its commit is durable.
 
-While one transaction is being made durable, the requests that arrive wait in a queue; the next
-transaction takes them all. So one fsync serves a whole batch under load, and a single request
-waits for nobody.
+While one transaction runs, the requests that arrive wait in a queue; the next transaction takes them
+all. So one fsync serves a whole batch under load, and a single request waits for nobody. Look-ups go
+the same way, for their own share of it: one query for all that wait.
 """
 
 import asyncio
@@ -10,11 +10,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
-# A batch function decides for many items at once, in order, and returns a result each.
-Batch = Callable[[AsyncConnection, Sequence[Any]], Awaitable[Sequence[Any]]]
+# A batch function decides for many items at once, in order, and returns a result each. It may run in a
+# thread: it touches nothing but its arguments.
+Batch = Callable[[Connection, Sequence[Any]], Sequence[Any]]
 
 # Bounds a transaction's length, and the number of parameters of its statements.
 _MOST = 256
@@ -31,11 +32,11 @@ class _Request:
     answer: asyncio.Future[Any]
 
 
-class Committer:
-    """Runs batch functions in transactions of their own. One writer an engine."""
+class Pipeline:
+    """Runs batch functions in transactions, one after the other. `transaction`: Database.read or .write."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
+    def __init__(self, transaction: Callable[[Callable[[Connection], Any]], Awaitable[Any]]) -> None:
+        self._transaction = transaction
         self._queue: asyncio.Queue[_Request | None] = asyncio.Queue()
         self._closed = False
         self._task = asyncio.create_task(self._run())
@@ -74,31 +75,32 @@ class Committer:
 
     async def _commit(self, requests: list[_Request]) -> None:
         try:
-            results = await self._transaction(requests)
-        except IntegrityError as error:
-            if len(requests) == 1:
-                _answer(requests[0], Conflict(str(error.orig)))
-            else:  # one of them lost a race: the others must not lose with it
+            results = await self._transaction(lambda connection: _decide(connection, requests))
+        except Exception as error:  # noqa: BLE001 - whoever asked gets it
+            if len(requests) > 1 and isinstance(error, DBAPIError) and not isinstance(error, OperationalError):
+                # one of them lost a race, or cannot be stored: the others must not lose with it
                 for request in requests:
                     await self._commit([request])
-        except Exception as error:  # noqa: BLE001 - whoever asked gets it
+                return
+            if isinstance(error, IntegrityError):
+                error = Conflict(str(error.orig))
             for request in requests:
                 _answer(request, error)
         else:
+            self.commits += 1
             for request in requests:
                 _answer(request, results[request])
 
-    async def _transaction(self, requests: list[_Request]) -> dict[_Request, Any]:
-        groups: dict[Batch, list[_Request]] = {}
-        for request in requests:
-            groups.setdefault(request.batch, []).append(request)
-        results: dict[_Request, Any] = {}
-        async with self._engine.begin() as connection:
-            for batch, group in groups.items():
-                decided = await batch(connection, [request.item for request in group])
-                results.update(zip(group, decided, strict=True))
-        self.commits += 1
-        return results
+
+def _decide(connection: Connection, requests: list[_Request]) -> dict[_Request, Any]:
+    groups: dict[Batch, list[_Request]] = {}
+    for request in requests:
+        groups.setdefault(request.batch, []).append(request)
+    results: dict[_Request, Any] = {}
+    for batch, group in groups.items():
+        decided = batch(connection, [request.item for request in group])
+        results.update(zip(group, decided, strict=True))
+    return results
 
 
 def _answer(request: _Request, result: Any) -> None:

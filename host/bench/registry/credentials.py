@@ -1,7 +1,8 @@
 """What a device logs in with: how it is stored, and what a login has to show.
 
 `id` is what a login looks up, unique over all devices and types; `value` is the rest of it, or None
-where the id is all there is.
+where the id is all there is. The database holds digests of both, which is all that a login needs, and
+both sealed, because ThingsBoard's protocol gives them back: to operators, and to pre-provisioned devices.
 """
 
 import hashlib
@@ -10,8 +11,13 @@ import json
 import re
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
+
+from bench.registry.seal import Seal
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+# The parts of MQTT basic credentials, by the letter that says that a part is stored.
+_PARTS = {"c": "clientId", "u": "userName", "p": "password"}
 _PEM = re.compile(r"-----(BEGIN|END) CERTIFICATE-----|[\r\n]")
 
 
@@ -66,16 +72,17 @@ def access_token(token: str) -> DeviceCredentials:
     return DeviceCredentials(CredentialsType.ACCESS_TOKEN, _checked(token))
 
 
-def mqtt_basic(client_id: str, username: str, password: str) -> DeviceCredentials:
-    """MQTT client id, user name and password; at least one of the first two."""
+def mqtt_basic(client_id: str | None, username: str | None, password: str | None) -> DeviceCredentials:
+    """MQTT client id, user name and password; at least one of the first two. None and "" both mean: not given."""
     if not client_id and not username:
-        raise InvalidCredentials("both MQTT client id and user name are empty")
+        raise InvalidCredentials("Both mqtt client id and user name are empty!")
     if password and not username:
-        raise InvalidCredentials("a password cannot be specified along with a client id alone")
+        raise InvalidCredentials("Password cannot be specified along with client id!")
     for part in (client_id, username, password):
-        if _CONTROL.search(part):
-            raise InvalidCredentials("control characters")
-    credentials_id = sha3(client_id, username) if client_id else username
+        if _CONTROL.search(part or ""):
+            raise InvalidCredentials("Control characters are not allowed in credentials!")
+    credentials_id = sha3(client_id, username or "") if client_id else username
+    assert credentials_id
     value = {"clientId": client_id, "userName": username, "password": password}
     return DeviceCredentials(
         CredentialsType.MQTT_BASIC, credentials_id, json.dumps(value, ensure_ascii=False, separators=(",", ":"))
@@ -95,31 +102,46 @@ def candidates(login: Login) -> list[str]:
     return [sha3(login.client_id, login.username), login.username]
 
 
-def accepts(stored: DeviceCredentials, login: Login) -> bool:
+def row(seal: Seal, own: DeviceCredentials) -> dict[str, Any]:
+    """The columns that store credentials."""
+    columns = {
+        "type": own.type.value,
+        "lookup": seal.digest(own.id),
+        "parts": "",
+        "proof": None,
+        "sealed": seal.seal(json.dumps([own.id, own.value])),
+    }
+    if own.type is CredentialsType.MQTT_BASIC:
+        stored = json.loads(own.value or "{}")
+        columns["parts"] = "".join(letter for letter, name in _PARTS.items() if stored[name])
+        columns["proof"] = seal.digest(*(stored[name] or "" for name in _PARTS.values()))
+    return columns
+
+
+def unseal(seal: Seal, stored: Any) -> DeviceCredentials:
+    """Credentials from their row."""
+    credentials_id, value = json.loads(seal.unseal(stored.sealed))
+    return DeviceCredentials(CredentialsType(stored.type), credentials_id, value)
+
+
+def accepts(seal: Seal, stored: Any, found_by: str, login: Login) -> bool:
     """Whether stored credentials, found by one of the candidates, accept the login.
 
     An access token is the user name and nothing else. Of MQTT basic credentials every stored part
     has to be equal; where no password is stored, any is accepted.
     """
-    if stored.type is CredentialsType.ACCESS_TOKEN:
-        return login.username == stored.id
-    if stored.type is not CredentialsType.MQTT_BASIC:
+    if stored.type == CredentialsType.ACCESS_TOKEN:
+        return found_by == login.username
+    if stored.type != CredentialsType.MQTT_BASIC:
         return False
-    wanted = json.loads(stored.value or "{}")
-    return (
-        wanted["clientId"] in ("", login.client_id)
-        and wanted["userName"] in ("", login.username)
-        and (not wanted["password"] or _equal(wanted["password"], login.password or ""))
-    )
-
-
-def _equal(one: str, other: str) -> bool:
-    return hmac.compare_digest(one.encode(), other.encode())
+    shown = {"c": login.client_id, "u": login.username, "p": login.password or ""}
+    proof = seal.digest(*(shown[letter] if letter in stored.parts else "" for letter in _PARTS))
+    return hmac.compare_digest(proof, stored.proof)
 
 
 def _checked(credentials_id: str) -> str:
     if not credentials_id:
-        raise InvalidCredentials("device credentials id should be specified")
+        raise InvalidCredentials("Device credentials id should be specified!")
     if _CONTROL.search(credentials_id):
-        raise InvalidCredentials("control characters")
+        raise InvalidCredentials("Control characters are not allowed in credentials!")
     return credentials_id

@@ -1,67 +1,174 @@
-"""The database behind the registry: opening it, and bringing its schema up to date."""
+"""The database behind the registry: opening it, its schema, and running work in transactions.
+
+Work is written once, against a plain SQLAlchemy connection. On PostgreSQL it runs on the event loop,
+through asyncpg. On SQLite it runs in a thread, from BEGIN to COMMIT: statement by statement, as the asyncio
+driver has it, it would change threads some thirty times, which costs more than the database does.
+"""
 
 import asyncio
 import fcntl
 import os
-from collections.abc import AsyncIterator
+import sqlite3
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
-from sqlalchemy import Connection, event
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DatabaseError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from bench import house
-from bench.errors import BenchError
+from bench.errors import BenchError, UsageError
+from bench.registry.seal import Seal
 
+T = TypeVar("T")
+Work = Callable[[Connection], T]
+
+FILE = "registry.sqlite3"
 _MIGRATIONS = Path(__file__).parent / "migrations"
 # How long another process may hold the write lock (the command line beside a running server does, for
 # milliseconds). Short enough for a server that is told to stop in the meantime.
 _BUSY_MS = 1_500
 # The same while it is opened: others may be bringing the schema up to date.
 _OPENING_MS = 20_000
+_READERS = 4
+# Held in PostgreSQL while the schema is brought up to date; any number that no one else uses.
+_MIGRATION_LOCK = 0x66697273
 
 
-async def connect(path: Path) -> AsyncEngine:
-    """Open the SQLite database at `path`, made if need be, with its schema up to date; BenchError if it is none.
+class Database(ABC):
+    """Runs work in transactions of its own."""
+
+    @abstractmethod
+    async def read(self, work: Work[T]) -> T:
+        """Run work that changes nothing."""
+
+    @abstractmethod
+    async def write(self, work: Work[T]) -> T:
+        """Run work in a transaction; it is on the disk when this returns."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Close it, after what runs."""
+
+
+async def connect(folder: Path, url: str | None, seal: Seal) -> Database:
+    """Open a database with its schema up to date: SQLite in `folder`, or what `url` names.
+
+    Raises UsageError for a URL that is none, and BenchError for a database that cannot be used.
+    """
+    if url is None:
+        return await _connect_sqlite(folder / FILE, seal)
+    try:
+        if make_url(url).drivername != "postgresql+asyncpg":
+            raise UsageError("--database takes postgresql+asyncpg://USER:PASSWORD@HOST/NAME; SQLite needs none")
+        engine = create_async_engine(url, hide_parameters=True)
+    except ArgumentError:
+        raise UsageError("--database is no URL: postgresql+asyncpg://USER:PASSWORD@HOST/NAME is wanted") from None
+    try:
+        async with engine.begin() as connection:
+            await connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})")
+            await connection.run_sync(_migrate, seal)
+    except (SQLAlchemyError, CommandError, OSError) as error:
+        await engine.dispose()
+        where = engine.url.render_as_string(hide_password=True)
+        raise BenchError(f"cannot open {where} ({_reason(error)}): is it running, and the address right?") from error
+    return _Asynchronous(engine)
+
+
+async def _connect_sqlite(path: Path, seal: Seal) -> Database:
+    house.private_file(path)  # SQLite gives its -wal and -shm files the same mode
+    try:
+        # One at a time: two that switch a new file to WAL do not wait for each other, but fail.
+        async with _alone(path.parent):
+            engine = _sqlite_engine(path, _OPENING_MS, "journal_mode=WAL")  # the mode stays with the file
+            with engine.begin() as connection:
+                _migrate(connection, seal)
+            engine.dispose()
+    except (DatabaseError, CommandError) as error:  # CommandError: the schema of a newer bench
+        raise BenchError(
+            f"cannot open {path} ({_reason(error)}): move it away, or use another --data folder"
+        ) from error
+    return _Threaded(_sqlite_engine(path, _BUSY_MS))
+
+
+def _reason(error: Exception) -> object:
+    return error.orig if isinstance(error, DatabaseError) else error
+
+
+def _sqlite_engine(path: Path, busy_ms: int, *more: str) -> Engine:
+    """An engine on a SQLite file.
 
     WAL, so that readers do not wait for the writer; synchronous=FULL, so that a commit is on the
     disk when it returns (https://www.sqlite.org/pragma.html#pragma_synchronous).
     """
-    house.private_file(path)  # SQLite gives its -wal and -shm files the same mode
     # What goes into statements is secret in part: errors must not show it.
-    busy_ms, mode = _OPENING_MS, ["journal_mode=WAL"]
-    engine = create_async_engine(f"sqlite+aiosqlite:///{path}", hide_parameters=True)
+    engine = create_engine(f"sqlite:///{path}", hide_parameters=True, pool_size=_READERS + 1)
 
-    @event.listens_for(engine.sync_engine, "connect")
-    def _set_up(connection: Any, _record: Any) -> None:
+    @event.listens_for(engine, "connect")
+    def _set_up(connection: sqlite3.Connection, _record: Any) -> None:
         connection.isolation_level = None  # transactions are begun below, by SQLAlchemy's own event
-        cursor = connection.cursor()
-        for pragma in (f"busy_timeout={busy_ms}", *mode, "synchronous=FULL", "foreign_keys=ON"):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
+        for pragma in (f"busy_timeout={busy_ms}", *more, "synchronous=FULL", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}")
 
-    @event.listens_for(engine.sync_engine, "begin")
+    @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
         # A transaction that will write says so at once: upgrading a read lock can fail, waiting cannot.
         readonly = connection.get_execution_options().get("readonly", False)
         connection.exec_driver_sql("BEGIN" if readonly else "BEGIN IMMEDIATE")
 
-    try:
-        # One at a time: two that switch a new file to WAL do not wait for each other, but fail.
-        async with _alone(path.parent), engine.begin() as connection:
-            await connection.run_sync(_migrate)
-    except (DatabaseError, CommandError) as error:  # CommandError: the schema of a newer bench
-        await engine.dispose()
-        reason = error.orig if isinstance(error, DatabaseError) else error
-        raise BenchError(f"cannot open {path} ({reason}): move it away, or use another --data folder") from error
-    busy_ms, mode = _BUSY_MS, []  # the mode stays with the file
-    await engine.dispose()  # the connections made from now on are set up so
     return engine
+
+
+class _Threaded(Database):
+    """SQLite: one thread writes, a few read."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._reader = engine.execution_options(readonly=True)
+        self._write_thread = ThreadPoolExecutor(1, "writer")
+        self._read_threads = ThreadPoolExecutor(_READERS, "reader")
+
+    async def read(self, work: Work[T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._read_threads, _run, self._reader, work)
+
+    async def write(self, work: Work[T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._write_thread, _run, self._engine, work)
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self._write_thread.shutdown)
+        await asyncio.to_thread(self._read_threads.shutdown)
+        self._engine.dispose()
+
+
+def _run(engine: Engine, work: Work[T]) -> T:
+    with engine.begin() as connection:
+        return work(connection)
+
+
+class _Asynchronous(Database):
+    """PostgreSQL."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    async def read(self, work: Work[T]) -> T:
+        async with self._engine.begin() as connection:
+            return await connection.run_sync(work)
+
+    async def write(self, work: Work[T]) -> T:
+        async with self._engine.begin() as connection:
+            return await connection.run_sync(work)
+
+    async def close(self) -> None:
+        await self._engine.dispose()
 
 
 @asynccontextmanager
@@ -75,8 +182,9 @@ async def _alone(folder: Path) -> AsyncIterator[None]:
         os.close(descriptor)
 
 
-def _migrate(connection: Connection) -> None:
+def _migrate(connection: Connection, seal: Seal) -> None:
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS))
     config.attributes["connection"] = connection
+    config.attributes["seal"] = seal
     command.upgrade(config, "head")

@@ -1,16 +1,18 @@
 """The tables. Every race is decided by one of the unique constraints here.
 
-Times are milliseconds since the epoch. Values of attributes and telemetry are JSON text.
+Times are milliseconds since the epoch. Values of attributes and telemetry are JSON text. Columns of bytes are
+sealed, and columns called `lookup`, `proof` or `secret_digest` are digests (see `seal`).
 """
 
 import time
 import uuid
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, ForeignKey, Index, MetaData, Text
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, LargeBinary, MetaData, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 CLIENT_SCOPE = "CLIENT_SCOPE"
+SHARED_SCOPE = "SHARED_SCOPE"
 SERVER_SCOPE = "SERVER_SCOPE"
 
 
@@ -39,7 +41,39 @@ class Profile(Base):
     name: Mapped[str] = mapped_column(Text, unique=True)
     provision_type: Mapped[str] = mapped_column(Text)
     provision_key: Mapped[str | None] = mapped_column(Text, unique=True)
-    provision_secret: Mapped[str | None] = mapped_column(Text)
+    sealed_secret: Mapped[bytes | None] = mapped_column(LargeBinary)
+    """The provisioning secret; the certificates of an X509_CERTIFICATE_CHAIN profile."""
+    certificate_pattern: Mapped[str | None] = mapped_column(Text)
+    allow_create: Mapped[bool] = mapped_column(default=False)
+    """Whether a certificate chain may make a device that does not exist."""
+    transport_type: Mapped[str] = mapped_column(Text, default="DEFAULT")
+    """The transport that its devices may log in over; DEFAULT is any."""
+    is_default: Mapped[bool] = mapped_column(default=False)
+    details: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    """What an operator's client sent and means nothing here: it gets it back."""
+    created_ms: Mapped[int] = mapped_column(BigInteger, default=now_ms)
+
+
+class Customer(Base):
+    """Whoever devices are handed to."""
+
+    __tablename__ = "customer"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
+    title: Mapped[str] = mapped_column(Text, unique=True)
+    created_ms: Mapped[int] = mapped_column(BigInteger, default=now_ms)
+
+
+class User(Base):
+    """An operator's account, or a customer's."""
+
+    __tablename__ = "user_account"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
+    email: Mapped[str] = mapped_column(Text, unique=True)
+    password_hash: Mapped[str] = mapped_column(Text)
+    customer_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("customer.id", ondelete="CASCADE"))
+    """None for an operator."""
     created_ms: Mapped[int] = mapped_column(BigInteger, default=now_ms)
 
 
@@ -50,22 +84,39 @@ class Device(Base):
 
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
     name: Mapped[str] = mapped_column(Text, unique=True)
+    label: Mapped[str | None] = mapped_column(Text)
     profile_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("profile.id"))
+    customer_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("customer.id", ondelete="SET NULL"))
     additional_info: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     created_ms: Mapped[int] = mapped_column(BigInteger, default=now_ms)
 
-    __table_args__ = (Index(None, "profile_id"),)
+    __table_args__ = (Index(None, "profile_id"), Index(None, "customer_id"))
 
 
 class Credentials(Base):
-    """What a device logs in with; `credentials_id` is unique over all devices and types."""
+    """What a device logs in with. `lookup`, the digest of its id, is unique over all devices and types."""
 
     __tablename__ = "credentials"
 
     device_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("device.id", ondelete="CASCADE"), primary_key=True)
     type: Mapped[str] = mapped_column(Text)
-    credentials_id: Mapped[str] = mapped_column(Text, unique=True)
-    credentials_value: Mapped[str | None] = mapped_column(Text)
+    lookup: Mapped[str] = mapped_column(Text, unique=True)
+    parts: Mapped[str] = mapped_column(Text, default="")
+    """Which parts of MQTT basic credentials a login has to show: letters of `cup`."""
+    proof: Mapped[str | None] = mapped_column(Text)
+    """The digest of those parts."""
+    sealed: Mapped[bytes] = mapped_column(LargeBinary)
+    """Id and value, which operators and pre-provisioned devices are given back."""
+
+
+class Claim(Base):
+    """A device's word that whoever knows the secret may claim it."""
+
+    __tablename__ = "claim"
+
+    device_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("device.id", ondelete="CASCADE"), primary_key=True)
+    secret_digest: Mapped[str] = mapped_column(Text)
+    expires_ms: Mapped[int] = mapped_column(BigInteger)
 
 
 class Attribute(Base):
@@ -89,3 +140,42 @@ class Telemetry(Base):
     key: Mapped[str] = mapped_column(Text, primary_key=True)
     value: Mapped[str] = mapped_column(Text)
     ts_ms: Mapped[int] = mapped_column(BigInteger)
+
+
+class TelemetryHistory(Base):
+    """All values of a time series."""
+
+    __tablename__ = "telemetry_history"
+
+    device_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("device.id", ondelete="CASCADE"), primary_key=True)
+    key: Mapped[str] = mapped_column(Text, primary_key=True)
+    ts_ms: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    value: Mapped[str] = mapped_column(Text)
+
+
+class Audit(Base):
+    """Who did what, when, from where, and how it ended. Never a secret."""
+
+    __tablename__ = "audit"
+
+    id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
+    ts_ms: Mapped[int] = mapped_column(BigInteger, default=now_ms, index=True)
+    who: Mapped[str] = mapped_column(Text)
+    """A user's e-mail address, or `device`."""
+    what: Mapped[str] = mapped_column(Text)
+    entity: Mapped[str] = mapped_column(Text)
+    """The name of what it was done to."""
+    address: Mapped[str] = mapped_column(Text)
+    transport: Mapped[str] = mapped_column(Text)
+    result: Mapped[str] = mapped_column(Text)
+    request: Mapped[str] = mapped_column(Text)
+    """The request id, as in the journal."""
+
+
+class SealCheck(Base):
+    """One row, sealed: tells whether the key beside the database is its own."""
+
+    __tablename__ = "seal_check"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    sealed: Mapped[bytes] = mapped_column(LargeBinary)

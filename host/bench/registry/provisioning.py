@@ -13,12 +13,13 @@ from enum import StrEnum
 from types import SimpleNamespace
 from typing import Any
 
-from sqlalchemy import insert, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, insert, select
 
-from bench.registry import credentials
+from bench.registry import audit, credentials
+from bench.registry.audit import Origin
 from bench.registry.credentials import CredentialsType, DeviceCredentials, InvalidCredentials
-from bench.registry.model import SERVER_SCOPE, Attribute, Credentials, Device, Profile, now_ms
+from bench.registry.model import SERVER_SCOPE, Attribute, Audit, Credentials, Device, Profile, now_ms
+from bench.registry.seal import Seal
 
 _ALPHANUMERIC = string.ascii_letters + string.digits
 _GENERATED_LENGTH = 20
@@ -38,6 +39,7 @@ class ProvisionType(StrEnum):
     DISABLED = "DISABLED"
     ALLOW_CREATE_NEW_DEVICES = "ALLOW_CREATE_NEW_DEVICES"
     CHECK_PRE_PROVISIONED_DEVICES = "CHECK_PRE_PROVISIONED_DEVICES"
+    X509_CERTIFICATE_CHAIN = "X509_CERTIFICATE_CHAIN"
 
 
 class Status(StrEnum):
@@ -112,7 +114,7 @@ def valid_name(name: str) -> bool:
 
 
 def new_device_rows(
-    *, name: str, profile_id: uuid.UUID, own: DeviceCredentials, gateway: bool = False
+    seal: Seal, *, name: str, profile_id: uuid.UUID, own: DeviceCredentials, gateway: bool = False
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The rows of a new device and of its own credentials."""
     device = {
@@ -122,135 +124,149 @@ def new_device_rows(
         "additional_info": {"gateway": True} if gateway else None,
         "created_ms": now_ms(),
     }
-    row = {
-        "device_id": device["id"],
-        "type": own.type.value,
-        "credentials_id": own.id,
-        "credentials_value": own.value,
+    return device, {"device_id": device["id"], **credentials.row(seal, own)}
+
+
+def provisioned_row(device_id: uuid.UUID) -> dict[str, Any]:
+    """The attribute that says that a device was handed its credentials."""
+    return {
+        "device_id": device_id,
+        "scope": SERVER_SCOPE,
+        "key": PROVISION_STATE,
+        "value": _PROVISIONED,
+        "ts_ms": now_ms(),
     }
-    return device, row
+
+
+class _Asked:
+    """A request with what it asks for, made once."""
+
+    def __init__(self, seal: Seal, request: ProvisionRequest) -> None:
+        self.request = request
+        self.name = request.device_name.strip(TRIMMED)
+        self.valid = True
+        self.own: DeviceCredentials | None = None
+        try:
+            self.own = request.requested()
+        except InvalidCredentials:
+            self.valid = False
+        self.lookup = seal.digest(self.own.id) if self.own else ""
 
 
 class _Batch:
     """What the database says about the requests of a batch, and what they add to it."""
 
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, seal: Seal, connection: Connection) -> None:
+        self._seal = seal
         self._connection = connection
         self.profiles: dict[str, Any] = {}
+        self.secrets: dict[str, str] = {}
         self.devices: dict[str, Any] = {}
         self.taken: set[str] = set()
         self.credentials: dict[uuid.UUID, Any] = {}
-        self.states: dict[uuid.UUID, str] = {}
+        self.states: set[uuid.UUID] = set()
         self.new_devices: list[dict[str, Any]] = []
         self.new_credentials: list[dict[str, Any]] = []
         self.new_attributes: list[dict[str, Any]] = []
 
-    async def load(self, requests: Sequence[ProvisionRequest]) -> None:
-        rows = await self._select(Profile, Profile.provision_key, (each.key for each in requests))
+    def load(self, batch: Sequence[_Asked]) -> None:
+        rows = self._select(Profile, Profile.provision_key, (each.request.key for each in batch))
         self.profiles = {row.provision_key: row for row in rows}
-        rows = await self._select(Device, Device.name, (each.device_name.strip(TRIMMED) for each in requests))
+        self.secrets = {
+            key: self._seal.unseal(row.sealed_secret) for key, row in self.profiles.items() if row.sealed_secret
+        }
+        rows = self._select(Device, Device.name, (each.name for each in batch))
         self.devices = {row.name: row for row in rows}
-        ids = [own.id for each in requests if (own := _requested(each)) is not None]
-        rows = await self._select(Credentials, Credentials.credentials_id, ids)
-        self.taken = {row.credentials_id for row in rows}
+        rows = self._select(Credentials, Credentials.lookup, (each.lookup for each in batch))
+        self.taken = {row.lookup for row in rows}
         # Only CHECK_PRE_PROVISIONED_DEVICES looks at what a device already has.
         found = [
             device.id
-            for each in requests
-            if (profile := self.profiles.get(each.key))
+            for each in batch
+            if (profile := self.profiles.get(each.request.key))
             and profile.provision_type == ProvisionType.CHECK_PRE_PROVISIONED_DEVICES
-            and (device := self.devices.get(each.device_name.strip(TRIMMED)))
+            and (device := self.devices.get(each.name))
         ]
         if found:
-            rows = await self._select(Credentials, Credentials.device_id, found)
+            rows = self._select(Credentials, Credentials.device_id, found)
             self.credentials = {row.device_id: row for row in rows}
-            statement = select(Attribute.device_id, Attribute.value).where(
+            statement = select(Attribute.device_id).where(
                 Attribute.device_id.in_(found), Attribute.scope == SERVER_SCOPE, Attribute.key == PROVISION_STATE
             )
-            self.states = {row.device_id: row.value for row in await self._connection.execute(statement)}
+            self.states = set(self._connection.scalars(statement))
 
-    async def _select(self, table: Any, column: Any, values: Iterable[Any]) -> Sequence[Any]:
-        wanted = {value for value in values if value}
+    def _select(self, table: Any, column: Any, values: Iterable[Any]) -> Sequence[Any]:
+        # a text with a NUL in it is in no database
+        wanted = {value for value in values if value and not (isinstance(value, str) and "\0" in value)}
         if not wanted:
             return ()
-        return (await self._connection.execute(select(table.__table__).where(column.in_(wanted)))).all()
+        return self._connection.execute(select(table.__table__).where(column.in_(wanted))).all()
 
-    async def save(self) -> None:
+    def save(self) -> None:
         for table, rows in (
             (Device, self.new_devices),
             (Credentials, self.new_credentials),
             (Attribute, self.new_attributes),
         ):
             if rows:
-                await self._connection.execute(insert(table), rows)
+                self._connection.execute(insert(table), rows)
 
-    def decide(self, request: ProvisionRequest) -> Outcome:
-        name = request.device_name.strip(TRIMMED)
+    def decide(self, asked: _Asked) -> Outcome:
+        request, name = asked.request, asked.name
         if request.device_name and not name:
             return FAILURE
-        profile = self.profiles.get(request.key)
-        if not request.key or not request.secret or profile is None or profile.provision_secret is None:
+        profile, secret = self.profiles.get(request.key), self.secrets.get(request.key)
+        if not request.key or not request.secret or profile is None or secret is None:
             return NOT_FOUND
-        right = secrets.compare_digest(request.secret.encode(), profile.provision_secret.encode())
+        if profile.provision_type == ProvisionType.X509_CERTIFICATE_CHAIN:  # its secret is no secret: certificates
+            return FAILURE
+        right = secrets.compare_digest(request.secret.encode(), secret.encode())
         if not right or profile.provision_type == ProvisionType.DISABLED:
             return NOT_FOUND
         device = self.devices.get(name)
         if profile.provision_type == ProvisionType.CHECK_PRE_PROVISIONED_DEVICES:
             return self._hand_over(profile, device)
-        return FAILURE if device is not None else self._create(profile, name or random_text(), request)
+        return FAILURE if device is not None else self._create(profile, name or random_text(), asked)
 
     def _hand_over(self, profile: Any, device: Any) -> Outcome:
         """Existing credentials, once: until someone deletes the attribute `provisionState`."""
         if device is None or device.profile_id != profile.id or device.id in self.states:
             return FAILURE
         self._mark(device.id)
-        row = self.credentials[device.id]
-        return Outcome(status=Status.SUCCESS, credentials=stored(row), device_name=device.name)
+        own = credentials.unseal(self._seal, self.credentials[device.id])
+        return Outcome(status=Status.SUCCESS, credentials=own, device_name=device.name)
 
-    def _create(self, profile: Any, name: str, request: ProvisionRequest) -> Outcome:
-        try:
-            own = request.requested() or credentials.access_token(random_text())
-        except InvalidCredentials:
+    def _create(self, profile: Any, name: str, asked: _Asked) -> Outcome:
+        if not asked.valid or not valid_name(name) or asked.lookup in self.taken:
             return FAILURE
-        if not valid_name(name) or own.id in self.taken:
-            return FAILURE
-        device, row = new_device_rows(name=name, profile_id=profile.id, own=own, gateway=request.gateway)
+        own = asked.own or credentials.access_token(random_text())
+        device, row = new_device_rows(
+            self._seal, name=name, profile_id=profile.id, own=own, gateway=asked.request.gateway
+        )
         self.new_devices.append(device)
         self.new_credentials.append(row)
         self.devices[name] = SimpleNamespace(**device)
-        self.taken.add(own.id)
+        self.taken.add(row["lookup"])
         self._mark(device["id"])
         return Outcome(status=Status.SUCCESS, credentials=own, device_name=name)
 
     def _mark(self, device_id: uuid.UUID) -> None:
-        self.states[device_id] = _PROVISIONED
-        self.new_attributes.append(
-            {
-                "device_id": device_id,
-                "scope": SERVER_SCOPE,
-                "key": PROVISION_STATE,
-                "value": _PROVISIONED,
-                "ts_ms": now_ms(),
-            }
+        self.states.add(device_id)
+        self.new_attributes.append(provisioned_row(device_id))
+
+
+def provision(seal: Seal, connection: Connection, requests: Sequence[tuple[ProvisionRequest, Origin]]) -> list[Outcome]:
+    """Decide a batch of requests in one transaction, in their order, with a row in the audit trail each."""
+    batch = _Batch(seal, connection)
+    asked = [_Asked(seal, request) for request, _ in requests]
+    batch.load(asked)
+    outcomes = [batch.decide(each) for each in asked]
+    batch.save()
+    trail = [
+        audit.entry(
+            origin, what="provision", entity=outcome.device_name or request.device_name, result=outcome.status.value
         )
-
-
-def stored(row: Any) -> DeviceCredentials:
-    """Credentials from their row in the database."""
-    return DeviceCredentials(CredentialsType(row.type), row.credentials_id, row.credentials_value)
-
-
-def _requested(request: ProvisionRequest) -> DeviceCredentials | None:
-    try:
-        return request.requested()
-    except InvalidCredentials:
-        return None
-
-
-async def provision(connection: AsyncConnection, requests: Sequence[ProvisionRequest]) -> list[Outcome]:
-    """Decide a batch of requests in one transaction, in their order."""
-    batch = _Batch(connection)
-    await batch.load(requests)
-    outcomes = [batch.decide(request) for request in requests]
-    await batch.save()
+        for (request, origin), outcome in zip(requests, outcomes, strict=True)
+    ]
+    connection.execute(insert(Audit), trail)
     return outcomes

@@ -1,27 +1,39 @@
-"""The registry: what the server and the command line ask about profiles and devices."""
+"""The registry: what the server and the command line ask about profiles and devices.
+
+What a device asks goes through the pipelines, many at once. What an operator asks is a function of its
+own module, run in a transaction: `await registry.write(devices.create, "press-4", profile)`.
+"""
 
 import json
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
-from sqlalchemy import delete, func, select
-from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy import Connection, select
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
+from sqlalchemy.orm import Session
 
 from bench import house
-from bench.errors import BenchError, UsageError
-from bench.registry import credentials, database, provisioning
-from bench.registry.commits import Committer, Conflict
-from bench.registry.credentials import CredentialsType, DeviceCredentials, InvalidCredentials, Login
-from bench.registry.model import CLIENT_SCOPE, Attribute, Credentials, Device, Profile, Telemetry, now_ms
-from bench.registry.provisioning import Outcome, ProvisionRequest, ProvisionType
+from bench.errors import BenchError
+from bench.registry import audit, chains, credentials, database, devices, profiles, provisioning, series
+from bench.registry.audit import NOWHERE, Origin
+from bench.registry.chains import Chain, ChainOutcome
+from bench.registry.commits import Conflict, Pipeline
+from bench.registry.credentials import CredentialsType, DeviceCredentials, Login
+from bench.registry.database import Database
+from bench.registry.model import CLIENT_SCOPE, Credentials, Device, Profile, SealCheck, now_ms
+from bench.registry.provisioning import Outcome, ProvisionRequest, ProvisionType, Status
+from bench.registry.seal import Seal, WrongKey
 
-FILE = "registry.sqlite3"
-DEFAULT_PROFILE = "default"
+P = ParamSpec("P")
+T = TypeVar("T")
+Question = Callable[Concatenate[Session, P], T]
+
+FILE = database.FILE
+_CHECK = "firstboot"
 
 
 @dataclass(frozen=True)
@@ -30,11 +42,25 @@ class DeviceLogin:
 
     id: uuid.UUID
     name: str
+    transport_type: str = "DEFAULT"
+    """The transport that its profile has it log in over; DEFAULT is any."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
+class ProfileView:
+    """A profile with its provisioning secret."""
+
+    name: str
+    provision_type: str
+    provision_key: str
+    """Empty if it has none, and so the secret."""
+    provision_secret: str = field(repr=False)
+    created_ms: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class DeviceView:
-    """A device as an operator sees it. Its credentials are secret."""
+    """A device as a whole. Its credentials are secret."""
 
     name: str
     profile: str
@@ -47,212 +73,247 @@ class DeviceView:
 class Registry:
     """Opened by `await Registry.open(folder)`, closed by `await registry.close()`."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
-        self._reader = engine.execution_options(readonly=True)
-        self._committer = Committer(engine)
+    def __init__(self, base: Database, seal: Seal) -> None:
+        self.seal = seal
+        self._database = base
+        self._commits = Pipeline(base.write)
+        self._lookups = Pipeline(base.read)
+        # bound once: requests with the same function share a transaction
+        self._provision = partial(provisioning.provision, seal)
+        self._chain = partial(chains.provision, seal)
+        self._login = partial(_login, seal)
 
     @classmethod
-    async def open(cls, folder: Path) -> Self:
-        """Open the registry in a data folder, made if need be."""
+    async def open(cls, folder: Path, database_url: str | None = None) -> Self:
+        """Open the registry in a data folder, made if need be; its records elsewhere if a URL says so.
+
+        Raises BenchError.
+        """
         house.private_folder(folder)
-        return cls(await database.connect(folder / FILE))
+        seal = Seal.of_folder(folder)
+        registry = cls(await database.connect(folder, database_url, seal), seal)
+        try:
+            await registry.write(_check_seal)
+        except BaseException as error:
+            await registry.close()
+            if isinstance(error, WrongKey):
+                raise BenchError(
+                    f"{folder / 'secrets.key'} is not the key of this database: put its own back, or start with another"
+                ) from None
+            raise
+        return registry
 
     async def close(self) -> None:
         """Finish the transaction under way and close the database."""
-        await self._committer.close()
-        await self._engine.dispose()
+        await self._commits.close()
+        await self._lookups.close()
+        await self._database.close()
+
+    @property
+    def commits(self) -> int:
+        """How many transactions the devices' requests took so far."""
+        return self._commits.commits
+
+    # Any module's functions.
+
+    async def read(self, question: Question[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a function that changes nothing."""
+        return await self._database.read(lambda connection: self._ask(connection, question, *args, **kwargs))
+
+    async def write(self, question: Question[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a function in a transaction; it is on the disk when this returns. Raises Conflict."""
+        try:
+            return await self._database.write(lambda connection: self._ask(connection, question, *args, **kwargs))
+        except IntegrityError as error:
+            raise Conflict(str(error.orig)) from error
+
+    def _ask(self, connection: Connection, question: Question[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        with Session(connection, info={"seal": self.seal}, expire_on_commit=False) as session:
+            answer = question(session, *args, **kwargs)
+            session.flush()
+            session.expunge_all()  # what is returned is read outside
+            return answer
 
     # The device side.
 
-    async def provision(self, request: ProvisionRequest) -> Outcome:
+    async def provision(self, request: ProvisionRequest, origin: Origin = NOWHERE) -> Outcome:
         """Decide a provisioning request. When this returns SUCCESS the device is on the disk."""
         try:
-            outcome: Outcome = await self._committer.submit(provisioning.provision, request)
+            outcome: Outcome = await self._commits.submit(self._provision, (request, origin))
         except Conflict:  # a device of this name, or with this token, came first
             return provisioning.FAILURE
         return outcome
 
+    async def provision_chain(self, chain: Chain, origin: Origin = NOWHERE) -> ChainOutcome:
+        """Decide what the certificates of a TLS client mean for a device of its name."""
+        try:
+            outcome: ChainOutcome = await self._commits.submit(self._chain, (chain, origin))
+        except Conflict:
+            return ChainOutcome(Status.FAILURE)
+        return outcome
+
     async def login(self, login: Login) -> DeviceLogin | None:
         """The device that an MQTT login is for, if it shows what that device's credentials ask for."""
-        ids = credentials.candidates(login)
-        found = {row.credentials_id: row for row in await self._find(ids)}
-        for row in (found[each] for each in ids if each in found):
-            if credentials.accepts(provisioning.stored(row), login):
-                return DeviceLogin(row.id, row.name)
-            if row.credentials_id != login.username and row.type == CredentialsType.MQTT_BASIC:
-                return None  # client id and user name are those of a device: nothing else is tried
-        return None
+        found: DeviceLogin | None = await self._lookups.submit(self._login, login)
+        return found
 
     async def token_login(self, token: str) -> DeviceLogin | None:
         """The device with this access token, if there is one."""
-        for row in await self._find([token]):
-            if row.type == CredentialsType.ACCESS_TOKEN:
-                return DeviceLogin(row.id, row.name)
-        return None
+        return await self._by_id(CredentialsType.ACCESS_TOKEN, token)
 
-    async def _find(self, credentials_ids: list[str]) -> Sequence[Any]:
-        statement = (
-            select(Device.id, Device.name, Credentials.type, Credentials.credentials_id, Credentials.credentials_value)
-            .join(Credentials, Credentials.device_id == Device.id)
-            .where(Credentials.credentials_id.in_(credentials_ids))
-        )
-        async with self._reader.connect() as connection:
-            return (await connection.execute(statement)).all()
+    async def certificate_login(self, certificate: str) -> DeviceLogin | None:
+        """The device with this certificate (as `trim_certificate` leaves it), if there is one."""
+        return await self._by_id(CredentialsType.X509_CERTIFICATE, credentials.sha3(certificate))
 
-    async def save_telemetry(self, device_id: uuid.UUID, values: dict[str, tuple[int, Any]]) -> None:
-        """Store the latest values, `{key: (ms since epoch, value)}`. Raises Conflict for a deleted device."""
-        rows = [
-            {"device_id": device_id, "key": key, "ts_ms": ts, "value": json.dumps(value)}
-            for key, (ts, value) in values.items()
-        ]
-        await self._committer.submit(_save_telemetry, rows)
+    async def _by_id(self, kind: CredentialsType, credentials_id: str) -> DeviceLogin | None:
+        found: DeviceLogin | None = await self._lookups.submit(_find, (kind.value, self.seal.digest(credentials_id)))
+        return found
+
+    async def save_telemetry(self, device_id: uuid.UUID, entries: Sequence[tuple[int, str, Any]]) -> None:
+        """Store entries `(ms since epoch, key, value)`. Raises Conflict for a deleted device."""
+        await self._commits.submit(series.save_telemetry, (device_id, entries))
 
     async def save_attributes(self, device_id: uuid.UUID, values: dict[str, Any]) -> None:
         """Store client attributes. Raises Conflict for a deleted device."""
-        now = now_ms()
-        rows = [
-            {"device_id": device_id, "scope": CLIENT_SCOPE, "key": key, "ts_ms": now, "value": json.dumps(value)}
-            for key, value in values.items()
-        ]
-        await self._committer.submit(_save_attributes, rows)
+        rows = series.attribute_rows(device_id, CLIENT_SCOPE, values, now_ms())
+        await self._commits.submit(series.save_attributes, rows)
 
-    # The operator side.
+    async def record(self, entry: dict[str, Any]) -> None:
+        """Store a row of the audit trail."""
+        await self._commits.submit(audit.record, entry)
+
+    # The operator side, for those who have no use for a page of a list.
 
     async def create_profile(
         self, name: str, provision_type: ProvisionType, *, key: str | None = None, secret: str | None = None
-    ) -> Profile:
-        """A new profile; key and secret are random unless given. Raises BenchError if name or key is taken."""
-        if not name.strip():
-            raise UsageError("a profile needs a name")
-        profile = Profile(
-            name=name,
-            provision_type=provision_type.value,
-            provision_key=key or provisioning.random_text(),
-            provision_secret=secret or provisioning.random_text(),
+    ) -> ProfileView:
+        """A new profile; key and secret are random unless given. Raises Refused."""
+        strategy = profiles.Strategy(
+            type=provision_type,
+            key=key or provisioning.random_text(),
+            secret=secret or provisioning.random_text(),
         )
-        try:
-            async with AsyncSession(self._engine, expire_on_commit=False) as session, session.begin():
-                session.add(profile)
-        except IntegrityError as error:
-            raise UsageError(f"profile {name}: the name or the key is taken; choose another") from error
-        return profile
+        return await self.write(lambda session: _profile_view(session, profiles.create(session, name, strategy)))
 
-    async def ensure_default_profile(self) -> Profile | None:
+    async def ensure_default_profile(self) -> ProfileView | None:
         """Make the profile `default` if there is none at all; returns it if it is new."""
-        async with AsyncSession(self._reader) as session:
-            if await session.scalar(select(func.count()).select_from(Profile)):
-                return None
-        return await self.create_profile(DEFAULT_PROFILE, ProvisionType.ALLOW_CREATE_NEW_DEVICES)
+        if await self.read(profiles.all_by_name):
+            return None
+        return await self.create_profile(profiles.DEFAULT, ProvisionType.ALLOW_CREATE_NEW_DEVICES)
 
-    async def profiles(self) -> Sequence[Profile]:
+    async def profile(self, name: str) -> ProfileView:
+        """The profile of this name. Raises NotFound."""
+        return await self.read(lambda session: _profile_view(session, profiles.by_name(session, name)))
+
+    async def profiles(self) -> list[ProfileView]:
         """All profiles by name."""
-        async with AsyncSession(self._reader) as session:
-            return (await session.scalars(select(Profile).order_by(Profile.name))).all()
-
-    async def profile(self, name: str) -> Profile:
-        """The profile of this name; raises BenchError if there is none."""
-        async with AsyncSession(self._reader) as session:
-            found = await session.scalar(select(Profile).where(Profile.name == name))
-        if found is None:
-            raise BenchError(f"no profile {name}: see bench profile list, or make it with bench profile create {name}")
-        return found
+        return await self.read(
+            lambda session: [_profile_view(session, profile) for profile in profiles.all_by_name(session)]
+        )
 
     async def create_device(self, name: str, profile_name: str, *, token: str | None = None) -> DeviceView:
-        """A device made ahead of its first boot, as CHECK_PRE_PROVISIONED_DEVICES wants it."""
-        profile = await self.profile(profile_name)
-        name = name.strip(provisioning.TRIMMED)  # as a device's request is
-        try:
-            own = credentials.access_token(token or provisioning.random_text())
-        except InvalidCredentials as error:
-            raise UsageError(f"the token is of no use: {error}") from error
-        if not provisioning.valid_name(name):
-            raise UsageError("the name is empty, longer than 255 characters, or has markup in it: it is not allowed")
-        device, row = provisioning.new_device_rows(name=name, profile_id=profile.id, own=own)
-        try:
-            async with AsyncSession(self._engine) as session, session.begin():
-                session.add(Device(**device))
-                await session.flush()
-                session.add(Credentials(**row))
-        except IntegrityError as error:
-            raise UsageError(f"device {name}: the name or the token is taken; choose another") from error
-        return await self.device(name)
+        """A device made ahead of its first boot, as CHECK_PRE_PROVISIONED_DEVICES wants it. Raises Refused."""
+        own = credentials.access_token(token) if token else None
+
+        def create(session: Session) -> str:
+            return devices.create(session, name, profiles.by_name(session, profile_name), own=own).name
+
+        return await self.device(await self.write(create))
 
     async def delete_device(self, name: str) -> None:
-        """Delete a device and all that belongs to it; raises BenchError if there is none."""
-        async with AsyncSession(self._engine) as session, session.begin():
-            gone = await session.scalar(delete(Device).where(Device.name == name).returning(Device.id))
-        if gone is None:
-            raise _no_device(name)
+        """Delete a device and all that belongs to it. Raises NotFound."""
+        await self.write(lambda session: devices.delete(session, devices.by_name(session, name)))
 
-    async def devices(self) -> Sequence[DeviceView]:
+    async def devices(self) -> list[DeviceView]:
         """All devices by name."""
-        return await self._views()
+        return await self.read(
+            lambda session: [_view(session, device) for device in session.scalars(select(Device).order_by(Device.name))]
+        )
 
     async def device(self, name: str) -> DeviceView:
-        """The device of this name; raises BenchError if there is none."""
-        found = await self._views(name)
-        if not found:
-            raise _no_device(name)
-        return found[0]
-
-    async def _views(self, name: str | None = None) -> list[DeviceView]:
-        statement = (
-            select(Device, Profile.name, Credentials)
-            .join(Profile, Profile.id == Device.profile_id)
-            .join(Credentials, Credentials.device_id == Device.id)
-            .order_by(Device.name)
-        )
-        if name is not None:
-            statement = statement.where(Device.name == name)
-        async with AsyncSession(self._reader) as session:
-            rows = (await session.execute(statement)).all()
-            ids = [device.id for device, _, _ in rows] if name is not None else None
-            attributes: dict[uuid.UUID, dict[str, dict[str, Any]]] = {}
-            for each in await session.scalars(_of(select(Attribute), Attribute.device_id, ids)):
-                attributes.setdefault(each.device_id, {}).setdefault(each.scope, {})[each.key] = json.loads(each.value)
-            telemetry: dict[uuid.UUID, dict[str, Any]] = {}
-            for latest in await session.scalars(_of(select(Telemetry), Telemetry.device_id, ids)):
-                telemetry.setdefault(latest.device_id, {})[latest.key] = json.loads(latest.value)
-        return [
-            DeviceView(
-                name=device.name,
-                profile=profile,
-                created_ms=device.created_ms,
-                credentials=provisioning.stored(row),
-                attributes=attributes.get(device.id, {}),
-                telemetry=telemetry.get(device.id, {}),
-            )
-            for device, profile, row in rows
-        ]
+        """The device of this name. Raises NotFound."""
+        return await self.read(lambda session: _view(session, devices.by_name(session, name)))
 
 
-def _of(statement: Any, column: Any, ids: list[uuid.UUID] | None) -> Any:
-    return statement if ids is None else statement.where(column.in_(ids))
+def _profile_view(session: Session, profile: Profile) -> ProfileView:
+    return ProfileView(
+        name=profile.name,
+        provision_type=profile.provision_type,
+        provision_key=profile.provision_key or "",
+        provision_secret=profiles.secret_of(session, profile) or "",
+        created_ms=profile.created_ms,
+    )
 
 
-def _no_device(name: str) -> BenchError:
-    return BenchError(f"no device {name}: see bench device list")
+def _view(session: Session, device: Device) -> DeviceView:
+    attributes: dict[str, dict[str, Any]] = {}
+    for each in series.attributes(session, device.id):
+        attributes.setdefault(each.scope, {})[each.key] = json.loads(each.value)
+    return DeviceView(
+        name=device.name,
+        profile=session.get_one(Profile, device.profile_id).name,
+        created_ms=device.created_ms,
+        credentials=devices.credentials_of(session, device.id),
+        attributes=attributes,
+        telemetry={each.key: json.loads(each.value) for each in series.latest(session, device.id)},
+    )
 
 
-async def _save_telemetry(connection: AsyncConnection, items: Sequence[list[dict[str, Any]]]) -> list[None]:
-    await _upsert(connection, Telemetry, ("device_id", "key"), items)
-    return [None] * len(items)
+def _check_seal(session: Session) -> None:
+    """Raises WrongKey if the key beside this database is another's."""
+    seal: Seal = session.info["seal"]
+    check = session.get(SealCheck, 1)
+    if check is None:
+        session.add(SealCheck(id=1, sealed=seal.seal(_CHECK)))
+    else:
+        seal.unseal(check.sealed)
 
 
-async def _save_attributes(connection: AsyncConnection, items: Sequence[list[dict[str, Any]]]) -> list[None]:
-    await _upsert(connection, Attribute, ("device_id", "scope", "key"), items)
-    return [None] * len(items)
+_FOUND = (
+    select(
+        Device.id,
+        Device.name,
+        Profile.transport_type,
+        Credentials.type,
+        Credentials.lookup,
+        Credentials.parts,
+        Credentials.proof,
+    )
+    .join(Credentials, Credentials.device_id == Device.id)
+    .join(Profile, Profile.id == Device.profile_id)
+)
 
 
-async def _upsert(
-    connection: AsyncConnection, table: Any, key: tuple[str, ...], items: Sequence[list[dict[str, Any]]]
-) -> None:
-    rows = [row for rows in items for row in rows]
-    if rows:
-        statement = upsert(table)
-        statement = statement.on_conflict_do_update(
-            index_elements=key,
-            set_={"value": statement.excluded.value, "ts_ms": statement.excluded.ts_ms},
-        )
-        await connection.execute(statement, rows)
+def _rows(connection: Connection, lookups: Sequence[str]) -> dict[str, Any]:
+    if not lookups:
+        return {}
+    return {row.lookup: row for row in connection.execute(_FOUND.where(Credentials.lookup.in_(lookups)))}
+
+
+def _login(seal: Seal, connection: Connection, logins: Sequence[Login]) -> list[DeviceLogin | None]:
+    """The devices that MQTT logins are for (a batch function)."""
+    wanted = [{each: seal.digest(each) for each in credentials.candidates(login)} for login in logins]
+    rows = _rows(connection, [lookup for each in wanted for lookup in each.values()])
+    return [_accepted(seal, login, each, rows) for login, each in zip(logins, wanted, strict=True)]
+
+
+def _accepted(seal: Seal, login: Login, wanted: dict[str, str], rows: dict[str, Any]) -> DeviceLogin | None:
+    for candidate, lookup in wanted.items():
+        if (row := rows.get(lookup)) is None:
+            continue
+        if credentials.accepts(seal, row, candidate, login):
+            return DeviceLogin(row.id, row.name, row.transport_type)
+        if candidate != login.username and row.type == CredentialsType.MQTT_BASIC:
+            return None  # client id and user name are those of a device: nothing else is tried
+    return None
+
+
+def _find(connection: Connection, wanted: Sequence[tuple[str, str]]) -> list[DeviceLogin | None]:
+    """The devices with credentials of a kind and with this digest (a batch function)."""
+    rows = _rows(connection, [lookup for _, lookup in wanted])
+    return [
+        DeviceLogin(row.id, row.name, row.transport_type)
+        if (row := rows.get(lookup)) is not None and row.type == kind
+        else None
+        for kind, lookup in wanted
+    ]

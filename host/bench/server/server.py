@@ -3,14 +3,18 @@
 import asyncio
 import socket
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
 from bench.errors import BenchError
-from bench.registry import Profile, Registry
-from bench.server import http
+from bench.registry import ProfileView, Registry
+from bench.server.device_api import DeviceApi
+from bench.server.http.app import application
+from bench.server.http.serving import HttpServer
 from bench.server.journal import Journal
+from bench.server.limits import Limits, Rules
+from bench.server.metrics import Metrics
 from bench.server.mqtt.listener import CONNECT_DEADLINE_S, Gateway
 
 # For what is in flight when the server is told to stop; it promises to be gone within 5 s.
@@ -28,6 +32,9 @@ class Options:
     http_port: int = 8080
     # How long a connection may take to log in (MQTT) or to send a whole request (HTTP), seconds.
     deadline_s: float = CONNECT_DEADLINE_S
+    # Where the records are if not in SQLite in the data folder.
+    database: str | None = field(default=None, repr=False)
+    limits: Rules = field(default_factory=Rules)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,21 +51,24 @@ class Server:
     def __init__(self, options: Options, journal: Journal) -> None:
         self._options = options
         self._journal = journal
-        self.new_profile: Profile | None = None
+        self.new_profile: ProfileView | None = None
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as undo:  # what was opened is closed again if the rest fails
             mqtt = undo.enter_context(_listen(self._options.host, self._options.mqtt_port))
             web = undo.enter_context(_listen(self._options.host, self._options.http_port))
-            self.registry = await Registry.open(self._options.data)
+            self.registry = await Registry.open(self._options.data, self._options.database)
             undo.push_async_callback(self.registry.close)
             self.new_profile = await self.registry.ensure_default_profile()
-            self._gateway = Gateway(self.registry, self._journal, connect_deadline_s=self._options.deadline_s)
+            self.metrics = Metrics(lambda: self.registry.commits)
+            self.api = DeviceApi(self.registry, self._journal, Limits(self._options.limits), self.metrics)
+            self._gateway = Gateway(self.api, connect_deadline_s=self._options.deadline_s)
+            self.metrics.watch_connections("mqtt", lambda: len(self._gateway.connections))
             loop = asyncio.get_running_loop()
             self._mqtt = await loop.create_server(self._gateway.accept, sock=mqtt, backlog=_QUEUE)
             undo.pop_all()
-        self._http = http.HttpServer(
-            http.application(self.registry, self._journal),
+        self._http = HttpServer(
+            application(self.api),
             request_deadline_s=self._options.deadline_s,
             grace_s=_GRACE_S,
         )

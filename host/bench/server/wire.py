@@ -134,6 +134,24 @@ def read_attributes(payload: bytes) -> dict[str, Any]:
     return _values(parse(payload, _number))
 
 
+def read_series(payload: bytes, now_ms: int) -> list[tuple[int, str, Any]]:
+    """Telemetry in its three forms; gives `(ts, key, value)` of every entry, in order.
+
+    `{k: v}` (then the time is `now_ms`), `{"ts": ms, "values": {k: v}}`, or a list of either.
+    """
+    body = parse(payload, _number)
+    entries = []
+    for entry in body if isinstance(body, list) else [body]:
+        if isinstance(entry, dict) and "ts" in entry and "values" in entry:
+            ts, values = entry["ts"], entry["values"]
+            if not isinstance(ts, int) or isinstance(ts, bool):
+                raise Malformed("ts has to be milliseconds since the epoch")
+        else:
+            ts, values = now_ms, entry
+        entries += [(ts, key, value) for key, value in _values(values).items()]
+    return entries
+
+
 def read_telemetry(payload: bytes, now_ms: int) -> dict[str, tuple[int, Any]]:
     """Telemetry in its three forms; gives the newest value of each key as `{key: (ts, value)}`.
 

@@ -4,8 +4,10 @@ import asyncio
 import uuid
 from collections import deque
 
-from bench.registry import Login, Registry
-from bench.server.journal import Journal
+from bench.registry import Login
+from bench.server import device_api
+from bench.server.device_api import DeviceApi
+from bench.server.limits import Limited
 from bench.server.mqtt import codec
 from bench.server.mqtt.codec import Connect, MalformedPacket, Packet, Refusal, UnacceptableLevel
 from bench.server.mqtt.session import PROVISION, DeviceSession, ProvisionSession
@@ -28,9 +30,9 @@ _TURN = 32
 class Gateway:
     """All MQTT connections of a server."""
 
-    def __init__(self, registry: Registry, journal: Journal, *, connect_deadline_s: float = CONNECT_DEADLINE_S) -> None:
-        self.registry = registry
-        self.journal = journal
+    def __init__(self, api: DeviceApi, *, connect_deadline_s: float = CONNECT_DEADLINE_S) -> None:
+        self.api = api
+        self.journal = api.journal
         self.connect_deadline_s = connect_deadline_s
         self.online: dict[uuid.UUID, Connection] = {}
         self.connections: set[Connection] = set()
@@ -190,7 +192,7 @@ class Connection(asyncio.BufferedProtocol):
         elif self._session is not None:  # once a provision session, always one
             self.send(codec.connack(0, session_present=not packet.clean))
         elif PROVISION in (packet.username, packet.client_id):
-            self._session = ProvisionSession(self, self._gateway.registry, self._gateway.journal)
+            self._session = ProvisionSession(self, self._gateway.api)
             self._early.clear()
             self._watch(INACTIVITY_S)
             self.send(codec.connack(0, session_present=not packet.clean))
@@ -199,14 +201,17 @@ class Connection(asyncio.BufferedProtocol):
 
     async def _login(self, packet: Connect) -> None:
         try:
-            device = await self._gateway.registry.login(_shown(packet))
+            device = await self._gateway.api.login(_shown(packet), device_api.origin(self.peer, "mqtt"))
+        except Limited:
+            self.send(codec.connack(Refusal.UNAVAILABLE))
+            self.close()
+            return
         except Exception:
             self.send(codec.connack(Refusal.UNAVAILABLE))
             raise
         if device is None:
             named = packet.username is not None or packet.password is not None
             code = Refusal.NOT_AUTHORISED if named or not packet.client_id.strip() else Refusal.BAD_CLIENT_ID
-            self._gateway.journal.write("login_refused", peer=self.peer, transport="mqtt", code=code.value)
             self.send(codec.connack(code))
             self.close()
             return
@@ -217,7 +222,7 @@ class Connection(asyncio.BufferedProtocol):
             older.finish()
             older.close()
         self._gateway.online[device.id] = self
-        self._session = DeviceSession(self, self._gateway.registry, self._gateway.journal, device)
+        self._session = DeviceSession(self, self._gateway.api, device)
         keep_alive_s = packet.keep_alive_s * _KEEP_ALIVE_GRACE
         self._watch(min(keep_alive_s, INACTIVITY_S) if keep_alive_s else INACTIVITY_S)
         self._gateway.journal.write("online", device=device.name, peer=self.peer, transport="mqtt")

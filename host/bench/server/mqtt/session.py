@@ -6,10 +6,10 @@ A session handles one packet at a time, in order. `Link` is all it knows of the 
 from abc import ABC, abstractmethod
 from typing import Protocol
 
-from bench.registry import Conflict, DeviceLogin, Registry
-from bench.registry.model import now_ms
-from bench.server import wire
-from bench.server.journal import Journal
+from bench.registry import DeviceLogin, Origin
+from bench.server import device_api, wire
+from bench.server.device_api import DeviceApi, Gone
+from bench.server.limits import Limited
 from bench.server.mqtt import codec
 from bench.server.mqtt.codec import Kind, Packet, Publish, Simple, Subscribe, Unsubscribe
 
@@ -44,10 +44,9 @@ class Session(ABC):
 
     _FILTERS: frozenset[str]
 
-    def __init__(self, link: Link, registry: Registry, journal: Journal) -> None:
+    def __init__(self, link: Link, api: DeviceApi) -> None:
         self._link = link
-        self._registry = registry
-        self._journal = journal
+        self._api = api
         self._granted: dict[str, int] = {}
 
     async def handle(self, packet: Packet) -> None:
@@ -79,6 +78,9 @@ class Session(ABC):
     async def _publish(self, packet: Publish) -> None:
         """Answer a PUBLISH."""
 
+    def _origin(self) -> Origin:
+        return device_api.origin(self._link.peer, "mqtt")
+
     def _acknowledge(self, packet: Publish) -> None:
         if packet.qos:  # QoS 2 as well: upstream's answer to it is a PUBACK
             self._link.send(codec.puback(packet.packet_id))
@@ -96,26 +98,18 @@ class ProvisionSession(Session):
             self._link.close()
             return
         try:
-            request = wire.read_request(packet.payload)
-        except wire.WireError as error:
-            self._journal.write("bad_request", peer=self._link.peer, transport="mqtt", kind=type(error).__name__)
-            if isinstance(error, wire.BadField):
-                self._acknowledge(packet)
+            outcome = await self._api.provision(packet.payload, self._origin())
+        except wire.Malformed:
             self._link.close()
             return
-        try:
-            outcome = await self._registry.provision(request)
+        except (wire.BadField, Limited):
+            self._acknowledge(packet)
+            self._link.close()
+            return
         except Exception:
             self._acknowledge(packet)
             self._link.close()
             raise
-        self._journal.write(
-            "exchange",
-            peer=self._link.peer,
-            transport="mqtt",
-            status=outcome.status.value,
-            device=outcome.device_name or request.device_name,
-        )
         self._acknowledge(packet)
         qos = self._granted.get(PROVISION_RESPONSE, 1)
         if qos:
@@ -138,23 +132,18 @@ class DeviceSession(Session):
         )
     )
 
-    def __init__(self, link: Link, registry: Registry, journal: Journal, device: DeviceLogin) -> None:
-        super().__init__(link, registry, journal)
+    def __init__(self, link: Link, api: DeviceApi, device: DeviceLogin) -> None:
+        super().__init__(link, api)
         self.device = device
 
     async def _publish(self, packet: Publish) -> None:
         try:
             if packet.topic in _TELEMETRY:
-                telemetry = wire.read_telemetry(packet.payload, now_ms())
-                await self._registry.save_telemetry(self.device.id, telemetry)
-                self._journal.write("telemetry", device=self.device.name, transport="mqtt", keys=sorted(telemetry))
+                await self._api.telemetry(self.device, packet.payload, self._origin())
             elif packet.topic in _ATTRIBUTES:
-                attributes = wire.read_attributes(packet.payload)
-                await self._registry.save_attributes(self.device.id, attributes)
-                self._journal.write("attributes", device=self.device.name, transport="mqtt", keys=sorted(attributes))
+                await self._api.attributes(self.device, packet.payload, self._origin())
             # any other topic is acknowledged and dropped
-        except (wire.WireError, Conflict) as error:  # not readable, or the device was deleted meanwhile
-            self._journal.write("bad_message", device=self.device.name, transport="mqtt", kind=type(error).__name__)
+        except (wire.WireError, Gone):
             self._link.close()
             return
         self._acknowledge(packet)

@@ -1,0 +1,54 @@
+"""Who did what, when, from where, and how it ended."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, insert, select
+from sqlalchemy.orm import Session
+
+from bench.registry.model import Audit, now_ms
+
+DEVICE = "device"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a request comes from: its address, its transport, and the id it has in the journal."""
+
+    address: str = ""
+    transport: str = ""
+    request: str = ""
+
+
+NOWHERE = Origin()
+
+
+def entry(origin: Origin, *, who: str = DEVICE, what: str, entity: str, result: str) -> dict[str, Any]:
+    """A row of the audit trail. `entity` is a name; no secret has any business here."""
+    return {
+        "ts_ms": now_ms(),
+        "who": who,
+        "what": what,
+        "entity": entity.replace("\0", "\N{REPLACEMENT CHARACTER}"),  # PostgreSQL's texts have no NUL
+        "address": origin.address,
+        "transport": origin.transport,
+        "result": result,
+        "request": origin.request,
+    }
+
+
+def record(connection: Connection, entries: Sequence[dict[str, Any]]) -> list[None]:
+    """Store rows (a batch function)."""
+    connection.execute(insert(Audit), list(entries))
+    return [None] * len(entries)
+
+
+def find(session: Session, *, limit: int, what: str = "", entity: str = "", since_ms: int = 0) -> Sequence[Audit]:
+    """The newest `limit` rows, newest first; of one kind, about one entity, since a time, if given."""
+    statement = select(Audit).where(Audit.ts_ms >= since_ms).order_by(Audit.id.desc()).limit(limit)
+    if what:
+        statement = statement.where(Audit.what == what)
+    if entity:
+        statement = statement.where(Audit.entity == entity)
+    return session.scalars(statement).all()

@@ -1,0 +1,109 @@
+"""Devices by their certificates: profiles of the strategy X509_CERTIFICATE_CHAIN.
+
+Whoever shows a chain proved that each certificate in it is signed by the next one. If one of them is a
+profile's, the first one, the leaf, becomes the credentials of the device that its common name names.
+"""
+
+import re
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, insert, select, update
+
+from bench.registry import audit, credentials, provisioning
+from bench.registry.audit import Origin
+from bench.registry.credentials import CredentialsType, sha3
+from bench.registry.model import Attribute, Audit, Credentials, Device, Profile
+from bench.registry.provisioning import ProvisionType, Status
+from bench.registry.seal import Seal
+
+# X.520 allows 64 characters; a name is taken out of it by the operator's pattern, and takes time.
+_COMMON_NAME_LIMIT = 255
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chain:
+    """What a TLS client showed: certificates as `trim_certificate` leaves them, the leaf first."""
+
+    certificates: tuple[str, ...]
+    common_name: str | None
+    """The leaf's, None if it has none."""
+
+
+@dataclass(frozen=True)
+class ChainOutcome:
+    """What became of a chain. `status` is None where nobody asked for anything: no profile has these certificates."""
+
+    status: Status | None
+    device_name: str = ""
+    replaced: uuid.UUID | None = None
+    """The device whose credentials are new, so that sessions with the old ones can be ended."""
+
+
+_UNKNOWN = ChainOutcome(None)
+
+
+def provision(seal: Seal, connection: Connection, chains: Sequence[tuple[Chain, Origin]]) -> list[ChainOutcome]:
+    """Decide a batch of chains in one transaction, in their order (a batch function)."""
+    outcomes = []
+    for chain, origin in chains:
+        outcome = _decide(seal, connection, chain)
+        if outcome.status is not None:
+            name = outcome.device_name or chain.common_name or ""
+            row = audit.entry(origin, what="provision", entity=name, result=outcome.status.value)
+            connection.execute(insert(Audit), [row])
+        outcomes.append(outcome)
+    return outcomes
+
+
+def _decide(seal: Seal, connection: Connection, chain: Chain) -> ChainOutcome:
+    for text in chain.certificates:
+        known = select(Credentials.type).where(Credentials.lookup == seal.digest(sha3(text)))
+        if connection.scalar(known) == CredentialsType.X509_CERTIFICATE:
+            return _UNKNOWN  # a device that is there already, and nothing to do
+        profile = connection.execute(
+            select(Profile.__table__).where(
+                Profile.provision_key == sha3(text), Profile.provision_type == ProvisionType.X509_CERTIFICATE_CHAIN
+            )
+        ).first()
+        if profile is not None:
+            return _provision(seal, connection, profile, chain)
+    return _UNKNOWN
+
+
+def _provision(seal: Seal, connection: Connection, profile: Any, chain: Chain) -> ChainOutcome:
+    name = name_in(chain.common_name, profile.certificate_pattern)
+    if name is None:
+        return ChainOutcome(Status.FAILURE)
+    leaf = credentials.x509(chain.certificates[0])
+    device = connection.execute(
+        select(Device.id, Device.profile_id, Credentials.type)
+        .join(Credentials, Credentials.device_id == Device.id)
+        .where(Device.name == name)
+    ).first()
+    if device is not None and device.profile_id == profile.id:
+        if device.type != CredentialsType.X509_CERTIFICATE:
+            return ChainOutcome(Status.SUCCESS, name)  # left as it is: its login will fail
+        row = credentials.row(seal, leaf)
+        connection.execute(update(Credentials).where(Credentials.device_id == device.id).values(row))
+        return ChainOutcome(Status.SUCCESS, name, device.id)
+    if device is not None or not profile.allow_create or not provisioning.valid_name(name):
+        return ChainOutcome(Status.FAILURE, name)
+    new, row = provisioning.new_device_rows(seal, name=name, profile_id=profile.id, own=leaf)
+    connection.execute(insert(Device), [new])
+    connection.execute(insert(Credentials), [row])
+    connection.execute(insert(Attribute), [provisioning.provisioned_row(new["id"])])
+    return ChainOutcome(Status.SUCCESS, name)
+
+
+def name_in(common_name: str | None, pattern: str | None) -> str | None:
+    """The first group of the first place where the pattern fits, None if there is no such thing."""
+    if not pattern or common_name is None or len(common_name) > _COMMON_NAME_LIMIT or "\0" in common_name:
+        return None
+    try:
+        found = re.search(pattern, common_name)
+        return found.group(1) if found else None
+    except (re.error, IndexError):
+        return None

@@ -1,0 +1,65 @@
+"""Claiming: a device says who may have it, a customer shows that they know."""
+
+import hmac
+import uuid
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sqlalchemy.orm import Session
+
+from bench.registry.model import Claim, Customer, Device, now_ms
+from bench.registry.seal import Seal
+
+# How long a device may be claimed if it does not say. (ThingsBoard has a switch that makes the attribute
+# `claimingAllowed` a condition; it is off there unless told otherwise, and not here.)
+DURATION_MS = 86_400_000
+
+
+class ClaimResult(StrEnum):
+    """What a customer is told."""
+
+    SUCCESS = "SUCCESS"
+    FAILURE = "FAILURE"
+    CLAIMED = "CLAIMED"
+
+
+@dataclass(frozen=True)
+class Offered:
+    """Whether a device's word was taken, and if not why: for the journal, the device never hears it."""
+
+    taken: bool
+    reason: str = ""
+
+
+def offer(session: Session, device_id: uuid.UUID, secret: str, duration_ms: int | None) -> Offered:
+    """A device says that it may be claimed. The first word counts until it expires or is used."""
+    seal: Seal = session.info["seal"]
+    device = session.get(Device, device_id)
+    if device is None:
+        return Offered(False, "deleted")
+    if device.customer_id is not None:
+        return Offered(False, "claimed already")
+    now = now_ms()
+    known = session.get(Claim, device_id)
+    if known is not None and known.expires_ms > now:
+        return Offered(False, "an earlier word counts still")
+    # A time beyond all times is one that no column holds.
+    duration = min(duration_ms if duration_ms and duration_ms > 0 else DURATION_MS, 1 << 52)
+    session.merge(Claim(device_id=device_id, secret_digest=seal.digest("claim", secret), expires_ms=now + duration))
+    return Offered(True)
+
+
+def claim(session: Session, device: Device, customer: Customer, secret: str) -> ClaimResult:
+    """A customer asks for a device. A wrong secret uses up the device's word."""
+    seal: Seal = session.info["seal"]
+    if device.customer_id is not None:
+        return ClaimResult.CLAIMED
+    known = session.get(Claim, device.id)
+    if known is None:
+        return ClaimResult.FAILURE
+    session.delete(known)
+    right = hmac.compare_digest(known.secret_digest, seal.digest("claim", secret))
+    if not right or known.expires_ms <= now_ms():
+        return ClaimResult.FAILURE
+    device.customer_id = customer.id
+    return ClaimResult.SUCCESS

@@ -1,0 +1,62 @@
+"""Secrets at rest: what the database alone does not tell.
+
+One key, in a file beside the database and never in it, makes two: one for digests, by which a secret is
+found and compared without being known, and one for sealing what the protocol makes the server give back.
+"""
+
+import hashlib
+import hmac
+import json
+import os
+import secrets
+from pathlib import Path
+from typing import Self
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from bench import house
+from bench.errors import BenchError
+
+FILE = "secrets.key"
+_KEY_BYTES = 32
+_NONCE_BYTES = 12
+
+
+class WrongKey(Exception):
+    """Sealed with another key, or damaged."""
+
+
+class Seal:
+    """AES-256-GCM and HMAC-SHA256 under keys derived from one of 32 bytes."""
+
+    def __init__(self, key: bytes) -> None:
+        self._digest_key = hmac.digest(key, b"digest", "sha256")
+        self._cipher = AESGCM(hmac.digest(key, b"seal", "sha256"))
+
+    @classmethod
+    def of_folder(cls, folder: Path) -> Self:
+        """The seal whose key is in a data folder; made, for its owner alone, if need be."""
+        path = folder / FILE
+        if not path.exists():
+            house.write_private_once(path, secrets.token_bytes(_KEY_BYTES))
+        key = path.read_bytes()
+        if len(key) != _KEY_BYTES:
+            raise BenchError(f"{path} is not {_KEY_BYTES} bytes long: put the key back that belongs to this database")
+        return cls(key)
+
+    def digest(self, *parts: str) -> str:
+        """What stands for texts when they are looked up or compared: hex, the same for the same texts."""
+        return hmac.new(self._digest_key, json.dumps(parts).encode(), hashlib.sha256).hexdigest()
+
+    def seal(self, text: str) -> bytes:
+        """Encrypt a text; two seals of one text differ."""
+        nonce = os.urandom(_NONCE_BYTES)
+        return nonce + self._cipher.encrypt(nonce, text.encode(), None)
+
+    def unseal(self, sealed: bytes) -> str:
+        """The text that was sealed. Raises WrongKey."""
+        try:
+            return self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], None).decode()
+        except (InvalidTag, ValueError):
+            raise WrongKey from None

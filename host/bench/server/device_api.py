@@ -1,0 +1,153 @@
+"""The device's side of the server, the same over every transport.
+
+A transport hands over what a device said and where it came from, and puts the answer, or the error, into
+its own form. Here it is read, limited, decided, told to the journal and counted.
+"""
+
+import json
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from bench.registry import Chain, Conflict, DeviceLogin, Login, Origin, Outcome, Registry, Status, series
+from bench.registry import audit as trail
+from bench.registry.model import CLIENT_SCOPE, SHARED_SCOPE, now_ms
+from bench.server import wire
+from bench.server.journal import Journal
+from bench.server.limits import Limited, Limits
+from bench.server.metrics import Metrics
+from bench.server.presence import Ending, Presence
+
+
+class Gone(Exception):
+    """The device was deleted meanwhile."""
+
+
+def origin(address: str, transport: str) -> Origin:
+    """Where a request comes from, with an id of its own."""
+    return Origin(address, transport, secrets.token_hex(6))
+
+
+class DeviceApi:
+    """Reads what devices say, and answers it."""
+
+    def __init__(self, registry: Registry, journal: Journal, limits: Limits, metrics: Metrics) -> None:
+        self.registry = registry
+        self.journal = journal
+        self.limits = limits
+        self.metrics = metrics
+        self.presence = Presence()
+
+    def tell(self, event: str, source: Origin, **fields: Any) -> None:
+        """Write an event of a request to the journal."""
+        self.journal.write(event, peer=source.address, transport=source.transport, request=source.request, **fields)
+
+    # Provisioning and logins.
+
+    async def provision(self, payload: bytes, source: Origin) -> Outcome:
+        """Decide a provisioning request. Raises WireError or Limited, and whatever the registry raises."""
+        started = time.perf_counter()
+        try:
+            request = wire.read_request(payload)
+        except wire.WireError as error:
+            self.metrics.exchange(source.transport, "unreadable")
+            self.tell("bad_request", source, kind=type(error).__name__)
+            raise
+        self._check(source, request.device_name, request.key, self.metrics.exchange)
+        outcome = await self.registry.provision(request, source)
+        if outcome.status is Status.NOT_FOUND:
+            self.limits.failed(source.address, request.device_name, request.key)
+        self.metrics.exchange(source.transport, outcome.status.value, time.perf_counter() - started)
+        self.tell("exchange", source, status=outcome.status.value, device=outcome.device_name or request.device_name)
+        return outcome
+
+    async def provision_chain(self, chain: Chain, source: Origin) -> None:
+        """A TLS client showed certificates: make or renew the device they are for, if a profile has them."""
+        outcome = await self.registry.provision_chain(chain, source)
+        if outcome.status is None:
+            return
+        self.metrics.exchange(source.transport, outcome.status.value)
+        self.tell("chain", source, status=outcome.status.value, device=outcome.device_name)
+        if outcome.replaced is not None:
+            self.presence.tell_ending(outcome.replaced, Ending.CREDENTIALS_CHANGED)
+
+    async def login(self, login: Login, source: Origin) -> DeviceLogin | None:
+        """The device that an MQTT login is for. Raises Limited."""
+        return await self._login(source, login.username or login.client_id, lambda: self.registry.login(login))
+
+    async def token_login(self, token: str, source: Origin) -> DeviceLogin | None:
+        """The device with this access token. Raises Limited."""
+        return await self._login(source, token, lambda: self.registry.token_login(token))
+
+    async def certificate_login(self, certificate: str, source: Origin) -> DeviceLogin | None:
+        """The device with this certificate. Raises Limited."""
+        return await self._login(source, certificate, lambda: self.registry.certificate_login(certificate))
+
+    async def _login(
+        self, source: Origin, name: str, decide: Callable[[], Awaitable[DeviceLogin | None]]
+    ) -> DeviceLogin | None:
+        self._check(source, name, name, self.metrics.login)
+        device = await decide()
+        self.metrics.login(source.transport, "accepted" if device else "refused")
+        if device is None:
+            self.limits.failed(source.address, name, name)
+            self.tell("login_refused", source)
+            await self.registry.record(trail.entry(source, what="login", entity="", result="refused"))
+        return device
+
+    def _check(self, source: Origin, name: str, key: str, count: Callable[[str, str], None]) -> None:
+        try:
+            self.limits.check(source.address, name, key)
+        except Limited as error:
+            count(source.transport, "limited")
+            self.tell("limited", source, retry_after_s=error.retry_after_s)
+            raise
+
+    # What a device that is logged in says.
+
+    async def telemetry(self, device: DeviceLogin, payload: bytes, source: Origin) -> None:
+        """Store telemetry. Raises WireError or Gone."""
+        entries = self._read(device, source, wire.read_series, payload, now_ms())
+        try:
+            await self.registry.save_telemetry(device.id, entries)
+        except Conflict:
+            raise self._gone(device, source) from None
+        self.tell("telemetry", source, device=device.name, keys=sorted({key for _, key, _ in entries}))
+
+    async def attributes(self, device: DeviceLogin, payload: bytes, source: Origin) -> None:
+        """Store client attributes. Raises WireError or Gone."""
+        values = self._read(device, source, wire.read_attributes, payload)
+        try:
+            await self.registry.save_attributes(device.id, values)
+        except Conflict:
+            raise self._gone(device, source) from None
+        self.tell("attributes", source, device=device.name, keys=sorted(values))
+
+    async def read_attributes(
+        self, device: DeviceLogin, client_keys: list[str] | None, shared_keys: list[str] | None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Client and shared attributes with these keys; None is none of that kind, both None is all of both."""
+        every = client_keys is None and shared_keys is None
+        found = await self.registry.read(series.attributes, device.id)
+        wanted = {CLIENT_SCOPE: client_keys, SHARED_SCOPE: shared_keys}
+        client, shared = (
+            {
+                each.key: json.loads(each.value)
+                for each in found
+                if each.scope == scope and (every or each.key in (wanted[scope] or ()))
+            }
+            for scope in (CLIENT_SCOPE, SHARED_SCOPE)
+        )
+        return client, shared
+
+    def _read(self, device: DeviceLogin, source: Origin, read: Callable[..., Any], *args: Any) -> Any:
+        try:
+            return read(*args)
+        except wire.WireError as error:
+            self.tell("bad_message", source, device=device.name, kind=type(error).__name__)
+            raise
+
+    def _gone(self, device: DeviceLogin, source: Origin) -> Gone:
+        self.tell("bad_message", source, device=device.name, kind=Gone.__name__)
+        return Gone()

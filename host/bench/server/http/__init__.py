@@ -1,0 +1,1 @@
+"""The HTTP side: devices and operators on one port, as ThingsBoard has it."""

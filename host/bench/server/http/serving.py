@@ -1,0 +1,107 @@
+"""uvicorn as this server runs it: deadlines, bounds, and an end that waits for nobody."""
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+# A connection that has not sent a whole request by then is closed.
+REQUEST_DEADLINE_S = 10.0
+# What the head of a request may have; on top of it come the first bytes of its body.
+_HEAD_LIMIT = 65536
+
+
+class _Deadline(HttpToolsProtocol):
+    """uvicorn's connection, with a deadline for each request and a bound for its head.
+
+    uvicorn waits for ever for a request that never becomes whole, and takes headers without end.
+    """
+
+    deadline_s = REQUEST_DEADLINE_S
+    _timer: asyncio.TimerHandle | None = None
+    _head_bytes = 0
+    _in_head = True
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._arm()
+
+    def data_received(self, data: bytes) -> None:
+        if self._in_head:
+            self._head_bytes += len(data)
+        super().data_received(data)
+        # Twice, because the first bytes of the body may come with the end of the head
+        if self._in_head and self._head_bytes > 2 * _HEAD_LIMIT:
+            self.transport.abort()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_head, self._head_bytes = True, 0
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        if not self.cycle.response_complete:  # else the deadline is the next request's already
+            self._disarm()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._disarm()
+        a_whole_one_waits = not (self.cycle.response_complete or self.cycle.more_body)
+        if not (a_whole_one_waits or self.transport.is_closing()):
+            self._arm()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._disarm()
+
+    def drop_unfinished_request(self) -> None:
+        """Close the connection if part of a request has arrived, but not all of it."""
+        if self.cycle is not None and not self.cycle.response_complete and self.cycle.more_body:
+            self.transport.abort()
+
+    def _arm(self) -> None:
+        self._timer = self.loop.call_later(self.deadline_s, self.transport.abort)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+class HttpServer(uvicorn.Server):
+    """uvicorn, run by us: the signals are the whole server's business."""
+
+    def __init__(self, app: ASGIApp, *, request_deadline_s: float, grace_s: float) -> None:
+        protocol = type("Deadline", (_Deadline,), {"deadline_s": request_deadline_s})
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=protocol,
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=int(grace_s),
+            )
+        )
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answer the requests that arrived, and wait for no others."""
+        for connection in list(self.server_state.connections):
+            assert isinstance(connection, _Deadline)
+            connection.drop_unfinished_request()
+        await super().shutdown(sockets)
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield

@@ -1,0 +1,82 @@
+"""How often somebody may be wrong.
+
+Counted are failures, in windows of a minute: wrong keys and secrets, and refused logins.
+
+- A caller (an address and the name it gives) that failed too often is not listened to for the rest of the
+  window, and what it says then counts for nobody: one bad board uses up its own share and no more.
+- An address may fail more often, with all its names together. A fleet behind one NAT has the room; a guesser
+  who makes up names does not.
+- A key (of a profile, or a user name) may fail more often still, from everywhere together. Beyond that, those
+  addresses are not listened to that failed with it themselves: a fleet that never did is served.
+"""
+
+import ipaddress
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+class Limited(Exception):
+    """Too many failures. `retry_after_s`: seconds until it is worth another try, at least 1."""
+
+    def __init__(self, retry_after_s: int) -> None:
+        super().__init__(f"too many failures: try again in {retry_after_s} s")
+        self.retry_after_s = retry_after_s
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """How many failures a window has room for."""
+
+    per_caller: int = 10
+    per_address: int = 120
+    per_key: int = 600
+    window_s: float = 60.0
+    lift_loopback: bool = False
+    """A bench that tests itself: callers on this machine may be wrong as often as they like."""
+
+
+class Limits:
+    """Counts failures. `clock`: seconds, monotonic."""
+
+    def __init__(self, rules: Rules, clock: Callable[[], float] = time.monotonic) -> None:
+        self._rules = rules
+        self._clock = clock
+        self._failures: Counter[tuple[str, ...]] = Counter()
+        self._ends = 0.0
+
+    def check(self, address: str, name: str, key: str) -> None:
+        """Raise Limited if this caller is not to be listened to."""
+        place = self._place(address)
+        if place is None:
+            return
+        now = self._clock()
+        if now >= self._ends:  # a new window: what was counted is forgotten, so that no one can fill the memory
+            self._failures.clear()
+            self._ends = now + self._rules.window_s
+        count = self._failures
+        if (
+            count["caller", place, name] >= self._rules.per_caller
+            or count["address", place] >= self._rules.per_address
+            or (count["key", key] >= self._rules.per_key and count["both", place, key])
+        ):
+            raise Limited(max(1, int(self._ends - now) + 1))
+
+    def failed(self, address: str, name: str, key: str) -> None:
+        """Count a failure of a caller that was listened to."""
+        place = self._place(address)
+        if place is not None:
+            self._failures.update((("caller", place, name), ("address", place), ("key", key), ("both", place, key)))
+
+    def _place(self, address: str) -> str | None:
+        """What counts as one address: of IPv6 the network of 64 bits. None for one without limits."""
+        try:
+            ip = ipaddress.ip_address(address)
+        except ValueError:
+            return address
+        if isinstance(ip, ipaddress.IPv6Address):
+            ip = ip.ipv4_mapped or ip
+        if self._rules.lift_loopback and ip.is_loopback:
+            return None
+        return str(ip) if ip.version == 4 else str(ipaddress.ip_network((ip, 64), strict=False))

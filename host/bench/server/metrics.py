@@ -1,0 +1,66 @@
+"""What Prometheus reads at /metrics (https://prometheus.io/docs/instrumenting/exposition_formats/)."""
+
+from collections.abc import Callable, Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+
+
+class Metrics:
+    """One server's figures."""
+
+    def __init__(self, commits: Callable[[], int]) -> None:
+        self._registry = CollectorRegistry()
+        self._exchanges = Counter(
+            "firstboot_exchanges",
+            "Provisioning exchanges; result: SUCCESS, NOT_FOUND, FAILURE, unreadable, limited.",
+            ("transport", "result"),
+            registry=self._registry,
+        )
+        self._latency = Histogram(
+            "firstboot_exchange_seconds",
+            "From a readable provisioning request to its answer.",
+            ("transport",),
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self._logins = Counter(
+            "firstboot_logins",
+            "Logins of devices; result: accepted, refused, limited.",
+            ("transport", "result"),
+            registry=self._registry,
+        )
+        self._connections = Gauge("firstboot_connections", "Open connections.", ("transport",), registry=self._registry)
+        self._registry.register(_Commits(commits))
+
+    def exchange(self, transport: str, result: str, seconds: float | None = None) -> None:
+        """A provisioning exchange ended."""
+        self._exchanges.labels(transport, result).inc()
+        if seconds is not None:
+            self._latency.labels(transport).observe(seconds)
+
+    def login(self, transport: str, result: str) -> None:
+        """A device's login was decided."""
+        self._logins.labels(transport, result).inc()
+
+    def watch_connections(self, transport: str, count: Callable[[], float]) -> None:
+        """Have open connections counted by asking for their number."""
+        self._connections.labels(transport).set_function(count)
+
+    def text(self) -> bytes:
+        """All figures, as Prometheus reads them."""
+        return generate_latest(self._registry)
+
+
+class _Commits(Collector):
+    def __init__(self, count: Callable[[], int]) -> None:
+        self._count = count
+
+    def collect(self) -> Iterable[Metric]:
+        yield CounterMetricFamily(
+            "firstboot_commits", "Transactions that the devices' requests took.", value=self._count()
+        )

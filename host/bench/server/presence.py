@@ -1,0 +1,152 @@
+"""Who listens for a device: sessions, long polls and observations, whatever their transport.
+
+What an operator does to a device is told here, and reaches whoever listens at that moment.
+"""
+
+import asyncio
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any
+
+
+class Ending(Enum):
+    """Why a device's sessions end."""
+
+    DELETED = auto()
+    CREDENTIALS_CHANGED = auto()
+
+
+class NoAnswer(Exception):
+    """The device did not answer a call in time."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call from the server to a device. `params` is JSON."""
+
+    id: int
+    method: str
+    params: Any
+
+
+OnAttributes = Callable[[dict[str, Any], list[str]], None]
+OnCall = Callable[[Call], None]
+OnEnding = Callable[[Ending], None]
+Stop = Callable[[], None]
+"""Ends a subscription; to call it twice does no harm."""
+
+
+@dataclass(eq=False)
+class _Pending:
+    call: Call
+    oneway: bool
+    answer: asyncio.Future[Any]
+    sent: bool = False
+
+
+class _Device:
+    def __init__(self) -> None:
+        self.on_attributes: dict[object, OnAttributes] = {}
+        self.on_call: dict[object, OnCall] = {}
+        self.on_ending: dict[object, OnEnding] = {}
+        self.pending: dict[int, _Pending] = {}
+        self.calls = 0
+
+    @property
+    def idle(self) -> bool:
+        return not (self.on_attributes or self.on_call or self.on_ending or self.pending)
+
+
+class Presence:
+    """All devices that somebody listens for, or that are being called."""
+
+    def __init__(self) -> None:
+        self._devices: dict[uuid.UUID, _Device] = {}
+
+    # Whoever listens.
+
+    def listen_attributes(self, device_id: uuid.UUID, listener: OnAttributes) -> Stop:
+        """Hear of shared attributes: `listener(changed, deleted)`."""
+        return self._listen(device_id, lambda device: device.on_attributes, listener)
+
+    def listen_calls(self, device_id: uuid.UUID, listener: OnCall) -> Stop:
+        """Hear calls; those that nobody heard so far are told at once."""
+        stop = self._listen(device_id, lambda device: device.on_call, listener)
+        device = self._devices[device_id]
+        for pending in [each for each in device.pending.values() if not each.sent]:
+            self._send(device, pending)
+        return stop
+
+    def listen_ending(self, device_id: uuid.UUID, listener: OnEnding) -> Stop:
+        """Hear that the device was deleted, or has other credentials."""
+        return self._listen(device_id, lambda device: device.on_ending, listener)
+
+    def answer(self, device_id: uuid.UUID, call_id: int, value: Any) -> bool:
+        """A device's answer to a call; False if nobody waits for it."""
+        device = self._devices.get(device_id)
+        pending = device.pending.get(call_id) if device else None
+        if pending is None or pending.answer.done():
+            return False
+        pending.answer.set_result(value)
+        return True
+
+    # Whoever tells.
+
+    def tell_attributes(self, device_id: uuid.UUID, changed: dict[str, Any], deleted: list[str]) -> None:
+        """Shared attributes changed or were deleted."""
+        if device := self._devices.get(device_id):
+            for listener in list(device.on_attributes.values()):
+                listener(changed, deleted)
+
+    def tell_ending(self, device_id: uuid.UUID, why: Ending) -> None:
+        """Sessions with this device have to end."""
+        if device := self._devices.get(device_id):
+            for listener in list(device.on_ending.values()):
+                listener(why)
+
+    def listens_for_calls(self, device_id: uuid.UUID) -> bool:
+        """Whether a call would be heard now."""
+        device = self._devices.get(device_id)
+        return bool(device and device.on_call)
+
+    async def call(self, device_id: uuid.UUID, method: str, params: Any, *, oneway: bool, timeout_s: float) -> Any:
+        """Call a device and wait for its answer, or for somebody to hear it if it is one way. Raises NoAnswer."""
+        device = self._devices.setdefault(device_id, _Device())
+        call = Call(device.calls, method, params)
+        device.calls += 1
+        pending = _Pending(call, oneway, asyncio.get_running_loop().create_future())
+        device.pending[call.id] = pending
+        if device.on_call:
+            self._send(device, pending)
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await pending.answer
+        except TimeoutError:
+            raise NoAnswer from None
+        finally:
+            del device.pending[call.id]
+            self._forget_if_idle(device_id)
+
+    def _send(self, device: _Device, pending: _Pending) -> None:
+        pending.sent = True
+        for listener in list(device.on_call.values()):
+            listener(pending.call)
+        if pending.oneway and not pending.answer.done():
+            pending.answer.set_result(None)
+
+    def _listen(self, device_id: uuid.UUID, table: Callable[[_Device], dict[object, Any]], listener: Any) -> Stop:
+        key = object()
+        table(self._devices.setdefault(device_id, _Device()))[key] = listener
+
+        def stop() -> None:
+            if device := self._devices.get(device_id):
+                table(device).pop(key, None)
+                self._forget_if_idle(device_id)
+
+        return stop
+
+    def _forget_if_idle(self, device_id: uuid.UUID) -> None:
+        if (device := self._devices.get(device_id)) and device.idle:
+            del self._devices[device_id]
