@@ -30,11 +30,15 @@ def success(token: str) -> bytes:
 
 def packet(first: int, body: bytes) -> bytes:
     """A fixed header with the shortest remaining length, and what follows it."""
-    length, digits = len(body), b""
-    while length > 127:
-        digits += bytes([length % 128 + 128])
-        length //= 128
-    return bytes([first]) + digits + bytes([length]) + body
+    return bytes([first]) + variable(len(body)) + body
+
+
+def variable(number: int) -> bytes:
+    digits = b""
+    while number > 127:
+        digits += bytes([number % 128 + 128])
+        number //= 128
+    return digits + bytes([number])
 
 
 def word(number: int) -> bytes:
@@ -95,6 +99,76 @@ def unsubscribe(packet_id: int, *filters: str | bytes) -> bytes:
 
 def unsuback(packet_id: int) -> bytes:
     return b"\xb0\x02" + word(packet_id)
+
+
+# MQTT 5. Properties are given as the bytes they are, one after the other; None leaves out even their length.
+
+
+def properties(data: bytes | None) -> bytes:
+    return b"" if data is None else variable(len(data)) + data
+
+
+def connect5(
+    client_id: str | bytes = "client",
+    username: str | bytes | None = None,
+    password: bytes | None = None,
+    *,
+    clean: bool = True,
+    keep_alive: int = 0,
+    has: bytes = b"",
+    will: tuple[bytes, str, bytes] | None = None,
+    extra_flags: int = 0,
+) -> bytes:
+    flags = 2 * clean + 128 * (username is not None) + 64 * (password is not None) + 4 * (will is not None)
+    body = text("MQTT") + bytes([5, flags | extra_flags]) + word(keep_alive) + properties(has) + text(client_id)
+    if will is not None:
+        body += properties(will[0]) + text(will[1]) + text(will[2])
+    if username is not None:
+        body += text(username)
+    if password is not None:
+        body += text(password)
+    return packet(0x10, body)
+
+
+def connack5(reason: int, *, session_present: bool = False) -> bytes:
+    return bytes([0x20, 3, session_present, reason, 0])
+
+
+def publish5(
+    topic: str | bytes, payload: bytes = b"", *, qos: int = 0, packet_id: int = 1, flags: int = 0, has: bytes = b""
+) -> bytes:
+    head = text(topic) + (word(packet_id) if qos else b"") + properties(has)
+    return packet(0x30 + 2 * qos + flags, head + payload)
+
+
+def acknowledgement5(first: int, packet_id: int, reason: int | None = None, has: bytes | None = None) -> bytes:
+    """PUBACK, PUBREC, PUBREL or PUBCOMP."""
+    return packet(first, word(packet_id) + (b"" if reason is None else bytes([reason])) + properties(has))
+
+
+def subscribe5(packet_id: int, *filters: tuple[str | bytes, int], has: bytes = b"") -> bytes:
+    wanted = b"".join(text(topic) + bytes([options]) for topic, options in filters)
+    return packet(0x82, word(packet_id) + properties(has) + wanted)
+
+
+def suback5(packet_id: int, *codes: int) -> bytes:
+    return packet(0x90, word(packet_id) + b"\0" + bytes(codes))
+
+
+def unsubscribe5(packet_id: int, *filters: str | bytes, has: bytes = b"") -> bytes:
+    return packet(0xA2, word(packet_id) + properties(has) + b"".join(map(text, filters)))
+
+
+def unsuback5(packet_id: int, *codes: int) -> bytes:
+    return packet(0xB0, word(packet_id) + b"\0" + bytes(codes))
+
+
+def disconnect5(reason: int | None = None, has: bytes | None = None) -> bytes:
+    return packet(0xE0, (b"" if reason is None else bytes([reason])) + properties(has))
+
+
+def auth5(reason: int | None = None, has: bytes | None = None) -> bytes:
+    return packet(0xF0, (b"" if reason is None else bytes([reason])) + properties(has))
 
 
 def request_body(profile: ProfileView, **fields: Any) -> bytes:

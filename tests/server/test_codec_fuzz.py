@@ -74,8 +74,9 @@ def unsubscribes(draw):
 
 @st.composite
 def acknowledgements(draw):
-    first = draw(st.sampled_from([0x40, 0x50, 0x62, 0x70]))
-    return bytes([first, 2]) + packets.word(draw(packet_ids)), codec.Simple(kind=codec.Kind(first >> 4))
+    first, packet_id = draw(st.sampled_from([0x40, 0x50, 0x62, 0x70])), draw(packet_ids)
+    data = bytes([first, 2]) + packets.word(packet_id)
+    return data, codec.Simple(kind=codec.Kind(first >> 4), packet_id=packet_id)
 
 
 bare = st.sampled_from(
@@ -84,7 +85,125 @@ bare = st.sampled_from(
         (packets.DISCONNECT, codec.Simple(kind=codec.Kind.DISCONNECT)),
     ]
 )
-valid = st.lists(st.one_of(connects(), publishes(), subscribes(), unsubscribes(), acknowledgements(), bare), max_size=8)
+valid3 = st.lists(
+    st.one_of(connects(), publishes(), subscribes(), unsubscribes(), acknowledgements(), bare), max_size=8
+)
+
+# The same in MQTT 5, with properties.
+
+longs = st.integers(0, 0xFFFFFFFF).map(lambda number: number.to_bytes(4, "big"))
+flags = st.sampled_from([b"\0", b"\1"])
+strings = texts.map(packets.text)
+user_properties = st.lists(st.tuples(strings, strings).map(lambda pair: b"\x26" + b"".join(pair)), max_size=3)
+of_messages = {
+    b"\x01": flags,
+    b"\x02": longs,
+    b"\x03": strings,
+    b"\x08": topics.map(packets.text),
+    b"\x09": binaries.map(packets.text),
+}
+of_wills = of_messages | {b"\x18": longs}
+of_connects = {
+    b"\x11": longs,
+    b"\x15": strings,
+    b"\x17": flags,
+    b"\x19": flags,
+    b"\x21": packet_ids.map(packets.word),
+    b"\x22": words.map(packets.word),
+    b"\x27": longs.filter(any),
+}
+of_subscribes = {b"\x0b": st.integers(1, 268_435_455).map(packets.variable)}
+of_acknowledgements = {b"\x1f": strings}
+of_disconnects = {b"\x11": longs, b"\x1c": strings, b"\x1f": strings}
+
+
+@st.composite
+def having(draw, known):
+    """Properties of a packet, in any order."""
+    chosen = draw(st.fixed_dictionaries({}, optional=known))
+    each = [identifier + value for identifier, value in chosen.items()] + draw(user_properties)
+    return b"".join(draw(st.permutations(each)))
+
+
+@st.composite
+def connects5(draw):
+    said = {
+        "clean": draw(st.booleans()),
+        "client_id": draw(texts),
+        "username": draw(st.none() | texts),
+        "password": draw(st.none() | binaries),
+    }
+    keep_alive, will = draw(words), draw(st.none() | st.tuples(having(of_wills), texts, binaries))
+    extra_flags = draw(st.sampled_from([0x00, 0x08, 0x10, 0x20, 0x28, 0x30])) if will else 0
+    data = packets.connect5(
+        **said, keep_alive=keep_alive, will=will, has=draw(having(of_connects)), extra_flags=extra_flags
+    )
+    return data, codec.Connect(level=5, keep_alive_s=keep_alive, **said)
+
+
+@st.composite
+def publishes5(draw):
+    qos, topic, payload = draw(st.integers(0, 2)), draw(topics), draw(binaries | st.just(bytes(20_000)))
+    packet_id = draw(packet_ids) if qos else 0
+    bits = draw(st.sampled_from([0, 1, 8, 9] if qos else [0, 1]))
+    has = draw(having(of_messages))
+    data = packets.publish5(topic, payload, qos=qos, packet_id=packet_id, flags=bits, has=has)
+    return data, codec.Publish(topic=topic, payload=payload, qos=qos, packet_id=packet_id)
+
+
+@st.composite
+def subscribes5(draw):
+    packet_id, has = draw(packet_ids), draw(having(of_subscribes))
+    options = st.tuples(st.integers(0, 2), st.sampled_from([0x00, 0x08, 0x10, 0x18, 0x20, 0x28]))
+    wanted = draw(st.lists(st.tuples(filters, options), min_size=1, max_size=20))
+    data = packets.subscribe5(packet_id, *((topic, qos | bits) for topic, (qos, bits) in wanted), has=has)
+    said = tuple((topic, qos) for topic, (qos, _) in wanted)
+    return data, codec.Subscribe(packet_id=packet_id, filters=said)
+
+
+@st.composite
+def unsubscribes5(draw):
+    packet_id, wanted = draw(packet_ids), draw(st.lists(filters, min_size=1, max_size=20))
+    data = packets.unsubscribe5(packet_id, *wanted, has=draw(having({})))
+    return data, codec.Unsubscribe(packet_id=packet_id, filters=tuple(wanted))
+
+
+@st.composite
+def reasoned(draw, known, *reasons):
+    """A reason code and properties, both, the first alone, or neither."""
+    reason = draw(st.none() | st.sampled_from(reasons))
+    return reason, draw(st.none() | having(known)) if reason is not None else None
+
+
+@st.composite
+def acknowledgements5(draw):
+    first, packet_id = draw(st.sampled_from([0x40, 0x50, 0x62, 0x70])), draw(packet_ids)
+    reasons = [0x00, 0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99] if first in {0x40, 0x50} else [0x00, 0x92]
+    data = packets.acknowledgement5(first, packet_id, *draw(reasoned(of_acknowledgements, *reasons)))
+    return data, codec.Simple(kind=codec.Kind(first >> 4), packet_id=packet_id)
+
+
+@st.composite
+def bare5(draw):
+    kind = draw(st.sampled_from([codec.Kind.PINGREQ, codec.Kind.DISCONNECT, codec.Kind.AUTH]))
+    if kind == codec.Kind.PINGREQ:
+        data = packets.PINGREQ
+    elif kind == codec.Kind.DISCONNECT:
+        data = packets.disconnect5(*draw(reasoned(of_disconnects, 0x00, 0x04, 0x80, 0x99)))
+    else:
+        data = packets.auth5(draw(st.sampled_from([0x18, 0x19])), b"\x15" + draw(strings))
+    return data, codec.Simple(kind=kind)
+
+
+@st.composite
+def valid5(draw):
+    """A stream of MQTT 5: what comes before the CONNECT is read as MQTT 3.1.1."""
+    later = st.one_of(connects5(), publishes5(), subscribes5(), unsubscribes5(), acknowledgements5(), bare5())
+    early = draw(st.lists(publishes() | bare, max_size=2))
+    return [*early, draw(connects5()), *draw(st.lists(later, max_size=8))]
+
+
+valid = valid3 | valid5()
 
 
 @st.composite
@@ -119,7 +238,7 @@ def decode(chunks):
             for packet in decoder.feed(chunk):
                 found.append(packet)  # noqa: PERF402 - what came before the error counts
     except codec.MalformedPacket as error:
-        return found, (type(error), str(error))
+        return found, (type(error), str(error), error.reason)
     return found, None
 
 
@@ -163,6 +282,42 @@ def test_packets_are_written_as_the_standard_has_them(packet_id, codes, topic, p
     expected = packets.publish(topic, payload, qos=qos, packet_id=packet_id)
     assert codec.publish(topic, payload, qos=qos, packet_id=packet_id) == expected
     assert codec.PINGRESP == packets.PINGRESP
+
+
+@fuzz
+@given(words, st.lists(st.integers(0, 255), min_size=1, max_size=300), topics, binaries, st.integers(0, 1))
+def test_mqtt_5_packets_are_written_as_the_standard_has_them(packet_id, codes, topic, payload, qos):
+    for present in (False, True):
+        expected = packets.connack5(codes[0], session_present=present)
+        assert codec.connack(codes[0], session_present=present, level=5) == expected
+    # a reason of 0 is left out
+    assert codec.puback(packet_id, 0, level=5) == packets.acknowledgement5(0x40, packet_id)
+    assert codec.puback(packet_id, codes[0] or 1, level=5) == packets.acknowledgement5(
+        0x40, packet_id, codes[0] or 1, b""
+    )
+    assert codec.disconnect(0) == packets.disconnect5()
+    assert codec.disconnect(codes[0] or 1) == packets.disconnect5(codes[0] or 1, b"")
+    assert codec.suback(packet_id, codes, level=5) == packets.suback5(packet_id, *codes)
+    assert codec.unsuback(packet_id, codes, level=5) == packets.unsuback5(packet_id, *codes)
+    expected = packets.publish5(topic, payload, qos=qos, packet_id=packet_id)
+    assert codec.publish(topic, payload, qos=qos, packet_id=packet_id, level=5) == expected
+
+
+@fuzz
+@given(words, st.integers(0, 255), st.sampled_from([3, 4]))
+def test_reasons_are_not_written_before_mqtt_5(packet_id, reason, level):
+    assert codec.puback(packet_id, reason, level=level) == packets.puback(packet_id)
+    assert codec.unsuback(packet_id, [reason], level=level) == packets.unsuback(packet_id)
+
+
+@fuzz
+@given(publishes5())
+def test_written_mqtt_5_publish_is_read_as_itself(case):
+    said = case[1]
+    assume(said.qos < 2)
+    data = codec.publish(said.topic, said.payload, qos=said.qos, packet_id=said.packet_id, level=5)
+    whole = decode([packets.connect5() + data])
+    assert whole == ([*decode([packets.connect5()])[0], said], None)
 
 
 @pytest.mark.parametrize("size", [0, 127, 128, 16_383, 16_384, 65_000])

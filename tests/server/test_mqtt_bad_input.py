@@ -101,7 +101,8 @@ def test_bad_packet_before_the_login_closes_without_a_word(shared_server, data):
 
 
 @pytest.mark.parametrize(
-    ("protocol", "level"), [("MQTT", 0), ("MQTT", 3), ("MQTT", 5), ("MQTT", 6), ("MQTT", 0x84), ("MQIsdp", 4)]
+    ("protocol", "level"),
+    [("MQTT", 0), ("MQTT", 3), ("MQTT", 6), ("MQTT", 0x84), ("MQIsdp", 4), ("MQIsdp", 5)],
 )
 def test_level_that_is_not_spoken_is_refused_with_code_1(shared_server, protocol, level):
     with RawClient(shared_server.ports.mqtt) as client:

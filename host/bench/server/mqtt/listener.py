@@ -189,6 +189,10 @@ class Connection(asyncio.BufferedProtocol):
     async def _connect(self, packet: Connect) -> None:
         if isinstance(self._session, DeviceSession):  # 3.1: a second CONNECT is a protocol violation
             self.close()
+        elif packet.level == 5:  # the codec reads it, sessions do not speak it
+            if self._session is None:
+                self.send(codec.connack(Refusal.BAD_PROTOCOL_LEVEL))
+            self.close()
         elif self._session is not None:  # once a provision session, always one
             self.send(codec.connack(0, session_present=not packet.clean))
         elif PROVISION in (packet.username, packet.client_id):

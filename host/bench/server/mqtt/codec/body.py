@@ -1,0 +1,67 @@
+"""The data representations that packets are made of (1.5, MQTT 5 1.5)."""
+
+from bench.server.mqtt.codec.packets import MalformedPacket
+
+
+class Body:
+    """A packet's variable header and payload, read from the front."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._at = 0
+
+    @property
+    def left(self) -> int:
+        return len(self._data) - self._at
+
+    def take(self, size: int) -> bytes:
+        end = self._at + size
+        piece = self._data[self._at : end]
+        if len(piece) < size:
+            raise MalformedPacket("a field is longer than its packet")
+        self._at = end
+        return piece
+
+    def byte(self) -> int:
+        return self.take(1)[0]
+
+    def word(self) -> int:
+        return int.from_bytes(self.take(2), "big")
+
+    def long(self) -> int:
+        """A four byte integer (MQTT 5, 1.5.3)."""
+        return int.from_bytes(self.take(4), "big")
+
+    def variable(self) -> int:
+        """A variable byte integer (MQTT 5, 1.5.5)."""
+        number = 0
+        for shift in (0, 7, 14, 21):
+            byte = self.byte()
+            number |= (byte & 0x7F) << shift
+            if not byte & 0x80:
+                if shift and not byte:
+                    raise MalformedPacket("a variable byte integer is longer than it has to be (MQTT 5, 1.5.5)")
+                return number
+        raise MalformedPacket("a variable byte integer has more than four bytes (MQTT 5, 1.5.5)")
+
+    def binary(self) -> bytes:
+        return self.take(self.word())
+
+    def text(self) -> str:
+        try:
+            text = self.binary().decode()
+        except UnicodeDecodeError:
+            raise MalformedPacket("a text is not UTF-8 (1.5.3)") from None
+        if "\0" in text:
+            raise MalformedPacket("a text contains U+0000 (1.5.3)")
+        return text
+
+    def packet_id(self) -> int:
+        packet_id = self.word()
+        if packet_id == 0:
+            raise MalformedPacket("packet id 0 (2.3.1)")
+        return packet_id
+
+    def end(self) -> None:
+        if self.left:
+            raise MalformedPacket("bytes behind the last field")

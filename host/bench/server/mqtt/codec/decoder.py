@@ -1,0 +1,248 @@
+"""A client's bytes, cut into packets and read."""
+
+from collections.abc import Iterator
+
+from bench.server.mqtt.codec import properties
+from bench.server.mqtt.codec.body import Body
+from bench.server.mqtt.codec.packets import (
+    Connect,
+    Kind,
+    MalformedPacket,
+    Packet,
+    Publish,
+    Reason,
+    Simple,
+    Subscribe,
+    UnacceptableLevel,
+    Unsubscribe,
+)
+from bench.server.mqtt.codec.properties import Property
+
+# The remaining length of a packet, as ThingsBoard's transport limits it.
+PACKET_LIMIT = 65536
+
+_LEVELS = {"MQIsdp": (3,), "MQTT": (4, 5)}
+_OLD_CLIENT_ID_LIMIT = 23
+
+# The reasons a client may give (MQTT 5, 3.4.2.1, 3.5.2.1, 3.6.2.1, 3.7.2.1, 3.14.2.1, 3.15.2.1).
+_RECEIVED = {
+    Reason.SUCCESS,
+    Reason.NO_MATCHING_SUBSCRIBERS,
+    Reason.UNSPECIFIED,
+    Reason.IMPLEMENTATION_SPECIFIC,
+    Reason.NOT_AUTHORISED,
+    Reason.TOPIC_NAME_INVALID,
+    Reason.PACKET_ID_IN_USE,
+    Reason.QUOTA_EXCEEDED,
+    Reason.PAYLOAD_FORMAT_INVALID,
+}
+_RELEASED = {Reason.SUCCESS, Reason.PACKET_ID_NOT_FOUND}
+_REASONS = {
+    Kind.PUBACK: _RECEIVED,
+    Kind.PUBREC: _RECEIVED,
+    Kind.PUBREL: _RELEASED,
+    Kind.PUBCOMP: _RELEASED,
+    Kind.DISCONNECT: {
+        Reason.SUCCESS,
+        Reason.DISCONNECT_WITH_WILL,
+        Reason.UNSPECIFIED,
+        Reason.MALFORMED_PACKET,
+        Reason.PROTOCOL_ERROR,
+        Reason.IMPLEMENTATION_SPECIFIC,
+        Reason.TOPIC_NAME_INVALID,
+        Reason.RECEIVE_MAXIMUM_EXCEEDED,
+        Reason.TOPIC_ALIAS_INVALID,
+        Reason.PACKET_TOO_LARGE,
+        Reason.MESSAGE_RATE_TOO_HIGH,
+        Reason.QUOTA_EXCEEDED,
+        Reason.ADMINISTRATIVE_ACTION,
+        Reason.PAYLOAD_FORMAT_INVALID,
+    },
+    Kind.AUTH: {Reason.CONTINUE_AUTHENTICATION, Reason.RE_AUTHENTICATE},
+}
+
+
+class Decoder:
+    """Cuts a stream of bytes into packets.
+
+    Keeps at most one packet's bytes: the length is checked as soon as it is known. Reads MQTT 3.1.1
+    until a CONNECT of another level, as upstream does.
+    """
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._level = 4
+
+    def feed(self, data: bytes) -> Iterator[Packet]:
+        """The packets completed by `data`, one by one.
+
+        Raises MalformedPacket where one is malformed, after those in front of it; from then on the
+        decoder is of no more use.
+        """
+        self._buffer += data
+        while (found := self._header()) is not None:
+            first, start, length = found
+            if len(self._buffer) < start + length:
+                break
+            body = bytes(self._buffer[start : start + length])
+            del self._buffer[: start + length]
+            packet = _decode(first >> 4, first & 0x0F, Body(body), self._level)
+            if isinstance(packet, Connect):
+                self._level = packet.level
+            yield packet
+
+    def _header(self) -> tuple[int, int, int] | None:
+        """First byte, where the body starts, and its length; None if more bytes are needed (2.2.3)."""
+        length = 0
+        for index in range(1, len(self._buffer)):
+            if index > 4:
+                raise MalformedPacket("the remaining length has more than four bytes (2.2.3)")
+            byte = self._buffer[index]
+            length |= (byte & 0x7F) << 7 * (index - 1)
+            if not byte & 0x80:
+                if length > PACKET_LIMIT:
+                    raise MalformedPacket(f"a packet of more than {PACKET_LIMIT} bytes")
+                return self._buffer[0], index + 1, length
+        return None
+
+
+def _decode(kind: int, flags: int, body: Body, level: int) -> Packet:
+    if kind == Kind.PUBLISH:
+        return _publish(flags, body, level)
+    # 2.2.2: these three carry the flags 0010, all others 0000
+    wanted = 0x02 if kind in (Kind.PUBREL, Kind.SUBSCRIBE, Kind.UNSUBSCRIBE) else 0x00
+    if flags != wanted:
+        raise MalformedPacket("reserved flags are set (2.2.2)")
+    match kind:
+        case Kind.CONNECT:
+            return _connect(body)
+        case Kind.SUBSCRIBE:
+            return _subscribe(body, level)
+        case Kind.UNSUBSCRIBE:
+            return _unsubscribe(body, level)
+        case Kind.PUBACK | Kind.PUBREC | Kind.PUBREL | Kind.PUBCOMP:
+            packet = Simple(kind=Kind(kind), packet_id=body.packet_id())
+        case Kind.PINGREQ | Kind.DISCONNECT:
+            packet = Simple(kind=Kind(kind))
+        case Kind.AUTH if level == 5:
+            packet = Simple(kind=Kind.AUTH)
+        case _:
+            raise MalformedPacket("a packet that only a server sends, or none at all")
+    if level == 5 and packet.kind in _REASONS:
+        _reason(packet.kind, body)
+    body.end()
+    return packet
+
+
+def _connect(body: Body) -> Connect:
+    name = body.text()
+    if name not in _LEVELS:
+        raise MalformedPacket("the protocol is not MQTT (3.1.2.1)")
+    level = body.byte()
+    if level not in _LEVELS[name]:
+        rule = f"MQTT level {level} is not spoken here (3.1.2.2)"
+        raise UnacceptableLevel(rule, Reason.UNSUPPORTED_PROTOCOL_VERSION)
+    flags = body.byte()
+    if flags & 0x01:
+        raise MalformedPacket("the reserved connect flag is set (3.1.2.3)")
+    will, will_qos = flags & 0x04, flags >> 3 & 0x03
+    if will_qos == 3 or (not will and flags & 0x38):
+        raise MalformedPacket("will flags that do not fit together (3.1.2.6)")
+    keep_alive_s = body.word()
+    if level == 5:
+        found = properties.read(body, Kind.CONNECT)
+        if Property.AUTHENTICATION_DATA in found and Property.AUTHENTICATION_METHOD not in found:
+            rule = "authentication data without a method (MQTT 5, 3.1.2.11.10)"
+            raise MalformedPacket(rule, Reason.PROTOCOL_ERROR)
+    client_id = body.text()
+    if level == 3 and not 1 <= len(client_id) <= _OLD_CLIENT_ID_LIMIT:
+        raise MalformedPacket("a client id of MQTT 3.1 has 1 to 23 characters")
+    if will:
+        if level == 5:
+            properties.read(body, properties.WILL)
+        body.text()
+        body.binary()
+    username = body.text() if flags & 0x80 else None
+    password = body.binary() if flags & 0x40 else None
+    body.end()
+    return Connect(
+        level=level,
+        clean=bool(flags & 0x02),
+        keep_alive_s=keep_alive_s,
+        client_id=client_id,
+        username=username,
+        password=password,
+    )
+
+
+def _publish(flags: int, body: Body, level: int) -> Publish:
+    qos = flags >> 1 & 0x03
+    if qos == 3 or (qos == 0 and flags & 0x08):
+        raise MalformedPacket("QoS 3, or a duplicate of a QoS 0 message (3.3.1)")
+    topic = body.text()
+    if "+" in topic or "#" in topic:
+        raise MalformedPacket("wildcards in a topic (3.3.2.1)")
+    packet_id = body.packet_id() if qos else 0
+    if level == 5 and (found := properties.read(body, Kind.PUBLISH)):
+        if Property.TOPIC_ALIAS in found:  # CONNACK allows none, as upstream's does not
+            raise MalformedPacket("a topic alias (MQTT 5, 3.3.2.3.4)", Reason.TOPIC_ALIAS_INVALID)
+        if Property.SUBSCRIPTION_ID in found:
+            rule = "a subscription id in a client's PUBLISH (MQTT 5, 3.3.4)"
+            raise MalformedPacket(rule, Reason.PROTOCOL_ERROR)
+    if not topic:
+        raise MalformedPacket("an empty topic (3.3.2.1)", Reason.PROTOCOL_ERROR)
+    return Publish(topic=topic, payload=body.take(body.left), qos=qos, packet_id=packet_id)
+
+
+def _subscribe(body: Body, level: int) -> Subscribe:
+    packet_id = body.packet_id()
+    if level == 5:
+        properties.read(body, Kind.SUBSCRIBE)
+    filters = []
+    while body.left:
+        topic, options = body.text(), body.byte()
+        if not topic:
+            raise MalformedPacket("an empty filter (3.8.3)")
+        if level == 5:
+            _check_options(topic, options)
+            options &= 0x03
+        elif options > 2:
+            raise MalformedPacket("QoS above 2 (3.8.3)")
+        filters.append((topic, options))
+    if not filters:
+        raise MalformedPacket("a SUBSCRIBE without filters (3.8.3)", Reason.PROTOCOL_ERROR)
+    return Subscribe(packet_id=packet_id, filters=tuple(filters))
+
+
+def _check_options(topic: str, options: int) -> None:
+    """Subscription options (MQTT 5, 3.8.3.1): QoS, no local, retain as published, retain handling, two reserved."""
+    if options & 0xC0:
+        raise MalformedPacket("reserved subscription options are set (MQTT 5, 3.8.3.1)")
+    if options & 0x03 == 0x03 or options & 0x30 == 0x30:
+        raise MalformedPacket("QoS 3, or retain handling 3 (MQTT 5, 3.8.3.1)", Reason.PROTOCOL_ERROR)
+    if options & 0x04 and topic.startswith("$share/"):
+        raise MalformedPacket("no local on a shared subscription (MQTT 5, 3.8.3.1)", Reason.PROTOCOL_ERROR)
+
+
+def _unsubscribe(body: Body, level: int) -> Unsubscribe:
+    packet_id = body.packet_id()
+    if level == 5:
+        properties.read(body, Kind.UNSUBSCRIBE)
+    filters = []
+    while body.left:
+        filters.append(body.text())
+    if not filters:
+        raise MalformedPacket("an UNSUBSCRIBE without filters (3.10.3)", Reason.PROTOCOL_ERROR)
+    if not all(filters):
+        raise MalformedPacket("an empty filter (3.10.3)")
+    return Unsubscribe(packet_id=packet_id, filters=tuple(filters))
+
+
+def _reason(kind: Kind, body: Body) -> None:
+    """Read over a reason code and properties, both of which may be left out (MQTT 5, 2.4, 2.2.2.1)."""
+    reason = body.byte() if body.left else Reason.SUCCESS
+    found = properties.read(body, kind) if body.left else frozenset()
+    if reason not in _REASONS[kind]:
+        raise MalformedPacket("a reason that this packet does not have (MQTT 5, 2.4)", Reason.PROTOCOL_ERROR)
+    if kind == Kind.AUTH and Property.AUTHENTICATION_METHOD not in found:
+        raise MalformedPacket("an AUTH without a method (MQTT 5, 3.15.2.2.2)", Reason.PROTOCOL_ERROR)
