@@ -7,16 +7,35 @@ from typing import Any
 import pytest
 
 from bench.targets.virtual import VirtualBoard
+from tests import postgres
 from tests.support import RunningServer, new_board
 
 
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[postgres.Cluster]:
+    """A PostgreSQL of this run's own."""
+    if (where := postgres.programs()) is None:
+        pytest.skip("PostgreSQL is not installed (Debian: apt install postgresql)")
+    with postgres.Cluster(where) as running:
+        yield running
+
+
 @pytest.fixture
-def start_server(tmp_path: Path) -> Iterator[Callable[..., RunningServer]]:
+def database(request: pytest.FixtureRequest) -> str | None:
+    """The database of a test's server: None for SQLite in its data folder; see `on_both_databases`."""
+    if getattr(request, "param", "sqlite") == "sqlite":
+        return None
+    cluster: postgres.Cluster = request.getfixturevalue("cluster")
+    return cluster.database()
+
+
+@pytest.fixture
+def start_server(tmp_path: Path, database: str | None) -> Iterator[Callable[..., RunningServer]]:
     """Start servers on data folders of their own; all are stopped at the end."""
     running: list[RunningServer] = []
 
     def start(name: str = "server", **options: Any) -> RunningServer:
-        running.append(RunningServer(tmp_path / name, **options))
+        running.append(RunningServer(tmp_path / name, **{"database": database, **options}))
         return running[-1]
 
     yield start

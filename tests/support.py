@@ -12,6 +12,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+import pytest
+
 from bench.flash import image, settings
 from bench.registry import ProfileView, ProvisionType, Registry
 from bench.server.journal import Journal
@@ -20,6 +22,9 @@ from bench.server.server import Options, Ports, Server
 from bench.targets.virtual import VirtualBoard
 
 T = TypeVar("T")
+
+# For a module (`pytestmark = on_both_databases`) or a test: once on SQLite, once on PostgreSQL.
+on_both_databases = pytest.mark.parametrize("database", ["sqlite", "postgresql"], indirect=True)
 
 # Waits of the device, short enough for a test and long enough to be told apart.
 QUICK = {"base_ms": 20, "cap_ms": 200, "long_ms": 60_000}

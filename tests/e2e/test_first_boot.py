@@ -1,6 +1,8 @@
 """The main path, for real: a blank board, a server, two boots."""
 
-from tests.support import vault_slots
+from tests.support import on_both_databases, vault_slots
+
+pytestmark = on_both_databases
 
 
 def test_first_boot_provisions_stores_and_reports(server, make_board):

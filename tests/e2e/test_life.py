@@ -7,7 +7,9 @@ import pytest
 
 from bench.errors import BenchError
 from bench.targets.virtual import Conditions, Cut
-from tests.support import PATIENCE_S, QUICK, vault_slots
+from tests.support import PATIENCE_S, QUICK, on_both_databases, vault_slots
+
+pytestmark = on_both_databases
 
 
 def names(power) -> list[str]:

@@ -8,7 +8,9 @@ from bench.errors import BenchError
 from bench.faults.proxy import Fault, FaultyNetwork, Kind
 from bench.registry import ProvisionType, Registry
 from bench.server.mqtt import codec
-from tests.support import vault_slots
+from tests.support import on_both_databases, vault_slots
+
+pytestmark = on_both_databases
 
 
 def answer(body: object) -> bytes:

@@ -1,19 +1,20 @@
 """The registry: who gets a device and with which token, races, and what is on the disk."""
 
 import asyncio
-import os
 import re
-import sqlite3
-import stat
 import uuid
-from contextlib import AsyncExitStack, closing
+from contextlib import AsyncExitStack
 
 import pytest
+from sqlalchemy import select
 
-from bench.errors import BenchError, UsageError
-from bench.registry import Conflict, CredentialsType, ProvisionRequest, ProvisionType, Registry, Status
+from bench.errors import UsageError
+from bench.registry import Conflict, CredentialsType, ProvisionRequest, ProvisionType, Registry, Status, devices, series
 from bench.registry.credentials import access_token
-from bench.registry.registry import FILE
+from bench.registry.model import Device
+from tests.support import on_both_databases
+
+pytestmark = on_both_databases
 
 CREATE = ProvisionType.ALLOW_CREATE_NEW_DEVICES
 CHECK = ProvisionType.CHECK_PRE_PROVISIONED_DEVICES
@@ -25,18 +26,22 @@ RANDOM = re.compile(r"[A-Za-z0-9]{20}")
 PROVISIONED = {"SERVER_SCOPE": {"provisionState": "provisioned"}}
 
 
-def run(folder, scenario, *, registries=1):
-    """Run `scenario(registry, ...)` with registries that share a data folder, as processes would."""
+@pytest.fixture
+def run(tmp_path, database):
+    """Run `scenario(registry, ...)` with registries that share a database, as processes would."""
 
-    async def main():
-        async with AsyncExitStack() as stack:
-            opened = []
-            for _ in range(registries):
-                opened.append(await Registry.open(folder))
-                stack.push_async_callback(opened[-1].close)
-            return await scenario(*opened)
+    def start(scenario, *, registries=1):
+        async def main():
+            async with AsyncExitStack() as stack:
+                opened = []
+                for _ in range(registries):
+                    opened.append(await Registry.open(tmp_path, database))
+                    stack.push_async_callback(opened[-1].close)
+                return await scenario(*opened)
 
-    return asyncio.run(main())
+        return asyncio.run(main())
+
+    return start
 
 
 def ask(profile, **fields):
@@ -61,7 +66,7 @@ WRONG = [
 
 @pytest.mark.parametrize("strategy", BY_SECRET)
 @pytest.mark.parametrize("wrong", WRONG, ids=range(len(WRONG)))
-def test_wrong_key_or_secret_is_not_found_whatever_the_device(tmp_path, strategy, wrong):
+def test_wrong_key_or_secret_is_not_found_whatever_the_device(run, strategy, wrong):
     async def scenario(registry):
         profile = await registry.create_profile("mine", strategy)
         await registry.create_profile("other", CHECK)
@@ -75,7 +80,7 @@ def test_wrong_key_or_secret_is_not_found_whatever_the_device(tmp_path, strategy
                 assert outcome.credentials is None
         assert await registry.devices() == before
 
-    run(tmp_path, scenario)
+    run(scenario)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +103,7 @@ def test_wrong_key_or_secret_is_not_found_whatever_the_device(tmp_path, strategy
         (CHECK, "not named", FAILURE),
     ],
 )
-def test_right_secret_decides_by_strategy_and_device(tmp_path, strategy, device, status):
+def test_right_secret_decides_by_strategy_and_device(run, strategy, device, status):
     async def scenario(registry):
         profile = await registry.create_profile("mine", strategy)
         await registry.create_profile("other", CREATE)
@@ -107,7 +112,7 @@ def test_right_secret_decides_by_strategy_and_device(tmp_path, strategy, device,
         elif device == "other profile":
             await registry.create_device("name", "other", token="its-token")
         if device == "provisioned before":
-            mark_provisioned(tmp_path, '"provisioned"')
+            await mark_provisioned(registry, "provisioned")
         before = await names(registry)
         name = "" if device == "not named" else "name"
         outcome = await registry.provision(ask(profile, device_name=name, token="asked-for"))
@@ -127,15 +132,18 @@ def test_right_secret_decides_by_strategy_and_device(tmp_path, strategy, device,
             made = await registry.device(created)
             assert (made.profile, made.credentials.id, made.attributes) == ("mine", "asked-for", PROVISIONED)
 
-    run(tmp_path, scenario)
+    run(scenario)
 
 
-def mark_provisioned(folder, value):
-    with closing(sqlite3.connect(folder / FILE)) as other, other:
-        other.execute("INSERT INTO attribute SELECT id, 'SERVER_SCOPE', 'provisionState', ?, 0 FROM device", (value,))
+async def mark_provisioned(registry, value):
+    def mark(session):
+        for device_id in session.scalars(select(Device.id)).all():
+            series.set_attributes(session, device_id, "SERVER_SCOPE", {"provisionState": value})
+
+    await registry.write(mark)
 
 
-def test_blank_name_is_failure_even_with_a_wrong_key(tmp_path):
+def test_blank_name_is_failure_even_with_a_wrong_key(run):
     async def scenario(registry):
         for strategy in BY_SECRET:
             profile = await registry.create_profile(strategy, strategy)
@@ -145,10 +153,10 @@ def test_blank_name_is_failure_even_with_a_wrong_key(tmp_path):
                     assert outcome.status is FAILURE
         assert await names(registry) == []
 
-    run(tmp_path, scenario)
+    run(scenario)
 
 
-def test_secret_of_another_profile_is_not_found(tmp_path):
+def test_secret_of_another_profile_is_not_found(run):
     async def scenario(registry):
         mine = await registry.create_profile("mine", CREATE)
         other = await registry.create_profile("other", CREATE)
@@ -164,10 +172,10 @@ def test_secret_of_another_profile_is_not_found(tmp_path):
             assert (await registry.provision(ask(mine, key=near, secret=near))).status is NOT_FOUND
         assert await names(registry) == []
 
-    run(tmp_path, scenario)
+    run(scenario)
 
 
-def test_pre_provisioned_device_is_handed_over_once_until_it_is_re_armed(tmp_path):
+def test_pre_provisioned_device_is_handed_over_once_until_it_is_re_armed(run):
     async def scenario(registry):
         profile = await registry.create_profile("mine", CHECK)
         await registry.create_device("name", "mine", token="its-token")
@@ -180,25 +188,26 @@ def test_pre_provisioned_device_is_handed_over_once_until_it_is_re_armed(tmp_pat
         )
         assert (await registry.provision(request)).credentials.id == "its-token"
         assert (await registry.provision(request)).status is FAILURE
-        with closing(sqlite3.connect(tmp_path / FILE)) as other, other:
-            other.execute("DELETE FROM attribute WHERE key = 'provisionState'")
+        device = await registry.read(devices.by_name, "name")
+        gone = await registry.write(series.delete_attributes, device.id, "SERVER_SCOPE", ["provisionState"])
+        assert gone == ["provisionState"]
         assert (await registry.provision(request)).credentials.id == "its-token"
 
-    run(tmp_path, scenario)
+    run(scenario)
 
 
-@pytest.mark.parametrize("value", ['"something"', "null", "false", '""'])
-def test_any_other_provision_state_is_failure(tmp_path, value):
+@pytest.mark.parametrize("value", ["something", None, False, ""])
+def test_any_other_provision_state_is_failure(run, value):
     async def scenario(registry):
         profile = await registry.create_profile("mine", CHECK)
         await registry.create_device("name", "mine")
-        mark_provisioned(tmp_path, value)
+        await mark_provisioned(registry, value)
         assert (await registry.provision(ask(profile, device_name="name"))).status is FAILURE
 
-    run(tmp_path, scenario)
+    run(scenario)
 
 
-def test_provision_state_that_the_device_set_itself_does_not_count(tmp_path):
+def test_provision_state_that_the_device_set_itself_does_not_count(run):
     async def scenario(registry):
         profile = await registry.create_profile("mine", CHECK)
         await registry.create_device("name", "mine", token="its-token")
@@ -206,14 +215,14 @@ def test_provision_state_that_the_device_set_itself_does_not_count(tmp_path):
         await registry.save_attributes(login.id, {"provisionState": "provisioned"})
         assert (await registry.provision(ask(profile, device_name="name"))).status is SUCCESS
 
-    run(tmp_path, scenario)
+    run(scenario)
 
 
 # Credentials that are asked for.
 
 
 @pytest.mark.parametrize("credentials_type", list(CredentialsType))
-def test_credentials_type_without_material_is_ignored(tmp_path, credentials_type):
+def test_credentials_type_without_material_is_ignored(run, credentials_type):
     async def scenario(registry):
         profile = await registry.create_profile("mine", CREATE)
         outcome = await registry.provision(ask(profile, device_name="name", credentials_type=credentials_type))
@@ -221,7 +230,7 @@ def test_credentials_type_without_material_is_ignored(tmp_path, credentials_type
         assert RANDOM.fullmatch(outcome.credentials.id)
         assert (await registry.device("name")).credentials.id == outcome.credentials.id
 
-    run(tmp_path, scenario)
+    run(scenario)
 
 
 @pytest.mark.parametrize(
@@ -238,20 +247,20 @@ def test_credentials_type_without_material_is_ignored(tmp_path, credentials_type
         {"credentials_type": CredentialsType.LWM2M_CREDENTIALS, "token": "t"},
     ],
 )
-def test_material_that_makes_no_token_is_failure_and_nothing_remains(tmp_path, fields):
+def test_material_that_makes_no_token_is_failure_and_nothing_remains(run, fields):
     async def scenario(registry):
         profile = await registry.create_profile("mine", CREATE)
         assert (await registry.provision(ask(profile, device_name="name", **fields))).status is FAILURE
         assert await names(registry) == []
         assert (await registry.provision(ask(profile, device_name="name"))).status is SUCCESS
 
-    run(tmp_path, scenario)
+    run(scenario)
 
 
 @pytest.mark.parametrize(
     "token", ["t", " spaced ", "é漢😀", "x" * 5000, "'; DROP TABLE device; --", "a:b/c?d#e%f", "%"]
 )
-def test_any_other_token_is_taken_as_it_is(tmp_path, token):
+def test_any_other_token_is_taken_as_it_is(run, token):
     async def scenario(registry):
         profile = await registry.create_profile("mine", CREATE)
         fields = {"username": "ignored", "client_id": "ignored", "certificate": "ignored"}
@@ -261,10 +270,10 @@ def test_any_other_token_is_taken_as_it_is(tmp_path, token):
         for other in (token + " ", token[:-1], "T"):
             assert await registry.token_login(other) is None
 
-    run(tmp_path, scenario)
+    run(scenario)
 
 
-def test_token_is_unique_over_all_profiles(tmp_path):
+def test_token_is_unique_over_all_profiles(run):
     async def scenario(registry):
         first = await registry.create_profile("first", CREATE)
         second = await registry.create_profile("second", CREATE)
@@ -276,10 +285,10 @@ def test_token_is_unique_over_all_profiles(tmp_path):
         assert await names(registry) == ["a"]
         assert (await registry.token_login("same")).name == "a"
 
-    run(tmp_path, scenario)
+    run(scenario)
 
 
-def test_generated_names_and_tokens_differ(tmp_path):
+def test_generated_names_and_tokens_differ(run):
     async def scenario(registry):
         profile = await registry.create_profile("mine", CREATE)
         outcomes = [await registry.provision(ask(profile)) for _ in range(20)]
@@ -288,7 +297,7 @@ def test_generated_names_and_tokens_differ(tmp_path):
         assert len({outcome.credentials.id for outcome in outcomes}) == 20
         assert len(await names(registry)) == 20
 
-    run(tmp_path, scenario)
+    run(scenario)
 
 
 # Names.
@@ -311,7 +320,7 @@ def test_generated_names_and_tokens_differ(tmp_path):
         "a\0b",
     ],
 )
-def test_name_that_no_new_device_may_have_is_failure(tmp_path, name):
+def test_name_that_no_new_device_may_have_is_failure(run, name):
     async def scenario(registry):
         profile = await registry.create_profile("mine", CREATE)
         assert (await registry.provision(ask(profile, device_name=name))).status is FAILURE
@@ -319,7 +328,7 @@ def test_name_that_no_new_device_may_have_is_failure(tmp_path, name):
             await registry.create_device(name, "mine")
         assert await names(registry) == []
 
-    run(tmp_path, scenario)
+    run(scenario)
 
 
 ACCEPTED = [
@@ -341,7 +350,7 @@ ACCEPTED = [
 ]
 
 
-def test_names_that_look_odd_are_accepted(tmp_path):
+def test_names_that_look_odd_are_accepted(run):
     accepted = [*ACCEPTED, "😀" * 127]
 
     async def scenario(registry):
@@ -350,10 +359,10 @@ def test_names_that_look_odd_are_accepted(tmp_path):
             assert (await registry.provision(ask(profile, device_name=name))).status is SUCCESS, name
         assert sorted(await names(registry)) == sorted(accepted)
 
-    run(tmp_path, scenario)
+    run(scenario)
 
 
-def test_name_is_trimmed_as_java_does_and_compared_case_by_case(tmp_path):
+def test_name_is_trimmed_as_java_does_and_compared_case_by_case(run):
     async def scenario(registry):
         profile = await registry.create_profile("mine", CREATE)
         assert (await registry.provision(ask(profile, device_name="\0\t name \x1f\n"))).status is SUCCESS
@@ -363,7 +372,7 @@ def test_name_is_trimmed_as_java_does_and_compared_case_by_case(tmp_path):
         assert (await registry.provision(ask(profile, device_name="\u00a0name"))).status is SUCCESS
         assert sorted(await names(registry)) == ["Name", "name", "\u00a0name"]
 
-    run(tmp_path, scenario)
+    run(scenario)
 
 
 # Races.
@@ -374,7 +383,7 @@ def statuses(outcomes):
 
 
 @pytest.mark.parametrize("registries", [1, 2])
-def test_of_fifty_requests_for_one_name_exactly_one_succeeds(tmp_path, registries):
+def test_of_fifty_requests_for_one_name_exactly_one_succeeds(run, registries):
     async def scenario(*opened):
         profile = await opened[0].create_profile("mine", CREATE)
         requests = [ask(profile, device_name="name", token=f"token-{n}") for n in range(50)]
@@ -385,11 +394,11 @@ def test_of_fifty_requests_for_one_name_exactly_one_succeeds(tmp_path, registrie
             (device,) = await registry.devices()
             assert device.credentials.id == winner.credentials.id
 
-    run(tmp_path, scenario, registries=registries)
+    run(scenario, registries=registries)
 
 
 @pytest.mark.parametrize("registries", [1, 2])
-def test_of_fifty_requests_with_one_token_exactly_one_succeeds(tmp_path, registries):
+def test_of_fifty_requests_with_one_token_exactly_one_succeeds(run, registries):
     async def scenario(*opened):
         profile = await opened[0].create_profile("mine", CREATE)
         requests = [ask(profile, device_name=f"name-{n}", token="token") for n in range(50)]
@@ -397,11 +406,11 @@ def test_of_fifty_requests_with_one_token_exactly_one_succeeds(tmp_path, registr
         assert statuses(outcomes) == [FAILURE] * 49 + [SUCCESS]
         assert len(await opened[0].devices()) == 1
 
-    run(tmp_path, scenario, registries=registries)
+    run(scenario, registries=registries)
 
 
 @pytest.mark.parametrize("registries", [1, 2])
-def test_of_two_first_requests_of_a_pre_provisioned_device_exactly_one_succeeds(tmp_path, registries):
+def test_of_two_first_requests_of_a_pre_provisioned_device_exactly_one_succeeds(run, registries):
     async def scenario(*opened):
         profile = await opened[0].create_profile("mine", CHECK)
         for round_ in range(10):
@@ -410,10 +419,10 @@ def test_of_two_first_requests_of_a_pre_provisioned_device_exactly_one_succeeds(
             outcomes = await asyncio.gather(opened[0].provision(request), opened[-1].provision(request))
             assert statuses(outcomes) == [FAILURE, SUCCESS]
 
-    run(tmp_path, scenario, registries=registries)
+    run(scenario, registries=registries)
 
 
-def test_requests_of_two_registries_do_not_disturb_each_other(tmp_path):
+def test_requests_of_two_registries_do_not_disturb_each_other(run):
     async def scenario(*opened):
         profile = await opened[0].create_profile("mine", CREATE)
         outcomes = await asyncio.gather(
@@ -422,20 +431,20 @@ def test_requests_of_two_registries_do_not_disturb_each_other(tmp_path):
         assert statuses(outcomes) == [SUCCESS] * 100
         assert len(await opened[1].devices()) == 100
 
-    run(tmp_path, scenario, registries=2)
+    run(scenario, registries=2)
 
 
-def test_many_requests_at_once_share_commits(tmp_path):
+def test_many_requests_at_once_share_commits(run):
     async def scenario(registry):
         profile = await registry.create_profile("mine", CREATE)
         await asyncio.gather(*(registry.provision(ask(profile)) for _ in range(600)))
         assert len(await registry.devices()) == 600
         assert registry.commits < 60
 
-    run(tmp_path, scenario)
+    run(scenario)
 
 
-def test_one_that_loses_a_race_takes_no_other_with_it(tmp_path):
+def test_one_that_loses_a_race_takes_no_other_with_it(run):
     async def scenario(registry):
         await registry.create_profile("mine", CHECK)
         await registry.create_device("name", "mine", token="its-token")
@@ -453,10 +462,10 @@ def test_one_that_loses_a_race_takes_no_other_with_it(tmp_path):
         assert device.telemetry == {"first": 1, "second": 2}
         assert device.attributes == {"CLIENT_SCOPE": {"third": 3}}
 
-    run(tmp_path, scenario)
+    run(scenario)
 
 
-def test_request_that_nobody_waits_for_any_more_stops_nothing(tmp_path):
+def test_request_that_nobody_waits_for_any_more_stops_nothing(run):
     async def scenario(registry):
         profile = await registry.create_profile("mine", CREATE)
         given_up = asyncio.ensure_future(registry.provision(ask(profile, device_name="given up")))
@@ -465,114 +474,4 @@ def test_request_that_nobody_waits_for_any_more_stops_nothing(tmp_path):
         assert (await registry.provision(ask(profile, device_name="name"))).status is SUCCESS
         assert "name" in await names(registry)
 
-    run(tmp_path, scenario)
-
-
-# What is on the disk.
-
-
-def test_success_is_on_the_disk_when_it_is_told(tmp_path):
-    async def scenario(registry):
-        profile = await registry.create_profile("mine", CREATE)
-        for n in range(5):
-            outcome = await registry.provision(ask(profile, device_name=f"name-{n}"))
-            with closing(sqlite3.connect(tmp_path / FILE)) as other:
-                found = other.execute(
-                    "SELECT lookup, value FROM device, credentials, attribute WHERE name = ?"
-                    " AND credentials.device_id = device.id AND attribute.device_id = device.id",
-                    (f"name-{n}",),
-                ).fetchall()
-            assert found == [(registry.seal.digest(outcome.credentials.id), '"provisioned"')]
-
-    run(tmp_path, scenario)
-
-
-def test_commit_is_synced(tmp_path):
-    async def scenario(registry):
-        def pragma(session, name):
-            return session.connection().exec_driver_sql(f"PRAGMA {name}").scalar()
-
-        assert await registry.write(pragma, "synchronous") == 2  # FULL
-        assert await registry.write(pragma, "foreign_keys") == 1
-
-    run(tmp_path, scenario)
-
-
-def test_registry_is_found_again(tmp_path):
-    async def first(registry):
-        profile = await registry.ensure_default_profile()
-        await registry.provision(ask(profile, device_name="name", token="token"))
-        return profile.provision_secret
-
-    async def second(registry):
-        assert await registry.ensure_default_profile() is None
-        assert (await registry.token_login("token")).name == "name"
-        return (await registry.profile("default")).provision_secret
-
-    assert run(tmp_path, first) == run(tmp_path, second)
-
-
-def test_data_folder_and_files_are_their_owner_s_alone(tmp_path):
-    before = os.umask(0)
-    try:
-
-        async def scenario(registry):
-            await registry.ensure_default_profile()
-            return {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "data").iterdir()}
-
-        modes = run(tmp_path / "data", scenario)
-    finally:
-        os.umask(before)
-    assert stat.S_IMODE((tmp_path / "data").stat().st_mode) == 0o700
-    assert modes == {FILE: 0o600, f"{FILE}-wal": 0o600, f"{FILE}-shm": 0o600, "secrets.key": 0o600}
-
-
-@pytest.mark.parametrize("content", [b"this is no database\n" * 1000, b"SQLite format 3\0" + b"\xff" * 5000])
-def test_file_that_is_no_database_is_one_line_and_stays_as_it_is(tmp_path, content):
-    (tmp_path / FILE).write_bytes(content)
-    with pytest.raises(BenchError) as caught:
-        run(tmp_path, lambda _: None)
-    assert str(tmp_path / FILE) in str(caught.value)
-    assert "\n" not in str(caught.value)
-    assert (tmp_path / FILE).read_bytes() == content
-
-
-def test_registry_of_a_newer_bench_is_one_line(tmp_path):
-    async def nothing(_registry):
-        pass
-
-    run(tmp_path, nothing)
-    with closing(sqlite3.connect(tmp_path / FILE)) as other, other:
-        other.execute("UPDATE alembic_version SET version_num = '9999'")
-    with pytest.raises(BenchError) as caught:
-        run(tmp_path, nothing)
-    assert str(tmp_path / FILE) in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
-def test_registries_that_open_a_new_folder_at_once_all_open(tmp_path):
-    async def scenario():
-        for n in range(5):
-            opened = await asyncio.gather(*(Registry.open(tmp_path / str(n)) for _ in range(4)))
-            await opened[0].create_profile("mine", CREATE)
-            for registry in opened:
-                assert (await registry.profile("mine")).name == "mine"
-            await asyncio.gather(*(registry.close() for registry in opened))
-
-    asyncio.run(scenario())
-
-
-def test_error_of_the_database_shows_no_secret(tmp_path):
-    async def scenario(registry):
-        profile = await registry.create_profile("mine", CREATE)
-        with closing(sqlite3.connect(tmp_path / FILE)) as other, other:
-            other.execute("ALTER TABLE credentials RENAME COLUMN lookup TO gone")
-        with pytest.raises(Exception, match="lookup") as caught:
-            await registry.provision(ask(profile, device_name="its-name", token="its-token"))
-        for secret in (profile.provision_key, profile.provision_secret, "its-token"):
-            assert secret not in str(caught.value)
-        with pytest.raises(Exception, match="lookup") as caught:
-            await registry.token_login("its-token")
-        assert "its-token" not in str(caught.value)
-
-    run(tmp_path, scenario)
+    run(scenario)
