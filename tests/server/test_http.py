@@ -202,7 +202,7 @@ def test_unknown_token_is_401_without_a_body(shared_server, what):
 
 @pytest.mark.parametrize("what", ["telemetry", "attributes"])
 def test_payload_that_cannot_be_read_is_500(server, device, what):
-    for body in (b"", b"{", b"1", b"null", b'{"a":NaN}', b"\xff", b"[" * 60_000):
+    for body in (b"", b"{", b"1", b"null", b'{"a":1,}', b"\xff", b"[" * 60_000):
         expect_error(call(server, f"/api/v1/{TOKEN}/{what}", body), 500, "Can't parse value", 2)
     assert device() == ({}, {})
 

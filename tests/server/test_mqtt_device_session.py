@@ -129,7 +129,7 @@ def test_token_in_no_event(server, client):
 
 
 @pytest.mark.parametrize("topic", [TELEMETRY, "v2/t", ATTRIBUTES, "v2/a"])
-@pytest.mark.parametrize("payload", [b"", b"{", b"1", b"null", b'["a"]', b'{"a":NaN}', b"\xff"])
+@pytest.mark.parametrize("payload", [b"", b"{", b"1", b"null", b'["a"]', b'{"a":1,}', b"\xff"])
 def test_invalid_payload_closes_without_puback(shared_server, topic, payload):
     if "device" not in shared_server.device_names():
         new_device(shared_server)

@@ -21,17 +21,17 @@ def request_text(fields):
     return wire.read_request(b'{"provisionDeviceKey":"key","provisionDeviceSecret":"secret",' + fields + b"}")
 
 
-def telemetry(text):
-    return wire.read_telemetry(text.encode(), NOW)
+def series(text):
+    return wire.read_series(text.encode(), NOW)
 
 
 def value(text):
     """What a value of telemetry is stored as."""
-    (found,) = telemetry('{"k":' + text + "}").values()
-    assert found[0] == NOW
+    ((ts, key, found),) = series('{"k":' + text + "}")
+    assert (ts, key) == (NOW, "k")
     attribute = wire.read_attributes(b'{"k":%s}' % text.encode())["k"]
-    assert (attribute, type(attribute)) == (found[1], type(found[1]))
-    return found[1]
+    assert (attribute, type(attribute)) == (found, type(found))
+    return found
 
 
 # What is no JSON.
@@ -39,17 +39,19 @@ def value(text):
 NO_JSON = {
     "nothing": b"",
     "space": b" \n",
+    "comment": b"// {}",
+    "null, and more": b"null {}",
     "word": b"hello",
+    "quoted": b"'{}'",
     "open object": b"{",
     "open text": b'{"a":"b',
     "no value": b'{"a":}',
     "trailing comma": b'{"a":1,}',
     "trailing data": b'{"a":1}x',
     "two objects": b"{}{}",
-    "NaN": b'{"a":NaN}',
-    "Infinity": b'{"a":-Infinity}',
-    "plus": b'{"a":+1}',
-    "leading zero": b'{"a":01}',
+    "two words": b'{"a":b c}',
+    "open comment": b'{"a":1/*}',
+    "comment behind it": b'{"a":1}//',
     "invalid UTF-8": b'{"a":"\xff"}',
     "overlong UTF-8": b'{"a":"\xc0\xaf"}',
     "surrogate in UTF-8": b'{"a":"\xed\xa0\x80"}',
@@ -71,9 +73,16 @@ def test_every_reader_refuses_what_is_no_json(payload):
     with pytest.raises(wire.Malformed):
         wire.read_request(payload)
     with pytest.raises(wire.Malformed):
-        wire.read_telemetry(payload, NOW)
+        wire.read_series(payload, NOW)
     with pytest.raises(wire.Malformed):
         wire.read_attributes(payload)
+    with pytest.raises(wire.Malformed):
+        wire.read_attribute_request(payload)
+    with pytest.raises(wire.Malformed):
+        wire.read_rpc_call(payload)
+    if payload:
+        with pytest.raises(wire.Malformed):
+            wire.read_claim(payload)
 
 
 @pytest.mark.parametrize("payload", [b"[]", b"null", b"1", b"true", b'"text"', b"[{}]", b'["provisionDeviceKey"]'])
@@ -198,15 +207,36 @@ def test_last_of_a_doubled_key_counts():
     assert request_text(b'"deviceName":null,"deviceName":"a","deviceName":"b"').device_name == "b"
 
 
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"{provisionDeviceKey:k,provisionDeviceSecret:s,deviceName:007}",
+        b"{'provisionDeviceKey'='k';\"provisionDeviceSecret\"=>'s';deviceName='007'}\n",
+        b")]}'\n# all of it\n{provisionDeviceKey:/**/k,provisionDeviceSecret:s//\n,deviceName:[007]}",
+        b"\xef\xbb\xbf{provisionDeviceKey:k;provisionDeviceSecret:s;deviceName:x;deviceName:007}",
+    ],
+)
+def test_request_is_read_in_its_lenient_forms(payload):
+    asked = wire.read_request(payload)
+    assert (asked.key, asked.secret, asked.device_name) == ("k", "s", "007")
+
+
+def test_word_that_is_no_number_is_read_as_its_text():
+    for word in ("hello", "NaN", "-Infinity", "+1", "01", ".5", "1.", "a'b"):
+        assert request_text(b"deviceName:" + word.encode()).device_name == word
+    with pytest.raises(wire.BadField):
+        request_text(b"deviceName:NULL")
+
+
 def test_unknown_keys_are_ignored_and_keys_are_case_sensitive():
     asked = request(DeviceName="x", devicename="y", deviceType="z", other={"deep": [None]})
     assert asked.device_name == ""
 
 
 def test_deepest_nesting_that_is_allowed_is_read():
-    assert telemetry('{"k":' + "[" * 254 + "]" * 254 + "}").keys() == {"k"}
+    assert [key for _, key, _ in series('{"k":' + "[" * 254 + "]" * 254 + "}")] == ["k"]
     with pytest.raises(wire.Malformed):
-        telemetry('{"k":' + "[" * 255 + "]" * 255 + "}")
+        series('{"k":' + "[" * 255 + "]" * 255 + "}")
 
 
 # Answers.
@@ -243,23 +273,90 @@ def test_answer_is_written_with_upstream_s_keys_in_their_order(outcome, body):
         '"a"',
         "[1]",
         "[null]",
+        "[,]",
         "[[]]",
+        "[[{}]]",
         '[{"a":1},2]',
         '{"ts":1,"values":null}',
         '{"ts":1,"values":[]}',
+        '{"ts":1,"values":[{}]}',
         '{"ts":1,"values":1}',
-        '{"ts":null,"values":{}}',
-        '{"ts":1.5,"values":{}}',
-        '{"ts":"now","values":{}}',
-        '{"ts":true,"values":{}}',
-        '{"ts":{},"values":{}}',
-        '{"ts":9223372036854775808,"values":{}}',
-        '{"ts":' + "9" * 5000 + ',"values":{}}',
+        '{"ts":1,"values":"{}"}',
+        '{"ts":[],"values":{}}',
+        '{"ts":[1,2],"values":{}}',
+        '{"ts":[[1,null]],"values":{}}',
     ],
 )
 def test_telemetry_of_another_form_is_malformed(text):
     with pytest.raises(wire.Malformed):
-        telemetry(text)
+        series(text)
+
+
+@pytest.mark.parametrize(
+    "ts",
+    [
+        "null",
+        "{}",
+        "[null]",
+        "true",
+        "now",
+        '""',
+        '"1.5"',
+        '"1e3"',
+        '" 1"',
+        '"1_0"',
+        '"0x1"',
+        '"--1"',
+        "NaN",
+        ".5",
+        "9223372036854775808",
+        "-9223372036854775809",
+        '"9223372036854775808"',
+        "1e19",
+        "1e99999",
+        "1e99999999999999999999",
+        "9" * 5000,
+        '"' + "9" * 5000 + '"',
+    ],
+)
+def test_ts_that_is_no_time_is_a_bad_field(ts):
+    with pytest.raises(wire.BadField, match=r"^ts(:| is out of range$| has to be a whole number$)"):
+        series('{"ts":' + ts + ',"values":{"a":1}}')
+
+
+@pytest.mark.parametrize(
+    ("written", "ts"),
+    [
+        ("1700000000000", 1_700_000_000_000),
+        ("-1", -1),
+        ("-0", 0),
+        ("1.5", 1),
+        ("-1.9", -1),
+        ("1.7e12", 1_700_000_000_000),
+        ("1e-99", 0),
+        ('"5"', 5),
+        ('"+5"', 5),
+        ('"-5"', -5),
+        ("007", 7),
+        ('"' + "0" * 5000 + '7"', 7),
+        ("[5]", 5),
+        ('[["5"]]', 5),
+        ("9223372036854775807", (1 << 63) - 1),
+        ("-9223372036854775808", -1 << 63),
+    ],
+)
+def test_ts_is_read_as_java_reads_a_long(written, ts):
+    ((found, _, _),) = series('{"ts":' + written + ',"values":{"a":1}}')
+    assert (found, type(found)) == (ts, int)
+
+
+def test_first_thing_wrong_in_telemetry_decides_the_error():
+    with pytest.raises(wire.BadField):
+        series('{"ts":null,"values":null}')
+    with pytest.raises(wire.Malformed):
+        series('[{"ts":1,"values":null},{"ts":null,"values":{}}]')
+    with pytest.raises(wire.BadField):
+        series('[{"ts":null,"values":{}},1]')
 
 
 @pytest.mark.parametrize("text", ["[]", "null", "1", '"a"', '[{"a":1}]'])
@@ -269,25 +366,61 @@ def test_attributes_that_are_no_object_are_malformed(text):
 
 
 def test_telemetry_is_read_in_its_three_forms():
-    assert telemetry('{"a":1,"b":null}') == {"a": (NOW, 1)}
-    assert telemetry('{"ts":5,"values":{"a":1,"b":null}}') == {"a": (5, 1)}
-    assert telemetry('[{"a":1},{"ts":5,"values":{"b":2}},{}]') == {"a": (NOW, 1), "b": (5, 2)}
-    assert telemetry("{}") == telemetry("[]") == telemetry('{"ts":-1,"values":{}}') == {}
+    assert series('{"a":1,"b":null}') == [(NOW, "a", 1)]
+    assert series('{"ts":5,"values":{"a":1,"b":null}}') == [(5, "a", 1)]
+    assert series('[{"a":1},{"ts":5,"values":{"b":2}},{}]') == [(NOW, "a", 1), (5, "b", 2)]
+    assert series("{}") == series("[]") == series("[{},{}]") == series('{"ts":-1,"values":{}}') == []
+
+
+def test_telemetry_is_read_in_its_lenient_forms():
+    assert series("{a:hello;b=1.50,c=>'2'}") == [(NOW, "a", "hello"), (NOW, "b", 1.5), (NOW, "c", 2)]
+    assert series("[{ts:5,values:{a:TRUE,b:Null}}] ") == [(5, "a", True)]
+    assert series("{a:007,b:+1,c:NaN,d:1e,e:.5}") == [
+        (NOW, "a", 7),
+        (NOW, "b", "+1"),
+        (NOW, "c", "NaN"),
+        (NOW, "d", "1e"),
+        (NOW, "e", 0.5),
+    ]
 
 
 def test_ts_or_values_alone_are_keys_like_any_other():
-    assert telemetry('{"ts":5}') == {"ts": (NOW, 5)}
-    assert telemetry('{"values":{"a":1}}') == {"values": (NOW, {"a": 1})}
+    assert series('{"ts":5}') == [(NOW, "ts", 5)]
+    assert series('{"values":{"a":1}}') == [(NOW, "values", {"a": 1})]
+
+
+def test_what_stands_beside_ts_and_values_is_ignored():
+    assert series('{"a":1,"values":{"b":2},"ts":5}') == [(5, "b", 2)]
+
+
+def test_every_value_of_a_key_is_kept_in_order():
+    text = '[{"ts":9,"values":{"a":"new","b":1}},{"ts":5,"values":{"a":"old"}},{"ts":9,"values":{"a":"2nd"}}]'
+    assert series(text) == [(9, "a", "new"), (9, "b", 1), (5, "a", "old"), (9, "a", "2nd")]
+
+
+def test_last_of_a_doubled_key_counts_where_the_first_stands():
+    assert series('{"a":1,"b":2,"a":3}') == [(NOW, "a", 3), (NOW, "b", 2)]
+    assert series('{"ts":1,"ts":2,"values":null,"values":{"a":1}}') == [(2, "a", 1)]
 
 
 def test_newest_value_of_a_key_counts_wherever_it_stands():
-    newest_first = '[{"ts":9,"values":{"a":"new"}},{"ts":5,"values":{"a":"old"}}]'
-    assert telemetry(newest_first) == {"a": (9, "new")}
-    assert telemetry('[{"ts":9,"values":{"a":"1st"}},{"ts":9,"values":{"a":"2nd"}}]') == {"a": (9, "2nd")}
+    newest_first = b'[{"ts":9,"values":{"a":"new"}},{"ts":5,"values":{"a":"old"}}]'
+    assert wire.read_telemetry(newest_first, NOW) == {"a": (9, "new")}
+    doubled = b'[{"ts":9,"values":{"a":"1st"}},{"ts":9,"values":{"a":"2nd"}}]'
+    assert wire.read_telemetry(doubled, NOW) == {"a": (9, "2nd")}
 
 
 def test_ts_and_values_in_attributes_are_attributes():
     assert wire.read_attributes(b'{"ts":1,"values":{"a":2},"none":null}') == {"ts": 1, "values": {"a": 2}}
+
+
+@pytest.mark.parametrize("number", ["1e1025", "-1E+99999", "1e-1025", "1.5e99999999999999999999", "1e2147483648"])
+def test_number_of_too_great_an_exponent_is_a_bad_field(number):
+    for text in (f'{{"k":{number}}}', f'{{"a":1,"k":{number}}}'):
+        with pytest.raises(wire.BadField):
+            series(text)
+        with pytest.raises(wire.BadField):
+            wire.read_attributes(text.encode())
 
 
 @pytest.mark.parametrize(
@@ -295,24 +428,46 @@ def test_ts_and_values_in_attributes_are_attributes():
     [
         ("1", 1),
         ("-5", -5),
-        ("1.5", 1.5),
-        ("1.0", 1.0),
-        ("1e5", 100000.0),
+        ("-0", 0),
         ("9223372036854775807", 9223372036854775807),
         ("-9223372036854775808", -9223372036854775808),
+        # whole, unless there is a point and no exponent
+        ("1e5", 100000),
+        ("1.5e3", 1500),
+        ("1.0E1", 10),
+        ("100e-2", 1),
+        ("0e-17", 0),
+        ("1e18", 1000000000000000000),
+        ("1.0", 1.0),
+        ("-0.0", 0.0),
+        ("9223372036854775808.0", 9223372036854775808.0),
+        ("1.5", 1.5),
+        ("15e-1", 1.5),
+        ("1e-16", 1e-16),
+        ("0.1234567890123456", 0.1234567890123456),
+        # more than 64 bits, or 16 decimals
         ("9223372036854775808", "9223372036854775808"),
-        ("1e400", "1e400"),
-        ("-1e400", "-1e400"),
-        ("1e-400", 0.0),
-        ("1e99999999999999999999", "1e99999999999999999999"),
-        ("1e-99999999999999999999", 0.0),
+        ("-9223372036854775809", "-9223372036854775809"),
+        ("1e19", "1" + "0" * 19),
+        ("1e400", "1" + "0" * 400),
+        ("-1e1024", "-1" + "0" * 1024),
         ("9" * 5000, "9" * 5000),
+        ("1e-17", "0.00000000000000001"),
+        ("0.30000000000000004", "0.30000000000000004"),
+        ("-0.00000000000000000", "0.00000000000000000"),
+        ("1e-400", "0." + "0" * 399 + "1"),
+        ("1.5e-1000", "0." + "0" * 999 + "15"),
+        # what upstream takes for an infinite double
+        ("9" * 400 + ".5", "9" * 400 + ".5"),
+        # a number too long to be one
+        ("1e" + "0" * 1024, "1e" + "0" * 1024),
         ("true", True),
         ("false", False),
     ],
 )
-def test_number_or_boolean_is_stored_as_what_it_is(written, stored):
-    assert (value(written), type(value(written))) == (stored, type(stored))
+def test_number_or_boolean_is_stored_as_upstream_has_it(written, stored):
+    found = value(written)
+    assert (found, type(found), str(found)) == (stored, type(stored), str(stored))
 
 
 @pytest.mark.parametrize(
@@ -325,7 +480,10 @@ def test_number_or_boolean_is_stored_as_what_it_is(written, stored):
         ("1.50", 1.5),
         (".5", 0.5),
         ("-.5", -0.5),
+        ("\u0663", 3),
         ("9223372036854775807", 9223372036854775807),
+        ("0009223372036854775808", "9223372036854775808"),
+        ("007.12345678901234567", "7.12345678901234567"),
     ],
 )
 def test_text_that_looks_like_a_number_is_stored_as_a_number(text, stored):
@@ -372,6 +530,202 @@ def test_text_inside_an_object_or_a_list_stays_text():
     assert value('["007"]') == ["007"]
 
 
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [
+        ("1", 1),
+        ("1.0", 1.0),
+        ("1e3", 1000.0),
+        ("0.30000000000000004", 0.30000000000000004),
+        ("9" * 1000, int("9" * 1000)),
+        ("9" * 1024, "9" * 1024),
+        ("1e400", "1e400"),
+        ("-1e99999999999999999999", "-1e99999999999999999999"),
+    ],
+)
+def test_number_inside_an_object_or_a_list_stays_a_number_if_it_can(written, kept):
+    for text, expected in ((f"[{written}]", [kept]), (f'{{"a":[[],{{"b":{written}}}]}}', {"a": [[], {"b": kept}]})):
+        assert repr(value(text)) == repr(expected)
+
+
+@pytest.mark.parametrize(
+    "text", ["1" * 1_000_000 + "x", "1." * 500_000, "-" + "1" * 1_000_000 + "." + "1" * 1_000_000 + "."]
+)
+def test_text_that_looks_like_a_number_for_long_is_seen_through_at_once(text):
+    """One pass for each of its digits would take hours."""
+    assert value(json.dumps(text)) == text
+
+
 def test_what_is_read_can_be_written_and_read_again():
-    for text in ("1e400", "9" * 4000, "[1e400,-1e-400]", '{"a":' + "9" * 30 + "}"):
+    for text in ("1e400", "9" * 5000, "[1e400,-1e-400]", '{"a":' + "9" * 30 + "}"):
         assert json.loads(json.dumps(value(text))) == value(text)
+
+
+# Attributes that are asked for, and told.
+
+
+@pytest.mark.parametrize("text", ["", "null", "[]", '"a"', "1"])
+def test_attribute_request_that_is_no_object_is_malformed(text):
+    with pytest.raises(wire.Malformed):
+        wire.read_attribute_request(text.encode())
+
+
+@pytest.mark.parametrize("bad", ["null", "{}", "[]", '["a","b"]', "[null]"])
+@pytest.mark.parametrize("name", ["clientKeys", "sharedKeys"])
+def test_attribute_request_for_what_is_no_text_is_malformed(name, bad):
+    with pytest.raises(wire.Malformed):
+        wire.read_attribute_request(b'{"%s":%s}' % (name.encode(), bad.encode()))
+
+
+@pytest.mark.parametrize(
+    ("text", "client", "shared"),
+    [
+        ("{}", [], []),
+        ('{"clientkeys":"a","other":null}', [], []),
+        ('{"clientKeys":"a,b"}', ["a", "b"], None),
+        ('{"sharedKeys":"c"}', None, ["c"]),
+        ('{"clientKeys":"a,b","sharedKeys":"c"}', ["a", "b"], ["c"]),
+        ('{"clientKeys":" a ,,b\\n,\\ta b\\u0000,b,","sharedKeys":"\\u00a0,x"}', ["a", "b", "a b"], ["\u00a0", "x"]),
+        ('{"clientKeys":""}', [], None),
+        ('{"clientKeys":" , ","sharedKeys":"c"}', [], ["c"]),
+        ('{"clientKeys":12,"sharedKeys":["c,d"]}', ["12"], ["c", "d"]),
+        ("{clientKeys:'a,b'}", ["a", "b"], None),
+    ],
+)
+def test_attribute_request_is_read(text, client, shared):
+    assert wire.read_attribute_request(text.encode()) == (client, shared)
+
+
+@pytest.mark.parametrize(
+    ("client", "shared", "body"),
+    [
+        ({}, {}, b"{}"),
+        ({"a": 1}, {}, b'{"client":{"a":1}}'),
+        ({}, {"b": None, "c": [1.5, "x"]}, b'{"shared":{"b":null,"c":[1.5,"x"]}}'),
+        ({"a": True}, {"a": {"b": "\u00e9"}}, b'{"client":{"a":true},"shared":{"a":{"b":"\\u00e9"}}}'),
+    ],
+)
+def test_attributes_are_written_by_group(client, shared, body):
+    assert wire.write_attributes(client, shared) == body
+
+
+@pytest.mark.parametrize(
+    ("changed", "deleted", "body"),
+    [
+        ({}, [], b"{}"),
+        ({"a": 1, "b": "x"}, [], b'{"a":1,"b":"x"}'),
+        ({}, ["a", "b"], b'{"deleted":["a","b"]}'),
+        ({"a": 1}, ["b"], b'{"a":1,"deleted":["b"]}'),
+        ({"deleted": 1}, [], b'{"deleted":1}'),
+        ({"deleted": 1}, ["b"], b'{"deleted":["b"]}'),
+    ],
+)
+def test_update_is_written_flat(changed, deleted, body):
+    assert wire.write_update(changed, deleted) == body
+
+
+# Claiming.
+
+
+@pytest.mark.parametrize("text", [" ", "null", "[]", "[{}]", '"secret"', "1"])
+def test_claim_that_is_no_object_is_malformed(text):
+    with pytest.raises(wire.Malformed):
+        wire.read_claim(text.encode())
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ('{"secretKey":null}', wire.BadField),
+        ('{"secretKey":{}}', wire.BadField),
+        ('{"secretKey":[]}', wire.Malformed),
+        ('{"durationMs":null}', wire.BadField),
+        ('{"durationMs":{}}', wire.BadField),
+        ('{"durationMs":true}', wire.BadField),
+        ('{"durationMs":"soon"}', wire.BadField),
+        ('{"durationMs":"1.5"}', wire.BadField),
+        ('{"durationMs":1e19}', wire.BadField),
+        ('{"durationMs":[]}', wire.Malformed),
+        ('{"durationMs":[],"secretKey":null}', wire.BadField),
+        ('{"durationMs":null,"secretKey":[]}', wire.Malformed),
+    ],
+)
+def test_claim_with_a_field_that_is_wrong_is_refused(text, error):
+    with pytest.raises(error):
+        wire.read_claim(text.encode())
+
+
+@pytest.mark.parametrize(
+    ("text", "secret", "duration"),
+    [
+        ("", "", None),
+        ("{}", "", None),
+        ('{"secretKey":"s","durationMs":60000}', "s", 60000),
+        ('{"secretKey":12.50}', "12.50", None),
+        ('{"secretKey":["s"],"durationMs":["60000"]}', "s", 60000),
+        ('{"durationMs":1.9}', "", 1),
+        ('{"durationMs":0.9}', "", None),
+        ('{"durationMs":0}', "", None),
+        ('{"durationMs":-1}', "", None),
+        ("{secretKey:true;durationMs=+5}", "true", 5),
+    ],
+)
+def test_claim_is_read(text, secret, duration):
+    assert wire.read_claim(text.encode()) == (secret, duration)
+
+
+# Calls, both ways.
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("", wire.Malformed),
+        ("null", wire.Malformed),
+        ('["method"]', wire.Malformed),
+        ('{"method":[]}', wire.Malformed),
+        ("{}", wire.BadField),
+        ('{"Method":"m","params":{}}', wire.BadField),
+        ('{"method":null}', wire.BadField),
+        ('{"method":{"a":1}}', wire.BadField),
+    ],
+)
+def test_call_without_a_method_is_refused(text, error):
+    with pytest.raises(error):
+        wire.read_rpc_call(text.encode())
+
+
+@pytest.mark.parametrize(
+    ("text", "method", "params"),
+    [
+        ('{"method":"m"}', "m", None),
+        ('{"method":"m","params":null}', "m", None),
+        ('{"method":"m","params":"007"}', "m", "007"),
+        ('{"method":"m","params":1.0}', "m", 1.0),
+        ('{"method":"m","params":12345678901234567890}', "m", 12345678901234567890),
+        ('{"method":["m"],"params":{"a":[1,"2",{"b":1e3}]},"id":5}', "m", {"a": [1, "2", {"b": 1000.0}]}),
+        ('{"method":5,"params":[]}', "5", []),
+        ("{method:getTime;params={}}", "getTime", {}),
+    ],
+)
+def test_call_is_read(text, method, params):
+    assert repr(wire.read_rpc_call(text.encode())) == repr((method, params))
+
+
+@pytest.mark.parametrize("payload", [b"{", b"two words", b"\xff", b'{"a":1}x'])
+def test_reply_that_is_no_json_is_malformed(payload):
+    with pytest.raises(wire.Malformed):
+        wire.read_rpc_response(payload)
+
+
+@pytest.mark.parametrize(
+    ("text", "reply"),
+    [("", None), ("null", None), ("1", 1), ("1.50", 1.5), ('"7"', "7"), ("ok", "ok"), ('{"a":[1]}', {"a": [1]})],
+)
+def test_reply_is_read_whatever_it_is(text, reply):
+    assert repr(wire.read_rpc_response(text.encode())) == repr(reply)
+
+
+def test_call_is_written_with_its_id_where_it_has_one():
+    assert wire.write_rpc_request(None, "m", None) == b'{"method":"m","params":null}'
+    assert wire.write_rpc_request(0, "m", {"a": [1, "x"]}) == b'{"id":0,"method":"m","params":{"a":[1,"x"]}}'

@@ -8,14 +8,22 @@ import json
 import math
 import re
 from collections.abc import Callable
+from decimal import Decimal, InvalidOperation
 from typing import Any, NoReturn
 
 from bench.registry import CredentialsType, Outcome, ProvisionRequest, Status
+from bench.server import lenient
 
 # Text that upstream takes for a number: digits, and at most one point, which is not the last character.
-_NUMERIC = re.compile(r"-?\d*\.?\d+")
-# As Gson has it; far from where Python's own recursion ends, here or in whoever reads the value again.
-_NESTING_LIMIT = 255
+_NUMERIC = re.compile(r"-?(?:\d++(?:\.\d++)?|\.\d++)")
+# Text that it takes for a whole number where one has to be.
+_WHOLE = re.compile(r"[+-]?\d++")
+# A number of this many characters or more is text, as Gson has it. A power of ten beyond it is refused:
+# upstream writes it out in digits, up to gigabytes.
+_NUMBER_LIMIT = 1024
+_LONG = range(-1 << 63, 1 << 63)
+# What Java trims.
+_BLANK = "".join(map(chr, range(0x21)))
 
 _ERRORS = {
     Status.NOT_FOUND: "Provision data was not found!",
@@ -28,28 +36,46 @@ class WireError(ValueError):
 
 
 class Malformed(WireError):
-    """Not JSON, or not the JSON type that is wanted."""
+    """Not JSON, or not the JSON type that is wanted, or a list where it has not exactly one element.
+
+    What upstream's adaptors catch: JsonSyntaxException and IllegalStateException.
+    """
 
 
 class BadField(WireError):
-    """An object with a field missing, null, or of no use."""
+    """An object with a field missing, null, or of no use: any other exception of upstream's."""
+
+
+class _Number(str):
+    """The text of a number, as it was written."""
+
+    __slots__ = ()
 
 
 def parse(payload: bytes, number: Callable[[str], Any] = str) -> Any:
-    """JSON as ThingsBoard's lenient reader takes it, in its common forms.
+    """JSON as ThingsBoard's lenient reader takes it. Raises Malformed.
 
     A byte order mark and control characters inside strings are accepted, and of a doubled key the
     last one counts. `number` makes a value of a number's text; by default that is all it is.
     """
     try:
         text = payload.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise Malformed("Can't parse value: not UTF-8") from None
+    try:
         value = json.loads(text, strict=False, parse_int=number, parse_float=number, parse_constant=_no_constant)
-        if "\\ud" in text.lower():  # half a surrogate pair is no text that a database could store
+    except (ValueError, RecursionError):
+        try:
+            return lenient.parse(text, number)
+        except ValueError as error:
+            raise Malformed(f"Can't parse value: {error}") from None
+    if _depth(value) > lenient.NESTING_LIMIT:
+        raise Malformed(f"Can't parse value: nested more than {lenient.NESTING_LIMIT} deep")
+    if "\\ud" in text.lower():  # half a surrogate pair is no text that a database could store
+        try:
             json.dumps(value, ensure_ascii=False).encode()
-    except (ValueError, RecursionError) as error:
-        raise Malformed(f"Can't parse value: {type(error).__name__}") from error
-    if _depth(value) > _NESTING_LIMIT:
-        raise Malformed(f"Can't parse value: it is nested more than {_NESTING_LIMIT} deep")
+        except UnicodeEncodeError:
+            raise Malformed("Can't parse value: half a surrogate pair") from None
     return value
 
 
@@ -67,9 +93,7 @@ def _no_constant(name: str) -> NoReturn:
 
 def read_request(payload: bytes) -> ProvisionRequest:
     """Read a provisioning request. Raises Malformed or BadField."""
-    body = parse(payload)
-    if not isinstance(body, dict):
-        raise Malformed("Can't parse value: an object is wanted")
+    body = _object(parse(payload))
     # in the order in which upstream reads them: the first thing wrong decides the error
     fields: dict[str, Any] = {
         "device_name": _text(body, "deviceName"),
@@ -105,6 +129,26 @@ def _text(body: dict[str, Any], name: str, default: str = "") -> str:
     """A field as text: any scalar counts, and a list of one gives its element."""
     if name not in body:
         return default
+    value = _scalar(body, name)
+    return ("true" if value else "false") if isinstance(value, bool) else str(value)
+
+
+def _whole(body: dict[str, Any], name: str) -> int:
+    """A field as a whole number of 64 bits: a number loses its fraction, text has to be digits."""
+    value = _scalar(body, name)
+    if isinstance(value, _Number) or (isinstance(value, str) and _WHOLE.fullmatch(value)):
+        try:
+            number = Decimal(value)
+        except InvalidOperation:  # an exponent that even this cannot hold
+            raise BadField(f"{name} is out of range") from None
+        if _LONG.start <= number < _LONG.stop:  # upstream lets a number wrap around, to one that nobody meant
+            return int(number)
+        raise BadField(f"{name} is out of range")
+    raise BadField(f"{name} has to be a whole number")
+
+
+def _scalar(body: dict[str, Any], name: str) -> bool | str:
+    """A field's scalar, which may be inside lists of one."""
     value = body[name]
     while isinstance(value, list):
         if len(value) != 1:
@@ -112,9 +156,14 @@ def _text(body: dict[str, Any], name: str, default: str = "") -> str:
         value = value[0]
     if value is None or isinstance(value, dict):
         raise BadField(f"{name}: {'JsonNull' if value is None else 'JsonObject'}")
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value)
+    assert isinstance(value, (bool, str))
+    return value
+
+
+def _object(body: Any) -> dict[str, Any]:
+    if not isinstance(body, dict):
+        raise Malformed("Can't parse value: an object is wanted")
+    return body
 
 
 def write_answer(outcome: Outcome) -> bytes:
@@ -126,68 +175,161 @@ def write_answer(outcome: Outcome) -> bytes:
         answer = {"credentialsValue": value, "credentialsType": own.type.value}
     else:
         answer = {"errorMsg": _ERRORS[outcome.status]}
-    return json.dumps({**answer, "status": outcome.status.value}, separators=(",", ":")).encode()
+    return _write({**answer, "status": outcome.status.value})
 
 
 def read_attributes(payload: bytes) -> dict[str, Any]:
-    """Client attributes: an object; null values are skipped."""
+    """Client attributes: an object; null values are skipped. Raises Malformed or BadField."""
     return _values(parse(payload, _number))
 
 
 def read_series(payload: bytes, now_ms: int) -> list[tuple[int, str, Any]]:
-    """Telemetry in its three forms; gives `(ts, key, value)` of every entry, in order.
+    """Telemetry in its three forms, as `(ts, key, value)` in the order of the text. Raises Malformed or BadField.
 
     `{k: v}` (then the time is `now_ms`), `{"ts": ms, "values": {k: v}}`, or a list of either.
     """
     body = parse(payload, _number)
-    entries = []
+    series: list[tuple[int, str, Any]] = []
     for entry in body if isinstance(body, list) else [body]:
         if isinstance(entry, dict) and "ts" in entry and "values" in entry:
-            ts, values = entry["ts"], entry["values"]
-            if not isinstance(ts, int) or isinstance(ts, bool):
-                raise Malformed("ts has to be milliseconds since the epoch")
+            ts, values = _whole(entry, "ts"), entry["values"]
         else:
             ts, values = now_ms, entry
-        entries += [(ts, key, value) for key, value in _values(values).items()]
-    return entries
+        series += [(ts, key, value) for key, value in _values(values).items()]
+    return series
 
 
 def read_telemetry(payload: bytes, now_ms: int) -> dict[str, tuple[int, Any]]:
-    """Telemetry in its three forms; gives the newest value of each key as `{key: (ts, value)}`.
-
-    `{k: v}` (then the time is `now_ms`), `{"ts": ms, "values": {k: v}}`, or a list of either.
-    """
-    body = parse(payload, _number)
+    """The newest value of each key of telemetry, as `{key: (ts, value)}`. Raises as `read_series` does."""
     latest: dict[str, tuple[int, Any]] = {}
-    for entry in body if isinstance(body, list) else [body]:
-        if isinstance(entry, dict) and "ts" in entry and "values" in entry:
-            ts, values = entry["ts"], entry["values"]
-            if not isinstance(ts, int) or isinstance(ts, bool):
-                raise Malformed("ts has to be milliseconds since the epoch")
-        else:
-            ts, values = now_ms, entry
-        for key, value in _values(values).items():
-            if key not in latest or latest[key][0] <= ts:
-                latest[key] = (ts, value)
+    for ts, key, value in read_series(payload, now_ms):
+        if key not in latest or latest[key][0] <= ts:
+            latest[key] = (ts, value)
     return latest
 
 
-def _values(body: Any) -> dict[str, Any]:
-    """The values of an object. Text that looks like a number becomes one, as upstream has it."""
-    if not isinstance(body, dict):
-        raise Malformed("Can't parse value: an object is wanted")
-    return {
-        key: _number(value) if isinstance(value, str) and _NUMERIC.fullmatch(value) else value
-        for key, value in body.items()
-        if value is not None
-    }
+def read_attribute_request(payload: bytes) -> tuple[list[str] | None, list[str] | None]:
+    """The client and the shared attributes that are asked for. Raises Malformed.
 
-
-def _number(text: str) -> int | float | str:
-    """A whole number of 64 bits, or a double; what neither can hold stays text."""
+    None is none of the group, and an empty list is all of it: `{}` asks for everything, and
+    `{"clientKeys": "a,b"}` for two client attributes alone.
+    """
+    body = _object(parse(payload))
     try:
-        number: int | float = int(text)
-    except ValueError:  # not whole, or thousands of digits
-        number = float(text)
-        return number if math.isfinite(number) else text
-    return number if -1 << 63 <= number < 1 << 63 else text
+        client, shared = _keys(body, "clientKeys"), _keys(body, "sharedKeys")
+    except BadField as error:  # here upstream makes no difference
+        raise Malformed(str(error)) from None
+    return ([], []) if client is None and shared is None else (client, shared)
+
+
+def _keys(body: dict[str, Any], name: str) -> list[str] | None:
+    if name not in body:
+        return None
+    keys = (key.strip(_BLANK) for key in _text(body, name).split(","))
+    return list(dict.fromkeys(key for key in keys if key))
+
+
+def write_attributes(client: dict[str, Any], shared: dict[str, Any]) -> bytes:
+    """The answer to a request for attributes; a group without any is left out."""
+    return _write({name: group for name, group in (("client", client), ("shared", shared)) if group})
+
+
+def write_update(changed: dict[str, Any], deleted: list[str]) -> bytes:
+    """What a device is told of its shared attributes: those with a new value, and the keys that are gone."""
+    return _write({**changed, "deleted": deleted} if deleted else changed)
+
+
+def read_claim(payload: bytes) -> tuple[str, int | None]:
+    """A device's offer to be claimed: the secret, and for how many milliseconds (None: as the server likes).
+
+    Nothing at all is an offer with the empty secret. Raises Malformed or BadField.
+    """
+    if not payload:
+        return "", None
+    body = _object(parse(payload, _number))
+    secret = _text(body, "secretKey")
+    duration = _whole(body, "durationMs") if "durationMs" in body else 0
+    return secret, duration if duration > 0 else None
+
+
+def read_rpc_call(payload: bytes) -> tuple[str, Any]:
+    """A device's call to the server: the method, and the parameters or None. Raises Malformed or BadField."""
+    body = _object(parse(payload, _number))
+    if "method" not in body:
+        raise BadField("method is missing")
+    return _text(body, "method"), _plain(body.get("params"))
+
+
+def write_rpc_request(request_id: int | None, method: str, params: Any) -> bytes:
+    """The server's call to a device. The id is None where it is told otherwise: in MQTT's topic."""
+    id_ = {} if request_id is None else {"id": request_id}
+    return _write({**id_, "method": method, "params": params})
+
+
+def read_rpc_response(payload: bytes) -> Any:
+    """A device's reply to a call: any JSON, and nothing at all is None. Raises Malformed.
+
+    Over MQTT and HTTP upstream takes the reply unread: that it is no JSON is no concern of the device's.
+    """
+    return _plain(parse(payload, _number))
+
+
+def _write(value: Any) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+def _values(body: Any) -> dict[str, Any]:
+    """The values of an object, as they are stored. Text that looks like a number becomes one."""
+    return {key: _stored(value) for key, value in _object(body).items() if value is not None}
+
+
+def _stored(value: Any) -> Any:
+    if isinstance(value, _Number) or (isinstance(value, str) and _NUMERIC.fullmatch(value)):
+        return _converted(value)
+    return _plain(value)
+
+
+def _converted(text: str) -> int | float | str:
+    """A number of 64 bits, whole unless it is written with a point, or a double.
+
+    What neither can hold, or has more than 16 decimals, is text: the digits, without an exponent.
+    """
+    mantissa, _, exponent = text.lower().partition("e")
+    decimals = len(mantissa.partition(".")[2]) - int(exponent or 0)
+    if exponent and abs(decimals) > _NUMBER_LIMIT:
+        raise BadField("a number is out of range")
+    number = Decimal(text)
+    if number == number.to_integral_value() and (exponent or "." not in mantissa):
+        if _LONG.start <= number < _LONG.stop:
+            return int(number)
+    elif decimals <= 16:
+        double = float(number) or 0.0  # upstream knows no negative zero
+        return double if math.isfinite(double) else str(text)
+    return f"{number or number.copy_abs():f}"
+
+
+def _plain(value: Any) -> Any:
+    """The value with its numbers, however deep inside, as Python has them."""
+    whole = [value]
+    holders: list[Any] = [whole]
+    while holders:
+        holder = holders.pop()
+        for key, each in holder.items() if isinstance(holder, dict) else enumerate(holder):
+            if isinstance(each, _Number):
+                holder[key] = _exact(each)
+            elif isinstance(each, (dict, list)):
+                holders.append(each)
+    return whole[0]
+
+
+def _exact(text: str) -> int | float | str:
+    """A whole number or a double; what is too big for a double stays text."""
+    try:
+        return int(text)
+    except ValueError:
+        double = float(text)
+        return double if math.isfinite(double) else str(text)
+
+
+def _number(text: str) -> str:
+    return _Number(text) if len(text) < _NUMBER_LIMIT else text
