@@ -370,10 +370,10 @@ def test_any_payload_is_a_request_or_a_wire_error(payload):
 @given(payloads)
 def test_any_payload_is_telemetry_or_a_wire_error(payload):
     try:
-        telemetry = wire.read_telemetry(payload, 5)
+        series = wire.read_series(payload, 5)
     except wire.WireError:
         return
-    for key, (ts, value) in telemetry.items():
+    for ts, key, value in series:
         key.encode()
         assert isinstance(ts, int)
         assert -(1 << 63) <= ts < 1 << 63
@@ -395,13 +395,18 @@ def test_any_payload_is_attributes_or_a_wire_error(payload):
 
 @fuzz
 @given(
-    st.dictionaries(st.text(max_size=5), st.integers(-(1 << 63), (1 << 63) - 1) | st.booleans() | st.floats(-1e9, 1e9))
+    st.dictionaries(
+        st.text(max_size=5),
+        st.integers(-(1 << 63), (1 << 63) - 1)
+        | st.booleans()
+        | st.floats(-1e9, 1e9).map(lambda number: round(number, 6)),
+    )
 )
 def test_plain_values_are_read_as_they_are(values):
     payload = json.dumps(values).encode()
     assert wire.read_attributes(payload) == values
     if not {"ts", "values"} <= values.keys():
-        assert wire.read_telemetry(payload, 5) == {key: (5, value) for key, value in values.items()}
+        assert wire.read_series(payload, 5) == [(5, key, value) for key, value in values.items()]
 
 
 # A live server.

@@ -403,13 +403,6 @@ def test_last_of_a_doubled_key_counts_where_the_first_stands():
     assert series('{"ts":1,"ts":2,"values":null,"values":{"a":1}}') == [(2, "a", 1)]
 
 
-def test_newest_value_of_a_key_counts_wherever_it_stands():
-    newest_first = b'[{"ts":9,"values":{"a":"new"}},{"ts":5,"values":{"a":"old"}}]'
-    assert wire.read_telemetry(newest_first, NOW) == {"a": (9, "new")}
-    doubled = b'[{"ts":9,"values":{"a":"1st"}},{"ts":9,"values":{"a":"2nd"}}]'
-    assert wire.read_telemetry(doubled, NOW) == {"a": (9, "2nd")}
-
-
 def test_ts_and_values_in_attributes_are_attributes():
     assert wire.read_attributes(b'{"ts":1,"values":{"a":2},"none":null}') == {"ts": 1, "values": {"a": 2}}
 

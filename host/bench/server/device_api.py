@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from bench.registry import Chain, Conflict, DeviceLogin, Login, Origin, Outcome, Registry, Status, series
+from bench.registry import Chain, Conflict, DeviceLogin, Login, Origin, Outcome, Registry, Status, claims, series
 from bench.registry import audit as trail
 from bench.registry.model import CLIENT_SCOPE, SHARED_SCOPE, now_ms
 from bench.server import wire
@@ -18,6 +18,12 @@ from bench.server.journal import Journal
 from bench.server.limits import Limited, Limits
 from bench.server.metrics import Metrics
 from bench.server.presence import Ending, Presence
+
+# What a device may call on the server. Anything else is upstream's rule engine's, and has no answer here.
+_METHODS: dict[str, Callable[[Any], Any]] = {
+    "echo": lambda params: params,
+    "getCurrentTime": lambda _params: now_ms(),
+}
 
 
 class Gone(Exception):
@@ -127,19 +133,41 @@ class DeviceApi:
     async def read_attributes(
         self, device: DeviceLogin, client_keys: list[str] | None, shared_keys: list[str] | None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Client and shared attributes with these keys; None is none of that kind, both None is all of both."""
-        every = client_keys is None and shared_keys is None
+        """Client and shared attributes with these keys: None is none of that kind, no keys at all is every one."""
         found = await self.registry.read(series.attributes, device.id)
-        wanted = {CLIENT_SCOPE: client_keys, SHARED_SCOPE: shared_keys}
         client, shared = (
             {
                 each.key: json.loads(each.value)
                 for each in found
-                if each.scope == scope and (every or each.key in (wanted[scope] or ()))
+                if each.scope == scope and keys is not None and (not keys or each.key in keys)
             }
-            for scope in (CLIENT_SCOPE, SHARED_SCOPE)
+            for scope, keys in ((CLIENT_SCOPE, client_keys), (SHARED_SCOPE, shared_keys))
         )
         return client, shared
+
+    async def claim(self, device: DeviceLogin, payload: bytes, source: Origin) -> None:
+        """Take a device's word that it may be claimed; it never hears whether it was. Raises WireError or Gone."""
+        secret, duration_ms = self._read(device, source, wire.read_claim, payload)
+        try:
+            offered = await self.registry.write(claims.offer, device.id, secret, duration_ms)
+        except Conflict:
+            raise self._gone(device, source) from None
+        result = "offered" if offered.taken else offered.reason
+        self.tell("claim", source, device=device.name, result=result)
+        await self.registry.record(trail.entry(source, what="claim", entity=device.name, result=result))
+
+    def call(self, device: DeviceLogin, payload: bytes, source: Origin) -> bytes | None:
+        """A device calls the server: the answer as JSON, None if the method is not known here. Raises WireError."""
+        method, params = self._read(device, source, wire.read_rpc_call, payload)
+        known = _METHODS.get(method)
+        self.tell("call", source, device=device.name, known=known is not None)
+        return None if known is None else json.dumps(known(params), separators=(",", ":")).encode()
+
+    def answer(self, device: DeviceLogin, call_id: int, payload: bytes, source: Origin) -> None:
+        """A device answers a call of the server's. Raises WireError."""
+        value = self._read(device, source, wire.read_rpc_response, payload)
+        heard = self.presence.answer(device.id, call_id, value)
+        self.tell("answer", source, device=device.name, call=call_id, heard=heard)
 
     def _read(self, device: DeviceLogin, source: Origin, read: Callable[..., Any], *args: Any) -> Any:
         try:

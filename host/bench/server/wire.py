@@ -199,15 +199,6 @@ def read_series(payload: bytes, now_ms: int) -> list[tuple[int, str, Any]]:
     return series
 
 
-def read_telemetry(payload: bytes, now_ms: int) -> dict[str, tuple[int, Any]]:
-    """The newest value of each key of telemetry, as `{key: (ts, value)}`. Raises as `read_series` does."""
-    latest: dict[str, tuple[int, Any]] = {}
-    for ts, key, value in read_series(payload, now_ms):
-        if key not in latest or latest[key][0] <= ts:
-            latest[key] = (ts, value)
-    return latest
-
-
 def read_attribute_request(payload: bytes) -> tuple[list[str] | None, list[str] | None]:
     """The client and the shared attributes that are asked for. Raises Malformed.
 
