@@ -573,14 +573,14 @@ def test_attribute_request_for_what_is_no_text_is_malformed(name, bad):
 @pytest.mark.parametrize(
     ("text", "client", "shared"),
     [
-        ("{}", [], []),
-        ('{"clientkeys":"a","other":null}', [], []),
+        ("{}", None, None),
+        ('{"clientkeys":"a","other":null}', None, None),
         ('{"clientKeys":"a,b"}', ["a", "b"], None),
         ('{"sharedKeys":"c"}', None, ["c"]),
         ('{"clientKeys":"a,b","sharedKeys":"c"}', ["a", "b"], ["c"]),
         ('{"clientKeys":" a ,,b\\n,\\ta b\\u0000,b,","sharedKeys":"\\u00a0,x"}', ["a", "b", "a b"], ["\u00a0", "x"]),
-        ('{"clientKeys":""}', [], None),
-        ('{"clientKeys":" , ","sharedKeys":"c"}', [], ["c"]),
+        ('{"clientKeys":""}', None, None),
+        ('{"clientKeys":" , ","sharedKeys":"c"}', None, ["c"]),
         ('{"clientKeys":12,"sharedKeys":["c,d"]}', ["12"], ["c", "d"]),
         ("{clientKeys:'a,b'}", ["a", "b"], None),
     ],

@@ -200,24 +200,21 @@ def read_series(payload: bytes, now_ms: int) -> list[tuple[int, str, Any]]:
 
 
 def read_attribute_request(payload: bytes) -> tuple[list[str] | None, list[str] | None]:
-    """The client and the shared attributes that are asked for. Raises Malformed.
+    """The keys of the client and of the shared attributes that are asked for. Raises Malformed.
 
-    None is none of the group, and an empty list is all of it: `{}` asks for everything, and
-    `{"clientKeys": "a,b"}` for two client attributes alone.
+    None is none of the kind, unless both are: `{}` asks for all of both.
     """
     body = _object(parse(payload))
     try:
-        client, shared = _keys(body, "clientKeys"), _keys(body, "sharedKeys")
+        return _keys(body, "clientKeys"), _keys(body, "sharedKeys")
     except BadField as error:  # here upstream makes no difference
         raise Malformed(str(error)) from None
-    return ([], []) if client is None and shared is None else (client, shared)
 
 
 def _keys(body: dict[str, Any], name: str) -> list[str] | None:
-    if name not in body:
-        return None
+    """The keys, each once; None if there are none, whether or not the field is there."""
     keys = (key.strip(_BLANK) for key in _text(body, name).split(","))
-    return list(dict.fromkeys(key for key in keys if key))
+    return list(dict.fromkeys(key for key in keys if key)) or None
 
 
 def write_attributes(client: dict[str, Any], shared: dict[str, Any]) -> bytes:
