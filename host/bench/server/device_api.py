@@ -133,13 +133,14 @@ class DeviceApi:
     async def read_attributes(
         self, device: DeviceLogin, client_keys: list[str] | None, shared_keys: list[str] | None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Client and shared attributes with these keys: None is none of that kind, no keys at all is every one."""
+        """Client and shared attributes with these keys; None is none of that kind, both None is all of both."""
+        every = client_keys is None and shared_keys is None
         found = await self.registry.read(series.attributes, device.id)
         client, shared = (
             {
                 each.key: json.loads(each.value)
                 for each in found
-                if each.scope == scope and keys is not None and (not keys or each.key in keys)
+                if each.scope == scope and (every or each.key in (keys or ()))
             }
             for scope, keys in ((CLIENT_SCOPE, client_keys), (SHARED_SCOPE, shared_keys))
         )
