@@ -165,8 +165,11 @@ class DeviceApi:
         return None if known is None else json.dumps(known(params), separators=(",", ":")).encode()
 
     def answer(self, device: DeviceLogin, call_id: int, payload: bytes, source: Origin) -> None:
-        """A device answers a call of the server's. Raises WireError."""
-        value = self._read(device, source, wire.read_rpc_response, payload)
+        """A device answers a call of the server's; what is no JSON is taken as text, as upstream takes it unread."""
+        try:
+            value = wire.read_rpc_response(payload)
+        except wire.WireError:
+            value = payload.decode(errors="replace")
         heard = self.presence.answer(device.id, call_id, value)
         self.tell("answer", source, device=device.name, call=call_id, heard=heard)
 
