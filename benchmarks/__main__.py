@@ -21,9 +21,10 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from bench import house
 from bench.errors import BenchError
-from benchmarks import device, report, server
+from benchmarks import device, idle, peer, report, server
 from benchmarks.report import Section
 
+PARTS = ("server", "peer", "idle", "device")
 RESULTS = house.CHECKOUT / "benchmarks" / "results"
 _WIDTH = 180  # of a table in a log, which has no width of its own
 _progress = Console(stderr=True)
@@ -38,11 +39,13 @@ def main() -> int:
     result = _conditions(now, options.seconds)
     try:
         with _steps() as step:
-            sections: list[Section] = []
-            if options.only != "device":
-                sections += server.measure(options.seconds, step)
-            if options.only != "server":
-                sections += device.measure(step)
+            parts: dict[str, Callable[[], list[Section]]] = {
+                "server": lambda: server.measure(options.seconds, step),
+                "peer": lambda: peer.measure(options.seconds, step),
+                "idle": lambda: idle.measure(options.connections, step),
+                "device": lambda: device.measure(step),
+            }
+            sections = [each for name in PARTS if options.only in (None, name) for each in parts[name]()]
     except BenchError as error:
         _progress.print(f"[red]error:[/red] {error}", markup=True, highlight=False)
         return 1
@@ -61,8 +64,9 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Benchmarks of server and device.")
-    parser.add_argument("--only", choices=("server", "device"), help="measure the one, not the other")
+    parser.add_argument("--only", choices=PARTS, help="measure this part alone")
     parser.add_argument("--seconds", type=_duration, default=3.0, help="of each load on the server (default 3)")
+    parser.add_argument("--connections", type=_count, default=10_000, help="of idle devices (default 10000)")
     parser.add_argument("--output", type=Path, help="the JSON file (default benchmarks/results/<UTC>.json)")
     parser.add_argument("--json", action="store_true", help="print the JSON instead of tables")
     return parser.parse_args()
@@ -76,6 +80,12 @@ def _duration(text: str) -> float:
     if not 0 < seconds <= 3600:
         raise argparse.ArgumentTypeError(f"{text} is not more than 0 and at most 3600 seconds")
     return seconds
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) <= 1_000_000:
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 1 to 1,000,000")
+    return int(text)
 
 
 def _conditions(now: datetime, seconds: float) -> dict[str, Any]:

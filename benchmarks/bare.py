@@ -1,28 +1,38 @@
 """The yardstick: an asyncio endpoint that answers every exchange with a constant.
 
-    python -m benchmarks.bare
+    python -m benchmarks.bare <folder for its certificate>
 
 Same event loop and same packets as the real server, but no JSON is read, nothing is decided, nothing
-stored. Prints its ports as a JSON object and ends with its standard input.
+stored. Prints its ports and its CA as a JSON object and ends with its standard input.
 """
 
 import asyncio
 import json
+import ssl
 import sys
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+from typing import cast
 
-# As long as a real answer.
-_ANSWER = b'{"credentialsValue":"%s","credentialsType":"ACCESS_TOKEN","status":"SUCCESS"}' % (b"0" * 32)
-_TOPIC = b"/provision/response"
-_BODY = len(_TOPIC).to_bytes(2, "big") + _TOPIC + _ANSWER
-assert 0x80 <= len(_BODY) < 0x4000, "a remaining length of two bytes"
-_PUBLISH = bytes((0x30, len(_BODY) & 0x7F | 0x80, len(_BODY) >> 7)) + _BODY
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from bench import house
+from benchmarks.boards import HOST
+from benchmarks.messages import ANSWER, COAP_TOKEN_BYTES, CONNACK, SUBACK, packet, string
+
+_PUBLISH = packet(0x30, string(b"/provision/response") + ANSWER)
 _RESPONSE = (
     b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%s"
     % (
-        len(_ANSWER),
-        _ANSWER,
+        len(ANSWER),
+        ANSWER,
     )
 )
+_BACKLOG = 1024
 
 
 class _Endpoint(asyncio.Protocol):
@@ -37,9 +47,9 @@ class _Mqtt(_Endpoint):
     def data_received(self, data: bytes) -> None:
         match data[0] >> 4:
             case 1:  # CONNECT
-                self.transport.write(b"\x20\x02\x00\x00")
+                self.transport.write(CONNACK)
             case 8:  # SUBSCRIBE
-                self.transport.write(b"\x90\x03\x00\x01\x00")
+                self.transport.write(SUBACK)
             case 3:  # PUBLISH
                 self.transport.write(_PUBLISH)
             case _:  # DISCONNECT
@@ -53,15 +63,50 @@ class _Http(_Endpoint):
             self.transport.close()
 
 
-async def _serve() -> None:
+class _Coap(asyncio.DatagramProtocol):
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.DatagramTransport, transport)  # Python 3.11's own is no subclass of it
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        # an acknowledgement that carries 2.01 Created (RFC 7252, 5.2.1)
+        self.transport.sendto(b"\x68\x41" + data[2 : 4 + COAP_TOKEN_BYTES] + b"\xff" + ANSWER, addr)
+
+
+def _certificate(folder: Path) -> tuple[ssl.SSLContext, Path]:
+    """TLS with a new certificate, and the file of the CA that signed it: itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "bare endpoint")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address(HOST))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    ca, private = folder / "ca.pem", folder / "key.pem"
+    house.write_private(ca, certificate.public_bytes(Encoding.PEM))
+    house.write_private(private, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(ca, private)
+    return context, ca
+
+
+async def _serve(folder: Path) -> None:
+    tls, ca = _certificate(folder)
     loop = asyncio.get_running_loop()
     servers = {
-        "mqtt": await loop.create_server(_Mqtt, "127.0.0.1", 0, backlog=1024),
-        "http": await loop.create_server(_Http, "127.0.0.1", 0, backlog=1024),
+        "mqtt": await loop.create_server(_Mqtt, HOST, 0, backlog=_BACKLOG),
+        "mqtts": await loop.create_server(_Mqtt, HOST, 0, backlog=_BACKLOG, ssl=tls),
+        "http": await loop.create_server(_Http, HOST, 0, backlog=_BACKLOG),
+        "https": await loop.create_server(_Http, HOST, 0, backlog=_BACKLOG, ssl=tls),
     }
-    print(json.dumps({name: server.sockets[0].getsockname()[1] for name, server in servers.items()}), flush=True)
+    ports = {name: server.sockets[0].getsockname()[1] for name, server in servers.items()}
+    datagrams, _ = await loop.create_datagram_endpoint(_Coap, (HOST, 0))
+    ports["coap"] = datagrams.get_extra_info("sockname")[1]
+    print(json.dumps({"ports": ports, "ca": str(ca)}), flush=True)
     await loop.run_in_executor(None, sys.stdin.read)
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve())
+    asyncio.run(_serve(Path(sys.argv[1])))

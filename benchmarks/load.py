@@ -2,167 +2,51 @@
 
     python -m benchmarks.load < job.json > result.json
 
-Every exchange is a TCP connection of its own, and takes the steps that a board takes, one at a time:
-over MQTT CONNECT, SUBSCRIBE, PUBLISH, DISCONNECT, over HTTP one POST. Name and token are new each
-time. Written on `selectors` with packets made beforehand, because asyncio's connections cost several
-times as much: the client must not be what limits the server. Imports nothing but the standard library.
+Every exchange has a socket of its own and takes the steps that a board takes, one at a time: over
+MQTT CONNECT, SUBSCRIBE, PUBLISH, DISCONNECT, over HTTP and CoAP one POST; with TLS a full handshake
+first. Imports nothing but the standard library.
 """
 
-import errno
 import json
 import os
 import selectors
-import socket
+import ssl
 import sys
 import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
-_HANG_S = 10.0
-_HOST = "127.0.0.1"
-_TOKEN_BYTES = 16
-_CONNACK = b"\x20\x02\x00\x00"
-_SUBACK = b"\x90\x03\x00\x01\x00"
-_SUCCESS = b'"status":"SUCCESS"'
+from benchmarks.boards import Board, DatagramBoard, SecureBoard, StreamBoard
+from benchmarks.messages import Exchanges
 
-
-def _string(text: bytes) -> bytes:
-    return len(text).to_bytes(2, "big") + text
-
-
-def _packet(first: int, body: bytes) -> bytes:
-    length, rest = bytearray(), len(body)
-    while rest > 0x7F:
-        length.append(rest & 0x7F | 0x80)
-        rest >>= 7
-    return bytes((first, *length, rest)) + body
-
-
-_CONNECT = _packet(0x10, _string(b"MQTT") + b"\x04\x82\x00\x3c" + _string(b"benchmark") + _string(b"provision"))
-_SUBSCRIBE = _packet(0x82, b"\x00\x01" + _string(b"/provision/response") + b"\x00")
-_DISCONNECT = b"\xe0\x00"
-
-
-class Requests:
-    """The last message of each exchange, with a name and a token that nobody had before."""
-
-    def __init__(self, transport: str, key: str, secret: str) -> None:
-        tail = json.dumps({"provisionDeviceKey": key, "provisionDeviceSecret": secret})[1:].encode()
-        self._tail = b'","credentialsType":"ACCESS_TOKEN",' + tail
-        self._made = 0
-        body = b"".join(self._body())
-        if transport == "mqtt":
-            whole = _packet(0x30, _string(b"/provision/request") + body)
-        else:
-            lines = (
-                b"POST /api/v1/provision HTTP/1.1",
-                b"Host: 127.0.0.1",
-                b"Content-Type: application/json",
-                b"Connection: close",
-                b"Content-Length: %d" % len(body),
-            )
-            whole = b"\r\n".join(lines) + b"\r\n\r\n" + body
-        self._head = whole[: len(whole) - len(body)]  # the same each time, because all bodies are of one length
-
-    def next(self) -> tuple[bytes, bytes]:
-        """`(message, token in it)`."""
-        body = self._body()
-        return b"".join((self._head, *body)), body[3]
-
-    def _body(self) -> tuple[bytes, ...]:
-        self._made += 1
-        token = os.urandom(_TOKEN_BYTES).hex().encode()
-        return b'{"deviceName":"benchmark-', b"%08d" % self._made, b'","token":"', token, self._tail
-
-
-class Board:
-    """One board: an exchange after the other, until the time is over."""
-
-    def __init__(self, load: "Load") -> None:
-        self._load = load
-
-    def open(self) -> None:
-        """Begin an exchange."""
-        message, self._token = self._load.requests.next()
-        if self._load.mqtt:
-            self._steps = [(_CONNECT, _CONNACK), (_SUBSCRIBE, _SUBACK), (message, b"")]
-        else:
-            self._steps = [(message, b"")]
-        self._step = 0
-        self._heard = b""
-        self._started = time.perf_counter()
-        self._socket = socket.socket()
-        self._socket.setblocking(False)
-        code = self._socket.connect_ex((_HOST, self._load.port))
-        if code not in (0, errno.EINPROGRESS):
-            self._load.selector.register(self._socket, selectors.EVENT_READ, self)
-            self._end(f"connect: {os.strerror(code)}")
-            return
-        try:  # on loopback it is usually connected by now
-            self._socket.send(self._steps[0][0])
-        except OSError:
-            self._load.selector.register(self._socket, selectors.EVENT_WRITE, self)
-        else:
-            self._load.selector.register(self._socket, selectors.EVENT_READ, self)
-
-    def ready(self, events: int) -> None:
-        """The socket is: take the next step."""
-        try:
-            if events & selectors.EVENT_WRITE:
-                self._socket.send(self._steps[0][0])
-                self._load.selector.modify(self._socket, selectors.EVENT_READ, self)
-                return
-            chunk = self._socket.recv(4096)
-            if not chunk:
-                self._end(f"closed at step {self._step}")
-                return
-            self._heard += chunk
-            wanted = self._steps[self._step][1]
-            if not wanted:
-                if self._heard.endswith(b"}"):
-                    self._judge()
-            elif self._heard == wanted:
-                self._heard = b""
-                self._step += 1
-                self._socket.send(self._steps[self._step][0])
-            elif not wanted.startswith(self._heard):
-                self._end(f"wrong answer at step {self._step}")
-        except OSError as error:
-            self._end(f"step {self._step}: {type(error).__name__}")
-
-    def _judge(self) -> None:
-        now = time.perf_counter()
-        if _SUCCESS not in self._heard:
-            self._end("not SUCCESS")
-        elif self._load.echo and self._token not in self._heard:
-            self._end("the answer to another request")
-        else:
-            if self._load.mqtt:
-                self._socket.send(_DISCONNECT)
-            self._load.succeeded(self._started, now)
-            self._end("")
-
-    def _end(self, failure: str) -> None:
-        self._load.selector.unregister(self._socket)
-        self._socket.close()
-        self._load.ended(self, failure)
+_BOARDS: dict[str, type[Board]] = {
+    "mqtt": StreamBoard,
+    "mqtts": SecureBoard,
+    "http": StreamBoard,
+    "https": SecureBoard,
+    "coap": DatagramBoard,
+}
+_CHECK_S = 0.5
 
 
 class Load:
     """A job: see `__init__` for its keys."""
 
     def __init__(self, job: dict[str, Any]) -> None:
-        self.mqtt = job["transport"] == "mqtt"
+        transport: str = job["transport"]
+        self._board = _BOARDS[transport]
+        self.disconnects = transport in ("mqtt", "mqtts")
         self.port: int = job["port"]
         self.echo: bool = job["echo"]  # the answer has to hold the request's own token
-        self.requests = Requests(job["transport"], job["key"], job["secret"])
-        self.selector = selectors.DefaultSelector()
+        self.tls = _trusting(job["ca"]) if self._board is SecureBoard else None
+        self.exchanges = Exchanges(transport, job["key"], job["secret"])
+        self.selector: selectors.BaseSelector = selectors.DefaultSelector()
         self._boards: int = job["boards"]
         self._warm_up_s: float = job["warm_up_s"]
         self._seconds: float = job["seconds"]
         self._server: int = job["pid"]  # whose CPU time is measured
-        self._open = 0
+        self._busy: set[Board] = set()
         self._successes = 0
         self._failures: Counter[str] = Counter()
         self._latencies: list[float] = []
@@ -172,9 +56,10 @@ class Load:
         """Returns counts, latencies in ms, and CPU seconds of client and server during the measurement."""
         self._from = time.perf_counter() + self._warm_up_s
         self._until = self._from + self._seconds
-        for _ in range(self._boards):
-            self._open += 1
-            Board(self).open()
+        for number in range(self._boards):
+            board = self._board(self, number)
+            self._busy.add(board)
+            board.open()
         self._turn_until(self._from)
         before = (os.times(), cpu_s(self._server), time.perf_counter())
         self._turn_until(self._until)
@@ -207,18 +92,25 @@ class Load:
         if not failure and time.perf_counter() < self._until:
             board.open()
         else:
-            self._open -= 1
+            self._busy.discard(board)
 
     def _turn_until(self, moment: float) -> None:
-        heard = time.perf_counter()
-        while self._open and (now := time.perf_counter()) < moment:
-            ready = self.selector.select(min(moment - now, 1.0))
-            if ready:
-                heard = now
-            elif now - heard > _HANG_S:
-                raise TimeoutError(f"{self._open} exchanges got no answer within {_HANG_S:.0f} s")
-            for key, events in ready:
+        checked = time.perf_counter()
+        while self._busy and (now := time.perf_counter()) < moment:
+            for key, events in self.selector.select(min(moment - now, _CHECK_S)):
                 key.data.ready(events)
+            if now - checked > _CHECK_S:
+                checked = now
+                for board in list(self._busy):
+                    board.check(now)
+
+
+def _trusting(ca: str) -> ssl.SSLContext:
+    """What a board has: one CA to trust, and TLS 1.2 (which is what MicroPython speaks)."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.load_verify_locations(ca)
+    return context
 
 
 def percentile(ordered: list[float], percent: float) -> float:

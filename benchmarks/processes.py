@@ -1,11 +1,13 @@
-"""The processes of a measurement: the real server, the bare endpoint, the load. None outlives its block."""
+"""The processes of a measurement: the real server, what it is compared with, the clients. None outlives its block."""
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,10 @@ from bench import house
 from bench.cli.records import with_registry
 from bench.errors import BenchError
 
+TRANSPORTS = ("mqtt", "mqtts", "http", "https", "coap")
+# Of `bench serve`, besides where its data is: every measurement starts it with these.
+SERVER_OPTIONS = ("--mqtt-port", "0", "--http-port", "0")
+_CLIENTS = house.BUILD / "clients"
 _START_S = 30.0
 _STOP_S = 10.0
 _POLL_S = 0.005
@@ -22,13 +28,16 @@ _POLL_S = 0.005
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoint:
-    """Something that answers provisioning requests on this machine. Key and secret: of its profile."""
+    """Something that answers provisioning requests on this machine."""
 
     pid: int
     ports: dict[str, int]
-    """By transport: `mqtt`, `http`."""
-    key: str
-    secret: str
+    """By transport; one that is not served is not there."""
+    ca: str | None = None
+    """The file of the CA to trust over TLS."""
+    # Of its profile; unless they matter, only in length what a real profile has.
+    key: str = "k" * 20
+    secret: str = "s" * 20
 
 
 @contextmanager
@@ -43,8 +52,8 @@ def data_folder() -> Iterator[Path]:
 def real_server(data: Path) -> Iterator[Endpoint]:
     """`bench serve --json` on free ports, ended as an operator would. Raises BenchError if it fails."""
     ready = data / "ready.json"
-    options = ("--mqtt-port", "0", "--http-port", "0", "--ready-file", str(ready))
-    command = [sys.executable, "-m", "bench.cli", "serve", "--json", "--data", str(data), *options]
+    where = ("--data", str(data), "--ready-file", str(ready))
+    command = [sys.executable, "-m", "bench.cli", "serve", "--json", *where, *SERVER_OPTIONS]
     with (data / "errors.log").open("w+") as errors:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors)
         with _ended(process):
@@ -57,7 +66,8 @@ def real_server(data: Path) -> Iterator[Endpoint]:
             profile = with_registry(data, lambda registry: registry.profile("default"))
             yield Endpoint(
                 pid=process.pid,
-                ports={"mqtt": address["mqtt_port"], "http": address["http_port"]},
+                ports={name: port for name in TRANSPORTS if (port := address.get(f"{name}_port"))},
+                ca=address.get("ca"),
                 key=profile.provision_key or "",
                 secret=profile.provision_secret or "",
             )
@@ -66,11 +76,73 @@ def real_server(data: Path) -> Iterator[Endpoint]:
 
 
 @contextmanager
-def bare_endpoint() -> Iterator[Endpoint]:
-    """The endpoint of bare.py. It ends with its standard input, so with this process at the latest."""
+def bare_endpoint(folder: Path) -> Iterator[Endpoint]:
+    """The endpoint of bare.py, with a certificate in `folder`."""
+    with _endpoint("bare", str(folder)) as endpoint:
+        yield endpoint
+
+
+@contextmanager
+def amqtt_broker() -> Iterator[Endpoint]:
+    """The broker of broker.py. Raises BenchError if amqtt is not there."""
+    if not (_CLIENTS / "amqtt").is_dir():
+        raise BenchError(f"amqtt is not in {_CLIENTS}: make setup puts it there")
+    with _endpoint("broker", path=_CLIENTS) as endpoint:
+        yield endpoint
+
+
+def client(
+    name: str, job: dict[str, Any], *, patience_s: float, step: Callable[[str], None] | None = None
+) -> dict[str, Any]:
+    """Run a client with this job and return what it measured.
+
+    It prints JSON objects, a line each: `{"step": text}`, of which `step` is told, and at the end its
+    result. Raises BenchError if it did not end well.
+    """
+    with tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", f"benchmarks.{name}"],
+            cwd=house.CHECKOUT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
+        assert process.stdin
+        assert process.stdout
+        guard = threading.Timer(patience_s, process.kill)
+        guard.start()
+        found: dict[str, Any] = {}
+        try:
+            with process.stdin, process.stdout, _ended(process):
+                process.stdin.write(json.dumps(job))
+                process.stdin.close()
+                for line in process.stdout:
+                    found = json.loads(line)
+                    if step and "step" in found:
+                        step(found["step"])
+                process.wait()
+        finally:
+            guard.cancel()
+        if process.returncode:
+            errors.seek(0)
+            reason = errors.read()[-500:] or f"it did not end within {patience_s:.0f} s"
+            raise BenchError(f"the {name} client failed: {reason}")
+    return found
+
+
+@contextmanager
+def _endpoint(name: str, *arguments: str, path: Path | None = None) -> Iterator[Endpoint]:
+    """A module of ours that prints its ports. It ends with its standard input, so with this process at the latest.
+
+    `path`: where it looks for modules before all others.
+    """
+    paths = [str(path)] if path else []
+    paths += [found] if (found := os.environ.get("PYTHONPATH")) else []
     process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.bare"],
+        [sys.executable, "-m", f"benchmarks.{name}", *arguments],
         cwd=house.CHECKOUT,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -80,29 +152,8 @@ def bare_endpoint() -> Iterator[Endpoint]:
     with process.stdin, process.stdout, _ended(process):
         line = process.stdout.readline()
         if not line:
-            raise BenchError("the bare endpoint did not start")
-        # in length what a real profile has
-        yield Endpoint(pid=process.pid, ports=json.loads(line), key="k" * 20, secret="s" * 20)
-
-
-def load(job: dict[str, Any], *, patience_s: float) -> dict[str, Any]:
-    """Run load.py with this job and return what it measured. Raises BenchError if it did not end well."""
-    try:
-        done = subprocess.run(
-            [sys.executable, "-m", "benchmarks.load"],
-            cwd=house.CHECKOUT,
-            input=json.dumps(job),
-            capture_output=True,
-            text=True,
-            timeout=patience_s,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise BenchError(f"the load client did not end within {patience_s:.0f} s") from None
-    if done.returncode:
-        raise BenchError(f"the load client failed: {done.stderr[-500:]}")
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+            raise BenchError(f"the {name} endpoint did not start")
+        yield Endpoint(pid=process.pid, **json.loads(line))
 
 
 @contextmanager

@@ -1,0 +1,174 @@
+"""A crowd of devices: all log in over MQTT and stay connected; now and then some of them say something.
+
+    python -m benchmarks.crowd < job.json
+
+Prints JSON objects, a line each: `{"step": text}` on the way, and at the end what it measured.
+Imports nothing but the standard library.
+"""
+
+import errno
+import json
+import os
+import resource
+import selectors
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from benchmarks.load import percentile
+from benchmarks.messages import CONNACK, connect, packet, string
+
+# More connections than this have no ports to come from, one address alone.
+_PER_ADDRESS = 5000
+_KEEP_ALIVE_S = 900  # longer than the run: only the benchmark says something
+_HANG_S = 10.0
+_READ_SIZE = 4096
+_STEPS = 10
+_SETTLE_S = 1.0
+
+_PING, _PONG = b"\xc0\x00", b"\xd0\x00"
+# QoS 1, packet id 1
+_TELEMETRY = packet(0x32, string(b"v1/devices/me/telemetry") + b"\x00\x01" + b'{"temperature":21.5}')
+_PUBACK = b"\x40\x02\x00\x01"
+
+
+class Device:
+    """A device's connection. `wanted` is the answer it waits for, if it does."""
+
+    def __init__(self, number: int, token: str) -> None:
+        self._number = number
+        self._token = token
+        self._heard = b""
+        self._since = 0.0
+        self.wanted = b""
+
+    def log_in(self, port: int, selector: selectors.BaseSelector) -> None:
+        """Connect, and say CONNECT. Raises OSError."""
+        self._socket = socket.socket()
+        self._socket.setblocking(False)
+        self._socket.bind((f"127.0.0.{1 + self._number // _PER_ADDRESS}", 0))
+        code = self._socket.connect_ex(("127.0.0.1", port))
+        if code not in (0, errno.EINPROGRESS):
+            raise OSError(code, os.strerror(code))
+        selector.register(self._socket, selectors.EVENT_WRITE, self)
+
+    def connected(self, selector: selectors.BaseSelector) -> None:
+        """TCP is: say CONNECT."""
+        selector.modify(self._socket, selectors.EVENT_READ, self)
+        self.say(connect(b"benchmark-%d" % self._number, self._token.encode(), keep_alive_s=_KEEP_ALIVE_S), CONNACK)
+
+    def say(self, message: bytes, wanted: bytes) -> None:
+        """Send a message that is answered with `wanted`."""
+        self.wanted, self._heard = wanted, b""
+        self._since = time.perf_counter()
+        self._socket.send(message)
+
+    def hear(self) -> float | None:
+        """Read; the seconds that the answer took, None if it is not here yet. Raises OSError if it is another."""
+        data = self._socket.recv(_READ_SIZE)
+        if not data:
+            raise ConnectionError("the server closed the connection of an idle device")
+        self._heard += data
+        if self._heard == self.wanted:
+            self.wanted = b""
+            return time.perf_counter() - self._since
+        if not self.wanted.startswith(self._heard):
+            raise ConnectionError(f"the server said {self._heard!r}, not {self.wanted!r}")
+        return None
+
+
+class Crowd:
+    """A job: see `__init__` for its keys."""
+
+    def __init__(self, job: dict[str, Any]) -> None:
+        self._port: int = job["port"]
+        self._server: int = job["pid"]  # whose memory is measured
+        self._at_once: int = job["at_once"]  # that log in
+        self._sample: int = job["sample"]  # devices that say something
+        self._talking: list[int] = job["talking"]  # how many of them at once
+        self._selector = selectors.DefaultSelector()
+        self._devices = [Device(number, token) for number, token in enumerate(job["tokens"])]
+
+    def run(self) -> dict[str, Any]:
+        """Returns memory in bytes, seconds to log in, and latencies in ms."""
+        first, *others = self._devices
+        self._log_in([first])  # what the server needs for its first device is not what a device needs
+        self._talk([first], 1, _PING, _PONG)
+        self._talk([first], 1, _TELEMETRY, _PUBACK)
+        before = rss_bytes(self._server)
+        start = time.perf_counter()
+        self._log_in(others)
+        logged_in = time.perf_counter() - start
+        time.sleep(_SETTLE_S)
+        after = rss_bytes(self._server)
+        sample = self._devices[:: max(len(self._devices) // self._sample, 1)][: self._sample]
+        talks: dict[str, Any] = {}
+        for name, message, wanted in (("ping", _PING, _PONG), ("telemetry", _TELEMETRY, _PUBACK)):
+            for at_once in self._talking:
+                _tell(f"{name} from {len(sample)} of {len(self._devices):,} devices, {at_once} at once")
+                took = sorted(self._talk(sample, at_once, message, wanted))
+                talks[f"{name} {at_once}"] = {
+                    "p50_ms": percentile(took, 50) * 1000,
+                    "p99_ms": percentile(took, 99) * 1000,
+                }
+        if self._selector.select(0):
+            raise ConnectionError("the server said something to an idle device, or closed its connection")
+        return {"rss_before": before, "rss_with": after, "log_in_s": logged_in, "others": len(others), "talks": talks}
+
+    def _log_in(self, devices: list[Device]) -> None:
+        waiting = iter(devices)
+        busy = done = 0
+        while done < len(devices):
+            while busy < self._at_once and (device := next(waiting, None)):
+                device.log_in(self._port, self._selector)
+                busy += 1
+            for device, events in self._ready():
+                if events & selectors.EVENT_WRITE:
+                    device.connected(self._selector)
+                elif device.hear() is not None:
+                    busy -= 1
+                    done += 1
+                    if done * _STEPS // len(devices) > (done - 1) * _STEPS // len(devices):
+                        _tell(f"{done:,} of {len(devices):,} devices connected")
+
+    def _talk(self, devices: list[Device], at_once: int, message: bytes, wanted: bytes) -> list[float]:
+        """Let each device say it once, so many at a time; the seconds until each had its answer."""
+        waiting = iter(devices)
+        took: list[float] = []
+        for _, device in zip(range(at_once), waiting, strict=False):
+            device.say(message, wanted)
+        while len(took) < len(devices):
+            for device, _ in self._ready():
+                if (seconds := device.hear()) is not None:
+                    took.append(seconds)
+                    if following := next(waiting, None):
+                        following.say(message, wanted)
+        return took
+
+    def _ready(self) -> Iterator[tuple[Device, int]]:
+        ready = self._selector.select(_HANG_S)
+        if not ready:
+            raise TimeoutError(f"no device got an answer within {_HANG_S:.0f} s")
+        for key, events in ready:
+            yield key.data, events
+
+
+def rss_bytes(pid: int) -> int | None:
+    """The resident memory of a process; None where there is no /proc."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return None
+
+
+def _tell(text: str) -> None:
+    print(json.dumps({"step": text}), flush=True)
+
+
+if __name__ == "__main__":
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    print(json.dumps(Crowd(json.load(sys.stdin)).run()))

@@ -1,0 +1,96 @@
+"""What a board sends to be provisioned, over each transport, and what it waits for in between.
+
+Everything that does not change is made beforehand. Imports nothing but the standard library.
+"""
+
+import json
+import os
+from dataclasses import dataclass
+
+CONNACK = b"\x20\x02\x00\x00"
+SUBACK = b"\x90\x03\x00\x01\x00"
+DISCONNECT = b"\xe0\x00"
+# What an endpoint says that decides nothing; as long as a real answer.
+ANSWER = b'{"credentialsValue":"%s","credentialsType":"ACCESS_TOKEN","status":"SUCCESS"}' % (b"0" * 32)
+_SUBSCRIBE_ID = b"\x00\x01"
+_TOKEN_BYTES = 16
+
+# CoAP (RFC 7252): confirmable, eight bytes of token, POST; Uri-Path three times, Content-Format JSON, the payload.
+_COAP_POST = b"\x48\x02"
+_COAP_OPTIONS = b"\xb3api\x02v1\x09provision\x11\x32\xff"
+COAP_TOKEN_BYTES = 8
+
+
+def string(text: bytes) -> bytes:
+    """A text as MQTT has it (3.1.1, 1.5.3)."""
+    return len(text).to_bytes(2, "big") + text
+
+
+def packet(first: int, body: bytes) -> bytes:
+    """An MQTT packet: its first byte, its remaining length (2.2.3), its body."""
+    length, rest = bytearray(), len(body)
+    while rest > 0x7F:
+        length.append(rest & 0x7F | 0x80)
+        rest >>= 7
+    return bytes((first, *length, rest)) + body
+
+
+def connect(client_id: bytes, username: bytes, *, keep_alive_s: int = 60) -> bytes:
+    """CONNECT of a clean session, with a user name and no password."""
+    header = string(b"MQTT") + b"\x04\x82" + keep_alive_s.to_bytes(2, "big")
+    return packet(0x10, header + string(client_id) + string(username))
+
+
+_SUBSCRIBE = packet(0x82, _SUBSCRIBE_ID + string(b"/provision/response") + b"\x00")
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One board's provisioning."""
+
+    steps: list[tuple[bytes, bytes]]
+    """What it sends, and the answer after which it goes on; the last answer is JSON, and left empty here."""
+    token: bytes
+    """The access token that it asks for."""
+
+
+class Exchanges:
+    """Exchanges, each with a name and a token that nobody had before."""
+
+    def __init__(self, transport: str, key: str, secret: str) -> None:
+        tail = json.dumps({"provisionDeviceKey": key, "provisionDeviceSecret": secret})[1:].encode()
+        self._tail = b'","credentialsType":"ACCESS_TOKEN",' + tail
+        self._made = 0
+        self._mqtt = transport in ("mqtt", "mqtts")
+        self._coap = transport == "coap"
+        body = b"".join(self._body())  # all bodies are of one length: what is in front of them stays the same
+        if self._mqtt:
+            whole = packet(0x30, string(b"/provision/request") + body)
+        elif self._coap:
+            whole = _COAP_OPTIONS + body
+        else:
+            lines = (
+                b"POST /api/v1/provision HTTP/1.1",
+                b"Host: 127.0.0.1",
+                b"Content-Type: application/json",
+                b"Connection: close",
+                b"Content-Length: %d" % len(body),
+            )
+            whole = b"\r\n".join(lines) + b"\r\n\r\n" + body
+        self._head = whole[: len(whole) - len(body)]
+
+    def next(self, hello: bytes) -> Exchange:
+        """One more. `hello`: the board's CONNECT."""
+        body = self._body()
+        token = body[3]
+        message = b"".join((self._head, *body))
+        if self._mqtt:
+            return Exchange([(hello, CONNACK), (_SUBSCRIBE, SUBACK), (message, b"")], token)
+        if self._coap:
+            message = _COAP_POST + os.urandom(2 + COAP_TOKEN_BYTES) + message  # message id and token
+        return Exchange([(message, b"")], token)
+
+    def _body(self) -> tuple[bytes, ...]:
+        self._made += 1
+        token = os.urandom(_TOKEN_BYTES).hex().encode()
+        return b'{"deviceName":"benchmark-', b"%08d" % self._made, b'","token":"', token, self._tail
