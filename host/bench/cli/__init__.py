@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from bench.cli import board, demo, device, output, profile, serve
+from bench.cli import board, demo, device, output, profile, serve, tls
 from bench.errors import BenchError
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app.command("demo", epilog="Example: bench demo --keep")(demo.demo)
 app.add_typer(profile.app, name="profile")
 app.add_typer(device.app, name="device")
 app.add_typer(board.app, name="board")
+app.add_typer(tls.app, name="tls")
 
 # The root of what typer raises for wrong use. Typer has no name for it, and where its click comes from changes.
 _WRONG_USE: Any = typer.BadParameter.__base__

@@ -1,0 +1,273 @@
+"""The certificate the server shows: under a CA of its own, made on the first start, or the user's."""
+
+import ipaddress
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from bench import house
+from bench.errors import BenchError, UsageError
+
+FOLDER = "tls"
+CA_CERTIFICATE, CA_KEY = "ca.pem", "ca.key"
+CERTIFICATE, KEY = "server.pem", "server.key"
+DEFAULT_NAMES = ("localhost", "127.0.0.1")
+
+# Boards' clocks are off, and those of the hosts they are made on.
+_BACKDATED = timedelta(days=1)
+_CA_LIFE = timedelta(days=3650)
+# Apple's systems take no server certificate that lives longer than 825 days, whoever signed it.
+_LIFE = timedelta(days=730)
+_RENEW_BEFORE = timedelta(days=30)
+
+_NO_ENCRYPTION = serialization.NoEncryption()
+_LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
+_USAGES = (
+    "digital_signature",
+    "content_commitment",
+    "key_encipherment",
+    "data_encipherment",
+    "key_agreement",
+    "key_cert_sign",
+    "crl_sign",
+    "encipher_only",
+    "decipher_only",
+)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A certificate with those above it, leaf first, and the PEM files they and the key are in."""
+
+    certificate_file: Path
+    key_file: Path
+    chain: tuple[x509.Certificate, ...]
+
+    @property
+    def certificate(self) -> x509.Certificate:
+        """The server's own."""
+        return self.chain[0]
+
+    @property
+    def ca(self) -> x509.Certificate | None:
+        """What boards have to trust: the last of the chain; None if the user's file has only the leaf."""
+        last = self.chain[-1]
+        return last if len(self.chain) > 1 or last.issuer == last.subject else None
+
+    @property
+    def names(self) -> list[str]:
+        """The host names and addresses the certificate is for."""
+        try:
+            found = self.certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+        except (x509.ExtensionNotFound, ValueError):
+            return []
+        return [str(name.value) for name in found.value if isinstance(name, (x509.DNSName, x509.IPAddress))]
+
+
+def fingerprint(certificate: x509.Certificate) -> str:
+    """SHA-256 of the DER form as openssl prints it: upper-case hex with colons."""
+    return certificate.fingerprint(hashes.SHA256()).hex(":").upper()
+
+
+def ensure(data: Path, names: Sequence[str] = DEFAULT_NAMES, *, now: datetime | None = None) -> Identity:
+    """The server's own certificate for these names, in `<data>/tls/`; what is missing is made.
+
+    A certificate that ends within 30 days, or is not for all the names, is issued anew for the same
+    key; the CA is kept. Keys are written before their certificates, each file whole or not at all:
+    a start that was killed is finished by the next one. Raises BenchError for files that are damaged
+    or do not belong together, UsageError for a name that is none.
+    """
+    now = now or datetime.now(UTC)
+    wished = [_general_name(name) for name in names]
+    folder = house.private_folder(data / FOLDER)
+    if not (folder / CA_CERTIFICATE).exists():
+        ca_key = _made_key(folder / CA_KEY, _ca_cure(folder))
+        house.write_private(folder / CA_CERTIFICATE, _pem(_issue_ca(ca_key, now)))
+    ca, ca_key = _ca(folder)
+    if ca.not_valid_after_utc <= now:
+        raise BenchError(f"{folder / CA_CERTIFICATE} has expired: {_ca_cure(folder)}")
+    if not (folder / CERTIFICATE).exists() or not _is_good(_own(folder, ca), wished, now):
+        key = _made_key(folder / KEY, _cure(folder))
+        leaf = _issue_leaf(key, ca, ca_key, wished, now)
+        house.write_private(folder / CERTIFICATE, _pem(leaf, ca))
+    return _own(folder, ca)
+
+
+def existing(data: Path) -> Identity:
+    """What `ensure` has made. Raises BenchError if there is nothing yet, or it is damaged."""
+    folder = data / FOLDER
+    if not (folder / CERTIFICATE).exists():
+        raise BenchError(f"no certificate in {folder}: bench serve makes one, or name its folder with --data")
+    return _own(folder, _ca(folder)[0])
+
+
+def load(certificate_file: Path, key_file: Path) -> Identity:
+    """The user's own certificate (PEM, leaf first) and its key. Raises BenchError with the cure."""
+    chain = certificates(certificate_file, "name a PEM file that begins with the server's certificate")
+    key = _key(key_file, "name the PEM file with the certificate's key")
+    if not _fits(key, chain[0]):
+        raise BenchError(
+            f"{key_file} is not the key of the first certificate in {certificate_file}: "
+            "name the key that belongs to it, and put the server's own certificate first"
+        )
+    return Identity(certificate_file, key_file, chain)
+
+
+def certificates(path: Path, cure: str) -> tuple[x509.Certificate, ...]:
+    """All certificates in a PEM file, one at least. Raises BenchError that ends with the cure."""
+    try:
+        return tuple(x509.load_pem_x509_certificates(path.read_bytes()))
+    except OSError as error:
+        raise BenchError(f"{path}: {error.strerror}: {cure}") from error
+    except (ValueError, x509.InvalidVersion) as error:
+        raise BenchError(f"{path} holds no certificate, or a damaged one: {cure}") from error
+
+
+def _key(path: Path, cure: str) -> PrivateKeyTypes:
+    try:
+        return serialization.load_pem_private_key(path.read_bytes(), password=None)
+    except OSError as error:
+        raise BenchError(f"{path}: {error.strerror}: {cure}") from error
+    except TypeError:  # what was read stays out of the message, and of its cause
+        raise BenchError(
+            f"{path} is encrypted: take the passphrase off with openssl pkey -in {path} -out KEY, and name that file"
+        ) from None
+    except (ValueError, UnsupportedAlgorithm):
+        raise BenchError(f"{path} holds no private key, or a damaged one: {cure}") from None
+
+
+def _fits(key: PrivateKeyTypes, certificate: x509.Certificate) -> bool:
+    try:
+        return key.public_key() == certificate.public_key()
+    except (ValueError, UnsupportedAlgorithm):
+        return False
+
+
+def _ca(folder: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+    ca = certificates(folder / CA_CERTIFICATE, _ca_cure(folder))[0]
+    key = _key(folder / CA_KEY, _ca_cure(folder))
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or not _fits(key, ca):
+        raise BenchError(f"{folder / CA_KEY} is not the key of {CA_CERTIFICATE}: {_ca_cure(folder)}")
+    return ca, key
+
+
+def _own(folder: Path, ca: x509.Certificate) -> Identity:
+    identity = Identity(folder / CERTIFICATE, folder / KEY, certificates(folder / CERTIFICATE, _cure(folder)))
+    if not _fits(_key(folder / KEY, _cure(folder)), identity.certificate):
+        raise BenchError(f"{folder / KEY} is not the key of {CERTIFICATE}: {_cure(folder)}")
+    if identity.chain[1:] != (ca,) or not _is_issued_by(identity.certificate, ca):
+        raise BenchError(f"{folder / CERTIFICATE} is not of the CA in {CA_CERTIFICATE}: {_cure(folder)}")
+    return identity
+
+
+def _is_issued_by(certificate: x509.Certificate, ca: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(ca)
+    except Exception:  # noqa: BLE001 - whatever a damaged file leads to, it is not what the CA signed
+        return False
+    return True
+
+
+def _cure(folder: Path) -> str:
+    return f"restore it, or delete {folder / CERTIFICATE} and {folder / KEY}: bench serve makes new ones"
+
+
+def _ca_cure(folder: Path) -> str:
+    return f"restore it, or delete {folder}: bench serve makes a new CA, which all boards have to be given"
+
+
+def _is_good(identity: Identity, wished: Sequence[x509.GeneralName], now: datetime) -> bool:
+    certificate = identity.certificate
+    in_time = certificate.not_valid_before_utc <= now < certificate.not_valid_after_utc - _RENEW_BEFORE
+    return in_time and {str(name.value) for name in wished} <= set(identity.names)
+
+
+def _made_key(path: Path, cure: str) -> ec.EllipticCurvePrivateKey:
+    """The key in this file, which is made if it does not exist."""
+    if not path.exists():
+        new = ec.generate_private_key(ec.SECP256R1())
+        form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, _NO_ENCRYPTION)
+        house.write_private(path, new.private_bytes(*form))
+    key = _key(path, cure)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise BenchError(f"{path} is no key on an elliptic curve: {cure}")
+    return key
+
+
+def _issue_ca(key: ec.EllipticCurvePrivateKey, now: datetime) -> x509.Certificate:
+    identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+    # Several benches' CAs in one trust store are told apart by name.
+    name = _name(f"firstboot CA {identifier.digest.hex()[:8]}")
+    return (
+        _builder(name, name, key.public_key(), now, now + _CA_LIFE)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_usage("key_cert_sign", "crl_sign"), critical=True)
+        .add_extension(identifier, critical=False)
+        .sign(key, hashes.SHA256())
+    )
+
+
+def _issue_leaf(
+    key: ec.EllipticCurvePrivateKey,
+    ca: x509.Certificate,
+    ca_key: ec.EllipticCurvePrivateKey,
+    names: Sequence[x509.GeneralName],
+    now: datetime,
+) -> x509.Certificate:
+    public = key.public_key()
+    end = min(now + _LIFE, ca.not_valid_after_utc)
+    return (
+        _builder(_name("firstboot server"), ca.subject, public, now, end)
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_usage("digital_signature"), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
+        .sign(ca_key, hashes.SHA256())
+    )
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, public: ec.EllipticCurvePublicKey, now: datetime, end: datetime
+) -> x509.CertificateBuilder:
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(public)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _BACKDATED)
+        .not_valid_after(end)
+    )
+
+
+def _name(common_name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+
+
+def _usage(*wanted: str) -> x509.KeyUsage:
+    return x509.KeyUsage(**{usage: usage in wanted for usage in _USAGES})
+
+
+def _general_name(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name.partition("%")[0]))  # a zone is this host's business
+    except ValueError:
+        lower = name.lower()
+        if len(lower) > 253 or not all(_LABEL.fullmatch(label) for label in lower.split(".")):
+            raise UsageError(f"{name!r} is no host name: write one like bench.local, or an IP address") from None
+        return x509.DNSName(lower)
+
+
+def _pem(*chain: x509.Certificate) -> bytes:
+    return b"".join(each.public_bytes(serialization.Encoding.PEM) for each in chain)

@@ -1,0 +1,212 @@
+"""TLS contexts: the standard library's for HTTPS, and one for MQTT that looks at any client certificate.
+
+Python's ssl asks for a client certificate only to verify it. Devices show certificates that nobody
+the server knows has signed, and are known by the certificate itself. So MQTT's side is done by
+pyOpenSSL, behind what asyncio expects of an `ssl.SSLContext` and an `ssl.SSLObject`.
+"""
+
+import ssl
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import ParamSpec, TypeVar, cast
+
+from cryptography import x509
+from OpenSSL import SSL, crypto
+from OpenSSL._util import lib  # for the error queue, which pyOpenSSL has no function for
+
+from bench.errors import BenchError
+from bench.server.tls import chain
+from bench.server.tls.authority import Identity, certificates
+
+_RECORD = 16 * 1024  # all that one read can give (RFC 8446, section 5.1)
+_CHUNK = 64 * 1024
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def https_context(identity: Identity) -> ssl.SSLContext:
+    """A server's context, TLS 1.2 and later. Raises BenchError for a certificate OpenSSL does not take."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        context.load_cert_chain(identity.certificate_file, identity.key_file)
+    except ssl.SSLError as error:
+        raise _unusable(identity.certificate_file, error.reason.replace("_", " ").lower()) from error
+    return context
+
+
+def mqtt_context(identity: Identity, client_ca: Path | None = None) -> ssl.SSLContext:
+    """For `loop.create_server(ssl=...)`, TLS 1.2 and later: asks for a client certificate, needs none.
+
+    Any chain is taken whose certificates are each signed by the next one; with `client_ca`, a PEM
+    file, it also has to lead to one of the CAs in there, in time. What was shown, is
+    `transport.get_extra_info("ssl_object").peer_chain()`. Nothing is resumed: a resumed session
+    would come without its chain. Raises BenchError for files OpenSSL does not take.
+    """
+    context = SSL.Context(SSL.TLS_SERVER_METHOD)
+    context.set_min_proto_version(SSL.TLS1_2_VERSION)
+    context.set_options(SSL.OP_NO_TICKET | SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_COMPRESSION)
+    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    context.set_mode(SSL.MODE_RELEASE_BUFFERS)  # most connections are idle most of the time
+    try:
+        context.use_certificate_chain_file(str(identity.certificate_file))
+        context.use_privatekey_file(str(identity.key_file))
+    except SSL.Error as error:
+        raise _unusable(identity.certificate_file, _reason(error)) from error
+    if client_ca:
+        _trust(context, client_ca)
+    context.set_verify(SSL.VERIFY_PEER, None if client_ca else _take_any)
+    # asyncio uses nothing of a context but wrap_bio()
+    return cast("ssl.SSLContext", _Context(context))
+
+
+class Session:
+    """One connection: what asyncio uses of an `ssl.SSLObject`, and the client's certificates.
+
+    Bytes go from `incoming` to OpenSSL only when it has nothing left, and not all at once: asyncio's
+    flow control looks at how many are waiting there.
+    """
+
+    def __init__(self, context: SSL.Context, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> None:
+        self._connection = SSL.Connection(context, None)
+        self._connection.set_accept_state()
+        self._incoming = incoming
+        self._outgoing = outgoing
+        self._peer_chain: list[bytes] = []
+
+    def peer_chain(self) -> list[bytes]:
+        """The certificates the client showed, DER, leaf first; empty if it showed none."""
+        return self._peer_chain
+
+    def do_handshake(self) -> None:
+        self._run(self._handshake)
+
+    def read(self, size: int, buffer: memoryview | None = None) -> bytes | int:
+        """Up to `size` bytes, as bytes or into the buffer; none when the client said goodbye."""
+        try:
+            if buffer is None:
+                return self._run(self._connection.recv, min(size, _RECORD))
+            return self._run(self._connection.recv_into, buffer, min(size, _RECORD))
+        except ssl.SSLZeroReturnError:
+            return b"" if buffer is None else 0
+
+    def write(self, data: bytes | bytearray | memoryview) -> int:
+        """Take all of the data: memory is never full."""
+        return self._run(self._connection.sendall, data) if data else 0
+
+    def unwrap(self) -> None:
+        self._run(self._shutdown)
+
+    def getpeercert(self) -> None:
+        """Nothing: what asyncio asks for after a handshake is `peer_chain` here."""
+
+    def cipher(self) -> tuple[str | None, str | None, int | None]:
+        connection = self._connection
+        return connection.get_cipher_name(), connection.get_cipher_version(), connection.get_cipher_bits()
+
+    def compression(self) -> None:
+        """Off."""
+
+    def pending(self) -> int:
+        return self._connection.pending()
+
+    def _run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Let OpenSSL work on what has come, and pass on what it has to say. Raises as an SSLObject does."""
+        # What another connection or a certificate left there would be taken for this one's error.
+        lib.ERR_clear_error()
+        try:
+            while True:
+                try:
+                    return work(*args, **kwargs)
+                except SSL.WantReadError:
+                    received = self._incoming.read(_CHUNK)
+                    if not received:
+                        raise ssl.SSLWantReadError(ssl.SSL_ERROR_WANT_READ, "more is to come") from None
+                    self._connection.bio_write(received)
+        except SSL.ZeroReturnError:
+            raise ssl.SSLZeroReturnError(ssl.SSL_ERROR_ZERO_RETURN, "the client said goodbye") from None
+        except SSL.Error as error:
+            raise ssl.SSLError(ssl.SSL_ERROR_SSL, _reason(error)) from None
+        finally:
+            for chunk in self._said():
+                self._outgoing.write(chunk)
+
+    def _said(self) -> Iterator[bytes]:
+        """What OpenSSL wants to be sent, each byte once."""
+        with suppress(SSL.WantReadError):  # that was all
+            while True:
+                yield self._connection.bio_read(_CHUNK)
+
+    def _handshake(self) -> None:
+        self._connection.do_handshake()
+        shown = _shown(self._connection)
+        if not chain.is_signed(shown):
+            deque(self._said(), maxlen=0)  # the client must not hear that all is well
+            raise ssl.SSLCertVerificationError(ssl.SSL_ERROR_SSL, "a certificate is not signed by the next one")
+        self._peer_chain = chain.to_der(shown)
+
+    def _shutdown(self) -> None:
+        """Say goodbye, and wait for the client's."""
+        if not self._connection.shutdown() and not self._connection.shutdown():
+            raise SSL.WantReadError
+
+
+class _Context:
+    """As much of an `ssl.SSLContext` as asyncio uses."""
+
+    def __init__(self, context: SSL.Context) -> None:
+        self._context = context
+
+    def wrap_bio(
+        self,
+        incoming: ssl.MemoryBIO,
+        outgoing: ssl.MemoryBIO,
+        server_side: bool = False,  # noqa: FBT001, FBT002 - ssl.SSLContext's signature
+        server_hostname: str | None = None,
+        session: None = None,
+    ) -> Session:
+        if not server_side or server_hostname or session:
+            raise ValueError("for servers only")
+        return Session(self._context, incoming, outgoing)
+
+
+def _shown(connection: SSL.Connection) -> list[x509.Certificate]:
+    """The client's certificates. On a server OpenSSL keeps the leaf apart from the rest."""
+    try:
+        with chain.quiet():
+            leaf = connection.get_peer_certificate(as_cryptography=True)
+            rest = connection.get_peer_cert_chain(as_cryptography=True)
+    except Exception:  # noqa: BLE001 - hostile certificates find every one there is
+        raise ssl.SSLCertVerificationError(ssl.SSL_ERROR_SSL, "a certificate that cannot be read") from None
+    return [leaf, *(rest or [])] if leaf else []
+
+
+def _trust(context: SSL.Context, client_ca: Path) -> None:
+    certificates(client_ca, "name a PEM file with the CAs of client certificates")
+    try:
+        context.load_verify_locations(str(client_ca))
+        context.load_client_ca(str(client_ca).encode())
+    except SSL.Error as error:
+        raise _unusable(client_ca, _reason(error)) from error
+    store = context.get_cert_store()
+    assert store
+    store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)  # one of these CAs may be below another
+
+
+def _take_any(*_: object) -> bool:
+    return True
+
+
+def _reason(error: SSL.Error) -> str:
+    """What OpenSSL said: pyOpenSSL has (library, function, reason) triples, or an errno and a text."""
+    entries = error.args[0] if error.args and isinstance(error.args[0], list) else []
+    return "; ".join(entry[-1] for entry in entries) or "TLS failed"
+
+
+def _unusable(path: Path, reason: str) -> BenchError:
+    return BenchError(f"{path} cannot be used for TLS ({reason}): name another file")
