@@ -2,6 +2,7 @@
 
 import ssl
 
+from bench.cli import output
 from bench.server.tls import authority
 from tests.e2e.test_command_line import bench, printed
 
@@ -56,3 +57,12 @@ def test_show_into_a_folder_that_cannot_be_is_one_line(tmp_path):
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
     assert str(tmp_path / "file") in done.stderr
+
+
+def test_fingerprint_is_never_taken_for_an_emoji(capsys):
+    output.facts({"sha256": "9B:CD:7D"}, as_json=False)
+    output.table([{"sha256": "9B:CD:7D"}], as_json=False, empty="")
+    output.fail("9B:CD:7D")
+    told = capsys.readouterr()
+    assert told.out.count("9B:CD:7D") == 2
+    assert "9B:CD:7D" in told.err

@@ -89,6 +89,13 @@ def test_certificate_that_only_claims_the_ca_is_told(tmp_path):
         authority.ensure(tmp_path)
 
 
+def test_certificate_without_its_ca_is_told(tmp_path):
+    identity = authority.ensure(tmp_path)
+    identity.certificate_file.write_bytes(identity.certificate.public_bytes(serialization.Encoding.PEM))
+    with pytest.raises(BenchError, match="is not of the CA"):
+        authority.ensure(tmp_path)
+
+
 def test_expired_ca_is_told(tmp_path):
     authority.ensure(tmp_path, now=NOW - timedelta(days=3651))
     with pytest.raises(BenchError, match=r"ca\.pem has expired: .* makes a new CA"):

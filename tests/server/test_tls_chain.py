@@ -118,7 +118,11 @@ def test_every_single_flipped_bit_is_found():
                 damaged = x509.load_der_x509_certificate(bytes(raw))
         except (ValueError, x509.InvalidVersion):
             continue
-        assert not chain.is_signed([damaged, ROOT.certificate]), f"bit {at} of {bytes(raw).hex()}"
+        same = (damaged.tbs_certificate_bytes, damaged.signature) == (
+            LEAF.certificate.tbs_certificate_bytes,
+            LEAF.certificate.signature,
+        )  # in how many bits of the signature's last byte count, there is some freedom
+        assert chain.is_signed([damaged, ROOT.certificate]) <= same, f"bit {at} of {bytes(raw).hex()}"
 
 
 @given(st.binary(max_size=200))

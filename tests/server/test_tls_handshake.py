@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from bench.errors import BenchError
 from bench.server.tls import authority
-from bench.server.tls.contexts import https_context, mqtt_context
+from bench.server.tls.contexts import Session, https_context, mqtt_context
 from bench.targets import unixport
 from tests.server.certificates import DAY, NOW, line, make, write
 
@@ -47,7 +47,7 @@ class Echo(asyncio.Protocol):
         self.server.lost.release()
 
     def pause_writing(self):
-        self.server.pauses += 1
+        self.server.paused.set()
         self.transport.pause_reading()
 
     def resume_writing(self):
@@ -69,7 +69,8 @@ class EchoServer:
     """A real asyncio server on a context, on a loop in a thread of its own."""
 
     def __init__(self, context, protocol=Echo):
-        self.ends, self.lost, self.pauses, self.complaints = [], threading.Semaphore(0), 0, []
+        self.ends, self.complaints = [], []
+        self.lost, self.paused = threading.Semaphore(0), threading.Event()
         self._loop = asyncio.new_event_loop()
         self._loop.set_exception_handler(lambda _, told: self.complaints.append(told))
         self._thread = threading.Thread(target=self._loop.run_forever)
@@ -207,17 +208,34 @@ def test_chain_in_the_wrong_order_fails_the_handshake(server, identity, tmp_path
     assert server.ends == []
 
 
-def test_client_of_a_bad_chain_never_hears_that_all_is_well(identity, tmp_path):
+def in_memory(identity, context) -> tuple[ssl.SSLObject, Session, ssl.MemoryBIO]:
+    """A TLS 1.2 client and a server whose turn it is to end the handshake, and what is on the way to the client."""
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
-    context = showing(identity, tmp_path, ssl.TLSVersion.TLSv1_2, make("leaf"), make("other"))
     client = context.wrap_bio(to_client, to_server, server_hostname="localhost")
     session = mqtt_context(identity).wrap_bio(to_server, to_client, server_side=True)
     for side in (client, session, client):
         with pytest.raises(ssl.SSLWantReadError):
             side.do_handshake()
+    return client, session, to_client
+
+
+def test_client_of_a_bad_chain_never_hears_that_all_is_well(identity, tmp_path):
+    context = showing(identity, tmp_path, ssl.TLSVersion.TLSv1_2, make("leaf"), make("other"))
+    _, session, to_client = in_memory(identity, context)
     with pytest.raises(ssl.SSLCertVerificationError, match="a certificate is not signed by the next one"):
         session.do_handshake()
     assert to_client.pending == 0
+
+
+def test_server_waits_for_the_clients_goodbye(identity):
+    client, session, _ = in_memory(identity, trusting(identity, ssl.TLSVersion.TLSv1_2))
+    session.do_handshake()
+    client.do_handshake()
+    for _ in range(2):
+        with pytest.raises(ssl.SSLWantReadError):
+            session.unwrap()
+    client.unwrap()
+    session.unwrap()
 
 
 def test_certificate_without_its_key_fails_the_handshake(server, identity, tmp_path):
@@ -338,9 +356,7 @@ def test_client_ca_that_is_no_file_of_certificates_is_told(identity, tmp_path, c
 def test_weak_certificate_is_told(tmp_path):
     weak = authority.load(*write(tmp_path, "weak", make(key=rsa.generate_private_key(65537, 1024))))
     for context in (https_context, mqtt_context):
-        with pytest.raises(
-            BenchError, match=r"weak\.pem cannot be used for TLS \(ee key too small\): "
-        ):
+        with pytest.raises(BenchError, match=r"weak\.pem cannot be used for TLS \(ee key too small\): "):
             context(weak)
 
 
@@ -419,6 +435,7 @@ def test_nothing_is_resumed(server, identity, tmp_path, version):
     with connected(server, context) as client:
         read_line(client)
         session = client.session
+        client.unwrap()  # without a goodbye a session is not resumed anyway
     with connected(server, context, session=session) as client:
         assert json.loads(read_line(client)) == [leaf.der.hex()]
         assert not client.session_reused
@@ -485,21 +502,21 @@ def test_micropython_refuses_another_name_and_another_ca(server, identity, tmp_p
 @pytest.mark.parametrize("protocol", [Echo, BufferedEcho])
 def test_a_megabyte_each_way_with_flow_control(start, identity, version, protocol):
     server = start(mqtt_context(identity), protocol=protocol)
-    with connected(server, trusting(identity, version)) as client:
-        read_line(client)
-        with ThreadPoolExecutor(1) as pool:
-            # nobody reads until the server has to stop: 16 MiB is more than all buffers on the way hold
-            sending = pool.submit(lambda: [client.sendall(BIG) for _ in range(16)])
-            while not server.pauses:
-                assert not sending.done()
-            got = bytearray()
-            while len(got) < 16 * len(BIG):
-                chunk = client.recv(1 << 20)
-                assert chunk
-                got += chunk
-            sending.result(PATIENCE_S)
-        assert bytes(got) == BIG * 16
-        client.unwrap().close()
+
+    async def talk():
+        context = trusting(identity, version)
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", server.port, ssl=context, server_hostname="localhost"
+        )
+        assert await reader.readline() == b"[]\n"
+        # nobody reads until the server has to stop: 16 MiB is more than all buffers on the way hold
+        writer.write(BIG * 16)
+        assert await asyncio.to_thread(server.paused.wait, PATIENCE_S)
+        assert await reader.readexactly(16 * len(BIG)) == BIG * 16
+        writer.close()
+        await writer.wait_closed()
+
+    asyncio.run(asyncio.wait_for(talk(), PATIENCE_S))
     assert server.lost.acquire(timeout=PATIENCE_S)
     assert server.ends == ["eof", "closed"]
 

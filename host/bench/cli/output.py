@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-console = Console(highlight=False, soft_wrap=True)
-_errors = Console(stderr=True, highlight=False, soft_wrap=True)
+console = Console(highlight=False, soft_wrap=True, emoji=False)  # a fingerprint may hold :CD:
+_errors = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 Data = Annotated[Path, typer.Option(help="The data folder: registry, virtual boards.", envvar="BENCH_DATA")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]

@@ -68,8 +68,8 @@ def mqtt_context(identity: Identity, client_ca: Path | None = None) -> ssl.SSLCo
 class Session:
     """One connection: what asyncio uses of an `ssl.SSLObject`, and the client's certificates.
 
-    Bytes go from `incoming` to OpenSSL only when it has nothing left, and not all at once: asyncio's
-    flow control looks at how many are waiting there.
+    Bytes go from `incoming` to OpenSSL only when it has nothing left: asyncio's flow control looks at
+    how many are waiting there.
     """
 
     def __init__(self, context: SSL.Context, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> None:
@@ -117,14 +117,14 @@ class Session:
 
     def _run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Let OpenSSL work on what has come, and pass on what it has to say. Raises as an SSLObject does."""
-        # What another connection or a certificate left there would be taken for this one's error.
+        # Before 4.0 OpenSSL takes what another connection or a certificate left there for this one's error.
         lib.ERR_clear_error()
         try:
             while True:
                 try:
                     return work(*args, **kwargs)
                 except SSL.WantReadError:
-                    received = self._incoming.read(_CHUNK)
+                    received = self._incoming.read()
                     if not received:
                         raise ssl.SSLWantReadError(ssl.SSL_ERROR_WANT_READ, "more is to come") from None
                     self._connection.bio_write(received)
