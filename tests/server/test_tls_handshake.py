@@ -238,6 +238,18 @@ def test_server_waits_for_the_clients_goodbye(identity):
     session.unwrap()
 
 
+def test_bytes_stay_where_flow_control_sees_them(identity):
+    client, session, _ = in_memory(identity, trusting(identity, ssl.TLSVersion.TLSv1_2))
+    session.do_handshake()
+    client.do_handshake()
+    waiting = session._incoming
+    client.write(bytes(100_000))
+    assert len(session.read(1000)) == 1000
+    client.write(bytes(50_000))
+    assert len(session.read(1000)) == 1000
+    assert waiting.pending > 50_000
+
+
 def test_certificate_without_its_key_fails_the_handshake(server, identity, tmp_path):
     # Python's ssl refuses such a pair; openssl's s_client, too. So the signature is damaged on the wire.
     context = showing(identity, tmp_path, ssl.TLSVersion.TLSv1_2, make())
