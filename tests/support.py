@@ -70,6 +70,7 @@ class RunningServer:
         self._stop = asyncio.Event()
         async with Server(self._options, self._journal) as server:
             self.ports, self.registry = server.ports, server.registry
+            self.presence = server.api.presence
             self.profile = await server.registry.profile("default")
             self._started.set()
             await self._stop.wait()

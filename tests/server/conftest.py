@@ -2,12 +2,27 @@
 
 import pytest
 
+from tests.server.operators import login
 from tests.support import RunningServer
 
 
 @pytest.fixture(scope="module")
 def shared_server(tmp_path_factory):
-    """One server for a file's tests that store nothing: it outlives all of them."""
+    """One server for the tests of a file that do not see what others store: it outlives all of them."""
     server = RunningServer(tmp_path_factory.mktemp("shared") / "server")
     yield server
     server.close()
+
+
+@pytest.fixture(scope="module")
+def shared_operator(shared_server):
+    """An operator of the shared server. What is made there has a name of its own."""
+    with login(shared_server) as operator:
+        yield operator
+
+
+@pytest.fixture
+def server_operator(server):
+    """An operator of a server of its own."""
+    with login(server) as operator:
+        yield operator

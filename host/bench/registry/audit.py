@@ -7,9 +7,18 @@ from typing import Any
 from sqlalchemy import Connection, insert, select
 from sqlalchemy.orm import Session
 
+from bench.registry import pages
 from bench.registry.model import Audit, now_ms
+from bench.registry.pages import Page
 
 DEVICE = "device"
+SORTS = {
+    "createdTime": Audit.ts_ms,
+    "entityName": Audit.entity,
+    "userName": Audit.who,
+    "actionType": Audit.what,
+    "actionStatus": Audit.result,
+}
 
 
 @dataclass(frozen=True)
@@ -42,6 +51,22 @@ def record(connection: Connection, entries: Sequence[dict[str, Any]]) -> list[No
     """Store rows (a batch function)."""
     connection.execute(insert(Audit), list(entries))
     return [None] * len(entries)
+
+
+def page(
+    session: Session, wanted: Page, *, kinds: Sequence[str] = (), from_ms: int | None = None, to_ms: int | None = None
+) -> tuple[list[Audit], int]:
+    """A page of the trail, and how many rows there are in all; of some kinds and from some time, if given."""
+    statement = select(Audit)
+    if kinds:
+        statement = statement.where(Audit.what.in_(kinds))
+    if from_ms is not None:
+        statement = statement.where(Audit.ts_ms >= from_ms)
+    if to_ms is not None:
+        statement = statement.where(Audit.ts_ms <= to_ms)
+    searched = (Audit.entity, Audit.who, Audit.what, Audit.result)
+    rows, total = pages.page(session, statement, wanted, sorts=SORTS, searched=searched, key=Audit.id.desc())
+    return [row for (row,) in rows], total
 
 
 def find(session: Session, *, limit: int, what: str = "", entity: str = "", since_ms: int = 0) -> Sequence[Audit]:

@@ -1,51 +1,68 @@
 """Devices, as operators make and see them. Functions run in a transaction: `registry.write(devices.create, ...)`."""
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from bench.errors import NotFound, Refused
-from bench.registry import credentials, provisioning
+from bench.registry import credentials, pages, provisioning
 from bench.registry.credentials import DeviceCredentials
-from bench.registry.model import Credentials, Device, Profile
-from bench.registry.seal import Seal
+from bench.registry.model import Credentials, Customer, Device, Profile
 
-SORTS = {"name": Device.name, "createdTime": Device.created_ms, "label": Device.label, "type": Profile.name}
+SORTS = {
+    "createdTime": Device.created_ms,
+    "name": Device.name,
+    "label": Device.label,
+    "type": Profile.name,
+    "deviceProfileName": Profile.name,
+    "customerTitle": Customer.title,
+}
+_WITH_NAMES = (
+    select(Device, Profile.name, Customer.title)
+    .join(Profile, Profile.id == Device.profile_id)
+    .outerjoin(Customer, Customer.id == Device.customer_id)
+)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Page:
-    """Which devices of a list are wanted: page `number`, from 0, of those that fit."""
+class Page(pages.Page):
+    """Which devices of a list are wanted."""
 
-    size: int
-    number: int = 0
-    search: str = ""
-    sort: str = "createdTime"
-    descending: bool = True
     profile_id: uuid.UUID | None = None
+    profile_name: str | None = None
     customer_id: uuid.UUID | None = None
+    ids: Sequence[uuid.UUID] | None = None
 
 
 def create(session: Session, name: str, profile: Profile, *, own: DeviceCredentials | None = None) -> Device:
     """A device made ahead of its first boot; with a random access token unless told otherwise. Raises Refused."""
-    seal: Seal = session.info["seal"]
-    name = name.strip(provisioning.TRIMMED)  # as a device's request is
-    if not provisioning.valid_name(name):
-        raise Refused("Device name should be specified, have at most 255 characters and no markup in it!")
-    if session.scalar(select(Device.id).where(Device.name == name)):
-        raise Refused("Device with such name already exists!")
+    name = _free_name(session, name, None)
     own = own or credentials.access_token(provisioning.random_text())
     _check_free(session, own, None)
-    row, secret = provisioning.new_device_rows(seal, name=name, profile_id=profile.id, own=own)
+    row, secret = provisioning.new_device_rows(session.info["seal"], name=name, profile_id=profile.id, own=own)
     device = Device(**row)
     session.add(device)
     session.flush()
     session.add(Credentials(**secret))
     session.flush()
     return device
+
+
+def rename(session: Session, device: Device, name: str) -> None:
+    """Give a device another name. Raises Refused."""
+    device.name = _free_name(session, name, device.id)
+
+
+def get(session: Session, device_id: uuid.UUID) -> Device:
+    """The device with this id. Raises NotFound."""
+    found = session.get(Device, device_id)
+    if found is None:
+        raise NotFound(f"no device {device_id}")
+    return found
 
 
 def by_name(session: Session, name: str) -> Device:
@@ -56,22 +73,25 @@ def by_name(session: Session, name: str) -> Device:
     return found
 
 
-def page(session: Session, wanted: Page) -> tuple[list[tuple[Device, str]], int]:
-    """A page of devices with their profiles' names, and how many there are in all."""
-    statement = select(Device, Profile.name).join(Profile, Profile.id == Device.profile_id)
-    if wanted.search:
-        literal = wanted.search.lower().replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-        columns = (Device.name, Device.label, Profile.name)
-        statement = statement.where(or_(*(func.lower(each).like(f"%{literal}%", escape="\\") for each in columns)))
+def page(session: Session, wanted: Page) -> tuple[Sequence[tuple[Device, str, str | None]], int]:
+    """A page of devices, each with its profile's name and its customer's title, and how many there are in all."""
+    statement = _WITH_NAMES
     if wanted.profile_id is not None:
         statement = statement.where(Device.profile_id == wanted.profile_id)
+    if wanted.profile_name is not None:
+        statement = statement.where(Profile.name == wanted.profile_name)
     if wanted.customer_id is not None:
         statement = statement.where(Device.customer_id == wanted.customer_id)
-    total = session.scalar(select(func.count()).select_from(statement.subquery())) or 0
-    column = SORTS[wanted.sort]
-    order = (column.desc() if wanted.descending else column.asc(), Device.id)
-    rows = session.execute(statement.order_by(*order).limit(wanted.size).offset(wanted.number * wanted.size))
-    return [(device, profile) for device, profile in rows], total
+    if wanted.ids is not None:
+        statement = statement.where(Device.id.in_(wanted.ids))
+    searched = (Device.name, Device.label, Profile.name)
+    return pages.page(session, statement, wanted, sorts=SORTS, searched=searched, key=Device.id)
+
+
+def with_names(session: Session, device: Device) -> tuple[Device, str, str | None]:
+    """A device with its profile's name and its customer's title."""
+    found, profile, customer = session.execute(_WITH_NAMES.where(Device.id == device.id)).one()
+    return found, profile, customer
 
 
 def credentials_of(session: Session, device_id: uuid.UUID) -> DeviceCredentials:
@@ -91,6 +111,16 @@ def set_credentials(session: Session, device_id: uuid.UUID, own: DeviceCredentia
 def delete(session: Session, device: Device) -> None:
     """Delete a device and all that belongs to it."""
     session.delete(device)
+
+
+def _free_name(session: Session, name: str, device_id: uuid.UUID | None) -> str:
+    name = name.strip(provisioning.TRIMMED)  # as a device's request is
+    if not provisioning.valid_name(name):
+        raise Refused("Device name should be specified, have at most 255 characters and no markup in it!")
+    other = session.scalar(select(Device.id).where(Device.name == name))
+    if other is not None and other != device_id:
+        raise Refused("Device with such name already exists!")
+    return name
 
 
 def _check_free(session: Session, own: DeviceCredentials, device_id: uuid.UUID | None) -> None:

@@ -5,16 +5,27 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from bench.errors import NotFound, Refused
+from bench.registry import pages
 from bench.registry.credentials import sha3, trim_certificate
 from bench.registry.model import Device, Profile
+from bench.registry.pages import Page
 from bench.registry.provisioning import ProvisionType
 from bench.registry.seal import Seal
 
 DEFAULT = "default"
+SORTS = {
+    "createdTime": Profile.created_ms,
+    "name": Profile.name,
+    "type": Profile.name,
+    "transportType": Profile.transport_type,
+    "isDefault": Profile.is_default,
+}
+_NAME_LIMIT = 255
+_STORED = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 
 
@@ -47,7 +58,10 @@ def configure(session: Session, profile: Profile, strategy: Strategy) -> None:
     seal: Seal = session.info["seal"]
     if not profile.name.strip():
         raise Refused("Device profile name should be specified!")
+    if len(profile.name) > _NAME_LIMIT:
+        raise Refused(f"Device profile name must have at most {_NAME_LIMIT} characters!")
     key, secret, what = strategy.key, strategy.secret, "provision device key"
+    _check_pattern(strategy.certificate_pattern)
     if strategy.type is ProvisionType.X509_CERTIFICATE_CHAIN:
         (secret, key), what = certificates(secret or ""), "certificate"
     with session.no_autoflush:
@@ -63,9 +77,18 @@ def configure(session: Session, profile: Profile, strategy: Strategy) -> None:
     profile.allow_create = strategy.allow_create
 
 
+def _check_pattern(pattern: str | None) -> None:
+    try:
+        re.compile(pattern or "")
+    except (re.error, RecursionError, OverflowError):
+        raise Refused("Device profile certificate pattern is no regular expression!") from None
+
+
 def certificates(pem: str) -> tuple[str, str]:
     """What is stored of a profile's PEM text, and the provisioning key that follows from its first certificate."""
     found = _CERTIFICATE.findall(pem)
+    if not found and _STORED.fullmatch(pem):  # one that was stored before, and given back
+        return pem, sha3(pem)
     if not found:
         raise Refused("Device profile certificate should be specified, as PEM!")
     stored = trim_certificate(found[0]) if len(found) == 1 else "\n".join(found) + "\n"
@@ -76,6 +99,40 @@ def secret_of(session: Session, profile: Profile) -> str | None:
     """A profile's provisioning secret."""
     seal: Seal = session.info["seal"]
     return None if profile.sealed_secret is None else seal.unseal(profile.sealed_secret)
+
+
+def get(session: Session, profile_id: uuid.UUID) -> Profile:
+    """The profile with this id. Raises NotFound."""
+    found = session.get(Profile, profile_id)
+    if found is None:
+        raise NotFound(f"no profile {profile_id}")
+    return found
+
+
+def default(session: Session) -> Profile:
+    """The profile of devices that name none. Raises NotFound."""
+    found = session.scalar(select(Profile).where(Profile.is_default))
+    if found is None:
+        raise NotFound("no profile is the default one")
+    return found
+
+
+def find_or_create(session: Session, name: str) -> Profile:
+    """The profile of this name; if there is none a new one, with provisioning disabled. Raises Refused."""
+    found = session.scalar(select(Profile).where(Profile.name == name))
+    return found or create(session, name, Strategy(type=ProvisionType.DISABLED))
+
+
+def make_default(session: Session, profile: Profile) -> None:
+    """Have this profile be the one of devices that name none."""
+    session.execute(update(Profile).where(Profile.id != profile.id).values(is_default=False))
+    profile.is_default = True
+
+
+def page(session: Session, wanted: Page) -> tuple[list[Profile], int]:
+    """A page of profiles, and how many there are in all."""
+    rows, total = pages.page(session, select(Profile), wanted, sorts=SORTS, searched=(Profile.name,), key=Profile.id)
+    return [profile for (profile,) in rows], total
 
 
 def all_by_name(session: Session) -> Sequence[Profile]:

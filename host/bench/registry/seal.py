@@ -1,7 +1,8 @@
 """Secrets at rest: what the database alone does not tell.
 
-One key, in a file beside the database and never in it, makes two: one for digests, by which a secret is
-found and compared without being known, and one for sealing what the protocol makes the server give back.
+One key, in a file beside the database and never in it, makes three: one for digests, by which a secret is
+found and compared without being known, one for sealing what the protocol makes the server give back, and one
+for signing what users show when they come back.
 """
 
 import hashlib
@@ -33,6 +34,8 @@ class Seal:
     def __init__(self, key: bytes) -> None:
         self._digest_key = hmac.digest(key, b"digest", "sha256")
         self._cipher = AESGCM(hmac.digest(key, b"seal", "sha256"))
+        self.signing_key = hmac.digest(key, b"sign", "sha256")
+        """What the server signs its users' tokens with."""
 
     @classmethod
     def of_folder(cls, folder: Path) -> Self:

@@ -99,6 +99,24 @@ def latest(session: Session, device_id: uuid.UUID, keys: Iterable[str] | None = 
     return session.scalars(statement).all()
 
 
+def delete_series(
+    session: Session, device_id: uuid.UUID, keys: Iterable[str], span: tuple[int, int] | None = None, *, rewrite: bool
+) -> None:
+    """Delete entries of series: all, or those of the span `(from_ms, to_ms)`.
+
+    A latest entry that is among them goes too; with `rewrite` the newest that is left takes its place.
+    """
+    for key in keys:
+        for table in (TelemetryHistory, Telemetry):
+            statement = delete(table).where(table.device_id == device_id, table.key == key)
+            if span is not None:
+                statement = statement.where(table.ts_ms >= span[0], table.ts_ms < span[1])
+            session.execute(statement)
+        if rewrite and session.get(Telemetry, (device_id, key)) is None:
+            left = history(session, device_id, key, Span(from_ms=-(1 << 63), to_ms=(1 << 63) - 1, limit=1))
+            session.add_all(Telemetry(device_id=device_id, key=key, value=e.value, ts_ms=e.ts_ms) for e in left)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Span:
     """Which entries of a series are wanted: `from_ms <= ts < to_ms`, at most `limit`."""

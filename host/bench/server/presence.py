@@ -19,7 +19,11 @@ class Ending(Enum):
 
 
 class NoAnswer(Exception):
-    """The device did not answer a call in time."""
+    """The device did not answer a call in time; `heard`: but somebody heard it."""
+
+    def __init__(self, *, heard: bool) -> None:
+        super().__init__()
+        self.heard = heard
 
 
 @dataclass(frozen=True)
@@ -111,6 +115,11 @@ class Presence:
         device = self._devices.get(device_id)
         return bool(device and device.on_call)
 
+    def is_connected(self, device_id: uuid.UUID) -> bool:
+        """Whether a session of this device would hear that it has to end."""
+        device = self._devices.get(device_id)
+        return bool(device and device.on_ending)
+
     async def call(self, device_id: uuid.UUID, method: str, params: Any, *, oneway: bool, timeout_s: float) -> Any:
         """Call a device and wait for its answer, or for somebody to hear it if it is one way. Raises NoAnswer."""
         device = self._devices.setdefault(device_id, _Device())
@@ -124,7 +133,7 @@ class Presence:
             async with asyncio.timeout(timeout_s):
                 return await pending.answer
         except TimeoutError:
-            raise NoAnswer from None
+            raise NoAnswer(heard=pending.sent) from None
         finally:
             del device.pending[call.id]
             self._forget_if_idle(device_id)

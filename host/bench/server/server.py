@@ -9,6 +9,7 @@ from typing import Self
 
 from bench.errors import BenchError
 from bench.registry import ProfileView, Registry
+from bench.server import accounts
 from bench.server.device_api import DeviceApi
 from bench.server.http.app import application
 from bench.server.http.serving import HttpServer
@@ -60,6 +61,7 @@ class Server:
             self.registry = await Registry.open(self._options.data, self._options.database)
             undo.push_async_callback(self.registry.close)
             self.new_profile = await self.registry.ensure_default_profile()
+            await accounts.ensure_first(self.registry, self._options.data)
             self.metrics = Metrics(lambda: self.registry.commits)
             self.api = DeviceApi(self.registry, self._journal, Limits(self._options.limits), self.metrics)
             self._gateway = Gateway(self.api, connect_deadline_s=self._options.deadline_s)

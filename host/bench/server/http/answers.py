@@ -2,6 +2,8 @@
 
 import json
 
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -12,24 +14,33 @@ BODY_LIMIT = 65536
 
 # ThingsboardErrorCode
 GENERAL = 2
+AUTHENTICATION = 10
+TOKEN_EXPIRED = 11
+PERMISSION_DENIED = 20
 BAD_REQUEST = 31
+NOT_FOUND = 32
 TOO_MANY = 33
+CONFLICT = 35
 
 
 class TooLarge(Exception):
-    """A body beyond the limit."""
+    """A body beyond the limit, which is in bytes."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self.limit = limit
 
 
-async def body_of(request: Request) -> bytes:
+async def body_of(request: Request, limit: int = BODY_LIMIT) -> bytes:
     """The body, bounded whether or not its length was announced. Raises TooLarge."""
-    if int(request.headers.get("content-length", 0)) > BODY_LIMIT:
-        raise TooLarge
-    body = b""
+    if int(request.headers.get("content-length", 0)) > limit:
+        raise TooLarge(limit)
+    body = bytearray()
     async for chunk in request.stream():
         body += chunk
-        if len(body) > BODY_LIMIT:
-            raise TooLarge
-    return body
+        if len(body) > limit:
+            raise TooLarge(limit)
+    return bytes(body)
 
 
 def error(status: int, message: str, code: int, headers: dict[str, str] | None = None) -> Response:
@@ -38,9 +49,10 @@ def error(status: int, message: str, code: int, headers: dict[str, str] | None =
     return JSONResponse(content, status_code=status, headers=headers)
 
 
-async def too_large(_request: Request, _error: Exception) -> Response:
+async def too_large(_request: Request, refused: Exception) -> Response:
     """The connection stays until its deadline: a client that is still sending hears this only afterwards."""
-    text = json.dumps(f"Payload size exceeds the limit of {BODY_LIMIT} bytes")
+    assert isinstance(refused, TooLarge)
+    text = json.dumps(f"Payload size exceeds the limit of {refused.limit} bytes")
     return Response(text, status_code=413, media_type="application/json")
 
 
@@ -53,3 +65,19 @@ async def limited(_request: Request, refused: Exception) -> Response:
 async def gone(_request: Request, _error: Exception) -> Response:
     """The client left before its request was whole: nobody reads this."""
     return Response(status_code=400)
+
+
+async def invalid(_request: Request, refused: Exception) -> Response:
+    """A request that does not have the form it should. Says where, and never quotes what was there."""
+    assert isinstance(refused, RequestValidationError)
+    first = refused.errors()[0]
+    place = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
+    why = first.get("ctx", {}).get("error") if first["type"] == "json_invalid" else None
+    return error(400, f"Invalid request: {place}: {why or first['msg']}", BAD_REQUEST)
+
+
+async def http_error(_request: Request, refused: Exception) -> Response:
+    """What the framework refuses by itself: no such path, no such method."""
+    assert isinstance(refused, HTTPException)
+    code = NOT_FOUND if refused.status_code == 404 else BAD_REQUEST
+    return error(refused.status_code, refused.detail, code, dict(refused.headers or {}))

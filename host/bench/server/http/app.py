@@ -1,28 +1,47 @@
-"""The HTTP application."""
+"""The HTTP application: the device API, the operators' API, and what watches over the server."""
 
-from starlette.applications import Starlette
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.types import ASGIApp
 
 from bench.server.device_api import DeviceApi
-from bench.server.http import answers, device
+from bench.server.http import answers, device, health, openapi, operator
+from bench.server.http.request_ids import RequestIds
 from bench.server.limits import Limited
 
 
-def application(api: DeviceApi) -> Starlette:
-    """Devices and operators."""
+def application(api: DeviceApi) -> ASGIApp:
+    """Devices and operators, on one port as upstream has them."""
 
     async def failed(_request: Request, error: Exception) -> Response:
         """What upstream answers when its core does not: 500 without a body."""
         api.journal.failure(error, transport="http")
         return Response(status_code=500)
 
-    return Starlette(
-        routes=device.routes(api),
+    app = FastAPI(
+        title="firstboot",
+        summary="A provisioning server that a device, and an operator's client, cannot tell from ThingsBoard.",
+        version="1",
+        redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
         exception_handlers={
             Exception: failed,
             Limited: answers.limited,
             answers.TooLarge: answers.too_large,
             ClientDisconnect: answers.gone,
+            RequestValidationError: answers.invalid,
+            HTTPException: answers.http_error,
+            **operator.HANDLERS,
         },
     )
+    app.router.routes[:0] = device.routes(api)  # first: they are asked most
+    app.state.operators = operator.Operators(api)
+    for router in operator.ROUTERS:
+        app.include_router(router, prefix="/api", responses=openapi.ERRORS)
+    app.router.routes += health.routes(api)
+    openapi.describe(app)
+    return RequestIds(app)

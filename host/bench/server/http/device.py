@@ -7,8 +7,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from bench.registry import DeviceLogin, Origin
-from bench.server import device_api, wire
+from bench.server import wire
 from bench.server.device_api import DeviceApi, Gone
+from bench.server.http import request_ids
 from bench.server.http.answers import BAD_REQUEST, GENERAL, body_of, error
 
 Save = Callable[[DeviceLogin, bytes, Origin], Awaitable[None]]
@@ -26,7 +27,7 @@ def routes(api: DeviceApi) -> list[Route]:
 
 def origin(request: Request) -> Origin:
     """Where a request comes from."""
-    return device_api.origin(request.client.host if request.client else "", "http")
+    return Origin(request.client.host if request.client else "", "http", request.scope[request_ids.KEY])
 
 
 class _DeviceRoutes:

@@ -1,0 +1,36 @@
+"""Users' passwords, as they are stored: scrypt, with a salt (RFC 7914). Slow on purpose: not for the event loop."""
+
+import base64
+import hashlib
+import hmac
+import secrets
+
+# 16 MiB and some 0.2 s each: OWASP's recommendation for scrypt in the least memory.
+_N, _R, _P = 1 << 14, 8, 5
+_MEMORY = 64 << 20
+_SALT_BYTES = 16
+_SCHEME = "scrypt"
+
+
+def hashed(password: str) -> str:
+    """What is stored of a password."""
+    salt = secrets.token_bytes(_SALT_BYTES)
+    parts = (salt, _derive(password, salt, _N, _R, _P))
+    return "$".join((_SCHEME, f"{_N}", f"{_R}", f"{_P}", *(base64.b64encode(part).decode() for part in parts)))
+
+
+def right(password: str, stored: str) -> bool:
+    """Whether a password is the one that is stored. Takes as long where none is stored."""
+    scheme, *values = (stored or _NOBODY).split("$")
+    n, r, p = map(int, values[:3])
+    salt, wanted = map(base64.b64decode, values[3:])
+    found = hmac.compare_digest(_derive(password, salt, n, r, p), wanted)
+    return found and scheme == _SCHEME and bool(stored)
+
+
+def _derive(password: str, salt: bytes, n: int, r: int, p: int) -> bytes:
+    return hashlib.scrypt(password.encode(), salt=salt, n=n, r=r, p=p, maxmem=_MEMORY)
+
+
+# Stands for the password of an account that there is none, or that has none yet.
+_NOBODY = "$".join((_SCHEME, f"{_N}", f"{_R}", f"{_P}", base64.b64encode(bytes(_SALT_BYTES)).decode(), "AA=="))

@@ -1,0 +1,72 @@
+"""Accounts, of operators and of customers' users. Functions run in a transaction: `registry.write(users.create, ...)`.
+
+What is stored of a password is made outside, because it takes long; an account without one cannot log in.
+"""
+
+import re
+import uuid
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from bench.errors import NotFound, Refused
+from bench.registry import pages
+from bench.registry.model import Customer, User
+from bench.registry.pages import Page
+
+SORTS = {"createdTime": User.created_ms, "email": User.email}
+_EMAIL = re.compile(r"[^@\s<>]+@[^@\s<>]+\.[^@\s<>]+")
+_EMAIL_LIMIT = 255
+
+
+def create(session: Session, email: str, customer: Customer | None, *, password_hash: str = "") -> User:
+    """An account of a customer's user; of an operator without a customer. Raises Refused."""
+    if len(email) > _EMAIL_LIMIT or not _EMAIL.fullmatch(email):
+        raise Refused("Invalid email address format!")
+    if by_email(session, email) is not None:
+        raise Refused("User with such email is already present in database!")
+    user = User(
+        id=uuid.uuid4(), email=email, password_hash=password_hash, customer_id=customer.id if customer else None
+    )
+    session.add(user)
+    session.flush()
+    return user
+
+
+def there_are_any(session: Session) -> bool:
+    """Whether there is an account at all."""
+    return session.scalar(select(User.id).limit(1)) is not None
+
+
+def by_email(session: Session, email: str) -> User | None:
+    """The account of this e-mail address, if there is one."""
+    return session.scalar(select(User).where(User.email == email))
+
+
+def find(session: Session, user_id: uuid.UUID) -> User | None:
+    """The account with this id, if there is one."""
+    return session.get(User, user_id)
+
+
+def get(session: Session, user_id: uuid.UUID) -> User:
+    """The account with this id. Raises NotFound."""
+    found = session.get(User, user_id)
+    if found is None:
+        raise NotFound(f"no user {user_id}")
+    return found
+
+
+def page(session: Session, wanted: Page, customer_id: uuid.UUID | None) -> tuple[list[User], int]:
+    """A page of a customer's users, or of the operators, and how many there are in all."""
+    statement = select(User).where(User.customer_id == customer_id)
+    rows, total = pages.page(session, statement, wanted, sorts=SORTS, searched=(User.email,), key=User.id)
+    return [user for (user,) in rows], total
+
+
+def set_password(session: Session, user_id: uuid.UUID, password_hash: str, *, instead_of: str) -> User:
+    """Replace what is stored of a password, if it still is what it was. Raises Refused or NotFound."""
+    user = get(session, user_id)
+    if user.password_hash != instead_of:
+        raise Refused("The password was set meanwhile!")
+    user.password_hash = password_hash
+    return user

@@ -1,0 +1,49 @@
+"""Accounts and their passwords: the first one, and who may try how often."""
+
+import asyncio
+import json
+import secrets
+from pathlib import Path
+
+from bench import house
+from bench.errors import BenchError
+from bench.registry import Conflict, Registry, passwords, users
+
+FILE = "operator.json"
+FIRST = "operator@firstboot.local"
+_PASSWORD_BYTES = 18
+
+
+async def hashed(password: str) -> str:
+    """What is stored of a password."""
+    return await asyncio.to_thread(passwords.hashed, password)
+
+
+async def right(password: str, stored: str) -> bool:
+    """Whether a password is the one that is stored; takes as long if none is."""
+    return await asyncio.to_thread(passwords.right, password, stored)
+
+
+async def ensure_first(registry: Registry, folder: Path) -> None:
+    """Make the operator's account if there is no account at all; its password is in a file for its owner alone.
+
+    First the file and then the account, which is made from the file: whenever this is interrupted, the next
+    start goes on. Nothing happens if the file is deleted later. Raises BenchError for a file that is none.
+    """
+    if await registry.read(users.there_are_any):
+        return
+    path = folder / FILE
+    if not path.exists():
+        made = {"username": FIRST, "password": secrets.token_urlsafe(_PASSWORD_BYTES)}
+        house.write_private_once(path, json.dumps(made).encode() + b"\n")
+    try:
+        account = json.loads(path.read_bytes())
+        username, password = str(account["username"]), str(account["password"])
+    except (OSError, ValueError, LookupError, TypeError):
+        raise BenchError(f"{path} holds no account, and the registry has none: delete the file") from None
+    stored = await hashed(password)
+    try:
+        await registry.write(users.create, username, None, password_hash=stored)
+    except (Conflict, BenchError):
+        if not await registry.read(users.there_are_any):  # else another server was faster
+            raise

@@ -1,0 +1,113 @@
+"""Logging in and out."""
+
+from collections.abc import Awaitable, Callable
+
+from fastapi import APIRouter, Request, Response
+from sqlalchemy.orm import Session
+
+from bench.errors import NotFound, Refused
+from bench.registry import audit as trail
+from bench.registry import users
+from bench.registry.model import User
+from bench.server import accounts
+from bench.server.http.device import origin
+from bench.server.http.operator import forms
+from bench.server.http.operator.guard import SUCCESS, AnyUser, GuardedRoute, Operators, PublicRoute
+from bench.server.http.operator.refusals import Unauthorized
+from bench.server.http.operator.shapes import user_json
+from bench.server.limits import Limited
+
+public = APIRouter(route_class=PublicRoute, tags=["auth"])
+guarded = APIRouter(route_class=GuardedRoute, tags=["auth"])
+
+_MIN_PASSWORD, _MAX_PASSWORD = 8, 128
+
+
+@public.post("/auth/login", summary="Log in")
+async def login(form: forms.LoginForm, request: Request) -> forms.JwtPair:
+    operators: Operators = request.app.state.operators
+    user = await operators.api.registry.read(users.by_email, form.username)
+    stored = user.password_hash if user else ""
+    await _attempt(request, form.username, lambda: accounts.right(form.password, stored))
+    assert user is not None
+    return operators.tokens.pair(user)
+
+
+async def _attempt(request: Request, username: str, prove: Callable[[], Awaitable[bool]]) -> None:
+    """Have somebody prove who they are. Raises Unauthorized or Limited; both are in the audit trail."""
+    operators: Operators = request.app.state.operators
+    api, source, key = operators.api, origin(request), f"user {username}"
+
+    async def note(result: str) -> None:
+        row = trail.entry(source, who=username, what="user.login", entity=username, result=result)
+        await api.registry.record(row)
+        api.tell("operator", source, user=username, what="user.login", result=result)
+
+    async with operators.deciding:
+        try:
+            api.limits.check(source.address, key, key)
+        except Limited as error:
+            api.tell("limited", source, retry_after_s=error.retry_after_s)
+            raise
+        proven = await prove()
+        if not proven:
+            api.limits.failed(source.address, key, key)
+    await note(SUCCESS if proven else "refused")
+    if not proven:
+        raise Unauthorized("Invalid username or password")
+
+
+@public.post("/auth/token", summary="Renew the tokens")
+async def refresh(form: forms.RefreshForm, request: Request) -> forms.JwtPair:
+    operators: Operators = request.app.state.operators
+    claims = operators.tokens.read_refresh(form.refresh_token)
+    user = await operators.api.registry.read(users.find, claims.user_id)
+    operators.tokens.check(claims, user)
+    assert user is not None
+    return operators.tokens.pair(user, claims.session)
+
+
+@public.post("/noauth/activate", summary="Set the password of a new account")
+async def activate(form: forms.ActivateForm, request: Request) -> forms.JwtPair:
+    operators: Operators = request.app.state.operators
+    claims = operators.tokens.read_activation(form.activate_token)
+    user = await operators.api.registry.read(users.find, claims.user_id)
+    operators.tokens.check(claims, user)
+    assert user is not None
+    stored = await _new_password(form.password)
+    user = await operators.api.registry.write(users.set_password, user.id, stored, instead_of="")
+    row = trail.entry(origin(request), who=user.email, what="user.activated", entity=user.email, result=SUCCESS)
+    await operators.api.registry.record(row)
+    return operators.tokens.pair(user)
+
+
+@guarded.get("/auth/user", summary="Whoever is logged in")
+async def me(caller: AnyUser) -> forms.UserJson:
+    return user_json(caller.tenant, caller.user)
+
+
+@guarded.post("/auth/logout", summary="Log out", response_class=Response)
+async def logout(caller: AnyUser) -> None:
+    caller.tokens.end(caller.claims)
+    await caller.note("user.logout", caller.user.email, SUCCESS)
+
+
+@guarded.post("/auth/changePassword", summary="Change the password; all other tokens are worth nothing then")
+async def change_password(form: forms.PasswordForm, caller: AnyUser, request: Request) -> forms.JwtPair:
+    old = caller.user.password_hash
+    await _attempt(request, caller.user.email, lambda: accounts.right(form.current_password, old))
+    stored = await _new_password(form.new_password)
+
+    def change(session: Session) -> tuple[str, User]:
+        try:
+            return caller.user.email, users.set_password(session, caller.user.id, stored, instead_of=old)
+        except NotFound:
+            raise Refused("The account was deleted meanwhile!") from None
+
+    return caller.tokens.pair(await caller.change("user.credentials_updated", caller.user.email, change))
+
+
+async def _new_password(password: str) -> str:
+    if not _MIN_PASSWORD <= len(password) <= _MAX_PASSWORD:
+        raise Refused(f"Password must have {_MIN_PASSWORD} to {_MAX_PASSWORD} characters!")
+    return await accounts.hashed(password)

@@ -1,0 +1,273 @@
+"""Devices and what they log in with."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Annotated, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Query, Response
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from bench.errors import Refused
+from bench.registry import CredentialsType, Device, DeviceCredentials, Profile, credentials, devices, profiles
+from bench.registry.credentials import InvalidCredentials
+from bench.server.http.operator import forms
+from bench.server.http.operator.guard import SUCCESS, AnyUser, Caller, GuardedRoute, Operator
+from bench.server.http.operator.params import (
+    CustomerId,
+    DeviceId,
+    PageNumber,
+    PageSize,
+    SortOrder,
+    TextSearch,
+    ids,
+    listed,
+)
+from bench.server.http.operator.shapes import credentials_json, device_info, device_json
+from bench.server.presence import Ending
+
+router = APIRouter(route_class=GuardedRoute, tags=["devices"])
+
+_Sort = Annotated[
+    Literal["createdTime", "name", "label", "type", "deviceProfileName", "customerTitle"], Query(alias="sortProperty")
+]
+_Type = Annotated[str | None, Query(alias="type", description="Only devices of the profile with this name.")]
+_ProfileId = Annotated[UUID | None, Query(alias="deviceProfileId", description="Only devices of this profile.")]
+_MOST_IDS = 1 << 16
+# What is asked for where a name is taken already: another name is never made up here.
+_Policy = Annotated[Literal["FAIL"], Query(alias="nameConflictPolicy")]
+
+
+@router.post("/device", summary="Create or change a device")
+async def save(
+    form: forms.DeviceForm,
+    caller: Operator,
+    token: Annotated[str | None, Query(alias="accessToken", description="For a new device.")] = None,
+    policy: _Policy = "FAIL",  # noqa: ARG001 - validated, and there is no other
+) -> forms.DeviceJson:
+    def change(session: Session) -> tuple[str, forms.DeviceJson]:
+        own = _made(lambda: credentials.access_token(token)) if token else None
+        return form.name, _save(caller, session, form, own)
+
+    return await caller.change(f"device.{'updated' if form.id else 'added'}", form.name, change)
+
+
+@router.post("/device-with-credentials", summary="Create or change a device and its credentials")
+async def save_with_credentials(
+    form: forms.DeviceWithCredentialsForm,
+    caller: Operator,
+    policy: _Policy = "FAIL",  # noqa: ARG001 - validated, and there is no other
+) -> forms.DeviceJson:
+    device_id = form.device.id
+
+    def change(session: Session) -> tuple[str, forms.DeviceJson]:
+        own = requested(form.credentials)
+        if device_id is not None:
+            devices.set_credentials(session, devices.get(session, device_id.id).id, own)
+        return form.device.name, _save(caller, session, form.device, own)
+
+    saved = await caller.change(f"device.{'updated' if device_id else 'added'}", form.device.name, change)
+    if device_id is not None:
+        caller.api.presence.tell_ending(device_id.id, Ending.CREDENTIALS_CHANGED)
+    return saved
+
+
+def _save(caller: Caller, session: Session, form: forms.DeviceForm, own: DeviceCredentials | None) -> forms.DeviceJson:
+    if form.device_profile_id is not None:
+        profile = session.get(Profile, form.device_profile_id.id)
+        if profile is None:
+            raise Refused("Device is referencing non existing device profile!")
+    else:
+        profile = profiles.find_or_create(session, form.type) if form.type else profiles.default(session)
+    if form.id is None:
+        device = devices.create(session, form.name, profile, own=own)
+    else:
+        device = devices.get(session, form.id.id)
+        devices.rename(session, device, form.name)
+        device.profile_id = profile.id
+    device.label, device.additional_info = form.label, form.additional_info
+    session.flush()
+    return device_json(caller.tenant, (device, profile.name, None))
+
+
+@router.get("/device/types", summary="The names of the profiles that have devices")
+async def types(caller: AnyUser) -> list[forms.EntitySubtype]:
+    statement = select(Profile.name).join(Device, Device.profile_id == Profile.id).distinct().order_by(Profile.name)
+    if caller.customer_id is not None:
+        statement = statement.where(Device.customer_id == caller.customer_id)
+    found = await caller.read(lambda session: session.scalars(statement).all())
+    return [forms.EntitySubtype(tenant_id=caller.tenant, type=name) for name in found]
+
+
+@router.get("/device/{deviceId}", summary="A device")
+async def get(device_id: DeviceId, caller: AnyUser) -> forms.DeviceJson:
+    found = await caller.read(lambda session: devices.with_names(session, caller.device(session, device_id)))
+    return device_json(caller.tenant, found)
+
+
+@router.get("/device/info/{deviceId}", summary="A device, and what it belongs to")
+async def info(device_id: DeviceId, caller: AnyUser) -> forms.DeviceInfo:
+    found = await caller.read(lambda session: devices.with_names(session, caller.device(session, device_id)))
+    return _info(caller, found)
+
+
+def _info(caller: Caller, found: tuple[Device, str, str | None]) -> forms.DeviceInfo:
+    return device_info(caller.tenant, found, active=caller.api.presence.is_connected(found[0].id))
+
+
+@router.delete("/device/{deviceId}", summary="Delete a device and all that belongs to it", response_class=Response)
+async def delete(device_id: DeviceId, caller: Operator) -> None:
+    def change(session: Session) -> tuple[str, None]:
+        device = devices.get(session, device_id)
+        devices.delete(session, device)
+        return device.name, None
+
+    await caller.change("device.deleted", str(device_id), change)
+    caller.api.presence.tell_ending(device_id, Ending.DELETED)
+
+
+@router.get("/tenant/device", summary="The device of a name")
+async def by_name(caller: Operator, name: Annotated[str, Query(alias="deviceName")]) -> forms.DeviceJson:
+    found = await caller.read(lambda session: devices.with_names(session, devices.by_name(session, name)))
+    return device_json(caller.tenant, found)
+
+
+async def _page(
+    caller: AnyUser,
+    size: PageSize = 10,
+    number: PageNumber = 0,
+    profile_name: _Type = None,
+    profile_id: _ProfileId = None,
+    search: TextSearch = "",
+    sort: _Sort = "createdTime",
+    order: SortOrder = "DESC",
+) -> devices.Page:
+    return devices.Page(
+        size=size,
+        number=number,
+        search=search,
+        sort=sort,
+        descending=order == "DESC",
+        profile_name=profile_name or None,
+        profile_id=profile_id,
+        customer_id=caller.customer_id,
+    )
+
+
+_Wanted = Annotated[devices.Page, Depends(_page)]
+
+
+@router.get("/tenant/devices", summary="Devices; the device of a name, if one is given")
+async def page(
+    caller: Operator,
+    wanted: _Wanted,
+    name: Annotated[str | None, Query(alias="deviceName")] = None,
+) -> forms.PageData[forms.DeviceJson] | forms.DeviceJson:
+    if name is not None:
+        return await by_name(caller, name)
+    return await _devices(caller, wanted)
+
+
+@router.get("/tenant/deviceInfos", summary="Devices, and what they belong to")
+async def infos(caller: Operator, wanted: _Wanted) -> forms.PageData[forms.DeviceInfo]:
+    return await _infos(caller, wanted)
+
+
+@router.get("/deviceInfos/all", summary="Devices that the user may see, and what they belong to")
+async def all_infos(caller: AnyUser, wanted: _Wanted) -> forms.PageData[forms.DeviceInfo]:
+    return await _infos(caller, wanted)
+
+
+@router.get("/customer/{customerId}/devices", summary="A customer's devices")
+async def customers_page(customer_id: CustomerId, caller: AnyUser, wanted: _Wanted) -> forms.PageData[forms.DeviceJson]:
+    caller.check(customer_id)
+    return await _devices(caller, replace(wanted, customer_id=customer_id))
+
+
+@router.get("/customer/{customerId}/deviceInfos", summary="A customer's devices, and what they belong to")
+async def customers_infos(
+    customer_id: CustomerId, caller: AnyUser, wanted: _Wanted
+) -> forms.PageData[forms.DeviceInfo]:
+    caller.check(customer_id)
+    return await _infos(caller, replace(wanted, customer_id=customer_id))
+
+
+@router.get("/devices", summary="Devices with these ids")
+async def by_ids(caller: AnyUser, wanted: Annotated[str, Query(alias="deviceIds")]) -> list[forms.DeviceJson]:
+    page = devices.Page(size=_MOST_IDS, ids=ids(wanted), customer_id=caller.customer_id)
+    return (await _devices(caller, page)).data
+
+
+async def _devices(caller: Caller, wanted: devices.Page) -> forms.PageData[forms.DeviceJson]:
+    found = await caller.read(lambda session: devices.page(session, wanted))
+    return listed(found, wanted, lambda row: device_json(caller.tenant, row))
+
+
+async def _infos(caller: Caller, wanted: devices.Page) -> forms.PageData[forms.DeviceInfo]:
+    found = await caller.read(lambda session: devices.page(session, wanted))
+    return listed(found, wanted, lambda row: _info(caller, row))
+
+
+# Credentials.
+
+
+@router.get("/device/{deviceId}/credentials", summary="What a device logs in with")
+async def read_credentials(device_id: DeviceId, caller: AnyUser) -> forms.CredentialsJson:
+    def read(session: Session) -> tuple[Device, DeviceCredentials]:
+        device = caller.device(session, device_id)
+        return device, devices.credentials_of(session, device_id)
+
+    device, own = await caller.read(read)
+    await caller.note("device.credentials_read", device.name, SUCCESS)
+    return credentials_json(device, own)
+
+
+@router.post("/device/credentials", summary="Change what a device logs in with; its sessions end")
+async def set_credentials(form: forms.CredentialsForm, caller: Operator) -> forms.CredentialsJson:
+    if form.device_id is None:
+        raise Refused("Device id should be specified!")
+    device_id = form.device_id.id
+
+    def change(session: Session) -> tuple[str, tuple[Device, DeviceCredentials]]:
+        own, device = requested(form), devices.get(session, device_id)
+        devices.set_credentials(session, device_id, own)
+        return device.name, (device, own)
+
+    device, own = await caller.change("device.credentials_updated", str(device_id), change)
+    caller.api.presence.tell_ending(device_id, Ending.CREDENTIALS_CHANGED)
+    return credentials_json(device, own)
+
+
+def requested(form: forms.CredentialsForm) -> DeviceCredentials:
+    """The credentials that an operator asks for. Raises Refused."""
+    match form.credentials_type:
+        case CredentialsType.ACCESS_TOKEN:
+            return _made(lambda: credentials.access_token(form.credentials_id or ""))
+        case CredentialsType.X509_CERTIFICATE:
+            if not form.credentials_value:
+                raise Refused("Certificate value is empty!")
+            return credentials.x509(form.credentials_value)
+        case CredentialsType.MQTT_BASIC:
+            return _made(lambda: _mqtt_basic(form.credentials_value or ""))
+        case CredentialsType.LWM2M_CREDENTIALS:
+            raise Refused("LwM2M credentials are not supported!")
+
+
+def _mqtt_basic(text: str) -> DeviceCredentials:
+    try:
+        parts = json.loads(text)
+        shown = [parts.get(name) for name in ("clientId", "userName", "password")]
+        for part in shown:
+            (part or "").encode()  # half a surrogate pair is no text
+    except (ValueError, RecursionError, AttributeError):
+        raise InvalidCredentials("Invalid credentials body for simple mqtt credentials!") from None
+    return credentials.mqtt_basic(*shown)
+
+
+def _made(make: Callable[[], DeviceCredentials]) -> DeviceCredentials:
+    try:
+        return make()
+    except InvalidCredentials as error:
+        raise Refused(str(error)) from None

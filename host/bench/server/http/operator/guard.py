@@ -1,0 +1,226 @@
+"""Who may ask: every request of an operator's client goes through here before anything of it is read."""
+
+import asyncio
+import json
+import uuid
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any, NoReturn, TypeVar
+
+from fastapi import Depends, Request, Response
+from fastapi.routing import APIRoute
+from fastapi.security import APIKeyHeader, HTTPBearer
+from sqlalchemy import insert
+from sqlalchemy.orm import Session
+
+from bench.errors import BenchError
+from bench.registry import Conflict, Device, Origin, devices, users
+from bench.registry import audit as trail
+from bench.registry.model import Audit, User
+from bench.server.device_api import DeviceApi
+from bench.server.http import answers
+from bench.server.http.device import origin
+from bench.server.http.operator.forms import Id
+from bench.server.http.operator.refusals import Forbidden, Unauthorized, Unreadable
+from bench.server.http.operator.tokens import Claims, Tokens
+
+T = TypeVar("T")
+Change = Callable[[Session], tuple[str, T]]
+
+_NESTING_LIMIT = 255
+SUCCESS, FAILURE = "SUCCESS", "FAILURE"
+
+
+class Operators:
+    """What the operator side knows beside the device side: the tokens it gave out, and its own id."""
+
+    def __init__(self, api: DeviceApi) -> None:
+        self.api = api
+        seal = api.registry.seal
+        self.tenant_id = uuid.UUID(seal.digest("tenant")[:32])
+        self.tokens = Tokens(seal, self.tenant_id)
+        self.deciding = asyncio.Lock()
+        """Held while a password is tried: many tries at once must not all be in time for the limit."""
+
+
+class Caller:
+    """Whoever sent a request: a user, and where they are."""
+
+    def __init__(self, operators: Operators, user: User, claims: Claims, source: Origin) -> None:
+        self.api = operators.api
+        self.tokens = operators.tokens
+        self.tenant = Id(entity_type="TENANT", id=operators.tenant_id)
+        self.user = user
+        self.claims = claims
+        self.source = source
+
+    @property
+    def customer_id(self) -> uuid.UUID | None:
+        """Whose devices this user may see; None is an operator, who may see all."""
+        return self.user.customer_id
+
+    async def read(self, question: Callable[[Session], T]) -> T:
+        """Run a function that changes nothing."""
+        return await self.api.registry.read(question)
+
+    async def change(self, what: str, asked: str, change: Change[T]) -> T:
+        """Run a function in a transaction, and note in the audit trail that it was, or that it was refused.
+
+        `what` is `<kind of entity>.<action>`, `asked` what the request calls the entity; the function returns
+        the entity's name and its answer.
+        """
+
+        def audited(session: Session) -> T:
+            name, answer = change(session)
+            session.execute(insert(Audit), [self._row(what, name, SUCCESS)])
+            return answer
+
+        try:
+            answer = await self.api.registry.write(audited)
+        except (BenchError, Conflict, Forbidden) as error:
+            await self.note(what, asked, type(error).__name__)
+            raise
+        self.api.tell("operator", self.source, user=self.user.email, what=what, result=SUCCESS)
+        return answer
+
+    async def note(self, what: str, entity: str, result: str) -> None:
+        """A row of the audit trail and an event for what changes nothing, or was not done."""
+        await self.api.registry.record(self._row(what, entity, result))
+        self.api.tell("operator", self.source, user=self.user.email, what=what, result=result)
+
+    def _row(self, what: str, entity: str, result: str) -> dict[str, Any]:
+        return trail.entry(self.source, who=self.user.email, what=what, entity=entity, result=result)
+
+    def device(self, session: Session, device_id: uuid.UUID) -> Device:
+        """A device that this user may see. Raises NotFound or Forbidden."""
+        device = devices.get(session, device_id)
+        self.check(device.customer_id)
+        return device
+
+    def check(self, customer_id: uuid.UUID | None) -> None:
+        """Raise Forbidden if what belongs to this customer, or to nobody, is not this user's to see."""
+        if self.customer_id is not None and customer_id != self.customer_id:
+            raise Forbidden
+
+
+class PublicRoute(APIRoute):
+    """A route whose requests are bounded, and hold nothing that cannot be stored."""
+
+    body_limit = answers.BODY_LIMIT
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def guarded(request: Request) -> Response:
+            await self.admit(request)
+            _check_text(request.scope["path"])
+            _check_text(request.scope["query_string"].replace(b"%00", b"\0").decode("latin-1"))
+            strict = _StrictRequest(request.scope, request.receive)
+            strict.take(await answers.body_of(request, self.body_limit))
+            return await handle(strict)
+
+        return guarded
+
+    async def admit(self, request: Request) -> None:
+        """Raise Unauthorized if nobody may ask."""
+
+
+class GuardedRoute(PublicRoute):
+    """A route for those who are logged in."""
+
+    async def admit(self, request: Request) -> None:
+        operators: Operators = request.app.state.operators
+        scheme, _, token = (
+            request.headers.get("x-authorization") or request.headers.get("authorization") or ""
+        ).partition(" ")
+        if scheme.lower() != "bearer":
+            raise Unauthorized
+        claims = operators.tokens.read(token.strip())
+        user = await operators.api.registry.read(users.find, claims.user_id)
+        operators.tokens.check(claims, user)
+        assert user is not None
+        request.state.caller = Caller(operators, user, claims, origin(request))
+
+
+class LargeRoute(GuardedRoute):
+    """A guarded route for whole files, bounded as upstream bounds all its requests."""
+
+    body_limit = 16 << 20
+
+
+class _StrictRequest(Request):
+    """Reads JSON that everybody can read again."""
+
+    def take(self, body: bytes) -> None:
+        self._body = body
+
+    async def json(self) -> Any:
+        """The body. Raises JSONDecodeError, whatever is wrong with it."""
+        try:
+            value = json.loads(self._body, parse_constant=_no_constant)
+            _check_values(value)
+        except (ValueError, RecursionError) as error:
+            if isinstance(error, json.JSONDecodeError):
+                raise
+            raise json.JSONDecodeError(str(error) if isinstance(error, Unreadable) else "", "", 0) from None
+        return value
+
+
+def _check_values(value: Any) -> None:
+    level, depth = [value], 0
+    while level:
+        depth += 1
+        if depth > _NESTING_LIMIT:
+            raise Unreadable(f"nested more than {_NESTING_LIMIT} deep")
+        for each in level:
+            if isinstance(each, str):
+                _check_text(each)
+            elif isinstance(each, float) and each in (float("inf"), float("-inf")):
+                raise Unreadable("a number that no double can hold")
+            elif isinstance(each, dict):
+                for key in each:
+                    _check_text(key)
+        level = [
+            child
+            for each in level
+            if isinstance(each, (dict, list))
+            for child in (each.values() if isinstance(each, dict) else each)
+        ]
+
+
+def _check_text(text: str) -> None:
+    if "\0" in text:
+        raise Unreadable("text with a NUL in it cannot be stored")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise Unreadable("half a surrogate pair is no text") from None
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise Unreadable(f"{name} is no number")
+
+
+def _caller(
+    request: Request,
+    _header: Annotated[str | None, Depends(APIKeyHeader(name="X-Authorization", auto_error=False))],
+    _bearer: Annotated[Any, Depends(HTTPBearer(auto_error=False))],
+) -> Caller:
+    caller: Caller = request.state.caller
+    return caller
+
+
+def _operator(caller: Annotated[Caller, Depends(_caller)]) -> Caller:
+    if caller.customer_id is not None:
+        raise Forbidden
+    return caller
+
+
+def _customer_user(caller: Annotated[Caller, Depends(_caller)]) -> Caller:
+    if caller.customer_id is None:
+        raise Forbidden
+    return caller
+
+
+AnyUser = Annotated[Caller, Depends(_caller)]
+Operator = Annotated[Caller, Depends(_operator)]
+CustomerUser = Annotated[Caller, Depends(_customer_user)]

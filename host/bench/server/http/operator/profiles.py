@@ -1,0 +1,145 @@
+"""Device profiles."""
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Query, Response
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from bench.registry import Profile, ProvisionType, profiles
+from bench.registry.pages import Page
+from bench.registry.profiles import Strategy
+from bench.server.http.operator import forms
+from bench.server.http.operator.guard import AnyUser, Caller, GuardedRoute, Operator
+from bench.server.http.operator.params import PageNumber, PageSize, ProfileId, SortOrder, TextSearch, ids, listed
+from bench.server.http.operator.shapes import profile_info, profile_json
+
+router = APIRouter(route_class=GuardedRoute, tags=["device profiles"])
+
+_Sort = Annotated[Literal["createdTime", "name", "type", "transportType", "isDefault"], Query(alias="sortProperty")]
+# What the server fills in itself: not kept as a client's own.
+_OURS = {"id", "createdTime", "tenantId", "name", "transportType", "provisionType", "provisionDeviceKey"}
+_OURS |= {"profileData", "default", "version", "type"}
+
+
+async def _page(
+    size: PageSize,
+    number: PageNumber,
+    search: TextSearch = "",
+    sort: _Sort = "createdTime",
+    order: SortOrder = "DESC",
+) -> Page:
+    return Page(size=size, number=number, search=search, sort=sort, descending=order == "DESC")
+
+
+_Wanted = Annotated[Page, Depends(_page)]
+
+
+@router.post("/deviceProfile", summary="Create or change a device profile")
+async def save(form: forms.ProfileForm, caller: Operator) -> forms.ProfileJson:
+    def change(session: Session) -> tuple[str, forms.ProfileJson]:
+        strategy = _strategy(form)
+        if form.id is None:
+            profile = profiles.create(session, form.name, strategy)
+        else:
+            profile = profiles.get(session, form.id.id)
+            profile.name = form.name
+            profiles.configure(session, profile, strategy)
+        profile.transport_type = form.transport_type or "DEFAULT"
+        profile.details = _details(form)
+        session.flush()
+        return profile.name, _whole(caller, session, profile)
+
+    return await caller.change(f"profile.{'updated' if form.id else 'added'}", form.name, change)
+
+
+def _strategy(form: forms.ProfileForm) -> Strategy:
+    """How devices provision. If `provisionType` is missing they do not, whatever the configuration says."""
+    configuration = form.profile_data and form.profile_data.provision_configuration
+    return Strategy(
+        type=form.provision_type or ProvisionType.DISABLED,
+        key=form.provision_device_key or None,
+        secret=configuration.provision_device_secret if configuration else None,
+        certificate_pattern=configuration.certificate_reg_ex_pattern if configuration else None,
+        allow_create=bool(configuration and configuration.allow_create_new_devices_by_x509_certificate),
+    )
+
+
+def _details(form: forms.ProfileForm) -> dict[str, Any]:
+    sent = form.model_dump(mode="json")
+    details = {key: value for key, value in sent.items() if key not in _OURS and value is not None}
+    data = sent["profileData"] or {}
+    details["profileData"] = {
+        key: value for key, value in data.items() if key != "provisionConfiguration" and value is not None
+    }
+    return details
+
+
+def _whole(caller: Caller, session: Session, profile: Profile) -> forms.ProfileJson:
+    return profile_json(caller.tenant, profile, profiles.secret_of(session, profile))
+
+
+@router.get("/deviceProfile/names", summary="The names of all device profiles")
+async def names(caller: AnyUser) -> list[forms.EntityInfo]:
+    found = await caller.read(profiles.all_by_name)
+    return [forms.EntityInfo(id=profile_info(caller.tenant, each).id, name=each.name) for each in found]
+
+
+@router.get("/deviceProfile/{deviceProfileId}", summary="A device profile, with its provisioning secret")
+async def get(profile_id: ProfileId, caller: Operator) -> forms.ProfileJson:
+    return await caller.read(lambda session: _whole(caller, session, profiles.get(session, profile_id)))
+
+
+@router.delete("/deviceProfile/{deviceProfileId}", summary="Delete a device profile", response_class=Response)
+async def delete(profile_id: ProfileId, caller: Operator) -> None:
+    def change(session: Session) -> tuple[str, None]:
+        profile = profiles.get(session, profile_id)
+        profiles.delete(session, profile)
+        return profile.name, None
+
+    await caller.change("profile.deleted", str(profile_id), change)
+
+
+@router.post("/deviceProfile/{deviceProfileId}/default", summary="Have new devices belong to this profile")
+async def make_default(profile_id: ProfileId, caller: Operator) -> forms.ProfileJson:
+    def change(session: Session) -> tuple[str, forms.ProfileJson]:
+        profile = profiles.get(session, profile_id)
+        profiles.make_default(session, profile)
+        session.flush()
+        return profile.name, _whole(caller, session, profile)
+
+    return await caller.change("profile.updated", str(profile_id), change)
+
+
+@router.get("/deviceProfiles", summary="Device profiles")
+async def page(caller: Operator, wanted: _Wanted) -> forms.PageData[forms.ProfileJson]:
+    def read(session: Session) -> forms.PageData[forms.ProfileJson]:
+        found = profiles.page(session, wanted)
+        return listed(found, wanted, lambda profile: _whole(caller, session, profile))
+
+    return await caller.read(read)
+
+
+@router.get("/deviceProfileInfos", summary="Device profiles, in short")
+async def infos(caller: AnyUser, wanted: _Wanted) -> forms.PageData[forms.ProfileInfo]:
+    found = await caller.read(lambda session: profiles.page(session, wanted))
+    return listed(found, wanted, lambda profile: profile_info(caller.tenant, profile))
+
+
+@router.get("/deviceProfileInfos/list", summary="Device profiles with these ids, in short")
+async def infos_by_ids(
+    caller: AnyUser, wanted: Annotated[str, Query(alias="deviceProfileIds")]
+) -> list[forms.ProfileInfo]:
+    some = select(Profile).where(Profile.id.in_(ids(wanted)))
+    found = await caller.read(lambda session: session.scalars(some).all())
+    return [profile_info(caller.tenant, profile) for profile in found]
+
+
+@router.get("/deviceProfileInfo/default", summary="The profile of devices that name none")
+async def default_info(caller: AnyUser) -> forms.ProfileInfo:
+    return profile_info(caller.tenant, await caller.read(profiles.default))
+
+
+@router.get("/deviceProfileInfo/{deviceProfileId}", summary="A device profile, in short")
+async def info(profile_id: ProfileId, caller: AnyUser) -> forms.ProfileInfo:
+    return profile_info(caller.tenant, await caller.read(lambda session: profiles.get(session, profile_id)))

@@ -1,0 +1,69 @@
+"""Why an operator's request is refused, and what the answer is then."""
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from bench.errors import NotFound, Refused
+from bench.registry import Conflict
+from bench.server.http import answers
+from bench.server.http.answers import error
+
+
+class Unauthorized(Exception):
+    """Not logged in. `expired`: but was."""
+
+    def __init__(self, message: str = "Authentication failed", *, expired: bool = False) -> None:
+        super().__init__(message)
+        self.expired = expired
+
+
+class Forbidden(Exception):
+    """This user may not do that."""
+
+
+class Unreadable(ValueError):
+    """A request with something in it that is of no use. The message never quotes it."""
+
+
+async def not_found(_request: Request, _error: Exception) -> Response:
+    """An entity that there is none."""
+    return error(404, "Requested item wasn't found!", answers.NOT_FOUND)
+
+
+async def refused(_request: Request, reason: Exception) -> Response:
+    """An entity that cannot be stored."""
+    return error(400, str(reason), answers.BAD_REQUEST)
+
+
+async def conflict(_request: Request, _error: Exception) -> Response:
+    """An entity that was stored, or deleted, at the same time."""
+    return error(409, "Somebody else changed this at the same time: try again!", answers.CONFLICT)
+
+
+async def unauthorized(_request: Request, refused: Exception) -> Response:
+    """Nobody that is known."""
+    assert isinstance(refused, Unauthorized)
+    return error(401, str(refused), answers.TOKEN_EXPIRED if refused.expired else answers.AUTHENTICATION)
+
+
+async def forbidden(_request: Request, _error: Exception) -> Response:
+    """Somebody that is known, and may not."""
+    return error(403, "You don't have permission to perform this operation!", answers.PERMISSION_DENIED)
+
+
+async def unreadable(_request: Request, reason: Exception) -> Response:
+    """Something that nobody could store."""
+    return error(400, f"Invalid request: {reason}", answers.BAD_REQUEST)
+
+
+HANDLERS: dict[int | type[Exception], Callable[[Request, Any], Coroutine[Any, Any, Response]]] = {
+    Unauthorized: unauthorized,
+    Forbidden: forbidden,
+    Unreadable: unreadable,
+    NotFound: not_found,
+    Refused: refused,
+    Conflict: conflict,
+}

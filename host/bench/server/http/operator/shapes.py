@@ -1,0 +1,117 @@
+"""What is in the registry, in ThingsBoard's JSON."""
+
+import uuid
+from typing import Any
+
+from bench.registry import Device, Profile, ProvisionType
+from bench.registry.credentials import DeviceCredentials
+from bench.registry.model import Customer, User
+from bench.server.http.operator import forms
+from bench.server.http.operator.forms import NOBODY, Id
+from bench.server.http.operator.tokens import authority
+
+_CREDENTIALS_IDS = uuid.UUID("6f4f0a52-3f0e-4a39-9c52-5d0d6c0e1b7e")
+
+
+def customer_id(value: uuid.UUID | None) -> Id:
+    """A customer's id, or the one that stands for nobody."""
+    return Id(entity_type="CUSTOMER", id=value or NOBODY)
+
+
+def user_json(tenant: Id, user: User) -> forms.UserJson:
+    return forms.UserJson(
+        id=Id(entity_type="USER", id=user.id),
+        created_time=user.created_ms,
+        tenant_id=tenant,
+        customer_id=customer_id(user.customer_id),
+        email=user.email,
+        name=user.email,
+        authority=authority(user),  # type: ignore[arg-type] # one of the two
+    )
+
+
+def customer_json(tenant: Id, customer: Customer) -> forms.CustomerJson:
+    return forms.CustomerJson(
+        id=customer_id(customer.id),
+        created_time=customer.created_ms,
+        tenant_id=tenant,
+        title=customer.title,
+        name=customer.title,
+    )
+
+
+def _device_fields(tenant: Id, device: Device, profile_name: str) -> dict[str, Any]:
+    return {
+        "id": Id(entity_type="DEVICE", id=device.id),
+        "created_time": device.created_ms,
+        "tenant_id": tenant,
+        "customer_id": customer_id(device.customer_id),
+        "name": device.name,
+        "type": profile_name,
+        "label": device.label,
+        "device_profile_id": Id(entity_type="DEVICE_PROFILE", id=device.profile_id),
+        "additional_info": device.additional_info,
+    }
+
+
+def device_json(tenant: Id, found: tuple[Device, str, str | None]) -> forms.DeviceJson:
+    """`found`: a device with its profile's name and its customer's title."""
+    return forms.DeviceJson(**_device_fields(tenant, found[0], found[1]))
+
+
+def device_info(tenant: Id, found: tuple[Device, str, str | None], *, active: bool) -> forms.DeviceInfo:
+    """`found`: a device with its profile's name and its customer's title."""
+    device, profile, customer = found
+    return forms.DeviceInfo(
+        **_device_fields(tenant, device, profile), customer_title=customer, device_profile_name=profile, active=active
+    )
+
+
+def credentials_json(device: Device, own: DeviceCredentials) -> forms.CredentialsJson:
+    return forms.CredentialsJson(
+        id=Id(id=uuid.uuid5(_CREDENTIALS_IDS, str(device.id))),
+        created_time=device.created_ms,
+        device_id=Id(entity_type="DEVICE", id=device.id),
+        credentials_type=own.type,
+        credentials_id=own.id,
+        credentials_value=own.value,
+    )
+
+
+def profile_json(tenant: Id, profile: Profile, secret: str | None) -> forms.ProfileJson:
+    """A profile, with all that a client once sent along."""
+    details = dict(profile.details)
+    data = {
+        "configuration": {"type": "DEFAULT"},
+        "transportConfiguration": {"type": profile.transport_type},
+        **details.pop("profileData", {}),
+    }
+    provision: dict[str, Any] = {"type": profile.provision_type, "provisionDeviceSecret": secret}
+    if profile.provision_type == ProvisionType.X509_CERTIFICATE_CHAIN:
+        provision["certificateRegExPattern"] = profile.certificate_pattern
+        provision["allowCreateNewDevicesByX509Certificate"] = profile.allow_create
+    return forms.ProfileJson.model_validate(
+        {
+            **details,
+            "id": Id(entity_type="DEVICE_PROFILE", id=profile.id),
+            "createdTime": profile.created_ms,
+            "tenantId": tenant,
+            "name": profile.name,
+            "transportType": profile.transport_type,
+            "provisionType": profile.provision_type,
+            "provisionDeviceKey": profile.provision_key,
+            "profileData": {**data, "provisionConfiguration": provision},
+            "default": profile.is_default,
+        }
+    )
+
+
+def profile_info(tenant: Id, profile: Profile) -> forms.ProfileInfo:
+    return forms.ProfileInfo(
+        id=Id(entity_type="DEVICE_PROFILE", id=profile.id),
+        tenant_id=tenant,
+        name=profile.name,
+        image=profile.details.get("image"),
+        default_dashboard_id=profile.details.get("defaultDashboardId"),
+        transport_type=profile.transport_type,
+    )

@@ -1,0 +1,118 @@
+"""The tokens that say who somebody is: JSON Web Tokens with ThingsBoard's claims (RFC 7519)."""
+
+import time
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+import jwt
+
+from bench.registry.model import User
+from bench.registry.seal import Seal
+from bench.server.http.operator.forms import NOBODY, JwtPair
+from bench.server.http.operator.refusals import Unauthorized
+
+TENANT_ADMIN, CUSTOMER_USER = "TENANT_ADMIN", "CUSTOMER_USER"
+_REFRESH, _ACTIVATE = "REFRESH_TOKEN", "ACTIVATE"
+_ACCESS_S = 9_000
+_REFRESH_S = _ACTIVATE_S = 604_800
+_ISSUER = "firstboot"
+_ALGORITHM = "HS256"
+
+
+@dataclass(frozen=True)
+class Claims:
+    """What a token says."""
+
+    user_id: uuid.UUID
+    session: str
+    stamp: str
+
+
+class Tokens:
+    """Makes tokens and reads them."""
+
+    def __init__(self, seal: Seal, tenant_id: uuid.UUID) -> None:
+        self._seal = seal
+        self._tenant_id = tenant_id
+        self._ended: dict[str, float] = {}
+        """Sessions that were logged out, and when their last token expires, seconds since the epoch."""
+
+    def pair(self, user: User, session: str | None = None) -> JwtPair:
+        """Tokens for a user: of a new session, or of one that goes on."""
+        session = session or str(uuid.uuid4())
+        scope = authority(user)
+        claims = {
+            "enabled": True,
+            "isPublic": False,
+            "tenantId": str(self._tenant_id),
+            "customerId": str(user.customer_id or NOBODY),
+        }
+        return JwtPair(
+            token=self._sign(user, scope, session, _ACCESS_S, claims),
+            refresh_token=self._sign(user, _REFRESH, session, _REFRESH_S, {"isPublic": False}),
+        )
+
+    def activation(self, user: User) -> str:
+        """A token by which a new user sets their password, once."""
+        return self._sign(user, _ACTIVATE, "", _ACTIVATE_S, {})
+
+    def read(self, token: str) -> Claims:
+        """What an access token says. Raises Unauthorized."""
+        return self._read(token, {TENANT_ADMIN, CUSTOMER_USER})
+
+    def read_refresh(self, token: str) -> Claims:
+        """What a refresh token says. Raises Unauthorized."""
+        return self._read(token, {_REFRESH})
+
+    def read_activation(self, token: str) -> Claims:
+        """What an activation token says. Raises Unauthorized."""
+        return self._read(token, {_ACTIVATE})
+
+    def check(self, claims: Claims, user: User | None) -> None:
+        """Raise Unauthorized if what was true when a token was made is not any more."""
+        if user is None or claims.stamp != self._stamp(user) or claims.session in self._ended:
+            raise Unauthorized
+
+    def end(self, claims: Claims) -> None:
+        """No token of this session is worth anything from now on, until the server is started anew."""
+        now = time.time()
+        self._ended = {session: until for session, until in self._ended.items() if until > now}
+        self._ended[claims.session] = now + _REFRESH_S
+
+    def _stamp(self, user: User) -> str:
+        """Another one after the password has been changed."""
+        return self._seal.digest("stamp", user.password_hash)[:32]
+
+    def _sign(self, user: User, scope: str, session: str, seconds: int, more: dict[str, Any]) -> str:
+        now = int(time.time())
+        claims = {
+            "sub": user.email,
+            "userId": str(user.id),
+            "scopes": [scope],
+            "sessionId": session,
+            "stamp": self._stamp(user),
+            "iss": _ISSUER,
+            "iat": now,
+            "exp": now + seconds,
+            **more,
+        }
+        return jwt.encode(claims, self._seal.signing_key, _ALGORITHM)
+
+    def _read(self, token: str, scopes: set[str]) -> Claims:
+        try:
+            claims = jwt.decode(
+                token, self._seal.signing_key, [_ALGORITHM], issuer=_ISSUER, options={"require": ["exp", "iat", "sub"]}
+            )
+            if not scopes.issuperset(claims["scopes"]):
+                raise Unauthorized
+            return Claims(uuid.UUID(claims["userId"]), claims["sessionId"], claims["stamp"])
+        except jwt.ExpiredSignatureError:
+            raise Unauthorized("Token has expired", expired=True) from None
+        except (jwt.InvalidTokenError, LookupError, TypeError, ValueError, AttributeError):
+            raise Unauthorized from None
+
+
+def authority(user: User) -> str:
+    """What ThingsBoard calls a user's role."""
+    return TENANT_ADMIN if user.customer_id is None else CUSTOMER_USER

@@ -1,0 +1,28 @@
+"""An id for every request, by which its answer, its events and its row in the audit trail are one."""
+
+import secrets
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+KEY = "request_id"
+_BYTES = 6
+
+
+class RequestIds:
+    """Puts an id into the scope of a request, and into a header of its answer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = scope[KEY] = secrets.token_hex(_BYTES)
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
+            await send(message)
+
+        await self._app(scope, receive, send_with_id)
