@@ -6,10 +6,10 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 
-from bench.cli.records import with_registry
 from bench.errors import BenchError
 from bench.registry import ProvisionRequest, Registry, Status
 from benchmarks import processes
+from benchmarks.records import with_registry
 from benchmarks.report import Aim, Figure, Section
 
 AT_ONCE = 200

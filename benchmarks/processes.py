@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from bench import house
-from bench.cli.records import with_registry
 from bench.errors import BenchError
+from benchmarks.records import with_registry
 
 TRANSPORTS = ("mqtt", "mqtts", "http", "https", "coap")
 # Of `bench serve`, besides where its data is: every measurement starts it with these.
-SERVER_OPTIONS = ("--mqtt-port", "0", "--http-port", "0")
+SERVER_OPTIONS = ("--free-ports",)
 _CLIENTS = house.BUILD / "clients"
 _START_S = 30.0
 _STOP_S = 10.0

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench.cli.records import with_registry
 from bench.errors import BenchError
 from benchmarks import processes
 from benchmarks.processes import Endpoint
+from benchmarks.records import with_registry
 from benchmarks.report import Aim, Figure, Section
 
 BOARDS = (1, 10, 100)

@@ -106,7 +106,7 @@ def test_board_boots_against_the_server_of_its_data_folder(tmp_path):
     ready = tmp_path / "ready.json"
     server = subprocess.Popen(
         [
-            *(sys.executable, "-u", "-m", "bench.cli", "serve", *data, "--mqtt-port", "0", "--http-port", "0"),
+            *(sys.executable, "-u", "-m", "bench.cli", "serve", *data, "--free-ports"),
             *("--ready-file", str(ready)),
         ],
         stdout=subprocess.PIPE,

@@ -34,6 +34,7 @@ from tests.server.packets import (
 from tests.support import RawClient
 
 PATIENCE_S = 20
+PORTS = ("mqtt_port", "mqtts_port", "http_port", "https_port")
 
 
 class Bench:
@@ -41,8 +42,8 @@ class Bench:
 
     def __init__(self, folder, *options):
         self.data, self.ready_file = folder / "data", folder / "ready.json"
-        command = [sys.executable, "-m", "bench.cli", "serve", "--json", "--data", self.data, "--mqtt-port", "0"]
-        command += ["--http-port", "0", "--ready-file", self.ready_file, *options]
+        command = [sys.executable, "-m", "bench.cli", "serve", "--json", "--data", self.data, "--free-ports"]
+        command += ["--ready-file", self.ready_file, *options]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.told = ""
 
@@ -138,7 +139,7 @@ def test_file_that_is_no_database_is_one_line(bench, tmp_path):
 
 def test_server_that_cannot_start_leaves_no_socket_behind(tmp_path):
     async def start(**options):
-        async with Server(Options(**{"mqtt_port": 0, "http_port": 0, **options}), Journal(io.StringIO())):
+        async with Server(Options(**{**dict.fromkeys(PORTS, 0), **options}), Journal(io.StringIO())):
             pytest.fail("it started")
 
     with closing(socket.create_server(("127.0.0.1", 0))) as occupant, closing(socket.socket()) as free:
@@ -160,13 +161,13 @@ def test_server_that_cannot_start_leaves_no_socket_behind(tmp_path):
 def test_ready_file_names_the_real_ports_and_is_private(bench):
     started = bench().start()
     ready = started.ready
-    assert ready.keys() == {"pid", "host", "mqtt_port", "http_port", "data"}
+    assert ready.keys() == {"pid", "host", "mqtt_port", "mqtts_port", "http_port", "https_port", "ca", "data"}
     assert (ready["pid"], ready["host"]) == (started.process.pid, "127.0.0.1")
     assert ready["data"] == str(started.data.resolve())
     assert stat.S_IMODE(started.ready_file.stat().st_mode) == 0o600
     assert stat.S_IMODE((started.data / "server.json").stat().st_mode) == 0o600
     assert stat.S_IMODE(started.data.stat().st_mode) == 0o700
-    for port in (ready["mqtt_port"], ready["http_port"]):
+    for port in (value for key, value in ready.items() if key.endswith("_port")):
         RawClient(port).socket.close()
     assert json.loads(started.told) == {"event": "listening", "ts": json.loads(started.told)["ts"], **ready}
 

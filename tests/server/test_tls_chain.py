@@ -11,6 +11,8 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.errors import Refused
+from bench.registry import chains, profiles
 from bench.registry.credentials import sha3, trim_certificate
 from bench.registry.credentials import x509 as x509_credentials
 from bench.server.tls import chain
@@ -191,7 +193,7 @@ def test_common_name_too_long_for_the_standard_is_read_without_a_warning():
     ],
 )
 def test_device_name_is_the_first_group(pattern, name, found):
-    assert chain.device_name(pattern, name) == found
+    assert chains.name_in(name, pattern) == found
 
 
 @pytest.mark.parametrize(
@@ -219,29 +221,22 @@ def test_certificate_text_is_what_credentials_store():
 def test_chain_profile_is_known_by_its_first_certificate(end):
     first, second = chain.certificate_text(ROOT.der), chain.certificate_text(LEAF.der)
     pem = (b"Bag Attributes\n" + ROOT.pem + b"\n" + LEAF.pem).decode().replace("\n", end)
-    assert chain.split(pem) == [first, second]
-    assert chain.provision_key(pem) == sha3(first)
-    stored = chain.profile_secret(pem)
-    assert stored == "\n".join(
-        f"-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----" for text in (first, second)
-    )
-    assert chain.profile_secret(stored) == stored
-    assert chain.provision_key(stored) == sha3(first)
+    stored = "\n".join(f"-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----" for text in (first, second))
+    assert profiles.certificates(pem) == profiles.certificates(stored) == (stored, sha3(first))
 
 
 def test_profile_of_one_certificate_stores_its_text():
     text = chain.certificate_text(ROOT.der)
-    assert chain.profile_secret(ROOT.pem.decode()) == chain.profile_secret(text) == text
-    assert chain.provision_key(ROOT.pem.decode()) == chain.provision_key(text) == sha3(text)
+    assert profiles.certificates(ROOT.pem.decode()) == profiles.certificates(text) == (text, sha3(text))
 
 
 @pytest.mark.parametrize("pem", ["", "\r\n", "-----BEGIN CERTIFICATE-----\nAAAA\n"])
-def test_text_without_a_certificate_has_no_key(pem):
-    assert chain.split(pem) == []
-    assert chain.provision_key(pem) == chain.profile_secret(pem) == ""
+def test_text_without_a_certificate_is_refused(pem):
+    with pytest.raises(Refused):
+        profiles.certificates(pem)
 
 
 # A vector of ThingsBoard's: the SHA3-256 of `testHash`. The text need not be a certificate.
 def test_provision_key_is_a_hash_of_text():
-    pem = "-----BEGIN CERTIFICATE-----\ntest\nHash\n-----END CERTIFICATE-----\n"
-    assert chain.provision_key(pem) == "57f6600424d6553263f1f32e0117012894a36fbf07e3e9c3c556272f86b7d985"
+    _, key = profiles.certificates("-----BEGIN CERTIFICATE-----\ntest\nHash\n-----END CERTIFICATE-----\n")
+    assert key == "57f6600424d6553263f1f32e0117012894a36fbf07e3e9c3c556272f86b7d985"

@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from bench.cli import board, demo, device, output, profile, serve, tls
+from bench.cli import audit, board, demo, device, importing, output, profile, rpc, serve, telemetry, tls
 from bench.errors import BenchError
 
 app = typer.Typer(
@@ -17,8 +17,12 @@ app = typer.Typer(
     rich_markup_mode="rich",
     add_completion=False,
 )
-app.command("serve", epilog="Example: bench serve --mqtt-port 0 --http-port 0 --ready-file ready.json")(serve.serve)
+app.command("serve", epilog="Example: bench serve --free-ports --ready-file ready.json")(serve.serve)
 app.command("demo", epilog="Example: bench demo --keep")(demo.demo)
+app.command("import", epilog="Example: bench import tray7.csv")(importing.import_devices)
+app.command("telemetry", epilog="Example: bench telemetry press-4 --follow")(telemetry.telemetry)
+app.command("rpc", epilog="Example: bench rpc press-4 blink '{\"times\": 3}'")(rpc.rpc)
+app.command("audit", epilog="Example: bench audit --limit 20 --json")(audit.audit)
 app.add_typer(profile.app, name="profile")
 app.add_typer(device.app, name="device")
 app.add_typer(board.app, name="board")

@@ -7,12 +7,12 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from bench.cli import output, timeline
+from bench.cli import addresses, output, timeline
+from bench.cli.operator import Ca, PasswordFile, Url, User, Where, ask
 from bench.cli.output import DEFAULT_DATA, Data
-from bench.cli.records import with_registry
-from bench.cli.serve import ADDRESSES, running
 from bench.errors import BenchError, UsageError
 from bench.flash import settings
+from bench.registry import ProvisionType
 from bench.targets.virtual import Conditions, Cut, VirtualBoard
 
 app = typer.Typer(help="Virtual boards: an ESP32's flash in a file, booted on this machine.", no_args_is_help=True)
@@ -40,13 +40,15 @@ def new(
         bool, typer.Option("--server-made", help="Let the server make the token. A lost answer strands the board.")
     ] = False,
     data: Data = DEFAULT_DATA,
+    url: Url = "",
+    user: User = "",
+    password_file: PasswordFile = None,
+    ca: Ca = None,
 ) -> None:
     """Make a blank board: partition table, file system, firmware, settings."""
     place = folder(data, name)
-    host, port = _address(server) if server else running_server(data)
-    found = with_registry(data, lambda registry: registry.profile(profile))
-    if not found.provision_key or not found.provision_secret:
-        raise UsageError(f"profile {profile} has no provisioning key: choose another with --profile")
+    host, port = _address(server) if server else _running_server(data)
+    key, secret = key_and_secret(Where(data=data, url=url, user=user, password_file=password_file, ca=ca), profile)
     made = VirtualBoard.create(
         place,
         board=board,
@@ -54,8 +56,8 @@ def new(
         settings=settings.encode(
             host=host,
             port=port,
-            key=found.provision_key,
-            secret=found.provision_secret,
+            key=key,
+            secret=secret,
             provision={"made_by": "server" if server_made else "device"},
         ),
     )
@@ -95,15 +97,20 @@ def boot(
     output.console.print("[red]power lost[/red]")
 
 
-def running_server(data: Path) -> tuple[str, int]:
+def key_and_secret(where: Where, profile: str) -> tuple[str, str]:
+    """What a profile's boards show to be provisioned. Raises UsageError if they show nothing of the kind."""
+    found = ask(where, lambda server: server.profile(profile))
+    key = found.get("provisionDeviceKey")
+    secret = ((found.get("profileData") or {}).get("provisionConfiguration") or {}).get("provisionDeviceSecret")
+    if not key or not secret or found.get("provisionType") == ProvisionType.X509_CERTIFICATE_CHAIN:
+        raise UsageError(f"profile {profile} has no provisioning key and secret: choose another with --profile")
+    return key, secret
+
+
+def _running_server(data: Path) -> tuple[str, int]:
     """Host and MQTT port of the server that runs on this data folder; the usual ones if none does."""
-    addresses = data / ADDRESSES
-    if not addresses.exists() or not running(data):  # one that was killed leaves its addresses behind
-        return _DEFAULT_ADDRESS
-    found = json.loads(addresses.read_text())
-    # a board on this machine reaches a server that listens everywhere
-    host = "127.0.0.1" if found["host"] in ("0.0.0.0", "::") else found["host"]  # noqa: S104
-    return host, found["mqtt_port"]
+    running = addresses.of_running(data)
+    return (running.host, running.mqtt_port) if running else _DEFAULT_ADDRESS
 
 
 def _address(text: str) -> tuple[str, int]:

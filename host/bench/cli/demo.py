@@ -17,8 +17,9 @@ from rich.markup import escape
 
 from bench import house
 from bench.cli import output, timeline
+from bench.cli.board import key_and_secret
+from bench.cli.operator import Where, ask
 from bench.cli.output import DEFAULT_DATA
-from bench.cli.records import with_registry
 from bench.errors import BenchError
 from bench.flash import settings
 from bench.targets.virtual import PowerCycle, VirtualBoard
@@ -55,7 +56,7 @@ class _Server:
             self.process = subprocess.Popen(
                 [
                     *(sys.executable, "-m", "bench.cli", "serve", "--json", "--data", str(data)),
-                    *("--mqtt-port", "0", "--http-port", "0", "--ready-file", str(self._ready)),
+                    *("--free-ports", "--ready-file", str(self._ready)),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -113,14 +114,14 @@ def _run(data: Path, server: _Server, *, keep: bool) -> None:
     address = server.address()
     place = f"{address['host']}:{address['mqtt_port']}"
     output.console.print(f"[bold]A provisioning server[/bold] listens on {place}")
-    profile = with_registry(data, lambda registry: registry.profile("default"))
+    key, secret = key_and_secret(Where(data=data), "default")
     board = VirtualBoard.create(
         data / "boards" / _BOARD,
         settings=settings.encode(
             host=address["host"],
             port=address["mqtt_port"],
-            key=profile.provision_key or "",
-            secret=profile.provision_secret or "",
+            key=key,
+            secret=secret,
             session={"telemetry_s": 5},
         ),
     )
@@ -140,10 +141,10 @@ def _run(data: Path, server: _Server, *, keep: bool) -> None:
     asked = [event for event in power.events if event["event"] == "provisioning"]
     if asked or power.writes:
         raise BenchError("the second boot provisioned again, or wrote to the flash; that is a defect of ours")
-    devices = with_registry(data, lambda registry: registry.devices())
+    devices = ask(Where(data=data), lambda server: server.count_devices())
     timeline.line(None, "power cut, after 0 writes to the flash", who="bench")
     output.console.print(
-        f"\n[green]Done.[/green] One provisioning, no second one; the server has {len(devices)} device: {name}"
+        f"\n[green]Done.[/green] One provisioning, no second one; the server has {devices} device: {name}"
     )
 
 

@@ -1,63 +1,168 @@
 """`bench device`: the devices the server knows."""
 
+import json
+from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from bench.cli import output
-from bench.cli.output import DEFAULT_DATA, Data, Json
-from bench.cli.records import with_registry
-from bench.registry import DeviceView
+from bench.cli.operator import asks_server
+from bench.cli.output import Json
+from bench.errors import UsageError
+from bench.thingsboard import ThingsBoard
 
 app = typer.Typer(help="Devices the server knows.", no_args_is_help=True)
 
 Secrets = Annotated[bool, typer.Option("--show-secrets", help="Show the access token, or whatever it logs in with.")]
 
 
-def _view(device: DeviceView, *, show_secrets: bool) -> dict[str, Any]:
-    return {
-        "name": device.name,
-        "profile": device.profile,
-        "created": output.moment(device.created_ms),
-        "credentialsType": device.credentials.type.value,
-        "credentials": device.credentials.answer if show_secrets else "(hidden: --show-secrets)",
-        "attributes": device.attributes,
-        "telemetry": device.telemetry,
-    }
+class Scope(StrEnum):
+    """Whose attributes."""
+
+    CLIENT_SCOPE = "CLIENT_SCOPE"
+    SHARED_SCOPE = "SHARED_SCOPE"
+    SERVER_SCOPE = "SERVER_SCOPE"
 
 
-@app.command("list", epilog="Example: bench device list --json")
-def list_devices(as_json: Json = False, data: Data = DEFAULT_DATA) -> None:
+@app.command("list", epilog="Example: bench device list --search press --json")
+@asks_server()
+async def list_devices(
+    server: ThingsBoard,
+    search: Annotated[str, typer.Option(help="Only those with this text in name, label or profile.")] = "",
+    as_json: Json = False,
+) -> None:
     """List the devices."""
-    devices = with_registry(data, lambda registry: registry.devices())
-    rows = [{"name": each.name, "profile": each.profile, "created": output.moment(each.created_ms)} for each in devices]
+    rows = [
+        {"name": each["name"], "profile": each["type"], "created": output.moment(each["createdTime"])}
+        for each in await server.devices(search)
+    ]
     output.table(rows, as_json=as_json, empty="No devices yet: boot a board, or bench device create NAME.")
 
 
 @app.command(epilog="Example: bench device show firstboot-0242ac110002")
-def show(name: str, show_secrets: Secrets = False, as_json: Json = False, data: Data = DEFAULT_DATA) -> None:
+@asks_server()
+async def show(server: ThingsBoard, name: str, show_secrets: Secrets = False, as_json: Json = False) -> None:
     """Show a device with its attributes and latest telemetry."""
-    device = with_registry(data, lambda registry: registry.device(name))
-    output.facts(_view(device, show_secrets=show_secrets), as_json=as_json)
+    output.facts(await _view(server, await server.device(name), show_secrets=show_secrets), as_json=as_json)
+
+
+async def _view(server: ThingsBoard, device: dict[str, Any], *, show_secrets: bool) -> dict[str, Any]:
+    device_id = device["id"]["id"]
+    own = await server.credentials(device_id)
+    secret = own["credentialsValue"] or own["credentialsId"]
+    attributes = {scope.value: await server.attributes(device_id, scope) for scope in Scope}
+    return {
+        "name": device["name"],
+        "profile": device["type"],
+        "created": output.moment(device["createdTime"]),
+        "credentialsType": own["credentialsType"],
+        "credentials": secret if show_secrets else "(hidden: --show-secrets)",
+        "attributes": {scope: values for scope, values in attributes.items() if values},
+        "telemetry": {key: value for key, (_, value) in (await server.latest(device_id)).items()},
+    }
 
 
 @app.command(epilog="Example: bench device create press-4 --profile tray7")
-def create(
+@asks_server()
+async def create(
+    server: ThingsBoard,
     name: str,
     profile: Annotated[str, typer.Option(help="The profile it belongs to.")] = "default",
+    label: Annotated[str, typer.Option(help="What people call it.")] = "",
     as_json: Json = False,
-    data: Data = DEFAULT_DATA,
 ) -> None:
     """Make a device ahead of its first boot, with a random access token.
 
     A board of this name gets these credentials if its profile's strategy is CHECK_PRE_PROVISIONED_DEVICES.
     """
-    device = with_registry(data, lambda registry: registry.create_device(name, profile))
-    output.facts(_view(device, show_secrets=False), as_json=as_json)
+    device = await server.create_device(name, profile, label=label or None)
+    output.facts(await _view(server, device, show_secrets=False), as_json=as_json)
 
 
 @app.command(epilog="Example: bench device delete firstboot-0242ac110002")
-def delete(name: str, data: Data = DEFAULT_DATA) -> None:
+@asks_server()
+async def delete(server: ThingsBoard, name: str) -> None:
     """Delete a device, so that a board of its name can provision anew."""
-    with_registry(data, lambda registry: registry.delete_device(name))
-    output.console.print(f"deleted {name}")
+    await server.delete_device(name)
+    output.say(f"deleted {name}")
+
+
+@app.command(epilog="Example: bench device credentials press-4 --certificate press-4.pem")
+@asks_server()
+async def credentials(
+    server: ThingsBoard,
+    name: str,
+    certificate: Annotated[Path | None, typer.Option(help="It logs in with this certificate (PEM).")] = None,
+    secret_file: Annotated[
+        Path | None, typer.Option(help="It logs in with the access token, or the MQTT password, in this file.")
+    ] = None,
+    mqtt_user: Annotated[str, typer.Option(help="With or without a password: its MQTT user name.")] = "",
+    mqtt_client_id: Annotated[str, typer.Option(help="Its MQTT client id.")] = "",
+) -> None:
+    """Change what a device logs in with. Secrets come from files, so that no shell's history has them."""
+    secret = secret_file.read_text().rstrip("\r\n") if secret_file else ""
+    basic = bool(mqtt_user or mqtt_client_id)
+    if (certificate is None) == (not basic and not secret_file):
+        raise UsageError("name what it logs in with: --certificate, --secret-file, or --mqtt-user/--mqtt-client-id")
+    device_id = await server.device_id(name)
+    if certificate is not None:
+        await server.set_credentials(device_id, "X509_CERTIFICATE", credentialsValue=certificate.read_text())
+    elif basic:
+        value = {"clientId": mqtt_client_id, "userName": mqtt_user, "password": secret}
+        await server.set_credentials(
+            device_id, "MQTT_BASIC", credentialsValue=json.dumps({key: each or None for key, each in value.items()})
+        )
+    else:
+        await server.set_credentials(device_id, "ACCESS_TOKEN", credentialsId=secret)
+    output.say(f"changed what {name} logs in with; its sessions end")
+
+
+@app.command(epilog="Example: bench device attributes press-4 --set interval=5 --delete old")
+@asks_server()
+async def attributes(
+    server: ThingsBoard,
+    name: str,
+    scope: Annotated[Scope, typer.Option(help="Shared ones are pushed to the device.")] = Scope.SHARED_SCOPE,
+    assign: Annotated[list[str], typer.Option("--set", help="KEY=VALUE; JSON, or else text.")] = [],  # noqa: B006
+    delete_keys: Annotated[list[str], typer.Option("--delete", help="KEY.")] = [],  # noqa: B006
+    as_json: Json = False,
+) -> None:
+    """Show a device's attributes of a scope, after changing some."""
+    values = dict(map(_assignment, assign))
+    device_id = await server.device_id(name)
+    if values:
+        await server.set_attributes(device_id, scope, values)
+    if delete_keys:
+        await server.delete_attributes(device_id, scope, delete_keys)
+    found = await server.attributes(device_id, scope)
+    rows = [{"key": key, "value": value} for key, value in found.items()]
+    output.table(rows, as_json=as_json, empty=f"{name} has no attributes in {scope.value}.")
+
+
+def _assignment(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not key or not equals:
+        raise UsageError(f"--set takes KEY=VALUE, and {text} is none")
+    try:
+        return key, json.loads(value)
+    except ValueError:
+        return key, value
+
+
+@app.command(epilog="Example: bench device claim press-4 --secret-file secret.txt --url https://tb.example --user me@x")
+@asks_server()
+async def claim(
+    server: ThingsBoard,
+    name: str,
+    secret_file: Annotated[
+        Path | None, typer.Option(help="A file with the device's claiming secret, if it has one.")
+    ] = None,
+) -> None:
+    """Claim a device for the customer whose user you are."""
+    secret = secret_file.read_text().rstrip("\r\n") if secret_file else ""
+    answer = await server.claim(name, secret)
+    if answer != "SUCCESS":
+        raise UsageError(f"{name} was not claimed: {answer} (the secret is wrong or too old, or it is claimed already)")
+    output.say(f"claimed {name}")

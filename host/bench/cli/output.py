@@ -30,6 +30,11 @@ def fail(message: str) -> None:
     _errors.print(f"[red]error:[/red] {escape(' '.join(message.split()))}")
 
 
+def say(text: str) -> None:
+    """A line that is no more than that: its brackets are no markup."""
+    console.print(escape(text))
+
+
 def moment(ms: int) -> str:
     """Milliseconds since the epoch as UTC, to the second."""
     return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")

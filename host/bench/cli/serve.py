@@ -1,12 +1,7 @@
 """`bench serve`: the provisioning server."""
 
 import asyncio
-import fcntl
-import json
-import os
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,97 +9,89 @@ import typer
 from rich.markup import escape
 
 from bench import house
-from bench.cli import output
+from bench.cli import addresses, output
 from bench.cli.output import DEFAULT_DATA, Data
-from bench.errors import BenchError
-from bench.server.journal import Journal
-from bench.server.server import Options, Server
 
-# Where a running server leaves its addresses for other commands, in its data folder.
-ADDRESSES = "server.json"
+
+def _port(name: str, usual: int) -> Any:
+    return typer.Option(min=0, max=65535, help=f"{name}. 0: any free one.", show_default=str(usual))
+
+
+def _chosen(given: int | None, usual: int, free: bool) -> int:
+    return given if given is not None else 0 if free else usual
 
 
 def serve(
     data: Data = DEFAULT_DATA,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
-    mqtt_port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free port.")] = 1883,
-    http_port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free port.")] = 8080,
+    mqtt_port: Annotated[int | None, _port("MQTT", 1883)] = None,
+    http_port: Annotated[int | None, _port("HTTP", 8080)] = None,
+    mqtts_port: Annotated[int | None, _port("MQTT over TLS", 8883)] = None,
+    https_port: Annotated[int | None, _port("HTTPS", 8443)] = None,
+    hostname: Annotated[
+        list[str],
+        typer.Option(help="A name or address boards call this machine, for its certificate. Repeatable."),
+    ] = [],  # noqa: B006
+    tls_cert: Annotated[Path | None, typer.Option(help="Your own certificate, with its chain, as PEM.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="The key of --tls-cert, as PEM.")] = None,
+    tls_client_ca: Annotated[
+        Path | None, typer.Option(help="Only devices whose certificates this CA signed (PEM) may show one.")
+    ] = None,
+    database: Annotated[
+        str,
+        typer.Option(
+            help="postgresql+asyncpg://USER:PASSWORD@HOST/NAME instead of SQLite in the data folder.",
+            envvar="BENCH_DATABASE",
+        ),
+    ] = "",
+    free_ports: Annotated[bool, typer.Option("--free-ports", help="Any free port where none is given.")] = False,
     ready_file: Annotated[
         Path | None, typer.Option(help="A JSON file with the real ports, written when the server listens.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print events as JSON lines.")] = False,
 ) -> None:
-    """Serve ThingsBoard's device provisioning over MQTT and HTTP.
+    """Serve ThingsBoard's device API and its operators', over MQTT and HTTP, plain and with TLS.
 
-    Ends on SIGTERM or Ctrl-C, after what is in flight. The first start makes a profile `default`
-    with a random key and secret.
+    Ends on SIGTERM or Ctrl-C, after what is in flight. The first start makes a profile `default` with a
+    random key and secret, an operator with a random password (operator.json), and a CA of its own.
     """
+    # A server takes half a second to import, and no other command needs one.
+    from bench.server import process  # noqa: PLC0415
+    from bench.server.journal import Journal  # noqa: PLC0415
+    from bench.server.server import Options  # noqa: PLC0415
+
     house.private_folder(data)
-    with _alone(data):
-        asyncio.run(
-            _serve(
-                Options(data=data, host=host, mqtt_port=mqtt_port, http_port=http_port),
-                Journal(as_json=as_json),
-                [data / ADDRESSES, *([ready_file] if ready_file else [])],
-                quiet=as_json,
-            )
-        )
+    options = Options(
+        data=data,
+        host=host,
+        mqtt_port=_chosen(mqtt_port, 1883, free_ports),
+        mqtts_port=_chosen(mqtts_port, 8883, free_ports),
+        http_port=_chosen(http_port, 8080, free_ports),
+        https_port=_chosen(https_port, 8443, free_ports),
+        hostnames=tuple(hostname),
+        tls_cert=tls_cert,
+        tls_key=tls_key,
+        tls_client_ca=tls_client_ca,
+        database=database or None,
+    )
+    # The first file is of a running server only, so that other commands find it.
+    ready_files = [data / addresses.FILE, *([ready_file] if ready_file else [])]
+    welcome = _no_welcome if as_json else partial(_welcome, data)
+    with addresses.alone(data):
+        asyncio.run(process.run(options, Journal(as_json=as_json), ready_files, welcome))
 
 
-def running(data: Path) -> bool:
-    """Whether a server runs on this data folder."""
-    try:
-        with _alone(data):
-            return False
-    except BenchError:
-        return True
+def _no_welcome(_ready: dict[str, Any], _new_profile: str) -> None:
+    pass
 
 
-@contextmanager
-def _alone(data: Path) -> Iterator[None]:
-    """One server a data folder: two would not know of each other's sessions."""
-    with (data / "server.lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise BenchError(f"a server is running on {data} already: stop it, or use another --data") from None
-        yield
-
-
-async def _serve(options: Options, journal: Journal, ready_files: list[Path], *, quiet: bool) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    for path in ready_files:  # what a server that was killed left behind
-        path.unlink(missing_ok=True)
-    async with Server(options, journal) as server:
-        ready: dict[str, Any] = {
-            "pid": os.getpid(),
-            "host": options.host,
-            "mqtt_port": server.ports.mqtt,
-            "http_port": server.ports.http,
-            "data": str(options.data.resolve()),
-        }
-        if not quiet:
-            _welcome(ready, options.data, server.new_profile.name if server.new_profile else None)
-        try:
-            for path in ready_files:
-                house.write_private(path, json.dumps(ready).encode())
-            journal.write("listening", **ready)
-            await stop.wait()
-            journal.write("stopping")
-        finally:
-            (options.data / ADDRESSES).unlink(missing_ok=True)
-    journal.write("stopped")
-
-
-def _welcome(ready: dict[str, Any], data: Path, new_profile: str | None) -> None:
+def _welcome(data: Path, ready: dict[str, Any], new_profile: str) -> None:
     option = output.data_option(data)
     lines = [
-        f"[bold]MQTT[/bold]  {ready['host']}:{ready['mqtt_port']}",
-        f"[bold]HTTP[/bold]  http://{ready['host']}:{ready['http_port']}/api/v1/provision",
+        f"[bold]MQTT[/bold]  {ready['host']}:{ready['mqtt_port']}, with TLS {ready['mqtts_port']}",
+        f"[bold]HTTP[/bold]  http://{ready['host']}:{ready['http_port']}, with TLS {ready['https_port']}",
         f"[bold]data[/bold]  {escape(ready['data'])}",
+        f"[bold]CA[/bold]    {escape(ready['ca'])}",
     ]
     if new_profile:
         lines += [

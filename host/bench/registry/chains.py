@@ -19,8 +19,8 @@ from bench.registry.model import Attribute, Audit, Credentials, Device, Profile
 from bench.registry.provisioning import ProvisionType, Status
 from bench.registry.seal import Seal
 
-# X.520 allows 64 characters; a name is taken out of it by the operator's pattern, and takes time.
-_COMMON_NAME_LIMIT = 255
+# X.520 ends a common name at 64 characters, but nobody enforces it, and a pattern may need the square of it.
+_LONGEST_NAME = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,11 +99,14 @@ def _provision(seal: Seal, connection: Connection, profile: Any, chain: Chain) -
 
 
 def name_in(common_name: str | None, pattern: str | None) -> str | None:
-    """The first group of the first place where the pattern fits, None if there is no such thing."""
-    if not pattern or common_name is None or len(common_name) > _COMMON_NAME_LIMIT or "\0" in common_name:
+    r"""Group 1 of the first place in a common name where the pattern is found.
+
+    None if it is found nowhere, is no pattern, or has no such group. Java's `\d`, `\w` and `\s` are ASCII.
+    """
+    if not pattern or common_name is None or len(common_name) > _LONGEST_NAME or "\0" in common_name:
         return None
     try:
-        found = re.search(pattern, common_name)
-        return found.group(1) if found else None
-    except (re.error, IndexError):
+        found = re.search(pattern, common_name, re.ASCII)
+        return found[1] if found else None
+    except (re.error, IndexError, OverflowError, RecursionError):
         return None

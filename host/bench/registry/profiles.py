@@ -26,7 +26,7 @@ SORTS = {
 }
 _NAME_LIMIT = 255
 _STORED = re.compile(r"[A-Za-z0-9+/]+={0,2}")
-_CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
+_BEGIN, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,14 +85,23 @@ def _check_pattern(pattern: str | None) -> None:
 
 
 def certificates(pem: str) -> tuple[str, str]:
-    """What is stored of a profile's PEM text, and the provisioning key that follows from its first certificate."""
-    found = _CERTIFICATE.findall(pem)
-    if not found and _STORED.fullmatch(pem):  # one that was stored before, and given back
-        return pem, sha3(pem)
-    if not found:
+    """What is stored of a chain profile's certificates, and its provisioning key: the digest of the first one.
+
+    One is stored as its bare text, several with headers. Raises Refused if there is none.
+    """
+    texts = _split(pem)
+    if not texts:
         raise Refused("Device profile certificate should be specified, as PEM!")
-    stored = trim_certificate(found[0]) if len(found) == 1 else "\n".join(found) + "\n"
-    return stored, sha3(trim_certificate(found[0]))
+    stored = texts[0] if len(texts) == 1 else "\n".join(f"{_BEGIN}\n{text}\n{_END}" for text in texts)
+    return stored, sha3(texts[0])
+
+
+def _split(pem: str) -> list[str]:
+    """Certificates without header, footer and line ends. A text without any header is one, as it is stored."""
+    if _BEGIN not in pem:
+        return [text] if _STORED.fullmatch(text := trim_certificate(pem)) else []
+    bodies = (part.partition(_END) for part in pem.split(_BEGIN)[1:])
+    return [trim_certificate(body) for body, end, _ in bodies if end]
 
 
 def secret_of(session: Session, profile: Profile) -> str | None:

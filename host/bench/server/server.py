@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from bench.errors import BenchError
+from bench.errors import BenchError, UsageError
 from bench.registry import ProfileView, Registry
 from bench.server import accounts
 from bench.server.device_api import DeviceApi
@@ -17,6 +17,9 @@ from bench.server.journal import Journal
 from bench.server.limits import Limits, Rules
 from bench.server.metrics import Metrics
 from bench.server.mqtt.listener import CONNECT_DEADLINE_S, Gateway
+from bench.server.tls import authority
+from bench.server.tls.authority import Identity
+from bench.server.tls.contexts import https_context, mqtt_context
 
 # For what is in flight when the server is told to stop; it promises to be gone within 5 s.
 _GRACE_S = 2.0
@@ -30,7 +33,15 @@ class Options:
     data: Path
     host: str = "127.0.0.1"
     mqtt_port: int = 1883
+    mqtts_port: int = 8883
     http_port: int = 8080
+    https_port: int = 8443
+    # What boards call this machine, besides localhost and 127.0.0.1: names and addresses for its certificate.
+    hostnames: tuple[str, ...] = ()
+    # The user's own certificate and key instead of ours, and a CA that has to have signed devices' certificates.
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    tls_client_ca: Path | None = None
     # How long a connection may take to log in (MQTT) or to send a whole request (HTTP), seconds.
     deadline_s: float = CONNECT_DEADLINE_S
     # Where the records are if not in SQLite in the data folder.
@@ -43,7 +54,9 @@ class Ports:
     """The ports that are listened on."""
 
     mqtt: int
+    mqtts: int
     http: int
+    https: int
 
 
 class Server:
@@ -55,34 +68,62 @@ class Server:
         self.new_profile: ProfileView | None = None
 
     async def __aenter__(self) -> Self:
+        options = self._options
         async with AsyncExitStack() as undo:  # what was opened is closed again if the rest fails
-            mqtt = undo.enter_context(_listen(self._options.host, self._options.mqtt_port))
-            web = undo.enter_context(_listen(self._options.host, self._options.http_port))
-            self.registry = await Registry.open(self._options.data, self._options.database)
+            sockets = {
+                name: undo.enter_context(_listen(options.host, getattr(options, f"{name}_port")))
+                for name in ("mqtt", "mqtts", "http", "https")
+            }
+            self.registry = await Registry.open(options.data, options.database)
             undo.push_async_callback(self.registry.close)
             self.new_profile = await self.registry.ensure_default_profile()
-            await accounts.ensure_first(self.registry, self._options.data)
+            await accounts.ensure_first(self.registry, options.data)
+            self.identity = _identity(options)
             self.metrics = Metrics(lambda: self.registry.commits)
-            self.api = DeviceApi(self.registry, self._journal, Limits(self._options.limits), self.metrics)
-            self._gateway = Gateway(self.api, connect_deadline_s=self._options.deadline_s)
+            self.api = DeviceApi(self.registry, self._journal, Limits(options.limits), self.metrics)
+            self._gateway = Gateway(self.api, connect_deadline_s=options.deadline_s)
             self.metrics.watch_connections("mqtt", lambda: len(self._gateway.connections))
             loop = asyncio.get_running_loop()
-            self._mqtt = await loop.create_server(self._gateway.accept, sock=mqtt, backlog=_QUEUE)
+            self._mqtt = [
+                await loop.create_server(self._gateway.accept, sock=sockets["mqtt"], backlog=_QUEUE),
+                await loop.create_server(
+                    self._gateway.accept,
+                    sock=sockets["mqtts"],
+                    backlog=_QUEUE,
+                    ssl=mqtt_context(self.identity, options.tls_client_ca),
+                    ssl_handshake_timeout=options.deadline_s,
+                    ssl_shutdown_timeout=_GRACE_S,
+                ),
+            ]
             undo.pop_all()
-        self._http = HttpServer(
-            application(self.api),
-            request_deadline_s=self._options.deadline_s,
-            grace_s=_GRACE_S,
-        )
-        self._http_task = asyncio.create_task(self._http.serve(sockets=[web]))
-        self.ports = Ports(mqtt=mqtt.getsockname()[1], http=web.getsockname()[1])
+        app = application(self.api)
+        self._http = {
+            "http": HttpServer(app, None, request_deadline_s=options.deadline_s, grace_s=_GRACE_S),
+            "https": HttpServer(
+                app, https_context(self.identity), request_deadline_s=options.deadline_s, grace_s=_GRACE_S
+            ),
+        }
+        self._http_tasks = [
+            asyncio.create_task(server.serve(sockets=[sockets[name]])) for name, server in self._http.items()
+        ]
+        self.ports = Ports(**{name: each.getsockname()[1] for name, each in sockets.items()})
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._mqtt.close()
-        self._http.should_exit = True
-        await asyncio.gather(self._gateway.close(_GRACE_S), self._http_task)
+        for listener in self._mqtt:
+            listener.close()
+        for server in self._http.values():
+            server.should_exit = True
+        await asyncio.gather(self._gateway.close(_GRACE_S), *self._http_tasks)
         await self.registry.close()
+
+
+def _identity(options: Options) -> Identity:
+    if (options.tls_cert is None) != (options.tls_key is None):
+        raise UsageError("--tls-cert and --tls-key go together")
+    if options.tls_cert and options.tls_key:
+        return authority.load(options.tls_cert, options.tls_key)
+    return authority.ensure(options.data, (*authority.DEFAULT_NAMES, *options.hostnames))
 
 
 def _listen(host: str, port: int) -> socket.socket:

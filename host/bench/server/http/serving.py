@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -78,22 +79,25 @@ class _Deadline(HttpToolsProtocol):
 
 
 class HttpServer(uvicorn.Server):
-    """uvicorn, run by us: the signals are the whole server's business."""
+    """uvicorn, run by us: the signals are the whole server's business. `context`: None for plain HTTP."""
 
-    def __init__(self, app: ASGIApp, *, request_deadline_s: float, grace_s: float) -> None:
+    def __init__(
+        self, app: ASGIApp, context: ssl.SSLContext | None, *, request_deadline_s: float, grace_s: float
+    ) -> None:
         protocol = type("Deadline", (_Deadline,), {"deadline_s": request_deadline_s})
-        super().__init__(
-            uvicorn.Config(
-                app,
-                http=protocol,
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                timeout_graceful_shutdown=int(grace_s),
-            )
+        config = uvicorn.Config(
+            app,
+            http=protocol,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=int(grace_s),
         )
+        config.load()
+        config.ssl = context
+        super().__init__(config)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Answer the requests that arrived, and wait for no others."""

@@ -78,6 +78,11 @@ def fingerprint(certificate: x509.Certificate) -> str:
     return certificate.fingerprint(hashes.SHA256()).hex(":").upper()
 
 
+def ca_file(data: Path) -> Path:
+    """Where the CA of a data folder is, as PEM."""
+    return data / FOLDER / CA_CERTIFICATE
+
+
 def ensure(data: Path, names: Sequence[str] = DEFAULT_NAMES, *, now: datetime | None = None) -> Identity:
     """The server's own certificate for these names, in `<data>/tls/`; what is missing is made.
 

@@ -1,4 +1,4 @@
-"""What a client's certificates say, and what the profile of an X.509 chain is known by.
+"""What a client's certificates say.
 
 Java and Bouncy Castle read certificates on a ThingsBoard; where they have ways of their own, so has this.
 """
@@ -17,13 +17,8 @@ from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, r
 from cryptography.hazmat.primitives.asymmetric.padding import PSS, PKCS1v15
 from cryptography.x509.oid import NameOID
 
-from bench.registry.credentials import sha3, trim_certificate
-
-_BEGIN, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
 # What Java's TLS takes from a client; each one costs a verification.
 _LONGEST_CHAIN = 10
-# X.520 ends a common name at 64 characters, but nobody enforces it, and a pattern may need the square of it.
-_LONGEST_NAME = 1024
 _ESCAPED = re.compile(r'[,"\\+=<>;]')
 
 
@@ -68,20 +63,6 @@ def common_name(der: bytes) -> str | None:
     return None
 
 
-def device_name(pattern: str, name: str) -> str | None:
-    r"""Group 1 of the first place in a common name where the pattern is found.
-
-    None if it is found nowhere, is no pattern, or has no such group. Java's `\d`, `\w` and `\s` are ASCII.
-    """
-    if len(name) > _LONGEST_NAME:
-        return None
-    try:
-        found = re.search(pattern, name, re.ASCII)
-        return found[1] if found else None
-    except (re.error, IndexError, OverflowError, RecursionError):
-        return None
-
-
 def certificate_text(der: bytes) -> str:
     """A certificate as credentials store it: Base64 of its DER form without line ends."""
     return base64.b64encode(der).decode()
@@ -95,31 +76,6 @@ def is_valid_at(der: bytes, moment: datetime) -> bool:
             return certificate.not_valid_before_utc <= moment <= certificate.not_valid_after_utc
     except Exception:  # noqa: BLE001 - as above
         return False
-
-
-def split(pem: str) -> list[str]:
-    """The certificates in a PEM text, each without header, footer and line ends.
-
-    A text without any header is one certificate, as it is stored.
-    """
-    if _BEGIN not in pem:
-        return [text] if (text := trim_certificate(pem)) else []
-    bodies = (part.partition(_END) for part in pem.split(_BEGIN)[1:])
-    return [trim_certificate(body) for body, end, _ in bodies if end]
-
-
-def profile_secret(pem: str) -> str:
-    """A chain profile's certificates as they are stored: one as its bare text, several with headers."""
-    texts = split(pem)
-    if len(texts) == 1:
-        return texts[0]
-    return "\n".join(f"{_BEGIN}\n{text}\n{_END}" for text in texts)
-
-
-def provision_key(pem: str) -> str:
-    """What a chain profile is found by: SHA3-256 of its first certificate's text. Empty if there is none."""
-    texts = split(pem)
-    return sha3(texts[0]) if texts else ""
 
 
 def to_der(chain: Sequence[x509.Certificate]) -> list[bytes]:

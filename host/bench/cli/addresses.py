@@ -1,0 +1,52 @@
+"""Where a running server listens: it leaves that in its data folder for other commands."""
+
+import fcntl
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.errors import BenchError
+
+FILE = "server.json"
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - read, not listened on
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """A running server's, as this machine reaches them."""
+
+    host: str
+    mqtt_port: int
+    http: str
+    """The URL of its HTTP side."""
+
+
+def of_running(data: Path) -> Addresses | None:
+    """Where the server on this data folder listens; None if there is none."""
+    path = data / FILE
+    if not path.exists() or not _held(data):  # one that was killed leaves its addresses behind
+        return None
+    found = json.loads(path.read_text())
+    host = _EVERYWHERE.get(found["host"], found["host"])
+    return Addresses(host, found["mqtt_port"], f"http://{f'[{host}]' if ':' in host else host}:{found['http_port']}")
+
+
+@contextmanager
+def alone(data: Path) -> Iterator[None]:
+    """One server a data folder: two would not know of each other's sessions. Raises BenchError."""
+    with (data / "server.lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise BenchError(f"a server is running on {data} already: stop it, or use another --data") from None
+        yield
+
+
+def _held(data: Path) -> bool:
+    try:
+        with alone(data):
+            return False
+    except BenchError:
+        return True

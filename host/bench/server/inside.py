@@ -1,0 +1,28 @@
+"""The server without its sockets: for a command that runs while no server does."""
+
+import io
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+
+from bench.registry import Registry
+from bench.server import accounts
+from bench.server.device_api import DeviceApi
+from bench.server.http.app import application
+from bench.server.journal import Journal
+from bench.server.limits import Limits, Rules
+from bench.server.metrics import Metrics
+
+
+@asynccontextmanager
+async def inside(data: Path) -> AsyncIterator[httpx.ASGITransport]:
+    """The HTTP application on the registry of a data folder, made if need be; asked by `httpx`, over nothing."""
+    registry = await Registry.open(data)
+    try:
+        await accounts.ensure_first(registry, data)
+        api = DeviceApi(registry, Journal(io.StringIO()), Limits(Rules()), Metrics(lambda: registry.commits))
+        yield httpx.ASGITransport(application(api))
+    finally:
+        await registry.close()

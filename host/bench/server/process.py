@@ -1,0 +1,66 @@
+"""The server as a process: signals, limits, and where others find its addresses."""
+
+import asyncio
+import gc
+import json
+import os
+import resource
+import signal
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from bench import house
+from bench.server.journal import Journal
+from bench.server.server import Options, Server
+from bench.server.tls import authority
+
+_FILES = 65536
+
+
+async def run(
+    options: Options, journal: Journal, ready_files: list[Path], welcome: Callable[[dict[str, Any], str], None]
+) -> None:
+    """Serve until SIGTERM or SIGINT; what is in flight then is finished.
+
+    Once it listens, its addresses are in the ready files, and `welcome` is called with them and with the name
+    of the profile that the first start makes, or nothing.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    for path in ready_files:  # what a server that was killed left behind
+        path.unlink(missing_ok=True)
+    _raise_file_limit()
+    async with Server(options, journal) as server:
+        # What lives as long as the server (mostly SQLAlchemy's objects) is not worth looking through
+        # again: a full collection would hold up every exchange for 80 ms.
+        gc.collect()
+        gc.freeze()
+        ready: dict[str, Any] = {
+            "pid": os.getpid(),
+            "host": options.host,
+            **{f"{name}_port": port for name, port in asdict(server.ports).items()},
+            "ca": str((options.tls_cert or authority.ca_file(options.data)).resolve()),
+            "data": str(options.data.resolve()),
+        }
+        welcome(ready, server.new_profile.name if server.new_profile else "")
+        try:
+            for path in ready_files:
+                house.write_private(path, json.dumps(ready).encode())
+            journal.write("listening", **ready)
+            await stop.wait()
+            journal.write("stopping")
+        finally:
+            ready_files[0].unlink(missing_ok=True)
+    journal.write("stopped")
+
+
+def _raise_file_limit() -> None:
+    """A connection is a file, and the usual limit for those is far from ten thousand."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -1,0 +1,231 @@
+"""ThingsBoard's REST API, as far as the bench uses it: its own server's, or that of any ThingsBoard."""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+
+from bench.errors import BenchError, NotFound, Refused
+
+_PAGE = 100
+_MS = 1000
+# What a server may take on top of the time it is told to wait.
+_GRACE_S = 10
+
+
+class Denied(BenchError):
+    """Wrong user name or password, or a user who may not do this."""
+
+
+class ThingsBoard:
+    """One user's view of a server. Logs in when first asked, and again when its token has expired.
+
+    Raises NotFound, Refused (the server says why), Denied, and BenchError if the server cannot be reached.
+    """
+
+    def __init__(self, http: httpx.AsyncClient, username: str, password: str) -> None:
+        self._http = http
+        self._account = {"username": username, "password": password}
+        self._token = ""
+
+    # Profiles.
+
+    async def profiles(self) -> list[dict[str, Any]]:
+        """All device profiles, by name."""
+        return await self._pages("/api/deviceProfiles", sortProperty="name", sortOrder="ASC")
+
+    async def profile(self, name: str) -> dict[str, Any]:
+        """The profile of this name."""
+        for each in await self._pages("/api/deviceProfiles", textSearch=name):
+            if each["name"] == name:
+                return dict(await self.get(f"/api/deviceProfile/{each['id']['id']}"))
+        raise NotFound(f"no profile {name}: see bench profile list, or make it with bench profile create {name}")
+
+    async def create_profile(
+        self, name: str, strategy: str, *, key: str | None, secret: str | None, **provisioning: Any
+    ) -> dict[str, Any]:
+        """A new profile. `provisioning`: what else its strategy needs, in ThingsBoard's words."""
+        configuration = {"type": strategy, "provisionDeviceSecret": secret, **provisioning}
+        profile = {
+            "name": name,
+            "type": "DEFAULT",
+            "transportType": "DEFAULT",
+            "provisionType": strategy,
+            "provisionDeviceKey": key,
+            "profileData": {
+                "configuration": {"type": "DEFAULT"},
+                "transportConfiguration": {"type": "DEFAULT"},
+                "provisionConfiguration": configuration,
+            },
+        }
+        return dict(await self.post("/api/deviceProfile", profile))
+
+    async def delete_profile(self, name: str) -> None:
+        """Delete the profile of this name."""
+        await self._ask("DELETE", f"/api/deviceProfile/{(await self.profile(name))['id']['id']}")
+
+    # Devices.
+
+    async def devices(self, search: str = "") -> list[dict[str, Any]]:
+        """All devices, by name, or those with this text in their names."""
+        return await self._pages("/api/tenant/devices", textSearch=search, sortProperty="name", sortOrder="ASC")
+
+    async def count_devices(self) -> int:
+        """How many devices there are."""
+        return int((await self.get("/api/tenant/devices", pageSize=1, page=0))["totalElements"])
+
+    async def device(self, name: str) -> dict[str, Any]:
+        """The device of this name."""
+        try:
+            return dict(await self.get("/api/tenant/devices", deviceName=name))
+        except NotFound:
+            raise NotFound(f"no device {name}: see bench device list") from None
+
+    async def device_id(self, name: str) -> str:
+        """The id of the device of this name."""
+        return str((await self.device(name))["id"]["id"])
+
+    async def create_device(self, name: str, profile: str, *, label: str | None = None) -> dict[str, Any]:
+        """A new device, with a random access token."""
+        profile_id = (await self.profile(profile))["id"]
+        return dict(await self.post("/api/device", {"name": name, "label": label, "deviceProfileId": profile_id}))
+
+    async def delete_device(self, name: str) -> None:
+        """Delete the device of this name."""
+        await self._ask("DELETE", f"/api/device/{await self.device_id(name)}")
+
+    async def credentials(self, device_id: str) -> dict[str, Any]:
+        """What a device logs in with."""
+        return dict(await self.get(f"/api/device/{device_id}/credentials"))
+
+    async def set_credentials(self, device_id: str, kind: str, **fields: str) -> dict[str, Any]:
+        """Replace what a device logs in with: `credentialsId` or `credentialsValue`, as its kind wants it."""
+        body = {**await self.credentials(device_id), "credentialsId": None, "credentialsValue": None, **fields}
+        return dict(await self.post("/api/device/credentials", {**body, "credentialsType": kind}))
+
+    async def bulk_import(self, csv: str, columns: Sequence[dict[str, str]], delimiter: str) -> dict[str, Any]:
+        """Make or update a device a line."""
+        mapping = {"columns": columns, "delimiter": delimiter, "header": True, "update": True}
+        return dict(await self.post("/api/device/bulk_import", {"file": csv, "mapping": mapping}))
+
+    async def claim(self, name: str, secret: str) -> str:
+        """Claim a device for the customer whose user this is; the server's word for how it went."""
+        try:
+            answer = await self.post(f"/api/customer/device/{quote(name, safe='')}/claim", {"secretKey": secret})
+        except Refused as error:
+            return str(error)
+        return str(answer["response"])
+
+    # What devices report, and what they are told.
+
+    async def attributes(self, device_id: str, scope: str) -> dict[str, Any]:
+        """A device's attributes of a scope."""
+        found = await self.get(f"/api/plugins/telemetry/DEVICE/{device_id}/values/attributes/{scope}")
+        return {each["key"]: each["value"] for each in found}
+
+    async def set_attributes(self, device_id: str, scope: str, values: dict[str, Any]) -> None:
+        """Set attributes of a scope."""
+        await self.post(f"/api/plugins/telemetry/DEVICE/{device_id}/attributes/{scope}", values)
+
+    async def delete_attributes(self, device_id: str, scope: str, keys: Sequence[str]) -> None:
+        """Delete attributes of a scope."""
+        await self._ask("DELETE", f"/api/plugins/telemetry/DEVICE/{device_id}/{scope}", params={"keys": ",".join(keys)})
+
+    async def latest(self, device_id: str) -> dict[str, tuple[int, Any]]:
+        """The latest entry of every series, `{key: (ms since epoch, value)}`."""
+        found = await self.get(f"/api/plugins/telemetry/DEVICE/{device_id}/values/timeseries", useStrictDataTypes=True)
+        return {key: (entries[0]["ts"], entries[0]["value"]) for key, entries in found.items() if entries}
+
+    async def history(self, device_id: str, keys: Sequence[str], *, seconds: float, limit: int) -> dict[str, Any]:
+        """Entries of series in the last seconds, newest first: `{key: [{"ts": ..., "value": ...}]}`."""
+        now = int(time.time() * _MS)
+        return dict(
+            await self.get(
+                f"/api/plugins/telemetry/DEVICE/{device_id}/values/timeseries",
+                keys=",".join(keys),
+                startTs=now - int(seconds * _MS),
+                endTs=now + 1,
+                limit=limit,
+                useStrictDataTypes=True,
+            )
+        )
+
+    async def rpc(self, device_id: str, method: str, params: Any, *, oneway: bool, timeout_s: float) -> Any:
+        """Call a device; its answer, None for a call that has none."""
+        way = "oneway" if oneway else "twoway"
+        body = {"method": method, "params": params, "timeout": int(timeout_s * _MS)}
+        return await self._ask("POST", f"/api/rpc/{way}/{device_id}", json=body, timeout=timeout_s + _GRACE_S)
+
+    async def audit(self, limit: int) -> list[dict[str, Any]]:
+        """The newest rows of the audit trail."""
+        page = await self.get("/api/audit/logs", pageSize=limit, page=0, sortProperty="createdTime", sortOrder="DESC")
+        return list(page["data"])
+
+    # How it is asked.
+
+    async def get(self, path: str, **params: Any) -> Any:
+        """GET, and the JSON of the answer."""
+        return await self._ask("GET", path, params={key: value for key, value in params.items() if value != ""})
+
+    async def post(self, path: str, body: Any) -> Any:
+        """POST JSON, and the JSON of the answer."""
+        return await self._ask("POST", path, json=body)
+
+    async def _pages(self, path: str, **params: Any) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        number = 0
+        while True:
+            page = await self.get(path, pageSize=_PAGE, page=number, **params)
+            found += page["data"]
+            if not page["hasNext"]:
+                return found
+            number += 1
+
+    async def _ask(self, method: str, path: str, **content: Any) -> Any:
+        if not self._token:
+            await self._log_in()
+        answer = await self._send(method, path, **content)
+        if answer.status_code == httpx.codes.UNAUTHORIZED:
+            await self._log_in()
+            answer = await self._send(method, path, **content)
+        return _read(answer)
+
+    async def _log_in(self) -> None:
+        self._token = ""
+        answer = await self._send("POST", "/api/auth/login", json=self._account)
+        self._token = _read(answer)["token"]
+
+    async def _send(self, method: str, path: str, **content: Any) -> httpx.Response:
+        headers = {"X-Authorization": f"Bearer {self._token}"} if self._token else {}
+        try:
+            return await self._http.request(method, path, headers=headers, **content)
+        except httpx.HTTPError as error:
+            reason = str(error) or type(error).__name__
+            raise BenchError(
+                f"cannot reach {self._http.base_url} ({reason}): is it running, and the URL right?"
+            ) from error
+
+
+def _read(answer: httpx.Response) -> Any:
+    try:
+        body = answer.json() if answer.content else None
+    except ValueError:
+        body = answer.text
+    if answer.is_success:
+        return body
+    said = body.get("message") if isinstance(body, dict) else body
+    message = str(said or f"HTTP {answer.status_code}")
+    match answer.status_code:
+        case httpx.codes.UNAUTHORIZED | httpx.codes.FORBIDDEN:
+            raise Denied(f"the server denies it: {message}")
+        case httpx.codes.NOT_FOUND:
+            raise NotFound(message)
+        case httpx.codes.BAD_REQUEST:
+            raise Refused(message)
+        case httpx.codes.TOO_MANY_REQUESTS:
+            wait = answer.headers.get("Retry-After", "60")
+            raise BenchError(f"too many failures: try again in {wait} s")
+        case _:
+            raise BenchError(f"the server answered {answer.status_code}: {message}")
