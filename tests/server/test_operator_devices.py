@@ -10,7 +10,7 @@ from bench.server.presence import Ending
 from tests.server.operators import client, login, name, new_device, new_profile, ok, refused
 
 PATH = "/api/device"
-ABSENT = uuid.uuid4()
+ABSENT = uuid.UUID(int=1)
 NO_ID = {"entityType": "DEVICE", "id": str(ABSENT)}
 JSON = {"Content-Type": "application/json"}
 

@@ -8,7 +8,7 @@ import pytest
 from tests.server.operators import make_certificate, name, new_device, new_profile, ok, refused
 
 PATH = "/api/deviceProfile"
-ABSENT = uuid.uuid4()
+ABSENT = uuid.UUID(int=1)
 JSON = {"Content-Type": "application/json"}
 
 BAD = {

@@ -54,11 +54,16 @@ def record(connection: Connection, entries: Sequence[dict[str, Any]]) -> list[No
 
 
 def page(
-    session: Session, wanted: Page, *, kinds: Sequence[str] = (), from_ms: int | None = None, to_ms: int | None = None
+    session: Session,
+    wanted: Page,
+    *,
+    kinds: Sequence[str] | None = None,
+    from_ms: int | None = None,
+    to_ms: int | None = None,
 ) -> tuple[list[Audit], int]:
     """A page of the trail, and how many rows there are in all; of some kinds and from some time, if given."""
     statement = select(Audit)
-    if kinds:
+    if kinds is not None:
         statement = statement.where(Audit.what.in_(kinds))
     if from_ms is not None:
         statement = statement.where(Audit.ts_ms >= from_ms)

@@ -45,7 +45,7 @@ async def save(
     form: forms.DeviceForm,
     caller: Operator,
     token: Annotated[str | None, Query(alias="accessToken", description="For a new device.")] = None,
-    policy: _Policy = "FAIL",  # noqa: ARG001 - validated, and there is no other
+    policy: _Policy = "FAIL",
 ) -> forms.DeviceJson:
     def change(session: Session) -> tuple[str, forms.DeviceJson]:
         own = _made(lambda: credentials.access_token(token)) if token else None
@@ -58,7 +58,7 @@ async def save(
 async def save_with_credentials(
     form: forms.DeviceWithCredentialsForm,
     caller: Operator,
-    policy: _Policy = "FAIL",  # noqa: ARG001 - validated, and there is no other
+    policy: _Policy = "FAIL",
 ) -> forms.DeviceJson:
     device_id = form.device.id
 

@@ -322,7 +322,7 @@ class Column(Form):
 
 class Mapping(Form):
     columns: list[Column]
-    delimiter: str = Field(default=",", min_length=1, max_length=1)
+    delimiter: str = Field(default=",", pattern='^[^"\\r\\n]$')
     header: bool = True
     update: bool = Field(default=False, description="Whether devices that exist get attributes and telemetry too.")
 

@@ -62,16 +62,18 @@ class Caller:
         """Run a function that changes nothing."""
         return await self.api.registry.read(question)
 
-    async def change(self, what: str, asked: str, change: Change[T]) -> T:
+    async def change(
+        self, what: str, asked: str, change: Change[T], *, judge: Callable[[T], str] = lambda _: SUCCESS
+    ) -> T:
         """Run a function in a transaction, and note in the audit trail that it was, or that it was refused.
 
         `what` is `<kind of entity>.<action>`, `asked` what the request calls the entity; the function returns
-        the entity's name and its answer.
+        the entity's name and its answer, of which `judge` makes the result.
         """
 
         def audited(session: Session) -> T:
             name, answer = change(session)
-            session.execute(insert(Audit), [self._row(what, name, SUCCESS)])
+            session.execute(insert(Audit), [self._row(what, name, judge(answer))])
             return answer
 
         try:
@@ -79,7 +81,7 @@ class Caller:
         except (BenchError, Conflict, Forbidden) as error:
             await self.note(what, asked, type(error).__name__)
             raise
-        self.api.tell("operator", self.source, user=self.user.email, what=what, result=SUCCESS)
+        self.api.tell("operator", self.source, user=self.user.email, what=what, result=judge(answer))
         return answer
 
     async def note(self, what: str, entity: str, result: str) -> None:

@@ -1,0 +1,156 @@
+"""Customers, and the devices that are handed to them."""
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Path, Query, Response
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+from starlette.responses import JSONResponse
+
+from bench.errors import Refused
+from bench.registry import Device, claims, customers, devices
+from bench.registry.claims import ClaimResult
+from bench.registry.model import Customer
+from bench.registry.pages import Page
+from bench.server.http.operator import forms
+from bench.server.http.operator.guard import AnyUser, Caller, CustomerUser, GuardedRoute, Operator
+from bench.server.http.operator.params import (
+    CustomerId,
+    DeviceId,
+    PageNumber,
+    PageSize,
+    SortOrder,
+    TextSearch,
+    ids,
+    listed,
+)
+from bench.server.http.operator.refusals import Forbidden
+from bench.server.http.operator.shapes import customer_json, device_json
+
+router = APIRouter(route_class=GuardedRoute, tags=["customers"])
+
+_DeviceName = Annotated[str, Path(alias="deviceName")]
+_Sort = Annotated[Literal["createdTime", "title"], Query(alias="sortProperty")]
+
+
+@router.post("/customer", summary="Create a customer, or change their title")
+async def save(
+    form: forms.CustomerForm,
+    caller: Operator,
+    policy: Annotated[Literal["FAIL"], Query(alias="nameConflictPolicy")] = "FAIL",
+) -> forms.CustomerJson:
+    def change(session: Session) -> tuple[str, Customer]:
+        known = None if form.id is None else customers.get(session, form.id.id)
+        return form.title, customers.save(session, form.title, known)
+
+    saved = await caller.change(f"customer.{'updated' if form.id else 'added'}", form.title, change)
+    return customer_json(caller.tenant, saved)
+
+
+async def _page(
+    size: PageSize,
+    number: PageNumber,
+    search: TextSearch = "",
+    sort: _Sort = "createdTime",
+    order: SortOrder = "DESC",
+) -> Page:
+    return Page(size=size, number=number, search=search, sort=sort, descending=order == "DESC")
+
+
+@router.get("/customers", summary="Customers")
+async def page(caller: Operator, wanted: Annotated[Page, Depends(_page)]) -> forms.PageData[forms.CustomerJson]:
+    found = await caller.read(lambda session: customers.page(session, wanted))
+    return listed(found, wanted, lambda customer: customer_json(caller.tenant, customer))
+
+
+@router.get("/customers/list", summary="Customers with these ids")
+async def by_ids(caller: Operator, wanted: Annotated[str, Query(alias="customerIds")]) -> list[forms.CustomerJson]:
+    some = select(Customer).where(Customer.id.in_(ids(wanted)))
+    found = await caller.read(lambda session: session.scalars(some).all())
+    return [customer_json(caller.tenant, customer) for customer in found]
+
+
+@router.get("/tenant/customers", summary="The customer of a title")
+async def by_title(caller: Operator, title: Annotated[str, Query(alias="customerTitle")]) -> forms.CustomerJson:
+    return customer_json(caller.tenant, await caller.read(lambda session: customers.by_title(session, title)))
+
+
+@router.get("/customer/{customerId}", summary="A customer")
+async def get(customer_id: CustomerId, caller: AnyUser) -> forms.CustomerJson:
+    caller.check(customer_id)
+    return customer_json(caller.tenant, await caller.read(lambda session: customers.get(session, customer_id)))
+
+
+@router.delete("/customer/{customerId}", summary="Delete a customer and their users", response_class=Response)
+async def delete(customer_id: CustomerId, caller: Operator) -> None:
+    def change(session: Session) -> tuple[str, None]:
+        customer = customers.get(session, customer_id)
+        customers.delete(session, customer)
+        return customer.title, None
+
+    await caller.change("customer.deleted", str(customer_id), change)
+
+
+# Their devices.
+
+
+# Before the next one, whose path is this one's for a device that is called `device`.
+@router.post(
+    "/customer/device/{deviceName}/claim",
+    summary="Claim a device, for those who know its secret",
+    response_model=forms.ClaimAnswer,
+    responses={400: {"description": '"FAILURE" or "CLAIMED"; ThingsBoard\'s error for what is no claim at all.'}},
+)
+async def claim(name: _DeviceName, caller: CustomerUser, form: forms.ClaimForm | None = None) -> Any:
+    secret = (form.secret_key if form else None) or ""
+
+    def change(session: Session) -> tuple[str, tuple[ClaimResult, forms.DeviceJson]]:
+        device = devices.by_name(session, name)
+        assert caller.customer_id is not None
+        customer = customers.get(session, caller.customer_id)
+        result = claims.claim(session, device, customer, secret)
+        return device.name, (result, _device_json(caller, session, device))
+
+    result, device = await caller.change("device.claimed", name, change, judge=lambda answer: answer[0].value)
+    if result is not ClaimResult.SUCCESS:
+        return JSONResponse(result.value, status_code=400)
+    return forms.ClaimAnswer(device=device, response=result.value)
+
+
+@router.post("/customer/{customerId}/device/{deviceId}", summary="Hand a device to a customer")
+async def assign(customer_id: CustomerId, device_id: DeviceId, caller: Operator) -> forms.DeviceJson:
+    def change(session: Session) -> tuple[str, forms.DeviceJson]:
+        device, customer = devices.get(session, device_id), customers.get(session, customer_id)
+        device.customer_id = customer.id
+        return device.name, _device_json(caller, session, device)
+
+    return await caller.change("device.assigned_to_customer", str(device_id), change)
+
+
+@router.delete("/customer/device/{deviceId}", summary="Take a device back from its customer")
+async def unassign(device_id: DeviceId, caller: Operator) -> forms.DeviceJson:
+    def change(session: Session) -> tuple[str, forms.DeviceJson]:
+        device = devices.get(session, device_id)
+        if device.customer_id is None:
+            raise Refused("Device isn't assigned to any customer!")
+        device.customer_id = None
+        return device.name, _device_json(caller, session, device)
+
+    return await caller.change("device.unassigned_from_customer", str(device_id), change)
+
+
+def _device_json(caller: Caller, session: Session, device: Device) -> forms.DeviceJson:
+    session.flush()
+    return device_json(caller.tenant, devices.with_names(session, device))
+
+
+@router.delete("/customer/device/{deviceName}/claim", summary="Give a claimed device back", response_class=Response)
+async def reclaim(name: _DeviceName, caller: AnyUser) -> None:
+    def change(session: Session) -> tuple[str, None]:
+        device = devices.by_name(session, name)
+        if caller.customer_id is not None and device.customer_id != caller.customer_id:
+            raise Forbidden
+        device.customer_id = None
+        return device.name, None
+
+    await caller.change("device.unassigned_from_customer", name, change)

@@ -1,0 +1,43 @@
+"""Many devices at once, from CSV."""
+
+from fastapi import APIRouter
+from sqlalchemy.orm import Session
+
+from bench.errors import BenchError
+from bench.registry import Conflict, imports
+from bench.registry.imports import Column, Imported, Line
+from bench.server.http.operator import forms
+from bench.server.http.operator.guard import Caller, LargeRoute, Operator
+from bench.server.presence import Ending
+
+router = APIRouter(route_class=LargeRoute, tags=["devices"])
+
+
+@router.post("/device/bulk_import", summary="Create or change devices from CSV, each line for itself")
+async def bulk_import(form: forms.ImportForm, caller: Operator) -> forms.ImportResult:
+    mapping = form.mapping
+    columns = [Column(each.type, each.key or "") for each in mapping.columns]
+    counts = {True: 0, False: 0}
+    errors = []
+    for line in imports.lines(form.file, columns, delimiter=mapping.delimiter, header=mapping.header):
+        try:
+            done = await _store(caller, line, update=mapping.update)
+        except (BenchError, Conflict) as error:
+            reason = error if isinstance(error, BenchError) else "somebody else changed this device at the same time"
+            errors.append(f"Line {line.number}: {reason}")
+        else:
+            counts[done.created] += 1
+    return forms.ImportResult(created=counts[True], updated=counts[False], errors=len(errors), errors_list=errors)
+
+
+async def _store(caller: Caller, line: Line, *, update: bool) -> Imported:
+    def change(session: Session) -> tuple[str, Imported]:
+        done = imports.store(session, line, update=update)
+        return done.name, done
+
+    done = await caller.change("device.imported", line.fields.get("NAME", ""), change)
+    if done.new_credentials:
+        caller.api.presence.tell_ending(done.device_id, Ending.CREDENTIALS_CHANGED)
+    if done.shared:
+        caller.api.presence.tell_attributes(done.device_id, done.shared, [])
+    return done
