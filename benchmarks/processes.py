@@ -43,7 +43,7 @@ def data_folder() -> Iterator[Path]:
 def real_server(data: Path) -> Iterator[Endpoint]:
     """`bench serve --json` on free ports, ended as an operator would. Raises BenchError if it fails."""
     ready = data / "ready.json"
-    options = ("--mqtt-port", "0", "--http-port", "0", "--ready-file", str(ready))
+    options = ("--mqtt-port", "0", "--http-port", "0", "--coap-port", "0", "--ready-file", str(ready))
     command = [sys.executable, "-m", "bench.cli", "serve", "--json", "--data", str(data), *options]
     with (data / "errors.log").open("w+") as errors:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors)

@@ -50,7 +50,7 @@ class RunningServer:
 
     def __init__(self, data: Path, **options: Any) -> None:
         self.data = data
-        free = {"mqtt_port": 0, "http_port": 0, "limits": Rules(lift_loopback=True)}
+        free = {"mqtt_port": 0, "http_port": 0, "coap_port": 0, "limits": Rules(lift_loopback=True)}
         self._options = Options(data=data, **{**free, **options})
         self._journal = _Notes()
         self._started = threading.Event()

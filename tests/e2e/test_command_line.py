@@ -107,7 +107,7 @@ def test_board_boots_against_the_server_of_its_data_folder(tmp_path):
     server = subprocess.Popen(
         [
             *(sys.executable, "-u", "-m", "bench.cli", "serve", *data, "--mqtt-port", "0", "--http-port", "0"),
-            *("--ready-file", str(ready)),
+            *("--coap-port", "0", "--ready-file", str(ready)),
         ],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -42,7 +42,7 @@ class Bench:
     def __init__(self, folder, *options):
         self.data, self.ready_file = folder / "data", folder / "ready.json"
         command = [sys.executable, "-m", "bench.cli", "serve", "--json", "--data", self.data, "--mqtt-port", "0"]
-        command += ["--http-port", "0", "--ready-file", self.ready_file, *options]
+        command += ["--http-port", "0", "--coap-port", "0", "--ready-file", self.ready_file, *options]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.told = ""
 
@@ -138,7 +138,7 @@ def test_file_that_is_no_database_is_one_line(bench, tmp_path):
 
 def test_server_that_cannot_start_leaves_no_socket_behind(tmp_path):
     async def start(**options):
-        async with Server(Options(**{"mqtt_port": 0, "http_port": 0, **options}), Journal(io.StringIO())):
+        async with Server(Options(**{"mqtt_port": 0, "http_port": 0, "coap_port": 0, **options}), Journal(io.StringIO())):
             pytest.fail("it started")
 
     with closing(socket.create_server(("127.0.0.1", 0))) as occupant, closing(socket.socket()) as free:
@@ -160,7 +160,7 @@ def test_server_that_cannot_start_leaves_no_socket_behind(tmp_path):
 def test_ready_file_names_the_real_ports_and_is_private(bench):
     started = bench().start()
     ready = started.ready
-    assert ready.keys() == {"pid", "host", "mqtt_port", "http_port", "data"}
+    assert ready.keys() == {"pid", "host", "mqtt_port", "http_port", "coap_port", "data"}
     assert (ready["pid"], ready["host"]) == (started.process.pid, "127.0.0.1")
     assert ready["data"] == str(started.data.resolve())
     assert stat.S_IMODE(started.ready_file.stat().st_mode) == 0o600

@@ -29,12 +29,13 @@ def serve(
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     mqtt_port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free port.")] = 1883,
     http_port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free port.")] = 8080,
+    coap_port: Annotated[int, typer.Option(min=0, max=65535, help="UDP. 0: any free port.")] = 5683,
     ready_file: Annotated[
         Path | None, typer.Option(help="A JSON file with the real ports, written when the server listens.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print events as JSON lines.")] = False,
 ) -> None:
-    """Serve ThingsBoard's device provisioning over MQTT and HTTP.
+    """Serve ThingsBoard's device provisioning over MQTT, HTTP and CoAP.
 
     Ends on SIGTERM or Ctrl-C, after what is in flight. The first start makes a profile `default`
     with a random key and secret.
@@ -43,7 +44,7 @@ def serve(
     with _alone(data):
         asyncio.run(
             _serve(
-                Options(data=data, host=host, mqtt_port=mqtt_port, http_port=http_port),
+                Options(data=data, host=host, mqtt_port=mqtt_port, http_port=http_port, coap_port=coap_port),
                 Journal(as_json=as_json),
                 [data / ADDRESSES, *([ready_file] if ready_file else [])],
                 quiet=as_json,
@@ -84,6 +85,7 @@ async def _serve(options: Options, journal: Journal, ready_files: list[Path], *,
             "host": options.host,
             "mqtt_port": server.ports.mqtt,
             "http_port": server.ports.http,
+            "coap_port": server.ports.coap,
             "data": str(options.data.resolve()),
         }
         if not quiet:
@@ -104,6 +106,7 @@ def _welcome(ready: dict[str, Any], data: Path, new_profile: str | None) -> None
     lines = [
         f"[bold]MQTT[/bold]  {ready['host']}:{ready['mqtt_port']}",
         f"[bold]HTTP[/bold]  http://{ready['host']}:{ready['http_port']}/api/v1/provision",
+        f"[bold]CoAP[/bold]  coap://{ready['host']}:{ready['coap_port']}/api/v1/provision",
         f"[bold]data[/bold]  {escape(ready['data'])}",
     ]
     if new_profile:

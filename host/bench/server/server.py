@@ -9,8 +9,10 @@ from typing import Self
 
 from bench.errors import BenchError
 from bench.registry import ProfileView, Registry
-from bench.server.device_api import DeviceApi
+from bench.server.coap import CoapServer
+from bench.server.device_api import DeviceApi, origin
 from bench.server.http.app import application
+from bench.server.http.polls import Polls
 from bench.server.http.serving import HttpServer
 from bench.server.journal import Journal
 from bench.server.limits import Limits, Rules
@@ -30,6 +32,7 @@ class Options:
     host: str = "127.0.0.1"
     mqtt_port: int = 1883
     http_port: int = 8080
+    coap_port: int = 5683
     # How long a connection may take to log in (MQTT) or to send a whole request (HTTP), seconds.
     deadline_s: float = CONNECT_DEADLINE_S
     # Where the records are if not in SQLite in the data folder.
@@ -43,6 +46,7 @@ class Ports:
 
     mqtt: int
     http: int
+    coap: int
 
 
 class Server:
@@ -64,22 +68,27 @@ class Server:
             self.api = DeviceApi(self.registry, self._journal, Limits(self._options.limits), self.metrics)
             self._gateway = Gateway(self.api, connect_deadline_s=self._options.deadline_s)
             self.metrics.watch_connections("mqtt", lambda: len(self._gateway.connections))
+            self._coap = await CoapServer.listen(self.api, self._options.host, self._options.coap_port)
+            self.metrics.watch_connections("coap", lambda: self._coap.observations)
             loop = asyncio.get_running_loop()
             self._mqtt = await loop.create_server(self._gateway.accept, sock=mqtt, backlog=_QUEUE)
             undo.pop_all()
+        polls = Polls()
         self._http = HttpServer(
-            application(self.api),
+            application(self.api, polls),
             request_deadline_s=self._options.deadline_s,
             grace_s=_GRACE_S,
+            on_malformed=lambda address: self.api.tell("malformed", origin(address, "http")),
+            on_stop=polls.end,
         )
         self._http_task = asyncio.create_task(self._http.serve(sockets=[web]))
-        self.ports = Ports(mqtt=mqtt.getsockname()[1], http=web.getsockname()[1])
+        self.ports = Ports(mqtt=mqtt.getsockname()[1], http=web.getsockname()[1], coap=self._coap.port)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self._mqtt.close()
         self._http.should_exit = True
-        await asyncio.gather(self._gateway.close(_GRACE_S), self._http_task)
+        await asyncio.gather(self._gateway.close(_GRACE_S), self._coap.close(_GRACE_S), self._http_task)
         await self.registry.close()
 
 

@@ -8,7 +8,8 @@ from starlette.responses import JSONResponse, Response
 from bench.registry.model import now_ms
 from bench.server.limits import Limited
 
-BODY_LIMIT = 65536
+# Bytes. Upstream takes 50 MiB; here what is in memory at once is bounded.
+BODY_LIMIT = 1 << 20
 
 # ThingsboardErrorCode
 GENERAL = 2
@@ -19,17 +20,20 @@ TOO_MANY = 33
 class TooLarge(Exception):
     """A body beyond the limit."""
 
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"Payload size exceeds the limit of {limit} bytes")
 
-async def body_of(request: Request) -> bytes:
+
+async def body_of(request: Request, limit: int = BODY_LIMIT) -> bytes:
     """The body, bounded whether or not its length was announced. Raises TooLarge."""
-    if int(request.headers.get("content-length", 0)) > BODY_LIMIT:
-        raise TooLarge
-    body = b""
+    if int(request.headers.get("content-length", 0)) > limit:
+        raise TooLarge(limit)
+    body = bytearray()
     async for chunk in request.stream():
         body += chunk
-        if len(body) > BODY_LIMIT:
-            raise TooLarge
-    return body
+        if len(body) > limit:
+            raise TooLarge(limit)
+    return bytes(body)
 
 
 def error(status: int, message: str, code: int, headers: dict[str, str] | None = None) -> Response:
@@ -38,10 +42,9 @@ def error(status: int, message: str, code: int, headers: dict[str, str] | None =
     return JSONResponse(content, status_code=status, headers=headers)
 
 
-async def too_large(_request: Request, _error: Exception) -> Response:
+async def too_large(_request: Request, refused: Exception) -> Response:
     """The connection stays until its deadline: a client that is still sending hears this only afterwards."""
-    text = json.dumps(f"Payload size exceeds the limit of {BODY_LIMIT} bytes")
-    return Response(text, status_code=413, media_type="application/json")
+    return Response(json.dumps(str(refused)), status_code=413, media_type="application/json")
 
 
 async def limited(_request: Request, refused: Exception) -> Response:

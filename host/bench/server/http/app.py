@@ -6,10 +6,11 @@ from starlette.responses import Response
 
 from bench.server.device_api import DeviceApi
 from bench.server.http import answers, device
+from bench.server.http.polls import Polls
 from bench.server.limits import Limited
 
 
-def application(api: DeviceApi) -> Starlette:
+def application(api: DeviceApi, polls: Polls) -> Starlette:
     """Devices and operators."""
 
     async def failed(_request: Request, error: Exception) -> Response:
@@ -17,8 +18,8 @@ def application(api: DeviceApi) -> Starlette:
         api.journal.failure(error, transport="http")
         return Response(status_code=500)
 
-    return Starlette(
-        routes=device.routes(api),
+    app = Starlette(
+        routes=device.routes(api, polls),
         exception_handlers={
             Exception: failed,
             Limited: answers.limited,
@@ -26,3 +27,5 @@ def application(api: DeviceApi) -> Starlette:
             ClientDisconnect: answers.gone,
         },
     )
+    app.router.redirect_slashes = False  # a path with one slash more is another path
+    return app

@@ -1,8 +1,9 @@
 """uvicorn as this server runs it: deadlines, bounds, and an end that waits for nobody."""
 
 import asyncio
+import logging
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,6 +15,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 REQUEST_DEADLINE_S = 10.0
 # What the head of a request may have; on top of it come the first bytes of its body.
 _HEAD_LIMIT = 65536
+# What uvicorn would write to standard error is told to the journal, by the application and below.
+_SILENCE = logging.Logger("http", logging.CRITICAL + 1)  # noqa: LOG001 - one that nobody else can find and turn on
 
 
 class _Deadline(HttpToolsProtocol):
@@ -23,13 +26,22 @@ class _Deadline(HttpToolsProtocol):
     """
 
     deadline_s = REQUEST_DEADLINE_S
+    on_malformed: Callable[[str], None]
     _timer: asyncio.TimerHandle | None = None
     _head_bytes = 0
     _in_head = True
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.logger = _SILENCE
+
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self._arm()
+
+    def send_400_response(self, msg: str) -> None:
+        self.on_malformed(self.client[0] if self.client else "")
+        super().send_400_response(msg)
 
     def data_received(self, data: bytes) -> None:
         if self._in_head:
@@ -78,10 +90,25 @@ class _Deadline(HttpToolsProtocol):
 
 
 class HttpServer(uvicorn.Server):
-    """uvicorn, run by us: the signals are the whole server's business."""
+    """uvicorn, run by us: the signals are the whole server's business.
 
-    def __init__(self, app: ASGIApp, *, request_deadline_s: float, grace_s: float) -> None:
-        protocol = type("Deadline", (_Deadline,), {"deadline_s": request_deadline_s})
+    `on_malformed` is called with the address of a client that does not speak HTTP, and `on_stop` when the
+    server stops, to end the requests that would not end by themselves.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        request_deadline_s: float,
+        grace_s: float,
+        on_malformed: Callable[[str], None],
+        on_stop: Callable[[], None],
+    ) -> None:
+        self._on_stop = on_stop
+        protocol = type(
+            "Deadline", (_Deadline,), {"deadline_s": request_deadline_s, "on_malformed": staticmethod(on_malformed)}
+        )
         super().__init__(
             uvicorn.Config(
                 app,
@@ -97,6 +124,7 @@ class HttpServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Answer the requests that arrived, and wait for no others."""
+        self._on_stop()
         for connection in list(self.server_state.connections):
             assert isinstance(connection, _Deadline)
             connection.drop_unfinished_request()
