@@ -361,7 +361,9 @@ def test_flood_of_pings_leaves_the_others_their_turn(tmp_path, monkeypatch):
             in_a_row.append(sent - before)
 
     async def flood():
-        async with Server(Options(data=tmp_path / "data", mqtt_port=0, http_port=0, coap_port=0), Journal(io.StringIO())) as server:
+        async with Server(
+            Options(data=tmp_path / "data", mqtt_port=0, http_port=0, coap_port=0), Journal(io.StringIO())
+        ) as server:
             reader, writer = await asyncio.open_connection("127.0.0.1", server.ports.mqtt)
             writer.write(connect(username="provision"))
             assert await reader.readexactly(4) == connack(0)

@@ -138,7 +138,9 @@ def test_file_that_is_no_database_is_one_line(bench, tmp_path):
 
 def test_server_that_cannot_start_leaves_no_socket_behind(tmp_path):
     async def start(**options):
-        async with Server(Options(**{"mqtt_port": 0, "http_port": 0, "coap_port": 0, **options}), Journal(io.StringIO())):
+        async with Server(
+            Options(**{"mqtt_port": 0, "http_port": 0, "coap_port": 0, **options}), Journal(io.StringIO())
+        ):
             pytest.fail("it started")
 
     with closing(socket.create_server(("127.0.0.1", 0))) as occupant, closing(socket.socket()) as free:

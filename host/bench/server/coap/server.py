@@ -141,7 +141,6 @@ class CoapServer:
         answer = self._blocks.first(pipe.request, answer)
         if answer.opt.block1 is None:
             answer.opt.block1 = pipe.request.opt.block1
-        answer.opt.no_response = pipe.request.opt.no_response
         pipe.add_response(answer, is_last=is_last)
 
     async def _answer(self, pipe: Pipe, body: bytes, source: Origin) -> Message:

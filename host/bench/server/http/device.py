@@ -47,7 +47,10 @@ def routes(api: DeviceApi, polls: Polls) -> list[Route]:
 
 def _route(path: str, **handlers: Handler) -> Route:
     async def handle(request: Request) -> Response:
-        return await handlers[request.method](request)
+        try:
+            return await handlers[request.method](request)
+        except _BadParameter as bad:
+            return error(400, str(bad), BAD_REQUEST)
 
     route = Route("/api/v1" + path, handle, methods=list(handlers))
     route.methods = set(handlers)  # without the HEAD that comes with a GET: a poll has no head of its own
