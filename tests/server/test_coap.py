@@ -314,7 +314,7 @@ def test_telemetry_and_attributes_are_stored_and_answered_201_without_a_payload(
 def test_token_with_other_characters_is_found(server, peer):
     profile = server.new_profile(ProvisionType.CHECK_PRE_PROVISIONED_DEVICES)
     server.ask(lambda registry: registry.create_device("device", profile.name, token="a b?%é漢"))
-    options = [(11, "api".encode()), (11, b"v1"), (11, "a b?%é漢".encode()), (11, b"telemetry")]
+    options = [(11, b"api"), (11, b"v1"), (11, "a b?%é漢".encode()), (11, b"telemetry")]
     expect(peer.ask(POST, "", b'{"a":1}', options=options), CREATED)
 
 

@@ -127,8 +127,8 @@ def expect_error(response, status, message, code):
 
 
 def test_missing_body_is_400_whatever_the_token(shared_server):
-    for path in METHODS:
-        if "POST" in METHODS[path] and "claim" not in path:
+    for path, methods in METHODS.items():
+        if "POST" in methods and "claim" not in path:
             expect_error(call(shared_server, path), 400, "Required request body is missing", 31)
 
 

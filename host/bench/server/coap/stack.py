@@ -30,6 +30,7 @@ _REMEMBERED = 65536
 # A datagram is never longer.
 _LONGEST = 65536
 _TOKEN_LIMIT = 8
+_RESERVED_CLASSES = {1, 6, 7}
 
 
 class Site(Protocol):
@@ -146,7 +147,8 @@ def _decode(data: bytes, peer: Peer) -> Message:
     """Read a message. Raises UnparsableMessage or ValueError."""
     message = Message.decode(data, peer)
     length = data[0] & 0x0F
-    if length > _TOKEN_LIMIT or len(message.token) < length or (message.code is EMPTY and len(data) > 4):
+    bad_token = length > _TOKEN_LIMIT or len(message.token) < length
+    if bad_token or data[1] >> 5 in _RESERVED_CLASSES or (message.code is EMPTY and len(data) > 4):
         raise UnparsableMessage
     message.transport_tuning = _TUNING
     return message
