@@ -1,6 +1,7 @@
 """What several kinds of tests need: a running server, boards, and the wire as it is."""
 
 import asyncio
+import concurrent.futures
 import io
 import json
 import socket
@@ -16,6 +17,7 @@ import pytest
 
 from bench.flash import image, settings
 from bench.registry import ProfileView, ProvisionType, Registry
+from bench.server.device_api import DeviceApi
 from bench.server.journal import Journal
 from bench.server.limits import Rules
 from bench.server.server import Options, Ports, Server
@@ -50,10 +52,8 @@ class RunningServer:
 
     def __init__(self, data: Path, **options: Any) -> None:
         self.data = data
-        free = {
-            **dict.fromkeys(("mqtt_port", "mqtts_port", "http_port", "https_port"), 0),
-            "limits": Rules(lift_loopback=True),
-        }
+        ports = ("mqtt_port", "mqtts_port", "http_port", "https_port", "coap_port")
+        free = {**dict.fromkeys(ports, 0), "limits": Rules(lift_loopback=True)}
         self._options = Options(data=data, **{**free, **options})
         self._journal = _Notes()
         self._started = threading.Event()
@@ -62,6 +62,7 @@ class RunningServer:
         self.ports: Ports
         self.profile: ProfileView
         self.registry: Registry
+        self.api: DeviceApi
         self._thread.start()
         assert self._started.wait(PATIENCE_S)
 
@@ -72,7 +73,7 @@ class RunningServer:
     async def _serve(self) -> None:
         self._stop = asyncio.Event()
         async with Server(self._options, self._journal) as server:
-            self.ports, self.registry = server.ports, server.registry
+            self.ports, self.registry, self.api = server.ports, server.registry, server.api
             self.presence = server.api.presence
             self.profile = await server.registry.profile("default")
             self._started.set()
@@ -85,6 +86,14 @@ class RunningServer:
             return await question(self.registry)
 
         return asyncio.run_coroutine_threadsafe(run(), self._loop).result(PATIENCE_S)
+
+    def act(self, deed: Callable[[DeviceApi], Awaitable[T]]) -> concurrent.futures.Future[T]:
+        """Have something done on the server's own loop."""
+
+        async def run() -> T:
+            return await deed(self.api)
+
+        return asyncio.run_coroutine_threadsafe(run(), self._loop)
 
     def device_names(self) -> list[str]:
         return [device.name for device in self.ask(lambda registry: registry.devices())]

@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from bench.registry import ProvisionType
-from bench.registry.model import now_ms
+from bench.registry import ProvisionType, series
+from bench.registry.model import SHARED_SCOPE, now_ms
 from tests.server.packets import (
     FAILURE,
     NOT_FOUND,
@@ -24,7 +24,12 @@ from tests.support import RawClient
 
 PROVISION = "/api/v1/provision"
 TOKEN = "the-token"
-TOO_LARGE = b'"Payload size exceeds the limit of 65536 bytes"'
+LIMIT = 1 << 20
+RPC_LIMIT = 65536
+
+
+def too_large(limit=LIMIT):
+    return b'"Payload size exceeds the limit of %d bytes"' % limit
 
 
 def call(server, path, body=b"", method="POST", **options):
@@ -73,14 +78,39 @@ def device(server):
 # POST /api/v1/provision.
 
 
-@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS"])
-def test_other_methods_are_405(shared_server, method):
-    for path in (PROVISION, "/api/v1/token/telemetry", "/api/v1/token/attributes"):
-        assert call(shared_server, path, method=method)[0] == 405
+METHODS = {
+    PROVISION: ["POST"],
+    "/api/v1/token/telemetry": ["POST"],
+    "/api/v1/token/attributes": ["GET", "POST"],
+    "/api/v1/token/attributes/updates": ["GET"],
+    "/api/v1/token/claim": ["POST"],
+    "/api/v1/token/rpc": ["GET", "POST"],
+    "/api/v1/token/rpc/1": ["POST"],
+    "/api/v1/token/firmware": ["GET"],
+    "/api/v1/token/software": ["GET"],
+}
+
+
+@pytest.mark.parametrize("path", METHODS)
+def test_other_methods_are_405(shared_server, path):
+    for method in {"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "PROPFIND"} - set(METHODS[path]):
+        status, _, headers = call(shared_server, path, b"{}", method=method)
+        assert status == 405
+        assert headers["allow"].split(", ") == METHODS[path]
+
+
+@pytest.mark.parametrize("path", METHODS)
+def test_trailing_slash_is_404(shared_server, path):
+    for method in METHODS[path]:
+        assert call(shared_server, path + "/", b"{}", method=method)[0] == 404
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/api/v1", "/api/v1/provision/more", "/api/v1/Provision", "/api/v2/provision", "/api/v1//telemetry"]
+    "path",
+    [
+        *("/", "/api/v1", "/api/v1/provision/more", "/api/v1/Provision", "/api/v2/provision", "/api/v1//telemetry"),
+        *("/api/v1/token", "/api/v1/token/Telemetry", "/api/v1/token/attributes/more", "/api/v1/token/rpc/1/2"),
+    ],
 )
 def test_other_paths_are_404(shared_server, path):
     assert call(shared_server, path, request_body(shared_server.profile, deviceName="a"))[0] == 404
@@ -96,8 +126,10 @@ def expect_error(response, status, message, code):
     assert error == {"status": status, "errorCode": code}
 
 
-def test_missing_body_is_400(shared_server):
-    expect_error(call(shared_server, PROVISION), 400, "Required request body is missing", 31)
+def test_missing_body_is_400_whatever_the_token(shared_server):
+    for path, methods in METHODS.items():
+        if "POST" in methods and "claim" not in path:
+            expect_error(call(shared_server, path), 400, "Required request body is missing", 31)
 
 
 MALFORMED = {
@@ -195,14 +227,14 @@ def test_answer_waits_for_the_commit(server):
 @pytest.mark.parametrize("what", ["telemetry", "attributes"])
 def test_unknown_token_is_401_without_a_body(shared_server, what):
     for token in ("unknown", "provision", "%00", "%FF", "x" * 3000, "..%2e"):
-        for body in (b'{"a":1}', b"no json", b""):
+        for body in (b'{"a":1}', b"no json", b" "):
             assert call(shared_server, f"/api/v1/{token}/{what}", body)[:2] == (401, b"")
     expect_unharmed(shared_server)
 
 
 @pytest.mark.parametrize("what", ["telemetry", "attributes"])
 def test_payload_that_cannot_be_read_is_500(server, device, what):
-    for body in (b"", b"{", b"1", b"null", b'{"a":1,}', b"\xff", b"[" * 60_000):
+    for body in (b" ", b"{", b"1", b"null", b'{"a":1,}', b"\xff", b"[" * 60_000):
         expect_error(call(server, f"/api/v1/{TOKEN}/{what}", body), 500, "Can't parse value", 2)
     assert device() == ({}, {})
 
@@ -236,6 +268,120 @@ def test_token_with_other_characters_is_found(server):
     assert call(server, "/api/v1/a%20b%3F%25%C3%A9%E6%BC%A2/telemetry", b'{"a":1}')[:2] == (200, b"")
 
 
+# GET /api/v1/{token}/attributes.
+
+ATTRIBUTES = f"/api/v1/{TOKEN}/attributes"
+
+
+def set_shared(server, values):
+    """An operator sets shared attributes."""
+    device = server.ask(lambda registry: registry.token_login(TOKEN))
+    server.ask(lambda registry: registry.write(series.set_attributes, device.id, SHARED_SCOPE, values))
+
+
+@pytest.fixture
+def with_attributes(server, device):
+    assert call(server, ATTRIBUTES, b'{"a":1,"b":"x"}')[0] == 200
+    set_shared(server, {"a": 2, "s": [1.5]})
+    return server
+
+
+@pytest.mark.parametrize("query", ["", "?clientKeys=a", "?sharedKeys=s"])
+def test_attributes_of_an_unknown_token_are_401(shared_server, query):
+    assert call(shared_server, "/api/v1/unknown/attributes" + query, method="GET")[:2] == (401, b"")
+
+
+@pytest.mark.parametrize("query", ["", "?clientKeys=", "?clientKeys=a", "?sharedKeys=a,b&clientKeys=c"])
+def test_attributes_of_a_device_without_any_are_an_empty_object(server, device, query):
+    assert call(server, ATTRIBUTES + query, method="GET")[:2] == (200, b"{}")
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("", {"client": {"a": 1, "b": "x"}, "shared": {"a": 2, "s": [1.5]}}),
+        ("?clientKeys=&sharedKeys=", {"client": {"a": 1, "b": "x"}, "shared": {"a": 2, "s": [1.5]}}),
+        ("?clientKeys=a", {"client": {"a": 1}}),
+        ("?clientKeys=s", {}),
+        ("?clientKeys=b,none,a", {"client": {"a": 1, "b": "x"}}),
+        ("?sharedKeys=a", {"shared": {"a": 2}}),
+        ("?clientKeys=b&sharedKeys=s,b", {"client": {"b": "x"}, "shared": {"s": [1.5]}}),
+        ("?clientkeys=a&other=b", {"client": {"a": 1, "b": "x"}, "shared": {"a": 2, "s": [1.5]}}),
+    ],
+)
+def test_attributes_are_those_asked_for(with_attributes, query, found):
+    status, body, headers = call(with_attributes, ATTRIBUTES + query, method="GET")
+    assert (status, headers["content-type"]) == (200, "application/json")
+    assert json.loads(body) == found
+
+
+# POST /api/v1/{token}/claim.
+
+
+@pytest.mark.parametrize("body", [b"", b'{"secretKey":"s"}'])
+def test_claim_of_an_unknown_token_is_401(shared_server, body):
+    assert call(shared_server, "/api/v1/unknown/claim", body)[:2] == (401, b"")
+
+
+@pytest.mark.parametrize("body", [b"[]", b"{", b"1", b'{"durationMs":"soon"}'])
+def test_claim_that_cannot_be_read_is_500(server, device, body):
+    expect_error(call(server, f"/api/v1/{TOKEN}/claim", body), 500, "", 2)
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b'{"secretKey":"s","durationMs":60000}'])
+def test_claim_is_200_whatever_becomes_of_it(server, device, body):
+    for _ in range(2):
+        assert call(server, f"/api/v1/{TOKEN}/claim", body)[:2] == (200, b"")
+    assert len(server.events("claim")) == 2
+
+
+# POST /api/v1/{token}/rpc.
+
+
+@pytest.mark.parametrize("body", [b"[]", b"{", b"{}", b'{"method":null}', b'{"method":{}}'])
+def test_call_that_cannot_be_read_is_500(server, device, body):
+    expect_error(call(server, f"/api/v1/{TOKEN}/rpc", body), 500, "", 2)
+
+
+def test_call_of_an_unknown_method_is_408(server, device):
+    assert call(server, f"/api/v1/{TOKEN}/rpc", b'{"method":"none","params":{}}')[:2] == (408, b"")
+
+
+def test_call_is_answered(server, device):
+    status, body, headers = call(server, f"/api/v1/{TOKEN}/rpc", b'{"method":"getCurrentTime","params":{}}')
+    assert (status, headers["content-type"]) == (200, "application/json")
+    assert abs(json.loads(body) - now_ms()) < 10_000
+
+
+@pytest.mark.parametrize(
+    "call_id", ["x", "1.5", "%20", "2147483648", "-2147483649", "9" * 1000, "1e1", "0x1", "%D9%A1"]
+)
+def test_answer_to_a_call_with_no_number_is_400(shared_server, call_id):
+    message = "Method parameter 'requestId': Failed to convert value to required type 'int'"
+    expect_error(call(shared_server, f"/api/v1/unknown/rpc/{call_id}", b"{}"), 400, message, 31)
+
+
+@pytest.mark.parametrize("call_id", ["0", "-1", "2147483647"])
+def test_answer_that_nobody_waits_for_is_200(server, device, call_id):
+    for body in (b"{}", b"1", b"no json"):
+        assert call(server, f"/api/v1/{TOKEN}/rpc/{call_id}", body)[:2] == (200, b"")
+
+
+# GET /api/v1/{token}/firmware and software.
+
+
+@pytest.mark.parametrize("what", ["firmware", "software"])
+def test_package_is_400_without_its_name_401_without_a_token_404_with_both(server, device, what):
+    for query, missing in (("", "title"), ("?version=1", "title"), ("?title=a", "version")):
+        message = f"Required request parameter '{missing}' for method parameter type String is not present"
+        expect_error(call(server, f"/api/v1/{TOKEN}/{what}{query}", method="GET"), 400, message, 31)
+    query = "?title=a&version=1"
+    message = "Method parameter 'size': Failed to convert value to required type 'int'"
+    expect_error(call(server, f"/api/v1/{TOKEN}/{what}{query}&size=x", method="GET"), 400, message, 31)
+    assert call(server, f"/api/v1/unknown/{what}{query}", method="GET")[:2] == (401, b"")
+    assert call(server, f"/api/v1/{TOKEN}/{what}{query}&size=5&chunk=0", method="GET")[:2] == (404, b"")
+
+
 def test_events_tell_no_secret(server, device):
     profile = server.profile
     call(server, PROVISION, request_body(profile, deviceName="a", token="its-token"))
@@ -257,24 +403,29 @@ def test_events_tell_no_secret(server, device):
 
 @pytest.mark.parametrize("path", [PROVISION, "/api/v1/token/telemetry", "/api/v1/token/attributes"])
 def test_body_beyond_the_limit_is_413(shared_server, path):
-    body = b"{" + b" " * 65535 + b"}"
-    assert len(body) == 65537
-    assert call(shared_server, path, body)[:2] == (413, TOO_LARGE)
+    assert call(shared_server, path, b"{".ljust(LIMIT + 1))[:2] == (413, too_large())
+    expect_unharmed(shared_server)
+
+
+@pytest.mark.parametrize("path", ["/api/v1/token/rpc", "/api/v1/token/rpc/1"])
+def test_call_or_answer_beyond_its_limit_is_413(shared_server, path):
+    assert call(shared_server, path, b"{".ljust(RPC_LIMIT + 1))[:2] == (413, too_large(RPC_LIMIT))
+    assert call(shared_server, path, b"{".ljust(RPC_LIMIT))[:2] == (401, b"")
     expect_unharmed(shared_server)
 
 
 def test_chunked_body_beyond_the_limit_is_413(shared_server):
-    chunks = iter([b"{" + b" " * 40_000, b" " * 25_535 + b"}"])
+    chunks = iter([b"{" + b" " * (LIMIT - 10_000), b" " * 10_000 + b"}"])
     response = call(shared_server, PROVISION, chunks, encode_chunked=True, headers={"Transfer-Encoding": "chunked"})
-    assert response[:2] == (413, TOO_LARGE)
+    assert response[:2] == (413, too_large())
     expect_unharmed(shared_server)
 
 
-@pytest.mark.parametrize("length", [65537, 10**12, 10**18])
+@pytest.mark.parametrize("length", [LIMIT + 1, 10**12, 10**18])
 def test_length_beyond_the_limit_is_413_before_the_body_comes(deadline_server, length):
     with RawClient(deadline_server.ports.http) as client:
         client.send(head(PROVISION, f"Content-Length: {length}"))
-        assert read_response(client) == (413, TOO_LARGE)
+        assert read_response(client) == (413, too_large())
         client.expect_closed()
     expect_unharmed(deadline_server)
 
@@ -285,13 +436,13 @@ def test_client_that_sends_a_body_beyond_the_limit_to_its_end_hears_413(shared_s
     body = chunks if "chunked" in headers else bytes(3_000_000)
     with RawClient(shared_server.ports.http) as client:
         client.send(head(PROVISION, headers) + body + head(PROVISION, "Content-Length: 0"))
-        assert read_response(client) == (413, TOO_LARGE)
+        assert read_response(client) == (413, too_large())
         assert read_response(client)[0] == 400
     expect_unharmed(shared_server)
 
 
 def test_body_at_the_limit_is_taken(server):
-    body = request_body(server.profile, provisionDeviceKey="x").ljust(65536)
+    body = request_body(server.profile, provisionDeviceKey="x").ljust(LIMIT)
     assert call(server, PROVISION, body)[:2] == (200, NOT_FOUND)
     chunked = call(server, PROVISION, iter([body]), encode_chunked=True, headers={"Transfer-Encoding": "chunked"})
     assert chunked[:2] == (200, NOT_FOUND)
@@ -317,11 +468,14 @@ GARBAGE = {
 
 
 @pytest.mark.parametrize("data", GARBAGE.values(), ids=GARBAGE)
-def test_garbage_is_400_and_closed(shared_server, data):
+def test_garbage_is_400_and_closed_and_told(shared_server, data):
+    before = len(shared_server.events("malformed"))
     with RawClient(shared_server.ports.http) as client:
         client.send(data)
         assert read_response(client) == (400, b"Invalid HTTP request received.")
         client.expect_closed()
+    told = shared_server.events("malformed")[before:]
+    assert [(event["transport"], event["peer"]) for event in told] == [("http", "127.0.0.1")]
     expect_unharmed(shared_server)
 
 

@@ -34,7 +34,7 @@ from tests.server.packets import (
 from tests.support import RawClient
 
 PATIENCE_S = 20
-PORTS = ("mqtt_port", "mqtts_port", "http_port", "https_port")
+PORTS = ("mqtt_port", "mqtts_port", "http_port", "https_port", "coap_port")
 
 
 class Bench:
@@ -161,13 +161,13 @@ def test_server_that_cannot_start_leaves_no_socket_behind(tmp_path):
 def test_ready_file_names_the_real_ports_and_is_private(bench):
     started = bench().start()
     ready = started.ready
-    assert ready.keys() == {"pid", "host", "mqtt_port", "mqtts_port", "http_port", "https_port", "ca", "data"}
+    assert ready.keys() == {"pid", "host", *PORTS, "ca", "data"}
     assert (ready["pid"], ready["host"]) == (started.process.pid, "127.0.0.1")
     assert ready["data"] == str(started.data.resolve())
     assert stat.S_IMODE(started.ready_file.stat().st_mode) == 0o600
     assert stat.S_IMODE((started.data / "server.json").stat().st_mode) == 0o600
     assert stat.S_IMODE(started.data.stat().st_mode) == 0o700
-    for port in (value for key, value in ready.items() if key.endswith("_port")):
+    for port in (value for key, value in ready.items() if key.endswith("_port") and key != "coap_port"):
         RawClient(port).socket.close()
     assert json.loads(started.told) == {"event": "listening", "ts": json.loads(started.told)["ts"], **ready}
 

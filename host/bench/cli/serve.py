@@ -25,9 +25,10 @@ def serve(
     data: Data = DEFAULT_DATA,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     mqtt_port: Annotated[int | None, _port("MQTT", 1883)] = None,
-    http_port: Annotated[int | None, _port("HTTP", 8080)] = None,
     mqtts_port: Annotated[int | None, _port("MQTT over TLS", 8883)] = None,
+    http_port: Annotated[int | None, _port("HTTP", 8080)] = None,
     https_port: Annotated[int | None, _port("HTTPS", 8443)] = None,
+    coap_port: Annotated[int | None, _port("CoAP, UDP", 5683)] = None,
     hostname: Annotated[
         list[str],
         typer.Option(help="A name or address boards call this machine, for its certificate. Repeatable."),
@@ -50,7 +51,7 @@ def serve(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print events as JSON lines.")] = False,
 ) -> None:
-    """Serve ThingsBoard's device API and its operators', over MQTT and HTTP, plain and with TLS.
+    """Serve ThingsBoard's device API over MQTT, HTTP and CoAP, and its operators' API.
 
     Ends on SIGTERM or Ctrl-C, after what is in flight. The first start makes a profile `default` with a
     random key and secret, an operator with a random password (operator.json), and a CA of its own.
@@ -68,6 +69,7 @@ def serve(
         mqtts_port=_chosen(mqtts_port, 8883, free_ports),
         http_port=_chosen(http_port, 8080, free_ports),
         https_port=_chosen(https_port, 8443, free_ports),
+        coap_port=_chosen(coap_port, 5683, free_ports),
         hostnames=tuple(hostname),
         tls_cert=tls_cert,
         tls_key=tls_key,
@@ -90,6 +92,7 @@ def _welcome(data: Path, ready: dict[str, Any], new_profile: str) -> None:
     lines = [
         f"[bold]MQTT[/bold]  {ready['host']}:{ready['mqtt_port']}, with TLS {ready['mqtts_port']}",
         f"[bold]HTTP[/bold]  http://{ready['host']}:{ready['http_port']}, with TLS {ready['https_port']}",
+        f"[bold]CoAP[/bold]  coap://{ready['host']}:{ready['coap_port']}",
         f"[bold]data[/bold]  {escape(ready['data'])}",
         f"[bold]CA[/bold]    {escape(ready['ca'])}",
     ]

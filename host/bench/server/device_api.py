@@ -35,6 +35,13 @@ def origin(address: str, transport: str) -> Origin:
     return Origin(address, transport, secrets.token_hex(6))
 
 
+def wanted_keys(client: str | None, shared: str | None) -> tuple[list[str] | None, list[str] | None]:
+    """Keys of attributes as a query lists them, with commas, for `read_attributes`. No list at all asks for all."""
+    if not client and not shared:
+        return [], []
+    return client.split(",") if client else None, shared.split(",") if shared else None
+
+
 class DeviceApi:
     """Reads what devices say, and answers it."""
 

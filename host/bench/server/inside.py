@@ -11,6 +11,7 @@ from bench.registry import Registry
 from bench.server import accounts
 from bench.server.device_api import DeviceApi
 from bench.server.http.app import application
+from bench.server.http.polls import Polls
 from bench.server.journal import Journal
 from bench.server.limits import Limits, Rules
 from bench.server.metrics import Metrics
@@ -23,6 +24,6 @@ async def inside(data: Path) -> AsyncIterator[httpx.ASGITransport]:
     try:
         await accounts.ensure_first(registry, data)
         api = DeviceApi(registry, Journal(io.StringIO()), Limits(Rules()), Metrics(lambda: registry.commits))
-        yield httpx.ASGITransport(application(api))
+        yield httpx.ASGITransport(application(api, Polls()))
     finally:
         await registry.close()

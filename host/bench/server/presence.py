@@ -36,7 +36,8 @@ class Call:
 
 
 OnAttributes = Callable[[dict[str, Any], list[str]], None]
-OnCall = Callable[[Call], None]
+OnCall = Callable[[Call], bool | None]
+"""Hears a call, unless it returns False: one that waits for a single call may have it already."""
 OnEnding = Callable[[Ending], None]
 Stop = Callable[[], None]
 """Ends a subscription; to call it twice does no harm."""
@@ -139,9 +140,10 @@ class Presence:
             self._forget_if_idle(device_id)
 
     def _send(self, device: _Device, pending: _Pending) -> None:
-        pending.sent = True
-        for listener in list(device.on_call.values()):
-            listener(pending.call)
+        heard = [listener(pending.call) is not False for listener in list(device.on_call.values())]
+        pending.sent = any(heard)
+        if not pending.sent:
+            return
         if pending.oneway and not pending.answer.done():
             pending.answer.set_result(None)
 

@@ -10,9 +10,11 @@ from typing import Self
 from bench.errors import BenchError, UsageError
 from bench.registry import ProfileView, Registry
 from bench.server import accounts
-from bench.server.device_api import DeviceApi
+from bench.server.coap import CoapServer
+from bench.server.device_api import DeviceApi, origin
 from bench.server.http.app import application
-from bench.server.http.serving import HttpServer
+from bench.server.http.polls import Polls
+from bench.server.http.serving import HttpServer, Waits
 from bench.server.journal import Journal
 from bench.server.limits import Limits, Rules
 from bench.server.metrics import Metrics
@@ -36,6 +38,7 @@ class Options:
     mqtts_port: int = 8883
     http_port: int = 8080
     https_port: int = 8443
+    coap_port: int = 5683
     # What boards call this machine, besides localhost and 127.0.0.1: names and addresses for its certificate.
     hostnames: tuple[str, ...] = ()
     # The user's own certificate and key instead of ours, and a CA that has to have signed devices' certificates.
@@ -57,6 +60,7 @@ class Ports:
     mqtts: int
     http: int
     https: int
+    coap: int
 
 
 class Server:
@@ -83,6 +87,8 @@ class Server:
             self.api = DeviceApi(self.registry, self._journal, Limits(options.limits), self.metrics)
             self._gateway = Gateway(self.api, connect_deadline_s=options.deadline_s)
             self.metrics.watch_connections("mqtt", lambda: len(self._gateway.connections))
+            self._coap = await CoapServer.listen(self.api, options.host, options.coap_port)
+            self.metrics.watch_connections("coap", lambda: self._coap.observations)
             loop = asyncio.get_running_loop()
             self._mqtt = [
                 await loop.create_server(self._gateway.accept, sock=sockets["mqtt"], backlog=_QUEUE),
@@ -96,17 +102,22 @@ class Server:
                 ),
             ]
             undo.pop_all()
-        app = application(self.api)
+        polls = Polls()
+        app = application(self.api, polls)
         self._http = {
-            "http": HttpServer(app, None, request_deadline_s=options.deadline_s, grace_s=_GRACE_S),
-            "https": HttpServer(
-                app, https_context(self.identity), request_deadline_s=options.deadline_s, grace_s=_GRACE_S
-            ),
+            name: HttpServer(
+                app,
+                context,
+                Waits(request_s=options.deadline_s, stop_s=_GRACE_S),
+                on_malformed=lambda address: self.api.tell("malformed", origin(address, "http")),
+                on_stop=polls.end,
+            )
+            for name, context in (("http", None), ("https", https_context(self.identity)))
         }
         self._http_tasks = [
             asyncio.create_task(server.serve(sockets=[sockets[name]])) for name, server in self._http.items()
         ]
-        self.ports = Ports(**{name: each.getsockname()[1] for name, each in sockets.items()})
+        self.ports = Ports(**{name: each.getsockname()[1] for name, each in sockets.items()}, coap=self._coap.port)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -114,7 +125,7 @@ class Server:
             listener.close()
         for server in self._http.values():
             server.should_exit = True
-        await asyncio.gather(self._gateway.close(_GRACE_S), *self._http_tasks)
+        await asyncio.gather(self._gateway.close(_GRACE_S), self._coap.close(_GRACE_S), *self._http_tasks)
         await self.registry.close()
 
 

@@ -9,11 +9,12 @@ from starlette.types import ASGIApp
 
 from bench.server.device_api import DeviceApi
 from bench.server.http import answers, device, health, openapi, operator
+from bench.server.http.polls import Polls
 from bench.server.http.request_ids import RequestIds
 from bench.server.limits import Limited
 
 
-def application(api: DeviceApi) -> ASGIApp:
+def application(api: DeviceApi, polls: Polls) -> ASGIApp:
     """Devices and operators, on one port as upstream has them."""
 
     async def failed(_request: Request, error: Exception) -> Response:
@@ -38,7 +39,7 @@ def application(api: DeviceApi) -> ASGIApp:
             **operator.HANDLERS,
         },
     )
-    app.router.routes[:0] = device.routes(api)  # first: they are asked most
+    app.router.routes[:0] = device.routes(api, polls)  # first: they are asked most
     app.state.operators = operator.Operators(api)
     for router in operator.ROUTERS:
         app.include_router(router, prefix="/api", responses=openapi.ERRORS)

@@ -1,28 +1,61 @@
 """ThingsBoard's device API over HTTP."""
 
-from collections.abc import Awaitable, Callable
+import re
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from bench.registry import DeviceLogin, Origin
-from bench.server import wire
+from bench.server import device_api, wire
 from bench.server.device_api import DeviceApi, Gone
 from bench.server.http import request_ids
-from bench.server.http.answers import BAD_REQUEST, GENERAL, body_of, error
+from bench.server.http.answers import BAD_REQUEST, BODY_LIMIT, GENERAL, body_of, error
+from bench.server.http.polls import Polls, Settle
+from bench.server.presence import Call, Ending, Stop
 
-Save = Callable[[DeviceLogin, bytes, Origin], Awaitable[None]]
+# Milliseconds that a long poll waits if it does not say, and at most.
+_TIMEOUT_MS = 60_000
+_LONGEST_TIMEOUT_MS = 300_000
+# Bytes, as upstream has it.
+_RPC_LIMIT = 65536
+_WHOLE = re.compile(r"[+-]?[0-9]{1,19}")
+
+Handler = Callable[[Request], Awaitable[Response]]
+Do = Callable[[DeviceLogin, bytes, Origin], Awaitable[Response]]
+Store = Callable[[DeviceLogin, bytes, Origin], Awaitable[None]]
+Listen = Callable[[DeviceLogin, Settle], Iterable[Stop]]
 
 
-def routes(api: DeviceApi) -> list[Route]:
+def routes(api: DeviceApi, polls: Polls) -> list[Route]:
     """The routes of the device API."""
-    device = _DeviceRoutes(api)
+    device = _DeviceRoutes(api, polls)
     return [
-        Route("/api/v1/provision", device.provision, methods=["POST"]),
-        Route("/api/v1/{token}/telemetry", device.telemetry, methods=["POST"]),
-        Route("/api/v1/{token}/attributes", device.attributes, methods=["POST"]),
+        _route("/provision", POST=device.provision),
+        _route("/{token}/telemetry", POST=device.telemetry),
+        _route("/{token}/attributes", GET=device.read_attributes, POST=device.attributes),
+        _route("/{token}/attributes/updates", GET=device.updates),
+        _route("/{token}/claim", POST=device.claim),
+        _route("/{token}/rpc", GET=device.next_call, POST=device.call),
+        _route("/{token}/rpc/{call_id}", POST=device.answer),
+        _route("/{token}/firmware", GET=device.package),
+        _route("/{token}/software", GET=device.package),
     ]
+
+
+def _route(path: str, **handlers: Handler) -> Route:
+    async def handle(request: Request) -> Response:
+        try:
+            return await handlers[request.method](request)
+        except _BadParameter as bad:
+            return error(400, str(bad), BAD_REQUEST)
+
+    route = Route("/api/v1" + path, handle, methods=list(handlers))
+    route.methods = set(handlers)  # without the HEAD that comes with a GET: a poll has no head of its own
+    return route
 
 
 def origin(request: Request) -> Origin:
@@ -30,36 +63,155 @@ def origin(request: Request) -> Origin:
     return Origin(request.client.host if request.client else "", "http", request.scope[request_ids.KEY])
 
 
+class _BadParameter(Exception):
+    def __init__(self, name: str, wanted: str) -> None:
+        super().__init__(f"Method parameter '{name}': Failed to convert value to required type '{wanted}'")
+
+
+def _whole(name: str, text: str, *, bits: int) -> int:
+    """A parameter that is a whole number."""
+    number = int(text) if _WHOLE.fullmatch(text) else 1 << bits
+    if not -1 << (bits - 1) <= number < 1 << (bits - 1):
+        raise _BadParameter(name, {32: "int", 64: "long"}[bits])
+    return number
+
+
 class _DeviceRoutes:
-    def __init__(self, api: DeviceApi) -> None:
+    """What a request lacks is told before anybody looks at its token, as Spring does."""
+
+    def __init__(self, api: DeviceApi, polls: Polls) -> None:
         self._api = api
+        self._polls = polls
 
     async def provision(self, request: Request) -> Response:
         """All three outcomes are 200; only a request that cannot be read is an error."""
         body = await body_of(request)
         if not body:
-            return error(400, "Required request body is missing", BAD_REQUEST)
+            return _missing_body()
         try:
             outcome = await self._api.provision(body, origin(request))
         except wire.WireError as unreadable:
             return error(500, str(unreadable), GENERAL)
-        return Response(wire.write_answer(outcome), media_type="application/json")
+        return _json(wire.write_answer(outcome))
 
     async def telemetry(self, request: Request) -> Response:
-        return await self._save(request, self._api.telemetry)
+        return await self._with_body(request, _stored(self._api.telemetry))
 
     async def attributes(self, request: Request) -> Response:
-        return await self._save(request, self._api.attributes)
+        return await self._with_body(request, _stored(self._api.attributes))
 
-    async def _save(self, request: Request, save: Save) -> Response:
-        body, source = await body_of(request), origin(request)
+    async def claim(self, request: Request) -> Response:
+        return await self._logged_in(request, await body_of(request), _stored(self._api.claim))
+
+    async def read_attributes(self, request: Request) -> Response:
+        client, shared = (request.query_params.get(name) for name in ("clientKeys", "sharedKeys"))
+
+        async def read(device: DeviceLogin, _body: bytes, _source: Origin) -> Response:
+            found = await self._api.read_attributes(device, *device_api.wanted_keys(client, shared))
+            return _json(wire.write_attributes(*found))
+
+        return await self._logged_in(request, await body_of(request), read)
+
+    async def updates(self, request: Request) -> Response:
+        """A long poll for shared attributes."""
+
+        def listen(device: DeviceLogin, settle: Settle) -> Iterable[Stop]:
+            def hear(changed: dict[str, Any], deleted: list[str]) -> None:
+                settle(_json(wire.write_update(changed, deleted)))
+
+            yield self._api.presence.listen_attributes(device.id, hear)
+
+        return await self._poll(request, listen)
+
+    async def next_call(self, request: Request) -> Response:
+        """A long poll for one call from the server."""
+
+        def listen(device: DeviceLogin, settle: Settle) -> Iterable[Stop]:
+            def hear(call: Call) -> bool:
+                return settle(_json(wire.write_rpc_request(call.id, call.method, call.params)))
+
+            yield self._api.presence.listen_calls(device.id, hear)
+
+        return await self._poll(request, listen)
+
+    async def call(self, request: Request) -> Response:
+        """A call to the server. One that nobody answers is 408, without the wait that upstream has for it."""
+
+        async def call(device: DeviceLogin, body: bytes, source: Origin) -> Response:
+            answer = self._api.call(device, body, source)
+            return Response(status_code=408) if answer is None else _json(answer)
+
+        return await self._with_body(request, call, _RPC_LIMIT)
+
+    async def answer(self, request: Request) -> Response:
+        """A device's answer to a call. That it is no JSON is for whoever called to see: upstream takes it unread."""
+
+        async def answer(device: DeviceLogin, body: bytes, source: Origin) -> Response:
+            with suppress(wire.WireError):
+                self._api.answer(device, call_id, body, source)
+            return Response()
+
+        call_id = _whole("requestId", request.path_params["call_id"], bits=32)
+        return await self._with_body(request, answer, _RPC_LIMIT)
+
+    async def package(self, request: Request) -> Response:
+        """Firmware or software, of which no device has any."""
+        for name in ("title", "version"):
+            if name not in request.query_params:
+                message = f"Required request parameter '{name}' for method parameter type String is not present"
+                return error(400, message, BAD_REQUEST)
+        for name in ("size", "chunk"):
+            _whole(name, request.query_params.get(name) or "0", bits=32)
+
+        async def find(_device: DeviceLogin, _body: bytes, _source: Origin) -> Response:
+            return Response(status_code=404)
+
+        return await self._logged_in(request, await body_of(request), find)
+
+    async def _poll(self, request: Request, listen: Listen) -> Response:
+        timeout_ms = _whole("timeout", request.query_params.get("timeout") or "0", bits=64) or _TIMEOUT_MS
+        timeout_s = min(max(timeout_ms, 0), _LONGEST_TIMEOUT_MS) / 1000
+
+        async def wait(device: DeviceLogin, _body: bytes, _source: Origin) -> Response:
+            def listen_to_all(settle: Settle) -> Iterable[Stop]:
+                def end(_why: Ending) -> None:
+                    settle(Response(status_code=408))
+
+                yield self._api.presence.listen_ending(device.id, end)
+                yield from listen(device, settle)
+
+            return await self._polls.wait(request, timeout_s, listen_to_all)
+
+        return await self._logged_in(request, await body_of(request), wait)
+
+    async def _with_body(self, request: Request, do: Do, limit: int = BODY_LIMIT) -> Response:
+        body = await body_of(request, limit)
+        return await self._logged_in(request, body, do) if body else _missing_body()
+
+    async def _logged_in(self, request: Request, body: bytes, do: Do) -> Response:
+        source = origin(request)
         device = await self._api.token_login(request.path_params["token"], source)
         if device is None:
             return Response(status_code=401)
         try:
-            await save(device, body, source)
+            return await do(device, body, source)
         except wire.WireError as unreadable:
             return error(500, str(unreadable), GENERAL)
         except Gone:
             return Response(status_code=401)
+
+
+def _stored(store: Store) -> Do:
+    async def do(device: DeviceLogin, body: bytes, source: Origin) -> Response:
+        await store(device, body, source)
         return Response()
+
+    return do
+
+
+def _json(body: bytes) -> Response:
+    return Response(body, media_type="application/json")
+
+
+def _missing_body() -> Response:
+    return error(400, "Required request body is missing", BAD_REQUEST)

@@ -1,10 +1,12 @@
 """uvicorn as this server runs it: deadlines, bounds, and an end that waits for nobody."""
 
 import asyncio
+import logging
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import uvicorn
@@ -15,6 +17,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 REQUEST_DEADLINE_S = 10.0
 # What the head of a request may have; on top of it come the first bytes of its body.
 _HEAD_LIMIT = 65536
+# What uvicorn would write to standard error is told to the journal, by the application and below.
+_SILENCE = logging.Logger("http", logging.CRITICAL + 1)  # noqa: LOG001 - one that nobody else can find and turn on
 
 
 class _Deadline(HttpToolsProtocol):
@@ -24,13 +28,22 @@ class _Deadline(HttpToolsProtocol):
     """
 
     deadline_s = REQUEST_DEADLINE_S
+    on_malformed: Callable[[str], None]
     _timer: asyncio.TimerHandle | None = None
     _head_bytes = 0
     _in_head = True
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.logger = _SILENCE
+
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self._arm()
+
+    def send_400_response(self, msg: str) -> None:
+        self.on_malformed(self.client[0] if self.client else "")
+        super().send_400_response(msg)
 
     def data_received(self, data: bytes) -> None:
         if self._in_head:
@@ -78,13 +91,34 @@ class _Deadline(HttpToolsProtocol):
             self._timer = None
 
 
+@dataclass(frozen=True)
+class Waits:
+    """How long is waited, in seconds: for a whole request, and for what is under way when the server stops."""
+
+    request_s: float
+    stop_s: float
+
+
 class HttpServer(uvicorn.Server):
-    """uvicorn, run by us: the signals are the whole server's business. `context`: None for plain HTTP."""
+    """uvicorn, run by us: the signals are the whole server's business. `context`: None for plain HTTP.
+
+    `on_malformed` is called with the address of a client that does not speak HTTP, and `on_stop` when the
+    server stops, to end the requests that would not end by themselves.
+    """
 
     def __init__(
-        self, app: ASGIApp, context: ssl.SSLContext | None, *, request_deadline_s: float, grace_s: float
+        self,
+        app: ASGIApp,
+        context: ssl.SSLContext | None,
+        waits: Waits,
+        *,
+        on_malformed: Callable[[str], None],
+        on_stop: Callable[[], None],
     ) -> None:
-        protocol = type("Deadline", (_Deadline,), {"deadline_s": request_deadline_s})
+        self._on_stop = on_stop
+        protocol = type(
+            "Deadline", (_Deadline,), {"deadline_s": waits.request_s, "on_malformed": staticmethod(on_malformed)}
+        )
         config = uvicorn.Config(
             app,
             http=protocol,
@@ -93,7 +127,7 @@ class HttpServer(uvicorn.Server):
             log_config=None,
             access_log=False,
             server_header=False,
-            timeout_graceful_shutdown=int(grace_s),
+            timeout_graceful_shutdown=int(waits.stop_s),
         )
         config.load()
         config.ssl = context
@@ -101,6 +135,7 @@ class HttpServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Answer the requests that arrived, and wait for no others."""
+        self._on_stop()
         for connection in list(self.server_state.connections):
             assert isinstance(connection, _Deadline)
             connection.drop_unfinished_request()

@@ -1,0 +1,261 @@
+"""ThingsBoard's device API over CoAP."""
+
+import asyncio
+import itertools
+import uuid
+from contextlib import suppress
+from typing import Self
+
+from aiocoap import Message
+from aiocoap.numbers import codes
+from aiocoap.numbers.optionnumbers import OptionNumber
+from aiocoap.pipe import Pipe
+
+from bench.registry import DeviceLogin, Origin, Status
+from bench.server import device_api, wire
+from bench.server.coap.blocks import BadBlock, Blocks, Unfinished
+from bench.server.coap.paths import Feature, call_id, feature, queried_keys, token
+from bench.server.coap.stack import Stack
+from bench.server.device_api import DeviceApi, Gone
+from bench.server.limits import Limited
+from bench.server.presence import Call, Stop
+
+_JSON = 50
+# Requests under way, besides observations. What comes on top is lost, and sent again by its client.
+_BUSY_LIMIT = 4096
+# Those that need not be understood to be refused properly: all others that are critical are (RFC 7252 section 5.4.1).
+_UNDERSTOOD = {
+    OptionNumber.IF_MATCH,
+    OptionNumber.URI_HOST,
+    OptionNumber.IF_NONE_MATCH,
+    OptionNumber.URI_PORT,
+    OptionNumber.URI_PATH,
+    OptionNumber.URI_QUERY,
+    OptionNumber.ACCEPT,
+    OptionNumber.BLOCK1,
+    OptionNumber.BLOCK2,
+}
+_PROXY = {OptionNumber.PROXY_URI, OptionNumber.PROXY_SCHEME}
+# Observe: 0 registers, 1 deregisters (RFC 7641 section 2).
+_DEREGISTER = 1
+
+
+class _Refused(Exception):
+    """A request is answered with a code and nothing else."""
+
+    def __init__(self, code: codes.Code) -> None:
+        super().__init__(str(code))
+        self.code = code
+
+
+class CoapServer:
+    """Answers devices on one UDP port."""
+
+    _stack: Stack
+
+    def __init__(self, api: DeviceApi) -> None:
+        self._api = api
+        self._blocks = Blocks()
+        self._numbers = itertools.count()
+        self._busy = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._closing = False
+        # One observation a device and feature, as upstream: its queue, where None is its end.
+        self._observations: dict[tuple[uuid.UUID, Feature], asyncio.Queue[bytes | None]] = {}
+
+    @classmethod
+    async def listen(cls, api: DeviceApi, host: str, port: int) -> Self:
+        """Listen; port 0 is any free one. Raises BenchError."""
+        self = cls(api)
+        self._stack = await Stack.listen(
+            self,
+            host,
+            port,
+            on_malformed=lambda address: api.tell("malformed", device_api.origin(address, "coap")),
+            on_failure=lambda error: api.journal.failure(error, transport="coap"),
+        )
+        return self
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on."""
+        return self._stack.port
+
+    @property
+    def observations(self) -> int:
+        """How many observations there are."""
+        return len(self._observations)
+
+    async def close(self, grace_s: float) -> None:
+        """Answer what arrived, for `grace_s` at most, end the observations, and stop."""
+        self._closing = True
+        for queue in self._observations.values():
+            queue.put_nowait(None)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(grace_s):
+                await self._idle.wait()
+        await self._stack.close()
+
+    # What the stack asks for.
+
+    def accepts(self) -> bool:
+        """Whether there is room for another request."""
+        return self._busy < _BUSY_LIMIT and not self._closing
+
+    async def render_to_pipe(self, pipe: Pipe) -> None:
+        """Answer a request."""
+        self._busy += 1
+        self._idle.clear()
+        try:
+            await self._render(pipe)
+        finally:
+            self._done()
+
+    def _done(self) -> None:
+        self._busy -= 1
+        if not self._busy:
+            self._idle.set()
+
+    async def _render(self, pipe: Pipe) -> None:
+        request = pipe.request
+        source = device_api.origin(request.remote.address, "coap")
+        try:
+            answer = self._blocks.later(request) or await self._answer(pipe, self._blocks.whole(request), source)
+        except (BadBlock, Unfinished) as partly:
+            answer = partly.answer
+        except _Refused as refused:
+            answer = Message(code=refused.code)
+        except Limited as limited:
+            answer = Message(code=codes.TOO_MANY_REQUESTS, max_age=limited.retry_after_s)
+        except wire.WireError:
+            answer = Message(code=codes.BAD_REQUEST)
+        except Gone:
+            answer = Message(code=codes.UNAUTHORIZED)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the device hears what upstream says then
+            self._api.journal.failure(error, transport="coap")
+            answer = Message(code=codes.INTERNAL_SERVER_ERROR)
+        self._respond(pipe, answer, is_last=True)
+
+    def _respond(self, pipe: Pipe, answer: Message, *, is_last: bool) -> None:
+        answer = self._blocks.first(pipe.request, answer)
+        if answer.opt.block1 is None:
+            answer.opt.block1 = pipe.request.opt.block1
+        pipe.add_response(answer, is_last=is_last)
+
+    async def _answer(self, pipe: Pipe, body: bytes, source: Origin) -> Message:
+        request = pipe.request
+        path = request.opt.uri_path
+        critical = {option.number for option in request.opt.option_list() if option.number.is_critical()} - _UNDERSTOOD
+        if critical:
+            raise _Refused(codes.PROXYING_NOT_SUPPORTED if critical <= _PROXY else codes.BAD_OPTION)
+        if path[:2] != ("api", "v1"):
+            raise _Refused(codes.NOT_FOUND)
+        if request.code is codes.GET:
+            return await self._get(pipe, path, source)
+        if request.code is codes.POST:
+            return await self._post(path, body, source)
+        raise _Refused(codes.METHOD_NOT_ALLOWED)
+
+    async def _get(self, pipe: Pipe, path: tuple[str, ...], source: Origin) -> Message:
+        about, observe = feature(path), pipe.request.opt.observe
+        if about is None or about is Feature.TELEMETRY or (about is not Feature.ATTRIBUTES and observe is None):
+            raise _Refused(codes.BAD_REQUEST)
+        device = await self._login(path, source)
+        if observe is None:
+            client, shared = await self._api.read_attributes(device, *queried_keys(pipe.request.opt.uri_query))
+            if not client and not shared:
+                raise _Refused(codes.NOT_FOUND)
+            return _content(wire.write_attributes(client, shared))
+        key = device.id, Feature.RPC if about is Feature.RPC else Feature.ATTRIBUTES
+        if observe == _DEREGISTER:
+            self._end(key)
+        else:
+            await self._observe(pipe, key, device)
+        return Message(code=codes.DELETED)
+
+    async def _post(self, path: tuple[str, ...], body: bytes, source: Origin) -> Message:
+        match feature(path):
+            case Feature.PROVISION:
+                outcome = await self._api.provision(body, source)
+                code = codes.CREATED if outcome.status is Status.SUCCESS else codes.BAD_REQUEST
+                return Message(code=code, payload=wire.write_answer(outcome))
+            case Feature.TELEMETRY:
+                await self._api.telemetry(await self._login(path, source), body, source)
+            case Feature.ATTRIBUTES:
+                await self._api.attributes(await self._login(path, source), body, source)
+            case Feature.CLAIM:
+                await self._api.claim(await self._login(path, source), body, source)
+            case Feature.RPC:
+                device, asked = await self._login(path, source), call_id(path)
+                if asked is None:
+                    return self._call(device, body, source)
+                self._api.answer(device, asked, body, source)
+            case None:
+                raise _Refused(codes.BAD_REQUEST)
+        return Message(code=codes.CREATED)
+
+    def _call(self, device: DeviceLogin, body: bytes, source: Origin) -> Message:
+        """A call to the server. Upstream leaves one that nobody answers without an answer."""
+        answer = self._api.call(device, body, source)
+        if answer is None:
+            raise _Refused(codes.GATEWAY_TIMEOUT)
+        return _content(answer)
+
+    async def _login(self, path: tuple[str, ...], source: Origin) -> DeviceLogin:
+        credentials = token(path)
+        device = None if credentials is None else await self._api.token_login(credentials, source)
+        if device is None:
+            raise _Refused(codes.UNAUTHORIZED)
+        return device
+
+    # Observations.
+
+    async def _observe(self, pipe: Pipe, key: tuple[uuid.UUID, Feature], device: DeviceLogin) -> None:
+        """Notify until the observer has enough, another one takes its place, or the device's sessions end."""
+        self._end(key)
+        queue: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._observations[key] = queue
+        presence = self._api.presence
+        stops: list[Stop] = [presence.listen_ending(device.id, lambda _why: queue.put_nowait(None))]
+        try:
+            if key[1] is Feature.RPC:
+                self._notify(pipe, Message(code=codes.VALID))
+                stops.append(presence.listen_calls(device.id, lambda call: queue.put_nowait(_written(call))))
+            else:
+                # From here on changes are waiting, so that none falls between the state and the first of them
+                stops.append(
+                    presence.listen_attributes(
+                        device.id, lambda changed, deleted: queue.put_nowait(wire.write_update(changed, deleted))
+                    )
+                )
+                _, shared = await self._api.read_attributes(device, None, [])
+                self._notify(pipe, _content(wire.write_update(shared, [])))
+            self._done()  # to wait is no work
+            try:
+                while (payload := await queue.get()) is not None:
+                    self._notify(pipe, _content(payload))
+            finally:
+                self._busy += 1
+                self._idle.clear()
+        finally:
+            for stop in stops:
+                stop()
+            if self._observations.get(key) is queue:
+                del self._observations[key]
+
+    def _notify(self, pipe: Pipe, message: Message) -> None:
+        message.opt.observe = next(self._numbers) & 0xFFFFFF
+        self._respond(pipe, message, is_last=False)
+
+    def _end(self, key: tuple[uuid.UUID, Feature]) -> None:
+        if queue := self._observations.pop(key, None):
+            queue.put_nowait(None)
+
+
+def _content(payload: bytes) -> Message:
+    return Message(code=codes.CONTENT, payload=payload, content_format=_JSON)
+
+
+def _written(call: Call) -> bytes:
+    return wire.write_rpc_request(call.id, call.method, call.params)

@@ -1,0 +1,229 @@
+"""aiocoap's layers from the socket up to requests, as a server needs them that anybody may talk to.
+
+What is not CoAP is dropped before aiocoap sees it, what was answered is remembered in little memory, and
+nothing is logged that came over the wire.
+"""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from aiocoap import CON, RST, Context, Message
+from aiocoap.error import UnparsableMessage
+from aiocoap.message import Direction
+from aiocoap.messagemanager import MessageManager
+from aiocoap.numbers.codes import EMPTY
+from aiocoap.numbers.constants import TransportTuning
+from aiocoap.numbers.types import ACK
+from aiocoap.pipe import Pipe
+from aiocoap.tokenmanager import TokenManager
+from aiocoap.transports.udp6 import MessageInterfaceUDP6, UDP6EndpointAddress
+from aiocoap.util import socknumbers
+
+from bench.errors import BenchError
+
+# How many requests and their answers are remembered. At 1400 requests a second it is all of those whose
+# retransmissions can still come (MAX_TRANSMIT_SPAN, 45 s); what a slower flood leaves room for stays longer.
+_REMEMBERED = 65536
+# A datagram is never longer.
+_LONGEST = 65536
+_TOKEN_LIMIT = 8
+_RESERVED_CLASSES = {1, 6, 7}
+
+
+class Site(Protocol):
+    """Whatever answers requests."""
+
+    def accepts(self) -> bool:
+        """Whether there is room for another request. One that finds none is lost: its client sends it again."""
+
+    async def render_to_pipe(self, pipe: Pipe) -> None:
+        """Answer the request of a pipe, once or, if it is observed, often."""
+
+
+class _Tuning(TransportTuning):  # type: ignore[misc]
+    # As upstream: an answer that takes longer comes by itself, after an empty acknowledgement
+    EMPTY_ACK_DELAY = 0.5
+
+
+_TUNING = _Tuning()
+
+
+class Peer(UDP6EndpointAddress):  # type: ignore[misc]
+    """Where a datagram came from; never a group."""
+
+    is_multicast = False
+    is_multicast_locally = False
+
+    @property
+    def address(self) -> str:
+        """The IP address, IPv4 as such."""
+        return str(self.sockaddr[0]).removeprefix("::ffff:")
+
+    def as_response_address(self) -> "Peer":
+        """Answers go back as they came."""
+        return self
+
+
+class _Messages(MessageManager):  # type: ignore[misc]
+    """aiocoap's message layer, with a memory of its own for what was received (RFC 7252 section 4.5).
+
+    aiocoap keeps every message as an object with a timer, without a bound.
+    """
+
+    def __init__(self, token_manager: TokenManager) -> None:
+        super().__init__(token_manager)
+        self._remembered: dict[tuple[Any, int], tuple[float, bytes]] = {}
+
+    def _deduplicate_message(self, message: Message) -> bool:
+        """Whether the message came before; if so, and if it was answered, the answer is sent again."""
+        key, now = (message.remote, message.mid), self.loop.time()
+        while self._remembered:
+            oldest = next(iter(self._remembered))
+            if self._remembered[oldest][0] > now and len(self._remembered) < _REMEMBERED:
+                break
+            del self._remembered[oldest]
+        if key not in self._remembered:
+            self._remembered[key] = now + message.transport_tuning.EXCHANGE_LIFETIME, b""
+            return False
+        answer = self._remembered[key][1]
+        if message.mtype is CON and answer:
+            again = Message.decode(answer, message.remote)
+            again.direction = Direction.OUTGOING
+            self._send_via_transport(again)
+        return True
+
+    def _store_response_for_duplicates(self, message: Message) -> None:
+        # Others have ids of this server's, which may be the same as one of the client's
+        key = (message.remote, message.mid)
+        if message.mtype in (ACK, RST) and key in self._remembered:
+            self._remembered[key] = self._remembered[key][0], message.encode()
+
+    async def shutdown(self) -> None:
+        for _, timer in self._piggyback_opportunities.values():
+            timer.cancel()
+        await super().shutdown()
+
+
+class _Endpoint(MessageInterfaceUDP6):  # type: ignore[misc]
+    """aiocoap's UDP socket, deaf to what is no CoAP message to this server alone."""
+
+    site: Site
+    on_malformed: Callable[[str], None]
+    on_failure: Callable[[BaseException], None]
+
+    def datagram_msg_received(
+        self, data: bytes, ancdata: list[tuple[int, int, bytes]], _flags: int, sender: Any
+    ) -> None:
+        packet_info = (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO)
+        info = next((value for level, kind, value in ancdata if (level, kind) == packet_info), None)
+        if info is None or _is_group(info):
+            return
+        peer = Peer(sender, self, pktinfo=info)
+        try:
+            message = _decode(data, peer)
+        except (UnparsableMessage, ValueError):
+            self.on_malformed(peer.address)
+            self._reset(data, peer)
+            return
+        if message.code.is_request() and not self.site.accepts():
+            return
+        try:
+            self._ctx.dispatch_message(message)
+        except Exception as error:  # noqa: BLE001 - else it ends in asyncio's log, and tells nobody
+            self.on_failure(error)
+
+    def _reset(self, data: bytes, peer: Peer) -> None:
+        """Reject a confirmable message that has at least a head (RFC 7252 section 4.2)."""
+        if len(data) >= 4 and data[0] & 0xF0 == 0x40:
+            reset = Message(code=EMPTY, _mtype=RST, _mid=int.from_bytes(data[2:4], "big"))
+            reset.remote = peer
+            self.send(reset)
+
+
+def _decode(data: bytes, peer: Peer) -> Message:
+    """Read a message. Raises UnparsableMessage or ValueError."""
+    message = Message.decode(data, peer)
+    length = data[0] & 0x0F
+    bad_token = length > _TOKEN_LIMIT or len(message.token) < length
+    if bad_token or data[1] >> 5 in _RESERVED_CLASSES or (message.code is EMPTY and len(data) > 4):
+        raise UnparsableMessage
+    message.transport_tuning = _TUNING
+    return message
+
+
+def _is_group(info: bytes) -> bool:
+    """Whether a datagram was sent to a group, or to everybody; `info` is a struct in6_pktinfo (RFC 3542)."""
+    address = info[:16]
+    if address[:12] == bytes(10) + b"\xff\xff":
+        return address[12] >= 0xE0
+    return address[0] == 0xFF
+
+
+class Stack:
+    """A socket, and the layers on it."""
+
+    def __init__(self, context: Context, port: int) -> None:
+        self._context = context
+        self.port = port
+
+    @classmethod
+    async def listen(
+        cls,
+        site: Site,
+        host: str,
+        port: int,
+        *,
+        on_malformed: Callable[[str], None],
+        on_failure: Callable[[BaseException], None],
+    ) -> "Stack":
+        """Have a site answer what arrives. `on_malformed` is called with an address. Raises BenchError."""
+        listener = _bind(host, port)
+        loop = asyncio.get_running_loop()
+        context = Context(loop=loop, serversite=site)
+        context.log = _Log(on_failure)
+        tokens = TokenManager(context)
+        messages = _Messages(tokens)
+        endpoint = await _Endpoint._create_transport_endpoint(listener, messages, context.log, loop)  # noqa: SLF001 - the public way in takes no socket, and shares the port with anybody
+        if socknumbers.HAS_RECVERR:
+            # With it the ICMP error that one client's closed port causes takes the place of another client's answer
+            listener.setsockopt(socket.IPPROTO_IPV6, socknumbers.IPV6_RECVERR, 0)
+            listener.setsockopt(socket.IPPROTO_IP, socknumbers.IP_RECVERR, 0)
+        endpoint.transport.max_size = _LONGEST
+        endpoint.site, endpoint.on_malformed, endpoint.on_failure = site, on_malformed, on_failure
+        messages.message_interface, tokens.token_interface = endpoint, messages
+        context.request_interfaces.append(tokens)
+        return cls(context, listener.getsockname()[1])
+
+    async def close(self) -> None:
+        """End whatever is under way, and let go of the socket."""
+        await self._context.shutdown()
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    """A socket of both families, as aiocoap wants it."""
+    listener = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+    try:
+        listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        listener.bind((host if ":" in host else f"::ffff:{socket.gethostbyname(host)}", port))
+    except OSError as error:
+        listener.close()
+        raise BenchError(
+            f"cannot listen on {host} port {port}, UDP ({error.strerror}): "
+            "choose another host or port (0 is any free one)"
+        ) from error
+    return listener
+
+
+class _Log(logging.Logger):
+    """What aiocoap logs. Its warnings are about peers, and quote them; its errors are ours."""
+
+    def __init__(self, on_failure: Callable[[BaseException], None]) -> None:
+        super().__init__("coap", logging.ERROR)
+        self._on_failure = on_failure
+
+    def handle(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        self._on_failure(error or RuntimeError(record.module))
