@@ -105,5 +105,5 @@ def name_in(common_name: str | None, pattern: str | None) -> str | None:
     try:
         found = re.search(pattern, common_name)
         return found.group(1) if found else None
-    except (re.error, IndexError):
+    except (re.error, IndexError, OverflowError, RecursionError):  # a pattern of no use
         return None
