@@ -18,10 +18,12 @@ from bench.cli import output
 from bench.cli.output import DEFAULT_DATA, Data
 from bench.errors import BenchError
 from bench.server.journal import Journal
+from bench.server.limits import Rules
 from bench.server.server import Options, Server
 
 # Where a running server leaves its addresses for other commands, in its data folder.
 ADDRESSES = "server.json"
+_RULES = Rules()
 
 
 def serve(
@@ -33,6 +35,18 @@ def serve(
         Path | None, typer.Option(help="A JSON file with the real ports, written when the server listens.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print events as JSON lines.")] = False,
+    per_caller: Annotated[
+        int, typer.Option("--limit-per-caller", min=1, help="Wrong secrets a minute of one name at one address.")
+    ] = _RULES.per_caller,
+    per_address: Annotated[
+        int, typer.Option("--limit-per-address", min=1, help="Wrong secrets a minute of one address.")
+    ] = _RULES.per_address,
+    per_key: Annotated[
+        int, typer.Option("--limit-per-key", min=1, help="Wrong secrets a minute for one provisioning key.")
+    ] = _RULES.per_key,
+    lift_loopback: Annotated[
+        bool, typer.Option("--lift-limits-for-loopback", help="No limits for this machine: for tests and benchmarks.")
+    ] = False,
 ) -> None:
     """Serve ThingsBoard's device provisioning over MQTT and HTTP.
 
@@ -40,10 +54,11 @@ def serve(
     with a random key and secret.
     """
     house.private_folder(data)
+    rules = Rules(per_caller=per_caller, per_address=per_address, per_key=per_key, lift_loopback=lift_loopback)
     with _alone(data):
         asyncio.run(
             _serve(
-                Options(data=data, host=host, mqtt_port=mqtt_port, http_port=http_port),
+                Options(data=data, host=host, mqtt_port=mqtt_port, http_port=http_port, limits=rules),
                 Journal(as_json=as_json),
                 [data / ADDRESSES, *([ready_file] if ready_file else [])],
                 quiet=as_json,
