@@ -15,7 +15,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import MetaData, func, inspect, insert, select
+from sqlalchemy import MetaData, func, insert, inspect, select
 
 from bench.errors import BenchError
 from bench.registry import Login, ProvisionRequest, Registry, Status, database, series
