@@ -37,9 +37,18 @@ def write_private(path: Path, data: bytes) -> None:
 
 
 def write_private_once(path: Path, data: bytes) -> None:
-    """Like write_private, but leaves the file of whoever was faster."""
+    """Like write_private, but leaves the file of whoever was faster; it survives a power cut."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     write_private(temporary, data)
+    _sync(temporary)
     with suppress(FileExistsError):
         path.hardlink_to(temporary)
     temporary.unlink()
+    _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    """Have a file, or the names in a folder, on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    os.fsync(descriptor)
+    os.close(descriptor)

@@ -11,6 +11,9 @@ from rich.markup import escape
 from bench import house
 from bench.cli import addresses, output
 from bench.cli.output import DEFAULT_DATA, Data
+from bench.server.limits import Rules
+
+_RULES = Rules()
 
 
 def _port(name: str, usual: int) -> Any:
@@ -50,6 +53,18 @@ def serve(
         Path | None, typer.Option(help="A JSON file with the real ports, written when the server listens.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print events as JSON lines.")] = False,
+    per_caller: Annotated[
+        int, typer.Option("--limit-per-caller", min=1, help="Wrong secrets a minute of one name at one address.")
+    ] = _RULES.per_caller,
+    per_address: Annotated[
+        int, typer.Option("--limit-per-address", min=1, help="Wrong secrets a minute of one address.")
+    ] = _RULES.per_address,
+    per_key: Annotated[
+        int, typer.Option("--limit-per-key", min=1, help="Wrong secrets a minute for one provisioning key.")
+    ] = _RULES.per_key,
+    lift_loopback: Annotated[
+        bool, typer.Option("--lift-limits-for-loopback", help="No limits for this machine: for tests and benchmarks.")
+    ] = False,
 ) -> None:
     """Serve ThingsBoard's device API over MQTT, HTTP and CoAP, and its operators' API.
 
@@ -75,6 +90,7 @@ def serve(
         tls_key=tls_key,
         tls_client_ca=tls_client_ca,
         database=database or None,
+        limits=Rules(per_caller=per_caller, per_address=per_address, per_key=per_key, lift_loopback=lift_loopback),
     )
     # The first file is of a running server only, so that other commands find it.
     ready_files = [data / addresses.FILE, *([ready_file] if ready_file else [])]

@@ -26,6 +26,7 @@ from bench.registry.credentials import CredentialsType, DeviceCredentials, Login
 from bench.registry.database import Database
 from bench.registry.model import CLIENT_SCOPE, Credentials, Device, Profile, SealCheck, now_ms
 from bench.registry.provisioning import Outcome, ProvisionRequest, ProvisionType, Status
+from bench.registry.seal import FILE as KEY_FILE
 from bench.registry.seal import Seal, WrongKey
 
 P = ParamSpec("P")
@@ -90,6 +91,8 @@ class Registry:
         Raises BenchError.
         """
         house.private_folder(folder)
+        key = folder / KEY_FILE
+        had_key = key.exists()
         seal = Seal.of_folder(folder)
         registry = cls(await database.connect(folder, database_url, seal), seal)
         try:
@@ -97,8 +100,11 @@ class Registry:
         except BaseException as error:
             await registry.close()
             if isinstance(error, WrongKey):
+                if not had_key:
+                    key.unlink(missing_ok=True)  # it was made a moment ago, and fits nothing
+                problem = "is not the key of this database" if had_key else "is missing"
                 raise BenchError(
-                    f"{folder / 'secrets.key'} is not the key of this database: put its own back, or start with another"
+                    f"{key} {problem}: put the database's own back, or start with another database"
                 ) from None
             raise
         return registry
@@ -141,7 +147,8 @@ class Registry:
         try:
             outcome: Outcome = await self._commits.submit(self._provision, (request, origin))
         except Conflict:  # a device of this name, or with this token, came first
-            return provisioning.FAILURE
+            outcome = provisioning.FAILURE
+            await self.record(_lost(origin, request.device_name))
         return outcome
 
     async def provision_chain(self, chain: Chain, origin: Origin = NOWHERE) -> ChainOutcome:
@@ -149,7 +156,8 @@ class Registry:
         try:
             outcome: ChainOutcome = await self._commits.submit(self._chain, (chain, origin))
         except Conflict:
-            return ChainOutcome(Status.FAILURE)
+            outcome = ChainOutcome(Status.FAILURE)
+            await self.record(_lost(origin, chain.common_name or ""))
         return outcome
 
     async def login(self, login: Login) -> DeviceLogin | None:
@@ -257,6 +265,11 @@ def _view(session: Session, device: Device) -> DeviceView:
         attributes=attributes,
         telemetry={each.key: json.loads(each.value) for each in series.latest(session, device.id)},
     )
+
+
+def _lost(origin: Origin, name: str) -> dict[str, Any]:
+    """The audit row of a request that lost a race: its own went with its transaction."""
+    return audit.entry(origin, what="provision", entity=name, result=Status.FAILURE.value)
 
 
 def _check_seal(session: Session) -> None:

@@ -34,5 +34,11 @@ class Journal:
             self._stream.write(json.dumps({"event": event, "ts": now_ms(), **fields}) + "\n")
             self._stream.flush()
         else:
-            facts = "  ".join(f"[dim]{key}[/dim] {escape(str(value))}" for key, value in fields.items())
+            facts = "  ".join(f"[dim]{key}[/dim] {escape(_printable(value))}" for key, value in fields.items())
             self._console.print(f"{escape(event):<14} {facts}")
+
+
+def _printable(value: Any) -> str:
+    """A value for people; a device's name must not end the line, nor move the cursor."""
+    text = str(value)
+    return text if text.isprintable() else json.dumps(text)

@@ -43,7 +43,7 @@ class Limits:
     def __init__(self, rules: Rules, clock: Callable[[], float] = time.monotonic) -> None:
         self._rules = rules
         self._clock = clock
-        self._failures: Counter[tuple[str, ...]] = Counter()
+        self._failures: Counter[tuple[str | int, ...]] = Counter()
         self._ends = 0.0
 
     def check(self, address: str, name: str, key: str) -> None:
@@ -56,10 +56,11 @@ class Limits:
             self._failures.clear()
             self._ends = now + self._rules.window_s
         count = self._failures
+        caller, at_address, with_key, both = _counted(place, name, key)
         if (
-            count["caller", place, name] >= self._rules.per_caller
-            or count["address", place] >= self._rules.per_address
-            or (count["key", key] >= self._rules.per_key and count["both", place, key])
+            count[caller] >= self._rules.per_caller
+            or count[at_address] >= self._rules.per_address
+            or (count[with_key] >= self._rules.per_key and count[both])
         ):
             raise Limited(max(1, int(self._ends - now) + 1))
 
@@ -67,7 +68,7 @@ class Limits:
         """Count a failure of a caller that was listened to."""
         place = self._place(address)
         if place is not None:
-            self._failures.update((("caller", place, name), ("address", place), ("key", key), ("both", place, key)))
+            self._failures.update(_counted(place, name, key))
 
     def _place(self, address: str) -> str | None:
         """What counts as one address: of IPv6 the network of 64 bits. None for one without limits."""
@@ -80,3 +81,8 @@ class Limits:
         if self._rules.lift_loopback and ip.is_loopback:
             return None
         return str(ip) if ip.version == 4 else str(ipaddress.ip_network((ip, 64), strict=False))
+
+
+def _counted(place: str, name: str, key: str) -> tuple[tuple[str | int, ...], ...]:
+    """What a failure counts for. Names and keys by their hashes: they may be long, and secret."""
+    return ("caller", place, hash(name)), ("address", place), ("key", hash(key)), ("both", place, hash(key))

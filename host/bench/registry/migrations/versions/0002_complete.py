@@ -15,9 +15,9 @@ revision = "0002"
 down_revision = "0001"
 
 
-def _own(device: str) -> sa.ForeignKeyConstraint:
+def _own(table: str) -> sa.ForeignKeyConstraint:
     return sa.ForeignKeyConstraint(
-        ["device_id"], ["device.id"], name=f"fk_{device}_device_id_device", ondelete="CASCADE"
+        ["device_id"], ["device.id"], name=f"fk_{table}_device_id_device", ondelete="CASCADE"
     )
 
 
@@ -119,7 +119,14 @@ def _profiles(seal: Any) -> None:
 
 
 def _credentials(seal: Any) -> None:
-    op.rename_table("credentials", "plain_credentials")
+    connection = op.get_bind()
+    plain = sa.table(
+        "credentials",
+        sa.column("device_id", sa.Uuid()),
+        *map(sa.column, ("type", "credentials_id", "credentials_value")),
+    )
+    rows = connection.execute(sa.select(plain)).all()
+    op.drop_table("credentials")
     op.create_table(
         "credentials",
         sa.Column("device_id", sa.Uuid(), nullable=False),
@@ -128,22 +135,18 @@ def _credentials(seal: Any) -> None:
         sa.Column("parts", sa.Text(), nullable=False),
         sa.Column("proof", sa.Text()),
         sa.Column("sealed", sa.LargeBinary(), nullable=False),
-        sa.ForeignKeyConstraint(["device_id"], ["device.id"], name="fk_credentials_device_id", ondelete="CASCADE"),
-        sa.PrimaryKeyConstraint("device_id", name="pk_sealed_credentials"),
+        _own("credentials"),
+        sa.PrimaryKeyConstraint("device_id", name="pk_credentials"),
         sa.UniqueConstraint("lookup", name="uq_credentials_lookup"),
     )
-    connection = op.get_bind()
-    plain = sa.table(
-        "plain_credentials",
+    sealed = sa.table(
+        "credentials",
         sa.column("device_id", sa.Uuid()),
-        *map(sa.column, ("type", "credentials_id", "credentials_value")),
+        *map(sa.column, ("type", "lookup", "parts", "proof", "sealed")),
     )
-    sealed = sa.table("credentials", *map(sa.column, ("device_id", "type", "lookup", "parts", "proof", "sealed")))
-    sealed.c.device_id.type = sa.Uuid()
-    for row in connection.execute(sa.select(plain)).all():
+    for row in rows:
         own = DeviceCredentials(CredentialsType(row.type), row.credentials_id, row.credentials_value)
         connection.execute(sa.insert(sealed).values(device_id=row.device_id, **credentials.row(seal, own)))
-    op.drop_table("plain_credentials")
 
 
 def downgrade() -> None:

@@ -1,0 +1,25 @@
+"""Bringing a database's tables up to date. Alembic is slow to import: only who has something to do imports this."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.util import CommandError
+from sqlalchemy import Connection
+
+from bench.errors import BenchError
+from bench.registry.seal import Seal
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+def upgrade(connection: Connection, seal: Seal) -> None:
+    """Run what is missing, in the connection's transaction. Raises BenchError for tables of a newer bench."""
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.attributes["connection"] = connection
+    config.attributes["seal"] = seal
+    try:
+        command.upgrade(config, "head")
+    except CommandError as error:
+        raise BenchError(f"the tables are of a newer bench ({error})") from error

@@ -1,0 +1,345 @@
+"""How often somebody may be wrong: the rules, by a clock that is turned by hand; then on the wire."""
+
+import json
+import tracemalloc
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.registry import ProvisionType
+from bench.server.limits import Limited, Limits, Rules
+from tests.server.packets import (
+    FAILURE,
+    NOT_FOUND,
+    PROVISION_RESPONSE,
+    connack,
+    connect,
+    puback,
+    publish,
+    request,
+    request_body,
+    success,
+)
+from tests.support import RawClient
+
+
+class Clock:
+    """Seconds, when told."""
+
+    def __init__(self):
+        self.now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+def made(**rules):
+    clock = Clock()
+    return Limits(Rules(**rules), clock), clock
+
+
+def attempt(limits, address, name, key="key", *, wrong=True):
+    """Whether somebody was listened to."""
+    try:
+        limits.check(address, name, key)
+    except Limited:
+        return False
+    if wrong:
+        limits.failed(address, name, key)
+    return True
+
+
+def heard(limits, attempts):
+    return sum(attempt(limits, *each) for each in attempts)
+
+
+# The rules.
+
+A, B, C = "192.0.2.1", "192.0.2.2", "192.0.2.3"
+
+
+def test_caller_is_refused_after_its_failures_and_heard_again_in_the_next_window():
+    limits, clock = made()
+    assert heard(limits, [(A, "board")] * 50) == 10
+    clock.now += 59.9
+    assert not attempt(limits, A, "board")
+    clock.now += 0.2
+    assert heard(limits, [(A, "board")] * 50) == 10
+
+
+@pytest.mark.parametrize("passed", [0, 0.5, 30, 59, 59.999])
+def test_refusal_says_when_to_come_back(passed):
+    limits, clock = made(per_caller=1)
+    attempt(limits, A, "board")
+    clock.now += passed
+    with pytest.raises(Limited) as caught:
+        limits.check(A, "board", "key")
+    assert isinstance(caught.value.retry_after_s, int)
+    assert 1 <= caught.value.retry_after_s <= 61
+    clock.now += caught.value.retry_after_s
+    limits.check(A, "board", "key")
+
+
+def test_one_bad_board_never_locks_out_another_behind_the_same_address():
+    limits, _ = made()
+    assert heard(limits, [(A, "bad")] * 5000) == 10
+    for n in range(1000):
+        assert attempt(limits, A, f"good-{n}", wrong=False)
+
+
+def test_guesser_who_makes_up_names_has_the_share_of_its_address():
+    limits, _ = made()
+    assert heard(limits, [(A, f"name-{n}") for n in range(5000)]) == 120
+    assert heard(limits, [(A, f"name-{n}", f"key-{n}") for n in range(5000)]) == 0
+    assert attempt(limits, B, "name-1", wrong=False)
+
+
+def test_key_that_is_guessed_from_everywhere_is_closed_to_the_guessers_alone():
+    limits, _ = made()
+    crowd = [f"198.51.100.{n}" for n in range(200)]
+    assert heard(limits, [(address, "board", "key") for _ in range(10) for address in crowd]) == 600
+    assert not any(attempt(limits, address, "another", "key") for address in crowd)
+    assert attempt(limits, A, "good", "key", wrong=False)
+    assert attempt(limits, crowd[0], "another", "another-key", wrong=False)
+    assert attempt(limits, A, "clumsy", "key")  # its first failure with a key that is closed to those who failed
+    assert not attempt(limits, A, "good", "key")
+
+
+@given(st.lists(st.tuples(st.integers(0, 2**64 - 1), st.text(max_size=5)), max_size=40))
+def test_ipv6_addresses_of_one_network_are_one(callers):
+    limits, _ = made(per_address=5)
+    network = 0x20010DB8 << 96
+    addresses = [str(_ipv6(network + low)) for low, _ in callers]
+    assert heard(limits, [(address, name) for address, (_, name) in zip(addresses, callers, strict=True)]) <= 5
+    assert attempt(limits, str(_ipv6(network + (1 << 64))), "x", wrong=False)
+
+
+def _ipv6(number):
+    return ":".join(f"{number >> shift & 0xFFFF:x}" for shift in range(112, -1, -16))
+
+
+def test_ipv4_address_that_is_written_as_ipv6_is_the_same():
+    limits, _ = made(per_address=2)
+    assert (
+        heard(limits, [(A, "a"), (f"::ffff:{A}", "b"), (A, "c"), (f"::FFFF:{A}", "d"), ("::ffff:c000:201", "e")]) == 2
+    )
+    assert attempt(limits, f"::ffff:{B}", "a", wrong=False)  # mapped addresses are no network of their own
+
+
+def test_zone_of_an_address_does_not_make_it_another():
+    limits, _ = made(per_address=2)
+    assert heard(limits, [("fe80::1%eth0", "a"), ("fe80::1%eth1", "b"), ("fe80::2", "c")]) == 2
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.1.2.3", "::1", "::ffff:127.0.0.1"])
+def test_this_machine_has_no_limits_only_if_they_are_lifted(address):
+    limits, _ = made(lift_loopback=True)
+    assert heard(limits, [(address, "board")] * 1000) == 1000
+    assert heard(limits, [(A, "board")] * 1000) == 10
+    limits, _ = made()
+    assert heard(limits, [(address, "board")] * 1000) == 10
+
+
+@pytest.mark.parametrize("address", ["", "testclient", "not an address", "300.1.1.1"])
+def test_address_that_is_none_counts_as_it_is(address):
+    limits, _ = made(lift_loopback=True)
+    assert heard(limits, [(address, "board")] * 1000) == 10
+
+
+EVENTS = st.lists(
+    st.tuples(
+        st.sampled_from([0.0, 0.0, 0.0, 1.0, 7.0, 30.0]),  # seconds that pass
+        st.sampled_from([A, B, C]),
+        st.sampled_from(["n1", "n2", "n3", ""]),
+        st.sampled_from(["k1", "k2"]),
+        st.booleans(),
+    ),
+    max_size=120,
+)
+
+
+@given(EVENTS, st.integers(1, 4), st.integers(1, 8), st.integers(1, 12))
+def test_decisions_are_those_of_the_rules_written_down_plainly(events, per_caller, per_address, per_key):
+    limits, clock = made(per_caller=per_caller, per_address=per_address, per_key=per_key)
+    failures, ends = [], None
+    for passed, address, name, key, wrong in events:
+        clock.now += passed
+        if ends is None or clock.now >= ends:
+            failures, ends = [], clock.now + 60
+        closed = (
+            sum((address, name) == each[:2] for each in failures) >= per_caller
+            or sum(address == each[0] for each in failures) >= per_address
+            or (
+                sum(key == each[2] for each in failures) >= per_key
+                and any((address, key) == (each[0], each[2]) for each in failures)
+            )
+        )
+        assert attempt(limits, address, name, key, wrong=wrong) is not closed
+        if wrong and not closed:
+            failures.append((address, name, key))
+
+
+def test_memory_is_bounded_by_failures_whatever_their_names_and_freed_after_the_window():
+    limits, clock = made(per_caller=10**9, per_address=10**9, per_key=10**9)
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for n in range(2000):
+            assert attempt(limits, A, f"{n}" + "x" * 20_000, f"{n}" + "y" * 20_000)
+        full, _ = tracemalloc.get_traced_memory()
+        assert (full - before) / 2000 < 1500  # bytes a failure; the names alone have 40,000
+        clock.now += 60
+        attempt(limits, A, "", "")
+        after, _ = tracemalloc.get_traced_memory()
+        assert after - before < (full - before) / 3  # the interpreter keeps some small objects for later
+    finally:
+        tracemalloc.stop()
+
+
+def test_who_is_only_asked_about_takes_no_memory():
+    limits, _ = made()
+    limits.check(A, "board", "key")
+    tracemalloc.start()
+    try:
+        for n in range(2000):
+            limits.check(f"2001:db8:{n:x}::1", f"board-{n}", f"key-{n}")
+        assert tracemalloc.get_traced_memory()[0] < 20_000
+    finally:
+        tracemalloc.stop()
+
+
+# On the wire.
+
+
+def post(server, path, body):
+    """The status line's code, the head and the body of an answer."""
+    with RawClient(server.ports.http) as client:
+        head = f"POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
+        client.send(head.encode() + body)
+        answer = client.read(1 << 20)
+    head, _, rest = answer.partition(b"\r\n\r\n")
+    return int(head.split()[1]), head.decode().lower(), rest
+
+
+def ask_over_mqtt(server, answer=None, **fields):
+    """A provisioning request; the answer it has to get, None for: acknowledged and closed."""
+    with RawClient(server.ports.mqtt) as client:
+        client.send(connect(username="provision") + request(server.profile, **fields))
+        client.expect(connack(0) + puback(1))
+        if answer is None:
+            client.expect_closed()
+        else:
+            client.expect(publish(PROVISION_RESPONSE, answer, qos=1))
+
+
+def log_in(server, code, username, **fields):
+    with RawClient(server.ports.mqtt) as client:
+        client.send(connect(username=username, **fields))
+        client.expect(connack(code))
+
+
+def expect_no_secret(server, *secrets):
+    told = json.dumps(server.events())
+    for secret in (server.profile.provision_key, server.profile.provision_secret, *secrets):
+        assert json.dumps(secret)[1:-1] not in told
+
+
+def test_wrong_secrets_over_http_are_refused_after_ten_and_other_boards_served(start_server):
+    server = start_server(limits=Rules())
+    wrong = request_body(server.profile, deviceName="bad", provisionDeviceSecret="nearly-right")
+    for _ in range(10):
+        assert post(server, "/api/v1/provision", wrong)[::2] == (200, NOT_FOUND)
+    for _ in range(3):
+        code, head, body = post(server, "/api/v1/provision", wrong)
+        assert code == 429
+        (seconds,) = [line.split(": ")[1] for line in head.splitlines() if line.startswith("retry-after: ")]
+        assert 1 <= int(seconds) <= 60
+        answer = json.loads(body)
+        assert (answer["status"], answer["errorCode"]) == (429, 33)
+        assert b"nearly-right" not in body
+    right = request_body(server.profile, deviceName="bad", token="right-at-last")
+    assert post(server, "/api/v1/provision", right)[0] == 429  # not even with the right secret
+    good = request_body(server.profile, deviceName="good", token="token-of-good")
+    assert post(server, "/api/v1/provision", good)[::2] == (200, success("token-of-good"))
+    limited = server.events("limited")
+    assert len(limited) == 4
+    assert all(each["transport"] == "http" and each["peer"] == "127.0.0.1" for each in limited)
+    assert all(1 <= each["retry_after_s"] <= 60 for each in limited)
+    assert server.device_names() == ["good"]
+    expect_no_secret(server, "nearly-right", "right-at-last", "token-of-good")
+
+
+def test_wrong_secrets_over_mqtt_are_refused_after_ten_and_other_boards_served(start_server):
+    server = start_server(limits=Rules())
+    for _ in range(10):
+        ask_over_mqtt(server, NOT_FOUND, deviceName="bad", provisionDeviceSecret="nearly-right")
+    for _ in range(3):
+        ask_over_mqtt(server, None, deviceName="bad", provisionDeviceSecret="nearly-right")
+    ask_over_mqtt(server, success("token-of-good"), deviceName="good", token="token-of-good")
+    log_in(server, 0, "token-of-good")
+    assert [each["transport"] for each in server.events("limited")] == ["mqtt"] * 3
+    expect_no_secret(server, "nearly-right", "token-of-good")
+
+
+def test_failures_over_both_transports_count_together(start_server):
+    server = start_server(limits=Rules())
+    wrong = {"deviceName": "bad", "provisionDeviceSecret": "nearly-right"}
+    for _ in range(5):
+        ask_over_mqtt(server, NOT_FOUND, **wrong)
+        assert post(server, "/api/v1/provision", request_body(server.profile, **wrong))[0] == 200
+    ask_over_mqtt(server, None, **wrong)
+    assert post(server, "/api/v1/provision", request_body(server.profile, **wrong))[0] == 429
+
+
+def test_success_and_failure_never_count(start_server):
+    server = start_server(limits=Rules(per_caller=2, per_address=2, per_key=2))
+    tray = server.new_profile(ProvisionType.CHECK_PRE_PROVISIONED_DEVICES)
+    ask_over_mqtt(server, success("a-token-of-its-own"), deviceName="board", token="a-token-of-its-own")
+    for _ in range(20):
+        ask_over_mqtt(server, FAILURE, deviceName="board")
+        body = request_body(tray, deviceName="not there")
+        assert post(server, "/api/v1/provision", body)[::2] == (200, FAILURE)
+        log_in(server, 0, "a-token-of-its-own")
+    assert server.events("limited") == []
+
+
+def test_refused_logins_are_limited_and_others_get_in(start_server):
+    server = start_server(limits=Rules())
+    ask_over_mqtt(server, success("a-token-of-its-own"), deviceName="board", token="a-token-of-its-own")
+    for _ in range(10):
+        log_in(server, 5, "mistyped-token")
+    for _ in range(3):
+        log_in(server, 3, "mistyped-token")
+    log_in(server, 0, "a-token-of-its-own")
+    for n in range(10):
+        assert post(server, "/api/v1/mistyped-over-http/telemetry", b"{}")[0] == 401, n
+    assert post(server, "/api/v1/mistyped-over-http/telemetry", b"{}")[0] == 429
+    assert post(server, "/api/v1/a-token-of-its-own/telemetry", b'{"t":1}')[0] == 200
+    assert len(server.events("limited")) == 4
+    expect_no_secret(server, "mistyped-token", "mistyped-over-http", "a-token-of-its-own")
+
+
+def test_tokens_that_are_made_up_have_the_share_of_their_address(start_server):
+    server = start_server(limits=Rules(per_address=15))
+    codes = [post(server, f"/api/v1/guess-{n}/telemetry", b"{}")[0] for n in range(20)]
+    assert codes == [401] * 15 + [429] * 5
+    log_in(server, 3, "guess-over-mqtt")
+
+
+def test_wrong_password_is_limited_by_its_user_name(start_server):
+    server = start_server(limits=Rules(per_caller=3))
+    basic = {"credentialsType": "MQTT_BASIC", "username": "a-user-name", "password": "the-right-one"}
+    assert post(server, "/api/v1/provision", request_body(server.profile, deviceName="board", **basic))[0] == 200
+    log_in(server, 0, "a-user-name", password=b"the-right-one")
+    for n in range(3):
+        log_in(server, 5, "a-user-name", password=b"guess-%d" % n)
+    log_in(server, 3, "a-user-name", password=b"the-right-one")
+    expect_no_secret(server, "a-user-name", "the-right-one", "guess-1")
+
+
+def test_this_machine_is_served_if_limits_are_lifted_for_it(start_server):
+    server = start_server(limits=Rules(per_caller=1, per_address=1, per_key=1, lift_loopback=True))
+    for _ in range(20):
+        ask_over_mqtt(server, NOT_FOUND, provisionDeviceSecret="nearly-right")
+        log_in(server, 5, "mistyped-token")
