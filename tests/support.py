@@ -1,7 +1,7 @@
 """What several kinds of tests need: a running server, boards, and the wire as it is."""
 
 import asyncio
-import concurrent.futures
+import inspect
 import io
 import json
 import socket
@@ -10,6 +10,7 @@ import threading
 import uuid
 import zlib
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -20,6 +21,7 @@ from bench.registry import ProfileView, ProvisionType, Registry
 from bench.server.device_api import DeviceApi
 from bench.server.journal import Journal
 from bench.server.limits import Rules
+from bench.server.mqtt.listener import Gateway
 from bench.server.server import Options, Ports, Server
 from bench.targets.virtual import VirtualBoard
 
@@ -63,6 +65,7 @@ class RunningServer:
         self.profile: ProfileView
         self.registry: Registry
         self.api: DeviceApi
+        self.gateway: Gateway
         self._thread.start()
         assert self._started.wait(PATIENCE_S)
 
@@ -74,7 +77,7 @@ class RunningServer:
         self._stop = asyncio.Event()
         async with Server(self._options, self._journal) as server:
             self.ports, self.registry, self.api = server.ports, server.registry, server.api
-            self.presence = server.api.presence
+            self.gateway = server._gateway
             self.profile = await server.registry.profile("default")
             self._started.set()
             await self._stop.wait()
@@ -87,13 +90,18 @@ class RunningServer:
 
         return asyncio.run_coroutine_threadsafe(run(), self._loop).result(PATIENCE_S)
 
-    def act(self, deed: Callable[[DeviceApi], Awaitable[T]]) -> concurrent.futures.Future[T]:
-        """Have something done on the server's own loop."""
+    def begin(self, what: Callable[[DeviceApi], Any]) -> Future[Any]:
+        """Have something done on the server's own loop, and go on."""
 
-        async def run() -> T:
-            return await deed(self.api)
+        async def run() -> Any:
+            begun = what(self.api)
+            return await begun if inspect.isawaitable(begun) else begun
 
         return asyncio.run_coroutine_threadsafe(run(), self._loop)
+
+    def do(self, what: Callable[[DeviceApi], Any]) -> Any:
+        """Have something done on the server's own loop."""
+        return self.begin(what).result(PATIENCE_S)
 
     def device_names(self) -> list[str]:
         return [device.name for device in self.ask(lambda registry: registry.devices())]

@@ -3,7 +3,14 @@
 import pytest
 
 from tests.server.operators import login
+from tests.server.packets import VERSIONS, Old
 from tests.support import RunningServer
+
+
+@pytest.fixture(params=VERSIONS.values(), ids=VERSIONS)
+def v(request) -> Old:
+    """A version of MQTT: the test holds for each."""
+    return request.param
 
 
 @pytest.fixture(scope="module")
@@ -26,3 +33,9 @@ def server_operator(server):
     """An operator of a server of its own."""
     with login(server) as operator:
         yield operator
+
+
+@pytest.fixture
+def deadline_server(start_server) -> RunningServer:
+    """A server that waits only so long for a login, or for a whole request."""
+    return start_server(deadline_s=0.3)

@@ -2,13 +2,15 @@
 
 import json
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
+from sqlalchemy.orm import Session
 
-from bench.registry import ProfileView
+from bench.registry import ProfileView, ProvisionType, profiles
 from tests.support import RawClient, RunningServer
 
 PINGREQ = b"\xc0\x00"
@@ -19,6 +21,7 @@ PROVISION_REQUEST = "/provision/request"
 PROVISION_RESPONSE = "/provision/response"
 TELEMETRY = "v1/devices/me/telemetry"
 ATTRIBUTES = "v1/devices/me/attributes"
+TOKEN = "the-token"
 
 NOT_FOUND = b'{"errorMsg":"Provision data was not found!","status":"NOT_FOUND"}'
 FAILURE = b'{"errorMsg":"Failed to provision device!","status":"FAILURE"}'
@@ -171,6 +174,84 @@ def auth5(reason: int | None = None, has: bytes | None = None) -> bytes:
     return packet(0xF0, (b"" if reason is None else bytes([reason])) + properties(has))
 
 
+class Old:
+    """MQTT 3.1.1: what a client writes, and what it is to hear."""
+
+    publish = staticmethod(publish)
+    subscribe = staticmethod(subscribe)
+    unsubscribe = staticmethod(unsubscribe)
+    explains = False
+
+    def connect(self, client_id: str | bytes = "client", username: str | bytes | None = None, **options: Any) -> bytes:
+        return connect(client_id, username, **options)
+
+    def accepted(self, *, session_present: bool = False) -> bytes:
+        return connack(0, session_present=session_present)
+
+    def refused(self, code: int, _reason: int, _farewell: int | None = None) -> bytes:
+        return connack(code)
+
+    def puback(self, packet_id: int, _reason: int = 0) -> bytes:
+        return puback(packet_id)
+
+    def suback(self, packet_id: int, *codes: int) -> bytes:
+        return suback(packet_id, *(min(code, 0x80) for code in codes))
+
+    def unsuback(self, packet_id: int, *_reasons: int) -> bytes:
+        return unsuback(packet_id)
+
+    def farewell(self, _reason: int) -> bytes:
+        return b""
+
+    def request(self, profile: ProfileView, *, qos: int = 1, packet_id: int = 1, **fields: Any) -> bytes:
+        """A PUBLISH that asks for credentials."""
+        return self.publish(PROVISION_REQUEST, request_body(profile, **fields), qos=qos, packet_id=packet_id)
+
+    def answer(self, body: bytes, *, qos: int = 1, packet_id: int = 1) -> bytes:
+        """The PUBLISH that answers it."""
+        return self.publish(PROVISION_RESPONSE, body, qos=qos, packet_id=packet_id)
+
+
+class New(Old):
+    """MQTT 5."""
+
+    publish = staticmethod(publish5)
+    subscribe = staticmethod(subscribe5)
+    unsubscribe = staticmethod(unsubscribe5)
+    explains = True
+
+    def connect(
+        self,
+        client_id: str | bytes = "client",
+        username: str | bytes | None = None,
+        *,
+        will: tuple[str, bytes] | None = None,
+        **options: Any,
+    ) -> bytes:
+        return connect5(client_id, username, will=will and (b"", *will), **options)
+
+    def accepted(self, *, session_present: bool = False) -> bytes:
+        return connack5(0, session_present=session_present)
+
+    def refused(self, _code: int, reason: int, farewell: int | None = None) -> bytes:
+        return connack5(reason) + self.farewell(reason if farewell is None else farewell)
+
+    def puback(self, packet_id: int, reason: int = 0) -> bytes:
+        return acknowledgement5(0x40, packet_id, reason, b"") if reason else acknowledgement5(0x40, packet_id)
+
+    def suback(self, packet_id: int, *codes: int) -> bytes:
+        return suback5(packet_id, *codes)
+
+    def unsuback(self, packet_id: int, *reasons: int) -> bytes:
+        return unsuback5(packet_id, *reasons)
+
+    def farewell(self, reason: int) -> bytes:
+        return disconnect5(reason, b"") if reason else disconnect5()
+
+
+VERSIONS = {"3.1.1": Old(), "5": New()}
+
+
 def request_body(profile: ProfileView, **fields: Any) -> bytes:
     """A provisioning request; a field that is `...` is left out."""
     body = {"provisionDeviceKey": profile.provision_key, "provisionDeviceSecret": profile.provision_secret, **fields}
@@ -178,8 +259,41 @@ def request_body(profile: ProfileView, **fields: Any) -> bytes:
 
 
 def request(profile: ProfileView, *, qos: int = 1, packet_id: int = 1, **fields: Any) -> bytes:
-    """A PUBLISH that asks for credentials."""
-    return publish(PROVISION_REQUEST, request_body(profile, **fields), qos=qos, packet_id=packet_id)
+    """A PUBLISH of MQTT 3.1.1 that asks for credentials."""
+    return VERSIONS["3.1.1"].request(profile, qos=qos, packet_id=packet_id, **fields)
+
+
+def new_device(server: RunningServer, name: str = "device", token: str = TOKEN, **profile: str) -> None:
+    """A device with this token, in a profile of its own with these fields."""
+    made = server.new_profile(ProvisionType.CHECK_PRE_PROVISIONED_DEVICES)
+    server.ask(lambda registry: registry.create_device(name, made.name, token=token))
+
+    def update(session: Session) -> None:
+        for field, value in profile.items():
+            setattr(profiles.by_name(session, made.name), field, value)
+
+    server.ask(lambda registry: registry.write(update))
+
+
+def stored(server: RunningServer, name: str = "device") -> tuple[dict[str, Any], dict[str, Any]]:
+    """The latest telemetry of a device, and its client attributes."""
+    device = server.ask(lambda registry: registry.device(name))
+    return device.telemetry, device.attributes.get("CLIENT_SCOPE", {})
+
+
+@contextmanager
+def device_session(server: RunningServer, version: Old, token: str = TOKEN) -> Iterator[RawClient]:
+    """A client that is logged in."""
+    with RawClient(server.ports.mqtt) as client:
+        client.send(version.connect(username=token))
+        client.expect(version.accepted())
+        yield client
+
+
+def expect_end(client: RawClient, version: Old, reason: int) -> None:
+    """The server closes; MQTT 5 says why."""
+    client.expect(version.farewell(reason))
+    client.expect_closed()
 
 
 def expect_silence(client: RawClient, seconds: float = 0.3) -> None:
@@ -207,6 +321,21 @@ def expect_unharmed(server: RunningServer, *, devices: Sequence[str] = ()) -> No
         client.expect(b"HTTP/1.1 400 Bad Request\r\n")
     assert server.device_names() == list(devices)
     assert server.events("failure") == []
+
+
+def trickle(client: RawClient, data: bytes, pause_s: float = 0.02) -> float:
+    """Send byte by byte; returns how many seconds it took the server to close without a word."""
+    start = time.monotonic()
+    client.socket.settimeout(pause_s)
+    with suppress(ConnectionError):
+        for byte in data:
+            client.send(bytes([byte]))
+            with suppress(TimeoutError):
+                assert client.read(1) == b""
+                break
+        else:
+            pytest.fail("the server took it all")
+    return time.monotonic() - start
 
 
 @contextmanager

@@ -560,7 +560,7 @@ def test_port_in_use_is_an_error(tmp_path, server):
         port = occupant.getsockname()[1]
         for taken in (port, server.ports.coap):
             with pytest.raises(BenchError, match=f"cannot listen on 127.0.0.1 port {taken}, UDP"):
-                server.act(lambda api, taken=taken: CoapServer.listen(api, "127.0.0.1", taken)).result()
+                server.begin(lambda api, taken=taken: CoapServer.listen(api, "127.0.0.1", taken)).result()
 
 
 def test_server_listens_on_ipv6(start_server):

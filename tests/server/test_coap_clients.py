@@ -67,7 +67,7 @@ def test_libcoap_observes(server, device_id, url):
     command = ["stdbuf", "-o0", CLIENT, "-m", "get", "-s", "60", f"{url}/{TOKEN}/rpc"]
     client = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     try:
-        server.act(lambda api: api.presence.call(device_id, "reboot", None, oneway=True, timeout_s=WAIT_S)).result()
+        server.begin(lambda api: api.presence.call(device_id, "reboot", None, oneway=True, timeout_s=WAIT_S)).result()
         expected = b'{"id":0,"method":"reboot","params":null}'
         heard = b""
         while len(heard.strip()) < len(expected):
@@ -121,7 +121,7 @@ def test_aiocoap_observes(server, device_id, url):
             async def deed(api, n=n):
                 api.presence.tell_attributes(device_id, {"a": n}, [])
 
-            await asyncio.wrap_future(server.act(deed))
+            await asyncio.wrap_future(server.begin(deed))
             assert json.loads((await anext(notifications)).payload) == {"a": n}
         asked.observation.cancel()
 

@@ -4,10 +4,10 @@ import json
 import time
 
 import pytest
+from bench.server.api.presence import Ending
 
 from bench.registry import ProvisionType, series
 from bench.registry.model import SHARED_SCOPE
-from bench.server.presence import Ending
 from tests.server.coap_packets import (
     ACK,
     BLOCK2,
@@ -51,14 +51,14 @@ def tell(server, device_id, changed, deleted=()):
     async def deed(api):
         api.presence.tell_attributes(device_id, changed, list(deleted))
 
-    server.act(deed).result()
+    server.begin(deed).result()
 
 
 def end(server, device_id, why=Ending.DELETED):
     async def deed(api):
         api.presence.tell_ending(device_id, why)
 
-    server.act(deed).result()
+    server.begin(deed).result()
 
 
 def quiet(server, device_id):
@@ -68,7 +68,7 @@ def quiet(server, device_id):
         return device_id not in api.presence._devices
 
     deadline = time.monotonic() + 20
-    while not server.act(deed).result():
+    while not server.begin(deed).result():
         assert time.monotonic() < deadline
         time.sleep(0.005)
 
@@ -224,7 +224,7 @@ def test_attributes_and_calls_are_observed_side_by_side(server, device_id, peer)
 
 
 def call_device(server, device_id, method, params, *, oneway=False):
-    return server.act(lambda api: api.presence.call(device_id, method, params, oneway=oneway, timeout_s=20))
+    return server.begin(lambda api: api.presence.call(device_id, method, params, oneway=oneway, timeout_s=20))
 
 
 def test_call_is_heard_and_answered(server, device_id, peer):

@@ -19,6 +19,7 @@ from tests.server.packets import (
     held_back_commits,
     request_body,
     success,
+    trickle,
 )
 from tests.support import RawClient
 
@@ -54,12 +55,6 @@ def read_response(client):
         received += byte
     status = int(re.match(rb"HTTP/1\.1 (\d+) ", received)[1])
     return status, client.read(int(re.search(rb"content-length: (\d+)", received)[1]))
-
-
-@pytest.fixture
-def deadline_server(start_server):
-    """A server that waits only so long for a whole request."""
-    return start_server(deadline_s=0.3)
 
 
 @pytest.fixture
@@ -537,21 +532,6 @@ def test_client_that_vanishes_inside_the_body_harms_nobody(shared_server):
 
 
 # Slowness.
-
-
-def trickle(client, data, pause_s=0.02):
-    """Send byte by byte; returns how long it took the server to close without a word."""
-    start = time.monotonic()
-    client.socket.settimeout(pause_s)
-    with contextlib.suppress(ConnectionError):
-        for byte in data:
-            client.send(bytes([byte]))
-            with contextlib.suppress(TimeoutError):
-                assert client.read(1) == b""
-                break
-        else:
-            pytest.fail("the server took it all")
-    return time.monotonic() - start
 
 
 PARTS = {

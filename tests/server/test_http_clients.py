@@ -74,7 +74,7 @@ def test_curl_hears_413_for_a_body_beyond_the_limit(server, device_id, url, tmp_
 def test_curl_polls(server, device_id, url):
     client = subprocess.Popen(command(f"{url}/{TOKEN}/rpc"), stdout=subprocess.PIPE, text=True)
     wait_for_listeners(server, device_id, 1)
-    calling = server.act(lambda api: api.presence.call(device_id, "echo", [1], oneway=False, timeout_s=WAIT_S))
+    calling = server.begin(lambda api: api.presence.call(device_id, "echo", [1], oneway=False, timeout_s=WAIT_S))
     assert client.communicate(timeout=WAIT_S)[0] == '{"id":0,"method":"echo","params":[1]}\n200'
     assert curl(f"{url}/{TOKEN}/rpc/0", "--data", "[2]") == (200, "")
     assert calling.result(WAIT_S) == [2]

@@ -8,9 +8,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from bench.server.api.presence import Ending, NoAnswer
 
 from bench.registry import ProvisionType
-from bench.server.presence import Ending, NoAnswer
 from tests.server.packets import expect_silence, expect_unharmed
 from tests.server.test_http import call, expect_error, head, read_response
 from tests.support import RawClient
@@ -31,18 +31,18 @@ def tell(server, device_id, changed, deleted):
     async def deed(api):
         api.presence.tell_attributes(device_id, changed, deleted)
 
-    server.act(deed).result()
+    server.begin(deed).result()
 
 
 def end(server, device_id, why):
     async def deed(api):
         api.presence.tell_ending(device_id, why)
 
-    server.act(deed).result()
+    server.begin(deed).result()
 
 
 def call_device(server, device_id, method="reboot", params=None, *, oneway=False, timeout_s=20):
-    return server.act(
+    return server.begin(
         lambda api: api.presence.call(device_id, method, params, oneway=oneway, timeout_s=timeout_s),
     )
 
@@ -54,7 +54,7 @@ def listeners(server, device_id):
         device = api.presence._devices.get(device_id)
         return max(len(device.on_attributes), len(device.on_call)) if device else 0
 
-    return server.act(deed).result()
+    return server.begin(deed).result()
 
 
 def wait_for_listeners(server, device_id, count):
@@ -161,7 +161,7 @@ def test_each_poll_hears_one_call_and_no_call_is_lost(server, device_id):
         calls = [api.presence.call(device_id, f"m{n}", n, oneway=True, timeout_s=20) for n in range(5)]
         await asyncio.gather(*calls)
 
-    calling = server.act(all_at_once)
+    calling = server.begin(all_at_once)
     with contextlib.ExitStack() as stack:
         executor = stack.enter_context(ThreadPoolExecutor())
         found = [executor.submit(call, server, RPC, method="GET") for _ in range(5)]
@@ -180,7 +180,7 @@ def test_call_that_a_poll_had_no_room_for_is_unheard(server, device_id):
             await second
 
     with polling(server, device_id, RPC) as (client,):
-        server.act(two_at_once).result(20)
+        server.begin(two_at_once).result(20)
         assert read_response(client) == (200, b'{"id":0,"method":"a","params":null}')
 
 

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from bench.server.journal import Journal
-from bench.server.mqtt.listener import Connection
+from bench.server.mqtt.connection import Connection
 from bench.server.server import Options, Server
 from tests.server.packets import (
     NOT_FOUND,
@@ -17,29 +17,31 @@ from tests.server.packets import (
     PINGRESP,
     PROVISION_REQUEST,
     PROVISION_RESPONSE,
+    auth5,
     connack,
+    connack5,
     connect,
+    connect5,
+    disconnect5,
     expect_open,
     expect_unharmed,
     packet,
     puback,
     publish,
+    publish5,
     request,
     suback,
     subscribe,
+    subscribe5,
     text,
+    trickle,
     unsubscribe,
+    unsubscribe5,
     word,
 )
 from tests.support import RawClient
 
 LIMIT = 65536
-
-
-@pytest.fixture
-def deadline_server(start_server):
-    """A server that waits only so long for a login."""
-    return start_server(deadline_s=0.3)
 
 
 KEEP_ALIVE = word(0)
@@ -112,10 +114,18 @@ def test_level_that_is_not_spoken_is_refused_with_code_1(shared_server, protocol
     expect_unharmed(shared_server)
 
 
-def test_connect_as_mqtt_5_writes_it_is_refused_with_code_1(shared_server):
+BEFORE_LOGIN_5 = {
+    "MQTT 5 as 3.1.1 writes it": packet(0x10, connect_body(level=5)),
+    "MQTT 5 with an unknown property": connect5(has=b"\x7f\0"),
+    "MQTT 5 with a bad will": connect5(will=(b"\x01\x02", "a", b"")),
+    "AUTH": auth5(0x18, b"\x15" + text("method")),
+}
+
+
+@pytest.mark.parametrize("data", BEFORE_LOGIN_5.values(), ids=BEFORE_LOGIN_5)
+def test_bad_packet_before_it_is_known_that_it_is_mqtt_5_closes_without_a_word(shared_server, data):
     with RawClient(shared_server.ports.mqtt) as client:
-        client.send(packet(0x10, connect_body(level=5, rest=word(60) + b"\x05\x11\0\0\0\x78" + text("id"))))
-        client.expect(connack(1))
+        client.send(data + connect5(username="provision") + PINGREQ)
         client.expect_closed()
     expect_unharmed(shared_server)
 
@@ -170,6 +180,39 @@ def test_bad_packet_in_a_session_closes_after_what_came_before_it(shared_server,
         client.expect(connack(0) + PINGRESP)
         client.expect_closed()
     expect_unharmed(shared_server)
+
+
+IN_SESSION_5 = {
+    "PUBLISH with QoS 3": (publish5("a", qos=3), 0x81),
+    "PUBLISH as MQTT 3.1.1 writes it": (publish(PROVISION_REQUEST, b"{}", qos=1), 0x81),
+    "PUBLISH without a topic": (publish5(""), 0x82),
+    "PUBLISH with a topic alias": (publish5("", has=b"\x23\0\1"), 0x94),
+    "PUBLISH with a subscription id": (publish5("a", has=b"\x0b\1"), 0x82),
+    "SUBSCRIBE without filters": (subscribe5(1), 0x82),
+    "SUBSCRIBE with reserved options": (subscribe5(1, ("a", 0x40)), 0x81),
+    "UNSUBSCRIBE without filters": (unsubscribe5(1), 0x82),
+    "DISCONNECT with a server's reason": (disconnect5(0x8E), 0x82),
+    "AUTH without a method": (auth5(0x18), 0x82),
+    "CONNACK": (connack5(0), 0x81),
+    "65,537 bytes": (b"\x30\x81\x80\x04", 0x81),
+    "second CONNECT of another protocol": (connect(protocol="X"), 0x81),
+    "second CONNECT of level 6": (connect(level=6), 0x84),
+}
+
+
+@pytest.mark.parametrize(("data", "reason"), IN_SESSION_5.values(), ids=IN_SESSION_5)
+def test_bad_packet_in_a_session_of_mqtt_5_closes_with_its_reason(shared_server, data, reason):
+    with RawClient(shared_server.ports.mqtt) as client:
+        client.send(connect5(username="provision") + PINGREQ + data + PINGREQ)
+        client.expect(connack5(0) + PINGRESP + disconnect5(reason, b""))
+        client.expect_closed()
+    expect_unharmed(shared_server)
+
+
+def test_auth_with_all_it_needs_is_ignored(shared_server):
+    with RawClient(shared_server.ports.mqtt) as client:
+        client.send(connect5(username="provision") + auth5(0x18, b"\x15" + text("method")) + PINGREQ)
+        client.expect(connack5(0) + PINGRESP)
 
 
 # Sizes.
@@ -239,21 +282,6 @@ def test_connections_that_are_reset_harm_nobody(shared_server):
 
 
 # Slowness.
-
-
-def trickle(client, data, pause_s=0.02):
-    """Send byte by byte; returns how long it took the server to close."""
-    start = time.monotonic()
-    client.socket.settimeout(pause_s)
-    with contextlib.suppress(ConnectionError):
-        for byte in data:
-            client.send(bytes([byte]))
-            with contextlib.suppress(TimeoutError):
-                if not client.read(1):
-                    break
-        else:
-            pytest.fail("the server took it all")
-    return time.monotonic() - start
 
 
 def test_connection_that_says_nothing_is_closed_at_the_deadline(deadline_server):
@@ -330,7 +358,7 @@ def test_client_that_never_reads_is_not_read_from_either(tmp_path):
                             await loop.sock_sendall(client, PINGREQ * 4000)
                         sent += 8000
                         unsent = max(unsent, connection._transport.get_write_buffer_size())
-                        waiting = max(waiting, len(connection._packets))
+                        waiting = max(waiting, len(connection._waiting or ()))
                 assert sent < 2_000_000
                 assert unsent < 200_000
                 assert waiting < 5_000

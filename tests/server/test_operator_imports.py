@@ -4,8 +4,8 @@ import json
 import uuid
 
 import pytest
+from bench.server.api.presence import Ending
 
-from bench.server.presence import Ending
 from tests.server.operators import name, new_device, new_profile, ok, refused
 from tests.server.test_operator_telemetry import values
 
@@ -164,7 +164,7 @@ def test_known_device_gets_values_only_if_asked_for(shared_operator, shared_serv
     made = new_device(shared_operator, label="old", additionalInfo={"keep": 1})
     profile = new_profile(shared_operator)
     device_id, heard = made["id"]["id"], []
-    stop = shared_server.presence.listen_attributes(uuid.UUID(device_id), lambda *args: heard.append(args))
+    stop = shared_server.api.presence.listen_attributes(uuid.UUID(device_id), lambda *args: heard.append(args))
     types = ("NAME", "TYPE", "LABEL", "SHARED_ATTRIBUTE:a", "DESCRIPTION")
     result = load(shared_operator, f"{made['name']},{profile['name']},new,1,x\n", *types, update=update)
     stop()
@@ -178,7 +178,7 @@ def test_known_device_gets_values_only_if_asked_for(shared_operator, shared_serv
 
 def test_sessions_end_where_credentials_change(shared_operator, shared_server):
     made, heard = new_device(shared_operator), []
-    stop = shared_server.presence.listen_ending(uuid.UUID(made["id"]["id"]), heard.append)
+    stop = shared_server.api.presence.listen_ending(uuid.UUID(made["id"]["id"]), heard.append)
     load(shared_operator, f"{made['name']},\n", "NAME", "ACCESS_TOKEN")
     assert heard == []
     load(shared_operator, f"{made['name']},{name('token')}\n", "NAME", "ACCESS_TOKEN")

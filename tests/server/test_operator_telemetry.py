@@ -102,7 +102,7 @@ def test_operator_can_have_a_device_provisioned_again(shared_server, shared_oper
 
 def test_listeners_hear_of_shared_attributes_and_of_no_others(shared_server, shared_operator, device):
     heard = []
-    stop = shared_server.presence.listen_attributes(uuid.UUID(device), lambda *args: heard.append(args))
+    stop = shared_server.api.presence.listen_attributes(uuid.UUID(device), lambda *args: heard.append(args))
     ok(shared_operator.post(f"{BASE}/{device}/SERVER_SCOPE", json={"a": 1}))
     ok(shared_operator.post(f"{BASE}/{device}/SHARED_SCOPE", json={"b": 2, "c": None}))
     ok(shared_operator.delete(f"{BASE}/{device}/SERVER_SCOPE?keys=a"))
@@ -233,7 +233,7 @@ def test_call_that_nobody_hears_has_upstreams_status(shared_operator, device, pa
 
 @pytest.mark.parametrize("path", [path for path in CALLS if "twoway" in path])
 def test_call_that_nobody_answers_has_upstreams_status(shared_server, shared_operator, device, path, impatient):
-    stop = shared_server.presence.listen_calls(uuid.UUID(device), lambda _: None)
+    stop = shared_server.api.presence.listen_calls(uuid.UUID(device), lambda _: None)
     answer = shared_operator.post(f"{path}/{device}", json={"method": "a", "timeout": 0})
     stop()
     assert (answer.status_code, answer.content) == (CALLS[path][1], b"")
@@ -242,7 +242,7 @@ def test_call_that_nobody_answers_has_upstreams_status(shared_server, shared_ope
 @pytest.mark.parametrize("path", CALLS)
 @pytest.mark.parametrize("params", [{"pin": 7}, [1], "x", None])
 def test_call_that_is_answered(shared_server, shared_operator, device, path, params):
-    presence, calls, threads = shared_server.presence, [], []
+    presence, calls, threads = shared_server.api.presence, [], []
 
     def answer(call):
         calls.append((call.method, call.params))

@@ -1,16 +1,60 @@
-"""A client that others wrote: paho-mqtt provisions, logs in and reports."""
+"""Clients that others wrote: each provisions, logs in with what it got, and does all a device can do."""
 
+import asyncio
 import json
+import os
 import queue
+import shutil
+import subprocess
+import sys
 import threading
+from concurrent.futures import Future
 
+import aiomqtt
 import pytest
-from paho.mqtt.client import Client, MQTTv31, MQTTv311
+from paho.mqtt.client import Client, MQTTv5, MQTTv31, MQTTv311
 from paho.mqtt.enums import CallbackAPIVersion
 
-from tests.server.packets import PROVISION_REQUEST, PROVISION_RESPONSE, TELEMETRY, request_body
+from bench import house
+from bench.registry import series
+from bench.registry.model import SHARED_SCOPE
+from tests.server.packets import ATTRIBUTES, PROVISION_REQUEST, PROVISION_RESPONSE, TELEMETRY, request_body, stored
 
-WAIT_S = 10
+WAIT_S = 20
+CLIENTS = house.CHECKOUT / "build" / "clients"
+ANSWERS = ATTRIBUTES + "/response/+"
+CALLS = "v1/devices/me/rpc/request/+"
+CALL_ANSWERS = "v1/devices/me/rpc/response/+"
+CLAIM = "v1/devices/me/claim"
+
+paho_versions = pytest.mark.parametrize(
+    "protocol", [MQTTv31, MQTTv311, MQTTv5], ids=["MQTT 3.1", "MQTT 3.1.1", "MQTT 5"]
+)
+
+
+def device_id(server, name):
+    token = server.ask(lambda registry: registry.device(name)).credentials.id
+    return server.ask(lambda registry: registry.token_login(token)).id
+
+
+def share(server, name, values):
+    """An operator sets shared attributes."""
+    target = device_id(server, name)
+
+    async def change(api):
+        await api.registry.write(series.set_attributes, target, SHARED_SCOPE, values)
+        api.presence.tell_attributes(target, values, [])
+
+    server.do(change)
+
+
+def begin_call(server, name, method, params) -> Future:
+    """An operator calls the device."""
+    target = device_id(server, name)
+    return server.begin(lambda api: api.presence.call(target, method, params, oneway=False, timeout_s=WAIT_S))
+
+
+# paho-mqtt
 
 
 class Paho:
@@ -42,30 +86,186 @@ class Paho:
     def publish(self, topic, payload):
         self.client.publish(topic, payload, qos=1).wait_for_publish(WAIT_S)
 
+    def subscribe(self, *topics):
+        self.client.subscribe([(topic, 1) for topic in topics])
+        assert self.granted.get(timeout=WAIT_S) == [1] * len(topics)
 
-@pytest.mark.parametrize("protocol", [MQTTv31, MQTTv311])
+    def next(self):
+        topic, payload = self.heard.get(timeout=WAIT_S)
+        return topic, json.loads(payload)
+
+
+@paho_versions
 def test_paho_with_an_unknown_token_is_refused(server, protocol):
     with Paho(server, "unknown", protocol) as paho:
-        assert paho.codes.get(timeout=WAIT_S) == 135  # paho's name for code 5 of 3.1.1
+        # paho has names of its own for the codes before MQTT 5
+        assert paho.codes.get(timeout=WAIT_S) == (0x86 if protocol == MQTTv5 else 0x87)
         assert paho.gone.wait(WAIT_S)
 
 
-@pytest.mark.parametrize("protocol", [MQTTv31, MQTTv311])
-def test_paho_provisions_and_reports(server, protocol):
+@paho_versions
+def test_paho_provisions_and_does_all_a_device_can_do(server, protocol):
     with Paho(server, "provision", protocol) as paho:
         assert paho.codes.get(timeout=WAIT_S) == 0
-        paho.client.subscribe(PROVISION_RESPONSE, qos=1)
-        assert paho.granted.get(timeout=WAIT_S) == [1]
+        paho.subscribe(PROVISION_RESPONSE)
         paho.publish(PROVISION_REQUEST, request_body(server.profile, deviceName="paho"))
-        topic, payload = paho.heard.get(timeout=WAIT_S)
-    answer = json.loads(payload)
+        topic, answer = paho.next()
     assert topic == PROVISION_RESPONSE
     assert (answer["status"], answer["credentialsType"]) == ("SUCCESS", "ACCESS_TOKEN")
     with Paho(server, answer["credentialsValue"], protocol) as paho:
         assert paho.codes.get(timeout=WAIT_S) == 0
-        paho.client.subscribe("v1/devices/me/attributes", qos=1)
-        assert paho.granted.get(timeout=WAIT_S) == [1]
+        paho.subscribe(ATTRIBUTES, ANSWERS, CALLS, CALL_ANSWERS)
         paho.publish(TELEMETRY, b'{"temperature":"21.5","door":"open"}')
-        device = server.ask(lambda registry: registry.device("paho"))
-        assert device.telemetry == {"temperature": 21.5, "door": "open"}
+        paho.publish(ATTRIBUTES, b'{"serial":7}')
+        assert stored(server, "paho") == ({"temperature": 21.5, "door": "open"}, {"serial": 7})
+        share(server, "paho", {"limit": 3})
+        assert paho.next() == (ATTRIBUTES, {"limit": 3})
+        paho.publish(ATTRIBUTES + "/request/1", b"{}")
+        assert paho.next() == (ATTRIBUTES + "/response/1", {"client": {"serial": 7}, "shared": {"limit": 3}})
+        answer = begin_call(server, "paho", "reboot", {"delay": 1})
+        assert paho.next() == ("v1/devices/me/rpc/request/0", {"method": "reboot", "params": {"delay": 1}})
+        paho.publish("v1/devices/me/rpc/response/0", b'{"ok":true}')
+        assert answer.result(WAIT_S) == {"ok": True}
+        paho.publish("v1/devices/me/rpc/request/5", b'{"method":"nobody knows","params":{}}')
+        paho.publish("v1/devices/me/rpc/request/6", b'{"method":"echo","params":{"a":1}}')
+        assert paho.next() == ("v1/devices/me/rpc/response/6", {"a": 1})
+        paho.publish(CLAIM, b'{"secretKey":"s","durationMs":60000}')
+        assert server.wait_for("claim")["result"] == "offered"
     assert paho.heard.empty()
+
+
+# aiomqtt
+
+
+@pytest.mark.parametrize("protocol", [aiomqtt.ProtocolVersion.V311, aiomqtt.ProtocolVersion.V5])
+def test_aiomqtt_provisions_reports_and_is_called(server, protocol):
+    async def session(username, *topics, publish, answer=None):
+        """Subscribe, publish, and return the first message, answered."""
+        async with aiomqtt.Client(
+            "127.0.0.1", server.ports.mqtt, username=username, protocol=protocol, timeout=WAIT_S
+        ) as client:
+            for topic in topics:
+                await client.subscribe(topic, qos=1)
+            for topic, payload in publish:
+                await client.publish(topic, payload, qos=1)
+            async with asyncio.timeout(WAIT_S):
+                message = await anext(client.messages)
+            if answer is not None:
+                await client.publish(str(message.topic).replace("request", "response"), answer, qos=1)
+            return str(message.topic), json.loads(message.payload)
+
+    ask = (PROVISION_REQUEST, request_body(server.profile, deviceName="aiomqtt"))
+    topic, answer = asyncio.run(session("provision", PROVISION_RESPONSE, publish=[ask]))
+    assert (topic, answer["status"]) == (PROVISION_RESPONSE, "SUCCESS")
+    call = begin_call(server, "aiomqtt", "reboot", None)
+    report = (TELEMETRY, b'{"temperature":21.5}')
+    heard = asyncio.run(session(answer["credentialsValue"], CALLS, publish=[report], answer=b"1"))
+    assert heard == ("v1/devices/me/rpc/request/0", {"method": "reboot", "params": None})
+    assert call.result(WAIT_S) == 1
+    assert stored(server, "aiomqtt")[0] == {"temperature": 21.5}
+
+
+# mosquitto's commands
+
+
+def mosquitto(command, server, *arguments):
+    path = shutil.which(command)
+    if path is None:
+        pytest.skip(f"{command} is not installed (Debian: mosquitto-clients)")
+    common = ("-h", "127.0.0.1", "-p", str(server.ports.mqtt))
+    return subprocess.run([path, *common, *arguments], capture_output=True, timeout=WAIT_S, check=False)
+
+
+@pytest.mark.parametrize("version", ["mqttv31", "mqttv311", "mqttv5"])
+def test_mosquitto_provisions_reports_and_is_called(server, version):
+    as_ = ("-V", version, "-q", "1", "-u")
+    request = request_body(server.profile, deviceName="mosquitto", token="T1").decode()
+    ask = ("-t", PROVISION_REQUEST, "-m", request)
+    assert mosquitto("mosquitto_pub", server, *as_, "provision", *ask).returncode == 0
+    assert mosquitto("mosquitto_pub", server, *as_, "unknown", "-t", TELEMETRY, "-m", "{}").returncode != 0
+    assert mosquitto("mosquitto_pub", server, *as_, "T1", "-t", TELEMETRY, "-m", '{"a":1}').returncode == 0
+    assert mosquitto("mosquitto_pub", server, *as_, "T1", "-q", "0", "-t", TELEMETRY, "-m", '{"b":2}').returncode == 0
+    server.wait_for("telemetry", keys=["b"])
+    assert stored(server, "mosquitto")[0] == {"a": 1, "b": 2}
+    call = begin_call(server, "mosquitto", "reboot", {})
+    heard = mosquitto("mosquitto_sub", server, *as_, "T1", "-C", "1", "-F", "%t %p", "-t", CALLS)
+    assert heard.stdout == b'v1/devices/me/rpc/request/0 {"method":"reboot","params":{}}\n'
+    answer = ("-t", "v1/devices/me/rpc/response/0", "-m", "1")
+    assert mosquitto("mosquitto_pub", server, *as_, "T1", *answer).returncode == 0
+    assert call.result(WAIT_S) == 1
+
+
+# ThingsBoard's own client: another paho, and modules of its own, so it runs in a process of its own.
+
+THINGSBOARD = """
+import json, queue, sys, types
+# what it misses (for checksums of firmware) it would install
+sys.modules["mmh3"] = types.SimpleNamespace(hash=None, hash128=None)
+from tb_device_mqtt import TBDeviceMqttClient
+
+def say(**found):
+    print(json.dumps(found), flush=True)
+
+port, key, secret = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+credentials = TBDeviceMqttClient.provision("127.0.0.1", key, secret, port=port, device_name="tb", access_token="TB1")
+say(credentials=credentials)
+heard = queue.Queue()
+client = TBDeviceMqttClient("127.0.0.1", port, "TB1")
+
+def on_call(number, body):
+    heard.put(body)
+    client.send_rpc_reply(number, {"ok": 1})
+
+client.set_server_side_rpc_request_handler(on_call)
+client.connect(timeout=20)
+while not client.is_connected():
+    pass
+client.subscribe_to_all_attributes(lambda result, *_: heard.put(result))
+say(telemetry=client.send_telemetry({"temperature": 21.5}).get())
+say(attributes=client.send_attributes({"serial": 7}).get())
+client.request_attributes(["serial"], ["limit"], callback=lambda result, *_: heard.put(result))
+say(answer=heard.get(timeout=20))
+say(heard=heard.get(timeout=20))
+say(heard=heard.get(timeout=20))
+client.send_rpc_call("echo", {"a": 1}, lambda _number, result, _error: heard.put(result))
+say(echo=heard.get(timeout=20))
+client.claim("s", 60000).get()
+say(claimed=True)
+client.disconnect()
+client.stop()
+"""
+
+
+@pytest.mark.skipif(not CLIENTS.exists(), reason="ThingsBoard's clients are not installed (build/clients)")
+def test_thingsboards_client_provisions_and_does_all_a_device_can_do(server):
+    profile = server.profile
+    arguments = [str(server.ports.mqtt), profile.provision_key, profile.provision_secret]
+    environment = {**os.environ, "PYTHONPATH": str(CLIENTS), "PIP_NO_INDEX": "1"}
+    command = [sys.executable, "-c", THINGSBOARD, *arguments]
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        told = (json.loads(line) for line in process.stdout)
+        overdue = threading.Timer(2 * WAIT_S, process.kill)
+        overdue.start()
+        try:
+            provisioned = {"credentialsValue": "TB1", "credentialsType": "ACCESS_TOKEN", "status": "SUCCESS"}
+            assert next(told) == {"credentials": provisioned}
+            assert next(told) == {"telemetry": 0}
+            assert next(told) == {"attributes": 0}
+            assert next(told) == {"answer": {"client": {"serial": 7}}}
+            share(server, "tb", {"limit": 3})
+            assert next(told) == {"heard": {"limit": 3}}
+            call = begin_call(server, "tb", "reboot", {"delay": 1})
+            assert next(told) == {"heard": {"method": "reboot", "params": {"delay": 1}}}
+            assert call.result(WAIT_S) == {"ok": 1}
+            assert next(told) == {"echo": {"a": 1}}
+            assert next(told) == {"claimed": True}
+            assert server.wait_for("claim")["result"] == "offered"
+            assert process.wait(WAIT_S) == 0
+        except StopIteration:
+            pytest.fail(process.stderr.read())
+        finally:
+            overdue.cancel()
+            process.kill()
+    assert stored(server, "tb") == ({"temperature": 21.5}, {"serial": 7})

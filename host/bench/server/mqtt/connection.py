@@ -1,0 +1,282 @@
+"""One connection: cuts its bytes into packets and hands them to a session, one at a time."""
+
+import asyncio
+import math
+from collections import deque
+from typing import Protocol
+
+from bench.registry import Chain, DeviceLogin, Origin
+from bench.server import device_api
+from bench.server.device_api import DeviceApi
+from bench.server.mqtt import codec, dialects
+from bench.server.mqtt.codec import Connect, MalformedPacket, Packet, Reason, Refusal, UnacceptableLevel
+from bench.server.mqtt.dialects import Refused
+from bench.server.mqtt.lobby import Lobby
+from bench.server.mqtt.session import Session
+from bench.server.tls import chain
+
+# A session that says nothing for so long is closed, whatever keep-alive it asked for.
+_INACTIVITY_S = 600.0
+# MQTT 3.1.1, 3.1.2.10, and MQTT 5, 3.1.2.10: a server has to close after one and a half times the keep-alive.
+# (Upstream does not.)
+_KEEP_ALIVE_GRACE = 1.5
+# How long a peer that is closed may take to read what was queued for it.
+_LINGER_S = 10.0
+# Packets of one connection that may wait for the one being handled, before it is not read from any more.
+_BACKLOG = 32
+# Packets in a row that one connection may have handled before the others get their turn.
+_TURN = 32
+# What a peer says is not handled while it does not read; but calls and attributes come all the same.
+_UNREAD_LIMIT = 1 << 20
+
+_BAD_LEVEL = Refused(
+    Refusal.BAD_PROTOCOL_LEVEL, Reason.UNSUPPORTED_PROTOCOL_VERSION, Reason.UNSUPPORTED_PROTOCOL_VERSION
+)
+
+
+class _End:
+    """The peer says no more."""
+
+
+_END = _End()
+_Waiting = Packet | Chain | MalformedPacket | Reason | _End
+
+
+class Owner(Protocol):
+    """The gateway, as a connection sees it."""
+
+    api: DeviceApi
+    connections: "set[Connection]"
+    connect_deadline_s: float
+    buffer: memoryview
+    """What all of them read into: a read is over, and its bytes are taken out, before the next one begins."""
+    closing: bool
+
+    def take(self, connection: "Connection", device: DeviceLogin) -> None:
+        """A device logged in."""
+
+    def lose(self, connection: "Connection", device: DeviceLogin) -> None:
+        """Its connection is closed."""
+
+
+class Connection(asyncio.BufferedProtocol):
+    """A connection over TCP or TLS.
+
+    Most of a server's connections are idle most of the time, so one that is has no task, no timer and
+    no buffer of its own. A task runs while packets wait, and the gateway looks after deadlines.
+    """
+
+    __slots__ = (
+        "_deadline",
+        "_decoder",
+        "_drained",
+        "_heard",
+        "_loop",
+        "_owner",
+        "_quiet_s",
+        "_session",
+        "_transport",
+        "_waiting",
+        "closed",
+        "dialect",
+        "peer",
+        "received",
+        "task",
+        "transport_name",
+    )
+
+    def __init__(self, owner: Owner) -> None:
+        self._owner = owner
+        self._loop = asyncio.get_running_loop()
+        self._decoder = codec.Decoder()
+        self._transport: asyncio.Transport | None = None
+        self._session: Lobby | Session | None = None
+        self._waiting: deque[_Waiting] | None = None
+        self._drained: asyncio.Future[None] | None = None
+        self._heard = self._loop.time()
+        self._deadline = self._heard + owner.connect_deadline_s
+        self._quiet_s = math.inf
+        self.task: asyncio.Task[None] | None = None
+        self.closed = False
+        self.dialect = dialects.OLD
+        self.peer = ""
+        self.received = 0
+        self.transport_name = "mqtt"
+
+    # asyncio's side.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._owner.connections.add(self)
+        if self._owner.closing:
+            self.abort()
+            return
+        peer = transport.get_extra_info("peername")
+        self.peer = str(peer[0]) if peer else ""
+        shown: list[bytes] = []
+        if (tls := transport.get_extra_info("ssl_object")) is not None:
+            self.transport_name = "mqtts"
+            shown = tls.peer_chain()
+        self._session = Lobby(self, self._owner.api, shown[0] if shown else None)
+        if shown:
+            texts = tuple(map(chain.certificate_text, shown))
+            self._put(Chain(certificates=texts, common_name=chain.common_name(shown[0])))
+
+    def get_buffer(self, _hint: int) -> memoryview:
+        return self._owner.buffer
+
+    def buffer_updated(self, size: int) -> None:
+        if self.closed:
+            return
+        data = bytes(self._owner.buffer[:size])
+        self._heard = self._loop.time()
+        self.received += size
+        try:
+            for packet in self._decoder.feed(data):
+                self._put(packet)
+        except MalformedPacket as error:
+            self._put(error)
+            self._pause_reading()
+        if self._waiting is not None and len(self._waiting) > _BACKLOG:
+            self._pause_reading()
+
+    def eof_received(self) -> bool:
+        self._put(_END)
+        # What it said before is still handled; and answered over TCP, but TLS cannot end by halves.
+        return self.transport_name == "mqtt"
+
+    def pause_writing(self) -> None:
+        self._drained = self._loop.create_future()
+
+    def resume_writing(self) -> None:
+        drained, self._drained = self._drained, None
+        if drained is not None:
+            drained.set_result(None)
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        self._transport = None
+        self._owner.connections.discard(self)
+        self.resume_writing()
+        if self._session is not None:
+            self._session.end()
+            if self._session.device is not None:
+                self._owner.lose(self, self._session.device)
+        if self.task is None:
+            self._session = None  # it knows this connection, which knows it
+
+    # The session's side (session.Link).
+
+    def origin(self) -> Origin:
+        return device_api.origin(self.peer, self.transport_name)
+
+    def send(self, data: bytes) -> None:
+        if self._transport is None or self._transport.is_closing():
+            return
+        self._transport.write(data)
+        if self._transport.get_write_buffer_size() > _UNREAD_LIMIT:
+            self.abort()
+
+    def enter(self, session: Session, packet: Connect) -> None:
+        self._session = session
+        self._deadline, self._quiet_s = math.inf, _INACTIVITY_S
+        if session.device is not None:
+            self._owner.take(self, session.device)
+            if packet.keep_alive_s:
+                self._quiet_s = min(packet.keep_alive_s * _KEEP_ALIVE_GRACE, _INACTIVITY_S)
+        self.send(self.dialect.accept(session_present=not packet.clean))
+
+    def close(self, reason: Reason | None = None) -> None:
+        if self.closed:
+            return
+        if reason is not None and (farewell := self.dialect.farewell(reason)):
+            self.send(farewell)
+        self.closed = True
+        self._waiting = None
+        self._deadline = self._loop.time() + _LINGER_S
+        if self._transport is not None:
+            self._transport.close()
+
+    def close_after(self, seconds: float) -> None:
+        self._deadline = min(self._deadline, self._loop.time() + seconds)
+
+    # The gateway's side.
+
+    def finish(self, reason: Reason) -> None:
+        """Handle the packet that is being handled and no more, then close."""
+        if self.task is None:
+            self.close(reason)
+        elif not self.closed:
+            self._waiting = deque([reason])
+
+    def abort(self) -> None:
+        """Close at once."""
+        self.closed = True
+        self._waiting = None
+        if self._transport is not None:
+            self._transport.abort()
+
+    def check(self, now: float) -> None:
+        """Close if it took too long for something, or has been silent for too long."""
+        if now >= self._deadline:
+            if not self.closed and isinstance(self._session, Lobby):
+                self._tell("no_login")
+                self.abort()
+            elif not self.closed:
+                self.close()
+            else:
+                self.abort()
+        elif now - self._heard >= self._quiet_s:
+            self.close(Reason.KEEP_ALIVE_TIMEOUT if self._quiet_s < _INACTIVITY_S else Reason.MAXIMUM_CONNECT_TIME)
+
+    # Our own.
+
+    def _put(self, waiting: _Waiting) -> None:
+        if self.closed:
+            return
+        if self._waiting is None:
+            self._waiting = deque()
+        self._waiting.append(waiting)
+        if self.task is None:
+            self.task = self._loop.create_task(self._serve())
+
+    def _pause_reading(self) -> None:
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    async def _serve(self) -> None:
+        """Handle what waits, until nothing does."""
+        handled = 0
+        try:
+            while self._waiting:
+                await self._handle(self._waiting.popleft())
+                while self._drained is not None:
+                    await self._drained
+                handled += 1
+                if handled % _TURN == 0:
+                    await asyncio.sleep(0)
+        except Exception as error:  # noqa: BLE001 - it is told, and ends this connection only
+            self._owner.api.journal.failure(error, peer=self.peer, transport=self.transport_name)
+            self.close(Reason.IMPLEMENTATION_SPECIFIC)
+        finally:
+            self.task = self._waiting = None
+            if self._transport is None:
+                self._session = None
+            elif not self.closed:
+                self._transport.resume_reading()
+
+    async def _handle(self, waiting: _Waiting) -> None:
+        if isinstance(waiting, MalformedPacket):
+            self._tell("malformed", detail=str(waiting))
+            if isinstance(waiting, UnacceptableLevel) and isinstance(self._session, Lobby):
+                self.send(self.dialect.refuse(_BAD_LEVEL))
+            self.close(waiting.reason)
+        elif isinstance(waiting, Reason):
+            self.close(waiting)
+        elif isinstance(waiting, _End):
+            self.close()
+        elif self._session is not None:
+            await self._session.handle(waiting)
+
+    def _tell(self, event: str, **fields: str) -> None:
+        self._owner.api.journal.write(event, peer=self.peer, transport=self.transport_name, **fields)

@@ -1,0 +1,152 @@
+"""A device that logged in: it reports, asks, is told of attributes and is called."""
+
+from bench.registry import DeviceLogin
+from bench.server import wire
+from bench.server.device_api import DeviceApi, Gone
+from bench.server.limits import Limited
+from bench.server.mqtt import codec, topics
+from bench.server.mqtt.codec import Connect, Publish, Reason, Subscribe
+from bench.server.mqtt.session import Link, Session
+from bench.server.mqtt.topics import Form, What
+from bench.server.presence import Call, Ending, Stop
+
+
+class DeviceSession(Session):
+    """The session of one device.
+
+    The forms are those of the last subscription: what the server says of its own accord goes to one
+    topic, not to each that was subscribed to.
+    """
+
+    __slots__ = ("_attribute_form", "_call_form", "_stop_attributes", "_stop_calls", "_stop_ending", "device")
+
+    _FILTERS = topics.DEVICE_FILTERS
+    device: DeviceLogin
+    _attribute_form: Form
+    _call_form: Form
+
+    def __init__(self, link: Link, api: DeviceApi, device: DeviceLogin) -> None:
+        super().__init__(link, api)
+        self.device = device
+        self._stop_attributes: Stop | None = None
+        self._stop_calls: Stop | None = None
+        self._stop_ending = api.presence.listen_ending(device.id, self._on_ending)
+
+    def end(self) -> None:
+        self._stop_ending()
+        self._deaf_to_attributes()
+        self._deaf_to_calls()
+
+    def _connect_again(self, _packet: Connect) -> None:
+        self._link.close(Reason.PROTOCOL_ERROR)  # 3.1
+
+    # What it subscribes to.
+
+    def _subscribe(self, packet: Subscribe) -> None:
+        super()._subscribe(packet)  # SUBACK comes before what the subscription brings
+        presence, device_id = self._api.presence, self.device.id
+        for topic, _ in packet.filters:
+            if topic in topics.ATTRIBUTE_FILTERS:
+                self._attribute_form = topics.ATTRIBUTE_FILTERS[topic]
+                if self._stop_attributes is None:
+                    self._stop_attributes = presence.listen_attributes(device_id, self._on_attributes)
+            elif topic in topics.RPC_FILTERS:
+                self._call_form = topics.RPC_FILTERS[topic]
+                if self._stop_calls is None:
+                    self._stop_calls = presence.listen_calls(device_id, self._on_call)
+
+    def _leave(self, topic: str) -> Reason:
+        """To leave one form is to leave them all: only one was ever served."""
+        if topic in topics.ATTRIBUTE_FILTERS:
+            self._deaf_to_attributes()
+        elif topic in topics.RPC_FILTERS:
+            self._deaf_to_calls()
+        return super()._leave(topic)
+
+    def _deaf_to_attributes(self) -> None:
+        if self._stop_attributes is not None:
+            self._stop_attributes()
+            self._stop_attributes = None
+
+    def _deaf_to_calls(self) -> None:
+        if self._stop_calls is not None:
+            self._stop_calls()
+            self._stop_calls = None
+
+    def _on_attributes(self, changed: dict[str, object], deleted: list[str]) -> None:
+        self._say(self._attribute_form.attributes, wire.write_update(changed, deleted))
+
+    def _on_call(self, call: Call) -> None:
+        payload = wire.write_rpc_request(None, call.method, call.params)
+        self._say(f"{self._call_form.rpc_request}{call.id}", payload)
+
+    def _on_ending(self, _why: Ending) -> None:
+        self._link.close(Reason.ADMINISTRATIVE_ACTION)
+
+    # What it publishes.
+
+    async def _publish(self, packet: Publish) -> None:
+        said = topics.read(packet.topic)
+        if said.what is What.GATEWAY:
+            return  # upstream has no word for a device that is none
+        if said.what is What.OTHER:
+            self._acknowledge(packet, Reason.TOPIC_NAME_INVALID)
+            return
+        if said.what is What.CHUNK_REQUEST:
+            self._refuse_chunk(packet, said.rest)
+            return
+        try:
+            await self._take(packet, said)
+        except wire.Malformed:
+            self._reject(packet)
+        except wire.BadField:  # what upstream has not thought of closes, and says this
+            self._link.close(Reason.SERVER_SHUTTING_DOWN)
+        except Gone:
+            self._link.close(Reason.ADMINISTRATIVE_ACTION)
+        except Limited:
+            self._link.close(Reason.IMPLEMENTATION_SPECIFIC)
+
+    async def _take(self, packet: Publish, said: topics.Said) -> None:
+        """Have a message handled, acknowledge it, and answer. Raises WireError, Gone or Limited."""
+        api, device, payload, source = self._api, self.device, packet.payload, self._link.origin()
+        match said.what:
+            case What.TELEMETRY:
+                await api.telemetry(device, payload, source)
+                self._acknowledge(packet)
+            case What.ATTRIBUTES:
+                await api.attributes(device, payload, source)
+                self._acknowledge(packet)
+            case What.ATTRIBUTE_REQUEST:
+                request = _id(said.rest, wire.Malformed)
+                client, shared = await api.read_attributes(device, *wire.read_attribute_request(payload))
+                self._acknowledge(packet)
+                if request >= 0:
+                    self._say(f"{said.form.attribute_response}{request}", wire.write_attributes(client, shared))
+            case What.ANSWER:
+                api.answer(device, _id(said.rest, wire.Malformed), payload, source)
+                self._acknowledge(packet)
+            case What.CALL:
+                request = _id(said.rest, wire.BadField)
+                answer = api.call(device, payload, source)
+                self._acknowledge(packet)
+                if answer is not None:
+                    self._say(f"{said.form.rpc_response}{request}", answer)
+            case What.CLAIM:
+                await api.claim(device, payload, source)
+                self._acknowledge(packet)
+
+    def _refuse_chunk(self, packet: Publish, number: str) -> None:
+        """Part of a firmware or software package: no device has one. Without PUBACK, as upstream does."""
+        size = topics.whole(packet.payload.decode(errors="replace")) if packet.payload else 0
+        if size is None or topics.whole(number) is None:
+            self._link.close(Reason.SERVER_SHUTTING_DOWN)
+            return
+        self._say(topics.PACKAGE_ERROR, b"PAYLOAD_TOO_LARGE" if size > codec.PACKET_LIMIT else b"NOT_FOUND")
+        self._link.close(Reason.IMPLEMENTATION_SPECIFIC)
+
+
+def _id(text: str, error: type[wire.WireError]) -> int:
+    number = topics.whole(text)
+    if number is None:
+        raise error("the topic does not end with an id")
+    return number

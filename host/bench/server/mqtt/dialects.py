@@ -1,0 +1,80 @@
+"""How each version of MQTT says what a session has to say. Sessions know codes and reasons, not versions."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from bench.server.mqtt import codec
+from bench.server.mqtt.codec import Reason, Refusal
+
+_SUBSCRIBE_FAILURE = 0x80
+
+
+class Refused(NamedTuple):
+    """Why a CONNECT is refused."""
+
+    code: Refusal
+    """Before MQTT 5."""
+    reason: Reason
+    """In MQTT 5, which has a DISCONNECT follow with this reason:"""
+    farewell: Reason
+
+
+class Dialect:
+    """MQTT 3.1 and 3.1.1, and what is said before it is known which version a client speaks."""
+
+    level = 4
+    explains = False
+    """Whether an acknowledgement may say what was wrong, so that a session can go on after it."""
+
+    def accept(self, *, session_present: bool) -> bytes:
+        """CONNACK that lets a client in."""
+        return codec.connack(0, session_present=session_present, level=self.level)
+
+    def refuse(self, why: Refused) -> bytes:
+        """CONNACK that does not."""
+        return codec.connack(why.code, level=self.level)
+
+    def puback(self, packet_id: int, reason: Reason) -> bytes:
+        """PUBACK."""
+        return codec.puback(packet_id, reason, level=self.level)
+
+    def suback(self, packet_id: int, codes: Sequence[int]) -> bytes:
+        """SUBACK: for each filter the granted QoS, or the reason for which it is refused."""
+        return codec.suback(packet_id, [min(code, _SUBSCRIBE_FAILURE) for code in codes], level=self.level)
+
+    def unsuback(self, packet_id: int, reasons: Sequence[Reason]) -> bytes:
+        """UNSUBACK."""
+        return codec.unsuback(packet_id, reasons, level=self.level)
+
+    def publish(self, topic: str, payload: bytes, *, qos: int, packet_id: int) -> bytes:
+        """PUBLISH."""
+        return codec.publish(topic, payload, qos=qos, packet_id=packet_id, level=self.level)
+
+    def farewell(self, _reason: Reason) -> bytes:
+        """What is said before the server closes."""
+        return b""
+
+
+class Dialect5(Dialect):
+    """MQTT 5."""
+
+    level = 5
+    explains = True
+
+    def refuse(self, why: Refused) -> bytes:
+        return codec.connack(why.reason, level=self.level) + codec.disconnect(why.farewell)
+
+    def suback(self, packet_id: int, codes: Sequence[int]) -> bytes:
+        return codec.suback(packet_id, codes, level=self.level)
+
+    def farewell(self, reason: Reason) -> bytes:
+        return codec.disconnect(reason)
+
+
+OLD = Dialect()
+_NEW = Dialect5()
+
+
+def of_level(level: int) -> Dialect:
+    """The dialect of a CONNECT's protocol level: 3, 4 or 5."""
+    return _NEW if level == _NEW.level else OLD

@@ -1,0 +1,117 @@
+"""A connection before its login: what it shows decides which session it gets."""
+
+from datetime import UTC, datetime
+
+from bench.registry import Chain, DeviceLogin, Login
+from bench.server.device_api import DeviceApi
+from bench.server.limits import Limited
+from bench.server.mqtt import codec, dialects
+from bench.server.mqtt.codec import Connect, Packet, Reason, Refusal
+from bench.server.mqtt.device_session import DeviceSession
+from bench.server.mqtt.dialects import Refused
+from bench.server.mqtt.provision_session import NAME, ProvisionSession
+from bench.server.mqtt.session import Link
+from bench.server.tls import chain
+
+_BAD_CLIENT_ID = Refused(Refusal.BAD_CLIENT_ID, Reason.BAD_CLIENT_ID, Reason.BAD_CLIENT_ID)
+_BAD_NAME = Refused(Refusal.NOT_AUTHORISED, Reason.BAD_USER_NAME_OR_PASSWORD, Reason.BAD_USER_NAME_OR_PASSWORD)
+_NOT_AUTHORISED = Refused(Refusal.NOT_AUTHORISED, Reason.NOT_AUTHORISED, Reason.NOT_AUTHORISED)
+_LIMITED = Refused(Refusal.UNAVAILABLE, Reason.CONNECTION_RATE_EXCEEDED, Reason.MESSAGE_RATE_TOO_HIGH)
+_UNAVAILABLE = Refused(Refusal.UNAVAILABLE, Reason.SERVER_UNAVAILABLE, Reason.SERVER_BUSY)
+_UNAVAILABLE_TO_CERTIFICATE = Refused(Refusal.UNAVAILABLE, Reason.SERVER_UNAVAILABLE, Reason.IMPLEMENTATION_SPECIFIC)
+
+# What a profile may have its devices log in over, if they do it here.
+_TRANSPORTS = ("DEFAULT", "MQTT")
+# What may wait for CONNECT: packets as upstream counts them, and never more bytes than one packet may have.
+_EARLY_PACKETS = 100
+
+
+class Lobby:
+    """Keeps what comes before CONNECT, as upstream does: a device's own session then handles it.
+
+    With a certificate (a TLS client's, DER) it is that which decides a login, and nothing else.
+    """
+
+    __slots__ = ("_api", "_certificate", "_early", "_link")
+
+    device = None
+
+    def __init__(self, link: Link, api: DeviceApi, certificate: bytes | None) -> None:
+        self._link = link
+        self._api = api
+        self._certificate = certificate
+        self._early: list[Packet] = []
+
+    async def handle(self, packet: Packet | Chain) -> None:
+        """Take one packet, or the certificates that came before all of them."""
+        if isinstance(packet, Connect):
+            await self._connect(packet)
+        elif isinstance(packet, Chain):
+            await self._provision_chain(packet)
+        else:
+            self._early.append(packet)
+            if len(self._early) > _EARLY_PACKETS or self._link.received > codec.PACKET_LIMIT:
+                self._link.close(Reason.QUOTA_EXCEEDED)
+
+    def end(self) -> None:
+        """Nothing is left behind."""
+
+    async def _provision_chain(self, shown: Chain) -> None:
+        """Have the device made that certificates are for. What goes wrong shows when it logs in."""
+        source = self._link.origin()
+        try:
+            await self._api.provision_chain(shown, source)
+        except Exception as error:  # noqa: BLE001 - as upstream: it is told, and no more
+            self._api.journal.failure(error, peer=source.address, transport=source.transport)
+
+    async def _connect(self, packet: Connect) -> None:
+        link, api = self._link, self._api
+        dialect = link.dialect = dialects.of_level(packet.level)
+        if NAME in (packet.username, packet.client_id):
+            link.enter(ProvisionSession(link, api), packet)
+            return
+        device = await self._login(packet)
+        if isinstance(device, Refused):
+            link.send(dialect.refuse(device))
+            link.close()
+        elif not link.closed:  # else it left meanwhile, and there is nothing to take over for
+            session = DeviceSession(link, api, device)
+            link.enter(session, packet)
+            for early in self._early:
+                if not link.closed:
+                    await session.handle(early)
+
+    async def _login(self, packet: Connect) -> DeviceLogin | Refused:
+        """The device that shows itself, or why it is refused."""
+        api, certificate, source = self._api, self._certificate, self._link.origin()
+        unavailable = _UNAVAILABLE if certificate is None else _UNAVAILABLE_TO_CERTIFICATE
+        try:
+            if certificate is None:
+                device = await api.login(_shown(packet), source)
+            elif chain.is_valid_at(certificate, datetime.now(UTC)):
+                device = await api.certificate_login(chain.certificate_text(certificate), source)
+            else:
+                api.tell("login_refused", source, why="the certificate is out of date")
+                device = None
+        except Limited:
+            return _LIMITED
+        except Exception as error:  # noqa: BLE001 - it is told, and ends this login only
+            api.journal.failure(error, peer=source.address, transport=source.transport)
+            return unavailable
+        if device is None:
+            return _NOT_AUTHORISED if certificate is not None else _unknown(packet)
+        if device.transport_type not in _TRANSPORTS:
+            api.tell("wrong_transport", source, device=device.name, wanted=device.transport_type)
+            return unavailable
+        return device
+
+
+def _unknown(packet: Connect) -> Refused:
+    if packet.username is not None or packet.password is not None:
+        return _BAD_NAME
+    return _BAD_CLIENT_ID if packet.client_id.strip() else _NOT_AUTHORISED
+
+
+def _shown(packet: Connect) -> Login:
+    password = None if packet.password is None else packet.password.decode(errors="replace")
+    return Login(client_id=packet.client_id, username=packet.username or "", password=password)

@@ -1,0 +1,52 @@
+"""A connection whose user name or client id is `provision`: it can ask for credentials, and that is all."""
+
+from bench.server import wire
+from bench.server.limits import Limited
+from bench.server.mqtt import dialects
+from bench.server.mqtt.codec import Connect, Publish, Reason
+from bench.server.mqtt.session import Session
+from bench.server.mqtt.topics import PROVISION_REQUEST, PROVISION_RESPONSE
+
+NAME = "provision"
+# A session lives on after an answer, so that a device may ask again.
+AFTER_ANSWER_S = 60
+
+
+class ProvisionSession(Session):
+    """A session before a device has credentials."""
+
+    __slots__ = ()
+
+    _FILTERS = frozenset((PROVISION_RESPONSE,))
+
+    def end(self) -> None:
+        """Nothing is left behind."""
+
+    def _connect_again(self, packet: Connect) -> None:
+        """It is let in, and once a provision session, always one."""
+        self._link.dialect = dialects.of_level(packet.level)
+        self._link.send(self._link.dialect.accept(session_present=not packet.clean))
+
+    async def _publish(self, packet: Publish) -> None:
+        if packet.topic != PROVISION_REQUEST:
+            self._refuse(packet, Reason.TOPIC_NAME_INVALID)
+            return
+        try:
+            outcome = await self._api.provision(packet.payload, self._link.origin())
+        except wire.Malformed:
+            self._reject(packet)
+        except wire.BadField:
+            self._refuse(packet, Reason.IMPLEMENTATION_SPECIFIC)
+        except Limited:
+            self._refuse(packet, Reason.QUOTA_EXCEEDED)
+        except Exception:
+            self._refuse(packet, Reason.IMPLEMENTATION_SPECIFIC)
+            raise
+        else:
+            self._acknowledge(packet)
+            self._say(PROVISION_RESPONSE, wire.write_answer(outcome))
+            self._link.close_after(AFTER_ANSWER_S)
+
+    def _refuse(self, packet: Publish, reason: Reason) -> None:
+        self._acknowledge(packet, reason)
+        self._link.close(reason)

@@ -1,0 +1,133 @@
+"""The topics of ThingsBoard's device API, in their three forms that carry JSON."""
+
+import re
+from dataclasses import dataclass
+from enum import Enum, auto
+
+PROVISION_REQUEST = "/provision/request"
+PROVISION_RESPONSE = "/provision/response"
+PACKAGE_ERROR = "v2/fw/error"  # for both kinds of packages
+
+_GATEWAY = "v1/gateway"
+_CLAIM = "v1/devices/me/claim"
+_ID = re.compile(r"[+-]?\d+")
+_CHUNK = re.compile(r"v2/[fs]w/request/\d+/chunk/(\d+)", re.ASCII)
+
+
+@dataclass(frozen=True, eq=False)
+class Form:
+    """One way to write the topics. Those of requests and responses end with an id."""
+
+    telemetry: str
+    attributes: str
+    attribute_request: str
+    attribute_response: str
+    rpc_request: str
+    rpc_response: str
+
+
+_LONG = Form(
+    "v1/devices/me/telemetry",
+    "v1/devices/me/attributes",
+    "v1/devices/me/attributes/request/",
+    "v1/devices/me/attributes/response/",
+    "v1/devices/me/rpc/request/",
+    "v1/devices/me/rpc/response/",
+)
+_SHORT = Form("v2/t", "v2/a", "v2/a/req/", "v2/a/res/", "v2/r/req/", "v2/r/res/")
+_SHORT_JSON = Form("v2/t/j", "v2/a/j", "v2/a/req/j/", "v2/a/res/j/", "v2/r/req/j/", "v2/r/res/j/")
+_FORMS = (_LONG, _SHORT_JSON, _SHORT)  # the last one's topics are beginnings of those before it
+
+
+class What(Enum):
+    """What a device publishes."""
+
+    TELEMETRY = auto()
+    ATTRIBUTES = auto()
+    ATTRIBUTE_REQUEST = auto()
+    CALL = auto()
+    ANSWER = auto()
+    CLAIM = auto()
+    CHUNK_REQUEST = auto()
+    GATEWAY = auto()
+    """The API of gateways, which is not served."""
+    OTHER = auto()
+
+
+@dataclass(frozen=True)
+class Said:
+    """A topic that was read."""
+
+    what: What
+    form: Form = _LONG
+    rest: str = ""
+    """What should be the id, or the number of a chunk."""
+
+
+_EXACT = {
+    _CLAIM: Said(What.CLAIM),
+    **{form.telemetry: Said(What.TELEMETRY, form) for form in _FORMS},
+    **{form.attributes: Said(What.ATTRIBUTES, form) for form in _FORMS},
+}
+_BEGINNINGS = [
+    (beginning, what, form)
+    for form in _FORMS
+    for beginning, what in (
+        (form.attribute_request, What.ATTRIBUTE_REQUEST),
+        (form.rpc_response, What.ANSWER),
+        (form.rpc_request, What.CALL),
+    )
+]
+_OTHER = Said(What.OTHER)
+
+ATTRIBUTE_FILTERS = {form.attributes: form for form in _FORMS}
+RPC_FILTERS = {f"{form.rpc_request}+": form for form in _FORMS}
+# What a device may subscribe to; nothing else, whatever it would match.
+DEVICE_FILTERS = frozenset(
+    (
+        *ATTRIBUTE_FILTERS,
+        *RPC_FILTERS,
+        *(f"{form.attribute_response}+" for form in _FORMS),
+        *(f"{form.rpc_response}+" for form in _FORMS),
+        "v1/gateway/attributes",
+        "v1/gateway/rpc",
+        "v1/gateway/attributes/response",
+        "v2/fw/response/+/chunk/+",
+        "v2/fw/error",
+        "v2/sw/response/+/chunk/+",
+        "v2/sw/error",
+    )
+)
+
+
+def read(topic: str) -> Said:
+    """What a device means that publishes to this topic."""
+    if (exact := _EXACT.get(topic)) is not None:
+        return exact
+    if topic.startswith(_GATEWAY):
+        return Said(What.GATEWAY)
+    for beginning, what, form in _BEGINNINGS:
+        if topic.startswith(beginning):
+            return Said(what, form, topic[len(beginning) :])
+    if chunk := _CHUNK.search(topic):  # anywhere, as upstream has it
+        return Said(What.CHUNK_REQUEST, rest=chunk[1])
+    return _OTHER
+
+
+def whole(text: str) -> int | None:
+    """A whole number of 32 bits, as Java reads it; None if it is none."""
+    if not _ID.fullmatch(text):
+        return None
+    try:
+        number = int(text)
+    except ValueError:  # thousands of digits
+        return None
+    return number if -1 << 31 <= number < 1 << 31 else None
+
+
+def matches(wanted: str, topic: str) -> bool:
+    """Whether a topic is one that a filter (of those above, so without `#`) is for."""
+    levels, parts = wanted.split("/"), topic.split("/")
+    return len(levels) == len(parts) and all(
+        level == part or (level == "+" and part) for level, part in zip(levels, parts, strict=True)
+    )
