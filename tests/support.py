@@ -21,8 +21,8 @@ from bench.registry import ProfileView, ProvisionType, Registry
 from bench.server.device_api import DeviceApi
 from bench.server.journal import Journal
 from bench.server.limits import Rules
-from bench.server.mqtt.listener import Gateway
 from bench.server.server import Options, Ports, Server
+from bench.server.tls.authority import Identity
 from bench.targets.virtual import VirtualBoard
 
 T = TypeVar("T")
@@ -65,7 +65,7 @@ class RunningServer:
         self.profile: ProfileView
         self.registry: Registry
         self.api: DeviceApi
-        self.gateway: Gateway
+        self.identity: Identity
         self._thread.start()
         assert self._started.wait(PATIENCE_S)
 
@@ -77,7 +77,7 @@ class RunningServer:
         self._stop = asyncio.Event()
         async with Server(self._options, self._journal) as server:
             self.ports, self.registry, self.api = server.ports, server.registry, server.api
-            self.gateway = server._gateway
+            self.presence, self.identity = server.api.presence, server.identity
             self.profile = await server.registry.profile("default")
             self._started.set()
             await self._stop.wait()

@@ -1,6 +1,5 @@
 """Sessions over TLS: the same as over TCP, and devices that show a certificate."""
 
-import asyncio
 import contextlib
 import ssl
 
@@ -9,8 +8,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from bench.registry import Chain, ProvisionType, profiles
 from bench.server.limits import Rules
-from bench.server.tls import authority, chain
-from bench.server.tls.contexts import mqtt_context
+from bench.server.tls import chain
 from tests.server.certificates import DAY, NOW, make, write
 from tests.server.packets import (
     DISCONNECT,
@@ -33,43 +31,28 @@ UNAVAILABLE = (3, 0x88, 0x83)
 
 
 @pytest.fixture(scope="module")
-def identity(tmp_path_factory):
-    return authority.ensure(tmp_path_factory.mktemp("authority"))
-
-
-@pytest.fixture(scope="module")
 def root():
     """The CA of the devices' certificates."""
     return make("root", ca=True)
 
 
 @pytest.fixture
-def secure(server, identity, tmp_path):
-    """Makes clients of a TLS port of the server, that show these certificates."""
-    with listening(server, identity, tmp_path) as client:
-        yield client
+def secure(server, tmp_path):
+    """Makes clients over TLS that show these certificates."""
+    return over_tls(server, tmp_path)
 
 
-@contextlib.contextmanager
-def listening(server, identity, folder):
-    async def listen(_api):
-        loop = asyncio.get_running_loop()
-        return await loop.create_server(server.gateway.accept, "127.0.0.1", 0, ssl=mqtt_context(identity))
-
-    listener = server.do(listen)
-    port = listener.sockets[0].getsockname()[1]
-
+def over_tls(server, folder):
     @contextlib.contextmanager
     def client(*shown):
-        context = ssl.create_default_context(cadata=identity.ca.public_bytes(Encoding.DER))
+        context = ssl.create_default_context(cadata=server.identity.ca.public_bytes(Encoding.DER))
         if shown:
             context.load_cert_chain(*write(folder, "shown", *shown))
-        with RawClient(port) as raw:
+        with RawClient(server.ports.mqtts) as raw:
             raw.socket = context.wrap_socket(raw.socket, server_hostname="localhost")
             yield raw
 
-    yield client
-    server.do(lambda _api: listener.close())
+    return client
 
 
 def chain_profile(server, root, *, allow_create=True):
@@ -96,7 +79,11 @@ def test_token_is_a_login_over_tls_too(server, v, secure):
         client.send(v.connect(username=TOKEN) + v.publish(TELEMETRY, b'{"a":1}', qos=1))
         client.expect(v.accepted() + v.puback(1))
         assert server.wait_for("online")["transport"] == "mqtts"
-        assert (server.gateway.count("mqtts"), server.gateway.count("mqtt")) == (1, 0)
+        with RawClient(server.ports.http) as scraper:
+            scraper.send(b"GET /metrics HTTP/1.0\r\n\r\n")
+            text = scraper.read(1 << 20)
+        assert b'firstboot_connections{transport="mqtts"} 1.0' in text
+        assert b'firstboot_connections{transport="mqtt"} 0.0' in text
         client.send(DISCONNECT)
         expect_end(client, v, 0x00)
     assert stored(server) == ({"a": 1}, {})
@@ -250,15 +237,14 @@ def test_certificate_that_the_registry_cannot_look_up_is_told_unavailable(server
     assert [event["kind"] for event in server.events("failure")] == ["OSError", "OSError"]
 
 
-def test_certificate_that_was_wrong_too_often_is_told_so(start_server, identity, tmp_path, v, root):
+def test_certificate_that_was_wrong_too_often_is_told_so(start_server, tmp_path, v, root):
     server = start_server(limits=Rules(per_caller=1))
-    shown = leaf(root)
-    with listening(server, identity, tmp_path) as secure:
-        for codes in (REFUSED, (3, 0x9F, 0x96)):
-            with secure(shown) as client:
-                client.send(v.connect())
-                client.expect(v.refused(*codes))
-                client.expect_closed()
+    secure, shown = over_tls(server, tmp_path), leaf(root)
+    for codes in (REFUSED, (3, 0x9F, 0x96)):
+        with secure(shown) as client:
+            client.send(v.connect())
+            client.expect(v.refused(*codes))
+            client.expect_closed()
 
 
 def test_chain_is_told_as_credentials_have_it(server, v, secure, root):

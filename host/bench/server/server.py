@@ -4,6 +4,7 @@ import asyncio
 import socket
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -86,7 +87,8 @@ class Server:
             self.metrics = Metrics(lambda: self.registry.commits)
             self.api = DeviceApi(self.registry, self._journal, Limits(options.limits), self.metrics)
             self._gateway = Gateway(self.api, connect_deadline_s=options.deadline_s)
-            self.metrics.watch_connections("mqtt", lambda: len(self._gateway.connections))
+            for transport in ("mqtt", "mqtts"):
+                self.metrics.watch_connections(transport, partial(self._gateway.count, transport))
             self._coap = await CoapServer.listen(self.api, options.host, options.coap_port)
             self.metrics.watch_connections("coap", lambda: self._coap.observations)
             loop = asyncio.get_running_loop()
