@@ -33,6 +33,7 @@ on_both_databases = pytest.mark.parametrize("database", ["sqlite", "postgresql"]
 # Waits of the device, short enough for a test and long enough to be told apart.
 QUICK = {"base_ms": 20, "cap_ms": 200, "long_ms": 60_000}
 PATIENCE_S = 30.0
+FREE_PORTS = dict.fromkeys(("mqtt_port", "mqtts_port", "http_port", "https_port", "coap_port"), 0)
 
 
 class _Notes(Journal):
@@ -54,8 +55,7 @@ class RunningServer:
 
     def __init__(self, data: Path, **options: Any) -> None:
         self.data = data
-        ports = ("mqtt_port", "mqtts_port", "http_port", "https_port", "coap_port")
-        free = {**dict.fromkeys(ports, 0), "limits": Rules(lift_loopback=True)}
+        free = {**FREE_PORTS, "limits": Rules(lift_loopback=True)}
         self._options = Options(data=data, **{**free, **options})
         self._journal = _Notes()
         self._started = threading.Event()
@@ -77,7 +77,7 @@ class RunningServer:
         self._stop = asyncio.Event()
         async with Server(self._options, self._journal) as server:
             self.ports, self.registry, self.api = server.ports, server.registry, server.api
-            self.presence, self.identity = server.api.presence, server.identity
+            self.identity = server.identity
             self.profile = await server.registry.profile("default")
             self._started.set()
             await self._stop.wait()

@@ -4,10 +4,10 @@ import json
 import time
 
 import pytest
-from bench.server.api.presence import Ending
 
 from bench.registry import ProvisionType, series
 from bench.registry.model import SHARED_SCOPE
+from bench.server.presence import Ending
 from tests.server.coap_packets import (
     ACK,
     BLOCK2,

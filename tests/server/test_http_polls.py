@@ -8,9 +8,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from bench.server.api.presence import Ending, NoAnswer
 
 from bench.registry import ProvisionType
+from bench.server.presence import Ending, NoAnswer
 from tests.server.packets import expect_silence, expect_unharmed
 from tests.server.test_http import call, expect_error, head, read_response
 from tests.support import RawClient

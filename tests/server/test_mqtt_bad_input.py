@@ -39,7 +39,7 @@ from tests.server.packets import (
     unsubscribe5,
     word,
 )
-from tests.support import RawClient
+from tests.support import FREE_PORTS, RawClient
 
 LIMIT = 65536
 
@@ -337,7 +337,7 @@ def test_client_that_never_reads_is_not_read_from_either(tmp_path):
     """Neither the answers for it nor its packets pile up in the server."""
 
     async def scenario():
-        options = Options(data=tmp_path / "data", mqtt_port=0, http_port=0, coap_port=0)
+        options = Options(data=tmp_path / "data", **FREE_PORTS)
         async with Server(options, Journal(io.StringIO())) as server:
             client = socket.socket()
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -389,9 +389,7 @@ def test_flood_of_pings_leaves_the_others_their_turn(tmp_path, monkeypatch):
             in_a_row.append(sent - before)
 
     async def flood():
-        async with Server(
-            Options(data=tmp_path / "data", mqtt_port=0, http_port=0, coap_port=0), Journal(io.StringIO())
-        ) as server:
+        async with Server(Options(data=tmp_path / "data", **FREE_PORTS), Journal(io.StringIO())) as server:
             reader, writer = await asyncio.open_connection("127.0.0.1", server.ports.mqtt)
             writer.write(connect(username="provision"))
             assert await reader.readexactly(4) == connack(0)

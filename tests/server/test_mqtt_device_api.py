@@ -4,10 +4,10 @@ import json
 from typing import NamedTuple
 
 import pytest
-from bench.server.api.presence import NoAnswer
 
 from bench.registry import series
 from bench.registry.model import SHARED_SCOPE
+from bench.server.presence import NoAnswer
 from tests.server.packets import (
     ATTRIBUTES,
     PINGREQ,

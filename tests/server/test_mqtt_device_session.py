@@ -3,10 +3,10 @@
 import time
 
 import pytest
-from bench.server.api.presence import Ending
 
 from bench.registry import ProvisionType
 from bench.server.limits import Rules
+from bench.server.presence import Ending
 from tests.server.packets import (
     ATTRIBUTES,
     DISCONNECT,

@@ -4,9 +4,9 @@ import json
 import uuid
 
 import pytest
-from bench.server.api.presence import Ending
 
 from bench.registry import credentials
+from bench.server.presence import Ending
 from tests.server.operators import client, login, name, new_device, new_profile, ok, refused
 
 PATH = "/api/device"
@@ -260,7 +260,7 @@ def test_session_ends_when_its_device_is_changed(server, change):
         token = name("token")
         device = ok(operator.post(f"{PATH}?accessToken={token}", json={"name": name()}))
         heard = []
-        stop = server.presence.listen_ending(uuid.UUID(device["id"]["id"]), heard.append)
+        stop = server.api.presence.listen_ending(uuid.UUID(device["id"]["id"]), heard.append)
         info = f"{PATH}/info/{device['id']['id']}"
         assert ok(operator.get(info))["active"] is True
         if change == "deletion":
@@ -280,7 +280,7 @@ def test_refused_change_ends_no_session(server):
     with login(server) as operator:
         device = new_device(operator)
         heard = []
-        stop = server.presence.listen_ending(uuid.UUID(device["id"]["id"]), heard.append)
+        stop = server.api.presence.listen_ending(uuid.UUID(device["id"]["id"]), heard.append)
         form = {"deviceId": device["id"], "credentialsType": "ACCESS_TOKEN", "credentialsId": ""}
         refused(operator.post(f"{PATH}/credentials", json=form), 400, 31)
         stop()

@@ -4,8 +4,8 @@ import json
 import uuid
 
 import pytest
-from bench.server.api.presence import Ending
 
+from bench.server.presence import Ending
 from tests.server.operators import name, new_device, new_profile, ok, refused
 from tests.server.test_operator_telemetry import values
 

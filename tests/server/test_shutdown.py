@@ -31,10 +31,9 @@ from tests.server.packets import (
     publish,
     success,
 )
-from tests.support import RawClient
+from tests.support import FREE_PORTS, RawClient
 
 PATIENCE_S = 20
-PORTS = ("mqtt_port", "mqtts_port", "http_port", "https_port", "coap_port")
 
 
 class Bench:
@@ -139,7 +138,7 @@ def test_file_that_is_no_database_is_one_line(bench, tmp_path):
 
 def test_server_that_cannot_start_leaves_no_socket_behind(tmp_path):
     async def start(**options):
-        async with Server(Options(**{**dict.fromkeys(PORTS, 0), **options}), Journal(io.StringIO())):
+        async with Server(Options(**{**FREE_PORTS, **options}), Journal(io.StringIO())):
             pytest.fail("it started")
 
     with closing(socket.create_server(("127.0.0.1", 0))) as occupant, closing(socket.socket()) as free:
@@ -161,7 +160,7 @@ def test_server_that_cannot_start_leaves_no_socket_behind(tmp_path):
 def test_ready_file_names_the_real_ports_and_is_private(bench):
     started = bench().start()
     ready = started.ready
-    assert ready.keys() == {"pid", "host", *PORTS, "ca", "data"}
+    assert ready.keys() == {"pid", "host", *FREE_PORTS, "ca", "data"}
     assert (ready["pid"], ready["host"]) == (started.process.pid, "127.0.0.1")
     assert ready["data"] == str(started.data.resolve())
     assert stat.S_IMODE(started.ready_file.stat().st_mode) == 0o600
