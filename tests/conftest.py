@@ -1,5 +1,6 @@
 """Fixtures: every test has its own server, ports and data folder."""
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 
 from bench.targets.virtual import VirtualBoard
-from tests import postgres
+from tests import postgres, secrecy
 from tests.support import RunningServer, new_board
 
 
@@ -68,6 +69,17 @@ def tell(record_property: Callable[[str, object], None]) -> Callable[[str], None
     return lambda text: record_property("told", text)
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker of xdist hands what it searched for secrets to the process that reports."""
+    if (output := getattr(session.config, "workeroutput", None)) is not None:
+        output["searched"] = dataclasses.asdict(secrecy.searched)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    secrecy.searched.add(secrecy.Count(**getattr(node, "workeroutput", {}).get("searched", {})))
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     told = [
         str(value)
@@ -75,6 +87,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         for name, value in report.user_properties
         if name == "told"
     ]
+    if secrecy.searched.servers:
+        found = secrecy.searched
+        told.append(
+            f"{found.secrets} secrets of {found.servers} servers were searched for in all that these said, "
+            f"{found.characters} characters: none was there"
+        )
     if told:
         terminalreporter.section("measured on the way")
         for line in sorted(told):

@@ -24,6 +24,7 @@ from bench.server.limits import Rules
 from bench.server.server import Options, Ports, Server
 from bench.server.tls.authority import Identity
 from bench.targets.virtual import VirtualBoard
+from tests import secrecy
 
 T = TypeVar("T")
 
@@ -130,6 +131,7 @@ class RunningServer:
             self._loop.call_soon_threadsafe(self._stop.set)
             self._thread.join(PATIENCE_S)
             assert not self._thread.is_alive()
+            secrecy.expect_none_said(self.data, self._options.database, self._journal.text.getvalue())
 
 
 def new_board(

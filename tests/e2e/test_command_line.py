@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import secrecy
+
 PATIENCE_S = 60
 
 
@@ -138,9 +140,8 @@ def test_board_boots_against_the_server_of_its_data_folder(tmp_path):
         server.terminate()
         said += server.communicate(timeout=5)[0]
     assert server.returncode == 0
-    secrets = printed("profile", "show", "default", "--show-secrets", *data)
     assert "bench profile show default" in said
-    assert secrets["provisionDeviceSecret"] not in said
+    secrecy.expect_none_said(tmp_path / "data", None, said)
 
 
 def test_board_is_switched_off_with_its_command(tmp_path, server, make_board):

@@ -20,6 +20,7 @@ from bench.registry.registry import FILE
 from bench.registry.seal import Seal
 from bench.server.journal import Journal
 from bench.server.server import Options, Server
+from tests import secrecy
 from tests.server.packets import (
     PINGREQ,
     PINGRESP,
@@ -64,6 +65,8 @@ class Bench:
         start = time.monotonic()
         out, err = self.process.communicate(timeout=PATIENCE_S)
         self.told += out
+        if secrecy.has_registry(self.data, None):
+            secrecy.expect_none_said(self.data, None, self.told + err)
         return self.process.returncode, err, time.monotonic() - start
 
     def stop(self, number=signal.SIGTERM):

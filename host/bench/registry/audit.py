@@ -12,6 +12,7 @@ from bench.registry.model import Audit, now_ms
 from bench.registry.pages import Page
 
 DEVICE = "device"
+_LONGEST = 255
 SORTS = {
     "createdTime": Audit.ts_ms,
     "entityName": Audit.entity,
@@ -39,7 +40,8 @@ def entry(origin: Origin, *, who: str = DEVICE, what: str, entity: str, result: 
         "ts_ms": now_ms(),
         "who": who,
         "what": what,
-        "entity": entity.replace("\0", "\N{REPLACEMENT CHARACTER}"),  # PostgreSQL's texts have no NUL
+        # No device's name is longer, and PostgreSQL's texts have no NUL.
+        "entity": entity[:_LONGEST].replace("\0", "\N{REPLACEMENT CHARACTER}"),
         "address": origin.address,
         "transport": origin.transport,
         "result": result,

@@ -4,6 +4,7 @@ What an operator does to a device is told here, and reaches whoever listens at t
 """
 
 import asyncio
+import itertools
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -57,7 +58,6 @@ class _Device:
         self.on_call: dict[object, OnCall] = {}
         self.on_ending: dict[object, OnEnding] = {}
         self.pending: dict[int, _Pending] = {}
-        self.calls = 0
 
     @property
     def idle(self) -> bool:
@@ -69,6 +69,8 @@ class Presence:
 
     def __init__(self) -> None:
         self._devices: dict[uuid.UUID, _Device] = {}
+        # never used twice: an answer that comes too late must not be taken for the answer to a later call
+        self._ids = itertools.count()
 
     # Whoever listens.
 
@@ -124,8 +126,7 @@ class Presence:
     async def call(self, device_id: uuid.UUID, method: str, params: Any, *, oneway: bool, timeout_s: float) -> Any:
         """Call a device and wait for its answer, or for somebody to hear it if it is one way. Raises NoAnswer."""
         device = self._devices.setdefault(device_id, _Device())
-        call = Call(device.calls, method, params)
-        device.calls += 1
+        call = Call(next(self._ids), method, params)
         pending = _Pending(call, oneway, asyncio.get_running_loop().create_future())
         device.pending[call.id] = pending
         if device.on_call:

@@ -1,0 +1,246 @@
+"""Who hears what is done to a device: listeners, calls and their answers, endings."""
+
+import asyncio
+import uuid
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.server.presence import Call, Ending, NoAnswer, Presence
+
+ONE, OTHER = uuid.uuid4(), uuid.uuid4()
+SOON_S = 0.02
+
+
+def run(scenario):
+    async def main():
+        presence = Presence()
+        await scenario(presence)
+        assert not presence._devices  # who left is forgotten
+
+    asyncio.run(main())
+
+
+def calling(presence, method="m", *, device=ONE, oneway=False, timeout_s=30.0):
+    """A call that is under way when this returns."""
+    return asyncio.ensure_future(presence.call(device, method, {"a": 1}, oneway=oneway, timeout_s=timeout_s))
+
+
+async def turn():
+    """Let what is ready run."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+# Attributes and endings.
+
+
+def test_listeners_of_a_device_hear_its_attributes_and_nobody_elses():
+    async def scenario(presence):
+        heard = []
+        stops = [presence.listen_attributes(ONE, lambda *told, n=n: heard.append((n, *told))) for n in range(2)]
+        presence.tell_attributes(ONE, {"a": 1}, [])
+        presence.tell_attributes(OTHER, {"b": 2}, [])
+        stops[0]()
+        presence.tell_attributes(ONE, {}, ["a"])
+        stops[1]()
+        presence.tell_attributes(ONE, {"c": 3}, [])
+        assert heard == [(0, {"a": 1}, []), (1, {"a": 1}, []), (1, {}, ["a"])]
+
+    run(scenario)
+
+
+def test_stopping_twice_harms_no_later_listener():
+    async def scenario(presence):
+        heard = []
+        stop = presence.listen_attributes(ONE, lambda *_: heard.append("first"))
+        stop()
+        later = presence.listen_attributes(ONE, lambda *_: heard.append("second"))
+        stop()
+        presence.tell_attributes(ONE, {}, [])
+        assert heard == ["second"]
+        later()
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("why", list(Ending))
+def test_ending_reaches_every_session_even_if_they_leave_as_they_hear_it(why):
+    async def scenario(presence):
+        heard, stops = [], []
+        for n in range(3):
+
+            def end(reason, n=n):
+                heard.append((n, reason))
+                stops[n]()
+
+            stops.append(presence.listen_ending(ONE, end))
+        assert presence.is_connected(ONE)
+        assert not presence.is_connected(OTHER)
+        presence.tell_ending(OTHER, why)
+        assert heard == []
+        presence.tell_ending(ONE, why)
+        assert heard == [(n, why) for n in range(3)]
+        assert not presence.is_connected(ONE)
+
+    run(scenario)
+
+
+# Calls.
+
+
+def test_call_is_heard_and_its_answer_comes_back():
+    async def scenario(presence):
+        heard = []
+        stop = presence.listen_calls(ONE, heard.append)
+        assert presence.listens_for_calls(ONE)
+        calls = [calling(presence, f"m{n}") for n in range(3)]
+        await turn()
+        assert heard == [Call(n, f"m{n}", {"a": 1}) for n in range(3)]
+        for call in reversed(heard):
+            assert presence.answer(ONE, call.id, call.method * 2)
+        assert await asyncio.gather(*calls) == ["m0m0", "m1m1", "m2m2"]
+        stop()
+        assert not presence.listens_for_calls(ONE)
+
+    run(scenario)
+
+
+def test_call_that_nobody_heard_waits_for_the_first_who_listens():
+    async def scenario(presence):
+        call = calling(presence)
+        await turn()
+        first, second = [], []
+        stops = [presence.listen_calls(ONE, first.append), presence.listen_calls(ONE, second.append)]
+        assert [len(first), len(second)] == [1, 0]
+        presence.answer(ONE, first[0].id, None)
+        assert await call is None
+        for stop in stops:
+            stop()
+
+    run(scenario)
+
+
+def test_call_that_a_listener_has_no_use_for_is_kept_for_another():
+    async def scenario(presence):
+        deaf = presence.listen_calls(ONE, lambda _: False)
+        call = calling(presence, oneway=True)
+        await turn()
+        assert not call.done()
+        stop = presence.listen_calls(ONE, lambda _: None)
+        assert await call is None
+        stop()
+        deaf()
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("heard", [True, False])
+@pytest.mark.parametrize("oneway", [True, False])
+def test_call_that_is_not_answered_says_whether_it_was_heard(heard, oneway):
+    async def scenario(presence):
+        stop = presence.listen_calls(ONE, lambda _: None) if heard else lambda: None
+        call = calling(presence, oneway=oneway, timeout_s=SOON_S)
+        if heard and oneway:
+            assert await call is None
+        else:
+            with pytest.raises(NoAnswer) as caught:
+                await call
+            assert caught.value.heard is heard
+        stop()
+
+    run(scenario)
+
+
+def test_answer_that_nobody_waits_for_is_told_so():
+    async def scenario(presence):
+        heard = []
+        stop = presence.listen_calls(ONE, heard.append)
+        call = calling(presence)
+        await turn()
+        assert not presence.answer(ONE, heard[0].id + 1, "another call's")
+        assert not presence.answer(OTHER, heard[0].id, "another device's")
+        assert presence.answer(ONE, heard[0].id, "first")
+        assert not presence.answer(ONE, heard[0].id, "second")
+        assert await call == "first"
+        assert not presence.answer(ONE, heard[0].id, "third")
+        stop()
+
+    run(scenario)
+
+
+def test_answer_that_comes_too_late_is_not_taken_for_the_next_call_s():
+    """The device was away between the two calls, and is forgotten in between."""
+
+    async def scenario(presence):
+        heard = []
+        stop = presence.listen_calls(ONE, heard.append)
+        late = calling(presence, "first", timeout_s=SOON_S)
+        with pytest.raises(NoAnswer):
+            await late
+        stop()
+        stop = presence.listen_calls(ONE, heard.append)
+        call = calling(presence, "second")
+        await turn()
+        first, second = heard
+        assert not presence.answer(ONE, first.id, "for the first")
+        assert presence.answer(ONE, second.id, "for the second")
+        assert await call == "for the second"
+        stop()
+
+    run(scenario)
+
+
+def test_caller_who_leaves_takes_the_call_along():
+    async def scenario(presence):
+        call = calling(presence)
+        await turn()
+        call.cancel()
+        await asyncio.wait([call])
+        heard = []
+        presence.listen_calls(ONE, heard.append)()
+        assert heard == []
+
+    run(scenario)
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["listen", "stop", "call", "answer", "end"]),
+        st.sampled_from([ONE, OTHER]),
+        st.integers(0, 5),
+    ),
+    max_size=40,
+)
+
+
+@given(STEPS)
+def test_whatever_happens_every_call_is_answered_once_and_nothing_is_left(steps):
+    async def scenario(presence):
+        stops, calls, heard, told = [], [], [], []
+        for what, device, number in steps:
+            if what == "listen":
+                stops.append(presence.listen_calls(device, lambda call, on=device: heard.append((on, call))))
+                stops.append(presence.listen_ending(device, told.append))
+            elif what == "stop" and stops:
+                stops[number % len(stops)]()
+            elif what == "call":
+                calls.append((device, calling(presence, str(len(calls)), device=device)))
+                await turn()
+            elif what == "answer" and heard:
+                on, call = heard[number % len(heard)]
+                presence.answer(on, call.id, call.method)
+            else:
+                presence.tell_ending(device, Ending.DELETED)
+        await turn()
+        answered = [(n, call.result()) for n, (_, call) in enumerate(calls) if call.done()]
+        assert all(str(n) == result for n, result in answered)
+        assert len({call.id for _, call in heard}) <= len(calls)
+        for _, call in calls:
+            call.cancel()
+        await asyncio.gather(*(call for _, call in calls), return_exceptions=True)
+        for stop in stops:
+            stop()
+
+    run(scenario)
