@@ -9,14 +9,20 @@ from starlette.responses import JSONResponse, Response
 
 from bench.server.http.operator.forms import ErrorAnswer
 
+
+def _json(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"application/json": {"schema": schema}}
+
+
+_ERROR = _json({"$ref": "#/components/schemas/ErrorAnswer"})
 ERRORS: dict[int | str, dict[str, Any]] = {
-    400: {"model": ErrorAnswer, "description": "The request is of no use."},
-    401: {"model": ErrorAnswer, "description": "Not logged in."},
-    403: {"model": ErrorAnswer, "description": "Not allowed."},
-    404: {"model": ErrorAnswer, "description": "There is no such thing."},
-    409: {"model": ErrorAnswer, "description": "Somebody else was faster."},
-    413: {"description": "The body is too large.", "content": {"application/json": {"schema": {"type": "string"}}}},
-    429: {"model": ErrorAnswer, "description": "Too many failures; Retry-After says for how long."},
+    400: {"content": _ERROR, "description": "The request is of no use."},
+    401: {"content": _ERROR, "description": "Not logged in."},
+    403: {"content": _ERROR, "description": "Not allowed."},
+    404: {"content": _ERROR, "description": "There is no such thing."},
+    409: {"content": _ERROR, "description": "Somebody else was faster."},
+    413: {"content": _json({"type": "string"}), "description": "The body is too large."},
+    429: {"content": _ERROR, "description": "Too many failures; Retry-After says for how long."},
 }
 
 
@@ -32,6 +38,7 @@ def describe(app: FastAPI) -> None:
                     operation["responses"].pop("422", None)  # such requests are 400 here
             for name in ("HTTPValidationError", "ValidationError"):
                 described["components"]["schemas"].pop(name, None)
+            described["components"]["schemas"]["ErrorAnswer"] = ErrorAnswer.model_json_schema()
             described["paths"].update(DEVICE_PATHS)
             app.openapi_schema = described
         return app.openapi_schema
@@ -51,10 +58,7 @@ def describe(app: FastAPI) -> None:
 _TOKEN = {"name": "token", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
 _EMPTY = {"description": "Stored."}
 _UNKNOWN = {"description": "No device has this access token."}
-_UNREADABLE = {
-    "description": "The body cannot be read.",
-    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorAnswer"}}},
-}
+_UNREADABLE = {"description": "The body cannot be read.", "content": _ERROR}
 
 
 def _body(schema: dict[str, Any], example: Any) -> dict[str, Any]:
@@ -90,15 +94,13 @@ DEVICE_PATHS = {
         {
             "200": {
                 "description": "The outcome, whether or not it is a success.",
-                "content": {
-                    "application/json": {
-                        "schema": {
-                            "type": "object",
-                            "required": ["status"],
-                            "properties": {"status": {"enum": ["SUCCESS", "NOT_FOUND", "FAILURE"]}},
-                        }
+                "content": _json(
+                    {
+                        "type": "object",
+                        "required": ["status"],
+                        "properties": {"status": {"enum": ["SUCCESS", "NOT_FOUND", "FAILURE"]}},
                     }
-                },
+                ),
             },
             "400": _UNREADABLE,
             "429": _UNREADABLE,
