@@ -6,6 +6,7 @@ import uuid
 import pytest
 
 from tests.server.operators import make_certificate, name, new_device, new_profile, ok, refused
+from tests.support import on_both_databases
 
 PATH = "/api/deviceProfile"
 ABSENT = uuid.UUID(int=1)
@@ -188,6 +189,7 @@ def test_default_profile_is_one(server_operator):
     assert new_device(server_operator)["type"] == profile["name"]
 
 
+@on_both_databases
 def test_profiles_are_paged_searched_and_sorted(server_operator):
     for each in ("Alpha", "beta", "a_b", "a%b", "back\\slash"):
         new_profile(server_operator, name=each)

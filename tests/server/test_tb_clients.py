@@ -9,12 +9,14 @@ import pytest
 
 from bench import house
 from tests.server.operators import account
+from tests.support import on_both_databases
 
 CLIENTS = house.BUILD / "clients"
 FLOWS = Path(__file__).parent / "clients"
 WAIT_S = 120
 
 
+@on_both_databases
 @pytest.mark.parametrize("flow", ["tb_ce", "tb_rest"])
 def test_client_does_all_that_an_operator_does(server, flow):
     assert CLIENTS.is_dir(), "make tools installs the clients"
