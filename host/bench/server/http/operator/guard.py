@@ -107,7 +107,7 @@ class Caller:
 class PublicRoute(APIRoute):
     """A route whose requests are bounded, and hold nothing that cannot be stored."""
 
-    body_limit = answers.BODY_LIMIT
+    body_limit = 65536
     json_by_any_name = False
     """Whether a body is JSON whatever its content type says."""
 
@@ -134,6 +134,8 @@ class PublicRoute(APIRoute):
 
 class GuardedRoute(PublicRoute):
     """A route for those who are logged in."""
+
+    body_limit = answers.BODY_LIMIT
 
     async def admit(self, request: Request) -> None:
         operators: Operators = request.app.state.operators
