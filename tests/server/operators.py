@@ -27,7 +27,7 @@ def login(server, who=None):
     who = who or account(server)
     with client(server) as anonymous:
         answer = anonymous.post("/api/auth/login", json=who)
-    assert answer.status_code == 200, answer.text
+    assert answer.status_code == 200, f"{answer.status_code} {answer.text}"
     return client(server, answer.json()["token"])
 
 
@@ -37,7 +37,7 @@ def name(what="x"):
 
 def refused(answer, status, code, message=None):
     """An error in ThingsBoard's shape, that quotes no secret."""
-    assert answer.status_code == status, answer.text
+    assert answer.status_code == status, f"{answer.status_code} {answer.text}"
     body = answer.json()
     assert set(body) == {"status", "message", "errorCode", "timestamp"}
     assert (body["status"], body["errorCode"]) == (status, code)
@@ -57,7 +57,7 @@ def make_certificate():
 
 
 def ok(answer):
-    assert answer.status_code == 200, answer.text
+    assert answer.status_code == 200, f"{answer.status_code} {answer.text}"
     return answer.json() if answer.content else None
 
 

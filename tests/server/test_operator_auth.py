@@ -102,7 +102,7 @@ def test_expired_token_is_401_and_says_so(shared_server):
 def test_token_comes_before_what_is_asked(shared_server):
     with client(shared_server) as anonymous:
         refused(anonymous.post("/api/device", content=b"{"), 401, 10)
-        refused(anonymous.post("/api/device", content=b"x" * 70_000), 401, 10)
+        refused(anonymous.post("/api/device", content=b"x" * (2 << 20)), 401, 10)
         refused(anonymous.get("/api/device/no-id"), 401, 10)
 
 
@@ -137,13 +137,19 @@ def test_login_with_a_nul_in_it_is_400(shared_server):
         refused(anonymous.post("/api/auth/login", json={"username": "a\0b", "password": "x"}), 400, 31)
 
 
-def test_failed_logins_are_limited_even_all_at_once(start_server):
+def test_login_beyond_the_limit_is_413(shared_server):
+    with client(shared_server) as anonymous:
+        answer = anonymous.post("/api/auth/login", json={"username": "a", "password": "x" * 65536})
+    assert (answer.status_code, answer.json()) == (413, "Payload size exceeds the limit of 65536 bytes")
+
+
+def test_failed_logins_are_limited(start_server):
     server = start_server(limits=Rules(per_caller=3))
     wrong = {**account(server), "password": "wrong"}
     with client(server) as anonymous:
         statuses = [anonymous.post("/api/auth/login", json=wrong).status_code for _ in range(4)]
         assert statuses == [401, 401, 401, 429]
-        limited = anonymous.post("/api/auth/login", json=account(server))
+        limited = anonymous.post("/api/auth/login", json=account(server))  # even if it is right now
         refused(limited, 429, 33, "Too many requests!")
         assert 1 <= int(limited.headers["Retry-After"]) <= 61
     assert server.wait_for("limited")["peer"] == "127.0.0.1"

@@ -8,6 +8,7 @@ import pytest
 from bench.registry import credentials
 from bench.server.presence import Ending
 from tests.server.operators import client, login, name, new_device, new_profile, ok, refused
+from tests.support import on_both_databases
 
 PATH = "/api/device"
 ABSENT = uuid.UUID(int=1)
@@ -123,6 +124,7 @@ def test_update_keeps_the_credentials(shared_operator):
     assert ok(shared_operator.get(f"{PATH}/{made['id']['id']}/credentials"))["credentialsId"] == token
 
 
+@on_both_databases
 def test_devices_are_paged_searched_and_sorted(server_operator):
     for number, each in enumerate(("Alpha", "beta", "a_b", "a%b", "back\\slash")):
         new_device(server_operator, name=each, label=f"L{number}", type="kind-A" if number < 2 else "kind-B")

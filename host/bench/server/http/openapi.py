@@ -7,16 +7,23 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from bench.registry import Status
 from bench.server.http.operator.forms import ErrorAnswer
 
+
+def _json(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"application/json": {"schema": schema}}
+
+
+_ERROR = _json({"$ref": "#/components/schemas/ErrorAnswer"})
 ERRORS: dict[int | str, dict[str, Any]] = {
-    400: {"model": ErrorAnswer, "description": "The request is of no use."},
-    401: {"model": ErrorAnswer, "description": "Not logged in."},
-    403: {"model": ErrorAnswer, "description": "Not allowed."},
-    404: {"model": ErrorAnswer, "description": "There is no such thing."},
-    409: {"model": ErrorAnswer, "description": "Somebody else was faster."},
-    413: {"description": "The body is too large.", "content": {"application/json": {"schema": {"type": "string"}}}},
-    429: {"model": ErrorAnswer, "description": "Too many failures; Retry-After says for how long."},
+    400: {"content": _ERROR, "description": "The request is of no use."},
+    401: {"content": _ERROR, "description": "Not logged in."},
+    403: {"content": _ERROR, "description": "Not allowed."},
+    404: {"content": _ERROR, "description": "There is no such thing."},
+    409: {"content": _ERROR, "description": "Somebody else was faster."},
+    413: {"content": _json({"type": "string"}), "description": "The body is too large."},
+    429: {"content": _ERROR, "description": "Too many failures; Retry-After says for how long."},
 }
 
 
@@ -32,6 +39,7 @@ def describe(app: FastAPI) -> None:
                     operation["responses"].pop("422", None)  # such requests are 400 here
             for name in ("HTTPValidationError", "ValidationError"):
                 described["components"]["schemas"].pop(name, None)
+            described["components"]["schemas"]["ErrorAnswer"] = ErrorAnswer.model_json_schema()
             described["paths"].update(DEVICE_PATHS)
             app.openapi_schema = described
         return app.openapi_schema
@@ -48,65 +56,99 @@ def describe(app: FastAPI) -> None:
         app.add_route(path, as_page, include_in_schema=False)
 
 
+_TEXT = {"type": "string"}
 _TOKEN = {"name": "token", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
 _EMPTY = {"description": "Stored."}
 _UNKNOWN = {"description": "No device has this access token."}
-_UNREADABLE = {
-    "description": "The body cannot be read.",
-    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorAnswer"}}},
-}
+_UNREADABLE = {"description": "The body cannot be read.", "content": _ERROR}
 
 
 def _body(schema: dict[str, Any], example: Any) -> dict[str, Any]:
     return {"required": True, "content": {"application/json": {"schema": schema, "example": example}}}
 
 
-def _post(summary: str, body: dict[str, Any], answers: dict[str, Any], *parameters: Any) -> dict[str, Any]:
-    operation = {"summary": summary, "tags": ["device API"], "requestBody": body, "responses": answers}
-    return {"post": {**operation, "parameters": list(parameters)}}
+def _operation(summary: str, answers: dict[str, Any], *parameters: Any, **more: Any) -> dict[str, Any]:
+    return {"summary": summary, "tags": ["device API"], "responses": answers, "parameters": list(parameters), **more}
 
 
-_TEXT = {"type": "string"}
-_STORE = {"200": _EMPTY, "401": _UNKNOWN, "500": _UNREADABLE}
+def _query(name: str, schema: dict[str, Any] = _TEXT) -> dict[str, Any]:
+    return {"name": name, "in": "query", "schema": schema}
+
+
+_NUMBER = {"type": "integer"}
+_BAD = {"description": "A parameter is missing, or is none.", "content": _ERROR}
+_SILENCE = {"description": "Nothing happened in time."}
+_FOUND = {"description": "What was asked for.", "content": _json({})}
+_STORE = {"200": _EMPTY, "400": _BAD, "401": _UNKNOWN, "500": _UNREADABLE}
+_POLL = {"200": _FOUND, "400": _BAD, "401": _UNKNOWN, "408": _SILENCE}
+_OUTCOME = {"type": "object", "required": ["status"], "properties": {"status": {"enum": list(Status)}}}
+_REQUEST = {
+    "type": "object",
+    "required": ["provisionDeviceKey", "provisionDeviceSecret"],
+    "properties": {
+        "credentialsType": {"enum": ["ACCESS_TOKEN", "MQTT_BASIC", "X509_CERTIFICATE"]},
+        "gateway": {"type": "boolean"},
+        **dict.fromkeys(("provisionDeviceKey", "provisionDeviceSecret", "deviceName"), _TEXT),
+        **dict.fromkeys(("token", "clientId", "username", "password", "hash"), _TEXT),
+    },
+}
+_WANTED = {"provisionDeviceKey": "key", "provisionDeviceSecret": "secret", "deviceName": "press-4"}
+_PACKAGE = {
+    "get": _operation(
+        "A package; none are kept here",
+        {"400": _BAD, "401": _UNKNOWN, "404": {"description": "There is none."}},
+        _TOKEN,
+        *(_query(name) for name in ("title", "version")),
+        *(_query(name, _NUMBER) for name in ("size", "chunk")),
+    )
+}
 
 DEVICE_PATHS = {
-    "/api/v1/provision": _post(
-        "Provision: ask for credentials",
-        _body(
+    "/api/v1/provision": {
+        "post": _operation(
+            "Provision: ask for credentials",
             {
-                "type": "object",
-                "required": ["provisionDeviceKey", "provisionDeviceSecret"],
-                "properties": {
-                    "provisionDeviceKey": _TEXT,
-                    "provisionDeviceSecret": _TEXT,
-                    "deviceName": _TEXT,
-                    "credentialsType": {"enum": ["ACCESS_TOKEN", "MQTT_BASIC", "X509_CERTIFICATE"]},
-                    **dict.fromkeys(("token", "clientId", "username", "password", "hash"), _TEXT),
-                    "gateway": {"type": "boolean"},
-                },
+                "200": {"description": "The outcome, whether or not it is a success.", "content": _json(_OUTCOME)},
+                **dict.fromkeys(("400", "429", "500"), _UNREADABLE),
             },
-            {"provisionDeviceKey": "key", "provisionDeviceSecret": "secret", "deviceName": "press-4"},
+            requestBody=_body(_REQUEST, _WANTED),
+        )
+    },
+    "/api/v1/{token}/telemetry": {
+        "post": _operation("Store telemetry", _STORE, _TOKEN, requestBody=_body({}, {"temperature": 21.5}))
+    },
+    "/api/v1/{token}/attributes": {
+        "get": _operation("Client and shared attributes", _POLL, _TOKEN, _query("clientKeys"), _query("sharedKeys")),
+        "post": _operation(
+            "Store client attributes", _STORE, _TOKEN, requestBody=_body({"type": "object"}, {"firmware": "1.0"})
         ),
-        {
-            "200": {
-                "description": "The outcome, whether or not it is a success.",
-                "content": {
-                    "application/json": {
-                        "schema": {
-                            "type": "object",
-                            "required": ["status"],
-                            "properties": {"status": {"enum": ["SUCCESS", "NOT_FOUND", "FAILURE"]}},
-                        }
-                    }
-                },
-            },
-            "400": _UNREADABLE,
-            "429": _UNREADABLE,
-            "500": _UNREADABLE,
-        },
-    ),
-    "/api/v1/{token}/telemetry": _post("Store telemetry", _body({}, {"temperature": 21.5}), _STORE, _TOKEN),
-    "/api/v1/{token}/attributes": _post(
-        "Store client attributes", _body({"type": "object"}, {"firmware": "1.0"}), _STORE, _TOKEN
-    ),
+    },
+    "/api/v1/{token}/attributes/updates": {
+        "get": _operation("Wait for shared attributes", _POLL, _TOKEN, _query("timeout", _NUMBER))
+    },
+    "/api/v1/{token}/claim": {
+        "post": _operation(
+            "May be claimed", _STORE, _TOKEN, requestBody=_body({"type": "object"}, {"secretKey": "s3cret"})
+        )
+    },
+    "/api/v1/{token}/rpc": {
+        "get": _operation("Wait for a call", _POLL, _TOKEN, _query("timeout", _NUMBER)),
+        "post": _operation(
+            "Call the server",
+            {**_STORE, "200": _FOUND, "408": _SILENCE, "413": ERRORS[413]},
+            _TOKEN,
+            requestBody=_body({"type": "object"}, {"method": "getCurrentTime", "params": {}}),
+        ),
+    },
+    "/api/v1/{token}/rpc/{requestId}": {
+        "post": _operation(
+            "Answer a call",
+            {**_STORE, "413": ERRORS[413]},
+            _TOKEN,
+            {"name": "requestId", "in": "path", "required": True, "schema": _NUMBER},
+            requestBody=_body({}, {"done": True}),
+        )
+    },
+    "/api/v1/{token}/firmware": _PACKAGE,
+    "/api/v1/{token}/software": _PACKAGE,
 }

@@ -64,7 +64,9 @@ async def page(caller: Operator, wanted: Annotated[Page, Depends(_page)]) -> for
 
 
 @router.get("/customers/list", summary="Customers with these ids")
-async def by_ids(caller: Operator, wanted: Annotated[str, Query(alias="customerIds")]) -> list[forms.CustomerJson]:
+async def by_ids(
+    caller: Operator, wanted: Annotated[list[str], Query(alias="customerIds")]
+) -> list[forms.CustomerJson]:
     some = select(Customer).where(Customer.id.in_(ids(wanted)))
     found = await caller.read(lambda session: session.scalars(some).all())
     return [customer_json(caller.tenant, customer) for customer in found]

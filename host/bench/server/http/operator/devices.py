@@ -195,7 +195,7 @@ async def customers_infos(
 
 
 @router.get("/devices", summary="Devices with these ids")
-async def by_ids(caller: AnyUser, wanted: Annotated[str, Query(alias="deviceIds")]) -> list[forms.DeviceJson]:
+async def by_ids(caller: AnyUser, wanted: Annotated[list[str], Query(alias="deviceIds")]) -> list[forms.DeviceJson]:
     page = devices.Page(size=_MOST_IDS, ids=ids(wanted), customer_id=caller.customer_id)
     return (await _devices(caller, page)).data
 

@@ -107,7 +107,9 @@ class Caller:
 class PublicRoute(APIRoute):
     """A route whose requests are bounded, and hold nothing that cannot be stored."""
 
-    body_limit = answers.BODY_LIMIT
+    body_limit = 65536
+    json_by_any_name = False
+    """Whether a body is JSON whatever its content type says."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
@@ -116,7 +118,11 @@ class PublicRoute(APIRoute):
             await self.admit(request)
             _check_text(request.scope["path"])
             _check_text(request.scope["query_string"].replace(b"%00", b"\0").decode("latin-1"))
-            strict = _StrictRequest(request.scope, request.receive)
+            scope = request.scope
+            if self.json_by_any_name:
+                others = [(name, value) for name, value in scope["headers"] if name != b"content-type"]
+                scope = {**scope, "headers": [*others, (b"content-type", b"application/json")]}
+            strict = _StrictRequest(scope, request.receive)
             strict.take(await answers.body_of(request, self.body_limit))
             return await handle(strict)
 
@@ -128,6 +134,8 @@ class PublicRoute(APIRoute):
 
 class GuardedRoute(PublicRoute):
     """A route for those who are logged in."""
+
+    body_limit = answers.BODY_LIMIT
 
     async def admit(self, request: Request) -> None:
         operators: Operators = request.app.state.operators
@@ -141,6 +149,12 @@ class GuardedRoute(PublicRoute):
         operators.tokens.check(claims, user)
         assert user is not None
         request.state.caller = Caller(operators, user, claims, origin(request))
+
+
+class TextRoute(GuardedRoute):
+    """A guarded route whose bodies upstream takes as text: its clients send JSON as text/plain."""
+
+    json_by_any_name = True
 
 
 class LargeRoute(GuardedRoute):

@@ -39,10 +39,10 @@ def listed(found: tuple[Iterable[T], int], wanted: Page, shape: Callable[[T], U]
     )
 
 
-def ids(text: str) -> list[UUID]:
-    """The ids in `id,id`. Raises Unreadable."""
+def ids(texts: Iterable[str]) -> list[UUID]:
+    """The ids in texts like `id,id`. Raises Unreadable."""
     try:
-        return [UUID(each) for each in comma_separated(text)]
+        return [UUID(each) for each in comma_separated(*texts)]
     except ValueError:
         raise Unreadable("a list of UUIDs is wanted") from None
 

@@ -128,7 +128,7 @@ async def infos(caller: AnyUser, wanted: _Wanted) -> forms.PageData[forms.Profil
 
 @router.get("/deviceProfileInfos/list", summary="Device profiles with these ids, in short")
 async def infos_by_ids(
-    caller: AnyUser, wanted: Annotated[str, Query(alias="deviceProfileIds")]
+    caller: AnyUser, wanted: Annotated[list[str], Query(alias="deviceProfileIds")]
 ) -> list[forms.ProfileInfo]:
     some = select(Profile).where(Profile.id.in_(ids(wanted)))
     found = await caller.read(lambda session: session.scalars(some).all())

@@ -6,11 +6,11 @@ from fastapi import APIRouter, Response
 from starlette.responses import JSONResponse
 
 from bench.server.http.operator import forms
-from bench.server.http.operator.guard import SUCCESS, AnyUser, Caller, GuardedRoute
+from bench.server.http.operator.guard import SUCCESS, AnyUser, Caller, TextRoute
 from bench.server.http.operator.params import DeviceId
 from bench.server.presence import NoAnswer
 
-router = APIRouter(route_class=GuardedRoute, tags=["calls"])
+router = APIRouter(route_class=TextRoute, tags=["calls"])
 
 MIN_TIMEOUT_MS = 5_000
 _TIMEOUT_MS = 10_000

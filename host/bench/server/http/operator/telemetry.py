@@ -14,10 +14,10 @@ from bench.registry.model import SHARED_SCOPE, Attribute, now_ms
 from bench.registry.series import Span
 from bench.server import wire
 from bench.server.http.operator import forms
-from bench.server.http.operator.guard import AnyUser, Caller, GuardedRoute
+from bench.server.http.operator.guard import AnyUser, Caller, TextRoute
 from bench.server.http.operator.params import DeviceId, comma_separated
 
-router = APIRouter(route_class=GuardedRoute, prefix="/plugins/telemetry", tags=["telemetry"])
+router = APIRouter(route_class=TextRoute, prefix="/plugins/telemetry", tags=["telemetry"])
 
 _KEY_LIMIT = 255
 _INT64 = (1 << 63) - 1
