@@ -91,7 +91,7 @@ def test_other_methods_are_405(shared_server, path):
     for method in {"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "PROPFIND"} - set(METHODS[path]):
         status, _, headers = call(shared_server, path, b"{}", method=method)
         assert status == 405
-        assert headers["allow"].split(", ") == METHODS[path]
+        assert set(headers["allow"].split(", ")) == set(METHODS[path])
 
 
 @pytest.mark.parametrize("path", METHODS)

@@ -21,6 +21,7 @@ from bench.registry.seal import Seal
 from bench.server.journal import Journal
 from bench.server.server import Options, Server
 from tests import secrecy
+from tests.server.coap_packets import CON, EMPTY, GET, OBSERVE, POST, RST, RawPeer, message
 from tests.server.packets import (
     PINGREQ,
     PINGRESP,
@@ -28,6 +29,7 @@ from tests.server.packets import (
     TELEMETRY,
     connack,
     connect,
+    expect_silence,
     puback,
     publish,
     success,
@@ -169,9 +171,34 @@ def test_ready_file_names_the_real_ports_and_is_private(bench):
     assert stat.S_IMODE(started.ready_file.stat().st_mode) == 0o600
     assert stat.S_IMODE((started.data / "server.json").stat().st_mode) == 0o600
     assert stat.S_IMODE(started.data.stat().st_mode) == 0o700
-    for port in (value for key, value in ready.items() if key.endswith("_port") and key != "coap_port"):
-        RawClient(port).socket.close()
+    for name in PORTS:
+        if name == "coap_port":
+            with RawPeer(ready[name]) as peer:
+                peer.send(message(CON, EMPTY, 5))
+                assert peer.heard_bytes() == message(RST, EMPTY, 5)
+        else:
+            RawClient(ready[name]).socket.close()
     assert json.loads(started.told) == {"event": "listening", "ts": json.loads(started.told)["ts"], **ready}
+
+
+def test_udp_port_in_use_is_one_line(bench):
+    with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as occupant:
+        occupant.bind(("127.0.0.1", 0))
+        port = str(occupant.getsockname()[1])
+        expect_refusal(bench("first", "--coap-port", port), f"cannot listen on 127.0.0.1 port {port}, UDP")
+
+
+def test_signal_ends_a_server_while_devices_listen_to_it(bench):
+    started = bench().start()
+    with RawClient(started.ready["http_port"]) as client, RawPeer(started.ready["coap_port"]) as peer:
+        peer.ask(POST, "api/v1/provision", started.request(deviceName="a", token="A1"))
+        peer.ask(GET, "api/v1/A1/rpc", options=[(OBSERVE, b"")])
+        client.send(b"GET /api/v1/A1/rpc HTTP/1.1\r\n\r\n")
+        expect_silence(client)
+        code, err, seconds = started.stop()
+        assert (code, err) == (0, "")
+        assert seconds < 2
+        client.expect(b"HTTP/1.1 503 ")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -36,9 +36,7 @@ def origin(address: str, transport: str) -> Origin:
 
 
 def wanted_keys(client: str | None, shared: str | None) -> tuple[list[str] | None, list[str] | None]:
-    """Keys of attributes as a query lists them, with commas, for `read_attributes`. No list at all asks for all."""
-    if not client and not shared:
-        return [], []
+    """Keys of attributes as a query lists them, with commas, for `read_attributes`."""
     return client.split(",") if client else None, shared.split(",") if shared else None
 
 

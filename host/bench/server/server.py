@@ -90,6 +90,7 @@ class Server:
             for transport in ("mqtt", "mqtts"):
                 self.metrics.watch_connections(transport, partial(self._gateway.count, transport))
             self._coap = await CoapServer.listen(self.api, options.host, options.coap_port)
+            undo.push_async_callback(self._coap.close, 0)
             self.metrics.watch_connections("coap", lambda: self._coap.observations)
             loop = asyncio.get_running_loop()
             self._mqtt = [

@@ -190,6 +190,8 @@ class CoapServer:
                 device, asked = await self._login(path, source), call_id(path)
                 if asked is None:
                     return self._call(device, body, source)
+                if not isinstance(wire.read_rpc_response(body), dict):
+                    raise _Refused(codes.BAD_REQUEST)
                 self._api.answer(device, asked, body, source)
             case None:
                 raise _Refused(codes.BAD_REQUEST)
@@ -229,7 +231,7 @@ class CoapServer:
                         device.id, lambda changed, deleted: queue.put_nowait(wire.write_update(changed, deleted))
                     )
                 )
-                _, shared = await self._api.read_attributes(device, None, [])
+                _, shared = await self._api.read_attributes(device, None, None)
                 self._notify(pipe, _content(wire.write_update(shared, [])))
             self._done()  # to wait is no work
             try:

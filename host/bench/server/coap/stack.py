@@ -29,6 +29,8 @@ from bench.errors import BenchError
 _REMEMBERED = 65536
 # A datagram is never longer.
 _LONGEST = 65536
+# Bytes of datagrams that wait while the server is busy; more are lost, and sent again.
+_WAITING = 1 << 22
 _TOKEN_LIMIT = 8
 _RESERVED_CLASSES = {1, 6, 7}
 
@@ -61,6 +63,10 @@ class Peer(UDP6EndpointAddress):  # type: ignore[misc]
     def address(self) -> str:
         """The IP address, IPv4 as such."""
         return str(self.sockaddr[0]).removeprefix("::ffff:")
+
+    def __repr__(self) -> str:
+        # aiocoap names a task for each request, and its own of this takes longer than to read the request
+        return f"<Peer {self.sockaddr[:2]}>"
 
     def as_response_address(self) -> "Peer":
         """Answers go back as they came."""
@@ -207,6 +213,7 @@ def _bind(host: str, port: int) -> socket.socket:
     listener = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
     try:
         listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _WAITING)  # the system may allow for less
         listener.bind((host if ":" in host else f"::ffff:{socket.gethostbyname(host)}", port))
     except OSError as error:
         listener.close()

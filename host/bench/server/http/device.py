@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Awaitable, Callable, Iterable
-from contextlib import suppress
 from typing import Any
 
 from starlette.requests import Request
@@ -144,11 +143,10 @@ class _DeviceRoutes:
         return await self._with_body(request, call, _RPC_LIMIT)
 
     async def answer(self, request: Request) -> Response:
-        """A device's answer to a call. That it is no JSON is for whoever called to see: upstream takes it unread."""
+        """A device's answer to a call."""
 
         async def answer(device: DeviceLogin, body: bytes, source: Origin) -> Response:
-            with suppress(wire.WireError):
-                self._api.answer(device, call_id, body, source)
+            self._api.answer(device, call_id, body, source)
             return Response()
 
         call_id = _whole("requestId", request.path_params["call_id"], bits=32)
