@@ -1,5 +1,6 @@
 """How often somebody may be wrong: the rules, by a clock that is turned by hand; then on the wire."""
 
+import contextlib
 import json
 import tracemalloc
 
@@ -8,13 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.registry import ProvisionType
-from bench.server.limits import Limited, Limits, Rules
+from bench.server.limits import AT_ONCE, Limited, Limits, Rules
 from tests.server.packets import (
     FAILURE,
     NOT_FOUND,
     PROVISION_RESPONSE,
     connack,
     connect,
+    held_back_commits,
     puback,
     publish,
     request,
@@ -325,6 +327,35 @@ def test_tokens_that_are_made_up_have_the_share_of_their_address(start_server):
     codes = [post(server, f"/api/v1/guess-{n}/telemetry", b"{}")[0] for n in range(20)]
     assert codes == [401] * 15 + [429] * 5
     log_in(server, 3, "guess-over-mqtt")
+
+
+def test_guesses_at_once_have_no_more_than_those_one_by_one(start_server):
+    """All are on their way before the first is decided: nothing is counted yet when they arrive."""
+    server = start_server(limits=Rules(per_address=20))
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(RawClient(server.ports.http, 30)) for _ in range(150)]
+        with held_back_commits(server):
+            for n, client in enumerate(clients):
+                body = request_body(server.profile, deviceName=f"name-{n}", provisionDeviceSecret=f"guess-{n}")
+                head = f"POST /api/v1/provision HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+                client.send(head.encode() + body)
+            with RawClient(server.ports.http) as later:  # when this is answered, they have all arrived
+                later.send(b"POST /api/v1/provision HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+                later.expect(b"HTTP/1.1 400 Bad Request\r\n")
+        heads = [client.read(len(b"HTTP/1.1 429")) for client in clients]
+    assert set(heads) == {b"HTTP/1.1 200", b"HTTP/1.1 429"}
+    assert 20 <= heads.count(b"HTTP/1.1 200") < 20 + AT_ONCE
+
+
+def test_fleet_that_comes_at_once_is_served_whole(start_server):
+    """Behind one address, with the right secret, and many more than may fail."""
+    server = start_server(limits=Rules(per_caller=1, per_address=1, per_key=1))
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(RawClient(server.ports.mqtt, 30)) for _ in range(100)]
+        for n, client in enumerate(clients):
+            client.send(connect(username="provision") + request(server.profile, deviceName=f"d{n}", token=f"token-{n}"))
+        for n, client in enumerate(clients):
+            client.expect(connack(0) + puback(1) + publish(PROVISION_RESPONSE, success(f"token-{n}"), qos=1))
 
 
 def test_wrong_password_is_limited_by_its_user_name(start_server):

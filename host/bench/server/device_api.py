@@ -65,10 +65,11 @@ class DeviceApi:
             self.metrics.exchange(source.transport, "unreadable")
             self.tell("bad_request", source, kind=type(error).__name__)
             raise
-        self._check(source, request.device_name, request.key, self.metrics.exchange)
-        outcome = await self.registry.provision(request, source)
-        if outcome.status is Status.NOT_FOUND:
-            self.limits.failed(source.address, request.device_name, request.key)
+        async with self.limits.turn(source.address):
+            self._check(source, request.device_name, request.key, self.metrics.exchange)
+            outcome = await self.registry.provision(request, source)
+            if outcome.status is Status.NOT_FOUND:
+                self.limits.failed(source.address, request.device_name, request.key)
         self.metrics.exchange(source.transport, outcome.status.value, time.perf_counter() - started)
         self.tell("exchange", source, status=outcome.status.value, device=outcome.device_name or request.device_name)
         return outcome
@@ -98,11 +99,13 @@ class DeviceApi:
     async def _login(
         self, source: Origin, name: str, decide: Callable[[], Awaitable[DeviceLogin | None]]
     ) -> DeviceLogin | None:
-        self._check(source, name, name, self.metrics.login)
-        device = await decide()
+        async with self.limits.turn(source.address):
+            self._check(source, name, name, self.metrics.login)
+            device = await decide()
+            if device is None:
+                self.limits.failed(source.address, name, name)
         self.metrics.login(source.transport, "accepted" if device else "refused")
         if device is None:
-            self.limits.failed(source.address, name, name)
             self.tell("login_refused", source)
             await self.registry.record(trail.entry(source, what="login", entity="", result="refused"))
         return device

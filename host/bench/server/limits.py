@@ -10,11 +10,19 @@ Counted are failures, in windows of a minute: wrong keys and secrets, and refuse
   addresses are not listened to that failed with it themselves: a fleet that never did is served.
 """
 
+import asyncio
+import contextlib
 import ipaddress
 import time
+import weakref
 from collections import Counter
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+
+# How many of an address are decided at once; the others wait for their turn. So many may fail beyond a
+# limit, less one, since what is not decided yet is not counted. Enough to share commits.
+AT_ONCE = 8
 
 
 class Limited(Exception):
@@ -45,6 +53,17 @@ class Limits:
         self._clock = clock
         self._failures: Counter[tuple[str | int, ...]] = Counter()
         self._ends = 0.0
+        self._turns: weakref.WeakValueDictionary[str, asyncio.Semaphore] = weakref.WeakValueDictionary()
+
+    def turn(self, address: str) -> AbstractAsyncContextManager[None]:
+        """Wait for an address's turn: `async with limits.turn(...):` check, decide, and tell of a failure."""
+        place = self._place(address)
+        if place is None:
+            return contextlib.nullcontext()
+        turns = self._turns.get(place)
+        if turns is None:
+            turns = self._turns[place] = asyncio.Semaphore(AT_ONCE)
+        return turns
 
     def check(self, address: str, name: str, key: str) -> None:
         """Raise Limited if this caller is not to be listened to."""
