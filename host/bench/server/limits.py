@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 # How many of an address are decided at once; the others wait for their turn. So many may fail beyond a
 # limit, less one, since what is not decided yet is not counted. Enough to share commits.
-AT_ONCE = 8
+AT_ONCE = 32
 
 
 class Limited(Exception):
