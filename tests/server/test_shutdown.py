@@ -171,7 +171,7 @@ def test_ready_file_names_the_real_ports_and_is_private(bench):
     assert stat.S_IMODE(started.ready_file.stat().st_mode) == 0o600
     assert stat.S_IMODE((started.data / "server.json").stat().st_mode) == 0o600
     assert stat.S_IMODE(started.data.stat().st_mode) == 0o700
-    for name in PORTS:
+    for name in FREE_PORTS:
         if name == "coap_port":
             with RawPeer(ready[name]) as peer:
                 peer.send(message(CON, EMPTY, 5))
