@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from bench.registry import ProvisionType, series
+from bench.registry import ProvisionType, profiles, series
 from bench.registry.model import SHARED_SCOPE, now_ms
 from tests.server.packets import (
     FAILURE,
@@ -17,6 +17,7 @@ from tests.server.packets import (
     expect_silence,
     expect_unharmed,
     held_back_commits,
+    new_device,
     request_body,
     success,
     trickle,
@@ -261,6 +262,19 @@ def test_token_with_other_characters_is_found(server):
     profile = server.new_profile(ProvisionType.CHECK_PRE_PROVISIONED_DEVICES)
     server.ask(lambda registry: registry.create_device("device", profile.name, token="a b?%é漢"))
     assert call(server, "/api/v1/a%20b%3F%25%C3%A9%E6%BC%A2/telemetry", b'{"a":1}')[:2] == (200, b"")
+
+
+@pytest.mark.parametrize("transport", ["DEFAULT", "MQTT", "COAP", "LWM2M", "SNMP"])
+def test_transport_of_the_profile_does_not_matter(server, transport):
+    new_device(server, "device", TOKEN, transport_type=transport)
+    assert call(server, f"/api/v1/{TOKEN}/telemetry", b'{"a":1}')[:2] == (200, b"")
+    profile = server.new_profile(ProvisionType.ALLOW_CREATE_NEW_DEVICES)
+
+    def want(session):
+        profiles.by_name(session, profile.name).transport_type = transport
+
+    server.ask(lambda registry: registry.write(want))
+    assert call(server, PROVISION, request_body(profile, token="A1"))[:2] == (200, success("A1"))
 
 
 # GET /api/v1/{token}/attributes.

@@ -5,6 +5,7 @@ import uuid
 import pytest
 
 from bench.registry import claims
+from bench.registry.model import Claim, now_ms
 from tests.server.operators import client, login, name, new_customer, new_device, ok, refused
 
 ABSENT = uuid.UUID(int=1)
@@ -269,6 +270,30 @@ def test_wrong_secret_claims_nothing_and_uses_up_the_offer(shared_server, shared
         assert (answer.status_code, answer.json()) == (400, "FAILURE")
     row = ok(shared_operator.get("/api/audit/logs", params={"pageSize": 1, "page": 0, "textSearch": device["name"]}))
     assert (row["data"][0]["actionStatus"], row["data"][0]["actionFailureDetails"]) == ("FAILURE", "FAILURE")
+
+
+def test_first_offer_counts_until_its_time_is_over(server):
+    def ends(session):
+        session.get(Claim, device_id).expires_ms = now_ms() - 1
+
+    with login(server) as operator:
+        device_id = uuid.UUID(new_device(operator)["id"]["id"])
+    for secret, reason in (("first", ""), ("second", "an earlier word counts still")):
+        offer = (claims.offer, device_id, secret, None)
+        assert server.ask(lambda registry, offer=offer: registry.write(*offer)).reason == reason
+    server.ask(lambda registry: registry.write(ends))
+    assert server.ask(lambda registry: registry.write(claims.offer, device_id, "third", None)).taken
+
+
+def test_offer_whose_time_is_over_claims_nothing(shared_server, shared_operator, acme):
+    device = claimable(shared_server, shared_operator)
+
+    def ends(session):
+        session.get(Claim, uuid.UUID(device["id"]["id"])).expires_ms = now_ms() - 1
+
+    shared_server.ask(lambda registry: registry.write(ends))
+    answer = acme[1].post(f"/api/customer/device/{device['name']}/claim", json={"secretKey": "s3cret"})
+    assert (answer.status_code, answer.json()) == (400, "FAILURE")
 
 
 def test_empty_secret_is_one(shared_server, shared_operator, acme):

@@ -199,6 +199,25 @@ def test_imported_device_can_be_provisioned_once(shared_operator):
     assert ok(shared_operator.post("/api/v1/provision", json=request))["status"] == "FAILURE"
 
 
+@pytest.mark.parametrize("state", ["provisioned", "0"])
+def test_imported_state_keeps_a_device_from_being_provisioned(shared_operator, state):
+    profile, one = new_profile(shared_operator, "CHECK_PRE_PROVISIONED_DEVICES"), name()
+    types = ("NAME", "TYPE", "SERVER_ATTRIBUTE:provisionState")
+    assert load(shared_operator, f"{one},{profile['name']},{state}\n", *types)["created"] == 1
+    request = {
+        "deviceName": one,
+        "provisionDeviceKey": profile["provisionDeviceKey"],
+        "provisionDeviceSecret": profile["profileData"]["provisionConfiguration"]["provisionDeviceSecret"],
+    }
+    assert ok(shared_operator.post("/api/v1/provision", json=request))["status"] == "FAILURE"
+
+
+def test_device_without_a_type_belongs_to_the_default_profile(shared_operator):
+    one = name()
+    load(shared_operator, f"{one},\n", "NAME", "TYPE")
+    assert device(shared_operator, one)["type"] == "default"
+
+
 @pytest.mark.parametrize("file", ["", "\n", "\r\n\r\n", "NAME\n", "NAME"])
 def test_file_without_a_device(shared_operator, file):
     empty = {"created": 0, "updated": 0, "errors": 0, "errorsList": []}

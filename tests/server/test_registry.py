@@ -9,9 +9,20 @@ import pytest
 from sqlalchemy import select
 
 from bench.errors import UsageError
-from bench.registry import Conflict, CredentialsType, ProvisionRequest, ProvisionType, Registry, Status, devices, series
+from bench.registry import (
+    Conflict,
+    CredentialsType,
+    ProvisionRequest,
+    ProvisionType,
+    Registry,
+    Status,
+    devices,
+    profiles,
+    series,
+)
 from bench.registry.credentials import access_token
 from bench.registry.model import Device
+from bench.registry.profiles import Strategy
 from tests.support import on_both_databases
 
 pytestmark = on_both_databases
@@ -156,6 +167,24 @@ def test_blank_name_is_failure_even_with_a_wrong_key(run):
     run(scenario)
 
 
+def test_key_of_a_chain_profile_is_failure_whatever_the_secret(run):
+    """It stands for certificates: there is no secret that a request could know."""
+
+    async def scenario(registry):
+        strategy = Strategy(
+            type=ProvisionType.X509_CERTIFICATE_CHAIN, secret="QUJD", certificate_pattern="(.*)", allow_create=True
+        )
+        key = await registry.write(lambda session: profiles.create(session, "chain", strategy).provision_key)
+        for secret in ("QUJD", "wrong"):
+            for name in ("", "name"):
+                outcome = await registry.provision(ProvisionRequest(key=key, secret=secret, device_name=name))
+                assert outcome.status is FAILURE
+        assert (await registry.provision(ProvisionRequest(key=key, secret=""))).status is NOT_FOUND
+        assert await names(registry) == []
+
+    run(scenario)
+
+
 def test_secret_of_another_profile_is_not_found(run):
     async def scenario(registry):
         mine = await registry.create_profile("mine", CREATE)
@@ -284,6 +313,16 @@ def test_token_is_unique_over_all_profiles(run):
             await registry.create_device("c", "first", token="same")
         assert await names(registry) == ["a"]
         assert (await registry.token_login("same")).name == "a"
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(("gateway", "info"), [(True, {"gateway": True}), (False, None)])
+def test_new_device_is_a_gateway_if_it_said_so(run, gateway, info):
+    async def scenario(registry):
+        profile = await registry.create_profile("mine", CREATE)
+        assert (await registry.provision(ask(profile, device_name="name", gateway=gateway))).status is SUCCESS
+        assert await registry.read(lambda session: devices.by_name(session, "name").additional_info) == info
 
     run(scenario)
 

@@ -116,6 +116,12 @@ def expect_refusal(started, *words):
     assert not started.ready_file.exists()
 
 
+def test_ports_are_those_that_clients_look_for(tmp_path):
+    options = Options(data=tmp_path)
+    ports = [options.mqtt_port, options.mqtts_port, options.http_port, options.https_port, options.coap_port]
+    assert ports == [1883, 8883, 8080, 8443, 5683]
+
+
 @pytest.mark.parametrize("which", ["--mqtt-port", "--http-port"])
 def test_port_in_use_is_one_line(bench, which):
     with closing(socket.create_server(("127.0.0.1", 0))) as occupant:

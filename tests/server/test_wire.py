@@ -5,7 +5,7 @@ import json
 import pytest
 
 from bench.registry import Outcome, Status
-from bench.registry.credentials import access_token
+from bench.registry.credentials import access_token, mqtt_basic, x509
 from bench.server import wire
 
 SECRET = "do-not-repeat-me"
@@ -260,6 +260,27 @@ def test_deepest_nesting_that_is_allowed_is_read():
 )
 def test_answer_is_written_with_upstream_s_keys_in_their_order(outcome, body):
     assert wire.write_answer(outcome) == body
+
+
+@pytest.mark.parametrize(
+    ("own", "value"),
+    [
+        (
+            x509("-----BEGIN CERTIFICATE-----\nAB CD\n-----END CERTIFICATE-----"),
+            '"AB CD","credentialsType":"X509_CERTIFICATE"',
+        ),
+        (mqtt_basic("c", "", ""), '{"clientId":"c","userName":"","password":""},"credentialsType":"MQTT_BASIC"'),
+        # as operators leave parts out
+        (
+            mqtt_basic(None, "u", None),
+            '{"clientId":null,"userName":"u","password":null},"credentialsType":"MQTT_BASIC"',
+        ),
+    ],
+    ids=["certificate", "parts that are empty", "parts that are left out"],
+)
+def test_answer_has_the_value_of_credentials_that_are_no_token(own, value):
+    answer = wire.write_answer(Outcome(status=Status.SUCCESS, credentials=own))
+    assert answer.decode() == f'{{"credentialsValue":{value},"status":"SUCCESS"}}'
 
 
 # Telemetry and attributes.
