@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from bench.registry import ProvisionType
+from bench.server.http import device as device_routes
 from bench.server.presence import Ending, NoAnswer
 from tests.server.packets import expect_silence, expect_unharmed
 from tests.server.test_http import call, expect_error, head, read_response
@@ -99,6 +100,14 @@ def test_poll_that_hears_nothing_is_408(server, device_id, path, timeout):
 def test_poll_waits_by_default_and_with_a_timeout_beyond_all_bounds(server, device_id, path, timeout):
     with polling(server, device_id, path + timeout) as (client,):
         expect_silence(client)
+
+
+@pytest.mark.parametrize("timeout", ["", "?timeout=0", "?timeout=60", "?timeout=9223372036854775807"])
+def test_poll_ends_by_default_and_with_a_timeout_beyond_all_bounds(server, device_id, monkeypatch, timeout):
+    assert (device_routes._TIMEOUT_MS, device_routes._LONGEST_TIMEOUT_MS) == (60_000, 300_000)
+    monkeypatch.setattr(device_routes, "_TIMEOUT_MS", 50)
+    monkeypatch.setattr(device_routes, "_LONGEST_TIMEOUT_MS", 50)
+    assert call(server, UPDATES + timeout, method="GET")[:2] == (408, b"")
 
 
 @pytest.mark.parametrize("path", POLLS)

@@ -6,6 +6,7 @@ import pytest
 
 from bench.registry import ProvisionType
 from bench.server.limits import Rules
+from bench.server.mqtt import connection, listener, provision_session
 from bench.server.presence import Ending
 from tests.server.packets import (
     ATTRIBUTES,
@@ -464,6 +465,12 @@ def test_silence_of_any_session_is_closed_some_time(server, v, monkeypatch):
                 client.send(v.connect(username=name, keep_alive=keep_alive))
                 client.expect(v.accepted())
                 expect_end(client, v, 0xA0)
+
+
+def test_times_are_those_that_are_promised():
+    """No test waits for as long."""
+    assert (connection._INACTIVITY_S, connection._KEEP_ALIVE_GRACE) == (600, 1.5)
+    assert (listener.CONNECT_DEADLINE_S, provision_session.AFTER_ANSWER_S) == (10, 60)
 
 
 @pytest.mark.parametrize("why", Ending)

@@ -68,6 +68,7 @@ async def names(registry):
 WRONG = [
     {"secret": "wrong"},
     {"key": "wrong"},
+    {"key": "a\0b"},
     {"key": "wrong", "secret": "wrong"},
     {"key": ""},
     {"secret": ""},

@@ -26,8 +26,8 @@ COMMAND = re.compile(r"^(?:\$ )?(bench [^\n]*)", re.MULTILINE)
 
 
 @cache
-def tests_of(path: str) -> frozenset[str]:
-    """The tests in a file, by name."""
+def functions_in(path: str) -> frozenset[str]:
+    """What a file defines, by name."""
     tree = ast.parse((ROOT / path).read_text())
     return frozenset(each.name for each in ast.walk(tree) if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef))
 
@@ -46,8 +46,8 @@ def mistakes(line: str) -> list[str]:
     for word in shlex.split(line, comments=True)[1:]:
         inside = getattr(command, "commands", None)
         if word.startswith("-"):
-            if word.partition("=")[0] not in options:
-                found.append(word)
+            if (option := word.partition("=")[0]) not in options:
+                found.append(option)
         elif inside is not None:
             if word not in inside:
                 return [*found, word]
@@ -61,7 +61,7 @@ def mistakes(line: str) -> list[str]:
     [
         ("bench nothing", ["nothing"]),
         ("bench board nothing here", ["nothing"]),
-        ("bench --port 1", ["--port"]),
+        ("bench --port board nothing", ["--port", "nothing"]),
         ("bench serve --no-such --host 0.0.0.0 --neither=1", ["--no-such", "--neither"]),
         ("bench serve --json   # bench --nothing", []),
         ("bench device list --url 'https://tb.example'", []),
@@ -92,7 +92,9 @@ def test_commands_and_their_options_exist(page: Path) -> None:
 @every_page
 def test_tests_that_are_named_exist(page: Path) -> None:
     named = set(TEST.findall(page.read_text()))
-    assert [each for each in sorted(named) if not (ROOT / each[0]).is_file() or each[1] not in tests_of(each[0])] == []
+    assert [
+        each for each in sorted(named) if not (ROOT / each[0]).is_file() or each[1] not in functions_in(each[0])
+    ] == []
 
 
 @every_page
