@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from bench.errors import BenchError
-from bench.registry import ProvisionType, series
+from bench.registry import ProvisionType, profiles, series
 from bench.registry.model import SHARED_SCOPE, now_ms
 from bench.server.coap import CoapServer, stack
 from bench.server.limits import Rules
@@ -317,6 +317,20 @@ def test_telemetry_and_attributes_are_stored_and_answered_201_without_a_payload(
     expect(peer.ask(POST, ATTRIBUTES.replace("attributes", "AttriButes"), b'{"c":{"d":null},"none":null}'), CREATED)
     expect(peer.ask(POST, TELEMETRY + "/more/and/more", b'{"e":1}', kind=NON), CREATED)
     assert device() == ({"a": 1.5, "b": [], "e": 1}, {"c": {"d": None}})
+
+
+@pytest.mark.parametrize(
+    ("transport", "answer"), [("DEFAULT", CREATED), ("COAP", CREATED), ("MQTT", code(5.00)), ("LWM2M", code(5.00))]
+)
+def test_login_over_a_transport_that_the_profile_does_not_have_is_500(server, peer, transport, answer):
+    profile = server.new_profile(ProvisionType.CHECK_PRE_PROVISIONED_DEVICES)
+    server.ask(lambda registry: registry.create_device("device", profile.name, token=TOKEN))
+
+    def limit(session):
+        profiles.by_name(session, profile.name).transport_type = transport
+
+    server.ask(lambda registry: registry.write(limit))
+    expect(peer.ask(POST, TELEMETRY, b'{"a":1}'), answer)
 
 
 def test_token_with_other_characters_is_found(server, peer):

@@ -39,6 +39,9 @@ _PROXY = {OptionNumber.PROXY_URI, OptionNumber.PROXY_SCHEME}
 # Observe: 0 registers, 1 deregisters (RFC 7641 section 2).
 _DEREGISTER = 1
 
+# A profile of another transport keeps its devices from logging in here.
+_TRANSPORTS = ("DEFAULT", "COAP")
+
 
 class _Refused(Exception):
     """A request is answered with a code and nothing else."""
@@ -209,6 +212,9 @@ class CoapServer:
         device = None if credentials is None else await self._api.token_login(credentials, source)
         if device is None:
             raise _Refused(codes.UNAUTHORIZED)
+        if device.transport_type not in _TRANSPORTS:
+            self._api.tell("wrong_transport", source, device=device.name, wanted=device.transport_type)
+            raise _Refused(codes.INTERNAL_SERVER_ERROR)
         return device
 
     # Observations.

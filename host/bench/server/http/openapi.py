@@ -6,9 +6,12 @@ from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.staticfiles import StaticFiles
 
 from bench.registry import Status
 from bench.server.http.operator.forms import ErrorAnswer
+
+_ASSETS = "/docs/assets"
 
 
 def _json(schema: dict[str, Any]) -> dict[str, Any]:
@@ -28,7 +31,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 
 
 def describe(app: FastAPI) -> None:
-    """Serve the description: as JSON, and as a page (whose scripts come from a network)."""
+    """Serve the description: as JSON, and as a page, which needs no network but this server."""
     generate = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -48,9 +51,16 @@ def describe(app: FastAPI) -> None:
         return JSONResponse(app.openapi())
 
     async def as_page(_request: Request) -> Response:
-        return get_swagger_ui_html(openapi_url=str(app.openapi_url), title=app.title)
+        return get_swagger_ui_html(
+            openapi_url=str(app.openapi_url),
+            title=app.title,
+            swagger_js_url=f"{_ASSETS}/swagger-ui-bundle.js",
+            swagger_css_url=f"{_ASSETS}/swagger-ui.css",
+            swagger_favicon_url=f"{_ASSETS}/favicon-32x32.png",
+        )
 
     app.openapi = openapi  # type: ignore[method-assign] # FastAPI's documented way
+    app.mount(_ASSETS, StaticFiles(packages=[("fastapi_swagger", "resources")]))
     app.add_route("/v3/api-docs", as_json, include_in_schema=False)
     for path in ("/docs", "/swagger"):
         app.add_route(path, as_page, include_in_schema=False)

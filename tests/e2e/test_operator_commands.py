@@ -1,0 +1,206 @@
+"""What an operator does with commands: on records without a server, and on a server with its URL."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from tests.e2e.test_command_line import bench, printed
+from tests.server.operators import account
+from tests.server.packets import PINGREQ, connack, connect, publish, suback, subscribe
+from tests.support import PATIENCE_S, RawClient
+
+CALLS = "v1/devices/me/rpc/request/+"
+
+
+@pytest.fixture
+def url(server, tmp_path):
+    """The options that name a running server, as an operator of any ThingsBoard gives them."""
+    password = tmp_path / "password"
+    password.write_text(account(server)["password"] + "\n")
+    return (
+        *("--url", f"http://127.0.0.1:{server.ports.http}", "--user", account(server)["username"]),
+        *("--password-file", str(password)),
+    )
+
+
+def refused(code, said, *arguments, **environment):
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.cli", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, "COLUMNS": "200", **environment},
+    )
+    assert done.returncode == code, done.stderr
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+    return done.stderr
+
+
+def test_wrong_password_is_one_line_that_does_not_quote_it(url, tmp_path):
+    (tmp_path / "password").write_text("not-the-password")
+    assert "not-the-password" not in refused(1, "the server denies it", "device", "list", *url)
+
+
+def test_password_in_the_environment_is_taken(server, url):
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.cli", "device", "list", "--json", *url[:4]],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+        env={**os.environ, "BENCH_PASSWORD": account(server)["password"]},
+    )
+    assert json.loads(done.stdout) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        (("--url", "http://127.0.0.1:1"), 2, "needs --user"),
+        (("--url", "tb.example", "--user", "me"), 2, "is no URL"),
+        (("--url", "http://127.0.0.1:1", "--user", "me"), 1, "cannot reach http://127.0.0.1:1"),
+        (("--user", "me"), 2, "go with --url"),
+    ],
+)
+def test_server_that_is_not_named_right_is_one_line(options, code, said):
+    refused(code, said, "device", "list", *options, BENCH_PASSWORD="a-password")
+
+
+def test_password_is_never_an_option():
+    for command in ("device list", "profile show", "import", "rpc", "telemetry", "audit"):
+        text = bench(*command.split(), "--help").stdout
+        assert "--password-file" in text
+        assert "--password " not in text
+
+
+def test_devices_are_imported_shown_and_changed(server, url, tmp_path):
+    csv = tmp_path / "tray.csv"
+    csv.write_text(
+        "name,type,label,access token,room\npress-1,default,left,a-token-of-press-1,7\npress-2,default,,,8\n"
+    )
+    assert printed("import", str(csv), *url) == {"created": 2, "updated": 0, "errors": []}
+    csv.write_text("name,mqtt_password\npress-1,alone\n")
+    done = bench("import", str(csv), "--json", *url)
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["created"] == 0
+    refused(2, "has no column NAME", "import", str(tmp_path / "password"), *url)
+    assert [each["name"] for each in printed("device", "list", *url)] == ["press-1", "press-2"]
+    assert [each["name"] for each in printed("device", "list", "--search", "S-2", *url)] == ["press-2"]
+    shown = printed("device", "show", "press-1", "--show-secrets", *url)
+    assert shown["credentials"] == "a-token-of-press-1"
+    assert shown["attributes"] == {"SERVER_SCOPE": {"room": 7}}
+
+    shared = printed("device", "attributes", "press-1", "--set", "interval=5", "--set", "name=a b", *url)
+    assert shared == [{"key": "interval", "value": 5}, {"key": "name", "value": "a b"}]
+    left = printed("device", "attributes", "press-1", "--delete", "interval", *url)
+    assert left == [{"key": "name", "value": "a b"}]
+
+    secret = tmp_path / "secret"
+    secret.write_text("another-token-of-it\n")
+    assert bench("device", "credentials", "press-1", "--secret-file", str(secret), *url).returncode == 0
+    with RawClient(server.ports.mqtt) as client:
+        client.send(connect(username="another-token-of-it"))
+        client.expect(connack(0))
+    assert bench("device", "credentials", "press-2", "--mqtt-user", "press", *url).returncode == 0
+    assert printed("device", "show", "press-2", *url)["credentialsType"] == "MQTT_BASIC"
+    refused(2, "name what it logs in with", "device", "credentials", "press-2", *url)
+
+    told = printed("audit", *url)
+    assert {"LOGIN", "CREDENTIALS_UPDATED", "ATTRIBUTES_UPDATED"} <= {each["what"] for each in told}
+    assert {each["who"] for each in told if each["entity"] == "press-1"} >= {account(server)["username"]}
+    assert bench("device", "delete", "press-2", *url).returncode == 0
+    refused(1, "no device press-2", "device", "show", "press-2", *url)
+
+
+def test_profile_in_use_is_not_deleted(url):
+    assert bench("profile", "create", "tray7", *url).returncode == 0
+    assert bench("device", "create", "press-1", "--profile", "tray7", *url).returncode == 0
+    refused(2, "cannot be deleted", "profile", "delete", "tray7", *url)
+    assert bench("device", "delete", "press-1", *url).returncode == 0
+    assert bench("profile", "delete", "tray7", *url).returncode == 0
+    refused(1, "no profile tray7", "profile", "show", "tray7", *url)
+
+
+def test_chain_profile_is_made_of_its_certificate(url, server):
+    pem = str(server.data / "tls" / "ca.pem")
+    chain = ("--strategy", "X509_CERTIFICATE_CHAIN", "--certificate", pem, "--allow-create")
+    made = printed("profile", "create", "fleet", *chain, "--name-pattern", r"(.*)\.example", *url)
+    assert made["certificateRegExPattern"] == r"(.*)\.example"
+    assert made["allowCreate"] is True
+    assert len(made["provisionDeviceKey"]) == 64
+    refused(2, "already exists", "profile", "create", "twin", *chain, *url)
+    refused(2, "go together", "profile", "create", "x", "--certificate", pem, *url)
+
+
+def test_call_is_heard_and_answered(server, url):
+    device = server.ask(lambda registry: registry.create_device("press-1", "default", token="a-token-of-press-1"))
+    refused(1, "", "rpc", device.name, "blink", "--timeout", "5", *url)
+    refused(2, "look like JSON", "rpc", device.name, "blink", "{times: ", *url)
+    with RawClient(server.ports.mqtt, PATIENCE_S) as client:
+        client.send(connect(username="a-token-of-press-1") + subscribe(1, (CALLS, 0)))
+        client.expect(connack(0) + suback(1, 0))
+        answered = []
+        asking = threading.Thread(
+            target=lambda: answered.append(bench("rpc", device.name, "blink", '{"times": 3}', "--timeout", "30", *url))
+        )
+        asking.start()
+        head = client.read(2)
+        rest = client.read(head[1])
+        topic, body = rest[2 : 2 + rest[1]].decode(), rest[2 + rest[1] :]
+        assert json.loads(body) == {"method": "blink", "params": {"times": 3}}
+        client.send(publish(topic.replace("request", "response"), b'{"done":true}') + PINGREQ)
+        asking.join(PATIENCE_S)
+        assert json.loads(answered[0].stdout) == {"done": True}
+
+
+def test_telemetry_is_shown_and_followed(server, url):
+    device = server.ask(lambda registry: registry.create_device("press-1", "default", token="a-token-of-press-1"))
+    login = server.ask(lambda registry: registry.token_login("a-token-of-press-1"))
+    server.ask(lambda registry: registry.save_telemetry(login.id, [(1000, "t", 20), (2000, "t", 21), (1500, "u", "x")]))
+    latest = bench("telemetry", device.name, "--json", *url)
+    assert [json.loads(line) for line in latest.stdout.splitlines()] == [
+        {"ts": 1500, "key": "u", "value": "x"},
+        {"ts": 2000, "key": "t", "value": 21},
+    ]
+    command = [sys.executable, "-m", "bench.cli", "telemetry", device.name, "--follow", "--json", "--keys", "t", *url]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as following:
+        try:
+            assert json.loads(following.stdout.readline()) == {"ts": 2000, "key": "t", "value": 21}
+            server.ask(lambda registry: registry.save_telemetry(login.id, [(3000, "t", 22), (3000, "u", "y")]))
+            assert json.loads(following.stdout.readline()) == {"ts": 3000, "key": "t", "value": 22}
+        finally:
+            following.terminate()
+
+
+def test_history_is_shown_oldest_first(server, url):
+    server.ask(lambda registry: registry.create_device("press-1", "default", token="a-token-of-press-1"))
+    with RawClient(server.ports.mqtt) as client:
+        client.send(connect(username="a-token-of-press-1"))
+        client.expect(connack(0))
+        for number in range(3):
+            client.send(publish("v2/t", b'{"n":%d}' % number, qos=1, packet_id=number + 1))
+            client.read(4)
+    shown = bench("telemetry", "press-1", "--last", "60", "--json", *url)
+    entries = [json.loads(line) for line in shown.stdout.splitlines()]
+    assert entries
+    assert [entry["ts"] for entry in entries] == sorted(entry["ts"] for entry in entries)
+    assert entries[-1]["value"] == 2
+
+
+def test_claim_is_for_customers(url):
+    assert bench("device", "create", "press-1", *url).returncode == 0
+    refused(1, "denies", "device", "claim", "press-1", *url)
+
+
+def test_account_that_is_gone_is_one_line(tmp_path):
+    data = ("--data", str(tmp_path / "data"))
+    assert bench("profile", "create", "mine", *data).returncode == 0
+    (tmp_path / "data" / "operator.json").unlink()
+    refused(1, "is gone", "profile", "list", *data)
