@@ -6,7 +6,6 @@ import json
 import pytest
 
 from bench.registry import ProvisionRequest, ProvisionType, Registry, audit, claims
-from bench.server.device_api import origin
 from tests.atrest import everything, holding
 from tests.server.packets import (
     FAILURE,
@@ -114,19 +113,16 @@ def test_refused_logins_have_rows_and_accepted_ones_none(server):
     assert found == {event["request"] for event in server.events("login_refused")}
 
 
-def test_claims_have_rows_whether_they_were_taken_or_not(server):
+def test_claims_have_rows_whether_they_were_taken_or_not(server, database):
     over_mqtt(server, server.profile, success("a-token-of-its-own"), deviceName="a", token="a-token-of-its-own")
-    device = server.ask(lambda registry: registry.token_login("a-token-of-its-own"))
-    source = origin("192.0.2.7", "mqtt")
     body = json.dumps({"secretKey": "a-secret-to-claim", "durationMs": 60_000}).encode()
     for _ in range(2):
-        server.act(lambda api: api.claim(device, body, source)).result(30)
-    (first, second) = rows(server, what="claim")
-    assert [first["result"], second["result"]] == ["offered", "an earlier word counts still"]
-    assert {(row["entity"], row["address"], row["request"]) for row in (first, second)} == {
-        ("a", "192.0.2.7", source.request)
-    }
-    assert holding(everything(server.data, server._options.database), ["a-secret-to-claim"]) == []
+        assert post(server, "/api/v1/a-token-of-its-own/claim", body) == (200, b"")
+    found = rows(server, what="claim")
+    assert [row["result"] for row in found] == ["offered", "an earlier word counts still"]
+    assert {(row["entity"], row["address"], row["transport"]) for row in found} == {("a", "127.0.0.1", "http")}
+    assert [row["request"] for row in found] == [event["request"] for event in server.events("claim")]
+    assert holding(everything(server.data, database), ["a-secret-to-claim"]) == []
 
 
 def test_rows_outlive_the_device(server):
