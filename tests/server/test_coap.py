@@ -60,6 +60,12 @@ def peer(server):
 
 
 @pytest.fixture
+def patient(monkeypatch):
+    """However slow this machine is, an answer comes with its acknowledgement."""
+    monkeypatch.setattr(stack._Tuning, "EMPTY_ACK_DELAY", 60.0)
+
+
+@pytest.fixture
 def stranger(shared_server):
     """A peer of a server that it changes nothing on."""
     with RawPeer(shared_server.ports.coap) as peer:
@@ -196,8 +202,7 @@ def test_caller_that_failed_too_often_is_429_with_the_time_to_wait(start_server)
 # Retransmissions.
 
 
-def test_doubled_request_gets_the_same_answer_and_makes_one_device(server, peer, monkeypatch):
-    monkeypatch.setattr(stack._Tuning, "EMPTY_ACK_DELAY", 60.0)  # however slow this machine is
+def test_doubled_request_gets_the_same_answer_and_makes_one_device(server, peer, patient):
     body = request_body(server.profile, deviceName="a", token="A1")
     data = message(CON, POST, 7, b"x", path_options(PROVISION), body)
     for _ in range(3):
@@ -253,6 +258,16 @@ def test_same_id_of_another_peer_is_another_request(server, peer):
     with RawPeer(server.ports.coap) as other:
         other.send(data)
         assert other.heard().payload == FAILURE
+
+
+def test_same_id_with_something_else_is_another_request(server, peer, patient):
+    """A board that starts again counts from the same number, and may well use the same port."""
+    for n, token in enumerate((b"x", b"x", b"y")):
+        body = request_body(server.profile, deviceName=f"d{n // 2}", token=f"T{n}")
+        peer.send(message(CON, POST, 7, token, path_options(PROVISION), body))
+        answer = peer.heard()
+        assert (answer.kind, answer.mid, answer.token) == (ACK, 7, token)
+        assert answer.payload == (FAILURE if n == 1 else success(f"T{n}"))
 
 
 def test_peer_that_hears_nothing_costs_no_one_else_an_answer(server, peer):

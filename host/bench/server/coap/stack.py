@@ -8,6 +8,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from aiocoap import CON, RST, Context, Message
@@ -73,39 +74,49 @@ class Peer(UDP6EndpointAddress):  # type: ignore[misc]
         return self
 
 
+@dataclass(slots=True)
+class _Remembered:
+    """A request: until when it is remembered (of the loop's time), a hash of all of it, and what was answered."""
+
+    until: float
+    content: int
+    answer: bytes = b""
+
+
 class _Messages(MessageManager):  # type: ignore[misc]
     """aiocoap's message layer, with a memory of its own for what was received (RFC 7252 section 4.5).
 
-    aiocoap keeps every message as an object with a timer, without a bound.
+    aiocoap keeps every message as an object with a timer, without a bound. And it takes another message with
+    an id that was used before for the old one; a board that starts again counts its ids from the same number.
     """
 
     def __init__(self, token_manager: TokenManager) -> None:
         super().__init__(token_manager)
-        self._remembered: dict[tuple[Any, int], tuple[float, bytes]] = {}
+        self._remembered: dict[tuple[Peer, int], _Remembered] = {}
 
     def _deduplicate_message(self, message: Message) -> bool:
         """Whether the message came before; if so, and if it was answered, the answer is sent again."""
         key, now = (message.remote, message.mid), self.loop.time()
         while self._remembered:
             oldest = next(iter(self._remembered))
-            if self._remembered[oldest][0] > now and len(self._remembered) < _REMEMBERED:
+            if self._remembered[oldest].until > now and len(self._remembered) < _REMEMBERED:
                 break
             del self._remembered[oldest]
-        if key not in self._remembered:
-            self._remembered[key] = now + message.transport_tuning.EXCHANGE_LIFETIME, b""
+        found = self._remembered.get(key)
+        if found is None or found.content != message.content:
+            self._remembered.pop(key, None)
+            self._remembered[key] = _Remembered(now + message.transport_tuning.EXCHANGE_LIFETIME, message.content)
             return False
-        answer = self._remembered[key][1]
-        if message.mtype is CON and answer:
-            again = Message.decode(answer, message.remote)
+        if message.mtype is CON and found.answer:
+            again = Message.decode(found.answer, message.remote)
             again.direction = Direction.OUTGOING
             self._send_via_transport(again)
         return True
 
     def _store_response_for_duplicates(self, message: Message) -> None:
         # Others have ids of this server's, which may be the same as one of the client's
-        key = (message.remote, message.mid)
-        if message.mtype in (ACK, RST) and key in self._remembered:
-            self._remembered[key] = self._remembered[key][0], message.encode()
+        if message.mtype in (ACK, RST) and (found := self._remembered.get((message.remote, message.mid))):
+            found.answer = message.encode()
 
     async def shutdown(self) -> None:
         for _, timer in self._piggyback_opportunities.values():
@@ -157,6 +168,7 @@ def _decode(data: bytes, peer: Peer) -> Message:
     if bad_token or data[1] >> 5 in _RESERVED_CLASSES or (message.code is EMPTY and len(data) > 4):
         raise UnparsableMessage
     message.transport_tuning = _TUNING
+    message.content = hash(data)
     return message
 
 
