@@ -1,5 +1,6 @@
 """The CoAP side: codes, options and payloads, and what no CoAP client should ask."""
 
+import contextlib
 import json
 import socket
 
@@ -270,20 +271,20 @@ def test_same_id_with_something_else_is_another_request(server, peer, patient):
         assert answer.payload == (FAILURE if n == 1 else success(f"T{n}"))
 
 
-def test_peer_that_hears_nothing_costs_no_one_else_an_answer(server, peer):
+def test_peer_that_hears_nothing_costs_no_one_else_an_answer(server, peer, patient):
     """Its closed port is told by ICMP, which Linux may report on whatever is sent next."""
-    peers = [RawPeer(server.ports.coap, timeout_s=2) for _ in range(40)]
-    with held_back_commits(server):  # all are answered at once
-        for n, each in enumerate(peers):
-            body = request_body(server.profile, deviceName=f"d{n}", token=f"T{n}")
-            each.send(message(CON, POST, 1, b"", path_options(PROVISION), body))
-            if n % 2 == 0:
+    with contextlib.ExitStack() as opened:
+        peers = [opened.enter_context(RawPeer(server.ports.coap)) for _ in range(40)]
+        with held_back_commits(server):  # all are answered at once
+            for n, each in enumerate(peers):
+                body = request_body(server.profile, deviceName=f"d{n}", token=f"T{n}")
+                each.send(message(CON, POST, 1, b"", path_options(PROVISION), body))
+            for each in peers[::2]:
                 each.socket.close()
-        peer.expect_silence()
-    for n, each in enumerate(peers):
-        if n % 2:
-            assert each.heard().payload == success(f"T{n}")
-            each.socket.close()
+            peer.expect_silence()
+        for n, each in enumerate(peers):
+            if n % 2:
+                assert each.heard().payload == success(f"T{n}")
 
 
 # With a token.
