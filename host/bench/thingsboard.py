@@ -224,6 +224,8 @@ def _read(answer: httpx.Response) -> Any:
             raise NotFound(message)
         case httpx.codes.BAD_REQUEST:
             raise Refused(message)
+        case httpx.codes.REQUEST_TIMEOUT | httpx.codes.GATEWAY_TIMEOUT:
+            raise BenchError("no answer in time: is the device online, and does it know the method?")
         case httpx.codes.TOO_MANY_REQUESTS:
             wait = answer.headers.get("Retry-After", "60")
             raise BenchError(f"too many failures: try again in {wait} s")

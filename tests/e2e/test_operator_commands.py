@@ -114,6 +114,8 @@ def test_devices_are_imported_shown_and_changed(server, url, tmp_path):
 
     told = printed("audit", *url)
     assert {"LOGIN", "CREDENTIALS_UPDATED", "ATTRIBUTES_UPDATED"} <= {each["what"] for each in told}
+    shown = bench("audit", *url).stdout
+    assert all(each["entity"] in shown and f"http {each['address']}" in shown for each in told)
     assert {each["who"] for each in told if each["entity"] == "press-1"} >= {account(server)["username"]}
     assert bench("device", "delete", "press-2", *url).returncode == 0
     refused(1, "no device press-2", "device", "show", "press-2", *url)
@@ -141,7 +143,7 @@ def test_chain_profile_is_made_of_its_certificate(url, server):
 
 def test_call_is_heard_and_answered(server, url):
     device = server.ask(lambda registry: registry.create_device("press-1", "default", token="a-token-of-press-1"))
-    refused(1, "", "rpc", device.name, "blink", "--timeout", "5", *url)
+    refused(1, "is the device online", "rpc", device.name, "blink", "--timeout", "5", *url)
     refused(2, "look like JSON", "rpc", device.name, "blink", "{times: ", *url)
     with RawClient(server.ports.mqtt, PATIENCE_S) as client:
         client.send(connect(username="a-token-of-press-1") + subscribe(1, (CALLS, 0)))

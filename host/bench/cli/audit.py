@@ -1,6 +1,6 @@
 """`bench audit`: who did what."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -17,15 +17,19 @@ async def audit(
     as_json: Json = False,
 ) -> None:
     """Show who did what, when, from where, and how it ended."""
-    rows = [
-        {
-            "time": output.moment(each["createdTime"]),
-            "who": each.get("userName"),
-            "what": each["actionType"],
-            "entity": each.get("entityName"),
-            "result": each["actionStatus"],
-            **{key: (each.get("actionData") or {}).get(key, "") for key in ("address", "transport", "request")},
-        }
-        for each in await server.audit(limit)
-    ]
+    rows = [_row(each, whole=as_json) for each in await server.audit(limit)]
     output.table(rows, as_json=as_json, empty="Nothing happened yet.")
+
+
+def _row(entry: dict[str, Any], *, whole: bool) -> dict[str, Any]:
+    origin = entry.get("actionData") or {}
+    row = {
+        "time": output.moment(entry["createdTime"]),
+        "who": entry.get("userName"),
+        "what": entry["actionType"],
+        "entity": entry.get("entityName"),
+        "result": entry["actionStatus"],
+    }
+    if whole:
+        return {**row, **{key: origin.get(key, "") for key in ("address", "transport", "request")}}
+    return {**row, "from": " ".join(origin[key] for key in ("transport", "address") if origin.get(key))}

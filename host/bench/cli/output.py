@@ -18,6 +18,7 @@ _errors = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 Data = Annotated[Path, typer.Option(help="The data folder: registry, virtual boards.", envvar="BENCH_DATA")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 DEFAULT_DATA = Path(".bench")
+_ANY_WIDTH = 1000
 
 
 def data_option(data: Path) -> str:
@@ -50,10 +51,11 @@ def table(rows: Sequence[Mapping[str, Any]], *, as_json: bool, empty: str) -> No
         return
     shown = Table(box=None, pad_edge=False, header_style="bold")
     for key in rows[0]:
-        shown.add_column(key)
+        shown.add_column(key, overflow="fold")  # whole, on as many lines as it takes: nothing is cut off
     for row in rows:
         shown.add_row(*(escape(str(value)) for value in row.values()))
-    console.print(shown)
+    # what is not a terminal has no width that a line could be too long for
+    console.print(shown, width=None if console.is_terminal else _ANY_WIDTH)
 
 
 def facts(values: Mapping[str, Any], *, as_json: bool) -> None:
