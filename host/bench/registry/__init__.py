@@ -4,9 +4,10 @@ from bench.registry.audit import Origin
 from bench.registry.chains import Chain, ChainOutcome
 from bench.registry.commits import Conflict
 from bench.registry.credentials import CredentialsType, DeviceCredentials, Login
+from bench.registry.logins import DeviceLogin
 from bench.registry.model import Credentials, Device, Profile
 from bench.registry.provisioning import Outcome, ProvisionRequest, ProvisionType, Status
-from bench.registry.registry import DeviceLogin, DeviceView, ProfileView, Registry
+from bench.registry.registry import DeviceView, ProfileView, Registry
 
 __all__ = [
     "Chain",

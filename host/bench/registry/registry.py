@@ -18,13 +18,14 @@ from sqlalchemy.orm import Session
 
 from bench import house
 from bench.errors import BenchError
-from bench.registry import audit, chains, credentials, database, devices, profiles, provisioning, series
+from bench.registry import audit, chains, credentials, database, devices, logins, profiles, provisioning, series
 from bench.registry.audit import NOWHERE, Origin
 from bench.registry.chains import Chain, ChainOutcome
 from bench.registry.commits import Conflict, Pipeline
 from bench.registry.credentials import CredentialsType, DeviceCredentials, Login
 from bench.registry.database import Database
-from bench.registry.model import CLIENT_SCOPE, Credentials, Device, Profile, SealCheck, now_ms
+from bench.registry.logins import DeviceLogin
+from bench.registry.model import CLIENT_SCOPE, Device, Profile, SealCheck, now_ms
 from bench.registry.provisioning import Outcome, ProvisionRequest, ProvisionType, Status
 from bench.registry.seal import FILE as KEY_FILE
 from bench.registry.seal import Seal, WrongKey
@@ -35,16 +36,6 @@ Question = Callable[Concatenate[Session, P], T]
 
 FILE = database.FILE
 _CHECK = "firstboot"
-
-
-@dataclass(frozen=True)
-class DeviceLogin:
-    """A device that showed valid credentials."""
-
-    id: uuid.UUID
-    name: str
-    transport_type: str = "DEFAULT"
-    """The transport that its profile has it log in over; DEFAULT is any."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +73,7 @@ class Registry:
         # bound once: requests with the same function share a transaction
         self._provision = partial(provisioning.provision, seal)
         self._chain = partial(chains.provision, seal)
-        self._login = partial(_login, seal)
+        self._login = partial(logins.login, seal)
 
     @classmethod
     async def open(cls, folder: Path, database_url: str | None = None) -> Self:
@@ -174,7 +165,9 @@ class Registry:
         return await self._by_id(CredentialsType.X509_CERTIFICATE, credentials.sha3(certificate))
 
     async def _by_id(self, kind: CredentialsType, credentials_id: str) -> DeviceLogin | None:
-        found: DeviceLogin | None = await self._lookups.submit(_find, (kind.value, self.seal.digest(credentials_id)))
+        found: DeviceLogin | None = await self._lookups.submit(
+            logins.find, (kind.value, self.seal.digest(credentials_id))
+        )
         return found
 
     async def save_telemetry(self, device_id: uuid.UUID, entries: Sequence[tuple[int, str, Any]]) -> None:
@@ -280,53 +273,3 @@ def _check_seal(session: Session) -> None:
         session.add(SealCheck(id=1, sealed=seal.seal(_CHECK)))
     else:
         seal.unseal(check.sealed)
-
-
-_FOUND = (
-    select(
-        Device.id,
-        Device.name,
-        Profile.transport_type,
-        Credentials.type,
-        Credentials.lookup,
-        Credentials.parts,
-        Credentials.proof,
-    )
-    .join(Credentials, Credentials.device_id == Device.id)
-    .join(Profile, Profile.id == Device.profile_id)
-)
-
-
-def _rows(connection: Connection, lookups: Sequence[str]) -> dict[str, Any]:
-    if not lookups:
-        return {}
-    return {row.lookup: row for row in connection.execute(_FOUND.where(Credentials.lookup.in_(lookups)))}
-
-
-def _login(seal: Seal, connection: Connection, logins: Sequence[Login]) -> list[DeviceLogin | None]:
-    """The devices that MQTT logins are for (a batch function)."""
-    wanted = [{each: seal.digest(each) for each in credentials.candidates(login)} for login in logins]
-    rows = _rows(connection, [lookup for each in wanted for lookup in each.values()])
-    return [_accepted(seal, login, each, rows) for login, each in zip(logins, wanted, strict=True)]
-
-
-def _accepted(seal: Seal, login: Login, wanted: dict[str, str], rows: dict[str, Any]) -> DeviceLogin | None:
-    for candidate, lookup in wanted.items():
-        if (row := rows.get(lookup)) is None:
-            continue
-        if credentials.accepts(seal, row, candidate, login):
-            return DeviceLogin(row.id, row.name, row.transport_type)
-        if candidate != login.username and row.type == CredentialsType.MQTT_BASIC:
-            return None  # client id and user name are those of a device: nothing else is tried
-    return None
-
-
-def _find(connection: Connection, wanted: Sequence[tuple[str, str]]) -> list[DeviceLogin | None]:
-    """The devices with credentials of a kind and with this digest (a batch function)."""
-    rows = _rows(connection, [lookup for _, lookup in wanted])
-    return [
-        DeviceLogin(row.id, row.name, row.transport_type)
-        if (row := rows.get(lookup)) is not None and row.type == kind
-        else None
-        for kind, lookup in wanted
-    ]

@@ -1,0 +1,73 @@
+"""Who a login is for: many at once, one query for all (batch functions)."""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from bench.registry import credentials
+from bench.registry.credentials import CredentialsType, Login
+from bench.registry.model import Credentials, Device, Profile
+from bench.registry.seal import Seal
+
+
+@dataclass(frozen=True)
+class DeviceLogin:
+    """A device that showed valid credentials."""
+
+    id: uuid.UUID
+    name: str
+    transport_type: str = "DEFAULT"
+    """The transport that its profile has it log in over; DEFAULT is any."""
+
+
+_FOUND = (
+    select(
+        Device.id,
+        Device.name,
+        Profile.transport_type,
+        Credentials.type,
+        Credentials.lookup,
+        Credentials.parts,
+        Credentials.proof,
+    )
+    .join(Credentials, Credentials.device_id == Device.id)
+    .join(Profile, Profile.id == Device.profile_id)
+)
+
+
+def _rows(connection: Connection, lookups: Sequence[str]) -> dict[str, Any]:
+    if not lookups:
+        return {}
+    return {row.lookup: row for row in connection.execute(_FOUND.where(Credentials.lookup.in_(lookups)))}
+
+
+def login(seal: Seal, connection: Connection, logins: Sequence[Login]) -> list[DeviceLogin | None]:
+    """The devices that MQTT logins are for (a batch function)."""
+    wanted = [{each: seal.digest(each) for each in credentials.candidates(login)} for login in logins]
+    rows = _rows(connection, [lookup for each in wanted for lookup in each.values()])
+    return [_accepted(seal, login, each, rows) for login, each in zip(logins, wanted, strict=True)]
+
+
+def _accepted(seal: Seal, login: Login, wanted: dict[str, str], rows: dict[str, Any]) -> DeviceLogin | None:
+    for candidate, lookup in wanted.items():
+        if (row := rows.get(lookup)) is None:
+            continue
+        if credentials.accepts(seal, row, candidate, login):
+            return DeviceLogin(row.id, row.name, row.transport_type)
+        if candidate != login.username and row.type == CredentialsType.MQTT_BASIC:
+            return None  # client id and user name are those of a device: nothing else is tried
+    return None
+
+
+def find(connection: Connection, wanted: Sequence[tuple[str, str]]) -> list[DeviceLogin | None]:
+    """The devices with credentials of a kind and with this digest (a batch function)."""
+    rows = _rows(connection, [lookup for _, lookup in wanted])
+    return [
+        DeviceLogin(row.id, row.name, row.transport_type)
+        if (row := rows.get(lookup)) is not None and row.type == kind
+        else None
+        for kind, lookup in wanted
+    ]
