@@ -1,5 +1,6 @@
 """A device's own session: logging in, reporting, being taken over, falling silent, each in both versions."""
 
+import socket
 import time
 
 import pytest
@@ -24,11 +25,12 @@ from tests.server.packets import (
     expect_end,
     expect_open,
     expect_silence,
+    held_back_logins,
     held_back_commits,
     new_device,
     stored,
 )
-from tests.support import RawClient
+from tests.support import PATIENCE_S, RawClient
 
 OLD = VERSIONS["3.1.1"]
 
@@ -566,3 +568,19 @@ def test_login_that_the_registry_cannot_answer_is_told_unavailable(server, monke
     failure = server.wait_for("failure")
     assert failure["kind"] == "OSError"
     assert "disk" not in str(failure)
+
+
+# What happens while a login is being decided.
+
+
+def test_connection_that_is_lost_while_it_logs_in_leaves_no_listener_behind(server, v):
+    new_device(server)
+    with held_back_logins(server) as looked_up:
+        with RawClient(server.ports.mqtt) as lost:
+            lost.send(v.connect(username=TOKEN))
+            assert looked_up.wait(PATIENCE_S)
+            lost.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        while 'firstboot_connections{transport="mqtt"} 0.0' not in server.do(lambda api: api.metrics.text().decode()):
+            pass
+    server.wait_for("offline", device="device")
+    assert not server.api.presence._devices
