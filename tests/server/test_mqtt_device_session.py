@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from bench.registry import ProvisionType
+from bench.registry import ProvisionType, credentials, devices
 from bench.server.limits import Rules
 from bench.server.mqtt import connection, listener, provision_session
 from bench.server.presence import Ending
@@ -584,3 +584,17 @@ def test_connection_that_is_lost_while_it_logs_in_leaves_no_listener_behind(serv
             pass
     server.wait_for("offline", device="device")
     assert not server.api.presence._devices
+
+
+def test_login_whose_token_is_replaced_before_it_is_let_in_is_refused(server, v):
+    new_device(server)
+    device_id = server.ask(lambda registry: registry.token_login(TOKEN)).id
+    other = credentials.access_token("another-token")
+    with RawClient(server.ports.mqtt) as client:
+        with held_back_logins(server) as looked_up:
+            client.send(v.connect(username=TOKEN))
+            assert looked_up.wait(PATIENCE_S)
+            server.ask(lambda registry: registry.write(devices.set_credentials, device_id, other))
+            server.do(lambda api: api.presence.tell_ending(device_id, Ending.CREDENTIALS_CHANGED))
+        client.expect(v.refused(*BAD_NAME))
+        client.expect_closed()
