@@ -126,6 +126,10 @@ class Presence:
         if device := self._devices.get(device_id):
             for listener in list(device.on_ending.values()):
                 listener(why)
+            if why is Ending.DELETED:  # nobody will answer any more
+                for pending in device.pending.values():
+                    if not pending.answer.done():
+                        pending.answer.set_exception(NoAnswer(heard=pending.sent))
 
     def listens_for_calls(self, device_id: uuid.UUID) -> bool:
         """Whether a call would be heard now."""
