@@ -2,12 +2,14 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
 
 import pytest
 
+from bench.cli import addresses
 from tests.e2e.test_command_line import bench, printed
 from tests.server.operators import account
 from tests.server.packets import PINGREQ, connack, connect, publish, suback, subscribe
@@ -206,3 +208,21 @@ def test_account_that_is_gone_is_one_line(tmp_path):
     assert bench("profile", "create", "mine", *data).returncode == 0
     (tmp_path / "data" / "operator.json").unlink()
     refused(1, "is gone", "profile", "list", *data)
+
+
+def test_own_server_is_asked_past_a_proxy(server):
+    """A proxy of the environment's is for others: it would be told the operator's password."""
+    (server.data / "server.json").write_text(
+        json.dumps({"host": "127.0.0.1", "mqtt_port": server.ports.mqtt, "http_port": server.ports.http})
+    )
+    with addresses.alone(server.data), socket.create_server(("127.0.0.1", 0)) as proxy:
+        environment = {**os.environ, "HTTP_PROXY": f"http://127.0.0.1:{proxy.getsockname()[1]}", "NO_PROXY": ""}
+        done = subprocess.run(
+            [sys.executable, "-m", "bench.cli", "device", "list", "--json", "--data", str(server.data)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+            env=environment,
+        )
+    assert json.loads(done.stdout) == []

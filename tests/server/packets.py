@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -348,3 +349,23 @@ def held_back_commits(server: RunningServer) -> Iterator[None]:
     finally:
         other.rollback()
         other.close()
+
+
+@contextmanager
+def held_back_logins(server: RunningServer) -> Iterator[threading.Event]:
+    """Logins are looked up, and wait with what was found until the block ends; the event: one was looked up."""
+    registry, looked_up, go = server.registry, threading.Event(), threading.Event()
+    find = registry._login
+
+    def held(connection: Any, logins: Sequence[Any]) -> Any:
+        found = find(connection, logins)
+        looked_up.set()
+        go.wait(5)
+        return found
+
+    registry._login = held  # type: ignore[assignment]
+    try:
+        yield looked_up
+    finally:
+        registry._login = find
+        go.set()

@@ -1,10 +1,11 @@
 """A device's own session: logging in, reporting, being taken over, falling silent, each in both versions."""
 
+import socket
 import time
 
 import pytest
 
-from bench.registry import ProvisionType
+from bench.registry import ProvisionType, credentials, devices
 from bench.server.limits import Rules
 from bench.server.mqtt import connection, listener, provision_session
 from bench.server.presence import Ending
@@ -24,11 +25,12 @@ from tests.server.packets import (
     expect_end,
     expect_open,
     expect_silence,
+    held_back_logins,
     held_back_commits,
     new_device,
     stored,
 )
-from tests.support import RawClient
+from tests.support import PATIENCE_S, RawClient
 
 OLD = VERSIONS["3.1.1"]
 
@@ -566,3 +568,33 @@ def test_login_that_the_registry_cannot_answer_is_told_unavailable(server, monke
     failure = server.wait_for("failure")
     assert failure["kind"] == "OSError"
     assert "disk" not in str(failure)
+
+
+# What happens while a login is being decided.
+
+
+def test_connection_that_is_lost_while_it_logs_in_leaves_no_listener_behind(server, v):
+    new_device(server)
+    with held_back_logins(server) as looked_up:
+        with RawClient(server.ports.mqtt) as lost:
+            lost.send(v.connect(username=TOKEN))
+            assert looked_up.wait(PATIENCE_S)
+            lost.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        while 'firstboot_connections{transport="mqtt"} 0.0' not in server.do(lambda api: api.metrics.text().decode()):
+            pass
+    server.wait_for("offline", device="device")
+    assert not server.api.presence._devices
+
+
+def test_login_whose_token_is_replaced_before_it_is_let_in_is_refused(server, v):
+    new_device(server)
+    device_id = server.ask(lambda registry: registry.token_login(TOKEN)).id
+    other = credentials.access_token("another-token")
+    with RawClient(server.ports.mqtt) as client:
+        with held_back_logins(server) as looked_up:
+            client.send(v.connect(username=TOKEN))
+            assert looked_up.wait(PATIENCE_S)
+            server.ask(lambda registry: registry.write(devices.set_credentials, device_id, other))
+            server.do(lambda api: api.presence.tell_ending(device_id, Ending.CREDENTIALS_CHANGED))
+        client.expect(v.refused(*BAD_NAME))
+        client.expect_closed()

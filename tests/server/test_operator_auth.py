@@ -281,3 +281,13 @@ def test_paths_and_methods_that_are_none_have_thingsboards_errors(shared_server)
         refused(anonymous.get("/api/nothing"), 404, 32)
         refused(anonymous.get("/api/device/"), 404, 32)
         assert refused(anonymous.put("/api/auth/login"), 405, 31)
+
+
+def test_name_of_a_refused_login_is_kept_no_longer_than_any_account_has_one(server):
+    with client(server) as anonymous:
+        form = {"username": "x" * 60_000, "password": "wrong-password"}
+        refused(anonymous.post("/api/auth/login", json=form), 401, 10)
+    with login(server) as operator:
+        rows = ok(operator.get("/api/audit/logs", params={"pageSize": 10, "page": 0}))["data"]
+    assert max(len(row["userName"]) for row in rows) == 255
+    assert max(len(event.get("user", "")) for event in server.events()) == 255

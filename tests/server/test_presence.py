@@ -234,7 +234,7 @@ def test_whatever_happens_every_call_is_answered_once_and_nothing_is_left(steps)
             else:
                 presence.tell_ending(device, Ending.DELETED)
         await turn()
-        answered = [(n, call.result()) for n, (_, call) in enumerate(calls) if call.done()]
+        answered = [(n, call.result()) for n, (_, call) in enumerate(calls) if call.done() and not call.exception()]
         assert all(str(n) == result for n, result in answered)
         assert len({call.id for _, call in heard}) <= len(calls)
         for _, call in calls:
@@ -242,5 +242,20 @@ def test_whatever_happens_every_call_is_answered_once_and_nothing_is_left(steps)
         await asyncio.gather(*(call for _, call in calls), return_exceptions=True)
         for stop in stops:
             stop()
+
+    run(scenario)
+
+
+def test_call_of_a_device_that_is_deleted_ends_at_once():
+    async def scenario(presence):
+        call = calling(presence)
+        await turn()
+        presence.tell_ending(ONE, Ending.CREDENTIALS_CHANGED)
+        await turn()
+        assert not call.done()
+        presence.tell_ending(ONE, Ending.DELETED)
+        with pytest.raises(NoAnswer) as error:
+            await asyncio.wait_for(call, 5)
+        assert not error.value.heard
 
     run(scenario)

@@ -123,7 +123,8 @@ async def _own(data: Path, url: str, transport: httpx.AsyncBaseTransport | None)
     if not path.exists():
         raise BenchError(f"{path} is gone: put it back, or ask as another user with --url {url} --user ...")
     account = json.loads(path.read_bytes())
-    async with httpx.AsyncClient(base_url=url, transport=transport, timeout=_PATIENCE_S) as http:
+    # Not by way of the environment's proxy: it is no use for this machine's server, and would see the password.
+    async with httpx.AsyncClient(base_url=url, transport=transport, timeout=_PATIENCE_S, trust_env=False) as http:
         yield ThingsBoard(http, account["username"], account["password"])
 
 

@@ -38,7 +38,7 @@ def entry(origin: Origin, *, who: str = DEVICE, what: str, entity: str, result: 
     """A row of the audit trail. `entity` is a name; no secret has any business here."""
     return {
         "ts_ms": now_ms(),
-        "who": who,
+        "who": who[:_LONGEST],  # whoever tries to log in says so themselves
         "what": what,
         # No device's name is longer, and PostgreSQL's texts have no NUL.
         "entity": entity[:_LONGEST].replace("\0", "\N{REPLACEMENT CHARACTER}"),

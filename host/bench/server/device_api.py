@@ -101,7 +101,7 @@ class DeviceApi:
     ) -> DeviceLogin | None:
         async with self.limits.turn(source.address):
             self._check(source, name, name, self.metrics.login)
-            device = await decide()
+            device = await self._found(decide)
             if device is None:
                 self.limits.failed(source.address, name, name)
         self.metrics.login(source.transport, "accepted" if device else "refused")
@@ -109,6 +109,14 @@ class DeviceApi:
             self.tell("login_refused", source)
             await self.registry.record(trail.entry(source, what="login", entity="", result="refused"))
         return device
+
+    async def _found(self, decide: Callable[[], Awaitable[DeviceLogin | None]]) -> DeviceLogin | None:
+        """What a login finds, again if the device was deleted or had its credentials changed meanwhile."""
+        while True:
+            with self.presence.endings() as ended:
+                device = await decide()
+            if device is None or device.id not in ended:
+                return device
 
     def _check(self, source: Origin, name: str, key: str, count: Callable[[str, str], None]) -> None:
         try:

@@ -6,7 +6,8 @@ What an operator does to a device is told here, and reaches whoever listens at t
 import asyncio
 import itertools
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
@@ -69,6 +70,7 @@ class Presence:
 
     def __init__(self) -> None:
         self._devices: dict[uuid.UUID, _Device] = {}
+        self._logins: dict[object, set[uuid.UUID]] = {}
         # never used twice: an answer that comes too late must not be taken for the answer to a later call
         self._ids = itertools.count()
 
@@ -107,11 +109,27 @@ class Presence:
             for listener in list(device.on_attributes.values()):
                 listener(changed, deleted)
 
+    @contextmanager
+    def endings(self) -> Iterator[set[uuid.UUID]]:
+        """The devices whose sessions had to end since: for a login under way, which is no session yet."""
+        key, told = object(), set[uuid.UUID]()
+        self._logins[key] = told
+        try:
+            yield told
+        finally:
+            del self._logins[key]
+
     def tell_ending(self, device_id: uuid.UUID, why: Ending) -> None:
         """Sessions with this device have to end."""
+        for told in self._logins.values():
+            told.add(device_id)
         if device := self._devices.get(device_id):
             for listener in list(device.on_ending.values()):
                 listener(why)
+            if why is Ending.DELETED:  # nobody will answer any more
+                for pending in device.pending.values():
+                    if not pending.answer.done():
+                        pending.answer.set_exception(NoAnswer(heard=pending.sent))
 
     def listens_for_calls(self, device_id: uuid.UUID) -> bool:
         """Whether a call would be heard now."""

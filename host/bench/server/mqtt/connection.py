@@ -158,12 +158,8 @@ class Connection(asyncio.BufferedProtocol):
         self._transport = None
         self._owner.connections.discard(self)
         self.resume_writing()
-        if self._session is not None:
-            self._session.end()
-            if self._session.device is not None:
-                self._owner.lose(self, self._session.device)
-        if self.task is None:
-            self._session = None  # it knows this connection, which knows it
+        if self.task is None:  # else a login or a subscription may be under way: the end comes after it
+            self._leave()
 
     # The session's side (session.Link).
 
@@ -240,6 +236,13 @@ class Connection(asyncio.BufferedProtocol):
         if self.task is None:
             self.task = self._loop.create_task(self._serve())
 
+    def _leave(self) -> None:
+        session, self._session = self._session, None  # it knows this connection, which knows it
+        if session is not None:
+            session.end()
+            if session.device is not None:
+                self._owner.lose(self, session.device)
+
     def _pause_reading(self) -> None:
         if self._transport is not None:
             self._transport.pause_reading()
@@ -261,7 +264,7 @@ class Connection(asyncio.BufferedProtocol):
         finally:
             self.task = self._waiting = None
             if self._transport is None:
-                self._session = None
+                self._leave()
             elif not self.closed:
                 self._transport.resume_reading()
 

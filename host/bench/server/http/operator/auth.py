@@ -21,6 +21,8 @@ public = APIRouter(route_class=PublicRoute, tags=["auth"])
 guarded = APIRouter(route_class=GuardedRoute, tags=["auth"])
 
 _MIN_PASSWORD, _MAX_PASSWORD = 8, 128
+# Of a user name in an event: no account has a longer one.
+_SHOWN = 255
 
 
 @public.post("/auth/login", summary="Log in")
@@ -41,7 +43,7 @@ async def _attempt(request: Request, username: str, prove: Callable[[], Awaitabl
     async def note(result: str) -> None:
         row = trail.entry(source, who=username, what="user.login", entity=username, result=result)
         await api.registry.record(row)
-        api.tell("operator", source, user=username, what="user.login", result=result)
+        api.tell("operator", source, user=username[:_SHOWN], what="user.login", result=result)
 
     async with operators.deciding:
         try:
