@@ -25,8 +25,8 @@ from tests.server.packets import (
     expect_end,
     expect_open,
     expect_silence,
-    held_back_logins,
     held_back_commits,
+    held_back_logins,
     new_device,
     stored,
 )
