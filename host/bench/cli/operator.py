@@ -137,6 +137,8 @@ def _inside(data: Path) -> AbstractAsyncContextManager[httpx.ASGITransport]:
 def _client(where: Where) -> httpx.AsyncClient:
     if not where.url.startswith(("http://", "https://")):
         raise UsageError(f"{where.url} is no URL: write http://HOST:PORT or https://HOST")
+    if httpx.URL(where.url).userinfo:
+        raise UsageError("--url is the address alone: name the user with --user, and the password in a file")
     try:
         verify = ssl.create_default_context(cafile=where.ca) if where.ca else True
     except (OSError, ssl.SSLError) as error:

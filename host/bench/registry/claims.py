@@ -54,7 +54,7 @@ def claim(session: Session, device: Device, customer: Customer, secret: str) -> 
     seal: Seal = session.info["seal"]
     if device.customer_id is not None:
         return ClaimResult.CLAIMED
-    known = session.get(Claim, device.id)
+    known = session.get(Claim, device.id, with_for_update=True)  # of two that know the secret, one uses it up
     if known is None:
         return ClaimResult.FAILURE
     session.delete(known)

@@ -15,6 +15,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 from sqlalchemy import Connection, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
+from sqlalchemy.orm.exc import StaleDataError
 
 from bench import house
 from bench.errors import BenchError
@@ -123,6 +124,8 @@ class Registry:
             return await self._database.write(lambda connection: self._ask(connection, question, *args, **kwargs))
         except IntegrityError as error:
             raise Conflict(str(error.orig)) from error
+        except StaleDataError as error:  # what is to be changed was deleted meanwhile
+            raise Conflict(str(error)) from error
 
     def _ask(self, connection: Connection, question: Question[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         with Session(connection, info={"seal": self.seal}, expire_on_commit=False) as session:
