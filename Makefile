@@ -3,6 +3,9 @@
 PYTHON ?= python3
 JOBS ?= 4
 ARGS ?=
+TIMES ?= 20
+FUZZ := tests/server/test_codec_fuzz.py tests/server/test_http_fuzz.py tests/server/test_coap_bad_input.py \
+	tests/server/test_schemathesis.py
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -11,7 +14,7 @@ LOCK := $(if $(CI),-c requirements.lock)
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench clean
+.PHONY: help setup demo test fuzz check bench clean
 
 help: ## Say what each of these does
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +38,9 @@ demo: $(READY) ## First boot of a blank virtual board, and its second one (ARGS=
 
 test: $(READY) ## Unit, firmware, server and end-to-end tests, in parallel (ARGS="-k vault" for some)
 	@$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+
+fuzz: $(READY) ## The fuzz tests, with twenty times the examples (TIMES=100 for more)
+	@FIRSTBOOT_FUZZ=$(TIMES) $(BIN)/python -m pytest -n $(JOBS) $(FUZZ) $(ARGS)
 
 check: $(READY) ## Linter, format, types, then the tests
 	@$(BIN)/ruff check .

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.budget import FIXED, examples
 from tests.server.coap_packets import (
     ACK,
     BLOCK1,
@@ -26,7 +27,10 @@ from tests.server.packets import expect_unharmed
 
 PROVISION = path_options("api/v1/provision")
 BUDGET = settings(
-    max_examples=300, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(300),
+    deadline=None,
+    derandomize=FIXED,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 
 

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from bench.registry import CredentialsType, ProvisionType
 from bench.server import wire
 from bench.server.mqtt import codec
+from tests.budget import examples
 from tests.server import packets
 from tests.server.packets import PROVISION_REQUEST, PROVISION_RESPONSE, TELEMETRY, expect_unharmed
 from tests.support import RawClient
 
-fuzz = settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+fuzz = settings(deadline=None, max_examples=examples(300), suppress_health_check=[HealthCheck.too_slow])
 
 # Packets of a client, each with what it says.
 
@@ -432,7 +433,7 @@ def test_server_survives_made_up_mqtt(server):
     profile = server.new_profile(ProvisionType.CHECK_PRE_PROVISIONED_DEVICES)
     server.ask(lambda registry: registry.create_device("device", profile.name, token="device-token"))
 
-    @settings(fuzz, max_examples=150)
+    @settings(fuzz, max_examples=examples(150))
     @given(
         beginnings,
         streams,
@@ -459,7 +460,7 @@ heads = st.sampled_from(
 
 
 def test_server_survives_made_up_http(server):
-    @settings(fuzz, max_examples=150)
+    @settings(fuzz, max_examples=examples(150))
     @given(heads, st.binary(max_size=100), payloads)
     def throw_some(head, garbage, payload):
         throw(server.ports.http, head + garbage)

@@ -9,12 +9,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bench.registry import ProvisionType
+from tests.budget import FIXED, examples
 from tests.server.packets import expect_unharmed
 from tests.server.test_http import METHODS, call
 from tests.support import RunningServer
 
 TOKEN = "the-token"
-BUDGET = settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+BUDGET = settings(max_examples=examples(150), deadline=None, derandomize=FIXED, suppress_health_check=list(HealthCheck))
 ROUTES = [(method, path) for path, methods in METHODS.items() for method in methods]
 
 # Words that mean something here, so that chance finds its way inside.

@@ -3,8 +3,6 @@
 Answers have to be described: their status, their type and their shape; and nothing may break the server.
 """
 
-import os
-
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
@@ -18,11 +16,12 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from tests.budget import FIXED, examples
 from tests.server.operators import login, new_device, new_profile
 from tests.support import RunningServer
 
 # How many requests an operation gets: a few in every run, more for whoever has the time.
-EXAMPLES = int(os.environ.get("FIRSTBOOT_EXAMPLES", "3"))
+EXAMPLES = examples(3)
 CHECKS = [status_code_conformance, content_type_conformance, response_schema_conformance]
 
 
@@ -57,7 +56,7 @@ def _try(operation, mode, known, headers):
     """Send an operation some requests; half of those that fit are about what there is."""
 
     @given(operation.as_strategy(generation_mode=mode), booleans())
-    @settings(max_examples=EXAMPLES, derandomize=True, database=None, deadline=None, suppress_health_check=HealthCheck)
+    @settings(max_examples=EXAMPLES, derandomize=FIXED, database=None, deadline=None, suppress_health_check=HealthCheck)
     def attempt(case, is_known):
         if is_known and mode is GenerationMode.POSITIVE and operation.method != "delete":
             case.path_parameters.update({name: known[name] for name in case.path_parameters if name in known})
