@@ -1,7 +1,11 @@
 """Fixtures for tests of the server alone."""
 
+import asyncio
+from contextlib import AsyncExitStack
+
 import pytest
 
+from bench.registry import Registry
 from tests.server.operators import login
 from tests.server.packets import VERSIONS, Old
 from tests.support import RunningServer
@@ -33,6 +37,24 @@ def server_operator(server):
     """An operator of a server of its own."""
     with login(server) as operator:
         yield operator
+
+
+@pytest.fixture
+def run(tmp_path, database):
+    """Run `scenario(registry, ...)` with registries that share a database, as processes would."""
+
+    def start(scenario, *, registries=1):
+        async def main():
+            async with AsyncExitStack() as stack:
+                opened = []
+                for _ in range(registries):
+                    opened.append(await Registry.open(tmp_path, database))
+                    stack.push_async_callback(opened[-1].close)
+                return await scenario(*opened)
+
+        return asyncio.run(main())
+
+    return start
 
 
 @pytest.fixture

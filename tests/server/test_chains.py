@@ -1,14 +1,13 @@
 """Devices by their certificates: what a chain makes of a profile, branch by branch."""
 
 import asyncio
-from contextlib import AsyncExitStack
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import Refused
-from bench.registry import Chain, ProvisionType, Registry, Status, audit, chains, devices, profiles
+from bench.registry import Chain, ProvisionType, Status, audit, chains, devices, profiles
 from bench.registry.audit import Origin
 from bench.registry.credentials import CredentialsType, access_token, mqtt_basic, sha3, x509
 from bench.registry.profiles import Strategy
@@ -26,24 +25,6 @@ def pem(*texts):
 
 def chain(*certificates, name="DeviceA.company.com"):
     return Chain(certificates=certificates, common_name=name)
-
-
-@pytest.fixture
-def run(tmp_path, database):
-    """Run `scenario(registry, ...)` with registries that share a database, as processes would."""
-
-    def start(scenario, *, registries=1):
-        async def main():
-            async with AsyncExitStack() as stack:
-                opened = []
-                for _ in range(registries):
-                    opened.append(await Registry.open(tmp_path, database))
-                    stack.push_async_callback(opened[-1].close)
-                return await scenario(*opened)
-
-        return asyncio.run(main())
-
-    return start
 
 
 async def new_profile(registry, *, name="mine", certificates=("ROOT",), pattern=r"(.*)\.company.com", allow=True):

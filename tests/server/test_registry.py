@@ -3,7 +3,6 @@
 import asyncio
 import re
 import uuid
-from contextlib import AsyncExitStack
 
 import pytest
 from sqlalchemy import select
@@ -14,7 +13,6 @@ from bench.registry import (
     CredentialsType,
     ProvisionRequest,
     ProvisionType,
-    Registry,
     Status,
     devices,
     profiles,
@@ -35,24 +33,6 @@ SUCCESS, NOT_FOUND, FAILURE = Status.SUCCESS, Status.NOT_FOUND, Status.FAILURE
 
 RANDOM = re.compile(r"[A-Za-z0-9]{20}")
 PROVISIONED = {"SERVER_SCOPE": {"provisionState": "provisioned"}}
-
-
-@pytest.fixture
-def run(tmp_path, database):
-    """Run `scenario(registry, ...)` with registries that share a database, as processes would."""
-
-    def start(scenario, *, registries=1):
-        async def main():
-            async with AsyncExitStack() as stack:
-                opened = []
-                for _ in range(registries):
-                    opened.append(await Registry.open(tmp_path, database))
-                    stack.push_async_callback(opened[-1].close)
-                return await scenario(*opened)
-
-        return asyncio.run(main())
-
-    return start
 
 
 def ask(profile, **fields):
