@@ -30,9 +30,14 @@ class Gone(Exception):
     """The device was deleted meanwhile."""
 
 
+def request_id() -> str:
+    """An id for a request: the same in its events, in the audit trail and in its answer, where it has room."""
+    return secrets.token_hex(6)
+
+
 def origin(address: str, transport: str) -> Origin:
     """Where a request comes from, with an id of its own."""
-    return Origin(address, transport, secrets.token_hex(6))
+    return Origin(address, transport, request_id())
 
 
 def wanted_keys(client: str | None, shared: str | None) -> tuple[list[str] | None, list[str] | None]:

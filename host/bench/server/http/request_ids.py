@@ -1,11 +1,10 @@
 """An id for every request, by which its answer, its events and its row in the audit trail are one."""
 
-import secrets
-
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from bench.server import device_api
+
 KEY = "request_id"
-_BYTES = 6
 
 
 class RequestIds:
@@ -18,7 +17,7 @@ class RequestIds:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = scope[KEY] = secrets.token_hex(_BYTES)
+        request_id = scope[KEY] = device_api.request_id()
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
