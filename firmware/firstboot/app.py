@@ -9,7 +9,16 @@ import sys
 
 from firstboot import __version__, backoff, board, credentials, events, identity, link, provisioning, session
 from firstboot import settings as settings_file
-from firstboot.errors import FirstbootError, NetworkError, NotFound, Refused, Rejected, SettingsError, VaultError
+from firstboot.errors import (
+    FirstbootError,
+    LinkError,
+    NetworkError,
+    NotFound,
+    Refused,
+    Rejected,
+    SettingsError,
+    VaultError,
+)
 from firstboot.mqtt import Mqtt
 from firstboot.settings import Settings
 from firstboot.transports import mqtt
@@ -63,7 +72,8 @@ class App:
                 return self._backoff.long()
             events.emit("offline", kind=error.kind, detail=str(error))
         except FirstbootError as error:
-            events.emit("link_failed" if error.kind == "link" else "offline", kind=error.kind, detail=str(error))
+            event = "link_failed" if isinstance(error, LinkError) else "offline"
+            events.emit(event, kind=error.kind, detail=str(error))
         return self._backoff.next()
 
     def _go_online(self) -> Mqtt:

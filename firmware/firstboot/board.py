@@ -8,10 +8,12 @@ import time
 import machine
 
 _RESET_CAUSES = ("PWRON_RESET", "HARD_RESET", "WDT_RESET", "DEEPSLEEP_RESET", "SOFT_RESET")
-# Longest wait between two feeds of the watchdog.
-NAP_MS = 500
+
+# Longest wait between two feeds of the watchdog; shorter when something wants to be called more often.
+nap_ms = 500
 
 _watchdog = None
+_on_idle: list[object] = []
 
 
 def reset_cause() -> str:
@@ -58,12 +60,29 @@ def feed() -> None:
         _watchdog.feed()
 
 
+def on_idle(callback: object, every_ms: int) -> None:
+    """Have `callback()` called during every wait, at least each `every_ms`. It must not wait, nor allocate."""
+    global nap_ms
+    _on_idle.append(callback)
+    nap_ms = min(nap_ms, every_ms)
+
+
+def idle() -> None:
+    """Part of every wait that is meant and bounded: feeds the watchdog, and calls what wanted to be called."""
+    feed()
+    for callback in _on_idle:
+        callback()  # type: ignore[operator]
+
+
 def sleep(ms: int) -> None:
-    """A wait that is meant: feeds the watchdog meanwhile."""
-    while ms > 0:
-        feed()
-        time.sleep_ms(min(ms, NAP_MS))
-        ms -= NAP_MS
+    """A wait that is meant. Late by what the callbacks take, at most a nap each."""
+    end = time.ticks_add(time.ticks_ms(), ms)
+    while True:
+        idle()
+        left = time.ticks_diff(end, time.ticks_ms())
+        if left <= 0:
+            return
+        time.sleep_ms(min(left, nap_ms))
 
 
 def reset() -> None:

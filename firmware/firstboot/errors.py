@@ -23,15 +23,41 @@ class VaultError(FirstbootError):
 
 
 class LinkError(FirstbootError):
-    """No Wi-Fi or Ethernet link."""
+    """No Wi-Fi or Ethernet link; `kind` says why: `wrong_password`, `not_found` or `link`."""
 
     kind = "link"
 
+    def __init__(self, message: str, kind: str = "link") -> None:
+        super().__init__(message)
+        self.kind = kind
+
 
 class NetworkError(FirstbootError):
-    """The server was not reached, or the connection broke."""
+    """The server was not reached, or the connection broke.
+
+    `retry_ms` is how long the server asks to be left alone, 0 if it did not.
+    """
 
     kind = "network"
+    retry_ms = 0
+
+
+class CertificateRefused(NetworkError):
+    """The server's certificate is not one that the pinned CA signed for this name and time."""
+
+    kind = "certificate"
+
+
+class PlaintextRefused(FirstbootError):
+    """Secrets would have left the local network in clear."""
+
+    kind = "plaintext"
+
+
+class ClockError(NetworkError):
+    """Nobody told the time, and without it no certificate can be judged."""
+
+    kind = "clock"
 
 
 class Timeout(NetworkError):

@@ -62,7 +62,7 @@ class Wlan:
             late = time.ticks_diff(time.ticks_ms(), start) > self._timeout_ms
             if late or status not in (network.STAT_CONNECTING, network.STAT_IDLE, network.STAT_GOT_IP):
                 raise LinkError(self._cause(status))
-            board.feed()
+            board.idle()
             time.sleep_ms(_POLL_MS)
 
     def _cause(self, status: int) -> str:

@@ -63,7 +63,7 @@ class Mqtt:
         self._client = _Client(
             client_id.encode(),
             settings.text("server.host"),
-            port=settings.number("server.port"),
+            port=settings.port(),
             user=user.encode(),
             password=password.encode(),
             keepalive=settings.number("session.keepalive_s"),

@@ -1,53 +1,118 @@
 """What the flash step wrote for this board: `/settings.json`, checked once at boot."""
 
 import json
+import os
 
 from firstboot.errors import SettingsError
 
 PATH = "/settings.json"
+_NEW = "/settings.new"
 
 # section.key: (type, default, smallest number or shortest text). A default of None: required.
-_KNOWN: dict[str, tuple[type, str | int | None, int]] = {
+_KNOWN: dict[str, tuple[type, str | int | list[object] | None, int]] = {
     "server.host": (str, None, 1),
-    "server.port": (int, 1883, 1),
-    "provision.key": (str, None, 1),
-    "provision.secret": (str, None, 1),
-    # Who makes the secret: "device" survives a lost answer, "server" does not (docs/troubleshooting.md).
+    # 0: the usual one, 1883, or 8883 with TLS
+    "server.port": (int, 0, 0),
+    "server.tls": (bool, False, 0),
+    # The name its certificate has to have; server.host if empty.
+    "server.name": (str, "", 0),
+    # Secrets in clear go to loopback and private addresses only, unless this is set.
+    "server.allow_plaintext": (bool, False, 0),
+    "provision.transport": (str, "mqtt", 1),
+    # 0: the usual one: server.port over MQTT, 8080 (8443 with TLS) over HTTP, 5683 over CoAP
+    "provision.port": (int, 0, 0),
+    "provision.key": (str, "", 0),
+    "provision.secret": (str, "", 0),
+    # The secret is this board's own, and proved instead of sent. Only this project's server knows how.
+    "provision.proof": (bool, False, 0),
+    "provision.credentials": (str, "ACCESS_TOKEN", 1),
+    # Who makes the secret: "device" survives a lost answer, "server" does not (docs/credentials.md);
+    # "flash": a certificate and its key that were put into the flash with the firmware.
     "provision.made_by": (str, "device", 1),
+    # Refused logins in a row after which the device asks anew; 0: never.
+    "provision.after_refusals": (int, 0, 0),
     "identity.name": (str, "{prefix}-{mac}", 1),
     "identity.prefix": (str, "firstboot", 0),
     "identity.mac": (str, "", 0),
     "wifi.ssid": (str, "", 0),
     "wifi.password": (str, "", 0),
+    # Further networks, in order of preference: [{"ssid": ..., "password": ...}].
+    "wifi.networks": (list, [], 0),
     "wifi.timeout_s": (int, 15, 1),
+    "wifi.tries": (int, 2, 1),
+    "wifi.hostname": (str, "", 0),
+    "wifi.power_save": (str, "min", 1),
+    # A fixed address, as "address/bits gateway dns"; empty: DHCP. Holds for Ethernet as well.
+    "wifi.address": (str, "", 0),
+    # The PHY, as network.LAN's constants call it without PHY_ (e.g. "LAN8720"); empty: no Ethernet.
+    "ethernet.phy": (str, "", 0),
+    "ethernet.phy_address": (int, 1, 0),
+    "ethernet.mdc": (int, 23, 0),
+    "ethernet.mdio": (int, 18, 0),
+    "ethernet.power": (int, -1, -1),
+    "ethernet.clock": (int, -1, -1),
+    "ethernet.clock_out": (bool, False, 0),
     "session.telemetry_s": (int, 60, 1),
     "session.keepalive_s": (int, 60, 2),
     "session.timeout_ms": (int, 10000, 1),
+    # Telemetry kept in RAM while offline: how many records.
+    "session.queue": (int, 32, 1),
+    # A time server; empty: none.
+    "clock.ntp": (str, "pool.ntp.org", 0),
+    "clock.ntp_port": (int, 123, 1),
+    # Where the server tells the time in HTTP's Date, when no time server does; 0: nowhere.
+    "clock.http_port": (int, 8080, 0),
+    # Seconds since 1970. It cannot be earlier than this, whoever says so.
+    "clock.not_before": (int, 1735689600, 1),
+    "claim.secret": (str, "", 0),
+    "claim.duration_s": (int, 0, 0),
     "backoff.base_ms": (int, 1000, 1),
     "backoff.cap_ms": (int, 60000, 1),
     "backoff.long_ms": (int, 600000, 1),
     # 0: off. A watchdog cannot be stopped again, not even by Ctrl-C.
     "board.watchdog_s": (int, 0, 0),
+    # Pins: -1 is none. The button connects to ground, the LED lights when high.
+    "board.led": (int, -1, -1),
+    "board.led_low": (bool, False, 0),
+    "board.button": (int, -1, -1),
+    # What ten seconds on the button wipe: "credentials", or "all" (Wi-Fi as well).
+    "board.button_wipes": (str, "all", 1),
 }
 _WATCHDOG_LEAST_S = 30
 # Fields of 16 bits, and waits that MicroPython's tick arithmetic can hold.
 _MOST = {
     "server.port": 65535,
+    "provision.port": 65535,
+    "provision.after_refusals": 1000,
     "wifi.timeout_s": 3600,
+    "wifi.tries": 100,
+    "ethernet.phy_address": 31,
     "session.telemetry_s": 86400,
     "session.keepalive_s": 65535,
     "session.timeout_ms": 3600000,
+    "session.queue": 1000,
+    "clock.ntp_port": 65535,
+    "clock.http_port": 65535,
     "backoff.base_ms": 86400000,
     "backoff.cap_ms": 86400000,
     "backoff.long_ms": 86400000,
     "board.watchdog_s": 3600,
 }
+_CHOICES = {
+    "provision.transport": ("mqtt", "http", "coap"),
+    "provision.credentials": ("ACCESS_TOKEN", "MQTT_BASIC", "X509_CERTIFICATE"),
+    "provision.made_by": ("device", "server", "flash"),
+    "wifi.power_save": ("none", "min", "max"),
+    "board.button_wipes": ("credentials", "all"),
+}
+# Not shown unless asked for.
+SECRETS = ("provision.secret", "wifi.password", "wifi.networks", "claim.secret")
 
 
 class Settings:
     """A value for every known `section.key`."""
 
-    def __init__(self, values: dict[str, str | int]) -> None:
+    def __init__(self, values: dict[str, object]) -> None:
         self._values = values
 
     def text(self, name: str) -> str:
@@ -56,7 +121,40 @@ class Settings:
 
     def number(self, name: str) -> int:
         """A setting that is a whole number."""
-        return int(self._values[name])
+        return int(self._values[name])  # type: ignore[call-overload, no-any-return]
+
+    def flag(self, name: str) -> bool:
+        """A setting that is true or false."""
+        return bool(self._values[name])
+
+    def networks(self) -> list[tuple[str, str]]:
+        """The Wi-Fi networks as `(ssid, password)`, the preferred one first; the password of an open one is ""."""
+        found = [(self.text("wifi.ssid"), self.text("wifi.password"))] if self.text("wifi.ssid") else []
+        more = self._values["wifi.networks"]
+        return found + [(each["ssid"], each.get("password", "")) for each in more]  # type: ignore[attr-defined]
+
+    def port(self) -> int:
+        """The server's MQTT port."""
+        return self.number("server.port") or (8883 if self.flag("server.tls") else 1883)
+
+    def provision_port(self) -> int:
+        """The server's port for the provisioning exchange."""
+        transport = self.text("provision.transport")
+        if self.number("provision.port"):
+            return self.number("provision.port")
+        if transport == "mqtt":
+            return self.port()
+        if transport == "coap":
+            return 5683
+        return 8443 if self.flag("server.tls") else 8080
+
+    def names(self) -> list[str]:
+        """Every setting's name, sorted."""
+        return sorted(self._values)
+
+    def value(self, name: str) -> object:
+        """A setting as it is."""
+        return self._values[name]
 
 
 def load(path: str = PATH) -> Settings:
@@ -64,6 +162,11 @@ def load(path: str = PATH) -> Settings:
 
     Raises SettingsError with the key and what is allowed; never shows a value, since it may be a secret.
     """
+    return check(read(path))
+
+
+def read(path: str = PATH) -> object:
+    """What is in the file, not checked; raises SettingsError if it is not JSON."""
     try:
         with open(path) as file:
             text = file.read()
@@ -72,15 +175,31 @@ def load(path: str = PATH) -> Settings:
     except ValueError:
         raise SettingsError("%s is not UTF-8 text" % path)
     try:
-        sections = json.loads(text)
+        return json.loads(text)
     except ValueError:
         raise SettingsError("%s is not JSON" % path)
-    return check(sections)
+
+
+def store(sections: dict[str, dict[str, object]], path: str = PATH) -> None:
+    """Make `sections` the file's content; a power cut leaves the old file or the new one.
+
+    Raises SettingsError if they are of no use, or do not reach the flash; the old file stays then.
+    """
+    check(sections)
+    text = json.dumps(sections)
+    try:
+        with open(_NEW, "w") as file:
+            file.write(text)
+        if read(_NEW) != sections:
+            raise SettingsError("what was read back differs from what was written: flash worn out?")
+        os.rename(_NEW, path)  # LittleFS replaces the old one in one step
+    except OSError as error:
+        raise SettingsError("flash write failed (%s): full or worn out?" % error)
 
 
 def check(sections: object) -> Settings:
     """Settings from `{"section": {"key": value}}`; raises SettingsError as `load` does."""
-    values: dict[str, str | int] = {}
+    values: dict[str, object] = {}
     if not isinstance(sections, dict):
         raise SettingsError("the settings have to be an object of sections")
     for section, entries in sections.items():
@@ -100,25 +219,63 @@ def check(sections: object) -> Settings:
     return Settings(values)
 
 
-def _check_meaning(values: dict[str, str | int]) -> None:
+def parsed(name: str, text: str) -> object:
+    """The value that a person typed for a setting; raises SettingsError as `check` does."""
+    if name not in _KNOWN:
+        raise SettingsError("unknown setting %s" % name)
+    value: object = text
+    if _KNOWN[name][0] is not str:
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = None
+    return _checked(name, value)
+
+
+def _check_meaning(values: dict[str, object]) -> None:
     # A name's look-up can take half a minute, and nothing feeds the watchdog meanwhile.
-    if 0 < int(values["board.watchdog_s"]) < _WATCHDOG_LEAST_S:
+    watchdog_s = values["board.watchdog_s"]
+    if isinstance(watchdog_s, int) and 0 < watchdog_s < _WATCHDOG_LEAST_S:
         raise SettingsError("board.watchdog_s has to be 0 (off), or %d and more" % _WATCHDOG_LEAST_S)
-    if values["provision.made_by"] not in ("device", "server"):
-        raise SettingsError('provision.made_by has to be "device" or "server"')
+    certificate = values["provision.credentials"] == "X509_CERTIFICATE"
+    if certificate and not values["server.tls"]:
+        raise SettingsError("a certificate logs in over TLS only: set server.tls")
+    if values["provision.made_by"] == "flash":
+        if not certificate:
+            raise SettingsError('provision.made_by "flash" is for X509_CERTIFICATE')
+    elif not values["provision.key"] or not values["provision.secret"]:
+        raise SettingsError("provision.key or provision.secret is missing")
 
 
-def _checked(name: str, value: object) -> str | int:
+def _checked(name: str, value: object) -> object:
     kind, _, least = _KNOWN[name]
     if kind is str:
         if not isinstance(value, str):
             raise SettingsError("%s has to be text" % name)
         if len(value) < least:
             raise SettingsError("%s is empty" % name)
-        return value
-    # bool is an int to isinstance, and never meant as one here
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise SettingsError("%s has to be a whole number" % name)
-    if not least <= value <= _MOST.get(name, value):
-        raise SettingsError("%s is too small or too large" % name)
+        if value not in _CHOICES.get(name, (value,)):
+            raise SettingsError("%s has to be one of: %s" % (name, ", ".join(_CHOICES[name])))
+    elif kind is bool:
+        if not isinstance(value, bool):
+            raise SettingsError("%s has to be true or false" % name)
+    elif kind is list:
+        _check_networks(name, value)
+    else:
+        # bool is an int to isinstance, and never meant as one here
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise SettingsError("%s has to be a whole number" % name)
+        if not least <= value <= _MOST.get(name, value):
+            raise SettingsError("%s is too small or too large" % name)
     return value
+
+
+def _check_networks(name: str, value: object) -> None:
+    if not isinstance(value, list):
+        raise SettingsError("%s has to be a list" % name)
+    for each in value:
+        if not isinstance(each, dict) or not each.get("ssid"):
+            raise SettingsError('%s has to be a list of {"ssid": ..., "password": ...}' % name)
+        for key, part in each.items():
+            if key not in ("ssid", "password") or not isinstance(part, str):
+                raise SettingsError('%s has to be a list of {"ssid": ..., "password": ...}' % name)

@@ -125,9 +125,9 @@ class Stream:
         self._poll.modify(self._socket, what)
         end = time.ticks_add(time.ticks_ms(), ms)
         while True:
-            board.feed()
+            board.idle()
             left = max(time.ticks_diff(end, time.ticks_ms()), 0)
-            found = self._poll.poll(min(left, board.NAP_MS))
+            found = self._poll.poll(min(left, board.nap_ms))
             if found:
                 return int(found[0][1])
             if left == 0:

@@ -20,7 +20,22 @@ BAD = {
     "port_text": ({**GOOD, "server": {"host": "h", "port": "1883"}}, "server.port has to be a whole number"),
     "port_bool": ({**GOOD, "server": {"host": "h", "port": True}}, "server.port has to be a whole number"),
     "port_float": ({**GOOD, "server": {"host": "h", "port": 18.5}}, "server.port has to be a whole number"),
-    "port_zero": ({**GOOD, "server": {"host": "h", "port": 0}}, "server.port is too small or too large"),
+    "port_negative": ({**GOOD, "server": {"host": "h", "port": -1}}, "server.port is too small or too large"),
+    "tls_number": ({**GOOD, "server": {"host": "h", "tls": 1}}, "server.tls has to be true or false"),
+    "secret_missing": ({**GOOD, "provision": {"key": "the key"}}, "provision.key or provision.secret is missing"),
+    "transport": (
+        {**GOOD, "provision": {**GOOD["provision"], "transport": "lorawan"}},
+        "provision.transport has to be one of: mqtt, http, coap",
+    ),
+    "certificate_in_clear": (
+        {**GOOD, "provision": {**GOOD["provision"], "credentials": "X509_CERTIFICATE"}},
+        "set server.tls",
+    ),
+    "token_from_flash": ({**GOOD, "provision": {"made_by": "flash"}}, "is for X509_CERTIFICATE"),
+    "networks_text": ({**GOOD, "wifi": {"networks": "home"}}, "wifi.networks has to be a list"),
+    "networks_without_ssid": ({**GOOD, "wifi": {"networks": [{"password": "the secret"}]}}, "wifi.networks has to be"),
+    "networks_number": ({**GOOD, "wifi": {"networks": [{"ssid": 5}]}}, "wifi.networks has to be"),
+    "networks_unknown_key": ({**GOOD, "wifi": {"networks": [{"ssid": "a", "pass": "b"}]}}, "wifi.networks has to be"),
     "port_large": ({**GOOD, "server": {"host": "h", "port": 65536}}, "server.port is too small or too large"),
     "keepalive_one": ({**GOOD, "session": {"keepalive_s": 1}}, "session.keepalive_s is too small or too large"),
     "watchdog_short": ({**GOOD, "board": {"watchdog_s": 29}}, "has to be 0 (off), or 30 and more"),
@@ -51,7 +66,7 @@ def test_check_fills_in_defaults():
 import json, sys
 from firstboot import settings
 found = settings.check(json.loads(sys.argv[1]))
-print(found.text("server.host"), found.number("server.port"), found.text("provision.made_by"))
+print(found.text("server.host"), found.port(), found.text("provision.made_by"))
 """,
         arguments=(json.dumps(GOOD),),
     )
