@@ -23,7 +23,7 @@ from bench.server.journal import Journal
 from bench.server.limits import Rules
 from bench.server.server import Options, Ports, Server
 from bench.server.tls.authority import Identity
-from bench.targets.virtual import VirtualBoard
+from bench.targets.virtual import PowerCycle, VirtualBoard
 from tests import secrecy
 
 T = TypeVar("T")
@@ -163,6 +163,16 @@ def new_board(
             **overlay,
         ),
     )
+
+
+def steps(power: PowerCycle) -> list[str]:
+    """What a board told so far, but for its states."""
+    return [event["event"] for event in power.events if event["event"] != "state"]
+
+
+def states(power: PowerCycle) -> list[str]:
+    """The states that a board went through so far."""
+    return [event["state"] for event in power.events if event["event"] == "state"]
 
 
 def vault_slots(board: VirtualBoard) -> list[dict[str, Any]]:

@@ -5,15 +5,18 @@ as *pending*, and only then asks. Whatever happens afterwards, the next thing it
 with it; a login that works is the proof of provisioning, and turns pending into *active*.
 """
 
+import gc
 import sys
 
-from firstboot import __version__, backoff, board, credentials, events, identity, link, provisioning, session
+from firstboot import __version__, backoff, board, commands, credentials, events, identity, link, recovery, session
 from firstboot import settings as settings_file
 from firstboot.errors import (
+    CertificateRefused,
     FirstbootError,
     LinkError,
     NetworkError,
     NotFound,
+    PlaintextRefused,
     Refused,
     Rejected,
     SettingsError,
@@ -21,121 +24,202 @@ from firstboot.errors import (
 )
 from firstboot.mqtt import Mqtt
 from firstboot.settings import Settings
-from firstboot.transports import mqtt
+from firstboot.telemetry import Telemetry
 from firstboot.vault import Vault
 
 # Between a crash and the reset: long enough for Ctrl-C, and for a server to breathe.
 _CRASH_PAUSE_MS = 30000
+# How often telemetry, LED, button and console are looked after while something else is waited for.
+_POLL_MS = 50
 _REFUSED_FIX = (
     "the server no longer knows this device's credentials: restore them there, "
-    "or delete /vault.0 and /vault.1 on the board to provision anew"
+    "or reset the device (firstboot reset) to provision it anew"
 )
 
 
 class App:
-    """One board's life between two resets."""
+    """One board's life between two resets.
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._name = identity.name(settings, board.mac())
+    States: `new`, `linking`, `provisioning`, `pending`, `online`, `offline`, `rejected`, `error`.
+    """
+
+    def __init__(self, settings: Settings, sample: object = None, extra: dict[str, object] | None = None) -> None:
+        self.settings = settings
+        self.name = identity.name(settings, board.mac())
+        self.vault = Vault()
+        recovery.finish(self.vault)
+        self.state = ""
         self._link = link.find(settings)
-        self._vault = Vault()
         self._backoff = backoff.Backoff(settings)
+        self._telemetry = Telemetry(settings, sample)
+        self._commands = commands.Commands(settings, self.vault, self.name, extra or {})
+        self._refusals = 0  # in a row, of every credential we hold
 
     def run(self) -> None:
         """Never returns."""
-        board.start_watchdog(self._settings.number("board.watchdog_s"))
+        board.start_watchdog(self.settings.number("board.watchdog_s"))
+        record = self.vault.record
+        self._become("offline" if "active" in record else "pending" if "pending" in record else "new")
+        board.on_idle(self._telemetry.poll, _POLL_MS)
         while True:
             wait_ms = self._live()
             events.emit("retry", attempt=self._backoff.attempt, in_ms=wait_ms)
+            gc.collect()
             board.sleep(wait_ms)
+
+    def _become(self, state: str) -> None:
+        if state != self.state:
+            events.emit("state", state=state, was=self.state)
+            self.state = state
 
     def _live(self) -> int:
         """Go online and stay there; returns how long to wait after it ended, in ms."""
         try:
+            self._become("linking")
             events.emit("link_up", address=self._link.up())
             client = self._go_online()
             try:
-                events.emit("connected", name=self._name)
-                session.run(client, self._settings, self._backoff)
+                events.emit("connected", name=self.name)
+                self._become("online")
+                session.run(client, self._telemetry, self._commands, self._backoff)
             finally:
                 client.close()
-        except (NotFound, Rejected) as error:
-            events.emit(error.kind, fix=str(error), name=self._name)
-            return self._backoff.long()
-        except VaultError as error:
-            events.emit("error", kind=error.kind, detail=str(error))
-            return self._backoff.long()
         except Refused as error:
-            if error.credentials:
-                events.emit("refused", code=error.code, fix=_REFUSED_FIX, name=self._name)
-                return self._backoff.long()
-            events.emit("offline", kind=error.kind, detail=str(error))
+            if not error.credentials:
+                return self._offline(error)
+            events.emit("refused", code=error.code, count=self._refusals, fix=_REFUSED_FIX, name=self.name)
+            self._become("rejected")
+            # if that ends in asking anew, it should not take an hour to get there
+            return self._backoff.next() if self.settings.number("provision.after_refusals") else self._backoff.long()
+        except (NotFound, Rejected) as error:
+            events.emit(error.kind, fix=str(error), name=self.name)
+            self._become("rejected")
+        except (VaultError, SettingsError) as error:
+            events.emit("error", kind=error.kind, detail=str(error))
+            self._become("error")
+        except (CertificateRefused, PlaintextRefused) as error:
+            events.emit(error.kind + "_refused", fix=str(error))
+            self._become("error")
         except FirstbootError as error:
-            event = "link_failed" if isinstance(error, LinkError) else "offline"
-            events.emit(event, kind=error.kind, detail=str(error))
-        return self._backoff.next()
+            return self._offline(error)
+        return self._backoff.long()
+
+    def _offline(self, error: FirstbootError) -> int:
+        events.emit("link_failed" if isinstance(error, LinkError) else "offline", kind=error.kind, detail=str(error))
+        self._become("offline")
+        return self._backoff.next(error.retry_ms if isinstance(error, NetworkError) else 0)
 
     def _go_online(self) -> Mqtt:
         """A logged-in client, provisioned on the way if need be."""
-        active = self._vault.record.get("active")
-        if active:
-            return self._login(active[0])
-        pending = self._vault.record.get("pending", [])
-        client = self._promote(pending)
-        return client or self._provision(pending)
+        record = self.vault.record
+        active, pending = record.get("active", []), record.get("pending", [])
+        if not active and not pending and self.settings.text("provision.made_by") == "flash":
+            pending = self._keep([credentials.from_flash()])
+        if not active and pending:
+            self._become("pending")
+        client, refusal = self._first_that_works(active + pending)
+        if client:
+            return client
+        if refusal:
+            self._refusals += 1
+            if active and not self._may_ask_anew(self._refusals):
+                raise refusal
+        return self._provision(active, pending)
+
+    def _may_ask_anew(self, refusals: int) -> bool:
+        """Whether so many refusals in a row are enough to give up credentials that once worked."""
+        least = self.settings.number("provision.after_refusals")
+        return 0 < least <= refusals
+
+    def _first_that_works(self, held: list[dict[str, str]]) -> tuple[Mqtt | None, Refused | None]:
+        """Log in with the first of `held` that works, and make it the active credential.
+
+        Returns no client, and the last refusal, if the server refused them all. Any other failure
+        says nothing about them, and goes up after all were tried: one that a server chokes on must
+        not hide one that works.
+        """
+        doubt: NetworkError | None = None
+        refusal: Refused | None = None
+        for credential in held:
+            try:
+                client = self._login(credential)
+            except Refused as error:
+                if error.credentials:
+                    refusal = error
+                else:
+                    doubt = error
+            except NetworkError as error:
+                doubt = error
+            else:
+                self._refusals = 0
+                self._promote(credential)
+                return client, None
+        if doubt:
+            raise doubt
+        return None, refusal
 
     def _login(self, credential: dict[str, str]) -> Mqtt:
-        user, password = credentials.login(credential)
-        client = Mqtt(self._settings, self._name, user, password)
+        gc.collect()
+        client_id, user, password, pair = credentials.login(credential, self.name)
+        client = Mqtt(self.settings, client_id, user, password, pair)
         try:
             client.connect()
-        except NetworkError:
+        except NetworkError as error:
             client.close()
+            # without a user name it is the client id that is not known (MQTT 3.1.1, 3.2.2.3)
+            if isinstance(error, Refused) and error.code == 2 and not user:
+                error.credentials = True
             raise
         return client
 
-    def _promote(self, pending: list[dict[str, str]]) -> Mqtt | None:
-        """Log in with the first of `pending` that works, and make it the active credential.
+    def _promote(self, credential: dict[str, str]) -> None:
+        """Make the credential that logged in the active one. The others go, but not for one that worked all along."""
+        if self.vault.record.get("active") == [credential]:
+            return
+        rotated = "active" in self.vault.record
+        claim = self.vault.record.get("claim", [])
+        if self.settings.text("claim.secret") and not rotated:
+            from firstboot import claiming
 
-        Returns None if the server refused them all. Any other failure says nothing about them, and
-        goes up after all were tried: one that a server chokes on must not hide one that works.
-        """
-        doubt = None
-        for credential in pending:
-            try:
-                client = self._login(credential)
-            except NetworkError as error:
-                if not isinstance(error, Refused) or not error.credentials:
-                    doubt = error
-                continue
-            try:
-                self._vault.save({"active": [credential]})
-            except VaultError as error:  # as pending it logs in just as well, after the next boot too
-                events.emit("error", kind=error.kind, detail=str(error))
-            events.emit("provisioned", type=credential["type"])
-            return client
-        if doubt:
-            raise doubt
-        return None
+            claim = claiming.due(self.settings)
+        try:
+            self.vault.update(active=[credential], pending=[], claim=claim)
+        except VaultError as error:  # as pending it logs in just as well, after the next boot too
+            events.emit("error", kind=error.kind, detail=str(error))
+        events.emit("provisioned", type=credential["type"])
+        if rotated:
+            events.emit("rotation", step="done")
 
-    def _provision(self, pending: list[dict[str, str]]) -> Mqtt:
-        """Ask the server; `pending` are the credentials in the vault that did not log in (yet)."""
-        made_by = self._settings.text("provision.made_by")
+    def _provision(self, active: list[dict[str, str]], pending: list[dict[str, str]]) -> Mqtt:
+        """Ask the server; what we hold did not log in (yet)."""
+        from firstboot import provisioning
+
+        settings = self.settings
+        made_by = settings.text("provision.made_by")
+        if not settings.text("provision.key"):
+            raise Rejected(
+                "the server does not know this device's certificate: register it there, or set provision.key"
+            )
         if not pending and made_by == "device":
-            pending = self._keep([credentials.make()])
-        events.emit("provisioning", made_by=made_by, transport="mqtt")
+            pending = self._keep([credentials.make(settings.text("provision.credentials"), self.name)])
         # The last one is our own, or all we have; a server that chooses is not told what to choose.
-        own = pending[-1] if made_by == "device" else None
-        request = provisioning.request(self._settings, self._name, own)
-        status, offered = provisioning.read_answer(mqtt.exchange(self._settings, self._name, request))
+        own = None if made_by == "server" else pending[-1]
+        self._become("provisioning")
+        events.emit(
+            "provisioning",
+            made_by=made_by,
+            transport=settings.text("provision.transport"),
+            type=own["type"] if own else "",
+        )
+        status, offered = provisioning.ask(settings, self.name, own, active + pending)
         events.emit("answer", status=status)
         if status == provisioning.NOT_FOUND:
             raise NotFound("no profile has this provisioning key and secret: compare them with the server's")
         if offered and offered not in pending:
             # The server's own choice. Ours stays behind it: an answer can be wrong.
             pending = self._keep([offered] + pending[-1:])
-        client = self._promote(pending)
+        self._become("pending")
+        client = self._first_that_works(pending)[0]
         if client:
             return client
         if status == provisioning.SUCCESS:
@@ -146,18 +230,20 @@ class App:
         )
 
     def _keep(self, pending: list[dict[str, str]]) -> list[dict[str, str]]:
-        self._vault.save({"pending": pending})
+        self.vault.update(pending=pending)
         events.emit("pending_stored", count=len(pending))
         return pending
 
 
-def main() -> None:
+def main(sample: object = None, extra: dict[str, object] | None = None) -> None:
     """Boot. Returns only if the settings are of no use: then the REPL is where to repair them.
 
-    A defect of ours must not leave a device in the field at a REPL: it shows the traceback, waits, resets.
+    `sample()` gives further telemetry as a dict, `extra` the application's own RPC methods,
+    `{"method": function(params)}`. A defect must not leave a device in the field at a REPL: it
+    shows the traceback, waits, resets.
     """
     try:
-        _main()
+        _main(sample, extra)
     except Exception as error:
         try:
             sys.print_exception(error)
@@ -167,10 +253,10 @@ def main() -> None:
             board.reset()
 
 
-def _main() -> None:
+def _main(sample: object = None, extra: dict[str, object] | None = None) -> None:
     events.emit("boot", firmware=__version__, micropython=board.version(), reset=board.reset_cause(), mac=board.mac())
     try:
-        app = App(settings_file.load())
+        app = App(settings_file.load(), sample, extra)
     except SettingsError as error:
         events.emit("error", kind=error.kind, fix=str(error))
         return

@@ -22,12 +22,16 @@ class Backoff:
     def reset(self) -> None:
         self.attempt = 0
 
-    def next(self) -> int:
-        """The wait before the next attempt: uniform below min(cap, base * 2^attempt)."""
+    def next(self, least: int = 0) -> int:
+        """The wait before the next attempt: uniform below min(cap, base * 2^attempt).
+
+        With `least`, which a server asked for, it comes on top, and the spread is as large: what
+        told one device told the herd.
+        """
         # bounded, or the number would grow for as long as the server is away
         ceiling = min(self._cap, self._base << min(self.attempt, 20))
         self.attempt += 1
-        return below(ceiling + 1)
+        return least + below(max(ceiling, least) + 1)
 
     def long(self) -> int:
         """The wait when only a person can help: between half and the whole of `backoff.long_ms`."""

@@ -1,43 +1,123 @@
 """The credential kinds: how one is made, asked for, and used to log in.
 
-A credential is a plain dict, `{"type": "ACCESS_TOKEN", "token": ...}`, because it lives in the vault.
+A credential is a plain dict of texts, because it lives in the vault:
+`{"type": "ACCESS_TOKEN", "token"}`, `{"type": "MQTT_BASIC", "clientId", "userName", "password"}`,
+`{"type": "X509_CERTIFICATE", "certificate", "key"}`, the last two as base64 of DER.
 """
 
 import binascii
 import os
 
-from firstboot.errors import ProtocolError
+from firstboot.errors import ProtocolError, SettingsError
+
+CERTIFICATE_FILE = "/device.crt"
+KEY_FILE = "/device.key"
 
 # 128 bits. Hex, because a token is also a path segment over HTTP.
-_TOKEN_BYTES = 16
-# The longest token we take from a server: the vault has to hold it, beside one of ours.
-_TOKEN_LIMIT = 512
+_SECRET_BYTES = 16
+# The longest text we take from a server: the vault has to hold it, beside one of ours.
+_LIMIT = 512
+# ... and a certificate.
+_CERTIFICATE_LIMIT = 2048
 
 
-def make() -> dict[str, str]:
-    """A new secret from the random source.
+def make(kind: str, name: str) -> dict[str, str]:
+    """A new credential for the device `name`, from the random source.
 
     On the ESP32 the hardware generator is only a true one while the radio is on: call with the link up.
     """
-    return {"type": "ACCESS_TOKEN", "token": binascii.hexlify(os.urandom(_TOKEN_BYTES)).decode()}
+    if kind == "X509_CERTIFICATE":
+        return _make_certificate(name)
+    secret = binascii.hexlify(os.urandom(_SECRET_BYTES)).decode()
+    if kind == "MQTT_BASIC":
+        return {"type": kind, "clientId": name, "userName": name, "password": secret}
+    return {"type": kind, "token": secret}
+
+
+def _make_certificate(name: str) -> dict[str, str]:
+    import time
+
+    from firstboot import board, events, p256, x509
+
+    start = time.ticks_ms()
+    key = p256.make_key(board.idle)
+    certificate = x509.self_signed(name, key, board.idle)
+    made = _certificate(certificate, x509.private_key(key, p256.public(key, board.idle)))
+    events.emit("key_made", took_ms=time.ticks_diff(time.ticks_ms(), start))
+    return made
+
+
+def from_flash() -> dict[str, str]:
+    """The certificate and key that lie in the flash as DER; raises SettingsError if they do not."""
+    try:
+        with open(CERTIFICATE_FILE, "rb") as file:
+            certificate = file.read()
+        with open(KEY_FILE, "rb") as file:
+            key = file.read()
+    except OSError:
+        raise SettingsError(
+            "%s or %s is missing: flash them, or let the device make its own" % (CERTIFICATE_FILE, KEY_FILE)
+        )
+    return _certificate(certificate, key)
+
+
+def _certificate(certificate: bytes, key: bytes) -> dict[str, str]:
+    return {"type": "X509_CERTIFICATE", "certificate": _base64(certificate), "key": _base64(key)}
+
+
+def _base64(data: bytes) -> str:
+    return binascii.b2a_base64(data).decode().strip()
 
 
 def request_fields(credential: dict[str, str]) -> dict[str, str]:
     """What the provisioning request says to ask for this very credential."""
-    return {"credentialsType": credential["type"], "token": credential["token"]}
+    kind = credential["type"]
+    fields = {"credentialsType": kind}
+    if kind == "MQTT_BASIC":
+        fields["clientId"] = credential["clientId"]
+        fields["username"] = credential["userName"]
+        fields["password"] = credential["password"]
+    elif kind == "X509_CERTIFICATE":
+        fields["hash"] = credential["certificate"]
+    else:
+        fields["token"] = credential["token"]
+    return fields
 
 
-def from_answer(answer: dict[str, object]) -> dict[str, str]:
-    """The credential in a SUCCESS answer; raises ProtocolError if there is none we can use."""
+def from_answer(answer: dict[str, object], held: list[dict[str, str]]) -> dict[str, str]:
+    """The credential in a SUCCESS answer; raises ProtocolError if there is none we can use.
+
+    `held` are the credentials whose secrets we have: a certificate is of use only with its key.
+    """
     kind = answer.get("credentialsType")
     value = answer.get("credentialsValue")
-    if kind != "ACCESS_TOKEN":
-        raise ProtocolError("the server gave credentials of another type than ACCESS_TOKEN")
-    if not isinstance(value, str) or not 1 <= len(value) <= _TOKEN_LIMIT:
+    if kind == "ACCESS_TOKEN":
+        return {"type": "ACCESS_TOKEN", "token": _text(value, 1)}
+    if kind == "MQTT_BASIC" and isinstance(value, dict):
+        parts = {key: _text(value.get(key) or "", 0) for key in ("clientId", "userName", "password")}
+        if parts["clientId"] or parts["userName"]:
+            parts["type"] = "MQTT_BASIC"
+            return parts
+    if kind == "X509_CERTIFICATE":
+        for credential in held:
+            if credential.get("certificate") == value:
+                return credential
+        raise ProtocolError("the server gave a certificate whose key is not on this board")
+    raise ProtocolError("the answer has no credentials that we can use")
+
+
+def _text(value: object, least: int) -> str:
+    if not isinstance(value, str) or not least <= len(value) <= _LIMIT:
         raise ProtocolError("the answer has no credentialsValue that we can use")
-    return {"type": "ACCESS_TOKEN", "token": value}
+    return value
 
 
-def login(credential: dict[str, str]) -> tuple[str, str]:
-    """`(user name, password)` for MQTT."""
-    return credential["token"], ""
+def login(credential: dict[str, str], name: str) -> tuple[str, str, str, tuple[bytes, bytes] | None]:
+    """`(client id, user name, password, certificate and key as DER or None)` for MQTT."""
+    kind = credential["type"]
+    if kind == "MQTT_BASIC":
+        return credential["clientId"] or name, credential["userName"], credential["password"], None
+    if kind == "X509_CERTIFICATE":
+        pair = (binascii.a2b_base64(credential["certificate"]), binascii.a2b_base64(credential["key"]))
+        return name, "", "", pair
+    return name, credential["token"], "", None

@@ -50,7 +50,9 @@ class Mqtt:
     nothing else. After an error the connection is of no use: `close()` it.
     """
 
-    def __init__(self, settings: Settings, client_id: str, user: str, password: str = "") -> None:
+    def __init__(
+        self, settings: Settings, client_id: str, user: str, password: str = "", identity: object = None
+    ) -> None:
         self._timeout_ms = settings.number("session.timeout_ms")
         self._keepalive_ms = settings.number("session.keepalive_s") * 1000
         self._stream = Stream()
@@ -64,7 +66,7 @@ class Mqtt:
             client_id.encode(),
             settings.text("server.host"),
             port=settings.port(),
-            user=user.encode(),
+            user=user.encode() or None,
             password=password.encode(),
             keepalive=settings.number("session.keepalive_s"),
         )

@@ -1,33 +1,81 @@
-"""The provisioning exchange's two messages (ThingsBoard's device provisioning, JSON form)."""
+"""The provisioning exchange (ThingsBoard's device provisioning, JSON form): what is asked, what is answered."""
 
 import json
 
 from firstboot import credentials
-from firstboot.errors import ProtocolError
+from firstboot.errors import NotFound, ProtocolError
 from firstboot.settings import Settings
 
 SUCCESS = "SUCCESS"
 NOT_FOUND = "NOT_FOUND"
 FAILURE = "FAILURE"
+# Of this project's server only: the answer to a request that asks for a nonce.
+NONCE = "NONCE"
 
 
-def request(settings: Settings, name: str, credential: dict[str, str] | None = None) -> str:
-    """The request as JSON text. With `credential` the device brings its own secret."""
-    fields = {
+def ask(
+    settings: Settings, name: str, own: dict[str, str] | None, held: list[dict[str, str]]
+) -> tuple[str, dict[str, str] | None]:
+    """Ask the server; returns `(status, credential or None)`.
+
+    With `own` the device brings its credential, else the server chooses one. `held` are all
+    credentials in the vault. Raises NetworkError if there is no answer that we understand, which
+    says nothing about what the server did.
+    """
+    exchange = _exchange(settings.text("provision.transport"))
+    fields = {"deviceName": name, "provisionDeviceKey": settings.text("provision.key"), "provisionDeviceSecret": ""}
+    if own:
+        fields.update(credentials.request_fields(own))
+    if settings.flag("provision.proof"):
+        _prove(settings, name, fields, exchange)
+    else:
+        fields["provisionDeviceSecret"] = settings.text("provision.secret")
+    status, answer = read_answer(exchange(settings, name, json.dumps(fields)))  # type: ignore[operator]
+    if status == NONCE:
+        raise ProtocolError("the server answered with a nonce that was not asked for")
+    return status, credentials.from_answer(answer, held) if status == SUCCESS else None
+
+
+def _exchange(transport: str) -> object:
+    # only the one that is needed: each costs heap
+    if transport == "http":
+        from firstboot.transports import http
+
+        return http.exchange
+    if transport == "coap":
+        from firstboot.transports import coap
+
+        return coap.exchange
+    from firstboot.transports import mqtt
+
+    return mqtt.exchange
+
+
+def _prove(settings: Settings, name: str, fields: dict[str, str], exchange: object) -> None:
+    """Put a proof of the secret into the request instead of the secret."""
+    from firstboot import claims
+
+    question = {
         "deviceName": name,
-        "provisionDeviceKey": settings.text("provision.key"),
-        "provisionDeviceSecret": settings.text("provision.secret"),
+        "provisionDeviceKey": fields["provisionDeviceKey"],
+        "provisionDeviceSecret": "",
+        "proof": "nonce",
     }
-    if credential:
-        fields.update(credentials.request_fields(credential))
-    return json.dumps(fields)
+    status, answer = read_answer(exchange(settings, name, json.dumps(question)))  # type: ignore[operator]
+    nonce = answer.get("nonce")
+    if status == NOT_FOUND:
+        raise NotFound("the server does not know proofs: unset provision.proof, or use a server that does")
+    if status != NONCE or not isinstance(nonce, str):
+        raise ProtocolError("the server did not answer with a nonce")
+    fields["provisionDeviceNonce"] = nonce
+    fields["provisionDeviceProof"] = claims.proof(settings.text("provision.secret"), nonce, fields)
 
 
-def read_answer(payload: bytes) -> tuple[str, dict[str, str] | None]:
-    """`(status, credential or None)` of an answer.
+def read_answer(payload: bytes) -> tuple[str, dict[str, object]]:
+    """`(status, the whole answer)`.
 
-    Raises ProtocolError for anything that is not one of the three answers. The message never
-    quotes the payload: it may hold a secret.
+    Raises ProtocolError for anything that is no answer. The message never quotes the payload: it
+    may hold a secret.
     """
     try:
         answer = json.loads(payload)
@@ -36,8 +84,6 @@ def read_answer(payload: bytes) -> tuple[str, dict[str, str] | None]:
     if not isinstance(answer, dict):
         raise ProtocolError("the answer is not a JSON object")
     status = answer.get("status")
-    if status == SUCCESS:
-        return SUCCESS, credentials.from_answer(answer)
-    if status in (NOT_FOUND, FAILURE):
-        return str(status), None
-    raise ProtocolError("the answer has no status that we know")
+    if status not in (SUCCESS, NOT_FOUND, FAILURE, NONCE):
+        raise ProtocolError("the answer has no status that we know")
+    return str(status), answer

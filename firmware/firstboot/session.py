@@ -1,21 +1,20 @@
-"""Connected life: client attributes once, telemetry at its interval, the connection kept alive."""
+"""Connected life: client attributes once, telemetry as it comes, the server's commands, the connection kept alive."""
 
 import json
-import time
 
-from firstboot import __version__, board, events
+from firstboot import __version__, board, commands
 from firstboot.backoff import Backoff
 from firstboot.mqtt import Mqtt
-from firstboot.settings import Settings
+from firstboot.telemetry import Telemetry
 
 _TELEMETRY = "v1/devices/me/telemetry"
-# Longest wait for a message before looking at the clock and the keep-alive again.
-_TURN_MS = 1000
 _ATTRIBUTES = "v1/devices/me/attributes"
+# Longest wait for a message before looking at the telemetry and the keep-alive again.
+_TURN_MS = 1000
 
 
-def run(client: Mqtt, settings: Settings, backoff: Backoff) -> None:
-    """Live on a connected `client` until it breaks; always leaves by a NetworkError.
+def run(client: Mqtt, telemetry: Telemetry, orders: commands.Commands, backoff: Backoff) -> None:
+    """Live on a connected `client` until it breaks; always leaves by an error, most often a NetworkError.
 
     `backoff` is reset by the first telemetry that the server acknowledged: a server that accepts
     a login and then drops the connection is no success.
@@ -27,15 +26,25 @@ def run(client: Mqtt, settings: Settings, backoff: Backoff) -> None:
         "reset_cause": board.reset_cause(),
     }
     client.publish(_ATTRIBUTES, json.dumps(attributes), qos=1)
-    interval_ms = settings.number("session.telemetry_s") * 1000
-    due = time.ticks_ms()
+    if not telemetry.oldest():
+        telemetry.take()
+    _send(client, telemetry, backoff)
+    orders.begin(client)
     while True:
-        left = time.ticks_diff(due, time.ticks_ms())
-        if left <= 0:
-            values = {"free_heap": board.free_heap(), "uptime_s": events.uptime_ms() // 1000}
-            client.publish(_TELEMETRY, json.dumps(values), qos=1)
-            events.emit("telemetry", free_heap=values["free_heap"])
-            backoff.reset()
-            due = time.ticks_add(time.ticks_ms(), interval_ms)
-            left = interval_ms
-        client.receive(min(left, _TURN_MS))
+        message = client.receive(min(telemetry.left_ms(), _TURN_MS))
+        if message:
+            orders.handle(client, message[0].decode(), message[1])
+        orders.idle(client)
+        _send(client, telemetry, backoff)
+
+
+def _send(client: Mqtt, telemetry: Telemetry, backoff: Backoff) -> None:
+    while telemetry.oldest():
+        record = telemetry.oldest()
+        client.publish(_TELEMETRY, record, qos=1)
+        telemetry.acknowledged(record)
+        backoff.reset()
+    if telemetry.dropped:
+        count = telemetry.dropped
+        client.publish(_TELEMETRY, json.dumps({"dropped": count}), qos=1)
+        telemetry.reported(count)

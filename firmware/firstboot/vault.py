@@ -47,7 +47,8 @@ def decode(raw: bytes) -> tuple[int, dict[str, list[dict[str, str]]]] | None:
 class Vault:
     """The newest whole record, and a place for the next.
 
-    A record is lists of credentials by what they are (`active`, `pending`); empty if there is none.
+    A record is lists of small dicts of texts: credentials by what they are (`active`, `pending`), and
+    what a rotation or a factory reset has to know after a power cut. Empty if there is none.
     `paths` are the two slots' files.
     """
 
@@ -77,6 +78,12 @@ class Vault:
             if error.errno != errno.ENOENT:
                 events.emit("vault_slot_unreadable", slot=slot, errno=error.errno)
             return b""
+
+    def update(self, **changes: list[dict[str, str]]) -> None:
+        """Save the record with `changes`; an empty list leaves its entry out. Raises as `save` does."""
+        record = dict(self.record)
+        record.update(changes)
+        self.save({key: value for key, value in record.items() if value})
 
     def save(self, record: dict[str, list[dict[str, str]]]) -> None:
         """Make `record` the newest. On return it is in flash; raises VaultError if it is not.

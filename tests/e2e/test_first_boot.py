@@ -1,6 +1,6 @@
 """The main path, for real: a blank board, a server, two boots."""
 
-from tests.support import on_both_databases, vault_slots
+from tests.support import on_both_databases, states, steps, vault_slots
 
 pytestmark = on_both_databases
 
@@ -9,7 +9,7 @@ def test_first_boot_provisions_stores_and_reports(server, make_board):
     board = make_board(server)
     with board.power_on() as power:
         power.wait_for("telemetry")
-    assert [event["event"] for event in power.events] == [
+    assert steps(power) == [
         "boot",
         "link_up",
         "pending_stored",
@@ -19,6 +19,7 @@ def test_first_boot_provisions_stores_and_reports(server, make_board):
         "connected",
         "telemetry",
     ]
+    assert states(power) == ["new", "linking", "provisioning", "pending", "online"]
     assert server.device_names() == [f"firstboot-{board.mac}"]
     device = server.ask(lambda registry: registry.device(f"firstboot-{board.mac}"))
     assert device.attributes["CLIENT_SCOPE"].keys() == {"firmware", "free_heap", "micropython", "reset_cause"}
@@ -36,5 +37,6 @@ def test_second_boot_neither_provisions_nor_writes(server, make_board):
         power.wait_for("telemetry")
     with board.power_on() as power:
         power.wait_for("telemetry")
-    assert [event["event"] for event in power.events] == ["boot", "link_up", "connected", "telemetry"]
+    assert steps(power) == ["boot", "link_up", "connected", "telemetry"]
+    assert states(power) == ["offline", "linking", "online"]
     assert power.writes == []

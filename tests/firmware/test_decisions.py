@@ -89,10 +89,11 @@ BAD_ANSWERS = {
 @pytest.mark.parametrize("payload", BAD_ANSWERS.values(), ids=BAD_ANSWERS.keys())
 def test_answer_that_is_none_is_garbage(payload):
     said = device.run(f"""
-from firstboot import provisioning
+from firstboot import credentials, provisioning
 from firstboot.errors import ProtocolError
 try:
-    print("accepted", provisioning.read_answer({payload!r}))
+    status, answer = provisioning.read_answer({payload!r})
+    print("accepted", credentials.from_answer(answer, []))
 except ProtocolError as error:
     print("refused", error)
 """)
@@ -100,27 +101,85 @@ except ProtocolError as error:
     assert "s3cret" not in said
 
 
-@pytest.mark.parametrize(
-    ("payload", "answer"),
-    [
-        (b'{"errorMsg":"Provision data was not found!","status":"NOT_FOUND"}', "('NOT_FOUND', None)"),
-        (b'{"errorMsg":"Failed to provision device!","status":"FAILURE"}', "('FAILURE', None)"),
-        (b'{"credentialsValue":"t","credentialsType":"ACCESS_TOKEN","status":"SUCCESS"}', "('SUCCESS', 't')"),
-    ],
-)
-def test_answer_is_read(payload, answer):
+@pytest.mark.parametrize("status", ["SUCCESS", "NOT_FOUND", "FAILURE", "NONCE"])
+def test_answer_is_read(status):
     said = device.run(f"""
 from firstboot import provisioning
-status, credential = provisioning.read_answer({payload!r})
-print((status, credential and credential["token"]))
+print(provisioning.read_answer(b'{{"errorMsg":"no","status":"{status}"}}')[0])
 """)
-    assert said.strip() == answer
+    assert said.strip() == status
 
 
-def test_secret_made_by_the_device_is_random():
-    said = device.run("""
+# What the server gave, what the board holds, and which credential that makes.
+CERTIFICATE = {"type": "X509_CERTIFICATE", "certificate": "AAAA", "key": "BBBB"}
+GIVEN = {
+    "token": ({"credentialsType": "ACCESS_TOKEN", "credentialsValue": "t"}, {"type": "ACCESS_TOKEN", "token": "t"}),
+    "basic": (
+        {"credentialsType": "MQTT_BASIC", "credentialsValue": {"clientId": "c", "userName": "u", "password": "p"}},
+        {"type": "MQTT_BASIC", "clientId": "c", "userName": "u", "password": "p"},
+    ),
+    "basic_with_nulls": (
+        {"credentialsType": "MQTT_BASIC", "credentialsValue": {"clientId": "c", "userName": None, "password": None}},
+        {"type": "MQTT_BASIC", "clientId": "c", "userName": "", "password": ""},
+    ),
+    "certificate": ({"credentialsType": "X509_CERTIFICATE", "credentialsValue": "AAAA"}, CERTIFICATE),
+}
+
+
+@pytest.mark.parametrize(("answer", "credential"), GIVEN.values(), ids=GIVEN.keys())
+def test_credential_is_taken_from_an_answer(answer, credential):
+    said = device.run(f"""
+import json
 from firstboot import credentials
-made = [credentials.make()["token"] for _ in range(200)]
+print(json.dumps(credentials.from_answer({answer!r}, [{CERTIFICATE!r}])))
+""")
+    assert json.loads(said) == credential
+
+
+LOGINS = {
+    "token": ({"type": "ACCESS_TOKEN", "token": "t"}, ["press4", "t", "", None]),
+    "basic": ({"type": "MQTT_BASIC", "clientId": "c", "userName": "u", "password": "p"}, ["c", "u", "p", None]),
+    "basic_without_client_id": (
+        {"type": "MQTT_BASIC", "clientId": "", "userName": "u", "password": "p"},
+        ["press4", "u", "p", None],
+    ),
+    "certificate": (CERTIFICATE, ["press4", "", "", "000000 041041"]),
+}
+
+
+@pytest.mark.parametrize(("credential", "login"), LOGINS.values(), ids=LOGINS.keys())
+def test_login_follows_the_credential(credential, login):
+    said = device.run(f"""
+import binascii, json
+from firstboot import credentials
+client_id, user, password, pair = credentials.login({credential!r}, "press4")
+print(json.dumps([client_id, user, password, pair and " ".join(binascii.hexlify(part).decode() for part in pair)]))
+""")
+    assert json.loads(said) == login
+
+
+def test_request_asks_for_the_credential_that_was_made():
+    said = device.run("""
+import json
+from firstboot import credentials
+made = [credentials.make(kind, "press4") for kind in ("ACCESS_TOKEN", "MQTT_BASIC")]
+print(json.dumps([made, [credentials.request_fields(each) for each in made]]))
+""")
+    (token, basic), (asked_token, asked_basic) = json.loads(said)
+    assert asked_token == {"credentialsType": "ACCESS_TOKEN", "token": token["token"]}
+    assert asked_basic == {
+        "credentialsType": "MQTT_BASIC",
+        "clientId": "press4",
+        "username": "press4",
+        "password": basic["password"],
+    }
+
+
+@pytest.mark.parametrize(("kind", "field"), [("ACCESS_TOKEN", "token"), ("MQTT_BASIC", "password")])
+def test_secret_made_by_the_device_is_random(kind, field):
+    said = device.run(f"""
+from firstboot import credentials
+made = [credentials.make("{kind}", "press4")["{field}"] for _ in range(200)]
 assert len(set(made)) == 200
 print(made[0])
 """)

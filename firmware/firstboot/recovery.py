@@ -1,0 +1,50 @@
+"""Factory reset: back to the day the board was flashed, completely, whatever happens on the way.
+
+What is to be wiped is written down first, in the same step that drops the credentials. A power cut
+after that is finished at the next boot. The empty record that ends it goes to the slot of the newest
+credentials: then neither slot holds any. (Erased blocks of the flash may: docs/security.md.)
+"""
+
+from firstboot import events
+from firstboot import settings as settings_file
+from firstboot.errors import SettingsError
+from firstboot.vault import Vault
+
+CREDENTIALS = "credentials"
+WIFI = "wifi"
+ALL = "all"
+
+
+def reset(vault: Vault, kind: str, by: str) -> None:
+    """Wipe `credentials`, `wifi` or `all` of both; restart the board afterwards.
+
+    Raises VaultError or SettingsError if the flash does not take it.
+    """
+    events.emit("reset", kind=kind, by=by)
+    if kind == WIFI:
+        _forget_wifi()
+        return
+    vault.save({"wipe": [{"kind": kind}]})
+    finish(vault)
+
+
+def finish(vault: Vault) -> None:
+    """Do what is left of a reset, if one was begun."""
+    wipe = vault.record.get("wipe")
+    if wipe:
+        if wipe[0]["kind"] == ALL:
+            _forget_wifi()
+        vault.save({})
+
+
+def _forget_wifi() -> None:
+    try:
+        sections = settings_file.read()
+    except SettingsError as error:  # nothing left to forget
+        events.emit("error", kind=error.kind, detail=str(error))
+        return
+    wifi = sections.get("wifi", {}) if isinstance(sections, dict) else {}
+    kept = {key: value for key, value in wifi.items() if key not in ("ssid", "password", "networks")}
+    if kept != wifi:
+        sections["wifi"] = kept  # type: ignore[index]
+        settings_file.store(sections)  # type: ignore[arg-type]
