@@ -40,9 +40,9 @@ def _make_certificate(name: str) -> dict[str, str]:
     from firstboot import board, events, p256, x509
 
     start = time.ticks_ms()
-    key = p256.make_key(board.idle)
-    certificate = x509.self_signed(name, key, board.idle)
-    made = _certificate(certificate, x509.private_key(key, p256.public(key, board.idle)))
+    key = p256.make_key()
+    public = p256.public(key, board.idle)
+    made = _certificate(x509.self_signed(name, key, public, board.idle), x509.private_key(key, public))
     events.emit("key_made", took_ms=time.ticks_diff(time.ticks_ms(), start))
     return made
 
