@@ -37,6 +37,7 @@ class Commands:
         for topic in (_REQUEST + "+", _RESPONSE + "+", _ATTRIBUTES, _ATTRIBUTES_ASKED + "+"):
             client.subscribe(topic)
         client.publish(_ATTRIBUTES + "/request/" + _ID, json.dumps({"sharedKeys": rotation.NAME}), qos=1)
+        events.emit("listening")
 
     def idle(self, client: Mqtt) -> None:
         """Do what somebody else than the server asked for."""

@@ -1,0 +1,25 @@
+"""Fixtures of the end-to-end tests."""
+
+from collections.abc import Callable, Iterator
+
+import httpx
+import pytest
+
+from tests.e2e.orders import Orders
+from tests.server import operators
+from tests.support import RunningServer
+
+
+@pytest.fixture
+def give_orders() -> Iterator[Callable[[RunningServer, str], Orders]]:
+    """Operators, each logged in once a server."""
+    clients: dict[int, httpx.Client] = {}
+
+    def give(server: RunningServer, name: str) -> Orders:
+        if server.ports.http not in clients:
+            clients[server.ports.http] = operators.login(server)
+        return Orders(clients[server.ports.http], name)
+
+    yield give
+    for client in clients.values():
+        client.close()

@@ -1,0 +1,193 @@
+"""Factory reset, and provisioning anew after refusals: complete, or not at all, and never by a network's fault."""
+
+import json
+
+import pytest
+
+from bench.flash import image
+from bench.targets.virtual import Conditions, Cut, PowerLost
+from tests.support import steps, vault_slots
+
+MODES = [pytest.param(False, id="before"), pytest.param(True, id="torn")]
+
+
+def settings_of(board):
+    return json.loads(image.read_files(board.flash())["settings.json"])
+
+
+@pytest.mark.parametrize(
+    "params",
+    [{}, {"confirm": "another"}, {"confirm": "press4", "wipe": "wifi"}, {"confirm": "press4", "wipe": 1}, [], "press4"],
+)
+def test_reset_by_a_call_needs_the_name_of_the_device(server, make_board, give_orders, params):
+    board = make_board(server, identity={"name": "press4"})
+    with board.power_on() as power:
+        power.wait_for("listening")
+        before = vault_slots(board)
+        assert "confirm" in give_orders(server, "press4").call("factoryReset", params)["error"]
+        assert vault_slots(board) == before
+
+
+@pytest.mark.parametrize("kind", ["credentials", "all"])
+def test_reset_wipes_what_it_says_and_restarts(server, make_board, give_orders, kind):
+    board = make_board(server, identity={"name": "press4"}, backoff={"long_ms": 100})
+    before = settings_of(board)
+    with board.power_on() as power:
+        power.wait_for("listening")
+        token = vault_slots(board)[0]["active"][0]["token"]
+        assert give_orders(server, "press4").call("factoryReset", {"confirm": "press4", "wipe": kind}) == {
+            "wiped": kind
+        }
+        power.wait_for("reset", kind=kind, by="server")
+        power.wait_for("boot", reset="hard")
+        power.wait_for("rejected" if kind == "credentials" else "link_failed")
+    assert token not in str(vault_slots(board))
+    if kind == "all":
+        assert vault_slots(board)[0] == {}
+        assert settings_of(board)["wifi"] == {}
+        del before["wifi"]
+    assert settings_of(board) | before == settings_of(board)
+
+
+RESET = b"""
+from firstboot import board, events, recovery
+from firstboot.vault import Vault
+vault = Vault()
+recovery.finish(vault)
+if "active" in vault.record:
+    recovery.reset(vault, "KIND", "test")
+events.emit("done")
+"""
+
+
+@pytest.mark.parametrize("kind", ["credentials", "all"])
+@pytest.mark.parametrize("torn", MODES)
+def test_reset_survives_a_cut_at_every_write(server, make_board, kind, torn, tell):
+    """What was begun is finished at the next boot: never half of it, never with an old secret found again."""
+    first = make_board(server)
+    with first.power_on() as power:
+        power.wait_for("telemetry")
+    slots = {name: raw for name, raw in image.read_files(first.flash()).items() if name.startswith("vault.")}
+    token = vault_slots(first)[0]["active"][0]["token"]
+    for at in range(1000):
+        board = make_board(server, files={**slots, "main.py": RESET.replace(b"KIND", kind.encode())})
+        with board.power_on(Conditions(cut=Cut(at=at, torn=torn))) as power:
+            list(power.follow())
+        lost = power.writes[-1]["cut"]
+        begun = "active" not in vault_slots(board)[0]
+        with board.power_on() as power:
+            power.wait_for("done")
+        assert vault_slots(board)[0] == {}
+        assert token not in str(vault_slots(board))
+        assert ("ssid" in settings_of(board)["wifi"]) is (kind == "credentials")
+        if not lost:
+            break
+    assert begun
+    assert at > 1
+    tell(f"factory reset of {kind}: {at} writes to the flash, {'torn' if torn else 'cut before'} at each")
+
+
+STORE = b"""
+from firstboot import events, settings
+sections = settings.read()
+sections["server"]["host"] = "changed"
+settings.store(sections)
+events.emit("done")
+"""
+
+
+@pytest.mark.parametrize("torn", MODES)
+def test_settings_are_the_old_or_the_new_ones_after_a_cut_at_every_write(server, make_board, torn, tell):
+    for at in range(1000):
+        board = make_board(server, files={"main.py": STORE})
+        with board.power_on(Conditions(cut=Cut(at=at, torn=torn))) as power:
+            done = [event["event"] for event in power.follow()] == ["done"]
+        assert settings_of(board)["server"]["host"] in (["changed"] if done else ["127.0.0.1", "changed"])
+        if done:
+            break
+    assert at > 2
+    tell(f"settings stored: {at} writes to the flash, {'torn' if torn else 'cut before'} at each")
+
+
+def locked_out(server, make_board, **sections):
+    """A board whose device was deleted on the server."""
+    board = make_board(server, identity={"name": "press4"}, **sections)
+    with board.power_on() as power:
+        power.wait_for("telemetry")
+    server.ask(lambda registry: registry.delete_device("press4"))
+    return board
+
+
+def test_refusals_below_the_limit_keep_the_credentials(server, make_board):
+    board = locked_out(server, make_board, provision={"after_refusals": 5})
+    before = vault_slots(board)
+    with board.power_on() as power:
+        for count in (1, 2, 3, 4):
+            assert power.wait_for("refused")["count"] == count
+    assert vault_slots(board) == before
+    assert server.device_names() == []
+
+
+def test_refusals_at_the_limit_provision_anew(server, make_board):
+    board = locked_out(server, make_board, provision={"after_refusals": 3})
+    old = vault_slots(board)[0]["active"]
+    with board.power_on() as power:
+        power.wait_for("telemetry")
+    assert steps(power).count("refused") == 2
+    assert steps(power).count("provisioning") == 1
+    assert vault_slots(board)[0].keys() == {"active"}
+    assert vault_slots(board)[0]["active"] != old
+    assert server.device_names() == ["press4"]
+
+
+def test_network_failures_are_no_refusals(server, make_board, start_server):
+    board = make_board(server, provision={"after_refusals": 1}, session={"timeout_ms": 300})
+    port = server.ports.mqtt
+    with board.power_on() as power:
+        power.wait_for("telemetry")
+        server.close()
+        for _ in range(4):
+            power.wait_for("retry")
+        start_server(mqtt_port=port)
+        power.wait_for("telemetry")
+    assert "refused" not in steps(power)
+    assert steps(power).count("provisioning") == 1
+
+
+def test_device_that_exists_with_other_credentials_keeps_both_sides_apart(server, make_board, give_orders):
+    """Asked anew, the server says FAILURE: the credentials that once worked are still there when they work again."""
+    board = make_board(server, identity={"name": "press4"}, provision={"after_refusals": 1}, backoff={"long_ms": 100})
+    with board.power_on() as power:
+        power.wait_for("telemetry")
+    operator = give_orders(server, "press4")
+    old = operator.credentials()
+    operator.save({"credentialsType": "ACCESS_TOKEN", "token": "somebody else's"})
+    with board.power_on() as power:
+        power.wait_for("rejected")
+        power.wait_for("rejected")
+        operator.save({"credentialsType": "ACCESS_TOKEN", "token": old["credentialsId"]})
+        power.wait_for("telemetry")
+    assert vault_slots(board)[0]["active"] == [{"type": "ACCESS_TOKEN", "token": old["credentialsId"]}]
+
+
+@pytest.mark.parametrize("torn", MODES)
+def test_provisioning_anew_survives_a_cut_at_every_write(server, make_board, torn, tell):
+    for at in range(1000):
+        board = locked_out(server, make_board, provision={"after_refusals": 1})
+        lost = False
+        with board.power_on(Conditions(cut=Cut(at=at, torn=torn))) as power:
+            try:
+                power.wait_for("telemetry")
+            except PowerLost:
+                lost = True
+        vault_slots(board)
+        with board.power_on() as power:
+            power.wait_for("telemetry")
+        assert server.device_names() == ["press4"]
+        token = server.ask(lambda registry: registry.device("press4")).credentials.id
+        assert vault_slots(board)[0]["active"] == [{"type": "ACCESS_TOKEN", "token": token}]
+        server.ask(lambda registry: registry.delete_device("press4"))
+        if not lost:
+            break
+    assert at > 4
+    tell(f"provisioning anew: {at} writes to the flash, {'torn' if torn else 'cut before'} at each")

@@ -1,0 +1,134 @@
+"""New credentials for old ones: whatever is lost on the way, one of them logs in."""
+
+import pytest
+
+from bench.targets.virtual import Conditions, Cut, PowerLost
+from tests.support import steps, vault_slots
+
+KINDS = ["ACCESS_TOKEN", "MQTT_BASIC"]
+
+
+def provisioned(server, make_board, give_orders, **sections):
+    """A board that was online once, and its operator."""
+    board = make_board(server, **sections)
+    with board.power_on() as power:
+        power.wait_for("telemetry")
+    return board, give_orders(server, f"firstboot-{board.mac}")
+
+
+def active(board):
+    return vault_slots(board)[0]["active"][0]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_rotation_by_a_call_ends_with_the_new_credentials_only(server, make_board, give_orders, kind):
+    board, operator = provisioned(server, make_board, give_orders, provision={"credentials": kind})
+    old = active(board)
+    with board.power_on() as power:
+        power.wait_for("listening")
+        operator.save(operator.call("rotateCredentials"))
+        power.wait_for("offline", kind="closed")
+        power.wait_for("rotation", step="done")
+        power.wait_for("telemetry")
+    assert vault_slots(board)[0].keys() == {"active"}
+    assert active(board)["type"] == kind
+    assert active(board) != old
+    with board.power_on() as power:
+        power.wait_for("telemetry")
+    assert power.writes == []
+    assert server.device_names() == [f"firstboot-{board.mac}"]
+
+
+def test_rotation_asked_twice_names_the_same_credentials(server, make_board, give_orders):
+    board, operator = provisioned(server, make_board, give_orders)
+    with board.power_on() as power:
+        power.wait_for("listening")
+        first = operator.call("rotateCredentials")
+        writes = len(power.writes)
+        assert operator.call("rotateCredentials") == first
+        power.wait_for("rotation", step="asked")
+        assert len(power.writes) >= writes
+    with board.power_on() as power:
+        power.wait_for("listening")
+        assert operator.call("rotateCredentials") == first
+
+
+def test_rotation_that_nobody_saved_keeps_the_old_credentials(server, make_board, give_orders):
+    board, operator = provisioned(server, make_board, give_orders)
+    old = active(board)
+    with board.power_on() as power:
+        power.wait_for("listening")
+        assert operator.call("rotateCredentials")["token"] != old["token"]
+    with board.power_on() as power:
+        power.wait_for("telemetry")
+    assert "refused" not in steps(power)
+    assert active(board) == old
+    assert len(vault_slots(board)[0]["pending"]) == 1
+
+
+def test_rotation_of_a_certificate_from_flash_is_refused(server, make_board, give_orders):
+    main = b"""
+from firstboot import app, rotation
+from firstboot.errors import SettingsError
+def refuse(*_):
+    raise SettingsError("flash another one")
+rotation.prepare = refuse
+app.main()
+"""
+    board = make_board(server, identity={"name": "other"}, files={"main.py": main})
+    with board.power_on() as power:
+        power.wait_for("listening")
+        assert give_orders(server, "other").call("rotateCredentials") == {"error": "flash another one"}
+
+
+@pytest.mark.parametrize("torn", [False, True], ids=["before", "torn"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_rotation_survives_a_cut_at_every_write(server, make_board, give_orders, kind, torn, tell):
+    for at in range(1000):
+        board, operator = provisioned(server, make_board, give_orders, provision={"credentials": kind})
+        lost = False
+        with board.power_on(Conditions(cut=Cut(at=at, torn=torn))) as power:
+            power.wait_for("listening")
+            if answer := operator.call("rotateCredentials"):
+                operator.save(answer)
+            try:
+                power.wait_for("rotation", step="done")
+                power.wait_for("telemetry")
+            except PowerLost:
+                lost = True
+        vault_slots(board)
+        with board.power_on() as power:
+            power.wait_for("telemetry")
+            assert "provisioning" not in steps(power)
+        if not lost:
+            break
+    assert at > 4
+    tell(f"rotation of {kind}: {at} writes to the flash, {'torn' if torn else 'cut before'} at each")
+
+
+def test_call_that_is_not_known_is_answered(server, make_board, give_orders):
+    board, operator = provisioned(server, make_board, give_orders)
+    with board.power_on() as power:
+        power.wait_for("listening")
+        assert operator.call("selfDestruct") == {"error": "unknown method"}
+
+
+EXTRA = b"""
+from firstboot import app
+def broken(params):
+    raise RuntimeError("a secret")
+app.main(sample=lambda: {"temperature": 21}, extra={"double": lambda params: params["n"] * 2, "broken": broken})
+"""
+
+
+def test_application_adds_calls_and_values_of_its_own(server, make_board, give_orders):
+    board = make_board(server, files={"main.py": EXTRA})
+    name = f"firstboot-{board.mac}"
+    with board.power_on() as power:
+        power.wait_for("listening")
+        operator = give_orders(server, name)
+        assert operator.call("double", {"n": 21}) == 42
+        assert operator.call("double", {}) == {"error": "KeyError"}
+        assert operator.call("broken") == {"error": "RuntimeError"}
+        power.wait_for("command", method="broken")
+    assert server.ask(lambda registry: registry.device(name)).telemetry["temperature"] == 21
