@@ -3,14 +3,13 @@
 Works with every umqtt.simple from 1.3.4 (2017) on: it touches only what all of them have.
 """
 
-import socket
 import time
 
 from umqtt import simple
 
 from firstboot.errors import FirstbootError, NetworkError, ProtocolError, Refused, Timeout
 from firstboot.settings import Settings
-from firstboot.stream import Stream
+from firstboot.stream import Stream, server_stream
 
 # umqtt.simple counts packet ids up without end; the field has 16 bits (MQTT 3.1.1, 2.3.1).
 _LAST_PACKET_ID = 65534
@@ -28,7 +27,7 @@ class _Sockets:
         return self._stream
 
     def getaddrinfo(self, host: str, port: int, *_args: object) -> object:
-        return socket.getaddrinfo(host, port, socket.AF_INET, socket.SOCK_STREAM)
+        return [((host, port),)]  # the stream looks up for itself what it then connects to
 
 
 class _Client(simple.MQTTClient):
@@ -44,18 +43,24 @@ class _Client(simple.MQTTClient):
 
 
 class Mqtt:
-    """One connection to the server.
+    """One connection to the server, under TLS if the settings say so.
 
-    Every method raises NetworkError, or its kinds Timeout, Closed, Refused and ProtocolError, and
-    nothing else. After an error the connection is of no use: `close()` it.
+    `identity` is the device's own `(certificate, key)` for TLS, DER both. The constructor raises what
+    `tls.Tls` does, connect() PlaintextRefused too; besides that every method raises NetworkError or a
+    kind of it, and nothing else. After an error the connection is of no use: `close()` it.
     """
 
     def __init__(
-        self, settings: Settings, client_id: str, user: str, password: str = "", identity: object = None
+        self,
+        settings: Settings,
+        client_id: str,
+        user: str,
+        password: str = "",
+        identity: tuple[bytes, bytes] | None = None,
     ) -> None:
         self._timeout_ms = settings.number("session.timeout_ms")
         self._keepalive_ms = settings.number("session.keepalive_s") * 1000
-        self._stream = Stream()
+        self._stream = server_stream(settings, identity)
         self._inbox: tuple[bytes, bytes] | None = None
         self._healthy = False
         self._said_ms = time.ticks_ms()  # of our last packet

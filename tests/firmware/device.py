@@ -10,12 +10,16 @@ from bench.targets import unixport
 _PATIENCE_S = 60
 
 
+def _environment(umqtt: Path | None) -> dict[str, str]:
+    path = f"{house.FIRMWARE}:{umqtt or unixport.umqtt().parent.parent}:.frozen"
+    return {**os.environ, "MICROPYPATH": path}
+
+
 def run(code: str, *, umqtt: Path | None = None, arguments: tuple[str, ...] = (), cwd: Path | None = None) -> str:
     """Run MicroPython source; returns what it printed. An exception there fails the test here."""
-    path = f"{house.FIRMWARE}:{umqtt or unixport.umqtt().parent.parent}"
     done = subprocess.run(
         [unixport.interpreter(), "-c", code, *arguments],
-        env={**os.environ, "MICROPYPATH": path},
+        env=_environment(umqtt),
         cwd=cwd,
         capture_output=True,
         text=True,
@@ -28,10 +32,9 @@ def run(code: str, *, umqtt: Path | None = None, arguments: tuple[str, ...] = ()
 
 def start(code: str, *, umqtt: Path | None = None, arguments: tuple[str, ...] = ()) -> "subprocess.Popen[str]":
     """Start MicroPython source, with its output in a pipe."""
-    path = f"{house.FIRMWARE}:{umqtt or unixport.umqtt().parent.parent}"
     return subprocess.Popen(
         [unixport.interpreter(), "-c", code, *arguments],
-        env={**os.environ, "MICROPYPATH": path},
+        env=_environment(umqtt),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

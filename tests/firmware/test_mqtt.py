@@ -2,14 +2,14 @@
 
 import contextlib
 import socket
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from bench.targets import unixport
 from tests.firmware import device
+from tests.firmware.peers import hear, until_closed
 
 CONNACK = b"\x20\x02\x00\x00"
 
@@ -38,55 +38,6 @@ def umqtt(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     folder.mkdir()
     (folder / "simple.py").write_text(source)
     return tmp_path
-
-
-@pytest.fixture
-def peer() -> Iterator[Callable[[Callable[[socket.socket], None]], int]]:
-    """Serve one connection by a function; gives the port."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    listener.settimeout(20)
-    threads: list[threading.Thread] = []
-    failures: list[BaseException] = []
-
-    def serve(behave: Callable[[socket.socket], None]) -> int:
-        def run() -> None:
-            try:
-                connection, _ = listener.accept()
-                with connection:
-                    connection.settimeout(20)
-                    behave(connection)
-            except BaseException as error:  # noqa: BLE001 - shown by the test
-                failures.append(error)
-
-        threads.append(threading.Thread(target=run))
-        threads[-1].start()
-        return listener.getsockname()[1]
-
-    yield serve
-    for thread in threads:
-        thread.join()
-    listener.close()
-    assert not failures
-
-
-def hear(connection: socket.socket, size: int) -> bytes:
-    data = b""
-    while len(data) < size:
-        chunk = connection.recv(size - len(data))
-        if not chunk:
-            break
-        data += chunk
-    return data
-
-
-def until_closed(connection: socket.socket) -> bytes:
-    data = b""
-    try:
-        while chunk := connection.recv(4096):
-            data += chunk
-    except ConnectionResetError:  # closed with something unread: also a close
-        pass
-    return data
 
 
 HEAD = """

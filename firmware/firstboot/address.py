@@ -1,0 +1,56 @@
+"""Where the server is, and whether secrets may travel there in clear."""
+
+import socket
+
+from firstboot.errors import NetworkError, PlaintextRefused
+
+
+def look_up(host: str, port: int, kind: int) -> tuple[str, int] | bytes:
+    """The first IPv4 address of a host, as sockets take it; `kind` is e.g. `socket.SOCK_STREAM`.
+
+    Raises NetworkError. Has no deadline: lwIP's look-up has none, and takes half a minute at most.
+    """
+    try:
+        found = socket.getaddrinfo(host, port, socket.AF_INET, kind)
+    except OSError as error:
+        raise NetworkError("%s was not found (%s)" % (host, error))
+    if not found:
+        raise NetworkError("%s has no IPv4 address" % host)
+    return found[0][-1]  # type: ignore[return-value]
+
+
+def guard(address: tuple[str, int] | bytes) -> None:
+    """Raise PlaintextRefused unless the address is this host's own, or on the local network.
+
+    For the very address that is then connected to: a second look-up could give another one.
+    """
+    if not _is_local(_octets(address)):
+        raise PlaintextRefused(
+            "the server's address is public, and secrets would travel in clear: set server.tls, "
+            "or server.allow_plaintext if the way there is protected"
+        )
+
+
+def _octets(address: tuple[str, int] | bytes) -> list[int]:
+    """The four numbers of an IPv4 address; none of anything else."""
+    if not isinstance(address, tuple):
+        # the unix port's struct sockaddr_in: family (BSD: length, family), port, address
+        families = address[0] | address[1] << 8, address[1]
+        return list(address[4:8]) if socket.AF_INET in families else []
+    try:
+        return [int(part) for part in address[0].split(".")]
+    except ValueError:
+        return []
+
+
+def _is_local(octets: list[int]) -> bool:
+    """Loopback (RFC 1122), private (RFC 1918) or link-local (RFC 3927)."""
+    if len(octets) != 4 or not all(0 <= octet <= 255 for octet in octets):
+        return False
+    first, second = octets[:2]
+    return (
+        first in (10, 127)
+        or (first == 172 and 16 <= second <= 31)
+        or (first == 192 and second == 168)
+        or (first == 169 and second == 254)
+    )

@@ -1,0 +1,101 @@
+"""TLS with the server's certificate verified: against the CA in flash, for its name, and in time.
+
+There is no other TLS here: a connection whose other end is not known protects no secret. All of it
+works without waiting; stream.py waits. mbedTLS judges dates by the board's clock: clock.py has to
+have set it.
+"""
+
+import errno
+import gc
+import socket
+import ssl
+
+from firstboot.errors import CertificateRefused, Closed, FirstbootError, NetworkError, ProtocolError, SettingsError
+from firstboot.settings import Settings
+
+# The CA's certificate, DER.
+CA = "/ca.der"
+_NO_CA = (
+    "no CA certificate in %s, so no server can be trusted: flash the board with the server's CA, "
+    "or copy it there in DER form" % CA
+)
+# mbedTLS's error numbers (mbedtls/ssl.h, mbedtls/x509.h).
+_X509 = range(-0x3000, -0x2000)
+_CERTIFICATE = (-0x7A00, -0x7680)  # it is none; there is no CA for it
+_ALERT = -0x7780
+_END = -0x7280
+_MEMORY = (-0x7F00, -0x2880, -0x4D80, -0x10, errno.ENOMEM)
+# Numbers above are the socket's own, with the sign that mbedTLS gives them.
+_SYSTEM = -0x100
+
+
+class Tls:
+    """What a connection needs to be made under TLS.
+
+    `identity` is the device's own `(certificate, key)`, DER both, for a server that asks for one.
+    Raises CertificateRefused if there is no CA to go by, SettingsError for an identity of no use.
+    """
+
+    def __init__(self, settings: Settings, identity: tuple[bytes, bytes] | None = None) -> None:
+        self._name = settings.text("server.name") or settings.text("server.host")
+        self._shows = bool(identity)
+        try:
+            with open(CA, "rb") as file:
+                ca = file.read()
+        except OSError:
+            raise CertificateRefused(_NO_CA)
+        gc.collect()  # mbedTLS takes some 40 KiB at once, on some ports from the same heap
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        self._context.verify_mode = ssl.CERT_REQUIRED  # type: ignore[attr-defined] # the default: believe everybody
+        try:
+            self._context.load_verify_locations(cadata=ca)
+        except (OSError, ValueError):
+            raise CertificateRefused("%s is not a certificate in DER form: put the server's CA there" % CA)
+        if identity:
+            try:
+                self._context.load_cert_chain(identity[0], identity[1])
+            except (OSError, ValueError):
+                raise SettingsError("the device's own certificate or key is not in DER form, or damaged")
+
+    def wrap(self, connection: socket.socket) -> socket.socket:
+        """A connected socket under TLS. The handshake comes with what is read and written then."""
+        gc.collect()
+        try:
+            return self._context.wrap_socket(  # type: ignore[no-any-return]
+                connection, server_hostname=self._name, do_handshake_on_connect=False
+            )
+        except (OSError, ValueError) as error:
+            raise self.meaning(error)
+
+    def meaning(self, error: OSError | ValueError) -> FirstbootError:
+        """What mbedTLS raised, as one of our errors."""
+        if isinstance(error, OSError):
+            return self._failure(error.args[0] if error.args else 0)
+        # why verification failed, a line for each reason
+        reasons = str(error)
+        if "expired" in reasons or "future" in reasons:
+            return CertificateRefused(
+                "the server's certificate is not valid now: renew it on the server, or check this board's clock"
+            )
+        if "expected CN" in reasons:
+            return CertificateRefused(
+                "the server's certificate is not for %s: set server.name to a name that it is for" % self._name
+            )
+        return CertificateRefused(
+            "the server's certificate is not signed by the CA in %s: put the server's own CA there, "
+            "unless somebody pretends to be the server" % CA
+        )
+
+    def _failure(self, number: int) -> FirstbootError:
+        if number in _MEMORY:
+            return NetworkError("not enough memory for TLS")
+        if number in _X509 or number in _CERTIFICATE:
+            return CertificateRefused("the server's certificate cannot be verified (TLS error -0x%x)" % -number)
+        if number == _END:
+            return Closed("the server closed the connection")
+        if number == _ALERT:
+            about = ": it may not take this device's certificate" if self._shows else ""
+            return NetworkError("the server ended TLS with an alert" + about)
+        if number > _SYSTEM:
+            return NetworkError("connection failed (%d)" % abs(number))
+        return ProtocolError("the server does not speak TLS as we do (error -0x%x)" % -number)
