@@ -12,7 +12,7 @@ _PATIENCE_S = 60
 
 def run(code: str, *, umqtt: Path | None = None, arguments: tuple[str, ...] = (), cwd: Path | None = None) -> str:
     """Run MicroPython source; returns what it printed. An exception there fails the test here."""
-    path = f"{house.FIRMWARE}:{umqtt or unixport.umqtt().parent.parent}"
+    path = f"{house.FIRMWARE}:{umqtt or unixport.umqtt().parent.parent}:.frozen"
     done = subprocess.run(
         [unixport.interpreter(), "-c", code, *arguments],
         env={**os.environ, "MICROPYPATH": path},
@@ -28,7 +28,7 @@ def run(code: str, *, umqtt: Path | None = None, arguments: tuple[str, ...] = ()
 
 def start(code: str, *, umqtt: Path | None = None, arguments: tuple[str, ...] = ()) -> "subprocess.Popen[str]":
     """Start MicroPython source, with its output in a pipe."""
-    path = f"{house.FIRMWARE}:{umqtt or unixport.umqtt().parent.parent}"
+    path = f"{house.FIRMWARE}:{umqtt or unixport.umqtt().parent.parent}:.frozen"
     return subprocess.Popen(
         [unixport.interpreter(), "-c", code, *arguments],
         env={**os.environ, "MICROPYPATH": path},
