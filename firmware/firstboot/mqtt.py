@@ -14,6 +14,8 @@ from firstboot.stream import Stream, server_stream
 # umqtt.simple counts packet ids up without end; the field has 16 bits (MQTT 3.1.1, 2.3.1).
 _LAST_PACKET_ID = 65534
 _PUBLISH = 0x30
+# Messages that may wait while an acknowledgement is waited for.
+_INBOX_LIMIT = 8
 _DISCONNECT = b"\xe0\0"
 
 
@@ -61,7 +63,7 @@ class Mqtt:
         self._timeout_ms = settings.number("session.timeout_ms")
         self._keepalive_ms = settings.number("session.keepalive_s") * 1000
         self._stream = server_stream(settings, identity)
-        self._inbox: tuple[bytes, bytes] | None = None
+        self._inbox: list[tuple[bytes, bytes]] = []
         self._healthy = False
         self._said_ms = time.ticks_ms()  # of our last packet
         self._ping_ms = time.ticks_ms()  # of our last ping
@@ -102,10 +104,9 @@ class Mqtt:
         Also keeps the connection alive: call it at least once in half the keep-alive time.
         """
         self._keep_alive()
-        if self._inbox is None and self._stream.ready(wait_ms):
+        if not self._inbox and self._stream.ready(wait_ms):
             self._do(self._take, said=False)
-        message, self._inbox = self._inbox, None
-        return message
+        return self._inbox.pop(0) if self._inbox else None
 
     def close(self) -> None:
         """Say goodbye if the connection still works, and free the socket."""
@@ -121,7 +122,10 @@ class Mqtt:
         self._stream.write(_DISCONNECT)
 
     def _deliver(self, topic: bytes, payload: bytes) -> None:
-        self._inbox = (topic, payload)
+        # also called in the middle of a subscribe or a publish, as often as the server likes
+        if len(self._inbox) == _INBOX_LIMIT:
+            raise ProtocolError("the server sends faster than it is answered")
+        self._inbox.append((topic, payload))
 
     def _take(self) -> None:
         operation = self._client.check_msg()  # type: ignore[no-untyped-call]

@@ -31,18 +31,18 @@ _VALIDITY = b"\x17\x0d200101000000Z\x18\x0f99991231235959Z"
 # [0] { INTEGER 2 }
 _VERSION_3 = b"\xa0\x03\x02\x01\x02"
 
-# The longest common name, characters (RFC 5280, appendix A.1: ub-common-name).
+# The longest common name. In characters by RFC 5280, appendix A.1 (ub-common-name), but some readers count bytes.
 _NAME_LIMIT = 64
 
 
 def self_signed(name: str, key: int, public: bytes, feed: object) -> bytes:
     """A v3 certificate for TLS client authentication whose issuer and subject are `CN=name`.
 
-    A name of more than 64 characters becomes its first 47, `~`, and the first 16 hex digits of its SHA-256.
+    Of a name of more than 64 bytes there are the first 47, `~`, and the first 16 hex digits of its SHA-256.
     `public` is the key's own. Raises ArithmeticError if the signature does not verify: then a bit
     flipped somewhere, and neither key nor certificate is of any use.
     """
-    issuer = _sequence(_der(_SET, _sequence(_COMMON_NAME, _der(_UTF8, _common_name(name).encode()))))
+    issuer = _sequence(_der(_SET, _sequence(_COMMON_NAME, _der(_UTF8, _common_name(name)))))
     algorithm = _sequence(_ECDSA_SHA256)
     signed = _sequence(
         _VERSION_3,
@@ -66,11 +66,14 @@ def private_key(key: int, public: bytes) -> bytes:
     return _sequence(_integer(1), _der(_OCTETS, key.to_bytes(32, "big")), _der(0xA0, _P256), _der(0xA1, _bits(public)))
 
 
-def _common_name(name: str) -> str:
-    if len(name) <= _NAME_LIMIT:
-        return name
-    digest = binascii.hexlify(hashlib.sha256(name.encode()).digest()).decode()
-    return name[: _NAME_LIMIT - 17] + "~" + digest[:16]
+def _common_name(name: str) -> bytes:
+    raw = name.encode()
+    if len(raw) <= _NAME_LIMIT:
+        return raw
+    end = _NAME_LIMIT - 17
+    while raw[end] & 0xC0 == 0x80:  # not in the middle of a character
+        end -= 1
+    return raw[:end] + b"~" + binascii.hexlify(hashlib.sha256(raw).digest())[:16]
 
 
 def _extensions(public: bytes) -> bytes:

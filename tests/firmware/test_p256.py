@@ -209,7 +209,9 @@ def test_signature_with_anything_changed_does_not_verify():
     def flipped(raw, at):
         return raw[:at] + bytes([raw[at] ^ 1 << at % 8]) + raw[at + 1 :]
 
-    changed = [(good[0], digest, *wrong) for wrong in [(0, s), (r, 0), (N, s), (r, N), (r + N, s), (r, s + N), (s, r)]]
+    changed = [
+        (good[0], digest, *wrong) for wrong in [(0, 0), (0, s), (r, 0), (N, s), (r, N), (r + N, s), (r, s + N), (s, r)]
+    ]
     changed += [(flipped(good[0], at), *good[1:]) for at in range(1, 65)]
     changed += [(good[0], flipped(digest, at), r, s) for at in range(32)]
     changed += [(good[0], digest, r ^ 1 << bit, s) for bit in range(0, 256, 7)]
