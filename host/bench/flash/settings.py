@@ -19,4 +19,4 @@ def encode(*, host: str, port: int, key: str, secret: str, **sections: dict[str,
     }
     for section, values in sections.items():
         settings.setdefault(section, {}).update(values)
-    return json.dumps(settings, indent=1).encode()
+    return json.dumps(settings, indent=1, ensure_ascii=False).encode()
