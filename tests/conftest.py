@@ -55,7 +55,7 @@ def make_board(tmp_path: Path) -> Callable[..., VirtualBoard]:
     """Make blank boards for a server."""
     made = 0
 
-    def make(server: RunningServer, **options: Any) -> VirtualBoard:
+    def make(server: RunningServer, /, **options: Any) -> VirtualBoard:
         nonlocal made
         made += 1
         return new_board(tmp_path / "boards" / f"board{made}", server, **options)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 
 from bench.flash import image, settings
 from bench.registry import ProfileView, ProvisionType, Registry
@@ -137,6 +138,7 @@ class RunningServer:
 def new_board(
     folder: Path,
     server: RunningServer,
+    /,
     *,
     port: int | None = None,
     mac: str = "",
@@ -163,6 +165,28 @@ def new_board(
             **overlay,
         ),
     )
+
+
+# How a board provisions itself: transport, and whether the server is spoken to over TLS (CoAP never is).
+WAYS = [("mqtt", False), ("mqtt", True), ("http", False), ("http", True), ("coap", False), ("coap", True)]
+KINDS = ["ACCESS_TOKEN", "MQTT_BASIC", "X509_CERTIFICATE"]
+
+
+def way_settings(server: RunningServer, transport: str, *, tls: bool, kind: str) -> dict[str, dict[str, Any]]:
+    """The settings of a board that provisions itself that way, with credentials of that kind."""
+    ports = server.ports
+    port = {"mqtt": 0, "http": ports.https if tls else ports.http, "coap": ports.coap}[transport]
+    return {
+        "server": {"port": ports.mqtts if tls else ports.mqtt, "tls": tls, "name": "localhost"},
+        "provision": {"transport": transport, "port": port, "credentials": kind},
+        "clock": {"ntp": "", "http_port": ports.http},
+    }
+
+
+def ca_file(server: RunningServer) -> dict[str, bytes]:
+    """The file that lets a board know the server."""
+    assert server.identity.ca
+    return {"ca.der": server.identity.ca.public_bytes(serialization.Encoding.DER)}
 
 
 def steps(power: PowerCycle) -> list[str]:

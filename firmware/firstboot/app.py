@@ -77,6 +77,10 @@ class App:
         try:
             self._become("linking")
             events.emit("link_up", address=self._link.up())
+            if self.settings.flag("server.tls"):
+                from firstboot import clock
+
+                clock.ensure(self.settings)
             client = self._go_online()
             try:
                 events.emit("connected", name=self.name)

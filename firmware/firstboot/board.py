@@ -8,7 +8,8 @@ import time
 import machine
 
 _RESET_CAUSES = ("PWRON_RESET", "HARD_RESET", "WDT_RESET", "DEEPSLEEP_RESET", "SOFT_RESET")
-
+# Seconds from 1970 to where this board counts from: 2000 on the ESP32, 1970 on the unix port.
+EPOCH = 946684800 if time.gmtime(0)[0] == 2000 else 0
 # Longest wait between two feeds of the watchdog; shorter when something wants to be called more often.
 nap_ms = 500
 
@@ -45,6 +46,11 @@ def free_heap() -> int:
 def version() -> str:
     """MicroPython's version, e.g. `1.24.0`."""
     return ".".join(str(part) for part in sys.implementation.version[:3])
+
+
+def unix_time() -> int:
+    """Seconds since 1970, as far as the board's clock knows."""
+    return int(time.time()) + EPOCH
 
 
 def start_watchdog(seconds: int) -> None:

@@ -3,7 +3,7 @@
 import json
 import time
 
-from firstboot import board, clock, events
+from firstboot import board, events
 from firstboot.settings import Settings
 
 
@@ -41,11 +41,11 @@ class Telemetry:
                 values.update(self._sample())  # type: ignore[operator]
             except Exception as error:  # not ours, and no reason to stop
                 events.emit("error", kind="sample", detail=type(error).__name__)
-        now_ms = clock.unix_ms(self._not_before)
+        now = board.unix_time()
         if len(self._records) == self._limit:
             self._records.pop(0)
             self.dropped += 1
-        self._records.append(json.dumps({"ts": now_ms, "values": values} if now_ms else values))
+        self._records.append(json.dumps({"ts": now * 1000, "values": values} if now >= self._not_before else values))
 
     def oldest(self) -> str:
         """The record whose turn it is, as JSON; "" if there is none."""

@@ -15,12 +15,20 @@ def _environment(umqtt: Path | None) -> dict[str, str]:
     return {**os.environ, "MICROPYPATH": path}
 
 
-def run(code: str, *, umqtt: Path | None = None, arguments: tuple[str, ...] = (), cwd: Path | None = None) -> str:
+def run(
+    code: str,
+    *,
+    umqtt: Path | None = None,
+    arguments: tuple[str, ...] = (),
+    cwd: Path | None = None,
+    stdin: str = "",
+) -> str:
     """Run MicroPython source; returns what it printed. An exception there fails the test here."""
     done = subprocess.run(
         [unixport.interpreter(), "-c", code, *arguments],
         env=_environment(umqtt),
         cwd=cwd,
+        input=stdin,
         capture_output=True,
         text=True,
         timeout=_PATIENCE_S,

@@ -128,6 +128,7 @@ class PowerCycle:
         self._watchdog: tuple[float, float] | None = None  # when it was fed, and how long that lasts
         self._bitten = False
         self._reset = ""
+        self._clock: int | None = None  # what the board's clock remembers through a reset
         self._rest = b""  # the begin of a line
         self._unseen: deque[dict[str, Any]] = deque()
         self.writes: list[dict[str, Any]] = []
@@ -200,6 +201,7 @@ class PowerCycle:
             "mac": self._board.mac,
             "reset_cause": reset_cause,
             "wifi": {**VIRTUAL_WIFI, "fail": conditions.wifi_failures if reset_cause == "PWRON_RESET" else 0},
+            "clock": self._clock,
             "cut": cut,
         }
         path = self._board.folder.resolve() / "power.json"
@@ -242,6 +244,8 @@ class PowerCycle:
                 self.writes.append(entry)
             elif "feed" in entry:
                 self._watchdog = (time.monotonic(), entry["feed"] / 1000)
+            elif "clock" in entry:
+                self._clock = entry["clock"]
             else:
                 self._reset = entry["reset"]
 

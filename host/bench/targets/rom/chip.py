@@ -3,7 +3,8 @@
     micropython chip.py OPTIONS.json
 
 Options: `flash` (the image file), `trace` (a file that gets one JSON line per flash write and per
-reset), `mac` (12 hex digits), `reset_cause`, `wifi` (what the radio does, see network.py) and
+reset), `mac` (12 hex digits), `reset_cause`, `wifi` (what the radio does, see network.py), `clock`
+(what the clock remembers from before a reset, null if nothing, see time.py) and
 `cut`: `{"at": n, "torn": bool}` cuts the power at the n-th write to the flash (an erase or a
 program operation, counted from 0): before it, or in the middle of it.
 
@@ -104,10 +105,12 @@ def start(options):
     # Frozen into a stock ESP32 image; here from the ROM directory, while it can still be reached.
     import machine
     import network
+    import time
     import umqtt.simple
 
     machine.plug_in(power, options)
     network.plug_in(options)
+    time.plug_in(options)
     image = open(options["flash"], "r+b")
     offset, size = partition(image, "vfs")
     flash = Flash(image, offset, size, power, options.get("cut"))

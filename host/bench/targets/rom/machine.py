@@ -1,6 +1,7 @@
 """The part of the ESP32's `machine` that the unix port lacks; shadows the built-in module."""
 
 import binascii
+import time
 
 from umachine import *
 
@@ -44,3 +45,14 @@ class WDT:
 
     def feed(self):
         _power.trace(feed=self._timeout)
+
+
+class RTC:
+    """Goes on through a reset, and starts anew at power-on."""
+
+    def datetime(self, value=None):
+        if value is None:
+            year, month, day, hour, minute, second, weekday = time.gmtime()[:7]
+            return year, month, day, weekday, hour, minute, second, 0
+        year, month, day, _, hour, minute, second, _ = value
+        _power.trace(clock=time.set_clock(time.mktime((year, month, day, hour, minute, second, 0, 0))))

@@ -1,0 +1,51 @@
+"""Datagrams to and from one address."""
+
+import errno
+import select
+import socket
+
+from firstboot import stream
+from firstboot.errors import NetworkError
+
+
+class Datagrams:
+    """A UDP socket that hears one address only: whatever comes from another the network stack drops.
+
+    send() and receive() raise NetworkError.
+    """
+
+    def __init__(self, found: tuple[str, int] | bytes) -> None:
+        try:
+            self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        except OSError as error:
+            raise NetworkError("no socket left (%s)" % error)
+        try:
+            self._socket.setblocking(False)
+            self._socket.connect(found)
+        except OSError as error:
+            self._socket.close()
+            raise NetworkError("no way to the server (%s)" % error)
+        self._poll = select.poll()
+        self._poll.register(self._socket, select.POLLIN)
+
+    def send(self, data: bytes) -> None:
+        """Send it, or lose it: that is what datagrams do."""
+        try:
+            self._socket.send(data)
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.ENOMEM):  # no room for it right now
+                raise NetworkError("connection failed (%s)" % error)
+
+    def receive(self, size: int, ms: int) -> bytes | None:
+        """The next one's first `size` bytes, or None after `ms` without one."""
+        if not stream.wait(self._poll, ms):
+            return None
+        try:
+            return self._socket.recv(size)
+        except OSError as error:
+            if error.errno == errno.EAGAIN:  # it was damaged
+                return None
+            raise NetworkError("nothing listens there (%s)" % error)
+
+    def close(self) -> None:
+        self._socket.close()
