@@ -20,7 +20,7 @@ _NO_CA = (
     "or copy it there in DER form" % CA
 )
 # mbedTLS's error numbers (mbedtls/ssl.h, mbedtls/x509.h).
-_X509 = range(-0x3000, -0x2000)
+_X509 = (-0x3000, -0x2000)
 _CERTIFICATE = (-0x7A00, -0x7680)  # it is none; there is no CA for it
 _ALERT = -0x7780
 _END = -0x7280
@@ -89,7 +89,7 @@ class Tls:
     def _failure(self, number: int) -> FirstbootError:
         if number in _MEMORY:
             return NetworkError("not enough memory for TLS")
-        if number in _X509 or number in _CERTIFICATE:
+        if _X509[0] < number < _X509[1] or number in _CERTIFICATE:
             return CertificateRefused("the server's certificate cannot be verified (TLS error -0x%x)" % -number)
         if number == _END:
             return Closed("the server closed the connection")

@@ -185,6 +185,13 @@ def test_without_a_source_there_is_no_time():
     assert ensure() == ["clock nobody told the time, which TLS needs: no source is set"]
 
 
+def test_board_without_a_clock_to_set_says_so(time_server):
+    server = time_server(lambda request: [reply(request)])
+    arguments = (str(server.port), "0", str(NOT_BEFORE), "3000")
+    said = device.run(HEAD.replace("clock.machine = Machine\n", ""), arguments=arguments)
+    assert said == "clock the clock is wrong, and this board has none that can be set\n"
+
+
 def dated(date: str):
     return answering(b"HTTP/1.1 404 x\r\nContent-Length: 99999\r\nDate: %s\r\n\r\n" % date.encode(), hold=True)
 

@@ -1,5 +1,6 @@
 """The HTTP client and the exchange over it: every answer a server may think of ends well, or in an error of ours."""
 
+import contextlib
 import json
 import random
 
@@ -146,6 +147,24 @@ def test_request_to_a_server_that_never_stops_talking_ends_in_time(peer):
                 return
 
     assert ask(peer, behave, timeout_ms=300) == ["timeout 0 no answer from the server in time"]
+
+
+def test_stream_of_a_peer_that_sends_as_fast_as_we_read_has_its_deadline(peer):
+    def behave(connection):
+        with contextlib.suppress(OSError):  # the device has heard enough
+            while True:
+                connection.sendall(b"x" * 65536)
+
+    code = """
+def read_on():
+    stream = Stream()
+    stream.within(timeout_ms)
+    stream.connect(("127.0.0.1", port))
+    while True:
+        stream.some(100)
+attempt(read_on)
+"""
+    assert ask(peer, behave, code=code, timeout_ms=200) == ["timeout 0 no answer from the server in time"]
 
 
 GOOD = [
