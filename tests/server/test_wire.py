@@ -196,7 +196,20 @@ def test_request_with_nothing_but_key_and_secret_has_the_defaults():
 
 
 def test_request_does_not_show_its_secrets():
-    assert SECRET not in repr(request(token=SECRET, password=SECRET))
+    assert SECRET not in repr(request(token=SECRET, password=SECRET, provisionDeviceProof=SECRET))
+
+
+@pytest.mark.parametrize("odd", [None, {}, [], ["nonce"], ["a", "b"], True])
+def test_field_of_the_extensions_that_is_no_text_is_ignored_as_thingsboard_ignores_it(odd):
+    names = ("proof", "provisionDeviceNonce", "provisionDeviceProof")
+    asked = request(**dict.fromkeys(names, odd))
+    assert (asked.wants_nonce, asked.nonce, asked.proof) == (False, "", "")
+
+
+def test_fields_of_the_extensions_are_read():
+    asked = request(proof="nonce", provisionDeviceNonce="n", provisionDeviceProof="p")
+    assert (asked.wants_nonce, asked.nonce, asked.proof) == (True, "n", "p")
+    assert not any(request(proof=other).wants_nonce for other in ("", "Nonce", "nonce ", 1))
 
 
 def test_byte_order_mark_is_skipped():
@@ -255,8 +268,9 @@ def test_deepest_nesting_that_is_allowed_is_read():
             ),
             b'{"credentialsValue":"t\\"\\\\\\u00e9","credentialsType":"ACCESS_TOKEN","status":"SUCCESS"}',
         ),
+        (Outcome(status=Status.NONCE, nonce="0f-a"), b'{"nonce":"0f-a","status":"NONCE"}'),
     ],
-    ids=["not found", "failure", "success"],
+    ids=["not found", "failure", "success", "nonce"],
 )
 def test_answer_is_written_with_upstream_s_keys_in_their_order(outcome, body):
     assert wire.write_answer(outcome) == body

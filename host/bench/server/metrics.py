@@ -17,7 +17,7 @@ class Metrics:
         self._registry = CollectorRegistry()
         self._exchanges = Counter(
             "firstboot_exchanges",
-            "Provisioning exchanges; result: SUCCESS, NOT_FOUND, FAILURE, unreadable, limited.",
+            "Provisioning exchanges; result: SUCCESS, NOT_FOUND, FAILURE, NONCE, unreadable, limited.",
             ("transport", "result"),
             registry=self._registry,
         )

@@ -97,16 +97,33 @@ def read_request(payload: bytes) -> ProvisionRequest:
     # in the order in which upstream reads them: the first thing wrong decides the error
     fields: dict[str, Any] = {
         "device_name": _text(body, "deviceName"),
+        **_wish(body),
+        "key": _required(body, "provisionDeviceKey"),
+        "secret": _required(body, "provisionDeviceSecret"),
+        "gateway": _text(body, "gateway").lower() == "true",
+        "wants_nonce": _own(body, "proof") == "nonce",
+        "nonce": _own(body, "provisionDeviceNonce"),
+        "proof": _own(body, "provisionDeviceProof"),
+    }
+    return ProvisionRequest(**fields)
+
+
+def _wish(body: dict[str, Any]) -> dict[str, Any]:
+    """What a device would like to log in with."""
+    return {
         "credentials_type": _credentials_type(body),
         "token": _text(body, "token"),
         "client_id": _text(body, "clientId"),
         "username": _text(body, "username"),
         "password": _text(body, "password"),
         "certificate": _text(body, "hash"),
-        "key": _required(body, "provisionDeviceKey"),
-        "secret": _required(body, "provisionDeviceSecret"),
     }
-    return ProvisionRequest(**fields, gateway=_text(body, "gateway").lower() == "true")
+
+
+def _own(body: dict[str, Any], name: str) -> str:
+    """A field that upstream does not know, and ignores whatever is in it: its text, if it is one."""
+    value = body.get(name)
+    return value if isinstance(value, str) else ""
 
 
 def _credentials_type(body: dict[str, Any]) -> CredentialsType:
@@ -169,7 +186,9 @@ def _object(body: Any) -> dict[str, Any]:
 def write_answer(outcome: Outcome) -> bytes:
     """The answer to a provisioning request, keys in upstream's order."""
     answer: dict[str, Any]
-    if (own := outcome.credentials) is not None:
+    if outcome.status is Status.NONCE:
+        answer = {"nonce": outcome.nonce}
+    elif (own := outcome.credentials) is not None:
         # the parts of MQTT basic credentials are an object, everything else is text
         value = json.loads(own.answer) if own.type is CredentialsType.MQTT_BASIC else own.answer
         answer = {"credentialsValue": value, "credentialsType": own.type.value}

@@ -181,7 +181,8 @@ class CoapServer:
         match feature(path):
             case Feature.PROVISION:
                 outcome = await self._api.provision(body, source)
-                code = codes.CREATED if outcome.status is Status.SUCCESS else codes.BAD_REQUEST
+                refused = outcome.status in (Status.NOT_FOUND, Status.FAILURE)
+                code = codes.BAD_REQUEST if refused else codes.CREATED
                 return Message(code=code, payload=wire.write_answer(outcome))
             case Feature.TELEMETRY:
                 await self._api.telemetry(await self._login(path, source), body, source)
