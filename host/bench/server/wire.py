@@ -11,7 +11,7 @@ from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from typing import Any, NoReturn
 
-from bench.registry import CredentialsType, Outcome, ProvisionRequest, Status
+from bench.registry import CredentialsType, Outcome, ProvisionRequest, Status, Wish
 from bench.server import lenient
 
 # Text that upstream takes for a number: digits, and at most one point, which is not the last character.
@@ -197,6 +197,11 @@ def write_answer(outcome: Outcome) -> bytes:
     return _write({**answer, "status": outcome.status.value})
 
 
+def write_status(status: Status) -> bytes:
+    """The answer to a call that asked for something to be done."""
+    return _write({"status": status.value})
+
+
 def read_attributes(payload: bytes) -> dict[str, Any]:
     """Client attributes: an object; null values are skipped. Raises Malformed or BadField."""
     return _values(parse(payload, _number))
@@ -265,6 +270,11 @@ def read_rpc_call(payload: bytes) -> tuple[str, Any]:
     if "method" not in body:
         raise BadField("method is missing")
     return _text(body, "method"), _plain(body.get("params"))
+
+
+def read_rotation(payload: bytes) -> Wish:
+    """What a device calls to log in with from now on: the parameters of its call. Raises Malformed or BadField."""
+    return Wish(**_wish(_object(_object(parse(payload)).get("params"))))
 
 
 def write_rpc_request(request_id: int | None, method: str, params: Any) -> bytes:
