@@ -77,6 +77,8 @@ def test_every_reader_refuses_what_is_no_json(payload):
     with pytest.raises(wire.Malformed):
         wire.read_attributes(payload)
     with pytest.raises(wire.Malformed):
+        wire.read_rotation(payload)
+    with pytest.raises(wire.Malformed):
         wire.read_attribute_request(payload)
     with pytest.raises(wire.Malformed):
         wire.read_rpc_call(payload)
@@ -721,6 +723,33 @@ def test_claim_is_read(text, secret, duration):
 def test_call_without_a_method_is_refused(text, error):
     with pytest.raises(error):
         wire.read_rpc_call(text.encode())
+
+
+@pytest.mark.parametrize(
+    ("params", "error"),
+    [
+        ("null", wire.Malformed),
+        ('"token"', wire.Malformed),
+        ("[]", wire.Malformed),
+        ('[{"token":"t"}]', wire.Malformed),
+        ('{"token":["a","b"]}', wire.Malformed),
+        ('{"token":null}', wire.BadField),
+        ('{"hash":{}}', wire.BadField),
+        ('{"credentialsType":"?"}', wire.BadField),
+    ],
+)
+def test_rotation_to_what_is_no_wish_is_refused(params, error):
+    with pytest.raises(error):
+        wire.read_rotation(b'{"params":%s}' % params.encode())
+    with pytest.raises(wire.Malformed):
+        wire.read_rotation(b"{}")
+
+
+def test_rotation_is_read_as_a_request_is():
+    fields = b'"credentialsType":"MQTT_BASIC","token":1.50,"clientId":["c"],"username":"u","password":true,"hash":"h"'
+    wish, asked = wire.read_rotation(b'{"params":{%s,"x":1}}' % fields), request_text(fields)
+    assert (wish.token, wish.client_id, wish.password) == ("1.50", "c", "true")
+    assert vars(wish).items() <= vars(asked).items()
 
 
 @pytest.mark.parametrize(
