@@ -11,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from bench.registry import CredentialsType, ProvisionType, credentials
+from bench.registry.device_secrets import claim_secret
 from bench.registry.model import Credentials, Device, Profile
 from bench.registry.registry import FILE
 from bench.registry.seal import FILE as KEY_FILE
@@ -69,14 +70,21 @@ def _all(connection: Connection, folder: Path) -> tuple[list[_Secret], list[str]
     """Every secret, and the names that are told freely."""
     key = (folder / KEY_FILE).read_bytes()
     with Session(connection) as session:
-        devices = {row.id: row.name for row in session.execute(select(Device.id, Device.name))}
+        rows = session.execute(select(Device.id, Device.name, Device.profile_id)).all()
+        devices = {row.id: row.name for row in rows}
         profiles = session.scalars(select(Profile)).all()
         stored = session.scalars(select(Credentials)).all()
         seal = Seal(key)
-        known = [
-            _Secret(f"the provisioning secret of profile {each.name!r}", seal.unseal(each.sealed_secret))
+        secrets = {
+            each.id: (each.name, seal.unseal(each.sealed_secret))
             for each in profiles
             if each.sealed_secret and each.provision_type != ProvisionType.X509_CERTIFICATE_CHAIN
+        }
+        known = [_Secret(f"the provisioning secret of profile {name!r}", text) for name, text in secrets.values()]
+        known += [
+            _Secret(f"the claim secret of device {row.name!r}", claim_secret(secrets[row.profile_id][1], row.name))
+            for row in rows
+            if row.profile_id in secrets
         ]
         for row in stored:
             known += _of_device(devices[row.device_id], credentials.unseal(seal, row))

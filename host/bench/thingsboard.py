@@ -19,10 +19,14 @@ class Denied(BenchError):
     """Wrong user name or password, or a user who may not do this."""
 
 
+class NoAnswer(BenchError):
+    """A device that was called is not connected, or does not answer in time."""
+
+
 class ThingsBoard:
     """One user's view of a server. Logs in when first asked, and again when its token has expired.
 
-    Raises NotFound, Refused (the server says why), Denied, and BenchError if the server cannot be reached.
+    Raises NotFound, Refused (the server says why), Denied, NoAnswer, and BenchError if the server cannot be reached.
     """
 
     def __init__(self, http: httpx.AsyncClient, username: str, password: str) -> None:
@@ -225,7 +229,7 @@ def _read(answer: httpx.Response) -> Any:
         case httpx.codes.BAD_REQUEST:
             raise Refused(message)
         case httpx.codes.REQUEST_TIMEOUT | httpx.codes.GATEWAY_TIMEOUT:
-            raise BenchError("no answer in time: is the device online, and does it know the method?")
+            raise NoAnswer("no answer in time: is the device online, and does it know the method?")
         case httpx.codes.TOO_MANY_REQUESTS:
             wait = answer.headers.get("Retry-After", "60")
             raise BenchError(f"too many failures: try again in {wait} s")

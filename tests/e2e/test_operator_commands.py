@@ -10,9 +10,10 @@ import threading
 import pytest
 
 from bench.cli import addresses
+from bench.registry.credentials import access_token, mqtt_basic, x509
 from tests.e2e.test_command_line import bench, printed
 from tests.server.operators import account
-from tests.server.packets import PINGREQ, connack, connect, publish, suback, subscribe
+from tests.server.packets import PINGREQ, PINGRESP, connack, connect, publish, suback, subscribe
 from tests.support import PATIENCE_S, RawClient
 
 CALLS = "v1/devices/me/rpc/request/+"
@@ -163,6 +164,106 @@ def test_call_is_heard_and_answered(server, url):
         client.send(publish(topic.replace("request", "response"), b'{"done":true}') + PINGREQ)
         asking.join(PATIENCE_S)
         assert json.loads(answered[0].stdout) == {"done": True}
+
+
+def rotating(server, url, login, *answers):
+    """What `bench device rotate press-1` did, each time that a device which is online answered it so."""
+    done = []
+    for answer in answers:
+        with RawClient(server.ports.mqtt, PATIENCE_S) as client:
+            client.send(connect(**login) + subscribe(1, (CALLS, 0)))
+            client.expect(connack(0) + suback(1, 0))
+            asking = threading.Thread(target=lambda: done.append(bench("device", "rotate", "press-1", *url)))
+            asking.start()
+            head = client.read(2)
+            rest = client.read(head[1])
+            topic, body = rest[2 : 2 + rest[1]].decode(), rest[2 + rest[1] :]
+            assert json.loads(body) == {"method": "rotateCredentials", "params": {}}
+            payload = json.dumps(answer).encode()
+            client.send(publish(topic.replace("request", "response"), payload))
+            asking.join(PATIENCE_S)
+            if done[-1].returncode == 0:
+                client.expect_closed()
+            else:
+                client.send(PINGREQ)
+                client.expect(PINGRESP)
+    return done
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        None,
+        {},
+        {"status": "FAILURE"},
+        ["a-token-that-is-bad"],
+        "a-token-that-is-bad",
+        {"credentialsType": "ACCESS_TOKEN", "token": ""},
+        {"credentialsType": "ACCESS_TOKEN", "token": ["a-token-that-is-bad"]},
+        {"credentialsType": "X509_CERTIFICATE", "token": "a-token-that-is-bad"},
+        {"credentialsType": "MQTT_BASIC", "password": "a-token-that-is-bad"},
+        {"credentialsType": "MQTT_BASIC", "username": {"a-token-that-is-bad": 1}},
+        {"credentialsType": "LWM2M_CREDENTIALS", "token": "a-token-that-is-bad"},
+        {"credentialsType": "ACCESS_TOKEN", "token": "token-of-press-2"},
+    ],
+    ids=str,
+)
+def test_device_that_answers_without_credentials_keeps_its_own(server, url, answer):
+    for name in ("press-1", "press-2"):
+        server.ask(lambda registry, name=name: registry.create_device(name, "default", token=f"token-of-{name}"))
+    (done,) = rotating(server, url, {"username": "token-of-press-1"}, answer)
+    is_taken = answer == {"credentialsType": "ACCESS_TOKEN", "token": "token-of-press-2"}
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2 if is_taken else 1, "", 1)
+    assert ("already assigned" if is_taken else "press-1 answered without credentials") in done.stderr
+    assert "a-token-that-is-bad" not in done.stderr
+    assert "token-of-press" not in done.stderr
+    kept = server.ask(lambda registry: registry.device("press-1")).credentials
+    assert kept == access_token("token-of-press-1")
+
+
+def test_device_that_is_not_connected_is_one_line_and_keeps_its_own(server, url):
+    refused(1, "no device press-1", "device", "rotate", "press-1", *url)
+    server.ask(lambda registry: registry.create_device("press-1", "default", token="token-of-press-1"))
+    refused(1, "wait until it is online", "device", "rotate", "press-1", "--timeout", "5", *url)
+    kept = server.ask(lambda registry: registry.device("press-1")).credentials
+    assert kept == access_token("token-of-press-1")
+
+
+@pytest.mark.parametrize(
+    ("answer", "stored"),
+    [
+        ({"credentialsType": "ACCESS_TOKEN", "token": "a-token-it-chose"}, access_token("a-token-it-chose")),
+        (
+            {
+                "credentialsType": "MQTT_BASIC",
+                "clientId": "press-1",
+                "username": "u",
+                "password": "a-password-it-chose",
+            },
+            mqtt_basic("press-1", "u", "a-password-it-chose"),
+        ),
+        ({"credentialsType": "MQTT_BASIC", "username": "u-alone"}, mqtt_basic(None, "u-alone", None)),
+        ({"credentialsType": "X509_CERTIFICATE", "hash": "MIIBIjAN"}, x509("MIIBIjAN")),
+    ],
+    ids=["token", "basic", "user", "certificate"],
+)
+def test_credentials_that_a_device_chose_are_saved_and_never_shown(server, url, answer, stored):
+    server.ask(lambda registry: registry.create_device("press-1", "default", token="token-of-press-1"))
+    (done,) = rotating(server, url, {"username": "token-of-press-1"}, answer)
+    assert (done.returncode, done.stderr) == (0, "")
+    kind = answer["credentialsType"]
+    assert done.stdout == f"changed what press-1 logs in with: {kind}, of its own choice; its sessions end\n"
+    assert server.ask(lambda registry: registry.device("press-1")).credentials == stored
+
+
+def test_rotation_that_is_asked_for_again_does_no_harm(server, url):
+    server.ask(lambda registry: registry.create_device("press-1", "default", token="token-of-press-1"))
+    answer = {"credentialsType": "ACCESS_TOKEN", "token": "a-token-it-chose"}
+    (first,) = rotating(server, url, {"username": "token-of-press-1"}, answer)
+    again = rotating(server, url, {"username": "a-token-it-chose"}, answer, answer)
+    assert [each.returncode for each in (first, *again)] == [0, 0, 0]
+    stored = server.ask(lambda registry: registry.device("press-1")).credentials
+    assert stored == access_token("a-token-it-chose")
 
 
 def test_telemetry_is_shown_and_followed(server, url):

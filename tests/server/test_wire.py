@@ -77,6 +77,8 @@ def test_every_reader_refuses_what_is_no_json(payload):
     with pytest.raises(wire.Malformed):
         wire.read_attributes(payload)
     with pytest.raises(wire.Malformed):
+        wire.read_rotation(payload)
+    with pytest.raises(wire.Malformed):
         wire.read_attribute_request(payload)
     with pytest.raises(wire.Malformed):
         wire.read_rpc_call(payload)
@@ -196,7 +198,20 @@ def test_request_with_nothing_but_key_and_secret_has_the_defaults():
 
 
 def test_request_does_not_show_its_secrets():
-    assert SECRET not in repr(request(token=SECRET, password=SECRET))
+    assert SECRET not in repr(request(token=SECRET, password=SECRET, provisionDeviceProof=SECRET))
+
+
+@pytest.mark.parametrize("odd", [None, {}, [], ["nonce"], ["a", "b"], True])
+def test_field_of_the_extensions_that_is_no_text_is_ignored_as_thingsboard_ignores_it(odd):
+    names = ("proof", "provisionDeviceNonce", "provisionDeviceProof")
+    asked = request(**dict.fromkeys(names, odd))
+    assert (asked.wants_nonce, asked.nonce, asked.proof) == (False, "", "")
+
+
+def test_fields_of_the_extensions_are_read():
+    asked = request(proof="nonce", provisionDeviceNonce="n", provisionDeviceProof="p")
+    assert (asked.wants_nonce, asked.nonce, asked.proof) == (True, "n", "p")
+    assert not any(request(proof=other).wants_nonce for other in ("", "Nonce", "nonce ", 1))
 
 
 def test_byte_order_mark_is_skipped():
@@ -255,8 +270,9 @@ def test_deepest_nesting_that_is_allowed_is_read():
             ),
             b'{"credentialsValue":"t\\"\\\\\\u00e9","credentialsType":"ACCESS_TOKEN","status":"SUCCESS"}',
         ),
+        (Outcome(status=Status.NONCE, nonce="0f-a"), b'{"nonce":"0f-a","status":"NONCE"}'),
     ],
-    ids=["not found", "failure", "success"],
+    ids=["not found", "failure", "success", "nonce"],
 )
 def test_answer_is_written_with_upstream_s_keys_in_their_order(outcome, body):
     assert wire.write_answer(outcome) == body
@@ -707,6 +723,33 @@ def test_claim_is_read(text, secret, duration):
 def test_call_without_a_method_is_refused(text, error):
     with pytest.raises(error):
         wire.read_rpc_call(text.encode())
+
+
+@pytest.mark.parametrize(
+    ("params", "error"),
+    [
+        ("null", wire.Malformed),
+        ('"token"', wire.Malformed),
+        ("[]", wire.Malformed),
+        ('[{"token":"t"}]', wire.Malformed),
+        ('{"token":["a","b"]}', wire.Malformed),
+        ('{"token":null}', wire.BadField),
+        ('{"hash":{}}', wire.BadField),
+        ('{"credentialsType":"?"}', wire.BadField),
+    ],
+)
+def test_rotation_to_what_is_no_wish_is_refused(params, error):
+    with pytest.raises(error):
+        wire.read_rotation(b'{"params":%s}' % params.encode())
+    with pytest.raises(wire.Malformed):
+        wire.read_rotation(b"{}")
+
+
+def test_rotation_is_read_as_a_request_is():
+    fields = b'"credentialsType":"MQTT_BASIC","token":1.50,"clientId":["c"],"username":"u","password":true,"hash":"h"'
+    wish, asked = wire.read_rotation(b'{"params":{%s,"x":1}}' % fields), request_text(fields)
+    assert (wish.token, wish.client_id, wish.password) == ("1.50", "c", "true")
+    assert vars(wish).items() <= vars(asked).items()
 
 
 @pytest.mark.parametrize(

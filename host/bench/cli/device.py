@@ -10,8 +10,8 @@ import typer
 from bench.cli import output
 from bench.cli.operator import asks_server
 from bench.cli.output import Json
-from bench.errors import UsageError
-from bench.thingsboard import ThingsBoard
+from bench.errors import BenchError, UsageError
+from bench.thingsboard import NoAnswer, ThingsBoard
 
 app = typer.Typer(help="Devices the server knows.", no_args_is_help=True)
 
@@ -110,13 +110,54 @@ async def credentials(
     if certificate is not None:
         await server.set_credentials(device_id, "X509_CERTIFICATE", credentialsValue=certificate.read_text())
     elif basic:
-        value = {"clientId": mqtt_client_id, "userName": mqtt_user, "password": secret}
         await server.set_credentials(
-            device_id, "MQTT_BASIC", credentialsValue=json.dumps({key: each or None for key, each in value.items()})
+            device_id, "MQTT_BASIC", credentialsValue=_basic_value(mqtt_client_id, mqtt_user, secret)
         )
     else:
         await server.set_credentials(device_id, "ACCESS_TOKEN", credentialsId=secret)
     output.say(f"changed what {name} logs in with; its sessions end")
+
+
+def _basic_value(client_id: str, user: str, password: str) -> str:
+    """MQTT basic credentials as ThingsBoard stores them."""
+    parts = {"clientId": client_id, "userName": user, "password": password}
+    return json.dumps({key: each or None for key, each in parts.items()})
+
+
+@app.command(epilog="Example: bench device rotate press-4")
+@asks_server()
+async def rotate(
+    server: ThingsBoard,
+    name: str,
+    timeout_s: Annotated[
+        float, typer.Option("--timeout", min=5, help="Seconds to wait: a device that makes a key takes its time.")
+    ] = 60,
+) -> None:
+    """Have a device that is online choose new credentials, and save them. To do it again does no harm."""
+    device_id = await server.device_id(name)
+    try:
+        answer = await server.rpc(device_id, "rotateCredentials", {}, oneway=False, timeout_s=timeout_s)
+    except NoAnswer:
+        raise BenchError(
+            f"{name} did not answer, and keeps its credentials: wait until it is online, then try again"
+        ) from None
+    kind, fields = _chosen(name, answer)
+    await server.set_credentials(device_id, kind, **fields)
+    output.say(f"changed what {name} logs in with: {kind}, of its own choice; its sessions end")
+
+
+def _chosen(name: str, answer: Any) -> tuple[str, dict[str, str]]:
+    """The credentials in a device's answer, as `ThingsBoard.set_credentials` takes them."""
+    match answer:
+        case {"credentialsType": "ACCESS_TOKEN" as kind, "token": str(token)} if token:
+            return kind, {"credentialsId": token}
+        case {"credentialsType": "X509_CERTIFICATE" as kind, "hash": str(certificate)} if certificate:
+            return kind, {"credentialsValue": certificate}
+        case {"credentialsType": "MQTT_BASIC" as kind}:
+            client_id, user, password = (answer.get(part) or "" for part in ("clientId", "username", "password"))
+            if all(isinstance(each, str) for each in (client_id, user, password)) and (client_id or user):
+                return kind, {"credentialsValue": _basic_value(client_id, user, password)}
+    raise BenchError(f"{name} answered without credentials, and keeps its own: its firmware has to know how to rotate")
 
 
 @app.command(epilog="Example: bench device attributes press-4 --set interval=5 --delete old")

@@ -3,7 +3,7 @@
 from bench.registry.audit import Origin
 from bench.registry.chains import Chain, ChainOutcome
 from bench.registry.commits import Conflict
-from bench.registry.credentials import CredentialsType, DeviceCredentials, Login
+from bench.registry.credentials import CredentialsType, DeviceCredentials, Login, Wish
 from bench.registry.logins import DeviceLogin
 from bench.registry.model import Credentials, Device, Profile
 from bench.registry.provisioning import Outcome, ProvisionRequest, ProvisionType, Status
@@ -28,4 +28,5 @@ __all__ = [
     "ProvisionType",
     "Registry",
     "Status",
+    "Wish",
 ]

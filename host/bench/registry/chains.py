@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 
-from bench.registry import audit, credentials, provisioning
+from bench.registry import audit, credentials, names, provisioning
 from bench.registry.audit import Origin
 from bench.registry.credentials import CredentialsType, sha3
 from bench.registry.model import Attribute, Audit, Credentials, Device, Profile
@@ -89,7 +89,7 @@ def _provision(seal: Seal, connection: Connection, profile: Any, chain: Chain) -
         row = credentials.row(seal, leaf)
         connection.execute(update(Credentials).where(Credentials.device_id == device.id).values(row))
         return ChainOutcome(Status.SUCCESS, name, device.id)
-    if device is not None or not profile.allow_create or not provisioning.valid_name(name):
+    if device is not None or not profile.allow_create or not names.valid(name):
         return ChainOutcome(Status.FAILURE, name)
     new, row = provisioning.new_device_rows(seal, name=name, profile_id=profile.id, own=leaf)
     connection.execute(insert(Device), [new])

@@ -49,6 +49,37 @@ class DeviceCredentials:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Wish:
+    """What a device would like to log in with. An empty text means: not given."""
+
+    credentials_type: CredentialsType = CredentialsType.ACCESS_TOKEN
+    token: str = field(default="", repr=False)
+    client_id: str = ""
+    username: str = ""
+    password: str = field(default="", repr=False)
+    certificate: str = ""
+
+    @property
+    def has_material(self) -> bool:
+        """Rule zero: without any of these the credentials type is ignored."""
+        return any((self.token, self.certificate, self.username, self.password, self.client_id))
+
+    def requested(self) -> DeviceCredentials | None:
+        """The credentials the device asks for, None if it leaves them to the server; raises InvalidCredentials."""
+        if not self.has_material:
+            return None
+        match self.credentials_type:
+            case CredentialsType.ACCESS_TOKEN:
+                return access_token(self.token)
+            case CredentialsType.MQTT_BASIC:
+                return mqtt_basic(self.client_id, self.username, self.password)
+            case CredentialsType.X509_CERTIFICATE:
+                return x509(self.certificate)
+            case CredentialsType.LWM2M_CREDENTIALS:
+                raise InvalidCredentials("a request has no field for LwM2M credentials")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Login:
     """What an MQTT CONNECT shows. An empty text means: not given."""
 

@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from bench.errors import NotFound, Refused
-from bench.registry import credentials, pages, provisioning
+from bench.registry import credentials, names, pages, provisioning
 from bench.registry.credentials import DeviceCredentials
 from bench.registry.model import Credentials, Customer, Device, Profile
 
@@ -114,8 +114,8 @@ def delete(session: Session, device: Device) -> None:
 
 
 def _free_name(session: Session, name: str, device_id: uuid.UUID | None) -> str:
-    name = name.strip(provisioning.TRIMMED)  # as a device's request is
-    if not provisioning.valid_name(name):
+    name = names.trimmed(name)  # as a device's request is
+    if not names.valid(name):
         raise Refused("Device name should be specified, have at most 255 characters and no markup in it!")
     other = session.scalar(select(Device.id).where(Device.name == name))
     if other is not None and other != device_id:

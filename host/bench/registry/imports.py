@@ -15,7 +15,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from bench.errors import Refused
-from bench.registry import credentials, devices, profiles, provisioning, series
+from bench.registry import credentials, devices, names, profiles, series
 from bench.registry.credentials import DeviceCredentials, InvalidCredentials
 from bench.registry.model import SERVER_SCOPE, SHARED_SCOPE, Device, now_ms
 
@@ -99,7 +99,7 @@ def store(session: Session, line: Line, *, update: bool) -> Imported:
     """Create or change the device of a line. With `update` one that exists gets values, too. Raises Refused."""
     if line.wrong:
         raise Refused(line.wrong)
-    name = line.fields.get("NAME", "").strip(provisioning.TRIMMED)
+    name = names.trimmed(line.fields.get("NAME", ""))
     known = session.scalar(select(Device).where(Device.name == name))
     own = _credentials(line.fields)
     kind = line.fields.get("TYPE")

@@ -2,8 +2,8 @@
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Self
 
 from sqlalchemy import Connection, select
 
@@ -19,8 +19,15 @@ class DeviceLogin:
 
     id: uuid.UUID
     name: str
-    transport_type: str = "DEFAULT"
+    transport_type: str
     """The transport that its profile has it log in over; DEFAULT is any."""
+    shown: tuple[str, str | None] = field(repr=False)
+    """The digests of those credentials: `lookup` and `proof`."""
+
+    @classmethod
+    def of_row(cls, row: Any) -> Self:
+        """The device of one of the rows found."""
+        return cls(row.id, row.name, row.transport_type, (row.lookup, row.proof))
 
 
 _FOUND = (
@@ -56,7 +63,7 @@ def _accepted(seal: Seal, login: Login, wanted: dict[str, str], rows: dict[str, 
         if (row := rows.get(lookup)) is None:
             continue
         if credentials.accepts(seal, row, candidate, login):
-            return DeviceLogin(row.id, row.name, row.transport_type)
+            return DeviceLogin.of_row(row)
         if candidate != login.username and row.type == CredentialsType.MQTT_BASIC:
             return None  # client id and user name are those of a device: nothing else is tried
     return None
@@ -66,8 +73,6 @@ def find(connection: Connection, wanted: Sequence[tuple[str, str]]) -> list[Devi
     """The devices with credentials of a kind and with this digest (a batch function)."""
     rows = _rows(connection, [lookup for _, lookup in wanted])
     return [
-        DeviceLogin(row.id, row.name, row.transport_type)
-        if (row := rows.get(lookup)) is not None and row.type == kind
-        else None
+        DeviceLogin.of_row(row) if (row := rows.get(lookup)) is not None and row.type == kind else None
         for kind, lookup in wanted
     ]

@@ -3,7 +3,6 @@
 The decisions are made for a batch of requests at once, in their order, inside one transaction.
 """
 
-import re
 import secrets
 import string
 import uuid
@@ -15,19 +14,15 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, select
 
-from bench.registry import audit, credentials
+from bench.registry import audit, credentials, device_secrets, names
 from bench.registry.audit import Origin
-from bench.registry.credentials import CredentialsType, DeviceCredentials, InvalidCredentials
+from bench.registry.credentials import DeviceCredentials, InvalidCredentials, Wish
+from bench.registry.device_secrets import Nonces
 from bench.registry.model import SERVER_SCOPE, Attribute, Audit, Credentials, Device, Profile, now_ms
 from bench.registry.seal import Seal
 
 _ALPHANUMERIC = string.ascii_letters + string.digits
 _GENERATED_LENGTH = 20
-_NAME_LIMIT = 255  # UTF-16 units
-# Java's String.trim(): everything up to and including the space.
-TRIMMED = "".join(map(chr, range(0x21)))
-# What ThingsBoard's validators take for a template or for markup: {{...}}, <b>, </b>, <!--, a<b.
-_SCRIPT = re.compile(r"\{\{.*\}\}|<[A-Za-z/!?]", re.DOTALL)
 
 PROVISION_STATE = "provisionState"
 _PROVISIONED = '"provisioned"'
@@ -48,41 +43,36 @@ class Status(StrEnum):
     SUCCESS = "SUCCESS"
     NOT_FOUND = "NOT_FOUND"
     FAILURE = "FAILURE"
+    NONCE = "NONCE"
+    """Nothing is decided: the device asked what to prove its secret for."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProvisionRequest:
+class ProvisionRequest(Wish):
     """A device's request. An empty text means: not given."""
 
     key: str
     secret: str = field(repr=False)
     device_name: str = ""
-    credentials_type: CredentialsType = CredentialsType.ACCESS_TOKEN
-    token: str = field(default="", repr=False)
-    client_id: str = ""
-    username: str = ""
-    password: str = field(default="", repr=False)
-    certificate: str = ""
     gateway: bool = False
+    wants_nonce: bool = False
+    """What follows counts only without a secret, where ThingsBoard finds nothing."""
+    nonce: str = ""
+    proof: str = field(default="", repr=False)
 
     @property
-    def has_material(self) -> bool:
-        """Rule zero: without any of these the credentials type is ignored."""
-        return any((self.token, self.certificate, self.username, self.password, self.client_id))
-
-    def requested(self) -> DeviceCredentials | None:
-        """The credentials the device asks for, None if it leaves them to the server; raises InvalidCredentials."""
-        if not self.has_material:
-            return None
-        match self.credentials_type:
-            case CredentialsType.ACCESS_TOKEN:
-                return credentials.access_token(self.token)
-            case CredentialsType.MQTT_BASIC:
-                return credentials.mqtt_basic(self.client_id, self.username, self.password)
-            case CredentialsType.X509_CERTIFICATE:
-                return credentials.x509(self.certificate)
-            case CredentialsType.LWM2M_CREDENTIALS:
-                raise InvalidCredentials("a request has no field for LwM2M credentials")
+    def proven(self) -> tuple[str, ...]:
+        """What a proof is made of, in its order."""
+        return (
+            self.nonce,
+            self.device_name,
+            self.credentials_type.value,
+            self.token,
+            self.client_id,
+            self.username,
+            self.password,
+            self.certificate,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +82,7 @@ class Outcome:
     status: Status
     credentials: DeviceCredentials | None = None
     device_name: str = ""
+    nonce: str = ""
 
 
 FAILURE = Outcome(status=Status.FAILURE)
@@ -101,16 +92,6 @@ NOT_FOUND = Outcome(status=Status.NOT_FOUND)
 def random_text() -> str:
     """20 random letters and digits, as ThingsBoard makes keys, names and tokens."""
     return "".join(secrets.choice(_ALPHANUMERIC) for _ in range(_GENERATED_LENGTH))
-
-
-def valid_name(name: str) -> bool:
-    """Whether a new device may have this (trimmed) name."""
-    return (
-        bool(name)
-        and len(name.encode("utf-16-le")) // 2 <= _NAME_LIMIT
-        and "\0" not in name
-        and not _SCRIPT.search(name)
-    )
 
 
 def new_device_rows(
@@ -143,7 +124,7 @@ class _Asked:
 
     def __init__(self, seal: Seal, request: ProvisionRequest) -> None:
         self.request = request
-        self.name = request.device_name.strip(TRIMMED)
+        self.name = names.trimmed(request.device_name)
         self.valid = True
         self.own: DeviceCredentials | None = None
         try:
@@ -156,8 +137,9 @@ class _Asked:
 class _Batch:
     """What the database says about the requests of a batch, and what they add to it."""
 
-    def __init__(self, seal: Seal, connection: Connection) -> None:
+    def __init__(self, seal: Seal, nonces: Nonces, connection: Connection) -> None:
         self._seal = seal
+        self._nonces = nonces
         self._connection = connection
         self.profiles: dict[str, Any] = {}
         self.secrets: dict[str, str] = {}
@@ -216,17 +198,25 @@ class _Batch:
         if request.device_name and not name:
             return FAILURE
         profile, secret = self.profiles.get(request.key), self.secrets.get(request.key)
-        if not request.key or not request.secret or profile is None or secret is None:
+        shown = request.secret or request.proof
+        if not request.key or not shown or profile is None or secret is None:
             return NOT_FOUND
         if profile.provision_type == ProvisionType.X509_CERTIFICATE_CHAIN:  # its secret is no secret: certificates
             return FAILURE
-        right = secrets.compare_digest(request.secret.encode(), secret.encode())
-        if not right or profile.provision_type == ProvisionType.DISABLED:
+        if not self._is_right(asked, secret) or profile.provision_type == ProvisionType.DISABLED:
             return NOT_FOUND
         device = self.devices.get(name)
         if profile.provision_type == ProvisionType.CHECK_PRE_PROVISIONED_DEVICES:
             return self._hand_over(profile, device)
         return FAILURE if device is not None else self._create(profile, name or random_text(), asked)
+
+    def _is_right(self, asked: _Asked, secret: str) -> bool:
+        """Whether a request shows its profile's secret, or its device's, or proves the latter."""
+        request = asked.request
+        if request.secret:
+            return device_secrets.is_right(secret, asked.name, request.secret)
+        proven = device_secrets.is_proven(secret, asked.name, request.proven, request.proof)
+        return self._nonces.is_good(request.nonce, request.key, asked.name) & proven
 
     def _hand_over(self, profile: Any, device: Any) -> Outcome:
         """Existing credentials, once: until someone deletes the attribute `provisionState`."""
@@ -237,12 +227,11 @@ class _Batch:
         return Outcome(status=Status.SUCCESS, credentials=own, device_name=device.name)
 
     def _create(self, profile: Any, name: str, asked: _Asked) -> Outcome:
-        if not asked.valid or not valid_name(name) or asked.lookup in self.taken:
+        if not asked.valid or not names.valid(name) or asked.lookup in self.taken:
             return FAILURE
         own = asked.own or credentials.access_token(random_text())
-        device, row = new_device_rows(
-            self._seal, name=name, profile_id=profile.id, own=own, gateway=asked.request.gateway
-        )
+        gateway = asked.request.gateway and bool(asked.request.secret)  # a proof does not cover it
+        device, row = new_device_rows(self._seal, name=name, profile_id=profile.id, own=own, gateway=gateway)
         self.new_devices.append(device)
         self.new_credentials.append(row)
         self.devices[name] = SimpleNamespace(**device)
@@ -255,9 +244,11 @@ class _Batch:
         self.new_attributes.append(provisioned_row(device_id))
 
 
-def provision(seal: Seal, connection: Connection, requests: Sequence[tuple[ProvisionRequest, Origin]]) -> list[Outcome]:
+def provision(
+    seal: Seal, nonces: Nonces, connection: Connection, requests: Sequence[tuple[ProvisionRequest, Origin]]
+) -> list[Outcome]:
     """Decide a batch of requests in one transaction, in their order, with a row in the audit trail each."""
-    batch = _Batch(seal, connection)
+    batch = _Batch(seal, nonces, connection)
     asked = [_Asked(seal, request) for request, _ in requests]
     batch.load(asked)
     outcomes = [batch.decide(each) for each in asked]

@@ -19,12 +19,13 @@ from sqlalchemy.orm.exc import StaleDataError
 
 from bench import house
 from bench.errors import BenchError
-from bench.registry import audit, chains, credentials, database, devices, logins, profiles, provisioning, series
+from bench.registry import audit, chains, credentials, database, devices, logins, names, profiles, provisioning, series
 from bench.registry.audit import NOWHERE, Origin
 from bench.registry.chains import Chain, ChainOutcome
 from bench.registry.commits import Conflict, Pipeline
 from bench.registry.credentials import CredentialsType, DeviceCredentials, Login
 from bench.registry.database import Database
+from bench.registry.device_secrets import Nonces
 from bench.registry.logins import DeviceLogin
 from bench.registry.model import CLIENT_SCOPE, Device, Profile, SealCheck, now_ms
 from bench.registry.provisioning import Outcome, ProvisionRequest, ProvisionType, Status
@@ -72,7 +73,8 @@ class Registry:
         self._commits = Pipeline(base.write)
         self._lookups = Pipeline(base.read)
         # bound once: requests with the same function share a transaction
-        self._provision = partial(provisioning.provision, seal)
+        self._nonces = Nonces(seal.nonce_key)
+        self._provision = partial(provisioning.provision, seal, self._nonces)
         self._chain = partial(chains.provision, seal)
         self._login = partial(logins.login, seal)
 
@@ -137,7 +139,13 @@ class Registry:
     # The device side.
 
     async def provision(self, request: ProvisionRequest, origin: Origin = NOWHERE) -> Outcome:
-        """Decide a provisioning request. When this returns SUCCESS the device is on the disk."""
+        """Decide a provisioning request. When this returns SUCCESS the device is on the disk.
+
+        Whoever asks for a nonce gets one, whatever the key and the name: nothing is looked at, or stored, for it.
+        """
+        if request.wants_nonce and not request.secret:
+            nonce = self._nonces.issue(request.key, names.trimmed(request.device_name))
+            return Outcome(status=Status.NONCE, nonce=nonce)
         try:
             outcome: Outcome = await self._commits.submit(self._provision, (request, origin))
         except Conflict:  # a device of this name, or with this token, came first

@@ -1,8 +1,8 @@
 """Secrets at rest: what the database alone does not tell.
 
-One key, in a file beside the database and never in it, makes three: one for digests, by which a secret is
-found and compared without being known, one for sealing what the protocol makes the server give back, and one
-for signing what users show when they come back.
+One key, in a file beside the database and never in it, makes four: one for digests, by which a secret is
+found and compared without being known, one for sealing what the protocol makes the server give back, one for
+signing what users show when they come back, and one for the nonces of devices.
 """
 
 import hashlib
@@ -36,6 +36,8 @@ class Seal:
         self._cipher = AESGCM(hmac.digest(key, b"seal", "sha256"))
         self.signing_key = hmac.digest(key, b"sign", "sha256")
         """What the server signs its users' tokens with."""
+        self.nonce_key = hmac.digest(key, b"nonce", "sha256")
+        """What the server makes nonces with, and knows them by."""
 
     @classmethod
     def of_folder(cls, folder: Path) -> Self:

@@ -8,10 +8,26 @@ import json
 import secrets
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from bench.registry import Chain, Conflict, DeviceLogin, Login, Origin, Outcome, Registry, Status, claims, series
+from bench.errors import NotFound, Refused
+from bench.registry import (
+    Chain,
+    Conflict,
+    DeviceLogin,
+    Login,
+    Origin,
+    Outcome,
+    Registry,
+    Status,
+    claims,
+    rotation,
+    series,
+)
 from bench.registry import audit as trail
+from bench.registry.credentials import InvalidCredentials
 from bench.registry.model import CLIENT_SCOPE, SHARED_SCOPE, now_ms
 from bench.server import wire
 from bench.server.journal import Journal
@@ -26,8 +42,24 @@ _METHODS: dict[str, Callable[[Any], Any]] = {
 }
 
 
+_ROTATE = "rotateCredentials"
+
+
 class Gone(Exception):
-    """The device was deleted meanwhile."""
+    """The device was deleted meanwhile, or its credentials replaced."""
+
+
+def _nothing() -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Reply:
+    """The answer to a device's call, as JSON."""
+
+    payload: bytes
+    then: Callable[[], None] = _nothing
+    """What a transport has to do once the answer has left."""
 
 
 def request_id() -> str:
@@ -178,12 +210,34 @@ class DeviceApi:
         self.tell("claim", source, device=device.name, result=result)
         await self.registry.record(trail.entry(source, what="claim", entity=device.name, result=result))
 
-    def call(self, device: DeviceLogin, payload: bytes, source: Origin) -> bytes | None:
-        """A device calls the server: the answer as JSON, None if the method is not known here. Raises WireError."""
+    async def call(self, device: DeviceLogin, payload: bytes, source: Origin) -> Reply | None:
+        """A device calls the server; None if the method is not known here. Raises WireError, Limited or Gone."""
         method, params = self._read(device, source, wire.read_rpc_call, payload)
         known = _METHODS.get(method)
-        self.tell("call", source, device=device.name, known=known is not None)
-        return None if known is None else json.dumps(known(params), separators=(",", ":")).encode()
+        self.tell("call", source, device=device.name, known=known is not None or method == _ROTATE)
+        if method == _ROTATE:
+            return await self._rotate(device, payload, source)
+        return None if known is None else Reply(json.dumps(known(params), separators=(",", ":")).encode())
+
+    async def _rotate(self, device: DeviceLogin, payload: bytes, source: Origin) -> Reply:
+        """A device replaces its credentials. What is refused is counted: it may tell what others log in with."""
+        status, changed = Status.SUCCESS, False
+        async with self.limits.turn(source.address):
+            self._check(source, device.name, device.name, self.metrics.rotation)
+            try:
+                changed = await self.registry.write(rotation.rotate, device, wire.read_rotation(payload), source)
+            except NotFound:
+                raise self._gone(device, source) from None
+            except (wire.WireError, InvalidCredentials, Refused, Conflict):
+                status = Status.FAILURE
+                self.limits.failed(source.address, device.name, device.name)
+                await self.registry.record(
+                    trail.entry(source, what=rotation.WHAT, entity=device.name, result=status.value)
+                )
+        self.metrics.rotation(source.transport, status.value)
+        self.tell("rotation", source, device=device.name, status=status.value, changed=changed)
+        end = partial(self.presence.tell_ending, device.id, Ending.CREDENTIALS_CHANGED)
+        return Reply(wire.write_status(status), end if changed else _nothing)
 
     def answer(self, device: DeviceLogin, call_id: int, payload: bytes, source: Origin) -> None:
         """A device answers a call of the server's; what is no JSON is taken as text, as upstream takes it unread."""

@@ -17,7 +17,7 @@ class Metrics:
         self._registry = CollectorRegistry()
         self._exchanges = Counter(
             "firstboot_exchanges",
-            "Provisioning exchanges; result: SUCCESS, NOT_FOUND, FAILURE, unreadable, limited.",
+            "Provisioning exchanges; result: SUCCESS, NOT_FOUND, FAILURE, NONCE, unreadable, limited.",
             ("transport", "result"),
             registry=self._registry,
         )
@@ -34,6 +34,12 @@ class Metrics:
             ("transport", "result"),
             registry=self._registry,
         )
+        self._rotations = Counter(
+            "firstboot_rotations",
+            "Credentials that devices replace; result: SUCCESS, FAILURE, limited.",
+            ("transport", "result"),
+            registry=self._registry,
+        )
         self._connections = Gauge("firstboot_connections", "Open connections.", ("transport",), registry=self._registry)
         self._registry.register(_Commits(commits))
 
@@ -46,6 +52,10 @@ class Metrics:
     def login(self, transport: str, result: str) -> None:
         """A device's login was decided."""
         self._logins.labels(transport, result).inc()
+
+    def rotation(self, transport: str, result: str) -> None:
+        """A device's wish for other credentials was decided."""
+        self._rotations.labels(transport, result).inc()
 
     def watch_connections(self, transport: str, count: Callable[[], float]) -> None:
         """Have open connections counted by asking for their number."""

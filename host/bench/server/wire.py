@@ -11,7 +11,7 @@ from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from typing import Any, NoReturn
 
-from bench.registry import CredentialsType, Outcome, ProvisionRequest, Status
+from bench.registry import CredentialsType, Outcome, ProvisionRequest, Status, Wish
 from bench.server import lenient
 
 # Text that upstream takes for a number: digits, and at most one point, which is not the last character.
@@ -97,16 +97,33 @@ def read_request(payload: bytes) -> ProvisionRequest:
     # in the order in which upstream reads them: the first thing wrong decides the error
     fields: dict[str, Any] = {
         "device_name": _text(body, "deviceName"),
+        **_wish(body),
+        "key": _required(body, "provisionDeviceKey"),
+        "secret": _required(body, "provisionDeviceSecret"),
+        "gateway": _text(body, "gateway").lower() == "true",
+        "wants_nonce": _own(body, "proof") == "nonce",
+        "nonce": _own(body, "provisionDeviceNonce"),
+        "proof": _own(body, "provisionDeviceProof"),
+    }
+    return ProvisionRequest(**fields)
+
+
+def _wish(body: dict[str, Any]) -> dict[str, Any]:
+    """What a device would like to log in with."""
+    return {
         "credentials_type": _credentials_type(body),
         "token": _text(body, "token"),
         "client_id": _text(body, "clientId"),
         "username": _text(body, "username"),
         "password": _text(body, "password"),
         "certificate": _text(body, "hash"),
-        "key": _required(body, "provisionDeviceKey"),
-        "secret": _required(body, "provisionDeviceSecret"),
     }
-    return ProvisionRequest(**fields, gateway=_text(body, "gateway").lower() == "true")
+
+
+def _own(body: dict[str, Any], name: str) -> str:
+    """A field that upstream does not know, and ignores whatever is in it: its text, if it is one."""
+    value = body.get(name)
+    return value if isinstance(value, str) else ""
 
 
 def _credentials_type(body: dict[str, Any]) -> CredentialsType:
@@ -169,13 +186,20 @@ def _object(body: Any) -> dict[str, Any]:
 def write_answer(outcome: Outcome) -> bytes:
     """The answer to a provisioning request, keys in upstream's order."""
     answer: dict[str, Any]
-    if (own := outcome.credentials) is not None:
+    if outcome.status is Status.NONCE:
+        answer = {"nonce": outcome.nonce}
+    elif (own := outcome.credentials) is not None:
         # the parts of MQTT basic credentials are an object, everything else is text
         value = json.loads(own.answer) if own.type is CredentialsType.MQTT_BASIC else own.answer
         answer = {"credentialsValue": value, "credentialsType": own.type.value}
     else:
         answer = {"errorMsg": _ERRORS[outcome.status]}
     return _write({**answer, "status": outcome.status.value})
+
+
+def write_status(status: Status) -> bytes:
+    """The answer to a call that asked for something to be done."""
+    return _write({"status": status.value})
 
 
 def read_attributes(payload: bytes) -> dict[str, Any]:
@@ -246,6 +270,11 @@ def read_rpc_call(payload: bytes) -> tuple[str, Any]:
     if "method" not in body:
         raise BadField("method is missing")
     return _text(body, "method"), _plain(body.get("params"))
+
+
+def read_rotation(payload: bytes) -> Wish:
+    """What a device calls to log in with from now on: the parameters of its call. Raises Malformed or BadField."""
+    return Wish(**_wish(_object(_object(parse(payload)).get("params"))))
 
 
 def write_rpc_request(request_id: int | None, method: str, params: Any) -> bytes:

@@ -181,7 +181,8 @@ class CoapServer:
         match feature(path):
             case Feature.PROVISION:
                 outcome = await self._api.provision(body, source)
-                code = codes.CREATED if outcome.status is Status.SUCCESS else codes.BAD_REQUEST
+                refused = outcome.status in (Status.NOT_FOUND, Status.FAILURE)
+                code = codes.BAD_REQUEST if refused else codes.CREATED
                 return Message(code=code, payload=wire.write_answer(outcome))
             case Feature.TELEMETRY:
                 await self._api.telemetry(await self._login(path, source), body, source)
@@ -192,7 +193,7 @@ class CoapServer:
             case Feature.RPC:
                 device, asked = await self._login(path, source), call_id(path)
                 if asked is None:
-                    return self._call(device, body, source)
+                    return await self._call(device, body, source)
                 if not isinstance(wire.read_rpc_response(body), dict):
                     raise _Refused(codes.BAD_REQUEST)
                 self._api.answer(device, asked, body, source)
@@ -200,12 +201,13 @@ class CoapServer:
                 raise _Refused(codes.BAD_REQUEST)
         return Message(code=codes.CREATED)
 
-    def _call(self, device: DeviceLogin, body: bytes, source: Origin) -> Message:
+    async def _call(self, device: DeviceLogin, body: bytes, source: Origin) -> Message:
         """A call to the server. Upstream leaves one that nobody answers without an answer."""
-        answer = self._api.call(device, body, source)
-        if answer is None:
+        reply = await self._api.call(device, body, source)
+        if reply is None:
             raise _Refused(codes.GATEWAY_TIMEOUT)
-        return _content(answer)
+        asyncio.get_running_loop().call_soon(reply.then)  # from here to the datagram nothing waits
+        return _content(reply.payload)
 
     async def _login(self, path: tuple[str, ...], source: Origin) -> DeviceLogin:
         credentials = token(path)

@@ -4,6 +4,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
+from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -137,8 +138,16 @@ class _DeviceRoutes:
         """A call to the server. One that nobody answers is 408, without the wait that upstream has for it."""
 
         async def call(device: DeviceLogin, body: bytes, source: Origin) -> Response:
-            answer = self._api.call(device, body, source)
-            return Response(status_code=408) if answer is None else _json(answer)
+            reply = await self._api.call(device, body, source)
+            if reply is None:
+                return Response(status_code=408)
+
+            async def then() -> None:
+                reply.then()
+
+            answer = _json(reply.payload)
+            answer.background = BackgroundTask(then)
+            return answer
 
         return await self._with_body(request, call, _RPC_LIMIT)
 

@@ -100,6 +100,8 @@ _REQUEST = {
         "gateway": {"type": "boolean"},
         **dict.fromkeys(("provisionDeviceKey", "provisionDeviceSecret", "deviceName"), _TEXT),
         **dict.fromkeys(("token", "clientId", "username", "password", "hash"), _TEXT),
+        "proof": {"enum": ["nonce"]},
+        **dict.fromkeys(("provisionDeviceNonce", "provisionDeviceProof"), _TEXT),
     },
 }
 _WANTED = {"provisionDeviceKey": "key", "provisionDeviceSecret": "secret", "deviceName": "press-4"}

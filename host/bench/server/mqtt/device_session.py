@@ -127,10 +127,11 @@ class DeviceSession(Session):
                 self._acknowledge(packet)
             case What.CALL:
                 request = _id(said.rest, wire.BadField)
-                answer = api.call(device, payload, source)
+                reply = await api.call(device, payload, source)
                 self._acknowledge(packet)
-                if answer is not None:
-                    self._say(f"{said.form.rpc_response}{request}", answer)
+                if reply is not None:
+                    self._say(f"{said.form.rpc_response}{request}", reply.payload)
+                    reply.then()
             case What.CLAIM:
                 await api.claim(device, payload, source)
                 self._acknowledge(packet)

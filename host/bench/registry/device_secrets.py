@@ -1,0 +1,80 @@
+"""What a device may show instead of its profile's secret: a secret of its own, or a proof that it has that one.
+
+A profile's secret opens the whole profile. The claim secret that follows from it opens one name, so that a board
+that is taken apart gives away nothing but itself; and a board that proves its claim secret does not even say it.
+"""
+
+import hashlib
+import hmac
+import json
+import re
+from collections.abc import Callable, Sequence
+
+from bench.registry import names
+from bench.registry.model import now_ms
+
+NONCE_LIFE_MS = 60_000
+_MADE = re.compile(r"[0-9a-f]{12}-[0-9a-f]{64}")
+_MADE_DIGITS = 12
+
+
+def claim_secret(group_key: str, device_name: str) -> str:
+    """The secret of one device: the HMAC-SHA256 (RFC 2104) of its trimmed name under its profile's secret, in
+    lower-case hex.
+    """
+    return _hmac(group_key, names.trimmed(device_name))
+
+
+def is_right(group_key: str, device_name: str, shown: str) -> bool:
+    """Whether a text is a profile's secret, or the claim secret of a device that has a name.
+
+    Both are compared whatever comes of the first, in constant time.
+    """
+    shared = _equal(shown, group_key)
+    own = _equal(shown, claim_secret(group_key, device_name))
+    return shared | (own & bool(names.trimmed(device_name)))
+
+
+def is_proven(group_key: str, device_name: str, fields: Sequence[str], shown: str) -> bool:
+    """Whether a text proves the claim secret of a device that has a name, for these fields and no others.
+
+    Line feeds part the fields, so that none but the last may have any: else two lists would have one proof.
+    """
+    right = _equal(shown, _hmac(claim_secret(group_key, device_name), "\n".join(fields)))
+    return right & bool(names.trimmed(device_name)) & all("\n" not in each for each in fields[:-1])
+
+
+class Nonces:
+    """What a proof is made for: good for a minute, for one key and one (trimmed) name, and kept nowhere.
+
+    It is made for any key and name, and says nothing about either. `clock`: milliseconds since the epoch.
+    """
+
+    def __init__(self, key: bytes, clock: Callable[[], int] = now_ms) -> None:
+        self._key = key
+        self._clock = clock
+
+    def issue(self, profile_key: str, name: str) -> str:
+        """A nonce, from now on."""
+        return self._made(self._clock(), profile_key, name)
+
+    def is_good(self, nonce: str, profile_key: str, name: str) -> bool:
+        """Whether a nonce was issued for this key and name, and not too long ago."""
+        if not _MADE.fullmatch(nonce):
+            return False
+        made_ms = int(nonce[:_MADE_DIGITS], 16)
+        # From the future is as good: servers that share a database are not of one time to the millisecond.
+        fresh = abs(self._clock() - made_ms) <= NONCE_LIFE_MS
+        return _equal(nonce, self._made(made_ms, profile_key, name)) & fresh
+
+    def _made(self, made_ms: int, profile_key: str, name: str) -> str:
+        bound = json.dumps([made_ms, profile_key, name]).encode()
+        return f"{made_ms:0{_MADE_DIGITS}x}-{hmac.new(self._key, bound, hashlib.sha256).hexdigest()}"
+
+
+def _hmac(key: str, message: str) -> str:
+    return hmac.new(key.encode(), message.encode(), hashlib.sha256).hexdigest()
+
+
+def _equal(shown: str, right: str) -> bool:
+    return hmac.compare_digest(shown.encode(), right.encode())

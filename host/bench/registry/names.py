@@ -1,0 +1,19 @@
+"""What devices may be called."""
+
+import re
+
+_LIMIT = 255  # UTF-16 units
+# Java's String.trim(): everything up to and including the space.
+_TRIMMED = "".join(map(chr, range(0x21)))
+# What ThingsBoard's validators take for a template or for markup: {{...}}, <b>, </b>, <!--, a<b.
+_SCRIPT = re.compile(r"\{\{.*\}\}|<[A-Za-z/!?]", re.DOTALL)
+
+
+def trimmed(name: str) -> str:
+    """A name as it is stored and looked up, of one as it was given."""
+    return name.strip(_TRIMMED)
+
+
+def valid(name: str) -> bool:
+    """Whether a new device may have this (trimmed) name."""
+    return bool(name) and len(name.encode("utf-16-le")) // 2 <= _LIMIT and "\0" not in name and not _SCRIPT.search(name)

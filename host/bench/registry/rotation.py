@@ -1,0 +1,37 @@
+"""Rotation: a device replaces what it logs in with."""
+
+from sqlalchemy import insert
+from sqlalchemy.orm import Session
+
+from bench.errors import NotFound
+from bench.registry import audit, credentials, devices
+from bench.registry.audit import Origin
+from bench.registry.credentials import CredentialsType, InvalidCredentials, Wish
+from bench.registry.logins import DeviceLogin
+from bench.registry.model import Audit, Credentials
+from bench.registry.provisioning import Status
+
+# What the trail calls it: the same as if an operator had done it.
+WHAT = "device.credentials_updated"
+# What two credentials have in common that the same logins are good for.
+_SAME = ("type", "lookup", "parts", "proof")
+
+
+def rotate(session: Session, login: DeviceLogin, wish: Wish, origin: Origin) -> bool:
+    """Give a device the credentials that it wishes for, by an operator's rules; False if it has them already.
+
+    Raises NotFound if the device, or what it logged in with, is gone; InvalidCredentials; and Refused if another
+    device has them.
+    """
+    row = session.get(Credentials, login.id, with_for_update=True)
+    if row is None or (row.lookup, row.proof) != login.shown:
+        raise NotFound(f"device {login.name} was deleted, or has other credentials by now")
+    own = wish.requested()
+    if own is None or (own.type is CredentialsType.X509_CERTIFICATE and not own.value):
+        raise InvalidCredentials("Device credentials should be specified!")
+    wanted = credentials.row(session.info["seal"], own)
+    if all(getattr(row, column) == wanted[column] for column in _SAME):
+        return False
+    devices.set_credentials(session, login.id, own)
+    session.execute(insert(Audit), [audit.entry(origin, what=WHAT, entity=login.name, result=Status.SUCCESS.value)])
+    return True
