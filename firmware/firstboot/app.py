@@ -53,7 +53,8 @@ class App:
     def _live(self) -> int:
         """Go online and stay there; returns how long to wait after it ended, in ms."""
         try:
-            events.emit("link_up", address=self._link.up())
+            address = self._link.up()
+            events.emit("link_up", address=address, network=self._link.network)
             client = self._go_online()
             try:
                 events.emit("connected", name=self._name)
@@ -71,9 +72,10 @@ class App:
                 events.emit("refused", code=error.code, fix=_REFUSED_FIX, name=self._name)
                 return self._backoff.long()
             events.emit("offline", kind=error.kind, detail=str(error))
+        except LinkError:
+            pass  # the link said it, for each of its networks
         except FirstbootError as error:
-            event = "link_failed" if isinstance(error, LinkError) else "offline"
-            events.emit(event, kind=error.kind, detail=str(error))
+            events.emit("offline", kind=error.kind, detail=str(error))
         return self._backoff.next()
 
     def _go_online(self) -> Mqtt:

@@ -1,4 +1,4 @@
-"""Runs device code on a bare unix port: the firmware's modules, umqtt.simple, and nothing of a board."""
+"""Runs device code on a unix port: the firmware's modules, umqtt.simple, and a board's ROM if asked."""
 
 import os
 import subprocess
@@ -10,9 +10,16 @@ from bench.targets import unixport
 _PATIENCE_S = 60
 
 
-def run(code: str, *, umqtt: Path | None = None, arguments: tuple[str, ...] = (), cwd: Path | None = None) -> str:
+def run(
+    code: str,
+    *,
+    umqtt: Path | None = None,
+    rom: bool = False,
+    arguments: tuple[str, ...] = (),
+    cwd: Path | None = None,
+) -> str:
     """Run MicroPython source; returns what it printed. An exception there fails the test here."""
-    path = f"{house.FIRMWARE}:{umqtt or unixport.umqtt().parent.parent}"
+    path = f"{house.FIRMWARE}:{umqtt or (unixport.rom() if rom else unixport.umqtt().parent.parent)}"
     done = subprocess.run(
         [unixport.interpreter(), "-c", code, *arguments],
         env={**os.environ, "MICROPYPATH": path},
