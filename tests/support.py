@@ -139,6 +139,7 @@ def new_board(
     server: RunningServer,
     *,
     port: int | None = None,
+    definition: str = "esp32_generic",
     mac: str = "",
     files: dict[str, bytes] | None = None,
     profile: ProfileView | None = None,
@@ -153,6 +154,7 @@ def new_board(
     assert profile.provision_secret
     return VirtualBoard.create(
         folder,
+        board=definition,
         mac=mac,
         files=files,
         settings=settings.encode(
