@@ -97,11 +97,11 @@ class WLAN:
             raise ValueError("this board is a station only")
 
     def active(self, on=None):
-        if on is None:
-            return WLAN._active
-        WLAN._active = bool(on)
-        if not on:
-            self._leave()
+        if on is not None:
+            WLAN._active = bool(on)
+            if not on:
+                self._leave()
+        return WLAN._active
 
     def connect(self, ssid, key=None, *, bssid=None):
         if not WLAN._active:
@@ -236,11 +236,11 @@ class LAN:
             raise OSError("esp_eth_driver_install failed")
 
     def active(self, on=None):
-        if on is None:
-            return LAN._started
-        if on and LAN._started:
-            raise OSError("ethernet enable failed")  # MicroPython before 1.22
-        LAN._started = bool(on)
+        if on is not None:
+            if on and LAN._started:
+                raise OSError("ethernet enable failed")  # what some versions do
+            LAN._started = bool(on)
+        return LAN._started
 
     def isconnected(self):
         return self.status() == ETH_GOT_IP
