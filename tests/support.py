@@ -141,6 +141,7 @@ def new_board(
     /,
     *,
     port: int | None = None,
+    definition: str = "esp32_generic",
     mac: str = "",
     files: dict[str, bytes] | None = None,
     profile: ProfileView | None = None,
@@ -155,6 +156,7 @@ def new_board(
     assert profile.provision_secret
     return VirtualBoard.create(
         folder,
+        board=definition,
         mac=mac,
         files=files,
         settings=settings.encode(

@@ -54,6 +54,16 @@ class App:
         self._telemetry = Telemetry(settings, sample)
         self._commands = commands.Commands(settings, self.vault, self.name, extra or {})
         self._refusals = 0  # in a row, of every credential we hold
+        self._led = None
+        if settings.number("board.led") >= 0:
+            from firstboot.led import Led
+
+            self._led = Led(settings)
+        if settings.number("board.button") >= 0:
+            from firstboot import button
+
+            hold = self._led.hold if self._led else button.no_feedback
+            button.Button(settings, self._forget_wifi, self._forget, hold)
 
     def run(self) -> None:
         """Never returns."""
@@ -71,12 +81,30 @@ class App:
         if state != self.state:
             events.emit("state", state=state, was=self.state)
             self.state = state
+            if self._led:
+                self._led.show(state)
+
+    def _forget_wifi(self) -> None:
+        self._reset(recovery.WIFI)
+
+    def _forget(self) -> None:
+        self._reset(self.settings.text("board.button_wipes"))
+
+    def _reset(self, kind: str) -> None:
+        """Wipe and restart; also in the middle of something, as a power cut would come."""
+        try:
+            recovery.reset(self.vault, kind, "button")
+        except FirstbootError as error:
+            events.emit("error", kind=error.kind, detail=str(error))
+        else:
+            board.reset()
 
     def _live(self) -> int:
         """Go online and stay there; returns how long to wait after it ended, in ms."""
         try:
             self._become("linking")
-            events.emit("link_up", address=self._link.up())
+            address = self._link.up()
+            events.emit("link_up", address=address, network=self._link.network)
             if self.settings.flag("server.tls"):
                 from firstboot import clock
 
@@ -104,12 +132,15 @@ class App:
         except (CertificateRefused, PlaintextRefused) as error:
             events.emit(error.kind + "_refused", fix=str(error))
             self._become("error")
+        except LinkError:  # the link said it, for each of its networks
+            self._become("offline")
+            return self._backoff.next()
         except FirstbootError as error:
             return self._offline(error)
         return self._backoff.long()
 
     def _offline(self, error: FirstbootError) -> int:
-        events.emit("link_failed" if isinstance(error, LinkError) else "offline", kind=error.kind, detail=str(error))
+        events.emit("offline", kind=error.kind, detail=str(error))
         self._become("offline")
         return self._backoff.next(error.retry_ms if isinstance(error, NetworkError) else 0)
 

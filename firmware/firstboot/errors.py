@@ -23,7 +23,7 @@ class VaultError(FirstbootError):
 
 
 class LinkError(FirstbootError):
-    """No Wi-Fi or Ethernet link; `kind` says why: `wrong_password`, `not_found` or `link`."""
+    """No Wi-Fi or Ethernet link; `kind` says why: `wrong_password`, `not_found`, `no_network` or `link`."""
 
     kind = "link"
 

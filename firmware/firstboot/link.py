@@ -1,8 +1,9 @@
-"""The way to the network: Wi-Fi where there is a radio, else whatever the machine already has."""
+"""The way to the network: Ethernet or Wi-Fi as the settings say, else whatever the machine already has.
 
-import time
+What `up()` raises LinkError for has been told before, as a `link_failed` for every network that failed.
+"""
 
-from firstboot import board
+from firstboot import board, events, identity
 from firstboot.errors import LinkError, SettingsError
 from firstboot.settings import Settings
 
@@ -11,68 +12,138 @@ try:
 except ImportError:  # a bare unix port: the host's network
     network = None  # type: ignore[assignment]
 
-_POLL_MS = 50
-# Retries of the driver inside one attempt. Without a bound it retries a wrong password for ever, and
-# its status says "connecting" all the time.
-_DRIVER_RETRIES = 2
-# ESP-IDF reports a wrong password as any of these: AUTH_FAIL, 4WAY_HANDSHAKE_TIMEOUT, HANDSHAKE_TIMEOUT.
-_WRONG_PASSWORD = (202, 15, 204)
+_ADDRESS_FORM = 'wifi.address has to be "address/bits gateway dns", e.g. "192.168.1.50/24 192.168.1.1 192.168.1.1"'
+_HOSTNAME_LIMIT = 32
+_HOSTNAME_LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789-"
 
 
-class HostLink:
+class Link:
+    """A way to the network. `network` is its name in events, good while it is up."""
+
+    network = ""
+
+    def up(self) -> str:
+        """Return the address, once there is one. Raises LinkError. Does nothing if it is up."""
+        raise NotImplementedError
+
+    def address(self) -> str:
+        """The address, "" if it is not up."""
+        raise NotImplementedError
+
+    def down(self) -> None:
+        """Give it up until the next `up()`."""
+        raise NotImplementedError
+
+
+class HostLink(Link):
     """The host's own network: always up."""
+
+    network = "host"
 
     def up(self) -> str:
         """Return the address, or "" where it is not known."""
         return ""
 
 
-class Wlan:
-    """One Wi-Fi network, as a station."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._ssid = settings.text("wifi.ssid")
-        self._password = settings.text("wifi.password")
-        self._timeout_ms = settings.number("wifi.timeout_s") * 1000
-        if not self._ssid:
-            raise SettingsError("wifi.ssid is missing")
-        self._wlan = network.WLAN(network.STA_IF)
+class NoLink(Link):
+    """No network in the settings, e.g. after the button wiped it. The board lives on for its console."""
 
     def up(self) -> str:
-        """Join the network if not joined; return the address. Raises LinkError with the likely cause."""
-        wlan = self._wlan
-        if not wlan.isconnected():
-            self._join(wlan)
-        return wlan.ifconfig()[0]
+        """Raise LinkError that says how to enter a network."""
+        error = LinkError("no network: enter one on the serial console: firstboot set wifi.ssid NAME", "no_network")
+        events.emit("link_failed", kind=error.kind, network="", detail=str(error))
+        raise error
 
-    def _join(self, wlan: network.WLAN) -> None:
+
+class WithFallback(Link):
+    """Ethernet, and Wi-Fi while Ethernet is of no use."""
+
+    def __init__(self, ethernet: Link, wifi: Link) -> None:
+        self._ethernet = ethernet
+        self._wifi = wifi
+
+    def up(self) -> str:
+        """As the two do. Raises LinkError if neither has a network."""
+        if not self._ethernet.address() and self._wifi.address():
+            return self._use(self._wifi)
         try:
-            wlan.active(True)
-            wlan.disconnect()  # a join still under way makes connect() fail on the ESP32
-            wlan.config(reconnects=_DRIVER_RETRIES)
-            if self._password:
-                wlan.connect(self._ssid, self._password)
-            else:
-                wlan.connect(self._ssid)
-        except OSError as error:
-            raise LinkError("Wi-Fi driver: %s" % error)
-        start = time.ticks_ms()
-        while not wlan.isconnected():
-            status = wlan.status()
-            late = time.ticks_diff(time.ticks_ms(), start) > self._timeout_ms
-            if late or status not in (network.STAT_CONNECTING, network.STAT_IDLE, network.STAT_GOT_IP):
-                raise LinkError(self._cause(status))
-            board.idle()
-            time.sleep_ms(_POLL_MS)
+            address = self._use(self._ethernet)
+        except LinkError:  # it said so itself
+            return self._use(self._wifi)
+        self._wifi.down()  # with both up, ESP-IDF routes by way of Wi-Fi
+        return address
 
-    def _cause(self, status: int) -> str:
-        if status in _WRONG_PASSWORD:
-            return "wrong password for Wi-Fi network %s" % self._ssid
-        if status == network.STAT_NO_AP_FOUND:
-            return "Wi-Fi network %s not found" % self._ssid
-        return "Wi-Fi network %s not joined (status %s)" % (self._ssid, status)
+    def _use(self, link: Link) -> str:
+        address = link.up()
+        self.network = link.network
+        return address
 
 
-def find(settings: Settings) -> HostLink | Wlan:
-    """The link this board has."""
-    return HostLink() if network is None else Wlan(settings)
+def find(settings: Settings) -> Link:
+    """The link this board has. Raises SettingsError for an address, a host name or a PHY of no use."""
+    if network is None:
+        return HostLink()
+    fixed = fixed_address(settings.text("wifi.address"))
+    if hasattr(network, "hostname"):
+        network.hostname(host_name(settings))
+    links: list[Link] = []
+    if settings.text("ethernet.phy"):
+        from firstboot.ethernet import Ethernet
+
+        links.append(Ethernet(settings, fixed))
+    if settings.networks():
+        from firstboot.wifi import Wifi
+
+        links.append(Wifi(settings, fixed))
+    if len(links) == 2:
+        return WithFallback(links[0], links[1])
+    return links[0] if links else NoLink()
+
+
+def host_name(settings: Settings) -> str:
+    """What the board is called on its network (DHCP, mDNS): `wifi.hostname`, else made of the device's name.
+
+    At most 32 letters, digits and hyphens. Of a longer device name the end is kept: what tells boards apart is there.
+    """
+    name = settings.text("wifi.hostname").lower()
+    if name:
+        letters = all(each in _HOSTNAME_LETTERS for each in name)
+        if len(name) > _HOSTNAME_LIMIT or name.strip("-") != name or not letters:
+            raise SettingsError("wifi.hostname has to be 1 to 32 letters, digits and hyphens inside")
+        return name
+    for each in identity.name(settings, board.mac()).lower():
+        name += each if each in _HOSTNAME_LETTERS else "-"
+    return name[-_HOSTNAME_LIMIT:].strip("-") or "firstboot"
+
+
+def fixed_address(text: str) -> tuple[str, str, str, str] | None:
+    """Address, mask, gateway and DNS server of "address/bits gateway dns"; None, which means DHCP, for ""."""
+    if not text:
+        return None
+    parts = text.split()
+    if len(parts) != 3 or parts[0].count("/") != 1:
+        raise SettingsError(_ADDRESS_FORM)
+    address, bits_text = parts[0].split("/")
+    numbers = [_number(each) for each in (address, parts[1], parts[2])]
+    bits = int(bits_text) if bits_text.isdigit() else 0
+    if -1 in numbers or not 1 <= bits <= 30:
+        raise SettingsError(_ADDRESS_FORM)
+    own, gateway, _ = numbers
+    hosts = (1 << (32 - bits)) - 1
+    if own & hosts in (0, hosts):
+        raise SettingsError("wifi.address: %s is the network's own or its broadcast address" % address)
+    if own | hosts != gateway | hosts or own == gateway:
+        raise SettingsError("wifi.address: the gateway has to be another address of the same network")
+    mask = 0xFFFFFFFF ^ hosts
+    return address, ".".join(str(mask >> shift & 255) for shift in (24, 16, 8, 0)), parts[1], parts[2]
+
+
+def _number(address: str) -> int:
+    """An IPv4 address as a number, -1 if it is none."""
+    quads = address.split(".")
+    number = 0
+    for quad in quads:
+        if not quad.isdigit() or len(quad) > 3 or int(quad) > 255:
+            return -1
+        number = number << 8 | int(quad)
+    return number if len(quads) == 4 else -1

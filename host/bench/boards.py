@@ -1,7 +1,7 @@
 """Board definitions: `boards/*.toml`, one a board."""
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,10 @@ from bench.errors import BenchError, UsageError
 
 _TYPES = {"app": 0x00, "data": 0x01}
 _SECTOR = 4096
+_NO_PIN = -1
+# What MicroPython's network.LAN drives on the ESP32's own interface.
+_PHYS = ("DP83848", "IP101", "KSZ8041", "KSZ8081", "LAN8710", "LAN8720", "RTL8201")
+_PINS = range(49)  # of the chip with the most, the ESP32-S3
 
 
 @dataclass(frozen=True)
@@ -24,14 +28,30 @@ class Partition:
 
 
 @dataclass(frozen=True)
+class Ethernet:
+    """How the PHY is wired; pins, -1 for none. `clock` is the pin of the 50 MHz clock, driven by the chip or not."""
+
+    phy: str
+    phy_address: int
+    mdc: int
+    mdio: int
+    power: int
+    clock: int
+    clock_out: bool
+
+
+@dataclass(frozen=True)
 class Board:
-    """What a board is made of, as far as the bench needs it."""
+    """What a board is made of, as far as the bench needs it. Pins are -1 for none."""
 
     name: str
     title: str
     chip: str
     flash_size: int
     partitions: tuple[Partition, ...]
+    led: int
+    button: int
+    ethernet: Ethernet | None
 
     def partition(self, label: str) -> Partition:
         """The partition with this label; raises BenchError if the board has none."""
@@ -62,6 +82,7 @@ def parse(text: str, path: Path) -> Board:
         raise BenchError(f"{path}: {error}") from error
     flash_size = _number(values, "flash_size", path)
     partitions = tuple(_partition(entry, path) for entry in values.get("partition", []))
+    _section(values, "pins", path, allowed=("led", "button"))
     end = 0
     for partition in sorted(partitions, key=lambda each: each.offset):
         if partition.offset < end or partition.offset + partition.size > flash_size:
@@ -73,7 +94,54 @@ def parse(text: str, path: Path) -> Board:
         chip=_text(values, "chip", path),
         flash_size=flash_size,
         partitions=partitions,
+        led=_pin(values, "pins", "led", path, default=_NO_PIN),
+        button=_pin(values, "pins", "button", path, default=_NO_PIN),
+        ethernet=_ethernet(values, path),
     )
+
+
+def _ethernet(values: dict[str, Any], path: Path) -> Ethernet | None:
+    """The section `link`: `kind` is "wifi", or "ethernet" with how the PHY is wired."""
+    link = _section(values, "link", path, allowed=("kind", *(field.name for field in fields(Ethernet))))
+    kind = link.get("kind", "wifi")
+    if kind not in ("wifi", "ethernet"):
+        raise BenchError(f"{path}: link.kind is not one of wifi, ethernet")
+    if kind == "wifi":
+        if set(link) - {"kind"}:
+            raise BenchError(f"{path}: link.{min(set(link) - {'kind'})} is for an Ethernet board: set link.kind")
+        return None
+    if link.get("phy") not in _PHYS:
+        raise BenchError(f"{path}: link.phy is not one of {', '.join(_PHYS)}")
+    address = link.get("phy_address")
+    if type(address) is not int or address not in range(32):
+        raise BenchError(f"{path}: link.phy_address has to be a number from 0 to 31")
+    if not isinstance(link.get("clock_out", False), bool):
+        raise BenchError(f"{path}: link.clock_out has to be true or false")
+    return Ethernet(
+        phy=link["phy"],
+        phy_address=address,
+        mdc=_pin(values, "link", "mdc", path),
+        mdio=_pin(values, "link", "mdio", path),
+        power=_pin(values, "link", "power", path, default=_NO_PIN),
+        clock=_pin(values, "link", "clock", path, default=_NO_PIN),
+        clock_out=link.get("clock_out", False),
+    )
+
+
+def _section(values: dict[str, Any], name: str, path: Path, *, allowed: tuple[str, ...]) -> dict[str, Any]:
+    section = values.get(name, {})
+    if not isinstance(section, dict):
+        raise BenchError(f"{path}: {name} has to be a section")
+    if unknown := set(section) - set(allowed):
+        raise BenchError(f"{path}: {name}.{min(unknown)} is not one of {', '.join(allowed)}")
+    return section
+
+
+def _pin(values: dict[str, Any], section: str, key: str, path: Path, *, default: int | None = None) -> int:
+    value = values.get(section, {}).get(key, default)
+    if not isinstance(value, int) or isinstance(value, bool) or (value != default and value not in _PINS):
+        raise BenchError(f"{path}: {section}.{key} has to be a pin's number, from 0 to {_PINS[-1]}")
+    return value
 
 
 def _partition(values: dict[str, Any], path: Path) -> Partition:

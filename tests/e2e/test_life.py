@@ -123,7 +123,7 @@ def test_server_that_stops_answering_is_noticed_by_a_ping(server, make_board):
 
 
 def test_wifi_that_fails_three_times_is_tried_again(server, make_board):
-    board = make_board(server)
+    board = make_board(server, wifi={"tries": 1, "timeout_s": 1})
     with board.power_on(Conditions(wifi_failures=3)) as power:
         power.wait_for("telemetry")
     assert steps(power)[:7] == ["boot", "link_failed", "retry", "link_failed", "retry", "link_failed", "retry"]
@@ -139,7 +139,7 @@ def test_wifi_that_fails_three_times_is_tried_again(server, make_board):
     ids=["password", "network"],
 )
 def test_wrong_wifi_settings_say_which(server, make_board, wifi, said):
-    board = make_board(server, wifi=wifi)
+    board = make_board(server, wifi={**wifi, "tries": 1})
     with board.power_on() as power:
         assert said in power.wait_for("link_failed")["detail"]
         with pytest.raises(BenchError, match="no event link_up"):

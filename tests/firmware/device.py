@@ -1,4 +1,4 @@
-"""Runs device code on a bare unix port: the firmware's modules, umqtt.simple, and nothing of a board."""
+"""Runs device code on a unix port: the firmware's modules, umqtt.simple, and a board's ROM if asked."""
 
 import os
 import subprocess
@@ -10,15 +10,16 @@ from bench.targets import unixport
 _PATIENCE_S = 60
 
 
-def _environment(umqtt: Path | None) -> dict[str, str]:
-    path = f"{house.FIRMWARE}:{umqtt or unixport.umqtt().parent.parent}:.frozen"
-    return {**os.environ, "MICROPYPATH": path}
+def _environment(umqtt: Path | None, *, rom: bool = False) -> dict[str, str]:
+    modules = umqtt or (unixport.rom() if rom else unixport.umqtt().parent.parent)
+    return {**os.environ, "MICROPYPATH": f"{house.FIRMWARE}:{modules}:.frozen"}
 
 
 def run(
     code: str,
     *,
     umqtt: Path | None = None,
+    rom: bool = False,
     arguments: tuple[str, ...] = (),
     cwd: Path | None = None,
     stdin: str = "",
@@ -26,7 +27,7 @@ def run(
     """Run MicroPython source; returns what it printed. An exception there fails the test here."""
     done = subprocess.run(
         [unixport.interpreter(), "-c", code, *arguments],
-        env=_environment(umqtt),
+        env=_environment(umqtt, rom=rom),
         cwd=cwd,
         input=stdin,
         capture_output=True,

@@ -8,7 +8,8 @@ import pytest
 
 from bench import boards
 from bench.errors import BenchError, UsageError
-from bench.flash import firmware, image, partitions
+from bench.flash import firmware, image, partitions, settings
+from tests.firmware import device
 
 GOOD = """
 name = "b"
@@ -21,6 +22,15 @@ type = "data"
 subtype = 0x81
 offset = 0x200000
 size = 0x200000
+"""
+FIRST = "[[partition]]"
+ETHERNET = """
+[link]
+kind = "ethernet"
+phy = "LAN8720"
+phy_address = 1
+mdc = 23
+mdio = 18
 """
 
 
@@ -37,6 +47,19 @@ size = 0x200000
         ('type = "data"', 'type = "code"', "partition type code is not one of app, data"),
         ('label = "vfs"', 'label = "a label of too many"', "longer than 16 bytes"),
         ('name = "b"', "name = [", "b.toml: "),
+        (FIRST, "pins = 5\n" + FIRST, "pins has to be a section"),
+        (FIRST, "[pins]\nrelay = 5\n" + FIRST, "pins.relay is not one of led, button"),
+        (FIRST, "[pins]\nled = 49\n" + FIRST, "pins.led has to be a pin's number, from 0 to 48"),
+        (FIRST, "[pins]\nbutton = true\n" + FIRST, "pins.button has to be a pin's number"),
+        (FIRST, "[pins]\nbutton = -2\n" + FIRST, "pins.button has to be a pin's number"),
+        (FIRST, '[link]\nkind = "lora"\n' + FIRST, "link.kind is not one of wifi, ethernet"),
+        (FIRST, "[link]\nmdc = 23\n" + FIRST, "link.mdc is for an Ethernet board: set link.kind"),
+        (FIRST, "[link]\nmcd = 23\n" + FIRST, "link.mcd is not one of kind, phy, phy_address, mdc"),
+        (FIRST, ETHERNET.replace("LAN8720", "W5500") + FIRST, "link.phy is not one of DP83848, IP101"),
+        (FIRST, ETHERNET.replace("phy_address = 1", "phy_address = 32") + FIRST, "a number from 0 to 31"),
+        (FIRST, ETHERNET.replace("phy_address = 1", "") + FIRST, "link.phy_address has to be a number"),
+        (FIRST, ETHERNET.replace("mdc = 23", "") + FIRST, "link.mdc has to be a pin's number"),
+        (FIRST, ETHERNET + 'clock_out = "yes"\n' + FIRST, "link.clock_out has to be true or false"),
     ],
 )
 def test_parse_names_file_and_key_of_a_mistake(old, new, said):
@@ -60,6 +83,31 @@ def test_load_of_an_unknown_board_lists_the_known_ones():
 @pytest.mark.parametrize("name", boards.names())
 def test_every_definition_is_valid_and_named_like_its_file(name):
     assert boards.load(name).name == name
+
+
+def test_settings_follow_from_how_a_board_is_wired():
+    def sections(text):
+        return settings.wired(boards.parse(text, Path("b.toml")))
+
+    assert sections(GOOD) == {}
+    assert sections(GOOD.replace(FIRST, '[link]\nkind = "wifi"\n[pins]\nled = 2\n' + FIRST)) == {"board": {"led": 2}}
+    wiring = {"phy": "LAN8720", "phy_address": 1, "mdc": 23, "mdio": 18, "power": -1, "clock": -1, "clock_out": False}
+    assert sections(GOOD.replace(FIRST, ETHERNET + FIRST)) == {"ethernet": wiring}
+
+
+@pytest.mark.parametrize("name", boards.names())
+def test_firmware_knows_the_settings_of_every_board(name):
+    sections = settings.wired(boards.load(name))
+    said = device.run(
+        f"""
+from firstboot import settings
+values = {{"server": {{"host": "h"}}, "provision": {{"key": "k", "secret": "s"}}}}
+values.update({sections!r})
+found = settings.check(values)
+print([found.value(name) for name in {[f"{part}.{key}" for part, keys in sections.items() for key in keys]!r}])
+"""
+    )
+    assert said.strip() == str([value for keys in sections.values() for value in keys.values()])
 
 
 def test_partition_table_is_what_esp_idf_wants():

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from bench import boards
 from bench.cli import addresses, output, timeline
 from bench.cli.operator import Ca, PasswordFile, Url, User, Where, ask
 from bench.cli.output import DEFAULT_DATA, Data
@@ -59,6 +60,7 @@ def new(
             key=key,
             secret=secret,
             provision={"made_by": "server" if server_made else "device"},
+            **settings.wired(boards.load(board)),
         ),
     )
     output.console.print(

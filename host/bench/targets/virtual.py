@@ -13,7 +13,7 @@ import subprocess
 import time
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Self, TextIO
 
@@ -26,6 +26,8 @@ from bench.targets import unixport
 _POLL_S = 0.002
 _LOCK_S = 1.0
 _MAC_DIGITS = 12
+_PINS = 40
+_LOW, _HIGH = b"\0", b"\1"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,14 +39,35 @@ class Cut:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AccessPoint:
+    """A Wi-Fi network in the air.
+
+    `refuses_with` is the reason code that a wrong password gets: 202, 15 or 204, as access points
+    do. A join is through after `takes_ms`.
+    """
+
+    ssid: str
+    password: str = ""
+    hidden: bool = False
+    refuses_with: int = 202
+    takes_ms: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Conditions:
     """What a power cycle meets.
 
-    A power cut; a radio whose first joins after power-on fail; a bounded heap (e.g. `128k`).
+    A power cut; the access points in the air, and a radio whose first joins after power-on fail; an
+    Ethernet cable, and a DHCP server behind it, for boards that have the socket; pins that are held
+    low, as by a pressed button, when the power comes; a bounded heap (e.g. `128k`).
     """
 
     cut: Cut | None = None
+    networks: tuple[AccessPoint, ...] = (AccessPoint(ssid=VIRTUAL_WIFI["ssid"], password=VIRTUAL_WIFI["password"]),)
     wifi_failures: int = 0
+    cable: bool = True
+    dhcp: bool = True
+    pressed: tuple[int, ...] = ()
     heap: str = ""
 
 
@@ -116,6 +139,8 @@ class PowerCycle:
     def __init__(self, board: VirtualBoard, conditions: Conditions) -> None:
         self._board = board
         self._conditions = conditions
+        ethernet = boards.load(board.definition).ethernet
+        self._ethernet = ethernet and {"phy": ethernet.phy, "phy_address": ethernet.phy_address}
         self._interpreter = unixport.interpreter()
         self._rom = unixport.rom()
         self._lock = _lock(board)
@@ -124,6 +149,8 @@ class PowerCycle:
         self._console.seek(0, os.SEEK_END)
         trace = board.folder / "trace.jsonl"
         trace.write_bytes(b"")
+        self._pins = board.folder / "pins"
+        self._pins.write_bytes(b"".join(_LOW if pin in conditions.pressed else _HIGH for pin in range(_PINS)))
         self._trace: BinaryIO = trace.open("rb")
         self._watchdog: tuple[float, float] | None = None  # when it was fed, and how long that lasts
         self._bitten = False
@@ -135,6 +162,10 @@ class PowerCycle:
         """Every write to the flash: number, kind (erase or program), block, bytes."""
         self.events: list[dict[str, Any]] = []
         """Every event read so far."""
+        self.levels: list[tuple[int, int]] = []
+        """Every change of an output so far: pin and level."""
+        self.joins: list[str] = []
+        """The SSID of every attempt to join a Wi-Fi network so far."""
         self._start("PWRON_RESET")
 
     def __enter__(self) -> Self:
@@ -147,6 +178,14 @@ class PowerCycle:
     def pid(self) -> int:
         """The process that is the board's CPU."""
         return self._process.pid
+
+    def press(self, pin: int) -> None:
+        """Connect a pin to ground, as a button does."""
+        self._set(pin, _LOW)
+
+    def release(self, pin: int) -> None:
+        """Let go of what `press` pressed."""
+        self._set(pin, _HIGH)
 
     def power_off(self) -> None:
         """Cut the power. Does nothing if it is off."""
@@ -191,6 +230,11 @@ class PowerCycle:
             raise PowerLost(f"the board lost power before {event}; it said {seen}")
         raise BenchError(f"no event {event} {fields or ''} within {timeout_s:.0f} s; the board said {seen}")
 
+    def _set(self, pin: int, level: bytes) -> None:
+        with self._pins.open("r+b") as pins:
+            pins.seek(pin)
+            pins.write(level)
+
     def _start(self, reset_cause: str) -> None:
         conditions = self._conditions
         # the chip counts from its reset, the conditions from power-on
@@ -200,7 +244,12 @@ class PowerCycle:
             "trace": str(self._board.folder.resolve() / "trace.jsonl"),
             "mac": self._board.mac,
             "reset_cause": reset_cause,
-            "wifi": {**VIRTUAL_WIFI, "fail": conditions.wifi_failures if reset_cause == "PWRON_RESET" else 0},
+            "pins": str(self._pins.resolve()),
+            "wifi": {
+                "networks": [asdict(each) for each in conditions.networks],
+                "fail": conditions.wifi_failures if reset_cause == "PWRON_RESET" else 0,
+            },
+            "ethernet": self._ethernet and {**self._ethernet, "cable": conditions.cable, "dhcp": conditions.dhcp},
             "clock": self._clock,
             "cut": cut,
         }
@@ -246,6 +295,10 @@ class PowerCycle:
                 self._watchdog = (time.monotonic(), entry["feed"] / 1000)
             elif "clock" in entry:
                 self._clock = entry["clock"]
+            elif "pin" in entry:
+                self.levels.append((entry["pin"], entry["level"]))
+            elif "join" in entry:
+                self.joins.append(entry["join"])
             else:
                 self._reset = entry["reset"]
 

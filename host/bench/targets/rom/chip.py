@@ -2,9 +2,10 @@
 
     micropython chip.py OPTIONS.json
 
-Options: `flash` (the image file), `trace` (a file that gets one JSON line per flash write and per
-reset), `mac` (12 hex digits), `reset_cause`, `wifi` (what the radio does, see network.py), `clock`
-(what the clock remembers from before a reset, null if nothing, see time.py) and
+Options: `flash` (the image file), `trace` (a file that gets one JSON line per flash write, per reset,
+per change of a pin, ...), `mac` (12 hex digits), `reset_cause`, `pins` (the levels of the inputs, see
+machine.py), `wifi` and `ethernet` (what is in the air and on the cable, see network.py), `clock` (what
+the clock remembers from before a reset, null if nothing, see time.py) and
 `cut`: `{"at": n, "torn": bool}` cuts the power at the n-th write to the flash (an erase or a
 program operation, counted from 0): before it, or in the middle of it.
 
@@ -109,7 +110,7 @@ def start(options):
     import umqtt.simple
 
     machine.plug_in(power, options)
-    network.plug_in(options)
+    network.plug_in(power, options)
     time.plug_in(options)
     image = open(options["flash"], "r+b")
     offset, size = partition(image, "vfs")

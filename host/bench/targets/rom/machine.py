@@ -14,13 +14,17 @@ SOFT_RESET = 5
 _power = None
 _cause = PWRON_RESET
 _mac = b""
+_levels = None
+_level = bytearray(1)
 
 
 def plug_in(power, options):
-    global _power, _cause, _mac
+    global _power, _cause, _mac, _levels
     _power = power
     _mac = binascii.unhexlify(options["mac"])
     _cause = globals()[options["reset_cause"]]
+    if "pins" in options:
+        _levels = open(options["pins"], "rb")
 
 
 def reset():
@@ -56,3 +60,42 @@ class RTC:
             return year, month, day, weekday, hour, minute, second, 0
         year, month, day, _, hour, minute, second, _ = value
         _power.trace(clock=time.set_clock(time.mktime((year, month, day, hour, minute, second, 0, 0))))
+
+
+class Pin:
+    """Inputs are the bytes of a file, one a pin, that the bench writes while the board runs; outputs are traced."""
+
+    IN = 1
+    OUT = 3
+    OPEN_DRAIN = 7
+    PULL_DOWN = 1
+    PULL_UP = 2
+
+    _INPUTS = tuple(range(40))
+    _OUTPUTS = tuple(range(34))
+
+    def __init__(self, id, mode=-1, pull=-1, *, value=None):
+        if id not in self._INPUTS:
+            raise ValueError("invalid pin")
+        if mode in (self.OUT, self.OPEN_DRAIN) and id not in self._OUTPUTS:
+            raise ValueError("pin can only be input")
+        self._id = id
+        self._mode = mode
+        self._out = None
+        if value is not None:
+            self.value(value)
+
+    def value(self, level=None):
+        if level is not None:
+            if self._mode == self.OUT and self._out != bool(level):
+                self._out = bool(level)
+                if _power:
+                    _power.trace(pin=self._id, level=int(self._out))
+        elif self._mode == self.OUT:
+            return int(self._out or 0)
+        elif not _levels:
+            return 1
+        else:
+            _levels.seek(self._id)
+            _levels.readinto(_level)
+            return _level[0]

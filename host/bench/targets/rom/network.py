@@ -1,8 +1,19 @@
-"""The ESP32's Wi-Fi as the firmware sees it. The host's network is behind it.
+"""The ESP32's Wi-Fi and Ethernet as the firmware sees them. The host's network is behind both.
 
-Options under `wifi`: `ssid` and `password` of the access point, `fail`: how many joins find no
-access point before one works, counted from power-on.
+Options, which all may be missing:
+
+`wifi`: `networks`, a list of access points: `ssid`, `password` ("": open), `hidden`, `refuses_with`
+(the reason code that a wrong password gets), `takes_ms` (until a join is through); and `fail`: how
+many joins find no access point before one works, counted from power-on.
+
+`ethernet`: the PHY that is soldered to the board, `phy` (e.g. "LAN8720") and `phy_address`, and whether
+there is a `cable` in it and `dhcp` behind that.
+
+What the driver says of a station follows the ESP32 port's network_wlan.c, its oddities too: the reason
+of the last failure outlives the next connect(), and some reasons show while it is still trying.
 """
+
+import time
 
 STA_IF = 0
 AP_IF = 1
@@ -10,54 +21,238 @@ AP_IF = 1
 STAT_IDLE = 1000
 STAT_CONNECTING = 1001
 STAT_GOT_IP = 1010
+STAT_BEACON_TIMEOUT = 200
 STAT_NO_AP_FOUND = 201
 STAT_WRONG_PASSWORD = 202
+STAT_ASSOC_FAIL = 203
+STAT_HANDSHAKE_TIMEOUT = 204
 
-_air = {}
+PHY_LAN8710 = 0
+PHY_LAN8720 = 1
+PHY_IP101 = 2
+PHY_RTL8201 = 3
+PHY_DP83848 = 4
+PHY_KSZ8041 = 5
+PHY_KSZ8081 = 6
+
+ETH_INITIALIZED = 0
+ETH_STARTED = 1
+ETH_STOPPED = 2
+ETH_CONNECTED = 3
+ETH_DISCONNECTED = 4
+ETH_GOT_IP = 5
+
+_ADDRESS = ("127.0.0.1", "255.0.0.0", "127.0.0.1", "127.0.0.1")
+_NO_ADDRESS = ("0.0.0.0", "0.0.0.0", "0.0.0.0", "0.0.0.0")
+_ASSOC_LEAVE = 8
+# Reasons that status() shows at once, also while the driver is still trying.
+_SHOWN_AT_ONCE = (201, 202, 210, 211, 212)
+_FAILURE_MS = 10
+_HOSTNAME_LIMIT = 32
+
+_power = None
+_air = {"networks": [], "fail": 0}
+_socket = None
+_hostname = "mpy-esp32"
 
 
-def plug_in(options):
-    global _air
+def plug_in(power, options):
+    global _power, _air, _socket
+    _power = power
     _air = options["wifi"]
+    _socket = options.get("ethernet")
+
+
+def hostname(name=None):
+    global _hostname
+    if name is None:
+        return _hostname
+    if len(name) > _HOSTNAME_LIMIT:
+        raise ValueError
+    _hostname = name
 
 
 class WLAN:
-    _status = STAT_IDLE  # one radio, however many objects speak to it
+    IF_STA = 0
+    IF_AP = 1
+    PM_NONE = 0
+    PM_PERFORMANCE = 1
+    PM_POWERSAVE = 2
+
+    # One radio, however many objects speak to it.
     _active = False
+    _connected = False
+    _requested = False
+    _reason = 0
+    _most = 0  # 0: no end of them
+    _failed = 0
+    _goal = None
+    _outcome = 0
+    _due = None
+    _fixed = None
+    _pm = PM_PERFORMANCE
 
     def __init__(self, interface=STA_IF):
         if interface != STA_IF:
-            raise OSError("this board is a station only")
+            raise ValueError("this board is a station only")
 
     def active(self, on=None):
-        if on is None:
-            return WLAN._active
-        WLAN._active = on
+        if on is not None:
+            WLAN._active = bool(on)
+            if not on:
+                self._leave()
+        return WLAN._active
 
-    def connect(self, ssid, password=None):
+    def connect(self, ssid, key=None, *, bssid=None):
         if not WLAN._active:
             raise OSError("Wifi Not Started")
-        if _air["fail"] > 0:
-            _air["fail"] -= 1
-            WLAN._status = STAT_NO_AP_FOUND
-        elif ssid != _air["ssid"]:
-            WLAN._status = STAT_NO_AP_FOUND
-        elif (password or "") != _air["password"]:
-            WLAN._status = STAT_WRONG_PASSWORD
-        else:
-            WLAN._status = STAT_GOT_IP
+        if WLAN._due is not None:
+            raise OSError("Wifi Internal Error")
+        WLAN._goal = (ssid, key or "")
+        WLAN._failed = 0
+        WLAN._connected = False
+        WLAN._requested = True
+        self._attempt()
 
     def disconnect(self):
-        WLAN._status = STAT_IDLE
+        self._leave()
+        WLAN._requested = False
 
     def isconnected(self):
-        return WLAN._status == STAT_GOT_IP
+        self._advance()
+        return WLAN._connected
 
     def status(self, what=None):
-        return WLAN._status
+        self._advance()
+        if WLAN._connected:
+            return STAT_GOT_IP
+        if WLAN._reason in _SHOWN_AT_ONCE:
+            return WLAN._reason
+        if WLAN._reason == _ASSOC_LEAVE:
+            return STAT_IDLE
+        if WLAN._requested and (WLAN._most == 0 or WLAN._failed < WLAN._most):
+            return STAT_CONNECTING
+        return WLAN._reason or STAT_IDLE
 
-    def ifconfig(self):
-        return ("127.0.0.1", "255.0.0.0", "127.0.0.1", "127.0.0.1")
+    def scan(self):
+        return [
+            (b"" if each.get("hidden") else each["ssid"].encode(), b"\2\0\0\0\0\0", 1, -50, 3, False)
+            for each in _air["networks"]
+        ]
 
-    def config(self, **values):
-        pass  # what can be set is how the radio behaves on the air
+    def ifconfig(self, fixed=None):
+        if fixed is None:
+            return (WLAN._fixed or _ADDRESS) if self.isconnected() else WLAN._fixed or _NO_ADDRESS
+        WLAN._fixed = None if fixed == "dhcp" else fixed
+
+    def config(self, what=None, **values):
+        if what is None:
+            for name, value in values.items():
+                if name == "reconnects":
+                    WLAN._most = 0 if value == -1 else value + 1
+                elif name == "pm":
+                    WLAN._pm = value
+                else:
+                    raise ValueError("unknown config param")
+        elif what == "reconnects":
+            return WLAN._most - 1
+        elif what == "pm":
+            return WLAN._pm
+        else:
+            raise ValueError("unknown config param")
+
+    def _leave(self):
+        if WLAN._connected or WLAN._due is not None:
+            WLAN._reason = _ASSOC_LEAVE
+        WLAN._connected = False
+        WLAN._due = None
+
+    def _attempt(self):
+        """One join, whose outcome is there some time later: 0, or the reason why not."""
+        ssid, key = WLAN._goal
+        if _power:
+            _power.trace(join=ssid)
+        found = next((each for each in _air["networks"] if each["ssid"] == ssid), None)
+        if _air["fail"] > 0:
+            _air["fail"] -= 1
+            found = None
+        if not found:
+            WLAN._outcome = STAT_NO_AP_FOUND
+        elif key != found.get("password", ""):
+            WLAN._outcome = found.get("refuses_with", STAT_WRONG_PASSWORD)
+        else:
+            WLAN._outcome = 0
+        takes_ms = _FAILURE_MS if WLAN._outcome else found.get("takes_ms", 0)
+        WLAN._due = time.ticks_add(time.ticks_ms(), takes_ms)
+
+    def _advance(self):
+        if WLAN._due is None or time.ticks_diff(WLAN._due, time.ticks_ms()) > 0:
+            return
+        WLAN._due = None
+        if not WLAN._outcome:
+            WLAN._connected = True
+            WLAN._reason = 0
+            return
+        self._fail(WLAN._outcome)
+
+    def _fail(self, reason):
+        WLAN._connected = False
+        WLAN._reason = reason
+        if WLAN._requested:
+            if WLAN._most:
+                WLAN._failed += 1
+                if WLAN._failed >= WLAN._most:
+                    return
+            self._attempt()
+
+
+def lose():
+    """The access point falls silent, for a test."""
+    if WLAN._connected:
+        WLAN()._fail(STAT_BEACON_TIMEOUT)
+
+
+class LAN:
+    _started = False
+    _fixed = None
+
+    def __init__(
+        self,
+        id=0,
+        *,
+        mdc=None,
+        mdio=None,
+        power=None,
+        phy_addr,
+        phy_type,
+        ref_clk=None,
+        ref_clk_mode=-1,
+    ):
+        if mdc is None or mdio is None:
+            raise ValueError("mdc and mdio must be specified")
+        if not 0 <= phy_addr <= 31:
+            raise ValueError("invalid phy address")
+        if not _socket or (phy_type, phy_addr) != (globals()["PHY_" + _socket["phy"]], _socket["phy_address"]):
+            raise OSError("esp_eth_driver_install failed")
+
+    def active(self, on=None):
+        if on is not None:
+            if on and LAN._started:
+                raise OSError("ethernet enable failed")  # what some versions do
+            LAN._started = bool(on)
+        return LAN._started
+
+    def isconnected(self):
+        return self.status() == ETH_GOT_IP
+
+    def status(self):
+        if not LAN._started:
+            return ETH_INITIALIZED
+        if not _socket["cable"]:
+            return ETH_STARTED
+        return ETH_GOT_IP if _socket["dhcp"] or LAN._fixed else ETH_CONNECTED
+
+    def ifconfig(self, fixed=None):
+        if fixed is None:
+            return (LAN._fixed or _ADDRESS) if self.isconnected() else _NO_ADDRESS
+        LAN._fixed = fixed

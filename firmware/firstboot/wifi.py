@@ -1,0 +1,130 @@
+"""Wi-Fi as a station: the networks of the settings, in their order.
+
+The order is the operator's preference and holds each time a link has to be made; which network worked
+last is not kept: that would bind a board to its second choice, and saves one scan (about 2 s).
+
+What the ESP32's driver does (ports/esp32/network_wlan.c), since the code follows from it:
+
+- connect() itself looks for the network, asking for it by name on one channel after the other. So a
+  hidden network is found like any other, no scan of ours is needed, and nothing of one stays in RAM.
+- `reconnects=n` allows n further attempts after a failed one, counted from connect() over everything
+  that fails: joins, and later losses. Getting an address does not start the count anew. -1, the
+  default, is no bound: then the driver repeats a wrong password for ever, without a pause. With 0 it
+  never acts by itself: each attempt is one of ours, and a station that lost its access point stays
+  offline until `up()` is called again.
+- status() shows the reason of the last failure. "Not found" and "wrong password" it goes on showing
+  after the next connect(), until there is an address. So what it shows right after connect() may be
+  old, and counts only once the time is up.
+"""
+
+import time
+
+import network
+
+from firstboot import board, events
+from firstboot.errors import LinkError, SettingsError
+from firstboot.link import Link
+from firstboot.settings import Settings
+
+_POLL_MS = 50
+_DRIVER_RETRIES = 0
+_SSID_LIMIT = 32
+_PASSWORD_LIMIT = 64
+# A wrong password comes as any of these: AUTH_FAIL, 4WAY_HANDSHAKE_TIMEOUT, HANDSHAKE_TIMEOUT.
+_WRONG_PASSWORD = (202, 15, 204)
+# The network is there, with a security that does not go with the password (or with having none).
+_OTHER_SECURITY = (210, 211)
+_POWER_SAVE = {"none": "PM_NONE", "min": "PM_PERFORMANCE", "max": "PM_POWERSAVE"}
+
+
+class Wifi(Link):
+    """The radio. `fixed` is address, mask, gateway and DNS server, or None for DHCP."""
+
+    def __init__(self, settings: Settings, fixed: tuple[str, str, str, str] | None) -> None:
+        self._settings = settings
+        self._fixed = fixed
+        self._timeout_ms = settings.number("wifi.timeout_s") * 1000
+        self._tries = settings.number("wifi.tries")
+        self._wlan: network.WLAN | None = None  # the driver takes tens of KB: not before it is needed
+        for ssid, password in settings.networks():
+            if len(ssid.encode()) > _SSID_LIMIT or len(password.encode()) > _PASSWORD_LIMIT:
+                raise SettingsError("wifi.ssid has at most 32 bytes and wifi.password 64, also in wifi.networks")
+
+    def address(self) -> str:
+        """The address, "" if not joined."""
+        return self._wlan.ifconfig()[0] if self._wlan and self._wlan.isconnected() else ""
+
+    def down(self) -> None:
+        """Switch the radio off."""
+        if self._wlan:
+            self._wlan.active(False)
+            self._wlan = None
+
+    def up(self) -> str:
+        """Join the first network that lets us in, if not joined; return the address.
+
+        Each gets `wifi.tries` attempts of at most `wifi.timeout_s`. Raises LinkError after the last.
+        """
+        if self.address():
+            return self.address()
+        error = None
+        for ssid, password in self._settings.networks():
+            self.network = ssid
+            error = self._try(ssid, password)
+            if not error:
+                return self.address()
+            events.emit("link_failed", kind=error.kind, network=ssid, detail=str(error))
+        raise error or LinkError("no Wi-Fi network in the settings")
+
+    def _try(self, ssid: str, password: str) -> LinkError | None:
+        error = None
+        for _ in range(self._tries):
+            try:
+                self._join(self._started(), ssid, password)
+            except OSError as failed:
+                error = LinkError("Wi-Fi driver: %s" % failed)
+            except LinkError as failed:
+                error = failed
+            else:
+                return None
+        return error
+
+    def _started(self) -> network.WLAN:
+        """The radio, switched on and set up."""
+        if not self._wlan:
+            wlan = network.WLAN(network.STA_IF)
+            wlan.active(True)
+            wlan.disconnect()  # what a soft reset left; a join under way makes the rest fail
+            wlan.config(reconnects=_DRIVER_RETRIES)
+            power_save = _POWER_SAVE[self._settings.text("wifi.power_save")]
+            if hasattr(wlan, power_save):
+                wlan.config(pm=getattr(wlan, power_save))
+            if self._fixed:
+                wlan.ifconfig(self._fixed)
+            self._wlan = wlan
+        return self._wlan
+
+    def _join(self, wlan: network.WLAN, ssid: str, password: str) -> None:
+        wlan.disconnect()
+        if password:
+            wlan.connect(ssid, password)
+        else:
+            wlan.connect(ssid)
+        old = wlan.status()
+        start = time.ticks_ms()
+        while not wlan.isconnected():
+            status = wlan.status()
+            late = time.ticks_diff(time.ticks_ms(), start) > self._timeout_ms
+            under_way = status in (network.STAT_CONNECTING, network.STAT_IDLE, network.STAT_GOT_IP)
+            if late or not (under_way or status == old):
+                raise self._error(ssid, status)
+            board.sleep(_POLL_MS)
+
+    def _error(self, ssid: str, status: int) -> LinkError:
+        if status in _WRONG_PASSWORD:
+            return LinkError("wrong password for Wi-Fi network %s" % ssid, "wrong_password")
+        if status == network.STAT_NO_AP_FOUND:
+            return LinkError("Wi-Fi network %s not found" % ssid, "not_found")
+        if status in _OTHER_SECURITY:
+            return LinkError("Wi-Fi network %s has another security: is there a password, or none?" % ssid)
+        return LinkError("Wi-Fi network %s not joined (status %s)" % (ssid, status))
