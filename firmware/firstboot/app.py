@@ -199,7 +199,7 @@ class App:
         client = Mqtt(self.settings, client_id, user, password, pair)
         try:
             client.connect()
-        except NetworkError as error:
+        except FirstbootError as error:
             client.close()
             # without a user name it is the client id that is not known (MQTT 3.1.1, 3.2.2.3)
             if isinstance(error, Refused) and error.code == 2 and not user:

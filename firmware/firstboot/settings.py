@@ -19,7 +19,7 @@ _KNOWN: dict[str, tuple[type, str | int | list[object] | None, int]] = {
     # Secrets in clear go to loopback and private addresses only, unless this is set.
     "server.allow_plaintext": (bool, False, 0),
     "provision.transport": (str, "mqtt", 1),
-    # 0: the usual one: server.port over MQTT, 8080 (8443 with TLS) over HTTP, 5683 over CoAP
+    # Over HTTP and CoAP; MQTT is at server.port. 0: the usual one, 8080 (8443 with TLS), or 5683.
     "provision.port": (int, 0, 0),
     "provision.key": (str, "", 0),
     "provision.secret": (str, "", 0),
@@ -138,13 +138,10 @@ class Settings:
         return self.number("server.port") or (8883 if self.flag("server.tls") else 1883)
 
     def provision_port(self) -> int:
-        """The server's port for the provisioning exchange."""
-        transport = self.text("provision.transport")
+        """The server's port for the provisioning exchange, over HTTP or CoAP."""
         if self.number("provision.port"):
             return self.number("provision.port")
-        if transport == "mqtt":
-            return self.port()
-        if transport == "coap":
+        if self.text("provision.transport") == "coap":
             return 5683
         return 8443 if self.flag("server.tls") else 8080
 
