@@ -3,14 +3,16 @@
 import pytest
 
 from bench.targets.virtual import Conditions, Cut, PowerLost
-from tests.support import steps, vault_slots
+from tests.support import KINDS, ca_file, steps, vault_slots, way_settings
 
-KINDS = ["ACCESS_TOKEN", "MQTT_BASIC"]
+# Credentials need TLS where they are certificates.
+WITH_TLS = [pytest.param(kind, kind == "X509_CERTIFICATE", id=kind) for kind in KINDS]
 
 
-def provisioned(server, make_board, give_orders, **sections):
+def provisioned(server, make_board, give_orders, *, kind="ACCESS_TOKEN", tls=False, **options):
     """A board that was online once, and its operator."""
-    board = make_board(server, **sections)
+    files = ca_file(server) | options.pop("files", {})
+    board = make_board(server, files=files, **way_settings(server, "mqtt", tls=tls, kind=kind), **options)
     with board.power_on() as power:
         power.wait_for("telemetry")
     return board, give_orders(server, f"firstboot-{board.mac}")
@@ -20,9 +22,9 @@ def active(board):
     return vault_slots(board)[0]["active"][0]
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_rotation_by_a_call_ends_with_the_new_credentials_only(server, make_board, give_orders, kind):
-    board, operator = provisioned(server, make_board, give_orders, provision={"credentials": kind})
+@pytest.mark.parametrize(("kind", "tls"), WITH_TLS)
+def test_rotation_by_a_call_ends_with_the_new_credentials_only(server, make_board, give_orders, kind, tls):
+    board, operator = provisioned(server, make_board, give_orders, kind=kind, tls=tls)
     old = active(board)
     with board.power_on() as power:
         power.wait_for("listening")
@@ -82,10 +84,10 @@ app.main()
 
 
 @pytest.mark.parametrize("torn", [False, True], ids=["before", "torn"])
-@pytest.mark.parametrize("kind", KINDS)
-def test_rotation_survives_a_cut_at_every_write(server, make_board, give_orders, kind, torn, tell):
+@pytest.mark.parametrize(("kind", "tls"), WITH_TLS)
+def test_rotation_survives_a_cut_at_every_write(server, make_board, give_orders, kind, tls, torn, tell):
     for at in range(1000):
-        board, operator = provisioned(server, make_board, give_orders, provision={"credentials": kind})
+        board, operator = provisioned(server, make_board, give_orders, kind=kind, tls=tls)
         lost = False
         with board.power_on(Conditions(cut=Cut(at=at, torn=torn))) as power:
             power.wait_for("listening")
@@ -104,6 +106,57 @@ def test_rotation_survives_a_cut_at_every_write(server, make_board, give_orders,
             break
     assert at > 4
     tell(f"rotation of {kind}: {at} writes to the flash, {'torn' if torn else 'cut before'} at each")
+
+
+@pytest.mark.parametrize(("kind", "tls"), WITH_TLS)
+def test_rotation_by_an_attribute_needs_nobody_to_save(server, make_board, give_orders, kind, tls):
+    board, operator = provisioned(server, make_board, give_orders, kind=kind, tls=tls)
+    old = active(board)
+    with board.power_on() as power:
+        power.wait_for("listening")
+        operator.share(rotateCredentials=1)
+        power.wait_for("rotation", step="done")
+        power.wait_for("listening")
+        assert active(board)["type"] == kind
+        assert active(board) != old
+        new = active(board)
+        # the same value again is the same rotation; a board that was away learns of it when it is back
+        operator.share(rotateCredentials=1)
+    operator.share(rotateCredentials=2)
+    with board.power_on() as power:
+        power.wait_for("rotation", step="done")
+        power.wait_for("listening")
+    assert active(board) not in (old, new)
+    with board.power_on() as power:
+        power.wait_for("listening")
+    assert power.writes == []
+    assert vault_slots(board)[0].keys() == {"active", "rotation"}
+
+
+@pytest.mark.parametrize("torn", [False, True], ids=["before", "torn"])
+def test_rotation_by_an_attribute_survives_a_cut_at_every_write(server, make_board, give_orders, torn, tell):
+    for at in range(1000):
+        board, operator = provisioned(server, make_board, give_orders)
+        old = active(board)
+        operator.share(rotateCredentials=at)
+        lost = False
+        with board.power_on(Conditions(cut=Cut(at=at, torn=torn))) as power:
+            try:
+                power.wait_for("rotation", step="done")
+                power.wait_for("telemetry")
+            except PowerLost:
+                lost = True
+        with board.power_on() as power:
+            power.wait_for("listening")
+            if lost and "rotation" not in steps(power):
+                power.wait_for("rotation", step="done")
+                power.wait_for("listening")
+        assert active(board) != old
+        assert operator.credentials()["credentialsId"] == active(board)["token"]
+        if not lost:
+            break
+    assert at > 4
+    tell(f"rotation by an attribute: {at} writes to the flash, {'torn' if torn else 'cut before'} at each")
 
 
 def test_call_that_is_not_known_is_answered(server, make_board, give_orders):

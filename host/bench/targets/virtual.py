@@ -156,7 +156,8 @@ class PowerCycle:
         self._bitten = False
         self._reset = ""
         self._clock: int | None = None  # what the board's clock remembers through a reset
-        self._rest = b""  # the begin of a line
+        self._rest = b""  # the begin of a line of the console
+        self._trace_rest = b""  # ... and of the trace
         self._unseen: deque[dict[str, Any]] = deque()
         self.writes: list[dict[str, Any]] = []
         """Every write to the flash: number, kind (erase or program), block, bytes."""
@@ -287,7 +288,9 @@ class PowerCycle:
             self._unseen.append(event if is_event else {"event": "console", "text": text})
 
     def _read_trace(self) -> None:
-        for line in self._trace.read().splitlines():
+        # a line that crosses a page of the file may be there in part only
+        *lines, self._trace_rest = (self._trace_rest + self._trace.read()).split(b"\n")
+        for line in lines:
             entry = json.loads(line)
             if "write" in entry:
                 self.writes.append(entry)

@@ -1,0 +1,87 @@
+"""Boards that carry a secret of their own instead of their profile's, said or proved."""
+
+import socket
+
+import pytest
+
+from bench.registry import ProvisionType
+from bench.registry.device_secrets import claim_secret
+from bench.server.mqtt import codec
+from tests.support import WAYS, ca_file, steps, vault_slots, way_settings
+
+OWN_WAYS = [pytest.param(transport, tls, id=f"{transport}{'-tls' * tls}") for transport, tls in WAYS]
+
+
+def claimed(
+    server, make_board, transport="mqtt", /, *, tls=False, name="press4", owner="press4", proof=False, **options
+):
+    """A board of this name with the claim secret of `owner`."""
+    sections = way_settings(server, transport, tls=tls, kind="ACCESS_TOKEN")
+    sections["server"] |= options.pop("server", {})
+    sections["provision"] |= {"secret": claim_secret(server.profile.provision_secret, owner), "proof": proof}
+    return make_board(server, identity={"name": name}, files=ca_file(server), **sections, **options)
+
+
+@pytest.mark.parametrize("proof", [False, True], ids=["said", "proved"])
+@pytest.mark.parametrize(("transport", "tls"), OWN_WAYS)
+def test_secret_of_another_board_is_not_found(server, make_board, transport, tls, proof):
+    board = claimed(server, make_board, transport, tls=tls, owner="press5", proof=proof)
+    with board.power_on() as power:
+        assert "compare" in power.wait_for("not_found")["fix"]
+    assert server.device_names() == []
+
+
+@pytest.mark.parametrize("proof", [False, True], ids=["said", "proved"])
+@pytest.mark.parametrize(("transport", "tls"), OWN_WAYS)
+def test_secret_of_its_own_ends_online(server, make_board, transport, tls, proof):
+    board = claimed(server, make_board, transport, tls=tls, proof=proof)
+    with board.power_on() as power:
+        power.wait_for("telemetry")
+    assert server.device_names() == ["press4"]
+    assert "not_found" not in steps(power)
+
+
+def test_proof_of_the_shared_secret_is_not_found(server, make_board):
+    board = make_board(server, provision={"proof": True})
+    with board.power_on() as power:
+        power.wait_for("not_found")
+    assert server.device_names() == []
+
+
+@pytest.mark.parametrize("strategy", [ProvisionType.CHECK_PRE_PROVISIONED_DEVICES])
+def test_proof_gets_what_was_made_ahead(server, make_board, strategy):
+    profile = server.new_profile(strategy)
+    server.ask(lambda registry: registry.create_device("press4", profile.name))
+    secret = claim_secret(profile.provision_secret, "press4")
+    board = make_board(
+        server, profile=profile, identity={"name": "press4"}, provision={"secret": secret, "proof": True}
+    )
+    with board.power_on() as power:
+        power.wait_for("telemetry")
+    token = server.ask(lambda registry: registry.device("press4")).credentials.id
+    assert vault_slots(board)[0]["active"] == [{"type": "ACCESS_TOKEN", "token": token}]
+
+
+@pytest.mark.parametrize(
+    ("answer", "event"),
+    [(b'{"status":"NOT_FOUND","errorMsg":"Provision data was not found!"}', "not_found"), (b"{}", "offline")],
+    ids=["plain_thingsboard", "garbage"],
+)
+def test_server_that_knows_no_proofs_never_sees_the_secret(server, make_board, answer, event):
+    with socket.create_server(("127.0.0.1", 0)) as plain:
+        board = claimed(server, make_board, proof=True, server={"port": plain.getsockname()[1]})
+        secret = claim_secret(server.profile.provision_secret, "press4")
+        said = b""
+        with board.power_on() as power:
+            exchange, _ = plain.accept()
+            with exchange:
+                said += exchange.recv(1024)
+                exchange.sendall(b"\x20\x02\x00\x00")
+                said += exchange.recv(1024)
+                exchange.sendall(b"\x90\x03\x00\x01\x00")
+                said += exchange.recv(4096)
+                exchange.sendall(codec.publish("/provision/response", answer))
+                found = power.wait_for(event)
+    assert b'"nonce"' in said
+    assert secret.encode() not in said
+    assert event != "not_found" or "proofs" in found["fix"]
