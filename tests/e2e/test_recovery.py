@@ -191,3 +191,95 @@ def test_provisioning_anew_survives_a_cut_at_every_write(server, make_board, tor
             break
     assert at > 4
     tell(f"provisioning anew: {at} writes to the flash, {'torn' if torn else 'cut before'} at each")
+
+
+# The thresholds of the button, short enough for a test.
+IMPATIENT = b"""
+from firstboot import app, button
+button.WIFI_MS, button.FACTORY_MS = 150, 600
+app.main()
+"""
+BUTTON, LED = 4, 2
+
+
+@pytest.mark.parametrize("at", ["running", "boot"])
+@pytest.mark.parametrize("kind", ["credentials", "all"])
+def test_button_held_long_resets_to_factory(server, make_board, kind, at):
+    pins = {"button": BUTTON, "led": LED, "button_wipes": kind}
+    board = make_board(server, identity={"name": "press4"}, board=pins, files={"main.py": IMPATIENT})
+    with board.power_on() as power:
+        power.wait_for("telemetry")
+    with board.power_on() as power:
+        if at == "running":
+            power.wait_for("telemetry")
+        power.press(BUTTON)
+        power.wait_for("reset", kind=kind, by="button")
+        power.wait_for("boot", reset="hard")
+        # held on, it does not do it again
+        power.wait_for("rejected" if kind == "credentials" else "link_failed")
+        power.release(BUTTON)
+    assert steps(power).count("reset") == 1
+    assert "active" not in vault_slots(board)[0]
+    assert ("ssid" in settings_of(board)["wifi"]) is (kind == "credentials")
+
+
+def test_button_held_shortly_forgets_the_wifi_only(server, make_board):
+    pins = {"button": BUTTON, "led": LED}
+    board = make_board(server, board=pins, files={"main.py": IMPATIENT.replace(b"600", b"60000")})
+    with board.power_on() as power:
+        power.wait_for("telemetry")
+        before = vault_slots(board)
+        lit = len(power.levels)
+        power.press(BUTTON)
+        while not any(pin == LED for pin, _ in power.levels[lit:]):  # the LED says that it is long enough
+            next(power.follow(0.1), None)
+        power.release(BUTTON)
+        power.wait_for("reset", kind="wifi", by="button")
+        assert power.wait_for("link_failed")["kind"] == "no_network"
+    assert settings_of(board)["wifi"] == {}
+    assert vault_slots(board) == before
+
+
+def test_led_shows_the_states(server, make_board):
+    board = make_board(server, board={"led": LED})
+    with board.power_on() as power:
+        power.wait_for("telemetry")
+    assert (LED, 1) in power.levels
+
+
+def test_claim_of_the_settings_is_sent_once(server, make_board):
+    board = make_board(server, identity={"name": "press4"}, claim={"secret": "the owner's", "duration_s": 60})
+    with board.power_on() as power:
+        power.wait_for("claim_sent")
+    assert vault_slots(board)[0].keys() == {"active"}
+    assert server.wait_for("claim", device="press4")["result"]
+    with board.power_on() as power:
+        power.wait_for("listening")
+    assert "claim_sent" not in steps(power)
+    assert power.writes == []
+    assert "the owner's" not in board.console.read_text()
+
+
+@pytest.mark.parametrize("torn", MODES)
+def test_claim_survives_a_cut_at_every_write(server, make_board, torn, tell):
+    for at in range(1000):
+        board = make_board(server, claim={"secret": "the owner's"})
+        lost = False
+        with board.power_on(Conditions(cut=Cut(at=at, torn=torn))) as power:
+            try:
+                power.wait_for("claim_sent")
+            except PowerLost:
+                lost = True
+        records = vault_slots(board)
+        sent = bool(records) and "active" in records[0] and "claim" not in records[0]
+        with board.power_on() as power:
+            power.wait_for("listening")
+            if not sent:
+                power.wait_for("claim_sent")
+        name = f"firstboot-{board.mac}"
+        assert [event for event in server.events("claim") if event["device"] == name]
+        assert vault_slots(board)[0].keys() == {"active"}
+        if not lost:
+            break
+    assert at > 4
+    tell(f"first boot with a claim: {at} writes to the flash, {'torn' if torn else 'cut before'} at each")
