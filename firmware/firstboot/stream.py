@@ -13,7 +13,7 @@ import socket
 import time
 
 from firstboot import address, board
-from firstboot.errors import Closed, NetworkError, ProtocolError, Timeout
+from firstboot.errors import Closed, FirstbootError, NetworkError, ProtocolError, Timeout
 from firstboot.settings import Settings
 
 # The longest piece the peer may make us read at once, bytes.
@@ -28,9 +28,8 @@ def wait(poll: select.poll, ms: int) -> int:
     while True:
         board.idle()
         left = max(time.ticks_diff(end, time.ticks_ms()), 0)
-        found = poll.poll(min(left, board.nap_ms))
-        if found:
-            return int(found[0][1])
+        for _, flags in poll.ipoll(min(left, board.nap_ms)):  # not poll(): that makes a list, even an empty one
+            return int(flags)
         if left == 0:
             return 0
 
@@ -148,7 +147,10 @@ class Stream:
         view = memoryview(self._out)
         self._out = bytearray()
         while view:
-            written = self._do(self._socket.write, view)
+            try:
+                written = self._socket.write(view)
+            except (OSError, ValueError) as error:
+                raise self._meaning(error)
             if written is None:
                 # The first write makes the handshake, and that consists of waiting for the server.
                 self._await(select.POLLIN if self._shaking else select.POLLOUT)
@@ -171,19 +173,19 @@ class Stream:
         return self._receive(size)
 
     def _receive(self, size: int) -> bytes | None:
-        chunk = self._do(self._socket.read, size)
+        try:
+            chunk = self._socket.read(size)
+        except (OSError, ValueError) as error:
+            raise self._meaning(error)
         if chunk:
             self.heard_ms = time.ticks_ms()
-        return chunk  # type: ignore[return-value]
+        return chunk
 
-    def _do(self, operation: object, argument: object) -> object:
-        """One operation of the socket; translates what it raises."""
-        try:
-            return operation(argument)  # type: ignore[operator]
-        except (OSError, ValueError) as error:  # ValueError: a certificate that TLS does not take
-            if self._tls:
-                raise self._tls.meaning(error)  # type: ignore[attr-defined]
-            raise NetworkError("connection failed (%s)" % error)
+    def _meaning(self, error: Exception) -> FirstbootError:
+        """Why an operation of the socket failed. ValueError: a certificate that TLS does not take."""
+        if self._tls:
+            return self._tls.meaning(error)  # type: ignore[attr-defined, no-any-return]
+        return NetworkError("connection failed (%s)" % error)
 
     def _left(self) -> int:
         """Milliseconds to the deadline; raises Timeout when it is past."""

@@ -38,7 +38,9 @@ class Telemetry:
         values = {"free_heap": board.free_heap(), "uptime_s": events.uptime_ms() // 1000}
         if self._sample:
             try:
-                values.update(self._sample())  # type: ignore[operator]
+                # read again, because dumps() writes what is none of JSON without a word (nan is what sensors give),
+                # and a record that the server cannot read would be the oldest for ever
+                values.update(json.loads(json.dumps(self._sample())))  # type: ignore[operator]
             except Exception as error:  # not ours, and no reason to stop
                 events.emit("error", kind="sample", detail=type(error).__name__)
         now = board.unix_time()
