@@ -14,10 +14,10 @@ LOCK := $(if $(CI),-c requirements.lock)
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fuzz check bench clean
+.PHONY: help setup demo firmware test fuzz check bench clean
 
 help: ## Say what each of these does
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY) ## Set up .venv with everything the others need (they call it themselves)
 
@@ -35,6 +35,9 @@ $(READY): pyproject.toml requirements.lock
 
 demo: $(READY) ## First boot of a blank virtual board, and its second one (ARGS=--keep leaves both running)
 	@$(BIN)/bench demo $(ARGS)
+
+firmware: $(READY) ## Compile the device package into build/firmware/, with a manifest to freeze it (ARGS=--json)
+	@$(BIN)/bench firmware build $(ARGS)
 
 test: $(READY) ## Unit, firmware, server and end-to-end tests, in parallel (ARGS="-k vault" for some)
 	@$(BIN)/python -m pytest -n $(JOBS) $(ARGS)

@@ -229,3 +229,11 @@ def test_demo_kept_goes_on_until_it_is_stopped(tmp_path):
     finally:
         subprocess.run(stop, shell=True, check=True)
     gone(data)
+
+
+def test_firmware_is_built_and_weighed(tmp_path):
+    built = printed("firmware", "build", "--out", str(tmp_path))
+    assert built["files"]["firstboot/app.mpy"] == (tmp_path / "firstboot" / "app.mpy").stat().st_size
+    assert built["total"] == sum(built["files"].values())
+    table = bench("firmware", "build", "--out", str(tmp_path)).stdout
+    assert f"total {built['total']}" in " ".join(table.split())

@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from bench.cli import audit, board, demo, device, importing, output, profile, rpc, serve, telemetry, tls
+from bench.cli import audit, board, demo, device, firmware, importing, output, profile, rpc, serve, telemetry, tls
 from bench.errors import BenchError
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ app.command("audit", epilog="Example: bench audit --limit 20 --json")(audit.audi
 app.add_typer(profile.app, name="profile")
 app.add_typer(device.app, name="device")
 app.add_typer(board.app, name="board")
+app.add_typer(firmware.app, name="firmware")
 app.add_typer(tls.app, name="tls")
 
 # The root of what typer raises for wrong use. Typer has no name for it, and where its click comes from changes.

