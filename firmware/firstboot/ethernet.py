@@ -11,6 +11,7 @@ from firstboot.link import Link
 from firstboot.settings import Settings
 
 _POLL_MS = 50
+_NO_ADDRESS = "0.0.0.0"  # noqa: S104 - nothing is bound to it
 # What a PHY and a switch take to agree on a speed; with no link by then, there is no cable.
 _NEGOTIATION_MS = 5000
 # From here on MicroPython numbers the PHYs that are reached by SPI, which have other wires.
@@ -29,14 +30,19 @@ class Ethernet(Link):
         self._lan: network.LAN | None = None
         self._broken = ""
         self._negotiated = False
+        self._is_up = False
 
     def address(self) -> str:
         """The address, "" if there is none."""
-        if not self._lan or not self._lan.isconnected():
+        if not self._lan:
             return ""
-        address: str = self._lan.ifconfig()[0]
-        # MicroPython before 1.22 calls it connected as soon as there is a cable
-        return "" if address == "0.0.0.0" else address  # noqa: S104 - nothing is bound to it
+        # The driver tells events apart by their number only: Wi-Fi's set its status to started or stopped,
+        # the latter two minutes after the radio went off. So only these two say something.
+        status = self._lan.status()
+        if status in (network.ETH_GOT_IP, network.ETH_DISCONNECTED):
+            self._is_up = status == network.ETH_GOT_IP
+        address: str = self._lan.ifconfig()[0] if self._is_up else _NO_ADDRESS
+        return "" if address == _NO_ADDRESS else address
 
     def up(self) -> str:
         """Return the address once there is one.
@@ -70,7 +76,7 @@ class Ethernet(Link):
         start = time.ticks_ms()
         while not self.address():
             waited_ms = time.ticks_diff(time.ticks_ms(), start)
-            if lan.isconnected() or lan.status() in (network.ETH_CONNECTED, network.ETH_GOT_IP):
+            if lan.status() in (network.ETH_CONNECTED, network.ETH_GOT_IP):
                 if waited_ms > self._timeout_ms:
                     raise LinkError("the Ethernet cable is in, but there is no address: no DHCP server?")
             elif self._negotiated or waited_ms > _NEGOTIATION_MS:

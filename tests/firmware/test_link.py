@@ -356,6 +356,59 @@ print(names, quick, network.WLAN().active(), len(joins))
     assert last == "['home', 'home', 'ethernet'] True False 1"
 
 
+def test_wifi_that_is_up_is_left_alone_while_the_cable_has_no_dhcp_behind_it():
+    events, last = run(
+        """
+found = link.find(checked)
+up(found)
+before = Clock.now
+print(up(found), found.network, Clock.now - before)
+""",
+        networks=[HOME],
+        socket={**SOCKET, "dhcp": False},
+        wifi=HOME,
+        ethernet=PHY,
+    )
+    assert len(events) == 1
+    assert last == "127.0.0.1 home 0"
+
+
+def test_ethernet_stays_up_through_a_status_that_wifi_left_until_the_cable_is_out():
+    _, last = run(
+        """
+found = link.find(checked)
+names = []
+for status in (network.ETH_GOT_IP, network.ETH_STARTED, network.ETH_STOPPED, network.ETH_DISCONNECTED):
+    network.LAN.status = lambda self: status
+    up(found)
+    names.append(found.network)
+print(names)
+""",
+        networks=[HOME],
+        socket=SOCKET,
+        wifi=HOME,
+        ethernet=PHY,
+    )
+    assert last == "['ethernet', 'ethernet', 'ethernet', 'home']"
+
+
+def test_ethernet_whose_address_ran_out_is_down():
+    _, last = run(
+        """
+found = link.find(checked)
+up(found)
+network.LAN.ifconfig = lambda self: ("0.0.0.0",) * 4
+network.LAN.status = lambda self: network.ETH_STOPPED
+print(up(found), found.network)
+""",
+        networks=[HOME],
+        socket=SOCKET,
+        wifi=HOME,
+        ethernet=PHY,
+    )
+    assert last == "127.0.0.1 home"
+
+
 def test_phy_that_did_not_answer_is_asked_only_once():
     _, last = run(
         """

@@ -253,6 +253,9 @@ class LAN:
         return ETH_GOT_IP if _socket["dhcp"] or LAN._fixed else ETH_CONNECTED
 
     def ifconfig(self, fixed=None):
-        if fixed is None:
-            return (LAN._fixed or _ADDRESS) if self.isconnected() else _NO_ADDRESS
-        LAN._fixed = fixed
+        if fixed is not None:
+            LAN._fixed = fixed
+        elif LAN._fixed:
+            return LAN._fixed
+        else:
+            return _ADDRESS if LAN._started and _socket["cable"] and _socket["dhcp"] else _NO_ADDRESS
