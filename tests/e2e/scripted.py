@@ -7,7 +7,7 @@ import struct
 from contextlib import suppress
 from typing import Any, Self
 
-from tests.server.packets import connack, publish, puback, suback
+from tests.server.packets import connack, puback, publish, suback
 
 CONNECT, PUBLISH, SUBSCRIBE, PINGREQ, DISCONNECT = 0x10, 0x30, 0x80, 0xC0, 0xE0
 _PATIENCE_S = 30

@@ -47,7 +47,7 @@ def test_records_made_while_the_server_is_away_arrive_in_order_with_their_times(
         )
         with board.power_on() as power:
             connection = scripted.accept()
-            before = records(connection, lambda record: True)
+            before = records(connection, lambda _: True)
             away = before[-1]["values"]["number"]
             connection.close()
             power.wait_for("offline")

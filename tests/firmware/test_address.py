@@ -126,7 +126,7 @@ class Network:
 class Poll:
     def register(self, socket): pass
     def modify(self, socket, what): pass
-    def poll(self, ms): return [(None, 4)]
+    def ipoll(self, ms): return [(None, 4)]
 
 class Select:
     POLLIN, POLLOUT, POLLERR, POLLHUP = 1, 4, 8, 16
