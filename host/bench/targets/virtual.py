@@ -127,18 +127,25 @@ class VirtualBoard:
         """The pipe that takes what is typed; its last reader is gone when the board is off."""
         return self.folder / "console.in"
 
+    def is_on(self) -> bool:
+        """Whether some process runs this board."""
+        try:
+            os.close(os.open(self.keyboard, os.O_WRONLY | os.O_NONBLOCK))
+        except OSError:  # no pipe, or nobody at its end
+            return False
+        return True
+
     def say(self, text: str) -> None:
         """Type a line on the board's serial line, from whatever process.
 
         Raises BenchError if the board is off, or has not read for so long that the pipe is full.
         """
-        line = text.encode() + b"\n"
+        line = text.encode(errors="surrogateescape") + b"\n"
         try:
             keyboard = os.open(self.keyboard, os.O_WRONLY | os.O_NONBLOCK)
-        except OSError:  # no pipe, or nobody at its end
-            raise BenchError(
-                f"board {self.folder.name} is off: bench board boot {self.folder.name} switches it on"
-            ) from None
+        except OSError:
+            name = self.folder.name
+            raise BenchError(f"board {name} is off: bench board boot {name} switches it on") from None
         try:
             written = os.write(keyboard, line)
         except (BlockingIOError, BrokenPipeError):
