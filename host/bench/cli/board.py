@@ -22,7 +22,7 @@ from bench.targets.virtual import Conditions, Cut, VirtualBoard
 app = typer.Typer(help="Virtual boards: an ESP32's flash in a file, booted on this machine.", no_args_is_help=True)
 
 _POLL_S = 0.05
-_SILENCE_S = 1.0
+_ANSWER_S = 2.0
 _DEFAULT_ADDRESS = ("127.0.0.1", 1883)
 
 
@@ -114,7 +114,7 @@ def boot(
 def console(name: str, data: Data = DEFAULT_DATA) -> None:
     """Talk to a board that is on: type lines on its serial line and see what it says, until Ctrl-C.
 
-    When the input ends and the board has nothing more to say for a second, so does this.
+    When the input ends, what the board says in the two seconds after that is shown, too.
     """
     made = VirtualBoard(folder(data, name))
     if not made.is_on():
@@ -122,13 +122,13 @@ def console(name: str, data: Data = DEFAULT_DATA) -> None:
     with made.console.open("rb") as said:
         said.seek(0, os.SEEK_END)
         typing = keyboard.forward(made)
-        last = time.monotonic()
-        while made.is_on() and (typing.is_alive() or time.monotonic() < last + _SILENCE_S):
-            if text := said.read():
-                last = time.monotonic()
-                sys.stdout.buffer.write(text)
-                sys.stdout.flush()
+        end = None
+        while made.is_on() and (end is None or time.monotonic() < end):
+            sys.stdout.buffer.write(said.read())
+            sys.stdout.flush()
             time.sleep(_POLL_S)
+            if end is None and not typing.is_alive():
+                end = time.monotonic() + _ANSWER_S
 
 
 def key_and_secret(where: Where, profile: str) -> tuple[str, str]:
