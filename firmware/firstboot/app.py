@@ -32,8 +32,8 @@ _CRASH_PAUSE_MS = 30000
 # How often telemetry, LED, button and console are looked after while something else is waited for.
 _POLL_MS = 50
 _REFUSED_FIX = (
-    "the server no longer knows this device's credentials: restore them there, "
-    "or reset the device (firstboot reset) to provision it anew"
+    "the server no longer knows this device's credentials: restore them there, enter the new ones here "
+    "(firstboot credentials), or provision the device anew (firstboot reset credentials)"
 )
 
 
