@@ -32,8 +32,8 @@ _CRASH_PAUSE_MS = 30000
 # How often telemetry, LED, button and console are looked after while something else is waited for.
 _POLL_MS = 50
 _REFUSED_FIX = (
-    "the server no longer knows this device's credentials: restore them there, "
-    "or reset the device (firstboot reset) to provision it anew"
+    "the server no longer knows this device's credentials: restore them there, enter the new ones here "
+    "(firstboot credentials), or provision the device anew (firstboot reset credentials)"
 )
 
 
@@ -54,6 +54,8 @@ class App:
         self._telemetry = Telemetry(settings, sample)
         self._commands = commands.Commands(settings, self.vault, self.name, extra or {})
         self._refusals = 0  # in a row, of every credential we hold
+        self._address = ""
+        self._next_ms = 0  # when the next attempt begins, in milliseconds since boot
         self._led = None
         if settings.number("board.led") >= 0:
             from firstboot.led import Led
@@ -71,11 +73,27 @@ class App:
         record = self.vault.record
         self._become("offline" if "active" in record else "pending" if "pending" in record else "new")
         board.on_idle(self._telemetry.poll, _POLL_MS)
+        if self.settings.flag("board.console"):
+            _listen(self.vault, self.status)
         while True:
             wait_ms = self._live()
+            self._next_ms = events.uptime_ms() + wait_ms
             events.emit("retry", attempt=self._backoff.attempt, in_ms=wait_ms)
             gc.collect()
             board.sleep(wait_ms)
+
+    def status(self) -> dict[str, object]:
+        """How we are, for whoever asks on the console."""
+        found: dict[str, object] = {
+            "state": self.state,
+            "name": self.name,
+            "server": "%s:%d" % (self.settings.text("server.host"), self.settings.port()),
+            "address": self._address,
+        }
+        left_ms = self._next_ms - events.uptime_ms()
+        if left_ms > 0:
+            found["next_attempt_ms"] = left_ms
+        return found
 
     def _become(self, state: str) -> None:
         if state != self.state:
@@ -103,8 +121,9 @@ class App:
         """Go online and stay there; returns how long to wait after it ended, in ms."""
         try:
             self._become("linking")
-            address = self._link.up()
-            events.emit("link_up", address=address, network=self._link.network)
+            self._address = ""
+            self._address = self._link.up()
+            events.emit("link_up", address=self._address, network=self._link.network)
             if self.settings.flag("server.tls"):
                 from firstboot import clock
 
@@ -271,7 +290,7 @@ class App:
 
 
 def main(sample: object = None, extra: dict[str, object] | None = None) -> None:
-    """Boot. Returns only if the settings are of no use: then the REPL is where to repair them.
+    """Boot. Never returns; Ctrl-C ends it at the REPL.
 
     `sample()` gives further telemetry as a dict, `extra` the application's own RPC methods,
     `{"method": function(params)}`. A defect must not leave a device in the field at a REPL: it
@@ -293,6 +312,21 @@ def _main(sample: object = None, extra: dict[str, object] | None = None) -> None
     try:
         app = App(settings_file.load(), sample, extra)
     except SettingsError as error:
-        events.emit("error", kind=error.kind, fix=str(error))
-        return
+        _wait_for_repair(error)
     app.run()
+
+
+def _wait_for_repair(error: SettingsError) -> None:
+    """Nothing works without settings but the console, which can repair them. Never returns."""
+    fix = str(error)
+    events.emit("error", kind=error.kind, fix=fix)
+    events.emit("state", state="error", was="")
+    _listen(Vault(), lambda: {"state": "error", "fix": fix})
+    while True:
+        board.sleep(_POLL_MS)
+
+
+def _listen(vault: Vault, facts: object) -> None:
+    from firstboot.console import POLL_MS, Console
+
+    board.on_idle(Console(vault, facts).poll, POLL_MS)

@@ -3,6 +3,9 @@
 import json
 import time
 
+# Somebody is in the middle of a line on the console: an event then begins a line of its own.
+typing = False
+
 _last = time.ticks_ms()
 _uptime_ms = 0
 
@@ -22,6 +25,10 @@ def uptime_ms() -> int:
 
 def emit(event: str, **fields: object) -> None:
     """Print `{"event": ..., "ms": ..., ...}`; `event` and `ms` always come first."""
+    global typing
+    if typing:
+        typing = False
+        print()
     line = '{"event": "%s", "ms": %d' % (event, uptime_ms())
     for key in sorted(fields):
         line += ", %s: %s" % (json.dumps(key), json.dumps(fields[key]))

@@ -47,4 +47,4 @@ def _forget_wifi() -> None:
     kept = {key: value for key, value in wifi.items() if key not in ("ssid", "password", "networks")}
     if kept != wifi:
         sections["wifi"] = kept  # type: ignore[index]
-        settings_file.store(sections)  # type: ignore[arg-type]
+        settings_file.write(sections)  # type: ignore[arg-type]

@@ -75,6 +75,8 @@ _KNOWN: dict[str, tuple[type, str | int | list[object] | None, int]] = {
     "board.led": (int, -1, -1),
     "board.led_low": (bool, False, 0),
     "board.button": (int, -1, -1),
+    # The commands on the serial line (docs/console.md). Never off while the settings are of no use.
+    "board.console": (bool, True, 0),
     # What ten seconds on the button wipe: "credentials", or "all" (Wi-Fi as well).
     "board.button_wipes": (str, "all", 1),
 }
@@ -178,11 +180,16 @@ def read(path: str = PATH) -> object:
 
 
 def store(sections: dict[str, dict[str, object]], path: str = PATH) -> None:
-    """Make `sections` the file's content; a power cut leaves the old file or the new one.
-
-    Raises SettingsError if they are of no use, or do not reach the flash; the old file stays then.
-    """
+    """Make `sections` the file's content, as `write` does; raises SettingsError if they are of no use, too."""
     check(sections)
+    write(sections, path)
+
+
+def write(sections: dict[str, dict[str, object]], path: str = PATH) -> None:
+    """Make `sections` the file's content, of use or not; a power cut leaves the old file or the new one.
+
+    Raises SettingsError if they do not reach the flash; the old file stays then.
+    """
     text = json.dumps(sections)
     try:
         with open(_NEW, "w") as file:
@@ -227,6 +234,11 @@ def parsed(name: str, text: str) -> object:
         except ValueError:
             value = None
     return _checked(name, value)
+
+
+def is_public(name: str) -> bool:
+    """Whether everybody may see this setting."""
+    return name in _KNOWN and name not in SECRETS
 
 
 def _check_meaning(values: dict[str, object]) -> None:

@@ -1,5 +1,7 @@
 """What happens to boards in the field: names taken, wrong keys, servers and radios that are down."""
 
+import os
+import signal
 import socket
 from dataclasses import replace
 
@@ -251,11 +253,24 @@ def test_defect_of_ours_ends_in_a_reset(server, make_board):
     ],
     ids=["empty", "incomplete", "misspelt", "mistyped"],
 )
-def test_settings_of_no_use_are_said_and_end_at_the_repl(server, make_board, settings, fix):
+def test_settings_of_no_use_are_said_and_the_console_waits_for_repair(server, make_board, settings, fix):
     board = make_board(server, files={"settings.json": settings})
     with board.power_on() as power:
         assert fix in power.wait_for("error", kind="settings")["fix"]
-        assert list(power.follow()) == []  # main.py returned; on a board that is the REPL
+        power.wait_for("state", state="error")
+        power.say("firstboot status")
+        while "fix" not in (line := power.wait_for("console")["text"]):
+            assert "state" not in line or "error" in line
+        assert fix in line
+    assert power.writes == []
+
+
+def test_interrupt_ends_at_the_repl_where_settings_are_of_no_use(server, make_board):
+    board = make_board(server, files={"settings.json": b""})
+    with board.power_on() as power:
+        power.wait_for("state", state="error")
+        os.kill(power.pid, signal.SIGINT)  # what Ctrl-C is on the unix port
+        assert "KeyboardInterrupt" in [event.get("text", "").partition(":")[0] for event in power.follow()]
 
 
 def test_board_console_never_shows_a_secret(server, make_board):

@@ -22,21 +22,23 @@ def run(
     rom: bool = False,
     arguments: tuple[str, ...] = (),
     cwd: Path | None = None,
-    stdin: str = "",
+    stdin: bytes = b"",
 ) -> str:
-    """Run MicroPython source; returns what it printed. An exception there fails the test here."""
+    """Run MicroPython source; returns what it printed. An exception there fails the test here.
+
+    Its standard input is `stdin`, and ends there.
+    """
     done = subprocess.run(
         [unixport.interpreter(), "-c", code, *arguments],
         env=_environment(umqtt, rom=rom),
         cwd=cwd,
         input=stdin,
         capture_output=True,
-        text=True,
         timeout=_PATIENCE_S,
         check=False,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    assert done.returncode == 0, (done.stdout + done.stderr).decode(errors="replace")
+    return done.stdout.decode(errors="replace")  # MicroPython takes more for UTF-8 than Python
 
 
 def start(code: str, *, umqtt: Path | None = None, arguments: tuple[str, ...] = ()) -> "subprocess.Popen[str]":

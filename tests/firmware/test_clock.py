@@ -229,7 +229,7 @@ def test_http_dates_are_read_as_the_standard_library_writes_them():
     dates = [*range(0, 7_258_118_399, 7_777_777), calendar.timegm((2100, 2, 28, 23, 59, 59)) + 1]
     said = device.run(
         "import sys\nfrom firstboot import clock\nfor line in sys.stdin: print(clock._seconds(line.rstrip()))",
-        stdin="".join(email.utils.formatdate(each, usegmt=True) + "\n" for each in dates),
+        stdin="".join(email.utils.formatdate(each, usegmt=True) + "\n" for each in dates).encode(),
     )
     assert [int(line) for line in said.split()] == dates
 

@@ -1,6 +1,9 @@
 """`bench board`: virtual boards."""
 
 import json
+import os
+import sys
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +11,7 @@ import typer
 from rich.markup import escape
 
 from bench import boards
-from bench.cli import addresses, output, timeline
+from bench.cli import addresses, keyboard, output, timeline
 from bench.cli.operator import Ca, PasswordFile, Url, User, Where, ask
 from bench.cli.output import DEFAULT_DATA, Data
 from bench.errors import BenchError, UsageError
@@ -18,6 +21,8 @@ from bench.targets.virtual import Conditions, Cut, VirtualBoard
 
 app = typer.Typer(help="Virtual boards: an ESP32's flash in a file, booted on this machine.", no_args_is_help=True)
 
+_POLL_S = 0.05
+_ANSWER_S = 2.0
 _DEFAULT_ADDRESS = ("127.0.0.1", 1883)
 
 
@@ -81,12 +86,18 @@ def boot(
     as_json: Annotated[bool, typer.Option("--json", help="Print the board's own lines.")] = False,
     data: Data = DEFAULT_DATA,
 ) -> None:
-    """Switch a board on and show what it says, until Ctrl-C, a power cut, or --until."""
+    """Switch a board on and show what it says, until Ctrl-C, a power cut, or --until.
+
+    Lines that are typed meanwhile go to its serial line, e.g. firstboot help.
+    """
     if torn and cut_at is None:
         raise UsageError("--torn says how --cut-at cuts: name the write, e.g. --cut-at 0 --torn")
     cut = None if cut_at is None else Cut(at=cut_at, torn=torn)
     conditions = Conditions(cut=cut, wifi_failures=wifi_failures)
-    with VirtualBoard(folder(data, name)).power_on(conditions) as power:
+    made = VirtualBoard(folder(data, name))
+    with made.power_on(conditions) as power:
+        if keyboard.is_there():
+            keyboard.forward(made)
         for event in power.follow():
             if as_json:
                 print(event["text"] if event["event"] == "console" else json.dumps(event), flush=True)
@@ -97,6 +108,27 @@ def boot(
     if cut is None:
         raise BenchError("the board's program ended: what it said last tells why")
     output.console.print("[red]power lost[/red]")
+
+
+@app.command(epilog="Example: echo firstboot status | bench board console board1")
+def console(name: str, data: Data = DEFAULT_DATA) -> None:
+    """Talk to a board that is on: type lines on its serial line and see what it says, until Ctrl-C.
+
+    When the input ends, what the board says in the two seconds after that is shown, too.
+    """
+    made = VirtualBoard(folder(data, name))
+    if not made.is_on():
+        raise BenchError(f"board {name} is off: bench board boot {name} switches it on")
+    with made.console.open("rb") as said:
+        said.seek(0, os.SEEK_END)
+        typing = keyboard.forward(made)
+        end = None
+        while made.is_on() and (end is None or time.monotonic() < end):
+            sys.stdout.buffer.write(said.read())
+            sys.stdout.flush()
+            time.sleep(_POLL_S)
+            if end is None and not typing.is_alive():
+                end = time.monotonic() + _ANSWER_S
 
 
 def key_and_secret(where: Where, profile: str) -> tuple[str, str]:

@@ -1,9 +1,11 @@
 """A virtual board: an ESP32's flash in a file, with MicroPython's unix port as its CPU.
 
 Everything it remembers is in its folder: `flash.bin` is the flash, `board.json` what is burnt into
-the chip, `console.log` all it ever said.
+the chip, `console.log` all it ever said. What is written into `console.in` while it is on is typed on
+its serial line.
 """
 
+import contextlib
 import fcntl
 import json
 import os
@@ -120,6 +122,39 @@ class VirtualBoard:
         """The file that gets what the board says."""
         return self.folder / "console.log"
 
+    @property
+    def keyboard(self) -> Path:
+        """The pipe that takes what is typed; its last reader is gone when the board is off."""
+        return self.folder / "console.in"
+
+    def is_on(self) -> bool:
+        """Whether some process runs this board."""
+        try:
+            os.close(os.open(self.keyboard, os.O_WRONLY | os.O_NONBLOCK))
+        except OSError:  # no pipe, or nobody at its end
+            return False
+        return True
+
+    def say(self, text: str) -> None:
+        """Type a line on the board's serial line, from whatever process.
+
+        Raises BenchError if the board is off, or has not read for so long that the pipe is full.
+        """
+        line = text.encode(errors="surrogateescape") + b"\n"
+        try:
+            keyboard = os.open(self.keyboard, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:
+            name = self.folder.name
+            raise BenchError(f"board {name} is off: bench board boot {name} switches it on") from None
+        try:
+            written = os.write(keyboard, line)
+        except (BlockingIOError, BrokenPipeError):
+            written = 0
+        finally:
+            os.close(keyboard)
+        if written < len(line):
+            raise BenchError(f"board {self.folder.name} does not read what is typed")
+
     def flash(self) -> bytes:
         """The whole flash, as it is now."""
         return (self.folder / "flash.bin").read_bytes()
@@ -144,6 +179,10 @@ class PowerCycle:
         self._interpreter = unixport.interpreter()
         self._rom = unixport.rom()
         self._lock = _lock(board)
+        with contextlib.suppress(FileExistsError):
+            os.mkfifo(board.keyboard, 0o600)
+        # open at both ends: never at its end, whoever comes and goes, and whatever is reset
+        self._keyboard = board.keyboard.open("r+b", buffering=0)
         descriptor = os.open(board.console, os.O_RDWR | os.O_CREAT, 0o600)
         self._console: BinaryIO = os.fdopen(descriptor, "rb")
         self._console.seek(0, os.SEEK_END)
@@ -194,9 +233,14 @@ class PowerCycle:
             self._process.send_signal(signal.SIGKILL)
         self._process.wait()
         self._read_trace()
+        self._keyboard.close()
         self._console.close()
         self._trace.close()
         self._lock.close()
+
+    def say(self, text: str) -> None:
+        """Type a line on the board's serial line; raises as `VirtualBoard.say` does."""
+        self._board.say(text)
 
     def follow(self, timeout_s: float | None = None) -> Iterator[dict[str, Any]]:
         """Events as they come; lines that are none come as `{"event": "console", "text": ...}`.
@@ -261,7 +305,7 @@ class PowerCycle:
             self._process = subprocess.Popen(
                 [self._interpreter, *heap, "-m", "chip", str(path)],
                 cwd=self._rom,
-                stdin=subprocess.DEVNULL,
+                stdin=self._keyboard,
                 stdout=console,
                 stderr=subprocess.STDOUT,
                 pass_fds=(self._lock.fileno(),),  # the board is on as long as its process lives
