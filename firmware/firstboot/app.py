@@ -168,7 +168,7 @@ class App:
         record = self.vault.record
         active, pending = record.get("active", []), record.get("pending", [])
         if not active and not pending and self.settings.text("provision.made_by") == "flash":
-            pending = self._keep([credentials.from_flash()])
+            pending = self._keep([self._make()])
         if not active and pending:
             self._become("pending")
         client, refusal = self._first_that_works(active + pending)
@@ -228,7 +228,7 @@ class App:
 
     def _promote(self, credential: dict[str, str]) -> None:
         """Make the credential that logged in the active one. The others go, but not for one that worked all along."""
-        if self.vault.record.get("active") == [credential]:
+        if self.vault.record.get("active") == [credential] and credential not in self.vault.record.get("pending", []):
             return
         rotated = "active" in self.vault.record
         claim = self.vault.record.get("claim", [])
@@ -254,8 +254,8 @@ class App:
             raise Rejected(
                 "the server does not know this device's certificate: register it there, or set provision.key"
             )
-        if not pending and made_by == "device":
-            pending = self._keep([credentials.make(settings.text("provision.credentials"), self.name)])
+        if not pending and made_by != "server":
+            pending = self._keep([self._make()])
         # The last one is our own, or all we have; a server that chooses is not told what to choose.
         own = None if made_by == "server" else pending[-1]
         self._become("provisioning")
@@ -282,6 +282,12 @@ class App:
             "the server has a device of this name with other credentials, or does not allow it: "
             "delete that device there, or give this board another name"
         )
+
+    def _make(self) -> dict[str, str]:
+        """A credential of our own that the server does not know yet."""
+        if self.settings.text("provision.made_by") == "flash":
+            return credentials.from_flash()
+        return credentials.make(self.settings.text("provision.credentials"), self.name)
 
     def _keep(self, pending: list[dict[str, str]]) -> list[dict[str, str]]:
         self.vault.update(pending=pending)

@@ -100,7 +100,7 @@ def from_answer(answer: dict[str, object], held: list[dict[str, str]]) -> dict[s
             return parts
     if kind == "X509_CERTIFICATE":
         for credential in held:
-            if credential.get("certificate") == value:
+            if credential["type"] == kind and credential["certificate"] == value:
                 return credential
         raise ProtocolError("the server gave a certificate whose key is not on this board")
     raise ProtocolError("the answer has no credentials that we can use")

@@ -1,0 +1,66 @@
+"""Waits, with a random source that is known: its extremes, and what it is asked for."""
+
+import pytest
+
+from tests.firmware import device
+
+SETUP = """
+import os
+from firstboot import backoff, settings
+SETTINGS = settings.check({"server": {"host": "h"}, "provision": {"key": "k", "secret": "s"},
+    "backoff": {"base_ms": 100, "cap_ms": 1000, "long_ms": 60001}})
+class Source:
+    def urandom(self, size):
+        assert size == 4
+        return self.number.to_bytes(4, "little")
+source = backoff.os = Source()
+def waits(number, ask):
+    source.number = number
+    return ask()
+"""
+
+
+def test_random_number_is_the_rest_of_four_bytes():
+    device.run(f"""{SETUP}
+for number in (0, 1, 9, 10, 255, 256, 65535, 65536, 0x01020304, 0xFFFFFFFF):
+    for limit in (1, 2, 7, 10, 1000, 1 << 29):
+        assert waits(number, lambda: backoff.below(limit)) == number % limit
+    assert waits(number, lambda: backoff.below(0)) == waits(number, lambda: backoff.below(-3)) == 0
+""")
+
+
+@pytest.mark.parametrize("least", [0, 1, 99, 100, 150, 5000])
+def test_wait_is_below_a_ceiling_that_doubles_and_on_top_of_what_the_server_asked_for(least):
+    device.run(f"""{SETUP}
+made = backoff.Backoff(SETTINGS)
+for attempt in range(60):
+    ceiling = max(100 << attempt if attempt < 4 else 1000, {least})
+    for number, wait in ((0, 0), (ceiling, ceiling), (ceiling + 1, 0)):
+        assert made.attempt == attempt
+        assert waits(number, lambda: made.next({least})) == {least} + wait, (attempt, number)
+        made.attempt -= 1
+    made.attempt += 1
+made.reset()
+assert made.attempt == 0
+assert waits(101, lambda: made.next()) == 0 and waits(100, lambda: made.next()) == 100
+""")
+
+
+def test_ceiling_stops_growing_with_the_attempts():
+    device.run(f"""{SETUP}
+made = backoff.Backoff(SETTINGS)
+made._cap = 100 << 40
+for attempt in (19, 20, 21, 10000):
+    ceiling = 100 << min(attempt, 20)
+    for number, wait in ((ceiling, ceiling), (ceiling + 1, 0)):
+        made.attempt = attempt
+        assert waits(number, lambda: made.next()) == wait
+""")
+
+
+def test_long_wait_is_the_upper_half():
+    device.run(f"""{SETUP}
+made = backoff.Backoff(SETTINGS)
+for number, wait in ((0, 60001), (1, 60000), (30000, 30001), (30001, 60001)):
+    assert waits(number, lambda: made.long()) == wait
+""")

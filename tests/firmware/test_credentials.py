@@ -1,0 +1,184 @@
+"""The kinds of credentials: made, asked for, taken from an answer, and their limits. More in test_decisions.py."""
+
+import base64
+import json
+
+import pytest
+
+from tests.firmware import device
+
+KINDS = {
+    "token": ({"type": "ACCESS_TOKEN", "token": "t"}, {"credentialsType": "ACCESS_TOKEN", "token": "t"}),
+    "basic": (
+        {"type": "MQTT_BASIC", "clientId": "c", "userName": "u", "password": "p"},
+        {"credentialsType": "MQTT_BASIC", "clientId": "c", "username": "u", "password": "p"},
+    ),
+    "certificate": (
+        {"type": "X509_CERTIFICATE", "certificate": "AAAA", "key": "BBBB"},
+        {"credentialsType": "X509_CERTIFICATE", "hash": "AAAA"},
+    ),
+}
+
+
+def base64_of(data):
+    return base64.b64encode(data).decode()
+
+
+@pytest.mark.parametrize(("credential", "fields"), KINDS.values(), ids=KINDS)
+def test_request_never_has_more_than_the_server_needs(credential, fields):
+    said = device.run(
+        f"import json\nfrom firstboot import credentials\nprint(json.dumps(credentials.request_fields({credential!r})))"
+    )
+    assert json.loads(said) == fields
+
+
+def test_made_credentials_are_whole():
+    said = device.run("""
+import json
+from firstboot import credentials
+print(json.dumps([credentials.make(kind, "press4") for kind in ("ACCESS_TOKEN", "MQTT_BASIC")]))
+""")
+    token, basic = json.loads(said)
+    assert token == {"type": "ACCESS_TOKEN", "token": token["token"]}
+    assert basic == {"type": "MQTT_BASIC", "clientId": "press4", "userName": "press4", "password": basic["password"]}
+    assert len(bytes.fromhex(token["token"])) == len(bytes.fromhex(basic["password"])) == 16
+
+
+def test_certificate_is_made_with_its_key_while_the_watchdog_is_fed():
+    """The curve and the DER are test_p256.py's and test_certificate.py's; here are stand-ins for both."""
+    said = device.run("""
+import json, sys, time
+from firstboot import board, credentials, p256, x509
+now = [1000]
+class Time:
+    ticks_diff = staticmethod(time.ticks_diff)
+    ticks_ms = staticmethod(lambda: now[0])
+sys.modules["time"] = Time
+def public(key, feed):
+    assert key == 5 and feed == board.idle
+    now[0] += 70
+    return "public"
+def self_signed(name, key, public, feed):
+    assert (name, key, public) == ("press4", 5, "public") and feed == board.idle
+    now[0] += 7
+    return b"certificate" * 9
+def private_key(key, public):
+    assert (key, public) == (5, "public")
+    return b"key"
+p256.make_key, p256.public, x509.self_signed, x509.private_key = lambda: 5, public, self_signed, private_key
+print(json.dumps(credentials.make("X509_CERTIFICATE", "press4")))
+""")
+    event, made = map(json.loads, said.splitlines())
+    assert event.items() >= {"event": "key_made", "took_ms": 77}.items()
+    assert made == {"type": "X509_CERTIFICATE", "certificate": base64_of(b"certificate" * 9), "key": "a2V5"}
+
+
+@pytest.mark.parametrize("missing", ["/device.crt", "/device.key"])
+def test_flash_without_certificate_or_key_says_what_is_missing(missing):
+    said = device.run(f"""
+import io
+from firstboot import credentials
+from firstboot.errors import SettingsError
+def open_(path, mode):
+    if path == {missing!r}:
+        raise OSError(2)
+    return io.BytesIO(b"x")
+credentials.open = open_
+try:
+    credentials.from_flash()
+except SettingsError as error:
+    print(error)
+""")
+    assert "/device.crt" in said
+    assert "/device.key" in said
+
+
+def test_flash_has_certificate_and_key_as_der():
+    said = device.run("""
+import io, json
+from firstboot import credentials
+FILES = {"/device.crt": b"\\x30\\x82" * 60, "/device.key": b"\\x30\\x00"}
+def open_(path, mode):
+    assert mode == "rb"
+    return io.BytesIO(FILES[path])
+credentials.open = open_
+print(json.dumps(credentials.from_flash()))
+""")
+    assert json.loads(said) == {"type": "X509_CERTIFICATE", "certificate": base64_of(b"\x30\x82" * 60), "key": "MAA="}
+
+
+def taken(answers, held=()):
+    """What becomes of these answers, in one MicroPython: a credential or None."""
+    said = device.run(f"""
+import json
+from firstboot import credentials
+from firstboot.errors import ProtocolError
+for answer in {answers!r}:
+    try:
+        print(json.dumps(credentials.from_answer(answer, {list(held)!r})))
+    except ProtocolError as error:
+        assert str(error) and "s3cret" not in str(error)
+        print("null")
+""")
+    return [json.loads(line) for line in said.splitlines()]
+
+
+def test_text_of_an_answer_is_limited():
+    def token(value):
+        return {"credentialsType": "ACCESS_TOKEN", "credentialsValue": value}
+
+    sizes = (0, 1, 511, 512, 513, 5000)
+    found = taken([token("x" * size) for size in sizes] + [token(["x"]), token(None), token(1)])
+    assert [each and len(each["token"]) for each in found] == [None, 1, 511, 512, None, None, None, None, None]
+
+
+@pytest.mark.parametrize("part", ["clientId", "userName", "password"])
+def test_every_part_of_basic_credentials_is_limited(part):
+    def basic(value):
+        return {
+            "credentialsType": "MQTT_BASIC",
+            "credentialsValue": {"clientId": "c", "userName": "u", "password": "p", part: value},
+        }
+
+    longest, longer, other, none, absent = taken(
+        [basic("x" * 512), basic("x" * 513), basic(["s3cret"]), basic(None), basic("")]
+    )
+    assert longest == {"type": "MQTT_BASIC", "clientId": "c", "userName": "u", "password": "p", part: "x" * 512}
+    assert longer is None
+    assert other is None
+    assert none == absent == {"type": "MQTT_BASIC", "clientId": "c", "userName": "u", "password": "p", part: ""}
+
+
+def test_basic_credentials_that_name_nobody_are_of_no_use():
+    def basic(value):
+        return {"credentialsType": "MQTT_BASIC", "credentialsValue": value}
+
+    found = taken(
+        [basic(each) for each in ({}, {"password": "p"}, {"clientId": "c"}, {"userName": "u"}, "s3cret", None)]
+    )
+    assert [each and each["clientId"] + each["userName"] for each in found] == [None, None, "c", "u", None, None]
+
+
+def test_certificate_of_an_answer_is_the_one_whose_key_is_held():
+    other = {"type": "X509_CERTIFICATE", "certificate": "CCCC", "key": "DDDD"}
+    ours = {"type": "X509_CERTIFICATE", "certificate": "AAAA", "key": "BBBB"}
+    held = ({"type": "ACCESS_TOKEN", "token": "AAAA"}, other, ours)
+
+    def certificate(value):
+        return {"credentialsType": "X509_CERTIFICATE", "credentialsValue": value}
+
+    assert taken([certificate("AAAA"), certificate("CCCC")], held) == [ours, other]
+    assert taken([certificate("s3cret"), certificate(""), certificate("BBBB")], held) == [None, None, None]
+    assert taken([{"credentialsType": "NONE", "credentialsValue": "AAAA"}, {"credentialsValue": "AAAA"}], held) == [
+        None,
+        None,
+    ]
+
+
+def test_certificate_of_nothing_is_none():
+    """`null` must not find the credentials that have no certificate."""
+    held = ({"type": "ACCESS_TOKEN", "token": "t"},)
+    assert taken(
+        [{"credentialsType": "X509_CERTIFICATE"}, {"credentialsType": "X509_CERTIFICATE", "credentialsValue": None}],
+        held,
+    ) == [None, None]

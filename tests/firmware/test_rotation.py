@@ -1,0 +1,140 @@
+"""Rotation: which credential the server is told, what is in the flash by then, and when it is over."""
+
+import json
+
+import pytest
+
+from tests.firmware import device
+
+SETUP = """
+import json
+from firstboot import rotation, settings, vault
+from firstboot.errors import SettingsError, VaultError
+def make(**provision):
+    provision.update({"key": "k", "secret": "s"})
+    return settings.check({"server": {"host": "h", "tls": True}, "provision": provision})
+SETTINGS = make(credentials="MQTT_BASIC")  # but the active one decides
+class Vault(vault.Vault):
+    def __init__(self, **record):
+        super().__init__(("vault.0", "vault.1"))
+        self.record = record
+        self.saves = 0
+        self.full = False
+    def save(self, record):
+        self.saves += 1
+        if self.full:
+            raise VaultError("full")
+        super().save(record)
+A, P = {"type": "ACCESS_TOKEN", "token": "A"}, {"type": "ACCESS_TOKEN", "token": "P"}
+B = {"type": "MQTT_BASIC", "clientId": "c", "userName": "u", "password": "p"}
+def refused(kind, settings, box):
+    before = dict(box.record)
+    try:
+        rotation.prepare(settings, box, "press4", "1")
+        assert False
+    except kind as error:
+        assert str(error)
+        assert box.record == before
+"""
+
+
+def events(said):
+    return [json.loads(line)["step"] for line in said.splitlines()]
+
+
+def test_device_whose_certificate_was_flashed_is_not_rotated(tmp_path):
+    said = device.run(
+        f"""{SETUP}
+box = Vault(active=[{{"type": "X509_CERTIFICATE", "certificate": "c", "key": "k"}}])
+refused(SettingsError, make(made_by="flash", credentials="X509_CERTIFICATE"), box)
+assert not box.saves
+""",
+        cwd=tmp_path,
+    )
+    assert said == ""
+
+
+@pytest.mark.parametrize("record", ["{}", "{'pending': [P]}", "{'active': [], 'pending': [P]}"])
+def test_device_without_an_active_credential_is_not_rotated(tmp_path, record):
+    said = device.run(
+        f"{SETUP}\nbox = Vault(**{record})\nrefused(VaultError, SETTINGS, box)\nassert not box.saves", cwd=tmp_path
+    )
+    assert said == ""
+
+
+def test_rotation_that_cannot_be_stored_is_not_told(tmp_path):
+    said = device.run(
+        f"{SETUP}\nbox = Vault(active=[A])\nbox.full = True\nrefused(VaultError, SETTINGS, box)\nassert box.saves",
+        cwd=tmp_path,
+    )
+    assert said == ""
+
+
+@pytest.mark.parametrize(
+    ("active", "fields"),
+    [("A", ["credentialsType", "token"]), ("B", ["clientId", "credentialsType", "password", "username"])],
+)
+def test_new_credential_is_of_the_kind_of_the_active_one_and_stored_before_it_is_told(tmp_path, active, fields):
+    said = device.run(
+        f"""{SETUP}
+from firstboot import credentials
+box = Vault(active=[{active}])
+told = rotation.prepare(SETTINGS, box, "press4")
+assert sorted(told) == {fields!r}
+assert told["credentialsType"] == {active}["type"]
+for record in (box.record, vault.Vault(("vault.0", "vault.1")).record):
+    assert sorted(record) == ["active", "pending"] and record["active"] == [{active}]
+    assert len(record["pending"]) == 1 and record["pending"] != [{active}]
+    assert credentials.request_fields(record["pending"][0]) == told
+assert told.get("clientId", "press4") == "press4"
+""",
+        cwd=tmp_path,
+    )
+    assert events(said) == ["stored"]
+
+
+def test_rotation_asked_for_again_tells_the_same_and_writes_nothing(tmp_path):
+    said = device.run(
+        f"""{SETUP}
+for value in ("", "1"):
+    box = Vault(active=[A])
+    told = rotation.prepare(SETTINGS, box, "press4", value)
+    for again in ("", value):
+        assert rotation.prepare(SETTINGS, box, "press4", again) == told
+    assert box.saves == 1
+assert box.record["rotation"] == [{{"value": "1"}}]
+""",
+        cwd=tmp_path,
+    )
+    assert events(said) == ["stored", "stored"]
+
+
+def test_rotation_asked_for_with_another_value_notes_it_and_tells_the_same(tmp_path):
+    said = device.run(
+        f"""{SETUP}
+box = Vault(active=[A], pending=[P, A], rotation=[{{"value": "1"}}])
+assert rotation.prepare(SETTINGS, box, "press4", "2") == {{"credentialsType": "ACCESS_TOKEN", "token": "P"}}
+assert box.record == {{"active": [A], "pending": [P, A], "rotation": [{{"value": "2"}}]}}
+box = Vault(active=[A], rotation=[{{"value": "1"}}])
+assert rotation.prepare(SETTINGS, box, "press4")["token"] == box.record["pending"][0]["token"]
+assert box.record["rotation"] == [{{"value": "1"}}] and box.saves == 1
+""",
+        cwd=tmp_path,
+    )
+    assert events(said) == ["stored", "stored"]
+
+
+def test_rotation_is_done_when_nothing_is_pending_and_its_value_is_noted():
+    device.run(f"""{SETUP}
+for record, done in (
+    ({{}}, False),
+    ({{"active": [A]}}, False),
+    ({{"active": [A], "rotation": [{{"value": "1"}}]}}, True),
+    ({{"active": [A], "rotation": [{{"value": "0"}}]}}, False),
+    ({{"active": [A], "rotation": [{{"value": "2"}}]}}, False),
+    ({{"active": [A], "pending": [], "rotation": [{{"value": "1"}}]}}, True),
+    ({{"active": [A], "pending": [P], "rotation": [{{"value": "1"}}]}}, False),
+):
+    assert rotation.is_done(Vault(**record), "1") is done, record
+assert rotation.NAME == "rotateCredentials"  # part of the protocol
+""")
