@@ -14,7 +14,7 @@ LOCK := $(if $(CI),-c requirements.lock)
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo firmware test fuzz check bench clean
+.PHONY: help setup demo firmware test fuzz matrix check bench clean
 
 help: ## Say what each of these does
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ test: $(READY) ## Unit, firmware, server and end-to-end tests, in parallel (ARGS
 
 fuzz: $(READY) ## The fuzz tests, with twenty times the examples (TIMES=100 for more)
 	@FIRSTBOOT_FUZZ=$(TIMES) $(BIN)/python -m pytest -n $(JOBS) $(FUZZ) $(ARGS)
+
+matrix: $(READY) ## Every cell of the fault matrix (CELL=... for the one that a failure names)
+	@FIRSTBOOT_MATRIX=$(or $(CELL),full) $(BIN)/python -m pytest -n $(JOBS) tests/e2e/test_fault_matrix.py $(ARGS)
 
 check: $(READY) ## Linter, format, types, then the tests
 	@$(BIN)/ruff check .

@@ -1,8 +1,14 @@
-"""How much the fuzz tests try: a fixed budget unless FIRSTBOOT_FUZZ says how many times as much (`make fuzz`)."""
+"""How much is tried: a fixed budget, unless the environment says otherwise.
+
+FIRSTBOOT_FUZZ is how many times as much the fuzz tests try (`make fuzz`). FIRSTBOOT_MATRIX is what the
+fault matrix tries: `full`, or one cell of it as a failure names it (`make matrix`); a spread without.
+"""
 
 import os
 
 _TIMES = int(os.environ.get("FIRSTBOOT_FUZZ", "1"))
+
+MATRIX = os.environ.get("FIRSTBOOT_MATRIX", "")
 
 # The same examples every time, as long as there are few.
 FIXED = _TIMES == 1

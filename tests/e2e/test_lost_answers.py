@@ -5,7 +5,7 @@ import json
 import pytest
 
 from bench.errors import BenchError
-from bench.faults.proxy import Fault, FaultyNetwork, Kind
+from bench.faults.exchange import Fault, FaultyNetwork, Kind
 from bench.registry import ProvisionType, Registry
 from bench.server.mqtt import codec
 from tests.support import on_both_databases, vault_slots

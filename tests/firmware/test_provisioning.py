@@ -35,7 +35,8 @@ def asked(*answers, own=None, held=(), proof=False):
 import json
 from firstboot import provisioning, settings
 from firstboot.errors import FirstbootError
-SETTINGS = settings.check({{"server": {{"host": "h"}}, "provision": {{"key": "k", "secret": "s3cret", "proof": {proof}}}}})
+SETTINGS = settings.check(
+    {{"server": {{"host": "h"}}, "provision": {{"key": "k", "secret": "s3cret", "proof": {proof}}}}})
 answers = {[json.dumps(answer) for answer in answers]!r}
 requests = []
 def exchange(settings, name, request):
@@ -157,8 +158,8 @@ answer = {"status": "SUCCESS", "nonce": "n", "other": [1]}
 for status in ("SUCCESS", "NOT_FOUND", "FAILURE", "NONCE"):
     answer["status"] = status
     assert provisioning.read_answer(json.dumps(answer).encode()) == (status, answer)
-for raw in (b"", b"12", b"<html>", b"\\xff\\xfe\\xfd", b"[]", b"null", b"{}", b'{"status": null}', b'{"status": "success"}',
-            b'{"status": ["SUCCESS"]}'):
+for raw in (b"", b"12", b"<html>", b"\\xff\\xfe\\xfd", b"[]", b"null", b"{}", b'{"status": null}',
+            b'{"status": "success"}', b'{"status": ["SUCCESS"]}'):
     try:
         provisioning.read_answer(raw)
         assert False, raw

@@ -1,61 +1,25 @@
-"""A network that loses, cuts, doubles, delays and garbles the provisioning exchange over MQTT.
-
-It stands between a board and the server. Each provision session that passes meets the next fault
-of a list; when the list is used up, and for all other sessions, it is a good network.
-"""
+"""What stands between boards and a server: listeners on loopback, on an event loop in a thread of its own."""
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterable
-from dataclasses import dataclass
-from enum import Enum, auto
-from typing import Self
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Coroutine
+from typing import Any, Self
 
 _START_S = 10.0
-_PUBLISH = 0x30
-_CONNECT = 0x10
-_PROVISION = b"provision"
+
+HOST = "127.0.0.1"
 
 
-class Kind(Enum):
-    """At which step, and what."""
+class Proxy(ABC):
+    """A context manager: it listens as long as it is entered, and cuts every connection at the end."""
 
-    DROP_CONNECTION = auto()  # before the request
-    DROP_REQUEST = auto()  # the server never sees it
-    HOLD_REQUEST = auto()  # the server sees it when the next session asks, just before that one's request
-    DROP_ANSWER = auto()  # after the server's commit
-    CUT_ANSWER = auto()  # after `size` bytes of it
-    DOUBLE_ANSWER = auto()
-    LATE_ANSWER = auto()  # when the board has given up
-    REPLACE_ANSWER = auto()  # by `data`
-
-
-@dataclass(frozen=True)
-class Fault:
-    """One thing that goes wrong."""
-
-    kind: Kind
-    size: int = 0
-    data: bytes = b""
-
-
-class _Dropped(Exception):
-    """This connection is over."""
-
-
-class FaultyNetwork:
-    """A TCP proxy on loopback, in a thread of its own. A context manager; `port` is where boards connect."""
-
-    def __init__(self, server_port: int, faults: Iterable[Fault]) -> None:
-        self._server_port = server_port
-        self._faults = list(faults)
-        self._held = b""
-        self.met: list[Fault] = []
-        """The faults that did happen."""
+    def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._serve(),), daemon=True)
-        self.port = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._servers: list[asyncio.Server] = []
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -68,143 +32,42 @@ class FaultyNetwork:
         self._thread.join()
         self._loop.close()
 
+    @abstractmethod
+    async def _open(self) -> None:
+        """Begin to listen."""
+
+    def _close(self) -> None:  # noqa: B027 - not all have more than connections
+        """Give up what is neither a listener nor a connection of `_listen`."""
+
     async def _serve(self) -> None:
         self._stop = asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
-        server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        self.port = server.sockets[0].getsockname()[1]
+        await self._open()
         self._ready.set()
         await self._stop.wait()
-        server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for server in self._servers:
+            server.close()
+        self._close()
+        await self._cut()
 
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(self._pass(reader, writer))
+    async def _listen(
+        self, serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]
+    ) -> int:
+        """Serve each TCP connection in a task of its own; returns the port."""
+
+        def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            self._begin(serve(reader, writer))
+
+        self._servers.append(await asyncio.start_server(accept, HOST, 0))
+        return int(self._servers[-1].sockets[0].getsockname()[1])
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do that until it is done, or everything is cut."""
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _pass(self, board: asyncio.StreamReader, to_board: asyncio.StreamWriter) -> None:
-        try:
-            server, to_server = await asyncio.open_connection("127.0.0.1", self._server_port)
-        except OSError:
-            to_board.close()
-            return
-        fault = _Session(self, board, to_board, server, to_server)
-        try:
-            await fault.run()
-        finally:
-            to_board.close()
-            to_server.close()
-
-    def next_fault(self) -> Fault | None:
-        """The fault for a provision session that begins."""
-        if not self._faults:
-            return None
-        self.met.append(self._faults.pop(0))
-        return self.met[-1]
-
-    def hold(self, packet: bytes) -> None:
-        """Keep a request for later."""
-        self._held = packet
-
-    def release(self) -> bytes:
-        """The request that was kept."""
-        held, self._held = self._held, b""
-        return held
-
-
-class _Session:
-    """One connection through the proxy."""
-
-    def __init__(
-        self,
-        network: FaultyNetwork,
-        board: asyncio.StreamReader,
-        to_board: asyncio.StreamWriter,
-        server: asyncio.StreamReader,
-        to_server: asyncio.StreamWriter,
-    ) -> None:
-        self._network = network
-        self._board, self._to_board = board, to_board
-        self._server, self._to_server = server, to_server
-        self._fault: Fault | None = None
-        self._held_answers = 0
-        self._gone = asyncio.Event()
-
-    async def run(self) -> None:
-        """Until either side is gone."""
-        ways = {asyncio.create_task(self._up()), asyncio.create_task(self._down())}
-        done, others = await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-        for task in others:
+    async def _cut(self) -> None:
+        """End what `_begin` began."""
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
-        for task in done:
-            if (error := task.exception()) and not isinstance(error, (_Dropped, OSError)):
-                raise error
-
-    async def _up(self) -> None:
-        try:
-            async for packet in _packets(self._board):
-                if packet[0] & 0xF0 == _CONNECT and _PROVISION in packet:
-                    self._fault = self._network.next_fault()
-                    if self._is(Kind.DROP_CONNECTION):
-                        raise _Dropped
-                if packet[0] & 0xF0 == _PUBLISH and self._is(Kind.HOLD_REQUEST):
-                    self._network.hold(packet)
-                    raise _Dropped
-                if packet[0] & 0xF0 == _PUBLISH and self._is(Kind.DROP_REQUEST):
-                    raise _Dropped
-                if packet[0] & 0xF0 == _PUBLISH and (held := self._network.release()):
-                    self._to_server.write(held)
-                    self._held_answers += 1
-                self._to_server.write(packet)
-        finally:
-            self._gone.set()
-
-    async def _down(self) -> None:
-        async for packet in _packets(self._server):
-            if packet[0] & 0xF0 != _PUBLISH:
-                self._to_board.write(packet)
-            elif self._held_answers:  # whoever asked that is gone
-                self._held_answers -= 1
-            else:
-                await self._answer(packet)
-
-    async def _answer(self, packet: bytes) -> None:
-        fault = self._fault
-        match fault.kind if fault else None:
-            case Kind.DROP_ANSWER:
-                raise _Dropped
-            case Kind.CUT_ANSWER:
-                assert fault is not None
-                self._to_board.write(packet[: fault.size])
-                await self._to_board.drain()
-                raise _Dropped
-            case Kind.DOUBLE_ANSWER:
-                self._to_board.write(packet + packet)
-            case Kind.LATE_ANSWER:
-                await self._gone.wait()
-                self._to_board.write(packet)
-            case Kind.REPLACE_ANSWER:
-                assert fault is not None
-                self._to_board.write(fault.data)
-            case _:
-                self._to_board.write(packet)
-
-    def _is(self, kind: Kind) -> bool:
-        return self._fault is not None and self._fault.kind is kind
-
-
-async def _packets(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
-    """Whole MQTT packets, header and all; ends with the connection."""
-    try:
-        while True:
-            header = await reader.readexactly(2)
-            while header[-1] & 0x80:
-                header += await reader.readexactly(1)
-            length = sum((byte & 0x7F) << 7 * index for index, byte in enumerate(header[1:]))
-            yield header + await reader.readexactly(length)
-    except (asyncio.IncompleteReadError, ConnectionError):
-        return
+        await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -1,0 +1,217 @@
+"""The fault matrix: way x kind of credentials x fault x step, and what every cell of it has to come to."""
+
+import hashlib
+import json
+import random
+import shutil
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Self
+
+from bench import house
+from bench.errors import BenchError
+from bench.faults.framing import Framing, http_chunks, mqtt_packets, tls_records
+from bench.faults.steps import Fault, Kind, Step, StepNetwork
+from bench.targets.virtual import VirtualBoard
+from tests.support import KINDS, WAYS, RunningServer, ca_file, new_board, states, steps, vault_slots, way_settings
+
+# A busy machine takes 80 ms for a TLS handshake.
+_TIMEOUT_MS = 400
+# ... and a network that is in order is given all the time it needs.
+_CALM_MS = 10_000
+_DELAY_S = 0.6
+# Also of what in the field would wait for a person: a fault that is over must not need one.
+_BACKOFF = {"base_ms": 20, "cap_ms": 200, "long_ms": 300}
+# Boards that are on at the same time; most of their time they wait.
+_BOARDS = 3
+
+# Says nothing between its first telemetry and the next: then the boot's last step is the last one there is.
+_MUTE = b"""
+from firstboot import app, commands
+commands.Commands.begin = lambda self, client: None
+app.main()
+"""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One way to provision, one kind of credentials."""
+
+    transport: str
+    tls: bool
+    kind: str
+
+    def __str__(self) -> str:
+        return f"{self.transport}{'-tls' * self.tls}-{self.kind}"
+
+    def routes(self, server: RunningServer) -> dict[int, Framing | None]:
+        """Everything a board says passes through here."""
+        ports = server.ports
+        routes: dict[int, Framing | None] = {ports.mqtts: tls_records} if self.tls else {ports.mqtt: mqtt_packets}
+        if self.tls:
+            routes[ports.http] = http_chunks  # where it asks for the time
+        if self.transport == "coap":
+            routes[ports.coap] = None
+        elif self.transport == "http":
+            routes[ports.https if self.tls else ports.http] = tls_records if self.tls else http_chunks
+        return routes
+
+    def blank(
+        self, server: RunningServer, network: StepNetwork, folder: Path, timeout_ms: int, files: dict[str, bytes]
+    ) -> VirtualBoard:
+        """A blank board whose server is behind the network."""
+        sections = way_settings(server, self.transport, tls=self.tls, kind=self.kind)
+        for section, key in (("server", "port"), ("provision", "port"), ("clock", "http_port")):
+            port = sections[section][key]
+            sections[section][key] = network.ports.get(port, port)
+        sections["session"] = {"timeout_ms": timeout_ms, "telemetry_s": 60}
+        sections["backoff"] = _BACKOFF
+        return new_board(folder, server, files={**ca_file(server), **files}, **sections)
+
+
+COLUMNS = [
+    Column(transport, tls, kind) for transport, tls in WAYS for kind in KINDS if tls or kind != "X509_CERTIFICATE"
+]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One fault at one step. Its text says all that it takes to have it again."""
+
+    column: Column
+    step: int
+    kind: Kind
+    seed: int
+
+    @classmethod
+    def of(cls, column: Column, step: int, kind: Kind) -> Self:
+        return cls(column, step, kind, zlib.crc32(f"{column}/{step}".encode()))
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The cell of `str(cell)`."""
+        column, step, kind, seed = text.split("/")
+        return cls(next(each for each in COLUMNS if str(each) == column), int(step), Kind(kind), int(seed))
+
+    def __str__(self) -> str:
+        return f"{self.column}/{self.step}/{self.kind}/{self.seed}"
+
+    @property
+    def mac(self) -> str:
+        return f"02{hashlib.sha256(str(self).encode()).hexdigest()[:10]}"
+
+
+def every_cell(column: Column, count: int) -> list[Cell]:
+    """Each fault at each step."""
+    return [Cell.of(column, step, kind) for step in range(1, count + 1) for kind in Kind]
+
+
+def spread(column: Column, count: int) -> list[Cell]:
+    """Each step once, and each fault at least once: a draw that is the same every time."""
+    draw = random.Random(str(column))
+    at = draw.sample(range(1, count + 1), count)
+    kinds = draw.sample(list(Kind), len(Kind))
+    return [Cell.of(column, at[i % count], kinds[i % len(kinds)]) for i in range(max(count, len(kinds)))]
+
+
+class Matrix:
+    """One column of it, on a server. A context manager."""
+
+    def __init__(self, server: RunningServer, column: Column, folder: Path) -> None:
+        self._server = server
+        self._column = column
+        self._folder = folder
+        self._stack = ExitStack()
+        self._places: SimpleQueue[_Place] = SimpleQueue()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def steps(self) -> list[Step]:
+        """What passes in a first boot without a fault, up to the first telemetry."""
+        network = self._network()
+        board = self._column.blank(self._server, network, self._folder / "dry", _CALM_MS, {"main.py": _MUTE})
+        with board.power_on() as power:
+            power.wait_for("telemetry")
+        return network.steps
+
+    def run(self, cells: list[Cell]) -> list[str]:
+        """Have each happen to a board of its own; returns what failed, and how to see it again."""
+        for number in range(_BOARDS):
+            network = self._network()
+            blank = self._column.blank(self._server, network, self._folder / f"blank{number}", _TIMEOUT_MS, {})
+            self._places.put(_Place(network, blank))
+        with ThreadPoolExecutor(_BOARDS) as pool:
+            return [failure for failure in pool.map(self._try, cells) if failure]
+
+    def _network(self) -> StepNetwork:
+        return self._stack.enter_context(StepNetwork(self._column.routes(self._server)))
+
+    def _try(self, cell: Cell) -> str:
+        place = self._places.get()
+        try:
+            self._run(cell, place)
+        except (AssertionError, BenchError) as error:
+            return f"make matrix CELL={cell} # {type(error).__name__}: {str(error).splitlines()[0]}"
+        finally:
+            self._places.put(place)
+        return ""
+
+    def _run(self, cell: Cell, place: "_Place") -> None:
+        board = _twin(place.blank, self._folder / str(cell).replace("/", "_"), cell.mac)
+        fault = Fault(kind=cell.kind, step=cell.step, seed=cell.seed, delay_s=_DELAY_S)
+        place.network.begin(fault)
+        with board.power_on() as power:
+            power.wait_for("telemetry")
+        assert place.network.met, "the fault did not happen"
+        assert not {"crash", "console"} & set(steps(power)), "the board crashed"
+        if cell.kind is not Kind.GARBLE:  # which is taken for the server's word; in the field that costs a long wait
+            assert not {"rejected", "error"} & set(states(power)), "a state that waits for a person"
+        name = f"firstboot-{board.mac}"
+        active = vault_slots(board)[0]["active"]
+        with board.power_on() as power:
+            power.wait_for("telemetry")
+        assert "provisioning" not in steps(power), "the second boot provisioned"
+        assert power.writes == [], "the second boot wrote to the flash"
+        assert self._server.device_names().count(name) == 1, f"not one device: {self._server.device_names()}"
+        assert [_shown(each) for each in active] == [_known(self._server, name)], "other credentials"
+        shutil.rmtree(board.folder)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """What one board at a time uses."""
+
+    network: StepNetwork
+    blank: VirtualBoard
+
+
+def _twin(blank: VirtualBoard, folder: Path, mac: str) -> VirtualBoard:
+    """A board with the same flash. Copied, because a file system takes longer to make than a boot."""
+    house.private_folder(folder)
+    house.write_private(folder / "flash.bin", blank.flash())
+    house.write_private(folder / "board.json", json.dumps({"board": blank.definition, "mac": mac}).encode())
+    return VirtualBoard(folder)
+
+
+def _shown(credential: dict[str, str]) -> tuple[str, object]:
+    """A credential of a vault, as the server has it."""
+    match credential["type"]:
+        case "MQTT_BASIC":
+            return "MQTT_BASIC", {key: credential[key] for key in ("clientId", "userName", "password")}
+        case "X509_CERTIFICATE":
+            return "X509_CERTIFICATE", credential["certificate"]
+        case _:
+            return "ACCESS_TOKEN", credential["token"]
+
+
+def _known(server: RunningServer, name: str) -> tuple[str, object]:
+    own = server.ask(lambda registry: registry.device(name)).credentials
+    return str(own.type), json.loads(own.answer) if own.type == "MQTT_BASIC" else own.answer
