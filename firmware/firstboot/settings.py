@@ -179,12 +179,6 @@ def read(path: str = PATH) -> object:
         raise SettingsError("%s is not JSON" % path)
 
 
-def store(sections: dict[str, dict[str, object]], path: str = PATH) -> None:
-    """Make `sections` the file's content, as `write` does; raises SettingsError if they are of no use, too."""
-    check(sections)
-    write(sections, path)
-
-
 def write(sections: dict[str, dict[str, object]], path: str = PATH) -> None:
     """Make `sections` the file's content, of use or not; a power cut leaves the old file or the new one.
 

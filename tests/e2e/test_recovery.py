@@ -91,7 +91,7 @@ STORE = b"""
 from firstboot import events, settings
 sections = settings.read()
 sections["server"]["host"] = "changed"
-settings.store(sections)
+settings.write(sections)
 events.emit("done")
 """
 

@@ -11,9 +11,9 @@ import json, os
 from firstboot import recovery, settings, vault
 from firstboot.errors import SettingsError, VaultError
 SLOTS = ("vault.0", "vault.1")
-read, store = settings.read, settings.store
+read, write = settings.read, settings.write
 settings.read = lambda path="settings.json": read(path)
-settings.store = lambda sections: stores.append(1) or store(sections, "settings.json")
+settings.write = lambda sections: stores.append(1) or write(sections, "settings.json")
 settings._NEW = "settings.new"
 stores = []
 SECTIONS = {"server": {"host": "h"}, "provision": {"key": "k", "secret": "s"}, "wifi": {"hostname": "press4",
