@@ -12,11 +12,14 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Self
 
+import httpx
+
 from bench import house
 from bench.errors import BenchError
 from bench.faults.framing import Framing, http_chunks, mqtt_packets, tls_records
-from bench.faults.steps import Fault, Kind, Step, StepNetwork
-from bench.targets.virtual import VirtualBoard
+from bench.faults.steps import Fault, Kind, StepNetwork
+from bench.targets.virtual import PowerCycle, VirtualBoard
+from tests.e2e.orders import Orders
 from tests.support import KINDS, WAYS, RunningServer, ca_file, new_board, states, steps, vault_slots, way_settings
 
 # A busy machine takes 80 ms for a TLS handshake.
@@ -28,11 +31,18 @@ _DELAY_S = 0.6
 _BACKOFF = {"base_ms": 20, "cap_ms": 200, "long_ms": 300}
 # Boards that are on at the same time; most of their time they wait.
 _BOARDS = 3
+# So many characters of it say why a cell failed.
+_REASON = 300
 
-# Says nothing between its first telemetry and the next: then the boot's last step is the last one there is.
+# Says nothing more after the telemetry of its n-th session: that one's last step is the last one there is.
 _MUTE = b"""
 from firstboot import app, commands
-commands.Commands.begin = lambda self, client: None
+begin, sessions = commands.Commands.begin, []
+def once(self, client):
+    sessions.append(client)
+    if len(sessions) < %d:
+        begin(self, client)
+commands.Commands.begin = once
 app.main()
 """
 
@@ -68,7 +78,9 @@ class Column:
         for section, key in (("server", "port"), ("provision", "port"), ("clock", "http_port")):
             port = sections[section][key]
             sections[section][key] = network.ports.get(port, port)
-        sections["session"] = {"timeout_ms": timeout_ms, "telemetry_s": 60}
+        # a connection that is half open and not used is found out by a ping, after half the keep-alive time
+        keepalive_s = 4 if timeout_ms == _TIMEOUT_MS else 60
+        sections["session"] = {"timeout_ms": timeout_ms, "telemetry_s": 60, "keepalive_s": keepalive_s}
         sections["backoff"] = _BACKOFF
         return new_board(folder, server, files={**ca_file(server), **files}, **sections)
 
@@ -105,26 +117,64 @@ class Cell:
         return f"02{hashlib.sha256(str(self).encode()).hexdigest()[:10]}"
 
 
-def every_cell(column: Column, count: int) -> list[Cell]:
+def every_cell(column: Column, steps: range) -> list[Cell]:
     """Each fault at each step."""
-    return [Cell.of(column, step, kind) for step in range(1, count + 1) for kind in Kind]
+    return [Cell.of(column, step, kind) for step in steps for kind in Kind]
 
 
-def spread(column: Column, count: int) -> list[Cell]:
+def spread(column: Column, steps: range) -> list[Cell]:
     """Each step once, and each fault at least once: a draw that is the same every time."""
     draw = random.Random(str(column))
-    at = draw.sample(range(1, count + 1), count)
+    at = draw.sample(steps, len(steps))
     kinds = draw.sample(list(Kind), len(Kind))
-    return [Cell.of(column, at[i % count], kinds[i % len(kinds)]) for i in range(max(count, len(kinds)))]
+    return [Cell.of(column, at[i % len(at)], kinds[i % len(kinds)]) for i in range(max(len(at), len(kinds)))]
+
+
+class FirstBoot:
+    """What a board goes through: up to its first telemetry."""
+
+    test = "first_boot"
+    sessions = 1
+
+    def before(self, power: PowerCycle) -> None:
+        """No fault until here."""
+
+    def go(self, power: PowerCycle, name: str) -> None:  # noqa: ARG002 - nobody has to be told who it is
+        """Ends online, whatever goes wrong once."""
+        power.wait_for("telemetry")
+
+
+class Rotation:
+    """What a board goes through: an operator has it make new credentials, and saves them."""
+
+    test = "rotation"
+    sessions = 2
+
+    def __init__(self, operator: httpx.Client) -> None:
+        self._operator = operator
+
+    def before(self, power: PowerCycle) -> None:
+        power.wait_for("listening")
+
+    def go(self, power: PowerCycle, name: str) -> None:
+        orders = Orders(self._operator, name)
+        answer = orders.call("rotateCredentials")
+        if answer and "credentialsType" in answer:  # or there is nothing to save, and the old ones stay
+            orders.save(answer)
+            power.wait_for("rotation", step="done")
+            power.wait_for("telemetry")
 
 
 class Matrix:
     """One column of it, on a server. A context manager."""
 
-    def __init__(self, server: RunningServer, column: Column, folder: Path) -> None:
+    def __init__(
+        self, server: RunningServer, column: Column, folder: Path, journey: FirstBoot | Rotation | None = None
+    ) -> None:
         self._server = server
         self._column = column
         self._folder = folder
+        self._journey = journey or FirstBoot()
         self._stack = ExitStack()
         self._places: SimpleQueue[_Place] = SimpleQueue()
 
@@ -134,13 +184,16 @@ class Matrix:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def steps(self) -> list[Step]:
-        """What passes in a first boot without a fault, up to the first telemetry."""
+    def steps(self) -> range:
+        """The steps of the journey, as they are without a fault."""
         network = self._network()
-        board = self._column.blank(self._server, network, self._folder / "dry", _CALM_MS, {"main.py": _MUTE})
+        main = _MUTE % self._journey.sessions
+        board = self._column.blank(self._server, network, self._folder / "dry", _CALM_MS, {"main.py": main})
         with board.power_on() as power:
-            power.wait_for("telemetry")
-        return network.steps
+            self._journey.before(power)
+            first = len(network.steps) + 1
+            self._journey.go(power, f"firstboot-{board.mac}")
+        return range(first, len(network.steps) + 1)
 
     def run(self, cells: list[Cell]) -> list[str]:
         """Have each happen to a board of its own; returns what failed, and how to see it again."""
@@ -159,7 +212,8 @@ class Matrix:
         try:
             self._run(cell, place)
         except (AssertionError, BenchError) as error:
-            return f"make matrix CELL={cell} # {type(error).__name__}: {str(error).splitlines()[0]}"
+            again = f"make matrix CELL={cell} ARGS='-k {self._journey.test}'"
+            return f"{again} # {type(error).__name__}: {str(error)[:_REASON]}"
         finally:
             self._places.put(place)
         return ""
@@ -168,13 +222,14 @@ class Matrix:
         board = _twin(place.blank, self._folder / str(cell).replace("/", "_"), cell.mac)
         fault = Fault(kind=cell.kind, step=cell.step, seed=cell.seed, delay_s=_DELAY_S)
         place.network.begin(fault)
+        name = f"firstboot-{board.mac}"
         with board.power_on() as power:
-            power.wait_for("telemetry")
+            self._journey.before(power)
+            self._journey.go(power, name)
         assert place.network.met, "the fault did not happen"
         assert not {"crash", "console"} & set(steps(power)), "the board crashed"
         if cell.kind is not Kind.GARBLE:  # which is taken for the server's word; in the field that costs a long wait
             assert not {"rejected", "error"} & set(states(power)), "a state that waits for a person"
-        name = f"firstboot-{board.mac}"
         active = vault_slots(board)[0]["active"]
         with board.power_on() as power:
             power.wait_for("telemetry")
