@@ -74,6 +74,13 @@ def gone(text: str) -> None:
         (("board", "new", "x", "--profile", "here", "--mac", "12", "--data", "{data}"), 2, "12 hex digits"),
         (("board", "new", "x", "--profile", "here", "--server", "host", "--data", "{data}"), 2, "HOST:PORT"),
         (("board", "new", "x", "--profile", "here", "--board", "esp33", "--data", "{data}"), 2, "esp32_generic"),
+        (("board", "new", "x", "--credentials", "X509_CERTIFICATE", "--data", "{data}"), 2, "add --tls"),
+        (("board", "new", "x", "--tls", "--data", "{data}"), 2, "--server-ca"),
+        (("board", "new", "x", "--certificate", "{data}/c", "--data", "{data}"), 2, "go together"),
+        (("board", "new", "x", "--server", "8.8.8.8:1883", "--data", "{data}"), 2, "add --tls"),
+        (("board", "new", "x", "--provision-port", "80", "--data", "{data}"), 2, "--transport http or coap"),
+        (("board", "new", "x", "--server-made", "--credentials", "MQTT_BASIC", "--data", "{data}"), 2, "leave out"),
+        (("board", "new", "x", "--transport", "lorawan", "--data", "{data}"), 2, "coap"),
     ],
 )
 def test_mistake_is_one_line_and_an_exit_code(tmp_path, arguments, code, said):

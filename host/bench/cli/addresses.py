@@ -13,14 +13,29 @@ FILE = "server.json"
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - read, not listened on
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Addresses:
     """A running server's, as this machine reaches them."""
 
     host: str
     mqtt_port: int
-    http: str
-    """The URL of its HTTP side."""
+    mqtts_port: int
+    http_port: int
+    https_port: int
+    coap_port: int
+    ca: Path
+    """The PEM file with its CA, or with its certificate if that is the user's own."""
+
+    def port(self, transport: str, *, tls: bool) -> int:
+        """Where it listens for `mqtt`, `http` or `coap`, which there is no TLS for."""
+        secure = tls and transport != "coap"
+        found: int = getattr(self, f"{transport}{'s' if secure else ''}_port")
+        return found
+
+    @property
+    def http(self) -> str:
+        """The URL of its HTTP side."""
+        return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.http_port}"
 
 
 def of_running(data: Path) -> Addresses | None:
@@ -29,8 +44,8 @@ def of_running(data: Path) -> Addresses | None:
     if not path.exists() or not _held(data):  # one that was killed leaves its addresses behind
         return None
     found = json.loads(path.read_text())
-    host = _EVERYWHERE.get(found["host"], found["host"])
-    return Addresses(host, found["mqtt_port"], f"http://{f'[{host}]' if ':' in host else host}:{found['http_port']}")
+    ports = {name: found[name] for name in ("mqtt_port", "mqtts_port", "http_port", "https_port", "coap_port")}
+    return Addresses(host=_EVERYWHERE.get(found["host"], found["host"]), ca=Path(found["ca"]), **ports)
 
 
 @contextmanager

@@ -6,22 +6,33 @@ from rich.markup import escape
 
 from bench.cli import output
 
-# What an event means, in words; `{field}` is filled from the event.
+# What an event means, in words; `{field}` is filled from the event. Without words it is not shown.
 _WORDS = {
+    "state": "",  # the events between say it, and why
     "boot": "power on [dim]({reset}, MAC {mac}, firmware {firmware}, MicroPython {micropython})[/dim]",
     "link_up": "link up [dim]{address}[/dim]",
     "link_failed": "[yellow]no link[/yellow] {detail}",
+    "clock_set": "clock set [dim]by {source}[/dim]",
+    "key_made": "key and certificate made [dim]in {took_ms} ms[/dim]",
     "pending_stored": "secret made and stored as pending",
     "provisioning": "provisioning request [dim]over {transport}, secret made by the {made_by}[/dim]",
     "answer": "answer {status}",
     "provisioned": "[green]credentials stored[/green] [dim]{type}, proved by a login[/dim]",
     "connected": "[green]connected[/green] as {name}",
     "telemetry": "telemetry acknowledged",
+    "listening": "listening for commands",
+    "claim_sent": "claim sent",
+    "command": "command {method}",
+    "rotation": "new credentials: {step}",
+    "reset": "[yellow]reset[/yellow] of {kind}, by {by}",
+    "dropped": "[yellow]dropped[/yellow] {count} records of telemetry, the queue was full",
     "offline": "[yellow]offline[/yellow] {detail}",
     "retry": "[dim]next attempt in {in_ms} ms[/dim]",
     "not_found": "[red]not found[/red] {fix}",
     "rejected": "[red]rejected[/red] {fix}",
     "refused": "[red]refused[/red] {fix}",
+    "certificate_refused": "[red]certificate refused[/red] {fix}",
+    "plaintext_refused": "[red]no secrets in clear[/red] {fix}",
     "console": "[dim]{text}[/dim]",
 }
 
@@ -34,7 +45,7 @@ def show(event: dict[str, Any]) -> None:
         rest = "  ".join(f"{key} {value}" for key, value in facts.items() if key not in ("event", "ms"))
         words = f"{facts['event']} [dim]{rest}[/dim]"
         line(event.get("ms"), words)
-    else:
+    elif words:
         line(event.get("ms"), words.format_map(_Facts(facts)))
 
 

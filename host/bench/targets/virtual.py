@@ -77,6 +77,14 @@ class PowerLost(BenchError):
     """The board's process ended: a power cut, or a crash of MicroPython itself."""
 
 
+def mac_address(text: str = "") -> str:
+    """A MAC as its 12 hex digits (colons may stand between), or a random one. Raises UsageError."""
+    mac = text.replace(":", "").lower() or f"02{secrets.token_hex(5)}"
+    if len(mac) != _MAC_DIGITS or not set(mac) <= set("0123456789abcdef"):
+        raise UsageError("a MAC has 12 hex digits, e.g. 02:00:5e:00:53:01")
+    return mac
+
+
 class VirtualBoard:
     """A board in a folder. `create` makes a blank one, `VirtualBoard(folder)` opens it again."""
 
@@ -101,14 +109,12 @@ class VirtualBoard:
     ) -> Self:
         """Make a blank board with the firmware and `settings` in its file system.
 
-        `mac` has 12 hex digits (colons may stand between); random if not given. `files` are added to
+        `mac` is as `mac_address` takes it. `files` are added to
         the firmware's own, or replace them (`{"main.py": ...}`). Raises UsageError if there is such a
         board already.
         """
         definition = boards.load(board)
-        mac = mac.replace(":", "").lower() or f"02{secrets.token_hex(5)}"
-        if len(mac) != _MAC_DIGITS or not set(mac) <= set("0123456789abcdef"):
-            raise UsageError("a MAC has 12 hex digits, e.g. 02:00:5e:00:53:01")
+        mac = mac_address(mac)
         if (folder / "board.json").exists():
             raise UsageError(f"board {folder.name} exists: choose another name, or delete {folder}")
         house.private_folder(folder)

@@ -1,0 +1,197 @@
+"""What the maker of a board chooses, as settings and files; refused if it could not work."""
+
+import base64
+import ipaddress
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from bench.errors import UsageError
+from bench.registry import device_secrets
+
+# What boards send secrets in clear to (firmware/firstboot/address.py).
+_LOCAL = tuple(
+    map(ipaddress.ip_network, ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16"))
+)
+# A certificate and its key as a board's vault holds them: base64, in a slot of 4096 bytes with their names.
+_PAIR_LIMIT = 3900
+# The clock of the host that a board is made on may be fast.
+_BACKDATED_S = 86400
+
+
+class Transport(StrEnum):
+    """What a board provisions itself over; it lives over MQTT."""
+
+    MQTT = "mqtt"
+    HTTP = "http"
+    COAP = "coap"
+
+
+class Kind(StrEnum):
+    """What a board logs in with."""
+
+    ACCESS_TOKEN = "ACCESS_TOKEN"  # noqa: S105 - the name of a kind
+    MQTT_BASIC = "MQTT_BASIC"
+    X509_CERTIFICATE = "X509_CERTIFICATE"
+
+
+class Claim(StrEnum):
+    """What a board shows to be provisioned: its profile's secret, one of its own, or a proof that it has that one."""
+
+    SHARED = "shared"
+    DEVICE = "device"
+    PROOF = "proof"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """A server, as boards reach it. A port of 0 is the usual one."""
+
+    host: str
+    mqtt_port: int
+    provision_port: int = 0
+    """For the chosen transport, if that is not MQTT."""
+    http_port: int = 0
+    """Where it tells the time."""
+    ca: bytes = b""
+    """Who signed its certificate, DER."""
+    name: str = ""
+    """A name that its certificate is for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choices:
+    """How a board provisions itself. `made_by` is `device`, `server` or `flash`."""
+
+    transport: Transport = Transport.MQTT
+    tls: bool = False
+    kind: Kind = Kind.ACCESS_TOKEN
+    made_by: str = "device"
+    claim: Claim = Claim.SHARED
+    after_refusals: int = 0
+
+
+def check(server: Place, choices: Choices) -> None:
+    """Raise UsageError, with what to do, for choices that could not get a board online."""
+    certificate = choices.kind is Kind.X509_CERTIFICATE
+    if certificate and not choices.tls:
+        raise UsageError("a certificate logs in over TLS only: add --tls")
+    if choices.made_by == "flash" and not certificate:
+        raise UsageError("--certificate and --key go with --credentials X509_CERTIFICATE")
+    if choices.made_by == "server" and choices.kind is not Kind.ACCESS_TOKEN:
+        raise UsageError(f"--server-made is a token that the server makes: leave out --credentials {choices.kind}")
+    if server.provision_port and choices.transport is Transport.MQTT:
+        raise UsageError("--provision-port goes with --transport http or coap: over MQTT it is the port of --server")
+    if choices.tls and not server.ca:
+        raise UsageError(
+            "boards have to know the server's CA: start bench serve once, which makes one, or use --server-ca"
+        )
+    address = _address(server.host)
+    if choices.tls and address and not server.name:
+        raise UsageError("boards check certificates by name, not by address: add --server-name, a name it is for")
+    if address and not any(address in each for each in _LOCAL):
+        if not choices.tls:
+            raise UsageError(f"{server.host} is a public address, and boards send it no secrets in clear: add --tls")
+        if choices.transport is Transport.COAP:
+            raise UsageError(f"{server.host} is a public address, and CoAP is in clear: use --transport mqtt or http")
+
+
+def sections(server: Place, choices: Choices, *, now_s: int) -> dict[str, dict[str, Any]]:
+    """The sections of settings.json that follow. Raises UsageError as `check` does.
+
+    `now_s`: seconds since 1970; no board's clock is set to a time before that, but for a day.
+    """
+    check(server, choices)
+    provision: dict[str, Any] = {
+        "transport": choices.transport.value,
+        "credentials": choices.kind.value,
+        "made_by": choices.made_by,
+        "proof": choices.claim is Claim.PROOF,
+        "after_refusals": choices.after_refusals,
+    }
+    if server.provision_port:
+        provision["port"] = server.provision_port
+    clock: dict[str, Any] = {"not_before": now_s - _BACKDATED_S}
+    if server.http_port:
+        clock["http_port"] = server.http_port
+    address = _address(server.host)
+    if server.host == "localhost" or (address and address.is_loopback):
+        clock["ntp"] = ""  # a board that reaches no more than this machine
+    return {
+        "server": {"tls": choices.tls, "name": server.name if choices.tls and address else ""},
+        "provision": provision,
+        "clock": clock,
+    }
+
+
+def shown_secret(claim: Claim, profile_secret: str, device_name: str) -> str:
+    """What goes into the flash of the board of this name."""
+    return profile_secret if claim is Claim.SHARED else device_secrets.claim_secret(profile_secret, device_name)
+
+
+def ca(path: Path) -> bytes:
+    """The CA in a PEM or DER file, the last of several, as DER. Raises UsageError if there is none."""
+    last = _certificates(path)[-1]
+    try:
+        is_ca = last.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except (x509.ExtensionNotFound, ValueError):
+        is_ca = last.issuer == last.subject
+    if not is_ca:
+        raise UsageError(f"{path} holds no CA: name the certificate that the server's is signed with")
+    return last.public_bytes(serialization.Encoding.DER)
+
+
+def pair(certificate_file: Path, key_file: Path) -> dict[str, bytes]:
+    """The files of a board whose certificate and key, PEM or DER, were made elsewhere. Raises UsageError."""
+    certificate = _certificates(certificate_file)[0]
+    key = _key(key_file)
+    if key.public_key() != certificate.public_key():
+        raise UsageError(f"{key_file} is not the key of the first certificate in {certificate_file}")
+    form = (serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption())
+    files = {
+        "device.crt": certificate.public_bytes(serialization.Encoding.DER),
+        "device.key": key.private_bytes(serialization.Encoding.DER, *form),
+    }
+    size = sum(len(base64.b64encode(each)) for each in files.values())
+    if size > _PAIR_LIMIT:
+        raise UsageError(
+            f"{certificate_file} and {key_file} take {size} bytes, a board has room for {_PAIR_LIMIT}: use a P-256 key"
+        )
+    return files
+
+
+def _address(host: str) -> ipaddress.IPv4Address | None:
+    try:
+        return ipaddress.IPv4Address(host)
+    except ValueError:
+        return None
+
+
+def _certificates(path: Path) -> list[x509.Certificate]:
+    data = path.read_bytes()
+    try:
+        if b"-----BEGIN" in data:
+            return x509.load_pem_x509_certificates(data)
+        return [x509.load_der_x509_certificate(data)]
+    except (ValueError, x509.InvalidVersion) as error:
+        raise UsageError(f"{path} holds no certificate, PEM or DER, or a damaged one") from error
+
+
+def _key(path: Path) -> ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey:
+    data = path.read_bytes()
+    load = serialization.load_pem_private_key if b"-----BEGIN" in data else serialization.load_der_private_key
+    try:
+        key = load(data, password=None)
+    except TypeError:  # what was read stays out of the message, and of its cause
+        raise UsageError(f"{path} is encrypted, and boards cannot ask: take the passphrase off first") from None
+    except (ValueError, UnsupportedAlgorithm):
+        raise UsageError(f"{path} holds no private key, PEM or DER, or a damaged one") from None
+    if not isinstance(key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):
+        raise UsageError(f"{path} is no key that boards can use: P-256 or RSA are")
+    return key
