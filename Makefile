@@ -6,6 +6,7 @@ ARGS ?=
 TIMES ?= 20
 FUZZ := tests/server/test_codec_fuzz.py tests/server/test_http_fuzz.py tests/server/test_coap_bad_input.py \
 	tests/server/test_schemathesis.py
+SOAK := tests/e2e/test_soak.py tests/e2e/test_herd.py
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -14,7 +15,7 @@ LOCK := $(if $(CI),-c requirements.lock)
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo firmware test fuzz matrix check bench clean
+.PHONY: help setup demo firmware test fuzz matrix soak check bench clean
 
 help: ## Say what each of these does
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +48,9 @@ fuzz: $(READY) ## The fuzz tests, with twenty times the examples (TIMES=100 for 
 
 matrix: $(READY) ## Every cell of the fault matrix (CELL=... for the one that a failure names)
 	@FIRSTBOOT_MATRIX=$(or $(CELL),full) $(BIN)/python -m pytest -n $(JOBS) tests/e2e/test_fault_matrix.py $(ARGS)
+
+soak: $(READY) ## A day of a board's life in minutes, and a herd of 200 (TIMES=100 for a longer day)
+	@FIRSTBOOT_SOAK=$(TIMES) $(BIN)/python -m pytest -n 2 $(SOAK) $(ARGS)
 
 check: $(READY) ## Linter, format, types, then the tests
 	@$(BIN)/ruff check .

@@ -75,7 +75,8 @@ class Stream:
                 self._ahead = ahead
                 return True
             left = time.ticks_diff(end, time.ticks_ms())
-            if left <= 0 or not self._poll_for(select.POLLIN, left):
+            # Also without time left it is a wait: who calls this over and over has the watchdog fed by it.
+            if not self._poll_for(select.POLLIN, max(left, 0)) or left <= 0:
                 return False
         return True
 

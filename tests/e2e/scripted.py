@@ -54,7 +54,8 @@ class Connection:
     def close(self, *, reset: bool = False) -> None:
         """End it, with a FIN or an RST."""
         if reset:
-            self._raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            with suppress(OSError):  # after a handshake that failed there is none left to end
+                self._raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._raw.close()
 
     def wait_until_gone(self) -> None:

@@ -65,6 +65,22 @@ print([min(longs), max(longs)])
     assert 57_000 < longs[1] <= 60_000
 
 
+@pytest.mark.parametrize(("hint", "spread"), [(0, 100), (50, 100), (100, 100), (5000, 5000), (120_000, 120_000)])
+def test_hint_of_the_server_is_kept_and_the_herd_that_got_it_is_spread(hint, spread):
+    """Never earlier than told, however large the ceiling; then evenly over as long again, or over the usual ceiling."""
+    said = device.run(f"""{SETTINGS}
+from firstboot.backoff import Backoff
+print([Backoff(make()).next({hint}) for _ in range(1000)])
+""")
+    waits = json.loads(said)
+    assert hint <= min(waits)
+    assert max(waits) <= hint + spread
+    quarters = [0] * 4
+    for wait in waits:
+        quarters[min((wait - hint) * 4 // (spread + 1), 3)] += 1
+    assert all(250 - 6 * 14 < each < 250 + 6 * 14 for each in quarters)  # six times the deviation
+
+
 BAD_ANSWERS = {
     "empty": b"",
     "not_json": b"<html>",

@@ -259,3 +259,27 @@ def test_subscribe_that_is_refused_is_said(umqtt, peer):
     )
     assert said.startswith("garbage")
     assert "refused the subscription" in said
+
+
+def test_receive_without_time_is_a_wait_all_the_same(umqtt, peer):
+    """Telemetry that is due leaves none: if nothing is called then, it stays due for ever, and the watchdog bites."""
+
+    def behave(connection):
+        hear(connection, len(CONNECT))
+        connection.sendall(CONNACK)
+        until_closed(connection)
+
+    code = """
+from firstboot import board
+calls = 0
+def call():
+    global calls
+    calls += 1
+client.connect()
+board.on_idle(call, 50)
+for _ in range(10):
+    client.receive(0)
+print(calls)
+client.close()
+"""
+    assert int(device.run(HEAD + code, umqtt=umqtt, arguments=(str(peer(behave)),))) == 10

@@ -21,6 +21,7 @@ import vfs
 _BLOCK = 4096
 _TABLE = 0x8000
 _ENTRY = 32
+_ERASED = b"\xff" * _BLOCK  # once: the silicon needs no heap of the program's to erase a block
 
 
 class Power:
@@ -63,7 +64,7 @@ class Flash:
         if operation == 5:
             return _BLOCK
         if operation == 6:
-            self._write("erase", argument, 0, b"\xff" * _BLOCK)
+            self._write("erase", argument, 0, _ERASED)
             return 0
 
     def _write(self, kind, block, offset, data):
