@@ -14,7 +14,7 @@ LOCK := $(if $(CI),-c requirements.lock)
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo firmware test fuzz matrix check bench clean
+.PHONY: help setup demo firmware test fuzz matrix mutants check bench clean
 
 help: ## Say what each of these does
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,10 @@ fuzz: $(READY) ## The fuzz tests, with twenty times the examples (TIMES=100 for 
 
 matrix: $(READY) ## Every cell of the fault matrix (CELL=... for the one that a failure names)
 	@FIRSTBOOT_MATRIX=$(or $(CELL),full) $(BIN)/python -m pytest -n $(JOBS) tests/e2e/test_fault_matrix.py $(ARGS)
+
+mutants: $(READY) ## Break the device's decisions in every place, and see the fast tests notice (ARGS="vault --jobs 2")
+	@test -d build/mutants || $(PIP) install $(LOCK) --target build/mutants --group mutants
+	@PYTHONPATH=build/mutants $(BIN)/python -m tests.mutants $(ARGS)
 
 check: $(READY) ## Linter, format, types, then the tests
 	@$(BIN)/ruff check .
