@@ -28,7 +28,7 @@ import parso
 from cosmic_ray.mutating import mutate_code
 from cosmic_ray.operators.operator import Operator
 from cosmic_ray.plugins import get_operator, operator_names
-from parso.python.tree import Function, String
+from parso.python.tree import String
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = Path("firmware/firstboot")
@@ -147,7 +147,7 @@ def lines(source: str, functions: tuple[str, ...]) -> set[int]:
     pending: list[Any] = [parso.parse(source)]
     while pending:
         node = pending.pop()
-        if isinstance(node, Function) and node.name.value in functions:
+        if node.type == "funcdef" and node.name.value in functions:
             found |= set(range(node.start_pos[0], node.end_pos[0] + 1))
         pending += getattr(node, "children", [])
     return found

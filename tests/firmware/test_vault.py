@@ -312,3 +312,56 @@ assert vault.decode(real("b", "rb").read()) == (2, {"active": [{"token": "3"}]})
 """,
         cwd=tmp_path,
     )
+
+
+@pytest.mark.parametrize("magic", [b"FBV0", b"FBV2"])
+def test_slot_of_another_format_is_none_though_its_sum_is_right(magic):
+    body = magic + struct.pack("<IH", 1, 2) + b"{}"
+    raw = body + struct.pack("<I", zlib.crc32(body))
+    assert device.run(f"from firstboot import vault; print(vault.decode({raw!r}))") == "None\n"
+
+
+@pytest.mark.parametrize("length", [0, 1, 3, 65535])
+def test_slot_of_another_length_is_none_though_its_sum_is_right(length):
+    body = b"FBV1" + struct.pack("<IH", 1, length) + b"{}"
+    raw = body + struct.pack("<I", zlib.crc32(body))
+    assert device.run(f"from firstboot import vault; print(vault.decode({raw!r}))") == "None\n"
+
+
+@pytest.mark.parametrize("number", [1, 5])
+def test_slot_is_unreadable_for_every_error_but_its_absence(tmp_path, number):
+    said = device.run(
+        f"""
+from firstboot import vault
+def open_(path, mode):
+    raise OSError({number})
+for path in ("a", "b"):
+    open(path, "w").close()
+vault.open = open_
+assert vault.Vault(("a", "b")).record == {{}}
+""",
+        cwd=tmp_path,
+    )
+    assert [json.loads(line)["errno"] for line in said.splitlines()] == [number, number]
+
+
+@pytest.mark.parametrize("read", [b"", b"FBV0", b"\xff"])
+def test_save_fails_whatever_else_is_read_back(tmp_path, read):
+    device.run(
+        f"""
+from firstboot import vault
+from firstboot.errors import VaultError
+box = vault.Vault(("a", "b"))
+box._read = lambda slot: {read!r}
+try:
+    box.save({{"active": []}})
+    assert False
+except VaultError:
+    assert box.record == {{}}
+""",
+        cwd=tmp_path,
+    )
+
+
+def test_slots_are_where_boards_in_the_field_have_them():
+    assert device.run("from firstboot import vault; print(vault.Vault()._paths)") == "('/vault.0', '/vault.1')\n"
