@@ -15,7 +15,7 @@ LOCK := $(if $(CI),-c requirements.lock)
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo firmware test fuzz matrix soak check bench clean
+.PHONY: help setup demo firmware test fuzz matrix soak mutants check bench clean
 
 help: ## Say what each of these does
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,10 @@ matrix: $(READY) ## Every cell of the fault matrix (CELL=... for the one that a 
 
 soak: $(READY) ## A day of a board's life in minutes, and a herd of 200 (TIMES=100 for a longer day)
 	@FIRSTBOOT_SOAK=$(TIMES) $(BIN)/python -m pytest -n 2 $(SOAK) $(ARGS)
+
+mutants: $(READY) ## Break the device's decisions in every place, and see the fast tests notice (ARGS="vault --jobs 2")
+	@test -d build/mutants || $(PIP) install $(LOCK) --target build/mutants --group mutants
+	@PYTHONPATH=build/mutants $(BIN)/python -m tests.mutants $(ARGS)
 
 check: $(READY) ## Linter, format, types, then the tests
 	@$(BIN)/ruff check .

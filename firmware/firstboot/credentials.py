@@ -17,8 +17,6 @@ KEY_FILE = "/device.key"
 _SECRET_BYTES = 16
 # The longest text we take from a server: the vault has to hold it, beside one of ours.
 _LIMIT = 512
-# ... and a certificate.
-_CERTIFICATE_LIMIT = 2048
 
 
 def make(kind: str, name: str) -> dict[str, str]:

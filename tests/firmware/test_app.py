@@ -123,6 +123,8 @@ for case in CASES:
         except OSError:
             pass
     record = {key: [credential(name) for name in case[key]] for key in ("active", "pending") if key in case}
+    if "claim" in case:
+        record["claim"] = [case["claim"]]
     if record:
         vault.Vault(PATHS).save(record)
     sections = {"server": {"host": "h"}, "provision": {"key": "k", "secret": "s"}, "identity": {"name": "press4"}}
@@ -132,11 +134,13 @@ for case in CASES:
     app = module.App(settings_file.check(sections))
     app._backoff = Backoff()
     app._refusals = case.get("refusals", 0)
+    app._address, app._link.up = "before", lambda: "192.0.2.1"
     if "fails" in case:
         live(app)
     try:
         if "fails" in case or case.get("live"):
             log.append(app._live())
+            assert app.status()["address"] == ("" if "link" in log else "192.0.2.1")
         else:
             log.append("online " + app._go_online().name)
             log.append("refusals %d" % app._refusals)

@@ -115,7 +115,9 @@ from firstboot import credentials
 from firstboot.errors import ProtocolError
 for answer in {answers!r}:
     try:
-        print(json.dumps(credentials.from_answer(answer, {list(held)!r})))
+        credential = credentials.from_answer(answer, {list(held)!r})
+        assert credential["type"] == answer["credentialsType"]
+        print(json.dumps(credential))
     except ProtocolError as error:
         assert str(error) and "s3cret" not in str(error)
         print("null")
@@ -175,6 +177,19 @@ def test_certificate_of_an_answer_is_the_one_whose_key_is_held():
     ]
 
 
+def test_certificate_without_a_key_is_told_from_an_answer_without_credentials():
+    said = device.run("""
+from firstboot import credentials
+from firstboot.errors import ProtocolError
+for kind in ("X509_CERTIFICATE", "NONE"):
+    try:
+        credentials.from_answer({"credentialsType": kind, "credentialsValue": "AAAA"}, [])
+    except ProtocolError as error:
+        print(error)
+""")
+    assert ["whose key is not on this board" in line for line in said.splitlines()] == [True, False]
+
+
 def test_certificate_of_nothing_is_none():
     """`null` must not find the credentials that have no certificate."""
     held = ({"type": "ACCESS_TOKEN", "token": "t"},)
@@ -182,3 +197,22 @@ def test_certificate_of_nothing_is_none():
         [{"credentialsType": "X509_CERTIFICATE"}, {"credentialsType": "X509_CERTIFICATE", "credentialsValue": None}],
         held,
     ) == [None, None]
+
+
+def test_login_follows_the_credential():
+    basic = {"type": "MQTT_BASIC", "clientId": "c", "userName": "u", "password": "p"}
+    logins = [
+        (KINDS["token"][0], ["press4", "t", "", None]),
+        (basic, ["c", "u", "p", None]),
+        ({**basic, "clientId": ""}, ["press4", "u", "p", None]),
+        ({**basic, "userName": "", "password": ""}, ["c", "", "", None]),
+        (KINDS["certificate"][0], ["press4", "", "", "000000 041041"]),
+    ]
+    said = device.run(f"""
+import binascii, json
+from firstboot import credentials
+for credential in {[each for each, _ in logins]!r}:
+    client_id, user, password, pair = credentials.login(credential, "press4")
+    print(json.dumps([client_id, user, password, pair and " ".join(binascii.hexlify(part).decode() for part in pair)]))
+""")
+    assert [json.loads(line) for line in said.splitlines()] == [login for _, login in logins]

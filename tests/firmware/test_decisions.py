@@ -152,28 +152,6 @@ print(json.dumps(credentials.from_answer({answer!r}, [{CERTIFICATE!r}])))
     assert json.loads(said) == credential
 
 
-LOGINS = {
-    "token": ({"type": "ACCESS_TOKEN", "token": "t"}, ["press4", "t", "", None]),
-    "basic": ({"type": "MQTT_BASIC", "clientId": "c", "userName": "u", "password": "p"}, ["c", "u", "p", None]),
-    "basic_without_client_id": (
-        {"type": "MQTT_BASIC", "clientId": "", "userName": "u", "password": "p"},
-        ["press4", "u", "p", None],
-    ),
-    "certificate": (CERTIFICATE, ["press4", "", "", "000000 041041"]),
-}
-
-
-@pytest.mark.parametrize(("credential", "login"), LOGINS.values(), ids=LOGINS.keys())
-def test_login_follows_the_credential(credential, login):
-    said = device.run(f"""
-import binascii, json
-from firstboot import credentials
-client_id, user, password, pair = credentials.login({credential!r}, "press4")
-print(json.dumps([client_id, user, password, pair and " ".join(binascii.hexlify(part).decode() for part in pair)]))
-""")
-    assert json.loads(said) == login
-
-
 def test_request_asks_for_the_credential_that_was_made():
     said = device.run("""
 import json

@@ -35,8 +35,8 @@ def asked(*answers, own=None, held=(), proof=False):
 import json
 from firstboot import provisioning, settings
 from firstboot.errors import FirstbootError
-SETTINGS = settings.check(
-    {{"server": {{"host": "h"}}, "provision": {{"key": "k", "secret": "s3cret", "proof": {proof}}}}})
+PROVISION = {{"key": "k", "secret": "s3cret", "proof": {proof}}}
+SETTINGS = settings.check({{"server": {{"host": "h"}}, "provision": PROVISION}})
 answers = {[json.dumps(answer) for answer in answers]!r}
 requests = []
 def exchange(settings, name, request):
@@ -135,6 +135,7 @@ BAD_NONCES = {
     "success": (GIVEN, "garbage"),
     "success_with_a_nonce": ({**GIVEN, "nonce": "n0nce"}, "garbage"),
     "failure": ({"status": "FAILURE"}, "garbage"),
+    "failure_with_a_nonce": ({"status": "FAILURE", "nonce": "n0nce"}, "garbage"),
     "no_nonce": ({"status": "NONCE"}, "garbage"),
     "nonce_of_another_type": ({"status": "NONCE", "nonce": 1}, "garbage"),
     "no_object": ([], "garbage"),

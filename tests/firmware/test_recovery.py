@@ -55,6 +55,7 @@ def test_reset_leaves_no_credential_in_either_slot(tmp_path, kind, sections):
     said = device.run(
         f"""{SETUP}
 box = begin()
+assert {kind!r} == recovery.{kind.upper()}
 recovery.reset(box, {kind!r}, "button")
 assert box.record == Vault().record == {{}}
 assert not secrets()
@@ -69,6 +70,7 @@ def test_reset_of_the_wifi_leaves_the_credentials(tmp_path):
     said = device.run(
         f"""{SETUP}
 box = begin(cut=0)
+assert recovery.WIFI == "wifi"
 recovery.reset(box, "wifi", "button")
 assert Vault().record == RECORD
 assert read("settings.json") == WITHOUT

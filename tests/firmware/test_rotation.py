@@ -39,7 +39,9 @@ def refused(kind, settings, box):
 
 
 def events(said):
-    return [json.loads(line)["step"] for line in said.splitlines()]
+    told = [json.loads(line) for line in said.splitlines()]
+    assert all(event["event"] == "rotation" for event in told)
+    return [event["step"] for event in told]
 
 
 def test_device_whose_certificate_was_flashed_is_not_rotated(tmp_path):
@@ -122,6 +124,16 @@ assert box.record["rotation"] == [{{"value": "1"}}] and box.saves == 1
         cwd=tmp_path,
     )
     assert events(said) == ["stored", "stored"]
+
+
+def test_rotation_is_possible_whoever_made_the_first_credential(tmp_path):
+    device.run(
+        f"""{SETUP}
+for made_by in ("device", "server"):
+    assert "token" in rotation.prepare(make(made_by=made_by), Vault(active=[A]), "press4")
+""",
+        cwd=tmp_path,
+    )
 
 
 def test_rotation_is_done_when_nothing_is_pending_and_its_value_is_noted():
