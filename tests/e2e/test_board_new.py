@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -19,9 +20,11 @@ def data(tmp_path_factory):
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         assert any('"listening"' in line for line in server.stdout)
+        reader = threading.Thread(target=server.stdout.read)  # or the pipe would be full one day
+        reader.start()
         yield folder
         server.terminate()
-        server.stdout.read()
+        reader.join()
 
 
 def boot(data, name: str, *options: str):
