@@ -1,0 +1,96 @@
+"""Boots of virtual boards, and what they take: time, writes to the flash."""
+
+import json
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench.errors import BenchError
+from bench.flash import settings
+from bench.targets.virtual import Conditions, PowerCycle, VirtualBoard
+from benchmarks.processes import Endpoint
+
+_PATIENCE_S = 20.0
+# Whatever goes wrong has to show at once: no long wait hides an attempt that failed.
+_IMPATIENT = {"base_ms": 1, "cap_ms": 1, "long_ms": 1000}
+# Events after which a boot is no plain one any more.
+_TROUBLE = frozenset(
+    ("crash", "error", "link_failed", "offline", "retry", "not_found", "rejected", "vault_slot_damaged")
+)
+
+
+class BootFailed(BenchError):
+    """A board did not get to its first telemetry without trouble. `lines`: all it said."""
+
+    def __init__(self, events: list[dict[str, Any]]) -> None:
+        super().__init__(f"a board did not get to its first telemetry; it said {[each['event'] for each in events]}")
+        self.lines = [each["text"] if each["event"] == "console" else json.dumps(each) for each in events]
+
+
+@dataclass(kw_only=True)
+class Boot:
+    """One power cycle up to its first telemetry."""
+
+    ms: dict[str, int] = field(default_factory=dict)
+    """The board's own clock at each event, in ms since its firmware began to run."""
+    wall_ms: dict[str, float] = field(default_factory=dict)
+    """Milliseconds from the start of its process until the bench saw the event."""
+    writes: list[dict[str, Any]] = field(default_factory=list)
+    """The writes to the flash, as PowerCycle has them."""
+    micropython: str = ""
+    """The version that the board says it runs."""
+
+
+class Bench:
+    """Makes blank boards for one server."""
+
+    def __init__(self, data: Path, server: Endpoint) -> None:
+        self._data = data
+        self._made = 0
+        self.server = server
+
+    def board(self, files: dict[str, bytes] | None = None, **sections: dict[str, Any]) -> VirtualBoard:
+        """A board with these settings beside the usual ones, and these files."""
+        self._made += 1
+        return VirtualBoard.create(
+            self._data / "boards" / f"board{self._made}",
+            files=files,
+            settings=settings.encode(
+                host="127.0.0.1",
+                port=self.server.ports["mqtt"],
+                key=self.server.key,
+                secret=self.server.secret,
+                backoff=_IMPATIENT,
+                **sections,
+            ),
+        )
+
+
+def boot(board: VirtualBoard, conditions: Conditions | None = None) -> Boot:
+    """Switch a board on until its first telemetry is acknowledged, then off.
+
+    Raises BootFailed if it did not get there at once: MicroPython ended, or an event told of an error.
+    """
+    found = Boot()
+    with board.power_on(conditions) as power:
+        start = time.perf_counter()  # the process was started a moment ago
+        _follow(power, found, start)
+    found.writes = power.writes
+    return found
+
+
+def _follow(power: PowerCycle, found: Boot, start: float) -> None:
+    for event in power.follow(_PATIENCE_S):
+        name = event["event"]
+        if name == "console":
+            continue
+        found.ms.setdefault(name, event["ms"])
+        found.wall_ms.setdefault(name, (time.perf_counter() - start) * 1000)
+        if name == "boot":
+            found.micropython = event["micropython"]
+        if name == "telemetry":
+            return
+        if name in _TROUBLE:
+            break
+    raise BootFailed(power.events)

@@ -1,0 +1,145 @@
+"""What each way to provision costs a board, with each kind of credentials: heap, time, writes to the flash."""
+
+import ssl
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bench.errors import BenchError
+from bench.targets.virtual import Conditions
+from benchmarks.boots import Bench, BootFailed, boot
+from benchmarks.report import Aim, Figure, Section
+
+# Transport of the request, and whether the server is spoken to over TLS (CoAP itself never is).
+WAYS = (("mqtt", False), ("mqtt", True), ("http", False), ("http", True), ("coap", False), ("coap", True))
+KINDS = ("ACCESS_TOKEN", "MQTT_BASIC", "X509_CERTIFICATE")
+CELLS = [(transport, tls, kind) for transport, tls in WAYS for kind in KINDS if tls or kind != "X509_CERTIFICATE"]
+HEAP_FROM_KIB, HEAP_TO_KIB, HEAP_STEP_KIB = 64, 512, 4
+_HEAP_PROOFS = 3
+_PATIENCE_S = 60.0
+
+# Orders that a board gets from itself as soon as it listens, on any boot but its first.
+_ORDERS = b"""
+import os
+from firstboot import app, board, commands, recovery
+usual = commands.Commands.begin
+def begin(self, client):
+    usual(self, client)
+    if not commands.Commands.did:
+        commands.Commands.did = True
+        order(self, client)
+def rotate(self, client):
+    self._attributes(client, {"rotateCredentials": "1"})
+def reset(self, client):
+    recovery.reset(self._vault, recovery.CREDENTIALS, "server")
+    board.reset()
+commands.Commands.did = False
+if "vault.0" in os.listdir("/") and board.reset_cause() == "power_on":
+    order = %s
+    commands.Commands.begin = begin
+app.main()
+"""
+
+
+def measure(bench: Bench, step: Callable[[str], None]) -> list[Section]:
+    """A table of heaps and times by way and kind, and one of writes by what makes them. Raises BenchError."""
+    heaps = Section(
+        name="heap",
+        title="First boot to first telemetry: smallest heap on the unix port (64-bit pointers), and time",
+        matrix=True,
+        note="The heap of the unix port holds the compiled modules and mbedTLS's memory too.",
+    )
+    for transport, tls, kind in CELLS:
+        label = f"{transport}{' and TLS' if tls else ''}, {kind}"
+        step(f"smallest heap: {label}")
+        cell = _Cell(bench, transport, tls=tls, kind=kind)
+        took = cell.boot(HEAP_TO_KIB)
+        plain = (transport, tls, kind) == ("mqtt", False, "ACCESS_TOKEN")
+        heaps.rows[label] = [
+            Figure(name="heap", value=cell.smallest_heap(), unit="KiB", aim=Aim(limit=128) if plain else None),
+            Figure(name="from process start", value=took, unit="ms"),
+        ]
+    return [heaps, _writes(bench, step)]
+
+
+class _Cell:
+    """Blank boards that provision one way."""
+
+    def __init__(self, bench: Bench, transport: str, *, tls: bool, kind: str) -> None:
+        self._bench = bench
+        self._sections, self._files = _set_up(bench, transport, tls=tls, kind=kind)
+
+    def boot(self, kib: int) -> float:
+        """A first boot with this heap; returns the ms that it took to its first telemetry. Raises BootFailed."""
+        board = self._bench.board(self._files, **self._sections)
+        return boot(board, Conditions(heap=f"{kib}k")).wall_ms["telemetry"]
+
+    def smallest_heap(self) -> int:
+        """In KiB. Bisects, then proves: one boot in a heap that is just too small may have been lucky."""
+        works, fails = HEAP_TO_KIB, HEAP_FROM_KIB - HEAP_STEP_KIB
+        while works - fails > HEAP_STEP_KIB:
+            middle = fails + (works - fails) // 2 // HEAP_STEP_KIB * HEAP_STEP_KIB
+            if self._fits(middle):
+                works = middle
+            else:
+                fails = middle
+        while not all(self._fits(works) for _ in range(_HEAP_PROOFS)):
+            works += HEAP_STEP_KIB
+        return works
+
+    def _fits(self, kib: int) -> bool:
+        try:
+            self.boot(kib)
+        except BootFailed as failure:
+            if any("MemoryError" in line or "memory" in line for line in failure.lines):
+                return False
+            raise  # it failed, but not for want of memory
+        return True
+
+
+def _set_up(
+    bench: Bench, transport: str, *, tls: bool, kind: str
+) -> tuple[dict[str, dict[str, Any]], dict[str, bytes]]:
+    """Settings and files of a board that provisions that way."""
+    server = bench.server
+    port = {"mqtt": 0, "http": server.ports["https" if tls else "http"], "coap": server.ports["coap"]}[transport]
+    sections: dict[str, dict[str, Any]] = {
+        "server": {"port": server.ports["mqtts" if tls else "mqtt"], "tls": tls, "name": "localhost"},
+        "provision": {"transport": transport, "port": port, "credentials": kind},
+        "clock": {"ntp": "", "http_port": server.ports["http"]},
+    }
+    if not tls:
+        return sections, {}
+    if not server.ca:
+        raise BenchError("the server has no CA of its own")
+    return sections, {"ca.der": ssl.PEM_cert_to_DER_cert(Path(server.ca).read_text())}
+
+
+def _writes(bench: Bench, step: Callable[[str], None]) -> Section:
+    section = Section(name="flash_steps", title="Writes to the flash by what makes them", matrix=True)
+    for kind in KINDS:
+        sections, files = _set_up(bench, "mqtt", tls=kind == "X509_CERTIFICATE", kind=kind)
+        for order in ("rotate", "reset"):
+            step(f"writes to the flash: {order}, {kind}")
+            board = bench.board({**files, "main.py": _ORDERS % order.encode()}, **sections)
+            first = boot(board)
+            section.rows[f"first boot, {kind}"] = _row(first.writes)
+            with board.power_on() as power:
+                if order == "rotate":
+                    power.wait_for("rotation", timeout_s=_PATIENCE_S, step="done")
+                    power.wait_for("telemetry", timeout_s=_PATIENCE_S)
+                else:
+                    power.wait_for("boot", timeout_s=_PATIENCE_S, reset="hard")
+                section.rows[f"{order}, {kind}"] = _row(power.writes)
+    return section
+
+
+def _row(writes: list[dict[str, Any]]) -> list[Figure]:
+    kinds = Counter(write["kind"] for write in writes)
+    programmed = sum(write["bytes"] for write in writes if write["kind"] == "program")
+    return [
+        Figure(name="operations", value=len(writes), unit="count"),
+        Figure(name="erases", value=kinds["erase"], unit="count (4 KiB each)"),
+        Figure(name="programmed", value=programmed, unit="bytes"),
+    ]
