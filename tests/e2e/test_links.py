@@ -38,7 +38,9 @@ def test_absent_network_then_the_hidden_second_one_works(server, make_board):
 
 
 def test_wrong_password_is_tried_as_often_as_the_settings_say_and_then_waited(server, make_board):
-    board = make_board(server, wifi={"ssid": "home", "password": "guessed", "tries": 3, "timeout_s": 1})
+    wifi = {"ssid": "home", "password": "guessed", "tries": 3, "timeout_s": 1}
+    # a wait that outlives the test
+    board = make_board(server, wifi=wifi, backoff={"base_ms": 80_000_000, "cap_ms": 80_000_000})
     with board.power_on(Conditions(networks=(HOME,))) as power:
         power.wait_for("link_failed", kind="wrong_password")
         power.wait_for("retry")
