@@ -79,7 +79,7 @@ def _provision(seal: Seal, connection: Connection, profile: Any, chain: Chain) -
         return ChainOutcome(Status.FAILURE)
     leaf = credentials.x509(chain.certificates[0])
     device = connection.execute(
-        select(Device.id, Device.profile_id, Credentials.type)
+        select(Device.id, Device.profile_id, Credentials.type, Credentials.lookup)
         .join(Credentials, Credentials.device_id == Device.id)
         .where(Device.name == name)
     ).first()
@@ -87,6 +87,8 @@ def _provision(seal: Seal, connection: Connection, profile: Any, chain: Chain) -
         if device.type != CredentialsType.X509_CERTIFICATE:
             return ChainOutcome(Status.SUCCESS, name)  # left as it is: its login will fail
         row = credentials.row(seal, leaf)
+        if device.lookup == row["lookup"]:
+            return _UNKNOWN  # another process was faster with this very leaf, and may have let it in
         connection.execute(update(Credentials).where(Credentials.device_id == device.id).values(row))
         return ChainOutcome(Status.SUCCESS, name, device.id)
     if device is not None or not profile.allow_create or not names.valid(name):
