@@ -72,8 +72,9 @@ class RunningServer:
         assert self._started.wait(PATIENCE_S)
 
     def _run(self) -> None:
-        self._loop.run_until_complete(self._serve())
-        self._loop.close()
+        # ends as asyncio.run does: what was accepted in the last moment is closed, too
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._serve())
 
     async def _serve(self) -> None:
         self._stop = asyncio.Event()
