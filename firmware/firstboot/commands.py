@@ -15,7 +15,7 @@ from firstboot.vault import Vault
 _REQUEST = "v1/devices/me/rpc/request/"
 _RESPONSE = "v1/devices/me/rpc/response/"
 _ATTRIBUTES = "v1/devices/me/attributes"
-_ATTRIBUTES_ASKED = "v1/devices/me/attributes/response/"
+_ATTRIBUTES_ASKED = _ATTRIBUTES + "/response/"
 # Ids of our own requests on this connection.
 _ID = "1"
 # So much of an attribute's value tells one rotation from the next.
@@ -101,9 +101,7 @@ class Commands:
             return
         params = self._rotate(mark)
         if "error" not in params:
-            client.publish(
-                "v1/devices/me/rpc/request/" + _ID, json.dumps({"method": rotation.NAME, "params": params}), qos=1
-            )
+            client.publish(_REQUEST + _ID, json.dumps({"method": rotation.NAME, "params": params}), qos=1)
 
     def _rotate(self, value: str) -> dict[str, str]:
         events.emit("rotation", step="asked")

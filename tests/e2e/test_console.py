@@ -9,10 +9,10 @@ import pytest
 
 from bench.errors import BenchError
 from bench.flash import image
-from bench.targets.virtual import Conditions, Cut, PowerLost, VirtualBoard
+from bench.targets.virtual import Conditions, PowerLost, VirtualBoard
+from tests.e2e.cutting import MODES, cuts
 from tests.support import PATIENCE_S, vault_slots
 
-MODES = [pytest.param(False, id="before"), pytest.param(True, id="torn")]
 TOKEN = "entered-by-an-operator"
 
 
@@ -30,12 +30,6 @@ def provisioned(server, make_board, **sections):
 def lock_out(server, give_orders, fields):
     """Give the device other credentials on the server than its board has."""
     give_orders(server, "press4").save(fields)
-
-
-def cuts(torn):
-    for at in range(1000):
-        yield Cut(at=at, torn=torn)
-    raise AssertionError("it never completes")
 
 
 def heard(power, text):

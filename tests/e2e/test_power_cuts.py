@@ -1,31 +1,17 @@
 """The power fails at every single write to the flash, before it and in its middle."""
 
-from collections.abc import Iterator
-
 import pytest
 
-from bench.targets.virtual import Conditions, Cut, PowerLost
+from bench.targets.virtual import Conditions, Cut
+from tests.e2e.cutting import MODES, cuts, loses_power_before
 from tests.support import KINDS, ca_file, vault_slots, way_settings
-
-MODES = [pytest.param(False, id="before"), pytest.param(True, id="torn")]
 
 
 def boot(board, cut: Cut | None = None):
     """Boot up to the first telemetry; returns the power cycle, and whether the power failed before."""
     with board.power_on(Conditions(cut=cut)) as power:
-        try:
-            power.wait_for("telemetry")
-        except PowerLost:
-            assert power.writes[-1]["cut"], "the board died of something else"
-            return power, True
-    return power, False
-
-
-def cuts(torn: bool) -> Iterator[Cut]:
-    """Cut after cut; whoever uses them stops when one is not reached any more."""
-    for at in range(1000):
-        yield Cut(at=at, torn=torn)
-    raise AssertionError("the boot never completes")
+        lost = loses_power_before(power, "telemetry")
+    return power, lost
 
 
 def assert_provisioned_once(server, board) -> None:

@@ -5,10 +5,9 @@ import json
 import pytest
 
 from bench.flash import image
-from bench.targets.virtual import Conditions, Cut, PowerLost
+from bench.targets.virtual import Conditions
+from tests.e2e.cutting import MODES, cuts, loses_power_before
 from tests.support import steps, vault_slots
-
-MODES = [pytest.param(False, id="before"), pytest.param(True, id="torn")]
 
 
 def settings_of(board):
@@ -69,9 +68,9 @@ def test_reset_survives_a_cut_at_every_write(server, make_board, kind, torn, tel
         power.wait_for("telemetry")
     slots = {name: raw for name, raw in image.read_files(first.flash()).items() if name.startswith("vault.")}
     token = vault_slots(first)[0]["active"][0]["token"]
-    for at in range(1000):
+    for cut in cuts(torn):
         board = make_board(server, files={**slots, "main.py": RESET.replace(b"KIND", kind.encode())})
-        with board.power_on(Conditions(cut=Cut(at=at, torn=torn))) as power:
+        with board.power_on(Conditions(cut=cut)) as power:
             list(power.follow())
         lost = power.writes[-1]["cut"]
         begun = "active" not in vault_slots(board)[0]
@@ -83,8 +82,8 @@ def test_reset_survives_a_cut_at_every_write(server, make_board, kind, torn, tel
         if not lost:
             break
     assert begun
-    assert at > 1
-    tell(f"factory reset of {kind}: {at} writes to the flash, {'torn' if torn else 'cut before'} at each")
+    assert cut.at > 1
+    tell(f"factory reset of {kind}: {cut.at} writes to the flash, {'torn' if torn else 'cut before'} at each")
 
 
 STORE = b"""
@@ -98,15 +97,15 @@ events.emit("done")
 
 @pytest.mark.parametrize("torn", MODES)
 def test_settings_are_the_old_or_the_new_ones_after_a_cut_at_every_write(server, make_board, torn, tell):
-    for at in range(1000):
+    for cut in cuts(torn):
         board = make_board(server, files={"main.py": STORE})
-        with board.power_on(Conditions(cut=Cut(at=at, torn=torn))) as power:
+        with board.power_on(Conditions(cut=cut)) as power:
             done = [event["event"] for event in power.follow()] == ["done"]
         assert settings_of(board)["server"]["host"] in (["changed"] if done else ["127.0.0.1", "changed"])
         if done:
             break
-    assert at > 2
-    tell(f"settings stored: {at} writes to the flash, {'torn' if torn else 'cut before'} at each")
+    assert cut.at > 2
+    tell(f"settings stored: {cut.at} writes to the flash, {'torn' if torn else 'cut before'} at each")
 
 
 def locked_out(server, make_board, **sections):
@@ -172,14 +171,10 @@ def test_device_that_exists_with_other_credentials_keeps_both_sides_apart(server
 
 @pytest.mark.parametrize("torn", MODES)
 def test_provisioning_anew_survives_a_cut_at_every_write(server, make_board, torn, tell):
-    for at in range(1000):
+    for cut in cuts(torn):
         board = locked_out(server, make_board, provision={"after_refusals": 1})
-        lost = False
-        with board.power_on(Conditions(cut=Cut(at=at, torn=torn))) as power:
-            try:
-                power.wait_for("telemetry")
-            except PowerLost:
-                lost = True
+        with board.power_on(Conditions(cut=cut)) as power:
+            lost = loses_power_before(power, "telemetry")
         vault_slots(board)
         with board.power_on() as power:
             power.wait_for("telemetry")
@@ -189,8 +184,8 @@ def test_provisioning_anew_survives_a_cut_at_every_write(server, make_board, tor
         server.ask(lambda registry: registry.delete_device("press4"))
         if not lost:
             break
-    assert at > 4
-    tell(f"provisioning anew: {at} writes to the flash, {'torn' if torn else 'cut before'} at each")
+    assert cut.at > 4
+    tell(f"provisioning anew: {cut.at} writes to the flash, {'torn' if torn else 'cut before'} at each")
 
 
 # The thresholds of the button, short enough for a test.
@@ -262,14 +257,10 @@ def test_claim_of_the_settings_is_sent_once(server, make_board):
 
 @pytest.mark.parametrize("torn", MODES)
 def test_claim_survives_a_cut_at_every_write(server, make_board, torn, tell):
-    for at in range(1000):
+    for cut in cuts(torn):
         board = make_board(server, claim={"secret": "the owner's"})
-        lost = False
-        with board.power_on(Conditions(cut=Cut(at=at, torn=torn))) as power:
-            try:
-                power.wait_for("claim_sent")
-            except PowerLost:
-                lost = True
+        with board.power_on(Conditions(cut=cut)) as power:
+            lost = loses_power_before(power, "claim_sent")
         records = vault_slots(board)
         sent = bool(records) and "active" in records[0] and "claim" not in records[0]
         with board.power_on() as power:
@@ -281,5 +272,5 @@ def test_claim_survives_a_cut_at_every_write(server, make_board, torn, tell):
         assert vault_slots(board)[0].keys() == {"active"}
         if not lost:
             break
-    assert at > 4
-    tell(f"first boot with a claim: {at} writes to the flash, {'torn' if torn else 'cut before'} at each")
+    assert cut.at > 4
+    tell(f"first boot with a claim: {cut.at} writes to the flash, {'torn' if torn else 'cut before'} at each")

@@ -2,7 +2,8 @@
 
 import pytest
 
-from bench.targets.virtual import Conditions, Cut, PowerLost
+from bench.targets.virtual import Conditions
+from tests.e2e.cutting import MODES, cuts, loses_power_before
 from tests.support import KINDS, ca_file, steps, vault_slots, way_settings
 
 # Credentials need TLS where they are certificates.
@@ -83,29 +84,24 @@ app.main()
         assert give_orders(server, "other").call("rotateCredentials") == {"error": "flash another one"}
 
 
-@pytest.mark.parametrize("torn", [False, True], ids=["before", "torn"])
+@pytest.mark.parametrize("torn", MODES)
 @pytest.mark.parametrize(("kind", "tls"), WITH_TLS)
 def test_rotation_survives_a_cut_at_every_write(server, make_board, give_orders, kind, tls, torn, tell):
-    for at in range(1000):
+    for cut in cuts(torn):
         board, operator = provisioned(server, make_board, give_orders, kind=kind, tls=tls)
-        lost = False
-        with board.power_on(Conditions(cut=Cut(at=at, torn=torn))) as power:
+        with board.power_on(Conditions(cut=cut)) as power:
             power.wait_for("listening")
             if answer := operator.call("rotateCredentials"):
                 operator.save(answer)
-            try:
-                power.wait_for("rotation", step="done")
-                power.wait_for("telemetry")
-            except PowerLost:
-                lost = True
+            lost = loses_power_before(power, "rotation", "telemetry", step="done")
         vault_slots(board)
         with board.power_on() as power:
             power.wait_for("telemetry")
             assert "provisioning" not in steps(power)
         if not lost:
             break
-    assert at > 4
-    tell(f"rotation of {kind}: {at} writes to the flash, {'torn' if torn else 'cut before'} at each")
+    assert cut.at > 4
+    tell(f"rotation of {kind}: {cut.at} writes to the flash, {'torn' if torn else 'cut before'} at each")
 
 
 @pytest.mark.parametrize(("kind", "tls"), WITH_TLS)
@@ -133,19 +129,14 @@ def test_rotation_by_an_attribute_needs_nobody_to_save(server, make_board, give_
     assert vault_slots(board)[0].keys() == {"active", "rotation"}
 
 
-@pytest.mark.parametrize("torn", [False, True], ids=["before", "torn"])
+@pytest.mark.parametrize("torn", MODES)
 def test_rotation_by_an_attribute_survives_a_cut_at_every_write(server, make_board, give_orders, torn, tell):
-    for at in range(1000):
+    for cut in cuts(torn):
         board, operator = provisioned(server, make_board, give_orders)
         old = active(board)
-        operator.share(rotateCredentials=at)
-        lost = False
-        with board.power_on(Conditions(cut=Cut(at=at, torn=torn))) as power:
-            try:
-                power.wait_for("rotation", step="done")
-                power.wait_for("telemetry")
-            except PowerLost:
-                lost = True
+        operator.share(rotateCredentials=cut.at)
+        with board.power_on(Conditions(cut=cut)) as power:
+            lost = loses_power_before(power, "rotation", "telemetry", step="done")
         with board.power_on() as power:
             power.wait_for("listening")
             if lost and "rotation" not in steps(power):
@@ -155,8 +146,8 @@ def test_rotation_by_an_attribute_survives_a_cut_at_every_write(server, make_boa
         assert operator.credentials()["credentialsId"] == active(board)["token"]
         if not lost:
             break
-    assert at > 4
-    tell(f"rotation by an attribute: {at} writes to the flash, {'torn' if torn else 'cut before'} at each")
+    assert cut.at > 4
+    tell(f"rotation by an attribute: {cut.at} writes to the flash, {'torn' if torn else 'cut before'} at each")
 
 
 def test_call_that_is_not_known_is_answered(server, make_board, give_orders):

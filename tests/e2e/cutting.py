@@ -1,0 +1,28 @@
+"""Power cuts at every write to the flash, one after the other."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from bench.targets.virtual import Cut, PowerCycle, PowerLost
+
+MODES = [pytest.param(False, id="before"), pytest.param(True, id="torn")]
+
+
+def cuts(torn: bool) -> Iterator[Cut]:
+    """Cut after cut; whoever uses them stops when one is not reached any more."""
+    for at in range(1000):
+        yield Cut(at=at, torn=torn)
+    raise AssertionError("it never completes")
+
+
+def loses_power_before(power: PowerCycle, *events: str, **fields: Any) -> bool:
+    """Wait for these events, the first one with these fields; True if the cut came before the last of them."""
+    try:
+        for number, event in enumerate(events):
+            power.wait_for(event, **(fields if number == 0 else {}))
+    except PowerLost:
+        assert power.writes[-1]["cut"], "the board died of something else"
+        return True
+    return False
