@@ -28,9 +28,10 @@ $(READY): pyproject.toml requirements.lock
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(PIP) install $(LOCK) --upgrade 'pip>=25.1'
 	@$(PIP) install $(LOCK) --editable . --group dev
-	@rm -rf build/typings build/clients
+	@rm -rf build/typings build/clients build/images
 	@$(PIP) install $(LOCK) --target build/typings --group typings
 	@$(PIP) install $(LOCK) --target build/clients --group clients
+	@$(PIP) install $(LOCK) --target build/images --no-deps --group images
 	@$(BIN)/python -m bench.targets.unixport
 	@touch $@
 
