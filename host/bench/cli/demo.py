@@ -17,9 +17,9 @@ from rich.markup import escape
 
 from bench import house
 from bench.cli import output, timeline
-from bench.cli.board import key_and_secret
 from bench.cli.operator import Where, ask
 from bench.cli.output import DEFAULT_DATA
+from bench.cli.setup import key_and_secret
 from bench.errors import BenchError
 from bench.flash import settings
 from bench.targets.virtual import PowerCycle, VirtualBoard
@@ -188,5 +188,5 @@ def _keep(data: Path, board: VirtualBoard, server: _Server, address: dict[str, A
         f"  tail -f {console}\n"
         f"  tail -f {log}\n"
         f"  curl -i http://{address['host']}:{address['http_port']}/api/v1/provision -d '{{}}'\n"
-        f"Stop them:\n  kill {process.pid} {server.process.pid}; rm -r {folder}"
+        f"Stop them:\n  kill {process.pid} {server.process.pid}; rm -rf {folder}"
     )

@@ -1,21 +1,20 @@
 """Commands that an operator gives to a server: the bench's own, running or not, or any ThingsBoard."""
 
 import asyncio
-import inspect
 import json
 import os
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
-from typing import Annotated, Any, Concatenate, ParamSpec, TypeVar
+from typing import Annotated, Concatenate, ParamSpec, TypeVar
 
 import httpx
 import typer
 
-from bench.cli import addresses
+from bench.cli import addresses, options
 from bench.cli.output import DEFAULT_DATA, Data
 from bench.errors import BenchError, UsageError
 from bench.registry.registry import FILE
@@ -41,7 +40,7 @@ PasswordFile = Annotated[
 ]
 Ca = Annotated[Path | None, typer.Option(help="With --url: certificates to trust, as PEM, instead of the system's.")]
 
-_OPTIONS: dict[str, tuple[Any, Any]] = {
+WHERE: options.Options = {
     "data": (Data, DEFAULT_DATA),
     "url": (Url, ""),
     "user": (User, ""),
@@ -72,18 +71,10 @@ def asks_server(
 
     def decorate(command: Callable[Concatenate[ThingsBoard, P], Awaitable[T]]) -> Callable[..., T]:
         @wraps(command)
-        def run(*args: Any, **given: Any) -> T:
-            where = Where(create=create, **{name: given.pop(name) for name in _OPTIONS})
+        def run(where: Where, /, *args: P.args, **given: P.kwargs) -> T:
             return ask(where, lambda server: command(server, *args, **given))
 
-        _, *own = inspect.signature(command).parameters.values()
-        added = [
-            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=kind, default=default)
-            for name, (kind, default) in _OPTIONS.items()
-        ]
-        run.__signature__ = inspect.Signature([*own, *added])  # type: ignore[attr-defined]
-        run.__annotations__ = {each.name: each.annotation for each in (*own, *added)}
-        return run
+        return options.gathered(WHERE, partial(Where, create=create))(run)
 
     return decorate
 
