@@ -1,0 +1,211 @@
+"""Which port a board is on, and what to do when it cannot be opened."""
+
+import os
+import pty
+import socket
+import tty
+from pathlib import Path
+
+import pytest
+from serial.tools.list_ports_common import ListPortInfo
+
+from bench.errors import UsageError
+from bench.flash import ports
+from bench.flash.ports import PortTrouble
+
+
+def port(device, vid=None, pid=None, **facts):
+    info = ListPortInfo(device)
+    info.vid, info.pid = vid, pid
+    for name, value in facts.items():
+        setattr(info, name, value)
+    return info
+
+
+SERIAL = port("/dev/ttyS0")
+SILABS = port("/dev/ttyUSB0", 0x10C4, 0xEA60, product="CP2102N Bridge", serial_number="0001")
+WCH = port("/dev/ttyACM0", 0x1A86, 0x55D4)
+MODEM = port("/dev/ttyACM1", 0x05C6, 0x9091, product="A modem")
+
+
+@pytest.fixture
+def device():
+    """A serial line of this machine's own: its end, and the device's name."""
+    end, other = pty.openpty()
+    tty.setraw(other)
+    yield end, os.ttyname(other)
+    for each in (end, other):
+        os.close(each)
+
+
+def closed_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "foo://127.0.0.1:4000",
+        "socket://",
+        "socket://127.0.0.1",
+        "socket://:4000",
+        "socket://127.0.0.1:0",
+        "socket://127.0.0.1:70000",
+        "socket://127.0.0.1:port",
+        "socket://[::1:4000",
+        "rfc2217://me:password@127.0.0.1:4000",
+        "spy:///dev/ttyUSB0?file=all.txt",
+        "loop://",
+        "hwgrep://.*",
+    ],
+)
+def test_choose_what_has_not_the_form_of_a_port(url):
+    with pytest.raises(UsageError, match="is no port: write rfc2217://HOST:PORT, socket://HOST:PORT, or"):
+        ports.choose(url)
+
+
+def test_choose_an_option_that_would_show_all_bytes():
+    with pytest.raises(UsageError, match="logging is not one of ign_set_control, poll_modem, timeout"):
+        ports.choose("rfc2217://127.0.0.1:4000?logging=debug")
+
+
+def test_choose_without_any():
+    with pytest.raises(UsageError, match=r"^no board found: plug one in \(.*\), or name its port$"):
+        ports.choose(None, there=[])
+
+
+def test_choose_with_none_that_fits_lists_the_others():
+    with pytest.raises(UsageError) as caught:
+        ports.choose("", there=[SERIAL, MODEM])
+    assert str(caught.value).endswith("the other ports are /dev/ttyACM1 (A modem, 05c6:9091), /dev/ttyS0 (no USB)")
+
+
+def test_choose_between_several_lists_them():
+    with pytest.raises(UsageError) as caught:
+        ports.choose(None, there=[SILABS, SERIAL, WCH])
+    assert str(caught.value) == (
+        "2 boards may be meant, name the port of one: /dev/ttyACM0 (CH340 or CH9102, 1a86:55d4), "
+        "/dev/ttyUSB0 (CP210x, CP2102N Bridge, 10c4:ea60, serial number 0001)"
+    )
+
+
+@pytest.mark.parametrize("maker", [0x303A, 0x10C4, 0x1A86, 0x0403])
+def test_choose_the_only_one_that_fits(maker):
+    assert ports.choose(None, there=[SERIAL, port("/dev/ttyUSB7", maker, 1), MODEM]) == "/dev/ttyUSB7"
+
+
+@pytest.mark.parametrize(
+    "given", ["/dev/ttyS0", "socket://host:1", "rfc2217://[::1]:65535?ign_set_control&timeout=3", "COM3"]
+)
+def test_choose_the_given_one_whatever_is_there(given):
+    assert ports.choose(given, there=[SILABS]) == given
+
+
+def test_only_a_bare_socket_never_has_reset_lines():
+    assert not ports.can_reset("socket://127.0.0.1:4000")
+    assert ports.can_reset("rfc2217://127.0.0.1:4000")
+    assert ports.can_reset("/dev/ttyUSB0")
+
+
+def test_open_a_port_that_is_not_there():
+    with pytest.raises(PortTrouble, match="there is no port /dev/ttyUSB99: is the board"):
+        ports.open_port("/dev/ttyUSB99")
+
+
+@pytest.mark.parametrize("path", ["/dev/null", "/", __file__])
+def test_open_what_is_no_serial_port(path):
+    with pytest.raises(PortTrouble, match=f"^{path} is no serial port$"):
+        ports.open_port(path)
+
+
+def test_open_a_port_that_is_in_use_tells_by_whom(device):
+    _, name = device
+    line = ports.open_port(name)
+    process = Path("/proc/self/comm")
+    who = f"{process.read_text().strip()} (process {os.getpid()})" if process.exists() else "another program"
+    with pytest.raises(PortTrouble) as caught:
+        ports.open_port(name)
+    assert str(caught.value) == f"{name} is in use by {who}: end that first"
+    ports.close_port(line)
+    ports.close_port(ports.open_port(name))
+
+
+@pytest.mark.parametrize("scheme", ["socket", "rfc2217"])
+def test_open_a_url_at_which_nobody_listens(scheme):
+    url = f"{scheme}://127.0.0.1:{closed_port()}"
+    with pytest.raises(PortTrouble, match=f"nobody listens at {url}: start what serves the board"):
+        ports.open_port(url)
+
+
+def test_open_a_url_of_a_host_that_does_not_exist():
+    with pytest.raises(PortTrouble, match="there is no host of that name"):
+        ports.open_port("socket://nowhere.invalid:4000")
+
+
+def test_open_as_rfc2217_what_does_not_speak_it():
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        pytest.raises(PortTrouble, match="does not speak RFC 2217: if it passes bytes on as they are, write socket://"),
+    ):
+        ports.open_port(f"rfc2217://127.0.0.1:{server.getsockname()[1]}?timeout=0.2")
+
+
+@pytest.mark.parametrize(
+    ("said", "cure"),
+    [
+        ("[Errno 13] could not open port {}: [Errno 13] Permission denied: '{}'", "no permission for {}: "),
+        ("[Errno 16] Device or resource busy", "{} is in use by "),
+        ("device reports readiness to read but returned no data (device disconnected or multiple access on port?)", ""),
+        ("write failed: [Errno 5] Input/output error", "{} vanished: cable out"),
+        ("something never seen before\nand more", "{}: something never seen before and more"),
+    ],
+)
+def test_trouble_is_one_line_with_a_cure(device, said, cure):
+    _, name = device
+    told = str(ports.trouble(name, said.replace("{}", name)))
+    assert told.startswith(cure.replace("{}", name))
+    assert "\n" not in told
+
+
+def test_trouble_with_permission_names_the_group(tmp_path):
+    path = tmp_path / "ttyUSB0"
+    path.touch()
+    said = f"[Errno 13] could not open port {path}: [Errno 13] Permission denied"
+    told = str(ports.trouble(str(path), said))
+    group = path.group()
+    assert ("root's alone" in told) if group == "root" else (f"sudo usermod -aG {group} " in told)
+
+
+@pytest.mark.parametrize(
+    ("said", "cure"),
+    [
+        ("[Errno 113] No route to host", "cannot be reached"),
+        ("Could not open port: timed out", "cannot be reached"),
+        ("socket disconnected", "the connection broke (socket disconnected)"),
+    ],
+)
+def test_trouble_with_a_socket(said, cure):
+    assert cure in str(ports.trouble("socket://127.0.0.1:1", said))
+
+
+def test_open_a_device_that_has_no_reset_lines(device):
+    end, name = device
+    line = ports.open_port(name)
+    line.write(b"out")
+    assert os.read(end, 10) == b"out"
+    os.write(end, b"in")
+    assert line.read(2) == b"in"
+    ports.close_port(line)
+    assert not line.is_open
+
+
+def test_open_and_close_a_socket():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        line = ports.open_port(f"socket://127.0.0.1:{server.getsockname()[1]}")
+        board, _ = server.accept()
+        with board:
+            line.write(b"out")
+            assert board.recv(10) == b"out"
+            ports.close_port(line)
+            assert board.recv(10) == b""
