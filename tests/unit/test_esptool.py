@@ -1,0 +1,118 @@
+"""How esptool is run, and what its failures mean. It is the real one; the lines it is given have no chip yet."""
+
+import os
+import socket
+import threading
+
+import pytest
+
+from bench.errors import UsageError
+from bench.flash import esptool
+from bench.flash.esptool import EsptoolError, Kind, Progress
+
+BEGUN = "esptool v5.6.0\nSerial port P:\n"
+CONNECTED = BEGUN + "Connecting...\nConnected to ESP32 on P:\nChip type:          ESP32-D0WD (revision v1.0)\n"
+
+
+@pytest.fixture
+def silent():
+    """The URL of a line at whose end is nobody."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"socket://127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.mark.parametrize(
+    ("output", "kind"),
+    [
+        ("", Kind.OTHER),
+        ("Usage: ...\n╭─ Error ───╮\n│ No such command 'fly'. │\n╰──────╯\n", Kind.OTHER),
+        (
+            BEGUN + "A fatal error occurred: Could not open P, the port is busy or doesn't exist.\n([Errno 16])",
+            Kind.PORT,
+        ),
+        (BEGUN + "A fatal error occurred: Failed to connect to ESP32: No serial data received.", Kind.NO_CONNECTION),
+        (BEGUN + "A fatal error occurred: Failed to connect to ESP32: Wrong boot mode detected", Kind.NO_CONNECTION),
+        (BEGUN + "A serial exception error occurred: read failed\nNote: ...", Kind.NO_CONNECTION),
+        (BEGUN + "A fatal error occurred: This chip is ESP32-S3, not ESP32. Wrong chip argument?", Kind.WRONG_CHIP),
+        (CONNECTED + "A fatal error occurred: MD5 of file does not match data in flash!", Kind.VERIFY),
+        (CONNECTED + "A fatal error occurred: Write failed, the written flash region is empty.", Kind.VERIFY),
+        (CONNECTED + "A fatal error occurred: Digest mismatch: expected A, got B", Kind.VERIFY),
+        (CONNECTED + "A fatal error occurred: No serial data received.", Kind.LOST),
+        (CONNECTED + "A fatal error occurred: Serial data stream stopped: Possible serial noise or", Kind.LOST),
+        (CONNECTED + "A fatal error occurred: The chip stopped responding.", Kind.LOST),
+        (CONNECTED + "A fatal error occurred: Invalid head of packet (0x45): Possible serial noise or", Kind.LOST),
+        (CONNECTED + "A serial exception error occurred: device reports readiness to read but", Kind.LOST),
+        (CONNECTED + "Traceback (most recent call last):\nOSError: [Errno 5] Input/output error\n", Kind.LOST),
+        (CONNECTED + "A fatal error occurred: Failed to write (result was 0108: Flash write error)", Kind.OTHER),
+        (CONNECTED + "A fatal error occurred: 'x.bin' is not an ESP32 image. Use --force", Kind.OTHER),
+    ],
+)
+def test_failure_tells_the_kind_and_the_cure_in_one_line(output, kind):
+    failure = esptool.failure("P", output)
+    assert failure.kind is kind
+    assert failure.output is output
+    assert "\n" not in str(failure)
+
+
+def test_failure_shows_esptools_words_without_its_advice():
+    said = "No serial data received.\nFor troubleshooting steps visit: https://docs.espressif.com/"
+    told = str(esptool.failure("P", f"{CONNECTED}\nA fatal error occurred: {said}"))
+    assert "No serial data received." in told
+    assert "http" not in told
+
+
+def test_run_on_what_is_no_port():
+    with pytest.raises(UsageError, match="is no port"):
+        esptool.run("foo://here", ["flash-id"])
+
+
+def test_run_a_command_that_does_not_exist(silent):
+    with pytest.raises(EsptoolError, match="No such command 'fly'") as caught:
+        esptool.run(silent, ["fly"])
+    assert caught.value.kind is Kind.OTHER
+
+
+def test_run_on_a_port_that_is_not_there():
+    with pytest.raises(EsptoolError, match="there is no port /dev/ttyUSB99: is the board") as caught:
+        esptool.run("/dev/ttyUSB99", ["flash-id"])
+    assert caught.value.kind is Kind.PORT
+
+
+def test_run_on_a_line_on_which_nobody_answers(silent):
+    said = []
+    with pytest.raises(EsptoolError, match="a bare socket cannot reset it: hold BOOT") as caught:
+        esptool.run(silent, ["--connect-attempts", "1", "flash-id"], on_progress=said.append)
+    assert caught.value.kind is Kind.NO_CONNECTION
+    assert Progress(text=f"Serial port {silent}:") in said
+    assert "Connecting..." in caught.value.output
+
+
+def test_run_that_is_interrupted_leaves_no_process(silent):
+    def interrupt(progress):
+        if progress.text.startswith("Serial port"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        esptool.run(silent, ["--connect-attempts", "0", "flash-id"], on_progress=interrupt)
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+def test_run_that_is_silent_for_too_long_is_ended(silent, monkeypatch):
+    monkeypatch.setattr(esptool, "_SILENCE_S", 0.01)  # it takes longer to start
+    with pytest.raises(EsptoolError, match="esptool said nothing for 0 s"):
+        esptool.run(silent, ["--connect-attempts", "0", "flash-id"])
+
+
+def test_run_is_not_traced_whatever_the_environment_says(silent, monkeypatch):
+    monkeypatch.setenv("ESPTOOL_TRACE", "1")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with pytest.raises(EsptoolError) as caught:
+        esptool.run(silent, ["--connect-attempts", "1", "flash-id"])
+    assert "TRACE" not in caught.value.output
+    assert "\x1b" not in caught.value.output
+
+
+def test_version_needs_no_line():
+    assert "5." in esptool.run("socket://127.0.0.1:9", ["version"])
+    assert threading.active_count() == 1
