@@ -24,6 +24,7 @@ from bench.errors import BenchError, UsageError
 from bench.flash import firmware, image
 from bench.flash.settings import VIRTUAL_WIFI
 from bench.targets import unixport
+from bench.targets.events import Listener
 
 _POLL_S = 0.002
 _LOCK_S = 1.0
@@ -201,8 +202,8 @@ class PowerCycle:
         self._bitten = False
         self._reset = ""
         self._clock: int | None = None  # what the board's clock remembers through a reset
-        self._rest = b""  # the begin of a line of the console
-        self._trace_rest = b""  # ... and of the trace
+        self._listener = Listener()
+        self._trace_rest = b""  # the begin of a line of the trace
         self._unseen: deque[dict[str, Any]] = deque()
         self.writes: list[dict[str, Any]] = []
         """Every write to the flash: number, kind (erase or program), block, bytes."""
@@ -327,15 +328,7 @@ class PowerCycle:
         return bool(cause)
 
     def _read_console(self) -> None:
-        *lines, self._rest = (self._rest + self._console.read()).split(b"\n")
-        for line in lines:
-            text = line.decode(errors="replace").rstrip("\r")
-            try:
-                event = json.loads(text)
-            except ValueError:
-                event = None
-            is_event = isinstance(event, dict) and isinstance(event.get("event"), str)
-            self._unseen.append(event if is_event else {"event": "console", "text": text})
+        self._unseen.extend(self._listener.hear(self._console.read()))
 
     def _read_trace(self) -> None:
         # a line that crosses a page of the file may be there in part only
