@@ -1,0 +1,65 @@
+"""What the bench knows of Espressif's chips."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chip:
+    """A kind of chip.
+
+    `image_id` is its number in the header of every program for it. `bootloader` is where its ROM looks for
+    one. `pins` are what a board may use, `inputs` those that cannot drive anything, and `psram` the kinds it
+    can have, with the pins that each takes away.
+    """
+
+    name: str
+    title: str
+    image_id: int
+    bootloader: int
+    pins: frozenset[int]
+    inputs: frozenset[int] = frozenset()
+    psram: dict[str, frozenset[int]] = field(default_factory=dict)
+
+
+def _pins(text: str) -> frozenset[int]:
+    """`0-5 12` -> 0, 1, 2, 3, 4, 5, 12."""
+    ends = (each.partition("-") for each in text.split())
+    return frozenset(pin for first, _, last in ends for pin in range(int(first), int(last or first) + 1))
+
+
+_NONE = {"none": frozenset[int]()}
+
+# Left out of `pins`: what the flash is connected to in every module.
+CHIPS = {
+    chip.name: chip
+    for chip in (
+        Chip(
+            name="esp32",
+            title="ESP32",
+            image_id=0,
+            bootloader=0x1000,
+            pins=_pins("0-5 12-23 25-27 32-39"),
+            inputs=_pins("34-39"),
+            psram={**_NONE, "quad": _pins("16-17")},
+        ),
+        Chip(
+            name="esp32s2",
+            title="ESP32-S2",
+            image_id=2,
+            bootloader=0x1000,
+            pins=_pins("0-21 33-46"),
+            inputs=_pins("46"),
+            psram={**_NONE, "quad": frozenset()},
+        ),
+        Chip(
+            name="esp32s3",
+            title="ESP32-S3",
+            image_id=9,
+            bootloader=0,
+            pins=_pins("0-21 33-48"),
+            psram={**_NONE, "quad": frozenset(), "octal": _pins("33-37")},
+        ),
+        Chip(name="esp32c3", title="ESP32-C3", image_id=5, bootloader=0, pins=_pins("0-10 18-21"), psram=_NONE),
+        Chip(name="esp32c6", title="ESP32-C6", image_id=13, bootloader=0, pins=_pins("0-23"), psram=_NONE),
+    )
+}
