@@ -34,7 +34,7 @@ def decode(raw: bytes) -> tuple[Partition, ...]:
         entry = raw[at : at + _ENTRY.size]
         if entry[:2] == _MAGIC:
             _, kind, subtype, offset, size, label, _ = _ENTRY.unpack(entry)
-            found.append(Partition(label.rstrip(b"\0").decode(), kind, subtype, offset, size))
+            found.append(Partition(label.rstrip(b"\0").decode(errors="backslashreplace"), kind, subtype, offset, size))
         elif entry[:16] == _MD5_MAGIC and entry[16:] == hashlib.md5(raw[:at], usedforsecurity=False).digest():
             return tuple(found)
         else:
