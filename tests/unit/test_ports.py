@@ -102,6 +102,15 @@ def test_choose_the_given_one_whatever_is_there(given):
     assert ports.choose(given, there=[SILABS]) == given
 
 
+def test_fitting_are_all_that_a_board_may_be_on():
+    assert ports.fitting(there=[SILABS, SERIAL, WCH, MODEM]) == ["/dev/ttyACM0", "/dev/ttyUSB0"]
+
+
+def test_chips_own_usb_is_espressifs():
+    there = [SILABS, port("/dev/ttyACM5", 0x303A, 0x1001)]
+    assert [ports.is_chips_own(each, there=there) for each in ("/dev/ttyUSB0", "/dev/ttyACM5")] == [False, True]
+
+
 def test_only_a_bare_socket_never_has_reset_lines():
     assert not ports.can_reset("socket://127.0.0.1:4000")
     assert ports.can_reset("rfc2217://127.0.0.1:4000")

@@ -20,7 +20,8 @@ from bench.errors import BenchError, UsageError
 
 BAUD = 115200
 """What boards talk at: their ROM, MicroPython, and the firmware."""
-_MAKERS = {0x303A: "Espressif USB", 0x10C4: "CP210x", 0x1A86: "CH340 or CH9102", 0x0403: "FTDI"}
+_ESPRESSIF = 0x303A
+_MAKERS = {_ESPRESSIF: "Espressif USB", 0x10C4: "CP210x", 0x1A86: "CH340 or CH9102", 0x0403: "FTDI"}
 _SCHEMES = ("rfc2217", "socket")
 # Not `logging`: that would put all that goes over the line, secrets as well, on the terminal.
 _URL_OPTIONS = ("ign_set_control", "poll_modem", "timeout")
@@ -40,13 +41,25 @@ def choose(given: str | None, *, there: Sequence[ListPortInfo] | None = None) ->
     if given:
         return checked(given)
     there = list_ports.comports() if there is None else there
-    fitting = [each for each in there if each.vid in _MAKERS]
-    if len(fitting) == 1:
-        return fitting[0].device
-    if fitting:
-        raise UsageError(f"{len(fitting)} boards may be meant, name the port of one: {_listed(fitting)}")
+    able = [each for each in there if each.vid in _MAKERS]
+    if len(able) == 1:
+        return able[0].device
+    if able:
+        raise UsageError(f"{len(able)} boards may be meant, name the port of one: {_listed(able)}")
     others = f"; the other ports are {_listed(there)}" if there else ""
     raise UsageError(f"no board found: plug one in (with a cable that carries data), or name its port{others}")
+
+
+def fitting(*, there: Sequence[ListPortInfo] | None = None) -> list[str]:
+    """All ports that a board may be on. `there` is as for `choose`."""
+    there = list_ports.comports() if there is None else there
+    return [each.device for each in sorted(there) if each.vid in _MAKERS]
+
+
+def is_chips_own(port: str, *, there: Sequence[ListPortInfo] | None = None) -> bool:
+    """Whether a port is the USB of the chip itself, which is gone for a moment when the chip is reset."""
+    there = list_ports.comports() if there is None else there
+    return any(each.vid == _ESPRESSIF and each.device == os.path.realpath(port) for each in there)
 
 
 def checked(port: str) -> str:
@@ -76,7 +89,12 @@ def can_reset(port: str) -> bool:
     return not port.startswith("socket://")
 
 
-def open_port(port: str, *, baud: int = BAUD) -> serial.SerialBase:
+def has_no_lines(error: Exception) -> bool:
+    """Whether setting DTR or RTS failed because a port has none: a pseudo-terminal, or a server that says no."""
+    return isinstance(error, ValueError) or (isinstance(error, OSError) and error.errno in (errno.ENOTTY, errno.EINVAL))
+
+
+def open_port(port: str, *, baud: int = BAUD) -> serial.Serial:
     """Open a port for nobody else to have it; a read ends after 0.1 s. Raises PortTrouble, or UsageError for a URL.
 
     DTR and RTS are set, as pyserial and every terminal program leave them: on a board that means "run".
@@ -90,7 +108,7 @@ def open_port(port: str, *, baud: int = BAUD) -> serial.SerialBase:
     return line
 
 
-def close_port(line: serial.SerialBase) -> None:
+def close_port(line: serial.Serial) -> None:
     """Close a port so that its board runs on: RTS, which resets it, goes before DTR."""
     with suppress(OSError):  # no such lines, or the port is gone
         line.rts = False

@@ -1,0 +1,187 @@
+"""A board on a serial line: what it says as events, what is typed to it, and its reset."""
+
+import contextlib
+import time
+from collections import deque
+from collections.abc import Iterator
+from typing import Any, Self
+
+import serial
+
+from bench.errors import BenchError
+from bench.flash import ports
+from bench.targets.events import Event, Listener
+
+_RETRY_S = 0.1
+# How long EN is held low, as esptool does it; the second is for a chip's own USB.
+_HELD_S, _HELD_USB_S = 0.1, 0.2
+# A board takes what is typed every 50 ms, and its driver keeps 260 bytes for it.
+_PIECE, _PIECE_S = 128, 0.1
+_INTERRUPT = b"\r\x03\x03"
+_RAW_REPL = b"\r\x01"
+_RAW_PROMPT = b"raw REPL; CTRL-B to exit\r\n>"
+_ACCEPTED = b"OK"
+_RESET = b"import machine\nmachine.reset()\x04"
+_REPL_S = 3.0
+_REMEMBERED = 1000
+
+
+class SerialLine:
+    """An open port, from whose board one hears events as from a virtual board's power cycle. A context manager.
+
+    When the port goes, as a cable that is pulled, it is opened again as soon as it is back. The bench's
+    own events say so: `port_lost`, whose `detail` is the cure, and `port_back`.
+    """
+
+    def __init__(self, port: str, *, baud: int = ports.BAUD, patience_s: float = 0.0) -> None:
+        """Open a port; one that is not there yet may take `patience_s` to come. Raises PortTrouble."""
+        self.name = port
+        self.events: deque[Event] = deque(maxlen=_REMEMBERED)
+        """The last events that were read."""
+        self._baud = baud
+        self._listener = Listener()
+        self._unseen: deque[Event] = deque()
+        self._lost = False
+        deadline = time.monotonic() + patience_s
+        while True:
+            try:
+                self._port = ports.open_port(port, baud=baud)
+            except ports.PortTrouble:
+                if time.monotonic() >= deadline:
+                    raise
+                time.sleep(_RETRY_S)
+            else:
+                return
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def port(self) -> serial.Serial:
+        """The port that is open now; what is read from it directly is no event."""
+        return self._port
+
+    def close(self) -> None:
+        """Give the port free; the board runs on."""
+        ports.close_port(self._port)
+
+    def follow(self, timeout_s: float | None = None) -> Iterator[Event]:
+        """Events as they come; lines that are none come as `{"event": "console", "text": ...}`.
+
+        Ends after `timeout_s`.
+        """
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            self._hear()
+            while self._unseen:
+                self.events.append(self._unseen.popleft())
+                yield self.events[-1]
+            if deadline is not None and time.monotonic() > deadline:
+                return
+
+    def wait_for(self, event: str, *, timeout_s: float = 20.0, **fields: Any) -> Event:
+        """The next event of this name with these fields. Raises BenchError if there is none within `timeout_s`."""
+        for found in self.follow(timeout_s):
+            if found["event"] == event and fields.items() <= found.items():
+                return found
+        said = [each["event"] for each in self.events if each["event"] != "console"]
+        raise BenchError(f"{self.name}: no event {event} within {timeout_s:.0f} s; the board said {said or 'none'}")
+
+    def say(self, text: str) -> None:
+        """Type a line. Raises PortTrouble."""
+        line = text.encode(errors="surrogateescape") + b"\r"
+        for at in range(0, len(line), _PIECE):
+            if at:
+                time.sleep(_PIECE_S)
+            self._write(line[at : at + _PIECE])
+
+    def reset(self) -> None:
+        """Start the board anew: by RTS, as esptool does, or through MicroPython where the line has no RTS.
+
+        Raises BenchError if neither can be done.
+        """
+        if not (ports.can_reset(self.name) and self._pulse()):
+            self._reset_by_repl()
+
+    def _pulse(self) -> bool:
+        """Hold the chip in reset for a moment, with IO0 high so that it runs; whether the line can."""
+        usb = not ports.is_url(self.name) and ports.is_chips_own(self.name)
+        try:
+            self._port.dtr = False
+            self._set_rts(asserted=True)
+            time.sleep(_HELD_USB_S if usb else _HELD_S)
+            self._set_rts(asserted=False)
+        except (OSError, ValueError) as error:  # ValueError: RFC 2217's "no"
+            if ports.has_no_lines(error):
+                return False
+            if usb:  # gone with the chip; it comes back
+                return True
+            raise ports.trouble(self.name, str(error)) from error
+        return True
+
+    def _set_rts(self, *, asserted: bool) -> None:
+        """DTR again after it, because Windows' driver for USB sends RTS only with DTR."""
+        self._port.rts = asserted
+        self._port.dtr = self._port.dtr
+
+    def _reset_by_repl(self) -> None:
+        self._write(_INTERRUPT)
+        self._write(_RAW_REPL)
+        self._expect(_RAW_PROMPT)
+        self._write(_RESET)
+        self._expect(_ACCEPTED)
+
+    def _expect(self, answer: bytes) -> None:
+        """Read on to MicroPython's answer; what the board said before it is not lost."""
+        said = b""
+        deadline = time.monotonic() + _REPL_S
+        while not said.endswith(answer):
+            # one by one: what follows is the next line of the console
+            said += (byte := self._read(one=True))
+            self._unseen.extend(self._listener.hear(byte))
+            if time.monotonic() > deadline:
+                raise BenchError(
+                    f"{self.name} has no RTS to reset the board by, and no MicroPython answers: press its RESET button"
+                )
+        self._unseen.extend(self._listener.end())
+
+    def _write(self, data: bytes) -> None:
+        try:
+            self._port.write(data)
+        except (OSError, ValueError) as error:
+            raise ports.trouble(self.name, str(error)) from error
+
+    def _hear(self) -> None:
+        if self._lost:
+            self._open_again()
+            return
+        try:
+            self._unseen.extend(self._listener.hear(self._read()))
+        except ports.PortTrouble as error:
+            ports.close_port(self._port)
+            self._lost = True
+            self._unseen.extend(self._listener.end())
+            self._unseen.append({"event": "port_lost", "port": self.name, "detail": str(error)})
+
+    def _read(self, *, one: bool = False) -> bytes:
+        """What came, or nothing after a tenth of a second. Raises PortTrouble."""
+        try:
+            first = bytes(self._port.read(1))
+        except OSError as error:
+            raise ports.trouble(self.name, str(error)) from error
+        if first and not one:
+            with contextlib.suppress(OSError):  # the next read raises it, and what came before is handed out
+                return first + bytes(self._port.read(self._port.in_waiting))
+        return first
+
+    def _open_again(self) -> None:
+        try:
+            self._port = ports.open_port(self.name, baud=self._baud)
+        except ports.PortTrouble:
+            time.sleep(_RETRY_S)
+        else:
+            self._lost = False
+            self._unseen.append({"event": "port_back", "port": self.name})

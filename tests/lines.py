@@ -1,0 +1,74 @@
+"""Serial lines of this machine's own, with a board's end that a test holds."""
+
+import contextlib
+import os
+import pty
+import select
+import socket
+import tty
+from pathlib import Path
+
+PATIENCE_S = 10.0
+
+
+class Device:
+    """A pseudo-terminal under a name that stays, as udev gives one, while the device behind it comes and goes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.plug()
+
+    def plug(self) -> None:
+        self._board, self._other = pty.openpty()
+        tty.setraw(self._other)
+        self.path.symlink_to(os.ttyname(self._other))
+
+    def pull(self) -> None:
+        """The cable is out."""
+        self.path.unlink(missing_ok=True)
+        for each in (self._board, self._other):
+            with contextlib.suppress(OSError):
+                os.close(each)
+
+    def say(self, data: bytes) -> None:
+        os.write(self._board, data)
+
+    def heard(self, end: bytes) -> bytes:
+        """What was typed, up to `end`."""
+        said = b""
+        while not said.endswith(end):
+            assert select.select([self._board], [], [], PATIENCE_S)[0], f"after {said!r} came nothing more"
+            said += os.read(self._board, 1)
+        return said
+
+
+class Bridge:
+    """A bare socket that passes a line's bytes on."""
+
+    def __init__(self) -> None:
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self._server.settimeout(PATIENCE_S)
+        self.port = self._server.getsockname()[1]
+        self.url = f"socket://127.0.0.1:{self.port}"
+
+    def accept(self) -> None:
+        self._client, _ = self._server.accept()
+        self._client.settimeout(PATIENCE_S)
+
+    def say(self, data: bytes) -> None:
+        self._client.sendall(data)
+
+    def heard(self, end: bytes) -> bytes:
+        said = b""
+        while not said.endswith(end):
+            said += (byte := self._client.recv(1))
+            assert byte
+        return said
+
+    def hang_up(self) -> None:
+        self._client.close()
+
+    def close(self) -> None:
+        with contextlib.suppress(AttributeError):
+            self._client.close()
+        self._server.close()
