@@ -1,0 +1,106 @@
+"""Labels for a tray of boards: a table for machines, and a page to print."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from html import escape
+from pathlib import Path
+
+import segno
+
+from bench import house
+from bench.errors import BenchError
+
+_COLUMNS = ("name", "mac", "serial", "claim_secret")
+# What a spreadsheet takes for the beginning of a formula.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+_PAGE = """\
+<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<title>Labels</title>
+<style>
+@page {{ size: A4; margin: 10mm; }}
+* {{ box-sizing: border-box; }}
+body {{ margin: 0 auto; width: 190mm; font: 8pt/1.25 sans-serif; color: #000; background: #fff; }}
+ul {{ display: grid; grid-template-columns: repeat(3, 1fr); margin: 0; padding: 0; list-style: none; }}
+li {{ display: flex; align-items: center; gap: 2mm; height: 34mm; padding: 2mm; overflow: hidden;
+  border: 0.2mm dashed #999; break-inside: avoid; }}
+svg {{ flex: none; width: 28mm; height: 28mm; }}
+div {{ min-width: 0; overflow-wrap: anywhere; }}
+p {{ margin: 0; }}
+.name {{ font-weight: bold; }}
+.mac, .secret {{ font-family: monospace; font-size: 7pt; }}
+</style>
+</head>
+<body>
+<ul>
+{labels}
+</ul>
+</body>
+</html>
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Label:
+    """What stands on one board: its name on the server, its MAC as 12 hex digits, a serial number, a claim secret."""
+
+    name: str
+    mac: str
+    serial: str = ""
+    secret: str = field(default="", repr=False)
+
+    @property
+    def code(self) -> str:
+        """The text of its QR code: what ThingsBoard's claiming widget reads, or the name alone."""
+        if not self.secret:
+            return self.name
+        return json.dumps({"deviceName": self.name, "secretKey": self.secret}, ensure_ascii=False)
+
+
+def write(folder: Path, labels: Sequence[Label]) -> tuple[Path, Path]:
+    """Write `labels.csv` and `labels.html`, for their owner's eyes only, and return where they are.
+
+    Raises BenchError for a name or a secret that fits no QR code.
+    """
+    files = {folder / "labels.csv": table(labels), folder / "labels.html": page(labels)}
+    for path, text in files.items():
+        house.write_private(path, text.encode())
+    written, printable = files
+    return written, printable
+
+
+def table(labels: Sequence[Label]) -> str:
+    """The labels as CSV, for a program or a spreadsheet: a cell that the latter would compute has ' before it."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(_COLUMNS)
+    for each in labels:
+        cells = (each.name, _with_colons(each.mac), each.serial, each.secret)
+        writer.writerow(f"'{cell}" if cell.startswith(_FORMULA) else cell for cell in cells)
+    return text.getvalue()
+
+
+def page(labels: Sequence[Label]) -> str:
+    """The labels as an HTML page of A4 sheets, 24 labels each, that needs nothing else and runs nothing."""
+    return _PAGE.format(labels="\n".join(map(_item, labels)))
+
+
+def _item(label: Label) -> str:
+    try:
+        # the quiet zone around it is part of a code
+        drawn = segno.make(label.code, error="m", micro=False).svg_inline(border=4, omitsize=True)
+    except segno.DataOverflowError:
+        raise BenchError(f"no QR code holds a name of {len(label.name)} characters: choose a shorter one") from None
+    lines = {"name": label.name, "mac": _with_colons(label.mac), "serial": label.serial, "secret": label.secret}
+    text = "".join(f'<p class="{kind}">{escape(line)}</p>' for kind, line in lines.items() if line)
+    return f"<li>{drawn}<div>{text}</div></li>"
+
+
+def _with_colons(mac: str) -> str:
+    return ":".join(mac[at : at + 2] for at in range(0, len(mac), 2))
