@@ -70,7 +70,7 @@ class Bench:
 def boot(board: VirtualBoard, conditions: Conditions | None = None) -> Boot:
     """Switch a board on until its first telemetry is acknowledged, then off.
 
-    Raises BootFailed if it did not get there at once: MicroPython ended, or an event told of an error.
+    Raises BootFailed if it did not get there at once: it sits at the REPL, or an event told of an error.
     """
     found = Boot()
     with board.power_on(conditions) as power:
@@ -84,6 +84,8 @@ def _follow(power: PowerCycle, found: Boot, start: float) -> None:
     for event in power.follow(_PATIENCE_S):
         name = event["event"]
         if name == "console":
+            if event["text"].startswith("MicroPython "):  # the REPL's: the firmware did not even get to say it failed
+                break
             continue
         found.ms.setdefault(name, event["ms"])
         found.wall_ms.setdefault(name, (time.perf_counter() - start) * 1000)

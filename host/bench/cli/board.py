@@ -83,7 +83,7 @@ def boot(
             if event["event"] == until:
                 return
     if cut is None:
-        raise BenchError("the board's program ended: what it said last tells why")
+        raise BenchError("the board died: what it said last tells why")
     output.console.print("[red]power lost[/red]")
 
 

@@ -28,6 +28,7 @@ from bench.targets.events import Listener
 
 _POLL_S = 0.002
 _LOCK_S = 1.0
+_INTERRUPT_S = 0.5
 _MAC_DIGITS = 12
 _PINS = 40
 _LOW, _HIGH = b"\0", b"\1"
@@ -181,8 +182,10 @@ class PowerCycle:
     def __init__(self, board: VirtualBoard, conditions: Conditions) -> None:
         self._board = board
         self._conditions = conditions
-        ethernet = boards.load(board.definition).ethernet
+        definition = boards.load(board.definition)
+        chip, ethernet = definition.chip.upper(), definition.ethernet
         self._ethernet = ethernet and {"phy": ethernet.phy, "phy_address": ethernet.phy_address}
+        self._machine = f"Generic {chip} module with {chip}"
         self._interpreter = unixport.interpreter()
         self._rom = unixport.rom()
         self._lock = _lock(board)
@@ -201,6 +204,8 @@ class PowerCycle:
         self._watchdog: tuple[float, float] | None = None  # when it was fed, and how long that lasts
         self._bitten = False
         self._reset = ""
+        self._raw = False  # whether the REPL is in raw mode after the reset
+        self._interruptible = False
         self._clock: int | None = None  # what the board's clock remembers through a reset
         self._listener = Listener()
         self._trace_rest = b""  # the begin of a line of the trace
@@ -248,6 +253,26 @@ class PowerCycle:
     def say(self, text: str) -> None:
         """Type a line on the board's serial line; raises as `VirtualBoard.say` does."""
         self._board.say(text)
+
+    def interrupt(self) -> None:
+        """Type Ctrl-C on the board's serial line.
+
+        The interpreter takes it as a signal, which is safe while it waits for something: so that is awaited.
+        A program that never waits is interrupted all the same. Lost, as on a chip, if the board does not get
+        to its programs: it has no say before that.
+        """
+        deadline = time.monotonic() + _INTERRUPT_S
+        while not (self._interruptible and self._waits()) and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
+        if self._interruptible:
+            self._process.send_signal(signal.SIGINT)
+
+    def _waits(self) -> bool:
+        """Whether the board's process is asleep, in a system call that is not about the flash."""
+        try:
+            return "\nState:\tS" in Path(f"/proc/{self.pid}/status").read_text()
+        except OSError:  # it is gone, or this host does not tell
+            return True
 
     def follow(self, timeout_s: float | None = None) -> Iterator[dict[str, Any]]:
         """Events as they come; lines that are none come as `{"event": "console", "text": ...}`.
@@ -303,10 +328,14 @@ class PowerCycle:
             },
             "ethernet": self._ethernet and {**self._ethernet, "cable": conditions.cable, "dhcp": conditions.dhcp},
             "clock": self._clock,
+            "machine": self._machine,
+            "raw": self._raw,
             "cut": cut,
         }
         path = self._board.folder.resolve() / "power.json"
         path.write_text(json.dumps(options))
+        self._raw = self._interruptible = False
+        self._end_line()
         heap = ["-X", f"heapsize={conditions.heap}"] if conditions.heap else []
         with self._board.console.open("ab") as console:
             self._process = subprocess.Popen(
@@ -322,13 +351,24 @@ class PowerCycle:
     def _restart(self) -> bool:
         """After the process ended: a reset starts it again, a power cut does not."""
         cause = "WDT_RESET" if self._bitten else self._reset
-        self._watchdog, self._bitten, self._reset = None, False, ""
+        if cause != "SOFT_RESET":  # which the watchdog lives through
+            self._watchdog = None
+        self._bitten, self._reset = False, ""
         if cause:
             self._start(cause)
         return bool(cause)
 
     def _read_console(self) -> None:
         self._unseen.extend(self._listener.hear(self._console.read()))
+
+    def _end_line(self) -> None:
+        """What a reset interrupted is a line of its own, e.g. a prompt."""
+        self._read_console()
+        if interrupted := self._listener.end():
+            self._unseen.extend(interrupted)
+            with self._board.console.open("ab") as console:
+                console.write(b"\r\n")
+            self._console.seek(0, os.SEEK_END)
 
     def _read_trace(self) -> None:
         # a line that crosses a page of the file may be there in part only
@@ -345,8 +385,10 @@ class PowerCycle:
                 self.levels.append((entry["pin"], entry["level"]))
             elif "join" in entry:
                 self.joins.append(entry["join"])
+            elif "interruptible" in entry:
+                self._interruptible = True
             else:
-                self._reset = entry["reset"]
+                self._reset, self._raw = entry["reset"], entry.get("raw", False)
 
     def _check_watchdog(self) -> None:
         if self._watchdog and time.monotonic() > sum(self._watchdog) and not self._bitten:

@@ -4,7 +4,8 @@
 
 Options: `flash` (the image file), `trace` (a file that gets one JSON line per flash write, per reset,
 per change of a pin, ...), `mac` (12 hex digits), `reset_cause`, `pins` (the levels of the inputs, see
-machine.py), `wifi` and `ethernet` (what is in the air and on the cable, see network.py), `clock` (what
+machine.py), `machine` (what its banner calls the board), `raw` (whether the REPL is in raw mode, and `/main.py` so not
+run), `wifi` and `ethernet` (what is in the air and on the cable, see network.py), `clock` (what
 the clock remembers from before a reset, null if nothing, see time.py) and
 `cut`: `{"at": n, "torn": bool}` cuts the power at the n-th write to the flash (an erase or a
 program operation, counted from 0): before it, or in the middle of it.
@@ -13,7 +14,9 @@ After the file system of the flash is mounted at `/` the program sees nothing of
 sockets, as on the ESP32.
 """
 
+import gc
 import json
+import micropython
 import os
 import sys
 import vfs
@@ -101,9 +104,8 @@ def partition(file, label):
             return int.from_bytes(entry[4:8], "little"), int.from_bytes(entry[8:12], "little")
 
 
-def start(options):
-    """Leave the host's file system and return the program of the flash's `/boot.py` and `/main.py`."""
-    power = Power(options.get("trace"))
+def start(options, power):
+    """Leave the host's file system for the flash's."""
     # Frozen into a stock ESP32 image; here from the ROM directory, while it can still be reached.
     import machine
     import network
@@ -123,18 +125,52 @@ def start(options):
     sys.path[:] = ["", ".frozen", "/lib"]
 
 
-def run(path):
+def run(path, names):
     try:
         with open(path) as file:
             source = file.read()
     except OSError:
         return
-    exec(compile(source, path, "exec"), {"__name__": "__main__"})
+    exec(compile(source, path, "exec"), names)
+
+
+def load_repl(rom):
+    """The module `repl` out of the ROM, which no program needs the heap for."""
+    gc.collect()
+    vfs.mount(rom, "/rom")
+    sys.path.insert(0, "/rom")
+    import repl
+
+    sys.path.pop(0)
+    vfs.umount("/rom")
+    return repl
+
+
+def main(options, power, rom):
+    """What the stock image's main.c does: boot.py and main.py, then the REPL until a soft reset."""
+    names = {"__name__": "__main__"}
+    failure = None
+    try:
+        power.trace(interruptible=True)
+        micropython.kbd_intr(3)
+        run("boot.py", names)
+        if not options["raw"]:
+            run("main.py", names)
+    except BaseException as error:
+        failure = error
+    repl = load_repl(rom)
+    if failure and not isinstance(failure, SystemExit):
+        repl.show(failure)
+    repl = repl.Repl(power, options["machine"], names, options["raw"])
+    if isinstance(failure, SystemExit):
+        repl.reboot()
+    repl.run()
 
 
 with open(sys.argv[1]) as file:
     options = json.load(file)
-start(options)
-del start, partition, options
-run("/boot.py")
-run("/main.py")
+power = Power(options.get("trace"))
+rom = vfs.VfsPosix(os.getcwd())
+start(options, power)
+del start, partition
+main(options, power, rom)
