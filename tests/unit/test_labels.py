@@ -10,7 +10,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 import zxingcpp
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bench.errors import BenchError
@@ -131,7 +131,15 @@ def test_code_without_a_secret_is_the_name():
     assert read_codes(labels.page([Label(name="press-1", mac="02005e005301")])) == ["press-1"]
 
 
+@given(TEXT)
+@example("\u00a1\u00a1")  # which readers took for Shift-JIS
+@example("点茗")  # which has a mode of its own
+def test_code_without_a_secret_is_read_back_whatever_it_says(name):
+    assert read_codes(labels.page([Label(name=name, mac="02005e005301")])) == [name]
+
+
 @given(TEXT, TEXT)
+@example("n", "\u00a1\u00a1")
 def test_code_is_read_back_whatever_it_says(name, secret):
     (read,) = read_codes(labels.page([Label(name=name, mac="02005e005301", secret=secret)]))
     assert json.loads(read) == {"deviceName": name, "secretKey": secret}

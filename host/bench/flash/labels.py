@@ -28,7 +28,7 @@ _PAGE = """\
 * {{ box-sizing: border-box; }}
 body {{ margin: 0 auto; width: 190mm; font: 8pt/1.25 sans-serif; color: #000; background: #fff; }}
 ul {{ display: grid; grid-template-columns: repeat(3, 1fr); margin: 0; padding: 0; list-style: none; }}
-li {{ display: flex; align-items: center; gap: 2mm; height: 34mm; padding: 2mm; overflow: hidden;
+li {{ display: flex; align-items: center; gap: 2mm; min-height: 34mm; padding: 2mm;
   border: 0.2mm dashed #999; break-inside: avoid; }}
 svg {{ flex: none; width: 28mm; height: 28mm; }}
 div {{ min-width: 0; overflow-wrap: anywhere; }}
@@ -57,10 +57,8 @@ class Label:
 
     @property
     def code(self) -> str:
-        """The text of its QR code: what ThingsBoard's claiming widget reads, or the name alone."""
-        if not self.secret:
-            return self.name
-        return json.dumps({"deviceName": self.name, "secretKey": self.secret}, ensure_ascii=False)
+        """The text of its QR code: what ThingsBoard's claiming widget reads, in ASCII, or the name alone."""
+        return json.dumps({"deviceName": self.name, "secretKey": self.secret}) if self.secret else self.name
 
 
 def write(folder: Path, labels: Sequence[Label]) -> tuple[Path, Path]:
@@ -92,14 +90,18 @@ def page(labels: Sequence[Label]) -> str:
 
 
 def _item(label: Label) -> str:
+    text = label.code
+    # Readers guess an encoding that is not told, and guess wrong.
+    how = (None, None) if text.isascii() else ("byte", "utf-8")
     try:
-        # the quiet zone around it is part of a code
-        drawn = segno.make(label.code, error="m", micro=False).svg_inline(border=4, omitsize=True)
+        code = segno.make(text, error="m", micro=False, mode=how[0], encoding=how[1], eci=not text.isascii())
     except segno.DataOverflowError:
         raise BenchError(f"no QR code holds a name of {len(label.name)} characters: choose a shorter one") from None
+    # The quiet zone around it is part of a code.
+    drawn = code.svg_inline(border=4, omitsize=True)
     lines = {"name": label.name, "mac": _with_colons(label.mac), "serial": label.serial, "secret": label.secret}
-    text = "".join(f'<p class="{kind}">{escape(line)}</p>' for kind, line in lines.items() if line)
-    return f"<li>{drawn}<div>{text}</div></li>"
+    said = "".join(f'<p class="{kind}">{escape(line)}</p>' for kind, line in lines.items() if line)
+    return f"<li>{drawn}<div>{said}</div></li>"
 
 
 def _with_colons(mac: str) -> str:
