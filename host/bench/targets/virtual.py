@@ -167,9 +167,13 @@ class VirtualBoard:
         """The whole flash, as it is now."""
         return (self.folder / "flash.bin").read_bytes()
 
-    def power_on(self, conditions: Conditions | None = None) -> "PowerCycle":
-        """Switch the board on. Raises BenchError if it is on already."""
-        return PowerCycle(self, conditions or Conditions())
+    def lock(self) -> TextIO:
+        """Have the board for oneself until the lock is closed. Raises BenchError if it is on."""
+        return _lock(self)
+
+    def power_on(self, conditions: Conditions | None = None, *, lock: TextIO | None = None) -> "PowerCycle":
+        """Switch the board on. Raises BenchError if it is on already, unless one holds the `lock`."""
+        return PowerCycle(self, conditions or Conditions(), lock)
 
 
 class PowerCycle:
@@ -179,7 +183,7 @@ class PowerCycle:
     after a reset, and what its watchdog bites through.
     """
 
-    def __init__(self, board: VirtualBoard, conditions: Conditions) -> None:
+    def __init__(self, board: VirtualBoard, conditions: Conditions, lock: TextIO | None = None) -> None:
         self._board = board
         self._conditions = conditions
         definition = boards.load(board.definition)
@@ -188,7 +192,7 @@ class PowerCycle:
         self._machine = f"Generic {chip} module with {chip}"
         self._interpreter = unixport.interpreter()
         self._rom = unixport.rom()
-        self._lock = _lock(board)
+        self._lock = os.fdopen(os.dup(lock.fileno()), "w") if lock else _lock(board)
         with contextlib.suppress(FileExistsError):
             os.mkfifo(board.keyboard, 0o600)
         # open at both ends: never at its end, whoever comes and goes, and whatever is reset

@@ -1,0 +1,62 @@
+"""From a serial line's DTR and RTS to a chip's reset, as boards are wired; both count as asserted when True."""
+
+import enum
+from typing import Protocol
+
+
+class Start(enum.Enum):
+    """What a chip does next."""
+
+    HELD = enum.auto()  # in reset
+    DOWNLOAD = enum.auto()
+    RUN = enum.auto()
+
+
+class Circuit(Protocol):
+    """What is between the line's DTR and RTS and the chip."""
+
+    def set(self, *, dtr: bool, rts: bool) -> Start | None:
+        """The lines as they are now; what that has the chip do, None if nothing."""
+
+
+class AutoReset:
+    """The two transistors of development boards: RTS alone pulls EN low, DTR alone IO0.
+
+    The chip looks at IO0 when EN rises, which a capacitor delays. So while both are asserted, on the way from
+    one to the other, EN stays as it was: over a network that may take long.
+    """
+
+    def __init__(self) -> None:
+        self._enabled = True
+
+    def set(self, *, dtr: bool, rts: bool) -> Start | None:
+        """See Circuit."""
+        was_enabled = self._enabled
+        if not (dtr and rts):
+            self._enabled = not rts
+        if self._enabled == was_enabled:
+            return None
+        if not self._enabled:
+            return Start.HELD
+        return Start.DOWNLOAD if dtr else Start.RUN
+
+
+class UsbSerialJtag:
+    """The chip's own USB port, as its technical reference manual has it.
+
+    DTR alone sets a flag, neither clears it, both change nothing; RTS alone resets the chip, at once and into
+    the loader if the flag is set.
+    """
+
+    def __init__(self) -> None:
+        self._flag = False
+        self._reset = False
+
+    def set(self, *, dtr: bool, rts: bool) -> Start | None:
+        """See Circuit."""
+        was_reset, self._reset = self._reset, rts and not dtr
+        if not rts:
+            self._flag = dtr
+        if not self._reset or was_reset:
+            return None
+        return Start.DOWNLOAD if self._flag else Start.RUN

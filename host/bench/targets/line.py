@@ -1,0 +1,346 @@
+"""The serial line of a virtual board, served over the network (RFC 2217) to esptool, mpremote and the bench."""
+
+import contextlib
+import queue
+import random
+import selectors
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from serial import PARITY_NONE, STOPBITS_ONE
+from serial.rfc2217 import IAC, IAC_DOUBLED, PortManager
+
+from bench.errors import BenchError
+from bench.targets.circuit import AutoReset, Start
+from bench.targets.loader.flash import PulledOut
+from bench.targets.uart import CONSOLE_BAUD, Uart
+from bench.targets.virtual import Conditions, PowerCycle, VirtualBoard
+from bench.targets.wire import LineFaults, Wire
+
+_RECEIVE = 4096
+_UNDER_WAY = 1 << 16  # bytes that a client may be ahead of a paced line
+_UNSENT = 1 << 20  # bytes that a client may be behind; what comes then is lost, as in a port's buffer
+_POLL_S = 0.001
+_LONGEST_OPTION = 64
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Bytes that went over the line so far."""
+
+    to_board: int
+    from_board: int
+
+
+class _Port:
+    """The serial port that pyserial's server believes to have."""
+
+    bytesize = 8
+    parity = PARITY_NONE
+    stopbits = STOPBITS_ONE
+    xonxoff = rtscts = break_condition = False
+    cts = dsr = ri = cd = False
+
+    def __init__(self, line: "Line") -> None:
+        self._line = line
+        self._dtr = self._rts = False
+
+    @property
+    def baudrate(self) -> int:
+        return self._line.host_baud
+
+    @baudrate.setter
+    def baudrate(self, baud: int) -> None:
+        self._line.host_baud = baud
+
+    @property
+    def dtr(self) -> bool:
+        return self._dtr
+
+    @dtr.setter
+    def dtr(self, asserted: bool) -> None:
+        self._dtr = asserted
+        self._line.control(dtr=self._dtr, rts=self._rts)
+
+    @property
+    def rts(self) -> bool:
+        return self._rts
+
+    @rts.setter
+    def rts(self, asserted: bool) -> None:
+        self._rts = asserted
+        self._line.control(dtr=self._dtr, rts=self._rts)
+
+    def reset_input_buffer(self) -> None:
+        """What came from the board is with the client already."""
+
+    def reset_output_buffer(self) -> None:
+        self._line.forget_typed()
+
+
+class _Client:
+    """Who is connected, to a raw port: the bytes are the line's, and there is no more to it."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.setblocking(False)
+        self.socket = connection
+        self.unsent = bytearray()
+
+    def receive(self) -> bytes:
+        """What was typed. Raises OSError when the client is gone, or speaks another protocol."""
+        try:
+            data = self.socket.recv(_RECEIVE)
+        except BlockingIOError:  # it was ready to be written to
+            return b""
+        if not data:
+            raise ConnectionResetError
+        return data
+
+    def say(self, data: bytes) -> None:
+        """Have what the board said sent, sooner or later."""
+        if len(self.unsent) < _UNSENT:
+            self.unsent += data
+
+    def flush(self) -> None:
+        """Send what can be sent now. Raises OSError when the client is gone."""
+        if self.unsent:
+            with contextlib.suppress(BlockingIOError):
+                del self.unsent[: self.socket.send(self.unsent)]
+
+
+class _Rfc2217Client(_Client):
+    """Who is connected, and sets rate, DTR and RTS, too."""
+
+    def __init__(self, connection: socket.socket, port: Any) -> None:
+        super().__init__(connection)
+        self._manager = PortManager(port, self)  # type: ignore[arg-type] # it needs no more than `write`
+
+    def write(self, data: bytes) -> None:
+        """For pyserial: an answer of the server's own."""
+        self.unsent += data
+
+    def receive(self) -> bytes:
+        """See _Client."""
+        try:
+            typed = b"".join(self._manager.filter(super().receive()))
+        except (ValueError, KeyError, TypeError, struct.error) as error:
+            raise ConnectionAbortedError from error
+        if len(self._manager.suboption or b"") > _LONGEST_OPTION:
+            raise ConnectionAbortedError
+        return typed
+
+    def say(self, data: bytes) -> None:
+        """See _Client."""
+        super().say(data.replace(IAC, IAC_DOUBLED))
+
+
+class Line:
+    """A virtual board's UART, its DTR/RTS circuit, and the serial server before them, in one thread."""
+
+    def __init__(  # noqa: PLR0913 - as `serve`
+        self,
+        board: VirtualBoard,
+        address: tuple[str, int],
+        conditions: Conditions,
+        *,
+        raw: bool,
+        pace: bool,
+        faults: LineFaults,
+    ) -> None:
+        noise = random.Random(faults.seed)  # noqa: S311 - no secret
+        self._in = Wire(paced=pace, drop=faults.drop, random_from=noise)
+        self._out = Wire(paced=pace, drop=faults.drop, random_from=noise)
+        self._circuit = AutoReset()
+        self._port = None if raw else _Port(self)
+        self._client: _Client | None = None
+        self._asked: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._closed = False
+        with ExitStack() as stack:
+            self._uart = stack.enter_context(
+                Uart(board, conditions, faults, self._say, host_baud=None if raw else CONSOLE_BAUD)
+            )
+            self._listener: socket.socket | None = stack.enter_context(_listen(address))
+            self._address: tuple[str, int] = self._listener.getsockname()[:2]
+            self._waker, self._woken = (stack.enter_context(end) for end in socket.socketpair())
+            self._uart.start(Start.RUN)
+            self._thread = threading.Thread(target=self._run, name=f"line of {board.folder.name}")
+            self._stack = stack.pop_all()
+        self._thread.start()
+
+    @property
+    def url(self) -> str:
+        """What esptool, mpremote and the bench take for a port."""
+        host, port = self._address
+        return f"{'rfc2217' if self._port else 'socket'}://{host}:{port}"
+
+    @property
+    def traffic(self) -> Traffic:
+        """Bytes so far, without the protocol around them."""
+        return Traffic(to_board=self._in.traffic, from_board=self._out.traffic)
+
+    @property
+    def power(self) -> PowerCycle | None:
+        """The board's power cycle; None while it is in reset, in its loader, or pulled out."""
+        return self._uart.power
+
+    @property
+    def plugged_in(self) -> bool:
+        """Whether the board is there."""
+        return self._listener is not None
+
+    def plug_in(self) -> None:
+        """Plug a board in that was pulled out: it starts."""
+        self._ask(self._plug_in)
+
+    def reset(self, start: Start = Start.RUN) -> None:
+        """Reset the chip by the board's buttons, BOOT held for DOWNLOAD."""
+        self._ask(lambda: self._uart.start(start))
+
+    def close(self) -> None:
+        """Switch the board off and serve no more."""
+        self._ask(self._close)
+        self._thread.join()
+        self._stack.close()
+
+    def _ask(self, what: Callable[[], None]) -> None:
+        self._asked.put(what)
+        self._waker.send(b"!")
+
+    # From here on it is the line's thread.
+
+    @property
+    def host_baud(self) -> int:
+        """What the client's port is set to."""
+        return self._uart.host_baud or self._uart.baud
+
+    @host_baud.setter
+    def host_baud(self, baud: int) -> None:
+        self._uart.host_baud = baud
+
+    def control(self, *, dtr: bool, rts: bool) -> None:
+        """DTR and RTS as the client set them."""
+        if start := self._circuit.set(dtr=dtr, rts=rts):
+            self._uart.start(start)
+
+    def forget_typed(self) -> None:
+        """Drop what the client typed and the board has not got yet."""
+        self._in.clear()
+
+    def _run(self) -> None:
+        while not self._closed:
+            self._select()
+            try:
+                self._uart.receive(self._in.arrived(time.monotonic()))
+                self._uart.step()
+            except PulledOut:
+                self._pull_out()
+            if said := self._out.arrived(time.monotonic()):
+                self._tell(said)
+
+    def _select(self) -> None:
+        """Wait for what comes next, bytes, a client or the end of bytes under way, and see to the network's part."""
+        arrivals = [at for at in (self._in.next_arrival(), self._out.next_arrival()) if at is not None]
+        timeout = max(min(arrivals) - time.monotonic(), 0) if arrivals else None
+        if self._uart.power:  # what it writes to its console comes without an event
+            timeout = _POLL_S if timeout is None else min(timeout, _POLL_S)
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._woken, selectors.EVENT_READ)
+            if self._client:
+                reads = selectors.EVENT_READ if self._in.under_way < _UNDER_WAY else 0
+                writes = selectors.EVENT_WRITE if self._client.unsent else 0
+                if reads | writes:
+                    selector.register(self._client.socket, reads | writes)
+            elif self._listener:
+                selector.register(self._listener, selectors.EVENT_READ)
+            ready = [key.fileobj for key, _ in selector.select(timeout)]
+        if self._woken in ready:
+            self._woken.recv(1)
+            self._asked.get()()
+        elif self._client and self._client.socket in ready:
+            self._serve(self._client)
+        elif self._listener and self._listener in ready:
+            connection, _ = self._listener.accept()
+            self._client = _Rfc2217Client(connection, self._port) if self._port else _Client(connection)
+
+    def _serve(self, client: _Client) -> None:
+        """Take what the client has for the board, and give it what it has to get."""
+        try:
+            self._in.send(client.receive(), baud=self.host_baud, now=time.monotonic())
+            client.flush()
+        except OSError:
+            self._hang_up()
+
+    def _tell(self, said: bytes) -> None:
+        """Give the client what the board said; if there is none it is lost, as at a port that is not open."""
+        if self._client:
+            self._client.say(said)
+            try:
+                self._client.flush()
+            except OSError:
+                self._hang_up()
+
+    def _say(self, data: bytes, baud: int) -> None:
+        self._out.send(data, baud=baud, now=time.monotonic())
+
+    def _hang_up(self) -> None:
+        if self._client:
+            self._client.socket.close()
+            self._client = None
+
+    def _pull_out(self) -> None:
+        """The board and its port are gone."""
+        self._uart.off()
+        self._in.clear()
+        self._out.clear()
+        self._hang_up()
+        if self._listener:
+            self._listener.close()
+            self._listener = None
+
+    def _plug_in(self) -> None:
+        if not self._listener:
+            self._listener = _listen(self._address)
+            self._uart.start(Start.RUN)
+
+    def _close(self) -> None:
+        self._pull_out()
+        self._closed = True
+
+
+def _listen(address: tuple[str, int]) -> socket.socket:
+    """Raises BenchError if somebody else has the port."""
+    try:
+        return socket.create_server(address)
+    except OSError as error:
+        raise BenchError(f"port {address[1]}: {error.strerror}; choose another, or 0 for a free one") from None
+
+
+@contextmanager
+def serve(  # noqa: PLR0913 - all that there is to a line, by name
+    board: VirtualBoard,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    raw: bool = False,
+    conditions: Conditions | None = None,
+    pace: bool = False,
+    faults: LineFaults | None = None,
+) -> Iterator[Line]:
+    """Switch a board on and serve its line until the end of the context; `port` 0 is a free one.
+
+    `raw` is without RFC 2217: no rates, no DTR and RTS, the board's buttons (`Line.reset`) reset it. With `pace`
+    bytes take the time that the line's rate gives them. Raises BenchError if the board is on already,
+    or the port is taken.
+    """
+    line = Line(board, (host, port), conditions or Conditions(), raw=raw, pace=pace, faults=faults or LineFaults())
+    try:
+        yield line
+    finally:
+        line.close()

@@ -1,0 +1,56 @@
+"""SLIP (RFC 1055) as Espressif's loaders speak it: a packet both begins and ends with END."""
+
+END = b"\xc0"
+_ESCAPE = 0xDB
+_END = END[0]
+_ESCAPED = {0xDC: _END, 0xDD: _ESCAPE}
+
+
+def encode(packet: bytes) -> bytes:
+    """The packet as it goes over the line."""
+    return END + packet.replace(b"\xdb", b"\xdb\xdd").replace(END, b"\xdb\xdc") + END
+
+
+class Decoder:
+    """Finds packets in what comes over the line.
+
+    What is outside of a packet is noise and skipped; so is a packet with an escape that does not exist, or
+    one longer than `limit`.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._packet: bytearray | None = None  # None: between packets
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The packets that `data` completes."""
+        complete = []
+        *ended, rest = data.split(END)
+        for part in ended:
+            self._take(part)
+            packet = self._unescaped()
+            if packet:
+                complete.append(packet)
+            # An END that ends nothing begins something: so after an END that was lost the next packet is whole.
+            self._packet = None if packet else bytearray()
+        self._take(rest)
+        return complete
+
+    def _take(self, part: bytes) -> None:
+        if self._packet is not None:
+            self._packet += part
+            if len(self._packet) > 2 * self._limit:
+                self._packet = None
+
+    def _unescaped(self) -> bytes:
+        """What is in the packet; nothing if it is none."""
+        if not self._packet:
+            return b""
+        first, *escaped = bytes(self._packet).split(bytes([_ESCAPE]))
+        packet = bytearray(first)
+        for part in escaped:
+            if not part or part[0] not in _ESCAPED:
+                return b""
+            packet.append(_ESCAPED[part[0]])
+            packet += part[1:]
+        return bytes(packet) if len(packet) <= self._limit else b""

@@ -1,0 +1,131 @@
+"""A virtual board at the end of a serial line: in reset, in its loader, or running what is in its flash."""
+
+import os
+import signal
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import BinaryIO, Self
+
+from bench import boards
+from bench.targets.circuit import Start
+from bench.targets.loader import chips
+from bench.targets.loader.flash import NorFlash
+from bench.targets.loader.loader import Exit, Loader
+from bench.targets.virtual import Conditions, PowerCycle, VirtualBoard
+from bench.targets.wire import LineFaults
+
+CONSOLE_BAUD = 115200
+_CTRL_C = b"\x03"
+_TOLERANCE = 0.03  # between the rates of the two sides
+_GARBLED = bytes(byte ^ 0x55 for byte in range(256))
+
+
+class Uart:
+    """The board's side of the line. `say(data, baud)` gets what the board sends, and how fast.
+
+    `host_baud` is the rate of the line's other side: what comes at the wrong rate is garbage. None: it follows the
+    board's. A context manager, which has the board for itself. Raises BenchError if some other process has it on.
+    """
+
+    def __init__(
+        self,
+        board: VirtualBoard,
+        conditions: Conditions,
+        faults: LineFaults,
+        say: Callable[[bytes, int], None],
+        *,
+        host_baud: int | None,
+    ) -> None:
+        self.host_baud = host_baud
+        self.power: PowerCycle | None = None
+        self._board = board
+        self._conditions = conditions
+        self._say = say
+        self._chip = chips.find(faults.chip or boards.load(board.definition).chip)
+        self._loader: Loader | None = None
+        self._heard = False  # the loader takes the rate of the first bytes it hears
+        self._console: BinaryIO | None = None
+        self._on = ExitStack()  # what there is while the board runs
+        with ExitStack() as held:
+            self._lock = held.enter_context(board.lock())
+            path = board.folder / "flash.bin"
+            pull_after = None if faults.pull_at is None else round(path.stat().st_size * faults.pull_at / 100)
+            self._flash = held.enter_context(NorFlash(path, bad_sectors=faults.bad_sectors, pull_after=pull_after))
+            self._held = held.pop_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.off()
+        self._held.close()
+
+    @property
+    def baud(self) -> int:
+        """The rate of the board's side."""
+        return self._loader.baud if self._loader else CONSOLE_BAUD
+
+    def start(self, how: Start) -> None:
+        """Reset the chip."""
+        self.off()
+        if how is Start.DOWNLOAD:
+            self._loader = Loader(self._chip, self._board.mac, self._flash, baud=CONSOLE_BAUD)
+            self._heard = False
+            self._say(self._legible(self._chip.banner(), CONSOLE_BAUD), CONSOLE_BAUD)
+        elif how is Start.RUN:
+            self._console = self._on.enter_context(self._board.console.open("ab+"))
+            self.power = self._on.enter_context(self._board.power_on(self._conditions, lock=self._lock))
+
+    def off(self) -> None:
+        """Cut the power."""
+        self._on.close()
+        self.power = self._loader = self._console = None
+
+    def receive(self, data: bytes) -> None:
+        """Bytes from the line. Raises PulledOut."""
+        if self._loader:
+            self._ask(self._loader, data)
+        elif self.power:
+            self._type(self.power, self._legible(data, CONSOLE_BAUD))
+
+    def step(self) -> None:
+        """Let a board that runs go on, and say what it said."""
+        if self.power and self._console:
+            for _ in self.power.follow(0):
+                pass
+            if said := self._console.read():
+                self._say(self._legible(said, CONSOLE_BAUD), CONSOLE_BAUD)
+
+    def _ask(self, loader: Loader, data: bytes) -> None:
+        if data and not self._heard:
+            loader.baud = self.host_baud or CONSOLE_BAUD
+            self._heard = True
+        for answer in loader.receive(self._legible(data, loader.baud)):
+            self._say(self._legible(answer, loader.baud), loader.baud)
+        if loader.exit:
+            # a reset that is none of EN does not look at IO0 again: back to the loader
+            self.start(Start.RUN if loader.exit is Exit.RUN else Start.DOWNLOAD)
+
+    def _type(self, power: PowerCycle, data: bytes) -> None:
+        """Ctrl-C is a signal to the board's process: its program need not read to be interrupted."""
+        first, *others = data.split(_CTRL_C)
+        self._write(first)
+        for typed in others:
+            os.kill(power.pid, signal.SIGINT)
+            self._write(typed)
+
+    def _write(self, data: bytes) -> None:
+        """Type on the console; what it has no room for is lost, as in a UART's buffer."""
+        if not data:
+            return
+        keyboard = os.open(self._board.keyboard, os.O_WRONLY | os.O_NONBLOCK)
+        try:
+            os.write(keyboard, data)
+        except BlockingIOError:
+            pass
+        finally:
+            os.close(keyboard)
+
+    def _legible(self, data: bytes, baud: int) -> bytes:
+        same = not self.host_baud or abs(self.host_baud - baud) <= _TOLERANCE * baud
+        return data if same else data.translate(_GARBLED)

@@ -1,0 +1,67 @@
+"""One direction of a serial line: how long bytes take, and what becomes of them on the way."""
+
+import random
+from collections import deque
+from dataclasses import dataclass
+
+_BITS = 10  # of a byte: start, eight of data, stop
+_PIECE = 1024  # bytes that arrive together on a paced line
+
+
+@dataclass(frozen=True, kw_only=True)
+class LineFaults:
+    """What is wrong with a line, or with the board at its end.
+
+    `drop`: the probability of a byte to get lost, in both directions, drawn from `seed`. `pull_at`: the board
+    is pulled out when so many per cent of its flash's size were programmed. `bad_sectors` of the flash, 4 KiB each
+    and counted from 0, keep their content. `chip`: another one than the board's definition says.
+    """
+
+    drop: float = 0.0
+    seed: int = 0
+    pull_at: float | None = None
+    bad_sectors: frozenset[int] = frozenset()
+    chip: str = ""
+
+
+class Wire:
+    """Bytes `under_way`. `traffic` counts all that were sent, those too that got lost."""
+
+    def __init__(self, *, paced: bool, drop: float, random_from: random.Random) -> None:
+        self.traffic = 0
+        self._paced = paced
+        self._drop = drop
+        self._random = random_from
+        self.under_way = 0
+        self._pieces: deque[tuple[float, bytes]] = deque()
+        self._free = 0.0  # when the last byte will be through, in seconds of the caller's clock
+
+    def send(self, data: bytes, *, baud: int, now: float) -> None:
+        """Put bytes on the wire, behind those that are under way."""
+        self.traffic += len(data)
+        for start in range(0, len(data), _PIECE):
+            piece = data[start : start + _PIECE]
+            if self._paced:
+                self._free = max(self._free, now) + len(piece) * _BITS / baud
+            if self._drop:
+                piece = bytes(byte for byte in piece if self._random.random() >= self._drop)
+            self._pieces.append((self._free, piece))
+            self.under_way += len(piece)
+
+    def arrived(self, now: float) -> bytes:
+        """What has come through since the last call."""
+        through = []
+        while self._pieces and self._pieces[0][0] <= now:
+            through.append(self._pieces.popleft()[1])
+            self.under_way -= len(through[-1])
+        return b"".join(through)
+
+    def next_arrival(self) -> float | None:
+        """When the next bytes are through; None if none are under way."""
+        return self._pieces[0][0] if self._pieces else None
+
+    def clear(self) -> None:
+        """Forget what is under way."""
+        self._pieces.clear()
+        self._free = 0.0
+        self.under_way = 0
