@@ -6,7 +6,22 @@ from typing import Any
 
 import typer
 
-from bench.cli import audit, board, demo, device, firmware, importing, output, profile, rpc, serve, telemetry, tls
+from bench.cli import (
+    audit,
+    board,
+    boards,
+    demo,
+    device,
+    doctor,
+    firmware,
+    importing,
+    output,
+    profile,
+    rpc,
+    serve,
+    telemetry,
+    tls,
+)
 from bench.errors import BenchError
 
 app = typer.Typer(
@@ -23,6 +38,8 @@ app.command("import", epilog="Example: bench import tray7.csv")(importing.import
 app.command("telemetry", epilog="Example: bench telemetry press-4 --follow")(telemetry.telemetry)
 app.command("rpc", epilog="Example: bench rpc press-4 blink '{\"times\": 3}'")(rpc.rpc)
 app.command("audit", epilog="Example: bench audit --limit 20 --json")(audit.audit)
+app.command("boards", epilog="Example: bench boards esp32_generic")(boards.boards)
+app.command("doctor", epilog="Example: bench doctor --server 192.168.1.10:1883")(doctor.doctor)
 app.add_typer(profile.app, name="profile")
 app.add_typer(device.app, name="device")
 app.add_typer(board.app, name="board")

@@ -15,9 +15,10 @@ _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - read, not li
 
 @dataclass(frozen=True, kw_only=True)
 class Addresses:
-    """A running server's, as this machine reaches them."""
+    """A running server's, as this machine reaches them. `listens` is the address that it was told to listen on."""
 
     host: str
+    listens: str
     mqtt_port: int
     mqtts_port: int
     http_port: int
@@ -45,7 +46,8 @@ def of_running(data: Path) -> Addresses | None:
         return None
     found = json.loads(path.read_text())
     ports = {name: found[name] for name in ("mqtt_port", "mqtts_port", "http_port", "https_port", "coap_port")}
-    return Addresses(host=_EVERYWHERE.get(found["host"], found["host"]), ca=Path(found["ca"]), **ports)
+    listens = found["host"]
+    return Addresses(host=_EVERYWHERE.get(listens, listens), listens=listens, ca=Path(found["ca"]), **ports)
 
 
 @contextmanager

@@ -167,7 +167,7 @@ class Setup:
         data, foreign = self.where.data, bool(self.where.url)
         running = None if self.server and foreign else addresses.of_running(data)
         if self.server:
-            host, port = _address(self.server)
+            host, port = host_and_port(self.server)
         elif running:
             host, port = running.host, running.port("mqtt", tls=self.tls)
         else:
@@ -224,7 +224,8 @@ def _is_name(text: str) -> bool:
     return False
 
 
-def _address(text: str) -> tuple[str, int]:
+def host_and_port(text: str) -> tuple[str, int]:
+    """HOST:PORT, taken apart. Raises UsageError."""
     host, _, port = text.rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 65536:
         raise UsageError(f"{text} is no address: write HOST:PORT, e.g. 192.168.1.10:1883")

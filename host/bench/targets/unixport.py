@@ -31,13 +31,18 @@ def interpreter() -> str:
     )
 
 
+def umqtt_folder() -> Path:
+    """Where umqtt.simple is, once it is fetched."""
+    return house.BUILD / f"{_UMQTT}-{_UMQTT_VERSION}"
+
+
 def umqtt() -> Path:
     """umqtt.simple as PyPI has it, fetched once into `build/`.
 
     It is an sdist without a setup.py, which pip refuses; `unearth` downloads it from the index
     that pip is set up for.
     """
-    folder = house.BUILD / f"{_UMQTT}-{_UMQTT_VERSION}"
+    folder = umqtt_folder()
     if not folder.exists():
         house.BUILD.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(dir=house.BUILD) as temporary:
