@@ -19,7 +19,6 @@ from tests.e2e.test_command_line import bench, printed
 from tests.serving import Serving
 from tests.support import RunningServer
 
-
 linux = pytest.mark.skipif(sys.platform != "linux", reason="groups that own serial ports are Linux'")
 
 
