@@ -88,8 +88,9 @@ def decoded(svg: str, scale: int = 4) -> str:
             pixels[y][x : x + length] = bytes(length)
             x += length
     rows = b"".join(bytes(v for v in row for _ in range(scale)) * scale for row in pixels)
-    (found,) = zxingcpp.read_barcodes(memoryview(rows).cast("B", (height * scale, width * scale)))
-    assert found.format == zxingcpp.BarcodeFormat.QRCode
+    image = memoryview(rows).cast("B", (height * scale, width * scale))
+    # by itself it looks for bar codes of every kind, and sees some in a QR code's noise
+    (found,) = zxingcpp.read_barcodes(image, formats=zxingcpp.BarcodeFormat.QRCode)
     return found.text
 
 
