@@ -56,6 +56,16 @@ def test_board_boots_as_it_was_chosen(data, request, options):
     assert ("key_made" in steps(power)) is ("X509_CERTIFICATE" in options)
 
 
+def test_blank_board_needs_no_server_and_has_nothing_in_its_flash(tmp_path):
+    made = bench(
+        "board", "new", "c3", "--blank", "--board", "esp32_c3", "--mac", "02005e005301", "--data", str(tmp_path)
+    )
+    assert made.returncode == 0, made.stderr
+    board = VirtualBoard(tmp_path / "boards" / "c3")
+    assert (board.definition, board.mac) == ("esp32_c3", "02005e005301")
+    assert set(board.flash()) == {0xFF}
+
+
 def test_ethernet_board_boots_over_its_cable(data):
     _, power = boot(data, "wired", "--board", "wt32_eth01")
     assert [event["network"] for event in power.events if event["event"] == "link_up"] == ["ethernet"]

@@ -267,7 +267,7 @@ def test_interrupt_ends_at_the_repl_where_settings_are_of_no_use(server, make_bo
     board = make_board(server, files={"settings.json": b""})
     with board.power_on() as power:
         power.wait_for("state", state="error")
-        power.interrupt()
+        power.type(b"\x03")
         power.wait_for("console", text="KeyboardInterrupt: ")
         power.wait_for("console", text='Type "help()" for more information.')
 

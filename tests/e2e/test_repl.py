@@ -26,7 +26,6 @@ class Line:
 
     def __init__(self, power: PowerCycle, board: VirtualBoard) -> None:
         self.power = power
-        self._board = board
         self._master, self._slave = os.openpty()
         tty.setraw(self._slave)
         self.port = os.ttyname(self._slave)
@@ -34,7 +33,6 @@ class Line:
         self._heard = threading.Condition()
         self.said = b""
         self._console = board.console.open("rb")
-        self._keyboard = board.keyboard.open("r+b", buffering=0)
         self._threads = [threading.Thread(target=each) for each in (self._follow, self._type)]
         for thread in self._threads:
             thread.start()
@@ -44,8 +42,7 @@ class Line:
         os.write(self._slave, b"\0")  # wakes the one who types
         for thread in self._threads:
             thread.join(PATIENCE_S)
-        for each in (self._console, self._keyboard):
-            each.close()
+        self._console.close()
         os.close(self._master)
         os.close(self._slave)
 
@@ -61,14 +58,7 @@ class Line:
 
     def _type(self) -> None:
         while not self._stop.is_set():
-            self.type(os.read(self._master, 4096))
-
-    def type(self, keys: bytes) -> None:
-        for part in re.split(b"(\x03)", keys):
-            if part == b"\x03":
-                self.power.interrupt()
-            else:
-                self._keyboard.write(part)
+            self.power.type(os.read(self._master, 4096))
 
     def wait_for(self, text: bytes, count: int = 1) -> bytes:
         """All that was said, as soon as it has `text` so many times."""
@@ -80,7 +70,7 @@ class Line:
     def answer(self, keys: bytes, end: bytes) -> bytes:
         """Type, and return what is said up to `end`."""
         start = len(self.said)
-        self.type(keys)
+        self.power.type(keys)
         with self._heard:
             found = self._heard.wait_for(lambda: end in self.said[start:], PATIENCE_S)
             assert found, f"no {end!r} in {self.said[start:]!r}"
@@ -201,8 +191,8 @@ def test_random_bytes_do_no_harm(raw_line, run):
 def test_any_bytes_leave_the_friendly_repl_alive(idle):
     dice = random.Random(7)
     for _ in range(30):
-        idle.type(bytes(byte for byte in dice.randbytes(300) if byte not in b"\x01\x04"))
-        idle.type(b"\r\x03")
+        idle.power.type(bytes(byte for byte in dice.randbytes(300) if byte not in b"\x01\x04"))
+        idle.power.type(b"\r\x03")
     assert idle.answer(b"\r\x03print(6*7)\r", b"42\n").endswith(b"42\n")
 
 
@@ -228,7 +218,7 @@ def test_ctrl_c_drops_what_was_typed(raw_line):
 
 
 def test_many_ctrl_c_do_not_end_the_board(idle):
-    idle.type(b"\x03" * 50)
+    idle.power.type(b"\x03" * 50)
     assert idle.answer(b"print(6*7)\r", b"42\n")
     assert idle.power.pid
 

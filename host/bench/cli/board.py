@@ -7,7 +7,9 @@ import time
 from pathlib import Path
 from typing import Annotated
 
+import click
 import typer
+from click.core import ParameterSource
 from rich.markup import escape
 
 from bench import boards
@@ -37,11 +39,17 @@ def new(
     name: str,
     board: Annotated[str, typer.Option(help="The definition in boards/.")] = "esp32_generic",
     mac: Annotated[str, typer.Option(help="12 hex digits; random if not given.")] = "",
+    blank: Annotated[bool, typer.Option("--blank", help="With nothing in its flash, as a chip comes.")] = False,
 ) -> None:
     """Make a virtual board as it is before its first boot: partition table, file system, firmware, settings."""
     data = chosen.where.data
     place = folder(data, name)
     mac = mac_address(mac)
+    if blank:
+        _refuse_settings()
+        made = VirtualBoard.create(place, board=board, mac=mac, blank=True)
+        output.console.print(f"made [bold]{name}[/bold] (MAC {made.mac}), blank, in {escape(str(place))}")
+        return
     prepared = chosen.prepare()
     files = prepared.files(boards.load(board), mac)
     made = VirtualBoard.create(place, board=board, mac=mac, settings=files.pop("settings.json"), files=files)
@@ -49,6 +57,16 @@ def new(
         f"made [bold]{name}[/bold] (MAC {made.mac}) for {prepared.address} in {escape(str(place))}\n"
         f"boot it: bench board boot {name}{output.data_option(data)}"
     )
+
+
+def _refuse_settings() -> None:
+    context = click.get_current_context()
+    own = {"name", "board", "mac", "blank", "data"}
+    for parameter in context.command.params:
+        if parameter.name in own or parameter.name is None:
+            continue
+        if context.get_parameter_source(parameter.name) is not ParameterSource.DEFAULT:
+            raise UsageError(f"{parameter.opts[0]} is for a board with settings, and --blank for one without: choose")
 
 
 @app.command(epilog="Example: bench board boot board1 --until telemetry")

@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import secrets
 import signal
 import subprocess
@@ -20,8 +21,9 @@ from pathlib import Path
 from typing import Any, BinaryIO, Self, TextIO
 
 from bench import boards, house
+from bench.boards import Board
 from bench.errors import BenchError, UsageError
-from bench.flash import firmware, image
+from bench.flash import firmware, image, program
 from bench.flash.settings import VIRTUAL_WIFI
 from bench.targets import unixport
 from bench.targets.events import Listener
@@ -29,8 +31,10 @@ from bench.targets.events import Listener
 _POLL_S = 0.002
 _LOCK_S = 1.0
 _INTERRUPT_S = 0.5
+_CTRL_C = b"\x03"
 _MAC_DIGITS = 12
 _PINS = 40
+_APP = 0x00
 _LOW, _HIGH = b"\0", b"\1"
 
 
@@ -100,27 +104,31 @@ class VirtualBoard:
         self.definition: str = burnt_in["board"]
 
     @classmethod
-    def create(
+    def create(  # noqa: PLR0913 - a board's parts, by name
         cls,
         folder: Path,
         *,
-        settings: bytes,
+        settings: bytes = b"",
         board: str = "esp32_generic",
         mac: str = "",
         files: dict[str, bytes] | None = None,
+        blank: bool = False,
     ) -> Self:
-        """Make a blank board with the firmware and `settings` in its file system.
+        """Make a board with the firmware and `settings` in its file system, or (`blank`) with an erased flash.
 
-        `mac` is as `mac_address` takes it. `files` are added to
-        the firmware's own, or replace them (`{"main.py": ...}`). Raises UsageError if there is such a
-        board already.
+        `mac` is as `mac_address` takes it. `files` are added to the firmware's own, or replace them
+        (`{"main.py": ...}`). Raises UsageError if there is such a board already.
         """
         definition = boards.load(board)
         mac = mac_address(mac)
         if (folder / "board.json").exists():
             raise UsageError(f"board {folder.name} exists: choose another name, or delete {folder}")
         house.private_folder(folder)
-        flash = image.build(definition, {**firmware.files(), "settings.json": settings, **(files or {})})
+        if blank:
+            flash = b"\xff" * definition.flash_size
+        else:
+            content = image.build(definition, {**firmware.files(), "settings.json": settings, **(files or {})})
+            flash = _with_programs(content, definition)
         house.write_private(folder / "flash.bin", flash)
         house.write_private(folder / "board.json", json.dumps({"board": board, "mac": mac}).encode())
         return cls(folder)
@@ -186,8 +194,8 @@ class PowerCycle:
     def __init__(self, board: VirtualBoard, conditions: Conditions, lock: TextIO | None = None) -> None:
         self._board = board
         self._conditions = conditions
-        definition = boards.load(board.definition)
-        chip, ethernet = definition.chip.upper(), definition.ethernet
+        self._definition = boards.load(board.definition)
+        chip, ethernet = self._definition.chip.upper(), self._definition.ethernet
         self._ethernet = ethernet and {"phy": ethernet.phy, "phy_address": ethernet.phy_address}
         self._machine = f"Generic {chip} module with {chip}"
         self._interpreter = unixport.interpreter()
@@ -197,6 +205,7 @@ class PowerCycle:
             os.mkfifo(board.keyboard, 0o600)
         # open at both ends: never at its end, whoever comes and goes, and whatever is reset
         self._keyboard = board.keyboard.open("r+b", buffering=0)
+        self._keys = os.open(board.keyboard, os.O_WRONLY | os.O_NONBLOCK)
         descriptor = os.open(board.console, os.O_RDWR | os.O_CREAT, 0o600)
         self._console: BinaryIO = os.fdopen(descriptor, "rb")
         self._console.seek(0, os.SEEK_END)
@@ -210,6 +219,8 @@ class PowerCycle:
         self._reset = ""
         self._raw = False  # whether the REPL is in raw mode after the reset
         self._interruptible = False
+        self._typed: deque[bytes] = deque()
+        self._interrupt_by = 0.0  # 0: no Ctrl-C waits
         self._clock: int | None = None  # what the board's clock remembers through a reset
         self._listener = Listener()
         self._trace_rest = b""  # the begin of a line of the trace
@@ -250,6 +261,7 @@ class PowerCycle:
         self._process.wait()
         self._read_trace()
         self._keyboard.close()
+        os.close(self._keys)
         self._console.close()
         self._trace.close()
         self._lock.close()
@@ -258,18 +270,38 @@ class PowerCycle:
         """Type a line on the board's serial line; raises as `VirtualBoard.say` does."""
         self._board.say(text)
 
-    def interrupt(self) -> None:
-        """Type Ctrl-C on the board's serial line.
+    def type(self, keys: bytes) -> None:
+        """Type on the board's serial line, Ctrl-C too; it gets there in this order, as `follow` goes on.
 
-        The interpreter takes it as a signal, which is safe while it waits for something: so that is awaited.
-        A program that never waits is interrupted all the same. Lost, as on a chip, if the board does not get
-        to its programs: it has no say before that.
+        Ctrl-C is a signal to the interpreter, which is safe while it waits for something: so that is awaited.
+        A program that never waits is interrupted all the same. A board that does not get to its programs has no
+        ear for it.
         """
-        deadline = time.monotonic() + _INTERRUPT_S
-        while not (self._interruptible and self._waits()) and time.monotonic() < deadline:
-            time.sleep(_POLL_S)
+        self._typed.extend(part for part in re.split(b"(\x03)", keys) if part)
+
+    def _deliver(self) -> None:
+        """Hand over what was typed, as far as the board can take it now."""
+        while self._typed:
+            if self._typed[0] == _CTRL_C:
+                if not self._interrupt():
+                    return
+            else:
+                with contextlib.suppress(BlockingIOError):
+                    self._typed[0] = self._typed[0][os.write(self._keys, self._typed[0]) :]
+                if self._typed[0]:
+                    return
+            self._typed.popleft()
+
+    def _interrupt(self) -> bool:
+        """Interrupt the interpreter; False if it should be later."""
+        now = time.monotonic()
+        self._interrupt_by = self._interrupt_by or now + _INTERRUPT_S
+        if now < self._interrupt_by and not (self._interruptible and self._waits()):
+            return False
         if self._interruptible:
             self._process.send_signal(signal.SIGINT)
+        self._interrupt_by = 0.0
+        return True
 
     def _waits(self) -> bool:
         """Whether the board's process is asleep, in a system call that is not about the flash."""
@@ -294,6 +326,7 @@ class PowerCycle:
             if not alive and not self._restart():
                 return
             self._check_watchdog()
+            self._deliver()
             if deadline is not None and time.monotonic() > deadline:
                 return
             time.sleep(_POLL_S)
@@ -323,6 +356,7 @@ class PowerCycle:
         options = {
             "flash": str(self._board.folder.resolve() / "flash.bin"),
             "trace": str(self._board.folder.resolve() / "trace.jsonl"),
+            "bootloader": self._definition.image_offset,
             "mac": self._board.mac,
             "reset_cause": reset_cause,
             "pins": str(self._pins.resolve()),
@@ -398,6 +432,15 @@ class PowerCycle:
         if self._watchdog and time.monotonic() > sum(self._watchdog) and not self._bitten:
             self._bitten = True
             self._process.send_signal(signal.SIGKILL)
+
+
+def _with_programs(flash: bytes, board: Board) -> bytes:
+    """A flash whose bootloader and first program are there, as far as the chip looks before it starts them."""
+    app = next(each for each in board.partitions if each.type == _APP)
+    started = bytearray(flash)
+    for offset in (board.image_offset, app.offset):
+        started[offset] = program.MAGIC
+    return bytes(started)
 
 
 def _lock(board: VirtualBoard) -> TextIO:

@@ -2,13 +2,13 @@
 
     micropython chip.py OPTIONS.json
 
-Options: `flash` (the image file), `trace` (a file that gets one JSON line per flash write, per reset,
-per change of a pin, ...), `mac` (12 hex digits), `reset_cause`, `pins` (the levels of the inputs, see
-machine.py), `machine` (what its banner calls the board), `raw` (whether the REPL is in raw mode, and `/main.py` so not
-run), `wifi` and `ethernet` (what is in the air and on the cable, see network.py), `clock` (what
-the clock remembers from before a reset, null if nothing, see time.py) and
-`cut`: `{"at": n, "torn": bool}` cuts the power at the n-th write to the flash (an erase or a
-program operation, counted from 0): before it, or in the middle of it.
+Options: `flash` (the image file), `bootloader` (where in it the chip starts), `trace` (a file that gets
+one JSON line per flash write, per reset, per change of a pin, ...), `mac` (12 hex digits), `reset_cause`,
+`machine` (what the REPL's banner calls the board), `raw` (whether the REPL is in raw mode, where `/main.py`
+does not run), `pins` (the levels of the inputs, see machine.py), `wifi` and `ethernet` (what is in the air
+and on the cable, see network.py), `clock` (what the clock remembers from before a reset, null if nothing,
+see time.py) and `cut`: `{"at": n, "torn": bool}` cuts the power at the n-th write to the flash (an erase or
+a program operation, counted from 0): before it, or in the middle of it.
 
 After the file system of the flash is mounted at `/` the program sees nothing of the host but
 sockets, as on the ESP32.
@@ -23,6 +23,7 @@ import vfs
 
 _BLOCK = 4096
 _TABLE = 0x8000
+_TABLE_SIZE = 0xC00
 _ENTRY = 32
 _ERASED = b"\xff" * _BLOCK  # once: the silicon needs no heap of the program's to erase a block
 
@@ -93,36 +94,77 @@ class Flash:
         self._file.write(data)
 
 
-def partition(file, label):
-    """Offset and size of a partition, from the table in the flash (ESP-IDF's format)."""
-    file.seek(_TABLE)
-    while True:
+def partitions(file):
+    """Kind (type and subtype), label, offset and size of what is in the flash's table (ESP-IDF's format)."""
+    for at in range(_TABLE, _TABLE + _TABLE_SIZE, _ENTRY):
+        file.seek(at)
         entry = file.read(_ENTRY)
         if entry[:2] != b"\xaa\x50":
-            raise OSError("no partition " + label)
-        if entry[12:28].rstrip(b"\0") == label.encode():
-            return int.from_bytes(entry[4:8], "little"), int.from_bytes(entry[8:12], "little")
+            return
+        offset, size = int.from_bytes(entry[4:8], "little"), int.from_bytes(entry[8:12], "little")
+        yield entry[2:4], entry[12:28].rstrip(b"\0"), offset, size
+
+
+def begins_program(file, offset):
+    file.seek(offset)
+    return file.read(1) == b"\xe9"
 
 
 def start(options, power):
-    """Leave the host's file system for the flash's."""
+    """Go the way to MicroPython, and mount the flash's file system instead of the host's, if there is one."""
+    image = open(options["flash"], "r+b")
+    table = list(partitions(image))
+    if not begins_program(image, options["bootloader"]):
+        import refusal
+
+        refusal.no_bootloader(image, options["bootloader"])
+    if not table:
+        import refusal
+
+        refusal.no_table()
+    if not any(kind[0] == 0 and begins_program(image, offset) for kind, _, offset, _ in table):
+        import refusal
+
+        refusal.no_program()
     # Frozen into a stock ESP32 image; here from the ROM directory, while it can still be reached.
+    import esp
     import machine
     import network
     import time
     import umqtt.simple
 
+    esp.plug_in(image)
     machine.plug_in(power, options)
     network.plug_in(power, options)
     time.plug_in(options)
-    image = open(options["flash"], "r+b")
-    offset, size = partition(image, "vfs")
-    flash = Flash(image, offset, size, power, options.get("cut"))
+    mounted = None
+    for _, label, offset, size in table:
+        if label == b"vfs":
+            mounted = mount(Flash(image, offset, size, power, options.get("cut")), power)
     vfs.umount("/")
-    # mounted as the stock image's _boot.py does
-    vfs.mount(vfs.VfsLfs2(flash, readsize=32, progsize=32, lookahead=32), "/")
+    if mounted:
+        vfs.mount(mounted, "/")
     os.chdir("/")
     sys.path[:] = ["", ".frozen", "/lib"]
+
+
+def allow_interrupts(power):
+    power.trace(interruptible=True)
+    micropython.kbd_intr(3)
+
+
+def mount(flash, power):
+    """The file system, with the geometry of the stock image's _boot.py; None if a person stopped that."""
+    try:
+        return vfs.VfsLfs2(flash, readsize=32, progsize=32, lookahead=32)
+    except OSError:
+        import refusal
+
+        allow_interrupts(power)
+        try:
+            return refusal.no_file_system(flash)
+        except KeyboardInterrupt:
+            return None
 
 
 def run(path, names):
@@ -151,8 +193,7 @@ def main(options, power, rom):
     names = {"__name__": "__main__"}
     failure = None
     try:
-        power.trace(interruptible=True)
-        micropython.kbd_intr(3)
+        allow_interrupts(power)
         run("boot.py", names)
         if not options["raw"]:
             run("main.py", names)
@@ -172,5 +213,5 @@ with open(sys.argv[1]) as file:
 power = Power(options.get("trace"))
 rom = vfs.VfsPosix(os.getcwd())
 start(options, power)
-del start, partition
+del start, mount, partitions, begins_program
 main(options, power, rom)
