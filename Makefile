@@ -15,7 +15,7 @@ LOCK := $(if $(CI),-c requirements.lock)
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo firmware test fuzz matrix soak mutants check bench clean
+.PHONY: help setup demo flash firmware test fuzz matrix soak mutants check bench clean
 
 help: ## Say what each of these does
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ $(READY): pyproject.toml requirements.lock
 
 demo: $(READY) ## First boot of a blank virtual board, and its second one (ARGS=--keep leaves both running)
 	@$(BIN)/bench demo $(ARGS)
+
+flash: $(READY) ## A board from blank to online (PORT=/dev/ttyUSB0 BOARD=esp32_generic; the rest is in bench.toml)
+	@$(BIN)/bench flash $(if $(PORT),--port $(PORT)) $(if $(BOARD),--board $(BOARD)) $(ARGS)
 
 firmware: $(READY) ## Compile the device package into build/firmware/, with a manifest to freeze it (ARGS=--json)
 	@$(BIN)/bench firmware build $(ARGS)

@@ -14,6 +14,7 @@ from bench.cli import (
     device,
     doctor,
     firmware,
+    flash,
     importing,
     output,
     profile,
@@ -40,6 +41,10 @@ app.command("rpc", epilog="Example: bench rpc press-4 blink '{\"times\": 3}'")(r
 app.command("audit", epilog="Example: bench audit --limit 20 --json")(audit.audit)
 app.command("boards", epilog="Example: bench boards esp32_generic")(boards.boards)
 app.command("doctor", epilog="Example: bench doctor --server 192.168.1.10:1883")(doctor.doctor)
+app.command("flash", epilog="Example: bench flash --port /dev/ttyUSB0 --board esp32_generic --wifi shopfloor")(
+    flash.flash
+)
+app.command("deploy", epilog="Example: bench deploy --port /dev/ttyUSB0")(flash.deploy)
 app.add_typer(profile.app, name="profile")
 app.add_typer(device.app, name="device")
 app.add_typer(board.app, name="board")
@@ -55,7 +60,7 @@ def main() -> None:
     """Run a command; a mistake of the user's is one line and an exit code (2: wrong use, 1: failure)."""
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        sys.exit(app(standalone_mode=False))
+        sys.exit(app(standalone_mode=False, default_map=_Defaults()))
     except BenchError as error:
         output.fail(str(error))
         sys.exit(error.exit_code)
@@ -71,6 +76,13 @@ def main() -> None:
         sys.exit(1)
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(_INTERRUPTED)
+
+
+class _Defaults(dict[str, Any]):
+    """Options that commands have from bench.toml, which is read when a command that has some is run."""
+
+    def get(self, command: str, default: Any = None) -> Any:
+        return flash.read_toml().options if command == "flash" else default
 
 
 def _terminate(number: int, _frame: object) -> None:

@@ -31,6 +31,11 @@ def fail(message: str) -> None:
     _errors.print(f"[red]error:[/red] {escape(' '.join(message.split()))}")
 
 
+def warn(message: str) -> None:
+    """One line on standard error that stops nothing."""
+    _errors.print(f"[yellow]warning:[/yellow] {escape(' '.join(message.split()))}")
+
+
 def say(text: str) -> None:
     """A line that is no more than that: its brackets are no markup."""
     console.print(escape(text))

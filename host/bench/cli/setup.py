@@ -51,8 +51,8 @@ _OPTIONS: options.Options = {
     ),
     "profile": (Annotated[str, typer.Option(help="The profile whose key and secret the board gets.")], "default"),
     "transport": (Annotated[Transport, typer.Option(help="What the board provisions itself over.")], Transport.MQTT),
-    "kind": (
-        Annotated[Kind, typer.Option("--credentials", help="What the board logs in with, and makes itself.")],
+    "credentials": (
+        Annotated[Kind, typer.Option(help="What the board logs in with, and makes itself.")],
         Kind.ACCESS_TOKEN,
     ),
     "certificate": (
@@ -102,6 +102,11 @@ class Prepared:
         """The server's HOST:PORT, for people."""
         return f"{self.place.host}:{self.place.mqtt_port}"
 
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine reaches the server."""
+        return choices.is_loopback(self.place.host)
+
     def files(self, board: Board, mac: str, *, name: str = "", **sections: dict[str, Any]) -> dict[str, bytes]:
         """The files of one board that are not firmware, settings.json among them; `mac` as 12 hex digits.
 
@@ -134,7 +139,7 @@ class Setup:
     server_name: str
     profile: str
     transport: Transport
-    kind: Kind
+    credentials: Kind
     certificate: Path | None
     key: Path | None
     server_made: bool
@@ -152,7 +157,7 @@ class Setup:
         chosen = Choices(
             transport=self.transport,
             tls=self.tls,
-            kind=self.kind,
+            kind=self.credentials,
             made_by="flash" if pair else "server" if self.server_made else "device",
             claim=self.claim,
             after_refusals=self.after_refusals,

@@ -23,6 +23,8 @@ _LOCAL = tuple(
 _PAIR_LIMIT = 3900
 # The clock of the host that a board is made on may be fast.
 _BACKDATED_S = 86400
+# In steps, so that a board that is flashed again the next day has the same settings.
+_STEP_S = 28 * 86400
 
 
 class Transport(StrEnum):
@@ -105,7 +107,7 @@ def check(server: Place, choices: Choices) -> None:
 def sections(server: Place, choices: Choices, *, now_s: int) -> dict[str, dict[str, Any]]:
     """The sections of settings.json that follow. Raises UsageError as `check` does.
 
-    `now_s`: seconds since 1970; no board's clock is set to a time before that, but for a day.
+    `now_s`: seconds since 1970; no board's clock is set to a time more than about four weeks before that.
     """
     check(server, choices)
     provision: dict[str, Any] = {
@@ -117,17 +119,23 @@ def sections(server: Place, choices: Choices, *, now_s: int) -> dict[str, dict[s
     }
     if server.provision_port:
         provision["port"] = server.provision_port
-    clock: dict[str, Any] = {"not_before": now_s - _BACKDATED_S}
+    clock: dict[str, Any] = {"not_before": (now_s - _BACKDATED_S) // _STEP_S * _STEP_S}
     if server.http_port:
         clock["http_port"] = server.http_port
     address = _address(server.host)
-    if server.host == "localhost" or (address and address.is_loopback):
+    if is_loopback(server.host):
         clock["ntp"] = ""  # a board that reaches no more than this machine
     return {
         "server": {"tls": choices.tls, "name": server.name if choices.tls and address else ""},
         "provision": provision,
         "clock": clock,
     }
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is what each machine calls itself."""
+    address = _address(host)
+    return host == "localhost" or bool(address and address.is_loopback)
 
 
 def shown_secret(claim: Claim, profile_secret: str, device_name: str) -> str:

@@ -3,7 +3,7 @@
 import os
 import signal
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import BinaryIO, Self
 
 from bench import boards
@@ -111,7 +111,8 @@ class Uart:
         first, *others = data.split(_CTRL_C)
         self._write(first)
         for typed in others:
-            os.kill(power.pid, signal.SIGINT)
+            with suppress(ProcessLookupError):  # its program ended, and nobody restarted it yet
+                os.kill(power.pid, signal.SIGINT)
             self._write(typed)
 
     def _write(self, data: bytes) -> None:

@@ -1,0 +1,296 @@
+"""From a blank board to one that is online, and from one that was flashed before to one that is up to date.
+
+What the board holds decides what is done. If its MicroPython answers, it tells, and only what differs is
+sent: regions of the image by esptool, files through the raw REPL. If it does not answer, the loader shows
+whether there is a file system. If not, all is written in one session. If there is one it stays, because the
+board's credentials are in it: the image is mended, and the board asked again.
+"""
+
+import json
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from bench.boards import Board
+from bench.errors import BenchError
+from bench.flash import loader, survey
+from bench.flash.loader import Loader, Region
+from bench.flash.repl import NoAnswer, Repl
+from bench.flash.survey import Survey
+from bench.targets.events import Event
+from bench.targets.serial_line import SerialLine
+
+_QUICK_S = 0.6  # a MicroPython that runs answers at once
+_BOOT_S = 20.0
+_ATTEMPT_S = 1.5
+_ANSWER_S = 3.0
+# The board's own files that are the bench's business; all others are left alone.
+_OURS = ("/boot.py", "/main.py", "/settings.json", "/ca.der", "/device.crt", "/device.key")
+_PACKAGE = "/firstboot/"
+_UNFINISHED = ".new"
+# What only a person can mend: no use to wait on.
+_HOPELESS = ("rejected", "error")
+
+
+class Teller(Protocol):
+    """Who follows a board on its way."""
+
+    def phase(self, name: str) -> None:
+        """What begins: `look`, `write`, `files` or `start`."""
+
+    def progress(self, done: int, total: int) -> None:
+        """How much of this phase is through, in bytes."""
+
+    def say(self, text: str) -> None:
+        """Something that the user should know."""
+
+    def event(self, event: Event) -> None:
+        """What the board says."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What one board is to become.
+
+    `files` says, given its MAC, what it holds besides the firmware; None: what it holds already.
+    """
+
+    port: str
+    firmware: Mapping[str, bytes] = field(repr=False)
+    board: Board | None = None
+    """None: whatever it is, it stays."""
+    parts: list[Region] = field(repr=False, default_factory=list)
+    files: Callable[[str], Mapping[str, bytes]] | None = field(repr=False, default=None)
+    erase: bool = False
+    baud: int = 0
+    before: str = ""
+    patience_s: float = 90.0
+
+
+@dataclass(kw_only=True)
+class Outcome:
+    """What was done with a board."""
+
+    mac: str = ""
+    name: str = ""
+    """As the server knows it."""
+    written: list[str] = field(default_factory=list)
+    """Regions (`0x1000`) and files (`/main.py`) in the order of writing."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """By phase."""
+
+
+def flash(job: Job, tell: Teller, done: Outcome) -> None:
+    """Bring a board up to date and online. Raises BenchError with the cure; the next call mends what is left.
+
+    `done` is filled on the way.
+    """
+    with tempfile.TemporaryDirectory(prefix="bench-flash-") as folder:
+        flashing = _Flashing(job, tell, done, Path(folder))
+        flashing.timed(flashing.flash)
+
+
+def deploy(job: Job, tell: Teller, done: Outcome) -> None:
+    """Bring the firmware of a board that runs MicroPython up to date, and the board online. Raises as `flash` does."""
+    flashing = _Flashing(job, tell, done)
+    flashing.timed(flashing.deploy)
+
+
+def is_online(port: str, name: str) -> bool:
+    """Whether the firmware of the board on this port says that it is online, under this name. It is not disturbed."""
+    try:
+        with SerialLine(port) as line:
+            line.say("firstboot status --json")
+            said = next(
+                (each for each in line.follow(_ANSWER_S) if each["event"] == "console" and _is_status(each)), None
+            )
+    except BenchError:
+        return False
+    status = json.loads(said["text"]) if said else {}
+    return bool(status.get("state") == "online" and status.get("name") == name)
+
+
+def _is_status(event: Event) -> bool:
+    return event["text"].startswith("{") and '"state"' in event["text"]
+
+
+class _Flashing:
+    def __init__(self, job: Job, tell: Teller, done: Outcome, folder: Path = Path()) -> None:
+        self._job = job
+        self._tell = tell
+        self._done = done
+        self._folder = folder
+        self._began = time.monotonic()
+        self._phase_name = ""
+
+    def timed(self, what: Callable[[], None]) -> None:
+        try:
+            what()
+        finally:
+            self._end_phase()
+
+    def flash(self) -> None:
+        self._phase("look")
+        if not self._job.erase and self._by_itself():
+            return
+        if self._by_loader():
+            with SerialLine(self._job.port) as line:
+                self._start(line, line.reset)
+        elif not self._by_itself(after_reset=True):
+            self._renew_filesystem()
+            with SerialLine(self._job.port) as line:
+                self._start(line, line.reset)
+
+    def deploy(self) -> None:
+        self._phase("look")
+        if not self._by_itself():
+            raise BenchError(
+                f"{self._job.port}: no MicroPython with a file system answers: bench flash --port {self._job.port} "
+                "brings it there"
+            )
+
+    def _by_itself(self, *, after_reset: bool = False) -> bool:
+        """Have the board's own MicroPython do it, if it can. After a reset its image is known to be right."""
+        with SerialLine(self._job.port) as line:
+            if after_reset:
+                line.reset()
+            try:
+                repl = self._woken(line, _BOOT_S if after_reset else _QUICK_S)
+                found = survey.take(repl, [] if after_reset else self._job.parts)
+            except NoAnswer as error:
+                if after_reset:
+                    raise BenchError(
+                        f"{self._job.port}: MicroPython is in the flash, but the board does not answer ({error}): "
+                        "--erase starts from nothing, without the credentials that may be on it"
+                    ) from error
+                return False
+            self._check(found)
+            if not self._is_sound(found) or any(
+                survey.digest(content) != there
+                for (_, content), there in zip(self._job.parts, found.parts, strict=False)
+            ):
+                return False
+            self._sync(repl, found)
+            self._start(line, repl.reset)
+        return True
+
+    @property
+    def _board(self) -> Board:
+        assert self._job.board
+        return self._job.board
+
+    def _loader(self) -> Loader:
+        job = self._job
+        return Loader(port=job.port, board=self._board, baud=job.baud, before=job.before, folder=self._folder)
+
+    def _by_loader(self) -> bool:
+        """Write the image, and the file system if there is none; whether that is so."""
+        mac, keeps = self._loader().look()
+        self._done.mac = mac
+        regions = list(self._job.parts)
+        new = self._job.erase or not keeps
+        if new:
+            regions += loader.filesystem(self._board, self._wanted(mac))
+        self._write(regions)
+        return new
+
+    def _renew_filesystem(self) -> None:
+        self._tell.say("its file system cannot be read: it gets a new one, without the credentials that were in it")
+        mac, keeps = self._loader().look()
+        if keeps:
+            self._loader().forget_filesystem()
+        self._write(loader.filesystem(self._board, self._wanted(mac)))
+
+    def _write(self, regions: list[Region]) -> None:
+        self._phase("write")
+        self._loader().write(regions, self._tell.progress, erase=self._job.erase)
+        self._done.written += [hex(offset) for offset, _ in regions]
+
+    def _sync(self, repl: Repl, found: Survey) -> None:
+        """Send the files that differ, and remove those that are of an older firmware."""
+        self._phase("files")
+        assert found.files is not None
+        self._done.mac = found.mac
+        wanted = {f"/{name}": content for name, content in self._wanted(found.mac).items()}
+        changed = {path: content for path, content in wanted.items() if found.files.get(path) != survey.digest(content)}
+        gone = [
+            path
+            for path in found.files
+            if path.endswith(_UNFINISHED)
+            or (path not in wanted and (path.startswith(_PACKAGE) or (self._job.files and path in _OURS)))
+        ]
+        total, sent = sum(map(len, changed.values())), 0
+
+        def on_bytes(count: int) -> None:
+            nonlocal sent
+            sent += count
+            self._tell.progress(sent, total)
+
+        if changed or gone:
+            repl.put(changed, gone, on_bytes)
+        self._done.written += changed
+
+    def _start(self, line: SerialLine, restart: Callable[[], None]) -> None:
+        """Have the board boot, and follow it until it is online."""
+        port = self._job.port
+        self._phase("start")
+        restart()
+        state, reason = "", ""
+        for event in line.follow(self._job.patience_s):
+            self._tell.event(event)
+            if event["event"] == "connected":
+                self._done.name = str(event.get("name", ""))
+                return
+            state = event.get("state", state)
+            reason = event.get("fix") or event.get("detail") or reason
+            if event["event"] == "crash" or (state in _HOPELESS and reason):
+                raise BenchError(f"{port}: the board is flashed, but not online: {reason or 'its program crashed'}")
+        raise BenchError(
+            f"{port}: the board is flashed, but was not online within {self._job.patience_s:.0f} s"
+            f"{f' ({reason})' if reason else ''}; see what it says with bench monitor {port}"
+        )
+
+    def _wanted(self, mac: str) -> dict[str, bytes]:
+        return {**self._job.firmware, **(self._job.files(mac) if self._job.files else {})}
+
+    def _check(self, found: Survey) -> None:
+        """Raise BenchError if this is not the board that is meant."""
+        board = self._job.board
+        if board is None:
+            return
+        if found.chip and found.chip != board.chip:
+            raise BenchError(
+                f"{self._job.port} has an {found.chip}, and {board.name} is for {board.chip}: see bench boards"
+            )
+        if found.flash_size < board.flash_size:
+            raise BenchError(
+                f"{self._job.port} has {found.flash_size >> 20} MB of flash, and {board.name} is for "
+                f"{board.flash_size >> 20} MB: see bench boards"
+            )
+
+    def _is_sound(self, found: Survey) -> bool:
+        board = self._job.board
+        return found.files is not None and (board is None or found.room == board.partition("vfs").size)
+
+    def _woken(self, line: SerialLine, patience_s: float) -> Repl:
+        """The raw REPL, as soon as the board has booted so far. Raises NoAnswer."""
+        deadline = time.monotonic() + patience_s
+        while True:
+            try:
+                return Repl(line.port, timeout_s=min(patience_s, _ATTEMPT_S))
+            except NoAnswer:
+                if time.monotonic() > deadline:
+                    raise
+
+    def _phase(self, name: str) -> None:
+        self._end_phase()
+        self._began, self._phase_name = time.monotonic(), name
+        self._tell.phase(name)
+
+    def _end_phase(self) -> None:
+        if self._phase_name:
+            spent = self._done.seconds.get(self._phase_name, 0.0) + time.monotonic() - self._began
+            self._done.seconds[self._phase_name] = round(spent, 2)

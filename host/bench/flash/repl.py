@@ -1,0 +1,120 @@
+"""MicroPython's raw REPL on a serial line, spoken by mpremote's own transport."""
+
+import contextlib
+import io
+import json
+import struct
+from base64 import b64encode
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Self
+
+import serial
+from mpremote.transport import TransportError
+from mpremote.transport_serial import SerialTransport
+
+from bench.errors import BenchError
+
+_SILENCE_S = 20.0
+_CHUNK = 1536  # bytes of a file in one go: base64 of them, and they themselves, have to fit into the board's heap
+# What a firmware's watchdog asks for while the bench has its board.
+_FEED = "import sys\n_b=sys.modules.get('firstboot.board')\nif _b:_b.feed()\n"
+# No file is there in part under its own name, whenever the power fails.
+_PUT = f"""{_FEED}
+import os
+from binascii import a2b_base64
+def _open(p):
+ global _f
+ d=''
+ for s in p.split('/')[1:-1]:
+  d+='/'+s
+  try:os.mkdir(d)
+  except OSError:pass
+ _f=open(p+'.new','wb')
+def _put(s):
+ _f.write(a2b_base64(s))
+"""
+
+
+class NoAnswer(BenchError):
+    """The board does not answer as MicroPython's raw REPL does."""
+
+
+class Repl:
+    """The raw REPL of the board on an open port. It interrupts the program; `reset` has it start again."""
+
+    def __init__(self, line: serial.SerialBase, *, timeout_s: float) -> None:
+        """Interrupt what runs. Raises NoAnswer if nobody answers within `timeout_s`."""
+        self._transport = _Transport(line)
+        # what mpremote prints when it gets no answer is for its own command line
+        with contextlib.redirect_stdout(io.StringIO()), _troubles():
+            self._transport.enter_raw_repl(soft_reset=False, timeout_overall=timeout_s)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(serial.SerialException, OSError):
+            if self._transport.in_raw_repl:
+                self._transport.exit_raw_repl()
+
+    def run(self, code: str) -> str:
+        """Run a piece of program, and return what it printed. Raises NoAnswer, with the error's last line."""
+        with _troubles():
+            said, error = self._transport.exec_raw(code, timeout=_SILENCE_S)
+        if error:
+            raise NoAnswer(f"the board says {error.decode(errors='replace').strip().splitlines()[-1]}")
+        return bytes(said).decode(errors="replace")
+
+    def ask(self, code: str) -> Any:
+        """Run a piece of program whose last line is JSON, and return that."""
+        *_, line = self.run(code).strip().splitlines() or [""]
+        try:
+            return json.loads(line)
+        except ValueError:
+            raise NoAnswer(f"the board's answer makes no sense: {line[:60]!r}") from None
+
+    def put(self, files: Mapping[str, bytes], gone: list[str], on_bytes: Callable[[int], None]) -> None:
+        """Write files (absolute path -> content), and remove those that are `gone`.
+
+        Each is complete under another name before any is renamed. `on_bytes` is told what is through.
+        """
+        self.run(_PUT)
+        for path, content in files.items():
+            self.run(f"_open({path!r})")
+            for at in range(0, len(content), _CHUNK):
+                piece = content[at : at + _CHUNK]
+                self.run(f"_b and _b.feed()\n_put({b64encode(piece)!r})")
+                on_bytes(len(piece))
+            self.run("_f.close()")
+        orders = [f"os.rename({f'{path}.new'!r},{path!r})" for path in files]
+        orders += [f"os.remove({path!r})" for path in gone]
+        self.run("\n".join(["_b and _b.feed()", *orders]))
+
+    def reset(self) -> None:
+        """Start the board as its reset button does; whatever it says is for who reads the port next."""
+        with _troubles():
+            self._transport.exec_raw_no_follow("import machine\nmachine.reset()")
+        self._transport.in_raw_repl = False
+
+
+class _Transport(SerialTransport):  # type: ignore[misc] # mpremote has no types
+    """mpremote's, on a port that is open already."""
+
+    def __init__(self, line: serial.SerialBase) -> None:
+        self.in_raw_repl = False
+        self.use_raw_paste = True
+        self.device_name = str(line.port)
+        self.mounted = False
+        self.serial = line
+        self.is_pty = False
+
+
+@contextlib.contextmanager
+def _troubles() -> Iterator[None]:
+    """What goes wrong on the way as one kind of error, that of a short answer as well, which mpremote unpacks."""
+    try:
+        yield
+    except (TransportError, struct.error) as error:
+        raise NoAnswer(f"the board does not answer as MicroPython does ({error})") from error
+    except (serial.SerialException, OSError) as error:
+        raise NoAnswer(f"the line to the board is gone ({error}): is it plugged in?") from error

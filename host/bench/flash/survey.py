@@ -1,0 +1,97 @@
+"""What is on a board, told by itself."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bench.flash.repl import Repl
+
+_DIGEST = 8  # bytes of a SHA-256 that go over the line: enough to tell files apart
+# Everything at once, because each question takes a while. What cannot be read has an empty digest.
+_SCRIPT = """
+import os,sys,json,machine,esp
+from hashlib import sha256
+from binascii import hexlify
+_b=sys.modules.get('firstboot.board')
+_m=memoryview(bytearray(4096))
+def _end(h):return hexlify(h.digest()[:{digest}]).decode()
+def _file(p):
+ h=sha256()
+ if _b:_b.feed()
+ with open(p,'rb') as f:
+  n=f.readinto(_m)
+  while n:
+   h.update(_m[:n])
+   n=f.readinto(_m)
+ return _end(h)
+def _walk(d,t):
+ for e in os.ilistdir(d):
+  p=d+e[0]
+  if e[1]==0x4000:
+   _walk(p+'/',t)
+  else:
+   try:t[p]=_file(p)
+   except OSError:t[p]=''
+ return t
+def _flash(a,n):
+ h=sha256()
+ while n:
+  m=_m[:min(n,4096)]
+  esp.flash_read(a,m)
+  h.update(m)
+  a+=len(m)
+  n-=len(m)
+  if _b:_b.feed()
+ return _end(h)
+try:_t=_walk('/',{{}})
+except OSError:_t=None
+print(json.dumps([sys.implementation._machine,sys.implementation.version[:3],hexlify(machine.unique_id()).decode(),
+esp.flash_size(),os.statvfs('/')[1:3],_t,[_flash(a,n) for a,n in {parts}]]))
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """What a board says of itself. Digests are as `digest` makes them."""
+
+    chip: str
+    """As definitions name it, e.g. `esp32s3`; empty if it does not tell."""
+    micropython: tuple[int, int, int]
+    mac: str
+    flash_size: int
+    room: int
+    """The size of its file system in bytes."""
+    files: dict[str, str] | None
+    """Absolute path -> digest; None if its file system cannot be read."""
+    parts: tuple[str, ...]
+    """The digests of the regions of flash that were asked for."""
+
+
+def digest(content: bytes) -> str:
+    """What a file or a region of flash with this content has."""
+    return hashlib.sha256(content).digest()[:_DIGEST].hex()
+
+
+def take(repl: Repl, parts: Sequence[tuple[int, bytes]]) -> Survey:
+    """Ask a board what it is, and what it holds where `parts` (offset and content) belong. Raises NoAnswer."""
+    regions = [(offset, len(content)) for offset, content in parts]
+    machine, version, mac, flash_size, (block, blocks), files, found = repl.ask(
+        _SCRIPT.format(digest=_DIGEST, parts=regions)
+    )
+    return Survey(
+        chip=_chip(machine),
+        micropython=tuple(version),
+        mac=mac,
+        flash_size=flash_size,
+        room=block * blocks,
+        files=files,
+        parts=tuple(found),
+    )
+
+
+def _chip(machine: Any) -> str:
+    """`Generic ESP32S3 module with Octal-SPIRAM with ESP32S3` -> `esp32s3`."""
+    *_, last = str(machine).split(" with ")
+    chip = last.lower().replace("-", "")
+    return chip if chip.startswith("esp32") and chip.isalnum() else ""

@@ -1,0 +1,54 @@
+"""bench.toml: what is in it, and what is refused."""
+
+import pytest
+
+from bench.cli import bench_toml, flash
+from bench.errors import UsageError
+
+
+@pytest.fixture
+def written(tmp_path, monkeypatch):
+    def write(text: str, mode: int = 0o600):
+        file = tmp_path / "bench.toml"
+        file.write_text(text)
+        file.chmod(mode)
+        monkeypatch.setenv("BENCH_TOML", str(file))
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("board = ", "Invalid value"),
+        ("colour = 1", "colour is not one of"),
+        ("wifi = 1", "wifi has to be a section"),
+        ("[wifi]\nname = 'a'", "wifi.name is not one of ssid, password"),
+        ("[wifi]\npassword = 1", "wifi.password has to be a text"),
+        ("[settings]\nsession = 1", "settings.session has to be a section"),
+    ],
+)
+def test_bench_toml_that_is_no_good_is_refused_by_name(written, text, error):
+    written(text)
+    with pytest.raises(UsageError, match=error):
+        bench_toml.read(flash.flash)
+
+
+def test_bench_toml_with_a_password_that_others_can_read_is_refused(written):
+    written("[wifi]\npassword = 'hush hush'", 0o644)
+    with pytest.raises(UsageError, match="chmod 600") as caught:
+        bench_toml.read(flash.flash)
+    assert "hush" not in str(caught.value)
+
+
+def test_bench_toml_that_is_not_there_says_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv("BENCH_TOML", str(tmp_path / "none.toml"))
+    assert bench_toml.read(flash.flash) == bench_toml.BenchToml()
+
+
+def test_bench_toml_has_options_wifi_and_settings(written):
+    written("board = 'b'\nserver-name = 'n'\n[wifi]\nssid = 's'\npassword = ''\n[settings.session]\ntelemetry_s = 5")
+    found = bench_toml.read(flash.flash)
+    assert found.options == {"board": "b", "server_name": "n"}
+    assert (found.ssid, found.password) == ("s", "")
+    assert found.settings == {"session": {"telemetry_s": 5}}
