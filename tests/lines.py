@@ -5,8 +5,12 @@ import os
 import pty
 import select
 import socket
+import threading
 import tty
 from pathlib import Path
+from typing import Self
+
+from bench.targets.virtual import VirtualBoard
 
 PATIENCE_S = 10.0
 
@@ -72,3 +76,47 @@ class Bridge:
         with contextlib.suppress(AttributeError):
             self._client.close()
         self._server.close()
+
+
+class Served:
+    """A virtual board behind a serial server that passes bytes on, and has no DTR and RTS. A context manager."""
+
+    def __init__(self, board: VirtualBoard) -> None:
+        self._board = board
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._serve)
+        self.url = f"socket://127.0.0.1:{self._server.getsockname()[1]}"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join(PATIENCE_S)
+        self._server.close()
+        assert not self._thread.is_alive()
+
+    def _serve(self) -> None:
+        with self._board.power_on() as power, self._board.console.open("rb") as said:
+            clients: list[socket.socket] = []
+            keyboard = os.open(self._board.keyboard, os.O_WRONLY)
+            while not self._stop.is_set():
+                for _ in power.follow(0):
+                    pass
+                spoken = said.read()
+                readable, _, _ = select.select([self._server, *clients], [], [], 0.005)
+                for each in readable:
+                    if each is self._server:
+                        clients.append(self._server.accept()[0])
+                    elif typed := each.recv(4096):
+                        os.write(keyboard, typed)
+                    else:
+                        clients.remove(each)
+                        each.close()
+                for each in clients:
+                    each.sendall(spoken)
+            os.close(keyboard)
+            for each in clients:
+                each.close()

@@ -16,10 +16,12 @@ from bench.cli import (
     firmware,
     flash,
     importing,
+    monitor,
     output,
     profile,
     rpc,
     serve,
+    settings,
     telemetry,
     tls,
 )
@@ -45,6 +47,8 @@ app.command("flash", epilog="Example: bench flash --port /dev/ttyUSB0 --board es
     flash.flash
 )
 app.command("deploy", epilog="Example: bench deploy --port /dev/ttyUSB0")(flash.deploy)
+app.command("monitor", epilog="Example: bench monitor /dev/ttyUSB0 --reset --until connected")(monitor.monitor)
+app.add_typer(settings.app, name="settings")
 app.add_typer(profile.app, name="profile")
 app.add_typer(device.app, name="device")
 app.add_typer(board.app, name="board")

@@ -92,7 +92,7 @@ def boot(
     made = VirtualBoard(folder(data, name))
     with made.power_on(conditions) as power:
         if keyboard.is_there():
-            keyboard.forward(made)
+            keyboard.forward(made.say)
         for event in power.follow():
             if as_json:
                 print(event["text"] if event["event"] == "console" else json.dumps(event), flush=True)
@@ -116,7 +116,7 @@ def console(name: str, data: Data = DEFAULT_DATA) -> None:
         raise BenchError(f"board {name} is off: bench board boot {name} switches it on")
     with made.console.open("rb") as said:
         said.seek(0, os.SEEK_END)
-        typing = keyboard.forward(made)
+        typing = keyboard.forward(made.say)
         end = None
         while made.is_on() and (end is None or time.monotonic() < end):
             sys.stdout.buffer.write(said.read())

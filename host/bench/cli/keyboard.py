@@ -4,10 +4,10 @@ import os
 import signal
 import stat
 import threading
+from collections.abc import Callable
 
 from bench.cli import output
 from bench.errors import BenchError
-from bench.targets.virtual import VirtualBoard
 
 _STDIN = 0
 
@@ -20,28 +20,28 @@ def is_there() -> bool:
         return False
 
 
-def forward(board: VirtualBoard) -> threading.Thread:
-    """Type every line of standard input on a board's serial line; the thread that does it ends with the input."""
+def forward(say: Callable[[str], None]) -> threading.Thread:
+    """`say` every line of standard input to a board; the thread that does it ends with the input."""
     # in the background a terminal's input is an error then, instead of what stops the whole program
     signal.signal(signal.SIGTTIN, signal.SIG_IGN)
-    thread = threading.Thread(target=_forward, args=(board,), daemon=True)
+    thread = threading.Thread(target=_forward, args=(say,), daemon=True)
     thread.start()
     return thread
 
 
-def _forward(board: VirtualBoard) -> None:
+def _forward(say: Callable[[str], None]) -> None:
     rest = b""
     while piece := _read():
         *lines, rest = (rest + piece).split(b"\n")
         for line in lines:
-            _say(board, line)
+            _say(say, line)
     if rest:
-        _say(board, rest)
+        _say(say, rest)
 
 
-def _say(board: VirtualBoard, line: bytes) -> None:
+def _say(say: Callable[[str], None], line: bytes) -> None:
     try:
-        board.say(line.decode(errors="surrogateescape"))
+        say(line.decode(errors="surrogateescape"))
     except BenchError as error:  # the next line may come through
         output.fail(str(error))
 

@@ -34,12 +34,14 @@ _WORDS = {
     "certificate_refused": "[red]certificate refused[/red] {fix}",
     "plaintext_refused": "[red]no secrets in clear[/red] {fix}",
     "console": "[dim]{text}[/dim]",
+    "port_lost": "[yellow]port lost[/yellow] {detail}",
+    "port_back": "[green]port back[/green] {port}",
 }
 
 
 def show(event: dict[str, Any]) -> None:
     """Print one event of a board."""
-    facts = {key: escape(str(value)) for key, value in event.items()}
+    facts = {_printable(key): _printable(value) for key, value in event.items()}
     words = _WORDS.get(event["event"])
     if words is None:
         rest = "  ".join(f"{key} {value}" for key, value in facts.items() if key not in ("event", "ms"))
@@ -53,6 +55,11 @@ def line(ms: Any, words: str, *, who: str = "board") -> None:
     """Print one line of a timeline: milliseconds since power-on, who, and what happened."""
     stamp = f"{ms:>7} ms" if isinstance(ms, int) else " " * 10
     output.console.print(f"{stamp}  [cyan]{who:<6}[/cyan]  {words}")
+
+
+def _printable(value: Any) -> str:
+    """A board may say anything: JSON holds what is no character, and brackets are no markup."""
+    return escape(str(value).encode(errors="replace").decode())
 
 
 class _Facts(dict[str, str]):

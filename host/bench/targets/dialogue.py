@@ -1,0 +1,156 @@
+"""Asking a board on its console, and having it change its settings (docs/console.md)."""
+
+import json
+import secrets
+from dataclasses import dataclass
+from typing import Any
+
+from bench.errors import BenchError, UsageError
+from bench.targets.serial_line import SerialLine
+
+_ANSWER_S = 4.0
+_RESTART_S = 60.0
+_ATTEMPTS = 3
+_LINE_LIMIT = 512
+_ERROR = "error: "
+_STORED = "Stored in flash."
+_LEFT = "Stored in flash. What is left to do: "
+_RESTARTS = "The board restarts."
+_DROPPED = ("A line has at most", "That line is not UTF-8")
+_HIDDEN = {"(set)": True, "(not set)": False}
+_COMPLAINT = "The settings are of no use yet: "
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What a board shows of a setting: its value, or, of a secret, only whether there is one."""
+
+    name: str
+    value: Any = None
+    is_secret: bool = False
+    is_set: bool = True
+
+
+class Dialogue:
+    """A board that is asked. Its events meanwhile are passed over."""
+
+    def __init__(self, line: SerialLine) -> None:
+        self._line = line
+
+    def settings(self, name: str = "") -> tuple[list[Setting], str]:
+        """All settings, or the one of this name, and what is wrong with them ("": nothing).
+
+        Raises BenchError with what the board says, as that there is no such setting.
+        """
+        answer = self._ask(_command("set", *([name] if name else [])))
+        complaint = next((line.removeprefix(_COMPLAINT) for line in answer if line.startswith(_COMPLAINT)), "")
+        return [found for line in answer if (found := _setting(line))], complaint
+
+    def change(self, name: str, value: str | None) -> str:
+        """Set a setting, or (None) take it out of the board's file; returns what is left to do before it restarts.
+
+        Otherwise the board has restarted, and was asked for what it holds now. Raises BenchError with what it
+        says, and UsageError for what cannot be typed.
+        """
+        command = _command("set", name, "--default" if value is None else value)
+        told = self._order(command)
+        if _RESTARTS not in told:
+            return told.removeprefix(_LEFT)
+        self._await_restart()
+        if value is not None:
+            self._verify(name, value)
+        return ""
+
+    def _ask(self, command: str) -> list[str]:
+        """The lines that a command is answered with, which has to change nothing: it may be given several times."""
+        for _ in range(_ATTEMPTS):
+            # the end of the answer is told by the echo of another command, which there is none of
+            end = secrets.token_hex(4)
+            self._line.say(command)
+            self._line.say(f"firstboot end {end}")
+            answer: list[str] = []
+            for event in self._line.follow(_ANSWER_S):
+                text = event["text"] if event["event"] == "console" else ""
+                if end in text:
+                    return _checked(answer)
+                if text.startswith("firstboot "):  # the echo of ours: what came before belongs to an earlier one
+                    answer = []
+                elif text:
+                    answer.append(text)
+        raise BenchError(
+            f"{self._line.name}: the board does not answer on its console: is the firmware running, and "
+            f"board.console not false? See bench monitor {self._line.name}"
+        )
+
+    def _order(self, command: str) -> str:
+        """Give a command once; returns the line that says it was done."""
+        self._line.say(command)
+        echoed = False
+        for event in self._line.follow(_ANSWER_S * _ATTEMPTS):
+            text = event["text"] if event["event"] == "console" else ""
+            echoed = echoed or text.startswith("firstboot set")
+            if echoed and (text.startswith((_ERROR, *_DROPPED))):
+                _checked([text])
+            if text.startswith(_STORED):
+                return text
+        raise BenchError(f"{self._line.name}: the board did not say whether it stored the setting: ask it again")
+
+    def _await_restart(self) -> None:
+        for event in self._line.follow(_RESTART_S):
+            if event["event"] in ("boot", "port_back"):  # a USB of the chip's own is back after the boot
+                return
+        raise BenchError(f"{self._line.name}: stored, but the board did not start again within {_RESTART_S:.0f} s")
+
+    def _verify(self, name: str, value: str) -> None:
+        """See to it that the board holds what was meant. A secret is compared, and shown nowhere."""
+        found = next((held for line in self._ask(_command("set", name, "--show")) if (held := _setting(line))), None)
+        if found is None or found.name != name or found.value not in (value, _parsed(value)):
+            raise BenchError(f"{self._line.name}: {name} is not what was typed: the line loses bytes; set it again")
+
+
+def _command(*words: str) -> str:
+    """A line for the board's console. Raises UsageError for what it could not hold."""
+    for number, word in enumerate(words):
+        if any(ord(char) < ord(" ") for char in word):
+            raise UsageError("a setting's name or value has control characters in it, which no console line can hold")
+        if word.startswith("--") and (number < len(words) - 1 or word not in ("--default", "--show")):
+            raise UsageError(f"no name or value can begin with --, as {words[1]} would")
+    line = " ".join(["firstboot", *map(_quoted, words)])
+    if len(line.encode(errors="surrogateescape")) > _LINE_LIMIT:
+        raise UsageError(f"that is longer than the {_LINE_LIMIT} bytes of a console line: flash the board with it")
+    return line
+
+
+def _quoted(word: str) -> str:
+    if word and " " not in word and not word.startswith('"'):
+        return word
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _checked(answer: list[str]) -> list[str]:
+    for line in answer:
+        if line.startswith((_ERROR, *_DROPPED)):
+            raise BenchError(f"the board says: {line.removeprefix(_ERROR)}")
+    return answer
+
+
+def _setting(line: str) -> Setting | None:
+    """The setting in a line of an answer, if it is one: `  wifi.ssid = "Hall 3"`."""
+    name, separator, shown = line.partition(" = ")
+    if not separator or not name.startswith("  "):
+        return None
+    name = name.strip()
+    if shown in _HIDDEN:
+        return Setting(name=name, is_secret=True, is_set=_HIDDEN[shown])
+    try:
+        return Setting(name=name, value=json.loads(shown))
+    except ValueError:  # a line that lost some bytes
+        return None
+
+
+def _parsed(value: str) -> Any:
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
