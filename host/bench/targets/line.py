@@ -5,29 +5,23 @@ import queue
 import random
 import selectors
 import socket
-import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
 
-from serial import PARITY_NONE, STOPBITS_ONE
-from serial.rfc2217 import IAC, IAC_DOUBLED, PortManager
-
+from bench import boards
 from bench.errors import BenchError
-from bench.targets.circuit import AutoReset, Start
+from bench.targets.circuit import AutoReset, Circuit, Start, UsbSerialJtag
 from bench.targets.loader.flash import PulledOut
+from bench.targets.port_server import Client, Port, Rfc2217Client
 from bench.targets.uart import CONSOLE_BAUD, Uart
 from bench.targets.virtual import Conditions, PowerCycle, VirtualBoard
 from bench.targets.wire import LineFaults, Wire
 
-_RECEIVE = 4096
 _UNDER_WAY = 1 << 16  # bytes that a client may be ahead of a paced line
-_UNSENT = 1 << 20  # bytes that a client may be behind; what comes then is lost, as in a port's buffer
 _POLL_S = 0.001
-_LONGEST_OPTION = 64
 
 
 @dataclass(frozen=True)
@@ -36,109 +30,6 @@ class Traffic:
 
     to_board: int
     from_board: int
-
-
-class _Port:
-    """The serial port that pyserial's server believes to have."""
-
-    bytesize = 8
-    parity = PARITY_NONE
-    stopbits = STOPBITS_ONE
-    xonxoff = rtscts = break_condition = False
-    cts = dsr = ri = cd = False
-
-    def __init__(self, line: "Line") -> None:
-        self._line = line
-        self._dtr = self._rts = False
-
-    @property
-    def baudrate(self) -> int:
-        return self._line.host_baud
-
-    @baudrate.setter
-    def baudrate(self, baud: int) -> None:
-        self._line.host_baud = baud
-
-    @property
-    def dtr(self) -> bool:
-        return self._dtr
-
-    @dtr.setter
-    def dtr(self, asserted: bool) -> None:
-        self._dtr = asserted
-        self._line.control(dtr=self._dtr, rts=self._rts)
-
-    @property
-    def rts(self) -> bool:
-        return self._rts
-
-    @rts.setter
-    def rts(self, asserted: bool) -> None:
-        self._rts = asserted
-        self._line.control(dtr=self._dtr, rts=self._rts)
-
-    def reset_input_buffer(self) -> None:
-        """What came from the board is with the client already."""
-
-    def reset_output_buffer(self) -> None:
-        self._line.forget_typed()
-
-
-class _Client:
-    """Who is connected, to a raw port: the bytes are the line's, and there is no more to it."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection.setblocking(False)
-        self.socket = connection
-        self.unsent = bytearray()
-
-    def receive(self) -> bytes:
-        """What was typed. Raises OSError when the client is gone, or speaks another protocol."""
-        try:
-            data = self.socket.recv(_RECEIVE)
-        except BlockingIOError:  # it was ready to be written to
-            return b""
-        if not data:
-            raise ConnectionResetError
-        return data
-
-    def say(self, data: bytes) -> None:
-        """Have what the board said sent, sooner or later."""
-        if len(self.unsent) < _UNSENT:
-            self.unsent += data
-
-    def flush(self) -> None:
-        """Send what can be sent now. Raises OSError when the client is gone."""
-        if self.unsent:
-            with contextlib.suppress(BlockingIOError):
-                del self.unsent[: self.socket.send(self.unsent)]
-
-
-class _Rfc2217Client(_Client):
-    """Who is connected, and sets rate, DTR and RTS, too."""
-
-    def __init__(self, connection: socket.socket, port: Any) -> None:
-        super().__init__(connection)
-        self._manager = PortManager(port, self)  # type: ignore[arg-type] # it needs no more than `write`
-
-    def write(self, data: bytes) -> None:
-        """For pyserial: an answer of the server's own."""
-        self.unsent += data
-
-    def receive(self) -> bytes:
-        """See _Client."""
-        try:
-            typed = b"".join(self._manager.filter(super().receive()))
-        except (ValueError, KeyError, TypeError, struct.error) as error:
-            raise ConnectionAbortedError from error
-        if len(self._manager.suboption or b"") > _LONGEST_OPTION:
-            raise ConnectionAbortedError
-        return typed
-
-    def say(self, data: bytes) -> None:
-        """See _Client."""
-        super().say(data.replace(IAC, IAC_DOUBLED))
 
 
 class Line:
@@ -157,11 +48,13 @@ class Line:
         noise = random.Random(faults.seed)  # noqa: S311 - no secret
         self._in = Wire(paced=pace, drop=faults.drop, random_from=noise)
         self._out = Wire(paced=pace, drop=faults.drop, random_from=noise)
-        self._circuit = AutoReset()
-        self._port = None if raw else _Port(self)
-        self._client: _Client | None = None
+        usb = boards.load(board.definition).before == "usb-reset"
+        self._circuit: Circuit = UsbSerialJtag() if usb else AutoReset()
+        self._port = None if raw else Port(self)
+        self._client: Client | None = None
         self._asked: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._closed = False
+        self._pulled_out = threading.Event()
         with ExitStack() as stack:
             self._uart = stack.enter_context(
                 Uart(board, conditions, faults, self._say, host_baud=None if raw else CONSOLE_BAUD)
@@ -190,10 +83,9 @@ class Line:
         """The board's power cycle; None while it is in reset, in its loader, or pulled out."""
         return self._uart.power
 
-    @property
-    def plugged_in(self) -> bool:
-        """Whether the board is there."""
-        return self._listener is not None
+    def wait_pulled_out(self, timeout_s: float | None = None) -> bool:
+        """Wait until the board is not there any more; whether that is so."""
+        return self._pulled_out.wait(timeout_s)
 
     def plug_in(self) -> None:
         """Plug a board in that was pulled out: it starts."""
@@ -201,7 +93,7 @@ class Line:
 
     def reset(self, start: Start = Start.RUN) -> None:
         """Reset the chip by the board's buttons, BOOT held for DOWNLOAD."""
-        self._ask(lambda: self._uart.start(start))
+        self._ask(lambda: self._reset(start))
 
     def close(self) -> None:
         """Switch the board off and serve no more."""
@@ -227,7 +119,7 @@ class Line:
     def control(self, *, dtr: bool, rts: bool) -> None:
         """DTR and RTS as the client set them."""
         if start := self._circuit.set(dtr=dtr, rts=rts):
-            self._uart.start(start)
+            self._reset(start)
 
     def forget_typed(self) -> None:
         """Drop what the client typed and the board has not got yet."""
@@ -250,7 +142,7 @@ class Line:
         timeout = max(min(arrivals) - time.monotonic(), 0) if arrivals else None
         if self._uart.power:  # what it writes to its console comes without an event
             timeout = _POLL_S if timeout is None else min(timeout, _POLL_S)
-        with selectors.DefaultSelector() as selector:
+        with selectors.PollSelector() as selector:
             selector.register(self._woken, selectors.EVENT_READ)
             if self._client:
                 reads = selectors.EVENT_READ if self._in.under_way < _UNDER_WAY else 0
@@ -266,10 +158,14 @@ class Line:
         elif self._client and self._client.socket in ready:
             self._serve(self._client)
         elif self._listener and self._listener in ready:
-            connection, _ = self._listener.accept()
-            self._client = _Rfc2217Client(connection, self._port) if self._port else _Client(connection)
+            self._accept(self._listener)
 
-    def _serve(self, client: _Client) -> None:
+    def _accept(self, listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # it is gone already
+            connection, _ = listener.accept()
+            self._client = Rfc2217Client(connection, self._port) if self._port else Client(connection)
+
+    def _serve(self, client: Client) -> None:
         """Take what the client has for the board, and give it what it has to get."""
         try:
             self._in.send(client.receive(), baud=self.host_baud, now=time.monotonic())
@@ -294,6 +190,11 @@ class Line:
             self._client.socket.close()
             self._client = None
 
+    def _reset(self, start: Start) -> None:
+        if self._listener:
+            self._out.clear()
+            self._uart.start(start)
+
     def _pull_out(self) -> None:
         """The board and its port are gone."""
         self._uart.off()
@@ -303,11 +204,13 @@ class Line:
         if self._listener:
             self._listener.close()
             self._listener = None
+        self._pulled_out.set()
 
     def _plug_in(self) -> None:
         if not self._listener:
             self._listener = _listen(self._address)
-            self._uart.start(Start.RUN)
+            self._pulled_out.clear()
+            self._reset(Start.RUN)
 
     def _close(self) -> None:
         self._pull_out()

@@ -1,0 +1,128 @@
+"""Who is connected to a serial port that is served over TCP: by RFC 2217, which pyserial speaks, or by bytes alone."""
+
+import contextlib
+import socket
+import struct
+from typing import Protocol
+
+from serial import PARITY_NONE, STOPBITS_ONE
+from serial.rfc2217 import IAC, IAC_DOUBLED, PortManager
+
+_RECEIVE = 4096
+_UNSENT = 1 << 20  # bytes that a client may be behind; what comes then is lost, as in a port's buffer
+_LONGEST_OPTION = 64
+
+
+class Controlled(Protocol):
+    """The line behind the port."""
+
+    host_baud: int
+
+    def control(self, *, dtr: bool, rts: bool) -> None:
+        """Set DTR and RTS."""
+
+    def forget_typed(self) -> None:
+        """Drop what the board has not got yet."""
+
+
+class Port:
+    """The serial port that pyserial's server believes to have: what is done to it is done to the line."""
+
+    bytesize = 8
+    parity = PARITY_NONE
+    stopbits = STOPBITS_ONE
+    xonxoff = rtscts = break_condition = False
+    cts = dsr = ri = cd = False
+
+    def __init__(self, line: Controlled) -> None:
+        self._line = line
+        self._dtr = self._rts = False
+
+    @property
+    def baudrate(self) -> int:
+        return self._line.host_baud
+
+    @baudrate.setter
+    def baudrate(self, baud: int) -> None:
+        self._line.host_baud = baud
+
+    @property
+    def dtr(self) -> bool:
+        return self._dtr
+
+    @dtr.setter
+    def dtr(self, asserted: bool) -> None:
+        self._dtr = asserted
+        self._line.control(dtr=self._dtr, rts=self._rts)
+
+    @property
+    def rts(self) -> bool:
+        return self._rts
+
+    @rts.setter
+    def rts(self, asserted: bool) -> None:
+        self._rts = asserted
+        self._line.control(dtr=self._dtr, rts=self._rts)
+
+    def reset_input_buffer(self) -> None:
+        """What came from the board is with the client already."""
+
+    def reset_output_buffer(self) -> None:
+        self._line.forget_typed()
+
+
+class Client:
+    """Who is connected, to a raw port: the bytes are the line's, and there is no more to it."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.setblocking(False)
+        self.socket = connection
+        self.unsent = bytearray()
+
+    def receive(self) -> bytes:
+        """What was typed. Raises OSError when the client is gone, or speaks another protocol."""
+        try:
+            data = self.socket.recv(_RECEIVE)
+        except BlockingIOError:  # it was ready to be written to
+            return b""
+        if not data:
+            raise ConnectionResetError
+        return data
+
+    def say(self, data: bytes) -> None:
+        """Have what the board said sent, sooner or later."""
+        if len(self.unsent) < _UNSENT:
+            self.unsent += data
+
+    def flush(self) -> None:
+        """Send what can be sent now. Raises OSError when the client is gone."""
+        if self.unsent:
+            with contextlib.suppress(BlockingIOError):
+                del self.unsent[: self.socket.send(self.unsent)]
+
+
+class Rfc2217Client(Client):
+    """Who is connected, and sets rate, DTR and RTS, too."""
+
+    def __init__(self, connection: socket.socket, port: Port) -> None:
+        super().__init__(connection)
+        self._manager = PortManager(port, self)  # type: ignore[arg-type] # both are no more than what it needs
+
+    def write(self, data: bytes) -> None:
+        """For pyserial: an answer of the server's own."""
+        self.unsent += data
+
+    def receive(self) -> bytes:
+        """See Client."""
+        try:
+            typed = b"".join(self._manager.filter(super().receive()))
+        except (ValueError, KeyError, TypeError, struct.error) as error:
+            raise ConnectionAbortedError from error
+        if len(self._manager.suboption or b"") > _LONGEST_OPTION:
+            raise ConnectionAbortedError
+        return typed
+
+    def say(self, data: bytes) -> None:
+        """See Client."""
+        super().say(data.replace(IAC, IAC_DOUBLED))
