@@ -31,11 +31,13 @@ def blank(folder: Path, definition: str = "esp32_generic") -> VirtualBoard:
     return VirtualBoard(folder)
 
 
-def esptool(served: line.Line, *arguments: object, fails: bool = False) -> str:
+def esptool(port: line.Line | str, *arguments: object, fails: bool = False) -> str:
     """Run it, on a raw line in the loader that the board's buttons enter; returns what it says."""
-    if served.url.startswith("socket:"):
-        served.reset(Start.DOWNLOAD)
-    command = [ESPTOOL, "--port", served.url, *map(str, arguments)]
+    if isinstance(port, line.Line):
+        if port.url.startswith("socket:"):
+            port.reset(Start.DOWNLOAD)
+        port = port.url
+    command = [ESPTOOL, "--port", port, *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=TOOL_TIMEOUT_S, check=False)
     assert bool(done.returncode) == fails, done.stdout + done.stderr
     return re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr)
