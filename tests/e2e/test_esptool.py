@@ -1,6 +1,5 @@
 """The unmodified esptool against virtual boards."""
 
-import json
 import random
 import re
 import subprocess
@@ -9,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import boards, house
+from bench import house
 from bench.targets import line
 from bench.targets.circuit import Start
 from bench.targets.virtual import VirtualBoard
@@ -25,10 +24,7 @@ TOOL_TIMEOUT_S = 120
 
 
 def blank(folder: Path, definition: str = "esp32_generic") -> VirtualBoard:
-    house.private_folder(folder)
-    house.write_private(folder / "flash.bin", b"\xff" * boards.load(definition).flash_size)
-    house.write_private(folder / "board.json", json.dumps({"board": definition, "mac": MAC}).encode())
-    return VirtualBoard(folder)
+    return VirtualBoard.create(folder, board=definition, mac=MAC, blank=True)
 
 
 def esptool(port: line.Line | str, *arguments: object, fails: bool = False) -> str:

@@ -1,8 +1,11 @@
 """The serial line of virtual boards: who connects to it, at which rate, and what comes through."""
 
 import contextlib
+import random
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import time
 from urllib.parse import urlsplit
@@ -16,6 +19,7 @@ from bench.targets.circuit import Start
 from bench.targets.loader import slip
 from bench.targets.virtual import VirtualBoard
 from bench.targets.wire import LineFaults
+from tests.e2e.test_esptool import AT, IMAGE, esptool
 from tests.support import PATIENCE_S
 
 MAC = "02005e005301"
@@ -221,3 +225,37 @@ def test_a_served_board_ends_with_its_context(board):
     assert not [each for each in threading.enumerate() if each.name.startswith("line of")]
     with pytest.raises(OSError, match="refused"):
         connect(served)
+
+
+def mpremote(served, *arguments):
+    """What the unmodified mpremote says."""
+    command = [sys.executable, "-m", "mpremote", "connect", served.url, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("options", [{}, {"raw": True}, {"pace": True}])
+def test_mpremote_runs_code_and_copies_files(board, tmp_path, options):
+    source = tmp_path / "big.bin"
+    source.write_bytes(random.Random(2).randbytes(10_000))
+    with line.serve(board, **options) as served:
+        assert mpremote(served, "exec", "print(6 * 7)") == "42\n"
+        mpremote(served, "cp", str(source), ":big.bin", "+", "cp", ":big.bin", str(tmp_path / "back.bin"))
+        assert (tmp_path / "back.bin").read_bytes() == source.read_bytes()
+        assert "10000 big.bin" in mpremote(served, "ls")
+
+
+def test_mpremote_resets_a_board(board):
+    with line.serve(board) as served:
+        mpremote(served, "exec", "import machine; x = 5")
+        mpremote(served, "reset")
+        assert mpremote(served, "exec", "print('x' in globals())") == "False\n"
+
+
+def test_esptool_flashes_a_blank_board_which_mpremote_finds(tmp_path):
+    """A stock image alone: its first boot makes the file system."""
+    board = VirtualBoard.create(tmp_path / "blank", mac=MAC, blank=True)
+    with line.serve(board) as served:
+        esptool(served, "--chip", "esp32", "--baud", 921600, "write-flash", AT, IMAGE)
+        assert mpremote(served, "exec", "import esp; print(esp.flash_size())") == f"{0x400000}\n"

@@ -1,9 +1,7 @@
 """A virtual board at the end of a serial line: in reset, in its loader, or running what is in its flash."""
 
-import os
-import signal
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from typing import BinaryIO, Self
 
 from bench import boards
@@ -15,7 +13,6 @@ from bench.targets.virtual import Conditions, PowerCycle, VirtualBoard
 from bench.targets.wire import LineFaults
 
 CONSOLE_BAUD = 115200
-_CTRL_C = b"\x03"
 _TOLERANCE = 0.03  # between the rates of the two sides
 _GARBLED = bytes(byte ^ 0x55 for byte in range(256))
 
@@ -86,7 +83,7 @@ class Uart:
         if self._loader:
             self._ask(self._loader, data)
         elif self.power:
-            self._type(self.power, self._legible(data, CONSOLE_BAUD))
+            self.power.type(self._legible(data, CONSOLE_BAUD))
 
     def step(self) -> None:
         """Let a board that runs go on, and say what it said."""
@@ -105,27 +102,6 @@ class Uart:
         if loader.exit:
             # a reset that is none of EN does not look at IO0 again: back to the loader
             self.start(Start.RUN if loader.exit is Exit.RUN else Start.DOWNLOAD)
-
-    def _type(self, power: PowerCycle, data: bytes) -> None:
-        """Ctrl-C is a signal to the board's process: its program need not read to be interrupted."""
-        first, *others = data.split(_CTRL_C)
-        self._write(first)
-        for typed in others:
-            with suppress(ProcessLookupError):  # its program ended, and nobody restarted it yet
-                os.kill(power.pid, signal.SIGINT)
-            self._write(typed)
-
-    def _write(self, data: bytes) -> None:
-        """Type on the console; what it has no room for is lost, as in a UART's buffer."""
-        if not data:
-            return
-        keyboard = os.open(self._board.keyboard, os.O_WRONLY | os.O_NONBLOCK)
-        try:
-            os.write(keyboard, data)
-        except BlockingIOError:
-            pass
-        finally:
-            os.close(keyboard)
 
     def _legible(self, data: bytes, baud: int) -> bytes:
         same = not self.host_baud or abs(self.host_baud - baud) <= _TOLERANCE * baud

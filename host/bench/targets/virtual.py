@@ -32,6 +32,7 @@ _POLL_S = 0.002
 _LOCK_S = 1.0
 _INTERRUPT_S = 0.5
 _CTRL_C = b"\x03"
+_TYPED_AHEAD = 1 << 20  # bytes that a board may be behind
 _MAC_DIGITS = 12
 _PINS = 40
 _APP = 0x00
@@ -275,8 +276,10 @@ class PowerCycle:
 
         Ctrl-C is a signal to the interpreter, which is safe while it waits for something: so that is awaited.
         A program that never waits is interrupted all the same. A board that does not get to its programs has no
-        ear for it.
+        ear for it. What it has no room for is lost, as in the buffer of a UART.
         """
+        if sum(map(len, self._typed)) + len(keys) > _TYPED_AHEAD:
+            return
         self._typed.extend(part for part in re.split(b"(\x03)", keys) if part)
 
     def _deliver(self) -> None:
