@@ -117,3 +117,15 @@ def test_deploy_to_a_board_without_micropython_says_how_it_gets_there(blank):
         done = bench("deploy", "--port", line.url)
     assert done.returncode == 1
     assert f"bench flash --port {line.url}" in done.stderr
+
+
+def test_blank_board_with_settings_is_refused(tmp_path):
+    done = bench("board", "new", "desk", "--blank", "--tls", "--data", str(tmp_path))
+    assert done.returncode == 2
+    assert "--tls is for a board with settings" in done.stderr
+
+
+def test_blank_board_has_an_erased_flash(tmp_path):
+    done = bench("board", "new", "desk", "--blank", "--board", "esp32_s3_8mb", "--data", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert VirtualBoard(tmp_path / "boards" / "desk").flash() == b"\xff" * 0x800000

@@ -7,9 +7,7 @@ import time
 from pathlib import Path
 from typing import Annotated
 
-import click
 import typer
-from click.core import ParameterSource
 from rich.markup import escape
 
 from bench import boards
@@ -36,6 +34,7 @@ def folder(data: Path, name: str) -> Path:
 @setup.sets_up
 def new(
     chosen: Setup,
+    context: typer.Context,
     name: str,
     board: Annotated[str, typer.Option(help="The definition in boards/.")] = "esp32_generic",
     mac: Annotated[str, typer.Option(help="12 hex digits; random if not given.")] = "",
@@ -46,7 +45,7 @@ def new(
     place = folder(data, name)
     mac = mac_address(mac)
     if blank:
-        _refuse_settings()
+        _refuse_settings(context)
         made = VirtualBoard.create(place, board=board, mac=mac, blank=True)
         output.console.print(f"made [bold]{name}[/bold] (MAC {made.mac}), blank, in {escape(str(place))}")
         return
@@ -59,13 +58,13 @@ def new(
     )
 
 
-def _refuse_settings() -> None:
-    context = click.get_current_context()
+def _refuse_settings(context: typer.Context) -> None:
     own = {"name", "board", "mac", "blank", "data"}
     for parameter in context.command.params:
         if parameter.name in own or parameter.name is None:
             continue
-        if context.get_parameter_source(parameter.name) is not ParameterSource.DEFAULT:
+        source = context.get_parameter_source(parameter.name)
+        if source and source.name in ("COMMANDLINE", "PROMPT"):
             raise UsageError(f"{parameter.opts[0]} is for a board with settings, and --blank for one without: choose")
 
 
