@@ -74,18 +74,20 @@ def run(  # noqa: PLR0913 - they are another program's options
     baud: int = ports.BAUD,
     before: str = "default-reset",
     after: str = "hard-reset",
+    through: str | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> str:
     """Run esptool, and return all it said.
 
     `args` is the command and what it takes, after further options of esptool's own, e.g. `["--chip", "esp32",
-    "flash-id"]`. A port without DTR and RTS is not reset, whatever `before` and `after` say. esptool ends
-    with whoever runs it, as by Ctrl-C. Raises EsptoolError, and UsageError for what is no port.
+    "flash-id"]`. `through` is the device that esptool opens in place of the port, if there is one (a relay's).
+    One without DTR and RTS is not reset, whatever `before` and `after` say. esptool ends with whoever runs it,
+    as by Ctrl-C. Raises EsptoolError, and UsageError for what is no port.
     """
     ports.checked(port)
-    if not ports.can_reset(port):
+    if through or not ports.can_reset(port):
         before = after = "no-reset"
-    options = ["--port", port, "--baud", str(baud), "--before", before, "--after", after]
+    options = ["--port", through or port, "--baud", str(baud), "--before", before, "--after", after]
     process = subprocess.Popen(
         [sys.executable, "-m", "esptool", *options, *args],
         stdin=subprocess.DEVNULL,

@@ -188,25 +188,27 @@ class _Flashing:
 
     def _by_loader(self) -> bool:
         """Write the image, and the file system if there is none; whether that is so."""
-        mac, keeps = self._loader().look()
-        self._done.mac = mac
-        regions = list(self._job.parts)
-        new = self._job.erase or not keeps
-        if new:
-            regions += loader.filesystem(self._board, self._wanted(mac))
-        self._write(regions)
+        with self._loader() as chip:
+            mac, keeps = chip.look()
+            self._done.mac = mac
+            regions = list(self._job.parts)
+            new = self._job.erase or not keeps
+            if new:
+                regions += loader.filesystem(self._board, self._wanted(mac))
+            self._write(chip, regions)
         return new
 
     def _renew_filesystem(self) -> None:
         self._tell.say("its file system cannot be read: it gets a new one, without the credentials that were in it")
-        mac, keeps = self._loader().look()
-        if keeps:
-            self._loader().forget_filesystem()
-        self._write(loader.filesystem(self._board, self._wanted(mac)))
+        with self._loader() as chip:
+            mac, keeps = chip.look()
+            if keeps:
+                chip.forget_filesystem()
+            self._write(chip, loader.filesystem(self._board, self._wanted(mac)))
 
-    def _write(self, regions: list[Region]) -> None:
+    def _write(self, chip: Loader, regions: list[Region]) -> None:
         self._phase("write")
-        self._loader().write(regions, self._tell.progress, erase=self._job.erase)
+        chip.write(regions, self._tell.progress, erase=self._job.erase)
         self._done.written += [hex(offset) for offset, _ in regions]
 
     def _sync(self, repl: Repl, found: Survey) -> None:

@@ -113,8 +113,11 @@ def close_port(line: serial.Serial) -> None:
     with suppress(OSError):  # no such lines, or the port is gone
         line.rts = False
         line.dtr = False
+    connection = getattr(line, "_socket", None)
     with suppress(OSError):
         line.close()
+    if connection:  # which pyserial leaves open when the other end is gone
+        connection.close()
 
 
 def trouble(port: str, said: str) -> PortTrouble:

@@ -1,0 +1,115 @@
+"""A port behind RFC 2217 as a terminal of this machine, for esptool.
+
+esptool changes its read timeout with nearly every command, and pyserial's RFC 2217 client sends the
+port's settings anew at each change, and waits for the answers: 0.2 s a command. A terminal has no such wait.
+"""
+
+import os
+import select
+import threading
+import tty
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+
+import serial
+
+from bench.flash import ports, strapping
+
+try:
+    import pty
+    import termios
+except ImportError:  # Windows: esptool gets the URL
+    RATES = {}
+else:
+    # what a terminal calls its speed -> Bd
+    RATES = {getattr(termios, name): int(name[1:]) for name in dir(termios) if name[0] == "B" and name[1:].isdigit()}
+
+_OUTPUT_SPEED = 5  # in what tcgetattr answers
+_PIECE = 4096
+
+
+def is_of_use(port: str, baud: int) -> bool:
+    """Whether a port is better given to esptool through a relay."""
+    return port.startswith("rfc2217://") and baud in RATES.values()
+
+
+class Relay:
+    """Passes bytes between a terminal and a port until it is closed.
+
+    The port takes each speed that is set on the terminal, before the next byte goes out. When the port
+    breaks, the terminal does too.
+    """
+
+    def __init__(self, port: str) -> None:
+        """Open the port. Raises PortTrouble."""
+        with ExitStack() as held:
+            self._name = port
+            self._port: serial.Serial = ports.open_port(port)
+            held.callback(ports.close_port, self._port)
+            self._ours, self._theirs = pty.openpty()
+            held.callback(os.close, self._theirs)
+            os.set_blocking(self._ours, False)
+            tty.setraw(self._theirs)
+            self._set_terminal_speed(ports.BAUD)
+            self.device = os.ttyname(self._theirs)
+            """What esptool opens."""
+            self._end, self._ending = os.pipe()
+            held.callback(os.close, self._end)
+            held.callback(os.close, self._ending)
+            self._hung_up = threading.Barrier(2, action=lambda: os.close(self._ours))
+            for work in (self._to_board, self._from_board):
+                thread = threading.Thread(target=self._until_end, args=(work,), name=f"relay of {port}")
+                thread.start()
+                held.callback(thread.join)
+            held.callback(self._say_end)
+            self._held = held.pop_all()
+
+    def close(self) -> None:
+        """Give the port free; the chip stays as it is."""
+        self._held.close()
+
+    def enter_loader(self, how: str, *, longer_s: float = 0.0) -> None:
+        """Reset the chip into its loader, at the speed that loaders begin with; see `strapping`. Raises PortTrouble."""
+        self._set_terminal_speed(ports.BAUD)
+        try:
+            self._take_speed()
+            strapping.enter_loader(self._port, how, longer_s=longer_s)
+        except OSError as error:
+            raise ports.trouble(self._name, str(error)) from error
+        # what the chip said until now is not for esptool
+        termios.tcflush(self._theirs, termios.TCIFLUSH)
+
+    def _set_terminal_speed(self, baud: int) -> None:
+        settings = termios.tcgetattr(self._theirs)
+        settings[_OUTPUT_SPEED - 1] = settings[_OUTPUT_SPEED] = getattr(termios, f"B{baud}")
+        termios.tcsetattr(self._theirs, termios.TCSANOW, settings)
+
+    def _take_speed(self) -> None:
+        baud = RATES.get(termios.tcgetattr(self._theirs)[_OUTPUT_SPEED])
+        if baud and baud != self._port.baudrate:
+            self._port.baudrate = baud
+
+    def _until_end(self, work: Callable[[], None]) -> None:
+        """Whichever side breaks: the other one ends too, and then the terminal hangs up."""
+        with suppress(OSError):
+            work()
+        self._say_end()
+        self._hung_up.wait()
+
+    def _say_end(self) -> None:
+        os.write(self._ending, b".")
+
+    def _to_board(self) -> None:
+        while self._end not in (able := select.select([self._end, self._ours], [], [])[0]):
+            if able:
+                data = os.read(self._ours, _PIECE)
+                self._take_speed()
+                self._port.write(data)
+
+    def _from_board(self) -> None:
+        while self._end not in select.select([self._end], [], [], 0)[0]:
+            data = self._port.read(max(1, self._port.in_waiting))
+            while data:
+                if self._end in select.select([self._end], [self._ours], [])[0]:
+                    return
+                data = data[os.write(self._ours, data) :]
