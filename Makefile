@@ -54,7 +54,7 @@ matrix: $(READY) ## Every cell of the fault matrix (CELL=... for the one that a 
 	@FIRSTBOOT_MATRIX=$(or $(CELL),full) $(BIN)/python -m pytest -n $(JOBS) tests/e2e/test_fault_matrix.py $(ARGS)
 
 soak: $(READY) ## A day of a board's life in minutes, and a herd of 200 (TIMES=100 for a longer day)
-	@FIRSTBOOT_SOAK=$(TIMES) $(BIN)/python -m pytest -n 2 $(SOAK) $(ARGS)
+	@FIRSTBOOT_SOAK=$(TIMES) $(BIN)/python -m pytest -n 2 --timeout 0 $(SOAK) $(ARGS)
 
 mutants: $(READY) ## Break the device's decisions in every place, and see the fast tests notice (ARGS="vault --jobs 2")
 	@test -d build/mutants || $(PIP) install $(LOCK) --target build/mutants --group mutants
