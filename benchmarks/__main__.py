@@ -21,10 +21,10 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from bench import house
 from bench.errors import BenchError
-from benchmarks import device, idle, peer, report, server
+from benchmarks import device, flashing, idle, peer, report, server
 from benchmarks.report import Section
 
-PARTS = ("server", "peer", "idle", "device")
+PARTS = ("server", "peer", "idle", "device", "flash")
 RESULTS = house.CHECKOUT / "benchmarks" / "results"
 _WIDTH = 180  # of a table in a log, which has no width of its own
 _progress = Console(stderr=True)
@@ -44,6 +44,7 @@ def main() -> int:
                 "peer": lambda: peer.measure(options.seconds, step),
                 "idle": lambda: idle.measure(options.connections, step),
                 "device": lambda: device.measure(step),
+                "flash": lambda: flashing.measure(step),
             }
             sections = [each for name in PARTS if options.only in (None, name) for each in parts[name]()]
     except BenchError as error:

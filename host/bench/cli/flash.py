@@ -210,6 +210,7 @@ def _one(job: Job, work: Work, bar: Bar, kept: Tray | None, image: Found | None)
         image=image.facts.version if image else "",
         image_sha256=image.sha256 if image else "",
         written=done.written,
+        sent=done.sent,
         seconds=done.seconds,
     )
     if kept:

@@ -79,6 +79,8 @@ class Outcome:
     """As the server knows it."""
     written: list[str] = field(default_factory=list)
     """Regions (`0x1000`) and files (`/main.py`) in the order of writing."""
+    sent: int = 0
+    """The bytes of these, compressed where they go over the line compressed."""
     seconds: dict[str, float] = field(default_factory=dict)
     """By phase."""
 
@@ -208,7 +210,7 @@ class _Flashing:
 
     def _write(self, chip: Loader, regions: list[Region]) -> None:
         self._phase("write")
-        chip.write(regions, self._tell.progress, erase=self._job.erase)
+        self._done.sent += chip.write(regions, self._tell.progress, erase=self._job.erase)
         self._done.written += [hex(offset) for offset, _ in regions]
 
     def _sync(self, repl: Repl, found: Survey) -> None:
@@ -234,6 +236,7 @@ class _Flashing:
         if changed or gone:
             repl.put(changed, gone, on_bytes)
         self._done.written += changed
+        self._done.sent += total
 
     def _start(self, line: SerialLine, restart: Callable[[], None]) -> None:
         """Have the board boot, and follow it until it is online."""

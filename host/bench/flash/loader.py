@@ -59,11 +59,11 @@ class Loader:
         offset = self.board.partition("vfs").offset
         self._run(["erase-region", hex(offset), hex(_HEAD)])
 
-    def write(self, regions: Sequence[Region], on_progress: Callable[[int, int], None], *, erase: bool = False) -> None:
+    def write(self, regions: Sequence[Region], on_progress: Callable[[int, int], None], *, erase: bool = False) -> int:
         """Write regions in this order, verified by MD5; what the flash holds already is not sent.
 
         `erase` wipes the whole flash before. `on_progress` is told the bytes that went over the line, and
-        how many there are. Raises EsptoolError; nothing is erased if the flash is too small.
+        how many there are, which is also returned. Raises EsptoolError; nothing is erased if the flash is too small.
         """
         weights = [len(zlib.compress(content, 9)) for _, content in regions]
         through = [0.0] * len(regions)
@@ -85,6 +85,7 @@ class Loader:
         options = ["--erase-all"] if erase else ["--skip-flashed"]
         options += ["--flash-mode", self.board.flash_mode, "--flash-size", f"{self.board.flash_size >> 20}MB"]
         self._run(["write-flash", *options, *files], progress)
+        return sum(weights)
 
     def _run(self, command: list[str], on_progress: Callable[[Progress], None] | None = None) -> str:
         if self._relay is None or self._before == "no-reset":

@@ -34,6 +34,7 @@ class Result:
     image: str = ""
     image_sha256: str = ""
     written: list[str] = field(default_factory=list)
+    sent: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     when_ms: int = field(default_factory=lambda: time.time_ns() // 1_000_000)
 
