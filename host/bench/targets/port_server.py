@@ -3,10 +3,11 @@
 import contextlib
 import socket
 import struct
+from collections.abc import Iterator
 from typing import Protocol
 
 from serial import PARITY_NONE, STOPBITS_ONE
-from serial.rfc2217 import IAC, IAC_DOUBLED, PortManager
+from serial.rfc2217 import IAC, IAC_DOUBLED, M_NORMAL, PortManager
 
 _RECEIVE = 4096
 _UNSENT = 1 << 20  # bytes that a client may be behind; what comes then is lost, as in a port's buffer
@@ -116,12 +117,22 @@ class Rfc2217Client(Client):
     def receive(self) -> bytes:
         """See Client."""
         try:
-            typed = b"".join(self._manager.filter(super().receive()))
+            typed = b"".join(self._typed(super().receive()))
         except (ValueError, KeyError, TypeError, struct.error) as error:
             raise ConnectionAbortedError from error
         if len(self._manager.suboption or b"") > _LONGEST_OPTION:
             raise ConnectionAbortedError
         return typed
+
+    def _typed(self, data: bytes) -> Iterator[bytes]:
+        """What is for the board. pyserial takes its time for each byte, so it sees those alone that are protocol."""
+        while data:
+            if self._manager.mode == M_NORMAL and self._manager.suboption is None:
+                plain = data.partition(IAC)[0]
+                yield plain
+                data = data[len(plain) :]
+            yield from self._manager.filter(data[:1])
+            data = data[1:]
 
     def say(self, data: bytes) -> None:
         """See Client."""
