@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from bench.errors import BenchError
-from bench.registry import Registry
-from bench.registry.registry import FILE
+from bench.registry import FILE, Registry
 
 T = TypeVar("T")
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 from sqlalchemy import Connection, create_engine, inspect, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from bench.registry.registry import FILE
+from bench.registry import FILE
 
 T = TypeVar("T")
 

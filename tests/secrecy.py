@@ -10,10 +10,9 @@ from sqlalchemy import Connection, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from bench.registry import CredentialsType, ProvisionType, credentials
+from bench.registry import FILE, CredentialsType, ProvisionType, credentials
 from bench.registry.device_secrets import claim_secret
 from bench.registry.model import Credentials, Device, Profile
-from bench.registry.registry import FILE
 from bench.registry.seal import FILE as KEY_FILE
 from bench.registry.seal import Seal
 from tests.atrest import on_database

@@ -96,6 +96,12 @@ def test_mistake_is_one_line_and_an_exit_code(tmp_path, arguments, code, said):
     assert said in done.stderr
 
 
+def test_commands_start_without_the_database():
+    """It takes longer to import than all the rest, and few commands need it."""
+    code = "import sys, bench.cli; sys.exit('sqlalchemy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=PATIENCE_S).returncode == 0
+
+
 def test_profiles_and_devices_are_made_listed_and_shown(tmp_path):
     data = ("--data", str(tmp_path))
     bench("profile", "create", "tray", "--strategy", "CHECK_PRE_PROVISIONED_DEVICES", *data)

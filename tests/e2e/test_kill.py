@@ -13,7 +13,7 @@ import aiomqtt
 import httpx
 import pytest
 
-from bench.registry.registry import FILE
+from bench.registry import FILE
 from bench.registry.seal import Seal
 from tests import secrecy
 from tests.atrest import is_intact, on_database

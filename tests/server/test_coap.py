@@ -8,7 +8,8 @@ import pytest
 
 from bench.errors import BenchError
 from bench.registry import ProvisionType, profiles, series
-from bench.registry.model import SHARED_SCOPE, now_ms
+from bench.registry.clock import now_ms
+from bench.registry.model import SHARED_SCOPE
 from bench.server.coap import CoapServer, stack
 from bench.server.limits import Rules
 from tests.server.coap_packets import (

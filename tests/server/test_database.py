@@ -9,8 +9,7 @@ from contextlib import closing
 import pytest
 
 from bench.errors import BenchError
-from bench.registry import ProvisionRequest, ProvisionType, Registry
-from bench.registry.registry import FILE
+from bench.registry import FILE, ProvisionRequest, ProvisionType, Registry
 
 CREATE = ProvisionType.ALLOW_CREATE_NEW_DEVICES
 

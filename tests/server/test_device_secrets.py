@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.registry import CredentialsType, ProvisionRequest, ProvisionType, Status, audit, devices
+from bench.registry.clock import now_ms
 from bench.registry.credentials import access_token
 from bench.registry.device_secrets import NONCE_LIFE_MS, Nonces, claim_secret, is_proven, is_right
-from bench.registry.model import now_ms
 from bench.server.limits import Rules
 from tests.atrest import everything, holding
 from tests.server.coap_packets import POST, RawPeer, code

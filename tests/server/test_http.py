@@ -10,7 +10,8 @@ import time
 import pytest
 
 from bench.registry import ProvisionType, profiles, series
-from bench.registry.model import SHARED_SCOPE, now_ms
+from bench.registry.clock import now_ms
+from bench.registry.model import SHARED_SCOPE
 from tests.server.packets import (
     FAILURE,
     NOT_FOUND,

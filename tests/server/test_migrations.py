@@ -18,10 +18,9 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import MetaData, func, insert, inspect, select
 
 from bench.errors import BenchError
-from bench.registry import Login, ProvisionRequest, Registry, Status, database, series
+from bench.registry import FILE, Login, ProvisionRequest, Registry, Status, database, series
 from bench.registry import credentials as kinds
 from bench.registry.model import Base
-from bench.registry.registry import FILE
 from bench.registry.schema import MIGRATIONS
 from tests.atrest import everything, holding, is_intact, on_database
 from tests.support import on_both_databases

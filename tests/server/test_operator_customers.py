@@ -5,7 +5,8 @@ import uuid
 import pytest
 
 from bench.registry import claims
-from bench.registry.model import Claim, now_ms
+from bench.registry.clock import now_ms
+from bench.registry.model import Claim
 from tests.server.operators import client, login, name, new_customer, new_device, ok, refused
 
 ABSENT = uuid.UUID(int=1)

@@ -6,7 +6,7 @@ import uuid
 
 import pytest
 
-from bench.registry.model import now_ms
+from bench.registry.clock import now_ms
 from bench.server.http.operator import rpc
 from tests.server.operators import client, login, name, new_device, ok, refused
 

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 
 from bench.errors import BenchError
-from bench.registry import ProvisionType, Registry, claims
-from bench.registry.registry import FILE
+from bench.registry import FILE, ProvisionType, Registry, claims
 from bench.registry.seal import FILE as KEY_FILE
 from bench.registry.seal import Seal, WrongKey
 from tests.atrest import everything, holding, is_intact, on_database

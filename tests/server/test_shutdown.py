@@ -16,7 +16,7 @@ from contextlib import closing
 import pytest
 
 from bench.errors import BenchError
-from bench.registry.registry import FILE
+from bench.registry import FILE
 from bench.registry.seal import Seal
 from bench.server.journal import Journal
 from bench.server.server import Options, Server

@@ -17,7 +17,7 @@ import typer
 from bench.cli import addresses, options
 from bench.cli.output import DEFAULT_DATA, Data
 from bench.errors import BenchError, UsageError
-from bench.registry.registry import FILE
+from bench.registry import FILE
 from bench.thingsboard import ThingsBoard
 
 P = ParamSpec("P")

@@ -8,7 +8,8 @@ from sqlalchemy import Connection, insert, select
 from sqlalchemy.orm import Session
 
 from bench.registry import pages
-from bench.registry.model import Audit, now_ms
+from bench.registry.clock import now_ms
+from bench.registry.model import Audit
 from bench.registry.pages import Page
 
 DEVICE = "device"

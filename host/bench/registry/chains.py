@@ -16,8 +16,9 @@ from bench.registry import audit, credentials, names, provisioning
 from bench.registry.audit import Origin
 from bench.registry.credentials import CredentialsType, sha3
 from bench.registry.model import Attribute, Audit, Credentials, Device, Profile
-from bench.registry.provisioning import ProvisionType, Status
+from bench.registry.provisioning import Status
 from bench.registry.seal import Seal
+from bench.registry.strategy import ProvisionType
 
 # X.520 ends a common name at 64 characters, but nobody enforces it, and a pattern may need the square of it.
 _LONGEST_NAME = 1024

@@ -23,12 +23,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from bench import house
 from bench.errors import BenchError, UsageError
+from bench.registry import FILE
 from bench.registry.seal import Seal
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]
 
-FILE = "registry.sqlite3"
 # The newest revision in `migrations`, and the one that kept secrets in plain.
 HEAD = "0002"
 _PLAIN = "0001"

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from bench.registry import names
-from bench.registry.model import now_ms
+from bench.registry.clock import now_ms
 
 NONCE_LIFE_MS = 60_000
 _MADE = re.compile(r"[0-9a-f]{12}-[0-9a-f]{64}")

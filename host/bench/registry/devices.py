@@ -41,7 +41,7 @@ class Page(pages.Page):
 def create(session: Session, name: str, profile: Profile, *, own: DeviceCredentials | None = None) -> Device:
     """A device made ahead of its first boot; with a random access token unless told otherwise. Raises Refused."""
     name = _free_name(session, name, None)
-    own = own or credentials.access_token(provisioning.random_text())
+    own = own or credentials.access_token(names.random_text())
     _check_free(session, own, None)
     row, secret = provisioning.new_device_rows(session.info["seal"], name=name, profile_id=profile.id, own=own)
     device = Device(**row)

@@ -16,8 +16,9 @@ from sqlalchemy.orm import Session
 
 from bench.errors import Refused
 from bench.registry import credentials, devices, names, profiles, series
+from bench.registry.clock import now_ms
 from bench.registry.credentials import DeviceCredentials, InvalidCredentials
-from bench.registry.model import SERVER_SCOPE, SHARED_SCOPE, Device, now_ms
+from bench.registry.model import SERVER_SCOPE, SHARED_SCOPE, Device
 
 _SCOPES = {"SHARED_ATTRIBUTE": SHARED_SCOPE, "SERVER_ATTRIBUTE": SERVER_SCOPE}
 _SERIES = "TIMESERIES"

@@ -4,21 +4,17 @@ Times are milliseconds since the epoch. Values of attributes and telemetry are J
 sealed, and columns called `lookup`, `proof` or `secret_digest` are digests (see `seal`).
 """
 
-import time
 import uuid
 from typing import Any
 
 from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, LargeBinary, MetaData, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from bench.registry.clock import now_ms
+
 CLIENT_SCOPE = "CLIENT_SCOPE"
 SHARED_SCOPE = "SHARED_SCOPE"
 SERVER_SCOPE = "SERVER_SCOPE"
-
-
-def now_ms() -> int:
-    """The time of day, milliseconds since the epoch."""
-    return time.time_ns() // 1_000_000
 
 
 class Base(DeclarativeBase):

@@ -1,7 +1,11 @@
-"""What devices may be called."""
+"""What devices may be called, and names and keys that are made up."""
 
 import re
+import secrets
+import string
 
+_ALPHANUMERIC = string.ascii_letters + string.digits
+_MADE_UP = 20  # characters
 _LIMIT = 255  # UTF-16 units
 # Java's String.trim(): everything up to and including the space.
 _TRIMMED = "".join(map(chr, range(0x21)))
@@ -17,3 +21,8 @@ def trimmed(name: str) -> str:
 def valid(name: str) -> bool:
     """Whether a new device may have this (trimmed) name."""
     return bool(name) and len(name.encode("utf-16-le")) // 2 <= _LIMIT and "\0" not in name and not _SCRIPT.search(name)
+
+
+def random_text() -> str:
+    """20 random letters and digits, as ThingsBoard makes keys, names and tokens."""
+    return "".join(secrets.choice(_ALPHANUMERIC) for _ in range(_MADE_UP))

@@ -13,8 +13,8 @@ from bench.registry import pages
 from bench.registry.credentials import sha3, trim_certificate
 from bench.registry.model import Device, Profile
 from bench.registry.pages import Page
-from bench.registry.provisioning import ProvisionType
 from bench.registry.seal import Seal
+from bench.registry.strategy import ProvisionType
 
 DEFAULT = "default"
 SORTS = {

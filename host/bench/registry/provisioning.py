@@ -3,8 +3,6 @@
 The decisions are made for a batch of requests at once, in their order, inside one transaction.
 """
 
-import secrets
-import string
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -16,25 +14,15 @@ from sqlalchemy import Connection, insert, select
 
 from bench.registry import audit, credentials, device_secrets, names
 from bench.registry.audit import Origin
+from bench.registry.clock import now_ms
 from bench.registry.credentials import DeviceCredentials, InvalidCredentials, Wish
 from bench.registry.device_secrets import Nonces
-from bench.registry.model import SERVER_SCOPE, Attribute, Audit, Credentials, Device, Profile, now_ms
+from bench.registry.model import SERVER_SCOPE, Attribute, Audit, Credentials, Device, Profile
 from bench.registry.seal import Seal
-
-_ALPHANUMERIC = string.ascii_letters + string.digits
-_GENERATED_LENGTH = 20
+from bench.registry.strategy import ProvisionType
 
 PROVISION_STATE = "provisionState"
 _PROVISIONED = '"provisioned"'
-
-
-class ProvisionType(StrEnum):
-    """A profile's strategy."""
-
-    DISABLED = "DISABLED"
-    ALLOW_CREATE_NEW_DEVICES = "ALLOW_CREATE_NEW_DEVICES"
-    CHECK_PRE_PROVISIONED_DEVICES = "CHECK_PRE_PROVISIONED_DEVICES"
-    X509_CERTIFICATE_CHAIN = "X509_CERTIFICATE_CHAIN"
 
 
 class Status(StrEnum):
@@ -87,11 +75,6 @@ class Outcome:
 
 FAILURE = Outcome(status=Status.FAILURE)
 NOT_FOUND = Outcome(status=Status.NOT_FOUND)
-
-
-def random_text() -> str:
-    """20 random letters and digits, as ThingsBoard makes keys, names and tokens."""
-    return "".join(secrets.choice(_ALPHANUMERIC) for _ in range(_GENERATED_LENGTH))
 
 
 def new_device_rows(
@@ -208,7 +191,7 @@ class _Batch:
         device = self.devices.get(name)
         if profile.provision_type == ProvisionType.CHECK_PRE_PROVISIONED_DEVICES:
             return self._hand_over(profile, device)
-        return FAILURE if device is not None else self._create(profile, name or random_text(), asked)
+        return FAILURE if device is not None else self._create(profile, name or names.random_text(), asked)
 
     def _is_right(self, asked: _Asked, secret: str) -> bool:
         """Whether a request shows its profile's secret, or its device's, or proves the latter."""
@@ -229,7 +212,7 @@ class _Batch:
     def _create(self, profile: Any, name: str, asked: _Asked) -> Outcome:
         if not asked.valid or not names.valid(name) or asked.lookup in self.taken:
             return FAILURE
-        own = asked.own or credentials.access_token(random_text())
+        own = asked.own or credentials.access_token(names.random_text())
         gateway = asked.request.gateway and bool(asked.request.secret)  # a proof does not cover it
         device, row = new_device_rows(self._seal, name=name, profile_id=profile.id, own=own, gateway=gateway)
         self.new_devices.append(device)

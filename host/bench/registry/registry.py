@@ -22,21 +22,22 @@ from bench.errors import BenchError
 from bench.registry import audit, chains, credentials, database, devices, logins, names, profiles, provisioning, series
 from bench.registry.audit import NOWHERE, Origin
 from bench.registry.chains import Chain, ChainOutcome
+from bench.registry.clock import now_ms
 from bench.registry.commits import Conflict, Pipeline
 from bench.registry.credentials import CredentialsType, DeviceCredentials, Login
 from bench.registry.database import Database
 from bench.registry.device_secrets import Nonces
 from bench.registry.logins import DeviceLogin
-from bench.registry.model import CLIENT_SCOPE, Device, Profile, SealCheck, now_ms
-from bench.registry.provisioning import Outcome, ProvisionRequest, ProvisionType, Status
+from bench.registry.model import CLIENT_SCOPE, Device, Profile, SealCheck
+from bench.registry.provisioning import Outcome, ProvisionRequest, Status
 from bench.registry.seal import FILE as KEY_FILE
 from bench.registry.seal import Seal, WrongKey
+from bench.registry.strategy import ProvisionType
 
 P = ParamSpec("P")
 T = TypeVar("T")
 Question = Callable[Concatenate[Session, P], T]
 
-FILE = database.FILE
 _CHECK = "firstboot"
 
 
@@ -202,8 +203,8 @@ class Registry:
         """A new profile; key and secret are random unless given. Raises Refused."""
         strategy = profiles.Strategy(
             type=provision_type,
-            key=key or provisioning.random_text(),
-            secret=secret or provisioning.random_text(),
+            key=key or names.random_text(),
+            secret=secret or names.random_text(),
         )
         return await self.write(lambda session: _profile_view(session, profiles.create(session, name, strategy)))
 

@@ -10,7 +10,8 @@ from sqlalchemy import Connection, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from bench.registry.model import Attribute, Base, Telemetry, TelemetryHistory, now_ms
+from bench.registry.clock import now_ms
+from bench.registry.model import Attribute, Base, Telemetry, TelemetryHistory
 
 # How many rows one statement gets: a PostgreSQL statement has at most 32,767 parameters.
 _ROWS = 1000

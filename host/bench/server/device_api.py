@@ -27,8 +27,9 @@ from bench.registry import (
     series,
 )
 from bench.registry import audit as trail
+from bench.registry.clock import now_ms
 from bench.registry.credentials import InvalidCredentials
-from bench.registry.model import CLIENT_SCOPE, SHARED_SCOPE, now_ms
+from bench.registry.model import CLIENT_SCOPE, SHARED_SCOPE
 from bench.server import wire
 from bench.server.journal import Journal
 from bench.server.limits import Limited, Limits

@@ -9,7 +9,7 @@ from typing import Any, TextIO
 from rich.console import Console
 from rich.markup import escape
 
-from bench.registry.model import now_ms
+from bench.registry.clock import now_ms
 
 
 class Journal:

@@ -7,7 +7,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from bench.registry.model import now_ms
+from bench.registry.clock import now_ms
 from bench.server.limits import Limited
 
 # Bytes. Upstream takes 50 MiB; here what is in memory at once is bounded.

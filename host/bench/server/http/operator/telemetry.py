@@ -10,7 +10,8 @@ from sqlalchemy.orm import Session
 
 from bench.errors import Refused
 from bench.registry import series
-from bench.registry.model import SHARED_SCOPE, Attribute, now_ms
+from bench.registry.clock import now_ms
+from bench.registry.model import SHARED_SCOPE, Attribute
 from bench.registry.series import Span
 from bench.server import wire
 from bench.server.http.operator import forms
