@@ -288,7 +288,7 @@ def test_crystal_shows_in_the_uart_divider(rom):
 
 def test_write_register_keeps_what_the_mask_leaves(rom):
     rom.ask(WRITE_REG, numbers(0x3FF00000, 0xFFFF, 0xFFFFFFFF, 0))
-    rom.ask(WRITE_REG, numbers(0x3FF00000, 0x1234, 0x00FF, 0))
+    rom.ask(WRITE_REG, numbers(0x3FF00000, 0x51234, 0x00FF, 0))
     assert rom.ask(READ_REG, numbers(0x3FF00000))[0] == 0xFF34
 
 
@@ -337,6 +337,13 @@ def test_stub_acknowledges_before_it_writes(stub):
     request = slip.encode(struct.pack("<BBHI", 0, FLASH_DATA, 20, checksum(b"abcd")) + numbers(4, 0, 0, 0) + b"abcd")
     before = [stub.flash.read(0, 4) for _ in stub.loader.receive(request)]
     assert (before, stub.flash.read(0, 4)) == ([b"\xff" * 4], b"abcd")
+
+
+def test_stub_writes_no_more_of_the_last_block_than_was_begun(stub):
+    stub.status(FLASH_BEGIN, numbers(100, 1, 1024, 0))
+    assert stub.block(FLASH_DATA, bytes(1024)) == OK
+    assert stub.flash.read(0, 1024) == bytes(100) + b"\xff" * 924
+    assert stub.status(FLASH_END, numbers(1)) == OK
 
 
 def test_end_of_a_write_resets_the_stub(stub):
