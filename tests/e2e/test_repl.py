@@ -11,8 +11,10 @@ import threading
 import tty
 
 import pytest
+import serial
 
 from bench.flash import image
+from bench.targets.line import serve
 from bench.targets.virtual import Conditions, PowerCycle, VirtualBoard
 from tests.support import PATIENCE_S
 
@@ -78,15 +80,18 @@ class Line:
 
     def mpremote(self, *arguments: str, fails: bool = False) -> str:
         """What mpremote says; it has to fail if it is said so."""
-        done = subprocess.run(
-            [sys.executable, "-m", "mpremote", "connect", self.port, *arguments],
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_S,
-            check=False,
-        )
-        assert bool(done.returncode) is fails, f"{done.stdout}\n{done.stderr}\n{self.said!r}"
-        return (done.stdout + done.stderr if fails else done.stdout).replace("\r\n", "\n")
+        return mpremote(self.port, *arguments, fails=fails)
+
+
+def mpremote(port: str, *arguments: str, fails: bool = False) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "mpremote", "connect", port, *arguments],
+        capture_output=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert bool(done.returncode) is fails, f"{done.stdout!r}\n{done.stderr!r}"
+    return (done.stdout + done.stderr if fails else done.stdout).decode().replace("\r\n", "\n")
 
 
 @pytest.fixture
@@ -328,3 +333,43 @@ def test_firmware_is_interrupted_and_comes_online_again(server, make_board, conn
     line.wait_for(b'"reset": "hard"')
     if moment != "retry":
         line.wait_for(b'"event": "telemetry"', line.said.count(b'"event": "telemetry"') + 1)
+
+
+def test_mpremote_works_over_the_served_line(server, make_board, tmp_path):
+    """What differs there: another order of bytes and Ctrl-C, resets by RTS, CR LF."""
+    content = random.Random(2).randbytes(3000)
+    here, back = tmp_path / "here", tmp_path / "back"
+    here.write_bytes(content)
+    board = make_board(server)
+    with serve(board) as line:
+        for _ in range(5):
+            assert mpremote(line.url, "eval", "6 * 7").endswith("42\n")
+            mpremote(line.url, "reset")
+        mpremote(line.url, "cp", str(here), ":here", "+", "cp", ":here", str(back), "+", "rm", ":here")
+        assert "ZeroDivisionError" in mpremote(line.url, "exec", "1/0", fails=True)
+        mpremote(line.url, "reset")
+        server.wait_for("exchange", status="SUCCESS")
+    assert back.read_bytes() == content
+
+
+@pytest.mark.parametrize("kind", ["mid-boot", "busy"])
+def test_ctrl_c_over_the_served_line_never_ends_the_board(tmp_path, kind):
+    busy = b"while True:\n    pass\n" if kind == "busy" else IDLE
+    board = VirtualBoard.create(tmp_path / "b", settings=b"{}", files={"main.py": busy})
+    with serve(board) as line:
+        port = serial.serial_for_url(line.url, 115200, timeout=1)
+        port.dtr = False  # or it was the loader that the reset starts
+        for _ in range(3):
+            port.rts = True
+            port.rts = False
+            port.write(b"\x03\r\x03" * 3)
+            for _ in range(int(PATIENCE_S)):
+                port.write(b"\x03")
+                if port.read_until(PROMPT).endswith(PROMPT):
+                    break
+            else:
+                raise AssertionError("the board is dead")
+        port.reset_input_buffer()
+        port.write(b"print('\\n')\r")
+        assert port.read_until(b"\r\n\r\n>>> ").endswith(b"\r\n\r\n\r\n>>> ")
+        port.close()

@@ -1,5 +1,6 @@
 """A virtual board at the end of a serial line: in reset, in its loader, or running what is in its flash."""
 
+import re
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import BinaryIO, Self
@@ -14,6 +15,7 @@ from bench.targets.wire import LineFaults
 
 CONSOLE_BAUD = 115200
 _TOLERANCE = 0.03  # between the rates of the two sides
+_LONE_NEWLINE = re.compile(rb"(?<!\r)\n")
 _GARBLED = bytes(byte ^ 0x55 for byte in range(256))
 
 
@@ -42,6 +44,7 @@ class Uart:
         self._loader: Loader | None = None
         self._heard = False  # the loader takes the rate of the first bytes it hears
         self._console: BinaryIO | None = None
+        self._return = b""  # a CR, if it was the last that the board said
         self._on = ExitStack()  # what there is while the board runs
         with ExitStack() as held:
             self._lock = held.enter_context(board.lock())
@@ -91,7 +94,12 @@ class Uart:
             for _ in self.power.follow(0):
                 pass
             if said := self._console.read():
-                self._say(self._legible(said, CONSOLE_BAUD), CONSOLE_BAUD)
+                self._say(self._legible(self._with_returns(said), CONSOLE_BAUD), CONSOLE_BAUD)
+
+    def _with_returns(self, said: bytes) -> bytes:
+        """What was said, as the chip sends it: a line ends with CR LF. The unix port's print ends it with LF."""
+        before, self._return = self._return, said[-1:] if said.endswith(b"\r") else b""
+        return _LONE_NEWLINE.sub(b"\r\n", before + said)[len(before) :]
 
     def _ask(self, loader: Loader, data: bytes) -> None:
         if data and not self._heard:
