@@ -42,6 +42,7 @@ def silent():
         (CONNECTED + "A fatal error occurred: The chip stopped responding.", Kind.LOST),
         (CONNECTED + "A fatal error occurred: Invalid head of packet (0x45): Possible serial noise or", Kind.LOST),
         (CONNECTED + "A serial exception error occurred: device reports readiness to read but", Kind.LOST),
+        (CONNECTED + "A fatal error occurred: Failed to write to target RAM (result was 0105: ...)", Kind.LOST),
         (CONNECTED + "Traceback (most recent call last):\nOSError: [Errno 5] Input/output error\n", Kind.LOST),
         (CONNECTED + "A fatal error occurred: Failed to write (result was 0108: Flash write error)", Kind.OTHER),
         (CONNECTED + "A fatal error occurred: 'x.bin' is not an ESP32 image. Use --force", Kind.OTHER),

@@ -10,6 +10,7 @@ from bench.cli import (
     audit,
     board,
     boards,
+    chip,
     demo,
     device,
     doctor,
@@ -48,6 +49,8 @@ app.command("flash", epilog="Example: bench flash --port /dev/ttyUSB0 --board es
     flash.flash
 )
 app.command("deploy", epilog="Example: bench deploy --port /dev/ttyUSB0")(flash.deploy)
+app.command("read", epilog="Example: bench read --port /dev/ttyUSB0 flash.bin")(chip.read)
+app.command("erase", epilog="Example: bench erase --port /dev/ttyUSB0 --partition vfs")(chip.erase)
 app.command("monitor", epilog="Example: bench monitor /dev/ttyUSB0 --reset --until connected")(monitor.monitor)
 app.add_typer(settings.app, name="settings")
 app.add_typer(profile.app, name="profile")
@@ -60,6 +63,7 @@ app.add_typer(tls.app, name="tls")
 # The root of what typer raises for wrong use. Typer has no name for it, and where its click comes from changes.
 _WRONG_USE: Any = typer.BadParameter.__base__
 _INTERRUPTED = 130
+_OF_CHIPS = ("board", "baud", "before", "after")
 
 
 def main() -> None:
@@ -88,7 +92,10 @@ class _Defaults(dict[str, Any]):
     """Options that commands have from bench.toml, which is read when a command that has some is run."""
 
     def get(self, command: str, default: Any = None) -> Any:
-        return flash.read_toml().options if command == "flash" else default
+        if command not in ("flash", "read", "erase"):
+            return default
+        found = flash.read_toml().options
+        return found if command == "flash" else {name: found[name] for name in _OF_CHIPS if name in found}
 
 
 def _terminate(number: int, _frame: object) -> None:

@@ -20,8 +20,22 @@ from bench.cli import output, timeline
 from bench.errors import BenchError
 
 # How much of the whole a phase is, from where to where; known before anything was measured.
-_SHARES = {"look": (0.0, 0.05), "write": (0.05, 0.9), "files": (0.05, 0.9), "start": (0.9, 1.0)}
-_WORDS = {"look": "looking", "write": "writing", "files": "copying", "start": "starting"}
+_SHARES = {
+    "look": (0.0, 0.05),
+    "write": (0.05, 0.9),
+    "files": (0.05, 0.9),
+    "start": (0.9, 1.0),
+    "read": (0.05, 1.0),
+    "erase": (0.05, 1.0),
+}
+_WORDS = {
+    "look": "looking",
+    "write": "writing",
+    "files": "copying",
+    "start": "starting",
+    "read": "reading",
+    "erase": "erasing",
+}
 
 
 class Stopped(BenchError):
@@ -100,6 +114,10 @@ class Bar:
     def say(self, text: str) -> None:
         if not self._quiet:
             output.say(text if self._single else f"{self._port}: {text}")
+
+    def ask(self, text: str) -> None:
+        self._check()
+        output.ask(f"{self._port}: {text}")
 
     def event(self, event: dict[str, Any]) -> None:
         self._check()

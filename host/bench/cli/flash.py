@@ -20,8 +20,9 @@ from bench.cli.output import Json
 from bench.cli.setup import Prepared, Setup
 from bench.errors import BenchError, UsageError
 from bench.flash import firmware, flashing, images, ports
-from bench.flash.flashing import Job, Outcome, Teller
+from bench.flash.flashing import Job, Outcome
 from bench.flash.images import Found
+from bench.flash.teller import Teller
 from bench.flash.tray import Result, Tray, serials
 
 _PASSWORD = "BENCH_WIFI_PASSWORD"  # noqa: S105 - a variable's name

@@ -36,6 +36,11 @@ def warn(message: str) -> None:
     _errors.print(f"[yellow]warning:[/yellow] {escape(' '.join(message.split()))}")
 
 
+def ask(text: str) -> None:
+    """One line on standard error: what the user has to do before it goes on."""
+    _errors.print(f"[cyan]now:[/cyan] {escape(text)}")
+
+
 def say(text: str) -> None:
     """A line that is no more than that: its brackets are no markup."""
     console.print(escape(text))

@@ -25,7 +25,7 @@ _DIFFERS = re.compile(r"MD5|digest|region is empty|Verification failed", re.IGNO
 # What it says when bytes do not come, or come damaged.
 _LOST = re.compile(
     r"No serial data|stopped|noise or corruption|No more data|timed? ?out|Invalid (SLIP|head)|Corrupt data|Only got|"
-    r"doesn't match request|Guru Meditation|said nothing|OSError|SerialException|termios\.error",
+    r"doesn't match request|write to target RAM|Guru Meditation|said nothing|OSError|SerialException|termios\.error",
     re.IGNORECASE,
 )
 

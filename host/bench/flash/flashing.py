@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 from bench.boards import Board
 from bench.errors import BenchError
@@ -20,6 +19,7 @@ from bench.flash import loader, survey
 from bench.flash.loader import Loader, Region
 from bench.flash.repl import NoAnswer, Repl
 from bench.flash.survey import Survey
+from bench.flash.teller import Teller
 from bench.targets.events import Event
 from bench.targets.serial_line import SerialLine
 
@@ -33,22 +33,6 @@ _PACKAGE = "/firstboot/"
 _UNFINISHED = ".new"
 # What only a person can mend: no use to wait on.
 _HOPELESS = ("rejected", "error")
-
-
-class Teller(Protocol):
-    """Who follows a board on its way."""
-
-    def phase(self, name: str) -> None:
-        """What begins: `look`, `write`, `files` or `start`."""
-
-    def progress(self, done: int, total: int) -> None:
-        """How much of this phase is through, in bytes."""
-
-    def say(self, text: str) -> None:
-        """Something that the user should know."""
-
-    def event(self, event: Event) -> None:
-        """What the board says."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,7 +170,9 @@ class _Flashing:
 
     def _loader(self) -> Loader:
         job = self._job
-        return Loader(port=job.port, board=self._board, baud=job.baud, before=job.before, folder=self._folder)
+        return Loader(
+            port=job.port, board=self._board, tell=self._tell, folder=self._folder, baud=job.baud, before=job.before
+        )
 
     def _by_loader(self) -> bool:
         """Write the image, and the file system if there is none; whether that is so."""
@@ -210,7 +196,7 @@ class _Flashing:
 
     def _write(self, chip: Loader, regions: list[Region]) -> None:
         self._phase("write")
-        self._done.sent += chip.write(regions, self._tell.progress, erase=self._job.erase)
+        self._done.sent += chip.write(regions, erase=self._job.erase)
         self._done.written += [hex(offset) for offset, _ in regions]
 
     def _sync(self, repl: Repl, found: Survey) -> None:

@@ -1,6 +1,7 @@
-"""A board's flash through its chip's loader: looked at, and written, by esptool."""
+"""A board's flash through its chip's loader: looked at, read, erased and written, by esptool."""
 
 import re
+import time
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,9 +10,11 @@ from typing import Self
 from bench import house
 from bench.boards import Board
 from bench.errors import BenchError
-from bench.flash import esptool, image, relay
+from bench.flash import esptool, image, ports, relay
 from bench.flash.esptool import EsptoolError, Kind, Progress
 from bench.flash.relay import Relay
+from bench.flash.teller import Teller
+from bench.targets.serial_line import SerialLine
 
 Region = tuple[int, bytes]
 """An offset into the flash, and what belongs there."""
@@ -19,19 +22,32 @@ Region = tuple[int, bytes]
 _HEAD = 2 * image.BLOCK_SIZE  # LittleFS has its superblock in the first two blocks
 _LITTLEFS = b"littlefs"
 _LONGER_S = (0.0, 0.5, 0.0)  # how long IO0 is held beyond what is usual, in attempts to connect
+_NO_RESET = "no-reset"
+_BY_HAND_S = 120.0  # what a user has to find the buttons
 _MAC = re.compile(r"^(?:BASE )?MAC:\s+((?:[0-9a-f]{2}:){5}[0-9a-f]{2})\s*$", re.MULTILINE | re.IGNORECASE)
 _VERIFIED = re.compile(r"Hash of data verified|verification skipped|already in flash|skipping", re.IGNORECASE)
 
 
 class Loader:
-    """A board whose chip esptool reaches; a context manager. What is written holds secrets: `folder` is private."""
+    """A board whose chip esptool reaches; a context manager. What is written holds secrets: `folder` is private.
 
-    def __init__(self, *, port: str, board: Board, baud: int, before: str, folder: Path) -> None:
-        """Take the port, if that makes esptool faster. Raises PortTrouble."""
+    Where the line cannot get the chip into its loader, or `before` is `no-reset`, the user is asked to.
+    """
+
+    def __init__(  # noqa: PLR0913 - all that there is to it, by name
+        self, *, port: str, board: Board, tell: Teller, folder: Path, baud: int = 0, before: str = ""
+    ) -> None:
+        """Take the port, if that makes esptool faster. Raises PortTrouble.
+
+        `baud` 0 and an empty `before` are the definition's.
+        """
         self.port = port
         self.board = board
-        self._baud = baud
-        self._before = before
+        # a bare socket's other end stays at its rate
+        self._baud = baud = baud or (board.baud if ports.can_reset(port) else ports.BAUD)
+        self._before = before or board.before
+        self._is_by_hand = self._before == _NO_RESET or not ports.can_reset(port)
+        self._tell = tell
         self._folder = folder
         self._relay = Relay(port) if relay.is_of_use(port, baud) else None
 
@@ -54,15 +70,30 @@ class Loader:
             raise BenchError(f"{self.port}: esptool did not say the chip's MAC: is it version 5?")
         return mac[1].replace(":", "").lower(), _LITTLEFS in file.read_bytes()
 
+    def read(self, offset: int = 0, size: int | None = None) -> bytes:
+        """What the flash holds, verified by MD5; without a size, all of it. Raises EsptoolError."""
+        file = self._folder / "read.bin"
+        total = self.board.flash_size if size is None else size
+
+        def progress(line: Progress) -> None:
+            if line.percent is not None:
+                self._tell.progress(round(total * line.percent / 100), total)
+
+        self._run(["read-flash", hex(offset), "ALL" if size is None else hex(size), str(file)], progress)
+        return file.read_bytes()
+
+    def erase(self, offset: int = 0, size: int | None = None) -> None:
+        """Erase whole sectors; without a size, the whole flash. Raises EsptoolError."""
+        self._run(["erase-flash"] if size is None else ["erase-region", hex(offset), hex(size)])
+
     def forget_filesystem(self) -> None:
         """Erase what makes the file system one."""
-        offset = self.board.partition("vfs").offset
-        self._run(["erase-region", hex(offset), hex(_HEAD)])
+        self.erase(self.board.partition("vfs").offset, _HEAD)
 
-    def write(self, regions: Sequence[Region], on_progress: Callable[[int, int], None], *, erase: bool = False) -> int:
+    def write(self, regions: Sequence[Region], *, erase: bool = False) -> int:
         """Write regions in this order, verified by MD5; what the flash holds already is not sent.
 
-        `erase` wipes the whole flash before. `on_progress` is told the bytes that went over the line, and
+        `erase` wipes the whole flash before. The teller is told the bytes that went over the line, and
         how many there are, which is also returned. Raises EsptoolError; nothing is erased if the flash is too small.
         """
         weights = [len(zlib.compress(content, 9)) for _, content in regions]
@@ -75,7 +106,7 @@ class Loader:
                 if offset <= line.address <= offset + len(content):
                     through[index] = max(through[index], line.percent / 100)
                     break
-            on_progress(round(sum(map(float.__mul__, through, map(float, weights)))), sum(weights))
+            self._tell.progress(round(sum(map(float.__mul__, through, map(float, weights)))), sum(weights))
 
         files = []
         for number, (offset, content) in enumerate(regions):
@@ -88,7 +119,9 @@ class Loader:
         return sum(weights)
 
     def _run(self, command: list[str], on_progress: Callable[[Progress], None] | None = None) -> str:
-        if self._relay is None or self._before == "no-reset":
+        if self._is_by_hand:
+            return self._run_by_hand(command, on_progress)
+        if self._relay is None:
             return self._esptool(command, on_progress)
         for longer_s in _LONGER_S[:-1]:
             self._relay.enter_loader(self._before, longer_s=longer_s)
@@ -99,6 +132,21 @@ class Loader:
                     raise
         self._relay.enter_loader(self._before, longer_s=_LONGER_S[-1])
         return self._esptool(command, on_progress)
+
+    def _run_by_hand(self, command: list[str], on_progress: Callable[[Progress], None] | None) -> str:
+        """Try, until the user has found the buttons."""
+        deadline = time.monotonic() + _BY_HAND_S
+        is_asked = False
+        while True:
+            try:
+                return self._esptool(["--connect-attempts", "1", *command], on_progress)
+            except EsptoolError as error:
+                if error.kind is not Kind.NO_CONNECTION or time.monotonic() > deadline:
+                    raise
+            if not is_asked:
+                self._tell.ask("hold BOOT (IO0 low) while you press RESET: the board has to be in its loader")
+                is_asked = True
+            self._tell.progress(0, 1)  # who follows may end it
 
     def _esptool(self, command: list[str], on_progress: Callable[[Progress], None] | None) -> str:
         # the chip stays in its loader, and what comes next resets it
@@ -111,6 +159,15 @@ class Loader:
             through=self._relay.device if self._relay else None,
             on_progress=on_progress,
         )
+
+
+def leave(line: SerialLine, after: str, tell: Teller) -> None:
+    """Have a chip that is in its loader run what is in its flash; where the line cannot, ask the user to.
+
+    `after` is esptool's `hard-reset`, or `no-reset`: the user does it. Raises PortTrouble.
+    """
+    if after == _NO_RESET or not line.pulse():
+        tell.ask("press RESET: the board has to leave its loader")
 
 
 def filesystem(board: Board, files: dict[str, bytes]) -> list[Region]:

@@ -103,11 +103,16 @@ class SerialLine:
 
         Raises BenchError if neither can be done.
         """
-        if not (ports.can_reset(self.name) and self._pulse()):
+        if not self.pulse():
             self._reset_by_repl()
 
-    def _pulse(self) -> bool:
-        """Hold the chip in reset for a moment, with IO0 high so that it runs; whether the line can."""
+    def pulse(self) -> bool:
+        """Hold the chip in reset for a moment, with IO0 high so that it runs; whether the line can.
+
+        Raises PortTrouble.
+        """
+        if not ports.can_reset(self.name):
+            return False
         usb = not ports.is_url(self.name) and ports.is_chips_own(self.name)
         try:
             self._port.dtr = False
