@@ -41,7 +41,9 @@ def monitor(*arguments, stdin=subprocess.DEVNULL):
 
 def watched(board, *arguments):
     """A monitor that is through with opening the port, which drops what was said before."""
-    watching = monitor(board.url if isinstance(board, Bridge) else str(board.path), *arguments, stdin=subprocess.PIPE)
+    watching = monitor(
+        "--port", board.url if isinstance(board, Bridge) else str(board.path), *arguments, stdin=subprocess.PIPE
+    )
     if isinstance(board, Bridge):
         board.accept()
     watching.stdin.write("here\n")
@@ -56,22 +58,22 @@ def ended(watching, typed=None):
 
 
 def test_a_port_that_is_not_there(tmp_path):
-    code, said, complaint = ended(monitor(str(tmp_path / "ttyUSB0")))
+    code, said, complaint = ended(monitor("--port", str(tmp_path / "ttyUSB0")))
     assert (code, said, complaint.count("\n")) == (1, "", 1)
     assert "there is no port" in complaint
 
 
 def test_what_is_no_port():
-    assert ended(monitor("telnet://127.0.0.1:4000"))[0] == 2
+    assert ended(monitor("--port", "telnet://127.0.0.1:4000"))[0] == 2
 
 
 def test_an_event_that_does_not_come_in_time(device):
-    code, _, complaint = ended(monitor(str(device.path), "--until", "connected", "--timeout", "0.3"))
+    code, _, complaint = ended(monitor("--port", str(device.path), "--until", "connected", "--timeout", "0.3"))
     assert (code, complaint) == (1, f"error: {device.path}: no event connected within 0.3 s\n")
 
 
 def test_a_board_that_cannot_be_reset(device):
-    code, said, complaint = ended(monitor(str(device.path), "--reset"))
+    code, said, complaint = ended(monitor("--port", str(device.path), "--reset"))
     assert (code, said) == (1, "")
     assert "press its RESET button" in complaint
 
@@ -97,7 +99,7 @@ def test_who_reads_it_goes_away(bridge):
 
 
 def test_time_that_is_over_without_an_event_to_wait_for(device):
-    assert ended(monitor(str(device.path), "--timeout", "0.3")) == (0, "", "")
+    assert ended(monitor("--port", str(device.path), "--timeout", "0.3")) == (0, "", "")
 
 
 def test_events_in_words_and_all_else_as_it_is(bridge):
@@ -139,6 +141,8 @@ def test_a_cable_that_is_pulled_and_put_back(device):
 
 def test_what_is_typed_goes_to_the_board_and_its_answer_is_shown(server, make_board):
     with Served(make_board(server)) as served:
-        code, said, complaint = ended(monitor(served.url, stdin=subprocess.PIPE), "firstboot set server.host\n")
+        code, said, complaint = ended(
+            monitor("--port", served.url, stdin=subprocess.PIPE), "firstboot set server.host\n"
+        )
     assert (code, complaint) == (0, "")
     assert 'server.host = "127.0.0.1"' in said

@@ -64,12 +64,15 @@ def test_nobody_answers(monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["get", "{}", "no.such"], "the board says: there is no such setting"),
-        (["set", "{}", "no.such", "5"], "the board says: unknown setting no.such"),
-        (["set", "{}", "wifi.tries", "many"], "the board says: wifi.tries has to be a whole number"),
-        (["set", "{}", "server.host", ""], "the board says: server.host is empty"),
-        (["set", "{}", "provision.transport", "pigeon"], "has to be one of: mqtt, http, coap"),
-        (["set", "{}", "provision.key", "--default"], "the board says: provision.key or provision.secret is missing"),
+        (["get", "--port", "{}", "no.such"], "the board says: there is no such setting"),
+        (["set", "--port", "{}", "no.such", "5"], "the board says: unknown setting no.such"),
+        (["set", "--port", "{}", "wifi.tries", "many"], "the board says: wifi.tries has to be a whole number"),
+        (["set", "--port", "{}", "server.host", ""], "the board says: server.host is empty"),
+        (["set", "--port", "{}", "provision.transport", "pigeon"], "has to be one of: mqtt, http, coap"),
+        (
+            ["set", "--port", "{}", "provision.key", "--default"],
+            "the board says: provision.key or provision.secret is missing",
+        ),
     ],
 )
 def test_what_the_board_refuses_is_passed_on(served, board, arguments, complaint):
@@ -83,8 +86,8 @@ def test_what_the_board_refuses_is_passed_on(served, board, arguments, complaint
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["set", "P", "wifi.ssid", "Hall", "--default"], "three ways to say what is set"),
-        (["get", "foo://P", "wifi.ssid"], "is no port"),
+        (["set", "--port", "P", "wifi.ssid", "Hall", "--default"], "three ways to say what is set"),
+        (["get", "--port", "foo://P", "wifi.ssid"], "is no port"),
     ],
 )
 def test_wrong_use(arguments, complaint):
@@ -103,34 +106,34 @@ def test_wrong_use(arguments, complaint):
 )
 def test_what_cannot_be_typed_is_not(served, board, value, complaint):
     before = stored(board)
-    code, _, told = settings("set", served, "wifi.ssid", typed=value)
+    code, _, told = settings("set", "--port", served, "wifi.ssid", typed=value)
     assert code == 2
     assert complaint in told
     assert stored(board) == before
 
 
 def test_list_and_get_show_no_secret(server, served):
-    code, said, _ = settings("list", served, "--json")
+    code, said, _ = settings("list", "--port", served, "--json")
     assert code == 0
     found = {each["name"]: each for each in json.loads(said)}
     assert found["backoff.base_ms"] == {"name": "backoff.base_ms", "value": 20, "secret": False, "set": True}
     assert found["provision.secret"] == {"name": "provision.secret", "value": None, "secret": True, "set": True}
     assert found["claim.secret"]["set"] is False
     assert server.profile.provision_secret not in said
-    assert "provision.secret" in settings("list", served)[1]
-    assert settings("get", served, "server.host") == (0, "127.0.0.1\n", "")
-    assert settings("get", served, "provision.secret") == (0, "(set)\n", "")
-    assert json.loads(settings("get", served, "server.tls", "--json")[1])["value"] is False
+    assert "provision.secret" in settings("list", "--port", served)[1]
+    assert settings("get", "--port", served, "server.host") == (0, "127.0.0.1\n", "")
+    assert settings("get", "--port", served, "provision.secret") == (0, "(set)\n", "")
+    assert json.loads(settings("get", "--port", served, "server.tls", "--json")[1])["value"] is False
 
 
 def test_set_stores_restarts_and_verifies(served, board):
-    assert settings("set", served, "session.telemetry_s", "7") == (
+    assert settings("set", "--port", served, "session.telemetry_s", "7") == (
         0,
         "session.telemetry_s is set, the board restarted\n",
         "",
     )
     assert stored(board)["session"]["telemetry_s"] == 7
-    assert settings("set", served, "session.telemetry_s", "--default")[0] == 0
+    assert settings("set", "--port", served, "session.telemetry_s", "--default")[0] == 0
     assert "telemetry_s" not in stored(board)["session"]
 
 
@@ -138,23 +141,23 @@ def test_set_stores_restarts_and_verifies(served, board):
     "value", ['Hall "3" \\ north', '"', "\\", "gr\u00fc\u00df  \u4e16", " ", "x" * 300, "5", "true"]
 )
 def test_set_any_text(served, board, value):
-    assert settings("set", served, "wifi.ssid", value)[::2] == (0, "")
+    assert settings("set", "--port", served, "wifi.ssid", value)[::2] == (0, "")
     assert stored(board)["wifi"]["ssid"] == value
 
 
 def test_set_a_secret_from_standard_input_or_a_file(served, board, tmp_path):
-    assert settings("set", served, "wifi.password", typed=f"{PASSWORD}\n")[0] == 0
+    assert settings("set", "--port", served, "wifi.password", typed=f"{PASSWORD}\n")[0] == 0
     assert stored(board)["wifi"]["password"] == PASSWORD
     file = tmp_path / "networks"
     networks = [{"ssid": "Hall 3", "password": PASSWORD}]
     file.write_text(json.dumps(networks) + "\n")
-    assert settings("set", served, "wifi.networks", "--value-file", str(file))[0] == 0
+    assert settings("set", "--port", served, "wifi.networks", "--value-file", str(file))[0] == 0
     assert stored(board)["wifi"]["networks"] == networks
 
 
 def test_a_secret_is_prompted_for_unseen(served, board):
     terminal, other = pty.openpty()
-    command = [sys.executable, "-m", "bench.cli", "settings", "set", served, "wifi.password"]
+    command = [sys.executable, "-m", "bench.cli", "settings", "set", "--port", served, "wifi.password"]
     asking = subprocess.Popen(command, stdin=other, stdout=other, stderr=other, start_new_session=True)
     os.close(other)
     seen = b""
@@ -174,12 +177,12 @@ def test_a_secret_is_prompted_for_unseen(served, board):
 def test_settings_that_are_of_no_use_are_completed(server, tmp_path):
     board = new_board(tmp_path / "board", server, backoff=QUICK, files={"settings.json": b"{}"})
     with Served(board) as served:
-        code, said, warned = settings("list", served.url)
+        code, said, warned = settings("list", "--port", served.url)
         assert (code, said) == (0, "the board has no settings\n")
         assert "of no use yet: server.host is missing" in warned
         for name, value in (("server.host", "127.0.0.1"), ("provision.key", "K")):
-            code, said, _ = settings("set", served.url, name, value)
+            code, said, _ = settings("set", "--port", served.url, name, value)
             left = "provision.key or provision.secret is missing"
             assert (code, said) == (0, f"{name} is set; the board restarts when it has the rest: {left}\n")
-        assert settings("set", served.url, "provision.secret", typed="S")[1].endswith("the board restarted\n")
+        assert settings("set", "--port", served.url, "provision.secret", typed="S")[1].endswith("the board restarted\n")
     assert stored(board) == {"server": {"host": "127.0.0.1"}, "provision": {"key": "K", "secret": "S"}}

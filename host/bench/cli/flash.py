@@ -16,6 +16,7 @@ from bench.boards import Board
 from bench.cli import bars, bench_toml, output, setup
 from bench.cli.bars import Bar, Bars, Stopped
 from bench.cli.bench_toml import BenchToml
+from bench.cli.options import PORT_HELP, BeforeOption
 from bench.cli.output import Json
 from bench.cli.setup import Prepared, Setup
 from bench.errors import BenchError, UsageError
@@ -32,14 +33,7 @@ Work = Callable[[Job, Teller, Outcome], None]
 
 Ports = Annotated[
     list[str],
-    typer.Option(
-        "--port",
-        help="The board's port: a device, rfc2217://HOST:PORT or socket://HOST:PORT. Several for a tray; the only "
-        "one that fits if not given.",
-    ),
-]
-Before = Annotated[
-    str, typer.Option(help="How esptool gets the chip into its loader: default-reset, usb-reset, no-reset.")
+    typer.Option("--port", help=f"{PORT_HELP}. Several for a tray; the only one that fits if not given."),
 ]
 Patience = Annotated[float, typer.Option("--timeout", min=1, help="Seconds a board has to get online, once started.")]
 Own = Annotated[Path | None, typer.Option(help="A folder of your own files, put over the firmware's, e.g. a main.py.")]
@@ -62,7 +56,7 @@ def flash(
     files: Own = None,
     erase: Annotated[bool, typer.Option("--erase", help="Wipe the whole flash first, with its credentials.")] = False,
     baud: Annotated[int, typer.Option(min=0, help="The speed of writing; 0: the definition's.")] = 0,
-    before: Before = "",
+    before: BeforeOption = None,
     patience: Patience = 90.0,
     as_json: Json = False,
 ) -> None:
@@ -95,8 +89,8 @@ def flash(
             firmware={**firmware.files(), **_own(files)},
             files=lambda mac: prepared.files(definition, mac, name=named(mac), **settings),
             erase=erase,
-            baud=baud or definition.baud,
-            before=before or definition.before,
+            baud=baud,
+            before=before or "",
             patience_s=patience,
         )
         for line in lines

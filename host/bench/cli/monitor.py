@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from bench.cli import keyboard, timeline
+from bench.cli.options import Port
 from bench.errors import BenchError
 from bench.flash import ports
 from bench.targets.serial_line import SerialLine
@@ -16,13 +17,9 @@ from bench.targets.serial_line import SerialLine
 _POLL_S = 0.2
 _ANSWER_S = 2.0
 
-PORT_HELP = "A device, rfc2217://HOST:PORT or socket://HOST:PORT"
-
 
 def monitor(
-    port: Annotated[
-        str, typer.Argument(help=f"{PORT_HELP}; the only one that a board may be on if not given.", show_default=False)
-    ] = "",
+    port: Port = "",
     as_json: Annotated[
         bool, typer.Option("--json", help="Every line as JSON, those that are no events as well.")
     ] = False,

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from bench.cli import output
-from bench.cli.monitor import PORT_HELP
+from bench.cli.options import Port
 from bench.cli.output import Json
 from bench.errors import BenchError, UsageError
 from bench.flash import ports
@@ -19,12 +19,11 @@ from bench.targets.serial_line import SerialLine
 
 app = typer.Typer(help="The settings of a board that runs, over its console (docs/settings.md).", no_args_is_help=True)
 
-Port = Annotated[str, typer.Argument(help=f"{PORT_HELP}.")]
 _SHOWN = {True: "(set)", False: "(not set)"}
 
 
-@app.command("list", epilog="Example: bench settings list /dev/ttyUSB0")
-def all_settings(port: Port, as_json: Json = False) -> None:
+@app.command("list", epilog="Example: bench settings list --port /dev/ttyUSB0")
+def all_settings(port: Port = "", as_json: Json = False) -> None:
     """Show all settings of a board. Of secrets it says only whether they are set."""
     with _asked(port) as board:
         found, complaint = board.settings()
@@ -37,8 +36,8 @@ def all_settings(port: Port, as_json: Json = False) -> None:
     output.table(rows, as_json=False, empty="the board has no settings")
 
 
-@app.command(epilog="Example: bench settings get /dev/ttyUSB0 wifi.ssid")
-def get(port: Port, name: str, as_json: Json = False) -> None:
+@app.command(epilog="Example: bench settings get --port /dev/ttyUSB0 wifi.ssid")
+def get(name: str, port: Port = "", as_json: Json = False) -> None:
     """Show one setting of a board."""
     with _asked(port) as board:
         found = _one(board, name)
@@ -48,13 +47,13 @@ def get(port: Port, name: str, as_json: Json = False) -> None:
         output.say(_text(found))
 
 
-@app.command("set", epilog="Example: bench settings set /dev/ttyUSB0 wifi.password")
+@app.command("set", epilog="Example: bench settings set --port /dev/ttyUSB0 wifi.password")
 def change(
-    port: Port,
     name: str,
     value: Annotated[
         str | None, typer.Argument(help="Asked for if not given, unseen if it is a secret; or standard input.")
     ] = None,
+    port: Port = "",
     value_file: Annotated[Path | None, typer.Option(help="A file with the value.")] = None,
     default: Annotated[bool, typer.Option("--default", help="Take it out of the board's file.")] = False,
 ) -> None:

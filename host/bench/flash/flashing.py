@@ -241,7 +241,7 @@ class _Flashing:
                 raise BenchError(f"{port}: the board is flashed, but not online: {reason or 'its program crashed'}")
         raise BenchError(
             f"{port}: the board is flashed, but was not online within {self._job.patience_s:.0f} s"
-            f"{f' ({reason})' if reason else ''}; see what it says with bench monitor {port}"
+            f"{f' ({reason})' if reason else ''}; see what it says with bench monitor --port {port}"
         )
 
     def _wanted(self, mac: str) -> dict[str, bytes]:

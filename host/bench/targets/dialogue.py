@@ -79,7 +79,7 @@ class Dialogue:
                     answer.append(text)
         raise BenchError(
             f"{self._line.name}: the board does not answer on its console: is the firmware running, and "
-            f"board.console not false? See bench monitor {self._line.name}"
+            f"board.console not false? See bench monitor --port {self._line.name}"
         )
 
     def _order(self, command: str) -> str:
