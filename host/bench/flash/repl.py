@@ -1,7 +1,6 @@
 """MicroPython's raw REPL on a serial line, spoken by mpremote's own transport."""
 
 import contextlib
-import io
 import json
 import struct
 from base64 import b64encode
@@ -9,10 +8,13 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Self
 
 import serial
+from mpremote import transport_serial
 from mpremote.transport import TransportError
-from mpremote.transport_serial import SerialTransport
 
 from bench.errors import BenchError
+
+# What it prints when it gets no answer is for its own command line. Boards side by side have one stdout.
+transport_serial.print = lambda *_: None
 
 _SILENCE_S = 20.0
 _CHUNK = 1536  # bytes of a file in one go: base64 of them, and they themselves, have to fit into the board's heap
@@ -45,8 +47,7 @@ class Repl:
     def __init__(self, line: serial.SerialBase, *, timeout_s: float) -> None:
         """Interrupt what runs. Raises NoAnswer if nobody answers within `timeout_s`."""
         self._transport = _Transport(line)
-        # what mpremote prints when it gets no answer is for its own command line
-        with contextlib.redirect_stdout(io.StringIO()), _troubles():
+        with _troubles():
             self._transport.enter_raw_repl(soft_reset=False, timeout_overall=timeout_s)
 
     def __enter__(self) -> Self:
@@ -97,7 +98,7 @@ class Repl:
         self._transport.in_raw_repl = False
 
 
-class _Transport(SerialTransport):  # type: ignore[misc] # mpremote has no types
+class _Transport(transport_serial.SerialTransport):  # type: ignore[misc] # mpremote has no types
     """mpremote's, on a port that is open already."""
 
     def __init__(self, line: serial.SerialBase) -> None:
