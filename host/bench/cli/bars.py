@@ -113,7 +113,7 @@ class Bar:
 
     def say(self, text: str) -> None:
         if not self._quiet:
-            output.say(text if self._single else f"{self._port}: {text}")
+            output.say(text if self._single or text.startswith(self._port) else f"{self._port}: {text}")
 
     def ask(self, text: str) -> None:
         self._check()

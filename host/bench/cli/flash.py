@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -20,7 +20,7 @@ from bench.cli.options import PORT_HELP, BeforeOption
 from bench.cli.output import Json
 from bench.cli.setup import Prepared, Setup
 from bench.errors import BenchError, UsageError
-from bench.flash import firmware, flashing, images, ports
+from bench.flash import firmware, flashing, images, labels, ports
 from bench.flash.flashing import Job, Outcome
 from bench.flash.images import Found
 from bench.flash.teller import Teller
@@ -53,6 +53,9 @@ def flash(
         typer.Option("--serials", help="Serial numbers: a CSV file with a column serial, or the first, e.g. p-001."),
     ] = "",
     tray: Annotated[str, typer.Option(help="A name for these boards, to go on with after an interruption.")] = "",
+    claimable: Annotated[
+        bool, typer.Option("--claimable", help="Each board gets a claim secret of its own, which is on its label.")
+    ] = False,
     files: Own = None,
     erase: Annotated[bool, typer.Option("--erase", help="Wipe the whole flash first, with its credentials.")] = False,
     baud: Annotated[int, typer.Option(min=0, help="The speed of writing; 0: the definition's.")] = 0,
@@ -67,6 +70,12 @@ def flash(
     toml = read_toml()
     definition = boards.load(board)
     lines = _lines(port, every=every)
+    template = name or ("{serial}" if serial else "")
+    _check_name(template, lines, numbered=bool(serial))
+    kept = None
+    if len(lines) > 1 or tray or serial or claimable:
+        folder = chosen.where.data / "trays" / (tray or _TRAY)
+        kept = Tray(folder, serials(serial) if serial else None, boards=len(lines))
     settings = {**toml.settings, "wifi": {**_wifi(definition, toml, wifi), **toml.settings.get("wifi", {})}}
     prepared = chosen.prepare()
     _check_reachable(prepared, lines)
@@ -74,12 +83,13 @@ def flash(
         found = images.find(definition, image, on_progress=told)
     if found.notice:
         output.warn(found.notice)
-    is_tray = len(lines) > 1 or bool(tray or serial)
-    kept = Tray(chosen.where.data / "trays" / (tray or _TRAY), serials(serial) if serial else None) if is_tray else None
-    template = name or ("{serial}" if serial else "")
 
-    def named(mac: str) -> str:
-        return template.replace("{mac}", mac).replace("{serial}", kept.serial(mac) if kept else "")
+    def wanted(mac: str) -> Mapping[str, bytes]:
+        called = template.replace("{mac}", mac).replace("{serial}", kept.serial(mac) if kept else "")
+        sections = settings
+        if claimable and kept:
+            sections = {**settings, "claim": {**settings.get("claim", {}), "secret": kept.claim_secret(mac)}}
+        return prepared.files(definition, mac, name=called, **sections)
 
     jobs = [
         Job(
@@ -87,7 +97,7 @@ def flash(
             board=definition,
             parts=images.parts(found.data, definition),
             firmware={**firmware.files(), **_own(files)},
-            files=lambda mac: prepared.files(definition, mac, name=named(mac), **settings),
+            files=wanted,
             erase=erase,
             baud=baud,
             before=before or "",
@@ -96,6 +106,8 @@ def flash(
         for line in lines
     ]
     results = _all(jobs, flashing.flash, kept, found, as_json=as_json)
+    if kept:
+        labels.write(kept.folder, kept.labels())
     _report(results, as_json=as_json, folder=kept.folder if kept else None)
 
 
@@ -127,6 +139,16 @@ def _lines(given: list[str], *, every: bool = False) -> list[str]:
     if len(set(lines)) < len(lines):
         raise UsageError("a port is named twice")
     return lines
+
+
+def _check_name(template: str, lines: list[str], *, numbered: bool) -> None:
+    """A server has each name once."""
+    if "{serial}" in template and not numbered:
+        raise UsageError("--name has a {serial}: say with --serials which numbers there are")
+    if template and len(lines) > 1 and "{mac}" not in template and "{serial}" not in template:
+        raise UsageError(
+            f"{len(lines)} boards cannot all be called {template}: write {{mac}} or {{serial}} into --name"
+        )
 
 
 def _own(folder: Path | None) -> dict[str, bytes]:
@@ -225,16 +247,18 @@ def _report(results: list[Result], *, as_json: bool, folder: Path | None = None)
                 "port": each.port,
                 "mac": each.mac or "?",
                 "device": each.name or "-",
-                "result": each.error or "online",
+                "result": "not online" if each.error else "online",
                 "seconds": f"{sum(each.seconds.values()):.1f}",
             }
             for each in results
         ]
         output.table(rows, as_json=False, empty="")
+        for each in failed:
+            output.say(each.error if each.error.startswith(each.port) else f"{each.port}: {each.error}")
     else:
         _say_times(results[0])
     if folder and not as_json:
-        output.say(f"results: {folder}")
+        output.say(f"results, and labels to print: {folder}")
     if len(results) == 1 and failed:
         raise BenchError(failed[0].error)
     if failed:

@@ -20,6 +20,7 @@ _ADDRESS = re.compile(r"0x([0-9a-fA-F]+)")
 _FATAL = re.compile(r"(?:A fatal error occurred|A serial exception error occurred): (.*)", re.DOTALL)
 # Where esptool's own advice begins, behind the error itself.
 _ADVICE = re.compile(r"\n\s*(?:Hint:|Note:|For troubleshooting).*", re.DOTALL)
+_CHIP_ADVICE = re.compile(r"\.? Wrong chip argument\?$")
 _WRONG_CHIP = re.compile(r"This chip is .+, not ")
 _DIFFERS = re.compile(r"MD5|digest|region is empty|Verification failed", re.IGNORECASE)
 # What it says when bytes do not come, or come damaged.
@@ -116,7 +117,7 @@ def failure(port: str, output: str) -> EsptoolError:
     slower = "slower, e.g. --baud 115200"
     message = {
         Kind.NO_CONNECTION: f"no chip in download mode answers on {port} ({said}): {_by_hand(port)}",
-        Kind.WRONG_CHIP: f"{port}: {said}: the board's definition is for another chip",
+        Kind.WRONG_CHIP: f"{port}: {_CHIP_ADVICE.sub('', said)}: name the right board with --board (see bench boards)",
         Kind.VERIFY: f"{port}: the flash does not hold what was sent ({said}); try again, and {slower}",
         Kind.LOST: f"{port}: the chip answers no more ({said}); plug it in again, or go {slower}",
         Kind.OTHER: f"{port}: esptool: {said}",

@@ -1,26 +1,29 @@
 """A tray: boards that are flashed side by side, each with its serial number, and what became of them.
 
-Its folder holds `tray.json`, which says which board has which number, and a result a board. A tray that was
-interrupted goes on: numbers stay with their boards, and finished boards are known by the name they answer to.
+Its folder holds `tray.json`, which says which board has which number and claim secret, and a result a board. A tray
+that was interrupted goes on: both stay with their boards, and finished boards are known by the name they answer to.
 """
 
 import csv
 import json
 import re
+import secrets
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from itertools import count
+from itertools import count, islice, tee
 from pathlib import Path
 from typing import Any
 
 from bench import house
 from bench.errors import UsageError
+from bench.flash.labels import Label
 
 _FILE = "tray.json"
 _COUNTER = re.compile(r"^(.*?)(\d+)$")
 _COLUMN = "serial"
+_SECRET = 8  # bytes; short enough to be typed, and a wrong one ends the offer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,46 +45,83 @@ class Result:
 class Tray:
     """The tray in this folder, begun or gone on with. May be used from several threads."""
 
-    def __init__(self, folder: Path, serials: Iterator[str] | None = None) -> None:
-        """`serials` are the numbers to give; None if boards are called after their MAC."""
+    def __init__(self, folder: Path, serials: Iterator[str] | None = None, *, boards: int = 1) -> None:
+        """`serials` are the numbers to give; None if boards are called after their MAC.
+
+        Raises UsageError if there are not enough for so many boards.
+        """
         self.folder = house.private_folder(folder)
         self._lock = threading.Lock()
-        self._serials = serials
         try:
-            self._given: dict[str, str] = json.loads((folder / _FILE).read_text())
+            kept: dict[str, dict[str, str]] = json.loads((folder / _FILE).read_text())
         except FileNotFoundError:
-            self._given = {}
+            kept = {}
+        self._given = kept.get("serials", {})
+        self._secrets = kept.get("claim_secrets", {})
+        taken = set(self._given.values())
+        self._free: Iterator[str] | None = None
+        if serials is not None:
+            self._free, ahead = tee(each for each in serials if each not in taken)
+            if (enough := len(taken) + sum(1 for _ in islice(ahead, boards))) < boards:
+                raise UsageError(f"there are {boards} boards and {enough} serial numbers: --serials names too few")
 
     def serial(self, mac: str) -> str:
         """The serial number of the board with this MAC: the one it has, or the next. Raises UsageError at their end."""
-        if self._serials is None:
+        if self._free is None:
             return ""
         with self._lock:
             if mac not in self._given:
-                taken = set(self._given.values())
-                number = next((each for each in self._serials if each not in taken), None)
+                number = next(self._free, None)
                 if number is None:
                     raise UsageError(f"there is no serial number left for the board {mac}: --serials names too few")
                 self._given[mac] = number
-                house.write_private(self.folder / _FILE, json.dumps(self._given, indent=1).encode())
+                self._keep()
             return self._given[mac]
 
-    def record(self, result: Result) -> None:
-        """Keep what became of a board; what became of the same one before is replaced."""
+    def claim_secret(self, mac: str) -> str:
+        """What the board with this MAC is claimed with, the same each time."""
         with self._lock:
-            for earlier in self._files():
-                if json.loads(earlier.read_text())["port"] == result.port:
-                    earlier.unlink()
-            name = result.mac or re.sub(r"\W+", "_", result.port)
-            house.write_private(self.folder / f"board-{name}.json", json.dumps(asdict(result), indent=1).encode())
+            if mac not in self._secrets:
+                self._secrets[mac] = secrets.token_hex(_SECRET)
+                self._keep()
+            return self._secrets[mac]
+
+    def record(self, result: Result) -> None:
+        """Keep what became of a board, in place of what became of it before.
+
+        One whose MAC is not known is called after its port, until a board there tells its MAC.
+        """
+        port = re.sub(r"\W+", "_", result.port)
+        with self._lock:
+            (self.folder / f"board-{port}.json").unlink(missing_ok=True)
+            file = self.folder / f"board-{result.mac or port}.json"
+            house.write_private(file, json.dumps(asdict(result), indent=1).encode())
 
     def results(self) -> list[Result]:
         """What became of each board so far."""
         return [Result(**json.loads(file.read_text())) for file in self._files()]
 
     def finished(self, port: str) -> Result | None:
-        """The board that was brought online on this port, if there is one."""
-        return next((each for each in self.results() if each.port == port and not each.error), None)
+        """The board that was the last one to be brought online on this port, if there is one."""
+        there = [each for each in self.results() if each.port == port and not each.error]
+        return max(there, key=lambda each: each.when_ms, default=None)
+
+    def labels(self) -> list[Label]:
+        """What goes onto the boards that were brought online."""
+        done = sorted((each for each in self.results() if not each.error), key=lambda each: each.name)
+        return [
+            Label(
+                name=each.name,
+                mac=each.mac,
+                serial=self._given.get(each.mac, ""),
+                secret=self._secrets.get(each.mac, ""),
+            )
+            for each in done
+        ]
+
+    def _keep(self) -> None:
+        kept = {"serials": self._given, "claim_secrets": self._secrets}
+        house.write_private(self.folder / _FILE, json.dumps(kept, indent=1).encode())
 
     def _files(self) -> list[Path]:
         return sorted(self.folder.glob("board-*.json"))
@@ -102,8 +142,11 @@ def serials(text: str) -> Iterator[str]:
 
 
 def _of_file(path: Path) -> list[str]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows: list[dict[str, Any]] = list(csv.DictReader(file))
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows: list[dict[str, Any]] = list(csv.DictReader(file))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"{path} is no CSV file in UTF-8: {error}") from error
     if not rows or _COLUMN not in rows[0]:
         raise UsageError(f"{path} has no column {_COLUMN}: its first line names the columns")
     numbers = [str(row[_COLUMN] or "").strip() for row in rows]

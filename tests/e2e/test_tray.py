@@ -1,0 +1,133 @@
+"""A tray of boards, flashed side by side by one `bench flash`."""
+
+import csv
+import json
+import stat
+import time
+from contextlib import ExitStack
+from operator import itemgetter
+from pathlib import Path
+
+import pytest
+
+from bench.flash import image
+from bench.targets.line import Line, serve
+from bench.targets.virtual import VirtualBoard
+from bench.targets.wire import LineFaults
+from tests.e2e.test_flash import WIFI_PASSWORD, bench, options
+from tests.support import PATIENCE_S, RunningServer
+
+BOARDS = 8
+PULLED, WRONG = 2, 5
+ASKED = 100  # bytes that it takes to ask a board what it is called
+
+
+def tray(server: RunningServer, lines: list[Line]) -> tuple[str, list[dict]]:
+    """Flash the tray, of whose boards some fail; what is said about that, and the results."""
+    ports = [word for line in lines for word in ("--port", line.url)]
+    done = bench("flash", *ports, *options(server, "--json", "--serials", "press-0001", "--claimable"))
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert WIFI_PASSWORD not in done.stdout + done.stderr
+    assert done.stderr.count("\n") == 1
+    return done.stderr, json.loads(done.stdout)
+
+
+def kept(folder: Path) -> list[dict]:
+    """The results in the tray's folder."""
+    return [json.loads(file.read_text()) for file in folder.glob("board-*.json")]
+
+
+def stickers(folder: Path) -> dict[str, dict[str, str]]:
+    """The rows of the label sheet, by MAC. As many are on the page."""
+    with (folder / "labels.csv").open(newline="") as file:
+        rows = {row["mac"].replace(":", ""): row for row in csv.DictReader(file)}
+    assert (folder / "labels.html").read_text().count("<svg") == len(rows)
+    return rows
+
+
+def settings_of(board: VirtualBoard) -> dict[str, dict]:
+    return json.loads(image.read_files(board.flash())["settings.json"])
+
+
+def test_numbers_that_are_too_few_or_there_twice_touch_no_board(server, tmp_path):
+    boards = [VirtualBoard.create(tmp_path / name, blank=True) for name in ("a", "b")]
+    numbers = tmp_path / "numbers.csv"
+    with ExitStack() as stack:
+        lines = [stack.enter_context(serve(each)) for each in boards]
+        ports = [word for line in lines for word in ("--port", line.url)]
+        for rows, error in (("press-1\n", "2 boards and 1 serial numbers"), ("a\nb\na\n", "a is there twice")):
+            numbers.write_text(f"serial\n{rows}")
+            done = bench("flash", *ports, *options(server, "--serials", str(numbers)))
+            assert done.returncode == 2
+            assert error in done.stderr
+        assert [line.traffic.to_board for line in lines] == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("name", "error"), [("press", "cannot all be called press"), ("{serial}", "say with --serials which")]
+)
+def test_name_that_several_boards_would_have_is_refused(server, name, error):
+    ports = ["--port", "rfc2217://127.0.0.1:1", "--port", "rfc2217://127.0.0.1:2"]
+    done = bench("flash", *ports, *options(server, "--name", name))
+    assert done.returncode == 2
+    assert error in done.stderr
+
+
+def test_tray_with_a_board_pulled_out_and_one_of_the_wrong_chip(server, tmp_path, tell):
+    folder = server.data / "trays" / "tray"
+    boards = [VirtualBoard.create(tmp_path / f"board{at}", blank=True) for at in range(BOARDS)]
+    faults = {PULLED: LineFaults(pull_at=20), WRONG: LineFaults(chip="esp32s3")}
+    good = [at for at in range(BOARDS) if at not in faults]
+    with ExitStack() as stack:
+        lines = [stack.enter_context(serve(each, faults=faults.get(at))) for at, each in enumerate(boards)]
+
+        began = time.monotonic()
+        said, results = tray(server, lines)
+        spent = time.monotonic() - began
+        assert "2 of 8 boards are not online" in said
+        assert [at for at in range(BOARDS) if not results[at]["error"]] == good
+        assert [each["port"] for each in results] == [line.url for line in lines]
+        assert [each["mac"] for each in results] == [
+            board.mac if at != WRONG else "" for at, board in enumerate(boards)
+        ]
+        names = {results[at]["name"] for at in good}
+        assert len(names) == len(good)
+        assert names < {f"press-{number:04}" for number in range(1, BOARDS + 1)}
+        assert set(server.device_names()) == names
+        assert "plug it in again" in results[PULLED]["error"]
+        assert "This chip is ESP32-S3, not ESP32: name the right board with --board" in results[WRONG]["error"]
+        assert boards[WRONG].flash() == b"\xff" * 0x400000
+        key = itemgetter("port")
+        assert sorted(kept(folder), key=key) == sorted(results, key=key)
+        first = stickers(folder)
+        assert set(first) == {boards[at].mac for at in good}
+
+        assert lines[PULLED].wait_pulled_out(PATIENCE_S)
+        lines[PULLED].plug_in()
+        before = [line.traffic.to_board for line in lines]
+        powers = [line.power for line in lines]
+        began = time.monotonic()
+        said, again = tray(server, lines)
+        tell(f"a tray of 8: {spent:.0f} s, and {time.monotonic() - began:.0f} s to go on with one board of it")
+        assert "1 of 8 boards are not online" in said
+        for at in good:
+            assert again[at] == results[at]
+            assert lines[at].power is powers[at]
+            assert lines[at].traffic.to_board - before[at] < ASKED
+        assert again[PULLED]["error"] == ""
+        assert again[PULLED]["name"] not in names
+        assert set(server.device_names()) == names | {again[PULLED]["name"]}
+        assert "ESP32-S3" in again[WRONG]["error"]
+        assert sorted(kept(folder), key=key) == sorted(again, key=key)
+
+        labels = stickers(folder)
+        assert {mac: labels[mac] for mac in first} == first
+        assert set(labels) - set(first) == {boards[PULLED].mac}
+        for label in labels.values():
+            server.wait_for("claim", device=label["name"], result="offered")
+    for board in (boards[at] for at in (*good, PULLED)):
+        settings, label = settings_of(board), labels[board.mac]
+        assert label["name"] == label["serial"] == settings["identity"]["name"]
+        assert label["claim_secret"] == settings["claim"]["secret"]
+    assert len({label["claim_secret"] for label in labels.values()}) == len(labels)
+    assert {stat.S_IMODE(each.stat().st_mode) for each in folder.iterdir()} == {0o600}
