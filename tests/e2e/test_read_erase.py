@@ -149,7 +149,7 @@ def test_a_definition_for_another_chip(board, tmp_path, command, raw_line):
             line.reset(Start.DOWNLOAD)
         code, _, told = bench(*command, "--port", line.url, "--board", "esp32_s3_8mb", cwd=tmp_path)
         assert code == 1
-        assert "the board's definition is for another chip" in told
+        assert "name the right board with --board" in told
         assert bool(line.power) is not raw_line  # it runs again, if the line can have it run
     assert board.flash() == before
     assert not (tmp_path / "flash.bin").exists()
