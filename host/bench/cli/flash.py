@@ -16,7 +16,7 @@ from bench.boards import Board
 from bench.cli import bars, bench_toml, output, setup
 from bench.cli.bars import Bar, Bars, Stopped
 from bench.cli.bench_toml import BenchToml
-from bench.cli.options import PORT_HELP, BeforeOption
+from bench.cli.options import PORT_HELP, After, AfterOption, BeforeOption
 from bench.cli.output import Json
 from bench.cli.setup import Prepared, Setup
 from bench.errors import BenchError, UsageError
@@ -60,6 +60,7 @@ def flash(
     erase: Annotated[bool, typer.Option("--erase", help="Wipe the whole flash first, with its credentials.")] = False,
     baud: Annotated[int, typer.Option(min=0, help="The speed of writing; 0: the definition's.")] = 0,
     before: BeforeOption = None,
+    after: AfterOption = After.HARD_RESET,
     patience: Patience = 90.0,
     as_json: Json = False,
 ) -> None:
@@ -101,6 +102,7 @@ def flash(
             erase=erase,
             baud=baud,
             before=before or "",
+            after=after,
             patience_s=patience,
         )
         for line in lines

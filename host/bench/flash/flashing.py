@@ -51,6 +51,7 @@ class Job:
     erase: bool = False
     baud: int = 0
     before: str = ""
+    after: str = "hard-reset"
     patience_s: float = 90.0
 
 
@@ -124,11 +125,11 @@ class _Flashing:
             return
         if self._by_loader():
             with SerialLine(self._job.port) as line:
-                self._start(line, line.reset)
+                self._start(line, lambda: self._leave(line))
         elif not self._by_itself(after_reset=True):
             self._renew_filesystem()
             with SerialLine(self._job.port) as line:
-                self._start(line, line.reset)
+                self._start(line, lambda: self._leave(line))
 
     def deploy(self) -> None:
         self._phase("look")
@@ -141,10 +142,11 @@ class _Flashing:
     def _by_itself(self, *, after_reset: bool = False) -> bool:
         """Have the board's own MicroPython do it, if it can. After a reset its image is known to be right."""
         with SerialLine(self._job.port) as line:
+            patience_s = _QUICK_S
             if after_reset:
-                line.reset()
+                patience_s = _BOOT_S if self._leave(line) else self._job.patience_s
             try:
-                repl = self._woken(line, _BOOT_S if after_reset else _QUICK_S)
+                repl = self._woken(line, patience_s)
                 found = survey.take(repl, [] if after_reset else self._job.parts)
             except NoAnswer as error:
                 if after_reset:
@@ -173,6 +175,9 @@ class _Flashing:
         return Loader(
             port=job.port, board=self._board, tell=self._tell, folder=self._folder, baud=job.baud, before=job.before
         )
+
+    def _leave(self, line: SerialLine) -> bool:
+        return loader.leave(line, self._job.after, self._tell)
 
     def _by_loader(self) -> bool:
         """Write the image, and the file system if there is none; whether that is so."""
@@ -224,7 +229,7 @@ class _Flashing:
         self._done.written += changed
         self._done.sent += total
 
-    def _start(self, line: SerialLine, restart: Callable[[], None]) -> None:
+    def _start(self, line: SerialLine, restart: Callable[[], object]) -> None:
         """Have the board boot, and follow it until it is online."""
         port = self._job.port
         self._phase("start")

@@ -161,13 +161,16 @@ class Loader:
         )
 
 
-def leave(line: SerialLine, after: str, tell: Teller) -> None:
+def leave(line: SerialLine, after: str, tell: Teller) -> bool:
     """Have a chip that is in its loader run what is in its flash; where the line cannot, ask the user to.
 
-    `after` is esptool's `hard-reset`, or `no-reset`: the user does it. Raises PortTrouble.
+    `after` is esptool's `hard-reset`, or `no-reset`: the user does it. esptool itself knows no other way that works
+    on an ESP32. Returns whether the line could. Raises PortTrouble.
     """
-    if after == _NO_RESET or not line.pulse():
+    could = after != _NO_RESET and line.pulse()
+    if not could:
         tell.ask("press RESET: the board has to leave its loader")
+    return could
 
 
 def filesystem(board: Board, files: dict[str, bytes]) -> list[Region]:
