@@ -3,6 +3,7 @@
 import contextlib
 import json
 import struct
+import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Self
@@ -106,8 +107,24 @@ class _Transport(transport_serial.SerialTransport):  # type: ignore[misc] # mpre
         self.use_raw_paste = True
         self.device_name = str(line.port)
         self.mounted = False
-        self.serial = line
+        self.serial = _Patient(line)
         self.is_pty = False
+
+
+class _Patient:
+    """A port whose reads wait until all has come: mpremote takes what is late for a wrong answer."""
+
+    def __init__(self, line: serial.SerialBase) -> None:
+        self._line = line
+        self.write = line.write
+        self.inWaiting = line.inWaiting  # type: ignore[attr-defined] # which every kind of port has
+
+    def read(self, size: int) -> bytes:
+        data = b""
+        deadline = time.monotonic() + _SILENCE_S
+        while len(data) < size and time.monotonic() < deadline:
+            data += self._line.read(size - len(data))
+        return data
 
 
 @contextlib.contextmanager
