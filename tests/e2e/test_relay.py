@@ -1,25 +1,22 @@
 """A port behind RFC 2217 as a terminal of this machine, on the line of a virtual board."""
 
 import random
-import socket
 import threading
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 import serial
 
 from bench.flash import esptool
 from bench.flash.esptool import EsptoolError, Kind
-from bench.flash.ports import PortTrouble
 from bench.flash.relay import Relay, is_of_use
 from bench.targets.circuit import Start
 from bench.targets.line import Line, serve
+from bench.targets.serial_line import SerialLine
 from bench.targets.virtual import VirtualBoard
 from tests.support import PATIENCE_S
 
 FAST = 460800
-FILES = Path("/proc/self/fd")
 
 
 @pytest.fixture
@@ -45,16 +42,6 @@ def relay_threads():
     return [each for each in threading.enumerate() if each.name.startswith("relay of")]
 
 
-def test_relay_to_a_port_where_nobody_listens_says_so_and_leaves_nothing():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        free = server.getsockname()[1]
-    before = set(FILES.iterdir())
-    with pytest.raises(PortTrouble, match="nobody listens"):
-        Relay(f"rfc2217://127.0.0.1:{free}")
-    assert set(FILES.iterdir()) == before
-    assert relay_threads() == []
-
-
 @pytest.mark.parametrize(
     ("port", "baud"), [("/dev/ttyUSB0", FAST), ("socket://127.0.0.1:4000", FAST), ("rfc2217://127.0.0.1:4000", 123456)]
 )
@@ -65,9 +52,10 @@ def test_relay_is_of_no_use_for_other_ports_and_odd_speeds(port, baud):
 
 def test_relay_of_a_line_that_ends_hangs_up_its_terminal(board):
     with serve(board) as line:
-        relay = Relay(line.url)
+        port = SerialLine(line.url)
+        relay = Relay(port)
         terminal = serial.Serial(relay.device, timeout=PATIENCE_S)
-    with closing(relay), terminal:
+    with port, closing(relay), terminal:
         with pytest.raises(serial.SerialException):
             terminal.read(1 << 20)
         for thread in relay_threads():
@@ -76,7 +64,7 @@ def test_relay_of_a_line_that_ends_hangs_up_its_terminal(board):
 
 
 def test_relay_to_a_board_that_runs_is_no_connection(board):
-    with serve(board) as line, closing(Relay(line.url)) as relay:
+    with serve(board) as line, SerialLine(line.url) as port, closing(Relay(port)) as relay:
         with pytest.raises(EsptoolError, match=line.url) as caught:
             esptool.run(line.url, ["--connect-attempts", "1", "read-mac"], through=relay.device)
         assert caught.value.kind is Kind.NO_CONNECTION
@@ -91,7 +79,7 @@ def test_relay_to_a_board_that_runs_is_no_connection(board):
     ],
 )
 def test_relay_enters_the_loader_by_esptools_sequence(board, controls, how, states):
-    with serve(board) as line, closing(Relay(line.url)) as relay:
+    with serve(board) as line, SerialLine(line.url) as port, closing(Relay(port)) as relay:
         opened = len(controls)
         relay.enter_loader(how)
     assert controls[opened : opened + len(states)] == states
@@ -103,7 +91,7 @@ def test_relay_sets_a_speed_before_the_bytes_that_it_is_for(board, monkeypatch):
     monkeypatch.setattr(
         Line, "host_baud", Line.host_baud.setter(lambda line, baud: (rates.append(baud), receive(line, baud)))
     )
-    with serve(board) as line, closing(Relay(line.url)) as relay:
+    with serve(board) as line, SerialLine(line.url) as port, closing(Relay(port)) as relay:
         line.reset(Start.DOWNLOAD)
         mac = esptool.run(line.url, ["read-mac"], baud=FAST, through=relay.device)
         assert board.mac in mac.replace(":", "")
@@ -114,7 +102,7 @@ def test_relay_passes_more_than_a_terminal_holds(board, tmp_path):
     content = random.Random(1).randbytes(200_000)
     given, got = tmp_path / "given.bin", tmp_path / "got.bin"
     given.write_bytes(content)
-    with serve(board) as line, closing(Relay(line.url)) as relay:
+    with serve(board) as line, SerialLine(line.url) as port, closing(Relay(port)) as relay:
         for command in (["write-flash", "0x10000", str(given)], ["read-flash", "0x10000", str(len(content)), str(got)]):
             relay.enter_loader("default-reset")
             esptool.run(line.url, command, baud=FAST, through=relay.device)

@@ -123,12 +123,12 @@ def _in_loader(
     with Bars([port], as_json=as_json) as shown, TemporaryDirectory(prefix="bench-chip-") as folder:
         tell = shown.of(port)
         try:
-            with Loader(port=port, board=board, tell=tell, folder=Path(folder), baud=baud, before=before or "") as chip:
-                yield chip, tell
+            with SerialLine(port) as line:
+                with Loader(line, board=board, tell=tell, folder=Path(folder), baud=baud, before=before or "") as chip:
+                    yield chip, tell
+                loader.leave(line, after, tell)
         except BaseException:
             if after is After.HARD_RESET:
                 with suppress(BenchError), SerialLine(port) as line:
                     line.pulse()
             raise
-        with SerialLine(port) as line:
-            loader.leave(line, after, tell)

@@ -9,9 +9,11 @@ board's credentials are in it: the image is mended, and the board asked again.
 import json
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 from bench.boards import Board
 from bench.errors import BenchError
@@ -75,15 +77,14 @@ def flash(job: Job, tell: Teller, done: Outcome) -> None:
 
     `done` is filled on the way.
     """
-    with tempfile.TemporaryDirectory(prefix="bench-flash-") as folder:
-        flashing = _Flashing(job, tell, done, Path(folder))
-        flashing.timed(flashing.flash)
+    with _Flashing(job, tell, done) as flashing:
+        flashing.flash()
 
 
 def deploy(job: Job, tell: Teller, done: Outcome) -> None:
     """Bring the firmware of a board that runs MicroPython up to date, and the board online. Raises as `flash` does."""
-    flashing = _Flashing(job, tell, done)
-    flashing.timed(flashing.deploy)
+    with _Flashing(job, tell, done) as flashing:
+        flashing.deploy()
 
 
 def is_online(port: str, name: str) -> bool:
@@ -105,34 +106,34 @@ def _is_status(event: Event) -> bool:
 
 
 class _Flashing:
-    def __init__(self, job: Job, tell: Teller, done: Outcome, folder: Path = Path()) -> None:
+    """A board on a line that stays open; a context manager, which adds the seconds of the last phase."""
+
+    def __init__(self, job: Job, tell: Teller, done: Outcome) -> None:
         self._job = job
         self._tell = tell
         self._done = done
-        self._folder = folder
         self._began = time.monotonic()
         self._phase_name = ""
 
-    def timed(self, what: Callable[[], None]) -> None:
-        try:
-            what()
-        finally:
-            self._end_phase()
+    def __enter__(self) -> Self:
+        self._phase("look")
+        self._line = SerialLine(self._job.port)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._line.close()
+        self._end_phase()
 
     def flash(self) -> None:
-        self._phase("look")
         if not self._job.erase and self._by_itself():
             return
         if self._by_loader():
-            with SerialLine(self._job.port) as line:
-                self._start(line, lambda: self._leave(line))
+            self._start(self._leave)
         elif not self._by_itself(after_reset=True):
             self._renew_filesystem()
-            with SerialLine(self._job.port) as line:
-                self._start(line, lambda: self._leave(line))
+            self._start(self._leave)
 
     def deploy(self) -> None:
-        self._phase("look")
         if not self._by_itself():
             raise BenchError(
                 f"{self._job.port}: no MicroPython with a file system answers: bench flash --port {self._job.port} "
@@ -141,28 +142,26 @@ class _Flashing:
 
     def _by_itself(self, *, after_reset: bool = False) -> bool:
         """Have the board's own MicroPython do it, if it can. After a reset its image is known to be right."""
-        with SerialLine(self._job.port) as line:
-            patience_s = _QUICK_S
+        patience_s = _QUICK_S
+        if after_reset:
+            patience_s = _BOOT_S if self._leave() else self._job.patience_s
+        try:
+            repl = self._woken(patience_s)
+            found = survey.take(repl, [] if after_reset else self._job.parts)
+        except NoAnswer as error:
             if after_reset:
-                patience_s = _BOOT_S if self._leave(line) else self._job.patience_s
-            try:
-                repl = self._woken(line, patience_s)
-                found = survey.take(repl, [] if after_reset else self._job.parts)
-            except NoAnswer as error:
-                if after_reset:
-                    raise BenchError(
-                        f"{self._job.port}: MicroPython is in the flash, but the board does not answer ({error}): "
-                        "--erase starts from nothing, without the credentials that may be on it"
-                    ) from error
-                return False
-            self._check(found)
-            if not self._is_sound(found) or any(
-                survey.digest(content) != there
-                for (_, content), there in zip(self._job.parts, found.parts, strict=False)
-            ):
-                return False
-            self._sync(repl, found)
-            self._start(line, repl.reset)
+                raise BenchError(
+                    f"{self._job.port}: MicroPython is in the flash, but the board does not answer ({error}): "
+                    "--erase starts from nothing, without the credentials that may be on it"
+                ) from error
+            return False
+        self._check(found)
+        if not self._is_sound(found) or any(
+            survey.digest(content) != there for (_, content), there in zip(self._job.parts, found.parts, strict=False)
+        ):
+            return False
+        self._sync(repl, found)
+        self._start(repl.reset)
         return True
 
     @property
@@ -170,14 +169,24 @@ class _Flashing:
         assert self._job.board
         return self._job.board
 
-    def _loader(self) -> Loader:
+    @contextmanager
+    def _loader(self) -> Iterator[Loader]:
         job = self._job
-        return Loader(
-            port=job.port, board=self._board, tell=self._tell, folder=self._folder, baud=job.baud, before=job.before
-        )
+        with (
+            tempfile.TemporaryDirectory(prefix="bench-flash-") as folder,
+            Loader(
+                self._line,
+                board=self._board,
+                tell=self._tell,
+                folder=Path(folder),
+                baud=job.baud,
+                before=job.before,
+            ) as chip,
+        ):
+            yield chip
 
-    def _leave(self, line: SerialLine) -> bool:
-        return loader.leave(line, self._job.after, self._tell)
+    def _leave(self) -> bool:
+        return loader.leave(self._line, self._job.after, self._tell)
 
     def _by_loader(self) -> bool:
         """Write the image, and the file system if there is none; whether that is so."""
@@ -229,13 +238,13 @@ class _Flashing:
         self._done.written += changed
         self._done.sent += total
 
-    def _start(self, line: SerialLine, restart: Callable[[], object]) -> None:
+    def _start(self, restart: Callable[[], object]) -> None:
         """Have the board boot, and follow it until it is online."""
         port = self._job.port
         self._phase("start")
         restart()
         state, reason = "", ""
-        for event in line.follow(self._job.patience_s):
+        for event in self._line.follow(self._job.patience_s):
             self._tell.event(event)
             if event["event"] == "connected":
                 self._done.name = str(event.get("name", ""))
@@ -271,12 +280,12 @@ class _Flashing:
         board = self._job.board
         return found.files is not None and (board is None or found.room == board.partition("vfs").size)
 
-    def _woken(self, line: SerialLine, patience_s: float) -> Repl:
+    def _woken(self, patience_s: float) -> Repl:
         """The raw REPL, as soon as the board has booted so far. Raises NoAnswer."""
         deadline = time.monotonic() + patience_s
         while True:
             try:
-                return Repl(line.port, timeout_s=min(patience_s, _ATTEMPT_S))
+                return Repl(self._line.port, timeout_s=min(patience_s, _ATTEMPT_S))
             except NoAnswer:
                 if time.monotonic() > deadline:
                     raise

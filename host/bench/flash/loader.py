@@ -3,8 +3,10 @@
 import re
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
+from types import TracebackType
 from typing import Self
 
 from bench import house
@@ -21,8 +23,10 @@ Region = tuple[int, bytes]
 
 _HEAD = 2 * image.BLOCK_SIZE  # LittleFS has its superblock in the first two blocks
 _LITTLEFS = b"littlefs"
+_SEEN = image.BLOCK_SIZE + 16  # as far as the second block's name
 _LONGER_S = (0.0, 0.5, 0.0)  # how long IO0 is held beyond what is usual, in attempts to connect
-_NO_RESET = "no-reset"
+_NO_RESET, _STUB_STAYS = "no-reset", "no-reset-stub"
+_ONCE = ["--connect-attempts", "1"]
 _BY_HAND_S = 120.0  # what a user has to find the buttons
 _MAC = re.compile(r"^(?:BASE )?MAC:\s+((?:[0-9a-f]{2}:){5}[0-9a-f]{2})\s*$", re.MULTILINE | re.IGNORECASE)
 _VERIFIED = re.compile(r"Hash of data verified|verification skipped|already in flash|skipping", re.IGNORECASE)
@@ -35,13 +39,14 @@ class Loader:
     """
 
     def __init__(  # noqa: PLR0913 - all that there is to it, by name
-        self, *, port: str, board: Board, tell: Teller, folder: Path, baud: int = 0, before: str = ""
+        self, line: SerialLine, *, board: Board, tell: Teller, folder: Path, baud: int = 0, before: str = ""
     ) -> None:
-        """Take the port, if that makes esptool faster. Raises PortTrouble.
+        """The board on an open line, which is the loader's alone until the end of the context.
 
         `baud` 0 and an empty `before` are the definition's.
         """
-        self.port = port
+        self.port = port = line.name
+        self._line = line
         self.board = board
         # a bare socket's other end stays at its rate
         self._baud = baud = baud or (board.baud if ports.can_reset(port) else ports.BAUD)
@@ -49,14 +54,21 @@ class Loader:
         self._is_by_hand = self._before == _NO_RESET or not ports.can_reset(port)
         self._tell = tell
         self._folder = folder
-        self._relay = Relay(port) if relay.is_of_use(port, baud) else None
+        self._relay: Relay | None = None
+        self._is_stub_left = False
+        self._held = ExitStack()
 
     def __enter__(self) -> Self:
+        if relay.is_of_use(self.port, self._baud):
+            self._relay = self._held.enter_context(closing(Relay(self._line)))
+        else:
+            self._held.enter_context(self._line.lent())
         return self
 
-    def __exit__(self, *_: object) -> None:
-        if self._relay:
-            self._relay.close()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._held.__exit__(kind, error, trace)
 
     def look(self) -> tuple[str, bool]:
         """The MAC as 12 hex digits, and whether there is a file system where the board's belongs.
@@ -65,7 +77,8 @@ class Loader:
         """
         file = self._folder / "head.bin"
         offset = self.board.partition("vfs").offset
-        output = self._run(["read-flash", hex(offset), hex(_HEAD), str(file)])
+        # at the loader's first speed, for what comes next to find the stub where it left it
+        output = self._run(["read-flash", hex(offset), hex(_SEEN), str(file)], baud=ports.BAUD, after=_STUB_STAYS)
         if not (mac := _MAC.search(output)):
             raise BenchError(f"{self.port}: esptool did not say the chip's MAC: is it version 5?")
         return mac[1].replace(":", "").lower(), _LITTLEFS in file.read_bytes()
@@ -118,47 +131,55 @@ class Loader:
         self._run(["write-flash", *options, *files], progress)
         return sum(weights)
 
-    def _run(self, command: list[str], on_progress: Callable[[Progress], None] | None = None) -> str:
-        if self._is_by_hand:
-            return self._run_by_hand(command, on_progress)
-        if self._relay is None:
-            return self._esptool(command, on_progress)
-        for longer_s in _LONGER_S[:-1]:
-            self._relay.enter_loader(self._before, longer_s=longer_s)
+    def _run(
+        self,
+        command: list[str],
+        on_progress: Callable[[Progress], None] | None = None,
+        *,
+        baud: int = 0,
+        after: str = _NO_RESET,
+    ) -> str:
+        """Run esptool, and leave the chip in its loader. Returns what it said."""
+        silence: EsptoolError | None = None
+        for before in self._ways():
             try:
-                return self._esptool(["--connect-attempts", "1", *command], on_progress)
+                output = esptool.run(
+                    self.port,
+                    ["--chip", self.board.chip, *(_ONCE if before == _NO_RESET else []), *command],
+                    baud=baud or self._baud,
+                    before=before,
+                    after=after,
+                    through=self._relay.device if self._relay else None,
+                    on_progress=on_progress,
+                )
             except EsptoolError as error:
                 if error.kind is not Kind.NO_CONNECTION:
                     raise
-        self._relay.enter_loader(self._before, longer_s=_LONGER_S[-1])
-        return self._esptool(command, on_progress)
+                silence = error
+            else:
+                self._is_stub_left = after == _STUB_STAYS
+                return output
+        assert silence
+        raise silence
 
-    def _run_by_hand(self, command: list[str], on_progress: Callable[[Progress], None] | None) -> str:
-        """Try, until the user has found the buttons."""
-        deadline = time.monotonic() + _BY_HAND_S
-        is_asked = False
-        while True:
-            try:
-                return self._esptool(["--connect-attempts", "1", *command], on_progress)
-            except EsptoolError as error:
-                if error.kind is not Kind.NO_CONNECTION or time.monotonic() > deadline:
-                    raise
-            if not is_asked:
-                self._tell.ask("hold BOOT (IO0 low) while you press RESET: the board has to be in its loader")
-                is_asked = True
-            self._tell.progress(0, 1)  # who follows may end it
-
-    def _esptool(self, command: list[str], on_progress: Callable[[Progress], None] | None) -> str:
-        # the chip stays in its loader, and what comes next resets it
-        return esptool.run(
-            self.port,
-            ["--chip", self.board.chip, *command],
-            baud=self._baud,
-            before=self._before,
-            after="no-reset",
-            through=self._relay.device if self._relay else None,
-            on_progress=on_progress,
-        )
+    def _ways(self) -> Iterator[str]:
+        """Get the chip into its loader, in one way after the other, and say what reset esptool has to add."""
+        if self._is_stub_left:
+            self._is_stub_left = False
+            yield _NO_RESET
+        if self._is_by_hand:
+            yield _NO_RESET
+            self._tell.ask("hold BOOT (IO0 low) while you press RESET: the board has to be in its loader")
+            deadline = time.monotonic() + _BY_HAND_S
+            while time.monotonic() < deadline:
+                self._tell.progress(0, 1)  # who follows may end it
+                yield _NO_RESET
+        elif self._relay:
+            for longer_s in _LONGER_S:
+                self._relay.enter_loader(self._before, longer_s=longer_s)
+                yield _NO_RESET
+        else:
+            yield self._before
 
 
 def leave(line: SerialLine, after: str, tell: Teller) -> bool:

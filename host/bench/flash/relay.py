@@ -11,9 +11,8 @@ import tty
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 
-import serial
-
 from bench.flash import ports, strapping
+from bench.targets.serial_line import SerialLine
 
 try:
     import pty
@@ -40,12 +39,12 @@ class Relay:
     breaks, the terminal does too.
     """
 
-    def __init__(self, port: str) -> None:
-        """Open the port. Raises PortTrouble."""
+    def __init__(self, line: SerialLine) -> None:
+        """Begin on an open line, which is the relay's alone until its end."""
+        self._name = line.name
+        self._port = line.port
         with ExitStack() as held:
-            self._name = port
-            self._port: serial.Serial = ports.open_port(port)
-            held.callback(ports.close_port, self._port)
+            held.callback(self._restore_speed)
             self._ours, self._theirs = pty.openpty()
             held.callback(os.close, self._theirs)
             os.set_blocking(self._ours, False)
@@ -58,14 +57,14 @@ class Relay:
             held.callback(os.close, self._ending)
             self._hung_up = threading.Barrier(2, action=lambda: os.close(self._ours))
             for work in (self._to_board, self._from_board):
-                thread = threading.Thread(target=self._until_end, args=(work,), name=f"relay of {port}")
+                thread = threading.Thread(target=self._until_end, args=(work,), name=f"relay of {line.name}")
                 thread.start()
                 held.callback(thread.join)
             held.callback(self._say_end)
             self._held = held.pop_all()
 
     def close(self) -> None:
-        """Give the port free; the chip stays as it is."""
+        """Give the line back; the chip stays as it is."""
         self._held.close()
 
     def enter_loader(self, how: str, *, longer_s: float = 0.0) -> None:
@@ -83,6 +82,10 @@ class Relay:
         settings = termios.tcgetattr(self._theirs)
         settings[_OUTPUT_SPEED - 1] = settings[_OUTPUT_SPEED] = getattr(termios, f"B{baud}")
         termios.tcsetattr(self._theirs, termios.TCSANOW, settings)
+
+    def _restore_speed(self) -> None:
+        with suppress(OSError, ValueError):  # it is gone, which its next user finds
+            self._port.baudrate = ports.BAUD
 
     def _take_speed(self) -> None:
         baud = RATES.get(termios.tcgetattr(self._theirs)[_OUTPUT_SPEED])

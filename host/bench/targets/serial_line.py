@@ -4,6 +4,7 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Self
 
 import serial
@@ -67,6 +68,17 @@ class SerialLine:
     def close(self) -> None:
         """Give the port free; the board runs on."""
         ports.close_port(self._port)
+
+    @contextmanager
+    def lent(self) -> Iterator[None]:
+        """Give the port free for another program, and take it again at the end. Raises PortTrouble if it is gone."""
+        ports.close_port(self._port)
+        try:
+            yield
+        except BaseException:
+            self._lost = True
+            raise
+        self._port = ports.open_port(self.name, baud=self._baud)
 
     def follow(self, timeout_s: float | None = None) -> Iterator[Event]:
         """Events as they come; lines that are none come as `{"event": "console", "text": ...}`.
