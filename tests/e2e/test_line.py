@@ -121,6 +121,8 @@ def test_a_client_that_never_reads_does_not_stop_the_board(board):
             while served.traffic.from_board < 20 << 20:
                 connection.sendall(SYNC * 1000)
         with connect(served) as connection:
+            connection.sendall(SYNC * 2)  # the first one may end a packet of the other client's
+            read_until(connection, SYNCED)
             served.reset(Start.DOWNLOAD)
             read_until(connection, BANNER)
 
