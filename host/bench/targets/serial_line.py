@@ -11,6 +11,7 @@ import serial
 
 from bench.errors import BenchError
 from bench.flash import ports
+from bench.flash.repl import NoAnswer, Repl
 from bench.targets.events import Event, Listener
 
 _RETRY_S = 0.1
@@ -18,12 +19,8 @@ _RETRY_S = 0.1
 _HELD_S, _HELD_USB_S = 0.1, 0.2
 # A board takes what is typed every 50 ms, and its driver keeps 260 bytes for it.
 _PIECE, _PIECE_S = 128, 0.1
-_INTERRUPT = b"\r\x03\x03"
-_RAW_REPL = b"\r\x01"
-_RAW_PROMPT = b"raw REPL; CTRL-B to exit\r\n>"
-_ACCEPTED = b"OK"
-_RESET = b"import machine\nmachine.reset()\x04"
 _REPL_S = 3.0
+_LAST_WORDS_S = 0.5
 _REMEMBERED = 1000
 
 
@@ -145,25 +142,17 @@ class SerialLine:
         self._port.dtr = self._port.dtr
 
     def _reset_by_repl(self) -> None:
-        self._write(_INTERRUPT)
-        self._write(_RAW_REPL)
-        self._expect(_RAW_PROMPT)
-        self._write(_RESET)
-        self._expect(_ACCEPTED)
-
-    def _expect(self, answer: bytes) -> None:
-        """Read on to MicroPython's answer; what the board said before it is not lost."""
-        said = b""
-        deadline = time.monotonic() + _REPL_S
-        while not said.endswith(answer):
-            # one by one: what follows is the next line of the console
-            said += (byte := self._read(one=True))
-            self._unseen.extend(self._listener.hear(byte))
-            if time.monotonic() > deadline:
-                raise BenchError(
-                    f"{self.name} has no RTS to reset the board by, and no MicroPython answers: press its RESET button"
-                )
+        # what the board said until now is heard; what it says to being interrupted is not
+        deadline = time.monotonic() + _LAST_WORDS_S
+        while time.monotonic() < deadline and (said := self._read()):
+            self._unseen.extend(self._listener.hear(said))
         self._unseen.extend(self._listener.end())
+        try:
+            Repl(self._port, timeout_s=_REPL_S).reset()
+        except NoAnswer as error:
+            raise BenchError(
+                f"{self.name} has no RTS to reset the board by, and no MicroPython answers: press its RESET button"
+            ) from error
 
     def _write(self, data: bytes) -> None:
         try:
@@ -183,13 +172,13 @@ class SerialLine:
             self._unseen.extend(self._listener.end())
             self._unseen.append({"event": "port_lost", "port": self.name, "detail": str(error)})
 
-    def _read(self, *, one: bool = False) -> bytes:
+    def _read(self) -> bytes:
         """What came, or nothing after a tenth of a second. Raises PortTrouble."""
         try:
             first = bytes(self._port.read(1))
         except OSError as error:
             raise ports.trouble(self.name, str(error)) from error
-        if first and not one:
+        if first:
             with contextlib.suppress(OSError):  # the next read raises it, and what came before is handed out
                 return first + bytes(self._port.read(self._port.in_waiting))
         return first
