@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 import httpx
 import pytest
 
+from bench.targets.line import Line
 from tests.e2e.orders import Orders
 from tests.server import operators
 from tests.support import RunningServer
@@ -23,3 +24,17 @@ def give_orders() -> Iterator[Callable[[RunningServer, str], Orders]]:
     yield give
     for client in clients.values():
         client.close()
+
+
+@pytest.fixture
+def controls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """DTR and RTS as lines are told them, in their order."""
+    told: list[tuple[int, int]] = []
+    control = Line.control
+
+    def record(line: Line, *, dtr: bool, rts: bool) -> None:
+        told.append((int(dtr), int(rts)))
+        control(line, dtr=dtr, rts=rts)
+
+    monkeypatch.setattr(Line, "control", record)
+    return told

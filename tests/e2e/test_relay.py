@@ -24,20 +24,6 @@ def board(tmp_path):
     return VirtualBoard.create(tmp_path / "board", blank=True)
 
 
-@pytest.fixture
-def controls(monkeypatch):
-    """DTR and RTS as lines are told them, in their order."""
-    told = []
-    control = Line.control
-
-    def record(line, *, dtr, rts):
-        told.append((int(dtr), int(rts)))
-        control(line, dtr=dtr, rts=rts)
-
-    monkeypatch.setattr(Line, "control", record)
-    return told
-
-
 def relay_threads():
     return [each for each in threading.enumerate() if each.name.startswith("relay of")]
 

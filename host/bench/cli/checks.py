@@ -19,7 +19,7 @@ from pathlib import Path
 from serial.tools import list_ports
 
 from bench import boards
-from bench.cli import addresses
+from bench.cli import addresses, bench_toml
 from bench.errors import BenchError
 from bench.flash import images, ports
 from bench.targets import unixport
@@ -61,7 +61,7 @@ def run(data: Path, server: tuple[str, int] | None) -> list[Finding]:
         *_programs(),
         *_serial_ports(),
         *_images(),
-        _bench_toml(Path(os.environ.get("BENCH_TOML", "bench.toml"))),
+        _bench_toml(bench_toml.path()),
         _data_folder(data),
         *_server(data, server),
     ]
