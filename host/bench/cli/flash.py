@@ -203,8 +203,10 @@ def _all(
     with Bars([job.port for job in jobs], as_json=as_json) as shown, ThreadPoolExecutor(len(jobs)) as pool:
         try:
             return list(pool.map(lambda job: _one(job, work, shown.of(job.port), kept, image), jobs))
-        except BaseException:
+        except BaseException as error:
             shown.stop()
+            if isinstance(error, KeyboardInterrupt):
+                output.warn("interrupted; the same command goes on from here")
             raise
 
 

@@ -17,7 +17,7 @@ from typing import Self
 
 from bench.boards import Board
 from bench.errors import BenchError
-from bench.flash import loader, survey
+from bench.flash import loader, ports, survey
 from bench.flash.loader import Loader, Region
 from bench.flash.repl import NoAnswer, Repl
 from bench.flash.survey import Survey
@@ -29,6 +29,7 @@ _QUICK_S = 0.6  # a MicroPython that runs answers at once
 _BOOT_S = 20.0
 _ATTEMPT_S = 1.5
 _ANSWER_S = 3.0
+_USB_BACK_S = 5.0  # a chip's own USB is gone while it is reset
 # The board's own files that are the bench's business; all others are left alone.
 _OURS = ("/boot.py", "/main.py", "/settings.json", "/ca.der", "/device.crt", "/device.key")
 _PACKAGE = "/firstboot/"
@@ -120,9 +121,13 @@ class _Flashing:
         self._line = SerialLine(self._job.port)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
         self._line.close()
         self._end_phase()
+        if isinstance(error, NoAnswer):
+            port = self._job.port
+            ports.close_port(ports.open_port(port))  # says what to do if it is the port that is gone
+            raise BenchError(f"{port}: {error}") from error
 
     def flash(self) -> None:
         if not self._job.erase and self._by_itself():
@@ -150,9 +155,9 @@ class _Flashing:
             found = survey.take(repl, [] if after_reset else self._job.parts)
         except NoAnswer as error:
             if after_reset:
-                raise BenchError(
-                    f"{self._job.port}: MicroPython is in the flash, but the board does not answer ({error}): "
-                    "--erase starts from nothing, without the credentials that may be on it"
+                raise NoAnswer(
+                    f"MicroPython is in the flash, but the board does not answer ({error}): --erase starts from "
+                    "nothing, without the credentials that may be on it"
                 ) from error
             return False
         self._check(found)
@@ -160,8 +165,11 @@ class _Flashing:
             survey.digest(content) != there for (_, content), there in zip(self._job.parts, found.parts, strict=False)
         ):
             return False
-        self._sync(repl, found)
-        self._start(repl.reset)
+        try:
+            self._sync(repl, found)
+            self._start(repl.reset)
+        except NoAnswer as error:
+            raise NoAnswer(f"the files did not get onto the board ({error}): flash it again") from error
         return True
 
     @property
@@ -220,9 +228,10 @@ class _Flashing:
         self._done.mac = found.mac
         wanted = {f"/{name}": content for name, content in self._wanted(found.mac).items()}
         changed = {path: content for path, content in wanted.items() if found.files.get(path) != survey.digest(content)}
+        anew = {f"{path}{_UNFINISHED}" for path in changed}  # gone when it is renamed
         gone = [
             path
-            for path in found.files
+            for path in found.files.keys() - anew
             if path.endswith(_UNFINISHED)
             or (path not in wanted and (path.startswith(_PACKAGE) or (self._job.files and path in _OURS)))
         ]
@@ -246,6 +255,10 @@ class _Flashing:
         state, reason = "", ""
         for event in self._line.follow(self._job.patience_s):
             self._tell.event(event)
+            if event["event"] == "port_lost" and not any(
+                each["event"] == "port_back" for each in self._line.follow(_USB_BACK_S)
+            ):
+                raise BenchError(f"{event['detail']}; the board is flashed, but not known to be online")
             if event["event"] == "connected":
                 self._done.name = str(event.get("name", ""))
                 return

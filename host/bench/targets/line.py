@@ -87,6 +87,10 @@ class Line:
         """Wait until the board is not there any more; whether that is so."""
         return self._pulled_out.wait(timeout_s)
 
+    def pull_out(self) -> None:
+        """Pull the board out, in the middle of whatever it does."""
+        self._ask(self._pull_out)
+
     def plug_in(self) -> None:
         """Plug a board in that was pulled out: it starts."""
         self._ask(self._plug_in)

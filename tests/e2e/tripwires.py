@@ -1,0 +1,64 @@
+"""Serial lines on which something happens just when the host says this or the board that."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from unittest import mock
+
+from bench.targets import line
+from bench.targets.line import Line
+from bench.targets.virtual import VirtualBoard
+from bench.targets.wire import LineFaults, Wire
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When this text comes over a line for the n-th time, in either direction: before it gets there."""
+
+    name: str
+    text: bytes
+    number: int = 1
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Tripwire:
+    """Does something once, when a moment has come."""
+
+    def __init__(self, moment: Moment) -> None:
+        self.moment = moment
+        self.tripped = threading.Event()
+        self.act: Callable[[], None] = lambda: None
+
+    def trip(self) -> None:
+        if not self.tripped.is_set():
+            self.tripped.set()
+            self.act()
+
+
+@contextmanager
+def serve(board: VirtualBoard, wire: Tripwire, faults: LineFaults | None = None) -> Iterator[Line]:
+    """A board's line with a tripwire; its thread is the one that acts."""
+    moment = wire.moment
+
+    class Tripped(Wire):
+        seen = 0
+        rest = b""
+
+        def send(self, data: bytes, *, baud: int, now: float) -> None:
+            heard = self.rest + data
+            self.seen += heard.count(moment.text)
+            self.rest = heard[1 - len(moment.text) :]
+            if self.seen >= moment.number:
+                wire.trip()
+            super().send(data, baud=baud, now=now)
+
+    with mock.patch.object(line, "Wire", Tripped):
+        served = line.serve(board, faults=faults)
+        entered = served.__enter__()
+    try:
+        yield entered
+    finally:
+        served.__exit__(None, None, None)
