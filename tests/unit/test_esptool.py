@@ -44,6 +44,8 @@ def silent():
         (CONNECTED + "A serial exception error occurred: device reports readiness to read but", Kind.LOST),
         (CONNECTED + "A fatal error occurred: Failed to write to target RAM (result was 0105: ...)", Kind.LOST),
         (CONNECTED + "Traceback (most recent call last):\nOSError: [Errno 5] Input/output error\n", Kind.LOST),
+        (CONNECTED + "A fatal error occurred: Failed to write to target RAM (result was 0105: The format", Kind.LOST),
+        (CONNECTED + "A fatal error occurred: Failed to write (result was 01C1: Bad data checksum)", Kind.LOST),
         (CONNECTED + "A fatal error occurred: Failed to write (result was 0108: Flash write error)", Kind.OTHER),
         (CONNECTED + "A fatal error occurred: 'x.bin' is not an ESP32 image. Use --force", Kind.OTHER),
     ],
@@ -55,8 +57,15 @@ def test_failure_tells_the_kind_and_the_cure_in_one_line(output, kind):
     assert "\n" not in str(failure)
 
 
-def test_failure_shows_esptools_words_without_its_advice():
-    said = "No serial data received.\nFor troubleshooting steps visit: https://docs.espressif.com/"
+@pytest.mark.parametrize(
+    "advice",
+    [
+        "\nFor troubleshooting steps visit: https://docs",
+        " This can have many causes, for troubleshooting visit: https://docs",
+    ],
+)
+def test_failure_shows_esptools_words_without_its_advice(advice):
+    said = f"No serial data received.{advice}"
     told = str(esptool.failure("P", f"{CONNECTED}\nA fatal error occurred: {said}"))
     assert "No serial data received." in told
     assert "http" not in told

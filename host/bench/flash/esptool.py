@@ -19,14 +19,15 @@ _PERCENT = re.compile(r"(\d+\.\d)%")
 _ADDRESS = re.compile(r"0x([0-9a-fA-F]+)")
 _FATAL = re.compile(r"(?:A fatal error occurred|A serial exception error occurred): (.*)", re.DOTALL)
 # Where esptool's own advice begins, behind the error itself.
-_ADVICE = re.compile(r"\n\s*(?:Hint:|Note:|For troubleshooting).*", re.DOTALL)
+_ADVICE = re.compile(r"(?:\n\s*(?:Hint:|Note:|For troubleshooting)| This can have many causes).*", re.DOTALL)
 _CHIP_ADVICE = re.compile(r"\.? Wrong chip argument\?$")
 _WRONG_CHIP = re.compile(r"This chip is .+, not ")
 _DIFFERS = re.compile(r"MD5|digest|region is empty|Verification failed", re.IGNORECASE)
 # What it says when bytes do not come, or come damaged.
 _LOST = re.compile(
     r"No serial data|stopped|noise or corruption|No more data|timed? ?out|Invalid (SLIP|head)|Corrupt data|Only got|"
-    r"doesn't match request|write to target RAM|Guru Meditation|said nothing|OSError|SerialException|termios\.error",
+    r"doesn't match request|write to target RAM|Guru Meditation|said nothing|OSError|SerialException|termios\.error|"
+    r"result was 01(05|07|0B|C[0136789])",  # the loader's: what came is no request, or not all of it
     re.IGNORECASE,
 )
 
