@@ -112,7 +112,10 @@ class Victim:
             How.KILLED: process.kill,
             How.PULLED: self.line.pull_out,
         }[self.how]
-        out, err = process.communicate(timeout=120)
+        try:
+            out, err = process.communicate(timeout=120)
+        finally:
+            process.kill()
         wrong = [] if self.wire.tripped.is_set() else ["it was never interrupted"]
         codes = {How.CTRL_C: 130, How.KILLED: -signal.SIGKILL, How.PULLED: 1}
         if process.returncode != codes[self.how]:
