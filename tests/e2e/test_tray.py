@@ -2,7 +2,11 @@
 
 import csv
 import json
+import os
+import signal
 import stat
+import subprocess
+import sys
 import time
 from contextlib import ExitStack
 from operator import itemgetter
@@ -10,11 +14,14 @@ from pathlib import Path
 
 import pytest
 
+from bench import house
 from bench.flash import image
 from bench.targets.line import Line, serve
 from bench.targets.virtual import VirtualBoard
 from bench.targets.wire import LineFaults
+from tests.e2e import tripwires
 from tests.e2e.test_flash import WIFI_PASSWORD, bench, options
+from tests.e2e.tripwires import Moment, Tripwire
 from tests.support import PATIENCE_S, RunningServer
 
 BOARDS = 8
@@ -43,6 +50,23 @@ def stickers(folder: Path) -> dict[str, dict[str, str]]:
         rows = {row["mac"].replace(":", ""): row for row in csv.DictReader(file)}
     assert (folder / "labels.html").read_text().count("<svg") == len(rows)
     return rows
+
+
+def result_of(done: subprocess.CompletedProcess[str]) -> list[dict]:
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads(done.stdout)
+
+
+def interrupted(wire: Tripwire, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A bench that gets Ctrl-C when the wire says so."""
+    command = [sys.executable, "-m", "bench.cli", *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(house.CHECKOUT / "host"), "BENCH_WIFI_PASSWORD": WIFI_PASSWORD}
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, env=environment, text=True, **pipes) as process:
+        wire.act = lambda: process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=120)
+    assert wire.tripped.is_set()
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
 def settings_of(board: VirtualBoard) -> dict[str, dict]:
@@ -131,3 +155,28 @@ def test_tray_with_a_board_pulled_out_and_one_of_the_wrong_chip(server, tmp_path
         assert label["claim_secret"] == settings["claim"]["secret"]
     assert len({label["claim_secret"] for label in labels.values()}) == len(labels)
     assert {stat.S_IMODE(each.stat().st_mode) for each in folder.iterdir()} == {0o600}
+
+
+def test_tray_that_is_interrupted_goes_on_with_what_is_left(server, tmp_path):
+    folder = server.data / "trays" / "tray"
+    finished, other = (VirtualBoard.create(tmp_path / name, blank=True) for name in ("finished", "other"))
+    wire = Tripwire(Moment("in the image's middle", b"\xc0\x00\x11", 36))
+    with serve(finished) as line, tripwires.serve(other, wire) as other_line:
+        shared = options(server, "--json", "--serials", "press-0001")
+        (first,) = result_of(bench("flash", "--port", line.url, *shared))
+        assert first["name"] == "press-0001"
+        before, power = line.traffic.to_board, line.power
+
+        both = ["--port", line.url, "--port", other_line.url, *shared]
+        done = interrupted(wire, "flash", *both)
+        assert done.returncode == 130
+        assert done.stderr == "warning: interrupted; the same command goes on from here\n"
+        assert json.loads((folder / "tray.json").read_text())["serials"][other.mac] == "press-0002"
+        assert kept(folder) == [first]
+
+        again = result_of(bench("flash", *both))
+        assert [each["name"] for each in again] == ["press-0001", "press-0002"]
+        assert again[0] == first
+        assert line.power is power
+        assert line.traffic.to_board - before < 2 * ASKED
+    assert set(stickers(folder)) == {finished.mac, other.mac}

@@ -2,7 +2,6 @@
 
 from bench.flash.repl import Repl
 
-
 ANSWERS = {
     b"\r\x01": b"raw REPL; CTRL-B to exit\r\n>",
     b"\x05A\x01": b"R\x01\x08\x00",  # takes 8 bytes at a time
