@@ -40,6 +40,7 @@ def silent():
         (CONNECTED + "A fatal error occurred: No serial data received.", Kind.LOST),
         (CONNECTED + "A fatal error occurred: Serial data stream stopped: Possible serial noise or", Kind.LOST),
         (CONNECTED + "A fatal error occurred: The chip stopped responding.", Kind.LOST),
+        (CONNECTED + "A fatal error occurred: Failed to start stub flasher. There was no response.", Kind.LOST),
         (CONNECTED + "A fatal error occurred: Invalid head of packet (0x45): Possible serial noise or", Kind.LOST),
         (CONNECTED + "A serial exception error occurred: device reports readiness to read but", Kind.LOST),
         (CONNECTED + "A fatal error occurred: Failed to write to target RAM (result was 0105: ...)", Kind.LOST),

@@ -26,8 +26,8 @@ _DIFFERS = re.compile(r"MD5|digest|region is empty|Verification failed", re.IGNO
 # What it says when bytes do not come, or come damaged.
 _LOST = re.compile(
     r"No serial data|stopped|noise or corruption|No more data|timed? ?out|Invalid (SLIP|head)|Corrupt data|Only got|"
-    r"doesn't match request|write to target RAM|Guru Meditation|said nothing|OSError|SerialException|termios\.error|"
-    r"result was 01(05|07|0B|C[0136789])",  # the loader's: what came is no request, or not all of it
+    r"doesn't match request|write to target RAM|Guru Meditation|said nothing|no response|OSError|SerialException|"
+    r"termios\.error|result was 01(05|07|0B|C[0136789])",  # the loader's: what came is no request, or not all of it
     re.IGNORECASE,
 )
 
