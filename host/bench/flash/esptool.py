@@ -88,7 +88,7 @@ def run(  # noqa: PLR0913 - they are another program's options
     """
     ports.checked(port)
     if through or not ports.can_reset(port):
-        before = after = "no-reset"
+        before, after = "no-reset", "no-reset-stub" if after == "no-reset-stub" else "no-reset"
     options = ["--port", through or port, "--baud", str(baud), "--before", before, "--after", after]
     process = subprocess.Popen(
         [sys.executable, "-m", "esptool", *options, *args],
