@@ -21,7 +21,8 @@ def written(tmp_path, monkeypatch):
     ("text", "error"),
     [
         ("board = ", "Invalid value"),
-        ("colour = 1", "colour is not one of"),
+        ("colour = 1", "colour is not one of after, after-refusals, all, "),
+        ("patience = 1", "patience is not one of"),  # the parameter's name
         ("wifi = 1", "wifi has to be a section"),
         ("[wifi]\nname = 'a'", "wifi.name is not one of ssid, password"),
         ("[wifi]\npassword = 1", "wifi.password has to be a text"),
@@ -44,6 +45,16 @@ def test_bench_toml_with_a_password_that_others_can_read_is_refused(written):
 def test_bench_toml_that_is_not_there_says_nothing(tmp_path, monkeypatch):
     monkeypatch.setenv("BENCH_TOML", str(tmp_path / "none.toml"))
     assert bench_toml.read(flash.flash) == bench_toml.BenchToml()
+
+
+def test_bench_toml_takes_options_by_the_names_that_are_typed(written):
+    written("timeout = 5\nall = true\nserials = 'p-1'\nafter = 'no-reset'")
+    assert bench_toml.read(flash.flash).options == {
+        "patience": 5,
+        "every": True,
+        "serial": "p-1",
+        "after": "no-reset",
+    }
 
 
 def test_bench_toml_has_options_wifi_and_settings(written):

@@ -14,20 +14,23 @@ telemetry_s = 10
 import inspect
 import os
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from typer.models import OptionInfo
 
 from bench.errors import UsageError
 
 _NAME = "bench.toml"
 _WIFI = ("ssid", "password")
+_SECTIONS = {"wifi", "settings"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class BenchToml:
-    """What the file says."""
+    """What the file says. `options` are by the names of parameters."""
 
     options: dict[str, Any] = field(default_factory=dict)
     ssid: str | None = None
@@ -65,11 +68,22 @@ def read(*commands: Callable[..., Any]) -> BenchToml:
         _table(content, f"settings.{section}", file)
     if wifi.get("password") and file.stat().st_mode & 0o077:
         raise UsageError(f"{file} holds a password, and others can read it: chmod 600 {file}")
-    known = {name for command in commands for name in inspect.signature(command).parameters}
-    options = {name.replace("-", "_"): value for name, value in values.items()}
-    if unknown := set(options) - known:
-        raise UsageError(f"{file}: {min(unknown)} is not one of {', '.join(sorted(known))}, wifi, settings")
+    known = {name: parameter for command in commands for name, parameter in _options(command)}
+    given = {name.replace("_", "-"): value for name, value in values.items()}
+    if unknown := given.keys() - known:
+        raise UsageError(f"{file}: {min(unknown)} is not one of {', '.join(sorted(known.keys() | _SECTIONS))}")
+    options = {known[name]: value for name, value in given.items()}
     return BenchToml(options=options, ssid=wifi.get("ssid"), password=wifi.get("password"), settings=settings)
+
+
+def _options(command: Callable[..., Any]) -> Iterator[tuple[str, str]]:
+    """Each option as it is typed, without its dashes, and the parameter that it is for."""
+    for name, parameter in inspect.signature(command).parameters.items():
+        options = [each for each in getattr(parameter.annotation, "__metadata__", ()) if isinstance(each, OptionInfo)]
+        # what is given first stands where typer has the default, if it is not in an annotation
+        declared = [text for each in options for text in (each.default, *(each.param_decls or ()))]
+        typed = [text for text in declared if isinstance(text, str) and text.startswith("--")]
+        yield typed[0].split("/")[0][2:] if typed else name.replace("_", "-"), name
 
 
 def _table(value: Any, name: str, file: Path) -> dict[str, Any]:

@@ -161,7 +161,7 @@ class _Flashing:
                 ) from error
             return False
         self._check(found)
-        if not self._is_sound(found) or any(
+        if found.files is None or any(
             survey.digest(content) != there for (_, content), there in zip(self._job.parts, found.parts, strict=False)
         ):
             return False
@@ -288,10 +288,12 @@ class _Flashing:
                 f"{self._job.port} has {found.flash_size >> 20} MB of flash, and {board.name} is for "
                 f"{board.flash_size >> 20} MB: see bench boards"
             )
-
-    def _is_sound(self, found: Survey) -> bool:
-        board = self._job.board
-        return found.files is not None and (board is None or found.room == board.partition("vfs").size)
+        room = board.partition("vfs").size
+        if found.files is not None and found.room != room:
+            raise BenchError(
+                f"{self._job.port} has another layout, a file system of {found.room >> 10} kB where {board.name} has "
+                f"{room >> 10} kB: name its own definition with --board, or --erase wipes it, with its credentials"
+            )
 
     def _woken(self, patience_s: float) -> Repl:
         """The raw REPL, as soon as the board has booted so far. Raises NoAnswer."""
