@@ -12,13 +12,13 @@ from rich.progress import (
     Progress,
     TaskID,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
 
 from bench.cli import output, timeline
 from bench.errors import BenchError
 
+_WIDTH = 16  # with a port behind RFC 2217 and the bytes so far, a line has the 80 columns of a terminal
 # How much of the whole a phase is, from where to where; known before anything was measured.
 _SHARES = {
     "look": (0.0, 0.05),
@@ -54,9 +54,8 @@ class Bars:
         self._stopped = threading.Event()
         self._progress = Progress(
             TextColumn("{task.fields[port]}"),
-            BarColumn(),
+            BarColumn(bar_width=_WIDTH),
             TextColumn("{task.percentage:>3.0f}%"),
-            TimeElapsedColumn(),
             TimeRemainingColumn(),
             TextColumn("{task.description}"),
             console=output.console,
