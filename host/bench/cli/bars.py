@@ -125,8 +125,10 @@ class Bar:
 
     def end(self, text: str, *, good: bool) -> None:
         """The board is through with it."""
-        completed = 1.0 if good else None
-        self._progress.update(self._task, completed=completed, description=escape(text))
+        if good:
+            self._progress.update(self._task, completed=1.0, description=escape(text))
+        else:  # why is said below all lines: it is longer than one
+            self._progress.update(self._task, description="not online")
         self._progress.stop_task(self._task)
         if self._progress.disable and not self._single:
             self.say(text)
