@@ -25,6 +25,7 @@ def port(device, vid=None, pid=None, **facts):
 SERIAL = port("/dev/ttyS0")
 SILABS = port("/dev/ttyUSB0", 0x10C4, 0xEA60, product="CP2102N Bridge", serial_number="0001")
 WCH = port("/dev/ttyACM0", 0x1A86, 0x55D4)
+NATIVE = port("/dev/ttyACM3", 0x303A, 0x1001, serial_number="7C:DF:A1:00:11:23")
 MODEM = port("/dev/ttyACM1", 0x05C6, 0x9091, product="A modem")
 
 
@@ -88,6 +89,33 @@ def test_choose_between_several_lists_them():
         "2 boards may be meant, name the port of one: /dev/ttyACM0 (CH340 or CH9102, 1a86:55d4), "
         "/dev/ttyUSB0 (CP210x, CP2102N Bridge, 10c4:ea60, serial number 0001)"
     )
+
+
+def test_choose_by_a_mac_that_nobody_has_lists_what_there_is():
+    with pytest.raises(UsageError) as caught:
+        ports.choose("7c:df:a1:00:11:22", there=[SILABS, NATIVE])
+    assert str(caught.value).startswith("no port says that it is 7c:df:a1:00:11:22, which only a chip with USB")
+    assert "/dev/ttyUSB0" in str(caught.value)
+
+
+@pytest.mark.parametrize("mac", ["7C:DF:A1:00:11:23", "7cdfa1001123", "7c-df-a1-00-11-23"])
+def test_choose_by_the_mac_of_a_chips_own_usb(mac):
+    assert ports.choose(mac, there=[SILABS, NATIVE]) == "/dev/ttyACM3"
+
+
+@pytest.mark.parametrize(
+    ("chip", "found"),
+    [
+        ("esp32", ["/dev/ttyUSB0"]),
+        ("esp32s2", ["/dev/ttyUSB0"]),
+        ("esp32s3", ["/dev/ttyACM3", "/dev/ttyUSB0"]),
+        ("", ["/dev/ttyACM3", "/dev/ttyUSB0"]),
+    ],
+)
+def test_fitting_leaves_out_the_usb_of_other_chips(chip, found):
+    assert ports.fitting(chip=chip, there=[SILABS, NATIVE]) == found
+    if len(found) == 1:
+        assert ports.choose(None, chip=chip, there=[SILABS, NATIVE]) == found[0]
 
 
 @pytest.mark.parametrize("maker", [0x303A, 0x10C4, 0x1A86, 0x0403])

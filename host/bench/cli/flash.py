@@ -70,7 +70,7 @@ def flash(
     """
     toml = read_toml()
     definition = boards.load(board)
-    lines = _lines(port, every=every)
+    lines = _lines(port, every=every, chip=definition.chip)
     template = name or ("{serial}" if serial else "")
     _check_name(template, lines, numbered=bool(serial))
     kept = None
@@ -133,11 +133,11 @@ def read_toml() -> BenchToml:
     return bench_toml.read(flash)
 
 
-def _lines(given: list[str], *, every: bool = False) -> list[str]:
+def _lines(given: list[str], *, every: bool = False, chip: str = "") -> list[str]:
     if every and given:
         raise UsageError("--all and --port say two things: leave one out")
-    lines = ports.fitting() if every else [ports.checked(each) for each in given]
-    lines = lines or [ports.choose(None)]
+    lines = ports.fitting(chip=chip) if every else [ports.choose(each) for each in given]
+    lines = lines or [ports.choose(None, chip=chip)]
     if len(set(lines)) < len(lines):
         raise UsageError("a port is named twice")
     return lines

@@ -12,7 +12,9 @@ P = ParamSpec("P")
 T = TypeVar("T")
 G = TypeVar("G")
 
-PORT_HELP = "The board's port: a device, rfc2217://HOST:PORT or socket://HOST:PORT"
+PORT_HELP = (
+    "The board's port: a device, rfc2217://HOST:PORT, socket://HOST:PORT, or the MAC of a chip with USB of its own"
+)
 
 
 class Before(StrEnum):

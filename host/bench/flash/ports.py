@@ -22,6 +22,9 @@ BAUD = 115200
 """What boards talk at: their ROM, MicroPython, and the firmware."""
 _ESPRESSIF = 0x303A
 _MAKERS = {_ESPRESSIF: "Espressif USB", 0x10C4: "CP210x", 0x1A86: "CH340 or CH9102", 0x0403: "FTDI"}
+# Espressif's product ids -> the chips that have them: their USB with JTAG, the ROM's, and MicroPython's own.
+_OF_CHIPS = {0x1001: ("esp32c3", "esp32c6", "esp32s3"), 0x0002: ("esp32s2",), 0x4001: ("esp32s2", "esp32s3")}
+_MAC = re.compile(r"(?:[0-9a-f]{2}[:-]?){5}[0-9a-f]{2}", re.IGNORECASE)
 _SCHEMES = ("rfc2217", "socket")
 # Not `logging`: that would put all that goes over the line, secrets as well, on the terminal.
 _URL_OPTIONS = ("ign_set_control", "poll_modem", "timeout")
@@ -33,15 +36,18 @@ class PortTrouble(BenchError):
     """A port cannot be opened, or is gone. The message says the cure."""
 
 
-def choose(given: str | None, *, there: Sequence[ListPortInfo] | None = None) -> str:
-    """The port that is given, or else the only one that a board may be on.
+def choose(given: str | None, *, chip: str = "", there: Sequence[ListPortInfo] | None = None) -> str:
+    """The port that is given, by its name or by the MAC of a chip whose own USB it is, or else the only one that fits.
 
-    `there` is for tests: the machine's ports if not given. Raises UsageError.
+    A `chip`, e.g. `esp32s3`, leaves out the USB of others. `there` is for tests: the machine's ports if not
+    given. Raises UsageError.
     """
-    if given:
+    if given and not _MAC.fullmatch(given):
         return checked(given)
     there = list_ports.comports() if there is None else there
-    able = [each for each in there if each.vid in _MAKERS]
+    if given:
+        return _of_mac(given, there)
+    able = [each for each in there if _may_be(each, chip)]
     if len(able) == 1:
         return able[0].device
     if able:
@@ -50,10 +56,28 @@ def choose(given: str | None, *, there: Sequence[ListPortInfo] | None = None) ->
     raise UsageError(f"no board found: plug one in (with a cable that carries data), or name its port{others}")
 
 
-def fitting(*, there: Sequence[ListPortInfo] | None = None) -> list[str]:
-    """All ports that a board may be on. `there` is as for `choose`."""
+def fitting(*, chip: str = "", there: Sequence[ListPortInfo] | None = None) -> list[str]:
+    """All ports that a board may be on. `chip` and `there` are as for `choose`."""
     there = list_ports.comports() if there is None else there
-    return [each.device for each in sorted(there) if each.vid in _MAKERS]
+    return [each.device for each in sorted(there) if _may_be(each, chip)]
+
+
+def _may_be(port: ListPortInfo, chip: str) -> bool:
+    """Whether there may be a board on a port, one with this chip if it matters."""
+    own = _OF_CHIPS.get(port.pid or 0) if port.vid == _ESPRESSIF else None
+    return port.vid in _MAKERS and not (chip and own and chip not in own)
+
+
+def _of_mac(mac: str, there: Sequence[ListPortInfo]) -> str:
+    """A chip's own USB has its MAC for a serial number."""
+    wanted = re.sub(r"[:-]", "", mac).lower()
+    for each in there:
+        if re.sub(r"[:-]", "", each.serial_number or "").lower() == wanted:
+            return each.device
+    raise UsageError(
+        f"no port says that it is {mac}, which only a chip with USB of its own does: name the port"
+        + (f"; there is {_listed(there)}" if there else "")
+    )
 
 
 def is_chips_own(port: str, *, there: Sequence[ListPortInfo] | None = None) -> bool:
