@@ -170,10 +170,11 @@ def mount(flash, power):
 def run(path, names):
     try:
         with open(path) as file:
-            source = file.read()
+            program = compile(file.read(), path, "exec")
     except OSError:
         return
-    exec(compile(source, path, "exec"), names)
+    gc.collect()  # the program finds the heap as the silicon would leave it: without what was needed to get here
+    exec(program, names)
 
 
 def load_repl(rom):
