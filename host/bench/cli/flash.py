@@ -21,8 +21,8 @@ from bench.cli.output import Json
 from bench.cli.setup import Prepared, Setup
 from bench.errors import BenchError, UsageError
 from bench.flash import firmware, flashing, images, labels, ports
-from bench.flash.flashing import Job, Outcome
 from bench.flash.images import Found
+from bench.flash.job import Job, Outcome
 from bench.flash.teller import Teller
 from bench.flash.tray import Result, Tray, serials
 

@@ -9,15 +9,15 @@ board's credentials are in it: the image is mended, and the board asked again.
 import json
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
 from bench.boards import Board
 from bench.errors import BenchError
 from bench.flash import loader, ports, survey
+from bench.flash.job import Job, Outcome
 from bench.flash.loader import Loader, Region
 from bench.flash.repl import NoAnswer, Repl
 from bench.flash.survey import Survey
@@ -36,41 +36,6 @@ _PACKAGE = "/firstboot/"
 _UNFINISHED = ".new"
 # What only a person can mend: no use to wait on.
 _HOPELESS = ("rejected", "error")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """What one board is to become.
-
-    `files` says, given its MAC, what it holds besides the firmware; None: what it holds already.
-    """
-
-    port: str
-    firmware: Mapping[str, bytes] = field(repr=False)
-    board: Board | None = None
-    """None: whatever it is, it stays."""
-    parts: list[Region] = field(repr=False, default_factory=list)
-    files: Callable[[str], Mapping[str, bytes]] | None = field(repr=False, default=None)
-    erase: bool = False
-    baud: int = 0
-    before: str = ""
-    after: str = "hard-reset"
-    patience_s: float = 90.0
-
-
-@dataclass(kw_only=True)
-class Outcome:
-    """What was done with a board."""
-
-    mac: str = ""
-    name: str = ""
-    """As the server knows it."""
-    written: list[str] = field(default_factory=list)
-    """Regions (`0x1000`) and files (`/main.py`) in the order of writing."""
-    sent: int = 0
-    """The bytes of these, compressed where they go over the line compressed."""
-    seconds: dict[str, float] = field(default_factory=dict)
-    """By phase."""
 
 
 def flash(job: Job, tell: Teller, done: Outcome) -> None:
