@@ -157,7 +157,7 @@ class SerialLine:
     def _write(self, data: bytes) -> None:
         try:
             self._port.write(data)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, TypeError) as error:  # TypeError: a socket that is closed meanwhile has no number
             raise ports.trouble(self.name, str(error)) from error
 
     def _hear(self) -> None:
