@@ -29,8 +29,10 @@ from tests import secrecy
 
 T = TypeVar("T")
 
-# For a module (`pytestmark = on_both_databases`) or a test: once on SQLite, once on PostgreSQL.
-on_both_databases = pytest.mark.parametrize("database", ["sqlite", "postgresql"], indirect=True)
+# For a module (`pytestmark = on_both_databases`) or a test: once on SQLite, once, among the slow ones, on PostgreSQL.
+on_both_databases = pytest.mark.parametrize(
+    "database", ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)], indirect=True
+)
 
 # Waits of the device, short enough for a test and long enough to be told apart.
 QUICK = {"base_ms": 20, "cap_ms": 200, "long_ms": 60_000}

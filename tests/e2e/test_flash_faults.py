@@ -9,6 +9,8 @@ from bench.targets.virtual import VirtualBoard
 from bench.targets.wire import LineFaults
 from tests.e2e.test_flash import IMAGE, bench, options, result
 
+pytestmark = pytest.mark.slow
+
 BOARD = boards.load("esp32_generic")
 SECTOR = 4096
 CURES = ("go slower", "flash it again", "hold BOOT")

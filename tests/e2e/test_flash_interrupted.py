@@ -27,6 +27,8 @@ from tests.e2e.test_flash import IMAGE, WIFI_PASSWORD, bench, options
 from tests.e2e.tripwires import Moment, Tripwire
 from tests.support import PATIENCE_S, vault_slots
 
+pytestmark = pytest.mark.slow
+
 BOARD = boards.load("esp32_generic")
 PARTS = images.parts(IMAGE.read_bytes(), BOARD)
 # Benches at the same time: most of their time they wait.

@@ -3,9 +3,13 @@
 import math
 from collections import Counter
 
+import pytest
+
 from tests.budget import soaked
 from tests.e2e.test_life import free_port
 from tests.support import PATIENCE_S, states
+
+pytestmark = pytest.mark.slow
 
 BOARDS = soaked(30, most=200)
 BASE_MS = 1000

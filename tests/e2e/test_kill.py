@@ -20,6 +20,8 @@ from tests.atrest import is_intact, on_database
 from tests.server.packets import PROVISION_REQUEST, PROVISION_RESPONSE
 from tests.serving import Serving
 
+pytestmark = pytest.mark.slow
+
 SEED = 20_261_121
 MQTT_DEVICES, HTTP_DEVICES = 8, 4
 # A kill comes after so many answers at most, and a little later.

@@ -83,6 +83,7 @@ def test_nobody_else_switches_a_served_board_on(board, start):
             board.power_on()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "hostile",
     [
@@ -255,6 +256,7 @@ def test_mpremote_resets_a_board(board):
         assert mpremote(served, "exec", "print('x' in globals())") == "False\n"
 
 
+@pytest.mark.slow
 def test_esptool_flashes_a_blank_board_which_mpremote_finds(tmp_path):
     """A stock image alone: its first boot makes the file system."""
     board = VirtualBoard.create(tmp_path / "blank", mac=MAC, blank=True)

@@ -144,6 +144,7 @@ def test_button_held_long_resets_to_factory_once_although_it_stays_down(button_b
     assert names(power).count("reset_to_factory") == 1
 
 
+@pytest.mark.slow
 def test_led_blinks_the_state_and_flickers_while_the_button_is_held(button_board):
     with button_board.power_on() as power:
         for _ in power.follow(PATIENCE_S):

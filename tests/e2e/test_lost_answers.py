@@ -10,7 +10,7 @@ from bench.registry import ProvisionType, Registry
 from bench.server.mqtt import codec
 from tests.support import on_both_databases, vault_slots
 
-pytestmark = on_both_databases
+pytestmark = [on_both_databases, pytest.mark.slow]
 
 
 def answer(body: object) -> bytes:

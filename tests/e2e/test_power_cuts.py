@@ -6,6 +6,8 @@ from bench.targets.virtual import Conditions, Cut
 from tests.e2e.cutting import MODES, cuts, loses_power_before
 from tests.support import KINDS, ca_file, vault_slots, way_settings
 
+pytestmark = pytest.mark.slow
+
 
 def boot(board, cut: Cut | None = None):
     """Boot up to the first telemetry; returns the power cycle, and whether the power failed before."""

@@ -223,6 +223,7 @@ def test_erase_on_a_terminal_asks_and_says_what_is_lost(line, board, answer, cod
 # what works
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("region", "place"),
     [

@@ -59,6 +59,7 @@ events.emit("done")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["credentials", "all"])
 @pytest.mark.parametrize("torn", MODES)
 def test_reset_survives_a_cut_at_every_write(server, make_board, kind, torn, tell):
@@ -94,6 +95,7 @@ events.emit("done")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("torn", MODES)
 def test_settings_are_the_old_or_the_new_ones_after_a_cut_at_every_write(server, make_board, torn, tell):
     for cut in cuts(torn):

@@ -84,6 +84,7 @@ app.main()
         assert give_orders(server, "other").call("rotateCredentials") == {"error": "flash another one"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("torn", MODES)
 @pytest.mark.parametrize(("kind", "tls"), WITH_TLS)
 def test_rotation_survives_a_cut_at_every_write(server, make_board, give_orders, kind, tls, torn, tell):

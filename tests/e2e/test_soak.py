@@ -28,6 +28,8 @@ from tests.server import certificates
 from tests.server.packets import connack
 from tests.support import ca_file
 
+pytestmark = pytest.mark.slow
+
 CYCLES = {False: soaked(300), True: soaked(150)}  # a handshake takes its time
 HEAPS = {False: "160k", True: "224k"}
 # Bytes of heap that one tenth of the cycles may have less than another: numbers get longer, and the

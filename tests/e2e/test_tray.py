@@ -24,6 +24,8 @@ from tests.e2e.test_flash import WIFI_PASSWORD, bench, options
 from tests.e2e.tripwires import Moment, Tripwire
 from tests.support import PATIENCE_S, RunningServer
 
+pytestmark = pytest.mark.slow
+
 BOARDS = 8
 PULLED, WRONG = 2, 5
 ASKED = 100  # bytes that it takes to ask a board what it is called

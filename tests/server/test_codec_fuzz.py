@@ -17,6 +17,8 @@ from tests.server import packets
 from tests.server.packets import PROVISION_REQUEST, PROVISION_RESPONSE, TELEMETRY, expect_unharmed
 from tests.support import RawClient
 
+pytestmark = pytest.mark.slow
+
 fuzz = settings(deadline=None, max_examples=examples(300), suppress_health_check=[HealthCheck.too_slow])
 
 # Packets of a client, each with what it says.

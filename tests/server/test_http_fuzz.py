@@ -14,6 +14,8 @@ from tests.server.packets import expect_unharmed
 from tests.server.test_http import METHODS, call
 from tests.support import RunningServer
 
+pytestmark = pytest.mark.slow
+
 TOKEN = "the-token"
 BUDGET = settings(max_examples=examples(150), deadline=None, derandomize=FIXED, suppress_health_check=list(HealthCheck))
 ROUTES = [(method, path) for path, methods in METHODS.items() for method in methods]

@@ -267,6 +267,7 @@ asyncio.run(database.connect(Path(sys.argv[1]), sys.argv[2] or None, Killed.of_f
 """
 
 
+@pytest.mark.slow
 @on_both_databases
 @pytest.mark.parametrize("sealed", [0, 1, 2, 150, 307])
 def test_upgrade_that_is_killed_leaves_the_old_database_usable(first, sealed):

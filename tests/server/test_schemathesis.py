@@ -20,6 +20,8 @@ from tests.budget import FIXED, examples
 from tests.server.operators import login, new_device, new_profile
 from tests.support import RunningServer
 
+pytestmark = pytest.mark.slow
+
 # How many requests an operation gets: a few in every run, more for whoever has the time.
 EXAMPLES = examples(3)
 CHECKS = [status_code_conformance, content_type_conformance, response_schema_conformance]

@@ -36,6 +36,8 @@ from tests.server.packets import (
 )
 from tests.support import FREE_PORTS, RawClient
 
+pytestmark = pytest.mark.slow
+
 PATIENCE_S = 20
 
 
