@@ -84,6 +84,20 @@ def test_relay_sets_a_speed_before_the_bytes_that_it_is_for(board, monkeypatch):
     assert set(rates) == {115200, FAST}
 
 
+def test_relay_to_an_end_that_refuses_a_speed_hangs_up_with_a_cure(board, monkeypatch):
+    def refuse(line, baud):
+        if baud == FAST:
+            raise ValueError(baud)
+
+    monkeypatch.setattr(Line, "host_baud", Line.host_baud.setter(refuse))
+    with serve(board) as line, SerialLine(line.url) as port, closing(Relay(port)) as relay:
+        line.reset(Start.DOWNLOAD)
+        with pytest.raises(EsptoolError, match="--baud 115200") as caught:
+            esptool.run(line.url, ["read-mac"], baud=FAST, through=relay.device)
+    assert caught.value.kind is Kind.LOST
+    assert relay_threads() == []
+
+
 def test_relay_passes_more_than_a_terminal_holds(board, tmp_path):
     content = random.Random(1).randbytes(200_000)
     given, got = tmp_path / "given.bin", tmp_path / "got.bin"

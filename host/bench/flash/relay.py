@@ -7,7 +7,6 @@ port's settings anew at each change, and waits for the answers: 0.2 s a command.
 import os
 import select
 import threading
-import tty
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 
@@ -17,6 +16,7 @@ from bench.targets.serial_line import SerialLine
 try:
     import pty
     import termios
+    import tty
 except ImportError:  # Windows: esptool gets the URL
     RATES = {}
 else:
@@ -94,10 +94,12 @@ class Relay:
 
     def _until_end(self, work: Callable[[], None]) -> None:
         """Whichever side breaks: the other one ends too, and then the terminal hangs up."""
-        with suppress(OSError):
-            work()
-        self._say_end()
-        self._hung_up.wait()
+        try:
+            with suppress(OSError, ValueError):  # ValueError: the other end does not have this speed
+                work()
+        finally:
+            self._say_end()
+            self._hung_up.wait()
 
     def _say_end(self) -> None:
         os.write(self._ending, b".")
