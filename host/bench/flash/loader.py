@@ -29,7 +29,6 @@ _NO_RESET, _STUB_STAYS = "no-reset", "no-reset-stub"
 _ONCE = ["--connect-attempts", "1"]
 _BY_HAND_S = 120.0  # what a user has to find the buttons
 _MAC = re.compile(r"^(?:BASE )?MAC:\s+((?:[0-9a-f]{2}:){5}[0-9a-f]{2})\s*$", re.MULTILINE | re.IGNORECASE)
-_VERIFIED = re.compile(r"Hash of data verified|verification skipped|already in flash|skipping", re.IGNORECASE)
 
 
 class Loader:
