@@ -92,12 +92,14 @@ def flash(
             sections = {**settings, "claim": {**settings.get("claim", {}), "secret": kept.claim_secret(mac)}}
         return prepared.files(definition, mac, name=called, **sections)
 
+    parts = images.parts(found.data, definition)
+    package = {**firmware.files(), **_own(files)}
     jobs = [
         Job(
             port=line,
             board=definition,
-            parts=images.parts(found.data, definition),
-            firmware={**firmware.files(), **_own(files)},
+            parts=parts,
+            firmware=package,
             files=wanted,
             erase=erase,
             baud=baud,
