@@ -10,6 +10,8 @@ import threading
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 
+from serial import rfc2217
+
 from bench.flash import ports, strapping
 from bench.targets.serial_line import SerialLine
 
@@ -42,6 +44,7 @@ class Relay:
     def __init__(self, line: SerialLine) -> None:
         """Begin on an open line, which is the relay's alone until its end."""
         self._name = line.name
+        assert isinstance(line.port, rfc2217.Serial)
         self._port = line.port
         with ExitStack() as held:
             held.callback(self._restore_speed)

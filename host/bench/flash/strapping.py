@@ -1,9 +1,8 @@
-"""From a port's DTR and RTS to a chip in its loader, as esptool does it."""
+"""From the DTR and RTS of a port behind RFC 2217 to a chip in its loader, as esptool does it."""
 
 import time
 
-import serial
-import serial.rfc2217
+from serial import rfc2217
 
 # (DTR, RTS, seconds) of esptool's ClassicReset: RTS alone holds EN low, then DTR alone holds IO0 low while EN rises.
 _CLASSIC = ((False, True, 0.1), (True, False, 0.05), (False, False, 0.0))
@@ -21,7 +20,7 @@ _DTR = {True: b"\x08", False: b"\x09"}
 _RTS = {True: b"\x0b", False: b"\x0c"}
 
 
-def enter_loader(port: serial.Serial, how: str, *, longer_s: float = 0.0) -> None:
+def enter_loader(port: rfc2217.Serial, how: str, *, longer_s: float = 0.0) -> None:
     """Reset a chip into its loader. `how` is esptool's `default-reset` or `usb-reset`.
 
     `longer_s` is held in addition while EN rises, for a board with a large capacitor there.
@@ -32,14 +31,10 @@ def enter_loader(port: serial.Serial, how: str, *, longer_s: float = 0.0) -> Non
         time.sleep(seconds + (longer_s if (dtr, rts) == (True, False) else 0.0))
 
 
-def _set(port: serial.Serial, *, dtr: bool, rts: bool) -> None:
+def _set(port: rfc2217.Serial, *, dtr: bool, rts: bool) -> None:
     """Both lines at once, or so near to it that the capacitor at EN bridges it.
 
-    Behind RFC 2217 neither waits for the answer to the other: that takes 50 ms, and EN would have risen.
+    Neither waits for the answer to the other: that takes 50 ms, and EN would have risen.
     """
-    if isinstance(port, serial.rfc2217.Serial):
-        port.rfc2217_send_subnegotiation(_SET_CONTROL, _DTR[dtr])
-        port.rfc2217_send_subnegotiation(_SET_CONTROL, _RTS[rts])
-    else:
-        port.dtr = dtr
-        port.rts = rts
+    port.rfc2217_send_subnegotiation(_SET_CONTROL, _DTR[dtr])
+    port.rfc2217_send_subnegotiation(_SET_CONTROL, _RTS[rts])
