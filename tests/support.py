@@ -1,33 +1,20 @@
 """What several kinds of tests need: a running server, boards, and the wire as it is."""
 
-import asyncio
-import inspect
-import io
 import json
 import socket
 import struct
-import threading
-import uuid
 import zlib
-from collections.abc import Awaitable, Callable
-from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import pytest
 from cryptography.hazmat.primitives import serialization
 
 from bench.flash import image, settings
-from bench.registry import ProfileView, ProvisionType, Registry
-from bench.server.device_api import DeviceApi
-from bench.server.journal import Journal
-from bench.server.limits import Rules
-from bench.server.server import Options, Ports, Server
-from bench.server.tls.authority import Identity
+from bench.registry import ProfileView
+from bench.server import running
 from bench.targets.virtual import PowerCycle, VirtualBoard
 from tests import secrecy
-
-T = TypeVar("T")
 
 # For a module (`pytestmark = on_both_databases`) or a test: once on SQLite, once, among the slow ones, on PostgreSQL.
 on_both_databases = pytest.mark.parametrize(
@@ -37,105 +24,16 @@ on_both_databases = pytest.mark.parametrize(
 # Waits of the device, short enough for a test and long enough to be told apart.
 QUICK = {"base_ms": 20, "cap_ms": 200, "long_ms": 60_000}
 PATIENCE_S = 30.0
-FREE_PORTS = dict.fromkeys(("mqtt_port", "mqtts_port", "http_port", "https_port", "coap_port"), 0)
 
 
-class _Notes(Journal):
-    """The journal, kept; whoever waits for an event is woken."""
-
-    def __init__(self) -> None:
-        self.text = io.StringIO()
-        super().__init__(self.text)
-        self.written = threading.Condition()
-
-    def write(self, event: str, **fields: Any) -> None:
-        with self.written:
-            super().write(event, **fields)
-            self.written.notify_all()
-
-
-class RunningServer:
-    """The real server, on a loop in a thread of its own, with its profile `default`."""
-
-    def __init__(self, data: Path, **options: Any) -> None:
-        self.data = data
-        free = {**FREE_PORTS, "limits": Rules(lift_loopback=True)}
-        self._options = Options(data=data, **{**free, **options})
-        self._journal = _Notes()
-        self._started = threading.Event()
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self.ports: Ports
-        self.profile: ProfileView
-        self.registry: Registry
-        self.api: DeviceApi
-        self.identity: Identity
-        self._thread.start()
-        assert self._started.wait(PATIENCE_S)
-
-    def _run(self) -> None:
-        # ends as asyncio.run does: what was accepted in the last moment is closed, too
-        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
-            runner.run(self._serve())
-
-    async def _serve(self) -> None:
-        self._stop = asyncio.Event()
-        async with Server(self._options, self._journal) as server:
-            self.ports, self.registry, self.api = server.ports, server.registry, server.api
-            self.identity = server.identity
-            self.profile = await server.registry.profile("default")
-            self._started.set()
-            await self._stop.wait()
-
-    def ask(self, question: Callable[[Registry], Awaitable[T]]) -> T:
-        """Ask the registry, on the server's own loop."""
-
-        async def run() -> T:
-            return await question(self.registry)
-
-        return asyncio.run_coroutine_threadsafe(run(), self._loop).result(PATIENCE_S)
-
-    def begin(self, what: Callable[[DeviceApi], Any]) -> Future[Any]:
-        """Have something done on the server's own loop, and go on."""
-
-        async def run() -> Any:
-            begun = what(self.api)
-            return await begun if inspect.isawaitable(begun) else begun
-
-        return asyncio.run_coroutine_threadsafe(run(), self._loop)
-
-    def do(self, what: Callable[[DeviceApi], Any]) -> Any:
-        """Have something done on the server's own loop."""
-        return self.begin(what).result(PATIENCE_S)
-
-    def device_names(self) -> list[str]:
-        return [device.name for device in self.ask(lambda registry: registry.devices())]
-
-    def new_profile(self, strategy: ProvisionType) -> ProfileView:
-        return self.ask(lambda registry: registry.create_profile(f"profile-{uuid.uuid4()}", strategy))
-
-    def events(self, name: str = "") -> list[dict[str, Any]]:
-        """What the server told so far."""
-        found = [json.loads(line) for line in self._journal.text.getvalue().splitlines()]
-        return [event for event in found if name in ("", event["event"])]
-
-    def wait_for(self, name: str, **fields: Any) -> dict[str, Any]:
-        """The first event of this name with these fields, as soon as the server told it."""
-
-        def find() -> dict[str, Any] | None:
-            return next((event for event in self.events(name) if fields.items() <= event.items()), None)
-
-        with self._journal.written:
-            found = self._journal.written.wait_for(find, PATIENCE_S)
-        assert found, f"the server never told {name} {fields}"
-        return found
+class RunningServer(running.RunningServer):
+    """The real server in a thread. At its end nothing that it said holds a secret of its registry."""
 
     def close(self) -> None:
-        if self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._stop.set)
-            self._thread.join(PATIENCE_S)
-            assert not self._thread.is_alive()
-            secrecy.expect_none_said(self.data, self._options.database, self._journal.text.getvalue())
+        was_running = self.is_running()
+        super().close()
+        if was_running:
+            secrecy.expect_none_said(self.data, self.options.database, self.told)
 
 
 def new_board(

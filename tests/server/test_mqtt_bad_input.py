@@ -10,6 +10,7 @@ import pytest
 
 from bench.server.journal import Journal
 from bench.server.mqtt.connection import Connection
+from bench.server.running import FREE_PORTS
 from bench.server.server import Options, Server
 from tests.server.packets import (
     NOT_FOUND,
@@ -39,7 +40,7 @@ from tests.server.packets import (
     unsubscribe5,
     word,
 )
-from tests.support import FREE_PORTS, RawClient
+from tests.support import RawClient
 
 LIMIT = 65536
 

@@ -19,6 +19,7 @@ from bench.errors import BenchError
 from bench.registry import FILE
 from bench.registry.seal import Seal
 from bench.server.journal import Journal
+from bench.server.running import FREE_PORTS
 from bench.server.server import Options, Server
 from tests import secrecy
 from tests.server.coap_packets import CON, EMPTY, GET, OBSERVE, POST, RST, RawPeer, message
@@ -34,7 +35,7 @@ from tests.server.packets import (
     publish,
     success,
 )
-from tests.support import FREE_PORTS, RawClient
+from tests.support import RawClient
 
 pytestmark = pytest.mark.slow
 
