@@ -5,6 +5,7 @@ import json
 import struct
 import time
 from base64 import b64encode
+from binascii import a2b_base64
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Self
 
@@ -35,6 +36,14 @@ def _open(p):
  _f=open(p+'.new','wb')
 def _put(s):
  _f.write(a2b_base64(s))
+"""
+_GET = """
+from binascii import b2a_base64
+with open({path!r},'rb') as _f:
+ _b=_f.read(768)
+ while _b:
+  print(b2a_base64(_b).decode(),end='')
+  _b=_f.read(768)
 """
 
 
@@ -91,6 +100,11 @@ class Repl:
         orders = [f"os.rename({f'{path}.new'!r},{path!r})" for path in files]
         orders += [f"os.remove({path!r})" for path in gone]
         self.run("\n".join(["_b and _b.feed()", *orders]))
+
+    def get(self, path: str) -> bytes:
+        """A file's content. Raises NoAnswer, as when there is no such file."""
+        said = self.run(_GET.format(path=path))
+        return b"".join(a2b_base64(line) for line in said.splitlines())
 
     def reset(self) -> None:
         """Start the board as its reset button does; whatever it says is for who reads the port next."""

@@ -2,6 +2,7 @@
 
 from typing import Protocol
 
+from bench.errors import BenchError
 from bench.targets.events import Event
 
 
@@ -22,3 +23,18 @@ class Teller(Protocol):
 
     def event(self, event: Event) -> None:
         """What the board says."""
+
+
+class Silent:
+    """A Teller where nobody is: raises BenchError when a person would have to do something."""
+
+    def phase(self, name: str) -> None: ...
+
+    def progress(self, done: int, total: int) -> None: ...
+
+    def say(self, text: str) -> None: ...
+
+    def ask(self, text: str) -> None:
+        raise BenchError(f"there is nobody to do it: {text}")
+
+    def event(self, event: Event) -> None: ...

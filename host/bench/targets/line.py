@@ -95,9 +95,12 @@ class Line:
         """Plug a board in that was pulled out: it starts."""
         self._ask(self._plug_in)
 
-    def reset(self, start: Start = Start.RUN) -> None:
-        """Reset the chip by the board's buttons, BOOT held for DOWNLOAD."""
-        self._ask(lambda: self._reset(start))
+    def reset(self, start: Start = Start.RUN, conditions: Conditions | None = None) -> None:
+        """Reset the chip by the board's buttons, BOOT held for DOWNLOAD; HELD is as good as switched off.
+
+        From here on it meets these `conditions`, if any are given.
+        """
+        self._ask(lambda: self._reset(start, conditions))
 
     def close(self) -> None:
         """Switch the board off and serve no more."""
@@ -106,8 +109,18 @@ class Line:
         self._stack.close()
 
     def _ask(self, what: Callable[[], None]) -> None:
-        self._asked.put(what)
+        """Have the line's thread do something, and wait until it is done."""
+        done = threading.Event()
+
+        def do() -> None:
+            try:
+                what()
+            finally:
+                done.set()
+
+        self._asked.put(do)
         self._waker.send(b"!")
+        done.wait()
 
     # From here on it is the line's thread.
 
@@ -194,9 +207,10 @@ class Line:
             self._client.socket.close()
             self._client = None
 
-    def _reset(self, start: Start) -> None:
+    def _reset(self, start: Start, conditions: Conditions | None = None) -> None:
         if self._listener:
             self._out.clear()
+            self._uart.conditions = conditions or self._uart.conditions
             self._uart.start(start)
 
     def _pull_out(self) -> None:

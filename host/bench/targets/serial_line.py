@@ -5,13 +5,14 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 import serial
 
 from bench.errors import BenchError
 from bench.flash import ports
 from bench.flash.repl import NoAnswer, Repl
+from bench.flash.reservation import Reservation
 from bench.targets.events import Event, Listener
 
 _RETRY_S = 0.1
@@ -31,25 +32,27 @@ class SerialLine:
     own events say so: `port_lost`, whose `detail` is the cure, and `port_back`.
     """
 
-    def __init__(self, port: str, *, baud: int = ports.BAUD, patience_s: float = 0.0) -> None:
-        """Open a port; one that is not there yet may take `patience_s` to come. Raises PortTrouble."""
+    def __init__(
+        self, port: str, *, baud: int = ports.BAUD, patience_s: float = 0.0, log: BinaryIO | None = None
+    ) -> None:
+        """Open a port; one that is not there yet may take `patience_s` to come. Raises PortTrouble.
+
+        `log` gets what is heard, byte for byte.
+        """
         self.name = port
+        self._log = log
         self.events: deque[Event] = deque(maxlen=_REMEMBERED)
         """The last events that were read."""
         self._baud = baud
         self._listener = Listener()
         self._unseen: deque[Event] = deque()
         self._lost = False
-        deadline = time.monotonic() + patience_s
-        while True:
-            try:
-                self._port = ports.open_port(port, baud=baud)
-            except ports.PortTrouble:
-                if time.monotonic() >= deadline:
-                    raise
-                time.sleep(_RETRY_S)
-            else:
-                return
+        self._reserved = Reservation(port)
+        try:
+            self._port = self._awaited(time.monotonic() + patience_s)
+        except BaseException:
+            self._reserved.release()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -65,6 +68,7 @@ class SerialLine:
     def close(self) -> None:
         """Give the port free; the board runs on."""
         ports.close_port(self._port)
+        self._reserved.release()
 
     @contextmanager
     def lent(self) -> Iterator[None]:
@@ -120,18 +124,31 @@ class SerialLine:
 
         Raises PortTrouble.
         """
-        if not ports.can_reset(self.name):
+        if not self.hold():
             return False
-        usb = not ports.is_url(self.name) and ports.is_chips_own(self.name)
+        time.sleep(_HELD_USB_S if self._is_chips_own() else _HELD_S)
+        return self.release()
+
+    def hold(self) -> bool:
+        """Hold the chip in reset; whether the line can. Raises PortTrouble."""
+        return ports.can_reset(self.name) and self._reset_line(asserted=True)
+
+    def release(self) -> bool:
+        """Let a chip that is held in reset run; whether the line can. Raises PortTrouble."""
+        return self._reset_line(asserted=False)
+
+    def _is_chips_own(self) -> bool:
+        return not ports.is_url(self.name) and ports.is_chips_own(self.name)
+
+    def _reset_line(self, *, asserted: bool) -> bool:
         try:
-            self._port.dtr = False
-            self._set_rts(asserted=True)
-            time.sleep(_HELD_USB_S if usb else _HELD_S)
-            self._set_rts(asserted=False)
+            if asserted:
+                self._port.dtr = False
+            self._set_rts(asserted=asserted)
         except (OSError, ValueError) as error:  # ValueError: RFC 2217's "no"
             if ports.has_no_lines(error):
                 return False
-            if usb:  # gone with the chip; it comes back
+            if self._is_chips_own():  # gone with the chip; it comes back
                 return True
             raise ports.trouble(self.name, str(error)) from error
         return True
@@ -175,13 +192,25 @@ class SerialLine:
     def _read(self) -> bytes:
         """What came, or nothing after a tenth of a second. Raises PortTrouble."""
         try:
-            first = bytes(self._port.read(1))
+            said = bytes(self._port.read(1))
         except OSError as error:
             raise ports.trouble(self.name, str(error)) from error
-        if first:
+        if said:
             with contextlib.suppress(OSError):  # the next read raises it, and what came before is handed out
-                return first + bytes(self._port.read(self._port.in_waiting))
-        return first
+                said += bytes(self._port.read(self._port.in_waiting))
+            if self._log:
+                self._log.write(said)
+        return said
+
+    def _awaited(self, deadline: float) -> serial.Serial:
+        """The open port, which may come until a deadline."""
+        while True:
+            try:
+                return ports.open_port(self.name, baud=self._baud)
+            except ports.PortTrouble:
+                if time.monotonic() >= deadline:
+                    raise
+                time.sleep(_RETRY_S)
 
     def _open_again(self) -> None:
         try:

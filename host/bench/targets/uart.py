@@ -38,7 +38,7 @@ class Uart:
         self.host_baud = host_baud
         self.power: PowerCycle | None = None
         self._board = board
-        self._conditions = conditions
+        self.conditions = conditions
         self._say = say
         self._chip = chips.find(faults.chip or boards.load(board.definition).chip)
         self._loader: Loader | None = None
@@ -74,7 +74,7 @@ class Uart:
             self._say(self._legible(self._chip.banner(), CONSOLE_BAUD), CONSOLE_BAUD)
         elif how is Start.RUN:
             self._console = self._on.enter_context(self._board.console.open("ab+"))
-            self.power = self._on.enter_context(self._board.power_on(self._conditions, lock=self._lock))
+            self.power = self._on.enter_context(self._board.power_on(self.conditions, lock=self._lock))
 
     def off(self) -> None:
         """Cut the power."""

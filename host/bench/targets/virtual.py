@@ -125,14 +125,18 @@ class VirtualBoard:
         if (folder / "board.json").exists():
             raise UsageError(f"board {folder.name} exists: choose another name, or delete {folder}")
         house.private_folder(folder)
-        if blank:
-            flash = b"\xff" * definition.flash_size
-        else:
-            content = image.build(definition, {**firmware.files(), "settings.json": settings, **(files or {})})
-            flash = _with_programs(content, definition)
-        house.write_private(folder / "flash.bin", flash)
+        house.write_private(folder / "flash.bin", b"\xff" * definition.flash_size)
         house.write_private(folder / "board.json", json.dumps({"board": board, "mac": mac}).encode())
-        return cls(folder)
+        made = cls(folder)
+        if not blank:
+            made.install({**firmware.files(), "settings.json": settings, **(files or {})})
+        return made
+
+    def install(self, files: dict[str, bytes]) -> None:
+        """Have MicroPython and exactly these files in its flash, and nothing else. The board is off."""
+        definition = boards.load(self.definition)
+        with (self.folder / "flash.bin").open("r+b") as flash:  # in place: who serves its line has it open
+            flash.write(_with_programs(image.build(definition, files), definition))
 
     @property
     def console(self) -> Path:
@@ -226,6 +230,8 @@ class PowerCycle:
         self._listener = Listener()
         self._trace_rest = b""  # the begin of a line of the trace
         self._unseen: deque[dict[str, Any]] = deque()
+        self.is_lost = False
+        """Whether the power is lost, as far as was followed."""
         self.writes: list[dict[str, Any]] = []
         """Every write to the flash: number, kind (erase or program), block, bytes."""
         self.events: list[dict[str, Any]] = []
@@ -327,6 +333,7 @@ class PowerCycle:
                 self.events.append(self._unseen.popleft())
                 yield self.events[-1]
             if not alive and not self._restart():
+                self.is_lost = True
                 return
             self._check_watchdog()
             self._deliver()
