@@ -27,10 +27,6 @@ machine.RTC().datetime((_y,_m,_d,_w,_h,_i,_s,0))
 """
 
 
-class CannotDo(BenchError):
-    """A board of this kind has no way to do that. The message says why."""
-
-
 class NotHeard(BenchError):
     """What was expected of a board did not come in time."""
 
@@ -136,19 +132,21 @@ class TestBoard(ABC):
         """What it said so far; lines that are no events are `{"event": "console", "text": ...}`."""
         return [each.event for each in self.heard]
 
-    def expect_event(self, kind: str, *, within: float = 20.0, **fields: Any) -> Event:
+    def expect_event(self, kind: str, /, *, within: float = 20.0, **fields: Any) -> Event:
         """The next event of this kind with these fields: the first after the one that was expected last.
 
         Raises NotHeard after `within` seconds, or at once when the power is lost.
         """
+        __tracebackhide__ = True
 
         def fits(event: Event) -> bool:
             return event["event"] == kind and fields.items() <= event.items()
 
         return self._expect(fits, f"event {kind}{f' {json.dumps(fields)}' if fields else ''}", within)
 
-    def expect_text(self, text: str, *, within: float = 20.0) -> str:
+    def expect_text(self, text: str, /, *, within: float = 20.0) -> str:
         """The next line with this text in it; raises as `expect_event` does."""
+        __tracebackhide__ = True
         return str(
             self._expect(
                 lambda event: event["event"] == "console" and text in event["text"], f"line with {text!r}", within
@@ -161,6 +159,7 @@ class TestBoard(ABC):
             self._expected = len(self.heard)
 
     def _expect(self, fits: Callable[[Event], bool], what: str, within: float) -> Event:
+        __tracebackhide__ = True
         deadline = time.monotonic() + within
         with self._changed:
             begin = self._expected

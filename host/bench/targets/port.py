@@ -12,7 +12,8 @@ from bench.flash.loader import Loader
 from bench.flash.repl import NoAnswer, Repl
 from bench.flash.teller import Silent
 from bench.targets import line
-from bench.targets.board import CannotDo, TestBoard, repl_on
+from bench.targets.board import TestBoard, repl_on
+from bench.targets.cannot import CannotDo
 from bench.targets.circuit import Start
 from bench.targets.serial_line import SerialLine
 from bench.targets.virtual import Conditions, PowerCycle, VirtualBoard

@@ -1,0 +1,143 @@
+"""A pytest plugin: tests have boards, a provisioning server, and the network between them.
+
+    pytest --target unix                          # MicroPython's unix port, no hardware
+    pytest --target virtual                       # the same behind a serial line (RFC 2217)
+    pytest --target /dev/ttyUSB0 --target ...     # real boards, one or several
+    pytest --target auto                          # every port that a board may be on
+
+See docs/pytest.md. Every run of pytest in this environment loads this module: it imports nothing of weight.
+"""
+
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.errors import BenchError, UsageError
+from bench.flash.ports import PortTrouble
+from bench.pytest_plugin.choice import Choice
+from bench.targets.cannot import CannotDo
+
+pytest_plugins = ("bench.pytest_plugin.fixtures",)
+
+CHOICE = pytest.StashKey[Choice]()
+_TROUBLE = "board trouble"
+_MARKERS = (
+    "hardware: needs a real board: --target PORT",
+    "needs_wifi: needs a Wi-Fi network: a virtual board has one, a real one needs --wifi",
+    "destructive: wipes or wears what is on a board; on a real one only with --destructive",
+    "slow: takes its time",
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare the options; `pytest --help` shows them under `boards`."""
+    group = parser.getgroup("boards", "boards (firstboot's bench)")
+    group.addoption(
+        "--target",
+        action="append",
+        default=[],
+        metavar="TARGET",
+        help="unix (default), virtual, auto, or a board's port: a device, rfc2217://HOST:PORT, socket://HOST:PORT, "
+        "the MAC of a chip with USB of its own. Repeatable for several ports.",
+    )
+    group.addoption("--definition", default="", metavar="NAME", help="what the boards are: a definition in boards/")
+    group.addoption("--bench-host", default="", metavar="ADDRESS", help="where boards reach this machine")
+    group.addoption("--wifi", default="", metavar="SSID", help="for real boards; password: BENCH_WIFI_PASSWORD")
+    group.addoption("--destructive", action="store_true", help="run destructive tests on real boards, too")
+    group.addoption("--seed", type=int, default=None, help="of all that is random in faults; a failure names it")
+    group.addoption("--live", action="store_true", help="show what boards say while they say it (not with -n)")
+    parser.addini("bench_firmware", "folder whose files go onto boards, instead of firstboot's firmware", "string", "")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Check the options, and make the markers known."""
+    for marker in _MARKERS:
+        config.addinivalue_line("markers", marker)
+    try:
+        config.stash[CHOICE] = Choice.of(config)
+    except UsageError as error:
+        raise pytest.UsageError(str(error)) from None
+    if config.option.live and getattr(config.option, "numprocesses", None):
+        raise pytest.UsageError("--live shows one run: leave out -n, or --live")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Give the workers of xdist the run's seed."""
+    node.workerinput["bench_seed"] = node.config.stash[CHOICE].seed
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """Say what the tests run on, and the seed."""
+    choice = config.stash[CHOICE]
+    return f"boards: {', '.join(choice.ports) or choice.kind}; --seed {choice.seed}"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip what these boards are not for, with the reason."""
+    choice = config.stash[CHOICE]
+    for item in items:
+        for marker, reason in choice.reasons_to_skip.items():
+            if item.get_closest_marker(marker):
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup() -> Generator[None]:
+    """What a board cannot do skips the test."""
+    try:
+        yield
+    except CannotDo as reason:
+        pytest.skip(str(reason))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Generator[None]:
+    """What a board cannot do skips the test."""
+    try:
+        yield
+    except CannotDo as reason:
+        pytest.skip(str(reason))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[Any]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Tell trouble with a port from a test that failed, and say how a failure is had again."""
+    report = yield
+    if report.failed and call.excinfo:
+        error = call.excinfo.value
+        if isinstance(error, PortTrouble):
+            report.longrepr = f"board trouble: {error}"
+            report.user_properties.append((_TROUBLE, str(error)))
+        elif isinstance(error, BenchError) and report.when == "setup":
+            report.longrepr = f"{type(error).__name__}: {error}"
+        choice = item.config.stash[CHOICE]
+        report.sections.append(("replay", f"pytest {choice.options} --seed {choice.seed} '{item.nodeid}'"))
+    return report
+
+
+def pytest_report_teststatus(report: pytest.CollectReport | pytest.TestReport) -> tuple[str, str, str] | None:
+    """Count trouble with ports by itself."""
+    if report.failed and any(name == _TROUBLE for name, _ in getattr(report, "user_properties", ())):
+        return _TROUBLE, "B", "BOARD TROUBLE"
+    return None
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say each port's trouble, and what to do about it."""
+    reports = terminalreporter.getreports(_TROUBLE)
+    if reports:
+        terminalreporter.section("board trouble: no verdict on these tests")
+        for report in reports:
+            said = next(value for name, value in report.user_properties if name == _TROUBLE)
+            terminalreporter.write_line(f"{report.nodeid}: {said}")
+
+
+def firmware_folder(config: pytest.Config) -> Path | None:
+    """The folder that `bench_firmware` names, relative to the project; None: firstboot's own firmware."""
+    named = config.getini("bench_firmware")
+    return config.rootpath / named if named else None

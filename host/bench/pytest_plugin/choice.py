@@ -1,0 +1,99 @@
+"""What a run of tests is on: what its options say."""
+
+import ipaddress
+import os
+import secrets
+import shlex
+import socket
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import pytest
+
+from bench.errors import UsageError
+from bench.flash import ports
+
+_KINDS = ("unix", "virtual")
+_LOOPBACK = "127.0.0.1"
+_ANYWHERE = ("192.0.2.1", 9)  # RFC 5737: nobody; nothing is sent there
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """`kind` is `unix`, `virtual` or `port`; only the last has `ports`."""
+
+    kind: str
+    ports: tuple[str, ...]
+    definition: str
+    host: str
+    """This machine, as the boards reach it."""
+    wifi: str
+    destructive: bool
+    seed: int
+    options: str
+    """What has to be typed for the same boards again."""
+
+    @classmethod
+    def of(cls, config: pytest.Config) -> "Choice":
+        """What the command line says. Raises UsageError."""
+        option = config.option
+        targets: list[str] = option.target or ["unix"]
+        kinds = {target for target in targets if target in (*_KINDS, "auto")}
+        if kinds and len(targets) > 1:
+            raise UsageError(f"--target {min(kinds)} is as many boards as there have to be: name no other beside it")
+        found: tuple[str, ...] = ()
+        if targets == ["auto"]:
+            found = tuple(ports.fitting()) or (ports.choose(None),)
+        elif not kinds:
+            found = tuple(ports.choose(target) for target in targets)
+        if len(set(found)) < len(found):
+            raise UsageError("--target names a port twice")
+        # the workers of xdist are given what was drawn for all of them
+        given = getattr(config, "workerinput", {}).get("bench_seed", option.seed)
+        seed = secrets.randbelow(1 << 31) if given is None else given
+        return cls(
+            kind="port" if found else targets[0],
+            ports=found,
+            definition=option.definition or "esp32_generic",
+            host=option.bench_host or _reached_at(found),
+            wifi=option.wifi,
+            destructive=option.destructive,
+            seed=seed,
+            options=" ".join(f"--target {shlex.quote(each)}" for each in targets),
+        )
+
+    @property
+    def reasons_to_skip(self) -> dict[str, str]:
+        """Marker -> why tests with it make no sense here."""
+        if self.kind != "port":
+            return {"hardware": f"needs a real board, this is {self.kind}: --target PORT"}
+        reasons = {}
+        if not self.destructive:
+            reasons["destructive"] = "would wipe or wear a real board: --destructive says that it may"
+        if not self.wifi:
+            reasons["needs_wifi"] = "needs a Wi-Fi network for the board: --wifi SSID"
+        return reasons
+
+    @property
+    def wifi_password(self) -> str:
+        """The Wi-Fi network's, from the environment."""
+        return os.environ.get("BENCH_WIFI_PASSWORD", "")
+
+
+def _reached_at(found: tuple[str, ...]) -> str:
+    """This machine's address: loopback, unless there is a real board that is here or on another machine."""
+    if all(ports.is_url(port) and _is_here(urlsplit(port).hostname or "") for port in found):
+        return _LOOPBACK
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as way_out:
+        try:
+            way_out.connect(_ANYWHERE)
+        except OSError:
+            raise UsageError("this machine has no network that boards could reach it by: --bench-host") from None
+        return str(way_out.getsockname()[0])
+
+
+def _is_here(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,116 @@
+"""The fixtures. A project overrides `board_files` or `board_settings` to have other files on its boards."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import bench.pytest_plugin as plugin
+from bench.errors import UsageError
+from bench.flash.reservation import first_free
+from bench.pytest_plugin.choice import Choice
+from bench.targets.board import TestBoard
+from bench.targets.cannot import CannotDo
+
+_BUSY_S = 600.0  # how long a worker of xdist waits for a board that another one has
+
+Boards = Callable[[int], list[TestBoard]]
+
+
+@pytest.fixture(scope="session")
+def board_choice(pytestconfig: pytest.Config) -> Choice:
+    """What this run is on."""
+    return pytestconfig.stash[plugin.CHOICE]
+
+
+@pytest.fixture
+def bench_server(tmp_path: Path, board_choice: Choice) -> Iterator[Any]:
+    """A provisioning server of the test's own: a `bench.server.running.RunningServer`."""
+    from bench.server.running import RunningServer  # noqa: PLC0415 - half a second, which not every run needs
+
+    with RunningServer(tmp_path / "server", host=board_choice.host) as server:
+        yield server
+
+
+@pytest.fixture
+def board_settings() -> Mapping[str, Mapping[str, Any]]:
+    """Sections that are put over the settings of firstboot's firmware; for a project to override."""
+    return {}
+
+
+@pytest.fixture
+def board_files(
+    request: pytest.FixtureRequest, board_choice: Choice, board_settings: Mapping[str, Mapping[str, Any]]
+) -> Mapping[str, bytes]:
+    """What is on a board at the begin of a test: path -> content; for a project to override.
+
+    The files of the folder `bench_firmware` of the ini file, or else firstboot's firmware with settings for the
+    test's server.
+    """
+    if folder := plugin.firmware_folder(request.config):
+        return _content(folder)
+    from bench.flash import firmware, settings  # noqa: PLC0415 - only for this firmware
+
+    server = request.getfixturevalue("bench_server")
+    overlay = {section: dict(values) for section, values in board_settings.items()}
+    if board_choice.kind == "port" and board_choice.wifi:
+        overlay["wifi"] = {"ssid": board_choice.wifi, "password": board_choice.wifi_password} | overlay.get("wifi", {})
+    text = settings.encode(
+        host=board_choice.host,
+        port=server.ports.mqtt,
+        key=server.profile.provision_key,
+        secret=server.profile.provision_secret,
+        **overlay,
+    )
+    return {**firmware.files(), "settings.json": text}
+
+
+@pytest.fixture
+def boards(board_choice: Choice, board_files: Mapping[str, bytes], tmp_path: Path) -> Iterator[Boards]:
+    """`boards(n)`: so many boards with `board_files` and nothing else on them, switched off."""
+    taken: list[str] = []
+    with ExitStack() as held:
+
+        def make() -> TestBoard:
+            place = tmp_path / "boards" / f"board{len(taken) + 1}"
+            made = held.enter_context(_board(board_choice, place, taken, held))
+            taken.append(made.name)
+            made.install(board_files)
+            return made
+
+        def take(count: int) -> list[TestBoard]:
+            there = len(board_choice.ports)
+            if board_choice.kind == "port" and len(taken) + count > there:
+                raise CannotDo(f"needs {len(taken) + count} boards, --target names {there}")
+            return [make() for _ in range(count)]
+
+        yield take
+
+
+@pytest.fixture
+def board(boards: Boards) -> TestBoard:
+    """A board with `board_files` and nothing else on it, switched off."""
+    return boards(1)[0]
+
+
+def _board(choice: Choice, place: Path, taken: list[str], held: ExitStack) -> TestBoard:
+    """A board that no other test has."""
+    if choice.kind == "unix":
+        from bench.targets.unix import UnixBoard  # noqa: PLC0415 - one of three
+
+        return UnixBoard(place, definition=choice.definition)
+    from bench.targets.port import PortBoard, ServedBoard  # noqa: PLC0415 - one of three
+
+    if choice.kind == "virtual":
+        return ServedBoard(place, definition=choice.definition)
+    free = [port for port in choice.ports if port not in taken]
+    port = held.enter_context(first_free(free, patience_s=_BUSY_S)).port
+    return PortBoard(port, place, definition=choice.definition)
+
+
+def _content(folder: Path) -> dict[str, bytes]:
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is no folder: bench_firmware in the ini file names one, whose files go onto boards")
+    return {str(each.relative_to(folder)): each.read_bytes() for each in sorted(folder.rglob("*")) if each.is_file()}
