@@ -34,21 +34,24 @@ _WORDS = {
     "certificate_refused": "[red]certificate refused[/red] {fix}",
     "plaintext_refused": "[red]no secrets in clear[/red] {fix}",
     "console": "[dim]{text}[/dim]",
+    "switched_on": "[blue]switched on[/blue]",
+    "switched_off": "[blue]switched off[/blue]",
+    "power_lost": "[red]power lost[/red]",
     "port_lost": "[yellow]port lost[/yellow] {detail}",
     "port_back": "[green]port back[/green] {port}",
 }
 
 
-def show(event: dict[str, Any]) -> None:
+def show(event: dict[str, Any], *, who: str = "board") -> None:
     """Print one event of a board."""
     facts = {_printable(key): _printable(value) for key, value in event.items()}
     words = _WORDS.get(event["event"])
     if words is None:
         rest = "  ".join(f"{key} {value}" for key, value in facts.items() if key not in ("event", "ms"))
         words = f"{facts['event']} [dim]{rest}[/dim]"
-        line(event.get("ms"), words)
+        line(event.get("ms"), words, who=who)
     elif words:
-        line(event.get("ms"), words.format_map(_Facts(facts)))
+        line(event.get("ms"), words.format_map(_Facts(facts)), who=who)
 
 
 def line(ms: Any, words: str, *, who: str = "board") -> None:

@@ -47,12 +47,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--wifi", default="", metavar="SSID", help="for real boards; password: BENCH_WIFI_PASSWORD")
     group.addoption("--destructive", action="store_true", help="run destructive tests on real boards, too")
     group.addoption("--seed", type=int, default=None, help="of all that is random in faults; a failure names it")
+    group.addoption(
+        "--report",
+        default="",
+        metavar="DIR",
+        help="write report.html (with a timeline of each test), junit.xml, metrics.prom and each board's console there",
+    )
     group.addoption("--live", action="store_true", help="show what boards say while they say it (not with -n)")
     parser.addini("bench_firmware", "folder whose files go onto boards, instead of firstboot's firmware", "string", "")
 
 
+@pytest.hookimpl(tryfirst=True)  # before those who write HTML and XML look where to
 def pytest_configure(config: pytest.Config) -> None:
-    """Check the options, and make the markers known."""
+    """Check the options, make the markers known, and begin the report."""
     for marker in _MARKERS:
         config.addinivalue_line("markers", marker)
     try:
@@ -61,6 +68,21 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(str(error)) from None
     if config.option.live and getattr(config.option, "numprocesses", None):
         raise pytest.UsageError("--live shows one run: leave out -n, or --live")
+    if config.option.report:
+        _begin_report(config, config.stash[CHOICE])
+
+
+def _begin_report(config: pytest.Config, choice: Choice) -> None:
+    if not config.pluginmanager.hasplugin("html"):
+        raise pytest.UsageError('--report needs pytest-html: pip install "firstboot[test]"')
+    from bench.pytest_plugin.report import Report  # noqa: PLC0415 - few runs write one
+
+    folder = Path(config.option.report).absolute()
+    config.option.htmlpath = config.option.htmlpath or str(folder / "report.html")
+    config.option.self_contained_html = True
+    config.option.xmlpath = config.option.xmlpath or str(folder / "junit.xml")
+    is_worker = hasattr(config, "workerinput")
+    config.pluginmanager.register(Report(folder, choice, is_worker=is_worker), "boards-report")
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -116,7 +138,7 @@ def pytest_runtest_makereport(
         elif isinstance(error, BenchError) and report.when == "setup":
             report.longrepr = f"{type(error).__name__}: {error}"
         choice = item.config.stash[CHOICE]
-        report.sections.append(("replay", f"pytest {choice.options} --seed {choice.seed} '{item.nodeid}'"))
+        report.sections.append(("replay", f"pytest {choice.again} '{item.nodeid}'"))
     return report
 
 

@@ -63,6 +63,11 @@ class Choice:
         )
 
     @property
+    def again(self) -> str:
+        """What has to be typed for the same boards and the same faults again."""
+        return f"{self.options} --seed {self.seed}"
+
+    @property
     def reasons_to_skip(self) -> dict[str, str]:
         """Marker -> why tests with it make no sense here."""
         if self.kind != "port":

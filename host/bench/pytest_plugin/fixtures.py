@@ -11,6 +11,7 @@ import bench.pytest_plugin as plugin
 from bench.errors import UsageError
 from bench.flash.reservation import first_free
 from bench.pytest_plugin.choice import Choice
+from bench.pytest_plugin.record import METRIC, RECORD, Record
 from bench.targets.board import TestBoard
 from bench.targets.cannot import CannotDo
 
@@ -26,11 +27,25 @@ def board_choice(pytestconfig: pytest.Config) -> Choice:
 
 
 @pytest.fixture
-def bench_server(tmp_path: Path, board_choice: Choice) -> Iterator[Any]:
+def board_record(request: pytest.FixtureRequest) -> Record:
+    """What happens in this test, for the report."""
+    record: Record = request.node.stash.setdefault(RECORD, Record())
+    return record
+
+
+@pytest.fixture
+def metric(record_property: Callable[[str, object], None]) -> Callable[[str, float], None]:
+    """`metric("boot_seconds", 0.8)`: a figure of this test for metrics.prom, to be followed over time."""
+    return lambda name, value: record_property(METRIC, (name, value))
+
+
+@pytest.fixture
+def bench_server(tmp_path: Path, board_choice: Choice, board_record: Record) -> Iterator[Any]:
     """A provisioning server of the test's own: a `bench.server.running.RunningServer`."""
     from bench.server.running import RunningServer  # noqa: PLC0415 - half a second, which not every run needs
 
     with RunningServer(tmp_path / "server", host=board_choice.host) as server:
+        board_record.servers.append(server)
         yield server
 
 
@@ -68,7 +83,13 @@ def board_files(
 
 
 @pytest.fixture
-def boards(board_choice: Choice, board_files: Mapping[str, bytes], tmp_path: Path) -> Iterator[Boards]:
+def boards(
+    request: pytest.FixtureRequest,
+    board_choice: Choice,
+    board_files: Mapping[str, bytes],
+    board_record: Record,
+    tmp_path: Path,
+) -> Iterator[Boards]:
     """`boards(n)`: so many boards with `board_files` and nothing else on them, switched off."""
     taken: list[str] = []
     with ExitStack() as held:
@@ -77,6 +98,9 @@ def boards(board_choice: Choice, board_files: Mapping[str, bytes], tmp_path: Pat
             place = tmp_path / "boards" / f"board{len(taken) + 1}"
             made = held.enter_context(_board(board_choice, place, taken, held))
             taken.append(made.name)
+            board_record.boards.append(made)
+            if request.config.option.live:
+                made.observer = _live(request.config, made.name)
             made.install(board_files)
             return made
 
@@ -108,6 +132,19 @@ def _board(choice: Choice, place: Path, taken: list[str], held: ExitStack) -> Te
     free = [port for port in choice.ports if port not in taken]
     port = held.enter_context(first_free(free, patience_s=_BUSY_S)).port
     return PortBoard(port, place, definition=choice.definition)
+
+
+def _live(config: pytest.Config, name: str) -> Callable[[dict[str, Any]], None]:
+    """Shows what a board says past what pytest captures."""
+    from bench.cli import timeline  # noqa: PLC0415 - all commands, for one line
+
+    capture = config.pluginmanager.getplugin("capturemanager")
+
+    def show(event: dict[str, Any]) -> None:
+        with capture.global_and_fixture_disabled():
+            timeline.show(event, who=name)
+
+    return show
 
 
 def _content(folder: Path) -> dict[str, bytes]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from bench.errors import BenchError
-from bench.registry import ProfileView, ProvisionType, Registry
+from bench.registry import CredentialsType, ProfileView, ProvisionType, Registry
 from bench.server.device_api import DeviceApi
 from bench.server.journal import Journal
 from bench.server.limits import Rules
@@ -53,6 +53,7 @@ class RunningServer:
         self.data = data
         self.options = Options(data=data, **{**FREE_PORTS, "limits": Rules(lift_loopback=True), **options})
         self._journal = _Notes()
+        self._secrets: set[str] = set()
         self.ports: Ports
         self.profile: ProfileView
         self.registry: Registry
@@ -80,6 +81,7 @@ class RunningServer:
     def stop(self) -> None:
         """Stop it as SIGTERM does. Its ports are free, its records stay."""
         if self.is_running():
+            self.secrets()
             self._loop.call_soon_threadsafe(self._stop.set)
             self._thread.join(_PATIENCE_S)
             if self._thread.is_alive():
@@ -141,6 +143,12 @@ class RunningServer:
         """Make a profile with a key and a secret of its own."""
         return self.ask(lambda registry: registry.create_profile(f"profile-{uuid.uuid4()}", strategy))
 
+    def secrets(self) -> set[str]:
+        """Everything that must not be shown: of its profiles, and of the devices that it has or had."""
+        if self.is_running():
+            self._secrets |= self.ask(_secrets)
+        return self._secrets
+
     @property
     def told(self) -> str:
         """Its journal so far, a JSON line an event."""
@@ -162,3 +170,14 @@ class RunningServer:
         if not found:
             raise BenchError(f"the server told no {name} {fields or ''} within {timeout_s:.0f} s")
         return found
+
+
+async def _secrets(registry: Registry) -> set[str]:
+    found = {each.provision_secret for each in await registry.profiles()}
+    for device in await registry.devices():
+        own = device.credentials
+        if own.type is CredentialsType.ACCESS_TOKEN:
+            found.add(own.id)
+        elif own.type is CredentialsType.MQTT_BASIC:
+            found.add(json.loads(own.value or "{}").get("password") or "")
+    return found - {""}

@@ -43,7 +43,8 @@ class TestBoard(ABC):
     """A context manager: the board is off, and its port is free, at its end.
 
     A thread of its own hears the board all the time, so that it runs whether or not anybody waits for it.
-    `power_lost` is an event of the bench's own: a power cut that was asked for, or a crash of a virtual board's CPU.
+    The bench's own events are `switched_on`, `switched_off`, `reset_line`, and `power_lost`: a power cut that
+    was asked for, or a crash of a virtual board's CPU.
     """
 
     __test__ = False  # pytest takes what begins with Test for tests
@@ -60,11 +61,14 @@ class TestBoard(ABC):
         """All events so far, also those from before the last power cycle."""
         self.installed: dict[str, bytes] = {}
         """The files that `install` put there last."""
+        self.observer: Callable[[Event], None] = lambda _event: None
+        """Is called with every event as it is heard, on the thread that hears."""
         self._expected = 0  # events before this one were waited for already, or passed over
         self._changed = threading.Condition()
         self._ear: threading.Thread | None = None
         self._stop_hearing = threading.Event()
         self._trouble: Exception | None = None
+        self._is_deaf = False  # what is heard is the dialogue of a REPL
 
     def __enter__(self) -> Self:
         return self
@@ -225,7 +229,8 @@ class TestBoard(ABC):
             try:
                 while not self._stop_hearing.is_set():
                     for event in follow(_TURN_S):
-                        self._note(event)
+                        if not self._is_deaf:
+                            self._note(event)
                     if is_lost():
                         self._note({"event": "power_lost"})
                         return
@@ -237,10 +242,16 @@ class TestBoard(ABC):
         self._ear = threading.Thread(target=listen, name=f"ear of {self.name}", daemon=True)
         self._ear.start()
 
+    def _mark(self, what: str) -> None:
+        """Note what the bench does with the board; nothing that was said before it is expected any more."""
+        self._note({"event": what})
+        self.forget()
+
     def _note(self, event: Event) -> None:
         with self._changed:
             self.heard.append(Heard(time.time(), event))
             self._changed.notify_all()
+        self.observer(event)
 
     def _hear_no_more(self) -> None:
         if self._ear:

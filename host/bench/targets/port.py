@@ -73,7 +73,7 @@ class PortBoard(TestBoard):
         """See TestBoard. A board that is on already is reset."""
         if conditions:
             raise CannotDo(f"{self.name} is a real board: what it meets is not the bench's to choose")
-        self.forget()
+        self._mark("switched_on")
         if self._is_on or not self.line.release():
             self.line.reset()
         self._is_on = True
@@ -87,11 +87,12 @@ class PortBoard(TestBoard):
         if not self.line.hold():
             raise CannotDo(f"{self.name} has no RTS, which would hold the board in reset")
         self._is_on = False
+        self._mark("switched_off")
 
     def reset(self) -> None:
         """See TestBoard."""
         self._hear_no_more()
-        self.forget()
+        self._mark("reset_line")
         self.line.reset()
         self._is_on = True
         self._listen()
@@ -168,16 +169,18 @@ class ServedBoard(PortBoard):
         """See TestBoard."""
         if self._is_on:
             raise BenchError(f"board {self.name} is on already")
-        self.forget()
+        self._mark("switched_on")
         self._is_on = True
         self.served.reset(Start.RUN, conditions or Conditions())
         self._listen()
 
     def power_off(self) -> None:
         """See TestBoard."""
-        self._hear_no_more()
-        self.served.reset(Start.HELD)
-        self._is_on = False
+        if self._is_on:
+            self._hear_no_more()
+            self.served.reset(Start.HELD)
+            self._is_on = False
+            self._mark("switched_off")
 
     def read_flash(self) -> bytes:
         """See TestBoard."""

@@ -44,7 +44,7 @@ class UnixBoard(TestBoard):
         """See TestBoard. The conditions hold for this power cycle, and its resets."""
         if self.power:
             raise BenchError(f"board {self.name} is on already")
-        self.forget()
+        self._mark("switched_on")
         self._conditions = conditions
         self.power = power = self.virtual.power_on(conditions)
         self._hear(power.follow, lambda: power.is_lost)
@@ -55,6 +55,7 @@ class UnixBoard(TestBoard):
         if self.power:
             self.power.power_off()
             self.power = None
+            self._mark("switched_off")
 
     def reset(self) -> None:
         """See TestBoard."""
@@ -76,8 +77,12 @@ class UnixBoard(TestBoard):
             raise BenchError(f"board {self.name} is off")
         with self.virtual.console.open("rb") as console:
             console.seek(0, 2)
-            with repl_on(_Line(self.name, self.power, console)) as repl:
-                yield repl
+            self._is_deaf = True
+            try:
+                with repl_on(_Line(self.name, self.power, console)) as repl:
+                    yield repl
+            finally:
+                self._is_deaf = False
 
     def read_flash(self) -> bytes:
         """See TestBoard."""

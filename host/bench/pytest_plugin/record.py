@@ -1,0 +1,137 @@
+"""What happened in a test, on one time axis: what its boards and servers said, and the network's faults."""
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from bench.targets.board import TestBoard
+
+METRIC = "metric"
+"""The property of a report that has a figure: its name and value."""
+_SHORTEST = 8  # what is shorter is found in anything
+_HIDDEN = "***"
+_SECRET_KEYS = ("secret", "password")
+# From what to what, in the events of a boot. Firmware that does not say these has no phases.
+_PHASES = (
+    ("boot", "switched_on", "boot"),
+    ("link", "boot", "link_up"),
+    ("provisioned", "link_up", "provisioned"),
+    ("connected", "provisioned", "connected"),
+    ("first telemetry", "connected", "telemetry"),
+)
+# The fields that say most about an event, in this order.
+_TELLING = ("status", "state", "kind", "name", "device", "method", "step", "detail")
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Something that happened: seconds since 1970, and what."""
+
+    at: float
+    what: str
+    detail: str = ""
+
+
+@dataclass
+class Record:
+    """What a test had. `servers` and `networks` are those of its fixtures."""
+
+    began: float = field(default_factory=time.time)
+    boards: list[TestBoard] = field(default_factory=list)
+    servers: list[Any] = field(default_factory=list)
+    networks: list[Any] = field(default_factory=list)
+
+    def lanes(self) -> dict[str, list[Moment]]:
+        """Who -> what happened there, in order."""
+        lanes = {board.name: [_heard(each.at, each.event) for each in board.heard] for board in self.boards}
+        for server in self.servers:
+            lanes["server"] = [_heard(each["ts"] / 1000, each) for each in server.events()]
+        clock = time.time() - time.monotonic()
+        for network in self.networks:
+            lanes["network"] = [
+                Moment(clock + each.time_s, str(each.kind), f"{each.direction}, {each.size} bytes")
+                for each in network.happened
+            ]
+        return lanes
+
+    def phases(self) -> Iterator[tuple[str, str, float]]:
+        """Board, phase and seconds: where each boot's time went."""
+        for board in self.boards:
+            seen: dict[str, float] = {}
+            for each in board.heard:
+                kind = each.event["event"]
+                if kind in ("switched_on", "reset_line"):
+                    seen = {"switched_on": each.at}
+                for phase, begin, end in _PHASES:
+                    if kind == end and begin in seen and end not in seen:
+                        yield board.name, phase, each.at - seen[begin]
+                seen.setdefault(kind, each.at)
+
+    def facts(self) -> Iterator[dict[str, str]]:
+        """What each board is, and what was put on it."""
+        for board in self.boards:
+            boot: dict[str, Any] = next((each for each in board.events if each["event"] == "boot"), {})
+            content = hashlib.sha256()
+            for path, data in sorted(board.installed.items()):
+                content.update(f"{path}\0{len(data)}\0".encode() + data)
+            yield {
+                "board": board.name,
+                "kind": board.kind,
+                "MAC": board.mac or str(boot.get("mac", "?")),
+                "MicroPython": str(boot.get("micropython", "?")),
+                "firmware": str(boot.get("firmware", "?")),
+                "files": str(len(board.installed)),
+                "SHA-256 of the files": content.hexdigest()[:16],
+            }
+
+    def consoles(self) -> Iterator[tuple[str, str]]:
+        """Each board, and all that it said, a line each with the seconds since the test's begin."""
+        for board in self.boards:
+            lines = []
+            for each in board.heard:
+                said = each.event["text"] if each.event["event"] == "console" else json.dumps(each.event)
+                lines.append(f"{each.at - self.began:9.3f}  {said}\n")
+            yield board.name, "".join(lines)
+
+    def mask(self, text: str) -> str:
+        """The text without any secret that the test's servers and boards are known to have."""
+        for secret in sorted(self._secrets(), key=len, reverse=True):
+            for form in {secret, json.dumps(secret)[1:-1]}:
+                text = text.replace(form, _HIDDEN)
+        return text
+
+    def _secrets(self) -> set[str]:
+        found: set[str] = set()
+        for server in self.servers:
+            found |= server.secrets()
+        for board in self.boards:
+            with suppress(ValueError):
+                found |= set(_secret_values(json.loads(board.installed.get("settings.json", b"{}"))))
+        return {each for each in found if len(each) >= _SHORTEST}
+
+
+RECORD = pytest.StashKey[Record]()
+
+
+def _secret_values(value: Any, *, is_secret: bool = False) -> Iterator[str]:
+    if isinstance(value, dict):
+        for key, each in value.items():
+            yield from _secret_values(each, is_secret=key in _SECRET_KEYS)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _secret_values(each, is_secret=is_secret)
+    elif is_secret and isinstance(value, str):
+        yield value
+
+
+def _heard(at: float, event: dict[str, Any]) -> Moment:
+    if event["event"] == "console":
+        return Moment(at, "console", str(event["text"]))
+    telling = [str(event[key]) for key in _TELLING if event.get(key) not in (None, "")]
+    return Moment(at, str(event["event"]), " ".join(telling))

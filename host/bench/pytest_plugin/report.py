@@ -1,0 +1,143 @@
+"""`pytest --report DIR`: what a run of tests found, for people and for machines.
+
+DIR has `report.html` (by pytest-html, with a timeline picture per test), `junit.xml`, `metrics.prom`, and each
+board's console as a file of its own under `consoles/`.
+"""
+
+import base64
+import html
+import re
+import shutil
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
+
+from bench.pytest_plugin.choice import Choice
+from bench.pytest_plugin.record import METRIC, RECORD, Record
+
+_SLOWEST = 10
+_ODD = re.compile(r"[^\w.\[\]-]+")
+_NO_METRIC = re.compile(r"\W")
+_LONGEST_NAME = 120
+
+
+class Report:
+    """Makes the report. On a worker of xdist it adds to what the worker sends; the main process writes."""
+
+    def __init__(self, folder: Path, choice: Choice, *, is_worker: bool) -> None:
+        self._folder = folder
+        self._choice = choice
+        self._is_worker = is_worker
+        self._spent: dict[str, dict[str, float]] = {}
+        self._metrics: list[tuple[str, str, float]] = []
+        if not is_worker:
+            shutil.rmtree(folder / "consoles", ignore_errors=True)
+            folder.mkdir(parents=True, exist_ok=True)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[Any]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Add what the test's boards did. Secrets are masked in all that is shown."""
+        report = yield
+        record = item.stash.get(RECORD, None)
+        if record is None:
+            return report
+        if report.failed and report.longrepr:
+            report.longrepr = record.mask(str(report.longrepr))
+        report.sections = [(name, record.mask(text)) for name, text in report.sections]
+        if report.when == "call" or (report.when == "setup" and report.failed):
+            extras = getattr(report, "extras", [])
+            report.extras = extras + self._extras(item.nodeid, record, ended=call.stop)  # type: ignore[attr-defined]
+        return report
+
+    def _extras(self, nodeid: str, record: Record, *, ended: float) -> list[dict[str, Any]]:
+        from pytest_html import extras  # noqa: PLC0415 - there only if a report is asked for
+
+        from bench.pytest_plugin.timeline import picture  # noqa: PLC0415 - matplotlib takes half a second
+
+        lanes = record.lanes()
+        if not any(lanes.values()):
+            return []
+        drawn = record.mask(picture(lanes, began=record.began, ended=ended))
+        source = f"data:image/svg+xml;base64,{base64.b64encode(drawn.encode()).decode()}"
+        shown = f'<img src="{source}" alt="timeline" style="width: 100%; background: white">'
+        added = [extras.html(shown + record.mask(_facts(record)))]
+        for board, text in record.consoles():
+            place = Path("consoles") / _ODD.sub("_", nodeid)[-_LONGEST_NAME:] / f"{_ODD.sub('_', board)}.log"
+            file = self._folder / place
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(record.mask(text), errors="replace")
+            added.append(extras.url(str(place), name=f"console of {board}"))
+        return added
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Remember where the time went, and what was measured."""
+        self._spent.setdefault(report.nodeid, {})[report.when or ""] = report.duration
+        if report.when == "teardown":
+            for name, value in report.user_properties:
+                if name == METRIC and isinstance(value, (list, tuple)):
+                    self._metrics.append((report.nodeid, str(value[0]), float(value[1])))
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_html_report_title(self, report: Any) -> None:
+        """The title of the page."""
+        report.title = f"Boards: {', '.join(self._choice.ports) or self._choice.kind}"
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_html_results_summary(self, prefix: list[str], postfix: list[str]) -> None:
+        """Say where the time went, and how the run is had again."""
+        prefix.append(f"<p>Run it again: <code>pytest {html.escape(self._choice.again)}</code></p>")
+        total = {
+            when: sum(each.get(when, 0.0) for each in self._spent.values()) for when in ("setup", "call", "teardown")
+        }
+        rows = "".join(
+            f"<tr><td>{sum(spent.values()):.2f} s</td><td>{html.escape(nodeid)}</td></tr>"
+            for nodeid, spent in sorted(self._spent.items(), key=lambda each: -sum(each[1].values()))[:_SLOWEST]
+        )
+        where = ", ".join(f"{when} {seconds:.1f} s" for when, seconds in total.items())
+        postfix.append(f"<h3>Where the time went: {where}</h3><p>Slowest tests:</p><table>{rows}</table>")
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self) -> None:
+        """Write the metrics."""
+        if self._is_worker:
+            return
+        registry = CollectorRegistry()
+        seconds = Gauge("pytest_test_seconds", "Time that a test took.", ["test", "phase"], registry=registry)
+        for nodeid, spent in self._spent.items():
+            for when, value in spent.items():
+                seconds.labels(nodeid, when).set(value)
+        gauges: dict[str, Gauge] = {}
+        for nodeid, name, value in self._metrics:
+            known = _NO_METRIC.sub("_", name)
+            if known not in gauges:
+                gauges[known] = Gauge(known, f"{name}, measured by tests.", ["test"], registry=registry)
+            gauges[known].labels(nodeid).set(value)
+        write_to_textfile(str(self._folder / "metrics.prom"), registry)
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Say where it is."""
+        terminalreporter.write_sep("-", f"report: {self._folder / 'report.html'}")
+
+
+def _facts(record: Record) -> str:
+    """What the boards are, and where the time of each boot went, as tables."""
+    facts = list(record.facts())
+    if not facts:
+        return ""
+    tables = [_table(list(facts[0]), [list(each.values()) for each in facts])]
+    phases = [[board, phase, f"{seconds * 1000:.0f} ms"] for board, phase, seconds in record.phases()]
+    if phases:
+        tables.append(_table(["board", "phase of a boot", "took"], phases))
+    return "".join(tables)
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    def row(cells: list[str], tag: str) -> str:
+        return "<tr>" + "".join(f"<{tag}>{html.escape(each)}</{tag}>" for each in cells) + "</tr>"
+
+    return f"<table>{row(head, 'th')}{''.join(row(each, 'td') for each in rows)}</table>"
