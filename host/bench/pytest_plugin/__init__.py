@@ -45,6 +45,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--definition", default="", metavar="NAME", help="what the boards are: a definition in boards/")
     group.addoption("--bench-host", default="", metavar="ADDRESS", help="where boards reach this machine")
     group.addoption("--wifi", default="", metavar="SSID", help="for real boards; password: BENCH_WIFI_PASSWORD")
+    group.addoption(
+        "--board-wait", type=float, default=600.0, metavar="S", help="for a port that another run has (default 600)"
+    )
     group.addoption("--destructive", action="store_true", help="run destructive tests on real boards, too")
     group.addoption("--seed", type=int, default=None, help="of all that is random in faults; a failure names it")
     group.addoption(
@@ -109,6 +112,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup() -> Generator[None]:
     """What a board cannot do skips the test."""
+    __tracebackhide__ = True
     try:
         yield
     except CannotDo as reason:
@@ -118,6 +122,7 @@ def pytest_runtest_setup() -> Generator[None]:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call() -> Generator[None]:
     """What a board cannot do skips the test."""
+    __tracebackhide__ = True
     try:
         yield
     except CannotDo as reason:
@@ -134,7 +139,8 @@ def pytest_runtest_makereport(
         error = call.excinfo.value
         if isinstance(error, PortTrouble):
             report.longrepr = f"board trouble: {error}"
-            report.user_properties.append((_TROUBLE, str(error)))
+            for properties in (report.user_properties, item.user_properties):  # JUnit XML has the latter
+                properties.append((_TROUBLE, str(error)))
         elif isinstance(error, BenchError) and report.when == "setup":
             report.longrepr = f"{type(error).__name__}: {error}"
         choice = item.config.stash[CHOICE]

@@ -29,6 +29,8 @@ class Choice:
     """This machine, as the boards reach it."""
     wifi: str
     destructive: bool
+    patience_s: float
+    """For a port that another run has."""
     seed: int
     options: str
     """What has to be typed for the same boards again."""
@@ -58,6 +60,7 @@ class Choice:
             host=option.bench_host or _reached_at(found),
             wifi=option.wifi,
             destructive=option.destructive,
+            patience_s=option.board_wait,
             seed=seed,
             options=" ".join(f"--target {shlex.quote(each)}" for each in targets),
         )

@@ -15,8 +15,6 @@ from bench.pytest_plugin.record import METRIC, RECORD, Record
 from bench.targets.board import TestBoard
 from bench.targets.cannot import CannotDo
 
-_BUSY_S = 600.0  # how long a worker of xdist waits for a board that another one has
-
 Boards = Callable[[int], list[TestBoard]]
 
 
@@ -34,9 +32,9 @@ def board_record(request: pytest.FixtureRequest) -> Record:
 
 
 @pytest.fixture
-def metric(record_property: Callable[[str, object], None]) -> Callable[[str, float], None]:
+def metric(request: pytest.FixtureRequest) -> Callable[[str, float], None]:
     """`metric("boot_seconds", 0.8)`: a figure of this test for metrics.prom, to be followed over time."""
-    return lambda name, value: record_property(METRIC, (name, value))
+    return lambda name, value: request.node.user_properties.append((METRIC, (name, value)))
 
 
 @pytest.fixture
@@ -130,7 +128,7 @@ def _board(choice: Choice, place: Path, taken: list[str], held: ExitStack) -> Te
     if choice.kind == "virtual":
         return ServedBoard(place, definition=choice.definition)
     free = [port for port in choice.ports if port not in taken]
-    port = held.enter_context(first_free(free, patience_s=_BUSY_S)).port
+    port = held.enter_context(first_free(free, patience_s=choice.patience_s)).port
     return PortBoard(port, place, definition=choice.definition)
 
 

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from bench import house
 from bench.errors import BenchError
+from bench.flash.ports import PortTrouble
 from bench.flash.repl import Repl
 from bench.targets.events import Event
 from bench.targets.virtual import Conditions
@@ -139,7 +140,7 @@ class TestBoard(ABC):
     def expect_event(self, kind: str, /, *, within: float = 20.0, **fields: Any) -> Event:
         """The next event of this kind with these fields: the first after the one that was expected last.
 
-        Raises NotHeard after `within` seconds, or at once when the power is lost.
+        Raises NotHeard after `within` seconds, or at once when the power is lost; PortTrouble when the port is gone.
         """
         __tracebackhide__ = True
 
@@ -175,8 +176,8 @@ class TestBoard(ABC):
                     if fits(event):
                         self._expected = at
                         return event
-                if self._trouble:
-                    raise self._trouble
+                if trouble := self._trouble or _lost_port(self.heard):
+                    raise trouble
                 lost = at > begin and self.heard[-1].event["event"] == "power_lost"
                 left = deadline - time.monotonic()
                 if lost or left <= 0 or not self.is_on:
@@ -267,6 +268,12 @@ class TestBoard(ABC):
             yield
         finally:
             hear()
+
+
+def _lost_port(heard: list[Heard]) -> PortTrouble | None:
+    """Why the port is not there, if the last that was heard is that it went."""
+    last = heard[-1].event if heard else {}
+    return PortTrouble(last["detail"]) if last.get("event") == "port_lost" else None
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from bench.targets.circuit import Start
 from bench.targets.serial_line import SerialLine
 from bench.targets.virtual import Conditions, PowerCycle, VirtualBoard
 
-_PATIENCE_S = 10.0
+_PATIENCE_S = 3.0  # a chip's own USB comes back after a reset
 
 
 class PortBoard(TestBoard):
@@ -36,6 +36,7 @@ class PortBoard(TestBoard):
             log = opened.enter_context((self.folder / "line.log").open("ab", buffering=0))
             self.line = opened.enter_context(SerialLine(port, patience_s=_PATIENCE_S, log=log))
             self._held = opened.pop_all()
+        self.line.pulse()  # whoever had it last may have left it held in reset, or in its loader
         self._is_on = True
 
     @property
