@@ -17,6 +17,7 @@ from bench.cli import (
     firmware,
     flash,
     importing,
+    inventory,
     line,
     monitor,
     output,
@@ -44,6 +45,7 @@ app.command("telemetry", epilog="Example: bench telemetry press-4 --follow")(tel
 app.command("rpc", epilog="Example: bench rpc press-4 blink '{\"times\": 3}'")(rpc.rpc)
 app.command("audit", epilog="Example: bench audit --limit 20 --json")(audit.audit)
 app.command("boards", epilog="Example: bench boards esp32_generic")(boards.boards)
+app.command("inventory", epilog="Example: bench inventory --probe --port /dev/ttyUSB0")(inventory.inventory)
 app.command("doctor", epilog="Example: bench doctor --server 192.168.1.10:1883")(doctor.doctor)
 app.command("flash", epilog="Example: bench flash --port /dev/ttyUSB0 --board esp32_generic --wifi shopfloor")(
     flash.flash

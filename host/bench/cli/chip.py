@@ -17,7 +17,7 @@ from bench.cli.bars import Bars
 from bench.cli.options import After, AfterOption, Baud, Before, BeforeOption, BoardName, Port
 from bench.cli.output import Json
 from bench.errors import BenchError, UsageError
-from bench.flash import loader, ports
+from bench.flash import inventory, loader
 from bench.flash.loader import Loader
 from bench.flash.teller import Teller
 from bench.targets.serial_line import SerialLine
@@ -61,7 +61,7 @@ def read(
         raise UsageError(f"{file} is there already: name another file, or replace it with --force")
     if file.is_dir() or not file.parent.is_dir():
         raise UsageError(f"{file} is no file in a folder that there is")
-    line = ports.choose(port, chip=definition.chip)
+    line = inventory.choose(port, chip=definition.chip)
     with _in_loader(line, definition, baud=baud, before=before, after=after, as_json=as_json) as (chip, tell):
         tell.phase("read")
         content = chip.read(offset or 0, size)
@@ -86,7 +86,7 @@ def erase(
     definition = boards.load(board)
     place = definition.partition(partition) if partition else None
     what = f"partition {partition}" if partition else "the whole flash"
-    line = ports.choose(port, chip=definition.chip)
+    line = inventory.choose(port, chip=definition.chip)
     if not yes:
         _confirm(f"Erase {what} of the board on {line}, with {_lost(partition)}?")
     with _in_loader(line, definition, baud=baud, before=before, after=after, as_json=as_json) as (chip, tell):

@@ -20,9 +20,9 @@ from bench.cli.options import PORT_HELP, After, AfterOption, BeforeOption
 from bench.cli.output import Json
 from bench.cli.setup import Prepared, Setup
 from bench.errors import BenchError, UsageError
-from bench.flash import firmware, flashing, images, labels, ports
-from bench.flash.images import Found
+from bench.flash import firmware, flashing, images, inventory, labels, ports
 from bench.flash.job import Job, Outcome
+from bench.flash.probe import Found
 from bench.flash.teller import Teller
 from bench.flash.tray import Result, Tray, serials
 
@@ -100,6 +100,7 @@ def flash(
             board=definition,
             parts=parts,
             firmware=package,
+            version="" if files else firmware.version(),
             files=wanted,
             erase=erase,
             baud=baud,
@@ -126,7 +127,8 @@ def deploy(
     MicroPython, settings and credentials stay as they are.
     """
     package = {**firmware.files(), **_own(files)}
-    jobs = [Job(port=line, firmware=package, patience_s=patience) for line in _lines(port)]
+    version = "" if files else firmware.version()
+    jobs = [Job(port=line, firmware=package, version=version, patience_s=patience) for line in _lines(port)]
     _report(_all(jobs, flashing.deploy, None, None, as_json=as_json), as_json=as_json)
 
 
@@ -138,8 +140,8 @@ def read_toml() -> BenchToml:
 def _lines(given: list[str], *, every: bool = False, chip: str = "") -> list[str]:
     if every and given:
         raise UsageError("--all and --port say two things: leave one out")
-    lines = ports.fitting(chip=chip) if every else [ports.choose(each) for each in given]
-    lines = lines or [ports.choose(None, chip=chip)]
+    lines = ports.fitting(chip=chip) if every else [inventory.choose(each) for each in given]
+    lines = lines or [inventory.choose(None, chip=chip)]
     if len(set(lines)) < len(lines):
         raise UsageError("a port is named twice")
     return lines
@@ -197,7 +199,7 @@ def _all(
     jobs: list[Job],
     work: Work,
     kept: Tray | None,
-    image: Found | None,
+    image: images.Found | None,
     *,
     as_json: bool,
 ) -> list[Result]:
@@ -212,7 +214,7 @@ def _all(
             raise
 
 
-def _one(job: Job, work: Work, bar: Bar, kept: Tray | None, image: Found | None) -> Result:
+def _one(job: Job, work: Work, bar: Bar, kept: Tray | None, image: images.Found | None) -> Result:
     """Do the work for one board, and keep what became of it."""
     before = kept.finished(job.port) if kept and not job.erase else None
     if before and flashing.is_online(job.port, before.name):
@@ -232,12 +234,24 @@ def _one(job: Job, work: Work, bar: Bar, kept: Tray | None, image: Found | None)
         error=error,
         image=image.facts.version if image else "",
         image_sha256=image.sha256 if image else "",
+        micropython=done.micropython,
+        firmware=done.firmware,
         written=done.written,
         sent=done.sent,
         seconds=done.seconds,
     )
     if kept:
         kept.record(result)
+    if job.board and done.firmware and inventory.path().exists():
+        facts = Found(
+            port=job.port,
+            mac=done.mac,
+            chip=job.board.chip,
+            flash_mb=job.board.flash_size >> 20,
+            micropython=done.micropython,
+            firmware=done.firmware,
+        )
+        inventory.note(facts, job.board.name)
     bar.end(error or f"{done.name} is online", good=not error)
     return result
 
@@ -277,4 +291,7 @@ def _say_times(result: Result) -> None:
     spent = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in result.seconds.items())
     what = f"wrote {', '.join(result.written)}" if len(result.written) < 6 else f"wrote {len(result.written)} files"
     if not result.error:
-        output.say(f"{result.name} is online; {what if result.written else 'there was nothing to write'} ({spent})")
+        runs = f"MicroPython {result.micropython}, firmware {result.firmware}; " if result.firmware else ""
+        output.say(
+            f"{result.name} is online; {runs}{what if result.written else 'there was nothing to write'} ({spent})"
+        )

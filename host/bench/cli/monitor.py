@@ -11,7 +11,7 @@ import typer
 from bench.cli import keyboard, timeline
 from bench.cli.options import Port
 from bench.errors import BenchError
-from bench.flash import ports
+from bench.flash import inventory, ports
 from bench.targets.serial_line import SerialLine
 
 _POLL_S = 0.2
@@ -35,7 +35,7 @@ def monitor(
     Lines that are typed go to the board. When the input ends, and nothing else says until when to watch, what the
     board says in the two seconds after that is shown, too.
     """
-    with SerialLine(ports.choose(port), baud=baud) as line:
+    with SerialLine(inventory.choose(port), baud=baud) as line:
         if reset:
             line.reset()
         typing = keyboard.forward(line.say) if keyboard.is_there() else None

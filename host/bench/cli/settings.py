@@ -13,7 +13,7 @@ from bench.cli import output
 from bench.cli.options import Port
 from bench.cli.output import Json
 from bench.errors import BenchError, UsageError
-from bench.flash import ports
+from bench.flash import inventory
 from bench.targets.dialogue import Dialogue, Setting
 from bench.targets.serial_line import SerialLine
 
@@ -77,7 +77,7 @@ def change(
 
 @contextmanager
 def _asked(port: str) -> Iterator[Dialogue]:
-    with SerialLine(ports.choose(port)) as line:
+    with SerialLine(inventory.choose(port)) as line:
         yield Dialogue(line)
 
 

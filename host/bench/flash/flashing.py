@@ -224,6 +224,8 @@ class _Flashing:
                 each["event"] == "port_back" for each in self._line.follow(_USB_BACK_S)
             ):
                 raise BenchError(f"{event['detail']}; the board is flashed, but not known to be online")
+            if event["event"] == "boot":
+                self._read_back(event)
             if event["event"] == "connected":
                 self._done.name = str(event.get("name", ""))
                 return
@@ -235,6 +237,16 @@ class _Flashing:
             f"{port}: the board is flashed, but was not online within {self._job.patience_s:.0f} s"
             f"{f' ({reason})' if reason else ''}; see what it says with bench monitor --port {port}"
         )
+
+    def _read_back(self, boot: Event) -> None:
+        """Keep the versions that the board says that it runs. Raises BenchError if the firmware is another one."""
+        self._done.micropython, self._done.firmware = str(boot.get("micropython", "")), str(boot.get("firmware", ""))
+        wanted = self._job.version
+        if wanted and self._done.firmware != wanted:
+            raise BenchError(
+                f"{self._job.port}: the board runs firmware {self._done.firmware or '?'}, not {wanted}, which was "
+                "written: is another one frozen into its image?"
+            )
 
     def _wanted(self, mac: str) -> dict[str, bytes]:
         return {**self._job.firmware, **(self._job.files(mac) if self._job.files else {})}

@@ -16,6 +16,8 @@ class Job:
 
     port: str
     firmware: Mapping[str, bytes] = field(repr=False)
+    version: str = ""
+    """What the firmware has to say that it is; empty: anything."""
     board: Board | None = None
     """None: whatever it is, it stays."""
     parts: list[Region] = field(repr=False, default_factory=list)
@@ -34,6 +36,9 @@ class Outcome:
     mac: str = ""
     name: str = ""
     """As the server knows it."""
+    micropython: str = ""
+    """What the board says that it runs, once it was started."""
+    firmware: str = ""
     written: list[str] = field(default_factory=list)
     """Regions (`0x1000`) and files (`/main.py`) in the order of writing."""
     sent: int = 0

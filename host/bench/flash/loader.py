@@ -29,6 +29,8 @@ _NO_RESET, _STUB_STAYS = "no-reset", "no-reset-stub"
 _ONCE = ["--connect-attempts", "1"]
 _BY_HAND_S = 120.0  # what a user has to find the buttons
 _MAC = re.compile(r"^(?:BASE )?MAC:\s+((?:[0-9a-f]{2}:){5}[0-9a-f]{2})\s*$", re.MULTILINE | re.IGNORECASE)
+_CHIP = re.compile(r"^Connected to (ESP32[\w-]*) on ", re.MULTILINE)
+_SIZE = re.compile(r"^Detected flash size: (\d+)MB", re.MULTILINE)
 
 
 class Loader:
@@ -81,6 +83,17 @@ class Loader:
         if not (mac := _MAC.search(output)):
             raise BenchError(f"{self.port}: esptool did not say the chip's MAC: is it version 5?")
         return mac[1].replace(":", "").lower(), _LITTLEFS in file.read_bytes()
+
+    def identify(self) -> tuple[str, str, int]:
+        """The MAC as 12 hex digits, the chip as definitions name it, and the flash's size in MB. Raises EsptoolError.
+
+        For a board whose definition has the chip `auto`: nobody knows it yet.
+        """
+        output = self._run(["flash-id"])
+        mac, chip, size = _MAC.search(output), _CHIP.search(output), _SIZE.search(output)
+        if not mac or not chip or not size:
+            raise BenchError(f"{self.port}: esptool did not say chip, MAC and size of the flash: is it version 5?")
+        return mac[1].replace(":", "").lower(), chip[1].replace("-", "").lower(), int(size[1])
 
     def read(self, offset: int = 0, size: int | None = None) -> bytes:
         """What the flash holds, verified by MD5; without a size, all of it. Raises EsptoolError."""

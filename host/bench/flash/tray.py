@@ -36,6 +36,8 @@ class Result:
     error: str = ""
     image: str = ""
     image_sha256: str = ""
+    micropython: str = ""
+    firmware: str = ""
     written: list[str] = field(default_factory=list)
     sent: int = 0
     seconds: dict[str, float] = field(default_factory=dict)

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from bench.errors import UsageError
-from bench.flash import ports
+from bench.flash import inventory, ports
 
 _KINDS = ("unix", "virtual")
 _LOOPBACK = "127.0.0.1"
@@ -25,6 +25,7 @@ class Choice:
     kind: str
     ports: tuple[str, ...]
     definition: str
+    """Empty: the inventory's, or esp32_generic."""
     host: str
     """This machine, as the boards reach it."""
     wifi: str
@@ -45,9 +46,9 @@ class Choice:
             raise UsageError(f"--target {min(kinds)} is as many boards as there have to be: name no other beside it")
         found: tuple[str, ...] = ()
         if targets == ["auto"]:
-            found = tuple(ports.fitting()) or (ports.choose(None),)
+            found = tuple(ports.fitting()) or (inventory.choose(None),)
         elif not kinds:
-            found = tuple(ports.choose(target) for target in targets)
+            found = tuple(inventory.choose(target) for target in targets)
         if len(set(found)) < len(found):
             raise UsageError("--target names a port twice")
         # the workers of xdist are given what was drawn for all of them
@@ -56,7 +57,7 @@ class Choice:
         return cls(
             kind="port" if found else targets[0],
             ports=found,
-            definition=option.definition or "esp32_generic",
+            definition=option.definition,
             host=option.bench_host or _reached_at(found),
             wifi=option.wifi,
             destructive=option.destructive,
@@ -81,6 +82,11 @@ class Choice:
         if not self.wifi:
             reasons["needs_wifi"] = "needs a Wi-Fi network for the board: --wifi SSID"
         return reasons
+
+    def definition_of(self, port: str = "") -> str:
+        """What the board on a port is, or any virtual one."""
+        known = inventory.find(port) if port else None
+        return self.definition or (known.definition if known else "") or "esp32_generic"
 
     @property
     def wifi_password(self) -> str:

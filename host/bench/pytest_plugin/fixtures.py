@@ -122,14 +122,14 @@ def _board(choice: Choice, place: Path, taken: list[str], held: ExitStack) -> Te
     if choice.kind == "unix":
         from bench.targets.unix import UnixBoard  # noqa: PLC0415 - one of three
 
-        return UnixBoard(place, definition=choice.definition)
+        return UnixBoard(place, definition=choice.definition_of())
     from bench.targets.port import PortBoard, ServedBoard  # noqa: PLC0415 - one of three
 
     if choice.kind == "virtual":
-        return ServedBoard(place, definition=choice.definition)
+        return ServedBoard(place, definition=choice.definition_of())
     free = [port for port in choice.ports if port not in taken]
     port = held.enter_context(first_free(free, patience_s=choice.patience_s)).port
-    return PortBoard(port, place, definition=choice.definition)
+    return PortBoard(port, place, definition=choice.definition_of(port))
 
 
 def _live(config: pytest.Config, name: str) -> Callable[[dict[str, Any]], None]:

@@ -1,0 +1,123 @@
+"""The boards of this bench: `boards.local.toml`, which is the user's file and the bench's.
+
+    [[board]]
+    name = "press-4"                  # the user's, for --port and --target
+    definition = "esp32_generic"      # the user's; the bench fills it in if only one fits
+    mac = "02005e005301"              # from here on the bench's, as the board said
+    port = "/dev/ttyUSB0"
+    ...
+
+What the bench writes, it writes whole or not at all; comments, order and other keys stay.
+"""
+
+import os
+import re
+import threading
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import tomlkit
+from tomlkit.exceptions import TOMLKitError
+
+from bench import house
+from bench.boards.table import Table
+from bench.errors import BenchError
+from bench.flash import ports
+from bench.flash.probe import Found
+
+_NAME = "boards.local.toml"
+_writing = threading.Lock()  # a tray's boards are flashed side by side
+_COLONS = re.compile("[:-]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """A board of the inventory. What nobody has said yet is empty, or 0."""
+
+    name: str = ""
+    definition: str = ""
+    mac: str = ""
+    port: str = ""
+    chip: str = ""
+    flash_mb: int = 0
+    micropython: str = ""
+    firmware: str = ""
+    seen: str = ""
+
+
+_KEYS = tuple(each.name for each in fields(Known))
+
+
+def path() -> Path:
+    """Where it is: `BENCH_BOARDS`, or in the working directory."""
+    return Path(os.environ.get("BENCH_BOARDS", _NAME))
+
+
+def read() -> list[Known]:
+    """All boards; none if there is no file. Raises BenchError for what is not in its form."""
+    return [_known(each) for each in _tables(_document())]
+
+
+def find(wanted: str) -> Known | None:
+    """The board of this name, MAC or port, if there is one."""
+    mac = _COLONS.sub("", wanted).lower()
+    return next((each for each in read() if wanted in (each.name, each.port) or (mac and mac == each.mac)), None)
+
+
+def choose(given: str | None, *, chip: str = "") -> str:
+    """The port of a board: by its name or MAC here, or as `ports.choose` has it. Raises UsageError."""
+    known = find(given) if given and path().exists() else None
+    return ports.choose(known.port if known and known.port else given, chip=chip)
+
+
+def note(found: Found, definition: str = "") -> Known:
+    """Write down what a board said of itself: under its MAC, or as a new one. Raises BenchError."""
+    with _writing:
+        return _noted(found, definition)
+
+
+def _noted(found: Found, definition: str) -> Known:
+    document = _document()
+    _tables(document)  # raises for what is not the form of one
+    tables = document.setdefault("board", tomlkit.aot())
+    entry = next((each for each in tables if _known(each).mac == found.mac), None)
+    if entry is None:
+        entry = tomlkit.table()
+        tables.append(entry)
+    for other in tables:  # a port has one board
+        if other is not entry and other.get("port") == found.port:
+            other["port"] = ""
+    if definition and not entry.get("definition"):
+        entry["definition"] = definition
+    entry.update({**asdict(found), "seen": datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")})
+    file = path()
+    house.write_private(file, tomlkit.dumps(document).encode())
+    return _known(entry)
+
+
+def _document() -> tomlkit.TOMLDocument:
+    try:
+        return tomlkit.parse(path().read_text())
+    except FileNotFoundError:
+        return tomlkit.document()
+    except (TOMLKitError, UnicodeDecodeError) as error:
+        raise BenchError(f"{path()}: {error}") from error
+
+
+def _tables(document: tomlkit.TOMLDocument) -> list[dict[str, Any]]:
+    """The tables as plain values. Raises BenchError if there is something else."""
+    plain = document.unwrap()
+    root = Table(plain, path(), ["board"])
+    root.sections("board", _KEYS)
+    found: list[dict[str, Any]] = plain.get("board", [])
+    return found
+
+
+def _known(entry: Any) -> Known:
+    values = {key: entry[key] for key in _KEYS if key in entry}
+    for key, value in values.items():
+        if not isinstance(value, int if key == "flash_mb" else str):
+            raise BenchError(f"{path()}: board.{key} has to be a {'number' if key == 'flash_mb' else 'text'}")
+    return Known(**values)

@@ -1,0 +1,78 @@
+"""What is on a port: asked of its MicroPython, or else of its chip's loader. The board runs on afterwards."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from bench import boards
+from bench.flash import loader, survey
+from bench.flash.loader import Loader
+from bench.flash.repl import NoAnswer, Repl
+from bench.flash.teller import Teller
+from bench.targets.serial_line import SerialLine
+
+_QUICK_S = 1.0
+_UNKNOWN = "esp32_generic"
+_VERSION = """
+try:
+ from firstboot import __version__ as _v
+except Exception:
+ _v=''
+import json
+print(json.dumps(_v))
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """A board, as it says itself. `micropython` and `firmware` are empty if it runs none of ours."""
+
+    port: str
+    mac: str
+    chip: str
+    flash_mb: int
+    micropython: str = ""
+    firmware: str = ""
+
+
+def probe(port: str, tell: Teller) -> Found:
+    """Ask the board on a port what it is. Raises BenchError: PortTrouble, or EsptoolError if no chip answers."""
+    with SerialLine(port) as line:
+        try:
+            repl = Repl(line.port, timeout_s=_QUICK_S)
+            found = survey.take(repl, [])
+            version = str(repl.ask(_VERSION))
+            repl.reset()
+        except NoAnswer:
+            return _by_loader(line, tell)
+        micropython = ".".join(map(str, found.micropython))
+        if not found.chip:  # not every MicroPython tells
+            return dataclasses.replace(_by_loader(line, tell), micropython=micropython, firmware=version)
+    return Found(
+        port=port,
+        mac=found.mac,
+        chip=found.chip,
+        flash_mb=found.flash_size >> 20,
+        micropython=micropython,
+        firmware=version,
+    )
+
+
+def definitions_for(found: Found) -> list[str]:
+    """The definitions in boards/ that may be this board's."""
+    fits = []
+    for name in boards.names():
+        board = boards.load(name)
+        if board.chip == found.chip and board.flash_size >> 20 <= found.flash_mb:
+            fits.append(name)
+    return fits
+
+
+def _by_loader(line: SerialLine, tell: Teller) -> Found:
+    any_chip = dataclasses.replace(boards.load(_UNKNOWN), chip="auto")
+    with TemporaryDirectory(prefix="bench-probe-") as folder:
+        with Loader(line, board=any_chip, tell=tell, folder=Path(folder)) as chip:
+            mac, kind, flash_mb = chip.identify()
+        loader.leave(line, any_chip.after, tell)
+    return Found(port=line.name, mac=mac, chip=kind, flash_mb=flash_mb)
