@@ -8,6 +8,10 @@ import sys
 import pytest
 
 from bench import house
+from bench.errors import BenchError
+from bench.flash import firmware, flashing
+from bench.flash.job import Job, Outcome
+from bench.flash.teller import Silent
 from bench.targets.line import serve
 from bench.targets.virtual import VirtualBoard
 from tests.support import RunningServer, vault_slots
@@ -142,3 +146,10 @@ def test_blank_board_has_an_erased_flash(tmp_path):
     done = bench("board", "new", "desk", "--blank", "--board", "esp32_s3_8mb", "--data", str(tmp_path))
     assert done.returncode == 0, done.stderr
     assert VirtualBoard(tmp_path / "boards" / "desk").flash() == b"\xff" * 0x800000
+
+
+def test_board_that_runs_another_firmware_than_was_written_is_an_error(server, make_board):
+    with serve(make_board(server)) as line:
+        job = Job(port=line.url, firmware=firmware.files(), version="9.9.9")
+        with pytest.raises(BenchError, match=r"runs firmware 0\.1\.0, not 9\.9\.9, which was written"):
+            flashing.deploy(job, Silent(), Outcome())

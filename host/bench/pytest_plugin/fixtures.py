@@ -117,6 +117,14 @@ def board(boards: Boards) -> TestBoard:
     return boards(1)[0]
 
 
+@pytest.fixture
+def flasher(board: TestBoard) -> Any:
+    """A `bench.targets.flasher.Flasher`: what is in the board's flash, by esptool."""
+    from bench.targets.flasher import Flasher  # noqa: PLC0415 - few tests flash
+
+    return Flasher(board)
+
+
 def _board(choice: Choice, place: Path, taken: list[str], held: ExitStack) -> TestBoard:
     """A board that no other test has."""
     if choice.kind == "unix":

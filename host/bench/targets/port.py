@@ -115,11 +115,12 @@ class PortBoard(TestBoard):
 
     def read_flash(self) -> bytes:
         """See TestBoard."""
-        with self._loader() as chip:
+        with self.loader() as chip:
             return chip.read()
 
     @contextmanager
-    def _loader(self) -> Iterator[Loader]:
+    def loader(self) -> Iterator[Loader]:
+        """Its chip in its loader, as a context; the board is off afterwards."""
         self._hear_no_more()
         with TemporaryDirectory(prefix="bench-chip-") as folder:
             with Loader(self.line, board=self.definition, tell=Silent(), folder=Path(folder)) as chip:
