@@ -16,8 +16,9 @@ import httpx
 
 from bench import house
 from bench.errors import BenchError
-from bench.faults.framing import Framing, http_chunks, mqtt_packets, tls_records
-from bench.faults.steps import Fault, Kind, StepNetwork
+from bench.faults.framing import Protocol
+from bench.faults.link import Link, Route
+from bench.faults.plan import AT_ONE_STEP, USUAL, Fault, Kind
 from bench.targets.virtual import PowerCycle, VirtualBoard
 from tests.e2e.orders import Orders
 from tests.support import KINDS, WAYS, RunningServer, ca_file, new_board, states, steps, vault_slots, way_settings
@@ -26,7 +27,9 @@ from tests.support import KINDS, WAYS, RunningServer, ca_file, new_board, states
 _TIMEOUT_MS = 400
 # ... and a network that is in order is given all the time it needs.
 _CALM_MS = 10_000
-_DELAY_S = 0.6
+_DELAY_MS = 600
+# A random delay is one of them.
+FAULTS = [kind for kind in AT_ONE_STEP if kind is not Kind.JITTER]
 # Also of what in the field would wait for a person: a fault that is over must not need one.
 _BACKOFF = {"base_ms": 20, "cap_ms": 200, "long_ms": 300}
 # Boards that are on at the same time; most of their time they wait.
@@ -58,20 +61,20 @@ class Column:
     def __str__(self) -> str:
         return f"{self.transport}{'-tls' * self.tls}-{self.kind}"
 
-    def routes(self, server: RunningServer) -> dict[int, Framing | None]:
+    def routes(self, server: RunningServer) -> list[Route]:
         """Everything a board says passes through here."""
         ports = server.ports
-        routes: dict[int, Framing | None] = {ports.mqtts: tls_records} if self.tls else {ports.mqtt: mqtt_packets}
+        spoken = {ports.mqtts: Protocol.TLS} if self.tls else {ports.mqtt: Protocol.MQTT}
         if self.tls:
-            routes[ports.http] = http_chunks  # where it asks for the time
+            spoken[ports.http] = Protocol.HTTP  # where it asks for the time
         if self.transport == "coap":
-            routes[ports.coap] = None
+            spoken[ports.coap] = Protocol.COAP
         elif self.transport == "http":
-            routes[ports.https if self.tls else ports.http] = tls_records if self.tls else http_chunks
-        return routes
+            spoken[ports.https if self.tls else ports.http] = Protocol.TLS if self.tls else Protocol.HTTP
+        return [Route(to_port=port, protocol=protocol) for port, protocol in spoken.items()]
 
     def blank(
-        self, server: RunningServer, network: StepNetwork, folder: Path, timeout_ms: int, files: dict[str, bytes]
+        self, server: RunningServer, network: Link, folder: Path, timeout_ms: int, files: dict[str, bytes]
     ) -> VirtualBoard:
         """A blank board whose server is behind the network."""
         sections = way_settings(server, self.transport, tls=self.tls, kind=self.kind)
@@ -119,14 +122,14 @@ class Cell:
 
 def every_cell(column: Column, steps: range) -> list[Cell]:
     """Each fault at each step."""
-    return [Cell.of(column, step, kind) for step in steps for kind in Kind]
+    return [Cell.of(column, step, kind) for step in steps for kind in FAULTS]
 
 
 def spread(column: Column, steps: range) -> list[Cell]:
     """Each step once, and each fault at least once: a draw that is the same every time."""
     draw = random.Random(str(column))
     at = draw.sample(steps, len(steps))
-    kinds = draw.sample(list(Kind), len(Kind))
+    kinds = draw.sample(FAULTS, len(FAULTS))
     return [Cell.of(column, at[i % len(at)], kinds[i % len(kinds)]) for i in range(max(len(at), len(kinds)))]
 
 
@@ -191,9 +194,9 @@ class Matrix:
         board = self._column.blank(self._server, network, self._folder / "dry", _CALM_MS, {"main.py": main})
         with board.power_on() as power:
             self._journey.before(power)
-            first = len(network.steps) + 1
+            first = network.steps + 1
             self._journey.go(power, f"firstboot-{board.mac}")
-        return range(first, len(network.steps) + 1)
+        return range(first, network.steps + 1)
 
     def run(self, cells: list[Cell]) -> list[str]:
         """Have each happen to a board of its own; returns what failed, and how to see it again."""
@@ -204,8 +207,8 @@ class Matrix:
         with ThreadPoolExecutor(_BOARDS) as pool:
             return [failure for failure in pool.map(self._try, cells) if failure]
 
-    def _network(self) -> StepNetwork:
-        return self._stack.enter_context(StepNetwork(self._column.routes(self._server)))
+    def _network(self) -> Link:
+        return self._stack.enter_context(Link(self._column.routes(self._server)))
 
     def _try(self, cell: Cell) -> str:
         place = self._places.get()
@@ -220,15 +223,15 @@ class Matrix:
 
     def _run(self, cell: Cell, place: "_Place") -> None:
         board = _twin(place.blank, self._folder / str(cell).replace("/", "_"), cell.mac)
-        fault = Fault(kind=cell.kind, step=cell.step, seed=cell.seed, delay_s=_DELAY_S)
-        place.network.begin(fault)
+        amount = _DELAY_MS if cell.kind is Kind.DELAY else USUAL
+        place.network.begin(Fault(kind=cell.kind, step=cell.step, amount=amount), seed=cell.seed)
         name = f"firstboot-{board.mac}"
         with board.power_on() as power:
             self._journey.before(power)
             self._journey.go(power, name)
         assert place.network.met, "the fault did not happen"
         assert not {"crash", "console"} & set(steps(power)), "the board crashed"
-        if cell.kind is not Kind.GARBLE:  # which is taken for the server's word; in the field that costs a long wait
+        if cell.kind is not Kind.CORRUPT:  # which is taken for the server's word; in the field that costs a long wait
             assert not {"rejected", "error"} & set(states(power)), "a state that waits for a person"
         active = vault_slots(board)[0]["active"]
         with board.power_on() as power:
@@ -244,7 +247,7 @@ class Matrix:
 class _Place:
     """What one board at a time uses."""
 
-    network: StepNetwork
+    network: Link
     blank: VirtualBoard
 
 

@@ -1,5 +1,5 @@
-"""What can go wrong between a board and its server, on purpose.
+"""What can go wrong between a board and its server, at the server and on the board, on purpose.
 
-`exchange` has faults of the provisioning exchange over MQTT, `steps` one fault of any message of any
-protocol. Power cuts are `targets.virtual.Cut`.
+`link` is a network that is steered: what a message meets, at which step, for how long (`plan`). `exchange` has faults
+of the provisioning exchange over MQTT.
 """

@@ -55,8 +55,8 @@ class FaultyNetwork(Proxy):
         """The faults that did happen."""
         self.port = 0
 
-    async def _open(self) -> None:
-        self.port = await self._listen(self._pass)
+    def _open(self) -> None:
+        self.port = self._listen(self._pass).port
 
     async def _pass(self, board: asyncio.StreamReader, to_board: asyncio.StreamWriter) -> None:
         try:

@@ -1,11 +1,12 @@
 """Where one message ends and the next begins on a TCP connection, for each protocol.
 
-A framing is an asynchronous generator of whole messages. It ends with the connection; what the other
-end did not finish saying is lost.
+A framing is an asynchronous generator of whole messages. It ends with the connection; what the other end did not
+finish saying is the last of them.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from enum import StrEnum
 
 _CHUNK = 65536
 _TLS_HEADER = 5
@@ -13,26 +14,52 @@ _TLS_HEADER = 5
 Framing = Callable[[asyncio.StreamReader], AsyncIterator[bytes]]
 
 
+class Protocol(StrEnum):
+    """What is spoken on a port."""
+
+    MQTT = "mqtt"
+    HTTP = "http"
+    TLS = "tls"
+    TCP = "tcp"  # of which nothing is known: a message is what comes in one piece
+    COAP = "coap"
+    UDP = "udp"
+
+    @property
+    def framing(self) -> Framing | None:
+        """How its messages are told apart; None where each is a datagram."""
+        return _FRAMINGS.get(self)
+
+
 async def mqtt_packets(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
     """MQTT packets, header and all."""
+    header = b""
     try:
         while True:
+            header = b""
             header = await reader.readexactly(2)
             while header[-1] & 0x80:
                 header += await reader.readexactly(1)
             length = sum((byte & 0x7F) << 7 * index for index, byte in enumerate(header[1:]))
             yield header + await reader.readexactly(length)
-    except (asyncio.IncompleteReadError, ConnectionError):
+    except asyncio.IncompleteReadError as cut:
+        if header + cut.partial:
+            yield header + cut.partial
+    except ConnectionError:
         return
 
 
 async def tls_records(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
     """TLS records (RFC 8446, section 5.1)."""
+    header = b""
     try:
         while True:
+            header = b""
             header = await reader.readexactly(_TLS_HEADER)
             yield header + await reader.readexactly(int.from_bytes(header[3:]))
-    except (asyncio.IncompleteReadError, ConnectionError):
+    except asyncio.IncompleteReadError as cut:
+        if header + cut.partial:
+            yield header + cut.partial
+    except ConnectionError:
         return
 
 
@@ -40,7 +67,30 @@ async def http_chunks(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
     """One HTTP message's head, then its body as it comes. Good for one message each way on a connection."""
     try:
         yield await reader.readuntil(b"\r\n\r\n")
+    except asyncio.IncompleteReadError as cut:
+        if cut.partial:
+            yield cut.partial
+        return
+    except asyncio.LimitOverrunError:
+        pass  # no head of HTTP's: it passes in pieces
+    except ConnectionError:
+        return
+    async for chunk in chunks(reader):
+        yield chunk
+
+
+async def chunks(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
+    """What comes in one piece."""
+    try:
         while chunk := await reader.read(_CHUNK):
             yield chunk
-    except (asyncio.IncompleteReadError, ConnectionError):
+    except ConnectionError:
         return
+
+
+_FRAMINGS: dict[Protocol, Framing] = {
+    Protocol.MQTT: mqtt_packets,
+    Protocol.HTTP: http_chunks,
+    Protocol.TLS: tls_records,
+    Protocol.TCP: chunks,
+}

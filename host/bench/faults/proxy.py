@@ -1,14 +1,73 @@
-"""What stands between boards and a server: listeners on loopback, on an event loop in a thread of its own."""
+"""What stands between boards and a server: an event loop in a thread of its own, and who listens on it."""
 
 import asyncio
+import socket
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
 from typing import Any, Self
 
+from bench.errors import BenchError
+
 _START_S = 10.0
+_QUEUE = 128
 
 HOST = "127.0.0.1"
+
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]
+
+
+def bound(kind: socket.SocketKind, host: str, port: int) -> socket.socket:
+    """A socket that has a port, and does nothing with it. Raises BenchError."""
+    made = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, kind)
+    made.setblocking(False)
+    if kind is socket.SOCK_STREAM:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        made.bind((host, port))
+    except OSError as error:
+        made.close()
+        raise BenchError(f"cannot listen on {host} port {port} ({error.strerror}): choose another one") from error
+    return made
+
+
+class Listener:
+    """A TCP port. `closed` it has the port still, and refuses who comes. Made and used on the event loop."""
+
+    def __init__(self, accept: Callable[[socket.socket], None], host: str, port: int) -> None:
+        self._accept = accept
+        self._loop = asyncio.get_running_loop()
+        self._socket = bound(socket.SOCK_STREAM, host, port)
+        self._host, self.port = host, int(self._socket.getsockname()[1])
+        self._listening = False
+        self.open()
+
+    def open(self) -> None:
+        """Listen, if it does not."""
+        if not self._listening:
+            self._listening = True
+            self._socket.listen(_QUEUE)
+            self._loop.add_reader(self._socket, self._take)
+
+    def close(self) -> None:
+        """Refuse connections from now on."""
+        if self._listening:
+            self._listening = False
+            self.end()
+            self._socket = bound(socket.SOCK_STREAM, self._host, self.port)
+
+    def end(self) -> None:
+        """Give up the port."""
+        self._loop.remove_reader(self._socket)
+        self._socket.close()
+
+    def _take(self) -> None:
+        try:
+            connection, _ = self._socket.accept()
+        except OSError:
+            return  # it is gone again
+        connection.setblocking(False)
+        self._accept(connection)
 
 
 class Proxy(ABC):
@@ -17,14 +76,19 @@ class Proxy(ABC):
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
+        self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._serve(),), daemon=True)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._servers: list[asyncio.Server] = []
+        self._listeners: list[Listener] = []
 
     def __enter__(self) -> Self:
         self._thread.start()
         if not self._ready.wait(_START_S):
             raise TimeoutError("the proxy did not start")
+        if self._failure:
+            self._thread.join()
+            self._loop.close()
+            raise self._failure
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -33,7 +97,7 @@ class Proxy(ABC):
         self._loop.close()
 
     @abstractmethod
-    async def _open(self) -> None:
+    def _open(self) -> None:
         """Begin to listen."""
 
     def _close(self) -> None:  # noqa: B027 - not all have more than connections
@@ -41,24 +105,29 @@ class Proxy(ABC):
 
     async def _serve(self) -> None:
         self._stop = asyncio.Event()
-        await self._open()
-        self._ready.set()
-        await self._stop.wait()
-        for server in self._servers:
-            server.close()
+        try:
+            self._open()
+        except BenchError as error:
+            self._failure = error
+        else:
+            self._ready.set()
+            await self._stop.wait()
+        for listener in self._listeners:
+            listener.end()
         self._close()
         await self._cut()
+        self._ready.set()
 
-    async def _listen(
-        self, serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]
-    ) -> int:
-        """Serve each TCP connection in a task of its own; returns the port."""
+    def _listen(self, serve: Serve, host: str = HOST, port: int = 0) -> Listener:
+        """Serve each TCP connection in a task of its own."""
 
-        def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            self._begin(serve(reader, writer))
+        async def run(connection: socket.socket) -> None:
+            reader, writer = await asyncio.open_connection(sock=connection)
+            await serve(reader, writer)
 
-        self._servers.append(await asyncio.start_server(accept, HOST, 0))
-        return int(self._servers[-1].sockets[0].getsockname()[1])
+        listener = Listener(lambda connection: self._begin(run(connection)), host, port)
+        self._listeners.append(listener)
+        return listener
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         """Do that until it is done, or everything is cut."""
@@ -68,6 +137,7 @@ class Proxy(ABC):
 
     async def _cut(self) -> None:
         """End what `_begin` began."""
+        await asyncio.sleep(0)  # what was begun just now gets as far as to know what it has to close
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -1,0 +1,141 @@
+"""What goes wrong on a network: kinds, how much of each, when, and for how long."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Self
+
+from bench.errors import UsageError
+
+
+class Kind(StrEnum):
+    """What goes wrong. The amount of most is a chance, from 0 to 1, that a message meets it."""
+
+    DROP = "drop"  # it never arrives; on TCP what follows does
+    DELAY = "delay"  # it arrives so many milliseconds late, and on TCP so does what follows in its direction
+    JITTER = "jitter"  # it is late by a random time up to so many milliseconds; datagrams overtake each other
+    BANDWIDTH = "bandwidth"  # of a connection, in bytes a second
+    RESET = "reset"  # both ends get a RST instead: TCP's, or CoAP's
+    HALF_OPEN = "half_open"  # from here on nothing passes on this connection, either way, nor does its end
+    BLACKHOLE = "blackhole"  # nothing passes; TCP has it all afterwards, datagrams are lost
+    TRUNCATE = "truncate"  # only its begin arrives; on TCP that is the end of the connection
+    CORRUPT = "corrupt"  # some of its bytes change
+    DUPLICATE = "duplicate"
+    REFUSE = "refuse"  # nobody listens: new connections are refused, datagrams unreachable
+    UNAVAILABLE = "unavailable"  # answered in the server's stead; 0, or how many seconds to stay away
+
+
+CHANCES = (Kind.RESET, Kind.HALF_OPEN, Kind.DROP, Kind.TRUNCATE, Kind.CORRUPT, Kind.DUPLICATE)
+"""What a message meets or not."""
+AT_ONE_STEP = (*CHANCES, Kind.DELAY, Kind.JITTER, Kind.BANDWIDTH)
+"""What one message can meet alone. The others last."""
+USUAL = -1.0
+_USUALLY = {Kind.DELAY: 1000.0, Kind.JITTER: 500.0, Kind.BANDWIDTH: 1000.0, Kind.UNAVAILABLE: 0.0}
+# Of connections there are while it comes: these hit each of them once, unless they are to last.
+AT_ONCE = (Kind.RESET, Kind.HALF_OPEN)
+
+
+class Direction(StrEnum):
+    """Of messages: from boards to the server, or back."""
+
+    UP = "up"
+    DOWN = "down"
+    BOTH = "both"
+
+    def covers(self, *, up: bool) -> bool:
+        """Whether it is about that one."""
+        return self is not (Direction.DOWN if up else Direction.UP)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """Something that goes wrong: at the `step`-th message from the begin, or after `at_s` seconds.
+
+    At a step it is that one message which meets it, unless it lasts: `for_s` seconds, or as kinds do which no single
+    message can meet, until healed. At a time it lasts, too; but a reset, and what makes connections half open, hits
+    those there are and is over, unless there is a `for_s`. Raises UsageError for what is no fault.
+    """
+
+    kind: Kind
+    amount: float = USUAL
+    """As the kind has it. The usual: always, a second of delay, half a second of jitter, 1000 bytes a second."""
+    direction: Direction = Direction.BOTH
+    step: int = 0
+    at_s: float = 0.0
+    for_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.amount == USUAL:
+            object.__setattr__(self, "amount", _USUALLY.get(self.kind, 1.0))
+        check(self.kind, self.amount)
+        if self.step < 0 or self.at_s < 0 or self.for_s < 0 or (self.step and self.at_s):
+            raise UsageError(f"{self.kind}: a fault comes at a step (from 1) or at a time, and lasts some time")
+
+    @property
+    def lasts(self) -> bool:
+        """Whether it is a condition, and not over with what it hit."""
+        if self.for_s:
+            return True
+        return self.kind not in (AT_ONE_STEP if self.step else AT_ONCE)
+
+    @classmethod
+    def read(cls, entry: Mapping[str, Any]) -> Self:
+        """An entry of a schedule: `{"at_s": 2, "for_s": 5, "fault": "blackhole"}`. Raises UsageError."""
+        numbers = {"amount": float, "step": int, "at_s": float, "for_s": float}
+        unknown = entry.keys() - numbers.keys() - {"fault", "direction"}
+        if unknown or "fault" not in entry:
+            raise UsageError(f"a fault has fault, direction, {', '.join(numbers)}; not {', '.join(sorted(unknown))}")
+        values: dict[str, Any] = {}
+        for name, number in numbers.items():
+            if name in entry:
+                if type(entry[name]) not in (int, number):
+                    raise UsageError(f"{name} has to be a number: {json.dumps(entry[name])}")
+                values[name] = entry[name]
+        return cls(kind=kind_of(entry["fault"]), direction=direction_of(entry.get("direction", "both")), **values)
+
+    def entry(self) -> dict[str, Any]:
+        """What `read` reads."""
+        found: dict[str, Any] = {"fault": self.kind.value, "amount": self.amount}
+        if self.direction is not Direction.BOTH:
+            found["direction"] = self.direction.value
+        return found | {name: value for name in ("step", "at_s", "for_s") if (value := getattr(self, name))}
+
+
+def kind_of(text: object) -> Kind:
+    """The kind of this name. Raises UsageError."""
+    try:
+        return Kind(text)  # type: ignore[arg-type]
+    except ValueError:
+        raise UsageError(f"there is no fault {text}: choose of {', '.join(Kind)}") from None
+
+
+def direction_of(text: object) -> Direction:
+    """The direction of this name. Raises UsageError."""
+    try:
+        return Direction(text)  # type: ignore[arg-type]
+    except ValueError:
+        raise UsageError(f"there is no direction {text}: choose of {', '.join(Direction)}") from None
+
+
+def check(kind: Kind, amount: float) -> None:
+    """Raises UsageError for an amount that a kind cannot have."""
+    if not 0 <= amount < float("inf") or (kind in CHANCES and amount > 1):
+        raise UsageError(f"{kind} takes {'a chance from 0 to 1' if kind in CHANCES else 'no negative number'}")
+
+
+def read_schedule(path: Path) -> list[Fault]:
+    """The faults in a file: a list of entries, in JSON. Raises UsageError."""
+    try:
+        entries = json.loads(path.read_text())
+    except ValueError:
+        raise UsageError(f"{path} is not JSON") from None
+    if not isinstance(entries, list) or not all(isinstance(each, dict) for each in entries):
+        raise UsageError(f'{path} has to be a list of objects: [{{"at_s": 2, "for_s": 5, "fault": "blackhole"}}]')
+    return [Fault.read(each) for each in entries]
+
+
+def of_direction(faults: Iterable[Fault], *, up: bool) -> dict[Kind, float]:
+    """What these come to for messages of a direction."""
+    return {each.kind: each.amount for each in faults if each.direction.covers(up=up)}
