@@ -1,6 +1,5 @@
 """`bench demo`: a first boot and a second one, from nothing, on this machine."""
 
-import json
 import shlex
 import shutil
 import subprocess
@@ -22,12 +21,11 @@ from bench.cli.output import DEFAULT_DATA
 from bench.cli.setup import key_and_secret
 from bench.errors import BenchError
 from bench.flash import settings
+from bench.server.child import ServerProcess
 from bench.targets.virtual import PowerCycle, VirtualBoard
 
 _BOARD = "demo"
 _PATIENCE_S = 30.0
-_POLL_S = 0.005
-_STOP_S = 5.0
 
 
 def demo(
@@ -46,61 +44,9 @@ def demo(
         shutil.rmtree(folder)
 
 
-class _Server:
-    """A `bench serve` of our own, and what it tells."""
-
-    def __init__(self, data: Path) -> None:
-        self.log = data / "server.log"
-        self._ready = data / "ready.json"
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [
-                    *(sys.executable, "-m", "bench.cli", "serve", "--json", "--data", str(data)),
-                    *("--free-ports", "--ready-file", str(self._ready)),
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        self._tail = self.log.open()
-
-    def address(self) -> dict[str, Any]:
-        """Where it listens, as soon as it does."""
-        deadline = time.monotonic() + _PATIENCE_S
-        while not self._ready.exists():
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                raise BenchError(f"the server did not start: {self.log.read_text()[-500:]}")
-            time.sleep(_POLL_S)
-        found: dict[str, Any] = json.loads(self._ready.read_text())
-        return found
-
-    def wait_for(self, event: str, **fields: Any) -> dict[str, Any]:
-        """The next event of this name in its journal."""
-        deadline = time.monotonic() + _PATIENCE_S
-        rest = ""
-        while time.monotonic() < deadline:
-            *lines, rest = (rest + self._tail.read()).split("\n")
-            for each in map(json.loads, lines):
-                if each["event"] == event and fields.items() <= each.items():
-                    return dict(each)
-            time.sleep(_POLL_S)
-        raise BenchError(f"the server did not report {event} within {_PATIENCE_S:.0f} s: see {self.log}")
-
-    def stop(self) -> None:
-        """End it as an operator would, and wait."""
-        self._tail.close()
-        self.process.terminate()
-        try:
-            self.process.wait(_STOP_S)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-
-
 @contextmanager
-def _server(data: Path, *, keep: bool) -> Iterator[_Server]:
-    server = _Server(data)
+def _server(data: Path, *, keep: bool) -> Iterator[ServerProcess]:
+    server = ServerProcess(data)
     try:
         yield server
     except BaseException:
@@ -110,8 +56,8 @@ def _server(data: Path, *, keep: bool) -> Iterator[_Server]:
         server.stop()
 
 
-def _run(data: Path, server: _Server, *, keep: bool) -> None:
-    address = server.address()
+def _run(data: Path, server: ServerProcess, *, keep: bool) -> None:
+    address = server.ready
     place = f"{address['host']}:{address['mqtt_port']}"
     output.console.print(f"[bold]A provisioning server[/bold] listens on {place}")
     key, secret = key_and_secret(Where(data=data), "default")
@@ -148,7 +94,7 @@ def _run(data: Path, server: _Server, *, keep: bool) -> None:
     )
 
 
-def _watch(power: PowerCycle, server: _Server, name: str) -> None:
+def _watch(power: PowerCycle, server: ServerProcess, name: str) -> None:
     """Print a boot up to the first telemetry, as the board and the server each see it."""
     started_ms = time.time_ns() // 1_000_000
     for event in power.follow(_PATIENCE_S):
@@ -164,7 +110,7 @@ def _watch(power: PowerCycle, server: _Server, name: str) -> None:
     raise BenchError(f"the board did not get online: see {server.log} and run make demo again")
 
 
-def _keep(data: Path, board: VirtualBoard, server: _Server, address: dict[str, Any]) -> None:
+def _keep(data: Path, board: VirtualBoard, server: ServerProcess, address: dict[str, Any]) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "bench.cli", "board", "boot", _BOARD, "--data", str(data), "--json"],
         stdin=subprocess.DEVNULL,
@@ -188,5 +134,5 @@ def _keep(data: Path, board: VirtualBoard, server: _Server, address: dict[str, A
         f"  tail -f {console}\n"
         f"  tail -f {log}\n"
         f"  curl -i http://{address['host']}:{address['http_port']}/api/v1/provision -d '{{}}'\n"
-        f"Stop them:\n  kill {process.pid} {server.process.pid}; rm -rf {folder}"
+        f"Stop them:\n  kill {process.pid} {server.pid}; rm -rf {folder}"
     )

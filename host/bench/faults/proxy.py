@@ -74,14 +74,15 @@ class Proxy(ABC):
     """A context manager: it listens as long as it is entered, and cuts every connection at the end."""
 
     def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
+        self._loop: asyncio.AbstractEventLoop
         self._ready = threading.Event()
         self._failure: BaseException | None = None
-        self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._serve(),), daemon=True)
+        self._thread = threading.Thread(target=self._run, daemon=True)
         self._tasks: set[asyncio.Task[None]] = set()
         self._listeners: list[Listener] = []
 
     def __enter__(self) -> Self:
+        self._loop = asyncio.new_event_loop()
         self._thread.start()
         if not self._ready.wait(_START_S):
             raise TimeoutError("the proxy did not start")
@@ -95,6 +96,9 @@ class Proxy(ABC):
         self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join()
         self._loop.close()
+
+    def _run(self) -> None:
+        self._loop.run_until_complete(self._serve())
 
     @abstractmethod
     def _open(self) -> None:

@@ -23,10 +23,14 @@ class Journal:
         self._console = None if as_json else Console(file=stream, highlight=False, soft_wrap=True)
 
     def failure(self, error: BaseException, **fields: Any) -> None:
-        """An error that nobody expected: its kind and place, but not its text, which may quote anything."""
+        """An error that nobody expected: its kind and place, but not its text, which may quote anything.
+
+        Of SQLite's own it is said which, e.g. SQLITE_BUSY, SQLITE_FULL.
+        """
         frames = traceback.extract_tb(error.__traceback__)
         where = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "?"
-        self.write("failure", **fields, kind=type(error).__name__, where=where)
+        name = getattr(getattr(error, "orig", None), "sqlite_errorname", None)
+        self.write("failure", **fields, kind=type(error).__name__, where=where, **({"why": name} if name else {}))
 
     def write(self, event: str, **fields: Any) -> None:
         """One event."""

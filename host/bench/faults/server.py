@@ -1,0 +1,201 @@
+"""What can go wrong at a server: a real `bench serve`, or one in a thread as far as a thread can be upset.
+
+    with happening(ServerFault(kind=Kind.LOCKED), server, network): ...
+
+It is over with the block, and the server has to work again by itself.
+"""
+
+import json
+import signal
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from bench.errors import BenchError, UsageError
+from bench.faults.link import Link
+from bench.registry import FILE
+from bench.server.child import ServerProcess
+
+if TYPE_CHECKING:
+    from bench.server.running import RunningServer
+
+_LOCK_S = 30.0
+
+
+class Kind(StrEnum):
+    """What goes wrong. Where it takes a number, that is its amount."""
+
+    REFUSE = "refuse"  # nobody listens
+    HANG = "hang"  # it takes connections, and says nothing
+    UNAVAILABLE = "unavailable"  # 503 and its like; the amount is seconds of Retry-After, 0: it does not say
+    KILL = "kill"  # SIGKILL; it is started again at the end
+    RESTART = "restart"  # SIGTERM; started again at the end
+    LOCKED = "locked"  # another process holds the database's lock
+    FULL = "full"  # its disk
+    CLOCK = "clock"  # the amount is how many seconds it is ahead; negative: behind
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerFault:
+    """One thing that goes wrong, and how much of it."""
+
+    kind: Kind
+    amount: float = 0.0
+
+
+class Target(Protocol):
+    """A server that can be upset."""
+
+    @property
+    def data(self) -> Path: ...
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+    def kill(self) -> None: ...
+    def hang(self) -> None: ...
+    def go_on(self) -> None: ...
+    def jump_clock(self, ahead_ms: int) -> None: ...
+    def fill_disk(self, *, full: bool) -> None: ...
+
+
+@contextmanager
+def happening(fault: ServerFault, server: Target, network: Link | None = None) -> Iterator[None]:
+    """Have it go wrong until the end of the block. Some kinds need the `network` in front; raises UsageError without.
+
+    A network that was told otherwise is good again at the end.
+    """
+    with ExitStack() as undo:
+        match fault.kind:
+            case Kind.REFUSE | Kind.UNAVAILABLE:
+                undo.enter_context(_in_front(fault, network))
+            case Kind.HANG:
+                server.hang()
+                undo.callback(server.go_on)
+            case Kind.KILL:
+                server.kill()
+                undo.callback(server.start)
+            case Kind.RESTART:
+                server.stop()
+                undo.callback(server.start)
+            case Kind.LOCKED:
+                undo.enter_context(locked(server.data))
+            case Kind.FULL:
+                server.fill_disk(full=True)
+                undo.callback(server.fill_disk, full=False)
+            case Kind.CLOCK:
+                server.jump_clock(int(fault.amount * 1000))
+                undo.callback(server.jump_clock, 0)
+        yield
+
+
+@contextmanager
+def _in_front(fault: ServerFault, network: Link | None) -> Iterator[None]:
+    if network is None:
+        raise UsageError(f"{fault.kind} happens in front of a server: it takes a network")
+    if fault.kind is Kind.REFUSE:
+        network.refuse()
+    else:
+        network.unavailable(int(fault.amount))
+    try:
+        yield
+    finally:
+        network.heal()
+
+
+@contextmanager
+def locked(data: Path) -> Iterator[None]:
+    """Hold the lock of the SQLite database in a data folder. Raises BenchError if it cannot be had."""
+    path = data / FILE
+    # whoever ends the block may be in another thread than who began it
+    with closing(sqlite3.connect(path, timeout=_LOCK_S, isolation_level=None, check_same_thread=False)) as other:
+        try:
+            other.execute("BEGIN EXCLUSIVE")
+        except sqlite3.Error as error:
+            raise BenchError(f"{path} could not be locked ({error})") from error
+        yield
+        other.execute("ROLLBACK")
+
+
+class UpsetProcess(ServerProcess):
+    """A `bench serve` in a process of its own, which can be upset in every way."""
+
+    _MODULE = "bench.faults.serve"
+
+    def hang(self) -> None:
+        """Stop it: the kernel takes connections, and nobody answers."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Let it go on where it was."""
+        self._process.send_signal(signal.SIGCONT)
+
+    def jump_clock(self, ahead_ms: int) -> None:
+        """See upset.jump_clock."""
+        self._upset(ahead_ms=ahead_ms)
+
+    def fill_disk(self, *, full: bool) -> None:
+        """See upset.fill_disk."""
+        self._upset(full=full)
+
+    def _upset(self, **wrong: Any) -> None:
+        assert self._process.stdin
+        self._process.stdin.write(json.dumps(wrong).encode() + b"\n")
+        self._process.stdin.flush()
+        self.wait_for("upset", **wrong)
+
+
+class UpsetThread:
+    """A server in a thread as what can be upset; its clock and its disk are the whole process's."""
+
+    def __init__(self, server: "RunningServer") -> None:
+        self._server = server
+        self._over = threading.Event()
+
+    @property
+    def data(self) -> Path:
+        """Its data folder."""
+        return self._server.data
+
+    def start(self) -> None:
+        """Start it again."""
+        self._server.start()
+
+    def stop(self) -> None:
+        """Stop it."""
+        self._server.stop()
+
+    def kill(self) -> None:
+        """Raises UsageError: no thread can be killed."""
+        raise UsageError("a server in a thread cannot be killed: take one in a process")
+
+    def hang(self) -> None:
+        """Hold up its event loop."""
+        begun = threading.Event()
+        self._over.clear()
+
+        def hold(_api: Any) -> None:
+            begun.set()
+            self._over.wait()
+
+        self._server.begin(hold)
+        begun.wait()
+
+    def go_on(self) -> None:
+        """Let it go on where it was."""
+        self._over.set()
+
+    def jump_clock(self, ahead_ms: int) -> None:
+        """See upset.jump_clock."""
+        from bench.faults import upset  # noqa: PLC0415 - it takes a server to import, which few commands need
+
+        upset.jump_clock(ahead_ms)
+
+    def fill_disk(self, *, full: bool) -> None:
+        """See upset.fill_disk."""
+        from bench.faults import upset  # noqa: PLC0415 - as above
+
+        upset.fill_disk(full=full)

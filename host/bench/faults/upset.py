@@ -1,0 +1,78 @@
+"""What can be wrong for a server in the process that it is in: what time it is, and that its disk is full.
+
+Everything here is for the whole process. It is the server's own code that runs, and real SQLite that refuses: its file
+may not grow (https://www.sqlite.org/pragma.html#pragma_max_page_count), so what needs no new page is still stored.
+"""
+
+import time
+from datetime import datetime, timedelta, tzinfo
+from functools import cache
+from typing import Any, Self
+
+import uvicorn.server
+from sqlalchemy import Connection, Engine, event
+
+from bench.registry import clock
+from bench.server.http.operator import tokens
+from bench.server.mqtt import lobby
+
+# SQLite's own bounds.
+_ALL, _NO_MORE = 4294967294, 1
+
+_pages = _ALL
+_ahead_ms = 0
+
+
+class _Time:
+    """The module `time`, with a clock that is wrong."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(time, name)
+
+    def time(self) -> float:
+        return time.time() + _ahead_ms / 1000
+
+    def time_ns(self) -> int:
+        return time.time_ns() + _ahead_ms * 1_000_000
+
+
+class _Datetime(datetime):
+    """`datetime`, with a clock that is wrong."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> Self:
+        return super().now(tz) + timedelta(milliseconds=_ahead_ms)
+
+
+def jump_clock(ahead_ms: int) -> None:
+    """Have the server's clock so many milliseconds ahead, or (negative) behind, of the host's.
+
+    That is the time in answers and in what is stored, of sessions and of certificates in the lobby; OpenSSL, where it
+    judges certificates itself, goes by the host's.
+    """
+    global _ahead_ms  # noqa: PLW0603 - a process has one clock
+    _ahead_ms = ahead_ms
+    _shift_clocks()
+
+
+@cache
+def _shift_clocks() -> None:
+    wrong: Any = _Time()
+    for module in (clock, tokens, uvicorn.server):
+        vars(module)["time"] = wrong
+    vars(lobby)["datetime"] = _Datetime
+
+
+def fill_disk(*, full: bool) -> None:
+    """Have SQLite's files stay as large as they are, or (not `full`) grow again. From the next transaction on."""
+    global _pages  # noqa: PLW0603 - a process has one disk
+    _pages = _NO_MORE if full else _ALL
+    _bound_files()
+
+
+@cache
+def _bound_files() -> None:
+    @event.listens_for(Engine, "begin")
+    def _bound(connection: Connection) -> None:
+        if connection.dialect.name == "sqlite":
+            connection.exec_driver_sql(f"PRAGMA max_page_count={_pages}")

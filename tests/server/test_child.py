@@ -1,0 +1,27 @@
+"""`bench serve` as a process of its own."""
+
+import pytest
+
+from bench.errors import BenchError
+from bench.server.child import ServerProcess
+
+
+def test_start_that_fails_is_said_and_leaves_the_other_one_alone(tmp_path):
+    with ServerProcess(tmp_path / "data") as server:
+        with pytest.raises(BenchError, match="a server is running on"):
+            ServerProcess(tmp_path / "data")
+        assert server.is_running()
+        assert server.wait_for("listening")["pid"] == server.pid
+        with pytest.raises(BenchError, match="did not report nonsense"):
+            server.wait_for("nonsense", timeout_s=0.1)
+    assert not server.is_running()
+
+
+def test_server_that_was_killed_starts_again_on_its_ports(tmp_path):
+    with ServerProcess(tmp_path / "data") as server:
+        ready = server.ready
+        server.kill()
+        assert not server.is_running()
+        server.start()
+        assert {**server.ready, "pid": 0} == {**ready, "pid": 0}
+        server.stop()
