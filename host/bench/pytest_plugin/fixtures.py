@@ -48,6 +48,31 @@ def bench_server(tmp_path: Path, board_choice: Choice, board_record: Record) -> 
 
 
 @pytest.fixture
+def network(bench_server: Any, board_choice: Choice, board_record: Record) -> Iterator[Any]:
+    """The network between the test's boards and its server: a `bench.faults.link.Link`.
+
+    It is good until it is told otherwise; what is random in its faults is decided by --seed.
+    """
+    from bench.faults.framing import Protocol  # noqa: PLC0415 - few tests have faults
+    from bench.faults.link import Link, Route  # noqa: PLC0415
+
+    protocols = {
+        "mqtt": Protocol.MQTT,
+        "mqtts": Protocol.TLS,
+        "http": Protocol.HTTP,
+        "https": Protocol.TLS,
+        "coap": Protocol.COAP,
+    }
+    routes = [
+        Route(to_host=board_choice.host, to_port=getattr(bench_server.ports, name), protocol=protocol)
+        for name, protocol in protocols.items()
+    ]
+    with Link(routes, host=board_choice.host, seed=board_choice.seed) as link:
+        board_record.networks.append(link)
+        yield link
+
+
+@pytest.fixture
 def board_settings() -> Mapping[str, Mapping[str, Any]]:
     """Sections that are put over the settings of firstboot's firmware; for a project to override."""
     return {}
@@ -60,19 +85,22 @@ def board_files(
     """What is on a board at the begin of a test: path -> content; for a project to override.
 
     The files of the folder `bench_firmware` of the ini file, or else firstboot's firmware with settings for the
-    test's server.
+    test's server, through the `network` if the test has one.
     """
     if folder := plugin.firmware_folder(request.config):
         return _content(folder)
     from bench.flash import firmware, settings  # noqa: PLC0415 - only for this firmware
 
     server = request.getfixturevalue("bench_server")
+    port = server.ports.mqtt
+    if "network" in request.fixturenames:
+        port = request.getfixturevalue("network").ports[port]
     overlay = {section: dict(values) for section, values in board_settings.items()}
     if board_choice.kind == "port" and board_choice.wifi:
         overlay["wifi"] = {"ssid": board_choice.wifi, "password": board_choice.wifi_password} | overlay.get("wifi", {})
     text = settings.encode(
         host=board_choice.host,
-        port=server.ports.mqtt,
+        port=port,
         key=server.profile.provision_key,
         secret=server.profile.provision_secret,
         **overlay,

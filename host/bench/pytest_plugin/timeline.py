@@ -7,7 +7,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bench.faults.steps import Kind
+from bench.faults.plan import Kind
 from bench.pytest_plugin.record import Moment
 
 _WIDTH, _LANE, _MARGIN = 11.0, 1.25, 0.7  # inches
@@ -21,7 +21,7 @@ _COLOURS = {
     "bench": "#1565c0",
     "quiet": "#b0bec5",
 }
-_GOOD = {"provisioned", "connected", "telemetry", "login", "healed", "port_back"}
+_GOOD = {"provisioned", "connected", "telemetry", "online", "healed", "port_back"}
 _BAD = {"offline", "rejected", "refused", "error", "crash", "power_lost", "port_lost", "link_failed", "not_found"}
 _FAULTS = {each.value for each in Kind}
 _BENCH = {"switched_on", "switched_off", "reset_line"}
