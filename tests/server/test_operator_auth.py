@@ -234,6 +234,22 @@ def test_first_start_makes_an_account_for_its_owner_alone(server):
     assert account(server)["password"] not in stored
 
 
+def _stored(server):
+    return server.ask(lambda registry: registry.read(users.by_email, account(server)["username"])).password_hash
+
+
+def test_first_password_is_slow_to_guess_if_a_user_chose_it_and_else_random(start_server, tmp_path):
+    folder = tmp_path / "chosen"
+    folder.mkdir(mode=0o700)
+    (folder / "operator.json").write_text('{"username": "me@example.org", "password": "short enough to guess"}')
+    chosen = start_server("chosen")
+    assert _stored(chosen).startswith("scrypt$16384$8$5$")
+    login(chosen, account(chosen)).close()
+    made = start_server("made")
+    assert _stored(made).startswith("scrypt$16$8$1$")
+    login(made, account(made)).close()
+
+
 def test_two_servers_have_different_passwords(start_server):
     assert account(start_server("one"))["password"] != account(start_server("two"))["password"]
 

@@ -29,6 +29,8 @@ _MARKERS = (
     "destructive: wipes or wears what is on a board; on a real one only with --destructive",
     "slow: takes its time",
 )
+# its RFC 2217 port's, which nobody who writes tests can do anything about
+_OF_PYSERIAL = "ignore:set(Daemon|Name)\\(\\) is deprecated:DeprecationWarning"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -65,6 +67,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Check the options, make the markers known, and begin the report."""
     for marker in _MARKERS:
         config.addinivalue_line("markers", marker)
+    config.addinivalue_line("filterwarnings", _OF_PYSERIAL)
     try:
         config.stash[CHOICE] = Choice.of(config)
     except UsageError as error:

@@ -24,6 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from bench import house
 from bench.errors import BenchError, UsageError
 from bench.registry import FILE
+from bench.registry.model import Base
 from bench.registry.seal import Seal
 
 T = TypeVar("T")
@@ -32,6 +33,11 @@ Work = Callable[[Connection], T]
 # The newest revision in `migrations`, and the one that kept secrets in plain.
 HEAD = "0002"
 _PLAIN = "0001"
+# As Alembic makes it.
+_VERSION_TABLE = (
+    "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL, "
+    "CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num))"
+)
 # How long another process may hold the write lock (the command line beside a running server does, for
 # milliseconds). Short enough for a server that is told to stop in the meantime.
 _BUSY_MS = 1_500
@@ -215,7 +221,11 @@ def _revision(connection: Connection) -> str | None:
 
 
 def _migrate(connection: Connection, seal: Seal) -> None:
-    if _revision(connection) != HEAD:
+    if not inspect(connection).get_table_names():  # a new one: as the models are, with nothing to bring over
+        Base.metadata.create_all(connection)
+        connection.exec_driver_sql(_VERSION_TABLE)
+        connection.exec_driver_sql(f"INSERT INTO alembic_version VALUES ('{HEAD}')")  # noqa: S608 - our own
+    elif _revision(connection) != HEAD:
         from bench.registry import schema  # noqa: PLC0415 - a sixth of a start's time, for nothing at most starts
 
         schema.upgrade(connection, seal)

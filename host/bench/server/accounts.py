@@ -14,9 +14,9 @@ FIRST = "operator@firstboot.local"
 _PASSWORD_BYTES = 18
 
 
-async def hashed(password: str) -> str:
+async def hashed(password: str, *, is_random: bool = False) -> str:
     """What is stored of a password."""
-    return await asyncio.to_thread(passwords.hashed, password)
+    return await asyncio.to_thread(passwords.hashed, password, is_random=is_random)
 
 
 async def right(password: str, stored: str) -> bool:
@@ -33,7 +33,8 @@ async def ensure_first(registry: Registry, folder: Path) -> None:
     if await registry.read(users.there_are_any):
         return
     path = folder / FILE
-    if not path.exists():
+    is_ours = not path.exists()  # else a user may have chosen what is in it
+    if is_ours:
         made = {"username": FIRST, "password": secrets.token_urlsafe(_PASSWORD_BYTES)}
         house.write_private_once(path, json.dumps(made).encode() + b"\n")
     try:
@@ -41,7 +42,7 @@ async def ensure_first(registry: Registry, folder: Path) -> None:
         username, password = str(account["username"]), str(account["password"])
     except (OSError, ValueError, LookupError, TypeError):
         raise BenchError(f"{path} holds no account, and the registry has none: delete the file") from None
-    stored = await hashed(password)
+    stored = await hashed(password, is_random=is_ours)
     try:
         await registry.write(users.create, username, None, password_hash=stored)
     except (Conflict, BenchError):

@@ -127,7 +127,7 @@ class Server:
         for listener in self._mqtt:
             listener.close()
         for server in self._http.values():
-            server.should_exit = True
+            server.stop()
         await asyncio.gather(self._gateway.close(_GRACE_S), self._coap.close(_GRACE_S), *self._http_tasks)
         await self.registry.close()
 
