@@ -98,7 +98,7 @@ def conformance(
         verdicts.show(outcomes, again=again, as_json=as_json, more={"devices": server.made})
     finally:  # they are there, whatever ended it
         if server.made and not as_json:
-            _tell_made(len(server.made), server.prefix)
+            _tell_made(len(server.made), server.prefix, own=not url, data=data)
     verdicts.exit_by(outcomes)
 
 
@@ -152,9 +152,15 @@ def _again(url: list[str], key: str, file: Path | None, profile: str, ca: Path |
     return shlex.join(words)
 
 
-def _tell_made(count: int, prefix: str) -> None:
-    output.say(
-        f"{count} devices were made on the server, their names begin with {prefix}. To remove them, with the options "
-        "that say which server:\n"
-        f"  bench device list --search {prefix} --json | jq -r '.[].name' | xargs -rd '\\n' -n1 bench device delete"
-    )
+def _tell_made(count: int, prefix: str, *, own: bool, data: Path) -> None:
+    which = shlex.join(["--data", str(data)]) if own and data != DEFAULT_DATA else ""
+    which = which if own else "--url URL --user USER"
+    words = [
+        "bench device list",
+        which,
+        "--search",
+        prefix,
+        "--json | jq -r '.[].name' | xargs -n1 bench device delete",
+    ]
+    output.say(f"{count} devices were made on the server. To remove them:")
+    output.say(f"  {' '.join(each for each in (*words, which) if each)}")

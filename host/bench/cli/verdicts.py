@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import typer
 from rich.markup import escape
@@ -52,15 +52,15 @@ def show(outcomes: Sequence[Outcome], *, again: str, as_json: bool, more: Mappin
     seconds = sum(each.seconds for each in outcomes)
     hold, broken, skipped, trouble = (counts[each] for each in Verdict)
     output.say(f"{hold} hold, {broken} broken, {skipped} skipped, {trouble} in trouble, in {seconds:.1f} s")
-    for each in outcomes:
-        if each.verdict is Verdict.BROKEN:
-            output.say(f"again: {again} --only {each.name}")
+    for each in outcomes:  # again, where they are not scrolled away
+        if each.verdict in _BAD:
+            output.say(f"{each.name} {each.verdict}: {each.detail}\n  {again} --only {each.name}")
 
 
 def write_junit(path: Path, outcomes: Sequence[Outcome]) -> None:
     """Write how checks ended as CI servers read it."""
     counts = Counter(each.verdict for each in outcomes)
-    suite = ElementTree.Element(
+    suite = ET.Element(
         "testsuite",
         name="conformance",
         tests=str(len(outcomes)),
@@ -72,10 +72,10 @@ def write_junit(path: Path, outcomes: Sequence[Outcome]) -> None:
     tags = {Verdict.BROKEN: "failure", Verdict.TROUBLE: "error", Verdict.SKIPPED: "skipped"}
     for each in outcomes:
         group, _, name = each.name.rpartition(".")
-        case = ElementTree.SubElement(suite, "testcase", classname=group, name=name, time=str(each.seconds))
+        case = ET.SubElement(suite, "testcase", classname=group, name=name, time=str(each.seconds))
         if tag := tags.get(each.verdict):
-            ElementTree.SubElement(case, tag, message=each.detail).text = f"{each.says} ({each.source})"
-    path.write_bytes(ElementTree.tostring(suite, encoding="utf-8", xml_declaration=True))
+            ET.SubElement(case, tag, message=each.detail).text = f"{each.says} ({each.source})"
+    path.write_bytes(ET.tostring(suite, encoding="utf-8", xml_declaration=True))
 
 
 def exit_by(outcomes: Iterable[Outcome]) -> None:

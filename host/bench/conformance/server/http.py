@@ -29,9 +29,9 @@ def _status_is_200(server: Server) -> None:
         (server.newcomer(), {}),
     ):
         answer = http_wire.request(server.reach, "POST", PATH, server.request(name, **fields))
-        said = server.read(answer.content, name).status
-        if answer.status_code != _OK:
-            raise Broken(f"{said} is {answer.status_code}")
+        said = server.read(answer.body, name).status
+        if answer.code != _OK:
+            raise Broken(f"{said} is {answer.code}")
 
 
 @book.check("http.provision.any_content_type", _PROVISIONING)
@@ -39,9 +39,9 @@ def _any_content_type(server: Server) -> None:
     """The request is read as JSON whatever its Content-Type says, and without one."""
     for kind in ("text/plain", "application/octet-stream", None):
         answer = http_wire.request(server.reach, "POST", PATH, server.request(" "), content_type=kind)
-        if answer.status_code != _OK:
-            raise Broken(f"with Content-Type {kind} it is {answer.status_code}")
-        server.read(answer.content, " ")
+        if answer.code != _OK:
+            raise Broken(f"with Content-Type {kind} it is {answer.code}")
+        server.read(answer.body, " ")
 
 
 @book.check("http.provision.unreadable", _PROVISIONING)
@@ -54,7 +54,7 @@ def _unreadable(server: Server) -> None:
         server.request("", deviceName=None),
         b"",
     ):
-        code = http_wire.request(server.reach, "POST", PATH, request).status_code
+        code = http_wire.request(server.reach, "POST", PATH, request).code
         if code not in _ERRORS:
             raise Broken(f"{request[:1].decode() or 'no body'}... is {code}")
 
@@ -63,7 +63,7 @@ def _unreadable(server: Server) -> None:
 def _other_methods(server: Server) -> None:
     """GET and PUT of the path are errors (405)."""
     for method in ("GET", "PUT"):
-        code = http_wire.request(server.reach, method, PATH, server.request(" ")).status_code
+        code = http_wire.request(server.reach, method, PATH, server.request(" ")).code
         if code not in _ERRORS:
             raise Broken(f"{method} is {code}")
 
@@ -77,7 +77,7 @@ def _unknown_token(server: Server) -> None:
         ("POST", "attributes", SAMPLE),
         ("GET", "attributes", b""),
     ):
-        code = http_wire.request(server.reach, method, f"{path}/{what}", body).status_code
+        code = http_wire.request(server.reach, method, f"{path}/{what}", body).code
         if code != _UNAUTHORIZED:
             raise Broken(f"{method} {what} is {code} instead of 401")
 
@@ -86,7 +86,7 @@ def _unknown_token(server: Server) -> None:
 def _telemetry(server: Server) -> None:
     """Telemetry is 200, also 60000 bytes of it."""
     for body in (SAMPLE, json.dumps({"conformance": "x" * _LARGE}).encode()):
-        code = http_wire.request(server.reach, "POST", f"/api/v1/{server.token}/telemetry", body).status_code
+        code = http_wire.request(server.reach, "POST", f"/api/v1/{server.token}/telemetry", body).code
         if code != _OK:
             raise Broken(f"{len(body)} bytes are {code}")
 
@@ -95,22 +95,22 @@ def _telemetry(server: Server) -> None:
 def _attributes(server: Server) -> None:
     """An attribute that the device sent comes back when it asks for it."""
     value, path = server.new_name(), f"/api/v1/{server.token}/attributes"
-    code = http_wire.request(server.reach, "POST", path, json.dumps({"conformance": value}).encode()).status_code
+    code = http_wire.request(server.reach, "POST", path, json.dumps({"conformance": value}).encode()).code
     if code != _OK:
         raise Broken(f"to send it is {code}")
     deadline = time.monotonic() + server.reach.patience_s
-    while (
-        attribute_in((answer := http_wire.request(server.reach, "GET", f"{path}?clientKeys=conformance")).content)
-        != value
-    ):
+    while True:
+        answer = http_wire.request(server.reach, "GET", f"{path}?clientKeys=conformance")
+        if attribute_in(answer.body) == value:
+            return
         if time.monotonic() > deadline:  # they may be stored some time after they were acknowledged
-            raise Broken(f"the answer ({answer.status_code}) never had the value: {answer.text}")
+            raise Broken(f"the answer ({answer.code}) never had the value: {answer.body.decode(errors='replace')}")
 
 
 @book.check("http.session.unreadable", _API)
 def _bad_telemetry(server: Server) -> None:
     """Telemetry that is no JSON is an error (500)."""
-    code = http_wire.request(server.reach, "POST", f"/api/v1/{server.token}/telemetry", b"{").status_code
+    code = http_wire.request(server.reach, "POST", f"/api/v1/{server.token}/telemetry", b"{").code
     if code not in _ERRORS:
         raise Broken(f"it is {code}")
 
@@ -118,6 +118,6 @@ def _bad_telemetry(server: Server) -> None:
 @book.check("http.session.unknown_path", _API)
 def _unknown_path(server: Server) -> None:
     """What is no part of the API is an error (404), with a good token, too."""
-    code = http_wire.request(server.reach, "POST", f"/api/v1/{server.token}/nothing-here", SAMPLE).status_code
+    code = http_wire.request(server.reach, "POST", f"/api/v1/{server.token}/nothing-here", SAMPLE).code
     if code not in _ERRORS:
         raise Broken(f"it is {code}")

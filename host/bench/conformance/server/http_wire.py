@@ -1,5 +1,8 @@
 """HTTP as a device speaks it: one request a connection."""
 
+import time
+from dataclasses import dataclass
+
 import httpx
 
 from bench.conformance.check import Broken
@@ -7,11 +10,21 @@ from bench.conformance.server.reach import Reach
 from bench.errors import BenchError
 
 _TOO_MANY = 429
+# No answer of the API is longer by far.
+_LONGEST = 1 << 20
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What the server answered."""
+
+    code: int
+    body: bytes
 
 
 def request(
     reach: Reach, method: str, path: str, content: bytes = b"", *, content_type: str | None = "application/json"
-) -> httpx.Response:
+) -> Reply:
     """What the server answers, whatever it is. Over TLS if that is all there is. Raises Broken, BenchError."""
     where = reach.at("http", "https")
     reach.expect_there(where)
@@ -19,18 +32,29 @@ def request(
     # Not by way of the environment's proxy: devices know of none.
     with httpx.Client(verify=reach.trust, timeout=reach.patience_s, trust_env=False) as client:
         try:
-            answer = client.request(method, f"{where}{path}", content=content, headers=headers)
+            with client.stream(method, f"{where}{path}", content=content, headers=headers) as response:
+                answer = Reply(response.status_code, _body(response, time.monotonic() + reach.patience_s))
         except httpx.ConnectTimeout as error:
             raise reach.lost(where, TimeoutError()) from error
         except httpx.ConnectError as error:
             raise reach.lost(where, _root(error)) from error
         except httpx.TimeoutException:
             raise Broken(f"no answer came within {reach.patience_s:g} s") from None
-        except httpx.TransportError as error:
+        except (httpx.HTTPError, httpx.StreamError) as error:
             raise Broken(f"no answer came: {error}") from error
-    if answer.status_code == _TOO_MANY:
-        raise BenchError("429: the server wants no more for now" + _when(answer))
+    if answer.code == _TOO_MANY:
+        raise BenchError("429: the server wants no more for now")
     return answer
+
+
+def _body(response: httpx.Response, deadline: float) -> bytes:
+    """A whole body, which a server may make as long, and as slow, as it likes."""
+    body = b""
+    for piece in response.iter_bytes():
+        body += piece
+        if len(body) > _LONGEST or time.monotonic() > deadline:
+            raise Broken(f"the answer has no end: {len(body)} bytes so far")
+    return body
 
 
 def _root(error: BaseException) -> Exception:
@@ -39,8 +63,3 @@ def _root(error: BaseException) -> Exception:
         error = error.__cause__ or error.__context__  # type: ignore[assignment]
     assert isinstance(error, Exception)
     return error
-
-
-def _when(answer: httpx.Response) -> str:
-    seconds = answer.headers.get("Retry-After", "")
-    return f" (Retry-After {seconds} s)" if seconds else ""

@@ -7,7 +7,7 @@ from bench.conformance.check import Broken
 from bench.conformance.server import mqtt_wire
 from bench.conformance.server.book import Book
 from bench.conformance.server.mqtt_wire import PROVISION, PUBACK, PUBLISH, REQUEST, RESPONSE, SUBACK, Line, publish
-from bench.conformance.server.subject import Server
+from bench.conformance.server.subject import Server, parsed
 
 TELEMETRY, ATTRIBUTES = "v1/devices/me/telemetry", "v1/devices/me/attributes"
 CALLS = "v1/devices/me/rpc/request/+"
@@ -303,8 +303,8 @@ def _no_provisioning(server: Server) -> None:
 def attribute_in(answer: bytes) -> object:
     """The attribute `conformance`, in an answer about client attributes."""
     try:
-        return json.loads(answer)["client"]["conformance"]
-    except (ValueError, TypeError, LookupError):
+        return parsed(answer)["client"]["conformance"]
+    except (TypeError, LookupError):
         return None
 
 

@@ -28,6 +28,8 @@ _KINDS = {
 }
 # Server unavailable; in MQTT 5 also quota exceeded, connection rate exceeded.
 _BUSY = {3, 0x88, 0x97, 0x9F}
+# No packet of the API is longer by far.
+_LONGEST = 1 << 20
 SAY_PING = b"\xc0\x00"
 SAY_DISCONNECT = b"\xe0\x00"
 
@@ -153,10 +155,15 @@ class Line:
         with suppress(OSError):
             self._line.sendall(data)
 
-    def heard(self) -> Heard | None:
-        """The next packet; None if the server closed. Raises Broken if neither comes."""
-        deadline = time.monotonic() + self._patience_s
+    def heard(self, deadline: float | None = None) -> Heard | None:
+        """The next packet; None if the server closed. Raises Broken if neither comes in time.
+
+        `deadline`: of the monotonic time, for who wants several; each has its own if not given.
+        """
+        deadline = self._deadline() if deadline is None else deadline
         while True:
+            if time.monotonic() > deadline:
+                raise Broken(f"nothing that was asked for came within {self._patience_s:g} s")
             if (found := self._cut()) is not None:
                 return found
             self._line.settimeout(max(0.001, deadline - time.monotonic()))
@@ -170,6 +177,9 @@ class Line:
                 return None
             self._unread += data
 
+    def _deadline(self) -> float:
+        return time.monotonic() + self._patience_s
+
     def _cut(self) -> Heard | None:
         """Take the next packet out of what was read, if it is there as a whole."""
         length, begin = _number(self._unread[1:5])
@@ -177,6 +187,8 @@ class Line:
             if len(self._unread) >= 5:
                 raise Broken("what came is no packet: its length has more than four bytes")
             return None
+        if length > _LONGEST:
+            raise Broken(f"a packet of {length} bytes came")
         begin, end = 1 + begin, 1 + begin + length
         if len(self._unread) < end:
             return None
@@ -195,11 +207,12 @@ class Line:
     def expect_closed(self) -> list[Heard]:
         """The server closes; what it says before."""
         said: list[Heard] = []
+        deadline = self._deadline()
         while True:
             try:
-                found = self.heard()
+                found = self.heard(deadline)
             except Broken:
-                after = f" after {', '.join(map(str, said))}" if said else ""
+                after = f" after {', '.join(map(str, said[:3]))}" if said else ""
                 raise Broken(f"the connection was still open after {self._patience_s:g} s{after}") from None
             if found is None:
                 return said
@@ -220,7 +233,8 @@ class Line:
 
     def answer(self) -> Heard:
         """The PUBLISH that answers a request, acknowledged; what else comes before it is not looked at."""
-        while (found := self.heard()) is not None:
+        deadline = self._deadline()
+        while (found := self.heard(deadline)) is not None:
             if found.kind == PUBLISH and found.message[0] == RESPONSE:
                 if found.qos:
                     self.send(packet(0x40, found.own_id.to_bytes(2, "big")))

@@ -17,6 +17,14 @@ _SECRETS = ("provisionDeviceSecret", "token", "password", "hash", "credentialsVa
 _SHOWN = 200
 
 
+def parsed(raw: bytes) -> Any:
+    """What a text is as JSON; None if it is none."""
+    try:
+        return json.loads(raw)
+    except (ValueError, RecursionError):
+        return None
+
+
 @dataclass(frozen=True)
 class Answer:
     """What a provisioning request was answered with: a JSON object."""
@@ -106,10 +114,7 @@ class Server:
 
     def read(self, raw: bytes, name: str) -> Answer:
         """What a request for this name was answered with."""
-        try:
-            found = json.loads(raw)
-        except ValueError:
-            found = None
+        found = parsed(raw)
         if not isinstance(found, dict):
             raise Broken(f"the answer is no JSON object: {raw.decode(errors='replace') or 'it is empty'}")
         self._hide(found)

@@ -8,7 +8,12 @@ from bench.conformance.check import Check, Outcome
 from bench.conformance.server import coap, http, mqtt, mqtt5, provisioning, tls
 from bench.conformance.server.subject import Server
 
-CHECKS = [each for module in (provisioning, mqtt, mqtt5, http, coap, tls) for each in module.book.checks]
+_BOOKS = (provisioning.book, mqtt.book, mqtt5.book, http.book, coap.book, tls.book)
+_GROUPS = ("provision", "mqtt", "mqtt5", "http", "coap", "tls")
+
+CHECKS = sorted(
+    (each for book in _BOOKS for each in book.checks), key=lambda each: _GROUPS.index(each.name.partition(".")[0])
+)
 
 
 def run(checks: Iterable[Check[Server]], server: Server) -> Iterator[Outcome]:

@@ -48,11 +48,11 @@ def _mqtt_login(reach: Reach, token: str) -> bool:
 @contextmanager
 def _http(reach: Reach) -> Iterator[Exchange]:
     reach.at("http", "https")
-    yield lambda request: http_wire.request(reach, "POST", PATH, request).content
+    yield lambda request: http_wire.request(reach, "POST", PATH, request).body
 
 
 def _http_login(reach: Reach, token: str) -> bool:
-    code = http_wire.request(reach, "POST", f"/api/v1/{token}/telemetry", _SAMPLE).status_code
+    code = http_wire.request(reach, "POST", f"/api/v1/{token}/telemetry", _SAMPLE).code
     if code not in (200, 401):
         raise Broken(f"telemetry is answered with {code}, neither 200 nor 401")
     return code == 200
