@@ -43,7 +43,7 @@ class Peer:
         """A request that is to be confirmed, with an id and a token of its own."""
         self._mid = (self._mid + 1) % 0x10000
         uri_path = tuple(path.split("/"))
-        message = Message(code=code, mtype=CON, mid=self._mid, token=secrets.token_bytes(4), payload=payload)
+        message = Message(code=code, _mtype=CON, _mid=self._mid, _token=secrets.token_bytes(4), payload=payload)
         message.opt.uri_path = uri_path
         for name, value in options.items():
             setattr(message.opt, name, value)
@@ -59,7 +59,7 @@ class Peer:
     def ping(self) -> Message:
         """What comes back for an empty message that is to be confirmed."""
         self._mid = (self._mid + 1) % 0x10000
-        return self._exchange(Message(code=EMPTY, mtype=CON, mid=self._mid))
+        return self._exchange(Message(code=EMPTY, _mtype=CON, _mid=self._mid))
 
     def _exchange(self, message: Message) -> Message:
         deadline, wait_s = time.monotonic() + self._reach.patience_s, _ACK_TIMEOUT_S
@@ -87,7 +87,7 @@ class Peer:
 
     def _acknowledge(self, heard: Message) -> None:
         if heard.mtype is CON:
-            self._send(Message(code=EMPTY, mtype=ACK, mid=heard.mid))
+            self._send(Message(code=EMPTY, _mtype=ACK, _mid=heard.mid))
 
     def _send(self, message: Message) -> None:
         message.direction = Direction.OUTGOING

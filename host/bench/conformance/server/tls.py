@@ -20,6 +20,7 @@ from bench.conformance.server.mqtt_wire import Line
 from bench.conformance.server.reach import Reach
 from bench.conformance.server.subject import SUCCESS, Server
 from bench.conformance.server.ways import WAYS
+from bench.errors import BenchError
 
 _CERTIFICATES = "ThingsBoard: certificates of devices, over MQTT with TLS"
 # What OpenSSL says of a certificate that is trusted, but not now (9, 10) or not for this name (62) or address (64).
@@ -50,9 +51,14 @@ def _certificate(scheme: str, server: Server) -> None:
 @book.check_of_each(_SCHEMES, "version_1_2", "RFC 5246; ThingsBoard: TLS 1.2 unless set otherwise")
 def _version_1_2(scheme: str, server: Server) -> None:
     """A client that speaks TLS 1.2 and nothing newer is served: many microcontrollers are such."""
-    reach = server.reach.only(scheme)
-    reach.trust.maximum_version = ssl.TLSVersion.TLSv1_2
-    reach.connection(reach.at(scheme)).close()
+    where = server.reach.at(scheme)
+    server.reach.connection(where).close()
+    old = server.reach.only(scheme)
+    old.trust.maximum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        old.connection(where).close()
+    except BenchError as error:
+        raise Broken(str(error)) from error
 
 
 @book.check_of_each(_SCHEMES, "provision", "ThingsBoard: the same API over TLS")
