@@ -1,5 +1,7 @@
 """Servers to be checked: the real one with all its transports, and how a run of the checks ends."""
 
+from contextlib import contextmanager
+
 from cryptography.hazmat.primitives import serialization
 
 from bench.conformance.check import Verdict, chosen
@@ -10,6 +12,14 @@ from bench.registry import ProfileView
 from tests.support import PATIENCE_S, RunningServer
 
 TRANSPORTS = ("mqtt", "mqtts", "http", "https", "coap")
+
+
+@contextmanager
+def shared(tmp_path_factory):
+    """One for all tests of a module: they make devices, and never the same."""
+    running = RunningServer(tmp_path_factory.mktemp("shared") / "server")
+    yield running
+    running.close()
 
 
 def url(running: RunningServer, scheme: str) -> str:

@@ -14,9 +14,8 @@ from bench.conformance.check import Verdict
 from bench.conformance.server.suite import CHECKS
 from bench.server.tls import contexts
 from tests.conformance import server_bugs
-from tests.conformance.servers import ended, subject
+from tests.conformance.servers import ended, shared, subject
 from tests.server import certificates
-from tests.support import RunningServer
 
 # For what never comes: how long the checks wait for it.
 SHORT_S = 0.5
@@ -29,9 +28,8 @@ def of_each(name):
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory):
-    server = RunningServer(tmp_path_factory.mktemp("bugs") / "server")
-    yield server
-    server.close()
+    with shared(tmp_path_factory) as server:
+        yield server
 
 
 @dataclass(frozen=True)

@@ -162,5 +162,5 @@ def _tell_made(count: int, prefix: str, *, own: bool, data: Path) -> None:
         prefix,
         "--json | jq -r '.[].name' | xargs -n1 bench device delete",
     ]
-    output.say(f"{count} devices were made on the server. To remove them:")
+    output.say(f"Devices that were made on the server: {count}. To remove them:")
     output.say(f"  {' '.join(each for each in (*words, which) if each)}")

@@ -18,7 +18,6 @@ from bench.conformance.check import Outcome, Verdict
 
 _COLOURS = {Verdict.HOLDS: "green", Verdict.BROKEN: "red", Verdict.SKIPPED: "dim", Verdict.TROUBLE: "yellow"}
 _BAD = (Verdict.BROKEN, Verdict.TROUBLE)
-_ANY_WIDTH = 1000
 
 
 def collect(outcomes: Iterable[Outcome], total: int, *, as_json: bool) -> list[Outcome]:
@@ -42,19 +41,24 @@ def show(outcomes: Sequence[Outcome], *, again: str, as_json: bool, more: Mappin
         print(json.dumps({"checks": [asdict(each) for each in outcomes], "counts": counted, **more}, indent=2))
         return
     shown = Table(box=None, pad_edge=False, header_style="bold")
-    for head in ("check", "verdict", "what holds", "what was seen", "source"):
-        shown.add_column(head, overflow="fold")
+    shown.add_column("check", no_wrap=True)
+    shown.add_column("verdict")
+    shown.add_column("what holds (says who), and what was seen instead", overflow="fold")
     for each in outcomes:
-        verdict = f"[{_COLOURS[each.verdict]}]{each.verdict}[/]"
-        shown.add_row(each.name, verdict, *map(escape, (each.says, each.detail, each.source)))
-    # what is not a terminal has no width that a line could be too long for
-    output.console.print(shown, width=None if output.console.is_terminal else _ANY_WIDTH)
+        colour = _COLOURS[each.verdict]
+        seen = f"\n[{colour}]{escape(each.detail)}[/]" if each.detail else ""
+        says = f"{escape(each.says)} [dim]({escape(each.source)})[/]{seen}"
+        shown.add_row(each.name, f"[{colour}]{each.verdict}[/]", says)
+    output.console.print(shown)
     seconds = sum(each.seconds for each in outcomes)
     hold, broken, skipped, trouble = (counts[each] for each in Verdict)
     output.say(f"{hold} hold, {broken} broken, {skipped} skipped, {trouble} in trouble, in {seconds:.1f} s")
-    for each in outcomes:  # again, where they are not scrolled away
-        if each.verdict in _BAD:
-            output.say(f"{each.name} {each.verdict}: {each.detail}\n  {again} --only {each.name}")
+    # once more, where it is not scrolled away
+    for each in outcomes:
+        if each.verdict is Verdict.BROKEN:
+            output.say(f"broken: {each.name}: {each.detail}\n  {again} --only {each.name}")
+    for why, count in Counter(each.detail for each in outcomes if each.verdict is Verdict.TROUBLE).items():
+        output.say(f"trouble ({count}): {why}")
 
 
 def write_junit(path: Path, outcomes: Sequence[Outcome]) -> None:

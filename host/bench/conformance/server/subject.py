@@ -214,10 +214,12 @@ class Server:
 
 
 def _texts(values: Iterable[Any]) -> Iterator[str]:
-    """All texts in these, also as JSON has them."""
+    """All texts in these, also as JSON has them, and the digits of numbers."""
     for value in values:
         if isinstance(value, dict):
             yield from _texts(value.values())
+        elif isinstance(value, int):
+            yield str(value)
         elif isinstance(value, str) and value:
             yield value
             yield json.dumps(value)[1:-1]
