@@ -80,7 +80,7 @@ def test_profile_that_makes_no_devices_is_checked_as_far_as_that_goes(server):
 
 def test_devices_made_ahead_are_used_up_for_what_needs_one(server):
     profile = server.new_profile(ProvisionType.CHECK_PRE_PROVISIONED_DEVICES)
-    names = tuple(f"ahead-{number}" for number in range(40))
+    names = tuple(f"ahead-{number}" for number in range(20))
     for name in names:
         server.ask(lambda registry, name=name: registry.create_device(name, profile.name))
     checked = subject(server, profile=profile, names=names)
