@@ -10,7 +10,8 @@ from bench.conformance.check import Broken
 from bench.conformance.server import coap_wire
 from bench.conformance.server.book import Book
 from bench.conformance.server.coap_wire import Peer
-from bench.conformance.server.mqtt import SAMPLE, attribute_in
+from bench.conformance.server.mqtt import SAMPLE
+from bench.conformance.server.mqtt_devices import attribute_in
 from bench.conformance.server.subject import FAILURE, NOT_FOUND, SUCCESS, Server
 from bench.conformance.server.ways import PATH
 

@@ -7,7 +7,8 @@ import time
 from bench.conformance.check import Broken
 from bench.conformance.server import http_wire
 from bench.conformance.server.book import Book
-from bench.conformance.server.mqtt import SAMPLE, attribute_in
+from bench.conformance.server.mqtt import SAMPLE
+from bench.conformance.server.mqtt_devices import attribute_in
 from bench.conformance.server.subject import Server
 from bench.conformance.server.ways import PATH
 

@@ -1,21 +1,16 @@
-"""MQTT 3.1.1: connections, provision sessions, sessions of devices."""
-
-import json
-import time
+"""MQTT 3.1.1: connections, and sessions that ask for credentials."""
 
 from bench.conformance.check import Broken
 from bench.conformance.server import mqtt_wire
 from bench.conformance.server.book import Book
 from bench.conformance.server.mqtt_wire import PROVISION, PUBACK, PUBLISH, REQUEST, RESPONSE, SUBACK, Line, publish
-from bench.conformance.server.subject import Server, parsed
+from bench.conformance.server.subject import Server
 
-TELEMETRY, ATTRIBUTES = "v1/devices/me/telemetry", "v1/devices/me/attributes"
-CALLS = "v1/devices/me/rpc/request/+"
+TELEMETRY = "v1/devices/me/telemetry"
 SAMPLE = b'{"conformance":1}'
 _PROVISIONING = "ThingsBoard: provisioning over MQTT"
 _LOGINS = "ThingsBoard: logins over MQTT"
 _BAD_NAME, _NOT_AUTHORISED, _BAD_CLIENT_ID = 4, 5, 2
-_LARGE = 60_000
 
 book = Book()
 
@@ -140,7 +135,7 @@ def _subscription_is_granted(server: Server) -> None:
     """A subscription to /provision/response is granted, its SUBACK has its id, and the answer comes with its QoS."""
     for qos in (0, 1):
         with mqtt_wire.session(server.reach, PROVISION) as line:
-            _expect_granted(line, 0x1230 + qos, [(RESPONSE, qos)], [qos])
+            expect_granted(line, 0x1230 + qos, [(RESPONSE, qos)], [qos])
             line.send(publish(REQUEST, server.request(" "), qos=0))
             if (found := line.expect(PUBLISH).qos) != qos:
                 raise Broken(f"the answer has QoS {found} instead of {qos}")
@@ -151,7 +146,7 @@ def _other_subscriptions(server: Server) -> None:
     """Other subscriptions are refused with 0x80, `#` as well, and the session goes on."""
     with mqtt_wire.session(server.reach, PROVISION) as line:
         for packet_id, topic in enumerate(("#", "/provision/#", REQUEST, TELEMETRY), 1):
-            _expect_granted(line, packet_id, [(topic, 1)], [0x80])
+            expect_granted(line, packet_id, [(topic, 1)], [0x80])
         line.expect_nothing_more()
 
 
@@ -225,89 +220,6 @@ def _missing_field(server: Server) -> None:
             _expect_no_answer(line)
 
 
-# Sessions of devices.
-
-
-@book.check("mqtt.session.telemetry", "MQTT 3.1.1, 3.4.2; ThingsBoard: telemetry")
-def _telemetry(server: Server) -> None:
-    """Telemetry in its three forms is acknowledged, each with its packet id and in order."""
-    forms = (SAMPLE, b'{"ts":1700000000000,"values":{"conformance":2}}', b'[{"conformance":3},{"conformance":4}]')
-    with mqtt_wire.session(server.reach, server.token) as line:
-        for packet_id, each in zip((1, 0x1234, 0xFFFF), forms, strict=True):
-            line.send(publish(TELEMETRY, each, packet_id=packet_id))
-        for packet_id in (1, 0x1234, 0xFFFF):
-            _expect_puback(line, packet_id)
-
-
-@book.check("mqtt.session.qos_0", "MQTT 3.1.1, 4.3.1")
-def _qos_0(server: Server) -> None:
-    """Telemetry with QoS 0 is taken without a word."""
-    with mqtt_wire.session(server.reach, server.token) as line:
-        line.send(publish(TELEMETRY, SAMPLE, qos=0))
-        line.expect_nothing_more()
-
-
-@book.check("mqtt.session.large_telemetry", "ThingsBoard: packets of at most 65536 bytes, unless set otherwise")
-def _large_telemetry(server: Server) -> None:
-    """Telemetry of 60000 bytes is acknowledged."""
-    with mqtt_wire.session(server.reach, server.token) as line:
-        line.send(publish(TELEMETRY, json.dumps({"conformance": "x" * _LARGE}).encode()))
-        _expect_puback(line, 1)
-
-
-@book.check("mqtt.session.subscriptions", "MQTT 3.1.1, 3.9; ThingsBoard: topics of a device")
-def _subscriptions(server: Server) -> None:
-    """Subscriptions to attributes and calls are granted, to what is not a device's refused, in the order asked."""
-    with mqtt_wire.session(server.reach, server.token) as line:
-        _expect_granted(line, 0xBEEF, [(ATTRIBUTES, 1), (RESPONSE, 1), (CALLS, 0)], [1, 0x80, 0])
-
-
-@book.check("mqtt.session.attributes", "ThingsBoard: attributes of a device")
-def _attributes(server: Server) -> None:
-    """An attribute that the device sent comes back when it asks for it."""
-    value = server.new_name()
-    deadline = time.monotonic() + server.reach.patience_s
-    with mqtt_wire.session(server.reach, server.token) as line:
-        line.send(mqtt_wire.subscribe(1, (f"{ATTRIBUTES}/response/+", 0)))
-        line.expect(SUBACK)
-        line.send(publish(ATTRIBUTES, json.dumps({"conformance": value}).encode(), packet_id=2))
-        _expect_puback(line, 2)
-        for asked in range(1, 1000):
-            line.send(publish(f"{ATTRIBUTES}/request/{asked}", b'{"clientKeys":"conformance"}', qos=0))
-            topic, payload = line.expect(PUBLISH).message
-            if topic != f"{ATTRIBUTES}/response/{asked}":
-                raise Broken(f"the answer came on {topic} instead of {ATTRIBUTES}/response/{asked}")
-            if attribute_in(payload) == value:
-                return
-            if time.monotonic() > deadline:  # they may be stored some time after they were acknowledged
-                raise Broken(f"the answer never had the value: {payload.decode(errors='replace')}")
-
-
-@book.check("mqtt.session.newer_ends_older", "ThingsBoard: one session a device, unless set otherwise")
-def _newer_ends_older(server: Server) -> None:
-    """A second login with a token ends the first one's connection, and stays itself."""
-    with mqtt_wire.session(server.reach, server.token) as older, mqtt_wire.session(server.reach, server.token) as newer:
-        older.expect_closed()
-        newer.expect_nothing_more()
-
-
-@book.check("mqtt.session.no_provisioning", _PROVISIONING)
-def _no_provisioning(server: Server) -> None:
-    """A device that is logged in gets no answer to a provisioning request, and stays."""
-    with mqtt_wire.session(server.reach, server.token) as line:
-        line.send(publish(REQUEST, server.request(" ")))
-        _expect_puback(line, 1)
-        line.expect_nothing_more()
-
-
-def attribute_in(answer: bytes) -> object:
-    """The attribute `conformance`, in an answer about client attributes."""
-    try:
-        return parsed(answer)["client"]["conformance"]
-    except (TypeError, LookupError):
-        return None
-
-
 def _expect_in(code: int) -> None:
     if code:
         raise Broken(f"CONNACK {code} instead of 0")
@@ -319,7 +231,8 @@ def _expect_refused(line: Line, code: int, *codes: int) -> None:
     line.expect_closed()
 
 
-def _expect_granted(line: Line, packet_id: int, filters: list[tuple[str, int]], codes: list[int]) -> None:
+def expect_granted(line: Line, packet_id: int, filters: list[tuple[str, int]], codes: list[int]) -> None:
+    """SUBSCRIBE is answered with these codes, and its own packet id."""
     line.send(mqtt_wire.subscribe(packet_id, *filters))
     suback = line.expect(SUBACK)
     if suback.packet_id != packet_id:
@@ -327,12 +240,6 @@ def _expect_granted(line: Line, packet_id: int, filters: list[tuple[str, int]], 
     if suback.codes != codes:
         wanted = ", ".join(f"{topic} (QoS {qos})" for topic, qos in filters)
         raise Broken(f"SUBACK to {wanted} says {suback.codes} instead of {codes}")
-
-
-def _expect_puback(line: Line, packet_id: int) -> None:
-    found = line.expect(PUBACK).packet_id
-    if found != packet_id:
-        raise Broken(f"PUBACK for {found:#x} instead of {packet_id:#x}")
 
 
 def _expect_not_told(line: Line) -> None:

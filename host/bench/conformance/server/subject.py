@@ -76,7 +76,7 @@ class Server:
 
     reach: Reach
     key: str
-    secret: str
+    secret: str = field(repr=False)
     names: list[str] = field(default_factory=list)
     run_id: str = field(default_factory=lambda: secrets.token_hex(3))
     made: list[str] = field(default_factory=list)

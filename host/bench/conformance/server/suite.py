@@ -5,14 +5,15 @@ from dataclasses import replace
 
 from bench.conformance import check
 from bench.conformance.check import Check, Outcome
-from bench.conformance.server import coap, http, mqtt, mqtt5, provisioning, tls
+from bench.conformance.server import coap, decisions, exchange, http, mqtt, mqtt5, mqtt_devices, tls
 from bench.conformance.server.subject import Server
 
-_BOOKS = (provisioning.book, mqtt.book, mqtt5.book, http.book, coap.book, tls.book)
+_MODULES = (decisions, exchange, mqtt, mqtt_devices, mqtt5, http, coap, tls)
 _GROUPS = ("provision", "mqtt", "mqtt5", "http", "coap", "tls")
 
 CHECKS = sorted(
-    (each for book in _BOOKS for each in book.checks), key=lambda each: _GROUPS.index(each.name.partition(".")[0])
+    (each for module in _MODULES for each in module.book.checks),
+    key=lambda each: _GROUPS.index(each.name.partition(".")[0]),
 )
 
 
