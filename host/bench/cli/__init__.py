@@ -11,6 +11,7 @@ from bench.cli import (
     board,
     boards,
     chip,
+    conformance,
     demo,
     device,
     doctor,
@@ -47,6 +48,10 @@ app.command("audit", epilog="Example: bench audit --limit 20 --json")(audit.audi
 app.command("boards", epilog="Example: bench boards esp32_generic")(boards.boards)
 app.command("inventory", epilog="Example: bench inventory --probe --port /dev/ttyUSB0")(inventory.inventory)
 app.command("doctor", epilog="Example: bench doctor --server 192.168.1.10:1883")(doctor.doctor)
+app.command(
+    "conformance",
+    epilog="Example: bench conformance --url mqtt://tb.example --url http://tb.example:8080 --profile-key KEY",
+)(conformance.conformance)
 app.command("flash", epilog="Example: bench flash --port /dev/ttyUSB0 --board esp32_generic --wifi shopfloor")(
     flash.flash
 )

@@ -1,0 +1,124 @@
+"""HTTP: paths, codes, bodies."""
+
+import json
+import secrets
+import time
+
+from bench.conformance.check import Broken
+from bench.conformance.server import http_wire
+from bench.conformance.server.book import Book
+from bench.conformance.server.mqtt import SAMPLE
+from bench.conformance.server.mqtt_devices import attribute_in
+from bench.conformance.server.subject import Server
+from bench.conformance.server.ways import PATH
+
+_PROVISIONING = "ThingsBoard: provisioning over HTTP"
+_API = "ThingsBoard: a device's API over HTTP"
+_OK, _UNAUTHORIZED = 200, 401
+_ERRORS = range(400, 600)
+_LARGE = 60_000
+
+book = Book()
+
+
+@book.check("http.provision.status_is_200", _PROVISIONING)
+def _status_is_200(server: Server) -> None:
+    """SUCCESS, FAILURE and NOT_FOUND are all 200: a device looks at `status` alone."""
+    for name, fields in (
+        (" ", {}),
+        (server.new_name(), {"provisionDeviceSecret": secrets.token_hex(10)}),
+        (server.newcomer(), {}),
+    ):
+        answer = http_wire.request(server.reach, "POST", PATH, server.request(name, **fields))
+        said = server.read(answer.body, name).status
+        if answer.code != _OK:
+            raise Broken(f"{said} is {answer.code}")
+
+
+@book.check("http.provision.any_content_type", _PROVISIONING)
+def _any_content_type(server: Server) -> None:
+    """The request is read as JSON whatever its Content-Type says, and without one."""
+    for kind in ("text/plain", "application/octet-stream", None):
+        answer = http_wire.request(server.reach, "POST", PATH, server.request(" "), content_type=kind)
+        if answer.code != _OK:
+            raise Broken(f"with Content-Type {kind} it is {answer.code}")
+        server.read(answer.body, " ")
+
+
+@book.check("http.provision.unreadable", _PROVISIONING)
+def _unreadable(server: Server) -> None:
+    """What is no JSON object, lacks the secret or has null for a name, is an error (500), and so is no body (400)."""
+    for request in (
+        b"{",
+        b"[]",
+        server.request(server.new_name(), provisionDeviceSecret=...),
+        server.request("", deviceName=None),
+        b"",
+    ):
+        code = http_wire.request(server.reach, "POST", PATH, request).code
+        if code not in _ERRORS:
+            raise Broken(f"{request[:1].decode() or 'no body'}... is {code}")
+
+
+@book.check("http.provision.other_methods", _PROVISIONING)
+def _other_methods(server: Server) -> None:
+    """GET and PUT of the path are errors (405)."""
+    for method in ("GET", "PUT"):
+        code = http_wire.request(server.reach, method, PATH, server.request(" ")).code
+        if code not in _ERRORS:
+            raise Broken(f"{method} is {code}")
+
+
+@book.check("http.session.unknown_token", _API)
+def _unknown_token(server: Server) -> None:
+    """Telemetry, attributes, and to ask for them, is 401 with a token that no device has."""
+    path = f"/api/v1/{server.new_token()}"
+    for method, what, body in (
+        ("POST", "telemetry", SAMPLE),
+        ("POST", "attributes", SAMPLE),
+        ("GET", "attributes", b""),
+    ):
+        code = http_wire.request(server.reach, method, f"{path}/{what}", body).code
+        if code != _UNAUTHORIZED:
+            raise Broken(f"{method} {what} is {code} instead of 401")
+
+
+@book.check("http.session.telemetry", _API)
+def _telemetry(server: Server) -> None:
+    """Telemetry is 200, also 60000 bytes of it."""
+    for body in (SAMPLE, json.dumps({"conformance": "x" * _LARGE}).encode()):
+        code = http_wire.request(server.reach, "POST", f"/api/v1/{server.token}/telemetry", body).code
+        if code != _OK:
+            raise Broken(f"{len(body)} bytes are {code}")
+
+
+@book.check("http.session.attributes", _API)
+def _attributes(server: Server) -> None:
+    """An attribute that the device sent comes back when it asks for it."""
+    value, path = server.new_name(), f"/api/v1/{server.token}/attributes"
+    code = http_wire.request(server.reach, "POST", path, json.dumps({"conformance": value}).encode()).code
+    if code != _OK:
+        raise Broken(f"to send it is {code}")
+    deadline = time.monotonic() + server.reach.patience_s
+    while True:
+        answer = http_wire.request(server.reach, "GET", f"{path}?clientKeys=conformance")
+        if attribute_in(answer.body) == value:
+            return
+        if time.monotonic() > deadline:  # they may be stored some time after they were acknowledged
+            raise Broken(f"the answer ({answer.code}) never had the value: {answer.body.decode(errors='replace')}")
+
+
+@book.check("http.session.unreadable", _API)
+def _bad_telemetry(server: Server) -> None:
+    """Telemetry that is no JSON is an error (500)."""
+    code = http_wire.request(server.reach, "POST", f"/api/v1/{server.token}/telemetry", b"{").code
+    if code not in _ERRORS:
+        raise Broken(f"it is {code}")
+
+
+@book.check("http.session.unknown_path", _API)
+def _unknown_path(server: Server) -> None:
+    """What is no part of the API is an error (404), with a good token, too."""
+    code = http_wire.request(server.reach, "POST", f"/api/v1/{server.token}/nothing-here", SAMPLE).code
+    if code not in _ERRORS:
+        raise Broken(f"it is {code}")

@@ -1,0 +1,103 @@
+"""MQTT 3.1.1: sessions of devices that have their credentials."""
+
+import json
+import time
+
+from bench.conformance.check import Broken
+from bench.conformance.server import mqtt_wire
+from bench.conformance.server.book import Book
+from bench.conformance.server.mqtt import SAMPLE, TELEMETRY, expect_granted
+from bench.conformance.server.mqtt_wire import PUBACK, PUBLISH, REQUEST, RESPONSE, SUBACK, Line, publish
+from bench.conformance.server.subject import Server, parsed
+
+ATTRIBUTES = "v1/devices/me/attributes"
+CALLS = "v1/devices/me/rpc/request/+"
+_LARGE = 60_000
+
+book = Book()
+
+
+@book.check("mqtt.session.telemetry", "MQTT 3.1.1, 3.4.2; ThingsBoard: telemetry")
+def _telemetry(server: Server) -> None:
+    """Telemetry in its three forms is acknowledged, each with its packet id and in order."""
+    forms = (SAMPLE, b'{"ts":1700000000000,"values":{"conformance":2}}', b'[{"conformance":3},{"conformance":4}]')
+    with mqtt_wire.session(server.reach, server.token) as line:
+        for packet_id, each in zip((1, 0x1234, 0xFFFF), forms, strict=True):
+            line.send(publish(TELEMETRY, each, packet_id=packet_id))
+        for packet_id in (1, 0x1234, 0xFFFF):
+            _expect_puback(line, packet_id)
+
+
+@book.check("mqtt.session.qos_0", "MQTT 3.1.1, 4.3.1")
+def _qos_0(server: Server) -> None:
+    """Telemetry with QoS 0 is taken without a word."""
+    with mqtt_wire.session(server.reach, server.token) as line:
+        line.send(publish(TELEMETRY, SAMPLE, qos=0))
+        line.expect_nothing_more()
+
+
+@book.check("mqtt.session.large_telemetry", "ThingsBoard: packets of at most 65536 bytes, unless set otherwise")
+def _large_telemetry(server: Server) -> None:
+    """Telemetry of 60000 bytes is acknowledged."""
+    with mqtt_wire.session(server.reach, server.token) as line:
+        line.send(publish(TELEMETRY, json.dumps({"conformance": "x" * _LARGE}).encode()))
+        _expect_puback(line, 1)
+
+
+@book.check("mqtt.session.subscriptions", "MQTT 3.1.1, 3.9; ThingsBoard: topics of a device")
+def _subscriptions(server: Server) -> None:
+    """Subscriptions to attributes and calls are granted, to what is not a device's refused, in the order asked."""
+    with mqtt_wire.session(server.reach, server.token) as line:
+        expect_granted(line, 0xBEEF, [(ATTRIBUTES, 1), (RESPONSE, 1), (CALLS, 0)], [1, 0x80, 0])
+
+
+@book.check("mqtt.session.attributes", "ThingsBoard: attributes of a device")
+def _attributes(server: Server) -> None:
+    """An attribute that the device sent comes back when it asks for it."""
+    value = server.new_name()
+    deadline = time.monotonic() + server.reach.patience_s
+    with mqtt_wire.session(server.reach, server.token) as line:
+        line.send(mqtt_wire.subscribe(1, (f"{ATTRIBUTES}/response/+", 0)))
+        line.expect(SUBACK)
+        line.send(publish(ATTRIBUTES, json.dumps({"conformance": value}).encode(), packet_id=2))
+        _expect_puback(line, 2)
+        for asked in range(1, 1000):
+            line.send(publish(f"{ATTRIBUTES}/request/{asked}", b'{"clientKeys":"conformance"}', qos=0))
+            topic, payload = line.expect(PUBLISH).message
+            if topic != f"{ATTRIBUTES}/response/{asked}":
+                raise Broken(f"the answer came on {topic} instead of {ATTRIBUTES}/response/{asked}")
+            if attribute_in(payload) == value:
+                return
+            if time.monotonic() > deadline:  # they may be stored some time after they were acknowledged
+                raise Broken(f"the answer never had the value: {payload.decode(errors='replace')}")
+
+
+@book.check("mqtt.session.newer_ends_older", "ThingsBoard: one session a device, unless set otherwise")
+def _newer_ends_older(server: Server) -> None:
+    """A second login with a token ends the first one's connection, and stays itself."""
+    with mqtt_wire.session(server.reach, server.token) as older, mqtt_wire.session(server.reach, server.token) as newer:
+        older.expect_closed()
+        newer.expect_nothing_more()
+
+
+@book.check("mqtt.session.no_provisioning", "ThingsBoard: provisioning over MQTT")
+def _no_provisioning(server: Server) -> None:
+    """A device that is logged in gets no answer to a provisioning request, and stays."""
+    with mqtt_wire.session(server.reach, server.token) as line:
+        line.send(publish(REQUEST, server.request(" ")))
+        _expect_puback(line, 1)
+        line.expect_nothing_more()
+
+
+def attribute_in(answer: bytes) -> object:
+    """The attribute `conformance`, in an answer about client attributes."""
+    try:
+        return parsed(answer)["client"]["conformance"]
+    except (TypeError, LookupError):
+        return None
+
+
+def _expect_puback(line: Line, packet_id: int) -> None:
+    found = line.expect(PUBACK).packet_id
+    if found != packet_id:
+        raise Broken(f"PUBACK for {found:#x} instead of {packet_id:#x}")

@@ -1,0 +1,267 @@
+"""MQTT as a device writes and reads it, byte by byte, from the standard: nothing here is the server's own.
+
+Levels are those of CONNECT: 4 is MQTT 3.1.1, 5 is MQTT 5.
+"""
+
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Self
+
+from bench.conformance.check import Broken
+from bench.conformance.server.reach import Reach
+from bench.errors import BenchError
+
+PROVISION = "provision"
+REQUEST, RESPONSE = "/provision/request", "/provision/response"
+
+CONNACK, PUBLISH, PUBACK, SUBACK, PINGRESP, DISCONNECT = 2, 3, 4, 9, 13, 14
+_KINDS = {
+    CONNACK: "CONNACK",
+    PUBLISH: "PUBLISH",
+    PUBACK: "PUBACK",
+    SUBACK: "SUBACK",
+    PINGRESP: "PINGRESP",
+    DISCONNECT: "DISCONNECT",
+}
+# Server unavailable; in MQTT 5 also quota exceeded, connection rate exceeded.
+_BUSY = {3, 0x88, 0x97, 0x9F}
+# No packet of the API is longer by far.
+_LONGEST = 1 << 20
+SAY_PING = b"\xc0\x00"
+SAY_DISCONNECT = b"\xe0\x00"
+
+
+def packet(first: int, body: bytes) -> bytes:
+    """A fixed header, and what follows it."""
+    length, left = b"", len(body)
+    while left > 127:
+        length += bytes([left % 128 + 128])
+        left //= 128
+    return bytes([first]) + length + bytes([left]) + body
+
+
+def _text(value: str) -> bytes:
+    data = value.encode()
+    return len(data).to_bytes(2, "big") + data
+
+
+def _number(data: bytes) -> tuple[int, int]:
+    """A number of one byte or more (MQTT 3.1.1, 2.2.3) and how many it has; 0 if its end is not there."""
+    number = 0
+    for at, byte in enumerate(data):
+        number |= (byte & 127) << 7 * at
+        if byte < 128:
+            return number, at + 1
+    return 0, 0
+
+
+def _properties(level: int) -> bytes:
+    return b"\0" if level == 5 else b""
+
+
+def connect(client_id: str = "", username: str | None = None, password: str | None = None, *, level: int = 4) -> bytes:
+    """CONNECT with a clean session and without keep-alive."""
+    flags = 2 | 128 * (username is not None) | 64 * (password is not None)
+    body = _text("MQTT") + bytes([level, flags, 0, 0]) + _properties(level) + _text(client_id)
+    for each in (username, password):
+        body += b"" if each is None else _text(each)
+    return packet(0x10, body)
+
+
+def publish(topic: str, payload: bytes, *, qos: int = 1, packet_id: int = 1, level: int = 4) -> bytes:
+    """PUBLISH."""
+    ident = packet_id.to_bytes(2, "big") if qos else b""
+    return packet(0x30 | qos << 1, _text(topic) + ident + _properties(level) + payload)
+
+
+def subscribe(packet_id: int, *filters: tuple[str, int], level: int = 4) -> bytes:
+    """SUBSCRIBE to filters, each with the QoS that is wanted."""
+    wanted = b"".join(_text(topic) + bytes([qos]) for topic, qos in filters)
+    return packet(0x82, packet_id.to_bytes(2, "big") + _properties(level) + wanted)
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A packet of the server's."""
+
+    kind: int
+    flags: int
+    body: bytes
+    level: int
+
+    def __str__(self) -> str:
+        name = _KINDS.get(self.kind, f"a packet of type {self.kind}")
+        return f"{name} ({self.body.hex(' ')})" if self.kind not in (PUBLISH, PINGRESP) and self.body else name
+
+    @property
+    def packet_id(self) -> int:
+        """Of PUBACK and SUBACK."""
+        return int.from_bytes(self.body[:2], "big")
+
+    @property
+    def code(self) -> int:
+        """What CONNACK says; what PUBACK and DISCONNECT say in MQTT 5, 0 if they leave it out."""
+        at = {CONNACK: 1, PUBACK: 2, DISCONNECT: 0}[self.kind]
+        return self.body[at] if len(self.body) > at else 0
+
+    @property
+    def codes(self) -> list[int]:
+        """What SUBACK grants."""
+        return list(self.body[2 + self._properties_at(2) :])
+
+    @property
+    def qos(self) -> int:
+        """Of PUBLISH."""
+        return self.flags >> 1 & 3
+
+    @property
+    def message(self) -> tuple[str, bytes]:
+        """Topic and payload of PUBLISH, which is for a client to acknowledge by `own_id`."""
+        end = 2 + int.from_bytes(self.body[:2], "big")
+        begin = end + (2 if self.qos else 0)
+        return self.body[2:end].decode(errors="replace"), self.body[begin + self._properties_at(begin) :]
+
+    @property
+    def own_id(self) -> int:
+        """The packet id of PUBLISH; 0 with QoS 0."""
+        end = 2 + int.from_bytes(self.body[:2], "big")
+        return int.from_bytes(self.body[end : end + 2], "big") if self.qos else 0
+
+    def _properties_at(self, begin: int) -> int:
+        """How many bytes the properties take there, with their own length."""
+        return sum(_number(self.body[begin : begin + 4])) if self.level == 5 else 0
+
+
+class Line:
+    """A connection. What the server does not say in time, or says instead, is raised as Broken."""
+
+    def __init__(self, line: socket.socket, *, level: int, patience_s: float) -> None:
+        self._line = line
+        self._patience_s = patience_s
+        self._unread = b""
+        self.level = level
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._line.close()
+
+    def send(self, data: bytes) -> None:
+        """Say something, heard or not: whether the server is still there shows when it answers."""
+        with suppress(OSError):
+            self._line.sendall(data)
+
+    def heard(self, deadline: float | None = None) -> Heard | None:
+        """The next packet; None if the server closed. Raises Broken if neither comes in time.
+
+        `deadline`: of the monotonic time, for who wants several; each has its own if not given.
+        """
+        deadline = self._deadline() if deadline is None else deadline
+        while True:
+            if time.monotonic() > deadline:
+                raise Broken(f"nothing that was asked for came within {self._patience_s:g} s")
+            if (found := self._cut()) is not None:
+                return found
+            self._line.settimeout(max(0.001, deadline - time.monotonic()))
+            try:
+                data = self._line.recv(65536)
+            except TimeoutError:
+                raise Broken(f"nothing came within {self._patience_s:g} s") from None
+            except OSError:  # reset: closed, too
+                data = b""
+            if not data:
+                return None
+            self._unread += data
+
+    def _deadline(self) -> float:
+        return time.monotonic() + self._patience_s
+
+    def _cut(self) -> Heard | None:
+        """Take the next packet out of what was read, if it is there as a whole."""
+        length, begin = _number(self._unread[1:5])
+        if not begin:
+            if len(self._unread) >= 5:
+                raise Broken("what came is no packet: its length has more than four bytes")
+            return None
+        if length > _LONGEST:
+            raise Broken(f"a packet of {length} bytes came")
+        begin, end = 1 + begin, 1 + begin + length
+        if len(self._unread) < end:
+            return None
+        first, body, self._unread = self._unread[0], self._unread[begin:end], self._unread[end:]
+        return Heard(first >> 4, first & 15, body, self.level)
+
+    def expect(self, kind: int) -> Heard:
+        """The next packet, which is of this kind."""
+        found = self.heard()
+        if found is None:
+            raise Broken(f"the connection was closed instead of {_KINDS[kind]}")
+        if found.kind != kind:
+            raise Broken(f"{found} came instead of {_KINDS[kind]}")
+        return found
+
+    def expect_closed(self) -> list[Heard]:
+        """The server closes; what it says before."""
+        said: list[Heard] = []
+        deadline = self._deadline()
+        while True:
+            try:
+                found = self.heard(deadline)
+            except Broken:
+                after = f" after {', '.join(map(str, said[:3]))}" if said else ""
+                raise Broken(f"the connection was still open after {self._patience_s:g} s{after}") from None
+            if found is None:
+                return said
+            said.append(found)
+
+    def expect_nothing_more(self) -> None:
+        """The server said nothing else, and is still there: the next thing that comes is the answer to a ping."""
+        self.send(SAY_PING)
+        self.expect(PINGRESP)
+
+    def is_let_in(self) -> bool:
+        """Whether what comes is a CONNACK that lets a client in; the end, or anything else, is none."""
+        try:
+            heard = self.heard()
+        except Broken:
+            return False
+        return heard is not None and heard.kind == CONNACK and not heard.code
+
+    def answer(self) -> Heard:
+        """The PUBLISH that answers a request, acknowledged; what else comes before it is not looked at."""
+        deadline = self._deadline()
+        while (found := self.heard(deadline)) is not None:
+            if found.kind == PUBLISH and found.message[0] == RESPONSE:
+                if found.qos:
+                    self.send(packet(0x40, found.own_id.to_bytes(2, "big")))
+                return found
+        raise Broken("the connection was closed instead of an answer")
+
+
+@contextmanager
+def opened(reach: Reach, *, level: int = 4) -> Iterator[Line]:
+    """A connection on which nothing was said yet. Over TLS if that is all there is."""
+    with Line(reach.connection(reach.at("mqtt", "mqtts")), level=level, patience_s=reach.patience_s) as line:
+        yield line
+
+
+def login(line: Line, client_id: str = "", username: str | None = None, password: str | None = None) -> int:
+    """What CONNACK says to a CONNECT. Raises BenchError if the server does not want to look."""
+    line.send(connect(client_id, username, password, level=line.level))
+    code = line.expect(CONNACK).code
+    if code in _BUSY:
+        raise BenchError(f"CONNACK {code:#x}: the server is not available now, or has heard too much from here")
+    return code
+
+
+@contextmanager
+def session(reach: Reach, username: str, *, level: int = 4) -> Iterator[Line]:
+    """A connection that was let in: with the user name `provision`, or with a token."""
+    with opened(reach, level=level) as line:
+        if code := login(line, username=username):
+            raise Broken(f"CONNACK {code:#x} instead of 0")
+        yield line

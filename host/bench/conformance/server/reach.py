@@ -1,0 +1,118 @@
+"""Where a server is, and how it is reached."""
+
+import socket
+import ssl
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from bench.conformance.check import NotHere
+from bench.errors import BenchError, UsageError
+
+PORTS = {"mqtt": 1883, "mqtts": 8883, "http": 80, "https": 443, "coap": 5683}
+_TLS = {"mqtts", "https"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Address:
+    """One transport of a server."""
+
+    scheme: str
+    host: str
+    port: int
+
+    @property
+    def tls(self) -> bool:
+        """Whether it is spoken to over TLS."""
+        return self.scheme in _TLS
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+
+
+def address(url: str) -> Address:
+    """The transport that a URL names: `mqtt://HOST`, `https://HOST:PORT`, ... Raises UsageError."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise UsageError(f"--url {url} is no URL: {error}") from error
+    if parts.username is not None or parts.password is not None:
+        raise UsageError("--url is the address alone: the profile's secret comes in a file")
+    if parts.scheme not in PORTS or not parts.hostname:
+        raise UsageError(f"--url {url} is none of {', '.join(f'{each}://HOST:PORT' for each in PORTS)}")
+    if parts.path not in ("", "/") or parts.query or parts.fragment:
+        raise UsageError(f"--url {url}: devices know a server by its address alone, without a path")
+    return Address(scheme=parts.scheme, host=parts.hostname, port=PORTS[parts.scheme] if port is None else port)
+
+
+class Reach:
+    """The transports of one server. `patience_s`: how long it may take to answer."""
+
+    def __init__(self, addresses: Iterable[Address], *, ca: Path | None = None, patience_s: float = 10.0) -> None:
+        self._addresses: dict[str, Address] = {}
+        for each in addresses:
+            if each.scheme in self._addresses:
+                raise UsageError(f"two addresses for {each.scheme}: one server at a time is checked")
+            self._addresses[each.scheme] = each
+        self._ca = ca
+        self._lost: dict[str, str] = {}
+        self.answered: set[str] = set()
+        """The transports without connections that said something so far."""
+        self.patience_s = patience_s
+
+    def at(self, *schemes: str) -> Address:
+        """The first of these transports that there is an address for. Raises NotHere."""
+        for scheme in schemes:
+            if scheme in self._addresses:
+                return self._addresses[scheme]
+        raise NotHere(f"no --url {' or '.join(f'{each}://' for each in schemes)} was given")
+
+    def only(self, scheme: str) -> "Reach":
+        """The same server, as if this transport were all there is. Raises NotHere."""
+        return Reach([self.at(scheme)], ca=self._ca, patience_s=self.patience_s)
+
+    @cached_property
+    def trust(self) -> ssl.SSLContext:
+        """What a client of TLS trusts, and that it looks at the name. Raises UsageError."""
+        try:
+            return ssl.create_default_context(cafile=self._ca)
+        except (OSError, ssl.SSLError) as error:
+            raise UsageError(f"{self._ca} holds no certificates to trust: a PEM file is wanted") from error
+
+    def plain(self, where: Address) -> socket.socket:
+        """A TCP connection, without TLS wherever it leads. Raises BenchError, at once if it failed before."""
+        self.expect_there(where)
+        try:
+            return socket.create_connection((where.host, where.port), self.patience_s)
+        except OSError as error:
+            raise self.lost(where, error) from error
+
+    def connection(self, where: Address) -> socket.socket:
+        """A connection as a device makes it. Raises BenchError, at once if it failed before."""
+        line = self.plain(where)
+        if not where.tls:
+            return line
+        try:
+            return self.trust.wrap_socket(line, server_hostname=where.host)
+        except OSError as error:
+            line.close()
+            raise self.lost(where, error) from error
+
+    def expect_there(self, where: Address) -> None:
+        """Raise the BenchError of the last time, if nobody was there then: to wait again for each check is no use."""
+        if why := self._lost.get(where.scheme):
+            raise BenchError(why)
+
+    def lost(self, where: Address, error: Exception) -> BenchError:
+        """The error for a server that is not there; remembers it."""
+        if isinstance(error, ssl.SSLCertVerificationError):
+            why = f"its certificate is refused, {error.verify_message.rstrip('.')} (--ca FILE names whom to trust)"
+        elif isinstance(error, TimeoutError):
+            why = f"nobody answers within {self.patience_s:g} s"
+        else:
+            why = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+        self._lost[where.scheme] = f"{where} is not reached: {why}"
+        return BenchError(self._lost[where.scheme])

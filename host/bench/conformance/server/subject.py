@@ -1,0 +1,225 @@
+"""A server that is checked: asked for credentials as devices ask, and for what it gave as a device uses it."""
+
+import json
+import secrets
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from bench.conformance.check import Broken, NotHere
+from bench.conformance.server.reach import Reach
+from bench.conformance.server.ways import WAYS, Exchange, Way
+from bench.errors import BenchError
+
+SUCCESS, FAILURE, NOT_FOUND = "SUCCESS", "FAILURE", "NOT_FOUND"
+_SECRETS = ("provisionDeviceSecret", "token", "password", "hash", "credentialsValue")
+_SHOWN = 200
+
+
+def parsed(raw: bytes) -> Any:
+    """What a text is as JSON; None if it is none."""
+    try:
+        return json.loads(raw)
+    except (ValueError, RecursionError):
+        return None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a provisioning request was answered with: a JSON object."""
+
+    fields: dict[str, Any]
+
+    @property
+    def status(self) -> Any:
+        """SUCCESS, FAILURE or NOT_FOUND, if it is right."""
+        return self.fields.get("status")
+
+    @property
+    def value(self) -> Any:
+        """The credentials."""
+        return self.fields.get("credentialsValue")
+
+    def expect(self, status: str) -> "Answer":
+        """It has this status, and what belongs to it, and nothing else."""
+        if self.status != status:
+            raise Broken(f"the status is {json.dumps(self.status)} instead of {status}")
+        wanted = {"status", "credentialsType", "credentialsValue"} if status == SUCCESS else {"status", "errorMsg"}
+        if set(self.fields) != wanted:
+            raise Broken(f"the answer has {', '.join(sorted(self.fields))} instead of {', '.join(sorted(wanted))}")
+        return self
+
+    def expect_token(self) -> str:
+        """It is a SUCCESS with an access token: that."""
+        self.expect(SUCCESS)
+        if self.fields["credentialsType"] != "ACCESS_TOKEN":
+            raise Broken(f"credentialsType is {json.dumps(self.fields['credentialsType'])} instead of ACCESS_TOKEN")
+        if not isinstance(self.value, str) or not self.value:
+            raise Broken("credentialsValue is no text, or empty, instead of a token")
+        return self.value
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What first requests showed. Whether a server that answers none of the statuses creates is for checks to tell."""
+
+    creates: bool = True
+    device: str = ""
+    """The token of a device that was made."""
+    trouble: str = ""
+
+
+@dataclass(kw_only=True)
+class Server:
+    """A server, and a profile's key and secret. `names`: of devices made ahead of their first boot, to be used up."""
+
+    reach: Reach
+    key: str
+    secret: str = field(repr=False)
+    names: list[str] = field(default_factory=list)
+    run_id: str = field(default_factory=lambda: secrets.token_hex(3))
+    made: list[str] = field(default_factory=list)
+    """The devices that were made, as far as the server said so."""
+    _hidden: set[str] = field(default_factory=set, repr=False)
+    _count: int = 0
+
+    def __post_init__(self) -> None:
+        self._hidden.add(self.secret)
+
+    @property
+    def prefix(self) -> str:
+        """What the names of all devices begin with that are made here."""
+        return f"conformance-{self.run_id}-"
+
+    # What is asked for.
+
+    def new_name(self) -> str:
+        """A name that no device has."""
+        self._count += 1
+        return f"{self.prefix}{self._count}"
+
+    def new_token(self) -> str:
+        """Twenty letters and digits, of 80 bits."""
+        token = secrets.token_hex(10)
+        self._hidden.add(token)
+        return token
+
+    def request(self, name: str, **fields: Any) -> bytes:
+        """A request with the key and secret of the profile; a field that is `...` is left out."""
+        asked = {"provisionDeviceKey": self.key, "provisionDeviceSecret": self.secret, "deviceName": name, **fields}
+        asked = {each: value for each, value in asked.items() if value is not ...}
+        self._hide(asked)
+        return json.dumps(asked).encode()
+
+    def read(self, raw: bytes, name: str) -> Answer:
+        """What a request for this name was answered with."""
+        found = parsed(raw)
+        if not isinstance(found, dict):
+            raise Broken(f"the answer is no JSON object: {raw.decode(errors='replace') or 'it is empty'}")
+        self._hide(found)
+        if found.get("status") == SUCCESS and name.strip().startswith(self.prefix) and name.strip() not in self.made:
+            self.made.append(name.strip())
+        return Answer(found)
+
+    def ask(self, way: Way, name: str, **fields: Any) -> Answer:
+        """Ask for credentials."""
+        with way.open(self.reach) as exchange:
+            return self.ask_with(exchange, name, **fields)
+
+    def ask_with(self, exchange: Exchange, name: str, **fields: Any) -> Answer:
+        """Ask on a connection that there is."""
+        return self.read(exchange(self.request(name, **fields)), name)
+
+    # What there is to ask for.
+
+    @cached_property
+    def ways(self) -> list[Way]:
+        """The transports that there is an address for."""
+        return [way for way in WAYS if self._has(way)]
+
+    @property
+    def first(self) -> Way:
+        """The transport for checks for which any will do."""
+        if not self.ways:
+            raise NotHere("no --url of a transport to provision over was given")
+        return self.ways[0]
+
+    def expect_creating(self) -> None:
+        """Raise NotHere if the profile makes no devices."""
+        if self._found.trouble:
+            raise BenchError(self._found.trouble)
+        if not self._found.creates:
+            raise NotHere("the profile makes no devices (a new name is FAILURE: CHECK_PRE_PROVISIONED_DEVICES)")
+
+    def newcomer(self) -> str:
+        """A name that a first request has to succeed for. Raises NotHere if there is none left."""
+        if self._found.trouble:
+            raise BenchError(self._found.trouble)
+        if self._found.creates:
+            return self.new_name()
+        if not self.names:
+            raise NotHere("the profile makes no devices, and of those made ahead (--device-name) none is left")
+        return self.names.pop(0)
+
+    @cached_property
+    def token(self) -> str:
+        """Of one device, for all checks of what a device does with it."""
+        if self._found.device:
+            return self._found.device
+        name, said = self.newcomer(), []
+        for way in self.ways:
+            try:
+                return self.ask(way, name).expect_token()
+            except (Broken, BenchError) as error:
+                said.append(f"{way.name}: {error}")
+        raise BenchError(f"no device could be had to check this with: {'; '.join(said)}")
+
+    @cached_property
+    def _found(self) -> _Found:
+        """Ask for a new device, over one transport after the other until one gives it."""
+        seen = set()
+        for way in self.ways:
+            try:
+                answer = self.ask(way, self.new_name(), token=self.new_token())
+            except (Broken, BenchError):
+                continue
+            if answer.status == SUCCESS and isinstance(answer.value, str):
+                return _Found(device=answer.value)
+            seen.add(answer.status)
+        if FAILURE in seen:
+            return _Found(creates=False)
+        if NOT_FOUND in seen:
+            return _Found(trouble="the server answers NOT_FOUND: are key and secret right, or is the profile DISABLED?")
+        return _Found()
+
+    def _has(self, way: Way) -> bool:
+        try:
+            self.reach.at(*way.schemes)
+        except NotHere:
+            return False
+        return True
+
+    # What is shown.
+
+    def shown(self, text: str) -> str:
+        """A text for people's eyes: without secrets, without what a terminal would obey, and not too long."""
+        for secret in sorted(self._hidden, key=len, reverse=True):
+            text = text.replace(secret, "***")
+        text = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+        return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+    def _hide(self, fields: dict[str, Any]) -> None:
+        self._hidden.update(_texts(fields.get(each) for each in _SECRETS))
+
+
+def _texts(values: Iterable[Any]) -> Iterator[str]:
+    """All texts in these, also as JSON has them, and the digits of numbers."""
+    for value in values:
+        if isinstance(value, dict):
+            yield from _texts(value.values())
+        elif isinstance(value, int):
+            yield str(value)
+        elif isinstance(value, str) and value:
+            yield value
+            yield json.dumps(value)[1:-1]

@@ -1,0 +1,131 @@
+"""TLS: whom the server says it is, and what it makes of a device's certificate."""
+
+import base64
+import ssl
+import tempfile
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+
+from bench import house
+from bench.conformance.check import Broken
+from bench.conformance.server import mqtt_wire
+from bench.conformance.server.book import Book
+from bench.conformance.server.mqtt_wire import Line
+from bench.conformance.server.reach import Reach
+from bench.conformance.server.subject import SUCCESS, Server
+from bench.conformance.server.ways import WAYS
+from bench.errors import BenchError
+
+_CERTIFICATES = "ThingsBoard: certificates of devices, over MQTT with TLS"
+# What OpenSSL says of a certificate that is trusted, but not now (9, 10) or not for this name (62) or address (64).
+_WRONG = {9, 10, 62, 64}
+_SCHEMES = {f"tls.{each}": each for each in ("mqtts", "https")}
+
+book = Book()
+
+
+@book.check_of_each(_SCHEMES, "certificate", "RFC 9525 (service identity); RFC 5280, 4.1.2.5 (validity)")
+def _certificate(scheme: str, server: Server) -> None:
+    """The certificate is in its time, and covers the name or address that devices know the server by."""
+    where = server.reach.at(scheme)
+    line = server.reach.plain(where)
+    try:
+        with server.reach.trust.wrap_socket(line, server_hostname=where.host):
+            pass
+    except ssl.SSLCertVerificationError as error:
+        if error.verify_code in _WRONG:
+            raise Broken(error.verify_message.rstrip(".")) from error
+        raise server.reach.lost(where, error) from error
+    except OSError as error:
+        raise server.reach.lost(where, error) from error
+    finally:
+        line.close()
+
+
+@book.check_of_each(_SCHEMES, "version_1_2", "RFC 5246; ThingsBoard: TLS 1.2 unless set otherwise")
+def _version_1_2(scheme: str, server: Server) -> None:
+    """A client that speaks TLS 1.2 and nothing newer is served: many microcontrollers are such."""
+    where = server.reach.at(scheme)
+    server.reach.connection(where).close()
+    old = server.reach.only(scheme)
+    old.trust.maximum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        old.connection(where).close()
+    except BenchError as error:
+        raise Broken(str(error)) from error
+
+
+@book.check_of_each(_SCHEMES, "provision", "ThingsBoard: the same API over TLS")
+def _provision(scheme: str, server: Server) -> None:
+    """A device gets its token over TLS, and logs in with it over TLS."""
+    reach = server.reach.only(scheme)
+    way = next(each for each in WAYS if scheme in each.schemes)
+    name = server.newcomer()
+    with way.open(reach) as exchange:
+        token = server.ask_with(exchange, name, token=server.new_token()).expect_token()
+    if not way.logs_in(reach, token):
+        raise Broken("the token is refused right after the answer")
+
+
+@book.check("tls.mqtts.no_plaintext", "RFC 8446, 5.1")
+def _no_plaintext(server: Server) -> None:
+    """A CONNECT that is sent to the port of TLS without TLS is not let in."""
+    line = server.reach.plain(server.reach.at("mqtts"))
+    with Line(line, level=4, patience_s=server.reach.patience_s) as plain:
+        plain.send(mqtt_wire.connect("", mqtt_wire.PROVISION))
+        if plain.is_let_in():
+            raise Broken("it was let in")
+
+
+@book.check("tls.mqtts.client_certificate", _CERTIFICATES)
+def _client_certificate(server: Server) -> None:
+    """A device that asked for X509_CERTIFICATE logs in with its certificate and nothing else."""
+    reach = server.reach.only("mqtts")
+    server.expect_creating()
+    text = _show_certificate(reach, server.new_name())
+    asked = {"credentialsType": "X509_CERTIFICATE", "hash": text}
+    server.ask(server.first, server.new_name(), **asked).expect(SUCCESS)
+    with mqtt_wire.opened(reach) as line:
+        if code := mqtt_wire.login(line, "a-device"):
+            raise Broken(f"CONNACK {code} instead of 0")
+
+
+@book.check("tls.mqtts.unknown_certificate", _CERTIFICATES)
+def _unknown_certificate(server: Server) -> None:
+    """A certificate that no device has is refused with CONNACK 5 or 4, though a good token comes with it."""
+    reach = server.reach.only("mqtts")
+    _show_certificate(reach, server.new_name())
+    with mqtt_wire.opened(reach) as line:
+        code = mqtt_wire.login(line, "a-device", server.token)
+        if code not in (4, 5):
+            raise Broken(f"CONNACK {code} instead of 5 or 4")
+        line.expect_closed()
+
+
+def _show_certificate(reach: Reach, name: str) -> str:
+    """From now on a client shows a certificate that was just made: its text, as ThingsBoard keeps it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))  # whose clock is right is not what is checked
+        .not_valid_after(now + timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "device.pem"
+        pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        house.write_private(path, pem + certificate.public_bytes(Encoding.PEM))
+        reach.trust.load_cert_chain(path)
+    return base64.b64encode(certificate.public_bytes(Encoding.DER)).decode()

@@ -1,0 +1,554 @@
+"""Bugs of servers: each is a patch of the real one, which is right again when the patch ends."""
+
+import asyncio
+import secrets
+from contextlib import suppress
+from dataclasses import replace
+
+from aiocoap import Message
+from aiocoap.numbers import codes
+
+from bench.registry import Outcome, Registry, Status, logins, names, provisioning
+from bench.registry import credentials as kinds
+from bench.registry.credentials import CredentialsType, access_token
+from bench.server import wire
+from bench.server.coap.server import CoapServer
+from bench.server.coap.stack import _Messages
+from bench.server.device_api import DeviceApi
+from bench.server.http import answers
+from bench.server.http import device as http_device
+from bench.server.mqtt import codec, lobby, topics
+from bench.server.mqtt.codec import Reason, Refusal
+from bench.server.mqtt.connection import Connection
+from bench.server.mqtt.device_session import DeviceSession
+from bench.server.mqtt.dialects import Dialect, Refused
+from bench.server.mqtt.listener import Gateway
+from bench.server.mqtt.provision_session import ProvisionSession
+from bench.server.mqtt.session import Session
+
+
+def always(value):
+    return lambda *_: value
+
+
+def answers_everyone(patch):
+    say = ProvisionSession._say
+
+    def broadcast(self, topic, payload):
+        for connection in list(self._link._owner.connections):
+            if isinstance(connection._session, ProvisionSession):
+                say(connection._session, topic, payload)
+
+    patch.setattr(ProvisionSession, "_say", broadcast)
+
+
+def passes_on_what_is_published(patch):
+    publish = ProvisionSession._publish
+
+    async def broker(self, packet):
+        for connection in list(self._link._owner.connections):
+            if isinstance(connection._session, ProvisionSession) and connection is not self._link:
+                connection._session._say(packet.topic, packet.payload)
+        await publish(self, packet)
+
+    patch.setattr(ProvisionSession, "_publish", broker)
+
+
+def commits_after_the_answer(patch):
+    """So late that whoever asks for it at once does not find it, and the next one does."""
+    provision, token_login, login, late = Registry.provision, DeviceApi.token_login, DeviceApi.login, []
+
+    async def hasty(self, request, origin):
+        if not request.token:
+            return await provision(self, request, origin)
+        late.append((request, origin))
+        return Outcome(status=Status.SUCCESS, credentials=access_token(request.token))
+
+    def then_committing(look):
+        async def looked(self, shown, source):
+            device = await look(self, shown, source)
+            while late:
+                await provision(self.registry, *late.pop())
+            return device
+
+        return looked
+
+    patch.setattr(Registry, "provision", hasty)
+    patch.setattr(DeviceApi, "token_login", then_committing(token_login))
+    patch.setattr(DeviceApi, "login", then_committing(login))
+
+
+def does_not_commit(patch):
+    async def forgetful(self, request, origin):
+        return Outcome(status=Status.SUCCESS, credentials=access_token(request.token or names.random_text()))
+
+    patch.setattr(Registry, "provision", forgetful)
+
+
+def takes_any_secret(patch):
+    patch.setattr(provisioning._Batch, "_is_right", always(True))
+
+
+def takes_a_secret_with_blanks(patch):
+    is_right = provisioning._Batch._is_right
+
+    def trimming(self, asked, secret):
+        return is_right(self, asked, secret) or asked.request.secret.strip() == secret
+
+    patch.setattr(provisioning._Batch, "_is_right", trimming)
+
+
+def gives_a_name_twice(patch):
+    decide = provisioning._Batch.decide
+
+    def generous(self, asked):
+        outcome = decide(self, asked)
+        if outcome.status is Status.FAILURE and asked.name in self.devices:
+            return Outcome(status=Status.SUCCESS, credentials=asked.own or access_token(names.random_text()))
+        return outcome
+
+    patch.setattr(provisioning._Batch, "decide", generous)
+
+
+def lets_all_win_who_ask_at_once(patch):
+    provision, under_way = Registry.provision, {}
+
+    async def racing(self, request, origin):
+        name = request.device_name
+        racers = under_way.setdefault(name, [])
+        racers.append(request)
+        await asyncio.sleep(0.05)  # looks whether there is such a device; and only then makes it
+        try:
+            outcome = await provision(self, request, origin)
+            if outcome.status is Status.FAILURE and len(racers) > 1:
+                return Outcome(status=Status.SUCCESS, credentials=access_token(request.token))
+            return outcome
+        finally:
+            if len(racers) == 1:
+                del under_way[name]
+
+    patch.setattr(Registry, "provision", racing)
+
+
+def makes_its_own_token(patch):
+    requested = kinds.Wish.requested
+
+    def stubborn(self):
+        own = requested(self)
+        return None if own and own.type is CredentialsType.ACCESS_TOKEN else own
+
+    patch.setattr(kinds.Wish, "requested", stubborn)
+
+
+def makes_short_tokens(patch):
+    patch.setattr(names, "random_text", lambda: secrets.token_hex(4))
+
+
+def lets_anybody_in_over_mqtt(patch):
+    login, known = DeviceApi.login, []
+
+    async def credulous(self, shown, source):
+        device = await login(self, shown, source)
+        known[:] = [device] if device else known
+        return device or (known or [logins.DeviceLogin(None, "x", "DEFAULT", ("", None))])[0]
+
+    patch.setattr(DeviceApi, "login", credulous)
+
+
+def knows_any_token(patch):
+    token_login, known = DeviceApi.token_login, []
+
+    async def credulous(self, token, source):
+        device = await token_login(self, token, source)
+        known[:] = [device] if device else known
+        return device or known[0]
+
+    patch.setattr(DeviceApi, "token_login", credulous)
+
+
+def forgets_what_came_over_another_transport(patch):
+    provision, token_login, transports = DeviceApi.provision, DeviceApi.token_login, {}
+
+    async def noting(self, payload, source):
+        outcome = await provision(self, payload, source)
+        if outcome.credentials:
+            transports[outcome.credentials.id] = source.transport
+        return outcome
+
+    async def forgetful(self, token, source):
+        device = await token_login(self, token, source)
+        return device if transports.get(token, source.transport) == source.transport else None
+
+    patch.setattr(DeviceApi, "provision", noting)
+    patch.setattr(DeviceApi, "token_login", forgetful)
+
+
+def refuses_with_another_code(patch):
+    patch.setattr(lobby, "_BAD_NAME", Refused(Refusal.BAD_CLIENT_ID, Reason.BAD_CLIENT_ID, Reason.BAD_CLIENT_ID))
+
+
+def knows_provision_in_any_case(patch):
+    connect = lobby.Lobby._connect
+
+    async def lenient(self, packet):
+        known = packet.username == "Provision"
+        await connect(self, replace(packet, username="provision") if known else packet)
+
+    patch.setattr(lobby.Lobby, "_connect", lenient)
+
+
+def acknowledges_another_packet(patch):
+    puback = Dialect.puback
+    patch.setattr(Dialect, "puback", lambda self, packet_id, reason: puback(self, packet_id % 0xFFFF + 1, reason))
+
+
+def grants_another_subscription(patch):
+    suback = Dialect.suback
+    patch.setattr(Dialect, "suback", lambda self, packet_id, codes: suback(self, packet_id + 1, codes))
+
+
+def grants_every_subscription(patch):
+    def grant(self, topic, qos):
+        self._granted[topic] = min(qos, 1)
+        return self._granted[topic]
+
+    patch.setattr(Session, "_grant", grant)
+
+
+def answers_with_qos_1_only(patch):
+    def say(self, topic, payload):
+        self._link.send(self._link.dialect.publish(topic, payload, qos=1, packet_id=1))
+
+    patch.setattr(Session, "_say", say)
+
+
+def answers_subscribers_only(patch):
+    say = ProvisionSession._say
+
+    def picky(self, topic, payload):
+        if topic in self._granted:
+            say(self, topic, payload)
+
+    patch.setattr(ProvisionSession, "_say", picky)
+
+
+def never_answers_a_ping(patch):
+    patch.setattr(codec, "PINGRESP", b"")
+
+
+def takes_telemetry_of_provision_sessions(patch):
+    publish = ProvisionSession._publish
+
+    async def patient(self, packet):
+        if packet.topic == topics.PROVISION_REQUEST:
+            await publish(self, packet)
+        else:
+            self._acknowledge(packet)
+
+    patch.setattr(ProvisionSession, "_publish", patient)
+
+
+def stays_after_what_is_no_request(patch):
+    patch.setattr(Session, "_reject", always(None))
+
+
+def keeps_the_older_session(patch):
+    def take(self, connection, device):
+        self._online[device.id] = connection
+
+    patch.setattr(Gateway, "take", take)
+
+
+def says_ok_instead_of_success(patch):
+    rewrite(patch, b'"SUCCESS"', b'"OK"')
+
+
+def says_username_for_user_name(patch):
+    rewrite(patch, b'"userName"', b'"username"')
+
+
+def adds_a_field(patch):
+    rewrite(patch, b'"status":"SUCCESS"', b'"status":"SUCCESS","deviceId":"7"')
+
+
+def rewrite(patch, old, new):
+    write_answer = wire.write_answer
+    patch.setattr(wire, "write_answer", lambda outcome: write_answer(outcome).replace(old, new))
+
+
+def echoes_the_secret(patch):
+    read_request, write_answer, last = wire.read_request, wire.write_answer, []
+
+    def reading(payload):
+        last[:] = [read_request(payload)]
+        return last[0]
+
+    def quoting(outcome):
+        return write_answer(outcome).replace(b"device!", b"device with %s!" % last[0].secret.encode())
+
+    patch.setattr(wire, "read_request", reading)
+    patch.setattr(wire, "write_answer", quoting)
+
+
+def checks_no_password(patch):
+    patch.setattr(kinds, "accepts", always(True))
+
+
+def does_not_trim_names(patch):
+    patch.setattr(names, "trimmed", lambda name: name)
+
+
+def keeps_the_header_of_certificates(patch):
+    patch.setattr(kinds, "trim_certificate", lambda text: text)
+
+
+def tells_failure_by_the_code_of_http(patch):
+    answer = http_device._json
+
+    def coded(body):
+        found = answer(body)
+        found.status_code = 400 if b"errorMsg" in body else 200
+        return found
+
+    patch.setattr(http_device, "_json", coded)
+
+
+def tells_every_coap_client_created(patch):
+    respond = CoapServer._respond
+
+    def created(self, pipe, answer, *, is_last):
+        if b"errorMsg" in answer.payload:
+            answer.code = type(answer.code)(65)
+        respond(self, pipe, answer, is_last=is_last)
+
+    patch.setattr(CoapServer, "_respond", created)
+
+
+def drops_the_token_of_coap(patch):
+    encode = Message.encode
+
+    def tokenless(self):
+        if self.code.is_response():
+            self.token = b""
+        return encode(self)
+
+    patch.setattr(Message, "encode", tokenless)
+
+
+def decides_a_doubled_datagram_twice(patch):
+    patch.setattr(_Messages, "_deduplicate_message", always(False))
+
+
+def takes_any_key(patch):
+    provision = Registry.provision
+
+    async def helpful(self, request, origin):
+        profile = await self.profile("default")
+        return await provision(self, replace(request, key=profile.provision_key), origin)
+
+    patch.setattr(Registry, "provision", helpful)
+
+
+def ignores_the_case_of_names(patch):
+    provision = Registry.provision
+
+    async def lowering(self, request, origin):
+        return await provision(self, replace(request, device_name=request.device_name.lower()), origin)
+
+    patch.setattr(Registry, "provision", lowering)
+
+
+def takes_names_of_any_length(patch):
+    patch.setattr(names, "valid", always(True))
+
+
+def refuses_fields_that_it_does_not_know(patch):
+    read_request = wire.read_request
+
+    def strict(payload):
+        if {"firmware", "padding"} & set(wire.parse(payload)):
+            raise wire.BadField("unknown")
+        return read_request(payload)
+
+    patch.setattr(wire, "read_request", strict)
+
+
+def asks_for_the_material_of_a_type(patch):
+    requested = kinds.Wish.requested
+
+    def strict(self):
+        own = requested(self)
+        if own is None and self.credentials_type is not CredentialsType.ACCESS_TOKEN:
+            raise kinds.InvalidCredentials("nothing was given")
+        return own
+
+    patch.setattr(kinds.Wish, "requested", strict)
+
+
+def gives_a_token_where_it_should_refuse(patch):
+    requested = kinds.Wish.requested
+
+    def forgiving(self):
+        try:
+            return requested(self)
+        except kinds.InvalidCredentials:
+            return None
+
+    patch.setattr(kinds.Wish, "requested", forgiving)
+
+
+def answers_what_lacks_a_field(patch):
+    provision = DeviceApi.provision
+
+    async def forgiving(self, payload, source):
+        try:
+            return await provision(self, payload, source)
+        except wire.WireError:
+            return Outcome(status=Status.NOT_FOUND)
+
+    patch.setattr(DeviceApi, "provision", forgiving)
+
+
+def knows_provision_as_client_id_only(patch):
+    connected(patch, username=lambda packet: "x" if packet.username == "provision" else packet.username)
+
+
+def knows_provision_as_user_name_only(patch):
+    connected(patch, client_id=lambda packet: "x" if packet.client_id == "provision" else packet.client_id)
+
+
+def connected(patch, **changes):
+    connect = lobby.Lobby._connect
+
+    async def another(self, packet):
+        await connect(self, replace(packet, **{name: change(packet) for name, change in changes.items()}))
+
+    patch.setattr(lobby.Lobby, "_connect", another)
+
+
+def welcomes_whom_it_refuses(patch):
+    patch.setattr(Dialect, "refuse", always(codec.connack(0, level=4)))
+
+
+def stays_after_disconnect(patch):
+    close = Connection.close
+
+    def stay(self, reason=None):
+        if reason is not Reason.SUCCESS:
+            close(self, reason)
+
+    patch.setattr(Connection, "close", stay)
+
+
+def waits_for_the_rest_of_what_is_malformed(patch):
+    feed = codec.Decoder.feed
+
+    def patient(self, data):
+        with suppress(codec.MalformedPacket):
+            yield from feed(self, data)
+
+    patch.setattr(codec.Decoder, "feed", patient)
+
+
+def closes_after_an_answer(patch):
+    say = ProvisionSession._say
+
+    def last(self, topic, payload):
+        say(self, topic, payload)
+        self._link.close()
+
+    patch.setattr(ProvisionSession, "_say", last)
+
+
+def closes_on_qos_0(patch):
+    publish = DeviceSession._publish
+
+    async def strict(self, packet):
+        if packet.qos:
+            await publish(self, packet)
+        else:
+            self._link.close()
+
+    patch.setattr(DeviceSession, "_publish", strict)
+
+
+def loses_attributes(patch):
+    async def forget(self, device, payload, source):
+        pass
+
+    patch.setattr(DeviceApi, "attributes", forget)
+
+
+def takes_telemetry_that_is_no_json(patch):
+    telemetry = DeviceApi.telemetry
+
+    async def careless(self, device, payload, source):
+        with suppress(wire.WireError):
+            await telemetry(self, device, payload, source)
+
+    patch.setattr(DeviceApi, "telemetry", careless)
+
+
+def has_room_for_little_telemetry(patch):
+    telemetry = DeviceApi.telemetry
+
+    async def small(self, device, payload, source):
+        if len(payload) > 1024:
+            raise wire.Malformed("too long")
+        await telemetry(self, device, payload, source)
+
+    patch.setattr(DeviceApi, "telemetry", small)
+
+
+def finds_every_page(patch):
+    error = answers.error
+    patch.setattr(answers, "error", lambda status, *more: error(200 if status in (404, 405) else status, *more))
+
+
+def takes_no_text_over_coap(patch):
+    answer = CoapServer._answer
+
+    async def picky(self, pipe, body, source):
+        if pipe.request.opt.content_format == 0:
+            return Message(code=codes.UNSUPPORTED_CONTENT_FORMAT)
+        return await answer(self, pipe, body, source)
+
+    patch.setattr(CoapServer, "_answer", picky)
+
+
+def answers_every_get_over_coap(patch):
+    async def get(self, pipe, path, source):
+        return Message(code=codes.CONTENT)
+
+    patch.setattr(CoapServer, "_get", get)
+
+
+def ignores_coap_pings(patch):
+    patch.setattr(_Messages, "_process_ping", always(None))
+
+
+def refuses_logins_over_tls(patch):
+    login = DeviceApi.login
+
+    async def plain_only(self, shown, source):
+        return None if source.transport == "mqtts" else await login(self, shown, source)
+
+    patch.setattr(DeviceApi, "login", plain_only)
+
+
+def knows_no_certificate(patch):
+    async def blind(self, certificate, source):
+        return None
+
+    patch.setattr(DeviceApi, "certificate_login", blind)
+
+
+def goes_by_the_token_beside_a_certificate(patch):
+    connect = lobby.Lobby._connect
+
+    async def by_token(self, packet):
+        if packet.username:
+            self._certificate = None
+        await connect(self, packet)
+
+    patch.setattr(lobby.Lobby, "_connect", by_token)

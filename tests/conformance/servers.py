@@ -1,0 +1,56 @@
+"""Servers to be checked: the real one with all its transports, and how a run of the checks ends."""
+
+from contextlib import contextmanager
+
+from cryptography.hazmat.primitives import serialization
+
+from bench.conformance.check import Verdict, chosen
+from bench.conformance.server.reach import Address, Reach, address
+from bench.conformance.server.subject import Server
+from bench.conformance.server.suite import CHECKS, run
+from bench.registry import ProfileView
+from tests.support import PATIENCE_S, RunningServer
+
+TRANSPORTS = ("mqtt", "mqtts", "http", "https", "coap")
+
+
+@contextmanager
+def shared(tmp_path_factory):
+    """One for all tests of a module: they make devices, and never the same."""
+    running = RunningServer(tmp_path_factory.mktemp("shared") / "server")
+    yield running
+    running.close()
+
+
+def url(running: RunningServer, scheme: str) -> str:
+    return f"{scheme}://127.0.0.1:{getattr(running.ports, scheme)}"
+
+
+def addresses(running: RunningServer, *schemes: str) -> list[Address]:
+    return [address(url(running, each)) for each in schemes or TRANSPORTS]
+
+
+def write_ca(running: RunningServer) -> str:
+    path = running.data / "ca-for-clients.pem"
+    path.write_bytes((running.identity.ca or running.identity.certificate).public_bytes(serialization.Encoding.PEM))
+    return str(path)
+
+
+def subject(
+    running: RunningServer,
+    *schemes: str,
+    profile: ProfileView | None = None,
+    patience_s: float = PATIENCE_S,
+    names: tuple[str, ...] = (),
+) -> Server:
+    profile = profile or running.profile
+    reach = Reach(addresses(running, *schemes), ca=write_ca(running), patience_s=patience_s)
+    return Server(reach=reach, key=profile.provision_key, secret=profile.provision_secret, names=list(names))
+
+
+def ended(server: Server, *patterns: str) -> dict[Verdict, dict[str, str]]:
+    """Run the checks that fit: for each verdict the names, and what was said."""
+    found = {verdict: {} for verdict in Verdict}
+    for outcome in run(chosen(CHECKS, patterns), server):
+        found[outcome.verdict][outcome.name] = outcome.detail
+    return found

@@ -1,0 +1,269 @@
+"""`bench conformance` as it is used: what it prints, how it ends, what it never says."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from bench import cli
+from bench.cli import addresses
+from bench.conformance.server.suite import CHECKS
+from bench.registry.device_secrets import claim_secret
+from tests.conformance import server_bugs
+from tests.conformance.servers import shared, url, write_ca
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with shared(tmp_path_factory) as running:
+        yield running
+
+
+@pytest.fixture
+def bench(monkeypatch, capsys):
+    """Run the command in this process: exit code, standard output, standard error."""
+
+    def run(*arguments, **environment):
+        monkeypatch.setattr(sys, "argv", ["bench", "conformance", *map(str, arguments)])
+        monkeypatch.setattr("signal.signal", lambda *_: None)
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        said = capsys.readouterr()
+        return ended.value.code or 0, said.out, said.err
+
+    monkeypatch.setenv("COLUMNS", "300")
+    monkeypatch.delenv("BENCH_PROFILE_SECRET", raising=False)
+    return run
+
+
+@pytest.fixture
+def secret_file(server, tmp_path):
+    path = tmp_path / "secret"
+    path.write_text(f"{server.profile.provision_secret}\n")
+    return path
+
+
+@pytest.fixture
+def over_http(server, secret_file):
+    """The options for the server's HTTP side."""
+    return (
+        "--url",
+        url(server, "http"),
+        "--profile-key",
+        server.profile.provision_key,
+        "--profile-secret-file",
+        secret_file,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--url", "mqtt://127.0.0.1:1"), "needs --profile-key"),
+        (("--url", "127.0.0.1:1883", "--profile-key", "k"), "is none of mqtt://HOST:PORT"),
+        (("--url", "coaps://127.0.0.1", "--profile-key", "k"), "is none of mqtt://HOST:PORT"),
+        (("--url", "mqtt://127.0.0.1:x", "--profile-key", "k"), "is no URL"),
+        (("--url", "http://127.0.0.1/api", "--profile-key", "k"), "without a path"),
+        (("--url", "mqtt://me:a-password@127.0.0.1", "--profile-key", "k"), "the address alone"),
+        (("--url", "mqtt://127.0.0.1", "--profile-key", "k"), "no secret of the profile"),
+        (("--url", "mqtt://127.0.0.1", "--profile", "default"), "goes without --url"),
+        (("--profile-key", "k"), "go with --url"),
+        (("--ca", "ca.pem"), "go with --url"),
+        (("--only", "tcp.*"), "no check is called tcp.*"),
+        (("--timeout", "0"), "--timeout"),
+        (("--profile-secret", "s"), "No such option"),
+    ],
+)
+def test_wrong_use_is_one_line_and_exit_code_2(bench, arguments, said):
+    code, out, err = bench(*arguments)
+    assert (code, out) == (2, "")
+    assert said in err
+    assert err.count("\n") == 1
+    assert "a-password" not in err
+
+
+def test_two_addresses_of_one_transport_are_wrong_use(bench, over_http):
+    code, _, err = bench(*over_http, "--url", "http://127.0.0.1:1")
+    assert code == 2
+    assert "two addresses for http" in err
+
+
+def test_ca_file_without_certificates_is_wrong_use_and_no_verdict(bench, over_http, secret_file):
+    code, _, err = bench(*over_http, "--ca", secret_file)
+    assert code == 2
+    assert "holds no certificates" in err
+
+
+def test_file_that_is_not_there_is_one_line(bench, server, tmp_path):
+    code, _, err = bench(
+        *("--url", url(server, "http"), "--profile-key", "k", "--profile-secret-file", tmp_path / "none")
+    )
+    assert code == 1
+    assert err.count("\n") == 1
+
+
+def test_folder_that_no_server_runs_on_is_one_line(bench, tmp_path):
+    code, _, err = bench("--data", tmp_path)
+    assert code == 1
+    assert "no server runs on" in err
+
+
+def test_nobody_who_listens_is_trouble_and_exit_code_1(bench, secret_file):
+    code, out, _ = bench(
+        *("--url", "mqtt://127.0.0.1:1", "--profile-key", "k", "--profile-secret-file", secret_file),
+        *("--only", "mqtt.connect.*"),
+    )
+    assert code == 1
+    assert "mqtt://127.0.0.1:1 is not reached: Connection refused" in out
+    assert "0 hold, 0 broken, 0 skipped, 10 in trouble" in out
+    assert "trouble (10): mqtt://127.0.0.1:1 is not reached" in out
+
+
+def test_list_shows_all_and_asks_nobody(bench):
+    code, out, _ = bench("--list", "--json")
+    assert code == 0
+    assert [each["check"] for each in json.loads(out)] == [each.name for each in CHECKS]
+
+
+def test_server_that_keeps_what_was_run_is_exit_code_0(bench, server, over_http):
+    code, out, err = bench(*over_http, "--only", "http.*")
+    assert (code, err) == (0, "")
+    assert "broken" not in out.replace("0 broken", "")
+    count = sum(each.name.startswith("http.") for each in CHECKS)
+    assert f"{count} hold, 0 broken, 0 skipped, 0 in trouble" in out
+    prefix = re.search(r"--search (conformance-\w+-) ", out)[1]
+    made = [name for name in server.device_names() if name.startswith(prefix)]
+    assert f"Devices that were made on the server: {len(made)}. To remove" in out
+    assert "bench device list --url URL --user USER --search conformance-" in out
+
+
+def test_secret_is_taken_from_the_environment(bench, server):
+    code, out, _ = bench(
+        *("--url", url(server, "http"), "--profile-key", server.profile.provision_key),
+        *("--only", "http.provision.own_token"),
+        BENCH_PROFILE_SECRET=server.profile.provision_secret,
+    )
+    assert code == 0
+    assert "1 hold" in out
+
+
+def test_broken_server_is_exit_code_1_with_the_command_that_runs_it_again(bench, over_http, secret_file, monkeypatch):
+    server_bugs.tells_failure_by_the_code_of_http(monkeypatch)
+    code, out, _ = bench(*over_http, "--only", "http.provision.*")
+    assert code == 1
+    assert "broken: http.provision.status_is_200: FAILURE is 400\n" in out
+    again = next(line for line in out.splitlines() if line.endswith("--only http.provision.status_is_200"))
+    assert again.split()[:2] == ["bench", "conformance"]
+    assert f"--profile-secret-file {secret_file}" in again
+
+
+def test_json_has_every_check_with_its_verdict(bench, server, over_http, monkeypatch):
+    server_bugs.takes_any_secret(monkeypatch)
+    code, out, err = bench(*over_http, "--json", "--only", "http.provision.*")
+    assert (code, err) == (1, "")
+    found = json.loads(out)
+    broken = [each for each in found["checks"] if each["verdict"] == "broken"]
+    assert [each["name"] for each in broken] == ["http.provision.wrong_secret"]
+    assert broken[0]["detail"] == 'the status is "SUCCESS" instead of NOT_FOUND'
+    assert set(broken[0]) == {"name", "says", "source", "verdict", "detail", "seconds"}
+    assert found["counts"] == {"holds": len(found["checks"]) - 1, "broken": 1, "skipped": 0, "trouble": 0}
+    assert found["devices"]
+    assert set(found["devices"]) <= set(server.device_names())
+
+
+def test_junit_has_what_ci_looks_for(bench, over_http, monkeypatch, tmp_path):
+    server_bugs.takes_any_secret(monkeypatch)
+    assert bench(*over_http, "--junit", tmp_path / "out.xml", "--only", "http.*", "--only", "coap.message.*")[0] == 1
+    suite = ET.parse(tmp_path / "out.xml").getroot()
+    assert {name: suite.get(name) for name in ("failures", "errors", "skipped")} == {
+        "failures": "1",
+        "errors": "0",
+        "skipped": "1",
+    }
+    failed = [each for each in suite if each.find("failure") is not None]
+    assert [(each.get("classname"), each.get("name")) for each in failed] == [("http.provision", "wrong_secret")]
+
+
+def test_secret_and_tokens_are_never_printed(bench, server, over_http, secret_file, monkeypatch):
+    """Not even of a server that quotes all it hears, in words that no check expects."""
+    asked = []
+    read_request = server_bugs.wire.read_request
+
+    def hearing(payload):
+        asked.append(read_request(payload))
+        return asked[-1]
+
+    def quoting(outcome):
+        last = asked[-1]
+        return b"\x1b[31m" + json.dumps([last.secret, last.token, last.password, last.secret * 2]).encode()
+
+    monkeypatch.setattr(server_bugs.wire, "read_request", hearing)
+    monkeypatch.setattr(server_bugs.wire, "write_answer", quoting)
+    secret = server.profile.provision_secret
+    for options in ((), ("--json",)):
+        code, out, err = bench(*over_http, "--only", "http.provision.*", "--only", "provision.*", *options)
+        assert code == 1
+        assert "the answer is no JSON object" in out
+        assert "***" in out
+        said = out + err
+        assert secret not in said
+        assert "\x1b" not in said
+        tokens = {text for each in asked for text in (each.token, each.password, each.secret) if len(text) >= 8}
+        assert len(tokens) > 10
+        assert [text for text in tokens if text in said] == []
+        assert claim_secret(secret, "x") not in said
+
+
+def test_own_server_is_found_by_its_data_folder(tmp_path):
+    """The real command, against the real `bench serve`."""
+    data, ready = tmp_path / "data", tmp_path / "ready.json"
+    bench = [sys.executable, "-m", "bench.cli"]
+    environment = {**os.environ, "COLUMNS": "200"}
+    with subprocess.Popen(
+        [*bench, "serve", "--free-ports", "--data", data, "--ready-file", ready, "--json"],
+        stdout=subprocess.PIPE,
+        env=environment,
+    ) as serving:
+        try:
+            assert serving.stdout.readline()
+            assert addresses.of_running(data)
+            found = json.loads(
+                subprocess.run(
+                    [*bench, "conformance", "--data", data, "--json"],
+                    capture_output=True,
+                    timeout=60,
+                    check=True,
+                    env=environment,
+                ).stdout
+            )
+            assert found["counts"] == {"holds": len(CHECKS), "broken": 0, "skipped": 0, "trouble": 0}
+            wrong = subprocess.run(
+                [*bench, "conformance", "--data", data, "--profile", "nobody"],
+                capture_output=True,
+                timeout=60,
+                check=False,
+                env=environment,
+                text=True,
+            )
+            assert wrong.returncode == 1
+            assert "no profile nobody" in wrong.stderr
+        finally:
+            serving.terminate()
+
+
+def test_all_transports_of_a_server_are_named_one_by_one(bench, server, secret_file):
+    schemes = ("mqtt", "mqtts", "http", "https", "coap")
+    urls = [word for each in schemes for word in ("--url", url(server, each))]
+    code, out, _ = bench(
+        *urls,
+        *("--profile-key", server.profile.provision_key, "--profile-secret-file", secret_file),
+        *("--ca", write_ca(server), "--only", "tls.*", "--only", "provision.token_everywhere"),
+    )
+    assert code == 0, out
+    assert "0 skipped" in out
