@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from bench.pytest_plugin.choice import Choice
 from bench.targets.virtual import VirtualBoard
 from tests import postgres, secrecy
 from tests.support import RunningServer, new_board
+from tests.through_line import BoardOnALine
 
 
 @pytest.fixture(scope="session")
@@ -51,14 +53,15 @@ def server(start_server: Callable[..., RunningServer]) -> RunningServer:
 
 
 @pytest.fixture
-def make_board(tmp_path: Path) -> Callable[..., VirtualBoard]:
-    """Make blank boards for a server."""
+def make_board(tmp_path: Path, board_choice: Choice) -> Callable[..., VirtualBoard]:
+    """Make blank boards for a server; with --target virtual they are on a line whenever they are on."""
     made = 0
 
     def make(server: RunningServer, /, **options: Any) -> VirtualBoard:
         nonlocal made
         made += 1
-        return new_board(tmp_path / "boards" / f"board{made}", server, **options)
+        board = new_board(tmp_path / "boards" / f"board{made}", server, **options)
+        return BoardOnALine(board.folder) if board_choice.kind == "virtual" else board
 
     return make
 

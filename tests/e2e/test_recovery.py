@@ -119,7 +119,7 @@ def locked_out(server, make_board, **sections):
 
 
 def test_refusals_below_the_limit_keep_the_credentials(server, make_board):
-    board = locked_out(server, make_board, provision={"after_refusals": 5})
+    board = locked_out(server, make_board, provision={"after_refusals": 20})
     before = vault_slots(board)
     with board.power_on() as power:
         for count in (1, 2, 3, 4):

@@ -45,9 +45,8 @@ def serve(
     """Switch a board on and serve its serial line until Ctrl-C, or until the board is pulled out."""
     made = VirtualBoard(board.folder(data, name))
     faults = LineFaults(drop=drop, seed=seed, pull_at=pull_at, bad_sectors=frozenset(bad_sector), chip=chip)
-    with line.serve(made, port=port, raw=raw, pace=pace, faults=faults) as served:
-        if download:
-            served.reset(Start.DOWNLOAD)
+    start = Start.DOWNLOAD if download else Start.RUN
+    with line.serve(made, port=port, raw=raw, pace=pace, faults=faults, start=start) as served:
         ready = json.dumps({"url": served.url, "board": name, "definition": made.definition, "mac": made.mac})
         if ready_file:
             house.write_private(ready_file, ready.encode())

@@ -64,8 +64,10 @@ def table(rows: Sequence[Mapping[str, Any]], *, as_json: bool, empty: str) -> No
         shown.add_column(key, overflow="fold")  # whole, on as many lines as it takes: nothing is cut off
     for row in rows:
         shown.add_row(*(escape(str(value)) for value in row.values()))
-    # what is not a terminal has no width that a line could be too long for
-    console.print(shown, width=None if console.is_terminal else _ANY_WIDTH)
+    if console.is_terminal:
+        console.print(shown)
+    else:  # which has no width that a line could be too long for
+        Console(width=_ANY_WIDTH, highlight=False, emoji=False).print(shown)
 
 
 def facts(values: Mapping[str, Any], *, as_json: bool) -> None:

@@ -44,6 +44,7 @@ class Line:
         raw: bool,
         pace: bool,
         faults: LineFaults,
+        start: Start,
     ) -> None:
         noise = random.Random(faults.seed)  # noqa: S311 - no secret
         self._in = Wire(paced=pace, drop=faults.drop, random_from=noise)
@@ -62,7 +63,7 @@ class Line:
             self._listener: socket.socket | None = stack.enter_context(_listen(address))
             self._address: tuple[str, int] = self._listener.getsockname()[:2]
             self._waker, self._woken = (stack.enter_context(end) for end in socket.socketpair())
-            self._uart.start(Start.RUN)
+            self._uart.start(start)
             self._thread = threading.Thread(target=self._run, name=f"line of {board.folder.name}")
             self._stack = stack.pop_all()
         self._thread.start()
@@ -253,14 +254,23 @@ def serve(  # noqa: PLR0913 - all that there is to a line, by name
     conditions: Conditions | None = None,
     pace: bool = False,
     faults: LineFaults | None = None,
+    start: Start = Start.RUN,
 ) -> Iterator[Line]:
     """Switch a board on and serve its line until the end of the context; `port` 0 is a free one.
 
     `raw` is without RFC 2217: no rates, no DTR and RTS, the board's buttons (`Line.reset`) reset it. With `pace`
-    bytes take the time that the line's rate gives them. Raises BenchError if the board is on already,
-    or the port is taken.
+    bytes take the time that the line's rate gives them. `start` is what the chip does first. Raises BenchError
+    if the board is on already, or the port is taken.
     """
-    line = Line(board, (host, port), conditions or Conditions(), raw=raw, pace=pace, faults=faults or LineFaults())
+    line = Line(
+        board,
+        (host, port),
+        conditions or Conditions(),
+        raw=raw,
+        pace=pace,
+        faults=faults or LineFaults(),
+        start=start,
+    )
     try:
         yield line
     finally:

@@ -142,8 +142,7 @@ class ServedBoard(PortBoard):
         """Make a blank board in a folder, and serve it."""
         self.virtual = VirtualBoard.create(folder, board=definition, mac=mac, blank=True)
         with ExitStack() as opened:
-            self.served = opened.enter_context(line.serve(self.virtual))
-            self.served.reset(Start.HELD)
+            self.served = opened.enter_context(line.serve(self.virtual, start=Start.HELD))
             super().__init__(self.served.url, folder, definition=definition)
             opened.push(self._held)
             self._held = opened.pop_all()

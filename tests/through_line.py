@@ -1,0 +1,75 @@
+"""Virtual boards whose every power cycle is behind a serial line: `--target virtual` for tests of virtual boards.
+
+What a test of such boards says to them and hears from them goes through RFC 2217; what only the bench can
+know of a virtual board, as its writes to the flash, is asked of the power cycle itself.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any, Self
+
+from bench.errors import BenchError
+from bench.targets.circuit import Start
+from bench.targets.line import serve
+from bench.targets.serial_line import SerialLine
+from bench.targets.virtual import Conditions, PowerLost, VirtualBoard
+
+_TURN_S = 0.02
+
+
+class BoardOnALine(VirtualBoard):
+    """A virtual board that is heard on its line."""
+
+    def power_on(self, conditions: Conditions | None = None, *, lock: Any = None) -> Any:
+        """Serves the line if a test asks; who serves it has the board's lock."""
+        return super().power_on(conditions, lock=lock) if lock else PowerOnALine(self, conditions or Conditions())
+
+
+class PowerOnALine:
+    """As a PowerCycle."""
+
+    def __init__(self, board: VirtualBoard, conditions: Conditions) -> None:
+        with ExitStack() as held:
+            self._served = held.enter_context(serve(board, start=Start.HELD))
+            self._line = held.enter_context(SerialLine(self._served.url))
+            self._served.reset(Start.RUN, conditions)
+            self._held = held.pop_all()
+        self._power = self._served.power
+        self.say = self._line.say
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.power_off()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._power, name)
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        return list(self._line.events)
+
+    def type(self, keys: bytes) -> None:
+        self._line.port.write(keys)
+
+    def power_off(self) -> None:
+        self._served.reset(Start.HELD)
+        self._held.close()
+
+    def follow(self, timeout_s: float | None = None) -> Iterator[dict[str, Any]]:
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            lost = self._power.is_lost  # asked first: what a dead board said is complete
+            yield from self._line.follow(_TURN_S)
+            if lost or (deadline is not None and time.monotonic() > deadline):
+                return
+
+    def wait_for(self, event: str, *, timeout_s: float = 20.0, **fields: Any) -> dict[str, Any]:
+        for found in self.follow(timeout_s):
+            if found["event"] == event and fields.items() <= found.items():
+                return found
+        if self._power.is_lost:
+            raise PowerLost(f"the board lost power before {event}")
+        raise BenchError(f"no event {event} within {timeout_s:.0f} s; the board said {self.events}")
