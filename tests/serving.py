@@ -1,22 +1,17 @@
-"""`bench serve` in processes that are forked off one which has imported it: a start costs what the server costs."""
+"""`bench serve` in forked processes."""
 
 import contextlib
 import json
-import multiprocessing
-import os
 import sys
 import time
 from pathlib import Path
 from typing import Any, Self
 
-import bench.server.process  # noqa: F401 - the point of this module: it is imported once, and by no start
 from bench import cli
+from tests import forks
 
 PATIENCE_S = 60.0
 _POLL_S = 0.005  # a ready file cannot be awaited
-
-_forks = multiprocessing.get_context("forkserver")
-_forks.set_forkserver_preload([__name__])
 
 
 class Serving:
@@ -29,7 +24,7 @@ class Serving:
         self._ready_file = data.with_name(f"{data.name}.ready.json")
         self._ready_file.unlink(missing_ok=True)
         arguments = ["serve", "--json", "--data", str(data), "--free-ports", "--ready-file", str(self._ready_file)]
-        self._process = _forks.Process(target=_serve, args=([*arguments, *options], str(said)))
+        self._process = forks.process(_serve, [*arguments, *options], said)
 
     def __enter__(self) -> Self:
         start = time.monotonic()
@@ -51,10 +46,9 @@ class Serving:
         self._process.join()
 
 
-def _serve(arguments: list[str], said: str) -> None:
-    descriptor = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    os.dup2(descriptor, 1)
-    os.dup2(descriptor, 2)
+def _serve(arguments: list[str], said: Path) -> None:
+    forks.redirect(said, 1)
+    forks.redirect(said, 2)
     sys.argv[1:] = arguments
     with contextlib.suppress(SystemExit):
         cli.main()

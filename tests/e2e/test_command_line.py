@@ -1,7 +1,6 @@
 """The commands as a user runs them: real processes, real exit codes, one line for a mistake."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -11,19 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests import secrecy
+from tests.forks import bench_command as bench
 
 PATIENCE_S = 60
-
-
-def bench(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "bench.cli", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=False,
-        env={**os.environ, "COLUMNS": "200"},
-    )
 
 
 def printed(*arguments: str):

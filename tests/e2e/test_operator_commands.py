@@ -1,7 +1,6 @@
 """What an operator does with commands: on records without a server, and on a server with its URL."""
 
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -31,15 +30,7 @@ def url(server, tmp_path):
 
 
 def refused(code, said, *arguments, **environment):
-    done = subprocess.run(
-        [sys.executable, "-m", "bench.cli", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        stdin=subprocess.DEVNULL,
-        env={**os.environ, "COLUMNS": "200", **environment},
-    )
+    done = bench(*arguments, env=environment)
     assert done.returncode == code, done.stderr
     assert said in done.stderr
     assert done.stderr.count("\n") == 1
@@ -52,14 +43,8 @@ def test_wrong_password_is_one_line_that_does_not_quote_it(url, tmp_path):
 
 
 def test_password_in_the_environment_is_taken(server, url):
-    done = subprocess.run(
-        [sys.executable, "-m", "bench.cli", "device", "list", "--json", *url[:4]],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-        env={**os.environ, "BENCH_PASSWORD": account(server)["password"]},
-    )
+    done = bench("device", "list", "--json", *url[:4], env={"BENCH_PASSWORD": account(server)["password"]})
+    assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == []
 
 
@@ -317,13 +302,7 @@ def test_own_server_is_asked_past_a_proxy(server):
     ports = {f"{name}_port": getattr(server.ports, name) for name in ("mqtt", "mqtts", "http", "https", "coap")}
     (server.data / "server.json").write_text(json.dumps({"host": "127.0.0.1", "ca": "ca.pem", **ports}))
     with addresses.alone(server.data), socket.create_server(("127.0.0.1", 0)) as proxy:
-        environment = {**os.environ, "HTTP_PROXY": f"http://127.0.0.1:{proxy.getsockname()[1]}", "NO_PROXY": ""}
-        done = subprocess.run(
-            [sys.executable, "-m", "bench.cli", "device", "list", "--json", "--data", str(server.data)],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=True,
-            env=environment,
-        )
+        environment = {"HTTP_PROXY": f"http://127.0.0.1:{proxy.getsockname()[1]}", "NO_PROXY": ""}
+        done = bench("device", "list", "--json", "--data", server.data, env=environment)
+    assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == []

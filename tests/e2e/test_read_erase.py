@@ -19,6 +19,7 @@ from bench.targets.line import serve
 from bench.targets.serial_line import SerialLine
 from bench.targets.virtual import VirtualBoard
 from bench.targets.wire import LineFaults
+from tests.forks import bench_command
 from tests.support import PATIENCE_S
 
 WIFI_PASSWORD = "the air is loopback"
@@ -42,15 +43,11 @@ def begin(*arguments, **options):
 
 def bench(*arguments, **options):
     """Run a command; returns its exit code and what it said, and asserts that it ended in one line if in vain."""
-    running = begin(*arguments, **options)
-    try:
-        said, complaint = running.communicate(timeout=PATIENCE_S * 10)
-    finally:
-        running.terminate()
-    if running.returncode:
-        assert complaint.count("\n") == 1, complaint
-    assert WIFI_PASSWORD not in said + complaint
-    return running.returncode, said, complaint
+    done = bench_command(*arguments, timeout=PATIENCE_S * 10, **options)
+    if done.returncode:
+        assert done.stderr.count("\n") == 1, done.stderr
+    assert WIFI_PASSWORD not in done.stdout + done.stderr
+    return done.returncode, done.stdout, done.stderr
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from bench.errors import BenchError
 from bench.flash import image
 from bench.targets.dialogue import Dialogue
 from bench.targets.serial_line import SerialLine
+from tests.forks import bench_command
 from tests.lines import Bridge, Served
 from tests.support import PATIENCE_S, QUICK, new_board
 
@@ -21,15 +22,7 @@ PASSWORD = "a very secret password"
 
 def settings(*arguments, typed=""):
     """Run the command; returns its exit code and what it printed, and asserts that it ended in one line if in vain."""
-    done = subprocess.run(
-        [sys.executable, "-m", "bench.cli", "settings", *arguments],
-        input=typed,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S * 2,
-        env={**os.environ, "COLUMNS": "200"},
-        check=False,
-    )
+    done = bench_command("settings", *arguments, typed=typed, timeout=PATIENCE_S * 2)
     if done.returncode:
         assert done.stderr.count("\n") == 1, done.stderr
     assert PASSWORD not in done.stdout + done.stderr
