@@ -15,10 +15,10 @@ LOCK := $(if $(CI),-c requirements.lock)
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo flash firmware test test-all fuzz matrix soak mutants check bench clean
+.PHONY: help setup demo flash firmware test test-virtual test-all fuzz matrix soak mutants check bench clean
 
 help: ## Say what each of these does
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY) ## Set up .venv with everything the others need (they call it themselves)
 
@@ -47,9 +47,13 @@ firmware: $(READY) ## Compile the device package into build/firmware/, with a ma
 test: $(READY) ## Unit, firmware, server and end-to-end tests, in parallel (ARGS="-k vault" for some)
 	@$(BIN)/python -m pytest -n $(JOBS) -m "not slow" $(ARGS)
 
+test-virtual: $(READY) ## The tests of boards once more, with every board behind a serial line
+	@$(BIN)/python -m pytest -n $(JOBS) -m "not slow" tests/targets tests/e2e --target virtual $(ARGS)
+
 test-all: $(READY) ## Those that take their time as well, with every cell, step and interruption: for the night
 	@FIRSTBOOT_FUZZ=$(TIMES) FIRSTBOOT_SOAK=$(TIMES) FIRSTBOOT_MATRIX=full FIRSTBOOT_WALK=1 \
 		$(BIN)/python -m pytest -n $(JOBS) --timeout 0 --durations 20 $(ARGS)
+	@$(MAKE) --no-print-directory test-virtual
 
 fuzz: $(READY) ## The fuzz tests, with twenty times the examples (TIMES=100 for more)
 	@FIRSTBOOT_FUZZ=$(TIMES) $(BIN)/python -m pytest -n $(JOBS) $(FUZZ) $(ARGS)
