@@ -64,9 +64,14 @@ def table(rows: Sequence[Mapping[str, Any]], *, as_json: bool, empty: str) -> No
         shown.add_column(key, overflow="fold")  # whole, on as many lines as it takes: nothing is cut off
     for row in rows:
         shown.add_row(*(escape(str(value)) for value in row.values()))
+    draw(shown)
+
+
+def draw(shown: Table) -> None:
+    """Print a table; what is not a terminal has no width that a line could be too long for."""
     if console.is_terminal:
         console.print(shown)
-    else:  # which has no width that a line could be too long for
+    else:
         Console(width=_ANY_WIDTH, highlight=False, emoji=False).print(shown)
 
 

@@ -49,7 +49,7 @@ def show(outcomes: Sequence[Outcome], *, again: str, as_json: bool, more: Mappin
         seen = f"\n[{colour}]{escape(each.detail)}[/]" if each.detail else ""
         says = f"{escape(each.says)} [dim]({escape(each.source)})[/]{seen}"
         shown.add_row(each.name, f"[{colour}]{each.verdict}[/]", says)
-    output.console.print(shown)
+    output.draw(shown)
     seconds = sum(each.seconds for each in outcomes)
     hold, broken, skipped, trouble = (counts[each] for each in Verdict)
     output.say(f"{hold} hold, {broken} broken, {skipped} skipped, {trouble} in trouble, in {seconds:.1f} s")
