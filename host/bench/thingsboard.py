@@ -98,7 +98,11 @@ class ThingsBoard:
 
     async def delete_device(self, name: str) -> None:
         """Delete the device of this name."""
-        await self._ask("DELETE", f"/api/device/{await self.device_id(name)}")
+        await self.delete(await self.device_id(name))
+
+    async def delete(self, device_id: str) -> None:
+        """Delete the device of this id."""
+        await self._ask("DELETE", f"/api/device/{device_id}")
 
     async def credentials(self, device_id: str) -> dict[str, Any]:
         """What a device logs in with."""

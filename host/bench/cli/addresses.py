@@ -24,6 +24,7 @@ class Addresses:
     http_port: int
     https_port: int
     coap_port: int
+    pid: int
     ca: Path
     """The PEM file with its CA, or with its certificate if that is the user's own."""
 
@@ -47,7 +48,9 @@ def of_running(data: Path) -> Addresses | None:
     found = json.loads(path.read_text())
     ports = {name: found[name] for name in ("mqtt_port", "mqtts_port", "http_port", "https_port", "coap_port")}
     listens = found["host"]
-    return Addresses(host=_EVERYWHERE.get(listens, listens), listens=listens, ca=Path(found["ca"]), **ports)
+    return Addresses(
+        host=_EVERYWHERE.get(listens, listens), listens=listens, pid=found["pid"], ca=Path(found["ca"]), **ports
+    )
 
 
 @contextmanager

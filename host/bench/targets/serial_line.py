@@ -43,6 +43,8 @@ class SerialLine:
         self._log = log
         self.events: deque[Event] = deque(maxlen=_REMEMBERED)
         """The last events that were read."""
+        self.started_s = 0.0
+        """When the board was started last: its reset let go of, or ordered. By `time.monotonic`."""
         self._baud = baud
         self._listener = Listener()
         self._unseen: deque[Event] = deque()
@@ -135,6 +137,7 @@ class SerialLine:
 
     def release(self) -> bool:
         """Let a chip that is held in reset run; whether the line can. Raises PortTrouble."""
+        self.started_s = time.monotonic()  # not afterwards: over a network an answer is waited for
         return self._reset_line(asserted=False)
 
     def _is_chips_own(self) -> bool:
@@ -166,6 +169,7 @@ class SerialLine:
         self._unseen.extend(self._listener.end())
         try:
             Repl(self._port, timeout_s=_REPL_S).reset()
+            self.started_s = time.monotonic()
         except NoAnswer as error:
             raise BenchError(
                 f"{self.name} has no RTS to reset the board by, and no MicroPython answers: press its RESET button"

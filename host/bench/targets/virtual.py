@@ -11,6 +11,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 import signal
 import subprocess
 import time
@@ -138,6 +139,17 @@ class VirtualBoard:
         with (self.folder / "flash.bin").open("r+b") as flash:  # in place: who serves its line has it open
             flash.write(_with_programs(image.build(definition, files), definition))
 
+    def twin(self, folder: Path, *, mac: str = "") -> "VirtualBoard":
+        """Another board with the flash that this one has now, and a MAC of its own; raises as `create` does."""
+        mac = mac_address(mac)
+        if (folder / "board.json").exists():
+            raise UsageError(f"board {folder.name} exists: choose another name, or delete {folder}")
+        house.private_folder(folder)
+        house.private_file(folder / "flash.bin")
+        shutil.copyfile(self.folder / "flash.bin", folder / "flash.bin")
+        house.write_private(folder / "board.json", json.dumps({"board": self.definition, "mac": mac}).encode())
+        return VirtualBoard(folder)
+
     @property
     def console(self) -> Path:
         """The file that gets what the board says."""
@@ -238,6 +250,8 @@ class PowerCycle:
         """Every event read so far."""
         self.levels: list[tuple[int, int]] = []
         """Every change of an output so far: pin and level."""
+        self.started_s = 0.0
+        """When the board's process was started last, by `time.monotonic`."""
         self.joins: list[str] = []
         """The SSID of every attempt to join a Wi-Fi network so far."""
         self._start("PWRON_RESET")
@@ -322,7 +336,7 @@ class PowerCycle:
     def follow(self, timeout_s: float | None = None) -> Iterator[dict[str, Any]]:
         """Events as they come; lines that are none come as `{"event": "console", "text": ...}`.
 
-        Ends when the power is lost, or after `timeout_s`.
+        Ends when the power is lost, or after `timeout_s`; 0 is a look at what there is, without a wait.
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         while True:
@@ -337,7 +351,7 @@ class PowerCycle:
                 return
             self._check_watchdog()
             self._deliver()
-            if deadline is not None and time.monotonic() > deadline:
+            if deadline is not None and time.monotonic() >= deadline:
                 return
             time.sleep(_POLL_S)
 
@@ -386,6 +400,7 @@ class PowerCycle:
         self._end_line()
         heap = ["-X", f"heapsize={conditions.heap}"] if conditions.heap else []
         with self._board.console.open("ab") as console:
+            self.started_s = time.monotonic()
             self._process = subprocess.Popen(
                 [self._interpreter, *heap, "-m", "chip", str(path)],
                 cwd=self._rom,

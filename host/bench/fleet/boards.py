@@ -1,0 +1,222 @@
+"""A fleet of virtual boards: each a process with a flash of its own, all of them followed by one loop."""
+
+import math
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from bench import boards
+from bench.fleet import usage
+from bench.fleet.life import Lap, Life, Progress, Restart, Tell
+from bench.targets.virtual import Conditions, PowerCycle, VirtualBoard
+
+DEFINITION = "esp32_generic"
+FILES_EACH = 8
+"""That are open in this process, or for a moment while a board starts."""
+# An ESP32 leaves a program about 150 KiB; pointers have twice the size here, and TLS keeps its memory elsewhere there.
+_CONDITIONS = Conditions(heap="512k")
+# All boards are looked at so often. When was what is told by their own clocks, so it need not be often.
+_LOOK_S = 0.02
+_STARTS = 1000
+_SAMPLE_S = 1.0
+_MS = 1000
+# Of `time.monotonic`'s zero: files have the time of day.
+_SINCE_1970_S = time.time() - time.monotonic()
+_STUCK = ("rejected", "error")  # states in which a person has to look
+
+Files = Callable[[boards.Board, str], dict[str, bytes]]
+"""What a board has besides its firmware, settings.json among it, by its definition and its MAC."""
+
+
+def make(folder: Path, count: int, files: Files, *, seed: int, tell: Callable[[int], None]) -> list[VirtualBoard]:
+    """Make blank boards; their MACs follow from the seed. `tell` gets how many there are.
+
+    Those with the same files are twins: their flash is made once.
+    """
+    definition = boards.load(DEFINITION)
+    made: list[VirtualBoard] = []
+    of_last: dict[str, bytes] = {}
+    for mac in macs(count, seed=seed):
+        own = files(definition, mac)
+        if made and own == of_last:
+            made.append(made[-1].twin(folder / mac, mac=mac))
+        else:
+            of_last = dict(own)
+            text = own.pop("settings.json")
+            made.append(VirtualBoard.create(folder / mac, board=DEFINITION, mac=mac, settings=text, files=own))
+        tell(len(made))
+    return made
+
+
+def macs(count: int, *, seed: int) -> list[str]:
+    """So many MACs, no two the same, in the range of those that nobody has from the factory."""
+    chance = random.Random(f"macs {seed}")  # noqa: S311 - no secret
+    found: dict[str, None] = {}
+    while len(found) < count:
+        found[f"02{chance.getrandbits(40):010x}"] = None
+    return list(found)
+
+
+class BoardFleet:
+    """Boards that are switched on, and followed until each is online or failed.
+
+    `prefix` is what their settings put in front of their MAC; `leave`: each is switched off as soon as it is online.
+    """
+
+    def __init__(self, made: Sequence[VirtualBoard], *, prefix: str, timeout_s: float, leave: bool) -> None:
+        self._members = [_Member(each, f"{prefix}-{each.mac}") for each in made]
+        self._timeout_s = timeout_s
+        self._leave = leave
+        self._sampled_s = 0.0
+        self.memory_bytes: int | None = None
+        """The most memory that all boards together had, what they share counted once."""
+
+    @property
+    def lives(self) -> list[Life]:
+        """What became of each."""
+        return [each.life for each in self._members]
+
+    @property
+    def cpu_s(self) -> float | None:
+        """CPU time of all boards, from their start to their end."""
+        used = [each.cpu_s for each in self._members if each.cpu_s is not None]
+        return sum(used) if used else None
+
+    def console(self, life: Life) -> Path:
+        """All that a device's board ever said."""
+        return next(each.board.console for each in self._members if each.life is life)
+
+    def run(self, moments: Sequence[float], restart: Restart | None, tell: Tell) -> None:
+        """Switch the boards on, each at its moment (seconds from now), until all are online or failed.
+
+        With `restart` the server is away then, and they are followed until all are back.
+        """
+        with ExitStack() as stack:
+            for each in self._members:
+                stack.callback(each.switch_off)
+            self._follow(moments, tell, back=False)
+            if restart:
+                for life in self.lives:
+                    life.lose_server(time.monotonic())
+                restart()
+                for life in self.lives:
+                    life.find_server(time.monotonic())
+                self._follow([], tell, back=True)
+
+    def _follow(self, moments: Sequence[float], tell: Tell, *, back: bool) -> None:
+        start = time.monotonic()
+        due = deque(zip(moments, self._members, strict=False))
+        while due or not all(each.settled for each in self.lives):
+            now = time.monotonic()
+            for each in self._members:
+                each.look(now, self._timeout_s)
+                if each.life.error or (self._leave and each.life.settled):
+                    each.switch_off()
+            self._sample(now)
+            tell(Progress.of(self.lives, back=back))
+            if due and due[0][0] <= now - start:  # one after the other, so that those that are on are looked at
+                due.popleft()[1].switch_on()
+            else:
+                time.sleep(max(_LOOK_S, time.monotonic() - now))  # at most half of a CPU, however many there are
+        self._sample(math.inf)
+
+    def _sample(self, now: float) -> None:
+        if now - self._sampled_s < _SAMPLE_S:
+            return
+        self._sampled_s = now
+        shares = [usage.share_bytes(each.power.pid) for each in self._members if each.power]
+        known = [each for each in shares if each is not None]
+        if known:
+            self.memory_bytes = max(self.memory_bytes or 0, sum(known))
+
+
+class _Member:
+    """A board, and its life as its events tell it.
+
+    An event is seen late, the later the more boards want to run. But its board's clock goes as this machine's does,
+    and when the console was last written is known: by how little the two are apart, at most looks, all events of a
+    board are known by this machine's clock.
+    """
+
+    def __init__(self, board: VirtualBoard, name: str) -> None:
+        self.board = board
+        self.life = Life(name=name)
+        self.power: PowerCycle | None = None
+        self.cpu_s: float | None = None
+        """CPU time of a board that is off again."""
+        self._lap: Lap | None = None
+        self._ms: dict[str, int] = {}  # the steps of this lap, by the board's clock
+        self._zero_s = math.inf  # of that clock, on this machine's
+        self._why = ""  # what the board last said about something that went wrong
+
+    def switch_on(self) -> None:
+        """Its first lap begins."""
+        self.power = self.board.power_on(_CONDITIONS)
+        self.life.begin(self.power.started_s)
+
+    def switch_off(self) -> None:
+        """Its last lap is over. Does nothing if it is off."""
+        if self.power:
+            self.cpu_s = (usage.cpu_and_waiting_s(self.power.pid) or (None,))[0]
+            self.power.power_off()
+            self.power = None
+
+    def look(self, now: float, timeout_s: float) -> None:
+        """See what the board said since."""
+        if not self.power:
+            return
+        events = list(self.power.follow(0))
+        own = [(event, event["ms"]) for event in events if _has_clock(event)]
+        if own:
+            if any(event["event"] == "boot" for event, _ in own):
+                self._zero_s = math.inf
+            said_s = self.board.console.stat().st_mtime - _SINCE_1970_S
+            self._zero_s = min(self._zero_s, said_s - own[-1][1] / _MS)
+        for event, ms in own:
+            self._hear(event, ms)
+        if events:
+            self.life.last = _words(events[-1])
+        if self.power.is_lost:
+            self._fail(f"its process ended, last heard: {self.life.last}")
+        self.life.expire(now, timeout_s)
+
+    def _hear(self, event: dict[str, Any], ms: int) -> None:
+        name = event["event"]
+        lap = self.life.laps[-1]
+        if self._zero_s + ms / _MS < lap.from_s:
+            return
+        if lap is not self._lap:
+            self._lap, self._ms = lap, {}
+        first = lap is self.life.laps[0]
+        if lap.counts(name):
+            self._ms[name] = ms
+            lap.moments = {step: self._zero_s + at / _MS for step, at in self._ms.items()}
+            if first:
+                self.life.own_ms[name] = ms
+            if first and lap.online and self.power:
+                self.life.cpu_s, self.life.waited_s = usage.cpu_and_waiting_s(self.power.pid) or (None, None)
+        elif name == "retry" and not lap.online:
+            lap.attempts += 1
+        elif name == "provisioning" and not first:
+            self._fail("it provisioned again after its server was away")
+        elif name == "crash" or (name == "state" and event.get("state") in _STUCK):
+            self._fail(self._why or name)
+        if fix := event.get("fix") or event.get("detail"):
+            self._why = f"{name}: {fix}"
+
+    def _fail(self, why: str) -> None:
+        self.life.error = self.life.error or why
+
+
+def _has_clock(event: dict[str, Any]) -> bool:
+    return event["event"] != "console" and isinstance(event.get("ms"), int)
+
+
+def _words(event: dict[str, Any]) -> str:
+    """An event, in case it was the last."""
+    detail = event.get("text") or event.get("fix") or event.get("detail") or event.get("state")
+    return str(event["event"]) + (f" ({detail})" if detail else "")

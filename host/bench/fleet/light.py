@@ -1,0 +1,336 @@
+"""A fleet of light devices: the protocol that boards speak, without the boards, by the thousand in one process.
+
+Each does over MQTT what the firmware does: makes its token before it asks, logs in with it, and after any failure
+that may pass waits at random below a ceiling that doubles (docs/device-life.md). It has no link, no flash and no
+commands, and says one record of telemetry; then it stays connected, and pings.
+"""
+
+import asyncio
+import contextlib
+import json
+import random
+import resource
+import secrets
+import socket
+import ssl
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from bench.errors import BenchError
+from bench.fleet import packets, usage
+from bench.fleet.life import Life, Progress, Restart, Tell
+
+# As a board's settings have them if they say nothing else.
+BACKOFF_BASE_MS, BACKOFF_CAP_MS, TIMEOUT_MS, KEEP_ALIVE_S = 1000, 60000, 10000, 60
+_MOST_DOUBLINGS = 20
+# More connections than this have no ports to come from, one address of this machine alone.
+_PER_ADDRESS = 2000
+_SPARE_FILES = 500
+_TELL_S = 0.25
+_ANSWER_LIMIT = 65536
+_REFUSES_CREDENTIALS = (4, 5)  # CONNACK (3.2.2.3)
+_UNKNOWN = "no profile has this provisioning key and secret: compare them with the server's"
+_TAKEN = "the server has a device of this name with other credentials, or does not allow it"
+_FORGOTTEN = "the server no longer knows this device's credentials"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endpoint:
+    """The server, as its devices reach it."""
+
+    host: str
+    port: int
+    key: str = field(repr=False)
+    tls: ssl.SSLContext | None = None
+    name: str = ""
+    """What its certificate is for."""
+
+
+class LightFleet:
+    """So many devices, by `(name, provisioning secret)`. `leave`: each disconnects as soon as it is online.
+
+    Raises BenchError if this machine has not files enough for their connections.
+    """
+
+    def __init__(
+        self, endpoint: Endpoint, devices: Sequence[tuple[str, str]], *, seed: int, timeout_s: float, leave: bool
+    ) -> None:
+        wanted = len(devices) + _SPARE_FILES
+        if (allowed := usage.open_files(wanted)) < wanted:
+            raise BenchError(
+                f"{len(devices)} devices take {wanted} files, and {allowed} are allowed: raise the limit (ulimit -Hn)"
+            )
+        self._timeout_s = timeout_s
+        address = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)[0][4]
+        self._devices = [
+            _Device(
+                endpoint,
+                (str(address[0]), int(address[1])),
+                _source(str(address[0]), number),
+                Life(name=name),
+                secret=secret,
+                chance=random.Random(f"device {seed} {number}"),  # noqa: S311 - no secret
+                leave=leave,
+            )
+            for number, (name, secret) in enumerate(devices)
+        ]
+
+    @property
+    def lives(self) -> list[Life]:
+        """What became of each."""
+        return [each.life for each in self._devices]
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """The most memory that this process had."""
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+    @property
+    def cpu_s(self) -> float | None:
+        """CPU time of this process."""
+        return time.process_time()
+
+    def run(self, moments: Sequence[float], restart: Restart | None, tell: Tell) -> None:
+        """Switch the devices on, each at its moment (seconds from now), until all are online or failed.
+
+        With `restart` the server is away then, and they are followed until all are back.
+        """
+        asyncio.run(self._run(moments, restart, tell))
+
+    async def _run(self, moments: Sequence[float], restart: Restart | None, tell: Tell) -> None:
+        start = time.monotonic()
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(each.live(start + at)) for at, each in zip(moments, self._devices, strict=True)]
+            await self._settle(tell, back=False)
+            if restart:
+                for life in self.lives:
+                    life.lose_server(time.monotonic())
+                await asyncio.to_thread(restart)
+                for life in self.lives:
+                    life.find_server(time.monotonic())
+                await self._settle(tell, back=True)
+            for each in tasks:
+                each.cancel()
+
+    async def _settle(self, tell: Tell, *, back: bool) -> None:
+        while True:
+            now = time.monotonic()
+            for life in self.lives:
+                life.expire(now, self._timeout_s)
+            tell(Progress.of(self.lives, back=back))
+            if all(life.settled for life in self.lives):
+                return
+            await asyncio.sleep(_TELL_S)
+
+
+class _Refused(Exception):
+    """The server refuses a login, with CONNACK's code."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"login refused ({code})")
+        self.credentials = code in _REFUSES_CREDENTIALS
+
+
+class _GivenUp(Exception):
+    """Only a person can help."""
+
+
+class _Connection:
+    """A connection under way: one question at a time, each with a deadline. Raises OSError, EOFError, ValueError."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    async def log_in(self, client_id: str, user: str) -> None:
+        """Raises _Refused."""
+        hello = packets.connect(client_id.encode(), user.encode(), keep_alive_s=KEEP_ALIVE_S)
+        first, body = await self._ask(hello)
+        if first != packets.CONNACK[0] or len(body) != 2:
+            raise ValueError("no CONNACK")
+        if body[1]:
+            raise _Refused(body[1])
+
+    async def provision(self, request: bytes) -> str:
+        """The status that a request is answered with."""
+        await self.acknowledged(packets.subscribe(b"/provision/response"), packets.SUBACK)
+        first, body = await self._ask(packets.publish(b"/provision/request", request))
+        answer = json.loads(packets.message(body)[1])
+        if first & 0xF0 != 0x30 or not isinstance(answer, dict):
+            raise ValueError("no answer to the request")
+        return str(answer.get("status"))
+
+    async def acknowledged(self, packet: bytes, wanted: bytes) -> None:
+        """Say something, and hear what it is answered with."""
+        first, body = await self._ask(packet)
+        if packets.packet(first, body) != wanted:
+            raise ValueError("another answer than the one to this packet")
+
+    async def stay(self) -> None:
+        """Keep alive; ends with an error."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(KEEP_ALIVE_S / 2):
+                    await self._reader.readexactly(1)
+                    raise ValueError("a packet that nothing was asked for")
+            await self.acknowledged(packets.PING, packets.PONG)
+
+    def close(self) -> None:
+        """Say goodbye if it can be heard."""
+        if not self._writer.is_closing():
+            self._writer.write(packets.DISCONNECT)
+        self._writer.close()
+
+    async def _ask(self, packet: bytes) -> tuple[int, bytes]:
+        async with asyncio.timeout(TIMEOUT_MS / 1000):
+            self._writer.write(packet)
+            first = (await self._reader.readexactly(1))[0]
+            length = shift = 0
+            while True:
+                byte = (await self._reader.readexactly(1))[0]
+                length |= (byte & 0x7F) << shift
+                shift += 7
+                if byte < 0x80:
+                    break
+                if length > _ANSWER_LIMIT or shift > 21:
+                    raise ValueError("a packet that no answer is as long as")
+            return first, await self._reader.readexactly(length)
+
+
+class _Device:
+    """One device."""
+
+    def __init__(  # noqa: PLR0913 - all that makes a device
+        self,
+        endpoint: Endpoint,
+        address: tuple[str, int],
+        source: tuple[str, int] | None,
+        life: Life,
+        *,
+        secret: str,
+        chance: random.Random,
+        leave: bool,
+    ) -> None:
+        self._endpoint = endpoint
+        self._address = address
+        self._source = source
+        self.life = life
+        self._secret = secret
+        self._chance = chance
+        self._leave = leave
+        self._token = ""  # pending; active once it has logged in
+        self._active = False
+        self._failures = 0  # in a row
+
+    async def live(self, moment: float) -> None:
+        """From its power-on, at this moment, until it gives up, is cancelled, or leaves."""
+        await asyncio.sleep(max(moment - time.monotonic(), 0))
+        self.life.begin(time.monotonic())
+        while not self.life.error:
+            try:
+                await self._session()
+            except _GivenUp as error:
+                self.life.error = str(error)
+                return
+            except ssl.SSLCertVerificationError as error:
+                self.life.error = f"certificate refused ({error.verify_message})"
+                return
+            except (OSError, EOFError, ValueError, _Refused) as error:
+                self.life.last = f"{type(error).__name__} ({error})"
+            else:
+                return
+            await asyncio.sleep(self._wait_s())
+            if not self.life.laps[-1].online:
+                self.life.laps[-1].attempts += 1
+
+    def _wait_s(self) -> float:
+        ceiling = min(BACKOFF_CAP_MS, BACKOFF_BASE_MS << min(self._failures, _MOST_DOUBLINGS))
+        self._failures += 1
+        return self._chance.randrange(ceiling + 1) / 1000
+
+    async def _session(self) -> None:
+        """Online until the connection breaks, or to leave."""
+        connection = await self._go_online()
+        try:
+            if not self._active:
+                self._reach("provisioned")
+                self._active = True
+            self._reach("connected")
+            values = json.dumps({"uptime_s": int(time.monotonic() - self.life.laps[0].since_s)}).encode()
+            await connection.acknowledged(
+                packets.publish_acknowledged(b"v1/devices/me/telemetry", values), packets.PUBACK
+            )
+            self._reach("telemetry")
+            self._failures = 0
+            if not self._leave:
+                await connection.stay()
+        finally:
+            connection.close()
+
+    async def _go_online(self) -> _Connection:
+        """Log in; ask first if there is nothing to log in with, or if the server does not know it yet."""
+        if self._token:
+            try:
+                return await self._log_in(self._token)
+            except _Refused as error:
+                if not error.credentials:
+                    raise
+                if self._active:
+                    raise _GivenUp(_FORGOTTEN) from None
+        self._token = self._token or secrets.token_hex(16)
+        if len(self.life.laps) > 1:
+            raise _GivenUp("it provisioned again after its server was away")
+        status = await self._provision()
+        self._reach("answer")
+        if status == "NOT_FOUND":
+            raise _GivenUp(_UNKNOWN)
+        try:
+            return await self._log_in(self._token)
+        except _Refused as error:
+            if error.credentials and status != "SUCCESS":
+                raise _GivenUp(_TAKEN) from None
+            raise
+
+    async def _provision(self) -> str:
+        request = {
+            "deviceName": self.life.name,
+            "provisionDeviceKey": self._endpoint.key,
+            "provisionDeviceSecret": self._secret,
+            "credentialsType": "ACCESS_TOKEN",
+            "token": self._token,
+        }
+        connection = await self._log_in("provision")
+        try:
+            return await connection.provision(json.dumps(request).encode())
+        finally:
+            connection.close()
+
+    async def _log_in(self, user: str) -> _Connection:
+        host, port = self._address
+        async with asyncio.timeout(TIMEOUT_MS / 1000):
+            streams = await asyncio.open_connection(
+                host,
+                port,
+                local_addr=self._source,
+                ssl=self._endpoint.tls,
+                server_hostname=self._endpoint.name if self._endpoint.tls else None,
+            )
+        connection = _Connection(*streams)
+        try:
+            await connection.log_in(self.life.name, user)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _reach(self, step: str) -> None:
+        self.life.last = step
+        if self.life.laps[-1].counts(step):
+            self.life.laps[-1].moments[step] = time.monotonic()
+
+
+def _source(server: str, number: int) -> tuple[str, int] | None:
+    """Where a device's connections come from: on this machine its addresses in turn, otherwise whichever."""
+    return (f"127.0.0.{1 + number // _PER_ADDRESS % 250}", 0) if server.startswith("127.") else None

@@ -1,0 +1,109 @@
+"""Pictures of what was measured, as files: matplotlib without a screen. Takes a second to import."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from bench.errors import UsageError
+from bench.spread import spread
+
+SUFFIXES = (".svg", ".png")
+# Okabe and Ito's colours, which people who see colours differently can tell apart.
+_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#999999")
+_GRID = "#DDDDDD"
+_DPI = 150
+_BINS = 30
+# The same values make the same file, byte by byte; text stays text.
+_STYLE = {"svg.hashsalt": "firstboot", "svg.fonttype": "none", "font.size": 10, "axes.axisbelow": True}
+
+
+def check(path: Path) -> None:
+    """Raise UsageError for a file that would be no picture, before anything is measured for it."""
+    if path.suffix not in SUFFIXES:
+        raise UsageError(f"{path} is no picture that can be drawn: name a file that ends in .svg or .png")
+    if not path.parent.is_dir():
+        raise UsageError(f"there is no folder {path.parent} for {path.name}: make it first")
+
+
+def histogram(path: Path, series: Mapping[str, Sequence[float]], *, title: str, unit: str) -> None:
+    """How often which time was taken, for each series that has values."""
+    filled = {name: values for name, values in series.items() if values}
+    with mpl.rc_context(_STYLE):  # type: ignore[arg-type] # its keys are a type of their own
+        figure = Figure(figsize=(8, 1 + 2.6 * max(len(filled), 1)), layout="constrained")
+        figure.suptitle(title, fontweight="bold")
+        rows = figure.subplots(max(len(filled), 1), 1, squeeze=False)[:, 0]
+        for axes, (name, values), colour in zip(rows, filled.items(), _COLOURS, strict=False):
+            axes.hist(values, bins=_BINS, color=colour, edgecolor="white", linewidth=0.5)
+            _plain(axes)
+            _mark(axes, values, unit)
+            axes.set_xlim(left=0)
+            axes.set_xlabel(f"{name}: time until the first telemetry is acknowledged, {unit} (n = {len(values):,})")
+            axes.set_ylabel("devices")
+        _save(figure, path)
+
+
+def phases(path: Path, rounds: Sequence[Mapping[str, float]], *, title: str, unit: str) -> None:
+    """Where time goes: above, each phase's median and 95th percentile; below, what share was there by when.
+
+    `rounds`: for each, the time of every step since its beginning, in order.
+    """
+    steps = list(rounds[0])
+    with mpl.rc_context(_STYLE):  # type: ignore[arg-type] # as above
+        figure = Figure(figsize=(8, 7.5), layout="constrained")
+        figure.suptitle(title, fontweight="bold")
+        above, below = figure.subplots(2, 1)
+        _bars(above, rounds, steps, unit)
+        for step, colour in zip(steps, _COLOURS, strict=False):
+            below.ecdf([each[step] for each in rounds], color=colour, linewidth=1.8, label=step)
+        _plain(below)
+        below.set_xlim(left=0)
+        below.set_xlabel(f"time since power-on, {unit}")
+        below.set_ylabel("share of the rounds that got so far")
+        below.legend(loc="lower right", frameon=False)
+        _save(figure, path)
+
+
+def _bars(axes: Axes, rounds: Sequence[Mapping[str, float]], steps: Sequence[str], unit: str) -> None:
+    took = {
+        step: [each[step] - (each[before] if before else 0.0) for each in rounds]
+        for before, step in zip(["", *steps], steps, strict=False)
+    }
+    for row, (values, colour) in enumerate(zip(took.values(), _COLOURS, strict=False)):
+        found = spread(values)
+        assert found
+        axes.barh(row, found.p50, color=colour, height=0.6)
+        axes.plot([found.p50, found.p95], [row, row], color="black", linewidth=1.2)
+        axes.plot(found.p95, row, marker="|", color="black", markersize=9)
+        axes.annotate(
+            f"{found.p50:.3g}", (max(found.p95, found.p50), row), xytext=(6, 0), textcoords="offset points", va="center"
+        )
+    _plain(axes)
+    axes.set_yticks(range(len(steps)), [f"to {step}" for step in steps])
+    axes.invert_yaxis()
+    axes.margins(x=0.1)
+    axes.set_xlim(left=0)
+    axes.set_xlabel(f"time of the phase, {unit}: median, and the line to the 95th percentile")
+
+
+def _plain(axes: Axes) -> None:
+    axes.grid(color=_GRID, linewidth=0.8)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _mark(axes: Axes, values: Sequence[float], unit: str) -> None:
+    found = spread(values)
+    assert found
+    for style, name in (("-", "p50"), ("--", "p95"), (":", "max")):
+        value = getattr(found, name)
+        axes.axvline(value, color="black", linestyle=style, linewidth=1.2, label=f"{name} {value:.3g} {unit}")
+    axes.legend(frameon=False)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    FigureCanvasAgg(figure)
+    metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
+    figure.savefig(path, dpi=_DPI, metadata=metadata)
