@@ -13,7 +13,7 @@ from bench.spread import spread
 
 SUFFIXES = (".svg", ".png")
 # Okabe and Ito's colours, which people who see colours differently can tell apart.
-_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#999999")
+_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000", "#999999")
 _GRID = "#DDDDDD"
 _DPI = 150
 _BINS = 30
@@ -51,9 +51,9 @@ def phases(path: Path, rounds: Sequence[Mapping[str, float]], *, title: str, uni
 
     `rounds`: for each, the time of every step since its beginning, in order.
     """
-    steps = list(rounds[0])
+    steps = [step for step in rounds[0] if all(step in each for each in rounds)]
     with mpl.rc_context(_STYLE):  # type: ignore[arg-type] # as above
-        figure = Figure(figsize=(8, 7.5), layout="constrained")
+        figure = Figure(figsize=(9, 7.5), layout="constrained")
         figure.suptitle(title, fontweight="bold")
         above, below = figure.subplots(2, 1)
         _bars(above, rounds, steps, unit)
@@ -63,7 +63,7 @@ def phases(path: Path, rounds: Sequence[Mapping[str, float]], *, title: str, uni
         below.set_xlim(left=0)
         below.set_xlabel(f"time since power-on, {unit}")
         below.set_ylabel("share of the rounds that got so far")
-        below.legend(loc="lower right", frameon=False)
+        below.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
         _save(figure, path)
 
 
@@ -79,7 +79,7 @@ def _bars(axes: Axes, rounds: Sequence[Mapping[str, float]], steps: Sequence[str
         axes.plot([found.p50, found.p95], [row, row], color="black", linewidth=1.2)
         axes.plot(found.p95, row, marker="|", color="black", markersize=9)
         axes.annotate(
-            f"{found.p50:.3g}", (max(found.p95, found.p50), row), xytext=(6, 0), textcoords="offset points", va="center"
+            f"{found.p50:.1f}", (max(found.p95, found.p50), row), xytext=(6, 0), textcoords="offset points", va="center"
         )
     _plain(axes)
     axes.set_yticks(range(len(steps)), [f"to {step}" for step in steps])

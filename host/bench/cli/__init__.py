@@ -21,6 +21,7 @@ from bench.cli import (
     importing,
     inventory,
     line,
+    measure,
     monitor,
     output,
     profile,
@@ -43,6 +44,7 @@ app = typer.Typer(
 app.command("serve", epilog="Example: bench serve --free-ports --ready-file ready.json")(serve.serve)
 app.command("demo", epilog="Example: bench demo --keep")(demo.demo)
 app.command("fleet", epilog="Example: bench fleet -n 200 --arrival restart")(fleet.fleet)
+app.command("measure", epilog="Example: bench measure -n 100 --plot boot.svg")(measure.measure)
 app.command("import", epilog="Example: bench import tray7.csv")(importing.import_devices)
 app.command("telemetry", epilog="Example: bench telemetry press-4 --follow")(telemetry.telemetry)
 app.command("rpc", epilog="Example: bench rpc press-4 blink '{\"times\": 3}'")(rpc.rpc)

@@ -1,21 +1,28 @@
 """The server that a command's devices are for: one of its own for as long as it runs, or one that is there."""
 
+import asyncio
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import typer
 
 from bench import house
 from bench.cli import addresses
-from bench.cli.operator import Where
+from bench.cli.operator import Where, ask
 from bench.cli.output import DEFAULT_DATA
 from bench.cli.setup import Prepared, Setup
 from bench.errors import BenchError, UsageError
+from bench.flash.choices import Claim
+from bench.fleet.boards import Files
 from bench.server.child import ServerProcess
+from bench.thingsboard import ThingsBoard
+
+_DELETED_AT_ONCE = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +33,32 @@ class AtServer:
     prepared: Prepared
     where: Where
     own: ServerProcess | None
+
+    def files(self, prefix: str) -> Files:
+        """What each board gets so that its device's name is the prefix and its MAC."""
+        if self.prepared.chosen.claim is Claim.DEVICE:  # the secret follows from the name
+            return lambda board, mac: self.prepared.files(board, mac, name=f"{prefix}-{mac}")
+        return lambda board, mac: self.prepared.files(board, mac, identity={"prefix": prefix})
+
+    def devices(self, prefix: str) -> list[dict[str, Any]]:
+        """The devices on the server whose names begin so. Raises BenchError if it does not answer."""
+        found = ask(self.where, lambda server: server.devices(prefix))
+        return [each for each in found if each["name"].startswith(f"{prefix}-")]
+
+    def take_away(self, prefix: str) -> None:
+        """Delete the devices whose names begin so."""
+        ids = [each["id"]["id"] for each in self.devices(prefix)]
+
+        async def delete(server: ThingsBoard) -> None:
+            at_once = asyncio.Semaphore(_DELETED_AT_ONCE)
+
+            async def one(device_id: str) -> None:
+                async with at_once:
+                    await server.delete(device_id)
+
+            await asyncio.gather(*map(one, ids))
+
+        ask(self.where, delete)
 
     @property
     def pid(self) -> int | None:
@@ -56,6 +89,11 @@ def at_server(chosen: Setup, context: typer.Context, name: str, *, keep: bool) -
             server = stack.enter_context(ServerProcess(folder))
             chosen = replace(chosen, where=Where(data=folder))
         yield AtServer(folder=folder, prepared=chosen.prepare(), where=chosen.where, own=server)
+
+
+def ways(chosen: Setup) -> dict[str, Any]:
+    """How its boards provision themselves, as JSON has it."""
+    return {"transport": chosen.transport.value, "tls": chosen.tls, "credentials": chosen.credentials.value}
 
 
 def _was_given(context: typer.Context, parameter: str) -> bool:

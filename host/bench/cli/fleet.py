@@ -1,6 +1,5 @@
 """`bench fleet`: many devices at once."""
 
-import asyncio
 import json
 import secrets
 import shutil
@@ -20,8 +19,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from bench import house, machine
 from bench.cli import fleet_tables, output, setup
-from bench.cli.at_server import AtServer, at_server
-from bench.cli.operator import ask
+from bench.cli.at_server import AtServer, at_server, ways
 from bench.cli.output import DEFAULT_DATA, Json
 from bench.cli.setup import Setup
 from bench.errors import BenchError, UsageError
@@ -32,9 +30,7 @@ from bench.fleet.arrivals import Arrival
 from bench.fleet.boards import BoardFleet
 from bench.fleet.light import Endpoint, LightFleet
 from bench.fleet.report import Registered
-from bench.thingsboard import ThingsBoard
 
-_DELETED_AT_ONCE = 16
 _SPARE_FILES = 1000
 
 
@@ -107,7 +103,7 @@ def fleet(
         if arrival is Arrival.RESTART and not served.own:
             raise UsageError("--arrival restart is for a server of its own: leave out --server, --url and --data")
         found, lives = _run(plan, served, keep=keep, quiet=as_json)
-    found = {"kind": "light" if light else "boards", **asdict(plan), **_ways(chosen), **found, "conditions": conditions}
+    found = {"kind": "light" if light else "boards", **asdict(plan), **ways(chosen), **found, "conditions": conditions}
     if as_json:
         print(json.dumps(found, indent=2))
     else:
@@ -136,10 +132,6 @@ def _refuse(plan: Plan, chosen: Setup) -> None:
         raise UsageError("--server-made, --claim proof and --after-refusals are for boards: leave out --light")
 
 
-def _ways(chosen: Setup) -> dict[str, Any]:
-    return {"transport": chosen.transport.value, "tls": chosen.tls, "credentials": chosen.credentials.value}
-
-
 def _run(plan: Plan, served: AtServer, *, keep: bool, quiet: bool) -> tuple[dict[str, Any], list[life.Life]]:
     """Do it, and tell of it as JSON has it."""
     prefix = f"fleet-{secrets.token_hex(3)}"  # no seed: a server may have the devices of an earlier run
@@ -151,11 +143,13 @@ def _run(plan: Plan, served: AtServer, *, keep: bool, quiet: bool) -> tuple[dict
         fleet.run(moments, watched.restart if plan.arrival is Arrival.RESTART else None, told)
         took_s = time.monotonic() - started
         watched.note()
+    registered = None
     try:
-        registered = ask(served.where, lambda server: _registered(server, prefix, keep=keep or bool(served.own)))
+        registered = Registered.of(served.devices(prefix))
+        if not (keep or served.own):
+            served.take_away(prefix)
     except BenchError as error:
         output.warn(str(error))
-        registered = None
     lives = fleet.lives
     found = {
         "took_s": round(took_s, 3),
@@ -169,17 +163,7 @@ def _run(plan: Plan, served: AtServer, *, keep: bool, quiet: bool) -> tuple[dict
 
 
 def _boards(plan: Plan, served: AtServer, prefix: str, tell: Callable[[int], None]) -> BoardFleet:
-    made = boards.make(
-        served.folder / "boards",
-        plan.devices,
-        lambda board, mac: (
-            served.prepared.files(board, mac, name=f"{prefix}-{mac}")
-            if served.prepared.chosen.claim is Claim.DEVICE
-            else served.prepared.files(board, mac, identity={"prefix": prefix})
-        ),
-        seed=plan.seed,
-        tell=tell,
-    )
+    made = boards.make(served.folder / "boards", plan.devices, served.files(prefix), seed=plan.seed, tell=tell)
     return BoardFleet(made, prefix=prefix, timeout_s=plan.timeout_s, leave=plan.leave)
 
 
@@ -232,20 +216,6 @@ class _Watched:
 
     def _now_s(self) -> float | None:
         return usage.cpu_s(self._served.pid) if self._served.pid else None
-
-
-async def _registered(server: ThingsBoard, prefix: str, *, keep: bool) -> Registered:
-    """The fleet as the server has it, and then, unless it is to `keep` it, has no more."""
-    found = [each for each in await server.devices(prefix) if each["name"].startswith(prefix)]
-    if not keep:
-        at_once = asyncio.Semaphore(_DELETED_AT_ONCE)
-
-        async def delete(device_id: str) -> None:
-            async with at_once:
-                await server.delete(device_id)
-
-        await asyncio.gather(*(delete(each["id"]["id"]) for each in found))
-    return Registered(names=[each["name"] for each in found], made_ms=[each["createdTime"] for each in found])
 
 
 def _keep_consoles(fleet: BoardFleet) -> str | None:

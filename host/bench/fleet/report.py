@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from bench.fleet.life import STEPS, Life
 from bench.spread import spread
@@ -17,6 +17,11 @@ class Registered:
 
     names: Sequence[str]
     made_ms: Sequence[int]
+
+    @classmethod
+    def of(cls, devices: Sequence[dict[str, Any]]) -> Self:
+        """Of devices in ThingsBoard's form."""
+        return cls(names=[each["name"] for each in devices], made_ms=[each["createdTime"] for each in devices])
 
     @property
     def per_s(self) -> float | None:
