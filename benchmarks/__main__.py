@@ -5,26 +5,23 @@ A figure that misses its aim is shown, and that is all: only what did not work m
 
 import argparse
 import json
-import os
-import platform
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
 
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from bench import house
+from bench import house, machine
 from bench.errors import BenchError
-from benchmarks import device, flashing, idle, peer, report, server
+from benchmarks import device, flashing, fleets, idle, peer, report, server
 from benchmarks.report import Section
 
-PARTS = ("server", "peer", "idle", "device", "flash")
+PARTS = ("server", "peer", "idle", "device", "flash", "fleet")
 RESULTS = house.CHECKOUT / "benchmarks" / "results"
 _WIDTH = 180  # of a table in a log, which has no width of its own
 _progress = Console(stderr=True)
@@ -45,6 +42,7 @@ def main() -> int:
                 "idle": lambda: idle.measure(options.connections, step),
                 "device": lambda: device.measure(step),
                 "flash": lambda: flashing.measure(step),
+                "fleet": lambda: fleets.measure(step),
             }
             sections = [each for name in PARTS if options.only in (None, name) for each in parts[name]()]
     except BenchError as error:
@@ -90,14 +88,12 @@ def _count(text: str) -> int:
 
 
 def _conditions(now: datetime, seconds: float) -> dict[str, Any]:
-    """What the figures depend on. No host name and no path: results are published."""
+    """What the figures depend on."""
+    found = machine.conditions()
     return {
         "at": now.isoformat(timespec="seconds"),
-        "firstboot": version("firstboot"),
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "cpus": os.cpu_count(),
-        "load_average_1_min": {"value": round(os.getloadavg()[0], 2), "unit": "processes, before the run"},
+        **found,
+        "load_average_1_min": {"value": found["load_average_1_min"], "unit": "processes, before the run"},
         "load_duration": {"value": seconds, "unit": "s"},
     }
 

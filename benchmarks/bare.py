@@ -21,8 +21,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from bench import house
+from bench.fleet.packets import CONNACK, SUBACK, packet, string
 from benchmarks.boards import HOST
-from benchmarks.messages import ANSWER, COAP_TOKEN_BYTES, CONNACK, SUBACK, packet, string
+from benchmarks.messages import ANSWER, COAP_TOKEN_BYTES
 
 _PUBLISH = packet(0x30, string(b"/provision/response") + ANSWER)
 _RESPONSE = (

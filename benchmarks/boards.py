@@ -1,7 +1,7 @@
 """Boards that provision: over TCP, over TLS, over CoAP. One exchange a socket, one step after the other.
 
 Written on `selectors`, because asyncio's connections cost several times as much: the client must not
-be what limits the server. Imports nothing but the standard library.
+be what limits the server. Imports nothing that takes long.
 """
 
 import errno
@@ -13,7 +13,8 @@ import time
 from abc import ABC, abstractmethod
 from typing import Protocol
 
-from benchmarks.messages import COAP_TOKEN_BYTES, DISCONNECT, Exchange, Exchanges, connect
+from bench.fleet.packets import DISCONNECT, connect
+from benchmarks.messages import COAP_TOKEN_BYTES, Exchange, Exchanges
 
 HOST = "127.0.0.1"
 _READ_SIZE = 16384

@@ -3,23 +3,22 @@
     python -m benchmarks.crowd < job.json
 
 Prints JSON objects, a line each: `{"step": text}` on the way, and at the end what it measured.
-Imports nothing but the standard library.
+Imports nothing that takes long.
 """
 
 import errno
 import json
 import os
-import resource
 import selectors
 import socket
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
+from bench.fleet.packets import CONNACK, PING, PONG, PUBACK, connect, publish_acknowledged
+from bench.fleet.usage import open_files, resident_bytes
 from benchmarks.load import percentile
-from benchmarks.messages import CONNACK, connect, packet, string
 
 # More connections than this have no ports to come from, one address alone.
 _PER_ADDRESS = 5000
@@ -28,11 +27,9 @@ _HANG_S = 10.0
 _READ_SIZE = 4096
 _STEPS = 10
 _SETTLE_S = 1.0
+_SPARE_FILES = 500
 
-_PING, _PONG = b"\xc0\x00", b"\xd0\x00"
-# QoS 1, packet id 1
-_TELEMETRY = packet(0x32, string(b"v1/devices/me/telemetry") + b"\x00\x01" + b'{"temperature":21.5}')
-_PUBACK = b"\x40\x02\x00\x01"
+_TELEMETRY = publish_acknowledged(b"v1/devices/me/telemetry", b'{"temperature":21.5}')
 
 
 class Device:
@@ -96,17 +93,17 @@ class Crowd:
         """Returns memory in bytes, seconds to log in, and latencies in ms."""
         first, *others = self._devices
         self._log_in([first])  # what the server needs for its first device is not what a device needs
-        self._talk([first], 1, _PING, _PONG)
-        self._talk([first], 1, _TELEMETRY, _PUBACK)
-        before = rss_bytes(self._server)
+        self._talk([first], 1, PING, PONG)
+        self._talk([first], 1, _TELEMETRY, PUBACK)
+        before = resident_bytes(self._server)
         start = time.perf_counter()
         self._log_in(others)
         logged_in = time.perf_counter() - start
         time.sleep(_SETTLE_S)
-        after = rss_bytes(self._server)
+        after = resident_bytes(self._server)
         sample = self._devices[:: max(len(self._devices) // self._sample, 1)][: self._sample]
         talks: dict[str, Any] = {}
-        for name, message, wanted in (("ping", _PING, _PONG), ("telemetry", _TELEMETRY, _PUBACK)):
+        for name, message, wanted in (("ping", PING, PONG), ("telemetry", _TELEMETRY, PUBACK)):
             for at_once in self._talking:
                 _tell(f"{name} from {len(sample)} of {len(self._devices):,} devices, {at_once} at once")
                 took = sorted(self._talk(sample, at_once, message, wanted))
@@ -156,19 +153,11 @@ class Crowd:
             yield key.data, events
 
 
-def rss_bytes(pid: int) -> int | None:
-    """The resident memory of a process; None where there is no /proc."""
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
-        return None
-
-
 def _tell(text: str) -> None:
     print(json.dumps({"step": text}), flush=True)
 
 
 if __name__ == "__main__":
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    print(json.dumps(Crowd(json.load(sys.stdin)).run()))
+    job = json.load(sys.stdin)
+    open_files(len(job["tokens"]) + _SPARE_FILES)
+    print(json.dumps(Crowd(job).run()))

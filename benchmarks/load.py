@@ -4,7 +4,7 @@
 
 Every exchange has a socket of its own and takes the steps that a board takes, one at a time: over
 MQTT CONNECT, SUBSCRIBE, PUBLISH, DISCONNECT, over HTTP and CoAP one POST; with TLS a full handshake
-first. Imports nothing but the standard library.
+first. Imports nothing that takes long.
 """
 
 import json
@@ -14,9 +14,9 @@ import ssl
 import sys
 import time
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
+from bench.fleet.usage import cpu_s
 from benchmarks.boards import Board, DatagramBoard, SecureBoard, StreamBoard
 from benchmarks.messages import Exchanges
 
@@ -116,15 +116,6 @@ def _trusting(ca: str) -> ssl.SSLContext:
 def percentile(ordered: list[float], percent: float) -> float:
     """The smallest value that `percent` of the (sorted) values do not exceed; NaN of nothing."""
     return ordered[max(-int(-len(ordered) * percent // 100) - 1, 0)] if ordered else float("nan")
-
-
-def cpu_s(pid: int) -> float | None:
-    """CPU time of a process with all its threads, in seconds; None where there is no /proc."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 if __name__ == "__main__":

@@ -1,47 +1,23 @@
 """What a board sends to be provisioned, over each transport, and what it waits for in between.
 
-Everything that does not change is made beforehand. Imports nothing but the standard library.
+Everything that does not change is made beforehand. Imports nothing that takes long.
 """
 
 import json
 import os
 from dataclasses import dataclass
 
-CONNACK = b"\x20\x02\x00\x00"
-SUBACK = b"\x90\x03\x00\x01\x00"
-DISCONNECT = b"\xe0\x00"
+from bench.fleet.packets import CONNACK, SUBACK, publish, subscribe
+
 # What an endpoint says that decides nothing; as long as a real answer.
 ANSWER = b'{"credentialsValue":"%s","credentialsType":"ACCESS_TOKEN","status":"SUCCESS"}' % (b"0" * 32)
-_SUBSCRIBE_ID = b"\x00\x01"
 _TOKEN_BYTES = 16
 
 # CoAP (RFC 7252): confirmable, eight bytes of token, POST; Uri-Path three times, Content-Format JSON, the payload.
 _COAP_POST = b"\x48\x02"
 _COAP_OPTIONS = b"\xb3api\x02v1\x09provision\x11\x32\xff"
 COAP_TOKEN_BYTES = 8
-
-
-def string(text: bytes) -> bytes:
-    """A text as MQTT has it (3.1.1, 1.5.3)."""
-    return len(text).to_bytes(2, "big") + text
-
-
-def packet(first: int, body: bytes) -> bytes:
-    """An MQTT packet: its first byte, its remaining length (2.2.3), its body."""
-    length, rest = bytearray(), len(body)
-    while rest > 0x7F:
-        length.append(rest & 0x7F | 0x80)
-        rest >>= 7
-    return bytes((first, *length, rest)) + body
-
-
-def connect(client_id: bytes, username: bytes, *, keep_alive_s: int = 60) -> bytes:
-    """CONNECT of a clean session, with a user name and no password."""
-    header = string(b"MQTT") + b"\x04\x82" + keep_alive_s.to_bytes(2, "big")
-    return packet(0x10, header + string(client_id) + string(username))
-
-
-_SUBSCRIBE = packet(0x82, _SUBSCRIBE_ID + string(b"/provision/response") + b"\x00")
+_SUBSCRIBE = subscribe(b"/provision/response")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +41,7 @@ class Exchanges:
         self._coap = transport == "coap"
         body = b"".join(self._body())  # all bodies are of one length: what is in front of them stays the same
         if self._mqtt:
-            whole = packet(0x30, string(b"/provision/request") + body)
+            whole = publish(b"/provision/request", body)
         elif self._coap:
             whole = _COAP_OPTIONS + body
         else:

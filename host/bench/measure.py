@@ -68,7 +68,8 @@ def watch(power: Powered, timeout_s: float) -> Round:
         name, now = event["event"], time.monotonic()
         if name != "boot" and "boot" not in found.at_ms:
             continue  # the chip's own lines, or what a line still had of before
-        last = event.get("text") or event.get("fix") or event.get("detail") or name
+        if name != "state":
+            last = event.get("text") or event.get("fix") or event.get("detail") or name
         if name in STEPS and name not in found.at_ms:
             found.at_ms[name] = (now - power.started_s) * _MS
             found.own_ms[name] = event["ms"]

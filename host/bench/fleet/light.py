@@ -157,7 +157,10 @@ class _Connection:
         """The status that a request is answered with."""
         await self.acknowledged(packets.subscribe(b"/provision/response"), packets.SUBACK)
         first, body = await self._ask(packets.publish(b"/provision/request", request))
-        answer = json.loads(packets.message(body)[1])
+        try:
+            answer = json.loads(packets.message(body)[1])
+        except RecursionError:
+            raise ValueError("an answer of too many brackets") from None
         if first & 0xF0 != 0x30 or not isinstance(answer, dict):
             raise ValueError("no answer to the request")
         return str(answer.get("status"))
@@ -192,10 +195,10 @@ class _Connection:
                 byte = (await self._reader.readexactly(1))[0]
                 length |= (byte & 0x7F) << shift
                 shift += 7
+                if length > _ANSWER_LIMIT:
+                    raise ValueError("a packet that no answer is as long as")
                 if byte < 0x80:
                     break
-                if length > _ANSWER_LIMIT or shift > 21:
-                    raise ValueError("a packet that no answer is as long as")
             return first, await self._reader.readexactly(length)
 
 

@@ -132,8 +132,11 @@ class SerialLine:
         return self.release()
 
     def hold(self) -> bool:
-        """Hold the chip in reset; whether the line can. Raises PortTrouble."""
-        return ports.can_reset(self.name) and self._reset_line(asserted=True)
+        """Hold the chip in reset; whether the line can. What it had begun to say ends. Raises PortTrouble."""
+        held = ports.can_reset(self.name) and self._reset_line(asserted=True)
+        if held:
+            self._unseen.extend(self._listener.end())
+        return held
 
     def release(self) -> bool:
         """Let a chip that is held in reset run; whether the line can. Raises PortTrouble."""

@@ -1,0 +1,277 @@
+"""What a fleet is made of: arrivals, laps, waits, packets, and the few numbers that are told of many."""
+
+import ast
+import asyncio
+import random
+import threading
+from contextlib import contextmanager, suppress
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench import house
+from bench.errors import BenchError
+from bench.fleet import light, packets, report, usage
+from bench.fleet.arrivals import Arrival, moments
+from bench.fleet.boards import macs
+from bench.fleet.life import Lap, Life, Progress
+from bench.fleet.light import Endpoint, LightFleet
+from bench.fleet.report import Registered
+from bench.spread import spread
+
+VALUES = st.lists(st.floats(0, 1e6), min_size=1, max_size=300)
+
+
+# spread
+
+
+def test_spread_of_nothing_is_none():
+    assert spread([]) is None
+
+
+@given(VALUES)
+def test_spread_is_what_numpy_says(values):
+    found = spread(values)
+    assert found.n == len(values)
+    assert (found.p50, found.p95, found.p99) == pytest.approx(tuple(np.percentile(values, [50, 95, 99])))
+    assert found.max == max(values)
+
+
+def test_spread_of_0_to_100_is_what_one_expects():
+    found = spread(list(reversed(range(101))))
+    assert (found.p50, found.p95, found.p99, found.max) == (50, 95, 99, 100)
+
+
+# arrivals
+
+
+@pytest.mark.parametrize("arrival", [Arrival.ALL, Arrival.RESTART])
+def test_arrivals_at_once_are_at_once(arrival):
+    assert moments(arrival, 5, rate=0.1, seed=1) == [0.0] * 5
+
+
+def test_poisson_arrivals_follow_from_their_seed():
+    same = [moments(Arrival.POISSON, 100, rate=20, seed=7) for _ in range(2)]
+    assert same[0] == same[1] != moments(Arrival.POISSON, 100, rate=20, seed=8)
+
+
+def test_poisson_arrivals_come_in_their_order_at_their_rate():
+    found = moments(Arrival.POISSON, 10_000, rate=20, seed=7)
+    gaps = [after - before for before, after in pairwise([0.0, *found])]
+    assert min(gaps) >= 0
+    assert np.mean(gaps) == pytest.approx(1 / 20, rel=0.05)
+    assert np.std(gaps) == pytest.approx(1 / 20, rel=0.05)  # which is what independent arrivals have
+
+
+@given(st.integers(1, 500), st.integers(0, 99))
+def test_macs_are_unlike_and_nobodys(count, seed):
+    found = macs(count, seed=seed)
+    assert len(set(found)) == count
+    assert all(len(mac) == 12 and mac.startswith("02") for mac in found)
+    assert found == macs(count, seed=seed)
+
+
+# lives
+
+
+def test_telemetry_of_before_does_not_count_as_being_back():
+    lap = Lap(from_s=0, since_s=0)
+    assert not lap.counts("telemetry")
+    lap.moments["connected"] = 1.0
+    assert lap.counts("telemetry")
+    assert not lap.counts("connected")
+    assert not lap.counts("state")
+
+
+def test_lap_counts_from_when_the_server_is_there_and_never_less_than_nothing():
+    life = Life(name="x")
+    life.begin(1.0)
+    life.laps[0].moments |= {"connected": 2.0, "telemetry": 3.0}
+    life.lose_server(10.0)
+    assert not life.settled
+    life.find_server(12.0)
+    life.laps[1].moments |= {"connected": 11.9, "telemetry": 12.5}
+    assert life.settled
+    assert [lap.took_s("telemetry") for lap in life.laps] == [2.0, 0.5]
+    assert life.laps[1].took_s("connected") == 0.0
+    assert life.laps[1].took_s("link_up") is None
+
+
+def test_life_expires_only_while_it_is_under_way():
+    asleep, late, online = Life(name="a"), Life(name="b", last="link_up"), Life(name="c")
+    late.begin(0.0)
+    online.begin(0.0)
+    online.laps[0].moments |= {"connected": 1.0, "telemetry": 1.0}
+    for each in (asleep, late, online):
+        each.expire(5.0, 5.0)
+        assert not each.error
+        each.expire(5.1, 5.0)
+    assert (asleep.error, late.error, online.error) == ("", "not online within 5 s, last heard: link_up", "")
+    late.lose_server(6.0)
+    assert len(late.laps) == 1
+    assert Progress.of([asleep, late, online], back=False) == Progress(on=2, online=1, failed=1, back=False)
+
+
+@pytest.mark.parametrize(
+    ("names", "good"), [(["a", "b"], True), (["b", "a"], True), (["a"], False), (["a", "b", "b"], False), (None, False)]
+)
+def test_fleet_is_good_only_if_the_server_has_each_once(names, good):
+    lives = [Life(name="a"), Life(name="b")]
+    for each in lives:
+        each.begin(0.0)
+        each.laps[0].moments |= {"connected": 1.0, "telemetry": 1.0}
+    registered = None if names is None else Registered(names=names, made_ms=[0] * len(names))
+    assert report.good(lives, registered) is good
+    lives[0].error = "why"
+    assert not report.good(lives, registered)
+
+
+def test_figures_of_a_fleet_that_never_began_are_there_all_the_same():
+    found = report.figures([Life(name="a", error="why")], None)
+    assert found["failed"] == [{"name": "a", "reason": "why"}]
+    assert (found["online"], found["provisioned"], found["from_power_on_s"]) == (0, 0, {})
+    assert found["cpu_s"] is found["registry"] is found["switched_on_within_s"] is None
+
+
+def test_exchanges_a_second_are_those_between_the_first_and_the_last():
+    assert Registered(names="abc", made_ms=[3000, 1000, 2000]).per_s == 1.0
+    assert Registered(names="a", made_ms=[1000]).per_s is None
+
+
+# light devices
+
+
+def firmware_default(name: str) -> int:
+    """What a setting is if nothing is set, from the firmware's source."""
+    tree = ast.parse((house.FIRMWARE / "firstboot" / "settings.py").read_text())
+    known = next(each for each in tree.body if isinstance(each, ast.AnnAssign) and each.target.id == "_KNOWN").value
+    values = dict(zip((key.value for key in known.keys), known.values, strict=True))
+    return ast.literal_eval(values[name].elts[1])
+
+
+def test_light_devices_have_the_patience_of_the_firmware():
+    assert firmware_default("backoff.base_ms") == light.BACKOFF_BASE_MS
+    assert firmware_default("backoff.cap_ms") == light.BACKOFF_CAP_MS
+    assert firmware_default("session.timeout_ms") == light.TIMEOUT_MS
+    assert firmware_default("session.keepalive_s") == light.KEEP_ALIVE_S
+
+
+@pytest.mark.parametrize(("failures", "ceiling_s"), [(0, 1), (1, 2), (3, 8), (5, 32), (6, 60), (7, 60), (10_000, 60)])
+def test_waits_are_anywhere_below_a_ceiling_that_doubles(failures, ceiling_s):
+    waits = []
+    for seed in range(2000):
+        device = light._Device(
+            Endpoint(host="", port=0, key=""),
+            ("", 0),
+            None,
+            Life(name="x"),
+            secret="",
+            chance=random.Random(seed),
+            leave=False,
+        )
+        device._failures = failures
+        waits.append(device._wait_s())
+        assert device._failures == failures + 1
+    assert max(waits) <= ceiling_s
+    counts, _ = np.histogram(waits, bins=10, range=(0, ceiling_s))
+    assert min(counts) > 120  # of 200 that are expected
+
+
+@given(st.binary(max_size=40))
+def test_any_body_is_a_message_or_a_value_error(body):
+    try:
+        topic, payload = packets.message(body)
+    except ValueError:
+        return
+    assert packets.string(topic) + payload == body
+
+
+@contextmanager
+def answering(answers: bytes, *, close: bool = False):
+    """A server that says this to whoever connects, whatever they say."""
+    ready, stop = threading.Event(), None
+    port = 0
+
+    async def serve() -> None:
+        nonlocal port, stop
+        stop = asyncio.Event()
+
+        async def greet(reader, writer) -> None:
+            writer.write(answers)
+            with suppress(OSError):
+                while not close and await reader.read(100):
+                    pass
+            writer.close()
+
+        async with await asyncio.start_server(greet, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            loop.append(asyncio.get_running_loop())
+            ready.set()
+            await stop.wait()
+
+    loop: list[asyncio.AbstractEventLoop] = []
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    assert ready.wait(10)
+    try:
+        yield port
+    finally:
+        loop[0].call_soon_threadsafe(stop.set)
+        thread.join(10)
+
+
+def fleet_of_one(port: int, timeout_s: float = 0.3) -> Life:
+    fleet = LightFleet(
+        Endpoint(host="127.0.0.1", port=port, key="k"), [("one", "s")], seed=1, timeout_s=timeout_s, leave=True
+    )
+    fleet.run([0.0], None, lambda _: None)
+    return fleet.lives[0]
+
+
+CONNACK, SUBACK = packets.CONNACK, packets.SUBACK
+
+
+@pytest.mark.parametrize(
+    ("said", "last"),
+    [
+        (b"", "TimeoutError"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "TimeoutError"),
+        (b"\x20\xff\xff\xff\xff\xff\xff", "ValueError"),
+        (b"\x20\xff\xff\xff\x7f", "ValueError"),
+        (b"\x20\x02\x00\x05", "_Refused"),
+        (CONNACK + b"\x90\x03\x00\x02\x00", "ValueError"),
+        (CONNACK + SUBACK + b"\x30\x00", "ValueError"),
+        (CONNACK + SUBACK + packets.publish(b"x", b"[]"), "ValueError"),
+        (CONNACK + SUBACK + packets.publish(b"x", b"\xff"), "UnicodeDecodeError"),
+        (CONNACK + SUBACK + packets.publish(b"x", b"[" * 30_000), "ValueError"),
+    ],
+)
+def test_light_device_tries_again_whatever_a_server_says(monkeypatch, said, last):
+    monkeypatch.setattr(light, "TIMEOUT_MS", 100)
+    for name in ("BACKOFF_BASE_MS", "BACKOFF_CAP_MS"):  # one try: from the second on it has a token to log in with
+        monkeypatch.setattr(light, name, 10**9)
+    with answering(said) as port:
+        life = fleet_of_one(port)
+    assert life.error.startswith("not online within 0.3 s, last heard: ")
+    assert last in life.error
+
+
+def test_light_device_tries_again_when_it_is_hung_up_on():
+    with answering(CONNACK, close=True) as port:
+        assert "not online within" in fleet_of_one(port).error
+
+
+def test_light_device_gives_up_when_its_key_is_unknown():
+    with answering(CONNACK + SUBACK + packets.publish(b"/provision/response", b'{"status": "NOT_FOUND"}')) as port:
+        life = fleet_of_one(port, 20.0)
+    assert life.error == light._UNKNOWN
+    assert not life.provisioned
+
+
+def test_fleet_of_more_devices_than_files_says_so(monkeypatch):
+    monkeypatch.setattr(usage, "open_files", lambda _: 1000)
+    with pytest.raises(BenchError, match=r"1501 files.*1000 are allowed"):
+        LightFleet(Endpoint(host="127.0.0.1", port=1, key="k"), [("x", "s")] * 1001, seed=0, timeout_s=1, leave=True)

@@ -1,0 +1,123 @@
+"""How a round of `bench measure` is followed, and what is drawn of it."""
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench import measure, pictures
+from bench.errors import UsageError
+from bench.measure import STEPS, phases_ms, watch
+
+
+class Script:
+    """A board that says this."""
+
+    def __init__(self, *events):
+        self._events = events
+        self.started_s = time.monotonic()
+
+    def follow(self, _timeout_s):
+        for ms, (name, *fields) in enumerate(self._events):
+            yield {"event": name, "ms": ms, **(fields[0] if fields else {})}
+
+
+BOOT = ("boot", {"firmware": "0.1.0", "micropython": "1.29.0"})
+ONLINE = (("provisioned",), ("connected", {"name": "x"}), ("telemetry",))
+
+
+def test_round_that_says_nothing_failed():
+    assert watch(Script(), 1.0).error == "not online, last heard: nothing"
+
+
+def test_what_is_said_before_the_first_line_of_the_firmware_does_not_count():
+    found = watch(Script(("telemetry",), ("state", {"state": "rejected"}), BOOT, ("link_up",), *ONLINE), 1.0)
+    assert not found.error
+    assert list(found.at_ms) == ["boot", "link_up", "provisioned", "connected", "telemetry"]
+    assert found.own_ms["boot"] == 2
+    assert (found.said["firmware"], found.said["name"]) == ("0.1.0", "x")
+
+
+def test_first_time_of_a_step_counts_and_attempts_are_counted():
+    again = (("link_up",), ("offline", {"detail": "why"}), ("retry",), ("link_up",))
+    found = watch(Script(BOOT, *again, *ONLINE, ("retry",)), 1.0)
+    assert found.attempts == 2
+    assert found.own_ms["link_up"] == 1
+    assert not found.error
+
+
+@pytest.mark.parametrize("state", ["rejected", "error"])
+def test_round_in_which_a_person_has_to_look_failed_at_once(state):
+    found = watch(Script(BOOT, ("not_found", {"fix": "compare"}), ("state", {"state": state}), *ONLINE), 1.0)
+    assert "telemetry" not in found.at_ms
+    assert found.error == "not online, last heard: compare"
+
+
+def test_crash_is_a_failure():
+    assert watch(Script(BOOT, ("crash", {"kind": "MemoryError"}), *ONLINE), 1.0).error.endswith("crash")
+
+
+@given(st.lists(st.floats(0, 1e5), min_size=len(STEPS), max_size=len(STEPS)), st.sets(st.sampled_from(STEPS)))
+def test_phases_add_up_to_the_whole(moments, missing):
+    ordered = {step: ms for step, ms in zip(STEPS, sorted(moments), strict=True) if step not in missing}
+    found = phases_ms(ordered)
+    assert list(found) == list(ordered)
+    assert all(took >= 0 for took in found.values())
+    assert sum(found.values()) == pytest.approx(max(ordered.values(), default=0.0))
+
+
+def test_steps_are_in_the_order_in_which_boards_take_them():
+    assert measure.STEPS[0] == "boot"
+    assert measure.STEPS[-1] == "telemetry"
+
+
+# pictures
+
+ROUNDS = [{"first line": 20.0 + n, "link": 21.0 + 2 * n, "telemetry": 60.0 + 3 * n} for n in range(5)]
+
+
+@pytest.mark.parametrize("name", ["x.gif", "x", "x.svg.txt", "nowhere/x.png"])
+def test_file_that_would_be_no_picture_is_refused(tmp_path, name):
+    with pytest.raises(UsageError):
+        pictures.check(tmp_path / name)
+
+
+@pytest.mark.parametrize(("suffix", "magic"), [(".svg", b"<?xml"), (".png", b"\x89PNG\r\n\x1a\n")])
+def test_same_values_make_the_same_picture(tmp_path, suffix, magic):
+    made = []
+    for number in range(2):
+        path = tmp_path / f"{number}{suffix}"
+        pictures.check(path)
+        pictures.phases(path, ROUNDS, title="First boot (n = 5)", unit="ms")
+        made.append(path.read_bytes())
+    assert made[0] == made[1]
+    assert made[0].startswith(magic)
+
+
+def test_picture_names_what_is_in_it(tmp_path):
+    pictures.phases(tmp_path / "p.svg", ROUNDS, title="First boot (n = 5)", unit="ms")
+    pictures.histogram(tmp_path / "h.svg", {"first boot": [1.0, 2.0], "back": []}, title="2 boards", unit="s")
+    phases, histogram = ((tmp_path / f"{name}.svg").read_text() for name in "ph")
+    for words in (
+        "First boot (n = 5)",
+        "to first line",
+        "to telemetry",
+        "time since power-on, ms",
+        "share of the rounds",
+    ):
+        assert words in phases
+    for words in ("2 boards", "p50 1.5 s", "max 2 s", "(n = 2)", "devices"):
+        assert words in histogram
+    assert "back" not in histogram
+
+
+def test_step_that_not_every_round_had_is_not_drawn(tmp_path):
+    rounds = [{**ROUNDS[0], "key made": 30.0}, *ROUNDS[1:]]
+    pictures.phases(tmp_path / "p.svg", rounds, title="x", unit="ms")
+    assert "key made" not in (tmp_path / "p.svg").read_text()
+
+
+def test_histogram_of_nothing_is_a_picture_all_the_same(tmp_path):
+    pictures.histogram(tmp_path / "h.svg", {"first boot": []}, title="none came online", unit="s")
+    assert "none came online" in (tmp_path / "h.svg").read_text()
