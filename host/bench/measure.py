@@ -4,6 +4,7 @@ A round is a blank board that is switched on, until the server has acknowledged 
 are milliseconds since power-on, by this machine's monotonic clock, at which its lines were read.
 """
 
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,7 @@ from bench import boards
 from bench.errors import BenchError
 from bench.flash import firmware
 from bench.flash.repl import Repl
-from bench.fleet.boards import DEFINITION, Files, macs, make
+from bench.fleet.boards import DEFINITION, Files, macs
 from bench.targets import line
 from bench.targets.circuit import Start
 from bench.targets.serial_line import SerialLine
@@ -99,30 +100,42 @@ def phases_ms(moments: dict[str, float]) -> dict[str, float]:
 
 def on_unix(folder: Path, files: Files, *, rounds: int, seed: int) -> Rounds:
     """Virtual boards, a new one each round. Power-on is the start of the process that is its CPU."""
-    made = make(folder, rounds, files, seed=seed, tell=lambda _: None)
+    addresses = macs(rounds, seed=seed)
 
-    def switch_on(number: int) -> AbstractContextManager[Powered]:
-        return made[number].power_on()
+    @contextmanager
+    def switch_on(number: int) -> Iterator[Powered]:
+        with _blank(folder, addresses[number]) as board:
+            board.install(_all(files, board))
+            with board.power_on() as power:
+                yield power
 
     return switch_on
 
 
 def on_line(folder: Path, files: Files, *, rounds: int, seed: int) -> Rounds:
     """Virtual boards behind RFC 2217, a new one each round. Power-on is the end of a reset pulse over that line."""
-    definition = boards.load(DEFINITION)
     addresses = macs(rounds, seed=seed)
 
     @contextmanager
     def switch_on(number: int) -> Iterator[Powered]:
-        mac = addresses[number]
-        board = VirtualBoard.create(folder / mac, mac=mac, blank=True)
-        with line.serve(board) as served:
+        with _blank(folder, addresses[number]) as board, line.serve(board) as served:
             served.reset(Start.HELD)
-            board.install({**firmware.files(), **files(definition, mac)})
+            board.install(_all(files, board))  # not earlier: a line that is served has its board running
             with SerialLine(served.url) as power, _let_go(power):
                 yield power
 
     return switch_on
+
+
+@contextmanager
+def _blank(folder: Path, mac: str) -> Iterator[VirtualBoard]:
+    """A board with nothing in its flash, for one round."""
+    yield VirtualBoard.create(folder / mac, board=DEFINITION, mac=mac, blank=True)
+    shutil.rmtree(folder / mac)
+
+
+def _all(files: Files, board: VirtualBoard) -> dict[str, bytes]:
+    return {**firmware.files(), **files(boards.load(board.definition), board.mac)}
 
 
 class OnPort:

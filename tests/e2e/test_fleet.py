@@ -95,7 +95,12 @@ def test_boards_come_online_each_once(tmp_path, arguments):
 
 
 @pytest.mark.parametrize(
-    "arguments", [(), ("--arrival", "poisson", "--rate", "1000"), ("--tls", "--leave")], ids=["all", "poisson", "tls"]
+    "arguments",
+    [
+        pytest.param((), id="all"),
+        pytest.param(("--arrival", "poisson", "--rate", "1000"), id="poisson"),
+        pytest.param(("--tls", "--leave"), marks=pytest.mark.slow, id="tls"),
+    ],
 )
 def test_light_devices_come_online_each_once(tmp_path, arguments):
     found = fleet(tmp_path, *LIGHT, *arguments)
@@ -136,17 +141,6 @@ def test_boards_come_online_in_other_ways(tmp_path, arguments):
     nothing_is_left(tmp_path)
 
 
-def test_same_seed_has_the_same_boards(tmp_path):
-    macs = []
-    for seed in ("1", "1", "2"):
-        fleet(tmp_path, "-n", "2", "--seed", seed, "--keep")
-        (kept,) = tmp_path.glob(".bench/fleet-*")
-        macs.append({each.name for each in (kept / "boards").iterdir()})
-        kept.rename(tmp_path / f"kept{len(macs)}")
-    assert macs[0] == macs[1]
-    assert macs[0].isdisjoint(macs[2])
-
-
 # what goes wrong
 
 
@@ -172,6 +166,7 @@ def test_wrong_secret_fails_the_fleet_and_says_which_and_why(tmp_path, kind):
             assert console.stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [(), ("--light",)], ids=["boards", "light"])
 def test_server_that_is_killed_in_the_middle_fails_the_fleet(tmp_path, kind):
     data = tmp_path / "data"
@@ -197,6 +192,7 @@ def test_server_that_is_killed_in_the_middle_fails_the_fleet(tmp_path, kind):
     assert complained == ""
 
 
+@pytest.mark.slow
 def test_devices_on_another_server_are_deleted_unless_they_are_to_stay(tmp_path):
     data = ("--data", str(tmp_path / "data"))
     with serving(tmp_path / "data"):

@@ -12,7 +12,7 @@ from typing import Any
 import typer
 
 from bench import house
-from bench.cli import addresses
+from bench.cli import addresses, output
 from bench.cli.operator import Where, ask
 from bench.cli.output import DEFAULT_DATA
 from bench.cli.setup import Prepared, Setup
@@ -45,8 +45,19 @@ class AtServer:
         found = ask(self.where, lambda server: server.devices(prefix))
         return [each for each in found if each["name"].startswith(f"{prefix}-")]
 
-    def take_away(self, prefix: str) -> None:
-        """Delete the devices whose names begin so."""
+    @contextmanager
+    def tidied(self, prefix: str, *, keep: bool) -> Iterator[None]:
+        """Afterwards the devices whose names begin so are gone, unless they are to `keep`, or go with their server."""
+        try:
+            yield
+        finally:
+            if not (keep or self.own):
+                try:
+                    self._delete(prefix)
+                except BenchError as error:
+                    output.warn(f"devices {prefix}-... may still be there: {error}")
+
+    def _delete(self, prefix: str) -> None:
         ids = [each["id"]["id"] for each in self.devices(prefix)]
 
         async def delete(server: ThingsBoard) -> None:

@@ -102,7 +102,9 @@ def fleet(
     with at_server(chosen, context, "fleet", keep=keep) as served:
         if arrival is Arrival.RESTART and not served.own:
             raise UsageError("--arrival restart is for a server of its own: leave out --server, --url and --data")
-        found, lives = _run(plan, served, keep=keep, quiet=as_json)
+        prefix = f"fleet-{secrets.token_hex(3)}"  # no seed: a server may have the devices of an earlier run
+        with served.tidied(prefix, keep=keep):
+            found, lives = _run(plan, served, prefix, quiet=as_json)
     found = {"kind": "light" if light else "boards", **asdict(plan), **ways(chosen), **found, "conditions": conditions}
     if as_json:
         print(json.dumps(found, indent=2))
@@ -132,9 +134,8 @@ def _refuse(plan: Plan, chosen: Setup) -> None:
         raise UsageError("--server-made, --claim proof and --after-refusals are for boards: leave out --light")
 
 
-def _run(plan: Plan, served: AtServer, *, keep: bool, quiet: bool) -> tuple[dict[str, Any], list[life.Life]]:
+def _run(plan: Plan, served: AtServer, prefix: str, *, quiet: bool) -> tuple[dict[str, Any], list[life.Life]]:
     """Do it, and tell of it as JSON has it."""
-    prefix = f"fleet-{secrets.token_hex(3)}"  # no seed: a server may have the devices of an earlier run
     watched = _Watched(served)
     with _progress(plan.devices, quiet=quiet) as (made, told):
         fleet = _light(plan, served, prefix) if plan.light else _boards(plan, served, prefix, made)
@@ -146,8 +147,6 @@ def _run(plan: Plan, served: AtServer, *, keep: bool, quiet: bool) -> tuple[dict
     registered = None
     try:
         registered = Registered.of(served.devices(prefix))
-        if not (keep or served.own):
-            served.take_away(prefix)
     except BenchError as error:
         output.warn(str(error))
     lives = fleet.lives

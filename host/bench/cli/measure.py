@@ -122,11 +122,8 @@ def _place(
         prefix = f"measure-{secrets.token_hex(3)}"
         make = rounds_of.on_unix if target == "unix" else rounds_of.on_line
         made = make(served.folder / "boards", served.files(prefix), rounds=rounds, seed=seed)
-        try:
+        with served.tidied(prefix, keep=False):
             yield _Place(rounds=made, facts=at_server.ways(chosen))
-        finally:
-            if not served.own:
-                served.take_away(prefix)
 
 
 def _deleter(where: Where) -> Any:
