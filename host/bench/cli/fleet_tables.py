@@ -57,7 +57,7 @@ def _times(found: dict[str, Any]) -> None:
     for key, words in _OF_CPU:
         if spread := found[key]:
             table.add_row(words, *(f"{spread[each]:.2f}" for each in _COLUMNS))
-    output.console.print(table)
+    output.draw(table)
 
 
 def _histogram(times_s: Sequence[float]) -> None:

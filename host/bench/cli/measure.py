@@ -196,7 +196,7 @@ def _show(found: dict[str, Any]) -> None:
             *(f"{found['phases_ms'][step][each]:.1f}" for each in _TABLE),
             f"{found['by_own_clock_ms'][step]['p50']:.0f}",
         )
-    output.console.print(table)
+    output.draw(table)
     if again := sum(each > 1 for each in found["attempts"]):
         output.say(f"{again} of {found['n']} took more than one attempt: their waits are in the figures")
     for why in found["failed"]:
