@@ -1,5 +1,7 @@
 """How a round of `bench measure` is followed, and what is drawn of it."""
 
+import subprocess
+import sys
 import time
 
 import pytest
@@ -116,6 +118,12 @@ def test_step_that_not_every_round_had_is_not_drawn(tmp_path):
     rounds = [{**ROUNDS[0], "key made": 30.0}, *ROUNDS[1:]]
     pictures.phases(tmp_path / "p.svg", rounds, title="x", unit="ms")
     assert "key made" not in (tmp_path / "p.svg").read_text()
+
+
+def test_commands_start_without_what_draws():
+    """It takes a second to import, and most commands draw nothing."""
+    code = "import sys, bench.cli; sys.exit(bool({'matplotlib', 'numpy'} & sys.modules.keys()))"
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
 
 
 def test_histogram_of_nothing_is_a_picture_all_the_same(tmp_path):
