@@ -1,7 +1,6 @@
 """The ways of a network with a board's connections: a good one, and those that something is wrong with."""
 
 import asyncio
-import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -13,8 +12,6 @@ ANSWER = "/provision/response"
 
 # Between two bytes of what comes byte by byte.
 _PAUSE_S = 0.002
-# Until what was told to the board is likely to be read, and not lost to the end of the connection.
-_READ_S = 0.05
 
 
 class HungUp(Exception):
@@ -102,7 +99,6 @@ class Refusing(Way):
             return
         self.meet(line)
         await line.to_board(line.session.refusal(self._code))
-        await _until_read(line)
         line.hang_up()
 
 
@@ -113,7 +109,6 @@ class DroppingLogins(Way):
         await line.to_board(packet)
         if packet[0] >> 4 == Kind.CONNACK and not line.session.asks:
             self.meet(line)
-            await _until_read(line)
             line.hang_up()
 
 
@@ -194,7 +189,6 @@ async def doubled(line: Line, answer: bytes) -> None:
 async def cut_short(line: Line, answer: bytes) -> None:
     """Half of it comes, then the connection ends."""
     await line.to_board(answer[: len(answer) // 2])
-    await _until_read(line)
     line.hang_up()
 
 
@@ -219,8 +213,3 @@ class Replying(Way):
         self.meet(line)
         acknowledgement = codec.puback(request.packet_id, level=line.session.level) if request.qos else b""
         await line.to_board(acknowledgement + line.session.message(ANSWER, payload))
-
-
-async def _until_read(line: Line) -> None:
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(line.gone.wait(), _READ_S)

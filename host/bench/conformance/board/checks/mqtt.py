@@ -9,6 +9,7 @@ from bench.conformance.board.checks import transcript
 from bench.conformance.board.session import Session
 from bench.conformance.board.subject import Subject
 from bench.conformance.check import Broken, Check, NotHere
+from bench.errors import BenchError
 from bench.server.mqtt.codec import Kind
 
 # How late a client may be with its keep-alive before a server hangs up (3.1.2.10).
@@ -27,11 +28,17 @@ def _connect_first(subject: Subject) -> None:
 
 def _each(subject: Subject, rule: Callable[[Session], str]) -> None:
     """A rule holds for all connections so far, and for some traffic at least."""
-    session = subject.settled()
-    subject.wait(lambda: len(session.heard) > 1, "logged in, the board said nothing")
+    trouble: BenchError | Broken | None = None
+    try:
+        session = subject.settled()
+        subject.wait(lambda: len(session.heard) > 1, "logged in, the board said nothing")
+    except (BenchError, Broken) as error:  # which may have come of what the rule forbids
+        trouble = error
     for each in subject.network.sessions:
         if found := rule(each):
             raise Broken(found)
+    if trouble:
+        raise trouble
 
 
 def _client_id(subject: Subject) -> None:
