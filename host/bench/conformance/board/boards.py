@@ -1,25 +1,28 @@
-"""What can be checked, and boards of the bench's own: how each is set up, and started again.
+"""Boards that can be checked: how each is set up without credentials, stopped, and started again."""
 
-Ours are given settings for a short life: quick waits, and a keep-alive of seconds.
-"""
-
-import threading
+import json
+import shutil
+import subprocess
 from abc import ABC, abstractmethod
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from bench.flash import settings
-from bench.targets.virtual import VirtualBoard, mac_address
+from bench.conformance.check import NotHere
+from bench.errors import BenchError
+from bench.flash import firmware, settings
+from bench.targets.board import TestBoard
+from bench.targets.cannot import CannotDo
+from bench.targets.port import PortBoard
 
 NAME = "localhost"
 """What our boards call the server when they look at its certificate."""
+ASK = "ask"
+"""In place of a command: a person does it."""
 
-_TURN_S = 0.02
-_PAUSE_S = 0.002
-_CA = "ca.der"
-Settings = dict[str, dict[str, Any]]
+Settings = Mapping[str, Mapping[str, Any]]
 """Sections of our firmware's settings."""
 
 STEADY: Settings = {
@@ -27,11 +30,17 @@ STEADY: Settings = {
     "session": {"telemetry_s": 20, "keepalive_s": 10, "timeout_ms": 8000, "queue": 4},
 }
 """Waits of a board that joins a Wi-Fi network first."""
-
-_QUICK: Settings = {
+QUICK: Settings = {
     "backoff": {"base_ms": 50, "cap_ms": 800, "long_ms": 1000},
     "session": {"telemetry_s": 4, "keepalive_s": 2, "timeout_ms": 1000, "queue": 4},
 }
+"""Waits of a board whose network is this machine."""
+
+_COMMAND_S = 600.0
+_SETTINGS, _CA = "settings.json", "ca.der"
+# What is read of a board first, and put back at the end.
+_KEPT = (_SETTINGS, _CA, "vault.0", "vault.1")
+_THERE = "import os,json\nprint(json.dumps(os.listdir('/')))"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,27 +50,23 @@ class Server:
     address: str
     ports: tuple[int, int]
     ca: bytes = field(repr=False)
+    """The CA's certificate, DER."""
     key: str
     secret: str = field(repr=False)
     time_port: int
     """Where boards on this machine are told the time, by HTTP."""
 
-    def sections(self, waits: Settings, *, tls: bool) -> Settings:
+    def sections(self, waits: Settings, *, tls: bool) -> dict[str, dict[str, Any]]:
         """Our firmware's settings for it, without those of the network."""
-        server = {"host": self.address, "port": self.ports[tls], "tls": tls, "name": NAME}
-        return {"server": server, "provision": {"key": self.key, "secret": self.secret}, **waits}
-
-    @property
-    def quick(self) -> Settings:
-        """Waits of a board whose network is this machine, and where that is told the time."""
-        return {**_QUICK, "clock": {"ntp": "", "http_port": self.time_port}}
+        own: Settings = {
+            "server": {"host": self.address, "port": self.ports[tls], "tls": tls, "name": NAME},
+            "provision": {"key": self.key, "secret": self.secret},
+        }
+        return {section: dict(values) for section, values in {**own, **waits}.items()}
 
 
 class Board(ABC):
     """A context manager: at its end the board is off, or as it was."""
-
-    console: Path | None = None
-    """The file that gets what the board says on its serial line, if it has one."""
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -71,6 +76,11 @@ class Board(ABC):
 
     def __exit__(self, *_: object) -> None:
         self._undo.close()
+
+    @property
+    def log(self) -> Path | None:
+        """The file that gets what the board says on its serial line, if it has one."""
+        return None
 
     def _open(self, stack: ExitStack) -> None:  # noqa: B027 - a board without a line needs nothing
         """Take what it needs, to be given back by the stack. Raises BenchError."""
@@ -88,65 +98,159 @@ class Board(ABC):
         """Start it anew, whatever it does."""
 
 
-class Unix(Board):
-    """A virtual board without a serial line: it is switched on and off."""
+class OnLine(Board):
+    """A board as tests have it."""
 
-    def __init__(self, folder: Path, server: Server, files: dict[str, bytes]) -> None:
+    board: TestBoard
+
+    @property
+    def log(self) -> Path | None:
+        return self.board.log
+
+    def stop(self) -> None:
+        with suppress(CannotDo):  # it is reset at its start
+            self.board.power_off()
+
+    def start(self) -> None:
+        self.board.power_on()
+
+
+class Virtual(OnLine):
+    """A board of the bench's own, with our firmware and `files` that are added to it, or replace some of it."""
+
+    def __init__(
+        self, make: Callable[[Path], TestBoard], folder: Path, server: Server, files: dict[str, bytes]
+    ) -> None:
+        self._make = make
         self._folder = folder
         self._server = server
         self._files = files
-        self._mac = mac_address()
-        self._running: _Power | None = None
-        self.console = folder / "console.log"
 
     def _open(self, stack: ExitStack) -> None:
-        stack.callback(self.stop)
+        shutil.rmtree(self._folder, ignore_errors=True)  # of the last run
+        self.board = stack.enter_context(self._make(self._folder))
 
     def fresh(self, *, tls: bool) -> None:
-        self.stop()
-        self._made = _virtual(self._folder, self._server, self._files, self._mac, tls=tls)
+        server = self._server
+        clock = {"ntp": "", "http_port": server.time_port}
+        chosen = settings.encode(
+            host=server.address,
+            port=server.ports[tls],
+            key=server.key,
+            secret=server.secret,
+            **server.sections({**QUICK, "clock": clock}, tls=tls),
+        )
+        self.board.install({**firmware.files(), _SETTINGS: chosen, _CA: server.ca, **self._files})
 
-    def stop(self) -> None:
-        if self._running:
-            self._running.off()
-            self._running = None
+
+class Ours(OnLine):
+    """A board with our firmware on a port. At the end it has its settings and credentials again."""
+
+    def __init__(self, port: str, folder: Path, server: Server) -> None:
+        self._port = port
+        self._folder = folder
+        self._server = server
+
+    def _open(self, stack: ExitStack) -> None:
+        self.board = stack.enter_context(PortBoard(self._port, self._folder))
+        with self.board.repl() as repl:
+            there = repl.ask(_THERE)
+            if "firstboot" not in there:
+                raise BenchError(f"{self._port}: there is no firstboot on this board: say with --fresh how it is wiped")
+            self._before = {name: repl.get(f"/{name}") for name in _KEPT if name in there}
+        stack.callback(self._restore)
+
+    def fresh(self, *, tls: bool) -> None:
+        held = json.loads(self._before.get(_SETTINGS, b"{}"))  # its Wi-Fi stays
+        for section, values in self._server.sections(STEADY, tls=tls).items():
+            held[section] = {**held.get(section, {}), **values}
+        self._write({_SETTINGS: json.dumps(held).encode(), _CA: self._server.ca})
+
+    def _write(self, files: dict[str, bytes]) -> None:
+        if not self.board.is_on:
+            self.board.power_on()
+        there = json.loads(self.board.exec(_THERE))
+        self.board.write_files(files, tuple(name for name in _KEPT if name in there and name not in files))
+
+    def _restore(self) -> None:
+        with suppress(BenchError):  # the board may be what is broken
+            self._write(self._before)
+            self.start()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Orders:
+    """What does to somebody else's board what the bench cannot: commands of a shell.
+
+    `fresh` wipes its credentials, `reset` starts it again; `ask` has a person do it where the command is ASK.
+    """
+
+    fresh: str
+    reset: str
+    ask: Callable[[str], object]
+    tls: bool
+    """What its owner set the board up for, once."""
+
+    def wipe(self, *, tls: bool) -> None:
+        """Take the board's credentials away. Raises NotHere for what it is not set up for."""
+        if tls != self.tls:
+            raise NotHere(f"the board is not set up for {'TLS' if tls else 'a server without TLS'}")
+        self._do(self.fresh, "wipe the board's credentials")
 
     def start(self) -> None:
-        self.stop()
-        self._running = _Power(self._made)
+        """Start the board anew."""
+        self._do(self.reset, "reset the board")
+
+    def _do(self, command: str, what: str) -> None:
+        """Raises BenchError if the command fails."""
+        if command == ASK:
+            self.ask(what)
+            return
+        try:
+            done = subprocess.run(  # noqa: S602 - the user's own command line
+                command, shell=True, capture_output=True, text=True, timeout=_COMMAND_S, check=False
+            )
+        except subprocess.TimeoutExpired:
+            raise BenchError(f"{command} took more than {_COMMAND_S:.0f} s") from None
+        if done.returncode:
+            said = (done.stderr or done.stdout).strip().rpartition("\n")[2]
+            raise BenchError(f"{command} failed ({done.returncode}): {said}")
 
 
-class _Power:
-    """A virtual board that is on: a thread reads its events, which is what resets it, too."""
+class Foreign(OnLine):
+    """Somebody else's board on a port."""
 
-    def __init__(self, made: VirtualBoard) -> None:
-        self._power = made.power_on()
-        self._ends = threading.Event()
-        self._thread = threading.Thread(target=self._follow, daemon=True)
-        self._thread.start()
+    def __init__(self, port: str, folder: Path, orders: Orders) -> None:
+        self._port = port
+        self._folder = folder
+        self._orders = orders
 
-    def off(self) -> None:
-        self._ends.set()
-        self._thread.join()
-        self._power.power_off()
+    def _open(self, stack: ExitStack) -> None:
+        self.board = PortBoard(self._port, self._folder)
+        stack.callback(self._close)
 
-    def _follow(self) -> None:
-        while not self._ends.is_set():
-            for _ in self._power.follow(_TURN_S):
-                pass
-            self._ends.wait(_PAUSE_S)  # it has lost its power by itself
+    def fresh(self, *, tls: bool) -> None:
+        self._close()  # the command may need the port
+        try:
+            self._orders.wipe(tls=tls)
+        finally:
+            self.board = PortBoard(self._port, self._folder)
 
-
-def _virtual(folder: Path, server: Server, files: dict[str, bytes], mac: str, *, tls: bool) -> VirtualBoard:
-    """A virtual board with our firmware, for that server. `files` are added, or replace the firmware's."""
-    sections = server.sections(server.quick, tls=tls)
-    chosen = settings.encode(
-        host=server.address, port=server.ports[tls], key=server.key, secret=server.secret, **sections
-    )
-    (folder / "board.json").unlink(missing_ok=True)
-    return VirtualBoard.create(folder, mac=mac, settings=chosen, files={_CA: server.ca, **files})
+    def _close(self) -> None:
+        self.board.close()
 
 
-def virtual(folder: Path, server: Server) -> VirtualBoard:
-    """A virtual board that can be put behind a serial line."""
-    return _virtual(folder, server, {}, mac_address(), tls=False)
+class OutOfReach(Board):
+    """Somebody else's board that no line goes to."""
+
+    def __init__(self, orders: Orders) -> None:
+        self._orders = orders
+
+    def fresh(self, *, tls: bool) -> None:
+        self._orders.wipe(tls=tls)
+
+    def stop(self) -> None:
+        """Nobody but its owner could."""
+
+    def start(self) -> None:
+        self._orders.start()

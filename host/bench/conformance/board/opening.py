@@ -7,18 +7,19 @@ from pathlib import Path
 
 from bench import house
 from bench.conformance.board import certificates
-from bench.conformance.board.boards import NAME, STEADY, Board, Server, Unix, virtual
-from bench.conformance.board.lines import ASK, ForeignAnywhere, ForeignOnLine, Orders, Ours
+from bench.conformance.board.boards import ASK, NAME, Board, Foreign, Orders, Ours, OutOfReach, Server, Virtual
 from bench.conformance.board.network import Network
-from bench.conformance.board.server import RunningServer
 from bench.conformance.board.subject import Pace, Subject
 from bench.errors import UsageError
 from bench.flash.ports import checked
-from bench.targets import line
+from bench.server.running import RunningServer
+from bench.targets.port import ServedBoard
+from bench.targets.unix import UnixBoard
 
 FOLDER = "conformance"
 """Inside the data folder: a server of its own, whose devices are deleted again and again."""
 
+_MADE = {"unix": UnixBoard, "virtual": ServedBoard}
 _NOWHERE = "-"
 _QUICK_S, _STEADY_S, _FOREIGN_S = 10.0, 60.0, 120.0
 _WATCHED = 5  # of that time, one part
@@ -44,9 +45,10 @@ def subject(  # noqa: PLR0913 - what there is to say about a board, by name
 
     It finds the server at `address`, on two ports (0: any free one). On a port it is a board with our firmware,
     which gets its settings back at the end; or, if there is a command `fresh` that wipes credentials, one with
-    any, set up by its owner for what `told` is told, under TLS if `tls`. A `reset` is for boards that RTS does
-    not reset. `ask` has a person do what a command is ASK for. `patience_s` is how long the board may take for
-    what it has to do, if not the usual time. `files` are added to those of `unix`, or replace them.
+    any, set up by its owner for what `told` is told, under TLS if `tls`. A board without a line needs a command
+    `reset`, too. `ask` has a person do what a command is ASK for. `patience_s` is how long the board may take for
+    what it has to do, if not the usual time. `files` are added to those of `unix` and `virtual`,
+    or replace them.
 
     Raises BenchError, and UsageError for what does not fit together.
     """
@@ -55,30 +57,27 @@ def subject(  # noqa: PLR0913 - what there is to say about a board, by name
     with ExitStack() as stack:
         shown = certificates.make(folder, tuple(dict.fromkeys((NAME, "127.0.0.1", address))))
         server = stack.enter_context(RunningServer(folder))
-        network = stack.enter_context(Network(server.port, _listen_on(address), (mqtt_port, mqtts_port), shown.good))
-        profile = server.profile
+        network = stack.enter_context(
+            Network(server.ports.mqtt, _listen_on(address), (mqtt_port, mqtts_port), shown.good)
+        )
         place = Server(
             address=address,
             ports=network.ports,
             ca=shown.ca,
-            key=profile.provision_key,
-            secret=profile.provision_secret,
-            time_port=server.time_port,
+            key=server.profile.provision_key,
+            secret=server.profile.provision_secret,
+            time_port=server.ports.http,
         )
-        log = folder / "console.log"
-        orders = Orders(fresh=fresh, reset=reset, ask=ask)
+        orders = Orders(fresh=fresh, reset=reset, ask=ask, tls=tls)
         board: Board
-        if target == "unix":
-            board, usual_s = Unix(folder / "board", place, files or {}), _QUICK_S
-        elif target == "virtual":
-            served = stack.enter_context(line.serve(virtual(folder / "board", place)))
-            board, usual_s = Ours(served.url, log, place, place.quick), _QUICK_S
+        if target in _MADE:
+            board, usual_s = Virtual(_MADE[target], folder / "board", place, files or {}), _QUICK_S
         elif target == _NOWHERE:
-            board, usual_s = ForeignAnywhere(orders, tls=tls), _FOREIGN_S
+            board, usual_s = OutOfReach(orders), _FOREIGN_S
         elif fresh:
-            board, usual_s = ForeignOnLine(target, log, orders, tls=tls), _FOREIGN_S
+            board, usual_s = Foreign(target, folder / "port", orders), _FOREIGN_S
         else:
-            board, usual_s = Ours(target, log, place, STEADY), _STEADY_S
+            board, usual_s = Ours(target, folder / "port", place), _STEADY_S
         patience_s = patience_s or usual_s
         told(place)
         stack.enter_context(board)
@@ -93,16 +92,16 @@ def subject(  # noqa: PLR0913 - what there is to say about a board, by name
 
 
 def _check(target: str, *, fresh: str, reset: str) -> None:
-    if target in ("unix", "virtual"):
+    if target in _MADE:
         if fresh or reset:
             raise UsageError(f"{target} is a board of the bench's own: it needs no command to wipe or to reset it")
-        return
-    if target != _NOWHERE:
+    elif target == _NOWHERE:
+        if not (fresh and reset):
+            raise UsageError(f"a board without a line needs commands to wipe it and to reset it ({ASK}: you do it)")
+    else:
         checked(target)
-    elif not (fresh and reset):
-        raise UsageError(f"a board without a line needs both: how it is wiped, and how it is reset ({ASK}: by you)")
-    if reset and not fresh:
-        raise UsageError("a command to reset is for a board with another firmware: say how that is wiped, too")
+        if reset:
+            raise UsageError("a board on a port is reset by that; - in place of the port if it has no way to")
 
 
 def _listen_on(address: str) -> str:

@@ -8,10 +8,11 @@ from typing import TypeVar
 from bench.conformance.board.boards import Board
 from bench.conformance.board.certificates import Certificates
 from bench.conformance.board.network import Network
-from bench.conformance.board.server import RunningServer
 from bench.conformance.board.session import Login, Session
 from bench.conformance.check import Broken, NotHere
 from bench.errors import BenchError
+from bench.registry import CredentialsType, DeviceView, Registry
+from bench.server.running import RunningServer
 
 T = TypeVar("T")
 
@@ -46,7 +47,7 @@ class Subject:
         with self.network.shut():
             self.board.stop()
             self.board.fresh(tls=self._set_up)
-            self.server.forget()
+            self.server.ask(_forget)
         return self._start()
 
     def restart(self) -> int:
@@ -81,16 +82,19 @@ class Subject:
 
     def online_as(self, login: Login, mark: int, after: str) -> Session:
         """The board is online, with what it logged in with before, and has not asked again. Raises Broken."""
-        session = self.online(mark, after)
+        self.network.wait(
+            lambda: any(each.asks or each.online for each in self.network.since(mark)), self.pace.patience_s
+        )
         if any(each.asks for each in self.network.since(mark)):
             raise Broken(f"{after}, the board asks for provisioning again; {self.story(mark)}")
+        session = self.online(mark, after)
         if session.login != login:
             raise Broken(f"{after}, the board logs in with something else")
         return session
 
     def one_device(self, after: str) -> None:
         """The server has a single device. Raises Broken."""
-        names = [each.name for each in self.server.devices()]
+        names = self.server.device_names()
         if len(names) != 1:
             raise Broken(f"{after}, the server has {len(names)} devices: {', '.join(names) or 'none'}")
 
@@ -131,6 +135,14 @@ class Subject:
                 return
         raise NotHere("the board has the server make its credentials")
 
+    def secrets(self) -> dict[str, str]:
+        """What nobody else may ever see: what it is, and its text."""
+        found = {"the provisioning secret": self.server.profile.provision_secret}
+        for device in self.server.ask(lambda registry: registry.devices()):
+            if text := own_secret(device):
+                found[f"what {device.name} logs in with"] = text
+        return found
+
     def story(self, mark: int) -> str:
         """What the board did from that connection on, in short."""
         sessions = self.network.since(mark)
@@ -145,6 +157,20 @@ class Subject:
         )
         self._proven = self._proven or found is not None
         return found
+
+
+def own_secret(device: DeviceView) -> str:
+    """A device's token or password; "" for a certificate, which is none."""
+    credentials = device.credentials
+    if credentials.type is CredentialsType.MQTT_BASIC:
+        return str(json.loads(credentials.answer).get("password") or "")
+    return credentials.id if credentials.type is CredentialsType.ACCESS_TOKEN else ""
+
+
+async def _forget(registry: Registry) -> None:
+    """Delete every device."""
+    for device in await registry.devices():
+        await registry.delete_device(device.name)
 
 
 def _ended(session: Session) -> bool:

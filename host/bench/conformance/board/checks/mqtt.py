@@ -15,6 +15,8 @@ from bench.server.mqtt.codec import Kind
 # How late a client may be with its keep-alive before a server hangs up (3.1.2.10).
 _GRACE = 1.5
 _TELEMETRY = "v1/devices/me/"
+# A board is quiet when it says nothing for one part in so many of the time that it is watched.
+_PAUSES = 8
 _NO_PACKET = b"\x00\xff\xff\xff\xff\xff"
 
 
@@ -107,7 +109,7 @@ def _keep_alive(session: Session) -> int:
 
 def _half_open(subject: Subject) -> None:
     session = subject.settled()
-    subject.wait(lambda: len(session.heard) > 1, "logged in, the board said nothing")
+    _quiet(subject, session)
     login = subject.login_of(session)
     mark = len(subject.network.sessions)
     assert session.connect
@@ -144,7 +146,7 @@ def _joined_packets(subject: Subject) -> None:
         session = subject.online(mark, "restarted")
         if not subject.network.wait(lambda: way.met, subject.pace.patience_s):
             raise NotHere("the board subscribes to nothing")
-        _goes_on(subject, session, "told three packets at once")
+        _goes_on(subject, session, _quiet(subject, session), "told three packets at once")
 
 
 def _unknown_topic(subject: Subject) -> None:
@@ -162,14 +164,24 @@ def _garbage(subject: Subject) -> None:
 def _stands(subject: Subject, what: str, packet: Callable[[Session], bytes]) -> None:
     """Told that, the board stays, or comes again."""
     session = subject.settled()
-    subject.wait(lambda: len(session.heard) > 1, "logged in, the board said nothing")
+    count = _quiet(subject, session)
     subject.network.say(session, packet(session))
-    _goes_on(subject, session, f"told {what}")
+    _goes_on(subject, session, count, f"told {what}")
 
 
-def _goes_on(subject: Subject, session: Session, what: str) -> None:
-    """The board says something more on this connection, or on another one with a login."""
-    count, mark = len(session.heard), session.number + 1
+def _quiet(subject: Subject, session: Session) -> int:
+    """Let the board say what it has to say after its login; how many packets that was."""
+    subject.wait(lambda: len(session.heard) > 1, "logged in, the board said nothing")
+    for _ in range(_PAUSES):
+        count = len(session.heard)
+        if not subject.network.wait(lambda count=count: len(session.heard) > count, subject.pace.watch_s / _PAUSES):  # type: ignore[misc]
+            break
+    return len(session.heard)
+
+
+def _goes_on(subject: Subject, session: Session, count: int, what: str) -> None:
+    """The board says more than so many packets on this connection, or is on another one with a login."""
+    mark = session.number + 1
 
     def went_on() -> bool:
         return len(session.heard) > count or any(each.online for each in subject.network.since(mark))

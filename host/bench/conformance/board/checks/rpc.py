@@ -23,23 +23,24 @@ def _listening(subject: Subject) -> Session:
 
 
 def _unknown_method(subject: Subject) -> None:
-    session = _listening(subject)
-    subject.network.say(session, session.message(f"{_REQUEST}{_NUMBER}", _CALL))
-    _answered(subject, session, "a call of a method that it does not know was not answered")
+    _answered(subject, _listening(subject), "a call of a method that it does not know was not answered")
 
 
 def _no_json(subject: Subject) -> None:
     session = _listening(subject)
     subject.network.say(session, session.message(f"{_REQUEST}{_NUMBER - 1}", b"{"))
-    session = _listening(subject)
-    subject.network.say(session, session.message(f"{_REQUEST}{_NUMBER}", _CALL))
-    _answered(subject, session, "behind a call that was no JSON, the next one was not answered")
+    _answered(subject, _listening(subject), "behind a call that was no JSON, the next one was not answered")
 
 
 def _answered(subject: Subject, session: Session, otherwise: str) -> None:
-    topic = f"{_RESPONSE}{_NUMBER}"
-    before = sum(each.topic == topic for each in session.published)
-    subject.wait(lambda: sum(each.topic == topic for each in session.published) > before, otherwise)
+    """The board answers a call that it cannot know. Raises Broken."""
+
+    def answers() -> int:
+        return sum(each.topic == f"{_RESPONSE}{_NUMBER}" for each in session.published)
+
+    before = answers()
+    subject.network.say(session, session.message(f"{_REQUEST}{_NUMBER}", _CALL))
+    subject.wait(lambda: answers() > before, otherwise)
 
 
 CHECKS = [

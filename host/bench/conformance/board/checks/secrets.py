@@ -1,7 +1,6 @@
 """Secrets: how good they are, and who gets to see them."""
 
-from bench.conformance.board.server import own_secret
-from bench.conformance.board.subject import Subject
+from bench.conformance.board.subject import Subject, own_secret
 from bench.conformance.check import Broken, Check, NotHere
 
 _GUESSED = "who guesses it is this device"
@@ -16,7 +15,7 @@ def _random(subject: Subject) -> None:
 
 def _strong(subject: Subject) -> None:
     secret = _made(subject)
-    names = [each.name for each in subject.server.devices()]
+    names = subject.server.device_names()
     if len(secret) < _SHORTEST:
         raise Broken(f"the secret has {len(secret)} characters; {_SHORTEST} are the least")
     if len(set(secret)) < _VARIETY:
@@ -30,14 +29,14 @@ def _made(subject: Subject) -> str:
     mark = subject.fresh()
     subject.online(mark, "started without credentials")
     subject.own_credentials(mark)
-    secret = own_secret(subject.server.devices()[0])
+    secret = own_secret(subject.server.ask(lambda registry: registry.devices())[0])
     if not secret:
         raise NotHere("the board logs in with a certificate")
     return secret
 
 
 def _not_on_console(subject: Subject) -> None:
-    log = subject.board.console
+    log = subject.board.log
     if log is None:
         raise NotHere("there is no line to the board")
     before = len(_text(subject))
@@ -45,18 +44,18 @@ def _not_on_console(subject: Subject) -> None:
     subject.online(subject.restart(), "restarted")
     subject.watch()
     said = _text(subject)[before:]
-    if found := [what for what, secret in subject.server.secrets().items() if secret in said]:
+    if found := [what for what, secret in subject.secrets().items() if secret in said]:
         raise Broken(f"the board prints {' and '.join(found)} on its console")
 
 
 def _text(subject: Subject) -> str:
-    log = subject.board.console
+    log = subject.board.log
     return log.read_text(errors="replace") if log and log.exists() else ""
 
 
 def _not_in_client_id(subject: Subject) -> None:
     subject.settled()
-    secrets = subject.server.secrets()
+    secrets = subject.secrets()
     for session in subject.network.sessions:
         client_id = session.connect.client_id if session.connect else ""
         if found := [what for what, secret in secrets.items() if secret in client_id]:
@@ -66,7 +65,7 @@ def _not_in_client_id(subject: Subject) -> None:
 def _not_published(subject: Subject) -> None:
     session = subject.settled()
     subject.wait(lambda: session.published, "the board published nothing")
-    secrets = subject.server.secrets()
+    secrets = subject.secrets()
     for each in (message for session in subject.network.sessions if not session.asks for message in session.published):
         said = f"{each.topic} {each.payload.decode(errors='replace')}"
         if found := [what for what, secret in secrets.items() if secret in said]:

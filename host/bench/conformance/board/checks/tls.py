@@ -55,7 +55,7 @@ def _no_secret_in_clear(subject: Subject) -> None:
     subject.needs_tls()
     mark = subject.fresh(tls=True)
     subject.online(mark, "started without credentials")
-    secrets = subject.server.secrets()
+    secrets = subject.secrets()
     for each in subject.network.since(mark):
         if each.in_clear and (found := [what for what, text in secrets.items() if text.encode() in each.bytes]):
             raise Broken(f"the board says {' and '.join(found)} without TLS")
