@@ -58,6 +58,7 @@ class Subject:
 
     def _start(self) -> int:
         mark = len(self.network.sessions)
+        self.network.way.met = 0  # what it met so far was on connections of before
         self.board.start()
         return mark
 
