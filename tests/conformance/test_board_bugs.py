@@ -19,5 +19,16 @@ def test_bug_is_found_by_its_check(tmp_path, bug):
     assert outcomes[0].detail
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["makes a short secret", "waits without chance", "sends everything as if it were sent again"]
+)
+def test_bug_is_all_that_is_found(tmp_path, name):
+    [bug] = [each for each in BUGS if each.name == name]
+    with subject("unix", tmp_path, files=bug.files()) as board:
+        found = [each.name for each in run(CHECKS, board) if each.verdict is not Verdict.HOLDS]
+    assert found == [bug.check]
+
+
 def test_every_check_finds_a_bug():
     assert {each.name for each in CHECKS} - {bug.check for bug in BUGS} == set()

@@ -85,9 +85,12 @@ class Board(ABC):
     def _open(self, stack: ExitStack) -> None:  # noqa: B027 - a board without a line needs nothing
         """Take what it needs, to be given back by the stack. Raises BenchError."""
 
+    def suits(self, *, tls: bool) -> None:  # noqa: B027 - ours suit whatever is wanted
+        """Raises NotHere if it cannot be set up so."""
+
     @abstractmethod
     def fresh(self, *, tls: bool) -> None:
-        """Take its credentials away, and set it up for the server. Raises NotHere if it cannot be set up so."""
+        """Take its credentials away, and set it up for the server."""
 
     @abstractmethod
     def stop(self) -> None:
@@ -191,10 +194,13 @@ class Orders:
     tls: bool
     """What its owner set the board up for, once."""
 
-    def wipe(self, *, tls: bool) -> None:
-        """Take the board's credentials away. Raises NotHere for what it is not set up for."""
+    def suit(self, *, tls: bool) -> None:
+        """Raises NotHere for what the board is not set up for."""
         if tls != self.tls:
             raise NotHere(f"the board is not set up for {'TLS' if tls else 'a server without TLS'}")
+
+    def wipe(self) -> None:
+        """Take the board's credentials away."""
         self._do(self.fresh, "wipe the board's credentials")
 
     def start(self) -> None:
@@ -229,10 +235,13 @@ class Foreign(OnLine):
         self.board = PortBoard(self._port, self._folder)
         stack.callback(self._close)
 
-    def fresh(self, *, tls: bool) -> None:
+    def suits(self, *, tls: bool) -> None:
+        self._orders.suit(tls=tls)
+
+    def fresh(self, *, tls: bool) -> None:  # noqa: ARG002 - it is what it is set up for
         self._close()  # the command may need the port
         try:
-            self._orders.wipe(tls=tls)
+            self._orders.wipe()
         finally:
             self.board = PortBoard(self._port, self._folder)
 
@@ -246,8 +255,11 @@ class OutOfReach(Board):
     def __init__(self, orders: Orders) -> None:
         self._orders = orders
 
-    def fresh(self, *, tls: bool) -> None:
-        self._orders.wipe(tls=tls)
+    def suits(self, *, tls: bool) -> None:
+        self._orders.suit(tls=tls)
+
+    def fresh(self, *, tls: bool) -> None:  # noqa: ARG002 - it is what it is set up for
+        self._orders.wipe()
 
     def stop(self) -> None:
         """Nobody but its owner could."""

@@ -41,12 +41,14 @@ class Subject:
     def fresh(self, *, tls: bool | None = None) -> int:
         """Start the board without credentials, for a server that knows no device.
 
-        Returns the number of the first connection that it makes.
+        Returns the number of the first connection that it makes. Raises NotHere for a board that is not for that.
         """
-        self._set_up, self._proven = self.tls if tls is None else tls, False
+        wanted = self.tls if tls is None else tls
+        self.board.suits(tls=wanted)
+        self._set_up, self._proven = wanted, False
         with self.network.shut():
             self.board.stop()
-            self.board.fresh(tls=self._set_up)
+            self.board.fresh(tls=wanted)
             self.server.ask(_forget)
         return self._start()
 
@@ -100,7 +102,10 @@ class Subject:
             raise Broken(f"{after}, the server has {len(names)} devices: {', '.join(names) or 'none'}")
 
     def settled(self, *, tls: bool | None = None) -> Session:
-        """A connection of the board, provisioned and logged in. Raises BenchError if it does not come to that."""
+        """A connection of the board, provisioned and logged in.
+
+        Raises BenchError if it does not come to that, and NotHere for a board that is not for that.
+        """
         wanted = self.tls if tls is None else tls
         if self._proven and self._set_up is wanted:
             if open_ := next((each for each in self.network.sessions if each.online and not _ended(each)), None):
@@ -120,10 +125,6 @@ class Subject:
         """What the board logged in with on a connection with a login."""
         assert session.login
         return session.login
-
-    def needs_tls(self) -> Session:
-        """As `settled`, under TLS. Raises NotHere for a board that has none."""
-        return self.settled(tls=True)
 
     def own_credentials(self, mark: int) -> None:
         """Raises NotHere if the board left it to the server to make its credentials."""

@@ -23,7 +23,7 @@ def _expired(subject: Subject) -> None:
 
 def _refuses(subject: Subject, shown: ssl.SSLContext, which: str) -> None:
     """The board goes on for a while, and says nothing behind a handshake with that certificate."""
-    subject.needs_tls()
+    subject.settled(tls=True)
     with subject.network.showing(shown):
         sessions = _tried(subject)
     if any(each.bytes and not each.in_clear for each in sessions):
@@ -42,7 +42,7 @@ def _tried(subject: Subject) -> list[Session]:
 
 
 def _good_again(subject: Subject) -> None:
-    login = subject.login_of(subject.needs_tls())
+    login = subject.login_of(subject.settled(tls=True))
     with subject.network.showing(subject.certificates.other_ca):
         mark = len(subject.network.sessions)
         subject.network.cut()
@@ -52,7 +52,7 @@ def _good_again(subject: Subject) -> None:
 
 
 def _no_secret_in_clear(subject: Subject) -> None:
-    subject.needs_tls()
+    subject.settled(tls=True)
     mark = subject.fresh(tls=True)
     subject.online(mark, "started without credentials")
     secrets = subject.secrets()
@@ -62,7 +62,7 @@ def _no_secret_in_clear(subject: Subject) -> None:
 
 
 def _no_fallback(subject: Subject) -> None:
-    subject.needs_tls()
+    subject.settled(tls=True)
     with subject.network.showing(subject.certificates.other_ca):
         sessions = _tried(subject)
     if any(each.in_clear and each.bytes for each in sessions):
