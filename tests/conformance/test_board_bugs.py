@@ -4,7 +4,7 @@ import pytest
 
 from bench.conformance.board import CHECKS, subject
 from bench.conformance.check import Verdict, chosen, run
-from tests.conformance.bugs import BUGS
+from tests.conformance.board_bugs import BUGS
 
 
 def seeded(bug):

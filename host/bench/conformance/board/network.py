@@ -39,6 +39,7 @@ class Network(Proxy):
         self.sessions: list[Session] = []
         """All connections so far, by their numbers."""
         self._lines: dict[Session, Connection] = {}
+        self._closing: set[asyncio.Task[None]] = set()
         self._changed = threading.Condition()
 
     def since(self, mark: int) -> list[Session]:
@@ -120,6 +121,10 @@ class Network(Proxy):
         for listener in self._listeners:
             listener.open()
 
+    async def _cut(self) -> None:
+        await super()._cut()
+        await asyncio.gather(*self._closing)
+
     def _accept(self, connection: socket.socket, *, tls: bool) -> None:
         self._begin(self._serve_board(connection, tls=tls))
 
@@ -134,7 +139,10 @@ class Network(Proxy):
         except (HungUp, OSError):
             pass  # one end is gone: the other one is told by the close
         finally:
+            closing = asyncio.create_task(line.close())
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+            await asyncio.shield(closing)
             del self._lines[session]
-            await line.close()
             session.closed = time.monotonic()
             self.changed()

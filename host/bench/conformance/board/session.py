@@ -146,6 +146,6 @@ class Session:
         return codec.publish(topic, payload, level=self.level)
 
 
-# Told byte by byte, a CONNACK of MQTT 5 comes in so many pieces.
+# Told in pieces, a CONNACK of MQTT 5 comes in so many pieces.
 _LONGEST_CONNACK = 5
 _IN_MQTT_5 = {3: 0x88, 5: 0x87}

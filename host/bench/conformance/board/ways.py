@@ -3,6 +3,7 @@
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import pairwise
 
 from bench.conformance.board.session import Session
 from bench.server.mqtt import codec
@@ -10,8 +11,9 @@ from bench.server.mqtt.codec import Kind, Publish
 
 ANSWER = "/provision/response"
 
-# Between two bytes of what comes byte by byte.
-_PAUSE_S = 0.002
+# Where a packet is cut, and seconds between the pieces: enough for a busy board to have read one.
+_CUTS = (1, 2, 3)
+_PAUSE_S = 0.03
 
 
 class HungUp(Exception):
@@ -123,13 +125,14 @@ class Swallowing(Way):
 
 
 class Splitting(Way):
-    """Everything comes to the board byte by byte."""
+    """Everything comes to the board in pieces: the begin of a packet byte by byte, and so its last one."""
 
     async def down(self, line: Line, packet: bytes) -> None:
         self.meet(line)
-        for byte in packet:
-            await line.to_board(bytes([byte]))
-            await asyncio.sleep(_PAUSE_S)
+        for begin, end in pairwise((0, *_CUTS, max(len(packet) - 1, _CUTS[-1]), len(packet))):
+            if piece := packet[begin:end]:
+                await line.to_board(piece)
+                await asyncio.sleep(_PAUSE_S)
 
 
 class Joining(Way):

@@ -134,9 +134,9 @@ def _reconnects(subject: Subject) -> None:
 def _split_packets(subject: Subject) -> None:
     with subject.network.turned(ways.Splitting()):
         mark = subject.fresh()
-        session = subject.online(mark, "told everything byte by byte")
-        subject.wait(lambda: len(session.heard) > 1, "told everything byte by byte, the board logged in and no more")
-    subject.one_device("told everything byte by byte")
+        session = subject.online(mark, "told everything in pieces")
+        subject.wait(lambda: len(session.heard) > 1, "told everything in pieces, the board logged in and no more")
+    subject.one_device("told everything in pieces")
 
 
 def _joined_packets(subject: Subject) -> None:
@@ -264,7 +264,7 @@ CHECKS = [
     ),
     Check(
         name="mqtt.handles_split_packets",
-        says="from provisioning on, packets that arrive byte by byte are taken whole",
+        says="from provisioning on, packets that arrive in pieces are taken whole",
         source="TCP is a stream of bytes",
         run=_split_packets,
     ),
