@@ -1,0 +1,268 @@
+"""Boards that can be checked: how each is set up without credentials, stopped, and started again."""
+
+import json
+import shutil
+import subprocess
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from bench.conformance.check import NotHere
+from bench.errors import BenchError
+from bench.flash import firmware, settings
+from bench.targets.board import TestBoard
+from bench.targets.cannot import CannotDo
+from bench.targets.port import PortBoard
+
+NAME = "localhost"
+"""What our boards call the server when they look at its certificate."""
+ASK = "ask"
+"""In place of a command: a person does it."""
+
+Settings = Mapping[str, Mapping[str, Any]]
+"""Sections of our firmware's settings."""
+
+STEADY: Settings = {
+    "backoff": {"base_ms": 500, "cap_ms": 8000, "long_ms": 10_000},
+    "session": {"telemetry_s": 20, "keepalive_s": 10, "timeout_ms": 8000, "queue": 4},
+}
+"""Waits of a board that joins a Wi-Fi network first."""
+QUICK: Settings = {
+    "backoff": {"base_ms": 50, "cap_ms": 800, "long_ms": 1000},
+    "session": {"telemetry_s": 4, "keepalive_s": 2, "timeout_ms": 1000, "queue": 4},
+}
+"""Waits of a board whose network is this machine."""
+
+_COMMAND_S = 600.0
+_SETTINGS, _CA = "settings.json", "ca.der"
+# What is read of a board first, and put back at the end.
+_KEPT = (_SETTINGS, _CA, "vault.0", "vault.1")
+_THERE = "import os,json\nprint(json.dumps(os.listdir('/')))"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """What a board has to know: where the server is (MQTT's port in clear, and under TLS), and its secrets."""
+
+    address: str
+    ports: tuple[int, int]
+    ca: bytes = field(repr=False)
+    """The CA's certificate, DER."""
+    key: str
+    secret: str = field(repr=False)
+    time_port: int
+    """Where boards on this machine are told the time, by HTTP."""
+
+    def sections(self, waits: Settings, *, tls: bool) -> dict[str, dict[str, Any]]:
+        """Our firmware's settings for it, without those of the network."""
+        own: Settings = {
+            "server": {"host": self.address, "port": self.ports[tls], "tls": tls, "name": NAME},
+            "provision": {"key": self.key, "secret": self.secret},
+        }
+        return {section: dict(values) for section, values in {**own, **waits}.items()}
+
+
+class Board(ABC):
+    """A context manager: at its end the board is off, or as it was."""
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            self._open(stack)
+            self._undo = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._undo.close()
+
+    @property
+    def log(self) -> Path | None:
+        """The file that gets what the board says on its serial line, if it has one."""
+        return None
+
+    def _open(self, stack: ExitStack) -> None:  # noqa: B027 - a board without a line needs nothing
+        """Take what it needs, to be given back by the stack. Raises BenchError."""
+
+    def suits(self, *, tls: bool) -> None:  # noqa: B027 - ours suit whatever is wanted
+        """Raises NotHere if it cannot be set up so."""
+
+    @abstractmethod
+    def fresh(self, *, tls: bool) -> None:
+        """Take its credentials away, and set it up for the server."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Stop it in the middle of whatever it does, as far as that can be done without starting it again."""
+
+    @abstractmethod
+    def start(self) -> None:
+        """Start it anew, whatever it does."""
+
+
+class OnLine(Board):
+    """A board as tests have it."""
+
+    board: TestBoard
+
+    @property
+    def log(self) -> Path | None:
+        return self.board.log
+
+    def stop(self) -> None:
+        with suppress(CannotDo):  # it is reset at its start
+            self.board.power_off()
+
+    def start(self) -> None:
+        self.board.power_on()
+
+
+class Virtual(OnLine):
+    """A board of the bench's own, with our firmware and `files` that are added to it, or replace some of it."""
+
+    def __init__(
+        self, make: Callable[[Path], TestBoard], folder: Path, server: Server, files: dict[str, bytes]
+    ) -> None:
+        self._make = make
+        self._folder = folder
+        self._server = server
+        self._files = files
+
+    def _open(self, stack: ExitStack) -> None:
+        shutil.rmtree(self._folder, ignore_errors=True)  # of the last run
+        self.board = stack.enter_context(self._make(self._folder))
+
+    def fresh(self, *, tls: bool) -> None:
+        server = self._server
+        clock = {"ntp": "", "http_port": server.time_port}
+        chosen = settings.encode(
+            host=server.address,
+            port=server.ports[tls],
+            key=server.key,
+            secret=server.secret,
+            **server.sections({**QUICK, "clock": clock}, tls=tls),
+        )
+        self.board.install({**firmware.files(), _SETTINGS: chosen, _CA: server.ca, **self._files})
+
+
+class Ours(OnLine):
+    """A board with our firmware on a port. At the end it has its settings and credentials again."""
+
+    def __init__(self, port: str, folder: Path, server: Server) -> None:
+        self._port = port
+        self._folder = folder
+        self._server = server
+
+    def _open(self, stack: ExitStack) -> None:
+        self.board = stack.enter_context(PortBoard(self._port, self._folder))
+        with self.board.repl() as repl:
+            there = repl.ask(_THERE)
+            if "firstboot" not in there:
+                raise BenchError(f"{self._port}: there is no firstboot on this board: say with --fresh how it is wiped")
+            self._before = {name: repl.get(f"/{name}") for name in _KEPT if name in there}
+        stack.callback(self._restore)
+
+    def fresh(self, *, tls: bool) -> None:
+        held = json.loads(self._before.get(_SETTINGS, b"{}"))  # its Wi-Fi stays
+        for section, values in self._server.sections(STEADY, tls=tls).items():
+            held[section] = {**held.get(section, {}), **values}
+        self._write({_SETTINGS: json.dumps(held).encode(), _CA: self._server.ca})
+
+    def _write(self, files: dict[str, bytes]) -> None:
+        if not self.board.is_on:
+            self.board.power_on()
+        there = json.loads(self.board.exec(_THERE))
+        self.board.write_files(files, tuple(name for name in _KEPT if name in there and name not in files))
+
+    def _restore(self) -> None:
+        with suppress(BenchError):  # the board may be what is broken
+            self._write(self._before)
+            self.start()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Orders:
+    """What does to somebody else's board what the bench cannot: commands of a shell.
+
+    `fresh` wipes its credentials, `reset` starts it again; `ask` has a person do it where the command is ASK.
+    """
+
+    fresh: str
+    reset: str
+    ask: Callable[[str], object]
+    tls: bool
+    """What its owner set the board up for, once."""
+
+    def suit(self, *, tls: bool) -> None:
+        """Raises NotHere for what the board is not set up for."""
+        if tls != self.tls:
+            raise NotHere(f"the board is not set up for {'TLS' if tls else 'a server without TLS'}")
+
+    def wipe(self) -> None:
+        """Take the board's credentials away."""
+        self._do(self.fresh, "wipe the board's credentials")
+
+    def start(self) -> None:
+        """Start the board anew."""
+        self._do(self.reset, "reset the board")
+
+    def _do(self, command: str, what: str) -> None:
+        """Raises BenchError if the command fails."""
+        if command == ASK:
+            self.ask(what)
+            return
+        try:
+            done = subprocess.run(  # noqa: S602 - the user's own command line
+                command, shell=True, capture_output=True, text=True, timeout=_COMMAND_S, check=False
+            )
+        except subprocess.TimeoutExpired:
+            raise BenchError(f"{command} took more than {_COMMAND_S:.0f} s") from None
+        if done.returncode:
+            said = (done.stderr or done.stdout).strip().rpartition("\n")[2]
+            raise BenchError(f"{command} failed ({done.returncode}): {said}")
+
+
+class Foreign(OnLine):
+    """Somebody else's board on a port."""
+
+    def __init__(self, port: str, folder: Path, orders: Orders) -> None:
+        self._port = port
+        self._folder = folder
+        self._orders = orders
+
+    def _open(self, stack: ExitStack) -> None:
+        self.board = PortBoard(self._port, self._folder)
+        stack.callback(self._close)
+
+    def suits(self, *, tls: bool) -> None:
+        self._orders.suit(tls=tls)
+
+    def fresh(self, *, tls: bool) -> None:  # noqa: ARG002 - it is what it is set up for
+        self._close()  # the command may need the port
+        try:
+            self._orders.wipe()
+        finally:
+            self.board = PortBoard(self._port, self._folder)
+
+    def _close(self) -> None:
+        self.board.close()
+
+
+class OutOfReach(Board):
+    """Somebody else's board that no line goes to."""
+
+    def __init__(self, orders: Orders) -> None:
+        self._orders = orders
+
+    def suits(self, *, tls: bool) -> None:
+        self._orders.suit(tls=tls)
+
+    def fresh(self, *, tls: bool) -> None:  # noqa: ARG002 - it is what it is set up for
+        self._orders.wipe()
+
+    def stop(self) -> None:
+        """Nobody but its owner could."""
+
+    def start(self) -> None:
+        self._orders.start()

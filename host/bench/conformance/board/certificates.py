@@ -1,0 +1,62 @@
+"""The certificates that a board is shown: the good one, and three that no board should take."""
+
+import shutil
+import ssl
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography.hazmat.primitives import serialization
+
+from bench import house
+from bench.server.tls import authority
+
+# Long enough ago for a certificate of two years to have ended.
+_LONG_AGO = timedelta(days=1200)
+_ELSEWHERE = "somebody-else.example"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Certificates:
+    """Contexts of a server; `ca` is the CA's certificate, DER, that boards have to trust."""
+
+    ca: bytes
+    good: ssl.SSLContext
+    other_ca: ssl.SSLContext
+    wrong_name: ssl.SSLContext
+    expired: ssl.SSLContext
+
+
+def make(data: Path, names: tuple[str, ...]) -> Certificates:
+    """For the server of a data folder, which boards call by these names. The CA is the folder's own, and stays."""
+    good = authority.ensure(data, names)
+    assert good.ca
+    wrong = house.private_folder(data / "wrong")
+    now = datetime.now(UTC)
+    return Certificates(
+        ca=good.ca.public_bytes(serialization.Encoding.DER),
+        good=_context(good),
+        other_ca=_context(authority.ensure(_emptied(wrong / "other_ca"), names)),
+        wrong_name=_context(authority.ensure(_with_ca(data, wrong / "wrong_name"), (_ELSEWHERE,))),
+        expired=_context(authority.ensure(_with_ca(data, wrong / "expired"), names, now=now - _LONG_AGO)),
+    )
+
+
+def _emptied(folder: Path) -> Path:
+    shutil.rmtree(folder, ignore_errors=True)
+    return house.private_folder(folder)
+
+
+def _with_ca(data: Path, folder: Path) -> Path:
+    """A data folder with the same CA, and no certificate yet."""
+    place = house.private_folder(_emptied(folder) / authority.FOLDER)
+    for name in (authority.CA_CERTIFICATE, authority.CA_KEY):
+        house.write_private(place / name, (data / authority.FOLDER / name).read_bytes())
+    return folder
+
+
+def _context(identity: authority.Identity) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(identity.certificate_file, identity.key_file)
+    return context

@@ -1,0 +1,118 @@
+"""How a board waits for a server that is not there, or not for it."""
+
+from bench.conformance.board import ways
+from bench.conformance.board.checks import rate
+from bench.conformance.board.subject import Subject
+from bench.conformance.check import Broken, Check
+
+_HERD = "a fleet that lost its server must not be what keeps it down"
+
+
+def _reset(subject: Subject) -> None:
+    _bounded(subject, ways.Resetting(), "reset whenever it connects")
+
+
+def _login_refused(subject: Subject) -> None:
+    _bounded(subject, ways.Refusing(rate.NOT_AUTHORISED), "refused with CONNACK 5")
+
+
+def _login_dropped(subject: Subject) -> None:
+    _bounded(subject, ways.DroppingLogins(), "dropped after each login")
+
+
+def _bounded(subject: Subject, way: ways.Way, what: str) -> None:
+    subject.settled()
+    with subject.network.turned(way):
+        mark = subject.restart()
+        subject.wait(lambda: way.met, "the board did not connect")
+        rate.no_tight_loop(subject, mark, what)
+
+
+def _grows(subject: Subject) -> None:
+    subject.settled()
+    # One board in thousands waits by chance as if its waits did not grow: none does so twice.
+    for _ in range(2):
+        with subject.network.turned(ways.Resetting()):
+            found = rate.growing_waits(subject, subject.restart())
+        if rate.grows(found):
+            return
+    raise Broken(f"the waits do not grow: {', '.join(f'{each:.2f}' for each in found)} s")
+
+
+def _jitter(subject: Subject) -> None:
+    subject.settled()
+    runs: list[list[float]] = []
+    for _ in range(3):
+        with subject.network.turned(ways.Resetting()):
+            runs.append(rate.compared_waits(subject, subject.restart()))
+        if len(runs) > 1 and not all(rate.in_step(runs[-1], each) for each in runs[:-1]):
+            return
+    shown = ", ".join(f"{each:.2f}" for each in runs[0])
+    raise Broken(f"three runs waited the same {shown} s: boards that lose a server together come back together")
+
+
+def _comes_back(subject: Subject) -> None:
+    login = subject.login_of(subject.settled())
+    mark = len(subject.network.sessions)
+    with subject.network.shut():
+        subject.watch()
+    subject.online_as(login, mark, "after nobody listened for a while")
+
+
+def _after_hang(subject: Subject) -> None:
+    subject.settled()
+    with subject.network.turned(ways.Silent()) as way:
+        mark = subject.restart()
+        subject.wait(lambda: way.met, "the board did not connect")
+        silent = subject.network.since(mark)[0]
+        subject.wait(
+            lambda: silent.closed is not None or len(subject.network.since(mark)) > 1,
+            "a server that takes the connection and says nothing was still waited for",
+        )
+    subject.online(mark, "after a server that said nothing")
+
+
+CHECKS = [
+    Check(
+        name="backoff.connection_reset",
+        says="a server that resets every connection is not called in a tight loop",
+        source=_HERD,
+        run=_reset,
+    ),
+    Check(
+        name="backoff.login_refused",
+        says="a server that refuses the login is not called in a tight loop",
+        source=_HERD,
+        run=_login_refused,
+    ),
+    Check(
+        name="backoff.login_dropped",
+        says="a login that is taken and then dropped is no success: no tight loop",
+        source=_HERD,
+        run=_login_dropped,
+    ),
+    Check(
+        name="backoff.grows",
+        says="the waits between attempts grow, and the attempts do not end",
+        source=_HERD,
+        run=_grows,
+    ),
+    Check(
+        name="backoff.jitter",
+        says="two runs do not wait the same",
+        source=_HERD,
+        run=_jitter,
+    ),
+    Check(
+        name="backoff.comes_back",
+        says="after a time without any server the board is online again by itself",
+        source="nobody goes to a field to press a button",
+        run=_comes_back,
+    ),
+    Check(
+        name="backoff.after_hang",
+        says="a server that takes the connection and says nothing is given up",
+        source="MQTT 3.1.1, 3.1.4: a CONNACK is due in a reasonable time",
+        run=_after_hang,
+    ),
+]

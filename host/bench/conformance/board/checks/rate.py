@@ -1,0 +1,60 @@
+"""How often a board comes: judged by counts and ratios, and generously, because random waits are what is wanted."""
+
+from itertools import pairwise
+from statistics import mean
+
+from bench.conformance.board.session import Session
+from bench.conformance.board.subject import Subject
+from bench.conformance.check import Broken
+
+UNAVAILABLE, NOT_AUTHORISED = 3, 5
+"""CONNACK's return codes (MQTT 3.1.1, 3.2.2.3)."""
+
+_MOST = 20
+# Attempts until it is clear whether the waits grow: the first four of them against the six behind.
+_ATTEMPTS, _EARLY = 11, 4
+_GROWTH = 1.5
+# Waits that are compared one by one, and what two boards in step may differ by: a part, and seconds.
+_COMPARED = 8
+_PART, _NOISE_S = 0.03, 0.005
+
+
+def no_tight_loop(subject: Subject, mark: int, what: str) -> None:
+    """Watch, from that connection on. Raises Broken for more of them than any patient board makes."""
+    subject.watch()
+    count = len(subject.network.since(mark))
+    if count > _MOST:
+        raise Broken(f"{what}, the board made {count} connections in {subject.pace.watch_s:.0f} s; {_MOST} are allowed")
+
+
+def waits(subject: Subject, mark: int, attempts: int) -> list[float]:
+    """The seconds between so many attempts from that connection on. Raises Broken when the next one does not come."""
+    for count in range(1, attempts + 1):
+        what = f"the board gave up after {count - 1} attempts: the next one did not come"
+        subject.wait(lambda count=count: len(subject.network.since(mark)) >= count, what)  # type: ignore[misc]
+    return _between(subject.network.since(mark)[:attempts])
+
+
+def grows(found: list[float]) -> bool:
+    """Whether the later waits are longer than the early ones, which random ones are but for one in thousands."""
+    return mean(found[_EARLY:]) > _GROWTH * mean(found[:_EARLY])
+
+
+def growing_waits(subject: Subject, mark: int) -> list[float]:
+    """As many waits as `grows` needs."""
+    return waits(subject, mark, _ATTEMPTS)
+
+
+def compared_waits(subject: Subject, mark: int) -> list[float]:
+    """As many waits as `in_step` needs."""
+    return waits(subject, mark, _COMPARED)
+
+
+def in_step(one: list[float], other: list[float]) -> bool:
+    """Whether most waits of two runs are the same but for noise."""
+    same = [abs(a - b) <= _PART * max(a, b) + _NOISE_S for a, b in zip(one, other, strict=True)]
+    return sum(same) > len(same) / 2
+
+
+def _between(sessions: list[Session]) -> list[float]:
+    return [later.opened - earlier.opened for earlier, later in pairwise(sessions)]

@@ -1,0 +1,113 @@
+"""From a name to a board that can be checked: everything is started, and stopped again at the end."""
+
+import ipaddress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from bench import house
+from bench.conformance.board import certificates
+from bench.conformance.board.boards import ASK, NAME, Board, Foreign, Orders, Ours, OutOfReach, Server, Virtual
+from bench.conformance.board.network import Network
+from bench.conformance.board.subject import Pace, Subject
+from bench.errors import UsageError
+from bench.flash.ports import checked
+from bench.server.running import RunningServer
+from bench.targets.port import ServedBoard
+from bench.targets.unix import UnixBoard
+
+FOLDER = "conformance"
+"""Inside the data folder: a server of its own, whose devices are deleted again and again."""
+
+_MADE = {"unix": UnixBoard, "virtual": ServedBoard}
+_NOWHERE = "-"
+_QUICK_S, _STEADY_S, _FOREIGN_S = 10.0, 60.0, 120.0
+_WATCHED = 5  # of that time, one part
+
+
+@contextmanager
+def subject(  # noqa: PLR0913 - what there is to say about a board, by name
+    target: str,
+    data: Path,
+    *,
+    address: str = "127.0.0.1",
+    mqtt_port: int = 0,
+    mqtts_port: int = 0,
+    tls: bool = False,
+    fresh: str = "",
+    reset: str = "",
+    patience_s: float = 0.0,
+    ask: Callable[[str], object] = input,
+    told: Callable[[Server], None] = lambda _: None,
+    files: dict[str, bytes] | None = None,
+) -> Iterator[Subject]:
+    """A board for the checks: `unix` or `virtual` (ours, on this machine), a port, or `-` for one without a line.
+
+    It finds the server at `address`, on two ports (0: any free one). On a port it is a board with our firmware,
+    which gets its settings back at the end; or, if there is a command `fresh` that wipes credentials, one with
+    any, set up by its owner for what `told` is told, under TLS if `tls`. A board without a line needs a command
+    `reset`, too. `ask` has a person do what a command is ASK for. `patience_s` is how long the board may take for
+    what it has to do, if not the usual time. `files` are added to those of `unix` and `virtual`,
+    or replace them.
+
+    Raises BenchError, and UsageError for what does not fit together.
+    """
+    _check(target, fresh=fresh, reset=reset)
+    folder = house.private_folder(house.private_folder(data) / FOLDER)
+    with ExitStack() as stack:
+        shown = certificates.make(folder, tuple(dict.fromkeys((NAME, "127.0.0.1", address))))
+        server = stack.enter_context(RunningServer(folder))
+        network = stack.enter_context(
+            Network(server.ports.mqtt, _listen_on(address), (mqtt_port, mqtts_port), shown.good)
+        )
+        place = Server(
+            address=address,
+            ports=network.ports,
+            ca=shown.ca,
+            key=server.profile.provision_key,
+            secret=server.profile.provision_secret,
+            time_port=server.ports.http,
+        )
+        orders = Orders(fresh=fresh, reset=reset, ask=ask, tls=tls)
+        board: Board
+        if target in _MADE:
+            board, usual_s = Virtual(_MADE[target], folder / "board", place, files or {}), _QUICK_S
+        elif target == _NOWHERE:
+            board, usual_s = OutOfReach(orders), _FOREIGN_S
+        elif fresh:
+            board, usual_s = Foreign(target, folder / "port", orders), _FOREIGN_S
+        else:
+            board, usual_s = Ours(target, folder / "port", place), _STEADY_S
+        patience_s = patience_s or usual_s
+        told(place)
+        stack.enter_context(board)
+        yield Subject(
+            board=board,
+            network=network,
+            server=server,
+            certificates=shown,
+            pace=Pace(patience_s=patience_s, watch_s=patience_s / _WATCHED),
+            tls=tls,
+        )
+
+
+def _check(target: str, *, fresh: str, reset: str) -> None:
+    if target in _MADE:
+        if fresh or reset:
+            raise UsageError(f"{target} is a board of the bench's own: it needs no command to wipe or to reset it")
+    elif target == _NOWHERE:
+        if not (fresh and reset):
+            raise UsageError(f"a board without a line needs commands to wipe it and to reset it ({ASK}: you do it)")
+    else:
+        checked(target)
+        if reset:
+            raise UsageError("a board on a port is reset by that; - in place of the port if it has no way to")
+
+
+def _listen_on(address: str) -> str:
+    """This machine's loopback, if that is where boards look for it, or else all that it has."""
+    try:
+        loopback = ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        loopback = address == NAME
+    return ("127.0.0.1" if address == NAME else address) if loopback else "0.0.0.0"  # noqa: S104 - boards are elsewhere

@@ -1,0 +1,179 @@
+"""What a check of a board gets: the board, the network, the server behind it, and what usually comes first."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from bench.conformance.board.boards import Board
+from bench.conformance.board.certificates import Certificates
+from bench.conformance.board.network import Network
+from bench.conformance.board.session import Login, Session
+from bench.conformance.check import Broken, NotHere
+from bench.errors import BenchError
+from bench.registry import CredentialsType, DeviceView, Registry
+from bench.server.running import RunningServer
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pace:
+    """How long to wait, in seconds: `patience_s` for what has to happen, `watch_s` for what must not."""
+
+    patience_s: float
+    watch_s: float
+
+
+@dataclass(kw_only=True)
+class Subject:
+    """A board under test. `tls`: whether it is checked under TLS where a check leaves that open."""
+
+    board: Board
+    network: Network
+    server: RunningServer
+    certificates: Certificates
+    pace: Pace
+    tls: bool
+    _set_up: bool | None = None  # for TLS or not; None: not yet
+    _proven: bool = False  # its credentials have logged in
+
+    def fresh(self, *, tls: bool | None = None) -> int:
+        """Start the board without credentials, for a server that knows no device.
+
+        Returns the number of the first connection that it makes. Raises NotHere for a board that is not for that.
+        """
+        wanted = self.tls if tls is None else tls
+        self.board.suits(tls=wanted)
+        self._set_up, self._proven = wanted, False
+        with self.network.shut():
+            self.board.stop()
+            self.board.fresh(tls=wanted)
+            self.server.ask(_forget)
+        return self._start()
+
+    def restart(self) -> int:
+        """Start the board anew, in the middle of whatever it does; returns as `fresh` does."""
+        with self.network.shut():
+            self.board.stop()
+        return self._start()
+
+    def _start(self) -> int:
+        mark = len(self.network.sessions)
+        self.network.way.met = 0  # what it met so far was on connections of before
+        self.board.start()
+        return mark
+
+    def wait(self, find: Callable[[], T | None], otherwise: str, within_s: float = 0.0) -> T:
+        """What `find` finds within the board's patience, or so many seconds. Raises Broken."""
+        within_s = within_s or self.pace.patience_s
+        found = self.network.wait(find, within_s)
+        if not found:
+            raise Broken(f"{otherwise} within {within_s:.0f} s")
+        return found
+
+    def watch(self) -> None:
+        """Let the board do what it likes for a while."""
+        self.network.wait(lambda: None, self.pace.watch_s)
+
+    def online(self, mark: int, after: str) -> Session:
+        """The first connection from that number on with a login that the server took. Raises Broken."""
+        found = self._wait_online(mark)
+        if found is None:
+            raise Broken(f"{after}, the board is not online within {self.pace.patience_s:.0f} s; {self.story(mark)}")
+        return found
+
+    def online_as(self, login: Login, mark: int, after: str) -> Session:
+        """The board is online, with what it logged in with before, and has not asked again. Raises Broken."""
+        self.network.wait(
+            lambda: any(each.asks or each.online for each in self.network.since(mark)), self.pace.patience_s
+        )
+        if any(each.asks for each in self.network.since(mark)):
+            raise Broken(f"{after}, the board asks for provisioning again; {self.story(mark)}")
+        session = self.online(mark, after)
+        if session.login != login:
+            raise Broken(f"{after}, the board logs in with something else")
+        return session
+
+    def one_device(self, after: str) -> None:
+        """The server has a single device. Raises Broken."""
+        names = self.server.device_names()
+        if len(names) != 1:
+            raise Broken(f"{after}, the server has {len(names)} devices: {', '.join(names) or 'none'}")
+
+    def settled(self, *, tls: bool | None = None) -> Session:
+        """A connection of the board, provisioned and logged in.
+
+        Raises BenchError if it does not come to that, and NotHere for a board that is not for that.
+        """
+        wanted = self.tls if tls is None else tls
+        if self._proven and self._set_up is wanted:
+            if open_ := next((each for each in self.network.sessions if each.online and not _ended(each)), None):
+                return open_
+            mark = self.restart()
+            if found := self._wait_online(mark):
+                return found
+        mark = self.fresh(tls=wanted)
+        found = self._wait_online(mark)
+        if found is None:
+            port = self.network.ports[wanted]
+            hint = "" if self.network.since(mark) else f": nobody connects to port {port}: is the board set up for it?"
+            raise BenchError(f"the board does not get online, which comes first{hint} {self.story(mark)}")
+        return found
+
+    def login_of(self, session: Session) -> Login:
+        """What the board logged in with on a connection with a login."""
+        assert session.login
+        return session.login
+
+    def own_credentials(self, mark: int) -> None:
+        """Raises NotHere if the board left it to the server to make its credentials."""
+        for request in (each for session in self.network.since(mark) for each in session.requests):
+            try:
+                fields = json.loads(request.payload)
+            except ValueError:
+                continue
+            if isinstance(fields, dict) and {"token", "password", "hash"} & fields.keys():
+                return
+        raise NotHere("the board has the server make its credentials")
+
+    def secrets(self) -> dict[str, str]:
+        """What nobody else may ever see: what it is, and its text."""
+        found = {"the provisioning secret": self.server.profile.provision_secret}
+        for device in self.server.ask(lambda registry: registry.devices()):
+            if text := own_secret(device):
+                found[f"what {device.name} logs in with"] = text
+        return found
+
+    def story(self, mark: int) -> str:
+        """What the board did from that connection on, in short."""
+        sessions = self.network.since(mark)
+        codes = [str(each.code) for each in sessions if each.login and each.code is not None]
+        requests = sum(len(each.requests) for each in sessions)
+        answers = ", ".join(codes) or "none"
+        return f"{len(sessions)} connections, {requests} provisioning requests; answers to logins: {answers}"
+
+    def _wait_online(self, mark: int) -> Session | None:
+        found = self.network.wait(
+            lambda: next((each for each in self.network.since(mark) if each.online), None), self.pace.patience_s
+        )
+        self._proven = self._proven or found is not None
+        return found
+
+
+def own_secret(device: DeviceView) -> str:
+    """A device's token or password; "" for a certificate, which is none."""
+    credentials = device.credentials
+    if credentials.type is CredentialsType.MQTT_BASIC:
+        return str(json.loads(credentials.answer).get("password") or "")
+    return credentials.id if credentials.type is CredentialsType.ACCESS_TOKEN else ""
+
+
+async def _forget(registry: Registry) -> None:
+    """Delete every device."""
+    for device in await registry.devices():
+        await registry.delete_device(device.name)
+
+
+def _ended(session: Session) -> bool:
+    return session.dead or session.closed is not None

@@ -1,0 +1,218 @@
+"""The ways of a network with a board's connections: a good one, and those that something is wrong with."""
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Sequence
+from itertools import pairwise
+
+from bench.conformance.board.session import Session
+from bench.server.mqtt import codec
+from bench.server.mqtt.codec import Kind, Publish
+
+ANSWER = "/provision/response"
+
+# Where a packet is cut, and seconds between the pieces: enough for a busy board to have read one.
+_CUTS = (1, 2, 3)
+_PAUSE_S = 0.03
+
+
+class HungUp(Exception):
+    """This connection is over."""
+
+
+class Line(ABC):
+    """A connection, as a way sees it."""
+
+    session: Session
+    gone: asyncio.Event
+    """The board has left."""
+
+    @abstractmethod
+    async def to_server(self, packet: bytes) -> None:
+        """Pass on what the board said."""
+
+    @abstractmethod
+    async def to_board(self, packet: bytes) -> None:
+        """Tell the board something."""
+
+    @abstractmethod
+    def hang_up(self, *, hard: bool = False) -> None:
+        """End the connection, `hard` with a RST. Raises HungUp."""
+
+    @abstractmethod
+    def changed(self) -> None:
+        """Wake whoever waits: the way has met what it is for."""
+
+
+class Way:
+    """A good network. Others change what they are about."""
+
+    def __init__(self) -> None:
+        self.met = 0
+        """How often it did what it is for."""
+
+    def meet(self, line: Line) -> None:
+        """Count that."""
+        self.met += 1
+        line.changed()
+
+    async def opened(self, line: Line) -> None:
+        """A connection was made, and nothing said yet."""
+
+    async def up(self, line: Line, packet: bytes) -> None:
+        """The board said a packet."""
+        await line.to_server(packet)
+
+    async def down(self, line: Line, packet: bytes) -> None:
+        """The server said a packet."""
+        await line.to_board(packet)
+
+
+class Resetting(Way):
+    """Every connection is reset as soon as it is made."""
+
+    async def opened(self, line: Line) -> None:
+        self.meet(line)
+        line.hang_up(hard=True)
+
+
+class Silent(Way):
+    """Connections are taken, and nothing ever comes, nor goes on; those too that were good before."""
+
+    async def up(self, line: Line, _packet: bytes) -> None:
+        line.session.dead = True
+        self.meet(line)
+
+    async def down(self, line: Line, _packet: bytes) -> None:
+        line.session.dead = True
+
+
+class Refusing(Way):
+    """Logins are refused with a CONNACK of this return code; provisioning is let through unless it is `all_of_them`."""
+
+    def __init__(self, code: int, *, all_of_them: bool = False) -> None:
+        super().__init__()
+        self._code = code
+        self._all = all_of_them
+
+    async def up(self, line: Line, packet: bytes) -> None:
+        if packet[0] >> 4 != Kind.CONNECT or (line.session.asks and not self._all):
+            await line.to_server(packet)
+            return
+        self.meet(line)
+        await line.to_board(line.session.refusal(self._code))
+        line.hang_up()
+
+
+class DroppingLogins(Way):
+    """Logins work, and then the connection ends."""
+
+    async def down(self, line: Line, packet: bytes) -> None:
+        await line.to_board(packet)
+        if packet[0] >> 4 == Kind.CONNACK and not line.session.asks:
+            self.meet(line)
+            line.hang_up()
+
+
+class Swallowing(Way):
+    """What the board wants acknowledged reaches the server, and is never acknowledged, once it is logged in."""
+
+    async def down(self, line: Line, packet: bytes) -> None:
+        if line.session.asks or packet[0] >> 4 not in (Kind.PUBACK, Kind.PUBREC, Kind.SUBACK):
+            await line.to_board(packet)
+        else:
+            self.meet(line)
+
+
+class Splitting(Way):
+    """Everything comes to the board in pieces: the begin of a packet byte by byte, and so its last one."""
+
+    async def down(self, line: Line, packet: bytes) -> None:
+        self.meet(line)
+        for begin, end in pairwise((0, *_CUTS, max(len(packet) - 1, _CUTS[-1]), len(packet))):
+            if piece := packet[begin:end]:
+                await line.to_board(piece)
+                await asyncio.sleep(_PAUSE_S)
+
+
+class Joining(Way):
+    """With a SUBACK come messages on what was subscribed to, in one piece."""
+
+    async def down(self, line: Line, packet: bytes) -> None:
+        session = line.session
+        if session.asks or packet[0] >> 4 != Kind.SUBACK:
+            await line.to_board(packet)
+            return
+        self.meet(line)
+        topic = session.filters[-1].replace("+", "1").replace("#", "1")
+        await line.to_board(packet + session.message(topic, b"{}") * 2)
+
+
+Spoil = Callable[[Line, bytes], Awaitable[None]]
+
+
+class Answering(Way):
+    """The server decides, but with its first `times` answers to provisioning requests something goes wrong."""
+
+    def __init__(self, spoil: Spoil, times: int = 1) -> None:
+        super().__init__()
+        self._spoil = spoil
+        self._times = times
+
+    async def down(self, line: Line, packet: bytes) -> None:
+        is_answer = line.session.asks and packet[0] >> 4 == Kind.PUBLISH
+        if not is_answer or self.met >= self._times:
+            await line.to_board(packet)
+            return
+        self.meet(line)
+        await self._spoil(line, packet)
+
+
+async def lost(line: Line, _answer: bytes) -> None:
+    """The connection ends instead."""
+    line.hang_up()
+
+
+async def held(line: Line, _answer: bytes) -> None:
+    """Nothing comes, and nothing else either."""
+    line.session.dead = True
+
+
+async def late(line: Line, answer: bytes) -> None:
+    """It comes when the board has given up."""
+    await line.gone.wait()
+    await line.to_board(answer)
+
+
+async def doubled(line: Line, answer: bytes) -> None:
+    """It comes twice."""
+    await line.to_board(answer + answer)
+
+
+async def cut_short(line: Line, answer: bytes) -> None:
+    """Half of it comes, then the connection ends."""
+    await line.to_board(answer[: len(answer) // 2])
+    line.hang_up()
+
+
+class Replying(Way):
+    """Provisioning requests are replied to with these payloads, and never reach the server.
+
+    The last payload is for all that follow; or (`then_good`) those reach it again.
+    """
+
+    def __init__(self, *payloads: bytes, then_good: bool = False) -> None:
+        super().__init__()
+        self._payloads: Sequence[bytes] = payloads
+        self._then_good = then_good
+
+    async def up(self, line: Line, packet: bytes) -> None:
+        request = line.session.heard[-1].packet
+        used_up = self._then_good and self.met >= len(self._payloads)
+        if used_up or not line.session.asks or not isinstance(request, Publish):
+            await line.to_server(packet)
+            return
+        payload = self._payloads[min(self.met, len(self._payloads) - 1)]
+        self.meet(line)
+        acknowledgement = codec.puback(request.packet_id, level=line.session.level) if request.qos else b""
+        await line.to_board(acknowledgement + line.session.message(ANSWER, payload))

@@ -1,0 +1,193 @@
+"""Our own firmware keeps all that is checked of a board, and a board that is set up by others is checked like it."""
+
+import shlex
+import socket
+import struct
+import sys
+import zlib
+
+import pytest
+
+from bench.conformance.board import CHECKS, subject
+from bench.conformance.board.boards import ASK, QUICK
+from bench.conformance.check import Verdict, chosen, run
+from bench.errors import BenchError, UsageError
+from bench.flash import firmware, image, settings
+from bench.targets import line
+from bench.targets.circuit import Start
+from bench.targets.unix import UnixBoard
+from bench.targets.virtual import VirtualBoard
+
+# What is quick, and has a power cut, the wire and the console in it.
+SOME = ["provision.lost_answer", "credentials.kept_before_asked", "credentials.survive_power_cut", "secrets.*", "rpc.*"]
+PROVISIONING = ["provision.first_boot", "credentials.survive_power_cut"]
+
+# Credentials that worked once: two slots, the newer one counts (docs/credentials.md).
+_RECORD = b'{"active": [{"type": "ACCESS_TOKEN", "token": "some token"}]}'
+_BODY = struct.pack("<4sIH", b"FBV1", 1, len(_RECORD)) + _RECORD
+VAULT = _BODY + struct.pack("<I", zlib.crc32(_BODY))
+
+WIPE = """
+import sys
+from bench.flash.ports import open_port
+from bench.flash.repl import Repl
+with Repl(open_port(sys.argv[1]), timeout_s=10) as repl:
+    repl.run("import os\\nfor p in os.listdir():\\n if p.startswith('vault'): os.remove(p)")
+"""
+
+
+def verdicts(outcomes):
+    return {each.name: (each.verdict, each.detail) for each in outcomes}
+
+
+def held(checks):
+    return dict.fromkeys((each.name for each in checks), (Verdict.HOLDS, ""))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tls", [False, True], ids=["in_clear", "under_tls"])
+def test_our_firmware_keeps_everything(tmp_path, tls, tell):
+    with subject("unix", tmp_path, tls=tls) as board:
+        outcomes = list(run(CHECKS, board))
+    assert verdicts(outcomes) == held(CHECKS)
+    seconds = sum(each.seconds for each in outcomes)
+    tell(f"all {len(CHECKS)} checks of a board on unix {'under TLS' if tls else 'in clear'} took {seconds:.0f} s")
+
+
+@pytest.mark.parametrize("target", ["unix", "virtual"])
+def test_our_firmware_on(tmp_path, target):
+    checks = chosen(CHECKS, SOME)
+    with subject(target, tmp_path) as board:
+        assert verdicts(run(checks, board)) == held(checks)
+
+
+def test_data_folder_can_be_used_again(tmp_path):
+    for _ in range(2):
+        with subject("unix", tmp_path) as board:
+            assert verdicts(run(chosen(CHECKS, PROVISIONING), board)) == held(chosen(CHECKS, PROVISIONING))
+
+
+def test_board_of_ours_on_a_port_gets_back_what_it_had(tmp_path):
+    had = settings.encode(host="192.0.2.1", port=1883, key="some key", secret="some secret", identity={"name": "mine"})
+    made = VirtualBoard.create(tmp_path / "board", files={"settings.json": had, "vault.0": VAULT})
+    with line.serve(made) as running, subject(running.url, tmp_path / "data", patience_s=20) as board:
+        assert verdicts(run(chosen(CHECKS, PROVISIONING), board)) == held(chosen(CHECKS, PROVISIONING))
+        names = board.server.device_names()
+    assert names == ["mine"]
+    files = image.read_files(made.flash())
+    assert files["settings.json"] == had
+    assert files["vault.0"] == VAULT
+    assert "vault.1" not in files
+    assert "ca.der" not in files
+
+
+def test_port_without_our_firmware_is_told_what_to_say(tmp_path):
+    made = VirtualBoard.create(tmp_path / "board", blank=True)
+    made.install({"main.py": b"print('somebody else')"})
+    with (
+        line.serve(made) as running,
+        pytest.raises(BenchError, match="no firstboot on this board"),
+        subject(running.url, tmp_path / "data"),
+    ):
+        pass
+
+
+@pytest.fixture
+def wipe(tmp_path):
+    program = tmp_path / "wipe.py"
+    program.write_text(WIPE)
+    return f"{shlex.quote(sys.executable)} {shlex.quote(str(program))}"
+
+
+def test_board_of_somebody_else_is_set_up_once_and_wiped_by_a_command(tmp_path, wipe):
+    made = VirtualBoard.create(tmp_path / "board", blank=True)
+    checks = chosen(CHECKS, [*PROVISIONING, "secrets.not_on_console"])
+
+    def set_up(server):
+        own = settings.encode(
+            host=server.address, port=server.ports[0], key=server.key, secret=server.secret, backoff={"cap_ms": 500}
+        )
+        running.reset(Start.HELD)
+        made.install({**firmware.files(), "settings.json": own})
+        running.reset(Start.RUN)
+
+    with line.serve(made) as running:
+        fresh = f"{wipe} {running.url}"
+        with subject(running.url, tmp_path / "data", fresh=fresh, patience_s=5, told=set_up) as board:
+            assert verdicts(run(checks, board)) == held(checks)
+            [outcome] = run(chosen(CHECKS, ["tls.refuses_other_ca"]), board)
+            assert outcome.verdict is Verdict.SKIPPED
+            assert "not set up for TLS" in outcome.detail
+
+
+def test_board_out_of_reach_is_wiped_and_reset_by_a_person(tmp_path):
+    """Who is asked does what is asked, to a board that nothing else is known of."""
+    orders = []
+    made = UnixBoard(tmp_path / "board")
+
+    def set_up(server):
+        sections = server.sections(QUICK, tls=False)
+        own = settings.encode(host="", port=0, key="", secret="", **sections)
+        files.update({**firmware.files(), "settings.json": own})
+
+    def ask(order):
+        orders.append(order)
+        if order.startswith("wipe"):
+            made.install(files)
+        else:
+            made.power_off()
+            made.power_on()
+
+    files = {}
+    checks = chosen(CHECKS, PROVISIONING)
+    with made, subject("-", tmp_path / "data", fresh=ASK, reset=ASK, ask=ask, patience_s=10, told=set_up) as board:
+        assert verdicts(run(checks, board)) == held(checks)
+        [outcome] = run(chosen(CHECKS, ["secrets.not_on_console"]), board)
+    assert outcome.verdict is Verdict.SKIPPED
+    assert orders[:3] == ["wipe the board's credentials", "reset the board", "reset the board"]
+
+
+def test_command_that_fails_is_trouble_and_says_why(tmp_path):
+    with subject("-", tmp_path, fresh="echo no such probe >&2; exit 3", reset="true", patience_s=1) as board:
+        [outcome] = run(chosen(CHECKS, ["provision.first_boot"]), board)
+    assert outcome.verdict is Verdict.TROUBLE
+    assert outcome.detail.endswith("failed (3): no such probe")
+
+
+def test_board_that_never_comes_is_trouble_and_not_a_verdict(tmp_path):
+    with subject("-", tmp_path, fresh="true", reset="true", patience_s=1) as board:
+        [outcome] = run(chosen(CHECKS, ["mqtt.reconnects"]), board)
+        port = board.network.ports[0]
+    assert outcome.verdict is Verdict.TROUBLE
+    assert f"nobody connects to port {port}" in outcome.detail
+
+
+@pytest.mark.parametrize(
+    ("target", "options", "complaint"),
+    [
+        ("unix", {"fresh": "true"}, "needs no command"),
+        ("virtual", {"reset": "true"}, "needs no command"),
+        ("-", {"fresh": "true"}, "commands to wipe it and to reset it"),
+        ("-", {}, "commands to wipe it and to reset it"),
+        ("rfc2217://127.0.0.1:1", {"reset": "true"}, "is reset by that"),
+        ("http://127.0.0.1", {}, "is no port"),
+    ],
+)
+def test_what_does_not_fit_together_is_wrong_use(tmp_path, target, options, complaint):
+    with pytest.raises(UsageError, match=complaint), subject(target, tmp_path, **options):
+        pass
+
+
+def test_port_that_is_taken_is_told(tmp_path):
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        pytest.raises(BenchError, match="choose another"),
+        subject("unix", tmp_path, mqtt_port=taken.getsockname()[1]),
+    ):
+        pass
+
+
+def test_names_are_one_of_a_kind_and_in_a_group():
+    names = [each.name for each in CHECKS]
+    assert len(set(names)) == len(names)
+    assert all(name.count(".") == 1 for name in names)
