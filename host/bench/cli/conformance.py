@@ -1,4 +1,4 @@
-"""`bench conformance`: what of the provisioning contract does a server keep?"""
+"""`bench conformance`: what of the provisioning contract does a server, or a board, keep?"""
 
 import os
 import shlex
@@ -9,6 +9,18 @@ from typing import Annotated
 import typer
 
 from bench.cli import addresses, operator, output, verdicts
+from bench.cli.conformance_board import (
+    BoardAddress,
+    BoardChoices,
+    BoardOption,
+    Fresh,
+    MqttPort,
+    MqttsPort,
+    Patience,
+    Reset,
+    Tls,
+    check_board,
+)
 from bench.cli.operator import Where
 from bench.cli.output import DEFAULT_DATA, Data, Json
 from bench.conformance.check import chosen
@@ -57,23 +69,47 @@ def conformance(
     only: Only = [],  # noqa: B006
     timeout: Timeout = 10.0,
     list_checks: Annotated[bool, typer.Option("--list", help="Show the checks and run none.")] = False,
+    board: BoardOption = "",
+    address: BoardAddress = "",
+    mqtt_port: MqttPort = 0,
+    mqtts_port: MqttsPort = 0,
+    tls: Tls = False,
+    fresh: Fresh = "",
+    reset: Reset = "",
+    patience: Patience = 0.0,
     junit: Annotated[Path | None, typer.Option(help="A file for the verdicts as JUnit's XML.")] = None,
     data: Data = DEFAULT_DATA,
     as_json: Json = False,
 ) -> None:
     """Check what of the provisioning contract a server keeps: the bench's own, any ThingsBoard, any other.
 
-    Asks what devices ask, and needs no account. Makes devices, and says how they are called. Exit code 1 if
-    anything that was run does not hold.
+    Asks what devices ask, and needs no account. Makes devices, and says how they are called. With --board it is a
+    board's firmware that is checked, against a server of the bench's own. Exit code 1 if anything that was run
+    does not hold.
     """
+    choices = BoardChoices(
+        target=board,
+        address=address,
+        mqtt_port=mqtt_port,
+        mqtts_port=mqtts_port,
+        tls=tls,
+        fresh=fresh,
+        reset=reset,
+        patience_s=patience,
+    )
+    choices.check_unused()
+    if board:
+        if url or profile_key or profile_secret_file or profile or device_name or ca:
+            raise UsageError("--board checks a board against a server of the bench's own: leave out what names another")
+        check_board(choices, only, list_checks=list_checks, junit=junit, data=data, as_json=as_json)
+        return
     # what it takes to speak all transports takes a while to import, and other commands need none of it
     from bench.conformance.server.subject import Server  # noqa: PLC0415
     from bench.conformance.server.suite import CHECKS, run  # noqa: PLC0415
 
     checks = chosen(CHECKS, only)
     if list_checks:
-        rows = [{"check": each.name, "what holds": each.says, "source": each.source} for each in checks]
-        output.table(rows, as_json=as_json, empty="")
+        verdicts.show_list(checks, as_json=as_json)
         return
     if url:
         if profile:

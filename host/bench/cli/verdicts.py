@@ -14,10 +14,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from bench.cli import output
-from bench.conformance.check import Outcome, Verdict
+from bench.conformance.check import Check, Outcome, Verdict
 
 _COLOURS = {Verdict.HOLDS: "green", Verdict.BROKEN: "red", Verdict.SKIPPED: "dim", Verdict.TROUBLE: "yellow"}
 _BAD = (Verdict.BROKEN, Verdict.TROUBLE)
+
+
+def show_list(checks: Sequence[Check[Any]], *, as_json: bool) -> None:
+    """Print what is checked."""
+    rows = [{"check": each.name, "what holds": each.says, "source": each.source} for each in checks]
+    output.table(rows, as_json=as_json, empty="")
 
 
 def collect(outcomes: Iterable[Outcome], total: int, *, as_json: bool) -> list[Outcome]:
