@@ -1,16 +1,13 @@
 """What several kinds of tests need: a running server, boards, and the wire as it is."""
 
-import json
 import socket
-import struct
-import zlib
 from pathlib import Path
 from typing import Any, Self
 
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from bench.flash import image, settings
+from bench.flash import settings, vault
 from bench.registry import ProfileView
 from bench.server import running
 from bench.targets.virtual import PowerCycle, VirtualBoard
@@ -107,15 +104,9 @@ def vault_slots(board: VirtualBoard) -> list[dict[str, Any]]:
 
     An empty slot is a file whose creation was all that came before a power cut.
     """
-    found = []
-    for name, raw in image.read_files(board.flash()).items():
-        if name.startswith("vault.") and raw:
-            magic, sequence, length = struct.unpack_from("<4sIH", raw)
-            assert magic == b"FBV1"
-            assert len(raw) == 10 + length + 4, f"{name} is torn"
-            assert zlib.crc32(raw[:-4]) == struct.unpack("<I", raw[-4:])[0], f"{name} is damaged"
-            found.append((sequence, json.loads(raw[10:-4])))
-    return [record for _, record in sorted(found, key=lambda slot: slot[0], reverse=True)]
+    slots = vault.slots(board.flash())
+    assert all(slot.record is not None for slot in slots), "a slot is damaged"
+    return [slot.record for slot in slots if slot.record is not None]
 
 
 class RawClient:

@@ -10,6 +10,8 @@ import machine
 _RESET_CAUSES = ("PWRON_RESET", "HARD_RESET", "WDT_RESET", "DEEPSLEEP_RESET", "SOFT_RESET")
 # Seconds from 1970 to where this board counts from: 2000 on the ESP32, 1970 on the unix port.
 EPOCH = 946684800 if time.gmtime(0)[0] == 2000 else 0
+# Nothing that is flashed today lives longer than thirty years, seconds.
+LIFE_S = 30 * 365 * 86400
 # Longest wait between two feeds of the watchdog; shorter when something wants to be called more often.
 nap_ms = 500
 

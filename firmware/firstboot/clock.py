@@ -24,8 +24,6 @@ _NTP_EPOCH = 2208988800
 _NTP_ERA = 1 << 32
 _NTP_SIZE = 48
 _NTP_TRIES = 3
-# Nothing that is flashed today lives longer than thirty years.
-_LIFE_S = 30 * 365 * 86400
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _BEFORE = (0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334)  # days, without a leap day
@@ -67,7 +65,7 @@ def _ask(settings: Settings) -> tuple[tuple[str, int] | None, list[str]]:
 
 def _plausible(settings: Settings, seconds: int) -> bool:
     earliest = settings.number("clock.not_before")
-    return earliest <= seconds <= earliest + _LIFE_S
+    return earliest <= seconds <= earliest + board.LIFE_S
 
 
 # SNTP (RFC 4330; what it means by its fields is in RFC 5905).

@@ -47,7 +47,9 @@ class Telemetry:
         if len(self._records) == self._limit:
             self._records.pop(0)
             self.dropped += 1
-        self._records.append(json.dumps({"ts": now * 1000, "values": values} if now >= self._not_before else values))
+        # a time from a clock that is wrong would hide what is measured later: then it is the server's
+        dated = self._not_before <= now <= self._not_before + board.LIFE_S
+        self._records.append(json.dumps({"ts": now * 1000, "values": values} if dated else values))
 
     def oldest(self) -> str:
         """The record whose turn it is, as JSON; "" if there is none."""

@@ -19,6 +19,7 @@ from bench.errors import BenchError
 from bench.faults.framing import Protocol
 from bench.faults.link import Link, Route
 from bench.faults.plan import AT_ONE_STEP, USUAL, Fault, Kind
+from bench.flash import vault
 from bench.targets.virtual import PowerCycle, VirtualBoard
 from tests.e2e.orders import Orders
 from tests.support import KINDS, WAYS, RunningServer, ca_file, new_board, states, steps, vault_slots, way_settings
@@ -239,7 +240,7 @@ class Matrix:
         assert "provisioning" not in steps(power), "the second boot provisioned"
         assert power.writes == [], "the second boot wrote to the flash"
         assert self._server.device_names().count(name) == 1, f"not one device: {self._server.device_names()}"
-        assert [_shown(each) for each in active] == [_known(self._server, name)], "other credentials"
+        assert [vault.shown(each) for each in active] == [_known(self._server, name)], "other credentials"
         shutil.rmtree(board.folder)
 
 
@@ -257,17 +258,6 @@ def _twin(blank: VirtualBoard, folder: Path, mac: str) -> VirtualBoard:
     house.write_private(folder / "flash.bin", blank.flash())
     house.write_private(folder / "board.json", json.dumps({"board": blank.definition, "mac": mac}).encode())
     return VirtualBoard(folder)
-
-
-def _shown(credential: dict[str, str]) -> tuple[str, object]:
-    """A credential of a vault, as the server has it."""
-    match credential["type"]:
-        case "MQTT_BASIC":
-            return "MQTT_BASIC", {key: credential[key] for key in ("clientId", "userName", "password")}
-        case "X509_CERTIFICATE":
-            return "X509_CERTIFICATE", credential["certificate"]
-        case _:
-            return "ACCESS_TOKEN", credential["token"]
 
 
 def _known(server: RunningServer, name: str) -> tuple[str, object]:

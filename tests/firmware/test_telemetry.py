@@ -134,14 +134,17 @@ result = [it.oldest(), [fields["kind"] for event, fields in said]]
     assert result[1] == ["sample"]
 
 
-@pytest.mark.parametrize("off_by", [-1, 0])
-def test_record_carries_its_time_only_if_the_clock_can_be_right(off_by):
+LIFE_S = 30 * 365 * 86400
+
+
+@pytest.mark.parametrize(("off_by", "dated"), [(-1, False), (0, True), (LIFE_S, True), (LIFE_S + 1, False)])
+def test_record_carries_its_time_only_if_the_clock_can_be_right(off_by, dated):
     result = measure(f"""
 of_day = found.number("clock.not_before") + {off_by}
 it.take()
 result = json.loads(it.oldest())
 """)
-    assert result.get("ts") == (None if off_by else 1735689600 * 1000)
+    assert result.get("ts") == ((1735689600 + off_by) * 1000 if dated else None)
     assert result.get("values", result)["n"] == 1
 
 

@@ -1,5 +1,7 @@
 """A board's flash as one image: the partition table and the LittleFS file system."""
 
+from collections.abc import Callable
+
 import littlefs
 
 from bench.boards import Board, Partition
@@ -36,7 +38,7 @@ def filesystem(size: int, files: dict[str, bytes]) -> bytes:
 
 def read_files(flash: bytes) -> dict[str, bytes]:
     """Every file in a flash's `vfs` partition, read through LittleFS: raises if it is damaged."""
-    place = _vfs(flash)
+    place = vfs(flash)
     fs = _littlefs(place.size, flash[place.offset : place.offset + place.size])
     found = {}
     for folder, _, names in fs.walk("/"):
@@ -47,7 +49,16 @@ def read_files(flash: bytes) -> dict[str, bytes]:
     return found
 
 
-def _vfs(flash: bytes) -> Partition:
+def change(flash: bytes, work: Callable[[littlefs.LittleFS], None]) -> bytes:
+    """The flash after `work` on its file system. Raises what LittleFS raises for one that is damaged."""
+    place = vfs(flash)
+    fs = _littlefs(place.size, flash[place.offset : place.offset + place.size])
+    work(fs)
+    return flash[: place.offset] + bytes(fs.context.buffer) + flash[place.offset + place.size :]
+
+
+def vfs(flash: bytes) -> Partition:
+    """The partition with the file system."""
     table = flash[partitions.TABLE_OFFSET : partitions.TABLE_OFFSET + partitions.TABLE_SIZE]
     return next(each for each in partitions.decode(table) if each.label == "vfs")
 

@@ -38,6 +38,7 @@ _MAC_DIGITS = 12
 _PINS = 40
 _APP = 0x00
 _LOW, _HIGH = b"\0", b"\1"
+_EPOCH = 946684800  # of the ESP32's clock: 2000-01-01
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +47,17 @@ class Cut:
 
     at: int
     torn: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wear:
+    """Flash that is worn out, which says so (EIO): from the `after`-th write since power-on on, and in these blocks.
+
+    Blocks of 4 KiB of the partition `vfs`. Reading goes on.
+    """
+
+    after: int | None = None
+    blocks: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,18 +79,28 @@ class AccessPoint:
 class Conditions:
     """What a power cycle meets.
 
-    A power cut; the access points in the air, and a radio whose first joins after power-on fail; an
-    Ethernet cable, and a DHCP server behind it, for boards that have the socket; pins that are held
-    low, as by a pressed button, when the power comes; a bounded heap (e.g. `128k`).
+    A power cut for good; brown-outs: the power fails so many seconds after it came, and comes back at once, until there
+    are no more of them; worn flash; the access points in the air, and a radio whose first joins after power-on fail;
+    times when no access point is heard (`away`: from and to, seconds since the first power-on); an Ethernet cable, and
+    a DHCP server behind it, for boards that have the socket; pins that are held low, as by a pressed button, when the
+    power comes; a bounded heap (e.g. `128k`); what the clock says at power-on, in seconds since 1970 (None: the
+    begin of 2000).
+
+    What is in the air and what sockets reach are two things here: where a radio that is away is to take the server
+    with it, the network in front of that has to be a black hole for as long.
     """
 
     cut: Cut | None = None
+    brownouts: tuple[float, ...] = ()
+    wear: Wear | None = None
     networks: tuple[AccessPoint, ...] = (AccessPoint(ssid=VIRTUAL_WIFI["ssid"], password=VIRTUAL_WIFI["password"]),)
     wifi_failures: int = 0
+    away: tuple[tuple[float, float], ...] = ()
     cable: bool = True
     dhcp: bool = True
     pressed: tuple[int, ...] = ()
     heap: str = ""
+    clock_s: int | None = None
 
 
 class PowerLost(BenchError):
@@ -136,8 +158,12 @@ class VirtualBoard:
     def install(self, files: dict[str, bytes]) -> None:
         """Have MicroPython and exactly these files in its flash, and nothing else. The board is off."""
         definition = boards.load(self.definition)
-        with (self.folder / "flash.bin").open("r+b") as flash:  # in place: who serves its line has it open
-            flash.write(_with_programs(image.build(definition, files), definition))
+        self.burn(_with_programs(image.build(definition, files), definition))
+
+    def burn(self, flash: bytes) -> None:
+        """Have this in its flash, all of it. The board is off."""
+        with (self.folder / "flash.bin").open("r+b") as file:  # in place: who serves its line has it open
+            file.write(flash)
 
     def twin(self, folder: Path, *, mac: str = "") -> "VirtualBoard":
         """Another board with the flash that this one has now, and a MAC of its own; raises as `create` does."""
@@ -239,11 +265,17 @@ class PowerCycle:
         self._typed: deque[bytes] = deque()
         self._interrupt_by = 0.0  # 0: no Ctrl-C waits
         self._clock: int | None = None  # what the board's clock remembers through a reset
+        self._powered = time.monotonic()
+        self._brownouts = deque(conditions.brownouts)
+        self._fails_at = 0.0  # when the power does; 0: it holds
+        self._browned_out = False
         self._listener = Listener()
         self._trace_rest = b""  # the begin of a line of the trace
         self._unseen: deque[dict[str, Any]] = deque()
         self.is_lost = False
         """Whether the power is lost, as far as was followed."""
+        self.power_ons = 0
+        """How often the power came so far: once, and once more after each brown-out."""
         self.writes: list[dict[str, Any]] = []
         """Every write to the flash: number, kind (erase or program), block, bytes."""
         self.events: list[dict[str, Any]] = []
@@ -350,6 +382,7 @@ class PowerCycle:
                 self.is_lost = True
                 return
             self._check_watchdog()
+            self._check_power()
             self._deliver()
             if deadline is not None and time.monotonic() >= deadline:
                 return
@@ -375,6 +408,12 @@ class PowerCycle:
 
     def _start(self, reset_cause: str) -> None:
         conditions = self._conditions
+        if reset_cause == "PWRON_RESET":
+            self.power_ons += 1
+            self._clock = None if conditions.clock_s is None else conditions.clock_s - _EPOCH - int(time.time())
+            self._fails_at = time.monotonic() + self._brownouts.popleft() if self._brownouts else 0.0
+        wear = conditions.wear
+        since_ms = (time.monotonic() - self._powered) * 1000
         # the chip counts from its reset, the conditions from power-on
         cut = conditions.cut and {"at": conditions.cut.at - len(self.writes), "torn": conditions.cut.torn}
         options = {
@@ -387,12 +426,15 @@ class PowerCycle:
             "wifi": {
                 "networks": [asdict(each) for each in conditions.networks],
                 "fail": conditions.wifi_failures if reset_cause == "PWRON_RESET" else 0,
+                "away": [[int(each * 1000 - since_ms) for each in span] for span in conditions.away],
             },
             "ethernet": self._ethernet and {**self._ethernet, "cable": conditions.cable, "dhcp": conditions.dhcp},
             "clock": self._clock,
             "machine": self._machine,
             "raw": self._raw,
             "cut": cut,
+            "wear": wear
+            and {"after": None if wear.after is None else wear.after - len(self.writes), "blocks": wear.blocks},
         }
         path = self._board.folder.resolve() / "power.json"
         path.write_text(json.dumps(options))
@@ -413,10 +455,10 @@ class PowerCycle:
 
     def _restart(self) -> bool:
         """After the process ended: a reset starts it again, a power cut does not."""
-        cause = "WDT_RESET" if self._bitten else self._reset
+        cause = "PWRON_RESET" if self._browned_out else "WDT_RESET" if self._bitten else self._reset
         if cause != "SOFT_RESET":  # which the watchdog lives through
             self._watchdog = None
-        self._bitten, self._reset = False, ""
+        self._bitten, self._browned_out, self._reset = False, False, ""
         if cause:
             self._start(cause)
         return bool(cause)
@@ -452,6 +494,11 @@ class PowerCycle:
                 self._interruptible = True
             else:
                 self._reset, self._raw = entry["reset"], entry.get("raw", False)
+
+    def _check_power(self) -> None:
+        if self._fails_at and time.monotonic() > self._fails_at and not self._browned_out:
+            self._browned_out = True
+            self._process.send_signal(signal.SIGKILL)
 
     def _check_watchdog(self) -> None:
         if self._watchdog and time.monotonic() > sum(self._watchdog) and not self._bitten:

@@ -8,7 +8,8 @@ one JSON line per flash write, per reset, per change of a pin, ...), `mac` (12 h
 does not run), `pins` (the levels of the inputs, see machine.py), `wifi` and `ethernet` (what is in the air
 and on the cable, see network.py), `clock` (what the clock remembers from before a reset, null if nothing,
 see time.py) and `cut`: `{"at": n, "torn": bool}` cuts the power at the n-th write to the flash (an erase or
-a program operation, counted from 0): before it, or in the middle of it.
+a program operation, counted from 0): before it, or in the middle of it. `wear`: `{"after": n, "blocks": [...]}`:
+writes from the n-th on fail (null: none for that), and those to these blocks of the partition.
 
 After the file system of the flash is mounted at `/` the program sees nothing of the host but
 sockets, as on the ESP32.
@@ -47,12 +48,13 @@ class Power:
 class Flash:
     """A partition of the image as the block device that VfsLfs2 wants, with the physics of NOR flash."""
 
-    def __init__(self, file, offset, size, power, cut):
+    def __init__(self, file, offset, size, power, cut, wear):
         self._file = file
         self._offset = offset
         self._blocks = size // _BLOCK
         self._power = power
         self._cut = cut
+        self._wear = wear
         self._writes = 0
 
     def readblocks(self, block, buffer, offset=0):
@@ -79,7 +81,13 @@ class Flash:
             if self._cut["torn"]:
                 self._put(kind, block, offset, bytes(data)[: len(data) // 2])
             self._power.off()
+        if self._wear and self._is_worn(block):
+            raise OSError(5)
         self._put(kind, block, offset, data)
+
+    def _is_worn(self, block):
+        after = self._wear["after"]
+        return (after is not None and self._writes > after) or block in self._wear["blocks"]
 
     def _put(self, kind, block, offset, data):
         at = self._offset + block * _BLOCK + offset
@@ -140,7 +148,7 @@ def start(options, power):
     mounted = None
     for _, label, offset, size in table:
         if label == b"vfs":
-            mounted = mount(Flash(image, offset, size, power, options.get("cut")), power)
+            mounted = mount(Flash(image, offset, size, power, options.get("cut"), options.get("wear")), power)
     vfs.umount("/")
     if mounted:
         vfs.mount(mounted, "/")

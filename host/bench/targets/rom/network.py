@@ -4,7 +4,8 @@ Options, which all may be missing:
 
 `wifi`: `networks`, a list of access points: `ssid`, `password` ("": open), `hidden`, `refuses_with`
 (the reason code that a wrong password gets), `takes_ms` (until a join is through); and `fail`: how
-many joins find no access point before one works, counted from power-on.
+many joins find no access point before one works, counted from power-on; and `away`, when there is none in the air: a list
+of from and to, in milliseconds from now.
 
 `ethernet`: the PHY that is soldered to the board, `phy` (e.g. "LAN8720") and `phy_address`, and whether
 there is a `cable` in it and `dhcp` behind that.
@@ -53,6 +54,7 @@ _HOSTNAME_LIMIT = 32
 _power = None
 _air = {"networks": [], "fail": 0}
 _socket = None
+_began = time.ticks_ms()
 _hostname = "mpy-esp32"
 
 
@@ -61,6 +63,11 @@ def plug_in(power, options):
     _power = power
     _air = options["wifi"]
     _socket = options.get("ethernet")
+
+
+def _is_away():
+    now = time.ticks_diff(time.ticks_ms(), _began)
+    return any(start <= now < end for start, end in _air.get("away", ()))
 
 
 def hostname(name=None):
@@ -135,6 +142,8 @@ class WLAN:
         return WLAN._reason or STAT_IDLE
 
     def scan(self):
+        if _is_away():
+            return []
         return [
             (b"" if each.get("hidden") else each["ssid"].encode(), b"\2\0\0\0\0\0", 1, -50, 3, False)
             for each in _air["networks"]
@@ -176,6 +185,8 @@ class WLAN:
         if _air["fail"] > 0:
             _air["fail"] -= 1
             found = None
+        if _is_away():
+            found = None
         if not found:
             WLAN._outcome = STAT_NO_AP_FOUND
         elif key != found.get("password", ""):
@@ -186,6 +197,8 @@ class WLAN:
         WLAN._due = time.ticks_add(time.ticks_ms(), takes_ms)
 
     def _advance(self):
+        if WLAN._connected and _is_away():
+            lose()
         if WLAN._due is None or time.ticks_diff(WLAN._due, time.ticks_ms()) > 0:
             return
         WLAN._due = None

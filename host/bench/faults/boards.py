@@ -1,0 +1,189 @@
+"""What can go wrong on a virtual board, by name: power, flash, clock, heap, Wi-Fi.
+
+    with happening(BoardFault(kind=Kind.WORN, seed=7), board) as conditions:
+        board.power_on(conditions)
+
+A fault is begun and ended while the board is off. Everything random in it is its seed's.
+"""
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+import littlefs
+
+from bench.faults import plan
+from bench.flash import image, vault
+from bench.targets.virtual import Conditions, Cut, VirtualBoard, Wear
+
+# A first boot writes to its flash some ten times.
+_WRITES = 12
+_SHORT_S = (0.02, 1.0)
+_FILLER = "/full"
+# What a file can hold in a block, beside its pointers to others.
+_IN_A_BLOCK = 4000
+# So many bytes of the partition are flipped, in the blocks that are in use.
+_FLIPS = 8
+_BLANK = 0xFF
+_HALF = 0.5
+_SLOTS = ("vault.0", "vault.1")
+
+
+class Kind(StrEnum):
+    """What goes wrong. Where it takes a number, that is its amount; 0 is what the seed says."""
+
+    CUT = "cut"  # the power fails for good at the amount-th write to the flash, from 1, or in its middle
+    BROWNOUT = "brownout"  # it fails so many times, after a random short time each, then it holds
+    WORN = "worn"  # writes to the flash fail from the amount-th on, from 1
+    BAD_BLOCKS = "bad_blocks"  # the first so many blocks of the file system cannot be written
+    FULL = "full"  # its file system has no room left
+    CORRUPT = "corrupt"  # so many bytes of the file system are others
+    VAULT = "vault"  # a byte of the newest record in its vault is another
+    CLOCK = "clock"  # the amount is what it says at power-on, seconds since 1970
+    HEAP = "heap"  # is so many KiB
+    ABSENT = "absent"  # no Wi-Fi is there
+    PASSWORD = "password"  # noqa: S105 - a name; Wi-Fi has another one
+    FLAPPING = "flapping"  # Wi-Fi comes and goes, so many times
+
+
+# 1970, the day before the clock is plausible at all, and 2099.
+_CLOCKS = (0, 946684800, 4070908800)
+# From where nothing can be imported to where it just works.
+_HEAPS_KIB = (64, 96, 112, 128)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoardFault:
+    """One thing that goes wrong, how much of it, and what decides the rest."""
+
+    kind: Kind
+    amount: int = 0
+    seed: int = 0
+
+    @property
+    def damages(self) -> bool:
+        """Whether a board may need what was in its flash again: no firmware survives its own damage."""
+        return self.kind is Kind.CORRUPT
+
+
+@contextmanager
+def happening(fault: BoardFault, board: VirtualBoard, base: Conditions | None = None) -> Iterator[Conditions]:
+    """What the board's power cycles meet until the end of the block, on top of `base`.
+
+    What is corrupt stays so: `burn` what `flash()` was before. A damaged record stays, too; a board does without it.
+    """
+    if fault.kind is Kind.FULL:
+        board.burn(filled(board.flash()))
+    elif fault.kind is Kind.CORRUPT:
+        board.burn(corrupted(board.flash(), fault.seed, fault.amount or _FLIPS))
+    elif fault.kind is Kind.VAULT:
+        board.burn(forgetful(board.flash(), fault.seed))
+    try:
+        yield conditions(fault, base or Conditions())
+    finally:
+        if fault.kind is Kind.FULL:
+            board.burn(emptied(board.flash()))
+
+
+def conditions(fault: BoardFault, base: Conditions) -> Conditions:
+    """The power cycle's part of a fault."""
+    draw = random.Random(f"{fault.kind}/{fault.seed}")  # noqa: S311 - it has to come out the same again
+    return replace(base, **_changes(fault.kind, fault.amount, base, draw))
+
+
+def _changes(kind: Kind, amount: int, base: Conditions, draw: random.Random) -> dict[str, Any]:
+    changes: dict[Kind, Callable[[], dict[str, Any]]] = {
+        Kind.CUT: lambda: {"cut": Cut(at=_write(amount, draw), torn=draw.random() < _HALF)},
+        Kind.BROWNOUT: lambda: {
+            "brownouts": tuple(draw.uniform(*_SHORT_S) for _ in range(amount or draw.randint(1, 6)))
+        },
+        Kind.WORN: lambda: {"wear": Wear(after=_write(amount, draw))},
+        Kind.BAD_BLOCKS: lambda: {"wear": Wear(blocks=tuple(range(amount or draw.randint(1, 4))))},
+        Kind.CLOCK: lambda: {"clock_s": amount or draw.choice(_CLOCKS)},
+        Kind.HEAP: lambda: {"heap": f"{amount or draw.choice(_HEAPS_KIB)}k"},
+        Kind.ABSENT: lambda: {"networks": ()},
+        Kind.PASSWORD: lambda: {
+            "networks": tuple(replace(each, password=f"not {each.password}") for each in base.networks)
+        },
+        Kind.FLAPPING: lambda: {"away": _away(draw, amount or draw.randint(1, 3))},
+    }
+    return changes[kind]() if kind in changes else {}
+
+
+def _write(amount: int, draw: random.Random) -> int:
+    """The number of a write, from 0."""
+    return amount - 1 if amount else draw.randrange(_WRITES)
+
+
+def on_network(fault: BoardFault) -> list[plan.Fault]:
+    """What the network in front of the server has to do from power-on on: a radio that is away sends nothing."""
+    away = conditions(fault, Conditions()).away
+    return [plan.Fault(kind=plan.Kind.BLACKHOLE, at_s=start, for_s=end - start) for start, end in away]
+
+
+def filled(flash: bytes) -> bytes:
+    """The flash with no room left in its file system."""
+    blocks = image.vfs(flash).size // image.BLOCK_SIZE
+
+    def fill(fs: littlefs.LittleFS) -> None:
+        # What is left is counted and never overrun: a littlefs-python that runs out of blocks aborts the process.
+        for number in range(blocks):
+            left = blocks - fs.used_block_count
+            if not left:
+                return
+            size = left // 2 * _IN_A_BLOCK or _IN_A_BLOCK
+            with fs.open(f"{_FILLER}.{number}", "wb", buffering=0) as file:
+                file.write(bytes(size))
+
+    return image.change(flash, fill)
+
+
+def emptied(flash: bytes) -> bytes:
+    """The flash without what `filled` filled it with."""
+
+    def empty(fs: littlefs.LittleFS) -> None:
+        for name in fs.listdir("/"):
+            if f"/{name}".startswith(_FILLER + "."):
+                fs.remove(f"/{name}")
+
+    return image.change(flash, empty)
+
+
+def corrupted(flash: bytes, seed: int, flips: int) -> bytes:
+    """The flash with so many bytes of its file system changed, in what is not blank."""
+    draw = random.Random(f"{Kind.CORRUPT}/{seed}")  # noqa: S311 - it has to come out the same again
+    place = image.vfs(flash)
+    used = [at for at in range(place.offset, place.offset + place.size) if flash[at] != _BLANK]
+    changed = bytearray(flash)
+    for at in draw.sample(used, min(flips, len(used))):
+        changed[at] ^= draw.randrange(1, 256)
+    return bytes(changed)
+
+
+def forgetful(flash: bytes, seed: int) -> bytes:
+    """The flash with a byte of the newest record in the vault changed, if there is another one."""
+    slots = vault.slots(flash)
+    if len(slots) < len(_SLOTS) or any(slot.record is None for slot in slots):
+        return flash
+    draw = random.Random(f"{Kind.VAULT}/{seed}")  # noqa: S311 - it has to come out the same again
+
+    def forget(fs: littlefs.LittleFS) -> None:
+        with fs.open(slots[0].name, "rb") as file:
+            changed = bytearray(file.read())
+        changed[draw.randrange(len(changed))] ^= draw.randrange(1, 256)
+        with fs.open(slots[0].name, "wb") as file:
+            file.write(bytes(changed))
+
+    return image.change(flash, forget)
+
+
+def _away(draw: random.Random, times: int) -> tuple[tuple[float, float], ...]:
+    spans, now = [], 0.0
+    for _ in range(times):
+        start = now + draw.uniform(*_SHORT_S)
+        now = start + draw.uniform(*_SHORT_S)
+        spans.append((start, now))
+    return tuple(spans)
