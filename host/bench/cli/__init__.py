@@ -10,6 +10,7 @@ from bench.cli import (
     audit,
     board,
     boards,
+    chaos,
     chip,
     conformance,
     demo,
@@ -68,6 +69,7 @@ app.add_typer(profile.app, name="profile")
 app.add_typer(device.app, name="device")
 board.app.command("serve", epilog="Example: bench board serve board1 --pace")(line.serve)
 app.add_typer(board.app, name="board")
+app.add_typer(chaos.app, name="chaos")
 app.add_typer(firmware.app, name="firmware")
 app.add_typer(tls.app, name="tls")
 

@@ -69,7 +69,8 @@ class Link(Proxy):
     """A context manager. `ports` says where boards connect: the server's port -> ours, on `host`.
 
     `seed` decides all that is random: the n-th message of a port and direction meets the same again. `observer` is
-    called with every fault that happens, on the network's own thread; it may steer, and must not raise.
+    called with every fault that happens, on the network's own thread; it may steer, and must not raise. Raises
+    UsageError for routes to ports of the same number.
     """
 
     def __init__(
@@ -82,6 +83,8 @@ class Link(Proxy):
     ) -> None:
         super().__init__()
         self._routes = list(routes)
+        if len({route.to_port for route in self._routes}) < len(self._routes):
+            raise UsageError("two ways to the same port number: take a network for each of them")
         self._host = host
         self._seed = seed
         self._observer = observer
@@ -89,8 +92,7 @@ class Link(Proxy):
         self._open_door = {True: Event(), False: Event()}  # not in a black hole
         self._connections: set[Connection] = set()
         self.ports: dict[int, int] = {}
-        self.happened: deque[Happened] = deque(maxlen=_MEMORY)
-        """Every fault since the last `begin`, and that it was over; the last 65536 of them."""
+        self._happened: deque[Happened] = deque(maxlen=_MEMORY)
         self._forget()
 
     def _forget(self) -> None:
@@ -99,12 +101,17 @@ class Link(Proxy):
         self._ahead: dict[tuple[Direction, int], list[Fault]] = {}
         self._timers: list[TimerHandle] = []
         self._counts: Counter[Direction | tuple[int, bool]] = Counter()
-        self.happened.clear()
+        self._happened.clear()
 
     @property
     def steps(self) -> int:
         """How many messages there were since the last `begin`."""
         return self._counts[Direction.BOTH]
+
+    @property
+    def happened(self) -> list[Happened]:
+        """Every fault since the last `begin`, and that it was over; the last 65536 of them."""
+        return list(self._happened)
 
     @property
     def met(self) -> bool:
@@ -261,7 +268,7 @@ class Link(Proxy):
         happened = Happened(
             time_s=time.monotonic(), kind=str(kind), port=port, direction=direction, size=size, step=step
         )
-        self.happened.append(happened)
+        self._happened.append(happened)
         self._observer(happened)
 
     # What connections ask.

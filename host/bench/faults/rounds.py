@@ -1,0 +1,146 @@
+"""Rounds of chaos, drawn from a seed: what a board is, and what goes wrong around it, one turn after the other.
+
+A round is a function of its seed and its number, and of what may go wrong: no round before it has a say.
+"""
+
+import hashlib
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from bench.faults import boards, plan, server
+from bench.faults.boards import BoardFault
+from bench.faults.plan import Direction, Fault
+from bench.faults.server import ServerFault
+from bench.flash.choices import Choices, Kind, Transport
+
+_TURNS = 3
+_TURN_S = (0.5, 3.0)
+# Every family joins a turn with this chance.
+_JOINS = 0.45
+_HALF = 0.5
+_STEPS = 40
+_HOURS = (-24 * 365 * 20, -24, -1, 1, 24, 24 * 365 * 20)
+_SEEDS = 1 << 32
+
+
+class Family(StrEnum):
+    """Where something goes wrong."""
+
+    NETWORK = "network"
+    SERVER = "server"
+    BOARD = "board"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turn:
+    """What goes wrong together, while a board is on for `for_s` seconds."""
+
+    for_s: float
+    network: tuple[Fault, ...] = ()
+    network_seed: int = 0
+    server: ServerFault | None = None
+    board: BoardFault | None = None
+
+    def told(self) -> dict[str, Any]:
+        """It as an event has it."""
+        found: dict[str, Any] = {"for_s": round(self.for_s, 2)}
+        if self.network:
+            found["network"] = [each.entry() for each in self.network]
+        if self.server:
+            found["server"] = {"fault": self.server.kind.value, "amount": self.server.amount}
+        if self.board:
+            found["board"] = {"fault": self.board.kind.value, "seed": self.board.seed}
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Round:
+    """A board and its turns. `provisioned`: it was online before the first of them."""
+
+    number: int
+    mac: str
+    choices: Choices
+    provisioned: bool
+    turns: tuple[Turn, ...]
+
+    def told(self) -> dict[str, Any]:
+        """It as an event has it."""
+        way = f"{self.choices.transport}{'-tls' * self.choices.tls}-{self.choices.kind}"
+        return {
+            "number": self.number,
+            "way": way,
+            "provisioned": self.provisioned,
+            "turns": [each.told() for each in self.turns],
+        }
+
+
+def drawn(seed: int, number: int, families: Iterable[Family]) -> Round:
+    """The round of this number, from 1."""
+    chosen = sorted(set(families))
+    text = f"{seed}/{number}/{'+'.join(chosen)}"
+    draw = random.Random(text)  # noqa: S311 - it has to come out the same again
+    choices = _choices(draw)
+    turns = tuple(_turn(draw, chosen, choices) for _ in range(draw.randint(1, _TURNS)))
+    # a record can be missed only where there is another, and a flash can be put back only with what is in it
+    needs = any(turn.board and turn.board.kind in (boards.Kind.CORRUPT, boards.Kind.VAULT) for turn in turns)
+    provisioned = draw.random() < _HALF or needs
+    mac = f"02{hashlib.sha256(text.encode()).hexdigest()[:10]}"
+    return Round(number=number, mac=mac, choices=choices, provisioned=provisioned, turns=turns)
+
+
+def _choices(draw: random.Random) -> Choices:
+    tls = draw.random() < _HALF
+    kinds = [kind for kind in Kind if tls or kind is not Kind.X509_CERTIFICATE]
+    return Choices(transport=draw.choice(list(Transport)), tls=tls, kind=draw.choice(kinds))
+
+
+def _turn(draw: random.Random, families: list[Family], choices: Choices) -> Turn:
+    joining = [each for each in families if draw.random() < _JOINS] or [draw.choice(families)]
+    return Turn(
+        for_s=draw.uniform(*_TURN_S),
+        network=_network(draw, choices) if Family.NETWORK in joining else (),
+        network_seed=draw.randrange(_SEEDS),
+        server=_server(draw) if Family.SERVER in joining else None,
+        board=_board(draw) if Family.BOARD in joining else None,
+    )
+
+
+def _network(draw: random.Random, choices: Choices) -> tuple[Fault, ...]:
+    kinds = [kind for kind in plan.Kind if kind not in (plan.Kind.REFUSE, plan.Kind.UNAVAILABLE)]
+    if not choices.tls or choices.transport is Transport.COAP:
+        # In clear, what is changed on the way is what was said: TLS is what there is against it.
+        kinds.remove(plan.Kind.CORRUPT)
+    return tuple(_fault(draw, draw.choice(kinds)) for _ in range(draw.randint(1, 3)))
+
+
+def _fault(draw: random.Random, kind: plan.Kind) -> Fault:
+    amounts = {
+        plan.Kind.DELAY: lambda: draw.uniform(10, 800),
+        plan.Kind.JITTER: lambda: draw.uniform(10, 400),
+        plan.Kind.BANDWIDTH: lambda: draw.uniform(300, 20_000),
+        plan.Kind.BLACKHOLE: lambda: 1.0,
+    }
+    direction = draw.choice(list(Direction))
+    if kind in plan.AT_ONE_STEP and draw.random() < _HALF:
+        amount = amounts[kind]() if kind in amounts else 1.0
+        return Fault(kind=kind, amount=amount, direction=direction, step=draw.randint(1, _STEPS))
+    amount = amounts[kind]() if kind in amounts else draw.uniform(0.02, 0.5)
+    return Fault(
+        kind=kind, amount=amount, direction=direction, at_s=draw.uniform(0.01, 1.5), for_s=draw.uniform(0.1, 2)
+    )
+
+
+def _server(draw: random.Random) -> ServerFault:
+    kind = draw.choice(list(server.Kind))
+    amounts = {
+        server.Kind.UNAVAILABLE: lambda: float(draw.randint(0, 1)),
+        server.Kind.CLOCK: lambda: draw.choice(_HOURS) * 3600.0,
+    }
+    return ServerFault(kind=kind, amount=amounts[kind]() if kind in amounts else 0.0)
+
+
+def _board(draw: random.Random) -> BoardFault:
+    return BoardFault(kind=draw.choice(list(boards.Kind)), seed=draw.randrange(_SEEDS))

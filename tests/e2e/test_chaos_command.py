@@ -1,0 +1,187 @@
+"""`bench chaos`: the proxy passes on and fails as it is told, and chaos finds the defects that it should."""
+
+import json
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import closing, contextmanager
+
+import pytest
+from typer.testing import CliRunner
+
+from bench.cli import app, chaos
+from bench.errors import BenchError, UsageError
+from bench.faults.chaos import Chaos, Failed
+from bench.faults.rounds import Family, drawn
+
+PATIENCE_S = 20.0
+A, B = b"\x30\x02aa", b"\x30\x02bb"
+
+
+@contextmanager
+def proxy(server, *options):
+    """A `bench chaos proxy` in front of a listener; a connection through it, and the events it prints."""
+    port = server.getsockname()[1]
+    command = [sys.executable, "-m", "bench.cli", "chaos", "proxy", "--listen", "0", "--to", f"127.0.0.1:{port}"]
+    process = subprocess.Popen(
+        [*command, "--protocol", "mqtt", "--json", *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        listening = json.loads(process.stdout.readline())
+        with closing(socket.create_connection(("127.0.0.1", listening["port"]), PATIENCE_S)) as client:
+            yield client, process
+    finally:
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=PATIENCE_S)
+    assert (process.returncode, said[1]) == (130, "")
+
+
+@pytest.fixture
+def listener():
+    with closing(socket.create_server(("127.0.0.1", 0))) as found:
+        found.settimeout(PATIENCE_S)
+        yield found
+
+
+def accept(listener):
+    found = listener.accept()[0]
+    found.settimeout(PATIENCE_S)
+    return closing(found)
+
+
+def test_proxy_without_faults_passes_everything_on(listener):
+    with proxy(listener) as (client, _), accept(listener) as server:
+        client.sendall(A + B)
+        client.shutdown(socket.SHUT_WR)
+        assert server.makefile("rb").read() == A + B
+
+
+def test_proxy_prints_the_faults_that_happen(listener, tmp_path):
+    (tmp_path / "schedule.json").write_text('[{"step": 2, "fault": "drop"}]')
+    options = ("--schedule", str(tmp_path / "schedule.json"), "--fault", "up:duplicate", "--seed", "7")
+    with proxy(listener, *options) as (client, process), accept(listener) as server:
+        client.sendall(A + B)
+        client.shutdown(socket.SHUT_WR)
+        assert server.makefile("rb").read() == A + A
+        events = [json.loads(process.stdout.readline()) for _ in range(3)]
+    port = listener.getsockname()[1]
+    assert [{key: value for key, value in each.items() if key != "s"} for each in events] == [
+        {"event": "network", "fault": "duplicate", "direction": "up"},
+        {"event": "fault", "fault": "duplicate", "direction": "up", "port": port, "bytes": 4, "step": 1},
+        {"event": "fault", "fault": "drop", "direction": "up", "port": port, "bytes": 4, "step": 2},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["proxy", "--listen", "1884", "--to", "nowhere"], "write HOST:PORT"),
+        (["proxy", "--listen", "x", "--to", "host:1883"], "write PORT or HOST:PORT"),
+        (["proxy", "--listen", "0", "--listen", "0", "--to", "host:1883"], "in pairs"),
+        (["proxy", "--listen", "1.2.3.4:0", "--listen", "0", "--to", "h:1", "--to", "h:2"], "one address"),
+        (["proxy", "--listen", "0", "--listen", "0", "--to", "h:1", "--to", "g:1"], "same port number"),
+        (["proxy", "--listen", "0", "--to", "host:1883", "--fault", "gremlin"], "no fault gremlin"),
+        (["proxy", "--listen", "0", "--to", "host:1883", "--fault", "drop=much"], "is no number"),
+        (["proxy", "--listen", "0", "--to", "host:1883", "--fault", "left:drop"], "no direction left"),
+        (["run", "--add", "main.py"], "NAME=FILE"),
+    ],
+)
+def test_mistake_is_said_before_anything_begins(arguments, said):
+    result = CliRunner().invoke(app, ["chaos", *arguments])
+    assert isinstance(result.exception, UsageError)
+    assert said in str(result.exception)
+
+
+def test_protocol_is_guessed_by_the_port():
+    _, routes = chaos._routes(["0", "0", "0"], ["h:1883", "h:5683", "h:4711"], [])
+    assert [str(route.protocol) for route in routes] == ["mqtt", "coap", "tcp"]
+
+
+# What stores nothing, what reads nothing back, what says its secrets, what crashes; and what chaos says of them.
+FORGETS = b"""
+from firstboot import app, vault
+def save(self, record):
+    self.record = record
+vault.Vault.save = save
+app.main()
+"""
+IS_BLIND = b"""
+from firstboot import app, vault
+vault.Vault._read = lambda self, slot: b""
+app.main()
+"""
+TELLS = b"""
+from firstboot import app, vault
+usual = vault.Vault.save
+def save(self, record):
+    print(record)
+    usual(self, record)
+vault.Vault.save = save
+app.main()
+"""
+CRASHES = b"""
+from firstboot import app
+app._main = None
+app._CRASH_PAUSE_MS = 10
+app.main()
+"""
+DEFECTS = {
+    "forgets": (FORGETS, "did not get online"),
+    "is_blind": (IS_BLIND, "did not get online"),
+    "tells": (TELLS, "the board said a secret"),
+    "crashes": (CRASHES, "the board crashed"),
+}
+QUIET = next(number for number in range(1, 1000) if not drawn(3, number, [Family.NETWORK]).provisioned)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("defect", DEFECTS)
+def test_chaos_finds_a_defect_and_its_command_has_it_again(tmp_path, monkeypatch, defect):
+    monkeypatch.setattr("bench.faults.chaos._PATIENCE_S", 5.0)
+    program, said = DEFECTS[defect]
+    (tmp_path / "defect.py").write_bytes(program)
+    command = ["chaos", "run", "--seed", "3", "--rounds", str(QUIET + 1), "--only", "network"]
+    command += ["--data", str(tmp_path / "data"), "--add", f"main.py={tmp_path / 'defect.py'}", "--json"]
+    rounds = []
+    for _ in range(2):
+        result = CliRunner().invoke(app, command)
+        assert isinstance(result.exception, BenchError), result.output
+        events = [json.loads(line) for line in result.stdout.splitlines()]
+        failed = events[-1]
+        assert failed["event"] == "failed"
+        assert said in failed["why"]
+        rounds.append(next({**each, "s": 0} for each in reversed(events) if each["event"] == "round"))
+        _, *command = shlex.split(failed["replay"])
+        command.append("--json")
+    assert rounds[0] == rounds[1]
+    assert "--round" in command
+
+
+@pytest.mark.slow
+def test_firmware_and_server_as_they_are_survive(tmp_path):
+    result = CliRunner().invoke(app, ["chaos", "run", "--seed", "21", "--rounds", "4", "--data", str(tmp_path)])
+    assert result.exception is None, result.output
+    assert "all 4 rounds survived" in result.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_server_and_vault_that_disagree_are_found(tmp_path):
+    found = drawn(3, QUIET, [Family.NETWORK])
+    with Chaos(tmp_path) as chaos:
+        board = chaos._board(found)
+        chaos._expect_online(board)
+        chaos._expect_agreement(board)
+        name = f"firstboot-{board.mac}"
+
+        async def change(tb):
+            await tb.set_credentials(await tb.device_id(name), "ACCESS_TOKEN", credentialsId="another token")
+
+        chaos._ask(change)
+        with pytest.raises(Failed, match="other credentials than the vault"):
+            chaos._expect_agreement(board)
+        chaos._ask(lambda tb: tb.delete_device(name))
+        with pytest.raises(Failed, match="0 devices"):
+            chaos._expect_agreement(board)

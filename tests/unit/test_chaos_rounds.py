@@ -1,0 +1,79 @@
+"""A round of chaos is what its seed and its number say."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.faults import boards, plan, server
+from bench.faults.boards import BoardFault
+from bench.faults.rounds import Family, Turn, drawn
+from bench.faults.server import ServerFault
+from bench.flash.choices import Kind, Transport
+
+SEEDS = st.integers(0, (1 << 32) - 1)
+NUMBERS = st.integers(1, 10_000)
+FAMILIES = st.sets(st.sampled_from(list(Family)), min_size=1)
+
+
+@given(SEEDS, NUMBERS, FAMILIES)
+def test_round_is_the_same_for_the_same_seed_and_number(seed, number, families):
+    assert drawn(seed, number, families) == drawn(seed, number, sorted(families, reverse=True))
+    assert drawn(seed, number, families).told() == drawn(seed, number, families).told()
+
+
+@given(SEEDS, NUMBERS)
+def test_rounds_of_other_seeds_and_numbers_are_others(seed, number):
+    found = drawn(seed, number, Family)
+    assert found.mac not in (drawn(seed + 1, number, Family).mac, drawn(seed, number + 1, Family).mac)
+
+
+@given(SEEDS, NUMBERS, FAMILIES)
+def test_only_what_was_asked_for_goes_wrong(seed, number, families):
+    for turn in drawn(seed, number, families).turns:
+        assert turn.network or turn.server or turn.board
+        assert Family.NETWORK in families or not turn.network
+        assert Family.SERVER in families or not turn.server
+        assert Family.BOARD in families or not turn.board
+
+
+@given(SEEDS, NUMBERS)
+def test_nothing_is_drawn_that_no_board_could_survive(seed, number):
+    found = drawn(seed, number, Family)
+    assert found.choices.tls or found.choices.kind is not Kind.X509_CERTIFICATE
+    for turn in found.turns:
+        if not found.choices.tls or found.choices.transport is Transport.COAP:
+            assert plan.Kind.CORRUPT not in [each.kind for each in turn.network]
+        if turn.board and turn.board.kind in (boards.Kind.CORRUPT, boards.Kind.VAULT):
+            assert found.provisioned
+
+
+def test_everything_is_drawn_sooner_or_later():
+    rounds = [drawn(1, number, Family) for number in range(1, 1000)]
+    turns = [turn for each in rounds for turn in each.turns]
+    network = {each.kind for turn in turns for each in turn.network}
+    # those are a server's faults, which has them in front of it
+    assert network == set(plan.Kind) - {plan.Kind.REFUSE, plan.Kind.UNAVAILABLE}
+    assert {turn.server.kind for turn in turns if turn.server} == set(server.Kind)
+    assert {turn.board.kind for turn in turns if turn.board} == set(boards.Kind)
+    assert {(each.choices.transport, each.choices.tls) for each in rounds} == {
+        (transport, tls) for transport in Transport for tls in (False, True)
+    }
+    assert {each.provisioned for each in rounds} == {False, True}
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({}, {}),
+        (
+            {"network": (plan.Fault(kind=plan.Kind.DROP, step=3),)},
+            {"network": [{"fault": "drop", "amount": 1, "step": 3}]},
+        ),
+        ({"server": ServerFault(kind=server.Kind.KILL)}, {"server": {"fault": "kill", "amount": 0}}),
+        ({"board": BoardFault(kind=boards.Kind.CUT, seed=7)}, {"board": {"fault": "cut", "seed": 7}}),
+    ],
+)
+def test_turn_is_told_with_what_goes_wrong_and_no_more(change, told):
+    assert replace(Turn(for_s=1.234), **change).told() == {"for_s": 1.23, **told}
