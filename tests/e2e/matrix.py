@@ -16,8 +16,8 @@ import httpx
 
 from bench import house
 from bench.errors import BenchError
-from bench.faults.framing import Protocol
-from bench.faults.link import Link, Route
+from bench.faults.framing import Protocol, Route
+from bench.faults.link import Link
 from bench.faults.plan import AT_ONE_STEP, USUAL, Fault, Kind
 from bench.flash import vault
 from bench.targets.virtual import PowerCycle, VirtualBoard

@@ -1,5 +1,9 @@
 """`bench serve` as a process of its own."""
 
+import socket
+import threading
+from contextlib import closing
+
 import pytest
 
 from bench.errors import BenchError
@@ -25,3 +29,20 @@ def test_server_that_was_killed_starts_again_on_its_ports(tmp_path):
         server.start()
         assert {**server.ready, "pid": 0} == {**ready, "pid": 0}
         server.stop()
+
+
+def test_server_waits_for_who_took_one_of_its_ports_meanwhile(tmp_path):
+    with ServerProcess(tmp_path / "data") as server:
+        port = server.ready["mqtt_port"]
+        server.kill()
+        with closing(socket.create_server(("127.0.0.1", port))):
+            starting = threading.Thread(target=server.start)
+            starting.start()
+            server.wait_for(
+                "",
+                text=f"error: cannot listen on 127.0.0.1 port {port} (Address already in use): "
+                "choose another host or port (0 is any free one)",
+            )
+        starting.join()
+        assert server.is_running()
+        assert server.ready["mqtt_port"] == port

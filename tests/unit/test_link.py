@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import BenchError, UsageError
-from bench.faults.framing import Protocol, http_chunks, mqtt_packets, tls_records
-from bench.faults.link import Link, Route
+from bench.faults.framing import Protocol, Route, http_chunks, mqtt_packets, tls_records
+from bench.faults.link import Link
 from bench.faults.plan import Direction, Fault, Kind, read_schedule
 from bench.faults.ruling import corrupted, rule
 

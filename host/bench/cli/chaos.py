@@ -18,9 +18,9 @@ from bench.cli import output
 from bench.cli.output import DEFAULT_DATA, Data
 from bench.cli.setup import host_and_port
 from bench.errors import BenchError, UsageError
-from bench.faults.framing import Protocol
-from bench.faults.link import Happened, Link, Route
-from bench.faults.plan import USUAL, Direction, Fault, direction_of, kind_of, read_schedule
+from bench.faults.framing import Protocol, Route
+from bench.faults.link import Link
+from bench.faults.plan import USUAL, Direction, Fault, Happened, direction_of, kind_of, read_schedule
 from bench.faults.rounds import Family, drawn
 
 app = typer.Typer(help="Faults on purpose: of a network, a server, and boards.", no_args_is_help=True)

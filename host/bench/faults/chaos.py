@@ -18,8 +18,9 @@ import httpx
 
 from bench.errors import BenchError
 from bench.faults import boards, server
-from bench.faults.framing import Protocol
-from bench.faults.link import Happened, Link, Route
+from bench.faults.framing import Protocol, Route
+from bench.faults.link import Link
+from bench.faults.plan import Happened
 from bench.faults.rounds import Round, Turn
 from bench.faults.server import UpsetProcess
 from bench.flash import choices, settings, vault

@@ -6,6 +6,7 @@ import socket
 from typing import Any, Protocol
 
 from bench.faults import framing
+from bench.faults.framing import Route
 from bench.faults.plan import Kind
 from bench.faults.proxy import bound
 from bench.faults.ruling import Ruling
@@ -18,25 +19,12 @@ _NOBODY = 9
 Address = tuple[Any, ...]
 
 
-class Route(Protocol):
-    """Where datagrams go."""
-
-    @property
-    def to_host(self) -> str: ...
-    @property
-    def to_port(self) -> int: ...
-    @property
-    def port(self) -> int: ...
-    @property
-    def protocol(self) -> framing.Protocol: ...
-
-
 class Network(Protocol):
     """The network, as datagrams see it."""
 
-    def judge(self, route: Any, message: bytes, *, up: bool) -> Ruling: ...
+    def judge(self, route: Route, message: bytes, *, up: bool) -> Ruling: ...
     def is_closed(self, *, up: bool) -> bool: ...
-    def stand_in(self, route: Any, request: bytes) -> bytes | None: ...
+    def stand_in(self, route: Route, request: bytes) -> bytes | None: ...
     def stands_in(self) -> bool: ...
 
 

@@ -6,6 +6,7 @@ finish saying is the last of them.
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from enum import StrEnum
 
 _CHUNK = 65536
@@ -28,6 +29,16 @@ class Protocol(StrEnum):
     def framing(self) -> Framing | None:
         """How its messages are told apart; None where each is a datagram."""
         return _FRAMINGS.get(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Route:
+    """A port of the server, and where boards reach it instead: `port`, 0 for any free one."""
+
+    to_port: int
+    protocol: Protocol
+    to_host: str = "127.0.0.1"
+    port: int = 0
 
 
 async def mqtt_packets(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:

@@ -17,13 +17,12 @@ from asyncio import Event, TimerHandle, run_coroutine_threadsafe
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from dataclasses import dataclass
 from functools import partial
 
 from bench.errors import UsageError
 from bench.faults.datagrams import Datagrams
-from bench.faults.framing import Protocol
-from bench.faults.plan import Direction, Fault, Kind, check, direction_of, of_direction
+from bench.faults.framing import Route
+from bench.faults.plan import Direction, Fault, Happened, Kind, check, direction_of, of_direction
 from bench.faults.proxy import HOST, Listener, Proxy
 from bench.faults.ruling import Ruling, rule
 from bench.faults.streams import Connection
@@ -34,31 +33,6 @@ _MEMORY = 65536
 _NAMES = {**{kind.value: kind for kind in Kind}, "delay_ms": Kind.DELAY, "jitter_ms": Kind.JITTER}
 _NAMES.pop("delay")
 _NAMES.pop("jitter")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Route:
-    """A port of the server, and where boards reach it instead: `port`, 0 for any free one."""
-
-    to_port: int
-    protocol: Protocol
-    to_host: str = HOST
-    port: int = 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Happened:
-    """A fault that did happen: at the `step`-th message, of `size` bytes; or to no message, then these are 0.
-
-    `time_s` is of the monotonic clock. `port` is the server's, 0 for all of them. `kind` may also be "healed".
-    """
-
-    time_s: float
-    kind: str
-    port: int
-    direction: Direction
-    size: int
-    step: int
 
 
 def _ignore(_happened: Happened) -> None:

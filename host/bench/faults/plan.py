@@ -103,6 +103,21 @@ class Fault:
         return found | {name: value for name in ("step", "at_s", "for_s") if (value := getattr(self, name))}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Happened:
+    """A fault that did happen: at the `step`-th message, of `size` bytes; or to no message, then these are 0.
+
+    `time_s` is of the monotonic clock. `port` is the server's, 0 for all of them. `kind` may also be "healed".
+    """
+
+    time_s: float
+    kind: str
+    port: int
+    direction: Direction
+    size: int
+    step: int
+
+
 def kind_of(text: object) -> Kind:
     """The kind of this name. Raises UsageError."""
     try:

@@ -5,9 +5,10 @@ import socket
 import struct
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from bench.faults import framing
+from bench.faults.framing import Route
 from bench.faults.plan import Kind
 from bench.faults.ruling import Ruling
 
@@ -18,23 +19,12 @@ _BEAT_HZ = 1000
 _CHUNK = 65536
 
 
-class Route(Protocol):
-    """Where a connection leads to."""
-
-    @property
-    def to_host(self) -> str: ...
-    @property
-    def to_port(self) -> int: ...
-    @property
-    def protocol(self) -> framing.Protocol: ...
-
-
 class Network(Protocol):
     """The network, as a connection sees it."""
 
-    def judge(self, route: Any, message: bytes, *, up: bool) -> Ruling: ...
+    def judge(self, route: Route, message: bytes, *, up: bool) -> Ruling: ...
     async def opened(self, *, up: bool) -> None: ...
-    def stand_in(self, route: Any, request: bytes) -> bytes | None: ...
+    def stand_in(self, route: Route, request: bytes) -> bytes | None: ...
     def stands_in(self) -> bool: ...
 
 

@@ -53,8 +53,8 @@ def network(bench_server: Any, board_choice: Choice, board_record: Record) -> It
 
     It is good until it is told otherwise; what is random in its faults is decided by --seed.
     """
-    from bench.faults.framing import Protocol  # noqa: PLC0415 - few tests have faults
-    from bench.faults.link import Link, Route  # noqa: PLC0415
+    from bench.faults.framing import Protocol, Route  # noqa: PLC0415 - few tests have faults
+    from bench.faults.link import Link  # noqa: PLC0415
 
     protocols = {
         "mqtt": Protocol.MQTT,

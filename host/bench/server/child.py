@@ -50,9 +50,25 @@ class ServerProcess:
         return self._process.pid
 
     def start(self) -> None:
-        """Start it, if it does not run, and wait until it listens. Raises BenchError."""
-        if self.is_running():
-            return
+        """Start it, if it does not run, and wait until it listens. Raises BenchError.
+
+        While it was gone its ports were free: whoever took one of them for a moment is waited for.
+        """
+        deadline = time.monotonic() + _START_S
+        while not self.is_running():
+            self._spawn()
+            try:
+                self._await_start(deadline)
+            except BenchError:
+                self.kill()
+                if not self.ready or time.monotonic() > deadline:
+                    raise
+            except BaseException:
+                self.kill()
+                raise
+        self.ready = json.loads(self._ready.read_text())
+
+    def _spawn(self) -> None:
         self._ready.unlink(missing_ok=True)
         ports = [f"--{name}-port={self.ready[f'{name}_port']}" for name in _PORTS if self.ready]
         where = ["--data", str(self.data), "--ready-file", str(self._ready), *(ports or ["--free-ports"])]
@@ -65,15 +81,8 @@ class ServerProcess:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C is for who made it, and who then stops it
             )
-        try:
-            self._await_start()
-        except BaseException:
-            self.kill()
-            raise
-        self.ready = json.loads(self._ready.read_text())
 
-    def _await_start(self) -> None:
-        deadline = time.monotonic() + _START_S
+    def _await_start(self, deadline: float) -> None:
         while not self._ready.exists():
             if not self.is_running() or time.monotonic() > deadline:
                 raise BenchError(f"the server did not start: {self.log.read_text()[-500:]}")
