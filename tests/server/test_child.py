@@ -31,6 +31,7 @@ def test_server_that_was_killed_starts_again_on_its_ports(tmp_path):
         server.stop()
 
 
+@pytest.mark.slow
 def test_server_waits_for_who_took_one_of_its_ports_meanwhile(tmp_path):
     with ServerProcess(tmp_path / "data") as server:
         port = server.ready["mqtt_port"]

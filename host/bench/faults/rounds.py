@@ -21,7 +21,9 @@ _TURN_S = (0.5, 3.0)
 # Every family joins a turn with this chance.
 _JOINS = 0.45
 _HALF = 0.5
-_STEPS = 40
+# A first boot has a dozen messages, or two, and most of what there is to hit is in its first half second.
+_STEPS = 20
+_LATEST_S = 1.0
 _HOURS = (-24 * 365 * 20, -24, -1, 1, 24, 24 * 365 * 20)
 _SEEDS = 1 << 32
 
@@ -127,10 +129,9 @@ def _fault(draw: random.Random, kind: plan.Kind) -> Fault:
     if kind in plan.AT_ONE_STEP and draw.random() < _HALF:
         amount = amounts[kind]() if kind in amounts else 1.0
         return Fault(kind=kind, amount=amount, direction=direction, step=draw.randint(1, _STEPS))
-    amount = amounts[kind]() if kind in amounts else draw.uniform(0.02, 0.5)
-    return Fault(
-        kind=kind, amount=amount, direction=direction, at_s=draw.uniform(0.01, 1.5), for_s=draw.uniform(0.1, 2)
-    )
+    amount = amounts[kind]() if kind in amounts else draw.uniform(0.05, 0.8)
+    at_s = 0.0 if draw.random() < _HALF else draw.uniform(0, _LATEST_S)
+    return Fault(kind=kind, amount=amount, direction=direction, at_s=at_s, for_s=draw.uniform(0.1, 2))
 
 
 def _server(draw: random.Random) -> ServerFault:

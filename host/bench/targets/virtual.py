@@ -258,7 +258,7 @@ class PowerCycle:
         self._pins.write_bytes(b"".join(_LOW if pin in conditions.pressed else _HIGH for pin in range(_PINS)))
         self._trace: BinaryIO = trace.open("rb")
         self._watchdog: tuple[float, float] | None = None  # when it was fed, and how long that lasts
-        self._bitten = False
+        self._forced = ""  # the cause of a reset that the board did not ask for, and is on its way
         self._reset = ""
         self._raw = False  # whether the REPL is in raw mode after the reset
         self._interruptible = False
@@ -268,7 +268,6 @@ class PowerCycle:
         self._powered = time.monotonic()
         self._brownouts = deque(conditions.brownouts)
         self._fails_at = 0.0  # when the power does; 0: it holds
-        self._browned_out = False
         self._listener = Listener()
         self._trace_rest = b""  # the begin of a line of the trace
         self._unseen: deque[dict[str, Any]] = deque()
@@ -455,10 +454,10 @@ class PowerCycle:
 
     def _restart(self) -> bool:
         """After the process ended: a reset starts it again, a power cut does not."""
-        cause = "PWRON_RESET" if self._browned_out else "WDT_RESET" if self._bitten else self._reset
+        cause = self._forced or self._reset
         if cause != "SOFT_RESET":  # which the watchdog lives through
             self._watchdog = None
-        self._bitten, self._browned_out, self._reset = False, False, ""
+        self._forced = self._reset = ""
         if cause:
             self._start(cause)
         return bool(cause)
@@ -496,13 +495,13 @@ class PowerCycle:
                 self._reset, self._raw = entry["reset"], entry.get("raw", False)
 
     def _check_power(self) -> None:
-        if self._fails_at and time.monotonic() > self._fails_at and not self._browned_out:
-            self._browned_out = True
+        if self._fails_at and time.monotonic() > self._fails_at and not self._forced:
+            self._forced = "PWRON_RESET"
             self._process.send_signal(signal.SIGKILL)
 
     def _check_watchdog(self) -> None:
-        if self._watchdog and time.monotonic() > sum(self._watchdog) and not self._bitten:
-            self._bitten = True
+        if self._watchdog and time.monotonic() > sum(self._watchdog) and not self._forced:
+            self._forced = "WDT_RESET"
             self._process.send_signal(signal.SIGKILL)
 
 
