@@ -37,6 +37,7 @@ def boot(data, name: str, *options: str):
     return board, power
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [

@@ -188,6 +188,7 @@ def test_demo_shows_both_boots_and_leaves_nothing(tmp_path):
     assert not [line for line in processes() if str(tmp_path) in line]
 
 
+@pytest.mark.slow
 def test_demo_kept_that_is_interrupted_leaves_nothing(tmp_path):
     """Ctrl-C while the board that is to be kept boots: stopped by a server that does not hear it any more."""
     command = subprocess.Popen(
@@ -216,6 +217,7 @@ def test_board_made_after_a_server_was_killed_does_not_get_its_port(tmp_path):
     assert "127.0.0.1:1883" in made.stdout
 
 
+@pytest.mark.slow
 def test_demo_kept_goes_on_until_it_is_stopped(tmp_path):
     data = str(tmp_path / "a folder [of mine]")
     command = [str(Path(sys.executable).with_name("bench")), "demo", "--keep", "--data", data]

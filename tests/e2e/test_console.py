@@ -141,6 +141,7 @@ def test_wrong_credentials_entered_by_hand_do_not_cost_those_that_work(server, m
     assert server.device_names() == ["press4"]
 
 
+@pytest.mark.slow
 def test_set_repairs_the_wifi(server, make_board):
     board = make_board(server, wifi={"password": "wrong"})
     good = settings_of(make_board(server))["wifi"]["password"]
@@ -229,6 +230,7 @@ def test_set_survives_a_cut_at_every_write(server, make_board, torn, tell):
     tell(f"set on the console: {cut.at} writes to the flash, {'torn' if torn else 'cut before'} at each")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("torn", MODES)
 def test_entered_credentials_survive_a_cut_at_every_write(server, make_board, give_orders, torn, tell):
     """The board has what it had, or that and what was entered; entered again, it is rescued."""

@@ -60,6 +60,7 @@ def blank(tmp_path):
     return VirtualBoard.create(tmp_path / "blank", blank=True)
 
 
+@pytest.mark.slow
 def test_flash_of_a_blank_board_ends_online_and_later_ones_send_what_changed(server, blank, tmp_path, tell):
     with serve(blank) as line:
         made = run(

@@ -1,7 +1,6 @@
 """`bench fleet` as a user runs it: small fleets, and what goes wrong with them."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -12,20 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.forks import bench_command
+
 PATIENCE_S = 120
 LIGHT = ("-n", "300", "--light")
 
 
 def bench(cwd: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "bench.cli", *arguments],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=False,
-        env={**os.environ, "COLUMNS": "200"},
-    )
+    return bench_command(*arguments, cwd=cwd, timeout=PATIENCE_S)
 
 
 def fleet(cwd: Path, *arguments: str, code: int = 0):
@@ -145,6 +138,7 @@ def test_boards_come_online_in_other_ways(tmp_path, arguments):
 # what goes wrong
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [(), ("--light",)], ids=["boards", "light"])
 def test_wrong_secret_fails_the_fleet_and_says_which_and_why(tmp_path, kind):
     other = tmp_path / "other"
@@ -206,6 +200,7 @@ def test_devices_on_another_server_are_deleted_unless_they_are_to_stay(tmp_path)
         assert len(json.loads(bench(tmp_path, "device", "list", "--json", *data).stdout)) == 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [("-n", "20"), LIGHT], ids=["boards", "light"])
 def test_fleet_that_is_ended_leaves_nothing(tmp_path, kind):
     command = [sys.executable, "-m", "bench.cli", "fleet", *kind, "--arrival", "poisson", "--rate", "1"]

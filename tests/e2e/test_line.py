@@ -238,6 +238,7 @@ def mpremote(served, *arguments):
     return done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"raw": True}, {"pace": True}])
 def test_mpremote_runs_code_and_copies_files(board, tmp_path, options):
     source = tmp_path / "big.bin"

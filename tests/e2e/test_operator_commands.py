@@ -300,7 +300,7 @@ def test_account_that_is_gone_is_one_line(tmp_path):
 def test_own_server_is_asked_past_a_proxy(server):
     """A proxy of the environment's is for others: it would be told the operator's password."""
     ports = {f"{name}_port": getattr(server.ports, name) for name in ("mqtt", "mqtts", "http", "https", "coap")}
-    (server.data / "server.json").write_text(json.dumps({"host": "127.0.0.1", "ca": "ca.pem", **ports}))
+    (server.data / "server.json").write_text(json.dumps({"host": "127.0.0.1", "pid": 1, "ca": "ca.pem", **ports}))
     with addresses.alone(server.data), socket.create_server(("127.0.0.1", 0)) as proxy:
         environment = {"HTTP_PROXY": f"http://127.0.0.1:{proxy.getsockname()[1]}", "NO_PROXY": ""}
         done = bench("device", "list", "--json", "--data", server.data, env=environment)

@@ -161,6 +161,7 @@ def test_read_behind_the_end_of_the_flash(line, tmp_path):
     assert not file.exists()
 
 
+@pytest.mark.slow
 def test_read_over_a_line_that_loses_bytes(board, tmp_path):
     file = tmp_path / "flash.bin"
     with serve(board, faults=LineFaults(drop=0.001)) as line:
@@ -256,6 +257,7 @@ def test_read_tells_people_size_and_sha256(line, board, tmp_path):
     assert hashlib.sha256(file.read_bytes()).hexdigest() in said
 
 
+@pytest.mark.slow
 def test_read_without_a_reset_leaves_the_chip_in_its_loader(line, tmp_path):
     running = begin("read", "--port", line.url, str(tmp_path / "flash.bin"), *TABLE, "--after", "no-reset")
     assert "press RESET" in running.stderr.readline()
@@ -266,6 +268,7 @@ def test_read_without_a_reset_leaves_the_chip_in_its_loader(line, tmp_path):
     assert code == 0
 
 
+@pytest.mark.slow
 def test_read_of_a_bare_socket(raw, board, tmp_path):
     file = tmp_path / "flash.bin"
     running = begin("read", "--port", raw.url, str(file), "--partition", "nvs", "--before", "no-reset", "--json")
@@ -274,6 +277,7 @@ def test_read_of_a_bare_socket(raw, board, tmp_path):
     assert file.read_bytes() == board.flash()[NVS.offset : NVS.end]
 
 
+@pytest.mark.slow
 def test_read_of_a_bare_socket_asks_for_the_buttons(board, tmp_path):
     with serve(board, raw=True) as line:
         running = begin("read", "--port", line.url, str(tmp_path / "flash.bin"), *TABLE)
@@ -304,6 +308,7 @@ def test_erase_of_the_whole_flash(line, board):
     assert board.flash() == ERASED * 0x400000
 
 
+@pytest.mark.slow
 def test_erase_on_a_bare_socket(raw, board):
     assert "password.txt" in image.read_files(board.flash())
     said = press_when_asked(begin("erase", "--port", raw.url, "--yes"), raw)

@@ -170,6 +170,7 @@ def test_device_that_exists_with_other_credentials_keeps_both_sides_apart(server
     assert vault_slots(board)[0]["active"] == [{"type": "ACCESS_TOKEN", "token": old["credentialsId"]}]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("torn", MODES)
 def test_provisioning_anew_survives_a_cut_at_every_write(server, make_board, torn, tell):
     for cut in cuts(torn):
@@ -256,6 +257,7 @@ def test_claim_of_the_settings_is_sent_once(server, make_board):
     assert "the owner's" not in board.console.read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("torn", MODES)
 def test_claim_survives_a_cut_at_every_write(server, make_board, torn, tell):
     for cut in cuts(torn):

@@ -193,6 +193,7 @@ def test_random_bytes_do_no_harm(raw_line, run):
     assert run(raw_line, b"print(7)") == (b"7\n", b"")
 
 
+@pytest.mark.slow
 def test_any_bytes_leave_the_friendly_repl_alive(idle):
     dice = random.Random(7)
     for _ in range(30):
@@ -297,6 +298,7 @@ def test_mpremote_runs_code(idle):
     assert idle.mpremote("resume", "eval", "z") == "5\n"
 
 
+@pytest.mark.slow
 def test_mpremote_works_on_the_files(idle, tmp_path):
     content = random.Random(1).randbytes(100_000)
     here, back = tmp_path / "here", tmp_path / "back"
@@ -335,6 +337,7 @@ def test_firmware_is_interrupted_and_comes_online_again(server, make_board, conn
         line.wait_for(b'"event": "telemetry"', line.said.count(b'"event": "telemetry"') + 1)
 
 
+@pytest.mark.slow
 def test_mpremote_works_over_the_served_line(server, make_board, tmp_path):
     """What differs there: another order of bytes and Ctrl-C, resets by RTS, CR LF."""
     content = random.Random(2).randbytes(3000)

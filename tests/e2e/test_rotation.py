@@ -130,6 +130,7 @@ def test_rotation_by_an_attribute_needs_nobody_to_save(server, make_board, give_
     assert vault_slots(board)[0].keys() == {"active", "rotation"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("torn", MODES)
 def test_rotation_by_an_attribute_survives_a_cut_at_every_write(server, make_board, give_orders, torn, tell):
     for cut in cuts(torn):

@@ -14,6 +14,7 @@ from bench.targets.virtual import VirtualBoard
 from tests.support import PATIENCE_S
 
 pytest_plugins = ["pytester"]
+pytestmark = pytest.mark.slow  # each is a run of pytest of its own
 
 MAIN = "import time\nprint('hello')\nwhile True:\n  time.sleep(1)\n"
 CONFTEST = f"import pytest\n@pytest.fixture\ndef board_files():\n    return {{'main.py': {MAIN.encode()!r}}}\n"
@@ -164,7 +165,6 @@ def test_port_that_another_run_has_is_left_alone(project, served):
     project.runpytest_subprocess("--target", url).assert_outcomes(passed=1)
 
 
-@pytest.mark.slow
 def test_workers_share_ports_and_seed(project, served):
     urls = [served("one").url, served("two").url]
     project.makepyfile(
@@ -176,7 +176,6 @@ def test_workers_share_ports_and_seed(project, served):
     project.runpytest_subprocess(*options, "-n", "3", "--seed", "11").assert_outcomes(passed=4)
 
 
-@pytest.mark.slow
 def test_worker_that_dies_gives_its_port_free(project, served):
     project.makepyfile(
         "import os\n"

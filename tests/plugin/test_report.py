@@ -9,6 +9,7 @@ import xml.etree.ElementTree as ET
 import pytest
 
 pytest_plugins = ["pytester"]
+pytestmark = pytest.mark.slow  # each is a run of pytest of its own
 
 LIFE = """
 import json
@@ -61,7 +62,7 @@ def _pictures(text):
     return [base64.b64decode(each).decode() for each in re.findall(r"data:image/svg\+xml;base64,([\w+/=]+)", text)]
 
 
-@pytest.mark.parametrize("options", [(), pytest.param(("-n", "2"), marks=pytest.mark.slow)])
+@pytest.mark.parametrize("options", [(), ("-n", "2")])
 def test_report_has_timelines_facts_consoles_figures_and_no_secret(pytester, reported, options):
     folder = reported(*options)
     page, tests = _data(folder)

@@ -209,6 +209,7 @@ def test_key_is_its_owner_s_alone_whatever_the_umask(tmp_path):
     assert stat.S_IMODE((tmp_path / KEY_FILE).stat().st_mode) == 0o600
 
 
+@pytest.mark.slow
 def test_registries_on_one_postgresql_need_one_key(tmp_path, cluster):
     url = cluster.database()
     run(tmp_path / "a", url, lambda registry: registry.ensure_default_profile())

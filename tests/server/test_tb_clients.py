@@ -16,6 +16,7 @@ FLOWS = Path(__file__).parent / "clients"
 WAIT_S = 120
 
 
+@pytest.mark.slow
 @on_both_databases
 @pytest.mark.parametrize("flow", ["tb_ce", "tb_rest"])
 def test_client_does_all_that_an_operator_does(server, flow):

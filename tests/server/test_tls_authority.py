@@ -205,6 +205,7 @@ def killed(data, at, *names) -> bool:
     return code != 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("before", [[], ["a.example"]], ids=["first start", "reissue"])
 def test_killed_start_is_finished_by_the_next(tmp_path, before, tell):
     at = 0

@@ -6,6 +6,7 @@ from utime import *
 _EPOCH = 946684800
 # What has to be added to the host's seconds since 1970 for the board's since 2000.
 _offset = 0
+_nap_ms, _nap = 0, 0.0
 
 
 def _host():
@@ -27,8 +28,14 @@ def set_clock(seconds):
 
 
 def sleep_ms(ms):
-    """As the chip, asleep for all that time: the unix port's own wakes up a thousand times a second, 5 % of a CPU."""
-    utime.sleep(max(ms, 0) / 1000)
+    """As the chip, asleep for all that time: the unix port's own wakes up a thousand times a second, 5 % of a CPU.
+
+    As there, to sleep as long as the last time leaves nothing on the heap.
+    """
+    global _nap_ms, _nap
+    if ms != _nap_ms:
+        _nap_ms, _nap = ms, max(ms, 0) / 1000
+    utime.sleep(_nap)
 
 
 def time():
