@@ -201,8 +201,9 @@ def test_corrupt_packet_has_its_length_and_other_bytes(stack):
     assert arrived[4:8] != B
 
 
-def test_truncated_packet_is_the_end_of_the_connection(stack):
-    ends = Ends(stack, Protocol.MQTT, fault(Kind.TRUNCATE))
+@pytest.mark.parametrize("seed", range(12))
+def test_truncated_packet_is_the_end_of_the_connection(stack, seed):
+    ends = Ends(stack, Protocol.MQTT, fault(Kind.TRUNCATE), seed=seed)
     client, server = ends.connect()
     client.sendall(A + B + C)
     arrived = read(server, 100)
@@ -421,6 +422,19 @@ def test_network_outside_of_its_block_cannot_be_steered():
         network.heal()
     with pytest.raises(RuntimeError, match="with block"):
         network.heal()
+
+
+def test_defect_of_a_network_is_raised_at_its_end(monkeypatch):
+    def broken(*_args, **_options):
+        raise RuntimeError("a defect")
+
+    with pytest.raises(ExceptionGroup) as raised, contextlib.ExitStack() as stack:  # noqa: PT012 - it ends with it
+        ends = Ends(stack)
+        monkeypatch.setattr(ends.network, "judge", broken)
+        client, _ = ends.connect()
+        client.sendall(A)
+        assert client.recv(1) == b""
+    assert raised.group_contains(RuntimeError, match="a defect")
 
 
 def test_port_that_is_taken_is_said(stack):

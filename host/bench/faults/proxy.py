@@ -71,7 +71,10 @@ class Listener:
 
 
 class Proxy(ABC):
-    """A context manager: it listens as long as it is entered, and cuts every connection at the end."""
+    """A context manager: it listens as long as it is entered, and cuts every connection at the end.
+
+    A defect of its own, which ended a connection, is raised then.
+    """
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop
@@ -92,10 +95,12 @@ class Proxy(ABC):
             raise self._failure
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
         self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join()
         self._loop.close()
+        if self._failure and kind is None:
+            raise self._failure
 
     def _run(self) -> None:
         self._loop.run_until_complete(self._serve())
@@ -137,7 +142,12 @@ class Proxy(ABC):
         """Do that until it is done, or everything is cut."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            self._failure = self._failure or error
 
     async def _cut(self) -> None:
         """End what `_begin` began."""

@@ -136,7 +136,7 @@ class Connection:
         to.write_eof()
 
     async def _write(self, to: asyncio.StreamWriter, sent: _Sent) -> None:
-        size = max(int(sent.bytes_per_s / _BEAT_HZ), 1) if sent.bytes_per_s else len(sent.data)
+        size = max(int(sent.bytes_per_s / _BEAT_HZ), 1) if sent.bytes_per_s else max(len(sent.data), 1)
         start = self._loop.time()
         for at in range(0, len(sent.data), size):
             to.write(sent.data[at : at + size])
