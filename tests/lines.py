@@ -110,13 +110,22 @@ class Served:
                 for each in readable:
                     if each is self._server:
                         clients.append(self._server.accept()[0])
-                    elif typed := each.recv(4096):
+                    elif typed := _received(each):
                         os.write(keyboard, typed)
                     else:
                         clients.remove(each)
                         each.close()
                 for each in clients:
-                    each.sendall(spoken)
+                    with contextlib.suppress(OSError):  # it hung up, which its end tells in the next turn
+                        each.sendall(spoken)
             os.close(keyboard)
             for each in clients:
                 each.close()
+
+
+def _received(client: socket.socket) -> bytes:
+    """What came; nothing if the other end is gone."""
+    try:
+        return client.recv(4096)
+    except OSError:
+        return b""

@@ -41,7 +41,7 @@ def test_records_made_while_the_server_is_away_arrive_in_order_with_their_times(
             server,
             port=scripted.port,
             provision={"transport": "http", "port": server.ports.http},
-            clock={"not_before": 1},
+            clock={"not_before": 946684800},  # a board's clock begins in 2000
             session={"queue": QUEUE},
             files={"main.py": MAIN},
         )

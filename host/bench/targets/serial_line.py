@@ -49,6 +49,7 @@ class SerialLine:
         self._listener = Listener()
         self._unseen: deque[Event] = deque()
         self._lost = False
+        self._is_closed = False
         self._reserved = Reservation(port)
         try:
             self._port = self._awaited(time.monotonic() + patience_s)
@@ -68,7 +69,8 @@ class SerialLine:
         return self._port
 
     def close(self) -> None:
-        """Give the port free; the board runs on."""
+        """Give the port free; the board runs on. What somebody types meanwhile is lost."""
+        self._is_closed = True
         ports.close_port(self._port)
         self._reserved.release()
 
@@ -182,6 +184,8 @@ class SerialLine:
         try:
             self._port.write(data)
         except (OSError, ValueError, TypeError) as error:  # TypeError: a socket that is closed meanwhile has no number
+            if self._is_closed:
+                return
             raise ports.trouble(self.name, str(error)) from error
 
     def _hear(self) -> None:
