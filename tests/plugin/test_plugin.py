@@ -165,6 +165,16 @@ def test_port_that_another_run_has_is_left_alone(project, served):
     project.runpytest_subprocess("--target", url).assert_outcomes(passed=1)
 
 
+def test_chip_is_asked_what_a_board_is_unless_somebody_says(project, tmp_path):
+    project.makepyfile("def test_kind(board):\n    assert board.definition.name == 'esp32_c3'\n")
+    with serve(VirtualBoard.create(tmp_path / "c3", board="esp32_c3", settings=b"{}")) as line:
+        project.runpytest_subprocess("--target", line.url).assert_outcomes(passed=1)
+        (project.path / "boards.local.toml").write_text(
+            f'[[board]]\nname = "press-4"\ndefinition = "esp32_generic"\nport = "{line.url}"\n'
+        )
+        project.runpytest_subprocess("--target", "press-4").assert_outcomes(failed=1)
+
+
 def test_workers_share_ports_and_seed(project, served):
     urls = [served("one").url, served("two").url]
     project.makepyfile(

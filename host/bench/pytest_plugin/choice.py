@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from bench.errors import UsageError
+from bench.errors import BenchError, UsageError
 from bench.flash import inventory, ports
 
 _KINDS = ("unix", "virtual")
@@ -25,7 +25,7 @@ class Choice:
     kind: str
     ports: tuple[str, ...]
     definition: str
-    """Empty: the inventory's, or esp32_generic."""
+    """Empty: what the inventory, or the chip, says."""
     host: str
     """This machine, as the boards reach it."""
     wifi: str
@@ -83,10 +83,23 @@ class Choice:
             reasons["needs_wifi"] = "needs a Wi-Fi network for the board: --wifi SSID"
         return reasons
 
-    def definition_of(self, port: str = "") -> str:
-        """What the board on a port is, or any virtual one."""
-        known = inventory.find(port) if port else None
-        return self.definition or (known.definition if known else "") or "esp32_generic"
+    def definition_of(self, port: str) -> str:
+        """What the board on a port is: as the options, the inventory, or else its chip says. Raises BenchError."""
+        known = inventory.find(port)
+        if given := self.definition or (known.definition if known else ""):
+            return given
+        # esptool and all that: for boards that nobody has said anything about
+        from bench.flash import probe  # noqa: PLC0415
+        from bench.flash.teller import Silent  # noqa: PLC0415
+
+        found = probe.probe(port, Silent())
+        fits = probe.definitions_for(found)
+        if not fits:
+            raise BenchError(
+                f"{port}: no definition in boards/ is for an {found.chip} with {found.flash_mb} MB: name one by "
+                "--definition"
+            )
+        return fits[0]
 
     @property
     def wifi_password(self) -> str:

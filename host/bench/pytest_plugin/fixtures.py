@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from bench.pytest_plugin.record import METRIC, RECORD, Record
 from bench.targets.board import TestBoard
 from bench.targets.cannot import CannotDo
 
+_USUAL = "esp32_generic"
+
 Boards = Callable[[int], list[TestBoard]]
 
 
@@ -22,6 +25,12 @@ Boards = Callable[[int], list[TestBoard]]
 def board_choice(pytestconfig: pytest.Config) -> Choice:
     """What this run is on."""
     return pytestconfig.stash[plugin.CHOICE]
+
+
+@pytest.fixture(scope="session")
+def board_definitions(board_choice: Choice) -> Callable[[str], str]:
+    """What the board on a port is; each is asked once."""
+    return cache(board_choice.definition_of)
 
 
 @pytest.fixture
@@ -109,20 +118,22 @@ def board_files(
 
 
 @pytest.fixture
-def boards(
+def boards(  # noqa: PLR0913, PLR0917 - as many as it uses, by name
     request: pytest.FixtureRequest,
     board_choice: Choice,
+    board_definitions: Callable[[str], str],
     board_files: Mapping[str, bytes],
     board_record: Record,
     tmp_path: Path,
 ) -> Iterator[Boards]:
     """`boards(n)`: so many boards with `board_files` and nothing else on them, switched off."""
+    new = partial(_board, board_choice, board_definitions)
     taken: list[str] = []
     with ExitStack() as held:
 
         def make() -> TestBoard:
             place = tmp_path / "boards" / f"board{len(taken) + 1}"
-            made = held.enter_context(_board(board_choice, place, taken, held))
+            made = held.enter_context(new(place, taken, held))
             taken.append(made.name)
             board_record.boards.append(made)
             if request.config.option.live:
@@ -153,19 +164,21 @@ def flasher(board: TestBoard) -> Any:
     return Flasher(board)
 
 
-def _board(choice: Choice, place: Path, taken: list[str], held: ExitStack) -> TestBoard:
+def _board(
+    choice: Choice, definition: Callable[[str], str], place: Path, taken: list[str], held: ExitStack
+) -> TestBoard:
     """A board that no other test has."""
     if choice.kind == "unix":
         from bench.targets.unix import UnixBoard  # noqa: PLC0415 - one of three
 
-        return UnixBoard(place, definition=choice.definition_of())
+        return UnixBoard(place, definition=choice.definition or _USUAL)
     from bench.targets.port import PortBoard, ServedBoard  # noqa: PLC0415 - one of three
 
     if choice.kind == "virtual":
-        return ServedBoard(place, definition=choice.definition_of())
+        return ServedBoard(place, definition=choice.definition or _USUAL)
     free = [port for port in choice.ports if port not in taken]
     port = held.enter_context(first_free(free, patience_s=choice.patience_s)).port
-    return PortBoard(port, place, definition=choice.definition_of(port))
+    return PortBoard(port, place, definition=definition(port))
 
 
 def _live(config: pytest.Config, name: str) -> Callable[[dict[str, Any]], None]:
