@@ -1,12 +1,11 @@
 """What the ROM of virtual boards claims of an ESP32: each fact is asked of both.
 
-Set BENCH_PORT to ask a board, e.g. `BENCH_PORT=/dev/ttyUSB0 make test ARGS="tests/hardware -n 0"` (what mpremote
-calls a device: a path, `port:...`, a URL). It has to be an ESP32 with MicroPython 1.23 or later; its files are left
-alone. It is taken out of its program and left at the REPL: reset it afterwards.
+`pytest tests/hardware --target /dev/ttyUSB0` asks a board (what mpremote calls a device: a path, a URL). It has to be an
+ESP32 with MicroPython 1.23 or later; its files are left alone. It is taken out of its program and left at the REPL: reset it
+afterwards.
 """
 
 import json
-import os
 import subprocess
 import sys
 
@@ -109,18 +108,17 @@ def on_rom(code: str) -> str:
     return device.run(plug + code, rom=True)
 
 
-def on_board(code: str) -> str:
-    """Run it on the board at BENCH_PORT."""
-    if not (port := os.environ.get("BENCH_PORT")):
-        pytest.skip("no board: set BENCH_PORT")
+def on_board(code: str, port: str) -> str:
+    """Run it on a real board."""
     command = [sys.executable, "-m", "mpremote", "connect", port, "exec", code]
     done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE_S, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
-@pytest.mark.parametrize("run", [on_rom, pytest.param(on_board, marks=pytest.mark.hardware)], ids=["rom", "board"])
+@pytest.mark.parametrize("where", ["rom", pytest.param("board", marks=pytest.mark.hardware)])
 @pytest.mark.parametrize(("expression", "expected"), FACTS.values(), ids=FACTS.keys())
-def test_fact(run, expression, expected):
-    said = run(f"{SETUP}\nprint(json.dumps({expression}))")
+def test_fact(where, expression, expected, board_choice):
+    code = f"{SETUP}\nprint(json.dumps({expression}))"
+    said = on_rom(code) if where == "rom" else on_board(code, board_choice.ports[0])
     assert json.loads(said.strip().splitlines()[-1]) == expected
