@@ -1,8 +1,7 @@
 """What the ROM of virtual boards claims of an ESP32: each fact is asked of both.
 
-`pytest tests/hardware --target /dev/ttyUSB0` asks a board (what mpremote calls a device: a path, a URL). It has to be an
-ESP32 with MicroPython 1.23 or later; its files are left alone. It is taken out of its program and left at the REPL: reset it
-afterwards.
+`pytest tests/hardware --target /dev/ttyUSB0` asks a board. It has to be an ESP32 with MicroPython 1.23 or later; its
+files are left alone. It is taken out of its program and left at the REPL: reset it afterwards.
 """
 
 import json
