@@ -22,6 +22,7 @@ from bench.targets.wire import LineFaults, Wire
 
 _UNDER_WAY = 1 << 16  # bytes that a client may be ahead of a paced line
 _POLL_S = 0.001
+_ALIVE_S = 1.0  # who waits for the line's thread looks this often whether it is there
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ class Line:
         self._stack.close()
 
     def _ask(self, what: Callable[[], None]) -> None:
-        """Have the line's thread do something, and wait until it is done."""
+        """Have the line's thread do something, and wait until it is done; on that thread itself it comes next."""
         done = threading.Event()
 
         def do() -> None:
@@ -121,7 +122,9 @@ class Line:
 
         self._asked.put(do)
         self._waker.send(b"!")
-        done.wait()
+        if threading.current_thread() is not self._thread:
+            while not done.wait(_ALIVE_S) and self._thread.is_alive():
+                pass
 
     # From here on it is the line's thread.
 
