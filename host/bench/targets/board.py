@@ -63,7 +63,8 @@ class TestBoard(ABC):
         self.installed: dict[str, bytes] = {}
         """The files that `install` put there last."""
         self.observer: Callable[[Event], None] = lambda _event: None
-        """Is called with every event as it is heard, on the thread that hears."""
+        """Is called with every event by who waits for some, or switches the board: never on another thread."""
+        self._observed = 0  # how many it was called with
         self._expected = 0  # events before this one were waited for already, or passed over
         self._changed = threading.Condition()
         self._ear: threading.Thread | None = None
@@ -175,6 +176,7 @@ class TestBoard(ABC):
                     at += 1
                     if fits(event):
                         self._expected = at
+                        self._show()
                         return event
                 if trouble := self._trouble or _lost_port(self.heard):
                     raise trouble
@@ -183,6 +185,7 @@ class TestBoard(ABC):
                 if lost or left <= 0 or not self.is_on:
                     break
                 self._changed.wait(min(left, 1.0))
+                self._show()
             said = [each.event["event"] for each in self.heard[begin:] if each.event["event"] != "console"]
         why = "it lost power before" if lost else "it is off" if not self.is_on else f"none came within {within:g} s"
         raise NotHeard(f"board {self.name}: no {what}, {why}; since the last one expected it said {said or 'nothing'}")
@@ -247,12 +250,18 @@ class TestBoard(ABC):
         """Note what the bench does with the board; nothing that was said before it is expected any more."""
         self._note({"event": what})
         self.forget()
+        self._show()
+
+    def _show(self) -> None:
+        """Have the observer know what it does not know yet."""
+        while self._observed < len(self.heard):
+            self._observed += 1
+            self.observer(self.heard[self._observed - 1].event)
 
     def _note(self, event: Event) -> None:
         with self._changed:
             self.heard.append(Heard(time.time(), event))
             self._changed.notify_all()
-        self.observer(event)
 
     def _hear_no_more(self) -> None:
         if self._ear:

@@ -66,8 +66,10 @@ def plug_in(power, options):
 
 
 def _is_away():
-    now = time.ticks_diff(time.ticks_ms(), _began)
-    return any(start <= now < end for start, end in _air.get("away", ()))
+    away = _air.get("away")
+    if away:  # asked all the time: nothing is left on the heap for nothing
+        now = time.ticks_diff(time.ticks_ms(), _began)
+        return any(start <= now < end for start, end in away)
 
 
 def hostname(name=None):
