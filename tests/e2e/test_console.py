@@ -50,7 +50,7 @@ def test_board_that_does_not_listen_says_and_does_nothing(server, make_board):
 
 
 def test_saying_something_to_a_board_that_is_off_is_refused(server, make_board):
-    board = make_board(server)
+    board = VirtualBoard(make_board(server).folder)  # its pipe, whatever line there may be
     with pytest.raises(BenchError, match="is off"):
         board.say("firstboot status")
     with board.power_on() as power:
@@ -68,7 +68,7 @@ board.sleep(3600000)
 
 
 def test_saying_more_than_a_board_reads_is_refused_and_never_waits(server, make_board):
-    board = make_board(server, files={"main.py": DEAF})
+    board = VirtualBoard(make_board(server, files={"main.py": DEAF}).folder)  # its pipe
     with board.power_on() as power:
         power.wait_for("deaf")
         for _ in range(10_000):
