@@ -18,7 +18,7 @@ import httpx
 
 from bench.errors import BenchError
 from bench.faults import boards, server
-from bench.faults.framing import Protocol, Route
+from bench.faults.framing import SPOKEN, Route
 from bench.faults.link import Link
 from bench.faults.plan import Happened
 from bench.faults.rounds import Round, Turn
@@ -33,13 +33,6 @@ T = TypeVar("T")
 
 _PROFILE = "default"
 _HOST = "127.0.0.1"
-_SPOKEN = {
-    "mqtt": Protocol.MQTT,
-    "mqtts": Protocol.TLS,
-    "http": Protocol.HTTP,
-    "https": Protocol.TLS,
-    "coap": Protocol.COAP,
-}
 # A person is waited for no longer than a network: faults that are over need none.
 _SECTIONS = {
     "backoff": {"base_ms": 20, "cap_ms": 200, "long_ms": 400},
@@ -85,9 +78,9 @@ class Chaos:
         with ExitStack() as undo:
             self._server = undo.enter_context(UpsetProcess(self._folder / "server", "--lift-limits-for-loopback"))
             ready = self._server.ready
-            routes = [Route(to_port=ready[f"{name}_port"], protocol=spoken) for name, spoken in _SPOKEN.items()]
+            routes = [Route(to_port=ready[f"{name}_port"], protocol=spoken) for name, spoken in SPOKEN.items()]
             self._network = undo.enter_context(Link(routes, observer=self._happened))
-            self._ports = {name: self._network.ports[ready[f"{name}_port"]] for name in _SPOKEN}
+            self._ports = {name: self._network.ports[ready[f"{name}_port"]] for name in SPOKEN}
             self._key, self._secret = self._ask(_key_and_secret)
             self._searched = 0
             self._stack = undo.pop_all()

@@ -31,6 +31,16 @@ class Protocol(StrEnum):
         return _FRAMINGS.get(self)
 
 
+SPOKEN = {
+    "mqtt": Protocol.MQTT,
+    "mqtts": Protocol.TLS,
+    "http": Protocol.HTTP,
+    "https": Protocol.TLS,
+    "coap": Protocol.COAP,
+}
+"""What the bench's server speaks on its ports, by their names."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Route:
     """A port of the server, and where boards reach it instead: `port`, 0 for any free one."""

@@ -62,19 +62,12 @@ def network(bench_server: Any, board_choice: Choice, board_record: Record) -> It
 
     It is good until it is told otherwise; what is random in its faults is decided by --seed.
     """
-    from bench.faults.framing import Protocol, Route  # noqa: PLC0415 - few tests have faults
+    from bench.faults.framing import SPOKEN, Route  # noqa: PLC0415 - few tests have faults
     from bench.faults.link import Link  # noqa: PLC0415
 
-    protocols = {
-        "mqtt": Protocol.MQTT,
-        "mqtts": Protocol.TLS,
-        "http": Protocol.HTTP,
-        "https": Protocol.TLS,
-        "coap": Protocol.COAP,
-    }
     routes = [
         Route(to_host=board_choice.host, to_port=getattr(bench_server.ports, name), protocol=protocol)
-        for name, protocol in protocols.items()
+        for name, protocol in SPOKEN.items()
     ]
     with Link(routes, host=board_choice.host, seed=board_choice.seed) as link:
         board_record.networks.append(link)
