@@ -1,5 +1,7 @@
 """A server in a thread: stopped and started again."""
 
+import socket
+
 import pytest
 
 from bench.errors import BenchError
@@ -21,6 +23,8 @@ def test_stopped_server_refuses_and_comes_back_on_its_ports_with_its_records(tmp
         assert not server.is_running()
         with pytest.raises(ConnectionRefusedError):
             RawClient(ports.mqtt)
+        with socket.socket() as other, pytest.raises(OSError, match="in use"):  # nobody is given its ports
+            other.bind(("127.0.0.1", ports.mqtt))
         server.start()
         assert (server.ports, server.profile.provision_key) == (ports, key)
         assert server.ask(lambda registry: registry.profile("kept")).name == "kept"

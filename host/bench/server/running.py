@@ -5,7 +5,9 @@ import dataclasses
 import inspect
 import io
 import json
+import socket
 import threading
+import time
 import uuid
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
@@ -25,6 +27,7 @@ T = TypeVar("T")
 FREE_PORTS = dict.fromkeys(("mqtt_port", "mqtts_port", "http_port", "https_port", "coap_port"), 0)
 """The options of a server that takes what ports there are."""
 _PATIENCE_S = 30.0
+_PORTS_S, _POLL_S = 10.0, 0.05
 
 
 class _Notes(Journal):
@@ -54,6 +57,7 @@ class RunningServer:
         self.options = Options(data=data, **{**FREE_PORTS, "limits": Rules(lift_loopback=True), **options})
         self._journal = _Notes()
         self._secrets: set[str] = set()
+        self._kept: list[socket.socket] = []
         self.ports: Ports
         self.profile: ProfileView
         self.registry: Registry
@@ -68,7 +72,22 @@ class RunningServer:
         self.close()
 
     def start(self) -> None:
-        """Start it again after `stop`, on the ports that it had."""
+        """Start it again after `stop`, on the ports that it had, which others may have used for a moment meanwhile."""
+        deadline = time.monotonic() + _PORTS_S
+        while True:
+            try:
+                self._start()
+            except BenchError:
+                if not self._kept or time.monotonic() > deadline:
+                    raise
+                time.sleep(_POLL_S)
+            else:
+                break
+        for each in self._kept:
+            each.close()
+        self._kept = []
+
+    def _start(self) -> None:
         self._started: Future[None] = Future()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -86,10 +105,25 @@ class RunningServer:
             self._thread.join(_PATIENCE_S)
             if self._thread.is_alive():
                 raise BenchError(f"the server did not stop within {_PATIENCE_S:.0f} s")
+            self._keep_ports()
 
     def close(self) -> None:
         """Stop it for good."""
         self.stop()
+        for each in self._kept:
+            each.close()
+
+    def _keep_ports(self) -> None:
+        """Have its TCP ports given to nobody while it is stopped. Who connects is refused: nobody listens."""
+        for name in ("mqtt", "mqtts", "http", "https"):
+            kept = socket.socket(socket.AF_INET6 if ":" in self.options.host else socket.AF_INET, socket.SOCK_STREAM)
+            kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # the server binds it beside us
+            try:
+                kept.bind((self.options.host, getattr(self.ports, name)))
+            except OSError:  # somebody was faster, which `start` waits for
+                kept.close()
+            else:
+                self._kept.append(kept)
 
     def is_running(self) -> bool:
         """Whether it is there."""
