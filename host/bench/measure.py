@@ -118,9 +118,8 @@ def on_line(folder: Path, files: Files, *, rounds: int, seed: int) -> Rounds:
 
     @contextmanager
     def switch_on(number: int) -> Iterator[Powered]:
-        with _blank(folder, addresses[number]) as board, line.serve(board) as served:
-            served.reset(Start.HELD)
-            board.install(_all(files, board))  # not earlier: a line that is served has its board running
+        with _blank(folder, addresses[number]) as board, line.serve(board, start=Start.HELD) as served:
+            board.install(_all(files, board))
             with SerialLine(served.url) as power, _let_go(power):
                 yield power
 

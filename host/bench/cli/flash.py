@@ -163,7 +163,7 @@ def _own(folder: Path | None) -> dict[str, bytes]:
         return {}
     if not folder.is_dir():
         raise UsageError(f"{folder} is no folder: --files names one, whose files go onto the board")
-    return {str(each.relative_to(folder)): each.read_bytes() for each in sorted(folder.rglob("*")) if each.is_file()}
+    return firmware.of_folder(folder)
 
 
 def _wifi(board: Board, toml: BenchToml, ssid: str) -> dict[str, Any]:

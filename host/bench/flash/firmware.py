@@ -59,6 +59,11 @@ def files() -> dict[str, bytes]:
     return tree
 
 
+def of_folder(folder: Path) -> dict[str, bytes]:
+    """The files of a folder of somebody's own, as they are to lie on a board: path -> content."""
+    return {str(each.relative_to(folder)): each.read_bytes() for each in sorted(folder.rglob("*")) if each.is_file()}
+
+
 def version() -> str:
     """What the firmware says that it is."""
     found = _VERSION.search((house.FIRMWARE / "firstboot" / "__init__.py").read_text())

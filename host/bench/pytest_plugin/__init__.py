@@ -122,14 +122,7 @@ def pytest_runtest_setup() -> Generator[None]:
         pytest.skip(str(reason))
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_call() -> Generator[None]:
-    """What a board cannot do skips the test."""
-    __tracebackhide__ = True
-    try:
-        yield
-    except CannotDo as reason:
-        pytest.skip(str(reason))
+pytest_runtest_call = pytest_runtest_setup
 
 
 @pytest.hookimpl(wrapper=True)

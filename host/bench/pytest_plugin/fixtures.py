@@ -190,4 +190,6 @@ def _live(config: pytest.Config, name: str) -> Callable[[dict[str, Any]], None]:
 def _content(folder: Path) -> dict[str, bytes]:
     if not folder.is_dir():
         raise UsageError(f"{folder} is no folder: bench_firmware in the ini file names one, whose files go onto boards")
-    return {str(each.relative_to(folder)): each.read_bytes() for each in sorted(folder.rglob("*")) if each.is_file()}
+    from bench.flash import firmware  # noqa: PLC0415 - as above
+
+    return firmware.of_folder(folder)

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -99,12 +99,17 @@ class Record:
                 lines.append(f"{each.at - self.began:9.3f}  {said}\n")
             yield board.name, "".join(lines)
 
-    def mask(self, text: str) -> str:
-        """The text without any secret that the test's servers and boards are known to have."""
-        for secret in sorted(self._secrets(), key=len, reverse=True):
-            for form in {secret, json.dumps(secret)[1:-1]}:
-                text = text.replace(form, _HIDDEN)
-        return text
+    def masking(self) -> Callable[[str], str]:
+        """Takes out of a text every secret that the test's servers and boards are known to have now."""
+        secrets = sorted(self._secrets(), key=len, reverse=True)
+
+        def mask(text: str) -> str:
+            for secret in secrets:
+                for form in {secret, json.dumps(secret)[1:-1]}:
+                    text = text.replace(form, _HIDDEN)
+            return text
+
+        return mask
 
     def _secrets(self) -> set[str]:
         found: set[str] = set()

@@ -8,7 +8,7 @@ import base64
 import html
 import re
 import shutil
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -46,15 +46,16 @@ class Report:
         record = item.stash.get(RECORD, None)
         if record is None:
             return report
+        mask = record.masking()
         if report.failed and report.longrepr:
-            report.longrepr = record.mask(str(report.longrepr))
-        report.sections = [(name, record.mask(text)) for name, text in report.sections]
+            report.longrepr = mask(str(report.longrepr))
+        report.sections = [(name, mask(text)) for name, text in report.sections]
         if report.when == "call" or (report.when == "setup" and report.failed):
             extras = getattr(report, "extras", [])
-            report.extras = extras + self._extras(item.nodeid, record, ended=call.stop)  # type: ignore[attr-defined]
+            report.extras = extras + self._extras(item.nodeid, record, mask, ended=call.stop)  # type: ignore[attr-defined]
         return report
 
-    def _extras(self, nodeid: str, record: Record, *, ended: float) -> list[dict[str, Any]]:
+    def _extras(self, nodeid: str, record: Record, mask: Callable[[str], str], *, ended: float) -> list[dict[str, Any]]:
         from pytest_html import extras  # noqa: PLC0415 - there only if a report is asked for
 
         from bench.pytest_plugin.timeline import picture  # noqa: PLC0415 - matplotlib takes half a second
@@ -62,15 +63,15 @@ class Report:
         lanes = record.lanes()
         if not any(lanes.values()):
             return []
-        drawn = record.mask(picture(lanes, began=record.began, ended=ended))
+        drawn = mask(picture(lanes, began=record.began, ended=ended))
         source = f"data:image/svg+xml;base64,{base64.b64encode(drawn.encode()).decode()}"
         shown = f'<img src="{source}" alt="timeline" style="width: 100%; background: white">'
-        added = [extras.html(shown + record.mask(_facts(record)))]
+        added = [extras.html(shown + mask(_facts(record)))]
         for board, text in record.consoles():
             place = Path("consoles") / _ODD.sub("_", nodeid)[-_LONGEST_NAME:] / f"{_ODD.sub('_', board)}.log"
             file = self._folder / place
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(record.mask(text), errors="replace")
+            file.write_text(mask(text), errors="replace")
             added.append(extras.url(str(place), name=f"console of {board}"))
         return added
 
