@@ -91,6 +91,22 @@ def test_report_has_timelines_facts_consoles_figures_and_no_secret(pytester, rep
     assert "***" in (folder / "junit.xml").read_text()
 
 
+@pytest.mark.parametrize("options", [(), ("-n", "2")])
+def test_metric_alone_is_a_file_of_figures(pytester, options):
+    pytester.makepyfile("def test_one(metric): metric('boot seconds', 1.5)\ndef test_two(): pass")
+    pytester.runpytest_subprocess("--metric", "trend.prom", *options).assert_outcomes(passed=2)
+    figures = (pytester.path / "trend.prom").read_text()
+    assert re.search(r'^boot_seconds\{test="\S+::test_one"\} 1\.5$', figures, re.MULTILINE)
+    assert re.search(r'^pytest_test_seconds\{phase="call",test="\S+::test_two"\} ', figures, re.MULTILINE)
+    assert not list(pytester.path.glob("**/report.html"))
+
+
+def test_metric_without_a_folder_for_it_is_refused(pytester):
+    ran = pytester.runpytest_subprocess("--metric", "nowhere/trend.prom")
+    assert ran.ret == pytest.ExitCode.USAGE_ERROR
+    ran.stderr.fnmatch_lines("*there is no folder */nowhere: make it first*")
+
+
 def test_console_of_an_earlier_run_is_gone(pytester, reported):
     folder = reported()
     (folder / "consoles" / "of-another-run").mkdir()

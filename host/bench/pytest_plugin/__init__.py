@@ -58,6 +58,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="DIR",
         help="write report.html (with a timeline of each test), junit.xml, metrics.prom and each board's console there",
     )
+    group.addoption(
+        "--metric",
+        default="",
+        metavar="FILE",
+        help="write how long each test took, and what it measured, there, as Prometheus reads it (--report: its own)",
+    )
     group.addoption("--live", action="store_true", help="show what boards say while they say it (not with -n)")
     parser.addini("bench_firmware", "folder whose files go onto boards, instead of firstboot's firmware", "string", "")
 
@@ -76,6 +82,15 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError("--live shows one run: leave out -n, or --live")
     if config.option.report:
         _begin_report(config, config.stash[CHOICE])
+    if config.option.metric and not _is_worker(config):
+        from bench.pytest_plugin.metrics import Metrics  # noqa: PLC0415 - few runs write them
+
+        config.pluginmanager.register(Metrics(Path(config.option.metric).absolute()), "boards-metrics")
+
+
+def _is_worker(config: pytest.Config) -> bool:
+    """Whether this is a process of xdist's, which sends what it finds to the one that writes."""
+    return hasattr(config, "workerinput")
 
 
 def _begin_report(config: pytest.Config, choice: Choice) -> None:
@@ -87,8 +102,8 @@ def _begin_report(config: pytest.Config, choice: Choice) -> None:
     config.option.htmlpath = config.option.htmlpath or str(folder / "report.html")
     config.option.self_contained_html = True
     config.option.xmlpath = config.option.xmlpath or str(folder / "junit.xml")
-    is_worker = hasattr(config, "workerinput")
-    config.pluginmanager.register(Report(folder, choice, is_worker=is_worker), "boards-report")
+    config.option.metric = config.option.metric or str(folder / "metrics.prom")
+    config.pluginmanager.register(Report(folder, choice, is_worker=_is_worker(config)), "boards-report")
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -42,8 +42,8 @@ def board_record(request: pytest.FixtureRequest) -> Record:
 
 @pytest.fixture
 def metric(request: pytest.FixtureRequest) -> Callable[[str, float], None]:
-    """`metric("boot_seconds", 0.8)`: a figure of this test for metrics.prom, to be followed over time."""
-    return lambda name, value: request.node.user_properties.append((METRIC, (name, value)))
+    """`metric("boot_seconds", 0.8)`: a figure of this test for `--metric`, to be followed over time."""
+    return lambda name, value: request.node.user_properties.append((METRIC, (name, float(value))))
 
 
 @pytest.fixture

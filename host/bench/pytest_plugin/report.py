@@ -1,7 +1,7 @@
 """`pytest --report DIR`: what a run of tests found, for people and for machines.
 
-DIR has `report.html` (by pytest-html, with a timeline picture per test), `junit.xml`, `metrics.prom`, and each
-board's console as a file of its own under `consoles/`.
+DIR has `report.html` (by pytest-html, with a timeline picture per test) and each board's console as a file of its own
+under `consoles/`; `junit.xml` by pytest, `metrics.prom` by `bench.pytest_plugin.metrics`.
 """
 
 import base64
@@ -13,14 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
 
 from bench.pytest_plugin.choice import Choice
-from bench.pytest_plugin.record import METRIC, RECORD, Record
+from bench.pytest_plugin.record import RECORD, Record
 
 _SLOWEST = 10
 _ODD = re.compile(r"[^\w.\[\]-]+")
-_NO_METRIC = re.compile(r"\W")
 _LONGEST_NAME = 120
 
 
@@ -30,9 +28,7 @@ class Report:
     def __init__(self, folder: Path, choice: Choice, *, is_worker: bool) -> None:
         self._folder = folder
         self._choice = choice
-        self._is_worker = is_worker
         self._spent: dict[str, dict[str, float]] = {}
-        self._metrics: list[tuple[str, str, float]] = []
         if not is_worker:
             shutil.rmtree(folder / "consoles", ignore_errors=True)
             folder.mkdir(parents=True, exist_ok=True)
@@ -76,12 +72,8 @@ class Report:
         return added
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Remember where the time went, and what was measured."""
+        """Remember where the time went."""
         self._spent.setdefault(report.nodeid, {})[report.when or ""] = report.duration
-        if report.when == "teardown":
-            for name, value in report.user_properties:
-                if name == METRIC and isinstance(value, (list, tuple)):
-                    self._metrics.append((report.nodeid, str(value[0]), float(value[1])))
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_html_report_title(self, report: Any) -> None:
@@ -101,24 +93,6 @@ class Report:
         )
         where = ", ".join(f"{when} {seconds:.1f} s" for when, seconds in total.items())
         postfix.append(f"<h3>Where the time went: {where}</h3><p>Slowest tests:</p><table>{rows}</table>")
-
-    @pytest.hookimpl(trylast=True)
-    def pytest_sessionfinish(self) -> None:
-        """Write the metrics."""
-        if self._is_worker:
-            return
-        registry = CollectorRegistry()
-        seconds = Gauge("pytest_test_seconds", "Time that a test took.", ["test", "phase"], registry=registry)
-        for nodeid, spent in self._spent.items():
-            for when, value in spent.items():
-                seconds.labels(nodeid, when).set(value)
-        gauges: dict[str, Gauge] = {}
-        for nodeid, name, value in self._metrics:
-            known = _NO_METRIC.sub("_", name)
-            if known not in gauges:
-                gauges[known] = Gauge(known, f"{name}, measured by tests.", ["test"], registry=registry)
-            gauges[known].labels(nodeid).set(value)
-        write_to_textfile(str(self._folder / "metrics.prom"), registry)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Say where it is."""
