@@ -8,7 +8,9 @@ from typing import Any
 
 from bench.errors import BenchError
 from bench.flash import settings
-from bench.targets.virtual import Conditions, PowerCycle, VirtualBoard
+from bench.targets.conditions import Conditions
+from bench.targets.power import PowerCycle
+from bench.targets.virtual import VirtualBoard
 from benchmarks.processes import Endpoint
 
 _PATIENCE_S = 20.0

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from bench.targets.virtual import Cut, PowerCycle, PowerLost
+from bench.targets.conditions import Cut
+from bench.targets.power import PowerCycle, PowerLost
 
 MODES = [pytest.param(False, id="before"), pytest.param(True, id="torn")]
 

@@ -20,7 +20,8 @@ from bench.faults.framing import Protocol, Route
 from bench.faults.link import Link
 from bench.faults.plan import AT_ONE_STEP, USUAL, Fault, Kind
 from bench.flash import vault
-from bench.targets.virtual import PowerCycle, VirtualBoard
+from bench.targets.power import PowerCycle
+from bench.targets.virtual import VirtualBoard
 from tests.e2e.orders import Orders
 from tests.support import KINDS, WAYS, RunningServer, ca_file, new_board, states, steps, vault_slots, way_settings
 

@@ -14,8 +14,10 @@ import pytest
 import serial
 
 from bench.flash import image
+from bench.targets.conditions import Conditions
 from bench.targets.line import serve
-from bench.targets.virtual import Conditions, PowerCycle, VirtualBoard
+from bench.targets.power import PowerCycle
+from bench.targets.virtual import VirtualBoard
 from tests.support import PATIENCE_S
 
 RAW = b"raw REPL; CTRL-B to exit\r\n>"

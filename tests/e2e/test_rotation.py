@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.targets.virtual import Conditions
+from bench.targets.conditions import Conditions
 from tests.e2e.cutting import MODES, cuts, loses_power_before
 from tests.support import KINDS, ca_file, steps, vault_slots, way_settings
 

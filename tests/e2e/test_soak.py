@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.targets.virtual import Conditions
+from bench.targets.conditions import Conditions
 from tests.budget import soaked
 from tests.e2e.scripted import (
     CONNECT,

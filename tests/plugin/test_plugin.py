@@ -92,7 +92,7 @@ def test_board_runs_the_projects_program(project, target):
 
 def test_what_a_board_cannot_do_is_a_skip_with_the_reason(project, served):
     project.makepyfile(
-        "import pytest\nfrom bench.targets.virtual import Conditions\n"
+        "import pytest\nfrom bench.targets.conditions import Conditions\n"
         "def test_cut(board):\n    board.power_on(Conditions())\n"
         "def test_two(boards):\n    boards(2)\n"
         "@pytest.mark.destructive\ndef test_wear(board):\n    assert 0\n"

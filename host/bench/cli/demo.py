@@ -22,7 +22,8 @@ from bench.cli.setup import key_and_secret
 from bench.errors import BenchError
 from bench.flash import settings
 from bench.server.child import ServerProcess
-from bench.targets.virtual import PowerCycle, VirtualBoard
+from bench.targets.power import PowerCycle
+from bench.targets.virtual import VirtualBoard
 
 _BOARD = "demo"
 _PATIENCE_S = 30.0

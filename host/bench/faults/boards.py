@@ -17,7 +17,8 @@ import littlefs
 
 from bench.faults import plan
 from bench.flash import image, vault
-from bench.targets.virtual import Conditions, Cut, VirtualBoard, Wear
+from bench.targets.conditions import Conditions, Cut, Wear
+from bench.targets.virtual import VirtualBoard
 
 # A first boot writes to its flash some ten times.
 _WRITES = 12

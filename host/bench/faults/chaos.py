@@ -26,7 +26,8 @@ from bench.faults.server import UpsetProcess
 from bench.flash import choices, settings, vault
 from bench.flash.choices import Place, Transport
 from bench.server.tls import authority
-from bench.targets.virtual import PowerCycle, PowerLost, VirtualBoard
+from bench.targets.power import PowerCycle, PowerLost
+from bench.targets.virtual import VirtualBoard
 from bench.thingsboard import ThingsBoard
 
 T = TypeVar("T")

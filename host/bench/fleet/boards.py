@@ -12,7 +12,9 @@ from typing import Any
 from bench import boards
 from bench.fleet import usage
 from bench.fleet.life import Lap, Life, Progress, Restart, Tell
-from bench.targets.virtual import Conditions, PowerCycle, VirtualBoard
+from bench.targets.conditions import Conditions
+from bench.targets.power import PowerCycle
+from bench.targets.virtual import VirtualBoard
 
 DEFINITION = "esp32_generic"
 FILES_EACH = 8

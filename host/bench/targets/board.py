@@ -14,8 +14,8 @@ from bench import house
 from bench.errors import BenchError
 from bench.flash.ports import PortTrouble
 from bench.flash.repl import Repl
+from bench.targets.conditions import Conditions
 from bench.targets.events import Event
-from bench.targets.virtual import Conditions
 
 _TURN_S = 0.05
 _REPL_S = 10.0

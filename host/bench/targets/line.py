@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from bench import boards
 from bench.errors import BenchError
 from bench.targets.circuit import AutoReset, Circuit, Start, UsbSerialJtag
+from bench.targets.conditions import Conditions
 from bench.targets.loader.flash import PulledOut
 from bench.targets.port_server import Client, Port, Rfc2217Client
+from bench.targets.power import PowerCycle
 from bench.targets.uart import CONSOLE_BAUD, Uart
-from bench.targets.virtual import Conditions, PowerCycle, VirtualBoard
+from bench.targets.virtual import VirtualBoard
 from bench.targets.wire import LineFaults, Wire
 
 _UNDER_WAY = 1 << 16  # bytes that a client may be ahead of a paced line

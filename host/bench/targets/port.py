@@ -15,8 +15,10 @@ from bench.targets import line
 from bench.targets.board import TestBoard, repl_on
 from bench.targets.cannot import CannotDo
 from bench.targets.circuit import Start
+from bench.targets.conditions import Conditions
+from bench.targets.power import PowerCycle
 from bench.targets.serial_line import SerialLine
-from bench.targets.virtual import Conditions, PowerCycle, VirtualBoard
+from bench.targets.virtual import VirtualBoard
 
 _PATIENCE_S = 3.0  # a chip's own USB comes back after a reset
 

@@ -7,10 +7,12 @@ from typing import BinaryIO, Self
 
 from bench import boards
 from bench.targets.circuit import Start
+from bench.targets.conditions import Conditions
 from bench.targets.loader import chips
 from bench.targets.loader.flash import NorFlash
 from bench.targets.loader.loader import Exit, Loader
-from bench.targets.virtual import Conditions, PowerCycle, VirtualBoard
+from bench.targets.power import PowerCycle
+from bench.targets.virtual import VirtualBoard
 from bench.targets.wire import LineFaults
 
 CONSOLE_BAUD = 115200

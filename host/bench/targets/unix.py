@@ -8,7 +8,9 @@ from typing import BinaryIO
 from bench.errors import BenchError
 from bench.flash.repl import Repl
 from bench.targets.board import TestBoard, repl_on
-from bench.targets.virtual import Conditions, PowerCycle, VirtualBoard
+from bench.targets.conditions import Conditions
+from bench.targets.power import PowerCycle
+from bench.targets.virtual import VirtualBoard
 
 
 class UnixBoard(TestBoard):

@@ -1,0 +1,335 @@
+"""A virtual board that has power: its CPU is a process of MicroPython's unix port, started anew at each reset."""
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Self, TextIO
+
+from bench import boards
+from bench.errors import BenchError
+from bench.targets import unixport
+from bench.targets.conditions import Conditions
+from bench.targets.events import Listener
+
+if TYPE_CHECKING:
+    from bench.targets.virtual import VirtualBoard
+
+_POLL_S = 0.002
+_LOCK_S = 1.0
+_INTERRUPT_S = 0.5
+_CTRL_C = b"\x03"
+_TYPED_AHEAD = 1 << 20  # bytes that a board may be behind
+_PINS = 40
+_LOW, _HIGH = b"\0", b"\1"
+_EPOCH = 946684800  # of the ESP32's clock: 2000-01-01
+
+
+class PowerLost(BenchError):
+    """The board's process ended: a power cut, or a crash of MicroPython itself."""
+
+
+class PowerCycle:
+    """A board from power-on to power-off, across the resets between them. A context manager.
+
+    Whoever runs a power cycle has to keep reading its events: that is also what restarts the board
+    after a reset, and what its watchdog bites through.
+    """
+
+    def __init__(self, board: "VirtualBoard", conditions: Conditions, lock: TextIO | None = None) -> None:
+        self._board = board
+        self._conditions = conditions
+        self._definition = boards.load(board.definition)
+        chip, ethernet = self._definition.chip.upper(), self._definition.ethernet
+        self._ethernet = ethernet and {"phy": ethernet.phy, "phy_address": ethernet.phy_address}
+        self._machine = f"Generic {chip} module with {chip}"
+        self._interpreter = unixport.interpreter()
+        self._rom = unixport.rom()
+        self._lock = os.fdopen(os.dup(lock.fileno()), "w") if lock else take(board)
+        with contextlib.suppress(FileExistsError):
+            os.mkfifo(board.keyboard, 0o600)
+        # open at both ends: never at its end, whoever comes and goes, and whatever is reset
+        self._keyboard = board.keyboard.open("r+b", buffering=0)
+        self._keys = os.open(board.keyboard, os.O_WRONLY | os.O_NONBLOCK)
+        descriptor = os.open(board.console, os.O_RDWR | os.O_CREAT, 0o600)
+        self._console: BinaryIO = os.fdopen(descriptor, "rb")
+        self._console.seek(0, os.SEEK_END)
+        trace = board.folder / "trace.jsonl"
+        trace.write_bytes(b"")
+        self._pins = board.folder / "pins"
+        self._pins.write_bytes(b"".join(_LOW if pin in conditions.pressed else _HIGH for pin in range(_PINS)))
+        self._trace: BinaryIO = trace.open("rb")
+        self._watchdog: tuple[float, float] | None = None  # when it was fed, and how long that lasts
+        self._forced = ""  # the cause of a reset that the board did not ask for, and is on its way
+        self._reset = ""
+        self._raw = False  # whether the REPL is in raw mode after the reset
+        self._interruptible = False
+        self._typed: deque[bytes] = deque()
+        self._interrupt_by = 0.0  # 0: no Ctrl-C waits
+        self._clock: int | None = None  # what the board's clock remembers through a reset
+        self._powered = time.monotonic()
+        self._brownouts = deque(conditions.brownouts)
+        self._fails_at = 0.0  # when the power does; 0: it holds
+        self._listener = Listener()
+        self._trace_rest = b""  # the begin of a line of the trace
+        self._unseen: deque[dict[str, Any]] = deque()
+        self.is_lost = False
+        """Whether the power is lost, as far as was followed."""
+        self.power_ons = 0
+        """How often the power came so far: once, and once more after each brown-out."""
+        self.writes: list[dict[str, Any]] = []
+        """Every write to the flash: number, kind (erase or program), block, bytes."""
+        self.events: list[dict[str, Any]] = []
+        """Every event read so far."""
+        self.levels: list[tuple[int, int]] = []
+        """Every change of an output so far: pin and level."""
+        self.started_s = 0.0
+        """When the board's process was started last, by `time.monotonic`."""
+        self.joins: list[str] = []
+        """The SSID of every attempt to join a Wi-Fi network so far."""
+        self._start("PWRON_RESET")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.power_off()
+
+    @property
+    def pid(self) -> int:
+        """The process that is the board's CPU."""
+        return self._process.pid
+
+    def press(self, pin: int) -> None:
+        """Connect a pin to ground, as a button does."""
+        self._set(pin, _LOW)
+
+    def release(self, pin: int) -> None:
+        """Let go of what `press` pressed."""
+        self._set(pin, _HIGH)
+
+    def power_off(self) -> None:
+        """Cut the power. Does nothing if it is off."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGKILL)
+        self._process.wait()
+        self._read_trace()
+        self._keyboard.close()
+        os.close(self._keys)
+        self._console.close()
+        self._trace.close()
+        self._lock.close()
+
+    def say(self, text: str) -> None:
+        """Type a line on the board's serial line; raises as `VirtualBoard.say` does."""
+        self._board.say(text)
+
+    def type(self, keys: bytes) -> None:
+        """Type on the board's serial line, Ctrl-C too; it gets there in this order, as `follow` goes on.
+
+        Ctrl-C is a signal to the interpreter, which is safe while it waits for something: so that is awaited.
+        A program that never waits is interrupted all the same. A board that does not get to its programs has no
+        ear for it. What it has no room for is lost, as in the buffer of a UART.
+        """
+        if sum(map(len, self._typed)) + len(keys) > _TYPED_AHEAD:
+            return
+        self._typed.extend(part for part in re.split(b"(\x03)", keys) if part)
+
+    def _deliver(self) -> None:
+        """Hand over what was typed, as far as the board can take it now."""
+        while self._typed:
+            if self._typed[0] == _CTRL_C:
+                if not self._interrupt():
+                    return
+            else:
+                with contextlib.suppress(BlockingIOError):
+                    self._typed[0] = self._typed[0][os.write(self._keys, self._typed[0]) :]
+                if self._typed[0]:
+                    return
+            self._typed.popleft()
+
+    def _interrupt(self) -> bool:
+        """Interrupt the interpreter; False if it should be later."""
+        now = time.monotonic()
+        self._interrupt_by = self._interrupt_by or now + _INTERRUPT_S
+        if now < self._interrupt_by and not (self._interruptible and self._waits()):
+            return False
+        if self._interruptible:
+            self._process.send_signal(signal.SIGINT)
+        self._interrupt_by = 0.0
+        return True
+
+    def _waits(self) -> bool:
+        """Whether the board's process is asleep, in a system call that is not about the flash."""
+        try:
+            return "\nState:\tS" in Path(f"/proc/{self.pid}/status").read_text()
+        except OSError:  # it is gone, or this host does not tell
+            return True
+
+    def follow(self, timeout_s: float | None = None) -> Iterator[dict[str, Any]]:
+        """Events as they come; lines that are none come as `{"event": "console", "text": ...}`.
+
+        Ends when the power is lost, or after `timeout_s`; 0 is a look at what there is, without a wait.
+        """
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            alive = self._process.poll() is None  # asked first: what a dead board said is complete
+            self._read_console()
+            self._read_trace()
+            while self._unseen:
+                self.events.append(self._unseen.popleft())
+                yield self.events[-1]
+            if not alive and not self._restart():
+                self.is_lost = True
+                return
+            self._check_watchdog()
+            self._check_power()
+            self._deliver()
+            if deadline is not None and time.monotonic() >= deadline:
+                return
+            time.sleep(_POLL_S)
+
+    def wait_for(self, event: str, *, timeout_s: float = 20.0, **fields: Any) -> dict[str, Any]:
+        """The next event of this name with these fields.
+
+        Raises PowerLost if the board dies before, and BenchError after `timeout_s`.
+        """
+        for found in self.follow(timeout_s):
+            if found["event"] == event and fields.items() <= found.items():
+                return found
+        seen = [each["event"] for each in self.events]
+        if self._process.poll() is not None:
+            raise PowerLost(f"the board lost power before {event}; it said {seen}")
+        raise BenchError(f"no event {event} {fields or ''} within {timeout_s:.0f} s; the board said {seen}")
+
+    def _set(self, pin: int, level: bytes) -> None:
+        with self._pins.open("r+b") as pins:
+            pins.seek(pin)
+            pins.write(level)
+
+    def _start(self, reset_cause: str) -> None:
+        conditions = self._conditions
+        if reset_cause == "PWRON_RESET":
+            self.power_ons += 1
+            self._clock = None if conditions.clock_s is None else conditions.clock_s - _EPOCH - int(time.time())
+            self._fails_at = time.monotonic() + self._brownouts.popleft() if self._brownouts else 0.0
+        wear = conditions.wear
+        since_ms = (time.monotonic() - self._powered) * 1000
+        # the chip counts from its reset, the conditions from power-on
+        cut = conditions.cut and {"at": conditions.cut.at - len(self.writes), "torn": conditions.cut.torn}
+        options = {
+            "flash": str(self._board.folder.resolve() / "flash.bin"),
+            "trace": str(self._board.folder.resolve() / "trace.jsonl"),
+            "bootloader": self._definition.image_offset,
+            "mac": self._board.mac,
+            "reset_cause": reset_cause,
+            "pins": str(self._pins.resolve()),
+            "wifi": {
+                "networks": [asdict(each) for each in conditions.networks],
+                "fail": conditions.wifi_failures if reset_cause == "PWRON_RESET" else 0,
+                "away": [[int(each * 1000 - since_ms) for each in span] for span in conditions.away],
+            },
+            "ethernet": self._ethernet and {**self._ethernet, "cable": conditions.cable, "dhcp": conditions.dhcp},
+            "clock": self._clock,
+            "machine": self._machine,
+            "raw": self._raw,
+            "cut": cut,
+            "wear": wear
+            and {"after": None if wear.after is None else wear.after - len(self.writes), "blocks": wear.blocks},
+        }
+        path = self._board.folder.resolve() / "power.json"
+        path.write_text(json.dumps(options))
+        self._raw = self._interruptible = False
+        self._end_line()
+        heap = ["-X", f"heapsize={conditions.heap}"] if conditions.heap else []
+        with self._board.console.open("ab") as console:
+            self.started_s = time.monotonic()
+            self._process = subprocess.Popen(
+                [self._interpreter, *heap, "-m", "chip", str(path)],
+                cwd=self._rom,
+                stdin=self._keyboard,
+                stdout=console,
+                stderr=subprocess.STDOUT,
+                pass_fds=(self._lock.fileno(),),  # the board is on as long as its process lives
+                start_new_session=True,  # Ctrl-C is for the bench, which then switches the board off
+            )
+
+    def _restart(self) -> bool:
+        """After the process ended: a reset starts it again, a power cut does not."""
+        cause = self._forced or self._reset
+        if cause != "SOFT_RESET":  # which the watchdog lives through
+            self._watchdog = None
+        self._forced = self._reset = ""
+        if cause:
+            self._start(cause)
+        return bool(cause)
+
+    def _read_console(self) -> None:
+        self._unseen.extend(self._listener.hear(self._console.read()))
+
+    def _end_line(self) -> None:
+        """What a reset interrupted is a line of its own, e.g. a prompt."""
+        self._read_console()
+        if interrupted := self._listener.end():
+            self._unseen.extend(interrupted)
+            with self._board.console.open("ab") as console:
+                console.write(b"\r\n")
+            self._console.seek(0, os.SEEK_END)
+
+    def _read_trace(self) -> None:
+        # a line that crosses a page of the file may be there in part only
+        *lines, self._trace_rest = (self._trace_rest + self._trace.read()).split(b"\n")
+        for line in lines:
+            entry = json.loads(line)
+            if "write" in entry:
+                self.writes.append(entry)
+            elif "feed" in entry:
+                self._watchdog = (time.monotonic(), entry["feed"] / 1000)
+            elif "clock" in entry:
+                self._clock = entry["clock"]
+            elif "pin" in entry:
+                self.levels.append((entry["pin"], entry["level"]))
+            elif "join" in entry:
+                self.joins.append(entry["join"])
+            elif "interruptible" in entry:
+                self._interruptible = True
+            else:
+                self._reset, self._raw = entry["reset"], entry.get("raw", False)
+
+    def _check_power(self) -> None:
+        if self._fails_at and time.monotonic() > self._fails_at and not self._forced:
+            self._forced = "PWRON_RESET"
+            self._process.send_signal(signal.SIGKILL)
+
+    def _check_watchdog(self) -> None:
+        if self._watchdog and time.monotonic() > sum(self._watchdog) and not self._forced:
+            self._forced = "WDT_RESET"
+            self._process.send_signal(signal.SIGKILL)
+
+
+def take(board: "VirtualBoard") -> TextIO:
+    """Lock a board: see to it that it is on only once. The lock is free again when its last process is gone.
+
+    Raises BenchError if it is on.
+    """
+    found = (board.folder / "lock").open("w")
+    # What a board that just lost its power had started may live on for a moment, and hold the lock.
+    deadline = time.monotonic() + _LOCK_S
+    while True:
+        try:
+            fcntl.flock(found, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if time.monotonic() > deadline:
+                found.close()
+                raise BenchError(f"board {board.folder.name} is on already: switch it off first") from None
+            time.sleep(_POLL_S)
+        else:
+            return found
