@@ -21,11 +21,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from bench import house
-from bench.fleet.packets import CONNACK, SUBACK, packet, string
+from bench.mqtt_packets import ACCEPTED, GRANTED, publish
 from benchmarks.boards import HOST
 from benchmarks.messages import ANSWER, COAP_TOKEN_BYTES
 
-_PUBLISH = packet(0x30, string(b"/provision/response") + ANSWER)
+_PUBLISH = publish("/provision/response", ANSWER, qos=0)
 _RESPONSE = (
     b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%s"
     % (
@@ -48,9 +48,9 @@ class _Mqtt(_Endpoint):
     def data_received(self, data: bytes) -> None:
         match data[0] >> 4:
             case 1:  # CONNECT
-                self.transport.write(CONNACK)
+                self.transport.write(ACCEPTED)
             case 8:  # SUBSCRIBE
-                self.transport.write(SUBACK)
+                self.transport.write(GRANTED)
             case 3:  # PUBLISH
                 self.transport.write(_PUBLISH)
             case _:  # DISCONNECT

@@ -13,7 +13,7 @@ import time
 from abc import ABC, abstractmethod
 from typing import Protocol
 
-from bench.fleet.packets import DISCONNECT, connect
+from bench.mqtt_packets import DISCONNECT, connect
 from benchmarks.messages import COAP_TOKEN_BYTES, Exchange, Exchanges
 
 HOST = "127.0.0.1"
@@ -54,7 +54,7 @@ class Board(ABC):
 
     def __init__(self, load: Load, number: int) -> None:
         self._load = load
-        self._hello = connect(b"benchmark-%d" % number, b"provision")
+        self._hello = connect(f"benchmark-{number}", "provision", keep_alive_s=60)
         self._heard = b""
         self._started = 0.0
 

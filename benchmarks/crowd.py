@@ -16,8 +16,9 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from bench.fleet.packets import CONNACK, PING, PONG, PUBACK, connect, publish_acknowledged
-from bench.fleet.usage import open_files, resident_bytes
+from bench import open_files
+from bench.fleet.usage import resident_bytes
+from bench.mqtt_packets import ACCEPTED, ACKNOWLEDGED, PING, PONG, connect, publish
 from benchmarks.load import percentile
 
 # More connections than this have no ports to come from, one address alone.
@@ -29,7 +30,7 @@ _STEPS = 10
 _SETTLE_S = 1.0
 _SPARE_FILES = 500
 
-_TELEMETRY = publish_acknowledged(b"v1/devices/me/telemetry", b'{"temperature":21.5}')
+_TELEMETRY = publish("v1/devices/me/telemetry", b'{"temperature":21.5}')
 
 
 class Device:
@@ -55,7 +56,7 @@ class Device:
     def connected(self, selector: selectors.BaseSelector) -> None:
         """TCP is: say CONNECT."""
         selector.modify(self._socket, selectors.EVENT_READ, self)
-        self.say(connect(b"benchmark-%d" % self._number, self._token.encode(), keep_alive_s=_KEEP_ALIVE_S), CONNACK)
+        self.say(connect(f"benchmark-{self._number}", self._token, keep_alive_s=_KEEP_ALIVE_S), ACCEPTED)
 
     def say(self, message: bytes, wanted: bytes) -> None:
         """Send a message that is answered with `wanted`."""
@@ -94,7 +95,7 @@ class Crowd:
         first, *others = self._devices
         self._log_in([first])  # what the server needs for its first device is not what a device needs
         self._talk([first], 1, PING, PONG)
-        self._talk([first], 1, _TELEMETRY, PUBACK)
+        self._talk([first], 1, _TELEMETRY, ACKNOWLEDGED)
         before = resident_bytes(self._server)
         start = time.perf_counter()
         self._log_in(others)
@@ -103,7 +104,7 @@ class Crowd:
         after = resident_bytes(self._server)
         sample = self._devices[:: max(len(self._devices) // self._sample, 1)][: self._sample]
         talks: dict[str, Any] = {}
-        for name, message, wanted in (("ping", PING, PONG), ("telemetry", _TELEMETRY, PUBACK)):
+        for name, message, wanted in (("ping", PING, PONG), ("telemetry", _TELEMETRY, ACKNOWLEDGED)):
             for at_once in self._talking:
                 _tell(f"{name} from {len(sample)} of {len(self._devices):,} devices, {at_once} at once")
                 took = sorted(self._talk(sample, at_once, message, wanted))
@@ -159,5 +160,5 @@ def _tell(text: str) -> None:
 
 if __name__ == "__main__":
     job = json.load(sys.stdin)
-    open_files(len(job["tokens"]) + _SPARE_FILES)
+    open_files.allow(len(job["tokens"]) + _SPARE_FILES)
     print(json.dumps(Crowd(job).run()))

@@ -7,7 +7,7 @@ import json
 import os
 from dataclasses import dataclass
 
-from bench.fleet.packets import CONNACK, SUBACK, publish, subscribe
+from bench.mqtt_packets import ACCEPTED, GRANTED, publish, subscribe
 
 # What an endpoint says that decides nothing; as long as a real answer.
 ANSWER = b'{"credentialsValue":"%s","credentialsType":"ACCESS_TOKEN","status":"SUCCESS"}' % (b"0" * 32)
@@ -17,7 +17,7 @@ _TOKEN_BYTES = 16
 _COAP_POST = b"\x48\x02"
 _COAP_OPTIONS = b"\xb3api\x02v1\x09provision\x11\x32\xff"
 COAP_TOKEN_BYTES = 8
-_SUBSCRIBE = subscribe(b"/provision/response")
+_SUBSCRIBE = subscribe(1, ("/provision/response", 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Exchanges:
         self._coap = transport == "coap"
         body = b"".join(self._body())  # all bodies are of one length: what is in front of them stays the same
         if self._mqtt:
-            whole = publish(b"/provision/request", body)
+            whole = publish("/provision/request", body, qos=0)
         elif self._coap:
             whole = _COAP_OPTIONS + body
         else:
@@ -61,7 +61,7 @@ class Exchanges:
         token = body[3]
         message = b"".join((self._head, *body))
         if self._mqtt:
-            return Exchange([(hello, CONNACK), (_SUBSCRIBE, SUBACK), (message, b"")], token)
+            return Exchange([(hello, ACCEPTED), (_SUBSCRIBE, GRANTED), (message, b"")], token)
         if self._coap:
             message = _COAP_POST + os.urandom(2 + COAP_TOKEN_BYTES) + message  # message id and token
         return Exchange([(message, b"")], token)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench import mqtt_packets
 from bench.conformance.check import Broken, NotHere, Verdict
 from bench.conformance.server import mqtt_wire
 from bench.conformance.server.mqtt_wire import Heard, Line
@@ -132,13 +133,13 @@ def test_nobody_is_waited_for_once():
 @pytest.mark.parametrize("version", packets.VERSIONS.values(), ids=packets.VERSIONS)
 def test_packets_are_those_of_the_standard(version):
     level = 5 if version.explains else 4
-    assert mqtt_wire.connect("c", "u", "p", level=level) == version.connect("c", "u", password=b"p")
-    assert mqtt_wire.connect("", "provision", level=level) == version.connect("", "provision")
-    assert mqtt_wire.publish("a/b", b"x" * 200, packet_id=0x1234, level=level) == version.publish(
+    assert mqtt_packets.connect("c", "u", "p", level=level) == version.connect("c", "u", password=b"p")
+    assert mqtt_packets.connect("", "provision", level=level) == version.connect("", "provision")
+    assert mqtt_packets.publish("a/b", b"x" * 200, packet_id=0x1234, level=level) == version.publish(
         "a/b", b"x" * 200, qos=1, packet_id=0x1234
     )
-    assert mqtt_wire.publish("a", b"", qos=0, level=level) == version.publish("a")
-    assert mqtt_wire.subscribe(7, ("a", 1), ("b", 0), level=level) == version.subscribe(7, ("a", 1), ("b", 0))
+    assert mqtt_packets.publish("a", b"", qos=0, level=level) == version.publish("a")
+    assert mqtt_packets.subscribe(7, ("a", 1), ("b", 0), level=level) == version.subscribe(7, ("a", 1), ("b", 0))
 
 
 @pytest.mark.parametrize("version", packets.VERSIONS.values(), ids=packets.VERSIONS)

@@ -12,14 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench import house
+from bench import house, mqtt_packets, open_files
 from bench.errors import BenchError
-from bench.fleet import light, packets, report, usage
+from bench.fleet import light, report
 from bench.fleet.arrivals import Arrival, moments
 from bench.fleet.boards import macs
 from bench.fleet.life import Lap, Life, Progress
 from bench.fleet.light import Endpoint, LightFleet
 from bench.fleet.report import Registered
+from bench.mqtt_packets import publish
 from bench.spread import spread
 
 VALUES = st.lists(st.floats(0, 1e6), min_size=1, max_size=300)
@@ -183,10 +184,11 @@ def test_waits_are_anywhere_below_a_ceiling_that_doubles(failures, ceiling_s):
 @given(st.binary(max_size=40))
 def test_any_body_is_a_message_or_a_value_error(body):
     try:
-        topic, payload = packets.message(body)
+        payload = light._message(body)
     except ValueError:
         return
-    assert packets.string(topic) + payload == body
+    topic = body[2 : len(body) - len(payload)]
+    assert len(topic).to_bytes(2, "big") + topic + payload == body
 
 
 @contextmanager
@@ -231,7 +233,7 @@ def fleet_of_one(port: int, timeout_s: float = 0.3) -> Life:
     return fleet.lives[0]
 
 
-CONNACK, SUBACK = packets.CONNACK, packets.SUBACK
+CONNACK, SUBACK = mqtt_packets.ACCEPTED, mqtt_packets.GRANTED
 
 
 @pytest.mark.parametrize(
@@ -244,9 +246,9 @@ CONNACK, SUBACK = packets.CONNACK, packets.SUBACK
         (b"\x20\x02\x00\x05", "_Refused"),
         (CONNACK + b"\x90\x03\x00\x02\x00", "ValueError"),
         (CONNACK + SUBACK + b"\x30\x00", "ValueError"),
-        (CONNACK + SUBACK + packets.publish(b"x", b"[]"), "ValueError"),
-        (CONNACK + SUBACK + packets.publish(b"x", b"\xff"), "UnicodeDecodeError"),
-        (CONNACK + SUBACK + packets.publish(b"x", b"[" * 30_000), "ValueError"),
+        (CONNACK + SUBACK + publish("x", b"[]", qos=0), "ValueError"),
+        (CONNACK + SUBACK + publish("x", b"\xff", qos=0), "UnicodeDecodeError"),
+        (CONNACK + SUBACK + publish("x", b"[" * 30_000, qos=0), "ValueError"),
     ],
 )
 def test_light_device_tries_again_whatever_a_server_says(monkeypatch, said, last):
@@ -265,13 +267,13 @@ def test_light_device_tries_again_when_it_is_hung_up_on():
 
 
 def test_light_device_gives_up_when_its_key_is_unknown():
-    with answering(CONNACK + SUBACK + packets.publish(b"/provision/response", b'{"status": "NOT_FOUND"}')) as port:
+    with answering(CONNACK + SUBACK + publish("/provision/response", b'{"status": "NOT_FOUND"}', qos=0)) as port:
         life = fleet_of_one(port, 20.0)
     assert life.error == light._UNKNOWN
     assert not life.provisioned
 
 
 def test_fleet_of_more_devices_than_files_says_so(monkeypatch):
-    monkeypatch.setattr(usage, "open_files", lambda _: 1000)
+    monkeypatch.setattr(open_files, "allow", lambda _: 1000)
     with pytest.raises(BenchError, match=r"1501 files.*1000 are allowed"):
         LightFleet(Endpoint(host="127.0.0.1", port=1, key="k"), [("x", "s")] * 1001, seed=0, timeout_s=1, leave=True)

@@ -18,8 +18,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from bench import mqtt_packets, open_files
 from bench.errors import BenchError
-from bench.fleet import packets, usage
 from bench.fleet.life import Life, Progress, Restart, Tell
 
 # As a board's settings have them if they say nothing else.
@@ -58,7 +58,7 @@ class LightFleet:
         self, endpoint: Endpoint, devices: Sequence[tuple[str, str]], *, seed: int, timeout_s: float, leave: bool
     ) -> None:
         wanted = len(devices) + _SPARE_FILES
-        if (allowed := usage.open_files(wanted)) < wanted:
+        if (allowed := open_files.allow(wanted)) < wanted:
             raise BenchError(
                 f"{len(devices)} devices take {wanted} files, and {allowed} are allowed: raise the limit (ulimit -Hn)"
             )
@@ -146,19 +146,19 @@ class _Connection:
 
     async def log_in(self, client_id: str, user: str) -> None:
         """Raises _Refused."""
-        hello = packets.connect(client_id.encode(), user.encode(), keep_alive_s=KEEP_ALIVE_S)
+        hello = mqtt_packets.connect(client_id, user, keep_alive_s=KEEP_ALIVE_S)
         first, body = await self._ask(hello)
-        if first != packets.CONNACK[0] or len(body) != 2:
+        if first != mqtt_packets.ACCEPTED[0] or len(body) != 2:
             raise ValueError("no CONNACK")
         if body[1]:
             raise _Refused(body[1])
 
     async def provision(self, request: bytes) -> str:
         """The status that a request is answered with."""
-        await self.acknowledged(packets.subscribe(b"/provision/response"), packets.SUBACK)
-        first, body = await self._ask(packets.publish(b"/provision/request", request))
+        await self.acknowledged(mqtt_packets.subscribe(1, ("/provision/response", 0)), mqtt_packets.GRANTED)
+        first, body = await self._ask(mqtt_packets.publish("/provision/request", request, qos=0))
         try:
-            answer = json.loads(packets.message(body)[1])
+            answer = json.loads(_message(body))
         except RecursionError:
             raise ValueError("an answer of too many brackets") from None
         if first & 0xF0 != 0x30 or not isinstance(answer, dict):
@@ -168,7 +168,7 @@ class _Connection:
     async def acknowledged(self, packet: bytes, wanted: bytes) -> None:
         """Say something, and hear what it is answered with."""
         first, body = await self._ask(packet)
-        if packets.packet(first, body) != wanted:
+        if mqtt_packets.packet(first, body) != wanted:
             raise ValueError("another answer than the one to this packet")
 
     async def stay(self) -> None:
@@ -178,12 +178,12 @@ class _Connection:
                 async with asyncio.timeout(KEEP_ALIVE_S / 2):
                     await self._reader.readexactly(1)
                     raise ValueError("a packet that nothing was asked for")
-            await self.acknowledged(packets.PING, packets.PONG)
+            await self.acknowledged(mqtt_packets.PING, mqtt_packets.PONG)
 
     def close(self) -> None:
         """Say goodbye if it can be heard."""
         if not self._writer.is_closing():
-            self._writer.write(packets.DISCONNECT)
+            self._writer.write(mqtt_packets.DISCONNECT)
         self._writer.close()
 
     async def _ask(self, packet: bytes) -> tuple[int, bytes]:
@@ -263,7 +263,7 @@ class _Device:
             self._reach("connected")
             values = json.dumps({"uptime_s": int(time.monotonic() - self.life.laps[0].since_s)}).encode()
             await connection.acknowledged(
-                packets.publish_acknowledged(b"v1/devices/me/telemetry", values), packets.PUBACK
+                mqtt_packets.publish("v1/devices/me/telemetry", values), mqtt_packets.ACKNOWLEDGED
             )
             self._reach("telemetry")
             self._failures = 0
@@ -332,6 +332,14 @@ class _Device:
         self.life.last = step
         if self.life.laps[-1].counts(step):
             self.life.laps[-1].moments[step] = time.monotonic()
+
+
+def _message(body: bytes) -> bytes:
+    """The payload of a PUBLISH with QoS 0. Raises ValueError if it is none."""
+    end = 2 + int.from_bytes(body[:2], "big")
+    if len(body) < end:
+        raise ValueError("the server sent half a message")
+    return body[end:]
 
 
 def _source(server: str, number: int) -> tuple[str, int] | None:

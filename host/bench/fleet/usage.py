@@ -4,7 +4,6 @@ Whatever this machine does not tell is None. Imports nothing but the standard li
 """
 
 import os
-import resource
 from pathlib import Path
 
 _NS = 1e9
@@ -44,18 +43,6 @@ def cpu_and_waiting_s(pid: int) -> tuple[float, float] | None:
     except (OSError, ValueError):
         return None
     return int(ran) / _NS, int(waited) / _NS
-
-
-def open_files(wanted: int) -> int:
-    """Raise this process' own limit of open files to `wanted`, or as far as it may; what it is then.
-
-    A server that it starts afterwards has the same.
-    """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return wanted if soft == resource.RLIM_INFINITY else soft
 
 
 def _kib(path: Path, name: str) -> int | None:

@@ -4,14 +4,13 @@ import asyncio
 import gc
 import json
 import os
-import resource
 import signal
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bench import house
+from bench import house, open_files
 from bench.server.journal import Journal
 from bench.server.server import Options, Server
 from bench.server.tls import authority
@@ -33,7 +32,7 @@ async def run(
         loop.add_signal_handler(number, stop.set)
     for path in ready_files:  # what a server that was killed left behind
         path.unlink(missing_ok=True)
-    _raise_file_limit()
+    open_files.allow(_FILES)
     async with Server(options, journal) as server:
         # What lives as long as the server (mostly SQLAlchemy's objects) is not worth looking through
         # again: a full collection would hold up every exchange for 80 ms.
@@ -56,11 +55,3 @@ async def run(
         finally:
             ready_files[0].unlink(missing_ok=True)
     journal.write("stopped")
-
-
-def _raise_file_limit() -> None:
-    """A connection is a file, and the usual limit for those is far from ten thousand."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

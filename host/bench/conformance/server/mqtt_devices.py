@@ -3,12 +3,14 @@
 import json
 import time
 
+from bench import mqtt_packets
 from bench.conformance.check import Broken
 from bench.conformance.server import mqtt_wire
 from bench.conformance.server.book import Book
 from bench.conformance.server.mqtt import SAMPLE, TELEMETRY, expect_granted
-from bench.conformance.server.mqtt_wire import PUBACK, PUBLISH, REQUEST, RESPONSE, SUBACK, Line, publish
+from bench.conformance.server.mqtt_wire import PUBACK, PUBLISH, REQUEST, RESPONSE, SUBACK, Line
 from bench.conformance.server.subject import Server, parsed
+from bench.mqtt_packets import publish
 
 ATTRIBUTES = "v1/devices/me/attributes"
 CALLS = "v1/devices/me/rpc/request/+"
@@ -57,7 +59,7 @@ def _attributes(server: Server) -> None:
     value = server.new_name()
     deadline = time.monotonic() + server.reach.patience_s
     with mqtt_wire.session(server.reach, server.token) as line:
-        line.send(mqtt_wire.subscribe(1, (f"{ATTRIBUTES}/response/+", 0)))
+        line.send(mqtt_packets.subscribe(1, (f"{ATTRIBUTES}/response/+", 0)))
         line.expect(SUBACK)
         line.send(publish(ATTRIBUTES, json.dumps({"conformance": value}).encode(), packet_id=2))
         _expect_puback(line, 2)

@@ -1,6 +1,6 @@
-"""MQTT as a device writes and reads it, byte by byte, from the standard: nothing here is the server's own.
+"""MQTT as a device hears it, byte by byte, from the standard: nothing here is the server's own.
 
-Levels are those of CONNECT: 4 is MQTT 3.1.1, 5 is MQTT 5.
+Levels are those of `bench.mqtt_packets`, which has what it says.
 """
 
 import socket
@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Self
 
+from bench import mqtt_packets
 from bench.conformance.check import Broken
 from bench.conformance.server.reach import Reach
 from bench.errors import BenchError
@@ -30,22 +31,6 @@ _KINDS = {
 _BUSY = {3, 0x88, 0x97, 0x9F}
 # No packet of the API is longer by far.
 _LONGEST = 1 << 20
-SAY_PING = b"\xc0\x00"
-SAY_DISCONNECT = b"\xe0\x00"
-
-
-def packet(first: int, body: bytes) -> bytes:
-    """A fixed header, and what follows it."""
-    length, left = b"", len(body)
-    while left > 127:
-        length += bytes([left % 128 + 128])
-        left //= 128
-    return bytes([first]) + length + bytes([left]) + body
-
-
-def _text(value: str) -> bytes:
-    data = value.encode()
-    return len(data).to_bytes(2, "big") + data
 
 
 def _number(data: bytes) -> tuple[int, int]:
@@ -56,31 +41,6 @@ def _number(data: bytes) -> tuple[int, int]:
         if byte < 128:
             return number, at + 1
     return 0, 0
-
-
-def _properties(level: int) -> bytes:
-    return b"\0" if level == 5 else b""
-
-
-def connect(client_id: str = "", username: str | None = None, password: str | None = None, *, level: int = 4) -> bytes:
-    """CONNECT with a clean session and without keep-alive."""
-    flags = 2 | 128 * (username is not None) | 64 * (password is not None)
-    body = _text("MQTT") + bytes([level, flags, 0, 0]) + _properties(level) + _text(client_id)
-    for each in (username, password):
-        body += b"" if each is None else _text(each)
-    return packet(0x10, body)
-
-
-def publish(topic: str, payload: bytes, *, qos: int = 1, packet_id: int = 1, level: int = 4) -> bytes:
-    """PUBLISH."""
-    ident = packet_id.to_bytes(2, "big") if qos else b""
-    return packet(0x30 | qos << 1, _text(topic) + ident + _properties(level) + payload)
-
-
-def subscribe(packet_id: int, *filters: tuple[str, int], level: int = 4) -> bytes:
-    """SUBSCRIBE to filters, each with the QoS that is wanted."""
-    wanted = b"".join(_text(topic) + bytes([qos]) for topic, qos in filters)
-    return packet(0x82, packet_id.to_bytes(2, "big") + _properties(level) + wanted)
 
 
 @dataclass(frozen=True)
@@ -220,7 +180,7 @@ class Line:
 
     def expect_nothing_more(self) -> None:
         """The server said nothing else, and is still there: the next thing that comes is the answer to a ping."""
-        self.send(SAY_PING)
+        self.send(mqtt_packets.PING)
         self.expect(PINGRESP)
 
     def is_let_in(self) -> bool:
@@ -237,7 +197,7 @@ class Line:
         while (found := self.heard(deadline)) is not None:
             if found.kind == PUBLISH and found.message[0] == RESPONSE:
                 if found.qos:
-                    self.send(packet(0x40, found.own_id.to_bytes(2, "big")))
+                    self.send(mqtt_packets.packet(0x40, found.own_id.to_bytes(2, "big")))
                 return found
         raise Broken("the connection was closed instead of an answer")
 
@@ -251,7 +211,7 @@ def opened(reach: Reach, *, level: int = 4) -> Iterator[Line]:
 
 def login(line: Line, client_id: str = "", username: str | None = None, password: str | None = None) -> int:
     """What CONNACK says to a CONNECT. Raises BenchError if the server does not want to look."""
-    line.send(connect(client_id, username, password, level=line.level))
+    line.send(mqtt_packets.connect(client_id, username, password, level=line.level))
     code = line.expect(CONNACK).code
     if code in _BUSY:
         raise BenchError(f"CONNACK {code:#x}: the server is not available now, or has heard too much from here")

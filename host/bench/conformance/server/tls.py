@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from bench import house
+from bench import house, mqtt_packets
 from bench.conformance.check import Broken
 from bench.conformance.server import mqtt_wire
 from bench.conformance.server.book import Book
@@ -78,7 +78,7 @@ def _no_plaintext(server: Server) -> None:
     """A CONNECT that is sent to the port of TLS without TLS is not let in."""
     line = server.reach.plain(server.reach.at("mqtts"))
     with Line(line, level=4, patience_s=server.reach.patience_s) as plain:
-        plain.send(mqtt_wire.connect("", mqtt_wire.PROVISION))
+        plain.send(mqtt_packets.connect("", mqtt_wire.PROVISION))
         if plain.is_let_in():
             raise Broken("it was let in")
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from aiocoap import POST
 from aiocoap.numbers.codes import UNAUTHORIZED
 
+from bench import mqtt_packets
 from bench.conformance.check import Broken
 from bench.conformance.server import coap_wire, http_wire, mqtt_wire
 from bench.conformance.server.reach import Reach
@@ -34,7 +35,7 @@ def _mqtt(reach: Reach) -> Iterator[Exchange]:
     with mqtt_wire.session(reach, mqtt_wire.PROVISION) as line:
 
         def exchange(request: bytes) -> bytes:
-            line.send(mqtt_wire.publish(mqtt_wire.REQUEST, request))
+            line.send(mqtt_packets.publish(mqtt_wire.REQUEST, request))
             return line.answer().message[1]
 
         yield exchange

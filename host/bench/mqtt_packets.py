@@ -1,0 +1,57 @@
+"""MQTT as a device writes it, byte by byte, from the standard: nothing here is the server's own.
+
+Levels are those of CONNECT: 4 is MQTT 3.1.1, 5 is MQTT 5. Imports nothing but the standard library.
+"""
+
+PING, DISCONNECT = b"\xc0\x00", b"\xe0\x00"
+# What lets a client in, and what answers its packets with the id 1, as MQTT 3.1.1 has them.
+ACCEPTED = b"\x20\x02\x00\x00"
+GRANTED = b"\x90\x03\x00\x01\x00"
+ACKNOWLEDGED = b"\x40\x02\x00\x01"
+PONG = b"\xd0\x00"
+
+
+def text(value: str) -> bytes:
+    """A text as MQTT has it (3.1.1, 1.5.3)."""
+    data = value.encode()
+    return len(data).to_bytes(2, "big") + data
+
+
+def packet(first: int, body: bytes) -> bytes:
+    """A packet: its first byte, its remaining length (2.2.3), its body."""
+    length, rest = bytearray(), len(body)
+    while rest > 0x7F:
+        length.append(rest & 0x7F | 0x80)
+        rest >>= 7
+    return bytes((first, *length, rest)) + body
+
+
+def connect(
+    client_id: str = "",
+    username: str | None = None,
+    password: str | None = None,
+    *,
+    keep_alive_s: int = 0,
+    level: int = 4,
+) -> bytes:
+    """CONNECT of a clean session."""
+    flags = 0x02 | 0x80 * (username is not None) | 0x40 * (password is not None)
+    header = text("MQTT") + bytes((level, flags)) + keep_alive_s.to_bytes(2, "big") + _properties(level)
+    return packet(0x10, header + b"".join(text(each) for each in (client_id, username, password) if each is not None))
+
+
+def publish(topic: str, payload: bytes, *, qos: int = 1, packet_id: int = 1, level: int = 4) -> bytes:
+    """PUBLISH."""
+    ident = packet_id.to_bytes(2, "big") if qos else b""
+    return packet(0x30 | qos << 1, text(topic) + ident + _properties(level) + payload)
+
+
+def subscribe(packet_id: int, *filters: tuple[str, int], level: int = 4) -> bytes:
+    """SUBSCRIBE to filters, each with the QoS that is wanted."""
+    wanted = b"".join(text(topic) + bytes((qos,)) for topic, qos in filters)
+    return packet(0x82, packet_id.to_bytes(2, "big") + _properties(level) + wanted)
+
+
+def _properties(level: int) -> bytes:
+    """None, as a packet of MQTT 5 says it."""
+    return b"\0" if level == 5 else b""
