@@ -2,13 +2,12 @@
 
 import json
 import secrets
-import time
 
 from bench.conformance.check import Broken
 from bench.conformance.server import http_wire
 from bench.conformance.server.book import Book
 from bench.conformance.server.mqtt import SAMPLE
-from bench.conformance.server.mqtt_devices import attribute_in
+from bench.conformance.server.mqtt_devices import await_attribute
 from bench.conformance.server.subject import Server
 from bench.conformance.server.ways import PATH
 
@@ -99,13 +98,12 @@ def _attributes(server: Server) -> None:
     code = http_wire.request(server.reach, "POST", path, json.dumps({"conformance": value}).encode()).code
     if code != _OK:
         raise Broken(f"to send it is {code}")
-    deadline = time.monotonic() + server.reach.patience_s
-    while True:
+
+    def ask(_number: int) -> tuple[str, bytes]:
         answer = http_wire.request(server.reach, "GET", f"{path}?clientKeys=conformance")
-        if attribute_in(answer.body) == value:
-            return
-        if time.monotonic() > deadline:  # they may be stored some time after they were acknowledged
-            raise Broken(f"the answer ({answer.code}) never had the value: {answer.body.decode(errors='replace')}")
+        return f"the answer ({answer.code})", answer.body
+
+    await_attribute(server, value, ask)
 
 
 @book.check("http.session.unreadable", _API)
