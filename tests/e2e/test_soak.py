@@ -168,7 +168,8 @@ def test_thousands_of_lost_connections_and_rotations_leave_nothing_behind(server
     first, last = min(free[tenth : 2 * tenth]), min(free[-tenth:])
     assert last >= first - TOLERANCE
     assert unexplained == []
-    assert len(set(files[1:])) == 1  # files and sockets, whenever it was looked at but for the first handshake
+    # Files and sockets: never more than in the first cycles. It has one less if it gave up before it was looked at.
+    assert max(files) == max(files[: len(files) // 10])
     assert fate.count["rotations"] > CYCLES[tls] // 30
     tell(
         f"soak {'over TLS' if tls else 'in clear'}: {dict(fate.count)} in {took:.0f} s, heap of {HEAPS[tls]}, "
