@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from bench import house, mqtt_packets, open_files
 from bench.errors import BenchError
-from bench.fleet import light, report
+from bench.fleet import connection, light, report
 from bench.fleet.arrivals import Arrival, moments
 from bench.fleet.boards import macs
 from bench.fleet.life import Lap, Life, Progress
@@ -156,8 +156,8 @@ def firmware_default(name: str) -> int:
 def test_light_devices_have_the_patience_of_the_firmware():
     assert firmware_default("backoff.base_ms") == light.BACKOFF_BASE_MS
     assert firmware_default("backoff.cap_ms") == light.BACKOFF_CAP_MS
-    assert firmware_default("session.timeout_ms") == light.TIMEOUT_MS
-    assert firmware_default("session.keepalive_s") == light.KEEP_ALIVE_S
+    assert firmware_default("session.timeout_ms") == connection.TIMEOUT_MS
+    assert firmware_default("session.keepalive_s") == connection.KEEP_ALIVE_S
 
 
 @pytest.mark.parametrize(("failures", "ceiling_s"), [(0, 1), (1, 2), (3, 8), (5, 32), (6, 60), (7, 60), (10_000, 60)])
@@ -184,7 +184,7 @@ def test_waits_are_anywhere_below_a_ceiling_that_doubles(failures, ceiling_s):
 @given(st.binary(max_size=40))
 def test_any_body_is_a_message_or_a_value_error(body):
     try:
-        payload = light._message(body)
+        payload = connection._message(body)
     except ValueError:
         return
     topic = body[2 : len(body) - len(payload)]
@@ -243,7 +243,7 @@ CONNACK, SUBACK = mqtt_packets.ACCEPTED, mqtt_packets.GRANTED
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", "TimeoutError"),
         (b"\x20\xff\xff\xff\xff\xff\xff", "ValueError"),
         (b"\x20\xff\xff\xff\x7f", "ValueError"),
-        (b"\x20\x02\x00\x05", "_Refused"),
+        (b"\x20\x02\x00\x05", "Refused"),
         (CONNACK + b"\x90\x03\x00\x02\x00", "ValueError"),
         (CONNACK + SUBACK + b"\x30\x00", "ValueError"),
         (CONNACK + SUBACK + publish("x", b"[]", qos=0), "ValueError"),
@@ -252,7 +252,7 @@ CONNACK, SUBACK = mqtt_packets.ACCEPTED, mqtt_packets.GRANTED
     ],
 )
 def test_light_device_tries_again_whatever_a_server_says(monkeypatch, said, last):
-    monkeypatch.setattr(light, "TIMEOUT_MS", 100)
+    monkeypatch.setattr(connection, "TIMEOUT_MS", 100)
     for name in ("BACKOFF_BASE_MS", "BACKOFF_CAP_MS"):  # one try: from the second on it has a token to log in with
         monkeypatch.setattr(light, name, 10**9)
     with answering(said) as port:

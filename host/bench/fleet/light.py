@@ -6,7 +6,6 @@ commands, and says one record of telemetry; then it stays connected, and pings.
 """
 
 import asyncio
-import contextlib
 import json
 import random
 import resource
@@ -20,17 +19,16 @@ from dataclasses import dataclass, field
 
 from bench import mqtt_packets, open_files
 from bench.errors import BenchError
+from bench.fleet.connection import Connection, Refused
 from bench.fleet.life import Life, Progress, Restart, Tell
 
 # As a board's settings have them if they say nothing else.
-BACKOFF_BASE_MS, BACKOFF_CAP_MS, TIMEOUT_MS, KEEP_ALIVE_S = 1000, 60000, 10000, 60
+BACKOFF_BASE_MS, BACKOFF_CAP_MS = 1000, 60000
 _MOST_DOUBLINGS = 20
 # More connections than this have no ports to come from, one address of this machine alone.
 _PER_ADDRESS = 2000
 _SPARE_FILES = 500
 _TELL_S = 0.25
-_ANSWER_LIMIT = 65536
-_REFUSES_CREDENTIALS = (4, 5)  # CONNACK (3.2.2.3)
 _UNKNOWN = "no profile has this provisioning key and secret: compare them with the server's"
 _TAKEN = "the server has a device of this name with other credentials, or does not allow it"
 _FORGOTTEN = "the server no longer knows this device's credentials"
@@ -125,81 +123,8 @@ class LightFleet:
             await asyncio.sleep(_TELL_S)
 
 
-class _Refused(Exception):
-    """The server refuses a login, with CONNACK's code."""
-
-    def __init__(self, code: int) -> None:
-        super().__init__(f"login refused ({code})")
-        self.credentials = code in _REFUSES_CREDENTIALS
-
-
 class _GivenUp(Exception):
     """Only a person can help."""
-
-
-class _Connection:
-    """A connection under way: one question at a time, each with a deadline. Raises OSError, EOFError, ValueError."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
-
-    async def log_in(self, client_id: str, user: str) -> None:
-        """Raises _Refused."""
-        hello = mqtt_packets.connect(client_id, user, keep_alive_s=KEEP_ALIVE_S)
-        first, body = await self._ask(hello)
-        if first != mqtt_packets.ACCEPTED[0] or len(body) != 2:
-            raise ValueError("no CONNACK")
-        if body[1]:
-            raise _Refused(body[1])
-
-    async def provision(self, request: bytes) -> str:
-        """The status that a request is answered with."""
-        await self.acknowledged(mqtt_packets.subscribe(1, ("/provision/response", 0)), mqtt_packets.GRANTED)
-        first, body = await self._ask(mqtt_packets.publish("/provision/request", request, qos=0))
-        try:
-            answer = json.loads(_message(body))
-        except RecursionError:
-            raise ValueError("an answer of too many brackets") from None
-        if first & 0xF0 != 0x30 or not isinstance(answer, dict):
-            raise ValueError("no answer to the request")
-        return str(answer.get("status"))
-
-    async def acknowledged(self, packet: bytes, wanted: bytes) -> None:
-        """Say something, and hear what it is answered with."""
-        first, body = await self._ask(packet)
-        if mqtt_packets.packet(first, body) != wanted:
-            raise ValueError("another answer than the one to this packet")
-
-    async def stay(self) -> None:
-        """Keep alive; ends with an error."""
-        while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(KEEP_ALIVE_S / 2):
-                    await self._reader.readexactly(1)
-                    raise ValueError("a packet that nothing was asked for")
-            await self.acknowledged(mqtt_packets.PING, mqtt_packets.PONG)
-
-    def close(self) -> None:
-        """Say goodbye if it can be heard."""
-        if not self._writer.is_closing():
-            self._writer.write(mqtt_packets.DISCONNECT)
-        self._writer.close()
-
-    async def _ask(self, packet: bytes) -> tuple[int, bytes]:
-        async with asyncio.timeout(TIMEOUT_MS / 1000):
-            self._writer.write(packet)
-            first = (await self._reader.readexactly(1))[0]
-            length = shift = 0
-            while True:
-                byte = (await self._reader.readexactly(1))[0]
-                length |= (byte & 0x7F) << shift
-                shift += 7
-                if length > _ANSWER_LIMIT:
-                    raise ValueError("a packet that no answer is as long as")
-                if byte < 0x80:
-                    break
-            return first, await self._reader.readexactly(length)
 
 
 class _Device:
@@ -240,7 +165,7 @@ class _Device:
             except ssl.SSLCertVerificationError as error:
                 self.life.error = f"certificate refused ({error.verify_message})"
                 return
-            except (OSError, EOFError, ValueError, _Refused) as error:
+            except (OSError, EOFError, ValueError, Refused) as error:
                 self.life.last = f"{type(error).__name__} ({error})"
             else:
                 return
@@ -272,12 +197,12 @@ class _Device:
         finally:
             connection.close()
 
-    async def _go_online(self) -> _Connection:
+    async def _go_online(self) -> Connection:
         """Log in; ask first if there is nothing to log in with, or if the server does not know it yet."""
         if self._token:
             try:
                 return await self._log_in(self._token)
-            except _Refused as error:
+            except Refused as error:
                 if not error.credentials:
                     raise
                 if self._active:
@@ -291,7 +216,7 @@ class _Device:
             raise _GivenUp(_UNKNOWN)
         try:
             return await self._log_in(self._token)
-        except _Refused as error:
+        except Refused as error:
             if error.credentials and status != "SUCCESS":
                 raise _GivenUp(_TAKEN) from None
             raise
@@ -310,17 +235,9 @@ class _Device:
         finally:
             connection.close()
 
-    async def _log_in(self, user: str) -> _Connection:
-        host, port = self._address
-        async with asyncio.timeout(TIMEOUT_MS / 1000):
-            streams = await asyncio.open_connection(
-                host,
-                port,
-                local_addr=self._source,
-                ssl=self._endpoint.tls,
-                server_hostname=self._endpoint.name if self._endpoint.tls else None,
-            )
-        connection = _Connection(*streams)
+    async def _log_in(self, user: str) -> Connection:
+        tls, name = self._endpoint.tls, self._endpoint.name
+        connection = await Connection.open(self._address, source=self._source, tls=tls, name=name)
         try:
             await connection.log_in(self.life.name, user)
         except BaseException:
@@ -332,14 +249,6 @@ class _Device:
         self.life.last = step
         if self.life.laps[-1].counts(step):
             self.life.laps[-1].moments[step] = time.monotonic()
-
-
-def _message(body: bytes) -> bytes:
-    """The payload of a PUBLISH with QoS 0. Raises ValueError if it is none."""
-    end = 2 + int.from_bytes(body[:2], "big")
-    if len(body) < end:
-        raise ValueError("the server sent half a message")
-    return body[end:]
 
 
 def _source(server: str, number: int) -> tuple[str, int] | None:
