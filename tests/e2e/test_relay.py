@@ -9,6 +9,7 @@ import serial
 
 from bench.flash import esptool
 from bench.flash.esptool import EsptoolError, Kind
+from bench.flash.ports import PortTrouble
 from bench.flash.relay import Relay, is_of_use
 from bench.targets.circuit import Start
 from bench.targets.line import Line, serve
@@ -47,6 +48,17 @@ def test_relay_of_a_line_that_ends_hangs_up_its_terminal(board):
         for thread in relay_threads():
             thread.join(PATIENCE_S)
         assert relay_threads() == []
+
+
+def test_relay_that_has_hung_up_has_no_second_try(board):
+    with serve(board) as line:
+        port = SerialLine(line.url)
+        relay = Relay(port)
+    with port, closing(relay):
+        for thread in relay_threads():
+            thread.join(PATIENCE_S)
+        with pytest.raises(PortTrouble, match=r"the connection broke .* is what serves the board still running"):
+            relay.enter_loader("default-reset")
 
 
 def test_relay_to_a_board_that_runs_is_no_connection(board):

@@ -72,14 +72,16 @@ class Relay:
 
     def enter_loader(self, how: str, *, longer_s: float = 0.0) -> None:
         """Reset the chip into its loader, at the speed that loaders begin with; see `strapping`. Raises PortTrouble."""
-        self._set_terminal_speed(ports.BAUD)
         try:
+            self._set_terminal_speed(ports.BAUD)
             self._take_speed()
             strapping.enter_loader(self._port, how, longer_s=longer_s)
+            # what the chip said until now is not for esptool
+            termios.tcflush(self._theirs, termios.TCIFLUSH)
+        except termios.error as error:  # no OSError: the terminal was hung up on
+            raise ports.trouble(self._name, "it ended while esptool spoke to the chip") from error
         except OSError as error:
             raise ports.trouble(self._name, str(error)) from error
-        # what the chip said until now is not for esptool
-        termios.tcflush(self._theirs, termios.TCIFLUSH)
 
     def _set_terminal_speed(self, baud: int) -> None:
         settings = termios.tcgetattr(self._theirs)
