@@ -52,7 +52,7 @@ test-virtual: $(READY) ## The tests of boards once more, with every board behind
 
 test-all: $(READY) ## Those that take their time as well, with every cell, step and interruption: for the night
 	@FIRSTBOOT_FUZZ=$(TIMES) FIRSTBOOT_SOAK=$(TIMES) FIRSTBOOT_MATRIX=full FIRSTBOOT_WALK=1 \
-		$(BIN)/python -m pytest -n $(JOBS) --timeout 0 --durations 20 $(ARGS)
+		$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --timeout 0 --durations 20 $(ARGS)
 	@$(MAKE) --no-print-directory test-virtual
 
 fuzz: $(READY) ## The fuzz tests, with twenty times the examples (TIMES=100 for more)
