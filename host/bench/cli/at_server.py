@@ -36,7 +36,7 @@ class AtServer:
 
     def files(self, prefix: str) -> Files:
         """What each board gets so that its device's name is the prefix and its MAC."""
-        if self.prepared.chosen.claim is Claim.DEVICE:  # the secret follows from the name
+        if self.prepared.chosen.claim is not Claim.SHARED:  # the secret follows from the name
             return lambda board, mac: self.prepared.files(board, mac, name=f"{prefix}-{mac}")
         return lambda board, mac: self.prepared.files(board, mac, identity={"prefix": prefix})
 
@@ -88,7 +88,7 @@ def at_server(chosen: Setup, context: typer.Context, name: str, *, keep: bool) -
     """
     if chosen.certificate:
         raise UsageError("many boards with one certificate would be one device: leave out --certificate and --key")
-    own = not (chosen.server or chosen.where.url or _was_given(context, "data"))
+    own = not (chosen.server or chosen.where.url or was_given(context, "data"))
     if not own and not chosen.server and not chosen.where.url and not addresses.of_running(chosen.where.data):
         raise BenchError(f"no server runs on {chosen.where.data}: start bench serve, or leave out --data")
     folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=house.private_folder(DEFAULT_DATA)))
@@ -107,6 +107,7 @@ def ways(chosen: Setup) -> dict[str, Any]:
     return {"transport": chosen.transport.value, "tls": chosen.tls, "credentials": chosen.credentials.value}
 
 
-def _was_given(context: typer.Context, parameter: str) -> bool:
+def was_given(context: typer.Context, parameter: str) -> bool:
+    """Whether an option is on the command line."""
     source = context.get_parameter_source(parameter)
     return bool(source and source.name == "COMMANDLINE")
