@@ -5,10 +5,11 @@ import socket
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
-from bench.cli import addresses
+from bench.cli import addresses, operator
 from bench.registry.credentials import access_token, mqtt_basic, x509
 from tests.e2e.test_command_line import bench, printed
 from tests.server.operators import account
@@ -306,3 +307,12 @@ def test_own_server_is_asked_past_a_proxy(server):
         done = bench("device", "list", "--json", "--data", server.data, env=environment)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == []
+
+
+def test_password_is_asked_for_once_however_much_a_command_asks_its_server(monkeypatch):
+    asked = []
+    monkeypatch.setattr(operator.typer, "prompt", lambda text, **_: asked.append(text) or "a-password")
+    monkeypatch.delenv("BENCH_PASSWORD", raising=False)
+    where = operator.Where(data=Path(), url="http://127.0.0.1:1", user="somebody who is asked")
+    assert [operator._password(where) for _ in range(3)] == ["a-password"] * 3
+    assert asked == ["Password of somebody who is asked"]

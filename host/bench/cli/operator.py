@@ -7,7 +7,7 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from functools import partial, wraps
+from functools import cache, partial, wraps
 from pathlib import Path
 from typing import Annotated, Concatenate, ParamSpec, TypeVar
 
@@ -144,4 +144,10 @@ def _missing_user() -> str:
 def _password(where: Where) -> str:
     if where.password_file:
         return where.password_file.read_text().rstrip("\r\n")
-    return os.environ.get(_PASSWORD) or str(typer.prompt(f"Password of {where.user}", hide_input=True, err=True))
+    return os.environ.get(_PASSWORD) or _typed_password(where.user)
+
+
+@cache
+def _typed_password(user: str) -> str:
+    """Asked for once: a command may have many questions for its server, hours apart."""
+    return str(typer.prompt(f"Password of {user}", hide_input=True, err=True))
