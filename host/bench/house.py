@@ -28,11 +28,13 @@ def write_private(path: Path, data: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
     except OSError as error:
         error.filename = str(path)  # the name that was asked for
+        with suppress(OSError):
+            temporary.unlink()  # on a full disk it is in the way
         raise
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
     temporary.replace(path)
 
 

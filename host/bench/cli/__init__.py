@@ -1,5 +1,6 @@
 """The command `bench`."""
 
+import errno
 import signal
 import sys
 from typing import Any
@@ -76,6 +77,8 @@ app.add_typer(tls.app, name="tls")
 # The root of what typer raises for wrong use. Typer has no name for it, and where its click comes from changes.
 _WRONG_USE: Any = typer.BadParameter.__base__
 _INTERRUPTED = 130
+# What a machine has too little of: no defect of ours, and nothing of it has a file's name.
+_USED_UP = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)
 _OF_CHIPS = ("board", "baud", "before", "after")
 
 
@@ -93,9 +96,9 @@ def main() -> None:
             output.fail(f"{message}{hint}")
         sys.exit(2)
     except OSError as error:
-        if error.filename is None:
+        if error.filename is None and error.errno not in _USED_UP:
             raise
-        output.fail(f"{error.filename}: {error.strerror}")
+        output.fail(f"{error.filename or 'this machine is at a limit'}: {error.strerror}")
         sys.exit(1)
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(_INTERRUPTED)
