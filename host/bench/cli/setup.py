@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Concatenate, ParamSpec, TypeVar
 
+import httpx
 import typer
 
 from bench.boards import Board
@@ -84,6 +85,9 @@ _OPTIONS: options.Options = {
         0,
     ),
 }
+
+NAMES = tuple(_OPTIONS)
+"""The options' names, as parameters."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,7 +194,7 @@ class Setup:
             host=host,
             mqtt_port=port,
             provision_port=provision_port,
-            http_port=running.http_port if running else 0,
+            http_port=running.http_port if running else _http_port(self.where.url, host),
             ca=choices.ca(ca) if ca else b"",
             name=name,
         )
@@ -227,6 +231,12 @@ def _is_name(text: str) -> bool:
     except ValueError:
         return True
     return False
+
+
+def _http_port(url: str, host: str) -> int:
+    """Where a server of that URL tells the time: its HTTP port, if that is on the host that boards go to; else 0."""
+    there = httpx.URL(url)
+    return there.port or 80 if (there.scheme, there.host) == ("http", host) else 0
 
 
 def host_and_port(text: str) -> tuple[str, int]:
