@@ -1,6 +1,8 @@
 """`bench fleet` as a user runs it: small fleets, and what goes wrong with them."""
 
 import json
+import os
+import resource
 import signal
 import subprocess
 import sys
@@ -11,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from bench import house
 from tests.forks import bench_command
 
 PATIENCE_S = 120
@@ -127,8 +130,9 @@ def test_fleet_comes_back_after_a_restart_and_none_provisions_again(tmp_path, ki
     [
         ("--transport", "http", "--tls", "--credentials", "X509_CERTIFICATE"),
         ("--transport", "coap", "--claim", "device", "--leave"),
+        ("--claim", "proof", "--leave"),
     ],
-    ids=["certificates", "claims"],
+    ids=["certificates", "claims", "proofs"],
 )
 def test_boards_come_online_in_other_ways(tmp_path, arguments):
     expect_good(fleet(tmp_path, "-n", "3", *arguments), 3)
@@ -188,6 +192,40 @@ def test_server_that_is_killed_in_the_middle_fails_the_fleet(tmp_path, kind):
 
 
 @pytest.mark.slow
+def test_server_of_its_own_that_dies_is_told(tmp_path):
+    command = [sys.executable, "-m", "bench.cli", "fleet", "--json", "--light", "-n", "20"]
+    slow = ("--arrival", "poisson", "--rate", "4", "--timeout", "2")
+    with subprocess.Popen(
+        [*command, *slow], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as running:
+        deadline = time.monotonic() + PATIENCE_S
+        while not any('"online"' in each.read_text() for each in tmp_path.glob(".bench/fleet-*/server.log")):
+            assert running.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        (ready,) = tmp_path.glob(".bench/fleet-*/ready.json")
+        os.kill(json.loads(ready.read_text())["pid"], signal.SIGKILL)
+        said, complained = running.communicate(timeout=PATIENCE_S)
+    assert running.returncode == 1
+    assert json.loads(said)["good"] is False
+    assert "the server ended before its devices did" in complained
+    nothing_is_left(tmp_path)
+
+
+@pytest.mark.slow
+def test_board_asks_the_server_of_the_url_for_the_time_that_tls_needs(tmp_path):
+    data = tmp_path / "data"
+    with serving(data):
+        ready = json.loads((tmp_path / "ready.json").read_text())
+        account = json.loads((data / "operator.json").read_text())
+        (tmp_path / "password").write_text(account["password"])
+        where = ("--url", f"http://localhost:{ready['http_port']}", "--user", account["username"])
+        there = ("--password-file", "password", "--server", f"localhost:{ready['mqtts_port']}")
+        tls = ("--tls", "--server-ca", str(data / "tls" / "ca.pem"), "--timeout", "20")
+        expect_good(fleet(tmp_path, "-n", "1", *where, *there, *tls), 1)
+
+
+@pytest.mark.slow
 def test_devices_on_another_server_are_deleted_unless_they_are_to_stay(tmp_path):
     data = ("--data", str(tmp_path / "data"))
     with serving(tmp_path / "data"):
@@ -213,6 +251,30 @@ def test_fleet_that_is_ended_leaves_nothing(tmp_path, kind):
         running.send_signal(signal.SIGTERM)
         assert running.wait(PATIENCE_S) == 128 + signal.SIGTERM
     nothing_is_left(tmp_path)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no such device here")
+def test_disk_that_is_full_is_one_line(tmp_path):
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "bench.cli", "boards"]
+        done = subprocess.run(
+            command, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=PATIENCE_S
+        )
+    assert done.returncode != 0
+    assert done.stderr.splitlines()[0] == "error: this machine is at a limit: No space left on device"
+    assert "Traceback" not in done.stderr
+
+
+def test_board_that_the_disk_has_no_room_for_is_named_and_leaves_nothing(tmp_path):
+    """By the limit of one file, which is met as a full disk is: in the middle of writing."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(OSError, match=r"File too large: '.*/flash.bin'"):
+            house.write_private(tmp_path / "flash.bin", b"x" * 2000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import ast
 import asyncio
 import random
 import threading
+import time
 from contextlib import contextmanager, suppress
 from itertools import pairwise
 
@@ -13,15 +14,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench import house, mqtt_packets, open_files
+from bench.cli import fleet_tables
 from bench.errors import BenchError
-from bench.fleet import connection, light, report
+from bench.fleet import boards, connection, light, report, usage
 from bench.fleet.arrivals import Arrival, moments
-from bench.fleet.boards import macs
+from bench.fleet.boards import BoardFleet, macs
 from bench.fleet.life import Lap, Life, Progress
 from bench.fleet.light import Endpoint, LightFleet
 from bench.fleet.report import Registered
 from bench.mqtt_packets import publish
 from bench.spread import spread
+from bench.targets.virtual import VirtualBoard
 
 VALUES = st.lists(st.floats(0, 1e6), min_size=1, max_size=300)
 
@@ -140,6 +143,76 @@ def test_figures_of_a_fleet_that_never_began_are_there_all_the_same():
 def test_exchanges_a_second_are_those_between_the_first_and_the_last():
     assert Registered(names="abc", made_ms=[3000, 1000, 2000]).per_s == 1.0
     assert Registered(names="a", made_ms=[1000]).per_s is None
+
+
+@pytest.mark.parametrize("times_s", [[0.1], [0.1] * 3, [0.1, 0.1001, 0.104], [0.1, 0.115], [0.0, 1.0, 100.0]])
+def test_histogram_has_every_device_once_and_no_two_lines_for_one_time(capsys, times_s):
+    fleet_tables._histogram(times_s)
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert sum(int(line[-1]) for line in lines) == len(times_s)
+    assert len({line[0] for line in lines}) == len(lines) <= 12
+    assert float(lines[0][0]) <= times_s[0]
+    assert times_s[-1] <= float(lines[-1][2])
+    assert len(lines) == 1 or float(lines[-1][0]) <= times_s[-1]  # none after the last
+
+
+# boards, whose firmware is a script here
+
+
+def followed(folder, script, *, restart=None):
+    """What became of a board that runs this, and was followed for two seconds at most."""
+    board = VirtualBoard.create(folder, files={"main.py": f"import os, time, machine\n{SAY}\n{script}".encode()})
+    fleet = BoardFleet([board], prefix="x", timeout_s=2, leave=False)
+    fleet.run([0.0], restart, lambda _: None)
+    return fleet.lives[0]
+
+
+SAY = """
+def say(event, more=''):
+    print('{"event": "%s", "ms": %d%s}' % (event, time.ticks_diff(time.ticks_ms(), ZERO), more))
+ZERO = time.ticks_ms()
+say('boot')
+"""
+ONLINE = "say('connected')\nsay('telemetry')\n"
+FOREVER = "while True: time.sleep(1)\n"
+
+
+def test_board_that_is_not_online_in_time_says_what_went_wrong_and_not_that_it_waits(tmp_path):
+    waits = (
+        """say('offline', ', "detail": "nobody told the time"')\nsay('retry')\nsay('state', ', "state": "linking"')\n"""
+    )
+    found = followed(tmp_path / "one", waits + FOREVER)
+    assert found.error == "not online within 2 s, last heard: offline (nobody told the time)"
+
+
+def test_crash_is_told_and_not_what_went_wrong_before(tmp_path):
+    crash = """say('offline', ', "detail": "no answer"')\nsay('crash', ', "kind": "MemoryError"')\n"""
+    assert followed(tmp_path / "one", crash + FOREVER).error == "crash (MemoryError)"
+
+
+def test_reset_on_the_way_leaves_what_was_before_it_where_it_was(tmp_path):
+    steps = ("say('link_up')", "time.sleep(0.5)", "open('again', 'w').close()", "machine.reset()")
+    again = "\n ".join(("if 'again' not in os.listdir():", *steps, "\n"))
+    (lap,) = followed(tmp_path / "one", again + ONLINE + FOREVER).laps
+    assert lap.took_s("telemetry") - lap.took_s("link_up") >= 0.5
+
+
+def test_memory_is_looked_at_on_the_way_back_too(tmp_path, monkeypatch):
+    looks = []
+    monkeypatch.setattr(boards, "_SAMPLE_S", 0.0)
+    monkeypatch.setattr(usage, "share_bytes", looks.append)
+    before = []
+    back = "while True:\n time.sleep(0.3)\n " + ONLINE.replace("\n", "; ")
+    found = followed(tmp_path / "one", ONLINE + back, restart=lambda: before.append(len(looks)))
+    assert not found.error
+    assert len(looks) - before[0] > 1
+
+
+def test_more_boards_than_files_are_refused_before_one_is_made(tmp_path, monkeypatch):
+    monkeypatch.setattr(open_files, "allow", lambda _: 1000)
+    with pytest.raises(BenchError, match=r"200 boards take 1100 files, and 1000 are allowed"):
+        boards.make(tmp_path / "boards", 200, lambda *_: {}, seed=0, tell=lambda _: None)
+    assert not list(tmp_path.iterdir())
 
 
 # light devices
@@ -277,3 +350,45 @@ def test_fleet_of_more_devices_than_files_says_so(monkeypatch):
     monkeypatch.setattr(open_files, "allow", lambda _: 1000)
     with pytest.raises(BenchError, match=r"1501 files.*1000 are allowed"):
         LightFleet(Endpoint(host="127.0.0.1", port=1, key="k"), [("x", "s")] * 1001, seed=0, timeout_s=1, leave=True)
+
+
+@pytest.mark.parametrize("host", ["a..b", "::1"])
+def test_server_that_has_no_address_is_one_error(host):
+    with pytest.raises(BenchError, match=f"{host} was not found"):
+        LightFleet(Endpoint(host=host, port=1, key="k"), [("x", "s")], seed=0, timeout_s=1, leave=True)
+
+
+PROVISIONED = CONNACK + SUBACK + publish("/provision/response", b'{"status": "NOT_FOUND"}', qos=0)
+
+
+def test_server_that_does_not_come_back_is_one_error():
+    def restart() -> None:
+        raise BenchError("the server did not start")
+
+    with answering(PROVISIONED) as port:
+        endpoint = Endpoint(host="127.0.0.1", port=port, key="k")
+        fleet = LightFleet(endpoint, [("one", "s")], seed=1, timeout_s=20, leave=False)
+        with pytest.raises(BenchError, match="did not start"):
+            fleet.run([0.0], restart, lambda _: None)
+
+
+def test_cpu_time_of_light_devices_is_that_since_they_began():
+    with answering(PROVISIONED) as port:
+        endpoint = Endpoint(host="127.0.0.1", port=port, key="k")
+        fleet = LightFleet(endpoint, [("one", "s")], seed=1, timeout_s=20, leave=False)
+        before_s = time.process_time()
+        fleet.run([0.0], None, lambda _: None)
+        assert 0 < fleet.cpu_s <= time.process_time() - before_s
+
+
+def test_what_a_light_device_does_after_its_time_counts_for_nothing():
+    life = Life(name="x")
+    life.begin(0.0)
+    life.expire(9.0, 5.0)
+    device = light._Device(
+        Endpoint(host="", port=0, key=""), ("", 0), None, life, secret="", chance=random.Random(0), leave=False
+    )
+    for step in ("provisioned", "connected", "telemetry"):
+        device._reach(step)
+    assert not life.laps[0].moments
+    assert not life.provisioned

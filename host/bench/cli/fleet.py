@@ -144,6 +144,8 @@ def _run(plan: Plan, served: AtServer, prefix: str, *, quiet: bool) -> tuple[dic
         fleet.run(moments, watched.restart if plan.arrival is Arrival.RESTART else None, told)
         took_s = time.monotonic() - started
         watched.note()
+    if served.own and not served.own.is_running():
+        output.warn("the server ended before its devices did: with --keep its server.log is there afterwards")
     registered = None
     try:
         registered = Registered.of(served.devices(prefix))

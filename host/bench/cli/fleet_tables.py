@@ -13,6 +13,7 @@ from bench.fleet.life import Life
 
 _SHOWN = 10  # of what failed
 _BINS, _WIDTH = 12, 40
+_LEAST_S = 0.01  # between two edges, which are told so exactly
 _MB = 1e6
 _STEPS = {
     "link_up": "link up",
@@ -62,11 +63,12 @@ def _times(found: dict[str, Any]) -> None:
 
 def _histogram(times_s: Sequence[float]) -> None:
     low, high = min(times_s), max(times_s)
-    step = (high - low) / _BINS or 1.0
-    counts = [0] * _BINS
+    step = max((high - low) / _BINS, _LEAST_S)
+    bins = min(int((high - low) / step) + 1, _BINS)
+    counts = [0] * bins
     for each in times_s:
-        counts[min(int((each - low) / step), _BINS - 1)] += 1
-    edges = [low + step * number for number in range(_BINS + 1)]
+        counts[min(int((each - low) / step), bins - 1)] += 1
+    edges = [low + step * number for number in range(bins + 1)]
     for (begin, end), count in zip(pairwise(edges), counts, strict=True):
         bar = "█" * -(-count * _WIDTH // max(counts))
         output.console.print(f"{begin:8.2f} to {end:8.2f}  [cyan]{bar}[/cyan] {count}")

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from bench import boards
+from bench import boards, open_files
 from bench.fleet import usage
 from bench.fleet.life import Lap, Life, Progress, Restart, Tell
 from bench.targets.conditions import Conditions
@@ -17,8 +17,9 @@ from bench.targets.power import PowerCycle
 from bench.targets.virtual import VirtualBoard
 
 DEFINITION = "esp32_generic"
-FILES_EACH = 8
-"""That are open in this process, or for a moment while a board starts."""
+FILES_EACH = 5
+"""That are open in this process while a board is on."""
+_SPARE_FILES = 100
 # An ESP32 leaves a program about 150 KiB; pointers have twice the size here, and TLS keeps its memory elsewhere there.
 _CONDITIONS = Conditions(heap="512k")
 # All boards are looked at so often. When was what is told by their own clocks, so it need not be often.
@@ -29,6 +30,8 @@ _MS = 1000
 # Of `time.monotonic`'s zero: files have the time of day.
 _SINCE_1970_S = time.time() - time.monotonic()
 _STUCK = ("rejected", "error")  # states in which a person has to look
+HOW_IT_GOES_ON = ("state", "retry")
+"""Events that say nothing of why a board is not online: what they follow from was said before."""
 
 Files = Callable[[boards.Board, str], dict[str, bytes]]
 """What a board has besides its firmware, settings.json among it, by its definition and its MAC."""
@@ -37,8 +40,10 @@ Files = Callable[[boards.Board, str], dict[str, bytes]]
 def make(folder: Path, count: int, files: Files, *, seed: int, tell: Callable[[int], None]) -> list[VirtualBoard]:
     """Make blank boards; their MACs follow from the seed. `tell` gets how many there are.
 
-    Those with the same files are twins: their flash is made once.
+    Those with the same files are twins: their flash is made once. Raises BenchError if this machine has not files
+    enough to have all of them on.
     """
+    open_files.require(count * FILES_EACH + _SPARE_FILES, f"{count} boards")
     definition = boards.load(DEFINITION)
     made: list[VirtualBoard] = []
     of_last: dict[str, bytes] = {}
@@ -118,17 +123,16 @@ class BoardFleet:
                 each.look(now, self._timeout_s)
                 if each.life.error or (self._leave and each.life.settled):
                     each.switch_off()
-            self._sample(now)
+            if now - self._sampled_s >= _SAMPLE_S:
+                self._sample(now)
             tell(Progress.of(self.lives, back=back))
             if due and due[0][0] <= now - start:  # one after the other, so that those that are on are looked at
                 due.popleft()[1].switch_on()
             else:
                 time.sleep(max(_LOOK_S, time.monotonic() - now))  # at most half of a CPU, however many there are
-        self._sample(math.inf)
+        self._sample(time.monotonic())
 
     def _sample(self, now: float) -> None:
-        if now - self._sampled_s < _SAMPLE_S:
-            return
         self._sampled_s = now
         shares = [usage.share_bytes(each.power.pid) for each in self._members if each.power]
         known = [each for each in shares if each is not None]
@@ -180,8 +184,9 @@ class _Member:
             self._zero_s = min(self._zero_s, said_s - own[-1][1] / _MS)
         for event, ms in own:
             self._hear(event, ms)
-        if events:
-            self.life.last = _words(events[-1])
+        for event in events:
+            if event["event"] not in HOW_IT_GOES_ON:
+                self.life.last = words(event)
         if self.power.is_lost:
             self._fail(f"its process ended, last heard: {self.life.last}")
         self.life.expire(now, timeout_s)
@@ -191,12 +196,14 @@ class _Member:
         lap = self.life.laps[-1]
         if self._zero_s + ms / _MS < lap.from_s:
             return
-        if lap is not self._lap:
+        if lap is not self._lap or name == "boot":  # after a reset its clock has another zero
             self._lap, self._ms = lap, {}
+        if name == "crash" or event.get("fix") or event.get("detail"):
+            self._why = words(event)
         first = lap is self.life.laps[0]
         if lap.counts(name):
             self._ms[name] = ms
-            lap.moments = {step: self._zero_s + at / _MS for step, at in self._ms.items()}
+            lap.moments |= {step: self._zero_s + at / _MS for step, at in self._ms.items()}
             if first:
                 self.life.own_ms[name] = ms
             if first and lap.online and self.power:
@@ -207,8 +214,6 @@ class _Member:
             self._fail("it provisioned again after its server was away")
         elif name == "crash" or (name == "state" and event.get("state") in _STUCK):
             self._fail(self._why or name)
-        if fix := event.get("fix") or event.get("detail"):
-            self._why = f"{name}: {fix}"
 
     def _fail(self, why: str) -> None:
         self.life.error = self.life.error or why
@@ -218,7 +223,7 @@ def _has_clock(event: dict[str, Any]) -> bool:
     return event["event"] != "console" and isinstance(event.get("ms"), int)
 
 
-def _words(event: dict[str, Any]) -> str:
-    """An event, in case it was the last."""
-    detail = event.get("text") or event.get("fix") or event.get("detail") or event.get("state")
+def words(event: dict[str, Any]) -> str:
+    """An event, in case it was the last that says anything."""
+    detail = event.get("text") or event.get("fix") or event.get("detail") or event.get("kind")
     return str(event["event"]) + (f" ({detail})" if detail else "")

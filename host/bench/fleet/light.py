@@ -49,24 +49,21 @@ class Endpoint:
 class LightFleet:
     """So many devices, by `(name, provisioning secret)`. `leave`: each disconnects as soon as it is online.
 
-    Raises BenchError if this machine has not files enough for their connections.
+    Raises BenchError if this machine has not files enough for their connections, or the server is not found.
     """
 
     def __init__(
         self, endpoint: Endpoint, devices: Sequence[tuple[str, str]], *, seed: int, timeout_s: float, leave: bool
     ) -> None:
-        wanted = len(devices) + _SPARE_FILES
-        if (allowed := open_files.allow(wanted)) < wanted:
-            raise BenchError(
-                f"{len(devices)} devices take {wanted} files, and {allowed} are allowed: raise the limit (ulimit -Hn)"
-            )
+        open_files.require(len(devices) + _SPARE_FILES, f"{len(devices)} devices")
         self._timeout_s = timeout_s
-        address = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)[0][4]
+        self._cpu_before_s = 0.0
+        address = _address(endpoint)
         self._devices = [
             _Device(
                 endpoint,
-                (str(address[0]), int(address[1])),
-                _source(str(address[0]), number),
+                address,
+                _source(address[0], number),
                 Life(name=name),
                 secret=secret,
                 chance=random.Random(f"device {seed} {number}"),  # noqa: S311 - no secret
@@ -87,15 +84,19 @@ class LightFleet:
 
     @property
     def cpu_s(self) -> float | None:
-        """CPU time of this process."""
-        return time.process_time()
+        """CPU time of this process since they began."""
+        return time.process_time() - self._cpu_before_s
 
     def run(self, moments: Sequence[float], restart: Restart | None, tell: Tell) -> None:
         """Switch the devices on, each at its moment (seconds from now), until all are online or failed.
 
         With `restart` the server is away then, and they are followed until all are back.
         """
-        asyncio.run(self._run(moments, restart, tell))
+        self._cpu_before_s = time.process_time()
+        try:
+            asyncio.run(self._run(moments, restart, tell))
+        except ExceptionGroup as several:  # of tasks that raise nothing: it is what `restart` or `tell` raised
+            raise several.exceptions[0] from None
 
     async def _run(self, moments: Sequence[float], restart: Restart | None, tell: Tell) -> None:
         start = time.monotonic()
@@ -246,9 +247,20 @@ class _Device:
         return connection
 
     def _reach(self, step: str) -> None:
+        if self.life.error:  # its time is over, and what it still does is in no figure
+            return
         self.life.last = step
         if self.life.laps[-1].counts(step):
             self.life.laps[-1].moments[step] = time.monotonic()
+
+
+def _address(endpoint: Endpoint) -> tuple[str, int]:
+    """The server's first IPv4 address, as boards look it up. Raises BenchError."""
+    try:
+        found = socket.getaddrinfo(endpoint.host, endpoint.port, socket.AF_INET, socket.SOCK_STREAM)
+    except (socket.gaierror, UnicodeError) as error:  # UnicodeError: a name that no host can have
+        raise BenchError(f"{endpoint.host} was not found ({error}): is the name of --server right?") from None
+    return str(found[0][4][0]), endpoint.port
 
 
 def _source(server: str, number: int) -> tuple[str, int] | None:
