@@ -17,7 +17,7 @@ from bench import boards
 from bench.errors import BenchError
 from bench.flash import firmware
 from bench.flash.repl import Repl
-from bench.fleet.boards import DEFINITION, Files, macs
+from bench.fleet.boards import DEFINITION, HOW_IT_GOES_ON, Files, macs, words
 from bench.targets import line
 from bench.targets.circuit import Start
 from bench.targets.serial_line import SerialLine
@@ -64,15 +64,16 @@ class Round:
 def watch(power: Powered, timeout_s: float) -> Round:
     """Follow a round to its end."""
     found = Round()
-    last = "nothing"
+    last, since_s = "nothing", 0.0
     for event in power.follow(timeout_s):
         name, now = event["event"], time.monotonic()
         if name != "boot" and "boot" not in found.at_ms:
             continue  # the chip's own lines, or what a line still had of before
-        if name != "state":
-            last = event.get("text") or event.get("fix") or event.get("detail") or name
+        since_s = since_s or power.started_s  # which is another one after a reset of the board's own
+        if name not in HOW_IT_GOES_ON:
+            last = words(event)
         if name in STEPS and name not in found.at_ms:
-            found.at_ms[name] = (now - power.started_s) * _MS
+            found.at_ms[name] = (now - since_s) * _MS
             found.own_ms[name] = event["ms"]
         if name in ("boot", "provisioning"):
             found.said |= event

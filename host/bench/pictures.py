@@ -1,5 +1,6 @@
 """Pictures of what was measured, as files: matplotlib without a screen. Takes a second to import."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -27,6 +28,8 @@ def check(path: Path) -> None:
         raise UsageError(f"{path} is no picture that can be drawn: name a file that ends in .svg or .png")
     if not path.parent.is_dir():
         raise UsageError(f"there is no folder {path.parent} for {path.name}: make it first")
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise UsageError(f"{path} cannot be written: name another file")
 
 
 def histogram(path: Path, series: Mapping[str, Sequence[float]], *, title: str, unit: str) -> None:

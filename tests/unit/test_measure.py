@@ -7,10 +7,14 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
-from bench import measure, pictures
+from bench import machine, measure, pictures
+from bench.cli import measure as cli_measure
+from bench.cli import output
 from bench.errors import UsageError
 from bench.measure import STEPS, phases_ms, watch
+from bench.spread import spread
 
 
 class Script:
@@ -53,11 +57,52 @@ def test_first_time_of_a_step_counts_and_attempts_are_counted():
 def test_round_in_which_a_person_has_to_look_failed_at_once(state):
     found = watch(Script(BOOT, ("not_found", {"fix": "compare"}), ("state", {"state": state}), *ONLINE), 1.0)
     assert "telemetry" not in found.at_ms
-    assert found.error == "not online, last heard: compare"
+    assert found.error == "not online, last heard: not_found (compare)"
 
 
 def test_crash_is_a_failure():
-    assert watch(Script(BOOT, ("crash", {"kind": "MemoryError"}), *ONLINE), 1.0).error.endswith("crash")
+    assert watch(Script(BOOT, ("crash", {"kind": "MemoryError"}), *ONLINE), 1.0).error.endswith("crash (MemoryError)")
+
+
+def test_wait_for_the_next_attempt_is_not_why_a_round_failed():
+    found = watch(Script(BOOT, ("offline", {"detail": "no answer"}), ("state", {"state": "offline"}), ("retry",)), 1.0)
+    assert found.error == "not online, last heard: offline (no answer)"
+
+
+def test_reset_of_the_board_s_own_is_not_another_power_on():
+    class Resets(Script):
+        def follow(self, timeout_s):
+            for event in super().follow(timeout_s):
+                if event["event"] == "retry":  # what a power cycle says of its process, which is another one now
+                    self.started_s += 1000
+                yield event
+
+    found = watch(Resets(BOOT, ("link_up",), ("retry",), BOOT, *ONLINE), 1.0)
+    assert list(found.at_ms.values()) == sorted(found.at_ms.values())
+    assert found.at_ms["boot"] >= 0
+
+
+def test_terminal_that_is_too_narrow_cuts_no_figure_and_no_name(monkeypatch, capsys):
+    """It is as wide as the longest name of a step."""
+    monkeypatch.setattr(output, "console", Console(width=14, force_terminal=True, soft_wrap=True, highlight=False))
+    moments = {step: 1000.0 * number + 12345.6 for number, step in enumerate(STEPS)}
+    steps = {step: spread([ms]).rounded(3) for step, ms in moments.items()}
+    cli_measure._show(
+        {
+            **dict.fromkeys(("target", "transport", "tls", "credentials", "micropython"), "x"),
+            "n": 1,
+            "attempts": [1],
+            "failed": [],
+            "conditions": machine.conditions(),
+            **dict.fromkeys(("from_power_on_ms", "phases_ms", "by_own_clock_ms"), steps),
+        }
+    )
+    said = capsys.readouterr().out
+    assert "…" not in said
+    for step, ms in moments.items():
+        (line,) = (each for each in said.splitlines() if each.startswith(cli_measure._WORDS[step]))
+        assert line.split()[-7:] == [*[f"{ms:.1f}"] * 6, f"{ms:.0f}"]
+    assert max(map(len, said.splitlines())) < 80  # real boards take so long, and most terminals are so wide
 
 
 @given(st.lists(st.floats(0, 1e5), min_size=len(STEPS), max_size=len(STEPS)), st.sets(st.sampled_from(STEPS)))
@@ -79,8 +124,9 @@ def test_steps_are_in_the_order_in_which_boards_take_them():
 ROUNDS = [{"first line": 20.0 + n, "link": 21.0 + 2 * n, "telemetry": 60.0 + 3 * n} for n in range(5)]
 
 
-@pytest.mark.parametrize("name", ["x.gif", "x", "x.svg.txt", "nowhere/x.png"])
+@pytest.mark.parametrize("name", ["x.gif", "x", "x.svg.txt", "nowhere/x.png", "folder.png"])
 def test_file_that_would_be_no_picture_is_refused(tmp_path, name):
+    (tmp_path / "folder.png").mkdir()
     with pytest.raises(UsageError):
         pictures.check(tmp_path / name)
 

@@ -18,7 +18,7 @@ from bench.cli import addresses, at_server, output, setup
 from bench.cli.operator import Where, ask
 from bench.cli.output import Json
 from bench.cli.setup import Setup
-from bench.errors import BenchError, NotFound
+from bench.errors import BenchError, NotFound, UsageError
 from bench.measure import OnPort, Round, Rounds
 from bench.spread import spread
 
@@ -109,6 +109,11 @@ def _place(
     chosen: Setup, context: typer.Context, target: str, *, rounds: int, seed: int, timeout_s: float
 ) -> Iterator[_Place]:
     if target not in ("unix", "virtual"):
+        if given := [each for each in setup.NAMES if at_server.was_given(context, each)]:
+            raise UsageError(
+                f"the settings of the board on {target} say how it provisions itself: "
+                f"leave out --{given[0].replace('_', '-')}"
+            )
         with OnPort(target, _deleter(chosen.where), timeout_s=timeout_s) as port:
             provision, server = port.settings.get("provision", {}), port.settings.get("server", {})
             facts = {
@@ -186,9 +191,9 @@ def _show(found: dict[str, Any]) -> None:
         f"{conditions['cpus']} CPUs, load {conditions['load_average_1_min']}[/dim]\n"
     )
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("ms")
-    for head in ("since power-on", "", "", "of these", "", "", "own clock"):
-        table.add_column(f"{head}\n{_TABLE[len(table.columns) % 3 - 1]}", justify="right", no_wrap=True)
+    table.add_column("\n\nms")
+    for head in ("since\npower-on", "\n", "\n", "of\nthese", "\n", "\n", "own\nclock"):
+        table.add_column(f"{head}\n{_TABLE[len(table.columns) % 3 - 1]}", justify="right")
     for step, values in found["from_power_on_ms"].items():
         table.add_row(
             _WORDS[step],
@@ -196,7 +201,7 @@ def _show(found: dict[str, Any]) -> None:
             *(f"{found['phases_ms'][step][each]:.1f}" for each in _TABLE),
             f"{found['by_own_clock_ms'][step]['p50']:.0f}",
         )
-    output.draw(table)
+    output.draw(table, folds=False)
     if again := sum(each > 1 for each in found["attempts"]):
         output.say(f"{again} of {found['n']} took more than one attempt: their waits are in the figures")
     for why in found["failed"]:

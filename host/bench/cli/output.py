@@ -67,9 +67,12 @@ def table(rows: Sequence[Mapping[str, Any]], *, as_json: bool, empty: str) -> No
     draw(shown)
 
 
-def draw(shown: Table) -> None:
-    """Print a table; what is not a terminal has no width that a line could be too long for."""
-    if console.is_terminal:
+def draw(shown: Table, *, folds: bool = True) -> None:
+    """Print a table. Cells that are figures do not fold: a terminal that is too narrow breaks the lines.
+
+    What is not a terminal has no width that a line could be too long for.
+    """
+    if console.is_terminal and folds:
         console.print(shown)
     else:
         Console(width=_ANY_WIDTH, highlight=False, emoji=False).print(shown)
