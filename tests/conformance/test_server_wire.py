@@ -1,6 +1,7 @@
 """How a server is spoken to, and what becomes of one that talks nonsense, or without an end, or not at all."""
 
 import itertools
+import json
 import socket
 import threading
 from contextlib import contextmanager, suppress
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from bench import mqtt_packets
 from bench.conformance.check import Broken, NotHere, Verdict
 from bench.conformance.server import mqtt_wire
+from bench.conformance.server.mqtt_devices import await_attribute
 from bench.conformance.server.mqtt_wire import Heard, Line
 from bench.conformance.server.reach import Reach, address
 from bench.conformance.server.subject import Server, parsed
@@ -40,6 +42,9 @@ def tcp_server(say):
                 connection.recv(1)
                 for piece in say():
                     connection.sendall(piece)
+                connection.shutdown(socket.SHUT_WR)
+                while connection.recv(65536):  # what is not read when it closes becomes a reset
+                    pass
 
         threading.Thread(target=serve, daemon=True).start()
         yield listener.getsockname()[1]
@@ -207,6 +212,7 @@ NONSENSE = {
         (b"\x20\x02\x00\x00",), itertools.repeat(b"\x30\x03\x00\x01a" * 100)
     ),
     "announces a packet of 256 MiB": lambda: (b"\x30\xff\xff\xff\x7f" + bytes(100),),
+    "promises an answer without an end": lambda: itertools.repeat(b"HTTP/1.1 100 Continue\r\n\r\n"),
     "answers HTTP without an end": lambda: itertools.chain(
         (b"HTTP/1.1 200 OK\r\n\r\n",), itertools.repeat(bytes(1 << 16))
     ),
@@ -238,6 +244,95 @@ def test_server_that_talks_nonsense_over_udp_is_a_matter_of_verdicts(datagram):
     assert {each.name for each in CHECKS if each.name.startswith("coap.")} == set(found[Verdict.BROKEN]) | set(
         found[Verdict.TROUBLE]
     )
+
+
+def test_datagrams_without_an_end_end_with_the_time():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listener, closing_all() as talking:
+        listener.bind(("127.0.0.1", 0))
+        talking.append(listener)
+
+        def flood():
+            with suppress(OSError):
+                _, peer = listener.recvfrom(65536)
+                while True:
+                    listener.sendto(b"\x51\x45\x00\x00x", peer)  # to nobody's request
+
+        threading.Thread(target=flood, daemon=True).start()
+        found = ended(subject_at(f"coap://127.0.0.1:{listener.getsockname()[1]}"), "coap.message.ping")
+    assert set(found[Verdict.BROKEN]) == {"coap.message.ping"}
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"status": []},
+        {"status": "SUCCESS", "credentialsType": "ACCESS_TOKEN", "credentialsValue": "a\nb"},
+        {"status": "SUCCESS", "credentialsType": "ACCESS_TOKEN", "credentialsValue": "\ud800"},
+        {"status": "SUCCESS", "credentialsType": "ACCESS_TOKEN", "credentialsValue": "x" * 70_000},
+    ],
+    ids=["status is a list", "token of two lines", "token of half a character", "token that fits in no packet"],
+)
+def test_answer_that_nobody_can_use_is_a_matter_of_verdicts(said):
+    body = json.dumps(said).encode()
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    with tcp_server(lambda: (answer,)) as port:
+        checked = subject_at(f"mqtt://127.0.0.1:{port}", f"http://127.0.0.1:{port}")
+        found = ended(checked, "http.*", "mqtt.session.telemetry")
+    assert "http.provision.own_token" in found[Verdict.BROKEN]
+    assert "mqtt.session.telemetry" in found[Verdict.TROUBLE]
+
+
+@pytest.mark.parametrize("code", [429, 502, 503, 504])
+def test_server_that_cannot_now_is_trouble_and_tells_nothing_about_the_profile(code):
+    with tcp_server(lambda: (b"HTTP/1.1 %d Later\r\nContent-Length: 0\r\n\r\n" % code,)) as port:
+        found = ended(subject_at(f"http://127.0.0.1:{port}"), "http.provision.own_token", "http.session.*")
+    assert len(found[Verdict.TROUBLE]) == 6
+    assert all(why.startswith(f"{code}: ") for why in found[Verdict.TROUBLE].values())
+
+
+def test_profile_is_asked_about_again_when_the_server_could_not_say():
+    refused = b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n" + b'{"status":"FAILURE"}'
+    answers = iter([b"HTTP/1.1 429 Later\r\nContent-Length: 0\r\n\r\n"])
+    with tcp_server(lambda: (next(answers, refused),)) as port:
+        checked = subject_at(f"http://127.0.0.1:{port}")
+        with pytest.raises(BenchError, match="429"):
+            checked.expect_creating()
+        with pytest.raises(NotHere, match="makes no devices"):
+            checked.expect_creating()
+
+
+def test_server_that_talks_without_an_end_instead_of_closing_is_heard_only_so_long():
+    ours, theirs = socket.socketpair()
+    with theirs, Line(ours, level=4, patience_s=30) as line:
+        theirs.sendall(packets.PINGRESP * 1000)
+        with pytest.raises(Broken, match="goes on talking"):
+            line.expect_closed()
+
+
+def test_what_is_said_back_shows_no_token():
+    token = "a-token-of-its-own"
+    echoed = mqtt_packets.connect("", token)
+    ours, theirs = socket.socketpair()
+    with theirs, Line(ours, level=4, patience_s=5) as line:
+        theirs.sendall(echoed)
+        with pytest.raises(Broken) as said:
+            line.expect(mqtt_wire.CONNACK)
+    assert token.encode().hex(" ") not in str(said.value)
+    with pytest.raises(Broken) as said:
+        subject_at().read(b'[{"credentialsValue":"0123456789abcdefGHIJ"}]', "name")
+    assert "0123456789" not in str(said.value)
+
+
+def test_attribute_that_never_comes_is_asked_for_ever_more_seldom():
+    asked = []
+
+    def ask(number):
+        asked.append(number)
+        return "the answer", b"{}"
+
+    with pytest.raises(Broken, match="never had the value"):
+        await_attribute(subject_at(patience_s=1), "value", ask)
+    assert len(asked) <= 7
 
 
 def test_silent_udp_is_trouble_at_once_after_the_first_wait():

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from aiocoap import ACK, CON, EMPTY, NON, RST, Message
 from aiocoap.error import Error
 from aiocoap.message import Direction
-from aiocoap.numbers.codes import TOO_MANY_REQUESTS, Code
+from aiocoap.numbers.codes import SERVICE_UNAVAILABLE, TOO_MANY_REQUESTS, Code
 
 from bench.conformance.check import Broken
 from bench.conformance.server.reach import Address, Reach
@@ -52,8 +52,8 @@ class Peer:
     def ask(self, message: Message) -> Message:
         """Send a request, as often as it takes, and hear its answer: piggybacked or by itself."""
         answer = self._exchange(message)
-        if answer.code is TOO_MANY_REQUESTS:
-            raise BenchError(f"4.29: the server wants no more for now (Max-Age {answer.opt.max_age} s)")
+        if answer.code in (TOO_MANY_REQUESTS, SERVICE_UNAVAILABLE):
+            raise BenchError(f"{answer.code.dotted}: the server wants no more for now (Max-Age {answer.opt.max_age} s)")
         return answer
 
     def ping(self) -> Message:
@@ -98,7 +98,9 @@ class Peer:
 
     def _receive(self, until: float) -> Message | None:
         """The next message; None if none comes until then (of the monotonic time)."""
-        self._socket.settimeout(max(0.001, until - time.monotonic()))
+        if (left := until - time.monotonic()) <= 0:  # however much comes
+            return None
+        self._socket.settimeout(left)
         try:
             data = self._socket.recv(_LONGEST)
         except TimeoutError:

@@ -1,6 +1,9 @@
 """HTTP as a device speaks it: one request a connection."""
 
-import time
+import asyncio
+import os
+import socket
+import ssl
 from dataclasses import dataclass
 
 import httpx
@@ -9,9 +12,16 @@ from bench.conformance.check import Broken
 from bench.conformance.server.reach import Reach
 from bench.errors import BenchError
 
-_TOO_MANY = 429
+_NOT_NOW = {
+    429: "the server wants no more for now",
+    502: "there is a gateway, and no server behind it",
+    503: "the server is not available now",
+    504: "there is a gateway, and no server behind it",
+}
 # No answer of the API is longer by far.
 _LONGEST = 1 << 20
+# Of the time that an answer may take: to connect, to send, to hear.
+_WHOLE = 3
 
 
 @dataclass(frozen=True)
@@ -29,37 +39,46 @@ def request(
     where = reach.at("http", "https")
     reach.expect_there(where)
     headers = {"Content-Type": content_type} if content_type else {}
-    # Not by way of the environment's proxy: devices know of none.
-    with httpx.Client(verify=reach.trust, timeout=reach.patience_s, trust_env=False) as client:
-        try:
-            with client.stream(method, f"{where}{path}", content=content, headers=headers) as response:
-                answer = Reply(response.status_code, _body(response, time.monotonic() + reach.patience_s))
-        except httpx.ConnectTimeout as error:
-            raise reach.lost(where, TimeoutError()) from error
-        except httpx.ConnectError as error:
-            raise reach.lost(where, _root(error)) from error
-        except httpx.TimeoutException:
-            raise Broken(f"no answer came within {reach.patience_s:g} s") from None
-        except (httpx.HTTPError, httpx.StreamError) as error:
-            raise Broken(f"no answer came: {error}") from error
-    if answer.code == _TOO_MANY:
-        raise BenchError("429: the server wants no more for now")
+    try:
+        answer = asyncio.run(_request(reach, method, f"{where}{path}", content, headers))
+    except httpx.ConnectTimeout as error:
+        raise reach.lost(where, TimeoutError()) from error
+    except httpx.ConnectError as error:
+        raise reach.lost(where, _root(error)) from error
+    except httpx.TimeoutException:
+        raise Broken(f"no answer came within {reach.patience_s:g} s") from None
+    except TimeoutError:
+        raise Broken("the answer has no end: it comes drop by drop") from None
+    except (httpx.HTTPError, httpx.StreamError) as error:
+        raise Broken(f"no answer came: {error}") from error
+    except httpx.InvalidURL as error:
+        raise BenchError(f"{where} cannot be asked: {error}") from error
+    if answer.code in _NOT_NOW:
+        raise BenchError(f"{answer.code}: {_NOT_NOW[answer.code]}")
     return answer
 
 
-def _body(response: httpx.Response, deadline: float) -> bytes:
-    """A whole body, which a server may make as long, and as slow, as it likes."""
-    body = b""
-    for piece in response.iter_bytes():
-        body += piece
-        if len(body) > _LONGEST or time.monotonic() > deadline:
-            raise Broken(f"the answer has no end: {len(body)} bytes so far")
-    return body
+async def _request(reach: Reach, method: str, url: str, content: bytes, headers: dict[str, str]) -> Reply:
+    """What the server answers. Raises TimeoutError if that has no end, however lively it is, and what httpx does."""
+    async with asyncio.timeout(_WHOLE * reach.patience_s):
+        # Not by way of the environment's proxy: devices know of none.
+        async with httpx.AsyncClient(verify=reach.trust, timeout=reach.patience_s, trust_env=False) as client:
+            async with client.stream(method, url, content=content, headers=headers) as response:
+                body = b""
+                async for piece in response.aiter_bytes():
+                    body += piece
+                    if len(body) > _LONGEST:
+                        raise Broken(f"the answer has no end: {len(body)} bytes so far")
+                return Reply(response.status_code, body)
 
 
 def _root(error: BaseException) -> Exception:
     """What httpx wrapped."""
     while error.__cause__ is not None or error.__context__ is not None:
         error = error.__cause__ or error.__context__  # type: ignore[assignment]
+    if isinstance(error, BaseExceptionGroup):  # of a name with several addresses
+        error = error.exceptions[-1]
+    if isinstance(error, OSError) and error.errno and not isinstance(error, ssl.SSLError | socket.gaierror):
+        return OSError(error.errno, os.strerror(error.errno))  # asyncio has words of its own
     assert isinstance(error, Exception)
     return error

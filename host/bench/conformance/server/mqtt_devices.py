@@ -17,7 +17,7 @@ from bench.mqtt_packets import publish
 ATTRIBUTES = "v1/devices/me/attributes"
 CALLS = "v1/devices/me/rpc/request/+"
 _LARGE = 60_000
-_PAUSE_S = 0.05  # a server may limit how often it is asked
+_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 1.0  # a server may limit how often it is asked
 
 book = Book()
 
@@ -106,7 +106,7 @@ def await_attribute(server: Server, value: str, ask: Callable[[int], tuple[str, 
             return name
         if time.monotonic() > deadline:
             raise Broken(f"{name} never had the value: {answer.decode(errors='replace')}")
-        time.sleep(_PAUSE_S)
+        time.sleep(min(_LONGEST_PAUSE_S, _PAUSE_S * 2 ** min(number, 10)))
     raise AssertionError
 
 

@@ -29,8 +29,10 @@ _KINDS = {
 }
 # Server unavailable; in MQTT 5 also quota exceeded, connection rate exceeded.
 _BUSY = {3, 0x88, 0x97, 0x9F}
-# No packet of the API is longer by far.
-_LONGEST = 1 << 20
+# No packet of the API is longer by far, and no server says so many before it closes.
+_LONGEST, _MOST = 1 << 20, 100
+# Bytes of a packet that are shown: ids and codes. What follows may be anything, a token as well.
+_SHOWN = 4
 
 
 def _number(data: bytes) -> tuple[int, int]:
@@ -54,7 +56,8 @@ class Heard:
 
     def __str__(self) -> str:
         name = _KINDS.get(self.kind, f"a packet of type {self.kind}")
-        return f"{name} ({self.body.hex(' ')})" if self.kind not in (PUBLISH, PINGRESP) and self.body else name
+        shown = self.body[:_SHOWN].hex(" ") if self.kind in _KINDS and self.kind != PUBLISH else ""
+        return f"{name} ({shown})" if shown else name
 
     @property
     def packet_id(self) -> int:
@@ -177,6 +180,8 @@ class Line:
             if found is None:
                 return said
             said.append(found)
+            if len(said) > _MOST:
+                raise Broken(f"the server goes on talking: {len(said)} packets, of which the first was {said[0]}")
 
     def expect_nothing_more(self) -> None:
         """The server said nothing else, and is still there: the next thing that comes is the answer to a ping."""

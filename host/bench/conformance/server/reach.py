@@ -43,6 +43,10 @@ def address(url: str) -> Address:
         raise UsageError("--url is the address alone: the profile's secret comes in a file")
     if parts.scheme not in PORTS or not parts.hostname:
         raise UsageError(f"--url {url} is none of {', '.join(f'{each}://HOST:PORT' for each in PORTS)}")
+    try:
+        parts.hostname.encode("idna")
+    except UnicodeError as error:
+        raise UsageError(f"--url {url}: {parts.hostname} is no name that a host can have") from error
     if parts.path not in ("", "/") or parts.query or parts.fragment:
         raise UsageError(f"--url {url}: devices know a server by its address alone, without a path")
     return Address(scheme=parts.scheme, host=parts.hostname, port=PORTS[parts.scheme] if port is None else port)
@@ -110,7 +114,8 @@ class Reach:
         """The error for a server that is not there; remembers it."""
         if isinstance(error, ssl.SSLCertVerificationError):
             why = f"its certificate is refused, {error.verify_message.rstrip('.')} (--ca FILE names whom to trust)"
-        elif isinstance(error, TimeoutError):
+            return BenchError(f"{where} is not reached: {why}")  # not remembered: nothing was waited for
+        if isinstance(error, TimeoutError):
             why = f"nobody answers within {self.patience_s:g} s"
         else:
             why = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__

@@ -1,6 +1,7 @@
 """A server that is checked: asked for credentials as devices ask, and for what it gave as a device uses it."""
 
 import json
+import re
 import secrets
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -15,6 +16,10 @@ from bench.errors import BenchError
 SUCCESS, FAILURE, NOT_FOUND = "SUCCESS", "FAILURE", "NOT_FOUND"
 _SECRETS = ("provisionDeviceSecret", "token", "password", "hash", "credentialsValue")
 _SHOWN = 200
+# What may be a token of the server's own making, in a text that is none of its answers.
+_LONG_WORD = re.compile(r"[A-Za-z0-9_-]{16,}")
+# Characters; more than any server makes, and such as fit into a packet and a path.
+_LONGEST_TOKEN = 4096
 
 
 def parsed(raw: bytes) -> Any:
@@ -23,6 +28,11 @@ def parsed(raw: bytes) -> Any:
         return json.loads(raw)
     except (ValueError, RecursionError):
         return None
+
+
+def is_token(value: Any) -> bool:
+    """Whether a device could log in with this over every transport."""
+    return isinstance(value, str) and 0 < len(value) <= _LONGEST_TOKEN and value.isprintable()
 
 
 @dataclass(frozen=True)
@@ -55,9 +65,9 @@ class Answer:
         self.expect(SUCCESS)
         if self.fields["credentialsType"] != "ACCESS_TOKEN":
             raise Broken(f"credentialsType is {json.dumps(self.fields['credentialsType'])} instead of ACCESS_TOKEN")
-        if not isinstance(self.value, str) or not self.value:
-            raise Broken("credentialsValue is no text, or empty, instead of a token")
-        return self.value
+        if not is_token(self.value):
+            raise Broken("credentialsValue is no text, empty, endless or unprintable instead of a token")
+        return str(self.value)
 
 
 @dataclass(frozen=True)
@@ -116,7 +126,8 @@ class Server:
         """What a request for this name was answered with."""
         found = parsed(raw)
         if not isinstance(found, dict):
-            raise Broken(f"the answer is no JSON object: {raw.decode(errors='replace') or 'it is empty'}")
+            said = _LONG_WORD.sub("***", raw.decode(errors="replace"))
+            raise Broken(f"the answer is no JSON object: {said or 'it is empty'}")
         self._hide(found)
         if found.get("status") == SUCCESS and name.strip().startswith(self.prefix) and name.strip() not in self.made:
             self.made.append(name.strip())
@@ -177,20 +188,29 @@ class Server:
 
     @cached_property
     def _found(self) -> _Found:
-        """Ask for a new device, over one transport after the other until one gives it."""
-        seen = set()
+        """Ask for a new device, over one transport after the other until one gives it.
+
+        Raises BenchError if none could be asked, which the next check finds out anew.
+        """
+        seen: list[Any] = []
+        trouble: BenchError | None = None
         for way in self.ways:
             try:
                 answer = self.ask(way, self.new_name(), token=self.new_token())
-            except (Broken, BenchError):
-                continue
-            if answer.status == SUCCESS and isinstance(answer.value, str):
-                return _Found(device=answer.value)
-            seen.add(answer.status)
+            except Broken:
+                seen.append(None)
+            except BenchError as error:
+                trouble = error
+            else:
+                if answer.status == SUCCESS and is_token(answer.value):
+                    return _Found(device=answer.value)
+                seen.append(answer.status)
         if FAILURE in seen:
             return _Found(creates=False)
         if NOT_FOUND in seen:
             return _Found(trouble="the server answers NOT_FOUND: are key and secret right, or is the profile DISABLED?")
+        if trouble and not seen:
+            raise trouble
         return _Found()
 
     def _has(self, way: Way) -> bool:
