@@ -70,6 +70,7 @@ def over_http(server, secret_file):
         (("--url", "coaps://127.0.0.1", "--profile-key", "k"), "is none of mqtt://HOST:PORT"),
         (("--url", "mqtt://127.0.0.1:x", "--profile-key", "k"), "is no URL"),
         (("--url", "http://127.0.0.1/api", "--profile-key", "k"), "without a path"),
+        (("--url", "mqtt://tb..example", "--profile-key", "k"), "tb..example is no name that a host can have"),
         (("--url", "mqtt://me:a-password@127.0.0.1", "--profile-key", "k"), "the address alone"),
         (("--url", "mqtt://127.0.0.1", "--profile-key", "k"), "no secret of the profile"),
         (("--url", "mqtt://127.0.0.1", "--profile", "default"), "goes without --url"),
@@ -140,7 +141,15 @@ def test_server_that_keeps_what_was_run_is_exit_code_0(bench, server, over_http)
     prefix = re.search(r"--search (conformance-\w+-) ", out)[1]
     made = [name for name in server.device_names() if name.startswith(prefix)]
     assert f"Devices that were made on the server: {len(made)}. To remove" in out
-    assert "bench device list --url URL --user USER --search conformance-" in out
+    assert "bench device list --url URL --user USER --password-file FILE --search conformance-" in out
+
+
+def test_junit_file_that_cannot_be_written_takes_no_verdict_with_it(bench, over_http, tmp_path):
+    out_file = tmp_path / "nowhere" / "out.xml"
+    code, out, err = bench(*over_http, "--only", "http.provision.own_token", "--junit", out_file)
+    assert code == 1
+    assert "1 hold" in out
+    assert err.count("\n") == 1
 
 
 def test_secret_is_taken_from_the_environment(bench, server):
@@ -155,12 +164,13 @@ def test_secret_is_taken_from_the_environment(bench, server):
 
 def test_broken_server_is_exit_code_1_with_the_command_that_runs_it_again(bench, over_http, secret_file, monkeypatch):
     server_bugs.tells_failure_by_the_code_of_http(monkeypatch)
-    code, out, _ = bench(*over_http, "--only", "http.provision.*")
+    code, out, _ = bench(*over_http, "--only", "http.provision.*", "--timeout", "7")
     assert code == 1
     assert "broken: http.provision.status_is_200: FAILURE is 400\n" in out
     again = next(line for line in out.splitlines() if line.endswith("--only http.provision.status_is_200"))
     assert again.split()[:2] == ["bench", "conformance"]
     assert f"--profile-secret-file {secret_file}" in again
+    assert "--timeout 7 " in again
 
 
 def test_json_has_every_check_with_its_verdict(bench, server, over_http, monkeypatch):

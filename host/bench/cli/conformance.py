@@ -30,6 +30,7 @@ from bench.errors import BenchError, UsageError
 
 _SECRET = "BENCH_PROFILE_SECRET"  # noqa: S105 - a variable's name
 _PROFILE = "default"
+_TIMEOUT_S = 10.0
 
 Url = Annotated[
     list[str],
@@ -67,7 +68,7 @@ def conformance(
     device_name: Names = [],  # noqa: B006
     ca: Ca = None,
     only: Only = [],  # noqa: B006
-    timeout: Timeout = 10.0,
+    timeout: Timeout = _TIMEOUT_S,
     list_checks: Annotated[bool, typer.Option("--list", help="Show the checks and run none.")] = False,
     board: BoardOption = "",
     address: BoardAddress = "",
@@ -128,13 +129,13 @@ def conformance(
     server = Server(reach=reached, key=key, secret=secret, names=list(device_name))
     try:
         outcomes = verdicts.collect(run(checks, server), len(checks), as_json=as_json)
-        if junit:
-            verdicts.write_junit(junit, outcomes)
-        again = _again(url, profile_key, profile_secret_file, profile, ca if url else None, data)
+        again = _again(url, profile_key, profile_secret_file, profile, ca if url else None, timeout, data)
         verdicts.show(outcomes, again=again, as_json=as_json, more={"devices": server.made})
     finally:  # they are there, whatever ended it
         if server.made and not as_json:
             _tell_made(len(server.made), server.prefix, own=not url, data=data)
+    if junit:  # last: a file that cannot be written takes nothing with it
+        verdicts.write_junit(junit, outcomes)
     verdicts.exit_by(outcomes)
 
 
@@ -172,7 +173,9 @@ def _own_profile(data: Path, name: str) -> tuple[str, str]:
     return key, secret
 
 
-def _again(url: list[str], key: str, file: Path | None, profile: str, ca: Path | None, data: Path) -> str:
+def _again(  # noqa: PLR0913 - what says which server
+    url: list[str], key: str, file: Path | None, profile: str, ca: Path | None, timeout_s: float, data: Path
+) -> str:
     """The command with what says which server, ready to be pasted."""
     words = ["bench", "conformance"]
     for each in url:
@@ -182,6 +185,7 @@ def _again(url: list[str], key: str, file: Path | None, profile: str, ca: Path |
         "--profile-secret-file": file,
         "--ca": ca,
         "--profile": profile,
+        "--timeout": None if timeout_s == _TIMEOUT_S else f"{timeout_s:g}",
         "--data": None if url or data == DEFAULT_DATA else data,
     }.items():
         words += [option, str(value)] if value else []
@@ -190,7 +194,7 @@ def _again(url: list[str], key: str, file: Path | None, profile: str, ca: Path |
 
 def _tell_made(count: int, prefix: str, *, own: bool, data: Path) -> None:
     which = shlex.join(["--data", str(data)]) if own and data != DEFAULT_DATA else ""
-    which = which if own else "--url URL --user USER"
+    which = which if own else "--url URL --user USER --password-file FILE"
     words = [
         "bench device list",
         which,

@@ -101,9 +101,9 @@ def check_board(
         told=lambda server: None if as_json else _tell(server.address, server.ports, data, own=not choices.fresh),
     ) as board:
         outcomes = verdicts.collect(run(checks, board), len(checks), as_json=as_json)
-    if junit:
-        verdicts.write_junit(junit, outcomes)
     verdicts.show(outcomes, again=choices.again(data), as_json=as_json, more={"board": choices.target})
+    if junit:  # last: a file that cannot be written takes nothing with it
+        verdicts.write_junit(junit, outcomes)
     verdicts.exit_by(outcomes)
 
 
