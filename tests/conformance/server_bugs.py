@@ -339,6 +339,17 @@ def decides_a_doubled_datagram_twice(patch):
     patch.setattr(_Messages, "_deduplicate_message", always(False))
 
 
+def takes_its_time(patch):
+    """So that CoAP's answers come by themselves."""
+    provision = Registry.provision
+
+    async def slow(self, request, origin):
+        await asyncio.sleep(2)
+        return await provision(self, request, origin)
+
+    patch.setattr(Registry, "provision", slow)
+
+
 def takes_any_key(patch):
     provision = Registry.provision
 

@@ -348,7 +348,16 @@ def test_certificate_for_another_name_is_reported(start_server, tmp_path):
     (tmp_path / "key.pem").write_bytes(other.key_pem)
     running = start_server(tls_cert=tmp_path / "cert.pem", tls_key=tmp_path / "key.pem")
     (tmp_path / "ca.pem").write_bytes(authority.pem)
-    server = subject(running)
+    server = subject(running, "mqtts", "https")  # which the checks before meet as well
     server.reach._ca = tmp_path / "ca.pem"
-    found = ended(server, "tls.*.certificate")
+    found = ended(server, "provision.blank_name", "http.provision.wrong_key", "tls.*.certificate")
     assert set(found[Verdict.BROKEN]) == {"tls.mqtts.certificate", "tls.https.certificate"}, found
+    assert set(found[Verdict.TROUBLE]) == {"provision.blank_name", "http.provision.wrong_key"}, found
+
+
+def test_slow_server_is_no_broken_one(running, monkeypatch):
+    with monkeypatch.context() as patch:
+        server_bugs.takes_its_time(patch)
+        found = ended(subject(running, patience_s=5), "coap.provision.given_token", "coap.provision.sent_twice")
+    assert set(found[Verdict.HOLDS]) == {"coap.provision.given_token"}
+    assert set(found[Verdict.SKIPPED]) == {"coap.provision.sent_twice"}

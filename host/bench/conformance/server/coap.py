@@ -3,9 +3,9 @@
 import json
 import secrets
 
-from aiocoap import GET, POST, RST, Message
+from aiocoap import ACK, GET, POST, RST, Message
 
-from bench.conformance.check import Broken
+from bench.conformance.check import Broken, NotHere
 from bench.conformance.server import coap_wire
 from bench.conformance.server.book import Book
 from bench.conformance.server.mqtt import SAMPLE
@@ -69,7 +69,10 @@ def _sent_twice(server: Server) -> None:
     name = server.newcomer()
     with coap_wire.peer(server.reach) as peer:
         request = peer.request(POST, _PROVISION, server.request(name, token=server.new_token()))
-        first = server.read(peer.ask(request).payload, name).expect(SUCCESS)
+        answer = peer.ask(request)
+        first = server.read(answer.payload, name).expect(SUCCESS)
+        if answer.mtype is not ACK:  # then it was acknowledged, and the exchange is over
+            raise NotHere("the server took its time, and answered by itself: what comes again is only acknowledged")
         if server.read(peer.ask(request).payload, name) != first:
             raise Broken("the second answer is another one")
 
