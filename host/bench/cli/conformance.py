@@ -173,7 +173,7 @@ def _own_profile(data: Path, name: str) -> tuple[str, str]:
     return key, secret
 
 
-def _again(  # noqa: PLR0913 - what says which server
+def _again(
     url: list[str], key: str, file: Path | None, profile: str, ca: Path | None, timeout_s: float, data: Path
 ) -> str:
     """The command with what says which server, ready to be pasted."""

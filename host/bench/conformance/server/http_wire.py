@@ -60,16 +60,18 @@ def request(
 
 async def _request(reach: Reach, method: str, url: str, content: bytes, headers: dict[str, str]) -> Reply:
     """What the server answers. Raises TimeoutError if that has no end, however lively it is, and what httpx does."""
-    async with asyncio.timeout(_WHOLE * reach.patience_s):
+    async with (
+        asyncio.timeout(_WHOLE * reach.patience_s),
         # Not by way of the environment's proxy: devices know of none.
-        async with httpx.AsyncClient(verify=reach.trust, timeout=reach.patience_s, trust_env=False) as client:
-            async with client.stream(method, url, content=content, headers=headers) as response:
-                body = b""
-                async for piece in response.aiter_bytes():
-                    body += piece
-                    if len(body) > _LONGEST:
-                        raise Broken(f"the answer has no end: {len(body)} bytes so far")
-                return Reply(response.status_code, body)
+        httpx.AsyncClient(verify=reach.trust, timeout=reach.patience_s, trust_env=False) as client,
+        client.stream(method, url, content=content, headers=headers) as response,
+    ):
+        body = b""
+        async for piece in response.aiter_bytes():
+            body += piece
+            if len(body) > _LONGEST:
+                raise Broken(f"the answer has no end: {len(body)} bytes so far")
+        return Reply(response.status_code, body)
 
 
 def _root(error: BaseException) -> Exception:
