@@ -5,10 +5,13 @@ import socket
 import struct
 import sys
 import zlib
+from contextlib import contextmanager
 
 import pytest
 
+from bench import mqtt_packets
 from bench.conformance.board import CHECKS, subject
+from bench.conformance.board import run as board_run
 from bench.conformance.board.boards import ASK, QUICK
 from bench.conformance.check import Verdict, chosen, run
 from bench.errors import BenchError, UsageError
@@ -68,7 +71,14 @@ def test_data_folder_can_be_used_again(tmp_path):
 
 
 def test_board_of_ours_on_a_port_gets_back_what_it_had(tmp_path):
-    had = settings.encode(host="192.0.2.1", port=1883, key="some key", secret="some secret", identity={"name": "mine"})
+    had = settings.encode(
+        host="192.0.2.1",
+        port=1883,
+        key="some key",
+        secret="some secret",
+        identity={"name": "mine"},
+        provision={"transport": "http"},
+    )
     made = VirtualBoard.create(tmp_path / "board", files={"settings.json": had, "vault.0": VAULT})
     with line.serve(made) as running, subject(running.url, tmp_path / "data", patience_s=20) as board:
         assert verdicts(run(chosen(CHECKS, PROVISIONING), board)) == held(chosen(CHECKS, PROVISIONING))
@@ -152,6 +162,69 @@ def test_command_that_fails_is_trouble_and_says_why(tmp_path):
         [outcome] = run(chosen(CHECKS, ["provision.first_boot"]), board)
     assert outcome.verdict is Verdict.TROUBLE
     assert outcome.detail.endswith("failed (3): no such probe")
+
+
+def test_command_that_prints_what_is_no_text_is_trouble_like_any_other(tmp_path):
+    with subject("-", tmp_path, fresh=r"printf '\377\033[2J' >&2; exit 3", reset="true", patience_s=1) as board:
+        [outcome] = board_run(chosen(CHECKS, ["provision.first_boot"]), board)
+    assert outcome.verdict is Verdict.TROUBLE
+    assert outcome.detail.isprintable()
+
+
+class Client:
+    """What a board of somebody else's says, and nothing more of it; whoever resets it has it say that."""
+
+    def __init__(self, *packets):
+        self.packets = packets
+        self.lines = []
+
+    def ask(self, order):
+        if order.startswith("reset"):
+            line = socket.create_connection(("127.0.0.1", self.port))
+            self.lines.append(line)
+            for packet in self.packets:
+                line.sendall(packet)
+                line.recv(100)
+
+    def told(self, server):
+        self.port = server.ports[0]
+
+    @contextmanager
+    def subject(self, data):
+        try:
+            options = {"fresh": ASK, "reset": ASK, "ask": self.ask, "told": self.told, "patience_s": 2}
+            with subject("-", data, **options) as board:
+                yield board
+        finally:
+            for line in self.lines:
+                line.close()
+
+
+def test_what_a_board_says_is_shown_without_secrets_and_nothing_a_terminal_obeys(tmp_path):
+    client = Client()
+    with client.subject(tmp_path) as board:
+        board.server.ask(lambda registry: registry.create_device("made ahead", board.server.profile.name))
+        [device] = board.server.ask(lambda registry: registry.devices())
+        token = device.credentials.id
+        topic = f"v1/devices/me/\x1b[2J{token}"
+        client.packets = (mqtt_packets.connect("", token), mqtt_packets.publish(topic, b"{}"))
+        board._proven, board._set_up = True, False
+        [outcome] = board_run(chosen(CHECKS, ["secrets.not_published"]), board)
+    assert outcome.verdict is Verdict.BROKEN
+    assert token not in outcome.detail
+    assert outcome.detail.isprintable()
+
+
+def test_keep_alive_of_hours_is_not_waited_for(tmp_path):
+    client = Client()
+    with client.subject(tmp_path) as board:
+        board.server.ask(lambda registry: registry.create_device("made ahead", board.server.profile.name))
+        [device] = board.server.ask(lambda registry: registry.devices())
+        client.packets = (mqtt_packets.connect("", device.credentials.id, keep_alive_s=65535),)
+        board._proven, board._set_up = True, False
+        outcomes = list(board_run(chosen(CHECKS, ["mqtt.keeps_alive", "mqtt.reacts_to_half_open"]), board))
+    assert {each.verdict for each in outcomes} == {Verdict.SKIPPED}
+    assert "more patience is needed" in outcomes[0].detail
 
 
 def test_board_that_never_comes_is_trouble_and_not_a_verdict(tmp_path):

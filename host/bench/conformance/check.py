@@ -11,6 +11,8 @@ from bench.errors import BenchError, UsageError
 
 S = TypeVar("S")
 
+_SHOWN = 200
+
 
 class Broken(Exception):
     """The contract does not hold: says what was seen instead of what."""
@@ -61,6 +63,14 @@ def chosen(checks: Iterable[Check[S]], patterns: Iterable[str]) -> list[Check[S]
         if not any(fnmatchcase(each.name, pattern) for each in there):
             raise UsageError(f"no check is called {pattern}: --list shows all")
     return [each for each in there if not wanted or any(fnmatchcase(each.name, pattern) for pattern in wanted)]
+
+
+def shown(text: str, secrets: Iterable[str], *, most: int = _SHOWN) -> str:
+    """A text for people's eyes: without secrets, without what a terminal would obey, and not too long."""
+    for secret in sorted(secrets, key=len, reverse=True):
+        text = text.replace(secret, "***")
+    text = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def run(checks: Iterable[Check[S]], subject: S) -> Iterator[Outcome]:

@@ -60,7 +60,7 @@ class Server:
         """Our firmware's settings for it, without those of the network."""
         own: Settings = {
             "server": {"host": self.address, "port": self.ports[tls], "tls": tls, "name": NAME},
-            "provision": {"key": self.key, "secret": self.secret},
+            "provision": {"key": self.key, "secret": self.secret, "transport": "mqtt", "proof": False},
         }
         return {section: dict(values) for section, values in {**own, **waits}.items()}
 
@@ -214,7 +214,7 @@ class Orders:
             return
         try:
             done = subprocess.run(  # noqa: S602 - the user's own command line
-                command, shell=True, capture_output=True, text=True, timeout=_COMMAND_S, check=False
+                command, shell=True, capture_output=True, text=True, errors="replace", timeout=_COMMAND_S, check=False
             )
         except subprocess.TimeoutExpired:
             raise BenchError(f"{command} took more than {_COMMAND_S:.0f} s") from None

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from bench.conformance import check
 from bench.conformance.board.boards import Board
 from bench.conformance.board.certificates import Certificates
 from bench.conformance.board.network import Network
@@ -15,6 +16,8 @@ from bench.registry import CredentialsType, DeviceView, Registry
 from bench.server.running import RunningServer
 
 T = TypeVar("T")
+
+_SHOWN = 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +134,7 @@ class Subject:
         for request in (each for session in self.network.since(mark) for each in session.requests):
             try:
                 fields = json.loads(request.payload)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
             if isinstance(fields, dict) and {"token", "password", "hash"} & fields.keys():
                 return
@@ -144,6 +147,14 @@ class Subject:
             if text := own_secret(device):
                 found[f"what {device.name} logs in with"] = text
         return found
+
+    def shown(self, text: str) -> str:
+        """A text fit to be shown: boards choose their names and topics themselves, and what is in them."""
+        found = {self.server.profile.provision_secret}
+        for login in (each.login for each in self.network.sessions):
+            if login:
+                found |= {login.username or "", (login.password or b"").decode(errors="replace")}
+        return check.shown(text, found - {""}, most=_SHOWN)
 
     def story(self, mark: int) -> str:
         """What the board did from that connection on, in short."""

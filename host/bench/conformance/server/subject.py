@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from bench.conformance import check
 from bench.conformance.check import Broken, NotHere
 from bench.conformance.server.reach import Reach
 from bench.conformance.server.ways import WAYS, Exchange, Way
@@ -15,7 +16,6 @@ from bench.errors import BenchError
 
 SUCCESS, FAILURE, NOT_FOUND = "SUCCESS", "FAILURE", "NOT_FOUND"
 _SECRETS = ("provisionDeviceSecret", "token", "password", "hash", "credentialsValue")
-_SHOWN = 200
 # What may be a token of the server's own making, in a text that is none of its answers.
 _LONG_WORD = re.compile(r"[A-Za-z0-9_-]{16,}")
 # Characters; more than any server makes, and such as fit into a packet and a path.
@@ -223,11 +223,8 @@ class Server:
     # What is shown.
 
     def shown(self, text: str) -> str:
-        """A text for people's eyes: without secrets, without what a terminal would obey, and not too long."""
-        for secret in sorted(self._hidden, key=len, reverse=True):
-            text = text.replace(secret, "***")
-        text = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
-        return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+        """A text fit to be shown."""
+        return check.shown(text, self._hidden)
 
     def _hide(self, fields: dict[str, Any]) -> None:
         self._hidden.update(_texts(fields.get(each) for each in _SECRETS))

@@ -23,7 +23,7 @@ def _network_failure(subject: Subject) -> None:
     mark = len(subject.network.sessions)
     with subject.network.turned(ways.Resetting()) as way:
         subject.network.cut()
-        subject.wait(lambda: way.met >= _TIMES, "the board did not try again, its connections being reset")
+        rate.met(subject, way, _TIMES, "the board did not try again, its connections being reset")
     with subject.network.shut():
         subject.watch()
     subject.online_as(login, mark, "after the network failed")
@@ -48,7 +48,7 @@ def _refused(subject: Subject, code: int) -> tuple[Login, int]:
     mark = len(subject.network.sessions)
     with subject.network.turned(ways.Refusing(code)) as way:
         subject.network.cut()
-        subject.wait(lambda: way.met >= _REFUSALS, f"refused with CONNACK {code}, the board did not try again")
+        rate.met(subject, way, _REFUSALS, f"refused with CONNACK {code}, the board did not try again")
     return login, mark
 
 

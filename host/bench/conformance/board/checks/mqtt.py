@@ -17,6 +17,8 @@ _GRACE = 1.5
 _TELEMETRY = "v1/devices/me/"
 # A board is quiet when it says nothing for one part in so many of the time that it is watched.
 _PAUSES = 8
+# How often it has to ping: one that does so once may never do again.
+_PINGS = 2
 _NO_PACKET = b"\x00\xff\xff\xff\xff\xff"
 
 
@@ -80,12 +82,10 @@ def _unacknowledged(subject: Subject, rule: Callable[[Session], str]) -> None:
 def _keeps_alive(subject: Subject) -> None:
     session = subject.settled()
     keep_alive_s = _keep_alive(session)
-    limit_s = keep_alive_s * _GRACE
-    if limit_s > subject.pace.patience_s:
-        raise NotHere(f"the keep-alive is {keep_alive_s} s: more patience is needed, or another setting")
+    limit_s = _limit(subject, keep_alive_s)
     count = len(session.heard)
-    # a ping that is due, or other packets for twice as long as none would be too late
-    subject.network.wait(lambda: _pinged(session) or session.closed is not None, 2 * limit_s)
+    # the pings that are due, or other packets for three times as long as none would be too late
+    subject.network.wait(lambda: _pings(session, count) >= _PINGS or session.closed is not None, 3 * limit_s)
     if session.closed is not None and not session.left:
         raise Broken(f"the server gave the board up, which has a keep-alive of {keep_alive_s} s")
     end = session.closed if session.closed is not None else time.monotonic()
@@ -95,8 +95,17 @@ def _keeps_alive(subject: Subject) -> None:
         raise Broken(f"the board says nothing for {longest_s:.1f} s with a keep-alive of {keep_alive_s} s")
 
 
-def _pinged(session: Session) -> bool:
-    return any(each.kind == Kind.PINGREQ for each in session.heard)
+def _pings(session: Session, count: int) -> int:
+    """How often the board pinged after so many packets."""
+    return sum(each.kind == Kind.PINGREQ for each in session.heard[count:])
+
+
+def _limit(subject: Subject, keep_alive_s: int) -> float:
+    """The seconds that it may say nothing for. Raises NotHere if that is more than there is patience for."""
+    limit_s = keep_alive_s * _GRACE
+    if limit_s > subject.pace.patience_s:
+        raise NotHere(f"the keep-alive is {keep_alive_s} s: more patience is needed, or another setting")
+    return limit_s
 
 
 def _keep_alive(session: Session) -> int:
@@ -109,10 +118,11 @@ def _keep_alive(session: Session) -> int:
 
 def _half_open(subject: Subject) -> None:
     session = subject.settled()
+    assert session.connect
+    _limit(subject, session.connect.keep_alive_s)
     _quiet(subject, session)
     login = subject.login_of(session)
     mark = len(subject.network.sessions)
-    assert session.connect
     limit_s = 2 * session.connect.keep_alive_s + subject.pace.patience_s
     session.dead = True
     subject.wait(

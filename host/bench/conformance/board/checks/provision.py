@@ -57,7 +57,7 @@ def _garbage_answer(subject: Subject) -> None:
     what = f"after {len(_GARBAGE)} answers that made no sense"
     with subject.network.turned(ways.Replying(*_GARBAGE, then_good=True)) as way:
         mark = subject.fresh()
-        subject.wait(lambda: way.met, "the board did not ask for provisioning")
+        rate.met(subject, way, len(_GARBAGE), "the board did not ask for provisioning, or not again")
         subject.online(mark, what)
     subject.one_device(what)
 
@@ -84,7 +84,7 @@ def _refused(subject: Subject, answer: bytes, status: str) -> None:
 def _unavailable(subject: Subject) -> None:
     with subject.network.turned(ways.Refusing(rate.UNAVAILABLE, all_of_them=True)) as way:
         mark = subject.fresh()
-        subject.wait(lambda: way.met > 1, "refused with CONNACK 3, the board did not come again")
+        rate.met(subject, way, 2, "refused with CONNACK 3, the board did not come again")
         rate.no_tight_loop(subject, mark, "refused with CONNACK 3")
     subject.online(mark, "after a server that had no time for provisioning")
 

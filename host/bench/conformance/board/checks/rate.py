@@ -5,6 +5,7 @@ from statistics import mean
 
 from bench.conformance.board.session import Session
 from bench.conformance.board.subject import Subject
+from bench.conformance.board.ways import Way
 from bench.conformance.check import Broken
 
 UNAVAILABLE, NOT_AUTHORISED = 3, 5
@@ -20,11 +21,18 @@ _PART, _NOISE_S = 0.03, 0.005
 
 
 def no_tight_loop(subject: Subject, mark: int, what: str) -> None:
-    """Watch, from that connection on. Raises Broken for more of them than any patient board makes."""
+    """Watch, from that connection on. Raises Broken for more of them, or of requests, than any patient board makes."""
     subject.watch()
-    count = len(subject.network.since(mark))
-    if count > _MOST:
-        raise Broken(f"{what}, the board made {count} connections in {subject.pace.watch_s:.0f} s; {_MOST} are allowed")
+    sessions = subject.network.since(mark)
+    for count, of in ((len(sessions), "connections"), (sum(len(each.requests) for each in sessions), "requests")):
+        if count > _MOST:
+            raise Broken(f"{what}, the board made {count} {of} in {subject.pace.watch_s:.0f} s; {_MOST} are allowed")
+
+
+def met(subject: Subject, way: Way, times: int, otherwise: str) -> None:
+    """Wait until the way has met so often what it is for, each time as long as the board may take. Raises Broken."""
+    for count in range(1, times + 1):
+        subject.wait(lambda count=count: way.met >= count, otherwise)  # type: ignore[misc]
 
 
 def waits(subject: Subject, mark: int, attempts: int) -> list[float]:
