@@ -13,6 +13,7 @@ from bench import mqtt_packets
 from bench.conformance.board import CHECKS, subject
 from bench.conformance.board import run as board_run
 from bench.conformance.board.boards import ASK, QUICK
+from bench.conformance.board.opening import FOLDER
 from bench.conformance.check import Verdict, chosen, run
 from bench.errors import BenchError, UsageError
 from bench.flash import firmware, image, settings
@@ -89,6 +90,51 @@ def test_board_of_ours_on_a_port_gets_back_what_it_had(tmp_path):
     assert files["vault.0"] == VAULT
     assert "vault.1" not in files
     assert "ca.der" not in files
+
+
+def test_board_of_ours_that_was_pulled_out_gets_back_what_it_had_the_next_time(tmp_path):
+    had = settings.encode(host="192.0.2.1", port=1883, key="some key", secret="some secret", identity={"name": "mine"})
+    made = VirtualBoard.create(tmp_path / "board", files={"settings.json": had, "vault.0": VAULT})
+    warnings = []
+    with line.serve(made) as running:
+        with subject(running.url, tmp_path / "data", warn=warnings.append) as board:
+            board.board.fresh(tls=False)
+            running.pull_out()
+        [warning] = warnings
+        [copy] = (tmp_path / "data" / FOLDER).glob("before-*.json")
+        assert f"they are in {copy}" in warning
+        assert "some secret" not in warning
+        assert copy.stat().st_mode & 0o777 == 0o600
+        running.plug_in()
+        running.reset(Start.HELD)
+        assert image.read_files(made.flash())["settings.json"] != had
+        running.reset(Start.RUN)
+        with subject(running.url, tmp_path / "data", warn=warnings.append):
+            pass
+    assert warnings == [warning]
+    files = image.read_files(made.flash())
+    assert (files["settings.json"], files["vault.0"]) == (had, VAULT)
+    assert not copy.exists()
+
+
+def test_board_of_ours_that_was_set_up_anew_keeps_that(tmp_path):
+    """What a run before it could not give back is of no use then."""
+    old, new = (
+        settings.encode(host="192.0.2.1", port=1883, key="some key", secret="s", identity={"name": name})
+        for name in ("old", "new")
+    )
+    made = VirtualBoard.create(tmp_path / "board", files={"settings.json": old})
+    with line.serve(made) as running:
+        with subject(running.url, tmp_path / "data", warn=lambda _: None) as board:
+            board.board.fresh(tls=False)
+            running.pull_out()
+        running.plug_in()
+        running.reset(Start.HELD)
+        made.install({**firmware.files(), "settings.json": new})
+        running.reset(Start.RUN)
+        with subject(running.url, tmp_path / "data") as board:
+            board.board.fresh(tls=False)
+    assert image.read_files(made.flash())["settings.json"] == new
 
 
 def test_port_without_our_firmware_is_told_what_to_say(tmp_path):

@@ -98,6 +98,7 @@ def check_board(
         reset=choices.reset,
         patience_s=choices.patience_s,
         ask=_ask,
+        warn=output.warn,
         told=lambda server: None if as_json else _tell(server.address, server.ports, data, own=not choices.fresh),
     ) as board:
         outcomes = verdicts.collect(run(checks, board), len(checks), as_json=as_json)

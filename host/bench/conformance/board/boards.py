@@ -4,12 +4,14 @@ import json
 import shutil
 import subprocess
 from abc import ABC, abstractmethod
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from bench import house
 from bench.conformance.check import NotHere
 from bench.errors import BenchError
 from bench.flash import firmware, settings
@@ -41,6 +43,7 @@ _SETTINGS, _CA = "settings.json", "ca.der"
 # What is read of a board first, and put back at the end.
 _KEPT = (_SETTINGS, _CA, "vault.0", "vault.1")
 _THERE = "import os,json\nprint(json.dumps(os.listdir('/')))"
+_MAC = "import json,machine\nfrom binascii import hexlify\nprint(json.dumps(hexlify(machine.unique_id()).decode()))"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,12 +150,17 @@ class Virtual(OnLine):
 
 
 class Ours(OnLine):
-    """A board with our firmware on a port. At the end it has its settings and credentials again."""
+    """A board with our firmware on a port. At the end it has its settings and credentials again.
 
-    def __init__(self, port: str, folder: Path, server: Server) -> None:
+    Until then a file has them, too. Where the board cannot be given them, `warn` is told, and the next time it is
+    checked it gets them from there.
+    """
+
+    def __init__(self, port: str, folder: Path, server: Server, warn: Callable[[str], object]) -> None:
         self._port = port
         self._folder = folder
         self._server = server
+        self._warn = warn
 
     def _open(self, stack: ExitStack) -> None:
         self.board = stack.enter_context(PortBoard(self._port, self._folder))
@@ -160,8 +168,22 @@ class Ours(OnLine):
             there = repl.ask(_THERE)
             if "firstboot" not in there:
                 raise BenchError(f"{self._port}: there is no firstboot on this board: say with --fresh how it is wiped")
-            self._before = {name: repl.get(f"/{name}") for name in _KEPT if name in there}
+            found = {name: repl.get(f"/{name}") for name in _KEPT if name in there}
+            self._copy = self._folder.with_name(f"before-{repl.ask(_MAC)}.json")
+        self._before = self._kept() if self._is_of_checks(found) and self._copy.exists() else found
+        content = {name: b64encode(held).decode() for name, held in self._before.items()}
+        house.write_private(self._copy, json.dumps(content).encode())
         stack.callback(self._restore)
+
+    def _kept(self) -> dict[str, bytes]:
+        return {name: b64decode(held) for name, held in json.loads(self._copy.read_bytes()).items()}
+
+    def _is_of_checks(self, files: dict[str, bytes]) -> bool:
+        """Whether a board's files are what checks before have left there."""
+        try:
+            return bool(json.loads(files[_SETTINGS])["provision"]["key"] == self._server.key)
+        except (LookupError, TypeError, ValueError):  # whatever it had, it was not from here
+            return False
 
     def fresh(self, *, tls: bool) -> None:
         held = json.loads(self._before.get(_SETTINGS, b"{}"))  # its Wi-Fi stays
@@ -176,9 +198,18 @@ class Ours(OnLine):
         self.board.write_files(files, tuple(name for name in _KEPT if name in there and name not in files))
 
     def _restore(self) -> None:
-        with suppress(BenchError):  # the board may be what is broken
+        try:
             self._write(self._before)
             self.start()
+        except (BenchError, KeyboardInterrupt) as error:  # the board may be what is broken
+            self._warn(
+                f"{self._port}: the board did not get its settings and credentials back ({error or 'interrupted'}); "
+                f"they are in {self._copy}, and it gets them at the end of the next bench conformance --board"
+            )
+            if isinstance(error, KeyboardInterrupt):
+                raise
+        else:
+            self._copy.unlink()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,7 @@
 """From a name to a board that can be checked: everything is started, and stopped again at the end."""
 
 import ipaddress
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -39,16 +40,17 @@ def subject(  # noqa: PLR0913 - what there is to say about a board, by name
     patience_s: float = 0.0,
     ask: Callable[[str], object] = input,
     told: Callable[[Server], None] = lambda _: None,
+    warn: Callable[[str], object] = warnings.warn,
     files: dict[str, bytes] | None = None,
 ) -> Iterator[Subject]:
     """A board for the checks: `unix` or `virtual` (ours, on this machine), a port, or `-` for one without a line.
 
     It finds the server at `address`, on two ports (0: any free one). On a port it is a board with our firmware,
-    which gets its settings back at the end; or, if there is a command `fresh` that wipes credentials, one with
-    any, set up by its owner for what `told` is told, under TLS if `tls`. A board without a line needs a command
-    `reset`, too. `ask` has a person do what a command is ASK for. `patience_s` is how long the board may take for
-    what it has to do, if not the usual time. `files` are added to those of `unix` and `virtual`,
-    or replace them.
+    which gets its settings back at the end (`warn` is told if it did not); or, if there is a command `fresh` that wipes
+    credentials, one with any, set up by its owner for what `told` is told, under TLS if `tls`. A board without a line
+    needs a command `reset`, too. `ask` has a person do what a command is ASK for. `patience_s` is how long the board
+    may take for what it has to do, if not the usual time. `files` are added to those of `unix` and `virtual`, or
+    replace them.
 
     Raises BenchError, and UsageError for what does not fit together.
     """
@@ -77,7 +79,7 @@ def subject(  # noqa: PLR0913 - what there is to say about a board, by name
         elif fresh:
             board, usual_s = Foreign(target, folder / "port", orders), _FOREIGN_S
         else:
-            board, usual_s = Ours(target, folder / "port", place), _STEADY_S
+            board, usual_s = Ours(target, folder / "port", place, warn), _STEADY_S
         patience_s = patience_s or usual_s
         told(place)
         stack.enter_context(board)
