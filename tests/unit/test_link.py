@@ -573,7 +573,12 @@ def test_fault_is_read_as_it_is_written(found):
     assert Fault.read(found.entry()) == found
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[1]", '[{"fault": "gremlin"}]'])
+def test_entry_without_a_fault_is_told_what_it_lacks():
+    with pytest.raises(UsageError, match="does not say which fault"):
+        Fault.read({"at_s": 2})
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]", '[{"fault": "gremlin"}]', "[" * 100_000], ids=range(5))
 def test_file_that_is_no_schedule_is_refused(tmp_path, text):
     (tmp_path / "schedule.json").write_text(text)
     with pytest.raises(UsageError):
@@ -675,6 +680,14 @@ def test_truncated_datagram_is_a_part_of_it_and_the_next_one_whole(udp):
     board = client()
     board.send(REQUEST)
     board.send(REQUEST)
+        {"fault": "drop", "amount": -1},
+        {"fault": "drop", "amount": -1.0},
+        {"fault": "delay", "amount": 10**400},
+        {"fault": "unavailable", "amount": 1 << 32},
+        {"fault": "drop", "step": 10**400},
+        {"fault": "drop", "at_s": 10**400},
+        {"fault": "drop", "at_s": float("nan")},
+        {"fault": "drop", "for_s": float("inf")},
     arrived = server.recv(100)
     assert len(arrived) < len(REQUEST)
     assert REQUEST.startswith(arrived)
