@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import BenchError, UsageError
-from bench.faults.framing import Protocol, Route, http_chunks, mqtt_packets, tls_records
+from bench.faults import datagrams
+from bench.faults.framing import Protocol, Route, chunks, http_chunks, mqtt_packets, tls_records
 from bench.faults.link import Link
 from bench.faults.plan import Direction, Fault, Kind, read_schedule
 from bench.faults.ruling import corrupted, rule
@@ -601,6 +602,40 @@ def test_condition_that_there_is_none_of_is_refused(options):
 
 
 # Datagrams.
+
+@pytest.mark.parametrize("framing", [mqtt_packets, tls_records, http_chunks, chunks])
+@given(pieces=st.lists(st.binary(max_size=50) | st.sampled_from([b"\r\n\r\n", b"\x16\3\3", b"\x30\xff"]), max_size=9))
+def test_framing_loses_nothing_of_whatever_it_is(framing, pieces):
+    async def run():
+        reader = asyncio.StreamReader()
+        for piece in pieces:
+            reader.feed_data(piece)
+        reader.feed_eof()
+        return [message async for message in framing(reader)]
+
+    found = asyncio.run(run())
+    assert b"".join(found) == b"".join(pieces)
+    assert all(found)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "said"),
+    [
+        (Protocol.MQTT, b"\x10\xff\xff\xff\xff\xff"),
+        (Protocol.MQTT, A + b"\x10\x80\x80\x80\x80"),
+        (Protocol.TLS, b"GET / HTTP/1.1\r\n\r\n"),
+        (Protocol.TLS, b"\x10\x0c\0\4MQTT\4\2\0\0\0\0"),
+        (Protocol.TLS, b"\x16\x03\x01\0\x02ab\x17\x03\x03\xff\xff"),
+        (Protocol.HTTP, b"\x16\x03\x01\0\x02ab"),
+        (Protocol.HTTP, b"GET /" + bytes(65536)),
+    ],
+)
+def test_what_is_not_of_the_protocol_is_not_held_back(stack, protocol, said):
+    """The server has to be able to say so: a device that calls at the wrong port would wait for ever."""
+    client, server = Ends(stack, protocol).connect()
+    client.sendall(said)
+    assert read(server, len(said)) == said
+
 
 REQUEST = b"\x40\x02\x12\x34request"
 ANSWER = b"\x60\x44\x12\x34answer"
