@@ -137,6 +137,18 @@ def test_connection_to_a_server_that_is_gone_is_closed(stack):
 
 
 # One message meets it.
+@pytest.mark.parametrize("protocol", [Protocol.MQTT, Protocol.COAP])
+def test_server_of_a_name_that_no_host_can_have_is_a_server_that_is_gone(stack, protocol, caplog):
+    network = stack.enter_context(Link([Route(to_port=1, to_host="..", protocol=protocol)]))
+    if protocol is Protocol.MQTT:
+        assert stack.enter_context(connected(("127.0.0.1", network.ports[1]))).recv(1) == b""
+    else:
+        client = stack.enter_context(connected(("127.0.0.1", network.ports[1]), socket.SOCK_DGRAM))
+        client.send(b"1")
+        assert_silent(client)
+    assert not caplog.records
+
+
 
 
 @pytest.mark.parametrize(
@@ -715,14 +727,6 @@ def test_truncated_datagram_is_a_part_of_it_and_the_next_one_whole(udp):
     board = client()
     board.send(REQUEST)
     board.send(REQUEST)
-        {"fault": "drop", "amount": -1},
-        {"fault": "drop", "amount": -1.0},
-        {"fault": "delay", "amount": 10**400},
-        {"fault": "unavailable", "amount": 1 << 32},
-        {"fault": "drop", "step": 10**400},
-        {"fault": "drop", "at_s": 10**400},
-        {"fault": "drop", "at_s": float("nan")},
-        {"fault": "drop", "for_s": float("inf")},
     arrived = server.recv(100)
     assert len(arrived) < len(REQUEST)
     assert REQUEST.startswith(arrived)
@@ -810,3 +814,68 @@ def test_late_datagram_of_before_begin_is_lost(udp):
     assert network.met
     network.begin()
     assert_silent(server)
+def test_truncated_datagram_of_nothing_is_one_still(udp):
+    network, client, server = udp
+    network.set(truncate=1)
+    client().send(b"")
+    assert server.recv(100) == b""
+
+
+def test_black_hole_swallows_datagrams_that_are_late_and_answers_in_the_servers_stead(udp):
+    network, client, server = udp
+    network.set(delay_ms=LONG_S * 500)
+    board = client()
+    board.send(b"1")
+    while not network.steps:
+        time.sleep(0.005)
+    network.blackhole()
+    assert_silent(server)
+    network.unavailable()
+    board.send(REQUEST)
+    assert_silent(board)
+
+
+def test_board_that_said_nothing_for_longest_is_forgotten_when_there_are_too_many(udp, monkeypatch):
+    monkeypatch.setattr(datagrams, "_FLOWS", 2)
+    network, client, server = udp
+    boards = [client() for _ in range(3)]
+
+    def address(number):
+        boards[number].send(REQUEST)
+        return server.recvfrom(100)[1]
+
+    first, second = address(0), address(1)
+    assert address(0) == first
+    third = address(2)
+    assert (address(0), address(2)) == (first, third)
+    server.sendto(ANSWER, second)
+    assert_silent(boards[1])
+    assert len(network._doors[0]._flows) == 2
+
+
+def test_late_datagrams_are_lost_when_there_are_too_many(udp, monkeypatch):
+    monkeypatch.setattr(datagrams, "_QUEUE", 2)
+    network, client, server = udp
+    network.set(delay_ms=LONG_S * 1000)
+    board = client()
+    for _ in range(2):
+        for each in (b"1", b"2", b"3"):
+            board.send(each)
+        assert [server.recv(100), server.recv(100)] == [b"1", b"2"]
+        assert_silent(server)
+
+
+
+
+def test_late_answer_of_before_begin_is_lost(udp):
+    network, client, server = udp
+    network.set(direction="down", delay_ms=LONG_S * 500)
+    board = client()
+    board.send(REQUEST)
+    server.sendto(ANSWER, server.recvfrom(100)[1])
+    while network.steps < 2:
+        time.sleep(0.005)
+    network.begin()
+    board.send(REQUEST)
+    server.recv(100)
+    assert_silent(board)
