@@ -99,6 +99,49 @@ def test_protocol_is_guessed_by_the_port():
     assert [str(route.protocol) for route in routes] == ["mqtt", "coap", "tcp"]
 
 
+def test_addresses_of_ipv6_lose_their_brackets():
+    host, routes = chaos._routes(["[::1]:1884"], ["[::2]:1883"], [])
+    assert (host, routes[0].to_host, routes[0].to_port) == ("::1", "::2", 1883)
+
+
+class TestWithoutAServer:
+    """What the command makes of how a round ends."""
+
+    COMMAND = ("chaos", "run", "--seed", "3", "--rounds", "2", "--only", "board", "--json")
+
+    @pytest.fixture
+    def run(self, tmp_path, monkeypatch):
+        def run(ends):
+            def end(*_):
+                raise ends
+
+            monkeypatch.setattr(Chaos, "__enter__", lambda chaos: chaos)
+            monkeypatch.setattr(Chaos, "run", end)
+            result = CliRunner().invoke(app, [*self.COMMAND, "--data", str(tmp_path)])
+            return result, [json.loads(line) for line in result.stdout.splitlines()], list(tmp_path.iterdir())
+
+        return run
+
+    @pytest.mark.parametrize(
+        "ends", [Failed("so"), BenchError("so"), BrokenPipeError("so"), RuntimeError("so")], ids=repr
+    )
+    def test_whatever_ends_a_round_is_told_with_the_command_that_has_it_again(self, run, tmp_path, ends):
+        result, events, left = run(ends)
+        assert isinstance(result.exception, BenchError)
+        assert result.exception.exit_code == 1
+        assert [event["event"] for event in events] == ["chaos", "failed"]
+        assert "so" in events[-1]["why"]
+        assert events[-1]["replay"] == f"bench chaos run --seed 3 --round 1 --only board --data {tmp_path}"
+        assert len(left) == 1
+
+    @pytest.mark.parametrize("ends", [UsageError("so"), KeyboardInterrupt(), SystemExit(143)], ids=repr)
+    def test_what_is_not_the_rounds_fault_leaves_nothing(self, run, ends):
+        result, events, left = run(ends)
+        assert result.exit_code
+        assert [event["event"] for event in events] == ["chaos"]
+        assert left == []
+
+
 # What stores nothing, what reads nothing back, what says its secrets, what crashes; and what chaos says of them.
 FORGETS = b"""
 from firstboot import app, vault
@@ -185,3 +228,17 @@ def test_server_and_vault_that_disagree_are_found(tmp_path):
         chaos._ask(lambda tb: tb.delete_device(name))
         with pytest.raises(Failed, match="0 devices"):
             chaos._expect_agreement(board)
+
+
+@pytest.mark.slow
+def test_server_that_ends_by_itself_is_found(tmp_path):
+    """And not just started again."""
+    rounds = (drawn(3, number, [Family.BOARD]) for number in range(1, 1000))
+    found = next(each for each in rounds if not each.provisioned and len(each.turns) == 1)
+
+    def tell(event):
+        if event["event"] == "round":
+            chaos._server.kill()
+
+    with Chaos(tmp_path, tell=tell) as chaos, pytest.raises(Failed, match="the server ended by itself"):
+        chaos.run(found)

@@ -193,6 +193,15 @@ def test_image_holds_the_files_and_nothing_else():
     assert set(flash[0x9000:0x200000]) == {0xFF}
 
 
+@pytest.mark.parametrize(
+    "name", ["", ".", "/", "..", "../x", "lib", "main.py/x", "n" * 300, pytest.param("big", id="too big")]
+)
+def test_file_that_no_image_can_hold_is_refused(name):
+    files = {"main.py": b"", "lib/a.py": b"", name: bytes(1 << 16 if name == "big" else 1)}
+    with pytest.raises(UsageError, match="a board cannot hold a file"):
+        image.filesystem(1 << 16, files)
+
+
 def test_firmware_is_bytecode_of_abi_6_for_every_chip():
     files = firmware.files()
     assert {"boot.py", "main.py", "firstboot/app.mpy", "firstboot/transports/mqtt.mpy"} <= files.keys()

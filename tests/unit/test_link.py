@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import random
 import socket
+import struct
 import time
 
 import pytest
@@ -11,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import BenchError, UsageError
-from bench.faults.framing import Protocol, Route, http_chunks, mqtt_packets, tls_records
+from bench.faults import datagrams
+from bench.faults.framing import Protocol, Route, chunks, http_chunks, mqtt_packets, tls_records
 from bench.faults.link import Link
 from bench.faults.plan import Direction, Fault, Kind, read_schedule
 from bench.faults.ruling import corrupted, rule
@@ -133,6 +135,18 @@ def test_connection_to_a_server_that_is_gone_is_closed(stack):
         port = listener.getsockname()[1]
     network = stack.enter_context(Link([Route(to_port=port, protocol=Protocol.MQTT)]))
     assert stack.enter_context(connected(("127.0.0.1", network.ports[port]))).recv(1) == b""
+
+
+@pytest.mark.parametrize("protocol", [Protocol.MQTT, Protocol.COAP])
+def test_server_of_a_name_that_no_host_can_have_is_a_server_that_is_gone(stack, protocol, caplog):
+    network = stack.enter_context(Link([Route(to_port=1, to_host="..", protocol=protocol)]))
+    if protocol is Protocol.MQTT:
+        assert stack.enter_context(connected(("127.0.0.1", network.ports[1]))).recv(1) == b""
+    else:
+        client = stack.enter_context(connected(("127.0.0.1", network.ports[1]), socket.SOCK_DGRAM))
+        client.send(b"1")
+        assert_silent(client)
+    assert not caplog.records
 
 
 # One message meets it.
@@ -257,6 +271,21 @@ def test_slow_packet_arrives_whole(stack):
     assert time.monotonic() - start >= 0.1
 
 
+def test_half_open_connection_is_forgotten_when_both_its_ends_are_gone(stack):
+    ends = Ends(stack, Protocol.MQTT, fault(Kind.HALF_OPEN))
+    client, server = ends.connect()
+    client.sendall(A + B)
+    read(server, 4)
+    client.close()
+    assert_silent(server)
+    assert ends.network._connections
+    server.close()
+    deadline = time.monotonic() + PATIENCE_S
+    while ends.network._connections:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
 def test_steps_are_counted_across_connections_and_directions(stack):
     ends = Ends(stack, Protocol.MQTT, fault(Kind.DROP, step=4))
     client, server = ends.connect()
@@ -289,6 +318,46 @@ def test_black_hole_lets_nothing_pass_and_tcp_has_it_all_afterwards(stack):
     assert kinds(ends.network) == ["blackhole", "blackhole", "blackhole", "healed"]
 
 
+@pytest.fixture
+def slow(stack):
+    """What a board said takes 20 seconds, and the server heard the begin of it."""
+    ends = Ends(stack, Protocol.TCP)
+    client, server = ends.connect()
+    ends.network.set(bandwidth=5)
+    client.sendall(bytes(100))
+    read(server, 1)
+    return ends.network, server
+
+
+def test_black_hole_stops_what_is_on_its_way_slowly(slow):
+    network, server = slow
+    network.blackhole()
+    server.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        server.recv(100)
+    server.settimeout(LONG_S * 2)
+    with pytest.raises(TimeoutError):
+        server.recv(1)
+
+
+@pytest.mark.parametrize("end", [Link.heal, lambda network: network.set(bandwidth=100_000)])
+def test_what_is_on_its_way_slowly_is_so_no_longer_than_the_network_is(slow, end):
+    network, server = slow
+    start = time.monotonic()
+    end(network)
+    read(server, 99)
+    assert time.monotonic() - start < PATIENCE_S
+
+
+def test_black_hole_swallows_what_is_answered_in_the_servers_stead(stack):
+    ends = Ends(stack)
+    ends.network.unavailable()
+    ends.network.blackhole()
+    client = ends.connect_only()
+    client.sendall(b"\x10\x0c\0\4MQTT\4\2\0\0\0\0")
+    assert_silent(client)
+
+
 def test_black_hole_of_one_direction_passes_the_other(stack):
     ends = Ends(stack)
     client, server = ends.connect()
@@ -314,6 +383,24 @@ def test_reset_now_hits_the_connections_there_are_and_no_later_one(stack):
     assert read(server, 4) == A
 
 
+def test_reset_now_hits_what_is_left_of_a_connection_and_all_others(stack):
+    ends = Ends(stack)
+    pairs = [ends.connect() for _ in range(5)]
+    for client, server in pairs:
+        client.sendall(A)
+        read(server, 4)
+    ends.network.blackhole()
+    gone = pairs[2][0]
+    gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    gone.close()
+    for _ in range(10):  # turns of its loop, in which it hears of that
+        ends.network.blackhole()
+    ends.network.reset()
+    for end in (end for pair in pairs for end in pair if end is not gone):
+        with pytest.raises(ConnectionResetError):
+            end.recv(1)
+
+
 def test_half_open_now_stays_so_when_all_is_healed(stack):
     ends = Ends(stack)
     client, server = ends.connect()
@@ -325,10 +412,11 @@ def test_half_open_now_stays_so_when_all_is_healed(stack):
     assert_silent(server)
 
 
-def test_refused_connections_are_taken_again_when_it_is_over(stack):
+@pytest.mark.parametrize("direction", list(Direction))
+def test_refused_connections_are_taken_again_when_it_is_over(stack, direction):
     ends = Ends(stack)
     client, server = ends.connect()
-    ends.network.refuse()
+    ends.network.set(refuse=1, direction=direction)
     with pytest.raises(ConnectionRefusedError):
         ends.connect_only()
     client.sendall(A)
@@ -416,12 +504,14 @@ def test_observer_hears_each_fault_and_may_steer(stack):
 
 def test_network_outside_of_its_block_cannot_be_steered():
     network = Link([])
-    with pytest.raises(RuntimeError, match="with block"):
-        network.heal()
+    for steer in (network.heal, network.begin):
+        with pytest.raises(RuntimeError, match="with block"):
+            steer()
     with network:
         network.heal()
-    with pytest.raises(RuntimeError, match="with block"):
-        network.heal()
+    for steer in (network.heal, network.begin):
+        with pytest.raises(RuntimeError, match="with block"):
+            steer()
 
 
 def test_defect_of_a_network_is_raised_at_its_end(monkeypatch):
@@ -513,6 +603,40 @@ def test_framing_tells_messages_apart_however_they_arrive(framing, messages, dat
         assert found == messages
 
 
+@pytest.mark.parametrize("framing", [mqtt_packets, tls_records, http_chunks, chunks])
+@given(pieces=st.lists(st.binary(max_size=50) | st.sampled_from([b"\r\n\r\n", b"\x16\3\3", b"\x30\xff"]), max_size=9))
+def test_framing_loses_nothing_of_whatever_it_is(framing, pieces):
+    async def run():
+        reader = asyncio.StreamReader()
+        for piece in pieces:
+            reader.feed_data(piece)
+        reader.feed_eof()
+        return [message async for message in framing(reader)]
+
+    found = asyncio.run(run())
+    assert b"".join(found) == b"".join(pieces)
+    assert all(found)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "said"),
+    [
+        (Protocol.MQTT, b"\x10\xff\xff\xff\xff\xff"),
+        (Protocol.MQTT, A + b"\x10\x80\x80\x80\x80"),
+        (Protocol.TLS, b"GET / HTTP/1.1\r\n\r\n"),
+        (Protocol.TLS, b"\x10\x0c\0\4MQTT\4\2\0\0\0\0"),
+        (Protocol.TLS, b"\x16\x03\x01\0\x02ab\x17\x03\x03\xff\xff"),
+        (Protocol.HTTP, b"\x16\x03\x01\0\x02ab"),
+        (Protocol.HTTP, b"GET /" + bytes(65536)),
+    ],
+)
+def test_what_is_not_of_the_protocol_is_not_held_back(stack, protocol, said):
+    """The server has to be able to say so: a device that calls at the wrong port would wait for ever."""
+    client, server = Ends(stack, protocol).connect()
+    client.sendall(said)
+    assert read(server, len(said)) == said
+
+
 # Rulings and plans.
 
 AMOUNTS = st.dictionaries(st.sampled_from(list(Kind)), st.floats(0, 1, allow_nan=False), max_size=len(Kind))
@@ -551,6 +675,14 @@ def test_other_amounts_do_not_change_whether_a_message_is_lost(seed, other):
         {"fault": "drop", "amount": "0.5"},
         {"fault": "drop", "direction": "sideways"},
         {"fault": ["drop"]},
+        {"fault": "drop", "amount": -1},
+        {"fault": "drop", "amount": -1.0},
+        {"fault": "delay", "amount": 10**400},
+        {"fault": "unavailable", "amount": 1 << 32},
+        {"fault": "drop", "step": 10**400},
+        {"fault": "drop", "at_s": 10**400},
+        {"fault": "drop", "at_s": float("nan")},
+        {"fault": "drop", "for_s": float("inf")},
     ],
 )
 def test_entry_that_is_no_fault_is_refused(entry):
@@ -573,7 +705,12 @@ def test_fault_is_read_as_it_is_written(found):
     assert Fault.read(found.entry()) == found
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[1]", '[{"fault": "gremlin"}]'])
+def test_entry_without_a_fault_is_told_what_it_lacks():
+    with pytest.raises(UsageError, match="does not say which fault"):
+        Fault.read({"at_s": 2})
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]", '[{"fault": "gremlin"}]', "[" * 100_000], ids=range(5))
 def test_file_that_is_no_schedule_is_refused(tmp_path, text):
     (tmp_path / "schedule.json").write_text(text)
     with pytest.raises(UsageError):
@@ -681,6 +818,13 @@ def test_truncated_datagram_is_a_part_of_it_and_the_next_one_whole(udp):
     assert server.recv(100) == REQUEST
 
 
+def test_truncated_datagram_of_nothing_is_one_still(udp):
+    network, client, server = udp
+    network.set(truncate=1)
+    client().send(b"")
+    assert server.recv(100) == b""
+
+
 def test_jitter_has_datagrams_overtake_each_other(udp):
     network, client, server = udp
     network.set(jitter_ms=50)
@@ -702,6 +846,50 @@ def test_black_hole_swallows_datagrams(udp):
     network.heal()
     board.send(b"2")
     assert server.recv(100) == b"2"
+
+
+def test_black_hole_swallows_datagrams_that_are_late_and_answers_in_the_servers_stead(udp):
+    network, client, server = udp
+    network.set(delay_ms=LONG_S * 500)
+    board = client()
+    board.send(b"1")
+    while not network.steps:
+        time.sleep(0.005)
+    network.blackhole()
+    assert_silent(server)
+    network.unavailable()
+    board.send(REQUEST)
+    assert_silent(board)
+
+
+def test_board_that_said_nothing_for_longest_is_forgotten_when_there_are_too_many(udp, monkeypatch):
+    monkeypatch.setattr(datagrams, "_FLOWS", 2)
+    network, client, server = udp
+    boards = [client() for _ in range(3)]
+
+    def address(number):
+        boards[number].send(REQUEST)
+        return server.recvfrom(100)[1]
+
+    first, second = address(0), address(1)
+    assert address(0) == first
+    third = address(2)
+    assert (address(0), address(2)) == (first, third)
+    server.sendto(ANSWER, second)
+    assert_silent(boards[1])
+    assert len(network._doors[0]._flows) == 2
+
+
+def test_late_datagrams_are_lost_when_there_are_too_many(udp, monkeypatch):
+    monkeypatch.setattr(datagrams, "_QUEUE", 2)
+    network, client, server = udp
+    network.set(delay_ms=LONG_S * 1000)
+    board = client()
+    for _ in range(2):
+        for each in (b"1", b"2", b"3"):
+            board.send(each)
+        assert [server.recv(100), server.recv(100)] == [b"1", b"2"]
+        assert_silent(server)
 
 
 def test_refused_datagrams_are_unreachable_until_it_is_over(udp):
@@ -762,3 +950,17 @@ def test_late_datagram_of_before_begin_is_lost(udp):
     assert network.met
     network.begin()
     assert_silent(server)
+
+
+def test_late_answer_of_before_begin_is_lost(udp):
+    network, client, server = udp
+    network.set(direction="down", delay_ms=LONG_S * 500)
+    board = client()
+    board.send(REQUEST)
+    server.sendto(ANSWER, server.recvfrom(100)[1])
+    while network.steps < 2:
+        time.sleep(0.005)
+    network.begin()
+    board.send(REQUEST)
+    server.recv(100)
+    assert_silent(board)

@@ -7,6 +7,8 @@ import shutil
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -109,19 +111,37 @@ def run(
     show = _Shown(as_json=as_json)
     show.event({"event": "chaos", "seed": seed, "rounds": len(numbers), "only": [each.value for each in families]})
     folder = Path(tempfile.mkdtemp(prefix="chaos-", dir=house.private_folder(data)))
-    with Chaos(folder, files=files, tell=show.event) as chaos:
+    with _gone_unless_failed(folder), Chaos(folder, files=files, tell=show.event) as chaos:
         for number in numbers:
             try:
                 chaos.run(drawn(seed, number, families))
-            except Failed as failed:
+            except UsageError:  # --add: no round is to blame
+                raise
+            except Exception as error:  # whatever it is, it is to be had again
+                why = str(error) if isinstance(error, (Failed, BenchError)) else repr(error)
                 words = ["bench", "chaos", "run", "--seed", str(seed), "--round", str(number)]
                 words += [word for each in only for word in ("--only", each.value)]
                 words += [word for each in add for word in ("--add", each)]
                 replay = shlex.join(words) + ("" if data == DEFAULT_DATA else f" --data {shlex.quote(str(data))}")
-                show.event({"event": "failed", "number": number, "why": str(failed), "replay": replay})
-                raise BenchError(f"round {number}: {failed}. What it left is in {folder}. Again: {replay}") from None
-    shutil.rmtree(folder)
+                show.event({"event": "failed", "number": number, "why": why, "replay": replay})
+                raise _RoundFailed(f"round {number}: {why}. What it left is in {folder}. Again: {replay}") from error
     show.event({"event": "done", "seed": seed, "rounds": len(numbers)})
+
+
+class _RoundFailed(BenchError):
+    """The message says which round, why, and the command that has it again."""
+
+
+@contextmanager
+def _gone_unless_failed(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except _RoundFailed:
+        raise
+    except BaseException:
+        shutil.rmtree(folder)
+        raise
+    shutil.rmtree(folder)
 
 
 def _seed(given: int | None) -> int:
@@ -146,7 +166,7 @@ def _routes(listen: list[str], to: list[str], protocols: list[Protocol]) -> tupl
         hosts.add(host.strip("[]"))
         to_host, to_port = host_and_port(server)
         protocol = protocols[number] if protocols else _USUAL.get(to_port, Protocol.TCP)
-        routes.append(Route(to_host=to_host, to_port=to_port, port=int(port), protocol=protocol))
+        routes.append(Route(to_host=to_host.strip("[]"), to_port=to_port, port=int(port), protocol=protocol))
     if len(hosts) > 1:
         raise UsageError("--listen: one address for all ports")
     return hosts.pop(), routes

@@ -61,8 +61,8 @@ def line(ms: Any, words: str, *, who: str = "board") -> None:
 
 
 def _printable(value: Any) -> str:
-    """A board may say anything: JSON holds what is no character, and brackets are no markup."""
-    return escape(str(value).encode(errors="replace").decode())
+    """A board may say anything: what is no character, what a terminal obeys, and brackets that are no markup."""
+    return escape("".join(each if each.isprintable() else ascii(each)[1:-1] for each in str(value)))
 
 
 class _Facts(dict[str, str]):

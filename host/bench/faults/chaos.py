@@ -101,7 +101,8 @@ class Chaos:
         for turn in found.turns:
             recovered = self._take(turn, board, is_last=turn is found.turns[-1])
         self._network.begin()
-        self._server.start()
+        if not self._server.is_running():
+            raise Failed(f"the server ended by itself; see {self._server.log}")
         again = self._expect_online(board)
         self._expect_settled(board)
         self._expect_agreement(board)

@@ -13,6 +13,9 @@ from bench.faults.ruling import Ruling
 
 _SIZE = 65536
 _COAP_RST = 0x70
+# Addresses of boards that are known at a time, each with a socket of its own; and late datagrams of each.
+_FLOWS = 512
+_QUEUE = 1024
 # Who is connected to somebody else hears nothing: for all others it is as if nobody had the port.
 _NOBODY = 9
 
@@ -78,10 +81,10 @@ class Datagrams:
         self._loop.remove_reader(self._socket)
         self._socket.close()
 
-    def say(self, answer: bytes, address: Address) -> None:
+    def say(self, answer: bytes, address: Address, flow: "_Flow") -> None:
         """Tell a board."""
         # or it is late, and the address may be another board's by now
-        if address in self._flows and self._hearing:
+        if self._flows.get(address) is flow and self._hearing:
             with contextlib.suppress(OSError):
                 self._socket.sendto(answer, address)
 
@@ -91,12 +94,19 @@ class Datagrams:
         except OSError:  # what was answered before found nobody
             return
         if self._network.stands_in():
-            if answer := self._network.stand_in(self._route, data):
-                self._socket.sendto(answer, address)
+            if not self._network.is_closed(up=True) and (answer := self._network.stand_in(self._route, data)):
+                with contextlib.suppress(OSError):
+                    self._socket.sendto(answer, address)
             return
-        if address not in self._flows:
-            self._flows[address] = _Flow(self, self._network, self._route, address)
-        self._flows[address].from_board(data)
+        flow = self._flows.pop(address, None)
+        try:
+            flow = flow or _Flow(self, self._network, self._route, address)
+        except (OSError, UnicodeError):  # the server's name has no address, or cannot have one
+            return
+        self._flows[address] = flow
+        if len(self._flows) > _FLOWS:  # as a NAT does: who said nothing for longest is forgotten
+            self._flows.pop(next(iter(self._flows))).close()
+        flow.from_board(data)
 
 
 class _Flow:
@@ -109,6 +119,7 @@ class _Flow:
         self._address = address
         self._loop = asyncio.get_running_loop()
         self.silent = False
+        self._late = 0
         # when what was said before will have gone through, of a slow one
         self._free = {True: 0.0, False: 0.0}
         # Not through asyncio: its endpoints take a turn of the loop to open.
@@ -149,17 +160,22 @@ class _Flow:
                 now = self._loop.time()
                 self._free[up] = max(self._free[up], now) + len(piece) / ruling.bytes_per_s
                 late_s += self._free[up] - now
+            if late_s and self._late == _QUEUE:
+                continue  # there is no room for more, as in a router
             if late_s:
+                self._late += 1
                 self._loop.call_later(late_s, self._give_late, piece, up)
             else:
                 self._give(piece, up=up)
 
     def _give_late(self, data: bytes, up: bool) -> None:  # noqa: FBT001 - call_later has no names
-        self._give(data, up=up)
+        self._late -= 1
+        if not self._network.is_closed(up=up):
+            self._give(data, up=up)
 
     def _give(self, data: bytes, *, up: bool) -> None:
         if up:
             with contextlib.suppress(OSError):  # the last one found nobody there, or the board is forgotten
                 self._socket.send(data)
         else:
-            self._port.say(data, self._address)
+            self._port.say(data, self._address, self)

@@ -1,7 +1,8 @@
 """Where one message ends and the next begins on a TCP connection, for each protocol.
 
 A framing is an asynchronous generator of whole messages. It ends with the connection; what the other end did not
-finish saying is the last of them.
+finish saying is the last of them. What is none of the protocol's from its first bytes on passes as it comes: what
+becomes of it is the other end's to say, and it cannot while it waits for the rest.
 """
 
 import asyncio
@@ -10,7 +11,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 _CHUNK = 65536
+_MQTT_HEADER = 5
 _TLS_HEADER = 5
+# Content types and the version's first byte (RFC 8446, section 5.1; 24: RFC 6520), and the most that a record has
+# (RFC 5246, section 6.2.3).
+_TLS_TYPES, _TLS_MAJOR, _TLS_LENGTH = range(20, 25), 3, (1 << 14) + 2048
 
 Framing = Callable[[asyncio.StreamReader], AsyncIterator[bytes]]
 
@@ -58,15 +63,21 @@ async def mqtt_packets(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
         while True:
             header = b""
             header = await reader.readexactly(2)
-            while header[-1] & 0x80:
+            while header[-1] & 0x80 and len(header) < _MQTT_HEADER:
                 header += await reader.readexactly(1)
+            if header[-1] & 0x80:
+                break
             length = sum((byte & 0x7F) << 7 * index for index, byte in enumerate(header[1:]))
             yield header + await reader.readexactly(length)
     except asyncio.IncompleteReadError as cut:
         if header + cut.partial:
             yield header + cut.partial
+        return
     except ConnectionError:
         return
+    yield header
+    async for chunk in chunks(reader):
+        yield chunk
 
 
 async def tls_records(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
@@ -76,27 +87,36 @@ async def tls_records(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
         while True:
             header = b""
             header = await reader.readexactly(_TLS_HEADER)
-            yield header + await reader.readexactly(int.from_bytes(header[3:]))
+            length = int.from_bytes(header[3:])
+            if header[0] not in _TLS_TYPES or header[1] != _TLS_MAJOR or length > _TLS_LENGTH:
+                break
+            yield header + await reader.readexactly(length)
     except asyncio.IncompleteReadError as cut:
         if header + cut.partial:
             yield header + cut.partial
+        return
     except ConnectionError:
         return
+    yield header
+    async for chunk in chunks(reader):
+        yield chunk
 
 
 async def http_chunks(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
     """One HTTP message's head, then its body as it comes. Good for one message each way on a connection."""
-    try:
-        yield await reader.readuntil(b"\r\n\r\n")
-    except asyncio.IncompleteReadError as cut:
-        if cut.partial:
-            yield cut.partial
-        return
-    except asyncio.LimitOverrunError:
-        pass  # no head of HTTP's: it passes in pieces
-    except ConnectionError:
-        return
-    async for chunk in chunks(reader):
+    said, head = chunks(reader), b""
+    async for chunk in said:
+        head += chunk
+        if not head[:1].isalpha() or len(head) > _CHUNK:
+            break  # no head of HTTP's
+        head, end, body = head.partition(b"\r\n\r\n")
+        if end:
+            yield head + end
+            head = body
+            break
+    if head:
+        yield head
+    async for chunk in said:
         yield chunk
 
 

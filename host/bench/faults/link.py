@@ -107,6 +107,7 @@ class Link(Proxy):
             self._seed = self._seed if seed is None else seed
             self._plan(faults)
 
+        self._check()
         run_coroutine_threadsafe(run(), self._loop).result()
 
     def at(self, *faults: Fault) -> None:
@@ -156,8 +157,7 @@ class Link(Proxy):
         if threading.current_thread() is self._thread:
             work()
             return
-        if not self._ready.is_set() or not self._thread.is_alive():
-            raise RuntimeError("a network can be steered inside of its with block")
+        self._check()
         done: Future[None] = Future()
 
         def run() -> None:
@@ -168,6 +168,10 @@ class Link(Proxy):
 
         self._loop.call_soon_threadsafe(run)
         done.result()
+
+    def _check(self) -> None:
+        if not self._ready.is_set() or not self._thread.is_alive():
+            raise RuntimeError("a network can be steered inside of its with block")
 
     # The same, on the loop.
 
@@ -227,7 +231,7 @@ class Link(Proxy):
                 event.clear()
             else:
                 event.set()
-        refuses = bool(self._amounts(up=True).get(Kind.REFUSE))
+        refuses = bool(self._all_amounts().get(Kind.REFUSE))
         for door in self._doors:
             if refuses:
                 door.close()
@@ -236,6 +240,10 @@ class Link(Proxy):
 
     def _amounts(self, *, up: bool) -> dict[Kind, float]:
         return self._standing[up] | of_direction(self._lasting, up=up)
+
+    def _all_amounts(self) -> dict[Kind, float]:
+        """Of what has no direction: whether anybody is there."""
+        return self._amounts(up=False) | self._amounts(up=True)
 
     def _tell(self, kind: str, *, port: int = 0, direction: Direction = Direction.BOTH, size: int = 0) -> None:
         step = self.steps if port else 0
@@ -263,6 +271,10 @@ class Link(Proxy):
             self._tell(kind, port=route.to_port, direction=way, size=len(message))
         return ruling
 
+    def bandwidth(self, *, up: bool) -> float:
+        """What a connection has now, in bytes a second; 0: all it wants."""
+        return self._amounts(up=up).get(Kind.BANDWIDTH, 0)
+
     def is_closed(self, *, up: bool) -> bool:
         """Whether a message would not get through now, whatever else becomes of it."""
         return not self._open_door[up].is_set()
@@ -273,7 +285,7 @@ class Link(Proxy):
 
     def stand_in(self, route: Route, request: bytes) -> bytes | None:
         """What is answered in the server's stead; None if it answers itself."""
-        amounts = self._amounts(up=True)
+        amounts = self._all_amounts()
         if Kind.UNAVAILABLE not in amounts:
             return None
         self._tell(Kind.UNAVAILABLE, port=route.to_port, direction=Direction.UP, size=len(request))
@@ -281,7 +293,7 @@ class Link(Proxy):
 
     def stands_in(self) -> bool:
         """Whether the server does not get to answer."""
-        return Kind.UNAVAILABLE in self._amounts(up=True)
+        return Kind.UNAVAILABLE in self._all_amounts()
 
     # The proxy's side.
 

@@ -31,7 +31,8 @@ CHANCES = (Kind.RESET, Kind.HALF_OPEN, Kind.DROP, Kind.TRUNCATE, Kind.CORRUPT, K
 """What a message meets or not."""
 AT_ONE_STEP = (*CHANCES, Kind.DELAY, Kind.JITTER, Kind.BANDWIDTH)
 """What one message can meet alone. The others last."""
-USUAL = -1.0
+USUAL = -1.0  # told by its identity: whoever writes -1 hears that it is no amount
+_MOST = (1 << 32) - 1  # of any amount and time, as of CoAP's Max-Age
 _USUALLY = {Kind.DELAY: 1000.0, Kind.JITTER: 500.0, Kind.BANDWIDTH: 1000.0, Kind.UNAVAILABLE: 0.0}
 # Of connections there are while it comes: these hit each of them once, unless they are to last.
 AT_ONCE = (Kind.RESET, Kind.HALF_OPEN)
@@ -67,10 +68,10 @@ class Fault:
     for_s: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.amount == USUAL:
+        if self.amount is USUAL:
             object.__setattr__(self, "amount", _USUALLY.get(self.kind, 1.0))
         check(self.kind, self.amount)
-        if self.step < 0 or self.at_s < 0 or self.for_s < 0 or (self.step and self.at_s):
+        if not all(0 <= each <= _MOST for each in (self.step, self.at_s, self.for_s)) or (self.step and self.at_s):
             raise UsageError(f"{self.kind}: a fault comes at a step (from 1) or at a time, and lasts some time")
 
     @property
@@ -84,9 +85,10 @@ class Fault:
     def read(cls, entry: Mapping[str, Any]) -> Self:
         """An entry of a schedule: `{"at_s": 2, "for_s": 5, "fault": "blackhole"}`. Raises UsageError."""
         numbers = {"amount": float, "step": int, "at_s": float, "for_s": float}
-        unknown = entry.keys() - numbers.keys() - {"fault", "direction"}
-        if unknown or "fault" not in entry:
+        if unknown := entry.keys() - numbers.keys() - {"fault", "direction"}:
             raise UsageError(f"a fault has fault, direction, {', '.join(numbers)}; not {', '.join(sorted(unknown))}")
+        if "fault" not in entry:
+            raise UsageError(f"{json.dumps(entry)} does not say which fault: choose of {', '.join(Kind)}")
         values: dict[str, Any] = {}
         for name, number in numbers.items():
             if name in entry:
@@ -136,15 +138,16 @@ def direction_of(text: object) -> Direction:
 
 def check(kind: Kind, amount: float) -> None:
     """Raises UsageError for an amount that a kind cannot have."""
-    if not 0 <= amount < float("inf") or (kind in CHANCES and amount > 1):
-        raise UsageError(f"{kind} takes {'a chance from 0 to 1' if kind in CHANCES else 'no negative number'}")
+    most = 1 if kind in CHANCES else _MOST
+    if not 0 <= amount <= most:
+        raise UsageError(f"{kind} takes {'a chance' if kind in CHANCES else 'a number'} from 0 to {most}")
 
 
 def read_schedule(path: Path) -> list[Fault]:
     """The faults in a file: a list of entries, in JSON. Raises UsageError."""
     try:
         entries = json.loads(path.read_text())
-    except ValueError:
+    except (ValueError, RecursionError):
         raise UsageError(f"{path} is not JSON") from None
     if not isinstance(entries, list) or not all(isinstance(each, dict) for each in entries):
         raise UsageError(f'{path} has to be a list of objects: [{{"at_s": 2, "for_s": 5, "fault": "blackhole"}}]')

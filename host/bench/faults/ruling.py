@@ -32,7 +32,7 @@ def rule(message: bytes, amounts: Mapping[Kind, float], draw: random.Random) -> 
     if Kind.CORRUPT in hit:
         message = corrupted(message, chance)
     if Kind.TRUNCATE in hit:
-        message = message[: chance.randrange(len(message))]
+        message = message[: chance.randrange(max(len(message), 1))]
     if {Kind.TRUNCATE, Kind.DUPLICATE} <= set(hit):
         hit.remove(Kind.DUPLICATE)  # there is no more of it
     slow = [kind for kind in (Kind.DELAY, Kind.JITTER, Kind.BANDWIDTH) if amounts.get(kind, 0)]

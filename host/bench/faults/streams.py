@@ -1,6 +1,7 @@
 """One TCP connection through a network: four tasks, two that hear and two that pass on, so that late is not slow."""
 
 import asyncio
+import contextlib
 import socket
 import struct
 from collections.abc import AsyncIterator
@@ -23,6 +24,8 @@ class Network(Protocol):
     """The network, as a connection sees it."""
 
     def judge(self, route: Route, message: bytes, *, up: bool) -> Ruling: ...
+    def bandwidth(self, *, up: bool) -> float: ...
+    def is_closed(self, *, up: bool) -> bool: ...
     async def opened(self, *, up: bool) -> None: ...
     def stand_in(self, route: Route, request: bytes) -> bytes | None: ...
     def stands_in(self) -> bool: ...
@@ -35,6 +38,7 @@ class _Sent:
     due: float
     data: bytes
     bytes_per_s: float
+    """Its own; 0: those of the connection."""
     ends: bool = False  # the connection, in the middle of what was said
 
 
@@ -61,12 +65,12 @@ class Connection:
     ) -> None:
         """Pass a board's connection on, until either side is gone; it is among the connections meanwhile."""
         try:
+            await network.opened(up=True)
             if network.stands_in():
                 await _stand_in(network, route, board, to_board)
                 return
-            await network.opened(up=True)
             server, to_server = await asyncio.open_connection(route.to_host, route.to_port)
-        except OSError:
+        except (OSError, UnicodeError):  # the latter is of a name that no host can have
             to_board.close()
             return
         except asyncio.CancelledError:
@@ -103,19 +107,20 @@ class Connection:
         """Decide about what one end says. Raises OSError if that was the last of the connection."""
         async for message in messages:
             if self._silent:
-                break
+                continue  # heard to its end, or nobody would find out that both ends are gone
             ruling = self._network.judge(self._route, message, up=up)
             if Kind.RESET in ruling.met:
                 self.hit(Kind.RESET)
                 raise ConnectionResetError
             if Kind.HALF_OPEN in ruling.met:
                 self.hit(Kind.HALF_OPEN)
+            is_usual = ruling.bytes_per_s == self._network.bandwidth(up=up)
             for data in ruling.pieces:
                 await sent.put(
                     _Sent(
                         due=self._loop.time() + ruling.late_s,
                         data=data,
-                        bytes_per_s=ruling.bytes_per_s,
+                        bytes_per_s=0 if is_usual else ruling.bytes_per_s,
                         ends=Kind.TRUNCATE in ruling.met,
                     )
                 )
@@ -127,22 +132,28 @@ class Connection:
         while (each := await sent.get()) is not None:
             await asyncio.sleep(each.due - self._loop.time())
             await self._network.opened(up=up)
-            await self._write(to, each)
+            await self._write(to, each, up=up)
             if each.ends:
                 raise ConnectionAbortedError
         await self._network.opened(up=up)
-        if self._silent:
-            await asyncio.Event().wait()  # until everything is cut
-        to.write_eof()
+        if not self._silent:
+            to.write_eof()
 
-    async def _write(self, to: asyncio.StreamWriter, sent: _Sent) -> None:
-        size = max(int(sent.bytes_per_s / _BEAT_HZ), 1) if sent.bytes_per_s else max(len(sent.data), 1)
-        start = self._loop.time()
-        for at in range(0, len(sent.data), size):
+    async def _write(self, to: asyncio.StreamWriter, sent: _Sent, *, up: bool) -> None:
+        """Say it, as fast as the network is meanwhile."""
+        at, free = 0, self._loop.time()
+        while at < len(sent.data):
+            if self._network.is_closed(up=up):
+                await self._network.opened(up=up)
+                free = self._loop.time()
+            rate = sent.bytes_per_s or self._network.bandwidth(up=up)
+            size = max(int(rate / _BEAT_HZ), 1) if rate else len(sent.data)
             to.write(sent.data[at : at + size])
             await to.drain()
-            if sent.bytes_per_s:
-                await asyncio.sleep(start + (at + size) / sent.bytes_per_s - self._loop.time())
+            at += size
+            if rate:
+                free += size / rate
+                await asyncio.sleep(free - self._loop.time())
 
 
 def _messages(route: Route, reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
@@ -166,5 +177,6 @@ async def _stand_in(
 
 def _reset(writer: asyncio.StreamWriter) -> None:
     """Close with a RST: that is what a close without lingering is."""
-    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    with contextlib.suppress(OSError):  # its end is gone, and so is the socket
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import littlefs
 
 from bench.boards import Board, Partition
+from bench.errors import UsageError
 from bench.flash import partitions
 
 BLOCK_SIZE = 4096
@@ -25,14 +26,18 @@ def filesystem(size: int, files: dict[str, bytes]) -> bytes:
 
     Its version on disk is 2.1, which MicroPython mounts from 1.21 on. (2.0 would do as well, but the
     first write of a newer LittleFS rewrites the superblock then: three flash operations more.)
+    Raises UsageError for a file that cannot be in it.
     """
     fs = _littlefs(size)
     for path, content in files.items():
         parents = path.split("/")[:-1]
-        for depth in range(len(parents)):
-            fs.makedirs("/".join(parents[: depth + 1]), exist_ok=True)
-        with fs.open(path, "wb") as file:
-            file.write(content)
+        try:
+            for depth in range(len(parents)):
+                fs.makedirs("/".join(parents[: depth + 1]), exist_ok=True)
+            with fs.open(path, "wb") as file:
+                file.write(content)
+        except (littlefs.LittleFSError, OSError) as error:
+            raise UsageError(f"a board cannot hold a file {path} ({str(error) or type(error).__name__})") from error
     return bytes(fs.context.buffer)
 
 

@@ -1,0 +1,16 @@
+"""What boards say is shown as they said it, and no terminal obeys it."""
+
+import pytest
+
+from bench.cli import timeline
+
+EVIL = "\x1b[2J\x00\x9b31m[red]\ud800\n"
+SHOWN = r"\x1b[2J\x00\x9b31m[red]\ud800\n"
+
+
+@pytest.mark.parametrize("event", [{"event": "console", "text": EVIL}, {"event": EVIL}, {"event": "x", EVIL: EVIL}])
+def test_event_of_a_board_commands_no_terminal(capsys, event):
+    timeline.show(event)
+    said = capsys.readouterr().out
+    assert SHOWN in said
+    assert said[:-1].isprintable()
