@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 import uuid
+from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from pathlib import Path
@@ -37,10 +38,16 @@ class _Notes(Journal):
         self.text = io.StringIO()
         super().__init__(self.text)
         self.written = threading.Condition()
+        self.events: list[dict[str, Any]] = []
+        self.named: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
 
     def write(self, event: str, **fields: Any) -> None:
         with self.written:
+            before = self.text.tell()
             super().write(event, **fields)
+            self.text.seek(before)
+            self.events.append(json.loads(self.text.read()))
+            self.named[event].append(self.events[-1])
             self.written.notify_all()
 
 
@@ -190,8 +197,7 @@ class RunningServer:
 
     def events(self, name: str = "") -> list[dict[str, Any]]:
         """What it told so far; `ts` is in milliseconds since 1970."""
-        found = [json.loads(line) for line in self.told.splitlines()]
-        return [event for event in found if name in ("", event["event"])]
+        return list(self._journal.named[name] if name else self._journal.events)
 
     def wait_for(self, name: str, *, timeout_s: float = _PATIENCE_S, **fields: Any) -> dict[str, Any]:
         """The first event of this name with these fields, as soon as the server told it. Raises BenchError."""
