@@ -1,11 +1,14 @@
 """The pytest plugin, as a project uses it that has nothing to do with firstboot's firmware."""
 
 import contextlib
+import os
+import shlex
 import subprocess
 import sys
 import threading
 import time
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import pytest
 
@@ -46,6 +49,14 @@ def served(tmp_path):
             return held.enter_context(serve(board))
 
         yield start
+
+
+@pytest.mark.parametrize(("text", "said"), [("[[board", "boards.local.toml: "), ("board = 1", "has to be sections")])
+def test_inventory_that_is_none_is_wrong_use(project, text, said):
+    (project.path / "boards.local.toml").write_text(text)
+    ran = project.runpytest_subprocess("--target", "press-4")
+    assert ran.ret == pytest.ExitCode.USAGE_ERROR
+    ran.stderr.fnmatch_lines([f"*{said}*"])
 
 
 @pytest.mark.parametrize(
@@ -148,8 +159,64 @@ def test_failure_says_the_command_that_has_it_again(project):
     project.makepyfile("def test_silent(board):\n    board.power_on()\n    board.expect_text('bye', within=0.1)\n")
     ran = project.runpytest_subprocess("--seed", "7")
     ran.assert_outcomes(failed=1)
-    ran.stdout.fnmatch_lines(["*no line with 'bye'*", "*pytest --target unix --seed 7 '*::test_silent'*"])
+    ran.stdout.fnmatch_lines(["*no line with 'bye'*", "pytest --target unix --seed 7 *::test_silent"])
     ran.stdout.no_fnmatch_line("*bench/targets/board.py*")
+
+
+def test_command_that_has_a_failure_again_can_be_typed_where_it_was(project):
+    project.makeini("[pytest]")
+    says = "import pytest\n@pytest.mark.parametrize('n', [\"it's\"])\ndef test_no(n):\n    assert 0\n"
+    project.makepyfile(**{"inner/test_odd": says})
+    os.chdir(project.path / "inner")  # pytester goes back
+    options = ["--definition", "esp32_c3", "--bench-host", "127.0.0.1", "--wifi", "a net", "--destructive"]
+    ran = project.runpytest_subprocess("--seed", "7", *options)
+    again = next(line for line in ran.outlines if line.startswith("pytest "))
+    words = shlex.split(again)
+    assert words[1:-1] == ["--target", "unix", *options, "--seed", "7"]
+    project.runpytest_subprocess(*words[1:]).assert_outcomes(failed=1)
+
+
+def test_what_a_board_cannot_do_skips_a_unittest_too(project):
+    project.makepyfile(
+        "import unittest\nfrom bench.targets.cannot import CannotDo\n"
+        "class TestOld(unittest.TestCase):\n    def test_no(self):\n        raise CannotDo('no way')\n"
+    )
+    ran = project.runpytest_subprocess("-rs")
+    ran.assert_outcomes(skipped=1)
+    ran.stdout.fnmatch_lines(["SKIPPED*test_what_a_board*.py:4: no way"])
+
+
+def test_trouble_is_no_failure_that_was_expected_and_hides_none_after_it(project):
+    project.makepyfile(
+        "import pytest\nfrom bench.flash.ports import PortTrouble\n"
+        "@pytest.fixture\ndef after():\n    yield\n    assert 0, 'the true error'\n"
+        "@pytest.mark.xfail\ndef test_expected():\n    raise PortTrouble('gone')\n"
+        "def test_hidden(after):\n    raise PortTrouble('gone')\n"
+    )
+    ran = project.runpytest_subprocess()
+    ran.stdout.fnmatch_lines(["*the true error*", "*= 1 error, 2 board trouble in *"])
+
+
+def test_failure_in_a_fixture_of_the_project_says_where(project):
+    project.makepyfile(
+        "import pytest\n@pytest.fixture\ndef ready(board):\n    board.power_on()\n"
+        "    board.expect_text('bye', within=0.1)\n"
+        "def test_ready(ready):\n    pass\n"
+    )
+    ran = project.runpytest_subprocess()
+    ran.assert_outcomes(errors=1)
+    ran.stdout.fnmatch_lines([">*board.expect_text('bye', within=0.1)", "*NotHeard: board board1: no line with 'bye'*"])
+
+
+@pytest.mark.parametrize("target", ["unix", "virtual"])
+def test_run_that_dies_leaves_no_board_on(project, target):
+    project.makepyfile(
+        "import os\nfrom pathlib import Path\ndef test_dies(board):\n"
+        "    board.power_on()\n    board.expect_text('hello')\n"
+        "    Path('where').write_text(str(board.folder))\n    os._exit(3)\n"
+    )
+    project.runpytest_subprocess("--target", target)
+    VirtualBoard(Path((project.path / "where").read_text())).lock().close()
 
 
 def test_port_that_another_run_has_is_left_alone(project, served):
@@ -184,6 +251,14 @@ def test_workers_share_ports_and_seed(project, served):
     )
     options = [word for url in urls for word in ("--target", url)]
     project.runpytest_subprocess(*options, "-n", "3", "--seed", "11").assert_outcomes(passed=4)
+
+
+def test_tests_with_several_boards_do_not_wait_for_each_other_for_ever(project, served):
+    project.makepyfile(
+        "import pytest\n@pytest.mark.parametrize('number', range(4))\ndef test_pair(boards, number):\n    boards(2)\n"
+    )
+    options = [word for url in (served("one").url, served("two").url) for word in ("--target", url)]
+    project.runpytest_subprocess(*options, "-n", "2", "--board-wait", "60").assert_outcomes(passed=4)
 
 
 def test_worker_that_dies_gives_its_port_free(project, served):

@@ -101,10 +101,118 @@ def test_metric_alone_is_a_file_of_figures(pytester, options):
     assert not list(pytester.path.glob("**/report.html"))
 
 
+def test_metric_of_any_name_is_a_figure(pytester):
+    names = ["2nd boot", "größe", "pytest_test_seconds", ""]
+    pytester.makepyfile(f"def test_one(metric):\n    for name in {names}:\n        metric(name, 1)")
+    pytester.runpytest_subprocess("--metric", "trend.prom").assert_outcomes(passed=1)
+    figures = (pytester.path / "trend.prom").read_text()
+    found = re.findall(r'^(\w+)\{test="\S+::test_one"\} 1\.0$', figures, re.MULTILINE)
+    assert found == ["_2nd_boot", "gr__e", "pytest_test_seconds_", "_"]
+
+
 def test_metric_without_a_folder_for_it_is_refused(pytester):
     ran = pytester.runpytest_subprocess("--metric", "nowhere/trend.prom")
     assert ran.ret == pytest.ExitCode.USAGE_ERROR
     ran.stderr.fnmatch_lines("*there is no folder */nowhere: make it first*")
+
+
+@pytest.mark.parametrize(
+    ("option", "place"),
+    [
+        ("--report", "file/out"),
+        ("--report", "file"),
+        ("--report", "folder"),
+        ("--metric", "file/out"),
+        ("--metric", "folder"),
+    ],
+)
+def test_place_that_cannot_be_written_to_is_wrong_use(pytester, option, place):
+    (pytester.path / "file").touch()
+    (pytester.path / "folder" / "report.html").mkdir(parents=True)
+    ran = pytester.runpytest_subprocess(option, place)
+    assert ran.ret == pytest.ExitCode.USAGE_ERROR
+    ran.stderr.fnmatch_lines(f"ERROR: {option} */{place}*: *")
+
+
+def test_report_of_tests_with_the_names_of_files_in_them_and_boards_that_say_anything(pytester):
+    says = [
+        '{"event": "a$b$c{"}',
+        '{"event": "\u4e16"}',
+        '{"event": "\\ud800"}',
+        '{"event": "\\u0001<x>"}',
+        '{"event": "console"}',
+    ]
+    main = f"for line in {says}:\n  print(line)\nfor n in range(20000):\n  print(n)\nprint('done')\n"
+    pytester.makepyfile(
+        "import pytest\n@pytest.fixture\ndef board_files():\n"
+        f"    return {{'main.py': {main.encode()!r}}}\n"
+        "@pytest.mark.parametrize('name', ['a/b', 'a b', 'x' * 300])\n"
+        "def test_any(board, name):\n    board.power_on()\n    board.expect_text('done')\n"
+    )
+    (pytester.path / "out" / "consoles" / "mine").mkdir(parents=True)
+    (pytester.path / "out" / "consoles" / "mine" / "notes.txt").touch()
+    options = ["-p", "no:junitxml", "-W", "error", "--timeout", "60"]
+    pytester.runpytest_subprocess("--report", "out", *options).assert_outcomes(passed=3)
+    _, tests = _data(pytester.path / "out")
+    pictures = _pictures(json.dumps(tests))
+    assert len(pictures) == 3
+    for drawn in pictures:
+        ET.fromstring(drawn)
+        assert len(drawn) < 1_000_000
+    assert len(list((pytester.path / "out").glob("consoles/*/board1.log"))) == 3
+    assert (pytester.path / "out" / "consoles" / "mine" / "notes.txt").exists()
+
+
+def test_report_has_no_secret_of_a_test_that_was_skipped_or_expected_to_fail(pytester, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    pytester.makepyfile("""
+        import pytest
+
+        @pytest.fixture
+        def secret(bench_server):
+            return bench_server.profile.provision_secret
+
+        def test_skipped(secret, record_property):
+            record_property("secret", secret)
+            with open("secret", "w") as file:
+                file.write(secret)
+            pytest.skip(f"because of {secret}")
+
+        @pytest.mark.xfail
+        def test_expected(secret):
+            assert secret == 1
+
+        def test_failed(bench_server):
+            assert 0, "with words in the summary"
+    """)
+    ran = pytester.runpytest_subprocess("--report", "out", "-rsf")
+    ran.assert_outcomes(skipped=1, xfailed=1, failed=1)
+    ran.stdout.fnmatch_lines(["SKIPPED*because of ***", "FAILED*with words in the summary*"])
+    secret = (pytester.path / "secret").read_text()
+    for file in (pytester.path / "out").iterdir():
+        assert file.is_dir() or secret not in file.read_text(), file
+
+
+def test_test_that_is_run_again_has_a_record_of_its_own(pytester):
+    pytester.makeconftest("""
+        from _pytest.runner import runtestprotocol
+
+        def pytest_runtest_protocol(item, nextitem):
+            runtestprotocol(item, log=False, nextitem=nextitem)
+            runtestprotocol(item, nextitem=nextitem)
+            return True
+
+        def pytest_sessionfinish(session):
+            from bench.pytest_plugin.record import RECORD
+            assert not [item for item in session.items if RECORD in item.stash]
+    """)
+    pytester.makepyfile(
+        "import pytest\n@pytest.fixture\ndef board_files():\n    return {}\n"
+        "def test_one(board, board_record):\n    assert len(board_record.boards) == 1\n"
+    )
+    ran = pytester.runpytest_subprocess()
+    ran.assert_outcomes(passed=1)
+    assert ran.ret == 0
 
 
 def test_console_of_an_earlier_run_is_gone(pytester, reported):

@@ -19,6 +19,11 @@ def test_board_is_off_before_it_is_switched_on(board):
     assert not board.is_on
     with pytest.raises(NotHeard, match="it is off"):
         board.expect_event("boot")
+    for use in (lambda: board.exec("pass"), lambda: board.say("anybody?")):
+        with pytest.raises(BenchError, match="is off"):
+            use()
+    if board.kind == "virtual":
+        assert board.power is None
 
 
 def test_event_that_does_not_come_tells_what_came(board):
@@ -26,6 +31,15 @@ def test_event_that_does_not_come_tells_what_came(board):
     board.expect_text("hello")
     with pytest.raises(NotHeard, match=r"no event online \{\"name\": 7\}, none came within 0.1 s"):
         board.expect_event("online", within=0.1, name=7)
+
+
+def test_text_that_does_not_come_tells_the_last_that_came(board):
+    board.install({"main.py": b"for n in range(1000):\n  print('line', n)\nimport nowhere\n"})
+    board.power_on()
+    board.expect_text("line 0")
+    with pytest.raises(NotHeard, match=r"said .*'line 999', .*no module named 'nowhere'") as caught:
+        board.expect_text("ready", within=5)
+    assert "line 900" not in str(caught.value)
 
 
 def test_event_is_expected_once(board):
@@ -47,6 +61,12 @@ def test_install_leaves_nothing_else(board):
     with pytest.raises(NoAnswer, match="ENOENT"):
         board.read_file("data/left.txt")
     assert board.read_file("/main.py") == SAYS["main.py"]
+
+
+def test_paths_may_be_from_the_root(board):
+    board.install({"/main.py": SAYS["main.py"]})
+    board.power_on()
+    board.expect_text("hello")
 
 
 def test_program_that_is_run_tells_what_it_prints(board):

@@ -33,6 +33,10 @@ def text(line):
         "[" * 60_000,
         '{"event":' * 7_000,
         "9" * 5_000,
+        '{"event": "console"}',
+        '{"event": "console", "text": 5}',
+        '{"event": "port_lost"}',
+        '{"event": "power_lost"}',
     ],
 )
 def test_hear_lines_that_are_no_events(line):

@@ -1,13 +1,26 @@
 """boards.local.toml: the user's file and the bench's."""
 
+import subprocess
+import sys
+
 import pytest
 
 from bench.errors import BenchError, UsageError
 from bench.flash import inventory
 from bench.flash.probe import Found, definitions_for
+from tests.support import PATIENCE_S
 
 MAC = "02005e005301"
 FOUND = Found(port="/dev/ttyUSB0", mac=MAC, chip="esp32", flash_mb=4, micropython="1.25.0", firmware="0.1.0")
+
+NOTES = """
+import sys
+from bench.flash import inventory
+from bench.flash.probe import Found
+for board in range(10):
+    mac = f"0200{int(sys.argv[1]):04x}{board:04x}"
+    inventory.note(Found(port=f"/dev/{mac}", mac=mac, chip="esp32", flash_mb=4))
+"""
 
 
 @pytest.fixture
@@ -39,6 +52,26 @@ def test_file_of_another_form_is_not_written_to(file):
     with pytest.raises(BenchError):
         inventory.note(FOUND)
     assert file.read_text() == "[[board]]\ncolour = 'red'"
+
+
+def test_inline_boards_are_not_written_to(file):
+    file.write_text('board = [{name = "press-4"}]')
+    assert [each.name for each in inventory.read()] == ["press-4"]
+    with pytest.raises(BenchError, match=r"has to be sections, \[\[board\]\]"):
+        inventory.note(FOUND)
+    assert file.read_text() == 'board = [{name = "press-4"}]'
+
+
+def test_folder_in_its_place_is_an_error_with_the_place(file):
+    file.mkdir()
+    with pytest.raises(BenchError, match=r"boards\.local\.toml: Is a directory"):
+        inventory.read()
+
+
+def test_what_processes_note_side_by_side_is_all_there(file):
+    noting = [subprocess.Popen([sys.executable, "-c", NOTES, str(number)]) for number in range(4)]
+    assert [each.wait(PATIENCE_S) for each in noting] == [0] * 4
+    assert len(inventory.read()) == 40
 
 
 def test_no_file_is_no_boards(file):

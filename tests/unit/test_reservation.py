@@ -79,8 +79,17 @@ def test_process_may_have_a_port_twice_and_has_it_until_the_last_is_released(oth
 
 def test_first_free_passes_over_what_others_have(other):
     other("a", "b")
-    with first_free(["a", "b", "c"], patience_s=0) as found:
+    [found] = first_free(["a", "b", "c"], patience_s=0)
+    with found:
         assert found.port == "c"
+
+
+def test_first_free_keeps_none_while_there_are_too_few(other):
+    other("b")
+    with pytest.raises(PortTrouble, match="b is in use"):
+        first_free(["a", "b"], 2, patience_s=0)
+    other("a")
+    assert first_free(["a", "b"], 0, patience_s=0) == []
 
 
 def test_first_free_gives_up_when_all_are_taken(other):
@@ -92,5 +101,6 @@ def test_first_free_gives_up_when_all_are_taken(other):
 def test_first_free_takes_what_becomes_free(other):
     process = other("a")
     process.stdin.close()
-    with first_free(["a"], patience_s=30) as found:
+    [found] = first_free(["a"], patience_s=30)
+    with found:
         assert found.port == "a"

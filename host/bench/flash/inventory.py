@@ -10,9 +10,12 @@
 What the bench writes, it writes whole or not at all; comments, order and other keys stay.
 """
 
+import fcntl
 import os
 import re
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +23,7 @@ from typing import Any
 
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
+from tomlkit.items import AoT
 
 from bench import house
 from bench.boards.table import Table
@@ -74,14 +78,27 @@ def choose(given: str | None, *, chip: str = "") -> str:
 
 def note(found: Found, definition: str = "") -> Known:
     """Write down what a board said of itself: under its MAC, or as a new one. Raises BenchError."""
-    with _writing:
+    with _writing, _alone(path().absolute().parent):
         return _noted(found, definition)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """No other process of the bench notes something meanwhile, which the one that writes last would lose."""
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
 
 
 def _noted(found: Found, definition: str) -> Known:
     document = _document()
     _tables(document)  # raises for what is not the form of one
     tables = document.setdefault("board", tomlkit.aot())
+    if not isinstance(tables, AoT):
+        raise BenchError(f"{path()}: board has to be sections, [[board]], for the bench to add to them")
     entry = next((each for each in tables if _known(each).mac == found.mac), None)
     if entry is None:
         entry = tomlkit.table()
@@ -104,6 +121,8 @@ def _document() -> tomlkit.TOMLDocument:
         return tomlkit.document()
     except (TOMLKitError, UnicodeDecodeError) as error:
         raise BenchError(f"{path()}: {error}") from error
+    except OSError as error:
+        raise BenchError(f"{path()}: {error.strerror}") from error
 
 
 def _tables(document: tomlkit.TOMLDocument) -> list[dict[str, Any]]:

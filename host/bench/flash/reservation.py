@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Self, TextIO
 
@@ -54,15 +55,26 @@ class Reservation:
         self._name = ""
 
 
-def first_free(ports: Sequence[str], *, patience_s: float) -> Reservation:
-    """The first of some ports that no other process has. Raises PortTrouble if that is none within `patience_s`."""
+def first_free(ports: Sequence[str], count: int = 1, *, patience_s: float) -> list[Reservation]:
+    """The first of some ports that no other process has: so many, or none.
+
+    Two who have one each and wait for another would wait for ever. Raises PortTrouble if there are not as many
+    within `patience_s`.
+    """
     deadline = time.monotonic() + patience_s
     while True:
-        for port in ports:
-            try:
-                return Reservation(port)
-            except PortTrouble as error:
-                trouble = error
+        with ExitStack() as taken:
+            found: list[Reservation] = []
+            for port in ports:
+                if len(found) == count:
+                    break
+                try:
+                    found.append(taken.enter_context(Reservation(port)))
+                except PortTrouble as error:
+                    trouble = error
+            if len(found) == count:
+                taken.pop_all()
+                return found
         if time.monotonic() > deadline:
             raise trouble
         time.sleep(_POLL_S)

@@ -8,13 +8,17 @@
 See docs/pytest.md. Every run of pytest in this environment loads this module: it imports nothing of weight.
 """
 
+import os
+import shlex
 from collections.abc import Generator
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
-from bench.errors import BenchError, UsageError
+from bench.errors import BenchError
 from bench.flash.ports import PortTrouble
 from bench.pytest_plugin.choice import Choice
 from bench.targets.cannot import CannotDo
@@ -76,7 +80,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", _OF_PYSERIAL)
     try:
         config.stash[CHOICE] = Choice.of(config)
-    except UsageError as error:
+    except BenchError as error:
         raise pytest.UsageError(str(error)) from None
     if config.option.live and getattr(config.option, "numprocesses", None):
         raise pytest.UsageError("--live shows one run: leave out -n, or --live")
@@ -101,15 +105,16 @@ def _begin_report(config: pytest.Config, choice: Choice) -> None:
     folder = Path(config.option.report).absolute()
     config.option.htmlpath = config.option.htmlpath or str(folder / "report.html")
     config.option.self_contained_html = True
-    config.option.xmlpath = config.option.xmlpath or str(folder / "junit.xml")
+    config.option.xmlpath = getattr(config.option, "xmlpath", None) or str(folder / "junit.xml")  # -p no:junitxml
     config.option.metric = config.option.metric or str(folder / "metrics.prom")
     config.pluginmanager.register(Report(folder, choice, is_worker=_is_worker(config)), "boards-report")
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Give the workers of xdist the run's seed."""
-    node.workerinput["bench_seed"] = node.config.stash[CHOICE].seed
+    """Give the workers of xdist the run's seed and ports: one that starts late may find others."""
+    choice = node.config.stash[CHOICE]
+    node.workerinput.update(bench_seed=choice.seed, bench_ports=choice.ports)
 
 
 def pytest_report_header(config: pytest.Config) -> str:
@@ -128,42 +133,54 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_setup() -> Generator[None]:
-    """What a board cannot do skips the test."""
-    __tracebackhide__ = True
-    try:
-        yield
-    except CannotDo as reason:
-        pytest.skip(str(reason))
-
-
-pytest_runtest_call = pytest_runtest_setup
-
-
-@pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[Any]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Tell trouble with a port from a test that failed, and say how a failure is had again."""
+    """Tell trouble with a port, and what a board cannot do, from a test that failed; say how a failure is had again."""
     report = yield
-    if report.failed and call.excinfo:
-        error = call.excinfo.value
-        if isinstance(error, PortTrouble):
-            report.longrepr = f"board trouble: {error}"
-            for properties in (report.user_properties, item.user_properties):  # JUnit XML has the latter
-                properties.append((_TROUBLE, str(error)))
-        elif isinstance(error, BenchError) and report.when == "setup":
-            report.longrepr = f"{type(error).__name__}: {error}"
-        choice = item.config.stash[CHOICE]
-        report.sections.append(("replay", f"pytest {choice.again} '{item.nodeid}'"))
+    error = call.excinfo.value if call.excinfo else None
+    if isinstance(error, PortTrouble):
+        _decide(report, "failed")
+        report.longrepr = f"{_TROUBLE}: {error}"
+        report.board_trouble = str(error)  # type: ignore[attr-defined]
+        item.user_properties.append((_TROUBLE, str(error)))  # which is what JUnit XML has
+    elif isinstance(error, CannotDo) and call.when != "teardown":
+        _decide(report, "skipped")
+        file, line, _ = item.location
+        report.longrepr = (file, (line or 0) + 1, f"Skipped: {error}")
+        call.excinfo = pytest.CallInfo.from_call(partial(pytest.skip, str(error)), call.when).excinfo
+    elif isinstance(error, BenchError) and _is_of_our_fixtures(call):
+        report.longrepr = f"{type(error).__name__}: {error}"
+    if report.failed:
+        report.sections.append(("replay", f"pytest {item.config.stash[CHOICE].again} {_typed(item)}"))
     return report
+
+
+def _typed(item: pytest.Item) -> str:
+    """A test as one types it where the run was begun."""
+    file, *names = item.nodeid.split("::")
+    place = os.path.relpath(item.config.rootpath / file, item.config.invocation_params.dir)
+    return shlex.quote("::".join([place, *names]))
+
+
+def _decide(report: pytest.TestReport, outcome: Literal["failed", "skipped"]) -> None:
+    """What became of it, whether or not the test is expected to fail."""
+    report.outcome = outcome
+    vars(report).pop("wasxfail", None)
+
+
+def _is_of_our_fixtures(call: pytest.CallInfo[Any]) -> bool:
+    """Whether one of the plugin's fixtures raised it, whose message says it all, and none of the project's."""
+    if call.when != "setup" or not call.excinfo:
+        return False
+    modules = [str(each.frame.f_globals.get("__name__")) for each in call.excinfo.traceback]
+    called = [module for caller, module in pairwise(modules) if caller == "_pytest.fixtures" != module]
+    return called[-1:] == [f"{__name__}.fixtures"]
 
 
 def pytest_report_teststatus(report: pytest.CollectReport | pytest.TestReport) -> tuple[str, str, str] | None:
     """Count trouble with ports by itself."""
-    if report.failed and any(name == _TROUBLE for name, _ in getattr(report, "user_properties", ())):
-        return _TROUBLE, "B", "BOARD TROUBLE"
-    return None
+    return (_TROUBLE, "B", "BOARD TROUBLE") if hasattr(report, "board_trouble") else None
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -172,8 +189,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if reports:
         terminalreporter.section("board trouble: no verdict on these tests")
         for report in reports:
-            said = next(value for name, value in report.user_properties if name == _TROUBLE)
-            terminalreporter.write_line(f"{report.nodeid}: {said}")
+            terminalreporter.write_line(f"{report.nodeid}: {report.board_trouble}")
 
 
 def firmware_folder(config: pytest.Config) -> Path | None:

@@ -6,6 +6,7 @@ import secrets
 import shlex
 import socket
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -41,19 +42,21 @@ class Choice:
         """What the command line says. Raises UsageError."""
         option = config.option
         targets: list[str] = option.target or ["unix"]
+        # the workers of xdist are given what was drawn, and found, for all of them
+        given = getattr(config, "workerinput", {})
         kinds = {target for target in targets if target in (*_KINDS, "auto")}
         if kinds and len(targets) > 1:
             raise UsageError(f"--target {min(kinds)} is as many boards as there have to be: name no other beside it")
         found: tuple[str, ...] = ()
-        if targets == ["auto"]:
+        if "bench_ports" in given:
+            found = tuple(given["bench_ports"])
+        elif targets == ["auto"]:
             found = tuple(ports.fitting()) or (inventory.choose(None),)
         elif not kinds:
             found = tuple(inventory.choose(target) for target in targets)
         if len(set(found)) < len(found):
             raise UsageError("--target names a port twice")
-        # the workers of xdist are given what was drawn for all of them
-        given = getattr(config, "workerinput", {}).get("bench_seed", option.seed)
-        seed = secrets.randbelow(1 << 31) if given is None else given
+        seed = given.get("bench_seed", option.seed)
         return cls(
             kind="port" if found else targets[0],
             ports=found,
@@ -62,8 +65,8 @@ class Choice:
             wifi=option.wifi,
             destructive=option.destructive,
             patience_s=option.board_wait,
-            seed=seed,
-            options=" ".join(f"--target {shlex.quote(each)}" for each in targets),
+            seed=secrets.randbelow(1 << 31) if seed is None else seed,
+            options=shlex.join(_typed(option, targets)),
         )
 
     @property
@@ -105,6 +108,18 @@ class Choice:
     def wifi_password(self) -> str:
         """The Wi-Fi network's, from the environment."""
         return os.environ.get("BENCH_WIFI_PASSWORD", "")
+
+
+def _typed(option: Any, targets: list[str]) -> list[str]:
+    """The options that say which boards, and what may be done with them."""
+    words = [word for each in targets for word in ("--target", each)]
+    for name, value in (
+        ("--definition", option.definition),
+        ("--bench-host", option.bench_host),
+        ("--wifi", option.wifi),
+    ):
+        words += [name, value] if value else []
+    return [*words, "--destructive"] if option.destructive else words
 
 
 def _reached_at(found: tuple[str, ...]) -> str:

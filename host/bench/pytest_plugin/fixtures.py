@@ -1,6 +1,6 @@
 """The fixtures. A project overrides `board_files` or `board_settings` to have other files on its boards."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack
 from functools import cache, partial
 from pathlib import Path
@@ -36,8 +36,18 @@ def board_definitions(board_choice: Choice) -> Callable[[str], str]:
 @pytest.fixture
 def board_record(request: pytest.FixtureRequest) -> Record:
     """What happens in this test, for the report."""
-    record: Record = request.node.stash.setdefault(RECORD, Record())
+    record = request.node.stash[RECORD] = Record()  # a test that is run again has another
     return record
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Forget what a test had at its end; pytest keeps the test itself until the end of the run."""
+    try:
+        return (yield)
+    finally:
+        if RECORD in item.stash:
+            del item.stash[RECORD]
 
 
 @pytest.fixture
@@ -124,10 +134,10 @@ def boards(  # noqa: PLR0913, PLR0917 - as many as it uses, by name
     taken: list[str] = []
     with ExitStack() as held:
 
-        def make() -> TestBoard:
+        def make(port: str) -> TestBoard:
             place = tmp_path / "boards" / f"board{len(taken) + 1}"
-            made = held.enter_context(new(place, taken, held))
-            taken.append(made.name)
+            made = held.enter_context(new(place, port))
+            taken.append(port)
             board_record.boards.append(made)
             if request.config.option.live:
                 made.observer = _live(request.config, made.name)
@@ -135,10 +145,16 @@ def boards(  # noqa: PLR0913, PLR0917 - as many as it uses, by name
             return made
 
         def take(count: int) -> list[TestBoard]:
+            if board_choice.kind != "port":
+                return [make("") for _ in range(count)]
             there = len(board_choice.ports)
-            if board_choice.kind == "port" and len(taken) + count > there:
+            if len(taken) + count > there:
                 raise CannotDo(f"needs {len(taken) + count} boards, --target names {there}")
-            return [make() for _ in range(count)]
+            left = [port for port in board_choice.ports if port not in taken]
+            found = first_free(left, count, patience_s=board_choice.patience_s)
+            for each in found:
+                held.push(each)
+            return [make(each.port) for each in found]
 
         yield take
 
@@ -157,10 +173,8 @@ def flasher(board: TestBoard) -> Any:
     return Flasher(board)
 
 
-def _board(
-    choice: Choice, definition: Callable[[str], str], place: Path, taken: list[str], held: ExitStack
-) -> TestBoard:
-    """A board that no other test has."""
+def _board(choice: Choice, definition: Callable[[str], str], place: Path, port: str) -> TestBoard:
+    """A board that no other test has; on a port, if that is what boards are on."""
     if choice.kind == "unix":
         from bench.targets.unix import UnixBoard  # noqa: PLC0415 - one of three
 
@@ -169,8 +183,6 @@ def _board(
 
     if choice.kind == "virtual":
         return ServedBoard(place, definition=choice.definition or _USUAL)
-    free = [port for port in choice.ports if port not in taken]
-    port = held.enter_context(first_free(free, patience_s=choice.patience_s)).port
     return PortBoard(port, place, definition=definition(port))
 
 

@@ -11,7 +11,8 @@ from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
 
 from bench.pytest_plugin.record import METRIC
 
-_NO_METRIC = re.compile(r"\W")
+_NO_METRIC = re.compile(r"\W|^(?=\d|$)", re.ASCII)
+_SECONDS = "pytest_test_seconds"
 
 
 class Metrics:
@@ -20,9 +21,11 @@ class Metrics:
     def __init__(self, file: Path) -> None:
         if not file.parent.is_dir():
             raise pytest.UsageError(f"--metric {file}: there is no folder {file.parent}: make it first")
+        if file.is_dir():
+            raise pytest.UsageError(f"--metric {file}: this is a folder: name a file in it")
         self._file = file
         registry = self._registry = CollectorRegistry()
-        self._seconds = Gauge("pytest_test_seconds", "Time that a test took.", ["test", "phase"], registry=registry)
+        self._seconds = Gauge(_SECONDS, "Time that a test took.", ["test", "phase"], registry=registry)
         self._measured: dict[str, Gauge] = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -35,6 +38,8 @@ class Metrics:
 
     def _gauge(self, name: str) -> Gauge:
         known = _NO_METRIC.sub("_", name)
+        if known == _SECONDS:  # which is taken
+            known += "_"
         if known not in self._measured:
             self._measured[known] = Gauge(known, f"{name}, measured by tests.", ["test"], registry=self._registry)
         return self._measured[known]

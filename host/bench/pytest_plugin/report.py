@@ -5,10 +5,11 @@ under `consoles/`; `junit.xml` by pytest, `metrics.prom` by `bench.pytest_plugin
 """
 
 import base64
+import hashlib
 import html
 import re
-import shutil
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from bench.pytest_plugin.choice import Choice
 from bench.pytest_plugin.record import RECORD, Record
 
 _SLOWEST = 10
-_ODD = re.compile(r"[^\w.\[\]-]+")
+_ODD = re.compile(r"[^\w.\[\]-]+", re.ASCII)
+_DIGITS = 6
 _LONGEST_NAME = 120
 
 
@@ -30,8 +32,12 @@ class Report:
         self._choice = choice
         self._spent: dict[str, dict[str, float]] = {}
         if not is_worker:
-            shutil.rmtree(folder / "consoles", ignore_errors=True)
-            folder.mkdir(parents=True, exist_ok=True)
+            _clear(folder / "consoles")
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                (folder / "report.html").open("ab").close()
+            except OSError as error:
+                raise pytest.UsageError(f"--report {folder}: {error.strerror}") from None
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(
@@ -43,8 +49,10 @@ class Report:
         if record is None:
             return report
         mask = record.masking()
-        if report.failed and report.longrepr:
-            report.longrepr = mask(str(report.longrepr))
+        _mask_reason(report, mask)
+        report.user_properties = [
+            (name, mask(value) if isinstance(value, str) else value) for name, value in report.user_properties
+        ]
         report.sections = [(name, mask(text)) for name, text in report.sections]
         if report.when == "call" or (report.when == "setup" and report.failed):
             extras = getattr(report, "extras", [])
@@ -64,7 +72,7 @@ class Report:
         shown = f'<img src="{source}" alt="timeline" style="width: 100%; background: white">'
         added = [extras.html(shown + mask(_facts(record)))]
         for board, text in record.consoles():
-            place = Path("consoles") / _ODD.sub("_", nodeid)[-_LONGEST_NAME:] / f"{_ODD.sub('_', board)}.log"
+            place = Path("consoles") / _folder_name(nodeid) / f"{_ODD.sub('_', board)}.log"
             file = self._folder / place
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(mask(text), errors="replace")
@@ -97,6 +105,33 @@ class Report:
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Say where it is."""
         terminalreporter.write_sep("-", f"report: {self._folder / 'report.html'}")
+
+
+def _mask_reason(report: pytest.TestReport, mask: Callable[[str], str]) -> None:
+    """Why it failed or was skipped. What has no secret stays as it is, with what pytest makes of it."""
+    if isinstance(report.longrepr, tuple):
+        file, line, reason = report.longrepr
+        report.longrepr = (file, line, mask(reason))
+        return
+    crash = getattr(report.longrepr, "reprcrash", None)
+    said = f"{report.longreprtext}\n{crash.message if crash else ''}"
+    if mask(said) != said:
+        report.longrepr = mask(report.longreprtext)
+
+
+def _clear(consoles: Path) -> None:
+    """Remove the consoles of an earlier run; what else is there is not ours."""
+    for log in consoles.glob("*/*.log"):
+        log.unlink()
+    for folder in (*consoles.glob("*/"), consoles):
+        with suppress(OSError):  # not empty, or not there
+            folder.rmdir()
+
+
+def _folder_name(nodeid: str) -> str:
+    """A name for a test's folder that is no other test's; its end says most."""
+    digest = hashlib.sha256(nodeid.encode(errors="replace")).hexdigest()[:_DIGITS]
+    return f"{_ODD.sub('_', nodeid)[-_LONGEST_NAME:]}-{digest}"
 
 
 def _facts(record: Record) -> str:

@@ -11,7 +11,9 @@ from bench.faults.plan import Kind
 from bench.pytest_plugin.record import Moment
 
 _WIDTH, _LANE, _MARGIN = 11.0, 1.25, 0.7  # inches
+_PLACES = 1000  # for marks
 _APART = 0.017  # of the width: labels that are closer go into one
+_LONGEST = 40  # characters of a label
 _QUIET = {"console", "state", "retry"}
 _COLOURS = {
     "good": "#2e7d32",
@@ -54,9 +56,12 @@ def picture(lanes: Mapping[str, Sequence[Moment]], *, began: float, ended: float
 def _lane(axes: Axes, row: int, moments: Sequence[tuple[float, str]], length: float) -> None:
     group: list[str] = []
     group_at = -1.0
+    drawn: set[tuple[str, int]] = set()
     for at, what in moments:
-        marker = "|" if what in _QUIET else "o"
-        axes.plot([at], [row], marker=marker, markersize=4, color=_colour(what), zorder=2)
+        place = (_colour(what), round(at / length * _PLACES))
+        if place not in drawn:  # one mark on another shows nothing, and a board may say a million lines
+            drawn.add(place)
+            axes.plot([at], [row], marker="|" if what in _QUIET else "o", markersize=4, color=place[0], zorder=2)
         if what in _QUIET:
             continue
         if group and at - group_at < _APART * length:
@@ -70,9 +75,16 @@ def _lane(axes: Axes, row: int, moments: Sequence[tuple[float, str]], length: fl
 def _label(axes: Axes, row: int, at: float, group: list[str]) -> None:
     if not group:
         return
-    text = group[0] if len(group) == 1 else f"{group[-1]} (+{len(group) - 1})"
+    text = _legible(group[0]) if len(group) == 1 else f"{_legible(group[-1])} (+{len(group) - 1})"
     worst = next((each for each in group if each in _BAD), group[-1])
-    axes.text(at, row - 0.08, text, rotation=38, rotation_mode="anchor", va="bottom", color=_colour(worst))
+    axes.text(
+        at, row - 0.08, text, rotation=38, rotation_mode="anchor", va="bottom", color=_colour(worst), parse_math=False
+    )
+
+
+def _legible(what: str) -> str:
+    """A board may say anything: what every font has, and XML may hold."""
+    return "".join(each if " " <= each <= "~" else "?" for each in what[:_LONGEST])
 
 
 def _colour(what: str) -> str:

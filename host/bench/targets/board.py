@@ -19,6 +19,7 @@ from bench.targets.events import Event
 
 _TURN_S = 0.05
 _REPL_S = 10.0
+_TOLD, _TOLD_OF_LINE = 20, 120  # of what a board said last, in an error, and characters of a line
 _EPOCH_2000 = 946684800  # where MicroPython's time begins on an ESP32, in seconds since 1970
 _CLOCK = "import time,json\nprint(json.dumps([time.gmtime(0)[0],time.time()]))"
 _SET_CLOCK = """
@@ -186,9 +187,13 @@ class TestBoard(ABC):
                     break
                 self._changed.wait(min(left, 1.0))
                 self._show()
-            said = [each.event["event"] for each in self.heard[begin:] if each.event["event"] != "console"]
+            said = ", ".join(_short(each.event) for each in self.heard[begin:][-_TOLD:]) or "nothing"
         why = "it lost power before" if lost else "it is off" if not self.is_on else f"none came within {within:g} s"
-        raise NotHeard(f"board {self.name}: no {what}, {why}; since the last one expected it said {said or 'nothing'}")
+        raise NotHeard(f"board {self.name}: no {what}, {why}; since the last one expected it said {said}")
+
+    def _must_be_on(self) -> None:
+        if not self.is_on:
+            raise BenchError(f"board {self.name} is off: power_on() comes first")
 
     # what is on it
 
@@ -200,13 +205,13 @@ class TestBoard(ABC):
     def read_file(self, path: str) -> bytes:
         """A file's content; see `repl`."""
         with self.repl() as repl:
-            return bytes(repl.get(_absolute(path)))
+            return bytes(repl.get(absolute(path)))
 
     def write_files(self, files: Mapping[str, bytes], remove: tuple[str, ...] = ()) -> None:
         """Write files (path -> content), each whole or not at all, and remove others; see `repl`."""
         with self.repl() as repl:
-            gone = [_absolute(path) for path in remove]
-            repl.put({_absolute(path): content for path, content in files.items()}, gone, lambda _: None)
+            gone = [absolute(path) for path in remove]
+            repl.put({absolute(path): content for path, content in files.items()}, gone, lambda _: None)
 
     def clock(self) -> int:
         """What its clock says, in seconds since 1970; see `repl`."""
@@ -279,6 +284,11 @@ class TestBoard(ABC):
             hear()
 
 
+def _short(event: Event) -> str:
+    """What was said, as an error tells it."""
+    return repr(event["text"][:_TOLD_OF_LINE]) if event["event"] == "console" else str(event["event"])
+
+
 def _lost_port(heard: list[Heard]) -> PortTrouble | None:
     """Why the port is not there, if the last that was heard is that it went."""
     last = heard[-1].event if heard else {}
@@ -292,5 +302,6 @@ def repl_on(line: Any) -> Iterator[Repl]:
         yield repl
 
 
-def _absolute(path: str) -> str:
+def absolute(path: str) -> str:
+    """A path as the board has it, from its root."""
     return f"/{path.lstrip('/')}"

@@ -6,6 +6,10 @@ from typing import Any
 Event = dict[str, Any]
 # What never ends its line, as a board at another baud rate seems to, is cut into pieces of this size.
 _LONGEST = 1 << 16
+# What the bench says of a board is nothing that a board can say.
+_THE_BENCH_S = frozenset(
+    ("console", "switched_on", "switched_off", "reset_line", "power_lost", "port_lost", "port_back"),
+)
 
 
 class Listener:
@@ -37,5 +41,6 @@ def _event(line: bytes) -> Event:
         found = json.loads(text)
     except (ValueError, RecursionError):
         found = None
-    is_event = isinstance(found, dict) and isinstance(found.get("event"), str)
+    kind = found.get("event") if isinstance(found, dict) else None
+    is_event = isinstance(kind, str) and kind not in _THE_BENCH_S
     return found if is_event else {"event": "console", "text": text}

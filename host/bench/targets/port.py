@@ -12,7 +12,7 @@ from bench.flash.loader import Loader
 from bench.flash.repl import NoAnswer, Repl
 from bench.flash.teller import Silent
 from bench.targets import line
-from bench.targets.board import TestBoard, repl_on
+from bench.targets.board import TestBoard, absolute, repl_on
 from bench.targets.cannot import CannotDo
 from bench.targets.circuit import Start
 from bench.targets.conditions import Conditions
@@ -37,8 +37,8 @@ class PortBoard(TestBoard):
         with ExitStack() as opened:
             log = opened.enter_context((self.folder / "line.log").open("ab", buffering=0))
             self.line = opened.enter_context(SerialLine(port, patience_s=_PATIENCE_S, log=log))
+            self.line.pulse()  # whoever had it last may have left it held in reset, or in its loader
             self._held = opened.pop_all()
-        self.line.pulse()  # whoever had it last may have left it held in reset, or in its loader
         self._is_on = True
 
     @property
@@ -54,7 +54,7 @@ class PortBoard(TestBoard):
     def install(self, files: Mapping[str, bytes]) -> None:
         """See TestBoard. Raises BenchError if no MicroPython answers: it has to be flashed first."""
         self.installed = dict(files)
-        wanted = {f"/{path}": content for path, content in files.items()}
+        wanted = {absolute(path): content for path, content in files.items()}
         if not self._is_on:
             self.power_on()
         try:
@@ -103,15 +103,18 @@ class PortBoard(TestBoard):
     def close(self) -> None:
         """See TestBoard. The board runs on."""
         self._hear_no_more()
+        self._show()
         self._held.close()
 
     def say(self, text: str) -> None:
         """See TestBoard."""
+        self._must_be_on()
         self.line.say(text)
 
     @contextmanager
     def repl(self) -> Iterator[Repl]:
         """See TestBoard."""
+        self._must_be_on()
         with self._deaf(self._listen), repl_on(self.line.port) as repl:
             yield repl
 
@@ -148,6 +151,7 @@ class ServedBoard(PortBoard):
             super().__init__(self.served.url, folder, definition=definition)
             opened.push(self._held)
             self._held = opened.pop_all()
+        self.served.reset(Start.HELD)  # it ran when its line was opened
         self.name = folder.name
         self.mac = self.virtual.mac
         self._is_on = False

@@ -59,9 +59,9 @@ class PowerCycle:
         # open at both ends: never at its end, whoever comes and goes, and whatever is reset
         self._keyboard = board.keyboard.open("r+b", buffering=0)
         self._keys = os.open(board.keyboard, os.O_WRONLY | os.O_NONBLOCK)
-        descriptor = os.open(board.console, os.O_RDWR | os.O_CREAT, 0o600)
-        self._console: BinaryIO = os.fdopen(descriptor, "rb")
+        self._console: BinaryIO = os.fdopen(os.open(board.console, os.O_RDWR | os.O_CREAT, 0o600), "rb")
         self._console.seek(0, os.SEEK_END)
+        self._leash, self._hand = _leash()
         trace = board.folder / "trace.jsonl"
         trace.write_bytes(b"")
         self._pins = board.folder / "pins"
@@ -118,15 +118,16 @@ class PowerCycle:
 
     def power_off(self) -> None:
         """Cut the power. Does nothing if it is off."""
+        if self._lock.closed:
+            return
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGKILL)
         self._process.wait()
         self._read_trace()
-        self._keyboard.close()
-        os.close(self._keys)
-        self._console.close()
-        self._trace.close()
-        self._lock.close()
+        for file in (self._keyboard, self._console, self._trace, self._lock):
+            file.close()
+        for descriptor in (self._keys, self._leash, self._hand):
+            os.close(descriptor)
 
     def say(self, text: str) -> None:
         """Type a line on the board's serial line; raises as `VirtualBoard.say` does."""
@@ -258,9 +259,12 @@ class PowerCycle:
                 stdin=self._keyboard,
                 stdout=console,
                 stderr=subprocess.STDOUT,
-                pass_fds=(self._lock.fileno(),),  # the board is on as long as its process lives
+                # the board is on as long as its process lives
+                pass_fds=(self._lock.fileno(), self._leash),
                 start_new_session=True,  # Ctrl-C is for the bench, which then switches the board off
             )
+        # and no longer than ours
+        fcntl.fcntl(self._leash, fcntl.F_SETOWN, self._process.pid)
 
     def _restart(self) -> bool:
         """After the process ended: a reset starts it again, a power cut does not."""
@@ -313,6 +317,13 @@ class PowerCycle:
         if self._watchdog and time.monotonic() > sum(self._watchdog) and not self._forced:
             self._forced = "WDT_RESET"
             self._process.send_signal(signal.SIGKILL)
+
+
+def _leash() -> tuple[int, int]:
+    """The two ends of a pipe: who owns the first is ended by SIGIO when nobody has the other any more."""
+    leash, hand = os.pipe()
+    fcntl.fcntl(leash, fcntl.F_SETFL, os.O_ASYNC)
+    return leash, hand
 
 
 def take(board: "VirtualBoard") -> TextIO:

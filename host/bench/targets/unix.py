@@ -70,13 +70,14 @@ class UnixBoard(TestBoard):
 
     def say(self, text: str) -> None:
         """See TestBoard."""
+        self._must_be_on()
         self.virtual.say(text)
 
     @contextmanager
     def repl(self) -> Iterator[Repl]:
         """See TestBoard."""
-        if not self.power:
-            raise BenchError(f"board {self.name} is off")
+        self._must_be_on()
+        assert self.power
         with self.virtual.console.open("rb") as console:
             console.seek(0, 2)
             self._is_deaf = True
