@@ -7,6 +7,7 @@ import threading
 import time
 from contextlib import contextmanager, suppress
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -208,9 +209,16 @@ def test_memory_is_looked_at_on_the_way_back_too(tmp_path, monkeypatch):
     assert len(looks) - before[0] > 1
 
 
+def test_board_takes_as_many_files_as_are_asked_for(tmp_path):
+    [board] = boards.make(tmp_path, 1, lambda *_: {"settings.json": b"{}"}, seed=1, tell=lambda _: None)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with board.power_on():
+        assert len(list(Path("/proc/self/fd").iterdir())) - before == boards.FILES_EACH
+
+
 def test_more_boards_than_files_are_refused_before_one_is_made(tmp_path, monkeypatch):
     monkeypatch.setattr(open_files, "allow", lambda _: 1000)
-    with pytest.raises(BenchError, match=r"200 boards take 1100 files, and 1000 are allowed"):
+    with pytest.raises(BenchError, match=r"200 boards take 1500 files, and 1000 are allowed"):
         boards.make(tmp_path / "boards", 200, lambda *_: {}, seed=0, tell=lambda _: None)
     assert not list(tmp_path.iterdir())
 

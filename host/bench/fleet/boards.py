@@ -17,7 +17,7 @@ from bench.targets.power import PowerCycle
 from bench.targets.virtual import VirtualBoard
 
 DEFINITION = "esp32_generic"
-FILES_EACH = 5
+FILES_EACH = 7
 """That are open in this process while a board is on."""
 _SPARE_FILES = 100
 # An ESP32 leaves a program about 150 KiB; pointers have twice the size here, and TLS keeps its memory elsewhere there.
