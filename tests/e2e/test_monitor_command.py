@@ -112,7 +112,7 @@ def test_events_in_words_and_all_else_as_it_is(bridge):
     first, boot, new, connected = said.splitlines()
     assert first.endswith("rst:0x1 [bold]\ufffd")
     assert "33 ms  board   power on (hard, MAC 02" in boot
-    assert "new?" in new
+    assert r"new\ud800" in new
     assert "[red]" in new
     assert connected.endswith("connected as press-4")
 
