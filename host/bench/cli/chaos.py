@@ -27,6 +27,7 @@ from bench.faults.rounds import Family, drawn
 
 app = typer.Typer(help="Faults on purpose: of a network, a server, and boards.", no_args_is_help=True)
 
+_TURN_S = 0.2
 _USUAL = {
     1883: Protocol.MQTT,
     8883: Protocol.TLS,
@@ -79,7 +80,8 @@ def proxy(
                 }
             )
         network.at(*faults)
-        threading.Event().wait()
+        while True:  # in turns: if another thread is given the signal, Ctrl-C wakes nobody who waits for good
+            time.sleep(_TURN_S)
 
 
 @app.command(epilog="Example: bench chaos run --seed 4711 --rounds 100")

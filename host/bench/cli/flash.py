@@ -4,7 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,6 +28,7 @@ from bench.flash.tray import Result, Tray, serials
 
 _PASSWORD = "BENCH_WIFI_PASSWORD"  # noqa: S105 - a variable's name
 _TRAY = "tray"
+_TURN_S = 0.2
 
 Work = Callable[[Job, Teller, Outcome], None]
 
@@ -206,12 +207,25 @@ def _all(
     """Do the work for all boards side by side; what ends this ends that at each board's next step."""
     with Bars([job.port for job in jobs], as_json=as_json) as shown, ThreadPoolExecutor(len(jobs)) as pool:
         try:
-            return list(pool.map(lambda job: _one(job, work, shown.of(job.port), kept, image), jobs))
+            return _results([pool.submit(_one, job, work, shown.of(job.port), kept, image) for job in jobs])
         except BaseException as error:
             shown.stop()
             if isinstance(error, KeyboardInterrupt):
                 output.warn("interrupted; the same command goes on from here")
             raise
+
+
+def _results(works: list[Future[Result]]) -> list[Result]:
+    """What all come to, or what the first that fails raises.
+
+    Looked for in turns: if another thread is given the signal, Ctrl-C wakes nobody who waits for good.
+    """
+    left = set(works)
+    while left:
+        done, left = wait(left, _TURN_S, FIRST_EXCEPTION)
+        for each in done:
+            each.result()
+    return [each.result() for each in works]
 
 
 def _one(job: Job, work: Work, bar: Bar, kept: Tray | None, image: images.Found | None) -> Result:
