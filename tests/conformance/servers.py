@@ -4,10 +4,10 @@ from contextlib import contextmanager
 
 from cryptography.hazmat.primitives import serialization
 
-from bench.conformance.check import Verdict, chosen
+from bench.conformance.check import Verdict, chosen, run
 from bench.conformance.server.reach import Address, Reach, address
 from bench.conformance.server.subject import Server
-from bench.conformance.server.suite import CHECKS, run
+from bench.conformance.server.suite import CHECKS
 from bench.registry import ProfileView
 from tests.support import PATIENCE_S, RunningServer
 

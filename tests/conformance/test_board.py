@@ -11,7 +11,6 @@ import pytest
 
 from bench import mqtt_packets
 from bench.conformance.board import CHECKS, subject
-from bench.conformance.board import run as board_run
 from bench.conformance.board.boards import ASK, QUICK
 from bench.conformance.board.opening import FOLDER
 from bench.conformance.check import Verdict, chosen, run
@@ -212,7 +211,7 @@ def test_command_that_fails_is_trouble_and_says_why(tmp_path):
 
 def test_command_that_prints_what_is_no_text_is_trouble_like_any_other(tmp_path):
     with subject("-", tmp_path, fresh=r"printf '\377\033[2J' >&2; exit 3", reset="true", patience_s=1) as board:
-        [outcome] = board_run(chosen(CHECKS, ["provision.first_boot"]), board)
+        [outcome] = run(chosen(CHECKS, ["provision.first_boot"]), board)
     assert outcome.verdict is Verdict.TROUBLE
     assert outcome.detail.isprintable()
 
@@ -255,7 +254,7 @@ def test_what_a_board_says_is_shown_without_secrets_and_nothing_a_terminal_obeys
         topic = f"v1/devices/me/\x1b[2J{token}"
         client.packets = (mqtt_packets.connect("", token), mqtt_packets.publish(topic, b"{}"))
         board._proven, board._set_up = True, False
-        [outcome] = board_run(chosen(CHECKS, ["secrets.not_published"]), board)
+        [outcome] = run(chosen(CHECKS, ["secrets.not_published"]), board)
     assert outcome.verdict is Verdict.BROKEN
     assert token not in outcome.detail
     assert outcome.detail.isprintable()
@@ -268,7 +267,7 @@ def test_keep_alive_of_hours_is_not_waited_for(tmp_path):
         [device] = board.server.ask(lambda registry: registry.devices())
         client.packets = (mqtt_packets.connect("", device.credentials.id, keep_alive_s=65535),)
         board._proven, board._set_up = True, False
-        outcomes = list(board_run(chosen(CHECKS, ["mqtt.keeps_alive", "mqtt.reacts_to_half_open"]), board))
+        outcomes = list(run(chosen(CHECKS, ["mqtt.keeps_alive", "mqtt.reacts_to_half_open"]), board))
     assert {each.verdict for each in outcomes} == {Verdict.SKIPPED}
     assert "more patience is needed" in outcomes[0].detail
 

@@ -6,9 +6,19 @@ from bench.conformance.check import Broken, Check, NotHere, Verdict, chosen, run
 from bench.errors import BenchError, UsageError
 
 
+class Subject:
+    """What is checked: remembers by which checks, and has a secret."""
+
+    def __init__(self):
+        self.met = []
+
+    def shown(self, text):
+        return text.replace("s3cret", "***")
+
+
 def _check(name, error=None):
     def does(subject):
-        subject.append(name)
+        subject.met.append(name)
         if error:
             raise error
 
@@ -28,16 +38,16 @@ def test_patterns_choose_by_name():
 
 def test_run_tells_how_each_ended_and_goes_on():
     checks = [
-        _check("a", Broken("four instead of five")),
+        _check("a", Broken("four instead of s3cret")),
         _check("b", NotHere("no TLS")),
         _check("c", BenchError("nobody answers")),
         _check("d"),
     ]
-    subject = []
+    subject = Subject()
     ended = list(run(checks, subject))
-    assert subject == ["a", "b", "c", "d"]
+    assert subject.met == ["a", "b", "c", "d"]
     assert [(each.name, each.verdict, each.detail) for each in ended] == [
-        ("a", Verdict.BROKEN, "four instead of five"),
+        ("a", Verdict.BROKEN, "four instead of ***"),
         ("b", Verdict.SKIPPED, "no TLS"),
         ("c", Verdict.TROUBLE, "nobody answers"),
         ("d", Verdict.HOLDS, ""),
@@ -46,4 +56,4 @@ def test_run_tells_how_each_ended_and_goes_on():
 
 def test_defect_of_a_check_itself_is_no_verdict():
     with pytest.raises(ZeroDivisionError):
-        list(run([_check("a", ZeroDivisionError())], []))
+        list(run([_check("a", ZeroDivisionError())], Subject()))

@@ -23,7 +23,7 @@ from bench.cli.conformance_board import (
 )
 from bench.cli.operator import Where
 from bench.cli.output import DEFAULT_DATA, Data, Json
-from bench.conformance.check import chosen
+from bench.conformance.check import chosen, run
 from bench.conformance.server import reach
 from bench.conformance.server.reach import Address, Reach
 from bench.errors import BenchError, UsageError
@@ -106,7 +106,7 @@ def conformance(
         return
     # what it takes to speak all transports takes a while to import, and other commands need none of it
     from bench.conformance.server.subject import Server  # noqa: PLC0415
-    from bench.conformance.server.suite import CHECKS, run  # noqa: PLC0415
+    from bench.conformance.server.suite import CHECKS  # noqa: PLC0415
 
     checks = chosen(CHECKS, only)
     if list_checks:

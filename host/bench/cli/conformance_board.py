@@ -10,7 +10,7 @@ import typer
 
 from bench.cli import output, verdicts
 from bench.cli.output import DEFAULT_DATA
-from bench.conformance.check import chosen
+from bench.conformance.check import chosen, run
 from bench.errors import UsageError
 from bench.flash import inventory
 
@@ -80,7 +80,7 @@ def check_board(
 ) -> None:
     """Run the checks of boards, and end with the exit code that they come to."""
     # a whole server, which other commands need nothing of
-    from bench.conformance.board import CHECKS, run, subject  # noqa: PLC0415
+    from bench.conformance.board import CHECKS, subject  # noqa: PLC0415
 
     checks = chosen(CHECKS, only)
     if list_checks:

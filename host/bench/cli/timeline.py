@@ -5,6 +5,7 @@ from typing import Any
 from rich.markup import escape
 
 from bench.cli import output
+from bench.legible import legible
 
 # What an event means, in words; `{field}` is filled from the event. Without words it is not shown.
 _WORDS = {
@@ -61,8 +62,8 @@ def line(ms: Any, words: str, *, who: str = "board") -> None:
 
 
 def _printable(value: Any) -> str:
-    """A board may say anything: what is no character, what a terminal obeys, and brackets that are no markup."""
-    return escape("".join(each if each.isprintable() else ascii(each)[1:-1] for each in str(value)))
+    """A board may say anything; and brackets that are no markup."""
+    return escape(legible(str(value)))
 
 
 class _Facts(dict[str, str]):

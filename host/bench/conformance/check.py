@@ -5,11 +5,20 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from bench.errors import BenchError, UsageError
+from bench.legible import legible
 
-S = TypeVar("S")
+
+class Checked(Protocol):
+    """What checks are for."""
+
+    def shown(self, text: str) -> str:
+        """A text of a check fit to be shown: without the secrets that this one has."""
+
+
+S = TypeVar("S", bound=Checked)
 
 _SHOWN = 200
 
@@ -69,12 +78,12 @@ def shown(text: str, secrets: Iterable[str], *, most: int = _SHOWN) -> str:
     """A text for people's eyes: without secrets, without what a terminal would obey, and not too long."""
     for secret in sorted(secrets, key=len, reverse=True):
         text = text.replace(secret, "***")
-    text = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+    text = legible(text)
     return text if len(text) <= most else f"{text[:most]}..."
 
 
 def run(checks: Iterable[Check[S]], subject: S) -> Iterator[Outcome]:
-    """Run checks one after the other; their outcomes as they end."""
+    """Run checks one after the other; their outcomes as they end, fit to be shown."""
     for check in checks:
         begin = time.monotonic()
         verdict, detail = Verdict.HOLDS, ""
@@ -91,6 +100,6 @@ def run(checks: Iterable[Check[S]], subject: S) -> Iterator[Outcome]:
             says=check.says,
             source=check.source,
             verdict=verdict,
-            detail=detail,
+            detail=subject.shown(detail),
             seconds=round(time.monotonic() - begin, 3),
         )

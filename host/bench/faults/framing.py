@@ -6,7 +6,7 @@ becomes of it is the other end's to say, and it cannot while it waits for the re
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -56,50 +56,52 @@ class Route:
     port: int = 0
 
 
-async def mqtt_packets(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
+async def _with_lengths(
+    reader: asyncio.StreamReader, read_header: Callable[[asyncio.StreamReader, bytearray], Awaitable[int | None]]
+) -> AsyncIterator[bytes]:
+    """Messages that begin with their length.
+
+    `read_header` adds a header to what it gets; returns how many bytes follow it, None if it is none of the protocol's.
+    """
+    header = bytearray()
+    try:
+        while (length := await read_header(reader, header)) is not None:
+            yield bytes(header) + await reader.readexactly(length)
+            header.clear()
+    except asyncio.IncompleteReadError as cut:
+        if header or cut.partial:
+            yield bytes(header) + cut.partial
+        return
+    except ConnectionError:
+        return
+    yield bytes(header)
+    async for chunk in chunks(reader):
+        yield chunk
+
+
+def mqtt_packets(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
     """MQTT packets, header and all."""
-    header = b""
-    try:
-        while True:
-            header = b""
-            header = await reader.readexactly(2)
-            while header[-1] & 0x80 and len(header) < _MQTT_HEADER:
-                header += await reader.readexactly(1)
-            if header[-1] & 0x80:
-                break
-            length = sum((byte & 0x7F) << 7 * index for index, byte in enumerate(header[1:]))
-            yield header + await reader.readexactly(length)
-    except asyncio.IncompleteReadError as cut:
-        if header + cut.partial:
-            yield header + cut.partial
-        return
-    except ConnectionError:
-        return
-    yield header
-    async for chunk in chunks(reader):
-        yield chunk
+    return _with_lengths(reader, _mqtt_header)
 
 
-async def tls_records(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
+async def _mqtt_header(reader: asyncio.StreamReader, header: bytearray) -> int | None:
+    header += await reader.readexactly(2)
+    while header[-1] & 0x80:
+        if len(header) == _MQTT_HEADER:
+            return None
+        header += await reader.readexactly(1)
+    return sum((byte & 0x7F) << 7 * index for index, byte in enumerate(header[1:]))
+
+
+def tls_records(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
     """TLS records (RFC 8446, section 5.1)."""
-    header = b""
-    try:
-        while True:
-            header = b""
-            header = await reader.readexactly(_TLS_HEADER)
-            length = int.from_bytes(header[3:])
-            if header[0] not in _TLS_TYPES or header[1] != _TLS_MAJOR or length > _TLS_LENGTH:
-                break
-            yield header + await reader.readexactly(length)
-    except asyncio.IncompleteReadError as cut:
-        if header + cut.partial:
-            yield header + cut.partial
-        return
-    except ConnectionError:
-        return
-    yield header
-    async for chunk in chunks(reader):
-        yield chunk
+    return _with_lengths(reader, _tls_header)
+
+
+async def _tls_header(reader: asyncio.StreamReader, header: bytearray) -> int | None:
+    header += await reader.readexactly(_TLS_HEADER)
+    length = int.from_bytes(header[3:])
+    return length if header[0] in _TLS_TYPES and header[1] == _TLS_MAJOR and length <= _TLS_LENGTH else None
 
 
 async def http_chunks(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:

@@ -1,17 +1,14 @@
 """A virtual board that has power: its CPU is a process of MicroPython's unix port, started anew at each reset."""
 
-import contextlib
 import fcntl
 import json
 import os
-import re
 import signal
 import subprocess
 import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Self, TextIO
 
 from bench import boards
@@ -19,15 +16,13 @@ from bench.errors import BenchError
 from bench.targets import unixport
 from bench.targets.conditions import Conditions
 from bench.targets.events import Listener
+from bench.targets.keyboard import Keyboard
 
 if TYPE_CHECKING:
     from bench.targets.virtual import VirtualBoard
 
 _POLL_S = 0.002
 _LOCK_S = 1.0
-_INTERRUPT_S = 0.5
-_CTRL_C = b"\x03"
-_TYPED_AHEAD = 1 << 20  # bytes that a board may be behind
 _PINS = 40
 _LOW, _HIGH = b"\0", b"\1"
 _EPOCH = 946684800  # of the ESP32's clock: 2000-01-01
@@ -54,11 +49,7 @@ class PowerCycle:
         self._interpreter = unixport.interpreter()
         self._rom = unixport.rom()
         self._lock = os.fdopen(os.dup(lock.fileno()), "w") if lock else take(board)
-        with contextlib.suppress(FileExistsError):
-            os.mkfifo(board.keyboard, 0o600)
-        # open at both ends: never at its end, whoever comes and goes, and whatever is reset
-        self._keyboard = board.keyboard.open("r+b", buffering=0)
-        self._keys = os.open(board.keyboard, os.O_WRONLY | os.O_NONBLOCK)
+        self._keyboard = Keyboard(board.keyboard)
         self._console: BinaryIO = os.fdopen(os.open(board.console, os.O_RDWR | os.O_CREAT, 0o600), "rb")
         self._console.seek(0, os.SEEK_END)
         self._leash, self._hand = _leash()
@@ -72,8 +63,6 @@ class PowerCycle:
         self._reset = ""
         self._raw = False  # whether the REPL is in raw mode after the reset
         self._interruptible = False
-        self._typed: deque[bytes] = deque()
-        self._interrupt_by = 0.0  # 0: no Ctrl-C waits
         self._clock: int | None = None  # what the board's clock remembers through a reset
         self._powered = time.monotonic()
         self._brownouts = deque(conditions.brownouts)
@@ -126,7 +115,7 @@ class PowerCycle:
         self._read_trace()
         for file in (self._keyboard, self._console, self._trace, self._lock):
             file.close()
-        for descriptor in (self._keys, self._leash, self._hand):
+        for descriptor in (self._leash, self._hand):
             os.close(descriptor)
 
     def say(self, text: str) -> None:
@@ -134,46 +123,8 @@ class PowerCycle:
         self._board.say(text)
 
     def type(self, keys: bytes) -> None:
-        """Type on the board's serial line, Ctrl-C too; it gets there in this order, as `follow` goes on.
-
-        Ctrl-C is a signal to the interpreter, which is safe while it waits for something: so that is awaited.
-        A program that never waits is interrupted all the same. A board that does not get to its programs has no
-        ear for it. What it has no room for is lost, as in the buffer of a UART.
-        """
-        if sum(map(len, self._typed)) + len(keys) > _TYPED_AHEAD:
-            return
-        self._typed.extend(part for part in re.split(b"(\x03)", keys) if part)
-
-    def _deliver(self) -> None:
-        """Hand over what was typed, as far as the board can take it now."""
-        while self._typed:
-            if self._typed[0] == _CTRL_C:
-                if not self._interrupt():
-                    return
-            else:
-                with contextlib.suppress(BlockingIOError):
-                    self._typed[0] = self._typed[0][os.write(self._keys, self._typed[0]) :]
-                if self._typed[0]:
-                    return
-            self._typed.popleft()
-
-    def _interrupt(self) -> bool:
-        """Interrupt the interpreter; False if it should be later."""
-        now = time.monotonic()
-        self._interrupt_by = self._interrupt_by or now + _INTERRUPT_S
-        if now < self._interrupt_by and not (self._interruptible and self._waits()):
-            return False
-        if self._interruptible:
-            self._process.send_signal(signal.SIGINT)
-        self._interrupt_by = 0.0
-        return True
-
-    def _waits(self) -> bool:
-        """Whether the board's process is asleep, in a system call that is not about the flash."""
-        try:
-            return "\nState:\tS" in Path(f"/proc/{self.pid}/status").read_text()
-        except OSError:  # it is gone, or this host does not tell
-            return True
+        """Type on the board's serial line, Ctrl-C too; it gets there in this order, as `follow` goes on."""
+        self._keyboard.type(keys)
 
     def follow(self, timeout_s: float | None = None) -> Iterator[dict[str, Any]]:
         """Events as they come; lines that are none come as `{"event": "console", "text": ...}`.
@@ -193,7 +144,7 @@ class PowerCycle:
                 return
             self._check_watchdog()
             self._check_power()
-            self._deliver()
+            self._keyboard.deliver(self._process, interruptible=self._interruptible)
             if deadline is not None and time.monotonic() >= deadline:
                 return
             time.sleep(_POLL_S)
@@ -256,7 +207,7 @@ class PowerCycle:
             self._process = subprocess.Popen(
                 [self._interpreter, *heap, "-m", "chip", str(path)],
                 cwd=self._rom,
-                stdin=self._keyboard,
+                stdin=self._keyboard.standard_input,
                 stdout=console,
                 stderr=subprocess.STDOUT,
                 # the board is on as long as its process lives

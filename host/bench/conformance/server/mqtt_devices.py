@@ -1,6 +1,5 @@
 """MQTT 3.1.1: sessions of devices that have their credentials."""
 
-import itertools
 import json
 import time
 from collections.abc import Callable
@@ -100,14 +99,15 @@ def await_attribute(server: Server, value: str, ask: Callable[[int], tuple[str, 
     last one's name; raises Broken.
     """
     deadline = time.monotonic() + server.reach.patience_s
-    for number in itertools.count(1):
+    number = 0
+    while True:
+        number += 1
         name, answer = ask(number)
         if _attribute_in(answer) == value:
             return name
         if time.monotonic() > deadline:
             raise Broken(f"{name} never had the value: {answer.decode(errors='replace')}")
         time.sleep(min(_LONGEST_PAUSE_S, _PAUSE_S * 2 ** min(number, 10)))
-    raise AssertionError
 
 
 def _attribute_in(answer: bytes) -> object:
