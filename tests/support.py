@@ -47,7 +47,7 @@ def new_board(
     **sections: dict[str, Any],
 ) -> VirtualBoard:
     """A blank board that is set up for a server, with quick waits."""
-    overlay = {"backoff": QUICK, "session": {"telemetry_s": 1, "timeout_ms": 2000}}
+    overlay = {"backoff": QUICK, "session": {"telemetry_s": 1}}
     for section, values in sections.items():
         overlay[section] = {**overlay.get(section, {}), **values}
     profile = profile or server.profile

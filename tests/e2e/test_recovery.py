@@ -141,7 +141,7 @@ def test_refusals_at_the_limit_provision_anew(server, make_board):
 
 
 def test_network_failures_are_no_refusals(server, make_board, start_server):
-    board = make_board(server, provision={"after_refusals": 1}, session={"timeout_ms": 300})
+    board = make_board(server, provision={"after_refusals": 1})
     port = server.ports.mqtt
     with board.power_on() as power:
         power.wait_for("telemetry")

@@ -7,4 +7,4 @@ from tests.support import QUICK
 
 @pytest.fixture
 def board_settings():
-    return {"backoff": QUICK, "session": {"telemetry_s": 1, "timeout_ms": 2000}}
+    return {"backoff": QUICK, "session": {"telemetry_s": 1}}

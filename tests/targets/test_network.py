@@ -3,6 +3,13 @@
 import pytest
 
 from bench.faults.plan import Direction, Fault, Kind
+from tests.support import QUICK
+
+
+@pytest.fixture
+def board_settings():
+    """Boards that do not wait long for what is lost."""
+    return {"backoff": QUICK, "session": {"telemetry_s": 1, "timeout_ms": 2000}}
 
 
 def test_good_network_is_not_noticed(board, network, bench_server):
