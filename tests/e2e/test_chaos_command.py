@@ -21,7 +21,7 @@ A, B = b"\x30\x02aa", b"\x30\x02bb"
 
 
 @contextmanager
-def proxy(server, *options):
+def proxy(server, *options, ended=130):
     """A `bench chaos proxy` in front of a listener; a connection through it, and the events it prints."""
     port = server.getsockname()[1]
     command = [sys.executable, "-m", "bench.cli", "chaos", "proxy", "--listen", "0", "--to", f"127.0.0.1:{port}"]
@@ -34,8 +34,11 @@ def proxy(server, *options):
             yield client, process
     finally:
         process.send_signal(signal.SIGINT)
-        said = process.communicate(timeout=PATIENCE_S)
-    assert (process.returncode, said[1]) == (130, "")
+        process.wait(PATIENCE_S)
+        said = process.stderr.read()
+        process.stdout.close()
+        process.stderr.close()
+    assert (process.returncode, said) == (ended, "")
 
 
 @pytest.fixture
@@ -72,6 +75,14 @@ def test_proxy_prints_the_faults_that_happen(listener, tmp_path):
         {"event": "fault", "fault": "duplicate", "direction": "up", "port": port, "bytes": 4, "step": 1},
         {"event": "fault", "fault": "drop", "direction": "up", "port": port, "bytes": 4, "step": 2},
     ]
+
+
+def test_proxy_ends_when_nobody_reads_any_more(listener):
+    with proxy(listener, "--fault", "up:duplicate", ended=1) as (client, process), accept(listener) as server:
+        process.stdout.close()
+        client.sendall(A)
+        assert process.wait(PATIENCE_S) == 1
+        assert server.makefile("rb").read() in (b"", A, A + A)
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Annotated, Any
 
 import typer
@@ -67,7 +68,8 @@ def proxy(
     host, routes = _routes(listen, to, protocol)
     faults = [*map(_fault, fault), *(read_schedule(schedule) if schedule else [])]
     show = _Shown(as_json=as_json)
-    with Link(routes, host=host, seed=seed, observer=show.happened) as network:
+    met: SimpleQueue[Happened] = SimpleQueue()
+    with Link(routes, host=host, seed=seed, observer=met.put) as network:
         for route in routes:
             show.event(
                 {
@@ -81,7 +83,8 @@ def proxy(
             )
         network.at(*faults)
         while True:  # in turns: if another thread is given the signal, Ctrl-C wakes nobody who waits for good
-            time.sleep(_TURN_S)
+            with suppress(Empty):
+                show.happened(met.get(timeout=_TURN_S))
 
 
 @app.command(epilog="Example: bench chaos run --seed 4711 --rounds 100")

@@ -70,7 +70,7 @@ def fleet(
         Arrival,
         typer.Option(help="All at once; independently of each other; all at once, and again after a restart."),
     ] = Arrival.ALL,
-    rate: Annotated[float, typer.Option(min=0.001, help="With --arrival poisson: how many a second.")] = 20.0,
+    rate: Annotated[float, typer.Option(min=0.001, max=1e6, help="With --arrival poisson: how many a second.")] = 20.0,
     seed: Annotated[int, typer.Option(help="Another one has other MACs, arrivals and, of light devices, waits.")] = 0,
     timeout: Annotated[
         float, typer.Option(min=1, help="Seconds after which a device that is not online counts as failed.")
