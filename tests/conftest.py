@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from bench.pytest_plugin.choice import Choice
+from bench.server.coap import stack
 from bench.targets.virtual import VirtualBoard
 from tests import postgres, secrecy
 from tests.support import RunningServer, new_board
@@ -44,6 +45,12 @@ def start_server(tmp_path: Path, database: str | None) -> Iterator[Callable[...,
     yield start
     for server in running:
         server.close()
+
+
+@pytest.fixture
+def answers_in_acknowledgements(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However busy this machine is, servers answer over CoAP in their acknowledgements, and never by themselves."""
+    monkeypatch.setattr(stack._Tuning, "EMPTY_ACK_DELAY", 60.0)
 
 
 @pytest.fixture

@@ -302,6 +302,7 @@ BUGS = [
 ]
 
 
+@pytest.mark.usefixtures("answers_in_acknowledgements")
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.put_in.__name__)
 def test_checks_that_report_a_bug_are_those_about_it(running, monkeypatch, bug):
     with monkeypatch.context() as patch:

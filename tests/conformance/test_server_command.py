@@ -16,6 +16,8 @@ from bench.registry.device_secrets import claim_secret
 from tests.conformance import server_bugs
 from tests.conformance.servers import shared, url, write_ca
 
+pytestmark = pytest.mark.usefixtures("answers_in_acknowledgements")
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):

@@ -10,6 +10,8 @@ from bench.registry import ProvisionType
 from bench.server.limits import Rules
 from tests.conformance.servers import TRANSPORTS, ended, shared, subject
 
+pytestmark = pytest.mark.usefixtures("answers_in_acknowledgements")
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):

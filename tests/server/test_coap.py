@@ -10,7 +10,7 @@ from bench.errors import BenchError
 from bench.registry import ProvisionType, profiles, series
 from bench.registry.clock import now_ms
 from bench.registry.model import SHARED_SCOPE
-from bench.server.coap import CoapServer, stack
+from bench.server.coap import CoapServer
 from bench.server.limits import Rules
 from tests.server.coap_packets import (
     ACCEPT,
@@ -59,12 +59,6 @@ INCOMPLETE, TOO_MANY, CONTINUE = code(4.08), code(4.29), code(2.31)
 def peer(server):
     with RawPeer(server.ports.coap) as peer:
         yield peer
-
-
-@pytest.fixture
-def patient(monkeypatch):
-    """However slow this machine is, an answer comes with its acknowledgement."""
-    monkeypatch.setattr(stack._Tuning, "EMPTY_ACK_DELAY", 60.0)
 
 
 @pytest.fixture
@@ -204,7 +198,7 @@ def test_caller_that_failed_too_often_is_429_with_the_time_to_wait(start_server)
 # Retransmissions.
 
 
-def test_doubled_request_gets_the_same_answer_and_makes_one_device(server, peer, patient):
+def test_doubled_request_gets_the_same_answer_and_makes_one_device(server, peer, answers_in_acknowledgements):
     body = request_body(server.profile, deviceName="a", token="A1")
     data = message(CON, POST, 7, b"x", path_options(PROVISION), body)
     for _ in range(3):
@@ -262,7 +256,7 @@ def test_same_id_of_another_peer_is_another_request(server, peer):
         assert other.heard().payload == FAILURE
 
 
-def test_same_id_with_something_else_is_another_request(server, peer, patient):
+def test_same_id_with_something_else_is_another_request(server, peer, answers_in_acknowledgements):
     """A board that starts again counts from the same number, and may well use the same port."""
     for n, token in enumerate((b"x", b"x", b"y")):
         body = request_body(server.profile, deviceName=f"d{n // 2}", token=f"T{n}")
@@ -272,7 +266,7 @@ def test_same_id_with_something_else_is_another_request(server, peer, patient):
         assert answer.payload == (FAILURE if n == 1 else success(f"T{n}"))
 
 
-def test_peer_that_hears_nothing_costs_no_one_else_an_answer(server, peer, patient):
+def test_peer_that_hears_nothing_costs_no_one_else_an_answer(server, peer, answers_in_acknowledgements):
     """Its closed port is told by ICMP, which Linux may report on whatever is sent next."""
     with contextlib.ExitStack() as opened:
         peers = [opened.enter_context(RawPeer(server.ports.coap)) for _ in range(40)]

@@ -10,7 +10,6 @@ import pytest
 from aiocoap.numbers import codes
 
 from bench.registry import ProvisionType
-from bench.server.coap import stack
 from tests.server.packets import FAILURE, NOT_FOUND, request_body, success
 
 TOKEN = "the-token"
@@ -51,15 +50,7 @@ def test_libcoap_provisions_and_reports(server, url):
     assert server.ask(lambda registry: registry.device("a")).telemetry == {"t": 1}
 
 
-@pytest.fixture
-def answers_in_acknowledgements(monkeypatch):
-    """However busy the machine is, the server answers in its acknowledgements.
-
-    libcoap 4.3.1 never asks for the second block of an answer that came by itself (obgm/libcoap 1440, 1595).
-    """
-    monkeypatch.setattr(stack._Tuning, "EMPTY_ACK_DELAY", WAIT_S)
-
-
+# libcoap 4.3.1 never asks for the second block of an answer that came by itself (obgm/libcoap 1440, 1595)
 @pytest.mark.usefixtures("answers_in_acknowledgements")
 @pytest.mark.parametrize("options", [(), ("-b", "64"), ("-b", "1024"), ("-N",)])
 def test_libcoap_sends_and_reads_long_attributes(server, device_id, url, options):
