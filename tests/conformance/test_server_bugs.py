@@ -18,7 +18,7 @@ from tests.conformance.servers import ended, shared, subject
 from tests.server import certificates
 
 # For what never comes: how long the checks wait for it.
-SHORT_S = 0.5
+SHORT_S = 2.0
 EVERY_WAY = ("mqtt", "http", "coap")
 
 

@@ -21,7 +21,7 @@ from bench.faults.ruling import corrupted, rule
 # Packets of MQTT, which the network tells apart by their lengths.
 A, B, C, D = (bytes([0x30, 2]) + pair for pair in (b"aa", b"bb", b"cc", b"dd"))
 LONG_S = 0.2
-PATIENCE_S = 5.0
+PATIENCE_S = 10.0
 
 
 def connected(address, kind=socket.SOCK_STREAM):
@@ -189,12 +189,12 @@ def test_delay_is_not_a_lower_rate(stack):
     """Ten messages that are each late by as much are together no later than one."""
     ends = Ends(stack)
     client, server = ends.connect()
-    ends.network.set(delay_ms=LONG_S * 1000)
+    ends.network.set(delay_ms=5 * LONG_S * 1000)
     start = time.monotonic()
     for _ in range(10):
         client.sendall(A)
     assert read(server, 40) == A * 10
-    assert LONG_S <= time.monotonic() - start < LONG_S * 10
+    assert 5 * LONG_S <= time.monotonic() - start < 5 * LONG_S * 10
 
 
 def test_jitter_is_late_by_a_random_time_and_in_order(stack):
