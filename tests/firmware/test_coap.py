@@ -51,7 +51,7 @@ def attempt(request="the request"):
     except FirstbootError as error:
         print(error.kind, getattr(error, "retry_ms", 0), error)
     took = time.ticks_diff(time.ticks_ms(), started)
-    assert took < timeout_ms + 500, took
+    assert took < timeout_ms + 5000, took
 """
 
 
@@ -166,6 +166,8 @@ def test_server_that_says_nothing_is_asked_a_few_times_only(ask):
     times = []
 
     def behave(peer):
+        peer.heard()
+        times.append(peer.last)
         peer.socket.settimeout(1.5)
         with contextlib.suppress(TimeoutError):
             while True:
@@ -205,11 +207,11 @@ def test_after_the_acknowledgement_nothing_is_sent_again_and_the_wait_ends(ask):
     def behave(peer):
         request = peer.request()
         peer.say(head(ACK, EMPTY, request.mid))
-        peer.socket.settimeout(1)
+        peer.socket.settimeout(3)
         with contextlib.suppress(TimeoutError):
             heard.append(peer.heard())
 
-    assert ask(behave, timeout_ms=500) == ["timeout 0 no answer from the server in time"]
+    assert ask(behave, timeout_ms=2500) == ["timeout 0 no answer from the server in time"]
     assert not heard
 
 
