@@ -5,6 +5,7 @@ import hashlib
 import os
 import random
 import re
+import select
 import subprocess
 import sys
 import threading
@@ -31,6 +32,7 @@ class Line:
     def __init__(self, power: PowerCycle, board: VirtualBoard) -> None:
         self.power = power
         self._master, self._slave = os.openpty()
+        os.set_blocking(self._master, False)
         tty.setraw(self._slave)
         self.port = os.ttyname(self._slave)
         self._stop = threading.Event()
@@ -58,10 +60,12 @@ class Line:
                 with self._heard:
                     self.said += more
                     self._heard.notify_all()
-                os.write(self._master, more)
+                with contextlib.suppress(BlockingIOError):  # nobody listens, and it holds no more
+                    os.write(self._master, more)
 
     def _type(self) -> None:
         while not self._stop.is_set():
+            select.select([self._master], [], [])
             self.power.type(os.read(self._master, 4096))
 
     def wait_for(self, text: bytes, count: int = 1) -> bytes:
