@@ -55,7 +55,7 @@ def attempt(operation, *args):
     except FirstbootError as error:
         print(error.kind, getattr(error, "code", ""), error)
     took = time.ticks_diff(time.ticks_ms(), started)
-    assert took < 6000, took
+    assert took < 3000, took
 """
 CONNECT = b"\x10\x19\x00\x04MQTT\x04\xc2\x00\x02\x00\x05n\xc3\xa4me\x00\x04user\x00\x00"
 

@@ -3,13 +3,12 @@
 import pytest
 
 from bench.faults.plan import Direction, Fault, Kind
-from tests.support import QUICK
 
 
 @pytest.fixture
-def board_settings():
+def board_settings(board_settings):
     """Boards that do not wait long for what is lost."""
-    return {"backoff": QUICK, "session": {"telemetry_s": 1, "timeout_ms": 2000}}
+    return {**board_settings, "session": {**board_settings["session"], "timeout_ms": 2000}}
 
 
 def test_good_network_is_not_noticed(board, network, bench_server):
