@@ -16,13 +16,13 @@ from typing import Any, NoReturn
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from bench import house, machine
+from bench import machine, paths
 from bench.errors import BenchError
 from benchmarks import device, flashing, fleets, idle, peer, report, server
 from benchmarks.report import Section
 
 PARTS = ("server", "peer", "idle", "device", "flash", "fleet")
-RESULTS = house.CHECKOUT / "benchmarks" / "results"
+RESULTS = paths.CHECKOUT / "benchmarks" / "results"
 _WIDTH = 180  # of a table in a log, which has no width of its own
 _progress = Console(stderr=True)
 

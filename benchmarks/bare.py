@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from bench import house
+from bench import paths
 from bench.mqtt_packets import ACCEPTED, GRANTED, publish
 from benchmarks.boards import HOST
 from benchmarks.messages import ANSWER, COAP_TOKEN_BYTES
@@ -86,8 +86,8 @@ def _certificate(folder: Path) -> tuple[ssl.SSLContext, Path]:
         .sign(key, hashes.SHA256())
     )
     ca, private = folder / "ca.pem", folder / "key.pem"
-    house.write_private(ca, certificate.public_bytes(Encoding.PEM))
-    house.write_private(private, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    paths.write_private(ca, certificate.public_bytes(Encoding.PEM))
+    paths.write_private(private, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(ca, private)
     return context, ca

@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from bench import open_files
+from bench import file_limits
 from bench.fleet.usage import resident_bytes
 from bench.mqtt_packets import ACCEPTED, ACKNOWLEDGED, PING, PONG, connect, publish
 from benchmarks.load import percentile
@@ -160,5 +160,5 @@ def _tell(text: str) -> None:
 
 if __name__ == "__main__":
     job = json.load(sys.stdin)
-    open_files.allow(len(job["tokens"]) + _SPARE_FILES)
+    file_limits.allow(len(job["tokens"]) + _SPARE_FILES)
     print(json.dumps(Crowd(job).run()))

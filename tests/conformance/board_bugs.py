@@ -4,7 +4,7 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import house
+from bench import paths
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +20,7 @@ class Bug:
     def files(self) -> dict[str, bytes]:
         """The changed module as source, which MicroPython takes before the compiled one."""
         path = f"firstboot/{self.module}.py"
-        source = (house.FIRMWARE / path).read_text()
+        source = (paths.FIRMWARE / path).read_text()
         for each in self.change:
             assert source.count(each["text"]) == 1, f"{path} has {source.count(each['text'])} times {each['text']!r}"
             source = source.replace(each["text"], each["by"])

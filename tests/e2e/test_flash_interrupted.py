@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from bench import boards, house
+from bench import boards, paths
 from bench.flash import firmware, images, loader, settings
 from bench.flash.loader import Region
 from bench.targets.line import Line
@@ -101,7 +101,7 @@ class Victim:
             [sys.executable, "-m", "bench.cli", "flash", "--port", self.line.url, *arguments],
             env={
                 **os.environ,
-                "PYTHONPATH": str(house.CHECKOUT / "host"),
+                "PYTHONPATH": str(paths.CHECKOUT / "host"),
                 "BENCH_WIFI_PASSWORD": WIFI_PASSWORD,
                 "TMPDIR": str(self.temporary),
             },

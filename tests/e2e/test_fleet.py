@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import house
+from bench import paths
 from tests.forks import bench_command
 
 PATIENCE_S = 120
@@ -271,7 +271,7 @@ def test_board_that_the_disk_has_no_room_for_is_named_and_leaves_nothing(tmp_pat
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
     try:
         with pytest.raises(OSError, match=r"File too large: '.*/flash.bin'"):
-            house.write_private(tmp_path / "flash.bin", b"x" * 2000)
+            paths.write_private(tmp_path / "flash.bin", b"x" * 2000)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert not list(tmp_path.iterdir())

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import house
+from bench import paths
 from bench.flash import image
 from bench.targets.line import Line, serve
 from bench.targets.virtual import VirtualBoard
@@ -62,7 +62,7 @@ def result_of(done: subprocess.CompletedProcess[str]) -> list[dict]:
 def interrupted(wire: Tripwire, *arguments: str) -> subprocess.CompletedProcess[str]:
     """A bench that gets Ctrl-C when the wire says so."""
     command = [sys.executable, "-m", "bench.cli", *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(house.CHECKOUT / "host"), "BENCH_WIFI_PASSWORD": WIFI_PASSWORD}
+    environment = {**os.environ, "PYTHONPATH": str(paths.CHECKOUT / "host"), "BENCH_WIFI_PASSWORD": WIFI_PASSWORD}
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, env=environment, text=True, **pipes) as process:
         wire.act = lambda: process.send_signal(signal.SIGINT)

@@ -4,7 +4,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from bench import house
+from bench import paths
 from bench.targets import unixport
 
 _PATIENCE_S = 60
@@ -12,7 +12,7 @@ _PATIENCE_S = 60
 
 def _environment(umqtt: Path | None, *, rom: bool = False) -> dict[str, str]:
     modules = umqtt or (unixport.rom() if rom else unixport.umqtt().parent.parent)
-    return {**os.environ, "MICROPYPATH": f"{house.FIRMWARE}:{modules}:.frozen"}
+    return {**os.environ, "MICROPYPATH": f"{paths.FIRMWARE}:{modules}:.frozen"}
 
 
 def run(

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from bench import house
+from bench import paths
 from bench.flash import firmware
 from bench.targets import unixport
 
 MODULES = sorted(
-    str(path.relative_to(house.FIRMWARE).with_suffix("")).replace("/", ".").removesuffix(".__init__")
-    for path in (house.FIRMWARE / "firstboot").rglob("*.py")
+    str(path.relative_to(paths.FIRMWARE).with_suffix("")).replace("/", ".").removesuffix(".__init__")
+    for path in (paths.FIRMWARE / "firstboot").rglob("*.py")
 )
 
 

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from bench import house
+from bench import paths
 from bench.flash.firmware import compile_mpy
 from bench.targets import unixport
 from tests.firmware import device
@@ -405,7 +405,7 @@ def run_compiled(tmp_path):
     (tmp_path / "firstboot").mkdir()
     for name in ("__init__", "claims", "p256", "x509"):
         path = f"firstboot/{name}"
-        (tmp_path / f"{path}.mpy").write_bytes(compile_mpy(house.FIRMWARE / f"{path}.py", f"{path}.py"))
+        (tmp_path / f"{path}.mpy").write_bytes(compile_mpy(paths.FIRMWARE / f"{path}.py", f"{path}.py"))
 
     def run(code, heap_kib):
         return subprocess.run(

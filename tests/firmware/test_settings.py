@@ -5,10 +5,10 @@ import re
 
 import pytest
 
-from bench import house
+from bench import paths
 from tests.firmware import device
 
-SETTINGS_PAGE = house.CHECKOUT / "docs" / "settings.md"
+SETTINGS_PAGE = paths.CHECKOUT / "docs" / "settings.md"
 GOOD = {"server": {"host": "10.0.0.1"}, "provision": {"key": "the key", "secret": "the secret"}}
 
 BAD = {

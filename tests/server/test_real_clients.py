@@ -15,13 +15,13 @@ import pytest
 from paho.mqtt.client import Client, MQTTv5, MQTTv31, MQTTv311
 from paho.mqtt.enums import CallbackAPIVersion
 
-from bench import house
+from bench import paths
 from bench.registry import series
 from bench.registry.model import SHARED_SCOPE
 from tests.server.packets import ATTRIBUTES, PROVISION_REQUEST, PROVISION_RESPONSE, TELEMETRY, request_body, stored
 
 WAIT_S = 20
-CLIENTS = house.CHECKOUT / "build" / "clients"
+CLIENTS = paths.CHECKOUT / "build" / "clients"
 ANSWERS = ATTRIBUTES + "/response/+"
 CALLS = "v1/devices/me/rpc/request/+"
 CALL_ANSWERS = "v1/devices/me/rpc/response/+"

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from bench import house
+from bench import paths
 from tests.server.operators import account
 from tests.support import on_both_databases
 
-CLIENTS = house.BUILD / "clients"
+CLIENTS = paths.BUILD / "clients"
 FLOWS = Path(__file__).parent / "clients"
 WAIT_S = 120
 

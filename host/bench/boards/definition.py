@@ -5,7 +5,7 @@ import tomllib
 from dataclasses import fields
 from pathlib import Path
 
-from bench import house
+from bench import paths
 from bench.boards.chips import CHIPS, Chip
 from bench.boards.model import Board, Ethernet, Image, Partition
 from bench.boards.table import Table
@@ -33,12 +33,12 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 def names() -> list[str]:
     """The names of all boards that are defined."""
-    return sorted(path.stem for path in house.BOARDS.glob("*.toml"))
+    return sorted(path.stem for path in paths.BOARDS.glob("*.toml"))
 
 
 def load(name: str) -> Board:
     """Read a definition by its name. Raises BenchError naming file, key and what is allowed."""
-    path = house.BOARDS / f"{name}.toml"
+    path = paths.BOARDS / f"{name}.toml"
     if name not in names():
         raise UsageError(f"no board {name}; there is: {', '.join(names())}")
     return parse(path.read_text(), path)

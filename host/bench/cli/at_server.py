@@ -11,7 +11,7 @@ from typing import Any
 
 import typer
 
-from bench import house
+from bench import paths
 from bench.cli import addresses, output
 from bench.cli.operator import Where, ask
 from bench.cli.output import DEFAULT_DATA
@@ -19,8 +19,8 @@ from bench.cli.setup import Prepared, Setup
 from bench.errors import BenchError, UsageError
 from bench.flash.choices import Claim
 from bench.fleet.boards import Files
+from bench.rest_client import ThingsBoard
 from bench.server.child import ServerProcess
-from bench.thingsboard import ThingsBoard
 
 _DELETED_AT_ONCE = 16
 
@@ -91,7 +91,7 @@ def at_server(chosen: Setup, context: typer.Context, name: str, *, keep: bool) -
     own = not (chosen.server or chosen.where.url or was_given(context, "data"))
     if not own and not chosen.server and not chosen.where.url and not addresses.of_running(chosen.where.data):
         raise BenchError(f"no server runs on {chosen.where.data}: start bench serve, or leave out --data")
-    folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=house.private_folder(DEFAULT_DATA)))
+    folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=paths.private_folder(DEFAULT_DATA)))
     with ExitStack() as stack:
         if not keep:
             stack.callback(shutil.rmtree, folder, ignore_errors=True)

@@ -7,7 +7,7 @@ import typer
 from bench.cli import output
 from bench.cli.operator import asks_server
 from bench.cli.output import Json
-from bench.thingsboard import ThingsBoard
+from bench.rest_client import ThingsBoard
 
 
 @asks_server()

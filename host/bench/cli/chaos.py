@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from bench import house
+from bench import paths
 from bench.cli import output
 from bench.cli.output import DEFAULT_DATA, Data
 from bench.cli.setup import host_and_port
@@ -115,7 +115,7 @@ def run(
     numbers = [only_round] if only_round else range(1, rounds + 1)
     show = _Shown(as_json=as_json)
     show.event({"event": "chaos", "seed": seed, "rounds": len(numbers), "only": [each.value for each in families]})
-    folder = Path(tempfile.mkdtemp(prefix="chaos-", dir=house.private_folder(data)))
+    folder = Path(tempfile.mkdtemp(prefix="chaos-", dir=paths.private_folder(data)))
     with _gone_unless_failed(folder), Chaos(folder, files=files, tell=show.event) as chaos:
         for number in numbers:
             try:

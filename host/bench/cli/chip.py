@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from bench import boards, house
+from bench import boards, paths
 from bench.boards import Board
 from bench.cli import output
 from bench.cli.bars import Bars
@@ -65,7 +65,7 @@ def read(
     with _in_loader(line, definition, baud=baud, before=before, after=after, as_json=as_json) as (chip, tell):
         tell.phase("read")
         content = chip.read(offset or 0, size)
-        house.write_private(file, content)
+        paths.write_private(file, content)
     facts = {"file": str(file), "size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     output.facts(facts, as_json=as_json)
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from bench import house
+from bench import paths
 from bench.cli import output, timeline
 from bench.cli.operator import Where, ask
 from bench.cli.output import DEFAULT_DATA
@@ -34,7 +34,7 @@ def demo(
     data: Annotated[Path, typer.Option(help="Where the demo's own data folder is made.")] = DEFAULT_DATA,
 ) -> None:
     """Show a blank virtual board provision itself, go online, and come back after a power cycle."""
-    folder = Path(tempfile.mkdtemp(prefix="demo-", dir=house.private_folder(data)))
+    folder = Path(tempfile.mkdtemp(prefix="demo-", dir=paths.private_folder(data)))
     try:
         with _server(folder, keep=keep) as server:
             _run(folder, server, keep=keep)

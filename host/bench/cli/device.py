@@ -11,7 +11,7 @@ from bench.cli import output
 from bench.cli.operator import asks_server
 from bench.cli.output import Json
 from bench.errors import BenchError, UsageError
-from bench.thingsboard import NoAnswer, ThingsBoard
+from bench.rest_client import NoAnswer, ThingsBoard
 
 app = typer.Typer(help="Devices the server knows.", no_args_is_help=True)
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from bench import house
+from bench import paths
 from bench.cli import output
 from bench.cli.output import Json
 from bench.flash import firmware
@@ -15,7 +15,7 @@ app = typer.Typer(help="The firmware: what goes into a board's file system, or i
 
 @app.command(epilog="Example: bench firmware build --out build/firmware")
 def build(
-    out: Annotated[Path, typer.Option(help="The folder to write.")] = house.BUILD / "firmware",
+    out: Annotated[Path, typer.Option(help="The folder to write.")] = paths.BUILD / "firmware",
     as_json: Json = False,
 ) -> None:
     """Compile the firmware, and say what each module weighs.

@@ -17,7 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from bench import house, machine, open_files
+from bench import file_limits, machine, paths
 from bench.cli import fleet_tables, output, setup
 from bench.cli.at_server import AtServer, at_server, ways
 from bench.cli.output import DEFAULT_DATA, Json
@@ -97,7 +97,7 @@ def fleet(
         from bench import pictures  # noqa: PLC0415 - what draws takes a second to import
 
         pictures.check(plot)
-    open_files.allow(_SPARE_FILES + devices * (1 if light else boards.FILES_EACH))  # for a server of ours as well
+    file_limits.allow(_SPARE_FILES + devices * (1 if light else boards.FILES_EACH))  # for a server of ours as well
     conditions = machine.conditions()
     with at_server(chosen, context, "fleet", keep=keep) as served:
         if arrival is Arrival.RESTART and not served.own:
@@ -224,7 +224,7 @@ def _keep_consoles(fleet: BoardFleet) -> str | None:
     failed = [each for each in fleet.lives if each.error]
     if not failed:
         return None
-    folder = Path(tempfile.mkdtemp(prefix="fleet-failed-", dir=house.private_folder(DEFAULT_DATA)))
+    folder = Path(tempfile.mkdtemp(prefix="fleet-failed-", dir=paths.private_folder(DEFAULT_DATA)))
     for each in failed:
         shutil.copy(fleet.console(each), folder / f"{each.name}.log")
     return str(folder)

@@ -11,7 +11,7 @@ from bench.cli import output
 from bench.cli.operator import asks_server
 from bench.cli.output import Json
 from bench.errors import BenchError, UsageError
-from bench.thingsboard import ThingsBoard
+from bench.rest_client import ThingsBoard
 
 # Heads that mean a column type of ThingsBoard's; any other is the name of a server attribute.
 _TYPES = (

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from bench import boards, house
+from bench import boards, paths
 from bench.cli import board, output
 from bench.cli.output import DEFAULT_DATA, Data, Json
 from bench.errors import BenchError
@@ -49,7 +49,7 @@ def serve(
     with line.serve(made, port=port, raw=raw, pace=pace, faults=faults, start=start) as served:
         ready = json.dumps({"url": served.url, "board": name, "definition": made.definition, "mac": made.mac})
         if ready_file:
-            house.write_private(ready_file, ready.encode())
+            paths.write_private(ready_file, ready.encode())
         if as_json:
             print(ready, flush=True)
         else:

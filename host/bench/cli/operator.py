@@ -18,7 +18,7 @@ from bench.cli import addresses, options
 from bench.cli.output import DEFAULT_DATA, Data
 from bench.errors import BenchError, UsageError
 from bench.registry import FILE
-from bench.thingsboard import ThingsBoard
+from bench.rest_client import ThingsBoard
 
 P = ParamSpec("P")
 T = TypeVar("T")

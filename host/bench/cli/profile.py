@@ -11,7 +11,7 @@ from bench.cli.output import Json
 from bench.errors import UsageError
 from bench.registry import ProvisionType
 from bench.registry.names import random_text
-from bench.thingsboard import ThingsBoard
+from bench.rest_client import ThingsBoard
 
 app = typer.Typer(help="Device profiles: who may provision, and how.", no_args_is_help=True)
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from bench import house
+from bench import paths
 from bench.cli import addresses, output
 from bench.cli.output import DEFAULT_DATA, Data
 from bench.server.limits import Rules
@@ -76,7 +76,7 @@ def serve(
     from bench.server.journal import Journal  # noqa: PLC0415
     from bench.server.server import Options  # noqa: PLC0415
 
-    house.private_folder(data)
+    paths.private_folder(data)
     options = Options(
         data=data,
         host=host,

@@ -5,7 +5,7 @@ from typing import Any
 from rich.markup import escape
 
 from bench.cli import output
-from bench.legible import legible
+from bench.text import legible
 
 # What an event means, in words; `{field}` is filled from the event. Without words it is not shown.
 _WORDS = {

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from typing import Generic, Protocol, TypeVar
 
 from bench.errors import BenchError, UsageError
-from bench.legible import legible
+from bench.text import legible
 
 
 class Checked(Protocol):

@@ -25,10 +25,10 @@ from bench.faults.rounds import Round, Turn
 from bench.faults.server import UpsetProcess
 from bench.flash import choices, settings, vault
 from bench.flash.choices import Place, Transport
+from bench.rest_client import ThingsBoard
 from bench.server.tls import authority
 from bench.targets.power import PowerCycle, PowerLost
 from bench.targets.virtual import VirtualBoard
-from bench.thingsboard import ThingsBoard
 
 T = TypeVar("T")
 

@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import house
+from bench import paths
 from bench.errors import BenchError
 
 # Run by the board as source, whatever its image: MicroPython looks for these two by name.
@@ -36,7 +36,7 @@ def compile_mpy(source: Path, name: str) -> bytes:
     MicroPython 1.23 and later, on every chip.
     """
     text = source.read_bytes()
-    cached = house.BUILD / "mpy" / f"{hashlib.sha256(_COMPILER + name.encode() + text).hexdigest()}.mpy"
+    cached = paths.BUILD / "mpy" / f"{hashlib.sha256(_COMPILER + name.encode() + text).hexdigest()}.mpy"
     if not cached.exists():
         cached.parent.mkdir(parents=True, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(dir=cached.parent)
@@ -52,9 +52,9 @@ def compile_mpy(source: Path, name: str) -> bytes:
 
 def files() -> dict[str, bytes]:
     """The firmware as it lies on a board: path -> content."""
-    tree = {name: (house.FIRMWARE / name).read_bytes() for name in _SOURCES}
-    for source in sorted((house.FIRMWARE / "firstboot").rglob("*.py")):
-        name = source.relative_to(house.FIRMWARE)
+    tree = {name: (paths.FIRMWARE / name).read_bytes() for name in _SOURCES}
+    for source in sorted((paths.FIRMWARE / "firstboot").rglob("*.py")):
+        name = source.relative_to(paths.FIRMWARE)
         tree[str(name.with_suffix(".mpy"))] = compile_mpy(source, str(name))
     return tree
 
@@ -66,7 +66,7 @@ def of_folder(folder: Path) -> dict[str, bytes]:
 
 def version() -> str:
     """What the firmware says that it is."""
-    found = _VERSION.search((house.FIRMWARE / "firstboot" / "__init__.py").read_text())
+    found = _VERSION.search((paths.FIRMWARE / "firstboot" / "__init__.py").read_text())
     assert found
     return found[1]
 
@@ -85,5 +85,5 @@ def build(out: Path) -> dict[str, int]:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     manifest = (out / "manifest.py").resolve()
-    manifest.write_text(_MANIFEST.format(manifest=manifest, sources=str(house.FIRMWARE)))
+    manifest.write_text(_MANIFEST.format(manifest=manifest, sources=str(paths.FIRMWARE)))
     return {name: len(content) for name, content in tree.items()}

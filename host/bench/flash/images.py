@@ -8,7 +8,7 @@ from pathlib import Path
 
 import platformdirs
 
-from bench import house
+from bench import paths
 from bench.boards import CHIPS, OLDEST, Board, Image, Partition
 from bench.errors import BenchError
 from bench.flash import download, partitions, program
@@ -85,7 +85,7 @@ def find(board: Board, given: Path | None = None, *, on_progress: Progress = lam
     found = check(data, board, source)
     if source == image.url:
         cache().mkdir(parents=True, exist_ok=True)
-        house.write_private(path, data)
+        paths.write_private(path, data)
     notice = ""
     if other:
         notice = f"{path.name} is MicroPython {found.version} of {found.date}; {definition} names {image.file}"

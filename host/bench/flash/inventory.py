@@ -25,7 +25,7 @@ import tomlkit
 from tomlkit.exceptions import TOMLKitError
 from tomlkit.items import AoT
 
-from bench import house
+from bench import paths
 from bench.boards.table import Table
 from bench.errors import BenchError
 from bench.flash import ports
@@ -110,7 +110,7 @@ def _noted(found: Found, definition: str) -> Known:
         entry["definition"] = definition
     entry.update({**asdict(found), "seen": datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")})
     file = path()
-    house.write_private(file, tomlkit.dumps(document).encode())
+    paths.write_private(file, tomlkit.dumps(document).encode())
     return _known(entry)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import segno
 
-from bench import house
+from bench import paths
 from bench.errors import BenchError
 
 _COLUMNS = ("name", "mac", "serial", "claim_secret")
@@ -68,7 +68,7 @@ def write(folder: Path, labels: Sequence[Label]) -> tuple[Path, Path]:
     """
     files = {folder / "labels.csv": table(labels), folder / "labels.html": page(labels)}
     for path, text in files.items():
-        house.write_private(path, text.encode())
+        paths.write_private(path, text.encode())
     written, printable = files
     return written, printable
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from bench import house
+from bench import paths
 from bench.boards import Board
 from bench.errors import BenchError
 from bench.flash import esptool, image, ports, relay
@@ -136,7 +136,7 @@ class Loader:
         files = []
         for number, (offset, content) in enumerate(regions):
             file = self._folder / f"{number}.bin"
-            house.write_private(file, content)
+            paths.write_private(file, content)
             files += [hex(offset), str(file)]
         options = ["--erase-all"] if erase else ["--skip-flashed"]
         options += ["--flash-mode", self.board.flash_mode, "--flash-size", f"{self.board.flash_size >> 20}MB"]

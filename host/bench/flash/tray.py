@@ -16,7 +16,7 @@ from itertools import count, islice, tee
 from pathlib import Path
 from typing import Any
 
-from bench import house
+from bench import paths
 from bench.errors import UsageError
 from bench.flash.labels import Label
 
@@ -52,7 +52,7 @@ class Tray:
 
         Raises UsageError if there are not enough for so many boards.
         """
-        self.folder = house.private_folder(folder)
+        self.folder = paths.private_folder(folder)
         self._lock = threading.Lock()
         try:
             kept: dict[str, dict[str, str]] = json.loads((folder / _FILE).read_text())
@@ -97,7 +97,7 @@ class Tray:
         with self._lock:
             (self.folder / f"board-{port}.json").unlink(missing_ok=True)
             file = self.folder / f"board-{result.mac or port}.json"
-            house.write_private(file, json.dumps(asdict(result), indent=1).encode())
+            paths.write_private(file, json.dumps(asdict(result), indent=1).encode())
 
     def results(self) -> list[Result]:
         """What became of each board so far."""
@@ -123,7 +123,7 @@ class Tray:
 
     def _keep(self) -> None:
         kept = {"serials": self._given, "claim_secrets": self._secrets}
-        house.write_private(self.folder / _FILE, json.dumps(kept, indent=1).encode())
+        paths.write_private(self.folder / _FILE, json.dumps(kept, indent=1).encode())
 
     def _files(self) -> list[Path]:
         return sorted(self.folder.glob("board-*.json"))

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from bench import boards, open_files
+from bench import boards, file_limits
 from bench.fleet import usage
 from bench.fleet.life import Lap, Life, Progress, Restart, Tell
 from bench.targets.conditions import Conditions
@@ -43,7 +43,7 @@ def make(folder: Path, count: int, files: Files, *, seed: int, tell: Callable[[i
     Those with the same files are twins: their flash is made once. Raises BenchError if this machine has not files
     enough to have all of them on.
     """
-    open_files.require(count * FILES_EACH + _SPARE_FILES, f"{count} boards")
+    file_limits.require(count * FILES_EACH + _SPARE_FILES, f"{count} boards")
     definition = boards.load(DEFINITION)
     made: list[VirtualBoard] = []
     of_last: dict[str, bytes] = {}

@@ -17,7 +17,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from bench import mqtt_packets, open_files
+from bench import file_limits, mqtt_packets
 from bench.errors import BenchError
 from bench.fleet.connection import Connection, Refused
 from bench.fleet.life import Life, Progress, Restart, Tell
@@ -55,7 +55,7 @@ class LightFleet:
     def __init__(
         self, endpoint: Endpoint, devices: Sequence[tuple[str, str]], *, seed: int, timeout_s: float, leave: bool
     ) -> None:
-        open_files.require(len(devices) + _SPARE_FILES, f"{len(devices)} devices")
+        file_limits.require(len(devices) + _SPARE_FILES, f"{len(devices)} devices")
         self._timeout_s = timeout_s
         self._cpu_before_s = 0.0
         address = _address(endpoint)

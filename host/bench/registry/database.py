@@ -21,7 +21,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from bench import house
+from bench import paths
 from bench.errors import BenchError, UsageError
 from bench.registry import FILE
 from bench.registry.model import Base
@@ -89,7 +89,7 @@ async def connect(folder: Path, url: str | None, seal: Seal) -> Database:
 
 
 async def _connect_sqlite(path: Path, seal: Seal) -> Database:
-    house.private_file(path)  # SQLite gives its -wal and -shm files the same mode
+    paths.private_file(path)  # SQLite gives its -wal and -shm files the same mode
     try:
         # One at a time: two that switch a new file to WAL do not wait for each other, but fail.
         async with _alone(path.parent):

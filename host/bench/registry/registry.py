@@ -17,7 +17,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.exc import StaleDataError
 
-from bench import house
+from bench import paths
 from bench.errors import BenchError
 from bench.registry import audit, chains, credentials, database, devices, logins, names, profiles, provisioning, series
 from bench.registry.audit import NOWHERE, Origin
@@ -85,7 +85,7 @@ class Registry:
 
         Raises BenchError.
         """
-        house.private_folder(folder)
+        paths.private_folder(folder)
         key = folder / KEY_FILE
         had_key = key.exists()
         seal = Seal.of_folder(folder)

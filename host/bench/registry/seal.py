@@ -16,7 +16,7 @@ from typing import Self
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from bench import house
+from bench import paths
 from bench.errors import BenchError
 
 FILE = "secrets.key"
@@ -44,7 +44,7 @@ class Seal:
         """The seal whose key is in a data folder; made, for its owner alone, if need be."""
         path = folder / FILE
         if not path.exists():
-            house.write_private_once(path, secrets.token_bytes(_KEY_BYTES))
+            paths.write_private_once(path, secrets.token_bytes(_KEY_BYTES))
         key = path.read_bytes()
         if len(key) != _KEY_BYTES:
             raise BenchError(f"{path} is not {_KEY_BYTES} bytes long: put the key back that belongs to this database")

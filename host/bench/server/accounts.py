@@ -5,7 +5,7 @@ import json
 import secrets
 from pathlib import Path
 
-from bench import house
+from bench import paths
 from bench.errors import BenchError
 from bench.registry import Conflict, Registry, passwords, users
 
@@ -36,7 +36,7 @@ async def ensure_first(registry: Registry, folder: Path) -> None:
     is_ours = not path.exists()  # else a user may have chosen what is in it
     if is_ours:
         made = {"username": FIRST, "password": secrets.token_urlsafe(_PASSWORD_BYTES)}
-        house.write_private_once(path, json.dumps(made).encode() + b"\n")
+        paths.write_private_once(path, json.dumps(made).encode() + b"\n")
     try:
         account = json.loads(path.read_bytes())
         username, password = str(account["username"]), str(account["password"])

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any, Self
 
-from bench import house
+from bench import paths
 from bench.errors import BenchError
 
 _START_S = 30.0
@@ -27,7 +27,7 @@ class ServerProcess:
 
     def __init__(self, data: Path, *options: str) -> None:
         """Start it. Raises BenchError."""
-        self.data = house.private_folder(data)
+        self.data = paths.private_folder(data)
         self.log = data / "server.log"
         self._options = options
         self._ready = data / "ready.json"
@@ -72,7 +72,7 @@ class ServerProcess:
         self._ready.unlink(missing_ok=True)
         ports = [f"--{name}-port={self.ready[f'{name}_port']}" for name in _PORTS if self.ready]
         where = ["--data", str(self.data), "--ready-file", str(self._ready), *(ports or ["--free-ports"])]
-        house.private_file(self.log)
+        paths.private_file(self.log)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", self._MODULE, "serve", "--json", *where, *self._options],

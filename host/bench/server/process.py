@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bench import house, open_files
+from bench import file_limits, paths
 from bench.server.journal import Journal
 from bench.server.server import Options, Server
 from bench.server.tls import authority
@@ -32,7 +32,7 @@ async def run(
         loop.add_signal_handler(number, stop.set)
     for path in ready_files:  # what a server that was killed left behind
         path.unlink(missing_ok=True)
-    open_files.allow(_FILES)
+    file_limits.allow(_FILES)
     async with Server(options, journal) as server:
         # What lives as long as the server (mostly SQLAlchemy's objects) is not worth looking through
         # again: a full collection would hold up every exchange for 80 ms.
@@ -48,7 +48,7 @@ async def run(
         welcome(ready, server.new_profile.name if server.new_profile else "")
         try:
             for path in ready_files:
-                house.write_private(path, json.dumps(ready).encode())
+                paths.write_private(path, json.dumps(ready).encode())
             journal.write("listening", **ready)
             await stop.wait()
             journal.write("stopping")

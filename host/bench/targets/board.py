@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from bench import house
+from bench import paths
 from bench.errors import BenchError
 from bench.flash.ports import PortTrouble
 from bench.flash.repl import Repl
@@ -56,7 +56,7 @@ class TestBoard(ABC):
 
     def __init__(self, name: str, folder: Path) -> None:
         self.name = name
-        self.folder = house.private_folder(folder)
+        self.folder = paths.private_folder(folder)
         self.mac = ""
         """12 hex digits; empty if nobody knows it yet."""
         self.heard: list[Heard] = []

@@ -9,7 +9,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from bench import house
+from bench import paths
 from bench.errors import BenchError
 from bench.flash.firmware import compile_mpy
 
@@ -33,7 +33,7 @@ def interpreter() -> str:
 
 def umqtt_folder() -> Path:
     """Where umqtt.simple is, once it is fetched."""
-    return house.BUILD / f"{_UMQTT}-{_UMQTT_VERSION}"
+    return paths.BUILD / f"{_UMQTT}-{_UMQTT_VERSION}"
 
 
 def umqtt() -> Path:
@@ -44,8 +44,8 @@ def umqtt() -> Path:
     """
     folder = umqtt_folder()
     if not folder.exists():
-        house.BUILD.mkdir(exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=house.BUILD) as temporary:
+        paths.BUILD.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=paths.BUILD) as temporary:
             command = [str(Path(sys.executable).with_name("unearth")), f"{_UMQTT}=={_UMQTT_VERSION}"]
             done = subprocess.run(
                 [*command, "--no-binary", "--download", temporary], capture_output=True, text=True, check=False
@@ -66,12 +66,12 @@ def umqtt() -> Path:
 def rom() -> Path:
     """A folder with what is in a board's ROM and image rather than in its file system, compiled."""
     sources = {"umqtt/simple": umqtt()}
-    sources.update({path.stem: path for path in sorted(house.ROM.glob("*.py"))})
+    sources.update({path.stem: path for path in sorted(paths.ROM.glob("*.py"))})
     compiled = {name: compile_mpy(source, f"{name}.py") for name, source in sources.items()}
     digest = hashlib.sha256(b"".join(compiled.values())).hexdigest()[:16]
-    folder = house.BUILD / f"rom-{digest}"
+    folder = paths.BUILD / f"rom-{digest}"
     if not folder.exists():
-        with tempfile.TemporaryDirectory(dir=house.BUILD) as temporary:
+        with tempfile.TemporaryDirectory(dir=paths.BUILD) as temporary:
             for name, code in compiled.items():
                 path = Path(temporary) / "rom" / f"{name}.mpy"
                 path.parent.mkdir(parents=True, exist_ok=True)

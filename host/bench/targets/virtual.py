@@ -12,7 +12,7 @@ import shutil
 from pathlib import Path
 from typing import Self, TextIO
 
-from bench import boards, house
+from bench import boards, paths
 from bench.boards import Board
 from bench.errors import BenchError, UsageError
 from bench.flash import firmware, image, program
@@ -64,9 +64,9 @@ class VirtualBoard:
         mac = mac_address(mac)
         if (folder / "board.json").exists():
             raise UsageError(f"board {folder.name} exists: choose another name, or delete {folder}")
-        house.private_folder(folder)
-        house.write_private(folder / "flash.bin", b"\xff" * definition.flash_size)
-        house.write_private(folder / "board.json", json.dumps({"board": board, "mac": mac}).encode())
+        paths.private_folder(folder)
+        paths.write_private(folder / "flash.bin", b"\xff" * definition.flash_size)
+        paths.write_private(folder / "board.json", json.dumps({"board": board, "mac": mac}).encode())
         made = cls(folder)
         if not blank:
             made.install({**firmware.files(), "settings.json": settings, **(files or {})})
@@ -87,10 +87,10 @@ class VirtualBoard:
         mac = mac_address(mac)
         if (folder / "board.json").exists():
             raise UsageError(f"board {folder.name} exists: choose another name, or delete {folder}")
-        house.private_folder(folder)
-        house.private_file(folder / "flash.bin")
+        paths.private_folder(folder)
+        paths.private_file(folder / "flash.bin")
         shutil.copyfile(self.folder / "flash.bin", folder / "flash.bin")
-        house.write_private(folder / "board.json", json.dumps({"board": self.definition, "mac": mac}).encode())
+        paths.write_private(folder / "board.json", json.dumps({"board": self.definition, "mac": mac}).encode())
         return VirtualBoard(folder)
 
     @property

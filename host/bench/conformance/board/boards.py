@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from bench import house
+from bench import paths
 from bench.conformance.check import NotHere
 from bench.errors import BenchError
 from bench.flash import firmware, settings
@@ -172,7 +172,7 @@ class Ours(OnLine):
             self._copy = self._folder.with_name(f"before-{repl.ask(_MAC)}.json")
         self._before = self._kept() if self._is_of_checks(found) and self._copy.exists() else found
         content = {name: b64encode(held).decode() for name, held in self._before.items()}
-        house.write_private(self._copy, json.dumps(content).encode())
+        paths.write_private(self._copy, json.dumps(content).encode())
         stack.callback(self._restore)
 
     def _kept(self) -> dict[str, bytes]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
 
-from bench import house
+from bench import paths
 from bench.server.tls import authority
 
 # Long enough ago for a certificate of two years to have ended.
@@ -31,7 +31,7 @@ def make(data: Path, names: tuple[str, ...]) -> Certificates:
     """For the server of a data folder, which boards call by these names. The CA is the folder's own, and stays."""
     good = authority.ensure(data, names)
     assert good.ca
-    wrong = house.private_folder(data / "wrong")
+    wrong = paths.private_folder(data / "wrong")
     now = datetime.now(UTC)
     return Certificates(
         ca=good.ca.public_bytes(serialization.Encoding.DER),
@@ -44,14 +44,14 @@ def make(data: Path, names: tuple[str, ...]) -> Certificates:
 
 def _emptied(folder: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
-    return house.private_folder(folder)
+    return paths.private_folder(folder)
 
 
 def _with_ca(data: Path, folder: Path) -> Path:
     """A data folder with the same CA, and no certificate yet."""
-    place = house.private_folder(_emptied(folder) / authority.FOLDER)
+    place = paths.private_folder(_emptied(folder) / authority.FOLDER)
     for name in (authority.CA_CERTIFICATE, authority.CA_KEY):
-        house.write_private(place / name, (data / authority.FOLDER / name).read_bytes())
+        paths.write_private(place / name, (data / authority.FOLDER / name).read_bytes())
     return folder
 
 

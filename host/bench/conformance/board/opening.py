@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from bench import house
+from bench import paths
 from bench.conformance.board import certificates
 from bench.conformance.board.boards import ASK, NAME, Board, Foreign, Orders, Ours, OutOfReach, Server, Virtual
 from bench.conformance.board.network import Network
@@ -55,7 +55,7 @@ def subject(  # noqa: PLR0913 - what there is to say about a board, by name
     Raises BenchError, and UsageError for what does not fit together.
     """
     _check(target, fresh=fresh, reset=reset)
-    folder = house.private_folder(house.private_folder(data) / FOLDER)
+    folder = paths.private_folder(paths.private_folder(data) / FOLDER)
     with ExitStack() as stack:
         shown = certificates.make(folder, tuple(dict.fromkeys((NAME, "127.0.0.1", address))))
         server = stack.enter_context(RunningServer(folder))

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from bench import house, mqtt_packets
+from bench import mqtt_packets, paths
 from bench.conformance.check import Broken
 from bench.conformance.server import mqtt_wire
 from bench.conformance.server.book import Book
@@ -126,6 +126,6 @@ def _show_certificate(reach: Reach, name: str) -> str:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "device.pem"
         pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        house.write_private(path, pem + certificate.public_bytes(Encoding.PEM))
+        paths.write_private(path, pem + certificate.public_bytes(Encoding.PEM))
         reach.trust.load_cert_chain(path)
     return base64.b64encode(certificate.public_bytes(Encoding.DER)).decode()

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from bench import house
+from bench import paths
 from bench.errors import BenchError, UsageError
 
 FOLDER = "tls"
@@ -93,17 +93,17 @@ def ensure(data: Path, names: Sequence[str] = DEFAULT_NAMES, *, now: datetime | 
     """
     now = now or datetime.now(UTC)
     wished = [_general_name(name) for name in names]
-    folder = house.private_folder(data / FOLDER)
+    folder = paths.private_folder(data / FOLDER)
     if not (folder / CA_CERTIFICATE).exists():
         ca_key = _made_key(folder / CA_KEY, _ca_cure(folder))
-        house.write_private(folder / CA_CERTIFICATE, _pem(_issue_ca(ca_key, now)))
+        paths.write_private(folder / CA_CERTIFICATE, _pem(_issue_ca(ca_key, now)))
     ca, ca_key = _ca(folder)
     if ca.not_valid_after_utc <= now:
         raise BenchError(f"{folder / CA_CERTIFICATE} has expired: {_ca_cure(folder)}")
     if not (folder / CERTIFICATE).exists() or not _is_good(_own(folder, ca), wished, now):
         key = _made_key(folder / KEY, _cure(folder))
         leaf = _issue_leaf(key, ca, ca_key, wished, now)
-        house.write_private(folder / CERTIFICATE, _pem(leaf, ca))
+        paths.write_private(folder / CERTIFICATE, _pem(leaf, ca))
     return _own(folder, ca)
 
 
@@ -201,7 +201,7 @@ def _made_key(path: Path, cure: str) -> ec.EllipticCurvePrivateKey:
     if not path.exists():
         new = ec.generate_private_key(ec.SECP256R1())
         form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, _NO_ENCRYPTION)
-        house.write_private(path, new.private_bytes(*form))
+        paths.write_private(path, new.private_bytes(*form))
     key = _key(path, cure)
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise BenchError(f"{path} is no key on an elliptic curve: {cure}")
