@@ -10,11 +10,11 @@ from contextlib import ExitStack
 from typing import Any, Self
 
 from bench.errors import BenchError
+from bench.serial.connection import SerialLine
 from bench.targets.circuit import Start
 from bench.targets.conditions import Conditions
 from bench.targets.line import serve
 from bench.targets.power import PowerLost
-from bench.targets.serial_line import SerialLine
 from bench.targets.virtual import VirtualBoard
 
 _TURN_S = 0.02

@@ -16,11 +16,11 @@ from typing import Any, Protocol, Self
 from bench import boards
 from bench.errors import BenchError
 from bench.flash import firmware
-from bench.flash.repl import Repl
 from bench.fleet.boards import DEFINITION, HOW_IT_GOES_ON, Files, macs, words
+from bench.serial.connection import SerialLine
+from bench.serial.raw_repl import Repl
 from bench.targets import line
 from bench.targets.circuit import Start
-from bench.targets.serial_line import SerialLine
 from bench.targets.virtual import VirtualBoard
 
 STEPS = ("boot", "link_up", "key_made", "pending_stored", "answer", "provisioned", "connected", "telemetry")

@@ -32,8 +32,8 @@ VAULT = _BODY + struct.pack("<I", zlib.crc32(_BODY))
 
 WIPE = """
 import sys
-from bench.flash.ports import open_port
-from bench.flash.repl import Repl
+from bench.serial.ports import open_port
+from bench.serial.raw_repl import Repl
 with Repl(open_port(sys.argv[1]), timeout_s=10) as repl:
     repl.run("import os\\nfor p in os.listdir():\\n if p.startswith('vault'): os.remove(p)")
 """

@@ -14,9 +14,9 @@ import pytest
 from bench import boards
 from bench.flash import image
 from bench.flash.loader import Loader
+from bench.serial.connection import SerialLine
 from bench.targets.circuit import Start
 from bench.targets.line import serve
-from bench.targets.serial_line import SerialLine
 from bench.targets.virtual import VirtualBoard
 from bench.targets.wire import LineFaults
 from tests.forks import bench_command

@@ -9,11 +9,11 @@ import serial
 
 from bench.flash import esptool
 from bench.flash.esptool import EsptoolError, Kind
-from bench.flash.ports import PortTrouble
-from bench.flash.relay import Relay, is_of_use
+from bench.serial.connection import SerialLine
+from bench.serial.ports import PortTrouble
+from bench.serial.rfc2217_pty import Relay, is_of_use
 from bench.targets.circuit import Start
 from bench.targets.line import Line, serve
-from bench.targets.serial_line import SerialLine
 from bench.targets.virtual import VirtualBoard
 from tests.support import PATIENCE_S
 

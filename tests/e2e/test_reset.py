@@ -1,7 +1,7 @@
 """A board that is reset through its serial line, as it finds DTR and RTS."""
 
+from bench.serial.connection import SerialLine
 from bench.targets.line import serve
-from bench.targets.serial_line import SerialLine
 from bench.targets.virtual import VirtualBoard
 
 IDLE = {"main.py": b"print('idle')\n"}

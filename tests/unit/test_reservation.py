@@ -5,12 +5,12 @@ import sys
 
 import pytest
 
-from bench.flash.ports import PortTrouble
-from bench.flash.reservation import Reservation, first_free
+from bench.serial.port_lock import Reservation, first_free
+from bench.serial.ports import PortTrouble
 
 OTHER = """
 import sys
-from bench.flash.reservation import Reservation
+from bench.serial.port_lock import Reservation
 held = [Reservation(port) for port in sys.argv[1:]]
 print("taken", flush=True)
 sys.stdin.read()

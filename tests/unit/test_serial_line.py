@@ -5,9 +5,9 @@ import threading
 import pytest
 
 from bench.errors import BenchError
-from bench.flash import ports
-from bench.flash.ports import PortTrouble
-from bench.targets.serial_line import SerialLine
+from bench.serial import ports
+from bench.serial.connection import SerialLine
+from bench.serial.ports import PortTrouble
 from tests.lines import Bridge, Device
 
 BOOT = b'{"event": "boot", "ms": 33, "reset": "hard"}\r\n'
@@ -55,7 +55,7 @@ def test_wait_for_what_is_never_said(device):
 
 
 def test_reset_of_a_line_without_rts_on_which_nobody_answers(device, monkeypatch):
-    monkeypatch.setattr("bench.targets.serial_line._REPL_S", 0.2)
+    monkeypatch.setattr("bench.serial.connection._REPL_S", 0.2)
     with (
         SerialLine(str(device.path)) as line,
         pytest.raises(BenchError, match="has no RTS to reset the board by, and no MicroPython answers: press its"),

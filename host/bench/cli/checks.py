@@ -21,7 +21,8 @@ from serial.tools import list_ports
 from bench import boards
 from bench.cli import addresses, bench_toml
 from bench.errors import BenchError
-from bench.flash import images, ports
+from bench.flash import images
+from bench.serial import ports
 from bench.targets import unixport
 
 _PROGRAM_S = 30.0

@@ -20,7 +20,7 @@ from bench.errors import BenchError, UsageError
 from bench.flash import inventory, loader
 from bench.flash.loader import Loader
 from bench.flash.teller import Teller
-from bench.targets.serial_line import SerialLine
+from bench.serial.connection import SerialLine
 
 _FILES = "vfs"
 

@@ -20,11 +20,12 @@ from bench.cli.options import PORT_HELP, After, AfterOption, BeforeOption
 from bench.cli.output import Json
 from bench.cli.setup import Prepared, Setup
 from bench.errors import BenchError, UsageError
-from bench.flash import firmware, flashing, images, inventory, labels, ports
+from bench.flash import firmware, flashing, images, inventory, labels
 from bench.flash.job import Job, Outcome
 from bench.flash.probe import Found
 from bench.flash.teller import Teller
 from bench.flash.tray import Result, Tray, serials
+from bench.serial import ports
 
 _PASSWORD = "BENCH_WIFI_PASSWORD"  # noqa: S105 - a variable's name
 _TRAY = "tray"

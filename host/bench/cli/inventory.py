@@ -11,7 +11,8 @@ from bench.cli.options import PORT_HELP
 from bench.cli.output import Json
 from bench.errors import BenchError
 from bench.flash import inventory as boards
-from bench.flash import ports, probe
+from bench.flash import probe
+from bench.serial import ports
 
 _SHOWN = ("name", "mac", "port", "definition", "chip", "micropython", "firmware", "seen")
 

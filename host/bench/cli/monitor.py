@@ -11,8 +11,9 @@ import typer
 from bench.cli import keyboard, timeline
 from bench.cli.options import Port
 from bench.errors import BenchError
-from bench.flash import inventory, ports
-from bench.targets.serial_line import SerialLine
+from bench.flash import inventory
+from bench.serial import ports
+from bench.serial.connection import SerialLine
 
 _POLL_S = 0.2
 _ANSWER_S = 2.0

@@ -14,8 +14,8 @@ from bench.cli.options import Port
 from bench.cli.output import Json
 from bench.errors import BenchError, UsageError
 from bench.flash import inventory
+from bench.serial.connection import SerialLine
 from bench.targets.dialogue import Dialogue, Setting
-from bench.targets.serial_line import SerialLine
 
 app = typer.Typer(help="The settings of a board that runs, over its console (docs/settings.md).", no_args_is_help=True)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from bench.errors import BenchError
-from bench.flash import ports
+from bench.serial import ports
 
 # The longest that esptool is silent is the erasure of a large chip, for which it waits four minutes.
 _SILENCE_S = 300.0

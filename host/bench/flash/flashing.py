@@ -16,14 +16,15 @@ from typing import Self
 
 from bench.boards import Board
 from bench.errors import BenchError
-from bench.flash import loader, ports, survey
+from bench.flash import loader, survey
 from bench.flash.job import Job, Outcome
 from bench.flash.loader import Loader, Region
-from bench.flash.repl import NoAnswer, Repl
 from bench.flash.survey import Survey
 from bench.flash.teller import Teller
+from bench.serial import ports
+from bench.serial.connection import SerialLine
+from bench.serial.raw_repl import NoAnswer, Repl
 from bench.targets.events import Event
-from bench.targets.serial_line import SerialLine
 
 _QUICK_S = 0.6  # a MicroPython that runs answers at once
 _BOOT_S = 20.0

@@ -28,8 +28,8 @@ from tomlkit.items import AoT
 from bench import paths
 from bench.boards.table import Table
 from bench.errors import BenchError
-from bench.flash import ports
 from bench.flash.probe import Found
+from bench.serial import ports
 
 _NAME = "boards.local.toml"
 _writing = threading.Lock()  # a tray's boards are flashed side by side

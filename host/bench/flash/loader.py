@@ -12,11 +12,12 @@ from typing import Self
 from bench import paths
 from bench.boards import Board
 from bench.errors import BenchError
-from bench.flash import esptool, image, ports, relay
+from bench.flash import esptool, image
 from bench.flash.esptool import EsptoolError, Kind, Progress
-from bench.flash.relay import Relay
 from bench.flash.teller import Teller
-from bench.targets.serial_line import SerialLine
+from bench.serial import ports, rfc2217_pty
+from bench.serial.connection import SerialLine
+from bench.serial.rfc2217_pty import Relay
 
 Region = tuple[int, bytes]
 """An offset into the flash, and what belongs there."""
@@ -60,7 +61,7 @@ class Loader:
         self._held = ExitStack()
 
     def __enter__(self) -> Self:
-        if relay.is_of_use(self.port, self._baud):
+        if rfc2217_pty.is_of_use(self.port, self._baud):
             self._relay = self._held.enter_context(closing(Relay(self._line)))
         else:
             self._held.enter_context(self._line.lent())

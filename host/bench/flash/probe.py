@@ -8,9 +8,9 @@ from tempfile import TemporaryDirectory
 from bench import boards
 from bench.flash import loader, survey
 from bench.flash.loader import Loader
-from bench.flash.repl import NoAnswer, Repl
 from bench.flash.teller import Teller
-from bench.targets.serial_line import SerialLine
+from bench.serial.connection import SerialLine
+from bench.serial.raw_repl import NoAnswer, Repl
 
 _QUICK_S = 1.0
 _UNKNOWN = "esp32_generic"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench.flash.repl import Repl
+from bench.serial.raw_repl import Repl
 
 _DIGEST = 8  # bytes of a SHA-256 that go over the line: enough to tell files apart
 # Everything at once, because each question takes a while. What cannot be read has an empty digest.

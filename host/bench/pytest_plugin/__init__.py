@@ -19,8 +19,8 @@ from typing import Any, Literal
 import pytest
 
 from bench.errors import BenchError
-from bench.flash.ports import PortTrouble
 from bench.pytest_plugin.choice import Choice
+from bench.serial.ports import PortTrouble
 from bench.targets.cannot import CannotDo
 
 pytest_plugins = ("bench.pytest_plugin.fixtures",)

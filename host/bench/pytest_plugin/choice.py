@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from bench.errors import BenchError, UsageError
-from bench.flash import inventory, ports
+from bench.flash import inventory
+from bench.serial import ports
 
 _KINDS = ("unix", "virtual")
 _LOOPBACK = "127.0.0.1"

@@ -10,9 +10,9 @@ import pytest
 
 import bench.pytest_plugin as plugin
 from bench.errors import UsageError
-from bench.flash.reservation import first_free
 from bench.pytest_plugin.choice import Choice
 from bench.pytest_plugin.record import METRIC, RECORD, Record
+from bench.serial.port_lock import first_free
 from bench.targets.board import TestBoard
 from bench.targets.cannot import CannotDo
 

@@ -12,8 +12,8 @@ from typing import Any, Self
 
 from bench import paths
 from bench.errors import BenchError
-from bench.flash.ports import PortTrouble
-from bench.flash.repl import Repl
+from bench.serial.ports import PortTrouble
+from bench.serial.raw_repl import Repl
 from bench.targets.conditions import Conditions
 from bench.targets.events import Event
 

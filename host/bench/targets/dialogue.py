@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.errors import BenchError, UsageError
-from bench.targets.serial_line import SerialLine
+from bench.serial.connection import SerialLine
 
 _ANSWER_S = 4.0
 _RESTART_S = 60.0

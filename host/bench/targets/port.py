@@ -9,15 +9,15 @@ from bench import boards
 from bench.errors import BenchError
 from bench.flash import survey
 from bench.flash.loader import Loader
-from bench.flash.repl import NoAnswer, Repl
 from bench.flash.teller import Silent
+from bench.serial.connection import SerialLine
+from bench.serial.raw_repl import NoAnswer, Repl
 from bench.targets import line
 from bench.targets.board import TestBoard, absolute, repl_on
 from bench.targets.cannot import CannotDo
 from bench.targets.circuit import Start
 from bench.targets.conditions import Conditions
 from bench.targets.power import PowerCycle
-from bench.targets.serial_line import SerialLine
 from bench.targets.virtual import VirtualBoard
 
 _PATIENCE_S = 3.0  # a chip's own USB comes back after a reset

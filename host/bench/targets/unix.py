@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from bench.errors import BenchError
-from bench.flash.repl import Repl
+from bench.serial.raw_repl import Repl
 from bench.targets.board import TestBoard, repl_on
 from bench.targets.conditions import Conditions
 from bench.targets.power import PowerCycle

@@ -12,7 +12,7 @@ from bench.conformance.board.boards import ASK, NAME, Board, Foreign, Orders, Ou
 from bench.conformance.board.network import Network
 from bench.conformance.board.subject import Pace, Subject
 from bench.errors import UsageError
-from bench.flash.ports import checked
+from bench.serial.ports import checked
 from bench.server.running import RunningServer
 from bench.targets.port import ServedBoard
 from bench.targets.unix import UnixBoard

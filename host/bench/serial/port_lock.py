@@ -17,7 +17,7 @@ from typing import Self, TextIO
 
 import platformdirs
 
-from bench.flash.ports import PortTrouble, is_url
+from bench.serial.ports import PortTrouble, is_url
 
 _POLL_S = 0.05  # another process's lock cannot be awaited with a deadline
 

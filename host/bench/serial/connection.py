@@ -10,9 +10,9 @@ from typing import Any, BinaryIO, Self
 import serial
 
 from bench.errors import BenchError
-from bench.flash import ports
-from bench.flash.repl import NoAnswer, Repl
-from bench.flash.reservation import Reservation
+from bench.serial import ports
+from bench.serial.port_lock import Reservation
+from bench.serial.raw_repl import NoAnswer, Repl
 from bench.targets.events import Event, Listener
 
 _RETRY_S = 0.1

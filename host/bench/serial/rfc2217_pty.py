@@ -12,8 +12,8 @@ from contextlib import ExitStack, suppress
 
 from serial import rfc2217
 
-from bench.flash import ports, strapping
-from bench.targets.serial_line import SerialLine
+from bench.serial import boot_mode, ports
+from bench.serial.connection import SerialLine
 
 try:
     import pty
@@ -75,7 +75,7 @@ class Relay:
         try:
             self._set_terminal_speed(ports.BAUD)
             self._take_speed()
-            strapping.enter_loader(self._port, how, longer_s=longer_s)
+            boot_mode.enter_loader(self._port, how, longer_s=longer_s)
             # what the chip said until now is not for esptool
             termios.tcflush(self._theirs, termios.TCIFLUSH)
         except termios.error as error:  # no OSError: the terminal was hung up on
