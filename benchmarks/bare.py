@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from bench import paths
-from bench.mqtt_packets import ACCEPTED, GRANTED, publish
+from bench.mqtt.client_packets import ACCEPTED, GRANTED, publish
 from benchmarks.boards import HOST
 from benchmarks.messages import ANSWER, COAP_TOKEN_BYTES
 

@@ -13,7 +13,7 @@ import time
 from abc import ABC, abstractmethod
 from typing import Protocol
 
-from bench.mqtt_packets import DISCONNECT, connect
+from bench.mqtt.client_packets import DISCONNECT, connect
 from benchmarks.messages import COAP_TOKEN_BYTES, Exchange, Exchanges
 
 HOST = "127.0.0.1"

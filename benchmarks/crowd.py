@@ -18,7 +18,7 @@ from typing import Any
 
 from bench import file_limits
 from bench.fleet.usage import resident_bytes
-from bench.mqtt_packets import ACCEPTED, ACKNOWLEDGED, PING, PONG, connect, publish
+from bench.mqtt.client_packets import ACCEPTED, ACKNOWLEDGED, PING, PONG, connect, publish
 from benchmarks.load import percentile
 
 # More connections than this have no ports to come from, one address alone.

@@ -7,7 +7,7 @@ import json
 import os
 from dataclasses import dataclass
 
-from bench.mqtt_packets import ACCEPTED, GRANTED, publish, subscribe
+from bench.mqtt.client_packets import ACCEPTED, GRANTED, publish, subscribe
 
 # What an endpoint says that decides nothing; as long as a real answer.
 ANSWER = b'{"credentialsValue":"%s","credentialsType":"ACCESS_TOKEN","status":"SUCCESS"}' % (b"0" * 32)

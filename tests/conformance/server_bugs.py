@@ -8,6 +8,8 @@ from dataclasses import replace
 from aiocoap import Message
 from aiocoap.numbers import codes
 
+from bench.mqtt import codec
+from bench.mqtt.codec import Reason, Refusal
 from bench.registry import Outcome, Registry, Status, logins, names, provisioning
 from bench.registry import credentials as kinds
 from bench.registry.credentials import CredentialsType, access_token
@@ -17,8 +19,7 @@ from bench.server.coap.stack import _Messages
 from bench.server.device_api import DeviceApi
 from bench.server.http import answers
 from bench.server.http import device as http_device
-from bench.server.mqtt import codec, lobby, topics
-from bench.server.mqtt.codec import Reason, Refusal
+from bench.server.mqtt import lobby, topics
 from bench.server.mqtt.connection import Connection
 from bench.server.mqtt.device_session import DeviceSession
 from bench.server.mqtt.dialects import Dialect, Refused

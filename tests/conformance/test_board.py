@@ -9,13 +9,13 @@ from contextlib import contextmanager
 
 import pytest
 
-from bench import mqtt_packets
 from bench.conformance.board import CHECKS, subject
 from bench.conformance.board.boards import ASK, QUICK
 from bench.conformance.board.opening import FOLDER
 from bench.conformance.check import Verdict, chosen, run
 from bench.errors import BenchError, UsageError
 from bench.flash import firmware, image, settings
+from bench.mqtt import client_packets
 from bench.targets import line
 from bench.targets.circuit import Start
 from bench.targets.unix import UnixBoard
@@ -252,7 +252,7 @@ def test_what_a_board_says_is_shown_without_secrets_and_nothing_a_terminal_obeys
         [device] = board.server.ask(lambda registry: registry.devices())
         token = device.credentials.id
         topic = f"v1/devices/me/\x1b[2J{token}"
-        client.packets = (mqtt_packets.connect("", token), mqtt_packets.publish(topic, b"{}"))
+        client.packets = (client_packets.connect("", token), client_packets.publish(topic, b"{}"))
         board._proven, board._set_up = True, False
         [outcome] = run(chosen(CHECKS, ["secrets.not_published"]), board)
     assert outcome.verdict is Verdict.BROKEN
@@ -265,7 +265,7 @@ def test_keep_alive_of_hours_is_not_waited_for(tmp_path):
     with client.subject(tmp_path) as board:
         board.server.ask(lambda registry: registry.create_device("made ahead", board.server.profile.name))
         [device] = board.server.ask(lambda registry: registry.devices())
-        client.packets = (mqtt_packets.connect("", device.credentials.id, keep_alive_s=65535),)
+        client.packets = (client_packets.connect("", device.credentials.id, keep_alive_s=65535),)
         board._proven, board._set_up = True, False
         outcomes = list(run(chosen(CHECKS, ["mqtt.keeps_alive", "mqtt.reacts_to_half_open"]), board))
     assert {each.verdict for each in outcomes} == {Verdict.SKIPPED}

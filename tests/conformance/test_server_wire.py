@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench import mqtt_packets
 from bench.conformance.check import Broken, NotHere, Verdict
 from bench.conformance.server import mqtt_wire
 from bench.conformance.server.mqtt_devices import await_attribute
@@ -19,6 +18,7 @@ from bench.conformance.server.reach import Reach, address
 from bench.conformance.server.subject import Server, parsed
 from bench.conformance.server.suite import CHECKS
 from bench.errors import BenchError, UsageError
+from bench.mqtt import client_packets
 from tests.conformance.servers import ended
 from tests.server import packets
 
@@ -138,13 +138,13 @@ def test_nobody_is_waited_for_once():
 @pytest.mark.parametrize("version", packets.VERSIONS.values(), ids=packets.VERSIONS)
 def test_packets_are_those_of_the_standard(version):
     level = 5 if version.explains else 4
-    assert mqtt_packets.connect("c", "u", "p", level=level) == version.connect("c", "u", password=b"p")
-    assert mqtt_packets.connect("", "provision", level=level) == version.connect("", "provision")
-    assert mqtt_packets.publish("a/b", b"x" * 200, packet_id=0x1234, level=level) == version.publish(
+    assert client_packets.connect("c", "u", "p", level=level) == version.connect("c", "u", password=b"p")
+    assert client_packets.connect("", "provision", level=level) == version.connect("", "provision")
+    assert client_packets.publish("a/b", b"x" * 200, packet_id=0x1234, level=level) == version.publish(
         "a/b", b"x" * 200, qos=1, packet_id=0x1234
     )
-    assert mqtt_packets.publish("a", b"", qos=0, level=level) == version.publish("a")
-    assert mqtt_packets.subscribe(7, ("a", 1), ("b", 0), level=level) == version.subscribe(7, ("a", 1), ("b", 0))
+    assert client_packets.publish("a", b"", qos=0, level=level) == version.publish("a")
+    assert client_packets.subscribe(7, ("a", 1), ("b", 0), level=level) == version.subscribe(7, ("a", 1), ("b", 0))
 
 
 @pytest.mark.parametrize("version", packets.VERSIONS.values(), ids=packets.VERSIONS)
@@ -311,7 +311,7 @@ def test_server_that_talks_without_an_end_instead_of_closing_is_heard_only_so_lo
 
 def test_what_is_said_back_shows_no_token():
     token = "a-token-of-its-own"
-    echoed = mqtt_packets.connect("", token)
+    echoed = client_packets.connect("", token)
     ours, theirs = socket.socketpair()
     with theirs, Line(ours, level=4, patience_s=5) as line:
         theirs.sendall(echoed)

@@ -17,10 +17,10 @@ import httpx
 
 from bench import paths
 from bench.errors import BenchError
-from bench.faults.framing import Protocol, Route
 from bench.faults.link import Link
 from bench.faults.plan import AT_ONE_STEP, USUAL, Fault, Kind
 from bench.flash import vault
+from bench.mqtt.framing import Protocol, Route
 from bench.targets.power import PowerCycle
 from bench.targets.virtual import VirtualBoard
 from tests.e2e.orders import Orders

@@ -6,8 +6,8 @@ import pytest
 
 from bench.errors import BenchError
 from bench.faults.exchange import Fault, FaultyNetwork, Kind
+from bench.mqtt import codec
 from bench.registry import ProvisionType, Registry
-from bench.server.mqtt import codec
 from tests.support import on_both_databases, vault_slots
 
 pytestmark = [on_both_databases, pytest.mark.slow]

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from bench.mqtt import codec
 from bench.registry import CredentialsType, ProvisionType
 from bench.server import wire
-from bench.server.mqtt import codec
 from tests.budget import examples
 from tests.server import packets
 from tests.server.packets import PROVISION_REQUEST, PROVISION_RESPONSE, TELEMETRY, expect_unharmed

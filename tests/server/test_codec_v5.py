@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.server.mqtt import codec
+from bench.mqtt import codec
 from tests.server import packets
 from tests.server.packets import (
     acknowledgement5,

@@ -12,9 +12,9 @@ import httpx
 import pytest
 
 from bench.errors import BenchError, UsageError
-from bench.faults.framing import Protocol, Route
 from bench.faults.link import Link
 from bench.faults.server import Kind, ServerFault, UpsetProcess, UpsetThread, happening, locked
+from bench.mqtt.framing import Protocol, Route
 from bench.registry import FILE
 from bench.registry.seal import Seal
 from bench.server.running import RunningServer

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench import file_limits, mqtt_packets, paths
+from bench import file_limits, paths
 from bench.cli import fleet_tables
 from bench.errors import BenchError
 from bench.fleet import boards, connection, light, report, usage
@@ -23,7 +23,8 @@ from bench.fleet.boards import BoardFleet, macs
 from bench.fleet.life import Lap, Life, Progress
 from bench.fleet.light import Endpoint, LightFleet
 from bench.fleet.report import Registered
-from bench.mqtt_packets import publish
+from bench.mqtt import client_packets
+from bench.mqtt.client_packets import publish
 from bench.spread import spread
 from bench.targets.virtual import VirtualBoard
 
@@ -314,7 +315,7 @@ def fleet_of_one(port: int, timeout_s: float = 0.3) -> Life:
     return fleet.lives[0]
 
 
-CONNACK, SUBACK = mqtt_packets.ACCEPTED, mqtt_packets.GRANTED
+CONNACK, SUBACK = client_packets.ACCEPTED, client_packets.GRANTED
 
 
 @pytest.mark.parametrize(

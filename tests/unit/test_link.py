@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from bench.errors import BenchError, UsageError
 from bench.faults import datagrams
-from bench.faults.framing import Protocol, Route, chunks, http_chunks, mqtt_packets, tls_records
 from bench.faults.link import Link
 from bench.faults.plan import Direction, Fault, Kind, read_schedule
 from bench.faults.ruling import corrupted, rule
+from bench.mqtt.framing import Protocol, Route, chunks, http_chunks, mqtt_packets, tls_records
 
 # Packets of MQTT, which the network tells apart by their lengths.
 A, B, C, D = (bytes([0x30, 2]) + pair for pair in (b"aa", b"bb", b"cc", b"dd"))

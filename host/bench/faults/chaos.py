@@ -18,13 +18,13 @@ import httpx
 
 from bench.errors import BenchError
 from bench.faults import boards, server
-from bench.faults.framing import SPOKEN, Route
 from bench.faults.link import Link
 from bench.faults.plan import Happened
 from bench.faults.rounds import Round, Turn
 from bench.faults.server import UpsetProcess
 from bench.flash import choices, settings, vault
 from bench.flash.choices import Place, Transport
+from bench.mqtt.framing import SPOKEN, Route
 from bench.rest_client import ThingsBoard
 from bench.server.tls import authority
 from bench.targets.power import PowerCycle, PowerLost

@@ -5,11 +5,11 @@ import contextlib
 import socket
 from typing import Any, Protocol
 
-from bench.faults import framing
-from bench.faults.framing import Route
 from bench.faults.plan import Kind
 from bench.faults.proxy import bound
 from bench.faults.ruling import Ruling
+from bench.mqtt import framing
+from bench.mqtt.framing import Route
 
 _SIZE = 65536
 _COAP_RST = 0x70

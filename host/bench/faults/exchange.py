@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from bench.faults.framing import mqtt_packets
 from bench.faults.proxy import HOST, Proxy
+from bench.mqtt.framing import mqtt_packets
 
 _PUBLISH = 0x30
 _CONNECT = 0x10

@@ -21,12 +21,12 @@ from functools import partial
 
 from bench.errors import UsageError
 from bench.faults.datagrams import Datagrams
-from bench.faults.framing import Route
 from bench.faults.plan import Direction, Fault, Happened, Kind, check, direction_of, of_direction
 from bench.faults.proxy import HOST, Listener, Proxy
 from bench.faults.ruling import Ruling, rule
 from bench.faults.streams import Connection
 from bench.faults.unavailable import stand_in
+from bench.mqtt.framing import Route
 
 # Of what happened so much is remembered.
 _MEMORY = 65536

@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from bench.faults import framing
-from bench.faults.framing import Route
 from bench.faults.plan import Kind
 from bench.faults.ruling import Ruling
+from bench.mqtt import framing
+from bench.mqtt.framing import Route
 
 # Messages that may be on their way in a direction before their sender is not heard any more.
 _QUEUE = 1024

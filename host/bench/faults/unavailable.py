@@ -1,6 +1,6 @@
 """What a server says that has no time, or what stands in front of one that is gone."""
 
-from bench.faults.framing import Protocol
+from bench.mqtt.framing import Protocol
 
 _CONNECT = 0x10
 _MQTT_5 = 5

@@ -6,7 +6,7 @@ import json
 import ssl
 from typing import Self
 
-from bench import mqtt_packets
+from bench.mqtt import client_packets
 
 # As a board's settings have them if they say nothing else.
 TIMEOUT_MS, KEEP_ALIVE_S = 10000, 60
@@ -43,17 +43,17 @@ class Connection:
 
     async def log_in(self, client_id: str, user: str) -> None:
         """Raises Refused."""
-        hello = mqtt_packets.connect(client_id, user, keep_alive_s=KEEP_ALIVE_S)
+        hello = client_packets.connect(client_id, user, keep_alive_s=KEEP_ALIVE_S)
         first, body = await self._ask(hello)
-        if first != mqtt_packets.ACCEPTED[0] or len(body) != 2:
+        if first != client_packets.ACCEPTED[0] or len(body) != 2:
             raise ValueError("no CONNACK")
         if body[1]:
             raise Refused(body[1])
 
     async def provision(self, request: bytes) -> str:
         """The status that a request is answered with."""
-        await self.acknowledged(mqtt_packets.subscribe(1, ("/provision/response", 0)), mqtt_packets.GRANTED)
-        first, body = await self._ask(mqtt_packets.publish("/provision/request", request, qos=0))
+        await self.acknowledged(client_packets.subscribe(1, ("/provision/response", 0)), client_packets.GRANTED)
+        first, body = await self._ask(client_packets.publish("/provision/request", request, qos=0))
         try:
             answer = json.loads(_message(body))
         except RecursionError:
@@ -65,7 +65,7 @@ class Connection:
     async def acknowledged(self, packet: bytes, wanted: bytes) -> None:
         """Say something, and hear what it is answered with."""
         first, body = await self._ask(packet)
-        if mqtt_packets.packet(first, body) != wanted:
+        if client_packets.packet(first, body) != wanted:
             raise ValueError("another answer than the one to this packet")
 
     async def stay(self) -> None:
@@ -75,12 +75,12 @@ class Connection:
                 async with asyncio.timeout(KEEP_ALIVE_S / 2):
                     await self._reader.readexactly(1)
                     raise ValueError("a packet that nothing was asked for")
-            await self.acknowledged(mqtt_packets.PING, mqtt_packets.PONG)
+            await self.acknowledged(client_packets.PING, client_packets.PONG)
 
     def close(self) -> None:
         """Say goodbye if it can be heard."""
         if not self._writer.is_closing():
-            self._writer.write(mqtt_packets.DISCONNECT)
+            self._writer.write(client_packets.DISCONNECT)
         self._writer.close()
 
     async def _ask(self, packet: bytes) -> tuple[int, bytes]:

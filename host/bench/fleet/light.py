@@ -17,10 +17,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from bench import file_limits, mqtt_packets
+from bench import file_limits
 from bench.errors import BenchError
 from bench.fleet.connection import Connection, Refused
 from bench.fleet.life import Life, Progress, Restart, Tell
+from bench.mqtt import client_packets
 
 # As a board's settings have them if they say nothing else.
 BACKOFF_BASE_MS, BACKOFF_CAP_MS = 1000, 60000
@@ -189,7 +190,7 @@ class _Device:
             self._reach("connected")
             values = json.dumps({"uptime_s": int(time.monotonic() - self.life.laps[0].since_s)}).encode()
             await connection.acknowledged(
-                mqtt_packets.publish("v1/devices/me/telemetry", values), mqtt_packets.ACKNOWLEDGED
+                client_packets.publish("v1/devices/me/telemetry", values), client_packets.ACKNOWLEDGED
             )
             self._reach("telemetry")
             self._failures = 0

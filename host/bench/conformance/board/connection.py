@@ -10,9 +10,9 @@ from typing import Any, Protocol
 
 from bench.conformance.board.session import Session
 from bench.conformance.board.ways import HungUp, Line, Way
-from bench.faults.framing import mqtt_packets
 from bench.faults.proxy import HOST
-from bench.server.mqtt.codec import PACKET_LIMIT
+from bench.mqtt.codec import PACKET_LIMIT
+from bench.mqtt.framing import mqtt_packets
 
 _CHUNK = 65536
 _HANDSHAKE = 0x16  # TLS's record type (RFC 8446, section 5.1)

@@ -3,8 +3,8 @@
 import time
 from dataclasses import dataclass, field
 
-from bench.server.mqtt import codec
-from bench.server.mqtt.codec import Connect, Decoder, Kind, MalformedPacket, Packet, Publish, Subscribe
+from bench.mqtt import codec
+from bench.mqtt.codec import Connect, Decoder, Kind, MalformedPacket, Packet, Publish, Subscribe
 
 PROVISION = "provision"
 """The user name, or client id, of a connection that asks for credentials."""

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from itertools import pairwise
 
 from bench.conformance.board.session import Session
-from bench.server.mqtt import codec
-from bench.server.mqtt.codec import Kind, Publish
+from bench.mqtt import codec
+from bench.mqtt.codec import Kind, Publish
 
 ANSWER = "/provision/response"
 

@@ -1,12 +1,12 @@
 """MQTT 3.1.1: connections, and sessions that ask for credentials."""
 
-from bench import mqtt_packets
 from bench.conformance.check import Broken
 from bench.conformance.server import mqtt_wire
 from bench.conformance.server.book import Book
 from bench.conformance.server.mqtt_wire import PROVISION, PUBACK, PUBLISH, REQUEST, RESPONSE, SUBACK, Line
 from bench.conformance.server.subject import Server
-from bench.mqtt_packets import publish
+from bench.mqtt import client_packets
+from bench.mqtt.client_packets import publish
 
 TELEMETRY = "v1/devices/me/telemetry"
 SAMPLE = b'{"conformance":1}'
@@ -61,7 +61,7 @@ def _unknown_client_id(server: Server) -> None:
 def _unknown_level(server: Server) -> None:
     """A CONNECT of MQTT level 6 is not let in, and the connection closed."""
     with mqtt_wire.opened(server.reach) as line:
-        line.send(mqtt_packets.connect("", PROVISION, level=6))
+        line.send(client_packets.connect("", PROVISION, level=6))
         for said in line.expect_closed():
             if said.kind == mqtt_wire.CONNACK and not said.code:
                 raise Broken("it was let in")
@@ -71,7 +71,7 @@ def _unknown_level(server: Server) -> None:
 def _disconnect_closes(server: Server) -> None:
     """After DISCONNECT the server closes."""
     with mqtt_wire.session(server.reach, PROVISION) as line:
-        line.send(mqtt_packets.DISCONNECT)
+        line.send(client_packets.DISCONNECT)
         line.expect_closed()
 
 
@@ -167,7 +167,7 @@ def _asking_connection_only(server: Server) -> None:
     """The answer goes to the connection that asked, and to no other, though it subscribed to the same topic."""
     with mqtt_wire.session(server.reach, PROVISION) as asking, mqtt_wire.session(server.reach, PROVISION) as other:
         for line in (asking, other):
-            line.send(mqtt_packets.subscribe(1, (RESPONSE, 1)))
+            line.send(client_packets.subscribe(1, (RESPONSE, 1)))
             line.expect(SUBACK)
         asking.send(publish(REQUEST, server.request(" ")))
         asking.answer()
@@ -178,7 +178,7 @@ def _asking_connection_only(server: Server) -> None:
 def _request_is_no_publication(server: Server) -> None:
     """What a device publishes, its secret in it, reaches no other connection, whatever that tried to subscribe to."""
     with mqtt_wire.session(server.reach, PROVISION) as asking, mqtt_wire.session(server.reach, PROVISION) as other:
-        other.send(mqtt_packets.subscribe(1, ("#", 1), (REQUEST, 1)))
+        other.send(client_packets.subscribe(1, ("#", 1), (REQUEST, 1)))
         other.expect(SUBACK)
         asking.send(publish(REQUEST, server.request(" ")))
         asking.answer()
@@ -198,7 +198,7 @@ def _connects_again(server: Server) -> None:
     """A second CONNECT, with a device's token, opens nothing: it closes, or telemetry after it does."""
     token = server.token
     with mqtt_wire.session(server.reach, PROVISION) as line:
-        line.send(mqtt_packets.connect("", token) + publish(TELEMETRY, SAMPLE))
+        line.send(client_packets.connect("", token) + publish(TELEMETRY, SAMPLE))
         line.expect_closed()
 
 
@@ -235,7 +235,7 @@ def _expect_refused(line: Line, code: int, *codes: int) -> None:
 
 def expect_granted(line: Line, packet_id: int, filters: list[tuple[str, int]], codes: list[int]) -> None:
     """SUBSCRIBE is answered with these codes, and its own packet id."""
-    line.send(mqtt_packets.subscribe(packet_id, *filters))
+    line.send(client_packets.subscribe(packet_id, *filters))
     suback = line.expect(SUBACK)
     if suback.packet_id != packet_id:
         raise Broken(f"SUBACK for {suback.packet_id:#x} instead of {packet_id:#x}")
@@ -245,7 +245,7 @@ def expect_granted(line: Line, packet_id: int, filters: list[tuple[str, int]], c
 
 
 def _expect_not_told(line: Line) -> None:
-    line.send(mqtt_packets.PING)
+    line.send(client_packets.PING)
     if (heard := line.heard()) is not None and heard.kind == PUBLISH:
         raise Broken(f"another connection was told on {heard.message[0]}")
 

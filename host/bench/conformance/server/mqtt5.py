@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from bench import mqtt_packets
 from bench.conformance.check import Broken, NotHere
 from bench.conformance.server import mqtt_wire
 from bench.conformance.server.book import Book
 from bench.conformance.server.mqtt import SAMPLE, TELEMETRY
 from bench.conformance.server.mqtt_wire import DISCONNECT, PROVISION, PUBACK, PUBLISH, REQUEST, RESPONSE, SUBACK, Line
 from bench.conformance.server.subject import Server
+from bench.mqtt import client_packets
 
 _PROVISIONING = "ThingsBoard: provisioning over MQTT 5"
 _REFUSALS = (0x86, 0x87)
@@ -50,7 +50,7 @@ def _answer(server: Server) -> None:
 def _other_subscriptions(server: Server) -> None:
     """A subscription to the answer is granted, another refused with a reason, and the session goes on."""
     with _session(server, PROVISION) as line:
-        line.send(mqtt_packets.subscribe(7, (RESPONSE, 1), ("#", 1), level=5))
+        line.send(client_packets.subscribe(7, (RESPONSE, 1), ("#", 1), level=5))
         suback = line.expect(SUBACK)
         if suback.packet_id != 7 or len(suback.codes) != 2 or suback.codes[0] != 1 or suback.codes[1] < 0x80:
             raise Broken(f"SUBACK for {suback.packet_id} says {suback.codes} instead of 1 and an error (0x8f), for 7")
@@ -102,14 +102,14 @@ def _session(server: Server, username: str) -> Iterator[Line]:
 
 def _expect_spoken(server: Server) -> None:
     with mqtt_wire.opened(server.reach, level=5) as line:
-        line.send(mqtt_packets.connect("", PROVISION, level=5))
+        line.send(client_packets.connect("", PROVISION, level=5))
         said = line.heard()
     if said is None or (said.kind == mqtt_wire.CONNACK and said.code in _LEVEL_REFUSED):
         raise NotHere("the server does not speak MQTT 5")
 
 
 def _publish(topic: str, payload: bytes, *, packet_id: int = 1) -> bytes:
-    return mqtt_packets.publish(topic, payload, packet_id=packet_id, level=5)
+    return client_packets.publish(topic, payload, packet_id=packet_id, level=5)
 
 
 def _expect_puback(line: Line, packet_id: int, code: int) -> None:

@@ -4,14 +4,14 @@ import json
 import time
 from collections.abc import Callable
 
-from bench import mqtt_packets
 from bench.conformance.check import Broken
 from bench.conformance.server import mqtt_wire
 from bench.conformance.server.book import Book
 from bench.conformance.server.mqtt import SAMPLE, TELEMETRY, expect_granted
 from bench.conformance.server.mqtt_wire import PUBACK, PUBLISH, REQUEST, RESPONSE, SUBACK, Line
 from bench.conformance.server.subject import Server, parsed
-from bench.mqtt_packets import publish
+from bench.mqtt import client_packets
+from bench.mqtt.client_packets import publish
 
 ATTRIBUTES = "v1/devices/me/attributes"
 CALLS = "v1/devices/me/rpc/request/+"
@@ -60,7 +60,7 @@ def _attributes(server: Server) -> None:
     """An attribute that the device sent comes back when it asks for it."""
     value = server.new_name()
     with mqtt_wire.session(server.reach, server.token) as line:
-        line.send(mqtt_packets.subscribe(1, (f"{ATTRIBUTES}/response/+", 0)))
+        line.send(client_packets.subscribe(1, (f"{ATTRIBUTES}/response/+", 0)))
         line.expect(SUBACK)
         line.send(publish(ATTRIBUTES, json.dumps({"conformance": value}).encode(), packet_id=2))
         _expect_puback(line, 2)

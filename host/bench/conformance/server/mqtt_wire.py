@@ -1,6 +1,6 @@
 """MQTT as a device hears it, byte by byte, from the standard: nothing here is the server's own.
 
-Levels are those of `bench.mqtt_packets`, which has what it says.
+Levels are those of `bench.mqtt.client_packets`, which has what it says.
 """
 
 import socket
@@ -10,10 +10,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Self
 
-from bench import mqtt_packets
 from bench.conformance.check import Broken
 from bench.conformance.server.reach import Reach
 from bench.errors import BenchError
+from bench.mqtt import client_packets
 
 PROVISION = "provision"
 REQUEST, RESPONSE = "/provision/request", "/provision/response"
@@ -185,7 +185,7 @@ class Line:
 
     def expect_nothing_more(self) -> None:
         """The server said nothing else, and is still there: the next thing that comes is the answer to a ping."""
-        self.send(mqtt_packets.PING)
+        self.send(client_packets.PING)
         self.expect(PINGRESP)
 
     def is_let_in(self) -> bool:
@@ -202,7 +202,7 @@ class Line:
         while (found := self.heard(deadline)) is not None:
             if found.kind == PUBLISH and found.message[0] == RESPONSE:
                 if found.qos:
-                    self.send(mqtt_packets.packet(0x40, found.own_id.to_bytes(2, "big")))
+                    self.send(client_packets.packet(0x40, found.own_id.to_bytes(2, "big")))
                 return found
         raise Broken("the connection was closed instead of an answer")
 
@@ -216,7 +216,7 @@ def opened(reach: Reach, *, level: int = 4) -> Iterator[Line]:
 
 def login(line: Line, client_id: str = "", username: str | None = None, password: str | None = None) -> int:
     """What CONNACK says to a CONNECT. Raises BenchError if the server does not want to look."""
-    line.send(mqtt_packets.connect(client_id, username, password, level=line.level))
+    line.send(client_packets.connect(client_id, username, password, level=line.level))
     code = line.expect(CONNACK).code
     if code in _BUSY:
         raise BenchError(f"CONNACK {code:#x}: the server is not available now, or has heard too much from here")

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from bench import mqtt_packets, paths
+from bench import paths
 from bench.conformance.check import Broken
 from bench.conformance.server import mqtt_wire
 from bench.conformance.server.book import Book
@@ -21,6 +21,7 @@ from bench.conformance.server.reach import Reach
 from bench.conformance.server.subject import SUCCESS, Server
 from bench.conformance.server.ways import WAYS
 from bench.errors import BenchError
+from bench.mqtt import client_packets
 
 _CERTIFICATES = "ThingsBoard: certificates of devices, over MQTT with TLS"
 # What OpenSSL says of a certificate that is trusted, but not now (9, 10) or not for this name (62) or address (64).
@@ -78,7 +79,7 @@ def _no_plaintext(server: Server) -> None:
     """A CONNECT that is sent to the port of TLS without TLS is not let in."""
     line = server.reach.plain(server.reach.at("mqtts"))
     with Line(line, level=4, patience_s=server.reach.patience_s) as plain:
-        plain.send(mqtt_packets.connect("", mqtt_wire.PROVISION))
+        plain.send(client_packets.connect("", mqtt_wire.PROVISION))
         if plain.is_let_in():
             raise Broken("it was let in")
 

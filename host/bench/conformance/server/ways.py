@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from aiocoap import POST
 from aiocoap.numbers.codes import UNAUTHORIZED
 
-from bench import mqtt_packets
 from bench.conformance.check import Broken
 from bench.conformance.server import coap_wire, http_wire, mqtt_wire
 from bench.conformance.server.reach import Reach
+from bench.mqtt import client_packets
 
 PATH = "/api/v1/provision"
 _SAMPLE = b'{"conformance":1}'
@@ -35,7 +35,7 @@ def _mqtt(reach: Reach) -> Iterator[Exchange]:
     with mqtt_wire.session(reach, mqtt_wire.PROVISION) as line:
 
         def exchange(request: bytes) -> bytes:
-            line.send(mqtt_packets.publish(mqtt_wire.REQUEST, request))
+            line.send(client_packets.publish(mqtt_wire.REQUEST, request))
             return line.answer().message[1]
 
         yield exchange

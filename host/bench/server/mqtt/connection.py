@@ -5,11 +5,12 @@ import math
 from collections import deque
 from typing import Protocol
 
+from bench.mqtt import codec
+from bench.mqtt.codec import Connect, MalformedPacket, Packet, Reason, Refusal, UnacceptableLevel
 from bench.registry import Chain, DeviceLogin, Origin
 from bench.server import device_api
 from bench.server.device_api import DeviceApi
-from bench.server.mqtt import codec, dialects
-from bench.server.mqtt.codec import Connect, MalformedPacket, Packet, Reason, Refusal, UnacceptableLevel
+from bench.server.mqtt import dialects
 from bench.server.mqtt.dialects import Refused
 from bench.server.mqtt.lobby import Lobby
 from bench.server.mqtt.session import Session

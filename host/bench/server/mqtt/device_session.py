@@ -1,11 +1,12 @@
 """A device that logged in: it reports, asks, is told of attributes and is called."""
 
+from bench.mqtt import codec
+from bench.mqtt.codec import Connect, Publish, Reason, Subscribe
 from bench.registry import DeviceLogin
 from bench.server import wire
 from bench.server.device_api import DeviceApi, Gone
 from bench.server.limits import Limited
-from bench.server.mqtt import codec, topics
-from bench.server.mqtt.codec import Connect, Publish, Reason, Subscribe
+from bench.server.mqtt import topics
 from bench.server.mqtt.session import Link, Session
 from bench.server.mqtt.topics import Form, What
 from bench.server.presence import Call, Ending, Stop

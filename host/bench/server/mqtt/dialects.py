@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from bench.server.mqtt import codec
-from bench.server.mqtt.codec import Reason, Refusal
+from bench.mqtt import codec
+from bench.mqtt.codec import Reason, Refusal
 
 _SUBSCRIBE_FAILURE = 0x80
 

@@ -3,9 +3,9 @@
 import asyncio
 import uuid
 
+from bench.mqtt.codec import Reason
 from bench.registry import DeviceLogin
 from bench.server.device_api import DeviceApi
-from bench.server.mqtt.codec import Reason
 from bench.server.mqtt.connection import Connection
 
 # A connection that has not logged in by then is closed.

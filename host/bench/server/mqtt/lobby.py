@@ -2,11 +2,12 @@
 
 from datetime import UTC, datetime
 
+from bench.mqtt import codec
+from bench.mqtt.codec import Connect, Packet, Reason, Refusal
 from bench.registry import Chain, DeviceLogin, Login
 from bench.server.device_api import DeviceApi
 from bench.server.limits import Limited
-from bench.server.mqtt import codec, dialects
-from bench.server.mqtt.codec import Connect, Packet, Reason, Refusal
+from bench.server.mqtt import dialects
 from bench.server.mqtt.device_session import DeviceSession
 from bench.server.mqtt.dialects import Refused
 from bench.server.mqtt.provision_session import NAME, ProvisionSession

@@ -1,9 +1,9 @@
 """A connection whose user name or client id is `provision`: it can ask for credentials, and that is all."""
 
+from bench.mqtt.codec import Connect, Publish, Reason
 from bench.server import wire
 from bench.server.limits import Limited
 from bench.server.mqtt import dialects
-from bench.server.mqtt.codec import Connect, Publish, Reason
 from bench.server.mqtt.session import Session
 from bench.server.mqtt.topics import PROVISION_REQUEST, PROVISION_RESPONSE
 

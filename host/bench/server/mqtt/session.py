@@ -6,10 +6,11 @@ A session handles one packet at a time, in order. `Link` is all it knows of the 
 from abc import ABC, abstractmethod
 from typing import Protocol
 
+from bench.mqtt import codec
+from bench.mqtt.codec import Connect, Kind, Packet, Publish, Reason, Simple, Subscribe, Unsubscribe
 from bench.registry import Chain, DeviceLogin, Origin
 from bench.server.device_api import DeviceApi
-from bench.server.mqtt import codec, topics
-from bench.server.mqtt.codec import Connect, Kind, Packet, Publish, Reason, Simple, Subscribe, Unsubscribe
+from bench.server.mqtt import topics
 from bench.server.mqtt.dialects import Dialect
 
 

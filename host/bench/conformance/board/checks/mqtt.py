@@ -10,7 +10,7 @@ from bench.conformance.board.session import Session
 from bench.conformance.board.subject import Subject
 from bench.conformance.check import Broken, Check, NotHere
 from bench.errors import BenchError
-from bench.server.mqtt.codec import Kind
+from bench.mqtt.codec import Kind
 
 # How late a client may be with its keep-alive before a server hangs up (3.1.2.10).
 _GRACE = 1.5

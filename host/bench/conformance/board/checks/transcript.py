@@ -1,7 +1,7 @@
 """Rules for what is said on one connection, read from what was heard."""
 
 from bench.conformance.board.session import Said, Session
-from bench.server.mqtt.codec import Connect, Kind, Publish, Subscribe, Unsubscribe
+from bench.mqtt.codec import Connect, Kind, Publish, Subscribe, Unsubscribe
 
 _ACKNOWLEDGED_BY = {Kind.PUBACK, Kind.PUBREC, Kind.SUBACK, Kind.UNSUBACK}
 _DUP = 0x08

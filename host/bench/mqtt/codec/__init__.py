@@ -5,9 +5,9 @@ MalformedPacket, and the connection it came on is closed. Section numbers are th
 MQTT 3.1.1, or of MQTT 5 where it is named.
 """
 
-from bench.server.mqtt.codec.decoder import PACKET_LIMIT, Decoder
-from bench.server.mqtt.codec.encoder import PINGRESP, connack, disconnect, puback, publish, suback, unsuback
-from bench.server.mqtt.codec.packets import (
+from bench.mqtt.codec.decoder import PACKET_LIMIT, Decoder
+from bench.mqtt.codec.encoder import PINGRESP, connack, disconnect, puback, publish, suback, unsuback
+from bench.mqtt.codec.packets import (
     Connect,
     Kind,
     MalformedPacket,

@@ -1,6 +1,6 @@
 """The data representations that packets are made of (1.5, MQTT 5 1.5)."""
 
-from bench.server.mqtt.codec.packets import MalformedPacket
+from bench.mqtt.codec.packets import MalformedPacket
 
 
 class Body:

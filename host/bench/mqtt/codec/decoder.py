@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from bench.server.mqtt.codec import properties
-from bench.server.mqtt.codec.body import Body
-from bench.server.mqtt.codec.packets import (
+from bench.mqtt.codec import properties
+from bench.mqtt.codec.body import Body
+from bench.mqtt.codec.packets import (
     Connect,
     Kind,
     MalformedPacket,
@@ -16,7 +16,7 @@ from bench.server.mqtt.codec.packets import (
     UnacceptableLevel,
     Unsubscribe,
 )
-from bench.server.mqtt.codec.properties import Property
+from bench.mqtt.codec.properties import Property
 
 # The remaining length of a packet, as ThingsBoard's transport limits it.
 PACKET_LIMIT = 65536

@@ -8,8 +8,8 @@ from collections.abc import Set as AbstractSet
 from enum import IntEnum
 from typing import NamedTuple
 
-from bench.server.mqtt.codec.body import Body
-from bench.server.mqtt.codec.packets import Kind, MalformedPacket, Reason
+from bench.mqtt.codec.body import Body
+from bench.mqtt.codec.packets import Kind, MalformedPacket, Reason
 
 # A will has properties of its own, inside CONNECT. 0 is the type of no packet.
 WILL = 0
