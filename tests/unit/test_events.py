@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.targets.events import Listener
+from bench.contract.events import Listener
 
 BOOT = {"event": "boot", "ms": 33, "reset": "hard"}
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Self
 
 from bench.boards import Board
+from bench.contract.events import Event
 from bench.errors import BenchError
 from bench.flash import loader, survey
 from bench.flash.job import Job, Outcome
@@ -24,7 +25,6 @@ from bench.flash.teller import Teller
 from bench.serial import ports
 from bench.serial.connection import SerialLine
 from bench.serial.raw_repl import NoAnswer, Repl
-from bench.targets.events import Event
 
 _QUICK_S = 0.6  # a MicroPython that runs answers at once
 _BOOT_S = 20.0

@@ -2,8 +2,8 @@
 
 from typing import Protocol
 
+from bench.contract.events import Event
 from bench.errors import BenchError
-from bench.targets.events import Event
 
 
 class Teller(Protocol):

@@ -9,11 +9,11 @@ from typing import Any, BinaryIO, Self
 
 import serial
 
+from bench.contract.events import Event, Listener
 from bench.errors import BenchError
 from bench.serial import ports
 from bench.serial.port_lock import Reservation
 from bench.serial.raw_repl import NoAnswer, Repl
-from bench.targets.events import Event, Listener
 
 _RETRY_S = 0.1
 # How long EN is held low, as esptool does it; the second is for a chip's own USB.

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, Self
 
 from bench import paths
+from bench.contract.events import Event
 from bench.errors import BenchError
 from bench.serial.ports import PortTrouble
 from bench.serial.raw_repl import Repl
 from bench.targets.conditions import Conditions
-from bench.targets.events import Event
 
 _TURN_S = 0.05
 _REPL_S = 10.0

@@ -12,10 +12,10 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, BinaryIO, Self, TextIO
 
 from bench import boards
+from bench.contract.events import Listener
 from bench.errors import BenchError
 from bench.targets import unixport
 from bench.targets.conditions import Conditions
-from bench.targets.events import Listener
 from bench.targets.keyboard import Keyboard
 
 if TYPE_CHECKING:
