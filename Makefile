@@ -32,7 +32,7 @@ $(READY): pyproject.toml requirements.lock
 	@$(PIP) install $(LOCK) --target build/typings --group typings
 	@$(PIP) install $(LOCK) --target build/clients --group clients
 	@$(PIP) install $(LOCK) --target build/images --no-deps --group images
-	@$(BIN)/python -m bench.targets.unixport
+	@$(BIN)/python -m bench.virtual.unix_port
 	@touch $@
 
 demo: $(READY) ## First boot of a blank virtual board, and its second one (ARGS=--keep leaves both running)

@@ -8,9 +8,9 @@ from typing import Any
 
 from bench.errors import BenchError
 from bench.flash import settings
-from bench.targets.conditions import Conditions
-from bench.targets.power import PowerCycle
-from bench.targets.virtual import VirtualBoard
+from bench.virtual.board import VirtualBoard
+from bench.virtual.environment import Conditions
+from bench.virtual.power import PowerCycle
 from benchmarks.processes import Endpoint
 
 _PATIENCE_S = 20.0

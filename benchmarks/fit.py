@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import BenchError
-from bench.targets.conditions import Conditions
+from bench.virtual.environment import Conditions
 from benchmarks.boots import Bench, BootFailed, boot
 from benchmarks.report import Aim, Figure, Section
 

@@ -13,8 +13,8 @@ from typing import Any
 
 from bench import paths
 from bench.errors import BenchError
-from bench.targets.line import Line, serve
-from bench.targets.virtual import VirtualBoard
+from bench.virtual.board import VirtualBoard
+from bench.virtual.line_server import Line, serve
 from benchmarks import processes
 from benchmarks.report import Aim, Figure, Section
 

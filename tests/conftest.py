@@ -9,7 +9,7 @@ import pytest
 
 from bench.pytest_plugin.choice import Choice
 from bench.server.coap import stack
-from bench.targets.virtual import VirtualBoard
+from bench.virtual.board import VirtualBoard
 from tests import postgres, secrecy
 from tests.support import RunningServer, new_board
 from tests.through_line import BoardOnALine

@@ -10,7 +10,7 @@ import tty
 from pathlib import Path
 from typing import Self
 
-from bench.targets.virtual import VirtualBoard
+from bench.virtual.board import VirtualBoard
 
 PATIENCE_S = 10.0
 

@@ -10,8 +10,8 @@ from cryptography.hazmat.primitives import serialization
 from bench.flash import settings, vault
 from bench.registry import ProfileView
 from bench.server import running
-from bench.targets.power import PowerCycle
-from bench.targets.virtual import VirtualBoard
+from bench.virtual.board import VirtualBoard
+from bench.virtual.power import PowerCycle
 from tests import secrecy
 
 # For a module (`pytestmark = on_both_databases`) or a test: once on SQLite, once, among the slow ones, on PostgreSQL.

@@ -11,11 +11,11 @@ from typing import Any, Self
 
 from bench.errors import BenchError
 from bench.serial.connection import SerialLine
-from bench.targets.circuit import Start
-from bench.targets.conditions import Conditions
-from bench.targets.line import serve
-from bench.targets.power import PowerLost
-from bench.targets.virtual import VirtualBoard
+from bench.virtual.auto_reset import Start
+from bench.virtual.board import VirtualBoard
+from bench.virtual.environment import Conditions
+from bench.virtual.line_server import serve
+from bench.virtual.power import PowerLost
 
 _TURN_S = 0.02
 

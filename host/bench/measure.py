@@ -19,9 +19,9 @@ from bench.flash import firmware
 from bench.fleet.boards import DEFINITION, HOW_IT_GOES_ON, Files, macs, words
 from bench.serial.connection import SerialLine
 from bench.serial.raw_repl import Repl
-from bench.targets import line
-from bench.targets.circuit import Start
-from bench.targets.virtual import VirtualBoard
+from bench.virtual import line_server
+from bench.virtual.auto_reset import Start
+from bench.virtual.board import VirtualBoard
 
 STEPS = ("boot", "link_up", "key_made", "pending_stored", "answer", "provisioned", "connected", "telemetry")
 """What ends a phase, in the words of the boards' events and in their order. Only certificates have a key."""
@@ -119,7 +119,7 @@ def on_line(folder: Path, files: Files, *, rounds: int, seed: int) -> Rounds:
 
     @contextmanager
     def switch_on(number: int) -> Iterator[Powered]:
-        with _blank(folder, addresses[number]) as board, line.serve(board, start=Start.HELD) as served:
+        with _blank(folder, addresses[number]) as board, line_server.serve(board, start=Start.HELD) as served:
             board.install(_all(files, board))
             with SerialLine(served.url) as power, _let_go(power):
                 yield power

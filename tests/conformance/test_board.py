@@ -16,10 +16,10 @@ from bench.conformance.check import Verdict, chosen, run
 from bench.errors import BenchError, UsageError
 from bench.flash import firmware, image, settings
 from bench.mqtt import client_packets
-from bench.targets import line
-from bench.targets.circuit import Start
 from bench.targets.unix import UnixBoard
-from bench.targets.virtual import VirtualBoard
+from bench.virtual import line_server
+from bench.virtual.auto_reset import Start
+from bench.virtual.board import VirtualBoard
 
 # What is quick, and has a power cut, the wire and the console in it.
 SOME = ["provision.lost_answer", "credentials.kept_before_asked", "credentials.survive_power_cut", "secrets.*", "rpc.*"]
@@ -80,7 +80,7 @@ def test_board_of_ours_on_a_port_gets_back_what_it_had(tmp_path):
         provision={"transport": "http"},
     )
     made = VirtualBoard.create(tmp_path / "board", files={"settings.json": had, "vault.0": VAULT})
-    with line.serve(made) as running, subject(running.url, tmp_path / "data", patience_s=20) as board:
+    with line_server.serve(made) as running, subject(running.url, tmp_path / "data", patience_s=20) as board:
         assert verdicts(run(chosen(CHECKS, PROVISIONING), board)) == held(chosen(CHECKS, PROVISIONING))
         names = board.server.device_names()
     assert names == ["mine"]
@@ -95,7 +95,7 @@ def test_board_of_ours_that_was_pulled_out_gets_back_what_it_had_the_next_time(t
     had = settings.encode(host="192.0.2.1", port=1883, key="some key", secret="some secret", identity={"name": "mine"})
     made = VirtualBoard.create(tmp_path / "board", files={"settings.json": had, "vault.0": VAULT})
     warnings = []
-    with line.serve(made) as running:
+    with line_server.serve(made) as running:
         with subject(running.url, tmp_path / "data", warn=warnings.append) as board:
             board.board.fresh(tls=False)
             running.pull_out()
@@ -123,7 +123,7 @@ def test_board_of_ours_that_was_set_up_anew_keeps_that(tmp_path):
         for name in ("old", "new")
     )
     made = VirtualBoard.create(tmp_path / "board", files={"settings.json": old})
-    with line.serve(made) as running:
+    with line_server.serve(made) as running:
         with subject(running.url, tmp_path / "data", warn=lambda _: None) as board:
             board.board.fresh(tls=False)
             running.pull_out()
@@ -140,7 +140,7 @@ def test_port_without_our_firmware_is_told_what_to_say(tmp_path):
     made = VirtualBoard.create(tmp_path / "board", blank=True)
     made.install({"main.py": b"print('somebody else')"})
     with (
-        line.serve(made) as running,
+        line_server.serve(made) as running,
         pytest.raises(BenchError, match="no firstboot on this board"),
         subject(running.url, tmp_path / "data"),
     ):
@@ -166,7 +166,7 @@ def test_board_of_somebody_else_is_set_up_once_and_wiped_by_a_command(tmp_path, 
         made.install({**firmware.files(), "settings.json": own})
         running.reset(Start.RUN)
 
-    with line.serve(made) as running:
+    with line_server.serve(made) as running:
         fresh = f"{wipe} {running.url}"
         with subject(running.url, tmp_path / "data", fresh=fresh, patience_s=5, told=set_up) as board:
             assert verdicts(run(checks, board)) == held(checks)
@@ -225,11 +225,11 @@ class Client:
 
     def ask(self, order):
         if order.startswith("reset"):
-            line = socket.create_connection(("127.0.0.1", self.port))
-            self.lines.append(line)
+            line_server = socket.create_connection(("127.0.0.1", self.port))
+            self.lines.append(line_server)
             for packet in self.packets:
-                line.sendall(packet)
-                line.recv(100)
+                line_server.sendall(packet)
+                line_server.recv(100)
 
     def told(self, server):
         self.port = server.ports[0]
@@ -241,8 +241,8 @@ class Client:
             with subject("-", data, **options) as board:
                 yield board
         finally:
-            for line in self.lines:
-                line.close()
+            for line_server in self.lines:
+                line_server.close()
 
 
 def test_what_a_board_says_is_shown_without_secrets_and_nothing_a_terminal_obeys(tmp_path):

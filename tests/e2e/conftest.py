@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import httpx
 import pytest
 
-from bench.targets.line import Line
+from bench.virtual.line_server import Line
 from tests.e2e.orders import Orders
 from tests.server import operators
 from tests.support import RunningServer

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from bench.targets.conditions import Cut
-from bench.targets.power import PowerCycle, PowerLost
+from bench.virtual.environment import Cut
+from bench.virtual.power import PowerCycle, PowerLost
 
 MODES = [pytest.param(False, id="before"), pytest.param(True, id="torn")]
 

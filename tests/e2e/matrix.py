@@ -21,8 +21,8 @@ from bench.faults.link import Link
 from bench.faults.plan import AT_ONE_STEP, USUAL, Fault, Kind
 from bench.flash import vault
 from bench.mqtt.framing import Protocol, Route
-from bench.targets.power import PowerCycle
-from bench.targets.virtual import VirtualBoard
+from bench.virtual.board import VirtualBoard
+from bench.virtual.power import PowerCycle
 from tests.e2e.orders import Orders
 from tests.support import (
     KINDS,

@@ -7,7 +7,7 @@ import pytest
 
 from bench import boards
 from bench.flash import image, partitions
-from bench.targets.virtual import VirtualBoard
+from bench.virtual.board import VirtualBoard
 
 CHIPS = ["esp32_generic", "esp32_s2", "esp32_s3_8mb", "esp32_c3", "esp32_c6"]
 ERASED = b"\xff"

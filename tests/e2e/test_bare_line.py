@@ -9,9 +9,9 @@ import sys
 import pytest
 
 from bench import paths
-from bench.targets.circuit import Start
-from bench.targets.line import serve
-from bench.targets.virtual import VirtualBoard
+from bench.virtual.auto_reset import Start
+from bench.virtual.board import VirtualBoard
+from bench.virtual.line_server import serve
 from tests.support import PATIENCE_S, vault_slots
 
 pytestmark = pytest.mark.slow

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from bench.targets.virtual import VirtualBoard
+from bench.virtual.board import VirtualBoard
 from tests.e2e.test_command_line import bench, printed
 from tests.server import certificates
 from tests.support import steps, vault_slots

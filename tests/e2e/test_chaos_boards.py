@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from bench.faults.boards import BoardFault, Kind, conditions, corrupted, emptied, filled, forgetful, happening
 from bench.faults.boards import on_network as on_network_of
 from bench.flash import image, vault
-from bench.targets.conditions import Conditions, Wear
-from bench.targets.virtual import VirtualBoard
+from bench.virtual.board import VirtualBoard
+from bench.virtual.environment import Conditions, Wear
 from tests.support import QUICK, states, steps, vault_slots
 
 SHORT = {"backoff": {**QUICK, "long_ms": 300}, "wifi": {"timeout_s": 1}}

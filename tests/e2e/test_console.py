@@ -9,9 +9,9 @@ import pytest
 
 from bench.errors import BenchError
 from bench.flash import image
-from bench.targets.conditions import Conditions
-from bench.targets.power import PowerLost
-from bench.targets.virtual import VirtualBoard
+from bench.virtual.board import VirtualBoard
+from bench.virtual.environment import Conditions
+from bench.virtual.power import PowerLost
 from tests.e2e.cutting import MODES, cuts
 from tests.support import PATIENCE_S, vault_slots
 

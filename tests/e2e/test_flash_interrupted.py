@@ -19,8 +19,8 @@ import pytest
 from bench import boards, paths
 from bench.flash import firmware, images, loader, settings
 from bench.flash.loader import Region
-from bench.targets.line import Line
-from bench.targets.virtual import VirtualBoard
+from bench.virtual.board import VirtualBoard
+from bench.virtual.line_server import Line
 from tests import budget
 from tests.e2e import tripwires
 from tests.e2e.test_flash import IMAGE, WIFI_PASSWORD, bench, options

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.targets.line import serve
-from bench.targets.virtual import VirtualBoard
+from bench.virtual.board import VirtualBoard
+from bench.virtual.line_server import serve
 from tests.support import PATIENCE_S
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from bench.errors import BenchError
-from bench.targets.conditions import Conditions, Cut
+from bench.virtual.environment import Conditions, Cut
 from tests.support import PATIENCE_S, QUICK, on_both_databases, steps, vault_slots
 
 pytestmark = on_both_databases

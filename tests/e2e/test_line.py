@@ -14,11 +14,11 @@ import pytest
 import serial
 
 from bench.errors import BenchError
-from bench.targets import line
-from bench.targets.circuit import Start
-from bench.targets.loader import slip
-from bench.targets.virtual import VirtualBoard
-from bench.targets.wire import LineFaults
+from bench.virtual import line_server
+from bench.virtual.auto_reset import Start
+from bench.virtual.board import VirtualBoard
+from bench.virtual.rom_loader import slip
+from bench.virtual.uart_timing import LineFaults
 from tests.e2e.test_esptool import AT, IMAGE, esptool
 from tests.support import PATIENCE_S
 
@@ -64,20 +64,20 @@ def enter_loader(opened):
 def test_a_port_that_is_taken(board):
     with socket.create_server(("127.0.0.1", 0)) as other:
         taken = other.getsockname()[1]
-        with pytest.raises(BenchError, match=f"port {taken}: "), line.serve(board, port=taken):
+        with pytest.raises(BenchError, match=f"port {taken}: "), line_server.serve(board, port=taken):
             pass
     with board.power_on():  # nothing is left on
         pass
 
 
 def test_a_board_that_is_on(board):
-    with board.power_on(), pytest.raises(BenchError, match="is on already"), line.serve(board):
+    with board.power_on(), pytest.raises(BenchError, match="is on already"), line_server.serve(board):
         pass
 
 
 @pytest.mark.parametrize("start", [Start.RUN, Start.DOWNLOAD])
 def test_nobody_else_switches_a_served_board_on(board, start):
-    with line.serve(board, raw=True) as served:
+    with line_server.serve(board, raw=True) as served:
         served.reset(start)
         with pytest.raises(BenchError, match="is on already"):
             board.power_on()
@@ -102,7 +102,7 @@ def test_nobody_else_switches_a_served_board_on(board, start):
 )
 @pytest.mark.parametrize("rude", [False, True])
 def test_hostile_clients_leave_the_line_to_the_next(board, hostile, rude):
-    with line.serve(board) as served:
+    with line_server.serve(board) as served:
         connection = connect(served)
         with contextlib.suppress(OSError):
             connection.sendall(hostile)
@@ -115,7 +115,7 @@ def test_hostile_clients_leave_the_line_to_the_next(board, hostile, rude):
 
 
 def test_a_client_that_never_reads_does_not_stop_the_board(board):
-    with line.serve(board, raw=True) as served:
+    with line_server.serve(board, raw=True) as served:
         served.reset(Start.DOWNLOAD)
         with connect(served) as connection, contextlib.suppress(TimeoutError):
             connection.settimeout(0.5)
@@ -129,7 +129,7 @@ def test_a_client_that_never_reads_does_not_stop_the_board(board):
 
 
 def test_a_second_client_waits_for_the_first_to_go(board):
-    with line.serve(board, raw=True) as served:
+    with line_server.serve(board, raw=True) as served:
         served.reset(Start.DOWNLOAD)
         with connect(served) as first, connect(served) as second:
             first.sendall(SYNC)
@@ -142,7 +142,7 @@ def test_a_second_client_waits_for_the_first_to_go(board):
 
 
 def test_a_board_runs_on_when_its_client_is_gone(board):
-    with line.serve(board) as served:
+    with line_server.serve(board) as served:
         pid = served.power.pid
         with port(served):
             pass
@@ -151,7 +151,7 @@ def test_a_board_runs_on_when_its_client_is_gone(board):
 
 
 def test_rates_that_differ_give_garbage(board):
-    with line.serve(board) as served, port(served) as opened:
+    with line_server.serve(board) as served, port(served) as opened:
         opened.baudrate = 74880
         enter_loader(opened)
         opened.timeout = 1
@@ -163,7 +163,7 @@ def test_rates_that_differ_give_garbage(board):
 
 
 def test_the_loader_takes_the_rate_it_is_spoken_to_first(board):
-    with line.serve(board) as served, port(served) as opened:
+    with line_server.serve(board) as served, port(served) as opened:
         enter_loader(opened)
         opened.read_until(BANNER)
         opened.baudrate = 230400
@@ -176,7 +176,7 @@ def test_the_loader_takes_the_rate_it_is_spoken_to_first(board):
 
 
 def test_a_line_without_bytes(board):
-    with line.serve(board, raw=True, faults=LineFaults(drop=1.0)) as served, connect(served) as connection:
+    with line_server.serve(board, raw=True, faults=LineFaults(drop=1.0)) as served, connect(served) as connection:
         served.reset(Start.DOWNLOAD)
         connection.sendall(SYNC)
         connection.settimeout(0.5)
@@ -187,7 +187,7 @@ def test_a_line_without_bytes(board):
 @pytest.mark.parametrize("baud", [115200, 921600])
 def test_a_paced_line_takes_its_time(board, baud):
     """Who waits for each answer takes as long as the bytes of both directions; how much longer is the machine's."""
-    with line.serve(board, pace=True) as served, port(served) as opened:
+    with line_server.serve(board, pace=True) as served, port(served) as opened:
         enter_loader(opened)
         opened.read_until(BANNER)
         opened.baudrate = baud
@@ -203,14 +203,14 @@ def test_a_paced_line_takes_its_time(board, baud):
 
 
 def test_a_board_that_runs_says_it_on_the_line_and_to_its_log(board):
-    with line.serve(board, raw=True) as served, connect(served) as connection:
+    with line_server.serve(board, raw=True) as served, connect(served) as connection:
         served.reset(Start.RUN)
         read_until(connection, b"hello")
     assert b"hello" in board.console.read_bytes()
 
 
 def test_hard_reset_starts_a_running_board_again(board):
-    with line.serve(board) as served, port(served) as opened:
+    with line_server.serve(board) as served, port(served) as opened:
         pid = served.power.pid
         opened.dtr = False
         opened.rts = True
@@ -221,7 +221,7 @@ def test_hard_reset_starts_a_running_board_again(board):
 
 
 def test_a_served_board_ends_with_its_context(board):
-    with line.serve(board) as served:
+    with line_server.serve(board) as served:
         pass
     assert not board.is_on()
     assert served.wait_pulled_out(0)
@@ -243,7 +243,7 @@ def mpremote(served, *arguments):
 def test_mpremote_runs_code_and_copies_files(board, tmp_path, options):
     source = tmp_path / "big.bin"
     source.write_bytes(random.Random(2).randbytes(10_000))
-    with line.serve(board, **options) as served:
+    with line_server.serve(board, **options) as served:
         assert mpremote(served, "exec", "print(6 * 7)") == "42\n"
         mpremote(served, "cp", str(source), ":big.bin", "+", "cp", ":big.bin", str(tmp_path / "back.bin"))
         assert (tmp_path / "back.bin").read_bytes() == source.read_bytes()
@@ -251,7 +251,7 @@ def test_mpremote_runs_code_and_copies_files(board, tmp_path, options):
 
 
 def test_mpremote_resets_a_board(board):
-    with line.serve(board) as served:
+    with line_server.serve(board) as served:
         mpremote(served, "exec", "import machine; x = 5")
         mpremote(served, "reset")
         assert mpremote(served, "exec", "print('x' in globals())") == "False\n"
@@ -261,6 +261,6 @@ def test_mpremote_resets_a_board(board):
 def test_esptool_flashes_a_blank_board_which_mpremote_finds(tmp_path):
     """A stock image alone: its first boot makes the file system."""
     board = VirtualBoard.create(tmp_path / "blank", mac=MAC, blank=True)
-    with line.serve(board) as served:
+    with line_server.serve(board) as served:
         esptool(served, "--chip", "esp32", "--baud", 921600, "write-flash", AT, IMAGE)
         assert mpremote(served, "exec", "import esp; print(esp.flash_size())") == f"{0x400000}\n"

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from bench.targets.virtual import VirtualBoard
+from bench.virtual.board import VirtualBoard
 from tests.e2e.test_command_line import PATIENCE_S, bench
 from tests.e2e.test_esptool import esptool
 

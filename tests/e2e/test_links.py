@@ -5,7 +5,7 @@ import pytest
 from bench import boards
 from bench.errors import BenchError
 from bench.flash.settings import wired
-from bench.targets.conditions import AccessPoint, Conditions
+from bench.virtual.environment import AccessPoint, Conditions
 from tests.support import PATIENCE_S
 
 HOME = AccessPoint(ssid="home", password="at home")

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from bench.targets import line
-from bench.targets.virtual import VirtualBoard
+from bench.virtual import line_server
+from bench.virtual.board import VirtualBoard
 from tests.e2e.test_fleet import bench, nothing_is_left, serving
 
 STEPS = ["boot", "link_up", "pending_stored", "answer", "provisioned", "connected", "telemetry"]
@@ -66,7 +66,7 @@ def test_board_on_a_port_provisions_anew_each_round(tmp_path, raw):
     with serving(tmp_path / "data"):
         assert bench(tmp_path, "board", "new", "one", *data).returncode == 0
         board = VirtualBoard(tmp_path / "data" / "boards" / "one")
-        with line.serve(board, raw=raw) as served:
+        with line_server.serve(board, raw=raw) as served:
             found = measured(tmp_path, "-n", "2", "--target", served.url, *data)
         said = [json.loads(each) for each in (tmp_path / "journal").read_text().splitlines()]
         devices = json.loads(bench(tmp_path, "device", "list", "--json", *data).stdout)
@@ -84,7 +84,7 @@ def test_round_that_fails_is_told_and_not_counted(tmp_path):
         assert bench(tmp_path, "board", "new", "one", *data).returncode == 0
         assert bench(tmp_path, "profile", "create", "closed", "--strategy", "DISABLED", *data).returncode == 0
         board = VirtualBoard(tmp_path / "data" / "boards" / "one")
-        with line.serve(board) as served:
+        with line_server.serve(board) as served:
             command = [sys.executable, "-m", "bench.cli", "measure", "--json", "-n", "2", "--timeout", "2"]
             with subprocess.Popen(
                 [*command, "--target", served.url, *data], cwd=tmp_path, stdout=subprocess.PIPE, text=True

@@ -15,10 +15,10 @@ from bench import boards
 from bench.flash import image
 from bench.flash.loader import Loader
 from bench.serial.connection import SerialLine
-from bench.targets.circuit import Start
-from bench.targets.line import serve
-from bench.targets.virtual import VirtualBoard
-from bench.targets.wire import LineFaults
+from bench.virtual.auto_reset import Start
+from bench.virtual.board import VirtualBoard
+from bench.virtual.line_server import serve
+from bench.virtual.uart_timing import LineFaults
 from tests.forks import bench_command
 from tests.support import PATIENCE_S
 

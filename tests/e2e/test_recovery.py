@@ -5,7 +5,7 @@ import json
 import pytest
 
 from bench.flash import image
-from bench.targets.conditions import Conditions
+from bench.virtual.environment import Conditions
 from tests.e2e.cutting import MODES, cuts, loses_power_before
 from tests.support import steps, vault_slots
 

@@ -12,9 +12,9 @@ from bench.flash.esptool import EsptoolError, Kind
 from bench.serial.connection import SerialLine
 from bench.serial.ports import PortTrouble
 from bench.serial.rfc2217_pty import Relay, is_of_use
-from bench.targets.circuit import Start
-from bench.targets.line import Line, serve
-from bench.targets.virtual import VirtualBoard
+from bench.virtual.auto_reset import Start
+from bench.virtual.board import VirtualBoard
+from bench.virtual.line_server import Line, serve
 from tests.support import PATIENCE_S
 
 FAST = 460800

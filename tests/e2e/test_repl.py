@@ -15,10 +15,10 @@ import pytest
 import serial
 
 from bench.flash import image
-from bench.targets.conditions import Conditions
-from bench.targets.line import serve
-from bench.targets.power import PowerCycle
-from bench.targets.virtual import VirtualBoard
+from bench.virtual.board import VirtualBoard
+from bench.virtual.environment import Conditions
+from bench.virtual.line_server import serve
+from bench.virtual.power import PowerCycle
 from tests.support import PATIENCE_S
 
 RAW = b"raw REPL; CTRL-B to exit\r\n>"

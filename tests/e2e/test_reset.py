@@ -1,8 +1,8 @@
 """A board that is reset through its serial line, as it finds DTR and RTS."""
 
 from bench.serial.connection import SerialLine
-from bench.targets.line import serve
-from bench.targets.virtual import VirtualBoard
+from bench.virtual.board import VirtualBoard
+from bench.virtual.line_server import serve
 
 IDLE = {"main.py": b"print('idle')\n"}
 

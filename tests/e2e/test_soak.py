@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.targets.conditions import Conditions
+from bench.virtual.environment import Conditions
 from tests.budget import soaked
 from tests.e2e.scripted import (
     CONNECT,

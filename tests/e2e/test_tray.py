@@ -16,9 +16,9 @@ import pytest
 
 from bench import paths
 from bench.flash import image
-from bench.targets.line import Line, serve
-from bench.targets.virtual import VirtualBoard
-from bench.targets.wire import LineFaults
+from bench.virtual.board import VirtualBoard
+from bench.virtual.line_server import Line, serve
+from bench.virtual.uart_timing import LineFaults
 from tests.e2e import tripwires
 from tests.e2e.test_flash import WIFI_PASSWORD, bench, options
 from tests.e2e.tripwires import Moment, Tripwire

@@ -6,10 +6,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from unittest import mock
 
-from bench.targets import line
-from bench.targets.line import Line
-from bench.targets.virtual import VirtualBoard
-from bench.targets.wire import LineFaults, Wire
+from bench.virtual import line_server
+from bench.virtual.board import VirtualBoard
+from bench.virtual.line_server import Line
+from bench.virtual.uart_timing import LineFaults, Wire
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ def serve(board: VirtualBoard, wire: Tripwire, faults: LineFaults | None = None)
                 wire.trip()
             super().send(data, baud=baud, now=now)
 
-    with mock.patch.object(line, "Wire", Tripped):
-        served = line.serve(board, faults=faults)
+    with mock.patch.object(line_server, "Wire", Tripped):
+        served = line_server.serve(board, faults=faults)
         entered = served.__enter__()
     try:
         yield entered

@@ -5,13 +5,13 @@ import subprocess
 from pathlib import Path
 
 from bench import paths
-from bench.targets import unixport
+from bench.virtual import unix_port
 
 _PATIENCE_S = 60
 
 
 def _environment(umqtt: Path | None, *, rom: bool = False) -> dict[str, str]:
-    modules = umqtt or (unixport.rom() if rom else unixport.umqtt().parent.parent)
+    modules = umqtt or (unix_port.rom() if rom else unix_port.umqtt().parent.parent)
     return {**os.environ, "MICROPYPATH": f"{paths.FIRMWARE}:{modules}:.frozen"}
 
 
@@ -29,7 +29,7 @@ def run(
     Its standard input is `stdin`, and ends there.
     """
     done = subprocess.run(
-        [unixport.interpreter(), "-c", code, *arguments],
+        [unix_port.interpreter(), "-c", code, *arguments],
         env=_environment(umqtt, rom=rom),
         cwd=cwd,
         input=stdin,
@@ -44,7 +44,7 @@ def run(
 def start(code: str, *, umqtt: Path | None = None, arguments: tuple[str, ...] = ()) -> "subprocess.Popen[str]":
     """Start MicroPython source, with its output in a pipe."""
     return subprocess.Popen(
-        [unixport.interpreter(), "-c", code, *arguments],
+        [unix_port.interpreter(), "-c", code, *arguments],
         env=_environment(umqtt),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

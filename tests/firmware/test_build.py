@@ -8,7 +8,7 @@ import pytest
 
 from bench import paths
 from bench.flash import firmware
-from bench.targets import unixport
+from bench.virtual import unix_port
 
 MODULES = sorted(
     str(path.relative_to(paths.FIRMWARE).with_suffix("")).replace("/", ".").removesuffix(".__init__")
@@ -26,8 +26,8 @@ def built(tmp_path_factory):
 def test_module_imports_from_the_built_tree(built, module):
     code = f"import sys, {module}\nprint(sys.modules[{module!r}].__file__)"
     done = subprocess.run(
-        [unixport.interpreter(), "-c", code],
-        env={**os.environ, "MICROPYPATH": f"{built[0]}:{unixport.rom()}:.frozen"},
+        [unix_port.interpreter(), "-c", code],
+        env={**os.environ, "MICROPYPATH": f"{built[0]}:{unix_port.rom()}:.frozen"},
         capture_output=True,
         text=True,
         timeout=60,

@@ -23,7 +23,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from bench import paths
 from bench.flash.firmware import compile_mpy
-from bench.targets import unixport
+from bench.virtual import unix_port
 from tests.firmware import device
 from tests.server import certificates
 from tests.server.packets import VERSIONS, request_body
@@ -409,7 +409,7 @@ def run_compiled(tmp_path):
 
     def run(code, heap_kib):
         return subprocess.run(
-            [unixport.interpreter(), "-X", f"heapsize={heap_kib}k", "-c", code],
+            [unix_port.interpreter(), "-X", f"heapsize={heap_kib}k", "-c", code],
             env={**os.environ, "MICROPYPATH": str(tmp_path)},
             capture_output=True,
             text=True,

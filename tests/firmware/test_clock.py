@@ -12,7 +12,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from bench.flash import settings
-from bench.targets.virtual import VirtualBoard
+from bench.virtual.board import VirtualBoard
 from tests.firmware import device
 from tests.firmware.test_http import answering
 from tests.support import RunningServer

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.targets import unixport
+from bench.virtual import unix_port
 from tests import budget
 from tests.firmware import device
 
@@ -380,7 +380,7 @@ def test_poll_allocates_nothing_while_nobody_types():
     read, write = os.pipe()
     with os.fdopen(write, "wb"):
         idle = subprocess.run(
-            [unixport.interpreter(), "-c", board() + IDLE],
+            [unix_port.interpreter(), "-c", board() + IDLE],
             env=device._environment(None),
             stdin=read,
             capture_output=True,
@@ -396,7 +396,7 @@ def test_poll_allocates_nothing_while_nobody_types():
 @pytest.mark.parametrize("redirection", ["</dev/null", "<&-", "0>/dev/null"])
 def test_no_input_at_all_ends_the_polling_quietly(redirection):
     done = subprocess.run(
-        ["sh", "-c", f'"$0" -c "$1" {redirection}', unixport.interpreter(), board() + IDLE],
+        ["sh", "-c", f'"$0" -c "$1" {redirection}', unix_port.interpreter(), board() + IDLE],
         env=device._environment(None),
         capture_output=True,
         timeout=60,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.targets import unixport
+from bench.virtual import unix_port
 from tests.firmware import device
 from tests.firmware.peers import hear, until_closed
 
@@ -17,7 +17,7 @@ CONNACK = b"\x20\x02\x00\x00"
 @pytest.fixture(params=["1.3.4", "1.5"])
 def umqtt(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """umqtt.simple as it was in 2017, and with what later versions changed in its interface."""
-    source = unixport.umqtt().read_text()
+    source = unix_port.umqtt().read_text()
     if request.param != "1.3.4":
         changes = {
             "def connect(self, clean_session=True):\n        self.sock = socket.socket()": (

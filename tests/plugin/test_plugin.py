@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.targets.line import serve
-from bench.targets.virtual import VirtualBoard
+from bench.virtual.board import VirtualBoard
+from bench.virtual.line_server import serve
 from tests.support import PATIENCE_S
 
 pytest_plugins = ["pytester"]
@@ -103,7 +103,7 @@ def test_board_runs_the_projects_program(project, target):
 
 def test_what_a_board_cannot_do_is_a_skip_with_the_reason(project, served):
     project.makepyfile(
-        "import pytest\nfrom bench.targets.conditions import Conditions\n"
+        "import pytest\nfrom bench.virtual.environment import Conditions\n"
         "def test_cut(board):\n    board.power_on(Conditions())\n"
         "def test_two(boards):\n    boards(2)\n"
         "@pytest.mark.destructive\ndef test_wear(board):\n    assert 0\n"

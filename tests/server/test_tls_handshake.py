@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from bench.errors import BenchError
 from bench.server.tls import authority
 from bench.server.tls.contexts import Session, https_context, mqtt_context
-from bench.targets import unixport
+from bench.virtual import unix_port
 from tests.server.certificates import DAY, NOW, line, make, write
 
 PATIENCE_S = 30
@@ -473,7 +473,7 @@ client.close()
 
 
 def micropython(*arguments) -> "subprocess.CompletedProcess[bytes]":
-    command = [unixport.interpreter(), "-X", "heapsize=160k", "-c", MICROPYTHON, *map(str, arguments)]
+    command = [unix_port.interpreter(), "-X", "heapsize=160k", "-c", MICROPYTHON, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, timeout=PATIENCE_S, check=False)
 
 

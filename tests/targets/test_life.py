@@ -3,7 +3,7 @@
 import pytest
 
 from bench.targets.board import NotHeard
-from bench.targets.conditions import Conditions, Cut
+from bench.virtual.environment import Conditions, Cut
 
 
 def test_first_boot_ends_online_with_one_device(board, bench_server):

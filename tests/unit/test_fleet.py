@@ -26,7 +26,7 @@ from bench.fleet.report import Registered
 from bench.mqtt import client_packets
 from bench.mqtt.client_packets import publish
 from bench.spread import spread
-from bench.targets.virtual import VirtualBoard
+from bench.virtual.board import VirtualBoard
 
 VALUES = st.lists(st.floats(0, 1e6), min_size=1, max_size=300)
 

@@ -5,8 +5,8 @@ import random
 
 import pytest
 
-from bench.targets.circuit import AutoReset, Start, UsbSerialJtag
-from bench.targets.wire import Wire
+from bench.virtual.auto_reset import AutoReset, Start, UsbSerialJtag
+from bench.virtual.uart_timing import Wire
 
 # What esptool's resets do to (DTR, RTS), as pyserial sets them: one at a time, but for the tight one.
 CLASSIC = [(0, 0), (0, 1), (1, 1), (1, 0), (0, 0)]

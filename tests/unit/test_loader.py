@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.errors import UsageError
-from bench.targets.loader import chips, slip
-from bench.targets.loader.flash import BLOCK, SECTOR, NorFlash, PulledOut
-from bench.targets.loader.loader import Exit, Loader
+from bench.virtual.rom_loader import chips, slip
+from bench.virtual.rom_loader.flash import BLOCK, SECTOR, NorFlash, PulledOut
+from bench.virtual.rom_loader.loader import Exit, Loader
 
 SIZE = 4 * BLOCK
 MAC = "02005e005301"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.targets.loader import slip
+from bench.virtual.rom_loader import slip
 
 LIMIT = 64
 

@@ -15,8 +15,8 @@ from bench.cli import keyboard, output, setup, timeline
 from bench.cli.output import DEFAULT_DATA, Data
 from bench.cli.setup import Setup
 from bench.errors import BenchError, UsageError
-from bench.targets.conditions import Conditions, Cut
-from bench.targets.virtual import VirtualBoard, mac_address
+from bench.virtual.board import VirtualBoard, mac_address
+from bench.virtual.environment import Conditions, Cut
 
 app = typer.Typer(help="Virtual boards: an ESP32's flash in a file, booted on this machine.", no_args_is_help=True)
 

@@ -23,7 +23,7 @@ from bench.cli import addresses, bench_toml
 from bench.errors import BenchError
 from bench.flash import images
 from bench.serial import ports
-from bench.targets import unixport
+from bench.virtual import unix_port
 
 _PROGRAM_S = 30.0
 _REACH_S = 3.0
@@ -73,14 +73,14 @@ def _programs() -> Iterator[Finding]:
     yield _program("esptool", [sys.executable, "-m", "esptool", "version"])
     yield _program("mpremote", [sys.executable, "-m", "mpremote", "version"])
     try:
-        interpreter = unixport.interpreter()
+        interpreter = unix_port.interpreter()
     except BenchError as error:
         said, _, fix = str(error).partition(": ")
         yield Finding(what="MicroPython", state=State.PROBLEM, said=said, fix=fix)
     else:
         code = "import sys; print(sys.version)"
         yield _program("MicroPython", [interpreter, "-c", code], fix=f"{_SETUP}, or correct BENCH_MICROPYTHON")
-    umqtt = unixport.umqtt_folder()
+    umqtt = unix_port.umqtt_folder()
     if umqtt.exists():
         yield Finding(what="umqtt", said=umqtt.name)
     else:

@@ -22,8 +22,8 @@ from bench.cli.setup import key_and_secret
 from bench.errors import BenchError
 from bench.flash import settings
 from bench.server.child import ServerProcess
-from bench.targets.power import PowerCycle
-from bench.targets.virtual import VirtualBoard
+from bench.virtual.board import VirtualBoard
+from bench.virtual.power import PowerCycle
 
 _BOARD = "demo"
 _PATIENCE_S = 30.0

@@ -10,10 +10,10 @@ from bench import boards, paths
 from bench.cli import board, output
 from bench.cli.output import DEFAULT_DATA, Data, Json
 from bench.errors import BenchError
-from bench.targets import line
-from bench.targets.circuit import Start
-from bench.targets.virtual import VirtualBoard
-from bench.targets.wire import LineFaults
+from bench.virtual import line_server
+from bench.virtual.auto_reset import Start
+from bench.virtual.board import VirtualBoard
+from bench.virtual.uart_timing import LineFaults
 
 
 def serve(
@@ -46,7 +46,7 @@ def serve(
     made = VirtualBoard(board.folder(data, name))
     faults = LineFaults(drop=drop, seed=seed, pull_at=pull_at, bad_sectors=frozenset(bad_sector), chip=chip)
     start = Start.DOWNLOAD if download else Start.RUN
-    with line.serve(made, port=port, raw=raw, pace=pace, faults=faults, start=start) as served:
+    with line_server.serve(made, port=port, raw=raw, pace=pace, faults=faults, start=start) as served:
         ready = json.dumps({"url": served.url, "board": name, "definition": made.definition, "mac": made.mac})
         if ready_file:
             paths.write_private(ready_file, ready.encode())

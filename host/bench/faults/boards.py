@@ -17,8 +17,8 @@ import littlefs
 
 from bench.faults import plan
 from bench.flash import image, vault
-from bench.targets.conditions import Conditions, Cut, Wear
-from bench.targets.virtual import VirtualBoard
+from bench.virtual.board import VirtualBoard
+from bench.virtual.environment import Conditions, Cut, Wear
 
 # A first boot writes to its flash some ten times.
 _WRITES = 12

@@ -27,8 +27,8 @@ from bench.flash.choices import Place, Transport
 from bench.mqtt.framing import SPOKEN, Route
 from bench.rest_client import ThingsBoard
 from bench.server.tls import authority
-from bench.targets.power import PowerCycle, PowerLost
-from bench.targets.virtual import VirtualBoard
+from bench.virtual.board import VirtualBoard
+from bench.virtual.power import PowerCycle, PowerLost
 
 T = TypeVar("T")
 

@@ -12,9 +12,9 @@ from typing import Any
 from bench import boards, file_limits
 from bench.fleet import usage
 from bench.fleet.life import Lap, Life, Progress, Restart, Tell
-from bench.targets.conditions import Conditions
-from bench.targets.power import PowerCycle
-from bench.targets.virtual import VirtualBoard
+from bench.virtual.board import VirtualBoard
+from bench.virtual.environment import Conditions
+from bench.virtual.power import PowerCycle
 
 DEFINITION = "esp32_generic"
 FILES_EACH = 7

@@ -15,7 +15,7 @@ from bench.contract.events import Event
 from bench.errors import BenchError
 from bench.serial.ports import PortTrouble
 from bench.serial.raw_repl import Repl
-from bench.targets.conditions import Conditions
+from bench.virtual.environment import Conditions
 
 _TURN_S = 0.05
 _REPL_S = 10.0

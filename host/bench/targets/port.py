@@ -12,13 +12,13 @@ from bench.flash.loader import Loader
 from bench.flash.teller import Silent
 from bench.serial.connection import SerialLine
 from bench.serial.raw_repl import NoAnswer, Repl
-from bench.targets import line
 from bench.targets.board import TestBoard, absolute, repl_on
 from bench.targets.cannot import CannotDo
-from bench.targets.circuit import Start
-from bench.targets.conditions import Conditions
-from bench.targets.power import PowerCycle
-from bench.targets.virtual import VirtualBoard
+from bench.virtual import line_server
+from bench.virtual.auto_reset import Start
+from bench.virtual.board import VirtualBoard
+from bench.virtual.environment import Conditions
+from bench.virtual.power import PowerCycle
 
 _PATIENCE_S = 3.0  # a chip's own USB comes back after a reset
 
@@ -147,7 +147,7 @@ class ServedBoard(PortBoard):
         """Make a blank board in a folder, and serve it."""
         self.virtual = VirtualBoard.create(folder, board=definition, mac=mac, blank=True)
         with ExitStack() as opened:
-            self.served = opened.enter_context(line.serve(self.virtual, start=Start.HELD))
+            self.served = opened.enter_context(line_server.serve(self.virtual, start=Start.HELD))
             super().__init__(self.served.url, folder, definition=definition)
             opened.push(self._held)
             self._held = opened.pop_all()

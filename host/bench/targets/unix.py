@@ -8,9 +8,9 @@ from typing import BinaryIO
 from bench.errors import BenchError
 from bench.serial.raw_repl import Repl
 from bench.targets.board import TestBoard, repl_on
-from bench.targets.conditions import Conditions
-from bench.targets.power import PowerCycle
-from bench.targets.virtual import VirtualBoard
+from bench.virtual.board import VirtualBoard
+from bench.virtual.environment import Conditions
+from bench.virtual.power import PowerCycle
 
 
 class UnixBoard(TestBoard):

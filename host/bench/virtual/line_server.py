@@ -13,14 +13,14 @@ from dataclasses import dataclass
 
 from bench import boards
 from bench.errors import BenchError
-from bench.targets.circuit import AutoReset, Circuit, Start, UsbSerialJtag
-from bench.targets.conditions import Conditions
-from bench.targets.loader.flash import PulledOut
-from bench.targets.port_server import Client, Port, Rfc2217Client
-from bench.targets.power import PowerCycle
-from bench.targets.uart import CONSOLE_BAUD, Uart
-from bench.targets.virtual import VirtualBoard
-from bench.targets.wire import LineFaults, Wire
+from bench.virtual.auto_reset import AutoReset, Circuit, Start, UsbSerialJtag
+from bench.virtual.board import VirtualBoard
+from bench.virtual.environment import Conditions
+from bench.virtual.port_server import Client, Port, Rfc2217Client
+from bench.virtual.power import PowerCycle
+from bench.virtual.rom_loader.flash import PulledOut
+from bench.virtual.uart import CONSOLE_BAUD, Uart
+from bench.virtual.uart_timing import LineFaults, Wire
 
 _UNDER_WAY = 1 << 16  # bytes that a client may be ahead of a paced line
 _POLL_S = 0.001

@@ -6,14 +6,14 @@ from contextlib import ExitStack
 from typing import BinaryIO, Self
 
 from bench import boards
-from bench.targets.circuit import Start
-from bench.targets.conditions import Conditions
-from bench.targets.loader import chips
-from bench.targets.loader.flash import NorFlash
-from bench.targets.loader.loader import Exit, Loader
-from bench.targets.power import PowerCycle
-from bench.targets.virtual import VirtualBoard
-from bench.targets.wire import LineFaults
+from bench.virtual.auto_reset import Start
+from bench.virtual.board import VirtualBoard
+from bench.virtual.environment import Conditions
+from bench.virtual.power import PowerCycle
+from bench.virtual.rom_loader import chips
+from bench.virtual.rom_loader.flash import NorFlash
+from bench.virtual.rom_loader.loader import Exit, Loader
+from bench.virtual.uart_timing import LineFaults
 
 CONSOLE_BAUD = 115200
 _TOLERANCE = 0.03  # between the rates of the two sides

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from functools import reduce
 from operator import xor
 
-from bench.targets.loader import slip
-from bench.targets.loader.chips import Chip
-from bench.targets.loader.flash import BLOCK, SECTOR, NorFlash
-from bench.targets.loader.registers import Registers
+from bench.virtual.rom_loader import slip
+from bench.virtual.rom_loader.chips import Chip
+from bench.virtual.rom_loader.flash import BLOCK, SECTOR, NorFlash
+from bench.virtual.rom_loader.registers import Registers
 
 _REQUEST = struct.Struct("<BBHI")
 _REQUEST_DIRECTION, _ANSWER_DIRECTION = 0, 1

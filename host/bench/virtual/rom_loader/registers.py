@@ -2,7 +2,7 @@
 
 import struct
 
-from bench.targets.loader.chips import Chip
+from bench.virtual.rom_loader.chips import Chip
 
 _CRYSTAL_HZ = 40_000_000
 _START = 1 << 18  # in the SPI command register: a command of the user's own

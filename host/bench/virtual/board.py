@@ -16,9 +16,9 @@ from bench import boards, paths
 from bench.boards import Board
 from bench.errors import BenchError, UsageError
 from bench.flash import firmware, image, program
-from bench.targets import power
-from bench.targets.conditions import Conditions
-from bench.targets.power import PowerCycle
+from bench.virtual import power
+from bench.virtual.environment import Conditions
+from bench.virtual.power import PowerCycle
 
 _MAC_DIGITS = 12
 _APP = 0x00

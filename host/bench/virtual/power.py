@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Self, TextIO
 from bench import boards
 from bench.contract.events import Listener
 from bench.errors import BenchError
-from bench.targets import unixport
-from bench.targets.conditions import Conditions
-from bench.targets.keyboard import Keyboard
+from bench.virtual import unix_port
+from bench.virtual.environment import Conditions
+from bench.virtual.stdin import Keyboard
 
 if TYPE_CHECKING:
-    from bench.targets.virtual import VirtualBoard
+    from bench.virtual.board import VirtualBoard
 
 _POLL_S = 0.002
 _LOCK_S = 1.0
@@ -46,8 +46,8 @@ class PowerCycle:
         chip, ethernet = self._definition.chip.upper(), self._definition.ethernet
         self._ethernet = ethernet and {"phy": ethernet.phy, "phy_address": ethernet.phy_address}
         self._machine = f"Generic {chip} module with {chip}"
-        self._interpreter = unixport.interpreter()
-        self._rom = unixport.rom()
+        self._interpreter = unix_port.interpreter()
+        self._rom = unix_port.rom()
         self._lock = os.fdopen(os.dup(lock.fileno()), "w") if lock else take(board)
         self._keyboard = Keyboard(board.keyboard)
         self._console: BinaryIO = os.fdopen(os.open(board.console, os.O_RDWR | os.O_CREAT, 0o600), "rb")
