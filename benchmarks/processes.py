@@ -137,12 +137,12 @@ def _endpoint(name: str, *arguments: str, path: Path | None = None) -> Iterator[
 
     `path`: where it looks for modules before all others.
     """
-    paths = [str(path)] if path else []
-    paths += [found] if (found := os.environ.get("PYTHONPATH")) else []
+    where = [str(path)] if path else []
+    where += [found] if (found := os.environ.get("PYTHONPATH")) else []
     process = subprocess.Popen(
         [sys.executable, "-m", f"benchmarks.{name}", *arguments],
         cwd=paths.CHECKOUT,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(where)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

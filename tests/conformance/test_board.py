@@ -225,11 +225,11 @@ class Client:
 
     def ask(self, order):
         if order.startswith("reset"):
-            line_server = socket.create_connection(("127.0.0.1", self.port))
-            self.lines.append(line_server)
+            line = socket.create_connection(("127.0.0.1", self.port))
+            self.lines.append(line)
             for packet in self.packets:
-                line_server.sendall(packet)
-                line_server.recv(100)
+                line.sendall(packet)
+                line.recv(100)
 
     def told(self, server):
         self.port = server.ports[0]
@@ -241,8 +241,8 @@ class Client:
             with subject("-", data, **options) as board:
                 yield board
         finally:
-            for line_server in self.lines:
-                line_server.close()
+            for line in self.lines:
+                line.close()
 
 
 def test_what_a_board_says_is_shown_without_secrets_and_nothing_a_terminal_obeys(tmp_path):
