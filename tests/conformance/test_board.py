@@ -13,10 +13,10 @@ from bench.conformance.board import CHECKS, subject
 from bench.conformance.board.boards import ASK, QUICK
 from bench.conformance.board.opening import FOLDER
 from bench.conformance.check import Verdict, chosen, run
+from bench.dut.virtual import UnixBoard
 from bench.errors import BenchError, UsageError
 from bench.flash import firmware, image, settings
 from bench.mqtt import client_packets
-from bench.targets.unix import UnixBoard
 from bench.virtual import line_server
 from bench.virtual.auto_reset import Start
 from bench.virtual.board import VirtualBoard

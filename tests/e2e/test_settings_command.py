@@ -9,10 +9,10 @@ import sys
 
 import pytest
 
+from bench.dut.console import Dialogue
 from bench.errors import BenchError
 from bench.flash import image
 from bench.serial.connection import SerialLine
-from bench.targets.dialogue import Dialogue
 from tests.forks import bench_command
 from tests.lines import Bridge, Served
 from tests.support import PATIENCE_S, QUICK, new_board
@@ -45,7 +45,7 @@ def served(board):
 
 
 def test_nobody_answers(monkeypatch):
-    monkeypatch.setattr("bench.targets.dialogue._ANSWER_S", 0.1)
+    monkeypatch.setattr("bench.dut.console._ANSWER_S", 0.1)
     line = Bridge()
     with SerialLine(line.url) as port:
         for question in (Dialogue(port).settings, lambda: Dialogue(port).change("wifi.ssid", "Hall 3")):

@@ -160,7 +160,7 @@ def test_failure_says_the_command_that_has_it_again(project):
     ran = project.runpytest_subprocess("--seed", "7")
     ran.assert_outcomes(failed=1)
     ran.stdout.fnmatch_lines(["*no line with 'bye'*", "pytest --target unix --seed 7 *::test_silent"])
-    ran.stdout.no_fnmatch_line("*bench/targets/board.py*")
+    ran.stdout.no_fnmatch_line("*bench/dut/board.py*")
 
 
 def test_command_that_has_a_failure_again_can_be_typed_where_it_was(project):
@@ -178,7 +178,7 @@ def test_command_that_has_a_failure_again_can_be_typed_where_it_was(project):
 
 def test_what_a_board_cannot_do_skips_a_unittest_too(project):
     project.makepyfile(
-        "import unittest\nfrom bench.targets.cannot import CannotDo\n"
+        "import unittest\nfrom bench.dut.unsupported import CannotDo\n"
         "class TestOld(unittest.TestCase):\n    def test_no(self):\n        raise CannotDo('no way')\n"
     )
     ran = project.runpytest_subprocess("-rs")

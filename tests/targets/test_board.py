@@ -2,10 +2,10 @@
 
 import pytest
 
+from bench.dut.board import NotHeard
 from bench.errors import BenchError
 from bench.flash import image
 from bench.serial.raw_repl import NoAnswer
-from bench.targets.board import NotHeard
 
 SAYS = {"main.py": b"import time\nprint('hello')\nwhile True:\n  time.sleep(1)\n"}
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.targets.board import NotHeard
+from bench.dut.board import NotHeard
 from bench.virtual.environment import Conditions, Cut
 
 

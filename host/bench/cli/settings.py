@@ -12,10 +12,10 @@ import typer
 from bench.cli import output
 from bench.cli.options import Port
 from bench.cli.output import Json
+from bench.dut.console import Dialogue, Setting
 from bench.errors import BenchError, UsageError
 from bench.flash import inventory
 from bench.serial.connection import SerialLine
-from bench.targets.dialogue import Dialogue, Setting
 
 app = typer.Typer(help="The settings of a board that runs, over its console (docs/settings.md).", no_args_is_help=True)
 

@@ -18,10 +18,10 @@ from typing import Any, Literal
 
 import pytest
 
+from bench.dut.unsupported import CannotDo
 from bench.errors import BenchError
 from bench.pytest_plugin.choice import Choice
 from bench.serial.ports import PortTrouble
-from bench.targets.cannot import CannotDo
 
 pytest_plugins = ("bench.pytest_plugin.fixtures",)
 

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 import bench.pytest_plugin as plugin
+from bench.dut.board import TestBoard
+from bench.dut.unsupported import CannotDo
 from bench.errors import UsageError
 from bench.pytest_plugin.choice import Choice
 from bench.pytest_plugin.record import METRIC, RECORD, Record
 from bench.serial.port_lock import first_free
-from bench.targets.board import TestBoard
-from bench.targets.cannot import CannotDo
 
 _USUAL = "esp32_generic"
 
@@ -167,8 +167,8 @@ def board(boards: Boards) -> TestBoard:
 
 @pytest.fixture
 def flasher(board: TestBoard) -> Any:
-    """A `bench.targets.flasher.Flasher`: what is in the board's flash, by esptool."""
-    from bench.targets.flasher import Flasher  # noqa: PLC0415 - few tests flash
+    """A `bench.dut.flasher.Flasher`: what is in the board's flash, by esptool."""
+    from bench.dut.flasher import Flasher  # noqa: PLC0415 - few tests flash
 
     return Flasher(board)
 
@@ -176,10 +176,10 @@ def flasher(board: TestBoard) -> Any:
 def _board(choice: Choice, definition: Callable[[str], str], place: Path, port: str) -> TestBoard:
     """A board that no other test has; on a port, if that is what boards are on."""
     if choice.kind == "unix":
-        from bench.targets.unix import UnixBoard  # noqa: PLC0415 - one of three
+        from bench.dut.virtual import UnixBoard  # noqa: PLC0415 - one of three
 
         return UnixBoard(place, definition=choice.definition or _USUAL)
-    from bench.targets.port import PortBoard, ServedBoard  # noqa: PLC0415 - one of three
+    from bench.dut.serial import PortBoard, ServedBoard  # noqa: PLC0415 - one of three
 
     if choice.kind == "virtual":
         return ServedBoard(place, definition=choice.definition or _USUAL)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bench.targets.board import TestBoard
+from bench.dut.board import TestBoard
 
 METRIC = "metric"
 """The property of a report that has a figure: its name and value."""

@@ -13,11 +13,11 @@ from typing import Any, Self
 
 from bench import paths
 from bench.conformance.check import NotHere
+from bench.dut.board import TestBoard
+from bench.dut.serial import PortBoard
+from bench.dut.unsupported import CannotDo
 from bench.errors import BenchError
 from bench.flash import firmware, settings
-from bench.targets.board import TestBoard
-from bench.targets.cannot import CannotDo
-from bench.targets.port import PortBoard
 
 NAME = "localhost"
 """What our boards call the server when they look at its certificate."""

@@ -11,11 +11,11 @@ from bench.conformance.board import certificates
 from bench.conformance.board.boards import ASK, NAME, Board, Foreign, Orders, Ours, OutOfReach, Server, Virtual
 from bench.conformance.board.network import Network
 from bench.conformance.board.subject import Pace, Subject
+from bench.dut.serial import ServedBoard
+from bench.dut.virtual import UnixBoard
 from bench.errors import UsageError
 from bench.serial.ports import checked
 from bench.server.running import RunningServer
-from bench.targets.port import ServedBoard
-from bench.targets.unix import UnixBoard
 
 FOLDER = "conformance"
 """Inside the data folder: a server of its own, whose devices are deleted again and again."""

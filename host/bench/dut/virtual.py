@@ -5,9 +5,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from bench.dut.board import TestBoard, repl_on
 from bench.errors import BenchError
 from bench.serial.raw_repl import Repl
-from bench.targets.board import TestBoard, repl_on
 from bench.virtual.board import VirtualBoard
 from bench.virtual.environment import Conditions
 from bench.virtual.power import PowerCycle

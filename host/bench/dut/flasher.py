@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.boards import Board
+from bench.dut.board import TestBoard
+from bench.dut.serial import PortBoard
+from bench.dut.unsupported import CannotDo
 from bench.errors import BenchError
 from bench.flash import images, loader
-from bench.targets.board import TestBoard
-from bench.targets.cannot import CannotDo
-from bench.targets.port import PortBoard
 
 _RUNS = "import sys,json\nprint(json.dumps([sys.platform,'.'.join(map(str,sys.implementation.version[:3]))]))"
 _SILICON = "esp32"

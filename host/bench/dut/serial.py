@@ -6,14 +6,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bench import boards
+from bench.dut.board import TestBoard, absolute, repl_on
+from bench.dut.unsupported import CannotDo
 from bench.errors import BenchError
 from bench.flash import survey
 from bench.flash.loader import Loader
 from bench.flash.teller import Silent
 from bench.serial.connection import SerialLine
 from bench.serial.raw_repl import NoAnswer, Repl
-from bench.targets.board import TestBoard, absolute, repl_on
-from bench.targets.cannot import CannotDo
 from bench.virtual import line_server
 from bench.virtual.auto_reset import Start
 from bench.virtual.board import VirtualBoard
