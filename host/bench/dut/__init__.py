@@ -1,1 +1,1 @@
-"""TODO-DOC dut."""
+"""Devices the bench can boot and listen to."""

@@ -1,1 +1,0 @@
-"""Devices the bench can boot and listen to."""
