@@ -17,8 +17,8 @@ import httpx
 
 from bench import paths
 from bench.errors import BenchError
-from bench.faults.link import Link
-from bench.faults.plan import AT_ONE_STEP, USUAL, Fault, Kind
+from bench.faults.network.network import Link
+from bench.faults.network.rules import AT_ONE_STEP, USUAL, Fault, Kind
 from bench.flash import vault
 from bench.mqtt.framing import Protocol, Route
 from bench.virtual.board import VirtualBoard

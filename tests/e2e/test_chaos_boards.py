@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.faults.boards import BoardFault, Kind, conditions, corrupted, emptied, filled, forgetful, happening
-from bench.faults.boards import on_network as on_network_of
+from bench.faults.board_faults import BoardFault, Kind, conditions, corrupted, emptied, filled, forgetful, happening
+from bench.faults.board_faults import on_network as on_network_of
 from bench.flash import image, vault
 from bench.virtual.board import VirtualBoard
 from bench.virtual.environment import Conditions, Wear

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from bench.cli import app, chaos
 from bench.errors import BenchError, UsageError
 from bench.faults.chaos import Chaos, Failed
-from bench.faults.rounds import Family, drawn
+from bench.faults.chaos_scenario import Family, drawn
 
 PATIENCE_S = 20.0
 A, B = b"\x30\x02aa", b"\x30\x02bb"

@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from bench.errors import BenchError, UsageError
-from bench.faults.link import Link
-from bench.faults.server import Kind, ServerFault, UpsetProcess, UpsetThread, happening, locked
+from bench.faults.network.network import Link
+from bench.faults.server_faults import Kind, ServerFault, UpsetProcess, UpsetThread, happening, locked
 from bench.mqtt.framing import Protocol, Route
 from bench.registry import FILE
 from bench.registry.seal import Seal
@@ -183,7 +183,7 @@ def test_exchange_waits_for_a_lock_that_is_short(upset, transport):
 
 
 def test_lock_that_is_held_already_is_said(upset, monkeypatch):
-    monkeypatch.setattr("bench.faults.server._LOCK_S", 0.01)
+    monkeypatch.setattr("bench.faults.server_faults._LOCK_S", 0.01)
     with locked(upset.target.data), pytest.raises(BenchError, match="could not be locked"), locked(upset.target.data):
         pass
 

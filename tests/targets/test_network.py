@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.faults.plan import Direction, Fault, Kind
+from bench.faults.network.rules import Direction, Fault, Kind
 
 
 @pytest.fixture

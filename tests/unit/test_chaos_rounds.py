@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.faults import boards, plan, server
-from bench.faults.boards import BoardFault
-from bench.faults.rounds import Family, Turn, drawn
-from bench.faults.server import ServerFault
+from bench.faults import board_faults, server_faults
+from bench.faults.board_faults import BoardFault
+from bench.faults.chaos_scenario import Family, Turn, drawn
+from bench.faults.network import rules
+from bench.faults.server_faults import ServerFault
 from bench.flash.choices import Kind, Transport
 
 SEEDS = st.integers(0, (1 << 32) - 1)
@@ -44,8 +45,8 @@ def test_nothing_is_drawn_that_no_board_could_survive(seed, number):
     assert found.choices.tls or found.choices.kind is not Kind.X509_CERTIFICATE
     for turn in found.turns:
         if not found.choices.tls or found.choices.transport is Transport.COAP:
-            assert plan.Kind.CORRUPT not in [each.kind for each in turn.network]
-        if turn.board and turn.board.kind in (boards.Kind.CORRUPT, boards.Kind.VAULT):
+            assert rules.Kind.CORRUPT not in [each.kind for each in turn.network]
+        if turn.board and turn.board.kind in (board_faults.Kind.CORRUPT, board_faults.Kind.VAULT):
             assert found.provisioned
 
 
@@ -54,9 +55,9 @@ def test_everything_is_drawn_sooner_or_later():
     turns = [turn for each in rounds for turn in each.turns]
     network = {each.kind for turn in turns for each in turn.network}
     # those are a server's faults, which has them in front of it
-    assert network == set(plan.Kind) - {plan.Kind.REFUSE, plan.Kind.UNAVAILABLE}
-    assert {turn.server.kind for turn in turns if turn.server} == set(server.Kind)
-    assert {turn.board.kind for turn in turns if turn.board} == set(boards.Kind)
+    assert network == set(rules.Kind) - {rules.Kind.REFUSE, rules.Kind.UNAVAILABLE}
+    assert {turn.server.kind for turn in turns if turn.server} == set(server_faults.Kind)
+    assert {turn.board.kind for turn in turns if turn.board} == set(board_faults.Kind)
     assert {(each.choices.transport, each.choices.tls) for each in rounds} == {
         (transport, tls) for transport in Transport for tls in (False, True)
     }
@@ -68,11 +69,11 @@ def test_everything_is_drawn_sooner_or_later():
     [
         ({}, {}),
         (
-            {"network": (plan.Fault(kind=plan.Kind.DROP, step=3),)},
+            {"network": (rules.Fault(kind=rules.Kind.DROP, step=3),)},
             {"network": [{"fault": "drop", "amount": 1, "step": 3}]},
         ),
-        ({"server": ServerFault(kind=server.Kind.KILL)}, {"server": {"fault": "kill", "amount": 0}}),
-        ({"board": BoardFault(kind=boards.Kind.CUT, seed=7)}, {"board": {"fault": "cut", "seed": 7}}),
+        ({"server": ServerFault(kind=server_faults.Kind.KILL)}, {"server": {"fault": "kill", "amount": 0}}),
+        ({"board": BoardFault(kind=board_faults.Kind.CUT, seed=7)}, {"board": {"fault": "cut", "seed": 7}}),
     ],
 )
 def test_turn_is_told_with_what_goes_wrong_and_no_more(change, told):

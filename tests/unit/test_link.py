@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import BenchError, UsageError
-from bench.faults import datagrams
-from bench.faults.link import Link
-from bench.faults.plan import Direction, Fault, Kind, read_schedule
-from bench.faults.ruling import corrupted, rule
+from bench.faults.network import udp
+from bench.faults.network.decide import corrupted, rule
+from bench.faults.network.network import Link
+from bench.faults.network.rules import Direction, Fault, Kind, read_schedule
 from bench.mqtt.framing import Protocol, Route, chunks, http_chunks, mqtt_packets, tls_records
 
 # Packets of MQTT, which the network tells apart by their lengths.
@@ -863,7 +863,7 @@ def test_black_hole_swallows_datagrams_that_are_late_and_answers_in_the_servers_
 
 
 def test_board_that_said_nothing_for_longest_is_forgotten_when_there_are_too_many(udp, monkeypatch):
-    monkeypatch.setattr(datagrams, "_FLOWS", 2)
+    monkeypatch.setattr(udp, "_FLOWS", 2)
     network, client, server = udp
     boards = [client() for _ in range(3)]
 
@@ -881,7 +881,7 @@ def test_board_that_said_nothing_for_longest_is_forgotten_when_there_are_too_man
 
 
 def test_late_datagrams_are_lost_when_there_are_too_many(udp, monkeypatch):
-    monkeypatch.setattr(datagrams, "_QUEUE", 2)
+    monkeypatch.setattr(udp, "_QUEUE", 2)
     network, client, server = udp
     network.set(delay_ms=LONG_S * 1000)
     board = client()

@@ -21,9 +21,9 @@ from bench.cli import output
 from bench.cli.output import DEFAULT_DATA, Data
 from bench.cli.setup import host_and_port
 from bench.errors import BenchError, UsageError
-from bench.faults.link import Link
-from bench.faults.plan import USUAL, Direction, Fault, Happened, direction_of, kind_of, read_schedule
-from bench.faults.rounds import Family, drawn
+from bench.faults.chaos_scenario import Family, drawn
+from bench.faults.network.network import Link
+from bench.faults.network.rules import USUAL, Direction, Fault, Happened, direction_of, kind_of, read_schedule
 from bench.mqtt.framing import Protocol, Route
 
 app = typer.Typer(help="Faults on purpose: of a network, a server, and boards.", no_args_is_help=True)

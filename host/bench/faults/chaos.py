@@ -17,11 +17,11 @@ from typing import Any, Self, TypeVar
 import httpx
 
 from bench.errors import BenchError
-from bench.faults import boards, server
-from bench.faults.link import Link
-from bench.faults.plan import Happened
-from bench.faults.rounds import Round, Turn
-from bench.faults.server import UpsetProcess
+from bench.faults import board_faults, server_faults
+from bench.faults.chaos_scenario import Round, Turn
+from bench.faults.network.network import Link
+from bench.faults.network.rules import Happened
+from bench.faults.server_faults import UpsetProcess
 from bench.flash import choices, settings, vault
 from bench.flash.choices import Place, Transport
 from bench.mqtt.framing import SPOKEN, Route
@@ -45,7 +45,7 @@ _PATIENCE_S = 30.0
 _SHORTEST_SECRET = 8
 _TIMEOUT_S = 30.0
 # What may crash a board without being a defect of its firmware.
-_CRASHING = (boards.Kind.HEAP, boards.Kind.CORRUPT)
+_CRASHING = (board_faults.Kind.HEAP, board_faults.Kind.CORRUPT)
 
 
 class Failed(Exception):
@@ -122,11 +122,11 @@ class Chaos:
             faults = list(turn.network)
             if turn.board:
                 self._tell({"event": "board_fault", "fault": turn.board.kind.value})
-                conditions = stack.enter_context(boards.happening(turn.board, board))
-                faults += boards.on_network(turn.board)
+                conditions = stack.enter_context(board_faults.happening(turn.board, board))
+                faults += board_faults.on_network(turn.board)
             power = stack.enter_context(board.power_on(conditions))
             if turn.server:
-                wrong.enter_context(server.happening(turn.server, self._server, self._network))
+                wrong.enter_context(server_faults.happening(turn.server, self._server, self._network))
             self._network.at(*faults)
             for _ in power.follow(turn.for_s):
                 pass

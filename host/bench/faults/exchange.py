@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from bench.faults.proxy import HOST, Proxy
+from bench.faults.network.proxy import HOST, Proxy
 from bench.mqtt.framing import mqtt_packets
 
 _PUBLISH = 0x30

@@ -68,11 +68,11 @@ def bench_server(tmp_path: Path, board_choice: Choice, board_record: Record) -> 
 
 @pytest.fixture
 def network(bench_server: Any, board_choice: Choice, board_record: Record) -> Iterator[Any]:
-    """The network between the test's boards and its server: a `bench.faults.link.Link`.
+    """The network between the test's boards and its server: a `bench.faults.network.network.Link`.
 
     It is good until it is told otherwise; what is random in its faults is decided by --seed.
     """
-    from bench.faults.link import Link  # noqa: PLC0415
+    from bench.faults.network.network import Link  # noqa: PLC0415
     from bench.mqtt.framing import SPOKEN, Route  # noqa: PLC0415 - few tests have faults
 
     routes = [

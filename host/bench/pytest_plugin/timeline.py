@@ -7,7 +7,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bench.faults.plan import Kind
+from bench.faults.network.rules import Kind
 from bench.pytest_plugin.record import Moment
 
 _WIDTH, _LANE, _MARGIN = 11.0, 1.25, 0.7  # inches

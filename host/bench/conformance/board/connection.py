@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from bench.conformance.board.session import Session
 from bench.conformance.board.ways import HungUp, Line, Way
-from bench.faults.proxy import HOST
+from bench.faults.network.proxy import HOST
 from bench.mqtt.codec import PACKET_LIMIT
 from bench.mqtt.framing import mqtt_packets
 

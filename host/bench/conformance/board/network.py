@@ -17,7 +17,7 @@ from typing import TypeVar
 from bench.conformance.board.connection import Connection
 from bench.conformance.board.session import Session
 from bench.conformance.board.ways import HungUp, Way
-from bench.faults.proxy import Listener, Proxy
+from bench.faults.network.proxy import Listener, Proxy
 
 T = TypeVar("T")
 

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from bench.faults.plan import Kind
-from bench.faults.ruling import Ruling
+from bench.faults.network.decide import Ruling
+from bench.faults.network.rules import Kind
 from bench.mqtt import framing
 from bench.mqtt.framing import Route
 

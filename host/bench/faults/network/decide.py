@@ -4,7 +4,7 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bench.faults.plan import CHANCES, Kind
+from bench.faults.network.rules import CHANCES, Kind
 
 # One byte of so many is changed, and at least one.
 _GARBLED = 64

@@ -5,9 +5,9 @@ import contextlib
 import socket
 from typing import Any, Protocol
 
-from bench.faults.plan import Kind
-from bench.faults.proxy import bound
-from bench.faults.ruling import Ruling
+from bench.faults.network.decide import Ruling
+from bench.faults.network.proxy import bound
+from bench.faults.network.rules import Kind
 from bench.mqtt import framing
 from bench.mqtt.framing import Route
 

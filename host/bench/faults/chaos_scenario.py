@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from bench.faults import boards, plan, server
-from bench.faults.boards import BoardFault
-from bench.faults.plan import Direction, Fault
-from bench.faults.server import ServerFault
+from bench.faults import board_faults, server_faults
+from bench.faults.board_faults import BoardFault
+from bench.faults.network import rules
+from bench.faults.network.rules import Direction, Fault
+from bench.faults.server_faults import ServerFault
 from bench.flash.choices import Choices, Kind, Transport
 
 _TURNS = 3
@@ -43,7 +44,7 @@ class Turn:
     for_s: float
     network: tuple[Fault, ...] = ()
     network_seed: int = 0
-    server: ServerFault | None = None
+    server_faults: ServerFault | None = None
     board: BoardFault | None = None
 
     def told(self) -> dict[str, Any]:
@@ -87,7 +88,9 @@ def drawn(seed: int, number: int, families: Iterable[Family]) -> Round:
     choices = _choices(draw)
     turns = tuple(_turn(draw, chosen, choices) for _ in range(draw.randint(1, _TURNS)))
     # a record can be missed only where there is another, and a flash can be put back only with what is in it
-    needs = any(turn.board and turn.board.kind in (boards.Kind.CORRUPT, boards.Kind.VAULT) for turn in turns)
+    needs = any(
+        turn.board and turn.board.kind in (board_faults.Kind.CORRUPT, board_faults.Kind.VAULT) for turn in turns
+    )
     provisioned = draw.random() < _HALF or needs
     mac = f"02{hashlib.sha256(text.encode()).hexdigest()[:10]}"
     return Round(number=number, mac=mac, choices=choices, provisioned=provisioned, turns=turns)
@@ -111,22 +114,22 @@ def _turn(draw: random.Random, families: list[Family], choices: Choices) -> Turn
 
 
 def _network(draw: random.Random, choices: Choices) -> tuple[Fault, ...]:
-    kinds = [kind for kind in plan.Kind if kind not in (plan.Kind.REFUSE, plan.Kind.UNAVAILABLE)]
+    kinds = [kind for kind in rules.Kind if kind not in (rules.Kind.REFUSE, rules.Kind.UNAVAILABLE)]
     if not choices.tls or choices.transport is Transport.COAP:
         # In clear, what is changed on the way is what was said: TLS is what there is against it.
-        kinds.remove(plan.Kind.CORRUPT)
+        kinds.remove(rules.Kind.CORRUPT)
     return tuple(_fault(draw, draw.choice(kinds)) for _ in range(draw.randint(1, 3)))
 
 
-def _fault(draw: random.Random, kind: plan.Kind) -> Fault:
+def _fault(draw: random.Random, kind: rules.Kind) -> Fault:
     amounts = {
-        plan.Kind.DELAY: lambda: draw.uniform(10, 800),
-        plan.Kind.JITTER: lambda: draw.uniform(10, 400),
-        plan.Kind.BANDWIDTH: lambda: draw.uniform(300, 20_000),
-        plan.Kind.BLACKHOLE: lambda: 1.0,
+        rules.Kind.DELAY: lambda: draw.uniform(10, 800),
+        rules.Kind.JITTER: lambda: draw.uniform(10, 400),
+        rules.Kind.BANDWIDTH: lambda: draw.uniform(300, 20_000),
+        rules.Kind.BLACKHOLE: lambda: 1.0,
     }
     direction = draw.choice(list(Direction))
-    if kind in plan.AT_ONE_STEP and draw.random() < _HALF:
+    if kind in rules.AT_ONE_STEP and draw.random() < _HALF:
         amount = amounts[kind]() if kind in amounts else 1.0
         return Fault(kind=kind, amount=amount, direction=direction, step=draw.randint(1, _STEPS))
     amount = amounts[kind]() if kind in amounts else draw.uniform(0.05, 0.8)
@@ -135,13 +138,13 @@ def _fault(draw: random.Random, kind: plan.Kind) -> Fault:
 
 
 def _server(draw: random.Random) -> ServerFault:
-    kind = draw.choice(list(server.Kind))
+    kind = draw.choice(list(server_faults.Kind))
     amounts = {
-        server.Kind.UNAVAILABLE: lambda: float(draw.randint(0, 1)),
-        server.Kind.CLOCK: lambda: draw.choice(_HOURS) * 3600.0,
+        server_faults.Kind.UNAVAILABLE: lambda: float(draw.randint(0, 1)),
+        server_faults.Kind.CLOCK: lambda: draw.choice(_HOURS) * 3600.0,
     }
     return ServerFault(kind=kind, amount=amounts[kind]() if kind in amounts else 0.0)
 
 
 def _board(draw: random.Random) -> BoardFault:
-    return BoardFault(kind=draw.choice(list(boards.Kind)), seed=draw.randrange(_SEEDS))
+    return BoardFault(kind=draw.choice(list(board_faults.Kind)), seed=draw.randrange(_SEEDS))

@@ -1,4 +1,4 @@
-"""`bench serve` that can be upset while it runs: `python -m bench.faults.serve serve ...`.
+"""`bench serve` that can be upset while it runs: `python -m bench.faults.server_process serve ...`.
 
 It reads what is wrong on standard input, a JSON line each: `{"ahead_ms": 3600000}`, `{"full": true}`; and tells on
 standard output when it is so: `{"event": "upset", ...}`. It ends with its standard input: with who upsets it.
@@ -11,16 +11,16 @@ import sys
 import threading
 
 from bench import cli
-from bench.faults import upset
+from bench.faults import server_inject
 
 
 def _obey() -> None:
     for line in sys.stdin:
         wrong = json.loads(line)
         if "ahead_ms" in wrong:
-            upset.jump_clock(wrong["ahead_ms"])
+            server_inject.jump_clock(wrong["ahead_ms"])
         if "full" in wrong:
-            upset.fill_disk(full=wrong["full"])
+            server_inject.fill_disk(full=wrong["full"])
         sys.stdout.write(json.dumps({"event": "upset", **wrong}) + "\n")
         sys.stdout.flush()
     os.kill(os.getpid(), signal.SIGTERM)

@@ -15,7 +15,7 @@ from typing import Any
 
 import littlefs
 
-from bench.faults import plan
+from bench.faults.network import rules
 from bench.flash import image, vault
 from bench.virtual.board import VirtualBoard
 from bench.virtual.environment import Conditions, Cut, Wear
@@ -119,10 +119,10 @@ def _write(amount: int, draw: random.Random) -> int:
     return amount - 1 if amount else draw.randrange(_WRITES)
 
 
-def on_network(fault: BoardFault) -> list[plan.Fault]:
+def on_network(fault: BoardFault) -> list[rules.Fault]:
     """What the network in front of the server has to do from power-on on: a radio that is away sends nothing."""
     away = conditions(fault, Conditions()).away
-    return [plan.Fault(kind=plan.Kind.BLACKHOLE, at_s=start, for_s=end - start) for start, end in away]
+    return [rules.Fault(kind=rules.Kind.BLACKHOLE, at_s=start, for_s=end - start) for start, end in away]
 
 
 def filled(flash: bytes) -> bytes:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bench.errors import BenchError, UsageError
-from bench.faults.link import Link
+from bench.faults.network.network import Link
 from bench.registry import FILE
 from bench.server.child import ServerProcess
 
@@ -123,7 +123,7 @@ def locked(data: Path) -> Iterator[None]:
 class UpsetProcess(ServerProcess):
     """A `bench serve` in a process of its own, which can be upset in every way."""
 
-    _MODULE = "bench.faults.serve"
+    _MODULE = "bench.faults.server_process"
 
     def hang(self) -> None:
         """Stop it: the kernel takes connections, and nobody answers."""
@@ -190,12 +190,12 @@ class UpsetThread:
 
     def jump_clock(self, ahead_ms: int) -> None:
         """See upset.jump_clock."""
-        from bench.faults import upset  # noqa: PLC0415 - it takes a server to import, which few commands need
+        from bench.faults import server_inject  # noqa: PLC0415 - it takes a server to import, which few commands need
 
-        upset.jump_clock(ahead_ms)
+        server_inject.jump_clock(ahead_ms)
 
     def fill_disk(self, *, full: bool) -> None:
         """See upset.fill_disk."""
-        from bench.faults import upset  # noqa: PLC0415 - as above
+        from bench.faults import server_inject  # noqa: PLC0415 - as above
 
-        upset.fill_disk(full=full)
+        server_inject.fill_disk(full=full)
