@@ -15,7 +15,7 @@ from bench.conformance.board.opening import FOLDER
 from bench.conformance.check import Verdict, chosen, run
 from bench.dut.virtual import UnixBoard
 from bench.errors import BenchError, UsageError
-from bench.flash import firmware, image, settings
+from bench.flash import filesystem, firmware, settings
 from bench.mqtt import client_packets
 from bench.virtual import line_server
 from bench.virtual.auto_reset import Start
@@ -84,7 +84,7 @@ def test_board_of_ours_on_a_port_gets_back_what_it_had(tmp_path):
         assert verdicts(run(chosen(CHECKS, PROVISIONING), board)) == held(chosen(CHECKS, PROVISIONING))
         names = board.server.device_names()
     assert names == ["mine"]
-    files = image.read_files(made.flash())
+    files = filesystem.read_files(made.flash())
     assert files["settings.json"] == had
     assert files["vault.0"] == VAULT
     assert "vault.1" not in files
@@ -106,12 +106,12 @@ def test_board_of_ours_that_was_pulled_out_gets_back_what_it_had_the_next_time(t
         assert copy.stat().st_mode & 0o777 == 0o600
         running.plug_in()
         running.reset(Start.HELD)
-        assert image.read_files(made.flash())["settings.json"] != had
+        assert filesystem.read_files(made.flash())["settings.json"] != had
         running.reset(Start.RUN)
         with subject(running.url, tmp_path / "data", warn=warnings.append):
             pass
     assert warnings == [warning]
-    files = image.read_files(made.flash())
+    files = filesystem.read_files(made.flash())
     assert (files["settings.json"], files["vault.0"]) == (had, VAULT)
     assert not copy.exists()
 
@@ -133,7 +133,7 @@ def test_board_of_ours_that_was_set_up_anew_keeps_that(tmp_path):
         running.reset(Start.RUN)
         with subject(running.url, tmp_path / "data") as board:
             board.board.fresh(tls=False)
-    assert image.read_files(made.flash())["settings.json"] == new
+    assert filesystem.read_files(made.flash())["settings.json"] == new
 
 
 def test_port_without_our_firmware_is_told_what_to_say(tmp_path):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bench import boards
-from bench.flash import image, partitions
+from bench.flash import filesystem, partitions
 from bench.virtual.board import VirtualBoard
 
 CHIPS = ["esp32_generic", "esp32_s2", "esp32_s3_8mb", "esp32_c3", "esp32_c6"]
@@ -101,7 +101,7 @@ def test_erased_file_system_is_made_anew(tmp_path):
     board = board_with(tmp_path / "b", change)
     with board.power_on() as power:
         heard(power, "Performing initial setup", 'Type "help()" for more information.')
-    assert list(image.read_files(board.flash())) == ["boot.py"]
+    assert list(filesystem.read_files(board.flash())) == ["boot.py"]
     with board.power_on() as power:
         heard(power, 'Type "help()" for more information.')
         assert power.events[0]["text"].startswith("MicroPython ")

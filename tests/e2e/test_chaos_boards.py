@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from bench.faults.board_faults import BoardFault, Kind, conditions, corrupted, emptied, filled, forgetful, happening
 from bench.faults.board_faults import on_network as on_network_of
-from bench.flash import image, vault
+from bench.flash import filesystem, vault
 from bench.virtual.board import VirtualBoard
 from bench.virtual.environment import Conditions, Wear
 from tests.support import QUICK, states, steps, vault_slots
@@ -57,7 +57,7 @@ def test_fault_is_over_with_its_block(board, kind):
     with happening(fault, board) as found:
         assert (found != Conditions()) == (kind not in (Kind.FULL, Kind.CORRUPT, Kind.VAULT))
     if kind not in (Kind.CORRUPT, Kind.VAULT):
-        assert image.read_files(board.flash()) == image.read_files(before)
+        assert filesystem.read_files(board.flash()) == filesystem.read_files(before)
     assert fault.damages == (kind is Kind.CORRUPT)
 
 
@@ -72,7 +72,7 @@ def test_damage_is_the_same_for_the_same_seed_and_another_for_others(board, kind
 
 
 def test_corruption_stays_in_the_file_system(board):
-    place, before = image.vfs(board.flash()), board.flash()
+    place, before = filesystem.vfs(board.flash()), board.flash()
     changed = [at for at, byte in enumerate(corrupted(before, 7, 8)) if byte != before[at]]
     assert len(changed) == 8
     assert all(place.offset <= at < place.offset + place.size for at in changed)
@@ -143,10 +143,10 @@ def test_block_that_cannot_be_written_leaves_the_others(blank):
 
 
 def test_file_system_that_is_full_has_no_room_and_then_all_of_it(board):
-    before = image.read_files(board.flash())
+    before = filesystem.read_files(board.flash())
     full = filled(board.flash())
-    assert sum(map(len, image.read_files(full).values())) > 0.9 * image.vfs(full).size
-    assert image.read_files(emptied(full)) == before
+    assert sum(map(len, filesystem.read_files(full).values())) > 0.9 * filesystem.vfs(full).size
+    assert filesystem.read_files(emptied(full)) == before
 
 
 @pytest.mark.parametrize("kind", ["ACCESS_TOKEN", "X509_CERTIFICATE"])

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from bench.errors import BenchError
-from bench.flash import image
+from bench.flash import filesystem
 from bench.virtual.board import VirtualBoard
 from bench.virtual.environment import Conditions
 from bench.virtual.power import PowerLost
@@ -19,7 +19,7 @@ TOKEN = "entered-by-an-operator"
 
 
 def settings_of(board):
-    return json.loads(image.read_files(board.flash())["settings.json"])
+    return json.loads(filesystem.read_files(board.flash())["settings.json"])
 
 
 def provisioned(server, make_board, **sections):
@@ -237,7 +237,7 @@ def test_set_survives_a_cut_at_every_write(server, make_board, torn, tell):
 def test_entered_credentials_survive_a_cut_at_every_write(server, make_board, give_orders, torn, tell):
     """The board has what it had, or that and what was entered; entered again, it is rescued."""
     first = provisioned(server, make_board)
-    slots = {name: raw for name, raw in image.read_files(first.flash()).items() if name.startswith("vault.")}
+    slots = {name: raw for name, raw in filesystem.read_files(first.flash()).items() if name.startswith("vault.")}
     active = vault_slots(first)[0]["active"]
     entered = {"type": "ACCESS_TOKEN", "token": TOKEN}
     lock_out(server, give_orders, {"credentialsType": "ACCESS_TOKEN", "token": TOKEN})

@@ -9,9 +9,9 @@ import pytest
 
 from bench import paths
 from bench.errors import BenchError
-from bench.flash import firmware, flashing
+from bench.flash import firmware, flasher
 from bench.flash.job import Job, Outcome
-from bench.flash.teller import Silent
+from bench.flash.progress import Silent
 from bench.virtual.board import VirtualBoard
 from bench.virtual.line_server import serve
 from tests.support import RunningServer, vault_slots
@@ -153,4 +153,4 @@ def test_board_that_runs_another_firmware_than_was_written_is_an_error(server, m
     with serve(make_board(server)) as line:
         job = Job(port=line.url, firmware=firmware.files(), version="9.9.9")
         with pytest.raises(BenchError, match=r"runs firmware 0\.1\.0, not 9\.9\.9, which was written"):
-            flashing.deploy(job, Silent(), Outcome())
+            flasher.deploy(job, Silent(), Outcome())

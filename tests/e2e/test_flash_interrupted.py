@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from bench import boards, paths
-from bench.flash import firmware, images, loader, settings
-from bench.flash.loader import Region
+from bench.flash import chip_writer, firmware, images, settings
+from bench.flash.chip_writer import Region
 from bench.virtual.board import VirtualBoard
 from bench.virtual.line_server import Line
 from tests import budget
@@ -233,7 +233,7 @@ def test_board_with_older_files(walk, settings_file, tmp_path):
     own.mkdir()
     (own / "main.py").write_text("from firstboot import app\napp.main()\n")
     (own / "table.bin").write_bytes(os.urandom(5000))
-    files = loader.filesystem(BOARD, {**firmware.files(), **settings_file})
+    files = chip_writer.filesystem(BOARD, {**firmware.files(), **settings_file})
     walk("boards with older files", OTHER_FILES, [*PARTS, *files], "--files", str(own), online=True)
 
 
@@ -241,5 +241,5 @@ def test_board_with_another_image(walk, settings_file):
     offset, content = PARTS[2]
     other = bytearray(content)
     other[len(other) // 2] ^= 1
-    files = loader.filesystem(BOARD, {**firmware.files(), **settings_file})
+    files = chip_writer.filesystem(BOARD, {**firmware.files(), **settings_file})
     walk("boards with another image", OTHER_IMAGE, [*PARTS[:2], (offset, bytes(other)), *files], online=True)

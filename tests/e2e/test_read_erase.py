@@ -12,8 +12,8 @@ import sys
 import pytest
 
 from bench import boards
-from bench.flash import image
-from bench.flash.loader import Loader
+from bench.flash import filesystem
+from bench.flash.chip_writer import Loader
 from bench.serial.connection import SerialLine
 from bench.virtual.auto_reset import Start
 from bench.virtual.board import VirtualBoard
@@ -172,7 +172,7 @@ def test_read_over_a_line_that_loses_bytes(board, tmp_path):
 
 
 def test_buttons_that_nobody_presses(board, tmp_path, monkeypatch):
-    monkeypatch.setattr("bench.flash.loader._BY_HAND_S", 0)
+    monkeypatch.setattr("bench.flash.chip_writer._BY_HAND_S", 0)
     asked = []
 
     class Told:
@@ -298,7 +298,7 @@ def test_erase_of_a_partition_leaves_all_else(line, board):
 def test_board_runs_after_its_files_are_erased(line, board):
     assert bench("erase", "--port", line.url, "--partition", "vfs", "--yes")[0] == 0
     assert line.power
-    assert "password.txt" not in image.read_files(board.flash())
+    assert "password.txt" not in filesystem.read_files(board.flash())
 
 
 def test_erase_of_the_whole_flash(line, board):
@@ -310,7 +310,7 @@ def test_erase_of_the_whole_flash(line, board):
 
 @pytest.mark.slow
 def test_erase_on_a_bare_socket(raw, board):
-    assert "password.txt" in image.read_files(board.flash())
+    assert "password.txt" in filesystem.read_files(board.flash())
     said = press_when_asked(begin("erase", "--port", raw.url, "--yes"), raw)
     assert "the whole flash is erased" in said
     assert board.flash() == ERASED * 0x400000

@@ -4,14 +4,14 @@ import json
 
 import pytest
 
-from bench.flash import image
+from bench.flash import filesystem
 from bench.virtual.environment import Conditions
 from tests.e2e.cutting import MODES, cuts, loses_power_before
 from tests.support import steps, vault_slots
 
 
 def settings_of(board):
-    return json.loads(image.read_files(board.flash())["settings.json"])
+    return json.loads(filesystem.read_files(board.flash())["settings.json"])
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_reset_survives_a_cut_at_every_write(server, make_board, kind, torn, tel
     first = make_board(server)
     with first.power_on() as power:
         power.wait_for("telemetry")
-    slots = {name: raw for name, raw in image.read_files(first.flash()).items() if name.startswith("vault.")}
+    slots = {name: raw for name, raw in filesystem.read_files(first.flash()).items() if name.startswith("vault.")}
     token = vault_slots(first)[0]["active"][0]["token"]
     for cut in cuts(torn):
         board = make_board(server, files={**slots, "main.py": RESET.replace(b"KIND", kind.encode())})

@@ -14,7 +14,7 @@ import tty
 import pytest
 import serial
 
-from bench.flash import image
+from bench.flash import filesystem
 from bench.virtual.board import VirtualBoard
 from bench.virtual.environment import Conditions
 from bench.virtual.line_server import serve
@@ -317,7 +317,7 @@ def test_mpremote_works_on_the_files(idle, tmp_path):
     assert idle.mpremote("cat", ":main.py") == IDLE.decode()
     assert "firstboot/" in idle.mpremote("fs", "ls")
     idle.mpremote("rm", ":data/big", "+", "rmdir", ":data")
-    files = image.read_files(VirtualBoard(tmp_path / "idle").flash())
+    files = filesystem.read_files(VirtualBoard(tmp_path / "idle").flash())
     assert files["main.py"] == IDLE
     assert not [name for name in files if name.startswith("data")]
 

@@ -11,7 +11,7 @@ import pytest
 
 from bench.dut.console import Dialogue
 from bench.errors import BenchError
-from bench.flash import image
+from bench.flash import filesystem
 from bench.serial.connection import SerialLine
 from tests.forks import bench_command
 from tests.lines import Bridge, Served
@@ -30,7 +30,7 @@ def settings(*arguments, typed=""):
 
 
 def stored(board):
-    return json.loads(image.read_files(board.flash())["settings.json"])
+    return json.loads(filesystem.read_files(board.flash())["settings.json"])
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from bench import paths
-from bench.flash import image
+from bench.flash import filesystem
 from bench.virtual.board import VirtualBoard
 from bench.virtual.line_server import Line, serve
 from bench.virtual.uart_timing import LineFaults
@@ -72,7 +72,7 @@ def interrupted(wire: Tripwire, *arguments: str) -> subprocess.CompletedProcess[
 
 
 def settings_of(board: VirtualBoard) -> dict[str, dict]:
-    return json.loads(image.read_files(board.flash())["settings.json"])
+    return json.loads(filesystem.read_files(board.flash())["settings.json"])
 
 
 def test_numbers_that_are_too_few_or_there_twice_touch_no_board(server, tmp_path):

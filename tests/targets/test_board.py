@@ -4,7 +4,7 @@ import pytest
 
 from bench.dut.board import NotHeard
 from bench.errors import BenchError
-from bench.flash import image
+from bench.flash import filesystem
 from bench.serial.raw_repl import NoAnswer
 
 SAYS = {"main.py": b"import time\nprint('hello')\nwhile True:\n  time.sleep(1)\n"}
@@ -122,7 +122,7 @@ def test_flash_is_read_back(board):
     board.power_on()
     board.expect_text("hello")
     board.power_off()
-    assert image.read_files(board.read_flash()) == SAYS
+    assert filesystem.read_files(board.read_flash()) == SAYS
 
 
 def test_virtual_board_that_is_on_is_not_switched_on(board):

@@ -8,7 +8,7 @@ import pytest
 
 from bench import boards
 from bench.errors import BenchError, UsageError
-from bench.flash import firmware, image, partitions, settings
+from bench.flash import filesystem, firmware, partitions, settings
 from tests.firmware import device
 
 GOOD = """
@@ -186,9 +186,9 @@ def test_partition_table_that_is_damaged_is_refused(at):
 def test_image_holds_the_files_and_nothing_else():
     board = boards.load("esp32_generic")
     files = {"main.py": b"print(1)\n", "lib/deep/er.mpy": bytes(range(256)) * 40, "empty": b""}
-    flash = image.build(board, files)
+    flash = filesystem.build(board, files)
     assert len(flash) == board.flash_size
-    assert image.read_files(flash) == files
+    assert filesystem.read_files(flash) == files
     assert set(flash[:0x8000]) == {0xFF}
     assert set(flash[0x9000:0x200000]) == {0xFF}
 
@@ -199,7 +199,7 @@ def test_image_holds_the_files_and_nothing_else():
 def test_file_that_no_image_can_hold_is_refused(name):
     files = {"main.py": b"", "lib/a.py": b"", name: bytes(1 << 16 if name == "big" else 1)}
     with pytest.raises(UsageError, match="a board cannot hold a file"):
-        image.filesystem(1 << 16, files)
+        filesystem.filesystem(1 << 16, files)
 
 
 def test_firmware_is_bytecode_of_abi_6_for_every_chip():

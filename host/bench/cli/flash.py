@@ -20,10 +20,10 @@ from bench.cli.options import PORT_HELP, After, AfterOption, BeforeOption
 from bench.cli.output import Json
 from bench.cli.setup import Prepared, Setup
 from bench.errors import BenchError, UsageError
-from bench.flash import firmware, flashing, images, inventory, labels
+from bench.flash import firmware, flasher, images, inventory, labels
 from bench.flash.job import Job, Outcome
 from bench.flash.probe import Found
-from bench.flash.teller import Teller
+from bench.flash.progress import Teller
 from bench.flash.tray import Result, Tray, serials
 from bench.serial import ports
 
@@ -112,7 +112,7 @@ def flash(
         )
         for line in lines
     ]
-    results = _all(jobs, flashing.flash, kept, found, as_json=as_json)
+    results = _all(jobs, flasher.flash, kept, found, as_json=as_json)
     if kept:
         labels.write(kept.folder, kept.labels())
     _report(results, as_json=as_json, folder=kept.folder if kept else None)
@@ -131,7 +131,7 @@ def deploy(
     package = {**firmware.files(), **_own(files)}
     version = "" if files else firmware.version()
     jobs = [Job(port=line, firmware=package, version=version, patience_s=patience) for line in _lines(port)]
-    _report(_all(jobs, flashing.deploy, None, None, as_json=as_json), as_json=as_json)
+    _report(_all(jobs, flasher.deploy, None, None, as_json=as_json), as_json=as_json)
 
 
 def read_toml() -> BenchToml:
@@ -232,7 +232,7 @@ def _results(works: list[Future[Result]]) -> list[Result]:
 def _one(job: Job, work: Work, bar: Bar, kept: Tray | None, image: images.Found | None) -> Result:
     """Do the work for one board, and keep what became of it."""
     before = kept.finished(job.port) if kept and not job.erase else None
-    if before and flashing.is_online(job.port, before.name):
+    if before and flasher.is_online(job.port, before.name):
         bar.end(f"{before.name} was finished before", good=True)
         return before
     done, error = Outcome(), ""

@@ -23,8 +23,8 @@ from bench.cli.at_server import AtServer, at_server, ways
 from bench.cli.output import DEFAULT_DATA, Json
 from bench.cli.setup import Setup
 from bench.errors import BenchError, UsageError
-from bench.flash import choices
-from bench.flash.choices import Claim, Kind, Transport
+from bench.flash import device_config
+from bench.flash.device_config import Claim, Kind, Transport
 from bench.fleet import arrivals, boards, life, report, usage
 from bench.fleet.arrivals import Arrival
 from bench.fleet.boards import BoardFleet
@@ -185,7 +185,7 @@ def _light(plan: Plan, served: AtServer, prefix: str) -> LightFleet:
         name=prepared.place.name or prepared.place.host,
     )
     names = [f"{prefix}-{mac}" for mac in boards.macs(plan.devices, seed=plan.seed)]
-    shown = [(name, choices.shown_secret(prepared.chosen.claim, prepared.secret, name)) for name in names]
+    shown = [(name, device_config.shown_secret(prepared.chosen.claim, prepared.secret, name)) for name in names]
     return LightFleet(endpoint, shown, seed=plan.seed, timeout_s=plan.timeout_s, leave=plan.leave)
 
 

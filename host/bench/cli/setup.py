@@ -14,8 +14,8 @@ from bench.boards import Board
 from bench.cli import addresses, operator, options
 from bench.cli.operator import Where, ask
 from bench.errors import UsageError
-from bench.flash import choices, settings
-from bench.flash.choices import Choices, Claim, Kind, Place, Transport
+from bench.flash import device_config, settings
+from bench.flash.device_config import Choices, Claim, Kind, Place, Transport
 from bench.registry import ProvisionType
 from bench.server.tls import authority
 
@@ -109,7 +109,7 @@ class Prepared:
     @property
     def is_local(self) -> bool:
         """Whether only this machine reaches the server."""
-        return choices.is_loopback(self.place.host)
+        return device_config.is_loopback(self.place.host)
 
     def files(self, board: Board, mac: str, *, name: str = "", **sections: dict[str, Any]) -> dict[str, bytes]:
         """The files of one board that are not firmware, settings.json among them; `mac` as 12 hex digits.
@@ -125,7 +125,7 @@ class Prepared:
             host=self.place.host,
             port=self.place.mqtt_port,
             key=self.key,
-            secret=choices.shown_secret(self.chosen.claim, self.secret, name or settings.device_name(mac)),
+            secret=device_config.shown_secret(self.chosen.claim, self.secret, name or settings.device_name(mac)),
             **overlay,
         )
         ca = {"ca.der": self.place.ca} if self.chosen.tls else {}
@@ -157,7 +157,7 @@ class Setup:
             raise UsageError("--certificate and --key go together")
         if self.certificate and self.server_made:
             raise UsageError("--server-made and --certificate are two ways to get credentials: choose one")
-        pair = choices.pair(self.certificate, self.key) if self.certificate and self.key else {}
+        pair = device_config.pair(self.certificate, self.key) if self.certificate and self.key else {}
         chosen = Choices(
             transport=self.transport,
             tls=self.tls,
@@ -167,7 +167,7 @@ class Setup:
             after_refusals=self.after_refusals,
         )
         place = self._place()
-        sections = choices.sections(place, chosen, now_s=int(time.time()))
+        sections = device_config.sections(place, chosen, now_s=int(time.time()))
         key, secret = key_and_secret(self.where, self.profile, optional=bool(pair))
         return Prepared(place=place, chosen=chosen, key=key, secret=secret, pair=pair, sections=sections)
 
@@ -195,7 +195,7 @@ class Setup:
             mqtt_port=port,
             provision_port=provision_port,
             http_port=running.http_port if running else _http_port(self.where.url, host),
-            ca=choices.ca(ca) if ca else b"",
+            ca=device_config.ca(ca) if ca else b"",
             name=name,
         )
 

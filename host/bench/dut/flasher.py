@@ -10,7 +10,7 @@ from bench.dut.board import TestBoard
 from bench.dut.serial import PortBoard
 from bench.dut.unsupported import CannotDo
 from bench.errors import BenchError
-from bench.flash import images, loader
+from bench.flash import chip_writer, images
 
 _RUNS = "import sys,json\nprint(json.dumps([sys.platform,'.'.join(map(str,sys.implementation.version[:3]))]))"
 _SILICON = "esp32"
@@ -40,7 +40,7 @@ class Flasher:
         """
         board, definition = self._on_a_line, self.definition
         found = images.find(definition, image)
-        regions = [*images.parts(found.data, definition), *loader.filesystem(definition, dict(files))]
+        regions = [*images.parts(found.data, definition), *chip_writer.filesystem(definition, dict(files))]
         with board.loader() as chip:
             chip.look()
             sent = chip.write(regions, erase=erase)

@@ -9,9 +9,9 @@ from bench import boards
 from bench.dut.board import TestBoard, absolute, repl_on
 from bench.dut.unsupported import CannotDo
 from bench.errors import BenchError
-from bench.flash import survey
-from bench.flash.loader import Loader
-from bench.flash.teller import Silent
+from bench.flash import inspection
+from bench.flash.chip_writer import Loader
+from bench.flash.progress import Silent
 from bench.serial.connection import SerialLine
 from bench.serial.raw_repl import NoAnswer, Repl
 from bench.virtual import line_server
@@ -59,11 +59,11 @@ class PortBoard(TestBoard):
             self.power_on()
         try:
             with self.repl() as repl:
-                found = survey.take(repl, [])
+                found = inspection.take(repl, [])
                 there = found.files or {}
                 self.mac = found.mac
                 changed = {
-                    path: content for path, content in wanted.items() if there.get(path) != survey.digest(content)
+                    path: content for path, content in wanted.items() if there.get(path) != inspection.digest(content)
                 }
                 repl.put(changed, [path for path in there if path not in wanted], lambda _: None)
         except NoAnswer as error:

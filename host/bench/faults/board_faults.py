@@ -16,7 +16,7 @@ from typing import Any
 import littlefs
 
 from bench.faults.network import rules
-from bench.flash import image, vault
+from bench.flash import filesystem, vault
 from bench.virtual.board import VirtualBoard
 from bench.virtual.environment import Conditions, Cut, Wear
 
@@ -127,7 +127,7 @@ def on_network(fault: BoardFault) -> list[rules.Fault]:
 
 def filled(flash: bytes) -> bytes:
     """The flash with no room left in its file system."""
-    blocks = image.vfs(flash).size // image.BLOCK_SIZE
+    blocks = filesystem.vfs(flash).size // filesystem.BLOCK_SIZE
 
     def fill(fs: littlefs.LittleFS) -> None:
         # What is left is counted and never overrun: a littlefs-python that runs out of blocks aborts the process.
@@ -139,7 +139,7 @@ def filled(flash: bytes) -> bytes:
             with fs.open(f"{_FILLER}.{number}", "wb", buffering=0) as file:
                 file.write(bytes(size))
 
-    return image.change(flash, fill)
+    return filesystem.change(flash, fill)
 
 
 def emptied(flash: bytes) -> bytes:
@@ -150,13 +150,13 @@ def emptied(flash: bytes) -> bytes:
             if f"/{name}".startswith(_FILLER + "."):
                 fs.remove(f"/{name}")
 
-    return image.change(flash, empty)
+    return filesystem.change(flash, empty)
 
 
 def corrupted(flash: bytes, seed: int, flips: int) -> bytes:
     """The flash with so many bytes of its file system changed, in what is not blank."""
     draw = random.Random(f"{Kind.CORRUPT}/{seed}")  # noqa: S311 - it has to come out the same again
-    place = image.vfs(flash)
+    place = filesystem.vfs(flash)
     used = [at for at in range(place.offset, place.offset + place.size) if flash[at] != _BLANK]
     changed = bytearray(flash)
     for at in draw.sample(used, min(flips, len(used))):
@@ -178,7 +178,7 @@ def forgetful(flash: bytes, seed: int) -> bytes:
         with fs.open(slots[0].name, "wb") as file:
             file.write(bytes(changed))
 
-    return image.change(flash, forget)
+    return filesystem.change(flash, forget)
 
 
 def _away(draw: random.Random, times: int) -> tuple[tuple[float, float], ...]:

@@ -22,8 +22,8 @@ from bench.faults.chaos_scenario import Round, Turn
 from bench.faults.network.network import Link
 from bench.faults.network.rules import Happened
 from bench.faults.server_faults import UpsetProcess
-from bench.flash import choices, settings, vault
-from bench.flash.choices import Place, Transport
+from bench.flash import device_config, settings, vault
+from bench.flash.device_config import Place, Transport
 from bench.mqtt.framing import SPOKEN, Route
 from bench.rest_client import ThingsBoard
 from bench.server.tls import authority
@@ -161,10 +161,10 @@ class Chaos:
                 Transport.COAP: self._ports["coap"],
             }[transport],
             http_port=self._ports["http"],
-            ca=choices.ca(authority.ca_file(self._server.data)) if tls else b"",
+            ca=device_config.ca(authority.ca_file(self._server.data)) if tls else b"",
             name="localhost",
         )
-        sections = {**choices.sections(place, chosen, now_s=int(time.time())), **_SECTIONS}
+        sections = {**device_config.sections(place, chosen, now_s=int(time.time())), **_SECTIONS}
         written = settings.encode(host=_HOST, port=place.mqtt_port, key=self._key, secret=self._secret, **sections)
         ca = {"ca.der": place.ca} if tls else {}
         return VirtualBoard.create(folder, settings=written, mac=found.mac, files={**ca, **self._files})

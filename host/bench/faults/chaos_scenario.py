@@ -15,7 +15,7 @@ from bench.faults.board_faults import BoardFault
 from bench.faults.network import rules
 from bench.faults.network.rules import Direction, Fault
 from bench.faults.server_faults import ServerFault
-from bench.flash.choices import Choices, Kind, Transport
+from bench.flash.device_config import Choices, Kind, Transport
 
 _TURNS = 3
 _TURN_S = (0.5, 3.0)

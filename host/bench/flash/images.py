@@ -11,7 +11,7 @@ import platformdirs
 from bench import paths
 from bench.boards import CHIPS, OLDEST, Board, Image, Partition
 from bench.errors import BenchError
-from bench.flash import download, partitions, program
+from bench.flash import download, esp_image, partitions
 from bench.flash.download import Progress
 
 _SUMS = "SHA256SUMS"
@@ -100,9 +100,9 @@ def find(board: Board, given: Path | None = None, *, on_progress: Progress = lam
 
 def facts(data: bytes) -> Facts:
     """What an image says of itself. Raises BenchError if it is none of MicroPython's for an ESP32, or damaged."""
-    if not data or data[0] != program.MAGIC:
+    if not data or data[0] != esp_image.MAGIC:
         raise BenchError("this is no image for an ESP32: take the .bin file, not .uf2 or .elf")
-    loader = program.read(data, 0)
+    loader = esp_image.read(data, 0)
     if not loader.chip:
         raise BenchError("this image is for a chip that the bench does not know")
     start = CHIPS[loader.chip].bootloader
@@ -115,7 +115,7 @@ def facts(data: bytes) -> Facts:
     if not apps:
         raise BenchError("there is no program in this image: its end is missing")
     for each in apps:
-        if program.read(data, each.offset - start).chip != loader.chip:
+        if esp_image.read(data, each.offset - start).chip != loader.chip:
             raise BenchError(f"the program in {each.label} is not for {loader.chip}, as the bootloader is")
     banner = _BANNER.search(data)
     if not banner:

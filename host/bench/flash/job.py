@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from bench.boards import Board
-from bench.flash.loader import Region
+from bench.flash.chip_writer import Region
 
 
 @dataclass(frozen=True, kw_only=True)

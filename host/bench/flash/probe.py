@@ -6,9 +6,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bench import boards
-from bench.flash import loader, survey
-from bench.flash.loader import Loader
-from bench.flash.teller import Teller
+from bench.flash import chip_writer, inspection
+from bench.flash.chip_writer import Loader
+from bench.flash.progress import Teller
 from bench.serial.connection import SerialLine
 from bench.serial.raw_repl import NoAnswer, Repl
 
@@ -41,7 +41,7 @@ def probe(port: str, tell: Teller) -> Found:
     with SerialLine(port) as line:
         try:
             repl = Repl(line.port, timeout_s=_QUICK_S)
-            found = survey.take(repl, [])
+            found = inspection.take(repl, [])
             version = str(repl.ask(_VERSION))
             repl.reset()
         except NoAnswer:
@@ -74,5 +74,5 @@ def _by_loader(line: SerialLine, tell: Teller) -> Found:
     with TemporaryDirectory(prefix="bench-probe-") as folder:
         with Loader(line, board=any_chip, tell=tell, folder=Path(folder)) as chip:
             mac, kind, flash_mb = chip.identify()
-        loader.leave(line, any_chip.after, tell)
+        chip_writer.leave(line, any_chip.after, tell)
     return Found(port=line.name, mac=mac, chip=kind, flash_mb=flash_mb)

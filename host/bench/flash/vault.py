@@ -6,7 +6,7 @@ import zlib
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.flash import image
+from bench.flash import filesystem
 
 _HEADER = "<4sIH"
 _HEADER_SIZE = struct.calcsize(_HEADER)
@@ -30,7 +30,7 @@ def slots(flash: bytes) -> list[Slot]:
 
     An empty one is a file whose creation was all that came before a power cut.
     """
-    files = image.read_files(flash)
+    files = filesystem.read_files(flash)
     found = [_slot(name, raw) for name, raw in files.items() if name.startswith("vault.") and raw]
     return sorted(found, key=lambda slot: slot.sequence, reverse=True)
 

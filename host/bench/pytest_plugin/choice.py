@@ -94,7 +94,7 @@ class Choice:
             return given
         # esptool and all that: for boards that nobody has said anything about
         from bench.flash import probe  # noqa: PLC0415
-        from bench.flash.teller import Silent  # noqa: PLC0415
+        from bench.flash.progress import Silent  # noqa: PLC0415
 
         found = probe.probe(port, Silent())
         fits = probe.definitions_for(found)

@@ -15,7 +15,7 @@ from typing import Self, TextIO
 from bench import boards, paths
 from bench.boards import Board
 from bench.errors import BenchError, UsageError
-from bench.flash import firmware, image, program
+from bench.flash import esp_image, filesystem, firmware
 from bench.virtual import power
 from bench.virtual.environment import Conditions
 from bench.virtual.power import PowerCycle
@@ -75,7 +75,7 @@ class VirtualBoard:
     def install(self, files: dict[str, bytes]) -> None:
         """Have MicroPython and exactly these files in its flash, and nothing else. The board is off."""
         definition = boards.load(self.definition)
-        self.burn(_with_programs(image.build(definition, files), definition))
+        self.burn(_with_programs(filesystem.build(definition, files), definition))
 
     def burn(self, flash: bytes) -> None:
         """Have this in its flash, all of it. The board is off."""
@@ -149,5 +149,5 @@ def _with_programs(flash: bytes, board: Board) -> bytes:
     app = next(each for each in board.partitions if each.type == _APP)
     started = bytearray(flash)
     for offset in (board.image_offset, app.offset):
-        started[offset] = program.MAGIC
+        started[offset] = esp_image.MAGIC
     return bytes(started)

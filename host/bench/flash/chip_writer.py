@@ -12,9 +12,9 @@ from typing import Self
 from bench import paths
 from bench.boards import Board
 from bench.errors import BenchError
-from bench.flash import esptool, image
+from bench.flash import esptool, filesystem
 from bench.flash.esptool import EsptoolError, Kind, Progress
-from bench.flash.teller import Teller
+from bench.flash.progress import Teller
 from bench.serial import ports, rfc2217_pty
 from bench.serial.connection import SerialLine
 from bench.serial.rfc2217_pty import Relay
@@ -22,9 +22,9 @@ from bench.serial.rfc2217_pty import Relay
 Region = tuple[int, bytes]
 """An offset into the flash, and what belongs there."""
 
-_HEAD = 2 * image.BLOCK_SIZE  # LittleFS has its superblock in the first two blocks
+_HEAD = 2 * filesystem.BLOCK_SIZE  # LittleFS has its superblock in the first two blocks
 _LITTLEFS = b"littlefs"
-_SEEN = image.BLOCK_SIZE + 16  # as far as the second block's name
+_SEEN = filesystem.BLOCK_SIZE + 16  # as far as the second block's name
 _LONGER_S = (0.0, 0.5, 0.0)  # how long IO0 is held beyond what is usual, in attempts to connect
 _NO_RESET, _STUB_STAYS = "no-reset", "no-reset-stub"
 _ONCE = ["--connect-attempts", "1"]
@@ -213,7 +213,7 @@ def filesystem(board: Board, files: dict[str, bytes]) -> list[Region]:
     LittleFS reads no block that it did not write, so the unused end stays as it is.
     """
     place = board.partition("vfs")
-    content = image.filesystem(place.size, files).rstrip(b"\xff")
-    used = -(-len(content) // image.BLOCK_SIZE) * image.BLOCK_SIZE
+    content = filesystem.filesystem(place.size, files).rstrip(b"\xff")
+    used = -(-len(content) // filesystem.BLOCK_SIZE) * filesystem.BLOCK_SIZE
     content = content.ljust(used, b"\xff")
     return [(place.offset + _HEAD, content[_HEAD:]), (place.offset, content[:_HEAD])]

@@ -17,11 +17,11 @@ from typing import Self
 from bench.boards import Board
 from bench.contract.events import Event
 from bench.errors import BenchError
-from bench.flash import loader, survey
+from bench.flash import chip_writer, inspection
+from bench.flash.chip_writer import Loader, Region
+from bench.flash.inspection import Survey
 from bench.flash.job import Job, Outcome
-from bench.flash.loader import Loader, Region
-from bench.flash.survey import Survey
-from bench.flash.teller import Teller
+from bench.flash.progress import Teller
 from bench.serial import ports
 from bench.serial.connection import SerialLine
 from bench.serial.raw_repl import NoAnswer, Repl
@@ -118,7 +118,7 @@ class _Flashing:
             patience_s = _BOOT_S if self._leave() else self._job.patience_s
         try:
             repl = self._woken(patience_s)
-            found = survey.take(repl, [] if after_reset else self._job.parts)
+            found = inspection.take(repl, [] if after_reset else self._job.parts)
         except NoAnswer as error:
             if after_reset:
                 raise NoAnswer(
@@ -128,7 +128,8 @@ class _Flashing:
             return False
         self._check(found)
         if found.files is None or any(
-            survey.digest(content) != there for (_, content), there in zip(self._job.parts, found.parts, strict=False)
+            inspection.digest(content) != there
+            for (_, content), there in zip(self._job.parts, found.parts, strict=False)
         ):
             return False
         try:
@@ -160,7 +161,7 @@ class _Flashing:
             yield chip
 
     def _leave(self) -> bool:
-        return loader.leave(self._line, self._job.after, self._tell)
+        return chip_writer.leave(self._line, self._job.after, self._tell)
 
     def _by_loader(self) -> bool:
         """Write the image, and the file system if there is none; whether that is so."""
@@ -170,7 +171,7 @@ class _Flashing:
             regions = list(self._job.parts)
             new = self._job.erase or not keeps
             if new:
-                regions += loader.filesystem(self._board, self._wanted(mac))
+                regions += chip_writer.filesystem(self._board, self._wanted(mac))
             self._write(chip, regions)
         return new
 
@@ -180,7 +181,7 @@ class _Flashing:
             mac, keeps = chip.look()
             if keeps:
                 chip.forget_filesystem()
-            self._write(chip, loader.filesystem(self._board, self._wanted(mac)))
+            self._write(chip, chip_writer.filesystem(self._board, self._wanted(mac)))
 
     def _write(self, chip: Loader, regions: list[Region]) -> None:
         self._phase("write")
@@ -193,7 +194,9 @@ class _Flashing:
         assert found.files is not None
         self._done.mac = found.mac
         wanted = {f"/{name}": content for name, content in self._wanted(found.mac).items()}
-        changed = {path: content for path, content in wanted.items() if found.files.get(path) != survey.digest(content)}
+        changed = {
+            path: content for path, content in wanted.items() if found.files.get(path) != inspection.digest(content)
+        }
         anew = {f"{path}{_UNFINISHED}" for path in changed}  # gone when it is renamed
         gone = [
             path
