@@ -233,7 +233,7 @@ def test_board_with_older_files(walk, settings_file, tmp_path):
     own.mkdir()
     (own / "main.py").write_text("from firstboot import app\napp.main()\n")
     (own / "table.bin").write_bytes(os.urandom(5000))
-    files = chip_writer.filesystem(BOARD, {**firmware.files(), **settings_file})
+    files = chip_writer.filesystem_regions(BOARD, {**firmware.files(), **settings_file})
     walk("boards with older files", OTHER_FILES, [*PARTS, *files], "--files", str(own), online=True)
 
 
@@ -241,5 +241,5 @@ def test_board_with_another_image(walk, settings_file):
     offset, content = PARTS[2]
     other = bytearray(content)
     other[len(other) // 2] ^= 1
-    files = chip_writer.filesystem(BOARD, {**firmware.files(), **settings_file})
+    files = chip_writer.filesystem_regions(BOARD, {**firmware.files(), **settings_file})
     walk("boards with another image", OTHER_IMAGE, [*PARTS[:2], (offset, bytes(other)), *files], online=True)

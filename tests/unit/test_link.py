@@ -740,7 +740,7 @@ RST = b"\x70\x00\x12\x34"
 
 
 @pytest.fixture
-def udp(stack):
+def datagrams(stack):
     """Makes clients, and has one server."""
     server = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
     server.bind(("127.0.0.1", 0))
@@ -754,8 +754,8 @@ def udp(stack):
     return network, client, server
 
 
-def test_datagrams_pass_both_ways_each_to_its_own_client(udp):
-    network, client, server = udp
+def test_datagrams_pass_both_ways_each_to_its_own_client(datagrams):
+    network, client, server = datagrams
     first, second = client(), client()
     for end in (first, second):
         end.send(REQUEST)
@@ -767,8 +767,8 @@ def test_datagrams_pass_both_ways_each_to_its_own_client(udp):
 
 
 @pytest.mark.parametrize("size", [0, 1, 1400, 60_000])
-def test_datagram_of_any_size_passes_untouched(udp, size):
-    _, client, server = udp
+def test_datagram_of_any_size_passes_untouched(datagrams, size):
+    _, client, server = datagrams
     data = random.Random(size).randbytes(size)
     client().send(data)
     assert server.recv(65536) == data
@@ -785,8 +785,8 @@ def test_datagram_of_any_size_passes_untouched(udp, size):
         (Kind.HALF_OPEN, []),
     ],
 )
-def test_datagram_meets_the_fault(udp, kind, arrives):
-    network, client, server = udp
+def test_datagram_meets_the_fault(datagrams, kind, arrives):
+    network, client, server = datagrams
     network.begin(fault(kind, step=1))
     board = client()
     board.send(REQUEST)
@@ -797,8 +797,8 @@ def test_datagram_meets_the_fault(udp, kind, arrives):
         assert board.recv(100) == RST
 
 
-def test_corrupt_datagram_has_its_length_and_other_bytes(udp):
-    network, client, server = udp
+def test_corrupt_datagram_has_its_length_and_other_bytes(datagrams):
+    network, client, server = datagrams
     network.at(fault(Kind.CORRUPT, step=1))
     client().send(REQUEST)
     arrived = server.recv(100)
@@ -806,8 +806,8 @@ def test_corrupt_datagram_has_its_length_and_other_bytes(udp):
     assert arrived != REQUEST
 
 
-def test_truncated_datagram_is_a_part_of_it_and_the_next_one_whole(udp):
-    network, client, server = udp
+def test_truncated_datagram_is_a_part_of_it_and_the_next_one_whole(datagrams):
+    network, client, server = datagrams
     network.at(fault(Kind.TRUNCATE, step=1))
     board = client()
     board.send(REQUEST)
@@ -818,15 +818,15 @@ def test_truncated_datagram_is_a_part_of_it_and_the_next_one_whole(udp):
     assert server.recv(100) == REQUEST
 
 
-def test_truncated_datagram_of_nothing_is_one_still(udp):
-    network, client, server = udp
+def test_truncated_datagram_of_nothing_is_one_still(datagrams):
+    network, client, server = datagrams
     network.set(truncate=1)
     client().send(b"")
     assert server.recv(100) == b""
 
 
-def test_jitter_has_datagrams_overtake_each_other(udp):
-    network, client, server = udp
+def test_jitter_has_datagrams_overtake_each_other(datagrams):
+    network, client, server = datagrams
     network.set(jitter_ms=50)
     board = client()
     sent = [bytes([number]) for number in range(30)]
@@ -837,8 +837,8 @@ def test_jitter_has_datagrams_overtake_each_other(udp):
     assert arrived != sent
 
 
-def test_black_hole_swallows_datagrams(udp):
-    network, client, server = udp
+def test_black_hole_swallows_datagrams(datagrams):
+    network, client, server = datagrams
     board = client()
     network.blackhole()
     board.send(b"1")
@@ -848,8 +848,8 @@ def test_black_hole_swallows_datagrams(udp):
     assert server.recv(100) == b"2"
 
 
-def test_black_hole_swallows_datagrams_that_are_late_and_answers_in_the_servers_stead(udp):
-    network, client, server = udp
+def test_black_hole_swallows_datagrams_that_are_late_and_answers_in_the_servers_stead(datagrams):
+    network, client, server = datagrams
     network.set(delay_ms=LONG_S * 500)
     board = client()
     board.send(b"1")
@@ -862,9 +862,9 @@ def test_black_hole_swallows_datagrams_that_are_late_and_answers_in_the_servers_
     assert_silent(board)
 
 
-def test_board_that_said_nothing_for_longest_is_forgotten_when_there_are_too_many(udp, monkeypatch):
+def test_board_that_said_nothing_for_longest_is_forgotten_when_there_are_too_many(datagrams, monkeypatch):
     monkeypatch.setattr(udp, "_FLOWS", 2)
-    network, client, server = udp
+    network, client, server = datagrams
     boards = [client() for _ in range(3)]
 
     def address(number):
@@ -880,9 +880,9 @@ def test_board_that_said_nothing_for_longest_is_forgotten_when_there_are_too_man
     assert len(network._doors[0]._flows) == 2
 
 
-def test_late_datagrams_are_lost_when_there_are_too_many(udp, monkeypatch):
+def test_late_datagrams_are_lost_when_there_are_too_many(datagrams, monkeypatch):
     monkeypatch.setattr(udp, "_QUEUE", 2)
-    network, client, server = udp
+    network, client, server = datagrams
     network.set(delay_ms=LONG_S * 1000)
     board = client()
     for _ in range(2):
@@ -892,8 +892,8 @@ def test_late_datagrams_are_lost_when_there_are_too_many(udp, monkeypatch):
         assert_silent(server)
 
 
-def test_refused_datagrams_are_unreachable_until_it_is_over(udp):
-    network, client, server = udp
+def test_refused_datagrams_are_unreachable_until_it_is_over(datagrams):
+    network, client, server = datagrams
     board = client()
     network.refuse()
     board.send(b"1")
@@ -912,8 +912,8 @@ def test_refused_datagrams_are_unreachable_until_it_is_over(udp):
         (b"\x50\x01\x12\x34", 0, b"\x50\xa3\x12\x34"),
     ],
 )
-def test_unavailable_server_is_said_over_coap(udp, request_, retry_after_s, answer):
-    network, client, server = udp
+def test_unavailable_server_is_said_over_coap(datagrams, request_, retry_after_s, answer):
+    network, client, server = datagrams
     network.unavailable(retry_after_s)
     board = client()
     board.send(request_)
@@ -922,16 +922,16 @@ def test_unavailable_server_is_said_over_coap(udp, request_, retry_after_s, answ
 
 
 @pytest.mark.parametrize("data", [b"", b"x", b"\x60\x00\x12\x34", b"\x70\x00\x12\x34", ANSWER])
-def test_what_is_no_request_gets_no_answer(udp, data):
-    network, client, _ = udp
+def test_what_is_no_request_gets_no_answer(datagrams, data):
+    network, client, _ = datagrams
     network.unavailable()
     board = client()
     board.send(data)
     assert_silent(board)
 
 
-def test_answer_meets_the_fault(udp):
-    network, client, server = udp
+def test_answer_meets_the_fault(datagrams):
+    network, client, server = datagrams
     network.begin(fault(Kind.RESET, step=2))
     board = client()
     board.send(REQUEST)
@@ -940,8 +940,8 @@ def test_answer_meets_the_fault(udp):
     assert server.recv(100) == RST
 
 
-def test_late_datagram_of_before_begin_is_lost(udp):
-    network, client, server = udp
+def test_late_datagram_of_before_begin_is_lost(datagrams):
+    network, client, server = datagrams
     network.begin(fault(Kind.DELAY, step=1))
     client().send(REQUEST)
     with contextlib.suppress(TimeoutError):
@@ -952,8 +952,8 @@ def test_late_datagram_of_before_begin_is_lost(udp):
     assert_silent(server)
 
 
-def test_late_answer_of_before_begin_is_lost(udp):
-    network, client, server = udp
+def test_late_answer_of_before_begin_is_lost(datagrams):
+    network, client, server = datagrams
     network.set(direction="down", delay_ms=LONG_S * 500)
     board = client()
     board.send(REQUEST)

@@ -40,7 +40,7 @@ class Flasher:
         """
         board, definition = self._on_a_line, self.definition
         found = images.find(definition, image)
-        regions = [*images.parts(found.data, definition), *chip_writer.filesystem(definition, dict(files))]
+        regions = [*images.parts(found.data, definition), *chip_writer.filesystem_regions(definition, dict(files))]
         with board.loader() as chip:
             chip.look()
             sent = chip.write(regions, erase=erase)

@@ -44,7 +44,7 @@ class Turn:
     for_s: float
     network: tuple[Fault, ...] = ()
     network_seed: int = 0
-    server_faults: ServerFault | None = None
+    server: ServerFault | None = None
     board: BoardFault | None = None
 
     def told(self) -> dict[str, Any]:

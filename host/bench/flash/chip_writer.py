@@ -207,7 +207,7 @@ def leave(line: SerialLine, after: str, tell: Teller) -> bool:
     return could
 
 
-def filesystem(board: Board, files: dict[str, bytes]) -> list[Region]:
+def filesystem_regions(board: Board, files: dict[str, bytes]) -> list[Region]:
     """The regions of a new file system, the one that makes it valid last.
 
     LittleFS reads no block that it did not write, so the unused end stays as it is.

@@ -171,7 +171,7 @@ class _Flashing:
             regions = list(self._job.parts)
             new = self._job.erase or not keeps
             if new:
-                regions += chip_writer.filesystem(self._board, self._wanted(mac))
+                regions += chip_writer.filesystem_regions(self._board, self._wanted(mac))
             self._write(chip, regions)
         return new
 
@@ -181,7 +181,7 @@ class _Flashing:
             mac, keeps = chip.look()
             if keeps:
                 chip.forget_filesystem()
-            self._write(chip, chip_writer.filesystem(self._board, self._wanted(mac)))
+            self._write(chip, chip_writer.filesystem_regions(self._board, self._wanted(mac)))
 
     def _write(self, chip: Loader, regions: list[Region]) -> None:
         self._phase("write")
