@@ -16,8 +16,9 @@ from typing import Any, NoReturn
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from bench import machine, paths
+from bench import paths
 from bench.errors import BenchError
+from bench.load import host_info
 from benchmarks import device, flashing, fleets, idle, peer, report, server
 from benchmarks.report import Section
 
@@ -89,7 +90,7 @@ def _count(text: str) -> int:
 
 def _conditions(now: datetime, seconds: float) -> dict[str, Any]:
     """What the figures depend on."""
-    found = machine.conditions()
+    found = host_info.conditions()
     return {
         "at": now.isoformat(timespec="seconds"),
         **found,

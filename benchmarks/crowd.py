@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from bench import file_limits
-from bench.fleet.usage import resident_bytes
+from bench.load.usage import resident_bytes
 from bench.mqtt.client_packets import ACCEPTED, ACKNOWLEDGED, PING, PONG, connect, publish
 from benchmarks.load import percentile
 

@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from typing import Any
 
-from bench.fleet.usage import cpu_s
+from bench.load.usage import cpu_s
 from benchmarks.boards import Board, DatagramBoard, SecureBoard, StreamBoard
 from benchmarks.messages import Exchanges
 

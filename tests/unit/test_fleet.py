@@ -17,15 +17,15 @@ from hypothesis import strategies as st
 from bench import file_limits, paths
 from bench.cli import fleet_tables
 from bench.errors import BenchError
-from bench.fleet import boards, connection, light, report, usage
-from bench.fleet.arrivals import Arrival, moments
-from bench.fleet.boards import BoardFleet, macs
-from bench.fleet.life import Lap, Life, Progress
-from bench.fleet.light import Endpoint, LightFleet
-from bench.fleet.report import Registered
+from bench.load import boards, connection, light, report, usage
+from bench.load.arrivals import Arrival, moments
+from bench.load.boards import BoardFleet, macs
+from bench.load.life import Lap, Life, Progress
+from bench.load.light import Endpoint, LightFleet
+from bench.load.report import Registered
+from bench.load.statistics import spread
 from bench.mqtt import client_packets
 from bench.mqtt.client_packets import publish
-from bench.spread import spread
 from bench.virtual.board import VirtualBoard
 
 VALUES = st.lists(st.floats(0, 1e6), min_size=1, max_size=300)

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from bench import machine, measure, pictures
 from bench.cli import measure as cli_measure
 from bench.cli import output
 from bench.errors import UsageError
-from bench.measure import STEPS, phases_ms, watch
-from bench.spread import spread
+from bench.load import boot_times, host_info, plots
+from bench.load.boot_times import STEPS, phases_ms, watch
+from bench.load.statistics import spread
 
 
 class Script:
@@ -93,7 +93,7 @@ def test_terminal_that_is_too_narrow_cuts_no_figure_and_no_name(monkeypatch, cap
             "n": 1,
             "attempts": [1],
             "failed": [],
-            "conditions": machine.conditions(),
+            "conditions": host_info.conditions(),
             **dict.fromkeys(("from_power_on_ms", "phases_ms", "by_own_clock_ms"), steps),
         }
     )
@@ -115,8 +115,8 @@ def test_phases_add_up_to_the_whole(moments, missing):
 
 
 def test_steps_are_in_the_order_in_which_boards_take_them():
-    assert measure.STEPS[0] == "boot"
-    assert measure.STEPS[-1] == "telemetry"
+    assert boot_times.STEPS[0] == "boot"
+    assert boot_times.STEPS[-1] == "telemetry"
 
 
 # pictures
@@ -128,7 +128,7 @@ ROUNDS = [{"first line": 20.0 + n, "link": 21.0 + 2 * n, "telemetry": 60.0 + 3 *
 def test_file_that_would_be_no_picture_is_refused(tmp_path, name):
     (tmp_path / "folder.png").mkdir()
     with pytest.raises(UsageError):
-        pictures.check(tmp_path / name)
+        plots.check(tmp_path / name)
 
 
 @pytest.mark.parametrize(("suffix", "magic"), [(".svg", b"<?xml"), (".png", b"\x89PNG\r\n\x1a\n")])
@@ -136,16 +136,16 @@ def test_same_values_make_the_same_picture(tmp_path, suffix, magic):
     made = []
     for number in range(2):
         path = tmp_path / f"{number}{suffix}"
-        pictures.check(path)
-        pictures.phases(path, ROUNDS, title="First boot (n = 5)", unit="ms")
+        plots.check(path)
+        plots.phases(path, ROUNDS, title="First boot (n = 5)", unit="ms")
         made.append(path.read_bytes())
     assert made[0] == made[1]
     assert made[0].startswith(magic)
 
 
 def test_picture_names_what_is_in_it(tmp_path):
-    pictures.phases(tmp_path / "p.svg", ROUNDS, title="First boot (n = 5)", unit="ms")
-    pictures.histogram(tmp_path / "h.svg", {"first boot": [1.0, 2.0], "back": []}, title="2 boards", unit="s")
+    plots.phases(tmp_path / "p.svg", ROUNDS, title="First boot (n = 5)", unit="ms")
+    plots.histogram(tmp_path / "h.svg", {"first boot": [1.0, 2.0], "back": []}, title="2 boards", unit="s")
     phases, histogram = ((tmp_path / f"{name}.svg").read_text() for name in "ph")
     for words in (
         "First boot (n = 5)",
@@ -162,7 +162,7 @@ def test_picture_names_what_is_in_it(tmp_path):
 
 def test_step_that_not_every_round_had_is_not_drawn(tmp_path):
     rounds = [{**ROUNDS[0], "key made": 30.0}, *ROUNDS[1:]]
-    pictures.phases(tmp_path / "p.svg", rounds, title="x", unit="ms")
+    plots.phases(tmp_path / "p.svg", rounds, title="x", unit="ms")
     assert "key made" not in (tmp_path / "p.svg").read_text()
 
 
@@ -173,5 +173,5 @@ def test_commands_start_without_what_draws():
 
 
 def test_histogram_of_nothing_is_a_picture_all_the_same(tmp_path):
-    pictures.histogram(tmp_path / "h.svg", {"first boot": []}, title="none came online", unit="s")
+    plots.histogram(tmp_path / "h.svg", {"first boot": []}, title="none came online", unit="s")
     assert "none came online" in (tmp_path / "h.svg").read_text()

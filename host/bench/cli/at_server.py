@@ -18,7 +18,7 @@ from bench.cli.output import DEFAULT_DATA
 from bench.cli.setup import Prepared, Setup
 from bench.errors import BenchError, UsageError
 from bench.flash.device_config import Claim
-from bench.fleet.boards import Files
+from bench.load.boards import Files
 from bench.rest_client import ThingsBoard
 from bench.server.child import ServerProcess
 

@@ -17,7 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from bench import file_limits, machine, paths
+from bench import file_limits, paths
 from bench.cli import fleet_tables, output, setup
 from bench.cli.at_server import AtServer, at_server, ways
 from bench.cli.output import DEFAULT_DATA, Json
@@ -25,11 +25,11 @@ from bench.cli.setup import Setup
 from bench.errors import BenchError, UsageError
 from bench.flash import device_config
 from bench.flash.device_config import Claim, Kind, Transport
-from bench.fleet import arrivals, boards, life, report, usage
-from bench.fleet.arrivals import Arrival
-from bench.fleet.boards import BoardFleet
-from bench.fleet.light import Endpoint, LightFleet
-from bench.fleet.report import Registered
+from bench.load import arrivals, boards, host_info, life, report, usage
+from bench.load.arrivals import Arrival
+from bench.load.boards import BoardFleet
+from bench.load.light import Endpoint, LightFleet
+from bench.load.report import Registered
 
 _SPARE_FILES = 1000
 
@@ -94,11 +94,11 @@ def fleet(
     plan = Plan(devices=devices, light=light, arrival=arrival, rate=rate, seed=seed, timeout_s=timeout, leave=leave)
     _refuse(plan, chosen)
     if plot:
-        from bench import pictures  # noqa: PLC0415 - what draws takes a second to import
+        from bench.load import plots  # noqa: PLC0415 - what draws takes a second to import
 
-        pictures.check(plot)
+        plots.check(plot)
     file_limits.allow(_SPARE_FILES + devices * (1 if light else boards.FILES_EACH))  # for a server of ours as well
-    conditions = machine.conditions()
+    conditions = host_info.conditions()
     with at_server(chosen, context, "fleet", keep=keep) as served:
         if arrival is Arrival.RESTART and not served.own:
             raise UsageError("--arrival restart is for a server of its own: leave out --server, --url and --data")
@@ -113,7 +113,7 @@ def fleet(
         if keep:
             output.say(f"all of it is kept in {served.folder}")
     if plot:
-        pictures.histogram(
+        plots.histogram(
             plot,
             {"first boot": report.times_s(lives, 0), "back after the restart": report.times_s(lives, 1)},
             title=plan.title,

@@ -8,8 +8,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from bench.cli import output
-from bench.fleet import report
-from bench.fleet.life import Life
+from bench.load import report
+from bench.load.life import Life
 
 _SHOWN = 10  # of what failed
 _BINS, _WIDTH = 12, 40

@@ -12,15 +12,15 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from bench import machine
-from bench import measure as rounds_of
 from bench.cli import addresses, at_server, output, setup
 from bench.cli.operator import Where, ask
 from bench.cli.output import Json
 from bench.cli.setup import Setup
 from bench.errors import BenchError, NotFound, UsageError
-from bench.measure import OnPort, Round, Rounds
-from bench.spread import spread
+from bench.load import boot_times as rounds_of
+from bench.load import host_info
+from bench.load.boot_times import OnPort, Round, Rounds
+from bench.load.statistics import spread
 
 _WARM_UP = 1
 _DIGITS = 3
@@ -66,10 +66,10 @@ def measure(
     each round, and its settings say how it provisions itself. Exit code 1 if a round failed. See docs/measuring.md.
     """
     if plot:
-        from bench import pictures  # noqa: PLC0415 - what draws takes a second to import
+        from bench.load import plots  # noqa: PLC0415 - what draws takes a second to import
 
-        pictures.check(plot)
-    conditions = machine.conditions()
+        plots.check(plot)
+    conditions = host_info.conditions()
     with _place(chosen, context, target, rounds=count + _WARM_UP, seed=seed, timeout_s=timeout) as place:
         done = _run(place.rounds, count, timeout, quiet=as_json)
     good = [each for each in done if not each.error]
@@ -94,7 +94,7 @@ def measure(
     else:
         _show(found)
     if plot and good:
-        pictures.phases(
+        plots.phases(
             plot,
             [{_WORDS[step]: ms for step, ms in each.at_ms.items()} for each in good],
             title=f"First boot, {kind}, {_way(found)} (n = {len(good)})",

@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 
 from bench import file_limits
 from bench.errors import BenchError
-from bench.fleet.connection import Connection, Refused
-from bench.fleet.life import Life, Progress, Restart, Tell
+from bench.load.connection import Connection, Refused
+from bench.load.life import Life, Progress, Restart, Tell
 from bench.mqtt import client_packets
 
 # As a board's settings have them if they say nothing else.

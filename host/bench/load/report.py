@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from bench.fleet.life import STEPS, Life
-from bench.spread import spread
+from bench.load.life import STEPS, Life
+from bench.load.statistics import spread
 
 _DIGITS = 3
 

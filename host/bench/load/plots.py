@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from bench.errors import UsageError
-from bench.spread import spread
+from bench.load.statistics import spread
 
 SUFFIXES = (".svg", ".png")
 # Okabe and Ito's colours, which people who see colours differently can tell apart.

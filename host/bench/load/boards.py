@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from bench import boards, file_limits
-from bench.fleet import usage
-from bench.fleet.life import Lap, Life, Progress, Restart, Tell
+from bench.load import usage
+from bench.load.life import Lap, Life, Progress, Restart, Tell
 from bench.virtual.board import VirtualBoard
 from bench.virtual.environment import Conditions
 from bench.virtual.power import PowerCycle

@@ -16,7 +16,7 @@ from typing import Any, Protocol, Self
 from bench import boards
 from bench.errors import BenchError
 from bench.flash import firmware
-from bench.fleet.boards import DEFINITION, HOW_IT_GOES_ON, Files, macs, words
+from bench.load.boards import DEFINITION, HOW_IT_GOES_ON, Files, macs, words
 from bench.serial.connection import SerialLine
 from bench.serial.raw_repl import Repl
 from bench.virtual import line_server
