@@ -12,9 +12,9 @@ from sqlalchemy.orm import Session
 
 from bench.registry import FILE, CredentialsType, ProvisionType, credentials
 from bench.registry.device_secrets import claim_secret
+from bench.registry.encryption import FILE as KEY_FILE
+from bench.registry.encryption import Seal
 from bench.registry.model import Credentials, Device, Profile
-from bench.registry.seal import FILE as KEY_FILE
-from bench.registry.seal import Seal
 from tests.atrest import on_database
 
 # What tests choose is shorter now and then, and then found in anything.

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from bench.registry import FILE
-from bench.registry.seal import Seal
+from bench.registry.encryption import Seal
 from tests import secrecy
 from tests.atrest import is_intact, on_database
 from tests.server.packets import PROVISION_REQUEST, PROVISION_RESPONSE

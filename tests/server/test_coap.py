@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from bench.errors import BenchError
-from bench.registry import ProvisionType, profiles, series
+from bench.registry import ProvisionType, profiles, timeseries
 from bench.registry.clock import now_ms
 from bench.registry.model import SHARED_SCOPE
 from bench.server.coap import CoapServer
@@ -394,7 +394,7 @@ def with_attributes(server, device, peer):
     expect(peer.ask(POST, ATTRIBUTES, b'{"a":1,"b":"x"}'), CREATED)
     found = server.ask(lambda registry: registry.token_login(TOKEN))
     values = {"a": 2, "s": [1.5]}
-    server.ask(lambda registry: registry.write(series.set_attributes, found.id, SHARED_SCOPE, values))
+    server.ask(lambda registry: registry.write(timeseries.set_attributes, found.id, SHARED_SCOPE, values))
     return peer
 
 

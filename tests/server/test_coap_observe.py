@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from bench.registry import ProvisionType, series
+from bench.registry import ProvisionType, timeseries
 from bench.registry.model import SHARED_SCOPE
 from bench.server.presence import Ending
 from tests.server.coap_packets import (
@@ -98,7 +98,7 @@ def test_observation_with_an_unknown_token_is_401(server, peer, option):
 
 
 def test_attributes_are_told_at_once_and_when_they_change(server, device_id, peer):
-    server.ask(lambda registry: registry.write(series.set_attributes, device_id, SHARED_SCOPE, {"a": 1}))
+    server.ask(lambda registry: registry.write(timeseries.set_attributes, device_id, SHARED_SCOPE, {"a": 1}))
     first = observe(peer, ATTRIBUTES)
     assert (first.code, first.payload, first.value(CONTENT_FORMAT)) == (CONTENT, b'{"a":1}', 50)
     tell(server, device_id, {"a": 2, "b": None})

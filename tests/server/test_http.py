@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from bench.registry import ProvisionType, profiles, series
+from bench.registry import ProvisionType, profiles, timeseries
 from bench.registry.clock import now_ms
 from bench.registry.model import SHARED_SCOPE
 from tests.server.packets import (
@@ -286,7 +286,7 @@ ATTRIBUTES = f"/api/v1/{TOKEN}/attributes"
 def set_shared(server, values):
     """An operator sets shared attributes."""
     device = server.ask(lambda registry: registry.token_login(TOKEN))
-    server.ask(lambda registry: registry.write(series.set_attributes, device.id, SHARED_SCOPE, values))
+    server.ask(lambda registry: registry.write(timeseries.set_attributes, device.id, SHARED_SCOPE, values))
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import MetaData, func, insert, inspect, select
 
 from bench.errors import BenchError
-from bench.registry import FILE, Login, ProvisionRequest, Registry, Status, database, series
+from bench.registry import FILE, Login, ProvisionRequest, Registry, Status, database, timeseries
 from bench.registry import credentials as kinds
 from bench.registry.model import Base
 from bench.registry.schema import MIGRATIONS
@@ -161,7 +161,7 @@ async def expect_all(registry):
         found = await (registry.login(login) if login else registry.certificate_login("testHash"))
         assert found is not None, name
         assert found.name == name
-        (entry,) = await registry.read(series.history, found.id, "t", series.Span(from_ms=0, to_ms=9, limit=9))
+        (entry,) = await registry.read(timeseries.history, found.id, "t", timeseries.Span(from_ms=0, to_ms=9, limit=9))
         assert (entry.ts_ms, json.loads(entry.value)) == (4, 21.5)
     assert await registry.login(Login(username="another-user", password="wrong")) is None
     assert (await registry.token_login("token-of-many-299")).name == "many-299"
@@ -253,7 +253,7 @@ KILLED = """
 import asyncio, os, signal, sys
 from pathlib import Path
 from bench.registry import database
-from bench.registry.seal import Seal
+from bench.registry.encryption import Seal
 
 class Killed(Seal):
     left = int(sys.argv[3])

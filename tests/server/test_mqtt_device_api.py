@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import pytest
 
-from bench.registry import series
+from bench.registry import timeseries
 from bench.registry.model import SHARED_SCOPE
 from bench.server.presence import NoAnswer
 from tests.server.packets import (
@@ -68,8 +68,8 @@ def share(server, device_id, changed, deleted=()):
     """An operator sets and deletes shared attributes."""
 
     async def change(api):
-        await api.registry.write(series.set_attributes, device_id, SHARED_SCOPE, changed)
-        await api.registry.write(series.delete_attributes, device_id, SHARED_SCOPE, deleted)
+        await api.registry.write(timeseries.set_attributes, device_id, SHARED_SCOPE, changed)
+        await api.registry.write(timeseries.delete_attributes, device_id, SHARED_SCOPE, deleted)
         api.presence.tell_attributes(device_id, changed, list(deleted))
 
     server.do(change)

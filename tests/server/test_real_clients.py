@@ -16,7 +16,7 @@ from paho.mqtt.client import Client, MQTTv5, MQTTv31, MQTTv311
 from paho.mqtt.enums import CallbackAPIVersion
 
 from bench import paths
-from bench.registry import series
+from bench.registry import timeseries
 from bench.registry.model import SHARED_SCOPE
 from tests.server.packets import ATTRIBUTES, PROVISION_REQUEST, PROVISION_RESPONSE, TELEMETRY, request_body, stored
 
@@ -42,7 +42,7 @@ def share(server, name, values):
     target = device_id(server, name)
 
     async def change(api):
-        await api.registry.write(series.set_attributes, target, SHARED_SCOPE, values)
+        await api.registry.write(timeseries.set_attributes, target, SHARED_SCOPE, values)
         api.presence.tell_attributes(target, values, [])
 
     server.do(change)

@@ -16,7 +16,7 @@ from bench.registry import (
     Status,
     devices,
     profiles,
-    series,
+    timeseries,
 )
 from bench.registry.credentials import access_token
 from bench.registry.model import Device
@@ -130,7 +130,7 @@ def test_right_secret_decides_by_strategy_and_device(run, strategy, device, stat
 async def mark_provisioned(registry, value):
     def mark(session):
         for device_id in session.scalars(select(Device.id)).all():
-            series.set_attributes(session, device_id, "SERVER_SCOPE", {"provisionState": value})
+            timeseries.set_attributes(session, device_id, "SERVER_SCOPE", {"provisionState": value})
 
     await registry.write(mark)
 
@@ -199,7 +199,7 @@ def test_pre_provisioned_device_is_handed_over_once_until_it_is_re_armed(run):
         assert (await registry.provision(request)).credentials.id == "its-token"
         assert (await registry.provision(request)).status is FAILURE
         device = await registry.read(devices.by_name, "name")
-        gone = await registry.write(series.delete_attributes, device.id, "SERVER_SCOPE", ["provisionState"])
+        gone = await registry.write(timeseries.delete_attributes, device.id, "SERVER_SCOPE", ["provisionState"])
         assert gone == ["provisionState"]
         assert (await registry.provision(request)).credentials.id == "its-token"
 

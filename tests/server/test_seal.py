@@ -14,8 +14,8 @@ from sqlalchemy import text
 
 from bench.errors import BenchError
 from bench.registry import FILE, ProvisionType, Registry, claims
-from bench.registry.seal import FILE as KEY_FILE
-from bench.registry.seal import Seal, WrongKey
+from bench.registry.encryption import FILE as KEY_FILE
+from bench.registry.encryption import Seal, WrongKey
 from tests.atrest import everything, holding, is_intact, on_database
 from tests.server.packets import PROVISION_RESPONSE, connack, connect, puback, request, subscribe
 from tests.support import RawClient, on_both_databases
@@ -179,7 +179,7 @@ def test_serve_says_it_in_one_line(tmp_path):
 ONE_OF_MANY = """
 import sys
 from pathlib import Path
-from bench.registry.seal import Seal
+from bench.registry.encryption import Seal
 print("ready", flush=True)
 sys.stdin.readline()
 print(Seal.of_folder(Path(sys.argv[1])).digest("x"))

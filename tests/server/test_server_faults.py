@@ -16,7 +16,7 @@ from bench.faults.network.network import Link
 from bench.faults.server_faults import Kind, ServerFault, UpsetProcess, UpsetThread, happening, locked
 from bench.mqtt.framing import Protocol, Route
 from bench.registry import FILE
-from bench.registry.seal import Seal
+from bench.registry.encryption import Seal
 from bench.server.running import RunningServer
 from tests import secrecy
 from tests.server.coap_packets import RawPeer, code

@@ -17,7 +17,7 @@ import pytest
 
 from bench.errors import BenchError
 from bench.registry import FILE
-from bench.registry.seal import Seal
+from bench.registry.encryption import Seal
 from bench.server.journal import Journal
 from bench.server.running import FREE_PORTS
 from bench.server.server import Options, Server

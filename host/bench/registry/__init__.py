@@ -3,12 +3,12 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from bench.registry.strategy import ProvisionType
+from bench.registry.provision_type import ProvisionType
 
 if TYPE_CHECKING:
     from bench.registry.audit import Origin
+    from bench.registry.batching import Conflict
     from bench.registry.chains import Chain, ChainOutcome
-    from bench.registry.commits import Conflict
     from bench.registry.credentials import CredentialsType, DeviceCredentials, Login, Wish
     from bench.registry.logins import DeviceLogin
     from bench.registry.model import Credentials, Device, Profile

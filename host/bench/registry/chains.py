@@ -15,10 +15,10 @@ from sqlalchemy import Connection, insert, select, update
 from bench.registry import audit, credentials, names, provisioning
 from bench.registry.audit import Origin
 from bench.registry.credentials import CredentialsType, sha3
+from bench.registry.encryption import Seal
 from bench.registry.model import Attribute, Audit, Credentials, Device, Profile
+from bench.registry.provision_type import ProvisionType
 from bench.registry.provisioning import Status
-from bench.registry.seal import Seal
-from bench.registry.strategy import ProvisionType
 
 # X.520 ends a common name at 64 characters, but nobody enforces it, and a pattern may need the square of it.
 _LONGEST_NAME = 1024

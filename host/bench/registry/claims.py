@@ -8,8 +8,8 @@ from enum import StrEnum
 from sqlalchemy.orm import Session
 
 from bench.registry.clock import now_ms
+from bench.registry.encryption import Seal
 from bench.registry.model import Claim, Customer, Device
-from bench.registry.seal import Seal
 
 # How long a device may be claimed if it does not say. (ThingsBoard has a switch that makes the attribute
 # `claimingAllowed` a condition; it is off there unless told otherwise, and not here.)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from bench.registry.seal import Seal
+from bench.registry.encryption import Seal
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 # The parts of MQTT basic credentials, by the letter that says that a part is stored.

@@ -24,8 +24,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from bench import paths
 from bench.errors import BenchError, UsageError
 from bench.registry import FILE
+from bench.registry.encryption import Seal
 from bench.registry.model import Base
-from bench.registry.seal import Seal
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]

@@ -15,7 +15,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from bench.errors import Refused
-from bench.registry import credentials, devices, names, profiles, series
+from bench.registry import credentials, devices, names, profiles, timeseries
 from bench.registry.clock import now_ms
 from bench.registry.credentials import DeviceCredentials, InvalidCredentials
 from bench.registry.model import SERVER_SCOPE, SHARED_SCOPE, Device
@@ -157,9 +157,9 @@ def _set_values(session: Session, device: Device, values: dict[Column, Any]) -> 
             groups.setdefault(column.type, {})[column.key] = value
     for kind, scope in _SCOPES.items():
         if kind in groups:
-            series.set_attributes(session, device.id, scope, groups[kind])
+            timeseries.set_attributes(session, device.id, scope, groups[kind])
     if _SERIES in groups:
         now = now_ms()
         entries = [(now, key, value) for key, value in groups[_SERIES].items()]
-        series.save_telemetry(session.connection(), [(device.id, entries)])
+        timeseries.save_telemetry(session.connection(), [(device.id, entries)])
     return groups.get("SHARED_ATTRIBUTE", {})

@@ -9,8 +9,8 @@ from sqlalchemy import Connection, select
 
 from bench.registry import credentials
 from bench.registry.credentials import CredentialsType, Login
+from bench.registry.encryption import Seal
 from bench.registry.model import Credentials, Device, Profile
-from bench.registry.seal import Seal
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from sqlalchemy.orm import Session
 from bench.errors import NotFound, Refused
 from bench.registry import pages
 from bench.registry.credentials import sha3, trim_certificate
+from bench.registry.encryption import Seal
 from bench.registry.model import Device, Profile
 from bench.registry.pages import Page
-from bench.registry.seal import Seal
-from bench.registry.strategy import ProvisionType
+from bench.registry.provision_type import ProvisionType
 
 DEFAULT = "default"
 SORTS = {

@@ -17,9 +17,9 @@ from bench.registry.audit import Origin
 from bench.registry.clock import now_ms
 from bench.registry.credentials import DeviceCredentials, InvalidCredentials, Wish
 from bench.registry.device_secrets import Nonces
+from bench.registry.encryption import Seal
 from bench.registry.model import SERVER_SCOPE, Attribute, Audit, Credentials, Device, Profile
-from bench.registry.seal import Seal
-from bench.registry.strategy import ProvisionType
+from bench.registry.provision_type import ProvisionType
 
 PROVISION_STATE = "provisionState"
 _PROVISIONED = '"provisioned"'

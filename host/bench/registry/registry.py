@@ -19,20 +19,31 @@ from sqlalchemy.orm.exc import StaleDataError
 
 from bench import paths
 from bench.errors import BenchError
-from bench.registry import audit, chains, credentials, database, devices, logins, names, profiles, provisioning, series
+from bench.registry import (
+    audit,
+    chains,
+    credentials,
+    database,
+    devices,
+    logins,
+    names,
+    profiles,
+    provisioning,
+    timeseries,
+)
 from bench.registry.audit import NOWHERE, Origin
+from bench.registry.batching import Conflict, Pipeline
 from bench.registry.chains import Chain, ChainOutcome
 from bench.registry.clock import now_ms
-from bench.registry.commits import Conflict, Pipeline
 from bench.registry.credentials import CredentialsType, DeviceCredentials, Login
 from bench.registry.database import Database
 from bench.registry.device_secrets import Nonces
+from bench.registry.encryption import FILE as KEY_FILE
+from bench.registry.encryption import Seal, WrongKey
 from bench.registry.logins import DeviceLogin
 from bench.registry.model import CLIENT_SCOPE, Device, Profile, SealCheck
+from bench.registry.provision_type import ProvisionType
 from bench.registry.provisioning import Outcome, ProvisionRequest, Status
-from bench.registry.seal import FILE as KEY_FILE
-from bench.registry.seal import Seal, WrongKey
-from bench.registry.strategy import ProvisionType
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -184,12 +195,12 @@ class Registry:
 
     async def save_telemetry(self, device_id: uuid.UUID, entries: Sequence[tuple[int, str, Any]]) -> None:
         """Store entries `(ms since epoch, key, value)`. Raises Conflict for a deleted device."""
-        await self._commits.submit(series.save_telemetry, (device_id, entries))
+        await self._commits.submit(timeseries.save_telemetry, (device_id, entries))
 
     async def save_attributes(self, device_id: uuid.UUID, values: dict[str, Any]) -> None:
         """Store client attributes. Raises Conflict for a deleted device."""
-        rows = series.attribute_rows(device_id, CLIENT_SCOPE, values, now_ms())
-        await self._commits.submit(series.save_attributes, rows)
+        rows = timeseries.attribute_rows(device_id, CLIENT_SCOPE, values, now_ms())
+        await self._commits.submit(timeseries.save_attributes, rows)
 
     async def record(self, entry: dict[str, Any]) -> None:
         """Store a row of the audit trail."""
@@ -260,7 +271,7 @@ def _profile_view(session: Session, profile: Profile) -> ProfileView:
 
 def _view(session: Session, device: Device) -> DeviceView:
     attributes: dict[str, dict[str, Any]] = {}
-    for each in series.attributes(session, device.id):
+    for each in timeseries.attributes(session, device.id):
         attributes.setdefault(each.scope, {})[each.key] = json.loads(each.value)
     return DeviceView(
         name=device.name,
@@ -268,7 +279,7 @@ def _view(session: Session, device: Device) -> DeviceView:
         created_ms=device.created_ms,
         credentials=devices.credentials_of(session, device.id),
         attributes=attributes,
-        telemetry={each.key: json.loads(each.value) for each in series.latest(session, device.id)},
+        telemetry={each.key: json.loads(each.value) for each in timeseries.latest(session, device.id)},
     )
 
 

@@ -8,7 +8,7 @@ from alembic.util import CommandError
 from sqlalchemy import Connection
 
 from bench.errors import BenchError
-from bench.registry.seal import Seal
+from bench.registry.encryption import Seal
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 

@@ -24,7 +24,7 @@ from bench.registry import (
     Status,
     claims,
     rotation,
-    series,
+    timeseries,
 )
 from bench.registry import audit as trail
 from bench.registry.clock import now_ms
@@ -189,7 +189,7 @@ class DeviceApi:
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Client and shared attributes with these keys; None is none of that kind, both None is all of both."""
         every = client_keys is None and shared_keys is None
-        found = await self.registry.read(series.attributes, device.id)
+        found = await self.registry.read(timeseries.attributes, device.id)
         client, shared = (
             {
                 each.key: json.loads(each.value)

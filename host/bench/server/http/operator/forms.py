@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from bench.registry.credentials import CredentialsType
-from bench.registry.strategy import ProvisionType
+from bench.registry.provision_type import ProvisionType
 
 T = TypeVar("T")
 

@@ -9,10 +9,10 @@ from fastapi import APIRouter, Body, Path, Query, Request, Response
 from sqlalchemy.orm import Session
 
 from bench.errors import Refused
-from bench.registry import series
+from bench.registry import timeseries
 from bench.registry.clock import now_ms
 from bench.registry.model import SHARED_SCOPE, Attribute
-from bench.registry.series import Span
+from bench.registry.timeseries import Span
 from bench.server import wire
 from bench.server.http.operator import forms
 from bench.server.http.operator.guard import AnyUser, Caller, TextRoute
@@ -73,7 +73,7 @@ async def _attributes(
     caller: Caller, device_id: UUID, scope: str | None = None, keys: Sequence[str] | None = None
 ) -> Sequence[Attribute]:
     return await caller.read(
-        lambda session: series.attributes(session, caller.device(session, device_id).id, scope, keys)
+        lambda session: timeseries.attributes(session, caller.device(session, device_id).id, scope, keys)
     )
 
 
@@ -100,7 +100,7 @@ async def _set_attributes(caller: Caller, device_id: UUID, scope: str, sent: dic
 
     def change(session: Session) -> tuple[str, None]:
         device = caller.device(session, device_id)
-        series.set_attributes(session, device_id, scope, values)
+        timeseries.set_attributes(session, device_id, scope, values)
         return device.name, None
 
     await caller.change("device.attributes_updated", str(device_id), change)
@@ -135,7 +135,7 @@ async def _delete_attributes(caller: Caller, device_id: UUID, scope: str, keys: 
 
     def change(session: Session) -> tuple[str, list[str]]:
         device = caller.device(session, device_id)
-        return device.name, series.delete_attributes(session, device_id, scope, keys)
+        return device.name, timeseries.delete_attributes(session, device_id, scope, keys)
 
     deleted = await caller.change("device.attributes_deleted", str(device_id), change)
     if scope == SHARED_SCOPE and deleted:
@@ -147,7 +147,7 @@ async def _delete_attributes(caller: Caller, device_id: UUID, scope: str, keys: 
 
 @router.get("/{entityType}/{entityId}/keys/timeseries", summary="The names of a device's series")
 async def series_keys(kind: _Kind, device_id: _EntityId, caller: AnyUser) -> list[str]:
-    found = await caller.read(lambda session: series.latest(session, caller.device(session, device_id).id))
+    found = await caller.read(lambda session: timeseries.latest(session, caller.device(session, device_id).id))
     return [each.key for each in found]
 
 
@@ -174,7 +174,7 @@ async def entries(
 
     def read(session: Session) -> dict[str, list[forms.EntryJson]]:
         device = caller.device(session, device_id)
-        found = {each: series.history(session, device.id, each, span) for each in wanted or ()}
+        found = {each: timeseries.history(session, device.id, each, span) for each in wanted or ()}
         return {
             name: [forms.EntryJson(ts=each.ts_ms, value=value(each.value)) for each in rows]
             for name, rows in found.items()
@@ -188,7 +188,7 @@ async def _latest(
     caller: Caller, device_id: UUID, wanted: Sequence[str] | None, value: Callable[[str], Any]
 ) -> dict[str, list[forms.EntryJson]]:
     """The latest entry of every series; of one that is asked for and is not there it is null, now."""
-    found = await caller.read(lambda session: series.latest(session, caller.device(session, device_id).id, wanted))
+    found = await caller.read(lambda session: timeseries.latest(session, caller.device(session, device_id).id, wanted))
     absent = {name: [forms.EntryJson(ts=now_ms(), value=None)] for name in wanted or ()}
     return absent | {each.key: [forms.EntryJson(ts=each.ts_ms, value=value(each.value))] for each in found}
 
@@ -214,7 +214,7 @@ async def save_series(kind: _Kind, device_id: _EntityId, body: _Series, caller: 
 
     def change(session: Session) -> tuple[str, None]:
         device = caller.device(session, device_id)
-        series.save_telemetry(session.connection(), [(device.id, read)])
+        timeseries.save_telemetry(session.connection(), [(device.id, read)])
         return device.name, None
 
     await caller.change("device.timeseries_updated", str(device_id), change)
@@ -241,7 +241,7 @@ async def delete_series(
 
     def change(session: Session) -> tuple[str, None]:
         device = caller.device(session, device_id)
-        series.delete_series(session, device.id, wanted, span, rewrite=rewrite)
+        timeseries.delete_series(session, device.id, wanted, span, rewrite=rewrite)
         return device.name, None
 
     await caller.change("device.timeseries_deleted", str(device_id), change)

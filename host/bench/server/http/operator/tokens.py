@@ -7,8 +7,8 @@ from typing import Any
 
 import jwt
 
+from bench.registry.encryption import Seal
 from bench.registry.model import User
-from bench.registry.seal import Seal
 from bench.server.http.operator.forms import NOBODY, JwtPair
 from bench.server.http.operator.refusals import Unauthorized
 
