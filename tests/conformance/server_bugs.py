@@ -13,19 +13,19 @@ from bench.mqtt.codec import Reason, Refusal
 from bench.registry import Outcome, Registry, Status, logins, names, provisioning
 from bench.registry import credentials as kinds
 from bench.registry.credentials import CredentialsType, access_token
-from bench.server import wire
+from bench.server import device_json
 from bench.server.coap.server import CoapServer
 from bench.server.coap.stack import _Messages
 from bench.server.device_api import DeviceApi
-from bench.server.http import answers
 from bench.server.http import device as http_device
-from bench.server.mqtt import lobby, topics
+from bench.server.http import error_responses
+from bench.server.mqtt import login, topics
 from bench.server.mqtt.connection import Connection
 from bench.server.mqtt.device_session import DeviceSession
-from bench.server.mqtt.dialects import Dialect, Refused
 from bench.server.mqtt.listener import Gateway
 from bench.server.mqtt.provision_session import ProvisionSession
 from bench.server.mqtt.session import Session
+from bench.server.mqtt.versions import Dialect, Refused
 
 
 def always(value):
@@ -185,17 +185,17 @@ def forgets_what_came_over_another_transport(patch):
 
 
 def refuses_with_another_code(patch):
-    patch.setattr(lobby, "_BAD_NAME", Refused(Refusal.BAD_CLIENT_ID, Reason.BAD_CLIENT_ID, Reason.BAD_CLIENT_ID))
+    patch.setattr(login, "_BAD_NAME", Refused(Refusal.BAD_CLIENT_ID, Reason.BAD_CLIENT_ID, Reason.BAD_CLIENT_ID))
 
 
 def knows_provision_in_any_case(patch):
-    connect = lobby.Lobby._connect
+    connect = login.Lobby._connect
 
     async def lenient(self, packet):
         known = packet.username == "Provision"
         await connect(self, replace(packet, username="provision") if known else packet)
 
-    patch.setattr(lobby.Lobby, "_connect", lenient)
+    patch.setattr(login.Lobby, "_connect", lenient)
 
 
 def acknowledges_another_packet(patch):
@@ -273,12 +273,12 @@ def adds_a_field(patch):
 
 
 def rewrite(patch, old, new):
-    write_answer = wire.write_answer
-    patch.setattr(wire, "write_answer", lambda outcome: write_answer(outcome).replace(old, new))
+    write_answer = device_json.write_answer
+    patch.setattr(device_json, "write_answer", lambda outcome: write_answer(outcome).replace(old, new))
 
 
 def echoes_the_secret(patch):
-    read_request, write_answer, last = wire.read_request, wire.write_answer, []
+    read_request, write_answer, last = device_json.read_request, device_json.write_answer, []
 
     def reading(payload):
         last[:] = [read_request(payload)]
@@ -287,8 +287,8 @@ def echoes_the_secret(patch):
     def quoting(outcome):
         return write_answer(outcome).replace(b"device!", b"device with %s!" % last[0].secret.encode())
 
-    patch.setattr(wire, "read_request", reading)
-    patch.setattr(wire, "write_answer", quoting)
+    patch.setattr(device_json, "read_request", reading)
+    patch.setattr(device_json, "write_answer", quoting)
 
 
 def checks_no_password(patch):
@@ -375,14 +375,14 @@ def takes_names_of_any_length(patch):
 
 
 def refuses_fields_that_it_does_not_know(patch):
-    read_request = wire.read_request
+    read_request = device_json.read_request
 
     def strict(payload):
-        if {"firmware", "padding"} & set(wire.parse(payload)):
-            raise wire.BadField("unknown")
+        if {"firmware", "padding"} & set(device_json.parse(payload)):
+            raise device_json.BadField("unknown")
         return read_request(payload)
 
-    patch.setattr(wire, "read_request", strict)
+    patch.setattr(device_json, "read_request", strict)
 
 
 def asks_for_the_material_of_a_type(patch):
@@ -415,7 +415,7 @@ def answers_what_lacks_a_field(patch):
     async def forgiving(self, payload, source):
         try:
             return await provision(self, payload, source)
-        except wire.WireError:
+        except device_json.WireError:
             return Outcome(status=Status.NOT_FOUND)
 
     patch.setattr(DeviceApi, "provision", forgiving)
@@ -430,12 +430,12 @@ def knows_provision_as_user_name_only(patch):
 
 
 def connected(patch, **changes):
-    connect = lobby.Lobby._connect
+    connect = login.Lobby._connect
 
     async def another(self, packet):
         await connect(self, replace(packet, **{name: change(packet) for name, change in changes.items()}))
 
-    patch.setattr(lobby.Lobby, "_connect", another)
+    patch.setattr(login.Lobby, "_connect", another)
 
 
 def welcomes_whom_it_refuses(patch):
@@ -495,7 +495,7 @@ def takes_telemetry_that_is_no_json(patch):
     telemetry = DeviceApi.telemetry
 
     async def careless(self, device, payload, source):
-        with suppress(wire.WireError):
+        with suppress(device_json.WireError):
             await telemetry(self, device, payload, source)
 
     patch.setattr(DeviceApi, "telemetry", careless)
@@ -506,15 +506,15 @@ def has_room_for_little_telemetry(patch):
 
     async def small(self, device, payload, source):
         if len(payload) > 1024:
-            raise wire.Malformed("too long")
+            raise device_json.Malformed("too long")
         await telemetry(self, device, payload, source)
 
     patch.setattr(DeviceApi, "telemetry", small)
 
 
 def finds_every_page(patch):
-    error = answers.error
-    patch.setattr(answers, "error", lambda status, *more: error(200 if status in (404, 405) else status, *more))
+    error = error_responses.error
+    patch.setattr(error_responses, "error", lambda status, *more: error(200 if status in (404, 405) else status, *more))
 
 
 def takes_no_text_over_coap(patch):
@@ -556,11 +556,11 @@ def knows_no_certificate(patch):
 
 
 def goes_by_the_token_beside_a_certificate(patch):
-    connect = lobby.Lobby._connect
+    connect = login.Lobby._connect
 
     async def by_token(self, packet):
         if packet.username:
             self._certificate = None
         await connect(self, packet)
 
-    patch.setattr(lobby.Lobby, "_connect", by_token)
+    patch.setattr(login.Lobby, "_connect", by_token)

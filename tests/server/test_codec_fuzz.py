@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bench.mqtt import codec
 from bench.registry import CredentialsType, ProvisionType
-from bench.server import wire
+from bench.server import device_json
 from tests.budget import examples
 from tests.server import packets
 from tests.server.packets import PROVISION_REQUEST, PROVISION_RESPONSE, TELEMETRY, expect_unharmed
@@ -360,8 +360,8 @@ payloads = st.one_of(
 @given(payloads)
 def test_any_payload_is_a_request_or_a_wire_error(payload):
     try:
-        request = wire.read_request(payload)
-    except wire.WireError:
+        request = device_json.read_request(payload)
+    except device_json.WireError:
         return
     for text in (request.key, request.secret, request.device_name, request.token, request.certificate):
         assert isinstance(text, str)
@@ -373,8 +373,8 @@ def test_any_payload_is_a_request_or_a_wire_error(payload):
 @given(payloads)
 def test_any_payload_is_telemetry_or_a_wire_error(payload):
     try:
-        telemetry = wire.read_series(payload, 5)
-    except wire.WireError:
+        telemetry = device_json.read_series(payload, 5)
+    except device_json.WireError:
         return
     for ts, key, value in telemetry:
         key.encode()
@@ -387,8 +387,8 @@ def test_any_payload_is_telemetry_or_a_wire_error(payload):
 @given(payloads)
 def test_any_payload_is_attributes_or_a_wire_error(payload):
     try:
-        attributes = wire.read_attributes(payload)
-    except wire.WireError:
+        attributes = device_json.read_attributes(payload)
+    except device_json.WireError:
         return
     for key, value in attributes.items():
         key.encode()
@@ -407,9 +407,9 @@ def test_any_payload_is_attributes_or_a_wire_error(payload):
 )
 def test_plain_values_are_read_as_they_are(values):
     payload = json.dumps(values).encode()
-    assert wire.read_attributes(payload) == values
+    assert device_json.read_attributes(payload) == values
     if not {"ts", "values"} <= values.keys():
-        assert wire.read_series(payload, 5) == [(5, key, value) for key, value in values.items()]
+        assert device_json.read_series(payload, 5) == [(5, key, value) for key, value in values.items()]
 
 
 # A live server.

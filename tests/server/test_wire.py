@@ -6,7 +6,7 @@ import pytest
 
 from bench.registry import Outcome, Status
 from bench.registry.credentials import access_token, mqtt_basic, x509
-from bench.server import wire
+from bench.server import device_json
 
 SECRET = "do-not-repeat-me"
 NOW = 1_700_000_000_000
@@ -14,22 +14,24 @@ NOW = 1_700_000_000_000
 
 def request(**fields):
     body = {"provisionDeviceKey": "key", "provisionDeviceSecret": SECRET, **fields}
-    return wire.read_request(json.dumps({key: value for key, value in body.items() if value is not ...}).encode())
+    return device_json.read_request(
+        json.dumps({key: value for key, value in body.items() if value is not ...}).encode()
+    )
 
 
 def request_text(fields):
-    return wire.read_request(b'{"provisionDeviceKey":"key","provisionDeviceSecret":"secret",' + fields + b"}")
+    return device_json.read_request(b'{"provisionDeviceKey":"key","provisionDeviceSecret":"secret",' + fields + b"}")
 
 
 def series(text):
-    return wire.read_series(text.encode(), NOW)
+    return device_json.read_series(text.encode(), NOW)
 
 
 def value(text):
     """What a value of telemetry is stored as."""
     ((ts, key, found),) = series('{"k":' + text + "}")
     assert (ts, key) == (NOW, "k")
-    attribute = wire.read_attributes(b'{"k":%s}' % text.encode())["k"]
+    attribute = device_json.read_attributes(b'{"k":%s}' % text.encode())["k"]
     assert (attribute, type(attribute)) == (found, type(found))
     return found
 
@@ -70,27 +72,27 @@ NO_JSON = {
 
 @pytest.mark.parametrize("payload", NO_JSON.values(), ids=NO_JSON)
 def test_every_reader_refuses_what_is_no_json(payload):
-    with pytest.raises(wire.Malformed):
-        wire.read_request(payload)
-    with pytest.raises(wire.Malformed):
-        wire.read_series(payload, NOW)
-    with pytest.raises(wire.Malformed):
-        wire.read_attributes(payload)
-    with pytest.raises(wire.Malformed):
-        wire.read_rotation(payload)
-    with pytest.raises(wire.Malformed):
-        wire.read_attribute_request(payload)
-    with pytest.raises(wire.Malformed):
-        wire.read_rpc_call(payload)
+    with pytest.raises(device_json.Malformed):
+        device_json.read_request(payload)
+    with pytest.raises(device_json.Malformed):
+        device_json.read_series(payload, NOW)
+    with pytest.raises(device_json.Malformed):
+        device_json.read_attributes(payload)
+    with pytest.raises(device_json.Malformed):
+        device_json.read_rotation(payload)
+    with pytest.raises(device_json.Malformed):
+        device_json.read_attribute_request(payload)
+    with pytest.raises(device_json.Malformed):
+        device_json.read_rpc_call(payload)
     if payload:
-        with pytest.raises(wire.Malformed):
-            wire.read_claim(payload)
+        with pytest.raises(device_json.Malformed):
+            device_json.read_claim(payload)
 
 
 @pytest.mark.parametrize("payload", [b"[]", b"null", b"1", b"true", b'"text"', b"[{}]", b'["provisionDeviceKey"]'])
 def test_request_that_is_no_object_is_malformed(payload):
-    with pytest.raises(wire.Malformed):
-        wire.read_request(payload)
+    with pytest.raises(device_json.Malformed):
+        device_json.read_request(payload)
 
 
 # A request's fields.
@@ -98,7 +100,7 @@ def test_request_that_is_no_object_is_malformed(payload):
 
 @pytest.mark.parametrize("missing", ["provisionDeviceKey", "provisionDeviceSecret"])
 def test_request_without_key_or_secret_names_the_field_and_no_value(missing):
-    with pytest.raises(wire.BadField) as caught:
+    with pytest.raises(device_json.BadField) as caught:
         request(**{missing: ..., "deviceName": "name-of-it", "token": SECRET})
     assert str(caught.value).startswith(f"Failed to find the field {missing} in JSON body {{")
     assert '"deviceName": "***"' in str(caught.value)
@@ -121,33 +123,33 @@ FIELDS = {
 @pytest.mark.parametrize("name", [*FIELDS, "credentialsType", "gateway"])
 def test_field_that_is_null_or_an_object_is_a_bad_field(name):
     for bad in (None, {}, {"a": 1}, [None], [{}], [[None]]):
-        with pytest.raises(wire.BadField):
+        with pytest.raises(device_json.BadField):
             request(**{name: bad})
 
 
 @pytest.mark.parametrize("name", [*FIELDS, "credentialsType", "gateway"])
 def test_list_of_another_size_than_one_is_malformed(name):
     for bad, size in (([], 0), (["a", "b"], 2), ([[]], 0), ([[1, 2, 3]], 3)):
-        with pytest.raises(wire.Malformed, match=f"Array must have size 1, but has size {size}$"):
+        with pytest.raises(device_json.Malformed, match=f"Array must have size 1, but has size {size}$"):
             request(**{name: bad})
 
 
 @pytest.mark.parametrize("bad", ["", "access_token", "ACCESS_TOKEN ", "BASIC", "0", 0, True])
 def test_unknown_credentials_type_is_a_bad_field(bad):
-    with pytest.raises(wire.BadField, match=r"^credentialsType is none of ACCESS_TOKEN,"):
+    with pytest.raises(device_json.BadField, match=r"^credentialsType is none of ACCESS_TOKEN,"):
         request(credentialsType=bad)
 
 
 def test_first_field_that_is_wrong_decides_the_error():
-    with pytest.raises(wire.BadField):
+    with pytest.raises(device_json.BadField):
         request(deviceName=None, token=[])
-    with pytest.raises(wire.BadField):
+    with pytest.raises(device_json.BadField):
         request(credentialsType="?", token=[])
-    with pytest.raises(wire.Malformed):
+    with pytest.raises(device_json.Malformed):
         request(token=[], password=None)
-    with pytest.raises(wire.Malformed):
+    with pytest.raises(device_json.Malformed):
         request(hash=[], provisionDeviceKey=...)
-    with pytest.raises(wire.BadField):
+    with pytest.raises(device_json.BadField):
         request(provisionDeviceKey=..., gateway=[])
 
 
@@ -178,7 +180,7 @@ def test_first_field_that_is_wrong_decides_the_error():
 def test_field_is_read_as_its_text(written, read):
     for name, attribute in FIELDS.items():
         body = b'{"provisionDeviceKey":"k","provisionDeviceSecret":"s","%s":%s}' % (name.encode(), written)
-        found = getattr(wire.read_request(body), attribute)
+        found = getattr(device_json.read_request(body), attribute)
         assert (found, type(found)) == (read, str)
 
 
@@ -215,7 +217,7 @@ def test_fields_of_the_extensions_are_read():
 
 
 def test_byte_order_mark_is_skipped():
-    assert wire.read_request(b'\xef\xbb\xbf{"provisionDeviceKey":"k","provisionDeviceSecret":"s"}').key == "k"
+    assert device_json.read_request(b'\xef\xbb\xbf{"provisionDeviceKey":"k","provisionDeviceSecret":"s"}').key == "k"
 
 
 def test_last_of_a_doubled_key_counts():
@@ -232,14 +234,14 @@ def test_last_of_a_doubled_key_counts():
     ],
 )
 def test_request_is_read_in_its_lenient_forms(payload):
-    asked = wire.read_request(payload)
+    asked = device_json.read_request(payload)
     assert (asked.key, asked.secret, asked.device_name) == ("k", "s", "007")
 
 
 def test_word_that_is_no_number_is_read_as_its_text():
     for word in ("hello", "NaN", "-Infinity", "+1", "01", ".5", "1.", "a'b"):
         assert request_text(b"deviceName:" + word.encode()).device_name == word
-    with pytest.raises(wire.BadField):
+    with pytest.raises(device_json.BadField):
         request_text(b"deviceName:NULL")
 
 
@@ -250,7 +252,7 @@ def test_unknown_keys_are_ignored_and_keys_are_case_sensitive():
 
 def test_deepest_nesting_that_is_allowed_is_read():
     assert [key for _, key, _ in series('{"k":' + "[" * 254 + "]" * 254 + "}")] == ["k"]
-    with pytest.raises(wire.Malformed):
+    with pytest.raises(device_json.Malformed):
         series('{"k":' + "[" * 255 + "]" * 255 + "}")
 
 
@@ -275,7 +277,7 @@ def test_deepest_nesting_that_is_allowed_is_read():
     ids=["not found", "failure", "success", "nonce"],
 )
 def test_answer_is_written_with_upstream_s_keys_in_their_order(outcome, body):
-    assert wire.write_answer(outcome) == body
+    assert device_json.write_answer(outcome) == body
 
 
 @pytest.mark.parametrize(
@@ -295,7 +297,7 @@ def test_answer_is_written_with_upstream_s_keys_in_their_order(outcome, body):
     ids=["certificate", "parts that are empty", "parts that are left out"],
 )
 def test_answer_has_the_value_of_credentials_that_are_no_token(own, value):
-    answer = wire.write_answer(Outcome(status=Status.SUCCESS, credentials=own))
+    answer = device_json.write_answer(Outcome(status=Status.SUCCESS, credentials=own))
     assert answer.decode() == f'{{"credentialsValue":{value},"status":"SUCCESS"}}'
 
 
@@ -325,7 +327,7 @@ def test_answer_has_the_value_of_credentials_that_are_no_token(own, value):
     ],
 )
 def test_telemetry_of_another_form_is_malformed(text):
-    with pytest.raises(wire.Malformed):
+    with pytest.raises(device_json.Malformed):
         series(text)
 
 
@@ -357,7 +359,7 @@ def test_telemetry_of_another_form_is_malformed(text):
     ],
 )
 def test_ts_that_is_no_time_is_a_bad_field(ts):
-    with pytest.raises(wire.BadField, match=r"^ts(:| is out of range$| has to be a whole number$)"):
+    with pytest.raises(device_json.BadField, match=r"^ts(:| is out of range$| has to be a whole number$)"):
         series('{"ts":' + ts + ',"values":{"a":1}}')
 
 
@@ -388,18 +390,18 @@ def test_ts_is_read_as_java_reads_a_long(written, ts):
 
 
 def test_first_thing_wrong_in_telemetry_decides_the_error():
-    with pytest.raises(wire.BadField):
+    with pytest.raises(device_json.BadField):
         series('{"ts":null,"values":null}')
-    with pytest.raises(wire.Malformed):
+    with pytest.raises(device_json.Malformed):
         series('[{"ts":1,"values":null},{"ts":null,"values":{}}]')
-    with pytest.raises(wire.BadField):
+    with pytest.raises(device_json.BadField):
         series('[{"ts":null,"values":{}},1]')
 
 
 @pytest.mark.parametrize("text", ["[]", "null", "1", '"a"', '[{"a":1}]'])
 def test_attributes_that_are_no_object_are_malformed(text):
-    with pytest.raises(wire.Malformed):
-        wire.read_attributes(text.encode())
+    with pytest.raises(device_json.Malformed):
+        device_json.read_attributes(text.encode())
 
 
 def test_telemetry_is_read_in_its_three_forms():
@@ -441,16 +443,16 @@ def test_last_of_a_doubled_key_counts_where_the_first_stands():
 
 
 def test_ts_and_values_in_attributes_are_attributes():
-    assert wire.read_attributes(b'{"ts":1,"values":{"a":2},"none":null}') == {"ts": 1, "values": {"a": 2}}
+    assert device_json.read_attributes(b'{"ts":1,"values":{"a":2},"none":null}') == {"ts": 1, "values": {"a": 2}}
 
 
 @pytest.mark.parametrize("number", ["1e1025", "-1E+99999", "1e-1025", "1.5e99999999999999999999", "1e2147483648"])
 def test_number_of_too_great_an_exponent_is_a_bad_field(number):
     for text in (f'{{"k":{number}}}', f'{{"a":1,"k":{number}}}'):
-        with pytest.raises(wire.BadField):
+        with pytest.raises(device_json.BadField):
             series(text)
-        with pytest.raises(wire.BadField):
-            wire.read_attributes(text.encode())
+        with pytest.raises(device_json.BadField):
+            device_json.read_attributes(text.encode())
 
 
 @pytest.mark.parametrize(
@@ -596,15 +598,15 @@ def test_what_is_read_can_be_written_and_read_again():
 
 @pytest.mark.parametrize("text", ["", "null", "[]", '"a"', "1"])
 def test_attribute_request_that_is_no_object_is_malformed(text):
-    with pytest.raises(wire.Malformed):
-        wire.read_attribute_request(text.encode())
+    with pytest.raises(device_json.Malformed):
+        device_json.read_attribute_request(text.encode())
 
 
 @pytest.mark.parametrize("bad", ["null", "{}", "[]", '["a","b"]', "[null]"])
 @pytest.mark.parametrize("name", ["clientKeys", "sharedKeys"])
 def test_attribute_request_for_what_is_no_text_is_malformed(name, bad):
-    with pytest.raises(wire.Malformed):
-        wire.read_attribute_request(b'{"%s":%s}' % (name.encode(), bad.encode()))
+    with pytest.raises(device_json.Malformed):
+        device_json.read_attribute_request(b'{"%s":%s}' % (name.encode(), bad.encode()))
 
 
 @pytest.mark.parametrize(
@@ -623,7 +625,7 @@ def test_attribute_request_for_what_is_no_text_is_malformed(name, bad):
     ],
 )
 def test_attribute_request_is_read(text, client, shared):
-    assert wire.read_attribute_request(text.encode()) == (client, shared)
+    assert device_json.read_attribute_request(text.encode()) == (client, shared)
 
 
 @pytest.mark.parametrize(
@@ -636,7 +638,7 @@ def test_attribute_request_is_read(text, client, shared):
     ],
 )
 def test_attributes_are_written_by_group(client, shared, body):
-    assert wire.write_attributes(client, shared) == body
+    assert device_json.write_attributes(client, shared) == body
 
 
 @pytest.mark.parametrize(
@@ -651,7 +653,7 @@ def test_attributes_are_written_by_group(client, shared, body):
     ],
 )
 def test_update_is_written_flat(changed, deleted, body):
-    assert wire.write_update(changed, deleted) == body
+    assert device_json.write_update(changed, deleted) == body
 
 
 # Claiming.
@@ -659,30 +661,30 @@ def test_update_is_written_flat(changed, deleted, body):
 
 @pytest.mark.parametrize("text", [" ", "null", "[]", "[{}]", '"secret"', "1"])
 def test_claim_that_is_no_object_is_malformed(text):
-    with pytest.raises(wire.Malformed):
-        wire.read_claim(text.encode())
+    with pytest.raises(device_json.Malformed):
+        device_json.read_claim(text.encode())
 
 
 @pytest.mark.parametrize(
     ("text", "error"),
     [
-        ('{"secretKey":null}', wire.BadField),
-        ('{"secretKey":{}}', wire.BadField),
-        ('{"secretKey":[]}', wire.Malformed),
-        ('{"durationMs":null}', wire.BadField),
-        ('{"durationMs":{}}', wire.BadField),
-        ('{"durationMs":true}', wire.BadField),
-        ('{"durationMs":"soon"}', wire.BadField),
-        ('{"durationMs":"1.5"}', wire.BadField),
-        ('{"durationMs":1e19}', wire.BadField),
-        ('{"durationMs":[]}', wire.Malformed),
-        ('{"durationMs":[],"secretKey":null}', wire.BadField),
-        ('{"durationMs":null,"secretKey":[]}', wire.Malformed),
+        ('{"secretKey":null}', device_json.BadField),
+        ('{"secretKey":{}}', device_json.BadField),
+        ('{"secretKey":[]}', device_json.Malformed),
+        ('{"durationMs":null}', device_json.BadField),
+        ('{"durationMs":{}}', device_json.BadField),
+        ('{"durationMs":true}', device_json.BadField),
+        ('{"durationMs":"soon"}', device_json.BadField),
+        ('{"durationMs":"1.5"}', device_json.BadField),
+        ('{"durationMs":1e19}', device_json.BadField),
+        ('{"durationMs":[]}', device_json.Malformed),
+        ('{"durationMs":[],"secretKey":null}', device_json.BadField),
+        ('{"durationMs":null,"secretKey":[]}', device_json.Malformed),
     ],
 )
 def test_claim_with_a_field_that_is_wrong_is_refused(text, error):
     with pytest.raises(error):
-        wire.read_claim(text.encode())
+        device_json.read_claim(text.encode())
 
 
 @pytest.mark.parametrize(
@@ -701,7 +703,7 @@ def test_claim_with_a_field_that_is_wrong_is_refused(text, error):
     ],
 )
 def test_claim_is_read(text, secret, duration):
-    assert wire.read_claim(text.encode()) == (secret, duration)
+    assert device_json.read_claim(text.encode()) == (secret, duration)
 
 
 # Calls, both ways.
@@ -710,44 +712,44 @@ def test_claim_is_read(text, secret, duration):
 @pytest.mark.parametrize(
     ("text", "error"),
     [
-        ("", wire.Malformed),
-        ("null", wire.Malformed),
-        ('["method"]', wire.Malformed),
-        ('{"method":[]}', wire.Malformed),
-        ("{}", wire.BadField),
-        ('{"Method":"m","params":{}}', wire.BadField),
-        ('{"method":null}', wire.BadField),
-        ('{"method":{"a":1}}', wire.BadField),
+        ("", device_json.Malformed),
+        ("null", device_json.Malformed),
+        ('["method"]', device_json.Malformed),
+        ('{"method":[]}', device_json.Malformed),
+        ("{}", device_json.BadField),
+        ('{"Method":"m","params":{}}', device_json.BadField),
+        ('{"method":null}', device_json.BadField),
+        ('{"method":{"a":1}}', device_json.BadField),
     ],
 )
 def test_call_without_a_method_is_refused(text, error):
     with pytest.raises(error):
-        wire.read_rpc_call(text.encode())
+        device_json.read_rpc_call(text.encode())
 
 
 @pytest.mark.parametrize(
     ("params", "error"),
     [
-        ("null", wire.Malformed),
-        ('"token"', wire.Malformed),
-        ("[]", wire.Malformed),
-        ('[{"token":"t"}]', wire.Malformed),
-        ('{"token":["a","b"]}', wire.Malformed),
-        ('{"token":null}', wire.BadField),
-        ('{"hash":{}}', wire.BadField),
-        ('{"credentialsType":"?"}', wire.BadField),
+        ("null", device_json.Malformed),
+        ('"token"', device_json.Malformed),
+        ("[]", device_json.Malformed),
+        ('[{"token":"t"}]', device_json.Malformed),
+        ('{"token":["a","b"]}', device_json.Malformed),
+        ('{"token":null}', device_json.BadField),
+        ('{"hash":{}}', device_json.BadField),
+        ('{"credentialsType":"?"}', device_json.BadField),
     ],
 )
 def test_rotation_to_what_is_no_wish_is_refused(params, error):
     with pytest.raises(error):
-        wire.read_rotation(b'{"params":%s}' % params.encode())
-    with pytest.raises(wire.Malformed):
-        wire.read_rotation(b"{}")
+        device_json.read_rotation(b'{"params":%s}' % params.encode())
+    with pytest.raises(device_json.Malformed):
+        device_json.read_rotation(b"{}")
 
 
 def test_rotation_is_read_as_a_request_is():
     fields = b'"credentialsType":"MQTT_BASIC","token":1.50,"clientId":["c"],"username":"u","password":true,"hash":"h"'
-    wish, asked = wire.read_rotation(b'{"params":{%s,"x":1}}' % fields), request_text(fields)
+    wish, asked = device_json.read_rotation(b'{"params":{%s,"x":1}}' % fields), request_text(fields)
     assert (wish.token, wish.client_id, wish.password) == ("1.50", "c", "true")
     assert vars(wish).items() <= vars(asked).items()
 
@@ -766,13 +768,13 @@ def test_rotation_is_read_as_a_request_is():
     ],
 )
 def test_call_is_read(text, method, params):
-    assert repr(wire.read_rpc_call(text.encode())) == repr((method, params))
+    assert repr(device_json.read_rpc_call(text.encode())) == repr((method, params))
 
 
 @pytest.mark.parametrize("payload", [b"{", b"two words", b"\xff", b'{"a":1}x'])
 def test_reply_that_is_no_json_is_malformed(payload):
-    with pytest.raises(wire.Malformed):
-        wire.read_rpc_response(payload)
+    with pytest.raises(device_json.Malformed):
+        device_json.read_rpc_response(payload)
 
 
 @pytest.mark.parametrize(
@@ -780,9 +782,9 @@ def test_reply_that_is_no_json_is_malformed(payload):
     [("", None), ("null", None), ("1", 1), ("1.50", 1.5), ('"7"', "7"), ("ok", "ok"), ('{"a":[1]}', {"a": [1]})],
 )
 def test_reply_is_read_whatever_it_is(text, reply):
-    assert repr(wire.read_rpc_response(text.encode())) == repr(reply)
+    assert repr(device_json.read_rpc_response(text.encode())) == repr(reply)
 
 
 def test_call_is_written_with_its_id_where_it_has_one():
-    assert wire.write_rpc_request(None, "m", None) == b'{"method":"m","params":null}'
-    assert wire.write_rpc_request(0, "m", {"a": [1, "x"]}) == b'{"id":0,"method":"m","params":{"a":[1,"x"]}}'
+    assert device_json.write_rpc_request(None, "m", None) == b'{"method":"m","params":null}'
+    assert device_json.write_rpc_request(0, "m", {"a": [1, "x"]}) == b'{"id":0,"method":"m","params":{"a":[1,"x"]}}'

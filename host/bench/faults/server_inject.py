@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, event
 
 from bench.registry import clock
 from bench.server.http.operator import tokens
-from bench.server.mqtt import lobby
+from bench.server.mqtt import login
 
 # SQLite's own bounds.
 _ALL, _NO_MORE = 4294967294, 1
@@ -60,7 +60,7 @@ def _shift_clocks() -> None:
     wrong: Any = _Time()
     for module in (clock, tokens, uvicorn.server):
         vars(module)["time"] = wrong
-    vars(lobby)["datetime"] = _Datetime
+    vars(login)["datetime"] = _Datetime
 
 
 def fill_disk(*, full: bool) -> None:

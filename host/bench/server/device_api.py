@@ -30,7 +30,7 @@ from bench.registry import audit as trail
 from bench.registry.clock import now_ms
 from bench.registry.credentials import InvalidCredentials
 from bench.registry.model import CLIENT_SCOPE, SHARED_SCOPE
-from bench.server import wire
+from bench.server import device_json
 from bench.server.journal import Journal
 from bench.server.limits import Limited, Limits
 from bench.server.metrics import Metrics
@@ -98,8 +98,8 @@ class DeviceApi:
         """Decide a provisioning request. Raises WireError or Limited, and whatever the registry raises."""
         started = time.perf_counter()
         try:
-            request = wire.read_request(payload)
-        except wire.WireError as error:
+            request = device_json.read_request(payload)
+        except device_json.WireError as error:
             self.metrics.exchange(source.transport, "unreadable")
             self.tell("bad_request", source, kind=type(error).__name__)
             raise
@@ -168,7 +168,7 @@ class DeviceApi:
 
     async def telemetry(self, device: DeviceLogin, payload: bytes, source: Origin) -> None:
         """Store telemetry. Raises WireError or Gone."""
-        entries = self._read(device, source, wire.read_series, payload, now_ms())
+        entries = self._read(device, source, device_json.read_series, payload, now_ms())
         try:
             await self.registry.save_telemetry(device.id, entries)
         except Conflict:
@@ -177,7 +177,7 @@ class DeviceApi:
 
     async def attributes(self, device: DeviceLogin, payload: bytes, source: Origin) -> None:
         """Store client attributes. Raises WireError or Gone."""
-        values = self._read(device, source, wire.read_attributes, payload)
+        values = self._read(device, source, device_json.read_attributes, payload)
         try:
             await self.registry.save_attributes(device.id, values)
         except Conflict:
@@ -202,7 +202,7 @@ class DeviceApi:
 
     async def claim(self, device: DeviceLogin, payload: bytes, source: Origin) -> None:
         """Take a device's word that it may be claimed; it never hears whether it was. Raises WireError or Gone."""
-        secret, duration_ms = self._read(device, source, wire.read_claim, payload)
+        secret, duration_ms = self._read(device, source, device_json.read_claim, payload)
         try:
             offered = await self.registry.write(claims.offer, device.id, secret, duration_ms)
         except Conflict:
@@ -213,7 +213,7 @@ class DeviceApi:
 
     async def call(self, device: DeviceLogin, payload: bytes, source: Origin) -> Reply | None:
         """A device calls the server; None if the method is not known here. Raises WireError, Limited or Gone."""
-        method, params = self._read(device, source, wire.read_rpc_call, payload)
+        method, params = self._read(device, source, device_json.read_rpc_call, payload)
         known = _METHODS.get(method)
         self.tell("call", source, device=device.name, known=known is not None or method == _ROTATE)
         if method == _ROTATE:
@@ -226,10 +226,10 @@ class DeviceApi:
         async with self.limits.turn(source.address):
             self._check(source, device.name, device.name, self.metrics.rotation)
             try:
-                changed = await self.registry.write(rotation.rotate, device, wire.read_rotation(payload), source)
+                changed = await self.registry.write(rotation.rotate, device, device_json.read_rotation(payload), source)
             except NotFound:
                 raise self._gone(device, source) from None
-            except (wire.WireError, InvalidCredentials, Refused, Conflict):
+            except (device_json.WireError, InvalidCredentials, Refused, Conflict):
                 status = Status.FAILURE
                 self.limits.failed(source.address, device.name, device.name)
                 await self.registry.record(
@@ -238,13 +238,13 @@ class DeviceApi:
         self.metrics.rotation(source.transport, status.value)
         self.tell("rotation", source, device=device.name, status=status.value, changed=changed)
         end = partial(self.presence.tell_ending, device.id, Ending.CREDENTIALS_CHANGED)
-        return Reply(wire.write_status(status), end if changed else _nothing)
+        return Reply(device_json.write_status(status), end if changed else _nothing)
 
     def answer(self, device: DeviceLogin, call_id: int, payload: bytes, source: Origin) -> None:
         """A device answers a call of the server's; what is no JSON is taken as text, as upstream takes it unread."""
         try:
-            value = wire.read_rpc_response(payload)
-        except wire.WireError:
+            value = device_json.read_rpc_response(payload)
+        except device_json.WireError:
             value = payload.decode(errors="replace")
         heard = self.presence.answer(device.id, call_id, value)
         self.tell("answer", source, device=device.name, call=call_id, heard=heard)
@@ -252,7 +252,7 @@ class DeviceApi:
     def _read(self, device: DeviceLogin, source: Origin, read: Callable[..., Any], *args: Any) -> Any:
         try:
             return read(*args)
-        except wire.WireError as error:
+        except device_json.WireError as error:
             self.tell("bad_message", source, device=device.name, kind=type(error).__name__)
             raise
 

@@ -15,7 +15,7 @@ from bench.server.coap import CoapServer
 from bench.server.device_api import DeviceApi, origin
 from bench.server.http.app import application
 from bench.server.http.polls import Polls
-from bench.server.http.serving import HttpServer, Waits
+from bench.server.http.uvicorn_server import HttpServer, Waits
 from bench.server.journal import Journal
 from bench.server.limits import Limits, Rules
 from bench.server.metrics import Metrics

@@ -12,7 +12,7 @@ from aiocoap.numbers.optionnumbers import OptionNumber
 from aiocoap.pipe import Pipe
 
 from bench.registry import DeviceLogin, Origin, Status
-from bench.server import device_api, wire
+from bench.server import device_api, device_json
 from bench.server.coap.blocks import BadBlock, Blocks, Unfinished
 from bench.server.coap.paths import Feature, call_id, feature, queried_keys, token
 from bench.server.coap.stack import Stack
@@ -131,7 +131,7 @@ class CoapServer:
             answer = Message(code=refused.code)
         except Limited as limited:
             answer = Message(code=codes.TOO_MANY_REQUESTS, max_age=limited.retry_after_s)
-        except wire.WireError:
+        except device_json.WireError:
             answer = Message(code=codes.BAD_REQUEST)
         except Gone:
             answer = Message(code=codes.UNAUTHORIZED)
@@ -169,7 +169,7 @@ class CoapServer:
             client, shared = await self._api.read_attributes(device, *queried_keys(pipe.request.opt.uri_query))
             if not client and not shared:
                 raise _Refused(codes.NOT_FOUND)
-            return _content(wire.write_attributes(client, shared))
+            return _content(device_json.write_attributes(client, shared))
         key = device.id, Feature.RPC if about is Feature.RPC else Feature.ATTRIBUTES
         if observe == _DEREGISTER:
             self._end(key)
@@ -183,7 +183,7 @@ class CoapServer:
                 outcome = await self._api.provision(body, source)
                 refused = outcome.status in (Status.NOT_FOUND, Status.FAILURE)
                 code = codes.BAD_REQUEST if refused else codes.CREATED
-                return Message(code=code, payload=wire.write_answer(outcome))
+                return Message(code=code, payload=device_json.write_answer(outcome))
             case Feature.TELEMETRY:
                 await self._api.telemetry(await self._login(path, source), body, source)
             case Feature.ATTRIBUTES:
@@ -194,7 +194,7 @@ class CoapServer:
                 device, asked = await self._login(path, source), call_id(path)
                 if asked is None:
                     return await self._call(device, body, source)
-                if not isinstance(wire.read_rpc_response(body), dict):
+                if not isinstance(device_json.read_rpc_response(body), dict):
                     raise _Refused(codes.BAD_REQUEST)
                 self._api.answer(device, asked, body, source)
             case None:
@@ -236,11 +236,11 @@ class CoapServer:
                 # From here on changes are waiting, so that none falls between the state and the first of them
                 stops.append(
                     presence.listen_attributes(
-                        device.id, lambda changed, deleted: queue.put_nowait(wire.write_update(changed, deleted))
+                        device.id, lambda changed, deleted: queue.put_nowait(device_json.write_update(changed, deleted))
                     )
                 )
                 _, shared = await self._api.read_attributes(device, None, None)
-                self._notify(pipe, _content(wire.write_update(shared, [])))
+                self._notify(pipe, _content(device_json.write_update(shared, [])))
             self._done()  # to wait is no work
             try:
                 while (payload := await queue.get()) is not None:
@@ -268,4 +268,4 @@ def _content(payload: bytes) -> Message:
 
 
 def _written(call: Call) -> bytes:
-    return wire.write_rpc_request(call.id, call.method, call.params)
+    return device_json.write_rpc_request(call.id, call.method, call.params)

@@ -8,7 +8,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from bench.server.device_api import DeviceApi
-from bench.server.http import answers, device, health, openapi, operator
+from bench.server.http import device, error_responses, health, openapi, operator
 from bench.server.http.polls import Polls
 from bench.server.http.request_ids import RequestIds
 from bench.server.limits import Limited
@@ -31,11 +31,11 @@ def application(api: DeviceApi, polls: Polls) -> ASGIApp:
         redoc_url=None,
         exception_handlers={
             Exception: failed,
-            Limited: answers.limited,
-            answers.TooLarge: answers.too_large,
-            ClientDisconnect: answers.gone,
-            RequestValidationError: answers.invalid,
-            HTTPException: answers.http_error,
+            Limited: error_responses.limited,
+            error_responses.TooLarge: error_responses.too_large,
+            ClientDisconnect: error_responses.gone,
+            RequestValidationError: error_responses.invalid,
+            HTTPException: error_responses.http_error,
             **operator.HANDLERS,
         },
     )

@@ -10,10 +10,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from bench.registry import DeviceLogin, Origin
-from bench.server import device_api, wire
+from bench.server import device_api, device_json
 from bench.server.device_api import DeviceApi, Gone
 from bench.server.http import request_ids
-from bench.server.http.answers import BAD_REQUEST, BODY_LIMIT, GENERAL, body_of, error
+from bench.server.http.error_responses import BAD_REQUEST, BODY_LIMIT, GENERAL, body_of, error
 from bench.server.http.polls import Polls, Settle
 from bench.server.presence import Call, Ending, Stop
 
@@ -90,9 +90,9 @@ class _DeviceRoutes:
             return _missing_body()
         try:
             outcome = await self._api.provision(body, origin(request))
-        except wire.WireError as unreadable:
+        except device_json.WireError as unreadable:
             return error(500, str(unreadable), GENERAL)
-        return _json(wire.write_answer(outcome))
+        return _json(device_json.write_answer(outcome))
 
     async def telemetry(self, request: Request) -> Response:
         return await self._with_body(request, _stored(self._api.telemetry))
@@ -108,7 +108,7 @@ class _DeviceRoutes:
 
         async def read(device: DeviceLogin, _body: bytes, _source: Origin) -> Response:
             found = await self._api.read_attributes(device, *device_api.wanted_keys(client, shared))
-            return _json(wire.write_attributes(*found))
+            return _json(device_json.write_attributes(*found))
 
         return await self._logged_in(request, await body_of(request), read)
 
@@ -117,7 +117,7 @@ class _DeviceRoutes:
 
         def listen(device: DeviceLogin, settle: Settle) -> Iterable[Stop]:
             def hear(changed: dict[str, Any], deleted: list[str]) -> None:
-                settle(_json(wire.write_update(changed, deleted)))
+                settle(_json(device_json.write_update(changed, deleted)))
 
             yield self._api.presence.listen_attributes(device.id, hear)
 
@@ -128,7 +128,7 @@ class _DeviceRoutes:
 
         def listen(device: DeviceLogin, settle: Settle) -> Iterable[Stop]:
             def hear(call: Call) -> bool:
-                return settle(_json(wire.write_rpc_request(call.id, call.method, call.params)))
+                return settle(_json(device_json.write_rpc_request(call.id, call.method, call.params)))
 
             yield self._api.presence.listen_calls(device.id, hear)
 
@@ -202,7 +202,7 @@ class _DeviceRoutes:
             return Response(status_code=401)
         try:
             return await do(device, body, source)
-        except wire.WireError as unreadable:
+        except device_json.WireError as unreadable:
             return error(500, str(unreadable), GENERAL)
         except Gone:
             return Response(status_code=401)

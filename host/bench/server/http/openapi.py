@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from bench.registry import Status
-from bench.server.http.operator.forms import ErrorAnswer
+from bench.server.http.operator.schemas import ErrorAnswer
 
 _ASSETS = "/docs/assets"
 

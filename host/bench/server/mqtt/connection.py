@@ -10,10 +10,10 @@ from bench.mqtt.codec import Connect, MalformedPacket, Packet, Reason, Refusal, 
 from bench.registry import Chain, DeviceLogin, Origin
 from bench.server import device_api
 from bench.server.device_api import DeviceApi
-from bench.server.mqtt import dialects
-from bench.server.mqtt.dialects import Refused
-from bench.server.mqtt.lobby import Lobby
+from bench.server.mqtt import versions
+from bench.server.mqtt.login import Lobby
 from bench.server.mqtt.session import Session
+from bench.server.mqtt.versions import Refused
 from bench.server.tls import chain
 
 # A session that says nothing for so long is closed, whatever keep-alive it asked for.
@@ -99,7 +99,7 @@ class Connection(asyncio.BufferedProtocol):
         self._quiet_s = math.inf
         self.task: asyncio.Task[None] | None = None
         self.closed = False
-        self.dialect = dialects.OLD
+        self.dialect = versions.OLD
         self.peer = ""
         self.received = 0
         self.transport_name = "mqtt"

@@ -3,7 +3,7 @@
 from bench.mqtt import codec
 from bench.mqtt.codec import Connect, Publish, Reason, Subscribe
 from bench.registry import DeviceLogin
-from bench.server import wire
+from bench.server import device_json
 from bench.server.device_api import DeviceApi, Gone
 from bench.server.limits import Limited
 from bench.server.mqtt import topics
@@ -75,10 +75,10 @@ class DeviceSession(Session):
             self._stop_calls = None
 
     def _on_attributes(self, changed: dict[str, object], deleted: list[str]) -> None:
-        self._say(self._attribute_form.attributes, wire.write_update(changed, deleted))
+        self._say(self._attribute_form.attributes, device_json.write_update(changed, deleted))
 
     def _on_call(self, call: Call) -> None:
-        payload = wire.write_rpc_request(None, call.method, call.params)
+        payload = device_json.write_rpc_request(None, call.method, call.params)
         self._say(f"{self._call_form.rpc_request}{call.id}", payload)
 
     def _on_ending(self, _why: Ending) -> None:
@@ -98,9 +98,9 @@ class DeviceSession(Session):
             return
         try:
             await self._take(packet, said)
-        except wire.Malformed:
+        except device_json.Malformed:
             self._reject(packet)
-        except wire.BadField:  # what upstream has not thought of closes, and says this
+        except device_json.BadField:  # what upstream has not thought of closes, and says this
             self._link.close(Reason.SERVER_SHUTTING_DOWN)
         except Gone:
             self._link.close(Reason.ADMINISTRATIVE_ACTION)
@@ -118,16 +118,16 @@ class DeviceSession(Session):
                 await api.attributes(device, payload, source)
                 self._acknowledge(packet)
             case What.ATTRIBUTE_REQUEST:
-                request = _id(said.rest, wire.Malformed)
-                client, shared = await api.read_attributes(device, *wire.read_attribute_request(payload))
+                request = _id(said.rest, device_json.Malformed)
+                client, shared = await api.read_attributes(device, *device_json.read_attribute_request(payload))
                 self._acknowledge(packet)
                 if request >= 0:
-                    self._say(f"{said.form.attribute_response}{request}", wire.write_attributes(client, shared))
+                    self._say(f"{said.form.attribute_response}{request}", device_json.write_attributes(client, shared))
             case What.ANSWER:
-                api.answer(device, _id(said.rest, wire.Malformed), payload, source)
+                api.answer(device, _id(said.rest, device_json.Malformed), payload, source)
                 self._acknowledge(packet)
             case What.CALL:
-                request = _id(said.rest, wire.BadField)
+                request = _id(said.rest, device_json.BadField)
                 reply = await api.call(device, payload, source)
                 self._acknowledge(packet)
                 if reply is not None:
@@ -147,7 +147,7 @@ class DeviceSession(Session):
         self._link.close(Reason.IMPLEMENTATION_SPECIFIC)
 
 
-def _id(text: str, error: type[wire.WireError]) -> int:
+def _id(text: str, error: type[device_json.WireError]) -> int:
     number = topics.whole(text)
     if number is None:
         raise error("the topic does not end with an id")

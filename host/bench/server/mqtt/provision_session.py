@@ -1,9 +1,9 @@
 """A connection whose user name or client id is `provision`: it can ask for credentials, and that is all."""
 
 from bench.mqtt.codec import Connect, Publish, Reason
-from bench.server import wire
+from bench.server import device_json
 from bench.server.limits import Limited
-from bench.server.mqtt import dialects
+from bench.server.mqtt import versions
 from bench.server.mqtt.session import Session
 from bench.server.mqtt.topics import PROVISION_REQUEST, PROVISION_RESPONSE
 
@@ -24,7 +24,7 @@ class ProvisionSession(Session):
 
     def _connect_again(self, packet: Connect) -> None:
         """It is let in, and once a provision session, always one."""
-        self._link.dialect = dialects.of_level(packet.level)
+        self._link.dialect = versions.of_level(packet.level)
         self._link.send(self._link.dialect.accept(session_present=not packet.clean))
 
     async def _publish(self, packet: Publish) -> None:
@@ -33,9 +33,9 @@ class ProvisionSession(Session):
             return
         try:
             outcome = await self._api.provision(packet.payload, self._link.origin())
-        except wire.Malformed:
+        except device_json.Malformed:
             self._reject(packet)
-        except wire.BadField:
+        except device_json.BadField:
             self._refuse(packet, Reason.IMPLEMENTATION_SPECIFIC)
         except Limited:
             self._refuse(packet, Reason.QUOTA_EXCEEDED)
@@ -44,7 +44,7 @@ class ProvisionSession(Session):
             raise
         else:
             self._acknowledge(packet)
-            self._say(PROVISION_RESPONSE, wire.write_answer(outcome))
+            self._say(PROVISION_RESPONSE, device_json.write_answer(outcome))
             self._link.close_after(AFTER_ANSWER_S)
 
     def _refuse(self, packet: Publish, reason: Reason) -> None:

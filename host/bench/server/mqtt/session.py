@@ -11,7 +11,7 @@ from bench.mqtt.codec import Connect, Kind, Packet, Publish, Reason, Simple, Sub
 from bench.registry import Chain, DeviceLogin, Origin
 from bench.server.device_api import DeviceApi
 from bench.server.mqtt import topics
-from bench.server.mqtt.dialects import Dialect
+from bench.server.mqtt.versions import Dialect
 
 
 class Link(Protocol):

@@ -1,8 +1,8 @@
 """ThingsBoard's REST API, as far as managing devices needs it: same paths, same JSON, same errors."""
 
-from bench.server.http.operator import auth, customers, devices, imports, profiles, rpc, telemetry, trail, users
-from bench.server.http.operator.guard import Operators
-from bench.server.http.operator.refusals import HANDLERS
+from bench.server.http.operator import audit, auth, customers, devices, imports, profiles, rpc, telemetry, users
+from bench.server.http.operator.authorization import Operators
+from bench.server.http.operator.errors import HANDLERS
 
 ROUTERS = (
     auth.public,
@@ -14,7 +14,7 @@ ROUTERS = (
     rpc.router,
     customers.router,
     users.router,
-    trail.router,
+    audit.router,
 )
 
 __all__ = ["HANDLERS", "ROUTERS", "Operators"]

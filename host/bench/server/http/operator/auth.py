@@ -11,10 +11,10 @@ from bench.registry import users
 from bench.registry.model import User
 from bench.server import accounts
 from bench.server.http.device import origin
-from bench.server.http.operator import forms
-from bench.server.http.operator.guard import SUCCESS, AnyUser, GuardedRoute, Operators, PublicRoute
-from bench.server.http.operator.refusals import Unauthorized
-from bench.server.http.operator.shapes import user_json
+from bench.server.http.operator import schemas
+from bench.server.http.operator.authorization import SUCCESS, AnyUser, GuardedRoute, Operators, PublicRoute
+from bench.server.http.operator.errors import Unauthorized
+from bench.server.http.operator.serializers import user_json
 from bench.server.limits import Limited
 
 public = APIRouter(route_class=PublicRoute, tags=["auth"])
@@ -26,7 +26,7 @@ _SHOWN = 255
 
 
 @public.post("/auth/login", summary="Log in")
-async def login(form: forms.LoginForm, request: Request) -> forms.JwtPair:
+async def login(form: schemas.LoginForm, request: Request) -> schemas.JwtPair:
     operators: Operators = request.app.state.operators
     user = await operators.api.registry.read(users.by_email, form.username)
     stored = user.password_hash if user else ""
@@ -60,7 +60,7 @@ async def _attempt(request: Request, username: str, prove: Callable[[], Awaitabl
 
 
 @public.post("/auth/token", summary="Renew the tokens")
-async def refresh(form: forms.RefreshForm, request: Request) -> forms.JwtPair:
+async def refresh(form: schemas.RefreshForm, request: Request) -> schemas.JwtPair:
     operators: Operators = request.app.state.operators
     claims = operators.tokens.read_refresh(form.refresh_token)
     user = await operators.api.registry.read(users.find, claims.user_id)
@@ -70,7 +70,7 @@ async def refresh(form: forms.RefreshForm, request: Request) -> forms.JwtPair:
 
 
 @public.post("/noauth/activate", summary="Set the password of a new account")
-async def activate(form: forms.ActivateForm, request: Request) -> forms.JwtPair:
+async def activate(form: schemas.ActivateForm, request: Request) -> schemas.JwtPair:
     operators: Operators = request.app.state.operators
     claims = operators.tokens.read_activation(form.activate_token)
     user = await operators.api.registry.read(users.find, claims.user_id)
@@ -84,7 +84,7 @@ async def activate(form: forms.ActivateForm, request: Request) -> forms.JwtPair:
 
 
 @guarded.get("/auth/user", summary="Whoever is logged in")
-async def me(caller: AnyUser) -> forms.UserJson:
+async def me(caller: AnyUser) -> schemas.UserJson:
     return user_json(caller.tenant, caller.user)
 
 
@@ -95,7 +95,7 @@ async def logout(caller: AnyUser) -> None:
 
 
 @guarded.post("/auth/changePassword", summary="Change the password; all other tokens are worth nothing then")
-async def change_password(form: forms.PasswordForm, caller: AnyUser, request: Request) -> forms.JwtPair:
+async def change_password(form: schemas.PasswordForm, caller: AnyUser, request: Request) -> schemas.JwtPair:
     old = caller.user.password_hash
     await _attempt(request, caller.user.email, lambda: accounts.right(form.current_password, old))
     stored = await _new_password(form.new_password)

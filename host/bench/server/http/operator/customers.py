@@ -12,8 +12,9 @@ from bench.registry import Device, claims, customers, devices
 from bench.registry.claims import ClaimResult
 from bench.registry.model import Customer
 from bench.registry.pages import Page
-from bench.server.http.operator import forms
-from bench.server.http.operator.guard import AnyUser, Caller, CustomerUser, GuardedRoute, Operator
+from bench.server.http.operator import schemas
+from bench.server.http.operator.authorization import AnyUser, Caller, CustomerUser, GuardedRoute, Operator
+from bench.server.http.operator.errors import Forbidden
 from bench.server.http.operator.params import (
     CustomerId,
     DeviceId,
@@ -24,8 +25,7 @@ from bench.server.http.operator.params import (
     ids,
     listed,
 )
-from bench.server.http.operator.refusals import Forbidden
-from bench.server.http.operator.shapes import customer_json, device_json
+from bench.server.http.operator.serializers import customer_json, device_json
 
 router = APIRouter(route_class=GuardedRoute, tags=["customers"])
 
@@ -35,10 +35,10 @@ _Sort = Annotated[Literal["createdTime", "title"], Query(alias="sortProperty")]
 
 @router.post("/customer", summary="Create a customer, or change their title")
 async def save(
-    form: forms.CustomerForm,
+    form: schemas.CustomerForm,
     caller: Operator,
     policy: Annotated[Literal["FAIL"], Query(alias="nameConflictPolicy")] = "FAIL",
-) -> forms.CustomerJson:
+) -> schemas.CustomerJson:
     def change(session: Session) -> tuple[str, Customer]:
         known = None if form.id is None else customers.get(session, form.id.id)
         return form.title, customers.save(session, form.title, known)
@@ -58,7 +58,7 @@ async def _page(
 
 
 @router.get("/customers", summary="Customers")
-async def page(caller: Operator, wanted: Annotated[Page, Depends(_page)]) -> forms.PageData[forms.CustomerJson]:
+async def page(caller: Operator, wanted: Annotated[Page, Depends(_page)]) -> schemas.PageData[schemas.CustomerJson]:
     found = await caller.read(lambda session: customers.page(session, wanted))
     return listed(found, wanted, lambda customer: customer_json(caller.tenant, customer))
 
@@ -66,19 +66,19 @@ async def page(caller: Operator, wanted: Annotated[Page, Depends(_page)]) -> for
 @router.get("/customers/list", summary="Customers with these ids")
 async def by_ids(
     caller: Operator, wanted: Annotated[list[str], Query(alias="customerIds")]
-) -> list[forms.CustomerJson]:
+) -> list[schemas.CustomerJson]:
     some = select(Customer).where(Customer.id.in_(ids(wanted)))
     found = await caller.read(lambda session: session.scalars(some).all())
     return [customer_json(caller.tenant, customer) for customer in found]
 
 
 @router.get("/tenant/customers", summary="The customer of a title")
-async def by_title(caller: Operator, title: Annotated[str, Query(alias="customerTitle")]) -> forms.CustomerJson:
+async def by_title(caller: Operator, title: Annotated[str, Query(alias="customerTitle")]) -> schemas.CustomerJson:
     return customer_json(caller.tenant, await caller.read(lambda session: customers.by_title(session, title)))
 
 
 @router.get("/customer/{customerId}", summary="A customer")
-async def get(customer_id: CustomerId, caller: AnyUser) -> forms.CustomerJson:
+async def get(customer_id: CustomerId, caller: AnyUser) -> schemas.CustomerJson:
     caller.check(customer_id)
     return customer_json(caller.tenant, await caller.read(lambda session: customers.get(session, customer_id)))
 
@@ -100,13 +100,13 @@ async def delete(customer_id: CustomerId, caller: Operator) -> None:
 @router.post(
     "/customer/device/{deviceName}/claim",
     summary="Claim a device, for those who know its secret",
-    response_model=forms.ClaimAnswer,
+    response_model=schemas.ClaimAnswer,
     responses={400: {"description": '"FAILURE" or "CLAIMED"; ThingsBoard\'s error for what is no claim at all.'}},
 )
-async def claim(name: _DeviceName, caller: CustomerUser, form: forms.ClaimForm | None = None) -> Any:
+async def claim(name: _DeviceName, caller: CustomerUser, form: schemas.ClaimForm | None = None) -> Any:
     secret = (form.secret_key if form else None) or ""
 
-    def change(session: Session) -> tuple[str, tuple[ClaimResult, forms.DeviceJson]]:
+    def change(session: Session) -> tuple[str, tuple[ClaimResult, schemas.DeviceJson]]:
         device = devices.by_name(session, name)
         assert caller.customer_id is not None
         customer = customers.get(session, caller.customer_id)
@@ -116,12 +116,12 @@ async def claim(name: _DeviceName, caller: CustomerUser, form: forms.ClaimForm |
     result, device = await caller.change("device.claimed", name, change, judge=lambda answer: answer[0].value)
     if result is not ClaimResult.SUCCESS:
         return JSONResponse(result.value, status_code=400)
-    return forms.ClaimAnswer(device=device, response=result.value)
+    return schemas.ClaimAnswer(device=device, response=result.value)
 
 
 @router.post("/customer/{customerId}/device/{deviceId}", summary="Hand a device to a customer")
-async def assign(customer_id: CustomerId, device_id: DeviceId, caller: Operator) -> forms.DeviceJson:
-    def change(session: Session) -> tuple[str, forms.DeviceJson]:
+async def assign(customer_id: CustomerId, device_id: DeviceId, caller: Operator) -> schemas.DeviceJson:
+    def change(session: Session) -> tuple[str, schemas.DeviceJson]:
         device, customer = devices.get(session, device_id), customers.get(session, customer_id)
         device.customer_id = customer.id
         return device.name, _device_json(caller, session, device)
@@ -130,8 +130,8 @@ async def assign(customer_id: CustomerId, device_id: DeviceId, caller: Operator)
 
 
 @router.delete("/customer/device/{deviceId}", summary="Take a device back from its customer")
-async def unassign(device_id: DeviceId, caller: Operator) -> forms.DeviceJson:
-    def change(session: Session) -> tuple[str, forms.DeviceJson]:
+async def unassign(device_id: DeviceId, caller: Operator) -> schemas.DeviceJson:
+    def change(session: Session) -> tuple[str, schemas.DeviceJson]:
         device = devices.get(session, device_id)
         if device.customer_id is None:
             raise Refused("Device isn't assigned to any customer!")
@@ -141,7 +141,7 @@ async def unassign(device_id: DeviceId, caller: Operator) -> forms.DeviceJson:
     return await caller.change("device.unassigned_from_customer", str(device_id), change)
 
 
-def _device_json(caller: Caller, session: Session, device: Device) -> forms.DeviceJson:
+def _device_json(caller: Caller, session: Session, device: Device) -> schemas.DeviceJson:
     session.flush()
     return device_json(caller.tenant, devices.with_names(session, device))
 

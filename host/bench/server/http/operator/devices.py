@@ -13,8 +13,8 @@ from sqlalchemy.orm import Session
 from bench.errors import Refused
 from bench.registry import CredentialsType, Device, DeviceCredentials, Profile, credentials, devices, profiles
 from bench.registry.credentials import InvalidCredentials
-from bench.server.http.operator import forms
-from bench.server.http.operator.guard import SUCCESS, AnyUser, Caller, GuardedRoute, Operator
+from bench.server.http.operator import schemas
+from bench.server.http.operator.authorization import SUCCESS, AnyUser, Caller, GuardedRoute, Operator
 from bench.server.http.operator.params import (
     CustomerId,
     DeviceId,
@@ -25,7 +25,7 @@ from bench.server.http.operator.params import (
     ids,
     listed,
 )
-from bench.server.http.operator.shapes import credentials_json, device_info, device_json
+from bench.server.http.operator.serializers import credentials_json, device_info, device_json
 from bench.server.presence import Ending
 
 router = APIRouter(route_class=GuardedRoute, tags=["devices"])
@@ -42,12 +42,12 @@ _Policy = Annotated[Literal["FAIL"], Query(alias="nameConflictPolicy")]
 
 @router.post("/device", summary="Create or change a device")
 async def save(
-    form: forms.DeviceForm,
+    form: schemas.DeviceForm,
     caller: Operator,
     token: Annotated[str | None, Query(alias="accessToken", description="For a new device.")] = None,
     policy: _Policy = "FAIL",
-) -> forms.DeviceJson:
-    def change(session: Session) -> tuple[str, forms.DeviceJson]:
+) -> schemas.DeviceJson:
+    def change(session: Session) -> tuple[str, schemas.DeviceJson]:
         own = _made(lambda: credentials.access_token(token)) if token else None
         return form.name, _save(caller, session, form, own)
 
@@ -56,13 +56,13 @@ async def save(
 
 @router.post("/device-with-credentials", summary="Create or change a device and its credentials")
 async def save_with_credentials(
-    form: forms.DeviceWithCredentialsForm,
+    form: schemas.DeviceWithCredentialsForm,
     caller: Operator,
     policy: _Policy = "FAIL",
-) -> forms.DeviceJson:
+) -> schemas.DeviceJson:
     device_id = form.device.id
 
-    def change(session: Session) -> tuple[str, forms.DeviceJson]:
+    def change(session: Session) -> tuple[str, schemas.DeviceJson]:
         own = requested(form.credentials)
         if device_id is not None:
             devices.set_credentials(session, devices.get(session, device_id.id).id, own)
@@ -74,7 +74,9 @@ async def save_with_credentials(
     return saved
 
 
-def _save(caller: Caller, session: Session, form: forms.DeviceForm, own: DeviceCredentials | None) -> forms.DeviceJson:
+def _save(
+    caller: Caller, session: Session, form: schemas.DeviceForm, own: DeviceCredentials | None
+) -> schemas.DeviceJson:
     if form.device_profile_id is not None:
         profile = session.get(Profile, form.device_profile_id.id)
         if profile is None:
@@ -93,27 +95,27 @@ def _save(caller: Caller, session: Session, form: forms.DeviceForm, own: DeviceC
 
 
 @router.get("/device/types", summary="The names of the profiles that have devices")
-async def types(caller: AnyUser) -> list[forms.EntitySubtype]:
+async def types(caller: AnyUser) -> list[schemas.EntitySubtype]:
     statement = select(Profile.name).join(Device, Device.profile_id == Profile.id).distinct().order_by(Profile.name)
     if caller.customer_id is not None:
         statement = statement.where(Device.customer_id == caller.customer_id)
     found = await caller.read(lambda session: session.scalars(statement).all())
-    return [forms.EntitySubtype(tenant_id=caller.tenant, type=name) for name in found]
+    return [schemas.EntitySubtype(tenant_id=caller.tenant, type=name) for name in found]
 
 
 @router.get("/device/{deviceId}", summary="A device")
-async def get(device_id: DeviceId, caller: AnyUser) -> forms.DeviceJson:
+async def get(device_id: DeviceId, caller: AnyUser) -> schemas.DeviceJson:
     found = await caller.read(lambda session: devices.with_names(session, caller.device(session, device_id)))
     return device_json(caller.tenant, found)
 
 
 @router.get("/device/info/{deviceId}", summary="A device, and what it belongs to")
-async def info(device_id: DeviceId, caller: AnyUser) -> forms.DeviceInfo:
+async def info(device_id: DeviceId, caller: AnyUser) -> schemas.DeviceInfo:
     found = await caller.read(lambda session: devices.with_names(session, caller.device(session, device_id)))
     return _info(caller, found)
 
 
-def _info(caller: Caller, found: tuple[Device, str, str | None]) -> forms.DeviceInfo:
+def _info(caller: Caller, found: tuple[Device, str, str | None]) -> schemas.DeviceInfo:
     return device_info(caller.tenant, found, active=caller.api.presence.is_connected(found[0].id))
 
 
@@ -129,7 +131,7 @@ async def delete(device_id: DeviceId, caller: Operator) -> None:
 
 
 @router.get("/tenant/device", summary="The device of a name")
-async def by_name(caller: Operator, name: Annotated[str, Query(alias="deviceName")]) -> forms.DeviceJson:
+async def by_name(caller: Operator, name: Annotated[str, Query(alias="deviceName")]) -> schemas.DeviceJson:
     found = await caller.read(lambda session: devices.with_names(session, devices.by_name(session, name)))
     return device_json(caller.tenant, found)
 
@@ -164,24 +166,26 @@ async def page(
     caller: Operator,
     wanted: _Wanted,
     name: Annotated[str | None, Query(alias="deviceName")] = None,
-) -> forms.PageData[forms.DeviceJson] | forms.DeviceJson:
+) -> schemas.PageData[schemas.DeviceJson] | schemas.DeviceJson:
     if name is not None:
         return await by_name(caller, name)
     return await _devices(caller, wanted)
 
 
 @router.get("/tenant/deviceInfos", summary="Devices, and what they belong to")
-async def infos(caller: Operator, wanted: _Wanted) -> forms.PageData[forms.DeviceInfo]:
+async def infos(caller: Operator, wanted: _Wanted) -> schemas.PageData[schemas.DeviceInfo]:
     return await _infos(caller, wanted)
 
 
 @router.get("/deviceInfos/all", summary="Devices that the user may see, and what they belong to")
-async def all_infos(caller: AnyUser, wanted: _Wanted) -> forms.PageData[forms.DeviceInfo]:
+async def all_infos(caller: AnyUser, wanted: _Wanted) -> schemas.PageData[schemas.DeviceInfo]:
     return await _infos(caller, wanted)
 
 
 @router.get("/customer/{customerId}/devices", summary="A customer's devices")
-async def customers_page(customer_id: CustomerId, caller: AnyUser, wanted: _Wanted) -> forms.PageData[forms.DeviceJson]:
+async def customers_page(
+    customer_id: CustomerId, caller: AnyUser, wanted: _Wanted
+) -> schemas.PageData[schemas.DeviceJson]:
     caller.check(customer_id)
     return await _devices(caller, replace(wanted, customer_id=customer_id))
 
@@ -189,23 +193,23 @@ async def customers_page(customer_id: CustomerId, caller: AnyUser, wanted: _Want
 @router.get("/customer/{customerId}/deviceInfos", summary="A customer's devices, and what they belong to")
 async def customers_infos(
     customer_id: CustomerId, caller: AnyUser, wanted: _Wanted
-) -> forms.PageData[forms.DeviceInfo]:
+) -> schemas.PageData[schemas.DeviceInfo]:
     caller.check(customer_id)
     return await _infos(caller, replace(wanted, customer_id=customer_id))
 
 
 @router.get("/devices", summary="Devices with these ids")
-async def by_ids(caller: AnyUser, wanted: Annotated[list[str], Query(alias="deviceIds")]) -> list[forms.DeviceJson]:
+async def by_ids(caller: AnyUser, wanted: Annotated[list[str], Query(alias="deviceIds")]) -> list[schemas.DeviceJson]:
     page = devices.Page(size=_MOST_IDS, ids=ids(wanted), customer_id=caller.customer_id)
     return (await _devices(caller, page)).data
 
 
-async def _devices(caller: Caller, wanted: devices.Page) -> forms.PageData[forms.DeviceJson]:
+async def _devices(caller: Caller, wanted: devices.Page) -> schemas.PageData[schemas.DeviceJson]:
     found = await caller.read(lambda session: devices.page(session, wanted))
     return listed(found, wanted, lambda row: device_json(caller.tenant, row))
 
 
-async def _infos(caller: Caller, wanted: devices.Page) -> forms.PageData[forms.DeviceInfo]:
+async def _infos(caller: Caller, wanted: devices.Page) -> schemas.PageData[schemas.DeviceInfo]:
     found = await caller.read(lambda session: devices.page(session, wanted))
     return listed(found, wanted, lambda row: _info(caller, row))
 
@@ -214,7 +218,7 @@ async def _infos(caller: Caller, wanted: devices.Page) -> forms.PageData[forms.D
 
 
 @router.get("/device/{deviceId}/credentials", summary="What a device logs in with")
-async def read_credentials(device_id: DeviceId, caller: AnyUser) -> forms.CredentialsJson:
+async def read_credentials(device_id: DeviceId, caller: AnyUser) -> schemas.CredentialsJson:
     def read(session: Session) -> tuple[Device, DeviceCredentials]:
         device = caller.device(session, device_id)
         return device, devices.credentials_of(session, device_id)
@@ -225,7 +229,7 @@ async def read_credentials(device_id: DeviceId, caller: AnyUser) -> forms.Creden
 
 
 @router.post("/device/credentials", summary="Change what a device logs in with; its sessions end")
-async def set_credentials(form: forms.CredentialsForm, caller: Operator) -> forms.CredentialsJson:
+async def set_credentials(form: schemas.CredentialsForm, caller: Operator) -> schemas.CredentialsJson:
     if form.device_id is None:
         raise Refused("Device id should be specified!")
     device_id = form.device_id.id
@@ -240,7 +244,7 @@ async def set_credentials(form: forms.CredentialsForm, caller: Operator) -> form
     return credentials_json(device, own)
 
 
-def requested(form: forms.CredentialsForm) -> DeviceCredentials:
+def requested(form: schemas.CredentialsForm) -> DeviceCredentials:
     """The credentials that an operator asks for. Raises Refused."""
     match form.credentials_type:
         case CredentialsType.ACCESS_TOKEN:

@@ -6,15 +6,15 @@ from sqlalchemy.orm import Session
 from bench.errors import BenchError
 from bench.registry import Conflict, imports
 from bench.registry.imports import Column, Imported, Line
-from bench.server.http.operator import forms
-from bench.server.http.operator.guard import Caller, LargeRoute, Operator
+from bench.server.http.operator import schemas
+from bench.server.http.operator.authorization import Caller, LargeRoute, Operator
 from bench.server.presence import Ending
 
 router = APIRouter(route_class=LargeRoute, tags=["devices"])
 
 
 @router.post("/device/bulk_import", summary="Create or change devices from CSV, each line for itself")
-async def bulk_import(form: forms.ImportForm, caller: Operator) -> forms.ImportResult:
+async def bulk_import(form: schemas.ImportForm, caller: Operator) -> schemas.ImportResult:
     mapping = form.mapping
     columns = [Column(each.type, each.key or "") for each in mapping.columns]
     counts = {True: 0, False: 0}
@@ -27,7 +27,7 @@ async def bulk_import(form: forms.ImportForm, caller: Operator) -> forms.ImportR
             errors.append(f"Line {line.number}: {reason}")
         else:
             counts[done.created] += 1
-    return forms.ImportResult(created=counts[True], updated=counts[False], errors=len(errors), errors_list=errors)
+    return schemas.ImportResult(created=counts[True], updated=counts[False], errors=len(errors), errors_list=errors)
 
 
 async def _store(caller: Caller, line: Line, *, update: bool) -> Imported:

@@ -7,8 +7,8 @@ from uuid import UUID
 from fastapi import Path, Query
 
 from bench.registry.pages import Page
-from bench.server.http.operator.forms import PageData
-from bench.server.http.operator.refusals import Unreadable
+from bench.server.http.operator.errors import Unreadable
+from bench.server.http.operator.schemas import PageData
 
 T = TypeVar("T")
 U = TypeVar("U")

@@ -9,10 +9,10 @@ from sqlalchemy.orm import Session
 from bench.registry import Profile, ProvisionType, profiles
 from bench.registry.pages import Page
 from bench.registry.profiles import Strategy
-from bench.server.http.operator import forms
-from bench.server.http.operator.guard import AnyUser, Caller, GuardedRoute, Operator
+from bench.server.http.operator import schemas
+from bench.server.http.operator.authorization import AnyUser, Caller, GuardedRoute, Operator
 from bench.server.http.operator.params import PageNumber, PageSize, ProfileId, SortOrder, TextSearch, ids, listed
-from bench.server.http.operator.shapes import profile_info, profile_json
+from bench.server.http.operator.serializers import profile_info, profile_json
 
 router = APIRouter(route_class=GuardedRoute, tags=["device profiles"])
 
@@ -36,8 +36,8 @@ _Wanted = Annotated[Page, Depends(_page)]
 
 
 @router.post("/deviceProfile", summary="Create or change a device profile")
-async def save(form: forms.ProfileForm, caller: Operator) -> forms.ProfileJson:
-    def change(session: Session) -> tuple[str, forms.ProfileJson]:
+async def save(form: schemas.ProfileForm, caller: Operator) -> schemas.ProfileJson:
+    def change(session: Session) -> tuple[str, schemas.ProfileJson]:
         strategy = _strategy(form)
         if form.id is None:
             profile = profiles.create(session, form.name, strategy)
@@ -53,7 +53,7 @@ async def save(form: forms.ProfileForm, caller: Operator) -> forms.ProfileJson:
     return await caller.change(f"profile.{'updated' if form.id else 'added'}", form.name, change)
 
 
-def _strategy(form: forms.ProfileForm) -> Strategy:
+def _strategy(form: schemas.ProfileForm) -> Strategy:
     """How devices provision. If `provisionType` is missing they do not, whatever the configuration says."""
     configuration = form.profile_data and form.profile_data.provision_configuration
     return Strategy(
@@ -65,7 +65,7 @@ def _strategy(form: forms.ProfileForm) -> Strategy:
     )
 
 
-def _details(form: forms.ProfileForm) -> dict[str, Any]:
+def _details(form: schemas.ProfileForm) -> dict[str, Any]:
     sent = form.model_dump(mode="json")
     details = {key: value for key, value in sent.items() if key not in _OURS and value is not None}
     data = sent["profileData"] or {}
@@ -75,18 +75,18 @@ def _details(form: forms.ProfileForm) -> dict[str, Any]:
     return details
 
 
-def _whole(caller: Caller, session: Session, profile: Profile) -> forms.ProfileJson:
+def _whole(caller: Caller, session: Session, profile: Profile) -> schemas.ProfileJson:
     return profile_json(caller.tenant, profile, profiles.secret_of(session, profile))
 
 
 @router.get("/deviceProfile/names", summary="The names of all device profiles")
-async def names(caller: AnyUser) -> list[forms.EntityInfo]:
+async def names(caller: AnyUser) -> list[schemas.EntityInfo]:
     found = await caller.read(profiles.all_by_name)
-    return [forms.EntityInfo(id=profile_info(caller.tenant, each).id, name=each.name) for each in found]
+    return [schemas.EntityInfo(id=profile_info(caller.tenant, each).id, name=each.name) for each in found]
 
 
 @router.get("/deviceProfile/{deviceProfileId}", summary="A device profile, with its provisioning secret")
-async def get(profile_id: ProfileId, caller: Operator) -> forms.ProfileJson:
+async def get(profile_id: ProfileId, caller: Operator) -> schemas.ProfileJson:
     return await caller.read(lambda session: _whole(caller, session, profiles.get(session, profile_id)))
 
 
@@ -101,8 +101,8 @@ async def delete(profile_id: ProfileId, caller: Operator) -> None:
 
 
 @router.post("/deviceProfile/{deviceProfileId}/default", summary="Have new devices belong to this profile")
-async def make_default(profile_id: ProfileId, caller: Operator) -> forms.ProfileJson:
-    def change(session: Session) -> tuple[str, forms.ProfileJson]:
+async def make_default(profile_id: ProfileId, caller: Operator) -> schemas.ProfileJson:
+    def change(session: Session) -> tuple[str, schemas.ProfileJson]:
         profile = profiles.get(session, profile_id)
         profiles.make_default(session, profile)
         session.flush()
@@ -112,8 +112,8 @@ async def make_default(profile_id: ProfileId, caller: Operator) -> forms.Profile
 
 
 @router.get("/deviceProfiles", summary="Device profiles")
-async def page(caller: Operator, wanted: _Wanted) -> forms.PageData[forms.ProfileJson]:
-    def read(session: Session) -> forms.PageData[forms.ProfileJson]:
+async def page(caller: Operator, wanted: _Wanted) -> schemas.PageData[schemas.ProfileJson]:
+    def read(session: Session) -> schemas.PageData[schemas.ProfileJson]:
         found = profiles.page(session, wanted)
         return listed(found, wanted, lambda profile: _whole(caller, session, profile))
 
@@ -121,7 +121,7 @@ async def page(caller: Operator, wanted: _Wanted) -> forms.PageData[forms.Profil
 
 
 @router.get("/deviceProfileInfos", summary="Device profiles, in short")
-async def infos(caller: AnyUser, wanted: _Wanted) -> forms.PageData[forms.ProfileInfo]:
+async def infos(caller: AnyUser, wanted: _Wanted) -> schemas.PageData[schemas.ProfileInfo]:
     found = await caller.read(lambda session: profiles.page(session, wanted))
     return listed(found, wanted, lambda profile: profile_info(caller.tenant, profile))
 
@@ -129,17 +129,17 @@ async def infos(caller: AnyUser, wanted: _Wanted) -> forms.PageData[forms.Profil
 @router.get("/deviceProfileInfos/list", summary="Device profiles with these ids, in short")
 async def infos_by_ids(
     caller: AnyUser, wanted: Annotated[list[str], Query(alias="deviceProfileIds")]
-) -> list[forms.ProfileInfo]:
+) -> list[schemas.ProfileInfo]:
     some = select(Profile).where(Profile.id.in_(ids(wanted)))
     found = await caller.read(lambda session: session.scalars(some).all())
     return [profile_info(caller.tenant, profile) for profile in found]
 
 
 @router.get("/deviceProfileInfo/default", summary="The profile of devices that name none")
-async def default_info(caller: AnyUser) -> forms.ProfileInfo:
+async def default_info(caller: AnyUser) -> schemas.ProfileInfo:
     return profile_info(caller.tenant, await caller.read(profiles.default))
 
 
 @router.get("/deviceProfileInfo/{deviceProfileId}", summary="A device profile, in short")
-async def info(profile_id: ProfileId, caller: AnyUser) -> forms.ProfileInfo:
+async def info(profile_id: ProfileId, caller: AnyUser) -> schemas.ProfileInfo:
     return profile_info(caller.tenant, await caller.read(lambda session: profiles.get(session, profile_id)))

@@ -9,8 +9,8 @@ import jwt
 
 from bench.registry.encryption import Seal
 from bench.registry.model import User
-from bench.server.http.operator.forms import NOBODY, JwtPair
-from bench.server.http.operator.refusals import Unauthorized
+from bench.server.http.operator.errors import Unauthorized
+from bench.server.http.operator.schemas import NOBODY, JwtPair
 
 TENANT_ADMIN, CUSTOMER_USER = "TENANT_ADMIN", "CUSTOMER_USER"
 _REFRESH, _ACTIVATE = "REFRESH_TOKEN", "ACTIVATE"

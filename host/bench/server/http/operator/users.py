@@ -10,10 +10,10 @@ from bench.errors import Refused
 from bench.registry import customers, users
 from bench.registry.model import User
 from bench.registry.pages import Page
-from bench.server.http.operator import forms
-from bench.server.http.operator.guard import GuardedRoute, Operator
+from bench.server.http.operator import schemas
+from bench.server.http.operator.authorization import GuardedRoute, Operator
 from bench.server.http.operator.params import CustomerId, PageNumber, PageSize, SortOrder, TextSearch, UserId, listed
-from bench.server.http.operator.shapes import user_json
+from bench.server.http.operator.serializers import user_json
 from bench.server.http.operator.tokens import CUSTOMER_USER
 
 router = APIRouter(route_class=GuardedRoute, tags=["users"])
@@ -23,10 +23,10 @@ _Sort = Annotated[Literal["createdTime", "email"], Query(alias="sortProperty")]
 
 @router.post("/user", summary="Create an account, which its activation link gives a password")
 async def create(
-    form: forms.UserForm,
+    form: schemas.UserForm,
     caller: Operator,
     mail: Annotated[bool, Query(alias="sendActivationMail", description="Nothing here sends mail.")] = False,
-) -> forms.UserJson:
+) -> schemas.UserJson:
     if mail:
         raise Refused("Nothing here sends mail: ask for the activation link!")
 
@@ -42,7 +42,7 @@ async def create(
 
 
 @router.get("/user/{userId}", summary="An account")
-async def get(user_id: UserId, caller: Operator) -> forms.UserJson:
+async def get(user_id: UserId, caller: Operator) -> schemas.UserJson:
     return user_json(caller.tenant, await caller.read(lambda session: users.get(session, user_id)))
 
 
@@ -84,6 +84,6 @@ async def _page(
 @router.get("/customer/{customerId}/users", summary="A customer's users")
 async def page(
     customer_id: CustomerId, caller: Operator, wanted: Annotated[Page, Depends(_page)]
-) -> forms.PageData[forms.UserJson]:
+) -> schemas.PageData[schemas.UserJson]:
     found = await caller.read(lambda session: users.page(session, wanted, customers.get(session, customer_id).id))
     return listed(found, wanted, lambda user: user_json(caller.tenant, user))

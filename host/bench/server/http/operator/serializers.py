@@ -6,8 +6,8 @@ from typing import Any
 from bench.registry import Device, Profile, ProvisionType
 from bench.registry.credentials import DeviceCredentials
 from bench.registry.model import Customer, User
-from bench.server.http.operator import forms
-from bench.server.http.operator.forms import NOBODY, Id
+from bench.server.http.operator import schemas
+from bench.server.http.operator.schemas import NOBODY, Id
 from bench.server.http.operator.tokens import authority
 
 _CREDENTIALS_IDS = uuid.UUID("6f4f0a52-3f0e-4a39-9c52-5d0d6c0e1b7e")
@@ -18,8 +18,8 @@ def customer_id(value: uuid.UUID | None) -> Id:
     return Id(entity_type="CUSTOMER", id=value or NOBODY)
 
 
-def user_json(tenant: Id, user: User) -> forms.UserJson:
-    return forms.UserJson(
+def user_json(tenant: Id, user: User) -> schemas.UserJson:
+    return schemas.UserJson(
         id=Id(entity_type="USER", id=user.id),
         created_time=user.created_ms,
         tenant_id=tenant,
@@ -30,8 +30,8 @@ def user_json(tenant: Id, user: User) -> forms.UserJson:
     )
 
 
-def customer_json(tenant: Id, customer: Customer) -> forms.CustomerJson:
-    return forms.CustomerJson(
+def customer_json(tenant: Id, customer: Customer) -> schemas.CustomerJson:
+    return schemas.CustomerJson(
         id=customer_id(customer.id),
         created_time=customer.created_ms,
         tenant_id=tenant,
@@ -54,21 +54,21 @@ def _device_fields(tenant: Id, device: Device, profile_name: str) -> dict[str, A
     }
 
 
-def device_json(tenant: Id, found: tuple[Device, str, str | None]) -> forms.DeviceJson:
+def device_json(tenant: Id, found: tuple[Device, str, str | None]) -> schemas.DeviceJson:
     """`found`: a device with its profile's name and its customer's title."""
-    return forms.DeviceJson(**_device_fields(tenant, found[0], found[1]))
+    return schemas.DeviceJson(**_device_fields(tenant, found[0], found[1]))
 
 
-def device_info(tenant: Id, found: tuple[Device, str, str | None], *, active: bool) -> forms.DeviceInfo:
+def device_info(tenant: Id, found: tuple[Device, str, str | None], *, active: bool) -> schemas.DeviceInfo:
     """`found`: a device with its profile's name and its customer's title."""
     device, profile, customer = found
-    return forms.DeviceInfo(
+    return schemas.DeviceInfo(
         **_device_fields(tenant, device, profile), customer_title=customer, device_profile_name=profile, active=active
     )
 
 
-def credentials_json(device: Device, own: DeviceCredentials) -> forms.CredentialsJson:
-    return forms.CredentialsJson(
+def credentials_json(device: Device, own: DeviceCredentials) -> schemas.CredentialsJson:
+    return schemas.CredentialsJson(
         id=Id(id=uuid.uuid5(_CREDENTIALS_IDS, str(device.id))),
         created_time=device.created_ms,
         device_id=Id(entity_type="DEVICE", id=device.id),
@@ -78,7 +78,7 @@ def credentials_json(device: Device, own: DeviceCredentials) -> forms.Credential
     )
 
 
-def profile_json(tenant: Id, profile: Profile, secret: str | None) -> forms.ProfileJson:
+def profile_json(tenant: Id, profile: Profile, secret: str | None) -> schemas.ProfileJson:
     """A profile, with all that a client once sent along."""
     details = dict(profile.details)
     data = {
@@ -90,7 +90,7 @@ def profile_json(tenant: Id, profile: Profile, secret: str | None) -> forms.Prof
     if profile.provision_type == ProvisionType.X509_CERTIFICATE_CHAIN:
         provision["certificateRegExPattern"] = profile.certificate_pattern
         provision["allowCreateNewDevicesByX509Certificate"] = profile.allow_create
-    return forms.ProfileJson.model_validate(
+    return schemas.ProfileJson.model_validate(
         {
             **details,
             "id": Id(entity_type="DEVICE_PROFILE", id=profile.id),
@@ -106,8 +106,8 @@ def profile_json(tenant: Id, profile: Profile, secret: str | None) -> forms.Prof
     )
 
 
-def profile_info(tenant: Id, profile: Profile) -> forms.ProfileInfo:
-    return forms.ProfileInfo(
+def profile_info(tenant: Id, profile: Profile) -> schemas.ProfileInfo:
+    return schemas.ProfileInfo(
         id=Id(entity_type="DEVICE_PROFILE", id=profile.id),
         tenant_id=tenant,
         name=profile.name,

@@ -17,10 +17,10 @@ from bench.registry import Conflict, Device, Origin, devices, users
 from bench.registry import audit as trail
 from bench.registry.model import Audit, User
 from bench.server.device_api import DeviceApi
-from bench.server.http import answers
+from bench.server.http import error_responses
 from bench.server.http.device import origin
-from bench.server.http.operator.forms import Id
-from bench.server.http.operator.refusals import Forbidden, Unauthorized, Unreadable
+from bench.server.http.operator.errors import Forbidden, Unauthorized, Unreadable
+from bench.server.http.operator.schemas import Id
 from bench.server.http.operator.tokens import Claims, Tokens
 
 T = TypeVar("T")
@@ -123,7 +123,7 @@ class PublicRoute(APIRoute):
                 others = [(name, value) for name, value in scope["headers"] if name != b"content-type"]
                 scope = {**scope, "headers": [*others, (b"content-type", b"application/json")]}
             strict = _StrictRequest(scope, request.receive)
-            strict.take(await answers.body_of(request, self.body_limit))
+            strict.take(await error_responses.body_of(request, self.body_limit))
             return await handle(strict)
 
         return guarded
@@ -135,7 +135,7 @@ class PublicRoute(APIRoute):
 class GuardedRoute(PublicRoute):
     """A route for those who are logged in."""
 
-    body_limit = answers.BODY_LIMIT
+    body_limit = error_responses.BODY_LIMIT
 
     async def admit(self, request: Request) -> None:
         operators: Operators = request.app.state.operators

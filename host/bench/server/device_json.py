@@ -12,7 +12,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, NoReturn
 
 from bench.registry import CredentialsType, Outcome, ProvisionRequest, Status, Wish
-from bench.server import lenient
+from bench.server import lenient_json
 
 # Text that upstream takes for a number: digits, and at most one point, which is not the last character.
 _NUMERIC = re.compile(r"-?(?:\d++(?:\.\d++)?|\.\d++)")
@@ -66,11 +66,11 @@ def parse(payload: bytes, number: Callable[[str], Any] = str) -> Any:
         value = json.loads(text, strict=False, parse_int=number, parse_float=number, parse_constant=_no_constant)
     except (ValueError, RecursionError):
         try:
-            return lenient.parse(text, number)
+            return lenient_json.parse(text, number)
         except ValueError as error:
             raise Malformed(f"Can't parse value: {error}") from None
-    if _depth(value) > lenient.NESTING_LIMIT:
-        raise Malformed(f"Can't parse value: nested more than {lenient.NESTING_LIMIT} deep")
+    if _depth(value) > lenient_json.NESTING_LIMIT:
+        raise Malformed(f"Can't parse value: nested more than {lenient_json.NESTING_LIMIT} deep")
     if "\\ud" in text.lower():  # half a surrogate pair is no text that a database could store
         try:
             json.dumps(value, ensure_ascii=False).encode()

@@ -8,10 +8,10 @@ from fastapi import APIRouter, Query
 from bench.registry import audit
 from bench.registry.model import Audit
 from bench.registry.pages import Page
-from bench.server.http.operator import forms
-from bench.server.http.operator.forms import Id
-from bench.server.http.operator.guard import SUCCESS, GuardedRoute, Operator
+from bench.server.http.operator import schemas
+from bench.server.http.operator.authorization import SUCCESS, GuardedRoute, Operator
 from bench.server.http.operator.params import PageNumber, PageSize, SortOrder, TextSearch, comma_separated, listed
+from bench.server.http.operator.schemas import Id
 
 router = APIRouter(route_class=GuardedRoute, tags=["audit"])
 
@@ -36,7 +36,7 @@ async def page(
     from_ms: Annotated[int | None, Query(alias="startTime", ge=0, le=_INT64)] = None,
     to_ms: Annotated[int | None, Query(alias="endTime", ge=0, le=_INT64)] = None,
     actions: Annotated[str, Query(alias="actionTypes", description="ThingsBoard's, separated by commas.")] = "",
-) -> forms.PageData[forms.AuditJson]:
+) -> schemas.PageData[schemas.AuditJson]:
     wanted = Page(size=size, number=number, search=search, sort=sort, descending=order == "DESC")
     kinds = [kind for action in comma_separated(actions) for kind in _kinds(action)]
     found = await caller.read(
@@ -56,13 +56,13 @@ def _kinds(action: str) -> list[str]:
     return known
 
 
-def _row_json(tenant: Id, row: Audit) -> forms.AuditJson:
+def _row_json(tenant: Id, row: Audit) -> schemas.AuditJson:
     succeeded = row.result == SUCCESS
     entity, _, word = row.what.rpartition(".")
     action = _WORDS.get(word, word.upper())
     if row.what == _PROVISION:
         entity, action = "device", "PROVISION_SUCCESS" if succeeded else "PROVISION_FAILURE"
-    return forms.AuditJson(
+    return schemas.AuditJson(
         id=Id(id=UUID(int=row.id)),
         created_time=row.ts_ms,
         tenant_id=tenant,

@@ -7,11 +7,11 @@ from bench.mqtt.codec import Connect, Packet, Reason, Refusal
 from bench.registry import Chain, DeviceLogin, Login
 from bench.server.device_api import DeviceApi
 from bench.server.limits import Limited
-from bench.server.mqtt import dialects
+from bench.server.mqtt import versions
 from bench.server.mqtt.device_session import DeviceSession
-from bench.server.mqtt.dialects import Refused
 from bench.server.mqtt.provision_session import NAME, ProvisionSession
 from bench.server.mqtt.session import Link
+from bench.server.mqtt.versions import Refused
 from bench.server.tls import chain
 
 _BAD_CLIENT_ID = Refused(Refusal.BAD_CLIENT_ID, Reason.BAD_CLIENT_ID, Reason.BAD_CLIENT_ID)
@@ -67,7 +67,7 @@ class Lobby:
 
     async def _connect(self, packet: Connect) -> None:
         link, api = self._link, self._api
-        dialect = link.dialect = dialects.of_level(packet.level)
+        dialect = link.dialect = versions.of_level(packet.level)
         if NAME in (packet.username, packet.client_id):
             link.enter(ProvisionSession(link, api), packet)
             return

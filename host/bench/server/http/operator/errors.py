@@ -8,8 +8,8 @@ from starlette.responses import Response
 
 from bench.errors import NotFound, Refused
 from bench.registry import Conflict
-from bench.server.http import answers
-from bench.server.http.answers import error
+from bench.server.http import error_responses
+from bench.server.http.error_responses import error
 
 
 class Unauthorized(Exception):
@@ -30,33 +30,35 @@ class Unreadable(ValueError):
 
 async def not_found(_request: Request, _error: Exception) -> Response:
     """An entity that there is none."""
-    return error(404, "Requested item wasn't found!", answers.NOT_FOUND)
+    return error(404, "Requested item wasn't found!", error_responses.NOT_FOUND)
 
 
 async def refused(_request: Request, reason: Exception) -> Response:
     """An entity that cannot be stored."""
-    return error(400, str(reason), answers.BAD_REQUEST)
+    return error(400, str(reason), error_responses.BAD_REQUEST)
 
 
 async def conflict(_request: Request, _error: Exception) -> Response:
     """An entity that was stored, or deleted, at the same time."""
-    return error(409, "Somebody else changed this at the same time: try again!", answers.CONFLICT)
+    return error(409, "Somebody else changed this at the same time: try again!", error_responses.CONFLICT)
 
 
 async def unauthorized(_request: Request, refused: Exception) -> Response:
     """Nobody that is known."""
     assert isinstance(refused, Unauthorized)
-    return error(401, str(refused), answers.TOKEN_EXPIRED if refused.expired else answers.AUTHENTICATION)
+    return error(
+        401, str(refused), error_responses.TOKEN_EXPIRED if refused.expired else error_responses.AUTHENTICATION
+    )
 
 
 async def forbidden(_request: Request, _error: Exception) -> Response:
     """Somebody that is known, and may not."""
-    return error(403, "You don't have permission to perform this operation!", answers.PERMISSION_DENIED)
+    return error(403, "You don't have permission to perform this operation!", error_responses.PERMISSION_DENIED)
 
 
 async def unreadable(_request: Request, reason: Exception) -> Response:
     """Something that nobody could store."""
-    return error(400, f"Invalid request: {reason}", answers.BAD_REQUEST)
+    return error(400, f"Invalid request: {reason}", error_responses.BAD_REQUEST)
 
 
 HANDLERS: dict[int | type[Exception], Callable[[Request, Any], Coroutine[Any, Any, Response]]] = {
