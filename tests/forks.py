@@ -12,8 +12,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-import bench.server.inside
-import bench.server.process  # noqa: F401 - the point of this module: it is imported once, and by no start
+import bench.server.run.foreground  # noqa: F401 - the point of this module: it is imported once, and by no start
+import bench.server.run.in_process
 from bench import cli
 
 COLUMNS = {"COLUMNS": "200"}

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives import serialization
 
 from bench.flash import settings, vault
 from bench.registry import ProfileView
-from bench.server import running
+from bench.server.run import thread
 from bench.virtual.board import VirtualBoard
 from bench.virtual.power import PowerCycle
 from tests import secrecy
@@ -24,7 +24,7 @@ QUICK = {"base_ms": 20, "cap_ms": 200, "long_ms": 60_000}
 PATIENCE_S = 30.0
 
 
-class RunningServer(running.RunningServer):
+class RunningServer(thread.RunningServer):
     """The real server in a thread. At its end nothing that it said holds a secret of its registry."""
 
     def close(self) -> None:

@@ -7,7 +7,7 @@ from contextlib import closing
 import pytest
 
 from bench.errors import BenchError
-from bench.server.child import ServerProcess
+from bench.server.run.subprocess import ServerProcess
 
 
 def test_start_that_fails_is_said_and_leaves_the_other_one_alone(tmp_path):

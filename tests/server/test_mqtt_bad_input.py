@@ -10,7 +10,7 @@ import pytest
 
 from bench.server.journal import Journal
 from bench.server.mqtt.connection import Connection
-from bench.server.running import FREE_PORTS
+from bench.server.run.thread import FREE_PORTS
 from bench.server.server import Options, Server
 from tests.server.packets import (
     NOT_FOUND,

@@ -6,7 +6,7 @@ import pytest
 
 from bench.errors import BenchError
 from bench.registry import ProvisionType
-from bench.server.running import RunningServer
+from bench.server.run.thread import RunningServer
 from tests.support import RawClient
 
 

@@ -17,7 +17,7 @@ from bench.faults.server_faults import Kind, ServerFault, UpsetProcess, UpsetThr
 from bench.mqtt.framing import Protocol, Route
 from bench.registry import FILE
 from bench.registry.encryption import Seal
-from bench.server.running import RunningServer
+from bench.server.run.thread import RunningServer
 from tests import secrecy
 from tests.server.coap_packets import RawPeer, code
 from tests.server.packets import PROVISION_REQUEST, PROVISION_RESPONSE, New, Old, connect, publish, subscribe

@@ -19,7 +19,7 @@ from bench.errors import BenchError
 from bench.registry import FILE
 from bench.registry.encryption import Seal
 from bench.server.journal import Journal
-from bench.server.running import FREE_PORTS
+from bench.server.run.thread import FREE_PORTS
 from bench.server.server import Options, Server
 from tests import secrecy
 from tests.server.coap_packets import CON, EMPTY, GET, OBSERVE, POST, RST, RawPeer, message

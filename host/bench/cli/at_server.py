@@ -20,7 +20,7 @@ from bench.errors import BenchError, UsageError
 from bench.flash.device_config import Claim
 from bench.load.boards import Files
 from bench.rest_client import ThingsBoard
-from bench.server.child import ServerProcess
+from bench.server.run.subprocess import ServerProcess
 
 _DELETED_AT_ONCE = 16
 

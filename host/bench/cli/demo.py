@@ -21,7 +21,7 @@ from bench.cli.output import DEFAULT_DATA
 from bench.cli.setup import key_and_secret
 from bench.errors import BenchError
 from bench.flash import settings
-from bench.server.child import ServerProcess
+from bench.server.run.subprocess import ServerProcess
 from bench.virtual.board import VirtualBoard
 from bench.virtual.power import PowerCycle
 

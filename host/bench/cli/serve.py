@@ -72,8 +72,8 @@ def serve(
     random key and secret, an operator with a random password (operator.json), and a CA of its own.
     """
     # A server takes half a second to import, and no other command needs one.
-    from bench.server import process  # noqa: PLC0415
     from bench.server.journal import Journal  # noqa: PLC0415
+    from bench.server.run import foreground  # noqa: PLC0415
     from bench.server.server import Options  # noqa: PLC0415
 
     paths.private_folder(data)
@@ -96,7 +96,7 @@ def serve(
     ready_files = [data / addresses.FILE, *([ready_file] if ready_file else [])]
     welcome = _no_welcome if as_json else partial(_welcome, data)
     with addresses.alone(data):
-        asyncio.run(process.run(options, Journal(as_json=as_json), ready_files, welcome))
+        asyncio.run(foreground.run(options, Journal(as_json=as_json), ready_files, welcome))
 
 
 def _no_welcome(_ready: dict[str, Any], _new_profile: str) -> None:

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from bench.errors import BenchError, UsageError
 from bench.faults.network.network import Link
 from bench.registry import FILE
-from bench.server.child import ServerProcess
+from bench.server.run.subprocess import ServerProcess
 
 if TYPE_CHECKING:
-    from bench.server.running import RunningServer
+    from bench.server.run.thread import RunningServer
 
 _LOCK_S = 30.0
 

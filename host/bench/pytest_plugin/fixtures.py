@@ -58,8 +58,8 @@ def metric(request: pytest.FixtureRequest) -> Callable[[str, float], None]:
 
 @pytest.fixture
 def bench_server(tmp_path: Path, board_choice: Choice, board_record: Record) -> Iterator[Any]:
-    """A provisioning server of the test's own: a `bench.server.running.RunningServer`."""
-    from bench.server.running import RunningServer  # noqa: PLC0415 - half a second, which not every run needs
+    """A provisioning server of the test's own: a `bench.server.run.thread.RunningServer`."""
+    from bench.server.run.thread import RunningServer  # noqa: PLC0415 - half a second, which not every run needs
 
     with RunningServer(tmp_path / "server", host=board_choice.host) as server:
         board_record.servers.append(server)

@@ -15,7 +15,7 @@ from bench.dut.serial import ServedBoard
 from bench.dut.virtual import UnixBoard
 from bench.errors import UsageError
 from bench.serial.ports import checked
-from bench.server.running import RunningServer
+from bench.server.run.thread import RunningServer
 
 FOLDER = "conformance"
 """Inside the data folder: a server of its own, whose devices are deleted again and again."""

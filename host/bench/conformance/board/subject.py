@@ -13,7 +13,7 @@ from bench.conformance.board.session import Login, Session
 from bench.conformance.check import Broken, NotHere
 from bench.errors import BenchError
 from bench.registry import CredentialsType, DeviceView, Registry
-from bench.server.running import RunningServer
+from bench.server.run.thread import RunningServer
 
 T = TypeVar("T")
 
