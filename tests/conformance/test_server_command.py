@@ -10,7 +10,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from bench import cli
-from bench.cli import addresses
+from bench.cli.options import server_addresses
 from bench.conformance.server.suite import CHECKS
 from bench.registry.device_secrets import claim_secret
 from tests.conformance import server_bugs
@@ -244,7 +244,7 @@ def test_own_server_is_found_by_its_data_folder(tmp_path):
     ) as serving:
         try:
             assert serving.stdout.readline()
-            assert addresses.of_running(data)
+            assert server_addresses.of_running(data)
             found = json.loads(
                 subprocess.run(
                     [*bench, "conformance", "--data", data, "--json"],

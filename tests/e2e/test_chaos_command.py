@@ -11,7 +11,8 @@ from contextlib import closing, contextmanager
 import pytest
 from typer.testing import CliRunner
 
-from bench.cli import app, chaos
+from bench.cli import app
+from bench.cli.commands import chaos
 from bench.errors import BenchError, UsageError
 from bench.faults.chaos import Chaos, Failed
 from bench.faults.chaos_scenario import Family, drawn

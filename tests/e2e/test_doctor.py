@@ -12,8 +12,8 @@ from contextlib import contextmanager, suppress
 import pytest
 
 from bench import boards
-from bench.cli import checks
-from bench.cli.checks import State
+from bench.cli import doctor_checks
+from bench.cli.doctor_checks import State
 from bench.flash import images
 from tests.e2e.test_command_line import bench, printed
 from tests.serving import Serving
@@ -32,7 +32,7 @@ def cache(tmp_path, monkeypatch):
 
 def found(data, server=None, *, what):
     """The first thing that is found of a kind."""
-    return next(each for each in checks.run(data, server) if each.what == what)
+    return next(each for each in doctor_checks.run(data, server) if each.what == what)
 
 
 @contextmanager
@@ -129,7 +129,7 @@ def test_server_that_does_not_speak_mqtt_is_a_problem(tmp_path, answer):
 
 
 def test_server_that_is_silent_is_a_problem(tmp_path, monkeypatch):
-    monkeypatch.setattr(checks, "_REACH_S", 0.2)
+    monkeypatch.setattr(doctor_checks, "_REACH_S", 0.2)
     with answering(b"", stays=True) as address:
         finding = found(tmp_path, address, what="server")
     assert finding.state is State.PROBLEM
@@ -148,13 +148,13 @@ def test_server_that_takes_boards_is_ok(tmp_path):
 def test_running_server_is_found_and_who_reaches_it_told(tmp_path):
     data = tmp_path / "data"
     with Serving(data, tmp_path / "said") as server:
-        told = [each for each in checks.run(data, None) if each.what == "server"]
+        told = [each for each in doctor_checks.run(data, None) if each.what == "server"]
         assert [each.state for each in told] == [State.WARNING, State.OK]
         assert "this machine only" in told[0].said
         assert "--host 0.0.0.0" in told[0].fix
         assert told[1].said == f"127.0.0.1:{server.ready['mqtt_port']} answers"
     with Serving(data, tmp_path / "said", "--host", "0.0.0.0") as server:
-        (finding,) = (each for each in checks.run(data, None) if each.what == "server")
+        (finding,) = (each for each in doctor_checks.run(data, None) if each.what == "server")
         assert finding.state is State.OK
         assert finding.said.endswith(f":{server.ready['mqtt_port']} answers")
 
@@ -177,15 +177,15 @@ def test_micropython_that_is_not_there_is_a_problem(monkeypatch, tmp_path):
 
 
 def test_program_that_hangs_is_a_problem(monkeypatch):
-    monkeypatch.setattr(checks, "_PROGRAM_S", 0.1)
-    finding = checks._program("sleeper", [sys.executable, "-c", "input()"])
+    monkeypatch.setattr(doctor_checks, "_PROGRAM_S", 0.1)
+    finding = doctor_checks._program("sleeper", [sys.executable, "-c", "input()"])
     assert finding.state is State.PROBLEM
 
 
 @linux
 def test_port_without_permission_names_the_group():
     # not even root may write to what is not there
-    finding = checks._serial_port("/dev/no-such-port")
+    finding = doctor_checks._serial_port("/dev/no-such-port")
     assert finding.state is State.PROBLEM
     assert finding.said == "no permission for /dev/no-such-port"
     assert finding.fix.startswith("sudo usermod -aG dialout ")
@@ -197,7 +197,7 @@ def test_user_outside_the_group_is_told_how_to_enter_it(monkeypatch):
     monkeypatch.setattr(os, "geteuid", lambda: outside)
     monkeypatch.setattr(os, "getegid", lambda: outside)
     monkeypatch.setattr(os, "getgroups", list)
-    (finding,) = checks._group()
+    (finding,) = doctor_checks._group()
     assert finding.state is State.WARNING
     assert re.fullmatch(r"sudo usermod -aG (dialout|uucp) nobody, then log in again", finding.fix)
 
@@ -206,7 +206,7 @@ def test_damaged_image_is_told(cache, tmp_path):
     cache.mkdir()
     damaged = cache / boards.load("esp32_generic").image.file
     damaged.write_bytes(b"half")
-    told = [each for each in checks.run(tmp_path, None) if each.what == "images"]
+    told = [each for each in doctor_checks.run(tmp_path, None) if each.what == "images"]
     assert [each.state for each in told] == [State.WARNING, State.OK]
     assert told[0].said == f"{damaged} is damaged"
     assert told[1].said.startswith("0 of ")
@@ -243,4 +243,4 @@ def test_data_folder_that_others_can_enter_is_a_problem(tmp_path):
 
 def test_data_folder_that_is_a_file_is_a_problem(tmp_path):
     (tmp_path / "file").touch()
-    assert checks._data_folder(tmp_path / "file").state is State.PROBLEM
+    assert doctor_checks._data_folder(tmp_path / "file").state is State.PROBLEM

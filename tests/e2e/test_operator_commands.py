@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.cli import addresses, operator
+from bench.cli.options import operator_session, server_addresses
 from bench.registry.credentials import access_token, mqtt_basic, x509
 from tests.e2e.test_command_line import bench, printed
 from tests.server.operators import account
@@ -302,7 +302,7 @@ def test_own_server_is_asked_past_a_proxy(server):
     """A proxy of the environment's is for others: it would be told the operator's password."""
     ports = {f"{name}_port": getattr(server.ports, name) for name in ("mqtt", "mqtts", "http", "https", "coap")}
     (server.data / "server.json").write_text(json.dumps({"host": "127.0.0.1", "pid": 1, "ca": "ca.pem", **ports}))
-    with addresses.alone(server.data), socket.create_server(("127.0.0.1", 0)) as proxy:
+    with server_addresses.alone(server.data), socket.create_server(("127.0.0.1", 0)) as proxy:
         environment = {"HTTP_PROXY": f"http://127.0.0.1:{proxy.getsockname()[1]}", "NO_PROXY": ""}
         done = bench("device", "list", "--json", "--data", server.data, env=environment)
     assert done.returncode == 0, done.stderr
@@ -311,8 +311,8 @@ def test_own_server_is_asked_past_a_proxy(server):
 
 def test_password_is_asked_for_once_however_much_a_command_asks_its_server(monkeypatch):
     asked = []
-    monkeypatch.setattr(operator.typer, "prompt", lambda text, **_: asked.append(text) or "a-password")
+    monkeypatch.setattr(operator_session.typer, "prompt", lambda text, **_: asked.append(text) or "a-password")
     monkeypatch.delenv("BENCH_PASSWORD", raising=False)
-    where = operator.Where(data=Path(), url="http://127.0.0.1:1", user="somebody who is asked")
-    assert [operator._password(where) for _ in range(3)] == ["a-password"] * 3
+    where = operator_session.Where(data=Path(), url="http://127.0.0.1:1", user="somebody who is asked")
+    assert [operator_session._password(where) for _ in range(3)] == ["a-password"] * 3
     assert asked == ["Password of somebody who is asked"]

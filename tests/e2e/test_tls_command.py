@@ -2,7 +2,7 @@
 
 import ssl
 
-from bench.cli import output
+from bench.cli.render import tables
 from bench.server.tls import authority
 from tests.e2e.test_command_line import bench, printed
 
@@ -60,9 +60,9 @@ def test_show_into_a_folder_that_cannot_be_is_one_line(tmp_path):
 
 
 def test_fingerprint_is_never_taken_for_an_emoji(capsys):
-    output.facts({"sha256": "9B:CD:7D"}, as_json=False)
-    output.table([{"sha256": "9B:CD:7D"}], as_json=False, empty="")
-    output.fail("9B:CD:7D")
+    tables.facts({"sha256": "9B:CD:7D"}, as_json=False)
+    tables.table([{"sha256": "9B:CD:7D"}], as_json=False, empty="")
+    tables.fail("9B:CD:7D")
     told = capsys.readouterr()
     assert told.out.count("9B:CD:7D") == 2
     assert "9B:CD:7D" in told.err

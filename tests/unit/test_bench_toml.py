@@ -2,7 +2,8 @@
 
 import pytest
 
-from bench.cli import bench_toml, flash
+from bench.cli.commands import flash
+from bench.cli.options import bench_toml
 from bench.errors import UsageError
 
 

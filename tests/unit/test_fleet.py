@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench import file_limits, paths
-from bench.cli import fleet_tables
+from bench.cli.render import fleet_tables
 from bench.errors import BenchError
 from bench.load import boards, connection, light, report, usage
 from bench.load.arrivals import Arrival, moments

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from bench.cli import measure as cli_measure
-from bench.cli import output
+from bench.cli.commands import measure as cli_measure
+from bench.cli.render import tables
 from bench.errors import UsageError
 from bench.load import boot_times, host_info, plots
 from bench.load.boot_times import STEPS, phases_ms, watch
@@ -84,7 +84,7 @@ def test_reset_of_the_board_s_own_is_not_another_power_on():
 
 def test_terminal_that_is_too_narrow_cuts_no_figure_and_no_name(monkeypatch, capsys):
     """It is as wide as the longest name of a step."""
-    monkeypatch.setattr(output, "console", Console(width=14, force_terminal=True, soft_wrap=True, highlight=False))
+    monkeypatch.setattr(tables, "console", Console(width=14, force_terminal=True, soft_wrap=True, highlight=False))
     moments = {step: 1000.0 * number + 12345.6 for number, step in enumerate(STEPS)}
     steps = {step: spread([ms]).rounded(3) for step, ms in moments.items()}
     cli_measure._show(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.cli import timeline
+from bench.cli.render import event_lines
 
 EVIL = "\x1b[2J\x00\x9b31m[red]\ud800\n"
 SHOWN = r"\x1b[2J\x00\x9b31m[red]\ud800\n"
@@ -10,7 +10,7 @@ SHOWN = r"\x1b[2J\x00\x9b31m[red]\ud800\n"
 
 @pytest.mark.parametrize("event", [{"event": "console", "text": EVIL}, {"event": EVIL}, {"event": "x", EVIL: EVIL}])
 def test_event_of_a_board_commands_no_terminal(capsys, event):
-    timeline.show(event)
+    event_lines.show(event)
     said = capsys.readouterr().out
     assert SHOWN in said
     assert said[:-1].isprintable()

@@ -7,12 +7,12 @@ from typing import Any
 
 import typer
 
-from bench.cli import (
+from bench.cli.commands import (
     audit,
     board,
+    board_serve,
     boards,
     chaos,
-    chip,
     conformance,
     demo,
     device,
@@ -20,19 +20,19 @@ from bench.cli import (
     firmware,
     flash,
     fleet,
-    importing,
+    import_,
     inventory,
-    line,
     measure,
     monitor,
-    output,
     profile,
+    read_erase,
     rpc,
     serve,
     settings,
     telemetry,
     tls,
 )
+from bench.cli.render import tables
 from bench.errors import BenchError
 
 app = typer.Typer(
@@ -47,7 +47,7 @@ app.command("serve", epilog="Example: bench serve --free-ports --ready-file read
 app.command("demo", epilog="Example: bench demo --keep")(demo.demo)
 app.command("fleet", epilog="Example: bench fleet -n 200 --arrival restart")(fleet.fleet)
 app.command("measure", epilog="Example: bench measure -n 100 --plot boot.svg")(measure.measure)
-app.command("import", epilog="Example: bench import tray7.csv")(importing.import_devices)
+app.command("import", epilog="Example: bench import tray7.csv")(import_.import_devices)
 app.command("telemetry", epilog="Example: bench telemetry press-4 --follow")(telemetry.telemetry)
 app.command("rpc", epilog="Example: bench rpc press-4 blink '{\"times\": 3}'")(rpc.rpc)
 app.command("audit", epilog="Example: bench audit --limit 20 --json")(audit.audit)
@@ -62,13 +62,13 @@ app.command("flash", epilog="Example: bench flash --port /dev/ttyUSB0 --board es
     flash.flash
 )
 app.command("deploy", epilog="Example: bench deploy --port /dev/ttyUSB0")(flash.deploy)
-app.command("read", epilog="Example: bench read --port /dev/ttyUSB0 flash.bin")(chip.read)
-app.command("erase", epilog="Example: bench erase --port /dev/ttyUSB0 --partition vfs")(chip.erase)
+app.command("read", epilog="Example: bench read --port /dev/ttyUSB0 flash.bin")(read_erase.read)
+app.command("erase", epilog="Example: bench erase --port /dev/ttyUSB0 --partition vfs")(read_erase.erase)
 app.command("monitor", epilog="Example: bench monitor --port /dev/ttyUSB0 --reset --until connected")(monitor.monitor)
 app.add_typer(settings.app, name="settings")
 app.add_typer(profile.app, name="profile")
 app.add_typer(device.app, name="device")
-board.app.command("serve", epilog="Example: bench board serve board1 --pace")(line.serve)
+board.app.command("serve", epilog="Example: bench board serve board1 --pace")(board_serve.serve)
 app.add_typer(board.app, name="board")
 app.add_typer(chaos.app, name="chaos")
 app.add_typer(firmware.app, name="firmware")
@@ -88,17 +88,17 @@ def main() -> None:
     try:
         sys.exit(app(standalone_mode=False, default_map=_Defaults()))
     except BenchError as error:
-        output.fail(str(error))
+        tables.fail(str(error))
         sys.exit(error.exit_code)
     except _WRONG_USE as error:
         if message := error.format_message():  # empty: no command was given, and the help is printed already
             hint = f" ({error.ctx.command_path} --help)" if error.ctx else ""
-            output.fail(f"{message}{hint}")
+            tables.fail(f"{message}{hint}")
         sys.exit(2)
     except OSError as error:
         if error.filename is None and error.errno not in _USED_UP:
             raise
-        output.fail(f"{error.filename or 'this machine is at a limit'}: {error.strerror}")
+        tables.fail(f"{error.filename or 'this machine is at a limit'}: {error.strerror}")
         sys.exit(1)
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(_INTERRUPTED)

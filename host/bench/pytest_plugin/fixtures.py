@@ -188,13 +188,13 @@ def _board(choice: Choice, definition: Callable[[str], str], place: Path, port: 
 
 def _live(config: pytest.Config, name: str) -> Callable[[dict[str, Any]], None]:
     """Shows what a board says past what pytest captures."""
-    from bench.cli import timeline  # noqa: PLC0415 - all commands, for one line
+    from bench.cli.render import event_lines  # noqa: PLC0415 - all commands, for one line
 
     capture = config.pluginmanager.getplugin("capturemanager")
 
     def show(event: dict[str, Any]) -> None:
         with capture.global_and_fixture_disabled():
-            timeline.show(event, who=name)
+            event_lines.show(event, who=name)
 
     return show
 

@@ -1,0 +1,70 @@
+"""`bench board serve`: a virtual board at the end of a serial line, for esptool, mpremote and the bench."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench import boards, paths
+from bench.cli.commands import board
+from bench.cli.render import tables
+from bench.cli.render.tables import DEFAULT_DATA, Data, Json
+from bench.errors import BenchError
+from bench.virtual import line_server
+from bench.virtual.auto_reset import Start
+from bench.virtual.board import VirtualBoard
+from bench.virtual.uart_timing import LineFaults
+
+
+def serve(
+    name: str,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="On this machine. 0: any free one.")] = 0,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="A socket:// of bytes alone: no rates, no DTR and RTS, so no resets.")
+    ] = False,
+    download: Annotated[
+        bool, typer.Option("--download", help="Start in the loader, as with the button BOOT held.")
+    ] = False,
+    pace: Annotated[bool, typer.Option("--pace", help="Bytes take the time that the line's rate gives them.")] = False,
+    drop: Annotated[float, typer.Option(min=0, max=1, help="The probability of a byte to get lost.")] = 0.0,
+    seed: Annotated[int, typer.Option(help="With --drop: another one drops other bytes.")] = 0,
+    pull_at: Annotated[
+        float | None,
+        typer.Option(min=0, max=100, help="Pull the board out when this per cent of its flash's size are written."),
+    ] = None,
+    bad_sector: Annotated[
+        list[int], typer.Option(min=0, help="A sector of the flash, 4 KiB, that keeps its content. Repeatable.")
+    ] = [],  # noqa: B006
+    chip: Annotated[str, typer.Option(help="Another chip than the board's, e.g. esp32s3.")] = "",
+    ready_file: Annotated[
+        Path | None, typer.Option(help="A JSON file with the URL, written when the line is there.")
+    ] = None,
+    as_json: Json = False,
+    data: Data = DEFAULT_DATA,
+) -> None:
+    """Switch a board on and serve its serial line until Ctrl-C, or until the board is pulled out."""
+    made = VirtualBoard(board.folder(data, name))
+    faults = LineFaults(drop=drop, seed=seed, pull_at=pull_at, bad_sectors=frozenset(bad_sector), chip=chip)
+    start = Start.DOWNLOAD if download else Start.RUN
+    with line_server.serve(made, port=port, raw=raw, pace=pace, faults=faults, start=start) as served:
+        ready = json.dumps({"url": served.url, "board": name, "definition": made.definition, "mac": made.mac})
+        if ready_file:
+            paths.write_private(ready_file, ready.encode())
+        if as_json:
+            print(ready, flush=True)
+        else:
+            _welcome(name, served.url, boards.load(made.definition), raw=raw)
+        served.wait_pulled_out()
+    raise BenchError(f"board {name} was pulled out: serve it again to plug it in")
+
+
+def _welcome(name: str, url: str, definition: boards.Board, *, raw: bool) -> None:
+    reset = " --before no-reset --after no-reset" if raw else ""
+    tables.console.print(
+        f"board [bold]{name}[/bold] is on [bold]{url}[/bold]\n"
+        f"esptool --port {url}{reset} flash-id\n"
+        f"esptool --port {url}{reset} write-flash {definition.image_offset:#x} {definition.image.file}\n"
+        f"mpremote connect {url} exec 'print(1 + 1)'\n"
+        "Ctrl-C ends it."
+    )

@@ -1,0 +1,70 @@
+"""`bench boards`: which boards are defined, and how."""
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+
+from bench import boards as definitions
+from bench.boards import Board
+from bench.cli.render import tables
+from bench.cli.render.tables import Json
+from bench.flash import images
+
+
+def boards(
+    name: Annotated[str, typer.Argument(help="A definition in boards/; all of them if not given.")] = "",
+    as_json: Json = False,
+) -> None:
+    """List the boards that are defined in boards/, or show one: chip, flash, image, pins, partitions."""
+    if name:
+        board = definitions.load(name)
+        tables.facts(_facts(board) if as_json else _lines(board), as_json=as_json)
+        return
+    found = [definitions.load(each) for each in definitions.names()]
+    rows = [
+        {
+            "name": board.name,
+            "title": board.title,
+            "chip": board.chip,
+            "MicroPython": board.image.version,
+            "image": _where(board),
+        }
+        for board in found
+    ]
+    tables.table(rows, as_json=as_json, empty="no boards are defined: there is nothing in boards/")
+
+
+def _facts(board: Board) -> dict[str, Any]:
+    found = asdict(board)
+    found["image"]["path"] = str(images.cache() / board.image.file)
+    found["image"]["state"] = _where(board)
+    return found
+
+
+def _lines(board: Board) -> dict[str, Any]:
+    """The facts as people read them."""
+    image, ethernet = board.image, board.ethernet
+    return {
+        "name": board.name,
+        "title": board.title,
+        "chip": board.kind.title,
+        "flash": f"{board.flash_size >> 20} MB, {board.flash_mode}",
+        "PSRAM": board.psram,
+        "image": f"MicroPython {image.version}, written at {board.image_offset:#x}: {_where(board)}",
+        "from": image.url,
+        "to": str(images.cache() / image.file),
+        "sha256": image.sha256 or "not published: it is held to the file that is used first",
+        "serial": f"{board.baud} baud, {board.before}, {board.after}",
+        "LED": f"pin {board.led}" if board.led >= 0 else "none",
+        "button": f"pin {board.button}" if board.button >= 0 else "none",
+        "link": f"Ethernet, {ethernet.phy}" if ethernet else "Wi-Fi",
+        **{f"at {each.offset:#x}": f"{each.label}, {each.size >> 10} KB" for each in board.partitions},
+    }
+
+
+def _where(board: Board) -> str:
+    """Whether the cache has a board's image."""
+    if images.cached(board.image):
+        return "here"
+    return "damaged" if (images.cache() / board.image.file).exists() else "to download"

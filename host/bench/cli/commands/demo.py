@@ -1,0 +1,139 @@
+"""`bench demo`: a first boot and a second one, from nothing, on this machine."""
+
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from bench import paths
+from bench.cli.options.board_setup import key_and_secret
+from bench.cli.options.operator_session import Where, ask
+from bench.cli.render import event_lines, tables
+from bench.cli.render.tables import DEFAULT_DATA
+from bench.errors import BenchError
+from bench.flash import settings
+from bench.server.run.subprocess import ServerProcess
+from bench.virtual.board import VirtualBoard
+from bench.virtual.power import PowerCycle
+
+_BOARD = "demo"
+_PATIENCE_S = 30.0
+
+
+def demo(
+    keep: Annotated[bool, typer.Option("--keep", help="Leave server and board running.")] = False,
+    data: Annotated[Path, typer.Option(help="Where the demo's own data folder is made.")] = DEFAULT_DATA,
+) -> None:
+    """Show a blank virtual board provision itself, go online, and come back after a power cycle."""
+    folder = Path(tempfile.mkdtemp(prefix="demo-", dir=paths.private_folder(data)))
+    try:
+        with _server(folder, keep=keep) as server:
+            _run(folder, server, keep=keep)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    if not keep:
+        shutil.rmtree(folder)
+
+
+@contextmanager
+def _server(data: Path, *, keep: bool) -> Iterator[ServerProcess]:
+    server = ServerProcess(data)
+    try:
+        yield server
+    except BaseException:
+        server.stop()
+        raise
+    if not keep:
+        server.stop()
+
+
+def _run(data: Path, server: ServerProcess, *, keep: bool) -> None:
+    address = server.ready
+    place = f"{address['host']}:{address['mqtt_port']}"
+    tables.console.print(f"[bold]A provisioning server[/bold] listens on {place}")
+    key, secret = key_and_secret(Where(data=data), "default")
+    board = VirtualBoard.create(
+        data / "boards" / _BOARD,
+        settings=settings.encode(
+            host=address["host"],
+            port=address["mqtt_port"],
+            key=key,
+            secret=secret,
+            session={"telemetry_s": 5},
+        ),
+    )
+    tables.console.print(f"[bold]A blank board[/bold] with 4 MB of flash, MAC {board.mac}\n\n[bold]First boot[/bold]")
+    name = f"firstboot-{board.mac}"
+    with board.power_on() as power:
+        _watch(power, server, name)
+    if not {"provisioning", "provisioned"} <= {event["event"] for event in power.events}:
+        raise BenchError("the first boot did not provision; that is a defect of ours")
+    event_lines.line(None, f"power cut, after {len(power.writes)} writes to the flash", who="bench")
+    tables.console.print("\n[bold]Second boot[/bold], the same flash")
+    if keep:
+        _keep(data, board, server, address)
+        return
+    with board.power_on() as power:
+        _watch(power, server, name)
+    asked = [event for event in power.events if event["event"] == "provisioning"]
+    if asked or power.writes:
+        raise BenchError("the second boot provisioned again, or wrote to the flash; that is a defect of ours")
+    devices = ask(Where(data=data), lambda server: server.count_devices())
+    event_lines.line(None, "power cut, after 0 writes to the flash", who="bench")
+    tables.console.print(
+        f"\n[green]Done.[/green] One provisioning, no second one; the server has {devices} device: {name}"
+    )
+
+
+def _watch(power: PowerCycle, server: ServerProcess, name: str) -> None:
+    """Print a boot up to the first telemetry, as the board and the server each see it."""
+    started_ms = time.time_ns() // 1_000_000
+    for event in power.follow(_PATIENCE_S):
+        if event["event"] == "boot":
+            # the board's clock starts with its first line, which carries its own milliseconds
+            started_ms = time.time_ns() // 1_000_000 - event["ms"]
+        if event["event"] == "telemetry":
+            seen = server.wait_for("telemetry", device=name)
+            event_lines.line(seen["ts"] - started_ms, f"[green]telemetry[/green] of {name} seen", who="server")
+            event_lines.show(event)
+            return
+        event_lines.show(event)
+    raise BenchError(f"the board did not get online: see {server.log} and run make demo again")
+
+
+def _keep(data: Path, board: VirtualBoard, server: ServerProcess, address: dict[str, Any]) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bench.cli", "board", "boot", _BOARD, "--data", str(data), "--json"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        server.wait_for("telemetry", device=f"firstboot-{board.mac}")
+    except BaseException:
+        process.terminate()
+        process.wait()
+        raise
+    event_lines.line(None, "the board is online and stays on\n", who="bench")
+    bench, folder, console, log = (
+        escape(shlex.quote(str(path))) for path in (sys.argv[0], data, board.console, server.log)
+    )
+    tables.console.print(
+        "Look at them:\n"
+        f"  {bench} device show firstboot-{board.mac} --data {folder}\n"
+        f"  tail -f {console}\n"
+        f"  tail -f {log}\n"
+        f"  curl -i http://{address['host']}:{address['http_port']}/api/v1/provision -d '{{}}'\n"
+        f"Stop them:\n  kill {process.pid} {server.pid}; rm -rf {folder}"
+    )

@@ -1,0 +1,33 @@
+"""`bench firmware`: the device package, compiled."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench import paths
+from bench.cli.render import tables
+from bench.cli.render.tables import Json
+from bench.flash import firmware
+
+app = typer.Typer(help="The firmware: what goes into a board's file system, or into its image.", no_args_is_help=True)
+
+
+@app.command(epilog="Example: bench firmware build --out build/firmware")
+def build(
+    out: Annotated[Path, typer.Option(help="The folder to write.")] = paths.BUILD / "firmware",
+    as_json: Json = False,
+) -> None:
+    """Compile the firmware, and say what each module weighs.
+
+    The folder's boot.py, main.py and firstboot/ go into a board's file system as they are; its manifest.py freezes
+    them into a MicroPython image of your own.
+    """
+    sizes = firmware.build(out)
+    total = sum(sizes.values())
+    if as_json:
+        tables.facts({"files": sizes, "total": total}, as_json=True)
+        return
+    rows = [{"file": name, "bytes": size} for name, size in (*sizes.items(), ("total", total))]
+    tables.table(rows, as_json=False, empty="")
+    tables.say(f"\nwritten to {out}; its manifest.py freezes the same into an image of your own")

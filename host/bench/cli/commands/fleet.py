@@ -1,0 +1,253 @@
+"""`bench fleet`: many devices at once."""
+
+import json
+import secrets
+import shutil
+import ssl
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from bench import file_limits, paths
+from bench.cli.options import board_setup
+from bench.cli.options.board_setup import Setup
+from bench.cli.options.server_session import AtServer, at_server, ways
+from bench.cli.render import fleet_tables, tables
+from bench.cli.render.tables import DEFAULT_DATA, Json
+from bench.errors import BenchError, UsageError
+from bench.flash import device_config
+from bench.flash.device_config import Claim, Kind, Transport
+from bench.load import arrivals, boards, host_info, life, report, usage
+from bench.load.arrivals import Arrival
+from bench.load.boards import BoardFleet
+from bench.load.light import Endpoint, LightFleet
+from bench.load.report import Registered
+
+_SPARE_FILES = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What is to be done."""
+
+    devices: int
+    light: bool
+    arrival: Arrival
+    rate: float
+    seed: int
+    timeout_s: float
+    leave: bool
+
+    @property
+    def title(self) -> str:
+        """It in words."""
+        kind = "light devices" if self.light else "boards"
+        arrived = {
+            Arrival.ALL: "all at once",
+            Arrival.POISSON: f"{self.rate:g} a second",
+            Arrival.RESTART: "all at once, then back after a restart of the server",
+        }
+        return f"{self.devices:,} {kind}, {arrived[self.arrival]}"
+
+
+@board_setup.sets_up
+def fleet(
+    chosen: Setup,
+    context: typer.Context,
+    devices: Annotated[int, typer.Option("-n", "--devices", min=1, max=100_000, help="How many.")] = 200,
+    light: Annotated[
+        bool, typer.Option("--light", help="Without boards: devices that are no more than their protocol.")
+    ] = False,
+    arrival: Annotated[
+        Arrival,
+        typer.Option(help="All at once; independently of each other; all at once, and again after a restart."),
+    ] = Arrival.ALL,
+    rate: Annotated[float, typer.Option(min=0.001, max=1e6, help="With --arrival poisson: how many a second.")] = 20.0,
+    seed: Annotated[int, typer.Option(help="Another one has other MACs, arrivals and, of light devices, waits.")] = 0,
+    timeout: Annotated[
+        float, typer.Option(min=1, help="Seconds after which a device that is not online counts as failed.")
+    ] = 300.0,
+    leave: Annotated[
+        bool, typer.Option("--leave", help="Switch each off when it is online, instead of when all are.")
+    ] = False,
+    plot: Annotated[
+        Path | None, typer.Option(help="A picture of how long they took: .svg or .png.", show_default="none")
+    ] = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave everything there: boards, server's data, devices on the server.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Switch many blank devices on, and see that each is online, once, and how long that takes.
+
+    Without --data, --server and --url against a server of its own, that is gone afterwards with all its data. On
+    another server the devices are deleted at the end. Exit code 1 if one did not get online.
+    """
+    plan = Plan(devices=devices, light=light, arrival=arrival, rate=rate, seed=seed, timeout_s=timeout, leave=leave)
+    _refuse(plan, chosen)
+    if plot:
+        from bench.load import plots  # noqa: PLC0415 - what draws takes a second to import
+
+        plots.check(plot)
+    file_limits.allow(_SPARE_FILES + devices * (1 if light else boards.FILES_EACH))  # for a server of ours as well
+    conditions = host_info.conditions()
+    with at_server(chosen, context, "fleet", keep=keep) as served:
+        if arrival is Arrival.RESTART and not served.own:
+            raise UsageError("--arrival restart is for a server of its own: leave out --server, --url and --data")
+        prefix = f"fleet-{secrets.token_hex(3)}"  # no seed: a server may have the devices of an earlier run
+        with served.tidied(prefix, keep=keep):
+            found, lives = _run(plan, served, prefix, quiet=as_json)
+    found = {"kind": "light" if light else "boards", **asdict(plan), **ways(chosen), **found, "conditions": conditions}
+    if as_json:
+        print(json.dumps(found, indent=2))
+    else:
+        fleet_tables.show(plan.title, found, lives)
+        if keep:
+            tables.say(f"all of it is kept in {served.folder}")
+    if plot:
+        plots.histogram(
+            plot,
+            {"first boot": report.times_s(lives, 0), "back after the restart": report.times_s(lives, 1)},
+            title=plan.title,
+            unit="s",
+        )
+    if not found["good"]:
+        raise typer.Exit(1)
+
+
+def _refuse(plan: Plan, chosen: Setup) -> None:
+    if plan.arrival is Arrival.RESTART and plan.leave:
+        raise UsageError("--arrival restart is for devices that stay: leave out --leave")
+    if not plan.light:
+        return
+    if chosen.transport is not Transport.MQTT or chosen.credentials is not Kind.ACCESS_TOKEN:
+        raise UsageError("light devices know MQTT and access tokens: leave out --light, --transport or --credentials")
+    if chosen.server_made or chosen.claim is Claim.PROOF or chosen.after_refusals:
+        raise UsageError("--server-made, --claim proof and --after-refusals are for boards: leave out --light")
+
+
+def _run(plan: Plan, served: AtServer, prefix: str, *, quiet: bool) -> tuple[dict[str, Any], list[life.Life]]:
+    """Do it, and tell of it as JSON has it."""
+    watched = _Watched(served)
+    with _progress(plan.devices, quiet=quiet) as (made, told):
+        fleet = _light(plan, served, prefix) if plan.light else _boards(plan, served, prefix, made)
+        moments = arrivals.moments(plan.arrival, plan.devices, rate=plan.rate, seed=plan.seed)
+        started = time.monotonic()
+        fleet.run(moments, watched.restart if plan.arrival is Arrival.RESTART else None, told)
+        took_s = time.monotonic() - started
+        watched.note()
+    if served.own and not served.own.is_running():
+        tables.warn("the server ended before its devices did: with --keep its server.log is there afterwards")
+    registered = None
+    try:
+        registered = Registered.of(served.devices(prefix))
+    except BenchError as error:
+        tables.warn(str(error))
+    lives = fleet.lives
+    found = {
+        "took_s": round(took_s, 3),
+        "good": report.good(lives, registered),
+        **report.figures(lives, registered),
+        "consoles": _keep_consoles(fleet) if isinstance(fleet, BoardFleet) else None,
+        "memory_bytes": {"devices": fleet.memory_bytes, "server": watched.memory_bytes},
+        "cpu_used_s": {"devices": fleet.cpu_s, "server": watched.cpu_s},
+    }
+    return found, lives
+
+
+def _boards(plan: Plan, served: AtServer, prefix: str, tell: Callable[[int], None]) -> BoardFleet:
+    made = boards.make(served.folder / "boards", plan.devices, served.files(prefix), seed=plan.seed, tell=tell)
+    return BoardFleet(made, prefix=prefix, timeout_s=plan.timeout_s, leave=plan.leave)
+
+
+def _light(plan: Plan, served: AtServer, prefix: str) -> LightFleet:
+    prepared = served.prepared
+    tls = None
+    if prepared.chosen.tls:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        ca = x509.load_der_x509_certificate(prepared.place.ca)
+        tls.load_verify_locations(cadata=ca.public_bytes(Encoding.PEM).decode())
+        # what MicroPython speaks
+        tls.minimum_version = tls.maximum_version = ssl.TLSVersion.TLSv1_2
+    endpoint = Endpoint(
+        host=prepared.place.host,
+        port=prepared.place.mqtt_port,
+        key=prepared.key,
+        tls=tls,
+        name=prepared.place.name or prepared.place.host,
+    )
+    names = [f"{prefix}-{mac}" for mac in boards.macs(plan.devices, seed=plan.seed)]
+    shown = [(name, device_config.shown_secret(prepared.chosen.claim, prepared.secret, name)) for name in names]
+    return LightFleet(endpoint, shown, seed=plan.seed, timeout_s=plan.timeout_s, leave=plan.leave)
+
+
+class _Watched:
+    """What the server's process uses, across a restart."""
+
+    def __init__(self, served: AtServer) -> None:
+        self._served = served
+        self._before_s = 0.0  # CPU time of processes that ended
+        self.memory_bytes: int | None = None
+        self.cpu_s: float | None = None
+        self._at_first_s = self._now_s() or 0.0
+
+    def restart(self) -> None:
+        """Restart it; returns when it listens again."""
+        assert self._served.own
+        self.note()
+        self._before_s, self._at_first_s = self.cpu_s or 0.0, 0.0
+        self._served.own.stop()
+        self._served.own.start()
+
+    def note(self) -> None:
+        """Take down what it has used by now."""
+        now_s, peak = self._now_s(), usage.peak_bytes(self._served.pid) if self._served.pid else None
+        if now_s is not None:
+            self.cpu_s = round(self._before_s + now_s - self._at_first_s, 2)
+        if peak is not None:
+            self.memory_bytes = max(self.memory_bytes or 0, peak)
+
+    def _now_s(self) -> float | None:
+        return usage.cpu_s(self._served.pid) if self._served.pid else None
+
+
+def _keep_consoles(fleet: BoardFleet) -> str | None:
+    """Keep what the boards said that failed; the folder."""
+    failed = [each for each in fleet.lives if each.error]
+    if not failed:
+        return None
+    folder = Path(tempfile.mkdtemp(prefix="fleet-failed-", dir=paths.private_folder(DEFAULT_DATA)))
+    for each in failed:
+        shutil.copy(fleet.console(each), folder / f"{each.name}.log")
+    return str(folder)
+
+
+@contextmanager
+def _progress(devices: int, *, quiet: bool) -> Iterator[tuple[Callable[[int], None], life.Tell]]:
+    """A line about what goes on, for a terminal: tell it how many boards are made, and then of their lives."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[counts]}"), TimeElapsedColumn())
+    hidden = quiet or not tables.console.is_terminal
+    with Progress(*columns, console=tables.console, disable=hidden, transient=True) as progress:
+        task = progress.add_task("", total=devices, counts="")
+
+        def made(count: int) -> None:
+            progress.update(task, completed=count, description="making boards", counts=f"{count} of {devices}")
+
+        def told(now: life.Progress) -> None:
+            progress.update(
+                task,
+                completed=now.online,
+                description="coming back" if now.back else "going online",
+                counts=f"{now.on} on, {now.online} online, {now.failed} failed",
+            )
+
+        yield made, told

@@ -1,0 +1,102 @@
+"""`bench profile`: who may provision, and how."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bench.cli.options.operator_session import asks_server
+from bench.cli.render import tables
+from bench.cli.render.tables import Json
+from bench.errors import UsageError
+from bench.registry import ProvisionType
+from bench.registry.names import random_text
+from bench.rest_client import ThingsBoard
+
+app = typer.Typer(help="Device profiles: who may provision, and how.", no_args_is_help=True)
+
+Secrets = Annotated[bool, typer.Option("--show-secrets", help="Show the provisioning secret.")]
+_CHAIN = ProvisionType.X509_CERTIFICATE_CHAIN
+
+
+def view(profile: dict[str, Any], *, show_secrets: bool) -> dict[str, Any]:
+    """A profile as it is printed."""
+    configuration = (profile.get("profileData") or {}).get("provisionConfiguration") or {}
+    secret = configuration.get("provisionDeviceSecret") or ""
+    found = {
+        "name": profile["name"],
+        "provisionType": profile.get("provisionType"),
+        "provisionDeviceKey": profile.get("provisionDeviceKey"),
+        "provisionDeviceSecret": secret if show_secrets or not secret else "(hidden: --show-secrets)",
+        "created": tables.moment(profile["createdTime"]),
+    }
+    if profile.get("provisionType") == _CHAIN:
+        found["certificateRegExPattern"] = configuration.get("certificateRegExPattern")
+        found["allowCreate"] = configuration.get("allowCreateNewDevicesByX509Certificate")
+    return found
+
+
+@app.command(epilog="Example: bench profile create tray7 --strategy CHECK_PRE_PROVISIONED_DEVICES")
+@asks_server(create=True)
+async def create(
+    server: ThingsBoard,
+    name: str,
+    strategy: Annotated[
+        ProvisionType, typer.Option(help="What happens to a device that asks.")
+    ] = ProvisionType.ALLOW_CREATE_NEW_DEVICES,
+    certificate: Annotated[
+        Path | None, typer.Option(help=f"With {_CHAIN}: the certificate that signs the devices', as PEM.")
+    ] = None,
+    name_pattern: Annotated[
+        str, typer.Option(help=f"With {_CHAIN}: takes the device's name out of its common name, as its first group.")
+    ] = "(.*)",
+    allow_create: Annotated[
+        bool, typer.Option("--allow-create", help=f"With {_CHAIN}: make devices that do not exist.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Make a profile, with a random key and secret, or for certificates."""
+    if (strategy is _CHAIN) != (certificate is not None):
+        raise UsageError(f"--certificate FILE and --strategy {_CHAIN} go together")
+    if certificate is not None:
+        profile = await server.create_profile(
+            name,
+            strategy,
+            key=None,
+            secret=certificate.read_text(),
+            certificateRegExPattern=name_pattern,
+            allowCreateNewDevicesByX509Certificate=allow_create,
+        )
+    elif strategy is ProvisionType.DISABLED:
+        profile = await server.create_profile(name, strategy, key=None, secret=None)
+    else:
+        profile = await server.create_profile(name, strategy, key=random_text(), secret=random_text())
+    tables.facts(view(profile, show_secrets=False), as_json=as_json)
+
+
+@app.command("list", epilog="Example: bench profile list --json")
+@asks_server()
+async def list_profiles(server: ThingsBoard, as_json: Json = False) -> None:
+    """List the profiles."""
+    rows = [view(profile, show_secrets=False) for profile in await server.profiles()]
+    columns = ("name", "provisionType", "provisionDeviceKey", "created")
+    tables.table(
+        [{key: row[key] for key in columns} for row in rows],
+        as_json=as_json,
+        empty="No profiles yet: bench serve makes the first, or bench profile create NAME.",
+    )
+
+
+@app.command(epilog="Example: bench profile show default --show-secrets")
+@asks_server()
+async def show(server: ThingsBoard, name: str, show_secrets: Secrets = False, as_json: Json = False) -> None:
+    """Show a profile."""
+    tables.facts(view(await server.profile(name), show_secrets=show_secrets), as_json=as_json)
+
+
+@app.command(epilog="Example: bench profile delete tray7")
+@asks_server()
+async def delete(server: ThingsBoard, name: str) -> None:
+    """Delete a profile that no device belongs to."""
+    await server.delete_profile(name)
+    tables.say(f"deleted {name}")

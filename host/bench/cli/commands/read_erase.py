@@ -1,0 +1,134 @@
+"""`bench read` and `bench erase`: the flash of a board, as it is."""
+
+import hashlib
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated
+
+import typer
+
+from bench import boards, paths
+from bench.boards import Board
+from bench.cli.options.common import After, AfterOption, Baud, Before, BeforeOption, BoardName, Port
+from bench.cli.render import tables
+from bench.cli.render.progress import Bars
+from bench.cli.render.tables import Json
+from bench.errors import BenchError, UsageError
+from bench.flash import chip_writer, inventory
+from bench.flash.chip_writer import Loader
+from bench.flash.progress import Teller
+from bench.serial.connection import SerialLine
+
+_FILES = "vfs"
+
+
+def _number(text: str) -> int:
+    """Decimal, or as offsets are written, 0x200000."""
+    if (number := int(text, 0)) < 0:
+        raise ValueError
+    return number
+
+
+Bytes = Annotated[int | None, typer.Option(parser=_number, metavar="BYTES", help="Of a region, e.g. 0x8000.")]
+
+
+def read(
+    file: Annotated[Path, typer.Argument(help="What the flash holds goes there. It has credentials in it.")],
+    port: Port = "",
+    board: BoardName = "esp32_generic",
+    offset: Bytes = None,
+    size: Bytes = None,
+    partition: Annotated[str, typer.Option(help="One partition of the definition, e.g. vfs.")] = "",
+    baud: Baud = 0,
+    before: BeforeOption = None,
+    after: AfterOption = After.HARD_RESET,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if there is one.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Read the flash of a board into a file, all of it or a part, and start the board again."""
+    definition = boards.load(board)
+    if partition and (offset is not None or size is not None):
+        raise UsageError("--partition says what --offset and --size say: leave one out")
+    if (offset is None) != (size is None):
+        raise UsageError("--offset and --size go together")
+    if partition:
+        place = definition.partition(partition)
+        offset, size = place.offset, place.size
+    if file.exists() and not force:
+        raise UsageError(f"{file} is there already: name another file, or replace it with --force")
+    if file.is_dir() or not file.parent.is_dir():
+        raise UsageError(f"{file} is no file in a folder that there is")
+    line = inventory.choose(port, chip=definition.chip)
+    with _in_loader(line, definition, baud=baud, before=before, after=after, as_json=as_json) as (chip, tell):
+        tell.phase("read")
+        content = chip.read(offset or 0, size)
+        paths.write_private(file, content)
+    facts = {"file": str(file), "size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    tables.facts(facts, as_json=as_json)
+
+
+def erase(
+    port: Port = "",
+    board: BoardName = "esp32_generic",
+    partition: Annotated[
+        str, typer.Option(help="One partition of the definition, e.g. vfs.", show_default="the whole flash")
+    ] = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    baud: Baud = 0,
+    before: BeforeOption = None,
+    after: AfterOption = After.HARD_RESET,
+    as_json: Json = False,
+) -> None:
+    """Erase the flash of a board, all of it or a partition, with the credentials in it, and start the board again."""
+    definition = boards.load(board)
+    place = definition.partition(partition) if partition else None
+    what = f"partition {partition}" if partition else "the whole flash"
+    line = inventory.choose(port, chip=definition.chip)
+    if not yes:
+        _confirm(f"Erase {what} of the board on {line}, with {_lost(partition)}?")
+    with _in_loader(line, definition, baud=baud, before=before, after=after, as_json=as_json) as (chip, tell):
+        tell.phase("erase")
+        if place:
+            chip.erase(place.offset, place.size)
+        else:
+            chip.erase()
+    if as_json:
+        tables.facts({"port": line, "erased": partition or "all"}, as_json=True)
+    else:
+        tables.say(f"{what} is erased")
+
+
+def _lost(partition: str) -> str:
+    """What goes with it; the credentials are in the file system."""
+    if not partition:
+        return "MicroPython, the firmware, its settings and the board's credentials"
+    return "the firmware, its settings and the board's credentials" if partition == _FILES else "all that is in it"
+
+
+def _confirm(question: str) -> None:
+    if not sys.stdin.isatty():
+        raise UsageError(f"{question} There is no terminal to ask on: --yes says so")
+    if not typer.confirm(question, err=True):
+        raise BenchError("nothing was erased")
+
+
+@contextmanager
+def _in_loader(
+    port: str, board: Board, *, baud: int, before: Before | None, after: After, as_json: bool
+) -> Iterator[tuple[Loader, Teller]]:
+    """A board's chip in its loader, which runs again at the end, whatever became of it."""
+    with Bars([port], as_json=as_json) as shown, TemporaryDirectory(prefix="bench-chip-") as folder:
+        tell = shown.of(port)
+        try:
+            with SerialLine(port) as line:
+                with Loader(line, board=board, tell=tell, folder=Path(folder), baud=baud, before=before or "") as chip:
+                    yield chip, tell
+                chip_writer.leave(line, after, tell)
+        except BaseException:
+            if after is After.HARD_RESET:
+                with suppress(BenchError), SerialLine(port) as line:
+                    line.pulse()
+            raise

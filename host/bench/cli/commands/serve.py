@@ -1,0 +1,122 @@
+"""`bench serve`: the provisioning server."""
+
+import asyncio
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from bench import paths
+from bench.cli.options import server_addresses
+from bench.cli.render import tables
+from bench.cli.render.tables import DEFAULT_DATA, Data
+from bench.server.limits import Rules
+
+_RULES = Rules()
+
+
+def _port(name: str, usual: int) -> Any:
+    return typer.Option(min=0, max=65535, help=f"{name}. 0: any free one.", show_default=str(usual))
+
+
+def _chosen(given: int | None, usual: int, free: bool) -> int:
+    return given if given is not None else 0 if free else usual
+
+
+def serve(
+    data: Data = DEFAULT_DATA,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    mqtt_port: Annotated[int | None, _port("MQTT", 1883)] = None,
+    mqtts_port: Annotated[int | None, _port("MQTT over TLS", 8883)] = None,
+    http_port: Annotated[int | None, _port("HTTP", 8080)] = None,
+    https_port: Annotated[int | None, _port("HTTPS", 8443)] = None,
+    coap_port: Annotated[int | None, _port("CoAP, UDP", 5683)] = None,
+    hostname: Annotated[
+        list[str],
+        typer.Option(help="A name or address boards call this machine, for its certificate. Repeatable."),
+    ] = [],  # noqa: B006
+    tls_cert: Annotated[Path | None, typer.Option(help="Your own certificate, with its chain, as PEM.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="The key of --tls-cert, as PEM.")] = None,
+    tls_client_ca: Annotated[
+        Path | None, typer.Option(help="Only devices whose certificates this CA signed (PEM) may show one.")
+    ] = None,
+    database: Annotated[
+        str,
+        typer.Option(
+            help="postgresql+asyncpg://USER:PASSWORD@HOST/NAME instead of SQLite in the data folder.",
+            envvar="BENCH_DATABASE",
+        ),
+    ] = "",
+    free_ports: Annotated[bool, typer.Option("--free-ports", help="Any free port where none is given.")] = False,
+    ready_file: Annotated[
+        Path | None, typer.Option(help="A JSON file with the real ports, written when the server listens.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print events as JSON lines.")] = False,
+    per_caller: Annotated[
+        int, typer.Option("--limit-per-caller", min=1, help="Wrong secrets a minute of one name at one address.")
+    ] = _RULES.per_caller,
+    per_address: Annotated[
+        int, typer.Option("--limit-per-address", min=1, help="Wrong secrets a minute of one address.")
+    ] = _RULES.per_address,
+    per_key: Annotated[
+        int, typer.Option("--limit-per-key", min=1, help="Wrong secrets a minute for one provisioning key.")
+    ] = _RULES.per_key,
+    lift_loopback: Annotated[
+        bool, typer.Option("--lift-limits-for-loopback", help="No limits for this machine: for tests and benchmarks.")
+    ] = False,
+) -> None:
+    """Serve ThingsBoard's device API over MQTT, HTTP and CoAP, and its operators' API.
+
+    Ends on SIGTERM or Ctrl-C, after what is in flight. The first start makes a profile `default` with a
+    random key and secret, an operator with a random password (operator.json), and a CA of its own.
+    """
+    # A server takes half a second to import, and no other command needs one.
+    from bench.server.journal import Journal  # noqa: PLC0415
+    from bench.server.run import foreground  # noqa: PLC0415
+    from bench.server.server import Options  # noqa: PLC0415
+
+    paths.private_folder(data)
+    options = Options(
+        data=data,
+        host=host,
+        mqtt_port=_chosen(mqtt_port, 1883, free_ports),
+        mqtts_port=_chosen(mqtts_port, 8883, free_ports),
+        http_port=_chosen(http_port, 8080, free_ports),
+        https_port=_chosen(https_port, 8443, free_ports),
+        coap_port=_chosen(coap_port, 5683, free_ports),
+        hostnames=tuple(hostname),
+        tls_cert=tls_cert,
+        tls_key=tls_key,
+        tls_client_ca=tls_client_ca,
+        database=database or None,
+        limits=Rules(per_caller=per_caller, per_address=per_address, per_key=per_key, lift_loopback=lift_loopback),
+    )
+    # The first file is of a running server only, so that other commands find it.
+    ready_files = [data / server_addresses.FILE, *([ready_file] if ready_file else [])]
+    welcome = _no_welcome if as_json else partial(_welcome, data)
+    with server_addresses.alone(data):
+        asyncio.run(foreground.run(options, Journal(as_json=as_json), ready_files, welcome))
+
+
+def _no_welcome(_ready: dict[str, Any], _new_profile: str) -> None:
+    pass
+
+
+def _welcome(data: Path, ready: dict[str, Any], new_profile: str) -> None:
+    option = tables.data_option(data)
+    lines = [
+        f"[bold]MQTT[/bold]  {ready['host']}:{ready['mqtt_port']}, with TLS {ready['mqtts_port']}",
+        f"[bold]HTTP[/bold]  http://{ready['host']}:{ready['http_port']}, with TLS {ready['https_port']}",
+        f"[bold]CoAP[/bold]  coap://{ready['host']}:{ready['coap_port']}",
+        f"[bold]data[/bold]  {escape(ready['data'])}",
+        f"[bold]CA[/bold]    {escape(ready['ca'])}",
+    ]
+    if new_profile:
+        lines += [
+            f"\nMade the profile [bold]{new_profile}[/bold] with a random key and secret. In another terminal:",
+            f"  bench profile show {new_profile} --show-secrets{option}   [dim]for boards of your own[/dim]",
+            f"  bench board new board1{option} && bench board boot board1{option}   [dim]a virtual board[/dim]",
+        ]
+    tables.console.print("\n".join(lines) + "\n")

@@ -1,0 +1,107 @@
+"""`bench settings`: the settings of a board that runs, over its console."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bench.cli.options.common import Port
+from bench.cli.render import tables
+from bench.cli.render.tables import Json
+from bench.dut.console import Dialogue, Setting
+from bench.errors import BenchError, UsageError
+from bench.flash import inventory
+from bench.serial.connection import SerialLine
+
+app = typer.Typer(help="The settings of a board that runs, over its console (docs/settings.md).", no_args_is_help=True)
+
+_SHOWN = {True: "(set)", False: "(not set)"}
+
+
+@app.command("list", epilog="Example: bench settings list --port /dev/ttyUSB0")
+def all_settings(port: Port = "", as_json: Json = False) -> None:
+    """Show all settings of a board. Of secrets it says only whether they are set."""
+    with _asked(port) as board:
+        found, complaint = board.settings()
+    if complaint:
+        tables.warn(f"the board's settings are of no use yet: {complaint}")
+    if as_json:
+        tables.table([_facts(each) for each in found], as_json=True, empty="")
+        return
+    rows = [{"name": each.name, "value": _text(each)} for each in found]
+    tables.table(rows, as_json=False, empty="the board has no settings")
+
+
+@app.command(epilog="Example: bench settings get --port /dev/ttyUSB0 wifi.ssid")
+def get(name: str, port: Port = "", as_json: Json = False) -> None:
+    """Show one setting of a board."""
+    with _asked(port) as board:
+        found = _one(board, name)
+    if as_json:
+        tables.facts(_facts(found), as_json=True)
+    else:
+        tables.say(_text(found))
+
+
+@app.command("set", epilog="Example: bench settings set --port /dev/ttyUSB0 wifi.password")
+def change(
+    name: str,
+    value: Annotated[
+        str | None, typer.Argument(help="Asked for if not given, unseen if it is a secret; or standard input.")
+    ] = None,
+    port: Port = "",
+    value_file: Annotated[Path | None, typer.Option(help="A file with the value.")] = None,
+    default: Annotated[bool, typer.Option("--default", help="Take it out of the board's file.")] = False,
+) -> None:
+    """Change a setting of a board, which restarts it, and see that it holds the new one.
+
+    Credentials stay. A secret is best not written on the command line, which the shell keeps.
+    """
+    if (value is not None) + (value_file is not None) + default > 1:
+        raise UsageError("a value, --value-file and --default are three ways to say what is set: choose one")
+    if value_file:
+        value = value_file.read_text().rstrip("\r\n")
+    elif value is None and not default and not sys.stdin.isatty():
+        value = sys.stdin.read().rstrip("\r\n")
+    with _asked(port) as board:
+        if value is None and not default:
+            value = _prompt(board, name)
+        left = board.change(name, value)
+    done = f"{name} is back to its default" if default else f"{name} is set"
+    tables.say(f"{done}; the board restarts when it has the rest: {left}" if left else f"{done}, the board restarted")
+
+
+@contextmanager
+def _asked(port: str) -> Iterator[Dialogue]:
+    with SerialLine(inventory.choose(port)) as line:
+        yield Dialogue(line)
+
+
+def _one(board: Dialogue, name: str) -> Setting:
+    found, _ = board.settings(name)
+    if len(found) != 1 or found[0].name != name:
+        raise BenchError(f"the board's answer about {name} makes no sense: ask it again")
+    return found[0]
+
+
+def _prompt(board: Dialogue, name: str) -> str:
+    """Ask for a value; unseen, unless the board shows what it has."""
+    try:
+        hidden = _one(board, name).is_secret
+    except BenchError:  # not set yet, in settings of no use
+        hidden = True
+    return str(typer.prompt(name, default="", show_default=False, hide_input=hidden, err=True))
+
+
+def _facts(setting: Setting) -> dict[str, Any]:
+    return {"name": setting.name, "value": setting.value, "secret": setting.is_secret, "set": setting.is_set}
+
+
+def _text(setting: Setting) -> str:
+    if setting.is_secret:
+        return _SHOWN[setting.is_set]
+    return setting.value if isinstance(setting.value, str) else json.dumps(setting.value)

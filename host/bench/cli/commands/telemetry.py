@@ -1,0 +1,53 @@
+"""`bench telemetry`: what a device reports."""
+
+import asyncio
+import json
+from typing import Annotated, Any
+
+import typer
+
+from bench.cli.options.operator_session import asks_server
+from bench.cli.render import tables
+from bench.rest_client import ThingsBoard
+
+_POLL_S = 1.0
+
+
+@asks_server()
+async def telemetry(
+    server: ThingsBoard,
+    name: str,
+    keys: Annotated[str, typer.Option(help="Only these series: a,b,c.")] = "",
+    last: Annotated[float, typer.Option(min=0, help="All entries of so many seconds, not only the latest.")] = 0,
+    limit: Annotated[int, typer.Option(min=1, help="With --last: at most so many of a series.")] = 100,
+    follow: Annotated[bool, typer.Option("--follow", help="Go on with what comes, until Ctrl-C.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """Show a device's telemetry, the latest of every series, the oldest first."""
+    device_id = await server.device_id(name)
+    wanted = [key for key in keys.split(",") if key]
+    seen: dict[str, int] = {}
+    if last:
+        entries = await server.history(
+            device_id, wanted or list(await server.latest(device_id)), seconds=last, limit=limit
+        )
+        _show([(each["ts"], key, each["value"]) for key, found in entries.items() for each in found], as_json)
+        seen = {key: found[0]["ts"] for key, found in entries.items() if found}
+        if not follow:
+            return
+    while True:
+        latest = await server.latest(device_id)
+        fresh = [(ts, key, value) for key, (ts, value) in latest.items() if key in (wanted or latest)]
+        _show([entry for entry in fresh if seen.get(entry[1]) != entry[0]], as_json)
+        seen = {key: ts for ts, key, _ in fresh}
+        if not follow:
+            return
+        await asyncio.sleep(_POLL_S)
+
+
+def _show(entries: list[tuple[int, str, Any]], as_json: bool) -> None:
+    for ts, key, value in sorted(entries, key=lambda entry: entry[:2]):
+        if as_json:
+            print(json.dumps({"ts": ts, "key": key, "value": value}), flush=True)
+        else:
+            tables.say(f"{tables.moment(ts)}  {key} {json.dumps(value)}")

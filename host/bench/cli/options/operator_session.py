@@ -1,0 +1,153 @@
+"""Commands that an operator gives to a server: the bench's own, running or not, or any ThingsBoard."""
+
+import asyncio
+import json
+import os
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from functools import cache, partial, wraps
+from pathlib import Path
+from typing import Annotated, Concatenate, ParamSpec, TypeVar
+
+import httpx
+import typer
+
+from bench.cli.options import common, server_addresses
+from bench.cli.render.tables import DEFAULT_DATA, Data
+from bench.errors import BenchError, UsageError
+from bench.registry import FILE
+from bench.rest_client import ThingsBoard
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_PATIENCE_S = 30.0
+_ACCOUNT = "operator.json"
+_PASSWORD = "BENCH_PASSWORD"  # noqa: S105 - a variable's name
+
+Url = Annotated[
+    str,
+    typer.Option(
+        help="A ThingsBoard, e.g. https://tb.example; the bench's own server if not given.", envvar="BENCH_URL"
+    ),
+]
+User = Annotated[str, typer.Option(help="With --url: who asks.", envvar="BENCH_USER")]
+PasswordFile = Annotated[
+    Path | None,
+    typer.Option(help=f"With --url: a file with the password. Without: ${_PASSWORD}, or you are asked."),
+]
+Ca = Annotated[Path | None, typer.Option(help="With --url: certificates to trust, as PEM, instead of the system's.")]
+
+WHERE: common.Options = {
+    "data": (Data, DEFAULT_DATA),
+    "url": (Url, ""),
+    "user": (User, ""),
+    "password_file": (PasswordFile, None),
+    "ca": (Ca, None),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Where:
+    """Which server, and as whom."""
+
+    data: Path
+    url: str = ""
+    user: str = ""
+    password_file: Path | None = None
+    ca: Path | None = None
+    create: bool = False
+    """Whether a data folder that is none yet is made one."""
+
+
+def asks_server(
+    *, create: bool = False
+) -> Callable[[Callable[Concatenate[ThingsBoard, P], Awaitable[T]]], Callable[..., T]]:
+    """Make a command of an asynchronous function: its first parameter is the server, and the options that say which
+    one are added to its own.
+    """
+
+    def decorate(command: Callable[Concatenate[ThingsBoard, P], Awaitable[T]]) -> Callable[..., T]:
+        @wraps(command)
+        def run(where: Where, /, *args: P.args, **given: P.kwargs) -> T:
+            return ask(where, lambda server: command(server, *args, **given))
+
+        return common.gathered(WHERE, partial(Where, create=create))(run)
+
+    return decorate
+
+
+def ask(where: Where, question: Callable[[ThingsBoard], Awaitable[T]]) -> T:
+    """Run a question against a server."""
+
+    async def run() -> T:
+        async with _server(where) as server:
+            return await question(server)
+
+    return asyncio.run(run())
+
+
+@asynccontextmanager
+async def _server(where: Where) -> AsyncIterator[ThingsBoard]:
+    if where.url:
+        async with _client(where) as http:
+            yield ThingsBoard(http, where.user or _missing_user(), _password(where))
+        return
+    if where.user or where.password_file or where.ca:
+        raise UsageError("--user, --password-file and --ca go with --url: the bench's own server needs none of them")
+    if not where.create and not (where.data / FILE).exists():
+        raise BenchError(f"no registry in {where.data}: bench serve makes one, or name its folder with --data")
+    running = server_addresses.of_running(where.data)
+    if running is None:
+        async with _inside(where.data) as transport, _own(where.data, "http://bench", transport) as server:
+            yield server
+    else:
+        async with _own(where.data, running.http, None) as server:
+            yield server
+
+
+@asynccontextmanager
+async def _own(data: Path, url: str, transport: httpx.AsyncBaseTransport | None) -> AsyncIterator[ThingsBoard]:
+    path = data / _ACCOUNT
+    if not path.exists():
+        raise BenchError(f"{path} is gone: put it back, or ask as another user with --url {url} --user ...")
+    account = json.loads(path.read_bytes())
+    # Not by way of the environment's proxy: it is no use for this machine's server, and would see the password.
+    async with httpx.AsyncClient(base_url=url, transport=transport, timeout=_PATIENCE_S, trust_env=False) as http:
+        yield ThingsBoard(http, account["username"], account["password"])
+
+
+def _inside(data: Path) -> AbstractAsyncContextManager[httpx.ASGITransport]:
+    from bench.server.run.in_process import inside  # noqa: PLC0415 - a server takes half a second to import, others need none
+
+    return inside(data)
+
+
+def _client(where: Where) -> httpx.AsyncClient:
+    if not where.url.startswith(("http://", "https://")):
+        raise UsageError(f"{where.url} is no URL: write http://HOST:PORT or https://HOST")
+    if httpx.URL(where.url).userinfo:
+        raise UsageError("--url is the address alone: name the user with --user, and the password in a file")
+    try:
+        verify = ssl.create_default_context(cafile=where.ca) if where.ca else True
+    except (OSError, ssl.SSLError) as error:
+        raise UsageError(f"{where.ca} holds no certificates to trust: a PEM file is wanted") from error
+    return httpx.AsyncClient(base_url=where.url.rstrip("/"), verify=verify, timeout=_PATIENCE_S)
+
+
+def _missing_user() -> str:
+    raise UsageError("--url needs --user: an account of that server")
+
+
+def _password(where: Where) -> str:
+    if where.password_file:
+        return where.password_file.read_text().rstrip("\r\n")
+    return os.environ.get(_PASSWORD) or _typed_password(where.user)
+
+
+@cache
+def _typed_password(user: str) -> str:
+    """Asked for once: a command may have many questions for its server, hours apart."""
+    return str(typer.prompt(f"Password of {user}", hide_input=True, err=True))

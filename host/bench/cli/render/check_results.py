@@ -1,0 +1,94 @@
+"""How checks of a contract ended: a table for people, JSON for scripts, JUnit's XML for CI; and the exit code."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import typer
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+
+from bench.cli.render import tables
+from bench.conformance.check import Check, Outcome, Verdict
+
+_COLOURS = {Verdict.HOLDS: "green", Verdict.BROKEN: "red", Verdict.SKIPPED: "dim", Verdict.TROUBLE: "yellow"}
+_BAD = (Verdict.BROKEN, Verdict.TROUBLE)
+
+
+def show_list(checks: Sequence[Check[Any]], *, as_json: bool) -> None:
+    """Print what is checked."""
+    rows = [{"check": each.name, "what holds": each.says, "source": each.source} for each in checks]
+    tables.table(rows, as_json=as_json, empty="")
+
+
+def collect(outcomes: Iterable[Outcome], total: int, *, as_json: bool) -> list[Outcome]:
+    """Have checks run, with a bar on a terminal: how they ended."""
+    found = []
+    columns = (TextColumn("checking"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
+    quiet = as_json or not tables.console.is_terminal
+    with Progress(*columns, console=tables.console, disable=quiet, transient=True) as progress:
+        task = progress.add_task("", total=total)
+        for each in outcomes:
+            found.append(each)
+            progress.update(task, advance=1, description=escape(each.name))
+    return found
+
+
+def show(outcomes: Sequence[Outcome], *, again: str, as_json: bool, more: Mapping[str, Any]) -> None:
+    """Print how checks ended. `again`: the command that ran them, which --only is put behind; `more`: for JSON."""
+    counts = Counter(each.verdict for each in outcomes)
+    if as_json:
+        counted = {each.value: counts[each] for each in Verdict}
+        print(json.dumps({"checks": [asdict(each) for each in outcomes], "counts": counted, **more}, indent=2))
+        return
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    shown.add_column("check", no_wrap=True)
+    shown.add_column("verdict")
+    shown.add_column("what holds (says who), and what was seen instead", overflow="fold")
+    for each in outcomes:
+        colour = _COLOURS[each.verdict]
+        seen = f"\n[{colour}]{escape(each.detail)}[/]" if each.detail else ""
+        says = f"{escape(each.says)} [dim]({escape(each.source)})[/]{seen}"
+        shown.add_row(each.name, f"[{colour}]{each.verdict}[/]", says)
+    tables.draw(shown)
+    seconds = sum(each.seconds for each in outcomes)
+    hold, broken, skipped, trouble = (counts[each] for each in Verdict)
+    tables.say(f"{hold} hold, {broken} broken, {skipped} skipped, {trouble} in trouble, in {seconds:.1f} s")
+    # once more, where it is not scrolled away
+    for each in outcomes:
+        if each.verdict is Verdict.BROKEN:
+            tables.say(f"broken: {each.name}: {each.detail}\n  {again} --only {each.name}")
+    for why, count in Counter(each.detail for each in outcomes if each.verdict is Verdict.TROUBLE).items():
+        tables.say(f"trouble ({count}): {why}")
+
+
+def write_junit(path: Path, outcomes: Sequence[Outcome]) -> None:
+    """Write how checks ended as CI servers read it."""
+    counts = Counter(each.verdict for each in outcomes)
+    suite = ET.Element(
+        "testsuite",
+        name="conformance",
+        tests=str(len(outcomes)),
+        failures=str(counts[Verdict.BROKEN]),
+        errors=str(counts[Verdict.TROUBLE]),
+        skipped=str(counts[Verdict.SKIPPED]),
+        time=str(round(sum(each.seconds for each in outcomes), 3)),
+    )
+    tags = {Verdict.BROKEN: "failure", Verdict.TROUBLE: "error", Verdict.SKIPPED: "skipped"}
+    for each in outcomes:
+        group, _, name = each.name.rpartition(".")
+        case = ET.SubElement(suite, "testcase", classname=group, name=name, time=str(each.seconds))
+        if tag := tags.get(each.verdict):
+            ET.SubElement(case, tag, message=each.detail).text = f"{each.says} ({each.source})"
+    path.write_bytes(ET.tostring(suite, encoding="utf-8", xml_declaration=True))
+
+
+def exit_by(outcomes: Iterable[Outcome]) -> None:
+    """End the command with 1 if something is broken or in trouble."""
+    if any(each.verdict in _BAD for each in outcomes):
+        raise typer.Exit(1)

@@ -1,0 +1,73 @@
+"""A board's events as lines for people."""
+
+from typing import Any
+
+from rich.markup import escape
+
+from bench.cli.render import tables
+from bench.text import legible
+
+# What an event means, in words; `{field}` is filled from the event. Without words it is not shown.
+_WORDS = {
+    "state": "",  # the events between say it, and why
+    "boot": "power on [dim]({reset}, MAC {mac}, firmware {firmware}, MicroPython {micropython})[/dim]",
+    "link_up": "link up [dim]{address}[/dim]",
+    "link_failed": "[yellow]no link[/yellow] {detail}",
+    "clock_set": "clock set [dim]by {source}[/dim]",
+    "key_made": "key and certificate made [dim]in {took_ms} ms[/dim]",
+    "pending_stored": "secret made and stored as pending",
+    "provisioning": "provisioning request [dim]over {transport}, secret made by the {made_by}[/dim]",
+    "answer": "answer {status}",
+    "provisioned": "[green]credentials stored[/green] [dim]{type}, proved by a login[/dim]",
+    "connected": "[green]connected[/green] as {name}",
+    "telemetry": "telemetry acknowledged",
+    "listening": "listening for commands",
+    "claim_sent": "claim sent",
+    "command": "command {method}",
+    "rotation": "new credentials: {step}",
+    "reset": "[yellow]reset[/yellow] of {kind}, by {by}",
+    "dropped": "[yellow]dropped[/yellow] {count} records of telemetry, the queue was full",
+    "offline": "[yellow]offline[/yellow] {detail}",
+    "retry": "[dim]next attempt in {in_ms} ms[/dim]",
+    "not_found": "[red]not found[/red] {fix}",
+    "rejected": "[red]rejected[/red] {fix}",
+    "refused": "[red]refused[/red] {fix}",
+    "certificate_refused": "[red]certificate refused[/red] {fix}",
+    "plaintext_refused": "[red]no secrets in clear[/red] {fix}",
+    "console": "[dim]{text}[/dim]",
+    "switched_on": "[blue]switched on[/blue]",
+    "switched_off": "[blue]switched off[/blue]",
+    "power_lost": "[red]power lost[/red]",
+    "port_lost": "[yellow]port lost[/yellow] {detail}",
+    "port_back": "[green]port back[/green] {port}",
+}
+
+
+def show(event: dict[str, Any], *, who: str = "board") -> None:
+    """Print one event of a board."""
+    facts = {_printable(key): _printable(value) for key, value in event.items()}
+    words = _WORDS.get(event["event"])
+    if words is None:
+        rest = "  ".join(f"{key} {value}" for key, value in facts.items() if key not in ("event", "ms"))
+        words = f"{facts['event']} [dim]{rest}[/dim]"
+        line(event.get("ms"), words, who=who)
+    elif words:
+        line(event.get("ms"), words.format_map(_Facts(facts)), who=who)
+
+
+def line(ms: Any, words: str, *, who: str = "board") -> None:
+    """Print one line of a timeline: milliseconds since power-on, who, and what happened."""
+    stamp = f"{ms:>7} ms" if isinstance(ms, int) else " " * 10
+    tables.console.print(f"{stamp}  [cyan]{who:<6}[/cyan]  {words}")
+
+
+def _printable(value: Any) -> str:
+    """A board may say anything; and brackets that are no markup."""
+    return escape(legible(str(value)))
+
+
+class _Facts(dict[str, str]):
+    """A board may run another firmware than ours, with events of other fields."""
+
+    def __missing__(self, key: str) -> str:
+        return "?"

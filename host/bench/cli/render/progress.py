@@ -1,0 +1,153 @@
+"""What a person sees of boards that are flashed: a line each, and for a single one what it says."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Self
+
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from bench.cli.render import event_lines, tables
+from bench.errors import BenchError
+
+_WIDTH = 16  # with a port behind RFC 2217 and the bytes so far, a line has the 80 columns of a terminal
+# How much of the whole a phase is, from where to where; known before anything was measured.
+_SHARES = {
+    "look": (0.0, 0.05),
+    "write": (0.05, 0.9),
+    "files": (0.05, 0.9),
+    "start": (0.9, 1.0),
+    "read": (0.05, 1.0),
+    "erase": (0.05, 1.0),
+}
+_WORDS = {
+    "look": "looking",
+    "write": "writing",
+    "files": "copying",
+    "start": "starting",
+    "read": "reading",
+    "erase": "erasing",
+}
+
+
+class Stopped(BenchError):
+    """The user ends it."""
+
+
+class Bars:
+    """The lines of boards that are on their way. Without a terminal, a line for each phase that begins.
+
+    After `stop`, each board's work ends with Stopped when it tells its next step.
+    """
+
+    def __init__(self, ports: list[str], *, as_json: bool) -> None:
+        self._quiet = as_json
+        self._single = len(ports) == 1
+        self._stopped = threading.Event()
+        self._progress = Progress(
+            TextColumn("{task.fields[port]}"),
+            BarColumn(bar_width=_WIDTH),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TimeRemainingColumn(),
+            TextColumn("{task.description}"),
+            console=tables.console,
+            disable=as_json or not tables.console.is_terminal,
+        )
+        self._tasks = {port: self._progress.add_task("waiting", total=1.0, port=escape(port)) for port in ports}
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def stop(self) -> None:
+        """Have the work end."""
+        self._stopped.set()
+
+    def of(self, port: str) -> "Bar":
+        """The line of the board on a port."""
+        return Bar(self._progress, self._tasks[port], port, self._stopped, quiet=self._quiet, single=self._single)
+
+
+class Bar:
+    """One board's line: a Teller."""
+
+    def __init__(
+        self, progress: Progress, task: TaskID, port: str, stopped: threading.Event, *, quiet: bool, single: bool
+    ) -> None:
+        self._stopped = stopped
+        self._progress = progress
+        self._task = task
+        self._port = port
+        self._quiet = quiet
+        self._single = single
+        self._phase = "look"
+
+    def phase(self, name: str) -> None:
+        self._check()
+        self._phase = name
+        self._progress.update(self._task, completed=_SHARES[name][0], description=_WORDS[name])
+        if self._progress.disable:
+            self.say(_WORDS[name])
+
+    def progress(self, done: int, total: int) -> None:
+        self._check()
+        begin, end = _SHARES[self._phase]
+        share = done / total if total else 1.0
+        self._progress.update(
+            self._task,
+            completed=begin + (end - begin) * share,
+            description=f"{_WORDS[self._phase]} {done >> 10} of {total >> 10} kB",
+        )
+
+    def say(self, text: str) -> None:
+        if not self._quiet:
+            tables.say(text if self._single or text.startswith(self._port) else f"{self._port}: {text}")
+
+    def ask(self, text: str) -> None:
+        self._check()
+        tables.ask(f"{self._port}: {text}")
+
+    def event(self, event: dict[str, Any]) -> None:
+        self._check()
+        if self._single and not self._quiet:
+            event_lines.show(event)
+
+    def end(self, text: str, *, good: bool) -> None:
+        """The board is through with it."""
+        if good:
+            self._progress.update(self._task, completed=1.0, description=escape(text))
+        else:  # why is said below all lines: it is longer than one
+            self._progress.update(self._task, description="not online")
+        self._progress.stop_task(self._task)
+        if self._progress.disable and not self._single:
+            self.say(text)
+
+    def _check(self) -> None:
+        if self._stopped.is_set():
+            raise Stopped(f"{self._port}: ended before it was done")
+
+
+@contextmanager
+def download(name: str, *, as_json: bool) -> Iterator[Any]:
+    """A bar for something that is downloaded, from its first bytes on: takes `(bytes so far, all or None)`."""
+    columns = (TextColumn("downloading {task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    quiet = as_json or not tables.console.is_terminal
+    with Progress(*columns, console=tables.console, disable=quiet, transient=True) as progress:
+        task: list[TaskID] = []
+
+        def told(done: int, total: int | None) -> None:
+            task[:] = task or [progress.add_task(escape(name))]
+            progress.update(task[0], completed=done, total=total)
+
+        yield told
