@@ -12,8 +12,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-import bench.server.run.foreground  # noqa: F401 - the point of this module: it is imported once, and by no start
-import bench.server.run.in_process
+import bench.server.run.foreground
+import bench.server.run.in_process  # noqa: F401 - the point of this module: it is imported once, and by no start
 from bench import cli
 
 COLUMNS = {"COLUMNS": "200"}
