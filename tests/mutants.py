@@ -37,10 +37,10 @@ EQUIVALENTS = Path(__file__).with_suffix(".toml")
 TESTS = {
     "app": ("app",),
     "backoff": ("backoff",),
-    "claims": ("claims",),
+    "proof": ("proof",),
     "credentials": ("credentials",),
     "provisioning": ("provisioning",),
-    "recovery": ("recovery",),
+    "factory_reset": ("factory_reset",),
     "rotation": ("rotation",),
     "vault": ("vault",),
 }

@@ -8,7 +8,7 @@ with it; a login that works is the proof of provisioning, and turns pending into
 import gc
 import sys
 
-from firstboot import __version__, backoff, board, commands, credentials, events, identity, link, recovery, session
+from firstboot import __version__, backoff, board, credentials, events, factory_reset, identity, link, rpc, session
 from firstboot import settings as settings_file
 from firstboot.errors import (
     CertificateRefused,
@@ -47,12 +47,12 @@ class App:
         self.settings = settings
         self.name = identity.name(settings, board.mac())
         self.vault = Vault()
-        recovery.finish(self.vault)
+        factory_reset.finish(self.vault)
         self.state = ""
         self._link = link.find(settings)
         self._backoff = backoff.Backoff(settings)
         self._telemetry = Telemetry(settings, sample)
-        self._commands = commands.Commands(settings, self.vault, self.name, extra or {})
+        self._rpc = rpc.Handler(settings, self.vault, self.name, extra or {})
         self._refusals = 0  # in a row, of every credential we hold
         self._address = ""
         self._next_ms = 0  # when the next attempt begins, in milliseconds since boot
@@ -103,7 +103,7 @@ class App:
                 self._led.show(state)
 
     def _forget_wifi(self) -> None:
-        self._reset(recovery.WIFI)
+        self._reset(factory_reset.WIFI)
 
     def _forget(self) -> None:
         self._reset(self.settings.text("board.button_wipes"))
@@ -111,7 +111,7 @@ class App:
     def _reset(self, kind: str) -> None:
         """Wipe and restart; also in the middle of something, as a power cut would come."""
         try:
-            recovery.reset(self.vault, kind, "button")
+            factory_reset.reset(self.vault, kind, "button")
         except FirstbootError as error:
             events.emit("error", kind=error.kind, detail=str(error))
         else:
@@ -132,7 +132,7 @@ class App:
             try:
                 events.emit("connected", name=self.name)
                 self._become("online")
-                session.run(client, self._telemetry, self._commands, self._backoff)
+                session.run(client, self._telemetry, self._rpc, self._backoff)
             finally:
                 client.close()
         except Refused as error:
@@ -231,13 +231,13 @@ class App:
         if self.vault.record.get("active") == [credential] and credential not in self.vault.record.get("pending", []):
             return
         rotated = "active" in self.vault.record
-        claim = self.vault.record.get("claim", [])
+        unclaimed = self.vault.record.get("claim", [])
         if self.settings.text("claim.secret") and not rotated:
-            from firstboot import claiming
+            from firstboot import claim
 
-            claim = claiming.due(self.settings)
+            unclaimed = claim.due(self.settings)
         try:
-            self.vault.update(active=[credential], pending=[], claim=claim)
+            self.vault.update(active=[credential], pending=[], claim=unclaimed)
         except VaultError as error:  # as pending it logs in just as well, after the next boot too
             events.emit("error", kind=error.kind, detail=str(error))
         events.emit("provisioned", type=credential["type"])

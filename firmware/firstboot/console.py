@@ -134,7 +134,7 @@ class Console:
 
     def _answer(self, line: bytes) -> None:
         try:
-            from firstboot.operator import Operator
+            from firstboot.console_commands import Operator
 
             Operator(self._vault, self._facts).obey(line.decode())
         except UnicodeError:

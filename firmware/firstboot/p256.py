@@ -7,7 +7,7 @@ handshakes, are mbedTLS's business. `feed` is called every few milliseconds mean
 
 import os
 
-from firstboot.claims import hmac_sha256
+from firstboot.proof import hmac_sha256
 
 # y^2 = x^3 - 3x + b modulo _P; _N is the order of the base point.
 _P = 0xFFFFFFFF00000001000000000000000000000000FFFFFFFFFFFFFFFFFFFFFFFF

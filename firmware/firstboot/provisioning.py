@@ -53,7 +53,7 @@ def _exchange(transport: str) -> object:
 
 def _prove(settings: Settings, name: str, fields: dict[str, str], exchange: object) -> None:
     """Put a proof of the secret into the request instead of the secret."""
-    from firstboot import claims
+    from firstboot import proof
 
     question = {
         "deviceName": name,
@@ -68,7 +68,7 @@ def _prove(settings: Settings, name: str, fields: dict[str, str], exchange: obje
     if status != NONCE or not isinstance(nonce, str):
         raise ProtocolError("the server did not answer with a nonce")
     fields["provisionDeviceNonce"] = nonce
-    fields["provisionDeviceProof"] = claims.proof(settings.text("provision.secret"), nonce, fields)
+    fields["provisionDeviceProof"] = proof.proof(settings.text("provision.secret"), nonce, fields)
 
 
 def read_answer(payload: bytes) -> tuple[str, dict[str, object]]:

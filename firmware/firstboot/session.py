@@ -2,7 +2,7 @@
 
 import json
 
-from firstboot import __version__, board, commands
+from firstboot import __version__, board, rpc
 from firstboot.backoff import Backoff
 from firstboot.mqtt import Mqtt
 from firstboot.telemetry import Telemetry
@@ -13,7 +13,7 @@ _ATTRIBUTES = "v1/devices/me/attributes"
 _TURN_MS = 1000
 
 
-def run(client: Mqtt, telemetry: Telemetry, orders: commands.Commands, backoff: Backoff) -> None:
+def run(client: Mqtt, telemetry: Telemetry, orders: rpc.Handler, backoff: Backoff) -> None:
     """Live on a connected `client` until it breaks; always leaves by an error, most often a NetworkError.
 
     `backoff` is reset by the first telemetry that the server acknowledged: a server that accepts

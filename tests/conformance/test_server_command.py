@@ -205,7 +205,7 @@ def test_junit_has_what_ci_looks_for(bench, over_http, monkeypatch, tmp_path):
 def test_secret_and_tokens_are_never_printed(bench, server, over_http, secret_file, monkeypatch):
     """Not even of a server that quotes all it hears, in words that no check expects."""
     asked = []
-    read_request = server_bugs.wire.read_request
+    read_request = server_bugs.device_json.read_request
 
     def hearing(payload):
         asked.append(read_request(payload))

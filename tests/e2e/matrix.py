@@ -53,13 +53,13 @@ _REASON = 300
 
 # Says nothing more after the telemetry of its n-th session: that one's last step is the last one there is.
 _MUTE = b"""
-from firstboot import app, commands
-begin, sessions = commands.Commands.begin, []
+from firstboot import app, rpc
+begin, sessions = rpc.Handler.begin, []
 def once(self, client):
     sessions.append(client)
     if len(sessions) < %d:
         begin(self, client)
-commands.Commands.begin = once
+rpc.Handler.begin = once
 app.main()
 """
 

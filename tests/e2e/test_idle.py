@@ -8,7 +8,7 @@ from tests.support import ca_file, way_settings
 # traced: to do that the ROM of a virtual board allocates, which an ESP32 does not.
 MEASURE = b"""
 import gc, machine
-from firstboot import app, backoff, board, commands, events, session
+from firstboot import app, backoff, board, events, rpc, session
 heap, turns = 0, 0
 def count():
     global heap, turns
@@ -25,12 +25,12 @@ def count():
 ONLINE = (
     MEASURE
     + b"""
-usual = commands.Commands.idle
+usual = rpc.Handler.idle
 def idle(self, client):
     board.nap_ms = session._TURN_MS = 1
     usual(self, client)
     count()
-commands.Commands.idle = idle
+rpc.Handler.idle = idle
 app.main()
 """
 )

@@ -49,12 +49,12 @@ def test_reset_wipes_what_it_says_and_restarts(server, make_board, give_orders, 
 
 
 RESET = b"""
-from firstboot import board, events, recovery
+from firstboot import board, events, factory_reset
 from firstboot.vault import Vault
 vault = Vault()
-recovery.finish(vault)
+factory_reset.finish(vault)
 if "active" in vault.record:
-    recovery.reset(vault, "KIND", "test")
+    factory_reset.reset(vault, "KIND", "test")
 events.emit("done")
 """
 

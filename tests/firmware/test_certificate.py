@@ -403,7 +403,7 @@ def test_micropython_trusts_it_in_mutual_tls(all_made):
 def run_compiled(tmp_path):
     """Run code on a unix port that has the firmware as a board has it, in a heap of so many KiB."""
     (tmp_path / "firstboot").mkdir()
-    for name in ("__init__", "claims", "p256", "x509"):
+    for name in ("__init__", "proof", "p256", "x509"):
         path = f"firstboot/{name}"
         (tmp_path / f"{path}.mpy").write_bytes(compile_mpy(paths.FIRMWARE / f"{path}.py", f"{path}.py"))
 

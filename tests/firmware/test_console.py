@@ -33,7 +33,7 @@ VAULT = {
 # A flash in RAM; then everything that is typed, until the input ends.
 BOARD = """
 import gc, json, os, sys, vfs
-from firstboot import claiming, console, events, operator, recovery, settings
+from firstboot import claim, console, console_commands, events, factory_reset, settings
 from firstboot.vault import Vault
 class Ram:
     def __init__(self):
@@ -219,7 +219,7 @@ def test_help_names_every_command():
 @settings(max_examples=budget.examples(40), derandomize=budget.FIXED, deadline=None)
 def test_quoted_words_come_out_as_they_were(words):
     line = "  ".join('"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"' for word in words)
-    code = "import json, sys\nfrom firstboot.operator import split\nprint(json.dumps(split(sys.argv[1])))"
+    code = "import json, sys\nfrom firstboot.console_commands import split\nprint(json.dumps(split(sys.argv[1])))"
     assert json.loads(device.run(code, arguments=(line,))) == words
 
 
@@ -236,7 +236,7 @@ def test_quoted_words_come_out_as_they_were(words):
     ],
 )
 def test_quotes_and_backslashes_mean_something_only_in_quoted_words(line, words):
-    code = "import json, sys\nfrom firstboot.operator import split\nprint(json.dumps(split(sys.argv[1])))"
+    code = "import json, sys\nfrom firstboot.console_commands import split\nprint(json.dumps(split(sys.argv[1])))"
     assert json.loads(device.run(code, arguments=(line,))) == words
 
 

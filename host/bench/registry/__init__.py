@@ -23,7 +23,7 @@ _HOMES = {
     "Origin": "audit",
     "Chain": "chains",
     "ChainOutcome": "chains",
-    "Conflict": "commits",
+    "Conflict": "batching",
     "CredentialsType": "credentials",
     "DeviceCredentials": "credentials",
     "Login": "credentials",

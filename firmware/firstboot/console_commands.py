@@ -7,7 +7,7 @@ unless `--show` asks for it, and no value that was typed is repeated.
 
 import json
 
-from firstboot import __version__, board, claiming, events, recovery, settings
+from firstboot import __version__, board, claim, events, factory_reset, settings
 from firstboot.errors import FirstbootError, SettingsError
 from firstboot.vault import Vault
 
@@ -26,9 +26,9 @@ Each after the word firstboot. What has spaces in it goes in double quotes; in t
 A certificate is not entered here: put it on the board with its flash."""
 
 _CONSEQUENCES = {
-    recovery.CREDENTIALS: "the credentials; the board then asks the server for new ones, as on its first boot",
-    recovery.WIFI: "the Wi-Fi networks",
-    recovery.ALL: "the credentials and the Wi-Fi networks; all other settings stay",
+    factory_reset.CREDENTIALS: "the credentials; the board then asks the server for new ones, as on its first boot",
+    factory_reset.WIFI: "the Wi-Fi networks",
+    factory_reset.ALL: "the credentials and the Wi-Fi networks; all other settings stay",
 }
 _STATUS = ("state", "fix", "name", "server", "address", "uptime_s", "next_attempt_ms", "active", "pending")
 _STATUS_LAST = ("free_heap", "firmware", "micropython")
@@ -106,12 +106,12 @@ class Operator:
         if not options:
             print("This forgets %s. To have it done, add --yes." % _CONSEQUENCES[plain[0]])
             return
-        recovery.reset(self._vault, plain[0], "console")
+        factory_reset.reset(self._vault, plain[0], "console")
         print("Wiped from the flash. The board restarts.")
         board.reset()
 
     def _provision(self, words: list[str]) -> None:
-        self._reset([recovery.CREDENTIALS] + words)
+        self._reset([factory_reset.CREDENTIALS] + words)
 
     def _credentials(self, words: list[str]) -> None:
         plain, options = _options(words, "--show")
@@ -152,7 +152,7 @@ class Operator:
         if words:
             raise _Mistake("claim takes nothing more")
         waiting = self._vault.record.get("claim")
-        secret = waiting[0]["secretKey"] if waiting else claiming.make(settings.load(), self._vault)
+        secret = waiting[0]["secretKey"] if waiting else claim.make(settings.load(), self._vault)
         print("Claim the device with this secret: %s" % _plain(secret))
         print("The server gets to know it as soon as the board is online.")
 

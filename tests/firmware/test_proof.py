@@ -38,7 +38,7 @@ def codes(pairs):
     """HMAC-SHA-256 of these keys and messages, by the device."""
     return device.run(f"""
 import binascii
-from firstboot.claims import hmac_sha256
+from firstboot.proof import hmac_sha256
 for key, message in {pairs!r}:
     print(binascii.hexlify(hmac_sha256(key, message)).decode())
 """).split()
@@ -46,7 +46,7 @@ for key, message in {pairs!r}:
 
 def proofs(*requests):
     """The proofs of these requests with the nonce `n`, by the device."""
-    code = f"from firstboot.claims import proof\nfor each in {requests!r}: print(proof({SECRET!r}, 'n', each))"
+    code = f"from firstboot.proof import proof\nfor each in {requests!r}: print(proof({SECRET!r}, 'n', each))"
     return device.run(code).split()
 
 

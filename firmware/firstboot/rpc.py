@@ -6,7 +6,7 @@ is carried out, and survives a power cut in between.
 
 import json
 
-from firstboot import board, events, recovery, rotation
+from firstboot import board, events, factory_reset, rotation
 from firstboot.errors import Closed, FirstbootError, VaultError
 from firstboot.mqtt import Mqtt
 from firstboot.settings import Settings
@@ -22,7 +22,7 @@ _ID = "1"
 _MARK_LIMIT = 64
 
 
-class Commands:
+class Handler:
     """The orders that this device knows; `extra` are the application's own, `{"method": function(params)}`."""
 
     def __init__(self, settings: Settings, vault: Vault, name: str, extra: dict[str, object]) -> None:
@@ -42,10 +42,10 @@ class Commands:
     def idle(self, client: Mqtt) -> None:
         """Do what somebody else than the server asked for."""
         if "claim" in self._vault.record and not self._claimed:
-            from firstboot import claiming
+            from firstboot import claim
 
             try:
-                claiming.send(client, self._vault)
+                claim.send(client, self._vault)
             except VaultError as error:  # sent it is; with a flash like this it will be sent again after a reset
                 self._claimed = True
                 events.emit("error", kind=error.kind, detail=str(error))
@@ -84,13 +84,13 @@ class Commands:
 
     def _factory_reset(self, client: Mqtt, number: str, params: object) -> None:
         wanted = params if isinstance(params, dict) else {}
-        kind = wanted.get("wipe", recovery.CREDENTIALS)
-        if wanted.get("confirm") != self._name or kind not in (recovery.CREDENTIALS, recovery.ALL):
+        kind = wanted.get("wipe", factory_reset.CREDENTIALS)
+        if wanted.get("confirm") != self._name or kind not in (factory_reset.CREDENTIALS, factory_reset.ALL):
             answer = {"error": 'params have to be {"confirm": the name of the device, "wipe": "credentials" or "all"}'}
             client.publish(_RESPONSE + number, json.dumps(answer), qos=1)
             return
         client.publish(_RESPONSE + number, json.dumps({"wiped": kind}), qos=1)
-        recovery.reset(self._vault, kind, "server")
+        factory_reset.reset(self._vault, kind, "server")
         client.close()
         board.reset()
 

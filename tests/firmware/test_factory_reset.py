@@ -8,7 +8,7 @@ from tests.firmware import device
 
 SETUP = """
 import json, os
-from firstboot import recovery, settings, vault
+from firstboot import factory_reset, settings, vault
 from firstboot.errors import SettingsError, VaultError
 SLOTS = ("vault.0", "vault.1")
 read, write = settings.read, settings.write
@@ -55,8 +55,8 @@ def test_reset_leaves_no_credential_in_either_slot(tmp_path, kind, sections):
     said = device.run(
         f"""{SETUP}
 box = begin()
-assert {kind!r} == recovery.{kind.upper()}
-recovery.reset(box, {kind!r}, "button")
+assert {kind!r} == factory_reset.{kind.upper()}
+factory_reset.reset(box, {kind!r}, "button")
 assert box.record == Vault().record == {{}}
 assert not secrets()
 assert read("settings.json") == {sections}
@@ -70,8 +70,8 @@ def test_reset_of_the_wifi_leaves_the_credentials(tmp_path):
     said = device.run(
         f"""{SETUP}
 box = begin(cut=0)
-assert recovery.WIFI == "wifi"
-recovery.reset(box, "wifi", "button")
+assert factory_reset.WIFI == "wifi"
+factory_reset.reset(box, "wifi", "button")
 assert Vault().record == RECORD
 assert read("settings.json") == WITHOUT
 """,
@@ -88,23 +88,23 @@ def test_reset_that_was_cut_is_finished_at_the_next_boot(tmp_path, kind, section
 for cut in range(10):
     box = begin(cut=cut)
     try:
-        recovery.reset(box, {kind!r}, "button")
+        factory_reset.reset(box, {kind!r}, "button")
         break
     except Lost:
         pass
     if not cut:
         assert Vault().record == RECORD and read("settings.json") == SECTIONS
-        recovery.finish(Vault(0))
+        factory_reset.finish(Vault(0))
         assert Vault().record == RECORD and read("settings.json") == SECTIONS
         continue
     assert "active" not in Vault().record
     assert Vault().record == {{"wipe": [{{"kind": {kind!r}}}]}}
     try:
-        recovery.finish(Vault(0))
+        factory_reset.finish(Vault(0))
         assert False
     except Lost:
         pass
-    recovery.finish(Vault())
+    factory_reset.finish(Vault())
     assert Vault().record == {{}}
     assert not secrets()
     assert read("settings.json") == {sections}
@@ -120,7 +120,7 @@ def test_reset_that_the_settings_do_not_take_is_tried_again(tmp_path):
 box = begin()
 settings._NEW = "missing/settings.new"
 try:
-    recovery.reset(box, "all", "button")
+    factory_reset.reset(box, "all", "button")
     assert False
 except SettingsError:
     pass
@@ -137,7 +137,7 @@ def test_settings_without_networks_are_left_as_they_are(tmp_path, text):
         f"""{SETUP}
 box = begin()
 put({text!r})
-recovery.reset(box, "all", "server")
+factory_reset.reset(box, "all", "server")
 assert Vault().record == {{}} and not stores
 assert open("settings.json").read() == {text!r}
 """,
@@ -154,11 +154,11 @@ def test_networks_that_are_there_are_forgotten_in_one_write_and_only_then(tmp_pa
         f"""{SETUP}
 for key in ("ssid", "password", "networks"):
     box = begin(dict(SECTIONS, wifi={{key: SECTIONS["wifi"][key], "tries": 5}}))
-    recovery.reset(box, "wifi", "server")
+    factory_reset.reset(box, "wifi", "server")
     assert read("settings.json")["wifi"] == {{"tries": 5}}
 assert len(stores) == 3
 box = begin(WITHOUT)
-recovery.reset(box, "wifi", "server")
+factory_reset.reset(box, "wifi", "server")
 assert len(stores) == 3
 """,
         cwd=tmp_path,
