@@ -4,8 +4,8 @@ PYTHON ?= python3
 JOBS ?= 4
 ARGS ?=
 TIMES ?= 20
-FUZZ := tests/server/test_codec_fuzz.py tests/server/test_http_fuzz.py tests/server/test_coap_bad_input.py \
-	tests/server/test_schemathesis.py
+FUZZ := tests/mqtt/test_codec_fuzz.py tests/server/http/test_fuzz.py tests/server/coap/test_bad_input.py \
+	tests/server/http/operator/test_schemathesis.py
 SOAK := tests/e2e/test_soak.py tests/e2e/test_herd.py
 VENV := .venv
 BIN := $(VENV)/bin
@@ -48,7 +48,7 @@ test: $(READY) ## Unit, firmware, server and end-to-end tests, in parallel (ARGS
 	@$(BIN)/python -m pytest -n $(JOBS) -m "not slow" $(ARGS)
 
 test-virtual: $(READY) ## The tests of boards once more, with every board behind a serial line
-	@$(BIN)/python -m pytest -n $(JOBS) -m "not slow" tests/targets tests/e2e --target virtual $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) -m "not slow" tests/dut tests/e2e tests/cli tests/virtual tests/flash tests/faults --target virtual $(ARGS)
 
 test-all: $(READY) ## Those that take their time as well, with every cell, step and interruption: for the night
 	@FIRSTBOOT_FUZZ=$(TIMES) FIRSTBOOT_SOAK=$(TIMES) FIRSTBOOT_MATRIX=full FIRSTBOOT_WALK=1 \

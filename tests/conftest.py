@@ -1,18 +1,27 @@
 """Fixtures: every test has its own server, ports and data folder."""
 
+import asyncio
 import dataclasses
 from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from bench.pytest_plugin.choice import Choice
+from bench.registry import Registry
 from bench.server.coap import stack
 from bench.virtual.board import VirtualBoard
-from tests import postgres, secrecy
-from tests.support import RunningServer, new_board
-from tests.through_line import BoardOnALine
+from bench.virtual.line_server import Line
+from tests.support import operators, postgres, secrecy
+from tests.support.boards import new_board
+from tests.support.mqtt_packets import VERSIONS, Old
+from tests.support.operators import login
+from tests.support.orders import Orders
+from tests.support.servers import RunningServer
+from tests.support.through_line import BoardOnALine
 
 
 @pytest.fixture(scope="session")
@@ -77,6 +86,87 @@ def make_board(tmp_path: Path, board_choice: Choice) -> Callable[..., VirtualBoa
 def tell(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
     """Say something worth knowing at the end of the run, e.g. how many power cuts there were."""
     return lambda text: record_property("told", text)
+
+
+@pytest.fixture(params=VERSIONS.values(), ids=VERSIONS)
+def v(request) -> Old:
+    """A version of MQTT: the test holds for each."""
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def shared_server(tmp_path_factory):
+    """One server for the tests of a file that do not see what others store: it outlives all of them."""
+    server = RunningServer(tmp_path_factory.mktemp("shared") / "server")
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def shared_operator(shared_server):
+    """An operator of the shared server. What is made there has a name of its own."""
+    with login(shared_server) as operator:
+        yield operator
+
+
+@pytest.fixture
+def server_operator(server):
+    """An operator of a server of its own."""
+    with login(server) as operator:
+        yield operator
+
+
+@pytest.fixture
+def run(tmp_path, database):
+    """Run `scenario(registry, ...)` with registries that share a database, as processes would."""
+
+    def start(scenario, *, registries=1):
+        async def main():
+            async with AsyncExitStack() as stack:
+                opened = []
+                for _ in range(registries):
+                    opened.append(await Registry.open(tmp_path, database))
+                    stack.push_async_callback(opened[-1].close)
+                return await scenario(*opened)
+
+        return asyncio.run(main())
+
+    return start
+
+
+@pytest.fixture
+def deadline_server(start_server) -> RunningServer:
+    """A server that waits only so long for a login, or for a whole request."""
+    return start_server(deadline_s=0.3)
+
+
+@pytest.fixture
+def give_orders() -> Iterator[Callable[[RunningServer, str], Orders]]:
+    """Operators, each logged in once a server."""
+    clients: dict[int, httpx.Client] = {}
+
+    def give(server: RunningServer, name: str) -> Orders:
+        if server.ports.http not in clients:
+            clients[server.ports.http] = operators.login(server)
+        return Orders(clients[server.ports.http], name)
+
+    yield give
+    for client in clients.values():
+        client.close()
+
+
+@pytest.fixture
+def controls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """DTR and RTS as lines are told them, in their order."""
+    told: list[tuple[int, int]] = []
+    control = Line.control
+
+    def record(line: Line, *, dtr: bool, rts: bool) -> None:
+        told.append((int(dtr), int(rts)))
+        control(line, dtr=dtr, rts=rts)
+
+    monkeypatch.setattr(Line, "control", record)
+    return told
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -9,7 +9,7 @@ from bench.conformance.server.reach import Address, Reach, address
 from bench.conformance.server.subject import Server
 from bench.conformance.server.suite import CHECKS
 from bench.registry import ProfileView
-from tests.support import PATIENCE_S, RunningServer
+from tests.support.servers import PATIENCE_S, RunningServer
 
 TRANSPORTS = ("mqtt", "mqtts", "http", "https", "coap")
 

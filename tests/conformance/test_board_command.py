@@ -5,7 +5,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from tests.forks import bench_command
+from tests.support.forks import bench_command
 
 PATIENCE_S = 120
 

@@ -15,7 +15,7 @@ from bench.conformance.server.suite import CHECKS
 from bench.server.tls import contexts
 from tests.conformance import server_bugs
 from tests.conformance.servers import ended, shared, subject
-from tests.server import certificates
+from tests.support import certificates
 
 # For what never comes: how long the checks wait for it.
 SHORT_S = 2.0

@@ -20,7 +20,7 @@ from bench.conformance.server.suite import CHECKS
 from bench.errors import BenchError, UsageError
 from bench.mqtt import client_packets
 from tests.conformance.servers import ended
-from tests.server import packets
+from tests.support import mqtt_packets
 
 PATIENCE_S = 0.3
 
@@ -135,7 +135,7 @@ def test_nobody_is_waited_for_once():
 # Packets, against those of the tests, which are written down from the standard on their own.
 
 
-@pytest.mark.parametrize("version", packets.VERSIONS.values(), ids=packets.VERSIONS)
+@pytest.mark.parametrize("version", mqtt_packets.VERSIONS.values(), ids=mqtt_packets.VERSIONS)
 def test_packets_are_those_of_the_standard(version):
     level = 5 if version.explains else 4
     assert client_packets.connect("c", "u", "p", level=level) == version.connect("c", "u", password=b"p")
@@ -147,7 +147,7 @@ def test_packets_are_those_of_the_standard(version):
     assert client_packets.subscribe(7, ("a", 1), ("b", 0), level=level) == version.subscribe(7, ("a", 1), ("b", 0))
 
 
-@pytest.mark.parametrize("version", packets.VERSIONS.values(), ids=packets.VERSIONS)
+@pytest.mark.parametrize("version", mqtt_packets.VERSIONS.values(), ids=mqtt_packets.VERSIONS)
 def test_packets_are_read_however_they_are_cut(version):
     level = 5 if version.explains else 4
     said = (
@@ -156,7 +156,7 @@ def test_packets_are_read_however_they_are_cut(version):
         + version.suback(9, 1, 0x80)
         + version.answer(b'{"a": 1}' * 50, qos=1, packet_id=3)
         + version.answer(b"{}", qos=0)
-        + packets.PINGRESP
+        + mqtt_packets.PINGRESP
     )
     ours, theirs = socket.socketpair()
     with theirs, Line(ours, level=level, patience_s=5) as line:
@@ -304,7 +304,7 @@ def test_profile_is_asked_about_again_when_the_server_could_not_say():
 def test_server_that_talks_without_an_end_instead_of_closing_is_heard_only_so_long():
     ours, theirs = socket.socketpair()
     with theirs, Line(ours, level=4, patience_s=30) as line:
-        theirs.sendall(packets.PINGRESP * 1000)
+        theirs.sendall(mqtt_packets.PINGRESP * 1000)
         with pytest.raises(Broken, match="goes on talking"):
             line.expect_closed()
 

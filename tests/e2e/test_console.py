@@ -12,8 +12,9 @@ from bench.flash import filesystem
 from bench.virtual.board import VirtualBoard
 from bench.virtual.environment import Conditions
 from bench.virtual.power import PowerLost
-from tests.e2e.cutting import MODES, cuts
-from tests.support import PATIENCE_S, vault_slots
+from tests.support.boards import vault_slots
+from tests.support.power_cuts import MODES, cuts
+from tests.support.servers import PATIENCE_S
 
 TOKEN = "entered-by-an-operator"
 

@@ -2,9 +2,8 @@
 
 import pytest
 
-from tests import budget
-from tests.e2e.matrix import COLUMNS, Cell, Matrix, Rotation, every_cell, spread
-from tests.server import operators
+from tests.e2e.fault_matrix import COLUMNS, Cell, Matrix, Rotation, every_cell, spread
+from tests.support import budget, operators
 
 pytestmark = pytest.mark.slow
 

@@ -1,6 +1,7 @@
 """The main path, for real: a blank board, a server, two boots."""
 
-from tests.support import on_both_databases, states, steps, vault_slots
+from tests.support.boards import states, steps, vault_slots
+from tests.support.servers import on_both_databases
 
 pytestmark = on_both_databases
 

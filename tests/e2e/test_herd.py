@@ -5,9 +5,10 @@ from collections import Counter
 
 import pytest
 
-from tests.budget import soaked
 from tests.e2e.test_life import free_port
-from tests.support import PATIENCE_S, states
+from tests.support.boards import states
+from tests.support.budget import soaked
+from tests.support.servers import PATIENCE_S
 
 pytestmark = pytest.mark.slow
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support import ca_file, way_settings
+from tests.support.boards import ca_file, way_settings
 
 # Turns of a millisecond, and the heap before and after so many of them. The LED's pin is not
 # traced: to do that the ROM of a virtual board allocates, which an ESP32 does not.

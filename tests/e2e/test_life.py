@@ -7,7 +7,8 @@ import pytest
 
 from bench.errors import BenchError
 from bench.virtual.environment import Conditions, Cut
-from tests.support import PATIENCE_S, QUICK, on_both_databases, steps, vault_slots
+from tests.support.boards import QUICK, steps, vault_slots
+from tests.support.servers import PATIENCE_S, on_both_databases
 
 pytestmark = on_both_databases
 

@@ -6,7 +6,7 @@ from bench import boards
 from bench.errors import BenchError
 from bench.flash.settings import wired
 from bench.virtual.environment import AccessPoint, Conditions
-from tests.support import PATIENCE_S
+from tests.support.servers import PATIENCE_S
 
 HOME = AccessPoint(ssid="home", password="at home")
 WORK = AccessPoint(ssid="work", password="at work")

@@ -8,7 +8,8 @@ from bench.errors import BenchError
 from bench.faults.exchange import Fault, FaultyNetwork, Kind
 from bench.mqtt import codec
 from bench.registry import ProvisionType, Registry
-from tests.support import on_both_databases, vault_slots
+from tests.support.boards import vault_slots
+from tests.support.servers import on_both_databases
 
 pytestmark = [on_both_databases, pytest.mark.slow]
 

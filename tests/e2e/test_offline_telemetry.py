@@ -1,6 +1,6 @@
 """What a board measures while its server is away arrives when that is back."""
 
-from tests.e2e.scripted import DISCONNECT, PUBLISH, ScriptedServer, published, usual_answer
+from tests.support.scripted_server import DISCONNECT, PUBLISH, ScriptedServer, published, usual_answer
 
 QUEUE = 5
 # A record every 30 ms, and each with its number.

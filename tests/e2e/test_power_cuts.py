@@ -3,8 +3,8 @@
 import pytest
 
 from bench.virtual.environment import Conditions, Cut
-from tests.e2e.cutting import MODES, cuts, loses_power_before
-from tests.support import KINDS, ca_file, vault_slots, way_settings
+from tests.support.boards import KINDS, ca_file, vault_slots, way_settings
+from tests.support.power_cuts import MODES, cuts, loses_power_before
 
 pytestmark = pytest.mark.slow
 

@@ -6,8 +6,8 @@ import pytest
 
 from bench.flash import filesystem
 from bench.virtual.environment import Conditions
-from tests.e2e.cutting import MODES, cuts, loses_power_before
-from tests.support import steps, vault_slots
+from tests.support.boards import steps, vault_slots
+from tests.support.power_cuts import MODES, cuts, loses_power_before
 
 
 def settings_of(board):

@@ -3,8 +3,8 @@
 import pytest
 
 from bench.virtual.environment import Conditions
-from tests.e2e.cutting import MODES, cuts, loses_power_before
-from tests.support import KINDS, ca_file, steps, vault_slots, way_settings
+from tests.support.boards import KINDS, ca_file, steps, vault_slots, way_settings
+from tests.support.power_cuts import MODES, cuts, loses_power_before
 
 # Credentials need TLS where they are certificates.
 WITH_TLS = [pytest.param(kind, kind == "X509_CERTIFICATE", id=kind) for kind in KINDS]

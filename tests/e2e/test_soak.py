@@ -11,8 +11,12 @@ from pathlib import Path
 import pytest
 
 from bench.virtual.environment import Conditions
-from tests.budget import soaked
-from tests.e2e.scripted import (
+from tests.support import certificates
+from tests.support.boards import ca_file
+from tests.support.budget import soaked
+from tests.support.mqtt_packets import connack
+from tests.support.peers import server_context
+from tests.support.scripted_server import (
     CONNECT,
     DISCONNECT,
     PUBLISH,
@@ -23,10 +27,6 @@ from tests.e2e.scripted import (
     published,
     usual_answer,
 )
-from tests.firmware.peers import server_context
-from tests.server import certificates
-from tests.server.packets import connack
-from tests.support import ca_file
 
 pytestmark = pytest.mark.slow
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.support import KINDS, WAYS, ca_file, on_both_databases, states, steps, vault_slots, way_settings
+from tests.support.boards import KINDS, WAYS, ca_file, states, steps, vault_slots, way_settings
+from tests.support.servers import on_both_databases
 
 CELLS = [
     pytest.param(transport, tls, kind, id=f"{transport}{'-tls' * tls}-{kind}")

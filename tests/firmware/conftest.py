@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.firmware.peers import Peers
+from tests.support.peers import Peers
 
 
 @pytest.fixture

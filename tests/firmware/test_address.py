@@ -4,7 +4,7 @@ import ipaddress
 
 import pytest
 
-from tests.firmware import device
+from tests.support import micropython
 
 LOCAL = [
     "127.0.0.0",
@@ -56,13 +56,13 @@ for text in sys.argv[1:]:
 
 @pytest.mark.parametrize(("addresses", "said"), [(LOCAL, "passed"), (PUBLIC, "plaintext")], ids=["local", "public"])
 def test_guard_knows_local_from_public(addresses, said):
-    assert device.run(GUARD, arguments=tuple(addresses)).split() == [said] * 3 * len(addresses)
+    assert micropython.run(GUARD, arguments=tuple(addresses)).split() == [said] * 3 * len(addresses)
 
 
 def test_guard_agrees_with_the_standard_library_on_every_16_bit_prefix():
     networks = [ipaddress.ip_network(n) for n in ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")]
     networks.append(ipaddress.ip_network("169.254.0.0/16"))
-    said = device.run("""
+    said = micropython.run("""
 from firstboot import address
 for first in range(256):
     print("".join("1" if address._is_local([first, second, 1, 1]) else "0" for second in range(256)))
@@ -90,7 +90,7 @@ for first in range(256):
     ],
 )
 def test_guard_refuses_what_is_no_ipv4_address(found):
-    said = device.run(f"""
+    said = micropython.run(f"""
 from firstboot import address
 from firstboot.errors import PlaintextRefused
 try:
@@ -159,4 +159,4 @@ except FirstbootError as error:
     ],
 )
 def test_stream_connects_to_what_was_looked_up_once_and_judged(options, answers, said):
-    assert device.run(CONNECT, arguments=(options, answers)).strip() == said
+    assert micropython.run(CONNECT, arguments=(options, answers)).strip() == said

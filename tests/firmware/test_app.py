@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.firmware import device
+from tests.support import micropython
 
 WORLD = r"""
 import json, os
@@ -162,7 +162,7 @@ LIVES = {
 def told(tmp_path_factory):
     """What became of every board, all in one MicroPython."""
     given = [each for each, _ in LIVES.values()]
-    said = device.run(f"CASES = {given!r}\n{WORLD}", cwd=tmp_path_factory.mktemp("flash"))
+    said = micropython.run(f"CASES = {given!r}\n{WORLD}", cwd=tmp_path_factory.mktemp("flash"))
     return dict(zip(LIVES, map(json.loads, said.splitlines()), strict=True))
 
 

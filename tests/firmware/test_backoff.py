@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.firmware import device
+from tests.support import micropython
 
 SETUP = """
 import os
@@ -21,7 +21,7 @@ def waits(number, ask):
 
 
 def test_random_number_is_the_rest_of_four_bytes():
-    device.run(f"""{SETUP}
+    micropython.run(f"""{SETUP}
 for number in (0, 1, 9, 10, 255, 256, 65535, 65536, 0x01020304, 0xFFFFFFFF):
     for limit in (1, 2, 7, 10, 1000, 1 << 29):
         assert waits(number, lambda: backoff.below(limit)) == number % limit
@@ -31,7 +31,7 @@ for number in (0, 1, 9, 10, 255, 256, 65535, 65536, 0x01020304, 0xFFFFFFFF):
 
 @pytest.mark.parametrize("least", [0, 1, 99, 100, 151, 5000])
 def test_wait_is_below_a_ceiling_that_doubles_and_on_top_of_what_the_server_asked_for(least):
-    device.run(f"""{SETUP}
+    micropython.run(f"""{SETUP}
 made = backoff.Backoff(SETTINGS)
 for attempt in range(60):
     ceiling = max(100 << attempt if attempt < 4 else 1000, {least})
@@ -47,7 +47,7 @@ assert waits(101, lambda: made.next()) == 0 and waits(100, lambda: made.next()) 
 
 
 def test_ceiling_stops_growing_with_the_attempts():
-    device.run(f"""{SETUP}
+    micropython.run(f"""{SETUP}
 made = backoff.Backoff(SETTINGS)
 made._cap = 100 << 40
 for attempt in (19, 20, 21, 10000):
@@ -59,7 +59,7 @@ for attempt in (19, 20, 21, 10000):
 
 
 def test_long_wait_is_the_upper_half():
-    device.run(f"""{SETUP}
+    micropython.run(f"""{SETUP}
 made = backoff.Backoff(SETTINGS)
 for number, wait in ((0, 60003), (1, 60002), (30001, 30002), (30002, 60003)):
     assert waits(number, lambda: made.long()) == wait

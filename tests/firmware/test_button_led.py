@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.firmware import device
+from tests.support import micropython
 
 # A pin, a clock and a button; `play` has the pin low or high for so long, polled every `step` ms.
 BUTTON = """
@@ -37,7 +37,7 @@ def play(low, ms, step=1):
 def press(code, *, cause="PWRON_RESET", first=1, start="1000"):
     """What the button did while `code` played."""
     head = f"import time\nCAUSE, FIRST, START = {cause!r}, {first}, {start}\n"
-    return json.loads(device.run(f"{head}{BUTTON}{code}\nimport json\nprint(json.dumps(did))", rom=True))
+    return json.loads(micropython.run(f"{head}{BUTTON}{code}\nimport json\nprint(json.dumps(did))", rom=True))
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_gap_between_two_polls_is_not_taken_for_a_hold():
 @pytest.mark.parametrize(("setting", "name"), [("button", "Button(holder, None, None)"), ("led", "Led(holder)")])
 @pytest.mark.parametrize("pin", [40, 999])
 def test_pin_that_the_chip_does_not_have_is_refused(setting, name, pin):
-    said = device.run(
+    said = micropython.run(
         f"""
 import machine
 machine.plug_in(None, {{"mac": "0242ac110002", "reset_cause": "PWRON_RESET"}})
@@ -161,13 +161,13 @@ def play(ms, step=10):
 
 def light(code, *, low=False):
     """Every change of the LED: when, and to what level."""
-    said = device.run(f"LOW = {low}\n{LED}{code}\nprint(json.dumps(seen))", rom=True)
+    said = micropython.run(f"LOW = {low}\n{LED}{code}\nprint(json.dumps(seen))", rom=True)
     return [tuple(each) for each in json.loads(said)]
 
 
 def test_states_and_patterns_are_the_same_and_told_apart():
     patterns = json.loads(
-        device.run("import json\nfrom firstboot import led\nprint(json.dumps(led.PATTERNS))", rom=True)
+        micropython.run("import json\nfrom firstboot import led\nprint(json.dumps(led.PATTERNS))", rom=True)
     )
     states = ["new", "linking", "provisioning", "pending", "online", "offline", "rejected", "error"]
     assert sorted(patterns) == sorted([*states, "held_wifi", "held_factory"])
@@ -211,7 +211,7 @@ play(2000)
 
 
 def test_button_and_led_allocate_nothing_while_they_are_polled():
-    said = device.run(
+    said = micropython.run(
         """
 import gc, machine, time
 machine.plug_in(None, {"mac": "0242ac110002", "reset_cause": "PWRON_RESET"})

@@ -24,10 +24,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from bench import paths
 from bench.flash.firmware import compile_mpy
 from bench.virtual import unix_port
-from tests.firmware import device
-from tests.server import certificates
-from tests.server.packets import VERSIONS, request_body
-from tests.support import RawClient
+from tests.support import certificates, micropython
+from tests.support.mqtt_packets import VERSIONS, request_body
+from tests.support.raw_client import RawClient
 
 MQTT = VERSIONS["3.1.1"]
 N = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
@@ -73,7 +72,7 @@ class Made:
 def make(*names, key=0):
     """Certificates for these names, all made by one device."""
     names_json = json.dumps(names, ensure_ascii=False)
-    said = device.run(f"""{MAKE}
+    said = micropython.run(f"""{MAKE}
 for name in json.loads({names_json!r}):
     print(json.dumps([hexed(raw) for raw in make(name, {key})]))
 """)
@@ -184,16 +183,16 @@ def test_keys_at_the_edges_have_certificates_too(key):
 def test_signatures_with_numbers_of_every_length():
     numbers = sorted({value for bits in range(1, 257) for value in (1 << bits - 1, (1 << bits) - 1)})
     pairs = list(zip(numbers, reversed(numbers), strict=True))
-    said = device.run(f"""{MAKE}
+    said = micropython.run(f"""{MAKE}
 for r, s in {pairs!r}: print(hexed(x509._sequence(x509._integer(r), x509._integer(s))))
 """)
     assert said.split() == [encode_dss_signature(r, s).hex() for r, s in pairs]
-    assert device.run(f"{MAKE}\nprint(hexed(x509._integer(0)))").strip() == "020100"
+    assert micropython.run(f"{MAKE}\nprint(hexed(x509._integer(0)))").strip() == "020100"
 
 
 def test_lengths_of_every_size():
     sizes = [0, 1, 127, 128, 255, 256, 65535]
-    said = device.run(f"{MAKE}\nfor size in {sizes}: print(hexed(x509._der(4, bytes(size))[:-size or None]))")
+    said = micropython.run(f"{MAKE}\nfor size in {sizes}: print(hexed(x509._der(4, bytes(size))[:-size or None]))")
     assert said.split() == ["0400", "0401", "047f", "048180", "0481ff", "04820100", "0482ffff"]
 
 
@@ -202,7 +201,7 @@ def test_lengths_of_every_size():
 
 def test_bit_that_flips_anywhere_makes_no_certificate(tell):
     """One bit of one intermediate result is wrong: the certificate is refused, or right all the same."""
-    said = device.run(f"""{MAKE}
+    said = micropython.run(f"""{MAKE}
 import os
 class Fixed: urandom = staticmethod(lambda count: bytes([7] * count))
 p256.os = x509.os = Fixed
@@ -238,7 +237,7 @@ print(json.dumps([len(range(1, steps, 11)), refused]))
 
 
 def test_key_of_another_certificate_is_refused():
-    said = device.run(f"""{MAKE}
+    said = micropython.run(f"""{MAKE}
 try:
     x509.self_signed("press 4", p256.make_key(), p256.public(p256.make_key(), feed), feed)
 except ArithmeticError as error:
@@ -305,7 +304,7 @@ def login(server, made, key=None):
         port=server.ports.mqtts,
         packet=MQTT.connect(client_id="x"),
     )
-    return device.run(code).strip()
+    return micropython.run(code).strip()
 
 
 def provision(server, made, name="press 4"):
@@ -376,7 +375,7 @@ def handshake(made, *, trusted):
     """Mutual TLS between two ends that are both MicroPython: what the server heard, or why it did not."""
     server = certificates.make("server")
     key = server.key.private_bytes(Encoding.DER, PrivateFormat.TraditionalOpenSSL, NoEncryption())
-    return device.run(
+    return micropython.run(
         HANDSHAKE.format(
             certificate=made.der,
             key=made.key_der,

@@ -13,9 +13,9 @@ from cryptography.hazmat.primitives import serialization
 
 from bench.flash import settings
 from bench.virtual.board import VirtualBoard
-from tests.firmware import device
-from tests.firmware.test_http import answering
-from tests.support import RunningServer
+from tests.support import micropython
+from tests.support.peers import answering
+from tests.support.servers import RunningServer
 
 NTP_EPOCH = 2208988800
 LATER = calendar.timegm((2040, 2, 29, 12, 34, 56))
@@ -67,12 +67,12 @@ class TimeServer:
 
     def _serve(self):
         while True:
-            request, device = self._socket.recvfrom(100)
+            request, micropython = self._socket.recvfrom(100)
             if not request:
                 return
             self.requests.append(request)
             for said in self._answer(request):
-                self._socket.sendto(said, device)
+                self._socket.sendto(said, micropython)
 
     def close(self):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stop:
@@ -96,7 +96,7 @@ def time_server():
 
 def ensure(ntp_port=0, http_port=0, *, not_before=NOT_BEFORE, timeout_ms=3000):
     arguments = tuple(str(each) for each in (ntp_port, http_port, not_before, timeout_ms))
-    return device.run(HEAD, arguments=arguments).splitlines()
+    return micropython.run(HEAD, arguments=arguments).splitlines()
 
 
 def test_plausible_clock_is_left_alone(time_server):
@@ -188,7 +188,7 @@ def test_without_a_source_there_is_no_time():
 def test_board_without_a_clock_to_set_says_so(time_server):
     server = time_server(lambda request: [reply(request)])
     arguments = (str(server.port), "0", str(NOT_BEFORE), "3000")
-    said = device.run(HEAD.replace("clock.machine = Machine\n", ""), arguments=arguments)
+    said = micropython.run(HEAD.replace("clock.machine = Machine\n", ""), arguments=arguments)
     assert said == "clock the clock is wrong, and this board has none that can be set\n"
 
 
@@ -227,7 +227,7 @@ def test_http_date_of_no_use_is_refused(peer, date, said):
 
 def test_http_dates_are_read_as_the_standard_library_writes_them():
     dates = [*range(0, 7_258_118_399, 7_777_777), calendar.timegm((2100, 2, 28, 23, 59, 59)) + 1]
-    said = device.run(
+    said = micropython.run(
         "import sys\nfrom firstboot import clock\nfor line in sys.stdin: print(clock._seconds(line.rstrip()))",
         stdin="".join(email.utils.formatdate(each, usegmt=True) + "\n" for each in dates).encode(),
     )
@@ -289,7 +289,7 @@ def test_board_sets_its_clock_before_tls_and_keeps_it_until_power_off(server: Ru
 
 def test_http_clock_against_the_bench(server: RunningServer):
     """The bench's server says what time it is as well as any."""
-    said = device.run(
+    said = micropython.run(
         """
 import json, sys
 from firstboot import clock, settings

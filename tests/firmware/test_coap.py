@@ -9,9 +9,8 @@ import threading
 
 import pytest
 
-from tests import budget
-from tests.firmware import device
-from tests.server.coap_packets import (
+from tests.support import budget, micropython
+from tests.support.coap_packets import (
     ACK,
     BLOCK1,
     BLOCK2,
@@ -33,7 +32,7 @@ from tests.server.coap_packets import (
     option_bytes,
     read,
 )
-from tests.support import RunningServer
+from tests.support.servers import RunningServer
 
 CREATED, CONTENT, CONTINUE, BAD = code(2.01), code(2.05), code(2.31), code(4.00)
 HEAD = """
@@ -106,7 +105,7 @@ def ask():
         thread = threading.Thread(target=serve)
         thread.start()
         try:
-            return device.run(HEAD + code, arguments=(str(peer.port), str(timeout_ms))).splitlines()
+            return micropython.run(HEAD + code, arguments=(str(peer.port), str(timeout_ms))).splitlines()
         finally:
             thread.join()
             peer.socket.close()
@@ -243,7 +242,7 @@ def test_port_where_nothing_listens_is_said(ask):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
-    said = device.run(f"{HEAD}attempt()", arguments=(str(port), "2000"))
+    said = micropython.run(f"{HEAD}attempt()", arguments=(str(port), "2000"))
     assert said.startswith("network 0 nothing listens there")
 
 
@@ -431,7 +430,7 @@ def test_random_answers_end_in_an_answer_or_an_error_of_ours(ask):
 
 
 def test_plaintext_policy_holds_for_datagrams(ask):
-    said = device.run("""
+    said = micropython.run("""
 from firstboot import address, settings
 from firstboot.errors import PlaintextRefused
 from firstboot.transports import coap
@@ -458,7 +457,7 @@ def test_exchange_against_the_bench(server: RunningServer, padding):
             "port": server.ports.coap,
         },
     }
-    said = device.run(
+    said = micropython.run(
         """
 import json, sys
 from firstboot import provisioning, settings

@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.virtual import unix_port
-from tests import budget
-from tests.firmware import device
+from tests.support import budget, micropython
 
 HINT = "This board listens to: firstboot help"
 SECRETS = {
@@ -81,7 +80,7 @@ def board(text=SETTINGS_TEXT, record=VAULT):
 
 def lines(typed, text=SETTINGS_TEXT, record=VAULT):
     """What the board says to this, line by line; the record and the settings that are in its flash at the end."""
-    said, _, flash = device.run(board(text, record) + END, stdin=typed).rpartition("FLASH\n")
+    said, _, flash = micropython.run(board(text, record) + END, stdin=typed).rpartition("FLASH\n")
     record, text = json.loads(flash)
     return said.splitlines(), record, text
 
@@ -220,7 +219,7 @@ def test_help_names_every_command():
 def test_quoted_words_come_out_as_they_were(words):
     line = "  ".join('"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"' for word in words)
     code = "import json, sys\nfrom firstboot.console_commands import split\nprint(json.dumps(split(sys.argv[1])))"
-    assert json.loads(device.run(code, arguments=(line,))) == words
+    assert json.loads(micropython.run(code, arguments=(line,))) == words
 
 
 @pytest.mark.parametrize(
@@ -237,7 +236,7 @@ def test_quoted_words_come_out_as_they_were(words):
 )
 def test_quotes_and_backslashes_mean_something_only_in_quoted_words(line, words):
     code = "import json, sys\nfrom firstboot.console_commands import split\nprint(json.dumps(split(sys.argv[1])))"
-    assert json.loads(device.run(code, arguments=(line,))) == words
+    assert json.loads(micropython.run(code, arguments=(line,))) == words
 
 
 def test_secrets_are_shown_only_when_asked_for():
@@ -341,7 +340,7 @@ def test_claim_is_made_once_and_shown_again():
 
 
 def test_event_in_the_middle_of_a_line_begins_its_own():
-    said = device.run(
+    said = micropython.run(
         board()
         + """
 terminal = start()
@@ -356,7 +355,7 @@ events.emit("telemetry", waiting=0)
 
 
 def test_poll_takes_a_bounded_piece_of_what_never_ends():
-    said = device.run(
+    said = micropython.run(
         board() + "terminal = start()\nterminal.poll()\nprint(len(sys.stdin.buffer.read()))\n",
         stdin=b"x" * 5000,
     )
@@ -381,7 +380,7 @@ def test_poll_allocates_nothing_while_nobody_types():
     with os.fdopen(write, "wb"):
         idle = subprocess.run(
             [unix_port.interpreter(), "-c", board() + IDLE],
-            env=device._environment(None),
+            env=micropython._environment(None),
             stdin=read,
             capture_output=True,
             timeout=60,
@@ -397,7 +396,7 @@ def test_poll_allocates_nothing_while_nobody_types():
 def test_no_input_at_all_ends_the_polling_quietly(redirection):
     done = subprocess.run(
         ["sh", "-c", f'"$0" -c "$1" {redirection}', unix_port.interpreter(), board() + IDLE],
-        env=device._environment(None),
+        env=micropython._environment(None),
         capture_output=True,
         timeout=60,
         check=True,
@@ -445,7 +444,7 @@ def hostile_line(chance):
 def test_whatever_is_typed_breaks_nothing_and_shows_no_secret(seed):
     chance = random.Random(seed)
     typed = b"\n".join(hostile_line(chance) for _ in range(400)) + b"\n"
-    said = device.run(board() + FUZZ, stdin=typed)
+    said = micropython.run(board() + FUZZ, stdin=typed)
     assert "RESTART" in said  # some of it was understood
     assert "Secret" not in said
     assert '"kind": "console"' not in said  # what only the last resort caught

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from tests.firmware import device
+from tests.support import micropython
 
 KINDS = {
     "token": ({"type": "ACCESS_TOKEN", "token": "t"}, {"credentialsType": "ACCESS_TOKEN", "token": "t"}),
@@ -26,14 +26,14 @@ def base64_of(data):
 
 @pytest.mark.parametrize(("credential", "fields"), KINDS.values(), ids=KINDS)
 def test_request_never_has_more_than_the_server_needs(credential, fields):
-    said = device.run(
+    said = micropython.run(
         f"import json\nfrom firstboot import credentials\nprint(json.dumps(credentials.request_fields({credential!r})))"
     )
     assert json.loads(said) == fields
 
 
 def test_made_credentials_are_whole():
-    said = device.run("""
+    said = micropython.run("""
 import json
 from firstboot import credentials
 print(json.dumps([credentials.make(kind, "press4") for kind in ("ACCESS_TOKEN", "MQTT_BASIC")]))
@@ -46,7 +46,7 @@ print(json.dumps([credentials.make(kind, "press4") for kind in ("ACCESS_TOKEN", 
 
 def test_certificate_is_made_with_its_key_while_the_watchdog_is_fed():
     """The curve and the DER are test_p256.py's and test_certificate.py's; here are stand-ins for both."""
-    said = device.run("""
+    said = micropython.run("""
 import json, sys, time
 from firstboot import board, credentials, p256, x509
 now = [1000]
@@ -75,7 +75,7 @@ print(json.dumps(credentials.make("X509_CERTIFICATE", "press4")))
 
 @pytest.mark.parametrize("missing", ["/device.crt", "/device.key"])
 def test_flash_without_certificate_or_key_says_what_is_missing(missing):
-    said = device.run(f"""
+    said = micropython.run(f"""
 import io
 from firstboot import credentials
 from firstboot.errors import SettingsError
@@ -94,7 +94,7 @@ except SettingsError as error:
 
 
 def test_flash_has_certificate_and_key_as_der():
-    said = device.run("""
+    said = micropython.run("""
 import io, json
 from firstboot import credentials
 FILES = {"/device.crt": b"\\x30\\x82" * 60, "/device.key": b"\\x30\\x00"}
@@ -109,7 +109,7 @@ print(json.dumps(credentials.from_flash()))
 
 def taken(answers, held=()):
     """What becomes of these answers, in one MicroPython: a credential or None."""
-    said = device.run(f"""
+    said = micropython.run(f"""
 import json
 from firstboot import credentials
 from firstboot.errors import ProtocolError
@@ -178,7 +178,7 @@ def test_certificate_of_an_answer_is_the_one_whose_key_is_held():
 
 
 def test_certificate_without_a_key_is_told_from_an_answer_without_credentials():
-    said = device.run("""
+    said = micropython.run("""
 from firstboot import credentials
 from firstboot.errors import ProtocolError
 for kind in ("X509_CERTIFICATE", "NONE"):
@@ -208,7 +208,7 @@ def test_login_follows_the_credential():
         ({**basic, "userName": "", "password": ""}, ["c", "", "", None]),
         (KINDS["certificate"][0], ["press4", "", "", "000000 041041"]),
     ]
-    said = device.run(f"""
+    said = micropython.run(f"""
 import binascii, json
 from firstboot import credentials
 for credential in {[each for each, _ in logins]!r}:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.firmware import device
+from tests.support import micropython
 
 SETTINGS = """
 from firstboot import settings as _s
@@ -26,12 +26,12 @@ def make(**identity):
 )
 def test_name_follows_the_template(identity, name):
     code = f"{SETTINGS}\nfrom firstboot import identity\nprint(identity.name(make(**{identity!r}), '0242ac110002'))"
-    assert device.run(code) == f"{name}\n"
+    assert micropython.run(code) == f"{name}\n"
 
 
 @pytest.mark.parametrize("template", ["{serial}", "{", "   ", "x" * 256, "{prefix}-{mac}}"])
 def test_name_of_no_use_is_refused(template):
-    said = device.run(f"""{SETTINGS}
+    said = micropython.run(f"""{SETTINGS}
 from firstboot import identity
 from firstboot.errors import SettingsError
 try:
@@ -43,7 +43,7 @@ except SettingsError as error:
 
 
 def test_backoff_is_full_jitter_below_a_doubling_ceiling():
-    said = device.run(f"""{SETTINGS}
+    said = micropython.run(f"""{SETTINGS}
 from firstboot.backoff import Backoff
 waits = []
 for _ in range(300):
@@ -68,7 +68,7 @@ print([min(longs), max(longs)])
 @pytest.mark.parametrize(("hint", "spread"), [(0, 100), (50, 100), (100, 100), (5000, 5000), (120_000, 120_000)])
 def test_hint_of_the_server_is_kept_and_the_herd_that_got_it_is_spread(hint, spread):
     """Never earlier than told, however large the ceiling; then evenly over as long again, or over the usual ceiling."""
-    said = device.run(f"""{SETTINGS}
+    said = micropython.run(f"""{SETTINGS}
 from firstboot.backoff import Backoff
 print([Backoff(make()).next({hint}) for _ in range(1000)])
 """)
@@ -104,7 +104,7 @@ BAD_ANSWERS = {
 
 @pytest.mark.parametrize("payload", BAD_ANSWERS.values(), ids=BAD_ANSWERS.keys())
 def test_answer_that_is_none_is_garbage(payload):
-    said = device.run(f"""
+    said = micropython.run(f"""
 from firstboot import credentials, provisioning
 from firstboot.errors import ProtocolError
 try:
@@ -119,7 +119,7 @@ except ProtocolError as error:
 
 @pytest.mark.parametrize("status", ["SUCCESS", "NOT_FOUND", "FAILURE", "NONCE"])
 def test_answer_is_read(status):
-    said = device.run(f"""
+    said = micropython.run(f"""
 from firstboot import provisioning
 print(provisioning.read_answer(b'{{"errorMsg":"no","status":"{status}"}}')[0])
 """)
@@ -144,7 +144,7 @@ GIVEN = {
 
 @pytest.mark.parametrize(("answer", "credential"), GIVEN.values(), ids=GIVEN.keys())
 def test_credential_is_taken_from_an_answer(answer, credential):
-    said = device.run(f"""
+    said = micropython.run(f"""
 import json
 from firstboot import credentials
 print(json.dumps(credentials.from_answer({answer!r}, [{CERTIFICATE!r}])))
@@ -153,7 +153,7 @@ print(json.dumps(credentials.from_answer({answer!r}, [{CERTIFICATE!r}])))
 
 
 def test_request_asks_for_the_credential_that_was_made():
-    said = device.run("""
+    said = micropython.run("""
 import json
 from firstboot import credentials
 made = [credentials.make(kind, "press4") for kind in ("ACCESS_TOKEN", "MQTT_BASIC")]
@@ -171,7 +171,7 @@ print(json.dumps([made, [credentials.request_fields(each) for each in made]]))
 
 @pytest.mark.parametrize(("kind", "field"), [("ACCESS_TOKEN", "token"), ("MQTT_BASIC", "password")])
 def test_secret_made_by_the_device_is_random(kind, field):
-    said = device.run(f"""
+    said = micropython.run(f"""
 from firstboot import credentials
 made = [credentials.make("{kind}", "press4")["{field}"] for _ in range(200)]
 assert len(set(made)) == 200
@@ -181,7 +181,7 @@ print(made[0])
 
 
 def test_event_is_one_json_line_whatever_is_in_it():
-    said = device.run(r"""
+    said = micropython.run(r"""
 from firstboot import events
 events.emit("offline", detail='quote " backslash \\ newline \n', list=[1, None])
 """)
@@ -192,7 +192,7 @@ events.emit("offline", detail='quote " backslash \\ newline \n', list=[1, None])
 
 
 def test_uptime_goes_on_when_the_tick_counter_wraps():
-    device.run("""
+    micropython.run("""
 import time
 from firstboot import events
 period = time.ticks_add(0, -1) + 1

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.firmware import device
+from tests.support import micropython
 
 SETUP = """
 import json, os
@@ -52,7 +52,7 @@ def secrets():
 
 @pytest.mark.parametrize(("kind", "sections"), [("credentials", "SECTIONS"), ("all", "WITHOUT")])
 def test_reset_leaves_no_credential_in_either_slot(tmp_path, kind, sections):
-    said = device.run(
+    said = micropython.run(
         f"""{SETUP}
 box = begin()
 assert {kind!r} == factory_reset.{kind.upper()}
@@ -67,7 +67,7 @@ assert read("settings.json") == {sections}
 
 
 def test_reset_of_the_wifi_leaves_the_credentials(tmp_path):
-    said = device.run(
+    said = micropython.run(
         f"""{SETUP}
 box = begin(cut=0)
 assert factory_reset.WIFI == "wifi"
@@ -83,7 +83,7 @@ assert read("settings.json") == WITHOUT
 @pytest.mark.parametrize(("kind", "sections"), [("credentials", "SECTIONS"), ("all", "WITHOUT")])
 def test_reset_that_was_cut_is_finished_at_the_next_boot(tmp_path, kind, sections):
     """Cut before each of its writes to the vault; and then once more, in the middle of finishing."""
-    device.run(
+    micropython.run(
         f"""{SETUP}
 for cut in range(10):
     box = begin(cut=cut)
@@ -115,7 +115,7 @@ assert cut == 2
 
 
 def test_reset_that_the_settings_do_not_take_is_tried_again(tmp_path):
-    device.run(
+    micropython.run(
         f"""{SETUP}
 box = begin()
 settings._NEW = "missing/settings.new"
@@ -133,7 +133,7 @@ assert read("settings.json") == SECTIONS
 
 @pytest.mark.parametrize("text", ["", "no JSON", "[]", "null", '{"server": {"host": "h"}}'])
 def test_settings_without_networks_are_left_as_they_are(tmp_path, text):
-    said = device.run(
+    said = micropython.run(
         f"""{SETUP}
 box = begin()
 put({text!r})
@@ -150,7 +150,7 @@ assert open("settings.json").read() == {text!r}
 
 
 def test_networks_that_are_there_are_forgotten_in_one_write_and_only_then(tmp_path):
-    device.run(
+    micropython.run(
         f"""{SETUP}
 for key in ("ssid", "password", "networks"):
     box = begin(dict(SECTIONS, wifi={{key: SECTIONS["wifi"][key], "tries": 5}}))

@@ -7,10 +7,9 @@ import random
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from tests import budget
-from tests.firmware import device
-from tests.firmware.peers import until_closed
-from tests.support import RunningServer
+from tests.support import budget, micropython
+from tests.support.peers import answering, hear_request
+from tests.support.servers import RunningServer
 
 HEAD = """
 import json, sys, time
@@ -34,34 +33,9 @@ def ask(what="GET /"):
 """
 
 
-def hear_request(connection) -> bytes:
-    data = b""
-    while b"\r\n\r\n" not in data:
-        data += connection.recv(4096)
-    head, _, body = data.partition(b"\r\n\r\n")
-    for line in head.split(b"\r\n"):
-        if line.lower().startswith(b"content-length:"):
-            while len(body) < int(line.split(b":")[1]):
-                body += connection.recv(4096)
-    return head + b"\r\n\r\n" + body
-
-
-def answering(answer, *, hold=False):
-    def behave(connection):
-        hear_request(connection)
-        try:
-            connection.sendall(answer)
-        except OSError:  # the device has heard enough
-            return
-        if hold:
-            until_closed(connection)
-
-    return behave
-
-
 def ask(peer, *behaviours, code="attempt(ask)", timeout_ms=3000):
     port = peer(*behaviours)
-    return device.run(HEAD + code, arguments=(str(port), str(timeout_ms))).splitlines()
+    return micropython.run(HEAD + code, arguments=(str(port), str(timeout_ms))).splitlines()
 
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -294,7 +268,7 @@ def test_exchange_against_the_bench(server: RunningServer, tmp_path, tls):
             "port": server.ports.https if tls else server.ports.http,
         },
     }
-    said = device.run(
+    said = micropython.run(
         """
 import json, sys
 from firstboot import provisioning, settings

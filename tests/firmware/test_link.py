@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.firmware import device
+from tests.support import micropython
 
 HOME = {"ssid": "home", "password": "at home"}
 WORK = {"ssid": "work", "password": "at work"}
@@ -48,7 +48,7 @@ for name in ("wifi", "ethernet"):
 def run(code, *, networks=(), fail=0, socket=None, **sections):
     """What the code said: its events, and the last line as it is."""
     world = json.dumps([sections, {"networks": networks, "fail": fail}, socket])
-    *events, last = device.run(f"WORLD = {world!r}\n{BOARD}{code}", rom=True).splitlines()
+    *events, last = micropython.run(f"WORLD = {world!r}\n{BOARD}{code}", rom=True).splitlines()
     return [json.loads(line) for line in events], last
 
 
@@ -454,7 +454,7 @@ def test_chip_without_ethernet_is_told_so():
     ids=["none", "wifi", "ethernet"],
 )
 def test_only_what_the_settings_need_is_imported(sections, loaded):
-    said = device.run(
+    said = micropython.run(
         """
 import json, sys, machine
 machine.plug_in(None, {"mac": "0242ac110002", "reset_cause": "PWRON_RESET"})

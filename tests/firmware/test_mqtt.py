@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from bench.virtual import unix_port
-from tests.firmware import device
-from tests.firmware.peers import hear, until_closed
+from tests.support import micropython
+from tests.support.peers import hear, until_closed
 
 CONNACK = b"\x20\x02\x00\x00"
 
@@ -66,7 +66,9 @@ def test_connect_sends_lengths_in_bytes_and_logs_in(umqtt, peer):
         connection.sendall(CONNACK)
         assert until_closed(connection) == b"\xe0\x00"
 
-    said = device.run(f"{HEAD}attempt(client.connect); client.close()", umqtt=umqtt, arguments=(str(peer(behave)),))
+    said = micropython.run(
+        f"{HEAD}attempt(client.connect); client.close()", umqtt=umqtt, arguments=(str(peer(behave)),)
+    )
     assert said.strip() == "done None"
 
 
@@ -91,7 +93,9 @@ def test_connect_tells_kinds_of_failure_apart(umqtt, peer, answer, kind):
         connection.sendall(answer)
         until_closed(connection)
 
-    said = device.run(f"{HEAD}attempt(client.connect); client.close()", umqtt=umqtt, arguments=(str(peer(behave)),))
+    said = micropython.run(
+        f"{HEAD}attempt(client.connect); client.close()", umqtt=umqtt, arguments=(str(peer(behave)),)
+    )
     assert said.startswith(kind)
 
 
@@ -99,7 +103,7 @@ def test_connect_to_a_port_where_nothing_listens(umqtt):
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]
-        said = device.run(f"{HEAD}attempt(client.connect); client.close()", umqtt=umqtt, arguments=(str(port),))
+        said = micropython.run(f"{HEAD}attempt(client.connect); client.close()", umqtt=umqtt, arguments=(str(port),))
     assert said.startswith("network")
 
 
@@ -121,7 +125,7 @@ def test_publish_waits_for_its_own_puback(umqtt, peer):
         connection.sendall(b"\x40\x02\x00\x09" + b"\xd0\x00" + b"\x40\x02\x00\x01")
         until_closed(connection)
 
-    said = device.run(
+    said = micropython.run(
         f"{HEAD}client.connect(); attempt(client.publish, 't', 'hi', 1); client.close()",
         umqtt=umqtt,
         arguments=(str(peer(logged_in(behave))),),
@@ -140,7 +144,7 @@ def test_publish_never_waits_for_ever(umqtt, peer, answer, kind):
             connection.sendall(answer)
             until_closed(connection)
 
-    said = device.run(
+    said = micropython.run(
         f"{HEAD}client.connect(); attempt(client.publish, 't', 'hi', 1); client.close()",
         umqtt=umqtt,
         arguments=(str(peer(logged_in(behave))),),
@@ -155,7 +159,7 @@ def test_publish_gives_up_on_a_peer_that_never_stops_talking(umqtt, peer):
             while True:
                 connection.sendall(b"\xd0\x00" * 100)
 
-    said = device.run(
+    said = micropython.run(
         f"{HEAD}client.connect(); attempt(client.publish, 't', 'hi', 1); client.close()",
         umqtt=umqtt,
         arguments=(str(peer(logged_in(behave))),),
@@ -171,7 +175,7 @@ def test_publish_keeps_packet_ids_within_16_bits(umqtt, peer):
             connection.sendall(b"\x40\x02" + packet_id)
         until_closed(connection)
 
-    said = device.run(
+    said = micropython.run(
         f"{HEAD}client.connect(); client._client.pid = 65533\n"
         "attempt(client.publish, 't', 'hi', 1); attempt(client.publish, 't', 'hi', 1); client.close()",
         umqtt=umqtt,
@@ -185,7 +189,7 @@ def test_receive_gives_a_message_and_then_none(umqtt, peer):
         connection.sendall(b"\x30\x05\x00\x01tab")
         until_closed(connection)
 
-    said = device.run(
+    said = micropython.run(
         f"{HEAD}client.connect(); attempt(client.receive, 2000); attempt(client.receive, 20); client.close()",
         umqtt=umqtt,
         arguments=(str(peer(logged_in(behave))),),
@@ -213,7 +217,7 @@ def test_receive_tells_garbage_from_silence(umqtt, peer, sent, kind):
             connection.sendall(sent)
             until_closed(connection)
 
-    said = device.run(
+    said = micropython.run(
         f"{HEAD}client.connect(); attempt(client.receive, 2000); client.close()",
         umqtt=umqtt,
         arguments=(str(peer(logged_in(behave))),),
@@ -228,7 +232,7 @@ def test_receive_pings_in_half_the_keep_alive_and_notices_silence(umqtt, peer):
         assert hear(connection, 2) == b"\xc0\x00"
         until_closed(connection)  # and no answer to that one
 
-    said = device.run(
+    said = micropython.run(
         f"""{HEAD}
 client.connect()
 def live():
@@ -252,7 +256,7 @@ def test_subscribe_that_is_refused_is_said(umqtt, peer):
         connection.sendall(b"\x90\x03\x00\x01\x80")
         until_closed(connection)
 
-    said = device.run(
+    said = micropython.run(
         f"{HEAD}client.connect(); attempt(client.subscribe, 't'); client.close()",
         umqtt=umqtt,
         arguments=(str(peer(logged_in(behave))),),
@@ -282,4 +286,4 @@ for _ in range(10):
 print(calls)
 client.close()
 """
-    assert int(device.run(HEAD + code, umqtt=umqtt, arguments=(str(peer(behave)),))) == 10
+    assert int(micropython.run(HEAD + code, umqtt=umqtt, arguments=(str(peer(behave)),))) == 10

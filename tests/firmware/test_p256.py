@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, decode_dss_signature, encode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from tests.firmware import device
+from tests.support import micropython
 
 N = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 SHA256 = Prehashed(hashes.SHA256())
@@ -59,7 +59,7 @@ RFC_SIGNATURES = {
 
 def run(code):
     """What the code told, in order."""
-    return [json.loads(line) for line in device.run(PREAMBLE + code).splitlines()]
+    return [json.loads(line) for line in micropython.run(PREAMBLE + code).splitlines()]
 
 
 def reference(key):

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from tests.firmware import device
+from tests.support import micropython
 
 # RFC 4231, 4.2 to 4.8: key, message, HMAC-SHA-256. The fifth is cut off after 128 bits.
 VECTORS = [
@@ -36,7 +36,7 @@ FIELDS = ("deviceName", "credentialsType", "token", "clientId", "username", "pas
 
 def codes(pairs):
     """HMAC-SHA-256 of these keys and messages, by the device."""
-    return device.run(f"""
+    return micropython.run(f"""
 import binascii
 from firstboot.proof import hmac_sha256
 for key, message in {pairs!r}:
@@ -47,7 +47,7 @@ for key, message in {pairs!r}:
 def proofs(*requests):
     """The proofs of these requests with the nonce `n`, by the device."""
     code = f"from firstboot.proof import proof\nfor each in {requests!r}: print(proof({SECRET!r}, 'n', each))"
-    return device.run(code).split()
+    return micropython.run(code).split()
 
 
 def expected(*lines):

@@ -9,7 +9,7 @@ import json
 
 import pytest
 
-from tests.firmware import device
+from tests.support import micropython
 
 OWN = {
     "nothing": None,
@@ -31,7 +31,7 @@ NONCE = {"status": "NONCE", "nonce": "n0nce"}
 
 def asked(*answers, own=None, held=(), proof=False):
     """What the device says to a server that answers so, one after the other, and what it makes of it."""
-    said = device.run(f"""
+    said = micropython.run(f"""
 import json
 from firstboot import provisioning, settings
 from firstboot.errors import FirstbootError
@@ -55,7 +55,7 @@ print(json.dumps([requests, outcome]))
 
 
 def test_transport_is_the_one_of_the_settings():
-    device.run("""
+    micropython.run("""
 from firstboot import provisioning
 from firstboot.transports import coap, http, mqtt
 for name, transport in (("mqtt", mqtt), ("http", http), ("coap", coap)):
@@ -151,7 +151,7 @@ def test_proof_is_not_said_without_a_nonce(answer, kind):
 
 def test_answer_is_given_whole():
     """Exactly the statuses that are part of the protocol, whatever else is in the answer."""
-    said = device.run("""
+    said = micropython.run("""
 import json
 from firstboot import provisioning
 from firstboot.errors import ProtocolError

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.firmware import device
+from tests.support import micropython
 
 SETUP = """
 import json
@@ -45,7 +45,7 @@ def events(said):
 
 
 def test_device_whose_certificate_was_flashed_is_not_rotated(tmp_path):
-    said = device.run(
+    said = micropython.run(
         f"""{SETUP}
 box = Vault(active=[{{"type": "X509_CERTIFICATE", "certificate": "c", "key": "k"}}])
 refused(SettingsError, make(made_by="flash", credentials="X509_CERTIFICATE"), box)
@@ -58,14 +58,14 @@ assert not box.saves
 
 @pytest.mark.parametrize("record", ["{}", "{'pending': [P]}", "{'active': [], 'pending': [P]}"])
 def test_device_without_an_active_credential_is_not_rotated(tmp_path, record):
-    said = device.run(
+    said = micropython.run(
         f"{SETUP}\nbox = Vault(**{record})\nrefused(VaultError, SETTINGS, box)\nassert not box.saves", cwd=tmp_path
     )
     assert said == ""
 
 
 def test_rotation_that_cannot_be_stored_is_not_told(tmp_path):
-    said = device.run(
+    said = micropython.run(
         f"{SETUP}\nbox = Vault(active=[A])\nbox.full = True\nrefused(VaultError, SETTINGS, box)\nassert box.saves",
         cwd=tmp_path,
     )
@@ -77,7 +77,7 @@ def test_rotation_that_cannot_be_stored_is_not_told(tmp_path):
     [("A", ["credentialsType", "token"]), ("B", ["clientId", "credentialsType", "password", "username"])],
 )
 def test_new_credential_is_of_the_kind_of_the_active_one_and_stored_before_it_is_told(tmp_path, active, fields):
-    said = device.run(
+    said = micropython.run(
         f"""{SETUP}
 from firstboot import credentials
 box = Vault(active=[{active}])
@@ -96,7 +96,7 @@ assert told.get("clientId", "press4") == "press4"
 
 
 def test_rotation_asked_for_again_tells_the_same_and_writes_nothing(tmp_path):
-    said = device.run(
+    said = micropython.run(
         f"""{SETUP}
 for value in ("", "1"):
     box = Vault(active=[A])
@@ -112,7 +112,7 @@ assert box.record["rotation"] == [{{"value": "1"}}]
 
 
 def test_rotation_asked_for_with_another_value_notes_it_and_tells_the_same(tmp_path):
-    said = device.run(
+    said = micropython.run(
         f"""{SETUP}
 box = Vault(active=[A], pending=[P, A], rotation=[{{"value": "1"}}])
 assert rotation.prepare(SETTINGS, box, "press4", "2") == {{"credentialsType": "ACCESS_TOKEN", "token": "P"}}
@@ -127,7 +127,7 @@ assert box.record["rotation"] == [{{"value": "1"}}] and box.saves == 1
 
 
 def test_rotation_is_possible_whoever_made_the_first_credential(tmp_path):
-    device.run(
+    micropython.run(
         f"""{SETUP}
 for made_by in ("device", "server"):
     assert "token" in rotation.prepare(make(made_by=made_by), Vault(active=[A]), "press4")
@@ -137,7 +137,7 @@ for made_by in ("device", "server"):
 
 
 def test_rotation_is_done_when_nothing_is_pending_and_its_value_is_noted():
-    device.run(f"""{SETUP}
+    micropython.run(f"""{SETUP}
 for record, done in (
     ({{}}, False),
     ({{"active": [A]}}, False),

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from bench import paths
-from tests.firmware import device
+from tests.support import micropython
 
 SETTINGS_PAGE = paths.CHECKOUT / "docs" / "settings.md"
 GOOD = {"server": {"host": "10.0.0.1"}, "provision": {"key": "the key", "secret": "the secret"}}
@@ -58,13 +58,13 @@ except SettingsError as error:
 
 @pytest.mark.parametrize(("sections", "said"), BAD.values(), ids=BAD.keys())
 def test_check_refuses(sections, said):
-    message = device.run(CHECK, arguments=(json.dumps(sections),))
+    message = micropython.run(CHECK, arguments=(json.dumps(sections),))
     assert said in message
     assert "the secret" not in message
 
 
 def test_check_fills_in_defaults():
-    said = device.run(
+    said = micropython.run(
         """
 import json, sys
 from firstboot import settings
@@ -83,7 +83,7 @@ print(found.text("server.host"), found.port(), found.text("provision.made_by"))
 def test_load_refuses(tmp_path, text, said):
     if text is not None:
         (tmp_path / "settings.json").write_bytes(text)
-    message = device.run(
+    message = micropython.run(
         """
 from firstboot import settings
 from firstboot.errors import SettingsError
@@ -99,7 +99,7 @@ except SettingsError as error:
 
 def test_page_of_the_settings_has_each_with_its_default():
     known = json.loads(
-        device.run("""
+        micropython.run("""
 import json
 from firstboot import settings
 print(json.dumps([[name, kind[1]] for name, kind in settings._KNOWN.items()]))
@@ -113,7 +113,7 @@ print(json.dumps([[name, kind[1]] for name, kind in settings._KNOWN.items()]))
 
 def test_choices_are_on_the_page_of_the_settings():
     choices = json.loads(
-        device.run("import json\nfrom firstboot import settings\nprint(json.dumps(settings._CHOICES))")
+        micropython.run("import json\nfrom firstboot import settings\nprint(json.dumps(settings._CHOICES))")
     )
     lines = {line.split("`")[1]: line for line in SETTINGS_PAGE.read_text().splitlines() if line.startswith("| `")}
     assert [

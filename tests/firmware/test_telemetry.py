@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.firmware import device
+from tests.support import micropython
 
 HEAD = """
 import json, time
@@ -41,7 +41,7 @@ def drain():
 
 def measure(code, *, start="1000"):
     """What `code` put into `found`."""
-    return json.loads(device.run(f"import time\nSTART = {start}\n{HEAD}{code}\nprint(json.dumps(result))"))
+    return json.loads(micropython.run(f"import time\nSTART = {start}\n{HEAD}{code}\nprint(json.dumps(result))"))
 
 
 def test_queue_that_is_full_drops_the_oldest_and_counts():

@@ -9,10 +9,10 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from tests.firmware import device
-from tests.firmware.peers import Secured, hear, server_context, until_closed
-from tests.server.certificates import DAY, NOW, make
-from tests.support import RunningServer
+from tests.support import micropython
+from tests.support.certificates import DAY, NOW, make
+from tests.support.peers import Secured, hear, server_context, until_closed
+from tests.support.servers import RunningServer
 
 HEAD = """
 import sys, time
@@ -103,7 +103,7 @@ def refused(context):
 
 
 def say(behave, peer, ca, name="server.example", *more, timeout_ms=5000, code="attempt()"):
-    return device.run(HEAD + code, arguments=(str(peer(behave)), str(ca), name, str(timeout_ms), *more)).strip()
+    return micropython.run(HEAD + code, arguments=(str(peer(behave)), str(ca), name, str(timeout_ms), *more)).strip()
 
 
 WRONG = {
@@ -157,14 +157,14 @@ def test_without_a_ca_there_is_no_connection(content, said, tmp_path):
     path = tmp_path / "ca.der"
     if content is not None:
         path.write_bytes(content)
-    message = device.run(f"{HEAD}attempt()", arguments=("1", str(path), "server.example", "1000"))
+    message = micropython.run(f"{HEAD}attempt()", arguments=("1", str(path), "server.example", "1000"))
     assert message.startswith("certificate ")
     assert said in message
 
 
 def test_identity_of_no_use_is_a_matter_of_settings(ca_file, tmp_path):
     (tmp_path / "bad").write_bytes(b"\x30\x03abc")
-    message = device.run(
+    message = micropython.run(
         f"{HEAD}attempt()", arguments=("1", ca_file, "server.example", "1000", *[str(tmp_path / "bad")] * 2)
     )
     assert message.startswith("settings the device's own certificate or key")
@@ -255,7 +255,7 @@ def test_connect_to_a_server_that_says_a_byte_wrong_never_succeeds(peer, ca_file
     context = server_context(tmp_path, GOOD)
     places = range(0, flight(tmp_path, peer, ca_file) - 1, 29)
     port = peer(*[spoiled(context, hold=True, flip=place) for place in places])
-    said = device.run(
+    said = micropython.run(
         f"{HEAD}for _ in range({len(places)}): attempt()", arguments=(str(port), ca_file, "server.example", "400")
     ).splitlines()
     assert len(said) == len(places)
@@ -283,7 +283,7 @@ def test_connect_to_a_server_that_stops_anywhere_ends_in_time(peer, ca_file, tmp
     whole = flight(tmp_path, peer, ca_file)
     places = [0, 1, 4, 5, 6, 50, 90, 95, 130, whole // 2, whole - 200, whole - 100]
     port = peer(*[stops(place, hold=True) for place in places], *[stops(place, hold=False) for place in (0, 3, 5, 90)])
-    said = device.run(
+    said = micropython.run(
         f"{HEAD}for _ in range({len(places) + 4}): attempt()", arguments=(str(port), ca_file, "server.example", "150")
     ).splitlines()
     kinds = [line.split()[0] for line in said]
@@ -361,7 +361,7 @@ print("acknowledged")
 def test_provisioning_and_telemetry_against_the_bench(server: RunningServer, tmp_path):
     (tmp_path / "ca.der").write_bytes(server.identity.ca.public_bytes(serialization.Encoding.DER))
     code = HEAD.replace("identity = (file", "identity = None and (file").replace("import sys,", "import json, sys,")
-    said = device.run(
+    said = micropython.run(
         code + EXCHANGE,
         arguments=(
             str(server.ports.mqtts),

@@ -6,11 +6,11 @@ import zlib
 
 import pytest
 
-from tests.firmware import device
+from tests.support import micropython
 
 
 def test_decode_refuses_every_truncation_and_every_flipped_bit():
-    said = device.run("""
+    said = micropython.run("""
 from firstboot import vault
 record = {"active": [{"type": "ACCESS_TOKEN", "token": "0123456789abcdef"}]}
 raw = vault.encode(7, record)
@@ -34,7 +34,7 @@ print(cases)
 
 
 def test_load_takes_the_highest_valid_sequence(tmp_path):
-    device.run(
+    micropython.run(
         """
 from firstboot import vault
 paths = ("a", "b")
@@ -58,12 +58,12 @@ assert slots(b"x" * 20, b"y" * 20).record == {}
 
 def test_load_tells_which_slot_is_damaged(tmp_path):
     (tmp_path / "a").write_bytes(b"FBV1 but then nothing that fits")
-    said = device.run("from firstboot import vault; vault.Vault(('a', 'b'))", cwd=tmp_path)
+    said = micropython.run("from firstboot import vault; vault.Vault(('a', 'b'))", cwd=tmp_path)
     assert json.loads(said).items() >= {"event": "vault_slot_damaged", "slot": 0}.items()
 
 
 def test_save_never_touches_the_newest_slot(tmp_path):
-    device.run(
+    micropython.run(
         """
 from firstboot import vault
 paths = ("a", "b")
@@ -88,7 +88,7 @@ for number in range(1, 10):
 
 
 def test_save_over_a_damaged_slot_keeps_the_whole_one(tmp_path):
-    device.run(
+    micropython.run(
         """
 from firstboot import vault
 for damaged in (0, 1):
@@ -106,7 +106,7 @@ for damaged in (0, 1):
 
 
 def test_save_that_fails_says_so_and_keeps_the_record(tmp_path):
-    said = device.run(
+    said = micropython.run(
         """
 from firstboot import vault
 from firstboot.errors import VaultError
@@ -125,7 +125,7 @@ for record in ({"active": []}, {"active": [{"token": "x" * 5000}]}):
 
 
 def test_save_that_reads_back_something_else_fails(tmp_path):
-    said = device.run(
+    said = micropython.run(
         """
 from firstboot import vault
 from firstboot.errors import VaultError
@@ -145,7 +145,7 @@ assert box.record == {"active": []}
 def test_slot_is_what_the_format_says():
     """Boards in the field hold slots of this form: it does not change by accident."""
     record = {"active": [{"type": "ACCESS_TOKEN", "token": "zo\u00eb"}]}
-    raw = device.run(f"from firstboot import vault; print(vault.encode(0x01020304, {record!r}))")
+    raw = micropython.run(f"from firstboot import vault; print(vault.encode(0x01020304, {record!r}))")
     raw = bytes(eval(raw))
     size = len(raw) - 10 - 4
     assert raw[:10] == b"FBV1" + bytes([4, 3, 2, 1]) + size.to_bytes(2, "little")
@@ -157,12 +157,12 @@ def test_slot_is_what_the_format_says():
 def test_slot_whose_payload_is_no_record_is_none(payload):
     body = b"FBV1" + struct.pack("<IH", 1, len(payload)) + payload
     raw = body + struct.pack("<I", zlib.crc32(body))
-    found = device.run(f"from firstboot import vault; print(vault.decode({raw!r}))").strip()
+    found = micropython.run(f"from firstboot import vault; print(vault.decode({raw!r}))").strip()
     assert found == ("(1, {})" if payload == b"{}" else "None")
 
 
 def test_empty_vault_writes_the_first_slot_first_and_counts_from_one(tmp_path):
-    device.run(
+    micropython.run(
         """
 import os
 from firstboot import vault
@@ -181,7 +181,7 @@ for sequence, path, others in ((1, "a", 1), (2, "b", 2), (3, "a", 2)):
 
 
 def test_update_changes_what_it_names_and_leaves_out_what_is_empty(tmp_path):
-    device.run(
+    micropython.run(
         """
 from firstboot import vault
 paths = ("a", "b")
@@ -206,7 +206,7 @@ for changes, record in (
 
 
 def test_record_that_fills_a_slot_is_kept_and_a_byte_more_is_refused(tmp_path):
-    said = device.run(
+    said = micropython.run(
         """
 from firstboot import vault
 from firstboot.errors import VaultError
@@ -231,7 +231,7 @@ assert vault.Vault(paths).record == box.record == full
 
 
 def test_slot_longer_than_any_record_is_damaged_and_not_read_to_its_end(tmp_path):
-    said = device.run(
+    said = micropython.run(
         """
 import os
 from firstboot import vault
@@ -263,7 +263,7 @@ assert sizes == [4097, 20], sizes
 
 @pytest.mark.parametrize("slot", [0, 1])
 def test_slot_that_cannot_be_read_is_told_and_the_other_is_taken(tmp_path, slot):
-    said = device.run(
+    said = micropython.run(
         f"""
 from firstboot import vault
 vault.Vault(("a", "b")).save({{"active": []}})
@@ -278,12 +278,12 @@ assert vault.Vault(paths).record == {{"active": []}}
 
 def test_slot_that_is_not_there_or_empty_is_nothing_to_tell(tmp_path):
     (tmp_path / "b").touch()
-    assert device.run("from firstboot import vault; vault.Vault(('a', 'b'))", cwd=tmp_path) == ""
+    assert micropython.run("from firstboot import vault; vault.Vault(('a', 'b'))", cwd=tmp_path) == ""
 
 
 def test_failed_save_is_made_up_for_by_the_next_one(tmp_path):
     """The same slot, the same sequence: a failure leaves nothing behind but a slot that is not whole."""
-    device.run(
+    micropython.run(
         """
 from firstboot import vault
 from firstboot.errors import VaultError
@@ -318,19 +318,19 @@ assert vault.decode(real("b", "rb").read()) == (2, {"active": [{"token": "3"}]})
 def test_slot_of_another_format_is_none_though_its_sum_is_right(magic):
     body = magic + struct.pack("<IH", 1, 2) + b"{}"
     raw = body + struct.pack("<I", zlib.crc32(body))
-    assert device.run(f"from firstboot import vault; print(vault.decode({raw!r}))") == "None\n"
+    assert micropython.run(f"from firstboot import vault; print(vault.decode({raw!r}))") == "None\n"
 
 
 @pytest.mark.parametrize("length", [0, 1, 3, 65535])
 def test_slot_of_another_length_is_none_though_its_sum_is_right(length):
     body = b"FBV1" + struct.pack("<IH", 1, length) + b"{}"
     raw = body + struct.pack("<I", zlib.crc32(body))
-    assert device.run(f"from firstboot import vault; print(vault.decode({raw!r}))") == "None\n"
+    assert micropython.run(f"from firstboot import vault; print(vault.decode({raw!r}))") == "None\n"
 
 
 @pytest.mark.parametrize("number", [1, 5])
 def test_slot_is_unreadable_for_every_error_but_its_absence(tmp_path, number):
-    said = device.run(
+    said = micropython.run(
         f"""
 from firstboot import vault
 def open_(path, mode):
@@ -347,7 +347,7 @@ assert vault.Vault(("a", "b")).record == {{}}
 
 @pytest.mark.parametrize("read", [b"", b"FBV0", b"\xff"])
 def test_save_fails_whatever_else_is_read_back(tmp_path, read):
-    device.run(
+    micropython.run(
         f"""
 from firstboot import vault
 from firstboot.errors import VaultError
@@ -364,4 +364,4 @@ except VaultError:
 
 
 def test_slots_are_where_boards_in_the_field_have_them():
-    assert device.run("from firstboot import vault; print(vault.Vault()._paths)") == "('/vault.0', '/vault.1')\n"
+    assert micropython.run("from firstboot import vault; print(vault.Vault()._paths)") == "('/vault.0', '/vault.1')\n"

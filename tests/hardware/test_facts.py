@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from tests.firmware import device
+from tests.support import micropython
 
 _PATIENCE_S = 60
 
@@ -104,7 +104,7 @@ FACTS = {
 def on_rom(code: str) -> str:
     """Run it on the unix port, with the ROM of a virtual board."""
     plug = 'import machine\nmachine.plug_in(None, {"mac": "0242ac110002", "reset_cause": "PWRON_RESET"})\n'
-    return device.run(plug + code, rom=True)
+    return micropython.run(plug + code, rom=True)
 
 
 def on_board(code: str, port: str) -> str:

@@ -6,8 +6,8 @@ import json
 import pytest
 
 from bench.registry import ProvisionRequest, ProvisionType, Registry, audit, claims
-from tests.atrest import everything, holding
-from tests.server.packets import (
+from tests.support.at_rest import everything, holding
+from tests.support.mqtt_packets import (
     FAILURE,
     NOT_FOUND,
     PROVISION_RESPONSE,
@@ -19,7 +19,8 @@ from tests.server.packets import (
     request_body,
     success,
 )
-from tests.support import RawClient, on_both_databases
+from tests.support.raw_client import RawClient
+from tests.support.servers import on_both_databases
 
 pytestmark = on_both_databases
 

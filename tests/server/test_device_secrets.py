@@ -13,11 +13,21 @@ from bench.registry.clock import now_ms
 from bench.registry.credentials import access_token
 from bench.registry.device_secrets import NONCE_LIFE_MS, Nonces, claim_secret, is_proven, is_right
 from bench.server.limits import Rules
-from tests.atrest import everything, holding
-from tests.server.coap_packets import POST, RawPeer, code
-from tests.server.packets import FAILURE, NOT_FOUND, PROVISION_RESPONSE, connack, connect, puback, request, subscribe
-from tests.server.test_http import call
-from tests.support import RawClient, on_both_databases
+from tests.support.at_rest import everything, holding
+from tests.support.coap_packets import POST, RawPeer, code
+from tests.support.http_requests import call
+from tests.support.mqtt_packets import (
+    FAILURE,
+    NOT_FOUND,
+    PROVISION_RESPONSE,
+    connack,
+    connect,
+    puback,
+    request,
+    subscribe,
+)
+from tests.support.raw_client import RawClient
+from tests.support.servers import on_both_databases
 
 CREATE = ProvisionType.ALLOW_CREATE_NEW_DEVICES
 CHECK = ProvisionType.CHECK_PRE_PROVISIONED_DEVICES

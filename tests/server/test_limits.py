@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bench.registry import ProvisionType
 from bench.server.limits import AT_ONCE, Limited, Limits, Rules
-from tests.server.packets import (
+from tests.support.mqtt_packets import (
     FAILURE,
     NOT_FOUND,
     PROVISION_RESPONSE,
@@ -23,7 +23,7 @@ from tests.server.packets import (
     request_body,
     success,
 )
-from tests.support import RawClient
+from tests.support.raw_client import RawClient
 
 
 class Clock:

@@ -4,7 +4,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from bench.server.limits import Rules
-from tests.server.packets import (
+from tests.support.mqtt_packets import (
     FAILURE,
     NOT_FOUND,
     PINGREQ,
@@ -18,7 +18,7 @@ from tests.server.packets import (
     request_body,
     success,
 )
-from tests.support import RawClient
+from tests.support.raw_client import RawClient
 
 RESULTS = {"SUCCESS", "NOT_FOUND", "FAILURE", "unreadable", "limited"}
 LOGINS = {"accepted", "refused", "limited"}

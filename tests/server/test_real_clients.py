@@ -18,7 +18,14 @@ from paho.mqtt.enums import CallbackAPIVersion
 from bench import paths
 from bench.registry import timeseries
 from bench.registry.model import SHARED_SCOPE
-from tests.server.packets import ATTRIBUTES, PROVISION_REQUEST, PROVISION_RESPONSE, TELEMETRY, request_body, stored
+from tests.support.mqtt_packets import (
+    ATTRIBUTES,
+    PROVISION_REQUEST,
+    PROVISION_RESPONSE,
+    TELEMETRY,
+    request_body,
+    stored,
+)
 
 WAIT_S = 20
 CLIENTS = paths.CHECKOUT / "build" / "clients"

@@ -15,11 +15,12 @@ from bench.server.device_api import DeviceApi
 from bench.server.http.app import application
 from bench.server.http.polls import Polls
 from bench.server.limits import Rules
-from tests.atrest import everything, holding
-from tests.server.coap_packets import GET, OBSERVE, POST, RawPeer, code
-from tests.server.packets import TOKEN, device_session, expect_end, expect_open, new_device
-from tests.server.test_http import call
-from tests.support import RawClient, on_both_databases
+from tests.support.at_rest import everything, holding
+from tests.support.coap_packets import GET, OBSERVE, POST, RawPeer, code
+from tests.support.http_requests import call
+from tests.support.mqtt_packets import TOKEN, device_session, expect_end, expect_open, new_device
+from tests.support.raw_client import RawClient
+from tests.support.servers import on_both_databases
 
 BASIC, X509 = CredentialsType.MQTT_BASIC, CredentialsType.X509_CERTIFICATE
 PEM = "-----BEGIN CERTIFICATE-----\nMIIB\r\nIjAN\n-----END CERTIFICATE-----\n"

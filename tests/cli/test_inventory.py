@@ -1,0 +1,60 @@
+"""`bench inventory`: boards are asked what they are."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.virtual.board import VirtualBoard
+from bench.virtual.line_server import serve
+from tests.support.servers import PATIENCE_S
+
+
+@pytest.fixture
+def bench(tmp_path):
+    def run(*words):
+        command = [str(Path(sys.executable).with_name("bench")), "inventory", *words]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+
+    return run
+
+
+def test_without_a_file_it_says_how_to_get_one(bench):
+    ran = bench()
+    assert ran.returncode == 0
+    assert "bench inventory --probe looks for some" in ran.stdout
+
+
+def test_port_that_nobody_serves_is_one_line_and_the_others_are_noted(bench, tmp_path):
+    board = VirtualBoard.create(tmp_path / "board", settings=b"{}")
+    with serve(board) as line:
+        ran = bench("--probe", "--port", "socket://127.0.0.1:1", "--port", line.url)
+    assert ran.returncode == 1
+    assert ran.stderr.count("\n") == 1
+    assert "nobody listens at socket://127.0.0.1:1" in ran.stderr
+    assert board.mac in (tmp_path / "boards.local.toml").read_text()
+
+
+def test_board_with_micropython_is_asked_by_it_and_runs_on(bench, tmp_path):
+    board = VirtualBoard.create(tmp_path / "board", settings=b"{}")
+    with serve(board) as line:
+        ran = bench("--probe", "--port", line.url, "--json")
+        assert ran.returncode == 0, ran.stderr
+        (found,) = json.loads(ran.stdout)
+        assert (found["mac"], found["chip"], found["flash_mb"]) == (board.mac, "esp32", 4)
+        assert found["micropython"].count(".") == 2
+        assert found["firmware"] == "0.1.0"
+        assert line.power
+    assert json.loads(bench("--json").stdout) == [found]
+
+
+def test_blank_board_is_asked_by_its_loader(bench, tmp_path):
+    board = VirtualBoard.create(tmp_path / "board", board="esp32_c3", blank=True)
+    with serve(board) as line:
+        ran = bench("--probe", "--port", line.url, "--json")
+    assert ran.returncode == 0, ran.stderr
+    (found,) = json.loads(ran.stdout)
+    assert (found["mac"], found["chip"], found["definition"]) == (board.mac, "esp32c3", "esp32_c3")
+    assert not found["micropython"]

@@ -1,0 +1,148 @@
+"""`bench monitor`: what a board on a serial line says, to people and to scripts."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.serial_lines import Bridge, Device, Served
+from tests.support.servers import PATIENCE_S
+
+BOOT = b'{"event": "boot", "ms": 33, "firmware": "0.1.0", "mac": "02", "micropython": "1.25.0", "reset": "hard"}\r\n'
+
+
+@pytest.fixture
+def device(tmp_path):
+    made = Device(tmp_path / "ttyUSB0")
+    yield made
+    made.pull()
+
+
+@pytest.fixture
+def bridge():
+    made = Bridge()
+    yield made
+    made.close()
+
+
+def monitor(*arguments, stdin=subprocess.DEVNULL):
+    return subprocess.Popen(
+        [sys.executable, "-m", "bench.cli", "monitor", *arguments],
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "COLUMNS": "200"},
+    )
+
+
+def watched(board, *arguments):
+    """A monitor that is through with opening the port, which drops what was said before."""
+    watching = monitor(
+        "--port", board.url if isinstance(board, Bridge) else str(board.path), *arguments, stdin=subprocess.PIPE
+    )
+    if isinstance(board, Bridge):
+        board.accept()
+    watching.stdin.write("here\n")
+    watching.stdin.flush()
+    assert board.heard(b"\r") == b"here\r"
+    return watching
+
+
+def ended(watching, typed=None):
+    said, complaint = watching.communicate(typed, PATIENCE_S)
+    return watching.returncode, said, complaint
+
+
+def test_a_port_that_is_not_there(tmp_path):
+    code, said, complaint = ended(monitor("--port", str(tmp_path / "ttyUSB0")))
+    assert (code, said, complaint.count("\n")) == (1, "", 1)
+    assert "there is no port" in complaint
+
+
+def test_what_is_no_port():
+    assert ended(monitor("--port", "telnet://127.0.0.1:4000"))[0] == 2
+
+
+def test_an_event_that_does_not_come_in_time(device):
+    code, _, complaint = ended(monitor("--port", str(device.path), "--until", "connected", "--timeout", "0.3"))
+    assert (code, complaint) == (1, f"error: {device.path}: no event connected within 0.3 s\n")
+
+
+def test_a_board_that_cannot_be_reset(device):
+    code, said, complaint = ended(monitor("--port", str(device.path), "--reset"))
+    assert (code, said) == (1, "")
+    assert "press its RESET button" in complaint
+
+
+def test_ctrl_c(bridge):
+    watching = watched(bridge)
+    bridge.say(BOOT)
+    assert "power on" in watching.stdout.readline()
+    watching.send_signal(signal.SIGINT)
+    assert ended(watching) == (130, "", "")
+
+
+def test_who_reads_it_goes_away(bridge):
+    watching = watched(bridge, "--json")
+    bridge.say(BOOT)
+    assert watching.stdout.readline()
+    watching.stdout.close()
+    bridge.say(BOOT * 2)
+    assert watching.wait(PATIENCE_S) == 1
+    assert watching.stderr.read() == ""
+    watching.stderr.close()
+    watching.stdin.close()
+
+
+def test_time_that_is_over_without_an_event_to_wait_for(device):
+    assert ended(monitor("--port", str(device.path), "--timeout", "0.3")) == (0, "", "")
+
+
+def test_events_in_words_and_all_else_as_it_is(bridge):
+    watching = watched(bridge, "--until", "connected")
+    bridge.say(b"rst:0x1 [bold]\xff\r\n" + BOOT)
+    bridge.say(b'{"event": "new\\ud800", "\\udfff": "[red]"}\n')
+    bridge.say(b'{"event": "connected", "ms": 70, "name": "press-4"}\n')
+    code, said, complaint = ended(watching)
+    assert (code, complaint) == (0, "")
+    first, boot, new, connected = said.splitlines()
+    assert first.endswith("rst:0x1 [bold]\ufffd")
+    assert "33 ms  board   power on (hard, MAC 02" in boot
+    assert r"new\ud800" in new
+    assert "[red]" in new
+    assert connected.endswith("connected as press-4")
+
+
+def test_json_is_one_object_a_line(bridge):
+    watching = watched(bridge, "--json", "--until", "boot")
+    bridge.say(b"ets\r\n" + BOOT)
+    code, said, _ = ended(watching)
+    assert code == 0
+    assert [json.loads(line) for line in said.splitlines()] == [{"event": "console", "text": "ets"}, json.loads(BOOT)]
+
+
+def test_a_cable_that_is_pulled_and_put_back(device):
+    watching = watched(device, "--until", "boot")
+    device.say(b"first\n")
+    assert "first" in watching.stdout.readline()
+    device.pull()
+    assert "port lost" in watching.stdout.readline()
+    device.plug()
+    assert "port back" in watching.stdout.readline()
+    device.say(BOOT)
+    code, said, _ = ended(watching)
+    assert code == 0
+    assert "power on" in said
+
+
+def test_what_is_typed_goes_to_the_board_and_its_answer_is_shown(server, make_board):
+    with Served(make_board(server)) as served:
+        code, said, complaint = ended(
+            monitor("--port", served.url, stdin=subprocess.PIPE), "firstboot set server.host\n"
+        )
+    assert (code, complaint) == (0, "")
+    assert 'server.host = "127.0.0.1"' in said

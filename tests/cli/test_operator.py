@@ -1,0 +1,319 @@
+"""What an operator does with commands: on records without a server, and on a server with its URL."""
+
+import json
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from bench.cli.options import operator_session, server_addresses
+from bench.registry.credentials import access_token, mqtt_basic, x509
+from tests.cli.test_command_line import bench, printed
+from tests.support.mqtt_packets import PINGREQ, PINGRESP, connack, connect, publish, suback, subscribe
+from tests.support.operators import account
+from tests.support.raw_client import RawClient
+from tests.support.servers import PATIENCE_S
+
+CALLS = "v1/devices/me/rpc/request/+"
+
+
+@pytest.fixture
+def url(server, tmp_path):
+    """The options that name a running server, as an operator of any ThingsBoard gives them."""
+    password = tmp_path / "password"
+    password.write_text(account(server)["password"] + "\n")
+    return (
+        *("--url", f"http://127.0.0.1:{server.ports.http}", "--user", account(server)["username"]),
+        *("--password-file", str(password)),
+    )
+
+
+def refused(code, said, *arguments, **environment):
+    done = bench(*arguments, env=environment)
+    assert done.returncode == code, done.stderr
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+    return done.stderr
+
+
+def test_wrong_password_is_one_line_that_does_not_quote_it(url, tmp_path):
+    (tmp_path / "password").write_text("not-the-password")
+    assert "not-the-password" not in refused(1, "the server denies it", "device", "list", *url)
+
+
+def test_password_in_the_environment_is_taken(server, url):
+    done = bench("device", "list", "--json", *url[:4], env={"BENCH_PASSWORD": account(server)["password"]})
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        (("--url", "http://127.0.0.1:1"), 2, "needs --user"),
+        (("--url", "tb.example", "--user", "me"), 2, "is no URL"),
+        (("--url", "http://me:a-password@tb.example", "--user", "me"), 2, "the address alone"),
+        (("--url", "http://127.0.0.1:1", "--user", "me"), 1, "cannot reach http://127.0.0.1:1"),
+        (("--user", "me"), 2, "go with --url"),
+    ],
+)
+def test_server_that_is_not_named_right_is_one_line(options, code, said):
+    assert "a-password" not in refused(code, said, "device", "list", *options, BENCH_PASSWORD="a-password")
+
+
+def test_password_is_never_an_option():
+    for command in ("device list", "profile show", "import", "rpc", "telemetry", "audit"):
+        text = bench(*command.split(), "--help").stdout
+        assert "--password-file" in text
+        assert "--password " not in text
+
+
+def test_devices_are_imported_shown_and_changed(server, url, tmp_path):
+    csv = tmp_path / "tray.csv"
+    csv.write_text(
+        "name,type,label,access token,room\npress-1,default,left,a-token-of-press-1,7\npress-2,default,,,8\n"
+    )
+    assert printed("import", str(csv), *url) == {"created": 2, "updated": 0, "errors": []}
+    csv.write_text("name,mqtt_password\npress-1,alone\n")
+    done = bench("import", str(csv), "--json", *url)
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["created"] == 0
+    refused(2, "has no column NAME", "import", str(tmp_path / "password"), *url)
+    assert [each["name"] for each in printed("device", "list", *url)] == ["press-1", "press-2"]
+    assert [each["name"] for each in printed("device", "list", "--search", "S-2", *url)] == ["press-2"]
+    shown = printed("device", "show", "press-1", "--show-secrets", *url)
+    assert shown["credentials"] == "a-token-of-press-1"
+    assert shown["attributes"] == {"SERVER_SCOPE": {"room": 7}}
+
+    shared = printed("device", "attributes", "press-1", "--set", "interval=5", "--set", "name=a b", *url)
+    assert shared == [{"key": "interval", "value": 5}, {"key": "name", "value": "a b"}]
+    left = printed("device", "attributes", "press-1", "--delete", "interval", *url)
+    assert left == [{"key": "name", "value": "a b"}]
+
+    secret = tmp_path / "secret"
+    secret.write_text("another-token-of-it\n")
+    assert bench("device", "credentials", "press-1", "--secret-file", str(secret), *url).returncode == 0
+    with RawClient(server.ports.mqtt) as client:
+        client.send(connect(username="another-token-of-it"))
+        client.expect(connack(0))
+    assert bench("device", "credentials", "press-2", "--mqtt-user", "press", *url).returncode == 0
+    assert printed("device", "show", "press-2", *url)["credentialsType"] == "MQTT_BASIC"
+    refused(2, "name what it logs in with", "device", "credentials", "press-2", *url)
+
+    told = printed("audit", *url)
+    assert {"LOGIN", "CREDENTIALS_UPDATED", "ATTRIBUTES_UPDATED"} <= {each["what"] for each in told}
+    shown = bench("audit", *url).stdout
+    assert all(each["entity"] in shown and f"http {each['address']}" in shown for each in told)
+    assert {each["who"] for each in told if each["entity"] == "press-1"} >= {account(server)["username"]}
+    assert bench("device", "delete", "press-2", *url).returncode == 0
+    refused(1, "no device press-2", "device", "show", "press-2", *url)
+
+
+def test_profile_in_use_is_not_deleted(url):
+    assert bench("profile", "create", "tray7", *url).returncode == 0
+    assert bench("device", "create", "press-1", "--profile", "tray7", *url).returncode == 0
+    refused(2, "cannot be deleted", "profile", "delete", "tray7", *url)
+    assert bench("device", "delete", "press-1", *url).returncode == 0
+    assert bench("profile", "delete", "tray7", *url).returncode == 0
+    refused(1, "no profile tray7", "profile", "show", "tray7", *url)
+
+
+def test_chain_profile_is_made_of_its_certificate(url, server):
+    pem = str(server.data / "tls" / "ca.pem")
+    chain = ("--strategy", "X509_CERTIFICATE_CHAIN", "--certificate", pem, "--allow-create")
+    made = printed("profile", "create", "fleet", *chain, "--name-pattern", r"(.*)\.example", *url)
+    assert made["certificateRegExPattern"] == r"(.*)\.example"
+    assert made["allowCreate"] is True
+    assert len(made["provisionDeviceKey"]) == 64
+    refused(2, "already exists", "profile", "create", "twin", *chain, *url)
+    refused(2, "go together", "profile", "create", "x", "--certificate", pem, *url)
+
+
+def test_call_is_heard_and_answered(server, url):
+    device = server.ask(lambda registry: registry.create_device("press-1", "default", token="a-token-of-press-1"))
+    refused(1, "is the device online", "rpc", device.name, "blink", "--timeout", "5", *url)
+    refused(2, "look like JSON", "rpc", device.name, "blink", "{times: ", *url)
+    with RawClient(server.ports.mqtt, PATIENCE_S) as client:
+        client.send(connect(username="a-token-of-press-1") + subscribe(1, (CALLS, 0)))
+        client.expect(connack(0) + suback(1, 0))
+        answered = []
+        asking = threading.Thread(
+            target=lambda: answered.append(bench("rpc", device.name, "blink", '{"times": 3}', "--timeout", "30", *url))
+        )
+        asking.start()
+        head = client.read(2)
+        rest = client.read(head[1])
+        topic, body = rest[2 : 2 + rest[1]].decode(), rest[2 + rest[1] :]
+        assert json.loads(body) == {"method": "blink", "params": {"times": 3}}
+        client.send(publish(topic.replace("request", "response"), b'{"done":true}') + PINGREQ)
+        asking.join(PATIENCE_S)
+        assert json.loads(answered[0].stdout) == {"done": True}
+
+
+def rotating(server, url, login, *answers):
+    """What `bench device rotate press-1` did, each time that a device which is online answered it so."""
+    done = []
+    for answer in answers:
+        with RawClient(server.ports.mqtt, PATIENCE_S) as client:
+            client.send(connect(**login) + subscribe(1, (CALLS, 0)))
+            client.expect(connack(0) + suback(1, 0))
+            asking = threading.Thread(target=lambda: done.append(bench("device", "rotate", "press-1", *url)))
+            asking.start()
+            head = client.read(2)
+            rest = client.read(head[1])
+            topic, body = rest[2 : 2 + rest[1]].decode(), rest[2 + rest[1] :]
+            assert json.loads(body) == {"method": "rotateCredentials", "params": {}}
+            payload = json.dumps(answer).encode()
+            client.send(publish(topic.replace("request", "response"), payload))
+            asking.join(PATIENCE_S)
+            if done[-1].returncode == 0:
+                client.expect_closed()
+            else:
+                client.send(PINGREQ)
+                client.expect(PINGRESP)
+    return done
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        None,
+        {},
+        {"status": "FAILURE"},
+        ["a-token-that-is-bad"],
+        "a-token-that-is-bad",
+        {"credentialsType": "ACCESS_TOKEN", "token": ""},
+        {"credentialsType": "ACCESS_TOKEN", "token": ["a-token-that-is-bad"]},
+        {"credentialsType": "X509_CERTIFICATE", "token": "a-token-that-is-bad"},
+        {"credentialsType": "MQTT_BASIC", "password": "a-token-that-is-bad"},
+        {"credentialsType": "MQTT_BASIC", "username": {"a-token-that-is-bad": 1}},
+        {"credentialsType": "LWM2M_CREDENTIALS", "token": "a-token-that-is-bad"},
+        {"credentialsType": "ACCESS_TOKEN", "token": "token-of-press-2"},
+    ],
+    ids=str,
+)
+def test_device_that_answers_without_credentials_keeps_its_own(server, url, answer):
+    for name in ("press-1", "press-2"):
+        server.ask(lambda registry, name=name: registry.create_device(name, "default", token=f"token-of-{name}"))
+    (done,) = rotating(server, url, {"username": "token-of-press-1"}, answer)
+    is_taken = answer == {"credentialsType": "ACCESS_TOKEN", "token": "token-of-press-2"}
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2 if is_taken else 1, "", 1)
+    assert ("already assigned" if is_taken else "press-1 answered without credentials") in done.stderr
+    assert "a-token-that-is-bad" not in done.stderr
+    assert "token-of-press" not in done.stderr
+    kept = server.ask(lambda registry: registry.device("press-1")).credentials
+    assert kept == access_token("token-of-press-1")
+
+
+def test_device_that_is_not_connected_is_one_line_and_keeps_its_own(server, url):
+    refused(1, "no device press-1", "device", "rotate", "press-1", *url)
+    server.ask(lambda registry: registry.create_device("press-1", "default", token="token-of-press-1"))
+    refused(1, "wait until it is online", "device", "rotate", "press-1", "--timeout", "5", *url)
+    kept = server.ask(lambda registry: registry.device("press-1")).credentials
+    assert kept == access_token("token-of-press-1")
+
+
+@pytest.mark.parametrize(
+    ("answer", "stored"),
+    [
+        ({"credentialsType": "ACCESS_TOKEN", "token": "a-token-it-chose"}, access_token("a-token-it-chose")),
+        (
+            {
+                "credentialsType": "MQTT_BASIC",
+                "clientId": "press-1",
+                "username": "u",
+                "password": "a-password-it-chose",
+            },
+            mqtt_basic("press-1", "u", "a-password-it-chose"),
+        ),
+        ({"credentialsType": "MQTT_BASIC", "username": "u-alone"}, mqtt_basic(None, "u-alone", None)),
+        ({"credentialsType": "X509_CERTIFICATE", "hash": "MIIBIjAN"}, x509("MIIBIjAN")),
+    ],
+    ids=["token", "basic", "user", "certificate"],
+)
+def test_credentials_that_a_device_chose_are_saved_and_never_shown(server, url, answer, stored):
+    server.ask(lambda registry: registry.create_device("press-1", "default", token="token-of-press-1"))
+    (done,) = rotating(server, url, {"username": "token-of-press-1"}, answer)
+    assert (done.returncode, done.stderr) == (0, "")
+    kind = answer["credentialsType"]
+    assert done.stdout == f"changed what press-1 logs in with: {kind}, of its own choice; its sessions end\n"
+    assert server.ask(lambda registry: registry.device("press-1")).credentials == stored
+
+
+def test_rotation_that_is_asked_for_again_does_no_harm(server, url):
+    server.ask(lambda registry: registry.create_device("press-1", "default", token="token-of-press-1"))
+    answer = {"credentialsType": "ACCESS_TOKEN", "token": "a-token-it-chose"}
+    (first,) = rotating(server, url, {"username": "token-of-press-1"}, answer)
+    again = rotating(server, url, {"username": "a-token-it-chose"}, answer, answer)
+    assert [each.returncode for each in (first, *again)] == [0, 0, 0]
+    stored = server.ask(lambda registry: registry.device("press-1")).credentials
+    assert stored == access_token("a-token-it-chose")
+
+
+def test_telemetry_is_shown_and_followed(server, url):
+    device = server.ask(lambda registry: registry.create_device("press-1", "default", token="a-token-of-press-1"))
+    login = server.ask(lambda registry: registry.token_login("a-token-of-press-1"))
+    server.ask(lambda registry: registry.save_telemetry(login.id, [(1000, "t", 20), (2000, "t", 21), (1500, "u", "x")]))
+    latest = bench("telemetry", device.name, "--json", *url)
+    assert [json.loads(line) for line in latest.stdout.splitlines()] == [
+        {"ts": 1500, "key": "u", "value": "x"},
+        {"ts": 2000, "key": "t", "value": 21},
+    ]
+    command = [sys.executable, "-m", "bench.cli", "telemetry", device.name, "--follow", "--json", "--keys", "t", *url]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as following:
+        try:
+            assert json.loads(following.stdout.readline()) == {"ts": 2000, "key": "t", "value": 21}
+            server.ask(lambda registry: registry.save_telemetry(login.id, [(3000, "t", 22), (3000, "u", "y")]))
+            assert json.loads(following.stdout.readline()) == {"ts": 3000, "key": "t", "value": 22}
+        finally:
+            following.terminate()
+
+
+def test_history_is_shown_oldest_first(server, url):
+    server.ask(lambda registry: registry.create_device("press-1", "default", token="a-token-of-press-1"))
+    with RawClient(server.ports.mqtt) as client:
+        client.send(connect(username="a-token-of-press-1"))
+        client.expect(connack(0))
+        for number in range(3):
+            client.send(publish("v2/t", b'{"n":%d}' % number, qos=1, packet_id=number + 1))
+            client.read(4)
+    shown = bench("telemetry", "press-1", "--last", "60", "--json", *url)
+    entries = [json.loads(line) for line in shown.stdout.splitlines()]
+    assert entries
+    assert [entry["ts"] for entry in entries] == sorted(entry["ts"] for entry in entries)
+    assert entries[-1]["value"] == 2
+
+
+def test_claim_is_for_customers(url):
+    assert bench("device", "create", "press-1", *url).returncode == 0
+    refused(1, "denies", "device", "claim", "press-1", *url)
+
+
+def test_account_that_is_gone_is_one_line(tmp_path):
+    data = ("--data", str(tmp_path / "data"))
+    assert bench("profile", "create", "mine", *data).returncode == 0
+    (tmp_path / "data" / "operator.json").unlink()
+    refused(1, "is gone", "profile", "list", *data)
+
+
+def test_own_server_is_asked_past_a_proxy(server):
+    """A proxy of the environment's is for others: it would be told the operator's password."""
+    ports = {f"{name}_port": getattr(server.ports, name) for name in ("mqtt", "mqtts", "http", "https", "coap")}
+    (server.data / "server.json").write_text(json.dumps({"host": "127.0.0.1", "pid": 1, "ca": "ca.pem", **ports}))
+    with server_addresses.alone(server.data), socket.create_server(("127.0.0.1", 0)) as proxy:
+        environment = {"HTTP_PROXY": f"http://127.0.0.1:{proxy.getsockname()[1]}", "NO_PROXY": ""}
+        done = bench("device", "list", "--json", "--data", server.data, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == []
+
+
+def test_password_is_asked_for_once_however_much_a_command_asks_its_server(monkeypatch):
+    asked = []
+    monkeypatch.setattr(operator_session.typer, "prompt", lambda text, **_: asked.append(text) or "a-password")
+    monkeypatch.delenv("BENCH_PASSWORD", raising=False)
+    where = operator_session.Where(data=Path(), url="http://127.0.0.1:1", user="somebody who is asked")
+    assert [operator_session._password(where) for _ in range(3)] == ["a-password"] * 3
+    assert asked == ["Password of somebody who is asked"]

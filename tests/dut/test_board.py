@@ -1,0 +1,133 @@
+"""A board of any kind in the same words; `pytest tests/dut --target virtual` (or PORT) has them of another."""
+
+import pytest
+
+from bench.dut.board import NotHeard
+from bench.errors import BenchError
+from bench.flash import filesystem
+from bench.serial.raw_repl import NoAnswer
+
+SAYS = {"main.py": b"import time\nprint('hello')\nwhile True:\n  time.sleep(1)\n"}
+
+
+@pytest.fixture
+def board_files():
+    return SAYS
+
+
+def test_board_is_off_before_it_is_switched_on(board):
+    assert not board.is_on
+    with pytest.raises(NotHeard, match="it is off"):
+        board.expect_event("boot")
+    for use in (lambda: board.exec("pass"), lambda: board.say("anybody?")):
+        with pytest.raises(BenchError, match="is off"):
+            use()
+    if board.kind == "virtual":
+        assert board.power is None
+
+
+def test_event_that_does_not_come_tells_what_came(board):
+    board.power_on()
+    board.expect_text("hello")
+    with pytest.raises(NotHeard, match=r"no event online \{\"name\": 7\}, none came within 0.1 s"):
+        board.expect_event("online", within=0.1, name=7)
+
+
+def test_text_that_does_not_come_tells_the_last_that_came(board):
+    board.install({"main.py": b"for n in range(1000):\n  print('line', n)\nimport nowhere\n"})
+    board.power_on()
+    board.expect_text("line 0")
+    with pytest.raises(NotHeard, match=r"said .*'line 999', .*no module named 'nowhere'") as caught:
+        board.expect_text("ready", within=5)
+    assert "line 900" not in str(caught.value)
+
+
+def test_event_is_expected_once(board):
+    board.power_on()
+    board.expect_text("hello")
+    with pytest.raises(NotHeard):
+        board.expect_text("hello", within=0.1)
+    board.reset()
+    board.expect_text("hello")
+
+
+def test_install_leaves_nothing_else(board):
+    board.install({**SAYS, "data/left.txt": b"over"})
+    board.power_on()
+    assert board.read_file("data/left.txt") == b"over"
+    board.install(SAYS)
+    assert not board.is_on
+    board.power_on()
+    with pytest.raises(NoAnswer, match="ENOENT"):
+        board.read_file("data/left.txt")
+    assert board.read_file("/main.py") == SAYS["main.py"]
+
+
+def test_paths_may_be_from_the_root(board):
+    board.install({"/main.py": SAYS["main.py"]})
+    board.power_on()
+    board.expect_text("hello")
+
+
+def test_program_that_is_run_tells_what_it_prints(board):
+    board.power_on()
+    board.expect_text("hello")
+    assert board.exec("print(6 * 7)").strip() == "42"
+    with pytest.raises(NoAnswer, match="ZeroDivisionError"):
+        board.exec("1 / 0")
+
+
+def test_files_are_written_and_removed(board):
+    board.power_on()
+    content = bytes(range(256)) * 20
+    board.write_files({"lib/deep/data.bin": content})
+    assert board.read_file("lib/deep/data.bin") == content
+    board.write_files({}, remove=("lib/deep/data.bin",))
+    with pytest.raises(NoAnswer, match="ENOENT"):
+        board.read_file("lib/deep/data.bin")
+
+
+def test_program_starts_again_after_a_repl(board):
+    board.power_on()
+    board.exec("pass")
+    board.reset()
+    board.expect_text("hello")
+
+
+def test_line_that_is_typed_reaches_the_program(board):
+    board.install({"main.py": b"print('ready')\nwhile True:\n  print('got', input())\n"})
+    board.power_on()
+    board.expect_text("ready")
+    board.say("some words")
+    board.expect_text("got some words")
+
+
+def test_console_is_in_the_log(board):
+    board.power_on()
+    board.expect_text("hello")
+    board.power_off()
+    assert b"hello" in board.log.read_bytes()
+
+
+def test_clock_that_is_set_is_what_the_program_finds(board):
+    board.install({"main.py": b"import time\nprint('year', time.gmtime()[0])\n"})
+    board.power_on()
+    board.expect_text("year")
+    board.set_clock(4102444800)
+    board.expect_text("year 2100")
+    assert 0 <= board.clock() - 4102444800 < 60
+
+
+def test_flash_is_read_back(board):
+    board.power_on()
+    board.expect_text("hello")
+    board.power_off()
+    assert filesystem.read_files(board.read_flash()) == SAYS
+
+
+def test_virtual_board_that_is_on_is_not_switched_on(board):
+    board.power_on()
+    if board.kind == "port":
+        pytest.skip("a board on a port is reset then")
+    with pytest.raises(BenchError, match="is on already"):
+        board.power_on()

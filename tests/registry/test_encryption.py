@@ -1,0 +1,252 @@
+"""Secrets at rest: what the database and its files do not tell, and the key that they need."""
+
+import asyncio
+import json
+import os
+import stat
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import text
+
+from bench.errors import BenchError
+from bench.registry import FILE, ProvisionType, Registry, claims
+from bench.registry.encryption import FILE as KEY_FILE
+from bench.registry.encryption import Seal, WrongKey
+from tests.support.at_rest import everything, holding, is_intact, on_database
+from tests.support.mqtt_packets import PROVISION_RESPONSE, connack, connect, puback, request, subscribe
+from tests.support.raw_client import RawClient
+from tests.support.servers import on_both_databases
+
+SEAL = Seal(bytes(range(32)))
+
+
+def run(folder, url=None, scenario=None):
+    async def main():
+        registry = await Registry.open(folder, url)
+        try:
+            return await scenario(registry) if scenario else None
+        finally:
+            await registry.close()
+
+    return asyncio.run(main())
+
+
+# What is stored.
+
+ASKED_FOR = {
+    "token": {"token": "a-token-of-its-own"},
+    "user": {"credentialsType": "MQTT_BASIC", "username": "a-user-alone"},
+    "user-password": {"credentialsType": "MQTT_BASIC", "username": "user-of-two", "password": "password-of-two"},
+    "all-three": {
+        "credentialsType": "MQTT_BASIC",
+        "clientId": "client-of-three",
+        "username": "user-of-three",
+        "password": "password-of-three",
+    },
+    "odd-token": {"token": 'a "quoted" tökén \\ 漢字'},
+}
+
+
+def provisioned(server, profile, **fields):
+    """Provision over MQTT; returns what the device is told."""
+    with RawClient(server.ports.mqtt) as client:
+        client.send(connect(username="provision") + subscribe(1, (PROVISION_RESPONSE, 0)) + request(profile, **fields))
+        client.expect(connack(0) + b"\x90\x03\x00\x01\x00" + puback(1))
+        first, length = client.read(2)
+        assert first == 0x30
+        if length >= 128:
+            length += (client.read(1)[0] - 1) * 128
+        return json.loads(client.read(length)[2 + len(PROVISION_RESPONSE) :])
+
+
+@on_both_databases
+def test_nothing_issued_or_entered_can_be_read_at_rest(server, database):
+    check = server.ask(
+        lambda registry: registry.create_profile(
+            "tray", ProvisionType.CHECK_PRE_PROVISIONED_DEVICES, key="key-of-tray", secret="a-secret-that-was-entered"
+        )
+    )
+    server.ask(lambda registry: registry.create_device("press-4", "tray", token="token-that-was-entered"))
+    generated = server.ask(lambda registry: registry.create_device("press-5", "tray")).credentials.id
+    assert provisioned(server, check, deviceName="press-4")["credentialsValue"] == "token-that-was-entered"
+    secrets = [server.profile.provision_secret, check.provision_secret, "token-that-was-entered", generated]
+    for name, fields in ASKED_FOR.items():
+        assert provisioned(server, server.profile, deviceName=name, **fields)["status"] == "SUCCESS"
+        secrets += [value for key, value in fields.items() if key not in ("credentialsType", "clientId")]
+    secrets.append(provisioned(server, server.profile, deviceName="server-made")["credentialsValue"])
+    device = server.ask(lambda registry: registry.token_login("token-that-was-entered"))
+    assert server.ask(lambda registry: registry.write(claims.offer, device.id, "a-secret-to-claim", None)).taken
+    secrets.append("a-secret-to-claim")
+    wrong = {"provisionDeviceSecret": "a-wrong-guess-that-was-nearly-right"}
+    assert provisioned(server, check, deviceName="press-5", **wrong)["status"] == "NOT_FOUND"
+    secrets += wrong.values()
+    with RawClient(server.ports.mqtt) as client:
+        client.send(connect(username="a-mistyped-user", password=b"a-mistyped-password"))
+        client.expect(connack(5))
+    secrets += ["a-mistyped-user", "a-mistyped-password"]
+    assert len(secrets) == len(set(secrets)) == 16
+    quoted = [json.dumps(secret)[1:-1] for secret in secrets]
+    assert holding(everything(server.data, database), secrets + quoted) == []
+    server.close()
+    stored = everything(server.data, database)
+    assert holding(stored, secrets + quoted) == []
+    assert holding(stored, ["press-4", "key-of-tray"])  # it does look where things are
+
+
+def test_the_key_is_in_no_file_but_its_own(server):
+    key = (server.data / KEY_FILE).read_bytes()
+    assert len(key) == 32
+    for name, data in everything(server.data, None).items():
+        assert key not in data, name
+        assert key.hex().encode() not in data, name
+
+
+# The key.
+
+
+def shorten(path):
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def lengthen(path):
+    path.write_bytes(path.read_bytes() + b"\n")
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def replace(path):
+    path.write_bytes(os.urandom(32))
+
+
+def flip(path):
+    data = bytearray(path.read_bytes())
+    data[7] ^= 1
+    path.write_bytes(data)
+
+
+def remove(path):
+    path.unlink()
+
+
+@on_both_databases
+@pytest.mark.parametrize("harm", [shorten, lengthen, empty, replace, flip, remove])
+def test_key_that_is_not_the_database_s_is_one_line_and_changes_nothing(tmp_path, database, harm):
+    run(tmp_path, database, lambda registry: registry.ensure_default_profile())
+    path = tmp_path / KEY_FILE
+    own = path.read_bytes()
+    before = everything(tmp_path, database)
+    harm(path)
+    harmed = path.read_bytes() if path.exists() else None
+    with pytest.raises(BenchError) as caught:
+        run(tmp_path, database)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert ("is missing" in str(caught.value)) == (harm is remove)
+    assert (path.read_bytes() if path.exists() else None) == harmed
+    assert everything(tmp_path, database) == before
+    path.write_bytes(own)
+    assert run(tmp_path, database, lambda registry: registry.profile("default")).provision_secret
+
+
+def test_keys_of_two_databases_that_were_swapped_are_refused(tmp_path):
+    folders = [tmp_path / "a", tmp_path / "b"]
+    for folder in folders:
+        run(folder, None, lambda registry: registry.ensure_default_profile())
+    first, second = (folder / KEY_FILE for folder in folders)
+    own = first.read_bytes()
+    first.write_bytes(second.read_bytes())
+    second.write_bytes(own)
+    for folder in folders:
+        with pytest.raises(BenchError, match="is not the key of this database"):
+            run(folder)
+        assert is_intact(folder / FILE)
+
+
+def test_serve_says_it_in_one_line(tmp_path):
+    run(tmp_path)
+    replace(tmp_path / KEY_FILE)
+    command = [sys.executable, "-m", "bench.cli", "serve", "--data", tmp_path, "--mqtt-port", "0", "--http-port", "0"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert done.stderr.startswith(f"error: {tmp_path / KEY_FILE} is not the key")
+
+
+ONE_OF_MANY = """
+import sys
+from pathlib import Path
+from bench.registry.encryption import Seal
+print("ready", flush=True)
+sys.stdin.readline()
+print(Seal.of_folder(Path(sys.argv[1])).digest("x"))
+"""
+
+
+def test_processes_that_make_the_key_at_once_get_the_same(tmp_path):
+    command = [sys.executable, "-c", ONE_OF_MANY, tmp_path]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    processes = [subprocess.Popen(command, **pipes) for _ in range(6)]
+    for process in processes:
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        process.stdin.write("\n")
+        process.stdin.flush()
+    digests = {process.communicate(timeout=30)[0] for process in processes}
+    assert digests == {Seal.of_folder(tmp_path).digest("x") + "\n"}
+    assert [path.name for path in tmp_path.iterdir()] == [KEY_FILE]
+
+
+def test_key_is_its_owner_s_alone_whatever_the_umask(tmp_path):
+    before = os.umask(0)
+    try:
+        Seal.of_folder(tmp_path)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / KEY_FILE).stat().st_mode) == 0o600
+
+
+@pytest.mark.slow
+def test_registries_on_one_postgresql_need_one_key(tmp_path, cluster):
+    url = cluster.database()
+    run(tmp_path / "a", url, lambda registry: registry.ensure_default_profile())
+    with pytest.raises(BenchError, match="is missing"):
+        run(tmp_path / "b", url)
+    assert list((tmp_path / "b").iterdir()) == []
+    (tmp_path / "b" / KEY_FILE).write_bytes((tmp_path / "a" / KEY_FILE).read_bytes())
+    assert run(tmp_path / "b", url, lambda registry: registry.profile("default"))
+    assert (
+        on_database(tmp_path, url, lambda connection: connection.scalar(text("SELECT count(*) FROM seal_check"))) == 1
+    )
+
+
+# The seal.
+
+
+@given(st.text())
+def test_what_is_sealed_comes_back_and_never_looks_the_same(secret):
+    first, second = SEAL.seal(secret), SEAL.seal(secret)
+    assert first != second
+    assert SEAL.unseal(first) == SEAL.unseal(second) == secret
+
+
+@given(st.text(), st.data())
+def test_seal_that_was_touched_is_refused(secret, data):
+    sealed = bytearray(SEAL.seal(secret))
+    sealed[data.draw(st.integers(0, len(sealed) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    with pytest.raises(WrongKey):
+        SEAL.unseal(bytes(sealed))
+    with pytest.raises(WrongKey):
+        SEAL.unseal(bytes(sealed[: data.draw(st.integers(0, len(sealed) - 1))]))
+    with pytest.raises(WrongKey):
+        Seal(bytes(32)).unseal(SEAL.seal(secret))
+
+
+@given(st.lists(st.text(), max_size=4), st.lists(st.text(), max_size=4))
+def test_digests_are_equal_for_equal_texts_only(first, second):
+    assert (SEAL.digest(*first) == SEAL.digest(*second)) == (first == second)
+    assert SEAL.digest(*first) != Seal(bytes(32)).digest(*first)

@@ -1,0 +1,200 @@
+"""A board on a serial line, as events. The ports are real ones of pyserial's; the board's end is the test's."""
+
+import threading
+
+import pytest
+
+from bench.errors import BenchError
+from bench.serial import ports
+from bench.serial.connection import SerialLine
+from bench.serial.ports import PortTrouble
+from tests.support.serial_lines import Bridge, Device
+
+BOOT = b'{"event": "boot", "ms": 33, "reset": "hard"}\r\n'
+ROM = b"\xff\x00ets Jul 29 2019 12:21:46\r\n\r\nrst:0x1 (POWERON_RESET),boot:0x13 (SPI_FAST_FLASH_BOOT)\r\n"
+PROMPT = b"raw REPL; CTRL-B to exit\r\n>"
+
+
+@pytest.fixture
+def device(tmp_path):
+    made = Device(tmp_path / "ttyUSB0")
+    yield made
+    made.pull()
+
+
+@pytest.fixture
+def bridge():
+    made = Bridge()
+    yield made
+    made.close()
+
+
+def console(text):
+    return {"event": "console", "text": text}
+
+
+def take(line, count):
+    found = []
+    for event in line.follow(10):
+        found.append(event)
+        if len(found) == count:
+            break
+    return found
+
+
+def test_open_a_port_that_does_not_come(tmp_path):
+    with pytest.raises(PortTrouble, match="there is no port"):
+        SerialLine(str(tmp_path / "ttyUSB0"), patience_s=0.2)
+
+
+def test_wait_for_what_is_never_said(device):
+    with SerialLine(str(device.path)) as line:
+        device.say(ROM + BOOT)
+        with pytest.raises(BenchError, match=r"no event connected within 0 s; the board said \['boot'\]$"):
+            line.wait_for("connected", timeout_s=0.4)
+
+
+def test_reset_of_a_line_without_rts_on_which_nobody_answers(device, monkeypatch):
+    monkeypatch.setattr("bench.serial.connection._REPL_S", 0.2)
+    with (
+        SerialLine(str(device.path)) as line,
+        pytest.raises(BenchError, match="has no RTS to reset the board by, and no MicroPython answers: press its"),
+    ):
+        line.reset()
+
+
+def test_say_on_a_port_that_is_gone(bridge):
+    with SerialLine(bridge.url) as line:
+        bridge.accept()
+        bridge.close()
+        assert take(line, 1)[0]["event"] == "port_lost"
+        with pytest.raises(PortTrouble):
+            line.say("firstboot status")
+
+
+def test_a_port_that_appears_later_is_waited_for(device):
+    device.pull()
+    threading.Timer(0.3, device.plug).start()
+    with SerialLine(str(device.path), patience_s=10) as line:
+        device.say(BOOT)
+        assert line.wait_for("boot")["ms"] == 33
+
+
+def test_garbage_and_rom_messages_are_console_lines(device):
+    with SerialLine(str(device.path)) as line:
+        device.say(ROM + BOOT)
+        found = take(line, 4)
+    assert found[0] == console("\ufffd\x00ets Jul 29 2019 12:21:46")
+    assert found[1:3] == [console(""), console("rst:0x1 (POWERON_RESET),boot:0x13 (SPI_FAST_FLASH_BOOT)")]
+    assert found[3]["event"] == "boot"
+
+
+def test_events_keeps_the_last_ones_only(device):
+    with SerialLine(str(device.path)) as line:
+        for _ in range(50):
+            device.say(b"x\n" * 50)
+            assert len(take(line, 50)) == 50
+        assert len(line.events) == 1000
+
+
+def test_wait_for_looks_at_fields(device):
+    with SerialLine(str(device.path)) as line:
+        device.say(b'{"event": "state", "state": "offline"}\n{"event": "state", "state": "online"}\nmore')
+        assert line.wait_for("state", state="online") == {"event": "state", "state": "online"}
+
+
+def test_say_types_a_line_in_pieces_that_a_board_can_take(device):
+    with SerialLine(str(device.path)) as line:
+        line.say("firstboot set wifi.ssid " + "gr\u00fc\u00df" * 100)
+        assert device.heard(b"\r") == ("firstboot set wifi.ssid " + "gr\u00fc\u00df" * 100 + "\r").encode()
+
+
+def test_a_cable_that_is_pulled_and_put_back(device):
+    with SerialLine(str(device.path)) as line:
+        device.say(BOOT)
+        line.wait_for("boot")
+        device.pull()
+        assert "vanished" in (lost := line.wait_for("port_lost")["detail"]) or "there is no port" in lost
+        device.plug()
+        line.wait_for("port_back")
+        device.say(BOOT)
+        line.wait_for("boot")
+        line.say("still here")
+        assert device.heard(b"\r") == b"still here\r"
+
+
+def test_a_socket_that_is_closed_hands_out_the_last_words_and_comes_back(bridge):
+    with SerialLine(bridge.url) as line:
+        bridge.accept()
+        bridge.say(BOOT + b"last words")
+        bridge.hang_up()
+        boot, words, lost, back = take(line, 4)
+        assert (boot["event"], words) == ("boot", console("last words"))
+        assert lost["event"] == "port_lost"
+        assert lost["port"] == bridge.url
+        assert back == {"event": "port_back", "port": bridge.url}
+        bridge.accept()
+        bridge.say(BOOT)
+        assert line.wait_for("boot")
+
+
+@pytest.mark.parametrize("kind", ["bridge", "device"])
+def test_reset_of_a_line_without_rts_goes_through_micropython(request, kind):
+    board = request.getfixturevalue(kind)
+    heard = []
+
+    def micropython():
+        board.heard(b"\r\x03\r\x01")
+        board.say(b"KeyboardInterrupt\r\n" + PROMPT)
+        board.heard(b"\x05A\x01")
+        board.say(b"R")
+        board.say(b"\x00")  # no raw paste here
+        heard.append(board.heard(b"\x04"))
+        board.say(b"OK" + BOOT)
+
+    with SerialLine(board.url if kind == "bridge" else str(board.path)) as line:
+        if kind == "bridge":
+            board.accept()
+        board.say(b"last words\r\n")
+        thread = threading.Thread(target=micropython)
+        thread.start()
+        line.reset()
+        assert line.wait_for("boot")
+        thread.join()
+    assert heard == [b"import machine\nmachine.reset()\x04"]
+    assert console("last words") in line.events
+
+
+class Lines:
+    """The lines of a port, whose changes are written down."""
+
+    def __init__(self):
+        object.__setattr__(self, "changes", [])
+        object.__setattr__(self, "dtr", True)
+
+    def __setattr__(self, name, value):
+        object.__setattr__(self, name, value)
+        self.changes.append((name, value))
+
+
+def test_reset_by_rts_is_esptools_sequence(device, monkeypatch):
+    lines = Lines()
+    with SerialLine(str(device.path)) as line:
+        monkeypatch.setattr(line, "_port", lines)
+        monkeypatch.setattr("time.sleep", lambda s: lines.changes.append(("wait", s)))
+        line.reset()
+        monkeypatch.undo()
+    assert lines.changes == [
+        ("dtr", False),  # IO0 is high: the chip is to run
+        ("rts", True),
+        ("dtr", False),
+        ("wait", 0.1),
+        ("rts", False),
+        ("dtr", False),
+    ]
+
+
+def test_line_is_free_after_it_was_closed(device):
+    with SerialLine(str(device.path)):
+        pass
+    ports.close_port(ports.open_port(str(device.path)))

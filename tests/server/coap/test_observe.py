@@ -1,0 +1,264 @@
+"""Observations over CoAP: shared attributes as they change, and calls."""
+
+import json
+import time
+
+import pytest
+
+from bench.registry import ProvisionType, timeseries
+from bench.registry.model import SHARED_SCOPE
+from bench.server.presence import Ending
+from tests.support.coap_packets import (
+    ACK,
+    BLOCK2,
+    CON,
+    CONTENT_FORMAT,
+    EMPTY,
+    GET,
+    NON,
+    OBSERVE,
+    POST,
+    RST,
+    RawPeer,
+    block,
+    code,
+    message,
+    number,
+    path_options,
+)
+from tests.support.mqtt_packets import expect_unharmed
+
+TOKEN = "the-token"
+ATTRIBUTES, RPC = f"api/v1/{TOKEN}/attributes", f"api/v1/{TOKEN}/rpc"
+REGISTER, DEREGISTER = (OBSERVE, b""), (OBSERVE, b"\1")
+VALID, CONTENT, DELETED = code(2.03), code(2.05), code(2.02)
+
+
+@pytest.fixture
+def peer(server):
+    with RawPeer(server.ports.coap) as peer:
+        yield peer
+
+
+@pytest.fixture
+def device_id(server):
+    profile = server.new_profile(ProvisionType.CHECK_PRE_PROVISIONED_DEVICES)
+    server.ask(lambda registry: registry.create_device("device", profile.name, token=TOKEN))
+    return server.ask(lambda registry: registry.token_login(TOKEN)).id
+
+
+def tell(server, device_id, changed, deleted=()):
+    async def deed(api):
+        api.presence.tell_attributes(device_id, changed, list(deleted))
+
+    server.begin(deed).result()
+
+
+def end(server, device_id, why=Ending.DELETED):
+    async def deed(api):
+        api.presence.tell_ending(device_id, why)
+
+    server.begin(deed).result()
+
+
+def quiet(server, device_id):
+    """Wait until nobody listens for the device."""
+
+    async def deed(api):
+        return device_id not in api.presence._devices
+
+    deadline = time.monotonic() + 20
+    while not server.begin(deed).result():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def notification(peer, token, payload, kind=CON):
+    """The next thing heard is this, and it is acknowledged; gives its sequence number."""
+    heard = peer.heard()
+    assert (heard.kind, heard.code, heard.token) == (kind, CONTENT, token)
+    assert json.loads(heard.payload) == payload
+    assert heard.value(CONTENT_FORMAT) == 50
+    if kind == CON:
+        peer.send(message(ACK, EMPTY, heard.mid))
+    return heard.value(OBSERVE)
+
+
+def observe(peer, path, token=b"o", kind=CON):
+    answer = peer.ask(GET, path, options=[REGISTER], token=token, kind=kind)
+    assert answer.value(OBSERVE) is not None
+    return answer
+
+
+@pytest.mark.parametrize("option", [REGISTER, DEREGISTER])
+def test_observation_with_an_unknown_token_is_401(server, peer, option):
+    for what in ("attributes", "rpc"):
+        assert peer.ask(GET, f"api/v1/unknown/{what}", options=[option]).code == code(4.01)
+    assert peer.ask(GET, f"api/v1/{TOKEN}/telemetry", options=[option]).code == code(4.00)
+
+
+def test_attributes_are_told_at_once_and_when_they_change(server, device_id, peer):
+    server.ask(lambda registry: registry.write(timeseries.set_attributes, device_id, SHARED_SCOPE, {"a": 1}))
+    first = observe(peer, ATTRIBUTES)
+    assert (first.code, first.payload, first.value(CONTENT_FORMAT)) == (CONTENT, b'{"a":1}', 50)
+    tell(server, device_id, {"a": 2, "b": None})
+    second = notification(peer, b"o", {"a": 2, "b": None})
+    tell(server, device_id, {"b": 3}, ["a"])
+    third = notification(peer, b"o", {"b": 3, "deleted": ["a"]})
+    assert first.value(OBSERVE) < second < third
+
+
+def test_attributes_of_a_device_without_any_are_an_empty_object(server, device_id, peer):
+    assert observe(peer, ATTRIBUTES).payload == b"{}"
+
+
+def test_unconfirmed_observation_gets_unconfirmed_notifications(server, device_id, peer):
+    observe(peer, ATTRIBUTES, kind=NON)
+    tell(server, device_id, {"a": 2})
+    notification(peer, b"o", {"a": 2}, kind=NON)
+
+
+def test_change_while_the_first_answer_is_made_is_not_lost(server, device_id, peer):
+    read = server.api.read_attributes
+
+    async def change_then_read(*args):
+        server.api.presence.tell_attributes(device_id, {"late": 1}, [])
+        return await read(*args)
+
+    server.api.read_attributes = change_then_read
+    assert observe(peer, ATTRIBUTES).payload == b"{}"
+    notification(peer, b"o", {"late": 1})
+
+
+def test_notification_is_repeated_until_it_is_acknowledged(server, device_id, peer):
+    observe(peer, ATTRIBUTES)
+    tell(server, device_id, {"a": 1})
+    first = peer.heard_bytes()
+    tell(server, device_id, {"a": 2})
+    assert peer.heard_bytes() == first  # and one at a time (NSTART)
+    peer.send(message(ACK, EMPTY, int.from_bytes(first[2:4], "big")))
+    notification(peer, b"o", {"a": 2})
+
+
+def test_long_notification_comes_in_blocks(server, device_id, peer):
+    values = {"a": "x" * 3000}
+    observe(peer, ATTRIBUTES)
+    tell(server, device_id, values)
+    heard = peer.heard()
+    peer.send(message(ACK, EMPTY, heard.mid))
+    assert (heard.value(BLOCK2), len(heard.payload)) == (0b1110, 1024)
+    body = heard.payload
+    for num in (1, 2):
+        body += peer.ask(GET, ATTRIBUTES, options=[(BLOCK2, block(num, False, 6))]).payload
+    assert json.loads(body) == values
+
+
+@pytest.mark.parametrize("path", [ATTRIBUTES, RPC])
+def test_observation_ends_when_it_is_deregistered(server, device_id, peer, path):
+    observe(peer, path)
+    answer = peer.ask(GET, path, options=[DEREGISTER], token=b"o")
+    assert (answer.code, answer.payload, answer.options) == (DELETED, b"", {})
+    quiet(server, device_id)
+    tell(server, device_id, {"a": 1})
+    peer.expect_silence()
+
+
+@pytest.mark.parametrize("path", [ATTRIBUTES, RPC])
+def test_deregistering_what_is_not_observed_is_202(server, device_id, peer, path):
+    assert peer.ask(GET, path, options=[DEREGISTER]).code == DELETED
+
+
+def test_observation_ends_when_a_notification_is_rejected(server, device_id, peer):
+    observe(peer, ATTRIBUTES)
+    tell(server, device_id, {"a": 1})
+    peer.send(message(RST, EMPTY, peer.heard().mid))
+    quiet(server, device_id)
+    expect_unharmed(server, devices=["device"])
+
+
+@pytest.mark.parametrize("path", [ATTRIBUTES, RPC])
+@pytest.mark.parametrize("why", Ending)
+def test_observation_ends_with_the_device_s_sessions(server, device_id, peer, path, why):
+    observe(peer, path)
+    end(server, device_id, why)
+    heard = peer.heard()
+    assert (heard.kind, heard.token, heard.code, heard.options) == (CON, b"o", DELETED, {})
+    peer.send(message(ACK, EMPTY, heard.mid))
+    quiet(server, device_id)
+
+
+@pytest.mark.parametrize("path", [ATTRIBUTES, RPC])
+def test_later_observation_takes_the_place_of_the_one_before(server, device_id, peer, path):
+    observe(peer, path)
+    with RawPeer(server.ports.coap) as other:
+        observe(other, path, token=b"p")
+        heard = peer.heard()
+        assert (heard.token, heard.code) == (b"o", DELETED)
+        peer.send(message(ACK, EMPTY, heard.mid))
+        end(server, device_id)
+        assert other.heard().code == DELETED
+    peer.expect_silence()
+    quiet(server, device_id)
+
+
+def test_observation_that_is_registered_again_goes_on(server, device_id, peer):
+    first, second = observe(peer, ATTRIBUTES), observe(peer, ATTRIBUTES)
+    assert first.value(OBSERVE) < second.value(OBSERVE)
+    tell(server, device_id, {"a": 1})
+    assert notification(peer, b"o", {"a": 1}) > second.value(OBSERVE)
+    peer.expect_silence()
+
+
+def test_attributes_and_calls_are_observed_side_by_side(server, device_id, peer):
+    observe(peer, ATTRIBUTES, token=b"a")
+    observe(peer, RPC, token=b"r")
+    tell(server, device_id, {"a": 1})
+    notification(peer, b"a", {"a": 1})
+    end(server, device_id)
+    endings = []
+    for _ in range(2):
+        endings.append(peer.heard())
+        peer.send(message(ACK, EMPTY, endings[-1].mid))
+    assert {(each.token, each.code) for each in endings} == {(b"a", DELETED), (b"r", DELETED)}
+    quiet(server, device_id)
+
+
+def call_device(server, device_id, method, params, *, oneway=False):
+    return server.begin(lambda api: api.presence.call(device_id, method, params, oneway=oneway, timeout_s=20))
+
+
+def test_call_is_heard_and_answered(server, device_id, peer):
+    first = observe(peer, RPC)
+    assert (first.code, first.payload) == (VALID, b"")
+    calling = call_device(server, device_id, "setGpio", {"pin": 1})
+    notification(peer, b"o", {"id": 0, "method": "setGpio", "params": {"pin": 1}})
+    assert peer.ask(POST, f"{RPC}/0", b'{"done":true}').code == code(2.01)
+    assert calling.result(20) == {"done": True}
+
+
+def test_calls_that_nobody_heard_are_told_to_the_next_observer(server, device_id, peer):
+    calls = [call_device(server, device_id, f"m{n}", n, oneway=True) for n in range(3)]
+    observe(peer, RPC)
+    for n in range(3):
+        notification(peer, b"o", {"id": n, "method": f"m{n}", "params": n})
+    for each in calls:
+        each.result(20)
+
+
+def test_observers_do_not_keep_a_server_from_its_end(server, device_id):
+    peers = [RawPeer(server.ports.coap) for _ in range(20)]
+    for peer in peers:
+        peer.send(message(CON, GET, 1, b"o", [REGISTER, *path_options(ATTRIBUTES)]))
+        assert peer.heard().code == CONTENT
+    tell(server, device_id, {"a": 1})  # that nobody acknowledges
+    start = time.monotonic()
+    server.close()
+    assert time.monotonic() - start < 1.5
+    for peer in peers:
+        peer.socket.close()
+    assert server.events("failure") == []
+
+
+def test_observe_option_of_another_number_registers(server, device_id, peer):
+    answer = peer.ask(GET, ATTRIBUTES, options=[(OBSERVE, number(5))])
+    assert answer.value(OBSERVE) is not None

@@ -1,0 +1,74 @@
+"""Requests of the HTTP device API, one connection each, and what their answers have to be."""
+
+import contextlib
+import http.client
+import json
+import re
+import time
+
+from bench.registry.clock import now_ms
+
+PROVISION = "/api/v1/provision"
+
+
+def call(server, path, body=b"", method="POST", **options):
+    """One request on a connection of its own: status, body, headers."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.ports.http, timeout=5)
+    with contextlib.closing(connection):
+        connection.request(method, path, body, **options)
+        response = connection.getresponse()
+        return response.status, response.read(), response.headers
+
+
+def head(path, *headers, method="POST"):
+    return "\r\n".join([f"{method} {path} HTTP/1.1", "Host: x", *headers, "", ""]).encode()
+
+
+def read_response(client):
+    """The next response of a connection: its status and its body."""
+    received = b""
+    while b"\r\n\r\n" not in received:
+        byte = client.read(1)
+        assert byte, received
+        received += byte
+    status = int(re.match(rb"HTTP/1\.1 (\d+) ", received)[1])
+    return status, client.read(int(re.search(rb"content-length: (\d+)", received)[1]))
+
+
+METHODS = {
+    PROVISION: ["POST"],
+    "/api/v1/token/telemetry": ["POST"],
+    "/api/v1/token/attributes": ["GET", "POST"],
+    "/api/v1/token/attributes/updates": ["GET"],
+    "/api/v1/token/claim": ["POST"],
+    "/api/v1/token/rpc": ["GET", "POST"],
+    "/api/v1/token/rpc/1": ["POST"],
+    "/api/v1/token/firmware": ["GET"],
+    "/api/v1/token/software": ["GET"],
+}
+
+
+def expect_error(response, status, message, code):
+    found_status, body, headers = response
+    assert (found_status, headers["content-type"]) == (status, "application/json")
+    error = json.loads(body)
+    assert abs(error.pop("timestamp") - now_ms()) < 10_000
+    assert error.pop("message").startswith(message)
+    assert error == {"status": status, "errorCode": code}
+
+
+def listeners(server, device_id):
+    """How many wait for the device."""
+
+    async def deed(api):
+        device = api.presence._devices.get(device_id)
+        return max(len(device.on_attributes), len(device.on_call)) if device else 0
+
+    return server.begin(deed).result()
+
+
+def wait_for_listeners(server, device_id, count):
+    deadline = time.monotonic() + 20
+    while listeners(server, device_id) != count:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)

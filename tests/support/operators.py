@@ -1,0 +1,96 @@
+"""What tests of the operators' API need: clients that are logged in, and names that nobody else has."""
+
+import datetime as dt
+import json
+import uuid
+
+import httpx
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+
+def account(server):
+    """The account that a first start makes."""
+    return json.loads((server.data / "operator.json").read_text())
+
+
+def client(server, token=None):
+    """A client with a token, or without."""
+    headers = {"X-Authorization": f"Bearer {token}"} if token else {}
+    return httpx.Client(base_url=f"http://127.0.0.1:{server.ports.http}", headers=headers, timeout=30)
+
+
+def login(server, who=None):
+    """A client that is logged in; as the operator unless told otherwise."""
+    who = who or account(server)
+    with client(server) as anonymous:
+        answer = anonymous.post("/api/auth/login", json=who)
+    assert answer.status_code == 200, f"{answer.status_code} {answer.text}"
+    return client(server, answer.json()["token"])
+
+
+def name(what="x"):
+    return f"{what}-{uuid.uuid4().hex[:12]}"
+
+
+def refused(answer, status, code, message=None):
+    """An error in ThingsBoard's shape, that quotes no secret."""
+    assert answer.status_code == status, f"{answer.status_code} {answer.text}"
+    body = answer.json()
+    assert set(body) == {"status", "message", "errorCode", "timestamp"}
+    assert (body["status"], body["errorCode"]) == (status, code)
+    if message is not None:
+        assert body["message"] == message
+    return body["message"]
+
+
+def make_certificate():
+    """A self-signed certificate, as PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    who = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name("authority"))])
+    now = dt.datetime.now(dt.UTC)
+    builder = x509.CertificateBuilder(who, who, key.public_key(), x509.random_serial_number())
+    builder = builder.not_valid_before(now).not_valid_after(now + dt.timedelta(days=1))
+    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
+
+
+def ok(answer):
+    assert answer.status_code == 200, f"{answer.status_code} {answer.text}"
+    return answer.json() if answer.content else None
+
+
+def new_device(operator, **fields):
+    return ok(operator.post("/api/device", json={"name": name("device"), **fields}))
+
+
+def new_profile(operator, strategy="DISABLED", **fields):
+    """A profile with a key and a secret."""
+    form = {
+        "name": name("profile"),
+        "type": "DEFAULT",
+        "transportType": "DEFAULT",
+        "provisionType": strategy,
+        "provisionDeviceKey": name("key"),
+        "profileData": {"provisionConfiguration": {"type": strategy, "provisionDeviceSecret": name("secret")}},
+        **fields,
+    }
+    return ok(operator.post("/api/deviceProfile", json=form))
+
+
+def new_customer(server, operator):
+    """A customer, and a client of their user."""
+    customer = ok(operator.post("/api/customer", json={"title": name("customer")}))
+    form = {"email": f"{name('jo')}@example.com", "authority": "CUSTOMER_USER", "customerId": customer["id"]}
+    user = ok(operator.post("/api/user?sendActivationMail=false", json=form))
+    link = operator.get(f"/api/user/{user['id']['id']}/activationLink").text
+    with client(server) as anonymous:
+        form = {"activateToken": link.split("activateToken=")[1], "password": "a-password"}
+        tokens = ok(anonymous.post("/api/noauth/activate", json=form))
+    return customer, client(server, tokens["token"])
+
+
+def values(operator, device, scope, **query):
+    found = ok(operator.get(f"/api/plugins/telemetry/DEVICE/{device}/values/attributes/{scope}", params=query))
+    return {each["key"]: each["value"] for each in found}

@@ -1,0 +1,156 @@
+"""The other end of a device's connection, as a test wants it."""
+
+import socket
+import ssl
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.support import certificates
+
+Behaviour = Callable[[socket.socket], None]
+PATIENCE_S = 20
+
+
+def hear(connection: socket.socket, size: int) -> bytes:
+    """Exactly `size` bytes, or fewer if the device closes before."""
+    data = b""
+    while len(data) < size:
+        chunk = connection.recv(size - len(data))
+        if not chunk:
+            break
+        data += chunk
+    return data
+
+
+def until_closed(connection: socket.socket) -> bytes:
+    """All that comes until the device closes."""
+    data = b""
+    try:
+        while chunk := connection.recv(4096):
+            data += chunk
+    except ConnectionResetError:  # closed with something unread: also a close
+        pass
+    return data
+
+
+class Peers:
+    """Listeners that treat their connections by functions, one after the other."""
+
+    def __init__(self) -> None:
+        self._listeners: list[socket.socket] = []
+        self._threads: list[threading.Thread] = []
+        self._failures: list[BaseException] = []
+
+    def __call__(self, *behaviours: Behaviour) -> int:
+        """Serve a connection by each of these, in this order; gives the port."""
+        listener = socket.create_server(("127.0.0.1", 0))
+        listener.settimeout(PATIENCE_S)
+        self._listeners.append(listener)
+
+        def run() -> None:
+            try:
+                for behave in behaviours:
+                    connection, _ = listener.accept()
+                    with connection:
+                        connection.settimeout(PATIENCE_S)
+                        behave(connection)
+            except BaseException as error:  # noqa: BLE001 - shown by the test
+                self._failures.append(error)
+
+        self._threads.append(threading.Thread(target=run))
+        self._threads[-1].start()
+        return listener.getsockname()[1]
+
+    def close(self) -> None:
+        for thread in self._threads:
+            thread.join()
+        for listener in self._listeners:
+            listener.close()
+        assert not self._failures
+
+
+class Secured:
+    """A server's side of TLS whose every byte passes through `send`, on the way to the device."""
+
+    def __init__(
+        self, connection: socket.socket, context: ssl.SSLContext, send: Callable[[bytes], None] | None = None
+    ) -> None:
+        self._connection = connection
+        self._send = send or connection.sendall
+        self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._in, self._out, server_side=True)
+
+    def shake_hands(self) -> None:
+        """Raises ConnectionError if the device leaves before the end, ssl.SSLError if it objects."""
+        while True:
+            try:
+                self._tls.do_handshake()
+            except ssl.SSLWantReadError:
+                self._flush()
+                self._more()
+            else:
+                self._flush()
+                return
+
+    def hear(self, size: int) -> bytes:
+        data = b""
+        while len(data) < size:
+            try:
+                data += self._tls.read(size - len(data))
+            except ssl.SSLWantReadError:
+                self._more()
+        return data
+
+    def record(self, data: bytes) -> bytes:
+        """The bytes that say `data`, for whoever wants to send them piece by piece."""
+        self._tls.write(data)
+        return self._out.read()
+
+    def say(self, data: bytes) -> None:
+        self._send(self.record(data))
+
+    def _flush(self) -> None:
+        if data := self._out.read():
+            self._send(data)
+
+    def _more(self) -> None:
+        chunk = self._connection.recv(4096)
+        if not chunk:
+            raise ConnectionError("the device closed")
+        self._in.write(chunk)
+
+
+def server_context(folder: Path, *chain: certificates.Made, client_ca: certificates.Made | None = None):
+    """A server that shows a chain; with `client_ca` it wants a certificate that this one signed."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificates.write(folder, "peer", *chain))
+    if client_ca:
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(cadata=client_ca.der)
+    return context
+
+
+def hear_request(connection) -> bytes:
+    data = b""
+    while b"\r\n\r\n" not in data:
+        data += connection.recv(4096)
+    head, _, body = data.partition(b"\r\n\r\n")
+    for line in head.split(b"\r\n"):
+        if line.lower().startswith(b"content-length:"):
+            while len(body) < int(line.split(b":")[1]):
+                body += connection.recv(4096)
+    return head + b"\r\n\r\n" + body
+
+
+def answering(answer, *, hold=False):
+    def behave(connection):
+        hear_request(connection)
+        try:
+            connection.sendall(answer)
+        except OSError:  # the device has heard enough
+            return
+        if hold:
+            until_closed(connection)
+
+    return behave

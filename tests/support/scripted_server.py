@@ -1,0 +1,125 @@
+"""A server that does to each connection of a board what the test says; a loopback port, no thread."""
+
+import json
+import socket
+import ssl
+import struct
+from contextlib import suppress
+from typing import Any, Self
+
+from tests.support.mqtt_packets import connack, puback, publish, suback
+
+CONNECT, PUBLISH, SUBSCRIBE, PINGREQ, DISCONNECT = 0x10, 0x30, 0x80, 0xC0, 0xE0
+_PATIENCE_S = 30
+
+
+class Gone(Exception):
+    """The board closed the connection."""
+
+
+class Connection:
+    """One connection of a board. With `tls` the handshake is part of the first packet."""
+
+    def __init__(self, raw: socket.socket, tls: ssl.SSLContext | None) -> None:
+        raw.settimeout(_PATIENCE_S)
+        self._raw = raw
+        self._tls = tls
+        self._socket: socket.socket | None = None if tls else raw
+
+    def packet(self) -> tuple[int, bytes]:
+        """The next packet's type and body. Raises Gone."""
+        try:
+            if self._socket is None:
+                assert self._tls
+                self._raw = self._socket = self._tls.wrap_socket(self._raw, server_side=True)
+            first = self._read(1)[0]
+            length = 0
+            for shift in (0, 7, 14, 21):
+                byte = self._read(1)[0]
+                length |= (byte & 0x7F) << shift
+                if byte < 0x80:
+                    break
+            return first & 0xF0, self._read(length)
+        except OSError as error:
+            raise Gone from error
+
+    def say(self, data: bytes) -> None:
+        """Send it. Raises Gone."""
+        assert self._socket
+        try:
+            self._socket.sendall(data)
+        except OSError as error:
+            raise Gone from error
+
+    def close(self, *, reset: bool = False) -> None:
+        """End it, with a FIN or an RST."""
+        if reset:
+            with suppress(OSError):  # after a handshake that failed there is none left to end
+                self._raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._raw.close()
+
+    def wait_until_gone(self) -> None:
+        """Say nothing until the board gives up."""
+        with suppress(OSError):
+            while self._raw.recv(4096):
+                pass
+
+    def _read(self, size: int) -> bytes:
+        assert self._socket
+        data = b""
+        while len(data) < size:
+            chunk = self._socket.recv(size - len(data))
+            if not chunk:
+                raise Gone
+            data += chunk
+        return data
+
+
+class ScriptedServer:
+    """Listens on a free port; `accept` the board's connections one after the other. A context manager."""
+
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener.settimeout(_PATIENCE_S)
+        self.port: int = self._listener.getsockname()[1]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.close()
+
+    def accept(self) -> Connection:
+        """The next connection."""
+        return Connection(self._listener.accept()[0], self._tls)
+
+
+def login(body: bytes) -> str:
+    """The user name in a CONNECT that has a client id and a user name: an access token."""
+    client_id = 12 + int.from_bytes(body[10:12], "big")
+    return body[client_id + 2 : client_id + 2 + int.from_bytes(body[client_id : client_id + 2], "big")].decode()
+
+
+def published(body: bytes) -> tuple[str, Any, bytes]:
+    """Topic, payload read as JSON, and the PUBACK, of a PUBLISH with QoS 1."""
+    end = 2 + int.from_bytes(body[:2], "big")
+    return body[2:end].decode(), json.loads(body[end + 2 :]), puback(int.from_bytes(body[end : end + 2], "big"))
+
+
+def usual_answer(kind: int, body: bytes) -> bytes:
+    """What a server answers at once that likes everything."""
+    if kind == CONNECT:
+        return connack(0)
+    if kind == PUBLISH:
+        return published(body)[2]
+    if kind == SUBSCRIBE:
+        return suback(int.from_bytes(body[:2], "big"), 0)
+    if kind == PINGREQ:
+        return b"\xd0\x00"
+    return b""
+
+
+def message(topic: str, value: Any) -> bytes:
+    """A PUBLISH of the server's."""
+    return publish(topic, json.dumps(value).encode())

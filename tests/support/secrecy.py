@@ -1,0 +1,107 @@
+"""What a server said, searched for every secret that it has."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, select
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from bench.registry import FILE, CredentialsType, ProvisionType, credentials
+from bench.registry.device_secrets import claim_secret
+from bench.registry.encryption import FILE as KEY_FILE
+from bench.registry.encryption import Seal
+from bench.registry.model import Credentials, Device, Profile
+from tests.support.at_rest import on_database
+
+# What tests choose is shorter now and then, and then found in anything.
+_SHORTEST = 8
+
+
+@dataclass
+class Count:
+    """What was searched so far: how many secrets, in what how many servers said, characters of it."""
+
+    secrets: int = 0
+    servers: int = 0
+    characters: int = 0
+
+    def add(self, other: "Count") -> None:
+        self.secrets += other.secrets
+        self.servers += other.servers
+        self.characters += other.characters
+
+
+searched = Count()
+
+
+@dataclass(frozen=True)
+class _Secret:
+    what: str
+    text: str = field(repr=False)
+
+
+def expect_none_said(folder: Path, url: str | None, said: str) -> None:
+    """Fail if a server said one of the secrets in its data folder and database; the failure does not show it."""
+    try:
+        known, names = on_database(folder, url, lambda connection: _all(connection, folder))
+    except SQLAlchemyError:  # a test broke the database on purpose
+        return
+    if (operator := folder / "operator.json").exists():
+        known.append(_Secret("the operator's password", json.loads(operator.read_bytes())["password"]))
+    looked_for = [
+        secret for secret in known if len(secret.text) >= _SHORTEST and not any(secret.text in name for name in names)
+    ]
+    found = [secret.what for secret in looked_for if _is_in(secret.text, said)]
+    if found:
+        pytest.fail(f"the server said {len(found)} secrets, of all things: {', '.join(found[:3])}", pytrace=False)
+    searched.add(Count(len(looked_for), 1, len(said)))
+
+
+def _is_in(text: str, said: str) -> bool:
+    return text in said or json.dumps(text)[1:-1] in said
+
+
+def _all(connection: Connection, folder: Path) -> tuple[list[_Secret], list[str]]:
+    """Every secret, and the names that are told freely."""
+    key = (folder / KEY_FILE).read_bytes()
+    with Session(connection) as session:
+        rows = session.execute(select(Device.id, Device.name, Device.profile_id)).all()
+        devices = {row.id: row.name for row in rows}
+        profiles = session.scalars(select(Profile)).all()
+        stored = session.scalars(select(Credentials)).all()
+        seal = Seal(key)
+        secrets = {
+            each.id: (each.name, seal.unseal(each.sealed_secret))
+            for each in profiles
+            if each.sealed_secret and each.provision_type != ProvisionType.X509_CERTIFICATE_CHAIN
+        }
+        known = [_Secret(f"the provisioning secret of profile {name!r}", text) for name, text in secrets.values()]
+        known += [
+            _Secret(f"the claim secret of device {row.name!r}", claim_secret(secrets[row.profile_id][1], row.name))
+            for row in rows
+            if row.profile_id in secrets
+        ]
+        for row in stored:
+            known += _of_device(devices[row.device_id], credentials.unseal(seal, row))
+        known.append(_Secret("the key of all secrets", key.hex()))
+        return known, [*devices.values(), *(each.name for each in profiles)]
+
+
+def _of_device(name: str, own: credentials.DeviceCredentials) -> Iterator[_Secret]:
+    if own.type is CredentialsType.ACCESS_TOKEN:
+        yield _Secret(f"the token of device {name!r}", own.id)
+    elif own.type is CredentialsType.MQTT_BASIC:
+        parts = json.loads(own.value or "{}")
+        if parts["password"]:
+            yield _Secret(f"the password of device {name!r}", parts["password"])
+        elif not parts["clientId"]:
+            yield _Secret(f"the user name, which is all there is, of device {name!r}", parts["userName"])
+
+
+def has_registry(folder: Path, url: str | None) -> bool:
+    """Whether there is something to search for."""
+    return (folder / KEY_FILE).exists() and (url is not None or (folder / FILE).exists())

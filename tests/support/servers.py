@@ -1,0 +1,24 @@
+"""A running server whose words are searched for its secrets, and the databases that it runs on."""
+
+import pytest
+
+from bench.server.run import thread
+from tests.support import secrecy
+
+# For a module (`pytestmark = on_both_databases`) or a test: once on SQLite, once, among the slow ones, on PostgreSQL.
+on_both_databases = pytest.mark.parametrize(
+    "database", ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)], indirect=True
+)
+
+
+PATIENCE_S = 30.0
+
+
+class RunningServer(thread.RunningServer):
+    """The real server in a thread. At its end nothing that it said holds a secret of its registry."""
+
+    def close(self) -> None:
+        was_running = self.is_running()
+        super().close()
+        if was_running:
+            secrecy.expect_none_said(self.data, self.options.database, self.told)
