@@ -215,8 +215,8 @@ def test_secret_and_tokens_are_never_printed(bench, server, over_http, secret_fi
         last = asked[-1]
         return b"\x1b[31m" + json.dumps([last.secret, last.token, last.password, last.secret * 2]).encode()
 
-    monkeypatch.setattr(server_bugs.wire, "read_request", hearing)
-    monkeypatch.setattr(server_bugs.wire, "write_answer", quoting)
+    monkeypatch.setattr(server_bugs.device_json, "read_request", hearing)
+    monkeypatch.setattr(server_bugs.device_json, "write_answer", quoting)
     secret = server.profile.provision_secret
     for options in ((), ("--json",)):
         code, out, err = bench(*over_http, "--only", "http.provision.*", "--only", "provision.*", *options)
