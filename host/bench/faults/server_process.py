@@ -6,11 +6,11 @@ standard output when it is so: `{"event": "upset", ...}`. It ends with its stand
 
 import json
 import os
+import runpy
 import signal
 import sys
 import threading
 
-from bench import cli
 from bench.faults import server_inject
 
 
@@ -28,4 +28,5 @@ def _obey() -> None:
 
 if __name__ == "__main__":
     threading.Thread(target=_obey, daemon=True).start()
-    cli.main()
+    # run as the program that it is: the command line is a floor above this one
+    runpy.run_module("bench.cli", run_name="__main__")
