@@ -5,8 +5,8 @@ import threading
 from contextlib import closing
 
 import pytest
-
 import serial
+
 from bench.flash import esptool
 from bench.flash.esptool import EsptoolError, Kind
 from bench.serial.connection import SerialLine

@@ -11,8 +11,8 @@ import time
 from urllib.parse import urlsplit
 
 import pytest
-
 import serial
+
 from bench.errors import BenchError
 from bench.virtual import line_server
 from bench.virtual.auto_reset import Start

@@ -12,8 +12,8 @@ import threading
 import tty
 
 import pytest
-
 import serial
+
 from bench.flash import filesystem
 from bench.virtual.board import VirtualBoard
 from bench.virtual.environment import Conditions
