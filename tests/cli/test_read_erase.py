@@ -13,8 +13,8 @@ import pytest
 
 from bench import boards
 from bench.flash import filesystem
-from bench.flash.chip_writer import Loader
-from bench.serial.connection import SerialLine
+from bench.flash.chip_writer import ChipWriter
+from bench.serial.connection import SerialConnection
 from bench.virtual.auto_reset import Start
 from bench.virtual.board import VirtualBoard
 from bench.virtual.line_server import serve
@@ -176,14 +176,14 @@ def test_buttons_that_nobody_presses(board, tmp_path, monkeypatch):
     asked = []
 
     class Told:
-        phase = say = event = progress = print
-        ask = staticmethod(asked.append)
+        phase = notify = event = advance = print
+        prompt = staticmethod(asked.append)
 
     definition = boards.load("esp32_generic")
     with (
         serve(board, raw=True) as line,
-        SerialLine(line.url) as port,
-        Loader(port, board=definition, tell=Told(), folder=tmp_path) as chip,
+        SerialConnection(line.url) as port,
+        ChipWriter(port, board=definition, reporter=Told(), folder=tmp_path) as chip,
         pytest.raises(Exception, match="no chip in download mode answers") as caught,
     ):
         chip.read(0x8000, 4096)

@@ -12,7 +12,7 @@ import pytest
 from bench.dut.console import Dialogue
 from bench.errors import BenchError
 from bench.flash import filesystem
-from bench.serial.connection import SerialLine
+from bench.serial.connection import SerialConnection
 from tests.support.boards import QUICK, new_board
 from tests.support.forks import bench_command
 from tests.support.serial_lines import Bridge, Served
@@ -48,7 +48,7 @@ def served(board):
 def test_nobody_answers(monkeypatch):
     monkeypatch.setattr("bench.dut.console._ANSWER_S", 0.1)
     line = Bridge()
-    with SerialLine(line.url) as port:
+    with SerialConnection(line.url) as port:
         for question in (Dialogue(port).settings, lambda: Dialogue(port).change("wifi.ssid", "Hall 3")):
             with pytest.raises(BenchError, match=r"the board (does not answer on its console|did not say whether)"):
                 question()

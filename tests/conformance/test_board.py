@@ -33,8 +33,8 @@ VAULT = _BODY + struct.pack("<I", zlib.crc32(_BODY))
 WIPE = """
 import sys
 from bench.serial.ports import open_port
-from bench.serial.raw_repl import Repl
-with Repl(open_port(sys.argv[1]), timeout_s=10) as repl:
+from bench.serial.raw_repl import RawRepl
+with RawRepl(open_port(sys.argv[1]), timeout_s=10) as repl:
     repl.run("import os\\nfor p in os.listdir():\\n if p.startswith('vault'): os.remove(p)")
 """
 

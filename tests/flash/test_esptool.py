@@ -10,7 +10,7 @@ import pytest
 
 from bench.errors import UsageError
 from bench.flash import esptool
-from bench.flash.esptool import EsptoolError, Kind, Progress
+from bench.flash.esptool import EsptoolError, EsptoolFailure, EsptoolLine
 
 BEGUN = "esptool v5.6.0\nSerial port P:\n"
 CONNECTED = BEGUN + "Connecting...\nConnected to ESP32 on P:\nChip type:          ESP32-D0WD (revision v1.0)\n"
@@ -26,31 +26,64 @@ def silent():
 @pytest.mark.parametrize(
     ("output", "kind"),
     [
-        ("", Kind.OTHER),
-        ("Usage: ...\n╭─ Error ───╮\n│ No such command 'fly'. │\n╰──────╯\n", Kind.OTHER),
+        ("", EsptoolFailure.OTHER),
+        ("Usage: ...\n╭─ Error ───╮\n│ No such command 'fly'. │\n╰──────╯\n", EsptoolFailure.OTHER),
         (
             BEGUN + "A fatal error occurred: Could not open P, the port is busy or doesn't exist.\n([Errno 16])",
-            Kind.PORT,
+            EsptoolFailure.PORT,
         ),
-        (BEGUN + "A fatal error occurred: Failed to connect to ESP32: No serial data received.", Kind.NO_CONNECTION),
-        (BEGUN + "A fatal error occurred: Failed to connect to ESP32: Wrong boot mode detected", Kind.NO_CONNECTION),
-        (BEGUN + "A serial exception error occurred: read failed\nNote: ...", Kind.NO_CONNECTION),
-        (BEGUN + "A fatal error occurred: This chip is ESP32-S3, not ESP32. Wrong chip argument?", Kind.WRONG_CHIP),
-        (CONNECTED + "A fatal error occurred: MD5 of file does not match data in flash!", Kind.VERIFY),
-        (CONNECTED + "A fatal error occurred: Write failed, the written flash region is empty.", Kind.VERIFY),
-        (CONNECTED + "A fatal error occurred: Digest mismatch: expected A, got B", Kind.VERIFY),
-        (CONNECTED + "A fatal error occurred: No serial data received.", Kind.LOST),
-        (CONNECTED + "A fatal error occurred: Serial data stream stopped: Possible serial noise or", Kind.LOST),
-        (CONNECTED + "A fatal error occurred: The chip stopped responding.", Kind.LOST),
-        (CONNECTED + "A fatal error occurred: Failed to start stub flasher. There was no response.", Kind.LOST),
-        (CONNECTED + "A fatal error occurred: Invalid head of packet (0x45): Possible serial noise or", Kind.LOST),
-        (CONNECTED + "A serial exception error occurred: device reports readiness to read but", Kind.LOST),
-        (CONNECTED + "A fatal error occurred: Failed to write to target RAM (result was 0105: ...)", Kind.LOST),
-        (CONNECTED + "Traceback (most recent call last):\nOSError: [Errno 5] Input/output error\n", Kind.LOST),
-        (CONNECTED + "A fatal error occurred: Failed to write to target RAM (result was 0105: The format", Kind.LOST),
-        (CONNECTED + "A fatal error occurred: Failed to write (result was 01C1: Bad data checksum)", Kind.LOST),
-        (CONNECTED + "A fatal error occurred: Failed to write (result was 0108: Flash write error)", Kind.OTHER),
-        (CONNECTED + "A fatal error occurred: 'x.bin' is not an ESP32 image. Use --force", Kind.OTHER),
+        (
+            BEGUN + "A fatal error occurred: Failed to connect to ESP32: No serial data received.",
+            EsptoolFailure.NO_CONNECTION,
+        ),
+        (
+            BEGUN + "A fatal error occurred: Failed to connect to ESP32: Wrong boot mode detected",
+            EsptoolFailure.NO_CONNECTION,
+        ),
+        (BEGUN + "A serial exception error occurred: read failed\nNote: ...", EsptoolFailure.NO_CONNECTION),
+        (
+            BEGUN + "A fatal error occurred: This chip is ESP32-S3, not ESP32. Wrong chip argument?",
+            EsptoolFailure.WRONG_CHIP,
+        ),
+        (CONNECTED + "A fatal error occurred: MD5 of file does not match data in flash!", EsptoolFailure.VERIFY),
+        (CONNECTED + "A fatal error occurred: Write failed, the written flash region is empty.", EsptoolFailure.VERIFY),
+        (CONNECTED + "A fatal error occurred: Digest mismatch: expected A, got B", EsptoolFailure.VERIFY),
+        (CONNECTED + "A fatal error occurred: No serial data received.", EsptoolFailure.LOST),
+        (
+            CONNECTED + "A fatal error occurred: Serial data stream stopped: Possible serial noise or",
+            EsptoolFailure.LOST,
+        ),
+        (CONNECTED + "A fatal error occurred: The chip stopped responding.", EsptoolFailure.LOST),
+        (
+            CONNECTED + "A fatal error occurred: Failed to start stub flasher. There was no response.",
+            EsptoolFailure.LOST,
+        ),
+        (
+            CONNECTED + "A fatal error occurred: Invalid head of packet (0x45): Possible serial noise or",
+            EsptoolFailure.LOST,
+        ),
+        (CONNECTED + "A serial exception error occurred: device reports readiness to read but", EsptoolFailure.LOST),
+        (
+            CONNECTED + "A fatal error occurred: Failed to write to target RAM (result was 0105: ...)",
+            EsptoolFailure.LOST,
+        ),
+        (
+            CONNECTED + "Traceback (most recent call last):\nOSError: [Errno 5] Input/output error\n",
+            EsptoolFailure.LOST,
+        ),
+        (
+            CONNECTED + "A fatal error occurred: Failed to write to target RAM (result was 0105: The format",
+            EsptoolFailure.LOST,
+        ),
+        (
+            CONNECTED + "A fatal error occurred: Failed to write (result was 01C1: Bad data checksum)",
+            EsptoolFailure.LOST,
+        ),
+        (
+            CONNECTED + "A fatal error occurred: Failed to write (result was 0108: Flash write error)",
+            EsptoolFailure.OTHER,
+        ),
+        (CONNECTED + "A fatal error occurred: 'x.bin' is not an ESP32 image. Use --force", EsptoolFailure.OTHER),
     ],
 )
 def test_failure_tells_the_kind_and_the_cure_in_one_line(output, kind):
@@ -82,21 +115,21 @@ def test_run_on_what_is_no_port():
 def test_run_a_command_that_does_not_exist(silent):
     with pytest.raises(EsptoolError, match="No such command 'fly'") as caught:
         esptool.run(silent, ["fly"])
-    assert caught.value.kind is Kind.OTHER
+    assert caught.value.kind is EsptoolFailure.OTHER
 
 
 def test_run_on_a_port_that_is_not_there():
     with pytest.raises(EsptoolError, match="there is no port /dev/ttyUSB99: is the board") as caught:
         esptool.run("/dev/ttyUSB99", ["flash-id"])
-    assert caught.value.kind is Kind.PORT
+    assert caught.value.kind is EsptoolFailure.PORT
 
 
 def test_run_on_a_line_on_which_nobody_answers(silent):
     said = []
     with pytest.raises(EsptoolError, match="a bare socket cannot reset it: hold BOOT") as caught:
         esptool.run(silent, ["--connect-attempts", "1", "flash-id"], on_progress=said.append)
-    assert caught.value.kind is Kind.NO_CONNECTION
-    assert Progress(text=f"Serial port {silent}:") in said
+    assert caught.value.kind is EsptoolFailure.NO_CONNECTION
+    assert EsptoolLine(text=f"Serial port {silent}:") in said
     assert "Connecting..." in caught.value.output
 
 

@@ -9,9 +9,9 @@ import pytest
 
 from bench import paths
 from bench.errors import BenchError
-from bench.flash import firmware, flasher
-from bench.flash.job import Job, Outcome
-from bench.flash.progress import Silent
+from bench.flash import bring_up, firmware
+from bench.flash.job import FlashJob, FlashOutcome
+from bench.flash.progress import Unattended
 from bench.virtual.board import VirtualBoard
 from bench.virtual.line_server import serve
 from tests.support.boards import vault_slots
@@ -152,6 +152,6 @@ def test_blank_board_has_an_erased_flash(tmp_path):
 
 def test_board_that_runs_another_firmware_than_was_written_is_an_error(server, make_board):
     with serve(make_board(server)) as line:
-        job = Job(port=line.url, firmware=firmware.files(), version="9.9.9")
+        job = FlashJob(port=line.url, firmware=firmware.files(), version="9.9.9")
         with pytest.raises(BenchError, match=r"runs firmware 0\.1\.0, not 9\.9\.9, which was written"):
-            flasher.deploy(job, Silent(), Outcome())
+            bring_up.deploy(job, Unattended(), FlashOutcome())

@@ -364,7 +364,7 @@ class TestRealImage:
         found = images.find(GENERIC, REAL)
         assert found.notice == ""
         assert found.sha256 == GENERIC.image.sha256
-        assert found.facts == images.Facts(
+        assert found.facts == images.ImageFacts(
             version=GENERIC.image.version,
             date="2025-04-15",
             chip="esp32",

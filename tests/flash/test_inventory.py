@@ -7,19 +7,19 @@ import pytest
 
 from bench.errors import BenchError, UsageError
 from bench.flash import inventory
-from bench.flash.probe import Found, definitions_for
+from bench.flash.probe import ProbedBoard, definitions_for
 from tests.support.servers import PATIENCE_S
 
 MAC = "02005e005301"
-FOUND = Found(port="/dev/ttyUSB0", mac=MAC, chip="esp32", flash_mb=4, micropython="1.25.0", firmware="0.1.0")
+FOUND = ProbedBoard(port="/dev/ttyUSB0", mac=MAC, chip="esp32", flash_mb=4, micropython="1.25.0", firmware="0.1.0")
 
 NOTES = """
 import sys
 from bench.flash import inventory
-from bench.flash.probe import Found
+from bench.flash.probe import ProbedBoard
 for board in range(10):
     mac = f"0200{int(sys.argv[1]):04x}{board:04x}"
-    inventory.note(Found(port=f"/dev/{mac}", mac=mac, chip="esp32", flash_mb=4))
+    inventory.note(ProbedBoard(port=f"/dev/{mac}", mac=mac, chip="esp32", flash_mb=4))
 """
 
 
@@ -102,7 +102,7 @@ def test_users_words_comments_and_order_stay(file):
 
 def test_port_that_has_another_board_now_is_no_longer_the_first_ones(file):
     inventory.note(FOUND)
-    inventory.note(Found(port="/dev/ttyUSB0", mac="02005e005302", chip="esp32", flash_mb=4))
+    inventory.note(ProbedBoard(port="/dev/ttyUSB0", mac="02005e005302", chip="esp32", flash_mb=4))
     assert [(each.mac, each.port) for each in inventory.read()] == [(MAC, ""), ("02005e005302", "/dev/ttyUSB0")]
 
 
@@ -119,5 +119,5 @@ def test_mac_without_a_port_is_still_looked_for(file):
 
 
 def test_definitions_are_those_of_the_chip_that_fit_into_its_flash():
-    fits = definitions_for(Found(port="", mac=MAC, chip="esp32s3", flash_mb=4))
+    fits = definitions_for(ProbedBoard(port="", mac=MAC, chip="esp32s3", flash_mb=4))
     assert fits == ["esp32_s3_4mb", "esp32_s3_4mb_quad"]

@@ -6,7 +6,7 @@ import pytest
 
 from bench.errors import UsageError
 from bench.flash.labels import Label
-from bench.flash.tray import Result, Tray, serials
+from bench.flash.tray import Tray, TrayResult, serials
 
 
 @pytest.mark.parametrize("text", ["", "press", "7a"])
@@ -97,10 +97,10 @@ def test_labels_are_for_all_boards_that_were_brought_online(tmp_path):
     tray = Tray(tmp_path / "t", serials("p1"))
     secret = tray.claim_secret("02")
     assert [tray.serial(mac) for mac in ("03", "02", "01")] == ["p1", "p2", "p3"]
-    tray.record(Result(port="/dev/a", mac="03", name="p1", error="cable out"))
-    tray.record(Result(port="/dev/b", mac="02", name="p2"))
+    tray.record(TrayResult(port="/dev/a", mac="03", name="p1", error="cable out"))
+    tray.record(TrayResult(port="/dev/b", mac="02", name="p2"))
     later = Tray(tmp_path / "t")
-    later.record(Result(port="/dev/c", mac="01", name="n"))
+    later.record(TrayResult(port="/dev/c", mac="01", name="n"))
     assert later.labels() == [
         Label(name="n", mac="01", serial="p3"),
         Label(name="p2", mac="02", serial="p2", secret=secret),
@@ -111,20 +111,20 @@ def test_a_board_where_another_one_was_leaves_that_one_s_result(tmp_path):
     """As when trays are filled by hand, board after board, on the ports that there are."""
     tray = Tray(tmp_path / "t")
     for when, mac in enumerate(("02", "01")):
-        tray.record(Result(port="/dev/a", mac=mac, name=f"n{mac}", when_ms=when))
+        tray.record(TrayResult(port="/dev/a", mac=mac, name=f"n{mac}", when_ms=when))
     assert [each.name for each in tray.results()] == ["n01", "n02"]
     found = tray.finished("/dev/a")
     assert found is not None
     assert found.mac == "01"
-    tray.record(Result(port="/dev/a", mac="01", name="", error="cable out"))
+    tray.record(TrayResult(port="/dev/a", mac="01", name="", error="cable out"))
     assert [each.name for each in tray.labels()] == ["n02"]
 
 
 def test_tray_keeps_one_result_a_board_and_port(tmp_path):
     tray = Tray(tmp_path / "t")
-    tray.record(Result(port="/dev/a", mac="", name="", error="cable out"))
+    tray.record(TrayResult(port="/dev/a", mac="", name="", error="cable out"))
     assert tray.finished("/dev/a") is None
-    tray.record(Result(port="/dev/a", mac="02", name="n"))
+    tray.record(TrayResult(port="/dev/a", mac="02", name="n"))
     assert [each.name for each in tray.results()] == ["n"]
     found = Tray(tmp_path / "t").finished("/dev/a")
     assert found is not None

@@ -25,8 +25,8 @@ HELLO = "def test_hello(board):\n    board.power_on()\n    board.expect_text('he
 TROUBLE = "*board trouble: no verdict on these tests*"
 HOLDS = """
 import sys
-from bench.serial.port_lock import Reservation
-with Reservation(sys.argv[1]):
+from bench.serial.port_lock import PortLock
+with PortLock(sys.argv[1]):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -188,10 +188,10 @@ def test_what_a_board_cannot_do_skips_a_unittest_too(project):
 
 def test_trouble_is_no_failure_that_was_expected_and_hides_none_after_it(project):
     project.makepyfile(
-        "import pytest\nfrom bench.serial.ports import PortTrouble\n"
+        "import pytest\nfrom bench.serial.ports import PortError\n"
         "@pytest.fixture\ndef after():\n    yield\n    assert 0, 'the true error'\n"
-        "@pytest.mark.xfail\ndef test_expected():\n    raise PortTrouble('gone')\n"
-        "def test_hidden(after):\n    raise PortTrouble('gone')\n"
+        "@pytest.mark.xfail\ndef test_expected():\n    raise PortError('gone')\n"
+        "def test_hidden(after):\n    raise PortError('gone')\n"
     )
     ran = project.runpytest_subprocess()
     ran.stdout.fnmatch_lines(["*the true error*", "*= 1 error, 2 board trouble in *"])

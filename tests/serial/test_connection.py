@@ -6,8 +6,8 @@ import pytest
 
 from bench.errors import BenchError
 from bench.serial import ports
-from bench.serial.connection import SerialLine
-from bench.serial.ports import PortTrouble
+from bench.serial.connection import SerialConnection
+from bench.serial.ports import PortError
 from tests.support.serial_lines import Bridge, Device
 
 BOOT = b'{"event": "boot", "ms": 33, "reset": "hard"}\r\n'
@@ -43,12 +43,12 @@ def take(line, count):
 
 
 def test_open_a_port_that_does_not_come(tmp_path):
-    with pytest.raises(PortTrouble, match="there is no port"):
-        SerialLine(str(tmp_path / "ttyUSB0"), patience_s=0.2)
+    with pytest.raises(PortError, match="there is no port"):
+        SerialConnection(str(tmp_path / "ttyUSB0"), patience_s=0.2)
 
 
 def test_wait_for_what_is_never_said(device):
-    with SerialLine(str(device.path)) as line:
+    with SerialConnection(str(device.path)) as line:
         device.say(ROM + BOOT)
         with pytest.raises(BenchError, match=r"no event connected within 0 s; the board said \['boot'\]$"):
             line.wait_for("connected", timeout_s=0.4)
@@ -57,31 +57,31 @@ def test_wait_for_what_is_never_said(device):
 def test_reset_of_a_line_without_rts_on_which_nobody_answers(device, monkeypatch):
     monkeypatch.setattr("bench.serial.connection._REPL_S", 0.2)
     with (
-        SerialLine(str(device.path)) as line,
+        SerialConnection(str(device.path)) as line,
         pytest.raises(BenchError, match="has no RTS to reset the board by, and no MicroPython answers: press its"),
     ):
         line.reset()
 
 
 def test_say_on_a_port_that_is_gone(bridge):
-    with SerialLine(bridge.url) as line:
+    with SerialConnection(bridge.url) as line:
         bridge.accept()
         bridge.close()
         assert take(line, 1)[0]["event"] == "port_lost"
-        with pytest.raises(PortTrouble):
-            line.say("firstboot status")
+        with pytest.raises(PortError):
+            line.send_line("firstboot status")
 
 
 def test_a_port_that_appears_later_is_waited_for(device):
     device.pull()
     threading.Timer(0.3, device.plug).start()
-    with SerialLine(str(device.path), patience_s=10) as line:
+    with SerialConnection(str(device.path), patience_s=10) as line:
         device.say(BOOT)
         assert line.wait_for("boot")["ms"] == 33
 
 
 def test_garbage_and_rom_messages_are_console_lines(device):
-    with SerialLine(str(device.path)) as line:
+    with SerialConnection(str(device.path)) as line:
         device.say(ROM + BOOT)
         found = take(line, 4)
     assert found[0] == console("\ufffd\x00ets Jul 29 2019 12:21:46")
@@ -90,7 +90,7 @@ def test_garbage_and_rom_messages_are_console_lines(device):
 
 
 def test_events_keeps_the_last_ones_only(device):
-    with SerialLine(str(device.path)) as line:
+    with SerialConnection(str(device.path)) as line:
         for _ in range(50):
             device.say(b"x\n" * 50)
             assert len(take(line, 50)) == 50
@@ -98,19 +98,19 @@ def test_events_keeps_the_last_ones_only(device):
 
 
 def test_wait_for_looks_at_fields(device):
-    with SerialLine(str(device.path)) as line:
+    with SerialConnection(str(device.path)) as line:
         device.say(b'{"event": "state", "state": "offline"}\n{"event": "state", "state": "online"}\nmore')
         assert line.wait_for("state", state="online") == {"event": "state", "state": "online"}
 
 
 def test_say_types_a_line_in_pieces_that_a_board_can_take(device):
-    with SerialLine(str(device.path)) as line:
-        line.say("firstboot set wifi.ssid " + "gr\u00fc\u00df" * 100)
+    with SerialConnection(str(device.path)) as line:
+        line.send_line("firstboot set wifi.ssid " + "gr\u00fc\u00df" * 100)
         assert device.heard(b"\r") == ("firstboot set wifi.ssid " + "gr\u00fc\u00df" * 100 + "\r").encode()
 
 
 def test_a_cable_that_is_pulled_and_put_back(device):
-    with SerialLine(str(device.path)) as line:
+    with SerialConnection(str(device.path)) as line:
         device.say(BOOT)
         line.wait_for("boot")
         device.pull()
@@ -119,12 +119,12 @@ def test_a_cable_that_is_pulled_and_put_back(device):
         line.wait_for("port_back")
         device.say(BOOT)
         line.wait_for("boot")
-        line.say("still here")
+        line.send_line("still here")
         assert device.heard(b"\r") == b"still here\r"
 
 
 def test_a_socket_that_is_closed_hands_out_the_last_words_and_comes_back(bridge):
-    with SerialLine(bridge.url) as line:
+    with SerialConnection(bridge.url) as line:
         bridge.accept()
         bridge.say(BOOT + b"last words")
         bridge.hang_up()
@@ -152,7 +152,7 @@ def test_reset_of_a_line_without_rts_goes_through_micropython(request, kind):
         heard.append(board.heard(b"\x04"))
         board.say(b"OK" + BOOT)
 
-    with SerialLine(board.url if kind == "bridge" else str(board.path)) as line:
+    with SerialConnection(board.url if kind == "bridge" else str(board.path)) as line:
         if kind == "bridge":
             board.accept()
         board.say(b"last words\r\n")
@@ -179,7 +179,7 @@ class Lines:
 
 def test_reset_by_rts_is_esptools_sequence(device, monkeypatch):
     lines = Lines()
-    with SerialLine(str(device.path)) as line:
+    with SerialConnection(str(device.path)) as line:
         monkeypatch.setattr(line, "_port", lines)
         monkeypatch.setattr("time.sleep", lambda s: lines.changes.append(("wait", s)))
         line.reset()
@@ -195,6 +195,6 @@ def test_reset_by_rts_is_esptools_sequence(device, monkeypatch):
 
 
 def test_line_is_free_after_it_was_closed(device):
-    with SerialLine(str(device.path)):
+    with SerialConnection(str(device.path)):
         pass
     ports.close_port(ports.open_port(str(device.path)))

@@ -5,13 +5,13 @@ import sys
 
 import pytest
 
-from bench.serial.port_lock import Reservation, first_free
-from bench.serial.ports import PortTrouble
+from bench.serial.port_lock import PortLock, acquire_first_free
+from bench.serial.ports import PortError
 
 OTHER = """
 import sys
-from bench.serial.port_lock import Reservation
-held = [Reservation(port) for port in sys.argv[1:]]
+from bench.serial.port_lock import PortLock
+held = [PortLock(port) for port in sys.argv[1:]]
 print("taken", flush=True)
 sys.stdin.read()
 """
@@ -42,65 +42,65 @@ def other():
 
 def test_port_of_another_process_is_trouble_with_its_name(other):
     process = other("/dev/ttyUSB7")
-    with pytest.raises(PortTrouble, match=rf"/dev/ttyUSB7 is in use by .*process {process.pid}.*end that first"):
-        Reservation("/dev/ttyUSB7")
+    with pytest.raises(PortError, match=rf"/dev/ttyUSB7 is in use by .*process {process.pid}.*end that first"):
+        PortLock("/dev/ttyUSB7")
 
 
 def test_port_is_free_when_its_process_is_killed(other):
     process = other("/dev/ttyUSB7")
     process.kill()
     process.wait()
-    Reservation("/dev/ttyUSB7").release()
+    PortLock("/dev/ttyUSB7").release()
 
 
 def test_device_is_the_same_under_every_name(other, tmp_path):
     (tmp_path / "tty").touch()
     (tmp_path / "by-id").symlink_to(tmp_path / "tty")
     other(str(tmp_path / "tty"))
-    with pytest.raises(PortTrouble):
-        Reservation(str(tmp_path / "by-id"))
+    with pytest.raises(PortError):
+        PortLock(str(tmp_path / "by-id"))
 
 
 def test_url_is_the_same_with_other_options(other):
     other("rfc2217://127.0.0.1:4000")
-    with pytest.raises(PortTrouble):
-        Reservation("rfc2217://127.0.0.1:4000?ign_set_control")
+    with pytest.raises(PortError):
+        PortLock("rfc2217://127.0.0.1:4000?ign_set_control")
 
 
 def test_process_may_have_a_port_twice_and_has_it_until_the_last_is_released(other):
-    first, second = Reservation("/dev/ttyUSB7"), Reservation("/dev/ttyUSB7")
+    first, second = PortLock("/dev/ttyUSB7"), PortLock("/dev/ttyUSB7")
     first.release()
     first.release()
     with subprocess.Popen([sys.executable, "-c", OTHER, "/dev/ttyUSB7"], stderr=subprocess.PIPE) as refused:
-        assert b"PortTrouble" in refused.communicate()[1]
+        assert b"PortError" in refused.communicate()[1]
     second.release()
     other("/dev/ttyUSB7")
 
 
 def test_first_free_passes_over_what_others_have(other):
     other("a", "b")
-    [found] = first_free(["a", "b", "c"], patience_s=0)
+    [found] = acquire_first_free(["a", "b", "c"], patience_s=0)
     with found:
         assert found.port == "c"
 
 
 def test_first_free_keeps_none_while_there_are_too_few(other):
     other("b")
-    with pytest.raises(PortTrouble, match="b is in use"):
-        first_free(["a", "b"], 2, patience_s=0)
+    with pytest.raises(PortError, match="b is in use"):
+        acquire_first_free(["a", "b"], 2, patience_s=0)
     other("a")
-    assert first_free(["a", "b"], 0, patience_s=0) == []
+    assert acquire_first_free(["a", "b"], 0, patience_s=0) == []
 
 
 def test_first_free_gives_up_when_all_are_taken(other):
     other("a", "b")
-    with pytest.raises(PortTrouble, match="b is in use"):
-        first_free(["a", "b"], patience_s=0.1)
+    with pytest.raises(PortError, match="b is in use"):
+        acquire_first_free(["a", "b"], patience_s=0.1)
 
 
 def test_first_free_takes_what_becomes_free(other):
     process = other("a")
     process.stdin.close()
-    [found] = first_free(["a"], patience_s=30)
+    [found] = acquire_first_free(["a"], patience_s=30)
     with found:
         assert found.port == "a"

@@ -11,7 +11,7 @@ from serial.tools.list_ports_common import ListPortInfo
 
 from bench.errors import UsageError
 from bench.serial import ports
-from bench.serial.ports import PortTrouble
+from bench.serial.ports import PortError
 
 
 def port(device, vid=None, pid=None, **facts):
@@ -146,13 +146,13 @@ def test_only_a_bare_socket_never_has_reset_lines():
 
 
 def test_open_a_port_that_is_not_there():
-    with pytest.raises(PortTrouble, match="there is no port /dev/ttyUSB99: is the board"):
+    with pytest.raises(PortError, match="there is no port /dev/ttyUSB99: is the board"):
         ports.open_port("/dev/ttyUSB99")
 
 
 @pytest.mark.parametrize("path", ["/dev/null", "/", __file__])
 def test_open_what_is_no_serial_port(path):
-    with pytest.raises(PortTrouble, match=f"^{path} is no serial port$"):
+    with pytest.raises(PortError, match=f"^{path} is no serial port$"):
         ports.open_port(path)
 
 
@@ -161,7 +161,7 @@ def test_open_a_port_that_is_in_use_tells_by_whom(device):
     line = ports.open_port(name)
     process = Path("/proc/self/comm")
     who = f"{process.read_text().strip()} (process {os.getpid()})" if process.exists() else "another program"
-    with pytest.raises(PortTrouble) as caught:
+    with pytest.raises(PortError) as caught:
         ports.open_port(name)
     assert str(caught.value) == f"{name} is in use by {who}: end that first"
     ports.close_port(line)
@@ -171,19 +171,19 @@ def test_open_a_port_that_is_in_use_tells_by_whom(device):
 @pytest.mark.parametrize("scheme", ["socket", "rfc2217"])
 def test_open_a_url_at_which_nobody_listens(scheme):
     url = f"{scheme}://127.0.0.1:{closed_port()}"
-    with pytest.raises(PortTrouble, match=f"nobody listens at {url}: start what serves the board"):
+    with pytest.raises(PortError, match=f"nobody listens at {url}: start what serves the board"):
         ports.open_port(url)
 
 
 def test_open_a_url_of_a_host_that_does_not_exist():
-    with pytest.raises(PortTrouble, match="there is no host of that name"):
+    with pytest.raises(PortError, match="there is no host of that name"):
         ports.open_port("socket://nowhere.invalid:4000")
 
 
 def test_open_as_rfc2217_what_does_not_speak_it():
     with (
         socket.create_server(("127.0.0.1", 0)) as server,
-        pytest.raises(PortTrouble, match="does not speak RFC 2217: if it passes bytes on as they are, write socket://"),
+        pytest.raises(PortError, match="does not speak RFC 2217: if it passes bytes on as they are, write socket://"),
     ):
         ports.open_port(f"rfc2217://127.0.0.1:{server.getsockname()[1]}?timeout=0.2")
 

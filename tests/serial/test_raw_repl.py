@@ -1,6 +1,6 @@
 """The raw REPL on a line that is slow to answer."""
 
-from bench.serial.raw_repl import Repl
+from bench.serial.raw_repl import RawRepl
 
 ANSWERS = {
     b"\r\x01": b"raw REPL; CTRL-B to exit\r\n>",
@@ -36,4 +36,4 @@ class SlowLine:
 
 
 def test_answer_that_comes_late_is_the_answer():
-    assert Repl(SlowLine(), timeout_s=5).run("print(42)") == "42\r\n"
+    assert RawRepl(SlowLine(), timeout_s=5).run("print(42)") == "42\r\n"

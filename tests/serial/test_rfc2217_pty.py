@@ -8,10 +8,10 @@ import pytest
 import serial
 
 from bench.flash import esptool
-from bench.flash.esptool import EsptoolError, Kind
-from bench.serial.connection import SerialLine
-from bench.serial.ports import PortTrouble
-from bench.serial.rfc2217_pty import Relay, is_of_use
+from bench.flash.esptool import EsptoolError, EsptoolFailure
+from bench.serial.connection import SerialConnection
+from bench.serial.ports import PortError
+from bench.serial.rfc2217_pty import Relay, can_relay
 from bench.virtual.auto_reset import Start
 from bench.virtual.board import VirtualBoard
 from bench.virtual.line_server import Line, serve
@@ -33,13 +33,13 @@ def relay_threads():
     ("port", "baud"), [("/dev/ttyUSB0", FAST), ("socket://127.0.0.1:4000", FAST), ("rfc2217://127.0.0.1:4000", 123456)]
 )
 def test_relay_is_of_no_use_for_other_ports_and_odd_speeds(port, baud):
-    assert not is_of_use(port, baud)
-    assert is_of_use("rfc2217://127.0.0.1:4000", FAST)
+    assert not can_relay(port, baud)
+    assert can_relay("rfc2217://127.0.0.1:4000", FAST)
 
 
 def test_relay_of_a_line_that_ends_hangs_up_its_terminal(board):
     with serve(board) as line:
-        port = SerialLine(line.url)
+        port = SerialConnection(line.url)
         relay = Relay(port)
         terminal = serial.Serial(relay.device, timeout=PATIENCE_S)
     with port, closing(relay), terminal:
@@ -52,20 +52,20 @@ def test_relay_of_a_line_that_ends_hangs_up_its_terminal(board):
 
 def test_relay_that_has_hung_up_has_no_second_try(board):
     with serve(board) as line:
-        port = SerialLine(line.url)
+        port = SerialConnection(line.url)
         relay = Relay(port)
     with port, closing(relay):
         for thread in relay_threads():
             thread.join(PATIENCE_S)
-        with pytest.raises(PortTrouble, match=r"the connection broke .* is what serves the board still running"):
+        with pytest.raises(PortError, match=r"the connection broke .* is what serves the board still running"):
             relay.enter_loader("default-reset")
 
 
 def test_relay_to_a_board_that_runs_is_no_connection(board):
-    with serve(board) as line, SerialLine(line.url) as port, closing(Relay(port)) as relay:
+    with serve(board) as line, SerialConnection(line.url) as port, closing(Relay(port)) as relay:
         with pytest.raises(EsptoolError, match=line.url) as caught:
             esptool.run(line.url, ["--connect-attempts", "1", "read-mac"], through=relay.device)
-        assert caught.value.kind is Kind.NO_CONNECTION
+        assert caught.value.kind is EsptoolFailure.NO_CONNECTION
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_relay_to_a_board_that_runs_is_no_connection(board):
     ],
 )
 def test_relay_enters_the_loader_by_esptools_sequence(board, controls, how, states):
-    with serve(board) as line, SerialLine(line.url) as port, closing(Relay(port)) as relay:
+    with serve(board) as line, SerialConnection(line.url) as port, closing(Relay(port)) as relay:
         opened = len(controls)
         relay.enter_loader(how)
     assert controls[opened : opened + len(states)] == states
@@ -89,7 +89,7 @@ def test_relay_sets_a_speed_before_the_bytes_that_it_is_for(board, monkeypatch):
     monkeypatch.setattr(
         Line, "host_baud", Line.host_baud.setter(lambda line, baud: (rates.append(baud), receive(line, baud)))
     )
-    with serve(board) as line, SerialLine(line.url) as port, closing(Relay(port)) as relay:
+    with serve(board) as line, SerialConnection(line.url) as port, closing(Relay(port)) as relay:
         line.reset(Start.DOWNLOAD)
         mac = esptool.run(line.url, ["read-mac"], baud=FAST, through=relay.device)
         assert board.mac in mac.replace(":", "")
@@ -102,11 +102,11 @@ def test_relay_to_an_end_that_refuses_a_speed_hangs_up_with_a_cure(board, monkey
             raise ValueError(baud)
 
     monkeypatch.setattr(Line, "host_baud", Line.host_baud.setter(refuse))
-    with serve(board) as line, SerialLine(line.url) as port, closing(Relay(port)) as relay:
+    with serve(board) as line, SerialConnection(line.url) as port, closing(Relay(port)) as relay:
         line.reset(Start.DOWNLOAD)
         with pytest.raises(EsptoolError, match="--baud 115200") as caught:
             esptool.run(line.url, ["read-mac"], baud=FAST, through=relay.device)
-    assert caught.value.kind is Kind.LOST
+    assert caught.value.kind is EsptoolFailure.LOST
     assert relay_threads() == []
 
 
@@ -114,7 +114,7 @@ def test_relay_passes_more_than_a_terminal_holds(board, tmp_path):
     content = random.Random(1).randbytes(200_000)
     given, got = tmp_path / "given.bin", tmp_path / "got.bin"
     given.write_bytes(content)
-    with serve(board) as line, SerialLine(line.url) as port, closing(Relay(port)) as relay:
+    with serve(board) as line, SerialConnection(line.url) as port, closing(Relay(port)) as relay:
         for command in (["write-flash", "0x10000", str(given)], ["read-flash", "0x10000", str(len(content)), str(got)]):
             relay.enter_loader("default-reset")
             esptool.run(line.url, command, baud=FAST, through=relay.device)

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from typing import Any, Self
 
 from bench.errors import BenchError
-from bench.serial.connection import SerialLine
+from bench.serial.connection import SerialConnection
 from bench.virtual.auto_reset import Start
 from bench.virtual.board import VirtualBoard
 from bench.virtual.environment import Conditions
@@ -34,11 +34,11 @@ class PowerOnALine:
     def __init__(self, board: VirtualBoard, conditions: Conditions) -> None:
         with ExitStack() as held:
             self._served = held.enter_context(serve(board, start=Start.HELD))
-            self._line = held.enter_context(SerialLine(self._served.url))
+            self._line = held.enter_context(SerialConnection(self._served.url))
             self._served.reset(Start.RUN, conditions)
             self._held = held.pop_all()
         self._power = self._served.power
-        self.say = self._line.say
+        self.say = self._line.send_line
 
     def __enter__(self) -> Self:
         return self

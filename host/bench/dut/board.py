@@ -13,8 +13,8 @@ from typing import Any, Self
 from bench import paths
 from bench.contract.events import Event
 from bench.errors import BenchError
-from bench.serial.ports import PortTrouble
-from bench.serial.raw_repl import Repl
+from bench.serial.ports import PortError
+from bench.serial.raw_repl import RawRepl
 from bench.virtual.environment import Conditions
 
 _TURN_S = 0.05
@@ -120,7 +120,7 @@ class TestBoard(ABC):
     def repl(self) -> Any:
         """Its raw REPL, as a context: interrupts the program, which the next `reset` starts again.
 
-        Events are not heard meanwhile. Raises NoAnswer.
+        Events are not heard meanwhile. Raises ReplError.
         """
 
     @abstractmethod
@@ -142,7 +142,7 @@ class TestBoard(ABC):
     def expect_event(self, kind: str, /, *, within: float = 20.0, **fields: Any) -> Event:
         """The next event of this kind with these fields: the first after the one that was expected last.
 
-        Raises NotHeard after `within` seconds, or at once when the power is lost; PortTrouble when the port is gone.
+        Raises NotHeard after `within` seconds, or at once when the power is lost; PortError when the port is gone.
         """
         __tracebackhide__ = True
 
@@ -205,24 +205,24 @@ class TestBoard(ABC):
     def read_file(self, path: str) -> bytes:
         """A file's content; see `repl`."""
         with self.repl() as repl:
-            return bytes(repl.get(absolute(path)))
+            return bytes(repl.read_file(absolute(path)))
 
     def write_files(self, files: Mapping[str, bytes], remove: tuple[str, ...] = ()) -> None:
         """Write files (path -> content), each whole or not at all, and remove others; see `repl`."""
         with self.repl() as repl:
             gone = [absolute(path) for path in remove]
-            repl.put({absolute(path): content for path, content in files.items()}, gone, lambda _: None)
+            repl.write_files({absolute(path): content for path, content in files.items()}, gone, lambda _: None)
 
     def clock(self) -> int:
         """What its clock says, in seconds since 1970; see `repl`."""
         with self.repl() as repl:
-            epoch, seconds = repl.ask(_CLOCK)
+            epoch, seconds = repl.run_json(_CLOCK)
         return int(seconds) + (_EPOCH_2000 if epoch == 2000 else 0)
 
     def set_clock(self, seconds: int) -> None:
         """Set its clock, seconds since 1970, and restart its program."""
         with self.repl() as repl:
-            epoch, _ = repl.ask(_CLOCK)
+            epoch, _ = repl.run_json(_CLOCK)
             repl.run(_SET_CLOCK.format(seconds=seconds - (_EPOCH_2000 if epoch == 2000 else 0)))
             self.forget()
             repl.reset()
@@ -289,16 +289,16 @@ def _short(event: Event) -> str:
     return repr(event["text"][:_TOLD_OF_LINE]) if event["event"] == "console" else str(event["event"])
 
 
-def _lost_port(heard: list[Heard]) -> PortTrouble | None:
+def _lost_port(heard: list[Heard]) -> PortError | None:
     """Why the port is not there, if the last that was heard is that it went."""
     last = heard[-1].event if heard else {}
-    return PortTrouble(last["detail"]) if last.get("event") == "port_lost" else None
+    return PortError(last["detail"]) if last.get("event") == "port_lost" else None
 
 
 @contextmanager
-def repl_on(line: Any) -> Iterator[Repl]:
-    """The raw REPL on an open line. Raises NoAnswer."""
-    with Repl(line, timeout_s=_REPL_S) as repl:
+def repl_on(line: Any) -> Iterator[RawRepl]:
+    """The raw REPL on an open line. Raises ReplError."""
+    with RawRepl(line, timeout_s=_REPL_S) as repl:
         yield repl
 
 

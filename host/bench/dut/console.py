@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.errors import BenchError, UsageError
-from bench.serial.connection import SerialLine
+from bench.serial.connection import SerialConnection
 
 _ANSWER_S = 4.0
 _RESTART_S = 60.0
@@ -34,7 +34,7 @@ class Setting:
 class Dialogue:
     """A board that is asked. Its events meanwhile are passed over."""
 
-    def __init__(self, line: SerialLine) -> None:
+    def __init__(self, line: SerialConnection) -> None:
         self._line = line
 
     def settings(self, name: str = "") -> tuple[list[Setting], str]:
@@ -66,8 +66,8 @@ class Dialogue:
         for _ in range(_ATTEMPTS):
             # the end of the answer is told by the echo of another command, which there is none of
             end = secrets.token_hex(4)
-            self._line.say(command)
-            self._line.say(f"firstboot end {end}")
+            self._line.send_line(command)
+            self._line.send_line(f"firstboot end {end}")
             answer: list[str] = []
             for event in self._line.follow(_ANSWER_S):
                 text = event["text"] if event["event"] == "console" else ""
@@ -84,7 +84,7 @@ class Dialogue:
 
     def _order(self, command: str) -> str:
         """Give a command once; returns the line that says it was done."""
-        self._line.say(command)
+        self._line.send_line(command)
         echoed = False
         for event in self._line.follow(_ANSWER_S * _ATTEMPTS):
             text = event["text"] if event["event"] == "console" else ""

@@ -42,12 +42,12 @@ class Flasher:
         found = images.find(definition, image)
         regions = [*images.parts(found.data, definition), *chip_writer.filesystem_regions(definition, dict(files))]
         with board.loader() as chip:
-            chip.look()
+            chip.inspect()
             sent = chip.write(regions, erase=erase)
         board.installed = dict(files)
         board.power_on()
         with board.repl() as repl:
-            platform, version = repl.ask(_RUNS)
+            platform, version = repl.run_json(_RUNS)
         board.power_off()
         if platform == _SILICON and version != found.facts.version:  # a virtual board runs what it runs
             raise BenchError(f"{board.name} runs MicroPython {version}, not {found.facts.version} that was written")

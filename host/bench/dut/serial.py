@@ -10,10 +10,10 @@ from bench.dut.board import TestBoard, absolute, repl_on
 from bench.dut.unsupported import CannotDo
 from bench.errors import BenchError
 from bench.flash import inspection
-from bench.flash.chip_writer import Loader
-from bench.flash.progress import Silent
-from bench.serial.connection import SerialLine
-from bench.serial.raw_repl import NoAnswer, Repl
+from bench.flash.chip_writer import ChipWriter
+from bench.flash.progress import Unattended
+from bench.serial.connection import SerialConnection
+from bench.serial.raw_repl import RawRepl, ReplError
 from bench.virtual import line_server
 from bench.virtual.auto_reset import Start
 from bench.virtual.board import VirtualBoard
@@ -29,15 +29,15 @@ class PortBoard(TestBoard):
     kind = "port"
 
     def __init__(self, port: str, folder: Path, *, definition: str = "esp32_generic") -> None:
-        """Open the port, which nobody else has until `close`. Raises PortTrouble."""
+        """Open the port, which nobody else has until `close`. Raises PortError."""
         super().__init__(port, folder)
         self.port = port
         self.definition = boards.load(definition)
         self._held = ExitStack()
         with ExitStack() as opened:
             log = opened.enter_context((self.folder / "line.log").open("ab", buffering=0))
-            self.line = opened.enter_context(SerialLine(port, patience_s=_PATIENCE_S, log=log))
-            self.line.pulse()  # whoever had it last may have left it held in reset, or in its loader
+            self.line = opened.enter_context(SerialConnection(port, patience_s=_PATIENCE_S, log=log))
+            self.line.pulse_reset()  # whoever had it last may have left it held in reset, or in its loader
             self._held = opened.pop_all()
         self._is_on = True
 
@@ -59,14 +59,14 @@ class PortBoard(TestBoard):
             self.power_on()
         try:
             with self.repl() as repl:
-                found = inspection.take(repl, [])
+                found = inspection.inspect(repl, [])
                 there = found.files or {}
                 self.mac = found.mac
                 changed = {
                     path: content for path, content in wanted.items() if there.get(path) != inspection.digest(content)
                 }
-                repl.put(changed, [path for path in there if path not in wanted], lambda _: None)
-        except NoAnswer as error:
+                repl.write_files(changed, [path for path in there if path not in wanted], lambda _: None)
+        except ReplError as error:
             raise BenchError(
                 f"{self.name}: no MicroPython answers ({error}): bench flash --port {self.port} brings it there"
             ) from error
@@ -77,7 +77,7 @@ class PortBoard(TestBoard):
         if conditions:
             raise CannotDo(f"{self.name} is a real board: what it meets is not the bench's to choose")
         self._mark("switched_on")
-        if self._is_on or not self.line.release():
+        if self._is_on or not self.line.release_from_reset():
             self.line.reset()
         self._is_on = True
         self._listen()
@@ -87,7 +87,7 @@ class PortBoard(TestBoard):
         if not self._is_on:
             return
         self._hear_no_more()
-        if not self.line.hold():
+        if not self.line.hold_in_reset():
             raise CannotDo(f"{self.name} has no RTS, which would hold the board in reset")
         self._is_on = False
         self._mark("switched_off")
@@ -109,10 +109,10 @@ class PortBoard(TestBoard):
     def say(self, text: str) -> None:
         """See TestBoard."""
         self._must_be_on()
-        self.line.say(text)
+        self.line.send_line(text)
 
     @contextmanager
-    def repl(self) -> Iterator[Repl]:
+    def repl(self) -> Iterator[RawRepl]:
         """See TestBoard."""
         self._must_be_on()
         with self._deaf(self._listen), repl_on(self.line.port) as repl:
@@ -124,11 +124,11 @@ class PortBoard(TestBoard):
             return chip.read()
 
     @contextmanager
-    def loader(self) -> Iterator[Loader]:
+    def loader(self) -> Iterator[ChipWriter]:
         """Its chip in its loader, as a context; the board is off afterwards."""
         self._hear_no_more()
         with TemporaryDirectory(prefix="bench-chip-") as folder:
-            with Loader(self.line, board=self.definition, tell=Silent(), folder=Path(folder)) as chip:
+            with ChipWriter(self.line, board=self.definition, reporter=Unattended(), folder=Path(folder)) as chip:
                 yield chip
             self._is_on = True
             self.power_off()

@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 from bench.dut.board import TestBoard, repl_on
 from bench.errors import BenchError
-from bench.serial.raw_repl import Repl
+from bench.serial.raw_repl import RawRepl
 from bench.virtual.board import VirtualBoard
 from bench.virtual.environment import Conditions
 from bench.virtual.power import PowerCycle
@@ -74,7 +74,7 @@ class UnixBoard(TestBoard):
         self.virtual.say(text)
 
     @contextmanager
-    def repl(self) -> Iterator[Repl]:
+    def repl(self) -> Iterator[RawRepl]:
         """See TestBoard."""
         self._must_be_on()
         assert self.power

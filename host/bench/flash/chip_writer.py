@@ -13,10 +13,10 @@ from bench import paths
 from bench.boards import Board
 from bench.errors import BenchError
 from bench.flash import esptool, filesystem
-from bench.flash.esptool import EsptoolError, Kind, Progress
-from bench.flash.progress import Teller
+from bench.flash.esptool import EsptoolError, EsptoolFailure, EsptoolLine
+from bench.flash.progress import ProgressReporter
 from bench.serial import ports, rfc2217_pty
-from bench.serial.connection import SerialLine
+from bench.serial.connection import SerialConnection
 from bench.serial.rfc2217_pty import Relay
 
 Region = tuple[int, bytes]
@@ -34,14 +34,21 @@ _CHIP = re.compile(r"^Connected to (ESP32[\w-]*) on ", re.MULTILINE)
 _SIZE = re.compile(r"^Detected flash size: (\d+)MB", re.MULTILINE)
 
 
-class Loader:
+class ChipWriter:
     """A board whose chip esptool reaches; a context manager. What is written holds secrets: `folder` is private.
 
     Where the line cannot get the chip into its loader, or `before` is `no-reset`, the user is asked to.
     """
 
     def __init__(  # noqa: PLR0913 - all that there is to it, by name
-        self, line: SerialLine, *, board: Board, tell: Teller, folder: Path, baud: int = 0, before: str = ""
+        self,
+        line: SerialConnection,
+        *,
+        board: Board,
+        reporter: ProgressReporter,
+        folder: Path,
+        baud: int = 0,
+        before: str = "",
     ) -> None:
         """The board on an open line, which is the loader's alone until the end of the context.
 
@@ -54,17 +61,17 @@ class Loader:
         self._baud = baud = baud or (board.baud if ports.can_reset(port) else ports.BAUD)
         self._before = before or board.before
         self._is_by_hand = self._before == _NO_RESET or not ports.can_reset(port)
-        self._tell = tell
+        self._reporter = reporter
         self._folder = folder
         self._relay: Relay | None = None
         self._is_stub_left = False
         self._held = ExitStack()
 
     def __enter__(self) -> Self:
-        if rfc2217_pty.is_of_use(self.port, self._baud):
+        if rfc2217_pty.can_relay(self.port, self._baud):
             self._relay = self._held.enter_context(closing(Relay(self._line)))
         else:
-            self._held.enter_context(self._line.lent())
+            self._held.enter_context(self._line.borrowed())
         return self
 
     def __exit__(
@@ -72,7 +79,7 @@ class Loader:
     ) -> None:
         self._held.__exit__(kind, error, trace)
 
-    def look(self) -> tuple[str, bool]:
+    def inspect(self) -> tuple[str, bool]:
         """The MAC as 12 hex digits, and whether there is a file system where the board's belongs.
 
         Raises EsptoolError, of the kind WRONG_CHIP if the definition is for another one.
@@ -101,9 +108,9 @@ class Loader:
         file = self._folder / "read.bin"
         total = self.board.flash_size if size is None else size
 
-        def progress(line: Progress) -> None:
+        def progress(line: EsptoolLine) -> None:
             if line.percent is not None:
-                self._tell.progress(round(total * line.percent / 100), total)
+                self._reporter.advance(round(total * line.percent / 100), total)
 
         self._run(["read-flash", hex(offset), "ALL" if size is None else hex(size), str(file)], progress)
         return file.read_bytes()
@@ -112,7 +119,7 @@ class Loader:
         """Erase whole sectors; without a size, the whole flash. Raises EsptoolError."""
         self._run(["erase-flash"] if size is None else ["erase-region", hex(offset), hex(size)])
 
-    def forget_filesystem(self) -> None:
+    def erase_filesystem_head(self) -> None:
         """Erase what makes the file system one."""
         self.erase(self.board.partition("vfs").offset, _HEAD)
 
@@ -125,14 +132,14 @@ class Loader:
         weights = [len(zlib.compress(content, 9)) for _, content in regions]
         through = [0.0] * len(regions)
 
-        def progress(line: Progress) -> None:
+        def progress(line: EsptoolLine) -> None:
             if line.percent is None or line.address is None:
                 return
             for index, (offset, content) in enumerate(regions):
                 if offset <= line.address <= offset + len(content):
                     through[index] = max(through[index], line.percent / 100)
                     break
-            self._tell.progress(round(sum(map(float.__mul__, through, map(float, weights)))), sum(weights))
+            self._reporter.advance(round(sum(map(float.__mul__, through, map(float, weights)))), sum(weights))
 
         files = []
         for number, (offset, content) in enumerate(regions):
@@ -147,7 +154,7 @@ class Loader:
     def _run(
         self,
         command: list[str],
-        on_progress: Callable[[Progress], None] | None = None,
+        on_progress: Callable[[EsptoolLine], None] | None = None,
         *,
         baud: int = 0,
         after: str = _NO_RESET,
@@ -166,7 +173,7 @@ class Loader:
                     on_progress=on_progress,
                 )
             except EsptoolError as error:
-                if error.kind is not Kind.NO_CONNECTION:
+                if error.kind is not EsptoolFailure.NO_CONNECTION:
                     raise
                 silence = error
             else:
@@ -182,10 +189,10 @@ class Loader:
             yield _NO_RESET
         if self._is_by_hand:
             yield _NO_RESET
-            self._tell.ask("hold BOOT (IO0 low) while you press RESET: the board has to be in its loader")
+            self._reporter.prompt("hold BOOT (IO0 low) while you press RESET: the board has to be in its loader")
             deadline = time.monotonic() + _BY_HAND_S
             while time.monotonic() < deadline:
-                self._tell.progress(0, 1)  # who follows may end it
+                self._reporter.advance(0, 1)  # who follows may end it
                 yield _NO_RESET
         elif self._relay:
             for longer_s in _LONGER_S:
@@ -195,15 +202,15 @@ class Loader:
             yield self._before
 
 
-def leave(line: SerialLine, after: str, tell: Teller) -> bool:
+def leave(line: SerialConnection, after: str, reporter: ProgressReporter) -> bool:
     """Have a chip that is in its loader run what is in its flash; where the line cannot, ask the user to.
 
     `after` is esptool's `hard-reset`, or `no-reset`: the user does it. esptool itself knows no other way that works
-    on an ESP32. Returns whether the line could. Raises PortTrouble.
+    on an ESP32. Returns whether the line could. Raises PortError.
     """
-    could = after != _NO_RESET and line.pulse()
+    could = after != _NO_RESET and line.pulse_reset()
     if not could:
-        tell.ask("press RESET: the board has to leave its loader")
+        reporter.prompt("press RESET: the board has to leave its loader")
     return could
 
 

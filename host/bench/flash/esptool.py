@@ -32,7 +32,7 @@ _LOST = re.compile(
 )
 
 
-class Kind(StrEnum):
+class EsptoolFailure(StrEnum):
     """What went wrong."""
 
     NO_CONNECTION = "no connection"
@@ -50,14 +50,14 @@ class Kind(StrEnum):
 class EsptoolError(BenchError):
     """esptool failed. `output` is all it said, `kind` what that means."""
 
-    def __init__(self, message: str, kind: Kind, output: str) -> None:
+    def __init__(self, message: str, kind: EsptoolFailure, output: str) -> None:
         super().__init__(message)
         self.kind = kind
         self.output = output
 
 
 @dataclass(frozen=True, kw_only=True)
-class Progress:
+class EsptoolLine:
     """A line that esptool said, e.g. `Verifying written data...`.
 
     If it is one of a progress bar: how much of what it is at is through, in percent, and the address
@@ -77,7 +77,7 @@ def run(  # noqa: PLR0913 - they are another program's options
     before: str = "default-reset",
     after: str = "hard-reset",
     through: str | None = None,
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: Callable[[EsptoolLine], None] | None = None,
 ) -> str:
     """Run esptool, and return all it said.
 
@@ -117,26 +117,28 @@ def failure(port: str, output: str) -> EsptoolError:
     kind = _kind(said, output)
     slower = "slower, e.g. --baud 115200"
     message = {
-        Kind.NO_CONNECTION: f"no chip in download mode answers on {port} ({said}): {_by_hand(port)}",
-        Kind.WRONG_CHIP: f"{port}: {_CHIP_ADVICE.sub('', said)}: name the right board with --board (see bench boards)",
-        Kind.VERIFY: f"{port}: the flash does not hold what was sent ({said}); try again, and {slower}",
-        Kind.LOST: f"{port}: the chip answers no more ({said}); plug it in again, or go {slower}",
-        Kind.OTHER: f"{port}: esptool: {said}",
+        EsptoolFailure.NO_CONNECTION: f"no chip in download mode answers on {port} ({said}): {_by_hand(port)}",
+        EsptoolFailure.WRONG_CHIP: (
+            f"{port}: {_CHIP_ADVICE.sub('', said)}: name the right board with --board (see bench boards)"
+        ),
+        EsptoolFailure.VERIFY: f"{port}: the flash does not hold what was sent ({said}); try again, and {slower}",
+        EsptoolFailure.LOST: f"{port}: the chip answers no more ({said}); plug it in again, or go {slower}",
+        EsptoolFailure.OTHER: f"{port}: esptool: {said}",
     }.get(kind) or str(ports.trouble(port, said))
     return EsptoolError(message, kind, output)
 
 
-def _kind(said: str, output: str) -> Kind:
+def _kind(said: str, output: str) -> EsptoolFailure:
     connected = "\nConnected to " in output
     cases = (
-        (Kind.OTHER, "\nSerial port " not in output),  # a wrong option, a file that is not there
-        (Kind.PORT, not connected and "could not open" in said.lower()),
-        (Kind.WRONG_CHIP, _WRONG_CHIP.match(said)),
-        (Kind.NO_CONNECTION, not connected),
-        (Kind.VERIFY, _DIFFERS.search(said)),
-        (Kind.LOST, _LOST.search(said) or "A serial exception" in output),
+        (EsptoolFailure.OTHER, "\nSerial port " not in output),  # a wrong option, a file that is not there
+        (EsptoolFailure.PORT, not connected and "could not open" in said.lower()),
+        (EsptoolFailure.WRONG_CHIP, _WRONG_CHIP.match(said)),
+        (EsptoolFailure.NO_CONNECTION, not connected),
+        (EsptoolFailure.VERIFY, _DIFFERS.search(said)),
+        (EsptoolFailure.LOST, _LOST.search(said) or "A serial exception" in output),
     )
-    return next((kind for kind, holds in cases if holds), Kind.OTHER)
+    return next((kind for kind, holds in cases if holds), EsptoolFailure.OTHER)
 
 
 def _by_hand(port: str) -> str:
@@ -144,7 +146,7 @@ def _by_hand(port: str) -> str:
     return how if ports.can_reset(port) else f"a bare socket cannot reset it: {how}"
 
 
-def _listen(process: subprocess.Popen[bytes], on_progress: Callable[[Progress], None] | None) -> str:
+def _listen(process: subprocess.Popen[bytes], on_progress: Callable[[EsptoolLine], None] | None) -> str:
     assert process.stdout
     descriptor = process.stdout.fileno()
     output, rest = "", b""
@@ -165,12 +167,12 @@ def _listen(process: subprocess.Popen[bytes], on_progress: Callable[[Progress], 
             return output
 
 
-def _progress(text: str) -> Progress:
+def _progress(text: str) -> EsptoolLine:
     percent = _PERCENT.search(text)
     if percent is None:
-        return Progress(text=text)
+        return EsptoolLine(text=text)
     address = _ADDRESS.search(text)
-    return Progress(text=text, percent=float(percent[1]), address=int(address[1], 16) if address else None)
+    return EsptoolLine(text=text, percent=float(percent[1]), address=int(address[1], 16) if address else None)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

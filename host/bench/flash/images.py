@@ -22,7 +22,7 @@ _OTA, _PHY, _NVS, _FAT = 0x00, 0x01, 0x02, 0x81
 
 
 @dataclass(frozen=True, kw_only=True)
-class Facts:
+class ImageFacts:
     """What an image says of itself; sizes in bytes."""
 
     version: str
@@ -34,13 +34,13 @@ class Facts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class CheckedImage:
     """An image that was checked, and fits the board. `notice`: what a person ought to know of it, if anything."""
 
     path: Path
     data: bytes
     sha256: str
-    facts: Facts
+    facts: ImageFacts
     notice: str = ""
 
 
@@ -57,7 +57,9 @@ def cached(image: Image) -> bytes:
     return data if _expected(image) in ("", _digest(data)) else b""
 
 
-def find(board: Board, given: Path | None = None, *, on_progress: Progress = lambda _done, _total: None) -> Found:
+def find(
+    board: Board, given: Path | None = None, *, on_progress: Progress = lambda _done, _total: None
+) -> CheckedImage:
     """A board's image: the `given` file, or the one in the cache, or downloaded into it.
 
     A given file with another name than the definition's is taken for what it is; every other one has to have the
@@ -95,10 +97,10 @@ def find(board: Board, given: Path | None = None, *, on_progress: Progress = lam
             f"nobody vouches for {image.file} yet: {definition} has no sha256 for it. From now on it has to be this "
             f"very file ({cache() / _SUMS})"
         )
-    return Found(path=path, data=data, sha256=sha256, facts=found, notice=notice)
+    return CheckedImage(path=path, data=data, sha256=sha256, facts=found, notice=notice)
 
 
-def facts(data: bytes) -> Facts:
+def facts(data: bytes) -> ImageFacts:
     """What an image says of itself. Raises BenchError if it is none of MicroPython's for an ESP32, or damaged."""
     if not data or data[0] != esp_image.MAGIC:
         raise BenchError("this is no image for an ESP32: take the .bin file, not .uf2 or .elf")
@@ -120,7 +122,7 @@ def facts(data: bytes) -> Facts:
     banner = _BANNER.search(data)
     if not banner:
         raise BenchError("this image is not MicroPython's")
-    return Facts(
+    return ImageFacts(
         version=banner[1].decode(),
         date=banner[4].decode(),
         chip=loader.chip,
@@ -130,7 +132,7 @@ def facts(data: bytes) -> Facts:
     )
 
 
-def check(data: bytes, board: Board, source: str) -> Facts:
+def check(data: bytes, board: Board, source: str) -> ImageFacts:
     """The facts of an image, if it fits a board; else raises BenchError, which names the source."""
     try:
         found = facts(data)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench.serial.raw_repl import Repl
+from bench.serial.raw_repl import RawRepl
 
 _DIGEST = 8  # bytes of a SHA-256 that go over the line: enough to tell files apart
 # Everything at once, because each question takes a while. What cannot be read has an empty digest.
@@ -52,7 +52,7 @@ esp.flash_size(),os.statvfs('/')[1:3],_t,[_flash(a,n) for a,n in {parts}]]))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Survey:
+class Inspection:
     """What a board says of itself. Digests are as `digest` makes them."""
 
     chip: str
@@ -73,13 +73,13 @@ def digest(content: bytes) -> str:
     return hashlib.sha256(content).digest()[:_DIGEST].hex()
 
 
-def take(repl: Repl, parts: Sequence[tuple[int, bytes]]) -> Survey:
-    """Ask a board what it is, and what it holds where `parts` (offset and content) belong. Raises NoAnswer."""
+def inspect(repl: RawRepl, parts: Sequence[tuple[int, bytes]]) -> Inspection:
+    """Ask a board what it is, and what it holds where `parts` (offset and content) belong. Raises ReplError."""
     regions = [(offset, len(content)) for offset, content in parts]
-    machine, version, mac, flash_size, (block, blocks), files, found = repl.ask(
+    machine, version, mac, flash_size, (block, blocks), files, found = repl.run_json(
         _SCRIPT.format(digest=_DIGEST, parts=regions)
     )
-    return Survey(
+    return Inspection(
         chip=_chip(machine),
         micropython=tuple(version),
         mac=mac,

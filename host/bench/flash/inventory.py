@@ -28,7 +28,7 @@ from tomlkit.items import AoT
 from bench import paths
 from bench.boards.table import Table
 from bench.errors import BenchError
-from bench.flash.probe import Found
+from bench.flash.probe import ProbedBoard
 from bench.serial import ports
 
 _NAME = "boards.local.toml"
@@ -37,7 +37,7 @@ _COLONS = re.compile("[:-]")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Known:
+class InventoryEntry:
     """A board of the inventory. What nobody has said yet is empty, or 0."""
 
     name: str = ""
@@ -51,7 +51,7 @@ class Known:
     seen: str = ""
 
 
-_KEYS = tuple(each.name for each in fields(Known))
+_KEYS = tuple(each.name for each in fields(InventoryEntry))
 
 
 def path() -> Path:
@@ -59,12 +59,12 @@ def path() -> Path:
     return Path(os.environ.get("BENCH_BOARDS", _NAME))
 
 
-def read() -> list[Known]:
+def read() -> list[InventoryEntry]:
     """All boards; none if there is no file. Raises BenchError for what is not in its form."""
     return [_known(each) for each in _tables(_document())]
 
 
-def find(wanted: str) -> Known | None:
+def find(wanted: str) -> InventoryEntry | None:
     """The board of this name, MAC or port, if there is one."""
     mac = _COLONS.sub("", wanted).lower()
     return next((each for each in read() if wanted in (each.name, each.port) or (mac and mac == each.mac)), None)
@@ -76,7 +76,7 @@ def choose(given: str | None, *, chip: str = "") -> str:
     return ports.choose(known.port if known and known.port else given, chip=chip)
 
 
-def note(found: Found, definition: str = "") -> Known:
+def note(found: ProbedBoard, definition: str = "") -> InventoryEntry:
     """Write down what a board said of itself: under its MAC, or as a new one. Raises BenchError."""
     with _writing, _alone(path().absolute().parent):
         return _noted(found, definition)
@@ -93,7 +93,7 @@ def _alone(folder: Path) -> Iterator[None]:
         os.close(lock)
 
 
-def _noted(found: Found, definition: str) -> Known:
+def _noted(found: ProbedBoard, definition: str) -> InventoryEntry:
     document = _document()
     _tables(document)  # raises for what is not the form of one
     tables = document.setdefault("board", tomlkit.aot())
@@ -134,9 +134,9 @@ def _tables(document: tomlkit.TOMLDocument) -> list[dict[str, Any]]:
     return found
 
 
-def _known(entry: Any) -> Known:
+def _known(entry: Any) -> InventoryEntry:
     values = {key: entry[key] for key in _KEYS if key in entry}
     for key, value in values.items():
         if not isinstance(value, int if key == "flash_mb" else str):
             raise BenchError(f"{path()}: board.{key} has to be a {'number' if key == 'flash_mb' else 'text'}")
-    return Known(**values)
+    return InventoryEntry(**values)

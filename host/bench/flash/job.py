@@ -8,7 +8,7 @@ from bench.flash.chip_writer import Region
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class FlashJob:
     """What one board is to become.
 
     `files` says, given its MAC, what it holds besides the firmware; None: what it holds already.
@@ -30,7 +30,7 @@ class Job:
 
 
 @dataclass(kw_only=True)
-class Outcome:
+class FlashOutcome:
     """What was done with a board."""
 
     mac: str = ""

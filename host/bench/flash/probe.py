@@ -7,10 +7,10 @@ from tempfile import TemporaryDirectory
 
 from bench import boards
 from bench.flash import chip_writer, inspection
-from bench.flash.chip_writer import Loader
-from bench.flash.progress import Teller
-from bench.serial.connection import SerialLine
-from bench.serial.raw_repl import NoAnswer, Repl
+from bench.flash.chip_writer import ChipWriter
+from bench.flash.progress import ProgressReporter
+from bench.serial.connection import SerialConnection
+from bench.serial.raw_repl import RawRepl, ReplError
 
 _QUICK_S = 1.0
 _UNKNOWN = "esp32_generic"
@@ -25,7 +25,7 @@ print(json.dumps(_v))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class ProbedBoard:
     """A board, as it says itself. `micropython` and `firmware` are empty if it runs none of ours."""
 
     port: str
@@ -36,20 +36,20 @@ class Found:
     firmware: str = ""
 
 
-def probe(port: str, tell: Teller) -> Found:
-    """Ask the board on a port what it is. Raises BenchError: PortTrouble, or EsptoolError if no chip answers."""
-    with SerialLine(port) as line:
+def probe(port: str, reporter: ProgressReporter) -> ProbedBoard:
+    """Ask the board on a port what it is. Raises BenchError: PortError, or EsptoolError if no chip answers."""
+    with SerialConnection(port) as line:
         try:
-            repl = Repl(line.port, timeout_s=_QUICK_S)
-            found = inspection.take(repl, [])
-            version = str(repl.ask(_VERSION))
+            repl = RawRepl(line.port, timeout_s=_QUICK_S)
+            found = inspection.inspect(repl, [])
+            version = str(repl.run_json(_VERSION))
             repl.reset()
-        except NoAnswer:
-            return _by_loader(line, tell)
+        except ReplError:
+            return _by_loader(line, reporter)
         micropython = ".".join(map(str, found.micropython))
         if not found.chip:  # not every MicroPython tells
-            return dataclasses.replace(_by_loader(line, tell), micropython=micropython, firmware=version)
-    return Found(
+            return dataclasses.replace(_by_loader(line, reporter), micropython=micropython, firmware=version)
+    return ProbedBoard(
         port=port,
         mac=found.mac,
         chip=found.chip,
@@ -59,7 +59,7 @@ def probe(port: str, tell: Teller) -> Found:
     )
 
 
-def definitions_for(found: Found) -> list[str]:
+def definitions_for(found: ProbedBoard) -> list[str]:
     """The definitions in boards/ that may be this board's."""
     fits = []
     for name in boards.names():
@@ -69,10 +69,10 @@ def definitions_for(found: Found) -> list[str]:
     return fits
 
 
-def _by_loader(line: SerialLine, tell: Teller) -> Found:
+def _by_loader(line: SerialConnection, reporter: ProgressReporter) -> ProbedBoard:
     any_chip = dataclasses.replace(boards.load(_UNKNOWN), chip="auto")
     with TemporaryDirectory(prefix="bench-probe-") as folder:
-        with Loader(line, board=any_chip, tell=tell, folder=Path(folder)) as chip:
+        with ChipWriter(line, board=any_chip, reporter=reporter, folder=Path(folder)) as chip:
             mac, kind, flash_mb = chip.identify()
-        chip_writer.leave(line, any_chip.after, tell)
-    return Found(port=line.name, mac=mac, chip=kind, flash_mb=flash_mb)
+        chip_writer.leave(line, any_chip.after, reporter)
+    return ProbedBoard(port=line.name, mac=mac, chip=kind, flash_mb=flash_mb)

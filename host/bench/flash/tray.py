@@ -27,7 +27,7 @@ _SECRET = 8  # bytes; short enough to be typed, and a wrong one ends the offer
 
 
 @dataclass(frozen=True, kw_only=True)
-class Result:
+class TrayResult:
     """What became of one board. `error` is empty if it is online; `when_ms` counts from 1970."""
 
     port: str
@@ -88,7 +88,7 @@ class Tray:
                 self._keep()
             return self._secrets[mac]
 
-    def record(self, result: Result) -> None:
+    def record(self, result: TrayResult) -> None:
         """Keep what became of a board, in place of what became of it before.
 
         One whose MAC is not known is called after its port, until a board there tells its MAC.
@@ -99,11 +99,11 @@ class Tray:
             file = self.folder / f"board-{result.mac or port}.json"
             paths.write_private(file, json.dumps(asdict(result), indent=1).encode())
 
-    def results(self) -> list[Result]:
+    def results(self) -> list[TrayResult]:
         """What became of each board so far."""
-        return [Result(**json.loads(file.read_text())) for file in self._files()]
+        return [TrayResult(**json.loads(file.read_text())) for file in self._files()]
 
-    def finished(self, port: str) -> Result | None:
+    def finished(self, port: str) -> TrayResult | None:
         """The board that was the last one to be brought online on this port, if there is one."""
         there = [each for each in self.results() if each.port == port and not each.error]
         return max(there, key=lambda each: each.when_ms, default=None)

@@ -17,8 +17,8 @@ from bench import boards
 from bench.errors import BenchError
 from bench.flash import firmware
 from bench.load.boards import DEFINITION, HOW_IT_GOES_ON, Files, macs, words
-from bench.serial.connection import SerialLine
-from bench.serial.raw_repl import Repl
+from bench.serial.connection import SerialConnection
+from bench.serial.raw_repl import RawRepl
 from bench.virtual import line_server
 from bench.virtual.auto_reset import Start
 from bench.virtual.board import VirtualBoard
@@ -121,7 +121,7 @@ def on_line(folder: Path, files: Files, *, rounds: int, seed: int) -> Rounds:
     def switch_on(number: int) -> Iterator[Powered]:
         with _blank(folder, addresses[number]) as board, line_server.serve(board, start=Start.HELD) as served:
             board.install(_all(files, board))
-            with SerialLine(served.url) as power, _let_go(power):
+            with SerialConnection(served.url) as power, _let_go(power):
                 yield power
 
     return switch_on
@@ -148,13 +148,13 @@ class OnPort:
         """Raises BenchError if there is no board that knows its name within `timeout_s`."""
         self._delete = delete
         with ExitStack() as opened:
-            self._line = opened.enter_context(SerialLine(port))
+            self._line = opened.enter_context(SerialConnection(port))
             with _let_go(self._line):
                 self._name = watch(self._line, timeout_s).said.get("name", "")
             if not self._name:
                 raise BenchError(f"{port}: no board says who it is there: bench flash --port {port} makes it one")
-            with Repl(self._line.port, timeout_s=_REPL_S) as repl:
-                self.settings: dict[str, Any] = repl.ask(_SETTINGS)
+            with RawRepl(self._line.port, timeout_s=_REPL_S) as repl:
+                self.settings: dict[str, Any] = repl.run_json(_SETTINGS)
             self._held = opened.pop_all()
 
     def __enter__(self) -> Self:
@@ -166,7 +166,7 @@ class OnPort:
     @contextmanager
     def switch_on(self, _number: int) -> Iterator[Powered]:
         """A round. Power-on is the end of the reset pulse, or the order to restart where the line has no RTS."""
-        with Repl(self._line.port, timeout_s=_REPL_S) as repl:
+        with RawRepl(self._line.port, timeout_s=_REPL_S) as repl:
             repl.run(_WIPE)
         self._delete(self._name)
         for _ in self._line.follow(_LAST_WORDS_S):
@@ -176,17 +176,17 @@ class OnPort:
 
 
 @contextmanager
-def _let_go(board: SerialLine) -> Iterator[None]:
+def _let_go(board: SerialConnection) -> Iterator[None]:
     """Reset a board. Over a network that ends with an answer, which is not waited for: the board says something first.
 
     Raises BenchError.
     """
-    if not board.hold():
+    if not board.hold_in_reset():
         board.reset()
         yield
         return
     time.sleep(_HELD_S)
     with ThreadPoolExecutor(1) as other:
-        released = other.submit(board.release)
+        released = other.submit(board.release_from_reset)
         yield
         released.result()

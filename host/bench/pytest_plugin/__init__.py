@@ -21,7 +21,7 @@ import pytest
 from bench.dut.unsupported import CannotDo
 from bench.errors import BenchError
 from bench.pytest_plugin.choice import Choice
-from bench.serial.ports import PortTrouble
+from bench.serial.ports import PortError
 
 pytest_plugins = ("bench.pytest_plugin.fixtures",)
 
@@ -139,7 +139,7 @@ def pytest_runtest_makereport(
     """Tell trouble with a port, and what a board cannot do, from a test that failed; say how a failure is had again."""
     report = yield
     error = call.excinfo.value if call.excinfo else None
-    if isinstance(error, PortTrouble):
+    if isinstance(error, PortError):
         _decide(report, "failed")
         report.longrepr = f"{_TROUBLE}: {error}"
         report.board_trouble = str(error)  # type: ignore[attr-defined]

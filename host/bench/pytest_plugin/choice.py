@@ -94,9 +94,9 @@ class Choice:
             return given
         # esptool and all that: for boards that nobody has said anything about
         from bench.flash import probe  # noqa: PLC0415
-        from bench.flash.progress import Silent  # noqa: PLC0415
+        from bench.flash.progress import Unattended  # noqa: PLC0415
 
-        found = probe.probe(port, Silent())
+        found = probe.probe(port, Unattended())
         fits = probe.definitions_for(found)
         if not fits:
             raise BenchError(

@@ -14,7 +14,7 @@ from bench.dut.unsupported import CannotDo
 from bench.errors import UsageError
 from bench.pytest_plugin.choice import Choice
 from bench.pytest_plugin.record import METRIC, RECORD, Record
-from bench.serial.port_lock import first_free
+from bench.serial.port_lock import acquire_first_free
 
 _USUAL = "esp32_generic"
 
@@ -151,7 +151,7 @@ def boards(  # noqa: PLR0913, PLR0917 - as many as it uses, by name
             if len(taken) + count > there:
                 raise CannotDo(f"needs {len(taken) + count} boards, --target names {there}")
             left = [port for port in board_choice.ports if port not in taken]
-            found = first_free(left, count, patience_s=board_choice.patience_s)
+            found = acquire_first_free(left, count, patience_s=board_choice.patience_s)
             for each in found:
                 held.push(each)
             return [make(each.port) for each in found]

@@ -12,8 +12,8 @@ import serial
 from bench.contract.events import Event, Listener
 from bench.errors import BenchError
 from bench.serial import ports
-from bench.serial.port_lock import Reservation
-from bench.serial.raw_repl import NoAnswer, Repl
+from bench.serial.port_lock import PortLock
+from bench.serial.raw_repl import RawRepl, ReplError
 
 _RETRY_S = 0.1
 # How long EN is held low, as esptool does it; the second is for a chip's own USB.
@@ -25,7 +25,7 @@ _LAST_WORDS_S = 0.5
 _REMEMBERED = 1000
 
 
-class SerialLine:
+class SerialConnection:
     """An open port, from whose board one hears events as from a virtual board's power cycle. A context manager.
 
     When the port goes, as a cable that is pulled, it is opened again as soon as it is back. The bench's
@@ -35,7 +35,7 @@ class SerialLine:
     def __init__(
         self, port: str, *, baud: int = ports.BAUD, patience_s: float = 0.0, log: BinaryIO | None = None
     ) -> None:
-        """Open a port; one that is not there yet may take `patience_s` to come. Raises PortTrouble.
+        """Open a port; one that is not there yet may take `patience_s` to come. Raises PortError.
 
         `log` gets what is heard, byte for byte.
         """
@@ -50,11 +50,11 @@ class SerialLine:
         self._unseen: deque[Event] = deque()
         self._lost = False
         self._is_closed = False
-        self._reserved = Reservation(port)
+        self._lock = PortLock(port)
         try:
             self._port = self._awaited(time.monotonic() + patience_s)
         except BaseException:
-            self._reserved.release()
+            self._lock.release()
             raise
 
     def __enter__(self) -> Self:
@@ -72,11 +72,11 @@ class SerialLine:
         """Give the port free; the board runs on. What somebody types meanwhile is lost."""
         self._is_closed = True
         ports.close_port(self._port)
-        self._reserved.release()
+        self._lock.release()
 
     @contextmanager
-    def lent(self) -> Iterator[None]:
-        """Give the port free for another program, and take it again at the end. Raises PortTrouble if it is gone."""
+    def borrowed(self) -> Iterator[None]:
+        """Give the port free for another program, and take it again at the end. Raises PortError if it is gone."""
         ports.close_port(self._port)
         try:
             yield
@@ -107,8 +107,8 @@ class SerialLine:
         said = [each["event"] for each in self.events if each["event"] != "console"]
         raise BenchError(f"{self.name}: no event {event} within {timeout_s:.0f} s; the board said {said or 'none'}")
 
-    def say(self, text: str) -> None:
-        """Type a line. Raises PortTrouble."""
+    def send_line(self, text: str) -> None:
+        """Type a line. Raises PortError."""
         line = text.encode(errors="surrogateescape") + b"\r"
         for at in range(0, len(line), _PIECE):
             if at:
@@ -120,28 +120,28 @@ class SerialLine:
 
         Raises BenchError if neither can be done.
         """
-        if not self.pulse():
+        if not self.pulse_reset():
             self._reset_by_repl()
 
-    def pulse(self) -> bool:
+    def pulse_reset(self) -> bool:
         """Hold the chip in reset for a moment, with IO0 high so that it runs; whether the line can.
 
-        Raises PortTrouble.
+        Raises PortError.
         """
-        if not self.hold():
+        if not self.hold_in_reset():
             return False
         time.sleep(_HELD_USB_S if self._is_chips_own() else _HELD_S)
-        return self.release()
+        return self.release_from_reset()
 
-    def hold(self) -> bool:
-        """Hold the chip in reset; whether the line can. What it had begun to say ends. Raises PortTrouble."""
+    def hold_in_reset(self) -> bool:
+        """Hold the chip in reset; whether the line can. What it had begun to say ends. Raises PortError."""
         held = ports.can_reset(self.name) and self._reset_line(asserted=True)
         if held:
             self._unseen.extend(self._listener.end())
         return held
 
-    def release(self) -> bool:
-        """Let a chip that is held in reset run; whether the line can. Raises PortTrouble."""
+    def release_from_reset(self) -> bool:
+        """Let a chip that is held in reset run; whether the line can. Raises PortError."""
         self.started_s = time.monotonic()  # not afterwards: over a network an answer is waited for
         return self._reset_line(asserted=False)
 
@@ -173,9 +173,9 @@ class SerialLine:
             self._unseen.extend(self._listener.hear(said))
         self._unseen.extend(self._listener.end())
         try:
-            Repl(self._port, timeout_s=_REPL_S).reset()
+            RawRepl(self._port, timeout_s=_REPL_S).reset()
             self.started_s = time.monotonic()
-        except NoAnswer as error:
+        except ReplError as error:
             raise BenchError(
                 f"{self.name} has no RTS to reset the board by, and no MicroPython answers: press its RESET button"
             ) from error
@@ -194,14 +194,14 @@ class SerialLine:
             return
         try:
             self._unseen.extend(self._listener.hear(self._read()))
-        except ports.PortTrouble as error:
+        except ports.PortError as error:
             ports.close_port(self._port)
             self._lost = True
             self._unseen.extend(self._listener.end())
             self._unseen.append({"event": "port_lost", "port": self.name, "detail": str(error)})
 
     def _read(self) -> bytes:
-        """What came, or nothing after a tenth of a second. Raises PortTrouble."""
+        """What came, or nothing after a tenth of a second. Raises PortError."""
         try:
             said = bytes(self._port.read(1))
         except OSError as error:
@@ -218,7 +218,7 @@ class SerialLine:
         while True:
             try:
                 return ports.open_port(self.name, baud=self._baud)
-            except ports.PortTrouble:
+            except ports.PortError:
                 if time.monotonic() >= deadline:
                     raise
                 time.sleep(_RETRY_S)
@@ -226,7 +226,7 @@ class SerialLine:
     def _open_again(self) -> None:
         try:
             self._port = ports.open_port(self.name, baud=self._baud)
-        except ports.PortTrouble:
+        except ports.PortError:
             time.sleep(_RETRY_S)
         else:
             self._lost = False

@@ -17,7 +17,7 @@ from typing import Self, TextIO
 
 import platformdirs
 
-from bench.serial.ports import PortTrouble, is_url
+from bench.serial.ports import PortError, is_url
 
 _POLL_S = 0.05  # another process's lock cannot be awaited with a deadline
 
@@ -25,11 +25,11 @@ _held: dict[str, tuple[TextIO, int]] = {}
 _guard = threading.Lock()
 
 
-class Reservation:
+class PortLock:
     """A port that is this process's until `release`. The same process may have several of the same port."""
 
     def __init__(self, port: str) -> None:
-        """Take it. Raises PortTrouble if another process has it."""
+        """Take it. Raises PortError if another process has it."""
         self.port = port
         self._name = _name(port)
         with _guard:
@@ -55,22 +55,22 @@ class Reservation:
         self._name = ""
 
 
-def first_free(ports: Sequence[str], count: int = 1, *, patience_s: float) -> list[Reservation]:
+def acquire_first_free(ports: Sequence[str], count: int = 1, *, patience_s: float) -> list[PortLock]:
     """The first of some ports that no other process has: so many, or none.
 
-    Two who have one each and wait for another would wait for ever. Raises PortTrouble if there are not as many
+    Two who have one each and wait for another would wait for ever. Raises PortError if there are not as many
     within `patience_s`.
     """
     deadline = time.monotonic() + patience_s
     while True:
         with ExitStack() as taken:
-            found: list[Reservation] = []
+            found: list[PortLock] = []
             for port in ports:
                 if len(found) == count:
                     break
                 try:
-                    found.append(taken.enter_context(Reservation(port)))
-                except PortTrouble as error:
+                    found.append(taken.enter_context(PortLock(port)))
+                except PortError as error:
                     trouble = error
             if len(found) == count:
                 taken.pop_all()
@@ -96,7 +96,7 @@ def _lock(port: str, name: str) -> TextIO:
         lock.seek(0)
         who = lock.read().strip() or "another program"
         lock.close()
-        raise PortTrouble(f"{port} is in use by {who}: end that first") from None
+        raise PortError(f"{port} is in use by {who}: end that first") from None
     lock.truncate(0)
     lock.write(f"{Path(sys.argv[0]).name or 'python'} (process {os.getpid()})")
     lock.flush()

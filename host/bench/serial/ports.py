@@ -32,7 +32,7 @@ _ERRNO = re.compile(r"\[Errno (-?\d+)\]")
 _READ_S = 0.1
 
 
-class PortTrouble(BenchError):
+class PortError(BenchError):
     """A port cannot be opened, or is gone. The message says the cure."""
 
 
@@ -119,7 +119,7 @@ def has_no_lines(error: Exception) -> bool:
 
 
 def open_port(port: str, *, baud: int = BAUD) -> serial.Serial:
-    """Open a port for nobody else to have it; a read ends after 0.1 s. Raises PortTrouble, or UsageError for a URL.
+    """Open a port for nobody else to have it; a read ends after 0.1 s. Raises PortError, or UsageError for a URL.
 
     DTR and RTS are set, as pyserial and every terminal program leave them: on a board that means "run".
     """
@@ -144,11 +144,11 @@ def close_port(line: serial.Serial) -> None:
         connection.close()
 
 
-def trouble(port: str, said: str) -> PortTrouble:
+def trouble(port: str, said: str) -> PortError:
     """What to do, given what pyserial said (or esptool, which repeats it)."""
     found = _ERRNO.findall(said)
     number = int(found[-1]) if found else 0
-    return PortTrouble(_socket_trouble(port, number, said) if is_url(port) else _device_trouble(port, number, said))
+    return PortError(_socket_trouble(port, number, said) if is_url(port) else _device_trouble(port, number, said))
 
 
 def _listed(ports: Sequence[ListPortInfo]) -> str:

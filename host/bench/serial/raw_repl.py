@@ -47,15 +47,15 @@ with open({path!r},'rb') as _f:
 """
 
 
-class NoAnswer(BenchError):
+class ReplError(BenchError):
     """The board does not answer as MicroPython's raw REPL does."""
 
 
-class Repl:
+class RawRepl:
     """The raw REPL of the board on an open port. It interrupts the program; `reset` has it start again."""
 
     def __init__(self, line: serial.SerialBase, *, timeout_s: float) -> None:
-        """Interrupt what runs. Raises NoAnswer if nobody answers within `timeout_s`."""
+        """Interrupt what runs. Raises ReplError if nobody answers within `timeout_s`."""
         self._transport = _Transport(line)
         with _troubles():
             self._transport.enter_raw_repl(soft_reset=False, timeout_overall=timeout_s)
@@ -69,22 +69,22 @@ class Repl:
                 self._transport.exit_raw_repl()
 
     def run(self, code: str) -> str:
-        """Run a piece of program, and return what it printed. Raises NoAnswer, with the error's last line."""
+        """Run a piece of program, and return what it printed. Raises ReplError, with the error's last line."""
         with _troubles():
             said, error = self._transport.exec_raw(code, timeout=_SILENCE_S)
         if error:
-            raise NoAnswer(f"the board says {error.decode(errors='replace').strip().splitlines()[-1]}")
+            raise ReplError(f"the board says {error.decode(errors='replace').strip().splitlines()[-1]}")
         return bytes(said).decode(errors="replace")
 
-    def ask(self, code: str) -> Any:
+    def run_json(self, code: str) -> Any:
         """Run a piece of program whose last line is JSON, and return that."""
         *_, line = self.run(code).strip().splitlines() or [""]
         try:
             return json.loads(line)
         except ValueError:
-            raise NoAnswer(f"the board's answer makes no sense: {line[:60]!r}") from None
+            raise ReplError(f"the board's answer makes no sense: {line[:60]!r}") from None
 
-    def put(self, files: Mapping[str, bytes], gone: list[str], on_bytes: Callable[[int], None]) -> None:
+    def write_files(self, files: Mapping[str, bytes], gone: list[str], on_bytes: Callable[[int], None]) -> None:
         """Write files (absolute path -> content), and remove those that are `gone`.
 
         Each is complete under another name before any is renamed. `on_bytes` is told what is through.
@@ -101,8 +101,8 @@ class Repl:
         orders += [f"os.remove({path!r})" for path in gone]
         self.run("\n".join(["_b and _b.feed()", *orders]))
 
-    def get(self, path: str) -> bytes:
-        """A file's content. Raises NoAnswer, as when there is no such file."""
+    def read_file(self, path: str) -> bytes:
+        """A file's content. Raises ReplError, as when there is no such file."""
         said = self.run(_GET.format(path=path))
         return b"".join(a2b_base64(line) for line in said.splitlines())
 
@@ -147,6 +147,6 @@ def _troubles() -> Iterator[None]:
     try:
         yield
     except (TransportError, struct.error) as error:
-        raise NoAnswer(f"the board does not answer as MicroPython does ({error})") from error
+        raise ReplError(f"the board does not answer as MicroPython does ({error})") from error
     except (serial.SerialException, OSError) as error:
-        raise NoAnswer(f"the line to the board is gone ({error}): is it plugged in?") from error
+        raise ReplError(f"the line to the board is gone ({error}): is it plugged in?") from error

@@ -13,7 +13,7 @@ from contextlib import ExitStack, suppress
 from serial import rfc2217
 
 from bench.serial import boot_mode, ports
-from bench.serial.connection import SerialLine
+from bench.serial.connection import SerialConnection
 
 try:
     import pty
@@ -29,7 +29,7 @@ _OUTPUT_SPEED = 5  # in what tcgetattr answers
 _PIECE = 4096
 
 
-def is_of_use(port: str, baud: int) -> bool:
+def can_relay(port: str, baud: int) -> bool:
     """Whether a port is better given to esptool through a relay."""
     return port.startswith("rfc2217://") and baud in RATES.values()
 
@@ -41,7 +41,7 @@ class Relay:
     breaks, the terminal does too.
     """
 
-    def __init__(self, line: SerialLine) -> None:
+    def __init__(self, line: SerialConnection) -> None:
         """Begin on an open line, which is the relay's alone until its end."""
         self._name = line.name
         assert isinstance(line.port, rfc2217.Serial)
@@ -71,7 +71,7 @@ class Relay:
         self._held.close()
 
     def enter_loader(self, how: str, *, longer_s: float = 0.0) -> None:
-        """Reset the chip into its loader, at the speed that loaders begin with; see `strapping`. Raises PortTrouble."""
+        """Reset the chip into its loader, at the speed that loaders begin with; see `strapping`. Raises PortError."""
         try:
             self._set_terminal_speed(ports.BAUD)
             self._take_speed()

@@ -21,18 +21,18 @@ from bench.cli.render import progress, tables
 from bench.cli.render.progress import Bar, Bars, Stopped
 from bench.cli.render.tables import Json
 from bench.errors import BenchError, UsageError
-from bench.flash import firmware, flasher, images, inventory, labels
-from bench.flash.job import Job, Outcome
-from bench.flash.probe import Found
-from bench.flash.progress import Teller
-from bench.flash.tray import Result, Tray, serials
+from bench.flash import bring_up, firmware, images, inventory, labels
+from bench.flash.job import FlashJob, FlashOutcome
+from bench.flash.probe import ProbedBoard
+from bench.flash.progress import ProgressReporter
+from bench.flash.tray import Tray, TrayResult, serials
 from bench.serial import ports
 
 _PASSWORD = "BENCH_WIFI_PASSWORD"  # noqa: S105 - a variable's name
 _TRAY = "tray"
 _TURN_S = 0.2
 
-Work = Callable[[Job, Teller, Outcome], None]
+Work = Callable[[FlashJob, ProgressReporter, FlashOutcome], None]
 
 Ports = Annotated[
     list[str],
@@ -98,7 +98,7 @@ def flash(
     parts = images.parts(found.data, definition)
     package = {**firmware.files(), **_own(files)}
     jobs = [
-        Job(
+        FlashJob(
             port=line,
             board=definition,
             parts=parts,
@@ -113,7 +113,7 @@ def flash(
         )
         for line in lines
     ]
-    results = _all(jobs, flasher.flash, kept, found, as_json=as_json)
+    results = _all(jobs, bring_up.flash, kept, found, as_json=as_json)
     if kept:
         labels.write(kept.folder, kept.labels())
     _report(results, as_json=as_json, folder=kept.folder if kept else None)
@@ -131,8 +131,8 @@ def deploy(
     """
     package = {**firmware.files(), **_own(files)}
     version = "" if files else firmware.version()
-    jobs = [Job(port=line, firmware=package, version=version, patience_s=patience) for line in _lines(port)]
-    _report(_all(jobs, flasher.deploy, None, None, as_json=as_json), as_json=as_json)
+    jobs = [FlashJob(port=line, firmware=package, version=version, patience_s=patience) for line in _lines(port)]
+    _report(_all(jobs, bring_up.deploy, None, None, as_json=as_json), as_json=as_json)
 
 
 def read_toml() -> BenchToml:
@@ -199,13 +199,13 @@ def _check_reachable(prepared: Prepared, lines: list[str]) -> None:
 
 
 def _all(
-    jobs: list[Job],
+    jobs: list[FlashJob],
     work: Work,
     kept: Tray | None,
-    image: images.Found | None,
+    image: images.CheckedImage | None,
     *,
     as_json: bool,
-) -> list[Result]:
+) -> list[TrayResult]:
     """Do the work for all boards side by side; what ends this ends that at each board's next step."""
     with Bars([job.port for job in jobs], as_json=as_json) as shown, ThreadPoolExecutor(len(jobs)) as pool:
         try:
@@ -217,7 +217,7 @@ def _all(
             raise
 
 
-def _results(works: list[Future[Result]]) -> list[Result]:
+def _results(works: list[Future[TrayResult]]) -> list[TrayResult]:
     """What all come to, or what the first that fails raises.
 
     Looked for in turns: if another thread is given the signal, Ctrl-C wakes nobody who waits for good.
@@ -230,20 +230,20 @@ def _results(works: list[Future[Result]]) -> list[Result]:
     return [each.result() for each in works]
 
 
-def _one(job: Job, work: Work, bar: Bar, kept: Tray | None, image: images.Found | None) -> Result:
+def _one(job: FlashJob, work: Work, bar: Bar, kept: Tray | None, image: images.CheckedImage | None) -> TrayResult:
     """Do the work for one board, and keep what became of it."""
     before = kept.finished(job.port) if kept and not job.erase else None
-    if before and flasher.is_online(job.port, before.name):
+    if before and bring_up.is_online(job.port, before.name):
         bar.end(f"{before.name} was finished before", good=True)
         return before
-    done, error = Outcome(), ""
+    done, error = FlashOutcome(), ""
     try:
         work(job, bar, done)
     except Stopped:
         raise
     except BenchError as caught:
         error = str(caught)
-    result = Result(
+    result = TrayResult(
         port=job.port,
         mac=done.mac,
         name=done.name,
@@ -259,7 +259,7 @@ def _one(job: Job, work: Work, bar: Bar, kept: Tray | None, image: images.Found 
     if kept:
         kept.record(result)
     if job.board and done.firmware and inventory.path().exists():
-        facts = Found(
+        facts = ProbedBoard(
             port=job.port,
             mac=done.mac,
             chip=job.board.chip,
@@ -272,7 +272,7 @@ def _one(job: Job, work: Work, bar: Bar, kept: Tray | None, image: images.Found 
     return result
 
 
-def _report(results: list[Result], *, as_json: bool, folder: Path | None = None) -> None:
+def _report(results: list[TrayResult], *, as_json: bool, folder: Path | None = None) -> None:
     """Say what became of the boards. Raises BenchError if any is not online."""
     failed = [each for each in results if each.error]
     if as_json:
@@ -303,7 +303,7 @@ def _report(results: list[Result], *, as_json: bool, folder: Path | None = None)
         )
 
 
-def _say_times(result: Result) -> None:
+def _say_times(result: TrayResult) -> None:
     spent = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in result.seconds.items())
     what = f"wrote {', '.join(result.written)}" if len(result.written) < 6 else f"wrote {len(result.written)} files"
     if not result.error:

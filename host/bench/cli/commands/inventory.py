@@ -43,16 +43,16 @@ def _probe(lines: list[str], *, as_json: bool) -> None:
     silent: list[str] = []
     with Bars(lines, as_json=as_json) as shown:
         for line in lines:
-            tell = shown.of(line)
-            tell.phase("look")
+            bar = shown.of(line)
+            bar.phase("look")
             try:
-                found = probe.probe(line, tell)
+                found = probe.probe(line, bar)
             except BenchError as error:
                 silent.append(str(error) if str(error).startswith(line) else f"{line}: {error}")
-                tell.end("no answer", good=False)
+                bar.end("no answer", good=False)
                 continue
             fits = probe.definitions_for(found)
             boards.note(found, fits[0] if len(fits) == 1 else "")
-            tell.end(f"{found.chip}, {found.mac}", good=True)
+            bar.end(f"{found.chip}, {found.mac}", good=True)
     if silent:
         raise BenchError("; ".join(silent))

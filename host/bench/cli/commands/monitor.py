@@ -14,7 +14,7 @@ from bench.cli.render import event_lines
 from bench.errors import BenchError
 from bench.flash import inventory
 from bench.serial import ports
-from bench.serial.connection import SerialLine
+from bench.serial.connection import SerialConnection
 
 _POLL_S = 0.2
 _ANSWER_S = 2.0
@@ -37,10 +37,10 @@ def monitor(
     Lines that are typed go to the board. When the input ends, and nothing else says until when to watch, what the
     board says in the two seconds after that is shown, too.
     """
-    with SerialLine(inventory.choose(port), baud=baud) as line:
+    with SerialConnection(inventory.choose(port), baud=baud) as line:
         if reset:
             line.reset()
-        typing = keyboard.forward(line.say) if keyboard.is_there() else None
+        typing = keyboard.forward(line.send_line) if keyboard.is_there() else None
         for event in _events(line, timeout, None if until or timeout else typing):
             if as_json:
                 print(json.dumps(event), flush=True)
@@ -52,7 +52,7 @@ def monitor(
         raise BenchError(f"{line.name}: no event {until} within {timeout:g} s")
 
 
-def _events(line: SerialLine, timeout_s: float, typing: Thread | None) -> Iterator[dict[str, Any]]:
+def _events(line: SerialConnection, timeout_s: float, typing: Thread | None) -> Iterator[dict[str, Any]]:
     """What comes until the time is over, or a while after nobody types any more."""
     end = time.monotonic() + timeout_s if timeout_s else None
     while end is None or time.monotonic() < end:

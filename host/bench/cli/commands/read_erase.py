@@ -18,9 +18,9 @@ from bench.cli.render.progress import Bars
 from bench.cli.render.tables import Json
 from bench.errors import BenchError, UsageError
 from bench.flash import chip_writer, inventory
-from bench.flash.chip_writer import Loader
-from bench.flash.progress import Teller
-from bench.serial.connection import SerialLine
+from bench.flash.chip_writer import ChipWriter
+from bench.flash.progress import ProgressReporter
+from bench.serial.connection import SerialConnection
 
 _FILES = "vfs"
 
@@ -62,8 +62,8 @@ def read(
     if file.is_dir() or not file.parent.is_dir():
         raise UsageError(f"{file} is no file in a folder that there is")
     line = inventory.choose(port, chip=definition.chip)
-    with _in_loader(line, definition, baud=baud, before=before, after=after, as_json=as_json) as (chip, tell):
-        tell.phase("read")
+    with _in_loader(line, definition, baud=baud, before=before, after=after, as_json=as_json) as (chip, reporter):
+        reporter.phase("read")
         content = chip.read(offset or 0, size)
         paths.write_private(file, content)
     facts = {"file": str(file), "size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
@@ -89,8 +89,8 @@ def erase(
     line = inventory.choose(port, chip=definition.chip)
     if not yes:
         _confirm(f"Erase {what} of the board on {line}, with {_lost(partition)}?")
-    with _in_loader(line, definition, baud=baud, before=before, after=after, as_json=as_json) as (chip, tell):
-        tell.phase("erase")
+    with _in_loader(line, definition, baud=baud, before=before, after=after, as_json=as_json) as (chip, reporter):
+        reporter.phase("erase")
         if place:
             chip.erase(place.offset, place.size)
         else:
@@ -118,17 +118,19 @@ def _confirm(question: str) -> None:
 @contextmanager
 def _in_loader(
     port: str, board: Board, *, baud: int, before: Before | None, after: After, as_json: bool
-) -> Iterator[tuple[Loader, Teller]]:
+) -> Iterator[tuple[ChipWriter, ProgressReporter]]:
     """A board's chip in its loader, which runs again at the end, whatever became of it."""
     with Bars([port], as_json=as_json) as shown, TemporaryDirectory(prefix="bench-chip-") as folder:
-        tell = shown.of(port)
+        reporter = shown.of(port)
         try:
-            with SerialLine(port) as line:
-                with Loader(line, board=board, tell=tell, folder=Path(folder), baud=baud, before=before or "") as chip:
-                    yield chip, tell
-                chip_writer.leave(line, after, tell)
+            with SerialConnection(port) as line:
+                with ChipWriter(
+                    line, board=board, reporter=reporter, folder=Path(folder), baud=baud, before=before or ""
+                ) as chip:
+                    yield chip, reporter
+                chip_writer.leave(line, after, reporter)
         except BaseException:
             if after is After.HARD_RESET:
-                with suppress(BenchError), SerialLine(port) as line:
-                    line.pulse()
+                with suppress(BenchError), SerialConnection(port) as line:
+                    line.pulse_reset()
             raise

@@ -15,7 +15,7 @@ from bench.cli.render.tables import Json
 from bench.dut.console import Dialogue, Setting
 from bench.errors import BenchError, UsageError
 from bench.flash import inventory
-from bench.serial.connection import SerialLine
+from bench.serial.connection import SerialConnection
 
 app = typer.Typer(help="The settings of a board that runs, over its console (docs/settings.md).", no_args_is_help=True)
 
@@ -77,7 +77,7 @@ def change(
 
 @contextmanager
 def _asked(port: str) -> Iterator[Dialogue]:
-    with SerialLine(inventory.choose(port)) as line:
+    with SerialConnection(inventory.choose(port)) as line:
         yield Dialogue(line)
 
 

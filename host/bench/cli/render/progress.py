@@ -80,7 +80,7 @@ class Bars:
 
 
 class Bar:
-    """One board's line: a Teller."""
+    """One board's line: a ProgressReporter."""
 
     def __init__(
         self, progress: Progress, task: TaskID, port: str, stopped: threading.Event, *, quiet: bool, single: bool
@@ -98,9 +98,9 @@ class Bar:
         self._phase = name
         self._progress.update(self._task, completed=_SHARES[name][0], description=_WORDS[name])
         if self._progress.disable:
-            self.say(_WORDS[name])
+            self.notify(_WORDS[name])
 
-    def progress(self, done: int, total: int) -> None:
+    def advance(self, done: int, total: int) -> None:
         self._check()
         begin, end = _SHARES[self._phase]
         share = done / total if total else 1.0
@@ -110,11 +110,11 @@ class Bar:
             description=f"{_WORDS[self._phase]} {done >> 10} of {total >> 10} kB",
         )
 
-    def say(self, text: str) -> None:
+    def notify(self, text: str) -> None:
         if not self._quiet:
             tables.say(text if self._single or text.startswith(self._port) else f"{self._port}: {text}")
 
-    def ask(self, text: str) -> None:
+    def prompt(self, text: str) -> None:
         self._check()
         tables.ask(f"{self._port}: {text}")
 
@@ -131,7 +131,7 @@ class Bar:
             self._progress.update(self._task, description="not online")
         self._progress.stop_task(self._task)
         if self._progress.disable and not self._single:
-            self.say(text)
+            self.notify(text)
 
     def _check(self) -> None:
         if self._stopped.is_set():

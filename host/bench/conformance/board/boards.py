@@ -165,11 +165,11 @@ class Ours(OnLine):
     def _open(self, stack: ExitStack) -> None:
         self.board = stack.enter_context(PortBoard(self._port, self._folder))
         with self.board.repl() as repl:
-            there = repl.ask(_THERE)
+            there = repl.run_json(_THERE)
             if "firstboot" not in there:
                 raise BenchError(f"{self._port}: there is no firstboot on this board: say with --fresh how it is wiped")
-            found = {name: repl.get(f"/{name}") for name in _KEPT if name in there}
-            self._copy = self._folder.with_name(f"before-{repl.ask(_MAC)}.json")
+            found = {name: repl.read_file(f"/{name}") for name in _KEPT if name in there}
+            self._copy = self._folder.with_name(f"before-{repl.run_json(_MAC)}.json")
         self._before = self._kept() if self._is_of_checks(found) and self._copy.exists() else found
         content = {name: b64encode(held).decode() for name, held in self._before.items()}
         paths.write_private(self._copy, json.dumps(content).encode())

@@ -18,13 +18,13 @@ from bench.boards import Board
 from bench.contract.events import Event
 from bench.errors import BenchError
 from bench.flash import chip_writer, inspection
-from bench.flash.chip_writer import Loader, Region
-from bench.flash.inspection import Survey
-from bench.flash.job import Job, Outcome
-from bench.flash.progress import Teller
+from bench.flash.chip_writer import ChipWriter, Region
+from bench.flash.inspection import Inspection
+from bench.flash.job import FlashJob, FlashOutcome
+from bench.flash.progress import ProgressReporter
 from bench.serial import ports
-from bench.serial.connection import SerialLine
-from bench.serial.raw_repl import NoAnswer, Repl
+from bench.serial.connection import SerialConnection
+from bench.serial.raw_repl import RawRepl, ReplError
 
 _QUICK_S = 0.6  # a MicroPython that runs answers at once
 _BOOT_S = 20.0
@@ -39,26 +39,26 @@ _UNFINISHED = ".new"
 _HOPELESS = ("rejected", "error")
 
 
-def flash(job: Job, tell: Teller, done: Outcome) -> None:
+def flash(job: FlashJob, reporter: ProgressReporter, done: FlashOutcome) -> None:
     """Bring a board up to date and online. Raises BenchError with the cure; the next call mends what is left.
 
     `done` is filled on the way.
     """
-    with _Flashing(job, tell, done) as flashing:
+    with _Flashing(job, reporter, done) as flashing:
         flashing.flash()
 
 
-def deploy(job: Job, tell: Teller, done: Outcome) -> None:
+def deploy(job: FlashJob, reporter: ProgressReporter, done: FlashOutcome) -> None:
     """Bring the firmware of a board that runs MicroPython up to date, and the board online. Raises as `flash` does."""
-    with _Flashing(job, tell, done) as flashing:
+    with _Flashing(job, reporter, done) as flashing:
         flashing.deploy()
 
 
 def is_online(port: str, name: str) -> bool:
     """Whether the firmware of the board on this port says that it is online, under this name. It is not disturbed."""
     try:
-        with SerialLine(port) as line:
-            line.say("firstboot status --json")
+        with SerialConnection(port) as line:
+            line.send_line("firstboot status --json")
             said = next(
                 (each for each in line.follow(_ANSWER_S) if each["event"] == "console" and _is_status(each)), None
             )
@@ -75,22 +75,22 @@ def _is_status(event: Event) -> bool:
 class _Flashing:
     """A board on a line that stays open; a context manager, which adds the seconds of the last phase."""
 
-    def __init__(self, job: Job, tell: Teller, done: Outcome) -> None:
+    def __init__(self, job: FlashJob, reporter: ProgressReporter, done: FlashOutcome) -> None:
         self._job = job
-        self._tell = tell
+        self._reporter = reporter
         self._done = done
         self._began = time.monotonic()
         self._phase_name = ""
 
     def __enter__(self) -> Self:
         self._phase("look")
-        self._line = SerialLine(self._job.port)
+        self._line = SerialConnection(self._job.port)
         return self
 
     def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
         self._line.close()
         self._end_phase()
-        if isinstance(error, NoAnswer):
+        if isinstance(error, ReplError):
             port = self._job.port
             ports.close_port(ports.open_port(port))  # says what to do if it is the port that is gone
             raise BenchError(f"{port}: {error}") from error
@@ -118,10 +118,10 @@ class _Flashing:
             patience_s = _BOOT_S if self._leave() else self._job.patience_s
         try:
             repl = self._woken(patience_s)
-            found = inspection.take(repl, [] if after_reset else self._job.parts)
-        except NoAnswer as error:
+            found = inspection.inspect(repl, [] if after_reset else self._job.parts)
+        except ReplError as error:
             if after_reset:
-                raise NoAnswer(
+                raise ReplError(
                     f"MicroPython is in the flash, but the board does not answer ({error}): --erase starts from "
                     "nothing, without the credentials that may be on it"
                 ) from error
@@ -135,8 +135,8 @@ class _Flashing:
         try:
             self._sync(repl, found)
             self._start(repl.reset)
-        except NoAnswer as error:
-            raise NoAnswer(f"the files did not get onto the board ({error}): flash it again") from error
+        except ReplError as error:
+            raise ReplError(f"the files did not get onto the board ({error}): flash it again") from error
         return True
 
     @property
@@ -145,14 +145,14 @@ class _Flashing:
         return self._job.board
 
     @contextmanager
-    def _loader(self) -> Iterator[Loader]:
+    def _loader(self) -> Iterator[ChipWriter]:
         job = self._job
         with (
             tempfile.TemporaryDirectory(prefix="bench-flash-") as folder,
-            Loader(
+            ChipWriter(
                 self._line,
                 board=self._board,
-                tell=self._tell,
+                reporter=self._reporter,
                 folder=Path(folder),
                 baud=job.baud,
                 before=job.before,
@@ -161,12 +161,12 @@ class _Flashing:
             yield chip
 
     def _leave(self) -> bool:
-        return chip_writer.leave(self._line, self._job.after, self._tell)
+        return chip_writer.leave(self._line, self._job.after, self._reporter)
 
     def _by_loader(self) -> bool:
         """Write the image, and the file system if there is none; whether that is so."""
         with self._loader() as chip:
-            mac, keeps = chip.look()
+            mac, keeps = chip.inspect()
             self._done.mac = mac
             regions = list(self._job.parts)
             new = self._job.erase or not keeps
@@ -176,19 +176,21 @@ class _Flashing:
         return new
 
     def _renew_filesystem(self) -> None:
-        self._tell.say("its file system cannot be read: it gets a new one, without the credentials that were in it")
+        self._reporter.notify(
+            "its file system cannot be read: it gets a new one, without the credentials that were in it"
+        )
         with self._loader() as chip:
-            mac, keeps = chip.look()
+            mac, keeps = chip.inspect()
             if keeps:
-                chip.forget_filesystem()
+                chip.erase_filesystem_head()
             self._write(chip, chip_writer.filesystem_regions(self._board, self._wanted(mac)))
 
-    def _write(self, chip: Loader, regions: list[Region]) -> None:
+    def _write(self, chip: ChipWriter, regions: list[Region]) -> None:
         self._phase("write")
         self._done.sent += chip.write(regions, erase=self._job.erase)
         self._done.written += [hex(offset) for offset, _ in regions]
 
-    def _sync(self, repl: Repl, found: Survey) -> None:
+    def _sync(self, repl: RawRepl, found: Inspection) -> None:
         """Send the files that differ, and remove those that are of an older firmware."""
         self._phase("files")
         assert found.files is not None
@@ -209,10 +211,10 @@ class _Flashing:
         def on_bytes(count: int) -> None:
             nonlocal sent
             sent += count
-            self._tell.progress(sent, total)
+            self._reporter.advance(sent, total)
 
         if changed or gone:
-            repl.put(changed, gone, on_bytes)
+            repl.write_files(changed, gone, on_bytes)
         self._done.written += changed
         self._done.sent += total
 
@@ -223,7 +225,7 @@ class _Flashing:
         restart()
         state, reason = "", ""
         for event in self._line.follow(self._job.patience_s):
-            self._tell.event(event)
+            self._reporter.event(event)
             if event["event"] == "port_lost" and not any(
                 each["event"] == "port_back" for each in self._line.follow(_USB_BACK_S)
             ):
@@ -255,7 +257,7 @@ class _Flashing:
     def _wanted(self, mac: str) -> dict[str, bytes]:
         return {**self._job.firmware, **(self._job.files(mac) if self._job.files else {})}
 
-    def _check(self, found: Survey) -> None:
+    def _check(self, found: Inspection) -> None:
         """Raise BenchError if this is not the board that is meant."""
         board = self._job.board
         if board is None:
@@ -276,20 +278,20 @@ class _Flashing:
                 f"{room >> 10} kB: name its own definition with --board, or --erase wipes it, with its credentials"
             )
 
-    def _woken(self, patience_s: float) -> Repl:
-        """The raw REPL, as soon as the board has booted so far. Raises NoAnswer."""
+    def _woken(self, patience_s: float) -> RawRepl:
+        """The raw REPL, as soon as the board has booted so far. Raises ReplError."""
         deadline = time.monotonic() + patience_s
         while True:
             try:
-                return Repl(self._line.port, timeout_s=min(patience_s, _ATTEMPT_S))
-            except NoAnswer:
+                return RawRepl(self._line.port, timeout_s=min(patience_s, _ATTEMPT_S))
+            except ReplError:
                 if time.monotonic() > deadline:
                     raise
 
     def _phase(self, name: str) -> None:
         self._end_phase()
         self._began, self._phase_name = time.monotonic(), name
-        self._tell.phase(name)
+        self._reporter.phase(name)
 
     def _end_phase(self) -> None:
         if self._phase_name:
