@@ -6,7 +6,6 @@ its serial line.
 """
 
 import json
-import os
 import secrets
 import shutil
 from pathlib import Path
@@ -14,10 +13,10 @@ from typing import Self, TextIO
 
 from bench import boards, paths
 from bench.boards import Board
-from bench.errors import BenchError, UsageError
+from bench.errors import UsageError
 from bench.flash import esp_image, filesystem, firmware
-from bench.virtual import power
 from bench.virtual.environment import Conditions
+from bench.virtual.folder import BoardFolder
 from bench.virtual.power import PowerCycle
 
 _MAC_DIGITS = 12
@@ -32,17 +31,8 @@ def mac_address(text: str = "") -> str:
     return mac
 
 
-class VirtualBoard:
+class VirtualBoard(BoardFolder):
     """A board in a folder. `create` makes a blank one, `VirtualBoard(folder)` opens it again."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        try:
-            burnt_in = json.loads((folder / "board.json").read_text())
-        except FileNotFoundError:
-            raise BenchError(f"no board {folder.name}: make it with bench board new {folder.name}") from None
-        self.mac: str = burnt_in["mac"]
-        self.definition: str = burnt_in["board"]
 
     @classmethod
     def create(  # noqa: PLR0913 - a board's parts, by name
@@ -93,51 +83,9 @@ class VirtualBoard:
         paths.write_private(folder / "board.json", json.dumps({"board": self.definition, "mac": mac}).encode())
         return VirtualBoard(folder)
 
-    @property
-    def console(self) -> Path:
-        """The file that gets what the board says."""
-        return self.folder / "console.log"
-
-    @property
-    def keyboard(self) -> Path:
-        """The pipe that takes what is typed; its last reader is gone when the board is off."""
-        return self.folder / "console.in"
-
-    def is_on(self) -> bool:
-        """Whether some process runs this board."""
-        try:
-            os.close(os.open(self.keyboard, os.O_WRONLY | os.O_NONBLOCK))
-        except OSError:  # no pipe, or nobody at its end
-            return False
-        return True
-
-    def say(self, text: str) -> None:
-        """Type a line on the board's serial line, from whatever process.
-
-        Raises BenchError if the board is off, or has not read for so long that the pipe is full.
-        """
-        line = text.encode(errors="surrogateescape") + b"\n"
-        try:
-            keyboard = os.open(self.keyboard, os.O_WRONLY | os.O_NONBLOCK)
-        except OSError:
-            name = self.folder.name
-            raise BenchError(f"board {name} is off: bench board boot {name} switches it on") from None
-        try:
-            written = os.write(keyboard, line)
-        except (BlockingIOError, BrokenPipeError):
-            written = 0
-        finally:
-            os.close(keyboard)
-        if written < len(line):
-            raise BenchError(f"board {self.folder.name} does not read what is typed")
-
     def flash(self) -> bytes:
         """The whole flash, as it is now."""
         return (self.folder / "flash.bin").read_bytes()
-
-    def lock(self) -> TextIO:
-        """Have the board for oneself until the lock is closed. Raises BenchError if it is on."""
-        return power.take(self)
 
     def power_on(self, conditions: Conditions | None = None, *, lock: TextIO | None = None) -> PowerCycle:
         """Switch the board on. Raises BenchError if it is on already, unless one holds the `lock`."""

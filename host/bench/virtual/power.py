@@ -9,20 +9,17 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, BinaryIO, Self, TextIO
+from typing import Any, BinaryIO, Self, TextIO
 
 from bench import boards
 from bench.contract.events import Listener
 from bench.errors import BenchError
 from bench.virtual import unix_port
 from bench.virtual.environment import Conditions
+from bench.virtual.folder import BoardFolder
 from bench.virtual.stdin import Keyboard
 
-if TYPE_CHECKING:
-    from bench.virtual.board import VirtualBoard
-
 _POLL_S = 0.002
-_LOCK_S = 1.0
 _PINS = 40
 _LOW, _HIGH = b"\0", b"\1"
 _EPOCH = 946684800  # of the ESP32's clock: 2000-01-01
@@ -39,7 +36,7 @@ class PowerCycle:
     after a reset, and what its watchdog bites through.
     """
 
-    def __init__(self, board: "VirtualBoard", conditions: Conditions, lock: TextIO | None = None) -> None:
+    def __init__(self, board: BoardFolder, conditions: Conditions, lock: TextIO | None = None) -> None:
         self._board = board
         self._conditions = conditions
         self._definition = boards.load(board.definition)
@@ -48,7 +45,7 @@ class PowerCycle:
         self._machine = f"Generic {chip} module with {chip}"
         self._interpreter = unix_port.interpreter()
         self._rom = unix_port.rom()
-        self._lock = os.fdopen(os.dup(lock.fileno()), "w") if lock else take(board)
+        self._lock = os.fdopen(os.dup(lock.fileno()), "w") if lock else board.lock()
         self._keyboard = Keyboard(board.keyboard)
         self._console: BinaryIO = os.fdopen(os.open(board.console, os.O_RDWR | os.O_CREAT, 0o600), "rb")
         self._console.seek(0, os.SEEK_END)
@@ -119,7 +116,7 @@ class PowerCycle:
             os.close(descriptor)
 
     def say(self, text: str) -> None:
-        """Type a line on the board's serial line; raises as `VirtualBoard.say` does."""
+        """Type a line on the board's serial line; raises as `BoardFolder.say` does."""
         self._board.say(text)
 
     def type(self, keys: bytes) -> None:
@@ -275,23 +272,3 @@ def _leash() -> tuple[int, int]:
     leash, hand = os.pipe()
     fcntl.fcntl(leash, fcntl.F_SETFL, os.O_ASYNC)
     return leash, hand
-
-
-def take(board: "VirtualBoard") -> TextIO:
-    """Lock a board: see to it that it is on only once. The lock is free again when its last process is gone.
-
-    Raises BenchError if it is on.
-    """
-    found = (board.folder / "lock").open("w")
-    # What a board that just lost its power had started may live on for a moment, and hold the lock.
-    deadline = time.monotonic() + _LOCK_S
-    while True:
-        try:
-            fcntl.flock(found, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            if time.monotonic() > deadline:
-                found.close()
-                raise BenchError(f"board {board.folder.name} is on already: switch it off first") from None
-            time.sleep(_POLL_S)
-        else:
-            return found
