@@ -22,22 +22,22 @@ _PATIENCE_S = 60.0
 # Orders that a board gets from itself as soon as it listens, on any boot but its first.
 _ORDERS = b"""
 import os
-from firstboot import app, board, commands, recovery
-usual = commands.Commands.begin
+from firstboot import app, board, factory_reset, rpc
+usual = rpc.Handler.begin
 def begin(self, client):
     usual(self, client)
-    if not commands.Commands.did:
-        commands.Commands.did = True
+    if not rpc.Handler.did:
+        rpc.Handler.did = True
         order(self, client)
 def rotate(self, client):
     self._attributes(client, {"rotateCredentials": "1"})
 def reset(self, client):
-    recovery.reset(self._vault, recovery.CREDENTIALS, "server")
+    factory_reset.reset(self._vault, factory_reset.CREDENTIALS, "server")
     board.reset()
-commands.Commands.did = False
+rpc.Handler.did = False
 if "vault.0" in os.listdir("/") and board.reset_cause() == "power_on":
     order = %s
-    commands.Commands.begin = begin
+    rpc.Handler.begin = begin
 app.main()
 """
 

@@ -9,7 +9,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 FIRMWARE = CHECKOUT / "firmware"
 BOARDS = CHECKOUT / "boards"
 BUILD = CHECKOUT / "build"
-ROM = Path(__file__).resolve().parent / "virtual" / "esp32_port"
+ESP32_PORT = Path(__file__).resolve().parent / "virtual" / "esp32_port"
 
 
 def private_folder(path: Path) -> Path:

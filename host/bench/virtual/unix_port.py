@@ -66,7 +66,7 @@ def umqtt() -> Path:
 def rom() -> Path:
     """A folder with what is in a board's ROM and image rather than in its file system, compiled."""
     sources = {"umqtt/simple": umqtt()}
-    sources.update({path.stem: path for path in sorted(paths.ROM.glob("*.py"))})
+    sources.update({path.stem: path for path in sorted(paths.ESP32_PORT.glob("*.py"))})
     compiled = {name: compile_mpy(source, f"{name}.py") for name, source in sources.items()}
     digest = hashlib.sha256(b"".join(compiled.values())).hexdigest()[:16]
     folder = paths.BUILD / f"rom-{digest}"
