@@ -68,9 +68,10 @@ mutants: $(READY) ## Break the device's decisions in every place, and see the fa
 	@test -d build/mutants || $(PIP) install $(LOCK) --target build/mutants --group mutants
 	@PYTHONPATH=build/mutants $(BIN)/python -m tests.mutants $(ARGS)
 
-check: $(READY) ## Linter, format, imports between rooms, types, then the tests
+check: $(READY) ## Linter, format, wording, imports between rooms, types, then the tests
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/python -m tests.wording
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/mypy
 	@$(BIN)/mypy --config-file firmware/mypy.ini

@@ -1,1 +1,1 @@
-"""TODO-DOC serial."""
+"""Serial ports: names and addresses, locks, connections, boot modes, and MicroPython's raw REPL."""

@@ -1,1 +1,1 @@
-"""TODO-DOC commands."""
+"""The commands of `bench`, a module each."""

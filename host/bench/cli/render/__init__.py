@@ -1,1 +1,1 @@
-"""TODO-DOC render."""
+"""Output of the command line: tables, event lines, progress and results, or JSON."""

@@ -1,1 +1,1 @@
-"""TODO-DOC network."""
+"""A faulty network: a proxy for TCP and UDP whose rules delay, change, lose or refuse traffic."""
