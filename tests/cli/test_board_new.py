@@ -7,9 +7,9 @@ import threading
 import pytest
 
 from bench.virtual.board import VirtualBoard
-from tests.cli.test_command_line import bench, printed
 from tests.support import certificates
 from tests.support.boards import steps, vault_slots
+from tests.support.commands import bench, printed
 
 
 @pytest.fixture(scope="module")

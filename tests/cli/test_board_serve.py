@@ -9,8 +9,8 @@ import sys
 import pytest
 
 from bench.virtual.board import VirtualBoard
-from tests.cli.test_command_line import PATIENCE_S, bench
-from tests.virtual.test_esptool import esptool
+from tests.support.commands import PATIENCE_S, bench
+from tests.support.esptool import esptool
 
 
 @pytest.fixture

@@ -4,40 +4,12 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.support import secrecy
-from tests.support.forks import bench_command as bench
-
-PATIENCE_S = 60
-
-
-def printed(*arguments: str):
-    done = bench(*arguments, "--json")
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
-
-def processes() -> list[str]:
-    """Command lines of everything that runs."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            found.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
-        except OSError:  # gone meanwhile
-            continue
-    return found
-
-
-def gone(text: str) -> None:
-    """Wait until no process has this in its command line."""
-    deadline = time.monotonic() + 10
-    while [line for line in processes() if text in line]:
-        assert time.monotonic() < deadline, "something still runs"
-        time.sleep(0.05)  # processes that are not our children cannot be awaited
+from tests.support.commands import PATIENCE_S, bench, gone, printed, processes
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from bench import boards
 from bench.cli import doctor_checks
 from bench.cli.doctor_checks import State
 from bench.flash import images
-from tests.cli.test_command_line import bench, printed
+from tests.support.commands import bench, printed
 from tests.support.server_process import Serving
 from tests.support.servers import RunningServer
 

@@ -7,59 +7,20 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from bench import paths
-from tests.support.forks import bench_command
+from tests.support.commands import FLEET_PATIENCE_S, bench_in, nothing_is_left, serving
 
-PATIENCE_S = 120
 LIGHT = ("-n", "300", "--light")
 
 
-def bench(cwd: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    return bench_command(*arguments, cwd=cwd, timeout=PATIENCE_S)
-
-
 def fleet(cwd: Path, *arguments: str, code: int = 0):
-    done = bench(cwd, "fleet", "--json", *arguments)
+    done = bench_in(cwd, "fleet", "--json", *arguments)
     assert done.returncode == code, done.stdout + done.stderr
     return json.loads(done.stdout)
-
-
-def nothing_is_left(cwd: Path) -> None:
-    """No folder, and no process with anything of it."""
-    assert [each.name for each in cwd.glob(".bench/*")] == []
-    open_folders = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            open_folders.append(path.read_bytes())
-        except OSError:  # gone meanwhile
-            continue
-    assert not [each for each in open_folders if str(cwd).encode() in each]
-
-
-@contextmanager
-def serving(data: Path) -> Iterator["subprocess.Popen[bytes]"]:
-    """A `bench serve` on a data folder, as a user has one."""
-    ready = data.with_name("ready.json")
-    options = ("--data", data, "--free-ports", "--ready-file", ready, "--json")
-    with (
-        data.with_name("journal").open("wb") as journal,
-        subprocess.Popen([sys.executable, "-m", "bench.cli", "serve", *options], stdout=journal) as process,
-    ):
-        try:
-            deadline = time.monotonic() + PATIENCE_S
-            while not ready.exists():
-                assert process.poll() is None
-                assert time.monotonic() < deadline
-                time.sleep(0.01)
-            yield process
-        finally:
-            process.kill()
 
 
 def expect_good(found, devices: int) -> None:
@@ -146,12 +107,12 @@ def test_boards_come_online_in_other_ways(tmp_path, arguments):
 @pytest.mark.parametrize("kind", [(), ("--light",)], ids=["boards", "light"])
 def test_wrong_secret_fails_the_fleet_and_says_which_and_why(tmp_path, kind):
     other = tmp_path / "other"
-    assert bench(tmp_path, "profile", "create", "elsewhere", "--data", str(other)).returncode == 0
+    assert bench_in(tmp_path, "profile", "create", "elsewhere", "--data", str(other)).returncode == 0
     with serving(tmp_path / "data"):
         port = json.loads((tmp_path / "ready.json").read_text())["mqtt_port"]
         there = ("--server", f"127.0.0.1:{port}", "--data", str(other), "--profile", "elsewhere")
         found = fleet(tmp_path, "-n", "3", *kind, *there, code=1)
-        done = bench(tmp_path, "fleet", "-n", "3", *kind, *there)
+        done = bench_in(tmp_path, "fleet", "-n", "3", *kind, *there)
     assert found["good"] is False
     assert (found["provisioned"], found["online"], len(found["failed"])) == (0, 0, 3)
     assert all("no profile has this provisioning key and secret" in each["reason"] for each in found["failed"])
@@ -175,13 +136,13 @@ def test_server_that_is_killed_in_the_middle_fails_the_fleet(tmp_path, kind):
         with subprocess.Popen(
             [*command, *slow], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         ) as running:
-            deadline = time.monotonic() + PATIENCE_S
+            deadline = time.monotonic() + FLEET_PATIENCE_S
             while '"online"' not in (tmp_path / "journal").read_text():
                 assert running.poll() is None
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
             server.kill()
-            said, complained = running.communicate(timeout=PATIENCE_S)
+            said, complained = running.communicate(timeout=FLEET_PATIENCE_S)
     assert running.returncode == 1
     found = json.loads(said)
     assert found["online"] <= found["provisioned"] < 30
@@ -198,14 +159,14 @@ def test_server_of_its_own_that_dies_is_told(tmp_path):
     with subprocess.Popen(
         [*command, *slow], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as running:
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + FLEET_PATIENCE_S
         while not any('"online"' in each.read_text() for each in tmp_path.glob(".bench/fleet-*/server.log")):
             assert running.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.05)
         (ready,) = tmp_path.glob(".bench/fleet-*/ready.json")
         os.kill(json.loads(ready.read_text())["pid"], signal.SIGKILL)
-        said, complained = running.communicate(timeout=PATIENCE_S)
+        said, complained = running.communicate(timeout=FLEET_PATIENCE_S)
     assert running.returncode == 1
     assert json.loads(said)["good"] is False
     assert "the server ended before its devices did" in complained
@@ -229,13 +190,13 @@ def test_board_asks_the_server_of_the_url_for_the_time_that_tls_needs(tmp_path):
 def test_devices_on_another_server_are_deleted_unless_they_are_to_stay(tmp_path):
     data = ("--data", str(tmp_path / "data"))
     with serving(tmp_path / "data"):
-        assert bench(tmp_path, "device", "create", "mine", *data).returncode == 0
+        assert bench_in(tmp_path, "device", "create", "mine", *data).returncode == 0
         expect_good(fleet(tmp_path, *LIGHT, *data), 300)
-        assert [each["name"] for each in json.loads(bench(tmp_path, "device", "list", "--json", *data).stdout)] == [
+        assert [each["name"] for each in json.loads(bench_in(tmp_path, "device", "list", "--json", *data).stdout)] == [
             "mine"
         ]
         expect_good(fleet(tmp_path, "-n", "5", "--light", "--keep", *data), 5)
-        assert len(json.loads(bench(tmp_path, "device", "list", "--json", *data).stdout)) == 6
+        assert len(json.loads(bench_in(tmp_path, "device", "list", "--json", *data).stdout)) == 6
 
 
 @pytest.mark.slow
@@ -243,13 +204,13 @@ def test_devices_on_another_server_are_deleted_unless_they_are_to_stay(tmp_path)
 def test_fleet_that_is_ended_leaves_nothing(tmp_path, kind):
     command = [sys.executable, "-m", "bench.cli", "fleet", *kind, "--arrival", "poisson", "--rate", "1"]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as running:
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + FLEET_PATIENCE_S
         while not any('"online"' in each.read_text() for each in tmp_path.glob(".bench/fleet-*/server.log")):
             assert running.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.05)
         running.send_signal(signal.SIGTERM)
-        assert running.wait(PATIENCE_S) == 128 + signal.SIGTERM
+        assert running.wait(FLEET_PATIENCE_S) == 128 + signal.SIGTERM
     nothing_is_left(tmp_path)
 
 
@@ -258,7 +219,7 @@ def test_disk_that_is_full_is_one_line(tmp_path):
     with Path("/dev/full").open("w") as full:
         command = [sys.executable, "-m", "bench.cli", "boards"]
         done = subprocess.run(
-            command, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=PATIENCE_S
+            command, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=FLEET_PATIENCE_S
         )
     assert done.returncode != 0
     assert done.stderr.splitlines()[0] == "error: this machine is at a limit: No space left on device"
@@ -296,7 +257,7 @@ def test_board_that_the_disk_has_no_room_for_is_named_and_leaves_nothing(tmp_pat
     ],
 )
 def test_mistake_is_one_line_and_an_exit_code(tmp_path, arguments, code, said):
-    done = bench(tmp_path, "fleet", *arguments)
+    done = bench_in(tmp_path, "fleet", *arguments)
     assert done.returncode == code
     assert done.stdout == ""
     assert len(done.stderr.splitlines()) == 1
@@ -306,7 +267,7 @@ def test_mistake_is_one_line_and_an_exit_code(tmp_path, arguments, code, said):
 
 
 def test_result_is_a_table_and_a_picture(tmp_path):
-    done = bench(tmp_path, "fleet", "-n", "5", "--light", "--plot", "fleet.svg")
+    done = bench_in(tmp_path, "fleet", "-n", "5", "--light", "--plot", "fleet.svg")
     assert done.returncode == 0
     assert "5 light devices, all at once: 5 provisioned, 5 online, 0 failed" in done.stdout
     assert "first telemetry acknowledged" in done.stdout

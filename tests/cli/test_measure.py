@@ -8,13 +8,13 @@ import pytest
 
 from bench.virtual import line_server
 from bench.virtual.board import VirtualBoard
-from tests.cli.test_fleet import bench, nothing_is_left, serving
+from tests.support.commands import bench_in, nothing_is_left, serving
 
 STEPS = ["boot", "link_up", "pending_stored", "answer", "provisioned", "connected", "telemetry"]
 
 
 def measured(cwd, *arguments, code=0):
-    done = bench(cwd, "measure", "--json", *arguments)
+    done = bench_in(cwd, "measure", "--json", *arguments)
     assert done.returncode == code, done.stdout + done.stderr
     return json.loads(done.stdout)
 
@@ -52,7 +52,7 @@ def test_key_that_a_board_makes_is_a_phase(tmp_path):
 
 
 def test_result_is_a_table_and_a_picture(tmp_path):
-    done = bench(tmp_path, "measure", "-n", "2", "--plot", "boot.svg")
+    done = bench_in(tmp_path, "measure", "-n", "2", "--plot", "boot.svg")
     assert done.returncode == 0
     assert "First boot, unix, mqtt, ACCESS_TOKEN, n = 2" in done.stdout
     assert all(word in done.stdout for word in ("first line", "pending stored", "power-on", "p95"))
@@ -64,12 +64,12 @@ def test_result_is_a_table_and_a_picture(tmp_path):
 def test_board_on_a_port_provisions_anew_each_round(tmp_path, raw):
     data = ("--data", str(tmp_path / "data"))
     with serving(tmp_path / "data"):
-        assert bench(tmp_path, "board", "new", "one", *data).returncode == 0
+        assert bench_in(tmp_path, "board", "new", "one", *data).returncode == 0
         board = VirtualBoard(tmp_path / "data" / "boards" / "one")
         with line_server.serve(board, raw=raw) as served:
             found = measured(tmp_path, "-n", "2", "--target", served.url, *data)
         said = [json.loads(each) for each in (tmp_path / "journal").read_text().splitlines()]
-        devices = json.loads(bench(tmp_path, "device", "list", "--json", *data).stdout)
+        devices = json.loads(bench_in(tmp_path, "device", "list", "--json", *data).stdout)
     expect_good(found, 2, "port")
     assert (found["transport"], found["tls"], found["credentials"]) == ("mqtt", False, "ACCESS_TOKEN")
     assert found["attempts"] == [1, 1]
@@ -81,8 +81,8 @@ def test_board_on_a_port_provisions_anew_each_round(tmp_path, raw):
 def test_round_that_fails_is_told_and_not_counted(tmp_path):
     data = ("--data", str(tmp_path / "data"))
     with serving(tmp_path / "data"):
-        assert bench(tmp_path, "board", "new", "one", *data).returncode == 0
-        assert bench(tmp_path, "profile", "create", "closed", "--strategy", "DISABLED", *data).returncode == 0
+        assert bench_in(tmp_path, "board", "new", "one", *data).returncode == 0
+        assert bench_in(tmp_path, "profile", "create", "closed", "--strategy", "DISABLED", *data).returncode == 0
         board = VirtualBoard(tmp_path / "data" / "boards" / "one")
         with line_server.serve(board) as served:
             command = [sys.executable, "-m", "bench.cli", "measure", "--json", "-n", "2", "--timeout", "2"]
@@ -108,7 +108,7 @@ def test_round_that_fails_is_told_and_not_counted(tmp_path):
     ],
 )
 def test_mistake_is_one_line_and_an_exit_code(tmp_path, arguments, code, said):
-    done = bench(tmp_path, "measure", *arguments)
+    done = bench_in(tmp_path, "measure", *arguments)
     assert (done.returncode, done.stdout) == (code, "")
     assert len(done.stderr.splitlines()) == 1
     assert done.stderr.startswith("error: ")

@@ -11,7 +11,7 @@ import pytest
 
 from bench.cli.options import operator_session, server_addresses
 from bench.registry.credentials import access_token, mqtt_basic, x509
-from tests.cli.test_command_line import bench, printed
+from tests.support.commands import bench, printed
 from tests.support.mqtt_packets import PINGREQ, PINGRESP, connack, connect, publish, suback, subscribe
 from tests.support.operators import account
 from tests.support.raw_client import RawClient

@@ -4,7 +4,7 @@ import ssl
 
 from bench.cli.render import tables
 from bench.server.tls import authority
-from tests.cli.test_command_line import bench, printed
+from tests.support.commands import bench, printed
 
 
 def test_show_without_a_certificate_tells_the_cure(tmp_path):

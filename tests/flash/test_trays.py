@@ -19,8 +19,8 @@ from bench.flash import filesystem
 from bench.virtual.board import VirtualBoard
 from bench.virtual.line_server import Line, serve
 from bench.virtual.uart_timing import LineFaults
-from tests.flash.test_flasher import WIFI_PASSWORD, bench, options
 from tests.support import tripwires
+from tests.support.flash_commands import WIFI_PASSWORD, bench, options
 from tests.support.servers import PATIENCE_S, RunningServer
 from tests.support.tripwires import Moment, Tripwire
 

@@ -1,5 +1,7 @@
 """A running server whose words are searched for its secrets, and the databases that it runs on."""
 
+import socket
+
 import pytest
 
 from bench.server.run import thread
@@ -22,3 +24,9 @@ class RunningServer(thread.RunningServer):
         super().close()
         if was_running:
             secrecy.expect_none_said(self.data, self.options.database, self.told)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

