@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench.contract.events import TROUBLE
 from bench.errors import BenchError
 from bench.flash import settings
 from bench.virtual.board import VirtualBoard
@@ -17,9 +18,7 @@ _PATIENCE_S = 20.0
 # Whatever goes wrong has to show at once: no long wait hides an attempt that failed.
 _IMPATIENT = {"base_ms": 1, "cap_ms": 1, "long_ms": 1000}
 # Events after which a boot is no plain one any more.
-_TROUBLE = frozenset(
-    ("crash", "error", "link_failed", "offline", "retry", "not_found", "rejected", "vault_slot_damaged")
-)
+_TROUBLE = TROUBLE | {"retry"}
 
 
 class BootFailed(BenchError):

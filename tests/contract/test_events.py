@@ -1,74 +1,120 @@
-"""A console's bytes as events: whatever they are, and wherever they are cut."""
+"""Events and states are the same in the contract, the firmware's sources, the documentation and on the screen."""
 
+import ast
 import json
+import re
+from string import Formatter
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from bench.contract.events import Listener
-
-BOOT = {"event": "boot", "ms": 33, "reset": "hard"}
-
-
-def text(line):
-    return {"event": "console", "text": line}
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        "",
-        "boot",
-        "[]",
-        "5",
-        "null",
-        '"event"',
-        "{}",
-        '{"event": 5}',
-        '{"event": null}',
-        '{"ms": 5}',
-        '{"event": "boot"',
-        "rst:0x1 (POWERON_RESET),boot:0x13 (SPI_FAST_FLASH_BOOT)",
-        "[" * 60_000,
-        '{"event":' * 7_000,
-        "9" * 5_000,
-        '{"event": "console"}',
-        '{"event": "console", "text": 5}',
-        '{"event": "port_lost"}',
-        '{"event": "power_lost"}',
-    ],
+from bench import paths
+from bench.cli.render import event_lines
+from bench.contract.events import (
+    BENCH_EVENTS,
+    EVENTS,
+    FOLLOW_UPS,
+    MILESTONES,
+    STUCK_STATES,
+    TROUBLE,
+    State,
+    completes_boot,
+    needs_person,
 )
-def test_hear_lines_that_are_no_events(line):
-    assert Listener().hear(f"{line}\r\n".encode()) == [text(line)]
+from bench.load.life import STEPS
+from tests.support import firmware_sources as sources
+from tests.support import micropython
+
+PAGE = (paths.CHECKOUT / "docs" / "device-life.md").read_text()
+# `emit(error.kind, ...)` and `emit(error.kind + "_refused", ...)`: these errors reach them, by name in `except`.
+KINDS = ("NotFound", "Rejected")
+REFUSED_KINDS = ("CertificateRefused", "PlaintextRefused")
 
 
-def test_hear_bytes_that_are_no_text():
-    assert Listener().hear(b"\xff\xfe\x00{\n") == [text("\ufffd\ufffd\x00{")]
+def kinds(*errors):
+    """The kinds of these errors of the firmware."""
+    return set(
+        micropython.run(f"from firstboot import errors\nfor e in {errors}: print(getattr(errors, e).kind)").split()
+    )
 
 
-def test_hear_a_line_that_never_ends_keeps_no_more_than_a_piece_of_it():
-    listener = Listener()
-    heard = [event for _ in range(100) for event in listener.hear(b"x" * 10_000)]
-    assert {len(event["text"]) for event in heard} == {1 << 16}
-    kept = sum(len(event["text"]) for event in listener.end())
-    assert kept < 1 << 16
-    assert len(heard) * (1 << 16) + kept == 1_000_000
+def emitted():
+    """The events in the firmware's sources: names, with the fields that each call gives."""
+    for call in sources.calls("emit"):
+        fields = frozenset(each.arg for each in call.keywords)
+        match call.args[0]:
+            case ast.Attribute(attr="kind"):
+                names = kinds(*KINDS)
+            case ast.BinOp(left=ast.Attribute(attr="kind"), op=ast.Add(), right=ast.Constant(value="_refused")):
+                names = {f"{kind}_refused" for kind in kinds(*REFUSED_KINDS)}
+            case literal:
+                names = sources.texts(literal)
+        assert names, f"line {call.lineno}: {ast.unparse(call)}"
+        for name in names:
+            yield name, fields
 
 
-def test_end_makes_the_rest_a_line():
-    listener = Listener()
-    assert listener.hear(b">>> ") == []
-    assert listener.end() == [text(">>> ")]
-    assert listener.end() == []
+def test_firmware_emits_the_events_of_the_contract_with_their_fields():
+    found = {}
+    for name, fields in emitted():
+        found.setdefault(name, set()).add(fields)
+    assert found.keys() == EVENTS.keys()
+    for name, variants in found.items():
+        spec = EVENTS[name]
+        assert frozenset.intersection(*variants) == set(spec.fields), name
+        assert frozenset.union(*variants) == {*spec.fields, *spec.optional}, name
 
 
-@given(st.lists(st.sampled_from([json.dumps(BOOT), "ets Jul 29 2019", "", "grüß"])), st.lists(st.integers(1, 9)))
-def test_hear_the_same_wherever_the_bytes_are_cut(lines, cuts):
-    said = "".join(f"{line}\r\n" for line in lines).encode()
-    listener, heard = Listener(), []
-    for cut in cuts:
-        piece, said = said[:cut], said[cut:]
-        heard += listener.hear(piece)
-    heard += listener.hear(said)
-    assert heard == [BOOT if line.startswith("{") else text(line) for line in lines]
+def test_firmware_has_the_states_of_the_contract():
+    become = [sources.texts(call.args[0]) for call in sources.calls("_become")]
+    start = [
+        sources.texts(each.value) for call in sources.calls("emit") for each in call.keywords if each.arg == "state"
+    ]
+    assert set().union(*become, *start) == set(State)
+
+
+def test_led_has_a_pattern_for_each_state():
+    patterns = json.loads(
+        micropython.run("import json\nfrom firstboot import led\nprint(json.dumps(list(led.PATTERNS)))", rom=True)
+    )
+    assert {each for each in patterns if not each.startswith("held_")} == set(State)
+
+
+def test_page_lists_the_events_of_the_contract():
+    rows = [
+        f"| `{name}` | "
+        f"{', '.join(f'`{each}`' for each in spec.fields)}{'; ' if spec.optional else ''}"
+        f"{', '.join(f'`{each}`' for each in spec.optional)} | {spec.meaning} |".replace("|  |", "| |")
+        for name, spec in EVENTS.items()
+    ]
+    table = PAGE.partition("| event | fields | when |\n|---|---|---|\n")[2].partition("\n\n")[0]
+    assert table.splitlines() == rows
+
+
+def test_page_lists_the_states_of_the_contract():
+    table = PAGE.partition("| state | LED | ")[2].partition("\n\n")[0]
+    assert re.findall(r"^\| `(\w+)` ", table, re.MULTILINE) == list(State)
+
+
+def test_command_line_has_words_for_nothing_else_and_for_no_other_fields():
+    for name, words in event_lines._WORDS.items():
+        assert name in EVENTS or name in BENCH_EVENTS
+        if spec := EVENTS.get(name):
+            used = {field for _, field, _, _ in Formatter().parse(words) if field}
+            assert used <= {*spec.fields, *spec.optional}, name
+
+
+def test_milestones_and_groups_are_events_of_the_firmware():
+    assert set(MILESTONES) | TROUBLE | FOLLOW_UPS <= EVENTS.keys()
+    assert not BENCH_EVENTS & EVENTS.keys()
+    assert list(STEPS) == [each for each in MILESTONES if each in STEPS]
+
+
+@pytest.mark.parametrize("name", EVENTS)
+def test_which_events_end_a_wait(name):
+    assert completes_boot({"event": name}) is (name == "telemetry")
+    assert needs_person({"event": name, "state": "online"}) is (name == "crash")
+
+
+@pytest.mark.parametrize("state", State)
+def test_which_states_end_a_wait(state):
+    assert needs_person({"event": "state", "state": str(state)}) is (state in STUCK_STATES)

@@ -11,9 +11,10 @@ from rich.console import Console
 
 from bench.cli.commands import measure as cli_measure
 from bench.cli.render import tables
+from bench.contract.events import MILESTONES
 from bench.errors import UsageError
-from bench.load import boot_times, host_info, plots
-from bench.load.boot_times import STEPS, phases_ms, watch
+from bench.load import host_info, plots
+from bench.load.boot_times import phases_ms, watch
 from bench.load.statistics import spread
 
 
@@ -85,7 +86,7 @@ def test_reset_of_the_board_s_own_is_not_another_power_on():
 def test_terminal_that_is_too_narrow_cuts_no_figure_and_no_name(monkeypatch, capsys):
     """It is as wide as the longest name of a step."""
     monkeypatch.setattr(tables, "console", Console(width=14, force_terminal=True, soft_wrap=True, highlight=False))
-    moments = {step: 1000.0 * number + 12345.6 for number, step in enumerate(STEPS)}
+    moments = {step: 1000.0 * number + 12345.6 for number, step in enumerate(MILESTONES)}
     steps = {step: spread([ms]).rounded(3) for step, ms in moments.items()}
     cli_measure._show(
         {
@@ -105,9 +106,12 @@ def test_terminal_that_is_too_narrow_cuts_no_figure_and_no_name(monkeypatch, cap
     assert max(map(len, said.splitlines())) < 80  # real boards take so long, and most terminals are so wide
 
 
-@given(st.lists(st.floats(0, 1e5), min_size=len(STEPS), max_size=len(STEPS)), st.sets(st.sampled_from(STEPS)))
+@given(
+    st.lists(st.floats(0, 1e5), min_size=len(MILESTONES), max_size=len(MILESTONES)),
+    st.sets(st.sampled_from(MILESTONES)),
+)
 def test_phases_add_up_to_the_whole(moments, missing):
-    ordered = {step: ms for step, ms in zip(STEPS, sorted(moments), strict=True) if step not in missing}
+    ordered = {step: ms for step, ms in zip(MILESTONES, sorted(moments), strict=True) if step not in missing}
     found = phases_ms(ordered)
     assert list(found) == list(ordered)
     assert all(took >= 0 for took in found.values())
@@ -115,8 +119,8 @@ def test_phases_add_up_to_the_whole(moments, missing):
 
 
 def test_steps_are_in_the_order_in_which_boards_take_them():
-    assert boot_times.STEPS[0] == "boot"
-    assert boot_times.STEPS[-1] == "telemetry"
+    assert MILESTONES[0] == "boot"
+    assert MILESTONES[-1] == "telemetry"
 
 
 # pictures

@@ -1,1 +1,4 @@
-"""The contract between board and host: the events of the firmware and their fields."""
+"""What board and host share: events and states, settings, kinds of credentials, proofs.
+
+The firmware has copies of its own, which tests/contract compares with these.
+"""

@@ -1,46 +1,136 @@
-"""What a board says on its console, as events."""
+"""Events that the firmware reports on its console, and its states.
 
-import json
+An event is one JSON line: `event` (its name) and `ms` (milliseconds since the firmware started), then its fields.
+No event holds a secret. docs/device-life.md has the same table for people.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 Event = dict[str, Any]
-# What never ends its line, as a board at another baud rate seems to, is cut into pieces of this size.
-_LONGEST = 1 << 16
-# What the bench says of a board is nothing that a board can say.
-_THE_BENCH_S = frozenset(
+"""An event as it was received. A board with another firmware may report events that are not in `EVENTS`."""
+
+
+class State(StrEnum):
+    """States of a board between two resets. A reset starts in NEW, PENDING or OFFLINE, by what its vault holds."""
+
+    NEW = "new"
+    LINKING = "linking"
+    PROVISIONING = "provisioning"
+    PENDING = "pending"
+    ONLINE = "online"
+    OFFLINE = "offline"
+    REJECTED = "rejected"
+    ERROR = "error"
+
+
+STUCK_STATES = frozenset((State.REJECTED, State.ERROR))
+"""States in which a person has to act; the board itself only tries again after a long wait."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventSpec:
+    """One kind of event."""
+
+    fields: tuple[str, ...] = ()
+    """Fields that it always has, besides `event` and `ms`."""
+    optional: tuple[str, ...] = ()
+    """Fields that it may have."""
+    is_trouble: bool = False
+    """Something went wrong that keeps the board from being online, or may."""
+    meaning: str
+    """When it is reported, for the documentation (Markdown)."""
+
+
+EVENTS: Mapping[str, EventSpec] = {
+    "boot": EventSpec(
+        fields=("firmware", "mac", "micropython", "reset"), meaning="power-on and every reset; `reset` is its cause"
+    ),
+    "state": EventSpec(fields=("state", "was"), meaning="at each change"),
+    "link_up": EventSpec(fields=("address", "network"), meaning="the SSID, or `ethernet`"),
+    "link_failed": EventSpec(
+        fields=("kind", "network", "detail"),
+        is_trouble=True,
+        meaning="for each network: `not_found`, `wrong_password`, `link`, `no_network`",
+    ),
+    "clock_set": EventSpec(fields=("source",), meaning="`ntp` or `http`; before TLS, if the clock was wrong"),
+    "key_made": EventSpec(fields=("took_ms",), meaning="a key and its certificate"),
+    "pending_stored": EventSpec(fields=("count",), meaning="credentials are in flash, not proved yet"),
+    "provisioning": EventSpec(fields=("made_by", "transport", "type"), meaning="before the request leaves"),
+    "answer": EventSpec(fields=("status",), meaning="the server's"),
+    "provisioned": EventSpec(fields=("type",), meaning="a login worked with new credentials: they are active"),
+    "connected": EventSpec(fields=("name",), meaning="logged in"),
+    "telemetry": EventSpec(fields=("waiting",), meaning="the server acknowledged a record; so many wait"),
+    "dropped": EventSpec(
+        fields=("count",), meaning="so many records were lost to the queue's bound; the server was told"
+    ),
+    "listening": EventSpec(meaning="the board receives commands from now on"),
+    "command": EventSpec(fields=("method",), meaning="one of the application's own"),
+    "claim_sent": EventSpec(meaning="a claim has reached the server"),
+    "rotation": EventSpec(fields=("step",), meaning="`asked`, `stored`, `done`, or `refused` by the server"),
+    "reset": EventSpec(
+        fields=("kind", "by"),
+        meaning="credentials, Wi-Fi or all are being wiped, by `button`, `server` or console",
+    ),
+    "setting": EventSpec(fields=("name",), meaning="a setting was changed on the console"),
+    "offline": EventSpec(
+        fields=("kind", "detail"), is_trouble=True, meaning="see [troubleshooting](troubleshooting.md)"
+    ),
+    "retry": EventSpec(fields=("attempt", "in_ms"), meaning="how long the board waits now"),
+    "refused": EventSpec(
+        fields=("fix", "name", "code", "count"),
+        is_trouble=True,
+        meaning="the server refused the login, `count` times in a row: a person has to look",
+    ),
+    "rejected": EventSpec(
+        fields=("fix", "name"), is_trouble=True, meaning="the server does not provision it: a person has to look"
+    ),
+    "not_found": EventSpec(
+        fields=("fix", "name"), is_trouble=True, meaning="no profile has its key and secret: a person has to look"
+    ),
+    "certificate_refused": EventSpec(
+        fields=("fix",), is_trouble=True, meaning="the server's certificate is the wrong one: a person has to look"
+    ),
+    "plaintext_refused": EventSpec(
+        fields=("fix",), is_trouble=True, meaning="secrets would go to a public address in clear: a person has to look"
+    ),
+    "error": EventSpec(
+        fields=("kind",),
+        optional=("detail", "fix"),
+        is_trouble=True,
+        meaning="settings, flash, an application's mistake",
+    ),
+    "vault_slot_damaged": EventSpec(fields=("slot",), is_trouble=True, meaning="the other slot is used"),
+    "vault_slot_unreadable": EventSpec(fields=("slot", "errno"), is_trouble=True, meaning="the other slot is used"),
+    "crash": EventSpec(
+        fields=("kind", "reset_in_ms"), is_trouble=True, meaning="a defect; the traceback is in front of it"
+    ),
+}
+"""All events of the firmware, in the order in which the documentation lists them."""
+
+MILESTONES = ("boot", "link_up", "key_made", "pending_stored", "answer", "provisioned", "connected", "telemetry")
+"""Events on the way of a first boot, in their order; the last one completes it. Only certificates have a key."""
+
+TROUBLE = frozenset(name for name, spec in EVENTS.items() if spec.is_trouble)
+"""Events that report what went wrong."""
+
+FOLLOW_UPS = frozenset(("state", "retry"))
+"""Events that follow from what was reported before them: they never are the reason of anything."""
+
+BENCH_EVENTS = frozenset(
     ("console", "switched_on", "switched_off", "reset_line", "power_lost", "port_lost", "port_back"),
 )
+"""Events that the bench itself adds to those of a board; `console` is a line that is no event."""
 
 
-class Listener:
-    """Takes a console's bytes as they come, and makes events of its lines.
-
-    A line that is none, whatever it is, comes as `{"event": "console", "text": ...}`.
-    """
-
-    def __init__(self) -> None:
-        self._rest = b""  # the begin of a line
-
-    def hear(self, said: bytes) -> list[Event]:
-        """The events that these bytes complete."""
-        *lines, self._rest = (self._rest + said).split(b"\n")
-        while len(self._rest) > _LONGEST:
-            lines.append(self._rest[:_LONGEST])
-            self._rest = self._rest[_LONGEST:]
-        return [_event(line) for line in lines]
-
-    def end(self) -> list[Event]:
-        """Nothing follows: what is there of a line was the last one."""
-        line, self._rest = self._rest, b""
-        return [_event(line)] if line else []
+def completes_boot(event: Event) -> bool:
+    """Return whether a board is online and the server has its first telemetry."""
+    return bool(event["event"] == MILESTONES[-1])
 
 
-def _event(line: bytes) -> Event:
-    text = line.decode(errors="replace").rstrip("\r")
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        found = None
-    kind = found.get("event") if isinstance(found, dict) else None
-    is_event = isinstance(kind, str) and kind not in _THE_BENCH_S
-    return found if is_event else {"event": "console", "text": text}
+def needs_person(event: Event) -> bool:
+    """Return whether waiting for the board is of no use any more: it crashed, or a person has to act."""
+    name = event["event"]
+    return name == "crash" or (name == "state" and event.get("state") in STUCK_STATES)

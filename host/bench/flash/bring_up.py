@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Self
 
 from bench.boards import Board
-from bench.contract.events import Event
+from bench.contract.events import STUCK_STATES, Event
 from bench.errors import BenchError
 from bench.flash import chip_writer, inspection
 from bench.flash.chip_writer import ChipWriter, Region
@@ -35,8 +35,6 @@ _USB_BACK_S = 5.0  # a chip's own USB is gone while it is reset
 _OURS = ("/boot.py", "/main.py", "/settings.json", "/ca.der", "/device.crt", "/device.key")
 _PACKAGE = "/firstboot/"
 _UNFINISHED = ".new"
-# What only a person can mend: no use to wait on.
-_HOPELESS = ("rejected", "error")
 
 
 def flash(job: FlashJob, reporter: ProgressReporter, done: FlashOutcome) -> None:
@@ -237,7 +235,7 @@ class _Flashing:
                 return
             state = event.get("state", state)
             reason = event.get("fix") or event.get("detail") or reason
-            if event["event"] == "crash" or (state in _HOPELESS and reason):
+            if event["event"] == "crash" or (state in STUCK_STATES and reason):
                 raise BenchError(f"{port}: the board is flashed, but not online: {reason or 'its program crashed'}")
         raise BenchError(
             f"{port}: the board is flashed, but was not online within {self._job.patience_s:.0f} s"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import boards, file_limits
+from bench.contract.events import FOLLOW_UPS, needs_person
 from bench.load import usage
 from bench.load.life import Lap, Life, Progress, Restart, Tell
 from bench.virtual.board import VirtualBoard
@@ -29,9 +30,6 @@ _SAMPLE_S = 1.0
 _MS = 1000
 # Of `time.monotonic`'s zero: files have the time of day.
 _SINCE_1970_S = time.time() - time.monotonic()
-_STUCK = ("rejected", "error")  # states in which a person has to look
-HOW_IT_GOES_ON = ("state", "retry")
-"""Events that say nothing of why a board is not online: what they follow from was said before."""
 
 Files = Callable[[boards.Board, str], dict[str, bytes]]
 """What a board has besides its firmware, settings.json among it, by its definition and its MAC."""
@@ -185,7 +183,7 @@ class _Member:
         for event, ms in own:
             self._hear(event, ms)
         for event in events:
-            if event["event"] not in HOW_IT_GOES_ON:
+            if event["event"] not in FOLLOW_UPS:
                 self.life.last = words(event)
         if self.power.is_lost:
             self._fail(f"its process ended, last heard: {self.life.last}")
@@ -212,7 +210,7 @@ class _Member:
             lap.attempts += 1
         elif name == "provisioning" and not first:
             self._fail("it provisioned again after its server was away")
-        elif name == "crash" or (name == "state" and event.get("state") in _STUCK):
+        elif needs_person(event):
             self._fail(self._why or name)
 
     def _fail(self, why: str) -> None:

@@ -14,18 +14,16 @@ from pathlib import Path
 from typing import Any, Protocol, Self
 
 from bench import boards
+from bench.contract.events import FOLLOW_UPS, MILESTONES, completes_boot, needs_person
 from bench.errors import BenchError
 from bench.flash import firmware
-from bench.load.boards import DEFINITION, HOW_IT_GOES_ON, Files, macs, words
+from bench.load.boards import DEFINITION, Files, macs, words
 from bench.serial.connection import SerialConnection
 from bench.serial.raw_repl import RawRepl
 from bench.virtual import line_server
 from bench.virtual.auto_reset import Start
 from bench.virtual.board import VirtualBoard
 
-STEPS = ("boot", "link_up", "key_made", "pending_stored", "answer", "provisioned", "connected", "telemetry")
-"""What ends a phase, in the words of the boards' events and in their order. Only certificates have a key."""
-_STUCK = ("rejected", "error")
 _MS = 1000
 _REPL_S = 10.0
 _LAST_WORDS_S = 0.2
@@ -70,9 +68,9 @@ def watch(power: Powered, timeout_s: float) -> Round:
         if name != "boot" and "boot" not in found.at_ms:
             continue  # the chip's own lines, or what a line still had of before
         since_s = since_s or power.started_s  # which is another one after a reset of the board's own
-        if name not in HOW_IT_GOES_ON:
+        if name not in FOLLOW_UPS:
             last = words(event)
-        if name in STEPS and name not in found.at_ms:
+        if name in MILESTONES and name not in found.at_ms:
             found.at_ms[name] = (now - since_s) * _MS
             found.own_ms[name] = event["ms"]
         if name in ("boot", "provisioning"):
@@ -81,9 +79,9 @@ def watch(power: Powered, timeout_s: float) -> Round:
             found.said["name"] = event["name"]
         if name == "retry":
             found.attempts += 1
-        if name == "telemetry":
+        if completes_boot(event):
             return found
-        if name == "crash" or (name == "state" and event["state"] in _STUCK):
+        if needs_person(event):
             break
     found.error = f"not online, last heard: {last}"
     return found
@@ -92,7 +90,7 @@ def watch(power: Powered, timeout_s: float) -> Round:
 def phases_ms(moments: dict[str, float]) -> dict[str, float]:
     """How long each phase took, by the step that ends it."""
     found, before = {}, 0.0
-    for step in STEPS:
+    for step in MILESTONES:
         if step in moments:
             found[step] = moments[step] - before
             before = moments[step]

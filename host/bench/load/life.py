@@ -3,8 +3,11 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-STEPS = ("link_up", "answer", "provisioned", "connected", "telemetry")
-"""On the way to online, in the words of the boards' events. A light device has no link."""
+from bench.contract.events import MILESTONES
+
+_OF_FIRST_BOOTS = ("boot", "key_made", "pending_stored")
+STEPS = tuple(each for each in MILESTONES if each not in _OF_FIRST_BOOTS)
+"""Milestones on any way to online, a first boot or not. A light device has no link."""
 
 
 @dataclass(kw_only=True)

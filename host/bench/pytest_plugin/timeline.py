@@ -7,6 +7,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from bench.contract.events import FOLLOW_UPS, TROUBLE
 from bench.faults.network.rules import Kind
 from bench.pytest_plugin.record import Moment
 
@@ -14,7 +15,7 @@ _WIDTH, _LANE, _MARGIN = 11.0, 1.25, 0.7  # inches
 _PLACES = 1000  # for marks
 _APART = 0.017  # of the width: labels that are closer go into one
 _LONGEST = 40  # characters of a label
-_QUIET = {"console", "state", "retry"}
+_QUIET = {"console", *FOLLOW_UPS}
 _COLOURS = {
     "good": "#2e7d32",
     "bad": "#c62828",
@@ -24,7 +25,7 @@ _COLOURS = {
     "quiet": "#b0bec5",
 }
 _GOOD = {"provisioned", "connected", "telemetry", "online", "healed", "port_back"}
-_BAD = {"offline", "rejected", "refused", "error", "crash", "power_lost", "port_lost", "link_failed", "not_found"}
+_BAD = {*TROUBLE, "power_lost", "port_lost"}
 _FAULTS = {each.value for each in Kind}
 _BENCH = {"switched_on", "switched_off", "reset_line"}
 _KINDS = {"quiet": _QUIET, "good": _GOOD, "bad": _BAD, "bench": _BENCH, "fault": _FAULTS}

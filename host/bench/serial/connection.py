@@ -9,7 +9,8 @@ from typing import Any, BinaryIO, Self
 
 import serial
 
-from bench.contract.events import Event, Listener
+from bench.contract.event_parser import EventParser
+from bench.contract.events import Event
 from bench.errors import BenchError
 from bench.serial import ports
 from bench.serial.port_lock import PortLock
@@ -46,7 +47,7 @@ class SerialConnection:
         self.started_s = 0.0
         """When the board was started last: its reset let go of, or ordered. By `time.monotonic`."""
         self._baud = baud
-        self._listener = Listener()
+        self._parser = EventParser()
         self._unseen: deque[Event] = deque()
         self._lost = False
         self._is_closed = False
@@ -137,7 +138,7 @@ class SerialConnection:
         """Hold the chip in reset; whether the line can. What it had begun to say ends. Raises PortError."""
         held = ports.can_reset(self.name) and self._reset_line(asserted=True)
         if held:
-            self._unseen.extend(self._listener.end())
+            self._unseen.extend(self._parser.end())
         return held
 
     def release_from_reset(self) -> bool:
@@ -170,8 +171,8 @@ class SerialConnection:
         # what the board said until now is heard; what it says to being interrupted is not
         deadline = time.monotonic() + _LAST_WORDS_S
         while time.monotonic() < deadline and (said := self._read()):
-            self._unseen.extend(self._listener.hear(said))
-        self._unseen.extend(self._listener.end())
+            self._unseen.extend(self._parser.feed(said))
+        self._unseen.extend(self._parser.end())
         try:
             RawRepl(self._port, timeout_s=_REPL_S).reset()
             self.started_s = time.monotonic()
@@ -193,11 +194,11 @@ class SerialConnection:
             self._open_again()
             return
         try:
-            self._unseen.extend(self._listener.hear(self._read()))
+            self._unseen.extend(self._parser.feed(self._read()))
         except ports.PortError as error:
             ports.close_port(self._port)
             self._lost = True
-            self._unseen.extend(self._listener.end())
+            self._unseen.extend(self._parser.end())
             self._unseen.append({"event": "port_lost", "port": self.name, "detail": str(error)})
 
     def _read(self) -> bytes:

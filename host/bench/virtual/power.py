@@ -12,7 +12,7 @@ from dataclasses import asdict
 from typing import Any, BinaryIO, Self, TextIO
 
 from bench import boards
-from bench.contract.events import Listener
+from bench.contract.event_parser import EventParser
 from bench.errors import BenchError
 from bench.virtual import unix_port
 from bench.virtual.environment import Conditions
@@ -64,7 +64,7 @@ class PowerCycle:
         self._powered = time.monotonic()
         self._brownouts = deque(conditions.brownouts)
         self._fails_at = 0.0  # when the power does; 0: it holds
-        self._listener = Listener()
+        self._parser = EventParser()
         self._trace_rest = b""  # the begin of a line of the trace
         self._unseen: deque[dict[str, Any]] = deque()
         self.is_lost = False
@@ -225,12 +225,12 @@ class PowerCycle:
         return bool(cause)
 
     def _read_console(self) -> None:
-        self._unseen.extend(self._listener.hear(self._console.read()))
+        self._unseen.extend(self._parser.feed(self._console.read()))
 
     def _end_line(self) -> None:
         """What a reset interrupted is a line of its own, e.g. a prompt."""
         self._read_console()
-        if interrupted := self._listener.end():
+        if interrupted := self._parser.end():
             self._unseen.extend(interrupted)
             with self._board.console.open("ab") as console:
                 console.write(b"\r\n")

@@ -17,6 +17,7 @@ from bench.cli.options.board_setup import Setup
 from bench.cli.options.operator_session import Where, ask
 from bench.cli.render import tables
 from bench.cli.render.tables import Json
+from bench.contract.events import MILESTONES
 from bench.errors import BenchError, NotFound, UsageError
 from bench.load import boot_times as rounds_of
 from bench.load import host_info
@@ -170,7 +171,7 @@ def _figures(good: list[Round]) -> dict[str, Any]:
 
 def _steps(rounds: list[dict[str, float]]) -> dict[str, Any]:
     found = {}
-    for step in rounds_of.STEPS:
+    for step in MILESTONES:
         if values := spread([each[step] for each in rounds if step in each]):
             found[step] = values.rounded(_DIGITS)
     return found
