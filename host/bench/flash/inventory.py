@@ -10,18 +10,15 @@
 What the bench writes, it writes whole or not at all; comments, order and other keys stay.
 """
 
-import fcntl
 import os
 import re
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import tomlkit
+from filelock import FileLock
 from tomlkit.exceptions import TOMLKitError
 from tomlkit.items import AoT
 
@@ -32,7 +29,6 @@ from bench.flash.probe import ProbedBoard
 from bench.serial import ports
 
 _NAME = "boards.local.toml"
-_writing = threading.Lock()  # a tray's boards are flashed side by side
 _COLONS = re.compile("[:-]")
 
 
@@ -78,19 +74,10 @@ def choose(given: str | None, *, chip: str = "") -> str:
 
 def note(found: ProbedBoard, definition: str = "") -> InventoryEntry:
     """Write down what a board said of itself: under its MAC, or as a new one. Raises BenchError."""
-    with _writing, _alone(path().absolute().parent):
+    file = path().absolute()
+    # a tray's boards are noted side by side, by threads and by other processes: the last to write would lose the rest
+    with FileLock(file.with_name(f".{file.name}.lock")):
         return _noted(found, definition)
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """No other process of the bench notes something meanwhile, which the one that writes last would lose."""
-    lock = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(lock)
 
 
 def _noted(found: ProbedBoard, definition: str) -> InventoryEntry:

@@ -6,16 +6,14 @@ driver has it, it would change threads some thirty times, which costs more than 
 """
 
 import asyncio
-import fcntl
-import os
 import sqlite3
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from filelock import FileLock
 from sqlalchemy import Connection, Engine, create_engine, event, inspect
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, SQLAlchemyError
@@ -91,14 +89,18 @@ async def connect(folder: Path, url: str | None, seal: Seal) -> Database:
 async def _connect_sqlite(path: Path, seal: Seal) -> Database:
     paths.private_file(path)  # SQLite gives its -wal and -shm files the same mode
     try:
-        # One at a time: two that switch a new file to WAL do not wait for each other, but fail.
-        async with _alone(path.parent):
-            _bring_up_to_date(path, seal)
+        await asyncio.to_thread(_bring_up_to_date_alone, path, seal)
     except (DatabaseError, BenchError) as error:
         raise BenchError(
             f"cannot open {path} ({_reason(error)}): move it away, or use another --data folder"
         ) from error
     return _Threaded(_sqlite_engine(path, f"busy_timeout={_BUSY_MS}", "foreign_keys=ON"))
+
+
+def _bring_up_to_date_alone(path: Path, seal: Seal) -> None:
+    """Wait for other processes: two that switch a new file to WAL do not wait for each other, but fail."""
+    with FileLock(path.with_name(f"{path.name}.lock"), mode=0o600):
+        _bring_up_to_date(path, seal)
 
 
 def _bring_up_to_date(path: Path, seal: Seal) -> None:
@@ -199,17 +201,6 @@ class _Asynchronous(Database):
 
     async def close(self) -> None:
         await self._engine.dispose()
-
-
-@asynccontextmanager
-async def _alone(folder: Path) -> AsyncIterator[None]:
-    """Hold the lock of a folder."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        await asyncio.to_thread(fcntl.flock, descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _revision(connection: Connection) -> str | None:

@@ -1,40 +1,52 @@
-"""Ports that a process has for itself, for as long as it likes: also while no program has them open.
+"""Locks on serial ports that outlast the programs which open them.
 
-A serial port is locked by who opens it, which esptool, mpremote and the bench do in turn; between them
-another run could slip in. So every line of the bench takes a lock in the user's cache first.
+A serial port is locked by the program that has it open, and esptool, mpremote and the bench open it in turn:
+another run could slip in between. So every connection of the bench first takes a lock file in the user's cache.
+The operating system releases it when its process ends, however that comes.
 """
 
-import fcntl
 import hashlib
 import os
 import sys
-import threading
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Self, TextIO
+from typing import Self
 
 import platformdirs
+from filelock import FileLock, Timeout
 
 from bench.serial.ports import PortError, is_url
 
-_POLL_S = 0.05  # another process's lock cannot be awaited with a deadline
-
-_held: dict[str, tuple[TextIO, int]] = {}
-_guard = threading.Lock()
+_POLL_S = 0.05
 
 
 class PortLock:
-    """A port that is this process's until `release`. The same process may have several of the same port."""
+    """A lock on a port, held by this process until `release`. A context manager.
+
+    The same process may hold several of the same port; the port is free when the last one is released.
+    """
 
     def __init__(self, port: str) -> None:
-        """Take it. Raises PortError if another process has it."""
+        """Acquire the lock, without waiting.
+
+        Args:
+            port: A device's path or a URL. A device is the same under all its names, a URL with any options.
+
+        Raises:
+            PortError: Another process holds it. The message names that process.
+        """
         self.port = port
-        self._name = _name(port)
-        with _guard:
-            lock, count = _held.get(self._name) or (_lock(port, self._name), 0)
-            _held[self._name] = (lock, count + 1)
+        # one instance a file: it counts how often this process holds it, in whichever thread
+        self._lock: FileLock | None = FileLock(_lock_file(port), blocking=False, thread_local=False, is_singleton=True)
+        holder = Path(self._lock.lock_file)
+        try:
+            self._lock.acquire()
+        except Timeout:
+            who = holder.read_text().strip() or "another program"
+            raise PortError(f"{port} is in use by {who}: end that first") from None
+        holder.write_text(f"{Path(sys.argv[0]).name or 'python'} (process {os.getpid()})")
 
     def __enter__(self) -> Self:
         return self
@@ -43,61 +55,50 @@ class PortLock:
         self.release()
 
     def release(self) -> None:
-        """Give it free, once."""
-        if not self._name:
-            return
-        with _guard:
-            lock, count = _held.pop(self._name)
-            if count > 1:
-                _held[self._name] = (lock, count - 1)
-            else:
-                lock.close()
-        self._name = ""
+        """Release the lock; no-op if it was released before."""
+        if self._lock:
+            self._lock.release()
+            self._lock = None
 
 
 def acquire_first_free(ports: Sequence[str], count: int = 1, *, patience_s: float) -> list[PortLock]:
-    """The first of some ports that no other process has: so many, or none.
+    """Lock the first ports that no other process holds: as many as wanted, or none.
 
-    Two who have one each and wait for another would wait for ever. Raises PortError if there are not as many
-    within `patience_s`.
+    None are kept while there are too few: two processes with one each, waiting for another, would wait for ever.
+
+    Args:
+        ports: Ports to choose from, in order of preference.
+        count: Number of ports wanted.
+        patience_s: Seconds to wait for ports that are in use.
+
+    Returns:
+        The locks, `count` of them, for the caller to release.
+
+    Raises:
+        PortError: There were not as many within `patience_s`.
     """
     deadline = time.monotonic() + patience_s
     while True:
-        with ExitStack() as taken:
+        with ExitStack() as acquired:
             found: list[PortLock] = []
             for port in ports:
                 if len(found) == count:
                     break
                 try:
-                    found.append(taken.enter_context(PortLock(port)))
+                    found.append(acquired.enter_context(PortLock(port)))
                 except PortError as error:
-                    trouble = error
+                    in_use = error
             if len(found) == count:
-                taken.pop_all()
+                acquired.pop_all()
                 return found
         if time.monotonic() > deadline:
-            raise trouble
+            raise in_use
         time.sleep(_POLL_S)
 
 
-def _name(port: str) -> str:
-    """What stands for a port: one device may have several names."""
+def _lock_file(port: str) -> Path:
+    """Return the lock file of a port, in a folder that exists."""
     place = port.partition("?")[0] if is_url(port) else os.path.realpath(port)
-    return hashlib.sha256(place.encode()).hexdigest()[:16]
-
-
-def _lock(port: str, name: str) -> TextIO:
     folder = platformdirs.user_cache_path("firstboot") / "ports"
     folder.mkdir(parents=True, exist_ok=True)
-    lock = (folder / f"{name}.lock").open("a+")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        lock.seek(0)
-        who = lock.read().strip() or "another program"
-        lock.close()
-        raise PortError(f"{port} is in use by {who}: end that first") from None
-    lock.truncate(0)
-    lock.write(f"{Path(sys.argv[0]).name or 'python'} (process {os.getpid()})")
-    lock.flush()
-    return lock
+    return folder / f"{hashlib.sha256(place.encode()).hexdigest()[:16]}.lock"

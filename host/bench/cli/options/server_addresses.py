@@ -1,11 +1,12 @@
 """Where a running server listens: it leaves that in its data folder for other commands."""
 
-import fcntl
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from bench.errors import BenchError
 
@@ -56,12 +57,15 @@ def of_running(data: Path) -> Addresses | None:
 @contextmanager
 def alone(data: Path) -> Iterator[None]:
     """One server a data folder: two would not know of each other's sessions. Raises BenchError."""
-    with (data / "server.lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise BenchError(f"a server is running on {data} already: stop it, or use another --data") from None
+    lock = FileLock(data / "server.lock", blocking=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise BenchError(f"a server is running on {data} already: stop it, or use another --data") from None
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def _held(data: Path) -> bool:
