@@ -13,6 +13,8 @@ READY := $(VENV)/.ready
 # CI installs exactly what requirements.lock names; everyone else what pyproject.toml allows.
 LOCK := $(if $(CI),-c requirements.lock)
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+# Hundreds of processes would each compile the same modules again, and pytest rewrite the same asserts.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo flash firmware test test-virtual test-all fuzz matrix soak mutants check bench clean

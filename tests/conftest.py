@@ -2,6 +2,8 @@
 
 import asyncio
 import dataclasses
+import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -22,6 +24,16 @@ from tests.support.operators import login
 from tests.support.orders import Orders
 from tests.support.servers import RunningServer
 from tests.support.through_line import BoardOnALine
+
+# A file system in memory, and what it has to have free: tests need a few hundred megabytes at a time.
+MEMORY = Path("/dev/shm")
+ROOM = 2 << 30
+
+
+def pytest_configure() -> None:
+    """Keep the tests' folders in memory if there is room: thousands of servers would wait for a disk at each commit."""
+    if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 
 @pytest.fixture(scope="session")
