@@ -17,10 +17,10 @@ import httpx
 
 from bench import paths
 from bench.errors import BenchError
+from bench.faults.network.framing import Protocol, Route
 from bench.faults.network.network import Link
 from bench.faults.network.rules import AT_ONE_STEP, USUAL, Fault, Kind
 from bench.flash import vault
-from bench.mqtt.framing import Protocol, Route
 from bench.virtual.board import VirtualBoard
 from bench.virtual.power import PowerCycle
 from tests.support.boards import KINDS, WAYS, ca_file, new_board, states, steps, vault_slots, way_settings

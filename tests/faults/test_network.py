@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from bench.errors import BenchError, UsageError
 from bench.faults.network import udp
 from bench.faults.network.decide import corrupted, rule
+from bench.faults.network.framing import Protocol, Route, chunks, http_chunks, mqtt_packets, tls_records
 from bench.faults.network.network import Link
 from bench.faults.network.rules import Direction, Fault, Kind, read_schedule
-from bench.mqtt.framing import Protocol, Route, chunks, http_chunks, mqtt_packets, tls_records
 
 # Packets of MQTT, which the network tells apart by their lengths.
 A, B, C, D = (bytes([0x30, 2]) + pair for pair in (b"aa", b"bb", b"cc", b"dd"))

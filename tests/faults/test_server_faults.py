@@ -12,9 +12,9 @@ import httpx
 import pytest
 
 from bench.errors import BenchError, UsageError
+from bench.faults.network.framing import Protocol, Route
 from bench.faults.network.network import Link
 from bench.faults.server_faults import Kind, ServerFault, UpsetProcess, UpsetThread, happening, locked
-from bench.mqtt.framing import Protocol, Route
 from bench.registry import FILE
 from bench.registry.encryption import Seal
 from bench.server.run.thread import RunningServer

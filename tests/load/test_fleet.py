@@ -323,7 +323,7 @@ CONNACK, SUBACK = client_packets.ACCEPTED, client_packets.GRANTED
     [
         (b"", "TimeoutError"),
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", "TimeoutError"),
-        (b"\x20\xff\xff\xff\xff\xff\xff", "ValueError"),
+        (b"\x20\xff\xff\xff\xff\xff\xff", "MalformedPacket"),
         (b"\x20\xff\xff\xff\x7f", "ValueError"),
         (b"\x20\x02\x00\x05", "Refused"),
         (CONNACK + b"\x90\x03\x00\x02\x00", "ValueError"),

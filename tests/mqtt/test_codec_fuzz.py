@@ -79,13 +79,13 @@ def unsubscribes(draw):
 def acknowledgements(draw):
     first, packet_id = draw(st.sampled_from([0x40, 0x50, 0x62, 0x70])), draw(packet_ids)
     data = bytes([first, 2]) + mqtt_packets.word(packet_id)
-    return data, codec.Simple(kind=codec.Kind(first >> 4), packet_id=packet_id)
+    return data, codec.Simple(kind=codec.PacketType(first >> 4), packet_id=packet_id)
 
 
 bare = st.sampled_from(
     [
-        (mqtt_packets.PINGREQ, codec.Simple(kind=codec.Kind.PINGREQ)),
-        (mqtt_packets.DISCONNECT, codec.Simple(kind=codec.Kind.DISCONNECT)),
+        (mqtt_packets.PINGREQ, codec.Simple(kind=codec.PacketType.PINGREQ)),
+        (mqtt_packets.DISCONNECT, codec.Simple(kind=codec.PacketType.DISCONNECT)),
     ]
 )
 valid3 = st.lists(
@@ -183,15 +183,15 @@ def acknowledgements5(draw):
     first, packet_id = draw(st.sampled_from([0x40, 0x50, 0x62, 0x70])), draw(packet_ids)
     reasons = [0x00, 0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99] if first in {0x40, 0x50} else [0x00, 0x92]
     data = mqtt_packets.acknowledgement5(first, packet_id, *draw(reasoned(of_acknowledgements, *reasons)))
-    return data, codec.Simple(kind=codec.Kind(first >> 4), packet_id=packet_id)
+    return data, codec.Simple(kind=codec.PacketType(first >> 4), packet_id=packet_id)
 
 
 @st.composite
 def bare5(draw):
-    kind = draw(st.sampled_from([codec.Kind.PINGREQ, codec.Kind.DISCONNECT, codec.Kind.AUTH]))
-    if kind == codec.Kind.PINGREQ:
+    kind = draw(st.sampled_from([codec.PacketType.PINGREQ, codec.PacketType.DISCONNECT, codec.PacketType.AUTH]))
+    if kind == codec.PacketType.PINGREQ:
         data = mqtt_packets.PINGREQ
-    elif kind == codec.Kind.DISCONNECT:
+    elif kind == codec.PacketType.DISCONNECT:
         data = mqtt_packets.disconnect5(*draw(reasoned(of_disconnects, 0x00, 0x04, 0x80, 0x99)))
     else:
         data = mqtt_packets.auth5(draw(st.sampled_from([0x18, 0x19])), b"\x15" + draw(strings))

@@ -263,7 +263,7 @@ def test_auth_has_a_reason_and_a_method():
     for reason in range(256):
         data = auth5(reason, METHOD)
         if reason in {0x18, 0x19}:
-            assert read(data) == [codec.Simple(kind=codec.Kind.AUTH)]
+            assert read(data) == [codec.Simple(kind=codec.PacketType.AUTH)]
         else:
             assert reason_for(data) == PROTOCOL_ERROR, hex(reason)
     for data in (auth5(), auth5(0x18), auth5(0x18, b""), auth5(0x19, b"\x16" + text("x"))):

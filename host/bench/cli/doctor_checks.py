@@ -22,6 +22,7 @@ from bench import boards
 from bench.cli.options import bench_toml, server_addresses
 from bench.errors import BenchError
 from bench.flash import images
+from bench.mqtt import client_packets
 from bench.serial import ports
 from bench.virtual import unix_port
 
@@ -30,9 +31,8 @@ _REACH_S = 3.0
 _GROUPS = ("dialout", "uucp")
 _SETUP = "make setup"
 # MQTT 3.1.1 CONNECT as boards send it that have no credentials yet: user `provision`, no client id.
-_CONNECT = b"\x10\x17\x00\x04MQTT\x04\x82\x00\x0a\x00\x00\x00\x09provision"
-_CONNACK = b"\x20\x02"
-_DISCONNECT = b"\xe0\x00"
+_CONNECT = client_packets.connect("", "provision", keep_alive_s=10)
+_CONNACK = client_packets.ACCEPTED[:2]  # whatever it answers
 # For documentation (RFC 5737): nothing is sent there.
 _ELSEWHERE = ("192.0.2.1", 9)
 
@@ -214,7 +214,7 @@ def _reach(host: str, port: int) -> Finding:
             line.sendall(_CONNECT)
             answer = line.recv(4)
             with suppress(OSError):
-                line.sendall(_DISCONNECT)
+                line.sendall(client_packets.DISCONNECT)
     except OSError as error:
         said = f"{there} is not reached ({error.strerror or error})"
         fix = "is it running, is the address right, does a firewall stand between?"

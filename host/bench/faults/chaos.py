@@ -19,12 +19,12 @@ import httpx
 from bench.errors import BenchError
 from bench.faults import board_faults, server_faults
 from bench.faults.chaos_scenario import Round, Turn
+from bench.faults.network.framing import SPOKEN, Route
 from bench.faults.network.network import Link
 from bench.faults.network.rules import Happened
 from bench.faults.server_faults import UpsetProcess
 from bench.flash import device_config, settings, vault
 from bench.flash.device_config import Place, Transport
-from bench.mqtt.framing import SPOKEN, Route
 from bench.rest_client import ThingsBoard
 from bench.server.tls import authority
 from bench.virtual.board import VirtualBoard

@@ -9,11 +9,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from bench.faults.network.framing import mqtt_packets
 from bench.faults.network.proxy import HOST, Proxy
-from bench.mqtt.framing import mqtt_packets
+from bench.mqtt.codec import PacketType
 
-_PUBLISH = 0x30
-_CONNECT = 0x10
 _PROVISION = b"provision"
 
 
@@ -120,16 +119,16 @@ class _Session:
     async def _up(self) -> None:
         try:
             async for packet in mqtt_packets(self._board):
-                if packet[0] & 0xF0 == _CONNECT and _PROVISION in packet:
+                if packet[0] >> 4 == PacketType.CONNECT and _PROVISION in packet:
                     self._fault = self._network.next_fault()
                     if self._is(Kind.DROP_CONNECTION):
                         raise _Dropped
-                if packet[0] & 0xF0 == _PUBLISH and self._is(Kind.HOLD_REQUEST):
+                if packet[0] >> 4 == PacketType.PUBLISH and self._is(Kind.HOLD_REQUEST):
                     self._network.hold(packet)
                     raise _Dropped
-                if packet[0] & 0xF0 == _PUBLISH and self._is(Kind.DROP_REQUEST):
+                if packet[0] >> 4 == PacketType.PUBLISH and self._is(Kind.DROP_REQUEST):
                     raise _Dropped
-                if packet[0] & 0xF0 == _PUBLISH and (held := self._network.release()):
+                if packet[0] >> 4 == PacketType.PUBLISH and (held := self._network.release()):
                     self._to_server.write(held)
                     self._held_answers += 1
                 self._to_server.write(packet)
@@ -138,7 +137,7 @@ class _Session:
 
     async def _down(self) -> None:
         async for packet in mqtt_packets(self._server):
-            if packet[0] & 0xF0 != _PUBLISH:
+            if packet[0] >> 4 != PacketType.PUBLISH:
                 self._to_board.write(packet)
             elif self._held_answers:  # whoever asked that is gone
                 self._held_answers -= 1

@@ -7,10 +7,10 @@ import ssl
 from typing import Self
 
 from bench.mqtt import client_packets
+from bench.mqtt.codec import PACKET_LIMIT, PacketType, remaining_length
 
 # As a board's settings have them if they say nothing else.
 TIMEOUT_MS, KEEP_ALIVE_S = 10000, 60
-_ANSWER_LIMIT = 65536
 _REFUSES_CREDENTIALS = (4, 5)  # CONNACK (3.2.2.3)
 
 
@@ -58,7 +58,7 @@ class Connection:
             answer = json.loads(_message(body))
         except RecursionError:
             raise ValueError("an answer of too many brackets") from None
-        if first & 0xF0 != 0x30 or not isinstance(answer, dict):
+        if first >> 4 != PacketType.PUBLISH or not isinstance(answer, dict):
             raise ValueError("no answer to the request")
         return str(answer.get("status"))
 
@@ -86,17 +86,11 @@ class Connection:
     async def _ask(self, packet: bytes) -> tuple[int, bytes]:
         async with asyncio.timeout(TIMEOUT_MS / 1000):
             self._writer.write(packet)
-            first = (await self._reader.readexactly(1))[0]
-            length = shift = 0
-            while True:
-                byte = (await self._reader.readexactly(1))[0]
-                length |= (byte & 0x7F) << shift
-                shift += 7
-                if length > _ANSWER_LIMIT:
-                    raise ValueError("a packet that no answer is as long as")
-                if byte < 0x80:
-                    break
-            return first, await self._reader.readexactly(length)
+            header = bytearray()
+            length = await remaining_length.read_header(self._reader, header)
+            if length > PACKET_LIMIT:
+                raise ValueError("a packet that no answer is as long as")
+            return header[0], await self._reader.readexactly(length)
 
 
 def _message(body: bytes) -> bytes:

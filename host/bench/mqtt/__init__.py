@@ -1,1 +1,4 @@
-"""MQTT 3.1, 3.1.1 and 5: a codec, framing of a byte stream, and a client's packets. Imports no other room."""
+"""MQTT 3.1, 3.1.1 and 5 in bytes: the one codec of server, light devices, faults and conformance of boards.
+
+Imports no other room.
+"""

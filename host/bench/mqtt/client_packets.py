@@ -1,7 +1,9 @@
-"""MQTT as a device writes it, byte by byte, from the standard: nothing here is the server's own.
+"""The packets that a client sends, as bytes (MQTT 3.1.1 and 5).
 
-Levels are those of CONNECT: 4 is MQTT 3.1.1, 5 is MQTT 5. Imports nothing but the standard library.
+Levels are those of CONNECT: 4 is MQTT 3.1.1, 5 is MQTT 5.
 """
+
+from bench.mqtt.codec import remaining_length
 
 PING, DISCONNECT = b"\xc0\x00", b"\xe0\x00"
 # What lets a client in, and what answers its packets with the id 1, as MQTT 3.1.1 has them.
@@ -19,11 +21,7 @@ def text(value: str) -> bytes:
 
 def packet(first: int, body: bytes) -> bytes:
     """A packet: its first byte, its remaining length (2.2.3), its body."""
-    length, rest = bytearray(), len(body)
-    while rest > 0x7F:
-        length.append(rest & 0x7F | 0x80)
-        rest >>= 7
-    return bytes((first, *length, rest)) + body
+    return bytes((first,)) + remaining_length.encode(len(body)) + body
 
 
 def connect(

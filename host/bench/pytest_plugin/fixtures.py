@@ -72,8 +72,8 @@ def network(bench_server: Any, board_choice: Choice, board_record: Record) -> It
 
     It is good until it is told otherwise; what is random in its faults is decided by --seed.
     """
+    from bench.faults.network.framing import SPOKEN, Route  # noqa: PLC0415 - few tests have faults
     from bench.faults.network.network import Link  # noqa: PLC0415
-    from bench.mqtt.framing import SPOKEN, Route  # noqa: PLC0415 - few tests have faults
 
     routes = [
         Route(to_host=board_choice.host, to_port=getattr(bench_server.ports, name), protocol=protocol)

@@ -22,9 +22,9 @@ from bench.cli.render import tables
 from bench.cli.render.tables import DEFAULT_DATA, Data
 from bench.errors import BenchError, UsageError
 from bench.faults.chaos_scenario import Family, drawn
+from bench.faults.network.framing import Protocol, Route
 from bench.faults.network.network import Link
 from bench.faults.network.rules import USUAL, Direction, Fault, Happened, direction_of, kind_of, read_schedule
-from bench.mqtt.framing import Protocol, Route
 
 app = typer.Typer(help="Faults on purpose: of a network, a server, and boards.", no_args_is_help=True)
 

@@ -10,14 +10,13 @@ from typing import Any, Protocol
 
 from bench.conformance.board.session import Session
 from bench.conformance.board.ways import HungUp, Line, Way
+from bench.faults.network.framing import mqtt_packets
 from bench.faults.network.proxy import HOST
-from bench.mqtt.codec import PACKET_LIMIT
-from bench.mqtt.framing import mqtt_packets
+from bench.mqtt.codec import PACKET_LIMIT, MalformedPacket, remaining_length
 
 _CHUNK = 65536
 _HANDSHAKE = 0x16  # TLS's record type (RFC 8446, section 5.1)
 _HANDSHAKE_S = 60.0
-_LENGTH_BYTES = 4
 _RST = struct.pack("ii", 1, 0)  # not to linger
 
 
@@ -140,14 +139,15 @@ class Connection(Line):
             while chunk := await board.read(_CHUNK):
                 self.session.take(chunk)
                 rest += chunk
-                while packet := _cut_off(rest):
-                    self.session.hear(packet)
-                    self._network.changed()
-                    if not self.session.dead:
-                        await self._network.way.up(self, packet)
-                if fault := _never_a_packet(rest):
-                    self.session.misheard(bytes(rest[:5]), fault)
-                    raise HungUp
+                try:
+                    while packet := _cut_off(rest):
+                        self.session.hear(packet)
+                        self._network.changed()
+                        if not self.session.dead:
+                            await self._network.way.up(self, packet)
+                except MalformedPacket as fault:
+                    self.session.misheard(bytes(rest[:5]), str(fault))
+                    raise HungUp from None
         finally:
             self.session.left = board.at_eof() or board.exception() is not None
             self.gone.set()
@@ -161,22 +161,12 @@ class Connection(Line):
 
 
 def _cut_off(data: bytearray) -> bytes:
-    """The first whole packet, taken off; nothing if there is none (2.2.3)."""
-    length = 0
-    for index, byte in enumerate(data[1 : _LENGTH_BYTES + 1]):
-        length |= (byte & 0x7F) << 7 * index
-        if not byte & 0x80:
-            end = 2 + index + length
-            packet = bytes(data[:end])
-            if len(packet) < end:
-                return b""
-            del data[:end]
-            return packet
-    return b""
-
-
-def _never_a_packet(data: bytearray) -> str:
-    """Why these bytes are not the begin of a packet, whatever follows."""
-    if len(data) > _LENGTH_BYTES and all(byte & 0x80 for byte in data[1 : _LENGTH_BYTES + 1]):
-        return "the remaining length has more than four bytes (2.2.3)"
-    return f"a packet of more than {PACKET_LIMIT} bytes" if len(data) > PACKET_LIMIT else ""
+    """Take the first whole packet off; nothing if there is none yet. Raises MalformedPacket."""
+    found = remaining_length.decode(data)
+    if found is None or len(data) < (end := sum(found)):
+        if len(data) > PACKET_LIMIT:
+            raise MalformedPacket(f"a packet of more than {PACKET_LIMIT} bytes")
+        return b""
+    packet = bytes(data[:end])
+    del data[:end]
+    return packet

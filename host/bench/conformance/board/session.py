@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass, field
 
 from bench.mqtt import codec
-from bench.mqtt.codec import Connect, Decoder, Kind, MalformedPacket, Packet, Publish, Subscribe
+from bench.mqtt.codec import Connect, Decoder, MalformedPacket, Packet, PacketType, Publish, Subscribe
 
 PROVISION = "provision"
 """The user name, or client id, of a connection that asks for credentials."""
@@ -106,7 +106,7 @@ class Session:
     def code(self) -> int | None:
         """CONNACK's return code, once the board has been told."""
         said = b"".join(each.raw for each in self.told[:_LONGEST_CONNACK])
-        return said[3] if len(said) > 3 and said[0] >> 4 == Kind.CONNACK else None
+        return said[3] if len(said) > 3 and said[0] >> 4 == PacketType.CONNACK else None
 
     @property
     def online(self) -> bool:

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from bench.conformance.board.session import Session
 from bench.mqtt import codec
-from bench.mqtt.codec import Kind, Publish
+from bench.mqtt.codec import PacketType, Publish
 
 ANSWER = "/provision/response"
 
@@ -96,7 +96,7 @@ class Refusing(Way):
         self._all = all_of_them
 
     async def up(self, line: Line, packet: bytes) -> None:
-        if packet[0] >> 4 != Kind.CONNECT or (line.session.asks and not self._all):
+        if packet[0] >> 4 != PacketType.CONNECT or (line.session.asks and not self._all):
             await line.to_server(packet)
             return
         self.meet(line)
@@ -109,7 +109,7 @@ class DroppingLogins(Way):
 
     async def down(self, line: Line, packet: bytes) -> None:
         await line.to_board(packet)
-        if packet[0] >> 4 == Kind.CONNACK and not line.session.asks:
+        if packet[0] >> 4 == PacketType.CONNACK and not line.session.asks:
             self.meet(line)
             line.hang_up()
 
@@ -118,7 +118,7 @@ class Swallowing(Way):
     """What the board wants acknowledged reaches the server, and is never acknowledged, once it is logged in."""
 
     async def down(self, line: Line, packet: bytes) -> None:
-        if line.session.asks or packet[0] >> 4 not in (Kind.PUBACK, Kind.PUBREC, Kind.SUBACK):
+        if line.session.asks or packet[0] >> 4 not in (PacketType.PUBACK, PacketType.PUBREC, PacketType.SUBACK):
             await line.to_board(packet)
         else:
             self.meet(line)
@@ -140,7 +140,7 @@ class Joining(Way):
 
     async def down(self, line: Line, packet: bytes) -> None:
         session = line.session
-        if session.asks or packet[0] >> 4 != Kind.SUBACK:
+        if session.asks or packet[0] >> 4 != PacketType.SUBACK:
             await line.to_board(packet)
             return
         self.meet(line)
@@ -160,7 +160,7 @@ class Answering(Way):
         self._times = times
 
     async def down(self, line: Line, packet: bytes) -> None:
-        is_answer = line.session.asks and packet[0] >> 4 == Kind.PUBLISH
+        is_answer = line.session.asks and packet[0] >> 4 == PacketType.PUBLISH
         if not is_answer or self.met >= self._times:
             await line.to_board(packet)
             return

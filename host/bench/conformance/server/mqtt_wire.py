@@ -1,6 +1,8 @@
-"""MQTT as a device hears it, byte by byte, from the standard: nothing here is the server's own.
+"""A reader of the packets that a server sends, written from the standard alone.
 
-Levels are those of `bench.mqtt.client_packets`, which has what it says.
+Everything else of the bench reads MQTT with `bench.mqtt.codec`. This reader shares nothing with it on purpose: the
+bench's own server is written with that codec, and one mistake in it would hide at both ends if the checks read with it,
+too. What the checks send comes from `bench.mqtt.client_packets`, whose levels these are.
 """
 
 import socket
@@ -36,7 +38,7 @@ _SHOWN = 4
 
 
 def _number(data: bytes) -> tuple[int, int]:
-    """A number of one byte or more (MQTT 3.1.1, 2.2.3) and how many it has; 0 if its end is not there."""
+    """Return a number of one byte or more (MQTT 3.1.1, 2.2.3) and how many it has; 0 if its end is not there."""
     number = 0
     for at, byte in enumerate(data):
         number |= (byte & 127) << 7 * at

@@ -21,12 +21,12 @@ from functools import partial
 
 from bench.errors import UsageError
 from bench.faults.network.decide import Ruling, rule
+from bench.faults.network.framing import Route
 from bench.faults.network.proxy import HOST, Listener, Proxy
 from bench.faults.network.rules import Direction, Fault, Happened, Kind, check, direction_of, of_direction
 from bench.faults.network.tcp import Connection
 from bench.faults.network.udp import Datagrams
 from bench.faults.network.unavailable import stand_in
-from bench.mqtt.framing import Route
 
 # Of what happened so much is remembered.
 _MEMORY = 65536

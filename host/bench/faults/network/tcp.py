@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from bench.faults.network import framing
 from bench.faults.network.decide import Ruling
+from bench.faults.network.framing import Route
 from bench.faults.network.rules import Kind
-from bench.mqtt import framing
-from bench.mqtt.framing import Route
 
 # Messages that may be on their way in a direction before their sender is not heard any more.
 _QUEUE = 1024

@@ -5,11 +5,11 @@ import contextlib
 import socket
 from typing import Any, Protocol
 
+from bench.faults.network import framing
 from bench.faults.network.decide import Ruling
+from bench.faults.network.framing import Route
 from bench.faults.network.proxy import bound
 from bench.faults.network.rules import Kind
-from bench.mqtt import framing
-from bench.mqtt.framing import Route
 
 _SIZE = 65536
 _COAP_RST = 0x70

@@ -1,8 +1,9 @@
 """What a server says that has no time, or what stands in front of one that is gone."""
 
-from bench.mqtt.framing import Protocol
+from bench.faults.network.framing import Protocol
+from bench.mqtt import codec
+from bench.mqtt.codec import PacketType, Reason, Refusal
 
-_CONNECT = 0x10
 _MQTT_5 = 5
 _COAP_CONFIRMABLE, _COAP_ACK, _COAP_NON = 0, 2, 1
 _SERVICE_UNAVAILABLE = 5 << 5 | 3
@@ -30,10 +31,11 @@ def stand_in(protocol: Protocol, request: bytes, *, retry_after_s: int) -> bytes
 def _connack(request: bytes) -> bytes | None:
     """Server unavailable: 3 (MQTT 3.1.1, 3.2.2.3), 0x88 (MQTT 5, 3.2.2.2)."""
     name = request.find(b"MQTT")
-    if request[:1] != bytes([_CONNECT]):
+    if request[:1] != bytes([PacketType.CONNECT << 4]):
         return None
-    is_5 = name > 0 and request[name + 4 : name + 5] == bytes([_MQTT_5])
-    return b"\x20\x03\x00\x88\x00" if is_5 else b"\x20\x02\x00\x03"
+    if name > 0 and request[name + 4 : name + 5] == bytes([_MQTT_5]):
+        return codec.connack(Reason.SERVER_UNAVAILABLE, level=_MQTT_5)
+    return codec.connack(Refusal.UNAVAILABLE)
 
 
 def _coap(request: bytes, retry_after_s: int) -> bytes | None:

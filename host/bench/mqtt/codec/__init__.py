@@ -9,9 +9,9 @@ from bench.mqtt.codec.decoder import PACKET_LIMIT, Decoder
 from bench.mqtt.codec.encoder import PINGRESP, connack, disconnect, puback, publish, suback, unsuback
 from bench.mqtt.codec.packets import (
     Connect,
-    Kind,
     MalformedPacket,
     Packet,
+    PacketType,
     Publish,
     Reason,
     Refusal,
@@ -26,9 +26,9 @@ __all__ = [
     "PINGRESP",
     "Connect",
     "Decoder",
-    "Kind",
     "MalformedPacket",
     "Packet",
+    "PacketType",
     "Publish",
     "Reason",
     "Refusal",

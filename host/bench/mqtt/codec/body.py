@@ -1,5 +1,6 @@
 """The data representations that packets are made of (1.5, MQTT 5 1.5)."""
 
+from bench.mqtt.codec import remaining_length
 from bench.mqtt.codec.packets import MalformedPacket
 
 
@@ -34,15 +35,14 @@ class Body:
 
     def variable(self) -> int:
         """A variable byte integer (MQTT 5, 1.5.5)."""
-        number = 0
-        for shift in (0, 7, 14, 21):
-            byte = self.byte()
-            number |= (byte & 0x7F) << shift
-            if not byte & 0x80:
-                if shift and not byte:
-                    raise MalformedPacket("a variable byte integer is longer than it has to be (MQTT 5, 1.5.5)")
-                return number
-        raise MalformedPacket("a variable byte integer has more than four bytes (MQTT 5, 1.5.5)")
+        begin = self._at
+        found = remaining_length.decode(self._data, begin)
+        if found is None:
+            raise MalformedPacket("a field is longer than its packet")
+        number, self._at = found
+        if self._at - begin > 1 and not self._data[self._at - 1]:
+            raise MalformedPacket("a variable byte integer is longer than it has to be (MQTT 5, 1.5.5)")
+        return number
 
     def binary(self) -> bytes:
         return self.take(self.word())

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 
-from bench.mqtt.codec import properties
+from bench.mqtt.codec import properties, remaining_length
 from bench.mqtt.codec.body import Body
 from bench.mqtt.codec.packets import (
     Connect,
-    Kind,
     MalformedPacket,
     Packet,
+    PacketType,
     Publish,
     Reason,
     Simple,
@@ -38,11 +38,11 @@ _RECEIVED = {
 }
 _RELEASED = {Reason.SUCCESS, Reason.PACKET_ID_NOT_FOUND}
 _REASONS = {
-    Kind.PUBACK: _RECEIVED,
-    Kind.PUBREC: _RECEIVED,
-    Kind.PUBREL: _RELEASED,
-    Kind.PUBCOMP: _RELEASED,
-    Kind.DISCONNECT: {
+    PacketType.PUBACK: _RECEIVED,
+    PacketType.PUBREC: _RECEIVED,
+    PacketType.PUBREL: _RELEASED,
+    PacketType.PUBCOMP: _RELEASED,
+    PacketType.DISCONNECT: {
         Reason.SUCCESS,
         Reason.DISCONNECT_WITH_WILL,
         Reason.UNSPECIFIED,
@@ -58,7 +58,7 @@ _REASONS = {
         Reason.ADMINISTRATIVE_ACTION,
         Reason.PAYLOAD_FORMAT_INVALID,
     },
-    Kind.AUTH: {Reason.CONTINUE_AUTHENTICATION, Reason.RE_AUTHENTICATE},
+    PacketType.AUTH: {Reason.CONTINUE_AUTHENTICATION, Reason.RE_AUTHENTICATE},
 }
 
 
@@ -93,39 +93,35 @@ class Decoder:
 
     def _header(self) -> tuple[int, int, int] | None:
         """First byte, where the body starts, and its length; None if more bytes are needed (2.2.3)."""
-        length = 0
-        for index in range(1, len(self._buffer)):
-            if index > 4:
-                raise MalformedPacket("the remaining length has more than four bytes (2.2.3)")
-            byte = self._buffer[index]
-            length |= (byte & 0x7F) << 7 * (index - 1)
-            if not byte & 0x80:
-                if length > PACKET_LIMIT:
-                    raise MalformedPacket(f"a packet of more than {PACKET_LIMIT} bytes")
-                return self._buffer[0], index + 1, length
-        return None
+        found = remaining_length.decode(self._buffer)
+        if found is None:
+            return None
+        length, start = found
+        if length > PACKET_LIMIT:
+            raise MalformedPacket(f"a packet of more than {PACKET_LIMIT} bytes")
+        return self._buffer[0], start, length
 
 
 def _decode(kind: int, flags: int, body: Body, level: int) -> Packet:
-    if kind == Kind.PUBLISH:
+    if kind == PacketType.PUBLISH:
         return _publish(flags, body, level)
     # 2.2.2: these three carry the flags 0010, all others 0000
-    wanted = 0x02 if kind in (Kind.PUBREL, Kind.SUBSCRIBE, Kind.UNSUBSCRIBE) else 0x00
+    wanted = 0x02 if kind in (PacketType.PUBREL, PacketType.SUBSCRIBE, PacketType.UNSUBSCRIBE) else 0x00
     if flags != wanted:
         raise MalformedPacket("reserved flags are set (2.2.2)")
     match kind:
-        case Kind.CONNECT:
+        case PacketType.CONNECT:
             return _connect(body)
-        case Kind.SUBSCRIBE:
+        case PacketType.SUBSCRIBE:
             return _subscribe(body, level)
-        case Kind.UNSUBSCRIBE:
+        case PacketType.UNSUBSCRIBE:
             return _unsubscribe(body, level)
-        case Kind.PUBACK | Kind.PUBREC | Kind.PUBREL | Kind.PUBCOMP:
-            packet = Simple(kind=Kind(kind), packet_id=body.packet_id())
-        case Kind.PINGREQ | Kind.DISCONNECT:
-            packet = Simple(kind=Kind(kind))
-        case Kind.AUTH if level == 5:
-            packet = Simple(kind=Kind.AUTH)
+        case PacketType.PUBACK | PacketType.PUBREC | PacketType.PUBREL | PacketType.PUBCOMP:
+            packet = Simple(kind=PacketType(kind), packet_id=body.packet_id())
+        case PacketType.PINGREQ | PacketType.DISCONNECT:
+            packet = Simple(kind=PacketType(kind))
+        case PacketType.AUTH if level == 5:
+            packet = Simple(kind=PacketType.AUTH)
         case _:
             raise MalformedPacket("a packet that only a server sends, or none at all")
     if level == 5 and packet.kind in _REASONS:
@@ -150,7 +146,7 @@ def _connect(body: Body) -> Connect:
         raise MalformedPacket("will flags that do not fit together (3.1.2.6)")
     keep_alive_s = body.word()
     if level == 5:
-        found = properties.read(body, Kind.CONNECT)
+        found = properties.read(body, PacketType.CONNECT)
         if Property.AUTHENTICATION_DATA in found and Property.AUTHENTICATION_METHOD not in found:
             rule = "authentication data without a method (MQTT 5, 3.1.2.11.10)"
             raise MalformedPacket(rule, Reason.PROTOCOL_ERROR)
@@ -183,7 +179,7 @@ def _publish(flags: int, body: Body, level: int) -> Publish:
     if "+" in topic or "#" in topic:
         raise MalformedPacket("wildcards in a topic (3.3.2.1)")
     packet_id = body.packet_id() if qos else 0
-    if level == 5 and (found := properties.read(body, Kind.PUBLISH)):
+    if level == 5 and (found := properties.read(body, PacketType.PUBLISH)):
         if Property.TOPIC_ALIAS in found:  # CONNACK allows none, as upstream's does not
             raise MalformedPacket("a topic alias (MQTT 5, 3.3.2.3.4)", Reason.TOPIC_ALIAS_INVALID)
         if Property.SUBSCRIPTION_ID in found:
@@ -197,7 +193,7 @@ def _publish(flags: int, body: Body, level: int) -> Publish:
 def _subscribe(body: Body, level: int) -> Subscribe:
     packet_id = body.packet_id()
     if level == 5:
-        properties.read(body, Kind.SUBSCRIBE)
+        properties.read(body, PacketType.SUBSCRIBE)
     filters = []
     while body.left:
         topic, options = body.text(), body.byte()
@@ -227,7 +223,7 @@ def _check_options(topic: str, options: int) -> None:
 def _unsubscribe(body: Body, level: int) -> Unsubscribe:
     packet_id = body.packet_id()
     if level == 5:
-        properties.read(body, Kind.UNSUBSCRIBE)
+        properties.read(body, PacketType.UNSUBSCRIBE)
     filters = []
     while body.left:
         filters.append(body.text())
@@ -238,11 +234,11 @@ def _unsubscribe(body: Body, level: int) -> Unsubscribe:
     return Unsubscribe(packet_id=packet_id, filters=tuple(filters))
 
 
-def _reason(kind: Kind, body: Body) -> None:
+def _reason(kind: PacketType, body: Body) -> None:
     """Read over a reason code and properties, both of which may be left out (MQTT 5, 2.4, 2.2.2.1)."""
     reason = body.byte() if body.left else Reason.SUCCESS
     found = properties.read(body, kind) if body.left else frozenset()
     if reason not in _REASONS[kind]:
         raise MalformedPacket("a reason that this packet does not have (MQTT 5, 2.4)", Reason.PROTOCOL_ERROR)
-    if kind == Kind.AUTH and Property.AUTHENTICATION_METHOD not in found:
+    if kind == PacketType.AUTH and Property.AUTHENTICATION_METHOD not in found:
         raise MalformedPacket("an AUTH without a method (MQTT 5, 3.15.2.2.2)", Reason.PROTOCOL_ERROR)

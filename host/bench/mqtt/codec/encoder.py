@@ -5,6 +5,8 @@
 
 from collections.abc import Sequence
 
+from bench.mqtt.codec import remaining_length
+
 PINGRESP = b"\xd0\x00"
 
 
@@ -25,14 +27,14 @@ def puback(packet_id: int, reason: int = 0, *, level: int = 4) -> bytes:
 def suback(packet_id: int, codes: Sequence[int], *, level: int = 4) -> bytes:
     """SUBACK (3.9): the granted QoS of each filter, or why not: 0x80, in MQTT 5 a reason code."""
     body = packet_id.to_bytes(2, "big") + (b"\0" if level == 5 else b"") + bytes(codes)
-    return b"\x90" + _length(len(body)) + body
+    return b"\x90" + remaining_length.encode(len(body)) + body
 
 
 def unsuback(packet_id: int, codes: Sequence[int] = (), *, level: int = 4) -> bytes:
     """UNSUBACK (3.11). `codes`, a reason code a filter, are said in MQTT 5 only."""
     if level == 5:
         body = packet_id.to_bytes(2, "big") + b"\0" + bytes(codes)
-        return b"\xb0" + _length(len(body)) + body
+        return b"\xb0" + remaining_length.encode(len(body)) + body
     return b"\xb0\x02" + packet_id.to_bytes(2, "big")
 
 
@@ -40,7 +42,7 @@ def publish(topic: str, payload: bytes, *, qos: int = 0, packet_id: int = 0, lev
     """PUBLISH (3.3), retain 0."""
     head = _string(topic) + packet_id.to_bytes(2, "big") if qos else _string(topic)
     body = head + b"\0" + payload if level == 5 else head + payload
-    return bytes((0x30 | qos << 1,)) + _length(len(body)) + body
+    return bytes((0x30 | qos << 1,)) + remaining_length.encode(len(body)) + body
 
 
 def disconnect(reason: int) -> bytes:
@@ -51,13 +53,3 @@ def disconnect(reason: int) -> bytes:
 def _string(text: str) -> bytes:
     data = text.encode()
     return len(data).to_bytes(2, "big") + data
-
-
-def _length(length: int) -> bytes:
-    """The remaining length (2.2.3): seven bits a byte, least significant first."""
-    encoded = bytearray()
-    while True:
-        length, digit = length >> 7, length & 0x7F
-        if not length:
-            return bytes((*encoded, digit))
-        encoded.append(digit | 0x80)

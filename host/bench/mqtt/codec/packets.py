@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 
-class Kind(IntEnum):
+class PacketType(IntEnum):
     """Packet types (2.2.1)."""
 
     CONNECT = 1
@@ -79,7 +79,7 @@ class Reason(IntEnum):
     WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED = 0xA2
 
 
-class MalformedPacket(Exception):
+class MalformedPacket(ValueError):
     """Bytes that are no packet. The message names the rule, never the bytes.
 
     `reason` is what MQTT 5 has a server say before it closes (MQTT 5, 4.13).
@@ -136,7 +136,7 @@ class Unsubscribe:
 class Simple:
     """PINGREQ, DISCONNECT, AUTH, or an acknowledgement; only that has a packet id, else it is 0."""
 
-    kind: Kind
+    kind: PacketType
     packet_id: int = 0
 
 

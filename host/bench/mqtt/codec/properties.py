@@ -9,7 +9,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from bench.mqtt.codec.body import Body
-from bench.mqtt.codec.packets import Kind, MalformedPacket, Reason
+from bench.mqtt.codec.packets import MalformedPacket, PacketType, Reason
 
 # A will has properties of its own, inside CONNECT. 0 is the type of no packet.
 WILL = 0
@@ -70,8 +70,15 @@ class _Rule(NamedTuple):
     packets: AbstractSet[int]
 
 
-_MESSAGE = {Kind.PUBLISH, WILL}
-_REASONED = {Kind.PUBACK, Kind.PUBREC, Kind.PUBREL, Kind.PUBCOMP, Kind.DISCONNECT, Kind.AUTH}
+_MESSAGE = {PacketType.PUBLISH, WILL}
+_REASONED = {
+    PacketType.PUBACK,
+    PacketType.PUBREC,
+    PacketType.PUBREL,
+    PacketType.PUBCOMP,
+    PacketType.DISCONNECT,
+    PacketType.AUTH,
+}
 
 # MQTT 5, table 2-4, without its columns for packets that only a server sends.
 _RULES: dict[int, _Rule] = {
@@ -80,20 +87,22 @@ _RULES: dict[int, _Rule] = {
     Property.CONTENT_TYPE: _Rule(Body.text, _MESSAGE),
     Property.RESPONSE_TOPIC: _Rule(_topic, _MESSAGE),
     Property.CORRELATION_DATA: _Rule(Body.binary, _MESSAGE),
-    Property.SUBSCRIPTION_ID: _Rule(_above_zero(Body.variable), {Kind.PUBLISH, Kind.SUBSCRIBE}),
-    Property.SESSION_EXPIRY_INTERVAL: _Rule(Body.long, {Kind.CONNECT, Kind.DISCONNECT}),
-    Property.AUTHENTICATION_METHOD: _Rule(Body.text, {Kind.CONNECT, Kind.AUTH}),
-    Property.AUTHENTICATION_DATA: _Rule(Body.binary, {Kind.CONNECT, Kind.AUTH}),
-    Property.REQUEST_PROBLEM_INFORMATION: _Rule(_flag, {Kind.CONNECT}),
+    Property.SUBSCRIPTION_ID: _Rule(_above_zero(Body.variable), {PacketType.PUBLISH, PacketType.SUBSCRIBE}),
+    Property.SESSION_EXPIRY_INTERVAL: _Rule(Body.long, {PacketType.CONNECT, PacketType.DISCONNECT}),
+    Property.AUTHENTICATION_METHOD: _Rule(Body.text, {PacketType.CONNECT, PacketType.AUTH}),
+    Property.AUTHENTICATION_DATA: _Rule(Body.binary, {PacketType.CONNECT, PacketType.AUTH}),
+    Property.REQUEST_PROBLEM_INFORMATION: _Rule(_flag, {PacketType.CONNECT}),
     Property.WILL_DELAY_INTERVAL: _Rule(Body.long, {WILL}),
-    Property.REQUEST_RESPONSE_INFORMATION: _Rule(_flag, {Kind.CONNECT}),
-    Property.SERVER_REFERENCE: _Rule(Body.text, {Kind.DISCONNECT}),
+    Property.REQUEST_RESPONSE_INFORMATION: _Rule(_flag, {PacketType.CONNECT}),
+    Property.SERVER_REFERENCE: _Rule(Body.text, {PacketType.DISCONNECT}),
     Property.REASON_STRING: _Rule(Body.text, _REASONED),
-    Property.RECEIVE_MAXIMUM: _Rule(_above_zero(Body.word), {Kind.CONNECT}),
-    Property.TOPIC_ALIAS_MAXIMUM: _Rule(Body.word, {Kind.CONNECT}),
-    Property.TOPIC_ALIAS: _Rule(Body.word, {Kind.PUBLISH}),
-    Property.USER_PROPERTY: _Rule(_pair, _MESSAGE | _REASONED | {Kind.CONNECT, Kind.SUBSCRIBE, Kind.UNSUBSCRIBE}),
-    Property.MAXIMUM_PACKET_SIZE: _Rule(_above_zero(Body.long), {Kind.CONNECT}),
+    Property.RECEIVE_MAXIMUM: _Rule(_above_zero(Body.word), {PacketType.CONNECT}),
+    Property.TOPIC_ALIAS_MAXIMUM: _Rule(Body.word, {PacketType.CONNECT}),
+    Property.TOPIC_ALIAS: _Rule(Body.word, {PacketType.PUBLISH}),
+    Property.USER_PROPERTY: _Rule(
+        _pair, _MESSAGE | _REASONED | {PacketType.CONNECT, PacketType.SUBSCRIBE, PacketType.UNSUBSCRIBE}
+    ),
+    Property.MAXIMUM_PACKET_SIZE: _Rule(_above_zero(Body.long), {PacketType.CONNECT}),
 }
 _NONE: frozenset[int] = frozenset()
 

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from typing import Protocol
 
 from bench.mqtt import codec
-from bench.mqtt.codec import Connect, Kind, Packet, Publish, Reason, Simple, Subscribe, Unsubscribe
+from bench.mqtt.codec import Connect, Packet, PacketType, Publish, Reason, Simple, Subscribe, Unsubscribe
 from bench.registry import Chain, DeviceLogin, Origin
 from bench.server.device_api import DeviceApi
 from bench.server.mqtt import topics
@@ -66,9 +66,9 @@ class Session(ABC):
                 self._link.send(self._link.dialect.unsuback(packet.packet_id, reasons))
             case Connect():
                 self._connect_again(packet)
-            case Simple(kind=Kind.PINGREQ):
+            case Simple(kind=PacketType.PINGREQ):
                 self._link.send(codec.PINGRESP)
-            case Simple(kind=Kind.DISCONNECT):
+            case Simple(kind=PacketType.DISCONNECT):
                 self._link.close(Reason.SUCCESS)
             case _:
                 pass  # acknowledgements, and AUTH

@@ -10,7 +10,7 @@ from bench.conformance.board.session import Session
 from bench.conformance.board.subject import Subject
 from bench.conformance.check import Broken, Check, NotHere
 from bench.errors import BenchError
-from bench.mqtt.codec import Kind
+from bench.mqtt.codec import PacketType
 
 # How late a client may be with its keep-alive before a server hangs up (3.1.2.10).
 _GRACE = 1.5
@@ -97,7 +97,7 @@ def _keeps_alive(subject: Subject) -> None:
 
 def _pings(session: Session, count: int) -> int:
     """How often the board pinged after so many packets."""
-    return sum(each.kind == Kind.PINGREQ for each in session.heard[count:])
+    return sum(each.kind == PacketType.PINGREQ for each in session.heard[count:])
 
 
 def _limit(subject: Subject, keep_alive_s: int) -> float:

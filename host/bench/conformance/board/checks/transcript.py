@@ -1,9 +1,9 @@
 """Rules for what is said on one connection, read from what was heard."""
 
 from bench.conformance.board.session import Said, Session
-from bench.mqtt.codec import Connect, Kind, Publish, Subscribe, Unsubscribe
+from bench.mqtt.codec import Connect, PacketType, Publish, Subscribe, Unsubscribe
 
-_ACKNOWLEDGED_BY = {Kind.PUBACK, Kind.PUBREC, Kind.SUBACK, Kind.UNSUBACK}
+_ACKNOWLEDGED_BY = {PacketType.PUBACK, PacketType.PUBREC, PacketType.SUBACK, PacketType.UNSUBACK}
 _DUP = 0x08
 
 
@@ -71,4 +71,4 @@ def _is_again(earlier: Said, later: Said) -> bool:
 
 
 def _name(said: Said) -> str:
-    return Kind(said.kind).name
+    return PacketType(said.kind).name

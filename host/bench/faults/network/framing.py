@@ -10,8 +10,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from bench.mqtt.codec import MalformedPacket, remaining_length
+
 _CHUNK = 65536
-_MQTT_HEADER = 5
 _TLS_HEADER = 5
 # Content types and the version's first byte (RFC 8446, section 5.1; 24: RFC 6520), and the most that a record has
 # (RFC 5246, section 6.2.3).
@@ -85,12 +86,10 @@ def mqtt_packets(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
 
 
 async def _mqtt_header(reader: asyncio.StreamReader, header: bytearray) -> int | None:
-    header += await reader.readexactly(2)
-    while header[-1] & 0x80:
-        if len(header) == _MQTT_HEADER:
-            return None
-        header += await reader.readexactly(1)
-    return sum((byte & 0x7F) << 7 * index for index, byte in enumerate(header[1:]))
+    try:
+        return await remaining_length.read_header(reader, header)
+    except MalformedPacket:
+        return None
 
 
 def tls_records(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
