@@ -1,5 +1,6 @@
 """How a round of `bench measure` is followed, and what is drawn of it."""
 
+import importlib
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ from rich.console import Console
 from bench.cli.commands import measure as cli_measure
 from bench.cli.render import tables
 from bench.contract.events import MILESTONES
-from bench.errors import UsageError
+from bench.errors import BenchError, UsageError
 from bench.load import host_info, plots
 from bench.load.boot_times import phases_ms, watch
 from bench.load.statistics import spread
@@ -179,3 +180,10 @@ def test_commands_start_without_what_draws():
 def test_histogram_of_nothing_is_a_picture_all_the_same(tmp_path):
     plots.histogram(tmp_path / "h.svg", {"first boot": []}, title="none came online", unit="s")
     assert "none came online" in (tmp_path / "h.svg").read_text()
+
+
+def test_plots_without_matplotlib_name_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.delitem(sys.modules, "bench.load.plots")
+    with pytest.raises(BenchError, match=r"firstboot\[plots\]"):
+        importlib.import_module("bench.load.plots")

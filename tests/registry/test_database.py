@@ -4,6 +4,7 @@ import asyncio
 import os
 import sqlite3
 import stat
+import sys
 from contextlib import closing
 
 import pytest
@@ -136,3 +137,9 @@ def test_error_of_the_database_shows_no_secret(tmp_path):
         assert "its-token" not in str(caught.value)
 
     run(tmp_path, scenario)
+
+
+def test_postgresql_without_asyncpg_names_the_extra(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "asyncpg", None)
+    with pytest.raises(BenchError, match=r"firstboot\[postgresql\]"):
+        asyncio.run(Registry.open(tmp_path, "postgresql+asyncpg://user:secret@127.0.0.1:1/name"))

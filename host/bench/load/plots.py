@@ -4,13 +4,16 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import matplotlib as mpl
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-
-from bench.errors import UsageError
+from bench.errors import BenchError, UsageError
 from bench.load.statistics import spread
+
+try:
+    import matplotlib as mpl
+    from matplotlib.axes import Axes
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+except ModuleNotFoundError as error:
+    raise BenchError("plots need matplotlib: pip install 'firstboot[plots]'") from error
 
 SUFFIXES = (".svg", ".png")
 # Okabe and Ito's colours, which people who see colours differently can tell apart.

@@ -73,6 +73,8 @@ async def connect(folder: Path, url: str | None, seal: Seal) -> Database:
         if make_url(url).drivername != "postgresql+asyncpg":
             raise UsageError("--database takes postgresql+asyncpg://USER:PASSWORD@HOST/NAME; SQLite needs none")
         engine = create_async_engine(url, hide_parameters=True)
+    except ModuleNotFoundError as error:
+        raise BenchError("PostgreSQL needs asyncpg: pip install 'firstboot[postgresql]'") from error
     except ArgumentError:
         raise UsageError("--database is no URL: postgresql+asyncpg://USER:PASSWORD@HOST/NAME is wanted") from None
     try:
