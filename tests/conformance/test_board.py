@@ -178,7 +178,7 @@ def test_board_of_somebody_else_is_set_up_once_and_wiped_by_a_command(tmp_path, 
 def test_board_out_of_reach_is_wiped_and_reset_by_a_person(tmp_path):
     """Who is asked does what is asked, to a board that nothing else is known of."""
     orders = []
-    made = UnixBoard(tmp_path / "board")
+    made = UnixBoard.create(tmp_path / "board")
 
     def set_up(server):
         sections = server.sections(QUICK, tls=False)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.dut.board import NotHeard
+from bench.dut.recorder import EventMissing
 from bench.errors import BenchError
 from bench.flash import filesystem
 from bench.serial.raw_repl import ReplError
@@ -17,7 +17,7 @@ def board_files():
 
 def test_board_is_off_before_it_is_switched_on(board):
     assert not board.is_on
-    with pytest.raises(NotHeard, match="it is off"):
+    with pytest.raises(EventMissing, match="it is off"):
         board.expect_event("boot")
     for use in (lambda: board.exec("pass"), lambda: board.say("anybody?")):
         with pytest.raises(BenchError, match="is off"):
@@ -29,7 +29,7 @@ def test_board_is_off_before_it_is_switched_on(board):
 def test_event_that_does_not_come_tells_what_came(board):
     board.power_on()
     board.expect_text("hello")
-    with pytest.raises(NotHeard, match=r"no event online \{\"name\": 7\}, none came within 0.1 s"):
+    with pytest.raises(EventMissing, match=r"no event online \{\"name\": 7\}, none came within 0.1 s"):
         board.expect_event("online", within=0.1, name=7)
 
 
@@ -37,7 +37,7 @@ def test_text_that_does_not_come_tells_the_last_that_came(board):
     board.install({"main.py": b"for n in range(1000):\n  print('line', n)\nimport nowhere\n"})
     board.power_on()
     board.expect_text("line 0")
-    with pytest.raises(NotHeard, match=r"said .*'line 999', .*no module named 'nowhere'") as caught:
+    with pytest.raises(EventMissing, match=r"said .*'line 999', .*no module named 'nowhere'") as caught:
         board.expect_text("ready", within=5)
     assert "line 900" not in str(caught.value)
 
@@ -45,7 +45,7 @@ def test_text_that_does_not_come_tells_the_last_that_came(board):
 def test_event_is_expected_once(board):
     board.power_on()
     board.expect_text("hello")
-    with pytest.raises(NotHeard):
+    with pytest.raises(EventMissing):
         board.expect_text("hello", within=0.1)
     board.reset()
     board.expect_text("hello")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.dut.board import NotHeard
+from bench.dut.recorder import EventMissing
 from bench.virtual.environment import Conditions, Cut
 
 
@@ -91,5 +91,5 @@ def test_several_boards_are_boards_of_their_own(boards, bench_server):
 
 def test_power_that_is_lost_ends_waiting_at_once(board):
     board.power_on(Conditions(cut=Cut(at=0)))
-    with pytest.raises(NotHeard, match="it lost power before"):
+    with pytest.raises(EventMissing, match="it lost power before"):
         board.expect_event("provisioned", within=3600)

@@ -205,7 +205,9 @@ def test_failure_in_a_fixture_of_the_project_says_where(project):
     )
     ran = project.runpytest_subprocess()
     ran.assert_outcomes(errors=1)
-    ran.stdout.fnmatch_lines([">*board.expect_text('bye', within=0.1)", "*NotHeard: board board1: no line with 'bye'*"])
+    ran.stdout.fnmatch_lines(
+        [">*board.expect_text('bye', within=0.1)", "*EventMissing: board board1: no line with 'bye'*"]
+    )
 
 
 @pytest.mark.parametrize("target", ["unix", "virtual"])

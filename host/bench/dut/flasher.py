@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.boards import Board
-from bench.dut.board import TestBoard
+from bench import boards
+from bench.dut.board import Board
 from bench.dut.serial import PortBoard
 from bench.dut.unsupported import CannotDo
 from bench.errors import BenchError
@@ -29,7 +29,7 @@ class Flashed:
 class Flasher:
     """`board` has no power cycle of its own meanwhile: it is off after each of these."""
 
-    def __init__(self, board: TestBoard) -> None:
+    def __init__(self, board: Board) -> None:
         self._board = board
 
     def write(self, files: Mapping[str, bytes], image: Path | None = None, *, erase: bool = False) -> Flashed:
@@ -73,7 +73,7 @@ class Flasher:
                 chip.erase()
 
     @property
-    def definition(self) -> Board:
+    def definition(self) -> boards.Board:
         """What the board is."""
         return self._on_a_line.definition
 

@@ -1,58 +1,93 @@
-"""A board on a serial port as tests have it, and a virtual one that is served as one."""
+"""A board on a serial port as a board under test."""
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bench import boards
-from bench.dut.board import TestBoard, absolute, repl_on
+from bench.dut.board import Board, absolute, repl_on
+from bench.dut.recorder import EventRecorder
 from bench.dut.unsupported import CannotDo
 from bench.errors import BenchError
 from bench.flash import inspection
 from bench.flash.chip_writer import ChipWriter
 from bench.flash.progress import Unattended
+from bench.serial import ports
 from bench.serial.connection import SerialConnection
 from bench.serial.raw_repl import RawRepl, ReplError
-from bench.virtual import line_server
-from bench.virtual.auto_reset import Start
-from bench.virtual.board import VirtualBoard
 from bench.virtual.environment import Conditions
-from bench.virtual.power import PowerCycle
 
 _PATIENCE_S = 3.0  # a chip's own USB comes back after a reset
 
 
-class PortBoard(TestBoard):
+class PortBoard(Board):
     """A board on a serial port. It is off while it is held in reset, which it is by RTS."""
 
     kind = "port"
 
-    def __init__(self, port: str, folder: Path, *, definition: str = "esp32_generic") -> None:
-        """Open the port, which nobody else has until `close`. Raises PortError."""
-        super().__init__(port, folder)
+    def __init__(  # noqa: PLR0913 - what there is to a port, by name
+        self,
+        port: str,
+        folder: Path | None = None,
+        *,
+        definition: str = "esp32_generic",
+        baud: int = ports.BAUD,
+        reset: bool = True,
+        recorder: EventRecorder | None = None,
+    ) -> None:
+        """Open the port, which no other process has until `close`.
+
+        Args:
+            port: A device, or a URL.
+            folder: The folder of its log; None: there is none.
+            definition: The name of its definition in boards/.
+            baud: The rate of its console.
+            reset: Reset it now, as another program may have left it held in reset, or in its loader, and follow it
+                from its next start on. Otherwise it runs on, and is followed from now on.
+            recorder: See Board.
+
+        Raises:
+            PortError: The port cannot be opened.
+        """
+        super().__init__(port, folder, recorder)
         self.port = port
         self.definition = boards.load(definition)
         self._held = ExitStack()
         with ExitStack() as opened:
-            log = opened.enter_context((self.folder / "line.log").open("ab", buffering=0))
-            self.line = opened.enter_context(SerialConnection(port, patience_s=_PATIENCE_S, log=log))
-            self.line.pulse_reset()  # whoever had it last may have left it held in reset, or in its loader
+            log = opened.enter_context((self.folder / "line.log").open("ab", buffering=0)) if self.folder else None
+            self.line = opened.enter_context(
+                SerialConnection(port, baud=baud, patience_s=_PATIENCE_S if reset else 0.0, log=log)
+            )
+            if reset:
+                self.line.pulse_reset()
             self._held = opened.pop_all()
         self._is_on = True
+        if not reset:
+            self._listen()
 
     @property
-    def log(self) -> Path:
-        """See TestBoard."""
-        return self.folder / "line.log"
+    def log(self) -> Path | None:
+        """See Board."""
+        return self.folder and self.folder / "line.log"
 
     @property
     def is_on(self) -> bool:
-        """See TestBoard."""
+        """See Board."""
         return self._is_on
 
+    @property
+    def started_s(self) -> float:
+        """See Board."""
+        return self.line.started_s
+
     def install(self, files: Mapping[str, bytes]) -> None:
-        """See TestBoard. Raises BenchError if no MicroPython answers: it has to be flashed first."""
+        """See Board.
+
+        Raises:
+            BenchError: No MicroPython answers: it has to be flashed first.
+        """
         self.installed = dict(files)
         wanted = {absolute(path): content for path, content in files.items()}
         if not self._is_on:
@@ -73,130 +108,96 @@ class PortBoard(TestBoard):
         self.power_off()
 
     def power_on(self, conditions: Conditions | None = None) -> None:
-        """See TestBoard. A board that is on already is reset."""
+        """See Board. A board that is on already is reset."""
         if conditions:
             raise CannotDo(f"{self.name} is a real board: what it meets is not the bench's to choose")
-        self._mark("switched_on")
-        if self._is_on or not self.line.release_from_reset():
-            self.line.reset()
-        self._is_on = True
-        self._listen()
+        self._recorder.detach()
+        self._recorder.mark("switched_on")
+        if self._is_on or not self._release():
+            self._restart()
 
     def power_off(self) -> None:
-        """See TestBoard. Raises CannotDo for a line without RTS, and for a chip's own USB, which goes with it."""
+        """See Board.
+
+        Raises:
+            CannotDo: The line has no RTS, or is a chip's own USB, which goes with the chip.
+        """
         if not self._is_on:
             return
-        self._hear_no_more()
+        self._recorder.detach()
         if not self.line.hold_in_reset():
             raise CannotDo(f"{self.name} has no RTS, which would hold the board in reset")
         self._is_on = False
-        self._mark("switched_off")
+        self._recorder.mark("switched_off")
 
     def reset(self) -> None:
-        """See TestBoard."""
-        self._hear_no_more()
-        self._mark("reset_line")
-        self.line.reset()
-        self._is_on = True
-        self._listen()
+        """See Board."""
+        self._recorder.detach()
+        self._recorder.mark("reset_line")
+        self._restart()
 
     def close(self) -> None:
-        """See TestBoard. The board runs on."""
-        self._hear_no_more()
-        self._show()
+        """See Board. The board runs on."""
+        self._recorder.detach()
+        self._recorder.show()
         self._held.close()
 
     def say(self, text: str) -> None:
-        """See TestBoard."""
-        self._must_be_on()
+        """See Board."""
+        self._require_on()
         self.line.send_line(text)
 
     @contextmanager
     def repl(self) -> Iterator[RawRepl]:
-        """See TestBoard."""
-        self._must_be_on()
-        with self._deaf(self._listen), repl_on(self.line.port) as repl:
-            yield repl
+        """See Board."""
+        self._require_on()
+        self._recorder.detach()
+        try:
+            with repl_on(self.line.port) as repl:
+                yield repl
+        finally:
+            self._listen()
 
     def read_flash(self) -> bytes:
-        """See TestBoard."""
+        """See Board."""
         with self.loader() as chip:
             return chip.read()
 
     @contextmanager
     def loader(self) -> Iterator[ChipWriter]:
-        """Its chip in its loader, as a context; the board is off afterwards."""
-        self._hear_no_more()
+        """Open its chip's loader; the board is off afterwards.
+
+        Raises:
+            BenchError: The loader does not answer.
+        """
+        self._recorder.detach()
         with TemporaryDirectory(prefix="bench-chip-") as folder:
             with ChipWriter(self.line, board=self.definition, reporter=Unattended(), folder=Path(folder)) as chip:
                 yield chip
             self._is_on = True
             self.power_off()
 
-    def _listen(self) -> None:
-        if self._ear is None:
-            self._hear(self.line.follow)
+    def _restart(self) -> None:
+        """Reset it, by RTS or else by MicroPython."""
+        held = self.line.hold_in_reset()
+        if held:
+            time.sleep(self.line.pulse_s)
+        if not (held and self._release()):
+            self.line.reset()
+            self._is_on = True
+            self._listen()
 
+    def _release(self) -> bool:
+        """Let a chip that is held in reset run; return whether the line can.
 
-class ServedBoard(PortBoard):
-    """A virtual board behind RFC 2217: all goes over the line, but its power is the bench's."""
-
-    kind = "virtual"
-
-    def __init__(self, folder: Path, *, definition: str = "esp32_generic", mac: str = "") -> None:
-        """Make a blank board in a folder, and serve it."""
-        self.virtual = VirtualBoard.create(folder, board=definition, mac=mac, blank=True)
-        with ExitStack() as opened:
-            self.served = opened.enter_context(line_server.serve(self.virtual, start=Start.HELD))
-            super().__init__(self.served.url, folder, definition=definition)
-            opened.push(self._held)
-            self._held = opened.pop_all()
-        self.served.reset(Start.HELD)  # it ran when its line was opened
-        self.name = folder.name
-        self.mac = self.virtual.mac
-        self._is_on = False
-
-    @property
-    def log(self) -> Path:
-        """See TestBoard."""
-        return self.virtual.console
-
-    @property
-    def power(self) -> PowerCycle | None:
-        """Its power cycle while it is on: what only a virtual board can tell."""
-        return self.served.power
-
-    def install(self, files: Mapping[str, bytes]) -> None:
-        """See TestBoard."""
-        self.power_off()
-        self.installed = dict(files)
-        self.virtual.install(self.installed)
-
-    def power_on(self, conditions: Conditions | None = None) -> None:
-        """See TestBoard."""
-        if self._is_on:
-            raise BenchError(f"board {self.name} is on already")
-        self._mark("switched_on")
-        self._is_on = True
-        self.served.reset(Start.RUN, conditions or Conditions())
+        It is read before that: over a network the line's answer comes after the board's first lines.
+        """
         self._listen()
-
-    def power_off(self) -> None:
-        """See TestBoard."""
-        if self._is_on:
-            self._hear_no_more()
-            self.served.reset(Start.HELD)
-            self._is_on = False
-            self._mark("switched_off")
-
-    def read_flash(self) -> bytes:
-        """See TestBoard."""
-        return self.virtual.flash()
+        self._is_on = self.line.release_from_reset()
+        if not self._is_on:
+            self._recorder.detach()
+        return self._is_on
 
     def _listen(self) -> None:
-        if self._ear is None:
-            self._hear(self.line.follow, self._has_lost_power)
-
-    def _has_lost_power(self) -> bool:
-        power = self.served.power
-        return power is not None and power.is_lost
+        if not self._recorder.is_attached:
+            self._recorder.attach(self.line)

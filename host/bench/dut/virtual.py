@@ -1,11 +1,12 @@
-"""A virtual board as tests have it: MicroPython's unix port on a flash image, with nothing between."""
+"""A virtual board as a board under test: MicroPython's unix port on a flash image, with nothing between."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from bench.dut.board import TestBoard, repl_on
+from bench.dut.board import Board, repl_on
+from bench.dut.recorder import EventRecorder
 from bench.errors import BenchError
 from bench.serial.raw_repl import RawRepl
 from bench.virtual.board import VirtualBoard
@@ -13,87 +14,105 @@ from bench.virtual.environment import Conditions
 from bench.virtual.power import PowerCycle
 
 
-class UnixBoard(TestBoard):
-    """`virtual` is the board itself, and `power` its power cycle while it is on: what only such a board can tell."""
+class UnixBoard(Board):
+    """A virtual board without a serial line. Following its events is what runs it across resets."""
 
     kind = "unix"
 
-    def __init__(self, folder: Path, *, definition: str = "esp32_generic", mac: str = "") -> None:
-        """Make a blank board in a folder."""
-        super().__init__(folder.name, folder)
-        self.virtual = VirtualBoard.create(folder, board=definition, mac=mac, blank=True)
-        self.mac = self.virtual.mac
+    def __init__(self, virtual: VirtualBoard, *, recorder: EventRecorder | None = None) -> None:
+        """Take over a virtual board, which is off.
+
+        Args:
+            virtual: The board itself: its flash, and what only such a board can show.
+            recorder: See Board. One without a thread is for whoever follows the board all the time it is on.
+        """
+        super().__init__(virtual.folder.name, virtual.folder, recorder)
+        self.virtual = virtual
+        self.mac = virtual.mac
         self.power: PowerCycle | None = None
+        """Its power cycle while it is on."""
         self._conditions: Conditions | None = None
+
+    @classmethod
+    def create(
+        cls, folder: Path, *, definition: str = "esp32_generic", mac: str = "", recorder: EventRecorder | None = None
+    ) -> "UnixBoard":
+        """Make a blank board in a folder; the arguments are as those of ServedBoard.
+
+        Raises:
+            UsageError: There is a board in this folder.
+        """
+        return cls(VirtualBoard.create(folder, board=definition, mac=mac, blank=True), recorder=recorder)
 
     @property
     def log(self) -> Path:
-        """See TestBoard."""
+        """See Board."""
         return self.virtual.console
 
     @property
     def is_on(self) -> bool:
-        """See TestBoard."""
+        """See Board."""
         return self.power is not None
 
+    @property
+    def started_s(self) -> float:
+        """See Board."""
+        return self.power.started_s if self.power else 0.0
+
     def install(self, files: Mapping[str, bytes]) -> None:
-        """See TestBoard."""
+        """See Board."""
         self.power_off()
         self.installed = dict(files)
         self.virtual.install(self.installed)
 
     def power_on(self, conditions: Conditions | None = None) -> None:
-        """See TestBoard. The conditions hold for this power cycle, and its resets."""
+        """See Board. The conditions hold for this power cycle, and its resets."""
         if self.power:
             raise BenchError(f"board {self.name} is on already")
-        self._mark("switched_on")
+        self._recorder.mark("switched_on")
         self._conditions = conditions
         self.power = power = self.virtual.power_on(conditions)
-        self._hear(power.follow, lambda: power.is_lost)
+        self._recorder.attach(power, lambda: power.is_lost)
 
     def power_off(self) -> None:
-        """See TestBoard."""
-        self._hear_no_more()
+        """See Board."""
+        self._recorder.detach()
         if self.power:
             self.power.power_off()
             self.power = None
-            self._mark("switched_off")
+            self._recorder.mark("switched_off")
 
     def reset(self) -> None:
-        """See TestBoard."""
+        """See Board."""
         self.power_off()
         self.power_on(self._conditions)
 
     def close(self) -> None:
-        """See TestBoard."""
+        """See Board."""
         self.power_off()
 
     def say(self, text: str) -> None:
-        """See TestBoard."""
-        self._must_be_on()
+        """See Board."""
+        self._require_on()
         self.virtual.say(text)
 
     @contextmanager
     def repl(self) -> Iterator[RawRepl]:
-        """See TestBoard."""
-        self._must_be_on()
+        """See Board."""
+        self._require_on()
         assert self.power
         with self.virtual.console.open("rb") as console:
             console.seek(0, 2)
-            self._is_deaf = True
-            try:
-                with repl_on(_Line(self.name, self.power, console)) as repl:
-                    yield repl
-            finally:
-                self._is_deaf = False
+            with self._recorder.muted(), repl_on(_ConsoleLine(self.name, self.power, console)) as repl:
+                yield repl
 
     def read_flash(self) -> bytes:
-        """See TestBoard."""
+        """See Board."""
         return self.virtual.flash()
 
 
-class _Line:
-    """A power cycle's console as a serial port, as far as mpremote uses one. Who hears the board delivers keys."""
+class _ConsoleLine:
+    """A power cycle's console as a serial port, as far as mpremote uses one. Reading its events delivers the keys."""
 
     def __init__(self, port: str, power: PowerCycle, console: BinaryIO) -> None:
         self.port = port
@@ -111,5 +130,5 @@ class _Line:
 
     def read(self, size: int) -> bytes:
         self.inWaiting()
-        said, self._ahead = self._ahead[:size], self._ahead[size:]
-        return said
+        read, self._ahead = self._ahead[:size], self._ahead[size:]
+        return read

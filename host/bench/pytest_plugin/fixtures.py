@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import bench.pytest_plugin as plugin
-from bench.dut.board import TestBoard
+from bench.dut.board import Board
 from bench.dut.unsupported import CannotDo
 from bench.errors import UsageError
 from bench.pytest_plugin.choice import Choice
@@ -18,7 +18,7 @@ from bench.serial.port_lock import acquire_first_free
 
 _USUAL = "esp32_generic"
 
-Boards = Callable[[int], list[TestBoard]]
+Boards = Callable[[int], list[Board]]
 
 
 @pytest.fixture(scope="session")
@@ -134,7 +134,7 @@ def boards(  # noqa: PLR0913, PLR0917 - as many as it uses, by name
     taken: list[str] = []
     with ExitStack() as held:
 
-        def make(port: str) -> TestBoard:
+        def make(port: str) -> Board:
             place = tmp_path / "boards" / f"board{len(taken) + 1}"
             made = held.enter_context(new(place, port))
             taken.append(port)
@@ -144,7 +144,7 @@ def boards(  # noqa: PLR0913, PLR0917 - as many as it uses, by name
             made.install(board_files)
             return made
 
-        def take(count: int) -> list[TestBoard]:
+        def take(count: int) -> list[Board]:
             if board_choice.kind != "port":
                 return [make("") for _ in range(count)]
             there = len(board_choice.ports)
@@ -160,29 +160,31 @@ def boards(  # noqa: PLR0913, PLR0917 - as many as it uses, by name
 
 
 @pytest.fixture
-def board(boards: Boards) -> TestBoard:
+def board(boards: Boards) -> Board:
     """A board with `board_files` and nothing else on it, switched off."""
     return boards(1)[0]
 
 
 @pytest.fixture
-def flasher(board: TestBoard) -> Any:
+def flasher(board: Board) -> Any:
     """A `bench.dut.flasher.Flasher`: what is in the board's flash, by esptool."""
     from bench.dut.flasher import Flasher  # noqa: PLC0415 - few tests flash
 
     return Flasher(board)
 
 
-def _board(choice: Choice, definition: Callable[[str], str], place: Path, port: str) -> TestBoard:
+def _board(choice: Choice, definition: Callable[[str], str], place: Path, port: str) -> Board:
     """A board that no other test has; on a port, if that is what boards are on."""
     if choice.kind == "unix":
         from bench.dut.virtual import UnixBoard  # noqa: PLC0415 - one of three
 
-        return UnixBoard(place, definition=choice.definition or _USUAL)
-    from bench.dut.serial import PortBoard, ServedBoard  # noqa: PLC0415 - one of three
-
+        return UnixBoard.create(place, definition=choice.definition or _USUAL)
     if choice.kind == "virtual":
+        from bench.dut.served import ServedBoard  # noqa: PLC0415 - one of three
+
         return ServedBoard(place, definition=choice.definition or _USUAL)
+    from bench.dut.serial import PortBoard  # noqa: PLC0415 - one of three
+
     return PortBoard(port, place, definition=definition(port))
 
 

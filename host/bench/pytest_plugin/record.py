@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bench.dut.board import TestBoard
+from bench.dut.board import Board
 
 METRIC = "metric"
 """The property of a report that has a figure: its name and value."""
@@ -43,7 +43,7 @@ class Record:
     """What a test had. `servers` and `networks` are those of its fixtures."""
 
     began: float = field(default_factory=time.time)
-    boards: list[TestBoard] = field(default_factory=list)
+    boards: list[Board] = field(default_factory=list)
     servers: list[Any] = field(default_factory=list)
     networks: list[Any] = field(default_factory=list)
 

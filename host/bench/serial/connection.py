@@ -131,8 +131,13 @@ class SerialConnection:
         """
         if not self.hold_in_reset():
             return False
-        time.sleep(_HELD_USB_S if self._is_chips_own() else _HELD_S)
+        time.sleep(self.pulse_s)
         return self.release_from_reset()
+
+    @property
+    def pulse_s(self) -> float:
+        """The length of a reset pulse, in seconds."""
+        return _HELD_USB_S if self._is_chips_own() else _HELD_S
 
     def hold_in_reset(self) -> bool:
         """Hold the chip in reset; whether the line can. What it had begun to say ends. Raises PortError."""

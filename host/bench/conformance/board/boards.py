@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from bench import paths
 from bench.conformance.check import NotHere
-from bench.dut.board import TestBoard
+from bench.dut.board import Board
 from bench.dut.serial import PortBoard
 from bench.dut.unsupported import CannotDo
 from bench.errors import BenchError
@@ -68,7 +68,7 @@ class Server:
         return {section: dict(values) for section, values in {**own, **waits}.items()}
 
 
-class Board(ABC):
+class CheckedBoard(ABC):
     """A context manager: at its end the board is off, or as it was."""
 
     def __enter__(self) -> Self:
@@ -104,10 +104,10 @@ class Board(ABC):
         """Start it anew, whatever it does."""
 
 
-class OnLine(Board):
+class OnLine(CheckedBoard):
     """A board as tests have it."""
 
-    board: TestBoard
+    board: Board
 
     @property
     def log(self) -> Path | None:
@@ -124,9 +124,7 @@ class OnLine(Board):
 class Virtual(OnLine):
     """A board of the bench's own, with our firmware and `files` that are added to it, or replace some of it."""
 
-    def __init__(
-        self, make: Callable[[Path], TestBoard], folder: Path, server: Server, files: dict[str, bytes]
-    ) -> None:
+    def __init__(self, make: Callable[[Path], Board], folder: Path, server: Server, files: dict[str, bytes]) -> None:
         self._make = make
         self._folder = folder
         self._server = server
@@ -280,7 +278,7 @@ class Foreign(OnLine):
         self.board.close()
 
 
-class OutOfReach(Board):
+class OutOfReach(CheckedBoard):
     """Somebody else's board that no line goes to."""
 
     def __init__(self, orders: Orders) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from bench import paths
 from bench.conformance.board import certificates
-from bench.conformance.board.boards import ASK, NAME, Board, Foreign, Orders, Ours, OutOfReach, Server, Virtual
+from bench.conformance.board.boards import ASK, NAME, CheckedBoard, Foreign, Orders, Ours, OutOfReach, Server, Virtual
 from bench.conformance.board.network import Network
 from bench.conformance.board.subject import Pace, Subject
-from bench.dut.serial import ServedBoard
+from bench.dut.served import ServedBoard
 from bench.dut.virtual import UnixBoard
 from bench.errors import UsageError
 from bench.serial.ports import checked
@@ -20,7 +20,7 @@ from bench.server.run.thread import RunningServer
 FOLDER = "conformance"
 """Inside the data folder: a server of its own, whose devices are deleted again and again."""
 
-_MADE = {"unix": UnixBoard, "virtual": ServedBoard}
+_MADE = {"unix": UnixBoard.create, "virtual": ServedBoard}
 _NOWHERE = "-"
 _QUICK_S, _STEADY_S, _FOREIGN_S = 10.0, 60.0, 120.0
 _WATCHED = 5  # of that time, one part
@@ -71,7 +71,7 @@ def subject(  # noqa: PLR0913 - what there is to say about a board, by name
             time_port=server.ports.http,
         )
         orders = Orders(fresh=fresh, reset=reset, ask=ask, tls=tls)
-        board: Board
+        board: CheckedBoard
         if target in _MADE:
             board, usual_s = Virtual(_MADE[target], folder / "board", place, files or {}), _QUICK_S
         elif target == _NOWHERE:

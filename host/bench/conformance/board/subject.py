@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from bench.conformance import check
-from bench.conformance.board.boards import Board
+from bench.conformance.board.boards import CheckedBoard
 from bench.conformance.board.certificates import Certificates
 from bench.conformance.board.network import Network
 from bench.conformance.board.session import Login, Session
@@ -32,7 +32,7 @@ class Pace:
 class Subject:
     """A board under test. `tls`: whether it is checked under TLS where a check leaves that open."""
 
-    board: Board
+    board: CheckedBoard
     network: Network
     server: RunningServer
     certificates: Certificates

@@ -1,0 +1,94 @@
+"""A virtual board that is served as a serial port, as a board under test."""
+
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+from bench.dut.recorder import EventRecorder
+from bench.dut.serial import PortBoard
+from bench.errors import BenchError
+from bench.virtual import line_server
+from bench.virtual.auto_reset import Start
+from bench.virtual.board import VirtualBoard
+from bench.virtual.environment import Conditions
+from bench.virtual.power import PowerCycle
+
+
+class ServedBoard(PortBoard):
+    """A virtual board behind RFC 2217: all goes over the line, but its power is the bench's."""
+
+    kind = "virtual"
+
+    def __init__(
+        self, folder: Path, *, definition: str = "esp32_generic", mac: str = "", recorder: EventRecorder | None = None
+    ) -> None:
+        """Make a blank board in a folder, and serve it.
+
+        Args:
+            folder: The board's folder, which is made.
+            definition: The name of its definition in boards/.
+            mac: 12 hex digits; a random one if empty.
+            recorder: See Board.
+
+        Raises:
+            UsageError: There is a board in this folder.
+        """
+        self.virtual = VirtualBoard.create(folder, board=definition, mac=mac, blank=True)
+        with ExitStack() as opened:
+            self.served = opened.enter_context(line_server.serve(self.virtual, start=Start.HELD))
+            super().__init__(
+                self.served.url, folder, definition=definition, recorder=recorder or EventRecorder(folder.name)
+            )
+            opened.push(self._held)
+            self._held = opened.pop_all()
+        self.served.reset(Start.HELD)  # it ran when its line was opened
+        self.name = folder.name
+        self.mac = self.virtual.mac
+        self._is_on = False
+
+    @property
+    def log(self) -> Path:
+        """See Board."""
+        return self.virtual.console
+
+    @property
+    def power(self) -> PowerCycle | None:
+        """Its power cycle while it is on: what only a virtual board can show."""
+        return self.served.power
+
+    def install(self, files: Mapping[str, bytes]) -> None:
+        """See Board."""
+        self.power_off()
+        self.installed = dict(files)
+        self.virtual.install(self.installed)
+
+    def power_on(self, conditions: Conditions | None = None) -> None:
+        """See Board."""
+        if self._is_on:
+            raise BenchError(f"board {self.name} is on already")
+        self._recorder.mark("switched_on")
+        self._is_on = True
+        self.line.started_s = time.monotonic()
+        self.served.reset(Start.RUN, conditions or Conditions())
+        self._listen()
+
+    def power_off(self) -> None:
+        """See Board."""
+        if self._is_on:
+            self._recorder.detach()
+            self.served.reset(Start.HELD)
+            self._is_on = False
+            self._recorder.mark("switched_off")
+
+    def read_flash(self) -> bytes:
+        """See Board."""
+        return self.virtual.flash()
+
+    def _listen(self) -> None:
+        if not self._recorder.is_attached:
+            self._recorder.attach(self.line, self._has_lost_power)
+
+    def _has_lost_power(self) -> bool:
+        power = self.served.power
+        return power is not None and power.is_lost
