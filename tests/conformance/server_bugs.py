@@ -8,11 +8,12 @@ from dataclasses import replace
 from aiocoap import Message
 from aiocoap.numbers import codes
 
+from bench.contract.credentials import CredentialsType
 from bench.mqtt import codec
 from bench.mqtt.codec import Reason, Refusal
 from bench.registry import Outcome, Registry, Status, logins, names, provisioning
 from bench.registry import credentials as kinds
-from bench.registry.credentials import CredentialsType, access_token
+from bench.registry.credentials import access_token
 from bench.server import device_json
 from bench.server.coap.server import CoapServer
 from bench.server.coap.stack import _Messages

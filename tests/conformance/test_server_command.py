@@ -12,7 +12,7 @@ import pytest
 from bench import cli
 from bench.cli.options import server_addresses
 from bench.conformance.server.suite import CHECKS
-from bench.registry.device_secrets import claim_secret
+from bench.contract.proof import claim_secret
 from tests.conformance import server_bugs
 from tests.conformance.servers import shared, url, write_ca
 

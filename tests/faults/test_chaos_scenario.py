@@ -6,12 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.contract.credentials import BoardCredentialsType
 from bench.faults import board_faults, server_faults
 from bench.faults.board_faults import BoardFault
 from bench.faults.chaos_scenario import Family, Turn, drawn
 from bench.faults.network import rules
 from bench.faults.server_faults import ServerFault
-from bench.flash.device_config import Kind, Transport
+from bench.flash.device_config import Transport
 
 SEEDS = st.integers(0, (1 << 32) - 1)
 NUMBERS = st.integers(1, 10_000)
@@ -42,7 +43,7 @@ def test_only_what_was_asked_for_goes_wrong(seed, number, families):
 @given(SEEDS, NUMBERS)
 def test_nothing_is_drawn_that_no_board_could_survive(seed, number):
     found = drawn(seed, number, Family)
-    assert found.choices.tls or found.choices.kind is not Kind.X509_CERTIFICATE
+    assert found.choices.tls or found.choices.kind is not BoardCredentialsType.X509_CERTIFICATE
     for turn in found.turns:
         if not found.choices.tls or found.choices.transport is Transport.COAP:
             assert rules.Kind.CORRUPT not in [each.kind for each in turn.network]

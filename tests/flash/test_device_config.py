@@ -7,9 +7,10 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
+from bench.contract.credentials import BoardCredentialsType
 from bench.errors import UsageError
 from bench.flash import device_config
-from bench.flash.device_config import Choices, Claim, Kind, Place, Transport
+from bench.flash.device_config import Choices, Claim, Place, Transport
 from tests.support import certificates
 
 NOW_S = 1_800_000_000
@@ -22,14 +23,14 @@ def sections(server=HERE, **chosen):
 
 @pytest.mark.parametrize(
     ("transport", "tls", "kind", "made_by"),
-    list(itertools.product(Transport, [False, True], Kind, ["device", "server", "flash"])),
+    list(itertools.product(Transport, [False, True], BoardCredentialsType, ["device", "server", "flash"])),
 )
 def test_combination_is_refused_or_in_the_settings(transport, tls, kind, made_by):
-    certificate = kind is Kind.X509_CERTIFICATE
+    certificate = kind is BoardCredentialsType.X509_CERTIFICATE
     possible = (tls or not certificate) and (
         made_by == "device"
         or (made_by == "flash" and certificate)
-        or (made_by == "server" and kind is Kind.ACCESS_TOKEN)
+        or (made_by == "server" and kind is BoardCredentialsType.ACCESS_TOKEN)
     )
     chosen = {"transport": transport, "tls": tls, "kind": kind, "made_by": made_by}
     if not possible:

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from bench.contract.credentials import CredentialsType
 from bench.mqtt import codec
-from bench.registry import CredentialsType, ProvisionType
+from bench.registry import ProvisionType
 from bench.server import device_json
 from tests.support import mqtt_packets
 from tests.support.budget import examples

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from bench.registry import CredentialsType, Login
+from bench.contract.credentials import CredentialsType
+from bench.registry import Login
 from bench.registry import credentials as kinds
 from bench.registry.credentials import InvalidCredentials
 from tests.support.mqtt_packets import connack, connect, puback, publish, request

@@ -7,10 +7,10 @@ import uuid
 import pytest
 from sqlalchemy import select
 
+from bench.contract.credentials import CredentialsType
 from bench.errors import UsageError
 from bench.registry import (
     Conflict,
-    CredentialsType,
     ProvisionRequest,
     ProvisionType,
     Status,

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from bench.contract.credentials import CredentialsType
 from bench.errors import NotFound, Refused
-from bench.registry import CredentialsType, Login, Status, Wish, audit, devices, rotation
+from bench.registry import Login, Status, Wish, audit, devices, rotation
 from bench.registry.audit import NOWHERE
 from bench.registry.credentials import InvalidCredentials, access_token, mqtt_basic, x509
 from bench.registry.model import Credentials

@@ -5,6 +5,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives import serialization
 
+from bench.contract.credentials import BoardCredentialsType
 from bench.flash import settings, vault
 from bench.registry import ProfileView
 from bench.virtual.board import VirtualBoard
@@ -53,7 +54,7 @@ def new_board(
 WAYS = [("mqtt", False), ("mqtt", True), ("http", False), ("http", True), ("coap", False), ("coap", True)]
 
 
-KINDS = ["ACCESS_TOKEN", "MQTT_BASIC", "X509_CERTIFICATE"]
+KINDS = [each.value for each in BoardCredentialsType]
 
 
 def way_settings(server: RunningServer, transport: str, *, tls: bool, kind: str) -> dict[str, dict[str, Any]]:

@@ -10,8 +10,9 @@ from sqlalchemy import Connection, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from bench.registry import FILE, CredentialsType, ProvisionType, credentials
-from bench.registry.device_secrets import claim_secret
+from bench.contract.credentials import CredentialsType
+from bench.contract.proof import claim_secret
+from bench.registry import FILE, ProvisionType, credentials
 from bench.registry.encryption import FILE as KEY_FILE
 from bench.registry.encryption import Seal
 from bench.registry.model import Credentials, Device, Profile

@@ -16,6 +16,7 @@ from typing import Any, Self, TypeVar
 
 import httpx
 
+from bench.contract import names
 from bench.errors import BenchError
 from bench.faults import board_faults, server_faults
 from bench.faults.chaos_scenario import Round, Turn
@@ -196,7 +197,7 @@ class Chaos:
 
     def _expect_agreement(self, board: VirtualBoard) -> None:
         """Demand one device of its name, with the credentials of the vault."""
-        name = settings.device_name(board.mac)
+        name = names.of_mac(board.mac)
 
         async def look(tb: ThingsBoard) -> list[tuple[str, Any]]:
             found = [each for each in await tb.devices(name) if each["name"] == name]

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from bench.contract.credentials import BoardCredentialsType
 from bench.faults import board_faults, server_faults
 from bench.faults.board_faults import BoardFault
 from bench.faults.network import rules
 from bench.faults.network.rules import Direction, Fault
 from bench.faults.server_faults import ServerFault
-from bench.flash.device_config import Choices, Kind, Transport
+from bench.flash.device_config import Choices, Transport
 
 _TURNS = 3
 _TURN_S = (0.5, 3.0)
@@ -98,7 +99,7 @@ def drawn(seed: int, number: int, families: Iterable[Family]) -> Round:
 
 def _choices(draw: random.Random) -> Choices:
     tls = draw.random() < _HALF
-    kinds = [kind for kind in Kind if tls or kind is not Kind.X509_CERTIFICATE]
+    kinds = [kind for kind in BoardCredentialsType if tls or kind is not BoardCredentialsType.X509_CERTIFICATE]
     return Choices(transport=draw.choice(list(Transport)), tls=tls, kind=draw.choice(kinds))
 
 

@@ -12,8 +12,9 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+from bench.contract.credentials import BoardCredentialsType
+from bench.contract.proof import claim_secret
 from bench.errors import UsageError
-from bench.registry import device_secrets
 
 # What boards send secrets in clear to (firmware/firstboot/address.py).
 _LOCAL = tuple(
@@ -33,14 +34,6 @@ class Transport(StrEnum):
     MQTT = "mqtt"
     HTTP = "http"
     COAP = "coap"
-
-
-class Kind(StrEnum):
-    """What a board logs in with."""
-
-    ACCESS_TOKEN = "ACCESS_TOKEN"  # noqa: S105 - the name of a kind
-    MQTT_BASIC = "MQTT_BASIC"
-    X509_CERTIFICATE = "X509_CERTIFICATE"
 
 
 class Claim(StrEnum):
@@ -73,7 +66,7 @@ class Choices:
 
     transport: Transport = Transport.MQTT
     tls: bool = False
-    kind: Kind = Kind.ACCESS_TOKEN
+    kind: BoardCredentialsType = BoardCredentialsType.ACCESS_TOKEN
     made_by: str = "device"
     claim: Claim = Claim.SHARED
     after_refusals: int = 0
@@ -81,12 +74,12 @@ class Choices:
 
 def check(server: Place, choices: Choices) -> None:
     """Raise UsageError, with what to do, for choices that could not get a board online."""
-    certificate = choices.kind is Kind.X509_CERTIFICATE
+    certificate = choices.kind is BoardCredentialsType.X509_CERTIFICATE
     if certificate and not choices.tls:
         raise UsageError("a certificate logs in over TLS only: add --tls")
     if choices.made_by == "flash" and not certificate:
         raise UsageError("--certificate and --key go with --credentials X509_CERTIFICATE")
-    if choices.made_by == "server" and choices.kind is not Kind.ACCESS_TOKEN:
+    if choices.made_by == "server" and choices.kind is not BoardCredentialsType.ACCESS_TOKEN:
         raise UsageError(f"--server-made is a token that the server makes: leave out --credentials {choices.kind}")
     if server.provision_port and choices.transport is Transport.MQTT:
         raise UsageError("--provision-port goes with --transport http or coap: over MQTT it is the port of --server")
@@ -140,7 +133,7 @@ def is_loopback(host: str) -> bool:
 
 def shown_secret(claim: Claim, profile_secret: str, device_name: str) -> str:
     """What goes into the flash of the board of this name."""
-    return profile_secret if claim is Claim.SHARED else device_secrets.claim_secret(profile_secret, device_name)
+    return profile_secret if claim is Claim.SHARED else claim_secret(profile_secret, device_name)
 
 
 def ca(path: Path) -> bytes:

@@ -25,11 +25,6 @@ def encode(*, host: str, port: int, key: str, secret: str, **sections: dict[str,
     return json.dumps(settings, indent=1, ensure_ascii=False).encode()
 
 
-def device_name(mac: str) -> str:
-    """What a board with this MAC (12 hex digits) calls itself, unless `identity` in its settings says otherwise."""
-    return f"firstboot-{mac}"
-
-
 def wired(board: Board) -> dict[str, dict[str, Any]]:
     """The sections that follow from how a board is made: its LED, its button, its Ethernet."""
     pins = {name: pin for name, pin in (("led", board.led), ("button", board.button)) if pin >= 0}

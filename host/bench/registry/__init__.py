@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from bench.registry.audit import Origin
     from bench.registry.batching import Conflict
     from bench.registry.chains import Chain, ChainOutcome
-    from bench.registry.credentials import CredentialsType, DeviceCredentials, Login, Wish
+    from bench.registry.credentials import DeviceCredentials, Login, Wish
     from bench.registry.logins import DeviceLogin
     from bench.registry.model import Credentials, Device, Profile
     from bench.registry.provisioning import Outcome, ProvisionRequest, Status
@@ -24,7 +24,6 @@ _HOMES = {
     "Chain": "chains",
     "ChainOutcome": "chains",
     "Conflict": "batching",
-    "CredentialsType": "credentials",
     "DeviceCredentials": "credentials",
     "Login": "credentials",
     "Wish": "credentials",
@@ -46,7 +45,6 @@ __all__ = [
     "ChainOutcome",
     "Conflict",
     "Credentials",
-    "CredentialsType",
     "Device",
     "DeviceCredentials",
     "DeviceLogin",

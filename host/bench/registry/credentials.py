@@ -10,24 +10,15 @@ import hmac
 import json
 import re
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
+from bench.contract.credentials import CredentialsType
 from bench.registry.encryption import Seal
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 # The parts of MQTT basic credentials, by the letter that says that a part is stored.
 _PARTS = {"c": "clientId", "u": "userName", "p": "password"}
 _PEM = re.compile(r"-----(BEGIN|END) CERTIFICATE-----|[\r\n]")
-
-
-class CredentialsType(StrEnum):
-    """ThingsBoard's kinds. A request may name any of them; LWM2M_CREDENTIALS cannot be satisfied."""
-
-    ACCESS_TOKEN = "ACCESS_TOKEN"  # noqa: S105 - a name, no password
-    X509_CERTIFICATE = "X509_CERTIFICATE"
-    MQTT_BASIC = "MQTT_BASIC"
-    LWM2M_CREDENTIALS = "LWM2M_CREDENTIALS"
 
 
 class InvalidCredentials(ValueError):

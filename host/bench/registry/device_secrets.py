@@ -10,19 +10,13 @@ import json
 import re
 from collections.abc import Callable, Sequence
 
-from bench.registry import names
+from bench.contract.names import trimmed
+from bench.contract.proof import claim_secret, proof
 from bench.registry.clock import now_ms
 
 NONCE_LIFE_MS = 60_000
 _MADE = re.compile(r"[0-9a-f]{12}-[0-9a-f]{64}")
 _MADE_DIGITS = 12
-
-
-def claim_secret(group_key: str, device_name: str) -> str:
-    """The secret of one device: the HMAC-SHA256 (RFC 2104) of its trimmed name under its profile's secret, in
-    lower-case hex.
-    """
-    return _hmac(group_key, names.trimmed(device_name))
 
 
 def is_right(group_key: str, device_name: str, shown: str) -> bool:
@@ -32,7 +26,7 @@ def is_right(group_key: str, device_name: str, shown: str) -> bool:
     """
     shared = _equal(shown, group_key)
     own = _equal(shown, claim_secret(group_key, device_name))
-    return shared | (own & bool(names.trimmed(device_name)))
+    return shared | (own & bool(trimmed(device_name)))
 
 
 def is_proven(group_key: str, device_name: str, fields: Sequence[str], shown: str) -> bool:
@@ -40,8 +34,8 @@ def is_proven(group_key: str, device_name: str, fields: Sequence[str], shown: st
 
     Line feeds part the fields, so that none but the last may have any: else two lists would have one proof.
     """
-    right = _equal(shown, _hmac(claim_secret(group_key, device_name), "\n".join(fields)))
-    return right & bool(names.trimmed(device_name)) & all("\n" not in each for each in fields[:-1])
+    right = _equal(shown, proof(claim_secret(group_key, device_name), fields))
+    return right & bool(trimmed(device_name)) & all("\n" not in each for each in fields[:-1])
 
 
 class Nonces:
@@ -70,10 +64,6 @@ class Nonces:
     def _made(self, made_ms: int, profile_key: str, name: str) -> str:
         bound = json.dumps([made_ms, profile_key, name]).encode()
         return f"{made_ms:0{_MADE_DIGITS}x}-{hmac.new(self._key, bound, hashlib.sha256).hexdigest()}"
-
-
-def _hmac(key: str, message: str) -> str:
-    return hmac.new(key.encode(), message.encode(), hashlib.sha256).hexdigest()
 
 
 def _equal(shown: str, right: str) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from bench.contract.names import trimmed
 from bench.errors import NotFound, Refused
 from bench.registry import credentials, names, pages, provisioning
 from bench.registry.credentials import DeviceCredentials
@@ -114,7 +115,7 @@ def delete(session: Session, device: Device) -> None:
 
 
 def _free_name(session: Session, name: str, device_id: uuid.UUID | None) -> str:
-    name = names.trimmed(name)  # as a device's request is
+    name = trimmed(name)  # as a device's request is
     if not names.valid(name):
         raise Refused("Device name should be specified, have at most 255 characters and no markup in it!")
     other = session.scalar(select(Device.id).where(Device.name == name))

@@ -14,8 +14,9 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from bench.contract.names import trimmed
 from bench.errors import Refused
-from bench.registry import credentials, devices, names, profiles, timeseries
+from bench.registry import credentials, devices, profiles, timeseries
 from bench.registry.clock import now_ms
 from bench.registry.credentials import DeviceCredentials, InvalidCredentials
 from bench.registry.model import SERVER_SCOPE, SHARED_SCOPE, Device
@@ -100,7 +101,7 @@ def store(session: Session, line: Line, *, update: bool) -> Imported:
     """Create or change the device of a line. With `update` one that exists gets values, too. Raises Refused."""
     if line.wrong:
         raise Refused(line.wrong)
-    name = names.trimmed(line.fields.get("NAME", ""))
+    name = trimmed(line.fields.get("NAME", ""))
     known = session.scalar(select(Device).where(Device.name == name))
     own = _credentials(line.fields)
     kind = line.fields.get("TYPE")

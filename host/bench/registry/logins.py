@@ -7,8 +7,9 @@ from typing import Any, Self
 
 from sqlalchemy import Connection, select
 
+from bench.contract.credentials import CredentialsType
 from bench.registry import credentials
-from bench.registry.credentials import CredentialsType, Login
+from bench.registry.credentials import Login
 from bench.registry.encryption import Seal
 from bench.registry.model import Credentials, Device, Profile
 

@@ -7,15 +7,8 @@ import string
 _ALPHANUMERIC = string.ascii_letters + string.digits
 _MADE_UP = 20  # characters
 _LIMIT = 255  # UTF-16 units
-# Java's String.trim(): everything up to and including the space.
-_TRIMMED = "".join(map(chr, range(0x21)))
 # What ThingsBoard's validators take for a template or for markup: {{...}}, <b>, </b>, <!--, a<b.
 _SCRIPT = re.compile(r"\{\{.*\}\}|<[A-Za-z/!?]", re.DOTALL)
-
-
-def trimmed(name: str) -> str:
-    """A name as it is stored and looked up, of one as it was given."""
-    return name.strip(_TRIMMED)
 
 
 def valid(name: str) -> bool:

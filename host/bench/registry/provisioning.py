@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, select
 
+from bench.contract.names import trimmed
 from bench.registry import audit, credentials, device_secrets, names
 from bench.registry.audit import Origin
 from bench.registry.clock import now_ms
@@ -107,7 +108,7 @@ class _Asked:
 
     def __init__(self, seal: Seal, request: ProvisionRequest) -> None:
         self.request = request
-        self.name = names.trimmed(request.device_name)
+        self.name = trimmed(request.device_name)
         self.valid = True
         self.own: DeviceCredentials | None = None
         try:

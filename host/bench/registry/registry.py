@@ -18,6 +18,8 @@ from sqlalchemy.orm import Session
 from sqlalchemy.orm.exc import StaleDataError
 
 from bench import paths
+from bench.contract.credentials import CredentialsType
+from bench.contract.names import trimmed
 from bench.errors import BenchError
 from bench.registry import (
     audit,
@@ -35,7 +37,7 @@ from bench.registry.audit import NOWHERE, Origin
 from bench.registry.batching import Conflict, Pipeline
 from bench.registry.chains import Chain, ChainOutcome
 from bench.registry.clock import now_ms
-from bench.registry.credentials import CredentialsType, DeviceCredentials, Login
+from bench.registry.credentials import DeviceCredentials, Login
 from bench.registry.database import Database
 from bench.registry.device_secrets import Nonces
 from bench.registry.encryption import FILE as KEY_FILE
@@ -156,7 +158,7 @@ class Registry:
         Whoever asks for a nonce gets one, whatever the key and the name: nothing is looked at, or stored, for it.
         """
         if request.wants_nonce and not request.secret:
-            nonce = self._nonces.issue(request.key, names.trimmed(request.device_name))
+            nonce = self._nonces.issue(request.key, trimmed(request.device_name))
             return Outcome(status=Status.NONCE, nonce=nonce)
         try:
             outcome: Outcome = await self._commits.submit(self._provision, (request, origin))

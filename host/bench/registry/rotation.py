@@ -3,10 +3,11 @@
 from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
+from bench.contract.credentials import CredentialsType
 from bench.errors import NotFound
 from bench.registry import audit, credentials, devices
 from bench.registry.audit import Origin
-from bench.registry.credentials import CredentialsType, InvalidCredentials, Wish
+from bench.registry.credentials import InvalidCredentials, Wish
 from bench.registry.logins import DeviceLogin
 from bench.registry.model import Audit, Credentials
 from bench.registry.provisioning import Status

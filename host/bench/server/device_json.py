@@ -11,7 +11,8 @@ from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from typing import Any, NoReturn
 
-from bench.registry import CredentialsType, Outcome, ProvisionRequest, Status, Wish
+from bench.contract.credentials import CredentialsType
+from bench.registry import Outcome, ProvisionRequest, Status, Wish
 from bench.server import lenient_json
 
 # Text that upstream takes for a number: digits, and at most one point, which is not the last character.

@@ -19,6 +19,7 @@ from bench.cli.options.board_setup import key_and_secret
 from bench.cli.options.operator_session import Where, ask
 from bench.cli.render import event_lines, tables
 from bench.cli.render.tables import DEFAULT_DATA
+from bench.contract import names
 from bench.errors import BenchError
 from bench.flash import settings
 from bench.server.run.subprocess import ServerProcess
@@ -73,7 +74,7 @@ def _run(data: Path, server: ServerProcess, *, keep: bool) -> None:
         ),
     )
     tables.console.print(f"[bold]A blank board[/bold] with 4 MB of flash, MAC {board.mac}\n\n[bold]First boot[/bold]")
-    name = f"firstboot-{board.mac}"
+    name = names.of_mac(board.mac)
     with board.power_on() as power:
         _watch(power, server, name)
     if not {"provisioning", "provisioned"} <= {event["event"] for event in power.events}:
@@ -120,7 +121,7 @@ def _keep(data: Path, board: VirtualBoard, server: ServerProcess, address: dict[
         start_new_session=True,
     )
     try:
-        server.wait_for("telemetry", device=f"firstboot-{board.mac}")
+        server.wait_for("telemetry", device=names.of_mac(board.mac))
     except BaseException:
         process.terminate()
         process.wait()
@@ -131,7 +132,7 @@ def _keep(data: Path, board: VirtualBoard, server: ServerProcess, address: dict[
     )
     tables.console.print(
         "Look at them:\n"
-        f"  {bench} device show firstboot-{board.mac} --data {folder}\n"
+        f"  {bench} device show {names.of_mac(board.mac)} --data {folder}\n"
         f"  tail -f {console}\n"
         f"  tail -f {log}\n"
         f"  curl -i http://{address['host']}:{address['http_port']}/api/v1/provision -d '{{}}'\n"

@@ -23,9 +23,10 @@ from bench.cli.options.board_setup import Setup
 from bench.cli.options.server_session import AtServer, at_server, ways
 from bench.cli.render import fleet_tables, tables
 from bench.cli.render.tables import DEFAULT_DATA, Json
+from bench.contract.credentials import BoardCredentialsType
 from bench.errors import BenchError, UsageError
 from bench.flash import device_config
-from bench.flash.device_config import Claim, Kind, Transport
+from bench.flash.device_config import Claim, Transport
 from bench.load import arrivals, boards, host_info, life, report, usage
 from bench.load.arrivals import Arrival
 from bench.load.boards import BoardFleet
@@ -129,7 +130,7 @@ def _refuse(plan: Plan, chosen: Setup) -> None:
         raise UsageError("--arrival restart is for devices that stay: leave out --leave")
     if not plan.light:
         return
-    if chosen.transport is not Transport.MQTT or chosen.credentials is not Kind.ACCESS_TOKEN:
+    if chosen.transport is not Transport.MQTT or chosen.credentials is not BoardCredentialsType.ACCESS_TOKEN:
         raise UsageError("light devices know MQTT and access tokens: leave out --light, --transport or --credentials")
     if chosen.server_made or chosen.claim is Claim.PROOF or chosen.after_refusals:
         raise UsageError("--server-made, --claim proof and --after-refusals are for boards: leave out --light")

@@ -13,9 +13,11 @@ import typer
 from bench.boards import Board
 from bench.cli.options import common, operator_session, server_addresses
 from bench.cli.options.operator_session import Where, ask
+from bench.contract import names
+from bench.contract.credentials import BoardCredentialsType
 from bench.errors import UsageError
 from bench.flash import device_config, settings
-from bench.flash.device_config import Choices, Claim, Kind, Place, Transport
+from bench.flash.device_config import Choices, Claim, Place, Transport
 from bench.registry import ProvisionType
 from bench.server.tls import authority
 
@@ -53,8 +55,8 @@ _OPTIONS: common.Options = {
     "profile": (Annotated[str, typer.Option(help="The profile whose key and secret the board gets.")], "default"),
     "transport": (Annotated[Transport, typer.Option(help="What the board provisions itself over.")], Transport.MQTT),
     "credentials": (
-        Annotated[Kind, typer.Option(help="What the board logs in with, and makes itself.")],
-        Kind.ACCESS_TOKEN,
+        Annotated[BoardCredentialsType, typer.Option(help="What the board logs in with, and makes itself.")],
+        BoardCredentialsType.ACCESS_TOKEN,
     ),
     "certificate": (
         Annotated[Path | None, typer.Option(help="A certificate for the board that was made elsewhere, PEM or DER.")],
@@ -125,7 +127,7 @@ class Prepared:
             host=self.place.host,
             port=self.place.mqtt_port,
             key=self.key,
-            secret=device_config.shown_secret(self.chosen.claim, self.secret, name or settings.device_name(mac)),
+            secret=device_config.shown_secret(self.chosen.claim, self.secret, name or names.of_mac(mac)),
             **overlay,
         )
         ca = {"ca.der": self.place.ca} if self.chosen.tls else {}
@@ -143,7 +145,7 @@ class Setup:
     server_name: str
     profile: str
     transport: Transport
-    credentials: Kind
+    credentials: BoardCredentialsType
     certificate: Path | None
     key: Path | None
     server_made: bool

@@ -11,8 +11,9 @@ from bench.conformance.board.certificates import Certificates
 from bench.conformance.board.network import Network
 from bench.conformance.board.session import Login, Session
 from bench.conformance.check import Broken, NotHere
+from bench.contract.credentials import CredentialsType
 from bench.errors import BenchError
-from bench.registry import CredentialsType, DeviceView, Registry
+from bench.registry import DeviceView, Registry
 from bench.server.run.thread import RunningServer
 
 T = TypeVar("T")

@@ -15,8 +15,9 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+from bench.contract.credentials import CredentialsType
 from bench.errors import BenchError
-from bench.registry import CredentialsType, ProfileView, ProvisionType, Registry
+from bench.registry import ProfileView, ProvisionType, Registry
 from bench.server.device_api import DeviceApi
 from bench.server.journal import Journal
 from bench.server.limits import Rules

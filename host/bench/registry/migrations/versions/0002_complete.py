@@ -8,8 +8,9 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import context, op
 
+from bench.contract.credentials import CredentialsType
 from bench.registry import credentials
-from bench.registry.credentials import CredentialsType, DeviceCredentials
+from bench.registry.credentials import DeviceCredentials
 
 revision = "0002"
 down_revision = "0001"

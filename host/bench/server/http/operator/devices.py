@@ -10,8 +10,9 @@ from fastapi import APIRouter, Depends, Query, Response
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from bench.contract.credentials import CredentialsType
 from bench.errors import Refused
-from bench.registry import CredentialsType, Device, DeviceCredentials, Profile, credentials, devices, profiles
+from bench.registry import Device, DeviceCredentials, Profile, credentials, devices, profiles
 from bench.registry.credentials import InvalidCredentials
 from bench.server.http.operator import schemas
 from bench.server.http.operator.authorization import SUCCESS, AnyUser, Caller, GuardedRoute, Operator

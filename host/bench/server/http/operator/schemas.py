@@ -9,7 +9,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from bench.registry.credentials import CredentialsType
+from bench.contract.credentials import CredentialsType
 from bench.registry.provision_type import ProvisionType
 
 T = TypeVar("T")

@@ -1,0 +1,14 @@
+"""Names of devices."""
+
+# Java's String.trim(), which ThingsBoard applies: everything up to and including the space.
+_TRIMMED = "".join(map(chr, range(0x21)))
+
+
+def trimmed(name: str) -> str:
+    """Return a device name as it is stored and looked up, from the one that was given."""
+    return name.strip(_TRIMMED)
+
+
+def of_mac(mac: str) -> str:
+    """Return the name of a board with this MAC (12 hex digits) whose `identity` settings are the defaults."""
+    return f"firstboot-{mac}"
