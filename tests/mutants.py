@@ -36,6 +36,7 @@ EQUIVALENTS = Path(__file__).with_suffix(".toml")
 # What decides about vault and provisioning, and the tests that have to notice.
 TESTS = {
     "app": ("app",),
+    "login": ("app",),
     "backoff": ("backoff",),
     "proof": ("proof",),
     "credentials": ("credentials",),
@@ -47,15 +48,8 @@ TESTS = {
 # Of app.py only this; the rest is wiring, for tests/e2e.
 FUNCTIONS = {
     "app": (
-        "_live",
+        "_attempt",
         "_offline",
-        "_go_online",
-        "_may_ask_anew",
-        "_first_that_works",
-        "_login",
-        "_promote",
-        "_provision",
-        "_keep",
     ),
 }
 TIMEOUT_S = 30

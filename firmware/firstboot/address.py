@@ -1,4 +1,4 @@
-"""Where the server is, and whether secrets may travel there in clear."""
+"""The server's address, and the guard against secrets in clear on public networks."""
 
 import socket
 
@@ -6,9 +6,17 @@ from firstboot.errors import NetworkError, PlaintextRefused
 
 
 def look_up(host: str, port: int, kind: int) -> tuple[str, int] | bytes:
-    """The first IPv4 address of a host, as sockets take it; `kind` is e.g. `socket.SOCK_STREAM`.
+    """Return the first IPv4 address of a host, in the form that sockets accept.
 
-    Raises NetworkError. Has no deadline: lwIP's look-up has none, and takes half a minute at most.
+    There is no deadline: lwIP's look-up has none, and takes half a minute at most.
+
+    Args:
+        host: a name or an address.
+        port: the port to go with it.
+        kind: the type of socket, e.g. `socket.SOCK_STREAM`.
+
+    Raises:
+        NetworkError: if there is none.
     """
     try:
         found = socket.getaddrinfo(host, port, socket.AF_INET, kind)
@@ -22,7 +30,7 @@ def look_up(host: str, port: int, kind: int) -> tuple[str, int] | bytes:
 def guard(address: tuple[str, int] | bytes) -> None:
     """Raise PlaintextRefused unless the address is this host's own, or on the local network.
 
-    For the very address that is then connected to: a second look-up could give another one.
+    Check the very address that is then connected to: a second look-up could give another one.
     """
     if not _is_local(_octets(address)):
         raise PlaintextRefused(
@@ -32,7 +40,7 @@ def guard(address: tuple[str, int] | bytes) -> None:
 
 
 def _octets(address: tuple[str, int] | bytes) -> list[int]:
-    """The four numbers of an IPv4 address; none of anything else."""
+    """Return the four numbers of an IPv4 address; none for anything else."""
     if not isinstance(address, tuple):
         # the unix port's struct sockaddr_in: family (BSD: length, family), port, address
         families = address[0] | address[1] << 8, address[1]
@@ -44,7 +52,7 @@ def _octets(address: tuple[str, int] | bytes) -> list[int]:
 
 
 def _is_local(octets: list[int]) -> bool:
-    """Loopback (RFC 1122), private (RFC 1918) or link-local (RFC 3927)."""
+    """Return whether it is loopback (RFC 1122), private (RFC 1918) or link-local (RFC 3927)."""
     if len(octets) != 4 or not all(0 <= octet <= 255 for octet in octets):
         return False
     first, second = octets[:2]

@@ -1,4 +1,4 @@
-"""Full jitter: a random wait below a ceiling that doubles, so that a herd spreads out."""
+"""Exponential backoff with full jitter: a random wait below a ceiling that doubles, so that a herd spreads out."""
 
 import os
 
@@ -6,12 +6,12 @@ from firstboot.settings import Settings
 
 
 def below(limit: int) -> int:
-    """A random whole number in [0, limit)."""
+    """Return a random whole number in [0, limit); 0 if `limit` is not positive."""
     return int.from_bytes(os.urandom(4), "little") % limit if limit > 0 else 0
 
 
 class Backoff:
-    """Waits in milliseconds. `reset()` after something worked."""
+    """Waits in milliseconds between attempts; `reset()` after a success."""
 
     def __init__(self, settings: Settings) -> None:
         self._base = settings.number("backoff.base_ms")
@@ -20,13 +20,15 @@ class Backoff:
         self.attempt = 0
 
     def reset(self) -> None:
+        """Begin again with the shortest ceiling."""
         self.attempt = 0
 
     def next(self, least: int = 0) -> int:
-        """The wait before the next attempt: uniform below min(cap, base * 2^attempt).
+        """Return the wait before the next attempt, uniform below min(cap, base * 2^attempt).
 
-        With `least`, which a server asked for, it comes on top, and the spread is as large: what
-        told one device told the herd.
+        Args:
+            least: the wait that a server asked for, ms. The random part is added to it and is spread over
+                as long again at least: a server that asks one device asks the whole herd.
         """
         # bounded, or the number would grow for as long as the server is away
         ceiling = min(self._cap, self._base << min(self.attempt, 20))
@@ -34,5 +36,5 @@ class Backoff:
         return least + below(max(ceiling, least) + 1)
 
     def long(self) -> int:
-        """The wait when only a person can help: between half and the whole of `backoff.long_ms`."""
+        """Return the wait when only a person can help: between half and the whole of `backoff.long_ms`."""
         return self._long - below(self._long // 2 + 1)

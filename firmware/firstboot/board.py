@@ -1,4 +1,4 @@
-"""What only the silicon knows: reset cause, MAC, heap, watchdog, reset. Found by feature test."""
+"""The silicon: reset cause, MAC, heap, watchdog, reset. Found by feature test."""
 
 import binascii
 import gc
@@ -8,11 +8,11 @@ import time
 import machine
 
 _RESET_CAUSES = ("PWRON_RESET", "HARD_RESET", "WDT_RESET", "DEEPSLEEP_RESET", "SOFT_RESET")
-# Seconds from 1970 to where this board counts from: 2000 on the ESP32, 1970 on the unix port.
+# Seconds from 1970 to this board's epoch: 2000 on the ESP32, 1970 on the unix port.
 EPOCH = 946684800 if time.gmtime(0)[0] == 2000 else 0
-# Nothing that is flashed today lives longer than thirty years, seconds.
+# Seconds that a board is assumed to last: thirty years.
 LIFE_S = 30 * 365 * 86400
-# Longest wait between two feeds of the watchdog; shorter when something wants to be called more often.
+# The longest sleep between two feeds of the watchdog; shorter when a callback has to be called more often.
 nap_ms = 500
 
 _watchdog = None
@@ -20,7 +20,7 @@ _on_idle: list[object] = []
 
 
 def reset_cause() -> str:
-    """`power_on`, `hard`, `wdt`, `deepsleep`, `soft`, or `unknown`."""
+    """Return `power_on`, `hard`, `wdt`, `deepsleep`, `soft`, or `unknown`."""
     if hasattr(machine, "reset_cause"):
         cause = machine.reset_cause()
         for name in _RESET_CAUSES:
@@ -30,9 +30,9 @@ def reset_cause() -> str:
 
 
 def mac() -> str:
-    """The MAC burnt into the chip, which is the station's, as 12 hex digits; zeros where there is none.
+    """Return the MAC burnt into the chip, which is the station's, as 12 hex digits; zeros where there is none.
 
-    From the chip and not from the radio: that would have to be on.
+    It is read from the chip and not from the radio, which would have to be on.
     """
     if hasattr(machine, "unique_id"):
         return binascii.hexlify(machine.unique_id()).decode()
@@ -40,18 +40,18 @@ def mac() -> str:
 
 
 def free_heap() -> int:
-    """Free bytes on the MicroPython heap after a collection."""
+    """Return the free bytes on the MicroPython heap after a collection."""
     gc.collect()
     return gc.mem_free()
 
 
 def version() -> str:
-    """MicroPython's version, e.g. `1.24.0`."""
+    """Return MicroPython's version, e.g. `1.24.0`."""
     return ".".join(str(part) for part in sys.implementation.version[:3])
 
 
 def unix_time() -> int:
-    """Seconds since 1970, as far as the board's clock knows."""
+    """Return the seconds since 1970 by the board's clock, which may be wrong."""
     return int(time.time()) + EPOCH
 
 
@@ -63,27 +63,27 @@ def start_watchdog(seconds: int) -> None:
 
 
 def feed() -> None:
-    """Tell the watchdog that something got done."""
+    """Feed the watchdog."""
     if _watchdog:
         _watchdog.feed()
 
 
 def on_idle(callback: object, every_ms: int) -> None:
-    """Have `callback()` called during every wait, at least each `every_ms`. It must not wait, nor allocate."""
+    """Have `callback()` called during every wait, at least each `every_ms`. It must neither wait nor allocate."""
     global nap_ms
     _on_idle.append(callback)
     nap_ms = min(nap_ms, every_ms)
 
 
 def idle() -> None:
-    """Part of every wait that is meant and bounded: feeds the watchdog, and calls what wanted to be called."""
+    """Feed the watchdog and call the callbacks: part of every wait that is meant and bounded."""
     feed()
     for callback in _on_idle:
         callback()  # type: ignore[operator]
 
 
 def sleep(ms: int) -> None:
-    """A wait that is meant. Late by what the callbacks take, at most a nap each."""
+    """Wait `ms`, feeding the watchdog. The end is late by at most the time that the callbacks need."""
     end = time.ticks_add(time.ticks_ms(), ms)
     while True:
         idle()
@@ -94,7 +94,7 @@ def sleep(ms: int) -> None:
 
 
 def reset() -> None:
-    """Start the board again, as at power-on. Leaves the program where there is no reset."""
+    """Restart the board, as at power-on; raise SystemExit where there is no reset."""
     if hasattr(machine, "reset"):
         machine.reset()
     raise SystemExit

@@ -1,4 +1,4 @@
-"""The button: held 3 s and let go it forgets the Wi-Fi, held 10 s it resets to factory.
+"""The button: held 3 s and released it wipes the Wi-Fi networks, held 10 s it resets to factory.
 
 It connects a pin to ground. Not every pin will do: GPIO0, the BOOT button of most boards, starts the chip's
 own loader when it is held at power-on (pressing it later is fine), and GPIO34 to 39 have no pull-up inside.
@@ -7,6 +7,7 @@ own loader when it is held at power-on (pressing it later is fine), and GPIO34 t
 import time
 
 import machine
+from micropython import const
 
 from firstboot import board
 from firstboot.errors import SettingsError
@@ -15,19 +16,27 @@ from firstboot.settings import Settings
 WIFI_MS = 3000
 FACTORY_MS = 10000
 POLL_MS = 50
-_DEBOUNCE_MS = 20
+_DEBOUNCE_MS = const(20)
 
 
 def no_feedback(pattern: str) -> None:
-    """Where there is no LED."""
+    """No-op, for a board without an LED."""
 
 
 class Button:
-    """Calls `on_wifi()` or `on_factory()`, once for each time it is pressed.
+    """A debounced button that calls `on_wifi()` or `on_factory()`, once for each press.
 
-    `on_hold` is called with `held_wifi` and `held_factory` when the button has been held that long, and with
-    "" when it is let go. Held from power-on on it counts as well. Held through a reset it does not, until it
-    was let go: what it did before the reset it must not do again, and again and again if it is stuck.
+    A press that begins at power-on counts. One that lasts through a reset does not, until the button was
+    released: it must not repeat what it did before the reset, over and over if it is stuck.
+
+    Args:
+        settings: the board's own.
+        on_wifi: called on release after 3 s.
+        on_factory: called after 10 s.
+        on_hold: called with `held_wifi` and `held_factory` after these times, and with "" on release.
+
+    Raises:
+        SettingsError: if the chip has no such pin.
     """
 
     def __init__(self, settings: Settings, on_wifi: object, on_factory: object, on_hold: object = no_feedback) -> None:
@@ -40,17 +49,17 @@ class Button:
         self._on_factory = on_factory
         self._on_hold = on_hold
         self._raw = False  # at the last poll
-        self._changed = time.ticks_ms()  # when that began
+        self._changed = time.ticks_ms()  # its time
         self._down = False  # after the bounces
         self._pressed = self._changed
-        self._step = 0  # 1: held for `WIFI_MS`, 2: for `FACTORY_MS`, and done
+        self._step = 0  # 1: held for WIFI_MS, 2: for FACTORY_MS
         if not self._pin.value() and board.reset_cause() not in ("power_on", "unknown"):
             self._raw = self._down = True
             self._step = 2
         board.on_idle(self.poll, POLL_MS)
 
     def poll(self) -> None:
-        """Look at the pin. Allocates nothing."""
+        """Read the pin. Allocates nothing."""
         now = time.ticks_ms()
         raw = not self._pin.value()
         if raw != self._raw:
@@ -61,7 +70,7 @@ class Button:
             if raw:
                 self._pressed = self._changed
             else:
-                self._let_go()
+                self._release()
         if raw and self._down:
             self._hold(time.ticks_diff(now, self._pressed))
 
@@ -74,7 +83,7 @@ class Button:
             self._on_hold("held_factory")  # type: ignore[operator]
             self._on_factory()  # type: ignore[operator]
 
-    def _let_go(self) -> None:
+    def _release(self) -> None:
         step = self._step
         self._step = 0
         if step:

@@ -1,11 +1,13 @@
-"""Claiming: the owner-to-be proves with a secret that the device is in their hands (ThingsBoard's `claim`).
+"""Claiming: the new owner proves possession of the device with a secret (ThingsBoard's device claiming).
 
-What is to be claimed waits in the vault until the server has acknowledged it.
+A claim waits in the vault until the server has acknowledged it.
 """
 
 import binascii
 import json
 import os
+
+from micropython import const
 
 from firstboot import events
 from firstboot.mqtt import Mqtt
@@ -13,17 +15,24 @@ from firstboot.settings import Settings
 from firstboot.vault import Vault
 
 _TOPIC = "v1/devices/me/claim"
-_RANDOM_BYTES = 5
+_RANDOM_BYTES = const(5)
 
 
 def due(settings: Settings) -> list[dict[str, str]]:
-    """What a newly provisioned device says, as the vault's entry; empty if no secret is set."""
+    """Return the claim of a newly provisioned device as the vault's entry; empty if no secret is set."""
     secret = settings.text("claim.secret")
     return [_claim(settings, secret)] if secret else []
 
 
 def make(settings: Settings, vault: Vault) -> str:
-    """Have a claim sent; returns its secret, the settings' or a random one."""
+    """Store a claim to be sent with the next connection.
+
+    Returns:
+        Its secret: `claim.secret`, else a random one.
+
+    Raises:
+        VaultError: if the flash did not store it.
+    """
     secret = settings.text("claim.secret") or binascii.hexlify(os.urandom(_RANDOM_BYTES)).decode()
     vault.update(claim=[_claim(settings, secret)])
     return secret
@@ -34,7 +43,14 @@ def _claim(settings: Settings, secret: str) -> dict[str, str]:
 
 
 def send(client: Mqtt, vault: Vault) -> None:
-    """Send what waits. The server does not say whether it took it."""
+    """Send the claim that waits in the vault, and remove it there.
+
+    ThingsBoard: the PUBACK does not say whether the server accepted the claim.
+
+    Raises:
+        NetworkError: if it was not acknowledged; it stays in the vault.
+        VaultError: if it was sent, but could not be removed.
+    """
     claim = vault.record["claim"][0]
     client.publish(_TOPIC, json.dumps({"secretKey": claim["secretKey"], "durationMs": int(claim["durationMs"])}), qos=1)
     vault.update(claim=[])

@@ -1,10 +1,10 @@
-"""The time of day, before the first certificate is judged: from a time server, else from HTTP's Date.
+"""The time of day, before the first certificate is verified: from a time server, else from HTTP's Date.
 
-Neither is authenticated. Who answers in their stead can make the board believe in another time, so
-that a certificate that has expired passes, one that is good does not; no more than that: the CA and
-the name are checked whatever the time. It is never set before `clock.not_before`, nor absurdly late.
+Neither is authenticated. An impostor can give the board another time, so that an expired certificate
+passes or a valid one does not; no more than that: the CA and the name are checked whatever the time.
+The clock is never set before `clock.not_before`, nor absurdly late.
 
-On MicroPython's unix port mbedTLS goes by the host's clock, whatever is set here.
+On MicroPython's unix port mbedTLS uses the host's clock, whatever is set here.
 """
 
 import os
@@ -12,6 +12,7 @@ import socket
 import time
 
 import machine
+from micropython import const
 
 from firstboot import address, board, events, http
 from firstboot.datagram import Datagrams
@@ -20,25 +21,26 @@ from firstboot.settings import Settings
 from firstboot.stream import Stream
 
 # From 1900, where NTP counts from, to 1970; and what its 32 bits hold (RFC 5905, section 6).
-_NTP_EPOCH = 2208988800
-_NTP_ERA = 1 << 32
-_NTP_SIZE = 48
-_NTP_TRIES = 3
+_NTP_EPOCH = const(2208988800)
+_NTP_ERA = const(1 << 32)
+_NTP_SIZE = const(48)
+_NTP_TRIES = const(3)
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _BEFORE = (0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334)  # days, without a leap day
 
 
 def ensure(settings: Settings) -> None:
-    """See to it that the clock is right enough; returns at once if it is plausible already.
+    """Set the clock from the first source that answers, and emit `clock_set`; no-op if it is plausible already.
 
-    Emits `clock_set` after having set it. Raises ClockError if nobody tells the time.
+    Raises:
+        ClockError: if no source gives a plausible time, or there is no clock to set.
     """
     if _plausible(settings, board.unix_time()):
         return
-    found, reasons = _ask(settings)
+    found, reasons = _query(settings)
     if not found:
-        raise ClockError("nobody told the time, which TLS needs: %s" % ("; ".join(reasons) or "no source is set"))
+        raise ClockError("no source of the time, which TLS needs: %s" % ("; ".join(reasons) or "no source is set"))
     if not hasattr(machine, "RTC"):
         raise ClockError("the clock is wrong, and this board has none that can be set")
     year, month, day, hour, minute, second, weekday = time.gmtime(found[1] - board.EPOCH)[:7]
@@ -46,20 +48,20 @@ def ensure(settings: Settings) -> None:
     events.emit("clock_set", source=found[0])
 
 
-def _ask(settings: Settings) -> tuple[tuple[str, int] | None, list[str]]:
-    """`(source, seconds since 1970)` from the first source that makes sense, and why others did not."""
+def _query(settings: Settings) -> tuple[tuple[str, int] | None, list[str]]:
+    """Return `(source, seconds since 1970)` of the first source with a plausible time, and why others failed."""
     reasons = []
-    for source, is_set, ask in (("ntp", "clock.ntp", _ntp), ("http", "clock.http_port", _http)):
-        if not settings.value(is_set):
+    for source, name, query in (("ntp", "clock.ntp", _ntp), ("http", "clock.http_port", _http)):
+        if not settings.value(name):
             continue
         try:
-            seconds = ask(settings)
+            seconds = query(settings)
         except FirstbootError as error:
             reasons.append("%s: %s" % (source, error))
             continue
         if _plausible(settings, seconds):
             return (source, seconds), reasons
-        reasons.append("%s: its time is out of question" % source)
+        reasons.append("%s: its time is implausible" % source)
     return None, reasons
 
 
@@ -68,20 +70,20 @@ def _plausible(settings: Settings, seconds: int) -> bool:
     return earliest <= seconds <= earliest + board.LIFE_S
 
 
-# SNTP (RFC 4330; what it means by its fields is in RFC 5905).
+# SNTP (RFC 4330; its fields are defined in RFC 5905).
 
 
 def _ntp(settings: Settings) -> int:
-    """Ask the time server, some times over: datagrams get lost."""
+    """Query the time server, several times: datagrams get lost."""
     found = address.look_up(settings.text("clock.ntp"), settings.number("clock.ntp_port"), socket.SOCK_DGRAM)
     wait_ms = max(settings.number("session.timeout_ms") // _NTP_TRIES, 1)
     server = Datagrams(found)
     try:
         for _ in range(_NTP_TRIES):
-            # In place of our own time, which is wrong anyway: nobody can answer who has not read it.
+            # In place of our own time, which is wrong anyway: only who has read it can answer.
             nonce = os.urandom(8)
             server.send(b"\x23" + bytes(39) + nonce)  # version 4, mode 3: a client
-            seconds = _hear(server, nonce, wait_ms)
+            seconds = _receive(server, nonce, wait_ms)
             if seconds:
                 return seconds
     finally:
@@ -89,15 +91,15 @@ def _ntp(settings: Settings) -> int:
     raise Timeout("no answer in time")
 
 
-def _hear(server: Datagrams, nonce: bytes, ms: int) -> int:
-    """Seconds since 1970 as the server says, 0 if it says nothing of use within `ms`."""
+def _receive(server: Datagrams, nonce: bytes, ms: int) -> int:
+    """Return the server's seconds since 1970; 0 without a valid reply within `ms`."""
     end = time.ticks_add(time.ticks_ms(), ms)
     while True:
         left = time.ticks_diff(end, time.ticks_ms())
         data = server.receive(_NTP_SIZE, left) if left > 0 else None
         if data is not None and _is_reply(data, nonce):
             if not data[1]:  # stratum 0, the kiss of death: it wants no more requests (RFC 5905, section 7.4)
-                raise NetworkError("the time server turns us away")
+                raise NetworkError("the time server refuses requests")
             if data[0] >> 6 == 3 or data[1] > 15:
                 raise NetworkError("the time server does not know the time itself")
             seconds = int.from_bytes(data[40:44], "big")
@@ -115,23 +117,23 @@ def _is_reply(data: bytes, nonce: bytes) -> bool:
 
 
 def _http(settings: Settings) -> int:
-    # In clear to wherever the server is: there is no secret in it, and TLS is what needs the time.
+    # In clear, also to a public address: there is no secret in it, and TLS is what needs the time.
     stream = Stream(anywhere=True)
     _, headers, _ = http.request(settings, stream, settings.number("clock.http_port"), "HEAD /")
-    return _seconds(headers.get("date", ""))
+    return _parse(headers.get("date", ""))
 
 
-def _seconds(date: str) -> int:
-    """Seconds since 1970 of e.g. `Sun, 06 Nov 1994 08:49:37 GMT`; raises ProtocolError for any other form."""
+def _parse(date: str) -> int:
+    """Return the seconds since 1970 of e.g. `Sun, 06 Nov 1994 08:49:37 GMT`; raise ProtocolError for any other form."""
     parts = date.replace(":", " ").split(" ")
     if len(date) != 29 or len(parts) != 8 or parts[7] != "GMT" or parts[0][:3] not in _DAYS or parts[2] not in _MONTHS:
-        raise ProtocolError("the server does not say what time it is")
+        raise ProtocolError("the server sent no valid Date")
     numbers = (parts[1], parts[3], parts[4], parts[5], parts[6])
     if any(not number or number.strip("0123456789") for number in numbers):
-        raise ProtocolError("the server does not say what time it is")
+        raise ProtocolError("the server sent no valid Date")
     day, year, hour, minute, second = [int(number) for number in numbers]
     if not (1970 <= year < 2200 and 1 <= day <= 31 and hour < 24 and minute < 60 and second <= 60):
-        raise ProtocolError("the server does not say what time it is")
+        raise ProtocolError("the server sent no valid Date")
     month = _MONTHS.index(parts[2])
     leap_years = (year - 1969) // 4 if year <= 2100 else (year - 1969) // 4 - 1
     days = (year - 1970) * 365 + leap_years + _BEFORE[month] + day - 1

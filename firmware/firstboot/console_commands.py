@@ -1,8 +1,8 @@
-"""What a person may order on the console: `firstboot status`, `set`, `reset` and the like.
+"""The commands of the serial console: `firstboot status`, `set`, `reset` and the others (docs/console.md).
 
-Loaded with the first such line. Answers are for people. What changes the board writes the flash,
-says so and restarts: there is no state between the old board and the new one. No secret is shown
-unless `--show` asks for it, and no value that was typed is repeated.
+Loaded with the first such line. Answers are for people. A command that changes the board writes the flash,
+reports it and restarts: there is no state between the old board and the new one. No secret is shown
+without `--show`, and no value that was typed is repeated.
 """
 
 import json
@@ -36,21 +36,30 @@ _MASKED = "(set)"
 _RESTART = "Stored in flash. The board restarts."
 
 
-class _Mistake(FirstbootError):
-    """It was not typed as it has to be; the message is the cure."""
+class _UsageError(FirstbootError):
+    """A command that is not valid; the message is the cure."""
 
     kind = "usage"
 
 
-class Operator:
-    """Somebody at the console. `facts()` says how the board is, as a dict."""
+class Commands:
+    """The commands of the console.
 
-    def __init__(self, vault: Vault, facts: object) -> None:
+    Args:
+        vault: the board's own.
+        status: a function that returns the board's state as a dict.
+    """
+
+    def __init__(self, vault: Vault, status: object) -> None:
         self._vault = vault
-        self._facts = facts
+        self._state = status
 
-    def obey(self, line: str) -> None:
-        """Do what a line says. Raises FirstbootError, whose text is for whoever typed it."""
+    def run(self, line: str) -> None:
+        """Run the command of a line.
+
+        Raises:
+            FirstbootError: with a message for the person at the console.
+        """
         commands = {
             "status": self._status,
             "set": self._set,
@@ -65,13 +74,13 @@ class Operator:
         elif words[0] in commands:
             commands[words[0]](words[1:])
         else:
-            raise _Mistake("there is no such command; see: firstboot help")
+            raise _UsageError("there is no such command; see: firstboot help")
 
     def _status(self, words: list[str]) -> None:
         plain, options = _options(words, "--json")
         if plain:
-            raise _Mistake("status takes nothing but --json")
-        found: dict[str, object] = self._facts()  # type: ignore[operator]
+            raise _UsageError("status takes nothing but --json")
+        found: dict[str, object] = self._state()  # type: ignore[operator]
         found["firmware"] = __version__
         found["micropython"] = board.version()
         found["free_heap"] = board.free_heap()
@@ -83,16 +92,16 @@ class Operator:
         else:
             for name in _STATUS + _STATUS_LAST:
                 if name in found:
-                    print("  %-16s %s" % (name, _plain(found[name])))
+                    print("  %-16s %s" % (name, _escaped(found[name])))
 
     def _set(self, words: list[str]) -> None:
         plain, options = _options(words, "--show", "--default")
         if len(plain) > 2 or len(options) > 1 or (options and len(plain) > 1):
-            raise _Mistake("write: firstboot set NAME VALUE (in double quotes if it has spaces)")
+            raise _UsageError("write: firstboot set NAME VALUE (in double quotes if it has spaces)")
         sections = _sections()
         if "--default" in options:
             if not plain:
-                raise _Mistake("write: firstboot set NAME --default")
+                raise _UsageError("write: firstboot set NAME --default")
             _change(sections, plain[0], None)
         elif len(plain) > 1:
             _change(sections, plain[0], settings.parsed(plain[0], plain[1]))
@@ -102,7 +111,7 @@ class Operator:
     def _reset(self, words: list[str]) -> None:
         plain, options = _options(words, "--yes")
         if len(plain) != 1 or plain[0] not in _CONSEQUENCES:
-            raise _Mistake("write: firstboot reset credentials, wifi or all, and --yes")
+            raise _UsageError("write: firstboot reset credentials, wifi or all, and --yes")
         if not options:
             print("This forgets %s. To have it done, add --yes." % _CONSEQUENCES[plain[0]])
             return
@@ -118,11 +127,11 @@ class Operator:
         if not plain:
             self._list_credentials(bool(options))
         elif plain[0] == "token" and len(plain) == 2 and plain[1]:
-            self._enter({"type": "ACCESS_TOKEN", "token": plain[1]})
+            self._store({"type": "ACCESS_TOKEN", "token": plain[1]})
         elif plain[0] == "basic" and len(plain) == 4 and (plain[1] or plain[2]):
-            self._enter({"type": "MQTT_BASIC", "clientId": plain[1], "userName": plain[2], "password": plain[3]})
+            self._store({"type": "MQTT_BASIC", "clientId": plain[1], "userName": plain[2], "password": plain[3]})
         else:
-            raise _Mistake("write: credentials token VALUE, or credentials basic CLIENT_ID USER PASSWORD")
+            raise _UsageError("write: credentials token VALUE, or credentials basic CLIENT_ID USER PASSWORD")
 
     def _list_credentials(self, secrets: bool) -> None:
         held = [(place, each) for place in ("active", "pending") for each in self._vault.record.get(place, [])]
@@ -130,15 +139,15 @@ class Operator:
             print("  %-8s %s" % (place, credential["type"]))
             for part in sorted(credential):
                 if part != "type":
-                    # a key leaves the board by no way that is meant
+                    # a private key never leaves the board
                     shown = secrets and part != "key"
                     text = _MASKED if credential[part] else "(empty)"
-                    print("    %-12s %s" % (part, _plain(credential[part]) if shown else text))
+                    print("    %-12s %s" % (part, _escaped(credential[part]) if shown else text))
         if not held:
             print("The board has no credentials.")
 
-    def _enter(self, credential: dict[str, str]) -> None:
-        """Have a credential tried first of all that are not proved; what logs in today stays until this one did."""
+    def _store(self, credential: dict[str, str]) -> None:
+        """Store a credential to be tried first of those not proved; the active one stays until this one logged in."""
         others = [each for each in self._vault.record.get("pending", []) if each != credential]
         pending = [credential] + others[:1]
         self._vault.update(pending=pending)
@@ -150,15 +159,19 @@ class Operator:
 
     def _claim(self, words: list[str]) -> None:
         if words:
-            raise _Mistake("claim takes nothing more")
+            raise _UsageError("claim takes nothing more")
         waiting = self._vault.record.get("claim")
         secret = waiting[0]["secretKey"] if waiting else claim.make(settings.load(), self._vault)
-        print("Claim the device with this secret: %s" % _plain(secret))
+        print("Claim the device with this secret: %s" % _escaped(secret))
         print("The server gets to know it as soon as the board is online.")
 
 
 def split(line: str) -> list[str]:
-    """The words of a line; one that begins with a double quote may have spaces, up to the next one."""
+    """Return the words of a line; one that begins with a double quote may have spaces, up to the next quote.
+
+    Raises:
+        FirstbootError: if a quote is not closed, or a word follows it without a space.
+    """
     words = []
     at = 0
     while at < len(line):
@@ -175,33 +188,33 @@ def split(line: str) -> list[str]:
 
 
 def _quoted(line: str, at: int) -> tuple[str, int]:
-    """The word whose opening quote ends at `at`, and where its closing one ends."""
+    """Return the word after the opening quote that ends at `at`, and the position after its closing one."""
     word = ""
     while at < len(line):
         char, after = line[at], line[at + 1 : at + 2]
         if char == '"':
             if after not in ("", " "):
-                raise _Mistake('after a closing " comes a space')
+                raise _UsageError('after a closing " comes a space')
             return word, at + 1
         if char == "\\" and after in ('"', "\\"):
             char = after
             at += 1
         word += char
         at += 1
-    raise _Mistake('the closing " is missing')
+    raise _UsageError('the closing " is missing')
 
 
 def _options(words: list[str], *known: str) -> tuple[list[str], list[str]]:
-    """`(the plain words, the options)`."""
+    """Return `(the plain words, the options)`."""
     options = [word for word in words if word.startswith("--")]
     for option in options:
         if option not in known:
-            raise _Mistake("there is no such option (nor can a value begin with --); see: firstboot help")
+            raise _UsageError("there is no such option (nor can a value begin with --); see: firstboot help")
     return [word for word in words if not word.startswith("--")], options
 
 
-def _plain(value: object) -> str:
-    """A value on one line, whatever it holds."""
+def _escaped(value: object) -> str:
+    """Return a value on one line, whatever it holds."""
     text = json.dumps(value)
     return text[1:-1] if isinstance(value, str) else text
 
@@ -209,7 +222,7 @@ def _plain(value: object) -> str:
 def _sections() -> dict[str, dict[str, object]]:
     try:
         found = settings.read()
-    except SettingsError:  # the state of the board says so; what is set now begins a new file
+    except SettingsError:  # `status` shows it; a setting made now begins a new file
         found = {}
     return found if isinstance(found, dict) else {}
 
@@ -219,7 +232,7 @@ def _show(sections: dict[str, dict[str, object]], only: str, secrets: bool) -> N
         known = settings.check(sections)
         values = {name: known.value(name) for name in known.names()}
     except SettingsError as error:
-        print("The settings are of no use yet: %s" % error)
+        print("Invalid settings: %s" % error)
         values = {}
         for section, entries in sections.items():
             if isinstance(entries, dict):
@@ -228,18 +241,18 @@ def _show(sections: dict[str, dict[str, object]], only: str, secrets: bool) -> N
             else:
                 values[section] = entries
     if only and only not in values:
-        raise _Mistake("there is no such setting; see: firstboot set")
+        raise _UsageError("there is no such setting; see: firstboot set")
     for name in [only] if only else sorted(values):
         text = _MASKED if values[name] else "(not set)"
-        # what has an unknown name may be a secret with a misspelt one
+        # an unknown name may be the misspelt one of a secret
         if secrets or settings.is_public(name):
             text = json.dumps(values[name])
-        print("  %s = %s" % (_plain(name), text))
+        print("  %s = %s" % (_escaped(name), text))
 
 
 def _change(sections: dict[str, dict[str, object]], name: str, value: object) -> None:
-    """Store the settings with another value, or (None) without the entry, and restart if they are of use."""
-    usable = _complaint(sections) == ""
+    """Store the settings with another value, or (None) without the entry, and restart if they are valid."""
+    valid = _problem(sections) == ""
     section, _, key = name.partition(".")
     entries = sections.get(section)
     if value is not None:
@@ -251,21 +264,21 @@ def _change(sections: dict[str, dict[str, object]], name: str, value: object) ->
     elif section in sections and not key and not isinstance(entries, dict):
         del sections[section]
     else:
-        raise _Mistake("the file has no such entry; see: firstboot set")
-    complaint = _complaint(sections)
-    if complaint and usable:
-        raise SettingsError(complaint)
+        raise _UsageError("the file has no such entry; see: firstboot set")
+    problem = _problem(sections)
+    if problem and valid:
+        raise SettingsError(problem)
     settings.write(sections)
     events.emit("setting", name=name)
-    if complaint:
-        print("Stored in flash. What is left to do: %s" % complaint)
+    if problem:
+        print("Stored in flash. What is left to do: %s" % problem)
     else:
         print(_RESTART)
         board.reset()
 
 
-def _complaint(sections: dict[str, dict[str, object]]) -> str:
-    """What is wrong with these settings, "" if nothing is."""
+def _problem(sections: dict[str, dict[str, object]]) -> str:
+    """Return what is wrong with these settings, "" if nothing is."""
     try:
         settings.check(sections)
     except SettingsError as error:

@@ -1,4 +1,4 @@
-"""The credential kinds: how one is made, asked for, and used to log in.
+"""The kinds of credentials: making one, requesting one, logging in with one.
 
 A credential is a plain dict of texts, because it lives in the vault:
 `{"type": "ACCESS_TOKEN", "token"}`, `{"type": "MQTT_BASIC", "clientId", "userName", "password"}`,
@@ -8,21 +8,27 @@ A credential is a plain dict of texts, because it lives in the vault:
 import binascii
 import os
 
+from micropython import const
+
 from firstboot.errors import ProtocolError, SettingsError
 
 CERTIFICATE_FILE = "/device.crt"
 KEY_FILE = "/device.key"
 
 # 128 bits. Hex, because a token is also a path segment over HTTP.
-_SECRET_BYTES = 16
-# The longest text we take from a server: the vault has to hold it, beside one of ours.
-_LIMIT = 512
+_SECRET_BYTES = const(16)
+# The longest text accepted from a server: the vault has to hold it, beside one of ours.
+_LIMIT = const(512)
 
 
 def make(kind: str, name: str) -> dict[str, str]:
-    """A new credential for the device `name`, from the random source.
+    """Return a new credential from the random source.
 
     On the ESP32 the hardware generator is only a true one while the radio is on: call with the link up.
+
+    Args:
+        kind: `ACCESS_TOKEN`, `MQTT_BASIC` or `X509_CERTIFICATE`.
+        name: the device's name.
     """
     if kind == "X509_CERTIFICATE":
         return _make_certificate(name)
@@ -46,7 +52,7 @@ def _make_certificate(name: str) -> dict[str, str]:
 
 
 def from_flash() -> dict[str, str]:
-    """The certificate and key that lie in the flash as DER; raises SettingsError if they do not."""
+    """Return the certificate and key that lie in the flash as DER; raise SettingsError if they do not."""
     try:
         with open(CERTIFICATE_FILE, "rb") as file:
             certificate = file.read()
@@ -68,7 +74,7 @@ def _base64(data: bytes) -> str:
 
 
 def request_fields(credential: dict[str, str]) -> dict[str, str]:
-    """What the provisioning request says to ask for this very credential."""
+    """Return the fields with which a provisioning request brings this credential (ThingsBoard's names)."""
     kind = credential["type"]
     fields = {"credentialsType": kind}
     if kind == "MQTT_BASIC":
@@ -83,9 +89,14 @@ def request_fields(credential: dict[str, str]) -> dict[str, str]:
 
 
 def from_answer(answer: dict[str, object], held: list[dict[str, str]]) -> dict[str, str]:
-    """The credential in a SUCCESS answer; raises ProtocolError if there is none we can use.
+    """Return the credential in a SUCCESS answer.
 
-    `held` are the credentials whose secrets we have: a certificate is of use only with its key.
+    Args:
+        answer: the whole answer.
+        held: the credentials whose secrets are in the vault: a certificate is usable only with its key.
+
+    Raises:
+        ProtocolError: if the answer has no usable credential.
     """
     kind = answer.get("credentialsType")
     value = answer.get("credentialsValue")
@@ -111,7 +122,7 @@ def _text(value: object, least: int) -> str:
 
 
 def login(credential: dict[str, str], name: str) -> tuple[str, str, str, tuple[bytes, bytes] | None]:
-    """`(client id, user name, password, certificate and key as DER or None)` for MQTT."""
+    """Return `(client id, user name, password, certificate and key as DER or None)` for an MQTT login."""
     kind = credential["type"]
     if kind == "MQTT_BASIC":
         return credential["clientId"] or name, credential["userName"], credential["password"], None

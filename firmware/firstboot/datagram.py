@@ -1,4 +1,4 @@
-"""Datagrams to and from one address."""
+"""A UDP socket connected to one address."""
 
 import errno
 import select
@@ -9,9 +9,13 @@ from firstboot.errors import NetworkError
 
 
 class Datagrams:
-    """A UDP socket that hears one address only: whatever comes from another the network stack drops.
+    """A UDP socket that receives from one address only: the network stack drops everything else.
 
-    send() and receive() raise NetworkError.
+    Args:
+        found: the address, as `address.look_up` returns it.
+
+    Raises:
+        NetworkError: if there is no socket left, or no route.
     """
 
     def __init__(self, found: tuple[str, int] | bytes) -> None:
@@ -29,7 +33,7 @@ class Datagrams:
         self._poll.register(self._socket, select.POLLIN)
 
     def send(self, data: bytes) -> None:
-        """Send it, or lose it: that is what datagrams do."""
+        """Send one datagram, which may get lost. Raises NetworkError if the socket fails."""
         try:
             self._socket.send(data)
         except OSError as error:
@@ -37,15 +41,20 @@ class Datagrams:
                 raise NetworkError("connection failed (%s)" % error)
 
     def receive(self, size: int, ms: int) -> bytes | None:
-        """The next one's first `size` bytes, or None after `ms` without one."""
+        """Return the first `size` bytes of the next datagram, or None after `ms` without one.
+
+        Raises:
+            NetworkError: if nothing listens at the address.
+        """
         if not stream.wait(self._poll, ms):
             return None
         try:
             return self._socket.recv(size)
         except OSError as error:
-            if error.errno == errno.EAGAIN:  # it was damaged
+            if error.errno == errno.EAGAIN:  # its checksum was wrong
                 return None
             raise NetworkError("nothing listens there (%s)" % error)
 
     def close(self) -> None:
+        """Free the socket."""
         self._socket.close()

@@ -1,29 +1,34 @@
-"""What can go wrong on the device, with one root."""
+"""The package's exceptions, with one root."""
 
 
 class FirstbootError(Exception):
-    """Root of all errors the package raises on purpose.
+    """Root of all exceptions that the package raises on purpose.
 
-    `kind` is a short stable word for event lines; the message is for people.
+    Attributes:
+        kind: a short stable word for event lines; the message is for people.
     """
 
     kind = "error"
 
 
 class SettingsError(FirstbootError):
-    """`/settings.json` is missing or wrong."""
+    """Missing or invalid settings (`/settings.json`)."""
 
     kind = "settings"
 
 
 class VaultError(FirstbootError):
-    """A record did not reach the flash as it was written."""
+    """A record that did not reach the flash as it was written."""
 
     kind = "vault"
 
 
 class LinkError(FirstbootError):
-    """No Wi-Fi or Ethernet link; `kind` says why: `wrong_password`, `not_found`, `no_network` or `link`."""
+    """No Wi-Fi or Ethernet link.
+
+    Attributes:
+        kind: the reason: `wrong_password`, `not_found`, `no_network` or `link`.
+    """
 
     kind = "link"
 
@@ -33,9 +38,10 @@ class LinkError(FirstbootError):
 
 
 class NetworkError(FirstbootError):
-    """The server was not reached, or the connection broke.
+    """No connection to the server, or one that broke.
 
-    `retry_ms` is how long the server asks to be left alone, 0 if it did not.
+    Attributes:
+        retry_ms: the wait that the server asked for, milliseconds; 0 if it asked for none.
     """
 
     kind = "network"
@@ -43,60 +49,65 @@ class NetworkError(FirstbootError):
 
 
 class CertificateRefused(NetworkError):
-    """The server's certificate is not one that the pinned CA signed for this name and time."""
+    """A server certificate that the pinned CA did not sign, or not for this name and time."""
 
     kind = "certificate"
 
 
 class PlaintextRefused(FirstbootError):
-    """Secrets would have left the local network in clear."""
+    """Secrets that would have left the local network in clear."""
 
     kind = "plaintext"
 
 
 class ClockError(NetworkError):
-    """Nobody told the time, and without it no certificate can be judged."""
+    """No source of the time, without which no certificate can be verified."""
 
     kind = "clock"
 
 
 class Timeout(NetworkError):
-    """The server did not answer in time."""
+    """No answer from the server in time."""
 
     kind = "timeout"
 
 
 class Closed(NetworkError):
-    """The server closed the connection."""
+    """A connection closed by the server."""
 
     kind = "closed"
 
 
 class ProtocolError(NetworkError):
-    """The server sent something that is not the protocol."""
+    """Something from the server that is not in the protocol."""
 
     kind = "garbage"
 
 
-class Refused(NetworkError):
-    """The server refused the login. `code` is CONNACK's return code (MQTT 3.1.1, 3.2.2.3)."""
+class LoginRefused(NetworkError):
+    """A login that the server refused.
+
+    Attributes:
+        code: CONNACK's return code (MQTT 3.1.1, 3.2.2.3).
+        credentials: whether the refusal is about the credentials.
+    """
 
     kind = "refused"
 
     def __init__(self, code: int) -> None:
         super().__init__("the server refused the login (CONNACK %d)" % code)
         self.code = code
-        # Only these two speak about the credentials: bad user name or password, not authorised.
+        # only these two are about the credentials: bad user name or password, not authorised.
         self.credentials = code in (4, 5)
 
 
 class NotFound(FirstbootError):
-    """No profile has this provisioning key and secret."""
+    """A provisioning key and secret that no profile has."""
 
     kind = "not_found"
 
 
 class Rejected(FirstbootError):
-    """The server will not provision this name, and no secret we hold logs in."""
+    """A device that the server will not provision, and whose credentials do not log in."""
 
     kind = "rejected"

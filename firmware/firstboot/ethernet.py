@@ -1,25 +1,34 @@
-"""Ethernet by a PHY on the ESP32's own interface (RMII)."""
+"""Ethernet through a PHY on the ESP32's own interface (RMII)."""
 
 import time
 
 import machine
 import network
+from micropython import const
 
 from firstboot import board, events
 from firstboot.errors import LinkError, SettingsError
 from firstboot.link import Link
 from firstboot.settings import Settings
 
-_POLL_MS = 50
+_POLL_MS = const(50)
 _NO_ADDRESS = "0.0.0.0"  # noqa: S104 - nothing is bound to it
-# What a PHY and a switch take to agree on a speed; with no link by then, there is no cable.
-_NEGOTIATION_MS = 5000
-# From here on MicroPython numbers the PHYs that are reached by SPI, which have other wires.
-_FIRST_SPI_PHY = 100
+# The time for a PHY and a switch to negotiate a speed; with no link by then, there is no cable.
+_NEGOTIATION_MS = const(5000)
+# From here on MicroPython numbers the PHYs on SPI, which have other wires.
+_FIRST_SPI_PHY = const(100)
 
 
 class Ethernet(Link):
-    """The cable. `fixed` is address, mask, gateway and DNS server, or None for DHCP."""
+    """The cable.
+
+    Args:
+        settings: the board's own.
+        fixed: address, mask, gateway and DNS server, or None for DHCP.
+
+    Raises:
+        SettingsError: if the chip has no such PHY or pin.
+    """
 
     network = "ethernet"
 
@@ -33,11 +42,11 @@ class Ethernet(Link):
         self._is_up = False
 
     def address(self) -> str:
-        """The address, "" if there is none."""
+        """Return the address, "" if there is none."""
         if not self._lan:
             return ""
-        # The driver tells events apart by their number only: Wi-Fi's set its status to started or stopped,
-        # the latter two minutes after the radio went off. So only these two say something.
+        # The driver distinguishes events by their number only: Wi-Fi's set its status to started or stopped,
+        # the latter two minutes after the radio went off. So only these two mean something.
         status = self._lan.status()
         if status in (network.ETH_GOT_IP, network.ETH_DISCONNECTED):
             self._is_up = status == network.ETH_GOT_IP
@@ -47,8 +56,9 @@ class Ethernet(Link):
     def up(self) -> str:
         """Return the address once there is one.
 
-        Raises LinkError: `not_found` without a cable, `link` if nothing hands out an address within
-        `wifi.timeout_s`, or the PHY does not answer.
+        Raises:
+            LinkError: `not_found` without a cable, `link` if there is no address within `wifi.timeout_s`,
+                or the PHY does not answer.
         """
         try:
             return self._wait(self._started())
@@ -57,7 +67,7 @@ class Ethernet(Link):
             raise
 
     def _started(self) -> network.LAN:  # type: ignore[name-defined]
-        if self._broken:  # trying again only takes memory that the driver does not give back
+        if self._broken:  # another attempt only costs memory that the driver does not free
             raise LinkError(self._broken)
         if not self._lan:
             try:
@@ -80,7 +90,7 @@ class Ethernet(Link):
                 if waited_ms > self._timeout_ms:
                     raise LinkError("the Ethernet cable is in, but there is no address: no DHCP server?")
             elif self._negotiated or waited_ms > _NEGOTIATION_MS:
-                self._negotiated = True  # from now on what it says is how it is
+                self._negotiated = True  # from now on its status is final
                 raise LinkError("no Ethernet link: is the cable in?", "not_found")
             board.sleep(_POLL_MS)
         self._negotiated = True
@@ -88,7 +98,7 @@ class Ethernet(Link):
 
 
 def _wiring(settings: Settings) -> dict[str, object]:
-    """The arguments of network.LAN. Raises SettingsError for what this chip does not have."""
+    """Return the arguments of network.LAN. Raises SettingsError for a PHY or pin that this chip does not have."""
     phys = [each for each in dir(network) if each.startswith("PHY_")]
     known = [each[4:] for each in phys if getattr(network, each) < _FIRST_SPI_PHY]
     phy = settings.text("ethernet.phy")

@@ -3,7 +3,7 @@
 import json
 import time
 
-# Somebody is in the middle of a line on the console: an event then begins a line of its own.
+# True in the middle of a line that is typed on the console: an event then begins a line of its own.
 typing = False
 
 _last = time.ticks_ms()
@@ -11,10 +11,10 @@ _uptime_ms = 0
 
 
 def uptime_ms() -> int:
-    """Milliseconds since boot.
+    """Return the milliseconds since boot.
 
-    Summed, because `ticks_ms` wraps after some days; has to be called at least once in that time,
-    which the telemetry interval sees to.
+    Summed, because `ticks_ms` wraps after some days; it has to be called at least once in that time,
+    which the telemetry interval ensures.
     """
     global _last, _uptime_ms
     now = time.ticks_ms()
@@ -24,7 +24,12 @@ def uptime_ms() -> int:
 
 
 def emit(event: str, **fields: object) -> None:
-    """Print `{"event": ..., "ms": ..., ...}`; `event` and `ms` always come first."""
+    """Print `{"event": ..., "ms": ..., ...}`; `event` and `ms` always come first.
+
+    Args:
+        event: its name.
+        fields: its facts, anything that is JSON; never a secret.
+    """
     global typing
     if typing:
         typing = False

@@ -1,7 +1,7 @@
 """Factory reset: back to the day the board was flashed, completely, whatever happens on the way.
 
-What is to be wiped is written down first, in the same step that drops the credentials. A power cut
-after that is finished at the next boot. The empty record that ends it goes to the slot of the newest
+A record of what to wipe is written first, in the same step that drops the credentials. After a power cut
+the reset is finished at the next boot. The empty record that ends it goes to the slot of the newest
 credentials: then neither slot holds any. (Erased blocks of the flash may: docs/security.md.)
 """
 
@@ -16,9 +16,16 @@ ALL = "all"
 
 
 def reset(vault: Vault, kind: str, by: str) -> None:
-    """Wipe `credentials`, `wifi` or `all` of both; restart the board afterwards.
+    """Wipe credentials, Wi-Fi networks or both; the caller restarts the board afterwards.
 
-    Raises VaultError or SettingsError if the flash does not take it.
+    Args:
+        vault: the board's own.
+        kind: `CREDENTIALS`, `WIFI` or `ALL`.
+        by: the origin, for the event: `button`, `console` or `server`.
+
+    Raises:
+        VaultError: if the flash did not store the record.
+        SettingsError: if the flash did not store the settings.
     """
     events.emit("reset", kind=kind, by=by)
     if kind == WIFI:
@@ -29,7 +36,7 @@ def reset(vault: Vault, kind: str, by: str) -> None:
 
 
 def finish(vault: Vault) -> None:
-    """Do what is left of a reset, if one was begun."""
+    """Complete a reset that a power cut interrupted, if there is one. Raises as `reset` does."""
     wipe = vault.record.get("wipe")
     if wipe:
         if wipe[0]["kind"] == ALL:

@@ -1,17 +1,23 @@
-"""Who this device is on the server."""
+"""The device's name on the server."""
+
+from micropython import const
 
 from firstboot.errors import SettingsError
 from firstboot.settings import Settings
 
 # A device name on the server: 1 to 255 characters after trimming.
-_NAME_LIMIT = 255
+_NAME_LIMIT = const(255)
 
 
 def name(settings: Settings, mac: str) -> str:
-    """The device's name from the template in `identity.name`.
+    """Return the device's name, made from the template in `identity.name`.
 
-    `mac` is the board's own, 12 hex digits; `identity.mac` overrides it. Raises SettingsError if
-    the template does not give a usable name.
+    Args:
+        settings: the board's own; `identity.mac` overrides `mac`.
+        mac: the MAC burnt into the chip, 12 hex digits.
+
+    Raises:
+        SettingsError: if the template does not give a valid name.
     """
     mac = (settings.text("identity.mac") or mac).replace(":", "").lower()
     text = settings.text("identity.name").replace("{prefix}", settings.text("identity.prefix")).replace("{mac}", mac)

@@ -10,7 +10,7 @@ from firstboot.settings import Settings
 
 POLL_MS = 50
 
-# How long on, off, on, ... in ms, from the start again after the last. A single time: always on.
+# Milliseconds on, off, on, ..., repeated. A single time: always on.
 PATTERNS = {
     "new": (100, 1900),  # a short flash now and then
     "linking": (500, 500),  # slow
@@ -20,14 +20,18 @@ PATTERNS = {
     "offline": (1900, 100),  # on, with a short gap now and then
     "rejected": (100, 200, 100, 200, 100, 800),  # three flashes
     "error": (100, 200, 100, 200, 100, 200, 100, 800),  # four flashes
-    # While the button is held: let go now and the Wi-Fi is forgotten; reset to factory.
+    # while the button is held: released now it wipes the Wi-Fi networks; reset to factory
     "held_wifi": (50, 50),  # flicker
     "held_factory": (1000,),  # on
 }
 
 
 class Led:
-    """The LED on pin `board.led`; lit when the pin is low if `board.led_low` is set."""
+    """The LED on pin `board.led`; lit when the pin is low if `board.led_low` is set.
+
+    Raises:
+        SettingsError: if the chip has no such output.
+    """
 
     def __init__(self, settings: Settings) -> None:
         number = settings.number("board.led")
@@ -45,18 +49,18 @@ class Led:
         board.on_idle(self.tick, POLL_MS)
 
     def show(self, state: str) -> None:
-        """Show this state, from now on, or from when the button is let go."""
+        """Show a state, from now on, or from the release of the button."""
         self._state = PATTERNS[state]
         if not self._held:
             self._begin(self._state)
 
     def hold(self, pattern: str) -> None:
-        """Show how long the button has been held, in place of the state; "": the state again."""
+        """Show a pattern in place of the state while the button is held; "": the state again."""
         self._held = bool(pattern)
         self._begin(PATTERNS[pattern] if pattern else self._state)
 
     def tick(self) -> None:
-        """Go on in the pattern. Allocates nothing."""
+        """Advance the pattern. Allocates nothing."""
         now = time.ticks_ms()
         if time.ticks_diff(now, self._since) >= self._pattern[self._step]:
             self._since = now

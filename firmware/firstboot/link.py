@@ -1,7 +1,9 @@
-"""The way to the network: Ethernet or Wi-Fi as the settings say, else whatever the machine already has.
+"""The link to the network: Ethernet or Wi-Fi as the settings say, else whatever the machine already has.
 
-What `up()` raises LinkError for has been told before, as a `link_failed` for every network that failed.
+Before `up()` raises LinkError, it emits a `link_failed` for every network that failed.
 """
+
+from micropython import const
 
 from firstboot import board, events, identity
 from firstboot.errors import LinkError, SettingsError
@@ -13,62 +15,70 @@ except ImportError:  # a bare unix port: the host's network
     network = None  # type: ignore[assignment]
 
 _ADDRESS_FORM = 'wifi.address has to be "address/bits gateway dns", e.g. "192.168.1.50/24 192.168.1.1 192.168.1.1"'
-_HOSTNAME_LIMIT = 32
+_HOSTNAME_LIMIT = const(32)
 _HOSTNAME_LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789-"
 
 
 class Link:
-    """A way to the network. `network` is its name in events, good while it is up."""
+    """A link to the network.
+
+    Attributes:
+        network: its name in events, valid while it is up.
+    """
 
     network = ""
 
     def up(self) -> str:
-        """Return the address, once there is one. Raises LinkError. Does nothing if it is up."""
+        """Return the address, once there is one; at once if the link is up.
+
+        Raises:
+            LinkError: if no network gives one.
+        """
         raise NotImplementedError
 
     def address(self) -> str:
-        """The address, "" if it is not up."""
+        """Return the address, "" if the link is down."""
         raise NotImplementedError
 
     def down(self) -> None:
-        """Give it up until the next `up()`."""
+        """Switch the link off until the next `up()`."""
         raise NotImplementedError
 
 
 class HostLink(Link):
-    """The host's own network: always up."""
+    """The host's own network, always up."""
 
     network = "host"
 
     def up(self) -> str:
-        """Return the address, or "" where it is not known."""
+        """Return "": the address is not known."""
         return ""
 
 
 class NoLink(Link):
-    """No network in the settings, e.g. after the button wiped it. The board lives on for its console."""
+    """The link of a board without a network in its settings, e.g. after the button wiped it; its console works."""
 
     def up(self) -> str:
-        """Raise LinkError that says how to enter a network."""
+        """Raise a LinkError with the way to enter a network."""
         error = LinkError("no network: enter one on the serial console: firstboot set wifi.ssid NAME", "no_network")
         events.emit("link_failed", kind=error.kind, network="", detail=str(error))
         raise error
 
 
 class WithFallback(Link):
-    """Ethernet, and Wi-Fi while Ethernet is of no use."""
+    """Ethernet, and Wi-Fi while Ethernet is down."""
 
     def __init__(self, ethernet: Link, wifi: Link) -> None:
         self._ethernet = ethernet
         self._wifi = wifi
 
     def up(self) -> str:
-        """As the two do. Raises LinkError if neither has a network."""
+        """Return the address of the one that is up. Raises LinkError if neither has a network."""
         if not self._ethernet.address() and self._wifi.address():
             return self._use(self._wifi)
         try:
             address = self._use(self._ethernet)
-        except LinkError:  # it said so itself
+        except LinkError:  # it emitted the event
             return self._use(self._wifi)
         self._wifi.down()  # with both up, ESP-IDF routes by way of Wi-Fi
         return address
@@ -80,7 +90,7 @@ class WithFallback(Link):
 
 
 def find(settings: Settings) -> Link:
-    """The link this board has. Raises SettingsError for an address, a host name or a PHY of no use."""
+    """Return this board's link. Raises SettingsError for an invalid address, host name or PHY."""
     if network is None:
         return HostLink()
     fixed = fixed_address(settings.text("wifi.address"))
@@ -101,9 +111,12 @@ def find(settings: Settings) -> Link:
 
 
 def host_name(settings: Settings) -> str:
-    """What the board is called on its network (DHCP, mDNS): `wifi.hostname`, else made of the device's name.
+    """Return the board's host name (DHCP, mDNS): `wifi.hostname`, else one made of the device's name.
 
-    At most 32 letters, digits and hyphens. Of a longer device name the end is kept: what tells boards apart is there.
+    At most 32 letters, digits and hyphens. Of a longer device name the end is kept, where boards differ.
+
+    Raises:
+        SettingsError: if `wifi.hostname` is not valid.
     """
     name = settings.text("wifi.hostname").lower()
     if name:
@@ -117,7 +130,11 @@ def host_name(settings: Settings) -> str:
 
 
 def fixed_address(text: str) -> tuple[str, str, str, str] | None:
-    """Address, mask, gateway and DNS server of "address/bits gateway dns"; None, which means DHCP, for ""."""
+    """Return address, mask, gateway and DNS server of "address/bits gateway dns"; None, which means DHCP, for "".
+
+    Raises:
+        SettingsError: if it has another form, or cannot work.
+    """
     if not text:
         return None
     parts = text.split()
@@ -139,7 +156,7 @@ def fixed_address(text: str) -> tuple[str, str, str, str] | None:
 
 
 def _number(address: str) -> int:
-    """An IPv4 address as a number, -1 if it is none."""
+    """Return an IPv4 address as a number, -1 if it is not valid."""
     quads = address.split(".")
     number = 0
     for quad in quads:

@@ -1,11 +1,13 @@
 """Keys and signatures on the curve NIST P-256 (FIPS 186-5, SEC 1), for the one certificate a device makes itself.
 
-Not constant-time: how long it takes depends on the key. That is no leak here, as a key is made and
+Not constant-time: the duration depends on the key. That is no leak here, as a key is made and
 used once, on the board, at a moment nobody outside can choose or measure; its later uses, the
-handshakes, are mbedTLS's business. `feed` is called every few milliseconds meanwhile, for the watchdog.
+handshakes, are made by mbedTLS. `feed` is called every few milliseconds meanwhile, for the watchdog.
 """
 
 import os
+
+from micropython import const
 
 from firstboot.proof import hmac_sha256
 
@@ -21,13 +23,13 @@ _HIGH_BASE = (
     0x447D739BEEDB5E67FB982FD588C6766EFC35FF7DC297EAC357C84FC9D789BD85,
     0x2D4825AB834131EEE12E9D953A4AAFF73D349B95A7FAE5000C7E33C972E25B32,
 )
-_BYTES = 32
-# A random number is no key once in 2^32 times. So often in a row, the random source is broken.
-_TRIES = 8
+_BYTES = const(32)
+# A random number is not a key once in 2^32 times. This often in a row, the random source is broken.
+_TRIES = const(8)
 
 
 def make_key() -> int:
-    """A new private key, uniform in [1, n-1]; raises ArithmeticError if the random source is broken.
+    """Return a new private key, uniform in [1, n-1]; raise ArithmeticError if the random source is broken.
 
     On the ESP32 the hardware generator is only a true one while the radio is on: call with the link up.
     """
@@ -39,13 +41,13 @@ def make_key() -> int:
 
 
 def public(key: int, feed: object) -> bytes:
-    """The public key as an uncompressed point, 65 bytes (SEC 1, 2.3.3)."""
+    """Return the public key as an uncompressed point, 65 bytes (SEC 1, 2.3.3)."""
     x, y = _times_base(key, feed)
     return b"\x04" + x.to_bytes(_BYTES, "big") + y.to_bytes(_BYTES, "big")
 
 
 def sign(key: int, digest: bytes, feed: object) -> tuple[int, int]:
-    """ECDSA signature `(r, s)` of a SHA-256 digest, with the nonce that RFC 6979 derives from key and digest."""
+    """Return the ECDSA signature `(r, s)` of a SHA-256 digest, with RFC 6979's nonce of key and digest."""
     message = int.from_bytes(digest, "big")
     secret, state = _seeded(key, message % _N)
     while True:
@@ -61,19 +63,19 @@ def sign(key: int, digest: bytes, feed: object) -> tuple[int, int]:
 
 
 def verify(public: bytes, digest: bytes, r: int, s: int, feed: object) -> bool:
-    """Whether `(r, s)` signs a SHA-256 digest. The public key is one of ours: it is not looked at first."""
+    """Return whether `(r, s)` signs a SHA-256 digest. The public key is the device's own: it is not validated."""
     if not (0 < r < _N and 0 < s < _N):
         return False
     point = (int.from_bytes(public[1:33], "big"), int.from_bytes(public[33:], "big"))
     inverse = pow(s, _N - 2, _N)
     u = int.from_bytes(digest, "big") * inverse % _N
     v = r * inverse % _N
-    # the point at infinity comes as x = 0, which is no r
+    # the point at infinity is returned as x = 0, which is no r
     return _sum(u.to_bytes(_BYTES, "big"), _BASE, v.to_bytes(_BYTES, "big"), point, feed)[0] % _N == r
 
 
 def _seeded(key: int, message: int) -> tuple[bytes, bytes]:
-    """The generator of nonces, K and V, before its first output (RFC 6979, 3.2 b to g)."""
+    """Return the nonce generator's K and V before its first output (RFC 6979, 3.2 b to g)."""
     seed = key.to_bytes(_BYTES, "big") + message.to_bytes(_BYTES, "big")
     secret, state = bytes(_BYTES), b"\x01" * _BYTES
     for step in (b"\x00", b"\x01"):
@@ -83,15 +85,15 @@ def _seeded(key: int, message: int) -> tuple[bytes, bytes]:
 
 
 def _times_base(number: int, feed: object) -> tuple[int, int]:
-    """The multiple of the base point, as `(x, y)`."""
+    """Return the multiple of the base point, as `(x, y)`."""
     raw = number.to_bytes(_BYTES, "big")
     return _sum(raw[16:], _BASE, raw[:16], _HIGH_BASE, feed)
 
 
 def _sum(u: bytes, p: tuple[int, int], v: bytes, q: tuple[int, int], feed: object) -> tuple[int, int]:
-    """`u*p + v*q` as `(x, y)`, and as `(0, 0)` if it is the point at infinity. `u` and `v` are equally long.
+    """Return `u*p + v*q` as `(x, y)`, and as `(0, 0)` if it is the point at infinity. `u` and `v` are equally long.
 
-    Bit by bit for both at once, in Jacobian coordinates: (x, y, z) is the point (x/z^2, y/z^3).
+    Computed bit by bit for both at once, in Jacobian coordinates: (x, y, z) is the point (x/z^2, y/z^3).
     """
     point = (1, 1, 0)  # infinity
     for u_byte, v_byte in zip(u, v):  # noqa: B905 - MicroPython's zip has no strict=
@@ -111,7 +113,7 @@ def _sum(u: bytes, p: tuple[int, int], v: bytes, q: tuple[int, int], feed: objec
 
 
 def _double(point: tuple[int, int, int]) -> tuple[int, int, int]:
-    """Twice a point. Of infinity it makes infinity: z stays 0."""
+    """Return twice a point. Infinity stays infinity: z stays 0."""
     x, y, z = point
     delta = z * z % _P
     gamma = y * y % _P
@@ -122,7 +124,7 @@ def _double(point: tuple[int, int, int]) -> tuple[int, int, int]:
 
 
 def _add(point: tuple[int, int, int], other: tuple[int, int]) -> tuple[int, int, int]:
-    """A point plus another one whose z is 1."""
+    """Return a point plus another one whose z is 1."""
     x, y, z = point
     if not z:
         return other[0], other[1], 1

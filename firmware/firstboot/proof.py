@@ -1,9 +1,11 @@
-"""Proofs that the device knows a secret, without saying it."""
+"""Proofs that the device knows a secret, without sending it."""
 
 import binascii
 import hashlib
 
-_BLOCK = 64  # SHA-256's, bytes
+from micropython import const
+
+_BLOCK = const(64)  # SHA-256's, bytes
 
 # What a proof covers after the nonce, in this order; what a request leaves out counts as empty.
 _COVERED = ("deviceName", "credentialsType", "token", "clientId", "username", "password", "hash")
@@ -11,7 +13,7 @@ _DEFAULT_TYPE = "ACCESS_TOKEN"
 
 
 def hmac_sha256(key: bytes, message: bytes) -> bytes:
-    """HMAC with SHA-256 (RFC 2104): 32 bytes."""
+    """Return the HMAC with SHA-256 (RFC 2104), 32 bytes."""
     if len(key) > _BLOCK:
         key = hashlib.sha256(key).digest()
     key = key + bytes(_BLOCK - len(key))
@@ -22,10 +24,16 @@ def hmac_sha256(key: bytes, message: bytes) -> bytes:
     return message
 
 
-def proof(secret: str, nonce: str, request: dict[str, str]) -> str:
-    """What proves to the server that gave `nonce` that this request is ours: 64 lower-case hex digits.
+def make(secret: str, nonce: str, request: dict[str, str]) -> str:
+    """Return the proof that a provisioning request is this device's own.
 
-    `secret` is the text of the device's own provisioning secret; `request` the fields of a provisioning request.
+    Args:
+        secret: the device's own provisioning secret.
+        nonce: the one that the server gave for this request.
+        request: the fields of the request.
+
+    Returns:
+        64 lower-case hex digits.
     """
     fields = [request.get(name, "") for name in _COVERED]
     fields[1] = fields[1] or _DEFAULT_TYPE

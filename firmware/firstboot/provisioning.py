@@ -1,4 +1,4 @@
-"""The provisioning exchange (ThingsBoard's device provisioning, JSON form): what is asked, what is answered."""
+"""The provisioning exchange (ThingsBoard's device provisioning, JSON form): requests and answers."""
 
 import json
 
@@ -13,14 +13,24 @@ FAILURE = "FAILURE"
 NONCE = "NONCE"
 
 
-def ask(
+def request(
     settings: Settings, name: str, own: dict[str, str] | None, held: list[dict[str, str]]
 ) -> tuple[str, dict[str, str] | None]:
-    """Ask the server; returns `(status, credential or None)`.
+    """Request credentials from the server.
 
-    With `own` the device brings its credential, else the server chooses one. `held` are all
-    credentials in the vault. Raises NetworkError if there is no answer that we understand, which
-    says nothing about what the server did.
+    Args:
+        settings: the board's own.
+        name: the device's name.
+        own: the credential that the device brings; None: the server chooses one.
+        held: all credentials in the vault.
+
+    Returns:
+        `(status, credential or None)`: `SUCCESS` with one, `NOT_FOUND` or `FAILURE`.
+
+    Raises:
+        NetworkError: no valid answer, which says nothing about what the server did.
+        NotFound: the server does not know proofs.
+        PlaintextRefused, SettingsError: as the transport does, before anything is sent.
     """
     exchange = _exchange(settings.text("provision.transport"))
     fields = {"deviceName": name, "provisionDeviceKey": settings.text("provision.key"), "provisionDeviceSecret": ""}
@@ -52,30 +62,30 @@ def _exchange(transport: str) -> object:
 
 
 def _prove(settings: Settings, name: str, fields: dict[str, str], exchange: object) -> None:
-    """Put a proof of the secret into the request instead of the secret."""
+    """Put a proof of the secret into the request in place of the secret."""
     from firstboot import proof
 
-    question = {
+    nonce_request = {
         "deviceName": name,
         "provisionDeviceKey": fields["provisionDeviceKey"],
         "provisionDeviceSecret": "",
         "proof": "nonce",
     }
-    status, answer = read_answer(exchange(settings, name, json.dumps(question)))  # type: ignore[operator]
+    status, answer = read_answer(exchange(settings, name, json.dumps(nonce_request)))  # type: ignore[operator]
     nonce = answer.get("nonce")
     if status == NOT_FOUND:
         raise NotFound("the server does not know proofs: unset provision.proof, or use a server that does")
     if status != NONCE or not isinstance(nonce, str):
         raise ProtocolError("the server did not answer with a nonce")
     fields["provisionDeviceNonce"] = nonce
-    fields["provisionDeviceProof"] = proof.proof(settings.text("provision.secret"), nonce, fields)
+    fields["provisionDeviceProof"] = proof.make(settings.text("provision.secret"), nonce, fields)
 
 
 def read_answer(payload: bytes) -> tuple[str, dict[str, object]]:
-    """`(status, the whole answer)`.
+    """Return `(status, the whole answer)`.
 
-    Raises ProtocolError for anything that is no answer. The message never quotes the payload: it
-    may hold a secret.
+    Raises:
+        ProtocolError: for an invalid answer. The message never quotes the payload: it may hold a secret.
     """
     try:
         answer = json.loads(payload)
@@ -85,5 +95,5 @@ def read_answer(payload: bytes) -> tuple[str, dict[str, object]]:
         raise ProtocolError("the answer is not a JSON object")
     status = answer.get("status")
     if status not in (SUCCESS, NOT_FOUND, FAILURE, NONCE):
-        raise ProtocolError("the answer has no status that we know")
+        raise ProtocolError("the answer has an unknown status")
     return str(status), answer

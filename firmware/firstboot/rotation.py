@@ -1,7 +1,7 @@
-"""New credentials for old ones, in two phases: stored as pending, proved by a login, then the old dropped.
+"""Rotation of credentials in two phases: the new one is stored as pending, proved by a login, then the old dropped.
 
 The server starts it, by the RPC `rotateCredentials` or by a shared attribute of that name with a new
-value. The new secret is made here; until it has logged in the old one stays, and each is tried.
+value. The new secret is made here; until it has logged in the old one stays, and both are tried.
 """
 
 from firstboot import credentials, events
@@ -13,10 +13,22 @@ NAME = "rotateCredentials"
 
 
 def prepare(settings: Settings, vault: Vault, name: str, value: str = "") -> dict[str, str]:
-    """What the server needs to know of the new credential. Asked again, it is the same one.
+    """Store a new credential as pending, and return what the server needs to know of it.
 
-    `value` is the attribute's. Raises VaultError if the new credential did not reach the flash, and
-    SettingsError for a device whose certificate somebody else makes.
+    Called again before the login, it returns the same one.
+
+    Args:
+        settings: the board's own.
+        vault: the board's own.
+        name: the device's name.
+        value: the attribute's, "" for a rotation by RPC.
+
+    Returns:
+        The fields of a provisioning request for the new credential.
+
+    Raises:
+        VaultError: if the new credential did not reach the flash, or no credential is active.
+        SettingsError: if the device's certificate comes with its flash.
     """
     if settings.text("provision.made_by") == "flash":
         raise SettingsError("this device's certificate comes with its flash: flash another one")
@@ -33,5 +45,5 @@ def prepare(settings: Settings, vault: Vault, name: str, value: str = "") -> dic
 
 
 def is_done(vault: Vault, value: str) -> bool:
-    """Whether the rotation that this value of the attribute asks for is over."""
+    """Return whether the rotation that this value of the attribute asks for is complete."""
     return not vault.record.get("pending") and vault.record.get("rotation") == [{"value": value}]

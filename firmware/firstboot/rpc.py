@@ -1,10 +1,12 @@
-"""What the server may ask of a device: RPC, and shared attributes that are orders.
+"""RPC, and the shared attributes that the device acts on.
 
-Topics and forms are ThingsBoard's. An order that changes the device for good is answered before it
+Topics and forms are ThingsBoard's. A call that changes the device for good is answered before it
 is carried out, and survives a power cut in between.
 """
 
 import json
+
+from micropython import const
 
 from firstboot import board, events, factory_reset, rotation
 from firstboot.errors import Closed, FirstbootError, VaultError
@@ -15,53 +17,65 @@ from firstboot.vault import Vault
 _REQUEST = "v1/devices/me/rpc/request/"
 _RESPONSE = "v1/devices/me/rpc/response/"
 _ATTRIBUTES = "v1/devices/me/attributes"
-_ATTRIBUTES_ASKED = _ATTRIBUTES + "/response/"
+_ATTRIBUTES_RESPONSE = _ATTRIBUTES + "/response/"
 # Ids of our own requests on this connection.
 _ID = "1"
-# So much of an attribute's value tells one rotation from the next.
-_MARK_LIMIT = 64
+# The part of an attribute's value that distinguishes one rotation from the next.
+_MARK_LIMIT = const(64)
 
 
 class Handler:
-    """The orders that this device knows; `extra` are the application's own, `{"method": function(params)}`."""
+    """The calls that this device implements.
+
+    Args:
+        settings: the board's own.
+        vault: the board's own.
+        name: the device's name.
+        extra: the application's own methods, `{"method": function(params)}`.
+    """
 
     def __init__(self, settings: Settings, vault: Vault, name: str, extra: dict[str, object]) -> None:
         self._settings = settings
         self._vault = vault
         self._name = name
         self._extra = extra
-        self._claimed = False
+        self._claim_sent = False
 
     def begin(self, client: Mqtt) -> None:
-        """Listen, and ask for orders from the time when nobody listened."""
-        for topic in (_REQUEST + "+", _RESPONSE + "+", _ATTRIBUTES, _ATTRIBUTES_ASKED + "+"):
+        """Subscribe, and request the attributes that were shared while the device was away. Raises NetworkError."""
+        for topic in (_REQUEST + "+", _RESPONSE + "+", _ATTRIBUTES, _ATTRIBUTES_RESPONSE + "+"):
             client.subscribe(topic)
         client.publish(_ATTRIBUTES + "/request/" + _ID, json.dumps({"sharedKeys": rotation.NAME}), qos=1)
         events.emit("listening")
 
     def idle(self, client: Mqtt) -> None:
-        """Do what somebody else than the server asked for."""
-        if "claim" in self._vault.record and not self._claimed:
+        """Send a claim that waits in the vault. Raises NetworkError."""
+        if "claim" in self._vault.record and not self._claim_sent:
             from firstboot import claim
 
             try:
                 claim.send(client, self._vault)
-            except VaultError as error:  # sent it is; with a flash like this it will be sent again after a reset
-                self._claimed = True
+            except VaultError as error:  # it was sent; with this flash it will be sent again after a reset
+                self._claim_sent = True
                 events.emit("error", kind=error.kind, detail=str(error))
 
     def handle(self, client: Mqtt, topic: str, payload: bytes) -> None:
-        """One message of the server. Raises NetworkError like every use of `client`."""
+        """Handle one message of the server.
+
+        Raises:
+            NetworkError: as every use of `client`; Closed after a rotation, to log in anew.
+            VaultError, SettingsError: if the flash did not store a factory reset.
+        """
         try:
             message = json.loads(payload)
         except (ValueError, UnicodeError):
             message = None
         if not isinstance(message, dict):
-            events.emit("error", kind="garbage", detail="a message is no JSON object (%d bytes)" % len(payload))
+            events.emit("error", kind="garbage", detail="a message is not a JSON object (%d bytes)" % len(payload))
         elif topic.startswith(_REQUEST):
             self._call(client, topic[len(_REQUEST) :], message)
         elif topic.startswith(_RESPONSE):
-            self._answered(message)
+            self._rotated(message)
         elif topic.startswith(_ATTRIBUTES):
             self._attributes(client, message.get("shared", message))
 
@@ -76,7 +90,7 @@ class Handler:
             events.emit("command", method=method)
             try:
                 answer = self._extra[method](params)  # type: ignore[operator]
-            except Exception as error:  # not ours, and no reason to stop
+            except Exception as error:  # the application's, and no reason to stop
                 answer = {"error": type(error).__name__}
         else:
             answer = {"error": "unknown method"}
@@ -111,8 +125,8 @@ class Handler:
             events.emit("error", kind=error.kind, detail=str(error))
             return {"error": str(error)}
 
-    def _answered(self, answer: dict[str, object]) -> None:
-        # the only thing that this device asks of the server is to rotate
+    def _rotated(self, answer: dict[str, object]) -> None:
+        # the only request that this device makes of the server is to rotate
         if answer.get("status") != "SUCCESS":
             events.emit("rotation", step="refused")
             return

@@ -1,4 +1,4 @@
-"""Connected life: client attributes once, telemetry as it comes, the server's commands, the connection kept alive."""
+"""The session: client attributes once, telemetry as it comes, RPC and shared attributes, keep-alive."""
 
 import json
 
@@ -9,15 +9,22 @@ from firstboot.telemetry import Telemetry
 
 _TELEMETRY = "v1/devices/me/telemetry"
 _ATTRIBUTES = "v1/devices/me/attributes"
-# Longest wait for a message before looking at the telemetry and the keep-alive again.
+# The longest wait for a message before telemetry and keep-alive are looked after again.
 _TURN_MS = 1000
 
 
-def run(client: Mqtt, telemetry: Telemetry, orders: rpc.Handler, backoff: Backoff) -> None:
-    """Live on a connected `client` until it breaks; always leaves by an error, most often a NetworkError.
+def run(client: Mqtt, telemetry: Telemetry, handler: rpc.Handler, backoff: Backoff) -> None:
+    """Run the session of a connected client until it breaks. Never returns.
 
-    `backoff` is reset by the first telemetry that the server acknowledged: a server that accepts
-    a login and then drops the connection is no success.
+    Args:
+        client: connected and logged in.
+        telemetry: the queue to send from.
+        handler: the handler of RPC and shared attributes.
+        backoff: reset by the first telemetry that the server acknowledged: a server that accepts
+            a login and then drops the connection is no success.
+
+    Raises:
+        FirstbootError: always; most often a NetworkError.
     """
     attributes = {
         "firmware": __version__,
@@ -27,14 +34,14 @@ def run(client: Mqtt, telemetry: Telemetry, orders: rpc.Handler, backoff: Backof
     }
     client.publish(_ATTRIBUTES, json.dumps(attributes), qos=1)
     if not telemetry.oldest():
-        telemetry.take()
+        telemetry.collect()
     _send(client, telemetry, backoff)
-    orders.begin(client)
+    handler.begin(client)
     while True:
         message = client.receive(min(telemetry.left_ms(), _TURN_MS))
         if message:
-            orders.handle(client, message[0].decode(), message[1])
-        orders.idle(client)
+            handler.handle(client, message[0].decode(), message[1])
+        handler.idle(client)
         _send(client, telemetry, backoff)
 
 

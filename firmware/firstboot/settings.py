@@ -1,7 +1,9 @@
-"""What the flash step wrote for this board: `/settings.json`, checked once at boot."""
+"""The board's settings: `/settings.json`, written by the flash step, checked once at boot."""
 
 import json
 import os
+
+from micropython import const
 
 from firstboot.errors import SettingsError
 
@@ -23,7 +25,7 @@ _KNOWN: dict[str, tuple[type, str | int | list[object] | None, int]] = {
     "provision.port": (int, 0, 0),
     "provision.key": (str, "", 0),
     "provision.secret": (str, "", 0),
-    # The secret is this board's own, and proved instead of sent. Only this project's server knows how.
+    # The secret is this board's own, and proved instead of sent. Only this project's server can verify that.
     "provision.proof": (bool, False, 0),
     "provision.credentials": (str, "ACCESS_TOKEN", 1),
     # Who makes the secret: "device" survives a lost answer, "server" does not (docs/credentials.md);
@@ -44,7 +46,7 @@ _KNOWN: dict[str, tuple[type, str | int | list[object] | None, int]] = {
     "wifi.power_save": (str, "min", 1),
     # A fixed address, as "address/bits gateway dns"; empty: DHCP. Holds for Ethernet as well.
     "wifi.address": (str, "", 0),
-    # The PHY, as network.LAN's constants call it without PHY_ (e.g. "LAN8720"); empty: no Ethernet.
+    # The PHY, as in network.LAN's constants without PHY_ (e.g. "LAN8720"); empty: no Ethernet.
     "ethernet.phy": (str, "", 0),
     "ethernet.phy_address": (int, 1, 0),
     "ethernet.mdc": (int, 23, 0),
@@ -60,9 +62,9 @@ _KNOWN: dict[str, tuple[type, str | int | list[object] | None, int]] = {
     # A time server; empty: none.
     "clock.ntp": (str, "pool.ntp.org", 0),
     "clock.ntp_port": (int, 123, 1),
-    # Where the server tells the time in HTTP's Date, when no time server does; 0: nowhere.
+    # The port where the server gives the time in HTTP's Date, when no time server does; 0: none.
     "clock.http_port": (int, 8080, 0),
-    # Seconds since 1970. It cannot be earlier than this, whoever says so.
+    # Seconds since 1970. An earlier time is never accepted.
     "clock.not_before": (int, 1735689600, 1),
     "claim.secret": (str, "", 0),
     "claim.duration_s": (int, 0, 0),
@@ -75,12 +77,12 @@ _KNOWN: dict[str, tuple[type, str | int | list[object] | None, int]] = {
     "board.led": (int, -1, -1),
     "board.led_low": (bool, False, 0),
     "board.button": (int, -1, -1),
-    # The commands on the serial line (docs/console.md). Never off while the settings are of no use.
+    # The commands on the serial line (docs/console.md). Never off while the settings are invalid.
     "board.console": (bool, True, 0),
     # What ten seconds on the button wipe: "credentials", or "all" (Wi-Fi as well).
     "board.button_wipes": (str, "all", 1),
 }
-_WATCHDOG_LEAST_S = 30
+_WATCHDOG_LEAST_S = const(30)
 # Fields of 16 bits, and waits that MicroPython's tick arithmetic can hold.
 _MOST = {
     "server.port": 65535,
@@ -112,35 +114,35 @@ SECRETS = ("provision.secret", "wifi.password", "wifi.networks", "claim.secret")
 
 
 class Settings:
-    """A value for every known `section.key`."""
+    """A valid value for every known `section.key`."""
 
     def __init__(self, values: dict[str, object]) -> None:
         self._values = values
 
     def text(self, name: str) -> str:
-        """A setting that is text."""
+        """Return a setting that is text."""
         return str(self._values[name])
 
     def number(self, name: str) -> int:
-        """A setting that is a whole number."""
+        """Return a setting that is a whole number."""
         return int(self._values[name])  # type: ignore[call-overload, no-any-return]
 
     def flag(self, name: str) -> bool:
-        """A setting that is true or false."""
+        """Return a setting that is true or false."""
         return bool(self._values[name])
 
     def networks(self) -> list[tuple[str, str]]:
-        """The Wi-Fi networks as `(ssid, password)`, the preferred one first; the password of an open one is ""."""
+        """Return the Wi-Fi networks as `(ssid, password)`, the preferred one first; an open one has the password ""."""
         found = [(self.text("wifi.ssid"), self.text("wifi.password"))] if self.text("wifi.ssid") else []
         more = self._values["wifi.networks"]
         return found + [(each["ssid"], each.get("password", "")) for each in more]  # type: ignore[attr-defined]
 
     def port(self) -> int:
-        """The server's MQTT port."""
+        """Return the server's MQTT port."""
         return self.number("server.port") or (8883 if self.flag("server.tls") else 1883)
 
     def provision_port(self) -> int:
-        """The server's port for the provisioning exchange, over HTTP or CoAP."""
+        """Return the server's port for the provisioning exchange, over HTTP or CoAP."""
         if self.number("provision.port"):
             return self.number("provision.port")
         if self.text("provision.transport") == "coap":
@@ -148,24 +150,25 @@ class Settings:
         return 8443 if self.flag("server.tls") else 8080
 
     def names(self) -> list[str]:
-        """Every setting's name, sorted."""
+        """Return every setting's name, sorted."""
         return sorted(self._values)
 
     def value(self, name: str) -> object:
-        """A setting as it is."""
+        """Return a setting as it is, of whatever type."""
         return self._values[name]
 
 
 def load(path: str = PATH) -> Settings:
     """Read and check the settings.
 
-    Raises SettingsError with the key and what is allowed; never shows a value, since it may be a secret.
+    Raises:
+        SettingsError: with the key and what is allowed; never with a value, since it may be a secret.
     """
     return check(read(path))
 
 
 def read(path: str = PATH) -> object:
-    """What is in the file, not checked; raises SettingsError if it is not JSON."""
+    """Return the content of the file, not checked; raise SettingsError if it is missing or not JSON."""
     try:
         with open(path) as file:
             text = file.read()
@@ -180,9 +183,10 @@ def read(path: str = PATH) -> object:
 
 
 def write(sections: dict[str, dict[str, object]], path: str = PATH) -> None:
-    """Make `sections` the file's content, of use or not; a power cut leaves the old file or the new one.
+    """Make `sections` the file's content, valid or not; a power cut leaves the old file or the new one.
 
-    Raises SettingsError if they do not reach the flash; the old file stays then.
+    Raises:
+        SettingsError: if they did not reach the flash; the old file stays then.
     """
     text = json.dumps(sections)
     try:
@@ -196,7 +200,7 @@ def write(sections: dict[str, dict[str, object]], path: str = PATH) -> None:
 
 
 def check(sections: object) -> Settings:
-    """Settings from `{"section": {"key": value}}`; raises SettingsError as `load` does."""
+    """Return the settings of `{"section": {"key": value}}`; raise SettingsError as `load` does."""
     values: dict[str, object] = {}
     if not isinstance(sections, dict):
         raise SettingsError("the settings have to be an object of sections")
@@ -218,7 +222,7 @@ def check(sections: object) -> Settings:
 
 
 def parsed(name: str, text: str) -> object:
-    """The value that a person typed for a setting; raises SettingsError as `check` does."""
+    """Return the value that a person typed for a setting; raise SettingsError as `check` does."""
     if name not in _KNOWN:
         raise SettingsError("unknown setting %s" % name)
     value: object = text
@@ -231,7 +235,7 @@ def parsed(name: str, text: str) -> object:
 
 
 def is_public(name: str) -> bool:
-    """Whether everybody may see this setting."""
+    """Return whether this setting may be shown: a known one, and not a secret."""
     return name in _KNOWN and name not in SECRETS
 
 

@@ -1,8 +1,8 @@
 """A TCP connection with a deadline, in clear or under TLS, in the shape in which umqtt.simple uses a socket.
 
-umqtt.simple blocks for ever, or takes a timeout away again, depending on its version. So it gets
+umqtt.simple blocks for ever, or clears a timeout again, depending on its version. So it gets
 this instead of a socket: whatever it does, nothing waits past the deadline, an end of file is an
-error of its own, and a length the peer invents does not eat the heap. And a packet that it writes
+error of its own, and a length the peer invents does not use up the heap. And a packet that it writes
 in five pieces leaves as one: piece by piece, TCP would hold the second one back until the first is
 acknowledged, which takes 40 ms and more. Only a name's look-up has no deadline: lwIP has none.
 """
@@ -12,18 +12,20 @@ import select
 import socket
 import time
 
+from micropython import const
+
 from firstboot import address, board
 from firstboot.errors import Closed, FirstbootError, NetworkError, ProtocolError, Timeout
 from firstboot.settings import Settings
 
-# The longest piece the peer may make us read at once, bytes.
-_READ_LIMIT = 16384
-# What is written is gathered up to so many bytes, and sent before the next read.
-_GATHER = 1024
+# The longest piece that the peer may announce, bytes.
+_READ_LIMIT = const(16384)
+# Writes are gathered up to so many bytes, and sent before the next read.
+_GATHER = const(1024)
 
 
 def wait(poll: select.poll, ms: int) -> int:
-    """Poll's flags of its one socket, or 0 after `ms`. The wait is bounded and meant, so the watchdog is fed."""
+    """Return the flags of the poll's one socket, or 0 after `ms`. The wait is bounded: it feeds the watchdog."""
     end = time.ticks_add(time.ticks_ms(), ms)
     while True:
         board.idle()
@@ -35,10 +37,16 @@ def wait(poll: select.poll, ms: int) -> int:
 
 
 class Stream:
-    """One connection. `within(ms)` sets the deadline that all following operations share.
+    """One connection, whose operations share the deadline set with `within()`.
 
-    `tls` is a `tls.Tls`, or None for a connection in clear: that goes to local addresses only, unless
-    `anywhere`. Every operation raises NetworkError or a kind of it, connect() PlaintextRefused too.
+    Every operation raises NetworkError or a subclass, connect() PlaintextRefused, too.
+
+    Args:
+        tls: a `tls.Tls`, or None for a connection in clear.
+        anywhere: allow a connection in clear to a public address.
+
+    Attributes:
+        received_ms: `ticks_ms` of the last byte from the peer.
     """
 
     def __init__(self, tls: object = None, anywhere: bool = False) -> None:
@@ -50,22 +58,23 @@ class Stream:
         self._socket = self._raw  # or what TLS makes of it
         self._tls = tls
         self._anywhere = anywhere
-        self._shaking = False  # TLS has not agreed on anything yet
+        self._handshaking = False  # TLS's handshake is not complete
         self._poll = select.poll()
         self._deadline = time.ticks_ms()
         self._blocking = True
         self._out = bytearray()
-        self._ahead = b""  # what ready() had to read
-        self.heard_ms = time.ticks_ms()  # ticks of the last byte from the peer
+        self._ahead = b""  # the byte that ready() had to read
+        self.received_ms = time.ticks_ms()
 
     def within(self, ms: int) -> None:
+        """Set the deadline of all following operations, in milliseconds from now."""
         self._deadline = time.ticks_add(time.ticks_ms(), ms)
 
     def ready(self, ms: int) -> bool:
-        """True if there is something to read, or the end, waiting up to `ms`.
+        """Return whether there is something to read, or the end, within `ms`.
 
-        Tells by reading a byte: TLS may hold some that no poll of the socket knows about, and what
-        makes the socket readable may be a part of a record, or none of ours.
+        It reads a byte to find out: TLS may hold some that no poll of the socket shows, and what
+        makes the socket readable may be a part of a record, or not data at all.
         """
         self.flush()
         end = time.ticks_add(time.ticks_ms(), ms)
@@ -75,25 +84,30 @@ class Stream:
                 self._ahead = ahead
                 return True
             left = time.ticks_diff(end, time.ticks_ms())
-            # Also without time left it is a wait: who calls this over and over has the watchdog fed by it.
+            # Also without time left it is a wait: calling this over and over feeds the watchdog.
             if not self._poll_for(select.POLLIN, max(left, 0)) or left <= 0:
                 return False
         return True
 
-    def some(self, size: int) -> bytes:
-        """What is there, from one byte up to `size`; b"" at the end of the connection."""
+    def recv(self, size: int) -> bytes:
+        """Return what is there, from one byte up to `size`; b"" at the end of the connection."""
         self.flush()
         while True:
             self._left()
-            chunk = self._take(size)
+            chunk = self._read(size)
             if chunk is not None:
                 return chunk
             self._await(select.POLLIN)
 
-    # What umqtt.simple calls on a socket.
+    # The part of a socket that umqtt.simple uses.
 
     def connect(self, target: tuple[str, int]) -> None:
-        """Connect to `(host, port)`. TLS's handshake comes with the first write."""
+        """Connect to `(host, port)`. TLS's handshake follows with the first write.
+
+        Raises:
+            NetworkError: if nothing listens there, or the name is not found.
+            PlaintextRefused: in clear to a public address, unless `anywhere`.
+        """
         found = address.look_up(target[0], target[1], socket.SOCK_STREAM)
         if not self._tls and not self._anywhere:
             address.guard(found)
@@ -108,22 +122,29 @@ class Stream:
             raise NetworkError("nothing listens there")
         if self._tls:
             self._socket = self._tls.wrap(self._raw)  # type: ignore[attr-defined]
-            self._shaking = True
+            self._handshaking = True
 
     def setblocking(self, blocking: bool) -> None:
+        """Have `read` return None when there is nothing, or wait for it."""
         self._blocking = blocking
 
     def settimeout(self, seconds: float | None) -> None:
-        """umqtt.simple 1.5 and later set one, and drop it again; the deadline is ours."""
+        """No-op: umqtt.simple 1.5 and later set a timeout and clear it again; the deadline holds."""
 
     def read(self, size: int) -> bytes | None:
+        """Return exactly `size` bytes; None if not blocking and there is nothing.
+
+        Raises:
+            Closed: at the end of the connection.
+            ProtocolError: for a size that no peer has a reason to announce.
+        """
         if not 0 <= size <= _READ_LIMIT:
             raise ProtocolError("the server announced a piece of %d bytes" % size)
         self.flush()
-        self._left()  # or a peer that never stops talking would keep us for ever
+        self._left()  # or a peer that never stops sending would hold us for ever
         data = b""
         while len(data) < size:
-            chunk = self._take(size - len(data))
+            chunk = self._read(size - len(data))
             if chunk is None:
                 if not data and not self._blocking:
                     return None
@@ -135,6 +156,7 @@ class Stream:
         return data
 
     def write(self, data: bytes | bytearray | str, size: int | None = None) -> None:
+        """Gather data to be sent, text as UTF-8; `size` bytes of it, if given."""
         if not isinstance(data, (bytes, bytearray)):
             data = data.encode()
         self._out.extend(data if size is None else memoryview(data)[:size])
@@ -142,7 +164,7 @@ class Stream:
             self.flush()
 
     def flush(self) -> None:
-        """Send what was written. Everything that reads does this first."""
+        """Send what was written. Every read does this first."""
         if not self._out:
             return
         view = memoryview(self._out)
@@ -151,23 +173,23 @@ class Stream:
             try:
                 written = self._socket.write(view)
             except (OSError, ValueError) as error:
-                raise self._meaning(error)
+                raise self._translate(error)
             if written is None:
-                # The first write makes the handshake, and that consists of waiting for the server.
-                self._await(select.POLLIN if self._shaking else select.POLLOUT)
+                # the first write makes the handshake, which waits for the server
+                self._await(select.POLLIN if self._handshaking else select.POLLOUT)
             else:
-                self._shaking = False
+                self._handshaking = False
                 view = view[written:]
 
     def close(self) -> None:
-        """Free the socket. What is not sent by now stays unsent."""
+        """Free the socket. Data not flushed yet is dropped."""
         self._out = bytearray()
         if self._socket is not self._raw:
             self._socket.close()
-        self._raw.close()  # what TLS gave up in the middle of a handshake does not do this
+        self._raw.close()  # TLS that failed in the middle of a handshake does not close it
 
-    def _take(self, size: int) -> bytes | None:
-        """Up to `size` bytes, b"" at the end, None if there is nothing yet."""
+    def _read(self, size: int) -> bytes | None:
+        """Return up to `size` bytes, b"" at the end, None if there is nothing yet."""
         if size and self._ahead:
             ahead, self._ahead = self._ahead, b""
             return ahead
@@ -177,40 +199,49 @@ class Stream:
         try:
             chunk = self._socket.read(size)
         except (OSError, ValueError) as error:
-            raise self._meaning(error)
+            raise self._translate(error)
         if chunk:
-            self.heard_ms = time.ticks_ms()
+            self.received_ms = time.ticks_ms()
         return chunk
 
-    def _meaning(self, error: Exception) -> FirstbootError:
-        """Why an operation of the socket failed. ValueError: a certificate that TLS does not take."""
+    def _translate(self, error: Exception) -> FirstbootError:
+        """Return why an operation of the socket failed. ValueError: a certificate that TLS refuses."""
         if self._tls:
-            return self._tls.meaning(error)  # type: ignore[attr-defined, no-any-return]
+            return self._tls.translate(error)  # type: ignore[attr-defined, no-any-return]
         return NetworkError("connection failed (%s)" % error)
 
     def _left(self) -> int:
-        """Milliseconds to the deadline; raises Timeout when it is past."""
+        """Return the milliseconds to the deadline; raise Timeout when it is past."""
         left = time.ticks_diff(self._deadline, time.ticks_ms())
         if left <= 0:
             raise Timeout("no answer from the server in time")
         return left
 
-    def _await(self, what: int) -> int:
-        """Wait until the socket is ready; returns poll's flags. Raises Timeout at the deadline."""
+    def _await(self, flags: int) -> int:
+        """Wait until the socket is ready, and return poll's flags. Raises Timeout at the deadline."""
         while True:
-            flags = self._poll_for(what, self._left())
-            if flags:
-                return flags
+            found = self._poll_for(flags, self._left())
+            if found:
+                return found
 
-    def _poll_for(self, what: int, ms: int) -> int:
-        self._poll.modify(self._raw, what)
+    def _poll_for(self, flags: int, ms: int) -> int:
+        self._poll.modify(self._raw, flags)
         return wait(self._poll, ms)
 
 
 def server_stream(settings: Settings, identity: tuple[bytes, bytes] | None = None) -> Stream:
-    """A stream for the server, as the settings want it. Raises what `tls.Tls` does."""
+    """Return a stream for the server, in clear or under TLS as the settings say.
+
+    Args:
+        settings: the board's own.
+        identity: the device's certificate and key for TLS, DER both.
+
+    Raises:
+        NetworkError: if there is no socket left.
+        CertificateRefused, SettingsError: as `tls.Tls` does.
+    """
     if not settings.flag("server.tls"):
         return Stream(anywhere=settings.flag("server.allow_plaintext"))
-    from firstboot.tls import Tls  # 40 KiB of heap and more that others need not have
+    from firstboot.tls import Tls  # 40 KiB of heap and more, only if needed
 
     return Stream(Tls(settings, identity))

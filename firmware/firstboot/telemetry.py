@@ -1,4 +1,4 @@
-"""What the device measures: taken at its interval, online or not, and kept in RAM until the server has it."""
+"""Telemetry: collected at its interval, online or not, and kept in RAM until the server has acknowledged it."""
 
 import json
 import time
@@ -10,7 +10,13 @@ from firstboot.settings import Settings
 class Telemetry:
     """A queue of at most `session.queue` records; the oldest makes room for a new one.
 
-    `sample()` gives further values as a dict; what it raises is told as an event, and costs its values only.
+    Args:
+        settings: the board's own.
+        sample: a function that returns further values as a dict. If it raises, that is an event, and only its
+            values are missing.
+
+    Attributes:
+        dropped: the number of records lost to make room, and not reported yet.
     """
 
     def __init__(self, settings: Settings, sample: object = None) -> None:
@@ -21,47 +27,46 @@ class Telemetry:
         self._due = time.ticks_ms()
         self._records: list[str] = []
         self.dropped = 0
-        """How many records were lost to make room, and are not reported yet."""
 
     def left_ms(self) -> int:
-        """Until the next record is due."""
+        """Return the milliseconds until the next record is due."""
         return max(time.ticks_diff(self._due, time.ticks_ms()), 0)
 
     def poll(self) -> None:
-        """Take a record if one is due; called while the board waits for something else."""
+        """Collect a record if one is due; called during every wait."""
         if time.ticks_diff(self._due, time.ticks_ms()) <= 0:
-            self.take()
+            self.collect()
 
-    def take(self) -> None:
-        """Take a record now. The next one is due an interval later."""
+    def collect(self) -> None:
+        """Collect a record now. The next one is due an interval later."""
         self._due = time.ticks_add(time.ticks_ms(), self._interval_ms)
         values = {"free_heap": board.free_heap(), "uptime_s": events.uptime_ms() // 1000}
         if self._sample:
             try:
-                # read again, because dumps() writes what is none of JSON without a word (nan is what sensors give),
-                # and a record that the server cannot read would be the oldest for ever
+                # parsed again, because dumps() silently writes what is not JSON (sensors return nan), and a record
+                # that the server cannot read would be the oldest for ever
                 values.update(json.loads(json.dumps(self._sample())))  # type: ignore[operator]
-            except Exception as error:  # not ours, and no reason to stop
+            except Exception as error:  # the application's, and no reason to stop
                 events.emit("error", kind="sample", detail=type(error).__name__)
         now = board.unix_time()
         if len(self._records) == self._limit:
             self._records.pop(0)
             self.dropped += 1
-        # a time from a clock that is wrong would hide what is measured later: then it is the server's
+        # a wrong clock's time would hide later records: without one the server uses its own
         dated = self._not_before <= now <= self._not_before + board.LIFE_S
         self._records.append(json.dumps({"ts": now * 1000, "values": values} if dated else values))
 
     def oldest(self) -> str:
-        """The record whose turn it is, as JSON; "" if there is none."""
+        """Return the oldest record as JSON; "" if there is none."""
         return self._records[0] if self._records else ""
 
     def acknowledged(self, record: str) -> None:
-        """The server has it; or it made room by now."""
+        """Remove a record that the server has, unless it has made room since."""
         if self._records and self._records[0] is record:
             self._records.pop(0)
         events.emit("telemetry", waiting=len(self._records))
 
     def reported(self, count: int) -> None:
-        """The server knows about so many lost records."""
+        """Subtract lost records that the server knows about."""
         self.dropped -= count
         events.emit("dropped", count=count)

@@ -1,14 +1,15 @@
 """TLS with the server's certificate verified: against the CA in flash, for its name, and in time.
 
-There is no other TLS here: a connection whose other end is not known protects no secret. All of it
-works without waiting; stream.py waits. mbedTLS judges dates by the board's clock: clock.py has to
-have set it.
+There is no other TLS here: a connection to an unknown peer protects no secret. Nothing here blocks;
+stream.py waits. mbedTLS checks dates against the board's clock: clock.py has to have set it.
 """
 
 import errno
 import gc
 import socket
 import ssl
+
+from micropython import const
 
 from firstboot.errors import CertificateRefused, Closed, FirstbootError, NetworkError, ProtocolError, SettingsError
 from firstboot.settings import Settings
@@ -21,24 +22,29 @@ _NO_CA = (
 )
 # mbedTLS's error numbers (mbedtls/ssl.h, mbedtls/x509.h).
 _X509 = (-0x3000, -0x2000)
-_CERTIFICATE = (-0x7A00, -0x7680)  # it is none; there is no CA for it
-_ALERT = -0x7780
-_END = -0x7280
+_CERTIFICATE = (-0x7A00, -0x7680)  # not a certificate; no CA for it
+_ALERT = const(-0x7780)
+_END = const(-0x7280)
 _MEMORY = (-0x7F00, -0x2880, -0x4D80, -0x10, errno.ENOMEM)
-# Numbers above are the socket's own, with the sign that mbedTLS gives them.
-_SYSTEM = -0x100
+# Numbers above are the socket's, with mbedTLS's sign.
+_SYSTEM = const(-0x100)
 
 
 class Tls:
-    """What a connection needs to be made under TLS.
+    """A TLS context: the pinned CA, the server's name, the device's own certificate.
 
-    `identity` is the device's own `(certificate, key)`, DER both, for a server that asks for one.
-    Raises CertificateRefused if there is no CA to go by, SettingsError for an identity of no use.
+    Args:
+        settings: the board's own.
+        identity: the device's `(certificate, key)`, DER both, for a server that requests one.
+
+    Raises:
+        CertificateRefused: if there is no CA in the flash.
+        SettingsError: if the identity is invalid.
     """
 
     def __init__(self, settings: Settings, identity: tuple[bytes, bytes] | None = None) -> None:
         self._name = settings.text("server.name") or settings.text("server.host")
-        self._shows = bool(identity)
+        self._has_identity = bool(identity)
         try:
             with open(CA, "rb") as file:
                 ca = file.read()
@@ -46,7 +52,7 @@ class Tls:
             raise CertificateRefused(_NO_CA)
         gc.collect()  # mbedTLS takes some 40 KiB at once, on some ports from the same heap
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        self._context.verify_mode = ssl.CERT_REQUIRED  # type: ignore[attr-defined] # the default: believe everybody
+        self._context.verify_mode = ssl.CERT_REQUIRED  # type: ignore[attr-defined] # the default verifies nothing
         try:
             self._context.load_verify_locations(cadata=ca)
         except (OSError, ValueError):
@@ -58,20 +64,24 @@ class Tls:
                 raise SettingsError("the device's own certificate or key is not in DER form, or damaged")
 
     def wrap(self, connection: socket.socket) -> socket.socket:
-        """A connected socket under TLS. The handshake comes with what is read and written then."""
+        """Return a connected socket under TLS; the handshake follows with the first reads and writes.
+
+        Raises:
+            FirstbootError: as `translate` returns it.
+        """
         gc.collect()
         try:
             return self._context.wrap_socket(  # type: ignore[no-any-return]
                 connection, server_hostname=self._name, do_handshake_on_connect=False
             )
         except (OSError, ValueError) as error:
-            raise self.meaning(error)
+            raise self.translate(error)
 
-    def meaning(self, error: OSError | ValueError) -> FirstbootError:
-        """What mbedTLS raised, as one of our errors."""
+    def translate(self, error: OSError | ValueError) -> FirstbootError:
+        """Return an exception of mbedTLS's as one of the package's."""
         if isinstance(error, OSError):
             return self._failure(error.args[0] if error.args else 0)
-        # why verification failed, a line for each reason
+        # the reasons of a failed verification, a line each
         reasons = str(error)
         if "expired" in reasons or "future" in reasons:
             return CertificateRefused(
@@ -94,7 +104,7 @@ class Tls:
         if number == _END:
             return Closed("the server closed the connection")
         if number == _ALERT:
-            about = ": it may not take this device's certificate" if self._shows else ""
+            about = ": it may not take this device's certificate" if self._has_identity else ""
             return NetworkError("the server ended TLS with an alert" + about)
         if number > _SYSTEM:
             return NetworkError("connection failed (%d)" % abs(number))

@@ -11,6 +11,8 @@ import json
 import os
 import struct
 
+from micropython import const
+
 from firstboot import events
 from firstboot.errors import VaultError
 
@@ -18,18 +20,18 @@ from firstboot.errors import VaultError
 _HEADER = "<4sIH"
 _HEADER_SIZE = struct.calcsize(_HEADER)
 _MAGIC = b"FBV1"
-_LIMIT = 4096
+_LIMIT = const(4096)
 
 
 def encode(sequence: int, record: dict[str, list[dict[str, str]]]) -> bytes:
-    """The bytes of one slot."""
+    """Return a record as the bytes of one slot."""
     payload = json.dumps(record).encode()
     body = struct.pack(_HEADER, _MAGIC, sequence, len(payload)) + payload
     return body + struct.pack("<I", binascii.crc32(body))
 
 
 def decode(raw: bytes) -> tuple[int, dict[str, list[dict[str, str]]]] | None:
-    """`(sequence, record)` of a slot's bytes, or None if they are not a whole record."""
+    """Return `(sequence, record)` of a slot's bytes, or None if they are not a whole record."""
     if len(raw) < _HEADER_SIZE + 4:
         return None
     magic, sequence, length = struct.unpack_from(_HEADER, raw, 0)
@@ -47,9 +49,14 @@ def decode(raw: bytes) -> tuple[int, dict[str, list[dict[str, str]]]] | None:
 class Vault:
     """The newest whole record, and a place for the next.
 
-    A record is lists of small dicts of texts: credentials by what they are (`active`, `pending`), and
-    what a rotation or a factory reset has to know after a power cut. Empty if there is none.
-    `paths` are the two slots' files.
+    A record is lists of small dicts of texts: credentials by their state (`active`, `pending`), and
+    what a rotation, a claim or a factory reset has to know after a power cut.
+
+    Args:
+        paths: the two slots' files.
+
+    Attributes:
+        record: the newest whole record; empty if there is none.
     """
 
     def __init__(self, paths: tuple[str, str] = ("/vault.0", "/vault.1")) -> None:
@@ -80,15 +87,18 @@ class Vault:
             return b""
 
     def update(self, **changes: list[dict[str, str]]) -> None:
-        """Save the record with `changes`; an empty list leaves its entry out. Raises as `save` does."""
+        """Save the record with `changes`; an empty list removes its entry. Raises as `save` does."""
         record = dict(self.record)
         record.update(changes)
         self.save({key: value for key, value in record.items() if value})
 
     def save(self, record: dict[str, list[dict[str, str]]]) -> None:
-        """Make `record` the newest. On return it is in flash; raises VaultError if it is not.
+        """Make `record` the newest. On return it is in flash.
 
         The record before it stays valid until then, and in the other slot afterwards.
+
+        Raises:
+            VaultError: if it is too large, or did not reach the flash as it was written.
         """
         slot = 1 - self._newest
         raw = encode(self._sequence + 1, record)

@@ -1,57 +1,66 @@
 """Wi-Fi as a station: the networks of the settings, in their order.
 
-The order is the operator's preference and holds each time a link has to be made; which network worked
-last is not kept: that would bind a board to its second choice, and saves one scan (about 2 s).
+The order is the operator's preference and holds for each new link; the network that worked last is not
+kept: that would bind a board to its second choice, and saves one scan (about 2 s).
 
-What the ESP32's driver does (ports/esp32/network_wlan.c), since the code follows from it:
+The code follows from the ESP32's driver (ports/esp32/network_wlan.c):
 
-- connect() itself looks for the network, asking for it by name on one channel after the other. So a
-  hidden network is found like any other, no scan of ours is needed, and nothing of one stays in RAM.
-- `reconnects=n` allows n further attempts after a failed one, counted from connect() over everything
-  that fails: joins, and later losses. Getting an address does not start the count anew. -1, the
+- connect() itself probes for the network by name on one channel after the other. So a hidden network
+  is found like any other, no scan is needed, and no results of one stay in RAM.
+- `reconnects=n` allows n further attempts after a failed one, counted from connect() over all failures:
+  joins, and later losses. Getting an address does not reset the count. -1, the
   default, is no bound: then the driver repeats a wrong password for ever, without a pause. With 0 it
-  never acts by itself: each attempt is one of ours, and a station that lost its access point stays
+  never acts by itself: each attempt is made here, and a station that lost its access point stays
   offline until `up()` is called again.
-- status() shows the reason of the last failure. "Not found" and "wrong password" it goes on showing
-  after the next connect(), until there is an address. So what it shows right after connect() may be
+- status() shows the reason of the last failure. "Not found" and "wrong password" remain
+  after the next connect(), until there is an address. So the status right after connect() may be
   old, and counts only once the time is up.
 """
 
 import time
 
 import network
+from micropython import const
 
 from firstboot import board, events
 from firstboot.errors import LinkError, SettingsError
 from firstboot.link import Link
 from firstboot.settings import Settings
 
-_POLL_MS = 50
-_DRIVER_RETRIES = 0
-_SSID_LIMIT = 32
-_PASSWORD_LIMIT = 64
-# A wrong password comes as any of these: AUTH_FAIL, 4WAY_HANDSHAKE_TIMEOUT, HANDSHAKE_TIMEOUT.
+_POLL_MS = const(50)
+_DRIVER_RETRIES = const(0)
+_SSID_LIMIT = const(32)
+_PASSWORD_LIMIT = const(64)
+# A wrong password shows as any of these: AUTH_FAIL, 4WAY_HANDSHAKE_TIMEOUT, HANDSHAKE_TIMEOUT.
 _WRONG_PASSWORD = (202, 15, 204)
-# The network is there, with a security that does not go with the password (or with having none).
+# The network is there, with a security that does not fit the password (or having none).
 _OTHER_SECURITY = (210, 211)
 _POWER_SAVE = {"none": "PM_NONE", "min": "PM_PERFORMANCE", "max": "PM_POWERSAVE"}
 
 
 class Wifi(Link):
-    """The radio. `fixed` is address, mask, gateway and DNS server, or None for DHCP."""
+    """The radio as a station.
+
+    Args:
+        settings: the board's own.
+        fixed: address, mask, gateway and DNS server, or None for DHCP.
+
+    Raises:
+        SettingsError: if a name or password is longer than the driver allows.
+    """
 
     def __init__(self, settings: Settings, fixed: tuple[str, str, str, str] | None) -> None:
         self._settings = settings
         self._fixed = fixed
         self._timeout_ms = settings.number("wifi.timeout_s") * 1000
         self._tries = settings.number("wifi.tries")
-        self._wlan: network.WLAN | None = None  # the driver takes tens of KB: not before it is needed
+        self._wlan: network.WLAN | None = None  # the driver needs tens of KB: not before it is used
         for ssid, password in settings.networks():
             if len(ssid.encode()) > _SSID_LIMIT or len(password.encode()) > _PASSWORD_LIMIT:
                 raise SettingsError("wifi.ssid has at most 32 bytes and wifi.password 64, also in wifi.networks")
 
     def address(self) -> str:
-        """The address, "" if not joined."""
+        """Return the address, "" if not joined."""
         return self._wlan.ifconfig()[0] if self._wlan and self._wlan.isconnected() else ""
 
     def down(self) -> None:
@@ -61,9 +70,12 @@ class Wifi(Link):
             self._wlan = None
 
     def up(self) -> str:
-        """Join the first network that lets us in, if not joined; return the address.
+        """Join the first network that accepts the board, unless joined; return the address.
 
-        Each gets `wifi.tries` attempts of at most `wifi.timeout_s`. Raises LinkError after the last.
+        Each gets `wifi.tries` attempts of at most `wifi.timeout_s`.
+
+        Raises:
+            LinkError: the last network's.
         """
         if self.address():
             return self.address()
@@ -90,11 +102,11 @@ class Wifi(Link):
         return error
 
     def _started(self) -> network.WLAN:
-        """The radio, switched on and set up."""
+        """Return the radio, switched on and set up."""
         if not self._wlan:
             wlan = network.WLAN(network.STA_IF)
             wlan.active(True)
-            wlan.disconnect()  # what a soft reset left; a join under way makes the rest fail
+            wlan.disconnect()  # a join under way, left by a soft reset, makes the rest fail
             wlan.config(reconnects=_DRIVER_RETRIES)
             power_save = _POWER_SAVE[self._settings.text("wifi.power_save")]
             if hasattr(wlan, power_save):
@@ -126,5 +138,5 @@ class Wifi(Link):
         if status == network.STAT_NO_AP_FOUND:
             return LinkError("Wi-Fi network %s not found" % ssid, "not_found")
         if status in _OTHER_SECURITY:
-            return LinkError("Wi-Fi network %s has another security: is there a password, or none?" % ssid)
+            return LinkError("Wi-Fi network %s has another security: should there be a password, or none?" % ssid)
         return LinkError("Wi-Fi network %s not joined (status %s)" % (ssid, status))

@@ -1,18 +1,20 @@
-"""A certificate that the device makes for itself (RFC 5280), and its key as TLS takes it (RFC 5915). Both DER."""
+"""A certificate that the device makes for itself (RFC 5280), and its key in the form for TLS (RFC 5915). Both DER."""
 
 import binascii
 import hashlib
 import os
 
+from micropython import const
+
 from firstboot import p256
 
 # DER's tags (X.690)
-_INTEGER = 0x02
-_BITS = 0x03
-_OCTETS = 0x04
-_UTF8 = 0x0C
-_SEQUENCE = 0x30
-_SET = 0x31
+_INTEGER = const(0x02)
+_BITS = const(0x03)
+_OCTETS = const(0x04)
+_UTF8 = const(0x0C)
+_SEQUENCE = const(0x30)
+_SET = const(0x31)
 
 # Object identifiers and other fixed parts, whole
 _EC_PUBLIC_KEY = b"\x06\x07\x2a\x86\x48\xce\x3d\x02\x01"
@@ -26,21 +28,28 @@ _EXTENDED_KEY_USAGE = b"\x06\x03\x55\x1d\x25"
 _CLIENT_AUTH = b"\x06\x08\x2b\x06\x01\x05\x05\x07\x03\x02"
 _CRITICAL = b"\x01\x01\xff"
 _DIGITAL_SIGNATURE = b"\x03\x02\x07\x80"
-# A board has no clock to speak of: from a day long ago to "no expiration date" (RFC 5280, 4.1.2.5).
+# A board has no clock to rely on: from a day long ago to "no expiration date" (RFC 5280, 4.1.2.5).
 _VALIDITY = b"\x17\x0d200101000000Z\x18\x0f99991231235959Z"
 # [0] { INTEGER 2 }
 _VERSION_3 = b"\xa0\x03\x02\x01\x02"
 
 # The longest common name. In characters by RFC 5280, appendix A.1 (ub-common-name), but some readers count bytes.
-_NAME_LIMIT = 64
+_NAME_LIMIT = const(64)
 
 
 def self_signed(name: str, key: int, public: bytes, feed: object) -> bytes:
-    """A v3 certificate for TLS client authentication whose issuer and subject are `CN=name`.
+    """Return a v3 certificate for TLS client authentication whose issuer and subject are `CN=name`.
 
-    Of a name of more than 64 bytes there are the first 47, `~`, and the first 16 hex digits of its SHA-256.
-    `public` is the key's own. Raises ArithmeticError if the signature does not verify: then a bit
-    flipped somewhere, and neither key nor certificate is of any use.
+    Args:
+        name: the device's name; of more than 64 bytes the first 47, `~`, and the first 16 hex digits of its
+            SHA-256 are used.
+        key: the private key.
+        public: its public key, an uncompressed point.
+        feed: called every few milliseconds, for the watchdog.
+
+    Raises:
+        ArithmeticError: if the signature does not verify: a bit flipped somewhere, and neither key nor
+            certificate is usable.
     """
     issuer = _sequence(_der(_SET, _sequence(_COMMON_NAME, _der(_UTF8, _common_name(name)))))
     algorithm = _sequence(_ECDSA_SHA256)
@@ -62,7 +71,7 @@ def self_signed(name: str, key: int, public: bytes, feed: object) -> bytes:
 
 
 def private_key(key: int, public: bytes) -> bytes:
-    """The key as an ECPrivateKey (RFC 5915): what `load_cert_chain` takes."""
+    """Return the key as an ECPrivateKey (RFC 5915), for `load_cert_chain`."""
     return _sequence(_integer(1), _der(_OCTETS, key.to_bytes(32, "big")), _der(0xA0, _P256), _der(0xA1, _bits(public)))
 
 
@@ -87,7 +96,7 @@ def _extensions(public: bytes) -> bytes:
 
 
 def _der(tag: int, *parts: bytes) -> bytes:
-    """A value of up to 65535 bytes with its tag and length."""
+    """Return a value of up to 65535 bytes with its tag and length."""
     body = b"".join(parts)
     size = len(body)
     if size < 0x80:
@@ -104,11 +113,11 @@ def _sequence(*parts: bytes) -> bytes:
 
 
 def _integer(value: int) -> bytes:
-    """A number of 0 to 256 bits: as few bytes as there can be, without setting the sign."""
+    """Return a number of 0 to 256 bits in as few bytes as possible, without setting the sign."""
     raw = value.to_bytes(33, "big").lstrip(b"\x00")
     return _der(_INTEGER, raw if raw and raw[0] < 0x80 else b"\x00" + raw)
 
 
 def _bits(raw: bytes) -> bytes:
-    """Whole bytes as a BIT STRING: no bit of the last one is unused."""
+    """Return whole bytes as a BIT STRING: no bit of the last one is unused."""
     return _der(_BITS, b"\x00", raw)

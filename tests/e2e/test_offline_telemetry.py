@@ -7,9 +7,9 @@ QUEUE = 5
 MAIN = b"""
 import time
 from firstboot import app, events, telemetry
-usual = telemetry.Telemetry.take
+usual = telemetry.Telemetry.collect
 number = 0
-def take(self):
+def collect(self):
     usual(self)
     self._due = time.ticks_add(time.ticks_ms(), 30)
 def sample():
@@ -17,7 +17,7 @@ def sample():
     number += 1
     events.emit("measured", number=number)
     return {"number": number}
-telemetry.Telemetry.take = take
+telemetry.Telemetry.collect = collect
 app.main(sample)
 """
 

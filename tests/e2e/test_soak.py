@@ -41,14 +41,14 @@ ROTATE = "rotateCredentials"
 MAIN = b"""
 import gc, time
 from firstboot import app, board, events, telemetry
-usual_take, usual_sleep = telemetry.Telemetry.take, board.sleep
-def take(self):
-    usual_take(self)
+usual_collect, usual_sleep = telemetry.Telemetry.collect, board.sleep
+def collect(self):
+    usual_collect(self)
     self._due = time.ticks_add(time.ticks_ms(), 20)
 def sleep(ms):
     events.emit("cycle", free=gc.mem_free())
     usual_sleep(ms)
-telemetry.Telemetry.take = take
+telemetry.Telemetry.collect = collect
 board.sleep = sleep
 app.main()
 """

@@ -16,8 +16,8 @@ from tests.support import micropython
 
 WORLD = r"""
 import json, os
-from firstboot import app as module, board, clock, credentials, errors, events, link, provisioning, session, vault
-from firstboot import settings as settings_file
+from firstboot import app as module, board, clock, credentials, errors, events, link, login, provisioning, session
+from firstboot import settings as settings_file, vault
 
 PATHS = ("vault.0", "vault.1")
 credentials.CERTIFICATE_FILE, credentials.KEY_FILE = "device.crt", "device.key"
@@ -65,7 +65,7 @@ class Mqtt:
         if isinstance(outcome, list):  # one after the other
             outcome = outcome.pop(0)
         if isinstance(outcome, int):
-            raise errors.Refused(outcome)
+            raise errors.LoginRefused(outcome)
         if outcome:
             raise getattr(errors, outcome)("lost")
     def close(self):
@@ -102,15 +102,15 @@ def live(app):
     name, _, argument = error.partition(" ")
     def fail(*_):
         log.append(step)
-        failure = getattr(errors, name)(int(argument) if name == "Refused" else "lost")
+        failure = getattr(errors, name)(int(argument) if name == "LoginRefused" else "lost")
         if name == "NetworkError":
             failure.retry_ms = int(argument or "0")
         raise failure
-    setattr(*{"link": (app._link, "up"), "clock": (clock, "ensure"), "online": (app, "_go_online")}[step], fail)
+    setattr(*{"link": (app._link, "up"), "clock": (clock, "ensure"), "online": (app._login, "connect")}[step], fail)
 
 events.emit = emit
 module.Vault = Vault
-module.Mqtt = Mqtt
+login.Mqtt = Mqtt
 provisioning._exchange = lambda transport: exchange
 session.run = run
 
@@ -133,19 +133,19 @@ for case in CASES:
         sections.setdefault(section, {})[key] = value
     app = module.App(settings_file.check(sections))
     app._backoff = Backoff()
-    app._refusals = case.get("refusals", 0)
+    app._login.refusals = case.get("refusals", 0)
     app._address, app._link.up = "before", lambda: "192.0.2.1"
     if "fails" in case:
         live(app)
     try:
         if "fails" in case or case.get("live"):
-            log.append(app._live())
+            log.append(app._attempt())
             assert app.status()["address"] == ("" if "link" in log else "192.0.2.1")
         else:
-            log.append("online " + app._go_online().name)
-            log.append("refusals %d" % app._refusals)
+            log.append("online " + app._login.connect().name)
+            log.append("refusals %d" % app._login.refusals)
     except errors.FirstbootError as error:
-        log.append("raises %s, refusals %d" % (getattr(error, "code", error.kind), app._refusals))
+        log.append("raises %s, refusals %d" % (getattr(error, "code", error.kind), app._login.refusals))
     print(json.dumps("; ".join(log)))
 """
 

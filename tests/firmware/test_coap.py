@@ -304,7 +304,7 @@ JUDGED = [
     (code(4.29), ((MAX_AGE, number(4_000_000_000)),), b"", "network 3600000 "),
     (code(4.29), ((MAX_AGE, b"\1" * 9),), b"", "network 60000 "),
     (CREATED, ((ETAG, b"12345678"), (CONTENT_FORMAT, b"\x32"), (2000, bytes(300))), b"yes", "done b'yes'"),
-    (CREATED, ((PROXY_URI, b"coap://evil"),), b"yes", "garbage 0 the server's answer has an option"),
+    (CREATED, ((PROXY_URI, b"coap://evil"),), b"yes", "garbage 0 the server's answer has an unknown critical option"),
     (CREATED, ((BLOCK2, block(3, False, 6)),), b"yes", "garbage 0 the server's answer begins in its middle"),
     (CREATED, ((BLOCK2, block(0, True, 7)),), b"x" * 1024, "garbage 0 the server sent a block"),
     (CREATED, ((BLOCK2, block(0, True, 6)),), b"x" * 1023, "garbage 0 the server sent a block"),
@@ -393,7 +393,7 @@ def test_server_that_always_wants_another_block_is_refused(ask):
             request = peer.request()
             peer.say(piggybacked(request, CONTINUE, b"", [(BLOCK1, block(at, True, 6))]))
 
-    assert ask(behave, code="attempt('x' * 1030)") == ["garbage 0 the server wants more than there is"]
+    assert ask(behave, code="attempt('x' * 1030)") == ["garbage 0 the server asks for more than there is"]
 
 
 def test_random_answers_end_in_an_answer_or_an_error_of_ours(ask):

@@ -135,7 +135,7 @@ def read_on():
     stream.within(timeout_ms)
     stream.connect(("127.0.0.1", port))
     while True:
-        stream.some(100)
+        stream.recv(100)
 attempt(read_on)
 """
     assert ask(peer, behave, code=code, timeout_ms=200) == ["timeout 0 no answer from the server in time"]

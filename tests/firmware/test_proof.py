@@ -46,7 +46,7 @@ for key, message in {pairs!r}:
 
 def proofs(*requests):
     """The proofs of these requests with the nonce `n`, by the device."""
-    code = f"from firstboot.proof import proof\nfor each in {requests!r}: print(proof({SECRET!r}, 'n', each))"
+    code = f"from firstboot import proof\nfor each in {requests!r}: print(proof.make({SECRET!r}, 'n', each))"
     return micropython.run(code).split()
 
 

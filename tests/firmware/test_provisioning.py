@@ -45,7 +45,7 @@ def exchange(settings, name, request):
     return answers.pop(0).encode()
 provisioning._exchange = lambda transport: exchange
 try:
-    outcome = provisioning.ask(SETTINGS, "press4", {own!r}, {list(held)!r})
+    outcome = provisioning.request(SETTINGS, "press4", {own!r}, {list(held)!r})
 except FirstbootError as error:
     assert str(error) and "s3cret" not in str(error)
     outcome = error.kind
@@ -65,7 +65,7 @@ provisioning._exchange = lambda transport: asked.append(transport) or (lambda *_
 from firstboot import settings
 for name in ("mqtt", "http", "coap"):
     made = settings.check({"server": {"host": "h"}, "provision": {"key": "k", "secret": "s", "transport": name}})
-    provisioning.ask(made, "press4", None, [])
+    provisioning.request(made, "press4", None, [])
 assert asked == ["mqtt", "http", "coap"]
 """)
 

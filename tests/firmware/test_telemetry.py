@@ -48,7 +48,7 @@ def test_queue_that_is_full_drops_the_oldest_and_counts():
     result = measure("""
 kept = []
 for _ in range(7):
-    it.take()
+    it.collect()
     kept.append([len(it._records), it.dropped])
 result = [kept, drain()]
 """)
@@ -59,9 +59,9 @@ def test_count_of_lost_records_is_reported_once():
     """Also when more were lost while the report was on its way."""
     result = measure("""
 for _ in range(5):
-    it.take()
+    it.collect()
 count = it.dropped
-it.take()
+it.collect()
 it.reported(count)
 first = it.dropped
 it.reported(first)
@@ -73,9 +73,9 @@ result = [count, first, it.dropped, [fields["count"] for event, fields in said i
 def test_record_that_made_room_before_it_was_acknowledged_costs_no_other():
     result = measure("""
 for _ in range(3):
-    it.take()
+    it.collect()
 record = it.oldest()
-it.take()
+it.collect()
 it.acknowledged(record)
 result = [drain(), it.dropped]
 """)
@@ -89,9 +89,9 @@ board.free_heap = lambda: 1
 events.uptime_ms = lambda: 0
 it._sample = None
 for _ in range(3):
-    it.take()
+    it.collect()
 record = it.oldest()
-it.take()
+it.collect()
 it.acknowledged(record)
 result = len(it._records)
 """)
@@ -107,7 +107,7 @@ def test_sample_that_raises_is_told_and_costs_its_own_values_only():
 def broken():
     raise RuntimeError("a secret")
 it._sample = broken
-it.take()
+it.collect()
 result = [sorted(json.loads(it.oldest())), said]
 """)
     assert result == [["free_heap", "uptime_s"], [["error", {"kind": "sample", "detail": "RuntimeError"}]]]
@@ -117,7 +117,7 @@ result = [sorted(json.loads(it.oldest())), said]
 def test_sample_that_is_no_dict_is_told_and_costs_its_own_values_only(returned):
     result = measure(f"""
 it._sample = lambda: {returned}
-it.take()
+it.collect()
 result = [sorted(json.loads(it.oldest())), [fields["kind"] for event, fields in said]]
 """)
     assert result == [["free_heap", "uptime_s"], ["sample"]]
@@ -127,7 +127,7 @@ result = [sorted(json.loads(it.oldest())), [fields["kind"] for event, fields in 
 def test_sample_that_is_no_json_is_told_and_costs_its_own_values_only(value):
     result = measure(f"""
 it._sample = lambda: {{"x": {value}}}
-it.take()
+it.collect()
 result = [it.oldest(), [fields["kind"] for event, fields in said]]
 """)
     assert sorted(json.loads(result[0])) == ["free_heap", "uptime_s"]
@@ -141,7 +141,7 @@ LIFE_S = 30 * 365 * 86400
 def test_record_carries_its_time_only_if_the_clock_can_be_right(off_by, dated):
     result = measure(f"""
 of_day = found.number("clock.not_before") + {off_by}
-it.take()
+it.collect()
 result = json.loads(it.oldest())
 """)
     assert result.get("ts") == ((1735689600 + off_by) * 1000 if dated else None)

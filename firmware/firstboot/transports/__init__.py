@@ -1,6 +1,6 @@
 """The provisioning exchange over each protocol: `exchange(settings, name, request) -> payload`.
 
-`request` is the text to send, the answer's payload comes back as it is. Raises NetworkError or a
-kind of it when there is no answer, which says nothing about what the server did; PlaintextRefused
-before anything is sent, and what `tls.Tls` does.
+`request` is the text to send; the answer's payload is returned as it came. Without an answer it raises
+NetworkError or a subclass, which says nothing about what the server did. Before anything is sent it raises
+PlaintextRefused, and as `tls.Tls` does.
 """

@@ -1,54 +1,65 @@
 """The provisioning exchange over CoAP: `POST coap://host/api/v1/provision` (RFC 7252; blocks: RFC 7959).
 
-There is no DTLS: what is said here is said in clear.
+There is no DTLS: everything is sent in clear.
 """
 
 import os
 import socket
 import time
 
+from micropython import const
+
 from firstboot import address, backoff
 from firstboot.datagram import Datagrams
 from firstboot.errors import NetworkError, ProtocolError, Timeout
 from firstboot.settings import Settings
 
-_CON, _NON, _ACK, _RST = 0, 1, 2, 3
-_EMPTY = 0
-_POST = 2
-_URI_PATH, _CONTENT_FORMAT, _MAX_AGE, _BLOCK2, _BLOCK1 = 11, 12, 14, 23, 27
+_CON = const(0)
+_NON = const(1)
+_ACK = const(2)
+_RST = const(3)
+_EMPTY = const(0)
+_POST = const(2)
+_URI_PATH = const(11)
+_CONTENT_FORMAT = const(12)
+_MAX_AGE = const(14)
+_BLOCK2 = const(23)
+_BLOCK1 = const(27)
 _KNOWN_CRITICAL = (_BLOCK2, _BLOCK1)
-_JSON = 50
+_JSON = const(50)
 _PATH = ("api", "v1", "provision")
 # RFC 7252, section 4.8: ACK_TIMEOUT in milliseconds, and MAX_RETRANSMIT. ACK_RANDOM_FACTOR is 1.5.
-_ACK_TIMEOUT_MS = 2000
-_MAX_RETRANSMIT = 4
-_DATAGRAM = 1280
-# A block of 1024 bytes as the option has it, and the most that all blocks of an answer may have.
-_EXPONENT = 6
-_LIMIT = 4096
-# Max-Age when none is given (RFC 7252, section 5.10.5), and the longest that we let ourselves be told.
-_MINUTE_S = 60
-_HOUR_S = 3600
+_ACK_TIMEOUT_MS = const(2000)
+_MAX_RETRANSMIT = const(4)
+_DATAGRAM = const(1280)
+# A block of 1024 bytes as the option encodes it, and the most that all blocks of an answer may have.
+_EXPONENT = const(6)
+_LIMIT = const(4096)
+# Max-Age when none is given (RFC 7252, section 5.10.5), and the longest accepted.
+_MINUTE_S = const(60)
+_HOUR_S = const(3600)
 
 
 def exchange(settings: Settings, name: str, request: str) -> bytes:  # noqa: ARG001 - the name is in the request
-    """Ask, and return the answer's payload: with 2.xx, and with 4.00 if there is one.
+    """Send the request, and return the answer's payload: with 2.xx, and with 4.00 if there is one.
 
-    Everything else is a NetworkError or a kind of it, with `retry_ms` if the server asks for patience.
+    Raises:
+        NetworkError: any other answer, with `retry_ms` if the server asked to wait; ProtocolError, Timeout.
+        PlaintextRefused: the address is public, and `server.allow_plaintext` is not set.
     """
     port = settings.provision_port()
     found = address.look_up(settings.text("server.host"), port, socket.SOCK_DGRAM)
     if not settings.flag("server.allow_plaintext"):
         address.guard(found)
-    asking = _Asking(Datagrams(found), settings.number("session.timeout_ms"))
+    asking = _Exchange(Datagrams(found), settings.number("session.timeout_ms"))
     try:
-        return asking.ask(request.encode())
+        return asking.request(request.encode())
     finally:
         asking.close()
 
 
 class _Message:
-    """What a datagram says. Raises ValueError or IndexError if that is nothing in CoAP (RFC 7252, section 3)."""
+    """A parsed datagram. Raises ValueError or IndexError if it is not a CoAP message (RFC 7252, section 3)."""
 
     def __init__(self, data: bytes) -> None:
         token_end = 4 + (data[0] & 15)
@@ -61,9 +72,9 @@ class _Message:
         self.options: dict[int, int] = {}
         self.payload = b""
         self.understood = True
-        self._take_apart(data, token_end)
+        self._parse(data, token_end)
 
-    def _take_apart(self, data: bytes, at: int) -> None:
+    def _parse(self, data: bytes, at: int) -> None:
         number = 0
         while at < len(data):
             first = data[at]
@@ -85,7 +96,7 @@ class _Message:
             at += length
 
 
-class _Asking:
+class _Exchange:
     """Requests to one server, one after the other, with a deadline for all of them."""
 
     def __init__(self, datagrams: Datagrams, timeout_ms: int) -> None:
@@ -96,35 +107,35 @@ class _Asking:
         # usual 10 s it begins as TCP does (RFC 6298), one message at a time.
         self._ack_timeout_ms = min(_ACK_TIMEOUT_MS, max(timeout_ms // 10, 1))
         self._mid = int.from_bytes(os.urandom(2), "big")
-        self._confirmed = -1  # the last message id that we acknowledged
+        self._acked = -1  # the last message id that we acknowledged
 
     def close(self) -> None:
         self._datagrams.close()
 
-    def ask(self, body: bytes) -> bytes:
-        return self._collect(self._put(body))
+    def request(self, body: bytes) -> bytes:
+        return self._whole(self._post(body))
 
-    def _put(self, body: bytes) -> _Message:
-        """The answer to the whole body, sent in blocks if it does not fit into one (RFC 7959, section 2.5)."""
+    def _post(self, body: bytes) -> _Message:
+        """Return the answer to the whole body, sent in blocks if it does not fit into one (RFC 7959, section 2.5)."""
         exponent = _EXPONENT
         if len(body) <= _size(exponent):
-            return self._judge(self._send([], body))
+            return self._checked(self._send([], body))
         start = 0
         while True:
             size = _size(exponent)
             end = start + size
             more = end < len(body)
-            answer = self._judge(self._send([(_BLOCK1, start // size << 4 | more << 3 | exponent)], body[start:end]))
+            answer = self._checked(self._send([(_BLOCK1, start // size << 4 | more << 3 | exponent)], body[start:end]))
             if not more or answer.code != _code(2, 31):
                 if answer.code == _code(2, 31):
-                    raise ProtocolError("the server wants more than there is")
+                    raise ProtocolError("the server asks for more than there is")
                 return answer
             # a server may want smaller blocks from now on
             exponent = min(exponent, answer.options.get(_BLOCK1, exponent) & 7)
             start = end
 
-    def _collect(self, answer: _Message) -> bytes:
-        """The whole payload of an answer whose first block this is (RFC 7959, section 2.4)."""
+    def _whole(self, answer: _Message) -> bytes:
+        """Return the whole payload of an answer, from its first block on (RFC 7959, section 2.4)."""
         payload = answer.payload
         block = answer.options.get(_BLOCK2, 0)
         if block >> 4:
@@ -132,23 +143,23 @@ class _Asking:
         while block & 8:
             exponent = block & 7
             if exponent > _EXPONENT or not payload or len(payload) % _size(exponent):
-                raise ProtocolError("the server sent a block of a length that it cannot have")
+                raise ProtocolError("the server sent a block of invalid length")
             if len(payload) > _LIMIT:
                 raise ProtocolError("the server sent more than %d bytes" % _LIMIT)
             number = len(payload) // _size(exponent)
-            following = self._judge(self._send([(_BLOCK2, number << 4 | exponent)], b""))
+            following = self._checked(self._send([(_BLOCK2, number << 4 | exponent)], b""))
             block = following.options.get(_BLOCK2, 0)
             if following.code != answer.code or block >> 4 << (block & 7) != number << exponent:
                 raise ProtocolError("the server sent another block than the one asked for")
             if block & 8 and not following.payload:
-                raise ProtocolError("the server sent a block of a length that it cannot have")
+                raise ProtocolError("the server sent a block of invalid length")
             payload += following.payload
         return payload
 
-    def _judge(self, answer: _Message) -> _Message:
-        """The answer, if it is one to go by."""
+    def _checked(self, answer: _Message) -> _Message:
+        """Return the answer; raise NetworkError unless it is usable."""
         if not answer.understood:
-            raise ProtocolError("the server's answer has an option that we do not know")
+            raise ProtocolError("the server's answer has an unknown critical option")
         code = answer.code
         if code >> 5 == 2 or (code == _code(4, 0) and answer.payload):
             return answer
@@ -160,10 +171,10 @@ class _Asking:
         raise error
 
     def _send(self, blocks: list[tuple[int, int]], payload: bytes) -> _Message:
-        """One request until its answer is there, which may be the acknowledgement or come after it."""
+        """Send one request until its answer arrives, with the acknowledgement or after it."""
         self._mid = (self._mid + 1) & 0xFFFF
         token = os.urandom(8)
-        request = _write(self._mid, token, blocks, payload)
+        request = _encode(self._mid, token, blocks, payload)
         self._datagrams.send(request)
         left = _MAX_RETRANSMIT
         pause_ms = self._ack_timeout_ms + backoff.below(self._ack_timeout_ms // 2 + 1)
@@ -182,26 +193,26 @@ class _Asking:
                     again = time.ticks_add(now, pause_ms)
                     continue
                 wait_ms = min(wait_ms, due_ms)
-            message = self._hear(wait_ms)
+            message = self._receive(wait_ms)
             if message is None or (message.kind in (_ACK, _RST) and message.mid != self._mid):
-                continue  # nothing, or about something else
+                continue  # nothing, or for another message
             if self._is_answer(message, token):
                 return message
             if message.kind == _ACK and message.code == _EMPTY:
-                left = 0  # the request has arrived, and the answer will come by itself
+                left = 0  # the request has arrived: the answer comes separately
 
     def _is_answer(self, message: _Message, token: bytes) -> bool:
         if message.kind == _RST:
             raise NetworkError("the server rejected the message (CoAP RST)")
         if message.token == token and message.code >> 5 in (2, 4, 5):
-            self._confirm(message)
+            self._ack(message)
             return True
-        if message.kind == _CON and message.mid == self._confirmed:
-            self._confirm(message)  # our acknowledgement of an earlier answer was lost
+        if message.kind == _CON and message.mid == self._acked:
+            self._ack(message)  # our acknowledgement of an earlier answer was lost
         return False
 
-    def _hear(self, ms: int) -> _Message | None:
-        """What comes within `ms`; None if it is nothing, or nothing in CoAP, which gets no reply."""
+    def _receive(self, ms: int) -> _Message | None:
+        """Return the message that comes within `ms`, or None; what is not CoAP gets no reply."""
         data = self._datagrams.receive(_DATAGRAM, ms)
         if data is None:
             return None
@@ -210,14 +221,14 @@ class _Asking:
         except (ValueError, IndexError):
             return None
 
-    def _confirm(self, message: _Message) -> None:
+    def _ack(self, message: _Message) -> None:
         if message.kind == _CON:
-            self._confirmed = message.mid
+            self._acked = message.mid
             self._datagrams.send(bytes([0x40 | _ACK << 4, _EMPTY, message.mid >> 8, message.mid & 0xFF]))
 
 
 def _code(family: int, detail: int) -> int:
-    """`2, 5` is what the RFC writes as 2.05."""
+    """Return the byte of a code: `2, 5` is what the RFC writes as 2.05."""
     return family << 5 | detail
 
 
@@ -226,7 +237,7 @@ def _size(exponent: int) -> int:
 
 
 def _extended(data: bytes, at: int, nibble: int) -> tuple[int, int]:
-    """An option's delta or length, and where it goes on (RFC 7252, section 3.1)."""
+    """Return an option's delta or length, and the position after it (RFC 7252, section 3.1)."""
     if nibble < 13:
         return nibble, at
     if nibble == 13:
@@ -236,8 +247,8 @@ def _extended(data: bytes, at: int, nibble: int) -> tuple[int, int]:
     raise ValueError
 
 
-def _write(mid: int, token: bytes, blocks: list[tuple[int, int]], payload: bytes) -> bytes:
-    """A request to be confirmed. `blocks` are the block options, the only ones that change."""
+def _encode(mid: int, token: bytes, blocks: list[tuple[int, int]], payload: bytes) -> bytes:
+    """Return a confirmable request. `blocks` are the block options, the only ones that change."""
     data = bytearray([0x40 | _CON << 4 | len(token), _POST, mid >> 8, mid & 0xFF]) + token
     options = [(_URI_PATH, part.encode()) for part in _PATH]
     if payload:
@@ -257,7 +268,7 @@ def _write(mid: int, token: bytes, blocks: list[tuple[int, int]], payload: bytes
 
 
 def _shortest(value: int) -> bytes:
-    """A number as an option has it: without leading zeros."""
+    """Return a number as an option encodes it: without leading zeros."""
     data = value.to_bytes(3, "big")
     while data and not data[0]:
         data = data[1:]

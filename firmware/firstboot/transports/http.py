@@ -8,26 +8,26 @@ from firstboot.settings import Settings
 from firstboot.stream import server_stream
 
 _REQUEST = "POST /api/v1/provision"
-# Too many requests; not now.
+# too many requests; service unavailable
 _LATER = (429, 503)
 
 
 def exchange(settings: Settings, name: str, request: str) -> bytes:  # noqa: ARG001 - the name is in the request
-    """Ask, and return the body: what became of the request is said there, never by the HTTP status.
+    """Send the request, and return the answer's body: the outcome is there, never in the HTTP status.
 
-    A server that asks for patience (429, 503), or fails without such a body, is a NetworkError with
-    `retry_ms`.
+    Raises:
+        NetworkError: a status of 429 or 503, or an error without such a body; with `retry_ms`.
     """
     stream = server_stream(settings)
     status, headers, body = http.request(settings, stream, settings.provision_port(), _REQUEST, request)
-    if status in _LATER or (status >= 400 and not _says_status(body)):
+    if status in _LATER or (status >= 400 and not _has_status(body)):
         error = NetworkError("the server answered with HTTP status %d" % status)
         error.retry_ms = http.retry_ms(headers)
         raise error
     return body
 
 
-def _says_status(body: bytes) -> bool:
+def _has_status(body: bytes) -> bool:
     try:
         answer = json.loads(body)
     except (ValueError, UnicodeError):

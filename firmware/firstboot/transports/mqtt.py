@@ -1,8 +1,8 @@
-"""The provisioning exchange over MQTT: one connection, one question, one answer."""
+"""The provisioning exchange over MQTT: one connection, one request, one answer."""
 
 import time
 
-from firstboot.errors import ProtocolError, Refused, Timeout
+from firstboot.errors import LoginRefused, ProtocolError, Timeout
 from firstboot.mqtt import Mqtt
 from firstboot.settings import Settings
 
@@ -12,12 +12,15 @@ _RESPONSE = "/provision/response"
 
 
 def exchange(settings: Settings, name: str, request: str) -> bytes:
-    """Ask on a connection of its own; the server answers on the asking connection only."""
+    """Send the request on a connection of its own, and return the answer's payload.
+
+    ThingsBoard: the answer comes on the requesting connection only.
+    """
     client = Mqtt(settings, name, _USER)
     try:
         try:
             client.connect()
-        except Refused as refusal:  # says nothing about a device's credentials: there are none yet
+        except LoginRefused as refusal:  # not about the device's credentials: there are none yet
             raise ProtocolError("the server has no provisioning, or not now (CONNACK %d)" % refusal.code)
         client.subscribe(_RESPONSE)
         client.publish(_REQUEST, request)

@@ -18,7 +18,7 @@ _LEFT = "Stored in flash. What is left to do: "
 _RESTARTS = "The board restarts."
 _DROPPED = ("A line has at most", "That line is not UTF-8")
 _HIDDEN = {"(set)": True, "(not set)": False}
-_COMPLAINT = "The settings are of no use yet: "
+_COMPLAINT = "Invalid settings: "
 
 
 @dataclass(frozen=True, kw_only=True)
