@@ -37,12 +37,12 @@ class ServedBoard(PortBoard):
         self.virtual = VirtualBoard.create(folder, board=definition, mac=mac, blank=True)
         with ExitStack() as opened:
             self.served = opened.enter_context(line_server.serve(self.virtual, start=Start.HELD))
-            super().__init__(
-                self.served.url, folder, definition=definition, recorder=recorder or EventRecorder(folder.name)
-            )
+            recorder = recorder or EventRecorder(folder.name)
+            super().__init__(self.served.url, folder, definition=definition, reset=False, recorder=recorder)
             opened.push(self._held)
             self._held = opened.pop_all()
-        self.served.reset(Start.HELD)  # it ran when its line was opened
+        self._recorder.detach()
+        self.served.reset(Start.HELD)  # it may have run when its line was opened
         self.name = folder.name
         self.mac = self.virtual.mac
         self._is_on = False

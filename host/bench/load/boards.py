@@ -7,15 +7,15 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 from bench import boards, file_limits
-from bench.contract.events import FOLLOW_UPS, needs_person
+from bench.contract.events import FOLLOW_UPS, Event, needs_person
+from bench.dut.recorder import POWER_LOST, EventRecorder
+from bench.dut.virtual import UnixBoard
 from bench.load import usage
 from bench.load.life import Lap, Life, Progress, Restart, Tell
 from bench.virtual.board import VirtualBoard
 from bench.virtual.environment import Conditions
-from bench.virtual.power import PowerCycle
 
 DEFINITION = "esp32_generic"
 FILES_EACH = 7
@@ -93,7 +93,7 @@ class BoardFleet:
 
     def console(self, life: Life) -> Path:
         """All that a device's board ever said."""
-        return next(each.board.console for each in self._members if each.life is life)
+        return next(each.board.log for each in self._members if each.life is life)
 
     def run(self, moments: Sequence[float], restart: Restart | None, tell: Tell) -> None:
         """Switch the boards on, each at its moment (seconds from now), until all are online or failed.
@@ -132,7 +132,7 @@ class BoardFleet:
 
     def _sample(self, now: float) -> None:
         self._sampled_s = now
-        shares = [usage.share_bytes(each.power.pid) for each in self._members if each.power]
+        shares = [usage.share_bytes(each.board.power.pid) for each in self._members if each.board.power]
         known = [each for each in shares if each is not None]
         if known:
             self.memory_bytes = max(self.memory_bytes or 0, sum(known))
@@ -141,55 +141,53 @@ class BoardFleet:
 class _Member:
     """A board, and its life as its events tell it.
 
-    An event is seen late, the later the more boards want to run. But its board's clock goes as this machine's does,
+    An event is read late, the later the more boards want to run. But its board's clock goes as this machine's does,
     and when the console was last written is known: by how little the two are apart, at most looks, all events of a
     board are known by this machine's clock.
     """
 
-    def __init__(self, board: VirtualBoard, name: str) -> None:
-        self.board = board
+    def __init__(self, made: VirtualBoard, name: str) -> None:
+        self.board = UnixBoard(made, recorder=EventRecorder(name, in_background=False))
         self.life = Life(name=name)
-        self.power: PowerCycle | None = None
         self.cpu_s: float | None = None
         """CPU time of a board that is off again."""
         self._lap: Lap | None = None
         self._ms: dict[str, int] = {}  # the steps of this lap, by the board's clock
         self._zero_s = math.inf  # of that clock, on this machine's
-        self._why = ""  # what the board last said about something that went wrong
+        self._why = ""  # the board's last event about something that went wrong
 
     def switch_on(self) -> None:
-        """Its first lap begins."""
-        self.power = self.board.power_on(_CONDITIONS)
-        self.life.begin(self.power.started_s)
+        """Begin its first lap."""
+        self.board.power_on(_CONDITIONS)
+        self.life.begin(self.board.started_s)
 
     def switch_off(self) -> None:
-        """Its last lap is over. Does nothing if it is off."""
-        if self.power:
-            self.cpu_s = (usage.cpu_and_waiting_s(self.power.pid) or (None,))[0]
-            self.power.power_off()
-            self.power = None
+        """End its last lap. No-op if it is off."""
+        if self.board.power:
+            self.cpu_s = (usage.cpu_and_waiting_s(self.board.power.pid) or (None,))[0]
+            self.board.power_off()
 
     def look(self, now: float, timeout_s: float) -> None:
-        """See what the board said since."""
-        if not self.power:
+        """Read the events that came since the last look."""
+        if not self.board.is_on:
             return
-        events = list(self.power.follow(0))
+        events = list(self.board.follow(0))
         own = [(event, event["ms"]) for event in events if _has_clock(event)]
         if own:
             if any(event["event"] == "boot" for event, _ in own):
                 self._zero_s = math.inf
-            said_s = self.board.console.stat().st_mtime - _SINCE_1970_S
-            self._zero_s = min(self._zero_s, said_s - own[-1][1] / _MS)
+            written_s = self.board.log.stat().st_mtime - _SINCE_1970_S
+            self._zero_s = min(self._zero_s, written_s - own[-1][1] / _MS)
         for event, ms in own:
-            self._hear(event, ms)
+            self._count(event, ms)
         for event in events:
-            if event["event"] not in FOLLOW_UPS:
+            if event["event"] == POWER_LOST:
+                self._fail(f"its process ended, last heard: {self.life.last}")
+            elif event["event"] not in FOLLOW_UPS:
                 self.life.last = words(event)
-        if self.power.is_lost:
-            self._fail(f"its process ended, last heard: {self.life.last}")
         self.life.expire(now, timeout_s)
 
-    def _hear(self, event: dict[str, Any], ms: int) -> None:
+    def _count(self, event: Event, ms: int) -> None:
         name = event["event"]
         lap = self.life.laps[-1]
         if self._zero_s + ms / _MS < lap.from_s:
@@ -204,8 +202,8 @@ class _Member:
             lap.moments |= {step: self._zero_s + at / _MS for step, at in self._ms.items()}
             if first:
                 self.life.own_ms[name] = ms
-            if first and lap.online and self.power:
-                self.life.cpu_s, self.life.waited_s = usage.cpu_and_waiting_s(self.power.pid) or (None, None)
+            if first and lap.online and self.board.power:
+                self.life.cpu_s, self.life.waited_s = usage.cpu_and_waiting_s(self.board.power.pid) or (None, None)
         elif name == "retry" and not lap.online:
             lap.attempts += 1
         elif name == "provisioning" and not first:
@@ -217,11 +215,11 @@ class _Member:
         self.life.error = self.life.error or why
 
 
-def _has_clock(event: dict[str, Any]) -> bool:
+def _has_clock(event: Event) -> bool:
     return event["event"] != "console" and isinstance(event.get("ms"), int)
 
 
-def words(event: dict[str, Any]) -> str:
+def words(event: Event) -> str:
     """An event, in case it was the last that says anything."""
     detail = event.get("text") or event.get("fix") or event.get("detail") or event.get("kind")
     return str(event["event"]) + (f" ({detail})" if detail else "")

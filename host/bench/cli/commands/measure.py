@@ -155,8 +155,8 @@ def _run(rounds: Rounds, count: int, timeout_s: float, *, quiet: bool) -> list[R
     done = []
     with Progress(*columns, console=tables.console, disable=hidden, transient=True) as progress:
         for number in progress.track(range(count + _WARM_UP), description="first boots"):
-            with rounds(number) as power:
-                done.append(rounds_of.watch(power, timeout_s))
+            with rounds(number) as board:
+                done.append(rounds_of.watch(board, timeout_s))
     return done[_WARM_UP:]
 
 
