@@ -60,7 +60,7 @@ def ended(watching, typed=None):
 def test_a_port_that_is_not_there(tmp_path):
     code, said, complaint = ended(monitor("--port", str(tmp_path / "ttyUSB0")))
     assert (code, said, complaint.count("\n")) == (1, "", 1)
-    assert "there is no port" in complaint
+    assert "there is no such port" in complaint
 
 
 def test_what_is_no_port():

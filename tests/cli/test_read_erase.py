@@ -95,7 +95,7 @@ def press_when_asked(running, line):
         (["--before", "magic"], "--before"),
         (["--after", "magic"], "--after"),
         (["--board", "no_such"], "no board no_such"),
-        (["--port", "foo://1"], "is no port"),
+        (["--port", "foo://1"], "is not a port"),
     ],
 )
 def test_read_wrong_use(tmp_path, arguments, complaint):
@@ -135,7 +135,7 @@ def test_nobody_listens(tmp_path):
     for command in (["read", str(tmp_path / "flash.bin")], ["erase", "--yes"]):
         code, _, told = bench(*command, "--port", "rfc2217://127.0.0.1:1")
         assert code == 1
-        assert "nobody listens at rfc2217://127.0.0.1:1" in told
+        assert "rfc2217://127.0.0.1:1: nobody listens there" in told
 
 
 @pytest.mark.parametrize("raw_line", [False, True])

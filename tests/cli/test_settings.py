@@ -81,7 +81,7 @@ def test_what_the_board_refuses_is_passed_on(served, board, arguments, complaint
     ("arguments", "complaint"),
     [
         (["set", "--port", "P", "wifi.ssid", "Hall", "--default"], "three ways to say what is set"),
-        (["get", "--port", "foo://P", "wifi.ssid"], "is no port"),
+        (["get", "--port", "foo://P", "wifi.ssid"], "is not a port"),
     ],
 )
 def test_wrong_use(arguments, complaint):

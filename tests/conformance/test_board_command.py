@@ -20,7 +20,7 @@ PATIENCE_S = 120
         (("--board", "unix", "--profile", "default"), "leave out what names another"),
         (("--board", "unix", "--fresh", "true"), "it needs no command"),
         (("--board", "-"), "needs commands to wipe it and to reset it"),
-        (("--board", "rfc2217://nowhere"), "is no port"),
+        (("--board", "rfc2217://nowhere"), "is not a port"),
         (("--board", "unix", "--only", "nothing.*"), "no check is called"),
     ],
 )

@@ -108,7 +108,7 @@ def test_failure_shows_esptools_words_without_its_advice(advice):
 
 
 def test_run_on_what_is_no_port():
-    with pytest.raises(UsageError, match="is no port"):
+    with pytest.raises(UsageError, match="is not a port"):
         esptool.run("foo://here", ["flash-id"])
 
 
@@ -119,7 +119,7 @@ def test_run_a_command_that_does_not_exist(silent):
 
 
 def test_run_on_a_port_that_is_not_there():
-    with pytest.raises(EsptoolError, match="there is no port /dev/ttyUSB99: is the board") as caught:
+    with pytest.raises(EsptoolError, match=r"^there is no such port: is the board") as caught:
         esptool.run("/dev/ttyUSB99", ["flash-id"])
     assert caught.value.kind is EsptoolFailure.PORT
 
@@ -154,7 +154,7 @@ def test_run_that_is_interrupted_leaves_no_process(silent):
 
 def test_run_that_is_silent_for_too_long_is_ended(silent, monkeypatch):
     monkeypatch.setattr(esptool, "_SILENCE_S", 0.01)  # it takes longer to start
-    with pytest.raises(EsptoolError, match="esptool said nothing for 0 s"):
+    with pytest.raises(EsptoolError, match="esptool was silent for 0 s"):
         esptool.run(silent, ["--connect-attempts", "0", "flash-id"])
 
 

@@ -114,7 +114,7 @@ def test_name_of_the_inventory_is_as_good_as_its_port(file):
 
 def test_mac_without_a_port_is_still_looked_for(file):
     file.write_text(f'[[board]]\nmac = "{MAC}"\n')
-    with pytest.raises(UsageError, match="no port says that it is"):
+    with pytest.raises(UsageError, match="no port has "):
         inventory.choose(MAC)
 
 

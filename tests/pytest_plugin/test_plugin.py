@@ -65,8 +65,8 @@ def test_inventory_that_is_none_is_wrong_use(project, text, said):
         (["--target", "unix", "--target", "virtual"], "name no other beside it"),
         (["--target", "unix", "--target", "/dev/ttyUSB0"], "name no other beside it"),
         (["--target", "/dev/ttyUSB0", "--target", "/dev/ttyUSB0"], "names a port twice"),
-        (["--target", "rfc2217://nowhere"], "is no port"),
-        (["--target", "02:00:5e:00:53:01"], "no port says that it is"),
+        (["--target", "rfc2217://nowhere"], "is not a port"),
+        (["--target", "02:00:5e:00:53:01"], "no port has "),
         (["--live", "-n", "2"], "--live shows one run"),
     ],
 )
@@ -128,7 +128,7 @@ def test_port_that_is_not_there_is_trouble_and_no_failure(project, tmp_path):
     project.makepyfile(HELLO)
     ran = project.runpytest_subprocess("--target", str(tmp_path / "ttyUSB9"), "--junit-xml", "junit.xml")
     assert ran.ret == pytest.ExitCode.TESTS_FAILED
-    ran.stdout.fnmatch_lines([TROUBLE, "*there is no port *ttyUSB9*", "*1 board trouble*"])
+    ran.stdout.fnmatch_lines([TROUBLE, "*ttyUSB9: there is no such port*", "*1 board trouble*"])
     ran.stdout.no_fnmatch_line("*1 error*")
     properties = {each.get("name") for each in ET.parse(project.path / "junit.xml").iter("property")}
     assert "board trouble" in properties
@@ -228,7 +228,7 @@ def test_port_that_another_run_has_is_left_alone(project, served):
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout.readline() == b"held\n"
         ran = project.runpytest_subprocess("--target", url, "--board-wait", "0.1")
-        ran.stdout.fnmatch_lines([TROUBLE, f"*{url} is in use by*process {other.pid}*"])
+        ran.stdout.fnmatch_lines([TROUBLE, f"*{url}: in use by*process {other.pid}*"])
         other.stdin.close()
         assert other.wait(PATIENCE_S) == 0
     project.runpytest_subprocess("--target", url).assert_outcomes(passed=1)

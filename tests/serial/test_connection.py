@@ -43,14 +43,14 @@ def take(line, count):
 
 
 def test_open_a_port_that_does_not_come(tmp_path):
-    with pytest.raises(PortError, match="there is no port"):
+    with pytest.raises(PortError, match="there is no such port"):
         SerialConnection(str(tmp_path / "ttyUSB0"), patience_s=0.2)
 
 
 def test_wait_for_what_is_never_said(device):
     with SerialConnection(str(device.path)) as line:
         device.say(ROM + BOOT)
-        with pytest.raises(BenchError, match=r"no event connected within 0 s; the board said \['boot'\]$"):
+        with pytest.raises(BenchError, match=r"no event connected within 0 s; the board sent \['boot'\]$"):
             line.wait_for("connected", timeout_s=0.4)
 
 
@@ -58,7 +58,7 @@ def test_reset_of_a_line_without_rts_on_which_nobody_answers(device, monkeypatch
     monkeypatch.setattr("bench.serial.connection._REPL_S", 0.2)
     with (
         SerialConnection(str(device.path)) as line,
-        pytest.raises(BenchError, match="has no RTS to reset the board by, and no MicroPython answers: press its"),
+        pytest.raises(BenchError, match="no RTS to reset the board by, and no MicroPython answers: press its"),
     ):
         line.reset()
 
@@ -114,7 +114,7 @@ def test_a_cable_that_is_pulled_and_put_back(device):
         device.say(BOOT)
         line.wait_for("boot")
         device.pull()
-        assert "vanished" in (lost := line.wait_for("port_lost")["detail"]) or "there is no port" in lost
+        assert "vanished" in (lost := line.wait_for("port_lost")["detail"]) or "there is no such port" in lost
         device.plug()
         line.wait_for("port_back")
         device.say(BOOT)

@@ -42,7 +42,7 @@ def other():
 
 def test_port_of_another_process_is_trouble_with_its_name(other):
     process = other("/dev/ttyUSB7")
-    with pytest.raises(PortError, match=rf"/dev/ttyUSB7 is in use by .*process {process.pid}.*end that first"):
+    with pytest.raises(PortError, match=rf"^/dev/ttyUSB7: in use by .*process {process.pid}.*end that first"):
         PortLock("/dev/ttyUSB7")
 
 
@@ -86,7 +86,7 @@ def test_first_free_passes_over_what_others_have(other):
 
 def test_first_free_keeps_none_while_there_are_too_few(other):
     other("b")
-    with pytest.raises(PortError, match="b is in use"):
+    with pytest.raises(PortError, match="b: in use"):
         acquire_first_free(["a", "b"], 2, patience_s=0)
     other("a")
     assert acquire_first_free(["a", "b"], 0, patience_s=0) == []
@@ -94,7 +94,7 @@ def test_first_free_keeps_none_while_there_are_too_few(other):
 
 def test_first_free_gives_up_when_all_are_taken(other):
     other("a", "b")
-    with pytest.raises(PortError, match="b is in use"):
+    with pytest.raises(PortError, match="b: in use"):
         acquire_first_free(["a", "b"], patience_s=0.1)
 
 

@@ -112,8 +112,8 @@ def _serial_ports() -> Iterator[Finding]:
 def _serial_port(device: str) -> Finding:
     if os.access(device, os.R_OK | os.W_OK):
         return Finding(what="ports", said=device)
-    said, _, fix = str(ports.trouble(device, f"[Errno {errno.EACCES}]")).partition(": ")
-    return Finding(what="ports", state=State.PROBLEM, said=said, fix=fix)
+    denied, _, fix = ports.port_error(device, f"[Errno {errno.EACCES}]").reason.partition(": ")
+    return Finding(what="ports", state=State.PROBLEM, said=f"{denied} for {device}", fix=fix)
 
 
 def _group() -> Iterator[Finding]:

@@ -218,7 +218,7 @@ class EventRecorder:
         """Raise PortError if the last event is that the port went."""
         last = self.recorded[-1].event if self.recorded else {}
         if last.get("event") == "port_lost" and not self._unread:
-            raise PortError(last["detail"])
+            raise PortError(last["port"], last["detail"])
 
     def _start_thread(self) -> None:
         assert self._source

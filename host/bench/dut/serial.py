@@ -13,6 +13,7 @@ from bench.dut.unsupported import CannotDo
 from bench.errors import BenchError
 from bench.flash import inspection
 from bench.flash.chip_writer import ChipWriter
+from bench.flash.esptool import EsptoolError
 from bench.flash.progress import Unattended
 from bench.serial import ports
 from bench.serial.connection import SerialConnection
@@ -172,8 +173,11 @@ class PortBoard(Board):
         """
         self._recorder.detach()
         with TemporaryDirectory(prefix="bench-chip-") as folder:
-            with ChipWriter(self.line, board=self.definition, reporter=Unattended(), folder=Path(folder)) as chip:
-                yield chip
+            try:
+                with ChipWriter(self.line, board=self.definition, reporter=Unattended(), folder=Path(folder)) as chip:
+                    yield chip
+            except EsptoolError as error:
+                raise BenchError(f"{self.name}: {error}") from error
             self._is_on = True
             self.power_off()
 

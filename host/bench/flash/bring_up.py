@@ -1,9 +1,11 @@
-"""From a blank board to one that is online, and from one that was flashed before to one that is up to date.
+"""Bring-up of boards: blank ones get online, others get up to date.
 
-What the board holds decides what is done. If its MicroPython answers, it tells, and only what differs is
-sent: regions of the image by esptool, files through the raw REPL. If it does not answer, the loader shows
+The state of the board decides what is done. If its MicroPython answers, it reports its state, and only differences are
+sent: regions of the image by esptool, files through the raw REPL. If it does not answer, the ROM loader shows
 whether there is a file system. If not, all is written in one session. If there is one it stays, because the
 board's credentials are in it: the image is mended, and the board asked again.
+
+Errors here do not name the port: the caller does.
 """
 
 import json
@@ -31,38 +33,61 @@ _BOOT_S = 20.0
 _ATTEMPT_S = 1.5
 _ANSWER_S = 3.0
 _USB_BACK_S = 5.0  # a chip's own USB is gone while it is reset
-# The board's own files that are the bench's business; all others are left alone.
+# The files outside the package that the bench writes; all others are left alone.
 _OURS = ("/boot.py", "/main.py", "/settings.json", "/ca.der", "/device.crt", "/device.key")
 _PACKAGE = "/firstboot/"
 _UNFINISHED = ".new"
 
 
 def flash(job: FlashJob, reporter: ProgressReporter, done: FlashOutcome) -> None:
-    """Bring a board up to date and online. Raises BenchError with the cure; the next call mends what is left.
+    """Bring a board up to date and online. After an error the next call goes on from there.
 
-    `done` is filled on the way.
+    Args:
+        job: The order.
+        reporter: Receives the progress.
+        done: Filled on the way, so that it is known after an error, too.
+
+    Raises:
+        PortError: The port cannot be opened, or is gone.
+        EsptoolError: The flash could not be written.
+        BenchError: It is another board than the definition's, or it did not get online; with the cure.
     """
     with _Flashing(job, reporter, done) as flashing:
         flashing.flash()
 
 
 def deploy(job: FlashJob, reporter: ProgressReporter, done: FlashOutcome) -> None:
-    """Bring the firmware of a board that runs MicroPython up to date, and the board online. Raises as `flash` does."""
+    """Bring the firmware of a board that runs MicroPython up to date, and the board online.
+
+    Args:
+        job: The order; it needs no definition.
+        reporter: Receives the progress.
+        done: Filled on the way, so that it is known after an error, too.
+
+    Raises:
+        PortError: The port cannot be opened, or is gone.
+        BenchError: No MicroPython with a file system answers, or the board did not get online; with the cure.
+    """
     with _Flashing(job, reporter, done) as flashing:
         flashing.deploy()
 
 
 def is_online(port: str, name: str) -> bool:
-    """Whether the firmware of the board on this port says that it is online, under this name. It is not disturbed."""
+    """Return whether the firmware of the board on a port reports that it is online, without a restart.
+
+    Args:
+        port: A device's path, or a URL.
+        name: The device's name that it has to report.
+    """
     try:
         with SerialConnection(port) as line:
             line.send_line("firstboot status --json")
-            said = next(
+            answer = next(
                 (each for each in line.follow(_ANSWER_S) if each["event"] == "console" and _is_status(each)), None
             )
     except BenchError:
         return False
-    status = json.loads(said["text"]) if said else {}
+    status = json.loads(answer["text"]) if answer else {}
     return bool(status.get("state") == "online" and status.get("name") == name)
 
 
@@ -71,7 +96,7 @@ def _is_status(event: Event) -> bool:
 
 
 class _Flashing:
-    """A board on a line that stays open; a context manager, which adds the seconds of the last phase."""
+    """A board on a connection that stays open; a context manager, which adds the seconds of the last phase."""
 
     def __init__(self, job: FlashJob, reporter: ProgressReporter, done: FlashOutcome) -> None:
         self._job = job
@@ -89,9 +114,7 @@ class _Flashing:
         self._line.close()
         self._end_phase()
         if isinstance(error, ReplError):
-            port = self._job.port
-            ports.close_port(ports.open_port(port))  # says what to do if it is the port that is gone
-            raise BenchError(f"{port}: {error}") from error
+            ports.close_port(ports.open_port(self._job.port))  # raises the better error if it is the port that is gone
 
     def flash(self) -> None:
         if not self._job.erase and self._by_itself():
@@ -105,12 +128,14 @@ class _Flashing:
     def deploy(self) -> None:
         if not self._by_itself():
             raise BenchError(
-                f"{self._job.port}: no MicroPython with a file system answers: bench flash --port {self._job.port} "
-                "brings it there"
+                f"no MicroPython with a file system answers: bench flash --port {self._job.port} installs it"
             )
 
     def _by_itself(self, *, after_reset: bool = False) -> bool:
-        """Have the board's own MicroPython do it, if it can. After a reset its image is known to be right."""
+        """Update the files through the board's own MicroPython; return whether that could be done.
+
+        After a reset its image is known to be right.
+        """
         patience_s = _QUICK_S
         if after_reset:
             patience_s = _BOOT_S if self._leave() else self._job.patience_s
@@ -162,7 +187,7 @@ class _Flashing:
         return chip_writer.leave(self._line, self._job.after, self._reporter)
 
     def _by_loader(self) -> bool:
-        """Write the image, and the file system if there is none; whether that is so."""
+        """Write the image, and the file system if there is none; return whether there was none."""
         with self._loader() as chip:
             mac, keeps = chip.inspect()
             self._done.mac = mac
@@ -218,7 +243,6 @@ class _Flashing:
 
     def _start(self, restart: Callable[[], object]) -> None:
         """Have the board boot, and follow it until it is online."""
-        port = self._job.port
         self._phase("start")
         restart()
         state, reason = "", ""
@@ -236,19 +260,19 @@ class _Flashing:
             state = event.get("state", state)
             reason = event.get("fix") or event.get("detail") or reason
             if event["event"] == "crash" or (state in STUCK_STATES and reason):
-                raise BenchError(f"{port}: the board is flashed, but not online: {reason or 'its program crashed'}")
+                raise BenchError(f"the board is flashed, but not online: {reason or 'its program crashed'}")
         raise BenchError(
-            f"{port}: the board is flashed, but was not online within {self._job.patience_s:.0f} s"
-            f"{f' ({reason})' if reason else ''}; see what it says with bench monitor --port {port}"
+            f"the board is flashed, but was not online within {self._job.patience_s:.0f} s"
+            f"{f' ({reason})' if reason else ''}; see its console with bench monitor --port {self._job.port}"
         )
 
     def _read_back(self, boot: Event) -> None:
-        """Keep the versions that the board says that it runs. Raises BenchError if the firmware is another one."""
+        """Keep the versions that the board reports. Raises BenchError if the firmware is another one."""
         self._done.micropython, self._done.firmware = str(boot.get("micropython", "")), str(boot.get("firmware", ""))
         wanted = self._job.version
         if wanted and self._done.firmware != wanted:
             raise BenchError(
-                f"{self._job.port}: the board runs firmware {self._done.firmware or '?'}, not {wanted}, which was "
+                f"the board runs firmware {self._done.firmware or '?'}, not {wanted}, which was "
                 "written: is another one frozen into its image?"
             )
 
@@ -256,28 +280,26 @@ class _Flashing:
         return {**self._job.firmware, **(self._job.files(mac) if self._job.files else {})}
 
     def _check(self, found: Inspection) -> None:
-        """Raise BenchError if this is not the board that is meant."""
+        """Raise BenchError unless this board is one of the definition's."""
         board = self._job.board
         if board is None:
             return
         if found.chip and found.chip != board.chip:
-            raise BenchError(
-                f"{self._job.port} has an {found.chip}, and {board.name} is for {board.chip}: see bench boards"
-            )
+            raise BenchError(f"this is an {found.chip}, and {board.name} is for {board.chip}: see bench boards")
         if found.flash_size < board.flash_size:
             raise BenchError(
-                f"{self._job.port} has {found.flash_size >> 20} MB of flash, and {board.name} is for "
+                f"this board has {found.flash_size >> 20} MB of flash, and {board.name} is for "
                 f"{board.flash_size >> 20} MB: see bench boards"
             )
         room = board.partition("vfs").size
         if found.files is not None and found.room != room:
             raise BenchError(
-                f"{self._job.port} has another layout, a file system of {found.room >> 10} kB where {board.name} has "
+                f"this board has another layout, a file system of {found.room >> 10} kB where {board.name} has "
                 f"{room >> 10} kB: name its own definition with --board, or --erase wipes it, with its credentials"
             )
 
     def _woken(self, patience_s: float) -> RawRepl:
-        """The raw REPL, as soon as the board has booted so far. Raises ReplError."""
+        """Return the raw REPL, as soon as the board has booted so far. Raises ReplError."""
         deadline = time.monotonic() + patience_s
         while True:
             try:

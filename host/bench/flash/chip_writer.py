@@ -1,10 +1,10 @@
-"""A board's flash through its chip's loader: looked at, read, erased and written, by esptool."""
+"""Reading, erasing and writing a board's flash through its chip's ROM loader, by esptool."""
 
 import re
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -20,24 +20,24 @@ from bench.serial.connection import SerialConnection
 from bench.serial.rfc2217_pty import Relay
 
 Region = tuple[int, bytes]
-"""An offset into the flash, and what belongs there."""
+"""An offset into the flash in bytes, and the content from there on."""
 
 _HEAD = 2 * filesystem.BLOCK_SIZE  # LittleFS has its superblock in the first two blocks
 _LITTLEFS = b"littlefs"
-_SEEN = filesystem.BLOCK_SIZE + 16  # as far as the second block's name
-_LONGER_S = (0.0, 0.5, 0.0)  # how long IO0 is held beyond what is usual, in attempts to connect
-_NO_RESET, _STUB_STAYS = "no-reset", "no-reset-stub"
+_INSPECTED = filesystem.BLOCK_SIZE + 16  # bytes, up to the second block's name
+_LONGER_S = (0.0, 0.5, 0.0)  # how much longer than usual IO0 is held, one an attempt to connect
+_HARD_RESET, _NO_RESET, _STUB_STAYS = "hard-reset", "no-reset", "no-reset-stub"
 _ONCE = ["--connect-attempts", "1"]
-_BY_HAND_S = 120.0  # what a user has to find the buttons
+_BY_HAND_S = 120.0  # for a user to find the buttons
 _MAC = re.compile(r"^(?:BASE )?MAC:\s+((?:[0-9a-f]{2}:){5}[0-9a-f]{2})\s*$", re.MULTILINE | re.IGNORECASE)
 _CHIP = re.compile(r"^Connected to (ESP32[\w-]*) on ", re.MULTILINE)
 _SIZE = re.compile(r"^Detected flash size: (\d+)MB", re.MULTILINE)
 
 
 class ChipWriter:
-    """A board whose chip esptool reaches; a context manager. What is written holds secrets: `folder` is private.
+    """A client of the ROM loader of a board's chip, by esptool; a context manager.
 
-    Where the line cannot get the chip into its loader, or `before` is `no-reset`, the user is asked to.
+    Where the port cannot get the chip into its loader, or `before` is `no-reset`, the user is asked to do it.
     """
 
     def __init__(  # noqa: PLR0913 - all that there is to it, by name
@@ -50,9 +50,15 @@ class ChipWriter:
         baud: int = 0,
         before: str = "",
     ) -> None:
-        """The board on an open line, which is the loader's alone until the end of the context.
+        """Prepare for the board on an open connection, which is the writer's alone until the end of the context.
 
-        `baud` 0 and an empty `before` are the definition's.
+        Args:
+            line: The connection. esptool opens the port itself meanwhile, or a relay's terminal.
+            board: The board's definition.
+            reporter: Notified of the bytes that are done, and asked for what a user has to do.
+            folder: A private folder: the files in it hold secrets.
+            baud: Speed in baud; 0 for the definition's.
+            before: esptool's way into the loader; empty for the definition's.
         """
         self.port = port = line.name
         self._line = line
@@ -80,31 +86,47 @@ class ChipWriter:
         self._held.__exit__(kind, error, trace)
 
     def inspect(self) -> tuple[str, bool]:
-        """The MAC as 12 hex digits, and whether there is a file system where the board's belongs.
+        """Read who the board is, and whether it has a file system.
 
-        Raises EsptoolError, of the kind WRONG_CHIP if the definition is for another one.
+        Returns:
+            The MAC as 12 hex digits, and whether a LittleFS is in the partition `vfs`.
+
+        Raises:
+            EsptoolError: Of the kind WRONG_CHIP if the definition is for another chip.
         """
         file = self._folder / "head.bin"
         offset = self.board.partition("vfs").offset
-        # at the loader's first speed, for what comes next to find the stub where it left it
-        output = self._run(["read-flash", hex(offset), hex(_SEEN), str(file)], baud=ports.BAUD, after=_STUB_STAYS)
+        # at the loader's first speed, so that the next command finds the stub where this one left it
+        output = self._run(["read-flash", hex(offset), hex(_INSPECTED), str(file)], baud=ports.BAUD, after=_STUB_STAYS)
         if not (mac := _MAC.search(output)):
-            raise BenchError(f"{self.port}: esptool did not say the chip's MAC: is it version 5?")
+            raise _unexpected(output, "the chip's MAC")
         return mac[1].replace(":", "").lower(), _LITTLEFS in file.read_bytes()
 
     def identify(self) -> tuple[str, str, int]:
-        """The MAC as 12 hex digits, the chip as definitions name it, and the flash's size in MB. Raises EsptoolError.
+        """Read what the board is. For a definition with the chip `auto`: nobody knows it yet.
 
-        For a board whose definition has the chip `auto`: nobody knows it yet.
+        Returns:
+            The MAC as 12 hex digits, the chip as definitions name it, and the size of the flash in MB.
+
+        Raises:
+            EsptoolError: As `esptool.run` does.
         """
         output = self._run(["flash-id"])
         mac, chip, size = _MAC.search(output), _CHIP.search(output), _SIZE.search(output)
         if not mac or not chip or not size:
-            raise BenchError(f"{self.port}: esptool did not say chip, MAC and size of the flash: is it version 5?")
+            raise _unexpected(output, "chip, MAC and size of the flash")
         return mac[1].replace(":", "").lower(), chip[1].replace("-", "").lower(), int(size[1])
 
     def read(self, offset: int = 0, size: int | None = None) -> bytes:
-        """What the flash holds, verified by MD5; without a size, all of it. Raises EsptoolError."""
+        """Read the flash, verified by MD5.
+
+        Args:
+            offset: Where to begin, in bytes.
+            size: Number of bytes; None for the whole flash.
+
+        Raises:
+            EsptoolError: As `esptool.run` does.
+        """
         file = self._folder / "read.bin"
         total = self.board.flash_size if size is None else size
 
@@ -116,18 +138,33 @@ class ChipWriter:
         return file.read_bytes()
 
     def erase(self, offset: int = 0, size: int | None = None) -> None:
-        """Erase whole sectors; without a size, the whole flash. Raises EsptoolError."""
+        """Erase whole sectors.
+
+        Args:
+            offset: Where to begin, in bytes: a multiple of 4096.
+            size: Number of bytes, a multiple of 4096; None for the whole flash.
+
+        Raises:
+            EsptoolError: As `esptool.run` does.
+        """
         self._run(["erase-flash"] if size is None else ["erase-region", hex(offset), hex(size)])
 
     def erase_filesystem_head(self) -> None:
-        """Erase what makes the file system one."""
+        """Erase the blocks that make a file system one. Raises EsptoolError."""
         self.erase(self.board.partition("vfs").offset, _HEAD)
 
     def write(self, regions: Sequence[Region], *, erase: bool = False) -> int:
-        """Write regions in this order, verified by MD5; what the flash holds already is not sent.
+        """Write regions in this order, verified by MD5. Those that the flash holds already are not sent.
 
-        `erase` wipes the whole flash before. The teller is told the bytes that went over the line, and
-        how many there are, which is also returned. Raises EsptoolError; nothing is erased if the flash is too small.
+        Args:
+            regions: Offsets and contents, each of whole sectors.
+            erase: Erase the whole flash before.
+
+        Returns:
+            The compressed size of the regions in bytes, in which the progress is reported as well.
+
+        Raises:
+            EsptoolError: As `esptool.run` does. Nothing is erased if the flash is too small.
         """
         weights = [len(zlib.compress(content, 9)) for _, content in regions]
         through = [0.0] * len(regions)
@@ -159,7 +196,7 @@ class ChipWriter:
         baud: int = 0,
         after: str = _NO_RESET,
     ) -> str:
-        """Run esptool, and leave the chip in its loader. Returns what it said."""
+        """Run esptool, and leave the chip in its loader. Returns its output."""
         silence: EsptoolError | None = None
         for before in self._ways():
             try:
@@ -183,7 +220,7 @@ class ChipWriter:
         raise silence
 
     def _ways(self) -> Iterator[str]:
-        """Get the chip into its loader, in one way after the other, and say what reset esptool has to add."""
+        """Get the chip into its loader, in one way after the other; yield the reset that esptool has to add."""
         if self._is_stub_left:
             self._is_stub_left = False
             yield _NO_RESET
@@ -192,7 +229,7 @@ class ChipWriter:
             self._reporter.prompt("hold BOOT (IO0 low) while you press RESET: the board has to be in its loader")
             deadline = time.monotonic() + _BY_HAND_S
             while time.monotonic() < deadline:
-                self._reporter.advance(0, 1)  # who follows may end it
+                self._reporter.advance(0, 1)  # the reporter may end it
                 yield _NO_RESET
         elif self._relay:
             for longer_s in _LONGER_S:
@@ -202,22 +239,64 @@ class ChipWriter:
             yield self._before
 
 
-def leave(line: SerialConnection, after: str, reporter: ProgressReporter) -> bool:
-    """Have a chip that is in its loader run what is in its flash; where the line cannot, ask the user to.
+@contextmanager
+def restarting(line: SerialConnection, after: str, reporter: ProgressReporter) -> Iterator[None]:
+    """Have the chip run again after this context, in which a ChipWriter works on the connection.
 
-    `after` is esptool's `hard-reset`, or `no-reset`: the user does it. esptool itself knows no other way that works
-    on an ESP32. Returns whether the line could. Raises PortError.
+    Args:
+        line: The connection.
+        after: As for `leave`.
+        reporter: As for `leave`.
+
+    Raises:
+        PortError: The port is gone.
     """
-    could = after != _NO_RESET and line.pulse_reset()
-    if not could:
+    try:
+        yield
+    except BaseException:
+        if after == _HARD_RESET:
+            with suppress(BenchError):
+                line.reopen()
+                line.pulse_reset()
+        raise
+    leave(line, after, reporter)
+
+
+def leave(line: SerialConnection, after: str, reporter: ProgressReporter) -> bool:
+    """Have a chip that is in its loader run the program in its flash.
+
+    Args:
+        line: The connection, after the ChipWriter's context.
+        after: esptool's `hard-reset`, or `no-reset`: the user does it. esptool's other ways do not work on an ESP32.
+        reporter: Asked for the user's help where the port has no lines for it.
+
+    Returns:
+        Whether the port could do it.
+
+    Raises:
+        PortError: The port is gone.
+    """
+    is_reset = after != _NO_RESET and line.pulse_reset()
+    if not is_reset:
         reporter.prompt("press RESET: the board has to leave its loader")
-    return could
+    return is_reset
+
+
+def _unexpected(output: str, what: str) -> EsptoolError:
+    return EsptoolError(f"esptool did not print {what}: is it version 5?", EsptoolFailure.OTHER, output)
 
 
 def filesystem_regions(board: Board, files: dict[str, bytes]) -> list[Region]:
-    """The regions of a new file system, the one that makes it valid last.
+    """Return the regions of a new file system, the one that makes it valid last.
 
     LittleFS reads no block that it did not write, so the unused end stays as it is.
+
+    Args:
+        board: The definition, for its partition `vfs`.
+        files: Path without a leading slash -> content.
+
+    Raises:
+        UsageError: A file cannot be in it.
     """
     place = board.partition("vfs")
     content = filesystem.filesystem(place.size, files).rstrip(b"\xff")

@@ -1,4 +1,7 @@
-"""Running esptool, Espressif's program that talks to a chip's loader: a process, never a part of this one (GPL)."""
+"""Espressif's esptool, the client of a chip's ROM loader, as a program of its own: it is never imported (GPL).
+
+Sources: esptool's documentation (Basic Options, Advanced Options) and the messages of its releases 5.x.
+"""
 
 import os
 import re
@@ -12,43 +15,43 @@ from enum import StrEnum
 from bench.errors import BenchError
 from bench.serial import ports
 
-# The longest that esptool is silent is the erasure of a large chip, for which it waits four minutes.
+# Its longest silence is the erasure of a large chip, for which it waits four minutes.
 _SILENCE_S = 300.0
 _LEAVE_S = 3.0
 _PERCENT = re.compile(r"(\d+\.\d)%")
 _ADDRESS = re.compile(r"0x([0-9a-fA-F]+)")
 _FATAL = re.compile(r"(?:A fatal error occurred|A serial exception error occurred): (.*)", re.DOTALL)
-# Where esptool's own advice begins, behind the error itself.
+# The beginning of esptool's own advice, behind the error itself.
 _ADVICE = re.compile(r"(?:\n\s*(?:Hint:|Note:|For troubleshooting)| This can have many causes).*", re.DOTALL)
 _CHIP_ADVICE = re.compile(r"\.? Wrong chip argument\?$")
 _WRONG_CHIP = re.compile(r"This chip is .+, not ")
 _DIFFERS = re.compile(r"MD5|digest|region is empty|Verification failed", re.IGNORECASE)
-# What it says when bytes do not come, or come damaged.
+# Its messages when bytes do not come, or come damaged.
 _LOST = re.compile(
     r"No serial data|stopped|noise or corruption|No more data|timed? ?out|Invalid (SLIP|head)|Corrupt data|Only got|"
-    r"doesn't match request|write to target RAM|Guru Meditation|said nothing|no response|OSError|SerialException|"
-    r"termios\.error|result was 01(05|07|0B|C[0136789])",  # the loader's: what came is no request, or not all of it
+    r"doesn't match request|write to target RAM|Guru Meditation|was silent|no response|OSError|SerialException|"
+    r"termios\.error|result was 01(05|07|0B|C[0136789])",  # the loader's: no request, or not all of one
     re.IGNORECASE,
 )
 
 
 class EsptoolFailure(StrEnum):
-    """What went wrong."""
+    """Kinds of esptool's failures."""
 
     NO_CONNECTION = "no connection"
-    """The port is there, and no chip answers as one in download mode does."""
+    """The port is open, and no chip in download mode answers."""
     WRONG_CHIP = "wrong chip"
     PORT = "port"
     """The port cannot be opened."""
     VERIFY = "verify"
-    """What was written, or read, is not what the flash holds."""
+    """The flash holds other bytes than those written or read."""
     LOST = "lost"
-    """The chip was connected, and answers no more."""
+    """The chip was connected, and stopped answering."""
     OTHER = "other"
 
 
 class EsptoolError(BenchError):
-    """esptool failed. `output` is all it said, `kind` what that means."""
+    """A failure of esptool. The message names the cure, but not the port; `output` is all that esptool printed."""
 
     def __init__(self, message: str, kind: EsptoolFailure, output: str) -> None:
         super().__init__(message)
@@ -58,10 +61,10 @@ class EsptoolError(BenchError):
 
 @dataclass(frozen=True, kw_only=True)
 class EsptoolLine:
-    """A line that esptool said, e.g. `Verifying written data...`.
+    """A line of esptool's output, e.g. `Verifying written data...`.
 
-    If it is one of a progress bar: how much of what it is at is through, in percent, and the address
-    in the flash that it has come to. The bar begins anew with each file.
+    In a line of a progress bar: the percentage that is done, and the address in the flash that it has come to. The
+    bar begins anew with each file.
     """
 
     text: str
@@ -79,12 +82,23 @@ def run(  # noqa: PLR0913 - they are another program's options
     through: str | None = None,
     on_progress: Callable[[EsptoolLine], None] | None = None,
 ) -> str:
-    """Run esptool, and return all it said.
+    """Run esptool. It ends with the process or thread that runs it, also by Ctrl-C.
 
-    `args` is the command and what it takes, after further options of esptool's own, e.g. `["--chip", "esp32",
-    "flash-id"]`. `through` is the device that esptool opens in place of the port, if there is one (a relay's).
-    One without DTR and RTS is not reset, whatever `before` and `after` say. esptool ends with whoever runs it,
-    as by Ctrl-C. Raises EsptoolError, and UsageError for what is no port.
+    Args:
+        port: A device's path, or a URL.
+        args: The command and its arguments, after further global options, e.g. `["--chip", "esp32", "flash-id"]`.
+        baud: Speed in baud, once connected.
+        before: Reset before connecting, e.g. `default-reset`. A port without DTR and RTS has none.
+        after: Reset after the command, e.g. `hard-reset`. A port without DTR and RTS has none.
+        through: A device that esptool opens in place of the port: a relay's terminal.
+        on_progress: Called with each line of output.
+
+    Returns:
+        All that esptool printed, without progress bars.
+
+    Raises:
+        EsptoolError: It failed, or was silent for five minutes.
+        UsageError: The port has not the form of one.
     """
     ports.checked(port)
     if through or not ports.can_reset(port):
@@ -96,7 +110,7 @@ def run(  # noqa: PLR0913 - they are another program's options
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         env=_environment(),
-        start_new_session=True,  # Ctrl-C is for the bench, which then ends it
+        start_new_session=True,  # Ctrl-C goes to the bench, which then ends it
     )
     try:
         output = _listen(process, on_progress)
@@ -111,32 +125,30 @@ def run(  # noqa: PLR0913 - they are another program's options
 
 
 def failure(port: str, output: str) -> EsptoolError:
-    """What an output of esptool's that ends with an error means."""
-    said = _ADVICE.sub("", found[1]) if (found := _FATAL.search(output)) else _last_line(output)
-    said = " ".join(said.split())
-    kind = _kind(said, output)
-    slower = "slower, e.g. --baud 115200"
+    """Return the error for esptool's output, which ends with one."""
+    text = _ADVICE.sub("", found[1]) if (found := _FATAL.search(output)) else _last_line(output)
+    text = " ".join(text.split())
+    kind = _kind(text, output)
+    slower, definition = "slower, e.g. --baud 115200", "name the right board with --board (see bench boards)"
     message = {
-        EsptoolFailure.NO_CONNECTION: f"no chip in download mode answers on {port} ({said}): {_by_hand(port)}",
-        EsptoolFailure.WRONG_CHIP: (
-            f"{port}: {_CHIP_ADVICE.sub('', said)}: name the right board with --board (see bench boards)"
-        ),
-        EsptoolFailure.VERIFY: f"{port}: the flash does not hold what was sent ({said}); try again, and {slower}",
-        EsptoolFailure.LOST: f"{port}: the chip answers no more ({said}); plug it in again, or go {slower}",
-        EsptoolFailure.OTHER: f"{port}: esptool: {said}",
-    }.get(kind) or str(ports.trouble(port, said))
+        EsptoolFailure.NO_CONNECTION: f"no chip in download mode answers ({text}): {_by_hand(port)}",
+        EsptoolFailure.WRONG_CHIP: f"{_CHIP_ADVICE.sub('', text)}: {definition}",
+        EsptoolFailure.VERIFY: f"the flash does not hold what was sent ({text}); try again, and {slower}",
+        EsptoolFailure.LOST: f"the chip stopped answering ({text}); plug it in again, or go {slower}",
+        EsptoolFailure.OTHER: f"esptool: {text}",
+    }.get(kind) or ports.port_error(port, text).reason
     return EsptoolError(message, kind, output)
 
 
-def _kind(said: str, output: str) -> EsptoolFailure:
+def _kind(text: str, output: str) -> EsptoolFailure:
     connected = "\nConnected to " in output
     cases = (
         (EsptoolFailure.OTHER, "\nSerial port " not in output),  # a wrong option, a file that is not there
-        (EsptoolFailure.PORT, not connected and "could not open" in said.lower()),
-        (EsptoolFailure.WRONG_CHIP, _WRONG_CHIP.match(said)),
+        (EsptoolFailure.PORT, not connected and "could not open" in text.lower()),
+        (EsptoolFailure.WRONG_CHIP, _WRONG_CHIP.match(text)),
         (EsptoolFailure.NO_CONNECTION, not connected),
-        (EsptoolFailure.VERIFY, _DIFFERS.search(said)),
-        (EsptoolFailure.LOST, _LOST.search(said) or "A serial exception" in output),
+        (EsptoolFailure.VERIFY, _DIFFERS.search(text)),
+        (EsptoolFailure.LOST, _LOST.search(text) or "A serial exception" in output),
     )
     return next((kind for kind, holds in cases if holds), EsptoolFailure.OTHER)
 
@@ -153,7 +165,7 @@ def _listen(process: subprocess.Popen[bytes], on_progress: Callable[[EsptoolLine
     while True:
         if not select.select([descriptor], [], [], _SILENCE_S)[0]:
             process.kill()
-            return f"{output}\nA fatal error occurred: esptool said nothing for {_SILENCE_S:.0f} s"
+            return f"{output}\nA fatal error occurred: esptool was silent for {_SILENCE_S:.0f} s"
         piece = os.read(descriptor, 65536)
         *lines, rest = (rest + piece).split(b"\n") if piece else [rest, b""]
         for line in lines:
@@ -176,7 +188,7 @@ def _progress(text: str) -> EsptoolLine:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """However it came: no esptool is left behind."""
+    """Leave no esptool behind, whatever ended it."""
     assert process.stdout
     try:
         process.wait(_LEAVE_S)
@@ -187,13 +199,13 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _environment() -> dict[str, str]:
-    """The bench's, without what would colour the output, or have it show all that goes over the wire."""
+    """Return the bench's environment, without variables that colour esptool's output or trace all its bytes."""
     dropped = ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "ESPTOOL_TRACE", "ESPTOOL_VERBOSE", "ESPTOOL_SILENT")
     kept = {name: value for name, value in os.environ.items() if name not in dropped}
     return {**kept, "NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "1000", "PYTHONIOENCODING": "utf-8"}
 
 
 def _last_line(output: str) -> str:
-    """The last line with words in it; some errors are in a box."""
+    """Return the last line with words in it; some errors are in a box."""
     lines = (line.strip("│ ") for line in reversed(output.splitlines()))
-    return next((line for line in lines if any(map(str.isalpha, line))), "esptool said nothing")
+    return next((line for line in lines if any(map(str.isalpha, line))), "esptool printed nothing")

@@ -1,4 +1,4 @@
-"""What is on a board, told by itself."""
+"""Inspection of a board by its own MicroPython: chip, flash, files."""
 
 import hashlib
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from typing import Any
 from bench.serial.raw_repl import RawRepl
 
 _DIGEST = 8  # bytes of a SHA-256 that go over the line: enough to tell files apart
-# Everything at once, because each question takes a while. What cannot be read has an empty digest.
+# All at once, because each request takes a while. A file that cannot be read has an empty digest.
 _SCRIPT = """
 import os,sys,json,machine,esp
 from hashlib import sha256
@@ -53,28 +53,38 @@ esp.flash_size(),os.statvfs('/')[1:3],_t,[_flash(a,n) for a,n in {parts}]]))
 
 @dataclass(frozen=True, kw_only=True)
 class Inspection:
-    """What a board says of itself. Digests are as `digest` makes them."""
+    """A board's own report. Digests are those of `digest`."""
 
     chip: str
-    """As definitions name it, e.g. `esp32s3`; empty if it does not tell."""
+    """As definitions name it, e.g. `esp32s3`; empty if MicroPython does not report it."""
     micropython: tuple[int, int, int]
     mac: str
+    """12 hex digits."""
     flash_size: int
+    """In bytes."""
     room: int
     """The size of its file system in bytes."""
     files: dict[str, str] | None
     """Absolute path -> digest; None if its file system cannot be read."""
     parts: tuple[str, ...]
-    """The digests of the regions of flash that were asked for."""
+    """The digests of the regions of flash that were requested, in their order."""
 
 
 def digest(content: bytes) -> str:
-    """What a file or a region of flash with this content has."""
+    """Return the digest of a file or a region of flash: the first 8 bytes of its SHA-256, in hex."""
     return hashlib.sha256(content).digest()[:_DIGEST].hex()
 
 
 def inspect(repl: RawRepl, parts: Sequence[tuple[int, bytes]]) -> Inspection:
-    """Ask a board what it is, and what it holds where `parts` (offset and content) belong. Raises ReplError."""
+    """Inspect a board.
+
+    Args:
+        repl: Its raw REPL.
+        parts: Regions of flash to report the digests of, as they would be: offset and content.
+
+    Raises:
+        ReplError: It does not answer, or not as MicroPython on an ESP32 does.
+    """
     regions = [(offset, len(content)) for offset, content in parts]
     machine, version, mac, flash_size, (block, blocks), files, found = repl.run_json(
         _SCRIPT.format(digest=_DIGEST, parts=regions)

@@ -1,4 +1,4 @@
-"""What is to be done with a board, and what was."""
+"""Orders to bring boards up to date, and their outcomes."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -9,39 +9,46 @@ from bench.flash.chip_writer import Region
 
 @dataclass(frozen=True, kw_only=True)
 class FlashJob:
-    """What one board is to become.
-
-    `files` says, given its MAC, what it holds besides the firmware; None: what it holds already.
-    """
+    """An order to bring one board up to date, and online."""
 
     port: str
     firmware: Mapping[str, bytes] = field(repr=False)
+    """The files of the firmware, path -> content."""
     version: str = ""
-    """What the firmware has to say that it is; empty: anything."""
+    """The version that the firmware has to report once it runs; empty for any."""
     board: Board | None = None
-    """None: whatever it is, it stays."""
+    """The definition; None if the board's image and layout stay as they are."""
     parts: list[Region] = field(repr=False, default_factory=list)
+    """The regions of the MicroPython image."""
     files: Callable[[str], Mapping[str, bytes]] | None = field(repr=False, default=None)
+    """From the board's MAC to the other files that it is to hold; None if they stay as they are."""
     erase: bool = False
+    """Erase the whole flash first, with its credentials."""
     baud: int = 0
+    """Speed of writing in baud; 0 for the definition's."""
     before: str = ""
+    """esptool's way into the loader; empty for the definition's."""
     after: str = "hard-reset"
+    """esptool's way out of the loader, or `no-reset`: the user does it."""
     patience_s: float = 90.0
+    """Seconds that a board has to get online, once started."""
 
 
 @dataclass(kw_only=True)
 class FlashOutcome:
-    """What was done with a board."""
+    """The work done on a board so far, also if it failed later."""
 
     mac: str = ""
+    """12 hex digits; empty while unknown."""
     name: str = ""
-    """As the server knows it."""
+    """The device's name on the server; empty if it did not get online."""
     micropython: str = ""
-    """What the board says that it runs, once it was started."""
+    """The version that the board reports, once it was started."""
     firmware: str = ""
+    """As `micropython`."""
     written: list[str] = field(default_factory=list)
     """Regions (`0x1000`) and files (`/main.py`) in the order of writing."""
     sent: int = 0
-    """The bytes of these, compressed where they go over the line compressed."""
+    """The bytes of these, compressed where they are sent compressed."""
     seconds: dict[str, float] = field(default_factory=dict)
     """By phase."""

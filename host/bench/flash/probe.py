@@ -1,4 +1,4 @@
-"""What is on a port: asked of its MicroPython, or else of its chip's loader. The board runs on afterwards."""
+"""Identification of the board on a port, by its MicroPython or else its chip's ROM loader. It runs on afterwards."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -26,7 +26,10 @@ print(json.dumps(_v))
 
 @dataclass(frozen=True, kw_only=True)
 class ProbedBoard:
-    """A board, as it says itself. `micropython` and `firmware` are empty if it runs none of ours."""
+    """A board by its own report: MAC in 12 hex digits, flash in MB.
+
+    `micropython` and `firmware` are empty if it runs no MicroPython, or not this firmware.
+    """
 
     port: str
     mac: str
@@ -37,7 +40,16 @@ class ProbedBoard:
 
 
 def probe(port: str, reporter: ProgressReporter) -> ProbedBoard:
-    """Ask the board on a port what it is. Raises BenchError: PortError, or EsptoolError if no chip answers."""
+    """Identify the board on a port, and restart it.
+
+    Args:
+        port: A device's path, or a URL.
+        reporter: Asked for what a user has to do, if the port cannot reset the board.
+
+    Raises:
+        PortError: The port cannot be opened, or is gone.
+        EsptoolError: No chip answers.
+    """
     with SerialConnection(port) as line:
         try:
             repl = RawRepl(line.port, timeout_s=_QUICK_S)
@@ -47,7 +59,7 @@ def probe(port: str, reporter: ProgressReporter) -> ProbedBoard:
         except ReplError:
             return _by_loader(line, reporter)
         micropython = ".".join(map(str, found.micropython))
-        if not found.chip:  # not every MicroPython tells
+        if not found.chip:  # not every MicroPython reports it
             return dataclasses.replace(_by_loader(line, reporter), micropython=micropython, firmware=version)
     return ProbedBoard(
         port=port,
@@ -60,7 +72,7 @@ def probe(port: str, reporter: ProgressReporter) -> ProbedBoard:
 
 
 def definitions_for(found: ProbedBoard) -> list[str]:
-    """The definitions in boards/ that may be this board's."""
+    """Return the names of the definitions in boards/ that fit a board."""
     fits = []
     for name in boards.names():
         board = boards.load(name)

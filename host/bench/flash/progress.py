@@ -1,4 +1,4 @@
-"""Who follows a board on its way."""
+"""Progress of the work on a board, and the user's part in it."""
 
 from typing import Protocol
 
@@ -7,26 +7,26 @@ from bench.errors import BenchError
 
 
 class ProgressReporter(Protocol):
-    """Is told what is done with a board, and may end it by an error of its own."""
+    """A receiver of progress. It may end the work by an error of its own, from any of these."""
 
     def phase(self, name: str) -> None:
-        """What begins: `look`, `write`, `files` or `start`; `read`, `erase`."""
+        """Report the phase that begins: `look`, `write`, `files` or `start`; `read`, `erase`."""
 
     def advance(self, done: int, total: int) -> None:
-        """How much of this phase is through, in bytes."""
+        """Report the bytes of this phase that are done, of all."""
 
     def notify(self, text: str) -> None:
-        """Something that the user should know."""
+        """Show the user a notice."""
 
     def prompt(self, text: str) -> None:
-        """Something that the user has to do now, because the line cannot."""
+        """Have the user do something now that the port cannot do."""
 
     def event(self, event: Event) -> None:
-        """What the board says."""
+        """Report an event of the board."""
 
 
 class Unattended:
-    """A ProgressReporter where nobody is: raises BenchError when a person would have to do something."""
+    """A ProgressReporter with no user: raises BenchError when one would have to do something."""
 
     def phase(self, name: str) -> None: ...
 

@@ -28,7 +28,10 @@ _SECRET = 8  # bytes; short enough to be typed, and a wrong one ends the offer
 
 @dataclass(frozen=True, kw_only=True)
 class TrayResult:
-    """What became of one board. `error` is empty if it is online; `when_ms` counts from 1970."""
+    """The result for one board.
+
+    `error` is empty if it is online, and does not name the port; `when_ms` is Unix time in milliseconds.
+    """
 
     port: str
     mac: str

@@ -94,9 +94,13 @@ class Choice:
             return given
         # esptool and all that: for boards that nobody has said anything about
         from bench.flash import probe  # noqa: PLC0415
+        from bench.flash.esptool import EsptoolError  # noqa: PLC0415
         from bench.flash.progress import Unattended  # noqa: PLC0415
 
-        found = probe.probe(port, Unattended())
+        try:
+            found = probe.probe(port, Unattended())
+        except EsptoolError as error:
+            raise BenchError(f"{port}: {error}") from error
         fits = probe.definitions_for(found)
         if not fits:
             raise BenchError(

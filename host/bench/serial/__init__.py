@@ -1,1 +1,1 @@
-"""Serial ports: names and addresses, locks, connections, boot modes, and MicroPython's raw REPL."""
+"""Serial ports: choosing, locking and opening one, a board's connection on it, its raw REPL and boot mode, RFC 2217."""

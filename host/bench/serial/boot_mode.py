@@ -1,4 +1,4 @@
-"""From the DTR and RTS of a port behind RFC 2217 to a chip in its loader, as esptool does it."""
+"""Resetting a chip into its ROM loader by DTR and RTS, on a port behind RFC 2217, as esptool does it."""
 
 import time
 
@@ -21,10 +21,15 @@ _RTS = {True: b"\x0b", False: b"\x0c"}
 
 
 def enter_loader(port: rfc2217.Serial, how: str, *, longer_s: float = 0.0) -> None:
-    """Reset a chip into its loader. `how` is esptool's `default-reset` or `usb-reset`.
+    """Reset a chip into its ROM loader (esptool: `reset.py`, ClassicReset and USBJTAGSerialReset).
 
-    `longer_s` is held in addition while EN rises, for a board with a large capacitor there.
-    Raises OSError if the port is gone.
+    Args:
+        port: An open port.
+        how: esptool's `default-reset` or `usb-reset`.
+        longer_s: Seconds to hold IO0 low in addition while EN rises, for a board with a large capacitor there.
+
+    Raises:
+        OSError: The port is gone.
     """
     for dtr, rts, seconds in _USB if how == "usb-reset" else _CLASSIC:
         _set(port, dtr=dtr, rts=rts)
@@ -32,7 +37,7 @@ def enter_loader(port: rfc2217.Serial, how: str, *, longer_s: float = 0.0) -> No
 
 
 def _set(port: rfc2217.Serial, *, dtr: bool, rts: bool) -> None:
-    """Both lines at once, or so near to it that the capacitor at EN bridges it.
+    """Set both lines at once, or so nearly that the capacitor at EN bridges it.
 
     Neither waits for the answer to the other: that takes 50 ms, and EN would have risen.
     """

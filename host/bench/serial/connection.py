@@ -1,4 +1,4 @@
-"""A board on a serial line: what it says as events, what is typed to it, and its reset."""
+"""A connection with a board on a serial port: its events, typed lines, and its reset."""
 
 import contextlib
 import time
@@ -19,33 +19,41 @@ from bench.serial.raw_repl import RawRepl, ReplError
 _RETRY_S = 0.1
 # How long EN is held low, as esptool does it; the second is for a chip's own USB.
 _HELD_S, _HELD_USB_S = 0.1, 0.2
-# A board takes what is typed every 50 ms, and its driver keeps 260 bytes for it.
+# A board reads typed bytes every 50 ms, and its driver keeps 260 of them.
 _PIECE, _PIECE_S = 128, 0.1
 _REPL_S = 3.0
-_LAST_WORDS_S = 0.5
+_LAST_OUTPUT_S = 0.5
 _REMEMBERED = 1000
 
 
 class SerialConnection:
-    """An open port, from whose board one hears events as from a virtual board's power cycle. A context manager.
+    """A connection with the board on a port, which yields events as a virtual board's power cycle does.
 
-    When the port goes, as a cable that is pulled, it is opened again as soon as it is back. The bench's
-    own events say so: `port_lost`, whose `detail` is the cure, and `port_back`.
+    A context manager. When the port goes, as with a cable that is pulled, it is opened again as soon as it is back.
+    Two events of the bench's own report that: `port_lost`, whose `detail` has the cure, and `port_back`.
     """
 
     def __init__(
         self, port: str, *, baud: int = ports.BAUD, patience_s: float = 0.0, log: BinaryIO | None = None
     ) -> None:
-        """Open a port; one that is not there yet may take `patience_s` to come. Raises PortError.
+        """Lock and open a port.
 
-        `log` gets what is heard, byte for byte.
+        Args:
+            port: A device's path, or a URL.
+            baud: Speed in baud.
+            patience_s: Seconds to wait for a port that is not there yet.
+            log: Receives all that is read, byte for byte.
+
+        Raises:
+            PortError: Another process has it, or it cannot be opened.
+            UsageError: It is a URL of another form.
         """
         self.name = port
         self._log = log
         self.events: deque[Event] = deque(maxlen=_REMEMBERED)
-        """The last events that were read."""
+        """The last 1000 events."""
         self.started_s = 0.0
-        """When the board was started last: its reset let go of, or ordered. By `time.monotonic`."""
+        """The last start of the board, its reset released or ordered, by `time.monotonic`."""
         self._baud = baud
         self._parser = EventParser()
         self._unseen: deque[Event] = deque()
@@ -66,18 +74,24 @@ class SerialConnection:
 
     @property
     def port(self) -> serial.Serial:
-        """The port that is open now; what is read from it directly is no event."""
+        """The port that is open now. Bytes read from it directly do not become events."""
         return self._port
 
     def close(self) -> None:
-        """Give the port free; the board runs on. What somebody types meanwhile is lost."""
+        """Close and unlock the port; the board runs on. Lines that another thread types meanwhile are lost."""
         self._is_closed = True
         ports.close_port(self._port)
         self._lock.release()
 
     @contextmanager
     def borrowed(self) -> Iterator[None]:
-        """Give the port free for another program, and take it again at the end. Raises PortError if it is gone."""
+        """Close the port for another program in this context, and open it again. It stays locked.
+
+        After an error in the context it stays closed, until `reopen` or `follow`.
+
+        Raises:
+            PortError: The port is gone at the end.
+        """
         ports.close_port(self._port)
         try:
             yield
@@ -86,14 +100,22 @@ class SerialConnection:
             raise
         self._port = ports.open_port(self.name, baud=self._baud)
 
-    def follow(self, timeout_s: float | None = None) -> Iterator[Event]:
-        """Events as they come; lines that are none come as `{"event": "console", "text": ...}`.
+    def reopen(self) -> None:
+        """Open the port again if it is closed since it was lost or borrowed; an event says so. Raises PortError."""
+        if self._lost:
+            self._port = ports.open_port(self.name, baud=self._baud)
+            self._lost = False
+            self._unseen.append({"event": "port_back", "port": self.name})
 
-        Ends after `timeout_s`.
+    def follow(self, timeout_s: float | None = None) -> Iterator[Event]:
+        """Yield events as they come; any other line is one as well: `{"event": "console", "text": ...}`.
+
+        Args:
+            timeout_s: Seconds after which it ends; None for never.
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         while True:
-            self._hear()
+            self._collect()
             while self._unseen:
                 self.events.append(self._unseen.popleft())
                 yield self.events[-1]
@@ -101,15 +123,24 @@ class SerialConnection:
                 return
 
     def wait_for(self, event: str, *, timeout_s: float = 20.0, **fields: Any) -> Event:
-        """The next event of this name with these fields. Raises BenchError if there is none within `timeout_s`."""
+        """Return the next event of a name.
+
+        Args:
+            event: The event's name.
+            timeout_s: Seconds to wait for it.
+            fields: Values that it has to have.
+
+        Raises:
+            BenchError: There was none within `timeout_s`. The message lists those there were.
+        """
         for found in self.follow(timeout_s):
             if found["event"] == event and fields.items() <= found.items():
                 return found
-        said = [each["event"] for each in self.events if each["event"] != "console"]
-        raise BenchError(f"{self.name}: no event {event} within {timeout_s:.0f} s; the board said {said or 'none'}")
+        others = [each["event"] for each in self.events if each["event"] != "console"]
+        raise BenchError(f"{self.name}: no event {event} within {timeout_s:.0f} s; the board sent {others or 'none'}")
 
     def send_line(self, text: str) -> None:
-        """Type a line. Raises PortError."""
+        """Type a line on the board's console, in pieces that it can take. Raises PortError."""
         line = text.encode(errors="surrogateescape") + b"\r"
         for at in range(0, len(line), _PIECE):
             if at:
@@ -117,17 +148,23 @@ class SerialConnection:
             self._write(line[at : at + _PIECE])
 
     def reset(self) -> None:
-        """Start the board anew: by RTS, as esptool does, or through MicroPython where the line has no RTS.
+        """Restart the board: by RTS, as esptool does, or through MicroPython where the port has no RTS.
 
-        Raises BenchError if neither can be done.
+        Raises:
+            BenchError: There is no RTS, and no MicroPython answers.
+            PortError: The port is gone.
         """
         if not self.pulse_reset():
             self._reset_by_repl()
 
     def pulse_reset(self) -> bool:
-        """Hold the chip in reset for a moment, with IO0 high so that it runs; whether the line can.
+        """Hold the chip in reset for a moment, with IO0 high so that it then runs.
 
-        Raises PortError.
+        Returns:
+            Whether the port has the lines for it.
+
+        Raises:
+            PortError: The port is gone.
         """
         if not self.hold_in_reset():
             return False
@@ -140,14 +177,21 @@ class SerialConnection:
         return _HELD_USB_S if self._is_chips_own() else _HELD_S
 
     def hold_in_reset(self) -> bool:
-        """Hold the chip in reset; whether the line can. What it had begun to say ends. Raises PortError."""
+        """Hold the chip in reset. A line that it had begun to print ends.
+
+        Returns:
+            Whether the port has the lines for it.
+
+        Raises:
+            PortError: The port is gone.
+        """
         held = ports.can_reset(self.name) and self._reset_line(asserted=True)
         if held:
             self._unseen.extend(self._parser.end())
         return held
 
     def release_from_reset(self) -> bool:
-        """Let a chip that is held in reset run; whether the line can. Raises PortError."""
+        """Let a chip run that is held in reset. Returns and raises as `hold_in_reset` does."""
         self.started_s = time.monotonic()  # not afterwards: over a network an answer is waited for
         return self._reset_line(asserted=False)
 
@@ -160,11 +204,11 @@ class SerialConnection:
                 self._port.dtr = False
             self._set_rts(asserted=asserted)
         except (OSError, ValueError) as error:  # ValueError: RFC 2217's "no"
-            if ports.has_no_lines(error):
+            if ports.lacks_control_lines(error):
                 return False
             if self._is_chips_own():  # gone with the chip; it comes back
                 return True
-            raise ports.trouble(self.name, str(error)) from error
+            raise ports.port_error(self.name, str(error)) from error
         return True
 
     def _set_rts(self, *, asserted: bool) -> None:
@@ -173,17 +217,17 @@ class SerialConnection:
         self._port.dtr = self._port.dtr
 
     def _reset_by_repl(self) -> None:
-        # what the board said until now is heard; what it says to being interrupted is not
-        deadline = time.monotonic() + _LAST_WORDS_S
-        while time.monotonic() < deadline and (said := self._read()):
-            self._unseen.extend(self._parser.feed(said))
+        # the board's output until now becomes events; that of its interruption does not
+        deadline = time.monotonic() + _LAST_OUTPUT_S
+        while time.monotonic() < deadline and (output := self._read()):
+            self._unseen.extend(self._parser.feed(output))
         self._unseen.extend(self._parser.end())
         try:
             RawRepl(self._port, timeout_s=_REPL_S).reset()
             self.started_s = time.monotonic()
         except ReplError as error:
             raise BenchError(
-                f"{self.name} has no RTS to reset the board by, and no MicroPython answers: press its RESET button"
+                f"{self.name}: no RTS to reset the board by, and no MicroPython answers: press its RESET button"
             ) from error
 
     def _write(self, data: bytes) -> None:
@@ -192,11 +236,15 @@ class SerialConnection:
         except (OSError, ValueError, TypeError) as error:  # TypeError: a socket that is closed meanwhile has no number
             if self._is_closed:
                 return
-            raise ports.trouble(self.name, str(error)) from error
+            raise ports.port_error(self.name, str(error)) from error
 
-    def _hear(self) -> None:
+    def _collect(self) -> None:
+        """Read what there is into events, or see whether a lost port is back."""
         if self._lost:
-            self._open_again()
+            try:
+                self.reopen()
+            except ports.PortError:
+                time.sleep(_RETRY_S)
             return
         try:
             self._unseen.extend(self._parser.feed(self._read()))
@@ -204,23 +252,23 @@ class SerialConnection:
             ports.close_port(self._port)
             self._lost = True
             self._unseen.extend(self._parser.end())
-            self._unseen.append({"event": "port_lost", "port": self.name, "detail": str(error)})
+            self._unseen.append({"event": "port_lost", "port": self.name, "detail": error.reason})
 
     def _read(self) -> bytes:
-        """What came, or nothing after a tenth of a second. Raises PortError."""
+        """Return the bytes that came, or none after a tenth of a second. Raises PortError."""
         try:
-            said = bytes(self._port.read(1))
+            data = bytes(self._port.read(1))
         except OSError as error:
-            raise ports.trouble(self.name, str(error)) from error
-        if said:
-            with contextlib.suppress(OSError):  # the next read raises it, and what came before is handed out
-                said += bytes(self._port.read(self._port.in_waiting))
+            raise ports.port_error(self.name, str(error)) from error
+        if data:
+            with contextlib.suppress(OSError):  # the next read raises it, after what came before is returned
+                data += bytes(self._port.read(self._port.in_waiting))
             if self._log:
-                self._log.write(said)
-        return said
+                self._log.write(data)
+        return data
 
     def _awaited(self, deadline: float) -> serial.Serial:
-        """The open port, which may come until a deadline."""
+        """Return the open port, which may appear until a deadline."""
         while True:
             try:
                 return ports.open_port(self.name, baud=self._baud)
@@ -228,12 +276,3 @@ class SerialConnection:
                 if time.monotonic() >= deadline:
                     raise
                 time.sleep(_RETRY_S)
-
-    def _open_again(self) -> None:
-        try:
-            self._port = ports.open_port(self.name, baud=self._baud)
-        except ports.PortError:
-            time.sleep(_RETRY_S)
-        else:
-            self._lost = False
-            self._unseen.append({"event": "port_back", "port": self.name})

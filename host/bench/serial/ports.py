@@ -1,4 +1,4 @@
-"""Serial ports: which one has a board, how it is opened, and what to do when it cannot be.
+"""Serial ports: finding the one with a board, opening it, and errors that name the cure.
 
 A port is a device (`/dev/ttyUSB0`) or one of pyserial's URLs, `rfc2217://HOST:PORT` or `socket://HOST:PORT`.
 """
@@ -19,7 +19,7 @@ from serial.tools.list_ports_common import ListPortInfo
 from bench.errors import BenchError, UsageError
 
 BAUD = 115200
-"""What boards talk at: their ROM, MicroPython, and the firmware."""
+"""The speed in baud of boards' ROM, of MicroPython and of the firmware."""
 _ESPRESSIF = 0x303A
 _MAKERS = {_ESPRESSIF: "Espressif USB", 0x10C4: "CP210x", 0x1A86: "CH340 or CH9102", 0x0403: "FTDI"}
 # Espressif's product ids -> the chips that have them: their USB with JTAG, the ROM's, and MicroPython's own.
@@ -33,14 +33,32 @@ _READ_S = 0.1
 
 
 class PortError(BenchError):
-    """A port cannot be opened, or is gone. The message says the cure."""
+    """A port that cannot be opened, or is gone. The message is `port: reason`; the reason includes the cure."""
+
+    def __init__(self, port: str, reason: str) -> None:
+        super().__init__(f"{port}: {reason}")
+        self.port = port
+        self.reason = reason
+
+
+def reason(error: BenchError) -> str:
+    """Return the text of an error that concerns one port, without the port."""
+    return error.reason if isinstance(error, PortError) else str(error)
 
 
 def choose(given: str | None, *, chip: str = "", there: Sequence[ListPortInfo] | None = None) -> str:
-    """The port that is given, by its name or by the MAC of a chip whose own USB it is, or else the only one that fits.
+    """Return the port to use: the given one, or else the only one that may have a board.
 
-    A `chip`, e.g. `esp32s3`, leaves out the USB of others. `there` is for tests: the machine's ports if not
-    given. Raises UsageError.
+    Args:
+        given: A port's name, or the MAC of a chip whose own USB it is.
+        chip: Leave out the USB of other chips, e.g. `esp32s3`; empty for any.
+        there: The ports to choose from, for tests; the machine's if None.
+
+    Returns:
+        The name of a device, or a URL.
+
+    Raises:
+        UsageError: The name has not the form of a port, no port has that MAC, or none or several fit.
     """
     if given and not _MAC.fullmatch(given):
         return checked(given)
@@ -57,37 +75,42 @@ def choose(given: str | None, *, chip: str = "", there: Sequence[ListPortInfo] |
 
 
 def fitting(*, chip: str = "", there: Sequence[ListPortInfo] | None = None) -> list[str]:
-    """All ports that a board may be on. `chip` and `there` are as for `choose`."""
+    """Return the names of all ports that a board may be on.
+
+    Args:
+        chip: Leave out the USB of other chips, e.g. `esp32s3`; empty for any.
+        there: The ports to choose from, for tests; the machine's if None.
+    """
     there = list_ports.comports() if there is None else there
     return [each.device for each in sorted(there) if _may_be(each, chip)]
 
 
 def _may_be(port: ListPortInfo, chip: str) -> bool:
-    """Whether there may be a board on a port, one with this chip if it matters."""
+    """Return whether there may be a board on a port, one with this chip if that is given."""
     own = _OF_CHIPS.get(port.pid or 0) if port.vid == _ESPRESSIF else None
     return port.vid in _MAKERS and not (chip and own and chip not in own)
 
 
 def _of_mac(mac: str, there: Sequence[ListPortInfo]) -> str:
-    """A chip's own USB has its MAC for a serial number."""
+    """Return the port with this MAC: a chip's own USB has it for a serial number. Raises UsageError."""
     wanted = re.sub(r"[:-]", "", mac).lower()
     for each in there:
         if re.sub(r"[:-]", "", each.serial_number or "").lower() == wanted:
             return each.device
     raise UsageError(
-        f"no port says that it is {mac}, which only a chip with USB of its own does: name the port"
+        f"no port has {mac} for its serial number, as only a chip with USB of its own does: name the port"
         + (f"; there is {_listed(there)}" if there else "")
     )
 
 
 def is_chips_own(port: str, *, there: Sequence[ListPortInfo] | None = None) -> bool:
-    """Whether a port is the USB of the chip itself, which is gone for a moment when the chip is reset."""
+    """Return whether a port is the USB of the chip itself, which is gone for a moment when the chip is reset."""
     there = list_ports.comports() if there is None else there
     return any(each.vid == _ESPRESSIF and each.device == os.path.realpath(port) for each in there)
 
 
 def checked(port: str) -> str:
-    """A port's name, if it has the form of one. Raises UsageError."""
+    """Return a port's name. Raises UsageError if it has not the form of one."""
     if not is_url(port):
         return port
     try:
@@ -96,7 +119,7 @@ def checked(port: str) -> str:
     except ValueError:
         complete = False
     if not complete or parts.scheme not in _SCHEMES or parts.username is not None:
-        raise UsageError(f"{port} is no port: write rfc2217://HOST:PORT, socket://HOST:PORT, or a device's name")
+        raise UsageError(f"{port} is not a port: write rfc2217://HOST:PORT, socket://HOST:PORT, or a device's name")
     for option, _ in parse_qsl(parts.query, keep_blank_values=True):
         if option not in _URL_OPTIONS:
             raise UsageError(f"{port}: {option} is not one of {', '.join(_URL_OPTIONS)}")
@@ -104,31 +127,42 @@ def checked(port: str) -> str:
 
 
 def is_url(port: str) -> bool:
-    """Whether a port is somewhere else, behind a socket."""
+    """Return whether a port is somewhere else, behind a socket."""
     return "://" in port
 
 
 def can_reset(port: str) -> bool:
-    """Whether a port may have the lines DTR and RTS, which reset a board. A bare socket has none."""
+    """Return whether a port may have the lines DTR and RTS, which reset a board. A bare socket has none."""
     return not port.startswith("socket://")
 
 
-def has_no_lines(error: Exception) -> bool:
-    """Whether setting DTR or RTS failed because a port has none: a pseudo-terminal, or a server that says no."""
+def lacks_control_lines(error: Exception) -> bool:
+    """Return whether setting DTR or RTS failed because a port has none: a pseudo-terminal, or a server that refuses."""
     return isinstance(error, ValueError) or (isinstance(error, OSError) and error.errno in (errno.ENOTTY, errno.EINVAL))
 
 
 def open_port(port: str, *, baud: int = BAUD) -> serial.Serial:
-    """Open a port for nobody else to have it; a read ends after 0.1 s. Raises PortError, or UsageError for a URL.
+    """Open a port exclusively.
 
     DTR and RTS are set, as pyserial and every terminal program leave them: on a board that means "run".
+
+    Args:
+        port: A device's path, or a URL.
+        baud: Speed in baud; a bare socket has none.
+
+    Returns:
+        The open port. A read ends after 0.1 s.
+
+    Raises:
+        PortError: It cannot be opened.
+        UsageError: It is a URL of another form.
     """
     line = serial.serial_for_url(checked(port), baudrate=baud, timeout=_READ_S, exclusive=True, do_not_open=True)
     try:
         line.open()
     except (OSError, ValueError) as error:
         line.close()  # pyserial leaves a socket open whose other end does not speak RFC 2217
-        raise trouble(port, str(error)) from None
+        raise port_error(port, str(error)) from None
     return line
 
 
@@ -144,19 +178,24 @@ def close_port(line: serial.Serial) -> None:
         connection.close()
 
 
-def trouble(port: str, said: str) -> PortError:
-    """What to do, given what pyserial said (or esptool, which repeats it)."""
-    found = _ERRNO.findall(said)
+def port_error(port: str, text: str) -> PortError:
+    """Return the error for a port, with its cure.
+
+    Args:
+        port: The port.
+        text: The text of pyserial's error, or of esptool's, which repeats it.
+    """
+    found = _ERRNO.findall(text)
     number = int(found[-1]) if found else 0
-    return PortError(_socket_trouble(port, number, said) if is_url(port) else _device_trouble(port, number, said))
+    return PortError(port, _socket_reason(number, text) if is_url(port) else _device_reason(port, number, text))
 
 
 def _listed(ports: Sequence[ListPortInfo]) -> str:
-    return ", ".join(f"{each.device} ({_what(each)})" for each in sorted(ports))
+    return ", ".join(f"{each.device} ({_description(each)})" for each in sorted(ports))
 
 
-def _what(port: ListPortInfo) -> str:
-    """What is plugged in there, as it says itself."""
+def _description(port: ListPortInfo) -> str:
+    """Return what is plugged in there, by its own USB descriptors."""
     product = port.product if port.product and port.product != "n/a" else port.description
     facts = [_MAKERS.get(port.vid or 0, ""), product if product != "n/a" else ""]
     if port.vid is not None:
@@ -166,46 +205,46 @@ def _what(port: ListPortInfo) -> str:
     return ", ".join(filter(None, facts)) or "no USB"
 
 
-def _socket_trouble(port: str, number: int, said: str) -> str:
+def _socket_reason(number: int, text: str) -> str:
     if number == errno.ECONNREFUSED:
-        return f"nobody listens at {port}: start what serves the board there, e.g. bench board serve NAME"
+        return "nobody listens there: start what serves the board, e.g. bench board serve NAME"
     if number < 0:  # getaddrinfo's
-        return f"{port}: there is no host of that name"
-    if number in (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT) or "timed out" in said:
-        return f"{port} cannot be reached: is the host on, and no firewall between?"
-    if "RFC2217" in said or "RFC 2217" in said:
-        return f"{port} does not speak RFC 2217: if it passes bytes on as they are, write socket:// for rfc2217://"
-    return f"{port}: the connection broke ({_short(said)}); is what serves the board still running?"
+        return "there is no host of that name"
+    if number in (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT) or "timed out" in text:
+        return "cannot be reached: is the host on, and no firewall between?"
+    if "RFC2217" in text or "RFC 2217" in text:
+        return "does not speak RFC 2217: if it passes bytes on as they are, write socket:// for rfc2217://"
+    return f"the connection broke ({_short(text)}); is what serves the board still running?"
 
 
-def _device_trouble(port: str, number: int, said: str) -> str:
+def _device_reason(port: str, number: int, text: str) -> str:
     if number in (errno.ENOENT, errno.ENODEV, errno.ENXIO) or (not Path(port).exists() and number != errno.EACCES):
         there = _listed(list_ports.comports())
-        return f"there is no port {port}: is the board plugged in? " + (f"There is {there}" if there else "None is")
+        return "there is no such port: is the board plugged in? " + (f"There is {there}" if there else "None is")
     if number in (errno.EACCES, errno.EPERM):
-        return _denied(port)
-    if number in (errno.EAGAIN, errno.EBUSY) or "multiple access" in said:
-        return f"{port} is in use by {_users(port) or 'another program'}: end that first"
-    if number in (errno.ENOTTY, errno.EINVAL, errno.EISDIR) or "configure port" in said:
-        return f"{port} is no serial port"
-    if number == errno.EIO or "returned no data" in said:
-        return f"{port} vanished: cable out, or the board restarted its USB; plug it in and try again"
-    return f"{port}: {_short(said)}"
+        return f"no permission: {_permission_cure(port)}"
+    if number in (errno.EAGAIN, errno.EBUSY) or "multiple access" in text:
+        return f"in use by {_users(port) or 'another program'}: end that first"
+    if number in (errno.ENOTTY, errno.EINVAL, errno.EISDIR) or "configure port" in text:
+        return "not a serial port"
+    if number == errno.EIO or "returned no data" in text:
+        return "vanished: cable out, or the board restarted its USB; plug it in and try again"
+    return _short(text)
 
 
-def _denied(port: str) -> str:
-    """The group that may use a port: dialout, or uucp on some systems."""
+def _permission_cure(port: str) -> str:
+    """Return how to join the group that may use a port: dialout, or uucp on some systems."""
     try:
         group = Path(port).group()
     except (OSError, KeyError):
         group = "dialout"
     if group in ("root", "wheel"):
-        return f"no permission for {port}: it is root's alone, which a udev rule (or sudo chmod a+rw {port}) changes"
-    return f"no permission for {port}: sudo usermod -aG {group} {getpass.getuser()}, then log in again"
+        return f"it is root's alone, which a udev rule (or sudo chmod a+rw {port}) changes"
+    return f"sudo usermod -aG {group} {getpass.getuser()}, then log in again"
 
 
 def _users(port: str) -> str:
-    """Who has a device open, as far as Linux's /proc tells."""
+    """Return who has a device open, as far as Linux's /proc shows."""
     device = os.path.realpath(port)
     names = []
     for process in Path("/proc").glob("[0-9]*"):
@@ -215,5 +254,5 @@ def _users(port: str) -> str:
     return ", ".join(sorted(names))
 
 
-def _short(said: str) -> str:
-    return " ".join(said.split()) or "no reason given"
+def _short(text: str) -> str:
+    return " ".join(text.split()) or "no reason given"

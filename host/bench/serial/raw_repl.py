@@ -1,4 +1,7 @@
-"""MicroPython's raw REPL on a serial line, spoken by mpremote's own transport."""
+"""MicroPython's raw REPL on a serial port, by mpremote's own transport.
+
+MicroPython: reference/repl.html, "Raw mode" and "Raw-paste mode".
+"""
 
 import contextlib
 import json
@@ -15,14 +18,14 @@ from mpremote.transport import TransportError
 
 from bench.errors import BenchError
 
-# What it prints when it gets no answer is for its own command line. Boards side by side have one stdout.
+# It prints for its own command line when there is no answer. Boards side by side have one stdout.
 transport_serial.print = lambda *_: None
 
 _SILENCE_S = 20.0
 _CHUNK = 1536  # bytes of a file in one go: base64 of them, and they themselves, have to fit into the board's heap
-# What a firmware's watchdog asks for while the bench has its board.
+# Feeds the firmware's watchdog while the bench has its board.
 _FEED = "import sys\n_b=sys.modules.get('firstboot.board')\nif _b:_b.feed()\n"
-# No file is there in part under its own name, whenever the power fails.
+# No file is incomplete under its own name, whenever the power fails.
 _PUT = f"""{_FEED}
 import os
 from binascii import a2b_base64
@@ -48,16 +51,27 @@ with open({path!r},'rb') as _f:
 
 
 class ReplError(BenchError):
-    """The board does not answer as MicroPython's raw REPL does."""
+    """An answer that is missing, or not one of MicroPython's raw REPL."""
 
 
 class RawRepl:
-    """The raw REPL of the board on an open port. It interrupts the program; `reset` has it start again."""
+    """The raw REPL of the board on an open port; a context manager.
+
+    It interrupts the program, which `reset` starts again.
+    """
 
     def __init__(self, line: serial.SerialBase, *, timeout_s: float) -> None:
-        """Interrupt what runs. Raises ReplError if nobody answers within `timeout_s`."""
+        """Interrupt the program, and enter the raw REPL.
+
+        Args:
+            line: An open port.
+            timeout_s: Seconds to wait for its prompt.
+
+        Raises:
+            ReplError: There was no prompt within `timeout_s`, or the port is gone.
+        """
         self._transport = _Transport(line)
-        with _troubles():
+        with _errors():
             self._transport.enter_raw_repl(soft_reset=False, timeout_overall=timeout_s)
 
     def __enter__(self) -> Self:
@@ -69,25 +83,35 @@ class RawRepl:
                 self._transport.exit_raw_repl()
 
     def run(self, code: str) -> str:
-        """Run a piece of program, and return what it printed. Raises ReplError, with the error's last line."""
-        with _troubles():
-            said, error = self._transport.exec_raw(code, timeout=_SILENCE_S)
+        """Run code, and return its output.
+
+        Raises:
+            ReplError: The code raised, with the last line of its traceback, or the board was silent for 20 s.
+        """
+        with _errors():
+            output, error = self._transport.exec_raw(code, timeout=_SILENCE_S)
         if error:
-            raise ReplError(f"the board says {error.decode(errors='replace').strip().splitlines()[-1]}")
-        return bytes(said).decode(errors="replace")
+            raise ReplError(f"the board reports {error.decode(errors='replace').strip().splitlines()[-1]}")
+        return bytes(output).decode(errors="replace")
 
     def run_json(self, code: str) -> Any:
-        """Run a piece of program whose last line is JSON, and return that."""
+        """Run code whose last line of output is JSON, and return its value. Raises ReplError as `run` does."""
         *_, line = self.run(code).strip().splitlines() or [""]
         try:
             return json.loads(line)
         except ValueError:
-            raise ReplError(f"the board's answer makes no sense: {line[:60]!r}") from None
+            raise ReplError(f"unexpected answer of the board: {line[:60]!r}") from None
 
     def write_files(self, files: Mapping[str, bytes], gone: list[str], on_bytes: Callable[[int], None]) -> None:
-        """Write files (absolute path -> content), and remove those that are `gone`.
+        """Write files, and remove others. All are complete under other names before any is renamed.
 
-        Each is complete under another name before any is renamed. `on_bytes` is told what is through.
+        Args:
+            files: Absolute path on the board -> content.
+            gone: Absolute paths to remove.
+            on_bytes: Called with the number of bytes of each piece that is written.
+
+        Raises:
+            ReplError: As `run` does; files may be left under the name `PATH.new`.
         """
         self.run(_PUT)
         for path, content in files.items():
@@ -102,19 +126,19 @@ class RawRepl:
         self.run("\n".join(["_b and _b.feed()", *orders]))
 
     def read_file(self, path: str) -> bytes:
-        """A file's content. Raises ReplError, as when there is no such file."""
-        said = self.run(_GET.format(path=path))
-        return b"".join(a2b_base64(line) for line in said.splitlines())
+        """Return the content of a file. Raises ReplError, also if there is no such file."""
+        output = self.run(_GET.format(path=path))
+        return b"".join(a2b_base64(line) for line in output.splitlines())
 
     def reset(self) -> None:
-        """Start the board as its reset button does; whatever it says is for who reads the port next."""
-        with _troubles():
+        """Restart the board as its reset button does; its output is left to the next reader. Raises ReplError."""
+        with _errors():
             self._transport.exec_raw_no_follow("import machine\nmachine.reset()")
         self._transport.in_raw_repl = False
 
 
 class _Transport(transport_serial.SerialTransport):  # type: ignore[misc] # mpremote has no types
-    """mpremote's, on a port that is open already."""
+    """mpremote's transport, on a port that is open already."""
 
     def __init__(self, line: serial.SerialBase) -> None:
         self.in_raw_repl = False
@@ -126,7 +150,7 @@ class _Transport(transport_serial.SerialTransport):  # type: ignore[misc] # mpre
 
 
 class _Patient:
-    """A port whose reads wait until all has come: mpremote takes what is late for a wrong answer."""
+    """A port whose reads wait for all their bytes: mpremote treats late ones as a wrong answer."""
 
     def __init__(self, line: serial.SerialBase) -> None:
         self._line = line
@@ -142,11 +166,11 @@ class _Patient:
 
 
 @contextlib.contextmanager
-def _troubles() -> Iterator[None]:
-    """What goes wrong on the way as one kind of error, that of a short answer as well, which mpremote unpacks."""
+def _errors() -> Iterator[None]:
+    """Raise ReplError for all that goes wrong, also for a short answer, which mpremote fails to unpack."""
     try:
         yield
     except (TransportError, struct.error) as error:
         raise ReplError(f"the board does not answer as MicroPython does ({error})") from error
     except (serial.SerialException, OSError) as error:
-        raise ReplError(f"the line to the board is gone ({error}): is it plugged in?") from error
+        raise ReplError(f"the port is gone ({error}): is the board plugged in?") from error

@@ -242,19 +242,13 @@ def _one(job: FlashJob, work: Work, bar: Bar, kept: Tray | None, image: images.C
     except Stopped:
         raise
     except BenchError as caught:
-        error = str(caught)
+        error = ports.reason(caught)
     result = TrayResult(
         port=job.port,
-        mac=done.mac,
-        name=done.name,
         error=error,
         image=image.facts.version if image else "",
         image_sha256=image.sha256 if image else "",
-        micropython=done.micropython,
-        firmware=done.firmware,
-        written=done.written,
-        sent=done.sent,
-        seconds=done.seconds,
+        **asdict(done),
     )
     if kept:
         kept.record(result)
@@ -290,13 +284,13 @@ def _report(results: list[TrayResult], *, as_json: bool, folder: Path | None = N
         ]
         tables.table(rows, as_json=False, empty="")
         for each in failed:
-            tables.say(each.error if each.error.startswith(each.port) else f"{each.port}: {each.error}")
+            tables.say(f"{each.port}: {each.error}")
     else:
         _say_times(results[0])
     if folder and not as_json:
         tables.say(f"results, and labels to print: {folder}")
     if len(results) == 1 and failed:
-        raise BenchError(failed[0].error)
+        raise BenchError(f"{failed[0].port}: {failed[0].error}")
     if failed:
         raise BenchError(
             f"{len(failed)} of {len(results)} boards are not online: mend what is said above, and run this again"

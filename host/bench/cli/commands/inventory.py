@@ -48,7 +48,7 @@ def _probe(lines: list[str], *, as_json: bool) -> None:
             try:
                 found = probe.probe(line, bar)
             except BenchError as error:
-                silent.append(str(error) if str(error).startswith(line) else f"{line}: {error}")
+                silent.append(f"{line}: {ports.reason(error)}")
                 bar.end("no answer", good=False)
                 continue
             fits = probe.definitions_for(found)

@@ -3,7 +3,7 @@
 import hashlib
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
@@ -19,6 +19,7 @@ from bench.cli.render.tables import Json
 from bench.errors import BenchError, UsageError
 from bench.flash import chip_writer, inventory
 from bench.flash.chip_writer import ChipWriter
+from bench.flash.esptool import EsptoolError
 from bench.flash.progress import ProgressReporter
 from bench.serial.connection import SerialConnection
 
@@ -121,16 +122,15 @@ def _in_loader(
 ) -> Iterator[tuple[ChipWriter, ProgressReporter]]:
     """A board's chip in its loader, which runs again at the end, whatever became of it."""
     with Bars([port], as_json=as_json) as shown, TemporaryDirectory(prefix="bench-chip-") as folder:
-        reporter = shown.of(port)
+        bar = shown.of(port)
         try:
-            with SerialConnection(port) as line:
-                with ChipWriter(
-                    line, board=board, reporter=reporter, folder=Path(folder), baud=baud, before=before or ""
-                ) as chip:
-                    yield chip, reporter
-                chip_writer.leave(line, after, reporter)
-        except BaseException:
-            if after is After.HARD_RESET:
-                with suppress(BenchError), SerialConnection(port) as line:
-                    line.pulse_reset()
-            raise
+            with (
+                SerialConnection(port) as line,
+                chip_writer.restarting(line, after, bar),
+                ChipWriter(
+                    line, board=board, reporter=bar, folder=Path(folder), baud=baud, before=before or ""
+                ) as chip,
+            ):
+                yield chip, bar
+        except EsptoolError as error:
+            raise BenchError(f"{port}: {error}") from error

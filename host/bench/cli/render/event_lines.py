@@ -38,7 +38,7 @@ _WORDS = {
     "switched_on": "[blue]switched on[/blue]",
     "switched_off": "[blue]switched off[/blue]",
     "power_lost": "[red]power lost[/red]",
-    "port_lost": "[yellow]port lost[/yellow] {detail}",
+    "port_lost": "[yellow]port lost[/yellow] {port}: {detail}",
     "port_back": "[green]port back[/green] {port}",
 }
 

@@ -112,7 +112,7 @@ class Bar:
 
     def notify(self, text: str) -> None:
         if not self._quiet:
-            tables.say(text if self._single or text.startswith(self._port) else f"{self._port}: {text}")
+            tables.say(text if self._single else f"{self._port}: {text}")
 
     def prompt(self, text: str) -> None:
         self._check()
