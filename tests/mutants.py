@@ -1,9 +1,9 @@
-"""Breaks the device's decisions, one place at a time, and sees whether the fast tests notice: `make mutants`.
+"""Mutation tests of the device's decisions, against the fast tests of each module: `make mutants`.
 
-cosmic-ray makes the mutants; two operators of our own take out a statement and change a word. Every
-mutant lives in a copy of the checkout, as what its module's tests import on MicroPython; one that hangs
-them is killed too. A mutant that survives fails the run, unless `mutants.toml` says why nobody could
-tell it from the original; what is said there of a mutant that is no longer made, or dies, fails it too.
+cosmic-ray makes the mutants; two operators of our own remove a statement and change a word. Every
+mutant is tested in a copy of the checkout, where its module's tests import it on MicroPython; one that
+hangs them counts as killed. A survivor fails the run, unless `mutants.toml` gives the reason why no test
+can distinguish it from the original; so does an entry there whose mutant is no longer made, or is killed.
 """
 
 import argparse
@@ -33,7 +33,7 @@ from parso.python.tree import String
 ROOT = Path(__file__).parents[1]
 PACKAGE = Path("firmware/firstboot")
 EQUIVALENTS = Path(__file__).with_suffix(".toml")
-# What decides about vault and provisioning, and the tests that have to notice.
+# The modules that decide about vault and provisioning, and the tests that have to kill their mutants.
 TESTS = {
     "app": ("app",),
     "login": ("app",),
@@ -56,14 +56,14 @@ TIMEOUT_S = 30
 
 
 class RemoveStatement(Operator):
-    """Puts `pass` in the place of a statement."""
+    """The operator that replaces a statement with `pass`."""
 
     def mutation_positions(self, node: Any) -> Iterator[Any]:
         # neither docstrings nor imports: without these nothing runs
         if node.type == "simple_stmt" and node.children[0].type not in ("string", "import_from", "import_name"):
             yield node.start_pos, node.end_pos
 
-    def mutate(self, node: Any, index: int) -> Any:  # noqa: ARG002 - there is one way to do it
+    def mutate(self, node: Any, index: int) -> Any:  # noqa: ARG002 - there is one mutation per position
         nothing = parso.parse("pass\n").children[0]
         nothing.get_first_leaf().prefix = node.get_first_leaf().prefix
         return nothing
@@ -74,13 +74,13 @@ class RemoveStatement(Operator):
 
 
 class ChangeWord(Operator):
-    """Changes a text that is a name of something; prose is left alone."""
+    """The operator that changes a string that is a name; prose is left alone."""
 
     def mutation_positions(self, node: Any) -> Iterator[Any]:
         if isinstance(node, String) and " " not in node.value:
             yield node.start_pos, node.end_pos
 
-    def mutate(self, node: Any, index: int) -> Any:  # noqa: ARG002 - there is one way to do it
+    def mutate(self, node: Any, index: int) -> Any:  # noqa: ARG002 - there is one mutation per position
         node.value = node.value[:-1] + "X" + node.value[-1]
         return node
 
@@ -91,7 +91,7 @@ class ChangeWord(Operator):
 
 @dataclass(frozen=True)
 class Mutant:
-    """A module's source with one change, and that change as the lines before and after."""
+    """A module's source with one change, and the changed lines before and after."""
 
     module: str
     line: int
@@ -108,7 +108,7 @@ class Mutant:
 
 
 def operators() -> Iterator[Operator]:
-    """cosmic-ray's, but for two kinds; and ours."""
+    """Yield cosmic-ray's operators, except two kinds, and ours."""
     for name in operator_names():
         # `|` is in annotations only, which MicroPython ignores; `is` for `==` depends on how texts are interned
         if "_BitOr_" in name or name.endswith(("_Is", "_IsNot")) or "Variable" in name:
@@ -119,7 +119,7 @@ def operators() -> Iterator[Operator]:
 
 
 def mutants(module: str) -> Iterator[Mutant]:
-    """Every mutant of a module, each once."""
+    """Yield every mutant of a module, each once."""
     source = (ROOT / PACKAGE / f"{module}.py").read_text()
     wanted = lines(source, FUNCTIONS.get(module, ()))
     seen = {source}
@@ -134,7 +134,7 @@ def mutants(module: str) -> Iterator[Mutant]:
 
 
 def lines(source: str, functions: tuple[str, ...]) -> set[int]:
-    """The numbers of the lines of these functions, of all lines if there are none."""
+    """Return the line numbers of these functions; of the whole source if none are given."""
     if not functions:
         return set(range(1, source.count("\n") + 2))
     found: set[int] = set()
@@ -148,6 +148,7 @@ def lines(source: str, functions: tuple[str, ...]) -> set[int]:
 
 
 def described(module: str, source: str, mutated: str) -> Mutant:
+    """Return the mutant with the lines that differ."""
     before, after = source.splitlines(), mutated.splitlines()
     _, first, last, start, end = next(
         change
@@ -159,7 +160,7 @@ def described(module: str, source: str, mutated: str) -> Mutant:
 
 
 class Copies:
-    """Copies of the checkout, one for each that works at the same time."""
+    """Copies of the checkout, one for each parallel job."""
 
     def __init__(self, folder: Path, count: int) -> None:
         self._free: SimpleQueue[Path] = SimpleQueue()
@@ -172,6 +173,7 @@ class Copies:
             self._free.put(copy)
 
     def survives(self, mutant: Mutant) -> bool:
+        """Return whether the tests of its module pass with this mutant."""
         copy = self._free.get()
         path = copy / PACKAGE / f"{mutant.module}.py"
         original = path.read_text()
@@ -184,7 +186,7 @@ class Copies:
 
 
 def passes(copy: Path, module: str) -> bool:
-    """Whether a module's tests pass in a copy: without plugins and conftest.py, which cost most of the time."""
+    """Return whether a module's tests pass in a copy: without plugins and conftest.py, which cost most of the time."""
     files = [f"tests/firmware/test_{name}.py" for name in TESTS[module]]
     command = [sys.executable, "-m", "pytest", "-q", "-x", "--noconftest", "-p", "no:cacheprovider", *files]
     environment = {**os.environ, "PYTHONPATH": str(copy / "host"), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
@@ -200,6 +202,7 @@ def passes(copy: Path, module: str) -> bool:
 
 
 def survivors(made: list[Mutant], modules: list[str], jobs: int) -> Iterator[Mutant]:
+    """Yield the mutants that no test kills; exit if the tests of a module fail without any."""
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(jobs) as pool:
         copies = Copies(Path(folder), jobs)
         for module in modules:
@@ -211,7 +214,7 @@ def survivors(made: list[Mutant], modules: list[str], jobs: int) -> Iterator[Mut
 
 
 def table(modules: list[str], made: list[Mutant], equivalent: list[Mutant], unexplained: list[Mutant]) -> Iterator[str]:
-    """How each module fared, and all of them."""
+    """Yield the lines of the table: a module each, and the total."""
     counts = [Counter(mutant.module for mutant in group) for group in (made, equivalent, unexplained)]
     rows = [(module, *(count[module] for count in counts)) for module in modules]
     yield f"{'module':<14}{'mutants':>9}{'killed':>9}{'equivalent':>12}{'survived':>10}{'score':>8}"

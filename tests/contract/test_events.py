@@ -65,7 +65,7 @@ def test_firmware_emits_the_events_of_the_contract_with_their_fields():
 
 
 def test_firmware_has_the_states_of_the_contract():
-    become = [sources.texts(call.args[0]) for call in sources.calls("_become")]
+    become = [sources.texts(call.args[0]) for call in sources.calls("_set_state")]
     start = [
         sources.texts(each.value) for call in sources.calls("emit") for each in call.keywords if each.arg == "state"
     ]

@@ -1,4 +1,4 @@
-"""Where secrets may go in clear. Nothing leaves this machine: the decision is asked, or sockets are not real."""
+"""The guard against secrets in clear. Nothing leaves this machine: no socket here is real."""
 
 import ipaddress
 
@@ -54,15 +54,15 @@ for text in sys.argv[1:]:
 """
 
 
-@pytest.mark.parametrize(("addresses", "said"), [(LOCAL, "passed"), (PUBLIC, "plaintext")], ids=["local", "public"])
-def test_guard_knows_local_from_public(addresses, said):
-    assert micropython.run(GUARD, arguments=tuple(addresses)).split() == [said] * 3 * len(addresses)
+@pytest.mark.parametrize(("addresses", "output"), [(LOCAL, "passed"), (PUBLIC, "plaintext")], ids=["local", "public"])
+def test_guard_knows_local_from_public(addresses, output):
+    assert micropython.run(GUARD, arguments=tuple(addresses)).split() == [output] * 3 * len(addresses)
 
 
 def test_guard_agrees_with_the_standard_library_on_every_16_bit_prefix():
     networks = [ipaddress.ip_network(n) for n in ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")]
     networks.append(ipaddress.ip_network("169.254.0.0/16"))
-    said = micropython.run("""
+    output = micropython.run("""
 from firstboot import address
 for first in range(256):
     print("".join("1" if address._is_local([first, second, 1, 1]) else "0" for second in range(256)))
@@ -70,7 +70,7 @@ for first in range(256):
     for first in range(256):
         for second in range(256):
             local = any(ipaddress.ip_address(f"{first}.{second}.1.1") in network for network in networks)
-            assert said[first][second] == "01"[local], (first, second)
+            assert output[first][second] == "01"[local], (first, second)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ for first in range(256):
     ],
 )
 def test_guard_refuses_what_is_no_ipv4_address(found):
-    said = micropython.run(f"""
+    output = micropython.run(f"""
 from firstboot import address
 from firstboot.errors import PlaintextRefused
 try:
@@ -98,7 +98,7 @@ try:
 except PlaintextRefused as error:
     print(error.kind)
 """)
-    assert said == "plaintext\n"
+    assert output == "plaintext\n"
 
 
 CONNECT = """
@@ -148,7 +148,7 @@ except FirstbootError as error:
 
 
 @pytest.mark.parametrize(
-    ("options", "answers", "said"),
+    ("options", "answers", "output"),
     [
         ("{}", "8.8.8.8", "plaintext"),
         ("{}", "8.8.8.8,10.0.0.1", "plaintext"),
@@ -158,5 +158,5 @@ except FirstbootError as error:
         ("{}", "", "network"),
     ],
 )
-def test_stream_connects_to_what_was_looked_up_once_and_judged(options, answers, said):
-    assert micropython.run(CONNECT, arguments=(options, answers)).strip() == said
+def test_stream_connects_to_what_was_looked_up_once_and_judged(options, answers, output):
+    assert micropython.run(CONNECT, arguments=(options, answers)).strip() == output

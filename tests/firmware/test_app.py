@@ -1,7 +1,7 @@
-"""What comes next: who is asked for what, in which order, and what is in the flash by then.
+"""The lifecycle and the login: every step in its order, with the content of the flash by then.
 
-`lives.txt` has a board's life a paragraph: its name; what is in its vault and settings, what the server
-says to whom; and what the board does. There `store` is a write to the vault, `login` and `close` a
+`lives.txt` has a board's life a paragraph: its name; the content of its vault and settings, and the server's
+answers; and what the board does. There `store` is a write to the vault, `login` and `close` a
 connection, `ask` a provisioning request with what the board brings, `nothing` if the server is to choose;
 other words are events with their values. A, P, O and Q are tokens, C is the certificate in the flash, and
 N a token that the board made.
@@ -28,7 +28,7 @@ for path in (credentials.CERTIFICATE_FILE, credentials.KEY_FILE):
 def short(secret):
     return "C" if secret == "Qw==" else "N" if len(secret) == 32 else secret
 
-def told(record):
+def described(record):
     return " ".join("%s=%s" % (key, "+".join(secret_of(each) for each in record[key])) for key in sorted(record))
 
 def secret_of(each):
@@ -43,14 +43,14 @@ def emit(event, **fields):
     prose = ("fix", "detail", "name")
     for key in prose:
         assert fields.get(key, "some") and isinstance(fields.get(key, ""), str)
-    said = [event] + [str(fields[key]) for key in sorted(fields) if key not in prose]
-    log.append(" ".join(word for word in said if word))
+    output = [event] + [str(fields[key]) for key in sorted(fields) if key not in prose]
+    log.append(" ".join(word for word in output if word))
 
 class Vault(vault.Vault):
     def __init__(self):
         super().__init__(PATHS)
     def save(self, record):
-        log.append(("store " + told(record)).strip())
+        log.append(("store " + described(record)).strip())
         if case.get("full"):
             raise errors.VaultError("full")
         super().save(record)
@@ -72,9 +72,9 @@ class Mqtt:
         log.append("close " + self.name)
 
 def exchange(settings, name, request):
-    asked = json.loads(request)
-    assert name == asked["deviceName"] == "press4"
-    own = asked.get("token") or asked.get("hash", "")
+    fields = json.loads(request)
+    assert name == fields["deviceName"] == "press4"
+    own = fields.get("token") or fields.get("hash", "")
     log.append("ask " + (short(own) or "nothing"))
     status, _, value = case["answer"].partition(" ")
     if status == "lost":
@@ -159,13 +159,13 @@ LIVES = {
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory):
-    """What became of every board, all in one MicroPython."""
+def outcomes(tmp_path_factory):
+    """The steps of every board, all in one MicroPython."""
     given = [each for each, _ in LIVES.values()]
-    said = micropython.run(f"CASES = {given!r}\n{WORLD}", cwd=tmp_path_factory.mktemp("flash"))
-    return dict(zip(LIVES, map(json.loads, said.splitlines()), strict=True))
+    output = micropython.run(f"CASES = {given!r}\n{WORLD}", cwd=tmp_path_factory.mktemp("flash"))
+    return dict(zip(LIVES, map(json.loads, output.splitlines()), strict=True))
 
 
 @pytest.mark.parametrize("life", LIVES)
-def test_board(told, life):
-    assert told[life] == LIVES[life][1]
+def test_board(outcomes, life):
+    assert outcomes[life] == LIVES[life][1]

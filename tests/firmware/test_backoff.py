@@ -1,4 +1,4 @@
-"""Waits, with a random source that is known: its extremes, and what it is asked for."""
+"""Waits, with a known random source: its extremes, and the bytes read from it."""
 
 import pytest
 
@@ -14,9 +14,9 @@ class Source:
         assert size == 4
         return self.number.to_bytes(4, "little")
 source = backoff.os = Source()
-def waits(number, ask):
+def waits(number, wait):
     source.number = number
-    return ask()
+    return wait()
 """
 
 

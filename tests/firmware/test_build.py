@@ -1,4 +1,4 @@
-"""What `bench firmware build` writes: for a board's file system, and for a custom image."""
+"""The files of `bench firmware build`: for a board's file system, and for a custom image."""
 
 import os
 import subprocess

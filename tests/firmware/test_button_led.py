@@ -1,4 +1,4 @@
-"""The button to the millisecond, and the LED's patterns, with a clock that goes on when it is told to."""
+"""The button to the millisecond, and the LED's patterns, with a clock that the test advances."""
 
 import json
 
@@ -9,7 +9,7 @@ from tests.support import micropython
 # A pin, a clock and a button; `play` has the pin low or high for so long, polled every `step` ms.
 BUTTON = """
 import machine, time
-machine.plug_in(None, {"mac": "0242ac110002", "reset_cause": CAUSE})
+machine.attach(None, {"mac": "0242ac110002", "reset_cause": CAUSE})
 class Clock:
     now = START
     ticks_diff = staticmethod(time.ticks_diff)
@@ -35,7 +35,7 @@ def play(low, ms, step=1):
 
 
 def press(code, *, cause="PWRON_RESET", first=1, start="1000"):
-    """What the button did while `code` played."""
+    """Return what the button did while `code` played."""
     head = f"import time\nCAUSE, FIRST, START = {cause!r}, {first}, {start}\n"
     return json.loads(micropython.run(f"{head}{BUTTON}{code}\nimport json\nprint(json.dumps(did))", rom=True))
 
@@ -118,10 +118,10 @@ def test_gap_between_two_polls_is_not_taken_for_a_hold():
 @pytest.mark.parametrize(("setting", "name"), [("button", "Button(holder, None, None)"), ("led", "Led(holder)")])
 @pytest.mark.parametrize("pin", [40, 999])
 def test_pin_that_the_chip_does_not_have_is_refused(setting, name, pin):
-    said = micropython.run(
+    output = micropython.run(
         f"""
 import machine
-machine.plug_in(None, {{"mac": "0242ac110002", "reset_cause": "PWRON_RESET"}})
+machine.attach(None, {{"mac": "0242ac110002", "reset_cause": "PWRON_RESET"}})
 from firstboot import {setting}, settings
 from firstboot.errors import SettingsError
 holder = settings.check({{"server": {{"host": "h"}}, "provision": {{"key": "k", "secret": "s"}},
@@ -133,7 +133,7 @@ except SettingsError as error:
 """,
         rom=True,
     )
-    assert said.startswith(f"board.{setting}: this chip has no pin {pin}")
+    assert output.startswith(f"board.{setting}: this chip has no pin {pin}")
 
 
 LED = """
@@ -146,7 +146,7 @@ class Power:
     def trace(self, **entry):
         seen.append((Clock.now, entry["level"]))
 seen = []
-machine.plug_in(Power(), {"mac": "0242ac110002", "reset_cause": "PWRON_RESET"})
+machine.attach(Power(), {"mac": "0242ac110002", "reset_cause": "PWRON_RESET"})
 from firstboot import led, settings
 led.time = Clock
 holder = settings.check({"server": {"host": "h"}, "provision": {"key": "k", "secret": "s"},
@@ -161,8 +161,8 @@ def play(ms, step=10):
 
 def light(code, *, low=False):
     """Every change of the LED: when, and to what level."""
-    said = micropython.run(f"LOW = {low}\n{LED}{code}\nprint(json.dumps(seen))", rom=True)
-    return [tuple(each) for each in json.loads(said)]
+    output = micropython.run(f"LOW = {low}\n{LED}{code}\nprint(json.dumps(seen))", rom=True)
+    return [tuple(each) for each in json.loads(output)]
 
 
 def test_states_and_patterns_are_the_same_and_told_apart():
@@ -211,10 +211,10 @@ play(2000)
 
 
 def test_button_and_led_allocate_nothing_while_they_are_polled():
-    said = micropython.run(
+    output = micropython.run(
         """
 import gc, machine, time
-machine.plug_in(None, {"mac": "0242ac110002", "reset_cause": "PWRON_RESET"})
+machine.attach(None, {"mac": "0242ac110002", "reset_cause": "PWRON_RESET"})
 class Clock:
     now = 0
     ticks_diff = staticmethod(time.ticks_diff)
@@ -252,4 +252,4 @@ print(gc.mem_alloc() - before)
 """,
         rom=True,
     )
-    assert int(said) == 0  # bytes, in 48000 polls
+    assert int(output) == 0  # bytes, in 48000 polls

@@ -72,11 +72,11 @@ class Made:
 def make(*names, key=0):
     """Certificates for these names, all made by one device."""
     names_json = json.dumps(names, ensure_ascii=False)
-    said = micropython.run(f"""{MAKE}
+    output = micropython.run(f"""{MAKE}
 for name in json.loads({names_json!r}):
     print(json.dumps([hexed(raw) for raw in make(name, {key})]))
 """)
-    return [Made(name, *json.loads(line)) for name, line in zip(names, said.splitlines(), strict=True)]
+    return [Made(name, *json.loads(line)) for name, line in zip(names, output.splitlines(), strict=True)]
 
 
 @pytest.fixture(scope="module")
@@ -183,17 +183,17 @@ def test_keys_at_the_edges_have_certificates_too(key):
 def test_signatures_with_numbers_of_every_length():
     numbers = sorted({value for bits in range(1, 257) for value in (1 << bits - 1, (1 << bits) - 1)})
     pairs = list(zip(numbers, reversed(numbers), strict=True))
-    said = micropython.run(f"""{MAKE}
+    output = micropython.run(f"""{MAKE}
 for r, s in {pairs!r}: print(hexed(x509._sequence(x509._integer(r), x509._integer(s))))
 """)
-    assert said.split() == [encode_dss_signature(r, s).hex() for r, s in pairs]
+    assert output.split() == [encode_dss_signature(r, s).hex() for r, s in pairs]
     assert micropython.run(f"{MAKE}\nprint(hexed(x509._integer(0)))").strip() == "020100"
 
 
 def test_lengths_of_every_size():
     sizes = [0, 1, 127, 128, 255, 256, 65535]
-    said = micropython.run(f"{MAKE}\nfor size in {sizes}: print(hexed(x509._der(4, bytes(size))[:-size or None]))")
-    assert said.split() == ["0400", "0401", "047f", "048180", "0481ff", "04820100", "0482ffff"]
+    output = micropython.run(f"{MAKE}\nfor size in {sizes}: print(hexed(x509._der(4, bytes(size))[:-size or None]))")
+    assert output.split() == ["0400", "0401", "047f", "048180", "0481ff", "04820100", "0482ffff"]
 
 
 # A bit that flips.
@@ -201,7 +201,7 @@ def test_lengths_of_every_size():
 
 def test_bit_that_flips_anywhere_makes_no_certificate(tell):
     """One bit of one intermediate result is wrong: the certificate is refused, or right all the same."""
-    said = micropython.run(f"""{MAKE}
+    output = micropython.run(f"""{MAKE}
 import os
 class Fixed: urandom = staticmethod(lambda count: bytes([7] * count))
 p256.os = x509.os = Fixed
@@ -231,19 +231,19 @@ for at in range(1, steps, 11):
         assert str(error) == "the signature of our own certificate does not verify"
 print(json.dumps([len(range(1, steps, 11)), refused]))
 """)
-    tried, refused = json.loads(said)
+    tried, refused = json.loads(output)
     assert refused > tried * 0.9  # the rest hit what was not used any more, or not yet
     tell(f"a bit flipped at {tried} places of making a certificate: {refused} were refused, the others came out right")
 
 
 def test_key_of_another_certificate_is_refused():
-    said = micropython.run(f"""{MAKE}
+    output = micropython.run(f"""{MAKE}
 try:
     x509.self_signed("press 4", p256.make_key(), p256.public(p256.make_key(), feed), feed)
 except ArithmeticError as error:
     print("refused", error)
 """)
-    assert said == "refused the signature of our own certificate does not verify\n"
+    assert output == "refused the signature of our own certificate does not verify\n"
 
 
 # OpenSSL.
@@ -295,7 +295,7 @@ except OSError as error:
 
 
 def login(server, made, key=None):
-    """What the server answers a device that shows this certificate: CONNACK as hex, or how it ended."""
+    """Return the server's answer to a device with this certificate: CONNACK as hex, or the exception."""
     ca = server.identity.ca.public_bytes(Encoding.DER)
     code = LOGIN.format(
         ca=ca,
@@ -360,19 +360,19 @@ context.verify_mode = ssl.CERT_REQUIRED
 context.load_verify_locations(cadata={trusted!r})
 context.load_cert_chain({server_certificate!r}, {server_key!r})
 server = context.wrap_socket(Pipe(up, down), server_side=True, do_handshake_on_connect=False)
-said = heard = None
+output = received = None
 try:
     for _ in range(100):
-        said = said or client.write(b"hello")
-        heard = heard or server.read(5)
-    print(heard)
+        output = output or client.write(b"hello")
+        received = received or server.read(5)
+    print(received)
 except (OSError, ValueError) as error:
     print("refused", error)
 """
 
 
 def handshake(made, *, trusted):
-    """Mutual TLS between two ends that are both MicroPython: what the server heard, or why it did not."""
+    """Return what the server received in mutual TLS between two ends that are both MicroPython, or why it did not."""
     server = certificates.make("server")
     key = server.key.private_bytes(Encoding.DER, PrivateFormat.TraditionalOpenSSL, NoEncryption())
     return micropython.run(

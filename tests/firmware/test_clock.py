@@ -71,8 +71,8 @@ class TimeServer:
             if not request:
                 return
             self.requests.append(request)
-            for said in self._answer(request):
-                self._socket.sendto(said, micropython)
+            for output in self._answer(request):
+                self._socket.sendto(output, micropython)
 
     def close(self):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stop:
@@ -113,10 +113,10 @@ def test_clock_from_a_distant_future_is_not_plausible(time_server):
 
 def test_ntp_sets_the_clock(time_server):
     server = time_server(lambda request: [reply(request)])
-    said = ensure(server.port)
-    assert said[0] == SET
-    assert json.loads(said[1]).items() >= {"event": "clock_set", "source": "ntp"}.items()
-    assert said[2] == "done"
+    output = ensure(server.port)
+    assert output[0] == SET
+    assert json.loads(output[1]).items() >= {"event": "clock_set", "source": "ntp"}.items()
+    assert output[2] == "done"
     assert len(server.requests) == 1
     assert server.requests[0][:40] == b"\x23" + bytes(39)
 
@@ -148,8 +148,8 @@ IGNORED = {
 @pytest.mark.parametrize("make", IGNORED.values(), ids=IGNORED)
 def test_ntp_that_is_no_reply_is_ignored(time_server, make):
     alone = time_server(lambda request: [make(request)])
-    said = ensure(alone.port, timeout_ms=90)
-    assert said == ["clock no source of the time, which TLS needs: ntp: no answer in time"]
+    output = ensure(alone.port, timeout_ms=90)
+    assert output == ["clock no source of the time, which TLS needs: ntp: no answer in time"]
     before_a_good_one = time_server(lambda request: [make(request), reply(request)])
     assert ensure(before_a_good_one.port)[0] == SET
 
@@ -164,13 +164,13 @@ GIVEN_UP = {
 }
 
 
-@pytest.mark.parametrize(("make", "said"), GIVEN_UP.values(), ids=GIVEN_UP)
-def test_ntp_server_of_no_use_is_asked_once(time_server, make, said):
+@pytest.mark.parametrize(("make", "output"), GIVEN_UP.values(), ids=GIVEN_UP)
+def test_ntp_server_of_no_use_is_asked_once(time_server, make, output):
     server = time_server(lambda request: [make(request)])
     message = ensure(server.port)
     assert len(message) == 1
     assert message[0].startswith("clock no source of the time, which TLS needs: ntp: ")
-    assert said in message[0]
+    assert output in message[0]
     assert len(server.requests) == 1
 
 
@@ -188,8 +188,8 @@ def test_without_a_source_there_is_no_time():
 def test_board_without_a_clock_to_set_says_so(time_server):
     server = time_server(lambda request: [reply(request)])
     arguments = (str(server.port), "0", str(NOT_BEFORE), "3000")
-    said = micropython.run(HEAD.replace("clock.machine = Machine\n", ""), arguments=arguments)
-    assert said == "clock the clock is wrong, and this board has none that can be set\n"
+    output = micropython.run(HEAD.replace("clock.machine = Machine\n", ""), arguments=arguments)
+    assert output == "clock the clock is wrong, and this board has none that can be set\n"
 
 
 def dated(date: str):
@@ -199,13 +199,13 @@ def dated(date: str):
 @pytest.mark.parametrize("with_ntp", [False, True])
 def test_http_sets_the_clock_when_ntp_does_not(peer, time_server, with_ntp):
     ntp_port = time_server(lambda request: [reply(request, stratum=0)]).port if with_ntp else 0
-    said = ensure(ntp_port, peer(dated("Wed, 29 Feb 2040 12:34:56 GMT")))
-    assert said[0] == SET
-    assert json.loads(said[1])["source"] == "http"
+    output = ensure(ntp_port, peer(dated("Wed, 29 Feb 2040 12:34:56 GMT")))
+    assert output[0] == SET
+    assert json.loads(output[1])["source"] == "http"
 
 
 @pytest.mark.parametrize(
-    ("date", "said"),
+    ("date", "output"),
     [
         ("", "sent no valid Date"),
         ("Wed, 29 Feb 2040 12:34:56 CET", "no valid Date"),
@@ -219,19 +219,19 @@ def test_http_sets_the_clock_when_ntp_does_not(peer, time_server, with_ntp):
         ("Thu, 01 Jan 2099 00:00:00 GMT", "time is implausible"),
     ],
 )
-def test_http_date_of_no_use_is_refused(peer, date, said):
+def test_http_date_of_no_use_is_refused(peer, date, output):
     message = ensure(0, peer(dated(date)))
     assert message[0].startswith("clock no source of the time, which TLS needs: http: ")
-    assert said in message[0]
+    assert output in message[0]
 
 
 def test_http_dates_are_read_as_the_standard_library_writes_them():
     dates = [*range(0, 7_258_118_399, 7_777_777), calendar.timegm((2100, 2, 28, 23, 59, 59)) + 1]
-    said = micropython.run(
+    output = micropython.run(
         "import sys\nfrom firstboot import clock\nfor line in sys.stdin: print(clock._parse(line.rstrip()))",
         stdin="".join(email.utils.formatdate(each, usegmt=True) + "\n" for each in dates).encode(),
     )
-    assert [int(line) for line in said.split()] == dates
+    assert [int(line) for line in output.split()] == dates
 
 
 MAIN = """
@@ -275,21 +275,21 @@ def test_board_sets_its_clock_before_tls_and_keeps_it_until_power_off(server: Ru
     for powered in (1, 2):
         with board.power_on() as cycle:
             cycle.wait_for("end")
-            said = [event for event in cycle.events if event["event"] != "console"]
-        assert [event["event"] for event in said] == [
+            output = [event for event in cycle.events if event["event"] != "console"]
+        assert [event["event"] for event in output] == [
             *("woke", "clock_set", "now", "connected"),
             *("woke", "now", "connected", "end"),
         ]
-        assert (said[0]["epoch"], said[0]["year"], said[0]["reset"]) == (2000, 2000, "power_on")
-        assert (said[4]["reset"], said[4]["year"]) == ("hard", time.gmtime().tm_year)
-        for now in (said[2], said[5]):
+        assert (output[0]["epoch"], output[0]["year"], output[0]["reset"]) == (2000, 2000, "power_on")
+        assert (output[4]["reset"], output[4]["year"]) == ("hard", time.gmtime().tm_year)
+        for now in (output[2], output[5]):
             assert abs(now["seconds"] + 946_684_800 - time.time()) < 60
         assert len(clock.requests) == powered
 
 
 def test_http_clock_against_the_bench(server: RunningServer):
-    """The bench's server says what time it is as well as any."""
-    said = micropython.run(
+    """The bench's server is a source of the time like any other."""
+    output = micropython.run(
         """
 import json, sys
 from firstboot import clock, settings
@@ -305,4 +305,4 @@ print(clock._http(settings.check(json.loads(sys.argv[1]))))
             ),
         ),
     )
-    assert abs(int(said) - time.time()) < 60
+    assert abs(int(output) - time.time()) < 60

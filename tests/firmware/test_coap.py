@@ -55,7 +55,7 @@ def attempt(request="the request"):
 
 
 class Peer:
-    """A UDP socket that treats a device by a function; knows who asked last."""
+    """A UDP socket that treats a device by a function; it knows the last sender."""
 
     def __init__(self):
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -63,7 +63,7 @@ class Peer:
         self.socket.settimeout(20)
         self.port = self.socket.getsockname()[1]
 
-    def heard(self):
+    def receive(self):
         data, self.device = self.socket.recvfrom(65536)
         self.last = data
         return read(data)
@@ -72,25 +72,31 @@ class Peer:
         """The next request that is not one of before sent again."""
         before = getattr(self, "last_request", None)
         while True:
-            heard = self.heard()
-            if heard.code == POST and self.last != before:
+            received = self.receive()
+            if received.code == POST and self.last != before:
                 self.last_request = self.last
-                return heard
+                return received
 
-    def say(self, data):
+    def send(self, data):
         self.socket.sendto(data, self.device)
 
     def expect_ack(self, mid):
         while True:  # requests sent again may come before
-            heard = self.heard()
-            if heard.code != POST:
+            received = self.receive()
+            if received.code != POST:
                 break
-        assert (heard.kind, heard.code, heard.mid, heard.token, heard.options) == (ACK, EMPTY, mid, b"", {})
+        assert (received.kind, received.code, received.mid, received.token, received.options) == (
+            ACK,
+            EMPTY,
+            mid,
+            b"",
+            {},
+        )
 
 
 @pytest.fixture
-def ask():
-    """What the device says of its attempts while `behave(peer)` treats it."""
+def device_output():
+    """Return the device's output of its attempts against a peer with this behaviour."""
 
     def run(behave, *, code="attempt()", timeout_ms=2000):
         peer = Peer()
@@ -121,129 +127,129 @@ def piggybacked(request, code_=CREATED, payload=b"the answer", options=()):
 DONE = ["done b'the answer'"]
 
 
-def test_request_is_what_rfc_7252_and_upstream_expect(ask):
-    heard = []
+def test_request_is_what_rfc_7252_and_upstream_expect(device_output):
+    received = []
 
     def behave(peer):
-        heard.append(peer.request())
-        peer.say(piggybacked(heard[0]))
+        received.append(peer.request())
+        peer.send(piggybacked(received[0]))
 
-    assert ask(behave) == DONE
-    request = heard[0]
+    assert device_output(behave) == DONE
+    request = received[0]
     assert (request.kind, request.code, len(request.token)) == (CON, POST, 8)
     assert request.options == {URI_PATH: [b"api", b"v1", b"provision"], CONTENT_FORMAT: [b"\x32"]}
     assert request.payload == b"the request"
 
 
-def test_requests_have_tokens_and_ids_of_their_own(ask):
-    heard = []
+def test_requests_have_tokens_and_ids_of_their_own(device_output):
+    received = []
 
     def behave(peer):
         for _ in range(3):
-            heard.append(peer.request())
-            peer.say(piggybacked(heard[-1]))
+            received.append(peer.request())
+            peer.send(piggybacked(received[-1]))
 
-    assert ask(behave, code="attempt(); attempt(); attempt()") == DONE * 3
-    assert len({request.token for request in heard}) == 3
-    assert len({request.mid for request in heard}) > 1
+    assert device_output(behave, code="attempt(); attempt(); attempt()") == DONE * 3
+    assert len({request.token for request in received}) == 3
+    assert len({request.mid for request in received}) > 1
 
 
 @pytest.mark.parametrize("lost", [1, 2])
-def test_request_that_is_lost_is_sent_again(ask, lost):
+def test_request_that_is_lost_is_sent_again(device_output, lost):
     def behave(peer):
         for _ in range(lost):
-            peer.heard()
+            peer.receive()
         first = peer.last
-        request = peer.heard()
+        request = peer.receive()
         assert peer.last == first
-        peer.say(piggybacked(request))
+        peer.send(piggybacked(request))
 
-    assert ask(behave, timeout_ms=1500) == DONE
+    assert device_output(behave, timeout_ms=1500) == DONE
 
 
-def test_server_that_says_nothing_is_asked_a_few_times_only(ask):
+def test_server_that_says_nothing_is_asked_a_few_times_only(device_output):
     times = []
 
     def behave(peer):
-        peer.heard()
+        peer.receive()
         times.append(peer.last)
         peer.socket.settimeout(1.5)
         with contextlib.suppress(TimeoutError):
             while True:
-                peer.heard()
+                peer.receive()
                 times.append(peer.last)
 
-    assert ask(behave, timeout_ms=700) == ["timeout 0 no answer from the server in time"]
+    assert device_output(behave, timeout_ms=700) == ["timeout 0 no answer from the server in time"]
     assert 3 <= len(times) <= 4
     assert len(set(times)) == 1
 
 
 @pytest.mark.parametrize("kind", [CON, NON])
-def test_answer_that_comes_by_itself_is_taken_and_confirmed(ask, kind):
+def test_answer_that_comes_by_itself_is_taken_and_confirmed(device_output, kind):
     def behave(peer):
         request = peer.request()
-        peer.say(head(ACK, EMPTY, request.mid))
-        peer.say(message(kind, CREATED, 0xABCD, request.token, [], b"the answer"))
+        peer.send(head(ACK, EMPTY, request.mid))
+        peer.send(message(kind, CREATED, 0xABCD, request.token, [], b"the answer"))
         if kind == CON:
             peer.expect_ack(0xABCD)
 
-    assert ask(behave) == DONE
+    assert device_output(behave) == DONE
 
 
-def test_answer_that_comes_before_its_acknowledgement_is_taken(ask):
+def test_answer_that_comes_before_its_acknowledgement_is_taken(device_output):
     def behave(peer):
         request = peer.request()
-        peer.say(message(CON, CREATED, 7, request.token, [], b"the answer"))
-        peer.say(head(ACK, EMPTY, request.mid))
+        peer.send(message(CON, CREATED, 7, request.token, [], b"the answer"))
+        peer.send(head(ACK, EMPTY, request.mid))
         peer.expect_ack(7)
 
-    assert ask(behave) == DONE
+    assert device_output(behave) == DONE
 
 
-def test_after_the_acknowledgement_nothing_is_sent_again_and_the_wait_ends(ask):
-    heard = []
+def test_after_the_acknowledgement_nothing_is_sent_again_and_the_wait_ends(device_output):
+    received = []
 
     def behave(peer):
         request = peer.request()
-        peer.say(head(ACK, EMPTY, request.mid))
+        peer.send(head(ACK, EMPTY, request.mid))
         peer.socket.settimeout(3)
         with contextlib.suppress(TimeoutError):
-            heard.append(peer.heard())
+            received.append(peer.receive())
 
-    assert ask(behave, timeout_ms=2500) == ["timeout 0 no answer from the server in time"]
-    assert not heard
+    assert device_output(behave, timeout_ms=2500) == ["timeout 0 no answer from the server in time"]
+    assert not received
 
 
-def test_answer_of_before_that_comes_again_is_confirmed_again(ask):
+def test_answer_of_before_that_comes_again_is_confirmed_again(device_output):
     def behave(peer):
         request = peer.request()
         separate = message(CON, CONTENT, 99, request.token, [(BLOCK2, block(0, True, 0))], b"x" * 16)
-        peer.say(head(ACK, EMPTY, request.mid))
-        peer.say(separate)
+        peer.send(head(ACK, EMPTY, request.mid))
+        peer.send(separate)
         peer.expect_ack(99)
         following = peer.request()
-        peer.say(separate)
+        peer.send(separate)
         peer.expect_ack(99)
-        peer.say(piggybacked(following, CONTENT, b"yes", [(BLOCK2, block(1, False, 0))]))
+        peer.send(piggybacked(following, CONTENT, b"yes", [(BLOCK2, block(1, False, 0))]))
 
-    assert ask(behave) == ["done b'" + "x" * 16 + "yes'"]
+    assert device_output(behave) == ["done b'" + "x" * 16 + "yes'"]
 
 
-def test_rejected_request_is_said_at_once(ask):
+def test_rejected_request_is_said_at_once(device_output):
     def behave(peer):
         request = peer.request()
-        peer.say(head(RST, EMPTY, request.mid ^ 1))  # about something else
-        peer.say(head(RST, EMPTY, request.mid))
+        peer.send(head(RST, EMPTY, request.mid ^ 1))  # about something else
+        peer.send(head(RST, EMPTY, request.mid))
 
-    assert ask(behave) == ["network 0 the server rejected the message (CoAP RST)"]
+    assert device_output(behave) == ["network 0 the server rejected the message (CoAP RST)"]
 
 
-def test_port_where_nothing_listens_is_said(ask):
+def test_port_where_nothing_listens_is_said(device_output):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
-    said = micropython.run(f"{HEAD}attempt()", arguments=(str(port), "2000"))
-    assert said.startswith("network 0 nothing listens there")
+    output = micropython.run(f"{HEAD}attempt()", arguments=(str(port), "2000"))
+    assert output.startswith("network 0 nothing listens there")
 
 
 FOREIGN = {
@@ -270,24 +276,24 @@ FOREIGN = {
 }
 
 
-def test_datagrams_that_are_no_answer_are_ignored(ask):
+def test_datagrams_that_are_no_answer_are_ignored(device_output):
     def behave(peer):
         request = peer.request()
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:  # right in all but where it comes from
             stranger.sendto(piggybacked(request, payload=b"evil"), peer.device)
         for make in FOREIGN.values():
-            peer.say(make(request))
-        peer.say(piggybacked(request))
+            peer.send(make(request))
+        peer.send(piggybacked(request))
 
-    assert ask(behave) == DONE
+    assert device_output(behave) == DONE
 
 
 @pytest.mark.parametrize("make", FOREIGN.values(), ids=FOREIGN)
-def test_nothing_but_datagrams_that_are_no_answer_ends_in_time(ask, make):
+def test_nothing_but_datagrams_that_are_no_answer_ends_in_time(device_output, make):
     def behave(peer):
-        peer.say(make(peer.request()))
+        peer.send(make(peer.request()))
 
-    assert ask(behave, timeout_ms=60) == ["timeout 0 no answer from the server in time"]
+    assert device_output(behave, timeout_ms=60) == ["timeout 0 no answer from the server in time"]
 
 
 JUDGED = [
@@ -312,39 +318,39 @@ JUDGED = [
 ]
 
 
-def test_answers_are_judged_by_their_code(ask):
+def test_answers_are_judged_by_their_code(device_output):
     def behave(peer):
         for code_, options, payload, _ in JUDGED:
-            peer.say(piggybacked(peer.request(), code_, payload, options))
+            peer.send(piggybacked(peer.request(), code_, payload, options))
 
-    said = ask(behave, code=f"for _ in range({len(JUDGED)}): attempt()")
-    assert [line[: len(each[3])] for line, each in zip(said, JUDGED, strict=True)] == [each[3] for each in JUDGED]
+    output = device_output(behave, code=f"for _ in range({len(JUDGED)}): attempt()")
+    assert [line[: len(each[3])] for line, each in zip(output, JUDGED, strict=True)] == [each[3] for each in JUDGED]
 
 
 @pytest.mark.parametrize("size", [1025, 2048, 2500])
 @pytest.mark.parametrize("exponent", [6, 5, 2])
-def test_long_request_goes_in_blocks_as_small_as_the_server_wants(ask, size, exponent):
-    heard = []
+def test_long_request_goes_in_blocks_as_small_as_the_server_wants(device_output, size, exponent):
+    received = []
 
     def behave(peer):
         while True:
             request = peer.request()
             value = int.from_bytes(request.one(BLOCK1), "big")
             start = (value >> 4) * (16 << (value & 7))
-            assert start == sum(map(len, heard))
-            heard.append(request.payload)
+            assert start == sum(map(len, received))
+            received.append(request.payload)
             if not value & 8:
                 break
             assert len(request.payload) == 16 << (value & 7)
-            peer.say(piggybacked(request, CONTINUE, b"", [(BLOCK1, block(value >> 4, True, exponent))]))
-        peer.say(piggybacked(request, options=[(BLOCK1, request.one(BLOCK1))]))
+            peer.send(piggybacked(request, CONTINUE, b"", [(BLOCK1, block(value >> 4, True, exponent))]))
+        peer.send(piggybacked(request, options=[(BLOCK1, request.one(BLOCK1))]))
 
     body = "".join(chr(65 + at % 26) for at in range(size))
-    assert ask(behave, code=f"attempt({body!r})") == DONE
-    assert b"".join(heard).decode() == body
+    assert device_output(behave, code=f"attempt({body!r})") == DONE
+    assert b"".join(received).decode() == body
 
 
-def test_long_answer_is_fetched_in_blocks(ask):
+def test_long_answer_is_fetched_in_blocks(device_output):
     body = bytes(range(65, 91)) * 9
 
     def behave(peer):
@@ -353,11 +359,11 @@ def test_long_answer_is_fetched_in_blocks(ask):
             assert at == 0 or int.from_bytes(request.one(BLOCK2), "big") == at << 4 | 2
             assert at == 0 or not request.payload
             more = (at + 1) * 64 < len(body)
-            peer.say(piggybacked(request, CONTENT, body[at * 64 : at * 64 + 64], [(BLOCK2, block(at, more, 2))]))
+            peer.send(piggybacked(request, CONTENT, body[at * 64 : at * 64 + 64], [(BLOCK2, block(at, more, 2))]))
             if not more:
                 return
 
-    assert ask(behave) == [f"done {body!r}"]
+    assert device_output(behave) == [f"done {body!r}"]
 
 
 @pytest.mark.parametrize(
@@ -370,33 +376,33 @@ def test_long_answer_is_fetched_in_blocks(ask):
         (None, b"x"),
     ],
 )
-def test_answer_whose_blocks_do_not_follow_is_refused(ask, second, payload):
+def test_answer_whose_blocks_do_not_follow_is_refused(device_output, second, payload):
     def behave(peer):
-        peer.say(piggybacked(peer.request(), CONTENT, b"x" * 64, [(BLOCK2, block(0, True, 2))]))
+        peer.send(piggybacked(peer.request(), CONTENT, b"x" * 64, [(BLOCK2, block(0, True, 2))]))
         options = [(BLOCK2, block(*second))] if second else []
-        peer.say(piggybacked(peer.request(), CONTENT, payload, options))
+        peer.send(piggybacked(peer.request(), CONTENT, payload, options))
 
-    assert ask(behave)[0].startswith("garbage 0 the server sent ")
+    assert device_output(behave)[0].startswith("garbage 0 the server sent ")
 
 
-def test_answer_whose_blocks_never_end_is_refused(ask):
+def test_answer_whose_blocks_never_end_is_refused(device_output):
     def behave(peer):
         for at in range(5):
-            peer.say(piggybacked(peer.request(), CONTENT, b"x" * 1024, [(BLOCK2, block(at, True, 6))]))
+            peer.send(piggybacked(peer.request(), CONTENT, b"x" * 1024, [(BLOCK2, block(at, True, 6))]))
 
-    assert ask(behave) == ["garbage 0 the server sent more than 4096 bytes"]
+    assert device_output(behave) == ["garbage 0 the server sent more than 4096 bytes"]
 
 
-def test_server_that_always_wants_another_block_is_refused(ask):
+def test_server_that_always_wants_another_block_is_refused(device_output):
     def behave(peer):
         for at in range(2):
             request = peer.request()
-            peer.say(piggybacked(request, CONTINUE, b"", [(BLOCK1, block(at, True, 6))]))
+            peer.send(piggybacked(request, CONTINUE, b"", [(BLOCK1, block(at, True, 6))]))
 
-    assert ask(behave, code="attempt('x' * 1030)") == ["garbage 0 the server asks for more than there is"]
+    assert device_output(behave, code="attempt('x' * 1030)") == ["garbage 0 the server asks for more than there is"]
 
 
-def test_random_answers_end_in_an_answer_or_an_error_of_ours(ask):
+def test_random_answers_end_in_an_answer_or_an_error_of_ours(device_output):
     source = random.Random(4 if budget.FIXED else None)
     count = budget.examples(300)
 
@@ -420,17 +426,17 @@ def test_random_answers_end_in_an_answer_or_an_error_of_ours(ask):
         for _ in range(count):
             request = peer.request()
             for _ in range(3):
-                peer.say(spoiled(request))
-            peer.say(head(RST, EMPTY, request.mid))
+                peer.send(spoiled(request))
+            peer.send(head(RST, EMPTY, request.mid))
 
     # an answer in blocks makes requests more than attempts: the last of these find nobody
-    said = ask(behave, code=f"for _ in range({count}): attempt()", timeout_ms=400)
-    assert len(said) == count
-    assert {line.split()[0] for line in said} <= {"done", "network", "garbage", "timeout"}
+    output = device_output(behave, code=f"for _ in range({count}): attempt()", timeout_ms=400)
+    assert len(output) == count
+    assert {line.split()[0] for line in output} <= {"done", "network", "garbage", "timeout"}
 
 
-def test_plaintext_policy_holds_for_datagrams(ask):
-    said = micropython.run("""
+def test_plaintext_policy_holds_for_datagrams(device_output):
+    output = micropython.run("""
 from firstboot import address, settings
 from firstboot.errors import PlaintextRefused
 from firstboot.transports import coap
@@ -442,7 +448,7 @@ try:
 except PlaintextRefused as error:
     print(error.kind)
 """)
-    assert said == "plaintext\n"
+    assert output == "plaintext\n"
 
 
 @pytest.mark.parametrize("padding", [0, 2000], ids=["one_datagram", "blocks"])
@@ -457,7 +463,7 @@ def test_exchange_against_the_bench(server: RunningServer, padding):
             "port": server.ports.coap,
         },
     }
-    said = micropython.run(
+    output = micropython.run(
         """
 import json, sys
 from firstboot import provisioning, settings
@@ -475,4 +481,4 @@ except FirstbootError as error:
 """,
         arguments=(json.dumps(sections), str(padding)),
     )
-    assert said.split() == ["SUCCESS", "FAILURE", "garbage"]
+    assert output.split() == ["SUCCESS", "FAILURE", "garbage"]

@@ -79,16 +79,16 @@ def board(text=SETTINGS_TEXT, record=VAULT):
 
 
 def lines(typed, text=SETTINGS_TEXT, record=VAULT):
-    """What the board says to this, line by line; the record and the settings that are in its flash at the end."""
-    said, _, flash = micropython.run(board(text, record) + END, stdin=typed).rpartition("FLASH\n")
+    """Return the board's output line by line, and the record and the settings in its flash at the end."""
+    answer, _, flash = micropython.run(board(text, record) + END, stdin=typed).rpartition("FLASH\n")
     record, text = json.loads(flash)
-    return said.splitlines(), record, text
+    return answer.splitlines(), record, text
 
 
 def answers(typed, **flash):
-    """What is said to one line, without its echo and without events."""
-    said = lines(typed + b"\n", **flash)[0]
-    return [line for line in said if not line.startswith(("firstboot", '{"event"'))]
+    """Return the answer to one line, without its echo and without events."""
+    answer = lines(typed + b"\n", **flash)[0]
+    return [line for line in answer if not line.startswith(("firstboot", '{"event"'))]
 
 
 @pytest.mark.parametrize(
@@ -117,12 +117,12 @@ def answers(typed, **flash):
     ],
 )
 def test_echo_shows_three_words_of_our_own_lines(typed, shown):
-    said = lines(typed + b"\n")[0]
-    assert said[0] == (HINT if shown is None else shown)
+    answer = lines(typed + b"\n")[0]
+    assert answer[0] == (HINT if shown is None else shown)
 
 
 @pytest.mark.parametrize(
-    ("typed", "said"),
+    ("typed", "answer"),
     [
         (b"nothing hunter22", "no such command"),
         (b"help hunter22", "no such command"),
@@ -164,19 +164,19 @@ def test_echo_shows_three_words_of_our_own_lines(typed, shown):
         ("set wifi.password grün".encode("latin-1"), "is not UTF-8"),
     ],
 )
-def test_mistake_is_told_in_one_line_and_changes_nothing(typed, said):
-    told, record, text = lines(b"firstboot " + typed + b"\n")
-    assert len(told) == 2
-    assert said in told[1]
-    assert "hunter22" not in told[1]
+def test_mistake_is_told_in_one_line_and_changes_nothing(typed, answer):
+    output, record, text = lines(b"firstboot " + typed + b"\n")
+    assert len(output) == 2
+    assert answer in output[1]
+    assert "hunter22" not in output[1]
     assert (record, text) == (VAULT, SETTINGS_TEXT)
 
 
 @pytest.mark.parametrize("typed", [b"reset credentials", b"reset wifi", b"reset all", b"provision"])
 def test_what_wipes_has_to_be_confirmed(typed):
-    told, record, text = lines(b"firstboot " + typed + b"\n")
-    assert told[1].startswith("This forgets the")
-    assert "--yes" in told[1]
+    output, record, text = lines(b"firstboot " + typed + b"\n")
+    assert output[1].startswith("This forgets the")
+    assert "--yes" in output[1]
     assert (record, text) == (VAULT, SETTINGS_TEXT)
 
 
@@ -188,23 +188,23 @@ def test_every_end_of_a_line_ends_one(end):
 @pytest.mark.parametrize(("length", "dropped"), [(511, False), (512, False), (513, True), (5000, True)])
 def test_line_that_is_too_long_is_dropped(length, dropped):
     start = b"firstboot set wifi.password "
-    told, _, text = lines(start + b"x" * (length - len(start)) + b"\nfirstboot nothing\n")
-    assert (told[1] == "A line has at most 512 characters; this one was dropped.") is dropped
+    output, _, text = lines(start + b"x" * (length - len(start)) + b"\nfirstboot nothing\n")
+    assert (output[1] == "A line has at most 512 characters; this one was dropped.") is dropped
     assert (text == SETTINGS_TEXT) is dropped
-    assert told[-2] == "firstboot nothing"
+    assert output[-2] == "firstboot nothing"
 
 
 def test_lines_of_others_get_one_hint_in_a_while():
     """A board whose lines are led back to it would otherwise talk to itself."""
-    said = lines(b'{"event": "telemetry"}\n' * 500 + b"\r\n" * 50)[0]
-    assert said == [HINT]
+    answer = lines(b'{"event": "telemetry"}\n' * 500 + b"\r\n" * 50)[0]
+    assert answer == [HINT]
 
 
 def test_no_answer_begins_like_a_command():
     typed = [b"help", b"status", b"status --json", b"set", b"set --show", b"credentials", b"claim", b"nothing"]
-    said = lines(b"".join(b"firstboot " + line + b"\n" for line in typed))[0]
-    assert [line for line in said if line.startswith("firstboot")] == [f"firstboot {line.decode()}" for line in typed]
-    assert len(said) > 50
+    answer = lines(b"".join(b"firstboot " + line + b"\n" for line in typed))[0]
+    assert [line for line in answer if line.startswith("firstboot")] == [f"firstboot {line.decode()}" for line in typed]
+    assert len(answer) > 50
 
 
 def test_help_names_every_command():
@@ -252,17 +252,17 @@ def test_secrets_are_shown_only_when_asked_for():
 
 def test_misspelt_secret_is_masked():
     text = json.dumps({**SETTINGS, "wifi": {"pasword": "Secret-of-the-network"}, "secrets": "Secret-two"})
-    said = answers(b"firstboot set", text=text)
-    assert "unknown setting" in said[0]
-    assert "  wifi.pasword = (set)" in said
-    assert "Secret" not in str(said)
+    answer = answers(b"firstboot set", text=text)
+    assert "unknown setting" in answer[0]
+    assert "  wifi.pasword = (set)" in answer
+    assert "Secret" not in str(answer)
 
 
 def test_values_are_shown_on_one_line_whatever_they_hold():
     host = 'a\n{"event": "boot"}\x1b[2J'
-    said = answers(b"firstboot set server.host", text=json.dumps({**SETTINGS, "server": {"host": host}}))
-    assert [line.strip().partition(" = ")[0] for line in said] == ["server.host"]
-    assert json.loads(said[0].partition(" = ")[2]) == host
+    answer = answers(b"firstboot set server.host", text=json.dumps({**SETTINGS, "server": {"host": host}}))
+    assert [line.strip().partition(" = ")[0] for line in answer] == ["server.host"]
+    assert json.loads(answer[0].partition(" = ")[2]) == host
 
 
 @pytest.mark.parametrize(
@@ -276,15 +276,15 @@ def test_values_are_shown_on_one_line_whatever_they_hold():
     ],
 )
 def test_set_stores_and_restarts(typed, section):
-    told, record, text = lines(b"firstboot set " + typed + b"\n")
-    assert told[-2:] == ["Stored in flash. The board restarts.", "RESTART"]
+    output, record, text = lines(b"firstboot set " + typed + b"\n")
+    assert output[-2:] == ["Stored in flash. The board restarts.", "RESTART"]
     assert json.loads(text) == {**SETTINGS, "wifi": {**SETTINGS["wifi"], **section}}
     assert record == VAULT
 
 
 def test_set_default_drops_the_entry():
-    told, _, text = lines(b"firstboot set wifi.password --default\n")
-    assert told[-1] == "RESTART"
+    output, _, text = lines(b"firstboot set wifi.password --default\n")
+    assert output[-1] == "RESTART"
     assert "password" not in json.loads(text)["wifi"]
 
 
@@ -296,16 +296,16 @@ def test_set_repairs_settings_of_no_use_one_by_one(text):
         typed += b"firstboot set server.hots --default\n"
     if "wifi" in text:
         typed += b"firstboot set wifi --default\n"
-    told, _, found = lines(typed + b"firstboot set provision.secret b\n", text=text)
-    assert told.count("RESTART") == 1
-    assert told[-1] == "RESTART"
-    assert any(line.startswith("Stored in flash. What is left to do:") for line in told)
+    output, _, found = lines(typed + b"firstboot set provision.secret b\n", text=text)
+    assert output.count("RESTART") == 1
+    assert output[-1] == "RESTART"
+    assert any(line.startswith("Stored in flash. What is left to do:") for line in output)
     assert json.loads(found) == {"server": {"host": "10.0.0.1"}, "provision": {"key": "a", "secret": "b"}}
 
 
 def test_set_that_breaks_good_settings_is_refused():
-    told, _, text = lines(b"firstboot set provision.made_by flash\n")
-    assert told[1].startswith("error: ")
+    output, _, text = lines(b"firstboot set provision.made_by flash\n")
+    assert output[1].startswith("error: ")
     assert text == SETTINGS_TEXT
 
 
@@ -318,29 +318,29 @@ def test_set_that_breaks_good_settings_is_refused():
     ],
 )
 def test_entered_credentials_are_tried_before_all_that_are_not_proved(typed, credential):
-    told, record, text = lines(b"firstboot credentials " + typed + b"\n")
-    assert told[-1] == "RESTART"
+    output, record, text = lines(b"firstboot credentials " + typed + b"\n")
+    assert output[-1] == "RESTART"
     assert record == {"active": VAULT["active"], "pending": [credential, *VAULT["pending"]]}
     assert text == SETTINGS_TEXT
 
 
 def test_entered_credentials_keep_one_of_the_pending_behind_them():
-    told, record, _ = lines(b"firstboot credentials token a\n" * 2 + b"firstboot credentials token b\n")
-    assert told.count("RESTART") == 3
+    output, record, _ = lines(b"firstboot credentials token a\n" * 2 + b"firstboot credentials token b\n")
+    assert output.count("RESTART") == 3
     assert [each["token"] for each in record["pending"]] == ["b", "a"]
 
 
 def test_claim_is_made_once_and_shown_again():
     plain = json.dumps({**SETTINGS, "claim": {}})
-    said = answers(b"firstboot claim\nfirstboot claim", text=plain)
-    assert said[0].startswith("Claim the device with this secret: ")
-    assert said[0] == said[2]
-    assert len(said[0].rpartition(" ")[2]) == 10
+    answer = answers(b"firstboot claim\nfirstboot claim", text=plain)
+    assert answer[0].startswith("Claim the device with this secret: ")
+    assert answer[0] == answer[2]
+    assert len(answer[0].rpartition(" ")[2]) == 10
     assert "Secret-to-claim" in answers(b"firstboot claim")[0]
 
 
 def test_event_in_the_middle_of_a_line_begins_its_own():
-    said = micropython.run(
+    answer = micropython.run(
         board()
         + """
 terminal = start()
@@ -350,16 +350,16 @@ events.emit("telemetry", waiting=0)
 """,
         stdin=b"firstboot sta",
     ).splitlines()
-    assert said[0] == "firstboot sta"
-    assert [json.loads(line)["event"] for line in said[1:]] == ["telemetry", "telemetry"]
+    assert answer[0] == "firstboot sta"
+    assert [json.loads(line)["event"] for line in answer[1:]] == ["telemetry", "telemetry"]
 
 
 def test_poll_takes_a_bounded_piece_of_what_never_ends():
-    said = micropython.run(
+    answer = micropython.run(
         board() + "terminal = start()\nterminal.poll()\nprint(len(sys.stdin.buffer.read()))\n",
         stdin=b"x" * 5000,
     )
-    assert int(said) == 5000 - 256
+    assert int(answer) == 5000 - 256
 
 
 IDLE = """
@@ -444,8 +444,8 @@ def hostile_line(chance):
 def test_whatever_is_typed_breaks_nothing_and_shows_no_secret(seed):
     chance = random.Random(seed)
     typed = b"\n".join(hostile_line(chance) for _ in range(400)) + b"\n"
-    said = micropython.run(board() + FUZZ, stdin=typed)
-    assert "RESTART" in said  # some of it was understood
-    assert "Secret" not in said
-    assert '"kind": "console"' not in said  # what only the last resort caught
-    assert int(said.rpartition("GROWN ")[2]) < 4096
+    answer = micropython.run(board() + FUZZ, stdin=typed)
+    assert "RESTART" in answer  # some of it was understood
+    assert "Secret" not in answer
+    assert '"kind": "console"' not in answer  # what only the last resort caught
+    assert int(answer.rpartition("GROWN ")[2]) < 4096

@@ -1,4 +1,4 @@
-"""The kinds of credentials: made, asked for, taken from an answer, and their limits. More in test_decisions.py."""
+"""The kinds of credentials: made, requested, read from an answer, and their limits. More in test_decisions.py."""
 
 import base64
 import json
@@ -26,19 +26,19 @@ def base64_of(data):
 
 @pytest.mark.parametrize(("credential", "fields"), KINDS.values(), ids=KINDS)
 def test_request_never_has_more_than_the_server_needs(credential, fields):
-    said = micropython.run(
+    output = micropython.run(
         f"import json\nfrom firstboot import credentials\nprint(json.dumps(credentials.request_fields({credential!r})))"
     )
-    assert json.loads(said) == fields
+    assert json.loads(output) == fields
 
 
 def test_made_credentials_are_whole():
-    said = micropython.run("""
+    output = micropython.run("""
 import json
 from firstboot import credentials
 print(json.dumps([credentials.make(kind, "press4") for kind in ("ACCESS_TOKEN", "MQTT_BASIC")]))
 """)
-    token, basic = json.loads(said)
+    token, basic = json.loads(output)
     assert token == {"type": "ACCESS_TOKEN", "token": token["token"]}
     assert basic == {"type": "MQTT_BASIC", "clientId": "press4", "userName": "press4", "password": basic["password"]}
     assert len(bytes.fromhex(token["token"])) == len(bytes.fromhex(basic["password"])) == 16
@@ -46,7 +46,7 @@ print(json.dumps([credentials.make(kind, "press4") for kind in ("ACCESS_TOKEN", 
 
 def test_certificate_is_made_with_its_key_while_the_watchdog_is_fed():
     """The curve and the DER are test_p256.py's and test_certificate.py's; here are stand-ins for both."""
-    said = micropython.run("""
+    output = micropython.run("""
 import json, sys, time
 from firstboot import board, credentials, p256, x509
 now = [1000]
@@ -68,14 +68,14 @@ def private_key(key, public):
 p256.make_key, p256.public, x509.self_signed, x509.private_key = lambda: 5, public, self_signed, private_key
 print(json.dumps(credentials.make("X509_CERTIFICATE", "press4")))
 """)
-    event, made = map(json.loads, said.splitlines())
+    event, made = map(json.loads, output.splitlines())
     assert event.items() >= {"event": "key_made", "took_ms": 77}.items()
     assert made == {"type": "X509_CERTIFICATE", "certificate": base64_of(b"certificate" * 9), "key": "a2V5"}
 
 
 @pytest.mark.parametrize("missing", ["/device.crt", "/device.key"])
 def test_flash_without_certificate_or_key_says_what_is_missing(missing):
-    said = micropython.run(f"""
+    output = micropython.run(f"""
 import io
 from firstboot import credentials
 from firstboot.errors import SettingsError
@@ -89,12 +89,12 @@ try:
 except SettingsError as error:
     print(error)
 """)
-    assert "/device.crt" in said
-    assert "/device.key" in said
+    assert "/device.crt" in output
+    assert "/device.key" in output
 
 
 def test_flash_has_certificate_and_key_as_der():
-    said = micropython.run("""
+    output = micropython.run("""
 import io, json
 from firstboot import credentials
 FILES = {"/device.crt": b"\\x30\\x82" * 60, "/device.key": b"\\x30\\x00"}
@@ -104,12 +104,12 @@ def open_(path, mode):
 credentials.open = open_
 print(json.dumps(credentials.from_flash()))
 """)
-    assert json.loads(said) == {"type": "X509_CERTIFICATE", "certificate": base64_of(b"\x30\x82" * 60), "key": "MAA="}
+    assert json.loads(output) == {"type": "X509_CERTIFICATE", "certificate": base64_of(b"\x30\x82" * 60), "key": "MAA="}
 
 
 def taken(answers, held=()):
-    """What becomes of these answers, in one MicroPython: a credential or None."""
-    said = micropython.run(f"""
+    """Return the credential of each of these answers, or None, by one MicroPython."""
+    output = micropython.run(f"""
 import json
 from firstboot import credentials
 from firstboot.errors import ProtocolError
@@ -122,7 +122,7 @@ for answer in {answers!r}:
         assert str(error) and "s3cret" not in str(error)
         print("null")
 """)
-    return [json.loads(line) for line in said.splitlines()]
+    return [json.loads(line) for line in output.splitlines()]
 
 
 def test_text_of_an_answer_is_limited():
@@ -178,7 +178,7 @@ def test_certificate_of_an_answer_is_the_one_whose_key_is_held():
 
 
 def test_certificate_without_a_key_is_told_from_an_answer_without_credentials():
-    said = micropython.run("""
+    output = micropython.run("""
 from firstboot import credentials
 from firstboot.errors import ProtocolError
 for kind in ("X509_CERTIFICATE", "NONE"):
@@ -187,7 +187,7 @@ for kind in ("X509_CERTIFICATE", "NONE"):
     except ProtocolError as error:
         print(error)
 """)
-    assert ["whose key is not on this board" in line for line in said.splitlines()] == [True, False]
+    assert ["whose key is not on this board" in line for line in output.splitlines()] == [True, False]
 
 
 def test_certificate_of_nothing_is_none():
@@ -208,11 +208,11 @@ def test_login_follows_the_credential():
         ({**basic, "userName": "", "password": ""}, ["c", "", "", None]),
         (KINDS["certificate"][0], ["press4", "", "", "000000 041041"]),
     ]
-    said = micropython.run(f"""
+    output = micropython.run(f"""
 import binascii, json
 from firstboot import credentials
 for credential in {[each for each, _ in logins]!r}:
     client_id, user, password, pair = credentials.login(credential, "press4")
     print(json.dumps([client_id, user, password, pair and " ".join(binascii.hexlify(part).decode() for part in pair)]))
 """)
-    assert [json.loads(line) for line in said.splitlines()] == [login for _, login in logins]
+    assert [json.loads(line) for line in output.splitlines()] == [login for _, login in logins]

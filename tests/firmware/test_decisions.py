@@ -31,7 +31,7 @@ def test_name_follows_the_template(identity, name):
 
 @pytest.mark.parametrize("template", ["{serial}", "{", "   ", "x" * 256, "{prefix}-{mac}}"])
 def test_name_of_no_use_is_refused(template):
-    said = micropython.run(f"""{SETTINGS}
+    output = micropython.run(f"""{SETTINGS}
 from firstboot import identity
 from firstboot.errors import SettingsError
 try:
@@ -39,11 +39,11 @@ try:
 except SettingsError as error:
     print("refused", error)
 """)
-    assert said.startswith("refused identity.name")
+    assert output.startswith("refused identity.name")
 
 
 def test_backoff_is_full_jitter_below_a_doubling_ceiling():
-    said = micropython.run(f"""{SETTINGS}
+    output = micropython.run(f"""{SETTINGS}
 from firstboot.backoff import Backoff
 waits = []
 for _ in range(300):
@@ -56,7 +56,7 @@ print([max(column) for column in zip(*waits)])
 longs = [backoff.long() for _ in range(300)]
 print([min(longs), max(longs)])
 """)
-    least, most, longs = map(json.loads, said.splitlines())
+    least, most, longs = map(json.loads, output.splitlines())
     for attempt, (low, high) in enumerate(zip(least, most, strict=True)):
         ceiling = min(1000, 100 << attempt)
         assert low < ceiling * 0.1
@@ -67,12 +67,12 @@ print([min(longs), max(longs)])
 
 @pytest.mark.parametrize(("hint", "spread"), [(0, 100), (50, 100), (100, 100), (5000, 5000), (120_000, 120_000)])
 def test_hint_of_the_server_is_kept_and_the_herd_that_got_it_is_spread(hint, spread):
-    """Never earlier than told, however large the ceiling; then evenly over as long again, or over the usual ceiling."""
-    said = micropython.run(f"""{SETTINGS}
+    """Never earlier than asked for; then evenly over as long again, or over the usual ceiling if that is larger."""
+    output = micropython.run(f"""{SETTINGS}
 from firstboot.backoff import Backoff
 print([Backoff(make()).next({hint}) for _ in range(1000)])
 """)
-    waits = json.loads(said)
+    waits = json.loads(output)
     assert hint <= min(waits)
     assert max(waits) <= hint + spread
     quarters = [0] * 4
@@ -104,7 +104,7 @@ BAD_ANSWERS = {
 
 @pytest.mark.parametrize("payload", BAD_ANSWERS.values(), ids=BAD_ANSWERS.keys())
 def test_answer_that_is_none_is_garbage(payload):
-    said = micropython.run(f"""
+    output = micropython.run(f"""
 from firstboot import credentials, provisioning
 from firstboot.errors import ProtocolError
 try:
@@ -113,17 +113,17 @@ try:
 except ProtocolError as error:
     print("refused", error)
 """)
-    assert said.startswith("refused")
-    assert "s3cret" not in said
+    assert output.startswith("refused")
+    assert "s3cret" not in output
 
 
 @pytest.mark.parametrize("status", ["SUCCESS", "NOT_FOUND", "FAILURE", "NONCE"])
 def test_answer_is_read(status):
-    said = micropython.run(f"""
+    output = micropython.run(f"""
 from firstboot import provisioning
 print(provisioning.read_answer(b'{{"errorMsg":"no","status":"{status}"}}')[0])
 """)
-    assert said.strip() == status
+    assert output.strip() == status
 
 
 # What the server gave, what the board holds, and which credential that makes.
@@ -144,22 +144,22 @@ GIVEN = {
 
 @pytest.mark.parametrize(("answer", "credential"), GIVEN.values(), ids=GIVEN.keys())
 def test_credential_is_taken_from_an_answer(answer, credential):
-    said = micropython.run(f"""
+    output = micropython.run(f"""
 import json
 from firstboot import credentials
 print(json.dumps(credentials.from_answer({answer!r}, [{CERTIFICATE!r}])))
 """)
-    assert json.loads(said) == credential
+    assert json.loads(output) == credential
 
 
 def test_request_asks_for_the_credential_that_was_made():
-    said = micropython.run("""
+    output = micropython.run("""
 import json
 from firstboot import credentials
 made = [credentials.make(kind, "press4") for kind in ("ACCESS_TOKEN", "MQTT_BASIC")]
 print(json.dumps([made, [credentials.request_fields(each) for each in made]]))
 """)
-    (token, basic), (asked_token, asked_basic) = json.loads(said)
+    (token, basic), (asked_token, asked_basic) = json.loads(output)
     assert asked_token == {"credentialsType": "ACCESS_TOKEN", "token": token["token"]}
     assert asked_basic == {
         "credentialsType": "MQTT_BASIC",
@@ -171,22 +171,22 @@ print(json.dumps([made, [credentials.request_fields(each) for each in made]]))
 
 @pytest.mark.parametrize(("kind", "field"), [("ACCESS_TOKEN", "token"), ("MQTT_BASIC", "password")])
 def test_secret_made_by_the_device_is_random(kind, field):
-    said = micropython.run(f"""
+    output = micropython.run(f"""
 from firstboot import credentials
 made = [credentials.make("{kind}", "press4")["{field}"] for _ in range(200)]
 assert len(set(made)) == 200
 print(made[0])
 """)
-    assert len(bytes.fromhex(said)) == 16
+    assert len(bytes.fromhex(output)) == 16
 
 
 def test_event_is_one_json_line_whatever_is_in_it():
-    said = micropython.run(r"""
+    output = micropython.run(r"""
 from firstboot import events
 events.emit("offline", detail='quote " backslash \\ newline \n', list=[1, None])
 """)
-    assert said.count("\n") == 1
-    event = json.loads(said)
+    assert output.count("\n") == 1
+    event = json.loads(output)
     assert list(event)[:2] == ["event", "ms"]
     assert event["detail"] == 'quote " backslash \\ newline \n'
 

@@ -52,7 +52,7 @@ def secrets():
 
 @pytest.mark.parametrize(("kind", "sections"), [("credentials", "SECTIONS"), ("all", "WITHOUT")])
 def test_reset_leaves_no_credential_in_either_slot(tmp_path, kind, sections):
-    said = micropython.run(
+    output = micropython.run(
         f"""{SETUP}
 box = begin()
 assert {kind!r} == factory_reset.{kind.upper()}
@@ -63,11 +63,11 @@ assert read("settings.json") == {sections}
 """,
         cwd=tmp_path,
     )
-    assert json.loads(said).items() >= {"event": "reset", "kind": kind, "by": "button"}.items()
+    assert json.loads(output).items() >= {"event": "reset", "kind": kind, "by": "button"}.items()
 
 
 def test_reset_of_the_wifi_leaves_the_credentials(tmp_path):
-    said = micropython.run(
+    output = micropython.run(
         f"""{SETUP}
 box = begin(cut=0)
 assert factory_reset.WIFI == "wifi"
@@ -77,7 +77,7 @@ assert read("settings.json") == WITHOUT
 """,
         cwd=tmp_path,
     )
-    assert json.loads(said).items() >= {"event": "reset", "kind": "wifi", "by": "button"}.items()
+    assert json.loads(output).items() >= {"event": "reset", "kind": "wifi", "by": "button"}.items()
 
 
 @pytest.mark.parametrize(("kind", "sections"), [("credentials", "SECTIONS"), ("all", "WITHOUT")])
@@ -133,7 +133,7 @@ assert read("settings.json") == SECTIONS
 
 @pytest.mark.parametrize("text", ["", "no JSON", "[]", "null", '{"server": {"host": "h"}}'])
 def test_settings_without_networks_are_left_as_they_are(tmp_path, text):
-    said = micropython.run(
+    output = micropython.run(
         f"""{SETUP}
 box = begin()
 put({text!r})
@@ -143,10 +143,10 @@ assert open("settings.json").read() == {text!r}
 """,
         cwd=tmp_path,
     )
-    told = [json.loads(line) for line in said.splitlines()]
+    events = [json.loads(line) for line in output.splitlines()]
     unreadable = text in ("", "no JSON")
-    assert [event["event"] for event in told] == ["reset"] + ["error"] * unreadable
-    assert not unreadable or (told[1]["kind"] == "settings" and "not JSON" in told[1]["detail"])
+    assert [event["event"] for event in events] == ["reset"] + ["error"] * unreadable
+    assert not unreadable or (events[1]["kind"] == "settings" and "not JSON" in events[1]["detail"])
 
 
 def test_networks_that_are_there_are_forgotten_in_one_write_and_only_then(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from tests.support import budget, micropython
-from tests.support.peers import answering, hear_request
+from tests.support.peers import answering, receive_request
 from tests.support.servers import RunningServer
 
 HEAD = """
@@ -28,12 +28,12 @@ def attempt(operation, *args):
         print(error.kind, getattr(error, "retry_ms", 0), error)
     took = time.ticks_diff(time.ticks_ms(), started)
     assert took < timeout_ms + 1000, took
-def ask(what="GET /"):
-    return http.request(found, Stream(), port, what)
+def get(target="GET /"):
+    return http.request(found, Stream(), port, target)
 """
 
 
-def ask(peer, *behaviours, code="attempt(ask)", timeout_ms=3000):
+def device_output(peer, *behaviours, code="attempt(get)", timeout_ms=3000):
     port = peer(*behaviours)
     return micropython.run(HEAD + code, arguments=(str(port), str(timeout_ms))).splitlines()
 
@@ -91,10 +91,10 @@ BAD = {
 
 
 def test_request_refuses_answers_that_are_none(peer):
-    said = ask(
-        peer, *[answering(answer) for answer, _ in BAD.values()], code=f"for _ in range({len(BAD)}): attempt(ask)"
+    output = device_output(
+        peer, *[answering(answer) for answer, _ in BAD.values()], code=f"for _ in range({len(BAD)}): attempt(get)"
     )
-    kinds = [line.split()[0] for line in said]
+    kinds = [line.split()[0] for line in output]
     assert dict(zip(BAD, kinds, strict=True)) == {name: kind for name, (_, kind) in BAD.items()}
 
 
@@ -103,12 +103,14 @@ def test_request_refuses_answers_that_are_none(peer):
     [b"", b"HTTP/1.1 200", OK + b"A: b\r\n", OK + b"Content-Length: 9\r\n\r\nabc", OK + b"\r\nabc"],
 )
 def test_request_to_a_server_that_stops_talking_ends_in_time(peer, answer):
-    assert ask(peer, answering(answer, hold=True), timeout_ms=200) == ["timeout 0 no answer from the server in time"]
+    assert device_output(peer, answering(answer, hold=True), timeout_ms=200) == [
+        "timeout 0 no answer from the server in time"
+    ]
 
 
 def test_request_to_a_server_that_never_stops_talking_ends_in_time(peer):
     def behave(connection):
-        hear_request(connection)
+        receive_request(connection)
         connection.sendall(OK)
         connection.settimeout(0.02)
         while True:
@@ -120,12 +122,12 @@ def test_request_to_a_server_that_never_stops_talking_ends_in_time(peer):
             except ConnectionResetError:
                 return
 
-    assert ask(peer, behave, timeout_ms=300) == ["timeout 0 no answer from the server in time"]
+    assert device_output(peer, behave, timeout_ms=300) == ["timeout 0 no answer from the server in time"]
 
 
 def test_stream_of_a_peer_that_sends_as_fast_as_we_read_has_its_deadline(peer):
     def behave(connection):
-        with contextlib.suppress(OSError):  # the device has heard enough
+        with contextlib.suppress(OSError):  # the device has received enough
             while True:
                 connection.sendall(b"x" * 65536)
 
@@ -138,7 +140,7 @@ def read_on():
         stream.recv(100)
 attempt(read_on)
 """
-    assert ask(peer, behave, code=code, timeout_ms=200) == ["timeout 0 no answer from the server in time"]
+    assert device_output(peer, behave, code=code, timeout_ms=200) == ["timeout 0 no answer from the server in time"]
 
 
 GOOD = [
@@ -157,8 +159,10 @@ GOOD = [
 
 
 def test_request_reads_answers(peer):
-    said = ask(peer, *[answering(answer) for answer, _ in GOOD], code=f"for _ in range({len(GOOD)}): attempt(ask)")
-    for line, (_, expected) in zip(said, GOOD, strict=True):
+    output = device_output(
+        peer, *[answering(answer) for answer, _ in GOOD], code=f"for _ in range({len(GOOD)}): attempt(get)"
+    )
+    for line, (_, expected) in zip(output, GOOD, strict=True):
         assert line == expected or (expected is None and line.startswith("done") and line.endswith("xxx')"))
 
 
@@ -166,31 +170,31 @@ def test_request_reads_an_answer_that_comes_byte_by_byte(peer):
     answer, expected = GOOD[5]
 
     def behave(connection):
-        hear_request(connection)
+        receive_request(connection)
         for at in range(len(answer)):
             connection.sendall(answer[at : at + 1])
 
-    assert ask(peer, behave) == [expected]
+    assert device_output(peer, behave) == [expected]
 
 
 def test_request_with_head_expects_no_body(peer):
     answer = OK + b"Content-Length: 99999\r\nDate: today\r\n\r\n"
-    said = ask(peer, answering(answer, hold=True), code="attempt(ask, 'HEAD /')")
-    assert said[0].startswith("done (200, ")
-    assert "'date': 'today'" in said[0]
+    output = device_output(peer, answering(answer, hold=True), code="attempt(get, 'HEAD /')")
+    assert output[0].startswith("done (200, ")
+    assert "'date': 'today'" in output[0]
 
 
 def test_exchange_sends_what_a_server_expects(peer):
-    heard = []
+    received = []
 
     def behave(connection):
-        heard.append(hear_request(connection))
+        received.append(receive_request(connection))
         connection.sendall(OK + b'\r\n{"status":"SUCCESS"}')
 
     request = '{"deviceName": "Gerät"}'
-    said = ask(peer, behave, code=f"attempt(exchange, found, 'n', {request!r})")
-    assert said == ["""done b'{"status":"SUCCESS"}'"""]
-    head, _, body = heard[0].partition(b"\r\n\r\n")
+    output = device_output(peer, behave, code=f"attempt(exchange, found, 'n', {request!r})")
+    assert output == ["""done b'{"status":"SUCCESS"}'"""]
+    head, _, body = received[0].partition(b"\r\n\r\n")
     lines = head.decode().split("\r\n")
     assert lines[0] == "POST /api/v1/provision HTTP/1.1"
     assert lines[1].startswith("Host: 127.0.0.1:")
@@ -225,8 +229,8 @@ JUDGED = [
 
 def test_exchange_goes_by_the_body_and_hears_how_long_to_wait(peer):
     code = f"for _ in range({len(JUDGED)}): attempt(exchange, found, 'n', 'x')"
-    said = ask(peer, *[answering(each) for each, _ in JUDGED], code=code)
-    assert [line[: len(expected)] for line, (_, expected) in zip(said, JUDGED, strict=True)] == [e for _, e in JUDGED]
+    output = device_output(peer, *[answering(each) for each, _ in JUDGED], code=code)
+    assert [line[: len(expected)] for line, (_, expected) in zip(output, JUDGED, strict=True)] == [e for _, e in JUDGED]
 
 
 def test_exchange_with_random_answers_ends_in_an_answer_or_an_error_of_ours(peer):
@@ -250,9 +254,9 @@ def test_exchange_with_random_answers_ends_in_an_answer_or_an_error_of_ours(peer
 
     count = budget.examples(400)
     code = f"for _ in range({count}): attempt(exchange, found, 'n', 'x')"
-    said = ask(peer, *[answering(mutated()) for _ in range(count)], code=code)
-    assert len(said) == count
-    assert {line.split()[0] for line in said} <= {"done", "garbage", "closed", "network"}
+    output = device_output(peer, *[answering(mutated()) for _ in range(count)], code=code)
+    assert len(output) == count
+    assert {line.split()[0] for line in output} <= {"done", "garbage", "closed", "network"}
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
@@ -268,7 +272,7 @@ def test_exchange_against_the_bench(server: RunningServer, tmp_path, tls):
             "port": server.ports.https if tls else server.ports.http,
         },
     }
-    said = micropython.run(
+    output = micropython.run(
         """
 import json, sys
 from firstboot import provisioning, settings
@@ -289,4 +293,4 @@ except FirstbootError as error:
 """,
         arguments=(json.dumps(sections), str(tmp_path / "ca.der") if tls else ""),
     )
-    assert said.split() == ["SUCCESS", "FAILURE", "network"]
+    assert output.split() == ["SUCCESS", "FAILURE", "network"]

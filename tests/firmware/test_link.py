@@ -1,4 +1,4 @@
-"""The links: which network is joined, what is said of the others, and that nothing is tried without end."""
+"""The links: the network that is joined, the events of the others, and the bounds of all attempts."""
 
 import json
 
@@ -14,12 +14,12 @@ BOARD = """
 import json, sys, time
 sections, air, socket = json.loads(WORLD)
 import machine, network
-machine.plug_in(None, {"mac": "0242ac110002", "reset_cause": "PWRON_RESET"})
+machine.attach(None, {"mac": "0242ac110002", "reset_cause": "PWRON_RESET"})
 joins = []
 class Power:
     def trace(self, **entry):
         joins.append(entry["join"])
-network.plug_in(Power(), {"wifi": air, "ethernet": socket})
+network.attach(Power(), {"wifi": air, "ethernet": socket})
 from firstboot import board, link, settings
 from firstboot.errors import LinkError, SettingsError
 class Clock:
@@ -46,7 +46,7 @@ for name in ("wifi", "ethernet"):
 
 
 def run(code, *, networks=(), fail=0, socket=None, **sections):
-    """What the code said: its events, and the last line as it is."""
+    """Return the events of the code, and the last line of its output as it is."""
     world = json.dumps([sections, {"networks": networks, "fail": fail}, socket])
     *events, last = micropython.run(f"WORLD = {world!r}\n{BOARD}{code}", rom=True).splitlines()
     return [json.loads(line) for line in events], last
@@ -84,11 +84,11 @@ def test_wrong_password_is_known_by_each_of_its_reasons_and_tried_a_bounded_numb
     assert last.split()[-1] == "home,home,home"
 
 
-@pytest.mark.parametrize(("reason", "said"), [(210, "another security"), (203, "status 203"), (2, "status 2")])
-def test_other_failures_say_what_they_are(reason, said):
+@pytest.mark.parametrize(("reason", "output"), [(210, "another security"), (203, "status 203"), (2, "status 2")])
+def test_other_failures_say_what_they_are(reason, output):
     events, _ = run(UP, networks=[{**HOME, "refuses_with": reason}], wifi={**HOME, "password": "x"})
     assert [each["kind"] for each in events] == ["link"]
-    assert said in events[0]["detail"]
+    assert output in events[0]["detail"]
 
 
 def test_order_of_the_networks_is_the_order_of_preference():
@@ -98,7 +98,7 @@ def test_order_of_the_networks_is_the_order_of_preference():
 
 
 def test_driver_left_to_itself_repeats_a_wrong_password_for_ever():
-    """What the bound is for; and why a status of "connecting" proves nothing."""
+    """The reason for the bound; and for not relying on a status of "connecting"."""
     _, last = run(
         """
 wlan = network.WLAN(network.STA_IF)
@@ -229,11 +229,11 @@ except SettingsError as error:
 """
 
 
-@pytest.mark.parametrize(("address", "said"), BAD_ADDRESSES.values(), ids=BAD_ADDRESSES.keys())
-def test_fixed_address_of_no_use_is_refused_at_boot(address, said):
+@pytest.mark.parametrize(("address", "output"), BAD_ADDRESSES.values(), ids=BAD_ADDRESSES.keys())
+def test_fixed_address_of_no_use_is_refused_at_boot(address, output):
     _, last = run(FIND, wifi={**HOME, "address": address})
     assert last.startswith("refused wifi.address")
-    assert said in last
+    assert output in last
 
 
 @pytest.mark.parametrize(
@@ -292,7 +292,7 @@ def test_ethernet_is_used_before_wifi_and_the_radio_stays_off():
 
 
 @pytest.mark.parametrize(
-    ("socket", "kind", "said"),
+    ("socket", "kind", "output"),
     [
         ({**SOCKET, "cable": False}, "not_found", "no Ethernet link: is the cable in?"),
         ({**SOCKET, "dhcp": False}, "link", "no DHCP server?"),
@@ -301,10 +301,10 @@ def test_ethernet_is_used_before_wifi_and_the_radio_stays_off():
     ],
     ids=["cable", "dhcp", "address", "phy"],
 )
-def test_ethernet_that_fails_says_why_and_wifi_takes_over(socket, kind, said):
+def test_ethernet_that_fails_says_why_and_wifi_takes_over(socket, kind, output):
     events, last = run(UP, networks=[HOME], socket=socket, wifi=HOME, ethernet=PHY)
     assert [(each["kind"], each["network"]) for each in events] == [(kind, "ethernet")]
-    assert said in events[0]["detail"]
+    assert output in events[0]["detail"]
     assert last.split()[:2] == ["127.0.0.1", "home"]
 
 
@@ -323,7 +323,7 @@ kinds = [up(found)]
 first = Clock.now
 kinds.append(up(found))
 again = Clock.now - first
-network._socket["cable"] = True
+network._ethernet["cable"] = True
 kinds.append(up(found))
 print(kinds, first > 3000, again)
 """,
@@ -343,7 +343,7 @@ names = [found.network]
 up(found)
 names.append(found.network)
 quick = Clock.now == before
-network._socket["cable"] = True
+network._ethernet["cable"] = True
 up(found)
 names.append(found.network)
 print(names, quick, network.WLAN().active(), len(joins))
@@ -427,7 +427,7 @@ print([up(found) for _ in range(3)], len(made))
 
 
 @pytest.mark.parametrize(
-    ("ethernet", "said"),
+    ("ethernet", "output"),
     [
         ({**PHY, "phy": "W5500"}, "ethernet.phy has to be one of: DP83848, IP101"),
         ({**PHY, "phy": "lan8720"}, "ethernet.phy has to be one of"),
@@ -435,8 +435,8 @@ print([up(found) for _ in range(3)], len(made))
         ({**PHY, "clock": 77}, "ethernet.clock: this chip has no pin 77"),
     ],
 )
-def test_ethernet_that_the_chip_does_not_have_is_refused_at_boot(ethernet, said):
-    assert said in run(FIND, ethernet=ethernet)[1]
+def test_ethernet_that_the_chip_does_not_have_is_refused_at_boot(ethernet, output):
+    assert output in run(FIND, ethernet=ethernet)[1]
 
 
 def test_chip_without_ethernet_is_told_so():
@@ -454,10 +454,10 @@ def test_chip_without_ethernet_is_told_so():
     ids=["none", "wifi", "ethernet"],
 )
 def test_only_what_the_settings_need_is_imported(sections, loaded):
-    said = micropython.run(
+    output = micropython.run(
         """
 import json, sys, machine
-machine.plug_in(None, {"mac": "0242ac110002", "reset_cause": "PWRON_RESET"})
+machine.attach(None, {"mac": "0242ac110002", "reset_cause": "PWRON_RESET"})
 from firstboot import link, settings
 base = {"server": {"host": "h"}, "provision": {"key": "k", "secret": "s"}}
 base.update(json.loads(sys.argv[1]))
@@ -467,4 +467,4 @@ print([name for name in ("wifi", "ethernet", "button", "led") if "firstboot." + 
         rom=True,
         arguments=(json.dumps(sections),),
     )
-    assert said.strip() == str(loaded)
+    assert output.strip() == str(loaded)

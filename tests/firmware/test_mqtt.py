@@ -1,4 +1,4 @@
-"""The wrapper around umqtt.simple, against a peer that does what the test says, with old and new umqtt."""
+"""The wrapper around umqtt.simple, against a peer that the test controls, with old and new umqtt."""
 
 import contextlib
 import socket
@@ -9,7 +9,7 @@ import pytest
 
 from bench.virtual import unix_port
 from tests.support import micropython
-from tests.support.peers import hear, until_closed
+from tests.support.peers import receive, until_closed
 
 CONNACK = b"\x20\x02\x00\x00"
 
@@ -62,14 +62,14 @@ CONNECT = b"\x10\x19\x00\x04MQTT\x04\xc2\x00\x02\x00\x05n\xc3\xa4me\x00\x04user\
 
 def test_connect_sends_lengths_in_bytes_and_logs_in(umqtt, peer):
     def behave(connection):
-        assert hear(connection, len(CONNECT)) == CONNECT
+        assert receive(connection, len(CONNECT)) == CONNECT
         connection.sendall(CONNACK)
         assert until_closed(connection) == b"\xe0\x00"
 
-    said = micropython.run(
+    output = micropython.run(
         f"{HEAD}attempt(client.connect); client.close()", umqtt=umqtt, arguments=(str(peer(behave)),)
     )
-    assert said.strip() == "done None"
+    assert output.strip() == "done None"
 
 
 @pytest.mark.parametrize(
@@ -87,29 +87,29 @@ def test_connect_sends_lengths_in_bytes_and_logs_in(umqtt, peer):
 )
 def test_connect_tells_kinds_of_failure_apart(umqtt, peer, answer, kind):
     def behave(connection):
-        hear(connection, len(CONNECT))
+        receive(connection, len(CONNECT))
         if answer is None:
             return
         connection.sendall(answer)
         until_closed(connection)
 
-    said = micropython.run(
+    output = micropython.run(
         f"{HEAD}attempt(client.connect); client.close()", umqtt=umqtt, arguments=(str(peer(behave)),)
     )
-    assert said.startswith(kind)
+    assert output.startswith(kind)
 
 
 def test_connect_to_a_port_where_nothing_listens(umqtt):
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]
-        said = micropython.run(f"{HEAD}attempt(client.connect); client.close()", umqtt=umqtt, arguments=(str(port),))
-    assert said.startswith("network")
+        output = micropython.run(f"{HEAD}attempt(client.connect); client.close()", umqtt=umqtt, arguments=(str(port),))
+    assert output.startswith("network")
 
 
 def logged_in(behave: Callable[[socket.socket], None]) -> Callable[[socket.socket], None]:
     def full(connection: socket.socket) -> None:
-        assert hear(connection, len(CONNECT)) == CONNECT
+        assert receive(connection, len(CONNECT)) == CONNECT
         connection.sendall(CONNACK)
         behave(connection)
 
@@ -121,16 +121,16 @@ PUBLISH = b"\x32\x07\x00\x01t\x00\x01hi"
 
 def test_publish_waits_for_its_own_puback(umqtt, peer):
     def behave(connection):
-        assert hear(connection, len(PUBLISH)) == PUBLISH
+        assert receive(connection, len(PUBLISH)) == PUBLISH
         connection.sendall(b"\x40\x02\x00\x09" + b"\xd0\x00" + b"\x40\x02\x00\x01")
         until_closed(connection)
 
-    said = micropython.run(
+    output = micropython.run(
         f"{HEAD}client.connect(); attempt(client.publish, 't', 'hi', 1); client.close()",
         umqtt=umqtt,
         arguments=(str(peer(logged_in(behave))),),
     )
-    assert said.startswith("done")
+    assert output.startswith("done")
 
 
 @pytest.mark.parametrize(
@@ -139,49 +139,49 @@ def test_publish_waits_for_its_own_puback(umqtt, peer):
 )
 def test_publish_never_waits_for_ever(umqtt, peer, answer, kind):
     def behave(connection):
-        hear(connection, len(PUBLISH))
+        receive(connection, len(PUBLISH))
         if answer is not None:
             connection.sendall(answer)
             until_closed(connection)
 
-    said = micropython.run(
+    output = micropython.run(
         f"{HEAD}client.connect(); attempt(client.publish, 't', 'hi', 1); client.close()",
         umqtt=umqtt,
         arguments=(str(peer(logged_in(behave))),),
     )
-    assert said.startswith(kind)
+    assert output.startswith(kind)
 
 
 def test_publish_gives_up_on_a_peer_that_never_stops_talking(umqtt, peer):
     def behave(connection):
-        hear(connection, len(PUBLISH))
+        receive(connection, len(PUBLISH))
         with contextlib.suppress(ConnectionError):
             while True:
                 connection.sendall(b"\xd0\x00" * 100)
 
-    said = micropython.run(
+    output = micropython.run(
         f"{HEAD}client.connect(); attempt(client.publish, 't', 'hi', 1); client.close()",
         umqtt=umqtt,
         arguments=(str(peer(logged_in(behave))),),
     )
-    assert said.startswith("timeout")
+    assert output.startswith("timeout")
 
 
 def test_publish_keeps_packet_ids_within_16_bits(umqtt, peer):
     def behave(connection):
         for packet_id in (b"\xff\xfe", b"\x00\x01"):
-            packet = hear(connection, len(PUBLISH))
+            packet = receive(connection, len(PUBLISH))
             assert packet[5:7] == packet_id
             connection.sendall(b"\x40\x02" + packet_id)
         until_closed(connection)
 
-    said = micropython.run(
+    output = micropython.run(
         f"{HEAD}client.connect(); client._client.pid = 65533\n"
         "attempt(client.publish, 't', 'hi', 1); attempt(client.publish, 't', 'hi', 1); client.close()",
         umqtt=umqtt,
         arguments=(str(peer(logged_in(behave))),),
     )
-    assert said.count("done") == 2
+    assert output.count("done") == 2
 
 
 def test_receive_gives_a_message_and_then_none(umqtt, peer):
@@ -189,12 +189,12 @@ def test_receive_gives_a_message_and_then_none(umqtt, peer):
         connection.sendall(b"\x30\x05\x00\x01tab")
         until_closed(connection)
 
-    said = micropython.run(
+    output = micropython.run(
         f"{HEAD}client.connect(); attempt(client.receive, 2000); attempt(client.receive, 20); client.close()",
         umqtt=umqtt,
         arguments=(str(peer(logged_in(behave))),),
     )
-    assert said.splitlines() == ["done (b't', b'ab')", "done None"]
+    assert output.splitlines() == ["done (b't', b'ab')", "done None"]
 
 
 @pytest.mark.parametrize(
@@ -217,22 +217,22 @@ def test_receive_tells_garbage_from_silence(umqtt, peer, sent, kind):
             connection.sendall(sent)
             until_closed(connection)
 
-    said = micropython.run(
+    output = micropython.run(
         f"{HEAD}client.connect(); attempt(client.receive, 2000); client.close()",
         umqtt=umqtt,
         arguments=(str(peer(logged_in(behave))),),
     )
-    assert said.startswith(kind)
+    assert output.startswith(kind)
 
 
 def test_receive_pings_in_half_the_keep_alive_and_notices_silence(umqtt, peer):
     def behave(connection):
-        assert hear(connection, 2) == b"\xc0\x00"
+        assert receive(connection, 2) == b"\xc0\x00"
         connection.sendall(b"\xd0\x00")
-        assert hear(connection, 2) == b"\xc0\x00"
+        assert receive(connection, 2) == b"\xc0\x00"
         until_closed(connection)  # and no answer to that one
 
-    said = micropython.run(
+    output = micropython.run(
         f"""{HEAD}
 client.connect()
 def live():
@@ -247,29 +247,29 @@ client.close()
         umqtt=umqtt,
         arguments=(str(peer(logged_in(behave))),),
     )
-    assert said.startswith("timeout no answer to a ping")
+    assert output.startswith("timeout no answer to a ping")
 
 
 def test_subscribe_that_is_refused_is_said(umqtt, peer):
     def behave(connection):
-        hear(connection, 8)
+        receive(connection, 8)
         connection.sendall(b"\x90\x03\x00\x01\x80")
         until_closed(connection)
 
-    said = micropython.run(
+    output = micropython.run(
         f"{HEAD}client.connect(); attempt(client.subscribe, 't'); client.close()",
         umqtt=umqtt,
         arguments=(str(peer(logged_in(behave))),),
     )
-    assert said.startswith("garbage")
-    assert "refused the subscription" in said
+    assert output.startswith("garbage")
+    assert "refused the subscription" in output
 
 
 def test_receive_without_time_is_a_wait_all_the_same(umqtt, peer):
     """Telemetry that is due leaves none: if nothing is called then, it stays due for ever, and the watchdog bites."""
 
     def behave(connection):
-        hear(connection, len(CONNECT))
+        receive(connection, len(CONNECT))
         connection.sendall(CONNACK)
         until_closed(connection)
 

@@ -58,7 +58,7 @@ RFC_SIGNATURES = {
 
 
 def run(code):
-    """What the code told, in order."""
+    """Return the values that the code reported, in order."""
     return [json.loads(line) for line in micropython.run(PREAMBLE + code).splitlines()]
 
 
@@ -134,7 +134,7 @@ def test_public_keys_at_every_edge():
 
 
 def test_sums_that_meet_infinity_or_the_same_point():
-    """Where the formula for two different points has no answer."""
+    """The cases in which the formula for two different points has no answer."""
     points = {1: "p256._BASE", -1: "(p256._BASE[0], p256._P - p256._BASE[1])"}
     cases = [
         (u, v, sign)

@@ -1,4 +1,4 @@
-"""The provisioning exchange: what is said to the server, in plain or as a proof, and what its answers mean.
+"""The provisioning exchange: its requests, in plain or with a proof, and the meaning of its answers.
 
 Answers that are none, and the credentials in good ones: test_decisions.py and test_credentials.py.
 """
@@ -17,7 +17,7 @@ OWN = {
     "basic": {"type": "MQTT_BASIC", "clientId": "c", "userName": "u", "password": "p"},
     "certificate": {"type": "X509_CERTIFICATE", "certificate": "AAAA", "key": "BBBB"},
 }
-# What the request says for them (ThingsBoard's names).
+# The fields of the request for them (ThingsBoard's names).
 FIELDS = {
     "nothing": {},
     "token": {"credentialsType": "ACCESS_TOKEN", "token": "t"},
@@ -29,9 +29,9 @@ GIVEN = {"status": "SUCCESS", "credentialsType": "ACCESS_TOKEN", "credentialsVal
 NONCE = {"status": "NONCE", "nonce": "n0nce"}
 
 
-def asked(*answers, own=None, held=(), proof=False):
-    """What the device says to a server that answers so, one after the other, and what it makes of it."""
-    said = micropython.run(f"""
+def exchanged(*answers, own=None, held=(), proof=False):
+    """Return the requests to a server that gives these answers one after the other, and the outcome."""
+    output = micropython.run(f"""
 import json
 from firstboot import provisioning, settings
 from firstboot.errors import FirstbootError
@@ -51,7 +51,7 @@ except FirstbootError as error:
     outcome = error.kind
 print(json.dumps([requests, outcome]))
 """)
-    return json.loads(said)
+    return json.loads(output)
 
 
 def test_transport_is_the_one_of_the_settings():
@@ -60,19 +60,19 @@ from firstboot import provisioning
 from firstboot.transports import coap, http, mqtt
 for name, transport in (("mqtt", mqtt), ("http", http), ("coap", coap)):
     assert provisioning._exchange(name) == transport.exchange
-asked = []
-provisioning._exchange = lambda transport: asked.append(transport) or (lambda *_: b'{"status": "FAILURE"}')
+transports = []
+provisioning._exchange = lambda transport: transports.append(transport) or (lambda *_: b'{"status": "FAILURE"}')
 from firstboot import settings
 for name in ("mqtt", "http", "coap"):
     made = settings.check({"server": {"host": "h"}, "provision": {"key": "k", "secret": "s", "transport": name}})
     provisioning.request(made, "press4", None, [])
-assert asked == ["mqtt", "http", "coap"]
+assert transports == ["mqtt", "http", "coap"]
 """)
 
 
 @every_own
 def test_request_brings_the_secret_and_what_is_asked_for(own):
-    (request,), outcome = asked(GIVEN, own=OWN[own])
+    (request,), outcome = exchanged(GIVEN, own=OWN[own])
     assert request == {
         "deviceName": "press4",
         "provisionDeviceKey": "k",
@@ -85,31 +85,31 @@ def test_request_brings_the_secret_and_what_is_asked_for(own):
 def test_certificate_that_is_given_is_the_one_that_is_held():
     answer = {"status": "SUCCESS", "credentialsType": "X509_CERTIFICATE", "credentialsValue": "AAAA"}
     certificate = OWN["certificate"]
-    assert asked(answer, own=certificate, held=[OWN["token"], certificate])[1] == ["SUCCESS", certificate]
-    assert asked(answer, own=certificate)[1] == "garbage"
+    assert exchanged(answer, own=certificate, held=[OWN["token"], certificate])[1] == ["SUCCESS", certificate]
+    assert exchanged(answer, own=certificate)[1] == "garbage"
 
 
 @pytest.mark.parametrize("status", ["NOT_FOUND", "FAILURE"])
 @pytest.mark.parametrize("more", [{}, {"credentialsType": "ACCESS_TOKEN", "credentialsValue": "given"}])
 def test_answer_that_is_no_success_gives_no_credential(status, more):
-    assert asked({"status": status, **more}, own=OWN["token"])[1] == [status, None]
+    assert exchanged({"status": status, **more}, own=OWN["token"])[1] == [status, None]
 
 
 def test_success_without_credentials_is_garbage():
-    assert asked({"status": "SUCCESS"}, own=OWN["token"])[1] == "garbage"
+    assert exchanged({"status": "SUCCESS"}, own=OWN["token"])[1] == "garbage"
 
 
 @pytest.mark.parametrize("answers", [(NONCE,), (NONCE, NONCE)], ids=["plain", "proof"])
 def test_nonce_that_was_not_asked_for_is_garbage(answers):
-    requests, outcome = asked(*answers, own=OWN["token"], proof=len(answers) == 2)
+    requests, outcome = exchanged(*answers, own=OWN["token"], proof=len(answers) == 2)
     assert outcome == "garbage"
     assert len(requests) == len(answers)
 
 
 @every_own
 def test_proof_is_said_instead_of_the_secret(own):
-    (question, request), outcome = asked(NONCE, GIVEN, own=OWN[own], proof=True)
-    assert question == {
+    (nonce_request, request), outcome = exchanged(NONCE, GIVEN, own=OWN[own], proof=True)
+    assert nonce_request == {
         "deviceName": "press4",
         "provisionDeviceKey": "k",
         "provisionDeviceSecret": "",
@@ -144,14 +144,14 @@ BAD_NONCES = {
 
 @pytest.mark.parametrize(("answer", "kind"), BAD_NONCES.values(), ids=BAD_NONCES)
 def test_proof_is_not_said_without_a_nonce(answer, kind):
-    requests, outcome = asked(answer, GIVEN, own=OWN["token"], proof=True)
+    requests, outcome = exchanged(answer, GIVEN, own=OWN["token"], proof=True)
     assert len(requests) == 1
     assert outcome == kind
 
 
 def test_answer_is_given_whole():
     """Exactly the statuses that are part of the protocol, whatever else is in the answer."""
-    said = micropython.run("""
+    output = micropython.run("""
 import json
 from firstboot import provisioning
 from firstboot.errors import ProtocolError
@@ -167,6 +167,6 @@ for raw in (b"", b"12", b"<html>", b"\\xff\\xfe\\xfd", b"[]", b"null", b"{}", b'
     except ProtocolError as error:
         print(error)
 """)
-    assert "is not JSON (0 bytes)" in said
-    assert "is not JSON (6 bytes)" in said
-    assert len(set(said.splitlines())) == 5
+    assert "is not JSON (0 bytes)" in output
+    assert "is not JSON (6 bytes)" in output
+    assert len(set(output.splitlines())) == 5

@@ -1,4 +1,4 @@
-"""Rotation: which credential the server is told, what is in the flash by then, and when it is over."""
+"""Rotation: the credential that the server gets, the content of the flash by then, and the end of it."""
 
 import json
 
@@ -38,14 +38,14 @@ def refused(kind, settings, box):
 """
 
 
-def events(said):
-    told = [json.loads(line) for line in said.splitlines()]
-    assert all(event["event"] == "rotation" for event in told)
-    return [event["step"] for event in told]
+def events(output):
+    found = [json.loads(line) for line in output.splitlines()]
+    assert all(event["event"] == "rotation" for event in found)
+    return [event["step"] for event in found]
 
 
 def test_device_whose_certificate_was_flashed_is_not_rotated(tmp_path):
-    said = micropython.run(
+    output = micropython.run(
         f"""{SETUP}
 box = Vault(active=[{{"type": "X509_CERTIFICATE", "certificate": "c", "key": "k"}}])
 refused(SettingsError, make(made_by="flash", credentials="X509_CERTIFICATE"), box)
@@ -53,23 +53,23 @@ assert not box.saves
 """,
         cwd=tmp_path,
     )
-    assert said == ""
+    assert output == ""
 
 
 @pytest.mark.parametrize("record", ["{}", "{'pending': [P]}", "{'active': [], 'pending': [P]}"])
 def test_device_without_an_active_credential_is_not_rotated(tmp_path, record):
-    said = micropython.run(
+    output = micropython.run(
         f"{SETUP}\nbox = Vault(**{record})\nrefused(VaultError, SETTINGS, box)\nassert not box.saves", cwd=tmp_path
     )
-    assert said == ""
+    assert output == ""
 
 
 def test_rotation_that_cannot_be_stored_is_not_told(tmp_path):
-    said = micropython.run(
+    output = micropython.run(
         f"{SETUP}\nbox = Vault(active=[A])\nbox.full = True\nrefused(VaultError, SETTINGS, box)\nassert box.saves",
         cwd=tmp_path,
     )
-    assert said == ""
+    assert output == ""
 
 
 @pytest.mark.parametrize(
@@ -77,42 +77,42 @@ def test_rotation_that_cannot_be_stored_is_not_told(tmp_path):
     [("A", ["credentialsType", "token"]), ("B", ["clientId", "credentialsType", "password", "username"])],
 )
 def test_new_credential_is_of_the_kind_of_the_active_one_and_stored_before_it_is_told(tmp_path, active, fields):
-    said = micropython.run(
+    output = micropython.run(
         f"""{SETUP}
 from firstboot import credentials
 box = Vault(active=[{active}])
-told = rotation.prepare(SETTINGS, box, "press4")
-assert sorted(told) == {fields!r}
-assert told["credentialsType"] == {active}["type"]
+fields = rotation.prepare(SETTINGS, box, "press4")
+assert sorted(fields) == {fields!r}
+assert fields["credentialsType"] == {active}["type"]
 for record in (box.record, vault.Vault(("vault.0", "vault.1")).record):
     assert sorted(record) == ["active", "pending"] and record["active"] == [{active}]
     assert len(record["pending"]) == 1 and record["pending"] != [{active}]
-    assert credentials.request_fields(record["pending"][0]) == told
-assert told.get("clientId", "press4") == "press4"
+    assert credentials.request_fields(record["pending"][0]) == fields
+assert fields.get("clientId", "press4") == "press4"
 """,
         cwd=tmp_path,
     )
-    assert events(said) == ["stored"]
+    assert events(output) == ["stored"]
 
 
 def test_rotation_asked_for_again_tells_the_same_and_writes_nothing(tmp_path):
-    said = micropython.run(
+    output = micropython.run(
         f"""{SETUP}
 for value in ("", "1"):
     box = Vault(active=[A])
-    told = rotation.prepare(SETTINGS, box, "press4", value)
+    fields = rotation.prepare(SETTINGS, box, "press4", value)
     for again in ("", value):
-        assert rotation.prepare(SETTINGS, box, "press4", again) == told
+        assert rotation.prepare(SETTINGS, box, "press4", again) == fields
     assert box.saves == 1
 assert box.record["rotation"] == [{{"value": "1"}}]
 """,
         cwd=tmp_path,
     )
-    assert events(said) == ["stored", "stored"]
+    assert events(output) == ["stored", "stored"]
 
 
 def test_rotation_asked_for_with_another_value_notes_it_and_tells_the_same(tmp_path):
-    said = micropython.run(
+    output = micropython.run(
         f"""{SETUP}
 box = Vault(active=[A], pending=[P, A], rotation=[{{"value": "1"}}])
 assert rotation.prepare(SETTINGS, box, "press4", "2") == {{"credentialsType": "ACCESS_TOKEN", "token": "P"}}
@@ -123,7 +123,7 @@ assert box.record["rotation"] == [{{"value": "1"}}] and box.saves == 1
 """,
         cwd=tmp_path,
     )
-    assert events(said) == ["stored", "stored"]
+    assert events(output) == ["stored", "stored"]
 
 
 def test_rotation_is_possible_whoever_made_the_first_credential(tmp_path):

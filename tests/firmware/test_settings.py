@@ -56,15 +56,15 @@ except SettingsError as error:
 """
 
 
-@pytest.mark.parametrize(("sections", "said"), BAD.values(), ids=BAD.keys())
-def test_check_refuses(sections, said):
+@pytest.mark.parametrize(("sections", "output"), BAD.values(), ids=BAD.keys())
+def test_check_refuses(sections, output):
     message = micropython.run(CHECK, arguments=(json.dumps(sections),))
-    assert said in message
+    assert output in message
     assert "the secret" not in message
 
 
 def test_check_fills_in_defaults():
-    said = micropython.run(
+    output = micropython.run(
         """
 import json, sys
 from firstboot import settings
@@ -73,14 +73,14 @@ print(found.text("server.host"), found.port(), found.text("provision.made_by"))
 """,
         arguments=(json.dumps(GOOD),),
     )
-    assert said.split() == ["10.0.0.1", "1883", "device"]
+    assert output.split() == ["10.0.0.1", "1883", "device"]
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "output"),
     [(None, "is missing"), (b"{", "is not JSON"), (b"", "is not JSON"), (b'{"wifi": "\xfc"}', "is not UTF-8")],
 )
-def test_load_refuses(tmp_path, text, said):
+def test_load_refuses(tmp_path, text, output):
     if text is not None:
         (tmp_path / "settings.json").write_bytes(text)
     message = micropython.run(
@@ -94,7 +94,7 @@ except SettingsError as error:
 """,
         cwd=tmp_path,
     )
-    assert said in message
+    assert output in message
 
 
 def test_page_of_the_settings_has_each_with_its_default():

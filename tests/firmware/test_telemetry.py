@@ -1,4 +1,4 @@
-"""The queue of what the device measured, with a clock that goes on when it is told to."""
+"""The telemetry queue, with a clock that the test advances."""
 
 import json
 
@@ -19,8 +19,8 @@ class Clock:
 telemetry.time = Clock
 of_day = 0
 board.unix_time = lambda: of_day
-said = []
-events.emit = lambda event, **fields: said.append([event, fields])
+output = []
+events.emit = lambda event, **fields: output.append([event, fields])
 taken = 0
 def sample():
     global taken
@@ -40,7 +40,7 @@ def drain():
 
 
 def measure(code, *, start="1000"):
-    """What `code` put into `found`."""
+    """Return what `code` assigned to `result`."""
     return json.loads(micropython.run(f"import time\nSTART = {start}\n{HEAD}{code}\nprint(json.dumps(result))"))
 
 
@@ -65,7 +65,7 @@ it.collect()
 it.reported(count)
 first = it.dropped
 it.reported(first)
-result = [count, first, it.dropped, [fields["count"] for event, fields in said if event == "dropped"]]
+result = [count, first, it.dropped, [fields["count"] for event, fields in output if event == "dropped"]]
 """)
     assert result == [2, 1, 0, [2, 1]]
 
@@ -99,7 +99,7 @@ result = len(it._records)
 
 
 def test_acknowledgement_with_an_empty_queue_is_no_error():
-    assert measure("it.acknowledged('{}')\nresult = [it.oldest(), said[-1]]") == ["", ["telemetry", {"waiting": 0}]]
+    assert measure("it.acknowledged('{}')\nresult = [it.oldest(), output[-1]]") == ["", ["telemetry", {"waiting": 0}]]
 
 
 def test_sample_that_raises_is_told_and_costs_its_own_values_only():
@@ -108,7 +108,7 @@ def broken():
     raise RuntimeError("a secret")
 it._sample = broken
 it.collect()
-result = [sorted(json.loads(it.oldest())), said]
+result = [sorted(json.loads(it.oldest())), output]
 """)
     assert result == [["free_heap", "uptime_s"], [["error", {"kind": "sample", "detail": "RuntimeError"}]]]
 
@@ -118,7 +118,7 @@ def test_sample_that_is_no_dict_is_told_and_costs_its_own_values_only(returned):
     result = measure(f"""
 it._sample = lambda: {returned}
 it.collect()
-result = [sorted(json.loads(it.oldest())), [fields["kind"] for event, fields in said]]
+result = [sorted(json.loads(it.oldest())), [fields["kind"] for event, fields in output]]
 """)
     assert result == [["free_heap", "uptime_s"], ["sample"]]
 
@@ -128,7 +128,7 @@ def test_sample_that_is_no_json_is_told_and_costs_its_own_values_only(value):
     result = measure(f"""
 it._sample = lambda: {{"x": {value}}}
 it.collect()
-result = [it.oldest(), [fields["kind"] for event, fields in said]]
+result = [it.oldest(), [fields["kind"] for event, fields in output]]
 """)
     assert sorted(json.loads(result[0])) == ["free_heap", "uptime_s"]
     assert result[1] == ["sample"]

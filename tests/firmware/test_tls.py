@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import serialization
 
 from tests.support import micropython
 from tests.support.certificates import DAY, NOW, make
-from tests.support.peers import Secured, hear, server_context, until_closed
+from tests.support.peers import Secured, receive, server_context, until_closed
 from tests.support.servers import RunningServer
 
 HEAD = """
@@ -76,33 +76,33 @@ def identity(tmp_path):
     return write
 
 
-def shake_hands_and_hear(tls, size):
+def shake_hands_and_receive(tls, size):
     tls.shake_hands()
-    return tls.hear(size)
+    return tls.receive(size)
 
 
 def pong(context):
     def behave(connection):
         tls = Secured(connection, context)
-        assert shake_hands_and_hear(tls, 4) == b"ping"
-        tls.say(b"pong")
+        assert shake_hands_and_receive(tls, 4) == b"ping"
+        tls.send(b"pong")
         until_closed(connection)
 
     return behave
 
 
 def refused(context):
-    """The device has to leave before it says anything: nothing of it may be readable."""
+    """The device has to close before it sends anything: nothing of it may be readable."""
 
     def behave(connection):
         tls = Secured(connection, context)
         with pytest.raises((ConnectionError, ssl.SSLError)):
-            shake_hands_and_hear(tls, 1)
+            shake_hands_and_receive(tls, 1)
 
     return behave
 
 
-def say(behave, peer, ca, name="server.example", *more, timeout_ms=5000, code="attempt()"):
+def device_output(behave, peer, ca, name="server.example", *more, timeout_ms=5000, code="attempt()"):
     return micropython.run(HEAD + code, arguments=(str(peer(behave)), str(ca), name, str(timeout_ms), *more)).strip()
 
 
@@ -122,23 +122,23 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize(("made", "said"), WRONG.values(), ids=WRONG)
-def test_connect_refuses_a_certificate_of(made, said, peer, ca_file, tmp_path):
+@pytest.mark.parametrize(("made", "output"), WRONG.values(), ids=WRONG)
+def test_connect_refuses_a_certificate_of(made, output, peer, ca_file, tmp_path):
     chain = [made, GOOD] if made is WRONG["signed_by_a_leaf"][0] else [made]
-    message = say(refused(server_context(tmp_path, *chain)), peer, ca_file)
+    message = device_output(refused(server_context(tmp_path, *chain)), peer, ca_file)
     assert message.startswith("certificate the server's certificate is ")
-    assert said in message
+    assert output in message
 
 
 @pytest.mark.parametrize("name", ["server.example", "", "127.0.0.1"])
 def test_connect_takes_the_right_certificate(name, peer, ca_file, tmp_path):
-    assert say(pong(server_context(tmp_path, GOOD)), peer, ca_file, name) == "done b'pong'"
+    assert device_output(pong(server_context(tmp_path, GOOD)), peer, ca_file, name) == "done b'pong'"
 
 
 def test_connect_takes_a_chain_that_ends_in_the_ca(peer, ca_file, tmp_path):
     middle = make("between", issuer=CA, ca=True)
     context = server_context(tmp_path, make("server", issuer=middle, alternative=NAMES), middle)
-    assert say(pong(context), peer, ca_file) == "done b'pong'"
+    assert device_output(pong(context), peer, ca_file) == "done b'pong'"
 
 
 def test_connect_with_an_old_protocol_is_refused(peer, ca_file, tmp_path):
@@ -147,19 +147,19 @@ def test_connect_with_an_old_protocol_is_refused(peer, ca_file, tmp_path):
     with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
         context.minimum_version = ssl.TLSVersion.TLSv1
         context.maximum_version = ssl.TLSVersion.TLSv1_1
-    assert say(refused(context), peer, ca_file).split()[0] in ("network", "garbage")
+    assert device_output(refused(context), peer, ca_file).split()[0] in ("network", "garbage")
 
 
 @pytest.mark.parametrize(
-    ("content", "said"), [(None, "no CA certificate in"), (b"", "not a certificate"), (CA.pem, "not a certificate")]
+    ("content", "output"), [(None, "no CA certificate in"), (b"", "not a certificate"), (CA.pem, "not a certificate")]
 )
-def test_without_a_ca_there_is_no_connection(content, said, tmp_path):
+def test_without_a_ca_there_is_no_connection(content, output, tmp_path):
     path = tmp_path / "ca.der"
     if content is not None:
         path.write_bytes(content)
     message = micropython.run(f"{HEAD}attempt()", arguments=("1", str(path), "server.example", "1000"))
     assert message.startswith("certificate ")
-    assert said in message
+    assert output in message
 
 
 def test_identity_of_no_use_is_a_matter_of_settings(ca_file, tmp_path):
@@ -173,7 +173,7 @@ def test_identity_of_no_use_is_a_matter_of_settings(ca_file, tmp_path):
 def test_identity_is_shown_to_a_server_that_asks(peer, ca_file, tmp_path, identity):
     context = server_context(tmp_path, GOOD, client_ca=CA)
     files = identity(make("device", issuer=CA))
-    assert say(pong(context), peer, ca_file, "server.example", *files) == "done b'pong'"
+    assert device_output(pong(context), peer, ca_file, "server.example", *files) == "done b'pong'"
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
@@ -190,7 +190,7 @@ def test_identity_that_the_server_refuses_is_said(version, peer, ca_file, tmp_pa
         until_closed(connection)
 
     files = identity(make("device", issuer=OTHER))
-    message = say(behave, peer, ca_file, "server.example", *files)
+    message = device_output(behave, peer, ca_file, "server.example", *files)
     assert message == "network the server ended TLS with an alert: it may not take this device's certificate"
 
 
@@ -199,11 +199,11 @@ def test_server_without_tls_is_said(peer, ca_file):
         connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
         until_closed(connection)
 
-    assert say(behave, peer, ca_file).startswith("garbage the server does not speak TLS")
+    assert device_output(behave, peer, ca_file).startswith("garbage the server does not speak TLS")
 
 
 class Spoiled:
-    """Sends on what a server says: without what comes after `cut` bytes, with the one at `flip` changed."""
+    """A server's bytes on their way: cut off after `cut` of them, with the one at `flip` changed."""
 
     def __init__(self, connection, *, cut=None, flip=None):
         self._connection, self._cut, self._flip = connection, cut, flip
@@ -220,7 +220,7 @@ class Spoiled:
 
 
 def flight(tmp_path, peer, ca_file):
-    """How many bytes a server says in a whole exchange."""
+    """Return the number of bytes that a server sends in a whole exchange."""
     sizes = []
 
     def behave(connection):
@@ -232,7 +232,7 @@ def flight(tmp_path, peer, ca_file):
         connection.sendall(record)
         until_closed(connection)
 
-    assert say(behave, peer, ca_file) == "done b'pong'"
+    assert device_output(behave, peer, ca_file) == "done b'pong'"
     return sizes[0]
 
 
@@ -241,8 +241,8 @@ def spoiled(context, *, hold, **how):
         tls = Secured(connection, context, Spoiled(connection, **how))
         try:
             tls.shake_hands()
-            tls.hear(4)
-            tls.say(b"pong")
+            tls.receive(4)
+            tls.send(b"pong")
         except (ssl.SSLError, OSError):
             return
         if hold:
@@ -255,11 +255,11 @@ def test_connect_to_a_server_that_says_a_byte_wrong_never_succeeds(peer, ca_file
     context = server_context(tmp_path, GOOD)
     places = range(0, flight(tmp_path, peer, ca_file) - 1, 29)
     port = peer(*[spoiled(context, hold=True, flip=place) for place in places])
-    said = micropython.run(
+    output = micropython.run(
         f"{HEAD}for _ in range({len(places)}): attempt()", arguments=(str(port), ca_file, "server.example", "400")
     ).splitlines()
-    assert len(said) == len(places)
-    assert {line.split()[0] for line in said} <= {"garbage", "certificate", "network", "closed", "timeout"}
+    assert len(output) == len(places)
+    assert {line.split()[0] for line in output} <= {"garbage", "certificate", "network", "closed", "timeout"}
     tell(f"a TLS handshake was spoiled at {len(places)} places: none succeeded")
 
 
@@ -271,9 +271,9 @@ def test_connect_to_a_server_that_stops_anywhere_ends_in_time(peer, ca_file, tmp
             tls = Secured(connection, context, Spoiled(connection, cut=cut))
             if hold:
                 with pytest.raises(ConnectionError):  # the device's patience ends first
-                    shake_hands_and_hear(tls, 100)
+                    shake_hands_and_receive(tls, 100)
             else:
-                hear(connection, 5)
+                receive(connection, 5)
                 Spoiled(connection, cut=cut)(b"\x16\x03\x03\x01\x00" + bytes(200))
                 connection.shutdown(socket.SHUT_WR)
                 until_closed(connection)
@@ -283,10 +283,10 @@ def test_connect_to_a_server_that_stops_anywhere_ends_in_time(peer, ca_file, tmp
     whole = flight(tmp_path, peer, ca_file)
     places = [0, 1, 4, 5, 6, 50, 90, 95, 130, whole // 2, whole - 200, whole - 100]
     port = peer(*[stops(place, hold=True) for place in places], *[stops(place, hold=False) for place in (0, 3, 5, 90)])
-    said = micropython.run(
+    output = micropython.run(
         f"{HEAD}for _ in range({len(places) + 4}): attempt()", arguments=(str(port), ca_file, "server.example", "150")
     ).splitlines()
-    kinds = [line.split()[0] for line in said]
+    kinds = [line.split()[0] for line in output]
     assert kinds == ["timeout"] * len(places) + ["closed"] * 4
 
 
@@ -300,22 +300,22 @@ board.on_idle(count, 10)
 attempt()
 print(10 <= calls <= 100)  # and no more: waiting is not spinning
 """
-    said = say(until_closed, peer, ca_file, timeout_ms=300, code=code).splitlines()
-    assert said[0].startswith("timeout")
-    assert said[1] == "True"
+    output = device_output(until_closed, peer, ca_file, timeout_ms=300, code=code).splitlines()
+    assert output[0].startswith("timeout")
+    assert output[1] == "True"
 
 
 def test_ready_knows_what_tls_holds_and_waits_for_the_rest_of_a_record(peer, ca_file, tmp_path):
     def behave(connection):
         tls = Secured(connection, server_context(tmp_path, GOOD))
-        assert shake_hands_and_hear(tls, 4) == b"ping"
-        tls.say(b"hello")
-        assert tls.hear(1) == b"1"
+        assert shake_hands_and_receive(tls, 4) == b"ping"
+        tls.send(b"hello")
+        assert tls.receive(1) == b"1"
         record = tls.record(b"world")
         connection.sendall(record[:-3])
-        assert tls.hear(1) == b"2"
+        assert tls.receive(1) == b"2"
         connection.sendall(record[-3:])
-        assert tls.hear(1) == b"3"
+        assert tls.receive(1) == b"3"
         connection.sendall(tls.record(b"one") + tls.record(b"two"))
         until_closed(connection)
 
@@ -332,8 +332,8 @@ stream.write(b"3")
 print(stream.read(3), stream.ready(5000), stream.read(2), stream.ready(0), stream.read(1), stream.ready(50))
 stream.close()
 """
-    said = say(behave, peer, ca_file, timeout_ms=9000, code=code).splitlines()
-    assert said == [
+    output = device_output(behave, peer, ca_file, timeout_ms=9000, code=code).splitlines()
+    assert output == [
         "True b'h' True True",
         "b'ell' True b'o'",
         "False",
@@ -361,7 +361,7 @@ print("acknowledged")
 def test_provisioning_and_telemetry_against_the_bench(server: RunningServer, tmp_path):
     (tmp_path / "ca.der").write_bytes(server.identity.ca.public_bytes(serialization.Encoding.DER))
     code = HEAD.replace("identity = (file", "identity = None and (file").replace("import sys,", "import json, sys,")
-    said = micropython.run(
+    output = micropython.run(
         code + EXCHANGE,
         arguments=(
             str(server.ports.mqtts),
@@ -372,6 +372,6 @@ def test_provisioning_and_telemetry_against_the_bench(server: RunningServer, tmp
             server.profile.provision_secret,
         ),
     )
-    assert '"status":"SUCCESS"' in said
-    assert said.endswith("acknowledged\n")
+    assert '"status":"SUCCESS"' in output
+    assert output.endswith("acknowledged\n")
     assert server.device_names() == ["a board"]

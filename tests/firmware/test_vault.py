@@ -10,7 +10,7 @@ from tests.support import micropython
 
 
 def test_decode_refuses_every_truncation_and_every_flipped_bit():
-    said = micropython.run("""
+    output = micropython.run("""
 from firstboot import vault
 record = {"active": [{"type": "ACCESS_TOKEN", "token": "0123456789abcdef"}]}
 raw = vault.encode(7, record)
@@ -30,7 +30,7 @@ for other in ([], "text", None, 5):  # whole, and not a record
     assert vault.decode(vault.encode(7, other)) is None
 print(cases)
 """)
-    assert int(said) > 500
+    assert int(output) > 500
 
 
 def test_load_takes_the_highest_valid_sequence(tmp_path):
@@ -58,8 +58,8 @@ assert slots(b"x" * 20, b"y" * 20).record == {}
 
 def test_load_tells_which_slot_is_damaged(tmp_path):
     (tmp_path / "a").write_bytes(b"FBV1 but then nothing that fits")
-    said = micropython.run("from firstboot import vault; vault.Vault(('a', 'b'))", cwd=tmp_path)
-    assert json.loads(said).items() >= {"event": "vault_slot_damaged", "slot": 0}.items()
+    output = micropython.run("from firstboot import vault; vault.Vault(('a', 'b'))", cwd=tmp_path)
+    assert json.loads(output).items() >= {"event": "vault_slot_damaged", "slot": 0}.items()
 
 
 def test_save_never_touches_the_newest_slot(tmp_path):
@@ -106,7 +106,7 @@ for damaged in (0, 1):
 
 
 def test_save_that_fails_says_so_and_keeps_the_record(tmp_path):
-    said = micropython.run(
+    output = micropython.run(
         """
 from firstboot import vault
 from firstboot.errors import VaultError
@@ -120,12 +120,12 @@ for record in ({"active": []}, {"active": [{"token": "x" * 5000}]}):
 """,
         cwd=tmp_path,
     )
-    assert "flash write failed" in said
-    assert "a slot takes 4096" in said
+    assert "flash write failed" in output
+    assert "a slot takes 4096" in output
 
 
 def test_save_that_reads_back_something_else_fails(tmp_path):
-    said = micropython.run(
+    output = micropython.run(
         """
 from firstboot import vault
 from firstboot.errors import VaultError
@@ -139,7 +139,7 @@ assert box.record == {"active": []}
 """,
         cwd=tmp_path,
     )
-    assert "read back" in said
+    assert "read back" in output
 
 
 def test_slot_is_what_the_format_says():
@@ -206,7 +206,7 @@ for changes, record in (
 
 
 def test_record_that_fills_a_slot_is_kept_and_a_byte_more_is_refused(tmp_path):
-    said = micropython.run(
+    output = micropython.run(
         """
 from firstboot import vault
 from firstboot.errors import VaultError
@@ -227,11 +227,11 @@ assert vault.Vault(paths).record == box.record == full
 """,
         cwd=tmp_path,
     )
-    assert "has 4097 bytes; a slot takes 4096" in said
+    assert "has 4097 bytes; a slot takes 4096" in output
 
 
 def test_slot_longer_than_any_record_is_damaged_and_not_read_to_its_end(tmp_path):
-    said = micropython.run(
+    output = micropython.run(
         """
 import os
 from firstboot import vault
@@ -255,7 +255,7 @@ assert sizes == [4097, 20], sizes
 """,
         cwd=tmp_path,
     )
-    assert [(event["event"], event["slot"]) for event in map(json.loads, said.splitlines())] == [
+    assert [(event["event"], event["slot"]) for event in map(json.loads, output.splitlines())] == [
         ("vault_slot_damaged", 0),
         ("vault_slot_damaged", 1),
     ]
@@ -263,7 +263,7 @@ assert sizes == [4097, 20], sizes
 
 @pytest.mark.parametrize("slot", [0, 1])
 def test_slot_that_cannot_be_read_is_told_and_the_other_is_taken(tmp_path, slot):
-    said = micropython.run(
+    output = micropython.run(
         f"""
 from firstboot import vault
 vault.Vault(("a", "b")).save({{"active": []}})
@@ -272,8 +272,8 @@ assert vault.Vault(paths).record == {{"active": []}}
 """,
         cwd=tmp_path,
     )
-    told = json.loads(said)
-    assert told.items() >= {"event": "vault_slot_unreadable", "slot": slot, "errno": 20}.items()
+    event = json.loads(output)
+    assert event.items() >= {"event": "vault_slot_unreadable", "slot": slot, "errno": 20}.items()
 
 
 def test_slot_that_is_not_there_or_empty_is_nothing_to_tell(tmp_path):
@@ -330,7 +330,7 @@ def test_slot_of_another_length_is_none_though_its_sum_is_right(length):
 
 @pytest.mark.parametrize("number", [1, 5])
 def test_slot_is_unreadable_for_every_error_but_its_absence(tmp_path, number):
-    said = micropython.run(
+    output = micropython.run(
         f"""
 from firstboot import vault
 def open_(path, mode):
@@ -342,7 +342,7 @@ assert vault.Vault(("a", "b")).record == {{}}
 """,
         cwd=tmp_path,
     )
-    assert [json.loads(line)["errno"] for line in said.splitlines()] == [number, number]
+    assert [json.loads(line)["errno"] for line in output.splitlines()] == [number, number]
 
 
 @pytest.mark.parametrize("read", [b"", b"FBV0", b"\xff"])

@@ -1,6 +1,6 @@
-"""What the ROM of virtual boards claims of an ESP32: each fact is asked of both.
+"""Facts that the ROM of virtual boards claims of an ESP32, each checked on both.
 
-`pytest tests/hardware --target /dev/ttyUSB0` asks a board. It has to be an ESP32 with MicroPython 1.23 or later; its
+`pytest tests/hardware --target /dev/ttyUSB0` checks a board. It has to be an ESP32 with MicroPython 1.23 or later; its
 files are left alone. It is taken out of its program and left at the REPL: reset it afterwards.
 """
 
@@ -102,13 +102,13 @@ FACTS = {
 
 
 def on_rom(code: str) -> str:
-    """Run it on the unix port, with the ROM of a virtual board."""
-    plug = 'import machine\nmachine.plug_in(None, {"mac": "0242ac110002", "reset_cause": "PWRON_RESET"})\n'
+    """Run code on the unix port, with the ROM of a virtual board."""
+    plug = 'import machine\nmachine.attach(None, {"mac": "0242ac110002", "reset_cause": "PWRON_RESET"})\n'
     return micropython.run(plug + code, rom=True)
 
 
 def on_board(code: str, port: str) -> str:
-    """Run it on a real board."""
+    """Run code on a real board."""
     command = [sys.executable, "-m", "mpremote", "connect", port, "exec", code]
     done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE_S, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -119,5 +119,5 @@ def on_board(code: str, port: str) -> str:
 @pytest.mark.parametrize(("expression", "expected"), FACTS.values(), ids=FACTS.keys())
 def test_fact(where, expression, expected, board_choice):
     code = f"{SETUP}\nprint(json.dumps({expression}))"
-    said = on_rom(code) if where == "rom" else on_board(code, board_choice.ports[0])
-    assert json.loads(said.strip().splitlines()[-1]) == expected
+    output = on_rom(code) if where == "rom" else on_board(code, board_choice.ports[0])
+    assert json.loads(output.strip().splitlines()[-1]) == expected

@@ -1,4 +1,4 @@
-"""Runs device code on a unix port: the firmware's modules, umqtt.simple, and a board's ROM if asked."""
+"""Device code on the unix port: the firmware's modules, umqtt.simple, and a board's ROM if needed."""
 
 import os
 import subprocess
@@ -24,9 +24,15 @@ def run(
     cwd: Path | None = None,
     stdin: bytes = b"",
 ) -> str:
-    """Run MicroPython source; returns what it printed. An exception there fails the test here.
+    """Run MicroPython source, and return its output. An exception there fails the test here.
 
-    Its standard input is `stdin`, and ends there.
+    Args:
+        code: the source.
+        umqtt: the folder of an umqtt to use; by default the stored one.
+        rom: use the modules of a virtual board's ROM.
+        arguments: `sys.argv[1:]`.
+        cwd: the working directory; by default this one.
+        stdin: the standard input, which ends there.
     """
     done = subprocess.run(
         [unix_port.interpreter(), "-c", code, *arguments],
@@ -38,11 +44,11 @@ def run(
         check=False,
     )
     assert done.returncode == 0, (done.stdout + done.stderr).decode(errors="replace")
-    return done.stdout.decode(errors="replace")  # MicroPython takes more for UTF-8 than Python
+    return done.stdout.decode(errors="replace")  # MicroPython accepts more as UTF-8 than Python does
 
 
 def start(code: str, *, umqtt: Path | None = None, arguments: tuple[str, ...] = ()) -> "subprocess.Popen[str]":
-    """Start MicroPython source, with its output in a pipe."""
+    """Start MicroPython source with its output in a pipe. Arguments as for `run`."""
     return subprocess.Popen(
         [unix_port.interpreter(), "-c", code, *arguments],
         env=_environment(umqtt),

@@ -1,4 +1,4 @@
-"""The other end of a device's connection, as a test wants it."""
+"""The other end of a device's connection, with the behaviour that a test gives it."""
 
 import socket
 import ssl
@@ -12,8 +12,8 @@ Behaviour = Callable[[socket.socket], None]
 PATIENCE_S = 20
 
 
-def hear(connection: socket.socket, size: int) -> bytes:
-    """Exactly `size` bytes, or fewer if the device closes before."""
+def receive(connection: socket.socket, size: int) -> bytes:
+    """Return exactly `size` bytes, or fewer if the device closes before."""
     data = b""
     while len(data) < size:
         chunk = connection.recv(size - len(data))
@@ -24,7 +24,7 @@ def hear(connection: socket.socket, size: int) -> bytes:
 
 
 def until_closed(connection: socket.socket) -> bytes:
-    """All that comes until the device closes."""
+    """Return all that comes until the device closes."""
     data = b""
     try:
         while chunk := connection.recv(4096):
@@ -35,7 +35,7 @@ def until_closed(connection: socket.socket) -> bytes:
 
 
 class Peers:
-    """Listeners that treat their connections by functions, one after the other."""
+    """Listeners that hand their connections to functions, one after the other."""
 
     def __init__(self) -> None:
         self._listeners: list[socket.socket] = []
@@ -43,7 +43,7 @@ class Peers:
         self._failures: list[BaseException] = []
 
     def __call__(self, *behaviours: Behaviour) -> int:
-        """Serve a connection by each of these, in this order; gives the port."""
+        """Serve a connection by each of these, in this order; return the port."""
         listener = socket.create_server(("127.0.0.1", 0))
         listener.settimeout(PATIENCE_S)
         self._listeners.append(listener)
@@ -71,18 +71,18 @@ class Peers:
 
 
 class Secured:
-    """A server's side of TLS whose every byte passes through `send`, on the way to the device."""
+    """A server's side of TLS whose every byte passes through `transmit`, on the way to the device."""
 
     def __init__(
-        self, connection: socket.socket, context: ssl.SSLContext, send: Callable[[bytes], None] | None = None
+        self, connection: socket.socket, context: ssl.SSLContext, transmit: Callable[[bytes], None] | None = None
     ) -> None:
         self._connection = connection
-        self._send = send or connection.sendall
+        self._transmit = transmit or connection.sendall
         self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._in, self._out, server_side=True)
 
     def shake_hands(self) -> None:
-        """Raises ConnectionError if the device leaves before the end, ssl.SSLError if it objects."""
+        """Complete the handshake. Raises ConnectionError if the device closes before, ssl.SSLError if it objects."""
         while True:
             try:
                 self._tls.do_handshake()
@@ -93,7 +93,8 @@ class Secured:
                 self._flush()
                 return
 
-    def hear(self, size: int) -> bytes:
+    def receive(self, size: int) -> bytes:
+        """Return exactly `size` bytes of the device's."""
         data = b""
         while len(data) < size:
             try:
@@ -103,16 +104,17 @@ class Secured:
         return data
 
     def record(self, data: bytes) -> bytes:
-        """The bytes that say `data`, for whoever wants to send them piece by piece."""
+        """Return `data` as a TLS record, to be sent piece by piece."""
         self._tls.write(data)
         return self._out.read()
 
-    def say(self, data: bytes) -> None:
-        self._send(self.record(data))
+    def send(self, data: bytes) -> None:
+        """Send `data` as one record."""
+        self._transmit(self.record(data))
 
     def _flush(self) -> None:
         if data := self._out.read():
-            self._send(data)
+            self._transmit(data)
 
     def _more(self) -> None:
         chunk = self._connection.recv(4096)
@@ -122,7 +124,7 @@ class Secured:
 
 
 def server_context(folder: Path, *chain: certificates.Made, client_ca: certificates.Made | None = None):
-    """A server that shows a chain; with `client_ca` it wants a certificate that this one signed."""
+    """Return the context of a server with this chain; with `client_ca` it requires a certificate signed by that one."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*certificates.write(folder, "peer", *chain))
     if client_ca:
@@ -131,7 +133,8 @@ def server_context(folder: Path, *chain: certificates.Made, client_ca: certifica
     return context
 
 
-def hear_request(connection) -> bytes:
+def receive_request(connection) -> bytes:
+    """Return one whole HTTP request."""
     data = b""
     while b"\r\n\r\n" not in data:
         data += connection.recv(4096)
@@ -144,11 +147,13 @@ def hear_request(connection) -> bytes:
 
 
 def answering(answer, *, hold=False):
+    """Return a behaviour that answers one HTTP request; `hold` leaves the connection open."""
+
     def behave(connection):
-        hear_request(connection)
+        receive_request(connection)
         try:
             connection.sendall(answer)
-        except OSError:  # the device has heard enough
+        except OSError:  # the device has closed
             return
         if hold:
             until_closed(connection)

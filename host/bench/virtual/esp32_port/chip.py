@@ -2,14 +2,20 @@
 
     micropython chip.py OPTIONS.json
 
-Options: `flash` (the image file), `bootloader` (where in it the chip starts), `trace` (a file that gets
-one JSON line per flash write, per reset, per change of a pin, ...), `mac` (12 hex digits), `reset_cause`,
-`machine` (what the REPL's banner calls the board), `raw` (whether the REPL is in raw mode, where `/main.py`
-does not run), `pins` (the levels of the inputs, see machine.py), `wifi` and `ethernet` (what is in the air
-and on the cable, see network.py), `clock` (what the clock remembers from before a reset, null if nothing,
-see time.py) and `cut`: `{"at": n, "torn": bool}` cuts the power at the n-th write to the flash (an erase or
-a program operation, counted from 0): before it, or in the middle of it. `wear`: `{"after": n, "blocks": [...]}`:
-writes from the n-th on fail (null: none for that), and those to these blocks of the partition.
+Options:
+
+- `flash`: the image file; `bootloader`: the offset in it where the chip starts.
+- `trace`: a file that gets one JSON line per flash write, per reset, per change of a pin, ...
+- `mac`: 12 hex digits; `reset_cause`: the name of `machine`'s constant.
+- `machine`: the board's name in the REPL's banner; `raw`: whether the REPL starts in raw mode, where
+  `/main.py` does not run.
+- `pins`: the levels of the inputs, see machine.py.
+- `wifi` and `ethernet`: the access points and the cable, see network.py.
+- `clock`: the clock's offset from before a reset, null if there is none, see time.py.
+- `cut`: `{"at": n, "torn": bool}` cuts the power at the n-th write to the flash (an erase or a program
+  operation, counted from 0): before it, or in the middle of it.
+- `wear`: `{"after": n, "blocks": [...]}`: writes from the n-th on fail (null: none for that reason), and
+  those to these blocks of the partition.
 
 After the file system of the flash is mounted at `/` the program sees nothing of the host but
 sockets, as on the ESP32.
@@ -26,27 +32,32 @@ _BLOCK = 4096
 _TABLE = 0x8000
 _TABLE_SIZE = 0xC00
 _ENTRY = 32
-_ERASED = b"\xff" * _BLOCK  # once: the silicon needs no heap of the program's to erase a block
+_ERASED = b"\xff" * _BLOCK  # once: erasing a block must not cost the program's heap
 
 
 class Power:
-    """Ends the life of this process as a power cut does: at once, without a handler running."""
+    """The power of the chip: `off()` ends this process as a power cut does, at once, without a handler running."""
 
     def __init__(self, trace):
         self._trace = open(trace, "a") if trace else None
 
     def trace(self, **fields):
+        """Write one JSON line for the bench, if it reads a trace."""
         if self._trace:
             self._trace.write(json.dumps(fields) + "\n")
 
     def off(self):
+        """Kill this process. Never returns."""
         os.system("kill -9 $PPID")
         while True:  # the signal is on its way
             pass
 
 
 class Flash:
-    """A partition of the image as the block device that VfsLfs2 wants, with the physics of NOR flash."""
+    """A partition of the image as a block device for VfsLfs2, with the physics of NOR flash.
+
+    The interface is MicroPython's `vfs.AbstractBlockDev`, extended form.
+    """
 
     def __init__(self, file, offset, size, power, cut, wear):
         self._file = file
@@ -103,7 +114,7 @@ class Flash:
 
 
 def partitions(file):
-    """Kind (type and subtype), label, offset and size of what is in the flash's table (ESP-IDF's format)."""
+    """Yield kind (type and subtype), label, offset and size of each entry of the partition table (ESP-IDF's format)."""
     for at in range(_TABLE, _TABLE + _TABLE_SIZE, _ENTRY):
         file.seek(at)
         entry = file.read(_ENTRY)
@@ -114,26 +125,27 @@ def partitions(file):
 
 
 def begins_program(file, offset):
+    """Return whether an ESP32 program image begins at `offset`."""
     file.seek(offset)
     return file.read(1) == b"\xe9"
 
 
 def start(options, power):
-    """Go the way to MicroPython, and mount the flash's file system instead of the host's, if there is one."""
+    """Boot as chip, bootloader and image do, and mount the flash's file system, if any, in place of the host's."""
     image = open(options["flash"], "r+b")
     table = list(partitions(image))
     if not begins_program(image, options["bootloader"]):
-        import refusal
+        import boot_failures
 
-        refusal.no_bootloader(image, options["bootloader"])
+        boot_failures.no_bootloader(image, options["bootloader"])
     if not table:
-        import refusal
+        import boot_failures
 
-        refusal.no_table()
+        boot_failures.no_table()
     if not any(kind[0] == 0 and begins_program(image, offset) for kind, _, offset, _ in table):
-        import refusal
+        import boot_failures
 
-        refusal.no_program()
+        boot_failures.no_program()
     # Frozen into a stock ESP32 image; here from the ROM directory, while it can still be reached.
     import esp
     import machine
@@ -141,10 +153,10 @@ def start(options, power):
     import time
     import umqtt.simple
 
-    esp.plug_in(image)
-    machine.plug_in(power, options)
-    network.plug_in(power, options)
-    time.plug_in(options)
+    esp.attach(image)
+    machine.attach(power, options)
+    network.attach(power, options)
+    time.attach(options)
     mounted = None
     for _, label, offset, size in table:
         if label == b"vfs":
@@ -157,36 +169,38 @@ def start(options, power):
 
 
 def allow_interrupts(power):
+    """Let Ctrl-C interrupt the program from now on, and trace that."""
     power.trace(interruptible=True)
     micropython.kbd_intr(3)
 
 
 def mount(flash, power):
-    """The file system, with the geometry of the stock image's _boot.py; None if a person stopped that."""
+    """Return the file system, with the geometry of the stock image's _boot.py; None if a person interrupted that."""
     try:
         return vfs.VfsLfs2(flash, readsize=32, progsize=32, lookahead=32)
     except OSError:
-        import refusal
+        import boot_failures
 
         allow_interrupts(power)
         try:
-            return refusal.no_file_system(flash)
+            return boot_failures.no_file_system(flash)
         except KeyboardInterrupt:
             return None
 
 
 def run(path, names):
+    """Run a file in these globals, if it is there."""
     try:
         with open(path) as file:
             program = compile(file.read(), path, "exec")
     except OSError:
         return
-    gc.collect()  # the program finds the heap as the silicon would leave it: without what was needed to get here
+    gc.collect()  # the program finds the heap as the silicon leaves it: without the garbage of booting
     exec(program, names)
 
 
 def load_repl(rom):
-    """The module `repl` out of the ROM, which no program needs the heap for."""
+    """Return the module `repl` from the ROM, loaded only now: no program has to spare the heap for it."""
     gc.collect()
     vfs.mount(rom, "/rom")
     sys.path.insert(0, "/rom")
@@ -198,7 +212,7 @@ def load_repl(rom):
 
 
 def main(options, power, rom):
-    """What the stock image's main.c does: boot.py and main.py, then the REPL until a soft reset."""
+    """Run boot.py and main.py, then the REPL until a soft reset, as the stock image's main.c does."""
     names = {"__name__": "__main__"}
     failure = None
     try:

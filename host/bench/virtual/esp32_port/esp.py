@@ -1,18 +1,21 @@
-"""The part of the ESP32's `esp` that is about its flash, as it is in the image."""
+"""The flash functions of the ESP32's `esp`, on the image file."""
 
 _image = None
 
 
-def plug_in(image):
+def attach(image):
+    """Use this image file as the flash."""
     global _image
     _image = image
 
 
 def flash_size():
+    """Return the size of the flash in bytes."""
     return _image.seek(0, 2)
 
 
 def flash_read(offset, buffer):
+    """Fill `buffer` from `offset` on; OSError beyond the end, as on the chip."""
     if offset < 0 or offset + len(buffer) > flash_size():
         raise OSError(-258)
     _image.seek(offset)

@@ -1,4 +1,4 @@
-"""The part of the ESP32's `machine` that the unix port lacks; shadows the built-in module."""
+"""The parts of the ESP32's `machine` that the unix port lacks; shadows the built-in module."""
 
 import binascii
 import time
@@ -18,7 +18,8 @@ _levels = None
 _level = bytearray(1)
 
 
-def plug_in(power, options):
+def attach(power, options):
+    """Use this power and these options (chip.py) as the silicon."""
     global _power, _cause, _mac, _levels
     _power = power
     _mac = binascii.unhexlify(options["mac"])
@@ -41,7 +42,7 @@ def reset_cause():
 
 
 class WDT:
-    """Bites from outside: whoever runs the board reads the trace and resets a board that stops feeding."""
+    """The watchdog, which bites from outside: the bench reads the trace and resets a board that stops feeding."""
 
     def __init__(self, id=0, timeout=5000):
         self._timeout = timeout
@@ -52,7 +53,7 @@ class WDT:
 
 
 class RTC:
-    """Goes on through a reset, and starts anew at power-on."""
+    """The clock, which keeps its time through a reset and starts anew at power-on."""
 
     def datetime(self, value=None):
         if value is None:
@@ -63,7 +64,7 @@ class RTC:
 
 
 class Pin:
-    """Inputs are the bytes of a file, one a pin, that the bench writes while the board runs; outputs are traced."""
+    """A pin: inputs are bytes of a file, one a pin, that the bench writes at any time; outputs are traced."""
 
     IN = 1
     OUT = 3

@@ -1,17 +1,17 @@
 """The ESP32's Wi-Fi and Ethernet as the firmware sees them. The host's network is behind both.
 
-Options, which all may be missing:
+Options, all of which may be missing:
 
-`wifi`: `networks`, a list of access points: `ssid`, `password` ("": open), `hidden`, `refuses_with`
-(the reason code that a wrong password gets), `takes_ms` (until a join is through); and `fail`: how
-many joins find no access point before one works, counted from power-on; and `away`, when there is none in the air: a list
-of from and to, in milliseconds from now.
+`wifi`: `networks`, a list of access points with `ssid`, `password` ("": open), `hidden`, `refuses_with`
+(the reason code for a wrong password) and `takes_ms` (the duration of a join); `fail`, the number of
+joins, counted from power-on, that find no access point before one works; and `away`, the times
+when there is no access point: a list of from and to, in milliseconds from now.
 
 `ethernet`: the PHY that is soldered to the board, `phy` (e.g. "LAN8720") and `phy_address`, and whether
 there is a `cable` in it and `dhcp` behind that.
 
-What the driver says of a station follows the ESP32 port's network_wlan.c, its oddities too: the reason
-of the last failure outlives the next connect(), and some reasons show while it is still trying.
+A station's status follows the ESP32 port's network_wlan.c, its oddities included: the reason
+of the last failure outlives the next connect(), and some reasons show during further attempts.
 """
 
 import time
@@ -46,33 +46,35 @@ ETH_GOT_IP = 5
 _ADDRESS = ("127.0.0.1", "255.0.0.0", "127.0.0.1", "127.0.0.1")
 _NO_ADDRESS = ("0.0.0.0", "0.0.0.0", "0.0.0.0", "0.0.0.0")
 _ASSOC_LEAVE = 8
-# Reasons that status() shows at once, also while the driver is still trying.
+# Reasons that status() shows at once, also during the driver's further attempts.
 _SHOWN_AT_ONCE = (201, 202, 210, 211, 212)
 _FAILURE_MS = 10
 _HOSTNAME_LIMIT = 32
 
 _power = None
 _air = {"networks": [], "fail": 0}
-_socket = None
+_ethernet = None
 _began = time.ticks_ms()
 _hostname = "mpy-esp32"
 
 
-def plug_in(power, options):
-    global _power, _air, _socket
+def attach(power, options):
+    """Use this power and these options (chip.py) as the air and the cable."""
+    global _power, _air, _ethernet
     _power = power
     _air = options["wifi"]
-    _socket = options.get("ethernet")
+    _ethernet = options.get("ethernet")
 
 
 def _is_away():
     away = _air.get("away")
-    if away:  # asked all the time: nothing is left on the heap for nothing
+    if away:  # polled all the time: without it nothing is allocated
         now = time.ticks_diff(time.ticks_ms(), _began)
         return any(start <= now < end for start, end in away)
 
 
 def hostname(name=None):
+    """Return the host name, or set it; ValueError if it is longer than the driver allows."""
     global _hostname
     if name is None:
         return _hostname
@@ -82,18 +84,19 @@ def hostname(name=None):
 
 
 class WLAN:
+    """The station. One radio, however many objects use it: its state is the class's."""
+
     IF_STA = 0
     IF_AP = 1
     PM_NONE = 0
     PM_PERFORMANCE = 1
     PM_POWERSAVE = 2
 
-    # One radio, however many objects speak to it.
     _active = False
     _connected = False
     _requested = False
     _reason = 0
-    _most = 0  # 0: no end of them
+    _most = 0  # attempts; 0: unlimited
     _failed = 0
     _goal = None
     _outcome = 0
@@ -179,7 +182,7 @@ class WLAN:
         WLAN._due = None
 
     def _attempt(self):
-        """One join, whose outcome is there some time later: 0, or the reason why not."""
+        """Begin one join, whose outcome is there some time later: 0, or the reason of its failure."""
         ssid, key = WLAN._goal
         if _power:
             _power.trace(join=ssid)
@@ -222,12 +225,14 @@ class WLAN:
 
 
 def lose():
-    """The access point falls silent, for a test."""
+    """Lose the access point, as when it falls silent."""
     if WLAN._connected:
         WLAN()._fail(STAT_BEACON_TIMEOUT)
 
 
 class LAN:
+    """The Ethernet interface. One driver, however many objects use it."""
+
     _started = False
     _fixed = None
 
@@ -247,7 +252,7 @@ class LAN:
             raise ValueError("mdc and mdio must be specified")
         if not 0 <= phy_addr <= 31:
             raise ValueError("invalid phy address")
-        if not _socket or (phy_type, phy_addr) != (globals()["PHY_" + _socket["phy"]], _socket["phy_address"]):
+        if not _ethernet or (phy_type, phy_addr) != (globals()["PHY_" + _ethernet["phy"]], _ethernet["phy_address"]):
             raise OSError("esp_eth_driver_install failed")
 
     def active(self, on=None):
@@ -263,9 +268,9 @@ class LAN:
     def status(self):
         if not LAN._started:
             return ETH_INITIALIZED
-        if not _socket["cable"]:
+        if not _ethernet["cable"]:
             return ETH_STARTED
-        return ETH_GOT_IP if _socket["dhcp"] or LAN._fixed else ETH_CONNECTED
+        return ETH_GOT_IP if _ethernet["dhcp"] or LAN._fixed else ETH_CONNECTED
 
     def ifconfig(self, fixed=None):
         if fixed is not None:
@@ -273,4 +278,4 @@ class LAN:
         elif LAN._fixed:
             return LAN._fixed
         else:
-            return _ADDRESS if LAN._started and _socket["cable"] and _socket["dhcp"] else _NO_ADDRESS
+            return _ADDRESS if LAN._started and _ethernet["cable"] and _ethernet["dhcp"] else _NO_ADDRESS

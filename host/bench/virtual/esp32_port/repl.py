@@ -1,9 +1,9 @@
-"""What a board does while no program runs: MicroPython's REPL on its serial line, friendly and raw.
+"""MicroPython's REPL on the serial line, friendly and raw, while no program runs.
 
-The unix port has no raw mode, so it is spoken here as MicroPython's pyexec.c does it. Lines end with CR LF
-where that sends them so; what programs print ends with LF, as everything else in the console's file.
+The unix port has no raw mode, so it is implemented here after MicroPython's pyexec.c. Lines end with CR LF
+where pyexec.c sends that; the output of programs ends with LF, as everything else in the console's file.
 
-Ctrl-C comes as an interrupt, never as a byte.
+Ctrl-C arrives as an interrupt, never as a byte.
 """
 
 import gc
@@ -21,16 +21,20 @@ _RAW_HELLO = "raw REPL; CTRL-B to exit\r\n"
 _PASTE_HELLO = "\r\npaste mode; Ctrl-C to cancel, Ctrl-D to finish\r\n=== "
 _SOFT_REBOOT = "MPY: soft reboot\r\n"
 _END = "\x04"
-# So many bytes may be on their way to a board that takes a program in raw paste mode; two windows are open at most.
+# The bytes in flight to a board that receives a program in raw paste mode; at most two windows are open.
 _WINDOW = 128
 _COMPOUND = ("@", "if", "while", "for", "try", "with", "def", "class", "async")
 _PAIRS = {"(": 1, "[": 1, "{": 1, ")": -1, "]": -1, "}": -1}
 
 
 class Repl:
-    """The REPL over the globals of `/main.py`, in raw mode from its start if the last one ended in it.
+    """The REPL over the globals of `/main.py`.
 
-    `power` is told of a soft reset; `machine` is what the banner calls the board.
+    Args:
+        power: notified of a soft reset.
+        machine: the board's name in the banner.
+        names: the globals.
+        raw: start in raw mode, as the last REPL ended in it.
     """
 
     def __init__(self, power, machine, names, raw):
@@ -42,27 +46,27 @@ class Repl:
         self._byte = bytearray(1)
         self._poll = select.poll()
         self._poll.register(sys.stdin, select.POLLIN)
-        self._owed = 0  # ends of parts that whoever sent a program in raw mode still waits for
+        self._owed = 0  # ends of parts that the sender of a program in raw mode still waits for
 
     def run(self):
-        """Ends with a soft reset only."""
+        """Read and execute until a soft reset. Never returns."""
         self._enter(self._raw)
         while True:
             try:
                 if self._raw:
-                    self._take_raw()
+                    self._read_raw()
                 else:
-                    self._take_line()
-            except KeyboardInterrupt:  # came in between: nothing is lost but what was just typed
+                    self._read_line()
+            except KeyboardInterrupt:  # between two programs: only the line just typed is lost
                 self._write(_END * self._owed)
                 self._owed = 0
             except SystemExit:
                 self.reboot()
-            except Exception as error:  # no memory left to take a line
+            except Exception as error:  # no memory left to read a line
                 show(error)
 
     def reboot(self):
-        """A soft reset. Never returns."""
+        """Make a soft reset. Never returns."""
         self._write(_SOFT_REBOOT)
         self._power.trace(reset="SOFT_RESET", raw=self._raw)
         self._power.off()
@@ -80,7 +84,7 @@ class Repl:
         sys.stdout.write(text)
 
     def _read(self):
-        # Waits outside of the read: an interrupt would take the byte with it.
+        # wait outside of the read: an interrupt in it would lose the byte
         try:
             for _ in self._poll.ipoll():
                 self._input.readinto(self._byte)
@@ -90,14 +94,14 @@ class Repl:
 
     # raw mode
 
-    def _take_raw(self):
+    def _read_raw(self):
         self._write(">")
         source = bytearray()
         while True:
             byte = self._read()
             if byte == _CTRL_A:
                 if source and len(source) == 2 and source[0] == _CTRL_E:
-                    return self._take_raw_paste(source[1])
+                    return self._read_raw_paste(source[1])
                 return self._enter(True)
             if byte == _CTRL_B:
                 self._write("\r\n")
@@ -114,7 +118,7 @@ class Repl:
             raise SystemExit
         self._execute(source, "exec")
 
-    def _take_raw_paste(self, variant):
+    def _read_raw_paste(self, variant):
         if variant != 65:  # "A"
             self._write("R\x00")
             return
@@ -139,7 +143,7 @@ class Repl:
         sys.stdout.buffer.write(bytes((_WINDOW & 0xFF, _WINDOW >> 8, 1)))
 
     def _execute(self, source, kind):
-        """Run a program, which is None if it was too long. In raw mode what it printed and how it failed are told apart."""
+        """Run a program, which is None if it was too long. In raw mode its output and its traceback end separately."""
         failure = None
         self._owed = 2 if self._raw else 0
         try:
@@ -162,7 +166,7 @@ class Repl:
 
     # friendly mode
 
-    def _take_line(self):
+    def _read_line(self):
         text, byte = self._edit(">>> ")
         if byte == _CTRL_A:
             self._write("\r\n")
@@ -174,7 +178,7 @@ class Repl:
             self._write("\r\n")
             raise SystemExit
         if byte == _CTRL_E:
-            return self._take_paste()
+            return self._read_paste()
         while byte != _CTRL_C and text and _continues(text):
             line, byte = self._edit("... ")
             if byte == _CTRL_D:
@@ -186,7 +190,7 @@ class Repl:
             self._execute(text, "single")
 
     def _edit(self, prompt):
-        """A line, and the byte that ended it; control characters only end an empty one, but for Ctrl-C."""
+        """Return a line and the byte that ended it; control characters except Ctrl-C only end an empty one."""
         self._write(prompt)
         line = bytearray()
         in_escape = False
@@ -195,7 +199,7 @@ class Repl:
             if byte == _CTRL_C or (byte <= _CTRL_E and not line):
                 return "", byte
             if in_escape:
-                in_escape = not (64 <= byte < 127 and byte != 91)  # goes on to a letter
+                in_escape = not (64 <= byte < 127 and byte != 91)  # until a letter
             elif byte == _ESCAPE:
                 in_escape = True
             elif byte in (_RETURN, _NEWLINE):
@@ -209,7 +213,7 @@ class Repl:
                 line.append(byte)
                 sys.stdout.buffer.write(self._byte)
 
-    def _take_paste(self):
+    def _read_paste(self):
         self._write(_PASTE_HELLO)
         source = bytearray()
         while True:
@@ -228,16 +232,16 @@ class Repl:
 
 
 def show(error):
-    """Print an exception as the board does, that is without our own frames around the program."""
-    said = io.BytesIO()  # a program's names may be no text
-    sys.print_exception(error, said)
-    for line in said.getvalue().split(b"\n")[:-1]:
+    """Print an exception as the board does: without our own frames around the program."""
+    text = io.BytesIO()  # a program's names may not be UTF-8
+    sys.print_exception(error, text)
+    for line in text.getvalue().split(b"\n")[:-1]:
         if not (line.startswith(b'  File "repl.py"') or line.startswith(b'  File "chip.py"')):
             sys.stdout.buffer.write(line + b"\n")
 
 
 def _with(source, byte):
-    """The program and one byte more; None if it does not fit into the memory, and ever after."""
+    """Return the program with one byte more; None once it does not fit into the memory."""
     if source is not None:
         try:
             source.append(byte)
@@ -255,7 +259,10 @@ def _text(line):
 
 
 def _continues(text):
-    """Whether a statement goes on in the next line: a block without an empty line after it, an open bracket or text."""
+    """Return whether a statement goes on in the next line: in a block, an open bracket or string.
+
+    A block ends with an empty line.
+    """
     depth = 0
     quote = ""
     at = 0

@@ -1,4 +1,4 @@
-"""What chip, bootloader and image say instead of starting a program, again and again as they reset."""
+"""The messages of chip, bootloader and image that cannot start a program, repeated as they reset over and over."""
 
 import time
 import vfs
@@ -9,7 +9,7 @@ _BOOT_PY = "# This file is executed on every boot (including wake-boot from deep
 
 
 def repeat(*lines):
-    """Never returns, unless by an interrupt."""
+    """Print the lines for ever; only an interrupt ends that."""
     while True:
         for line in lines:
             print(line)
@@ -17,11 +17,13 @@ def repeat(*lines):
 
 
 def no_bootloader(image, offset):
+    """Fail as the ROM does without a bootloader."""
     image.seek(offset)
     repeat("invalid header: 0x%08x" % int.from_bytes(image.read(4), "little"))
 
 
 def no_table():
+    """Fail as the bootloader does without a partition table."""
     repeat(
         "E (57) flash_parts: partition 0 invalid magic number 0xffff",
         "E (63) boot: Failed to verify partition table",
@@ -30,6 +32,7 @@ def no_table():
 
 
 def no_program():
+    """Fail as the bootloader does without a program."""
     repeat(
         "E (72) boot: Factory app partition is not bootable",
         "E (78) boot: No bootable app partitions in the partition table",
@@ -37,7 +40,7 @@ def no_program():
 
 
 def no_file_system(flash):
-    """As the stock image's inisetup.py: an erased partition is formatted, a damaged one is left for a person."""
+    """Format an erased partition and return its file system; a damaged one is left for a person (inisetup.py)."""
     first = bytearray(_BLOCK)
     flash.readblocks(0, first)
     if any(byte != 0xFF for byte in first):
