@@ -16,7 +16,7 @@ from bench.faults.network.framing import Protocol, Route
 from bench.faults.network.network import Link
 from bench.faults.server_faults import Kind, ServerFault, UpsetProcess, UpsetThread, happening, locked
 from bench.registry import FILE
-from bench.registry.encryption import Seal
+from bench.registry.encryption import SecretBox
 from bench.server.run.thread import RunningServer
 from tests.support import secrecy
 from tests.support.coap_packets import RawPeer, code
@@ -35,7 +35,7 @@ class Upset:
         self.network = stack.enter_context(Link(Route(to_port=port, protocol=spoken) for port, spoken in routes))
         self.ports = {name: self.network.ports[ports[name]] for name in ("mqtt", "http", "coap")}
         ((key, sealed),) = self.sql("SELECT provision_key, sealed_secret FROM profile")
-        self._key, self._secret = key, Seal.of_folder(data).unseal(sealed)
+        self._key, self._secret = key, SecretBox.from_folder(data).decrypt(sealed)
         self._asked = 0
 
     def sql(self, statement):

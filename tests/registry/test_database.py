@@ -43,7 +43,7 @@ def test_success_is_on_the_disk_when_it_is_told(tmp_path):
                     " AND credentials.device_id = device.id AND attribute.device_id = device.id",
                     (f"name-{n}",),
                 ).fetchall()
-            assert found == [(registry.seal.digest(outcome.credentials.id), '"provisioned"')]
+            assert found == [(registry.secret_box.digest(outcome.credentials.id), '"provisioned"')]
 
     run(tmp_path, scenario)
 

@@ -15,13 +15,13 @@ from sqlalchemy import text
 from bench.errors import BenchError
 from bench.registry import FILE, ProvisionType, Registry, claims
 from bench.registry.encryption import FILE as KEY_FILE
-from bench.registry.encryption import Seal, WrongKey
+from bench.registry.encryption import SecretBox, WrongKey
 from tests.support.at_rest import everything, holding, is_intact, on_database
 from tests.support.mqtt_packets import PROVISION_RESPONSE, connack, connect, puback, request, subscribe
 from tests.support.raw_client import RawClient
 from tests.support.servers import on_both_databases
 
-SEAL = Seal(bytes(range(32)))
+SECRET_BOX = SecretBox(bytes(range(32)))
 
 
 def run(folder, url=None, scenario=None):
@@ -180,10 +180,10 @@ def test_serve_says_it_in_one_line(tmp_path):
 ONE_OF_MANY = """
 import sys
 from pathlib import Path
-from bench.registry.encryption import Seal
+from bench.registry.encryption import SecretBox
 print("ready", flush=True)
 sys.stdin.readline()
-print(Seal.of_folder(Path(sys.argv[1])).digest("x"))
+print(SecretBox.from_folder(Path(sys.argv[1])).digest("x"))
 """
 
 
@@ -197,14 +197,14 @@ def test_processes_that_make_the_key_at_once_get_the_same(tmp_path):
         process.stdin.write("\n")
         process.stdin.flush()
     digests = {process.communicate(timeout=30)[0] for process in processes}
-    assert digests == {Seal.of_folder(tmp_path).digest("x") + "\n"}
+    assert digests == {SecretBox.from_folder(tmp_path).digest("x") + "\n"}
     assert [path.name for path in tmp_path.iterdir()] == [KEY_FILE]
 
 
 def test_key_is_its_owner_s_alone_whatever_the_umask(tmp_path):
     before = os.umask(0)
     try:
-        Seal.of_folder(tmp_path)
+        SecretBox.from_folder(tmp_path)
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / KEY_FILE).stat().st_mode) == 0o600
@@ -224,29 +224,29 @@ def test_registries_on_one_postgresql_need_one_key(tmp_path, cluster):
     )
 
 
-# The seal.
+# The secret_box.
 
 
 @given(st.text())
 def test_what_is_sealed_comes_back_and_never_looks_the_same(secret):
-    first, second = SEAL.seal(secret), SEAL.seal(secret)
+    first, second = SECRET_BOX.encrypt(secret), SECRET_BOX.encrypt(secret)
     assert first != second
-    assert SEAL.unseal(first) == SEAL.unseal(second) == secret
+    assert SECRET_BOX.decrypt(first) == SECRET_BOX.decrypt(second) == secret
 
 
 @given(st.text(), st.data())
 def test_seal_that_was_touched_is_refused(secret, data):
-    sealed = bytearray(SEAL.seal(secret))
+    sealed = bytearray(SECRET_BOX.encrypt(secret))
     sealed[data.draw(st.integers(0, len(sealed) - 1))] ^= 1 << data.draw(st.integers(0, 7))
     with pytest.raises(WrongKey):
-        SEAL.unseal(bytes(sealed))
+        SECRET_BOX.decrypt(bytes(sealed))
     with pytest.raises(WrongKey):
-        SEAL.unseal(bytes(sealed[: data.draw(st.integers(0, len(sealed) - 1))]))
+        SECRET_BOX.decrypt(bytes(sealed[: data.draw(st.integers(0, len(sealed) - 1))]))
     with pytest.raises(WrongKey):
-        Seal(bytes(32)).unseal(SEAL.seal(secret))
+        SecretBox(bytes(32)).decrypt(SECRET_BOX.encrypt(secret))
 
 
 @given(st.lists(st.text(), max_size=4), st.lists(st.text(), max_size=4))
 def test_digests_are_equal_for_equal_texts_only(first, second):
-    assert (SEAL.digest(*first) == SEAL.digest(*second)) == (first == second)
-    assert SEAL.digest(*first) != Seal(bytes(32)).digest(*first)
+    assert (SECRET_BOX.digest(*first) == SECRET_BOX.digest(*second)) == (first == second)
+    assert SECRET_BOX.digest(*first) != SecretBox(bytes(32)).digest(*first)

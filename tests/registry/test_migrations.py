@@ -253,17 +253,17 @@ KILLED = """
 import asyncio, os, signal, sys
 from pathlib import Path
 from bench.registry import database
-from bench.registry.encryption import Seal
+from bench.registry.encryption import SecretBox
 
-class Killed(Seal):
+class Killed(SecretBox):
     left = int(sys.argv[3])
-    def seal(self, text):
+    def encrypt(self, text):
         Killed.left -= 1
         if Killed.left < 0:
             os.kill(os.getpid(), signal.SIGKILL)
-        return super().seal(text)
+        return super().encrypt(text)
 
-asyncio.run(database.connect(Path(sys.argv[1]), sys.argv[2] or None, Killed.of_folder(Path(sys.argv[1]))))
+asyncio.run(database.connect(Path(sys.argv[1]), sys.argv[2] or None, Killed.from_folder(Path(sys.argv[1]))))
 """
 
 

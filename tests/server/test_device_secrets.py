@@ -316,7 +316,7 @@ def test_proof_with_any_one_field_changed_is_not_found(run, wish):
         other = await registry.create_profile("other", CREATE)
         asked = await proven(registry, profile, "press-4", **wish)
         fields = {**vars(asked)}
-        later = Nonces(registry.seal.nonce_key, lambda: now_ms() + 1)
+        later = Nonces(registry.secret_box.nonce_key, lambda: now_ms() + 1)
         changes = {
             "key": ["", other.provision_key, "unknown"],
             "secret": ["wrong"],
@@ -359,7 +359,7 @@ def test_nonce_that_is_late_or_foreign_is_not_found(run):
     async def scenario(registry):
         profile = await registry.create_profile("mine", CREATE)
         other = await registry.create_profile("other", CREATE)
-        key, real = profile.provision_key, registry.seal.nonce_key
+        key, real = profile.provision_key, registry.secret_box.nonce_key
         for nonce in (
             Nonces(real, lambda: now_ms() - NONCE_LIFE_MS - 1).issue(key, "press-4"),
             Nonces(bytes(32)).issue(key, "press-4"),

@@ -14,7 +14,7 @@ from bench.contract.credentials import CredentialsType
 from bench.contract.proof import claim_secret
 from bench.registry import FILE, ProvisionType, credentials
 from bench.registry.encryption import FILE as KEY_FILE
-from bench.registry.encryption import Seal
+from bench.registry.encryption import SecretBox
 from bench.registry.model import Credentials, Device, Profile
 from tests.support.at_rest import on_database
 
@@ -74,9 +74,9 @@ def _all(connection: Connection, folder: Path) -> tuple[list[_Secret], list[str]
         devices = {row.id: row.name for row in rows}
         profiles = session.scalars(select(Profile)).all()
         stored = session.scalars(select(Credentials)).all()
-        seal = Seal(key)
+        secret_box = SecretBox(key)
         secrets = {
-            each.id: (each.name, seal.unseal(each.sealed_secret))
+            each.id: (each.name, secret_box.decrypt(each.sealed_secret))
             for each in profiles
             if each.sealed_secret and each.provision_type != ProvisionType.X509_CERTIFICATE_CHAIN
         }
@@ -87,7 +87,7 @@ def _all(connection: Connection, folder: Path) -> tuple[list[_Secret], list[str]
             if row.profile_id in secrets
         ]
         for row in stored:
-            known += _of_device(devices[row.device_id], credentials.unseal(seal, row))
+            known += _of_device(devices[row.device_id], credentials.from_row(secret_box, row))
         known.append(_Secret("the key of all secrets", key.hex()))
         return known, [*devices.values(), *(each.name for each in profiles)]
 

@@ -15,8 +15,8 @@ from sqlalchemy import Connection, insert, select, update
 from bench.contract.credentials import CredentialsType
 from bench.registry import audit, credentials, names, provisioning
 from bench.registry.audit import Origin
-from bench.registry.credentials import sha3
-from bench.registry.encryption import Seal
+from bench.registry.credentials import CredentialsType, sha3
+from bench.registry.encryption import SecretBox
 from bench.registry.model import Attribute, Audit, Credentials, Device, Profile
 from bench.registry.provision_type import ProvisionType
 from bench.registry.provisioning import Status
@@ -47,11 +47,13 @@ class ChainOutcome:
 _UNKNOWN = ChainOutcome(None)
 
 
-def provision(seal: Seal, connection: Connection, chains: Sequence[tuple[Chain, Origin]]) -> list[ChainOutcome]:
+def provision(
+    secret_box: SecretBox, connection: Connection, chains: Sequence[tuple[Chain, Origin]]
+) -> list[ChainOutcome]:
     """Decide a batch of chains in one transaction, in their order (a batch function)."""
     outcomes = []
     for chain, origin in chains:
-        outcome = _decide(seal, connection, chain)
+        outcome = _decide(secret_box, connection, chain)
         if outcome.status is not None:
             name = outcome.device_name or chain.common_name or ""
             row = audit.entry(origin, what="provision", entity=name, result=outcome.status.value)
@@ -60,9 +62,9 @@ def provision(seal: Seal, connection: Connection, chains: Sequence[tuple[Chain, 
     return outcomes
 
 
-def _decide(seal: Seal, connection: Connection, chain: Chain) -> ChainOutcome:
+def _decide(secret_box: SecretBox, connection: Connection, chain: Chain) -> ChainOutcome:
     for text in chain.certificates:
-        known = select(Credentials.type).where(Credentials.lookup == seal.digest(sha3(text)))
+        known = select(Credentials.type).where(Credentials.lookup == secret_box.digest(sha3(text)))
         if connection.scalar(known) == CredentialsType.X509_CERTIFICATE:
             return _UNKNOWN  # a device that is there already, and nothing to do
         profile = connection.execute(
@@ -71,11 +73,11 @@ def _decide(seal: Seal, connection: Connection, chain: Chain) -> ChainOutcome:
             )
         ).first()
         if profile is not None:
-            return _provision(seal, connection, profile, chain)
+            return _provision(secret_box, connection, profile, chain)
     return _UNKNOWN
 
 
-def _provision(seal: Seal, connection: Connection, profile: Any, chain: Chain) -> ChainOutcome:
+def _provision(secret_box: SecretBox, connection: Connection, profile: Any, chain: Chain) -> ChainOutcome:
     name = name_in(chain.common_name, profile.certificate_pattern)
     if name is None:
         return ChainOutcome(Status.FAILURE)
@@ -88,14 +90,14 @@ def _provision(seal: Seal, connection: Connection, profile: Any, chain: Chain) -
     if device is not None and device.profile_id == profile.id:
         if device.type != CredentialsType.X509_CERTIFICATE:
             return ChainOutcome(Status.SUCCESS, name)  # left as it is: its login will fail
-        row = credentials.row(seal, leaf)
+        row = credentials.row(secret_box, leaf)
         if device.lookup == row["lookup"]:
             return _UNKNOWN  # another process was faster with this very leaf, and may have let it in
         connection.execute(update(Credentials).where(Credentials.device_id == device.id).values(row))
         return ChainOutcome(Status.SUCCESS, name, device.id)
     if device is not None or not profile.allow_create or not names.valid(name):
         return ChainOutcome(Status.FAILURE, name)
-    new, row = provisioning.new_device_rows(seal, name=name, profile_id=profile.id, own=leaf)
+    new, row = provisioning.new_device_rows(secret_box, name=name, profile_id=profile.id, own=leaf)
     connection.execute(insert(Device), [new])
     connection.execute(insert(Credentials), [row])
     connection.execute(insert(Attribute), [provisioning.provisioned_row(new["id"])])

@@ -8,7 +8,7 @@ from enum import StrEnum
 from sqlalchemy.orm import Session
 
 from bench.registry.clock import now_ms
-from bench.registry.encryption import Seal
+from bench.registry.encryption import SecretBox
 from bench.registry.model import Claim, Customer, Device
 
 # How long a device may be claimed if it does not say. (ThingsBoard has a switch that makes the attribute
@@ -34,7 +34,7 @@ class Offered:
 
 def offer(session: Session, device_id: uuid.UUID, secret: str, duration_ms: int | None) -> Offered:
     """A device says that it may be claimed. The first word counts until it expires or is used."""
-    seal: Seal = session.info["seal"]
+    secret_box: SecretBox = session.info["secret_box"]
     device = session.get(Device, device_id)
     if device is None:
         return Offered(False, "deleted")
@@ -46,20 +46,22 @@ def offer(session: Session, device_id: uuid.UUID, secret: str, duration_ms: int 
         return Offered(False, "an earlier word counts still")
     # A time beyond all times is one that no column holds.
     duration = min(duration_ms if duration_ms and duration_ms > 0 else DURATION_MS, 1 << 52)
-    session.merge(Claim(device_id=device_id, secret_digest=seal.digest("claim", secret), expires_ms=now + duration))
+    session.merge(
+        Claim(device_id=device_id, secret_digest=secret_box.digest("claim", secret), expires_ms=now + duration)
+    )
     return Offered(True)
 
 
 def claim(session: Session, device: Device, customer: Customer, secret: str) -> ClaimResult:
     """A customer asks for a device. A wrong secret uses up the device's word."""
-    seal: Seal = session.info["seal"]
+    secret_box: SecretBox = session.info["secret_box"]
     if device.customer_id is not None:
         return ClaimResult.CLAIMED
     known = session.get(Claim, device.id, with_for_update=True)  # of two that know the secret, one uses it up
     if known is None:
         return ClaimResult.FAILURE
     session.delete(known)
-    right = hmac.compare_digest(known.secret_digest, seal.digest("claim", secret))
+    right = hmac.compare_digest(known.secret_digest, secret_box.digest("claim", secret))
     if not right or known.expires_ms <= now_ms():
         return ClaimResult.FAILURE
     device.customer_id = customer.id

@@ -12,8 +12,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.contract.credentials import CredentialsType
-from bench.registry.encryption import Seal
+from bench.registry.encryption import SecretBox
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 # The parts of MQTT basic credentials, by the letter that says that a part is stored.
@@ -124,29 +123,29 @@ def candidates(login: Login) -> list[str]:
     return [sha3(login.client_id, login.username), login.username]
 
 
-def row(seal: Seal, own: DeviceCredentials) -> dict[str, Any]:
+def row(secret_box: SecretBox, own: DeviceCredentials) -> dict[str, Any]:
     """The columns that store credentials."""
     columns = {
         "type": own.type.value,
-        "lookup": seal.digest(own.id),
+        "lookup": secret_box.digest(own.id),
         "parts": "",
         "proof": None,
-        "sealed": seal.seal(json.dumps([own.id, own.value])),
+        "sealed": secret_box.encrypt(json.dumps([own.id, own.value])),
     }
     if own.type is CredentialsType.MQTT_BASIC:
         stored = json.loads(own.value or "{}")
         columns["parts"] = "".join(letter for letter, name in _PARTS.items() if stored[name])
-        columns["proof"] = seal.digest(*(stored[name] or "" for name in _PARTS.values()))
+        columns["proof"] = secret_box.digest(*(stored[name] or "" for name in _PARTS.values()))
     return columns
 
 
-def unseal(seal: Seal, stored: Any) -> DeviceCredentials:
+def from_row(secret_box: SecretBox, stored: Any) -> DeviceCredentials:
     """Credentials from their row."""
-    credentials_id, value = json.loads(seal.unseal(stored.sealed))
+    credentials_id, value = json.loads(secret_box.decrypt(stored.sealed))
     return DeviceCredentials(CredentialsType(stored.type), credentials_id, value)
 
 
-def accepts(seal: Seal, stored: Any, found_by: str, login: Login) -> bool:
+def accepts(secret_box: SecretBox, stored: Any, found_by: str, login: Login) -> bool:
     """Whether stored credentials, found by one of the candidates, accept the login.
 
     An access token is the user name and nothing else. Of MQTT basic credentials every stored part
@@ -157,7 +156,7 @@ def accepts(seal: Seal, stored: Any, found_by: str, login: Login) -> bool:
     if stored.type != CredentialsType.MQTT_BASIC:
         return False
     shown = {"c": login.client_id, "u": login.username, "p": login.password or ""}
-    proof = seal.digest(*(shown[letter] if letter in stored.parts else "" for letter in _PARTS))
+    proof = secret_box.digest(*(shown[letter] if letter in stored.parts else "" for letter in _PARTS))
     return hmac.compare_digest(proof, stored.proof)
 
 

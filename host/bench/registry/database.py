@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from bench import paths
 from bench.errors import BenchError, UsageError
 from bench.registry import FILE
-from bench.registry.encryption import Seal
+from bench.registry.encryption import SecretBox
 from bench.registry.model import Base
 
 T = TypeVar("T")
@@ -62,13 +62,13 @@ class Database(ABC):
         """Close it, after what runs."""
 
 
-async def connect(folder: Path, url: str | None, seal: Seal) -> Database:
+async def connect(folder: Path, url: str | None, secret_box: SecretBox) -> Database:
     """Open a database with its schema up to date: SQLite in `folder`, or what `url` names.
 
     Raises UsageError for a URL that is none, and BenchError for a database that cannot be used.
     """
     if url is None:
-        return await _connect_sqlite(folder / FILE, seal)
+        return await _connect_sqlite(folder / FILE, secret_box)
     try:
         if make_url(url).drivername != "postgresql+asyncpg":
             raise UsageError("--database takes postgresql+asyncpg://USER:PASSWORD@HOST/NAME; SQLite needs none")
@@ -80,7 +80,7 @@ async def connect(folder: Path, url: str | None, seal: Seal) -> Database:
     try:
         async with engine.begin() as connection:
             await connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})")
-            await connection.run_sync(_migrate, seal)
+            await connection.run_sync(_migrate, secret_box)
     except (SQLAlchemyError, BenchError, OSError) as error:
         await engine.dispose()
         where = engine.url.render_as_string(hide_password=True)
@@ -88,10 +88,10 @@ async def connect(folder: Path, url: str | None, seal: Seal) -> Database:
     return _Asynchronous(engine)
 
 
-async def _connect_sqlite(path: Path, seal: Seal) -> Database:
+async def _connect_sqlite(path: Path, secret_box: SecretBox) -> Database:
     paths.private_file(path)  # SQLite gives its -wal and -shm files the same mode
     try:
-        await asyncio.to_thread(_bring_up_to_date_alone, path, seal)
+        await asyncio.to_thread(_bring_up_to_date_alone, path, secret_box)
     except (DatabaseError, BenchError) as error:
         raise BenchError(
             f"cannot open {path} ({_reason(error)}): move it away, or use another --data folder"
@@ -99,13 +99,13 @@ async def _connect_sqlite(path: Path, seal: Seal) -> Database:
     return _Threaded(_sqlite_engine(path, f"busy_timeout={_BUSY_MS}", "foreign_keys=ON"))
 
 
-def _bring_up_to_date_alone(path: Path, seal: Seal) -> None:
+def _bring_up_to_date_alone(path: Path, secret_box: SecretBox) -> None:
     """Wait for other processes: two that switch a new file to WAL do not wait for each other, but fail."""
     with FileLock(path.with_name(f"{path.name}.lock"), mode=0o600):
-        _bring_up_to_date(path, seal)
+        _bring_up_to_date(path, secret_box)
 
 
-def _bring_up_to_date(path: Path, seal: Seal) -> None:
+def _bring_up_to_date(path: Path, secret_box: SecretBox) -> None:
     """Foreign keys stay off: tables are rebuilt, and a table that is dropped would take along what refers to it.
 
     What was stored in plain is overwritten, in pages that are free already (by VACUUM) and in those that
@@ -119,7 +119,7 @@ def _bring_up_to_date(path: Path, seal: Seal) -> None:
         if revision == _PLAIN:
             _run_alone(engine, "VACUUM")
         with engine.begin() as connection:
-            _migrate(connection, seal)
+            _migrate(connection, secret_box)
         if revision == _PLAIN:
             _run_alone(engine, "PRAGMA wal_checkpoint(TRUNCATE)")
     finally:
@@ -213,7 +213,7 @@ def _revision(connection: Connection) -> str | None:
     return found
 
 
-def _migrate(connection: Connection, seal: Seal) -> None:
+def _migrate(connection: Connection, secret_box: SecretBox) -> None:
     if not inspect(connection).get_table_names():  # a new one: as the models are, with nothing to bring over
         Base.metadata.create_all(connection)
         connection.exec_driver_sql(_VERSION_TABLE)
@@ -221,4 +221,4 @@ def _migrate(connection: Connection, seal: Seal) -> None:
     elif _revision(connection) != HEAD:
         from bench.registry import schema  # noqa: PLC0415 - a sixth of a start's time, for nothing at most starts
 
-        schema.upgrade(connection, seal)
+        schema.upgrade(connection, secret_box)

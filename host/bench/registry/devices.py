@@ -44,7 +44,7 @@ def create(session: Session, name: str, profile: Profile, *, own: DeviceCredenti
     name = _free_name(session, name, None)
     own = own or credentials.access_token(names.random_text())
     _check_free(session, own, None)
-    row, secret = provisioning.new_device_rows(session.info["seal"], name=name, profile_id=profile.id, own=own)
+    row, secret = provisioning.new_device_rows(session.info["secret_box"], name=name, profile_id=profile.id, own=own)
     device = Device(**row)
     session.add(device)
     session.flush()
@@ -98,14 +98,14 @@ def with_names(session: Session, device: Device) -> tuple[Device, str, str | Non
 def credentials_of(session: Session, device_id: uuid.UUID) -> DeviceCredentials:
     """What a device logs in with, as it is."""
     row = session.get_one(Credentials, device_id)
-    return credentials.unseal(session.info["seal"], row)
+    return credentials.from_row(session.info["secret_box"], row)
 
 
 def set_credentials(session: Session, device_id: uuid.UUID, own: DeviceCredentials) -> None:
     """Replace what a device logs in with. Raises Refused if another device has it."""
     _check_free(session, own, device_id)
     row: Any = session.get_one(Credentials, device_id)
-    for column, value in credentials.row(session.info["seal"], own).items():
+    for column, value in credentials.row(session.info["secret_box"], own).items():
         setattr(row, column, value)
 
 
@@ -125,7 +125,7 @@ def _free_name(session: Session, name: str, device_id: uuid.UUID | None) -> str:
 
 
 def _check_free(session: Session, own: DeviceCredentials, device_id: uuid.UUID | None) -> None:
-    lookup = session.info["seal"].digest(own.id)
+    lookup = session.info["secret_box"].digest(own.id)
     other = session.scalar(select(Credentials.device_id).where(Credentials.lookup == lookup))
     if other is not None and other != device_id:
         raise Refused("Device credentials are already assigned to another device!")

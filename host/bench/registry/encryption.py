@@ -28,7 +28,7 @@ class WrongKey(Exception):
     """Sealed with another key, or damaged."""
 
 
-class Seal:
+class SecretBox:
     """AES-256-GCM and HMAC-SHA256 under keys derived from one of 32 bytes."""
 
     def __init__(self, key: bytes) -> None:
@@ -40,8 +40,8 @@ class Seal:
         """What the server makes nonces with, and knows them by."""
 
     @classmethod
-    def of_folder(cls, folder: Path) -> Self:
-        """The seal whose key is in a data folder; made, for its owner alone, if need be."""
+    def from_folder(cls, folder: Path) -> Self:
+        """The box whose key is in a data folder; made, for its owner alone, if need be."""
         path = folder / FILE
         if not path.exists():
             paths.write_private_once(path, secrets.token_bytes(_KEY_BYTES))
@@ -54,12 +54,12 @@ class Seal:
         """What stands for texts when they are looked up or compared: hex, the same for the same texts."""
         return hmac.new(self._digest_key, json.dumps(parts).encode(), hashlib.sha256).hexdigest()
 
-    def seal(self, text: str) -> bytes:
+    def encrypt(self, text: str) -> bytes:
         """Encrypt a text; two seals of one text differ."""
         nonce = os.urandom(_NONCE_BYTES)
         return nonce + self._cipher.encrypt(nonce, text.encode(), None)
 
-    def unseal(self, sealed: bytes) -> str:
+    def decrypt(self, sealed: bytes) -> str:
         """The text that was sealed. Raises WrongKey."""
         try:
             return self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], None).decode()

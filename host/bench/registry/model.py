@@ -1,7 +1,7 @@
 """The tables. Every race is decided by one of the unique constraints here.
 
 Times are milliseconds since the epoch. Values of attributes and telemetry are JSON text. Columns of bytes are
-sealed, and columns called `lookup`, `proof` or `secret_digest` are digests (see `seal`).
+sealed, and columns called `lookup`, `proof` or `secret_digest` are digests (see `encryption`).
 """
 
 import uuid
@@ -168,7 +168,7 @@ class Audit(Base):
     """The request id, as in the journal."""
 
 
-class SealCheck(Base):
+class KeyCheck(Base):
     """One row, sealed: tells whether the key beside the database is its own."""
 
     __tablename__ = "seal_check"

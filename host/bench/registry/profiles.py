@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from bench.errors import NotFound, Refused
 from bench.registry import pages
 from bench.registry.credentials import sha3, trim_certificate
-from bench.registry.encryption import Seal
+from bench.registry.encryption import SecretBox
 from bench.registry.model import Device, Profile
 from bench.registry.pages import Page
 from bench.registry.provision_type import ProvisionType
@@ -55,7 +55,7 @@ def create(session: Session, name: str, strategy: Strategy) -> Profile:
 
 def configure(session: Session, profile: Profile, strategy: Strategy) -> None:
     """Set how a profile provisions. Raises Refused if its name or key is taken, or a value is of no use."""
-    seal: Seal = session.info["seal"]
+    secret_box: SecretBox = session.info["secret_box"]
     if not profile.name.strip():
         raise Refused("Device profile name should be specified!")
     if len(profile.name) > _NAME_LIMIT:
@@ -72,7 +72,7 @@ def configure(session: Session, profile: Profile, strategy: Strategy) -> None:
             raise Refused(f"Device profile with such {what} already exists!")
     profile.provision_type = strategy.type.value
     profile.provision_key = key
-    profile.sealed_secret = None if secret is None else seal.seal(secret)
+    profile.sealed_secret = None if secret is None else secret_box.encrypt(secret)
     profile.certificate_pattern = strategy.certificate_pattern
     profile.allow_create = strategy.allow_create
 
@@ -106,8 +106,8 @@ def _split(pem: str) -> list[str]:
 
 def secret_of(session: Session, profile: Profile) -> str | None:
     """A profile's provisioning secret."""
-    seal: Seal = session.info["seal"]
-    return None if profile.sealed_secret is None else seal.unseal(profile.sealed_secret)
+    secret_box: SecretBox = session.info["secret_box"]
+    return None if profile.sealed_secret is None else secret_box.decrypt(profile.sealed_secret)
 
 
 def get(session: Session, profile_id: uuid.UUID) -> Profile:

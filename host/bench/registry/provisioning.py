@@ -18,7 +18,7 @@ from bench.registry.audit import Origin
 from bench.registry.clock import now_ms
 from bench.registry.credentials import DeviceCredentials, InvalidCredentials, Wish
 from bench.registry.device_secrets import Nonces
-from bench.registry.encryption import Seal
+from bench.registry.encryption import SecretBox
 from bench.registry.model import SERVER_SCOPE, Attribute, Audit, Credentials, Device, Profile
 from bench.registry.provision_type import ProvisionType
 
@@ -79,7 +79,7 @@ NOT_FOUND = Outcome(status=Status.NOT_FOUND)
 
 
 def new_device_rows(
-    seal: Seal, *, name: str, profile_id: uuid.UUID, own: DeviceCredentials, gateway: bool = False
+    secret_box: SecretBox, *, name: str, profile_id: uuid.UUID, own: DeviceCredentials, gateway: bool = False
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The rows of a new device and of its own credentials."""
     device = {
@@ -89,7 +89,7 @@ def new_device_rows(
         "additional_info": {"gateway": True} if gateway else None,
         "created_ms": now_ms(),
     }
-    return device, {"device_id": device["id"], **credentials.row(seal, own)}
+    return device, {"device_id": device["id"], **credentials.row(secret_box, own)}
 
 
 def provisioned_row(device_id: uuid.UUID) -> dict[str, Any]:
@@ -106,7 +106,7 @@ def provisioned_row(device_id: uuid.UUID) -> dict[str, Any]:
 class _Asked:
     """A request with what it asks for, made once."""
 
-    def __init__(self, seal: Seal, request: ProvisionRequest) -> None:
+    def __init__(self, secret_box: SecretBox, request: ProvisionRequest) -> None:
         self.request = request
         self.name = trimmed(request.device_name)
         self.valid = True
@@ -115,14 +115,14 @@ class _Asked:
             self.own = request.requested()
         except InvalidCredentials:
             self.valid = False
-        self.lookup = seal.digest(self.own.id) if self.own else ""
+        self.lookup = secret_box.digest(self.own.id) if self.own else ""
 
 
 class _Batch:
     """What the database says about the requests of a batch, and what they add to it."""
 
-    def __init__(self, seal: Seal, nonces: Nonces, connection: Connection) -> None:
-        self._seal = seal
+    def __init__(self, secret_box: SecretBox, nonces: Nonces, connection: Connection) -> None:
+        self._secret_box = secret_box
         self._nonces = nonces
         self._connection = connection
         self.profiles: dict[str, Any] = {}
@@ -139,7 +139,7 @@ class _Batch:
         rows = self._select(Profile, Profile.provision_key, (each.request.key for each in batch))
         self.profiles = {row.provision_key: row for row in rows}
         self.secrets = {
-            key: self._seal.unseal(row.sealed_secret) for key, row in self.profiles.items() if row.sealed_secret
+            key: self._secret_box.decrypt(row.sealed_secret) for key, row in self.profiles.items() if row.sealed_secret
         }
         rows = self._select(Device, Device.name, (each.name for each in batch))
         self.devices = {row.name: row for row in rows}
@@ -207,7 +207,7 @@ class _Batch:
         if device is None or device.profile_id != profile.id or device.id in self.states:
             return FAILURE
         self._mark(device.id)
-        own = credentials.unseal(self._seal, self.credentials[device.id])
+        own = credentials.from_row(self._secret_box, self.credentials[device.id])
         return Outcome(status=Status.SUCCESS, credentials=own, device_name=device.name)
 
     def _create(self, profile: Any, name: str, asked: _Asked) -> Outcome:
@@ -215,7 +215,7 @@ class _Batch:
             return FAILURE
         own = asked.own or credentials.access_token(names.random_text())
         gateway = asked.request.gateway and bool(asked.request.secret)  # a proof does not cover it
-        device, row = new_device_rows(self._seal, name=name, profile_id=profile.id, own=own, gateway=gateway)
+        device, row = new_device_rows(self._secret_box, name=name, profile_id=profile.id, own=own, gateway=gateway)
         self.new_devices.append(device)
         self.new_credentials.append(row)
         self.devices[name] = SimpleNamespace(**device)
@@ -229,11 +229,11 @@ class _Batch:
 
 
 def provision(
-    seal: Seal, nonces: Nonces, connection: Connection, requests: Sequence[tuple[ProvisionRequest, Origin]]
+    secret_box: SecretBox, nonces: Nonces, connection: Connection, requests: Sequence[tuple[ProvisionRequest, Origin]]
 ) -> list[Outcome]:
     """Decide a batch of requests in one transaction, in their order, with a row in the audit trail each."""
-    batch = _Batch(seal, nonces, connection)
-    asked = [_Asked(seal, request) for request, _ in requests]
+    batch = _Batch(secret_box, nonces, connection)
+    asked = [_Asked(secret_box, request) for request, _ in requests]
     batch.load(asked)
     outcomes = [batch.decide(each) for each in asked]
     batch.save()

@@ -41,9 +41,9 @@ from bench.registry.credentials import DeviceCredentials, Login
 from bench.registry.database import Database
 from bench.registry.device_secrets import Nonces
 from bench.registry.encryption import FILE as KEY_FILE
-from bench.registry.encryption import Seal, WrongKey
+from bench.registry.encryption import SecretBox, WrongKey
 from bench.registry.logins import DeviceLogin
-from bench.registry.model import CLIENT_SCOPE, Device, Profile, SealCheck
+from bench.registry.model import CLIENT_SCOPE, Device, KeyCheck, Profile
 from bench.registry.provision_type import ProvisionType
 from bench.registry.provisioning import Outcome, ProvisionRequest, Status
 
@@ -81,16 +81,16 @@ class DeviceView:
 class Registry:
     """Opened by `await Registry.open(folder)`, closed by `await registry.close()`."""
 
-    def __init__(self, base: Database, seal: Seal) -> None:
-        self.seal = seal
+    def __init__(self, base: Database, secret_box: SecretBox) -> None:
+        self.secret_box = secret_box
         self._database = base
         self._commits = Pipeline(base.write)
         self._lookups = Pipeline(base.read)
         # bound once: requests with the same function share a transaction
-        self._nonces = Nonces(seal.nonce_key)
-        self._provision = partial(provisioning.provision, seal, self._nonces)
-        self._chain = partial(chains.provision, seal)
-        self._login = partial(logins.login, seal)
+        self._nonces = Nonces(secret_box.nonce_key)
+        self._provision = partial(provisioning.provision, secret_box, self._nonces)
+        self._chain = partial(chains.provision, secret_box)
+        self._login = partial(logins.login, secret_box)
 
     @classmethod
     async def open(cls, folder: Path, database_url: str | None = None) -> Self:
@@ -101,10 +101,10 @@ class Registry:
         paths.private_folder(folder)
         key = folder / KEY_FILE
         had_key = key.exists()
-        seal = Seal.of_folder(folder)
-        registry = cls(await database.connect(folder, database_url, seal), seal)
+        secret_box = SecretBox.from_folder(folder)
+        registry = cls(await database.connect(folder, database_url, secret_box), secret_box)
         try:
-            await registry.write(_check_seal)
+            await registry.write(_check_key)
         except BaseException as error:
             await registry.close()
             if isinstance(error, WrongKey):
@@ -144,7 +144,7 @@ class Registry:
             raise Conflict(str(error)) from error
 
     def _ask(self, connection: Connection, question: Question[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        with Session(connection, info={"seal": self.seal}, expire_on_commit=False) as session:
+        with Session(connection, info={"secret_box": self.secret_box}, expire_on_commit=False) as session:
             answer = question(session, *args, **kwargs)
             session.flush()
             session.expunge_all()  # what is returned is read outside
@@ -191,7 +191,7 @@ class Registry:
 
     async def _by_id(self, kind: CredentialsType, credentials_id: str) -> DeviceLogin | None:
         found: DeviceLogin | None = await self._lookups.submit(
-            logins.find, (kind.value, self.seal.digest(credentials_id))
+            logins.find, (kind.value, self.secret_box.digest(credentials_id))
         )
         return found
 
@@ -290,11 +290,11 @@ def _lost(origin: Origin, name: str) -> dict[str, Any]:
     return audit.entry(origin, what="provision", entity=name, result=Status.FAILURE.value)
 
 
-def _check_seal(session: Session) -> None:
+def _check_key(session: Session) -> None:
     """Raises WrongKey if the key beside this database is another's."""
-    seal: Seal = session.info["seal"]
-    check = session.get(SealCheck, 1)
+    secret_box: SecretBox = session.info["secret_box"]
+    check = session.get(KeyCheck, 1)
     if check is None:
-        session.add(SealCheck(id=1, sealed=seal.seal(_CHECK)))
+        session.add(KeyCheck(id=1, sealed=secret_box.encrypt(_CHECK)))
     else:
-        seal.unseal(check.sealed)
+        secret_box.decrypt(check.sealed)

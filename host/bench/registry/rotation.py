@@ -30,7 +30,7 @@ def rotate(session: Session, login: DeviceLogin, wish: Wish, origin: Origin) -> 
     own = wish.requested()
     if own is None or (own.type is CredentialsType.X509_CERTIFICATE and not own.value):
         raise InvalidCredentials("Device credentials should be specified!")
-    wanted = credentials.row(session.info["seal"], own)
+    wanted = credentials.row(session.info["secret_box"], own)
     if all(getattr(row, column) == wanted[column] for column in _SAME):
         return False
     devices.set_credentials(session, login.id, own)

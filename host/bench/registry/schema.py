@@ -8,17 +8,17 @@ from alembic.util import CommandError
 from sqlalchemy import Connection
 
 from bench.errors import BenchError
-from bench.registry.encryption import Seal
+from bench.registry.encryption import SecretBox
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
-def upgrade(connection: Connection, seal: Seal) -> None:
+def upgrade(connection: Connection, secret_box: SecretBox) -> None:
     """Run what is missing, in the connection's transaction. Raises BenchError for tables of a newer bench."""
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     config.attributes["connection"] = connection
-    config.attributes["seal"] = seal
+    config.attributes["secret_box"] = secret_box
     try:
         command.upgrade(config, "head")
     except CommandError as error:

@@ -17,7 +17,7 @@ import pytest
 
 from bench.errors import BenchError
 from bench.registry import FILE
-from bench.registry.encryption import Seal
+from bench.registry.encryption import SecretBox
 from bench.server.journal import Journal
 from bench.server.run.thread import FREE_PORTS
 from bench.server.server import Options, Server
@@ -84,7 +84,7 @@ class Bench:
 
     def profile(self):
         ((key, sealed),) = self.sql("SELECT provision_key, sealed_secret FROM profile")
-        return key, Seal.of_folder(self.data).unseal(sealed)
+        return key, SecretBox.from_folder(self.data).decrypt(sealed)
 
     def request(self, **fields):
         key, secret = self.profile()
@@ -307,7 +307,7 @@ def test_killed_server_has_on_the_disk_what_it_answered(bench):
         started.process.kill()
     started.end()
     found = started.sql("SELECT name, lookup FROM device, credentials WHERE id = device_id")
-    assert found == [("a", Seal.of_folder(started.data).digest("A1"))]
+    assert found == [("a", SecretBox.from_folder(started.data).digest("A1"))]
     again = bench("first").start()
     with RawClient(again.ready["mqtt_port"]) as client:
         client.send(connect(username="A1") + PINGREQ)

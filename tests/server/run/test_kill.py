@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from bench.registry import FILE
-from bench.registry.encryption import Seal
+from bench.registry.encryption import SecretBox
 from tests.support import secrecy
 from tests.support.at_rest import is_intact, on_database
 from tests.support.mqtt_packets import PROVISION_REQUEST, PROVISION_RESPONSE
@@ -147,7 +147,7 @@ def test_killed_server_has_everyone_it_answered(tmp_path, database, kills, tell)
                 assert database or is_intact(data / FILE)
             else:
                 ((key, sealed),) = sql(data, database, "SELECT provision_key, sealed_secret FROM profile")
-                fleet = Fleet(key, Seal.of_folder(data).unseal(sealed))
+                fleet = Fleet(key, SecretBox.from_folder(data).decrypt(sealed))
             if turn < kills:
                 answers, moment_s = chance.randint(0, ANSWERS), chance.uniform(0, MOMENT_S)
                 asyncio.run(fleet.ask_until_killed(server, answers, moment_s))

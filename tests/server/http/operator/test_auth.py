@@ -23,13 +23,13 @@ FAILED = "Authentication failed"
 def forge(server, seconds=60, key=None, algorithm="HS256", **claims):
     """A token that is right, but for what is told."""
     user = server.ask(lambda registry: registry.read(users.by_email, account(server)["username"]))
-    seal = server.registry.seal
+    secret_box = server.registry.secret_box
     content = {
         "sub": user.email,
         "userId": str(user.id),
         "scopes": ["TENANT_ADMIN"],
         "sessionId": "s",
-        "stamp": seal.digest("stamp", user.password_hash)[:32],
+        "stamp": secret_box.digest("stamp", user.password_hash)[:32],
         "iss": "firstboot",
         "iat": int(time.time()),
         "exp": int(time.time()) + seconds,
@@ -37,7 +37,7 @@ def forge(server, seconds=60, key=None, algorithm="HS256", **claims):
     }
     content = {name: value for name, value in content.items() if value is not None}
     with warnings.catch_warnings(action="ignore"):  # the key is short for SHA-512
-        return jwt.encode(content, None if algorithm == "none" else key or seal.signing_key, algorithm)
+        return jwt.encode(content, None if algorithm == "none" else key or secret_box.signing_key, algorithm)
 
 
 def test_forged_token_that_is_right_is_taken(shared_server):

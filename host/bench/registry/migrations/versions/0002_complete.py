@@ -23,7 +23,7 @@ def _own(table: str) -> sa.ForeignKeyConstraint:
 
 
 def upgrade() -> None:
-    seal = context.config.attributes["seal"]
+    secret_box = context.config.attributes["secret_box"]
     op.create_table(
         "customer",
         sa.Column("id", sa.Uuid(), nullable=False),
@@ -45,7 +45,7 @@ def upgrade() -> None:
             ["customer_id"], ["customer.id"], name="fk_user_account_customer_id_customer", ondelete="CASCADE"
         ),
     )
-    _profiles(seal)
+    _profiles(secret_box)
     with op.batch_alter_table("device") as device:
         device.add_column(sa.Column("label", sa.Text()))
         device.add_column(sa.Column("customer_id", sa.Uuid()))
@@ -53,7 +53,7 @@ def upgrade() -> None:
             "fk_device_customer_id_customer", "customer", ["customer_id"], ["id"], ondelete="SET NULL"
         )
         device.create_index("ix_device_customer_id", ["customer_id"])
-    _credentials(seal)
+    _credentials(secret_box)
     op.create_table(
         "claim",
         sa.Column("device_id", sa.Uuid(), nullable=False),
@@ -94,7 +94,7 @@ def upgrade() -> None:
     )
 
 
-def _profiles(seal: Any) -> None:
+def _profiles(secret_box: Any) -> None:
     with op.batch_alter_table("profile") as profile:
         profile.add_column(sa.Column("sealed_secret", sa.LargeBinary()))
         profile.add_column(sa.Column("certificate_pattern", sa.Text()))
@@ -112,14 +112,14 @@ def _profiles(seal: Any) -> None:
         sa.column("is_default", sa.Boolean()),
     )
     for row in connection.execute(sa.select(table).where(table.c.provision_secret.is_not(None))).all():
-        sealed = seal.seal(row.provision_secret)
+        sealed = secret_box.encrypt(row.provision_secret)
         connection.execute(sa.update(table).where(table.c.id == row.id).values(sealed_secret=sealed))
     connection.execute(sa.update(table).where(table.c.name == "default").values(is_default=True))
     with op.batch_alter_table("profile") as profile:
         profile.drop_column("provision_secret")
 
 
-def _credentials(seal: Any) -> None:
+def _credentials(secret_box: Any) -> None:
     connection = op.get_bind()
     plain = sa.table(
         "credentials",
@@ -147,7 +147,7 @@ def _credentials(seal: Any) -> None:
     )
     for row in rows:
         own = DeviceCredentials(CredentialsType(row.type), row.credentials_id, row.credentials_value)
-        connection.execute(sa.insert(sealed).values(device_id=row.device_id, **credentials.row(seal, own)))
+        connection.execute(sa.insert(sealed).values(device_id=row.device_id, **credentials.row(secret_box, own)))
 
 
 def downgrade() -> None:

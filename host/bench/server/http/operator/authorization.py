@@ -35,9 +35,9 @@ class Operators:
 
     def __init__(self, api: DeviceApi) -> None:
         self.api = api
-        seal = api.registry.seal
-        self.tenant_id = uuid.UUID(seal.digest("tenant")[:32])
-        self.tokens = Tokens(seal, self.tenant_id)
+        secret_box = api.registry.secret_box
+        self.tenant_id = uuid.UUID(secret_box.digest("tenant")[:32])
+        self.tokens = Tokens(secret_box, self.tenant_id)
         self.deciding = asyncio.Lock()
         """Held while a password is tried: many tries at once must not all be in time for the limit."""
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import jwt
 
-from bench.registry.encryption import Seal
+from bench.registry.encryption import SecretBox
 from bench.registry.model import User
 from bench.server.http.operator.errors import Unauthorized
 from bench.server.http.operator.schemas import NOBODY, JwtPair
@@ -32,8 +32,8 @@ class Claims:
 class Tokens:
     """Makes tokens and reads them."""
 
-    def __init__(self, seal: Seal, tenant_id: uuid.UUID) -> None:
-        self._seal = seal
+    def __init__(self, secret_box: SecretBox, tenant_id: uuid.UUID) -> None:
+        self._secret_box = secret_box
         self._tenant_id = tenant_id
         self._ended: dict[str, float] = {}
         """Sessions that were logged out, and when their last token expires, seconds since the epoch."""
@@ -82,7 +82,7 @@ class Tokens:
 
     def _stamp(self, user: User) -> str:
         """Another one after the password has been changed."""
-        return self._seal.digest("stamp", user.password_hash)[:32]
+        return self._secret_box.digest("stamp", user.password_hash)[:32]
 
     def _sign(self, user: User, scope: str, session: str, seconds: int, more: dict[str, Any]) -> str:
         now = int(time.time())
@@ -97,12 +97,16 @@ class Tokens:
             "exp": now + seconds,
             **more,
         }
-        return jwt.encode(claims, self._seal.signing_key, _ALGORITHM)
+        return jwt.encode(claims, self._secret_box.signing_key, _ALGORITHM)
 
     def _read(self, token: str, scopes: set[str]) -> Claims:
         try:
             claims = jwt.decode(
-                token, self._seal.signing_key, [_ALGORITHM], issuer=_ISSUER, options={"require": ["exp", "iat", "sub"]}
+                token,
+                self._secret_box.signing_key,
+                [_ALGORITHM],
+                issuer=_ISSUER,
+                options={"require": ["exp", "iat", "sub"]},
             )
             if not scopes.issuperset(claims["scopes"]):
                 raise Unauthorized
