@@ -133,13 +133,13 @@ def lets_all_win_who_ask_at_once(patch):
 
 
 def makes_its_own_token(patch):
-    requested = kinds.Wish.requested
+    requested = kinds.CredentialsRequest.requested
 
     def stubborn(self):
         own = requested(self)
         return None if own and own.type is CredentialsType.ACCESS_TOKEN else own
 
-    patch.setattr(kinds.Wish, "requested", stubborn)
+    patch.setattr(kinds.CredentialsRequest, "requested", stubborn)
 
 
 def makes_short_tokens(patch):
@@ -387,7 +387,7 @@ def refuses_fields_that_it_does_not_know(patch):
 
 
 def asks_for_the_material_of_a_type(patch):
-    requested = kinds.Wish.requested
+    requested = kinds.CredentialsRequest.requested
 
     def strict(self):
         own = requested(self)
@@ -395,11 +395,11 @@ def asks_for_the_material_of_a_type(patch):
             raise kinds.InvalidCredentials("nothing was given")
         return own
 
-    patch.setattr(kinds.Wish, "requested", strict)
+    patch.setattr(kinds.CredentialsRequest, "requested", strict)
 
 
 def gives_a_token_where_it_should_refuse(patch):
-    requested = kinds.Wish.requested
+    requested = kinds.CredentialsRequest.requested
 
     def forgiving(self):
         try:
@@ -407,7 +407,7 @@ def gives_a_token_where_it_should_refuse(patch):
         except kinds.InvalidCredentials:
             return None
 
-    patch.setattr(kinds.Wish, "requested", forgiving)
+    patch.setattr(kinds.CredentialsRequest, "requested", forgiving)
 
 
 def answers_what_lacks_a_field(patch):

@@ -8,7 +8,7 @@ import pytest
 
 from bench.contract.credentials import CredentialsType
 from bench.errors import NotFound, Refused
-from bench.registry import Login, Status, Wish, audit, devices, rotation
+from bench.registry import CredentialsRequest, CredentialsType, Login, Status, audit, devices, rotation
 from bench.registry.audit import NOWHERE
 from bench.registry.credentials import InvalidCredentials, access_token, mqtt_basic, x509
 from bench.registry.model import Credentials
@@ -51,7 +51,7 @@ async def prepared(registry):
 
 
 async def rotate(registry, login, **wish):
-    return await registry.write(rotation.rotate, login, Wish(**wish), NOWHERE)
+    return await registry.write(rotation.rotate, login, CredentialsRequest(**wish), NOWHERE)
 
 
 async def own(registry, name="press-4"):

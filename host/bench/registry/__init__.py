@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from bench.registry.audit import Origin
     from bench.registry.batching import Conflict
     from bench.registry.chains import Chain, ChainOutcome
-    from bench.registry.credentials import DeviceCredentials, Login, Wish
+    from bench.registry.credentials import CredentialsRequest, CredentialsType, DeviceCredentials, Login
     from bench.registry.logins import DeviceLogin
     from bench.registry.model import Credentials, Device, Profile
     from bench.registry.provisioning import Outcome, ProvisionRequest, Status
@@ -26,7 +26,7 @@ _HOMES = {
     "Conflict": "batching",
     "DeviceCredentials": "credentials",
     "Login": "credentials",
-    "Wish": "credentials",
+    "CredentialsRequest": "credentials",
     "DeviceLogin": "logins",
     "Credentials": "model",
     "Device": "model",
@@ -45,6 +45,8 @@ __all__ = [
     "ChainOutcome",
     "Conflict",
     "Credentials",
+    "CredentialsRequest",
+    "CredentialsType",
     "Device",
     "DeviceCredentials",
     "DeviceLogin",
@@ -58,7 +60,6 @@ __all__ = [
     "ProvisionType",
     "Registry",
     "Status",
-    "Wish",
 ]
 
 

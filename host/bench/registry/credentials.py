@@ -39,7 +39,7 @@ class DeviceCredentials:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wish:
+class CredentialsRequest:
     """What a device would like to log in with. An empty text means: not given."""
 
     credentials_type: CredentialsType = CredentialsType.ACCESS_TOKEN

@@ -16,7 +16,7 @@ from bench.contract.names import trimmed
 from bench.registry import audit, credentials, device_secrets, names
 from bench.registry.audit import Origin
 from bench.registry.clock import now_ms
-from bench.registry.credentials import DeviceCredentials, InvalidCredentials, Wish
+from bench.registry.credentials import CredentialsRequest, DeviceCredentials, InvalidCredentials
 from bench.registry.device_secrets import Nonces
 from bench.registry.encryption import SecretBox
 from bench.registry.model import SERVER_SCOPE, Attribute, Audit, Credentials, Device, Profile
@@ -37,7 +37,7 @@ class Status(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProvisionRequest(Wish):
+class ProvisionRequest(CredentialsRequest):
     """A device's request. An empty text means: not given."""
 
     key: str

@@ -7,7 +7,7 @@ from bench.contract.credentials import CredentialsType
 from bench.errors import NotFound
 from bench.registry import audit, credentials, devices
 from bench.registry.audit import Origin
-from bench.registry.credentials import InvalidCredentials, Wish
+from bench.registry.credentials import CredentialsRequest, CredentialsType, InvalidCredentials
 from bench.registry.logins import DeviceLogin
 from bench.registry.model import Audit, Credentials
 from bench.registry.provisioning import Status
@@ -18,7 +18,7 @@ WHAT = "device.credentials_updated"
 _SAME = ("type", "lookup", "parts", "proof")
 
 
-def rotate(session: Session, login: DeviceLogin, wish: Wish, origin: Origin) -> bool:
+def rotate(session: Session, login: DeviceLogin, wanted: CredentialsRequest, origin: Origin) -> bool:
     """Give a device the credentials that it wishes for, by an operator's rules; False if it has them already.
 
     Raises NotFound if the device, or what it logged in with, is gone; InvalidCredentials; and Refused if another
@@ -27,11 +27,11 @@ def rotate(session: Session, login: DeviceLogin, wish: Wish, origin: Origin) -> 
     row = session.get(Credentials, login.id, with_for_update=True)
     if row is None or (row.lookup, row.proof) != login.shown:
         raise NotFound(f"device {login.name} was deleted, or has other credentials by now")
-    own = wish.requested()
+    own = wanted.requested()
     if own is None or (own.type is CredentialsType.X509_CERTIFICATE and not own.value):
         raise InvalidCredentials("Device credentials should be specified!")
-    wanted = credentials.row(session.info["secret_box"], own)
-    if all(getattr(row, column) == wanted[column] for column in _SAME):
+    row_wanted = credentials.row(session.info["secret_box"], own)
+    if all(getattr(row, column) == row_wanted[column] for column in _SAME):
         return False
     devices.set_credentials(session, login.id, own)
     session.execute(insert(Audit), [audit.entry(origin, what=WHAT, entity=login.name, result=Status.SUCCESS.value)])

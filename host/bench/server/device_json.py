@@ -11,8 +11,7 @@ from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from typing import Any, NoReturn
 
-from bench.contract.credentials import CredentialsType
-from bench.registry import Outcome, ProvisionRequest, Status, Wish
+from bench.registry import CredentialsRequest, CredentialsType, Outcome, ProvisionRequest, Status
 from bench.server import lenient_json
 
 # Text that upstream takes for a number: digits, and at most one point, which is not the last character.
@@ -98,7 +97,7 @@ def read_request(payload: bytes) -> ProvisionRequest:
     # in the order in which upstream reads them: the first thing wrong decides the error
     fields: dict[str, Any] = {
         "device_name": _text(body, "deviceName"),
-        **_wish(body),
+        **_credentials_request(body),
         "key": _required(body, "provisionDeviceKey"),
         "secret": _required(body, "provisionDeviceSecret"),
         "gateway": _text(body, "gateway").lower() == "true",
@@ -109,7 +108,7 @@ def read_request(payload: bytes) -> ProvisionRequest:
     return ProvisionRequest(**fields)
 
 
-def _wish(body: dict[str, Any]) -> dict[str, Any]:
+def _credentials_request(body: dict[str, Any]) -> dict[str, Any]:
     """What a device would like to log in with."""
     return {
         "credentials_type": _credentials_type(body),
@@ -273,9 +272,9 @@ def read_rpc_call(payload: bytes) -> tuple[str, Any]:
     return _text(body, "method"), _plain(body.get("params"))
 
 
-def read_rotation(payload: bytes) -> Wish:
+def read_rotation(payload: bytes) -> CredentialsRequest:
     """What a device calls to log in with from now on: the parameters of its call. Raises Malformed or BadField."""
-    return Wish(**_wish(_object(_object(parse(payload)).get("params"))))
+    return CredentialsRequest(**_credentials_request(_object(_object(parse(payload)).get("params"))))
 
 
 def write_rpc_request(request_id: int | None, method: str, params: Any) -> bytes:
