@@ -11,7 +11,7 @@ from aiocoap.numbers import codes
 from bench.contract.credentials import CredentialsType
 from bench.mqtt import codec
 from bench.mqtt.codec import Reason, Refusal
-from bench.registry import Outcome, Registry, Status, logins, names, provisioning
+from bench.registry import ProvisionOutcome, Registry, Status, logins, names, provisioning
 from bench.registry import credentials as kinds
 from bench.registry.credentials import access_token
 from bench.server import device_json
@@ -64,7 +64,7 @@ def commits_after_the_answer(patch):
         if not request.token:
             return await provision(self, request, origin)
         late.append((request, origin))
-        return Outcome(status=Status.SUCCESS, credentials=access_token(request.token))
+        return ProvisionOutcome(status=Status.SUCCESS, credentials=access_token(request.token))
 
     def then_committing(look):
         async def looked(self, shown, source):
@@ -82,7 +82,7 @@ def commits_after_the_answer(patch):
 
 def does_not_commit(patch):
     async def forgetful(self, request, origin):
-        return Outcome(status=Status.SUCCESS, credentials=access_token(request.token or names.random_text()))
+        return ProvisionOutcome(status=Status.SUCCESS, credentials=access_token(request.token or names.random_text()))
 
     patch.setattr(Registry, "provision", forgetful)
 
@@ -106,7 +106,7 @@ def gives_a_name_twice(patch):
     def generous(self, asked):
         outcome = decide(self, asked)
         if outcome.status is Status.FAILURE and asked.name in self.devices:
-            return Outcome(status=Status.SUCCESS, credentials=asked.own or access_token(names.random_text()))
+            return ProvisionOutcome(status=Status.SUCCESS, credentials=asked.own or access_token(names.random_text()))
         return outcome
 
     patch.setattr(provisioning._Batch, "decide", generous)
@@ -123,7 +123,7 @@ def lets_all_win_who_ask_at_once(patch):
         try:
             outcome = await provision(self, request, origin)
             if outcome.status is Status.FAILURE and len(racers) > 1:
-                return Outcome(status=Status.SUCCESS, credentials=access_token(request.token))
+                return ProvisionOutcome(status=Status.SUCCESS, credentials=access_token(request.token))
             return outcome
         finally:
             if len(racers) == 1:
@@ -417,7 +417,7 @@ def answers_what_lacks_a_field(patch):
         try:
             return await provision(self, payload, source)
         except device_json.WireError:
-            return Outcome(status=Status.NOT_FOUND)
+            return ProvisionOutcome(status=Status.NOT_FOUND)
 
     patch.setattr(DeviceApi, "provision", forgiving)
 

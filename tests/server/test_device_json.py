@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from bench.registry import Outcome, Status
+from bench.registry import ProvisionOutcome, Status
 from bench.registry.credentials import access_token, mqtt_basic, x509
 from bench.server import device_json
 
@@ -262,17 +262,20 @@ def test_deepest_nesting_that_is_allowed_is_read():
 @pytest.mark.parametrize(
     ("outcome", "body"),
     [
-        (Outcome(status=Status.NOT_FOUND), b'{"errorMsg":"Provision data was not found!","status":"NOT_FOUND"}'),
-        (Outcome(status=Status.FAILURE), b'{"errorMsg":"Failed to provision device!","status":"FAILURE"}'),
         (
-            Outcome(
+            ProvisionOutcome(status=Status.NOT_FOUND),
+            b'{"errorMsg":"Provision data was not found!","status":"NOT_FOUND"}',
+        ),
+        (ProvisionOutcome(status=Status.FAILURE), b'{"errorMsg":"Failed to provision device!","status":"FAILURE"}'),
+        (
+            ProvisionOutcome(
                 status=Status.SUCCESS,
                 credentials=access_token('t"\\é'),
                 device_name="not told",
             ),
             b'{"credentialsValue":"t\\"\\\\\\u00e9","credentialsType":"ACCESS_TOKEN","status":"SUCCESS"}',
         ),
-        (Outcome(status=Status.NONCE, nonce="0f-a"), b'{"nonce":"0f-a","status":"NONCE"}'),
+        (ProvisionOutcome(status=Status.NONCE, nonce="0f-a"), b'{"nonce":"0f-a","status":"NONCE"}'),
     ],
     ids=["not found", "failure", "success", "nonce"],
 )
@@ -297,7 +300,7 @@ def test_answer_is_written_with_upstream_s_keys_in_their_order(outcome, body):
     ids=["certificate", "parts that are empty", "parts that are left out"],
 )
 def test_answer_has_the_value_of_credentials_that_are_no_token(own, value):
-    answer = device_json.write_answer(Outcome(status=Status.SUCCESS, credentials=own))
+    answer = device_json.write_answer(ProvisionOutcome(status=Status.SUCCESS, credentials=own))
     assert answer.decode() == f'{{"credentialsValue":{value},"status":"SUCCESS"}}'
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from bench.registry.credentials import CredentialsRequest, CredentialsType, DeviceCredentials, Login
     from bench.registry.logins import DeviceLogin
     from bench.registry.model import Credentials, Device, Profile
-    from bench.registry.provisioning import Outcome, ProvisionRequest, Status
+    from bench.registry.provisioning import ProvisionOutcome, ProvisionRequest, Status
     from bench.registry.registry import DeviceView, ProfileView, Registry
 
 FILE = "registry.sqlite3"
@@ -31,7 +31,7 @@ _HOMES = {
     "Credentials": "model",
     "Device": "model",
     "Profile": "model",
-    "Outcome": "provisioning",
+    "ProvisionOutcome": "provisioning",
     "ProvisionRequest": "provisioning",
     "Status": "provisioning",
     "DeviceView": "registry",
@@ -53,9 +53,9 @@ __all__ = [
     "DeviceView",
     "Login",
     "Origin",
-    "Outcome",
     "Profile",
     "ProfileView",
+    "ProvisionOutcome",
     "ProvisionRequest",
     "ProvisionType",
     "Registry",

@@ -65,7 +65,7 @@ class ProvisionRequest(CredentialsRequest):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class ProvisionOutcome:
     """The answer; `device_name` is for the journal, the device never sees it."""
 
     status: Status
@@ -74,8 +74,8 @@ class Outcome:
     nonce: str = ""
 
 
-FAILURE = Outcome(status=Status.FAILURE)
-NOT_FOUND = Outcome(status=Status.NOT_FOUND)
+FAILURE = ProvisionOutcome(status=Status.FAILURE)
+NOT_FOUND = ProvisionOutcome(status=Status.NOT_FOUND)
 
 
 def new_device_rows(
@@ -177,7 +177,7 @@ class _Batch:
             if rows:
                 self._connection.execute(insert(table), rows)
 
-    def decide(self, asked: _Asked) -> Outcome:
+    def decide(self, asked: _Asked) -> ProvisionOutcome:
         request, name = asked.request, asked.name
         if request.device_name and not name:
             return FAILURE
@@ -202,15 +202,15 @@ class _Batch:
         proven = device_secrets.is_proven(secret, asked.name, request.proven, request.proof)
         return self._nonces.is_good(request.nonce, request.key, asked.name) & proven
 
-    def _hand_over(self, profile: Any, device: Any) -> Outcome:
+    def _hand_over(self, profile: Any, device: Any) -> ProvisionOutcome:
         """Existing credentials, once: until someone deletes the attribute `provisionState`."""
         if device is None or device.profile_id != profile.id or device.id in self.states:
             return FAILURE
         self._mark(device.id)
         own = credentials.from_row(self._secret_box, self.credentials[device.id])
-        return Outcome(status=Status.SUCCESS, credentials=own, device_name=device.name)
+        return ProvisionOutcome(status=Status.SUCCESS, credentials=own, device_name=device.name)
 
-    def _create(self, profile: Any, name: str, asked: _Asked) -> Outcome:
+    def _create(self, profile: Any, name: str, asked: _Asked) -> ProvisionOutcome:
         if not asked.valid or not names.valid(name) or asked.lookup in self.taken:
             return FAILURE
         own = asked.own or credentials.access_token(names.random_text())
@@ -221,7 +221,7 @@ class _Batch:
         self.devices[name] = SimpleNamespace(**device)
         self.taken.add(row["lookup"])
         self._mark(device["id"])
-        return Outcome(status=Status.SUCCESS, credentials=own, device_name=name)
+        return ProvisionOutcome(status=Status.SUCCESS, credentials=own, device_name=name)
 
     def _mark(self, device_id: uuid.UUID) -> None:
         self.states.add(device_id)
@@ -230,7 +230,7 @@ class _Batch:
 
 def provision(
     secret_box: SecretBox, nonces: Nonces, connection: Connection, requests: Sequence[tuple[ProvisionRequest, Origin]]
-) -> list[Outcome]:
+) -> list[ProvisionOutcome]:
     """Decide a batch of requests in one transaction, in their order, with a row in the audit trail each."""
     batch = _Batch(secret_box, nonces, connection)
     asked = [_Asked(secret_box, request) for request, _ in requests]

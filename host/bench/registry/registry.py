@@ -45,7 +45,7 @@ from bench.registry.encryption import SecretBox, WrongKey
 from bench.registry.logins import DeviceLogin
 from bench.registry.model import CLIENT_SCOPE, Device, KeyCheck, Profile
 from bench.registry.provision_type import ProvisionType
-from bench.registry.provisioning import Outcome, ProvisionRequest, Status
+from bench.registry.provisioning import ProvisionOutcome, ProvisionRequest, Status
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -152,16 +152,16 @@ class Registry:
 
     # The device side.
 
-    async def provision(self, request: ProvisionRequest, origin: Origin = NOWHERE) -> Outcome:
+    async def provision(self, request: ProvisionRequest, origin: Origin = NOWHERE) -> ProvisionOutcome:
         """Decide a provisioning request. When this returns SUCCESS the device is on the disk.
 
         Whoever asks for a nonce gets one, whatever the key and the name: nothing is looked at, or stored, for it.
         """
         if request.wants_nonce and not request.secret:
-            nonce = self._nonces.issue(request.key, trimmed(request.device_name))
-            return Outcome(status=Status.NONCE, nonce=nonce)
+            nonce = self._nonces.issue(request.key, names.trimmed(request.device_name))
+            return ProvisionOutcome(status=Status.NONCE, nonce=nonce)
         try:
-            outcome: Outcome = await self._commits.submit(self._provision, (request, origin))
+            outcome: ProvisionOutcome = await self._commits.submit(self._provision, (request, origin))
         except Conflict:  # a device of this name, or with this token, came first
             outcome = provisioning.FAILURE
             await self.record(_lost(origin, request.device_name))

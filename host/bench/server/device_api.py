@@ -19,7 +19,7 @@ from bench.registry import (
     DeviceLogin,
     Login,
     Origin,
-    Outcome,
+    ProvisionOutcome,
     Registry,
     Status,
     claims,
@@ -94,7 +94,7 @@ class DeviceApi:
 
     # Provisioning and logins.
 
-    async def provision(self, payload: bytes, source: Origin) -> Outcome:
+    async def provision(self, payload: bytes, source: Origin) -> ProvisionOutcome:
         """Decide a provisioning request. Raises WireError or Limited, and whatever the registry raises."""
         started = time.perf_counter()
         try:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from typing import Any, NoReturn
 
-from bench.registry import CredentialsRequest, CredentialsType, Outcome, ProvisionRequest, Status
+from bench.registry import CredentialsRequest, CredentialsType, ProvisionOutcome, ProvisionRequest, Status
 from bench.server import lenient_json
 
 # Text that upstream takes for a number: digits, and at most one point, which is not the last character.
@@ -183,7 +183,7 @@ def _object(body: Any) -> dict[str, Any]:
     return body
 
 
-def write_answer(outcome: Outcome) -> bytes:
+def write_answer(outcome: ProvisionOutcome) -> bytes:
     """The answer to a provisioning request, keys in upstream's order."""
     answer: dict[str, Any]
     if outcome.status is Status.NONCE:
