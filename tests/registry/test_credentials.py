@@ -4,8 +4,7 @@ import json
 
 import pytest
 
-from bench.contract.credentials import CredentialsType
-from bench.registry import Login
+from bench.registry import CredentialsType, MqttLogin
 from bench.registry import credentials as kinds
 from bench.registry.credentials import InvalidCredentials
 from tests.support.mqtt_packets import connack, connect, puback, publish, request
@@ -76,7 +75,7 @@ def test_credentials_never_show_themselves():
         kinds.access_token(secret),
         kinds.mqtt_basic(secret, secret, secret),
         kinds.x509(secret),
-        Login(username=secret, password=secret),
+        MqttLogin(username=secret, password=secret),
     ]
     assert secret not in repr(shown)
 

@@ -18,7 +18,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import MetaData, func, insert, inspect, select
 
 from bench.errors import BenchError
-from bench.registry import FILE, Login, ProvisionRequest, Registry, Status, database, timeseries
+from bench.registry import FILE, MqttLogin, ProvisionRequest, Registry, Status, database, timeseries
 from bench.registry import credentials as kinds
 from bench.registry.model import Base
 from bench.registry.schema import MIGRATIONS
@@ -27,16 +27,16 @@ from tests.support.servers import on_both_databases
 
 # Every kind of credentials, and a login that shows it; None: nothing that a CONNECT can show.
 DEVICES = {
-    "token": (kinds.access_token("a-token-in-plain"), Login(username="a-token-in-plain")),
-    "client": (kinds.mqtt_basic("a-client-id", "", ""), Login(client_id="a-client-id")),
-    "user": (kinds.mqtt_basic("", "a-user-in-plain", None), Login(username="a-user-in-plain")),
+    "token": (kinds.access_token("a-token-in-plain"), MqttLogin(username="a-token-in-plain")),
+    "client": (kinds.mqtt_basic("a-client-id", "", ""), MqttLogin(client_id="a-client-id")),
+    "user": (kinds.mqtt_basic("", "a-user-in-plain", None), MqttLogin(username="a-user-in-plain")),
     "user-password": (
         kinds.mqtt_basic(None, "another-user", "password-in-plain"),
-        Login(client_id="any", username="another-user", password="password-in-plain"),
+        MqttLogin(client_id="any", username="another-user", password="password-in-plain"),
     ),
     "all-three": (
         kinds.mqtt_basic("third-client", "third-user", "third-password"),
-        Login(client_id="third-client", username="third-user", password="third-password"),
+        MqttLogin(client_id="third-client", username="third-user", password="third-password"),
     ),
     "certificate": (kinds.x509("testHash"), None),
 }
@@ -163,7 +163,7 @@ async def expect_all(registry):
         assert found.name == name
         (entry,) = await registry.read(timeseries.history, found.id, "t", timeseries.Span(from_ms=0, to_ms=9, limit=9))
         assert (entry.ts_ms, json.loads(entry.value)) == (4, 21.5)
-    assert await registry.login(Login(username="another-user", password="wrong")) is None
+    assert await registry.login(MqttLogin(username="another-user", password="wrong")) is None
     assert (await registry.token_login("token-of-many-299")).name == "many-299"
     profiles = {each.name: each for each in await registry.profiles()}
     assert {

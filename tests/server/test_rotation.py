@@ -8,7 +8,7 @@ import pytest
 
 from bench.contract.credentials import CredentialsType
 from bench.errors import NotFound, Refused
-from bench.registry import CredentialsRequest, CredentialsType, Login, Status, audit, devices, rotation
+from bench.registry import CredentialsRequest, CredentialsType, MqttLogin, Status, audit, devices, rotation
 from bench.registry.audit import NOWHERE
 from bench.registry.credentials import InvalidCredentials, access_token, mqtt_basic, x509
 from bench.registry.model import Credentials
@@ -95,7 +95,7 @@ def test_device_that_is_gone_or_was_given_others_meanwhile_changes_nothing(run):
         await registry.write(devices.set_credentials, login.id, mqtt_basic("c", "u", "first"))
         with pytest.raises(NotFound):
             await rotate(registry, login, token="too-late")
-        held = await registry.login(Login(client_id="c", username="u", password="first"))
+        held = await registry.login(MqttLogin(client_id="c", username="u", password="first"))
         await registry.write(devices.set_credentials, login.id, mqtt_basic("c", "u", "second"))  # the same id
         with pytest.raises(NotFound):
             await rotate(registry, held, token="too-late")
@@ -150,7 +150,7 @@ def test_what_an_operator_left_out_is_the_same_as_what_a_device_left_empty(run):
     async def scenario(registry):
         login = await prepared(registry)
         await registry.write(devices.set_credentials, login.id, mqtt_basic(None, "u", None))
-        held = await registry.login(Login(client_id="any", username="u"))
+        held = await registry.login(MqttLogin(client_id="any", username="u"))
         assert await rotate(registry, held, credentials_type=BASIC, username="u") is False
 
     run(scenario)

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from bench.registry.audit import Origin
     from bench.registry.batching import Conflict
     from bench.registry.chains import Chain, ChainOutcome
-    from bench.registry.credentials import CredentialsRequest, CredentialsType, DeviceCredentials, Login
+    from bench.registry.credentials import CredentialsRequest, CredentialsType, DeviceCredentials, MqttLogin
     from bench.registry.logins import DeviceLogin
     from bench.registry.model import Credentials, Device, Profile
     from bench.registry.provisioning import ProvisionOutcome, ProvisionRequest, Status
@@ -25,7 +25,7 @@ _HOMES = {
     "ChainOutcome": "chains",
     "Conflict": "batching",
     "DeviceCredentials": "credentials",
-    "Login": "credentials",
+    "MqttLogin": "credentials",
     "CredentialsRequest": "credentials",
     "DeviceLogin": "logins",
     "Credentials": "model",
@@ -51,7 +51,7 @@ __all__ = [
     "DeviceCredentials",
     "DeviceLogin",
     "DeviceView",
-    "Login",
+    "MqttLogin",
     "Origin",
     "Profile",
     "ProfileView",

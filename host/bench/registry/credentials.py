@@ -70,7 +70,7 @@ class CredentialsRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Login:
+class MqttLogin:
     """What an MQTT CONNECT shows. An empty text means: not given."""
 
     client_id: str = ""
@@ -116,7 +116,7 @@ def x509(text: str) -> DeviceCredentials:
     return DeviceCredentials(CredentialsType.X509_CERTIFICATE, sha3(trimmed), trimmed)
 
 
-def candidates(login: Login) -> list[str]:
+def candidates(login: MqttLogin) -> list[str]:
     """The ids that a login may be meant for, in the order in which they are tried."""
     if not login.username:
         return [sha3(login.client_id)] if login.client_id else []
@@ -145,7 +145,7 @@ def from_row(secret_box: SecretBox, stored: Any) -> DeviceCredentials:
     return DeviceCredentials(CredentialsType(stored.type), credentials_id, value)
 
 
-def accepts(secret_box: SecretBox, stored: Any, found_by: str, login: Login) -> bool:
+def accepts(secret_box: SecretBox, stored: Any, found_by: str, login: MqttLogin) -> bool:
     """Whether stored credentials, found by one of the candidates, accept the login.
 
     An access token is the user name and nothing else. Of MQTT basic credentials every stored part

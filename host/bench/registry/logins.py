@@ -9,7 +9,7 @@ from sqlalchemy import Connection, select
 
 from bench.contract.credentials import CredentialsType
 from bench.registry import credentials
-from bench.registry.credentials import CredentialsType, Login
+from bench.registry.credentials import CredentialsType, MqttLogin
 from bench.registry.encryption import SecretBox
 from bench.registry.model import Credentials, Device, Profile
 
@@ -52,14 +52,16 @@ def _rows(connection: Connection, lookups: Sequence[str]) -> dict[str, Any]:
     return {row.lookup: row for row in connection.execute(_FOUND.where(Credentials.lookup.in_(lookups)))}
 
 
-def login(secret_box: SecretBox, connection: Connection, logins: Sequence[Login]) -> list[DeviceLogin | None]:
+def login(secret_box: SecretBox, connection: Connection, logins: Sequence[MqttLogin]) -> list[DeviceLogin | None]:
     """The devices that MQTT logins are for (a batch function)."""
     wanted = [{each: secret_box.digest(each) for each in credentials.candidates(login)} for login in logins]
     rows = _rows(connection, [lookup for each in wanted for lookup in each.values()])
     return [_accepted(secret_box, login, each, rows) for login, each in zip(logins, wanted, strict=True)]
 
 
-def _accepted(secret_box: SecretBox, login: Login, wanted: dict[str, str], rows: dict[str, Any]) -> DeviceLogin | None:
+def _accepted(
+    secret_box: SecretBox, login: MqttLogin, wanted: dict[str, str], rows: dict[str, Any]
+) -> DeviceLogin | None:
     for candidate, lookup in wanted.items():
         if (row := rows.get(lookup)) is None:
             continue

@@ -37,7 +37,7 @@ from bench.registry.audit import NOWHERE, Origin
 from bench.registry.batching import Conflict, Pipeline
 from bench.registry.chains import Chain, ChainOutcome
 from bench.registry.clock import now_ms
-from bench.registry.credentials import DeviceCredentials, Login
+from bench.registry.credentials import CredentialsType, DeviceCredentials, MqttLogin
 from bench.registry.database import Database
 from bench.registry.device_secrets import Nonces
 from bench.registry.encryption import FILE as KEY_FILE
@@ -176,7 +176,7 @@ class Registry:
             await self.record(_lost(origin, chain.common_name or ""))
         return outcome
 
-    async def login(self, login: Login) -> DeviceLogin | None:
+    async def login(self, login: MqttLogin) -> DeviceLogin | None:
         """The device that an MQTT login is for, if it shows what that device's credentials ask for."""
         found: DeviceLogin | None = await self._lookups.submit(self._login, login)
         return found

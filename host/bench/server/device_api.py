@@ -17,7 +17,7 @@ from bench.registry import (
     Chain,
     Conflict,
     DeviceLogin,
-    Login,
+    MqttLogin,
     Origin,
     ProvisionOutcome,
     Registry,
@@ -122,7 +122,7 @@ class DeviceApi:
         if outcome.replaced is not None:
             self.presence.tell_ending(outcome.replaced, Ending.CREDENTIALS_CHANGED)
 
-    async def login(self, login: Login, source: Origin) -> DeviceLogin | None:
+    async def login(self, login: MqttLogin, source: Origin) -> DeviceLogin | None:
         """The device that an MQTT login is for. Raises Limited."""
         return await self._login(source, login.username or login.client_id, lambda: self.registry.login(login))
 

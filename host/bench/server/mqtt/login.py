@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from bench.mqtt import codec
 from bench.mqtt.codec import Connect, Packet, Reason, Refusal
-from bench.registry import Chain, DeviceLogin, Login
+from bench.registry import Chain, DeviceLogin, MqttLogin
 from bench.server.device_api import DeviceApi
 from bench.server.limits import Limited
 from bench.server.mqtt import versions
@@ -113,6 +113,6 @@ def _unknown(packet: Connect) -> Refused:
     return _BAD_CLIENT_ID if packet.client_id.strip() else _NOT_AUTHORISED
 
 
-def _shown(packet: Connect) -> Login:
+def _shown(packet: Connect) -> MqttLogin:
     password = None if packet.password is None else packet.password.decode(errors="replace")
-    return Login(client_id=packet.client_id, username=packet.username or "", password=password)
+    return MqttLogin(client_id=packet.client_id, username=packet.username or "", password=password)
