@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from bench.registry import pages
 from bench.registry.clock import now_ms
 from bench.registry.model import Audit
-from bench.registry.pages import Page
+from bench.registry.pages import PageQuery
 
 DEVICE = "device"
 _LONGEST = 255
@@ -58,7 +58,7 @@ def record(connection: Connection, entries: Sequence[dict[str, Any]]) -> list[No
 
 def page(
     session: Session,
-    wanted: Page,
+    wanted: PageQuery,
     *,
     kinds: Sequence[str] | None = None,
     from_ms: int | None = None,

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from bench.errors import NotFound, Refused
 from bench.registry import pages
 from bench.registry.model import Customer
-from bench.registry.pages import Page
+from bench.registry.pages import PageQuery
 
 SORTS = {"createdTime": Customer.created_ms, "title": Customer.title}
 _TITLE_LIMIT = 255
@@ -47,7 +47,7 @@ def by_title(session: Session, title: str) -> Customer:
     return found
 
 
-def page(session: Session, wanted: Page) -> tuple[list[Customer], int]:
+def page(session: Session, wanted: PageQuery) -> tuple[list[Customer], int]:
     """A page of customers, and how many there are in all."""
     rows, total = pages.page(
         session, select(Customer), wanted, sorts=SORTS, searched=(Customer.title,), key=Customer.id

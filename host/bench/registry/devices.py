@@ -13,6 +13,7 @@ from bench.errors import NotFound, Refused
 from bench.registry import credentials, names, pages, provisioning
 from bench.registry.credentials import DeviceCredentials
 from bench.registry.model import Credentials, Customer, Device, Profile
+from bench.registry.pages import PageQuery
 
 SORTS = {
     "createdTime": Device.created_ms,
@@ -30,7 +31,7 @@ _WITH_NAMES = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Page(pages.Page):
+class DevicePageQuery(PageQuery):
     """Which devices of a list are wanted."""
 
     profile_id: uuid.UUID | None = None
@@ -74,7 +75,7 @@ def by_name(session: Session, name: str) -> Device:
     return found
 
 
-def page(session: Session, wanted: Page) -> tuple[Sequence[tuple[Device, str, str | None]], int]:
+def page(session: Session, wanted: DevicePageQuery) -> tuple[Sequence[tuple[Device, str, str | None]], int]:
     """A page of devices, each with its profile's name and its customer's title, and how many there are in all."""
     statement = _WITH_NAMES
     if wanted.profile_id is not None:

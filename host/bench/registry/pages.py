@@ -11,7 +11,7 @@ Columns = Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Page:
+class PageQuery:
     """Which part of a list is wanted: page `number`, from 0, of what contains `search`."""
 
     size: int
@@ -22,7 +22,7 @@ class Page:
 
 
 def page(  # noqa: PLR0913 - a list has that many sides
-    session: Session, statement: Any, wanted: Page, *, sorts: Columns, searched: Sequence[Any], key: Any
+    session: Session, statement: Any, wanted: PageQuery, *, sorts: Columns, searched: Sequence[Any], key: Any
 ) -> tuple[Sequence[Any], int]:
     """The rows of a page, and how many there are in all.
 

@@ -13,7 +13,7 @@ from bench.registry import pages
 from bench.registry.credentials import sha3, trim_certificate
 from bench.registry.encryption import SecretBox
 from bench.registry.model import Device, Profile
-from bench.registry.pages import Page
+from bench.registry.pages import PageQuery
 from bench.registry.provision_type import ProvisionType
 
 DEFAULT = "default"
@@ -138,7 +138,7 @@ def make_default(session: Session, profile: Profile) -> None:
     profile.is_default = True
 
 
-def page(session: Session, wanted: Page) -> tuple[list[Profile], int]:
+def page(session: Session, wanted: PageQuery) -> tuple[list[Profile], int]:
     """A page of profiles, and how many there are in all."""
     rows, total = pages.page(session, select(Profile), wanted, sorts=SORTS, searched=(Profile.name,), key=Profile.id)
     return [profile for (profile,) in rows], total

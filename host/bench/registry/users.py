@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from bench.errors import NotFound, Refused
 from bench.registry import pages
 from bench.registry.model import Customer, User
-from bench.registry.pages import Page
+from bench.registry.pages import PageQuery
 
 SORTS = {"createdTime": User.created_ms, "email": User.email}
 _EMAIL = re.compile(r"[^@\s<>]+@[^@\s<>]+\.[^@\s<>]+")
@@ -56,7 +56,7 @@ def get(session: Session, user_id: uuid.UUID) -> User:
     return found
 
 
-def page(session: Session, wanted: Page, customer_id: uuid.UUID | None) -> tuple[list[User], int]:
+def page(session: Session, wanted: PageQuery, customer_id: uuid.UUID | None) -> tuple[list[User], int]:
     """A page of a customer's users, or of the operators, and how many there are in all."""
     statement = select(User).where(User.customer_id == customer_id)
     rows, total = pages.page(session, statement, wanted, sorts=SORTS, searched=(User.email,), key=User.id)

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 
 from bench.registry import audit
 from bench.registry.model import Audit
-from bench.registry.pages import Page
+from bench.registry.pages import PageQuery
 from bench.server.http.operator import schemas
 from bench.server.http.operator.authorization import SUCCESS, GuardedRoute, Operator
 from bench.server.http.operator.params import PageNumber, PageSize, SortOrder, TextSearch, comma_separated, listed
@@ -37,7 +37,7 @@ async def page(
     to_ms: Annotated[int | None, Query(alias="endTime", ge=0, le=_INT64)] = None,
     actions: Annotated[str, Query(alias="actionTypes", description="ThingsBoard's, separated by commas.")] = "",
 ) -> schemas.PageData[schemas.AuditJson]:
-    wanted = Page(size=size, number=number, search=search, sort=sort, descending=order == "DESC")
+    wanted = PageQuery(size=size, number=number, search=search, sort=sort, descending=order == "DESC")
     kinds = [kind for action in comma_separated(actions) for kind in _kinds(action)]
     found = await caller.read(
         lambda session: audit.page(session, wanted, kinds=kinds if actions else None, from_ms=from_ms, to_ms=to_ms)

@@ -11,7 +11,7 @@ from bench.errors import Refused
 from bench.registry import Device, claims, customers, devices
 from bench.registry.claims import ClaimResult
 from bench.registry.model import Customer
-from bench.registry.pages import Page
+from bench.registry.pages import PageQuery
 from bench.server.http.operator import schemas
 from bench.server.http.operator.authorization import AnyUser, Caller, CustomerUser, GuardedRoute, Operator
 from bench.server.http.operator.errors import Forbidden
@@ -53,12 +53,14 @@ async def _page(
     search: TextSearch = "",
     sort: _Sort = "createdTime",
     order: SortOrder = "DESC",
-) -> Page:
-    return Page(size=size, number=number, search=search, sort=sort, descending=order == "DESC")
+) -> PageQuery:
+    return PageQuery(size=size, number=number, search=search, sort=sort, descending=order == "DESC")
 
 
 @router.get("/customers", summary="Customers")
-async def page(caller: Operator, wanted: Annotated[Page, Depends(_page)]) -> schemas.PageData[schemas.CustomerJson]:
+async def page(
+    caller: Operator, wanted: Annotated[PageQuery, Depends(_page)]
+) -> schemas.PageData[schemas.CustomerJson]:
     found = await caller.read(lambda session: customers.page(session, wanted))
     return listed(found, wanted, lambda customer: customer_json(caller.tenant, customer))
 

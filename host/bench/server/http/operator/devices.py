@@ -146,8 +146,8 @@ async def _page(
     search: TextSearch = "",
     sort: _Sort = "createdTime",
     order: SortOrder = "DESC",
-) -> devices.Page:
-    return devices.Page(
+) -> devices.DevicePageQuery:
+    return devices.DevicePageQuery(
         size=size,
         number=number,
         search=search,
@@ -159,7 +159,7 @@ async def _page(
     )
 
 
-_Wanted = Annotated[devices.Page, Depends(_page)]
+_Wanted = Annotated[devices.DevicePageQuery, Depends(_page)]
 
 
 @router.get("/tenant/devices", summary="Devices; the device of a name, if one is given")
@@ -201,16 +201,16 @@ async def customers_infos(
 
 @router.get("/devices", summary="Devices with these ids")
 async def by_ids(caller: AnyUser, wanted: Annotated[list[str], Query(alias="deviceIds")]) -> list[schemas.DeviceJson]:
-    page = devices.Page(size=_MOST_IDS, ids=ids(wanted), customer_id=caller.customer_id)
+    page = devices.DevicePageQuery(size=_MOST_IDS, ids=ids(wanted), customer_id=caller.customer_id)
     return (await _devices(caller, page)).data
 
 
-async def _devices(caller: Caller, wanted: devices.Page) -> schemas.PageData[schemas.DeviceJson]:
+async def _devices(caller: Caller, wanted: devices.DevicePageQuery) -> schemas.PageData[schemas.DeviceJson]:
     found = await caller.read(lambda session: devices.page(session, wanted))
     return listed(found, wanted, lambda row: device_json(caller.tenant, row))
 
 
-async def _infos(caller: Caller, wanted: devices.Page) -> schemas.PageData[schemas.DeviceInfo]:
+async def _infos(caller: Caller, wanted: devices.DevicePageQuery) -> schemas.PageData[schemas.DeviceInfo]:
     found = await caller.read(lambda session: devices.page(session, wanted))
     return listed(found, wanted, lambda row: _info(caller, row))
 

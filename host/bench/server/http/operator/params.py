@@ -6,7 +6,7 @@ from uuid import UUID
 
 from fastapi import Path, Query
 
-from bench.registry.pages import Page
+from bench.registry.pages import PageQuery
 from bench.server.http.operator.errors import Unreadable
 from bench.server.http.operator.schemas import PageData
 
@@ -28,7 +28,7 @@ TextSearch = Annotated[
 SortOrder = Annotated[Literal["ASC", "DESC"], Query(alias="sortOrder")]
 
 
-def listed(found: tuple[Iterable[T], int], wanted: Page, shape: Callable[[T], U]) -> PageData[U]:
+def listed(found: tuple[Iterable[T], int], wanted: PageQuery, shape: Callable[[T], U]) -> PageData[U]:
     """A page in ThingsBoard's form."""
     rows, total = found
     return PageData(

@@ -7,7 +7,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from bench.registry import Profile, ProvisionType, profiles
-from bench.registry.pages import Page
+from bench.registry.pages import PageQuery
 from bench.registry.profiles import Strategy
 from bench.server.http.operator import schemas
 from bench.server.http.operator.authorization import AnyUser, Caller, GuardedRoute, Operator
@@ -28,11 +28,11 @@ async def _page(
     search: TextSearch = "",
     sort: _Sort = "createdTime",
     order: SortOrder = "DESC",
-) -> Page:
-    return Page(size=size, number=number, search=search, sort=sort, descending=order == "DESC")
+) -> PageQuery:
+    return PageQuery(size=size, number=number, search=search, sort=sort, descending=order == "DESC")
 
 
-_Wanted = Annotated[Page, Depends(_page)]
+_Wanted = Annotated[PageQuery, Depends(_page)]
 
 
 @router.post("/deviceProfile", summary="Create or change a device profile")

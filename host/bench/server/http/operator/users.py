@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from bench.errors import Refused
 from bench.registry import customers, users
 from bench.registry.model import User
-from bench.registry.pages import Page
+from bench.registry.pages import PageQuery
 from bench.server.http.operator import schemas
 from bench.server.http.operator.authorization import GuardedRoute, Operator
 from bench.server.http.operator.params import CustomerId, PageNumber, PageSize, SortOrder, TextSearch, UserId, listed
@@ -77,13 +77,13 @@ async def _page(
     search: TextSearch = "",
     sort: _Sort = "createdTime",
     order: SortOrder = "DESC",
-) -> Page:
-    return Page(size=size, number=number, search=search, sort=sort, descending=order == "DESC")
+) -> PageQuery:
+    return PageQuery(size=size, number=number, search=search, sort=sort, descending=order == "DESC")
 
 
 @router.get("/customer/{customerId}/users", summary="A customer's users")
 async def page(
-    customer_id: CustomerId, caller: Operator, wanted: Annotated[Page, Depends(_page)]
+    customer_id: CustomerId, caller: Operator, wanted: Annotated[PageQuery, Depends(_page)]
 ) -> schemas.PageData[schemas.UserJson]:
     found = await caller.read(lambda session: users.page(session, wanted, customers.get(session, customer_id).id))
     return listed(found, wanted, lambda user: user_json(caller.tenant, user))
