@@ -32,7 +32,7 @@ _TEXT_LIMIT = 255
 
 
 @dataclass(frozen=True)
-class Column:
+class ImportColumn:
     """What a column holds: ThingsBoard's name for it, and the attribute or series it is for."""
 
     type: str
@@ -40,17 +40,17 @@ class Column:
 
 
 @dataclass
-class Line:
-    """One device. `number` counts from 1, with the header; `wrong` says why it is of no use."""
+class ImportLine:
+    """One device. `number` counts from 1, with the header; `error` says why it is of no use."""
 
     number: int
     fields: dict[str, str] = field(default_factory=dict, repr=False)
-    values: dict[Column, Any] = field(default_factory=dict, repr=False)
-    wrong: str = ""
+    values: dict[ImportColumn, Any] = field(default_factory=dict, repr=False)
+    error: str = ""
 
 
 @dataclass(frozen=True)
-class Imported:
+class ImportedDevice:
     """What became of a line."""
 
     device_id: uuid.UUID
@@ -61,7 +61,7 @@ class Imported:
     new_credentials: bool
 
 
-def lines(text: str, columns: Sequence[Column], *, delimiter: str, header: bool) -> Iterator[Line]:
+def lines(text: str, columns: Sequence[ImportColumn], *, delimiter: str, header: bool) -> Iterator[ImportLine]:
     """The lines of a CSV text that hold something. A line that cannot be read ends it, with a word why."""
     number = 0
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
@@ -71,13 +71,13 @@ def lines(text: str, columns: Sequence[Column], *, delimiter: str, header: bool)
             if row and not (header and number == 1):
                 yield _line(number, row, columns)
     except csv.Error:
-        yield Line(number + 1, wrong="this is no CSV")
+        yield ImportLine(number + 1, error="this is no CSV")
 
 
-def _line(number: int, row: Sequence[str], columns: Sequence[Column]) -> Line:
-    line = Line(number)
+def _line(number: int, row: Sequence[str], columns: Sequence[ImportColumn]) -> ImportLine:
+    line = ImportLine(number)
     if len(row) > len(columns):
-        line.wrong = f"there are {len(row)} cells for {len(columns)} columns"
+        line.error = f"there are {len(row)} cells for {len(columns)} columns"
     for column, cell in zip(columns, row, strict=False):
         if not cell:
             continue
@@ -97,11 +97,11 @@ def _value(cell: str) -> Any:
     return cell.lower() == "true" if cell.lower() in {"true", "false"} else cell
 
 
-def store(session: Session, line: Line, *, update: bool) -> Imported:
+def store(session: Session, line: ImportLine, *, update: bool) -> ImportedDevice:
     """Create or change the device of a line. With `update` one that exists gets values, too. Raises Refused."""
-    if line.wrong:
-        raise Refused(line.wrong)
-    name = trimmed(line.fields.get("NAME", ""))
+    if line.error:
+        raise Refused(line.error)
+    name = names.trimmed(line.fields.get("NAME", ""))
     known = session.scalar(select(Device).where(Device.name == name))
     own = _credentials(line.fields)
     kind = line.fields.get("TYPE")
@@ -116,7 +116,7 @@ def store(session: Session, line: Line, *, update: bool) -> Imported:
     _describe(device, line.fields)
     session.flush()
     shared = _set_values(session, device, line.values) if known is None or update else {}
-    return Imported(device.id, device.name, known is None, shared, known is not None and own is not None)
+    return ImportedDevice(device.id, device.name, known is None, shared, known is not None and own is not None)
 
 
 def _credentials(fields: dict[str, str]) -> DeviceCredentials | None:
@@ -149,7 +149,7 @@ def _describe(device: Device, fields: dict[str, str]) -> None:
     device.additional_info = info or None
 
 
-def _set_values(session: Session, device: Device, values: dict[Column, Any]) -> dict[str, Any]:
+def _set_values(session: Session, device: Device, values: dict[ImportColumn, Any]) -> dict[str, Any]:
     groups: dict[str, dict[str, Any]] = {}
     for column, value in values.items():
         if len(column.key) > _TEXT_LIMIT:

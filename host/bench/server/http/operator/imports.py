@@ -5,7 +5,7 @@ from sqlalchemy.orm import Session
 
 from bench.errors import BenchError
 from bench.registry import Conflict, imports
-from bench.registry.imports import Column, Imported, Line
+from bench.registry.imports import ImportColumn, ImportedDevice, ImportLine
 from bench.server.http.operator import schemas
 from bench.server.http.operator.authorization import Caller, LargeRoute, Operator
 from bench.server.presence import Ending
@@ -16,7 +16,7 @@ router = APIRouter(route_class=LargeRoute, tags=["devices"])
 @router.post("/device/bulk_import", summary="Create or change devices from CSV, each line for itself")
 async def bulk_import(form: schemas.ImportForm, caller: Operator) -> schemas.ImportResult:
     mapping = form.mapping
-    columns = [Column(each.type, each.key or "") for each in mapping.columns]
+    columns = [ImportColumn(each.type, each.key or "") for each in mapping.columns]
     counts = {True: 0, False: 0}
     errors = []
     for line in imports.lines(form.file, columns, delimiter=mapping.delimiter, header=mapping.header):
@@ -30,8 +30,8 @@ async def bulk_import(form: schemas.ImportForm, caller: Operator) -> schemas.Imp
     return schemas.ImportResult(created=counts[True], updated=counts[False], errors=len(errors), errors_list=errors)
 
 
-async def _store(caller: Caller, line: Line, *, update: bool) -> Imported:
-    def change(session: Session) -> tuple[str, Imported]:
+async def _store(caller: Caller, line: ImportLine, *, update: bool) -> ImportedDevice:
+    def change(session: Session) -> tuple[str, ImportedDevice]:
         done = imports.store(session, line, update=update)
         return done.name, done
 
