@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from bench.registry.clock import now_ms
 from bench.registry.encryption import SecretBox
-from bench.registry.model import Claim, Customer, Device
+from bench.registry.model import ClaimOffer, Customer, Device
 
 # How long a device may be claimed if it does not say. (ThingsBoard has a switch that makes the attribute
 # `claimingAllowed` a condition; it is off there unless told otherwise, and not here.)
@@ -25,31 +25,31 @@ class ClaimResult(StrEnum):
 
 
 @dataclass(frozen=True)
-class Offered:
-    """Whether a device's word was taken, and if not why: for the journal, the device never hears it."""
+class OfferResult:
+    """Whether a device's word was accepted, and if not why: for the journal, the device never hears it."""
 
-    taken: bool
+    accepted: bool
     reason: str = ""
 
 
-def offer(session: Session, device_id: uuid.UUID, secret: str, duration_ms: int | None) -> Offered:
+def offer(session: Session, device_id: uuid.UUID, secret: str, duration_ms: int | None) -> OfferResult:
     """A device says that it may be claimed. The first word counts until it expires or is used."""
     secret_box: SecretBox = session.info["secret_box"]
     device = session.get(Device, device_id)
     if device is None:
-        return Offered(False, "deleted")
+        return OfferResult(False, "deleted")
     if device.customer_id is not None:
-        return Offered(False, "claimed already")
+        return OfferResult(False, "claimed already")
     now = now_ms()
-    known = session.get(Claim, device_id)
+    known = session.get(ClaimOffer, device_id)
     if known is not None and known.expires_ms > now:
-        return Offered(False, "an earlier word counts still")
+        return OfferResult(False, "an earlier word counts still")
     # A time beyond all times is one that no column holds.
     duration = min(duration_ms if duration_ms and duration_ms > 0 else DURATION_MS, 1 << 52)
     session.merge(
-        Claim(device_id=device_id, secret_digest=secret_box.digest("claim", secret), expires_ms=now + duration)
+        ClaimOffer(device_id=device_id, secret_digest=secret_box.digest("claim", secret), expires_ms=now + duration)
     )
-    return Offered(True)
+    return OfferResult(True)
 
 
 def claim(session: Session, device: Device, customer: Customer, secret: str) -> ClaimResult:
@@ -57,7 +57,7 @@ def claim(session: Session, device: Device, customer: Customer, secret: str) -> 
     secret_box: SecretBox = session.info["secret_box"]
     if device.customer_id is not None:
         return ClaimResult.CLAIMED
-    known = session.get(Claim, device.id, with_for_update=True)  # of two that know the secret, one uses it up
+    known = session.get(ClaimOffer, device.id, with_for_update=True)  # of two that know the secret, one uses it up
     if known is None:
         return ClaimResult.FAILURE
     session.delete(known)

@@ -105,7 +105,7 @@ class Credentials(Base):
     """Id and value, which operators and pre-provisioned devices are given back."""
 
 
-class Claim(Base):
+class ClaimOffer(Base):
     """A device's word that whoever knows the secret may claim it."""
 
     __tablename__ = "claim"

@@ -207,7 +207,7 @@ class DeviceApi:
             offered = await self.registry.write(claims.offer, device.id, secret, duration_ms)
         except Conflict:
             raise self._gone(device, source) from None
-        result = "offered" if offered.taken else offered.reason
+        result = "offered" if offered.accepted else offered.reason
         self.tell("claim", source, device=device.name, result=result)
         await self.registry.record(trail.entry(source, what="claim", entity=device.name, result=result))
 
