@@ -13,7 +13,7 @@ from bench.contract.proof import claim_secret
 from bench.registry import ProvisionRequest, ProvisionType, Status, audit, devices
 from bench.registry.clock import now_ms
 from bench.registry.credentials import access_token
-from bench.registry.device_secrets import NONCE_LIFE_MS, Nonces, is_proven, is_right
+from bench.registry.device_secrets import NONCE_LIFE_MS, Nonces, claim_secret, is_accepted_secret, is_valid_proof
 from bench.server.limits import Rules
 from tests.support.at_rest import everything, holding
 from tests.support.coap_packets import POST, RawPeer, code
@@ -64,24 +64,26 @@ def test_claim_secret_is_that_of_the_trimmed_name(key, name, blanks):
 
 @given(st.text(), st.text(), st.text())
 def test_no_other_text_is_right(key, name, shown):
-    assert is_right(key, name, shown) == (shown in {key, claim_secret(key, name)} if name.strip() else shown == key)
+    assert is_accepted_secret(key, name, shown) == (
+        shown in {key, claim_secret(key, name)} if name.strip() else shown == key
+    )
 
 
 def test_claim_secret_is_right_for_one_key_and_one_name_alone():
     secret = claim_secret("key", "press-4")
-    assert is_right("key", "press-4", secret)
-    assert is_right("key", "  press-4\n", secret)
+    assert is_accepted_secret("key", "press-4", secret)
+    assert is_accepted_secret("key", "  press-4\n", secret)
     wrong = [secret.upper(), secret[:-1], secret + "0", " " + secret, bytes.fromhex(secret).decode("latin-1"), ""]
-    assert not any(is_right("key", "press-4", each) for each in wrong)
+    assert not any(is_accepted_secret("key", "press-4", each) for each in wrong)
     for key, name in [("kez", "press-4"), ("key", "press-5"), ("key", "Press-4"), ("key", ""), ("key\0x", "press-4")]:
-        assert not is_right(key, name, secret)
+        assert not is_accepted_secret(key, name, secret)
 
 
 @pytest.mark.parametrize("name", ["", " ", "\0", "\t\n"])
 def test_no_name_has_no_claim_secret(name):
-    assert not is_right("key", name, claim_secret("key", name))
+    assert not is_accepted_secret("key", name, claim_secret("key", name))
     fields = ["nonce", name, *FIELDS[2:]]
-    assert not is_proven("key", name, fields, reference(claim_secret("key", name), "\n".join(fields)))
+    assert not is_valid_proof("key", name, fields, reference(claim_secret("key", name), "\n".join(fields)))
 
 
 # The proof.
@@ -93,9 +95,9 @@ lists = st.lists(texts, min_size=8, max_size=8)
 @given(lists, st.integers(0, 7), texts)
 def test_proof_is_right_for_its_fields_and_for_no_others(fields, place, other):
     shown = reference(claim_secret("key", "press-4"), "\n".join(fields))
-    assert is_proven("key", "press-4", fields, shown)
+    assert is_valid_proof("key", "press-4", fields, shown)
     changed = [*fields[:place], other, *fields[place + 1 :]]
-    assert is_proven("key", "press-4", changed, shown) == (changed == fields)
+    assert is_valid_proof("key", "press-4", changed, shown) == (changed == fields)
 
 
 few = st.lists(st.text("a\n", max_size=2), min_size=8, max_size=8)
@@ -104,7 +106,7 @@ few = st.lists(st.text("a\n", max_size=2), min_size=8, max_size=8)
 @given(few, few)
 def test_two_lists_of_fields_never_have_one_proof(first, second):
     shown = reference(claim_secret("key", "press-4"), "\n".join(first))
-    assert not (is_proven("key", "press-4", second, shown) and first != second)
+    assert not (is_valid_proof("key", "press-4", second, shown) and first != second)
 
 
 @pytest.mark.parametrize(
@@ -113,15 +115,15 @@ def test_two_lists_of_fields_never_have_one_proof(first, second):
 def test_line_feeds_do_not_move_what_was_proven_from_field_to_field(forged):
     honest = ["n", "press-4", "ACCESS_TOKEN", "a", "b", "", "", "c\nd"]
     shown = reference(claim_secret("key", "press-4"), "\n".join(honest))
-    assert is_proven("key", "press-4", honest, shown)  # the last may have some: a certificate has
+    assert is_valid_proof("key", "press-4", honest, shown)  # the last may have some: a certificate has
     moved = ["n", "press-4", "ACCESS_TOKEN", *forged, "", "d"]
-    assert not is_proven("key", "press-4", moved, reference(claim_secret("key", "press-4"), "\n".join(moved)))
+    assert not is_valid_proof("key", "press-4", moved, reference(claim_secret("key", "press-4"), "\n".join(moved)))
 
 
 @pytest.mark.parametrize("name", ["press-5", "", "PRESS-4"])
 def test_proof_of_another_device_is_wrong(name):
     fields = ["nonce", name, *FIELDS[2:]]
-    assert not is_proven("key", name, fields, reference(claim_secret("key", "press-4"), "\n".join(fields)))
+    assert not is_valid_proof("key", name, fields, reference(claim_secret("key", "press-4"), "\n".join(fields)))
 
 
 def test_the_profile_s_own_secret_makes_no_proof():
@@ -130,8 +132,8 @@ def test_the_profile_s_own_secret_makes_no_proof():
     message = "\n".join(fields)
     raw = hmac.new(bytes.fromhex(own), message.encode(), hashlib.sha256).hexdigest()
     for wrong in ("", "key", own, raw, reference("key", message), reference(own.upper(), message), "\N{BULLET}" * 64):
-        assert not is_proven("key", "press-4", fields, wrong)
-    assert is_proven("key", "press-4", fields, reference(own, message))
+        assert not is_valid_proof("key", "press-4", fields, wrong)
+    assert is_valid_proof("key", "press-4", fields, reference(own, message))
 
 
 # The nonce.
@@ -159,16 +161,16 @@ def test_nonce_is_good_for_a_minute(clock, passed_ms, good):
     nonces = Nonces(b"k" * 32, clock)
     nonce = nonces.issue("key", "press-4")
     clock.now += passed_ms
-    assert nonces.is_good(nonce, "key", "press-4") is good
-    assert Nonces(b"k" * 32, clock).is_good(nonce, "key", "press-4") is good  # a server that started meanwhile
+    assert nonces.is_fresh(nonce, "key", "press-4") is good
+    assert Nonces(b"k" * 32, clock).is_fresh(nonce, "key", "press-4") is good  # a server that started meanwhile
 
 
 def test_nonce_is_good_for_its_key_name_and_server_alone(clock):
     nonces = Nonces(b"k" * 32, clock)
     nonce = nonces.issue("key", "press-4")
     for key, name in [("kez", "press-4"), ("key", "press-5"), ("key", ""), ("", "press-4"), ('key", "press-4', "")]:
-        assert not nonces.is_good(nonce, key, name)
-    assert not Nonces(b"l" * 32, clock).is_good(nonce, "key", "press-4")
+        assert not nonces.is_fresh(nonce, key, name)
+    assert not Nonces(b"l" * 32, clock).is_fresh(nonce, "key", "press-4")
 
 
 def test_nonce_that_was_touched_anywhere_is_bad(clock):
@@ -177,15 +179,15 @@ def test_nonce_that_was_touched_anywhere_is_bad(clock):
     for at, one in enumerate(nonce):
         for other in ("0", "f", "-", "F", "\N{ARABIC-INDIC DIGIT ONE}", "\n"):
             if other != one:
-                assert not nonces.is_good(nonce[:at] + other + nonce[at + 1 :], "key", "press-4")
-        assert not nonces.is_good(nonce[:at], "key", "press-4")
+                assert not nonces.is_fresh(nonce[:at] + other + nonce[at + 1 :], "key", "press-4")
+        assert not nonces.is_fresh(nonce[:at], "key", "press-4")
     for longer in (nonce + "0", nonce + "\n", " " + nonce, "0" + nonce, nonce.upper()):
-        assert not nonces.is_good(longer, "key", "press-4")
+        assert not nonces.is_fresh(longer, "key", "press-4")
 
 
 @given(st.text() | st.from_regex(r"[0-9a-f]{12}-[0-9a-f]{64}"))
 def test_nonce_that_nobody_issued_is_bad(nonce):
-    assert not Nonces(b"k" * 32).is_good(nonce, "key", "press-4")
+    assert not Nonces(b"k" * 32).is_fresh(nonce, "key", "press-4")
 
 
 @given(st.text(), st.text())

@@ -9,7 +9,7 @@ import pytest
 from bench.contract.credentials import CredentialsType
 from bench.errors import NotFound, Refused
 from bench.registry import CredentialsRequest, CredentialsType, MqttLogin, Status, audit, devices, rotation
-from bench.registry.audit import NOWHERE
+from bench.registry.audit import UNKNOWN_ORIGIN
 from bench.registry.credentials import InvalidCredentials, access_token, mqtt_basic, x509
 from bench.registry.model import Credentials
 from bench.server.device_api import DeviceApi
@@ -51,7 +51,7 @@ async def prepared(registry):
 
 
 async def rotate(registry, login, **wish):
-    return await registry.write(rotation.rotate, login, CredentialsRequest(**wish), NOWHERE)
+    return await registry.write(rotation.rotate, login, CredentialsRequest(**wish), UNKNOWN_ORIGIN)
 
 
 async def own(registry, name="press-4"):

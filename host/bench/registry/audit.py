@@ -32,7 +32,7 @@ class Origin:
     request: str = ""
 
 
-NOWHERE = Origin()
+UNKNOWN_ORIGIN = Origin()
 
 
 def entry(origin: Origin, *, who: str = DEVICE, what: str, entity: str, result: str) -> dict[str, Any]:

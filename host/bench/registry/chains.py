@@ -95,7 +95,7 @@ def _provision(secret_box: SecretBox, connection: Connection, profile: Any, chai
             return _UNKNOWN  # another process was faster with this very leaf, and may have let it in
         connection.execute(update(Credentials).where(Credentials.device_id == device.id).values(row))
         return ChainOutcome(Status.SUCCESS, name, device.id)
-    if device is not None or not profile.allow_create or not names.valid(name):
+    if device is not None or not profile.allow_create or not names.is_valid(name):
         return ChainOutcome(Status.FAILURE, name)
     new, row = provisioning.new_device_rows(secret_box, name=name, profile_id=profile.id, own=leaf)
     connection.execute(insert(Device), [new])

@@ -19,7 +19,14 @@ _MADE = re.compile(r"[0-9a-f]{12}-[0-9a-f]{64}")
 _MADE_DIGITS = 12
 
 
-def is_right(group_key: str, device_name: str, shown: str) -> bool:
+def claim_secret(group_key: str, device_name: str) -> str:
+    """The secret of one device: the HMAC-SHA256 (RFC 2104) of its trimmed name under its profile's secret, in
+    lower-case hex.
+    """
+    return _hmac(group_key, names.trimmed(device_name))
+
+
+def is_accepted_secret(group_key: str, device_name: str, shown: str) -> bool:
     """Whether a text is a profile's secret, or the claim secret of a device that has a name.
 
     Both are compared whatever comes of the first, in constant time.
@@ -29,7 +36,7 @@ def is_right(group_key: str, device_name: str, shown: str) -> bool:
     return shared | (own & bool(trimmed(device_name)))
 
 
-def is_proven(group_key: str, device_name: str, fields: Sequence[str], shown: str) -> bool:
+def is_valid_proof(group_key: str, device_name: str, fields: Sequence[str], shown: str) -> bool:
     """Whether a text proves the claim secret of a device that has a name, for these fields and no others.
 
     Line feeds part the fields, so that none but the last may have any: else two lists would have one proof.
@@ -52,7 +59,7 @@ class Nonces:
         """A nonce, from now on."""
         return self._made(self._clock(), profile_key, name)
 
-    def is_good(self, nonce: str, profile_key: str, name: str) -> bool:
+    def is_fresh(self, nonce: str, profile_key: str, name: str) -> bool:
         """Whether a nonce was issued for this key and name, and not too long ago."""
         if not _MADE.fullmatch(nonce):
             return False

@@ -11,7 +11,12 @@ _LIMIT = 255  # UTF-16 units
 _SCRIPT = re.compile(r"\{\{.*\}\}|<[A-Za-z/!?]", re.DOTALL)
 
 
-def valid(name: str) -> bool:
+def trimmed(name: str) -> str:
+    """A name as it is stored and looked up, of one as it was given."""
+    return name.strip(_TRIMMED)
+
+
+def is_valid(name: str) -> bool:
     """Whether a new device may have this (trimmed) name."""
     return bool(name) and len(name.encode("utf-16-le")) // 2 <= _LIMIT and "\0" not in name and not _SCRIPT.search(name)
 

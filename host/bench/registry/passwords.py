@@ -22,7 +22,7 @@ def hashed(password: str, *, is_random: bool = False) -> str:
     return "$".join((_SCHEME, f"{n}", f"{r}", f"{p}", *(base64.b64encode(part).decode() for part in parts)))
 
 
-def right(password: str, stored: str) -> bool:
+def is_correct(password: str, stored: str) -> bool:
     """Whether a password is the one that is stored. Takes as long where none is stored."""
     scheme, *values = (stored or _NOBODY).split("$")
     n, r, p = map(int, values[:3])

@@ -198,9 +198,9 @@ class _Batch:
         """Whether a request shows its profile's secret, or its device's, or proves the latter."""
         request = asked.request
         if request.secret:
-            return device_secrets.is_right(secret, asked.name, request.secret)
-        proven = device_secrets.is_proven(secret, asked.name, request.proven, request.proof)
-        return self._nonces.is_good(request.nonce, request.key, asked.name) & proven
+            return device_secrets.is_accepted_secret(secret, asked.name, request.secret)
+        proven = device_secrets.is_valid_proof(secret, asked.name, request.proven, request.proof)
+        return self._nonces.is_fresh(request.nonce, request.key, asked.name) & proven
 
     def _hand_over(self, profile: Any, device: Any) -> ProvisionOutcome:
         """Existing credentials, once: until someone deletes the attribute `provisionState`."""
@@ -211,7 +211,7 @@ class _Batch:
         return ProvisionOutcome(status=Status.SUCCESS, credentials=own, device_name=device.name)
 
     def _create(self, profile: Any, name: str, asked: _Asked) -> ProvisionOutcome:
-        if not asked.valid or not names.valid(name) or asked.lookup in self.taken:
+        if not asked.valid or not names.is_valid(name) or asked.lookup in self.taken:
             return FAILURE
         own = asked.own or credentials.access_token(names.random_text())
         gateway = asked.request.gateway and bool(asked.request.secret)  # a proof does not cover it

@@ -33,7 +33,7 @@ from bench.registry import (
     provisioning,
     timeseries,
 )
-from bench.registry.audit import NOWHERE, Origin
+from bench.registry.audit import UNKNOWN_ORIGIN, Origin
 from bench.registry.batching import Conflict, Pipeline
 from bench.registry.chains import Chain, ChainOutcome
 from bench.registry.clock import now_ms
@@ -152,7 +152,7 @@ class Registry:
 
     # The device side.
 
-    async def provision(self, request: ProvisionRequest, origin: Origin = NOWHERE) -> ProvisionOutcome:
+    async def provision(self, request: ProvisionRequest, origin: Origin = UNKNOWN_ORIGIN) -> ProvisionOutcome:
         """Decide a provisioning request. When this returns SUCCESS the device is on the disk.
 
         Whoever asks for a nonce gets one, whatever the key and the name: nothing is looked at, or stored, for it.
@@ -167,7 +167,7 @@ class Registry:
             await self.record(_lost(origin, request.device_name))
         return outcome
 
-    async def provision_chain(self, chain: Chain, origin: Origin = NOWHERE) -> ChainOutcome:
+    async def provision_chain(self, chain: Chain, origin: Origin = UNKNOWN_ORIGIN) -> ChainOutcome:
         """Decide what the certificates of a TLS client mean for a device of its name."""
         try:
             outcome: ChainOutcome = await self._commits.submit(self._chain, (chain, origin))

@@ -33,7 +33,7 @@ def create(session: Session, email: str, customer: Customer | None, *, password_
     return user
 
 
-def there_are_any(session: Session) -> bool:
+def any_exist(session: Session) -> bool:
     """Whether there is an account at all."""
     return session.scalar(select(User.id).limit(1)) is not None
 

@@ -19,9 +19,9 @@ async def hashed(password: str, *, is_random: bool = False) -> str:
     return await asyncio.to_thread(passwords.hashed, password, is_random=is_random)
 
 
-async def right(password: str, stored: str) -> bool:
+async def is_correct(password: str, stored: str) -> bool:
     """Whether a password is the one that is stored; takes as long if none is."""
-    return await asyncio.to_thread(passwords.right, password, stored)
+    return await asyncio.to_thread(passwords.is_correct, password, stored)
 
 
 async def ensure_first(registry: Registry, folder: Path) -> None:
@@ -30,7 +30,7 @@ async def ensure_first(registry: Registry, folder: Path) -> None:
     First the file and then the account, which is made from the file: whenever this is interrupted, the next
     start goes on. Nothing happens if the file is deleted later. Raises BenchError for a file that is none.
     """
-    if await registry.read(users.there_are_any):
+    if await registry.read(users.any_exist):
         return
     path = folder / FILE
     is_ours = not path.exists()  # else a user may have chosen what is in it
@@ -46,5 +46,5 @@ async def ensure_first(registry: Registry, folder: Path) -> None:
     try:
         await registry.write(users.create, username, None, password_hash=stored)
     except (Conflict, BenchError):
-        if not await registry.read(users.there_are_any):  # else another server was faster
+        if not await registry.read(users.any_exist):  # else another server was faster
             raise

@@ -6,7 +6,7 @@ import pytest
 
 from bench.registry import claims
 from bench.registry.clock import now_ms
-from bench.registry.model import Claim
+from bench.registry.model import ClaimOffer
 from tests.support.operators import client, login, name, new_customer, new_device, ok, refused
 
 ABSENT = uuid.UUID(int=1)
@@ -240,7 +240,7 @@ def claimable(server, operator, secret="s3cret", device_name=None):
     """A device that said that it may be claimed."""
     device = new_device(operator, name=device_name or name())
     offer = (claims.offer, uuid.UUID(device["id"]["id"]), secret, None)
-    assert server.ask(lambda registry: registry.write(*offer)).taken
+    assert server.ask(lambda registry: registry.write(*offer)).accepted
     return device
 
 
@@ -275,7 +275,7 @@ def test_wrong_secret_claims_nothing_and_uses_up_the_offer(shared_server, shared
 
 def test_first_offer_counts_until_its_time_is_over(server):
     def ends(session):
-        session.get(Claim, device_id).expires_ms = now_ms() - 1
+        session.get(ClaimOffer, device_id).expires_ms = now_ms() - 1
 
     with login(server) as operator:
         device_id = uuid.UUID(new_device(operator)["id"]["id"])
@@ -283,14 +283,14 @@ def test_first_offer_counts_until_its_time_is_over(server):
         offer = (claims.offer, device_id, secret, None)
         assert server.ask(lambda registry, offer=offer: registry.write(*offer)).reason == reason
     server.ask(lambda registry: registry.write(ends))
-    assert server.ask(lambda registry: registry.write(claims.offer, device_id, "third", None)).taken
+    assert server.ask(lambda registry: registry.write(claims.offer, device_id, "third", None)).accepted
 
 
 def test_offer_whose_time_is_over_claims_nothing(shared_server, shared_operator, acme):
     device = claimable(shared_server, shared_operator)
 
     def ends(session):
-        session.get(Claim, uuid.UUID(device["id"]["id"])).expires_ms = now_ms() - 1
+        session.get(ClaimOffer, uuid.UUID(device["id"]["id"])).expires_ms = now_ms() - 1
 
     shared_server.ask(lambda registry: registry.write(ends))
     answer = acme[1].post(f"/api/customer/device/{device['name']}/claim", json={"secretKey": "s3cret"})

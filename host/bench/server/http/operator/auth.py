@@ -30,7 +30,7 @@ async def login(form: schemas.LoginForm, request: Request) -> schemas.JwtPair:
     operators: Operators = request.app.state.operators
     user = await operators.api.registry.read(users.by_email, form.username)
     stored = user.password_hash if user else ""
-    await _attempt(request, form.username, lambda: accounts.right(form.password, stored))
+    await _attempt(request, form.username, lambda: accounts.is_correct(form.password, stored))
     assert user is not None
     return operators.tokens.pair(user)
 
@@ -97,7 +97,7 @@ async def logout(caller: AnyUser) -> None:
 @guarded.post("/auth/changePassword", summary="Change the password; all other tokens are worth nothing then")
 async def change_password(form: schemas.PasswordForm, caller: AnyUser, request: Request) -> schemas.JwtPair:
     old = caller.user.password_hash
-    await _attempt(request, caller.user.email, lambda: accounts.right(form.current_password, old))
+    await _attempt(request, caller.user.email, lambda: accounts.is_correct(form.current_password, old))
     stored = await _new_password(form.new_password)
 
     def change(session: Session) -> tuple[str, User]:
