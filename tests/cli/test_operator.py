@@ -133,7 +133,7 @@ def test_chain_profile_is_made_of_its_certificate(url, server):
 
 
 def test_call_is_heard_and_answered(server, url):
-    device = server.ask(lambda registry: registry.create_device("press-1", "default", token="a-token-of-press-1"))
+    device = server.query(lambda registry: registry.create_device("press-1", "default", token="a-token-of-press-1"))
     refused(1, "is the device online", "rpc", device.name, "blink", "--timeout", "5", *url)
     refused(2, "look like JSON", "rpc", device.name, "blink", "{times: ", *url)
     with RawClient(server.ports.mqtt, PATIENCE_S) as client:
@@ -197,22 +197,22 @@ def rotating(server, url, login, *answers):
 )
 def test_device_that_answers_without_credentials_keeps_its_own(server, url, answer):
     for name in ("press-1", "press-2"):
-        server.ask(lambda registry, name=name: registry.create_device(name, "default", token=f"token-of-{name}"))
+        server.query(lambda registry, name=name: registry.create_device(name, "default", token=f"token-of-{name}"))
     (done,) = rotating(server, url, {"username": "token-of-press-1"}, answer)
     is_taken = answer == {"credentialsType": "ACCESS_TOKEN", "token": "token-of-press-2"}
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2 if is_taken else 1, "", 1)
     assert ("already assigned" if is_taken else "press-1 answered without credentials") in done.stderr
     assert "a-token-that-is-bad" not in done.stderr
     assert "token-of-press" not in done.stderr
-    kept = server.ask(lambda registry: registry.device("press-1")).credentials
+    kept = server.query(lambda registry: registry.device("press-1")).credentials
     assert kept == access_token("token-of-press-1")
 
 
 def test_device_that_is_not_connected_is_one_line_and_keeps_its_own(server, url):
     refused(1, "no device press-1", "device", "rotate", "press-1", *url)
-    server.ask(lambda registry: registry.create_device("press-1", "default", token="token-of-press-1"))
+    server.query(lambda registry: registry.create_device("press-1", "default", token="token-of-press-1"))
     refused(1, "wait until it is online", "device", "rotate", "press-1", "--timeout", "5", *url)
-    kept = server.ask(lambda registry: registry.device("press-1")).credentials
+    kept = server.query(lambda registry: registry.device("press-1")).credentials
     assert kept == access_token("token-of-press-1")
 
 
@@ -235,28 +235,30 @@ def test_device_that_is_not_connected_is_one_line_and_keeps_its_own(server, url)
     ids=["token", "basic", "user", "certificate"],
 )
 def test_credentials_that_a_device_chose_are_saved_and_never_shown(server, url, answer, stored):
-    server.ask(lambda registry: registry.create_device("press-1", "default", token="token-of-press-1"))
+    server.query(lambda registry: registry.create_device("press-1", "default", token="token-of-press-1"))
     (done,) = rotating(server, url, {"username": "token-of-press-1"}, answer)
     assert (done.returncode, done.stderr) == (0, "")
     kind = answer["credentialsType"]
     assert done.stdout == f"changed what press-1 logs in with: {kind}, of its own choice; its sessions end\n"
-    assert server.ask(lambda registry: registry.device("press-1")).credentials == stored
+    assert server.query(lambda registry: registry.device("press-1")).credentials == stored
 
 
 def test_rotation_that_is_asked_for_again_does_no_harm(server, url):
-    server.ask(lambda registry: registry.create_device("press-1", "default", token="token-of-press-1"))
+    server.query(lambda registry: registry.create_device("press-1", "default", token="token-of-press-1"))
     answer = {"credentialsType": "ACCESS_TOKEN", "token": "a-token-it-chose"}
     (first,) = rotating(server, url, {"username": "token-of-press-1"}, answer)
     again = rotating(server, url, {"username": "a-token-it-chose"}, answer, answer)
     assert [each.returncode for each in (first, *again)] == [0, 0, 0]
-    stored = server.ask(lambda registry: registry.device("press-1")).credentials
+    stored = server.query(lambda registry: registry.device("press-1")).credentials
     assert stored == access_token("a-token-it-chose")
 
 
 def test_telemetry_is_shown_and_followed(server, url):
-    device = server.ask(lambda registry: registry.create_device("press-1", "default", token="a-token-of-press-1"))
-    login = server.ask(lambda registry: registry.token_login("a-token-of-press-1"))
-    server.ask(lambda registry: registry.save_telemetry(login.id, [(1000, "t", 20), (2000, "t", 21), (1500, "u", "x")]))
+    device = server.query(lambda registry: registry.create_device("press-1", "default", token="a-token-of-press-1"))
+    login = server.query(lambda registry: registry.token_login("a-token-of-press-1"))
+    server.query(
+        lambda registry: registry.save_telemetry(login.id, [(1000, "t", 20), (2000, "t", 21), (1500, "u", "x")])
+    )
     latest = bench("telemetry", device.name, "--json", *url)
     assert [json.loads(line) for line in latest.stdout.splitlines()] == [
         {"ts": 1500, "key": "u", "value": "x"},
@@ -266,14 +268,14 @@ def test_telemetry_is_shown_and_followed(server, url):
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as following:
         try:
             assert json.loads(following.stdout.readline()) == {"ts": 2000, "key": "t", "value": 21}
-            server.ask(lambda registry: registry.save_telemetry(login.id, [(3000, "t", 22), (3000, "u", "y")]))
+            server.query(lambda registry: registry.save_telemetry(login.id, [(3000, "t", 22), (3000, "u", "y")]))
             assert json.loads(following.stdout.readline()) == {"ts": 3000, "key": "t", "value": 22}
         finally:
             following.terminate()
 
 
 def test_history_is_shown_oldest_first(server, url):
-    server.ask(lambda registry: registry.create_device("press-1", "default", token="a-token-of-press-1"))
+    server.query(lambda registry: registry.create_device("press-1", "default", token="a-token-of-press-1"))
     with RawClient(server.ports.mqtt) as client:
         client.send(connect(username="a-token-of-press-1"))
         client.expect(connack(0))

@@ -248,8 +248,8 @@ class Client:
 def test_what_a_board_says_is_shown_without_secrets_and_nothing_a_terminal_obeys(tmp_path):
     client = Client()
     with client.subject(tmp_path) as board:
-        board.server.ask(lambda registry: registry.create_device("made ahead", board.server.profile.name))
-        [device] = board.server.ask(lambda registry: registry.devices())
+        board.server.query(lambda registry: registry.create_device("made ahead", board.server.profile.name))
+        [device] = board.server.query(lambda registry: registry.devices())
         token = device.credentials.id
         topic = f"v1/devices/me/\x1b[2J{token}"
         client.packets = (client_packets.connect("", token), client_packets.publish(topic, b"{}"))
@@ -263,8 +263,8 @@ def test_what_a_board_says_is_shown_without_secrets_and_nothing_a_terminal_obeys
 def test_keep_alive_of_hours_is_not_waited_for(tmp_path):
     client = Client()
     with client.subject(tmp_path) as board:
-        board.server.ask(lambda registry: registry.create_device("made ahead", board.server.profile.name))
-        [device] = board.server.ask(lambda registry: registry.devices())
+        board.server.query(lambda registry: registry.create_device("made ahead", board.server.profile.name))
+        [device] = board.server.query(lambda registry: registry.devices())
         client.packets = (client_packets.connect("", device.credentials.id, keep_alive_s=65535),)
         board._proven, board._set_up = True, False
         outcomes = list(run(chosen(CHECKS, ["mqtt.keeps_alive", "mqtt.reacts_to_half_open"]), board))

@@ -84,7 +84,7 @@ def test_devices_made_ahead_are_used_up_for_what_needs_one(server):
     profile = server.new_profile(ProvisionType.CHECK_PRE_PROVISIONED_DEVICES)
     names = tuple(f"ahead-{number}" for number in range(20))
     for name in names:
-        server.ask(lambda registry, name=name: registry.create_device(name, profile.name))
+        server.query(lambda registry, name=name: registry.create_device(name, profile.name))
     checked = subject(server, profile=profile, names=names)
     found = ended(checked)
     assert found[Verdict.BROKEN] == found[Verdict.TROUBLE] == {}

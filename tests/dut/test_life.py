@@ -73,7 +73,7 @@ def test_factory_reset_on_the_console_begins_anew(board, bench_server):
     board.power_on()
     name = board.expect_event("connected")["name"]
     board.expect_event("telemetry")
-    bench_server.ask(lambda registry: registry.delete_device(name))
+    bench_server.query(lambda registry: registry.delete_device(name))
     board.say("firstboot reset credentials --yes")
     board.expect_event("reset", kind="credentials")
     board.expect_event("provisioned")

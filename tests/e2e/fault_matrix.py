@@ -269,5 +269,5 @@ def _twin(blank: VirtualBoard, folder: Path, mac: str) -> VirtualBoard:
 
 
 def _known(server: RunningServer, name: str) -> tuple[str, object]:
-    own = server.ask(lambda registry: registry.device(name)).credentials
+    own = server.query(lambda registry: registry.device(name)).credentials
     return str(own.type), json.loads(own.answer) if own.type == "MQTT_BASIC" else own.answer

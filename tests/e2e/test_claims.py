@@ -51,14 +51,14 @@ def test_proof_of_the_shared_secret_is_not_found(server, make_board):
 @pytest.mark.parametrize("strategy", [ProvisionType.CHECK_PRE_PROVISIONED_DEVICES])
 def test_proof_gets_what_was_made_ahead(server, make_board, strategy):
     profile = server.new_profile(strategy)
-    server.ask(lambda registry: registry.create_device("press4", profile.name))
+    server.query(lambda registry: registry.create_device("press4", profile.name))
     secret = claim_secret(profile.provision_secret, "press4")
     board = make_board(
         server, profile=profile, identity={"name": "press4"}, provision={"secret": secret, "proof": True}
     )
     with board.power_on() as power:
         power.wait_for("telemetry")
-    token = server.ask(lambda registry: registry.device("press4")).credentials.id
+    token = server.query(lambda registry: registry.device("press4")).credentials.id
     assert vault_slots(board)[0]["active"] == [{"type": "ACCESS_TOKEN", "token": token}]
 
 

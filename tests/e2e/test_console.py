@@ -183,7 +183,7 @@ def test_reset_wipes_only_what_was_confirmed(server, make_board, order):
         power.say(f"firstboot {order}")
         heard(power, "--yes")
         assert (vault_slots(board)[0], settings_of(board)) == before
-        server.ask(lambda registry: registry.delete_device("press4"))
+        server.query(lambda registry: registry.delete_device("press4"))
         power.say(f"firstboot {order} --yes")
         power.wait_for("reset", by="console", kind=order.removeprefix("reset ").replace("provision", "credentials"))
         power.wait_for("boot", reset="hard")

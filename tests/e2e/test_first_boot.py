@@ -22,7 +22,7 @@ def test_first_boot_provisions_stores_and_reports(server, make_board):
     ]
     assert states(power) == ["new", "linking", "provisioning", "pending", "online"]
     assert server.device_names() == [f"firstboot-{board.mac}"]
-    device = server.ask(lambda registry: registry.device(f"firstboot-{board.mac}"))
+    device = server.query(lambda registry: registry.device(f"firstboot-{board.mac}"))
     assert device.attributes["CLIENT_SCOPE"].keys() == {"firmware", "free_heap", "micropython", "reset_cause"}
     assert device.attributes["CLIENT_SCOPE"]["reset_cause"] == "power_on"
     assert device.attributes["SERVER_SCOPE"] == {"provisionState": "provisioned"}

@@ -34,16 +34,16 @@ def test_two_boards_of_the_same_name_share_nothing(server, make_board):
             power.power_off()
     assert server.device_names() == ["twin"]
     active = vault_slots(boards[winner])[0]["active"][0]
-    assert active["token"] == server.ask(lambda registry: registry.device("twin")).credentials.id
+    assert active["token"] == server.query(lambda registry: registry.device("twin")).credentials.id
     assert [record.keys() for record in vault_slots(boards[1 - winner])] == [{"pending"}]
 
 
 def test_rejected_board_gets_in_after_the_operator_deleted_its_namesake(server, make_board):
-    server.ask(lambda registry: registry.create_device("twin", "default"))
+    server.query(lambda registry: registry.create_device("twin", "default"))
     board = make_board(server, identity={"name": "twin"}, backoff={"long_ms": 100})
     with board.power_on() as power:
         power.wait_for("rejected")
-        server.ask(lambda registry: registry.delete_device("twin"))
+        server.query(lambda registry: registry.delete_device("twin"))
         power.wait_for("telemetry")
     assert server.device_names() == ["twin"]
 
@@ -147,7 +147,7 @@ def test_login_refused_later_keeps_the_credentials(server, make_board):
     with board.power_on() as power:
         power.wait_for("telemetry")
     before = vault_slots(board)
-    server.ask(lambda registry: registry.delete_device(f"firstboot-{board.mac}"))
+    server.query(lambda registry: registry.delete_device(f"firstboot-{board.mac}"))
     with board.power_on() as power:
         for _ in range(3):
             refused = power.wait_for("refused")
@@ -162,7 +162,7 @@ def test_device_deleted_while_online_is_cut_off(server, make_board):
     board = make_board(server)
     with board.power_on() as power:
         power.wait_for("telemetry")
-        server.ask(lambda registry: registry.delete_device(f"firstboot-{board.mac}"))
+        server.query(lambda registry: registry.delete_device(f"firstboot-{board.mac}"))
         power.wait_for("offline", kind="closed")
         power.wait_for("refused")
         assert power.wait_for("retry")["in_ms"] >= QUICK["long_ms"] // 2
@@ -274,7 +274,7 @@ def test_board_console_never_shows_a_secret(server, make_board):
     secrets = [
         server.profile.provision_key,
         server.profile.provision_secret,
-        server.ask(lambda registry: registry.device("quiet")).credentials.id,
+        server.query(lambda registry: registry.device("quiet")).credentials.id,
     ]
     said = board.console.read_text() + str(server.events())
     assert "quiet" in said

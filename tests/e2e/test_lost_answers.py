@@ -62,7 +62,7 @@ FAULTS = {
 def assert_one_device_online(server, board, power):
     name = f"firstboot-{board.mac}"
     assert server.device_names() == [name]
-    token = server.ask(lambda registry: registry.device(name)).credentials.id
+    token = server.query(lambda registry: registry.device(name)).credentials.id
     assert vault_slots(board)[0] == {"active": [{"type": "ACCESS_TOKEN", "token": token}]}
     assert not any(event["event"] in ("rejected", "crash", "console") for event in power.events)
 
@@ -150,7 +150,7 @@ def test_server_made_token_is_lost_with_its_answer(server, make_board, fault):
             assert "delete that device" in rejected["fix"]
             assert power.wait_for("retry")["in_ms"] >= 30_000
         # what the event says has to be done is what helps
-        server.ask(lambda registry: registry.delete_device(rejected["name"]))
+        server.query(lambda registry: registry.delete_device(rejected["name"]))
         with board.power_on() as power:
             power.wait_for("telemetry")
     assert_one_device_online(server, board, power)
@@ -169,7 +169,7 @@ def test_server_made_token_is_stored_and_used(server, make_board):
 
 def test_preprovisioned_device_takes_over_the_servers_token(server, make_board):
     profile = server.new_profile(ProvisionType.CHECK_PRE_PROVISIONED_DEVICES)
-    made = server.ask(lambda registry: registry.create_device("press-4", profile.name))
+    made = server.query(lambda registry: registry.create_device("press-4", profile.name))
     board = make_board(server, profile=profile, identity={"name": "press-4"})
     with board.power_on() as power:
         power.wait_for("telemetry")

@@ -19,7 +19,7 @@ def boot(board, cut: Cut | None = None):
 def assert_provisioned_once(server, board) -> None:
     name = f"firstboot-{board.mac}"
     assert server.device_names().count(name) == 1
-    own = server.ask(lambda registry: registry.device(name)).credentials
+    own = server.query(lambda registry: registry.device(name)).credentials
     record = vault_slots(board)[0]
     assert record.keys() == {"active"}
     assert [each["type"] for each in record["active"]] == [own.type]

@@ -114,7 +114,7 @@ def locked_out(server, make_board, **sections):
     board = make_board(server, identity={"name": "press4"}, **sections)
     with board.power_on() as power:
         power.wait_for("telemetry")
-    server.ask(lambda registry: registry.delete_device("press4"))
+    server.query(lambda registry: registry.delete_device("press4"))
     return board
 
 
@@ -181,9 +181,9 @@ def test_provisioning_anew_survives_a_cut_at_every_write(server, make_board, tor
         with board.power_on() as power:
             power.wait_for("telemetry")
         assert server.device_names() == ["press4"]
-        token = server.ask(lambda registry: registry.device("press4")).credentials.id
+        token = server.query(lambda registry: registry.device("press4")).credentials.id
         assert vault_slots(board)[0]["active"] == [{"type": "ACCESS_TOKEN", "token": token}]
-        server.ask(lambda registry: registry.delete_device("press4"))
+        server.query(lambda registry: registry.delete_device("press4"))
         if not lost:
             break
     assert cut.at > 4

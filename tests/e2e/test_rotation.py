@@ -177,4 +177,4 @@ def test_application_adds_calls_and_values_of_its_own(server, make_board, give_o
         assert operator.call("double", {}) == {"error": "KeyError"}
         assert operator.call("broken") == {"error": "RuntimeError"}
         power.wait_for("command", method="broken")
-    assert server.ask(lambda registry: registry.device(name)).telemetry["temperature"] == 21
+    assert server.query(lambda registry: registry.device(name)).telemetry["temperature"] == 21

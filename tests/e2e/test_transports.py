@@ -23,7 +23,7 @@ def test_first_boot_ends_online(server, make_board, transport, tls, kind):
     assert ("clock_set" in steps(power)) is tls
     name = f"firstboot-{board.mac}"
     assert server.device_names() == [name]
-    own = server.ask(lambda registry: registry.device(name)).credentials
+    own = server.query(lambda registry: registry.device(name)).credentials
     assert own.type == kind
     active = vault_slots(board)[0]["active"]
     assert [each["type"] for each in active] == [kind]

@@ -193,7 +193,7 @@ def test_telemetry_of_a_clock_that_is_wrong_has_the_servers_time(server, board, 
     run(board, conditions(BoardFault(kind=Kind.CLOCK, amount=now or 1), Conditions()))
     name = f"firstboot-{board.mac}"
     told = [event for event in server.events("telemetry") if event["device"] == name]
-    rows = server.ask(lambda registry: registry.read(_latest))
+    rows = server.query(lambda registry: registry.read(_latest))
     assert rows
     assert all(abs(ts - told[-1]["ts"]) < 60_000 for ts in rows)
 

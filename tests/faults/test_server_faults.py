@@ -107,7 +107,7 @@ def upset(request, tmp_path_factory):
         else:
             server = stack.enter_context(RunningServer(data))
             ports = {name: getattr(server.ports, name) for name in ("mqtt", "http", "coap")}
-            found = Upset(stack, UpsetThread(server), ports, data, lambda: server.told)
+            found = Upset(stack, UpsetThread(server), ports, data, lambda: server.journal_text)
         yield found
         said = found.told()
     secrecy.expect_none_said(data, None, said)

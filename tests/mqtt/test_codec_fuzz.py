@@ -436,7 +436,7 @@ requests = st.tuples(st.sampled_from([PROVISION_REQUEST, PROVISION_RESPONSE, TEL
 
 def test_server_survives_made_up_mqtt(server):
     profile = server.new_profile(ProvisionType.CHECK_PRE_PROVISIONED_DEVICES)
-    server.ask(lambda registry: registry.create_device("device", profile.name, token="device-token"))
+    server.query(lambda registry: registry.create_device("device", profile.name, token="device-token"))
 
     @settings(fuzz, max_examples=examples(150))
     @given(

@@ -30,7 +30,7 @@ def test_leak(board, bench_server):
     board.power_on()
     name = board.expect_event("connected")["name"]
     board.expect_event("telemetry")
-    token = bench_server.ask(lambda registry: registry.device(name)).credentials.id
+    token = bench_server.query(lambda registry: registry.device(name)).credentials.id
     secret = bench_server.profile.provision_secret
     print("printed", token)
     board.say(f"firstboot {secret}")

@@ -65,21 +65,21 @@ def provisioned(server, profile, **fields):
 
 @on_both_databases
 def test_nothing_issued_or_entered_can_be_read_at_rest(server, database):
-    check = server.ask(
+    check = server.query(
         lambda registry: registry.create_profile(
             "tray", ProvisionType.CHECK_PRE_PROVISIONED_DEVICES, key="key-of-tray", secret="a-secret-that-was-entered"
         )
     )
-    server.ask(lambda registry: registry.create_device("press-4", "tray", token="token-that-was-entered"))
-    generated = server.ask(lambda registry: registry.create_device("press-5", "tray")).credentials.id
+    server.query(lambda registry: registry.create_device("press-4", "tray", token="token-that-was-entered"))
+    generated = server.query(lambda registry: registry.create_device("press-5", "tray")).credentials.id
     assert provisioned(server, check, deviceName="press-4")["credentialsValue"] == "token-that-was-entered"
     secrets = [server.profile.provision_secret, check.provision_secret, "token-that-was-entered", generated]
     for name, fields in ASKED_FOR.items():
         assert provisioned(server, server.profile, deviceName=name, **fields)["status"] == "SUCCESS"
         secrets += [value for key, value in fields.items() if key not in ("credentialsType", "clientId")]
     secrets.append(provisioned(server, server.profile, deviceName="server-made")["credentialsValue"])
-    device = server.ask(lambda registry: registry.token_login("token-that-was-entered"))
-    assert server.ask(lambda registry: registry.write(claims.offer, device.id, "a-secret-to-claim", None)).taken
+    device = server.query(lambda registry: registry.token_login("token-that-was-entered"))
+    assert server.query(lambda registry: registry.write(claims.offer, device.id, "a-secret-to-claim", None)).taken
     secrets.append("a-secret-to-claim")
     wrong = {"provisionDeviceSecret": "a-wrong-guess-that-was-nearly-right"}
     assert provisioned(server, check, deviceName="press-5", **wrong)["status"] == "NOT_FOUND"

@@ -27,7 +27,7 @@ pytestmark = on_both_databases
 
 def rows(server, **wanted):
     """The trail as dictionaries, oldest first."""
-    found = server.ask(lambda registry: registry.read(lambda session: audit.find(session, limit=1000, **wanted)))
+    found = server.query(lambda registry: registry.read(lambda session: audit.find(session, limit=1000, **wanted)))
     return [{key: field for key, field in vars(row).items() if key[0] != "_"} for row in reversed(found)]
 
 
@@ -57,7 +57,7 @@ def post(server, path, body):
 def test_every_provisioning_outcome_has_its_row(server, transport, ask):
     tray = server.new_profile(ProvisionType.CHECK_PRE_PROVISIONED_DEVICES)
     disabled = server.new_profile(ProvisionType.DISABLED)
-    server.ask(lambda registry: registry.create_device("press-4", tray.name, token="token-of-press-4"))
+    server.query(lambda registry: registry.create_device("press-4", tray.name, token="token-of-press-4"))
     ask(server, server.profile, success("a-token-of-its-own"), deviceName="a", token="a-token-of-its-own")
     ask(server, server.profile, FAILURE, deviceName="a")
     ask(server, server.profile, FAILURE, deviceName="b", token="a-token-of-its-own")
@@ -128,12 +128,12 @@ def test_claims_have_rows_whether_they_were_taken_or_not(server, database):
 
 def test_rows_outlive_the_device(server):
     over_mqtt(server, server.profile, success("a-token-of-its-own"), deviceName="a", token="a-token-of-its-own")
-    device = server.ask(lambda registry: registry.token_login("a-token-of-its-own"))
-    server.ask(lambda registry: registry.write(claims.offer, device.id, "a-secret-to-claim", None))
+    device = server.query(lambda registry: registry.token_login("a-token-of-its-own"))
+    server.query(lambda registry: registry.write(claims.offer, device.id, "a-secret-to-claim", None))
     over_mqtt(server, server.profile, FAILURE, deviceName="a")
     before = rows(server, entity="a")
     assert len(before) == 2
-    server.ask(lambda registry: registry.delete_device("a"))
+    server.query(lambda registry: registry.delete_device("a"))
     assert server.device_names() == []
     assert [row for row in rows(server, entity="a") if row["what"] == "provision"] == before
 
@@ -177,14 +177,14 @@ def test_loser_of_a_race_between_two_processes_has_a_row_too(server, database):
         finally:
             await other.close()
 
-    server.ask(race)
+    server.query(race)
     for n in range(20):
         assert sorted(row["result"] for row in rows(server, entity=f"device-{n}")) == ["FAILURE", "SUCCESS"]
 
 
 def test_newest_come_first_and_can_be_chosen(server):
     def find(**wanted):
-        return server.ask(lambda registry: registry.read(lambda session: audit.find(session, **wanted)))
+        return server.query(lambda registry: registry.read(lambda session: audit.find(session, **wanted)))
 
     over_http(server, server.profile, success("token-of-d0"), deviceName="d0", token="token-of-d0")
     over_http(server, server.profile, success("token-of-d1"), deviceName="d1", token="token-of-d1")

@@ -504,7 +504,7 @@ def test_proof_that_is_wrong_is_answered_as_a_wrong_secret(server, say):
 
 @every_transport
 def test_nonce_is_the_same_answer_for_what_exists_and_what_does_not(server, say):
-    server.ask(lambda registry: registry.create_device("there", "default"))
+    server.query(lambda registry: registry.create_device("there", "default"))
     for fields in ({}, {"provisionDeviceKey": "unknown"}, {"deviceName": "there"}, {"deviceName": "  "}):
         answer = json.loads(say(server, {**ASK_NONCE, **fields}))
         assert set(answer) == {"nonce", "status"}

@@ -40,8 +40,8 @@ paho_versions = pytest.mark.parametrize(
 
 
 def device_id(server, name):
-    token = server.ask(lambda registry: registry.device(name)).credentials.id
-    return server.ask(lambda registry: registry.token_login(token)).id
+    token = server.query(lambda registry: registry.device(name)).credentials.id
+    return server.query(lambda registry: registry.token_login(token)).id
 
 
 def share(server, name, values):
@@ -52,13 +52,13 @@ def share(server, name, values):
         await api.registry.write(timeseries.set_attributes, target, SHARED_SCOPE, values)
         api.presence.tell_attributes(target, values, [])
 
-    server.do(change)
+    server.call(change)
 
 
 def begin_call(server, name, method, params) -> Future:
     """An operator calls the device."""
     target = device_id(server, name)
-    return server.begin(lambda api: api.presence.call(target, method, params, oneway=False, timeout_s=WAIT_S))
+    return server.submit(lambda api: api.presence.call(target, method, params, oneway=False, timeout_s=WAIT_S))
 
 
 # paho-mqtt

@@ -227,7 +227,7 @@ def test_what_cannot_be_had_is_failure_and_the_session_stays(server, v, body):
         assert over_http(server, TOKEN, body) == (200, FAILURE)
         assert over_coap(server, TOKEN, body) == (code(2.05), FAILURE)
         expect_open(client)
-    found = server.ask(lambda registry: registry.read(lambda session: audit.find(session, limit=99)))
+    found = server.query(lambda registry: registry.read(lambda session: audit.find(session, limit=99)))
     assert [(row.what, row.entity, row.result, row.transport) for row in found] == [
         ("device.credentials_updated", "device", "FAILURE", transport) for transport in ("coap", "http", "mqtt")
     ]
@@ -278,7 +278,7 @@ def test_answer_over_coap_comes_before_the_end_of_its_observation(server):
 
 def test_answer_over_http_leaves_before_the_sessions_end(server):
     new_device(server)
-    device_id = server.ask(lambda registry: registry.token_login(TOKEN)).id
+    device_id = server.query(lambda registry: registry.token_login(TOKEN)).id
     order = []
 
     async def ask(api: DeviceApi):
@@ -294,7 +294,7 @@ def test_answer_over_http_leaves_before_the_sessions_end(server):
             {**scope, "client": ("127.0.0.1", 1), "asgi": {"version": "3.0"}}, receive, send
         )
 
-    server.do(ask)
+    server.call(ask)
     assert order == [200, SUCCESS, "CREDENTIALS_CHANGED"]
 
 
@@ -321,8 +321,8 @@ def test_device_logs_in_with_what_it_asked_for(server, v, wish, shown):
 def test_certificate_is_stored_as_everywhere(server, v):
     new_device(server)
     over_mqtt(server, v, TOKEN, wanting(credentialsType="X509_CERTIFICATE", hash=PEM))
-    assert server.ask(lambda registry: registry.certificate_login("MIIBIjAN")).name == "device"
-    assert server.ask(lambda registry: registry.device("device")).credentials == x509("MIIBIjAN")
+    assert server.query(lambda registry: registry.certificate_login("MIIBIjAN")).name == "device"
+    assert server.query(lambda registry: registry.device("device")).credentials == x509("MIIBIjAN")
 
 
 @on_both_databases

@@ -64,7 +64,7 @@ def listeners(server, device_id):
         device = api.presence._devices.get(device_id)
         return max(len(device.on_attributes), len(device.on_call)) if device else 0
 
-    return server.begin(deed).result()
+    return server.submit(deed).result()
 
 
 def wait_for_listeners(server, device_id, count):

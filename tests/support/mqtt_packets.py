@@ -268,18 +268,18 @@ def request(profile: ProfileView, *, qos: int = 1, packet_id: int = 1, **fields:
 def new_device(server: RunningServer, name: str = "device", token: str = TOKEN, **profile: str) -> None:
     """A device with this token, in a profile of its own with these fields."""
     made = server.new_profile(ProvisionType.CHECK_PRE_PROVISIONED_DEVICES)
-    server.ask(lambda registry: registry.create_device(name, made.name, token=token))
+    server.query(lambda registry: registry.create_device(name, made.name, token=token))
 
     def update(session: Session) -> None:
         for field, value in profile.items():
             setattr(profiles.by_name(session, made.name), field, value)
 
-    server.ask(lambda registry: registry.write(update))
+    server.query(lambda registry: registry.write(update))
 
 
 def stored(server: RunningServer, name: str = "device") -> tuple[dict[str, Any], dict[str, Any]]:
     """The latest telemetry of a device, and its client attributes."""
-    device = server.ask(lambda registry: registry.device(name))
+    device = server.query(lambda registry: registry.device(name))
     return device.telemetry, device.attributes.get("CLIENT_SCOPE", {})
 
 

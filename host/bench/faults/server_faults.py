@@ -181,7 +181,7 @@ class UpsetThread:
             begun.set()
             self._over.wait()
 
-        self._server.begin(hold)
+        self._server.submit(hold)
         begun.wait()
 
     def go_on(self) -> None:

@@ -25,8 +25,8 @@ def url(server):
 @pytest.fixture
 def device_id(server):
     profile = server.new_profile(ProvisionType.CHECK_PRE_PROVISIONED_DEVICES)
-    server.ask(lambda registry: registry.create_device("device", profile.name, token=TOKEN))
-    return server.ask(lambda registry: registry.token_login(TOKEN)).id
+    server.query(lambda registry: registry.create_device("device", profile.name, token=TOKEN))
+    return server.query(lambda registry: registry.token_login(TOKEN)).id
 
 
 def libcoap(*args):
@@ -47,7 +47,7 @@ def test_libcoap_provisions_and_reports(server, url):
     assert libcoap("-m", "post", "-e", '{"t":1}', f"{url}/A1/telemetry") == ""
     assert libcoap("-m", "get", f"{url}/A2/attributes") == "4.01"
     assert libcoap("-m", "get", f"{url}/A1/attributes") == "4.04"
-    assert server.ask(lambda registry: registry.device("a")).telemetry == {"t": 1}
+    assert server.query(lambda registry: registry.device("a")).telemetry == {"t": 1}
 
 
 # libcoap 4.3.1 never asks for the second block of an answer that came by itself (obgm/libcoap 1440, 1595)
@@ -69,7 +69,7 @@ def test_libcoap_observes(server, device_id, url):
     command = ["stdbuf", "-o0", CLIENT, "-m", "get", "-s", "60", f"{url}/{TOKEN}/rpc"]
     client = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     try:
-        server.begin(lambda api: api.presence.call(device_id, "reboot", None, oneway=True, timeout_s=WAIT_S)).result()
+        server.submit(lambda api: api.presence.call(device_id, "reboot", None, oneway=True, timeout_s=WAIT_S)).result()
         expected = b'{"id":0,"method":"reboot","params":null}'
         heard = b""
         while len(heard.strip()) < len(expected):
@@ -123,7 +123,7 @@ def test_aiocoap_observes(server, device_id, url):
             async def deed(api, n=n):
                 api.presence.tell_attributes(device_id, {"a": n}, [])
 
-            await asyncio.wrap_future(server.begin(deed))
+            await asyncio.wrap_future(server.submit(deed))
             assert json.loads((await anext(notifications)).payload) == {"a": n}
         asked.observation.cancel()
 

@@ -43,22 +43,22 @@ def peer(server):
 @pytest.fixture
 def device_id(server):
     profile = server.new_profile(ProvisionType.CHECK_PRE_PROVISIONED_DEVICES)
-    server.ask(lambda registry: registry.create_device("device", profile.name, token=TOKEN))
-    return server.ask(lambda registry: registry.token_login(TOKEN)).id
+    server.query(lambda registry: registry.create_device("device", profile.name, token=TOKEN))
+    return server.query(lambda registry: registry.token_login(TOKEN)).id
 
 
 def tell(server, device_id, changed, deleted=()):
     async def deed(api):
         api.presence.tell_attributes(device_id, changed, list(deleted))
 
-    server.begin(deed).result()
+    server.submit(deed).result()
 
 
 def end(server, device_id, why=Ending.DELETED):
     async def deed(api):
         api.presence.tell_ending(device_id, why)
 
-    server.begin(deed).result()
+    server.submit(deed).result()
 
 
 def quiet(server, device_id):
@@ -68,7 +68,7 @@ def quiet(server, device_id):
         return device_id not in api.presence._devices
 
     deadline = time.monotonic() + 20
-    while not server.begin(deed).result():
+    while not server.submit(deed).result():
         assert time.monotonic() < deadline
         time.sleep(0.005)
 
@@ -98,7 +98,7 @@ def test_observation_with_an_unknown_token_is_401(server, peer, option):
 
 
 def test_attributes_are_told_at_once_and_when_they_change(server, device_id, peer):
-    server.ask(lambda registry: registry.write(timeseries.set_attributes, device_id, SHARED_SCOPE, {"a": 1}))
+    server.query(lambda registry: registry.write(timeseries.set_attributes, device_id, SHARED_SCOPE, {"a": 1}))
     first = observe(peer, ATTRIBUTES)
     assert (first.code, first.payload, first.value(CONTENT_FORMAT)) == (CONTENT, b'{"a":1}', 50)
     tell(server, device_id, {"a": 2, "b": None})
@@ -224,7 +224,7 @@ def test_attributes_and_calls_are_observed_side_by_side(server, device_id, peer)
 
 
 def call_device(server, device_id, method, params, *, oneway=False):
-    return server.begin(lambda api: api.presence.call(device_id, method, params, oneway=oneway, timeout_s=20))
+    return server.submit(lambda api: api.presence.call(device_id, method, params, oneway=oneway, timeout_s=20))
 
 
 def test_call_is_heard_and_answered(server, device_id, peer):

@@ -73,10 +73,10 @@ def stranger(shared_server):
 def device(server):
     """Makes a device, and tells its telemetry and client attributes."""
     profile = server.new_profile(ProvisionType.CHECK_PRE_PROVISIONED_DEVICES)
-    server.ask(lambda registry: registry.create_device("device", profile.name, token=TOKEN))
+    server.query(lambda registry: registry.create_device("device", profile.name, token=TOKEN))
 
     def stored():
-        device = server.ask(lambda registry: registry.device("device"))
+        device = server.query(lambda registry: registry.device("device"))
         return device.telemetry, device.attributes.get("CLIENT_SCOPE", {})
 
     return stored
@@ -307,7 +307,7 @@ def test_payload_that_cannot_be_read_is_400(server, device, peer, path):
 
 
 def test_token_of_a_deleted_device_is_401(server, device, peer):
-    server.ask(lambda registry: registry.delete_device("device"))
+    server.query(lambda registry: registry.delete_device("device"))
     expect(peer.ask(POST, TELEMETRY, b'{"a":1}'), UNAUTHORIZED)
 
 
@@ -335,18 +335,18 @@ def test_telemetry_and_attributes_are_stored_and_answered_201_without_a_payload(
 )
 def test_login_over_a_transport_that_the_profile_does_not_have_is_500(server, peer, transport, answer):
     profile = server.new_profile(ProvisionType.CHECK_PRE_PROVISIONED_DEVICES)
-    server.ask(lambda registry: registry.create_device("device", profile.name, token=TOKEN))
+    server.query(lambda registry: registry.create_device("device", profile.name, token=TOKEN))
 
     def limit(session):
         profiles.by_name(session, profile.name).transport_type = transport
 
-    server.ask(lambda registry: registry.write(limit))
+    server.query(lambda registry: registry.write(limit))
     expect(peer.ask(POST, TELEMETRY, b'{"a":1}'), answer)
 
 
 def test_token_with_other_characters_is_found(server, peer):
     profile = server.new_profile(ProvisionType.CHECK_PRE_PROVISIONED_DEVICES)
-    server.ask(lambda registry: registry.create_device("device", profile.name, token="a b?%é漢"))
+    server.query(lambda registry: registry.create_device("device", profile.name, token="a b?%é漢"))
     options = [(11, b"api"), (11, b"v1"), (11, "a b?%é漢".encode()), (11, b"telemetry")]
     expect(peer.ask(POST, "", b'{"a":1}', options=options), CREATED)
 
@@ -392,9 +392,9 @@ def test_answer_that_nobody_waits_for_is_201_if_it_can_be_read(server, device, p
 @pytest.fixture
 def with_attributes(server, device, peer):
     expect(peer.ask(POST, ATTRIBUTES, b'{"a":1,"b":"x"}'), CREATED)
-    found = server.ask(lambda registry: registry.token_login(TOKEN))
+    found = server.query(lambda registry: registry.token_login(TOKEN))
     values = {"a": 2, "s": [1.5]}
-    server.ask(lambda registry: registry.write(timeseries.set_attributes, found.id, SHARED_SCOPE, values))
+    server.query(lambda registry: registry.write(timeseries.set_attributes, found.id, SHARED_SCOPE, values))
     return peer
 
 
@@ -594,7 +594,7 @@ def test_port_in_use_is_an_error(tmp_path, server):
         port = occupant.getsockname()[1]
         for taken in (port, server.ports.coap):
             with pytest.raises(BenchError, match=f"cannot listen on 127.0.0.1 port {taken}, UDP"):
-                server.begin(lambda api, taken=taken: CoapServer.listen(api, "127.0.0.1", taken)).result()
+                server.submit(lambda api, taken=taken: CoapServer.listen(api, "127.0.0.1", taken)).result()
 
 
 def test_server_listens_on_ipv6(start_server):

@@ -24,8 +24,8 @@ def url(server):
 @pytest.fixture
 def device_id(server):
     profile = server.new_profile(ProvisionType.CHECK_PRE_PROVISIONED_DEVICES)
-    server.ask(lambda registry: registry.create_device("device", profile.name, token=TOKEN))
-    return server.ask(lambda registry: registry.token_login(TOKEN)).id
+    server.query(lambda registry: registry.create_device("device", profile.name, token=TOKEN))
+    return server.query(lambda registry: registry.token_login(TOKEN)).id
 
 
 def command(*args):
@@ -52,7 +52,7 @@ def test_curl_provisions_and_reports(server, url):
     assert curl(f"{url}/provision/", "--data", body)[0] == 404
     assert curl(f"{url}/A1/telemetry", "--data", '{"t":1}') == (200, "")
     assert curl(f"{url}/A2/telemetry", "--data", '{"t":1}') == (401, "")
-    assert server.ask(lambda registry: registry.device("a")).telemetry == {"t": 1}
+    assert server.query(lambda registry: registry.device("a")).telemetry == {"t": 1}
 
 
 def test_curl_reads_back_what_it_uploads_in_chunks(server, device_id, url, tmp_path):
@@ -74,7 +74,7 @@ def test_curl_hears_413_for_a_body_beyond_the_limit(server, device_id, url, tmp_
 def test_curl_polls(server, device_id, url):
     client = subprocess.Popen(command(f"{url}/{TOKEN}/rpc"), stdout=subprocess.PIPE, text=True)
     wait_for_listeners(server, device_id, 1)
-    calling = server.begin(lambda api: api.presence.call(device_id, "echo", [1], oneway=False, timeout_s=WAIT_S))
+    calling = server.submit(lambda api: api.presence.call(device_id, "echo", [1], oneway=False, timeout_s=WAIT_S))
     assert client.communicate(timeout=WAIT_S)[0] == '{"id":0,"method":"echo","params":[1]}\n200'
     assert curl(f"{url}/{TOKEN}/rpc/0", "--data", "[2]") == (200, "")
     assert calling.result(WAIT_S) == [2]

@@ -37,10 +37,10 @@ def too_large(limit=LIMIT):
 def device(server):
     """Makes a device, and tells its telemetry and client attributes."""
     profile = server.new_profile(ProvisionType.CHECK_PRE_PROVISIONED_DEVICES)
-    server.ask(lambda registry: registry.create_device("device", profile.name, token=TOKEN))
+    server.query(lambda registry: registry.create_device("device", profile.name, token=TOKEN))
 
     def stored():
-        device = server.ask(lambda registry: registry.device("device"))
+        device = server.query(lambda registry: registry.device("device"))
         return device.telemetry, device.attributes.get("CLIENT_SCOPE", {})
 
     return stored
@@ -189,7 +189,7 @@ def test_payload_that_cannot_be_read_is_500(server, device, what):
 
 
 def test_token_of_a_deleted_device_is_401(server, device):
-    server.ask(lambda registry: registry.delete_device("device"))
+    server.query(lambda registry: registry.delete_device("device"))
     assert call(server, f"/api/v1/{TOKEN}/telemetry", b'{"a":1}')[:2] == (401, b"")
 
 
@@ -213,7 +213,7 @@ def test_telemetry_and_attributes_are_stored_and_answered_200_without_a_body(ser
 
 def test_token_with_other_characters_is_found(server):
     profile = server.new_profile(ProvisionType.CHECK_PRE_PROVISIONED_DEVICES)
-    server.ask(lambda registry: registry.create_device("device", profile.name, token="a b?%é漢"))
+    server.query(lambda registry: registry.create_device("device", profile.name, token="a b?%é漢"))
     assert call(server, "/api/v1/a%20b%3F%25%C3%A9%E6%BC%A2/telemetry", b'{"a":1}')[:2] == (200, b"")
 
 
@@ -226,7 +226,7 @@ def test_transport_of_the_profile_does_not_matter(server, transport):
     def want(session):
         profiles.by_name(session, profile.name).transport_type = transport
 
-    server.ask(lambda registry: registry.write(want))
+    server.query(lambda registry: registry.write(want))
     assert call(server, PROVISION, request_body(profile, token="A1"))[:2] == (200, success("A1"))
 
 
@@ -237,8 +237,8 @@ ATTRIBUTES = f"/api/v1/{TOKEN}/attributes"
 
 def set_shared(server, values):
     """An operator sets shared attributes."""
-    device = server.ask(lambda registry: registry.token_login(TOKEN))
-    server.ask(lambda registry: registry.write(timeseries.set_attributes, device.id, SHARED_SCOPE, values))
+    device = server.query(lambda registry: registry.token_login(TOKEN))
+    server.query(lambda registry: registry.write(timeseries.set_attributes, device.id, SHARED_SCOPE, values))
 
 
 @pytest.fixture

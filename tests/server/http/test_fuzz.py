@@ -58,7 +58,7 @@ QUERY = st.one_of(
 def served(tmp_path_factory):
     server = RunningServer(tmp_path_factory.mktemp("fuzz") / "server")
     profile = server.new_profile(ProvisionType.CHECK_PRE_PROVISIONED_DEVICES)
-    server.ask(lambda registry: registry.create_device("device", profile.name, token=TOKEN))
+    server.query(lambda registry: registry.create_device("device", profile.name, token=TOKEN))
     yield server
     expect_unharmed(server, devices=["device"])
     server.close()

@@ -24,26 +24,26 @@ POLLS = [UPDATES, RPC]
 @pytest.fixture
 def device_id(server):
     profile = server.new_profile(ProvisionType.CHECK_PRE_PROVISIONED_DEVICES)
-    server.ask(lambda registry: registry.create_device("device", profile.name, token=TOKEN))
-    return server.ask(lambda registry: registry.token_login(TOKEN)).id
+    server.query(lambda registry: registry.create_device("device", profile.name, token=TOKEN))
+    return server.query(lambda registry: registry.token_login(TOKEN)).id
 
 
 def tell(server, device_id, changed, deleted):
     async def deed(api):
         api.presence.tell_attributes(device_id, changed, deleted)
 
-    server.begin(deed).result()
+    server.submit(deed).result()
 
 
 def end(server, device_id, why):
     async def deed(api):
         api.presence.tell_ending(device_id, why)
 
-    server.begin(deed).result()
+    server.submit(deed).result()
 
 
 def call_device(server, device_id, method="reboot", params=None, *, oneway=False, timeout_s=20):
-    return server.begin(
+    return server.submit(
         lambda api: api.presence.call(device_id, method, params, oneway=oneway, timeout_s=timeout_s),
     )
 
@@ -153,7 +153,7 @@ def test_each_poll_hears_one_call_and_no_call_is_lost(server, device_id):
         calls = [api.presence.call(device_id, f"m{n}", n, oneway=True, timeout_s=20) for n in range(5)]
         await asyncio.gather(*calls)
 
-    calling = server.begin(all_at_once)
+    calling = server.submit(all_at_once)
     with contextlib.ExitStack() as stack:
         executor = stack.enter_context(ThreadPoolExecutor())
         found = [executor.submit(call, server, RPC, method="GET") for _ in range(5)]
@@ -172,7 +172,7 @@ def test_call_that_a_poll_had_no_room_for_is_unheard(server, device_id):
             await second
 
     with polling(server, device_id, RPC) as (client,):
-        server.begin(two_at_once).result(20)
+        server.submit(two_at_once).result(20)
         assert read_response(client) == (200, b'{"id":0,"method":"a","params":null}')
 
 

@@ -61,7 +61,7 @@ def client(server, v):
 @pytest.fixture
 def device_id(server, client):
     """The device's id."""
-    return server.ask(lambda registry: registry.token_login(TOKEN)).id
+    return server.query(lambda registry: registry.token_login(TOKEN)).id
 
 
 def share(server, device_id, changed, deleted=()):
@@ -72,12 +72,12 @@ def share(server, device_id, changed, deleted=()):
         await api.registry.write(timeseries.delete_attributes, device_id, SHARED_SCOPE, deleted)
         api.presence.tell_attributes(device_id, changed, list(deleted))
 
-    server.do(change)
+    server.call(change)
 
 
 def begin_call(server, device_id, method="reboot", params=None, *, oneway=False, timeout_s=10):
     """An operator calls the device; the answer comes later."""
-    return server.begin(lambda api: api.presence.call(device_id, method, params, oneway=oneway, timeout_s=timeout_s))
+    return server.submit(lambda api: api.presence.call(device_id, method, params, oneway=oneway, timeout_s=timeout_s))
 
 
 # Requests for attributes.
@@ -255,7 +255,7 @@ def test_peer_that_never_reads_is_dropped_before_its_messages_fill_the_memory(se
         for _ in range(1000):
             api.presence.tell_attributes(device_id, {"a": text}, [])
 
-    server.do(tell)
+    server.call(tell)
     server.wait_for("offline", device="device")
 
 

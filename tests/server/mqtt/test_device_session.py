@@ -146,7 +146,7 @@ def test_login_over_mqtt_3_1_is_accepted(server):
 
 
 def test_login_after_deletion_is_refused(server, client, v):
-    server.ask(lambda registry: registry.delete_device("device"))
+    server.query(lambda registry: registry.delete_device("device"))
     with RawClient(server.ports.mqtt) as late:
         late.send(v.connect(username=TOKEN))
         late.expect(v.refused(*BAD_NAME))
@@ -271,7 +271,7 @@ def test_attributes_are_stored(server, client, v, topic):
 def test_attributes_of_a_device_do_not_touch_those_of_the_server(server, client, v):
     client.send(v.publish(ATTRIBUTES, b'{"provisionState":"mine"}', qos=1))
     client.expect(v.puback(1))
-    assert server.ask(lambda registry: registry.device("device")).attributes == {
+    assert server.query(lambda registry: registry.device("device")).attributes == {
         "CLIENT_SCOPE": {"provisionState": "mine"}
     }
 
@@ -300,7 +300,7 @@ def test_what_follows_disconnect_is_not_handled(server, client, v):
 
 @pytest.mark.parametrize("topic", [TELEMETRY, ATTRIBUTES])
 def test_report_of_a_deleted_device_closes_without_puback(server, client, v, topic):
-    server.ask(lambda registry: registry.delete_device("device"))
+    server.query(lambda registry: registry.delete_device("device"))
     client.send(v.publish(topic, b'{"a":1}', qos=1))
     expect_end(client, v, 0x98)
     assert server.device_names() == []
@@ -480,8 +480,8 @@ def test_times_are_those_that_are_promised():
 def test_session_of_a_device_that_is_deleted_or_has_other_credentials_ends_at_once(server, client, v, why):
     new_device(server, "other", "other-token")
     with device_session(server, v, "other-token") as other:
-        device = server.ask(lambda registry: registry.token_login(TOKEN))
-        server.do(lambda api: api.presence.tell_ending(device.id, why))
+        device = server.query(lambda registry: registry.token_login(TOKEN))
+        server.call(lambda api: api.presence.tell_ending(device.id, why))
         expect_end(client, v, 0x98)
         expect_open(other)
     with device_session(server, v) as again:
@@ -581,7 +581,7 @@ def test_connection_that_is_lost_while_it_logs_in_leaves_no_listener_behind(serv
             lost.send(v.connect(username=TOKEN))
             assert looked_up.wait(PATIENCE_S)
             lost.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-        while 'firstboot_connections{transport="mqtt"} 0.0' not in server.do(lambda api: api.metrics.text().decode()):
+        while 'firstboot_connections{transport="mqtt"} 0.0' not in server.call(lambda api: api.metrics.text().decode()):
             pass
     server.wait_for("offline", device="device")
     assert not server.api.presence._devices
@@ -589,13 +589,13 @@ def test_connection_that_is_lost_while_it_logs_in_leaves_no_listener_behind(serv
 
 def test_login_whose_token_is_replaced_before_it_is_let_in_is_refused(server, v):
     new_device(server)
-    device_id = server.ask(lambda registry: registry.token_login(TOKEN)).id
+    device_id = server.query(lambda registry: registry.token_login(TOKEN)).id
     other = credentials.access_token("another-token")
     with RawClient(server.ports.mqtt) as client:
         with held_back_logins(server) as looked_up:
             client.send(v.connect(username=TOKEN))
             assert looked_up.wait(PATIENCE_S)
-            server.ask(lambda registry: registry.write(devices.set_credentials, device_id, other))
-            server.do(lambda api: api.presence.tell_ending(device_id, Ending.CREDENTIALS_CHANGED))
+            server.query(lambda registry: registry.write(devices.set_credentials, device_id, other))
+            server.call(lambda api: api.presence.tell_ending(device_id, Ending.CREDENTIALS_CHANGED))
         client.expect(v.refused(*BAD_NAME))
         client.expect_closed()

@@ -92,12 +92,12 @@ def test_connect_as_provision_over_mqtt_3_1_is_accepted(shared_server):
 
 def test_connect_as_provision_is_no_login_even_if_a_device_has_that_token(server, v):
     profile = server.new_profile(ProvisionType.CHECK_PRE_PROVISIONED_DEVICES)
-    server.ask(lambda registry: registry.create_device("a", profile.name, token="provision"))
+    server.query(lambda registry: registry.create_device("a", profile.name, token="provision"))
     with RawClient(server.ports.mqtt) as client:
         client.send(v.connect(username="provision") + v.publish(TELEMETRY, b'{"a":1}', qos=1, packet_id=3))
         client.expect(v.accepted() + v.puback(3, 0x90))
         expect_end(client, v, 0x90)
-    assert server.ask(lambda registry: registry.device("a")).telemetry == {}
+    assert server.query(lambda registry: registry.device("a")).telemetry == {}
 
 
 def test_keep_alive_is_not_enforced_in_a_provision_session(server, v):
@@ -322,13 +322,13 @@ def test_name_that_is_taken_is_answered_failure(server, client, v):
     client.send(v.request(server.profile, deviceName="a", token="A2", packet_id=2))
     client.expect(v.puback(2) + v.answer(FAILURE, packet_id=2))
     assert server.device_names() == ["a"]
-    assert server.ask(lambda registry: registry.device("a")).credentials.id == "A1"
+    assert server.query(lambda registry: registry.device("a")).credentials.id == "A1"
 
 
 def test_success_carries_the_token_that_was_asked_for(server, client, v):
     client.send(v.request(server.profile, deviceName="a", token="Chosen#1"))
     client.expect(v.puback(1) + v.answer(success("Chosen#1")))
-    assert server.ask(lambda registry: registry.device("a")).credentials.id == "Chosen#1"
+    assert server.query(lambda registry: registry.device("a")).credentials.id == "Chosen#1"
 
 
 def test_success_carries_a_new_token_if_none_was_asked_for(server, client, v):
@@ -339,12 +339,12 @@ def test_success_carries_a_new_token_if_none_was_asked_for(server, client, v):
     body = got[-len(success("x" * 20)) :]
     token = json.loads(body)["credentialsValue"]
     assert got == v.answer(success(token))
-    assert server.ask(lambda registry: registry.device("a")).credentials.id == token
+    assert server.query(lambda registry: registry.device("a")).credentials.id == token
 
 
 def test_pre_provisioned_device_gets_its_own_token_once(server, client, v):
     profile = server.new_profile(ProvisionType.CHECK_PRE_PROVISIONED_DEVICES)
-    server.ask(lambda registry: registry.create_device("a", profile.name, token="ahead"))
+    server.query(lambda registry: registry.create_device("a", profile.name, token="ahead"))
     client.send(v.request(profile, deviceName="a", token="ignored", gateway=True))
     client.expect(v.puback(1) + v.answer(success("ahead")))
     client.send(v.request(profile, deviceName="a", packet_id=2))
@@ -459,7 +459,7 @@ def test_second_connect_with_a_token_is_accepted_but_stays_a_provision_session(s
     client.send(v.publish(TELEMETRY, b'{"a":1}', qos=1, packet_id=2) + PINGREQ)
     client.expect(v.puback(2, 0x90))
     expect_end(client, v, 0x90)
-    assert server.ask(lambda registry: registry.device("a")).telemetry == {}
+    assert server.query(lambda registry: registry.device("a")).telemetry == {}
 
 
 def test_second_connect_does_not_restart_the_packet_ids(server, client, v):

@@ -63,7 +63,7 @@ def chain_profile(server, root, *, allow_create=True):
         certificate_pattern=r"(.*)\.example",
         allow_create=allow_create,
     )
-    server.ask(lambda registry: registry.write(lambda session: profiles.create(session, "chain", strategy).name))
+    server.query(lambda registry: registry.write(lambda session: profiles.create(session, "chain", strategy).name))
 
 
 def leaf(root, name="board.example", **options):
@@ -217,7 +217,7 @@ def test_device_that_its_profile_wants_elsewhere_is_told_unavailable(server, v, 
     def elsewhere(session):
         profiles.by_name(session, "chain").transport_type = "COAP"
 
-    server.ask(lambda registry: registry.write(elsewhere))
+    server.query(lambda registry: registry.write(elsewhere))
     with secure(leaf(root), root) as client:
         client.send(v.connect())
         client.expect(v.refused(*UNAVAILABLE))

@@ -18,7 +18,7 @@ def test_port_that_is_taken_is_an_error_at_once(tmp_path, server):
 def test_stopped_server_refuses_and_comes_back_on_its_ports_with_its_records(tmp_path):
     with RunningServer(tmp_path / "server") as server:
         ports, key = server.ports, server.profile.provision_key
-        server.ask(lambda registry: registry.create_profile("kept", ProvisionType.DISABLED))
+        server.query(lambda registry: registry.create_profile("kept", ProvisionType.DISABLED))
         server.stop()
         assert not server.is_running()
         with pytest.raises(ConnectionRefusedError):
@@ -27,7 +27,7 @@ def test_stopped_server_refuses_and_comes_back_on_its_ports_with_its_records(tmp
             other.bind(("127.0.0.1", ports.mqtt))
         server.start()
         assert (server.ports, server.profile.provision_key) == (ports, key)
-        assert server.ask(lambda registry: registry.profile("kept")).name == "kept"
+        assert server.query(lambda registry: registry.profile("kept")).name == "kept"
         RawClient(ports.mqtt).socket.close()
     assert not server.is_running()
 

@@ -53,7 +53,7 @@ class Subject:
         with self.network.shut():
             self.board.stop()
             self.board.fresh(tls=wanted)
-            self.server.ask(_forget)
+            self.server.query(_forget)
         return self._start()
 
     def restart(self) -> int:
@@ -144,7 +144,7 @@ class Subject:
     def secrets(self) -> dict[str, str]:
         """What nobody else may ever see: what it is, and its text."""
         found = {"the provisioning secret": self.server.profile.provision_secret}
-        for device in self.server.ask(lambda registry: registry.devices()):
+        for device in self.server.query(lambda registry: registry.devices()):
             if text := own_secret(device):
                 found[f"what {device.name} logs in with"] = text
         return found

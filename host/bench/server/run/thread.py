@@ -32,7 +32,7 @@ _PATIENCE_S = 30.0
 _PORTS_S, _POLL_S = 10.0, 0.05
 
 
-class _Notes(Journal):
+class _RecordingJournal(Journal):
     """The journal, kept; whoever waits for an event is woken."""
 
     def __init__(self) -> None:
@@ -63,7 +63,7 @@ class RunningServer:
         """Start it on a data folder. Raises what keeps it from starting, e.g. BenchError for a port that is taken."""
         self.data = data
         self.options = Options(data=data, **{**FREE_PORTS, "limits": Rules(lift_loopback=True), **options})
-        self._journal = _Notes()
+        self._journal = _RecordingJournal()
         self._secrets: set[str] = set()
         self._kept: list[socket.socket] = []
         self.ports: Ports
@@ -156,43 +156,50 @@ class RunningServer:
             self._started.set_result(None)
             await self._stop.wait()
 
-    def ask(self, question: Callable[[Registry], Awaitable[T]]) -> T:
-        """Ask the registry, on the server's own loop."""
+    def query(self, question: Callable[[Registry], Awaitable[T]]) -> T:
+        """Return the registry's answer to `question`, a coroutine function that runs on the server's own loop.
+
+        Args:
+            question: Called with the registry, e.g. `lambda registry: registry.devices()`.
+
+        Raises:
+            TimeoutError: There is no answer within 30 s. And whatever the registry raises.
+        """
 
         async def run() -> T:
             return await question(self.registry)
 
         return asyncio.run_coroutine_threadsafe(run(), self._loop).result(_PATIENCE_S)
 
-    def begin(self, what: Callable[[DeviceApi], Any]) -> Future[Any]:
-        """Have something done on the server's own loop, and go on."""
+    def submit(self, action: Callable[[DeviceApi], Any]) -> Future[Any]:
+        """Start `action`, a function or a coroutine function, on the server's own loop; return its future."""
 
         async def run() -> Any:
-            begun = what(self.api)
-            return await begun if inspect.isawaitable(begun) else begun
+            started = action(self.api)
+            return await started if inspect.isawaitable(started) else started
 
         return asyncio.run_coroutine_threadsafe(run(), self._loop)
 
-    def do(self, what: Callable[[DeviceApi], Any]) -> Any:
-        """Have something done on the server's own loop."""
-        return self.begin(what).result(_PATIENCE_S)
+    def call(self, action: Callable[[DeviceApi], Any]) -> Any:
+        """Run `action` as `submit` does, and return its result. Raises TimeoutError after 30 s."""
+        return self.submit(action).result(_PATIENCE_S)
 
     def device_names(self) -> list[str]:
         """All devices that it has."""
-        return [device.name for device in self.ask(lambda registry: registry.devices())]
+        return [device.name for device in self.query(lambda registry: registry.devices())]
 
     def new_profile(self, strategy: ProvisionType) -> ProfileView:
         """Make a profile with a key and a secret of its own."""
-        return self.ask(lambda registry: registry.create_profile(f"profile-{uuid.uuid4()}", strategy))
+        return self.query(lambda registry: registry.create_profile(f"profile-{uuid.uuid4()}", strategy))
 
     def secrets(self) -> set[str]:
         """Everything that must not be shown: of its profiles, and of the devices that it has or had."""
         if self.is_running():
-            self._secrets |= self.ask(_secrets)
+            self._secrets |= self.query(_secrets)
         return self._secrets
 
     @property
-    def told(self) -> str:
+    def journal_text(self) -> str:
         """Its journal so far, a JSON line an event."""
         return self._journal.text.getvalue()
 

@@ -22,7 +22,7 @@ FAILED = "Authentication failed"
 
 def forge(server, seconds=60, key=None, algorithm="HS256", **claims):
     """A token that is right, but for what is told."""
-    user = server.ask(lambda registry: registry.read(users.by_email, account(server)["username"]))
+    user = server.query(lambda registry: registry.read(users.by_email, account(server)["username"]))
     secret_box = server.registry.secret_box
     content = {
         "sub": user.email,
@@ -229,13 +229,13 @@ def test_first_start_makes_an_account_for_its_owner_alone(server):
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert set(account(server)) == {"username", "password"}
     assert len(account(server)["password"]) >= 20
-    stored = server.ask(lambda registry: registry.read(users.by_email, account(server)["username"])).password_hash
+    stored = server.query(lambda registry: registry.read(users.by_email, account(server)["username"])).password_hash
     assert stored.startswith("scrypt$")
     assert account(server)["password"] not in stored
 
 
 def _stored(server):
-    return server.ask(lambda registry: registry.read(users.by_email, account(server)["username"])).password_hash
+    return server.query(lambda registry: registry.read(users.by_email, account(server)["username"])).password_hash
 
 
 def test_first_password_is_slow_to_guess_if_a_user_chose_it_and_else_random(start_server, tmp_path):

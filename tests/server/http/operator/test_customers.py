@@ -90,7 +90,7 @@ def test_customer_cannot_touch_a_device_of_others(shared_server, shared_operator
         other = ok(shared_operator.post("/api/customer", json={"title": name()}))["id"]["id"]
     device = device_of(shared_operator, other)
     refused(acme[1].request(method, path.format(device["id"]["id"]), json=body), 403, 20, DENIED)
-    row = shared_server.ask(lambda registry: registry.device(device["name"]))
+    row = shared_server.query(lambda registry: registry.device(device["name"]))
     assert (row.attributes, row.telemetry) == ({}, {})
 
 
@@ -240,7 +240,7 @@ def claimable(server, operator, secret="s3cret", device_name=None):
     """A device that said that it may be claimed."""
     device = new_device(operator, name=device_name or name())
     offer = (claims.offer, uuid.UUID(device["id"]["id"]), secret, None)
-    assert server.ask(lambda registry: registry.write(*offer)).accepted
+    assert server.query(lambda registry: registry.write(*offer)).accepted
     return device
 
 
@@ -281,9 +281,9 @@ def test_first_offer_counts_until_its_time_is_over(server):
         device_id = uuid.UUID(new_device(operator)["id"]["id"])
     for secret, reason in (("first", ""), ("second", "an earlier word counts still")):
         offer = (claims.offer, device_id, secret, None)
-        assert server.ask(lambda registry, offer=offer: registry.write(*offer)).reason == reason
-    server.ask(lambda registry: registry.write(ends))
-    assert server.ask(lambda registry: registry.write(claims.offer, device_id, "third", None)).accepted
+        assert server.query(lambda registry, offer=offer: registry.write(*offer)).reason == reason
+    server.query(lambda registry: registry.write(ends))
+    assert server.query(lambda registry: registry.write(claims.offer, device_id, "third", None)).accepted
 
 
 def test_offer_whose_time_is_over_claims_nothing(shared_server, shared_operator, acme):
@@ -292,7 +292,7 @@ def test_offer_whose_time_is_over_claims_nothing(shared_server, shared_operator,
     def ends(session):
         session.get(ClaimOffer, uuid.UUID(device["id"]["id"])).expires_ms = now_ms() - 1
 
-    shared_server.ask(lambda registry: registry.write(ends))
+    shared_server.query(lambda registry: registry.write(ends))
     answer = acme[1].post(f"/api/customer/device/{device['name']}/claim", json={"secretKey": "s3cret"})
     assert (answer.status_code, answer.json()) == (400, "FAILURE")
 

@@ -29,7 +29,7 @@ def _made(subject: Subject) -> str:
     mark = subject.fresh()
     subject.online(mark, "started without credentials")
     subject.own_credentials(mark)
-    secret = own_secret(subject.server.ask(lambda registry: registry.devices())[0])
+    secret = own_secret(subject.server.query(lambda registry: registry.devices())[0])
     if not secret:
         raise NotHere("the board logs in with a certificate")
     return secret
