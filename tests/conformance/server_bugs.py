@@ -190,13 +190,13 @@ def refuses_with_another_code(patch):
 
 
 def knows_provision_in_any_case(patch):
-    connect = login.Lobby._connect
+    connect = login.LoginHandler._connect
 
     async def lenient(self, packet):
         known = packet.username == "Provision"
         await connect(self, replace(packet, username="provision") if known else packet)
 
-    patch.setattr(login.Lobby, "_connect", lenient)
+    patch.setattr(login.LoginHandler, "_connect", lenient)
 
 
 def acknowledges_another_packet(patch):
@@ -431,12 +431,12 @@ def knows_provision_as_user_name_only(patch):
 
 
 def connected(patch, **changes):
-    connect = login.Lobby._connect
+    connect = login.LoginHandler._connect
 
     async def another(self, packet):
         await connect(self, replace(packet, **{name: change(packet) for name, change in changes.items()}))
 
-    patch.setattr(login.Lobby, "_connect", another)
+    patch.setattr(login.LoginHandler, "_connect", another)
 
 
 def welcomes_whom_it_refuses(patch):
@@ -557,11 +557,11 @@ def knows_no_certificate(patch):
 
 
 def goes_by_the_token_beside_a_certificate(patch):
-    connect = login.Lobby._connect
+    connect = login.LoginHandler._connect
 
     async def by_token(self, packet):
         if packet.username:
             self._certificate = None
         await connect(self, packet)
 
-    patch.setattr(login.Lobby, "_connect", by_token)
+    patch.setattr(login.LoginHandler, "_connect", by_token)

@@ -11,7 +11,7 @@ from bench.registry import Chain, DeviceLogin, Origin
 from bench.server import device_api
 from bench.server.device_api import DeviceApi
 from bench.server.mqtt import versions
-from bench.server.mqtt.login import Lobby
+from bench.server.mqtt.login import LoginHandler
 from bench.server.mqtt.session import Session
 from bench.server.mqtt.versions import Refused
 from bench.server.tls import chain
@@ -91,7 +91,7 @@ class Connection(asyncio.BufferedProtocol):
         self._loop = asyncio.get_running_loop()
         self._decoder = codec.Decoder()
         self._transport: asyncio.Transport | None = None
-        self._session: Lobby | Session | None = None
+        self._session: LoginHandler | Session | None = None
         self._waiting: deque[_Waiting] | None = None
         self._drained: asyncio.Future[None] | None = None
         self._heard = self._loop.time()
@@ -119,7 +119,7 @@ class Connection(asyncio.BufferedProtocol):
         if (tls := transport.get_extra_info("ssl_object")) is not None:
             self.transport_name = "mqtts"
             shown = tls.peer_chain()
-        self._session = Lobby(self, self._owner.api, shown[0] if shown else None)
+        self._session = LoginHandler(self, self._owner.api, shown[0] if shown else None)
         if shown:
             texts = tuple(map(chain.certificate_text, shown))
             self._put(Chain(certificates=texts, common_name=chain.common_name(shown[0])))
@@ -216,7 +216,7 @@ class Connection(asyncio.BufferedProtocol):
     def check(self, now: float) -> None:
         """Close if it took too long for something, or has been silent for too long."""
         if now >= self._deadline:
-            if not self.closed and isinstance(self._session, Lobby):
+            if not self.closed and isinstance(self._session, LoginHandler):
                 self._tell("no_login")
                 self.abort()
             elif not self.closed:
@@ -272,7 +272,7 @@ class Connection(asyncio.BufferedProtocol):
     async def _handle(self, waiting: _Waiting) -> None:
         if isinstance(waiting, MalformedPacket):
             self._tell("malformed", detail=str(waiting))
-            if isinstance(waiting, UnacceptableLevel) and isinstance(self._session, Lobby):
+            if isinstance(waiting, UnacceptableLevel) and isinstance(self._session, LoginHandler):
                 self.send(self.dialect.refuse(_BAD_LEVEL))
             self.close(waiting.reason)
         elif isinstance(waiting, Reason):

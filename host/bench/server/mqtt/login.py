@@ -27,7 +27,7 @@ _TRANSPORTS = ("DEFAULT", "MQTT")
 _EARLY_PACKETS = 100
 
 
-class Lobby:
+class LoginHandler:
     """Keeps what comes before CONNECT, as upstream does: a device's own session then handles it.
 
     With a certificate (a TLS client's, DER) it is that which decides a login, and nothing else.
