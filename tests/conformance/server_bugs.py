@@ -26,7 +26,7 @@ from bench.server.mqtt.device_session import DeviceSession
 from bench.server.mqtt.listener import Gateway
 from bench.server.mqtt.provision_session import ProvisionSession
 from bench.server.mqtt.session import Session
-from bench.server.mqtt.versions import Dialect, Refused
+from bench.server.mqtt.versions import Mqtt3, Refused
 
 
 def always(value):
@@ -200,13 +200,13 @@ def knows_provision_in_any_case(patch):
 
 
 def acknowledges_another_packet(patch):
-    puback = Dialect.puback
-    patch.setattr(Dialect, "puback", lambda self, packet_id, reason: puback(self, packet_id % 0xFFFF + 1, reason))
+    puback = Mqtt3.puback
+    patch.setattr(Mqtt3, "puback", lambda self, packet_id, reason: puback(self, packet_id % 0xFFFF + 1, reason))
 
 
 def grants_another_subscription(patch):
-    suback = Dialect.suback
-    patch.setattr(Dialect, "suback", lambda self, packet_id, codes: suback(self, packet_id + 1, codes))
+    suback = Mqtt3.suback
+    patch.setattr(Mqtt3, "suback", lambda self, packet_id, codes: suback(self, packet_id + 1, codes))
 
 
 def grants_every_subscription(patch):
@@ -219,7 +219,7 @@ def grants_every_subscription(patch):
 
 def answers_with_qos_1_only(patch):
     def say(self, topic, payload):
-        self._link.send(self._link.dialect.publish(topic, payload, qos=1, packet_id=1))
+        self._link.send(self._link.version.publish(topic, payload, qos=1, packet_id=1))
 
     patch.setattr(Session, "_say", say)
 
@@ -440,7 +440,7 @@ def connected(patch, **changes):
 
 
 def welcomes_whom_it_refuses(patch):
-    patch.setattr(Dialect, "refuse", always(codec.connack(0, level=4)))
+    patch.setattr(Mqtt3, "refuse", always(codec.connack(0, level=4)))
 
 
 def stays_after_disconnect(patch):

@@ -79,11 +79,11 @@ class Connection(asyncio.BufferedProtocol):
         "_transport",
         "_waiting",
         "closed",
-        "dialect",
         "peer",
         "received",
         "task",
         "transport_name",
+        "version",
     )
 
     def __init__(self, owner: Owner) -> None:
@@ -99,7 +99,7 @@ class Connection(asyncio.BufferedProtocol):
         self._quiet_s = math.inf
         self.task: asyncio.Task[None] | None = None
         self.closed = False
-        self.dialect = versions.OLD
+        self.version = versions.MQTT3
         self.peer = ""
         self.received = 0
         self.transport_name = "mqtt"
@@ -181,13 +181,13 @@ class Connection(asyncio.BufferedProtocol):
             self._owner.take(self, session.device)
             if packet.keep_alive_s:
                 self._quiet_s = min(packet.keep_alive_s * _KEEP_ALIVE_GRACE, _INACTIVITY_S)
-        self.send(self.dialect.accept(session_present=not packet.clean))
+        self.send(self.version.accept(session_present=not packet.clean))
 
     def close(self, reason: Reason | None = None) -> None:
         if self.closed:
             return
-        if reason is not None and (farewell := self.dialect.farewell(reason)):
-            self.send(farewell)
+        if reason is not None and (disconnect := self.version.disconnect(reason)):
+            self.send(disconnect)
         self.closed = True
         self._waiting = None
         self._deadline = self._loop.time() + _LINGER_S
@@ -273,7 +273,7 @@ class Connection(asyncio.BufferedProtocol):
         if isinstance(waiting, MalformedPacket):
             self._tell("malformed", detail=str(waiting))
             if isinstance(waiting, UnacceptableLevel) and isinstance(self._session, LoginHandler):
-                self.send(self.dialect.refuse(_BAD_LEVEL))
+                self.send(self.version.refuse(_BAD_LEVEL))
             self.close(waiting.reason)
         elif isinstance(waiting, Reason):
             self.close(waiting)

@@ -67,13 +67,13 @@ class LoginHandler:
 
     async def _connect(self, packet: Connect) -> None:
         link, api = self._link, self._api
-        dialect = link.dialect = versions.of_level(packet.level)
+        version = link.version = versions.of_level(packet.level)
         if NAME in (packet.username, packet.client_id):
             link.enter(ProvisionSession(link, api), packet)
             return
         device = await self._login(packet)
         if isinstance(device, Refused):
-            link.send(dialect.refuse(device))
+            link.send(version.refuse(device))
             link.close()
         elif not link.closed:  # else it left meanwhile, and there is nothing to take over for
             session = DeviceSession(link, api, device)

@@ -24,8 +24,8 @@ class ProvisionSession(Session):
 
     def _connect_again(self, packet: Connect) -> None:
         """It is let in, and once a provision session, always one."""
-        self._link.dialect = versions.of_level(packet.level)
-        self._link.send(self._link.dialect.accept(session_present=not packet.clean))
+        self._link.version = versions.of_level(packet.level)
+        self._link.send(self._link.version.accept(session_present=not packet.clean))
 
     async def _publish(self, packet: Publish) -> None:
         if packet.topic != PROVISION_REQUEST:

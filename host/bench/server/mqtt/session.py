@@ -11,13 +11,13 @@ from bench.mqtt.codec import Connect, Packet, PacketType, Publish, Reason, Simpl
 from bench.registry import Chain, DeviceLogin, Origin
 from bench.server.device_api import DeviceApi
 from bench.server.mqtt import topics
-from bench.server.mqtt.versions import Dialect
+from bench.server.mqtt.versions import Mqtt3
 
 
 class Link(Protocol):
     """The connection, as a session sees it."""
 
-    dialect: Dialect
+    version: Mqtt3
     closed: bool
     """Whether nothing is to be handled any more."""
     received: int
@@ -63,7 +63,7 @@ class Session(ABC):
                 self._subscribe(packet)
             case Unsubscribe():
                 reasons = [self._leave(topic) for topic in packet.filters]
-                self._link.send(self._link.dialect.unsuback(packet.packet_id, reasons))
+                self._link.send(self._link.version.unsuback(packet.packet_id, reasons))
             case Connect():
                 self._connect_again(packet)
             case Simple(kind=PacketType.PINGREQ):
@@ -87,7 +87,7 @@ class Session(ABC):
 
     def _subscribe(self, packet: Subscribe) -> None:
         codes = [self._grant(*each) for each in packet.filters]
-        self._link.send(self._link.dialect.suback(packet.packet_id, codes))
+        self._link.send(self._link.version.suback(packet.packet_id, codes))
 
     def _grant(self, topic: str, qos: int) -> int:
         """QoS 2 is granted as 1; what is not served is refused, whatever it would match."""
@@ -101,11 +101,11 @@ class Session(ABC):
 
     def _acknowledge(self, packet: Publish, reason: Reason = Reason.SUCCESS) -> None:
         if packet.qos:  # QoS 2 as well: upstream's answer to it is a PUBACK
-            self._link.send(self._link.dialect.puback(packet.packet_id, reason))
+            self._link.send(self._link.version.puback(packet.packet_id, reason))
 
     def _reject(self, packet: Publish) -> None:
         """A message that cannot be read: the session goes on only if the device can be told."""
-        if packet.qos and self._link.dialect.explains:
+        if packet.qos and self._link.version.has_reason_codes:
             self._acknowledge(packet, Reason.PAYLOAD_FORMAT_INVALID)
         else:
             self._link.close(Reason.PAYLOAD_FORMAT_INVALID)
@@ -114,4 +114,4 @@ class Session(ABC):
         """Publish with the QoS of a subscription, or with 1 if there is none. Packet ids count every message."""
         qos = next((qos for wanted, qos in self._granted.items() if topics.matches(wanted, topic)), 1)
         self._packet_id = self._packet_id % 0xFFFF + 1
-        self._link.send(self._link.dialect.publish(topic, payload, qos=qos, packet_id=self._packet_id))
+        self._link.send(self._link.version.publish(topic, payload, qos=qos, packet_id=self._packet_id))

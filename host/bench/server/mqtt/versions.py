@@ -16,14 +16,14 @@ class Refused(NamedTuple):
     """Before MQTT 5."""
     reason: Reason
     """In MQTT 5, which has a DISCONNECT follow with this reason:"""
-    farewell: Reason
+    disconnect_reason: Reason
 
 
-class Dialect:
+class Mqtt3:
     """MQTT 3.1 and 3.1.1, and what is said before it is known which version a client speaks."""
 
     level = 4
-    explains = False
+    has_reason_codes = False
     """Whether an acknowledgement may say what was wrong, so that a session can go on after it."""
 
     def accept(self, *, session_present: bool) -> bytes:
@@ -50,31 +50,31 @@ class Dialect:
         """PUBLISH."""
         return codec.publish(topic, payload, qos=qos, packet_id=packet_id, level=self.level)
 
-    def farewell(self, _reason: Reason) -> bytes:
+    def disconnect(self, _reason: Reason) -> bytes:
         """What is said before the server closes."""
         return b""
 
 
-class Dialect5(Dialect):
+class Mqtt5(Mqtt3):
     """MQTT 5."""
 
     level = 5
-    explains = True
+    has_reason_codes = True
 
     def refuse(self, why: Refused) -> bytes:
-        return codec.connack(why.reason, level=self.level) + codec.disconnect(why.farewell)
+        return codec.connack(why.reason, level=self.level) + codec.disconnect(why.disconnect_reason)
 
     def suback(self, packet_id: int, codes: Sequence[int]) -> bytes:
         return codec.suback(packet_id, codes, level=self.level)
 
-    def farewell(self, reason: Reason) -> bytes:
+    def disconnect(self, reason: Reason) -> bytes:
         return codec.disconnect(reason)
 
 
-OLD = Dialect()
-_NEW = Dialect5()
+MQTT3 = Mqtt3()
+MQTT5 = Mqtt5()
 
 
-def of_level(level: int) -> Dialect:
-    """The dialect of a CONNECT's protocol level: 3, 4 or 5."""
-    return _NEW if level == _NEW.level else OLD
+def of_level(level: int) -> Mqtt3:
+    """The version of a CONNECT's protocol level: 3, 4 or 5."""
+    return MQTT5 if level == MQTT5.level else MQTT3
