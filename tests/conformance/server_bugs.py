@@ -26,7 +26,7 @@ from bench.server.mqtt.device_session import DeviceSession
 from bench.server.mqtt.listener import Gateway
 from bench.server.mqtt.provision_session import ProvisionSession
 from bench.server.mqtt.session import Session
-from bench.server.mqtt.versions import Mqtt3, Refused
+from bench.server.mqtt.versions import LoginRefused, Mqtt3
 
 
 def always(value):
@@ -186,7 +186,7 @@ def forgets_what_came_over_another_transport(patch):
 
 
 def refuses_with_another_code(patch):
-    patch.setattr(login, "_BAD_NAME", Refused(Refusal.BAD_CLIENT_ID, Reason.BAD_CLIENT_ID, Reason.BAD_CLIENT_ID))
+    patch.setattr(login, "_BAD_NAME", LoginRefused(Refusal.BAD_CLIENT_ID, Reason.BAD_CLIENT_ID, Reason.BAD_CLIENT_ID))
 
 
 def knows_provision_in_any_case(patch):

@@ -13,7 +13,7 @@ from bench.server.device_api import DeviceApi
 from bench.server.mqtt import versions
 from bench.server.mqtt.login import LoginHandler
 from bench.server.mqtt.session import Session
-from bench.server.mqtt.versions import Refused
+from bench.server.mqtt.versions import LoginRefused
 from bench.server.tls import chain
 
 # A session that says nothing for so long is closed, whatever keep-alive it asked for.
@@ -30,7 +30,7 @@ _TURN = 32
 # What a peer says is not handled while it does not read; but calls and attributes come all the same.
 _UNREAD_LIMIT = 1 << 20
 
-_BAD_LEVEL = Refused(
+_BAD_LEVEL = LoginRefused(
     Refusal.BAD_PROTOCOL_LEVEL, Reason.UNSUPPORTED_PROTOCOL_VERSION, Reason.UNSUPPORTED_PROTOCOL_VERSION
 )
 

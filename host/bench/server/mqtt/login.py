@@ -11,15 +11,17 @@ from bench.server.mqtt import versions
 from bench.server.mqtt.device_session import DeviceSession
 from bench.server.mqtt.provision_session import NAME, ProvisionSession
 from bench.server.mqtt.session import Link
-from bench.server.mqtt.versions import Refused
+from bench.server.mqtt.versions import LoginRefused
 from bench.server.tls import chain
 
-_BAD_CLIENT_ID = Refused(Refusal.BAD_CLIENT_ID, Reason.BAD_CLIENT_ID, Reason.BAD_CLIENT_ID)
-_BAD_NAME = Refused(Refusal.NOT_AUTHORISED, Reason.BAD_USER_NAME_OR_PASSWORD, Reason.BAD_USER_NAME_OR_PASSWORD)
-_NOT_AUTHORISED = Refused(Refusal.NOT_AUTHORISED, Reason.NOT_AUTHORISED, Reason.NOT_AUTHORISED)
-_LIMITED = Refused(Refusal.UNAVAILABLE, Reason.CONNECTION_RATE_EXCEEDED, Reason.MESSAGE_RATE_TOO_HIGH)
-_UNAVAILABLE = Refused(Refusal.UNAVAILABLE, Reason.SERVER_UNAVAILABLE, Reason.SERVER_BUSY)
-_UNAVAILABLE_TO_CERTIFICATE = Refused(Refusal.UNAVAILABLE, Reason.SERVER_UNAVAILABLE, Reason.IMPLEMENTATION_SPECIFIC)
+_BAD_CLIENT_ID = LoginRefused(Refusal.BAD_CLIENT_ID, Reason.BAD_CLIENT_ID, Reason.BAD_CLIENT_ID)
+_BAD_NAME = LoginRefused(Refusal.NOT_AUTHORISED, Reason.BAD_USER_NAME_OR_PASSWORD, Reason.BAD_USER_NAME_OR_PASSWORD)
+_NOT_AUTHORISED = LoginRefused(Refusal.NOT_AUTHORISED, Reason.NOT_AUTHORISED, Reason.NOT_AUTHORISED)
+_LIMITED = LoginRefused(Refusal.UNAVAILABLE, Reason.CONNECTION_RATE_EXCEEDED, Reason.MESSAGE_RATE_TOO_HIGH)
+_UNAVAILABLE = LoginRefused(Refusal.UNAVAILABLE, Reason.SERVER_UNAVAILABLE, Reason.SERVER_BUSY)
+_UNAVAILABLE_TO_CERTIFICATE = LoginRefused(
+    Refusal.UNAVAILABLE, Reason.SERVER_UNAVAILABLE, Reason.IMPLEMENTATION_SPECIFIC
+)
 
 # What a profile may have its devices log in over, if they do it here.
 _TRANSPORTS = ("DEFAULT", "MQTT")
@@ -72,7 +74,7 @@ class LoginHandler:
             link.enter(ProvisionSession(link, api), packet)
             return
         device = await self._login(packet)
-        if isinstance(device, Refused):
+        if isinstance(device, LoginRefused):
             link.send(version.refuse(device))
             link.close()
         elif not link.closed:  # else it left meanwhile, and there is nothing to take over for
@@ -82,7 +84,7 @@ class LoginHandler:
                 if not link.closed:
                     await session.handle(early)
 
-    async def _login(self, packet: Connect) -> DeviceLogin | Refused:
+    async def _login(self, packet: Connect) -> DeviceLogin | LoginRefused:
         """The device that shows itself, or why it is refused."""
         api, certificate, source = self._api, self._certificate, self._link.origin()
         unavailable = _UNAVAILABLE if certificate is None else _UNAVAILABLE_TO_CERTIFICATE
@@ -107,7 +109,7 @@ class LoginHandler:
         return device
 
 
-def _unknown(packet: Connect) -> Refused:
+def _unknown(packet: Connect) -> LoginRefused:
     if packet.username is not None or packet.password is not None:
         return _BAD_NAME
     return _BAD_CLIENT_ID if packet.client_id.strip() else _NOT_AUTHORISED

@@ -9,7 +9,7 @@ from bench.mqtt.codec import Reason, Refusal
 _SUBSCRIBE_FAILURE = 0x80
 
 
-class Refused(NamedTuple):
+class LoginRefused(NamedTuple):
     """Why a CONNECT is refused."""
 
     code: Refusal
@@ -30,7 +30,7 @@ class Mqtt3:
         """CONNACK that lets a client in."""
         return codec.connack(0, session_present=session_present, level=self.level)
 
-    def refuse(self, why: Refused) -> bytes:
+    def refuse(self, why: LoginRefused) -> bytes:
         """CONNACK that does not."""
         return codec.connack(why.code, level=self.level)
 
@@ -61,7 +61,7 @@ class Mqtt5(Mqtt3):
     level = 5
     has_reason_codes = True
 
-    def refuse(self, why: Refused) -> bytes:
+    def refuse(self, why: LoginRefused) -> bytes:
         return codec.connack(why.reason, level=self.level) + codec.disconnect(why.disconnect_reason)
 
     def suback(self, packet_id: int, codes: Sequence[int]) -> bytes:
