@@ -21,11 +21,11 @@ from bench.server.device_api import DeviceApi
 from bench.server.http import device as http_device
 from bench.server.http import error_responses
 from bench.server.mqtt import login, topics
-from bench.server.mqtt.connection import Connection
+from bench.server.mqtt.connection import DeviceConnection
 from bench.server.mqtt.device_session import DeviceSession
 from bench.server.mqtt.listener import Gateway
 from bench.server.mqtt.provision_session import ProvisionSession
-from bench.server.mqtt.session import Session
+from bench.server.mqtt.session import MqttSession
 from bench.server.mqtt.versions import LoginRefused, Mqtt3
 
 
@@ -214,14 +214,14 @@ def grants_every_subscription(patch):
         self._granted[topic] = min(qos, 1)
         return self._granted[topic]
 
-    patch.setattr(Session, "_grant", grant)
+    patch.setattr(MqttSession, "_grant", grant)
 
 
 def answers_with_qos_1_only(patch):
     def say(self, topic, payload):
         self._link.send(self._link.version.publish(topic, payload, qos=1, packet_id=1))
 
-    patch.setattr(Session, "_say", say)
+    patch.setattr(MqttSession, "_say", say)
 
 
 def answers_subscribers_only(patch):
@@ -251,7 +251,7 @@ def takes_telemetry_of_provision_sessions(patch):
 
 
 def stays_after_what_is_no_request(patch):
-    patch.setattr(Session, "_reject", always(None))
+    patch.setattr(MqttSession, "_reject", always(None))
 
 
 def keeps_the_older_session(patch):
@@ -444,13 +444,13 @@ def welcomes_whom_it_refuses(patch):
 
 
 def stays_after_disconnect(patch):
-    close = Connection.close
+    close = DeviceConnection.close
 
     def stay(self, reason=None):
         if reason is not Reason.SUCCESS:
             close(self, reason)
 
-    patch.setattr(Connection, "close", stay)
+    patch.setattr(DeviceConnection, "close", stay)
 
 
 def waits_for_the_rest_of_what_is_malformed(patch):

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from bench.server.journal import Journal
-from bench.server.mqtt.connection import Connection
+from bench.server.mqtt.connection import DeviceConnection
 from bench.server.run.thread import FREE_PORTS
 from bench.server.server import Options, Server
 from tests.support.mqtt_packets import (
@@ -376,7 +376,7 @@ def test_client_that_never_reads_is_not_read_from_either(tmp_path):
 def test_flood_of_pings_leaves_the_others_their_turn(tmp_path, monkeypatch):
     """Others on the server's loop get a turn after every few packets of a connection that never pauses."""
     pings, sent, in_a_row = 20_000, 0, []
-    send = Connection.send
+    send = DeviceConnection.send
 
     def count_sent(self, data):
         nonlocal sent
@@ -400,7 +400,7 @@ def test_flood_of_pings_leaves_the_others_their_turn(tmp_path, monkeypatch):
             turns.cancel()
             writer.close()
 
-    monkeypatch.setattr(Connection, "send", count_sent)
+    monkeypatch.setattr(DeviceConnection, "send", count_sent)
     asyncio.run(flood())
     assert sum(in_a_row) >= pings
     assert max(in_a_row) <= 100

@@ -12,7 +12,7 @@ from bench.server import device_api
 from bench.server.device_api import DeviceApi
 from bench.server.mqtt import versions
 from bench.server.mqtt.login import LoginHandler
-from bench.server.mqtt.session import Session
+from bench.server.mqtt.session import MqttSession
 from bench.server.mqtt.versions import LoginRefused
 from bench.server.tls import chain
 
@@ -43,24 +43,24 @@ _END = _End()
 _Waiting = Packet | Chain | MalformedPacket | Reason | _End
 
 
-class Owner(Protocol):
+class ConnectionOwner(Protocol):
     """The gateway, as a connection sees it."""
 
     api: DeviceApi
-    connections: "set[Connection]"
+    connections: "set[DeviceConnection]"
     connect_deadline_s: float
     buffer: memoryview
     """What all of them read into: a read is over, and its bytes are taken out, before the next one begins."""
     closing: bool
 
-    def take(self, connection: "Connection", device: DeviceLogin) -> None:
+    def take(self, connection: "DeviceConnection", device: DeviceLogin) -> None:
         """A device logged in."""
 
-    def lose(self, connection: "Connection", device: DeviceLogin) -> None:
+    def lose(self, connection: "DeviceConnection", device: DeviceLogin) -> None:
         """Its connection is closed."""
 
 
-class Connection(asyncio.BufferedProtocol):
+class DeviceConnection(asyncio.BufferedProtocol):
     """A connection over TCP or TLS.
 
     Most of a server's connections are idle most of the time, so one that is has no task, no timer and
@@ -86,12 +86,12 @@ class Connection(asyncio.BufferedProtocol):
         "version",
     )
 
-    def __init__(self, owner: Owner) -> None:
+    def __init__(self, owner: ConnectionOwner) -> None:
         self._owner = owner
         self._loop = asyncio.get_running_loop()
         self._decoder = codec.Decoder()
         self._transport: asyncio.Transport | None = None
-        self._session: LoginHandler | Session | None = None
+        self._session: LoginHandler | MqttSession | None = None
         self._waiting: deque[_Waiting] | None = None
         self._drained: asyncio.Future[None] | None = None
         self._heard = self._loop.time()
@@ -174,7 +174,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._transport.get_write_buffer_size() > _UNREAD_LIMIT:
             self.abort()
 
-    def enter(self, session: Session, packet: Connect) -> None:
+    def enter(self, session: MqttSession, packet: Connect) -> None:
         self._session = session
         self._deadline, self._quiet_s = math.inf, _INACTIVITY_S
         if session.device is not None:

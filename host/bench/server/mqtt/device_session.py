@@ -7,12 +7,12 @@ from bench.server import device_json
 from bench.server.device_api import DeviceApi, Gone
 from bench.server.limits import Limited
 from bench.server.mqtt import topics
-from bench.server.mqtt.session import Link, Session
+from bench.server.mqtt.session import MqttSession, SessionLink
 from bench.server.mqtt.topics import Form, What
 from bench.server.presence import Call, Ending, Stop
 
 
-class DeviceSession(Session):
+class DeviceSession(MqttSession):
     """The session of one device.
 
     The forms are those of the last subscription: what the server says of its own accord goes to one
@@ -26,7 +26,7 @@ class DeviceSession(Session):
     _attribute_form: Form
     _call_form: Form
 
-    def __init__(self, link: Link, api: DeviceApi, device: DeviceLogin) -> None:
+    def __init__(self, link: SessionLink, api: DeviceApi, device: DeviceLogin) -> None:
         super().__init__(link, api)
         self.device = device
         self._stop_attributes: Stop | None = None

@@ -6,7 +6,7 @@ import uuid
 from bench.mqtt.codec import Reason
 from bench.registry import DeviceLogin
 from bench.server.device_api import DeviceApi
-from bench.server.mqtt.connection import Connection
+from bench.server.mqtt.connection import DeviceConnection
 
 # A connection that has not logged in by then is closed.
 CONNECT_DEADLINE_S = 10.0
@@ -25,18 +25,18 @@ class Gateway:
         self.api = api
         self.journal = api.journal
         self.connect_deadline_s = connect_deadline_s
-        self.connections: set[Connection] = set()
+        self.connections: set[DeviceConnection] = set()
         self.buffer = memoryview(bytearray(_READ_SIZE))
         self.closing = False
-        self._online: dict[uuid.UUID, Connection] = {}
+        self._online: dict[uuid.UUID, DeviceConnection] = {}
         self._ticking = False
 
-    def accept(self) -> Connection:
+    def accept(self) -> DeviceConnection:
         """A protocol for a new connection, as `loop.create_server` wants it."""
         if not self._ticking:
             self._ticking = True
             asyncio.get_running_loop().call_later(_TICK_S, self._tick)
-        return Connection(self)
+        return DeviceConnection(self)
 
     def count(self, transport: str) -> int:
         """How many connections are open over `mqtt`, or over `mqtts`."""
@@ -55,7 +55,7 @@ class Gateway:
 
     # The connections' side.
 
-    def take(self, connection: Connection, device: DeviceLogin) -> None:
+    def take(self, connection: DeviceConnection, device: DeviceLogin) -> None:
         """A device logged in here; if it was online elsewhere, that is over."""
         if (older := self._online.get(device.id)) is not None:
             self.journal.write("taken_over", device=device.name, peer=connection.peer)
@@ -63,13 +63,13 @@ class Gateway:
         self._online[device.id] = connection
         self._tell("online", connection, device)
 
-    def lose(self, connection: Connection, device: DeviceLogin) -> None:
+    def lose(self, connection: DeviceConnection, device: DeviceLogin) -> None:
         """Its connection is closed."""
         if self._online.get(device.id) is connection:
             del self._online[device.id]
             self._tell("offline", connection, device)
 
-    def _tell(self, event: str, connection: Connection, device: DeviceLogin) -> None:
+    def _tell(self, event: str, connection: DeviceConnection, device: DeviceLogin) -> None:
         self.journal.write(event, device=device.name, peer=connection.peer, transport=connection.transport_name)
 
     def _tick(self) -> None:

@@ -10,7 +10,7 @@ from bench.server.limits import Limited
 from bench.server.mqtt import versions
 from bench.server.mqtt.device_session import DeviceSession
 from bench.server.mqtt.provision_session import NAME, ProvisionSession
-from bench.server.mqtt.session import Link
+from bench.server.mqtt.session import SessionLink
 from bench.server.mqtt.versions import LoginRefused
 from bench.server.tls import chain
 
@@ -39,7 +39,7 @@ class LoginHandler:
 
     device = None
 
-    def __init__(self, link: Link, api: DeviceApi, certificate: bytes | None) -> None:
+    def __init__(self, link: SessionLink, api: DeviceApi, certificate: bytes | None) -> None:
         self._link = link
         self._api = api
         self._certificate = certificate

@@ -4,7 +4,7 @@ from bench.mqtt.codec import Connect, Publish, Reason
 from bench.server import device_json
 from bench.server.limits import Limited
 from bench.server.mqtt import versions
-from bench.server.mqtt.session import Session
+from bench.server.mqtt.session import MqttSession
 from bench.server.mqtt.topics import PROVISION_REQUEST, PROVISION_RESPONSE
 
 NAME = "provision"
@@ -12,7 +12,7 @@ NAME = "provision"
 AFTER_ANSWER_S = 60
 
 
-class ProvisionSession(Session):
+class ProvisionSession(MqttSession):
     """A session before a device has credentials."""
 
     __slots__ = ()

@@ -14,7 +14,7 @@ from bench.server.mqtt import topics
 from bench.server.mqtt.versions import Mqtt3
 
 
-class Link(Protocol):
+class SessionLink(Protocol):
     """The connection, as a session sees it."""
 
     version: Mqtt3
@@ -29,7 +29,7 @@ class Link(Protocol):
     def send(self, data: bytes) -> None:
         """Queue bytes for the peer."""
 
-    def enter(self, session: "Session", packet: Connect) -> None:
+    def enter(self, session: "MqttSession", packet: Connect) -> None:
         """Let a client in: from now on its packets are the session's."""
 
     def close(self, reason: Reason | None = None) -> None:
@@ -39,7 +39,7 @@ class Link(Protocol):
         """Close then, whatever happens until then."""
 
 
-class Session(ABC):
+class MqttSession(ABC):
     """Subscriptions to what is served, pings, the end."""
 
     __slots__ = ("_api", "_granted", "_link", "_packet_id")
@@ -48,7 +48,7 @@ class Session(ABC):
     device: DeviceLogin | None = None
     """The device that is logged in."""
 
-    def __init__(self, link: Link, api: DeviceApi) -> None:
+    def __init__(self, link: SessionLink, api: DeviceApi) -> None:
         self._link = link
         self._api = api
         self._granted: dict[str, int] = {}
