@@ -26,7 +26,7 @@ from bench.server.mqtt.device_session import DeviceSession
 from bench.server.mqtt.listener import Gateway
 from bench.server.mqtt.provision_session import ProvisionSession
 from bench.server.mqtt.session import MqttSession
-from bench.server.mqtt.versions import LoginRefused, Mqtt3
+from bench.server.mqtt.versions import LoginRefused, MqttVersion
 
 
 def always(value):
@@ -200,13 +200,13 @@ def knows_provision_in_any_case(patch):
 
 
 def acknowledges_another_packet(patch):
-    puback = Mqtt3.puback
-    patch.setattr(Mqtt3, "puback", lambda self, packet_id, reason: puback(self, packet_id % 0xFFFF + 1, reason))
+    puback = MqttVersion.puback
+    patch.setattr(MqttVersion, "puback", lambda self, packet_id, reason: puback(self, packet_id % 0xFFFF + 1, reason))
 
 
 def grants_another_subscription(patch):
-    suback = Mqtt3.suback
-    patch.setattr(Mqtt3, "suback", lambda self, packet_id, codes: suback(self, packet_id + 1, codes))
+    suback = MqttVersion.suback
+    patch.setattr(MqttVersion, "suback", lambda self, packet_id, codes: suback(self, packet_id + 1, codes))
 
 
 def grants_every_subscription(patch):
@@ -440,7 +440,7 @@ def connected(patch, **changes):
 
 
 def welcomes_whom_it_refuses(patch):
-    patch.setattr(Mqtt3, "refuse", always(codec.connack(0, level=4)))
+    patch.setattr(MqttVersion, "refuse", always(codec.connack(0, level=4)))
 
 
 def stays_after_disconnect(patch):

@@ -8,7 +8,7 @@ from bench.server.device_api import DeviceApi, Gone
 from bench.server.limits import Limited
 from bench.server.mqtt import topics
 from bench.server.mqtt.session import MqttSession, SessionLink
-from bench.server.mqtt.topics import Form, What
+from bench.server.mqtt.topics import TopicForm, TopicKind
 from bench.server.presence import Call, Ending, Stop
 
 
@@ -23,8 +23,8 @@ class DeviceSession(MqttSession):
 
     _FILTERS = topics.DEVICE_FILTERS
     device: DeviceLogin
-    _attribute_form: Form
-    _call_form: Form
+    _attribute_form: TopicForm
+    _call_form: TopicForm
 
     def __init__(self, link: SessionLink, api: DeviceApi, device: DeviceLogin) -> None:
         super().__init__(link, api)
@@ -41,7 +41,7 @@ class DeviceSession(MqttSession):
     def _connect_again(self, _packet: Connect) -> None:
         self._link.close(Reason.PROTOCOL_ERROR)  # 3.1
 
-    # What it subscribes to.
+    # TopicKind it subscribes to.
 
     def _subscribe(self, packet: Subscribe) -> None:
         super()._subscribe(packet)  # SUBACK comes before what the subscription brings
@@ -84,20 +84,20 @@ class DeviceSession(MqttSession):
     def _on_ending(self, _why: Ending) -> None:
         self._link.close(Reason.ADMINISTRATIVE_ACTION)
 
-    # What it publishes.
+    # TopicKind it publishes.
 
     async def _publish(self, packet: Publish) -> None:
-        said = topics.read(packet.topic)
-        if said.what is What.GATEWAY:
+        topic = topics.parse(packet.topic)
+        if topic.kind is TopicKind.GATEWAY:
             return  # upstream has no word for a device that is none
-        if said.what is What.OTHER:
+        if topic.kind is TopicKind.OTHER:
             self._acknowledge(packet, Reason.TOPIC_NAME_INVALID)
             return
-        if said.what is What.CHUNK_REQUEST:
-            self._refuse_chunk(packet, said.rest)
+        if topic.kind is TopicKind.CHUNK_REQUEST:
+            self._refuse_chunk(packet, topic.rest)
             return
         try:
-            await self._take(packet, said)
+            await self._take(packet, topic)
         except device_json.Malformed:
             self._reject(packet)
         except device_json.BadField:  # what upstream has not thought of closes, and says this
@@ -107,40 +107,40 @@ class DeviceSession(MqttSession):
         except Limited:
             self._link.close(Reason.IMPLEMENTATION_SPECIFIC)
 
-    async def _take(self, packet: Publish, said: topics.Said) -> None:
+    async def _take(self, packet: Publish, topic: topics.ParsedTopic) -> None:
         """Have a message handled, acknowledge it, and answer. Raises WireError, Gone or Limited."""
         api, device, payload, source = self._api, self.device, packet.payload, self._link.origin()
-        match said.what:
-            case What.TELEMETRY:
+        match topic.kind:
+            case TopicKind.TELEMETRY:
                 await api.telemetry(device, payload, source)
                 self._acknowledge(packet)
-            case What.ATTRIBUTES:
+            case TopicKind.ATTRIBUTES:
                 await api.attributes(device, payload, source)
                 self._acknowledge(packet)
-            case What.ATTRIBUTE_REQUEST:
-                request = _id(said.rest, device_json.Malformed)
+            case TopicKind.ATTRIBUTE_REQUEST:
+                request = _id(topic.rest, device_json.Malformed)
                 client, shared = await api.read_attributes(device, *device_json.read_attribute_request(payload))
                 self._acknowledge(packet)
                 if request >= 0:
-                    self._say(f"{said.form.attribute_response}{request}", device_json.write_attributes(client, shared))
-            case What.ANSWER:
-                api.answer(device, _id(said.rest, device_json.Malformed), payload, source)
+                    self._say(f"{topic.form.attribute_response}{request}", device_json.write_attributes(client, shared))
+            case TopicKind.ANSWER:
+                api.answer(device, _id(topic.rest, device_json.Malformed), payload, source)
                 self._acknowledge(packet)
-            case What.CALL:
-                request = _id(said.rest, device_json.BadField)
+            case TopicKind.CALL:
+                request = _id(topic.rest, device_json.BadField)
                 reply = await api.call(device, payload, source)
                 self._acknowledge(packet)
                 if reply is not None:
-                    self._say(f"{said.form.rpc_response}{request}", reply.payload)
+                    self._say(f"{topic.form.rpc_response}{request}", reply.payload)
                     reply.then()
-            case What.CLAIM:
+            case TopicKind.CLAIM:
                 await api.claim(device, payload, source)
                 self._acknowledge(packet)
 
     def _refuse_chunk(self, packet: Publish, number: str) -> None:
         """Part of a firmware or software package: no device has one. Without PUBACK, as upstream does."""
-        size = topics.whole(packet.payload.decode(errors="replace")) if packet.payload else 0
-        if size is None or topics.whole(number) is None:
+        size = topics.parse_int32(packet.payload.decode(errors="replace")) if packet.payload else 0
+        if size is None or topics.parse_int32(number) is None:
             self._link.close(Reason.SERVER_SHUTTING_DOWN)
             return
         self._say(topics.PACKAGE_ERROR, b"PAYLOAD_TOO_LARGE" if size > codec.PACKET_LIMIT else b"NOT_FOUND")
@@ -148,7 +148,7 @@ class DeviceSession(MqttSession):
 
 
 def _id(text: str, error: type[device_json.WireError]) -> int:
-    number = topics.whole(text)
+    number = topics.parse_int32(text)
     if number is None:
         raise error("the topic does not end with an id")
     return number

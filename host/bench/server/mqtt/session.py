@@ -11,13 +11,13 @@ from bench.mqtt.codec import Connect, Packet, PacketType, Publish, Reason, Simpl
 from bench.registry import Chain, DeviceLogin, Origin
 from bench.server.device_api import DeviceApi
 from bench.server.mqtt import topics
-from bench.server.mqtt.versions import Mqtt3
+from bench.server.mqtt.versions import MqttVersion
 
 
 class SessionLink(Protocol):
     """The connection, as a session sees it."""
 
-    version: Mqtt3
+    version: MqttVersion
     closed: bool
     """Whether nothing is to be handled any more."""
     received: int

@@ -15,7 +15,7 @@ _CHUNK = re.compile(r"v2/[fs]w/request/\d+/chunk/(\d+)", re.ASCII)
 
 
 @dataclass(frozen=True, eq=False)
-class Form:
+class TopicForm:
     """One way to write the topics. Those of requests and responses end with an id."""
 
     telemetry: str
@@ -26,7 +26,7 @@ class Form:
     rpc_response: str
 
 
-_LONG = Form(
+_LONG = TopicForm(
     "v1/devices/me/telemetry",
     "v1/devices/me/attributes",
     "v1/devices/me/attributes/request/",
@@ -34,12 +34,12 @@ _LONG = Form(
     "v1/devices/me/rpc/request/",
     "v1/devices/me/rpc/response/",
 )
-_SHORT = Form("v2/t", "v2/a", "v2/a/req/", "v2/a/res/", "v2/r/req/", "v2/r/res/")
-_SHORT_JSON = Form("v2/t/j", "v2/a/j", "v2/a/req/j/", "v2/a/res/j/", "v2/r/req/j/", "v2/r/res/j/")
+_SHORT = TopicForm("v2/t", "v2/a", "v2/a/req/", "v2/a/res/", "v2/r/req/", "v2/r/res/")
+_SHORT_JSON = TopicForm("v2/t/j", "v2/a/j", "v2/a/req/j/", "v2/a/res/j/", "v2/r/req/j/", "v2/r/res/j/")
 _FORMS = (_LONG, _SHORT_JSON, _SHORT)  # the last one's topics are beginnings of those before it
 
 
-class What(Enum):
+class TopicKind(Enum):
     """What a device publishes."""
 
     TELEMETRY = auto()
@@ -55,30 +55,30 @@ class What(Enum):
 
 
 @dataclass(frozen=True)
-class Said:
+class ParsedTopic:
     """A topic that was read."""
 
-    what: What
-    form: Form = _LONG
+    kind: TopicKind
+    form: TopicForm = _LONG
     rest: str = ""
     """What should be the id, or the number of a chunk."""
 
 
 _EXACT = {
-    _CLAIM: Said(What.CLAIM),
-    **{form.telemetry: Said(What.TELEMETRY, form) for form in _FORMS},
-    **{form.attributes: Said(What.ATTRIBUTES, form) for form in _FORMS},
+    _CLAIM: ParsedTopic(TopicKind.CLAIM),
+    **{form.telemetry: ParsedTopic(TopicKind.TELEMETRY, form) for form in _FORMS},
+    **{form.attributes: ParsedTopic(TopicKind.ATTRIBUTES, form) for form in _FORMS},
 }
-_BEGINNINGS = [
-    (beginning, what, form)
+_PREFIXES = [
+    (prefix, kind, form)
     for form in _FORMS
-    for beginning, what in (
-        (form.attribute_request, What.ATTRIBUTE_REQUEST),
-        (form.rpc_response, What.ANSWER),
-        (form.rpc_request, What.CALL),
+    for prefix, kind in (
+        (form.attribute_request, TopicKind.ATTRIBUTE_REQUEST),
+        (form.rpc_response, TopicKind.ANSWER),
+        (form.rpc_request, TopicKind.CALL),
     )
 ]
-_OTHER = Said(What.OTHER)
+_OTHER = ParsedTopic(TopicKind.OTHER)
 
 ATTRIBUTE_FILTERS = {form.attributes: form for form in _FORMS}
 RPC_FILTERS = {f"{form.rpc_request}+": form for form in _FORMS}
@@ -100,21 +100,21 @@ DEVICE_FILTERS = frozenset(
 )
 
 
-def read(topic: str) -> Said:
+def parse(topic: str) -> ParsedTopic:
     """What a device means that publishes to this topic."""
     if (exact := _EXACT.get(topic)) is not None:
         return exact
     if topic.startswith(_GATEWAY):
-        return Said(What.GATEWAY)
-    for beginning, what, form in _BEGINNINGS:
-        if topic.startswith(beginning):
-            return Said(what, form, topic[len(beginning) :])
+        return ParsedTopic(TopicKind.GATEWAY)
+    for prefix, kind, form in _PREFIXES:
+        if topic.startswith(prefix):
+            return ParsedTopic(kind, form, topic[len(prefix) :])
     if chunk := _CHUNK.search(topic):  # anywhere, as upstream has it
-        return Said(What.CHUNK_REQUEST, rest=chunk[1])
+        return ParsedTopic(TopicKind.CHUNK_REQUEST, rest=chunk[1])
     return _OTHER
 
 
-def whole(text: str) -> int | None:
+def parse_int32(text: str) -> int | None:
     """A whole number of 32 bits, as Java reads it; None if it is none."""
     if not _ID.fullmatch(text):
         return None

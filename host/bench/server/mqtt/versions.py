@@ -19,7 +19,7 @@ class LoginRefused(NamedTuple):
     disconnect_reason: Reason
 
 
-class Mqtt3:
+class MqttVersion:
     """MQTT 3.1 and 3.1.1, and what is said before it is known which version a client speaks."""
 
     level = 4
@@ -55,7 +55,7 @@ class Mqtt3:
         return b""
 
 
-class Mqtt5(Mqtt3):
+class Mqtt5(MqttVersion):
     """MQTT 5."""
 
     level = 5
@@ -71,10 +71,10 @@ class Mqtt5(Mqtt3):
         return codec.disconnect(reason)
 
 
-MQTT3 = Mqtt3()
+MQTT3 = MqttVersion()
 MQTT5 = Mqtt5()
 
 
-def of_level(level: int) -> Mqtt3:
+def of_level(level: int) -> MqttVersion:
     """The version of a CONNECT's protocol level: 3, 4 or 5."""
     return MQTT5 if level == MQTT5.level else MQTT3
