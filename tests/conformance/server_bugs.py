@@ -34,26 +34,26 @@ def always(value):
 
 
 def answers_everyone(patch):
-    say = ProvisionSession._say
+    say = ProvisionSession._publish
 
     def broadcast(self, topic, payload):
         for connection in list(self._link._owner.connections):
             if isinstance(connection._session, ProvisionSession):
                 say(connection._session, topic, payload)
 
-    patch.setattr(ProvisionSession, "_say", broadcast)
+    patch.setattr(ProvisionSession, "_publish", broadcast)
 
 
 def passes_on_what_is_published(patch):
-    publish = ProvisionSession._publish
+    publish = ProvisionSession._on_publish
 
     async def broker(self, packet):
         for connection in list(self._link._owner.connections):
             if isinstance(connection._session, ProvisionSession) and connection is not self._link:
-                connection._session._say(packet.topic, packet.payload)
+                connection._session._publish(packet.topic, packet.payload)
         await publish(self, packet)
 
-    patch.setattr(ProvisionSession, "_publish", broker)
+    patch.setattr(ProvisionSession, "_on_publish", broker)
 
 
 def commits_after_the_answer(patch):
@@ -218,20 +218,20 @@ def grants_every_subscription(patch):
 
 
 def answers_with_qos_1_only(patch):
-    def say(self, topic, payload):
+    def publish(self, topic, payload):
         self._link.send(self._link.version.publish(topic, payload, qos=1, packet_id=1))
 
-    patch.setattr(MqttSession, "_say", say)
+    patch.setattr(MqttSession, "_publish", publish)
 
 
 def answers_subscribers_only(patch):
-    say = ProvisionSession._say
+    say = ProvisionSession._publish
 
     def picky(self, topic, payload):
         if topic in self._granted:
             say(self, topic, payload)
 
-    patch.setattr(ProvisionSession, "_say", picky)
+    patch.setattr(ProvisionSession, "_publish", picky)
 
 
 def never_answers_a_ping(patch):
@@ -239,7 +239,7 @@ def never_answers_a_ping(patch):
 
 
 def takes_telemetry_of_provision_sessions(patch):
-    publish = ProvisionSession._publish
+    publish = ProvisionSession._on_publish
 
     async def patient(self, packet):
         if packet.topic == topics.PROVISION_REQUEST:
@@ -247,7 +247,7 @@ def takes_telemetry_of_provision_sessions(patch):
         else:
             self._acknowledge(packet)
 
-    patch.setattr(ProvisionSession, "_publish", patient)
+    patch.setattr(ProvisionSession, "_on_publish", patient)
 
 
 def stays_after_what_is_no_request(patch):
@@ -255,10 +255,10 @@ def stays_after_what_is_no_request(patch):
 
 
 def keeps_the_older_session(patch):
-    def take(self, connection, device):
+    def online(self, connection, device):
         self._online[device.id] = connection
 
-    patch.setattr(Gateway, "take", take)
+    patch.setattr(Gateway, "device_online", online)
 
 
 def says_ok_instead_of_success(patch):
@@ -464,17 +464,17 @@ def waits_for_the_rest_of_what_is_malformed(patch):
 
 
 def closes_after_an_answer(patch):
-    say = ProvisionSession._say
+    say = ProvisionSession._publish
 
     def last(self, topic, payload):
         say(self, topic, payload)
         self._link.close()
 
-    patch.setattr(ProvisionSession, "_say", last)
+    patch.setattr(ProvisionSession, "_publish", last)
 
 
 def closes_on_qos_0(patch):
-    publish = DeviceSession._publish
+    publish = DeviceSession._on_publish
 
     async def strict(self, packet):
         if packet.qos:
@@ -482,7 +482,7 @@ def closes_on_qos_0(patch):
         else:
             self._link.close()
 
-    patch.setattr(DeviceSession, "_publish", strict)
+    patch.setattr(DeviceSession, "_on_publish", strict)
 
 
 def loses_attributes(patch):

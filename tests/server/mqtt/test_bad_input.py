@@ -359,7 +359,7 @@ def test_client_that_never_reads_is_not_read_from_either(tmp_path):
                             await loop.sock_sendall(client, PINGREQ * 4000)
                         sent += 8000
                         unsent = max(unsent, connection._transport.get_write_buffer_size())
-                        waiting = max(waiting, len(connection._waiting or ()))
+                        waiting = max(waiting, len(connection._queued or ()))
                 assert sent < 2_000_000
                 assert unsent < 200_000
                 assert waiting < 5_000

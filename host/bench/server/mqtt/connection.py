@@ -35,12 +35,12 @@ _BAD_LEVEL = LoginRefused(
 )
 
 
-class _End:
+class _Eof:
     """The peer says no more."""
 
 
-_END = _End()
-_Waiting = Packet | Chain | MalformedPacket | Reason | _End
+_EOF = _Eof()
+_Queued = Packet | Chain | MalformedPacket | Reason | _Eof
 
 
 class ConnectionOwner(Protocol):
@@ -53,10 +53,10 @@ class ConnectionOwner(Protocol):
     """What all of them read into: a read is over, and its bytes are taken out, before the next one begins."""
     closing: bool
 
-    def take(self, connection: "DeviceConnection", device: DeviceLogin) -> None:
+    def device_online(self, connection: "DeviceConnection", device: DeviceLogin) -> None:
         """A device logged in."""
 
-    def lose(self, connection: "DeviceConnection", device: DeviceLogin) -> None:
+    def device_offline(self, connection: "DeviceConnection", device: DeviceLogin) -> None:
         """Its connection is closed."""
 
 
@@ -71,13 +71,13 @@ class DeviceConnection(asyncio.BufferedProtocol):
         "_deadline",
         "_decoder",
         "_drained",
-        "_heard",
+        "_idle_limit_s",
         "_loop",
         "_owner",
-        "_quiet_s",
+        "_queued",
+        "_received_at",
         "_session",
         "_transport",
-        "_waiting",
         "closed",
         "peer",
         "received",
@@ -92,11 +92,11 @@ class DeviceConnection(asyncio.BufferedProtocol):
         self._decoder = codec.Decoder()
         self._transport: asyncio.Transport | None = None
         self._session: LoginHandler | MqttSession | None = None
-        self._waiting: deque[_Waiting] | None = None
+        self._queued: deque[_Queued] | None = None
         self._drained: asyncio.Future[None] | None = None
-        self._heard = self._loop.time()
-        self._deadline = self._heard + owner.connect_deadline_s
-        self._quiet_s = math.inf
+        self._received_at = self._loop.time()
+        self._deadline = self._received_at + owner.connect_deadline_s
+        self._idle_limit_s = math.inf
         self.task: asyncio.Task[None] | None = None
         self.closed = False
         self.version = versions.MQTT3
@@ -122,7 +122,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
         self._session = LoginHandler(self, self._owner.api, shown[0] if shown else None)
         if shown:
             texts = tuple(map(chain.certificate_text, shown))
-            self._put(Chain(certificates=texts, common_name=chain.common_name(shown[0])))
+            self._enqueue(Chain(certificates=texts, common_name=chain.common_name(shown[0])))
 
     def get_buffer(self, _hint: int) -> memoryview:
         return self._owner.buffer
@@ -131,19 +131,19 @@ class DeviceConnection(asyncio.BufferedProtocol):
         if self.closed:
             return
         data = bytes(self._owner.buffer[:size])
-        self._heard = self._loop.time()
+        self._received_at = self._loop.time()
         self.received += size
         try:
             for packet in self._decoder.feed(data):
-                self._put(packet)
+                self._enqueue(packet)
         except MalformedPacket as error:
-            self._put(error)
+            self._enqueue(error)
             self._pause_reading()
-        if self._waiting is not None and len(self._waiting) > _BACKLOG:
+        if self._queued is not None and len(self._queued) > _BACKLOG:
             self._pause_reading()
 
     def eof_received(self) -> bool:
-        self._put(_END)
+        self._enqueue(_EOF)
         # What it said before is still handled; and answered over TCP, but TLS cannot end by halves.
         return self.transport_name == "mqtt"
 
@@ -160,7 +160,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
         self._owner.connections.discard(self)
         self.resume_writing()
         if self.task is None:  # else a login or a subscription may be under way: the end comes after it
-            self._leave()
+            self._end_session()
 
     # The session's side (session.Link).
 
@@ -176,11 +176,11 @@ class DeviceConnection(asyncio.BufferedProtocol):
 
     def enter(self, session: MqttSession, packet: Connect) -> None:
         self._session = session
-        self._deadline, self._quiet_s = math.inf, _INACTIVITY_S
+        self._deadline, self._idle_limit_s = math.inf, _INACTIVITY_S
         if session.device is not None:
-            self._owner.take(self, session.device)
+            self._owner.device_online(self, session.device)
             if packet.keep_alive_s:
-                self._quiet_s = min(packet.keep_alive_s * _KEEP_ALIVE_GRACE, _INACTIVITY_S)
+                self._idle_limit_s = min(packet.keep_alive_s * _KEEP_ALIVE_GRACE, _INACTIVITY_S)
         self.send(self.version.accept(session_present=not packet.clean))
 
     def close(self, reason: Reason | None = None) -> None:
@@ -189,7 +189,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
         if reason is not None and (disconnect := self.version.disconnect(reason)):
             self.send(disconnect)
         self.closed = True
-        self._waiting = None
+        self._queued = None
         self._deadline = self._loop.time() + _LINGER_S
         if self._transport is not None:
             self._transport.close()
@@ -204,12 +204,12 @@ class DeviceConnection(asyncio.BufferedProtocol):
         if self.task is None:
             self.close(reason)
         elif not self.closed:
-            self._waiting = deque([reason])
+            self._queued = deque([reason])
 
     def abort(self) -> None:
         """Close at once."""
         self.closed = True
-        self._waiting = None
+        self._queued = None
         if self._transport is not None:
             self._transport.abort()
 
@@ -217,32 +217,32 @@ class DeviceConnection(asyncio.BufferedProtocol):
         """Close if it took too long for something, or has been silent for too long."""
         if now >= self._deadline:
             if not self.closed and isinstance(self._session, LoginHandler):
-                self._tell("no_login")
+                self._log("no_login")
                 self.abort()
             elif not self.closed:
                 self.close()
             else:
                 self.abort()
-        elif now - self._heard >= self._quiet_s:
-            self.close(Reason.KEEP_ALIVE_TIMEOUT if self._quiet_s < _INACTIVITY_S else Reason.MAXIMUM_CONNECT_TIME)
+        elif now - self._received_at >= self._idle_limit_s:
+            self.close(Reason.KEEP_ALIVE_TIMEOUT if self._idle_limit_s < _INACTIVITY_S else Reason.MAXIMUM_CONNECT_TIME)
 
     # Our own.
 
-    def _put(self, waiting: _Waiting) -> None:
+    def _enqueue(self, waiting: _Queued) -> None:
         if self.closed:
             return
-        if self._waiting is None:
-            self._waiting = deque()
-        self._waiting.append(waiting)
+        if self._queued is None:
+            self._queued = deque()
+        self._queued.append(waiting)
         if self.task is None:
             self.task = self._loop.create_task(self._serve())
 
-    def _leave(self) -> None:
+    def _end_session(self) -> None:
         session, self._session = self._session, None  # it knows this connection, which knows it
         if session is not None:
             session.end()
             if session.device is not None:
-                self._owner.lose(self, session.device)
+                self._owner.device_offline(self, session.device)
 
     def _pause_reading(self) -> None:
         if self._transport is not None:
@@ -252,8 +252,8 @@ class DeviceConnection(asyncio.BufferedProtocol):
         """Handle what waits, until nothing does."""
         handled = 0
         try:
-            while self._waiting:
-                await self._handle(self._waiting.popleft())
+            while self._queued:
+                await self._handle(self._queued.popleft())
                 while self._drained is not None:
                     await self._drained
                 handled += 1
@@ -263,24 +263,24 @@ class DeviceConnection(asyncio.BufferedProtocol):
             self._owner.api.journal.failure(error, peer=self.peer, transport=self.transport_name)
             self.close(Reason.IMPLEMENTATION_SPECIFIC)
         finally:
-            self.task = self._waiting = None
+            self.task = self._queued = None
             if self._transport is None:
-                self._leave()
+                self._end_session()
             elif not self.closed:
                 self._transport.resume_reading()
 
-    async def _handle(self, waiting: _Waiting) -> None:
+    async def _handle(self, waiting: _Queued) -> None:
         if isinstance(waiting, MalformedPacket):
-            self._tell("malformed", detail=str(waiting))
+            self._log("malformed", detail=str(waiting))
             if isinstance(waiting, UnacceptableLevel) and isinstance(self._session, LoginHandler):
                 self.send(self.version.refuse(_BAD_LEVEL))
             self.close(waiting.reason)
         elif isinstance(waiting, Reason):
             self.close(waiting)
-        elif isinstance(waiting, _End):
+        elif isinstance(waiting, _Eof):
             self.close()
         elif self._session is not None:
             await self._session.handle(waiting)
 
-    def _tell(self, event: str, **fields: str) -> None:
+    def _log(self, event: str, **fields: str) -> None:
         self._owner.api.journal.write(event, peer=self.peer, transport=self.transport_name, **fields)

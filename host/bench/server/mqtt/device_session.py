@@ -35,16 +35,16 @@ class DeviceSession(MqttSession):
 
     def end(self) -> None:
         self._stop_ending()
-        self._deaf_to_attributes()
-        self._deaf_to_calls()
+        self._stop_attribute_updates()
+        self._stop_rpc_calls()
 
-    def _connect_again(self, _packet: Connect) -> None:
+    def _on_second_connect(self, _packet: Connect) -> None:
         self._link.close(Reason.PROTOCOL_ERROR)  # 3.1
 
-    # TopicKind it subscribes to.
+    # What it subscribes to.
 
-    def _subscribe(self, packet: Subscribe) -> None:
-        super()._subscribe(packet)  # SUBACK comes before what the subscription brings
+    def _on_subscribe(self, packet: Subscribe) -> None:
+        super()._on_subscribe(packet)  # SUBACK comes before what the subscription brings
         presence, device_id = self._api.presence, self.device.id
         for topic, _ in packet.filters:
             if topic in topics.ATTRIBUTE_FILTERS:
@@ -56,37 +56,37 @@ class DeviceSession(MqttSession):
                 if self._stop_calls is None:
                     self._stop_calls = presence.listen_calls(device_id, self._on_call)
 
-    def _leave(self, topic: str) -> Reason:
+    def _unsubscribe(self, topic: str) -> Reason:
         """To leave one form is to leave them all: only one was ever served."""
         if topic in topics.ATTRIBUTE_FILTERS:
-            self._deaf_to_attributes()
+            self._stop_attribute_updates()
         elif topic in topics.RPC_FILTERS:
-            self._deaf_to_calls()
-        return super()._leave(topic)
+            self._stop_rpc_calls()
+        return super()._unsubscribe(topic)
 
-    def _deaf_to_attributes(self) -> None:
+    def _stop_attribute_updates(self) -> None:
         if self._stop_attributes is not None:
             self._stop_attributes()
             self._stop_attributes = None
 
-    def _deaf_to_calls(self) -> None:
+    def _stop_rpc_calls(self) -> None:
         if self._stop_calls is not None:
             self._stop_calls()
             self._stop_calls = None
 
     def _on_attributes(self, changed: dict[str, object], deleted: list[str]) -> None:
-        self._say(self._attribute_form.attributes, device_json.write_update(changed, deleted))
+        self._publish(self._attribute_form.attributes, device_json.write_update(changed, deleted))
 
     def _on_call(self, call: Call) -> None:
         payload = device_json.write_rpc_request(None, call.method, call.params)
-        self._say(f"{self._call_form.rpc_request}{call.id}", payload)
+        self._publish(f"{self._call_form.rpc_request}{call.id}", payload)
 
     def _on_ending(self, _why: Ending) -> None:
         self._link.close(Reason.ADMINISTRATIVE_ACTION)
 
-    # TopicKind it publishes.
+    # What it publishes.
 
-    async def _publish(self, packet: Publish) -> None:
+    async def _on_publish(self, packet: Publish) -> None:
         topic = topics.parse(packet.topic)
         if topic.kind is TopicKind.GATEWAY:
             return  # upstream has no word for a device that is none
@@ -97,7 +97,7 @@ class DeviceSession(MqttSession):
             self._refuse_chunk(packet, topic.rest)
             return
         try:
-            await self._take(packet, topic)
+            await self._dispatch(packet, topic)
         except device_json.Malformed:
             self._reject(packet)
         except device_json.BadField:  # what upstream has not thought of closes, and says this
@@ -107,7 +107,7 @@ class DeviceSession(MqttSession):
         except Limited:
             self._link.close(Reason.IMPLEMENTATION_SPECIFIC)
 
-    async def _take(self, packet: Publish, topic: topics.ParsedTopic) -> None:
+    async def _dispatch(self, packet: Publish, topic: topics.ParsedTopic) -> None:
         """Have a message handled, acknowledge it, and answer. Raises WireError, Gone or Limited."""
         api, device, payload, source = self._api, self.device, packet.payload, self._link.origin()
         match topic.kind:
@@ -122,7 +122,9 @@ class DeviceSession(MqttSession):
                 client, shared = await api.read_attributes(device, *device_json.read_attribute_request(payload))
                 self._acknowledge(packet)
                 if request >= 0:
-                    self._say(f"{topic.form.attribute_response}{request}", device_json.write_attributes(client, shared))
+                    self._publish(
+                        f"{topic.form.attribute_response}{request}", device_json.write_attributes(client, shared)
+                    )
             case TopicKind.ANSWER:
                 api.answer(device, _id(topic.rest, device_json.Malformed), payload, source)
                 self._acknowledge(packet)
@@ -131,7 +133,7 @@ class DeviceSession(MqttSession):
                 reply = await api.call(device, payload, source)
                 self._acknowledge(packet)
                 if reply is not None:
-                    self._say(f"{topic.form.rpc_response}{request}", reply.payload)
+                    self._publish(f"{topic.form.rpc_response}{request}", reply.payload)
                     reply.then()
             case TopicKind.CLAIM:
                 await api.claim(device, payload, source)
@@ -143,7 +145,7 @@ class DeviceSession(MqttSession):
         if size is None or topics.parse_int32(number) is None:
             self._link.close(Reason.SERVER_SHUTTING_DOWN)
             return
-        self._say(topics.PACKAGE_ERROR, b"PAYLOAD_TOO_LARGE" if size > codec.PACKET_LIMIT else b"NOT_FOUND")
+        self._publish(topics.PACKAGE_ERROR, b"PAYLOAD_TOO_LARGE" if size > codec.PACKET_LIMIT else b"NOT_FOUND")
         self._link.close(Reason.IMPLEMENTATION_SPECIFIC)
 
 

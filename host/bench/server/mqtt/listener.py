@@ -55,21 +55,21 @@ class Gateway:
 
     # The connections' side.
 
-    def take(self, connection: DeviceConnection, device: DeviceLogin) -> None:
+    def device_online(self, connection: DeviceConnection, device: DeviceLogin) -> None:
         """A device logged in here; if it was online elsewhere, that is over."""
         if (older := self._online.get(device.id)) is not None:
             self.journal.write("taken_over", device=device.name, peer=connection.peer)
             older.close(Reason.SESSION_TAKEN_OVER)
         self._online[device.id] = connection
-        self._tell("online", connection, device)
+        self._log("online", connection, device)
 
-    def lose(self, connection: DeviceConnection, device: DeviceLogin) -> None:
+    def device_offline(self, connection: DeviceConnection, device: DeviceLogin) -> None:
         """Its connection is closed."""
         if self._online.get(device.id) is connection:
             del self._online[device.id]
-            self._tell("offline", connection, device)
+            self._log("offline", connection, device)
 
-    def _tell(self, event: str, connection: DeviceConnection, device: DeviceLogin) -> None:
+    def _log(self, event: str, connection: DeviceConnection, device: DeviceLogin) -> None:
         self.journal.write(event, device=device.name, peer=connection.peer, transport=connection.transport_name)
 
     def _tick(self) -> None:

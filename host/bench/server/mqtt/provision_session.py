@@ -22,12 +22,12 @@ class ProvisionSession(MqttSession):
     def end(self) -> None:
         """Nothing is left behind."""
 
-    def _connect_again(self, packet: Connect) -> None:
+    def _on_second_connect(self, packet: Connect) -> None:
         """It is let in, and once a provision session, always one."""
         self._link.version = versions.of_level(packet.level)
         self._link.send(self._link.version.accept(session_present=not packet.clean))
 
-    async def _publish(self, packet: Publish) -> None:
+    async def _on_publish(self, packet: Publish) -> None:
         if packet.topic != PROVISION_REQUEST:
             self._refuse(packet, Reason.TOPIC_NAME_INVALID)
             return
@@ -44,7 +44,7 @@ class ProvisionSession(MqttSession):
             raise
         else:
             self._acknowledge(packet)
-            self._say(PROVISION_RESPONSE, device_json.write_answer(outcome))
+            self._publish(PROVISION_RESPONSE, device_json.write_answer(outcome))
             self._link.close_after(AFTER_ANSWER_S)
 
     def _refuse(self, packet: Publish, reason: Reason) -> None:

@@ -58,15 +58,15 @@ class MqttSession(ABC):
         """Answer one packet."""
         match packet:
             case Publish():
-                await self._publish(packet)
+                await self._on_publish(packet)
             case Subscribe():
-                self._subscribe(packet)
+                self._on_subscribe(packet)
             case Unsubscribe():
-                reasons = [self._leave(topic) for topic in packet.filters]
+                reasons = [self._unsubscribe(topic) for topic in packet.filters]
                 self._link.send(self._link.version.unsuback(packet.packet_id, reasons))
             case Connect():
-                self._connect_again(packet)
-            case Simple(kind=PacketType.PINGREQ):
+                self._on_second_connect(packet)
+            case Simple(kind=Kind.PINGREQ):
                 self._link.send(codec.PINGRESP)
             case Simple(kind=PacketType.DISCONNECT):
                 self._link.close(Reason.SUCCESS)
@@ -78,14 +78,14 @@ class MqttSession(ABC):
         """The connection is gone."""
 
     @abstractmethod
-    def _connect_again(self, packet: Connect) -> None:
+    def _on_second_connect(self, packet: Connect) -> None:
         """Answer a second CONNECT."""
 
     @abstractmethod
-    async def _publish(self, packet: Publish) -> None:
+    async def _on_publish(self, packet: Publish) -> None:
         """Answer a PUBLISH."""
 
-    def _subscribe(self, packet: Subscribe) -> None:
+    def _on_subscribe(self, packet: Subscribe) -> None:
         codes = [self._grant(*each) for each in packet.filters]
         self._link.send(self._link.version.suback(packet.packet_id, codes))
 
@@ -96,7 +96,7 @@ class MqttSession(ABC):
         self._granted[topic] = min(qos, 1)
         return self._granted[topic]
 
-    def _leave(self, topic: str) -> Reason:
+    def _unsubscribe(self, topic: str) -> Reason:
         return Reason.NO_SUBSCRIPTION_EXISTED if self._granted.pop(topic, None) is None else Reason.SUCCESS
 
     def _acknowledge(self, packet: Publish, reason: Reason = Reason.SUCCESS) -> None:
@@ -110,7 +110,7 @@ class MqttSession(ABC):
         else:
             self._link.close(Reason.PAYLOAD_FORMAT_INVALID)
 
-    def _say(self, topic: str, payload: bytes) -> None:
+    def _publish(self, topic: str, payload: bytes) -> None:
         """Publish with the QoS of a subscription, or with 1 if there is none. Packet ids count every message."""
         qos = next((qos for wanted, qos in self._granted.items() if topics.matches(wanted, topic)), 1)
         self._packet_id = self._packet_id % 0xFFFF + 1
