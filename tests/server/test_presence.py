@@ -1,4 +1,4 @@
-"""Who hears what is done to a device: listeners, calls and their answers, endings."""
+"""Who hears what is done to a device: listeners, calls and their answers, watch_session_ends."""
 
 import asyncio
 import uuid
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.server.presence import Call, Ending, NoAnswer, Presence
+from bench.server.presence import Call, CallUnanswered, Presence, SessionEnd
 
 ONE, OTHER = uuid.uuid4(), uuid.uuid4()
 SOON_S = 0.02
@@ -33,19 +33,19 @@ async def turn():
         await asyncio.sleep(0)
 
 
-# Attributes and endings.
+# Attributes and watch_session_ends.
 
 
 def test_listeners_of_a_device_hear_its_attributes_and_nobody_elses():
     async def scenario(presence):
         heard = []
         stops = [presence.listen_attributes(ONE, lambda *told, n=n: heard.append((n, *told))) for n in range(2)]
-        presence.tell_attributes(ONE, {"a": 1}, [])
-        presence.tell_attributes(OTHER, {"b": 2}, [])
+        presence.notify_attributes(ONE, {"a": 1}, [])
+        presence.notify_attributes(OTHER, {"b": 2}, [])
         stops[0]()
-        presence.tell_attributes(ONE, {}, ["a"])
+        presence.notify_attributes(ONE, {}, ["a"])
         stops[1]()
-        presence.tell_attributes(ONE, {"c": 3}, [])
+        presence.notify_attributes(ONE, {"c": 3}, [])
         assert heard == [(0, {"a": 1}, []), (1, {"a": 1}, []), (1, {}, ["a"])]
 
     run(scenario)
@@ -58,14 +58,14 @@ def test_stopping_twice_harms_no_later_listener():
         stop()
         later = presence.listen_attributes(ONE, lambda *_: heard.append("second"))
         stop()
-        presence.tell_attributes(ONE, {}, [])
+        presence.notify_attributes(ONE, {}, [])
         assert heard == ["second"]
         later()
 
     run(scenario)
 
 
-@pytest.mark.parametrize("why", list(Ending))
+@pytest.mark.parametrize("why", list(SessionEnd))
 def test_ending_reaches_every_session_even_if_they_leave_as_they_hear_it(why):
     async def scenario(presence):
         heard, stops = [], []
@@ -75,12 +75,12 @@ def test_ending_reaches_every_session_even_if_they_leave_as_they_hear_it(why):
                 heard.append((n, reason))
                 stops[n]()
 
-            stops.append(presence.listen_ending(ONE, end))
+            stops.append(presence.listen_session_end(ONE, end))
         assert presence.is_connected(ONE)
         assert not presence.is_connected(OTHER)
-        presence.tell_ending(OTHER, why)
+        presence.notify_session_end(OTHER, why)
         assert heard == []
-        presence.tell_ending(ONE, why)
+        presence.notify_session_end(ONE, why)
         assert heard == [(n, why) for n in range(3)]
         assert not presence.is_connected(ONE)
 
@@ -145,9 +145,9 @@ def test_call_that_is_not_answered_says_whether_it_was_heard(heard, oneway):
         if heard and oneway:
             assert await call is None
         else:
-            with pytest.raises(NoAnswer) as caught:
+            with pytest.raises(CallUnanswered) as caught:
                 await call
-            assert caught.value.heard is heard
+            assert caught.value.sent is heard
         stop()
 
     run(scenario)
@@ -177,7 +177,7 @@ def test_answer_that_comes_too_late_is_not_taken_for_the_next_call_s():
         heard = []
         stop = presence.listen_calls(ONE, heard.append)
         late = calling(presence, "first", timeout_s=SOON_S)
-        with pytest.raises(NoAnswer):
+        with pytest.raises(CallUnanswered):
             await late
         stop()
         stop = presence.listen_calls(ONE, heard.append)
@@ -222,7 +222,7 @@ def test_whatever_happens_every_call_is_answered_once_and_nothing_is_left(steps)
         for what, device, number in steps:
             if what == "listen":
                 stops.append(presence.listen_calls(device, lambda call, on=device: heard.append((on, call))))
-                stops.append(presence.listen_ending(device, told.append))
+                stops.append(presence.listen_session_end(device, told.append))
             elif what == "stop" and stops:
                 stops[number % len(stops)]()
             elif what == "call":
@@ -232,7 +232,7 @@ def test_whatever_happens_every_call_is_answered_once_and_nothing_is_left(steps)
                 on, call = heard[number % len(heard)]
                 presence.answer(on, call.id, call.method)
             else:
-                presence.tell_ending(device, Ending.DELETED)
+                presence.notify_session_end(device, SessionEnd.DELETED)
         await turn()
         answered = [(n, call.result()) for n, (_, call) in enumerate(calls) if call.done() and not call.exception()]
         assert all(str(n) == result for n, result in answered)
@@ -250,12 +250,12 @@ def test_call_of_a_device_that_is_deleted_ends_at_once():
     async def scenario(presence):
         call = calling(presence)
         await turn()
-        presence.tell_ending(ONE, Ending.CREDENTIALS_CHANGED)
+        presence.notify_session_end(ONE, SessionEnd.CREDENTIALS_CHANGED)
         await turn()
         assert not call.done()
-        presence.tell_ending(ONE, Ending.DELETED)
-        with pytest.raises(NoAnswer) as error:
+        presence.notify_session_end(ONE, SessionEnd.DELETED)
+        with pytest.raises(CallUnanswered) as error:
             await asyncio.wait_for(call, 5)
-        assert not error.value.heard
+        assert not error.value.sent
 
     run(scenario)

@@ -50,7 +50,7 @@ def share(server, name, values):
 
     async def change(api):
         await api.registry.write(timeseries.set_attributes, target, SHARED_SCOPE, values)
-        api.presence.tell_attributes(target, values, [])
+        api.presence.notify_attributes(target, values, [])
 
     server.call(change)
 

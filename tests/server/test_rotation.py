@@ -288,7 +288,7 @@ def test_answer_over_http_leaves_before_the_sessions_end(server):
         async def send(message):
             order.append(message.get("status") or message["body"])
 
-        api.presence.listen_ending(device_id, lambda why: order.append(why.name))
+        api.presence.listen_session_end(device_id, lambda why: order.append(why.name))
         scope = {"type": "http", "method": "POST", "path": f"/api/v1/{TOKEN}/rpc", "query_string": b"", "headers": []}
         await application(api, Polls())(
             {**scope, "client": ("127.0.0.1", 1), "asgi": {"version": "3.0"}}, receive, send

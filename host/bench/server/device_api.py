@@ -34,7 +34,7 @@ from bench.server import device_json
 from bench.server.journal import Journal
 from bench.server.limits import Limited, Limits
 from bench.server.metrics import Metrics
-from bench.server.presence import Ending, Presence
+from bench.server.presence import Presence, SessionEnd
 
 # What a device may call on the server. Anything else is upstream's rule engine's, and has no answer here.
 _METHODS: dict[str, Callable[[Any], Any]] = {
@@ -120,7 +120,7 @@ class DeviceApi:
         self.metrics.exchange(source.transport, outcome.status.value)
         self.tell("chain", source, status=outcome.status.value, device=outcome.device_name)
         if outcome.replaced is not None:
-            self.presence.tell_ending(outcome.replaced, Ending.CREDENTIALS_CHANGED)
+            self.presence.notify_session_end(outcome.replaced, SessionEnd.CREDENTIALS_CHANGED)
 
     async def login(self, login: MqttLogin, source: Origin) -> DeviceLogin | None:
         """The device that an MQTT login is for. Raises Limited."""
@@ -151,7 +151,7 @@ class DeviceApi:
     async def _found(self, decide: Callable[[], Awaitable[DeviceLogin | None]]) -> DeviceLogin | None:
         """What a login finds, again if the device was deleted or had its credentials changed meanwhile."""
         while True:
-            with self.presence.endings() as ended:
+            with self.presence.watch_session_ends() as ended:
                 device = await decide()
             if device is None or device.id not in ended:
                 return device
@@ -237,7 +237,7 @@ class DeviceApi:
                 )
         self.metrics.rotation(source.transport, status.value)
         self.tell("rotation", source, device=device.name, status=status.value, changed=changed)
-        end = partial(self.presence.tell_ending, device.id, Ending.CREDENTIALS_CHANGED)
+        end = partial(self.presence.notify_session_end, device.id, SessionEnd.CREDENTIALS_CHANGED)
         return Reply(device_json.write_status(status), end if changed else _nothing)
 
     def answer(self, device: DeviceLogin, call_id: int, payload: bytes, source: Origin) -> None:

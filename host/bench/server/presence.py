@@ -1,6 +1,6 @@
 """Who listens for a device: sessions, long polls and observations, whatever their transport.
 
-What an operator does to a device is told here, and reaches whoever listens at that moment.
+What an operator does to a device is announced here, and reaches whoever listens at that moment.
 """
 
 import asyncio
@@ -13,19 +13,19 @@ from enum import Enum, auto
 from typing import Any
 
 
-class Ending(Enum):
+class SessionEnd(Enum):
     """Why a device's sessions end."""
 
     DELETED = auto()
     CREDENTIALS_CHANGED = auto()
 
 
-class NoAnswer(Exception):
-    """The device did not answer a call in time; `heard`: but somebody heard it."""
+class CallUnanswered(Exception):
+    """The device did not answer a call in time; `sent`: but a listener received it."""
 
-    def __init__(self, *, heard: bool) -> None:
+    def __init__(self, *, sent: bool) -> None:
         super().__init__()
-        self.heard = heard
+        self.sent = sent
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Call:
 OnAttributes = Callable[[dict[str, Any], list[str]], None]
 OnCall = Callable[[Call], bool | None]
 """Hears a call, unless it returns False: one that waits for a single call may have it already."""
-OnEnding = Callable[[Ending], None]
+OnEnding = Callable[[SessionEnd], None]
 Stop = Callable[[], None]
 """Ends a subscription; to call it twice does no harm."""
 
@@ -53,7 +53,7 @@ class _Pending:
     sent: bool = False
 
 
-class _Device:
+class _Listeners:
     def __init__(self) -> None:
         self.on_attributes: dict[object, OnAttributes] = {}
         self.on_call: dict[object, OnCall] = {}
@@ -69,7 +69,7 @@ class Presence:
     """All devices that somebody listens for, or that are being called."""
 
     def __init__(self) -> None:
-        self._devices: dict[uuid.UUID, _Device] = {}
+        self._devices: dict[uuid.UUID, _Listeners] = {}
         self._logins: dict[object, set[uuid.UUID]] = {}
         # never used twice: an answer that comes too late must not be taken for the answer to a later call
         self._ids = itertools.count()
@@ -81,14 +81,14 @@ class Presence:
         return self._listen(device_id, lambda device: device.on_attributes, listener)
 
     def listen_calls(self, device_id: uuid.UUID, listener: OnCall) -> Stop:
-        """Hear calls; those that nobody heard so far are told at once."""
+        """Hear calls; those that nobody received so far are delivered at once."""
         stop = self._listen(device_id, lambda device: device.on_call, listener)
         device = self._devices[device_id]
         for pending in [each for each in device.pending.values() if not each.sent]:
             self._send(device, pending)
         return stop
 
-    def listen_ending(self, device_id: uuid.UUID, listener: OnEnding) -> Stop:
+    def listen_session_end(self, device_id: uuid.UUID, listener: OnEnding) -> Stop:
         """Hear that the device was deleted, or has other credentials."""
         return self._listen(device_id, lambda device: device.on_ending, listener)
 
@@ -103,33 +103,33 @@ class Presence:
 
     # Whoever tells.
 
-    def tell_attributes(self, device_id: uuid.UUID, changed: dict[str, Any], deleted: list[str]) -> None:
+    def notify_attributes(self, device_id: uuid.UUID, changed: dict[str, Any], deleted: list[str]) -> None:
         """Shared attributes changed or were deleted."""
         if device := self._devices.get(device_id):
             for listener in list(device.on_attributes.values()):
                 listener(changed, deleted)
 
     @contextmanager
-    def endings(self) -> Iterator[set[uuid.UUID]]:
+    def watch_session_ends(self) -> Iterator[set[uuid.UUID]]:
         """The devices whose sessions had to end since: for a login under way, which is no session yet."""
-        key, told = object(), set[uuid.UUID]()
-        self._logins[key] = told
+        key, ended = object(), set[uuid.UUID]()
+        self._logins[key] = ended
         try:
-            yield told
+            yield ended
         finally:
             del self._logins[key]
 
-    def tell_ending(self, device_id: uuid.UUID, why: Ending) -> None:
+    def notify_session_end(self, device_id: uuid.UUID, why: SessionEnd) -> None:
         """Sessions with this device have to end."""
-        for told in self._logins.values():
-            told.add(device_id)
+        for ended in self._logins.values():
+            ended.add(device_id)
         if device := self._devices.get(device_id):
             for listener in list(device.on_ending.values()):
                 listener(why)
-            if why is Ending.DELETED:  # nobody will answer any more
+            if why is SessionEnd.DELETED:  # nobody will answer any more
                 for pending in device.pending.values():
                     if not pending.answer.done():
-                        pending.answer.set_exception(NoAnswer(heard=pending.sent))
+                        pending.answer.set_exception(CallUnanswered(sent=pending.sent))
 
     def listens_for_calls(self, device_id: uuid.UUID) -> bool:
         """Whether a call would be heard now."""
@@ -142,8 +142,8 @@ class Presence:
         return bool(device and device.on_ending)
 
     async def call(self, device_id: uuid.UUID, method: str, params: Any, *, oneway: bool, timeout_s: float) -> Any:
-        """Call a device and wait for its answer, or for somebody to hear it if it is one way. Raises NoAnswer."""
-        device = self._devices.setdefault(device_id, _Device())
+        """Call a device and wait for its answer, or for somebody to hear it if it is one way. Raises CallUnanswered."""
+        device = self._devices.setdefault(device_id, _Listeners())
         call = Call(next(self._ids), method, params)
         pending = _Pending(call, oneway, asyncio.get_running_loop().create_future())
         device.pending[call.id] = pending
@@ -153,22 +153,22 @@ class Presence:
             async with asyncio.timeout(timeout_s):
                 return await pending.answer
         except TimeoutError:
-            raise NoAnswer(heard=pending.sent) from None
+            raise CallUnanswered(sent=pending.sent) from None
         finally:
             del device.pending[call.id]
             self._forget_if_idle(device_id)
 
-    def _send(self, device: _Device, pending: _Pending) -> None:
-        heard = [listener(pending.call) is not False for listener in list(device.on_call.values())]
-        pending.sent = any(heard)
+    def _send(self, device: _Listeners, pending: _Pending) -> None:
+        received = [listener(pending.call) is not False for listener in list(device.on_call.values())]
+        pending.sent = any(received)
         if not pending.sent:
             return
         if pending.oneway and not pending.answer.done():
             pending.answer.set_result(None)
 
-    def _listen(self, device_id: uuid.UUID, table: Callable[[_Device], dict[object, Any]], listener: Any) -> Stop:
+    def _listen(self, device_id: uuid.UUID, table: Callable[[_Listeners], dict[object, Any]], listener: Any) -> Stop:
         key = object()
-        table(self._devices.setdefault(device_id, _Device()))[key] = listener
+        table(self._devices.setdefault(device_id, _Listeners()))[key] = listener
 
         def stop() -> None:
             if device := self._devices.get(device_id):

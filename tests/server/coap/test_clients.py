@@ -121,7 +121,7 @@ def test_aiocoap_observes(server, device_id, url):
         for n in range(3):
 
             async def deed(api, n=n):
-                api.presence.tell_attributes(device_id, {"a": n}, [])
+                api.presence.notify_attributes(device_id, {"a": n}, [])
 
             await asyncio.wrap_future(server.submit(deed))
             assert json.loads((await anext(notifications)).payload) == {"a": n}

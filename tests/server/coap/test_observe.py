@@ -7,7 +7,7 @@ import pytest
 
 from bench.registry import ProvisionType, timeseries
 from bench.registry.model import SHARED_SCOPE
-from bench.server.presence import Ending
+from bench.server.presence import SessionEnd
 from tests.support.coap_packets import (
     ACK,
     BLOCK2,
@@ -49,14 +49,14 @@ def device_id(server):
 
 def tell(server, device_id, changed, deleted=()):
     async def deed(api):
-        api.presence.tell_attributes(device_id, changed, list(deleted))
+        api.presence.notify_attributes(device_id, changed, list(deleted))
 
     server.submit(deed).result()
 
 
-def end(server, device_id, why=Ending.DELETED):
+def end(server, device_id, why=SessionEnd.DELETED):
     async def deed(api):
-        api.presence.tell_ending(device_id, why)
+        api.presence.notify_session_end(device_id, why)
 
     server.submit(deed).result()
 
@@ -122,7 +122,7 @@ def test_change_while_the_first_answer_is_made_is_not_lost(server, device_id, pe
     read = server.api.read_attributes
 
     async def change_then_read(*args):
-        server.api.presence.tell_attributes(device_id, {"late": 1}, [])
+        server.api.presence.notify_attributes(device_id, {"late": 1}, [])
         return await read(*args)
 
     server.api.read_attributes = change_then_read
@@ -177,7 +177,7 @@ def test_observation_ends_when_a_notification_is_rejected(server, device_id, pee
 
 
 @pytest.mark.parametrize("path", [ATTRIBUTES, RPC])
-@pytest.mark.parametrize("why", Ending)
+@pytest.mark.parametrize("why", SessionEnd)
 def test_observation_ends_with_the_device_s_sessions(server, device_id, peer, path, why):
     observe(peer, path)
     end(server, device_id, why)
@@ -215,11 +215,11 @@ def test_attributes_and_calls_are_observed_side_by_side(server, device_id, peer)
     tell(server, device_id, {"a": 1})
     notification(peer, b"a", {"a": 1})
     end(server, device_id)
-    endings = []
+    watch_session_ends = []
     for _ in range(2):
-        endings.append(peer.heard())
-        peer.send(message(ACK, EMPTY, endings[-1].mid))
-    assert {(each.token, each.code) for each in endings} == {(b"a", DELETED), (b"r", DELETED)}
+        watch_session_ends.append(peer.heard())
+        peer.send(message(ACK, EMPTY, watch_session_ends[-1].mid))
+    assert {(each.token, each.code) for each in watch_session_ends} == {(b"a", DELETED), (b"r", DELETED)}
     quiet(server, device_id)
 
 

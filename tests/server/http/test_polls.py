@@ -11,7 +11,7 @@ import pytest
 
 from bench.registry import ProvisionType
 from bench.server.http import device as device_routes
-from bench.server.presence import Ending, NoAnswer
+from bench.server.presence import CallUnanswered, SessionEnd
 from tests.support.http_requests import call, expect_error, head, listeners, read_response, wait_for_listeners
 from tests.support.mqtt_packets import expect_silence, expect_unharmed
 from tests.support.raw_client import RawClient
@@ -30,14 +30,14 @@ def device_id(server):
 
 def tell(server, device_id, changed, deleted):
     async def deed(api):
-        api.presence.tell_attributes(device_id, changed, deleted)
+        api.presence.notify_attributes(device_id, changed, deleted)
 
     server.submit(deed).result()
 
 
 def end(server, device_id, why):
     async def deed(api):
-        api.presence.tell_ending(device_id, why)
+        api.presence.notify_session_end(device_id, why)
 
     server.submit(deed).result()
 
@@ -94,7 +94,7 @@ def test_poll_ends_by_default_and_with_a_timeout_beyond_all_bounds(server, devic
 
 
 @pytest.mark.parametrize("path", POLLS)
-@pytest.mark.parametrize("why", Ending)
+@pytest.mark.parametrize("why", SessionEnd)
 def test_poll_ends_with_the_device_s_sessions(server, device_id, path, why):
     with polling(server, device_id, path) as (client,):
         end(server, device_id, why)
@@ -168,7 +168,7 @@ def test_call_that_a_poll_had_no_room_for_is_unheard(server, device_id):
         first = asyncio.ensure_future(api.presence.call(device_id, "a", None, oneway=True, timeout_s=20))
         second = asyncio.ensure_future(api.presence.call(device_id, "b", None, oneway=True, timeout_s=0.3))
         await first
-        with pytest.raises(NoAnswer):
+        with pytest.raises(CallUnanswered):
             await second
 
     with polling(server, device_id, RPC) as (client,):

@@ -7,7 +7,7 @@ import pytest
 
 from bench.registry import timeseries
 from bench.registry.model import SHARED_SCOPE
-from bench.server.presence import NoAnswer
+from bench.server.presence import CallUnanswered
 from tests.support.mqtt_packets import (
     ATTRIBUTES,
     PINGREQ,
@@ -70,7 +70,7 @@ def share(server, device_id, changed, deleted=()):
     async def change(api):
         await api.registry.write(timeseries.set_attributes, device_id, SHARED_SCOPE, changed)
         await api.registry.write(timeseries.delete_attributes, device_id, SHARED_SCOPE, deleted)
-        api.presence.tell_attributes(device_id, changed, list(deleted))
+        api.presence.notify_attributes(device_id, changed, list(deleted))
 
     server.call(change)
 
@@ -253,7 +253,7 @@ def test_peer_that_never_reads_is_dropped_before_its_messages_fill_the_memory(se
 
     def tell(api):
         for _ in range(1000):
-            api.presence.tell_attributes(device_id, {"a": text}, [])
+            api.presence.notify_attributes(device_id, {"a": text}, [])
 
     server.call(tell)
     server.wait_for("offline", device="device")
@@ -309,7 +309,7 @@ def test_who_left_one_form_is_called_in_none(server, client, v, device_id):
         client.send(v.subscribe(1, *((each.rpc_request + "+", 0) for each in FORMS.values())))
         client.send(v.unsubscribe(2, form.rpc_request + "+"))
         client.expect(v.suback(1, 0, 0, 0) + v.unsuback(2, 0))
-        with pytest.raises(NoAnswer):
+        with pytest.raises(CallUnanswered):
             begin_call(server, device_id, timeout_s=0.1).result(5)
         expect_open(client)
 

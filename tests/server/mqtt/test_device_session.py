@@ -8,7 +8,7 @@ import pytest
 from bench.registry import ProvisionType, credentials, devices
 from bench.server.limits import Rules
 from bench.server.mqtt import connection, listener, provision_session
-from bench.server.presence import Ending
+from bench.server.presence import SessionEnd
 from tests.support.mqtt_packets import (
     ATTRIBUTES,
     DISCONNECT,
@@ -476,12 +476,12 @@ def test_times_are_those_that_are_promised():
     assert (listener.CONNECT_DEADLINE_S, provision_session.AFTER_ANSWER_S) == (10, 60)
 
 
-@pytest.mark.parametrize("why", Ending)
+@pytest.mark.parametrize("why", SessionEnd)
 def test_session_of_a_device_that_is_deleted_or_has_other_credentials_ends_at_once(server, client, v, why):
     new_device(server, "other", "other-token")
     with device_session(server, v, "other-token") as other:
         device = server.query(lambda registry: registry.token_login(TOKEN))
-        server.call(lambda api: api.presence.tell_ending(device.id, why))
+        server.call(lambda api: api.presence.notify_session_end(device.id, why))
         expect_end(client, v, 0x98)
         expect_open(other)
     with device_session(server, v) as again:
@@ -596,6 +596,6 @@ def test_login_whose_token_is_replaced_before_it_is_let_in_is_refused(server, v)
             client.send(v.connect(username=TOKEN))
             assert looked_up.wait(PATIENCE_S)
             server.query(lambda registry: registry.write(devices.set_credentials, device_id, other))
-            server.call(lambda api: api.presence.tell_ending(device_id, Ending.CREDENTIALS_CHANGED))
+            server.call(lambda api: api.presence.notify_session_end(device_id, SessionEnd.CREDENTIALS_CHANGED))
         client.expect(v.refused(*BAD_NAME))
         client.expect_closed()

@@ -227,7 +227,7 @@ class CoapServer:
         queue: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._observations[key] = queue
         presence = self._api.presence
-        stops: list[Stop] = [presence.listen_ending(device.id, lambda _why: queue.put_nowait(None))]
+        stops: list[Stop] = [presence.listen_session_end(device.id, lambda _why: queue.put_nowait(None))]
         try:
             if key[1] is Feature.RPC:
                 self._notify(pipe, Message(code=codes.VALID))

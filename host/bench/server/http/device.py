@@ -15,7 +15,7 @@ from bench.server.device_api import DeviceApi, Gone
 from bench.server.http import request_ids
 from bench.server.http.error_responses import BAD_REQUEST, BODY_LIMIT, GENERAL, body_of, error
 from bench.server.http.polls import Polls, Settle
-from bench.server.presence import Call, Ending, Stop
+from bench.server.presence import Call, SessionEnd, Stop
 
 # Milliseconds that a long poll waits if it does not say, and at most.
 _TIMEOUT_MS = 60_000
@@ -181,10 +181,10 @@ class _DeviceRoutes:
 
         async def wait(device: DeviceLogin, _body: bytes, _source: Origin) -> Response:
             def listen_to_all(settle: Settle) -> Iterable[Stop]:
-                def end(_why: Ending) -> None:
+                def end(_why: SessionEnd) -> None:
                     settle(Response(status_code=408))
 
-                yield self._api.presence.listen_ending(device.id, end)
+                yield self._api.presence.listen_session_end(device.id, end)
                 yield from listen(device, settle)
 
             return await self._polls.wait(request, timeout_s, listen_to_all)

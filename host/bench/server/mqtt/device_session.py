@@ -9,7 +9,7 @@ from bench.server.limits import Limited
 from bench.server.mqtt import topics
 from bench.server.mqtt.session import MqttSession, SessionLink
 from bench.server.mqtt.topics import TopicForm, TopicKind
-from bench.server.presence import Call, Ending, Stop
+from bench.server.presence import Call, SessionEnd, Stop
 
 
 class DeviceSession(MqttSession):
@@ -31,7 +31,7 @@ class DeviceSession(MqttSession):
         self.device = device
         self._stop_attributes: Stop | None = None
         self._stop_calls: Stop | None = None
-        self._stop_ending = api.presence.listen_ending(device.id, self._on_ending)
+        self._stop_ending = api.presence.listen_session_end(device.id, self._on_ending)
 
     def end(self) -> None:
         self._stop_ending()
@@ -81,7 +81,7 @@ class DeviceSession(MqttSession):
         payload = device_json.write_rpc_request(None, call.method, call.params)
         self._publish(f"{self._call_form.rpc_request}{call.id}", payload)
 
-    def _on_ending(self, _why: Ending) -> None:
+    def _on_ending(self, _why: SessionEnd) -> None:
         self._link.close(Reason.ADMINISTRATIVE_ACTION)
 
     # What it publishes.

@@ -6,7 +6,7 @@ import uuid
 import pytest
 
 from bench.registry import credentials
-from bench.server.presence import Ending
+from bench.server.presence import SessionEnd
 from tests.support.operators import client, login, name, new_device, new_profile, ok, refused
 from tests.support.servers import on_both_databases
 
@@ -262,17 +262,17 @@ def test_session_ends_when_its_device_is_changed(server, change):
         token = name("token")
         device = ok(operator.post(f"{PATH}?accessToken={token}", json={"name": name()}))
         heard = []
-        stop = server.api.presence.listen_ending(uuid.UUID(device["id"]["id"]), heard.append)
+        stop = server.api.presence.listen_session_end(uuid.UUID(device["id"]["id"]), heard.append)
         info = f"{PATH}/info/{device['id']['id']}"
         assert ok(operator.get(info))["active"] is True
         if change == "deletion":
             ok(operator.delete(f"{PATH}/{device['id']['id']}"))
-            assert heard == [Ending.DELETED]
+            assert heard == [SessionEnd.DELETED]
             refused(operator.get(info), 404, 32)
         else:
             form = {"deviceId": device["id"], "credentialsType": "ACCESS_TOKEN", "credentialsId": name()}
             ok(operator.post(f"{PATH}/credentials", json=form))
-            assert heard == [Ending.CREDENTIALS_CHANGED]
+            assert heard == [SessionEnd.CREDENTIALS_CHANGED]
         stop()
     with client(server) as anonymous:
         assert anonymous.post(f"/api/v1/{token}/telemetry", json={"a": 1}).status_code == 401
@@ -282,7 +282,7 @@ def test_refused_change_ends_no_session(server):
     with login(server) as operator:
         device = new_device(operator)
         heard = []
-        stop = server.api.presence.listen_ending(uuid.UUID(device["id"]["id"]), heard.append)
+        stop = server.api.presence.listen_session_end(uuid.UUID(device["id"]["id"]), heard.append)
         form = {"deviceId": device["id"], "credentialsType": "ACCESS_TOKEN", "credentialsId": ""}
         refused(operator.post(f"{PATH}/credentials", json=form), 400, 31)
         stop()

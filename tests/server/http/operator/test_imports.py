@@ -5,7 +5,7 @@ import uuid
 
 import pytest
 
-from bench.server.presence import Ending
+from bench.server.presence import SessionEnd
 from tests.support.operators import name, new_device, new_profile, ok, refused, values
 
 PATH = "/api/device/bulk_import"
@@ -177,12 +177,12 @@ def test_known_device_gets_values_only_if_asked_for(shared_operator, shared_serv
 
 def test_sessions_end_where_credentials_change(shared_operator, shared_server):
     made, heard = new_device(shared_operator), []
-    stop = shared_server.api.presence.listen_ending(uuid.UUID(made["id"]["id"]), heard.append)
+    stop = shared_server.api.presence.listen_session_end(uuid.UUID(made["id"]["id"]), heard.append)
     load(shared_operator, f"{made['name']},\n", "NAME", "ACCESS_TOKEN")
     assert heard == []
     load(shared_operator, f"{made['name']},{name('token')}\n", "NAME", "ACCESS_TOKEN")
     stop()
-    assert heard == [Ending.CREDENTIALS_CHANGED]
+    assert heard == [SessionEnd.CREDENTIALS_CHANGED]
 
 
 def test_imported_device_can_be_provisioned_once(shared_operator):

@@ -27,7 +27,7 @@ from bench.server.http.operator.params import (
     listed,
 )
 from bench.server.http.operator.serializers import credentials_json, device_info, device_json
-from bench.server.presence import Ending
+from bench.server.presence import SessionEnd
 
 router = APIRouter(route_class=GuardedRoute, tags=["devices"])
 
@@ -71,7 +71,7 @@ async def save_with_credentials(
 
     saved = await caller.change(f"device.{'updated' if device_id else 'added'}", form.device.name, change)
     if device_id is not None:
-        caller.api.presence.tell_ending(device_id.id, Ending.CREDENTIALS_CHANGED)
+        caller.api.presence.notify_session_end(device_id.id, SessionEnd.CREDENTIALS_CHANGED)
     return saved
 
 
@@ -128,7 +128,7 @@ async def delete(device_id: DeviceId, caller: Operator) -> None:
         return device.name, None
 
     await caller.change("device.deleted", str(device_id), change)
-    caller.api.presence.tell_ending(device_id, Ending.DELETED)
+    caller.api.presence.notify_session_end(device_id, SessionEnd.DELETED)
 
 
 @router.get("/tenant/device", summary="The device of a name")
@@ -241,7 +241,7 @@ async def set_credentials(form: schemas.CredentialsForm, caller: Operator) -> sc
         return device.name, (device, own)
 
     device, own = await caller.change("device.credentials_updated", str(device_id), change)
-    caller.api.presence.tell_ending(device_id, Ending.CREDENTIALS_CHANGED)
+    caller.api.presence.notify_session_end(device_id, SessionEnd.CREDENTIALS_CHANGED)
     return credentials_json(device, own)
 
 

@@ -8,7 +8,7 @@ from bench.registry import Conflict, imports
 from bench.registry.imports import ImportColumn, ImportedDevice, ImportLine
 from bench.server.http.operator import schemas
 from bench.server.http.operator.authorization import Caller, LargeRoute, Operator
-from bench.server.presence import Ending
+from bench.server.presence import SessionEnd
 
 router = APIRouter(route_class=LargeRoute, tags=["devices"])
 
@@ -37,7 +37,7 @@ async def _store(caller: Caller, line: ImportLine, *, update: bool) -> ImportedD
 
     done = await caller.change("device.imported", line.fields.get("NAME", ""), change)
     if done.new_credentials:
-        caller.api.presence.tell_ending(done.device_id, Ending.CREDENTIALS_CHANGED)
+        caller.api.presence.notify_session_end(done.device_id, SessionEnd.CREDENTIALS_CHANGED)
     if done.shared:
-        caller.api.presence.tell_attributes(done.device_id, done.shared, [])
+        caller.api.presence.notify_attributes(done.device_id, done.shared, [])
     return done

@@ -105,7 +105,7 @@ async def _set_attributes(caller: Caller, device_id: UUID, scope: str, sent: dic
 
     await caller.change("device.attributes_updated", str(device_id), change)
     if scope == SHARED_SCOPE:
-        caller.api.presence.tell_attributes(device_id, values, [])
+        caller.api.presence.notify_attributes(device_id, values, [])
 
 
 def _check_keys(keys: Any) -> None:
@@ -139,7 +139,7 @@ async def _delete_attributes(caller: Caller, device_id: UUID, scope: str, keys: 
 
     deleted = await caller.change("device.attributes_deleted", str(device_id), change)
     if scope == SHARED_SCOPE and deleted:
-        caller.api.presence.tell_attributes(device_id, {}, deleted)
+        caller.api.presence.notify_attributes(device_id, {}, deleted)
 
 
 # Telemetry.
