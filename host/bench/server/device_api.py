@@ -22,11 +22,11 @@ from bench.registry import (
     ProvisionOutcome,
     Registry,
     Status,
+    audit,
     claims,
     rotation,
     timeseries,
 )
-from bench.registry import audit as trail
 from bench.registry.clock import now_ms
 from bench.registry.credentials import InvalidCredentials
 from bench.registry.model import CLIENT_SCOPE, SHARED_SCOPE
@@ -50,16 +50,16 @@ class Gone(Exception):
     """The device was deleted meanwhile, or its credentials replaced."""
 
 
-def _nothing() -> None:
+def _no_action() -> None:
     pass
 
 
 @dataclass(frozen=True)
-class Reply:
+class RpcReply:
     """The answer to a device's call, as JSON."""
 
     payload: bytes
-    then: Callable[[], None] = _nothing
+    then: Callable[[], None] = _no_action
     """What a transport has to do once the answer has left."""
 
 
@@ -88,7 +88,7 @@ class DeviceApi:
         self.metrics = metrics
         self.presence = Presence()
 
-    def tell(self, event: str, source: Origin, **fields: Any) -> None:
+    def log(self, event: str, source: Origin, **fields: Any) -> None:
         """Write an event of a request to the journal."""
         self.journal.write(event, peer=source.address, transport=source.transport, request=source.request, **fields)
 
@@ -101,7 +101,7 @@ class DeviceApi:
             request = device_json.read_request(payload)
         except device_json.WireError as error:
             self.metrics.exchange(source.transport, "unreadable")
-            self.tell("bad_request", source, kind=type(error).__name__)
+            self.log("bad_request", source, kind=type(error).__name__)
             raise
         async with self.limits.turn(source.address):
             self._check(source, request.device_name, request.key, self.metrics.exchange)
@@ -109,7 +109,7 @@ class DeviceApi:
             if outcome.status is Status.NOT_FOUND:
                 self.limits.failed(source.address, request.device_name, request.key)
         self.metrics.exchange(source.transport, outcome.status.value, time.perf_counter() - started)
-        self.tell("exchange", source, status=outcome.status.value, device=outcome.device_name or request.device_name)
+        self.log("exchange", source, status=outcome.status.value, device=outcome.device_name or request.device_name)
         return outcome
 
     async def provision_chain(self, chain: Chain, source: Origin) -> None:
@@ -118,7 +118,7 @@ class DeviceApi:
         if outcome.status is None:
             return
         self.metrics.exchange(source.transport, outcome.status.value)
-        self.tell("chain", source, status=outcome.status.value, device=outcome.device_name)
+        self.log("chain", source, status=outcome.status.value, device=outcome.device_name)
         if outcome.replaced is not None:
             self.presence.notify_session_end(outcome.replaced, SessionEnd.CREDENTIALS_CHANGED)
 
@@ -144,8 +144,8 @@ class DeviceApi:
                 self.limits.failed(source.address, name, name)
         self.metrics.login(source.transport, "accepted" if device else "refused")
         if device is None:
-            self.tell("login_refused", source)
-            await self.registry.record(trail.entry(source, what="login", entity="", result="refused"))
+            self.log("login_refused", source)
+            await self.registry.record(audit.entry(source, what="login", entity="", result="refused"))
         return device
 
     async def _found(self, decide: Callable[[], Awaitable[DeviceLogin | None]]) -> DeviceLogin | None:
@@ -161,7 +161,7 @@ class DeviceApi:
             self.limits.check(source.address, name, key)
         except Limited as error:
             count(source.transport, "limited")
-            self.tell("limited", source, retry_after_s=error.retry_after_s)
+            self.log("limited", source, retry_after_s=error.retry_after_s)
             raise
 
     # What a device that is logged in says.
@@ -173,7 +173,7 @@ class DeviceApi:
             await self.registry.save_telemetry(device.id, entries)
         except Conflict:
             raise self._gone(device, source) from None
-        self.tell("telemetry", source, device=device.name, keys=sorted({key for _, key, _ in entries}))
+        self.log("telemetry", source, device=device.name, keys=sorted({key for _, key, _ in entries}))
 
     async def attributes(self, device: DeviceLogin, payload: bytes, source: Origin) -> None:
         """Store client attributes. Raises WireError or Gone."""
@@ -182,7 +182,7 @@ class DeviceApi:
             await self.registry.save_attributes(device.id, values)
         except Conflict:
             raise self._gone(device, source) from None
-        self.tell("attributes", source, device=device.name, keys=sorted(values))
+        self.log("attributes", source, device=device.name, keys=sorted(values))
 
     async def read_attributes(
         self, device: DeviceLogin, client_keys: list[str] | None, shared_keys: list[str] | None
@@ -208,19 +208,19 @@ class DeviceApi:
         except Conflict:
             raise self._gone(device, source) from None
         result = "offered" if offered.accepted else offered.reason
-        self.tell("claim", source, device=device.name, result=result)
-        await self.registry.record(trail.entry(source, what="claim", entity=device.name, result=result))
+        self.log("claim", source, device=device.name, result=result)
+        await self.registry.record(audit.entry(source, what="claim", entity=device.name, result=result))
 
-    async def call(self, device: DeviceLogin, payload: bytes, source: Origin) -> Reply | None:
+    async def call(self, device: DeviceLogin, payload: bytes, source: Origin) -> RpcReply | None:
         """A device calls the server; None if the method is not known here. Raises WireError, Limited or Gone."""
         method, params = self._read(device, source, device_json.read_rpc_call, payload)
         known = _METHODS.get(method)
-        self.tell("call", source, device=device.name, known=known is not None or method == _ROTATE)
+        self.log("call", source, device=device.name, known=known is not None or method == _ROTATE)
         if method == _ROTATE:
             return await self._rotate(device, payload, source)
-        return None if known is None else Reply(json.dumps(known(params), separators=(",", ":")).encode())
+        return None if known is None else RpcReply(json.dumps(known(params), separators=(",", ":")).encode())
 
-    async def _rotate(self, device: DeviceLogin, payload: bytes, source: Origin) -> Reply:
+    async def _rotate(self, device: DeviceLogin, payload: bytes, source: Origin) -> RpcReply:
         """A device replaces its credentials. What is refused is counted: it may tell what others log in with."""
         status, changed = Status.SUCCESS, False
         async with self.limits.turn(source.address):
@@ -233,12 +233,12 @@ class DeviceApi:
                 status = Status.FAILURE
                 self.limits.failed(source.address, device.name, device.name)
                 await self.registry.record(
-                    trail.entry(source, what=rotation.WHAT, entity=device.name, result=status.value)
+                    audit.entry(source, what=rotation.WHAT, entity=device.name, result=status.value)
                 )
         self.metrics.rotation(source.transport, status.value)
-        self.tell("rotation", source, device=device.name, status=status.value, changed=changed)
+        self.log("rotation", source, device=device.name, status=status.value, changed=changed)
         end = partial(self.presence.notify_session_end, device.id, SessionEnd.CREDENTIALS_CHANGED)
-        return Reply(device_json.write_status(status), end if changed else _nothing)
+        return RpcReply(device_json.write_status(status), end if changed else _no_action)
 
     def answer(self, device: DeviceLogin, call_id: int, payload: bytes, source: Origin) -> None:
         """A device answers a call of the server's; what is no JSON is taken as text, as upstream takes it unread."""
@@ -246,16 +246,16 @@ class DeviceApi:
             value = device_json.read_rpc_response(payload)
         except device_json.WireError:
             value = payload.decode(errors="replace")
-        heard = self.presence.answer(device.id, call_id, value)
-        self.tell("answer", source, device=device.name, call=call_id, heard=heard)
+        expected = self.presence.answer(device.id, call_id, value)
+        self.log("answer", source, device=device.name, call=call_id, heard=expected)
 
     def _read(self, device: DeviceLogin, source: Origin, read: Callable[..., Any], *args: Any) -> Any:
         try:
             return read(*args)
         except device_json.WireError as error:
-            self.tell("bad_message", source, device=device.name, kind=type(error).__name__)
+            self.log("bad_message", source, device=device.name, kind=type(error).__name__)
             raise
 
     def _gone(self, device: DeviceLogin, source: Origin) -> Gone:
-        self.tell("bad_message", source, device=device.name, kind=Gone.__name__)
+        self.log("bad_message", source, device=device.name, kind=Gone.__name__)
         return Gone()

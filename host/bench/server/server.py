@@ -112,7 +112,7 @@ class Server:
                 app,
                 context,
                 Waits(request_s=options.deadline_s, stop_s=_GRACE_S),
-                on_malformed=lambda address: self.api.tell("malformed", origin(address, "http")),
+                on_malformed=lambda address: self.api.log("malformed", origin(address, "http")),
                 on_stop=polls.end,
             )
             for name, context in (("http", None), ("https", https_context(self.identity)))

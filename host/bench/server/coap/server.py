@@ -75,7 +75,7 @@ class CoapServer:
             self,
             host,
             port,
-            on_malformed=lambda address: api.tell("malformed", device_api.origin(address, "coap")),
+            on_malformed=lambda address: api.log("malformed", device_api.origin(address, "coap")),
             on_failure=lambda error: api.journal.failure(error, transport="coap"),
         )
         return self
@@ -215,7 +215,7 @@ class CoapServer:
         if device is None:
             raise _Refused(codes.UNAUTHORIZED)
         if device.transport_type not in _TRANSPORTS:
-            self._api.tell("wrong_transport", source, device=device.name, wanted=device.transport_type)
+            self._api.log("wrong_transport", source, device=device.name, wanted=device.transport_type)
             raise _Refused(codes.INTERNAL_SERVER_ERROR)
         return device
 

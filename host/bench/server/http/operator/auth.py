@@ -6,8 +6,7 @@ from fastapi import APIRouter, Request, Response
 from sqlalchemy.orm import Session
 
 from bench.errors import NotFound, Refused
-from bench.registry import audit as trail
-from bench.registry import users
+from bench.registry import audit, users
 from bench.registry.model import User
 from bench.server import accounts
 from bench.server.http.device import origin
@@ -41,15 +40,15 @@ async def _attempt(request: Request, username: str, prove: Callable[[], Awaitabl
     api, source, key = operators.api, origin(request), f"user {username}"
 
     async def note(result: str) -> None:
-        row = trail.entry(source, who=username, what="user.login", entity=username, result=result)
+        row = audit.entry(source, who=username, what="user.login", entity=username, result=result)
         await api.registry.record(row)
-        api.tell("operator", source, user=username[:_SHOWN], what="user.login", result=result)
+        api.log("operator", source, user=username[:_SHOWN], what="user.login", result=result)
 
     async with operators.deciding:
         try:
             api.limits.check(source.address, key, key)
         except Limited as error:
-            api.tell("limited", source, retry_after_s=error.retry_after_s)
+            api.log("limited", source, retry_after_s=error.retry_after_s)
             raise
         proven = await prove()
         if not proven:
@@ -78,7 +77,7 @@ async def activate(form: schemas.ActivateForm, request: Request) -> schemas.JwtP
     assert user is not None
     stored = await _new_password(form.password)
     user = await operators.api.registry.write(users.set_password, user.id, stored, instead_of="")
-    row = trail.entry(origin(request), who=user.email, what="user.activated", entity=user.email, result=SUCCESS)
+    row = audit.entry(origin(request), who=user.email, what="user.activated", entity=user.email, result=SUCCESS)
     await operators.api.registry.record(row)
     return operators.tokens.pair(user)
 

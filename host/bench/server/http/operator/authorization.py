@@ -13,8 +13,7 @@ from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
 from bench.errors import BenchError
-from bench.registry import Conflict, Device, Origin, devices, users
-from bench.registry import audit as trail
+from bench.registry import Conflict, Device, Origin, audit, devices, users
 from bench.registry.model import Audit, User
 from bench.server.device_api import DeviceApi
 from bench.server.http import error_responses
@@ -81,16 +80,16 @@ class Caller:
         except (BenchError, Conflict, Forbidden) as error:
             await self.note(what, asked, type(error).__name__)
             raise
-        self.api.tell("operator", self.source, user=self.user.email, what=what, result=judge(answer))
+        self.api.log("operator", self.source, user=self.user.email, what=what, result=judge(answer))
         return answer
 
     async def note(self, what: str, entity: str, result: str) -> None:
         """A row of the audit trail and an event for what changes nothing, or was not done."""
         await self.api.registry.record(self._row(what, entity, result))
-        self.api.tell("operator", self.source, user=self.user.email, what=what, result=result)
+        self.api.log("operator", self.source, user=self.user.email, what=what, result=result)
 
     def _row(self, what: str, entity: str, result: str) -> dict[str, Any]:
-        return trail.entry(self.source, who=self.user.email, what=what, entity=entity, result=result)
+        return audit.entry(self.source, who=self.user.email, what=what, entity=entity, result=result)
 
     def device(self, session: Session, device_id: uuid.UUID) -> Device:
         """A device that this user may see. Raises NotFound or Forbidden."""
