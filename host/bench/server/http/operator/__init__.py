@@ -6,7 +6,7 @@ from bench.server.http.operator.errors import HANDLERS
 
 ROUTERS = (
     auth.public,
-    auth.guarded,
+    auth.authenticated,
     profiles.router,
     imports.router,
     devices.router,

@@ -9,11 +9,11 @@ from bench.registry import audit
 from bench.registry.model import Audit
 from bench.registry.pages import PageQuery
 from bench.server.http.operator import schemas
-from bench.server.http.operator.authorization import SUCCESS, GuardedRoute, Operator
+from bench.server.http.operator.authorization import SUCCESS, AuthenticatedRoute, Operator
 from bench.server.http.operator.params import PageNumber, PageSize, SortOrder, TextSearch, comma_separated, listed
 from bench.server.http.operator.schemas import Id
 
-router = APIRouter(route_class=GuardedRoute, tags=["audit"])
+router = APIRouter(route_class=AuthenticatedRoute, tags=["audit"])
 
 _Sort = Annotated[
     Literal["createdTime", "entityName", "userName", "actionType", "actionStatus"], Query(alias="sortProperty")

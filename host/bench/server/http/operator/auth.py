@@ -11,13 +11,13 @@ from bench.registry.model import User
 from bench.server import accounts
 from bench.server.http.device import origin
 from bench.server.http.operator import schemas
-from bench.server.http.operator.authorization import SUCCESS, AnyUser, GuardedRoute, Operators, PublicRoute
+from bench.server.http.operator.authorization import SUCCESS, AnyUser, AuthenticatedRoute, Operators, PublicRoute
 from bench.server.http.operator.errors import Unauthorized
 from bench.server.http.operator.serializers import user_json
 from bench.server.limits import Limited
 
 public = APIRouter(route_class=PublicRoute, tags=["auth"])
-guarded = APIRouter(route_class=GuardedRoute, tags=["auth"])
+authenticated = APIRouter(route_class=AuthenticatedRoute, tags=["auth"])
 
 _MIN_PASSWORD, _MAX_PASSWORD = 8, 128
 # Of a user name in an event: no account has a longer one.
@@ -39,7 +39,7 @@ async def _attempt(request: Request, username: str, prove: Callable[[], Awaitabl
     operators: Operators = request.app.state.operators
     api, source, key = operators.api, origin(request), f"user {username}"
 
-    async def note(result: str) -> None:
+    async def record(result: str) -> None:
         row = audit.entry(source, who=username, what="user.login", entity=username, result=result)
         await api.registry.record(row)
         api.log("operator", source, user=username[:_SHOWN], what="user.login", result=result)
@@ -53,7 +53,7 @@ async def _attempt(request: Request, username: str, prove: Callable[[], Awaitabl
         proven = await prove()
         if not proven:
             api.limits.failed(source.address, key, key)
-    await note(SUCCESS if proven else "refused")
+    await record(SUCCESS if proven else "refused")
     if not proven:
         raise Unauthorized("Invalid username or password")
 
@@ -82,18 +82,18 @@ async def activate(form: schemas.ActivateForm, request: Request) -> schemas.JwtP
     return operators.tokens.pair(user)
 
 
-@guarded.get("/auth/user", summary="Whoever is logged in")
+@authenticated.get("/auth/user", summary="Whoever is logged in")
 async def me(caller: AnyUser) -> schemas.UserJson:
     return user_json(caller.tenant, caller.user)
 
 
-@guarded.post("/auth/logout", summary="Log out", response_class=Response)
+@authenticated.post("/auth/logout", summary="Log out", response_class=Response)
 async def logout(caller: AnyUser) -> None:
     caller.tokens.end(caller.claims)
-    await caller.note("user.logout", caller.user.email, SUCCESS)
+    await caller.record("user.logout", caller.user.email, SUCCESS)
 
 
-@guarded.post("/auth/changePassword", summary="Change the password; all other tokens are worth nothing then")
+@authenticated.post("/auth/changePassword", summary="Change the password; all other tokens are worth nothing then")
 async def change_password(form: schemas.PasswordForm, caller: AnyUser, request: Request) -> schemas.JwtPair:
     old = caller.user.password_hash
     await _attempt(request, caller.user.email, lambda: accounts.is_correct(form.current_password, old))

@@ -62,28 +62,28 @@ class Caller:
         return await self.api.registry.read(question)
 
     async def change(
-        self, what: str, asked: str, change: Change[T], *, judge: Callable[[T], str] = lambda _: SUCCESS
+        self, what: str, asked: str, change: Change[T], *, result_of: Callable[[T], str] = lambda _: SUCCESS
     ) -> T:
-        """Run a function in a transaction, and note in the audit trail that it was, or that it was refused.
+        """Run a function in a transaction, and record in the audit trail that it was, or that it was refused.
 
         `what` is `<kind of entity>.<action>`, `asked` what the request calls the entity; the function returns
-        the entity's name and its answer, of which `judge` makes the result.
+        the entity's name and its answer, of which `result_of` makes the result.
         """
 
         def audited(session: Session) -> T:
             name, answer = change(session)
-            session.execute(insert(Audit), [self._row(what, name, judge(answer))])
+            session.execute(insert(Audit), [self._row(what, name, result_of(answer))])
             return answer
 
         try:
             answer = await self.api.registry.write(audited)
         except (BenchError, Conflict, Forbidden) as error:
-            await self.note(what, asked, type(error).__name__)
+            await self.record(what, asked, type(error).__name__)
             raise
-        self.api.log("operator", self.source, user=self.user.email, what=what, result=judge(answer))
+        self.api.log("operator", self.source, user=self.user.email, what=what, result=result_of(answer))
         return answer
 
-    async def note(self, what: str, entity: str, result: str) -> None:
+    async def record(self, what: str, entity: str, result: str) -> None:
         """A row of the audit trail and an event for what changes nothing, or was not done."""
         await self.api.registry.record(self._row(what, entity, result))
         self.api.log("operator", self.source, user=self.user.email, what=what, result=result)
@@ -113,7 +113,7 @@ class PublicRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
 
-        async def guarded(request: Request) -> Response:
+        async def authenticated(request: Request) -> Response:
             await self.admit(request)
             _check_text(request.scope["path"])
             _check_text(request.scope["query_string"].replace(b"%00", b"\0").decode("latin-1"))
@@ -125,13 +125,13 @@ class PublicRoute(APIRoute):
             strict.take(await error_responses.body_of(request, self.body_limit))
             return await handle(strict)
 
-        return guarded
+        return authenticated
 
     async def admit(self, request: Request) -> None:
         """Raise Unauthorized if nobody may ask."""
 
 
-class GuardedRoute(PublicRoute):
+class AuthenticatedRoute(PublicRoute):
     """A route for those who are logged in."""
 
     body_limit = error_responses.BODY_LIMIT
@@ -150,14 +150,14 @@ class GuardedRoute(PublicRoute):
         request.state.caller = Caller(operators, user, claims, origin(request))
 
 
-class TextRoute(GuardedRoute):
-    """A guarded route whose bodies upstream takes as text: its clients send JSON as text/plain."""
+class TextRoute(AuthenticatedRoute):
+    """A authenticated route whose bodies upstream takes as text: its clients send JSON as text/plain."""
 
     json_by_any_name = True
 
 
-class LargeRoute(GuardedRoute):
-    """A guarded route for whole files, bounded as upstream bounds all its requests."""
+class LargeRoute(AuthenticatedRoute):
+    """A authenticated route for whole files, bounded as upstream bounds all its requests."""
 
     body_limit = 16 << 20
 

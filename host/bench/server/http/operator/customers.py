@@ -13,7 +13,7 @@ from bench.registry.claims import ClaimResult
 from bench.registry.model import Customer
 from bench.registry.pages import PageQuery
 from bench.server.http.operator import schemas
-from bench.server.http.operator.authorization import AnyUser, Caller, CustomerUser, GuardedRoute, Operator
+from bench.server.http.operator.authorization import AnyUser, AuthenticatedRoute, Caller, CustomerUser, Operator
 from bench.server.http.operator.errors import Forbidden
 from bench.server.http.operator.params import (
     CustomerId,
@@ -27,7 +27,7 @@ from bench.server.http.operator.params import (
 )
 from bench.server.http.operator.serializers import customer_json, device_json
 
-router = APIRouter(route_class=GuardedRoute, tags=["customers"])
+router = APIRouter(route_class=AuthenticatedRoute, tags=["customers"])
 
 _DeviceName = Annotated[str, Path(alias="deviceName")]
 _Sort = Annotated[Literal["createdTime", "title"], Query(alias="sortProperty")]
@@ -115,7 +115,7 @@ async def claim(name: _DeviceName, caller: CustomerUser, form: schemas.ClaimForm
         result = claims.claim(session, device, customer, secret)
         return device.name, (result, _device_json(caller, session, device))
 
-    result, device = await caller.change("device.claimed", name, change, judge=lambda answer: answer[0].value)
+    result, device = await caller.change("device.claimed", name, change, result_of=lambda answer: answer[0].value)
     if result is not ClaimResult.SUCCESS:
         return JSONResponse(result.value, status_code=400)
     return schemas.ClaimAnswer(device=device, response=result.value)

@@ -15,7 +15,7 @@ from bench.errors import Refused
 from bench.registry import Device, DeviceCredentials, Profile, credentials, devices, profiles
 from bench.registry.credentials import InvalidCredentials
 from bench.server.http.operator import schemas
-from bench.server.http.operator.authorization import SUCCESS, AnyUser, Caller, GuardedRoute, Operator
+from bench.server.http.operator.authorization import SUCCESS, AnyUser, AuthenticatedRoute, Caller, Operator
 from bench.server.http.operator.params import (
     CustomerId,
     DeviceId,
@@ -29,7 +29,7 @@ from bench.server.http.operator.params import (
 from bench.server.http.operator.serializers import credentials_json, device_info, device_json
 from bench.server.presence import SessionEnd
 
-router = APIRouter(route_class=GuardedRoute, tags=["devices"])
+router = APIRouter(route_class=AuthenticatedRoute, tags=["devices"])
 
 _Sort = Annotated[
     Literal["createdTime", "name", "label", "type", "deviceProfileName", "customerTitle"], Query(alias="sortProperty")
@@ -225,7 +225,7 @@ async def read_credentials(device_id: DeviceId, caller: AnyUser) -> schemas.Cred
         return device, devices.credentials_of(session, device_id)
 
     device, own = await caller.read(read)
-    await caller.note("device.credentials_read", device.name, SUCCESS)
+    await caller.record("device.credentials_read", device.name, SUCCESS)
     return credentials_json(device, own)
 
 

@@ -10,11 +10,11 @@ from bench.registry import Profile, ProvisionType, profiles
 from bench.registry.pages import PageQuery
 from bench.registry.profiles import Strategy
 from bench.server.http.operator import schemas
-from bench.server.http.operator.authorization import AnyUser, Caller, GuardedRoute, Operator
+from bench.server.http.operator.authorization import AnyUser, AuthenticatedRoute, Caller, Operator
 from bench.server.http.operator.params import PageNumber, PageSize, ProfileId, SortOrder, TextSearch, ids, listed
 from bench.server.http.operator.serializers import profile_info, profile_json
 
-router = APIRouter(route_class=GuardedRoute, tags=["device profiles"])
+router = APIRouter(route_class=AuthenticatedRoute, tags=["device profiles"])
 
 _Sort = Annotated[Literal["createdTime", "name", "type", "transportType", "isDefault"], Query(alias="sortProperty")]
 # What the server fills in itself: not kept as a client's own.

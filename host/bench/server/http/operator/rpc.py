@@ -52,7 +52,7 @@ async def _call(
     try:
         answer = await call
     except CallUnanswered as error:
-        await caller.note("device.rpc_call", device.name, "TIMEOUT" if error.sent else "NO_ACTIVE_CONNECTION")
+        await caller.record("device.rpc_call", device.name, "TIMEOUT" if error.sent else "NO_ACTIVE_CONNECTION")
         return Response(status_code=unanswered if error.sent else undelivered)
-    await caller.note("device.rpc_call", device.name, SUCCESS)
+    await caller.record("device.rpc_call", device.name, SUCCESS)
     return Response() if answer is None else JSONResponse(answer)

@@ -11,12 +11,12 @@ from bench.registry import customers, users
 from bench.registry.model import User
 from bench.registry.pages import PageQuery
 from bench.server.http.operator import schemas
-from bench.server.http.operator.authorization import GuardedRoute, Operator
+from bench.server.http.operator.authorization import AuthenticatedRoute, Operator
 from bench.server.http.operator.params import CustomerId, PageNumber, PageSize, SortOrder, TextSearch, UserId, listed
 from bench.server.http.operator.serializers import user_json
 from bench.server.http.operator.tokens import CUSTOMER_USER
 
-router = APIRouter(route_class=GuardedRoute, tags=["users"])
+router = APIRouter(route_class=AuthenticatedRoute, tags=["users"])
 
 _Sort = Annotated[Literal["createdTime", "email"], Query(alias="sortProperty")]
 
@@ -67,7 +67,7 @@ async def activation_link(user_id: UserId, caller: Operator, request: Request) -
     user = await caller.read(lambda session: users.get(session, user_id))
     if user.password_hash:
         raise Refused("User is already activated!")
-    await caller.note("user.activation_link", user.email, "SUCCESS")
+    await caller.record("user.activation_link", user.email, "SUCCESS")
     return f"{request.base_url}api/noauth/activate?activateToken={caller.tokens.activation(user)}"
 
 
