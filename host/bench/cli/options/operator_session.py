@@ -120,9 +120,9 @@ async def _own(data: Path, url: str, transport: httpx.AsyncBaseTransport | None)
 
 
 def _inside(data: Path) -> AbstractAsyncContextManager[httpx.ASGITransport]:
-    from bench.server.run.in_process import inside  # noqa: PLC0415 - a server takes half a second to import, others need none
+    from bench.server.run.in_process import asgi_transport  # noqa: PLC0415 - a server takes half a second to import, others need none
 
-    return inside(data)
+    return asgi_transport(data)
 
 
 def _client(where: Where) -> httpx.AsyncClient:

@@ -18,7 +18,7 @@ from bench.server.metrics import Metrics
 
 
 @asynccontextmanager
-async def inside(data: Path) -> AsyncIterator[httpx.ASGITransport]:
+async def asgi_transport(data: Path) -> AsyncIterator[httpx.ASGITransport]:
     """The HTTP application on the registry of a data folder, made if need be; asked by `httpx`, over nothing."""
     registry = await Registry.open(data)
     try:
