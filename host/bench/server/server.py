@@ -15,7 +15,7 @@ from bench.server.coap import CoapServer
 from bench.server.device_api import DeviceApi, origin
 from bench.server.http.app import application
 from bench.server.http.polls import Polls
-from bench.server.http.uvicorn_server import HttpServer, Waits
+from bench.server.http.uvicorn_server import HttpServer, HttpTimeouts
 from bench.server.journal import Journal
 from bench.server.limits import Limits, Rules
 from bench.server.metrics import Metrics
@@ -111,7 +111,7 @@ class Server:
             name: HttpServer(
                 app,
                 context,
-                Waits(request_s=options.deadline_s, stop_s=_GRACE_S),
+                HttpTimeouts(request_s=options.deadline_s, stop_s=_GRACE_S),
                 on_malformed=lambda address: self.api.log("malformed", origin(address, "http")),
                 on_stop=polls.end,
             )

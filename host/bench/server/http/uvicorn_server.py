@@ -92,7 +92,7 @@ class _Deadline(HttpToolsProtocol):
 
 
 @dataclass(frozen=True)
-class Waits:
+class HttpTimeouts:
     """How long is waited, in seconds: for a whole request, and for what is under way when the server stops."""
 
     request_s: float
@@ -110,7 +110,7 @@ class HttpServer(uvicorn.Server):
         self,
         app: ASGIApp,
         context: ssl.SSLContext | None,
-        waits: Waits,
+        waits: HttpTimeouts,
         *,
         on_malformed: Callable[[str], None],
         on_stop: Callable[[], None],
