@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench.errors import BenchError
-from bench.registry import ProvisionRequest, Registry, Status
+from bench.registry.provisioning import ProvisionRequest, Status
+from bench.registry.registry import Registry
 from benchmarks import processes
 from benchmarks.records import with_registry
 from benchmarks.report import Aim, Figure, Section

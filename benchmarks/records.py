@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import TypeVar
 
 from bench.errors import BenchError
-from bench.registry import FILE, Registry
+from bench.registry.files import DATABASE_FILE
+from bench.registry.registry import Registry
 
 T = TypeVar("T")
 
 
 def with_registry(data: Path, ask: Callable[[Registry], Awaitable[T]], *, create: bool = False) -> T:
     """Open the registry in `data`, run `ask`, close it. Raises BenchError if there is none, unless `create`."""
-    if not create and not (data / FILE).exists():
+    if not create and not (data / DATABASE_FILE).exists():
         raise BenchError(f"no registry in {data}: bench serve makes one, or name its folder with --data")
 
     async def run() -> T:

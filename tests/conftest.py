@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from bench.pytest_plugin.choice import Choice
-from bench.registry import Registry
+from bench.registry.registry import Registry
 from bench.server.coap import stack
 from bench.virtual.board import VirtualBoard
 from bench.virtual.line_server import Line

@@ -11,9 +11,11 @@ from aiocoap.numbers import codes
 from bench.contract.credentials import CredentialsType
 from bench.mqtt import codec
 from bench.mqtt.codec import Reason, Refusal
-from bench.registry import ProvisionOutcome, Registry, Status, logins, names, provisioning
 from bench.registry import credentials as kinds
-from bench.registry.credentials import access_token
+from bench.registry import logins, names, provisioning
+from bench.registry.credentials import CredentialsType, access_token
+from bench.registry.provisioning import ProvisionOutcome, Status
+from bench.registry.registry import Registry
 from bench.server import device_json
 from bench.server.coap.server import CoapServer
 from bench.server.coap.stack import _Messages

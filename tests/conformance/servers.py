@@ -8,7 +8,7 @@ from bench.conformance.check import Verdict, chosen, run
 from bench.conformance.server.reach import Address, Reach, address
 from bench.conformance.server.subject import Server
 from bench.conformance.server.suite import CHECKS
-from bench.registry import ProfileView
+from bench.registry.registry import ProfileView
 from tests.support.servers import PATIENCE_S, RunningServer
 
 TRANSPORTS = ("mqtt", "mqtts", "http", "https", "coap")

@@ -6,7 +6,7 @@ import pytest
 
 from bench.conformance.check import Verdict, run
 from bench.conformance.server.suite import CHECKS
-from bench.registry import ProvisionType
+from bench.registry.provision_type import ProvisionType
 from bench.server.limits import Rules
 from tests.conformance.servers import TRANSPORTS, ended, shared, subject
 

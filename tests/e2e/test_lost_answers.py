@@ -7,7 +7,8 @@ import pytest
 from bench.errors import BenchError
 from bench.faults.exchange import Fault, FaultyNetwork, Kind
 from bench.mqtt import codec
-from bench.registry import ProvisionType, Registry
+from bench.registry.provision_type import ProvisionType
+from bench.registry.registry import Registry
 from tests.support.boards import vault_slots
 from tests.support.servers import on_both_databases
 

@@ -15,8 +15,9 @@ from bench.errors import BenchError, UsageError
 from bench.faults.network.framing import Protocol, Route
 from bench.faults.network.network import Link
 from bench.faults.server_faults import Kind, ServerFault, UpsetProcess, UpsetThread, happening, locked
-from bench.registry import FILE
+from bench.mqtt.framing import Protocol, Route
 from bench.registry.encryption import SecretBox
+from bench.registry.files import DATABASE_FILE
 from bench.server.run.thread import RunningServer
 from tests.support import secrecy
 from tests.support.coap_packets import RawPeer, code
@@ -39,7 +40,7 @@ class Upset:
         self._asked = 0
 
     def sql(self, statement):
-        with closing(sqlite3.connect(self._data / FILE, timeout=PATIENCE_S)) as other:
+        with closing(sqlite3.connect(self._data / DATABASE_FILE, timeout=PATIENCE_S)) as other:
             return other.execute(statement).fetchall()
 
     def devices(self):

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from bench.contract.credentials import CredentialsType
 from bench.mqtt import codec
-from bench.registry import ProvisionType
+from bench.registry.credentials import CredentialsType
+from bench.registry.provision_type import ProvisionType
 from bench.server import device_json
 from tests.support import mqtt_packets
 from tests.support.budget import examples

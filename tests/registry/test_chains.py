@@ -8,10 +8,13 @@ from hypothesis import strategies as st
 
 from bench.contract.credentials import CredentialsType
 from bench.errors import Refused
-from bench.registry import Chain, ProvisionType, Status, audit, chains, devices, profiles
+from bench.registry import audit, chains, devices, profiles
 from bench.registry.audit import Origin
-from bench.registry.credentials import access_token, mqtt_basic, sha3, x509
+from bench.registry.chains import Chain
+from bench.registry.credentials import CredentialsType, access_token, mqtt_basic, sha3, x509
 from bench.registry.profiles import Strategy
+from bench.registry.provision_type import ProvisionType
+from bench.registry.provisioning import Status
 from tests.support.servers import on_both_databases
 
 SUCCESS, FAILURE = Status.SUCCESS, Status.FAILURE

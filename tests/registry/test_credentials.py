@@ -4,9 +4,8 @@ import json
 
 import pytest
 
-from bench.registry import CredentialsType, MqttLogin
 from bench.registry import credentials as kinds
-from bench.registry.credentials import InvalidCredentials
+from bench.registry.credentials import CredentialsType, InvalidCredentials, MqttLogin
 from tests.support.mqtt_packets import connack, connect, puback, publish, request
 from tests.support.raw_client import RawClient
 

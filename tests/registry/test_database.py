@@ -10,7 +10,10 @@ from contextlib import closing
 import pytest
 
 from bench.errors import BenchError
-from bench.registry import FILE, ProvisionRequest, ProvisionType, Registry
+from bench.registry.files import DATABASE_FILE
+from bench.registry.provision_type import ProvisionType
+from bench.registry.provisioning import ProvisionRequest
+from bench.registry.registry import Registry
 
 CREATE = ProvisionType.ALLOW_CREATE_NEW_DEVICES
 
@@ -37,7 +40,7 @@ def test_success_is_on_the_disk_when_it_is_told(tmp_path):
         profile = await registry.create_profile("mine", CREATE)
         for n in range(5):
             outcome = await registry.provision(ask(profile, device_name=f"name-{n}"))
-            with closing(sqlite3.connect(tmp_path / FILE)) as other:
+            with closing(sqlite3.connect(tmp_path / DATABASE_FILE)) as other:
                 found = other.execute(
                     "SELECT lookup, value FROM device, credentials, attribute WHERE name = ?"
                     " AND credentials.device_id = device.id AND attribute.device_id = device.id",
@@ -85,17 +88,19 @@ def test_data_folder_and_files_are_their_owner_s_alone(tmp_path):
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "data").stat().st_mode) == 0o700
-    assert modes == dict.fromkeys((FILE, f"{FILE}-wal", f"{FILE}-shm", f"{FILE}.lock", "secrets.key"), 0o600)
+    assert modes == dict.fromkeys(
+        (DATABASE_FILE, f"{DATABASE_FILE}-wal", f"{DATABASE_FILE}-shm", f"{DATABASE_FILE}.lock", "secrets.key"), 0o600
+    )
 
 
 @pytest.mark.parametrize("content", [b"this is no database\n" * 1000, b"SQLite format 3\0" + b"\xff" * 5000])
 def test_file_that_is_no_database_is_one_line_and_stays_as_it_is(tmp_path, content):
-    (tmp_path / FILE).write_bytes(content)
+    (tmp_path / DATABASE_FILE).write_bytes(content)
     with pytest.raises(BenchError) as caught:
         run(tmp_path, lambda _: None)
-    assert str(tmp_path / FILE) in str(caught.value)
+    assert str(tmp_path / DATABASE_FILE) in str(caught.value)
     assert "\n" not in str(caught.value)
-    assert (tmp_path / FILE).read_bytes() == content
+    assert (tmp_path / DATABASE_FILE).read_bytes() == content
 
 
 def test_registry_of_a_newer_bench_is_one_line(tmp_path):
@@ -103,11 +108,11 @@ def test_registry_of_a_newer_bench_is_one_line(tmp_path):
         pass
 
     run(tmp_path, nothing)
-    with closing(sqlite3.connect(tmp_path / FILE)) as other, other:
+    with closing(sqlite3.connect(tmp_path / DATABASE_FILE)) as other, other:
         other.execute("UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(BenchError) as caught:
         run(tmp_path, nothing)
-    assert str(tmp_path / FILE) in str(caught.value)
+    assert str(tmp_path / DATABASE_FILE) in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -126,7 +131,7 @@ def test_registries_that_open_a_new_folder_at_once_all_open(tmp_path):
 def test_error_of_the_database_shows_no_secret(tmp_path):
     async def scenario(registry):
         profile = await registry.create_profile("mine", CREATE)
-        with closing(sqlite3.connect(tmp_path / FILE)) as other, other:
+        with closing(sqlite3.connect(tmp_path / DATABASE_FILE)) as other, other:
             other.execute("ALTER TABLE credentials RENAME COLUMN lookup TO gone")
         with pytest.raises(Exception, match="lookup") as caught:
             await registry.provision(ask(profile, device_name="its-name", token="its-token"))

@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 
 from bench.errors import BenchError
-from bench.registry import FILE, ProvisionType, Registry, claims
-from bench.registry.encryption import FILE as KEY_FILE
+from bench.registry import claims
 from bench.registry.encryption import SecretBox, WrongKey
+from bench.registry.files import DATABASE_FILE, KEY_FILE
+from bench.registry.provision_type import ProvisionType
+from bench.registry.registry import Registry
 from tests.support.at_rest import everything, holding, is_intact, on_database
 from tests.support.mqtt_packets import PROVISION_RESPONSE, connack, connect, puback, request, subscribe
 from tests.support.raw_client import RawClient
@@ -165,7 +167,7 @@ def test_keys_of_two_databases_that_were_swapped_are_refused(tmp_path):
     for folder in folders:
         with pytest.raises(BenchError, match="is not the key of this database"):
             run(folder)
-        assert is_intact(folder / FILE)
+        assert is_intact(folder / DATABASE_FILE)
 
 
 def test_serve_says_it_in_one_line(tmp_path):

@@ -18,9 +18,13 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import MetaData, func, insert, inspect, select
 
 from bench.errors import BenchError
-from bench.registry import FILE, MqttLogin, ProvisionRequest, Registry, Status, database, timeseries
 from bench.registry import credentials as kinds
+from bench.registry import database, timeseries
+from bench.registry.credentials import MqttLogin
+from bench.registry.files import DATABASE_FILE
 from bench.registry.model import Base
+from bench.registry.provisioning import ProvisionRequest, Status
+from bench.registry.registry import Registry
 from bench.registry.schema import MIGRATIONS
 from tests.support.at_rest import everything, holding, is_intact, on_database
 from tests.support.servers import on_both_databases
@@ -129,7 +133,7 @@ def counts(connection):
 def first(tmp_path, database):
     """The data folder and URL of a database that the first bench left."""
     if database is None:
-        with closing(sqlite3.connect(tmp_path / FILE)) as other:
+        with closing(sqlite3.connect(tmp_path / DATABASE_FILE)) as other:
             other.execute("PRAGMA journal_mode=WAL")
     on_database(tmp_path, database, build_first)
     on_database(tmp_path, database, delete_some)
@@ -182,7 +186,7 @@ def test_upgrade_keeps_every_login_secret_and_value(first):
     run(*first, expect_all)
     run(*first, nothing)
     if first[1] is None:
-        assert is_intact(first[0] / FILE)
+        assert is_intact(first[0] / DATABASE_FILE)
 
 
 @on_both_databases
@@ -208,7 +212,7 @@ def test_upgrade_leaves_nothing_in_plain(first):
 def test_upgrade_beside_another_leaves_nothing_in_plain(first):
     """Somebody has the file open, so that its log is not folded into it by the last one to close."""
     folder, url = first
-    with closing(sqlite3.connect(folder / FILE)) as other:
+    with closing(sqlite3.connect(folder / DATABASE_FILE)) as other:
         assert other.execute("SELECT count(*) FROM device").fetchall() == [(306,)]
         run(folder, url, nothing)
         assert holding(everything(folder, url), SECRETS) == []
@@ -288,7 +292,7 @@ def test_newer_or_unknown_revision_is_refused_and_untouched(tmp_path):
     on_database(
         tmp_path, None, lambda connection: connection.exec_driver_sql("UPDATE alembic_version SET version_num='9999'")
     )
-    before = (tmp_path / FILE).read_bytes()
+    before = (tmp_path / DATABASE_FILE).read_bytes()
     with pytest.raises(BenchError, match="9999"):
         run(tmp_path, None, nothing)
-    assert (tmp_path / FILE).read_bytes() == before
+    assert (tmp_path / DATABASE_FILE).read_bytes() == before

@@ -9,18 +9,13 @@ from sqlalchemy import select
 
 from bench.contract.credentials import CredentialsType
 from bench.errors import UsageError
-from bench.registry import (
-    Conflict,
-    ProvisionRequest,
-    ProvisionType,
-    Status,
-    devices,
-    profiles,
-    timeseries,
-)
-from bench.registry.credentials import access_token
+from bench.registry import devices, profiles, timeseries
+from bench.registry.batching import Conflict
+from bench.registry.credentials import CredentialsType, access_token
 from bench.registry.model import Device
 from bench.registry.profiles import Strategy
+from bench.registry.provision_type import ProvisionType
+from bench.registry.provisioning import ProvisionRequest, Status
 from tests.support.servers import on_both_databases
 
 pytestmark = on_both_databases

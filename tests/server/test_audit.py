@@ -5,7 +5,10 @@ import json
 
 import pytest
 
-from bench.registry import ProvisionRequest, ProvisionType, Registry, audit, claims
+from bench.registry import audit, claims
+from bench.registry.provision_type import ProvisionType
+from bench.registry.provisioning import ProvisionRequest
+from bench.registry.registry import Registry
 from tests.support.at_rest import everything, holding
 from tests.support.mqtt_packets import (
     FAILURE,

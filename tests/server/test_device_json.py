@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from bench.registry import ProvisionOutcome, Status
 from bench.registry.credentials import access_token, mqtt_basic, x509
+from bench.registry.provisioning import ProvisionOutcome, Status
 from bench.server import device_json
 
 SECRET = "do-not-repeat-me"

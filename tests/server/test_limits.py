@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.registry import ProvisionType
+from bench.registry.provision_type import ProvisionType
 from bench.server.limits import AT_ONCE, Limited, Limits, Rules
 from tests.support.mqtt_packets import (
     FAILURE,

@@ -8,10 +8,19 @@ import pytest
 
 from bench.contract.credentials import CredentialsType
 from bench.errors import NotFound, Refused
-from bench.registry import CredentialsRequest, CredentialsType, MqttLogin, Status, audit, devices, rotation
+from bench.registry import audit, devices, rotation
 from bench.registry.audit import UNKNOWN_ORIGIN
-from bench.registry.credentials import InvalidCredentials, access_token, mqtt_basic, x509
+from bench.registry.credentials import (
+    CredentialsRequest,
+    CredentialsType,
+    InvalidCredentials,
+    MqttLogin,
+    access_token,
+    mqtt_basic,
+    x509,
+)
 from bench.registry.model import Credentials
+from bench.registry.provisioning import Status
 from bench.server.device_api import DeviceApi
 from bench.server.http.app import application
 from bench.server.http.polls import Polls

@@ -10,7 +10,7 @@ from typing import TypeVar
 from sqlalchemy import Connection, create_engine, inspect, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from bench.registry import FILE
+from bench.registry.files import DATABASE_FILE
 
 T = TypeVar("T")
 
@@ -21,7 +21,7 @@ _OPEN = {"secrets.key", "operator.json"}
 def on_database(folder: Path, url: str | None, work: Callable[[Connection], T]) -> T:
     """Run `work(connection)` in a transaction of a driver's own, without the registry."""
     if url is None:
-        engine = create_engine(f"sqlite:///{folder / FILE}")
+        engine = create_engine(f"sqlite:///{folder / DATABASE_FILE}")
         try:
             with engine.begin() as connection:
                 return work(connection)

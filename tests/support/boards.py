@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives import serialization
 
 from bench.contract.credentials import BoardCredentialsType
 from bench.flash import settings, vault
-from bench.registry import ProfileView
+from bench.registry.registry import ProfileView
 from bench.virtual.board import VirtualBoard
 from bench.virtual.power import PowerCycle
 from tests.support.servers import RunningServer

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 from sqlalchemy.orm import Session
 
-from bench.registry import ProfileView, ProvisionType, profiles
+from bench.registry import profiles
+from bench.registry.provision_type import ProvisionType
+from bench.registry.registry import ProfileView
 from tests.support.raw_client import RawClient
 from tests.support.servers import RunningServer
 

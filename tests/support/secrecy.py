@@ -10,12 +10,13 @@ from sqlalchemy import Connection, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from bench.contract.credentials import CredentialsType
-from bench.contract.proof import claim_secret
-from bench.registry import FILE, ProvisionType, credentials
-from bench.registry.encryption import FILE as KEY_FILE
+from bench.registry import credentials
+from bench.registry.credentials import CredentialsType
+from bench.registry.device_secrets import claim_secret
 from bench.registry.encryption import SecretBox
+from bench.registry.files import DATABASE_FILE, KEY_FILE
 from bench.registry.model import Credentials, Device, Profile
+from bench.registry.provision_type import ProvisionType
 from tests.support.at_rest import on_database
 
 # What tests choose is shorter now and then, and then found in anything.
@@ -105,4 +106,4 @@ def _of_device(name: str, own: credentials.DeviceCredentials) -> Iterator[_Secre
 
 def has_registry(folder: Path, url: str | None) -> bool:
     """Whether there is something to search for."""
-    return (folder / KEY_FILE).exists() and (url is not None or (folder / FILE).exists())
+    return (folder / KEY_FILE).exists() and (url is not None or (folder / DATABASE_FILE).exists())

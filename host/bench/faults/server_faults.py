@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from bench.errors import BenchError, UsageError
 from bench.faults.network.network import Link
-from bench.registry import FILE
+from bench.registry.files import DATABASE_FILE
 from bench.server.run.subprocess import ServerProcess
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def _in_front(fault: ServerFault, network: Link | None) -> Iterator[None]:
 @contextmanager
 def locked(data: Path) -> Iterator[None]:
     """Hold the lock of the SQLite database in a data folder. Raises BenchError if it cannot be had."""
-    path = data / FILE
+    path = data / DATABASE_FILE
     # whoever ends the block may be in another thread than who began it
     with closing(sqlite3.connect(path, timeout=_LOCK_S, isolation_level=None, check_same_thread=False)) as other:
         try:

@@ -21,8 +21,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from bench import paths
 from bench.errors import BenchError, UsageError
-from bench.registry import FILE
 from bench.registry.encryption import SecretBox
+from bench.registry.files import DATABASE_FILE
 from bench.registry.model import Base
 
 T = TypeVar("T")
@@ -68,7 +68,7 @@ async def connect(folder: Path, url: str | None, secret_box: SecretBox) -> Datab
     Raises UsageError for a URL that is none, and BenchError for a database that cannot be used.
     """
     if url is None:
-        return await _connect_sqlite(folder / FILE, secret_box)
+        return await _connect_sqlite(folder / DATABASE_FILE, secret_box)
     try:
         if make_url(url).drivername != "postgresql+asyncpg":
             raise UsageError("--database takes postgresql+asyncpg://USER:PASSWORD@HOST/NAME; SQLite needs none")

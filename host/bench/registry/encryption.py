@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from bench import paths
 from bench.errors import BenchError
+from bench.registry.files import KEY_FILE
 
-FILE = "secrets.key"
 _KEY_BYTES = 32
 _NONCE_BYTES = 12
 
@@ -42,7 +42,7 @@ class SecretBox:
     @classmethod
     def from_folder(cls, folder: Path) -> Self:
         """The box whose key is in a data folder; made, for its owner alone, if need be."""
-        path = folder / FILE
+        path = folder / KEY_FILE
         if not path.exists():
             paths.write_private_once(path, secrets.token_bytes(_KEY_BYTES))
         key = path.read_bytes()

@@ -40,8 +40,8 @@ from bench.registry.clock import now_ms
 from bench.registry.credentials import CredentialsType, DeviceCredentials, MqttLogin
 from bench.registry.database import Database
 from bench.registry.device_secrets import Nonces
-from bench.registry.encryption import FILE as KEY_FILE
 from bench.registry.encryption import SecretBox, WrongKey
+from bench.registry.files import KEY_FILE
 from bench.registry.logins import DeviceLogin
 from bench.registry.model import CLIENT_SCOPE, Device, KeyCheck, Profile
 from bench.registry.provision_type import ProvisionType

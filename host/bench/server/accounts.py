@@ -7,7 +7,9 @@ from pathlib import Path
 
 from bench import paths
 from bench.errors import BenchError
-from bench.registry import Conflict, Registry, passwords, users
+from bench.registry import passwords, users
+from bench.registry.batching import Conflict
+from bench.registry.registry import Registry
 
 FILE = "operator.json"
 FIRST = "operator@firstboot.local"

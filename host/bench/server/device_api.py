@@ -13,23 +13,16 @@ from functools import partial
 from typing import Any
 
 from bench.errors import NotFound, Refused
-from bench.registry import (
-    Chain,
-    Conflict,
-    DeviceLogin,
-    MqttLogin,
-    Origin,
-    ProvisionOutcome,
-    Registry,
-    Status,
-    audit,
-    claims,
-    rotation,
-    timeseries,
-)
+from bench.registry import audit, claims, rotation, timeseries
+from bench.registry.audit import Origin
+from bench.registry.batching import Conflict
+from bench.registry.chains import Chain
 from bench.registry.clock import now_ms
-from bench.registry.credentials import InvalidCredentials
+from bench.registry.credentials import InvalidCredentials, MqttLogin
+from bench.registry.logins import DeviceLogin
 from bench.registry.model import CLIENT_SCOPE, SHARED_SCOPE
+from bench.registry.provisioning import ProvisionOutcome, Status
+from bench.registry.registry import Registry
 from bench.server import device_json
 from bench.server.journal import Journal
 from bench.server.limits import Limited, Limits

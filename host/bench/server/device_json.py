@@ -11,7 +11,8 @@ from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from typing import Any, NoReturn
 
-from bench.registry import CredentialsRequest, CredentialsType, ProvisionOutcome, ProvisionRequest, Status
+from bench.registry.credentials import CredentialsRequest, CredentialsType
+from bench.registry.provisioning import ProvisionOutcome, ProvisionRequest, Status
 from bench.server import lenient_json
 
 # Text that upstream takes for a number: digits, and at most one point, which is not the last character.

@@ -9,7 +9,7 @@ import aiocoap
 import pytest
 from aiocoap.numbers import codes
 
-from bench.registry import ProvisionType
+from bench.registry.provision_type import ProvisionType
 from tests.support.mqtt_packets import FAILURE, NOT_FOUND, request_body, success
 
 TOKEN = "the-token"

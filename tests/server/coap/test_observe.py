@@ -5,8 +5,9 @@ import time
 
 import pytest
 
-from bench.registry import ProvisionType, timeseries
+from bench.registry import timeseries
 from bench.registry.model import SHARED_SCOPE
+from bench.registry.provision_type import ProvisionType
 from bench.server.presence import SessionEnd
 from tests.support.coap_packets import (
     ACK,

@@ -7,9 +7,10 @@ import socket
 import pytest
 
 from bench.errors import BenchError
-from bench.registry import ProvisionType, profiles, timeseries
+from bench.registry import profiles, timeseries
 from bench.registry.clock import now_ms
 from bench.registry.model import SHARED_SCOPE
+from bench.registry.provision_type import ProvisionType
 from bench.server.coap import CoapServer
 from bench.server.limits import Rules
 from tests.support.coap_packets import (

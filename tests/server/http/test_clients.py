@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from bench.registry import ProvisionType
+from bench.registry.provision_type import ProvisionType
 from tests.support.http_requests import wait_for_listeners
 from tests.support.mqtt_packets import FAILURE, NOT_FOUND, request_body, success
 

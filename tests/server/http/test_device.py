@@ -7,9 +7,10 @@ import time
 
 import pytest
 
-from bench.registry import ProvisionType, profiles, timeseries
+from bench.registry import profiles, timeseries
 from bench.registry.clock import now_ms
 from bench.registry.model import SHARED_SCOPE
+from bench.registry.provision_type import ProvisionType
 from tests.support.http_requests import METHODS, PROVISION, call, expect_error, head, read_response
 from tests.support.mqtt_packets import (
     FAILURE,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bench.registry import ProvisionType
+from bench.registry.provision_type import ProvisionType
 from tests.support.budget import FIXED, examples
 from tests.support.http_requests import METHODS, call
 from tests.support.mqtt_packets import expect_unharmed

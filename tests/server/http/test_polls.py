@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from bench.registry import ProvisionType
+from bench.registry.provision_type import ProvisionType
 from bench.server.http import device as device_routes
 from bench.server.presence import CallUnanswered, SessionEnd
 from tests.support.http_requests import call, expect_error, head, listeners, read_response, wait_for_listeners

@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from bench.registry import ProvisionType, credentials, devices
+from bench.registry import credentials, devices
+from bench.registry.provision_type import ProvisionType
 from bench.server.limits import Rules
 from bench.server.mqtt import connection, listener, provision_session
 from bench.server.presence import SessionEnd

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from bench.registry import ProvisionType
+from bench.registry.provision_type import ProvisionType
 from bench.server.limits import Rules
 from tests.support.mqtt_packets import (
     DISCONNECT,

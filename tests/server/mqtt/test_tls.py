@@ -6,7 +6,9 @@ import ssl
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from bench.registry import Chain, ProvisionType, profiles
+from bench.registry import profiles
+from bench.registry.chains import Chain
+from bench.registry.provision_type import ProvisionType
 from bench.server.limits import Rules
 from bench.server.tls import chain
 from tests.support.certificates import DAY, NOW, make, write

@@ -16,8 +16,8 @@ from contextlib import closing
 import pytest
 
 from bench.errors import BenchError
-from bench.registry import FILE
 from bench.registry.encryption import SecretBox
+from bench.registry.files import DATABASE_FILE
 from bench.server.journal import Journal
 from bench.server.run.thread import FREE_PORTS
 from bench.server.server import Options, Server
@@ -79,7 +79,7 @@ class Bench:
         return self.end()
 
     def sql(self, statement):
-        with closing(sqlite3.connect(self.data / FILE)) as other:
+        with closing(sqlite3.connect(self.data / DATABASE_FILE)) as other:
             return other.execute(statement).fetchall()
 
     def profile(self):
@@ -146,8 +146,8 @@ def test_second_server_on_a_data_folder_is_one_line_and_harms_not_the_first(benc
 
 def test_file_that_is_no_database_is_one_line(bench, tmp_path):
     (tmp_path / "first" / "data").mkdir(parents=True)
-    (tmp_path / "first" / "data" / FILE).write_bytes(b"no database\n" * 1000)
-    expect_refusal(bench(), "cannot open", FILE)
+    (tmp_path / "first" / "data" / DATABASE_FILE).write_bytes(b"no database\n" * 1000)
+    expect_refusal(bench(), "cannot open", DATABASE_FILE)
 
 
 def test_server_that_cannot_start_leaves_no_socket_behind(tmp_path):
@@ -162,7 +162,7 @@ def test_server_that_cannot_start_leaves_no_socket_behind(tmp_path):
         with pytest.raises(BenchError):
             asyncio.run(start(data=tmp_path / "a", mqtt_port=port, http_port=occupant.getsockname()[1]))
         (tmp_path / "b").mkdir()
-        (tmp_path / "b" / FILE).write_bytes(b"no database\n" * 1000)
+        (tmp_path / "b" / DATABASE_FILE).write_bytes(b"no database\n" * 1000)
         with pytest.raises(BenchError):
             asyncio.run(start(data=tmp_path / "b", mqtt_port=port))
         socket.create_server(("127.0.0.1", port), reuse_port=False).close()
@@ -259,7 +259,7 @@ def test_requests_in_flight_are_answered_before_the_end(bench):
     with contextlib.ExitStack() as stack:
         mqtt = stack.enter_context(RawClient(started.ready["mqtt_port"]))
         http = stack.enter_context(RawClient(started.ready["http_port"]))
-        other = sqlite3.connect(started.data / FILE, isolation_level=None)
+        other = sqlite3.connect(started.data / DATABASE_FILE, isolation_level=None)
         with closing(other):
             other.execute("BEGIN IMMEDIATE")  # no commit of the server's gets through meanwhile
             http.send(b"POST /api/v1/provision HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(http_body) + http_body)
@@ -286,7 +286,10 @@ def test_requests_in_flight_are_answered_before_the_end(bench):
 def test_signal_ends_a_server_that_cannot_commit(bench):
     """Another process holds the write lock and does not let go."""
     started = bench().start()
-    with closing(sqlite3.connect(started.data / FILE, isolation_level=None)) as other, contextlib.ExitStack() as stack:
+    with (
+        closing(sqlite3.connect(started.data / DATABASE_FILE, isolation_level=None)) as other,
+        contextlib.ExitStack() as stack,
+    ):
         bodies = [started.request(deviceName=name, token=f"token-{name}") for name in "abc"]
         other.execute("BEGIN IMMEDIATE")
         for body in bodies:
@@ -333,7 +336,7 @@ def test_output_tells_no_secret(bench):
     with RawClient(started.ready["http_port"]) as client:
         client.send(body + b"\r\n\r\n")
         client.expect(b"HTTP/1.1 400 ")
-    with closing(sqlite3.connect(started.data / FILE)) as other, other:
+    with closing(sqlite3.connect(started.data / DATABASE_FILE)) as other, other:
         other.execute("ALTER TABLE credentials RENAME COLUMN lookup TO gone")  # from here on it fails inside
     with RawClient(started.ready["http_port"]) as client:
         client.send(b"POST /api/v1/its-token/telemetry HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}")

@@ -13,8 +13,8 @@ import aiomqtt
 import httpx
 import pytest
 
-from bench.registry import FILE
 from bench.registry.encryption import SecretBox
+from bench.registry.files import DATABASE_FILE
 from tests.support import secrecy
 from tests.support.at_rest import is_intact, on_database
 from tests.support.mqtt_packets import PROVISION_REQUEST, PROVISION_RESPONSE
@@ -144,7 +144,7 @@ def test_killed_server_has_everyone_it_answered(tmp_path, database, kills, tell)
                 asyncio.run(fleet.log_in(server, fresh))
                 unsure += asyncio.run(fleet.ask_again(server))
                 checked = len(fleet.tokens)
-                assert database or is_intact(data / FILE)
+                assert database or is_intact(data / DATABASE_FILE)
             else:
                 ((key, sealed),) = sql(data, database, "SELECT provision_key, sealed_secret FROM profile")
                 fleet = Fleet(key, SecretBox.from_folder(data).decrypt(sealed))

@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from bench.errors import BenchError
-from bench.registry import ProvisionType
+from bench.registry.provision_type import ProvisionType
 from bench.server.run.thread import RunningServer
 from tests.support.raw_client import RawClient
 

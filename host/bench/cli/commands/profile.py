@@ -9,8 +9,8 @@ from bench.cli.options.operator_session import asks_server
 from bench.cli.render import tables
 from bench.cli.render.tables import Json
 from bench.errors import UsageError
-from bench.registry import ProvisionType
 from bench.registry.names import random_text
+from bench.registry.provision_type import ProvisionType
 from bench.rest_client import ThingsBoard
 
 app = typer.Typer(help="Device profiles: who may provision, and how.", no_args_is_help=True)

@@ -17,7 +17,7 @@ import typer
 from bench.cli.options import common, server_addresses
 from bench.cli.render.tables import DEFAULT_DATA, Data
 from bench.errors import BenchError, UsageError
-from bench.registry import FILE
+from bench.registry.files import DATABASE_FILE
 from bench.rest_client import ThingsBoard
 
 P = ParamSpec("P")
@@ -97,7 +97,7 @@ async def _server(where: Where) -> AsyncIterator[ThingsBoard]:
         return
     if where.user or where.password_file or where.ca:
         raise UsageError("--user, --password-file and --ca go with --url: the bench's own server needs none of them")
-    if not where.create and not (where.data / FILE).exists():
+    if not where.create and not (where.data / DATABASE_FILE).exists():
         raise BenchError(f"no registry in {where.data}: bench serve makes one, or name its folder with --data")
     running = server_addresses.of_running(where.data)
     if running is None:

@@ -11,7 +11,9 @@ from aiocoap.numbers import codes
 from aiocoap.numbers.optionnumbers import OptionNumber
 from aiocoap.pipe import Pipe
 
-from bench.registry import DeviceLogin, Origin, Status
+from bench.registry.audit import Origin
+from bench.registry.logins import DeviceLogin
+from bench.registry.provisioning import Status
 from bench.server import device_api, device_json
 from bench.server.coap.blocks import BadBlock, Blocks, Unfinished
 from bench.server.coap.paths import Feature, call_id, feature, queried_keys, token

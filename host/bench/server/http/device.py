@@ -9,7 +9,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from bench.registry import DeviceLogin, Origin
+from bench.registry.audit import Origin
+from bench.registry.logins import DeviceLogin
 from bench.server import device_api, device_json
 from bench.server.device_api import DeviceApi, Gone
 from bench.server.http import request_ids

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 
-from bench.registry import Status
+from bench.registry.provisioning import Status
 from bench.server.http.operator.schemas import ErrorAnswer
 
 _ASSETS = "/docs/assets"

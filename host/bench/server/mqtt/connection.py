@@ -7,7 +7,9 @@ from typing import Protocol
 
 from bench.mqtt import codec
 from bench.mqtt.codec import Connect, MalformedPacket, Packet, Reason, Refusal, UnacceptableLevel
-from bench.registry import Chain, DeviceLogin, Origin
+from bench.registry.audit import Origin
+from bench.registry.chains import Chain
+from bench.registry.logins import DeviceLogin
 from bench.server import device_api
 from bench.server.device_api import DeviceApi
 from bench.server.mqtt import versions

@@ -2,7 +2,7 @@
 
 from bench.mqtt import codec
 from bench.mqtt.codec import Connect, Publish, Reason, Subscribe
-from bench.registry import DeviceLogin
+from bench.registry.logins import DeviceLogin
 from bench.server import device_json
 from bench.server.device_api import DeviceApi, Gone
 from bench.server.limits import Limited

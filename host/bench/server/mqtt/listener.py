@@ -4,7 +4,7 @@ import asyncio
 import uuid
 
 from bench.mqtt.codec import Reason
-from bench.registry import DeviceLogin
+from bench.registry.logins import DeviceLogin
 from bench.server.device_api import DeviceApi
 from bench.server.mqtt.connection import DeviceConnection
 

@@ -4,7 +4,9 @@ from datetime import UTC, datetime
 
 from bench.mqtt import codec
 from bench.mqtt.codec import Connect, Packet, Reason, Refusal
-from bench.registry import Chain, DeviceLogin, MqttLogin
+from bench.registry.chains import Chain
+from bench.registry.credentials import MqttLogin
+from bench.registry.logins import DeviceLogin
 from bench.server.device_api import DeviceApi
 from bench.server.limits import Limited
 from bench.server.mqtt import versions

@@ -7,8 +7,10 @@ from abc import ABC, abstractmethod
 from typing import Protocol
 
 from bench.mqtt import codec
-from bench.mqtt.codec import Connect, Packet, PacketType, Publish, Reason, Simple, Subscribe, Unsubscribe
-from bench.registry import Chain, DeviceLogin, Origin
+from bench.mqtt.codec import Connect, Kind, Packet, Publish, Reason, Simple, Subscribe, Unsubscribe
+from bench.registry.audit import Origin
+from bench.registry.chains import Chain
+from bench.registry.logins import DeviceLogin
 from bench.server.device_api import DeviceApi
 from bench.server.mqtt import topics
 from bench.server.mqtt.versions import MqttVersion

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx
 
-from bench.registry import Registry
+from bench.registry.registry import Registry
 from bench.server import accounts
 from bench.server.device_api import DeviceApi
 from bench.server.http.app import application

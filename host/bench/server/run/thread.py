@@ -17,7 +17,9 @@ from typing import Any, Self, TypeVar
 
 from bench.contract.credentials import CredentialsType
 from bench.errors import BenchError
-from bench.registry import ProfileView, ProvisionType, Registry
+from bench.registry.credentials import CredentialsType
+from bench.registry.provision_type import ProvisionType
+from bench.registry.registry import ProfileView, Registry
 from bench.server.device_api import DeviceApi
 from bench.server.journal import Journal
 from bench.server.limits import Rules

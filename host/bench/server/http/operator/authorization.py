@@ -13,8 +13,10 @@ from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
 from bench.errors import BenchError
-from bench.registry import Conflict, Device, Origin, audit, devices, users
-from bench.registry.model import Audit, User
+from bench.registry import audit, devices, users
+from bench.registry.audit import Origin
+from bench.registry.batching import Conflict
+from bench.registry.model import Audit, Device, User
 from bench.server.device_api import DeviceApi
 from bench.server.http import error_responses
 from bench.server.http.device import origin

@@ -8,9 +8,9 @@ from sqlalchemy.orm import Session
 from starlette.responses import JSONResponse
 
 from bench.errors import Refused
-from bench.registry import Device, claims, customers, devices
+from bench.registry import claims, customers, devices
 from bench.registry.claims import ClaimResult
-from bench.registry.model import Customer
+from bench.registry.model import Customer, Device
 from bench.registry.pages import PageQuery
 from bench.server.http.operator import schemas
 from bench.server.http.operator.authorization import AnyUser, AuthenticatedRoute, Caller, CustomerUser, Operator

@@ -12,8 +12,9 @@ from sqlalchemy.orm import Session
 
 from bench.contract.credentials import CredentialsType
 from bench.errors import Refused
-from bench.registry import Device, DeviceCredentials, Profile, credentials, devices, profiles
-from bench.registry.credentials import InvalidCredentials
+from bench.registry import credentials, devices, profiles
+from bench.registry.credentials import CredentialsType, DeviceCredentials, InvalidCredentials
+from bench.registry.model import Device, Profile
 from bench.server.http.operator import schemas
 from bench.server.http.operator.authorization import SUCCESS, AnyUser, AuthenticatedRoute, Caller, Operator
 from bench.server.http.operator.params import (

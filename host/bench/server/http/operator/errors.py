@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from bench.errors import NotFound, Refused
-from bench.registry import Conflict
+from bench.registry.batching import Conflict
 from bench.server.http import error_responses
 from bench.server.http.error_responses import error
 

@@ -4,7 +4,8 @@ from fastapi import APIRouter
 from sqlalchemy.orm import Session
 
 from bench.errors import BenchError
-from bench.registry import Conflict, imports
+from bench.registry import imports
+from bench.registry.batching import Conflict
 from bench.registry.imports import ImportColumn, ImportedDevice, ImportLine
 from bench.server.http.operator import schemas
 from bench.server.http.operator.authorization import Caller, LargeRoute, Operator

@@ -6,9 +6,11 @@ from fastapi import APIRouter, Depends, Query, Response
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from bench.registry import Profile, ProvisionType, profiles
+from bench.registry import profiles
+from bench.registry.model import Profile
 from bench.registry.pages import PageQuery
 from bench.registry.profiles import Strategy
+from bench.registry.provision_type import ProvisionType
 from bench.server.http.operator import schemas
 from bench.server.http.operator.authorization import AnyUser, AuthenticatedRoute, Caller, Operator
 from bench.server.http.operator.params import PageNumber, PageSize, ProfileId, SortOrder, TextSearch, ids, listed

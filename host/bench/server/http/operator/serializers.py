@@ -3,9 +3,9 @@
 import uuid
 from typing import Any
 
-from bench.registry import Device, Profile, ProvisionType
 from bench.registry.credentials import DeviceCredentials
-from bench.registry.model import Customer, User
+from bench.registry.model import Customer, Device, Profile, User
+from bench.registry.provision_type import ProvisionType
 from bench.server.http.operator import schemas
 from bench.server.http.operator.schemas import NOBODY, Id
 from bench.server.http.operator.tokens import authority
