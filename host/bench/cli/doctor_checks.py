@@ -2,7 +2,6 @@
 
 import errno
 import grp
-import ipaddress
 import os
 import platform
 import pwd
@@ -18,7 +17,7 @@ from pathlib import Path
 
 from serial.tools import list_ports
 
-from bench import boards
+from bench import addresses, boards
 from bench.cli.options import bench_toml, server_addresses
 from bench.errors import BenchError
 from bench.flash import images
@@ -31,10 +30,9 @@ _REACH_S = 3.0
 _GROUPS = ("dialout", "uucp")
 _SETUP = "make setup"
 # MQTT 3.1.1 CONNECT as boards send it that have no credentials yet: user `provision`, no client id.
-_CONNECT = client_packets.connect("", "provision", keep_alive_s=10)
-_CONNACK = client_packets.ACCEPTED[:2]  # whatever it answers
-# For documentation (RFC 5737): nothing is sent there.
-_ELSEWHERE = ("192.0.2.1", 9)
+_CONNECT = b"\x10\x17\x00\x04MQTT\x04\x82\x00\x0a\x00\x00\x00\x09provision"
+_CONNACK = b"\x20\x02"
+_DISCONNECT = b"\xe0\x00"
 
 
 class State(StrEnum):
@@ -197,12 +195,13 @@ def _server(data: Path, other: tuple[str, int] | None) -> Iterator[Finding]:
         yield Finding(what="server", state=State.WARNING, said=f"none runs on {data}", fix=fix)
         return
     host = running.host
-    if _is_loopback(running.listens):
+    if addresses.is_loopback(running.listens):
         fix = "bench serve --host 0.0.0.0, if boards on the network shall reach it"
         said = f"{host} is heard on this machine only: by virtual boards"
         yield Finding(what="server", state=State.WARNING, said=said, fix=fix)
     elif host != running.listens:
-        host = _own_address() or host  # as boards would
+        with suppress(OSError):  # without a network there is no other address
+            host = addresses.outbound()  # as boards would
     yield _reach(host, running.mqtt_port)
 
 
@@ -223,18 +222,3 @@ def _reach(host: str, port: int) -> Finding:
         fix = "name the port of MQTT without TLS, usually 1883"
         return Finding(what="server", state=State.PROBLEM, said=f"{there} does not answer as MQTT does", fix=fix)
     return Finding(what="server", said=f"{there} answers")
-
-
-def _own_address() -> str:
-    """This machine's address in the network that its default route leads to; empty if there is none."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, suppress(OSError):
-        probe.connect(_ELSEWHERE)
-        return str(probe.getsockname()[0])
-    return ""
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -12,8 +12,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from bench.contract.credentials import BoardCredentialsType
-from bench.contract.proof import claim_secret
+from bench import addresses
 from bench.errors import UsageError
 
 # What boards send secrets in clear to (firmware/firstboot/address.py).
@@ -116,19 +115,13 @@ def sections(server: Place, choices: Choices, *, now_s: int) -> dict[str, dict[s
     if server.http_port:
         clock["http_port"] = server.http_port
     address = _address(server.host)
-    if is_loopback(server.host):
+    if addresses.is_loopback(server.host):
         clock["ntp"] = ""  # a board that reaches no more than this machine
     return {
         "server": {"tls": choices.tls, "name": server.name if choices.tls and address else ""},
         "provision": provision,
         "clock": clock,
     }
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host is what each machine calls itself."""
-    address = _address(host)
-    return host == "localhost" or bool(address and address.is_loopback)
 
 
 def shown_secret(claim: Claim, profile_secret: str, device_name: str) -> str:

@@ -1,23 +1,21 @@
 """What a run of tests is on: what its options say."""
 
-import ipaddress
 import os
 import secrets
 import shlex
-import socket
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
+from bench import addresses
 from bench.errors import BenchError, UsageError
 from bench.flash import inventory
 from bench.serial import ports
 
 _KINDS = ("unix", "virtual")
 _LOOPBACK = "127.0.0.1"
-_ANYWHERE = ("192.0.2.1", 9)  # RFC 5737: nobody; nothing is sent there
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,18 +127,9 @@ def _typed(option: Any, targets: list[str]) -> list[str]:
 
 def _reached_at(found: tuple[str, ...]) -> str:
     """This machine's address: loopback, unless there is a real board that is here or on another machine."""
-    if all(ports.is_url(port) and _is_here(urlsplit(port).hostname or "") for port in found):
+    if all(ports.is_url(port) and addresses.is_loopback(urlsplit(port).hostname or "") for port in found):
         return _LOOPBACK
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as way_out:
-        try:
-            way_out.connect(_ANYWHERE)
-        except OSError:
-            raise UsageError("this machine has no network that boards could reach it by: --bench-host") from None
-        return str(way_out.getsockname()[0])
-
-
-def _is_here(host: str) -> bool:
     try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+        return addresses.outbound()
+    except OSError:
+        raise UsageError("this machine has no network that boards could reach it by: --bench-host") from None

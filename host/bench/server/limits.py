@@ -20,6 +20,8 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
+from bench import addresses
+
 # How many of an address are decided at once; the others wait for their turn. So many may fail beyond a
 # limit, less one, since what is not decided yet is not counted. Enough to share commits.
 AT_ONCE = 32
@@ -91,14 +93,14 @@ class Limits:
 
     def _place(self, address: str) -> str | None:
         """What counts as one address: of IPv6 the network of 64 bits. None for one without limits."""
+        if self._rules.lift_loopback and addresses.is_loopback(address):
+            return None
         try:
             ip = ipaddress.ip_address(address)
         except ValueError:
             return address
         if isinstance(ip, ipaddress.IPv6Address):
             ip = ip.ipv4_mapped or ip
-        if self._rules.lift_loopback and ip.is_loopback:
-            return None
         return str(ip) if ip.version == 4 else str(ipaddress.ip_network((ip, 64), strict=False))
 
 

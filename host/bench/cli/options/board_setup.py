@@ -10,6 +10,7 @@ from typing import Annotated, Any, Concatenate, ParamSpec, TypeVar
 import httpx
 import typer
 
+from bench import addresses
 from bench.boards import Board
 from bench.cli.options import common, operator_session, server_addresses
 from bench.cli.options.operator_session import Where, ask
@@ -111,7 +112,7 @@ class Prepared:
     @property
     def is_local(self) -> bool:
         """Whether only this machine reaches the server."""
-        return device_config.is_loopback(self.place.host)
+        return addresses.is_loopback(self.place.host)
 
     def files(self, board: Board, mac: str, *, name: str = "", **sections: dict[str, Any]) -> dict[str, bytes]:
         """The files of one board that are not firmware, settings.json among them; `mac` as 12 hex digits.

@@ -1,12 +1,11 @@
 """From a name to a board that can be checked: everything is started, and stopped again at the end."""
 
-import ipaddress
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from bench import paths
+from bench import addresses, paths
 from bench.conformance.board import certificates
 from bench.conformance.board.boards import ASK, NAME, CheckedBoard, Foreign, Orders, Ours, OutOfReach, Server, Virtual
 from bench.conformance.board.network import Network
@@ -108,8 +107,6 @@ def _check(target: str, *, fresh: str, reset: str) -> None:
 
 def _listen_on(address: str) -> str:
     """This machine's loopback, if that is where boards look for it, or else all that it has."""
-    try:
-        loopback = ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        loopback = address == NAME
-    return ("127.0.0.1" if address == NAME else address) if loopback else "0.0.0.0"  # noqa: S104 - boards are elsewhere
+    if addresses.is_loopback(address):
+        return "127.0.0.1" if address == NAME else address
+    return "0.0.0.0"  # noqa: S104 - boards are elsewhere

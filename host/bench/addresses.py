@@ -1,0 +1,28 @@
+"""Network addresses: whether one is this machine's own, and by which one others reach it."""
+
+import ipaddress
+import socket
+
+_DOCUMENTATION = ("192.0.2.1", 9)  # RFC 5737: nobody's address
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host, a name or an IP address, is what every machine calls itself."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host == "localhost"
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
+
+
+def outbound() -> str:
+    """Return this machine's IPv4 address in the network that its default route leads to.
+
+    No packet is sent: connecting a UDP socket only chooses the route.
+
+    Raises:
+        OSError: There is no such network.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(_DOCUMENTATION)
+        return str(probe.getsockname()[0])
