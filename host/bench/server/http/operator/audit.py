@@ -1,6 +1,6 @@
 """The audit trail, as operators read it."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query
@@ -10,14 +10,11 @@ from bench.registry.model import Audit
 from bench.registry.pages import PageQuery
 from bench.server.http.operator import schemas
 from bench.server.http.operator.authorization import SUCCESS, AuthenticatedRoute, Operator
-from bench.server.http.operator.params import PageNumber, PageSize, SortOrder, TextSearch, comma_separated, listed
+from bench.server.http.operator.params import comma_separated, listed, page_query
 from bench.server.http.operator.schemas import Id
 
 router = APIRouter(route_class=AuthenticatedRoute, tags=["audit"])
 
-_Sort = Annotated[
-    Literal["createdTime", "entityName", "userName", "actionType", "actionStatus"], Query(alias="sortProperty")
-]
 _INT64 = (1 << 63) - 1
 _ENTITIES = ("device", "profile", "customer", "user")
 # Where ThingsBoard has no word of its own, the nearest one.
@@ -28,16 +25,11 @@ _PROVISION = "provision"
 @router.get("/audit/logs", summary="Who did what, and how it ended")
 async def page(
     caller: Operator,
-    size: PageSize,
-    number: PageNumber,
-    search: TextSearch = "",
-    sort: _Sort = "createdTime",
-    order: SortOrder = "DESC",
+    wanted: Annotated[PageQuery, page_query(audit.SORTS)],
     from_ms: Annotated[int | None, Query(alias="startTime", ge=0, le=_INT64)] = None,
     to_ms: Annotated[int | None, Query(alias="endTime", ge=0, le=_INT64)] = None,
     actions: Annotated[str, Query(alias="actionTypes", description="ThingsBoard's, separated by commas.")] = "",
 ) -> schemas.PageData[schemas.AuditJson]:
-    wanted = PageQuery(size=size, number=number, search=search, sort=sort, descending=order == "DESC")
     kinds = [kind for action in comma_separated(actions) for kind in _kinds(action)]
     found = await caller.read(
         lambda session: audit.page(session, wanted, kinds=kinds if actions else None, from_ms=from_ms, to_ms=to_ms)

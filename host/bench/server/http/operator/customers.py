@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Path, Query, Response
+from fastapi import APIRouter, Path, Query, Response
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 from starlette.responses import JSONResponse
@@ -15,22 +15,13 @@ from bench.registry.pages import PageQuery
 from bench.server.http.operator import schemas
 from bench.server.http.operator.authorization import AnyUser, AuthenticatedRoute, Caller, CustomerUser, Operator
 from bench.server.http.operator.errors import Forbidden
-from bench.server.http.operator.params import (
-    CustomerId,
-    DeviceId,
-    PageNumber,
-    PageSize,
-    SortOrder,
-    TextSearch,
-    ids,
-    listed,
-)
+from bench.server.http.operator.params import CustomerId, DeviceId, ids, listed, page_query
 from bench.server.http.operator.serializers import customer_json, device_json
 
 router = APIRouter(route_class=AuthenticatedRoute, tags=["customers"])
 
 _DeviceName = Annotated[str, Path(alias="deviceName")]
-_Sort = Annotated[Literal["createdTime", "title"], Query(alias="sortProperty")]
+_Wanted = Annotated[PageQuery, page_query(customers.SORTS)]
 
 
 @router.post("/customer", summary="Create a customer, or change their title")
@@ -47,20 +38,8 @@ async def save(
     return customer_json(caller.tenant, saved)
 
 
-async def _page(
-    size: PageSize,
-    number: PageNumber,
-    search: TextSearch = "",
-    sort: _Sort = "createdTime",
-    order: SortOrder = "DESC",
-) -> PageQuery:
-    return PageQuery(size=size, number=number, search=search, sort=sort, descending=order == "DESC")
-
-
 @router.get("/customers", summary="Customers")
-async def page(
-    caller: Operator, wanted: Annotated[PageQuery, Depends(_page)]
-) -> schemas.PageData[schemas.CustomerJson]:
+async def page(caller: Operator, wanted: _Wanted) -> schemas.PageData[schemas.CustomerJson]:
     found = await caller.read(lambda session: customers.page(session, wanted))
     return listed(found, wanted, lambda customer: customer_json(caller.tenant, customer))
 

@@ -14,27 +14,17 @@ from bench.contract.credentials import CredentialsType
 from bench.errors import Refused
 from bench.registry import credentials, devices, profiles
 from bench.registry.credentials import CredentialsType, DeviceCredentials, InvalidCredentials
+from bench.registry.devices import DevicePageQuery
 from bench.registry.model import Device, Profile
+from bench.registry.pages import PageQuery
 from bench.server.http.operator import schemas
 from bench.server.http.operator.authorization import SUCCESS, AnyUser, AuthenticatedRoute, Caller, Operator
-from bench.server.http.operator.params import (
-    CustomerId,
-    DeviceId,
-    PageNumber,
-    PageSize,
-    SortOrder,
-    TextSearch,
-    ids,
-    listed,
-)
+from bench.server.http.operator.params import CustomerId, DeviceId, ids, listed, page_query
 from bench.server.http.operator.serializers import credentials_json, device_info, device_json
 from bench.server.presence import SessionEnd
 
 router = APIRouter(route_class=AuthenticatedRoute, tags=["devices"])
 
-_Sort = Annotated[
-    Literal["createdTime", "name", "label", "type", "deviceProfileName", "customerTitle"], Query(alias="sortProperty")
-]
 _Type = Annotated[str | None, Query(alias="type", description="Only devices of the profile with this name.")]
 _ProfileId = Annotated[UUID | None, Query(alias="deviceProfileId", description="Only devices of this profile.")]
 _MOST_IDS = 1 << 16
@@ -138,29 +128,18 @@ async def by_name(caller: Operator, name: Annotated[str, Query(alias="deviceName
     return device_json(caller.tenant, found)
 
 
-async def _page(
+async def _device_query(
     caller: AnyUser,
-    size: PageSize = 10,
-    number: PageNumber = 0,
+    wanted: Annotated[PageQuery, page_query(devices.SORTS, size=10, number=0)],
     profile_name: _Type = None,
     profile_id: _ProfileId = None,
-    search: TextSearch = "",
-    sort: _Sort = "createdTime",
-    order: SortOrder = "DESC",
-) -> devices.DevicePageQuery:
-    return devices.DevicePageQuery(
-        size=size,
-        number=number,
-        search=search,
-        sort=sort,
-        descending=order == "DESC",
-        profile_name=profile_name or None,
-        profile_id=profile_id,
-        customer_id=caller.customer_id,
+) -> DevicePageQuery:
+    return DevicePageQuery(
+        **vars(wanted), profile_name=profile_name or None, profile_id=profile_id, customer_id=caller.customer_id
     )
 
 
-_Wanted = Annotated[devices.DevicePageQuery, Depends(_page)]
+_Wanted = Annotated[DevicePageQuery, Depends(_device_query)]
 
 
 @router.get("/tenant/devices", summary="Devices; the device of a name, if one is given")
@@ -202,16 +181,16 @@ async def customers_infos(
 
 @router.get("/devices", summary="Devices with these ids")
 async def by_ids(caller: AnyUser, wanted: Annotated[list[str], Query(alias="deviceIds")]) -> list[schemas.DeviceJson]:
-    page = devices.DevicePageQuery(size=_MOST_IDS, ids=ids(wanted), customer_id=caller.customer_id)
+    page = DevicePageQuery(size=_MOST_IDS, ids=ids(wanted), customer_id=caller.customer_id)
     return (await _devices(caller, page)).data
 
 
-async def _devices(caller: Caller, wanted: devices.DevicePageQuery) -> schemas.PageData[schemas.DeviceJson]:
+async def _devices(caller: Caller, wanted: DevicePageQuery) -> schemas.PageData[schemas.DeviceJson]:
     found = await caller.read(lambda session: devices.page(session, wanted))
     return listed(found, wanted, lambda row: device_json(caller.tenant, row))
 
 
-async def _infos(caller: Caller, wanted: devices.DevicePageQuery) -> schemas.PageData[schemas.DeviceInfo]:
+async def _infos(caller: Caller, wanted: DevicePageQuery) -> schemas.PageData[schemas.DeviceInfo]:
     found = await caller.read(lambda session: devices.page(session, wanted))
     return listed(found, wanted, lambda row: _info(caller, row))
 

@@ -1,10 +1,11 @@
-"""ThingsBoard's parameters, in paths and queries, and the pages that they ask for."""
+"""ThingsBoard's parameters in paths and queries, and the pages of lists."""
 
+import inspect
 from collections.abc import Callable, Iterable, Sequence
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 from uuid import UUID
 
-from fastapi import Path, Query
+from fastapi import Depends, Path, Query
 
 from bench.registry.pages import PageQuery
 from bench.server.http.operator.errors import Unreadable
@@ -20,12 +21,40 @@ ProfileId = Annotated[UUID, Path(alias="deviceProfileId")]
 CustomerId = Annotated[UUID, Path(alias="customerId")]
 UserId = Annotated[UUID, Path(alias="userId")]
 
-PageSize = Annotated[int, Query(alias="pageSize", ge=1, le=_MOST, examples=[10], description="How many, at most.")]
-PageNumber = Annotated[int, Query(alias="page", ge=0, le=_MOST, examples=[0], description="Which page, from 0.")]
-TextSearch = Annotated[
+_PageSize = Annotated[int, Query(alias="pageSize", ge=1, le=_MOST, examples=[10], description="How many, at most.")]
+_PageNumber = Annotated[int, Query(alias="page", ge=0, le=_MOST, examples=[0], description="Which page, from 0.")]
+_TextSearch = Annotated[
     str, Query(alias="textSearch", max_length=255, description="Only what contains this, in any case.")
 ]
-SortOrder = Annotated[Literal["ASC", "DESC"], Query(alias="sortOrder")]
+_SortOrder = Annotated[Literal["ASC", "DESC"], Query(alias="sortOrder")]
+
+
+_REQUIRED: Any = inspect.Parameter.empty
+"""As the default of a parameter it is no default: FastAPI reads the signature."""
+
+
+def page_query(sorts: Iterable[str], *, size: Any = _REQUIRED, number: Any = _REQUIRED) -> Any:
+    """Return the dependency that reads the paging parameters of a list.
+
+    Used as `wanted: Annotated[PageQuery, page_query(customers.SORTS)]`.
+
+    Args:
+        sorts: The values that `sortProperty` may have.
+        size: The default of `pageSize`; without one the parameter is required.
+        number: The default of `page`, likewise.
+    """
+    sort_property: Any = Annotated[Literal.__getitem__(tuple(sorts)), Query(alias="sortProperty")]
+
+    async def read(
+        size: _PageSize = size,
+        number: _PageNumber = number,
+        search: _TextSearch = "",
+        sort: sort_property = "createdTime",  # made of the columns of one list
+        order: _SortOrder = "DESC",
+    ) -> PageQuery:
+        return PageQuery(size=size, number=number, search=search, sort=sort, descending=order == "DESC")
+
+    return Depends(read)
 
 
 def listed(found: tuple[Iterable[T], int], wanted: PageQuery, shape: Callable[[T], U]) -> PageData[U]:

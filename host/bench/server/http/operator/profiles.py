@@ -1,8 +1,8 @@
 """Device profiles."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import APIRouter, Query, Response
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -13,28 +13,17 @@ from bench.registry.profiles import Strategy
 from bench.registry.provision_type import ProvisionType
 from bench.server.http.operator import schemas
 from bench.server.http.operator.authorization import AnyUser, AuthenticatedRoute, Caller, Operator
-from bench.server.http.operator.params import PageNumber, PageSize, ProfileId, SortOrder, TextSearch, ids, listed
+from bench.server.http.operator.params import ProfileId, ids, listed, page_query
 from bench.server.http.operator.serializers import profile_info, profile_json
 
 router = APIRouter(route_class=AuthenticatedRoute, tags=["device profiles"])
 
-_Sort = Annotated[Literal["createdTime", "name", "type", "transportType", "isDefault"], Query(alias="sortProperty")]
 # What the server fills in itself: not kept as a client's own.
 _OURS = {"id", "createdTime", "tenantId", "name", "transportType", "provisionType", "provisionDeviceKey"}
 _OURS |= {"profileData", "default", "version", "type"}
 
 
-async def _page(
-    size: PageSize,
-    number: PageNumber,
-    search: TextSearch = "",
-    sort: _Sort = "createdTime",
-    order: SortOrder = "DESC",
-) -> PageQuery:
-    return PageQuery(size=size, number=number, search=search, sort=sort, descending=order == "DESC")
-
-
-_Wanted = Annotated[PageQuery, Depends(_page)]
+_Wanted = Annotated[PageQuery, page_query(profiles.SORTS)]
 
 
 @router.post("/deviceProfile", summary="Create or change a device profile")

@@ -1,8 +1,8 @@
 """Accounts of operators and of customers' users."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import PlainTextResponse
 from sqlalchemy.orm import Session
 
@@ -12,13 +12,13 @@ from bench.registry.model import User
 from bench.registry.pages import PageQuery
 from bench.server.http.operator import schemas
 from bench.server.http.operator.authorization import AuthenticatedRoute, Operator
-from bench.server.http.operator.params import CustomerId, PageNumber, PageSize, SortOrder, TextSearch, UserId, listed
+from bench.server.http.operator.params import CustomerId, UserId, listed, page_query
 from bench.server.http.operator.serializers import user_json
 from bench.server.http.operator.tokens import CUSTOMER_USER
 
 router = APIRouter(route_class=AuthenticatedRoute, tags=["users"])
 
-_Sort = Annotated[Literal["createdTime", "email"], Query(alias="sortProperty")]
+_Wanted = Annotated[PageQuery, page_query(users.SORTS)]
 
 
 @router.post("/user", summary="Create an account, which its activation link gives a password")
@@ -71,19 +71,7 @@ async def activation_link(user_id: UserId, caller: Operator, request: Request) -
     return f"{request.base_url}api/noauth/activate?activateToken={caller.tokens.activation(user)}"
 
 
-async def _page(
-    size: PageSize,
-    number: PageNumber,
-    search: TextSearch = "",
-    sort: _Sort = "createdTime",
-    order: SortOrder = "DESC",
-) -> PageQuery:
-    return PageQuery(size=size, number=number, search=search, sort=sort, descending=order == "DESC")
-
-
 @router.get("/customer/{customerId}/users", summary="A customer's users")
-async def page(
-    customer_id: CustomerId, caller: Operator, wanted: Annotated[PageQuery, Depends(_page)]
-) -> schemas.PageData[schemas.UserJson]:
+async def page(customer_id: CustomerId, caller: Operator, wanted: _Wanted) -> schemas.PageData[schemas.UserJson]:
     found = await caller.read(lambda session: users.page(session, wanted, customers.get(session, customer_id).id))
     return listed(found, wanted, lambda user: user_json(caller.tenant, user))
