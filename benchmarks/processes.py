@@ -6,7 +6,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,15 +14,14 @@ from typing import Any
 
 from bench import paths
 from bench.errors import BenchError
+from bench.server.run.subprocess import ServerProcess
 from benchmarks.records import with_registry
 
 TRANSPORTS = ("mqtt", "mqtts", "http", "https", "coap")
 # Of `bench serve`, besides where its data is: every measurement starts it with these.
-SERVER_OPTIONS = ("--free-ports", "--lift-limits-for-loopback")
+SERVER_OPTIONS = ("--lift-limits-for-loopback",)
 _CLIENTS = paths.BUILD / "clients"
-_START_S = 30.0
 _STOP_S = 10.0
-_POLL_S = 0.005
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,28 +49,17 @@ def data_folder() -> Iterator[Path]:
 @contextmanager
 def real_server(data: Path) -> Iterator[Endpoint]:
     """`bench serve --json` on free ports, ended as an operator would. Raises BenchError if it fails."""
-    ready = data / "ready.json"
-    where = ("--data", str(data), "--ready-file", str(ready))
-    command = [sys.executable, "-m", "bench.cli", "serve", "--json", *where, *SERVER_OPTIONS]
-    with (data / "errors.log").open("w+") as errors:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors)
-        with _ended(process):
-            deadline = time.monotonic() + _START_S
-            while not ready.exists():
-                if process.poll() is not None or time.monotonic() > deadline:
-                    raise BenchError(f"bench serve did not start: {_tail(data / 'errors.log')}")
-                time.sleep(_POLL_S)
-            address = json.loads(ready.read_text())
-            profile = with_registry(data, lambda registry: registry.profile("default"))
-            yield Endpoint(
-                pid=process.pid,
-                ports={name: port for name in TRANSPORTS if (port := address.get(f"{name}_port"))},
-                ca=address.get("ca"),
-                key=profile.provision_key or "",
-                secret=profile.provision_secret or "",
-            )
-        if process.returncode:
-            raise BenchError(f"bench serve ended with {process.returncode}: {_tail(data / 'errors.log')}")
+    with ServerProcess(data, *SERVER_OPTIONS) as server:
+        profile = with_registry(data, lambda registry: registry.profile("default"))
+        yield Endpoint(
+            pid=server.pid,
+            ports={name: port for name in TRANSPORTS if (port := server.ready.get(f"{name}_port"))},
+            ca=server.ready.get("ca"),
+            key=profile.provision_key or "",
+            secret=profile.provision_secret or "",
+        )
+    if server.exit_code:
+        raise BenchError(f"bench serve ended with {server.exit_code}: {server.log.read_text()[-500:].strip()}")
 
 
 @contextmanager
@@ -169,7 +156,3 @@ def _ended(process: subprocess.Popen[Any]) -> Iterator[None]:
             process.kill()
             process.wait()
             raise
-
-
-def _tail(path: Path) -> str:
-    return path.read_text()[-500:].strip()

@@ -92,20 +92,25 @@ class ServerProcess:
         """Whether it is there."""
         return hasattr(self, "_process") and self._process.poll() is None
 
+    @property
+    def exit_code(self) -> int | None:
+        """The process's exit code; None while it runs, negative for the signal that ended it."""
+        return self._process.poll()
+
     def kill(self) -> None:
         """SIGKILL, at once."""
         self._process.kill()
-        self._gone()
+        self._await_exit()
 
     def stop(self) -> None:
         """End it as an operator would, and wait."""
         self._process.send_signal(signal.SIGTERM)
         try:
-            self._gone()
+            self._await_exit()
         except subprocess.TimeoutExpired:
             self.kill()
 
-    def _gone(self) -> None:
+    def _await_exit(self) -> None:
         self._process.wait(_STOP_S)
         assert self._process.stdin
         self._process.stdin.close()
@@ -116,10 +121,10 @@ class ServerProcess:
         while time.monotonic() < deadline:
             *lines, self._rest = (self._rest + self._tail.read()).split("\n")
             for number, line in enumerate(lines):
-                told = _event(line)
-                if told["event"] == event and fields.items() <= told.items():
+                found = _event(line)
+                if found["event"] == event and fields.items() <= found.items():
                     self._rest = "\n".join([*lines[number + 1 :], self._rest])
-                    return told
+                    return found
             time.sleep(_POLL_S)
         raise BenchError(f"the server did not report {event} within {timeout_s:.0f} s: see {self.log}")
 
