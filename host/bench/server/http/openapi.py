@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from bench.registry.provisioning import Status
-from bench.server.http.operator.schemas import ErrorAnswer
+from bench.server.http.operator.schemas.common import ErrorAnswer
 
 _ASSETS = "/docs/assets"
 

@@ -8,10 +8,10 @@ from fastapi import APIRouter, Query
 from bench.registry import audit
 from bench.registry.model import Audit
 from bench.registry.pages import PageQuery
-from bench.server.http.operator import schemas
 from bench.server.http.operator.authorization import SUCCESS, AuthenticatedRoute, Operator
 from bench.server.http.operator.params import comma_separated, listed, page_query
-from bench.server.http.operator.schemas import Id
+from bench.server.http.operator.schemas.accounts import AuditJson
+from bench.server.http.operator.schemas.common import Id, PageData
 
 router = APIRouter(route_class=AuthenticatedRoute, tags=["audit"])
 
@@ -29,7 +29,7 @@ async def page(
     from_ms: Annotated[int | None, Query(alias="startTime", ge=0, le=_INT64)] = None,
     to_ms: Annotated[int | None, Query(alias="endTime", ge=0, le=_INT64)] = None,
     actions: Annotated[str, Query(alias="actionTypes", description="ThingsBoard's, separated by commas.")] = "",
-) -> schemas.PageData[schemas.AuditJson]:
+) -> PageData[AuditJson]:
     kinds = [kind for action in comma_separated(actions) for kind in _kinds(action)]
     found = await caller.read(
         lambda session: audit.page(session, wanted, kinds=kinds if actions else None, from_ms=from_ms, to_ms=to_ms)
@@ -48,13 +48,13 @@ def _kinds(action: str) -> list[str]:
     return known
 
 
-def _row_json(tenant: Id, row: Audit) -> schemas.AuditJson:
+def _row_json(tenant: Id, row: Audit) -> AuditJson:
     succeeded = row.result == SUCCESS
     entity, _, word = row.what.rpartition(".")
     action = _WORDS.get(word, word.upper())
     if row.what == _PROVISION:
         entity, action = "device", "PROVISION_SUCCESS" if succeeded else "PROVISION_FAILURE"
-    return schemas.AuditJson(
+    return AuditJson(
         id=Id(id=UUID(int=row.id)),
         created_time=row.ts_ms,
         tenant_id=tenant,

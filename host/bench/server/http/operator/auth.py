@@ -10,9 +10,16 @@ from bench.registry import audit, users
 from bench.registry.model import User
 from bench.server import accounts
 from bench.server.http.device import origin
-from bench.server.http.operator import schemas
 from bench.server.http.operator.authorization import SUCCESS, AnyUser, AuthenticatedRoute, Operators, PublicRoute
 from bench.server.http.operator.errors import Unauthorized
+from bench.server.http.operator.schemas.accounts import (
+    ActivateForm,
+    JwtPair,
+    LoginForm,
+    PasswordForm,
+    RefreshForm,
+    UserJson,
+)
 from bench.server.http.operator.serializers import user_json
 from bench.server.limits import Limited
 
@@ -25,7 +32,7 @@ _SHOWN = 255
 
 
 @public.post("/auth/login", summary="Log in")
-async def login(form: schemas.LoginForm, request: Request) -> schemas.JwtPair:
+async def login(form: LoginForm, request: Request) -> JwtPair:
     operators: Operators = request.app.state.operators
     user = await operators.api.registry.read(users.by_email, form.username)
     stored = user.password_hash if user else ""
@@ -59,7 +66,7 @@ async def _attempt(request: Request, username: str, prove: Callable[[], Awaitabl
 
 
 @public.post("/auth/token", summary="Renew the tokens")
-async def refresh(form: schemas.RefreshForm, request: Request) -> schemas.JwtPair:
+async def refresh(form: RefreshForm, request: Request) -> JwtPair:
     operators: Operators = request.app.state.operators
     claims = operators.tokens.read_refresh(form.refresh_token)
     user = await operators.api.registry.read(users.find, claims.user_id)
@@ -69,7 +76,7 @@ async def refresh(form: schemas.RefreshForm, request: Request) -> schemas.JwtPai
 
 
 @public.post("/noauth/activate", summary="Set the password of a new account")
-async def activate(form: schemas.ActivateForm, request: Request) -> schemas.JwtPair:
+async def activate(form: ActivateForm, request: Request) -> JwtPair:
     operators: Operators = request.app.state.operators
     claims = operators.tokens.read_activation(form.activate_token)
     user = await operators.api.registry.read(users.find, claims.user_id)
@@ -83,7 +90,7 @@ async def activate(form: schemas.ActivateForm, request: Request) -> schemas.JwtP
 
 
 @authenticated.get("/auth/user", summary="Whoever is logged in")
-async def me(caller: AnyUser) -> schemas.UserJson:
+async def me(caller: AnyUser) -> UserJson:
     return user_json(caller.tenant, caller.user)
 
 
@@ -94,7 +101,7 @@ async def logout(caller: AnyUser) -> None:
 
 
 @authenticated.post("/auth/changePassword", summary="Change the password; all other tokens are worth nothing then")
-async def change_password(form: schemas.PasswordForm, caller: AnyUser, request: Request) -> schemas.JwtPair:
+async def change_password(form: PasswordForm, caller: AnyUser, request: Request) -> JwtPair:
     old = caller.user.password_hash
     await _attempt(request, caller.user.email, lambda: accounts.is_correct(form.current_password, old))
     stored = await _new_password(form.new_password)

@@ -21,7 +21,7 @@ from bench.server.device_api import DeviceApi
 from bench.server.http import error_responses
 from bench.server.http.device import origin
 from bench.server.http.operator.errors import Forbidden, Unauthorized, Unreadable
-from bench.server.http.operator.schemas import Id
+from bench.server.http.operator.schemas.common import Id
 from bench.server.http.operator.tokens import Claims, Tokens
 
 T = TypeVar("T")

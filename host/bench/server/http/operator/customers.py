@@ -12,10 +12,12 @@ from bench.registry import claims, customers, devices
 from bench.registry.claims import ClaimResult
 from bench.registry.model import Customer, Device
 from bench.registry.pages import PageQuery
-from bench.server.http.operator import schemas
 from bench.server.http.operator.authorization import AnyUser, AuthenticatedRoute, Caller, CustomerUser, Operator
 from bench.server.http.operator.errors import Forbidden
 from bench.server.http.operator.params import CustomerId, DeviceId, ids, listed, page_query
+from bench.server.http.operator.schemas.accounts import CustomerForm, CustomerJson
+from bench.server.http.operator.schemas.common import PageData
+from bench.server.http.operator.schemas.devices import ClaimAnswer, ClaimForm, DeviceJson
 from bench.server.http.operator.serializers import customer_json, device_json
 
 router = APIRouter(route_class=AuthenticatedRoute, tags=["customers"])
@@ -26,10 +28,10 @@ _Wanted = Annotated[PageQuery, page_query(customers.SORTS)]
 
 @router.post("/customer", summary="Create a customer, or change their title")
 async def save(
-    form: schemas.CustomerForm,
+    form: CustomerForm,
     caller: Operator,
     policy: Annotated[Literal["FAIL"], Query(alias="nameConflictPolicy")] = "FAIL",
-) -> schemas.CustomerJson:
+) -> CustomerJson:
     def change(session: Session) -> tuple[str, Customer]:
         known = None if form.id is None else customers.get(session, form.id.id)
         return form.title, customers.save(session, form.title, known)
@@ -39,27 +41,25 @@ async def save(
 
 
 @router.get("/customers", summary="Customers")
-async def page(caller: Operator, wanted: _Wanted) -> schemas.PageData[schemas.CustomerJson]:
+async def page(caller: Operator, wanted: _Wanted) -> PageData[CustomerJson]:
     found = await caller.read(lambda session: customers.page(session, wanted))
     return listed(found, wanted, lambda customer: customer_json(caller.tenant, customer))
 
 
 @router.get("/customers/list", summary="Customers with these ids")
-async def by_ids(
-    caller: Operator, wanted: Annotated[list[str], Query(alias="customerIds")]
-) -> list[schemas.CustomerJson]:
+async def by_ids(caller: Operator, wanted: Annotated[list[str], Query(alias="customerIds")]) -> list[CustomerJson]:
     some = select(Customer).where(Customer.id.in_(ids(wanted)))
     found = await caller.read(lambda session: session.scalars(some).all())
     return [customer_json(caller.tenant, customer) for customer in found]
 
 
 @router.get("/tenant/customers", summary="The customer of a title")
-async def by_title(caller: Operator, title: Annotated[str, Query(alias="customerTitle")]) -> schemas.CustomerJson:
+async def by_title(caller: Operator, title: Annotated[str, Query(alias="customerTitle")]) -> CustomerJson:
     return customer_json(caller.tenant, await caller.read(lambda session: customers.by_title(session, title)))
 
 
 @router.get("/customer/{customerId}", summary="A customer")
-async def get(customer_id: CustomerId, caller: AnyUser) -> schemas.CustomerJson:
+async def get(customer_id: CustomerId, caller: AnyUser) -> CustomerJson:
     caller.check(customer_id)
     return customer_json(caller.tenant, await caller.read(lambda session: customers.get(session, customer_id)))
 
@@ -81,13 +81,13 @@ async def delete(customer_id: CustomerId, caller: Operator) -> None:
 @router.post(
     "/customer/device/{deviceName}/claim",
     summary="Claim a device, for those who know its secret",
-    response_model=schemas.ClaimAnswer,
+    response_model=ClaimAnswer,
     responses={400: {"description": '"FAILURE" or "CLAIMED"; ThingsBoard\'s error for what is no claim at all.'}},
 )
-async def claim(name: _DeviceName, caller: CustomerUser, form: schemas.ClaimForm | None = None) -> Any:
+async def claim(name: _DeviceName, caller: CustomerUser, form: ClaimForm | None = None) -> Any:
     secret = (form.secret_key if form else None) or ""
 
-    def change(session: Session) -> tuple[str, tuple[ClaimResult, schemas.DeviceJson]]:
+    def change(session: Session) -> tuple[str, tuple[ClaimResult, DeviceJson]]:
         device = devices.by_name(session, name)
         assert caller.customer_id is not None
         customer = customers.get(session, caller.customer_id)
@@ -97,12 +97,12 @@ async def claim(name: _DeviceName, caller: CustomerUser, form: schemas.ClaimForm
     result, device = await caller.change("device.claimed", name, change, result_of=lambda answer: answer[0].value)
     if result is not ClaimResult.SUCCESS:
         return JSONResponse(result.value, status_code=400)
-    return schemas.ClaimAnswer(device=device, response=result.value)
+    return ClaimAnswer(device=device, response=result.value)
 
 
 @router.post("/customer/{customerId}/device/{deviceId}", summary="Hand a device to a customer")
-async def assign(customer_id: CustomerId, device_id: DeviceId, caller: Operator) -> schemas.DeviceJson:
-    def change(session: Session) -> tuple[str, schemas.DeviceJson]:
+async def assign(customer_id: CustomerId, device_id: DeviceId, caller: Operator) -> DeviceJson:
+    def change(session: Session) -> tuple[str, DeviceJson]:
         device, customer = devices.get(session, device_id), customers.get(session, customer_id)
         device.customer_id = customer.id
         return device.name, _device_json(caller, session, device)
@@ -111,8 +111,8 @@ async def assign(customer_id: CustomerId, device_id: DeviceId, caller: Operator)
 
 
 @router.delete("/customer/device/{deviceId}", summary="Take a device back from its customer")
-async def unassign(device_id: DeviceId, caller: Operator) -> schemas.DeviceJson:
-    def change(session: Session) -> tuple[str, schemas.DeviceJson]:
+async def unassign(device_id: DeviceId, caller: Operator) -> DeviceJson:
+    def change(session: Session) -> tuple[str, DeviceJson]:
         device = devices.get(session, device_id)
         if device.customer_id is None:
             raise Refused("Device isn't assigned to any customer!")
@@ -122,7 +122,7 @@ async def unassign(device_id: DeviceId, caller: Operator) -> schemas.DeviceJson:
     return await caller.change("device.unassigned_from_customer", str(device_id), change)
 
 
-def _device_json(caller: Caller, session: Session, device: Device) -> schemas.DeviceJson:
+def _device_json(caller: Caller, session: Session, device: Device) -> DeviceJson:
     session.flush()
     return device_json(caller.tenant, devices.with_names(session, device))
 

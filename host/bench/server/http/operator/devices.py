@@ -17,9 +17,18 @@ from bench.registry.credentials import CredentialsType, DeviceCredentials, Inval
 from bench.registry.devices import DevicePageQuery
 from bench.registry.model import Device, Profile
 from bench.registry.pages import PageQuery
-from bench.server.http.operator import schemas
 from bench.server.http.operator.authorization import SUCCESS, AnyUser, AuthenticatedRoute, Caller, Operator
 from bench.server.http.operator.params import CustomerId, DeviceId, ids, listed, page_query
+from bench.server.http.operator.schemas.common import PageData
+from bench.server.http.operator.schemas.devices import (
+    CredentialsForm,
+    CredentialsJson,
+    DeviceForm,
+    DeviceInfo,
+    DeviceJson,
+    DeviceWithCredentialsForm,
+    EntitySubtype,
+)
 from bench.server.http.operator.serializers import credentials_json, device_info, device_json
 from bench.server.presence import SessionEnd
 
@@ -34,12 +43,12 @@ _Policy = Annotated[Literal["FAIL"], Query(alias="nameConflictPolicy")]
 
 @router.post("/device", summary="Create or change a device")
 async def save(
-    form: schemas.DeviceForm,
+    form: DeviceForm,
     caller: Operator,
     token: Annotated[str | None, Query(alias="accessToken", description="For a new device.")] = None,
     policy: _Policy = "FAIL",
-) -> schemas.DeviceJson:
-    def change(session: Session) -> tuple[str, schemas.DeviceJson]:
+) -> DeviceJson:
+    def change(session: Session) -> tuple[str, DeviceJson]:
         own = _made(lambda: credentials.access_token(token)) if token else None
         return form.name, _save(caller, session, form, own)
 
@@ -48,13 +57,13 @@ async def save(
 
 @router.post("/device-with-credentials", summary="Create or change a device and its credentials")
 async def save_with_credentials(
-    form: schemas.DeviceWithCredentialsForm,
+    form: DeviceWithCredentialsForm,
     caller: Operator,
     policy: _Policy = "FAIL",
-) -> schemas.DeviceJson:
+) -> DeviceJson:
     device_id = form.device.id
 
-    def change(session: Session) -> tuple[str, schemas.DeviceJson]:
+    def change(session: Session) -> tuple[str, DeviceJson]:
         own = requested(form.credentials)
         if device_id is not None:
             devices.set_credentials(session, devices.get(session, device_id.id).id, own)
@@ -66,9 +75,7 @@ async def save_with_credentials(
     return saved
 
 
-def _save(
-    caller: Caller, session: Session, form: schemas.DeviceForm, own: DeviceCredentials | None
-) -> schemas.DeviceJson:
+def _save(caller: Caller, session: Session, form: DeviceForm, own: DeviceCredentials | None) -> DeviceJson:
     if form.device_profile_id is not None:
         profile = session.get(Profile, form.device_profile_id.id)
         if profile is None:
@@ -87,27 +94,27 @@ def _save(
 
 
 @router.get("/device/types", summary="The names of the profiles that have devices")
-async def types(caller: AnyUser) -> list[schemas.EntitySubtype]:
+async def types(caller: AnyUser) -> list[EntitySubtype]:
     statement = select(Profile.name).join(Device, Device.profile_id == Profile.id).distinct().order_by(Profile.name)
     if caller.customer_id is not None:
         statement = statement.where(Device.customer_id == caller.customer_id)
     found = await caller.read(lambda session: session.scalars(statement).all())
-    return [schemas.EntitySubtype(tenant_id=caller.tenant, type=name) for name in found]
+    return [EntitySubtype(tenant_id=caller.tenant, type=name) for name in found]
 
 
 @router.get("/device/{deviceId}", summary="A device")
-async def get(device_id: DeviceId, caller: AnyUser) -> schemas.DeviceJson:
+async def get(device_id: DeviceId, caller: AnyUser) -> DeviceJson:
     found = await caller.read(lambda session: devices.with_names(session, caller.device(session, device_id)))
     return device_json(caller.tenant, found)
 
 
 @router.get("/device/info/{deviceId}", summary="A device, and what it belongs to")
-async def info(device_id: DeviceId, caller: AnyUser) -> schemas.DeviceInfo:
+async def info(device_id: DeviceId, caller: AnyUser) -> DeviceInfo:
     found = await caller.read(lambda session: devices.with_names(session, caller.device(session, device_id)))
     return _info(caller, found)
 
 
-def _info(caller: Caller, found: tuple[Device, str, str | None]) -> schemas.DeviceInfo:
+def _info(caller: Caller, found: tuple[Device, str, str | None]) -> DeviceInfo:
     return device_info(caller.tenant, found, active=caller.api.presence.is_connected(found[0].id))
 
 
@@ -123,7 +130,7 @@ async def delete(device_id: DeviceId, caller: Operator) -> None:
 
 
 @router.get("/tenant/device", summary="The device of a name")
-async def by_name(caller: Operator, name: Annotated[str, Query(alias="deviceName")]) -> schemas.DeviceJson:
+async def by_name(caller: Operator, name: Annotated[str, Query(alias="deviceName")]) -> DeviceJson:
     found = await caller.read(lambda session: devices.with_names(session, devices.by_name(session, name)))
     return device_json(caller.tenant, found)
 
@@ -147,50 +154,46 @@ async def page(
     caller: Operator,
     wanted: _Wanted,
     name: Annotated[str | None, Query(alias="deviceName")] = None,
-) -> schemas.PageData[schemas.DeviceJson] | schemas.DeviceJson:
+) -> PageData[DeviceJson] | DeviceJson:
     if name is not None:
         return await by_name(caller, name)
     return await _devices(caller, wanted)
 
 
 @router.get("/tenant/deviceInfos", summary="Devices, and what they belong to")
-async def infos(caller: Operator, wanted: _Wanted) -> schemas.PageData[schemas.DeviceInfo]:
+async def infos(caller: Operator, wanted: _Wanted) -> PageData[DeviceInfo]:
     return await _infos(caller, wanted)
 
 
 @router.get("/deviceInfos/all", summary="Devices that the user may see, and what they belong to")
-async def all_infos(caller: AnyUser, wanted: _Wanted) -> schemas.PageData[schemas.DeviceInfo]:
+async def all_infos(caller: AnyUser, wanted: _Wanted) -> PageData[DeviceInfo]:
     return await _infos(caller, wanted)
 
 
 @router.get("/customer/{customerId}/devices", summary="A customer's devices")
-async def customers_page(
-    customer_id: CustomerId, caller: AnyUser, wanted: _Wanted
-) -> schemas.PageData[schemas.DeviceJson]:
+async def customers_page(customer_id: CustomerId, caller: AnyUser, wanted: _Wanted) -> PageData[DeviceJson]:
     caller.check(customer_id)
     return await _devices(caller, replace(wanted, customer_id=customer_id))
 
 
 @router.get("/customer/{customerId}/deviceInfos", summary="A customer's devices, and what they belong to")
-async def customers_infos(
-    customer_id: CustomerId, caller: AnyUser, wanted: _Wanted
-) -> schemas.PageData[schemas.DeviceInfo]:
+async def customers_infos(customer_id: CustomerId, caller: AnyUser, wanted: _Wanted) -> PageData[DeviceInfo]:
     caller.check(customer_id)
     return await _infos(caller, replace(wanted, customer_id=customer_id))
 
 
 @router.get("/devices", summary="Devices with these ids")
-async def by_ids(caller: AnyUser, wanted: Annotated[list[str], Query(alias="deviceIds")]) -> list[schemas.DeviceJson]:
+async def by_ids(caller: AnyUser, wanted: Annotated[list[str], Query(alias="deviceIds")]) -> list[DeviceJson]:
     page = DevicePageQuery(size=_MOST_IDS, ids=ids(wanted), customer_id=caller.customer_id)
     return (await _devices(caller, page)).data
 
 
-async def _devices(caller: Caller, wanted: DevicePageQuery) -> schemas.PageData[schemas.DeviceJson]:
+async def _devices(caller: Caller, wanted: DevicePageQuery) -> PageData[DeviceJson]:
     found = await caller.read(lambda session: devices.page(session, wanted))
     return listed(found, wanted, lambda row: device_json(caller.tenant, row))
 
 
-async def _infos(caller: Caller, wanted: DevicePageQuery) -> schemas.PageData[schemas.DeviceInfo]:
+async def _infos(caller: Caller, wanted: DevicePageQuery) -> PageData[DeviceInfo]:
     found = await caller.read(lambda session: devices.page(session, wanted))
     return listed(found, wanted, lambda row: _info(caller, row))
 
@@ -199,7 +202,7 @@ async def _infos(caller: Caller, wanted: DevicePageQuery) -> schemas.PageData[sc
 
 
 @router.get("/device/{deviceId}/credentials", summary="What a device logs in with")
-async def read_credentials(device_id: DeviceId, caller: AnyUser) -> schemas.CredentialsJson:
+async def read_credentials(device_id: DeviceId, caller: AnyUser) -> CredentialsJson:
     def read(session: Session) -> tuple[Device, DeviceCredentials]:
         device = caller.device(session, device_id)
         return device, devices.credentials_of(session, device_id)
@@ -210,7 +213,7 @@ async def read_credentials(device_id: DeviceId, caller: AnyUser) -> schemas.Cred
 
 
 @router.post("/device/credentials", summary="Change what a device logs in with; its sessions end")
-async def set_credentials(form: schemas.CredentialsForm, caller: Operator) -> schemas.CredentialsJson:
+async def set_credentials(form: CredentialsForm, caller: Operator) -> CredentialsJson:
     if form.device_id is None:
         raise Refused("Device id should be specified!")
     device_id = form.device_id.id
@@ -225,7 +228,7 @@ async def set_credentials(form: schemas.CredentialsForm, caller: Operator) -> sc
     return credentials_json(device, own)
 
 
-def requested(form: schemas.CredentialsForm) -> DeviceCredentials:
+def requested(form: CredentialsForm) -> DeviceCredentials:
     """The credentials that an operator asks for. Raises Refused."""
     match form.credentials_type:
         case CredentialsType.ACCESS_TOKEN:

@@ -7,15 +7,15 @@ from bench.errors import BenchError
 from bench.registry import imports
 from bench.registry.batching import Conflict
 from bench.registry.imports import ImportColumn, ImportedDevice, ImportLine
-from bench.server.http.operator import schemas
 from bench.server.http.operator.authorization import Caller, LargeRoute, Operator
+from bench.server.http.operator.schemas.imports import ImportForm, ImportResult
 from bench.server.presence import SessionEnd
 
 router = APIRouter(route_class=LargeRoute, tags=["devices"])
 
 
 @router.post("/device/bulk_import", summary="Create or change devices from CSV, each line for itself")
-async def bulk_import(form: schemas.ImportForm, caller: Operator) -> schemas.ImportResult:
+async def bulk_import(form: ImportForm, caller: Operator) -> ImportResult:
     mapping = form.mapping
     columns = [ImportColumn(each.type, each.key or "") for each in mapping.columns]
     counts = {True: 0, False: 0}
@@ -28,7 +28,7 @@ async def bulk_import(form: schemas.ImportForm, caller: Operator) -> schemas.Imp
             errors.append(f"Line {line.number}: {reason}")
         else:
             counts[done.created] += 1
-    return schemas.ImportResult(created=counts[True], updated=counts[False], errors=len(errors), errors_list=errors)
+    return ImportResult(created=counts[True], updated=counts[False], errors=len(errors), errors_list=errors)
 
 
 async def _store(caller: Caller, line: ImportLine, *, update: bool) -> ImportedDevice:

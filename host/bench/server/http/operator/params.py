@@ -9,7 +9,7 @@ from fastapi import Depends, Path, Query
 
 from bench.registry.pages import PageQuery
 from bench.server.http.operator.errors import Unreadable
-from bench.server.http.operator.schemas import PageData
+from bench.server.http.operator.schemas.common import PageData
 
 T = TypeVar("T")
 U = TypeVar("U")

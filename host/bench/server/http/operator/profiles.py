@@ -11,9 +11,10 @@ from bench.registry.model import Profile
 from bench.registry.pages import PageQuery
 from bench.registry.profiles import Strategy
 from bench.registry.provision_type import ProvisionType
-from bench.server.http.operator import schemas
 from bench.server.http.operator.authorization import AnyUser, AuthenticatedRoute, Caller, Operator
 from bench.server.http.operator.params import ProfileId, ids, listed, page_query
+from bench.server.http.operator.schemas.common import EntityInfo, PageData
+from bench.server.http.operator.schemas.profiles import ProfileForm, ProfileInfo, ProfileJson
 from bench.server.http.operator.serializers import profile_info, profile_json
 
 router = APIRouter(route_class=AuthenticatedRoute, tags=["device profiles"])
@@ -27,8 +28,8 @@ _Wanted = Annotated[PageQuery, page_query(profiles.SORTS)]
 
 
 @router.post("/deviceProfile", summary="Create or change a device profile")
-async def save(form: schemas.ProfileForm, caller: Operator) -> schemas.ProfileJson:
-    def change(session: Session) -> tuple[str, schemas.ProfileJson]:
+async def save(form: ProfileForm, caller: Operator) -> ProfileJson:
+    def change(session: Session) -> tuple[str, ProfileJson]:
         strategy = _strategy(form)
         if form.id is None:
             profile = profiles.create(session, form.name, strategy)
@@ -44,7 +45,7 @@ async def save(form: schemas.ProfileForm, caller: Operator) -> schemas.ProfileJs
     return await caller.change(f"profile.{'updated' if form.id else 'added'}", form.name, change)
 
 
-def _strategy(form: schemas.ProfileForm) -> Strategy:
+def _strategy(form: ProfileForm) -> Strategy:
     """How devices provision. If `provisionType` is missing they do not, whatever the configuration says."""
     configuration = form.profile_data and form.profile_data.provision_configuration
     return Strategy(
@@ -56,7 +57,7 @@ def _strategy(form: schemas.ProfileForm) -> Strategy:
     )
 
 
-def _details(form: schemas.ProfileForm) -> dict[str, Any]:
+def _details(form: ProfileForm) -> dict[str, Any]:
     sent = form.model_dump(mode="json")
     details = {key: value for key, value in sent.items() if key not in _OURS and value is not None}
     data = sent["profileData"] or {}
@@ -66,18 +67,18 @@ def _details(form: schemas.ProfileForm) -> dict[str, Any]:
     return details
 
 
-def _whole(caller: Caller, session: Session, profile: Profile) -> schemas.ProfileJson:
+def _whole(caller: Caller, session: Session, profile: Profile) -> ProfileJson:
     return profile_json(caller.tenant, profile, profiles.secret_of(session, profile))
 
 
 @router.get("/deviceProfile/names", summary="The names of all device profiles")
-async def names(caller: AnyUser) -> list[schemas.EntityInfo]:
+async def names(caller: AnyUser) -> list[EntityInfo]:
     found = await caller.read(profiles.all_by_name)
-    return [schemas.EntityInfo(id=profile_info(caller.tenant, each).id, name=each.name) for each in found]
+    return [EntityInfo(id=profile_info(caller.tenant, each).id, name=each.name) for each in found]
 
 
 @router.get("/deviceProfile/{deviceProfileId}", summary="A device profile, with its provisioning secret")
-async def get(profile_id: ProfileId, caller: Operator) -> schemas.ProfileJson:
+async def get(profile_id: ProfileId, caller: Operator) -> ProfileJson:
     return await caller.read(lambda session: _whole(caller, session, profiles.get(session, profile_id)))
 
 
@@ -92,8 +93,8 @@ async def delete(profile_id: ProfileId, caller: Operator) -> None:
 
 
 @router.post("/deviceProfile/{deviceProfileId}/default", summary="Have new devices belong to this profile")
-async def make_default(profile_id: ProfileId, caller: Operator) -> schemas.ProfileJson:
-    def change(session: Session) -> tuple[str, schemas.ProfileJson]:
+async def make_default(profile_id: ProfileId, caller: Operator) -> ProfileJson:
+    def change(session: Session) -> tuple[str, ProfileJson]:
         profile = profiles.get(session, profile_id)
         profiles.make_default(session, profile)
         session.flush()
@@ -103,8 +104,8 @@ async def make_default(profile_id: ProfileId, caller: Operator) -> schemas.Profi
 
 
 @router.get("/deviceProfiles", summary="Device profiles")
-async def page(caller: Operator, wanted: _Wanted) -> schemas.PageData[schemas.ProfileJson]:
-    def read(session: Session) -> schemas.PageData[schemas.ProfileJson]:
+async def page(caller: Operator, wanted: _Wanted) -> PageData[ProfileJson]:
+    def read(session: Session) -> PageData[ProfileJson]:
         found = profiles.page(session, wanted)
         return listed(found, wanted, lambda profile: _whole(caller, session, profile))
 
@@ -112,7 +113,7 @@ async def page(caller: Operator, wanted: _Wanted) -> schemas.PageData[schemas.Pr
 
 
 @router.get("/deviceProfileInfos", summary="Device profiles, in short")
-async def infos(caller: AnyUser, wanted: _Wanted) -> schemas.PageData[schemas.ProfileInfo]:
+async def infos(caller: AnyUser, wanted: _Wanted) -> PageData[ProfileInfo]:
     found = await caller.read(lambda session: profiles.page(session, wanted))
     return listed(found, wanted, lambda profile: profile_info(caller.tenant, profile))
 
@@ -120,17 +121,17 @@ async def infos(caller: AnyUser, wanted: _Wanted) -> schemas.PageData[schemas.Pr
 @router.get("/deviceProfileInfos/list", summary="Device profiles with these ids, in short")
 async def infos_by_ids(
     caller: AnyUser, wanted: Annotated[list[str], Query(alias="deviceProfileIds")]
-) -> list[schemas.ProfileInfo]:
+) -> list[ProfileInfo]:
     some = select(Profile).where(Profile.id.in_(ids(wanted)))
     found = await caller.read(lambda session: session.scalars(some).all())
     return [profile_info(caller.tenant, profile) for profile in found]
 
 
 @router.get("/deviceProfileInfo/default", summary="The profile of devices that name none")
-async def default_info(caller: AnyUser) -> schemas.ProfileInfo:
+async def default_info(caller: AnyUser) -> ProfileInfo:
     return profile_info(caller.tenant, await caller.read(profiles.default))
 
 
 @router.get("/deviceProfileInfo/{deviceProfileId}", summary="A device profile, in short")
-async def info(profile_id: ProfileId, caller: AnyUser) -> schemas.ProfileInfo:
+async def info(profile_id: ProfileId, caller: AnyUser) -> ProfileInfo:
     return profile_info(caller.tenant, await caller.read(lambda session: profiles.get(session, profile_id)))

@@ -6,8 +6,10 @@ from typing import Any
 from bench.registry.credentials import DeviceCredentials
 from bench.registry.model import Customer, Device, Profile, User
 from bench.registry.provision_type import ProvisionType
-from bench.server.http.operator import schemas
-from bench.server.http.operator.schemas import NOBODY, Id
+from bench.server.http.operator.schemas.accounts import CustomerJson, UserJson
+from bench.server.http.operator.schemas.common import NOBODY, Id
+from bench.server.http.operator.schemas.devices import CredentialsJson, DeviceInfo, DeviceJson
+from bench.server.http.operator.schemas.profiles import ProfileInfo, ProfileJson
 from bench.server.http.operator.tokens import authority
 
 _CREDENTIALS_IDS = uuid.UUID("6f4f0a52-3f0e-4a39-9c52-5d0d6c0e1b7e")
@@ -18,8 +20,8 @@ def customer_id(value: uuid.UUID | None) -> Id:
     return Id(entity_type="CUSTOMER", id=value or NOBODY)
 
 
-def user_json(tenant: Id, user: User) -> schemas.UserJson:
-    return schemas.UserJson(
+def user_json(tenant: Id, user: User) -> UserJson:
+    return UserJson(
         id=Id(entity_type="USER", id=user.id),
         created_time=user.created_ms,
         tenant_id=tenant,
@@ -30,8 +32,8 @@ def user_json(tenant: Id, user: User) -> schemas.UserJson:
     )
 
 
-def customer_json(tenant: Id, customer: Customer) -> schemas.CustomerJson:
-    return schemas.CustomerJson(
+def customer_json(tenant: Id, customer: Customer) -> CustomerJson:
+    return CustomerJson(
         id=customer_id(customer.id),
         created_time=customer.created_ms,
         tenant_id=tenant,
@@ -54,21 +56,21 @@ def _device_fields(tenant: Id, device: Device, profile_name: str) -> dict[str, A
     }
 
 
-def device_json(tenant: Id, found: tuple[Device, str, str | None]) -> schemas.DeviceJson:
+def device_json(tenant: Id, found: tuple[Device, str, str | None]) -> DeviceJson:
     """`found`: a device with its profile's name and its customer's title."""
-    return schemas.DeviceJson(**_device_fields(tenant, found[0], found[1]))
+    return DeviceJson(**_device_fields(tenant, found[0], found[1]))
 
 
-def device_info(tenant: Id, found: tuple[Device, str, str | None], *, active: bool) -> schemas.DeviceInfo:
+def device_info(tenant: Id, found: tuple[Device, str, str | None], *, active: bool) -> DeviceInfo:
     """`found`: a device with its profile's name and its customer's title."""
     device, profile, customer = found
-    return schemas.DeviceInfo(
+    return DeviceInfo(
         **_device_fields(tenant, device, profile), customer_title=customer, device_profile_name=profile, active=active
     )
 
 
-def credentials_json(device: Device, own: DeviceCredentials) -> schemas.CredentialsJson:
-    return schemas.CredentialsJson(
+def credentials_json(device: Device, own: DeviceCredentials) -> CredentialsJson:
+    return CredentialsJson(
         id=Id(id=uuid.uuid5(_CREDENTIALS_IDS, str(device.id))),
         created_time=device.created_ms,
         device_id=Id(entity_type="DEVICE", id=device.id),
@@ -78,7 +80,7 @@ def credentials_json(device: Device, own: DeviceCredentials) -> schemas.Credenti
     )
 
 
-def profile_json(tenant: Id, profile: Profile, secret: str | None) -> schemas.ProfileJson:
+def profile_json(tenant: Id, profile: Profile, secret: str | None) -> ProfileJson:
     """A profile, with all that a client once sent along."""
     details = dict(profile.details)
     data = {
@@ -90,7 +92,7 @@ def profile_json(tenant: Id, profile: Profile, secret: str | None) -> schemas.Pr
     if profile.provision_type == ProvisionType.X509_CERTIFICATE_CHAIN:
         provision["certificateRegExPattern"] = profile.certificate_pattern
         provision["allowCreateNewDevicesByX509Certificate"] = profile.allow_create
-    return schemas.ProfileJson.model_validate(
+    return ProfileJson.model_validate(
         {
             **details,
             "id": Id(entity_type="DEVICE_PROFILE", id=profile.id),
@@ -106,8 +108,8 @@ def profile_json(tenant: Id, profile: Profile, secret: str | None) -> schemas.Pr
     )
 
 
-def profile_info(tenant: Id, profile: Profile) -> schemas.ProfileInfo:
-    return schemas.ProfileInfo(
+def profile_info(tenant: Id, profile: Profile) -> ProfileInfo:
+    return ProfileInfo(
         id=Id(entity_type="DEVICE_PROFILE", id=profile.id),
         tenant_id=tenant,
         name=profile.name,

@@ -14,9 +14,9 @@ from bench.registry.clock import now_ms
 from bench.registry.model import SHARED_SCOPE, Attribute
 from bench.registry.timeseries import Span
 from bench.server import device_json
-from bench.server.http.operator import schemas
 from bench.server.http.operator.authorization import AnyUser, Caller, TextRoute
 from bench.server.http.operator.params import DeviceId, comma_separated
+from bench.server.http.operator.schemas.telemetry import AttributeJson, EntryJson
 
 router = APIRouter(route_class=TextRoute, prefix="/plugins/telemetry", tags=["telemetry"])
 
@@ -58,14 +58,14 @@ async def attribute_keys_of_scope(kind: _Kind, device_id: _EntityId, scope: _Sco
 @router.get("/{entityType}/{entityId}/values/attributes", summary="A device's attributes")
 async def attributes(
     kind: _Kind, device_id: _EntityId, caller: AnyUser, keys: _Keys = None, key: _Key = None
-) -> list[schemas.AttributeJson]:
+) -> list[AttributeJson]:
     return [_attribute_json(each) for each in await _attributes(caller, device_id, None, _keys(keys, key))]
 
 
 @router.get("/{entityType}/{entityId}/values/attributes/{scope}", summary="A device's attributes of a scope")
 async def attributes_of_scope(
     kind: _Kind, device_id: _EntityId, scope: _Scope, caller: AnyUser, keys: _Keys = None, key: _Key = None
-) -> list[schemas.AttributeJson]:
+) -> list[AttributeJson]:
     return [_attribute_json(each) for each in await _attributes(caller, device_id, scope, _keys(keys, key))]
 
 
@@ -77,8 +77,8 @@ async def _attributes(
     )
 
 
-def _attribute_json(each: Attribute) -> schemas.AttributeJson:
-    return schemas.AttributeJson(last_update_ts=each.ts_ms, key=each.key, value=json.loads(each.value))
+def _attribute_json(each: Attribute) -> AttributeJson:
+    return AttributeJson(last_update_ts=each.ts_ms, key=each.key, value=json.loads(each.value))
 
 
 @router.post("/{deviceId}/{scope}", summary="Set attributes of a device", response_class=Response)
@@ -165,18 +165,18 @@ async def entries(
     agg: Annotated[Literal["NONE"], Query(description="Entries are given as they are.")] = "NONE",
     order: Annotated[Literal["ASC", "DESC"], Query(alias="orderBy")] = "DESC",
     strict: _Strict = False,
-) -> dict[str, list[schemas.EntryJson]]:
+) -> dict[str, list[EntryJson]]:
     wanted = _keys(keys, key)
     value = _value if strict else _text
     if from_ms is None or to_ms is None:
         return await _latest(caller, device_id, wanted, value)
     span = Span(from_ms=from_ms, to_ms=to_ms, limit=limit, descending=order == "DESC")
 
-    def read(session: Session) -> dict[str, list[schemas.EntryJson]]:
+    def read(session: Session) -> dict[str, list[EntryJson]]:
         device = caller.device(session, device_id)
         found = {each: timeseries.history(session, device.id, each, span) for each in wanted or ()}
         return {
-            name: [schemas.EntryJson(ts=each.ts_ms, value=value(each.value)) for each in rows]
+            name: [EntryJson(ts=each.ts_ms, value=value(each.value)) for each in rows]
             for name, rows in found.items()
             if rows
         }
@@ -186,11 +186,11 @@ async def entries(
 
 async def _latest(
     caller: Caller, device_id: UUID, wanted: Sequence[str] | None, value: Callable[[str], Any]
-) -> dict[str, list[schemas.EntryJson]]:
+) -> dict[str, list[EntryJson]]:
     """The latest entry of every series; of one that is asked for and is not there it is null, now."""
     found = await caller.read(lambda session: timeseries.latest(session, caller.device(session, device_id).id, wanted))
-    absent = {name: [schemas.EntryJson(ts=now_ms(), value=None)] for name in wanted or ()}
-    return absent | {each.key: [schemas.EntryJson(ts=each.ts_ms, value=value(each.value))] for each in found}
+    absent = {name: [EntryJson(ts=now_ms(), value=None)] for name in wanted or ()}
+    return absent | {each.key: [EntryJson(ts=each.ts_ms, value=value(each.value))] for each in found}
 
 
 def _value(text: str) -> Any:

@@ -10,7 +10,8 @@ import jwt
 from bench.registry.encryption import SecretBox
 from bench.registry.model import User
 from bench.server.http.operator.errors import Unauthorized
-from bench.server.http.operator.schemas import NOBODY, JwtPair
+from bench.server.http.operator.schemas.accounts import JwtPair
+from bench.server.http.operator.schemas.common import NOBODY
 
 TENANT_ADMIN, CUSTOMER_USER = "TENANT_ADMIN", "CUSTOMER_USER"
 _REFRESH, _ACTIVATE = "REFRESH_TOKEN", "ACTIVATE"

@@ -10,9 +10,10 @@ from bench.errors import Refused
 from bench.registry import customers, users
 from bench.registry.model import User
 from bench.registry.pages import PageQuery
-from bench.server.http.operator import schemas
 from bench.server.http.operator.authorization import AuthenticatedRoute, Operator
 from bench.server.http.operator.params import CustomerId, UserId, listed, page_query
+from bench.server.http.operator.schemas.accounts import UserForm, UserJson
+from bench.server.http.operator.schemas.common import PageData
 from bench.server.http.operator.serializers import user_json
 from bench.server.http.operator.tokens import CUSTOMER_USER
 
@@ -23,10 +24,10 @@ _Wanted = Annotated[PageQuery, page_query(users.SORTS)]
 
 @router.post("/user", summary="Create an account, which its activation link gives a password")
 async def create(
-    form: schemas.UserForm,
+    form: UserForm,
     caller: Operator,
     mail: Annotated[bool, Query(alias="sendActivationMail", description="Nothing here sends mail.")] = False,
-) -> schemas.UserJson:
+) -> UserJson:
     if mail:
         raise Refused("Nothing here sends mail: ask for the activation link!")
 
@@ -42,7 +43,7 @@ async def create(
 
 
 @router.get("/user/{userId}", summary="An account")
-async def get(user_id: UserId, caller: Operator) -> schemas.UserJson:
+async def get(user_id: UserId, caller: Operator) -> UserJson:
     return user_json(caller.tenant, await caller.read(lambda session: users.get(session, user_id)))
 
 
@@ -72,6 +73,6 @@ async def activation_link(user_id: UserId, caller: Operator, request: Request) -
 
 
 @router.get("/customer/{customerId}/users", summary="A customer's users")
-async def page(customer_id: CustomerId, caller: Operator, wanted: _Wanted) -> schemas.PageData[schemas.UserJson]:
+async def page(customer_id: CustomerId, caller: Operator, wanted: _Wanted) -> PageData[UserJson]:
     found = await caller.read(lambda session: users.page(session, wanted, customers.get(session, customer_id).id))
     return listed(found, wanted, lambda user: user_json(caller.tenant, user))
