@@ -16,7 +16,7 @@ from bench.registry import logins, names, provisioning
 from bench.registry.credentials import CredentialsType, access_token
 from bench.registry.provisioning import ProvisionOutcome, Status
 from bench.registry.registry import Registry
-from bench.server import device_json
+from bench.server import device_json, json_reader
 from bench.server.coap.server import CoapServer
 from bench.server.coap.stack import _Messages
 from bench.server.device_api import DeviceApi
@@ -381,8 +381,8 @@ def refuses_fields_that_it_does_not_know(patch):
     read_request = device_json.read_request
 
     def strict(payload):
-        if {"firmware", "padding"} & set(device_json.parse(payload)):
-            raise device_json.BadField("unknown")
+        if {"firmware", "padding"} & set(json_reader.parse(payload)):
+            raise json_reader.BadField("unknown")
         return read_request(payload)
 
     patch.setattr(device_json, "read_request", strict)
@@ -418,7 +418,7 @@ def answers_what_lacks_a_field(patch):
     async def forgiving(self, payload, source):
         try:
             return await provision(self, payload, source)
-        except device_json.WireError:
+        except json_reader.PayloadError:
             return ProvisionOutcome(status=Status.NOT_FOUND)
 
     patch.setattr(DeviceApi, "provision", forgiving)
@@ -498,7 +498,7 @@ def takes_telemetry_that_is_no_json(patch):
     telemetry = DeviceApi.telemetry
 
     async def careless(self, device, payload, source):
-        with suppress(device_json.WireError):
+        with suppress(json_reader.PayloadError):
             await telemetry(self, device, payload, source)
 
     patch.setattr(DeviceApi, "telemetry", careless)
@@ -509,7 +509,7 @@ def has_room_for_little_telemetry(patch):
 
     async def small(self, device, payload, source):
         if len(payload) > 1024:
-            raise device_json.Malformed("too long")
+            raise json_reader.Malformed("too long")
         await telemetry(self, device, payload, source)
 
     patch.setattr(DeviceApi, "telemetry", small)

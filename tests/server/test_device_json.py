@@ -6,7 +6,7 @@ import pytest
 
 from bench.registry.credentials import access_token, mqtt_basic, x509
 from bench.registry.provisioning import ProvisionOutcome, Status
-from bench.server import device_json
+from bench.server import device_json, json_reader
 
 SECRET = "do-not-repeat-me"
 NOW = 1_700_000_000_000
@@ -72,26 +72,26 @@ NO_JSON = {
 
 @pytest.mark.parametrize("payload", NO_JSON.values(), ids=NO_JSON)
 def test_every_reader_refuses_what_is_no_json(payload):
-    with pytest.raises(device_json.Malformed):
+    with pytest.raises(json_reader.Malformed):
         device_json.read_request(payload)
-    with pytest.raises(device_json.Malformed):
+    with pytest.raises(json_reader.Malformed):
         device_json.read_series(payload, NOW)
-    with pytest.raises(device_json.Malformed):
+    with pytest.raises(json_reader.Malformed):
         device_json.read_attributes(payload)
-    with pytest.raises(device_json.Malformed):
+    with pytest.raises(json_reader.Malformed):
         device_json.read_rotation(payload)
-    with pytest.raises(device_json.Malformed):
+    with pytest.raises(json_reader.Malformed):
         device_json.read_attribute_request(payload)
-    with pytest.raises(device_json.Malformed):
+    with pytest.raises(json_reader.Malformed):
         device_json.read_rpc_call(payload)
     if payload:
-        with pytest.raises(device_json.Malformed):
+        with pytest.raises(json_reader.Malformed):
             device_json.read_claim(payload)
 
 
 @pytest.mark.parametrize("payload", [b"[]", b"null", b"1", b"true", b'"text"', b"[{}]", b'["provisionDeviceKey"]'])
 def test_request_that_is_no_object_is_malformed(payload):
-    with pytest.raises(device_json.Malformed):
+    with pytest.raises(json_reader.Malformed):
         device_json.read_request(payload)
 
 
@@ -100,7 +100,7 @@ def test_request_that_is_no_object_is_malformed(payload):
 
 @pytest.mark.parametrize("missing", ["provisionDeviceKey", "provisionDeviceSecret"])
 def test_request_without_key_or_secret_names_the_field_and_no_value(missing):
-    with pytest.raises(device_json.BadField) as caught:
+    with pytest.raises(json_reader.BadField) as caught:
         request(**{missing: ..., "deviceName": "name-of-it", "token": SECRET})
     assert str(caught.value).startswith(f"Failed to find the field {missing} in JSON body {{")
     assert '"deviceName": "***"' in str(caught.value)
@@ -123,33 +123,33 @@ FIELDS = {
 @pytest.mark.parametrize("name", [*FIELDS, "credentialsType", "gateway"])
 def test_field_that_is_null_or_an_object_is_a_bad_field(name):
     for bad in (None, {}, {"a": 1}, [None], [{}], [[None]]):
-        with pytest.raises(device_json.BadField):
+        with pytest.raises(json_reader.BadField):
             request(**{name: bad})
 
 
 @pytest.mark.parametrize("name", [*FIELDS, "credentialsType", "gateway"])
 def test_list_of_another_size_than_one_is_malformed(name):
     for bad, size in (([], 0), (["a", "b"], 2), ([[]], 0), ([[1, 2, 3]], 3)):
-        with pytest.raises(device_json.Malformed, match=f"Array must have size 1, but has size {size}$"):
+        with pytest.raises(json_reader.Malformed, match=f"Array must have size 1, but has size {size}$"):
             request(**{name: bad})
 
 
 @pytest.mark.parametrize("bad", ["", "access_token", "ACCESS_TOKEN ", "BASIC", "0", 0, True])
 def test_unknown_credentials_type_is_a_bad_field(bad):
-    with pytest.raises(device_json.BadField, match=r"^credentialsType is none of ACCESS_TOKEN,"):
+    with pytest.raises(json_reader.BadField, match=r"^credentialsType is none of ACCESS_TOKEN,"):
         request(credentialsType=bad)
 
 
 def test_first_field_that_is_wrong_decides_the_error():
-    with pytest.raises(device_json.BadField):
+    with pytest.raises(json_reader.BadField):
         request(deviceName=None, token=[])
-    with pytest.raises(device_json.BadField):
+    with pytest.raises(json_reader.BadField):
         request(credentialsType="?", token=[])
-    with pytest.raises(device_json.Malformed):
+    with pytest.raises(json_reader.Malformed):
         request(token=[], password=None)
-    with pytest.raises(device_json.Malformed):
+    with pytest.raises(json_reader.Malformed):
         request(hash=[], provisionDeviceKey=...)
-    with pytest.raises(device_json.BadField):
+    with pytest.raises(json_reader.BadField):
         request(provisionDeviceKey=..., gateway=[])
 
 
@@ -241,7 +241,7 @@ def test_request_is_read_in_its_lenient_forms(payload):
 def test_word_that_is_no_number_is_read_as_its_text():
     for word in ("hello", "NaN", "-Infinity", "+1", "01", ".5", "1.", "a'b"):
         assert request_text(b"deviceName:" + word.encode()).device_name == word
-    with pytest.raises(device_json.BadField):
+    with pytest.raises(json_reader.BadField):
         request_text(b"deviceName:NULL")
 
 
@@ -252,7 +252,7 @@ def test_unknown_keys_are_ignored_and_keys_are_case_sensitive():
 
 def test_deepest_nesting_that_is_allowed_is_read():
     assert [key for _, key, _ in series('{"k":' + "[" * 254 + "]" * 254 + "}")] == ["k"]
-    with pytest.raises(device_json.Malformed):
+    with pytest.raises(json_reader.Malformed):
         series('{"k":' + "[" * 255 + "]" * 255 + "}")
 
 
@@ -330,7 +330,7 @@ def test_answer_has_the_value_of_credentials_that_are_no_token(own, value):
     ],
 )
 def test_telemetry_of_another_form_is_malformed(text):
-    with pytest.raises(device_json.Malformed):
+    with pytest.raises(json_reader.Malformed):
         series(text)
 
 
@@ -362,7 +362,7 @@ def test_telemetry_of_another_form_is_malformed(text):
     ],
 )
 def test_ts_that_is_no_time_is_a_bad_field(ts):
-    with pytest.raises(device_json.BadField, match=r"^ts(:| is out of range$| has to be a whole number$)"):
+    with pytest.raises(json_reader.BadField, match=r"^ts(:| is out of range$| has to be a whole number$)"):
         series('{"ts":' + ts + ',"values":{"a":1}}')
 
 
@@ -393,17 +393,17 @@ def test_ts_is_read_as_java_reads_a_long(written, ts):
 
 
 def test_first_thing_wrong_in_telemetry_decides_the_error():
-    with pytest.raises(device_json.BadField):
+    with pytest.raises(json_reader.BadField):
         series('{"ts":null,"values":null}')
-    with pytest.raises(device_json.Malformed):
+    with pytest.raises(json_reader.Malformed):
         series('[{"ts":1,"values":null},{"ts":null,"values":{}}]')
-    with pytest.raises(device_json.BadField):
+    with pytest.raises(json_reader.BadField):
         series('[{"ts":null,"values":{}},1]')
 
 
 @pytest.mark.parametrize("text", ["[]", "null", "1", '"a"', '[{"a":1}]'])
 def test_attributes_that_are_no_object_are_malformed(text):
-    with pytest.raises(device_json.Malformed):
+    with pytest.raises(json_reader.Malformed):
         device_json.read_attributes(text.encode())
 
 
@@ -452,9 +452,9 @@ def test_ts_and_values_in_attributes_are_attributes():
 @pytest.mark.parametrize("number", ["1e1025", "-1E+99999", "1e-1025", "1.5e99999999999999999999", "1e2147483648"])
 def test_number_of_too_great_an_exponent_is_a_bad_field(number):
     for text in (f'{{"k":{number}}}', f'{{"a":1,"k":{number}}}'):
-        with pytest.raises(device_json.BadField):
+        with pytest.raises(json_reader.BadField):
             series(text)
-        with pytest.raises(device_json.BadField):
+        with pytest.raises(json_reader.BadField):
             device_json.read_attributes(text.encode())
 
 
@@ -601,14 +601,14 @@ def test_what_is_read_can_be_written_and_read_again():
 
 @pytest.mark.parametrize("text", ["", "null", "[]", '"a"', "1"])
 def test_attribute_request_that_is_no_object_is_malformed(text):
-    with pytest.raises(device_json.Malformed):
+    with pytest.raises(json_reader.Malformed):
         device_json.read_attribute_request(text.encode())
 
 
 @pytest.mark.parametrize("bad", ["null", "{}", "[]", '["a","b"]', "[null]"])
 @pytest.mark.parametrize("name", ["clientKeys", "sharedKeys"])
 def test_attribute_request_for_what_is_no_text_is_malformed(name, bad):
-    with pytest.raises(device_json.Malformed):
+    with pytest.raises(json_reader.Malformed):
         device_json.read_attribute_request(b'{"%s":%s}' % (name.encode(), bad.encode()))
 
 
@@ -664,25 +664,25 @@ def test_update_is_written_flat(changed, deleted, body):
 
 @pytest.mark.parametrize("text", [" ", "null", "[]", "[{}]", '"secret"', "1"])
 def test_claim_that_is_no_object_is_malformed(text):
-    with pytest.raises(device_json.Malformed):
+    with pytest.raises(json_reader.Malformed):
         device_json.read_claim(text.encode())
 
 
 @pytest.mark.parametrize(
     ("text", "error"),
     [
-        ('{"secretKey":null}', device_json.BadField),
-        ('{"secretKey":{}}', device_json.BadField),
-        ('{"secretKey":[]}', device_json.Malformed),
-        ('{"durationMs":null}', device_json.BadField),
-        ('{"durationMs":{}}', device_json.BadField),
-        ('{"durationMs":true}', device_json.BadField),
-        ('{"durationMs":"soon"}', device_json.BadField),
-        ('{"durationMs":"1.5"}', device_json.BadField),
-        ('{"durationMs":1e19}', device_json.BadField),
-        ('{"durationMs":[]}', device_json.Malformed),
-        ('{"durationMs":[],"secretKey":null}', device_json.BadField),
-        ('{"durationMs":null,"secretKey":[]}', device_json.Malformed),
+        ('{"secretKey":null}', json_reader.BadField),
+        ('{"secretKey":{}}', json_reader.BadField),
+        ('{"secretKey":[]}', json_reader.Malformed),
+        ('{"durationMs":null}', json_reader.BadField),
+        ('{"durationMs":{}}', json_reader.BadField),
+        ('{"durationMs":true}', json_reader.BadField),
+        ('{"durationMs":"soon"}', json_reader.BadField),
+        ('{"durationMs":"1.5"}', json_reader.BadField),
+        ('{"durationMs":1e19}', json_reader.BadField),
+        ('{"durationMs":[]}', json_reader.Malformed),
+        ('{"durationMs":[],"secretKey":null}', json_reader.BadField),
+        ('{"durationMs":null,"secretKey":[]}', json_reader.Malformed),
     ],
 )
 def test_claim_with_a_field_that_is_wrong_is_refused(text, error):
@@ -715,14 +715,14 @@ def test_claim_is_read(text, secret, duration):
 @pytest.mark.parametrize(
     ("text", "error"),
     [
-        ("", device_json.Malformed),
-        ("null", device_json.Malformed),
-        ('["method"]', device_json.Malformed),
-        ('{"method":[]}', device_json.Malformed),
-        ("{}", device_json.BadField),
-        ('{"Method":"m","params":{}}', device_json.BadField),
-        ('{"method":null}', device_json.BadField),
-        ('{"method":{"a":1}}', device_json.BadField),
+        ("", json_reader.Malformed),
+        ("null", json_reader.Malformed),
+        ('["method"]', json_reader.Malformed),
+        ('{"method":[]}', json_reader.Malformed),
+        ("{}", json_reader.BadField),
+        ('{"Method":"m","params":{}}', json_reader.BadField),
+        ('{"method":null}', json_reader.BadField),
+        ('{"method":{"a":1}}', json_reader.BadField),
     ],
 )
 def test_call_without_a_method_is_refused(text, error):
@@ -733,20 +733,20 @@ def test_call_without_a_method_is_refused(text, error):
 @pytest.mark.parametrize(
     ("params", "error"),
     [
-        ("null", device_json.Malformed),
-        ('"token"', device_json.Malformed),
-        ("[]", device_json.Malformed),
-        ('[{"token":"t"}]', device_json.Malformed),
-        ('{"token":["a","b"]}', device_json.Malformed),
-        ('{"token":null}', device_json.BadField),
-        ('{"hash":{}}', device_json.BadField),
-        ('{"credentialsType":"?"}', device_json.BadField),
+        ("null", json_reader.Malformed),
+        ('"token"', json_reader.Malformed),
+        ("[]", json_reader.Malformed),
+        ('[{"token":"t"}]', json_reader.Malformed),
+        ('{"token":["a","b"]}', json_reader.Malformed),
+        ('{"token":null}', json_reader.BadField),
+        ('{"hash":{}}', json_reader.BadField),
+        ('{"credentialsType":"?"}', json_reader.BadField),
     ],
 )
 def test_rotation_to_what_is_no_wish_is_refused(params, error):
     with pytest.raises(error):
         device_json.read_rotation(b'{"params":%s}' % params.encode())
-    with pytest.raises(device_json.Malformed):
+    with pytest.raises(json_reader.Malformed):
         device_json.read_rotation(b"{}")
 
 
@@ -776,7 +776,7 @@ def test_call_is_read(text, method, params):
 
 @pytest.mark.parametrize("payload", [b"{", b"two words", b"\xff", b'{"a":1}x'])
 def test_reply_that_is_no_json_is_malformed(payload):
-    with pytest.raises(device_json.Malformed):
+    with pytest.raises(json_reader.Malformed):
         device_json.read_rpc_response(payload)
 
 

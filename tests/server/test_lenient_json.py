@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.server import device_json, lenient_json
+from bench.server import json_reader, lenient_json
 
 
 def number(text):
@@ -234,16 +234,16 @@ READ = [
 def test_what_gson_refuses_is_refused(text):
     with pytest.raises(ValueError, match=r"wanted at character \d+$|^nested more than 255 deep$"):
         read(text)
-    with pytest.raises(device_json.Malformed):
-        device_json.parse(text.encode())
+    with pytest.raises(json_reader.Malformed):
+        json_reader.parse(text.encode())
 
 
 @pytest.mark.parametrize("text", HALF_PAIRS)
 def test_half_a_surrogate_pair_is_refused(text):
     with pytest.raises(ValueError, match=r"half a surrogate pair is wanted at character \d+$"):
         read(text)
-    with pytest.raises(device_json.Malformed):
-        device_json.parse(text.encode())
+    with pytest.raises(json_reader.Malformed):
+        json_reader.parse(text.encode())
 
 
 @pytest.mark.parametrize(
@@ -254,8 +254,8 @@ def test_error_tells_the_place_and_not_the_text(secret):
         read(secret)
     assert "character" in str(caught.value)
     assert "geheim" not in str(caught.value)
-    with pytest.raises(device_json.Malformed) as refused:
-        device_json.parse(secret.encode())
+    with pytest.raises(json_reader.Malformed) as refused:
+        json_reader.parse(secret.encode())
     assert "geheim" not in str(refused.value)
     assert refused.value.__suppress_context__
 
@@ -265,7 +265,7 @@ def test_text_is_read_as_gson_reads_it(text, value):
     found = read(text)
     assert (found, repr(found)) == (value, repr(value))
     if not text.startswith("\ufeff"):
-        assert repr(device_json.parse(text.encode(), number)) == repr(value)
+        assert repr(json_reader.parse(text.encode(), number)) == repr(value)
 
 
 def test_names_keep_the_place_of_the_first_of_them():
@@ -333,7 +333,7 @@ VALUES = st.recursive(
 def test_strict_json_is_read_the_same_both_ways(value, ascii_only, indent):
     text = json.dumps(value, ensure_ascii=ascii_only, indent=indent)
     expected = json.loads(text, parse_int=number, parse_float=number)
-    assert repr(read(text)) == repr(device_json.parse(text.encode(), number)) == repr(expected)
+    assert repr(read(text)) == repr(json_reader.parse(text.encode(), number)) == repr(expected)
 
 
 @given(VALUES, st.randoms(use_true_random=False))
@@ -420,8 +420,8 @@ def refusal(text):
 
 @given(st.binary() | PIECES.map(str.encode))
 def test_any_payload_is_read_or_malformed_and_nothing_else(payload):
-    with contextlib.suppress(device_json.Malformed):
-        device_json.parse(payload)
+    with contextlib.suppress(json_reader.Malformed):
+        json_reader.parse(payload)
 
 
 HOSTILE = [

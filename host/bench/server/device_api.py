@@ -23,7 +23,7 @@ from bench.registry.logins import DeviceLogin
 from bench.registry.model import CLIENT_SCOPE, SHARED_SCOPE
 from bench.registry.provisioning import ProvisionOutcome, Status
 from bench.registry.registry import Registry
-from bench.server import device_json
+from bench.server import device_json, json_reader
 from bench.server.journal import Journal
 from bench.server.limits import Limited, Limits
 from bench.server.metrics import Metrics
@@ -88,11 +88,11 @@ class DeviceApi:
     # Provisioning and logins.
 
     async def provision(self, payload: bytes, source: Origin) -> ProvisionOutcome:
-        """Decide a provisioning request. Raises WireError or Limited, and whatever the registry raises."""
+        """Decide a provisioning request. Raises PayloadError or Limited, and whatever the registry raises."""
         started = time.perf_counter()
         try:
             request = device_json.read_request(payload)
-        except device_json.WireError as error:
+        except json_reader.PayloadError as error:
             self.metrics.exchange(source.transport, "unreadable")
             self.log("bad_request", source, kind=type(error).__name__)
             raise
@@ -160,7 +160,7 @@ class DeviceApi:
     # What a device that is logged in says.
 
     async def telemetry(self, device: DeviceLogin, payload: bytes, source: Origin) -> None:
-        """Store telemetry. Raises WireError or Gone."""
+        """Store telemetry. Raises PayloadError or Gone."""
         entries = self._read(device, source, device_json.read_series, payload, now_ms())
         try:
             await self.registry.save_telemetry(device.id, entries)
@@ -169,7 +169,7 @@ class DeviceApi:
         self.log("telemetry", source, device=device.name, keys=sorted({key for _, key, _ in entries}))
 
     async def attributes(self, device: DeviceLogin, payload: bytes, source: Origin) -> None:
-        """Store client attributes. Raises WireError or Gone."""
+        """Store client attributes. Raises PayloadError or Gone."""
         values = self._read(device, source, device_json.read_attributes, payload)
         try:
             await self.registry.save_attributes(device.id, values)
@@ -194,7 +194,7 @@ class DeviceApi:
         return client, shared
 
     async def claim(self, device: DeviceLogin, payload: bytes, source: Origin) -> None:
-        """Take a device's word that it may be claimed; it never hears whether it was. Raises WireError or Gone."""
+        """Take a device's word that it may be claimed; it never hears whether it was. Raises PayloadError or Gone."""
         secret, duration_ms = self._read(device, source, device_json.read_claim, payload)
         try:
             offered = await self.registry.write(claims.offer, device.id, secret, duration_ms)
@@ -205,7 +205,7 @@ class DeviceApi:
         await self.registry.record(audit.entry(source, what="claim", entity=device.name, result=result))
 
     async def call(self, device: DeviceLogin, payload: bytes, source: Origin) -> RpcReply | None:
-        """A device calls the server; None if the method is not known here. Raises WireError, Limited or Gone."""
+        """A device calls the server; None if the method is not known here. Raises PayloadError, Limited or Gone."""
         method, params = self._read(device, source, device_json.read_rpc_call, payload)
         known = _METHODS.get(method)
         self.log("call", source, device=device.name, known=known is not None or method == _ROTATE)
@@ -222,7 +222,7 @@ class DeviceApi:
                 changed = await self.registry.write(rotation.rotate, device, device_json.read_rotation(payload), source)
             except NotFound:
                 raise self._gone(device, source) from None
-            except (device_json.WireError, InvalidCredentials, Refused, Conflict):
+            except (json_reader.PayloadError, InvalidCredentials, Refused, Conflict):
                 status = Status.FAILURE
                 self.limits.failed(source.address, device.name, device.name)
                 await self.registry.record(
@@ -237,7 +237,7 @@ class DeviceApi:
         """A device answers a call of the server's; what is no JSON is taken as text, as upstream takes it unread."""
         try:
             value = device_json.read_rpc_response(payload)
-        except device_json.WireError:
+        except json_reader.PayloadError:
             value = payload.decode(errors="replace")
         expected = self.presence.answer(device.id, call_id, value)
         self.log("answer", source, device=device.name, call=call_id, heard=expected)
@@ -245,7 +245,7 @@ class DeviceApi:
     def _read(self, device: DeviceLogin, source: Origin, read: Callable[..., Any], *args: Any) -> Any:
         try:
             return read(*args)
-        except device_json.WireError as error:
+        except json_reader.PayloadError as error:
             self.log("bad_message", source, device=device.name, kind=type(error).__name__)
             raise
 

@@ -1,28 +1,20 @@
-"""The JSON of ThingsBoard's device API, the same over every transport.
+"""The messages of ThingsBoard's device API as JSON, the same over every transport.
 
-What a reader cannot make sense of falls into two classes, which the transports answer differently:
-text that is not the form at all (Malformed), and a form with a field missing or wrong (BadField).
+Each `read_` function raises Malformed or BadField (see `json_reader`).
 """
 
 import json
-import math
 import re
-from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
-from typing import Any, NoReturn
+from typing import Any
 
 from bench.registry.credentials import CredentialsRequest, CredentialsType
 from bench.registry.provisioning import ProvisionOutcome, ProvisionRequest, Status
-from bench.server import lenient_json
+from bench.server import json_reader
+from bench.server.json_reader import LONG, BadField, Malformed, PayloadError
 
-# Text that upstream takes for a number: digits, and at most one point, which is not the last character.
-_NUMERIC = re.compile(r"-?(?:\d++(?:\.\d++)?|\.\d++)")
 # Text that it takes for a whole number where one has to be.
 _WHOLE = re.compile(r"[+-]?\d++")
-# A number of this many characters or more is text, as Gson has it. A power of ten beyond it is refused:
-# upstream writes it out in digits, up to gigabytes.
-_NUMBER_LIMIT = 1024
-_LONG = range(-1 << 63, 1 << 63)
 # What Java trims.
 _BLANK = "".join(map(chr, range(0x21)))
 
@@ -32,69 +24,9 @@ _ERRORS = {
 }
 
 
-class WireError(ValueError):
-    """A payload that cannot be read. The message never quotes a value: it may be a secret."""
-
-
-class Malformed(WireError):
-    """Not JSON, or not the JSON type that is wanted, or a list where it has not exactly one element.
-
-    What upstream's adaptors catch: JsonSyntaxException and IllegalStateException.
-    """
-
-
-class BadField(WireError):
-    """An object with a field missing, null, or of no use: any other exception of upstream's."""
-
-
-class _Number(str):
-    """The text of a number, as it was written."""
-
-    __slots__ = ()
-
-
-def parse(payload: bytes, number: Callable[[str], Any] = str) -> Any:
-    """JSON as ThingsBoard's lenient reader takes it. Raises Malformed.
-
-    A byte order mark and control characters inside strings are accepted, and of a doubled key the
-    last one counts. `number` makes a value of a number's text; by default that is all it is.
-    """
-    try:
-        text = payload.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise Malformed("Can't parse value: not UTF-8") from None
-    try:
-        value = json.loads(text, strict=False, parse_int=number, parse_float=number, parse_constant=_no_constant)
-    except (ValueError, RecursionError):
-        try:
-            return lenient_json.parse(text, number)
-        except ValueError as error:
-            raise Malformed(f"Can't parse value: {error}") from None
-    if _depth(value) > lenient_json.NESTING_LIMIT:
-        raise Malformed(f"Can't parse value: nested more than {lenient_json.NESTING_LIMIT} deep")
-    if "\\ud" in text.lower():  # half a surrogate pair is no text that a database could store
-        try:
-            json.dumps(value, ensure_ascii=False).encode()
-        except UnicodeEncodeError:
-            raise Malformed("Can't parse value: half a surrogate pair") from None
-    return value
-
-
-def _depth(value: Any) -> int:
-    depth, level = 0, [value]
-    while level := [each for each in level if isinstance(each, (dict, list))]:
-        depth += 1
-        level = [child for each in level for child in (each.values() if isinstance(each, dict) else each)]
-    return depth
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(name)
-
-
 def read_request(payload: bytes) -> ProvisionRequest:
     """Read a provisioning request. Raises Malformed or BadField."""
-    body = _object(parse(payload))
+    body = _object(json_reader.parse(payload))
     # in the order in which upstream reads them: the first thing wrong decides the error
     fields: dict[str, Any] = {
         "device_name": _text(body, "deviceName"),
@@ -131,7 +63,7 @@ def _credentials_type(body: dict[str, Any]) -> CredentialsType:
     try:
         return CredentialsType(_text(body, "credentialsType", CredentialsType.ACCESS_TOKEN))
     except ValueError as error:
-        if isinstance(error, WireError):
+        if isinstance(error, PayloadError):
             raise
         raise BadField(f"credentialsType is none of {', '.join(CredentialsType)}") from None
 
@@ -154,12 +86,12 @@ def _text(body: dict[str, Any], name: str, default: str = "") -> str:
 def _whole(body: dict[str, Any], name: str) -> int:
     """A field as a whole number of 64 bits: a number loses its fraction, text has to be digits."""
     value = _scalar(body, name)
-    if isinstance(value, _Number) or (isinstance(value, str) and _WHOLE.fullmatch(value)):
+    if isinstance(value, json_reader.Number) or (isinstance(value, str) and _WHOLE.fullmatch(value)):
         try:
             number = Decimal(value)
         except InvalidOperation:  # an exponent that even this cannot hold
             raise BadField(f"{name} is out of range") from None
-        if _LONG.start <= number < _LONG.stop:  # upstream lets a number wrap around, to one that nobody meant
+        if LONG.start <= number < LONG.stop:  # upstream lets a number wrap around, to one that nobody meant
             return int(number)
         raise BadField(f"{name} is out of range")
     raise BadField(f"{name} has to be a whole number")
@@ -205,7 +137,7 @@ def write_status(status: Status) -> bytes:
 
 def read_attributes(payload: bytes) -> dict[str, Any]:
     """Client attributes: an object; null values are skipped. Raises Malformed or BadField."""
-    return _values(parse(payload, _number))
+    return _values(json_reader.parse(payload, json_reader.number))
 
 
 def read_series(payload: bytes, now_ms: int) -> list[tuple[int, str, Any]]:
@@ -213,7 +145,7 @@ def read_series(payload: bytes, now_ms: int) -> list[tuple[int, str, Any]]:
 
     `{k: v}` (then the time is `now_ms`), `{"ts": ms, "values": {k: v}}`, or a list of either.
     """
-    body = parse(payload, _number)
+    body = json_reader.parse(payload, json_reader.number)
     series: list[tuple[int, str, Any]] = []
     for entry in body if isinstance(body, list) else [body]:
         if isinstance(entry, dict) and "ts" in entry and "values" in entry:
@@ -229,7 +161,7 @@ def read_attribute_request(payload: bytes) -> tuple[list[str] | None, list[str] 
 
     None is none of the kind, unless both are: `{}` asks for all of both.
     """
-    body = _object(parse(payload))
+    body = _object(json_reader.parse(payload))
     try:
         return _keys(body, "clientKeys"), _keys(body, "sharedKeys")
     except BadField as error:  # here upstream makes no difference
@@ -259,7 +191,7 @@ def read_claim(payload: bytes) -> tuple[str, int | None]:
     """
     if not payload:
         return "", None
-    body = _object(parse(payload, _number))
+    body = _object(json_reader.parse(payload, json_reader.number))
     secret = _text(body, "secretKey")
     duration = _whole(body, "durationMs") if "durationMs" in body else 0
     return secret, duration if duration > 0 else None
@@ -267,15 +199,15 @@ def read_claim(payload: bytes) -> tuple[str, int | None]:
 
 def read_rpc_call(payload: bytes) -> tuple[str, Any]:
     """A device's call to the server: the method, and the parameters or None. Raises Malformed or BadField."""
-    body = _object(parse(payload, _number))
+    body = _object(json_reader.parse(payload, json_reader.number))
     if "method" not in body:
         raise BadField("method is missing")
-    return _text(body, "method"), _plain(body.get("params"))
+    return _text(body, "method"), json_reader.plain(body.get("params"))
 
 
 def read_rotation(payload: bytes) -> CredentialsRequest:
     """What a device calls to log in with from now on: the parameters of its call. Raises Malformed or BadField."""
-    return CredentialsRequest(**_credentials_request(_object(_object(parse(payload)).get("params"))))
+    return CredentialsRequest(**_credentials_request(_object(_object(json_reader.parse(payload)).get("params"))))
 
 
 def write_rpc_request(request_id: int | None, method: str, params: Any) -> bytes:
@@ -289,7 +221,7 @@ def read_rpc_response(payload: bytes) -> Any:
 
     Over MQTT and HTTP upstream takes the reply unread: that it is no JSON is no concern of the device's.
     """
-    return _plain(parse(payload, _number))
+    return json_reader.plain(json_reader.parse(payload, json_reader.number))
 
 
 def _write(value: Any) -> bytes:
@@ -298,56 +230,4 @@ def _write(value: Any) -> bytes:
 
 def _values(body: Any) -> dict[str, Any]:
     """The values of an object, as they are stored. Text that looks like a number becomes one."""
-    return {key: _stored(value) for key, value in _object(body).items() if value is not None}
-
-
-def _stored(value: Any) -> Any:
-    if isinstance(value, _Number) or (isinstance(value, str) and _NUMERIC.fullmatch(value)):
-        return _converted(value)
-    return _plain(value)
-
-
-def _converted(text: str) -> int | float | str:
-    """A number of 64 bits, whole unless it is written with a point, or a double.
-
-    What neither can hold, or has more than 16 decimals, is text: the digits, without an exponent.
-    """
-    mantissa, _, exponent = text.lower().partition("e")
-    decimals = len(mantissa.partition(".")[2]) - int(exponent or 0)
-    if exponent and abs(decimals) > _NUMBER_LIMIT:
-        raise BadField("a number is out of range")
-    number = Decimal(text)
-    if number == number.to_integral_value() and (exponent or "." not in mantissa):
-        if _LONG.start <= number < _LONG.stop:
-            return int(number)
-    elif decimals <= 16:
-        double = float(number) or 0.0  # upstream knows no negative zero
-        return double if math.isfinite(double) else str(text)
-    return f"{number or number.copy_abs():f}"
-
-
-def _plain(value: Any) -> Any:
-    """The value with its numbers, however deep inside, as Python has them."""
-    whole = [value]
-    holders: list[Any] = [whole]
-    while holders:
-        holder = holders.pop()
-        for key, each in holder.items() if isinstance(holder, dict) else enumerate(holder):
-            if isinstance(each, _Number):
-                holder[key] = _exact(each)
-            elif isinstance(each, (dict, list)):
-                holders.append(each)
-    return whole[0]
-
-
-def _exact(text: str) -> int | float | str:
-    """A whole number or a double; what is too big for a double stays text."""
-    try:
-        return int(text)
-    except ValueError:
-        double = float(text)
-        return double if math.isfinite(double) else str(text)
-
-
-def _number(text: str) -> str:
-    return _Number(text) if len(text) < _NUMBER_LIMIT else text
+    return {key: json_reader.stored(value) for key, value in _object(body).items() if value is not None}

@@ -14,7 +14,7 @@ from aiocoap.pipe import Pipe
 from bench.registry.audit import Origin
 from bench.registry.logins import DeviceLogin
 from bench.registry.provisioning import Status
-from bench.server import device_api, device_json
+from bench.server import device_api, device_json, json_reader
 from bench.server.coap.blocks import BadBlock, Blocks, Unfinished
 from bench.server.coap.paths import Feature, call_id, feature, queried_keys, token
 from bench.server.coap.stack import Stack
@@ -133,7 +133,7 @@ class CoapServer:
             answer = Message(code=refused.code)
         except Limited as limited:
             answer = Message(code=codes.TOO_MANY_REQUESTS, max_age=limited.retry_after_s)
-        except device_json.WireError:
+        except json_reader.PayloadError:
             answer = Message(code=codes.BAD_REQUEST)
         except Gone:
             answer = Message(code=codes.UNAUTHORIZED)

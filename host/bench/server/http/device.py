@@ -11,7 +11,7 @@ from starlette.routing import Route
 
 from bench.registry.audit import Origin
 from bench.registry.logins import DeviceLogin
-from bench.server import device_api, device_json
+from bench.server import device_api, device_json, json_reader
 from bench.server.device_api import DeviceApi, Gone
 from bench.server.http import request_ids
 from bench.server.http.error_responses import BAD_REQUEST, BODY_LIMIT, GENERAL, body_of, error
@@ -91,7 +91,7 @@ class _DeviceRoutes:
             return _missing_body()
         try:
             outcome = await self._api.provision(body, origin(request))
-        except device_json.WireError as unreadable:
+        except json_reader.PayloadError as unreadable:
             return error(500, str(unreadable), GENERAL)
         return _json(device_json.write_answer(outcome))
 
@@ -203,7 +203,7 @@ class _DeviceRoutes:
             return Response(status_code=401)
         try:
             return await do(device, body, source)
-        except device_json.WireError as unreadable:
+        except json_reader.PayloadError as unreadable:
             return error(500, str(unreadable), GENERAL)
         except Gone:
             return Response(status_code=401)

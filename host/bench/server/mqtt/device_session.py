@@ -3,7 +3,7 @@
 from bench.mqtt import codec
 from bench.mqtt.codec import Connect, Publish, Reason, Subscribe
 from bench.registry.logins import DeviceLogin
-from bench.server import device_json
+from bench.server import device_json, json_reader
 from bench.server.device_api import DeviceApi, Gone
 from bench.server.limits import Limited
 from bench.server.mqtt import topics
@@ -98,9 +98,9 @@ class DeviceSession(MqttSession):
             return
         try:
             await self._dispatch(packet, topic)
-        except device_json.Malformed:
+        except json_reader.Malformed:
             self._reject(packet)
-        except device_json.BadField:  # what upstream has not thought of closes, and says this
+        except json_reader.BadField:  # what upstream has not thought of closes, and says this
             self._link.close(Reason.SERVER_SHUTTING_DOWN)
         except Gone:
             self._link.close(Reason.ADMINISTRATIVE_ACTION)
@@ -108,7 +108,7 @@ class DeviceSession(MqttSession):
             self._link.close(Reason.IMPLEMENTATION_SPECIFIC)
 
     async def _dispatch(self, packet: Publish, topic: topics.ParsedTopic) -> None:
-        """Have a message handled, acknowledge it, and answer. Raises WireError, Gone or Limited."""
+        """Have a message handled, acknowledge it, and answer. Raises PayloadError, Gone or Limited."""
         api, device, payload, source = self._api, self.device, packet.payload, self._link.origin()
         match topic.kind:
             case TopicKind.TELEMETRY:
@@ -118,7 +118,7 @@ class DeviceSession(MqttSession):
                 await api.attributes(device, payload, source)
                 self._acknowledge(packet)
             case TopicKind.ATTRIBUTE_REQUEST:
-                request = _id(topic.rest, device_json.Malformed)
+                request = _id(topic.rest, json_reader.Malformed)
                 client, shared = await api.read_attributes(device, *device_json.read_attribute_request(payload))
                 self._acknowledge(packet)
                 if request >= 0:
@@ -126,10 +126,10 @@ class DeviceSession(MqttSession):
                         f"{topic.form.attribute_response}{request}", device_json.write_attributes(client, shared)
                     )
             case TopicKind.ANSWER:
-                api.answer(device, _id(topic.rest, device_json.Malformed), payload, source)
+                api.answer(device, _id(topic.rest, json_reader.Malformed), payload, source)
                 self._acknowledge(packet)
             case TopicKind.CALL:
-                request = _id(topic.rest, device_json.BadField)
+                request = _id(topic.rest, json_reader.BadField)
                 reply = await api.call(device, payload, source)
                 self._acknowledge(packet)
                 if reply is not None:
@@ -149,7 +149,7 @@ class DeviceSession(MqttSession):
         self._link.close(Reason.IMPLEMENTATION_SPECIFIC)
 
 
-def _id(text: str, error: type[device_json.WireError]) -> int:
+def _id(text: str, error: type[json_reader.PayloadError]) -> int:
     number = topics.parse_int32(text)
     if number is None:
         raise error("the topic does not end with an id")

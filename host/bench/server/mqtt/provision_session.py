@@ -1,7 +1,7 @@
 """A connection whose user name or client id is `provision`: it can ask for credentials, and that is all."""
 
 from bench.mqtt.codec import Connect, Publish, Reason
-from bench.server import device_json
+from bench.server import device_json, json_reader
 from bench.server.limits import Limited
 from bench.server.mqtt import versions
 from bench.server.mqtt.session import MqttSession
@@ -33,9 +33,9 @@ class ProvisionSession(MqttSession):
             return
         try:
             outcome = await self._api.provision(packet.payload, self._link.origin())
-        except device_json.Malformed:
+        except json_reader.Malformed:
             self._reject(packet)
-        except device_json.BadField:
+        except json_reader.BadField:
             self._refuse(packet, Reason.IMPLEMENTATION_SPECIFIC)
         except Limited:
             self._refuse(packet, Reason.QUOTA_EXCEEDED)

@@ -13,7 +13,7 @@ from bench.registry import timeseries
 from bench.registry.clock import now_ms
 from bench.registry.model import SHARED_SCOPE, Attribute
 from bench.registry.timeseries import Span
-from bench.server import device_json
+from bench.server import device_json, json_reader
 from bench.server.http.operator.authorization import AnyUser, Caller, TextRoute
 from bench.server.http.operator.params import DeviceId, comma_separated
 from bench.server.http.operator.schemas.telemetry import AttributeJson, EntryJson
@@ -206,7 +206,7 @@ def _text(text: str) -> str:
 async def save_series(kind: _Kind, device_id: _EntityId, body: _Series, caller: AnyUser, request: Request) -> None:
     try:
         read = device_json.read_series(await request.body(), now_ms())
-    except device_json.WireError as error:
+    except json_reader.PayloadError as error:
         raise Refused(f"Unable to parse time series payload. Invalid JSON body: {error}") from None
     if not read:
         raise Refused("No time series data found in request body!")

@@ -1,0 +1,136 @@
+"""JSON as ThingsBoard's device API reads it: any payload to Python's values, numbers as they are stored.
+
+What cannot be read falls into two classes, which the transports answer differently: text that is not the form at all
+(Malformed), and a form with a field missing or wrong (BadField).
+"""
+
+import json
+import math
+import re
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any, NoReturn
+
+from bench.server import lenient_json
+
+# Text that upstream takes for a number: digits, and at most one point, which is not the last character.
+_NUMERIC = re.compile(r"-?(?:\d++(?:\.\d++)?|\.\d++)")
+# A number of this many characters or more is text, as Gson has it. A power of ten beyond it is refused:
+# upstream writes it out in digits, up to gigabytes.
+_NUMBER_LIMIT = 1024
+# A whole number of 64 bits, Java's long.
+LONG = range(-1 << 63, 1 << 63)
+
+
+class PayloadError(ValueError):
+    """A payload that cannot be read. The message never quotes a value: it may be a secret."""
+
+
+class Malformed(PayloadError):
+    """Not JSON, or not the JSON type that is wanted, or a list where it has not exactly one element.
+
+    What upstream's adaptors catch: JsonSyntaxException and IllegalStateException.
+    """
+
+
+class BadField(PayloadError):
+    """An object with a field missing, null, or of no use: any other exception of upstream's."""
+
+
+class Number(str):
+    """The text of a number, as it was written."""
+
+    __slots__ = ()
+
+
+def parse(payload: bytes, make_number: Callable[[str], Any] = str) -> Any:
+    """JSON as ThingsBoard's lenient reader takes it. Raises Malformed.
+
+    A byte order mark and control characters inside strings are accepted, and of a doubled key the
+    last one counts. `make_number` makes a value of a number's text; by default that is all it is.
+    """
+    try:
+        text = payload.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise Malformed("Can't parse value: not UTF-8") from None
+    try:
+        value = json.loads(
+            text, strict=False, parse_int=make_number, parse_float=make_number, parse_constant=_no_constant
+        )
+    except (ValueError, RecursionError):
+        try:
+            return lenient_json.parse(text, make_number)
+        except ValueError as error:
+            raise Malformed(f"Can't parse value: {error}") from None
+    if _depth(value) > lenient_json.NESTING_LIMIT:
+        raise Malformed(f"Can't parse value: nested more than {lenient_json.NESTING_LIMIT} deep")
+    if "\\ud" in text.lower():  # half a surrogate pair is no text that a database could store
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise Malformed("Can't parse value: half a surrogate pair") from None
+    return value
+
+
+def _depth(value: Any) -> int:
+    depth, level = 0, [value]
+    while level := [each for each in level if isinstance(each, (dict, list))]:
+        depth += 1
+        level = [child for each in level for child in (each.values() if isinstance(each, dict) else each)]
+    return depth
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(name)
+
+
+def stored(value: Any) -> Any:
+    if isinstance(value, Number) or (isinstance(value, str) and _NUMERIC.fullmatch(value)):
+        return _converted(value)
+    return plain(value)
+
+
+def _converted(text: str) -> int | float | str:
+    """A number of 64 bits, whole unless it is written with a point, or a double.
+
+    What neither can hold, or has more than 16 decimals, is text: the digits, without an exponent.
+    """
+    mantissa, _, exponent = text.lower().partition("e")
+    decimals = len(mantissa.partition(".")[2]) - int(exponent or 0)
+    if exponent and abs(decimals) > _NUMBER_LIMIT:
+        raise BadField("a number is out of range")
+    exact = Decimal(text)
+    if exact == exact.to_integral_value() and (exponent or "." not in mantissa):
+        if LONG.start <= exact < LONG.stop:
+            return int(exact)
+    elif decimals <= 16:
+        double = float(exact) or 0.0  # upstream knows no negative zero
+        return double if math.isfinite(double) else str(text)
+    return f"{exact or exact.copy_abs():f}"
+
+
+def plain(value: Any) -> Any:
+    """The value with its numbers, however deep inside, as Python has them."""
+    whole = [value]
+    holders: list[Any] = [whole]
+    while holders:
+        holder = holders.pop()
+        for key, each in holder.items() if isinstance(holder, dict) else enumerate(holder):
+            if isinstance(each, Number):
+                holder[key] = _exact(each)
+            elif isinstance(each, (dict, list)):
+                holders.append(each)
+    return whole[0]
+
+
+def _exact(text: str) -> int | float | str:
+    """A whole number or a double; what is too big for a double stays text."""
+    try:
+        return int(text)
+    except ValueError:
+        double = float(text)
+        return double if math.isfinite(double) else str(text)
+
+
+def number(text: str) -> str:
+    return Number(text) if len(text) < _NUMBER_LIMIT else text
