@@ -26,7 +26,7 @@ from bench.registry.registry import Registry
 from bench.server import device_json, json_reader
 from bench.server.journal import Journal
 from bench.server.limits import Limited, Limits
-from bench.server.metrics import Metrics
+from bench.server.metrics import ServerMetrics
 from bench.server.presence import Presence, SessionEnd
 
 # What a device may call on the server. Anything else is upstream's rule engine's, and has no answer here.
@@ -74,7 +74,7 @@ def wanted_keys(client: str | None, shared: str | None) -> tuple[list[str] | Non
 class DeviceApi:
     """Reads what devices say, and answers it."""
 
-    def __init__(self, registry: Registry, journal: Journal, limits: Limits, metrics: Metrics) -> None:
+    def __init__(self, registry: Registry, journal: Journal, limits: Limits, metrics: ServerMetrics) -> None:
         self.registry = registry
         self.journal = journal
         self.limits = limits

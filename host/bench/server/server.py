@@ -18,7 +18,7 @@ from bench.server.http.polls import Polls
 from bench.server.http.uvicorn_server import HttpServer, HttpTimeouts
 from bench.server.journal import Journal
 from bench.server.limits import Limits, Rules
-from bench.server.metrics import Metrics
+from bench.server.metrics import ServerMetrics
 from bench.server.mqtt.listener import CONNECT_DEADLINE_S, Gateway
 from bench.server.tls import authority
 from bench.server.tls.authority import Identity
@@ -84,7 +84,7 @@ class Server:
             self.new_profile = await self.registry.ensure_default_profile()
             await accounts.ensure_first(self.registry, options.data)
             self.identity = _identity(options)
-            self.metrics = Metrics(lambda: self.registry.commits)
+            self.metrics = ServerMetrics(lambda: self.registry.commits)
             self.api = DeviceApi(self.registry, self._journal, Limits(options.limits), self.metrics)
             self._gateway = Gateway(self.api, connect_deadline_s=options.deadline_s)
             for transport in ("mqtt", "mqtts"):

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from bench.errors import BenchError
 from bench.server.tls import authority
-from bench.server.tls.contexts import Session, https_context, mqtt_context
+from bench.server.tls.contexts import TlsSession, https_context, mqtt_context
 from bench.virtual import unix_port
 from tests.support.certificates import DAY, NOW, line, make, write
 
@@ -208,7 +208,7 @@ def test_chain_in_the_wrong_order_fails_the_handshake(server, identity, tmp_path
     assert server.ends == []
 
 
-def in_memory(identity, context) -> tuple[ssl.SSLObject, Session, ssl.MemoryBIO]:
+def in_memory(identity, context) -> tuple[ssl.SSLObject, TlsSession, ssl.MemoryBIO]:
     """A TLS 1.2 client and a server whose turn it is to end the handshake, and what is on the way to the client."""
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     client = context.wrap_bio(to_client, to_server, server_hostname="localhost")

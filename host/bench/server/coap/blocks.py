@@ -33,7 +33,7 @@ class Unfinished(Exception):
         self.answer = answer
 
 
-class _Shelf:
+class _PartialBodies:
     """Bodies under way, bounded all together: for new ones the oldest are given up."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -42,18 +42,18 @@ class _Shelf:
         self._size = 0
 
     def put(self, key: bytes, body: bytes, head: Message) -> None:
-        self.take(key)
+        self.pop(key)
         now = self._clock()
         self._bodies[key] = now + _LIFETIME_S, body, head
         self._size += len(body) + _OVERHEAD
         while self._size > _ALL_BODIES_LIMIT or self._bodies[next(iter(self._bodies))][0] <= now:
-            self.take(next(iter(self._bodies)))
+            self.pop(next(iter(self._bodies)))
 
     def get(self, key: bytes) -> tuple[bytes, Message] | None:
         found = self._bodies.get(key)
         return None if found is None or found[0] <= self._clock() else found[1:]
 
-    def take(self, key: bytes) -> bytes | None:
+    def pop(self, key: bytes) -> bytes | None:
         found = self._bodies.pop(key, None)
         if found is None:
             return None
@@ -61,14 +61,14 @@ class _Shelf:
         return found[1]
 
 
-class Blocks:
+class BlockTransfers:
     """Puts together what comes in blocks, and cuts into blocks what goes. `clock`: seconds, monotonic."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._coming = _Shelf(clock)
-        self._going = _Shelf(clock)
+        self._coming = _PartialBodies(clock)
+        self._going = _PartialBodies(clock)
 
-    def whole(self, request: Message) -> bytes:
+    def assemble(self, request: Message) -> bytes:
         """The whole body of a request, with its last block. Raises BadBlock, or Unfinished before the last one."""
         block = request.opt.block1
         if block is None:
@@ -78,7 +78,7 @@ class Blocks:
         if block.size_exponent > _LARGEST_EXPONENT or (block.more and len(request.payload) != block.size):
             raise BadBlock(Message(code=codes.BAD_REQUEST))
         key = _key(request)
-        before = self._coming.take(key)
+        before = self._coming.pop(key)
         if block.block_number == 0:
             before = b""
         if before is None or len(before) != block.start:
@@ -92,7 +92,7 @@ class Blocks:
             raise Unfinished(answer)
         return body
 
-    def later(self, request: Message) -> Message | None:
+    def following_block(self, request: Message) -> Message | None:
         """A block after the first of an answer, if that is what is asked for."""
         block = request.opt.block2
         if block is None or block.block_number == 0:
@@ -103,7 +103,7 @@ class Blocks:
         body, head = found
         return _cut(body, head, block.block_number, min(block.size_exponent, _LARGEST_EXPONENT))
 
-    def first(self, request: Message, answer: Message) -> Message:
+    def first_block(self, request: Message, answer: Message) -> Message:
         """The answer, or its first block if it is longer than one."""
         block = request.opt.block2
         exponent = min(block.size_exponent, _LARGEST_EXPONENT) if block else _LARGEST_EXPONENT

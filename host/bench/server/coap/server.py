@@ -15,7 +15,7 @@ from bench.registry.audit import Origin
 from bench.registry.logins import DeviceLogin
 from bench.registry.provisioning import Status
 from bench.server import device_api, device_json, json_reader
-from bench.server.coap.blocks import BadBlock, Blocks, Unfinished
+from bench.server.coap.blocks import BadBlock, BlockTransfers, Unfinished
 from bench.server.coap.paths import Feature, call_id, feature, queried_keys, token
 from bench.server.coap.stack import Stack
 from bench.server.device_api import DeviceApi, Gone
@@ -45,7 +45,7 @@ _DEREGISTER = 1
 _TRANSPORTS = ("DEFAULT", "COAP")
 
 
-class _Refused(Exception):
+class _CoapRefusal(Exception):
     """A request is answered with a code and nothing else."""
 
     def __init__(self, code: codes.Code) -> None:
@@ -60,7 +60,7 @@ class CoapServer:
 
     def __init__(self, api: DeviceApi) -> None:
         self._api = api
-        self._blocks = Blocks()
+        self._blocks = BlockTransfers()
         self._numbers = itertools.count()
         self._busy = 0
         self._idle = asyncio.Event()
@@ -126,10 +126,12 @@ class CoapServer:
         request = pipe.request
         source = device_api.origin(request.remote.address, "coap")
         try:
-            answer = self._blocks.later(request) or await self._answer(pipe, self._blocks.whole(request), source)
+            answer = self._blocks.following_block(request) or await self._answer(
+                pipe, self._blocks.assemble(request), source
+            )
         except (BadBlock, Unfinished) as partly:
             answer = partly.answer
-        except _Refused as refused:
+        except _CoapRefusal as refused:
             answer = Message(code=refused.code)
         except Limited as limited:
             answer = Message(code=codes.TOO_MANY_REQUESTS, max_age=limited.retry_after_s)
@@ -143,7 +145,7 @@ class CoapServer:
         self._respond(pipe, answer, is_last=True)
 
     def _respond(self, pipe: Pipe, answer: Message, *, is_last: bool) -> None:
-        answer = self._blocks.first(pipe.request, answer)
+        answer = self._blocks.first_block(pipe.request, answer)
         if answer.opt.block1 is None:
             answer.opt.block1 = pipe.request.opt.block1
         pipe.add_response(answer, is_last=is_last)
@@ -153,24 +155,24 @@ class CoapServer:
         path = request.opt.uri_path
         critical = {option.number for option in request.opt.option_list() if option.number.is_critical()} - _UNDERSTOOD
         if critical:
-            raise _Refused(codes.PROXYING_NOT_SUPPORTED if critical <= _PROXY else codes.BAD_OPTION)
+            raise _CoapRefusal(codes.PROXYING_NOT_SUPPORTED if critical <= _PROXY else codes.BAD_OPTION)
         if path[:2] != ("api", "v1"):
-            raise _Refused(codes.NOT_FOUND)
+            raise _CoapRefusal(codes.NOT_FOUND)
         if request.code is codes.GET:
             return await self._get(pipe, path, source)
         if request.code is codes.POST:
             return await self._post(path, body, source)
-        raise _Refused(codes.METHOD_NOT_ALLOWED)
+        raise _CoapRefusal(codes.METHOD_NOT_ALLOWED)
 
     async def _get(self, pipe: Pipe, path: tuple[str, ...], source: Origin) -> Message:
         about, observe = feature(path), pipe.request.opt.observe
         if about is None or about is Feature.TELEMETRY or (about is not Feature.ATTRIBUTES and observe is None):
-            raise _Refused(codes.BAD_REQUEST)
+            raise _CoapRefusal(codes.BAD_REQUEST)
         device = await self._login(path, source)
         if observe is None:
             client, shared = await self._api.read_attributes(device, *queried_keys(pipe.request.opt.uri_query))
             if not client and not shared:
-                raise _Refused(codes.NOT_FOUND)
+                raise _CoapRefusal(codes.NOT_FOUND)
             return _content(device_json.write_attributes(client, shared))
         key = device.id, Feature.RPC if about is Feature.RPC else Feature.ATTRIBUTES
         if observe == _DEREGISTER:
@@ -197,17 +199,17 @@ class CoapServer:
                 if asked is None:
                     return await self._call(device, body, source)
                 if not isinstance(device_json.read_rpc_response(body), dict):
-                    raise _Refused(codes.BAD_REQUEST)
+                    raise _CoapRefusal(codes.BAD_REQUEST)
                 self._api.answer(device, asked, body, source)
             case None:
-                raise _Refused(codes.BAD_REQUEST)
+                raise _CoapRefusal(codes.BAD_REQUEST)
         return Message(code=codes.CREATED)
 
     async def _call(self, device: DeviceLogin, body: bytes, source: Origin) -> Message:
         """A call to the server. Upstream leaves one that nobody answers without an answer."""
         reply = await self._api.call(device, body, source)
         if reply is None:
-            raise _Refused(codes.GATEWAY_TIMEOUT)
+            raise _CoapRefusal(codes.GATEWAY_TIMEOUT)
         asyncio.get_running_loop().call_soon(reply.then)  # from here to the datagram nothing waits
         return _content(reply.payload)
 
@@ -215,10 +217,10 @@ class CoapServer:
         credentials = token(path)
         device = None if credentials is None else await self._api.token_login(credentials, source)
         if device is None:
-            raise _Refused(codes.UNAUTHORIZED)
+            raise _CoapRefusal(codes.UNAUTHORIZED)
         if device.transport_type not in _TRANSPORTS:
             self._api.log("wrong_transport", source, device=device.name, wanted=device.transport_type)
-            raise _Refused(codes.INTERNAL_SERVER_ERROR)
+            raise _CoapRefusal(codes.INTERNAL_SERVER_ERROR)
         return device
 
     # Observations.

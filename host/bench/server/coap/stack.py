@@ -54,7 +54,7 @@ class _Tuning(TransportTuning):  # type: ignore[misc]
 _TUNING = _Tuning()
 
 
-class Peer(UDP6EndpointAddress):  # type: ignore[misc]
+class CoapPeer(UDP6EndpointAddress):  # type: ignore[misc]
     """Where a datagram came from; never a group."""
 
     is_multicast = False
@@ -69,7 +69,7 @@ class Peer(UDP6EndpointAddress):  # type: ignore[misc]
         # aiocoap names a task for each request, and its own of this takes longer than to read the request
         return f"<Peer {self.sockaddr[:2]}>"
 
-    def as_response_address(self) -> "Peer":
+    def as_response_address(self) -> "CoapPeer":
         """Answers go back as they came."""
         return self
 
@@ -92,7 +92,7 @@ class _Messages(MessageManager):  # type: ignore[misc]
 
     def __init__(self, token_manager: TokenManager) -> None:
         super().__init__(token_manager)
-        self._remembered: dict[tuple[Peer, int], _Remembered] = {}
+        self._remembered: dict[tuple[CoapPeer, int], _Remembered] = {}
 
     def _deduplicate_message(self, message: Message) -> bool:
         """Whether the message came before; if so, and if it was answered, the answer is sent again."""
@@ -138,7 +138,7 @@ class _Endpoint(MessageInterfaceUDP6):  # type: ignore[misc]
         info = next((value for level, kind, value in ancdata if (level, kind) == packet_info), None)
         if info is None or _is_group(info):
             return
-        peer = Peer(sender, self, pktinfo=info)
+        peer = CoapPeer(sender, self, pktinfo=info)
         try:
             message = _decode(data, peer)
         except (UnparsableMessage, ValueError):
@@ -152,7 +152,7 @@ class _Endpoint(MessageInterfaceUDP6):  # type: ignore[misc]
         except Exception as error:  # noqa: BLE001 - else it ends in asyncio's log, and tells nobody
             self.on_failure(error)
 
-    def _reset(self, data: bytes, peer: Peer) -> None:
+    def _reset(self, data: bytes, peer: CoapPeer) -> None:
         """Reject a confirmable message that has at least a head (RFC 7252 section 4.2)."""
         if len(data) >= 4 and data[0] & 0xF0 == 0x40:
             reset = Message(code=EMPTY, _mtype=RST, _mid=int.from_bytes(data[2:4], "big"))
@@ -160,7 +160,7 @@ class _Endpoint(MessageInterfaceUDP6):  # type: ignore[misc]
             self.send(reset)
 
 
-def _decode(data: bytes, peer: Peer) -> Message:
+def _decode(data: bytes, peer: CoapPeer) -> Message:
     """Read a message. Raises UnparsableMessage or ValueError."""
     message = Message.decode(data, peer)
     length = data[0] & 0x0F

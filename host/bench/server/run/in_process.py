@@ -14,7 +14,7 @@ from bench.server.http.app import application
 from bench.server.http.polls import Polls
 from bench.server.journal import Journal
 from bench.server.limits import Limits, Rules
-from bench.server.metrics import Metrics
+from bench.server.metrics import ServerMetrics
 
 
 @asynccontextmanager
@@ -23,7 +23,7 @@ async def asgi_transport(data: Path) -> AsyncIterator[httpx.ASGITransport]:
     registry = await Registry.open(data)
     try:
         await accounts.ensure_first(registry, data)
-        api = DeviceApi(registry, Journal(io.StringIO()), Limits(Rules()), Metrics(lambda: registry.commits))
+        api = DeviceApi(registry, Journal(io.StringIO()), Limits(Rules()), ServerMetrics(lambda: registry.commits))
         yield httpx.ASGITransport(application(api, Polls()))
     finally:
         await registry.close()

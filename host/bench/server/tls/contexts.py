@@ -60,12 +60,12 @@ def mqtt_context(identity: Identity, client_ca: Path | None = None) -> ssl.SSLCo
         raise _unusable(identity.certificate_file, _reason(error)) from error
     if client_ca:
         _trust(context, client_ca)
-    context.set_verify(SSL.VERIFY_PEER, None if client_ca else _take_any)
+    context.set_verify(SSL.VERIFY_PEER, None if client_ca else _accept_any)
     # asyncio uses nothing of a context but wrap_bio()
     return cast("ssl.SSLContext", _Context(context))
 
 
-class Session:
+class TlsSession:
     """One connection: what asyncio uses of an `ssl.SSLObject`, and the client's certificates.
 
     Bytes go from `incoming` to OpenSSL only when it has nothing left: asyncio's flow control looks at
@@ -133,10 +133,10 @@ class Session:
         except SSL.Error as error:
             raise ssl.SSLError(ssl.SSL_ERROR_SSL, _reason(error)) from None
         finally:
-            for chunk in self._said():
+            for chunk in self._outgoing_bytes():
                 self._outgoing.write(chunk)
 
-    def _said(self) -> Iterator[bytes]:
+    def _outgoing_bytes(self) -> Iterator[bytes]:
         """What OpenSSL wants to be sent, each byte once."""
         with suppress(SSL.WantReadError):  # that was all
             while True:
@@ -144,9 +144,9 @@ class Session:
 
     def _handshake(self) -> None:
         self._connection.do_handshake()
-        shown = _shown(self._connection)
+        shown = _client_certificates(self._connection)
         if not chain.is_signed(shown):
-            deque(self._said(), maxlen=0)  # the client must not hear that all is well
+            deque(self._outgoing_bytes(), maxlen=0)  # the client must not hear that all is well
             raise ssl.SSLCertVerificationError(ssl.SSL_ERROR_SSL, "a certificate is not signed by the next one")
         self._peer_chain = chain.to_der(shown)
 
@@ -169,13 +169,13 @@ class _Context:
         server_side: bool = False,  # noqa: FBT001, FBT002 - ssl.SSLContext's signature
         server_hostname: str | None = None,
         session: None = None,
-    ) -> Session:
+    ) -> TlsSession:
         if not server_side or server_hostname or session:
             raise ValueError("for servers only")
-        return Session(self._context, incoming, outgoing)
+        return TlsSession(self._context, incoming, outgoing)
 
 
-def _shown(connection: SSL.Connection) -> list[x509.Certificate]:
+def _client_certificates(connection: SSL.Connection) -> list[x509.Certificate]:
     """The client's certificates. On a server OpenSSL keeps the leaf apart from the rest."""
     try:
         with chain.quiet():
@@ -198,7 +198,7 @@ def _trust(context: SSL.Context, client_ca: Path) -> None:
     store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)  # one of these CAs may be below another
 
 
-def _take_any(*_: object) -> bool:
+def _accept_any(*_: object) -> bool:
     return True
 
 
