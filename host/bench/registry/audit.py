@@ -1,4 +1,4 @@
-"""Who did what, when, from where, and how it ended."""
+"""The audit trail: who did what, when, from where, and with which result."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ SORTS = {
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a request comes from: its address, its transport, and the id it has in the journal."""
+    """The origin of a request: its address, its transport, and its id in the journal."""
 
     address: str = ""
     transport: str = ""
@@ -36,7 +36,15 @@ UNKNOWN_ORIGIN = Origin()
 
 
 def entry(origin: Origin, *, who: str = DEVICE, what: str, entity: str, result: str) -> dict[str, Any]:
-    """A row of the audit trail. `entity` is a name; no secret has any business here."""
+    """Return a row of the audit trail.
+
+    Args:
+        origin: Where the request came from.
+        who: A user's e-mail address, or `device`.
+        what: The action.
+        entity: The name of what it was done to; never a secret.
+        result: How it ended.
+    """
     return {
         "ts_ms": now_ms(),
         "who": who[:_LONGEST],  # whoever tries to log in says so themselves
@@ -64,7 +72,15 @@ def page(
     from_ms: int | None = None,
     to_ms: int | None = None,
 ) -> tuple[list[Audit], int]:
-    """A page of the trail, and how many rows there are in all; of some kinds and from some time, if given."""
+    """Return a page of the trail, and the number of rows in all.
+
+    Args:
+        session: The transaction.
+        wanted: The page.
+        kinds: Only these actions; None is all.
+        from_ms: Only rows since then, in milliseconds since the epoch.
+        to_ms: Only rows until then.
+    """
     statement = select(Audit)
     if kinds is not None:
         statement = statement.where(Audit.what.in_(kinds))
@@ -78,7 +94,7 @@ def page(
 
 
 def find(session: Session, *, limit: int, what: str = "", entity: str = "", since_ms: int = 0) -> Sequence[Audit]:
-    """The newest `limit` rows, newest first; of one kind, about one entity, since a time, if given."""
+    """Return the newest `limit` rows, newest first; only of one action, about one entity, since a time, if given."""
     statement = select(Audit).where(Audit.ts_ms >= since_ms).order_by(Audit.id.desc()).limit(limit)
     if what:
         statement = statement.where(Audit.what == what)

@@ -1,8 +1,8 @@
 """The way into the database: many requests, one transaction, and no answer before its commit is durable.
 
-While one transaction runs, the requests that arrive wait in a queue; the next transaction takes them
-all. So one fsync serves a whole batch under load, and a single request waits for nobody. Look-ups go
-the same way, for their own share of it: one query for all that wait.
+While one transaction runs, the requests that arrive wait in a queue; the next transaction takes them all. So one fsync
+serves a whole batch under load, and a single request does not wait for others. Lookups go the same way, for their own
+share of it: one query for all that wait.
 """
 
 import asyncio
@@ -33,7 +33,11 @@ class _Request:
 
 
 class Pipeline:
-    """Runs batch functions in transactions, one after the other. `transaction`: Database.read or .write."""
+    """Runs batch functions in transactions, one after the other.
+
+    Args:
+        transaction: Database.read or Database.write.
+    """
 
     def __init__(self, transaction: Callable[[Callable[[Connection], Any]], Awaitable[Any]]) -> None:
         self._transaction = transaction
@@ -43,9 +47,12 @@ class Pipeline:
         self.commits = 0
 
     async def submit(self, batch: Batch, item: Any) -> Any:
-        """Have `item` decided by `batch`; returns its result after the commit.
+        """Have `item` decided by `batch`, and return its result after the commit.
 
-        Raises Conflict if a constraint refused it, and what the database raised otherwise.
+        Raises:
+            Conflict: A constraint refused it.
+            RuntimeError: The pipeline is closed.
+            SQLAlchemyError: Whatever else the database raised.
         """
         if self._closed:
             raise RuntimeError("the registry is closed")
@@ -54,7 +61,7 @@ class Pipeline:
         return await request.answer
 
     async def close(self) -> None:
-        """Finish the transaction under way. What still waits for its turn is cancelled."""
+        """Finish the transaction under way. Requests that still wait are cancelled."""
         self._closed = True
         while not self._queue.empty():
             if (request := self._queue.get_nowait()) is not None:

@@ -1,7 +1,7 @@
 """Devices by their certificates: profiles of the strategy X509_CERTIFICATE_CHAIN.
 
-Whoever shows a chain proved that each certificate in it is signed by the next one. If one of them is a
-profile's, the first one, the leaf, becomes the credentials of the device that its common name names.
+Whoever shows a chain proved that each certificate in it is signed by the next one. If one of them is a profile's, the
+first one, the leaf, becomes the credentials of the device that its common name names.
 """
 
 import re
@@ -27,21 +27,21 @@ _LONGEST_NAME = 1024
 
 @dataclass(frozen=True, kw_only=True)
 class Chain:
-    """What a TLS client showed: certificates as `trim_certificate` leaves them, the leaf first."""
+    """A TLS client's certificates as `trim_certificate` leaves them, the leaf first."""
 
     certificates: tuple[str, ...]
     common_name: str | None
-    """The leaf's, None if it has none."""
+    """The leaf's common name, None if it has none."""
 
 
 @dataclass(frozen=True)
 class ChainOutcome:
-    """What became of a chain. `status` is None where nobody asked for anything: no profile has these certificates."""
+    """The outcome for a chain. `status` is None where nothing was requested: no profile has these certificates."""
 
     status: Status | None
     device_name: str = ""
     replaced: uuid.UUID | None = None
-    """The device whose credentials are new, so that sessions with the old ones can be ended."""
+    """The device whose credentials were replaced, so that sessions with the old ones can be ended."""
 
 
 _UNKNOWN = ChainOutcome(None)
@@ -105,9 +105,9 @@ def _provision(secret_box: SecretBox, connection: Connection, profile: Any, chai
 
 
 def name_in(common_name: str | None, pattern: str | None) -> str | None:
-    r"""Group 1 of the first place in a common name where the pattern is found.
+    r"""Return group 1 of the first match of a pattern in a common name.
 
-    None if it is found nowhere, is no pattern, or has no such group. Java's `\d`, `\w` and `\s` are ASCII.
+    None if it matches nowhere, is not a pattern, or has no such group. Java's `\d`, `\w` and `\s` are ASCII.
     """
     if not pattern or common_name is None or len(common_name) > _LONGEST_NAME or "\0" in common_name:
         return None

@@ -1,4 +1,4 @@
-"""Claiming: a device says who may have it, a customer shows that they know."""
+"""Claiming: a device offers itself with a secret, and a customer who knows the secret gets it."""
 
 import hmac
 import uuid
@@ -17,7 +17,7 @@ DURATION_MS = 86_400_000
 
 
 class ClaimResult(StrEnum):
-    """What a customer is told."""
+    """The server's answer to a customer's claim, as ThingsBoard names it."""
 
     SUCCESS = "SUCCESS"
     FAILURE = "FAILURE"
@@ -26,14 +26,21 @@ class ClaimResult(StrEnum):
 
 @dataclass(frozen=True)
 class OfferResult:
-    """Whether a device's word was accepted, and if not why: for the journal, the device never hears it."""
+    """Whether an offer was accepted, and if not the reason: for the journal only, devices get no answer to an offer."""
 
     accepted: bool
     reason: str = ""
 
 
 def offer(session: Session, device_id: uuid.UUID, secret: str, duration_ms: int | None) -> OfferResult:
-    """A device says that it may be claimed. The first word counts until it expires or is used."""
+    """Store a device's offer to be claimed. The first offer counts until it expires or is used.
+
+    Args:
+        session: In a transaction that may write.
+        device_id: The device that offers itself.
+        secret: What a customer has to know; stored as a digest.
+        duration_ms: How long the offer is open, in milliseconds; None, zero or less is a day.
+    """
     secret_box: SecretBox = session.info["secret_box"]
     device = session.get(Device, device_id)
     if device is None:
@@ -53,7 +60,18 @@ def offer(session: Session, device_id: uuid.UUID, secret: str, duration_ms: int 
 
 
 def claim(session: Session, device: Device, customer: Customer, secret: str) -> ClaimResult:
-    """A customer asks for a device. A wrong secret uses up the device's word."""
+    """Hand a device to a customer who knows the secret of its offer. A wrong secret uses up the offer.
+
+    Args:
+        session: In a transaction that may write.
+        device: The device that is claimed.
+        customer: Who claims it.
+        secret: What the customer knows.
+
+    Returns:
+        CLAIMED if somebody has the device already, FAILURE if there is no such offer, it has expired or the secret is
+        wrong.
+    """
     secret_box: SecretBox = session.info["secret_box"]
     if device.customer_id is not None:
         return ClaimResult.CLAIMED

@@ -1,8 +1,8 @@
-"""The time of day, as the registry writes it down."""
+"""Time of day as the registry stores it."""
 
 import time
 
 
 def now_ms() -> int:
-    """Milliseconds since the epoch."""
+    """Return the milliseconds since the epoch."""
     return time.time_ns() // 1_000_000

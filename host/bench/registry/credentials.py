@@ -1,8 +1,8 @@
-"""What a device logs in with: how it is stored, and what a login has to show.
+"""Device credentials: how they are stored, and what a login has to show.
 
-`id` is what a login looks up, unique over all devices and types; `value` is the rest of it, or None
-where the id is all there is. The database holds digests of both, which is all that a login needs, and
-both sealed, because ThingsBoard's protocol gives them back: to operators, and to pre-provisioned devices.
+`id` is what a login looks up, unique over all devices and types; `value` is the rest, or None where the id is all
+there is. The database holds digests of both, which is all that a login needs, and both encrypted, because
+ThingsBoard's protocol gives them back: to operators, and to pre-provisioned devices.
 """
 
 import hashlib
@@ -34,13 +34,13 @@ class DeviceCredentials:
 
     @property
     def answer(self) -> str:
-        """What a device is told: the token itself, or the value."""
+        """What a device is sent: the token itself, or the value."""
         return self.id if self.value is None else self.value
 
 
 @dataclass(frozen=True, kw_only=True)
 class CredentialsRequest:
-    """What a device would like to log in with. An empty text means: not given."""
+    """The credentials that a device asks for. An empty text means: not given."""
 
     credentials_type: CredentialsType = CredentialsType.ACCESS_TOKEN
     token: str = field(default="", repr=False)
@@ -51,11 +51,15 @@ class CredentialsRequest:
 
     @property
     def has_material(self) -> bool:
-        """Rule zero: without any of these the credentials type is ignored."""
+        """True if any credential is given: without one ThingsBoard ignores the credentials type."""
         return any((self.token, self.certificate, self.username, self.password, self.client_id))
 
     def requested(self) -> DeviceCredentials | None:
-        """The credentials the device asks for, None if it leaves them to the server; raises InvalidCredentials."""
+        """Return the requested credentials, None if the device leaves them to the server.
+
+        Raises:
+            InvalidCredentials: They break a rule of their type, or the type is LWM2M_CREDENTIALS.
+        """
         if not self.has_material:
             return None
         match self.credentials_type:
@@ -71,7 +75,7 @@ class CredentialsRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class MqttLogin:
-    """What an MQTT CONNECT shows. An empty text means: not given."""
+    """The credentials of an MQTT CONNECT. An empty text means: not given."""
 
     client_id: str = ""
     username: str = field(default="", repr=False)
@@ -79,22 +83,35 @@ class MqttLogin:
 
 
 def sha3(*parts: str) -> str:
-    """SHA3-256 of the parts that are not empty, joined by `|`, as lower-case hex (FIPS 202)."""
+    """Return the SHA3-256 (FIPS 202) of the parts that are not empty, joined by `|`, as lower-case hex."""
     return hashlib.sha3_256("|".join(part for part in parts if part).encode()).hexdigest()
 
 
 def trim_certificate(text: str) -> str:
-    """A certificate's text without its PEM header, footer and line ends; spaces stay."""
+    """Return a certificate's text without its PEM header, footer and line ends; spaces stay."""
     return _PEM.sub("", text)
 
 
 def access_token(token: str) -> DeviceCredentials:
-    """An access token: any text without control characters."""
+    """Return the credentials of an access token.
+
+    Raises:
+        InvalidCredentials: The token is empty or has control characters.
+    """
     return DeviceCredentials(CredentialsType.ACCESS_TOKEN, _checked(token))
 
 
 def mqtt_basic(client_id: str | None, username: str | None, password: str | None) -> DeviceCredentials:
-    """MQTT client id, user name and password; at least one of the first two. None and "" both mean: not given."""
+    """Return MQTT basic credentials. None and "" both mean: not given.
+
+    Args:
+        client_id: Needed without a user name.
+        username: Needed without a client id, and with a password.
+        password: Without one any password is accepted.
+
+    Raises:
+        InvalidCredentials: A part that is needed is missing, or one has control characters.
+    """
     if not client_id and not username:
         raise InvalidCredentials("Both mqtt client id and user name are empty!")
     if password and not username:
@@ -111,20 +128,23 @@ def mqtt_basic(client_id: str | None, username: str | None, password: str | None
 
 
 def x509(text: str) -> DeviceCredentials:
-    """A certificate's text, which nobody checks: it is compared with what a TLS client shows."""
+    """Return the credentials of a certificate: PEM, or its bare text.
+
+    It is compared with what a TLS client shows, and not read.
+    """
     trimmed = trim_certificate(text)
     return DeviceCredentials(CredentialsType.X509_CERTIFICATE, sha3(trimmed), trimmed)
 
 
 def candidates(login: MqttLogin) -> list[str]:
-    """The ids that a login may be meant for, in the order in which they are tried."""
+    """Return the ids that a login may be meant for, in the order in which ThingsBoard tries them."""
     if not login.username:
         return [sha3(login.client_id)] if login.client_id else []
     return [sha3(login.client_id, login.username), login.username]
 
 
 def row(secret_box: SecretBox, own: DeviceCredentials) -> dict[str, Any]:
-    """The columns that store credentials."""
+    """Return the columns that store credentials."""
     columns = {
         "type": own.type.value,
         "lookup": secret_box.digest(own.id),
@@ -140,16 +160,22 @@ def row(secret_box: SecretBox, own: DeviceCredentials) -> dict[str, Any]:
 
 
 def from_row(secret_box: SecretBox, stored: Any) -> DeviceCredentials:
-    """Credentials from their row."""
+    """Return the credentials of a row, decrypted. Raises WrongKey."""
     credentials_id, value = json.loads(secret_box.decrypt(stored.sealed))
     return DeviceCredentials(CredentialsType(stored.type), credentials_id, value)
 
 
 def accepts(secret_box: SecretBox, stored: Any, found_by: str, login: MqttLogin) -> bool:
-    """Whether stored credentials, found by one of the candidates, accept the login.
+    """Return whether stored credentials accept a login.
 
-    An access token is the user name and nothing else. Of MQTT basic credentials every stored part
-    has to be equal; where no password is stored, any is accepted.
+    An access token is the user name and nothing else. Of MQTT basic credentials every stored part has to be equal;
+    where no password is stored, any is accepted.
+
+    Args:
+        secret_box: The registry's.
+        stored: The row.
+        found_by: The candidate (see `candidates`) that found the row.
+        login: What the device shows.
     """
     if stored.type == CredentialsType.ACCESS_TOKEN:
         return found_by == login.username

@@ -1,4 +1,4 @@
-"""Customers, whom devices are handed to. Functions run in a transaction: `registry.write(customers.create, ...)`."""
+"""Customers, to whom devices are assigned. Functions run in a transaction: `registry.write(customers.save, ...)`."""
 
 import uuid
 
@@ -15,7 +15,11 @@ _TITLE_LIMIT = 255
 
 
 def save(session: Session, title: str, customer: Customer | None = None) -> Customer:
-    """A new customer, or a customer's new title. Raises Refused."""
+    """Store a new customer, or a customer's new title.
+
+    Raises:
+        Refused: The title is empty, too long or another customer's.
+    """
     if not title.strip():
         raise Refused("Customer title should be specified!")
     if len(title) > _TITLE_LIMIT:
@@ -32,7 +36,7 @@ def save(session: Session, title: str, customer: Customer | None = None) -> Cust
 
 
 def get(session: Session, customer_id: uuid.UUID) -> Customer:
-    """The customer with this id. Raises NotFound."""
+    """Return the customer with this id. Raises NotFound."""
     found = session.get(Customer, customer_id)
     if found is None:
         raise NotFound(f"no customer {customer_id}")
@@ -40,7 +44,7 @@ def get(session: Session, customer_id: uuid.UUID) -> Customer:
 
 
 def by_title(session: Session, title: str) -> Customer:
-    """The customer of this title. Raises NotFound."""
+    """Return the customer with this title. Raises NotFound."""
     found = session.scalar(select(Customer).where(Customer.title == title))
     if found is None:
         raise NotFound(f"no customer {title}")
@@ -48,7 +52,7 @@ def by_title(session: Session, title: str) -> Customer:
 
 
 def page(session: Session, wanted: PageQuery) -> tuple[list[Customer], int]:
-    """A page of customers, and how many there are in all."""
+    """Return a page of customers, and the number of customers in all."""
     rows, total = pages.page(
         session, select(Customer), wanted, sorts=SORTS, searched=(Customer.title,), key=Customer.id
     )
@@ -56,5 +60,5 @@ def page(session: Session, wanted: PageQuery) -> tuple[list[Customer], int]:
 
 
 def delete(session: Session, customer: Customer) -> None:
-    """Delete a customer and their users; their devices are nobody's again."""
+    """Delete a customer and their users; their devices become unassigned."""
     session.delete(customer)

@@ -1,8 +1,8 @@
-"""The database behind the registry: opening it, its schema, and running work in transactions.
+"""The database behind the registry: opening it, its schema, and transactions.
 
-Work is written once, against a plain SQLAlchemy connection. On PostgreSQL it runs on the event loop,
-through asyncpg. On SQLite it runs in a thread, from BEGIN to COMMIT: statement by statement, as the asyncio
-driver has it, it would change threads some thirty times, which costs more than the database does.
+Work is written once, against a plain SQLAlchemy connection. On PostgreSQL it runs on the event loop, through asyncpg.
+On SQLite it runs in a thread, from BEGIN to COMMIT: statement by statement, as the asyncio driver has it, it would
+change threads some thirty times, which costs more than the database does.
 """
 
 import asyncio
@@ -47,25 +47,32 @@ _MIGRATION_LOCK = 0x66697273
 
 
 class Database(ABC):
-    """Runs work in transactions of its own."""
+    """A database that runs work in transactions of its own."""
 
     @abstractmethod
     async def read(self, work: Work[T]) -> T:
-        """Run work that changes nothing."""
+        """Run work that changes nothing, and return its result."""
 
     @abstractmethod
     async def write(self, work: Work[T]) -> T:
-        """Run work in a transaction; it is on the disk when this returns."""
+        """Run work in a transaction, and return its result once it is on the disk."""
 
     @abstractmethod
     async def close(self) -> None:
-        """Close it, after what runs."""
+        """Finish the work under way and close."""
 
 
 async def connect(folder: Path, url: str | None, secret_box: SecretBox) -> Database:
-    """Open a database with its schema up to date: SQLite in `folder`, or what `url` names.
+    """Open a database with its schema up to date.
 
-    Raises UsageError for a URL that is none, and BenchError for a database that cannot be used.
+    Args:
+        folder: The data folder, which holds the SQLite file.
+        url: `postgresql+asyncpg://...`; None for SQLite.
+        secret_box: Encrypts what an older schema stored in plain text.
+
+    Raises:
+        UsageError: The URL is not one, or of another kind of database.
+        BenchError: The database cannot be used.
     """
     if url is None:
         return await _connect_sqlite(folder / DATABASE_FILE, secret_box)
@@ -106,9 +113,9 @@ def _bring_up_to_date_alone(path: Path, secret_box: SecretBox) -> None:
 
 
 def _bring_up_to_date(path: Path, secret_box: SecretBox) -> None:
-    """Foreign keys stay off: tables are rebuilt, and a table that is dropped would take along what refers to it.
+    """Run migrations. Foreign keys stay off: tables are rebuilt, and dropping one would delete what refers to it.
 
-    What was stored in plain is overwritten, in pages that are free already (by VACUUM) and in those that
+    What was stored in plain text is overwritten, in pages that are free already (by VACUUM) and in those that
     become free (https://www.sqlite.org/pragma.html#pragma_secure_delete).
     """
     # the journal's mode stays with the file
@@ -138,10 +145,10 @@ def _reason(error: Exception) -> object:
 
 
 def _sqlite_engine(path: Path, *pragmas: str) -> Engine:
-    """An engine on a SQLite file.
+    """Return an engine on a SQLite file.
 
-    WAL, so that readers do not wait for the writer; synchronous=FULL, so that a commit is on the
-    disk when it returns (https://www.sqlite.org/pragma.html#pragma_synchronous).
+    WAL, so that readers do not wait for the writer; synchronous=FULL, so that a commit is on the disk when it returns
+    (https://www.sqlite.org/pragma.html#pragma_synchronous).
     """
     # What goes into statements is secret in part: errors must not show it.
     engine = create_engine(f"sqlite:///{path}", hide_parameters=True, pool_size=_READERS + 1)
@@ -206,7 +213,7 @@ class _Asynchronous(Database):
 
 
 def _revision(connection: Connection) -> str | None:
-    """The revision of the tables, None if there are none."""
+    """Return the revision of the tables, None if there are none."""
     if not inspect(connection).has_table("alembic_version"):
         return None
     found: str | None = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()

@@ -1,7 +1,7 @@
-"""What a device may show instead of its profile's secret: a secret of its own, or a proof that it has that one.
+"""Secrets that a device shows instead of its profile's: a secret of its own, or a proof of it.
 
-A profile's secret opens the whole profile. The claim secret that follows from it opens one name, so that a board
-that is taken apart gives away nothing but itself; and a board that proves its claim secret does not even say it.
+A profile's secret opens the whole profile. The claim secret that follows from it opens one name, so that a board that
+is taken apart gives away nothing but itself; and a board that proves its claim secret does not even send it.
 """
 
 import hashlib
@@ -20,14 +20,20 @@ _MADE_DIGITS = 12
 
 
 def claim_secret(group_key: str, device_name: str) -> str:
-    """The secret of one device: the HMAC-SHA256 (RFC 2104) of its trimmed name under its profile's secret, in
-    lower-case hex.
+    """Return the secret of one device.
+
+    Args:
+        group_key: The profile's secret.
+        device_name: Trimmed before use.
+
+    Returns:
+        The HMAC-SHA256 (RFC 2104) of the name under the profile's secret, in lower-case hex.
     """
     return _hmac(group_key, names.trimmed(device_name))
 
 
 def is_accepted_secret(group_key: str, device_name: str, shown: str) -> bool:
-    """Whether a text is a profile's secret, or the claim secret of a device that has a name.
+    """Return whether a text is a profile's secret, or the claim secret of a device that has a name.
 
     Both are compared whatever comes of the first, in constant time.
     """
@@ -37,18 +43,22 @@ def is_accepted_secret(group_key: str, device_name: str, shown: str) -> bool:
 
 
 def is_valid_proof(group_key: str, device_name: str, fields: Sequence[str], shown: str) -> bool:
-    """Whether a text proves the claim secret of a device that has a name, for these fields and no others.
+    """Return whether a text proves the claim secret of a device that has a name, for these fields and no others.
 
-    Line feeds part the fields, so that none but the last may have any: else two lists would have one proof.
+    Line feeds separate the fields, so that none but the last may have any: else two lists would have one proof.
     """
     right = _equal(shown, proof(claim_secret(group_key, device_name), fields))
     return right & bool(trimmed(device_name)) & all("\n" not in each for each in fields[:-1])
 
 
 class Nonces:
-    """What a proof is made for: good for a minute, for one key and one (trimmed) name, and kept nowhere.
+    """Makes and checks nonces for proofs: valid for a minute, for one key and one (trimmed) name, and stored nowhere.
 
-    It is made for any key and name, and says nothing about either. `clock`: milliseconds since the epoch.
+    One is made for any key and name, and tells nothing about either.
+
+    Args:
+        key: Signs the nonces.
+        clock: Returns milliseconds since the epoch.
     """
 
     def __init__(self, key: bytes, clock: Callable[[], int] = now_ms) -> None:
@@ -56,11 +66,11 @@ class Nonces:
         self._clock = clock
 
     def issue(self, profile_key: str, name: str) -> str:
-        """A nonce, from now on."""
+        """Return a nonce that is valid from now on."""
         return self._made(self._clock(), profile_key, name)
 
     def is_fresh(self, nonce: str, profile_key: str, name: str) -> bool:
-        """Whether a nonce was issued for this key and name, and not too long ago."""
+        """Return whether a nonce was issued for this key and name within the last minute."""
         if not _MADE.fullmatch(nonce):
             return False
         made_ms = int(nonce[:_MADE_DIGITS], 16)

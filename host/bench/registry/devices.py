@@ -32,7 +32,7 @@ _WITH_NAMES = (
 
 @dataclass(frozen=True, kw_only=True)
 class DevicePageQuery(PageQuery):
-    """Which devices of a list are wanted."""
+    """Which page of which devices is wanted."""
 
     profile_id: uuid.UUID | None = None
     profile_name: str | None = None
@@ -41,7 +41,17 @@ class DevicePageQuery(PageQuery):
 
 
 def create(session: Session, name: str, profile: Profile, *, own: DeviceCredentials | None = None) -> Device:
-    """A device made ahead of its first boot; with a random access token unless told otherwise. Raises Refused."""
+    """Store a device ahead of its first boot.
+
+    Args:
+        session: In a transaction that may write.
+        name: Trimmed before use.
+        profile: Its profile.
+        own: Its credentials; without any it gets a random access token.
+
+    Raises:
+        Refused: The name is invalid or taken, or another device has these credentials.
+    """
     name = _free_name(session, name, None)
     own = own or credentials.access_token(names.random_text())
     _check_free(session, own, None)
@@ -55,12 +65,12 @@ def create(session: Session, name: str, profile: Profile, *, own: DeviceCredenti
 
 
 def rename(session: Session, device: Device, name: str) -> None:
-    """Give a device another name. Raises Refused."""
+    """Give a device another name. Raises Refused for one that is invalid or taken."""
     device.name = _free_name(session, name, device.id)
 
 
 def get(session: Session, device_id: uuid.UUID) -> Device:
-    """The device with this id. Raises NotFound."""
+    """Return the device with this id. Raises NotFound."""
     found = session.get(Device, device_id)
     if found is None:
         raise NotFound(f"no device {device_id}")
@@ -68,7 +78,7 @@ def get(session: Session, device_id: uuid.UUID) -> Device:
 
 
 def by_name(session: Session, name: str) -> Device:
-    """The device of this name. Raises NotFound."""
+    """Return the device of this name. Raises NotFound."""
     found = session.scalar(select(Device).where(Device.name == name))
     if found is None:
         raise NotFound(f"no device {name}: see bench device list")
@@ -76,7 +86,7 @@ def by_name(session: Session, name: str) -> Device:
 
 
 def page(session: Session, wanted: DevicePageQuery) -> tuple[Sequence[tuple[Device, str, str | None]], int]:
-    """A page of devices, each with its profile's name and its customer's title, and how many there are in all."""
+    """Return a page of devices, each with its profile's name and its customer's title, and the number of them in all."""
     statement = _WITH_NAMES
     if wanted.profile_id is not None:
         statement = statement.where(Device.profile_id == wanted.profile_id)
@@ -91,19 +101,19 @@ def page(session: Session, wanted: DevicePageQuery) -> tuple[Sequence[tuple[Devi
 
 
 def with_names(session: Session, device: Device) -> tuple[Device, str, str | None]:
-    """A device with its profile's name and its customer's title."""
+    """Return a device with its profile's name and its customer's title."""
     found, profile, customer = session.execute(_WITH_NAMES.where(Device.id == device.id)).one()
     return found, profile, customer
 
 
 def credentials_of(session: Session, device_id: uuid.UUID) -> DeviceCredentials:
-    """What a device logs in with, as it is."""
+    """Return a device's credentials in plain text."""
     row = session.get_one(Credentials, device_id)
     return credentials.from_row(session.info["secret_box"], row)
 
 
 def set_credentials(session: Session, device_id: uuid.UUID, own: DeviceCredentials) -> None:
-    """Replace what a device logs in with. Raises Refused if another device has it."""
+    """Replace a device's credentials. Raises Refused if another device has them."""
     _check_free(session, own, device_id)
     row: Any = session.get_one(Credentials, device_id)
     for column, value in credentials.row(session.info["secret_box"], own).items():

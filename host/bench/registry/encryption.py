@@ -1,8 +1,8 @@
-"""Secrets at rest: what the database alone does not tell.
+"""Encryption of secrets at rest: the database alone gives none away.
 
-One key, in a file beside the database and never in it, makes four: one for digests, by which a secret is
-found and compared without being known, one for sealing what the protocol makes the server give back, one for
-signing what users show when they come back, and one for the nonces of devices.
+One key, in a file beside the database and never in it, makes four: one for digests, by which a secret is found and
+compared without being known, one for encrypting what the protocol makes the server give back, one for signing users'
+tokens, and one for the nonces of devices.
 """
 
 import hashlib
@@ -25,23 +25,27 @@ _NONCE_BYTES = 12
 
 
 class WrongKey(Exception):
-    """Sealed with another key, or damaged."""
+    """A text was encrypted with another key, or is damaged."""
 
 
 class SecretBox:
-    """AES-256-GCM and HMAC-SHA256 under keys derived from one of 32 bytes."""
+    """AES-256-GCM and HMAC-SHA256 under keys derived from one key of 32 bytes."""
 
     def __init__(self, key: bytes) -> None:
         self._digest_key = hmac.digest(key, b"digest", "sha256")
         self._cipher = AESGCM(hmac.digest(key, b"seal", "sha256"))
         self.signing_key = hmac.digest(key, b"sign", "sha256")
-        """What the server signs its users' tokens with."""
+        """The key that signs users' tokens."""
         self.nonce_key = hmac.digest(key, b"nonce", "sha256")
-        """What the server makes nonces with, and knows them by."""
+        """The key that makes nonces and checks them."""
 
     @classmethod
     def from_folder(cls, folder: Path) -> Self:
-        """The box whose key is in a data folder; made, for its owner alone, if need be."""
+        """Return the box whose key is in a data folder; the key is made, for its owner alone, if there is none.
+
+        Raises:
+            BenchError: The file is not a key.
+        """
         path = folder / KEY_FILE
         if not path.exists():
             paths.write_private_once(path, secrets.token_bytes(_KEY_BYTES))
@@ -51,16 +55,16 @@ class SecretBox:
         return cls(key)
 
     def digest(self, *parts: str) -> str:
-        """What stands for texts when they are looked up or compared: hex, the same for the same texts."""
+        """Return what stands for texts when they are looked up or compared: hex, the same for the same texts."""
         return hmac.new(self._digest_key, json.dumps(parts).encode(), hashlib.sha256).hexdigest()
 
     def encrypt(self, text: str) -> bytes:
-        """Encrypt a text; two seals of one text differ."""
+        """Return a text encrypted; two encryptions of one text differ."""
         nonce = os.urandom(_NONCE_BYTES)
         return nonce + self._cipher.encrypt(nonce, text.encode(), None)
 
     def decrypt(self, sealed: bytes) -> str:
-        """The text that was sealed. Raises WrongKey."""
+        """Return the text that was encrypted. Raises WrongKey."""
         try:
             return self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], None).decode()
         except (InvalidTag, ValueError):

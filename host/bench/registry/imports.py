@@ -1,6 +1,6 @@
-"""Devices made ahead of their first boot, many at once: CSV, a device a line.
+"""Devices made ahead of their first boot, many at once: CSV, one device a line.
 
-What a column means is told beside the text; a cell that is empty counts as no column.
+The meaning of the columns comes beside the text; an empty cell counts as no column.
 """
 
 import csv
@@ -33,7 +33,7 @@ _TEXT_LIMIT = 255
 
 @dataclass(frozen=True)
 class ImportColumn:
-    """What a column holds: ThingsBoard's name for it, and the attribute or series it is for."""
+    """A column: ThingsBoard's name for its type, and the attribute or series it is for."""
 
     type: str
     key: str = ""
@@ -41,7 +41,7 @@ class ImportColumn:
 
 @dataclass
 class ImportLine:
-    """One device. `number` counts from 1, with the header; `error` says why it is of no use."""
+    """One device. `number` counts from 1, with the header; `error` says why the line is invalid."""
 
     number: int
     fields: dict[str, str] = field(default_factory=dict, repr=False)
@@ -51,7 +51,7 @@ class ImportLine:
 
 @dataclass(frozen=True)
 class ImportedDevice:
-    """What became of a line."""
+    """The result of a line."""
 
     device_id: uuid.UUID
     name: str
@@ -62,7 +62,14 @@ class ImportedDevice:
 
 
 def lines(text: str, columns: Sequence[ImportColumn], *, delimiter: str, header: bool) -> Iterator[ImportLine]:
-    """The lines of a CSV text that hold something. A line that cannot be read ends it, with a word why."""
+    """Yield the lines of a CSV text that hold something. One that cannot be read is the last, with its error.
+
+    Args:
+        text: The CSV.
+        columns: The meaning of its columns, in order.
+        delimiter: One character.
+        header: Whether the first line is a header, which is skipped.
+    """
     number = 0
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
@@ -89,7 +96,7 @@ def _line(number: int, row: Sequence[str], columns: Sequence[ImportColumn]) -> I
 
 
 def _value(cell: str) -> Any:
-    """A cell as what it looks like: a number, a truth, or text."""
+    """Return a cell as what it looks like: a number, a boolean, or text."""
     if _WHOLE.fullmatch(cell) and -(1 << 63) <= int(cell) < 1 << 63:
         return int(cell)
     if _NUMBER.fullmatch(cell) and abs(float(cell)) != float("inf"):
@@ -98,7 +105,16 @@ def _value(cell: str) -> Any:
 
 
 def store(session: Session, line: ImportLine, *, update: bool) -> ImportedDevice:
-    """Create or change the device of a line. With `update` one that exists gets values, too. Raises Refused."""
+    """Create or change the device of a line.
+
+    Args:
+        session: In a transaction that may write.
+        line: The line.
+        update: Whether a device that exists gets attributes and telemetry, too.
+
+    Raises:
+        Refused: The line is invalid, or its device cannot be stored.
+    """
     if line.error:
         raise Refused(line.error)
     name = names.trimmed(line.fields.get("NAME", ""))
@@ -120,7 +136,7 @@ def store(session: Session, line: ImportLine, *, update: bool) -> ImportedDevice
 
 
 def _credentials(fields: dict[str, str]) -> DeviceCredentials | None:
-    """What a line has its device log in with; None is what it has already, or a random token."""
+    """Return the credentials of a line; None keeps those of its device, or makes a random token."""
     for each in fields:
         if each.startswith(_FOREIGN):
             raise Refused(f"Invalid device credentials: {each} is not supported!")

@@ -1,4 +1,4 @@
-"""Who a login is for: many at once, one query for all (batch functions)."""
+"""Logins: finding the devices of many at once, by one query for all (batch functions)."""
 
 import uuid
 from collections.abc import Sequence
@@ -21,13 +21,13 @@ class DeviceLogin:
     id: uuid.UUID
     name: str
     transport_type: str
-    """The transport that its profile has it log in over; DEFAULT is any."""
+    """The only transport that its profile lets it log in over; DEFAULT is any."""
     shown: tuple[str, str | None] = field(repr=False)
     """The digests of those credentials: `lookup` and `proof`."""
 
     @classmethod
     def of_row(cls, row: Any) -> Self:
-        """The device of one of the rows found."""
+        """Return the device of a row that was found."""
         return cls(row.id, row.name, row.transport_type, (row.lookup, row.proof))
 
 
@@ -53,7 +53,7 @@ def _rows(connection: Connection, lookups: Sequence[str]) -> dict[str, Any]:
 
 
 def login(secret_box: SecretBox, connection: Connection, logins: Sequence[MqttLogin]) -> list[DeviceLogin | None]:
-    """The devices that MQTT logins are for (a batch function)."""
+    """Return the devices of MQTT logins, None for each that is refused (a batch function)."""
     wanted = [{each: secret_box.digest(each) for each in credentials.candidates(login)} for login in logins]
     rows = _rows(connection, [lookup for each in wanted for lookup in each.values()])
     return [_accepted(secret_box, login, each, rows) for login, each in zip(logins, wanted, strict=True)]
@@ -73,7 +73,7 @@ def _accepted(
 
 
 def find(connection: Connection, wanted: Sequence[tuple[str, str]]) -> list[DeviceLogin | None]:
-    """The devices with credentials of a kind and with this digest (a batch function)."""
+    """Return the devices with credentials of a type and with this digest, or None (a batch function)."""
     rows = _rows(connection, [lookup for _, lookup in wanted])
     return [
         DeviceLogin.of_row(row) if (row := rows.get(lookup)) is not None and row.type == kind else None

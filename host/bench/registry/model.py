@@ -1,7 +1,7 @@
 """The tables. Every race is decided by one of the unique constraints here.
 
 Times are milliseconds since the epoch. Values of attributes and telemetry are JSON text. Columns of bytes are
-sealed, and columns called `lookup`, `proof` or `secret_digest` are digests (see `encryption`).
+encrypted, and columns called `lookup`, `proof` or `secret_digest` are digests (see `encryption`).
 """
 
 import uuid
@@ -41,17 +41,17 @@ class Profile(Base):
     """The provisioning secret; the certificates of an X509_CERTIFICATE_CHAIN profile."""
     certificate_pattern: Mapped[str | None] = mapped_column(Text)
     allow_create: Mapped[bool] = mapped_column(default=False)
-    """Whether a certificate chain may make a device that does not exist."""
+    """True if a certificate chain may create a device."""
     transport_type: Mapped[str] = mapped_column(Text, default="DEFAULT")
     """The transport that its devices may log in over; DEFAULT is any."""
     is_default: Mapped[bool] = mapped_column(default=False)
     details: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
-    """What an operator's client sent and means nothing here: it gets it back."""
+    """Fields of an operator's client that mean nothing here; the client gets them back."""
     created_ms: Mapped[int] = mapped_column(BigInteger, default=now_ms)
 
 
 class Customer(Base):
-    """Whoever devices are handed to."""
+    """A customer, to whom devices are assigned."""
 
     __tablename__ = "customer"
 
@@ -61,7 +61,7 @@ class Customer(Base):
 
 
 class User(Base):
-    """An operator's account, or a customer's."""
+    """An account of an operator, or of a customer's user."""
 
     __tablename__ = "user_account"
 
@@ -90,7 +90,7 @@ class Device(Base):
 
 
 class Credentials(Base):
-    """What a device logs in with. `lookup`, the digest of its id, is unique over all devices and types."""
+    """A device's credentials. `lookup`, the digest of their id, is unique over all devices and types."""
 
     __tablename__ = "credentials"
 
@@ -98,7 +98,7 @@ class Credentials(Base):
     type: Mapped[str] = mapped_column(Text)
     lookup: Mapped[str] = mapped_column(Text, unique=True)
     parts: Mapped[str] = mapped_column(Text, default="")
-    """Which parts of MQTT basic credentials a login has to show: letters of `cup`."""
+    """Parts of MQTT basic credentials that a login has to show: letters of `cup`."""
     proof: Mapped[str | None] = mapped_column(Text)
     """The digest of those parts."""
     sealed: Mapped[bytes] = mapped_column(LargeBinary)
@@ -106,7 +106,7 @@ class Credentials(Base):
 
 
 class ClaimOffer(Base):
-    """A device's word that whoever knows the secret may claim it."""
+    """A device's offer to whoever knows the secret."""
 
     __tablename__ = "claim"
 
@@ -150,7 +150,7 @@ class TelemetryHistory(Base):
 
 
 class Audit(Base):
-    """Who did what, when, from where, and how it ended. Never a secret."""
+    """A row of the audit trail. Never a secret."""
 
     __tablename__ = "audit"
 
@@ -169,7 +169,7 @@ class Audit(Base):
 
 
 class KeyCheck(Base):
-    """One row, sealed: tells whether the key beside the database is its own."""
+    """One row, encrypted: shows whether the key beside the database belongs to it."""
 
     __tablename__ = "seal_check"
 

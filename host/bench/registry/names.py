@@ -1,4 +1,4 @@
-"""What devices may be called, and names and keys that are made up."""
+"""Valid device names, and random names and keys."""
 
 import re
 import secrets
@@ -12,15 +12,15 @@ _SCRIPT = re.compile(r"\{\{.*\}\}|<[A-Za-z/!?]", re.DOTALL)
 
 
 def trimmed(name: str) -> str:
-    """A name as it is stored and looked up, of one as it was given."""
+    """Return a name as it is stored and looked up."""
     return name.strip(_TRIMMED)
 
 
 def is_valid(name: str) -> bool:
-    """Whether a new device may have this (trimmed) name."""
+    """Return whether a new device may have this (trimmed) name."""
     return bool(name) and len(name.encode("utf-16-le")) // 2 <= _LIMIT and "\0" not in name and not _SCRIPT.search(name)
 
 
 def random_text() -> str:
-    """20 random letters and digits, as ThingsBoard makes keys, names and tokens."""
+    """Return 20 random letters and digits, as ThingsBoard makes keys, names and tokens."""
     return "".join(secrets.choice(_ALPHANUMERIC) for _ in range(_MADE_UP))

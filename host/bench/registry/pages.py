@@ -12,7 +12,7 @@ Columns = Mapping[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class PageQuery:
-    """Which part of a list is wanted: page `number`, from 0, of what contains `search`."""
+    """The part of a list that is wanted: page `number`, from 0, of what contains `search`."""
 
     size: int
     number: int = 0
@@ -24,10 +24,15 @@ class PageQuery:
 def page(  # noqa: PLR0913 - a list has that many sides
     session: Session, statement: Any, wanted: PageQuery, *, sorts: Columns, searched: Sequence[Any], key: Any
 ) -> tuple[Sequence[Any], int]:
-    """The rows of a page, and how many there are in all.
+    """Return the rows of a page, and the number of rows in all.
 
-    `sorts`: columns by the names they have for whoever asks; `searched`: the columns that are searched, without
-    regard to case; `key`: the column that decides between equals.
+    Args:
+        session: The transaction.
+        statement: Selects all of the list.
+        wanted: The page.
+        sorts: Columns by the names that clients sort by.
+        searched: The columns that are searched, without regard to case.
+        key: The column that decides between equals.
     """
     if wanted.search:
         statement = statement.where(or_(*(contains(column, wanted.search) for column in searched)))
@@ -39,7 +44,7 @@ def page(  # noqa: PLR0913 - a list has that many sides
 
 
 def contains(column: Any, text: str) -> ColumnElement[bool]:
-    """Whether a column contains a text, without regard to case. Nothing in the text is a wildcard."""
+    """Return the condition that a column contains a text, without regard to case. Nothing in the text is a wildcard."""
     literal = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
     found: ColumnElement[bool] = func.lower(column).like(func.lower(f"%{literal}%"), escape="\\")
     return found

@@ -1,4 +1,4 @@
-"""Users' passwords, as they are stored: scrypt, with a salt (RFC 7914). Slow on purpose: not for the event loop."""
+"""Users' passwords as they are stored: scrypt with a salt (RFC 7914). Slow on purpose: not for the event loop."""
 
 import base64
 import hashlib
@@ -15,7 +15,12 @@ _SCHEME = "scrypt"
 
 
 def hashed(password: str, *, is_random: bool = False) -> str:
-    """What is stored of a password. `is_random`: it was drawn, at 128 bits or more, by nobody's choice."""
+    """Return what is stored of a password.
+
+    Args:
+        password: In plain text.
+        is_random: It was drawn at 128 bits or more, not chosen: a quick hash is enough.
+    """
     n, r, p = _QUICK if is_random else (_N, _R, _P)
     salt = secrets.token_bytes(_SALT_BYTES)
     parts = (salt, _derive(password, salt, n, r, p))
@@ -23,7 +28,7 @@ def hashed(password: str, *, is_random: bool = False) -> str:
 
 
 def is_correct(password: str, stored: str) -> bool:
-    """Whether a password is the one that is stored. Takes as long where none is stored."""
+    """Return whether a password is the stored one. Takes as long where none is stored."""
     scheme, *values = (stored or _NOBODY).split("$")
     n, r, p = map(int, values[:3])
     salt, wanted = map(base64.b64decode, values[3:])

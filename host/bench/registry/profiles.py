@@ -44,7 +44,7 @@ class Strategy:
 
 
 def create(session: Session, name: str, strategy: Strategy) -> Profile:
-    """A new profile, the default one if it is the first. Raises Refused."""
+    """Store a new profile, as the default one if it is the first. Raises Refused as `configure` does."""
     profile = Profile(id=uuid.uuid4(), name=name, transport_type="DEFAULT", details={})
     profile.is_default = not session.scalar(select(func.count()).select_from(Profile).where(Profile.is_default))
     configure(session, profile, strategy)
@@ -54,7 +54,11 @@ def create(session: Session, name: str, strategy: Strategy) -> Profile:
 
 
 def configure(session: Session, profile: Profile, strategy: Strategy) -> None:
-    """Set how a profile provisions. Raises Refused if its name or key is taken, or a value is of no use."""
+    """Set how a profile provisions.
+
+    Raises:
+        Refused: Its name is empty, too long or taken, its key is taken, or its certificate or pattern is invalid.
+    """
     secret_box: SecretBox = session.info["secret_box"]
     if not profile.name.strip():
         raise Refused("Device profile name should be specified!")
@@ -85,7 +89,7 @@ def _check_pattern(pattern: str | None) -> None:
 
 
 def certificates(pem: str) -> tuple[str, str]:
-    """What is stored of a chain profile's certificates, and its provisioning key: the digest of the first one.
+    """Return what is stored of a chain profile's certificates, and its provisioning key: the digest of the first one.
 
     One is stored as its bare text, several with headers. Raises Refused if there is none.
     """
@@ -97,7 +101,7 @@ def certificates(pem: str) -> tuple[str, str]:
 
 
 def _split(pem: str) -> list[str]:
-    """Certificates without header, footer and line ends. A text without any header is one, as it is stored."""
+    """Return the certificates without header, footer and line ends. A text without a header is one, as it is stored."""
     if _BEGIN not in pem:
         return [text] if _STORED.fullmatch(text := trim_certificate(pem)) else []
     bodies = (part.partition(_END) for part in pem.split(_BEGIN)[1:])
@@ -105,13 +109,13 @@ def _split(pem: str) -> list[str]:
 
 
 def secret_of(session: Session, profile: Profile) -> str | None:
-    """A profile's provisioning secret."""
+    """Return a profile's provisioning secret in plain text, None if it has none."""
     secret_box: SecretBox = session.info["secret_box"]
     return None if profile.sealed_secret is None else secret_box.decrypt(profile.sealed_secret)
 
 
 def get(session: Session, profile_id: uuid.UUID) -> Profile:
-    """The profile with this id. Raises NotFound."""
+    """Return the profile with this id. Raises NotFound."""
     found = session.get(Profile, profile_id)
     if found is None:
         raise NotFound(f"no profile {profile_id}")
@@ -119,7 +123,7 @@ def get(session: Session, profile_id: uuid.UUID) -> Profile:
 
 
 def default(session: Session) -> Profile:
-    """The profile of devices that name none. Raises NotFound."""
+    """Return the profile of devices that name none. Raises NotFound."""
     found = session.scalar(select(Profile).where(Profile.is_default))
     if found is None:
         raise NotFound("no profile is the default one")
@@ -127,30 +131,30 @@ def default(session: Session) -> Profile:
 
 
 def find_or_create(session: Session, name: str) -> Profile:
-    """The profile of this name; if there is none a new one, with provisioning disabled. Raises Refused."""
+    """Return the profile of this name; if there is none a new one, with provisioning disabled. Raises Refused."""
     found = session.scalar(select(Profile).where(Profile.name == name))
     return found or create(session, name, Strategy(type=ProvisionType.DISABLED))
 
 
 def make_default(session: Session, profile: Profile) -> None:
-    """Have this profile be the one of devices that name none."""
+    """Make a profile the one of devices that name none."""
     session.execute(update(Profile).where(Profile.id != profile.id).values(is_default=False))
     profile.is_default = True
 
 
 def page(session: Session, wanted: PageQuery) -> tuple[list[Profile], int]:
-    """A page of profiles, and how many there are in all."""
+    """Return a page of profiles, and the number of profiles in all."""
     rows, total = pages.page(session, select(Profile), wanted, sorts=SORTS, searched=(Profile.name,), key=Profile.id)
     return [profile for (profile,) in rows], total
 
 
 def all_by_name(session: Session) -> Sequence[Profile]:
-    """All profiles."""
+    """Return all profiles, by name."""
     return session.scalars(select(Profile).order_by(Profile.name)).all()
 
 
 def by_name(session: Session, name: str) -> Profile:
-    """The profile of this name. Raises NotFound."""
+    """Return the profile of this name. Raises NotFound."""
     found = session.scalar(select(Profile).where(Profile.name == name))
     if found is None:
         raise NotFound(f"no profile {name}: see bench profile list, or make it with bench profile create {name}")
@@ -158,7 +162,11 @@ def by_name(session: Session, name: str) -> Profile:
 
 
 def delete(session: Session, profile: Profile) -> None:
-    """Delete a profile that no device belongs to and that is not the default one. Raises Refused."""
+    """Delete a profile.
+
+    Raises:
+        Refused: Devices belong to it, or it is the default one.
+    """
     if profile.is_default:
         raise Refused("Deletion of Default Device Profile is prohibited!")
     if session.scalar(select(func.count()).select_from(Device).where(Device.profile_id == profile.id)):

@@ -1,10 +1,10 @@
-"""How the devices of a profile come to be."""
+"""Provisioning strategies of profiles."""
 
 from enum import StrEnum
 
 
 class ProvisionType(StrEnum):
-    """A profile's strategy."""
+    """A profile's strategy, as ThingsBoard names it."""
 
     DISABLED = "DISABLED"
     ALLOW_CREATE_NEW_DEVICES = "ALLOW_CREATE_NEW_DEVICES"

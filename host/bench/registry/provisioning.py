@@ -1,4 +1,4 @@
-"""Who gets a device, and with which credentials: ThingsBoard's decision table.
+"""Provisioning: ThingsBoard's decision table for who gets a device, and with which credentials.
 
 The decisions are made for a batch of requests at once, in their order, inside one transaction.
 """
@@ -27,13 +27,13 @@ _PROVISIONED = '"provisioned"'
 
 
 class Status(StrEnum):
-    """What a device is told."""
+    """The status of an answer to a provisioning request."""
 
     SUCCESS = "SUCCESS"
     NOT_FOUND = "NOT_FOUND"
     FAILURE = "FAILURE"
     NONCE = "NONCE"
-    """Nothing is decided: the device asked what to prove its secret for."""
+    """Nothing is decided: the device requested a nonce for its proof."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,13 +45,13 @@ class ProvisionRequest(CredentialsRequest):
     device_name: str = ""
     gateway: bool = False
     wants_nonce: bool = False
-    """What follows counts only without a secret, where ThingsBoard finds nothing."""
+    """This and the fields below count only without a secret, where ThingsBoard finds nothing."""
     nonce: str = ""
     proof: str = field(default="", repr=False)
 
     @property
     def proven(self) -> tuple[str, ...]:
-        """What a proof is made of, in its order."""
+        """The fields that a proof covers, in its order."""
         return (
             self.nonce,
             self.device_name,
@@ -66,7 +66,7 @@ class ProvisionRequest(CredentialsRequest):
 
 @dataclass(frozen=True, kw_only=True)
 class ProvisionOutcome:
-    """The answer; `device_name` is for the journal, the device never sees it."""
+    """The answer to a request; `device_name` is for the journal, the device never sees it."""
 
     status: Status
     credentials: DeviceCredentials | None = None
@@ -81,7 +81,7 @@ NOT_FOUND = ProvisionOutcome(status=Status.NOT_FOUND)
 def new_device_rows(
     secret_box: SecretBox, *, name: str, profile_id: uuid.UUID, own: DeviceCredentials, gateway: bool = False
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The rows of a new device and of its own credentials."""
+    """Return the rows of a new device and of its credentials."""
     device = {
         "id": uuid.uuid4(),
         "name": name,
@@ -93,7 +93,7 @@ def new_device_rows(
 
 
 def provisioned_row(device_id: uuid.UUID) -> dict[str, Any]:
-    """The attribute that says that a device was handed its credentials."""
+    """Return the attribute that marks a device as provisioned."""
     return {
         "device_id": device_id,
         "scope": SERVER_SCOPE,
@@ -119,7 +119,7 @@ class _Asked:
 
 
 class _Batch:
-    """What the database says about the requests of a batch, and what they add to it."""
+    """The rows of the database that a batch of requests depends on, and the rows that the requests add."""
 
     def __init__(self, secret_box: SecretBox, nonces: Nonces, connection: Connection) -> None:
         self._secret_box = secret_box
@@ -195,7 +195,7 @@ class _Batch:
         return FAILURE if device is not None else self._create(profile, name or names.random_text(), asked)
 
     def _is_right(self, asked: _Asked, secret: str) -> bool:
-        """Whether a request shows its profile's secret, or its device's, or proves the latter."""
+        """Return whether a request shows its profile's secret, or its device's, or proves the latter."""
         request = asked.request
         if request.secret:
             return device_secrets.is_accepted_secret(secret, asked.name, request.secret)
@@ -203,7 +203,7 @@ class _Batch:
         return self._nonces.is_fresh(request.nonce, request.key, asked.name) & proven
 
     def _hand_over(self, profile: Any, device: Any) -> ProvisionOutcome:
-        """Existing credentials, once: until someone deletes the attribute `provisionState`."""
+        """Return existing credentials, once: until someone deletes the attribute `provisionState`."""
         if device is None or device.profile_id != profile.id or device.id in self.states:
             return FAILURE
         self._mark(device.id)
@@ -231,7 +231,17 @@ class _Batch:
 def provision(
     secret_box: SecretBox, nonces: Nonces, connection: Connection, requests: Sequence[tuple[ProvisionRequest, Origin]]
 ) -> list[ProvisionOutcome]:
-    """Decide a batch of requests in one transaction, in their order, with a row in the audit trail each."""
+    """Decide a batch of requests in one transaction, in their order, with a row in the audit trail each.
+
+    Args:
+        secret_box: The registry's.
+        nonces: Checks the nonces of proofs.
+        connection: In a transaction that may write.
+        requests: The requests, each with its origin.
+
+    Returns:
+        An outcome for each.
+    """
     batch = _Batch(secret_box, nonces, connection)
     asked = [_Asked(secret_box, request) for request, _ in requests]
     batch.load(asked)

@@ -1,7 +1,7 @@
-"""The registry: what the server and the command line ask about profiles and devices.
+"""The registry: all that the server and the command line need of profiles and devices.
 
-What a device asks goes through the pipelines, many at once. What an operator asks is a function of its
-own module, run in a transaction: `await registry.write(devices.create, "press-4", profile)`.
+Requests of devices go through the pipelines, many at once. An operator's request is a function of its own module, run
+in a transaction: `await registry.write(devices.create, "press-4", profile)`.
 """
 
 import json
@@ -49,7 +49,7 @@ from bench.registry.provisioning import ProvisionOutcome, ProvisionRequest, Stat
 
 P = ParamSpec("P")
 T = TypeVar("T")
-Question = Callable[Concatenate[Session, P], T]
+_Query = Callable[Concatenate[Session, P], T]
 
 _CHECK = "firstboot"
 
@@ -68,7 +68,7 @@ class ProfileView:
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceView:
-    """A device as a whole. Its credentials are secret."""
+    """A device with all that belongs to it. Its credentials are secret."""
 
     name: str
     profile: str
@@ -79,7 +79,7 @@ class DeviceView:
 
 
 class Registry:
-    """Opened by `await Registry.open(folder)`, closed by `await registry.close()`."""
+    """A data folder's registry: opened by `await Registry.open(folder)`, closed by `await registry.close()`."""
 
     def __init__(self, base: Database, secret_box: SecretBox) -> None:
         self.secret_box = secret_box
@@ -94,9 +94,14 @@ class Registry:
 
     @classmethod
     async def open(cls, folder: Path, database_url: str | None = None) -> Self:
-        """Open the registry in a data folder, made if need be; its records elsewhere if a URL says so.
+        """Open the registry in a data folder, which is made if there is none.
 
-        Raises BenchError.
+        Args:
+            folder: Holds the key, and the SQLite database.
+            database_url: A PostgreSQL database that holds the records instead.
+
+        Raises:
+            BenchError: The database cannot be used, or the key is not its own.
         """
         paths.private_folder(folder)
         key = folder / KEY_FILE
@@ -125,27 +130,31 @@ class Registry:
 
     @property
     def commits(self) -> int:
-        """How many transactions the devices' requests took so far."""
+        """The number of transactions of devices' requests so far."""
         return self._commits.commits
 
     # Any module's functions.
 
-    async def read(self, question: Question[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a function that changes nothing."""
-        return await self._database.read(lambda connection: self._ask(connection, question, *args, **kwargs))
+    async def read(self, query: _Query[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a function of a session that changes nothing, and return its result."""
+        return await self._database.read(lambda connection: self._run(connection, query, *args, **kwargs))
 
-    async def write(self, question: Question[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a function in a transaction; it is on the disk when this returns. Raises Conflict."""
+    async def write(self, query: _Query[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a function of a session in a transaction, and return its result once it is on the disk.
+
+        Raises:
+            Conflict: Another transaction was faster. And whatever the function raises.
+        """
         try:
-            return await self._database.write(lambda connection: self._ask(connection, question, *args, **kwargs))
+            return await self._database.write(lambda connection: self._run(connection, query, *args, **kwargs))
         except IntegrityError as error:
             raise Conflict(str(error.orig)) from error
         except StaleDataError as error:  # what is to be changed was deleted meanwhile
             raise Conflict(str(error)) from error
 
-    def _ask(self, connection: Connection, question: Question[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    def _run(self, connection: Connection, query: _Query[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         with Session(connection, info={"secret_box": self.secret_box}, expire_on_commit=False) as session:
-            answer = question(session, *args, **kwargs)
+            answer = query(session, *args, **kwargs)
             session.flush()
             session.expunge_all()  # what is returned is read outside
             return answer
@@ -155,7 +164,7 @@ class Registry:
     async def provision(self, request: ProvisionRequest, origin: Origin = UNKNOWN_ORIGIN) -> ProvisionOutcome:
         """Decide a provisioning request. When this returns SUCCESS the device is on the disk.
 
-        Whoever asks for a nonce gets one, whatever the key and the name: nothing is looked at, or stored, for it.
+        A request for a nonce gets one, whatever the key and the name: nothing is looked up, or stored, for it.
         """
         if request.wants_nonce and not request.secret:
             nonce = self._nonces.issue(request.key, names.trimmed(request.device_name))
@@ -177,16 +186,16 @@ class Registry:
         return outcome
 
     async def login(self, login: MqttLogin) -> DeviceLogin | None:
-        """The device that an MQTT login is for, if it shows what that device's credentials ask for."""
+        """Return the device of an MQTT login, None if its credentials do not accept the login."""
         found: DeviceLogin | None = await self._lookups.submit(self._login, login)
         return found
 
     async def token_login(self, token: str) -> DeviceLogin | None:
-        """The device with this access token, if there is one."""
+        """Return the device with this access token, if there is one."""
         return await self._by_id(CredentialsType.ACCESS_TOKEN, token)
 
     async def certificate_login(self, certificate: str) -> DeviceLogin | None:
-        """The device with this certificate (as `trim_certificate` leaves it), if there is one."""
+        """Return the device with this certificate (as `trim_certificate` leaves it), if there is one."""
         return await self._by_id(CredentialsType.X509_CERTIFICATE, credentials.sha3(certificate))
 
     async def _by_id(self, kind: CredentialsType, credentials_id: str) -> DeviceLogin | None:
@@ -205,15 +214,15 @@ class Registry:
         await self._commits.submit(timeseries.save_attributes, rows)
 
     async def record(self, entry: dict[str, Any]) -> None:
-        """Store a row of the audit trail."""
+        """Store a row of the audit trail (see `audit.entry`)."""
         await self._commits.submit(audit.record, entry)
 
-    # The operator side, for those who have no use for a page of a list.
+    # The operator side, for callers that need no pages.
 
     async def create_profile(
         self, name: str, provision_type: ProvisionType, *, key: str | None = None, secret: str | None = None
     ) -> ProfileView:
-        """A new profile; key and secret are random unless given. Raises Refused."""
+        """Store a new profile, and return it; key and secret are random unless given. Raises Refused."""
         strategy = profiles.Strategy(
             type=provision_type,
             key=key or names.random_text(),
@@ -222,23 +231,33 @@ class Registry:
         return await self.write(lambda session: _profile_view(session, profiles.create(session, name, strategy)))
 
     async def ensure_default_profile(self) -> ProfileView | None:
-        """Make the profile `default` if there is none at all; returns it if it is new."""
+        """Make the profile `default` if there is no profile at all; return it if it is new."""
         if await self.read(profiles.all_by_name):
             return None
         return await self.create_profile(profiles.DEFAULT, ProvisionType.ALLOW_CREATE_NEW_DEVICES)
 
     async def profile(self, name: str) -> ProfileView:
-        """The profile of this name. Raises NotFound."""
+        """Return the profile of this name. Raises NotFound."""
         return await self.read(lambda session: _profile_view(session, profiles.by_name(session, name)))
 
     async def profiles(self) -> list[ProfileView]:
-        """All profiles by name."""
+        """Return all profiles, by name."""
         return await self.read(
             lambda session: [_profile_view(session, profile) for profile in profiles.all_by_name(session)]
         )
 
     async def create_device(self, name: str, profile_name: str, *, token: str | None = None) -> DeviceView:
-        """A device made ahead of its first boot, as CHECK_PRE_PROVISIONED_DEVICES wants it. Raises Refused."""
+        """Store a device ahead of its first boot, as CHECK_PRE_PROVISIONED_DEVICES needs it, and return it.
+
+        Args:
+            name: Trimmed before use.
+            profile_name: Its profile.
+            token: Its access token; random unless given.
+
+        Raises:
+            NotFound: There is no such profile.
+            Refused: The name is invalid or taken, or the token is another device's.
+        """
         own = credentials.access_token(token) if token else None
 
         def create(session: Session) -> str:
@@ -251,13 +270,13 @@ class Registry:
         await self.write(lambda session: devices.delete(session, devices.by_name(session, name)))
 
     async def devices(self) -> list[DeviceView]:
-        """All devices by name."""
+        """Return all devices, by name."""
         return await self.read(
             lambda session: [_view(session, device) for device in session.scalars(select(Device).order_by(Device.name))]
         )
 
     async def device(self, name: str) -> DeviceView:
-        """The device of this name. Raises NotFound."""
+        """Return the device of this name. Raises NotFound."""
         return await self.read(lambda session: _view(session, devices.by_name(session, name)))
 
 
@@ -286,12 +305,12 @@ def _view(session: Session, device: Device) -> DeviceView:
 
 
 def _lost(origin: Origin, name: str) -> dict[str, Any]:
-    """The audit row of a request that lost a race: its own went with its transaction."""
+    """Return the audit row of a request that lost a race: its own went with its transaction."""
     return audit.entry(origin, what="provision", entity=name, result=Status.FAILURE.value)
 
 
 def _check_key(session: Session) -> None:
-    """Raises WrongKey if the key beside this database is another's."""
+    """Raise WrongKey if the key beside this database is another database's."""
     secret_box: SecretBox = session.info["secret_box"]
     check = session.get(KeyCheck, 1)
     if check is None:

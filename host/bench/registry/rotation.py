@@ -1,4 +1,4 @@
-"""Rotation: a device replaces what it logs in with."""
+"""Rotation: a device replaces its own credentials."""
 
 from sqlalchemy import insert
 from sqlalchemy.orm import Session
@@ -19,10 +19,21 @@ _SAME = ("type", "lookup", "parts", "proof")
 
 
 def rotate(session: Session, login: DeviceLogin, wanted: CredentialsRequest, origin: Origin) -> bool:
-    """Give a device the credentials that it wishes for, by an operator's rules; False if it has them already.
+    """Give a device the credentials that it asks for, by the rules for operators.
 
-    Raises NotFound if the device, or what it logged in with, is gone; InvalidCredentials; and Refused if another
-    device has them.
+    Args:
+        session: In a transaction that may write.
+        login: The device, with the credentials that it logged in with.
+        wanted: The new credentials.
+        origin: For the audit trail.
+
+    Returns:
+        False if the device has these credentials already.
+
+    Raises:
+        NotFound: The device, or what it logged in with, is gone.
+        InvalidCredentials: The credentials break a rule of their type.
+        Refused: Another device has them.
     """
     row = session.get(Credentials, login.id, with_for_update=True)
     if row is None or (row.lookup, row.proof) != login.shown:

@@ -1,4 +1,4 @@
-"""Bringing a database's tables up to date. Alembic is slow to import: only who has something to do imports this."""
+"""Migrations of a database's tables. Alembic is slow to import: only a start that has to migrate imports this."""
 
 from pathlib import Path
 
@@ -14,7 +14,11 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 def upgrade(connection: Connection, secret_box: SecretBox) -> None:
-    """Run what is missing, in the connection's transaction. Raises BenchError for tables of a newer bench."""
+    """Run the missing migrations in the connection's transaction.
+
+    Raises:
+        BenchError: The tables are of a newer bench.
+    """
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     config.attributes["connection"] = connection

@@ -1,4 +1,4 @@
-"""What devices report and operators set: attributes by scope, and time series. Values are JSON text in the tables."""
+"""Attributes by scope, and time series. Values are JSON text in the tables."""
 
 import json
 import uuid
@@ -18,7 +18,7 @@ _ROWS = 1000
 
 
 def attribute_rows(device_id: uuid.UUID, scope: str, values: dict[str, Any], ts_ms: int) -> list[dict[str, Any]]:
-    """Rows of attributes, `{key: value}`."""
+    """Return the rows of attributes, `{key: value}`."""
     return [
         {"device_id": device_id, "scope": scope, "key": key, "ts_ms": ts_ms, "value": json.dumps(value)}
         for key, value in values.items()
@@ -26,7 +26,7 @@ def attribute_rows(device_id: uuid.UUID, scope: str, values: dict[str, Any], ts_
 
 
 def save_attributes(connection: Connection, items: Sequence[list[dict[str, Any]]]) -> list[None]:
-    """Store rows of attributes, many devices' at once (a batch function)."""
+    """Store rows of attributes, of many devices at once (a batch function)."""
     upsert(connection, Attribute, ("device_id", "scope", "key"), [row for rows in items for row in rows])
     return [None] * len(items)
 
@@ -68,7 +68,7 @@ def upsert(
 def attributes(
     session: Session, device_id: uuid.UUID, scope: str | None = None, keys: Iterable[str] | None = None
 ) -> Sequence[Attribute]:
-    """A device's attributes; of one scope and with these keys, if given."""
+    """Return a device's attributes; only those of one scope and with these keys, if given."""
     statement = select(Attribute).where(Attribute.device_id == device_id).order_by(Attribute.scope, Attribute.key)
     if scope is not None:
         statement = statement.where(Attribute.scope == scope)
@@ -83,7 +83,7 @@ def set_attributes(session: Session, device_id: uuid.UUID, scope: str, values: d
 
 
 def delete_attributes(session: Session, device_id: uuid.UUID, scope: str, keys: Iterable[str]) -> list[str]:
-    """Delete attributes; returns the keys that were there."""
+    """Delete attributes; return the keys that existed."""
     statement = (
         delete(Attribute)
         .where(Attribute.device_id == device_id, Attribute.scope == scope, Attribute.key.in_(list(keys)))
@@ -93,7 +93,7 @@ def delete_attributes(session: Session, device_id: uuid.UUID, scope: str, keys: 
 
 
 def latest(session: Session, device_id: uuid.UUID, keys: Iterable[str] | None = None) -> Sequence[Telemetry]:
-    """The latest entry of every series, or of these."""
+    """Return the latest entry of every series, or of these."""
     statement = select(Telemetry).where(Telemetry.device_id == device_id).order_by(Telemetry.key)
     if keys is not None:
         statement = statement.where(Telemetry.key.in_(list(keys)))
@@ -103,9 +103,14 @@ def latest(session: Session, device_id: uuid.UUID, keys: Iterable[str] | None = 
 def delete_series(
     session: Session, device_id: uuid.UUID, keys: Iterable[str], span: tuple[int, int] | None = None, *, rewrite: bool
 ) -> None:
-    """Delete entries of series: all, or those of the span `(from_ms, to_ms)`.
+    """Delete entries of series.
 
-    A latest entry that is among them goes too; with `rewrite` the newest that is left takes its place.
+    Args:
+        session: In a transaction that may write.
+        device_id: The device.
+        keys: The series.
+        span: `(from_ms, to_ms)`, the end exclusive; None is all.
+        rewrite: A latest entry that was deleted is replaced by the newest that is left.
     """
     for key in keys:
         for table in (TelemetryHistory, Telemetry):
@@ -120,7 +125,7 @@ def delete_series(
 
 @dataclass(frozen=True, kw_only=True)
 class Span:
-    """Which entries of a series are wanted: `from_ms <= ts < to_ms`, at most `limit`."""
+    """The entries of a series that are wanted: `from_ms <= ts < to_ms`, at most `limit`."""
 
     from_ms: int
     to_ms: int
@@ -129,7 +134,7 @@ class Span:
 
 
 def history(session: Session, device_id: uuid.UUID, key: str, span: Span) -> Sequence[TelemetryHistory]:
-    """Entries of a series."""
+    """Return entries of a series."""
     ts = TelemetryHistory.ts_ms
     statement = (
         select(TelemetryHistory)

@@ -1,6 +1,6 @@
-"""Accounts, of operators and of customers' users. Functions run in a transaction: `registry.write(users.create, ...)`.
+"""Accounts of operators and of customers' users. Functions run in a transaction: `registry.write(users.create, ...)`.
 
-What is stored of a password is made outside, because it takes long; an account without one cannot log in.
+The hash of a password is made outside, because it takes long; an account without one cannot log in.
 """
 
 import re
@@ -20,7 +20,11 @@ _EMAIL_LIMIT = 255
 
 
 def create(session: Session, email: str, customer: Customer | None, *, password_hash: str = "") -> User:
-    """An account of a customer's user; of an operator without a customer. Raises Refused."""
+    """Store an account: of a customer's user, or, without a customer, of an operator.
+
+    Raises:
+        Refused: The e-mail address is invalid or taken.
+    """
     if len(email) > _EMAIL_LIMIT or not _EMAIL.fullmatch(email):
         raise Refused("Invalid email address format!")
     if by_email(session, email) is not None:
@@ -34,22 +38,22 @@ def create(session: Session, email: str, customer: Customer | None, *, password_
 
 
 def any_exist(session: Session) -> bool:
-    """Whether there is an account at all."""
+    """Return whether there is an account at all."""
     return session.scalar(select(User.id).limit(1)) is not None
 
 
 def by_email(session: Session, email: str) -> User | None:
-    """The account of this e-mail address, if there is one."""
+    """Return the account of this e-mail address, if there is one."""
     return session.scalar(select(User).where(User.email == email))
 
 
 def find(session: Session, user_id: uuid.UUID) -> User | None:
-    """The account with this id, if there is one."""
+    """Return the account with this id, if there is one."""
     return session.get(User, user_id)
 
 
 def get(session: Session, user_id: uuid.UUID) -> User:
-    """The account with this id. Raises NotFound."""
+    """Return the account with this id. Raises NotFound."""
     found = session.get(User, user_id)
     if found is None:
         raise NotFound(f"no user {user_id}")
@@ -57,14 +61,25 @@ def get(session: Session, user_id: uuid.UUID) -> User:
 
 
 def page(session: Session, wanted: PageQuery, customer_id: uuid.UUID | None) -> tuple[list[User], int]:
-    """A page of a customer's users, or of the operators, and how many there are in all."""
+    """Return a page of a customer's users, or of the operators, and the number of them in all."""
     statement = select(User).where(User.customer_id == customer_id)
     rows, total = pages.page(session, statement, wanted, sorts=SORTS, searched=(User.email,), key=User.id)
     return [user for (user,) in rows], total
 
 
 def set_password(session: Session, user_id: uuid.UUID, password_hash: str, *, instead_of: str) -> User:
-    """Replace what is stored of a password, if it still is what it was. Raises Refused or NotFound."""
+    """Replace the hash of a password.
+
+    Args:
+        session: In a transaction that may write.
+        user_id: The account.
+        password_hash: The new hash.
+        instead_of: The hash that has to be stored still.
+
+    Raises:
+        Refused: Another hash was stored meanwhile.
+        NotFound: The account was deleted.
+    """
     user = get(session, user_id)
     if user.password_hash != instead_of:
         raise Refused("The password was set meanwhile!")

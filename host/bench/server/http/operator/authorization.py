@@ -59,9 +59,9 @@ class Caller:
         """Whose devices this user may see; None is an operator, who may see all."""
         return self.user.customer_id
 
-    async def read(self, question: Callable[[Session], T]) -> T:
+    async def read(self, query: Callable[[Session], T]) -> T:
         """Run a function that changes nothing."""
-        return await self.api.registry.read(question)
+        return await self.api.registry.read(query)
 
     async def change(
         self, what: str, asked: str, change: Change[T], *, result_of: Callable[[T], str] = lambda _: SUCCESS
