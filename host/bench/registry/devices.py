@@ -86,7 +86,7 @@ def by_name(session: Session, name: str) -> Device:
 
 
 def page(session: Session, wanted: DevicePageQuery) -> tuple[Sequence[tuple[Device, str, str | None]], int]:
-    """Return a page of devices, each with its profile's name and its customer's title, and the number of them in all."""
+    """Return a page of devices, with their profiles' names and customers' titles, and the number of them in all."""
     statement = _WITH_NAMES
     if wanted.profile_id is not None:
         statement = statement.where(Device.profile_id == wanted.profile_id)

@@ -1,4 +1,4 @@
-"""Accounts and their passwords: the first one, and who may try how often."""
+"""Accounts' passwords, hashed and checked off the event loop, and the account that the first start makes."""
 
 import asyncio
 import json
@@ -17,20 +17,27 @@ _PASSWORD_BYTES = 18
 
 
 async def hashed(password: str, *, is_random: bool = False) -> str:
-    """What is stored of a password."""
+    """Return what is stored of a password (see `passwords.hashed`)."""
     return await asyncio.to_thread(passwords.hashed, password, is_random=is_random)
 
 
 async def is_correct(password: str, stored: str) -> bool:
-    """Whether a password is the one that is stored; takes as long if none is."""
+    """Return whether a password is the stored one; takes as long if none is stored."""
     return await asyncio.to_thread(passwords.is_correct, password, stored)
 
 
 async def ensure_first(registry: Registry, folder: Path) -> None:
-    """Make the operator's account if there is no account at all; its password is in a file for its owner alone.
+    """Make an operator's account if there is no account at all; its password is in a file for its owner alone.
 
-    First the file and then the account, which is made from the file: whenever this is interrupted, the next
-    start goes on. Nothing happens if the file is deleted later. Raises BenchError for a file that is none.
+    First the file and then the account, which is made from the file: whenever this is interrupted, the next start goes
+    on. Nothing happens if the file is deleted later.
+
+    Args:
+        registry: Holds the accounts.
+        folder: The data folder, for the file `operator.json`.
+
+    Raises:
+        BenchError: There is such a file, but it holds no account.
     """
     if await registry.read(users.any_exist):
         return

@@ -1,7 +1,7 @@
-"""The device's side of the server, the same over every transport.
+"""The device API, the same over every transport.
 
-A transport hands over what a device said and where it came from, and puts the answer, or the error, into
-its own form. Here it is read, limited, decided, told to the journal and counted.
+A transport hands over a device's payload and its origin, and puts the answer, or the error, into its own form. Here it
+is read, limited, decided, logged and counted.
 """
 
 import json
@@ -29,7 +29,7 @@ from bench.server.limits import Limited, Limits
 from bench.server.metrics import ServerMetrics
 from bench.server.presence import Presence, SessionEnd
 
-# What a device may call on the server. Anything else is upstream's rule engine's, and has no answer here.
+# Methods that a device may call on the server. All others are upstream's rule engine's, and have no answer here.
 _METHODS: dict[str, Callable[[Any], Any]] = {
     "echo": lambda params: params,
     "getCurrentTime": lambda _params: now_ms(),
@@ -40,7 +40,7 @@ _ROTATE = "rotateCredentials"
 
 
 class Gone(Exception):
-    """The device was deleted meanwhile, or its credentials replaced."""
+    """The device was deleted meanwhile, or its credentials were replaced."""
 
 
 def _no_action() -> None:
@@ -53,26 +53,26 @@ class RpcReply:
 
     payload: bytes
     then: Callable[[], None] = _no_action
-    """What a transport has to do once the answer has left."""
+    """Called by the transport once the answer has left."""
 
 
 def request_id() -> str:
-    """An id for a request: the same in its events, in the audit trail and in its answer, where it has room."""
+    """Return an id for a request: the same in its events, in the audit trail and in its answer, where it has room."""
     return secrets.token_hex(6)
 
 
 def origin(address: str, transport: str) -> Origin:
-    """Where a request comes from, with an id of its own."""
+    """Return the origin of a request, with an id of its own."""
     return Origin(address, transport, request_id())
 
 
 def wanted_keys(client: str | None, shared: str | None) -> tuple[list[str] | None, list[str] | None]:
-    """Keys of attributes as a query lists them, with commas, for `read_attributes`."""
+    """Return the keys of attributes that a query lists, separated by commas, for `read_attributes`."""
     return client.split(",") if client else None, shared.split(",") if shared else None
 
 
 class DeviceApi:
-    """Reads what devices say, and answers it."""
+    """Decides the requests of devices."""
 
     def __init__(self, registry: Registry, journal: Journal, limits: Limits, metrics: ServerMetrics) -> None:
         self.registry = registry
@@ -88,7 +88,17 @@ class DeviceApi:
     # Provisioning and logins.
 
     async def provision(self, payload: bytes, source: Origin) -> ProvisionOutcome:
-        """Decide a provisioning request. Raises PayloadError or Limited, and whatever the registry raises."""
+        """Decide a provisioning request.
+
+        Args:
+            payload: The request as JSON.
+            source: Its origin.
+
+        Raises:
+            PayloadError: The payload cannot be read.
+            Limited: This caller failed too often.
+            SQLAlchemyError: The database failed.
+        """
         started = time.perf_counter()
         try:
             request = device_json.read_request(payload)
@@ -106,7 +116,7 @@ class DeviceApi:
         return outcome
 
     async def provision_chain(self, chain: Chain, source: Origin) -> None:
-        """A TLS client showed certificates: make or renew the device they are for, if a profile has them."""
+        """Make or renew the device that a TLS client's certificates are for, if a profile has them."""
         outcome = await self.registry.provision_chain(chain, source)
         if outcome.status is None:
             return
@@ -116,15 +126,15 @@ class DeviceApi:
             self.presence.notify_session_end(outcome.replaced, SessionEnd.CREDENTIALS_CHANGED)
 
     async def login(self, login: MqttLogin, source: Origin) -> DeviceLogin | None:
-        """The device that an MQTT login is for. Raises Limited."""
+        """Return the device of an MQTT login, None if it is refused. Raises Limited."""
         return await self._login(source, login.username or login.client_id, lambda: self.registry.login(login))
 
     async def token_login(self, token: str, source: Origin) -> DeviceLogin | None:
-        """The device with this access token. Raises Limited."""
+        """Return the device with this access token, None if there is none. Raises Limited."""
         return await self._login(source, token, lambda: self.registry.token_login(token))
 
     async def certificate_login(self, certificate: str, source: Origin) -> DeviceLogin | None:
-        """The device with this certificate. Raises Limited."""
+        """Return the device with this certificate, None if there is none. Raises Limited."""
         return await self._login(source, certificate, lambda: self.registry.certificate_login(certificate))
 
     async def _login(
@@ -142,7 +152,7 @@ class DeviceApi:
         return device
 
     async def _found(self, decide: Callable[[], Awaitable[DeviceLogin | None]]) -> DeviceLogin | None:
-        """What a login finds, again if the device was deleted or had its credentials changed meanwhile."""
+        """Return what a login finds; look again if the device was deleted or had its credentials replaced meanwhile."""
         while True:
             with self.presence.watch_session_ends() as ended:
                 device = await decide()
@@ -157,7 +167,7 @@ class DeviceApi:
             self.log("limited", source, retry_after_s=error.retry_after_s)
             raise
 
-    # What a device that is logged in says.
+    # Messages of a device that is logged in.
 
     async def telemetry(self, device: DeviceLogin, payload: bytes, source: Origin) -> None:
         """Store telemetry. Raises PayloadError or Gone."""
@@ -180,7 +190,13 @@ class DeviceApi:
     async def read_attributes(
         self, device: DeviceLogin, client_keys: list[str] | None, shared_keys: list[str] | None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Client and shared attributes with these keys; None is none of that kind, both None is all of both."""
+        """Return the client and the shared attributes with these keys.
+
+        Args:
+            device: The device that is logged in.
+            client_keys: None is no client attribute, or, if both are None, all attributes.
+            shared_keys: Likewise.
+        """
         every = client_keys is None and shared_keys is None
         found = await self.registry.read(timeseries.attributes, device.id)
         client, shared = (
@@ -194,7 +210,7 @@ class DeviceApi:
         return client, shared
 
     async def claim(self, device: DeviceLogin, payload: bytes, source: Origin) -> None:
-        """Take a device's word that it may be claimed; it never hears whether it was. Raises PayloadError or Gone."""
+        """Store a device's offer to be claimed; devices get no answer to it. Raises PayloadError or Gone."""
         secret, duration_ms = self._read(device, source, device_json.read_claim, payload)
         try:
             offered = await self.registry.write(claims.offer, device.id, secret, duration_ms)
@@ -205,7 +221,13 @@ class DeviceApi:
         await self.registry.record(audit.entry(source, what="claim", entity=device.name, result=result))
 
     async def call(self, device: DeviceLogin, payload: bytes, source: Origin) -> RpcReply | None:
-        """A device calls the server; None if the method is not known here. Raises PayloadError, Limited or Gone."""
+        """Answer a device's call to the server; None if the method is not known here.
+
+        Raises:
+            PayloadError: The payload cannot be read.
+            Limited: The device failed too often to replace its credentials.
+            Gone: The device was deleted meanwhile.
+        """
         method, params = self._read(device, source, device_json.read_rpc_call, payload)
         known = _METHODS.get(method)
         self.log("call", source, device=device.name, known=known is not None or method == _ROTATE)
@@ -214,7 +236,7 @@ class DeviceApi:
         return None if known is None else RpcReply(json.dumps(known(params), separators=(",", ":")).encode())
 
     async def _rotate(self, device: DeviceLogin, payload: bytes, source: Origin) -> RpcReply:
-        """A device replaces its credentials. What is refused is counted: it may tell what others log in with."""
+        """Replace a device's credentials. Refusals are counted: they could reveal what others log in with."""
         status, changed = Status.SUCCESS, False
         async with self.limits.turn(source.address):
             self._check(source, device.name, device.name, self.metrics.rotation)
@@ -234,7 +256,10 @@ class DeviceApi:
         return RpcReply(device_json.write_status(status), end if changed else _no_action)
 
     def answer(self, device: DeviceLogin, call_id: int, payload: bytes, source: Origin) -> None:
-        """A device answers a call of the server's; what is no JSON is taken as text, as upstream takes it unread."""
+        """Deliver a device's answer to a call of the server.
+
+        What is not JSON counts as text: ThingsBoard does not read it.
+        """
         try:
             value = device_json.read_rpc_response(payload)
         except json_reader.PayloadError:

@@ -25,7 +25,7 @@ _ERRORS = {
 
 
 def read_request(payload: bytes) -> ProvisionRequest:
-    """Read a provisioning request. Raises Malformed or BadField."""
+    """Return a provisioning request."""
     body = _object(json_reader.parse(payload))
     # in the order in which upstream reads them: the first thing wrong decides the error
     fields: dict[str, Any] = {
@@ -42,7 +42,7 @@ def read_request(payload: bytes) -> ProvisionRequest:
 
 
 def _credentials_request(body: dict[str, Any]) -> dict[str, Any]:
-    """What a device would like to log in with."""
+    """Return the fields of a CredentialsRequest."""
     return {
         "credentials_type": _credentials_type(body),
         "token": _text(body, "token"),
@@ -54,7 +54,7 @@ def _credentials_request(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def _own(body: dict[str, Any], name: str) -> str:
-    """A field that upstream does not know, and ignores whatever is in it: its text, if it is one."""
+    """Return a field that ThingsBoard does not know, and ignores whatever is in it: its text, if it is one."""
     value = body.get(name)
     return value if isinstance(value, str) else ""
 
@@ -76,7 +76,7 @@ def _required(body: dict[str, Any], name: str) -> str:
 
 
 def _text(body: dict[str, Any], name: str, default: str = "") -> str:
-    """A field as text: any scalar counts, and a list of one gives its element."""
+    """Return a field as text: any scalar counts, and a list of one gives its element."""
     if name not in body:
         return default
     value = _scalar(body, name)
@@ -84,7 +84,7 @@ def _text(body: dict[str, Any], name: str, default: str = "") -> str:
 
 
 def _whole(body: dict[str, Any], name: str) -> int:
-    """A field as a whole number of 64 bits: a number loses its fraction, text has to be digits."""
+    """Return a field as a whole number of 64 bits: a number loses its fraction, text has to be digits."""
     value = _scalar(body, name)
     if isinstance(value, json_reader.Number) or (isinstance(value, str) and _WHOLE.fullmatch(value)):
         try:
@@ -98,7 +98,7 @@ def _whole(body: dict[str, Any], name: str) -> int:
 
 
 def _scalar(body: dict[str, Any], name: str) -> bool | str:
-    """A field's scalar, which may be inside lists of one."""
+    """Return a field's scalar, which may be inside lists of one."""
     value = body[name]
     while isinstance(value, list):
         if len(value) != 1:
@@ -117,7 +117,7 @@ def _object(body: Any) -> dict[str, Any]:
 
 
 def write_answer(outcome: ProvisionOutcome) -> bytes:
-    """The answer to a provisioning request, keys in upstream's order."""
+    """Return the answer to a provisioning request, keys in ThingsBoard's order."""
     answer: dict[str, Any]
     if outcome.status is Status.NONCE:
         answer = {"nonce": outcome.nonce}
@@ -131,17 +131,17 @@ def write_answer(outcome: ProvisionOutcome) -> bytes:
 
 
 def write_status(status: Status) -> bytes:
-    """The answer to a call that asked for something to be done."""
+    """Return the answer to a call that requested an action."""
     return _write({"status": status.value})
 
 
 def read_attributes(payload: bytes) -> dict[str, Any]:
-    """Client attributes: an object; null values are skipped. Raises Malformed or BadField."""
+    """Return client attributes, from an object; null values are skipped."""
     return _values(json_reader.parse(payload, json_reader.number))
 
 
 def read_series(payload: bytes, now_ms: int) -> list[tuple[int, str, Any]]:
-    """Telemetry in its three forms, as `(ts, key, value)` in the order of the text. Raises Malformed or BadField.
+    """Return telemetry in its three forms, as `(ts, key, value)` in the order of the text.
 
     `{k: v}` (then the time is `now_ms`), `{"ts": ms, "values": {k: v}}`, or a list of either.
     """
@@ -157,9 +157,9 @@ def read_series(payload: bytes, now_ms: int) -> list[tuple[int, str, Any]]:
 
 
 def read_attribute_request(payload: bytes) -> tuple[list[str] | None, list[str] | None]:
-    """The keys of the client and of the shared attributes that are asked for. Raises Malformed.
+    """Return the keys of the client and of the shared attributes that are requested. Raises Malformed only.
 
-    None is none of the kind, unless both are: `{}` asks for all of both.
+    None is none of the kind, unless both are: `{}` requests all of both.
     """
     body = _object(json_reader.parse(payload))
     try:
@@ -169,25 +169,25 @@ def read_attribute_request(payload: bytes) -> tuple[list[str] | None, list[str] 
 
 
 def _keys(body: dict[str, Any], name: str) -> list[str] | None:
-    """The keys, each once; None if there are none, whether or not the field is there."""
+    """Return the keys, each once; None if there are none, whether or not the field is there."""
     keys = (key.strip(_BLANK) for key in _text(body, name).split(","))
     return list(dict.fromkeys(key for key in keys if key)) or None
 
 
 def write_attributes(client: dict[str, Any], shared: dict[str, Any]) -> bytes:
-    """The answer to a request for attributes; a group without any is left out."""
+    """Return the answer to a request for attributes; a group without any is left out."""
     return _write({name: group for name, group in (("client", client), ("shared", shared)) if group})
 
 
 def write_update(changed: dict[str, Any], deleted: list[str]) -> bytes:
-    """What a device is told of its shared attributes: those with a new value, and the keys that are gone."""
+    """Return a change of shared attributes: those with a new value, and the keys that are gone."""
     return _write({**changed, "deleted": deleted} if deleted else changed)
 
 
 def read_claim(payload: bytes) -> tuple[str, int | None]:
-    """A device's offer to be claimed: the secret, and for how many milliseconds (None: as the server likes).
+    """Return a device's offer to be claimed: the secret, and for how many milliseconds (None: the server's default).
 
-    Nothing at all is an offer with the empty secret. Raises Malformed or BadField.
+    No payload at all is an offer with the empty secret.
     """
     if not payload:
         return "", None
@@ -198,7 +198,7 @@ def read_claim(payload: bytes) -> tuple[str, int | None]:
 
 
 def read_rpc_call(payload: bytes) -> tuple[str, Any]:
-    """A device's call to the server: the method, and the parameters or None. Raises Malformed or BadField."""
+    """Return a device's call to the server: the method, and the parameters or None."""
     body = _object(json_reader.parse(payload, json_reader.number))
     if "method" not in body:
         raise BadField("method is missing")
@@ -206,20 +206,20 @@ def read_rpc_call(payload: bytes) -> tuple[str, Any]:
 
 
 def read_rotation(payload: bytes) -> CredentialsRequest:
-    """What a device calls to log in with from now on: the parameters of its call. Raises Malformed or BadField."""
+    """Return the credentials that a device requests in the parameters of its call."""
     return CredentialsRequest(**_credentials_request(_object(_object(json_reader.parse(payload)).get("params"))))
 
 
 def write_rpc_request(request_id: int | None, method: str, params: Any) -> bytes:
-    """The server's call to a device. The id is None where it is told otherwise: in MQTT's topic."""
+    """Return the server's call to a device. The id is None where it is elsewhere: in MQTT's topic."""
     id_ = {} if request_id is None else {"id": request_id}
     return _write({**id_, "method": method, "params": params})
 
 
 def read_rpc_response(payload: bytes) -> Any:
-    """A device's reply to a call: any JSON, and nothing at all is None. Raises Malformed.
+    """Return a device's reply to a call: any JSON, and no payload at all is None. Raises Malformed.
 
-    Over MQTT and HTTP upstream takes the reply unread: that it is no JSON is no concern of the device's.
+    Over MQTT and HTTP ThingsBoard does not read the reply: that it is not JSON is no error of the device's.
     """
     return json_reader.plain(json_reader.parse(payload, json_reader.number))
 
@@ -229,5 +229,5 @@ def _write(value: Any) -> bytes:
 
 
 def _values(body: Any) -> dict[str, Any]:
-    """The values of an object, as they are stored. Text that looks like a number becomes one."""
+    """Return the values of an object, as they are stored. Text that looks like a number becomes one."""
     return {key: json_reader.stored(value) for key, value in _object(body).items() if value is not None}

@@ -1,4 +1,4 @@
-"""What the server tells: one event a line, for a person or as JSON. Never a secret."""
+"""The journal: one event a line, for people or as JSON. Never a secret."""
 
 import json
 import sys
@@ -15,7 +15,11 @@ from bench.registry.clock import now_ms
 class Journal:
     """Writes `{"event": ..., "ts": ms since epoch, ...}`, or the same for people.
 
-    Callers pass names, addresses and numbers; keys, tokens and payloads have no business here.
+    Callers pass names, addresses and numbers; keys, tokens and payloads must not be passed.
+
+    Args:
+        stream: Where the lines go.
+        as_json: False writes for people.
     """
 
     def __init__(self, stream: TextIO = sys.stdout, *, as_json: bool = True) -> None:
@@ -23,9 +27,9 @@ class Journal:
         self._console = None if as_json else Console(file=stream, highlight=False, soft_wrap=True)
 
     def failure(self, error: BaseException, **fields: Any) -> None:
-        """An error that nobody expected: its kind and place, but not its text, which may quote anything.
+        """Write an unexpected error: its type and place, but not its text, which may quote anything.
 
-        Of SQLite's own it is said which, e.g. SQLITE_BUSY, SQLITE_FULL.
+        Of SQLite's own the name is written, e.g. SQLITE_BUSY, SQLITE_FULL.
         """
         frames = traceback.extract_tb(error.__traceback__)
         where = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "?"
@@ -33,7 +37,7 @@ class Journal:
         self.write("failure", **fields, kind=type(error).__name__, where=where, **({"why": name} if name else {}))
 
     def write(self, event: str, **fields: Any) -> None:
-        """One event."""
+        """Write one event."""
         if self._console is None:
             self._stream.write(json.dumps({"event": event, "ts": now_ms(), **fields}) + "\n")
             self._stream.flush()
@@ -43,6 +47,6 @@ class Journal:
 
 
 def _printable(value: Any) -> str:
-    """A value for people; a device's name must not end the line, nor move the cursor."""
+    """Return a value for people; a device's name must not end the line, nor move the cursor."""
     text = str(value)
     return text if text.isprintable() else json.dumps(text)

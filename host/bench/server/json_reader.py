@@ -27,14 +27,14 @@ class PayloadError(ValueError):
 
 
 class Malformed(PayloadError):
-    """Not JSON, or not the JSON type that is wanted, or a list where it has not exactly one element.
+    """Not JSON, or not the JSON type that is wanted, or a list that has not exactly one element.
 
-    What upstream's adaptors catch: JsonSyntaxException and IllegalStateException.
+    ThingsBoard's adaptors catch it: JsonSyntaxException and IllegalStateException.
     """
 
 
 class BadField(PayloadError):
-    """An object with a field missing, null, or of no use: any other exception of upstream's."""
+    """An object with a field missing, null, or invalid: any other exception of ThingsBoard's."""
 
 
 class Number(str):
@@ -44,10 +44,16 @@ class Number(str):
 
 
 def parse(payload: bytes, make_number: Callable[[str], Any] = str) -> Any:
-    """JSON as ThingsBoard's lenient reader takes it. Raises Malformed.
+    """Return the value of JSON as ThingsBoard's lenient reader accepts it.
 
-    A byte order mark and control characters inside strings are accepted, and of a doubled key the
-    last one counts. `make_number` makes a value of a number's text; by default that is all it is.
+    A byte order mark and control characters inside strings are accepted, and of a doubled key the last one counts.
+
+    Args:
+        payload: UTF-8.
+        make_number: Makes a value of a number's text; by default that is all it is.
+
+    Raises:
+        Malformed: It is not JSON, not even to that reader.
     """
     try:
         text = payload.decode("utf-8-sig")
@@ -85,13 +91,14 @@ def _no_constant(name: str) -> NoReturn:
 
 
 def stored(value: Any) -> Any:
+    """Return a value as it is stored: a number, or text that looks like one, as a number."""
     if isinstance(value, Number) or (isinstance(value, str) and _NUMERIC.fullmatch(value)):
         return _converted(value)
     return plain(value)
 
 
 def _converted(text: str) -> int | float | str:
-    """A number of 64 bits, whole unless it is written with a point, or a double.
+    """Return a number of 64 bits, whole unless it is written with a point, or a double.
 
     What neither can hold, or has more than 16 decimals, is text: the digits, without an exponent.
     """
@@ -110,7 +117,7 @@ def _converted(text: str) -> int | float | str:
 
 
 def plain(value: Any) -> Any:
-    """The value with its numbers, however deep inside, as Python has them."""
+    """Return a value with its numbers, however deep inside, as Python's."""
     whole = [value]
     holders: list[Any] = [whole]
     while holders:
@@ -124,7 +131,7 @@ def plain(value: Any) -> Any:
 
 
 def _exact(text: str) -> int | float | str:
-    """A whole number or a double; what is too big for a double stays text."""
+    """Return a whole number or a double; what is too big for a double stays text."""
     try:
         return int(text)
     except ValueError:
@@ -133,4 +140,5 @@ def _exact(text: str) -> int | float | str:
 
 
 def number(text: str) -> str:
+    """Return a number's text as Number, or as text if ThingsBoard would not read it as a number."""
     return Number(text) if len(text) < _NUMBER_LIMIT else text

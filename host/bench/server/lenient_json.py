@@ -1,10 +1,11 @@
 """JSON as ThingsBoard reads it: Gson's lenient reader, for what Python's own reader refuses.
 
-Beyond RFC 8259 that is: nothing at all, which is null; names and text without quotes or in single
-ones; `=` and `=>` for `:`; `;` for `,`; list elements left out, which are null (`[1,]` has two);
-true, false and null in any case; comments (`//`, `#`, `/* */`) before and inside the value; a
-first line of `)]}'`; a backslash before `'` or the end of a line inside text; and after a null at
-the top, anything.
+Beyond RFC 8259 that is: nothing at all, which is null; names and text without quotes or in single ones; `=` and `=>`
+for `:`; `;` for `,`; list elements left out, which are null (`[1,]` has two); true, false and null in any case;
+comments (`//`, `#`, `/* */`) before and inside the value; a first line of `)]}'`; a backslash before `'` or the end of
+a line inside text; and after a null at the top, anything.
+
+Hand-written because no library reads exactly this: JSON5 and Hjson accept other things and refuse some of these.
 """
 
 import re
@@ -29,11 +30,17 @@ _PREFIX = ")]}'\n"
 
 
 def parse(text: str, number: Callable[[str], Any] = str) -> Any:
-    """The value of `text`, in time that grows with its length and no faster.
+    """Return the value of `text`, in time that grows with its length and no faster.
 
-    `number` makes a value of a number's text; what is not quite a number, like `007`, `.5` or
-    `NaN`, is text without quotes. Of a doubled name the last value counts. Raises ValueError, which
-    tells the place and never quotes the text.
+    Of a doubled name the last value counts.
+
+    Args:
+        text: The JSON.
+        number: Makes a value of a number's text; what is not quite a number, like `007`, `.5` or `NaN`, is text without
+            quotes.
+
+    Raises:
+        ValueError: It is not JSON; the message has the place and never quotes the text.
     """
     return _Reader(text, number).document()
 
@@ -61,7 +68,7 @@ class _Reader:
         return value
 
     def _nested(self) -> Any:
-        """One value and all that is in it, without recursion."""
+        """Read one value and all that is in it, without recursion."""
         around: list[Any] = []  # the objects and lists that are open
         names: list[str] = []  # for each of them that is an object, the member that is being read
         while True:
@@ -86,7 +93,7 @@ class _Reader:
                 names.append(self._name())
 
     def _value(self, *, in_list: bool) -> Any:
-        """A value without parts, or an empty object or list that has just been opened."""
+        """Read a value without parts, or an empty object or list that has just been opened."""
         match self._next():
             case "{":
                 self._at += 1
@@ -104,7 +111,7 @@ class _Reader:
         return self._number(word) if _NUMBER.fullmatch(word) else word
 
     def _goes_on(self, holder: dict[str, Any] | list[Any], *, first: bool) -> bool:
-        """Whether another member follows; what separates it from the one before is read."""
+        """Return whether another member follows; what separates it from the one before is read."""
         mark = self._next()
         if mark == ("]" if isinstance(holder, list) else "}"):
             self._at += 1
@@ -116,7 +123,7 @@ class _Reader:
         return True
 
     def _name(self) -> str:
-        """A member's name and what separates it from the value."""
+        """Read a member's name and what separates it from the value."""
         mark = self._next()
         name = self._quoted(mark) if mark in _QUOTED else self._unquoted("a name")
         mark = self._next()
@@ -154,7 +161,7 @@ class _Reader:
         return found[0]
 
     def _next(self) -> str:
-        """The next character that counts, which is not passed; empty at the end."""
+        """Return the next character that counts, which is not passed; empty at the end."""
         self._skip()
         return self._text[self._at : self._at + 1]
 

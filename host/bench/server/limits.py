@@ -1,13 +1,13 @@
-"""How often somebody may be wrong.
+"""Per-address and per-name limits on failed attempts: wrong keys and secrets, and refused logins.
 
-Counted are failures, in windows of a minute: wrong keys and secrets, and refused logins.
+Failures are counted in windows of a minute:
 
-- A caller (an address and the name it gives) that failed too often is not listened to for the rest of the
-  window, and what it says then counts for nobody: one bad board uses up its own share and no more.
-- An address may fail more often, with all its names together. A fleet behind one NAT has the room; a guesser
-  who makes up names does not.
-- A key (of a profile, or a user name) may fail more often still, from everywhere together. Beyond that, those
-  addresses are not listened to that failed with it themselves: a fleet that never did is served.
+- A caller (an address and the name it gives) that failed too often is refused for the rest of the window, and its
+  attempts then count for no one: one bad board uses up its own share and no more.
+- An address may fail more often, with all its names together. A fleet behind one NAT has the room; a guesser who makes
+  up names does not.
+- A key (of a profile, or a user name) may fail more often still, from everywhere together. Beyond that, those addresses
+  are refused that failed with it themselves: a fleet that never did is served.
 """
 
 import asyncio
@@ -22,13 +22,13 @@ from dataclasses import dataclass
 
 from bench import addresses
 
-# How many of an address are decided at once; the others wait for their turn. So many may fail beyond a
+# Requests of one address that are decided at once; the others wait for their turn. So many may fail beyond a
 # limit, less one, since what is not decided yet is not counted. Enough to share commits.
 AT_ONCE = 32
 
 
 class Limited(Exception):
-    """Too many failures. `retry_after_s`: seconds until it is worth another try, at least 1."""
+    """Too many failures. `retry_after_s`: seconds until another try is worthwhile, at least 1."""
 
     def __init__(self, retry_after_s: int) -> None:
         super().__init__(f"too many failures: try again in {retry_after_s} s")
@@ -44,7 +44,7 @@ class Rules:
     per_key: int = 600
     window_s: float = 60.0
     lift_loopback: bool = False
-    """A bench that tests itself: callers on this machine may be wrong as often as they like."""
+    """True for a bench that tests itself: callers on this machine have no limits."""
 
 
 class Limits:
@@ -58,7 +58,7 @@ class Limits:
         self._turns: weakref.WeakValueDictionary[str, asyncio.Semaphore] = weakref.WeakValueDictionary()
 
     def turn(self, address: str) -> AbstractAsyncContextManager[None]:
-        """Wait for an address's turn: `async with limits.turn(...):` check, decide, and tell of a failure."""
+        """Return a lock that waits for an address's turn: `async with` it check, decide, and count a failure."""
         place = self._place(address)
         if place is None:
             return contextlib.nullcontext()
@@ -68,7 +68,7 @@ class Limits:
         return turns
 
     def check(self, address: str, name: str, key: str) -> None:
-        """Raise Limited if this caller is not to be listened to."""
+        """Raise Limited if this caller is to be refused."""
         place = self._place(address)
         if place is None:
             return
@@ -86,13 +86,13 @@ class Limits:
             raise Limited(max(1, int(self._ends - now) + 1))
 
     def failed(self, address: str, name: str, key: str) -> None:
-        """Count a failure of a caller that was listened to."""
+        """Count a failure of a caller that was not refused."""
         place = self._place(address)
         if place is not None:
             self._failures.update(_counted(place, name, key))
 
     def _place(self, address: str) -> str | None:
-        """What counts as one address: of IPv6 the network of 64 bits. None for one without limits."""
+        """Return what counts as one address: of IPv6 the network of 64 bits. None for one without limits."""
         if self._rules.lift_loopback and addresses.is_loopback(address):
             return None
         try:
@@ -105,5 +105,5 @@ class Limits:
 
 
 def _counted(place: str, name: str, key: str) -> tuple[tuple[str | int, ...], ...]:
-    """What a failure counts for. Names and keys by their hashes: they may be long, and secret."""
+    """Return what a failure counts for. Names and keys by their hashes: they may be long, and secret."""
     return ("caller", place, hash(name)), ("address", place), ("key", hash(key)), ("both", place, hash(key))

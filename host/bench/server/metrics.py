@@ -1,4 +1,4 @@
-"""What Prometheus reads at /metrics (https://prometheus.io/docs/instrumenting/exposition_formats/)."""
+"""Metrics for Prometheus, served at /metrics (https://prometheus.io/docs/instrumenting/exposition_formats/)."""
 
 from collections.abc import Callable, Iterable
 
@@ -11,7 +11,7 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
 
 class ServerMetrics:
-    """One server's figures."""
+    """One server's metrics. `commits` returns the number of transactions so far."""
 
     def __init__(self, commits: Callable[[], int]) -> None:
         self._registry = CollectorRegistry()
@@ -44,25 +44,25 @@ class ServerMetrics:
         self._registry.register(_Commits(commits))
 
     def exchange(self, transport: str, result: str, seconds: float | None = None) -> None:
-        """A provisioning exchange ended."""
+        """Count a provisioning exchange, with its duration if it was decided."""
         self._exchanges.labels(transport, result).inc()
         if seconds is not None:
             self._latency.labels(transport).observe(seconds)
 
     def login(self, transport: str, result: str) -> None:
-        """A device's login was decided."""
+        """Count a device's login."""
         self._logins.labels(transport, result).inc()
 
     def rotation(self, transport: str, result: str) -> None:
-        """A device's wish for other credentials was decided."""
+        """Count a device's request for other credentials."""
         self._rotations.labels(transport, result).inc()
 
     def watch_connections(self, transport: str, count: Callable[[], float]) -> None:
-        """Have open connections counted by asking for their number."""
+        """Have the number of a transport's open connections read from `count`."""
         self._connections.labels(transport).set_function(count)
 
     def text(self) -> bytes:
-        """All figures, as Prometheus reads them."""
+        """Return all metrics in Prometheus' text format."""
         return generate_latest(self._registry)
 
 

@@ -1,6 +1,6 @@
-"""Who listens for a device: sessions, long polls and observations, whatever their transport.
+"""Listeners for a device: sessions, long polls and observations, whatever their transport.
 
-What an operator does to a device is announced here, and reaches whoever listens at that moment.
+An operator's changes of a device are announced here, and reach whoever listens at that moment.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from typing import Any
 
 
 class SessionEnd(Enum):
-    """Why a device's sessions end."""
+    """The reason why a device's sessions end."""
 
     DELETED = auto()
     CREDENTIALS_CHANGED = auto()
@@ -39,7 +39,7 @@ class Call:
 
 OnAttributes = Callable[[dict[str, Any], list[str]], None]
 OnCall = Callable[[Call], bool | None]
-"""Hears a call, unless it returns False: one that waits for a single call may have it already."""
+"""Receives a call, unless it returns False: a listener for a single call may have it already."""
 OnEnding = Callable[[SessionEnd], None]
 Stop = Callable[[], None]
 """Ends a subscription; to call it twice does no harm."""
@@ -66,7 +66,7 @@ class _Listeners:
 
 
 class Presence:
-    """All devices that somebody listens for, or that are being called."""
+    """All devices that have listeners, or that are being called."""
 
     def __init__(self) -> None:
         self._devices: dict[uuid.UUID, _Listeners] = {}
@@ -74,14 +74,14 @@ class Presence:
         # never used twice: an answer that comes too late must not be taken for the answer to a later call
         self._ids = itertools.count()
 
-    # Whoever listens.
+    # The listeners' side.
 
     def listen_attributes(self, device_id: uuid.UUID, listener: OnAttributes) -> Stop:
-        """Hear of shared attributes: `listener(changed, deleted)`."""
+        """Have `listener(changed, deleted)` called for changes of shared attributes; return what stops it."""
         return self._listen(device_id, lambda device: device.on_attributes, listener)
 
     def listen_calls(self, device_id: uuid.UUID, listener: OnCall) -> Stop:
-        """Hear calls; those that nobody received so far are delivered at once."""
+        """Have the listener called for calls; those that no one received so far are delivered at once."""
         stop = self._listen(device_id, lambda device: device.on_call, listener)
         device = self._devices[device_id]
         for pending in [each for each in device.pending.values() if not each.sent]:
@@ -89,11 +89,11 @@ class Presence:
         return stop
 
     def listen_session_end(self, device_id: uuid.UUID, listener: OnEnding) -> Stop:
-        """Hear that the device was deleted, or has other credentials."""
+        """Have the listener called when the device is deleted, or gets other credentials."""
         return self._listen(device_id, lambda device: device.on_ending, listener)
 
     def answer(self, device_id: uuid.UUID, call_id: int, value: Any) -> bool:
-        """A device's answer to a call; False if nobody waits for it."""
+        """Deliver a device's answer to a call; return False if none is expected."""
         device = self._devices.get(device_id)
         pending = device.pending.get(call_id) if device else None
         if pending is None or pending.answer.done():
@@ -101,17 +101,17 @@ class Presence:
         pending.answer.set_result(value)
         return True
 
-    # Whoever tells.
+    # The operators' side.
 
     def notify_attributes(self, device_id: uuid.UUID, changed: dict[str, Any], deleted: list[str]) -> None:
-        """Shared attributes changed or were deleted."""
+        """Notify of shared attributes that changed or were deleted."""
         if device := self._devices.get(device_id):
             for listener in list(device.on_attributes.values()):
                 listener(changed, deleted)
 
     @contextmanager
     def watch_session_ends(self) -> Iterator[set[uuid.UUID]]:
-        """The devices whose sessions had to end since: for a login under way, which is no session yet."""
+        """Yield the devices whose sessions had to end since: for a login under way, which is no session yet."""
         key, ended = object(), set[uuid.UUID]()
         self._logins[key] = ended
         try:
@@ -120,7 +120,7 @@ class Presence:
             del self._logins[key]
 
     def notify_session_end(self, device_id: uuid.UUID, why: SessionEnd) -> None:
-        """Sessions with this device have to end."""
+        """Notify that sessions with this device have to end."""
         for ended in self._logins.values():
             ended.add(device_id)
         if device := self._devices.get(device_id):
@@ -132,17 +132,31 @@ class Presence:
                         pending.answer.set_exception(CallUnanswered(sent=pending.sent))
 
     def listens_for_calls(self, device_id: uuid.UUID) -> bool:
-        """Whether a call would be heard now."""
+        """Return whether a call would be received now."""
         device = self._devices.get(device_id)
         return bool(device and device.on_call)
 
     def is_connected(self, device_id: uuid.UUID) -> bool:
-        """Whether a session of this device would hear that it has to end."""
+        """Return whether the device has a session."""
         device = self._devices.get(device_id)
         return bool(device and device.on_ending)
 
     async def call(self, device_id: uuid.UUID, method: str, params: Any, *, oneway: bool, timeout_s: float) -> Any:
-        """Call a device and wait for its answer, or for somebody to hear it if it is one way. Raises CallUnanswered."""
+        """Call a device.
+
+        Args:
+            device_id: The device.
+            method: The method.
+            params: Its parameters, as JSON.
+            oneway: Return once a listener received the call.
+            timeout_s: How long to wait, in seconds.
+
+        Returns:
+            The device's answer; None for a one-way call.
+
+        Raises:
+            CallUnanswered: There is no answer in time, or the device was deleted.
+        """
         device = self._devices.setdefault(device_id, _Listeners())
         call = Call(next(self._ids), method, params)
         pending = _Pending(call, oneway, asyncio.get_running_loop().create_future())

@@ -24,14 +24,14 @@ from bench.server.tls import authority
 from bench.server.tls.authority import Identity
 from bench.server.tls.contexts import https_context, mqtt_context
 
-# For what is in flight when the server is told to stop; it promises to be gone within 5 s.
+# For what is in flight when the server is stopped; it promises to be gone within 5 s.
 _GRACE_S = 2.0
 _QUEUE = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Where to listen and where to keep the data. Port 0 is any free port."""
+    """Where the server listens and keeps its data. Port 0 is any free port."""
 
     data: Path
     host: str = "127.0.0.1"
@@ -40,22 +40,22 @@ class Options:
     http_port: int = 8080
     https_port: int = 8443
     coap_port: int = 5683
-    # What boards call this machine, besides localhost and 127.0.0.1: names and addresses for its certificate.
+    # Names and addresses of this machine for its certificate, besides localhost and 127.0.0.1.
     hostnames: tuple[str, ...] = ()
     # The user's own certificate and key instead of ours, and a CA that has to have signed devices' certificates.
     tls_cert: Path | None = None
     tls_key: Path | None = None
     tls_client_ca: Path | None = None
-    # How long a connection may take to log in (MQTT) or to send a whole request (HTTP), seconds.
+    # The time to log in (MQTT) or to send a whole request (HTTP), seconds.
     deadline_s: float = CONNECT_DEADLINE_S
-    # Where the records are if not in SQLite in the data folder.
+    # The URL of a database that holds the records, instead of SQLite in the data folder.
     database: str | None = field(default=None, repr=False)
     limits: Rules = field(default_factory=Rules)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ports:
-    """The ports that are listened on."""
+    """The ports that the server listens on."""
 
     mqtt: int
     mqtts: int
@@ -65,7 +65,10 @@ class Ports:
 
 
 class Server:
-    """`async with Server(options, journal) as server:` listens until the block ends."""
+    """A server that listens while the block runs: `async with Server(options, journal) as server:`.
+
+    Raises BenchError on entering: a port is taken, or the data folder or a certificate cannot be used.
+    """
 
     def __init__(self, options: Options, journal: Journal) -> None:
         self._options = options
@@ -141,7 +144,7 @@ def _identity(options: Options) -> Identity:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """A listening socket; connections wait in its queue until the server takes them."""
+    """Return a listening socket; connections wait in its queue until the server accepts them."""
     # TCP by name: asyncio switches Nagle's algorithm off only then, and an answer of two writes waits 40 ms with it
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)

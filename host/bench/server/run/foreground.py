@@ -1,4 +1,4 @@
-"""The server as a process: signals, limits, and where others find its addresses."""
+"""The server in the foreground: signals, file limits, and its addresses in files for other commands."""
 
 import asyncio
 import gc
@@ -23,14 +23,20 @@ async def run(
 ) -> None:
     """Serve until SIGTERM or SIGINT; what is in flight then is finished.
 
-    Once it listens, its addresses are in the ready files, and `welcome` is called with them and with the name
-    of the profile that the first start makes, or nothing.
+    Args:
+        options: The server's.
+        journal: Gets its events.
+        ready_files: Get its addresses once it listens; the first one is deleted at the end.
+        welcome: Called once it listens, with its addresses and the name of the profile that a first start makes, or "".
+
+    Raises:
+        BenchError: The server cannot start.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    for path in ready_files:  # what a server that was killed left behind
+    for path in ready_files:  # left behind by a server that was killed
         path.unlink(missing_ok=True)
     file_limits.allow(_FILES)
     async with Server(options, journal) as server:

@@ -19,7 +19,11 @@ from bench.server.metrics import ServerMetrics
 
 @asynccontextmanager
 async def asgi_transport(data: Path) -> AsyncIterator[httpx.ASGITransport]:
-    """The HTTP application on the registry of a data folder, made if need be; asked by `httpx`, over nothing."""
+    """Yield the HTTP application on a data folder's registry, made if need be, as a transport for httpx.
+
+    Raises:
+        BenchError: The registry cannot be opened.
+    """
     registry = await Registry.open(data)
     try:
         await accounts.ensure_first(registry, data)

@@ -1,4 +1,4 @@
-"""`bench serve` as a process of its own, and what it tells."""
+"""`bench serve` in a process of its own, and its journal."""
 
 import json
 import signal
@@ -18,21 +18,28 @@ _PORTS = ("mqtt", "mqtts", "http", "https", "coap")
 
 
 class ServerProcess:
-    """A context manager; the process is gone at its end. `log` is its journal, a JSON line an event.
+    """A `bench serve` that runs until the end of the block. `log` is its journal, one JSON line an event.
 
-    It listens on free ports at first, and later on those again. `options` are further ones of `bench serve`.
+    It listens on free ports at first, and after a restart on those again.
+
+    Args:
+        data: Its data folder, which is made if there is none.
+        options: Further options of `bench serve`.
+
+    Raises:
+        BenchError: It does not start within 30 s.
     """
 
     _MODULE = "bench.cli"
 
     def __init__(self, data: Path, *options: str) -> None:
-        """Start it. Raises BenchError."""
+        """Start the process. Raises BenchError."""
         self.data = paths.private_folder(data)
         self.log = data / "server.log"
         self._options = options
         self._ready = data / "ready.json"
         self.ready: dict[str, Any] = {}
-        """Its addresses, as it writes them when it listens."""
+        """Its addresses: the content of the ready file."""
         self.start()
         self._tail = self.log.open()
         self._rest = ""
@@ -46,13 +53,16 @@ class ServerProcess:
 
     @property
     def pid(self) -> int:
-        """The process."""
+        """The id of the process."""
         return self._process.pid
 
     def start(self) -> None:
-        """Start it, if it does not run, and wait until it listens. Raises BenchError.
+        """Start the process, unless it runs, and wait until it listens.
 
-        While it was gone its ports were free: whoever took one of them for a moment is waited for.
+        While it was gone its ports were free: a program that took one of them for a moment is waited for.
+
+        Raises:
+            BenchError: It does not listen within 30 s.
         """
         deadline = time.monotonic() + _START_S
         while not self.is_running():
@@ -79,7 +89,7 @@ class ServerProcess:
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C is for who made it, and who then stops it
+                start_new_session=True,  # Ctrl-C ends the parent, which then stops it
             )
 
     def _await_start(self, deadline: float) -> None:
@@ -89,7 +99,7 @@ class ServerProcess:
             time.sleep(_POLL_S)
 
     def is_running(self) -> bool:
-        """Whether it is there."""
+        """Return whether the process runs."""
         return hasattr(self, "_process") and self._process.poll() is None
 
     @property
@@ -98,12 +108,12 @@ class ServerProcess:
         return self._process.poll()
 
     def kill(self) -> None:
-        """SIGKILL, at once."""
+        """Send SIGKILL, and wait."""
         self._process.kill()
         self._await_exit()
 
     def stop(self) -> None:
-        """End it as an operator would, and wait."""
+        """Send SIGTERM, as an operator would, and wait; kill the process if it takes more than 5 s."""
         self._process.send_signal(signal.SIGTERM)
         try:
             self._await_exit()
@@ -116,7 +126,16 @@ class ServerProcess:
         self._process.stdin.close()
 
     def wait_for(self, event: str, *, timeout_s: float = 30.0, **fields: Any) -> dict[str, Any]:
-        """The next event of this name with these fields in its journal. Raises BenchError."""
+        """Wait for an event in the journal, and return it. The next call goes on behind it.
+
+        Args:
+            event: Its name.
+            timeout_s: How long to wait, in seconds.
+            fields: The fields that it must have.
+
+        Raises:
+            BenchError: There is none in time.
+        """
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             *lines, self._rest = (self._rest + self._tail.read()).split("\n")

@@ -1,4 +1,4 @@
-"""The server in a thread of this process: for tests, and for whatever needs one for a while."""
+"""The server in a thread of this process: for tests, and for the conformance suite."""
 
 import asyncio
 import dataclasses
@@ -29,13 +29,13 @@ from bench.server.tls.authority import Identity
 T = TypeVar("T")
 
 FREE_PORTS = dict.fromkeys(("mqtt_port", "mqtts_port", "http_port", "https_port", "coap_port"), 0)
-"""The options of a server that takes what ports there are."""
+"""The options of a server on any free ports."""
 _PATIENCE_S = 30.0
 _PORTS_S, _POLL_S = 10.0, 0.05
 
 
 class _RecordingJournal(Journal):
-    """The journal, kept; whoever waits for an event is woken."""
+    """A journal that keeps its events; waiting threads are woken by each."""
 
     def __init__(self) -> None:
         self.text = io.StringIO()
@@ -55,14 +55,19 @@ class _RecordingJournal(Journal):
 
 
 class RunningServer:
-    """The real server, on a loop in a thread of its own, with its profile `default`. A context manager.
+    """The real server, on a loop in a thread of its own, with its profile `default`, until the end of the block.
 
-    `options` are those of `bench.server.server.Options`; if none are given it listens on free ports of loopback
-    and limits nobody who is on this machine.
+    Args:
+        data: Its data folder.
+        options: Those of `bench.server.server.Options`; by default it listens on free ports of loopback, and has no
+            limits for callers on this machine.
+
+    Raises:
+        BenchError: It cannot start, e.g. because a port is taken.
     """
 
     def __init__(self, data: Path, **options: Any) -> None:
-        """Start it on a data folder. Raises what keeps it from starting, e.g. BenchError for a port that is taken."""
+        """Start the server. Raises BenchError."""
         self.data = data
         self.options = Options(data=data, **{**FREE_PORTS, "limits": Rules(lift_loopback=True), **options})
         self._journal = _RecordingJournal()
@@ -82,7 +87,11 @@ class RunningServer:
         self.close()
 
     def start(self) -> None:
-        """Start it again after `stop`, on the ports that it had, which others may have used for a moment meanwhile."""
+        """Start the server again after `stop`, on the same ports, which others may have used for a moment meanwhile.
+
+        Raises:
+            BenchError: It cannot start, or a port is taken for more than 10 s.
+        """
         deadline = time.monotonic() + _PORTS_S
         while True:
             try:
@@ -108,7 +117,11 @@ class RunningServer:
         )
 
     def stop(self) -> None:
-        """Stop it as SIGTERM does. Its ports are free, its records stay."""
+        """Stop the server as SIGTERM does. Its ports are free, its records stay.
+
+        Raises:
+            BenchError: It does not stop within 30 s.
+        """
         if self.is_running():
             self.secrets()
             self._loop.call_soon_threadsafe(self._stop.set)
@@ -118,13 +131,13 @@ class RunningServer:
             self._keep_ports()
 
     def close(self) -> None:
-        """Stop it for good."""
+        """Stop the server for good."""
         self.stop()
         for each in self._kept:
             each.close()
 
     def _keep_ports(self) -> None:
-        """Have its TCP ports given to nobody while it is stopped. Who connects is refused: nobody listens."""
+        """Have its TCP ports given to no one while it is stopped. Connections are refused: nothing listens."""
         for name in ("mqtt", "mqtts", "http", "https"):
             kept = socket.socket(socket.AF_INET6 if ":" in self.options.host else socket.AF_INET, socket.SOCK_STREAM)
             kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # the server binds it beside us
@@ -136,7 +149,7 @@ class RunningServer:
                 self._kept.append(kept)
 
     def is_running(self) -> bool:
-        """Whether it is there."""
+        """Return whether the server runs."""
         return self._thread.is_alive()
 
     def _run(self) -> None:
@@ -187,30 +200,39 @@ class RunningServer:
         return self.submit(action).result(_PATIENCE_S)
 
     def device_names(self) -> list[str]:
-        """All devices that it has."""
+        """Return the names of all its devices."""
         return [device.name for device in self.query(lambda registry: registry.devices())]
 
     def new_profile(self, strategy: ProvisionType) -> ProfileView:
-        """Make a profile with a key and a secret of its own."""
+        """Store a profile with a key and a secret of its own, and return it."""
         return self.query(lambda registry: registry.create_profile(f"profile-{uuid.uuid4()}", strategy))
 
     def secrets(self) -> set[str]:
-        """Everything that must not be shown: of its profiles, and of the devices that it has or had."""
+        """Return all secrets: of its profiles, and of the devices that it has or had."""
         if self.is_running():
             self._secrets |= self.query(_secrets)
         return self._secrets
 
     @property
     def journal_text(self) -> str:
-        """Its journal so far, a JSON line an event."""
+        """Its journal so far, one JSON line an event."""
         return self._journal.text.getvalue()
 
     def events(self, name: str = "") -> list[dict[str, Any]]:
-        """What it told so far; `ts` is in milliseconds since 1970."""
+        """Return the events so far, or those of this name; `ts` is in milliseconds since the epoch."""
         return list(self._journal.named[name] if name else self._journal.events)
 
     def wait_for(self, name: str, *, timeout_s: float = _PATIENCE_S, **fields: Any) -> dict[str, Any]:
-        """The first event of this name with these fields, as soon as the server told it. Raises BenchError."""
+        """Wait for an event in the journal, and return the first one.
+
+        Args:
+            name: Its name.
+            timeout_s: How long to wait, in seconds.
+            fields: The fields that it must have.
+
+        Raises:
+            BenchError: There is none in time.
+        """
 
         def find() -> dict[str, Any] | None:
             return next((event for event in self.events(name) if fields.items() <= event.items()), None)
@@ -218,7 +240,7 @@ class RunningServer:
         with self._journal.written:
             found = self._journal.written.wait_for(find, timeout_s)
         if not found:
-            raise BenchError(f"the server told no {name} {fields or ''} within {timeout_s:.0f} s")
+            raise BenchError(f"the server did not report {name} {fields or ''} within {timeout_s:.0f} s")
         return found
 
 
