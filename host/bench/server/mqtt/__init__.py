@@ -1,1 +1,1 @@
-"""The MQTT side: a gateway for devices, not a broker. Nothing one device says reaches another."""
+"""The MQTT side: a gateway that answers each device on its own connection, not a broker."""

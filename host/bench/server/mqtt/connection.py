@@ -1,4 +1,4 @@
-"""One connection: cuts its bytes into packets and hands them to a session, one at a time."""
+"""An MQTT connection: cuts its bytes into packets and hands them to a session, one at a time."""
 
 import asyncio
 import math
@@ -18,7 +18,7 @@ from bench.server.mqtt.session import MqttSession
 from bench.server.mqtt.versions import LoginRefused
 from bench.server.tls import chain
 
-# A session that says nothing for so long is closed, whatever keep-alive it asked for.
+# A session that is silent for so long is closed, whatever its keep-alive.
 _INACTIVITY_S = 600.0
 # MQTT 3.1.1, 3.1.2.10, and MQTT 5, 3.1.2.10: a server has to close after one and a half times the keep-alive.
 # (Upstream does not.)
@@ -29,7 +29,7 @@ _LINGER_S = 10.0
 _BACKLOG = 32
 # Packets in a row that one connection may have handled before the others get their turn.
 _TURN = 32
-# What a peer says is not handled while it does not read; but calls and attributes come all the same.
+# A peer's packets are not handled while it does not read; but calls and attributes come all the same.
 _UNREAD_LIMIT = 1 << 20
 
 _BAD_LEVEL = LoginRefused(
@@ -38,7 +38,7 @@ _BAD_LEVEL = LoginRefused(
 
 
 class _Eof:
-    """The peer says no more."""
+    """Half-closed by the peer (EOF)."""
 
 
 _EOF = _Eof()
@@ -52,21 +52,21 @@ class ConnectionOwner(Protocol):
     connections: "set[DeviceConnection]"
     connect_deadline_s: float
     buffer: memoryview
-    """What all of them read into: a read is over, and its bytes are taken out, before the next one begins."""
+    """Shared by all connections: a read is over, and its bytes are copied, before the next one begins."""
     closing: bool
 
     def device_online(self, connection: "DeviceConnection", device: DeviceLogin) -> None:
-        """A device logged in."""
+        """Called when a device logged in."""
 
     def device_offline(self, connection: "DeviceConnection", device: DeviceLogin) -> None:
-        """Its connection is closed."""
+        """Called when a device's connection is closed."""
 
 
 class DeviceConnection(asyncio.BufferedProtocol):
-    """A connection over TCP or TLS.
+    """A device's connection over TCP or TLS.
 
-    Most of a server's connections are idle most of the time, so one that is has no task, no timer and
-    no buffer of its own. A task runs while packets wait, and the gateway looks after deadlines.
+    Most of a server's connections are idle most of the time, so an idle one has no task, no timer and no buffer of its
+    own. A task runs while packets wait, and the gateway looks after deadlines.
     """
 
     __slots__ = (
@@ -146,7 +146,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
 
     def eof_received(self) -> bool:
         self._enqueue(_EOF)
-        # What it said before is still handled; and answered over TCP, but TLS cannot end by halves.
+        # What it sent before is still handled; and answered over TCP, but TLS cannot be half-closed.
         return self.transport_name == "mqtt"
 
     def pause_writing(self) -> None:
@@ -164,7 +164,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
         if self.task is None:  # else a login or a subscription may be under way: the end comes after it
             self._end_session()
 
-    # The session's side (session.Link).
+    # The session's side (session.SessionLink).
 
     def origin(self) -> Origin:
         return device_api.origin(self.peer, self.transport_name)
@@ -216,7 +216,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
             self._transport.abort()
 
     def check(self, now: float) -> None:
-        """Close if it took too long for something, or has been silent for too long."""
+        """Close a connection that missed its deadline, or has been silent for too long."""
         if now >= self._deadline:
             if not self.closed and isinstance(self._session, LoginHandler):
                 self._log("no_login")
@@ -228,7 +228,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
         elif now - self._received_at >= self._idle_limit_s:
             self.close(Reason.KEEP_ALIVE_TIMEOUT if self._idle_limit_s < _INACTIVITY_S else Reason.MAXIMUM_CONNECT_TIME)
 
-    # Our own.
+    # Internal.
 
     def _enqueue(self, waiting: _Queued) -> None:
         if self.closed:
@@ -251,7 +251,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
             self._transport.pause_reading()
 
     async def _serve(self) -> None:
-        """Handle what waits, until nothing does."""
+        """Handle what is queued, until nothing is."""
         handled = 0
         try:
             while self._queued:
@@ -261,7 +261,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
                 handled += 1
                 if handled % _TURN == 0:
                     await asyncio.sleep(0)
-        except Exception as error:  # noqa: BLE001 - it is told, and ends this connection only
+        except Exception as error:  # noqa: BLE001 - it is logged, and ends this connection only
             self._owner.api.journal.failure(error, peer=self.peer, transport=self.transport_name)
             self.close(Reason.IMPLEMENTATION_SPECIFIC)
         finally:

@@ -1,4 +1,4 @@
-"""A device that logged in: it reports, asks, is told of attributes and is called."""
+"""The session of a device that logged in: telemetry, attributes, claims, and calls both ways."""
 
 from bench.mqtt import codec
 from bench.mqtt.codec import Connect, Publish, Reason, Subscribe
@@ -15,8 +15,8 @@ from bench.server.presence import Call, SessionEnd, Stop
 class DeviceSession(MqttSession):
     """The session of one device.
 
-    The forms are those of the last subscription: what the server says of its own accord goes to one
-    topic, not to each that was subscribed to.
+    The forms are those of the last subscription: what the server publishes of its own accord goes to one topic, not to
+    each that was subscribed to.
     """
 
     __slots__ = ("_attribute_form", "_call_form", "_stop_attributes", "_stop_calls", "_stop_ending", "device")
@@ -57,7 +57,7 @@ class DeviceSession(MqttSession):
                     self._stop_calls = presence.listen_calls(device_id, self._on_call)
 
     def _unsubscribe(self, topic: str) -> Reason:
-        """To leave one form is to leave them all: only one was ever served."""
+        """Leave a topic. To leave one form is to leave them all: only one was ever served."""
         if topic in topics.ATTRIBUTE_FILTERS:
             self._stop_attribute_updates()
         elif topic in topics.RPC_FILTERS:
@@ -89,7 +89,7 @@ class DeviceSession(MqttSession):
     async def _on_publish(self, packet: Publish) -> None:
         topic = topics.parse(packet.topic)
         if topic.kind is TopicKind.GATEWAY:
-            return  # upstream has no word for a device that is none
+            return  # upstream does not answer a device that is no gateway
         if topic.kind is TopicKind.OTHER:
             self._acknowledge(packet, Reason.TOPIC_NAME_INVALID)
             return
@@ -100,7 +100,7 @@ class DeviceSession(MqttSession):
             await self._dispatch(packet, topic)
         except json_reader.Malformed:
             self._reject(packet)
-        except json_reader.BadField:  # what upstream has not thought of closes, and says this
+        except json_reader.BadField:  # an exception that upstream does not expect closes with this reason
             self._link.close(Reason.SERVER_SHUTTING_DOWN)
         except Gone:
             self._link.close(Reason.ADMINISTRATIVE_ACTION)
@@ -140,7 +140,7 @@ class DeviceSession(MqttSession):
                 self._acknowledge(packet)
 
     def _refuse_chunk(self, packet: Publish, number: str) -> None:
-        """Part of a firmware or software package: no device has one. Without PUBACK, as upstream does."""
+        """Answer a request for part of a package: no device has one. No PUBACK, as ThingsBoard does."""
         size = topics.parse_int32(packet.payload.decode(errors="replace")) if packet.payload else 0
         if size is None or topics.parse_int32(number) is None:
             self._link.close(Reason.SERVER_SHUTTING_DOWN)

@@ -1,4 +1,4 @@
-"""All MQTT connections of a server: who is online, their deadlines, and their end."""
+"""All MQTT connections of a server: which devices are online, deadlines, and the end."""
 
 import asyncio
 import uuid
@@ -32,18 +32,18 @@ class Gateway:
         self._ticking = False
 
     def accept(self) -> DeviceConnection:
-        """A protocol for a new connection, as `loop.create_server` wants it."""
+        """Return a protocol for a new connection, for `loop.create_server`."""
         if not self._ticking:
             self._ticking = True
             asyncio.get_running_loop().call_later(_TICK_S, self._tick)
         return DeviceConnection(self)
 
     def count(self, transport: str) -> int:
-        """How many connections are open over `mqtt`, or over `mqtts`."""
+        """Return the number of open connections over `mqtt`, or over `mqtts`."""
         return sum(connection.transport_name == transport for connection in self.connections)
 
     async def close(self, grace_s: float) -> None:
-        """Let every connection finish the packet it is at, for up to `grace_s`, and close them all."""
+        """Let every connection finish the packet it is at, for up to `grace_s` seconds, and close them all."""
         self.closing = True  # for a TLS handshake that ends only now
         for connection in list(self.connections):
             connection.finish(Reason.SERVER_SHUTTING_DOWN)
@@ -56,7 +56,7 @@ class Gateway:
     # The connections' side.
 
     def device_online(self, connection: DeviceConnection, device: DeviceLogin) -> None:
-        """A device logged in here; if it was online elsewhere, that is over."""
+        """Register a device's connection; an older connection of the device is closed."""
         if (older := self._online.get(device.id)) is not None:
             self.journal.write("taken_over", device=device.name, peer=connection.peer)
             older.close(Reason.SESSION_TAKEN_OVER)
@@ -64,7 +64,7 @@ class Gateway:
         self._log("online", connection, device)
 
     def device_offline(self, connection: DeviceConnection, device: DeviceLogin) -> None:
-        """Its connection is closed."""
+        """Forget a device's connection."""
         if self._online.get(device.id) is connection:
             del self._online[device.id]
             self._log("offline", connection, device)

@@ -1,4 +1,4 @@
-"""A connection before its login: what it shows decides which session it gets."""
+"""A connection before its login: its CONNECT decides which session it gets."""
 
 from datetime import UTC, datetime
 
@@ -25,16 +25,16 @@ _UNAVAILABLE_TO_CERTIFICATE = LoginRefused(
     Refusal.UNAVAILABLE, Reason.SERVER_UNAVAILABLE, Reason.IMPLEMENTATION_SPECIFIC
 )
 
-# What a profile may have its devices log in over, if they do it here.
+# Transport types of profiles whose devices may log in here.
 _TRANSPORTS = ("DEFAULT", "MQTT")
 # What may wait for CONNECT: packets as upstream counts them, and never more bytes than one packet may have.
 _EARLY_PACKETS = 100
 
 
 class LoginHandler:
-    """Keeps what comes before CONNECT, as upstream does: a device's own session then handles it.
+    """Keeps what comes before CONNECT, as ThingsBoard does: a device's own session then handles it.
 
-    With a certificate (a TLS client's, DER) it is that which decides a login, and nothing else.
+    With a certificate (a TLS client's, DER) it is the certificate that decides a login, and nothing else.
     """
 
     __slots__ = ("_api", "_certificate", "_early", "_link")
@@ -48,7 +48,7 @@ class LoginHandler:
         self._early: list[Packet] = []
 
     async def handle(self, packet: Packet | Chain) -> None:
-        """Take one packet, or the certificates that came before all of them."""
+        """Handle one packet, or the certificates that came before all of them."""
         if isinstance(packet, Connect):
             await self._connect(packet)
         elif isinstance(packet, Chain):
@@ -59,14 +59,14 @@ class LoginHandler:
                 self._link.close(Reason.QUOTA_EXCEEDED)
 
     def end(self) -> None:
-        """Nothing is left behind."""
+        """No-op: there is no state to release."""
 
     async def _provision_chain(self, shown: Chain) -> None:
-        """Have the device made that certificates are for. What goes wrong shows when it logs in."""
+        """Have the device made that certificates are for. An error shows when the device logs in."""
         source = self._link.origin()
         try:
             await self._api.provision_chain(shown, source)
-        except Exception as error:  # noqa: BLE001 - as upstream: it is told, and no more
+        except Exception as error:  # noqa: BLE001 - as upstream: it is logged, and no more
             self._api.journal.failure(error, peer=source.address, transport=source.transport)
 
     async def _connect(self, packet: Connect) -> None:
@@ -87,7 +87,7 @@ class LoginHandler:
                     await session.handle(early)
 
     async def _login(self, packet: Connect) -> DeviceLogin | LoginRefused:
-        """The device that shows itself, or why it is refused."""
+        """Return the device that logs in, or why it is refused."""
         api, certificate, source = self._api, self._certificate, self._link.origin()
         unavailable = _UNAVAILABLE if certificate is None else _UNAVAILABLE_TO_CERTIFICATE
         try:
@@ -100,7 +100,7 @@ class LoginHandler:
                 device = None
         except Limited:
             return _LIMITED
-        except Exception as error:  # noqa: BLE001 - it is told, and ends this login only
+        except Exception as error:  # noqa: BLE001 - it is logged, and ends this login only
             api.journal.failure(error, peer=source.address, transport=source.transport)
             return unavailable
         if device is None:

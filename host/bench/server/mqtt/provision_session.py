@@ -1,4 +1,4 @@
-"""A connection whose user name or client id is `provision`: it can ask for credentials, and that is all."""
+"""The session of a connection whose user name or client id is `provision`: it can provision, and that is all."""
 
 from bench.mqtt.codec import Connect, Publish, Reason
 from bench.server import device_json, json_reader
@@ -13,17 +13,17 @@ AFTER_ANSWER_S = 60
 
 
 class ProvisionSession(MqttSession):
-    """A session before a device has credentials."""
+    """The session of a device without credentials."""
 
     __slots__ = ()
 
     _FILTERS = frozenset((PROVISION_RESPONSE,))
 
     def end(self) -> None:
-        """Nothing is left behind."""
+        """No-op: there is no state to release."""
 
     def _on_second_connect(self, packet: Connect) -> None:
-        """It is let in, and once a provision session, always one."""
+        """Accept it; a provision session stays one."""
         self._link.version = versions.of_level(packet.level)
         self._link.send(self._link.version.accept(session_present=not packet.clean))
 

@@ -1,6 +1,6 @@
-"""What both kinds of sessions have in common.
+"""MQTT sessions: what those of devices and of provisioning have in common.
 
-A session handles one packet at a time, in order. `Link` is all it knows of the connection.
+A session handles one packet at a time, in order. `SessionLink` is all it knows of the connection.
 """
 
 from abc import ABC, abstractmethod
@@ -21,28 +21,28 @@ class SessionLink(Protocol):
 
     version: MqttVersion
     closed: bool
-    """Whether nothing is to be handled any more."""
+    """True once nothing is to be handled any more."""
     received: int
-    """How many bytes came so far."""
+    """The number of bytes received so far."""
 
     def origin(self) -> Origin:
-        """Where the packet at hand comes from."""
+        """Return the origin of the packet at hand."""
 
     def send(self, data: bytes) -> None:
         """Queue bytes for the peer."""
 
     def enter(self, session: "MqttSession", packet: Connect) -> None:
-        """Let a client in: from now on its packets are the session's."""
+        """Accept a client: from now on its packets are the session's."""
 
     def close(self, reason: Reason | None = None) -> None:
-        """Say why, close once everything queued is sent, and handle no more packets."""
+        """Send the reason (MQTT 5), close once everything queued is sent, and handle no more packets."""
 
     def close_after(self, seconds: float) -> None:
-        """Close then, whatever happens until then."""
+        """Close in so many seconds, whatever happens until then."""
 
 
 class MqttSession(ABC):
-    """Subscriptions to what is served, pings, the end."""
+    """Subscriptions to what is served, pings, and the end."""
 
     __slots__ = ("_api", "_granted", "_link", "_packet_id")
 
@@ -77,7 +77,7 @@ class MqttSession(ABC):
 
     @abstractmethod
     def end(self) -> None:
-        """The connection is gone."""
+        """Release what the session holds: the connection is gone."""
 
     @abstractmethod
     def _on_second_connect(self, packet: Connect) -> None:
@@ -92,7 +92,7 @@ class MqttSession(ABC):
         self._link.send(self._link.version.suback(packet.packet_id, codes))
 
     def _grant(self, topic: str, qos: int) -> int:
-        """QoS 2 is granted as 1; what is not served is refused, whatever it would match."""
+        """Grant a subscription, QoS 2 as 1; refuse what is not served, whatever it would match."""
         if topic not in self._FILTERS:
             return Reason.TOPIC_FILTER_INVALID
         self._granted[topic] = min(qos, 1)
@@ -106,7 +106,7 @@ class MqttSession(ABC):
             self._link.send(self._link.version.puback(packet.packet_id, reason))
 
     def _reject(self, packet: Publish) -> None:
-        """A message that cannot be read: the session goes on only if the device can be told."""
+        """Reject a message that cannot be read: the session goes on only if the device can be told why."""
         if packet.qos and self._link.version.has_reason_codes:
             self._acknowledge(packet, Reason.PAYLOAD_FORMAT_INVALID)
         else:

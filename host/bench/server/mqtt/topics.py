@@ -40,7 +40,7 @@ _FORMS = (_LONG, _SHORT_JSON, _SHORT)  # the last one's topics are beginnings of
 
 
 class TopicKind(Enum):
-    """What a device publishes."""
+    """The kinds of messages that a device publishes."""
 
     TELEMETRY = auto()
     ATTRIBUTES = auto()
@@ -61,7 +61,7 @@ class ParsedTopic:
     kind: TopicKind
     form: TopicForm = _LONG
     rest: str = ""
-    """What should be the id, or the number of a chunk."""
+    """The id, or the number of a chunk; not checked yet."""
 
 
 _EXACT = {
@@ -101,7 +101,7 @@ DEVICE_FILTERS = frozenset(
 
 
 def parse(topic: str) -> ParsedTopic:
-    """What a device means that publishes to this topic."""
+    """Return the meaning of a topic that a device publishes to."""
     if (exact := _EXACT.get(topic)) is not None:
         return exact
     if topic.startswith(_GATEWAY):
@@ -115,7 +115,7 @@ def parse(topic: str) -> ParsedTopic:
 
 
 def parse_int32(text: str) -> int | None:
-    """A whole number of 32 bits, as Java reads it; None if it is none."""
+    """Return a whole number of 32 bits, as Java reads it; None if it is not one."""
     if not _ID.fullmatch(text):
         return None
     try:
@@ -126,7 +126,7 @@ def parse_int32(text: str) -> int | None:
 
 
 def matches(wanted: str, topic: str) -> bool:
-    """Whether a topic is one that a filter (of those above, so without `#`) is for."""
+    """Return whether a filter (one of those above, so without `#`) matches a topic."""
     levels, parts = wanted.split("/"), topic.split("/")
     return len(levels) == len(parts) and all(
         level == part or (level == "+" and part) for level, part in zip(levels, parts, strict=True)

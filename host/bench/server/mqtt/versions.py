@@ -1,4 +1,4 @@
-"""How each version of MQTT says what a session has to say. Sessions know codes and reasons, not versions."""
+"""The versions of MQTT: each writes a session's answers in its own form. Sessions know reasons, not versions."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,7 +10,7 @@ _SUBSCRIBE_FAILURE = 0x80
 
 
 class LoginRefused(NamedTuple):
-    """Why a CONNECT is refused."""
+    """The reason for which a CONNECT is refused."""
 
     code: Refusal
     """Before MQTT 5."""
@@ -20,38 +20,38 @@ class LoginRefused(NamedTuple):
 
 
 class MqttVersion:
-    """MQTT 3.1 and 3.1.1, and what is said before it is known which version a client speaks."""
+    """MQTT 3.1 and 3.1.1, and what is sent before it is known which version a client speaks."""
 
     level = 4
     has_reason_codes = False
-    """Whether an acknowledgement may say what was wrong, so that a session can go on after it."""
+    """True if an acknowledgement can carry a reason, so that a session can go on after it."""
 
     def accept(self, *, session_present: bool) -> bytes:
-        """CONNACK that lets a client in."""
+        """Return the CONNACK that accepts a client."""
         return codec.connack(0, session_present=session_present, level=self.level)
 
     def refuse(self, why: LoginRefused) -> bytes:
-        """CONNACK that does not."""
+        """Return the CONNACK that refuses a client."""
         return codec.connack(why.code, level=self.level)
 
     def puback(self, packet_id: int, reason: Reason) -> bytes:
-        """PUBACK."""
+        """Return a PUBACK."""
         return codec.puback(packet_id, reason, level=self.level)
 
     def suback(self, packet_id: int, codes: Sequence[int]) -> bytes:
-        """SUBACK: for each filter the granted QoS, or the reason for which it is refused."""
+        """Return a SUBACK: for each filter the granted QoS, or the reason for which it is refused."""
         return codec.suback(packet_id, [min(code, _SUBSCRIBE_FAILURE) for code in codes], level=self.level)
 
     def unsuback(self, packet_id: int, reasons: Sequence[Reason]) -> bytes:
-        """UNSUBACK."""
+        """Return an UNSUBACK."""
         return codec.unsuback(packet_id, reasons, level=self.level)
 
     def publish(self, topic: str, payload: bytes, *, qos: int, packet_id: int) -> bytes:
-        """PUBLISH."""
+        """Return a PUBLISH."""
         return codec.publish(topic, payload, qos=qos, packet_id=packet_id, level=self.level)
 
     def disconnect(self, _reason: Reason) -> bytes:
-        """What is said before the server closes."""
+        """Return what is sent before the server closes: nothing, before MQTT 5."""
         return b""
 
 
@@ -76,5 +76,5 @@ MQTT5 = Mqtt5()
 
 
 def of_level(level: int) -> MqttVersion:
-    """The version of a CONNECT's protocol level: 3, 4 or 5."""
+    """Return the version of a CONNECT's protocol level: 3, 4 or 5."""
     return MQTT5 if level == MQTT5.level else MQTT3
