@@ -1,4 +1,8 @@
-"""Bodies that are longer than a datagram, block by block (RFC 7959)."""
+"""Block-wise transfers (RFC 7959): bodies that are longer than a datagram.
+
+aiocoap's own (`Block1Spool`, `Block2Cache`) have no bound, neither for a body nor for all of them, so that anyone could
+fill the memory with first blocks; they keep a timer a body, and accept a block size that is reserved.
+"""
 
 import hashlib
 import time
@@ -11,14 +15,14 @@ from aiocoap.numbers.optionnumbers import OptionNumber
 BODY_LIMIT = 65536
 _LARGEST_EXPONENT = 6  # blocks of 1024 bytes
 _ALL_BODIES_LIMIT = 1 << 24
-# What a body takes besides its bytes, roughly.
+# The memory of a body besides its bytes, roughly.
 _OVERHEAD = 1024
 # MAX_TRANSMIT_WAIT: after that a peer has given up.
 _LIFETIME_S = 93.0
 
 
 class BadBlock(Exception):
-    """A block that does not fit. `answer` says why."""
+    """A block that does not fit. `answer` has the error."""
 
     def __init__(self, answer: Message) -> None:
         super().__init__(str(answer.code))
@@ -26,7 +30,7 @@ class BadBlock(Exception):
 
 
 class Unfinished(Exception):
-    """A block was taken, and more are to come. `answer` asks for them."""
+    """A block was accepted, and more are to come. `answer` requests them."""
 
     def __init__(self, answer: Message) -> None:
         super().__init__(str(answer.code))
@@ -34,7 +38,7 @@ class Unfinished(Exception):
 
 
 class _PartialBodies:
-    """Bodies under way, bounded all together: for new ones the oldest are given up."""
+    """Bodies under way, bounded all together: for new ones the oldest are dropped."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -62,14 +66,19 @@ class _PartialBodies:
 
 
 class BlockTransfers:
-    """Puts together what comes in blocks, and cuts into blocks what goes. `clock`: seconds, monotonic."""
+    """Assembles requests from blocks, and cuts answers into blocks. `clock`: seconds, monotonic."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._coming = _PartialBodies(clock)
         self._going = _PartialBodies(clock)
 
     def assemble(self, request: Message) -> bytes:
-        """The whole body of a request, with its last block. Raises BadBlock, or Unfinished before the last one."""
+        """Return the whole body of a request, with its last block.
+
+        Raises:
+            Unfinished: More blocks are to come.
+            BadBlock: The block does not fit, or the body is too large.
+        """
         block = request.opt.block1
         if block is None:
             if len(request.payload) > BODY_LIMIT:
@@ -93,7 +102,7 @@ class BlockTransfers:
         return body
 
     def following_block(self, request: Message) -> Message | None:
-        """A block after the first of an answer, if that is what is asked for."""
+        """Return a block after the first of an answer, if that is what is requested."""
         block = request.opt.block2
         if block is None or block.block_number == 0:
             return None
@@ -104,7 +113,7 @@ class BlockTransfers:
         return _cut(body, head, block.block_number, min(block.size_exponent, _LARGEST_EXPONENT))
 
     def first_block(self, request: Message, answer: Message) -> Message:
-        """The answer, or its first block if it is longer than one."""
+        """Return the answer, or its first block if it is longer than one."""
         block = request.opt.block2
         exponent = min(block.size_exponent, _LARGEST_EXPONENT) if block else _LARGEST_EXPONENT
         if len(answer.payload) <= 1 << (exponent + 4):
@@ -129,7 +138,7 @@ def _cut(body: bytes, head: Message, number: int, exponent: int) -> Message:
 
 
 def _key(request: Message) -> bytes:
-    """What the blocks of one body have in common; short, however long their options are."""
+    """Return what the blocks of one body have in common; short, however long their options are."""
     ignored = [OptionNumber.BLOCK1, OptionNumber.BLOCK2, OptionNumber.OBSERVE]
     common = request.remote.sockaddr[:2], request.get_cache_key(ignored)
     return hashlib.blake2s(repr(common).encode()).digest()

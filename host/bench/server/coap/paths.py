@@ -1,4 +1,4 @@
-"""What a path of the CoAP device API asks for, by the rules of upstream's one resource `api/v1`."""
+"""Paths of the CoAP device API, by the rules of ThingsBoard's one resource `api/v1`."""
 
 import re
 from enum import Enum
@@ -9,7 +9,7 @@ _INTEGER = re.compile(r"[+-]?[0-9]{1,10}")
 
 
 class Feature(Enum):
-    """What a device may talk about."""
+    """The parts of the device API."""
 
     PROVISION = "PROVISION"
     TELEMETRY = "TELEMETRY"
@@ -19,7 +19,7 @@ class Feature(Enum):
 
 
 def feature(path: tuple[str, ...]) -> Feature | None:
-    """The feature, whatever the case it is written in: the fourth segment, or the third if there is no token."""
+    """Return the feature, in upper or lower case: the fourth segment, or the third if there is no token."""
     match path:
         case (_, _, third, fourth) if fourth.isdecimal():
             name = third
@@ -33,12 +33,12 @@ def feature(path: tuple[str, ...]) -> Feature | None:
 
 
 def token(path: tuple[str, ...]) -> str | None:
-    """The access token: the third segment, if it is not the last."""
+    """Return the access token: the third segment, if it is not the last."""
     return path[2] if len(path) > 3 else None
 
 
 def call_id(path: tuple[str, ...]) -> int | None:
-    """The id of the call that is answered, if there is one."""
+    """Return the id of the call that is answered, if there is one."""
     text = path[4] if len(path) > 4 else path[-1]
     if not _INTEGER.fullmatch(text) or not -1 << 31 <= int(text) < 1 << 31:
         return None
@@ -46,6 +46,6 @@ def call_id(path: tuple[str, ...]) -> int | None:
 
 
 def queried_keys(query: tuple[str, ...]) -> tuple[list[str] | None, list[str] | None]:
-    """The keys of client and shared attributes that a query asks for."""
+    """Return the keys of client and shared attributes that a query names."""
     found = dict(parts for each in query if len(parts := each.split("=")) == 2)
     return wanted_keys(found.get("clientKeys"), found.get("sharedKeys"))

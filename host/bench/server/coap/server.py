@@ -1,4 +1,8 @@
-"""ThingsBoard's device API over CoAP."""
+"""ThingsBoard's device API over CoAP.
+
+Observations are not aiocoap's (`ObservableResource`): its queue of notifications is lossy, since they are states of a
+resource there. ThingsBoard's are events: each change of attributes and each call has to reach the device.
+"""
 
 import asyncio
 import itertools
@@ -25,7 +29,7 @@ from bench.server.presence import Call, Stop
 _JSON = 50
 # Requests under way, besides observations. What comes on top is lost, and sent again by its client.
 _BUSY_LIMIT = 4096
-# Those that need not be understood to be refused properly: all others that are critical are (RFC 7252 section 5.4.1).
+# Critical options that are accepted; a request with any other is refused (RFC 7252 section 5.4.1).
 _UNDERSTOOD = {
     OptionNumber.IF_MATCH,
     OptionNumber.URI_HOST,
@@ -46,7 +50,7 @@ _TRANSPORTS = ("DEFAULT", "COAP")
 
 
 class _CoapRefusal(Exception):
-    """A request is answered with a code and nothing else."""
+    """Answers a request with a code and nothing else."""
 
     def __init__(self, code: codes.Code) -> None:
         super().__init__(str(code))
@@ -54,7 +58,7 @@ class _CoapRefusal(Exception):
 
 
 class CoapServer:
-    """Answers devices on one UDP port."""
+    """The device API on one UDP port."""
 
     _stack: Stack
 
@@ -71,7 +75,16 @@ class CoapServer:
 
     @classmethod
     async def listen(cls, api: DeviceApi, host: str, port: int) -> Self:
-        """Listen; port 0 is any free one. Raises BenchError."""
+        """Return a server that listens.
+
+        Args:
+            api: Decides the requests.
+            host: The address to listen on.
+            port: 0 is any free one.
+
+        Raises:
+            BenchError: The port is taken, or the address is not this machine's.
+        """
         self = cls(api)
         self._stack = await Stack.listen(
             self,
@@ -84,16 +97,16 @@ class CoapServer:
 
     @property
     def port(self) -> int:
-        """The port that is listened on."""
+        """The port that it listens on."""
         return self._stack.port
 
     @property
     def observations(self) -> int:
-        """How many observations there are."""
+        """The number of observations."""
         return len(self._observations)
 
     async def close(self, grace_s: float) -> None:
-        """Answer what arrived, for `grace_s` at most, end the observations, and stop."""
+        """Answer what arrived, for `grace_s` seconds at most, end the observations, and stop."""
         self._closing = True
         for queue in self._observations.values():
             queue.put_nowait(None)
@@ -102,10 +115,10 @@ class CoapServer:
                 await self._idle.wait()
         await self._stack.close()
 
-    # What the stack asks for.
+    # The stack's side (stack.Site).
 
     def accepts(self) -> bool:
-        """Whether there is room for another request."""
+        """Return whether there is room for another request."""
         return self._busy < _BUSY_LIMIT and not self._closing
 
     async def render_to_pipe(self, pipe: Pipe) -> None:
@@ -206,7 +219,7 @@ class CoapServer:
         return Message(code=codes.CREATED)
 
     async def _call(self, device: DeviceLogin, body: bytes, source: Origin) -> Message:
-        """A call to the server. Upstream leaves one that nobody answers without an answer."""
+        """Answer a call to the server. ThingsBoard leaves a call of an unknown method without an answer."""
         reply = await self._api.call(device, body, source)
         if reply is None:
             raise _CoapRefusal(codes.GATEWAY_TIMEOUT)
@@ -226,7 +239,7 @@ class CoapServer:
     # Observations.
 
     async def _observe(self, pipe: Pipe, key: tuple[uuid.UUID, Feature], device: DeviceLogin) -> None:
-        """Notify until the observer has enough, another one takes its place, or the device's sessions end."""
+        """Notify until the observer cancels, another one takes its place, or the device's sessions end."""
         self._end(key)
         queue: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._observations[key] = queue

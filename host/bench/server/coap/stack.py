@@ -1,7 +1,7 @@
-"""aiocoap's layers from the socket up to requests, as a server needs them that anybody may talk to.
+"""aiocoap's layers from the socket up to requests, hardened for a server on an open network.
 
-What is not CoAP is dropped before aiocoap sees it, what was answered is remembered in little memory, and
-nothing is logged that came over the wire.
+What is not CoAP is dropped before aiocoap sees it, what was answered is remembered in little memory, and nothing is
+logged that came over the wire.
 """
 
 import asyncio
@@ -37,10 +37,10 @@ _RESERVED_CLASSES = {1, 6, 7}
 
 
 class Site(Protocol):
-    """Whatever answers requests."""
+    """Answers requests."""
 
     def accepts(self) -> bool:
-        """Whether there is room for another request. One that finds none is lost: its client sends it again."""
+        """Return whether there is room for another request. One that finds none is lost: its client sends it again."""
 
     async def render_to_pipe(self, pipe: Pipe) -> None:
         """Answer the request of a pipe, once or, if it is observed, often."""
@@ -55,14 +55,14 @@ _TUNING = _Tuning()
 
 
 class CoapPeer(UDP6EndpointAddress):  # type: ignore[misc]
-    """Where a datagram came from; never a group."""
+    """The sender of a datagram; never a group."""
 
     is_multicast = False
     is_multicast_locally = False
 
     @property
     def address(self) -> str:
-        """The IP address, IPv4 as such."""
+        """The IP address; IPv4 not mapped."""
         return str(self.sockaddr[0]).removeprefix("::ffff:")
 
     def __repr__(self) -> str:
@@ -70,13 +70,13 @@ class CoapPeer(UDP6EndpointAddress):  # type: ignore[misc]
         return f"<Peer {self.sockaddr[:2]}>"
 
     def as_response_address(self) -> "CoapPeer":
-        """Answers go back as they came."""
+        """Return where answers go: back as the datagram came."""
         return self
 
 
 @dataclass(slots=True)
 class _Remembered:
-    """A request: until when it is remembered (of the loop's time), a hash of all of it, and what was answered."""
+    """A request: until when it is remembered (of the loop's time), a hash of all of it, and the answer."""
 
     until: float
     content: int
@@ -95,7 +95,7 @@ class _Messages(MessageManager):  # type: ignore[misc]
         self._remembered: dict[tuple[CoapPeer, int], _Remembered] = {}
 
     def _deduplicate_message(self, message: Message) -> bool:
-        """Whether the message came before; if so, and if it was answered, the answer is sent again."""
+        """Return whether the message came before; if so, and if it was answered, the answer is sent again."""
         key, now = (message.remote, message.mid), self.loop.time()
         while self._remembered:
             oldest = next(iter(self._remembered))
@@ -125,7 +125,7 @@ class _Messages(MessageManager):  # type: ignore[misc]
 
 
 class _Endpoint(MessageInterfaceUDP6):  # type: ignore[misc]
-    """aiocoap's UDP socket, deaf to what is no CoAP message to this server alone."""
+    """aiocoap's UDP socket, which ignores what is not a CoAP message to this server alone."""
 
     site: Site
     on_malformed: Callable[[str], None]
@@ -149,11 +149,11 @@ class _Endpoint(MessageInterfaceUDP6):  # type: ignore[misc]
             return
         try:
             self._ctx.dispatch_message(message)
-        except Exception as error:  # noqa: BLE001 - else it ends in asyncio's log, and tells nobody
+        except Exception as error:  # noqa: BLE001 - else it ends in asyncio's log, where no one looks
             self.on_failure(error)
 
     def _reset(self, data: bytes, peer: CoapPeer) -> None:
-        """Reject a confirmable message that has at least a head (RFC 7252 section 4.2)."""
+        """Reject a confirmable message that has at least a header (RFC 7252 section 4.2)."""
         if len(data) >= 4 and data[0] & 0xF0 == 0x40:
             reset = Message(code=EMPTY, _mtype=RST, _mid=int.from_bytes(data[2:4], "big"))
             reset.remote = peer
@@ -173,7 +173,7 @@ def _decode(data: bytes, peer: CoapPeer) -> Message:
 
 
 def _is_group(info: bytes) -> bool:
-    """Whether a datagram was sent to a group, or to everybody; `info` is a struct in6_pktinfo (RFC 3542)."""
+    """Return whether a datagram was sent to a group, or to all; `info` is a struct in6_pktinfo (RFC 3542)."""
     address = info[:16]
     if address[:12] == bytes(10) + b"\xff\xff":
         return address[12] >= 0xE0
@@ -197,7 +197,18 @@ class Stack:
         on_malformed: Callable[[str], None],
         on_failure: Callable[[BaseException], None],
     ) -> "Stack":
-        """Have a site answer what arrives. `on_malformed` is called with an address. Raises BenchError."""
+        """Return a stack whose requests a site answers.
+
+        Args:
+            site: Answers the requests.
+            host: The address to listen on.
+            port: 0 is any free one.
+            on_malformed: Called with the address of a sender of what is not CoAP.
+            on_failure: Called with an unexpected error.
+
+        Raises:
+            BenchError: The port is taken, or the address is not this machine's.
+        """
         listener = _bind(host, port)
         loop = asyncio.get_running_loop()
         context = Context(loop=loop, serversite=site)
@@ -216,12 +227,12 @@ class Stack:
         return cls(context, listener.getsockname()[1])
 
     async def close(self) -> None:
-        """End whatever is under way, and let go of the socket."""
+        """End what is under way, and close the socket."""
         await self._context.shutdown()
 
 
 def _bind(host: str, port: int) -> socket.socket:
-    """A socket of both families, as aiocoap wants it."""
+    """Return a socket of both families, as aiocoap needs it."""
     listener = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
     try:
         listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
@@ -237,7 +248,7 @@ def _bind(host: str, port: int) -> socket.socket:
 
 
 class _Log(logging.Logger):
-    """What aiocoap logs. Its warnings are about peers, and quote them; its errors are ours."""
+    """aiocoap's logger. Its warnings are about peers, and quote them; its errors are ours."""
 
     def __init__(self, on_failure: Callable[[BaseException], None]) -> None:
         super().__init__("coap", logging.ERROR)

@@ -1,4 +1,4 @@
-"""The HTTP application: the device API, the operators' API, and what watches over the server."""
+"""The HTTP application: the device API, the operators' API, health and metrics."""
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -15,10 +15,10 @@ from bench.server.limits import Limited
 
 
 def application(api: DeviceApi, polls: Polls) -> ASGIApp:
-    """Devices and operators, on one port as upstream has them."""
+    """Return the application: devices and operators, on one port as ThingsBoard has them."""
 
     async def failed(_request: Request, error: Exception) -> Response:
-        """What upstream answers when its core does not: 500 without a body."""
+        """Log an unexpected error, and answer as ThingsBoard does when its core fails: 500 without a body."""
         api.journal.failure(error, transport="http")
         return Response(status_code=500)
 
@@ -39,7 +39,7 @@ def application(api: DeviceApi, polls: Polls) -> ASGIApp:
             **operator.HANDLERS,
         },
     )
-    app.router.routes[:0] = device.routes(api, polls)  # first: they are asked most
+    app.router.routes[:0] = device.routes(api, polls)  # first: they have the most requests
     app.state.operators = operator.Operators(api)
     for router in operator.ROUTERS:
         app.include_router(router, prefix="/api", responses=openapi.ERRORS)

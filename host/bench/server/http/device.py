@@ -1,4 +1,8 @@
-"""ThingsBoard's device API over HTTP."""
+"""ThingsBoard's device API over HTTP.
+
+Plain Starlette routes: FastAPI's would check parameters and bodies in another order and with other errors than
+ThingsBoard, answer HEAD for a poll, and take 0.1 ms more of a request's CPU time (0.15 instead of 0.04).
+"""
 
 import re
 from collections.abc import Awaitable, Callable, Iterable
@@ -18,7 +22,7 @@ from bench.server.http.error_responses import BAD_REQUEST, BODY_LIMIT, GENERAL, 
 from bench.server.http.polls import Polls, Settle
 from bench.server.presence import Call, SessionEnd, Stop
 
-# Milliseconds that a long poll waits if it does not say, and at most.
+# Milliseconds that a long poll waits by default, and at most.
 _TIMEOUT_MS = 60_000
 _LONGEST_TIMEOUT_MS = 300_000
 # Bytes, as upstream has it.
@@ -32,7 +36,7 @@ Listen = Callable[[DeviceLogin, Settle], Iterable[Stop]]
 
 
 def routes(api: DeviceApi, polls: Polls) -> list[Route]:
-    """The routes of the device API."""
+    """Return the routes of the device API."""
     device = _DeviceRoutes(api, polls)
     return [
         _route("/provision", POST=device.provision),
@@ -60,7 +64,7 @@ def _route(path: str, **handlers: Handler) -> Route:
 
 
 def origin(request: Request) -> Origin:
-    """Where a request comes from."""
+    """Return the origin of a request."""
     return Origin(request.client.host if request.client else "", "http", request.scope[request_ids.KEY])
 
 
@@ -70,7 +74,7 @@ class _BadParameter(Exception):
 
 
 def _whole(name: str, text: str, *, bits: int) -> int:
-    """A parameter that is a whole number."""
+    """Return a parameter that is a whole number."""
     number = int(text) if _WHOLE.fullmatch(text) else 1 << bits
     if not -1 << (bits - 1) <= number < 1 << (bits - 1):
         raise _BadParameter(name, {32: "int", 64: "long"}[bits])
@@ -78,14 +82,14 @@ def _whole(name: str, text: str, *, bits: int) -> int:
 
 
 class _DeviceRoutes:
-    """What a request lacks is told before anybody looks at its token, as Spring does."""
+    """The handlers. What a request lacks is answered before its token is looked up, as Spring does."""
 
     def __init__(self, api: DeviceApi, polls: Polls) -> None:
         self._api = api
         self._polls = polls
 
     async def provision(self, request: Request) -> Response:
-        """All three outcomes are 200; only a request that cannot be read is an error."""
+        """Answer a provisioning request. All three outcomes are 200; only a request that cannot be read is an error."""
         body = await body_of(request)
         if not body:
             return _missing_body()
@@ -114,7 +118,7 @@ class _DeviceRoutes:
         return await self._logged_in(request, await body_of(request), read)
 
     async def updates(self, request: Request) -> Response:
-        """A long poll for shared attributes."""
+        """Wait for shared attributes (a long poll)."""
 
         def listen(device: DeviceLogin, settle: Settle) -> Iterable[Stop]:
             def hear(changed: dict[str, Any], deleted: list[str]) -> None:
@@ -125,7 +129,7 @@ class _DeviceRoutes:
         return await self._poll(request, listen)
 
     async def next_call(self, request: Request) -> Response:
-        """A long poll for one call from the server."""
+        """Wait for one call from the server (a long poll)."""
 
         def listen(device: DeviceLogin, settle: Settle) -> Iterable[Stop]:
             def hear(call: Call) -> bool:
@@ -136,7 +140,7 @@ class _DeviceRoutes:
         return await self._poll(request, listen)
 
     async def call(self, request: Request) -> Response:
-        """A call to the server. One that nobody answers is 408, without the wait that upstream has for it."""
+        """Answer a call to the server. An unknown method is 408, without ThingsBoard's wait."""
 
         async def call(device: DeviceLogin, body: bytes, source: Origin) -> Response:
             reply = await self._api.call(device, body, source)
@@ -153,7 +157,7 @@ class _DeviceRoutes:
         return await self._with_body(request, call, _RPC_LIMIT)
 
     async def answer(self, request: Request) -> Response:
-        """A device's answer to a call."""
+        """Deliver a device's answer to a call."""
 
         async def answer(device: DeviceLogin, body: bytes, source: Origin) -> Response:
             self._api.answer(device, call_id, body, source)
@@ -163,7 +167,7 @@ class _DeviceRoutes:
         return await self._with_body(request, answer, _RPC_LIMIT)
 
     async def package(self, request: Request) -> Response:
-        """Firmware or software, of which no device has any."""
+        """Answer for firmware or software, of which no device has any."""
         for name in ("title", "version"):
             if name not in request.query_params:
                 message = f"Required request parameter '{name}' for method parameter type String is not present"

@@ -1,4 +1,4 @@
-"""Bodies that are bounded, and errors in ThingsBoard's shape."""
+"""Bounded bodies, and errors in ThingsBoard's shape."""
 
 import json
 
@@ -32,7 +32,7 @@ class TooLarge(Exception):
 
 
 async def body_of(request: Request, limit: int = BODY_LIMIT) -> bytes:
-    """The body, bounded whether or not its length was announced. Raises TooLarge."""
+    """Return the body of a request, bounded whether or not its length was announced. Raises TooLarge."""
     if int(request.headers.get("content-length", 0)) > limit:
         raise TooLarge(limit)
     body = bytearray()
@@ -44,29 +44,36 @@ async def body_of(request: Request, limit: int = BODY_LIMIT) -> bytes:
 
 
 def error(status: int, message: str, code: int, headers: dict[str, str] | None = None) -> Response:
-    """ThingsBoard's error shape."""
+    """Return an error in ThingsBoard's shape.
+
+    Args:
+        status: The HTTP status.
+        message: For people.
+        code: A ThingsboardErrorCode.
+        headers: Of the answer.
+    """
     content = {"status": status, "message": message, "errorCode": code, "timestamp": now_ms()}
     return JSONResponse(content, status_code=status, headers=headers)
 
 
 async def too_large(_request: Request, refused: Exception) -> Response:
-    """The connection stays until its deadline: a client that is still sending hears this only afterwards."""
+    """Answer 413. The connection stays until its deadline: a client that is still sending reads it only afterwards."""
     return Response(json.dumps(str(refused)), status_code=413, media_type="application/json")
 
 
 async def limited(_request: Request, refused: Exception) -> Response:
-    """Too many failures, and when to try again."""
+    """Answer 429, with the time of the next try."""
     assert isinstance(refused, Limited)
     return error(429, "Too many requests!", TOO_MANY, {"Retry-After": str(refused.retry_after_s)})
 
 
 async def gone(_request: Request, _error: Exception) -> Response:
-    """The client left before its request was whole: nobody reads this."""
+    """Answer a client that left before its request was complete: no one reads this."""
     return Response(status_code=400)
 
 
 async def invalid(_request: Request, refused: Exception) -> Response:
-    """A request that does not have the form it should. Says where, and never quotes what was there."""
+    """Answer a request that does not have the right form: with the place, and never a quote."""
     assert isinstance(refused, RequestValidationError)
     first = refused.errors()[0]
     place = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
@@ -75,7 +82,7 @@ async def invalid(_request: Request, refused: Exception) -> Response:
 
 
 async def http_error(_request: Request, refused: Exception) -> Response:
-    """What the framework refuses by itself: no such path, no such method."""
+    """Answer what the framework refuses by itself: no such path, no such method."""
     assert isinstance(refused, HTTPException)
     code = NOT_FOUND if refused.status_code == 404 else BAD_REQUEST
     return error(refused.status_code, refused.detail, code, dict(refused.headers or {}))

@@ -1,4 +1,4 @@
-"""What watches over the server: is it alive, can it work, and what did it do."""
+"""Liveness, readiness and metrics endpoints."""
 
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import Request
@@ -11,13 +11,13 @@ from bench.server.metrics import CONTENT_TYPE
 
 
 def routes(api: DeviceApi) -> list[Route]:
-    """`/healthz`, `/readyz`, `/metrics`."""
+    """Return the routes `/healthz`, `/readyz` and `/metrics`."""
 
     async def alive(_request: Request) -> Response:
         return JSONResponse({"status": "UP"})
 
     async def ready(_request: Request) -> Response:
-        """Whether the database answers."""
+        """Answer whether the database works."""
         try:
             await api.registry.read(profiles.default)
         except (SQLAlchemyError, OSError) as error:

@@ -1,4 +1,4 @@
-"""The description of both APIs, for people and for programs."""
+"""The OpenAPI description of both APIs, as JSON and as a page."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Requests that wait until there is something to tell (long polls)."""
+"""Long polls: requests that wait until there is something to send."""
 
 import asyncio
 from collections.abc import Callable, Iterable
@@ -9,18 +9,27 @@ from starlette.responses import Response
 from bench.server.presence import Stop
 
 Settle = Callable[[Response], bool]
-"""Ends a wait with this answer; False if it ended already."""
+"""Ends a wait with an answer; returns False if it ended already."""
 
 
 class Polls:
-    """All requests that wait. Each costs a future, a timer and a look at whether its client is still there."""
+    """All requests that wait. Each costs a future, a timer and a watch on its client's connection."""
 
     def __init__(self) -> None:
         self._waiting: set[Settle] = set()
         self._over = False
 
     async def wait(self, request: Request, timeout_s: float, listen: Callable[[Settle], Iterable[Stop]]) -> Response:
-        """Wait for what `listen` settles; 408 if nothing comes in time. The request's body has to be read before."""
+        """Wait for an answer.
+
+        Args:
+            request: Its body has been read.
+            timeout_s: How long to wait, in seconds.
+            listen: Called with a function that ends the wait with an answer; returns what stops the listening.
+
+        Returns:
+            The answer, or 408 if there is none in time.
+        """
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Response] = loop.create_future()
 
@@ -48,7 +57,7 @@ class Polls:
                 stop()
 
     def end(self) -> None:
-        """The server stops: whoever waits is told to come again, and nobody waits any more."""
+        """End all waits, and all later ones, with 503: the server stops."""
         self._over = True
         for settle in list(self._waiting):
             settle(_unavailable())

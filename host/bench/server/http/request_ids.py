@@ -1,4 +1,4 @@
-"""An id for every request, by which its answer, its events and its row in the audit trail are one."""
+"""An id for every request, which its answer, its events and its row in the audit trail share."""
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -8,7 +8,7 @@ KEY = "request_id"
 
 
 class RequestIds:
-    """Puts an id into the scope of a request, and into a header of its answer."""
+    """Middleware that puts an id into the scope of a request, and into a header of its answer."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

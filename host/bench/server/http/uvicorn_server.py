@@ -1,4 +1,9 @@
-"""uvicorn as this server runs it: deadlines, bounds, and an end that waits for nobody."""
+"""uvicorn with deadlines for requests, bounds for their headers, and a bounded shutdown.
+
+uvicorn's own limits do not do it: `timeout_keep_alive` runs only between requests, not before the first one nor during
+one that never becomes whole; the bound for headers is h11's alone, which is slower than httptools; and
+`limit_concurrency` counts idle connections, too.
+"""
 
 import asyncio
 import logging
@@ -15,16 +20,16 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 # A connection that has not sent a whole request by then is closed.
 REQUEST_DEADLINE_S = 10.0
-# What the head of a request may have; on top of it come the first bytes of its body.
+# Bytes of a request's head; on top of it come the first bytes of its body.
 _HEAD_LIMIT = 65536
-# What uvicorn would write to standard error is told to the journal, by the application and below.
+# What uvicorn would write to standard error goes to the journal, by the application and below.
 _SILENCE = logging.Logger("http", logging.CRITICAL + 1)  # noqa: LOG001 - one that nobody else can find and turn on
 
 
 class _Deadline(HttpToolsProtocol):
-    """uvicorn's connection, with a deadline for each request and a bound for its head.
+    """A connection of uvicorn's, with a deadline for each request and a bound for its headers.
 
-    uvicorn waits for ever for a request that never becomes whole, and takes headers without end.
+    uvicorn waits forever for a request that never becomes whole, and reads headers without end.
     """
 
     deadline_s = REQUEST_DEADLINE_S
@@ -93,17 +98,21 @@ class _Deadline(HttpToolsProtocol):
 
 @dataclass(frozen=True)
 class HttpTimeouts:
-    """How long is waited, in seconds: for a whole request, and for what is under way when the server stops."""
+    """Deadlines in seconds: for a whole request, and for what is under way when the server stops."""
 
     request_s: float
     stop_s: float
 
 
 class HttpServer(uvicorn.Server):
-    """uvicorn, run by us: the signals are the whole server's business. `context`: None for plain HTTP.
+    """uvicorn without its signal handlers: signals are the whole server's.
 
-    `on_malformed` is called with the address of a client that does not speak HTTP, and `on_stop` when the
-    server stops, to end the requests that would not end by themselves.
+    Args:
+        app: The application.
+        context: None for plain HTTP.
+        waits: Its deadlines.
+        on_malformed: Called with the address of a client that does not speak HTTP.
+        on_stop: Called when the server stops, to end the requests that would not end by themselves.
     """
 
     def __init__(
@@ -140,7 +149,7 @@ class HttpServer(uvicorn.Server):
         self._stopping.set()
 
     async def main_loop(self) -> None:
-        """Keep the header Date up to date until it is stopped: a turn a second, where uvicorn takes ten."""
+        """Keep the header Date up to date until the server stops: one turn a second, where uvicorn has ten."""
         while not await self.on_tick(0):
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), 1)

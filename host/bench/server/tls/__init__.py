@@ -1,1 +1,1 @@
-"""TLS: the server's certificate, the contexts it is shown with, and what clients' certificates say."""
+"""TLS: the server's certificate, the contexts that use it, and reading clients' certificates."""

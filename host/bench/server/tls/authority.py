@@ -1,4 +1,4 @@
-"""The certificate the server shows: under a CA of its own, made on the first start, or the user's."""
+"""The server's certificate: issued by a CA of its own, made on the first start, or the user's."""
 
 import ipaddress
 import re
@@ -46,7 +46,7 @@ _USAGES = (
 
 @dataclass(frozen=True)
 class Identity:
-    """A certificate with those above it, leaf first, and the PEM files they and the key are in."""
+    """A certificate with those above it, leaf first, and the PEM files of these and of the key."""
 
     certificate_file: Path
     key_file: Path
@@ -54,18 +54,18 @@ class Identity:
 
     @property
     def certificate(self) -> x509.Certificate:
-        """The server's own."""
+        """The server's own certificate."""
         return self.chain[0]
 
     @property
     def ca(self) -> x509.Certificate | None:
-        """What boards have to trust: the last of the chain; None if the user's file has only the leaf."""
+        """The certificate that boards have to trust: the chain's last; None if the user's file has only the leaf."""
         last = self.chain[-1]
         return last if len(self.chain) > 1 or last.issuer == last.subject else None
 
     @property
     def names(self) -> list[str]:
-        """The host names and addresses the certificate is for."""
+        """The host names and addresses that the certificate is for."""
         try:
             found = self.certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
         except (x509.ExtensionNotFound, ValueError):
@@ -74,22 +74,30 @@ class Identity:
 
 
 def fingerprint(certificate: x509.Certificate) -> str:
-    """SHA-256 of the DER form as openssl prints it: upper-case hex with colons."""
+    """Return the SHA-256 of the DER form as openssl prints it: upper-case hex with colons."""
     return certificate.fingerprint(hashes.SHA256()).hex(":").upper()
 
 
 def ca_file(data: Path) -> Path:
-    """Where the CA of a data folder is, as PEM."""
+    """Return the path of a data folder's CA, as PEM."""
     return data / FOLDER / CA_CERTIFICATE
 
 
 def ensure(data: Path, names: Sequence[str] = DEFAULT_NAMES, *, now: datetime | None = None) -> Identity:
-    """The server's own certificate for these names, in `<data>/tls/`; what is missing is made.
+    """Return the server's own certificate for these names, in `<data>/tls/`; what is missing is made.
 
-    A certificate that ends within 30 days, or is not for all the names, is issued anew for the same
-    key; the CA is kept. Keys are written before their certificates, each file whole or not at all:
-    a start that was killed is finished by the next one. Raises BenchError for files that are damaged
-    or do not belong together, UsageError for a name that is none.
+    A certificate that ends within 30 days, or is not for all the names, is issued anew for the same key; the CA is
+    kept. Keys are written before their certificates, each file whole or not at all: a start that was killed is
+    finished by the next one.
+
+    Args:
+        data: The data folder.
+        names: Host names and IP addresses.
+        now: The time of issue; by default the present.
+
+    Raises:
+        BenchError: Files are damaged or do not belong together, or the CA has expired.
+        UsageError: A name is invalid.
     """
     now = now or datetime.now(UTC)
     wished = [_general_name(name) for name in names]
@@ -108,7 +116,11 @@ def ensure(data: Path, names: Sequence[str] = DEFAULT_NAMES, *, now: datetime | 
 
 
 def existing(data: Path) -> Identity:
-    """What `ensure` has made. Raises BenchError if there is nothing yet, or it is damaged."""
+    """Return what `ensure` has made.
+
+    Raises:
+        BenchError: There is nothing yet, or it is damaged.
+    """
     folder = data / FOLDER
     if not (folder / CERTIFICATE).exists():
         raise BenchError(f"no certificate in {folder}: bench serve makes one, or name its folder with --data")
@@ -116,7 +128,11 @@ def existing(data: Path) -> Identity:
 
 
 def load(certificate_file: Path, key_file: Path) -> Identity:
-    """The user's own certificate (PEM, leaf first) and its key. Raises BenchError with the cure."""
+    """Return the user's own certificate (PEM, leaf first) and its key.
+
+    Raises:
+        BenchError: A file cannot be read, or they do not belong together; the message has the cure.
+    """
     chain = certificates(certificate_file, "name a PEM file that begins with the server's certificate")
     key = _key(key_file, "name the PEM file with the certificate's key")
     if not _fits(key, chain[0]):
@@ -128,7 +144,11 @@ def load(certificate_file: Path, key_file: Path) -> Identity:
 
 
 def certificates(path: Path, cure: str) -> tuple[x509.Certificate, ...]:
-    """All certificates in a PEM file, one at least. Raises BenchError that ends with the cure."""
+    """Return all certificates in a PEM file, at least one.
+
+    Raises:
+        BenchError: There is none; the message ends with the cure.
+    """
     try:
         return tuple(x509.load_pem_x509_certificates(path.read_bytes()))
     except OSError as error:
@@ -197,7 +217,7 @@ def _is_good(identity: Identity, wished: Sequence[x509.GeneralName], now: dateti
 
 
 def _made_key(path: Path, cure: str) -> ec.EllipticCurvePrivateKey:
-    """The key in this file, which is made if it does not exist."""
+    """Return the key in this file, which is made if it does not exist."""
     if not path.exists():
         new = ec.generate_private_key(ec.SECP256R1())
         form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, _NO_ENCRYPTION)

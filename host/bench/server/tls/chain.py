@@ -1,6 +1,6 @@
-"""What a client's certificates say.
+"""Clients' certificates: their signatures, names and dates.
 
-Java and Bouncy Castle read certificates on a ThingsBoard; where they have ways of their own, so has this.
+ThingsBoard reads certificates by Java and Bouncy Castle; where they differ from OpenSSL, this follows them.
 """
 
 import base64
@@ -17,24 +17,24 @@ from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, r
 from cryptography.hazmat.primitives.asymmetric.padding import PSS, PKCS1v15
 from cryptography.x509.oid import NameOID
 
-# What Java's TLS takes from a client; each one costs a verification.
+# The longest chain that Java's TLS accepts from a client; each certificate costs a verification.
 _LONGEST_CHAIN = 10
 _ESCAPED = re.compile(r'[,"\\+=<>;]')
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without warnings of odd certificates: strangers send them, and could fill the log."""
+    """Suppress warnings of odd certificates: strangers send them, and could fill the log."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
 def is_signed(chain: Sequence[x509.Certificate]) -> bool:
-    """Whether each certificate is signed by the next one (leaf first).
+    """Return whether each certificate is signed by the next one (leaf first).
 
-    Names, dates, extensions and the last one's signature do not matter. Whatever goes wrong with a
-    certificate, e.g. a kind of key that is not known, it is not signed.
+    Names, dates, extensions and the last one's signature do not matter. Whatever goes wrong with a certificate, e.g. an
+    unknown type of key, it is not signed.
     """
     if len(chain) > _LONGEST_CHAIN:
         return False
@@ -48,9 +48,9 @@ def is_signed(chain: Sequence[x509.Certificate]) -> bool:
 
 
 def common_name(der: bytes) -> str | None:
-    """The first CN of a certificate's subject, escaped as Bouncy Castle does (RFC 4514, section 2.4, and `=`).
+    """Return the first CN of a certificate's subject, escaped as Bouncy Castle does (RFC 4514, section 2.4, and `=`).
 
-    None if there is none, or no certificate.
+    None if there is none, or this is not a certificate.
     """
     try:
         with quiet():
@@ -58,28 +58,28 @@ def common_name(der: bytes) -> str | None:
                 if rdn.get_attributes_for_oid(NameOID.COMMON_NAME):
                     # of several attributes side by side the first is taken, CN or not
                     return _escape(next(iter(rdn)).value)
-    except Exception:  # noqa: BLE001 - as above
+    except Exception:  # noqa: BLE001 - hostile certificates find every one there is
         return None
     return None
 
 
 def certificate_text(der: bytes) -> str:
-    """A certificate as credentials store it: Base64 of its DER form without line ends."""
+    """Return a certificate as credentials store it: Base64 of its DER form without line ends."""
     return base64.b64encode(der).decode()
 
 
 def is_valid_at(der: bytes, moment: datetime) -> bool:
-    """Whether the moment (with time zone) is within a certificate's dates, ends included."""
+    """Return whether a moment (with time zone) is within a certificate's dates, ends included."""
     try:
         with quiet():
             certificate = x509.load_der_x509_certificate(der)
             return certificate.not_valid_before_utc <= moment <= certificate.not_valid_after_utc
-    except Exception:  # noqa: BLE001 - as above
+    except Exception:  # noqa: BLE001 - hostile certificates find every one there is
         return False
 
 
 def to_der(chain: Sequence[x509.Certificate]) -> list[bytes]:
-    """Certificates in DER form."""
+    """Return certificates in DER form."""
     return [each.public_bytes(serialization.Encoding.DER) for each in chain]
 
 

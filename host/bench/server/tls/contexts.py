@@ -1,8 +1,8 @@
-"""TLS contexts: the standard library's for HTTPS, and one for MQTT that looks at any client certificate.
+"""TLS contexts: the standard library's for HTTPS, and one for MQTT that accepts any client certificate.
 
-Python's ssl asks for a client certificate only to verify it. Devices show certificates that nobody
-the server knows has signed, and are known by the certificate itself. So MQTT's side is done by
-pyOpenSSL, behind what asyncio expects of an `ssl.SSLContext` and an `ssl.SSLObject`.
+Python's ssl requests a client certificate only to verify it. Devices show certificates that no one the server knows has
+signed, and are known by the certificate itself. So MQTT's side is done by pyOpenSSL, behind what asyncio expects of an
+`ssl.SSLContext` and an `ssl.SSLObject`.
 """
 
 import ssl
@@ -28,7 +28,11 @@ T = TypeVar("T")
 
 
 def https_context(identity: Identity) -> ssl.SSLContext:
-    """A server's context, TLS 1.2 and later. Raises BenchError for a certificate OpenSSL does not take."""
+    """Return a server's context, TLS 1.2 and later.
+
+    Raises:
+        BenchError: OpenSSL does not accept the certificate.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION
@@ -41,12 +45,18 @@ def https_context(identity: Identity) -> ssl.SSLContext:
 
 
 def mqtt_context(identity: Identity, client_ca: Path | None = None) -> ssl.SSLContext:
-    """For `loop.create_server(ssl=...)`, TLS 1.2 and later: asks for a client certificate, needs none.
+    """Return a context for `loop.create_server(ssl=...)`, TLS 1.2 and later, that requests a client certificate.
 
-    Any chain is taken whose certificates are each signed by the next one; with `client_ca`, a PEM
-    file, it also has to lead to one of the CAs in there, in time. What was shown, is
-    `transport.get_extra_info("ssl_object").peer_chain()`. Nothing is resumed: a resumed session
-    would come without its chain. Raises BenchError for files OpenSSL does not take.
+    None is required, and any chain is accepted whose certificates are each signed by the next one. The chain is
+    `transport.get_extra_info("ssl_object").peer_chain()`. Sessions are not resumed: a resumed one would come without
+    its chain.
+
+    Args:
+        identity: The server's.
+        client_ca: A PEM file; chains also have to lead to one of the CAs in it, and be valid now.
+
+    Raises:
+        BenchError: OpenSSL does not accept the files.
     """
     context = SSL.Context(SSL.TLS_SERVER_METHOD)
     context.set_min_proto_version(SSL.TLS1_2_VERSION)
@@ -66,10 +76,10 @@ def mqtt_context(identity: Identity, client_ca: Path | None = None) -> ssl.SSLCo
 
 
 class TlsSession:
-    """One connection: what asyncio uses of an `ssl.SSLObject`, and the client's certificates.
+    """A connection: what asyncio uses of an `ssl.SSLObject`, and the client's certificates.
 
-    Bytes go from `incoming` to OpenSSL only when it has nothing left: asyncio's flow control looks at
-    how many are waiting there.
+    Bytes go from `incoming` to OpenSSL only when it has nothing left: asyncio's flow control looks at how many are
+    waiting there.
     """
 
     def __init__(self, context: SSL.Context, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> None:
@@ -80,14 +90,14 @@ class TlsSession:
         self._peer_chain: list[bytes] = []
 
     def peer_chain(self) -> list[bytes]:
-        """The certificates the client showed, DER, leaf first; empty if it showed none."""
+        """Return the client's certificates, DER, leaf first; empty if it showed none."""
         return self._peer_chain
 
     def do_handshake(self) -> None:
         self._run(self._handshake)
 
     def read(self, size: int, buffer: memoryview | None = None) -> bytes | int:
-        """Up to `size` bytes, as bytes or into the buffer; none when the client said goodbye."""
+        """Read up to `size` bytes, as bytes or into the buffer; none after the client's close_notify."""
         try:
             if buffer is None:
                 return self._run(self._connection.recv, min(size, _RECORD))
@@ -96,27 +106,27 @@ class TlsSession:
             return b"" if buffer is None else 0
 
     def write(self, data: bytes | bytearray | memoryview) -> int:
-        """Take all of the data: memory is never full."""
+        """Write all of the data: memory is never full."""
         return self._run(self._connection.sendall, data) if data else 0
 
     def unwrap(self) -> None:
         self._run(self._shutdown)
 
     def getpeercert(self) -> None:
-        """Nothing: what asyncio asks for after a handshake is `peer_chain` here."""
+        """Return nothing: what asyncio asks for after a handshake is `peer_chain` here."""
 
     def cipher(self) -> tuple[str | None, str | None, int | None]:
         connection = self._connection
         return connection.get_cipher_name(), connection.get_cipher_version(), connection.get_cipher_bits()
 
     def compression(self) -> None:
-        """Off."""
+        """Return nothing: it is off."""
 
     def pending(self) -> int:
         return self._connection.pending()
 
     def _run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Let OpenSSL work on what has come, and pass on what it has to say. Raises as an SSLObject does."""
+        """Let OpenSSL work on what was received, and pass on what it sends. Raises as an SSLObject does."""
         # Before 4.0 OpenSSL takes what another connection or a certificate left there for this one's error.
         lib.ERR_clear_error()
         try:
@@ -137,7 +147,7 @@ class TlsSession:
                 self._outgoing.write(chunk)
 
     def _outgoing_bytes(self) -> Iterator[bytes]:
-        """What OpenSSL wants to be sent, each byte once."""
+        """Yield what OpenSSL sends, each byte once."""
         with suppress(SSL.WantReadError):  # that was all
             while True:
                 yield self._connection.bio_read(_CHUNK)
@@ -146,18 +156,18 @@ class TlsSession:
         self._connection.do_handshake()
         shown = _client_certificates(self._connection)
         if not chain.is_signed(shown):
-            deque(self._outgoing_bytes(), maxlen=0)  # the client must not hear that all is well
+            deque(self._outgoing_bytes(), maxlen=0)  # the client must not see a success
             raise ssl.SSLCertVerificationError(ssl.SSL_ERROR_SSL, "a certificate is not signed by the next one")
         self._peer_chain = chain.to_der(shown)
 
     def _shutdown(self) -> None:
-        """Say goodbye, and wait for the client's."""
+        """Send close_notify, and wait for the client's."""
         if not self._connection.shutdown() and not self._connection.shutdown():
             raise SSL.WantReadError
 
 
 class _Context:
-    """As much of an `ssl.SSLContext` as asyncio uses."""
+    """The part of an `ssl.SSLContext` that asyncio uses."""
 
     def __init__(self, context: SSL.Context) -> None:
         self._context = context
@@ -176,7 +186,7 @@ class _Context:
 
 
 def _client_certificates(connection: SSL.Connection) -> list[x509.Certificate]:
-    """The client's certificates. On a server OpenSSL keeps the leaf apart from the rest."""
+    """Return the client's certificates. On a server OpenSSL keeps the leaf apart from the rest."""
     try:
         with chain.quiet():
             leaf = connection.get_peer_certificate(as_cryptography=True)
@@ -203,7 +213,7 @@ def _accept_any(*_: object) -> bool:
 
 
 def _reason(error: SSL.Error) -> str:
-    """What OpenSSL said: pyOpenSSL has (library, function, reason) triples, or an errno and a text."""
+    """Return OpenSSL's reason: pyOpenSSL has (library, function, reason) triples, or an errno and a text."""
     entries = error.args[0] if error.args and isinstance(error.args[0], list) else []
     return "; ".join(entry[-1] for entry in entries) or "TLS failed"
 
