@@ -13,7 +13,7 @@ from bench.mqtt import codec
 from bench.mqtt.codec import Reason, Refusal
 from bench.registry import credentials as kinds
 from bench.registry import logins, names, provisioning
-from bench.registry.credentials import CredentialsType, access_token
+from bench.registry.credentials import access_token
 from bench.registry.provisioning import ProvisionOutcome, Status
 from bench.registry.registry import Registry
 from bench.server import device_json, json_reader

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from bench.contract.proof import COVERED, claim_secret, proof
-from bench.registry.device_secrets import is_proven
+from bench.registry.device_secrets import is_valid_proof
 from bench.server import device_json
 from tests.support import micropython
 
@@ -38,5 +38,5 @@ def test_firmware_proves_as_the_contract_does(request_):
 def test_server_reads_the_fields_that_the_contract_covers_in_its_order(request_):
     sent = {"provisionDeviceKey": "k", "provisionDeviceSecret": "", "provisionDeviceNonce": NONCE, **request_}
     read = device_json.read_request(json.dumps(sent).encode())
-    assert is_proven(PROFILE_SECRET, NAME, read.proven, of_contract(request_))
+    assert is_valid_proof(PROFILE_SECRET, NAME, read.proven, of_contract(request_))
     assert proof(SECRET, read.proven) == of_contract(request_)

@@ -6,7 +6,6 @@ import pytest
 
 from bench.contract.proof import claim_secret
 from bench.mqtt import codec
-from bench.registry.device_secrets import claim_secret
 from bench.registry.provision_type import ProvisionType
 from tests.support.boards import WAYS, ca_file, steps, vault_slots, way_settings
 

@@ -15,7 +15,6 @@ from bench.errors import BenchError, UsageError
 from bench.faults.network.framing import Protocol, Route
 from bench.faults.network.network import Link
 from bench.faults.server_faults import Kind, ServerFault, UpsetProcess, UpsetThread, happening, locked
-from bench.mqtt.framing import Protocol, Route
 from bench.registry.encryption import SecretBox
 from bench.registry.files import DATABASE_FILE
 from bench.server.run.thread import RunningServer

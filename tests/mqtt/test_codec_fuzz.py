@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from bench.contract.credentials import CredentialsType
 from bench.mqtt import codec
-from bench.registry.credentials import CredentialsType
 from bench.registry.provision_type import ProvisionType
 from bench.server import device_json, json_reader
 from tests.support import mqtt_packets

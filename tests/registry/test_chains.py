@@ -11,7 +11,7 @@ from bench.errors import Refused
 from bench.registry import audit, chains, devices, profiles
 from bench.registry.audit import Origin
 from bench.registry.chains import Chain
-from bench.registry.credentials import CredentialsType, access_token, mqtt_basic, sha3, x509
+from bench.registry.credentials import access_token, mqtt_basic, sha3, x509
 from bench.registry.profiles import Strategy
 from bench.registry.provision_type import ProvisionType
 from bench.registry.provisioning import Status

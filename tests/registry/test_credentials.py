@@ -4,8 +4,9 @@ import json
 
 import pytest
 
+from bench.contract.credentials import CredentialsType
 from bench.registry import credentials as kinds
-from bench.registry.credentials import CredentialsType, InvalidCredentials, MqttLogin
+from bench.registry.credentials import InvalidCredentials, MqttLogin
 from tests.support.mqtt_packets import connack, connect, puback, publish, request
 from tests.support.raw_client import RawClient
 

@@ -11,7 +11,7 @@ from bench.contract.credentials import CredentialsType
 from bench.errors import UsageError
 from bench.registry import devices, profiles, timeseries
 from bench.registry.batching import Conflict
-from bench.registry.credentials import CredentialsType, access_token
+from bench.registry.credentials import access_token
 from bench.registry.model import Device
 from bench.registry.profiles import Strategy
 from bench.registry.provision_type import ProvisionType

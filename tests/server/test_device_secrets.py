@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.contract.credentials import CredentialsType
+from bench.contract.proof import claim_secret
 from bench.registry import audit, devices
 from bench.registry.clock import now_ms
-from bench.registry.credentials import CredentialsType, access_token
-from bench.registry.device_secrets import NONCE_LIFE_MS, Nonces, claim_secret, is_accepted_secret, is_valid_proof
+from bench.registry.credentials import access_token
+from bench.registry.device_secrets import NONCE_LIFE_MS, Nonces, is_accepted_secret, is_valid_proof
 from bench.registry.provision_type import ProvisionType
 from bench.registry.provisioning import ProvisionRequest, Status
 from bench.server.limits import Rules

@@ -10,15 +10,7 @@ from bench.contract.credentials import CredentialsType
 from bench.errors import NotFound, Refused
 from bench.registry import audit, devices, rotation
 from bench.registry.audit import UNKNOWN_ORIGIN
-from bench.registry.credentials import (
-    CredentialsRequest,
-    CredentialsType,
-    InvalidCredentials,
-    MqttLogin,
-    access_token,
-    mqtt_basic,
-    x509,
-)
+from bench.registry.credentials import CredentialsRequest, InvalidCredentials, MqttLogin, access_token, mqtt_basic, x509
 from bench.registry.model import Credentials
 from bench.registry.provisioning import Status
 from bench.server.device_api import DeviceApi

@@ -10,9 +10,9 @@ from sqlalchemy import Connection, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from bench.contract.credentials import CredentialsType
+from bench.contract.proof import claim_secret
 from bench.registry import credentials
-from bench.registry.credentials import CredentialsType
-from bench.registry.device_secrets import claim_secret
 from bench.registry.encryption import SecretBox
 from bench.registry.files import DATABASE_FILE, KEY_FILE
 from bench.registry.model import Credentials, Device, Profile

@@ -30,9 +30,8 @@ _REACH_S = 3.0
 _GROUPS = ("dialout", "uucp")
 _SETUP = "make setup"
 # MQTT 3.1.1 CONNECT as boards send it that have no credentials yet: user `provision`, no client id.
-_CONNECT = b"\x10\x17\x00\x04MQTT\x04\x82\x00\x0a\x00\x00\x00\x09provision"
-_CONNACK = b"\x20\x02"
-_DISCONNECT = b"\xe0\x00"
+_CONNECT = client_packets.connect("", "provision", keep_alive_s=10)
+_CONNACK = client_packets.ACCEPTED[:2]  # whatever it answers
 
 
 class State(StrEnum):

@@ -13,6 +13,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from bench import addresses
+from bench.contract.credentials import BoardCredentialsType
+from bench.contract.proof import claim_secret
 from bench.errors import UsageError
 
 # What boards send secrets in clear to (firmware/firstboot/address.py).

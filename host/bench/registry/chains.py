@@ -15,7 +15,7 @@ from sqlalchemy import Connection, insert, select, update
 from bench.contract.credentials import CredentialsType
 from bench.registry import audit, credentials, names, provisioning
 from bench.registry.audit import Origin
-from bench.registry.credentials import CredentialsType, sha3
+from bench.registry.credentials import sha3
 from bench.registry.encryption import SecretBox
 from bench.registry.model import Attribute, Audit, Credentials, Device, Profile
 from bench.registry.provision_type import ProvisionType

@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from bench.contract.credentials import CredentialsType
 from bench.registry.encryption import SecretBox
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")

@@ -19,19 +19,6 @@ _MADE = re.compile(r"[0-9a-f]{12}-[0-9a-f]{64}")
 _MADE_DIGITS = 12
 
 
-def claim_secret(group_key: str, device_name: str) -> str:
-    """Return the secret of one device.
-
-    Args:
-        group_key: The profile's secret.
-        device_name: Trimmed before use.
-
-    Returns:
-        The HMAC-SHA256 (RFC 2104) of the name under the profile's secret, in lower-case hex.
-    """
-    return _hmac(group_key, names.trimmed(device_name))
-
-
 def is_accepted_secret(group_key: str, device_name: str, shown: str) -> bool:
     """Return whether a text is a profile's secret, or the claim secret of a device that has a name.
 

@@ -126,7 +126,7 @@ def delete(session: Session, device: Device) -> None:
 
 
 def _free_name(session: Session, name: str, device_id: uuid.UUID | None) -> str:
-    name = names.trimmed(name)  # as a device's request is
+    name = trimmed(name)  # as a device's request is
     if not names.is_valid(name):
         raise Refused("Device name should be specified, have at most 255 characters and no markup in it!")
     other = session.scalar(select(Device.id).where(Device.name == name))

@@ -117,7 +117,7 @@ def store(session: Session, line: ImportLine, *, update: bool) -> ImportedDevice
     """
     if line.error:
         raise Refused(line.error)
-    name = names.trimmed(line.fields.get("NAME", ""))
+    name = trimmed(line.fields.get("NAME", ""))
     known = session.scalar(select(Device).where(Device.name == name))
     own = _credentials(line.fields)
     kind = line.fields.get("TYPE")

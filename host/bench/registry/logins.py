@@ -9,7 +9,7 @@ from sqlalchemy import Connection, select
 
 from bench.contract.credentials import CredentialsType
 from bench.registry import credentials
-from bench.registry.credentials import CredentialsType, MqttLogin
+from bench.registry.credentials import MqttLogin
 from bench.registry.encryption import SecretBox
 from bench.registry.model import Credentials, Device, Profile
 

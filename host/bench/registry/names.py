@@ -11,11 +11,6 @@ _LIMIT = 255  # UTF-16 units
 _SCRIPT = re.compile(r"\{\{.*\}\}|<[A-Za-z/!?]", re.DOTALL)
 
 
-def trimmed(name: str) -> str:
-    """Return a name as it is stored and looked up."""
-    return name.strip(_TRIMMED)
-
-
 def is_valid(name: str) -> bool:
     """Return whether a new device may have this (trimmed) name."""
     return bool(name) and len(name.encode("utf-16-le")) // 2 <= _LIMIT and "\0" not in name and not _SCRIPT.search(name)

@@ -37,7 +37,7 @@ from bench.registry.audit import UNKNOWN_ORIGIN, Origin
 from bench.registry.batching import Conflict, Pipeline
 from bench.registry.chains import Chain, ChainOutcome
 from bench.registry.clock import now_ms
-from bench.registry.credentials import CredentialsType, DeviceCredentials, MqttLogin
+from bench.registry.credentials import DeviceCredentials, MqttLogin
 from bench.registry.database import Database
 from bench.registry.device_secrets import Nonces
 from bench.registry.encryption import SecretBox, WrongKey
@@ -167,7 +167,7 @@ class Registry:
         A request for a nonce gets one, whatever the key and the name: nothing is looked up, or stored, for it.
         """
         if request.wants_nonce and not request.secret:
-            nonce = self._nonces.issue(request.key, names.trimmed(request.device_name))
+            nonce = self._nonces.issue(request.key, trimmed(request.device_name))
             return ProvisionOutcome(status=Status.NONCE, nonce=nonce)
         try:
             outcome: ProvisionOutcome = await self._commits.submit(self._provision, (request, origin))

@@ -7,7 +7,7 @@ from bench.contract.credentials import CredentialsType
 from bench.errors import NotFound
 from bench.registry import audit, credentials, devices
 from bench.registry.audit import Origin
-from bench.registry.credentials import CredentialsRequest, CredentialsType, InvalidCredentials
+from bench.registry.credentials import CredentialsRequest, InvalidCredentials
 from bench.registry.logins import DeviceLogin
 from bench.registry.model import Audit, Credentials
 from bench.registry.provisioning import Status

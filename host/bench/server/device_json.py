@@ -8,7 +8,8 @@ import re
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from bench.registry.credentials import CredentialsRequest, CredentialsType
+from bench.contract.credentials import CredentialsType
+from bench.registry.credentials import CredentialsRequest
 from bench.registry.provisioning import ProvisionOutcome, ProvisionRequest, Status
 from bench.server import json_reader
 from bench.server.json_reader import LONG, BadField, Malformed, PayloadError

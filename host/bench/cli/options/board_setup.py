@@ -18,7 +18,7 @@ from bench.contract import names
 from bench.contract.credentials import BoardCredentialsType
 from bench.errors import UsageError
 from bench.flash import device_config, settings
-from bench.flash.device_config import Choices, Claim, Kind, Place, Transport
+from bench.flash.device_config import Choices, Claim, Place, Transport
 from bench.registry.provision_type import ProvisionType
 from bench.server.tls import authority
 

@@ -13,7 +13,6 @@ from bench.conformance.board.session import Login, Session
 from bench.conformance.check import Broken, NotHere
 from bench.contract.credentials import CredentialsType
 from bench.errors import BenchError
-from bench.registry.credentials import CredentialsType
 from bench.registry.registry import DeviceView, Registry
 from bench.server.run.thread import RunningServer
 

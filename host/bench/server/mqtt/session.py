@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from typing import Protocol
 
 from bench.mqtt import codec
-from bench.mqtt.codec import Connect, Kind, Packet, Publish, Reason, Simple, Subscribe, Unsubscribe
+from bench.mqtt.codec import Connect, Packet, PacketType, Publish, Reason, Simple, Subscribe, Unsubscribe
 from bench.registry.audit import Origin
 from bench.registry.chains import Chain
 from bench.registry.logins import DeviceLogin
@@ -68,7 +68,7 @@ class MqttSession(ABC):
                 self._link.send(self._link.version.unsuback(packet.packet_id, reasons))
             case Connect():
                 self._on_second_connect(packet)
-            case Simple(kind=Kind.PINGREQ):
+            case Simple(kind=PacketType.PINGREQ):
                 self._link.send(codec.PINGRESP)
             case Simple(kind=PacketType.DISCONNECT):
                 self._link.close(Reason.SUCCESS)

@@ -17,7 +17,6 @@ from typing import Any, Self, TypeVar
 
 from bench.contract.credentials import CredentialsType
 from bench.errors import BenchError
-from bench.registry.credentials import CredentialsType
 from bench.registry.provision_type import ProvisionType
 from bench.registry.registry import ProfileView, Registry
 from bench.server.device_api import DeviceApi

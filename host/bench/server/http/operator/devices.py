@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from bench.contract.credentials import CredentialsType
 from bench.errors import Refused
 from bench.registry import credentials, devices, profiles
-from bench.registry.credentials import CredentialsType, DeviceCredentials, InvalidCredentials
+from bench.registry.credentials import DeviceCredentials, InvalidCredentials
 from bench.registry.devices import DevicePageQuery
 from bench.registry.model import Device, Profile
 from bench.registry.pages import PageQuery

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from bench.registry.credentials import CredentialsType
+from bench.contract.credentials import CredentialsType
 from bench.server.http.operator.schemas.common import Id, Json, Milliseconds, ThingsBoardModel
 
 
