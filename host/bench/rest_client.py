@@ -1,4 +1,4 @@
-"""ThingsBoard's REST API, as far as the bench uses it: its own server's, or that of any ThingsBoard."""
+"""Client of ThingsBoard's REST API, as far as the bench needs it: for its own server and for any ThingsBoard."""
 
 import time
 from collections.abc import Sequence
@@ -11,12 +11,12 @@ from bench.errors import BenchError, NotFound, Refused
 
 _PAGE = 100
 _MS = 1000
-# What a server may take on top of the time it is told to wait.
+# Seconds that a server may need beyond the timeout of a call.
 _GRACE_S = 10
 
 
 class Denied(BenchError):
-    """Wrong user name or password, or a user who may not do this."""
+    """Wrong user name or password, or a user without the permission."""
 
 
 class NoAnswer(BenchError):
@@ -24,9 +24,20 @@ class NoAnswer(BenchError):
 
 
 class ThingsBoard:
-    """One user's view of a server. Logs in when first asked, and again when its token has expired.
+    """A server as one user sees it. Logs in at the first request, and again when its token has expired.
 
-    Raises NotFound, Refused (the server says why), Denied, NoAnswer, and BenchError if the server cannot be reached.
+    Args:
+        http: With the server's URL as its base.
+        username: The user's e-mail address.
+        password: The user's password.
+
+    Every method raises, besides what it names:
+
+    Raises:
+        NotFound: The server does not have it.
+        Refused: The server refuses it; the message is the server's.
+        Denied: The user must not do this.
+        BenchError: The server cannot be reached, or its answer is unexpected.
     """
 
     def __init__(self, http: httpx.AsyncClient, username: str, password: str) -> None:
@@ -37,11 +48,11 @@ class ThingsBoard:
     # Profiles.
 
     async def profiles(self) -> list[dict[str, Any]]:
-        """All device profiles, by name."""
+        """Return all device profiles, by name."""
         return await self._pages("/api/deviceProfiles", sortProperty="name", sortOrder="ASC")
 
     async def profile(self, name: str) -> dict[str, Any]:
-        """The profile of this name."""
+        """Return the profile of this name."""
         for each in await self._pages("/api/deviceProfiles", textSearch=name):
             if each["name"] == name:
                 return dict(await self.get(f"/api/deviceProfile/{each['id']['id']}"))
@@ -50,7 +61,15 @@ class ThingsBoard:
     async def create_profile(
         self, name: str, strategy: str, *, key: str | None, secret: str | None, **provisioning: Any
     ) -> dict[str, Any]:
-        """A new profile. `provisioning`: what else its strategy needs, in ThingsBoard's words."""
+        """Store a new profile, and return it.
+
+        Args:
+            name: Its name.
+            strategy: A ProvisionType.
+            key: Its provisioning key.
+            secret: Its provisioning secret.
+            provisioning: Further fields of ThingsBoard's `provisionConfiguration` that the strategy needs.
+        """
         configuration = {"type": strategy, "provisionDeviceSecret": secret, **provisioning}
         profile = {
             "name": name,
@@ -68,31 +87,31 @@ class ThingsBoard:
 
     async def delete_profile(self, name: str) -> None:
         """Delete the profile of this name."""
-        await self._ask("DELETE", f"/api/deviceProfile/{(await self.profile(name))['id']['id']}")
+        await self._request("DELETE", f"/api/deviceProfile/{(await self.profile(name))['id']['id']}")
 
     # Devices.
 
     async def devices(self, search: str = "") -> list[dict[str, Any]]:
-        """All devices, by name, or those with this text in their names."""
+        """Return all devices, by name, or those with this text in their names."""
         return await self._pages("/api/tenant/devices", textSearch=search, sortProperty="name", sortOrder="ASC")
 
     async def count_devices(self) -> int:
-        """How many devices there are."""
+        """Return the number of devices."""
         return int((await self.get("/api/tenant/devices", pageSize=1, page=0))["totalElements"])
 
     async def device(self, name: str) -> dict[str, Any]:
-        """The device of this name."""
+        """Return the device of this name."""
         try:
             return dict(await self.get("/api/tenant/devices", deviceName=name))
         except NotFound:
             raise NotFound(f"no device {name}: see bench device list") from None
 
     async def device_id(self, name: str) -> str:
-        """The id of the device of this name."""
+        """Return the id of the device of this name."""
         return str((await self.device(name))["id"]["id"])
 
     async def create_device(self, name: str, profile: str, *, label: str | None = None) -> dict[str, Any]:
-        """A new device, with a random access token."""
+        """Store a new device of the profile of this name, with a random access token, and return it."""
         profile_id = (await self.profile(profile))["id"]
         return dict(await self.post("/api/device", {"name": name, "label": label, "deviceProfileId": profile_id}))
 
@@ -101,35 +120,47 @@ class ThingsBoard:
         await self.delete(await self.device_id(name))
 
     async def delete(self, device_id: str) -> None:
-        """Delete the device of this id."""
-        await self._ask("DELETE", f"/api/device/{device_id}")
+        """Delete the device with this id."""
+        await self._request("DELETE", f"/api/device/{device_id}")
 
     async def credentials(self, device_id: str) -> dict[str, Any]:
-        """What a device logs in with."""
+        """Return a device's credentials."""
         return dict(await self.get(f"/api/device/{device_id}/credentials"))
 
     async def set_credentials(self, device_id: str, kind: str, **fields: str) -> dict[str, Any]:
-        """Replace what a device logs in with: `credentialsId` or `credentialsValue`, as its kind wants it."""
+        """Replace a device's credentials, and return them.
+
+        Args:
+            device_id: The device.
+            kind: A CredentialsType.
+            fields: `credentialsId` or `credentialsValue`, as the type needs.
+        """
         body = {**await self.credentials(device_id), "credentialsId": None, "credentialsValue": None, **fields}
         return dict(await self.post("/api/device/credentials", {**body, "credentialsType": kind}))
 
     async def bulk_import(self, csv: str, columns: Sequence[dict[str, str]], delimiter: str) -> dict[str, Any]:
-        """Make or update a device a line."""
+        """Create or update devices from CSV, and return ThingsBoard's counts and errors.
+
+        Args:
+            csv: One device a line, after a header.
+            columns: `type`, and `key` where there is one, of each column.
+            delimiter: One character.
+        """
         mapping = {"columns": columns, "delimiter": delimiter, "header": True, "update": True}
         return dict(await self.post("/api/device/bulk_import", {"file": csv, "mapping": mapping}))
 
     async def claim(self, name: str, secret: str) -> str:
-        """Claim a device for the customer whose user this is; the server's word for how it went."""
+        """Claim a device for the customer whose user this is, and return the server's result."""
         try:
             answer = await self.post(f"/api/customer/device/{quote(name, safe='')}/claim", {"secretKey": secret})
         except Refused as error:
             return str(error)
         return str(answer["response"])
 
-    # What devices report, and what they are told.
+    # Devices' data and calls.
 
     async def attributes(self, device_id: str, scope: str) -> dict[str, Any]:
-        """A device's attributes of a scope."""
+        """Return a device's attributes of a scope."""
         found = await self.get(f"/api/plugins/telemetry/DEVICE/{device_id}/values/attributes/{scope}")
         return {each["key"]: each["value"] for each in found}
 
@@ -139,15 +170,17 @@ class ThingsBoard:
 
     async def delete_attributes(self, device_id: str, scope: str, keys: Sequence[str]) -> None:
         """Delete attributes of a scope."""
-        await self._ask("DELETE", f"/api/plugins/telemetry/DEVICE/{device_id}/{scope}", params={"keys": ",".join(keys)})
+        await self._request(
+            "DELETE", f"/api/plugins/telemetry/DEVICE/{device_id}/{scope}", params={"keys": ",".join(keys)}
+        )
 
     async def latest(self, device_id: str) -> dict[str, tuple[int, Any]]:
-        """The latest entry of every series, `{key: (ms since epoch, value)}`."""
+        """Return the latest entry of every series, `{key: (ms since epoch, value)}`."""
         found = await self.get(f"/api/plugins/telemetry/DEVICE/{device_id}/values/timeseries", useStrictDataTypes=True)
         return {key: (entries[0]["ts"], entries[0]["value"]) for key, entries in found.items() if entries}
 
     async def history(self, device_id: str, keys: Sequence[str], *, seconds: float, limit: int) -> dict[str, Any]:
-        """Entries of series in the last seconds, newest first: `{key: [{"ts": ..., "value": ...}]}`."""
+        """Return entries of series in the last seconds, newest first: `{key: [{"ts": ..., "value": ...}]}`."""
         now = int(time.time() * _MS)
         return dict(
             await self.get(
@@ -161,25 +194,36 @@ class ThingsBoard:
         )
 
     async def rpc(self, device_id: str, method: str, params: Any, *, oneway: bool, timeout_s: float) -> Any:
-        """Call a device; its answer, None for a call that has none."""
+        """Call a device, and return its answer; None for a one-way call.
+
+        Args:
+            device_id: The device.
+            method: The method.
+            params: Its parameters, as JSON.
+            oneway: Do not wait for an answer.
+            timeout_s: How long the server waits for the device, in seconds.
+
+        Raises:
+            NoAnswer: The device is not connected, or does not answer in time.
+        """
         way = "oneway" if oneway else "twoway"
         body = {"method": method, "params": params, "timeout": int(timeout_s * _MS)}
-        return await self._ask("POST", f"/api/rpc/{way}/{device_id}", json=body, timeout=timeout_s + _GRACE_S)
+        return await self._request("POST", f"/api/rpc/{way}/{device_id}", json=body, timeout=timeout_s + _GRACE_S)
 
     async def audit(self, limit: int) -> list[dict[str, Any]]:
-        """The newest rows of the audit trail."""
+        """Return the newest `limit` rows of the audit trail."""
         page = await self.get("/api/audit/logs", pageSize=limit, page=0, sortProperty="createdTime", sortOrder="DESC")
         return list(page["data"])
 
-    # How it is asked.
+    # Requests.
 
     async def get(self, path: str, **params: Any) -> Any:
-        """GET, and the JSON of the answer."""
-        return await self._ask("GET", path, params={key: value for key, value in params.items() if value != ""})
+        """Send GET, and return the JSON of the answer. Parameters that are "" are left out."""
+        return await self._request("GET", path, params={key: value for key, value in params.items() if value != ""})
 
     async def post(self, path: str, body: Any) -> Any:
-        """POST JSON, and the JSON of the answer."""
-        return await self._ask("POST", path, json=body)
+        """Send POST with a JSON body, and return the JSON of the answer."""
+        return await self._request("POST", path, json=body)
 
     async def _pages(self, path: str, **params: Any) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
@@ -191,7 +235,7 @@ class ThingsBoard:
                 return found
             number += 1
 
-    async def _ask(self, method: str, path: str, **content: Any) -> Any:
+    async def _request(self, method: str, path: str, **content: Any) -> Any:
         if not self._token:
             await self._log_in()
         answer = await self._send(method, path, **content)
@@ -223,8 +267,8 @@ def _read(answer: httpx.Response) -> Any:
         body = answer.text
     if answer.is_success:
         return body
-    said = body.get("message") if isinstance(body, dict) else body
-    message = str(said or f"HTTP {answer.status_code}")
+    reason = body.get("message") if isinstance(body, dict) else body
+    message = str(reason or f"HTTP {answer.status_code}")
     match answer.status_code:
         case httpx.codes.UNAUTHORIZED | httpx.codes.FORBIDDEN:
             raise Denied(f"the server denies it: {message}")

@@ -26,7 +26,7 @@ class ClaimResult(StrEnum):
 
 @dataclass(frozen=True)
 class OfferResult:
-    """Whether an offer was accepted, and if not the reason: for the journal only, devices get no answer to an offer."""
+    """The result of an offer, with the reason of a refusal: for the journal only, the device gets no answer."""
 
     accepted: bool
     reason: str = ""

@@ -35,7 +35,7 @@ class DeviceCredentials:
 
     @property
     def answer(self) -> str:
-        """What a device is sent: the token itself, or the value."""
+        """The text that a device is sent: the token itself, or the value."""
         return self.id if self.value is None else self.value
 
 

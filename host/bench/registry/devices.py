@@ -32,7 +32,7 @@ _WITH_NAMES = (
 
 @dataclass(frozen=True, kw_only=True)
 class DevicePageQuery(PageQuery):
-    """Which page of which devices is wanted."""
+    """The part of a list of devices that is wanted."""
 
     profile_id: uuid.UUID | None = None
     profile_name: str | None = None

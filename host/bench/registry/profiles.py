@@ -31,7 +31,7 @@ _BEGIN, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
 
 @dataclass(frozen=True, kw_only=True)
 class Strategy:
-    """How devices of a profile provision.
+    """The provisioning of a profile's devices.
 
     For X509_CERTIFICATE_CHAIN the secret is the certificates as PEM, and the key follows from them.
     """

@@ -37,7 +37,7 @@ class Limited(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
-    """How many failures a window has room for."""
+    """Numbers of failures that a window has room for."""
 
     per_caller: int = 10
     per_address: int = 120

@@ -31,7 +31,7 @@ _QUEUE = 1024
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Where the server listens and keeps its data. Port 0 is any free port."""
+    """Addresses to listen on, the data folder, and certificates. Port 0 is any free port."""
 
     data: Path
     host: str = "127.0.0.1"

@@ -1,7 +1,7 @@
 """Block-wise transfers (RFC 7959): bodies that are longer than a datagram.
 
 aiocoap's own (`Block1Spool`, `Block2Cache`) have no bound, neither for a body nor for all of them, so that anyone could
-fill the memory with first blocks; they accept a block size that is reserved, and answer a wrong number otherwise.
+fill the memory with first blocks; and a block out of order is answered 5.00 there, not 4.08 (RFC 7959 section 2.9.2).
 """
 
 import hashlib

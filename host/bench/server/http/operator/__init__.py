@@ -1,4 +1,4 @@
-"""ThingsBoard's REST API, as far as managing devices needs it: same paths, same JSON, same errors."""
+"""The operators' API: the part of ThingsBoard's REST API that the bench needs, with its paths and JSON."""
 
 from bench.server.http.operator import audit, auth, customers, devices, imports, profiles, rpc, telemetry, users
 from bench.server.http.operator.authorization import Operators

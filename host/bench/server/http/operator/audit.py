@@ -1,4 +1,4 @@
-"""The audit trail, as operators read it."""
+"""Routes of the audit trail."""
 
 from typing import Annotated
 from uuid import UUID
@@ -17,7 +17,7 @@ router = APIRouter(route_class=AuthenticatedRoute, tags=["audit"])
 
 _INT64 = (1 << 63) - 1
 _ENTITIES = ("device", "profile", "customer", "user")
-# Where ThingsBoard has no word of its own, the nearest one.
+# Where ThingsBoard has no action of its own, the nearest one.
 _WORDS = {"claimed": "ASSIGNED_TO_CUSTOMER", "imported": "UPDATED", "activation_link": "CREDENTIALS_READ"}
 _PROVISION = "provision"
 
@@ -38,7 +38,7 @@ async def page(
 
 
 def _kinds(action: str) -> list[str]:
-    """What an action of ThingsBoard's is called in the trail."""
+    """Return the trail's names for an action of ThingsBoard's."""
     ours = [word for word, theirs in _WORDS.items() if theirs == action] + [action.lower()]
     known = [f"{entity}.{word}" for entity in _ENTITIES for word in ours]
     if action == "LOGIN":  # a device's

@@ -1,4 +1,4 @@
-"""Logging in and out."""
+"""Routes of logging in and out, and of passwords."""
 
 from collections.abc import Awaitable, Callable
 
@@ -42,7 +42,7 @@ async def login(form: LoginForm, request: Request) -> JwtPair:
 
 
 async def _attempt(request: Request, username: str, prove: Callable[[], Awaitable[bool]]) -> None:
-    """Have somebody prove who they are. Raises Unauthorized or Limited; both are in the audit trail."""
+    """Let somebody prove who they are. Raises Unauthorized or Limited; both are in the audit trail."""
     operators: Operators = request.app.state.operators
     api, source, key = operators.api, origin(request), f"user {username}"
 

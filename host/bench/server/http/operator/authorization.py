@@ -1,4 +1,4 @@
-"""Who may ask: every request of an operator's client goes through here before anything of it is read."""
+"""Authentication and authorization: every request of an operator's client passes here before any of it is read."""
 
 import asyncio
 import json
@@ -32,7 +32,7 @@ SUCCESS, FAILURE = "SUCCESS", "FAILURE"
 
 
 class Operators:
-    """What the operator side knows beside the device side: the tokens it gave out, and its own id."""
+    """The operator side's state: the tokens it issued, and its tenant's id."""
 
     def __init__(self, api: DeviceApi) -> None:
         self.api = api
@@ -40,11 +40,11 @@ class Operators:
         self.tenant_id = uuid.UUID(secret_box.digest("tenant")[:32])
         self.tokens = Tokens(secret_box, self.tenant_id)
         self.deciding = asyncio.Lock()
-        """Held while a password is tried: many tries at once must not all be in time for the limit."""
+        """Held while a password is checked: of many attempts at once each must be counted before the next."""
 
 
 class Caller:
-    """Whoever sent a request: a user, and where they are."""
+    """The sender of a request: a user, and where they are."""
 
     def __init__(self, operators: Operators, user: User, claims: Claims, source: Origin) -> None:
         self.api = operators.api
@@ -56,20 +56,31 @@ class Caller:
 
     @property
     def customer_id(self) -> uuid.UUID | None:
-        """Whose devices this user may see; None is an operator, who may see all."""
+        """The customer whose devices this user may see; None for an operator, who may see all."""
         return self.user.customer_id
 
     async def read(self, query: Callable[[Session], T]) -> T:
-        """Run a function that changes nothing."""
+        """Run a function of a session that changes nothing, and return its result."""
         return await self.api.registry.read(query)
 
     async def change(
         self, what: str, asked: str, change: Change[T], *, result_of: Callable[[T], str] = lambda _: SUCCESS
     ) -> T:
-        """Run a function in a transaction, and record in the audit trail that it was, or that it was refused.
+        """Run a function in a transaction, and record in the audit trail that it was done, or refused.
 
-        `what` is `<kind of entity>.<action>`, `asked` what the request calls the entity; the function returns
-        the entity's name and its answer, of which `result_of` makes the result.
+        Args:
+            what: The action, `<kind of entity>.<action>`.
+            asked: The entity as the request names it.
+            change: A function of a session that returns the entity's name and the answer.
+            result_of: Returns the result to record of an answer; by default SUCCESS.
+
+        Returns:
+            The answer.
+
+        Raises:
+            BenchError: The function refused it.
+            Conflict: Another transaction was faster.
+            Forbidden: This user must not do it.
         """
 
         def audited(session: Session) -> T:
@@ -86,7 +97,7 @@ class Caller:
         return answer
 
     async def record(self, what: str, entity: str, result: str) -> None:
-        """A row of the audit trail and an event for what changes nothing, or was not done."""
+        """Record in the audit trail, and log, what changes nothing or was not done."""
         await self.api.registry.record(self._row(what, entity, result))
         self.api.log("operator", self.source, user=self.user.email, what=what, result=result)
 
@@ -94,23 +105,23 @@ class Caller:
         return audit.entry(self.source, who=self.user.email, what=what, entity=entity, result=result)
 
     def device(self, session: Session, device_id: uuid.UUID) -> Device:
-        """A device that this user may see. Raises NotFound or Forbidden."""
+        """Return a device that this user may see. Raises NotFound or Forbidden."""
         device = devices.get(session, device_id)
         self.check(device.customer_id)
         return device
 
     def check(self, customer_id: uuid.UUID | None) -> None:
-        """Raise Forbidden if what belongs to this customer, or to nobody, is not this user's to see."""
+        """Raise Forbidden if this user may not see what belongs to a customer, or to nobody."""
         if self.customer_id is not None and customer_id != self.customer_id:
             raise Forbidden
 
 
 class PublicRoute(APIRoute):
-    """A route whose requests are bounded, and hold nothing that cannot be stored."""
+    """A route without login, whose requests are bounded, and hold nothing that cannot be stored."""
 
     body_limit = 65536
     json_by_any_name = False
-    """Whether a body is JSON whatever its content type says."""
+    """True if a body is JSON whatever its content type."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
@@ -130,11 +141,11 @@ class PublicRoute(APIRoute):
         return authenticated
 
     async def admit(self, request: Request) -> None:
-        """Raise Unauthorized if nobody may ask."""
+        """Raise Unauthorized if the sender must not send this."""
 
 
 class AuthenticatedRoute(PublicRoute):
-    """A route for those who are logged in."""
+    """A route for users who are logged in."""
 
     body_limit = error_responses.BODY_LIMIT
 
@@ -153,25 +164,25 @@ class AuthenticatedRoute(PublicRoute):
 
 
 class TextRoute(AuthenticatedRoute):
-    """A authenticated route whose bodies upstream takes as text: its clients send JSON as text/plain."""
+    """An authenticated route whose bodies ThingsBoard reads as text: its clients send JSON as text/plain."""
 
     json_by_any_name = True
 
 
 class LargeRoute(AuthenticatedRoute):
-    """A authenticated route for whole files, bounded as upstream bounds all its requests."""
+    """An authenticated route for whole files, bounded as ThingsBoard bounds all its requests."""
 
     body_limit = 16 << 20
 
 
 class _StrictRequest(Request):
-    """Reads JSON that everybody can read again."""
+    """A request whose JSON everybody can read again."""
 
     def take(self, body: bytes) -> None:
         self._body = body
 
     async def json(self) -> Any:
-        """The body. Raises JSONDecodeError, whatever is wrong with it."""
+        """Return the body. Raises JSONDecodeError, whatever is wrong with it."""
         try:
             value = json.loads(self._body, parse_constant=_no_constant)
             _check_values(value)

@@ -1,4 +1,4 @@
-"""Customers, and the devices that are handed to them."""
+"""Routes of customers, and of the devices that are assigned to them."""
 
 from typing import Annotated, Any, Literal
 

@@ -1,4 +1,4 @@
-"""Devices and what they log in with."""
+"""Routes of devices and their credentials."""
 
 import json
 from collections.abc import Callable
@@ -37,7 +37,7 @@ router = APIRouter(route_class=AuthenticatedRoute, tags=["devices"])
 _Type = Annotated[str | None, Query(alias="type", description="Only devices of the profile with this name.")]
 _ProfileId = Annotated[UUID | None, Query(alias="deviceProfileId", description="Only devices of this profile.")]
 _MOST_IDS = 1 << 16
-# What is asked for where a name is taken already: another name is never made up here.
+# For a name that is taken: another name is never made up here.
 _Policy = Annotated[Literal["FAIL"], Query(alias="nameConflictPolicy")]
 
 
@@ -229,7 +229,7 @@ async def set_credentials(form: CredentialsForm, caller: Operator) -> Credential
 
 
 def requested(form: CredentialsForm) -> DeviceCredentials:
-    """The credentials that an operator asks for. Raises Refused."""
+    """Return the credentials that an operator requests. Raises Refused."""
     match form.credentials_type:
         case CredentialsType.ACCESS_TOKEN:
             return _made(lambda: credentials.access_token(form.credentials_id or ""))

@@ -1,4 +1,4 @@
-"""Why an operator's request is refused, and what the answer is then."""
+"""Errors of operators' requests, and their answers."""
 
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -13,7 +13,7 @@ from bench.server.http.error_responses import error
 
 
 class Unauthorized(Exception):
-    """Not logged in. `expired`: but was."""
+    """Not logged in. `expired`: the token was valid once."""
 
     def __init__(self, message: str = "Authentication failed", *, expired: bool = False) -> None:
         super().__init__(message)
@@ -21,30 +21,30 @@ class Unauthorized(Exception):
 
 
 class Forbidden(Exception):
-    """This user may not do that."""
+    """This user must not do that."""
 
 
 class Unreadable(ValueError):
-    """A request with something in it that is of no use. The message never quotes it."""
+    """A request with something invalid in it. The message never quotes it."""
 
 
 async def not_found(_request: Request, _error: Exception) -> Response:
-    """An entity that there is none."""
+    """Answer for an entity that does not exist."""
     return error(404, "Requested item wasn't found!", error_responses.NOT_FOUND)
 
 
 async def refused(_request: Request, reason: Exception) -> Response:
-    """An entity that cannot be stored."""
+    """Answer for an entity that cannot be stored."""
     return error(400, str(reason), error_responses.BAD_REQUEST)
 
 
 async def conflict(_request: Request, _error: Exception) -> Response:
-    """An entity that was stored, or deleted, at the same time."""
+    """Answer for an entity that was stored, or deleted, at the same time."""
     return error(409, "Somebody else changed this at the same time: try again!", error_responses.CONFLICT)
 
 
 async def unauthorized(_request: Request, refused: Exception) -> Response:
-    """Nobody that is known."""
+    """Answer a sender who is not known."""
     assert isinstance(refused, Unauthorized)
     return error(
         401, str(refused), error_responses.TOKEN_EXPIRED if refused.expired else error_responses.AUTHENTICATION
@@ -52,12 +52,12 @@ async def unauthorized(_request: Request, refused: Exception) -> Response:
 
 
 async def forbidden(_request: Request, _error: Exception) -> Response:
-    """Somebody that is known, and may not."""
+    """Answer a user who must not do this."""
     return error(403, "You don't have permission to perform this operation!", error_responses.PERMISSION_DENIED)
 
 
 async def unreadable(_request: Request, reason: Exception) -> Response:
-    """Something that nobody could store."""
+    """Answer for what cannot be stored at all."""
     return error(400, f"Invalid request: {reason}", error_responses.BAD_REQUEST)
 
 

@@ -1,4 +1,4 @@
-"""Many devices at once, from CSV."""
+"""The route of imports: many devices at once, from CSV."""
 
 from fastapi import APIRouter
 from sqlalchemy.orm import Session

@@ -58,7 +58,13 @@ def page_query(sorts: Iterable[str], *, size: Any = _REQUIRED, number: Any = _RE
 
 
 def listed(found: tuple[Iterable[T], int], wanted: PageQuery, shape: Callable[[T], U]) -> PageData[U]:
-    """A page in ThingsBoard's form."""
+    """Return a page in ThingsBoard's form.
+
+    Args:
+        found: The rows, and the number of rows in all.
+        wanted: The page.
+        shape: Makes the JSON of a row.
+    """
     rows, total = found
     return PageData(
         data=[shape(row) for row in rows],
@@ -69,7 +75,7 @@ def listed(found: tuple[Iterable[T], int], wanted: PageQuery, shape: Callable[[T
 
 
 def ids(texts: Iterable[str]) -> list[UUID]:
-    """The ids in texts like `id,id`. Raises Unreadable."""
+    """Return the ids in texts like `id,id`. Raises Unreadable."""
     try:
         return [UUID(each) for each in comma_separated(*texts)]
     except ValueError:
@@ -77,6 +83,6 @@ def ids(texts: Iterable[str]) -> list[UUID]:
 
 
 def comma_separated(*texts: str | None) -> Sequence[str]:
-    """The parts of `a,b`, without repetition."""
+    """Return the parts of `a,b`, without repetition."""
     parts = (part.strip() for text in texts for part in (text or "").split(","))
     return list(dict.fromkeys(part for part in parts if part))

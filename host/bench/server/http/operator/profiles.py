@@ -1,4 +1,4 @@
-"""Device profiles."""
+"""Routes of device profiles."""
 
 from typing import Annotated, Any
 
@@ -46,7 +46,7 @@ async def save(form: ProfileForm, caller: Operator) -> ProfileJson:
 
 
 def _strategy(form: ProfileForm) -> Strategy:
-    """How devices provision. If `provisionType` is missing they do not, whatever the configuration says."""
+    """Return how devices provision. Without `provisionType` they do not, whatever the configuration has."""
     configuration = form.profile_data and form.profile_data.provision_configuration
     return Strategy(
         type=form.provision_type or ProvisionType.DISABLED,

@@ -1,4 +1,4 @@
-"""Calls of devices."""
+"""Routes of calls to devices."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What is in the registry, in ThingsBoard's JSON."""
+"""The registry's rows as ThingsBoard's JSON."""
 
 import uuid
 from typing import Any
@@ -16,11 +16,12 @@ _CREDENTIALS_IDS = uuid.UUID("6f4f0a52-3f0e-4a39-9c52-5d0d6c0e1b7e")
 
 
 def customer_id(value: uuid.UUID | None) -> Id:
-    """A customer's id, or the one that stands for nobody."""
+    """Return a customer's id, or the one that stands for nobody."""
     return Id(entity_type="CUSTOMER", id=value or NOBODY)
 
 
 def user_json(tenant: Id, user: User) -> UserJson:
+    """Return a user."""
     return UserJson(
         id=Id(entity_type="USER", id=user.id),
         created_time=user.created_ms,
@@ -33,6 +34,7 @@ def user_json(tenant: Id, user: User) -> UserJson:
 
 
 def customer_json(tenant: Id, customer: Customer) -> CustomerJson:
+    """Return a customer."""
     return CustomerJson(
         id=customer_id(customer.id),
         created_time=customer.created_ms,
@@ -57,12 +59,12 @@ def _device_fields(tenant: Id, device: Device, profile_name: str) -> dict[str, A
 
 
 def device_json(tenant: Id, found: tuple[Device, str, str | None]) -> DeviceJson:
-    """`found`: a device with its profile's name and its customer's title."""
+    """Return a device. `found`: with its profile's name and its customer's title."""
     return DeviceJson(**_device_fields(tenant, found[0], found[1]))
 
 
 def device_info(tenant: Id, found: tuple[Device, str, str | None], *, active: bool) -> DeviceInfo:
-    """`found`: a device with its profile's name and its customer's title."""
+    """Return a device with what it belongs to. `found`: with its profile's name and its customer's title."""
     device, profile, customer = found
     return DeviceInfo(
         **_device_fields(tenant, device, profile), customer_title=customer, device_profile_name=profile, active=active
@@ -70,6 +72,7 @@ def device_info(tenant: Id, found: tuple[Device, str, str | None], *, active: bo
 
 
 def credentials_json(device: Device, own: DeviceCredentials) -> CredentialsJson:
+    """Return a device's credentials."""
     return CredentialsJson(
         id=Id(id=uuid.uuid5(_CREDENTIALS_IDS, str(device.id))),
         created_time=device.created_ms,
@@ -81,7 +84,7 @@ def credentials_json(device: Device, own: DeviceCredentials) -> CredentialsJson:
 
 
 def profile_json(tenant: Id, profile: Profile, secret: str | None) -> ProfileJson:
-    """A profile, with all that a client once sent along."""
+    """Return a profile, with all that a client once sent along."""
     details = dict(profile.details)
     data = {
         "configuration": {"type": "DEFAULT"},
@@ -109,6 +112,7 @@ def profile_json(tenant: Id, profile: Profile, secret: str | None) -> ProfileJso
 
 
 def profile_info(tenant: Id, profile: Profile) -> ProfileInfo:
+    """Return a profile in short."""
     return ProfileInfo(
         id=Id(entity_type="DEVICE_PROFILE", id=profile.id),
         tenant_id=tenant,

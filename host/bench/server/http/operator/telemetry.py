@@ -1,4 +1,4 @@
-"""Attributes and telemetry of devices."""
+"""Routes of attributes and telemetry of devices."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -38,7 +38,7 @@ _Series = Annotated[Any, Body(examples=[{"temperature": 21.5}, {"ts": 1735689600
 
 
 def _keys(keys: str | None, each: list[str] | None) -> Sequence[str] | None:
-    """The names that are asked for; None is all."""
+    """Return the names that are requested; None is all."""
     return [*comma_separated(keys), *(each or ())] or None
 
 
@@ -187,7 +187,7 @@ async def entries(
 async def _latest(
     caller: Caller, device_id: UUID, wanted: Sequence[str] | None, value: Callable[[str], Any]
 ) -> dict[str, list[EntryJson]]:
-    """The latest entry of every series; of one that is asked for and is not there it is null, now."""
+    """Return the latest entry of every series; one that is requested and does not exist is null, now."""
     found = await caller.read(lambda session: timeseries.latest(session, caller.device(session, device_id).id, wanted))
     absent = {name: [EntryJson(ts=now_ms(), value=None)] for name in wanted or ()}
     return absent | {each.key: [EntryJson(ts=each.ts_ms, value=value(each.value))] for each in found}

@@ -1,4 +1,4 @@
-"""The tokens that say who somebody is: JSON Web Tokens with ThingsBoard's claims (RFC 7519)."""
+"""Users' tokens: JSON Web Tokens (RFC 7519) with ThingsBoard's claims."""
 
 import time
 import uuid
@@ -23,7 +23,7 @@ _ALGORITHM = "HS256"
 
 @dataclass(frozen=True)
 class Claims:
-    """What a token says."""
+    """The content of a token."""
 
     user_id: uuid.UUID
     session: str
@@ -40,7 +40,7 @@ class Tokens:
         """Sessions that were logged out, and when their last token expires, seconds since the epoch."""
 
     def pair(self, user: User, session: str | None = None) -> JwtPair:
-        """Tokens for a user: of a new session, or of one that goes on."""
+        """Return tokens for a user: of a new session, or of one that goes on."""
         session = session or str(uuid.uuid4())
         scope = authority(user)
         claims = {
@@ -55,34 +55,34 @@ class Tokens:
         )
 
     def activation(self, user: User) -> str:
-        """A token by which a new user sets their password, once."""
+        """Return a token by which a new user sets their password, once."""
         return self._sign(user, _ACTIVATE, "", _ACTIVATE_S, {})
 
     def read(self, token: str) -> Claims:
-        """What an access token says. Raises Unauthorized."""
+        """Return the content of an access token. Raises Unauthorized."""
         return self._read(token, {TENANT_ADMIN, CUSTOMER_USER})
 
     def read_refresh(self, token: str) -> Claims:
-        """What a refresh token says. Raises Unauthorized."""
+        """Return the content of a refresh token. Raises Unauthorized."""
         return self._read(token, {_REFRESH})
 
     def read_activation(self, token: str) -> Claims:
-        """What an activation token says. Raises Unauthorized."""
+        """Return the content of an activation token. Raises Unauthorized."""
         return self._read(token, {_ACTIVATE})
 
     def check(self, claims: Claims, user: User | None) -> None:
-        """Raise Unauthorized if what was true when a token was made is not any more."""
+        """Raise Unauthorized if a token is not valid any more: its user, password or session is gone."""
         if user is None or claims.stamp != self._stamp(user) or claims.session in self._ended:
             raise Unauthorized
 
     def end(self, claims: Claims) -> None:
-        """No token of this session is worth anything from now on, until the server is started anew."""
+        """End a session: its tokens are invalid from now on, until the server is started anew."""
         now = time.time()
         self._ended = {session: until for session, until in self._ended.items() if until > now}
         self._ended[claims.session] = now + _REFRESH_S
 
     def _stamp(self, user: User) -> str:
-        """Another one after the password has been changed."""
+        """Return what tells whether the password was changed since."""
         return self._secret_box.digest("stamp", user.password_hash)[:32]
 
     def _sign(self, user: User, scope: str, session: str, seconds: int, more: dict[str, Any]) -> str:
@@ -119,5 +119,5 @@ class Tokens:
 
 
 def authority(user: User) -> str:
-    """What ThingsBoard calls a user's role."""
+    """Return ThingsBoard's name for a user's role."""
     return TENANT_ADMIN if user.customer_id is None else CUSTOMER_USER

@@ -1,4 +1,4 @@
-"""Accounts of operators and of customers' users."""
+"""Routes of accounts of operators and of customers' users."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""What all JSON of operators' clients has in common: names as ThingsBoard has them, ids, pages, errors.
+"""Common JSON of operators' clients: names as ThingsBoard has them, ids, pages, errors.
 
 What is sent may have more fields than are listed here: clients send back what they were given.
 """
@@ -45,7 +45,7 @@ class PageData(ThingsBoardModel, Generic[T]):
 
 
 class ErrorAnswer(ThingsBoardModel):
-    """What every error looks like."""
+    """The form of every error."""
 
     status: int = Field(description="The HTTP status.", examples=[400])
     message: str

@@ -46,7 +46,7 @@ class DeviceInfo(DeviceJson):
 
 
 class CredentialsForm(ThingsBoardModel):
-    """What a device logs in with."""
+    """New credentials of a device."""
 
     device_id: Id | None = None
     credentials_type: CredentialsType
@@ -60,7 +60,7 @@ class CredentialsForm(ThingsBoardModel):
 
 
 class CredentialsJson(ThingsBoardModel):
-    """What a device logs in with."""
+    """The credentials of a device."""
 
     id: Id
     created_time: Milliseconds

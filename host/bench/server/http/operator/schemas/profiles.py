@@ -15,7 +15,7 @@ def _is_none(value: object) -> bool:
 
 
 class ProvisionConfiguration(ThingsBoardModel):
-    """How devices provision. For X509_CERTIFICATE_CHAIN the secret is the certificates, as PEM."""
+    """The provisioning of devices. For X509_CERTIFICATE_CHAIN the secret is the certificates, as PEM."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -28,7 +28,7 @@ class ProvisionConfiguration(ThingsBoardModel):
 
 
 class ProfileData(ThingsBoardModel):
-    """What depends on the kinds of profile. Alarm rules and the like are kept and given back."""
+    """The data of a profile by its types. Alarm rules and the like are kept and given back."""
 
     model_config = ConfigDict(extra="allow")
 
