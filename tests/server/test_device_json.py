@@ -136,7 +136,7 @@ def test_list_of_another_size_than_one_is_malformed(name):
 
 @pytest.mark.parametrize("bad", ["", "access_token", "ACCESS_TOKEN ", "BASIC", "0", 0, True])
 def test_unknown_credentials_type_is_a_bad_field(bad):
-    with pytest.raises(json_reader.BadField, match=r"^credentialsType is none of ACCESS_TOKEN,"):
+    with pytest.raises(json_reader.BadField, match=r"^credentialsType is not one of ACCESS_TOKEN,"):
         request(credentialsType=bad)
 
 

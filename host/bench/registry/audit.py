@@ -47,7 +47,7 @@ def entry(origin: Origin, *, who: str = DEVICE, what: str, entity: str, result: 
     """
     return {
         "ts_ms": now_ms(),
-        "who": who[:_LONGEST],  # whoever tries to log in says so themselves
+        "who": who[:_LONGEST],  # the name in a login can be any text
         "what": what,
         # No device's name is longer, and PostgreSQL's texts have no NUL.
         "entity": entity[:_LONGEST].replace("\0", "\N{REPLACEMENT CHARACTER}"),

@@ -83,7 +83,7 @@ class Pipeline:
     async def _commit(self, requests: list[_Request]) -> None:
         try:
             results = await self._transaction(lambda connection: _decide(connection, requests))
-        except Exception as error:  # noqa: BLE001 - whoever asked gets it
+        except Exception as error:  # noqa: BLE001 - the callers get it
             if len(requests) > 1 and isinstance(error, DBAPIError) and not isinstance(error, OperationalError):
                 # one of them lost a race, or cannot be stored: the others must not lose with it
                 for request in requests:
@@ -111,7 +111,7 @@ def _decide(connection: Connection, requests: list[_Request]) -> dict[_Request, 
 
 
 def _answer(request: _Request, result: Any) -> None:
-    if request.answer.done():  # whoever asked has left meanwhile
+    if request.answer.done():  # the caller has left meanwhile
         return
     if isinstance(result, Exception):
         request.answer.set_exception(result)

@@ -11,8 +11,8 @@ from bench.registry.clock import now_ms
 from bench.registry.encryption import SecretBox
 from bench.registry.model import ClaimOffer, Customer, Device
 
-# How long a device may be claimed if it does not say. (ThingsBoard has a switch that makes the attribute
-# `claimingAllowed` a condition; it is off there unless told otherwise, and not here.)
+# How long an offer is open by default. (ThingsBoard has a switch that makes the attribute
+# `claimingAllowed` a condition; it is off there by default, and not here.)
 DURATION_MS = 86_400_000
 
 

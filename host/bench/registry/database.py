@@ -37,7 +37,7 @@ _VERSION_TABLE = (
     "CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num))"
 )
 # How long another process may hold the write lock (the command line beside a running server does, for
-# milliseconds). Short enough for a server that is told to stop in the meantime.
+# milliseconds). Short enough for a server that is stopped in the meantime.
 _BUSY_MS = 1_500
 # The same while it is opened: others may be bringing the schema up to date.
 _OPENING_MS = 20_000
@@ -78,12 +78,12 @@ async def connect(folder: Path, url: str | None, secret_box: SecretBox) -> Datab
         return await _connect_sqlite(folder / DATABASE_FILE, secret_box)
     try:
         if make_url(url).drivername != "postgresql+asyncpg":
-            raise UsageError("--database takes postgresql+asyncpg://USER:PASSWORD@HOST/NAME; SQLite needs none")
+            raise UsageError("--database needs postgresql+asyncpg://USER:PASSWORD@HOST/NAME; SQLite needs no URL")
         engine = create_async_engine(url, hide_parameters=True)
     except ModuleNotFoundError as error:
         raise BenchError("PostgreSQL needs asyncpg: pip install 'firstboot[postgresql]'") from error
     except ArgumentError:
-        raise UsageError("--database is no URL: postgresql+asyncpg://USER:PASSWORD@HOST/NAME is wanted") from None
+        raise UsageError("--database is not a URL: write postgresql+asyncpg://USER:PASSWORD@HOST/NAME") from None
     try:
         async with engine.begin() as connection:
             await connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})")
@@ -161,7 +161,7 @@ def _sqlite_engine(path: Path, *pragmas: str) -> Engine:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        # A transaction that will write says so at once: upgrading a read lock can fail, waiting cannot.
+        # A transaction that will write begins as one: upgrading a read lock can fail, waiting cannot.
         readonly = connection.get_execution_options().get("readonly", False)
         connection.exec_driver_sql("BEGIN" if readonly else "BEGIN IMMEDIATE")
 

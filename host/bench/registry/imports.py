@@ -78,7 +78,7 @@ def lines(text: str, columns: Sequence[ImportColumn], *, delimiter: str, header:
             if row and not (header and number == 1):
                 yield _line(number, row, columns)
     except csv.Error:
-        yield ImportLine(number + 1, error="this is no CSV")
+        yield ImportLine(number + 1, error="this is not CSV")
 
 
 def _line(number: int, row: Sequence[str], columns: Sequence[ImportColumn]) -> ImportLine:

@@ -85,7 +85,7 @@ def _check_pattern(pattern: str | None) -> None:
     try:
         re.compile(pattern or "")
     except (re.error, RecursionError, OverflowError):
-        raise Refused("Device profile certificate pattern is no regular expression!") from None
+        raise Refused("Device profile certificate pattern is not a regular expression!") from None
 
 
 def certificates(pem: str) -> tuple[str, str]:

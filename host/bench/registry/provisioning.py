@@ -103,8 +103,8 @@ def provisioned_row(device_id: uuid.UUID) -> dict[str, Any]:
     }
 
 
-class _Asked:
-    """A request with what it asks for, made once."""
+class _PreparedRequest:
+    """A request with its name trimmed and its credentials made, once."""
 
     def __init__(self, secret_box: SecretBox, request: ProvisionRequest) -> None:
         self.request = request
@@ -135,7 +135,7 @@ class _Batch:
         self.new_credentials: list[dict[str, Any]] = []
         self.new_attributes: list[dict[str, Any]] = []
 
-    def load(self, batch: Sequence[_Asked]) -> None:
+    def load(self, batch: Sequence[_PreparedRequest]) -> None:
         rows = self._select(Profile, Profile.provision_key, (each.request.key for each in batch))
         self.profiles = {row.provision_key: row for row in rows}
         self.secrets = {
@@ -177,8 +177,8 @@ class _Batch:
             if rows:
                 self._connection.execute(insert(table), rows)
 
-    def decide(self, asked: _Asked) -> ProvisionOutcome:
-        request, name = asked.request, asked.name
+    def decide(self, prepared: _PreparedRequest) -> ProvisionOutcome:
+        request, name = prepared.request, prepared.name
         if request.device_name and not name:
             return FAILURE
         profile, secret = self.profiles.get(request.key), self.secrets.get(request.key)
@@ -187,20 +187,20 @@ class _Batch:
             return NOT_FOUND
         if profile.provision_type == ProvisionType.X509_CERTIFICATE_CHAIN:  # its secret is no secret: certificates
             return FAILURE
-        if not self._is_right(asked, secret) or profile.provision_type == ProvisionType.DISABLED:
+        if not self._is_right(prepared, secret) or profile.provision_type == ProvisionType.DISABLED:
             return NOT_FOUND
         device = self.devices.get(name)
         if profile.provision_type == ProvisionType.CHECK_PRE_PROVISIONED_DEVICES:
             return self._hand_over(profile, device)
-        return FAILURE if device is not None else self._create(profile, name or names.random_text(), asked)
+        return FAILURE if device is not None else self._create(profile, name or names.random_text(), prepared)
 
-    def _is_right(self, asked: _Asked, secret: str) -> bool:
+    def _is_right(self, prepared: _PreparedRequest, secret: str) -> bool:
         """Return whether a request shows its profile's secret, or its device's, or proves the latter."""
-        request = asked.request
+        request = prepared.request
         if request.secret:
-            return device_secrets.is_accepted_secret(secret, asked.name, request.secret)
-        proven = device_secrets.is_valid_proof(secret, asked.name, request.proven, request.proof)
-        return self._nonces.is_fresh(request.nonce, request.key, asked.name) & proven
+            return device_secrets.is_accepted_secret(secret, prepared.name, request.secret)
+        proven = device_secrets.is_valid_proof(secret, prepared.name, request.proven, request.proof)
+        return self._nonces.is_fresh(request.nonce, request.key, prepared.name) & proven
 
     def _hand_over(self, profile: Any, device: Any) -> ProvisionOutcome:
         """Return existing credentials, once: until someone deletes the attribute `provisionState`."""
@@ -210,11 +210,11 @@ class _Batch:
         own = credentials.from_row(self._secret_box, self.credentials[device.id])
         return ProvisionOutcome(status=Status.SUCCESS, credentials=own, device_name=device.name)
 
-    def _create(self, profile: Any, name: str, asked: _Asked) -> ProvisionOutcome:
-        if not asked.valid or not names.is_valid(name) or asked.lookup in self.taken:
+    def _create(self, profile: Any, name: str, prepared: _PreparedRequest) -> ProvisionOutcome:
+        if not prepared.valid or not names.is_valid(name) or prepared.lookup in self.taken:
             return FAILURE
-        own = asked.own or credentials.access_token(names.random_text())
-        gateway = asked.request.gateway and bool(asked.request.secret)  # a proof does not cover it
+        own = prepared.own or credentials.access_token(names.random_text())
+        gateway = prepared.request.gateway and bool(prepared.request.secret)  # a proof does not cover it
         device, row = new_device_rows(self._secret_box, name=name, profile_id=profile.id, own=own, gateway=gateway)
         self.new_devices.append(device)
         self.new_credentials.append(row)
@@ -243,9 +243,9 @@ def provision(
         An outcome for each.
     """
     batch = _Batch(secret_box, nonces, connection)
-    asked = [_Asked(secret_box, request) for request, _ in requests]
-    batch.load(asked)
-    outcomes = [batch.decide(each) for each in asked]
+    prepared = [_PreparedRequest(secret_box, request) for request, _ in requests]
+    batch.load(prepared)
+    outcomes = [batch.decide(each) for each in prepared]
     batch.save()
     trail = [
         audit.entry(

@@ -255,7 +255,7 @@ class Registry:
             token: Its access token; random unless given.
 
         Raises:
-            NotFound: There is no such profile.
+            NotFound: The profile does not exist.
             Refused: The name is invalid or taken, or the token is another device's.
         """
         own = credentials.access_token(token) if token else None

@@ -194,7 +194,7 @@ class DeviceApi:
 
         Args:
             device: The device that is logged in.
-            client_keys: None is no client attribute, or, if both are None, all attributes.
+            client_keys: None selects no client attributes; if both are None, all attributes are.
             shared_keys: Likewise.
         """
         every = client_keys is None and shared_keys is None

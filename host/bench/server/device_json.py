@@ -14,7 +14,7 @@ from bench.registry.provisioning import ProvisionOutcome, ProvisionRequest, Stat
 from bench.server import json_reader
 from bench.server.json_reader import LONG, BadField, Malformed, PayloadError
 
-# Text that it takes for a whole number where one has to be.
+# Text that upstream reads as a whole number where one has to be.
 _WHOLE = re.compile(r"[+-]?\d++")
 # What Java trims.
 _BLANK = "".join(map(chr, range(0x21)))
@@ -66,7 +66,7 @@ def _credentials_type(body: dict[str, Any]) -> CredentialsType:
     except ValueError as error:
         if isinstance(error, PayloadError):
             raise
-        raise BadField(f"credentialsType is none of {', '.join(CredentialsType)}") from None
+        raise BadField(f"credentialsType is not one of {', '.join(CredentialsType)}") from None
 
 
 def _required(body: dict[str, Any], name: str) -> str:
@@ -160,7 +160,7 @@ def read_series(payload: bytes, now_ms: int) -> list[tuple[int, str, Any]]:
 def read_attribute_request(payload: bytes) -> tuple[list[str] | None, list[str] | None]:
     """Return the keys of the client and of the shared attributes that are requested. Raises Malformed only.
 
-    None is none of the kind, unless both are: `{}` requests all of both.
+    None requests none of the kind, unless both are None: `{}` requests all of both.
     """
     body = _object(json_reader.parse(payload))
     try:
@@ -220,7 +220,7 @@ def write_rpc_request(request_id: int | None, method: str, params: Any) -> bytes
 def read_rpc_response(payload: bytes) -> Any:
     """Return a device's reply to a call: any JSON, and no payload at all is None. Raises Malformed.
 
-    Over MQTT and HTTP ThingsBoard does not read the reply: that it is not JSON is no error of the device's.
+    Over MQTT and HTTP ThingsBoard does not read the reply: one that is not JSON is accepted.
     """
     return json_reader.plain(json_reader.parse(payload, json_reader.number))
 

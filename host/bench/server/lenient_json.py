@@ -16,7 +16,7 @@ from typing import Any
 # in whoever handles the value afterwards.
 NESTING_LIMIT = 255
 
-# No pattern gives back what it took (`++`, `*+`), so that none takes more than one pass over the text.
+# No pattern gives back what it matched (`++`, `*+`), so that none takes more than one pass over the text.
 _SPACE = re.compile(r"[ \t\r\n]*+")
 _SPACE_AND_COMMENTS = re.compile(r"(?:[ \t\r\n]++|//[^\r\n]*+|#[^\r\n]*+|/\*.*?\*/)*+", re.DOTALL)
 _QUOTED = {quote: re.compile(rf"{quote}((?:[^{quote}\\]++|\\.)*+){quote}", re.DOTALL) for quote in "\"'"}
@@ -104,7 +104,7 @@ class _Reader:
             case '"' | "'" as quote:
                 return self._quoted(quote)
             case "," | ";" | "]" if in_list:
-                return None  # left out; the mark is read when it is asked whether the list goes on
+                return None  # left out; `_goes_on` reads the mark
         word = self._unquoted("a value")
         if (lower := word.lower()) in _KEYWORDS:
             return _KEYWORDS[lower]

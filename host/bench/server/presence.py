@@ -111,7 +111,7 @@ class Presence:
 
     @contextmanager
     def watch_session_ends(self) -> Iterator[set[uuid.UUID]]:
-        """Yield the devices whose sessions had to end since: for a login under way, which is no session yet."""
+        """Yield the devices whose sessions had to end since: for a login under way, which has no session yet."""
         key, ended = object(), set[uuid.UUID]()
         self._logins[key] = ended
         try:
@@ -155,7 +155,7 @@ class Presence:
             The device's answer; None for a one-way call.
 
         Raises:
-            CallUnanswered: There is no answer in time, or the device was deleted.
+            CallUnanswered: No answer comes in time, or the device was deleted.
         """
         device = self._devices.setdefault(device_id, _Listeners())
         call = Call(next(self._ids), method, params)

@@ -33,5 +33,5 @@ def test_stopped_server_refuses_and_comes_back_on_its_ports_with_its_records(tmp
 
 
 def test_event_that_never_comes_is_an_error_with_its_name(server):
-    with pytest.raises(BenchError, match="told no provisioned"):
+    with pytest.raises(BenchError, match="did not report provisioned"):
         server.wait_for("provisioned", timeout_s=0.01)

@@ -26,7 +26,7 @@ def damage(path):
 
 @pytest.mark.parametrize("name", ["", "a b", "-a", "a-", "a..b", "x" * 64, "ä.example", "a/b", "*.local", "a\n"])
 def test_ensure_refuses_what_is_no_host_name(tmp_path, name):
-    with pytest.raises(UsageError, match="is no host name"):
+    with pytest.raises(UsageError, match="is not a host name"):
         authority.ensure(tmp_path, ["localhost", name])
     assert not list(tmp_path.iterdir())
 

@@ -152,7 +152,7 @@ class CoapServer:
             answer = Message(code=codes.BAD_REQUEST)
         except Gone:
             answer = Message(code=codes.UNAUTHORIZED)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the device hears what upstream says then
+        except Exception as error:  # noqa: BLE001 - whatever it is, the answer is upstream's
             self._api.journal.failure(error, transport="coap")
             answer = Message(code=codes.INTERNAL_SERVER_ERROR)
         self._respond(pipe, answer, is_last=True)
@@ -208,12 +208,12 @@ class CoapServer:
             case Feature.CLAIM:
                 await self._api.claim(await self._login(path, source), body, source)
             case Feature.RPC:
-                device, asked = await self._login(path, source), call_id(path)
-                if asked is None:
+                device, answered = await self._login(path, source), call_id(path)
+                if answered is None:
                     return await self._call(device, body, source)
                 if not isinstance(device_json.read_rpc_response(body), dict):
                     raise _CoapRefusal(codes.BAD_REQUEST)
-                self._api.answer(device, asked, body, source)
+                self._api.answer(device, answered, body, source)
             case None:
                 raise _CoapRefusal(codes.BAD_REQUEST)
         return Message(code=codes.CREATED)
@@ -258,7 +258,7 @@ class CoapServer:
                 )
                 _, shared = await self._api.read_attributes(device, None, None)
                 self._notify(pipe, _content(device_json.write_update(shared, [])))
-            self._done()  # to wait is no work
+            self._done()  # waiting does not count as work
             try:
                 while (payload := await queue.get()) is not None:
                     self._notify(pipe, _content(payload))

@@ -86,7 +86,7 @@ class _Remembered:
 class _Messages(MessageManager):  # type: ignore[misc]
     """aiocoap's message layer, with a memory of its own for what was received (RFC 7252 section 4.5).
 
-    aiocoap keeps every message as an object with a timer, without a bound. And it takes another message with
+    aiocoap keeps every message as an object with a timer, without a bound. And it mistakes another message with
     an id that was used before for the old one; a board that starts again counts its ids from the same number.
     """
 
@@ -215,7 +215,7 @@ class Stack:
         context.log = _Log(on_failure)
         tokens = TokenManager(context)
         messages = _Messages(tokens)
-        endpoint = await _Endpoint._create_transport_endpoint(listener, messages, context.log, loop)  # noqa: SLF001 - the public way in takes no socket, and shares the port with anybody
+        endpoint = await _Endpoint._create_transport_endpoint(listener, messages, context.log, loop)  # noqa: SLF001 - the public way accepts no socket, and shares the port with anybody
         if socknumbers.HAS_RECVERR:
             # With it the ICMP error that one client's closed port causes takes the place of another client's answer
             listener.setsockopt(socket.IPPROTO_IPV6, socknumbers.IPV6_RECVERR, 0)

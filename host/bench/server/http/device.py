@@ -30,7 +30,7 @@ _RPC_LIMIT = 65536
 _WHOLE = re.compile(r"[+-]?[0-9]{1,19}")
 
 Handler = Callable[[Request], Awaitable[Response]]
-Do = Callable[[DeviceLogin, bytes, Origin], Awaitable[Response]]
+Action = Callable[[DeviceLogin, bytes, Origin], Awaitable[Response]]
 Store = Callable[[DeviceLogin, bytes, Origin], Awaitable[None]]
 Listen = Callable[[DeviceLogin, Settle], Iterable[Stop]]
 
@@ -121,10 +121,10 @@ class _DeviceRoutes:
         """Wait for shared attributes (a long poll)."""
 
         def listen(device: DeviceLogin, settle: Settle) -> Iterable[Stop]:
-            def hear(changed: dict[str, Any], deleted: list[str]) -> None:
+            def on_change(changed: dict[str, Any], deleted: list[str]) -> None:
                 settle(_json(device_json.write_update(changed, deleted)))
 
-            yield self._api.presence.listen_attributes(device.id, hear)
+            yield self._api.presence.listen_attributes(device.id, on_change)
 
         return await self._poll(request, listen)
 
@@ -132,10 +132,10 @@ class _DeviceRoutes:
         """Wait for one call from the server (a long poll)."""
 
         def listen(device: DeviceLogin, settle: Settle) -> Iterable[Stop]:
-            def hear(call: Call) -> bool:
+            def on_call(call: Call) -> bool:
                 return settle(_json(device_json.write_rpc_request(call.id, call.method, call.params)))
 
-            yield self._api.presence.listen_calls(device.id, hear)
+            yield self._api.presence.listen_calls(device.id, on_call)
 
         return await self._poll(request, listen)
 
@@ -196,29 +196,29 @@ class _DeviceRoutes:
 
         return await self._logged_in(request, await body_of(request), wait)
 
-    async def _with_body(self, request: Request, do: Do, limit: int = BODY_LIMIT) -> Response:
+    async def _with_body(self, request: Request, action: Action, limit: int = BODY_LIMIT) -> Response:
         body = await body_of(request, limit)
-        return await self._logged_in(request, body, do) if body else _missing_body()
+        return await self._logged_in(request, body, action) if body else _missing_body()
 
-    async def _logged_in(self, request: Request, body: bytes, do: Do) -> Response:
+    async def _logged_in(self, request: Request, body: bytes, action: Action) -> Response:
         source = origin(request)
         device = await self._api.token_login(request.path_params["token"], source)
         if device is None:
             return Response(status_code=401)
         try:
-            return await do(device, body, source)
+            return await action(device, body, source)
         except json_reader.PayloadError as unreadable:
             return error(500, str(unreadable), GENERAL)
         except Gone:
             return Response(status_code=401)
 
 
-def _stored(store: Store) -> Do:
-    async def do(device: DeviceLogin, body: bytes, source: Origin) -> Response:
+def _stored(store: Store) -> Action:
+    async def store_and_answer(device: DeviceLogin, body: bytes, source: Origin) -> Response:
         await store(device, body, source)
         return Response()
 
-    return do
+    return store_and_answer
 
 
 def _json(body: bytes) -> Response:

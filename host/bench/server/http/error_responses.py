@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 from bench.registry.clock import now_ms
 from bench.server.limits import Limited
 
-# Bytes. Upstream takes 50 MiB; here what is in memory at once is bounded.
+# Bytes. Upstream accepts 50 MiB; here what is in memory at once is bounded.
 BODY_LIMIT = 1 << 20
 
 # ThingsboardErrorCode

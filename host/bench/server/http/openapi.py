@@ -20,13 +20,13 @@ def _json(schema: dict[str, Any]) -> dict[str, Any]:
 
 _ERROR = _json({"$ref": "#/components/schemas/ErrorAnswer"})
 ERRORS: dict[int | str, dict[str, Any]] = {
-    400: {"content": _ERROR, "description": "The request is of no use."},
+    400: {"content": _ERROR, "description": "The request is invalid."},
     401: {"content": _ERROR, "description": "Not logged in."},
     403: {"content": _ERROR, "description": "Not allowed."},
-    404: {"content": _ERROR, "description": "There is no such thing."},
+    404: {"content": _ERROR, "description": "Not found."},
     409: {"content": _ERROR, "description": "Somebody else was faster."},
     413: {"content": _json({"type": "string"}), "description": "The body is too large."},
-    429: {"content": _ERROR, "description": "Too many failures; Retry-After says for how long."},
+    429: {"content": _ERROR, "description": "Too many failures: try again after Retry-After seconds."},
 }
 
 
@@ -86,9 +86,9 @@ def _query(name: str, schema: dict[str, Any] = _TEXT) -> dict[str, Any]:
 
 
 _NUMBER = {"type": "integer"}
-_BAD = {"description": "A parameter is missing, or is none.", "content": _ERROR}
+_BAD = {"description": "A parameter is missing or invalid.", "content": _ERROR}
 _SILENCE = {"description": "Nothing happened in time."}
-_FOUND = {"description": "What was asked for.", "content": _json({})}
+_FOUND = {"description": "The result.", "content": _json({})}
 _STORE = {"200": _EMPTY, "400": _BAD, "401": _UNKNOWN, "500": _UNREADABLE}
 _POLL = {"200": _FOUND, "400": _BAD, "401": _UNKNOWN, "408": _SILENCE}
 _OUTCOME = {"type": "object", "required": ["status"], "properties": {"status": {"enum": list(Status)}}}
@@ -108,7 +108,7 @@ _WANTED = {"provisionDeviceKey": "key", "provisionDeviceSecret": "secret", "devi
 _PACKAGE = {
     "get": _operation(
         "A package; none are kept here",
-        {"400": _BAD, "401": _UNKNOWN, "404": {"description": "There is none."}},
+        {"400": _BAD, "401": _UNKNOWN, "404": {"description": "Not found."}},
         _TOKEN,
         *(_query(name) for name in ("title", "version")),
         *(_query(name, _NUMBER) for name in ("size", "chunk")),
@@ -118,7 +118,7 @@ _PACKAGE = {
 DEVICE_PATHS = {
     "/api/v1/provision": {
         "post": _operation(
-            "Provision: ask for credentials",
+            "Provision: request credentials",
             {
                 "200": {"description": "The outcome, whether or not it is a success.", "content": _json(_OUTCOME)},
                 **dict.fromkeys(("400", "429", "500"), _UNREADABLE),

@@ -8,7 +8,7 @@ from bench.server.mqtt.session import MqttSession
 from bench.server.mqtt.topics import PROVISION_REQUEST, PROVISION_RESPONSE
 
 NAME = "provision"
-# A session lives on after an answer, so that a device may ask again.
+# A session lives on after an answer, so that a device may send another request.
 AFTER_ANSWER_S = 60
 
 

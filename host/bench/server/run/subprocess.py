@@ -134,7 +134,7 @@ class ServerProcess:
             fields: The fields that it must have.
 
         Raises:
-            BenchError: There is none in time.
+            BenchError: None comes in time.
         """
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:

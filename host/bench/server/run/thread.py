@@ -177,7 +177,7 @@ class RunningServer:
             question: Called with the registry, e.g. `lambda registry: registry.devices()`.
 
         Raises:
-            TimeoutError: There is no answer within 30 s. And whatever the registry raises.
+            TimeoutError: No answer comes within 30 s. Besides, whatever the registry raises.
         """
 
         async def run() -> T:
@@ -230,7 +230,7 @@ class RunningServer:
             fields: The fields that it must have.
 
         Raises:
-            BenchError: There is none in time.
+            BenchError: None comes in time.
         """
 
         def find() -> dict[str, Any] | None:

@@ -25,7 +25,7 @@ DEFAULT_NAMES = ("localhost", "127.0.0.1")
 # Boards' clocks are off, and those of the hosts they are made on.
 _BACKDATED = timedelta(days=1)
 _CA_LIFE = timedelta(days=3650)
-# Apple's systems take no server certificate that lives longer than 825 days, whoever signed it.
+# Apple's systems accept no server certificate that lives longer than 825 days, whoever signed it.
 _LIFE = timedelta(days=730)
 _RENEW_BEFORE = timedelta(days=30)
 
@@ -100,7 +100,7 @@ def ensure(data: Path, names: Sequence[str] = DEFAULT_NAMES, *, now: datetime | 
         UsageError: A name is invalid.
     """
     now = now or datetime.now(UTC)
-    wished = [_general_name(name) for name in names]
+    wanted = [_general_name(name) for name in names]
     folder = paths.private_folder(data / FOLDER)
     if not (folder / CA_CERTIFICATE).exists():
         ca_key = _made_key(folder / CA_KEY, _ca_cure(folder))
@@ -108,9 +108,9 @@ def ensure(data: Path, names: Sequence[str] = DEFAULT_NAMES, *, now: datetime | 
     ca, ca_key = _ca(folder)
     if ca.not_valid_after_utc <= now:
         raise BenchError(f"{folder / CA_CERTIFICATE} has expired: {_ca_cure(folder)}")
-    if not (folder / CERTIFICATE).exists() or not _is_good(_own(folder, ca), wished, now):
+    if not (folder / CERTIFICATE).exists() or not _is_good(_own(folder, ca), wanted, now):
         key = _made_key(folder / KEY, _cure(folder))
-        leaf = _issue_leaf(key, ca, ca_key, wished, now)
+        leaf = _issue_leaf(key, ca, ca_key, wanted, now)
         paths.write_private(folder / CERTIFICATE, _pem(leaf, ca))
     return _own(folder, ca)
 
@@ -147,7 +147,7 @@ def certificates(path: Path, cure: str) -> tuple[x509.Certificate, ...]:
     """Return all certificates in a PEM file, at least one.
 
     Raises:
-        BenchError: There is none; the message ends with the cure.
+        BenchError: It holds none; the message ends with the cure.
     """
     try:
         return tuple(x509.load_pem_x509_certificates(path.read_bytes()))
@@ -210,10 +210,10 @@ def _ca_cure(folder: Path) -> str:
     return f"restore it, or delete {folder}: bench serve makes a new CA, which all boards have to be given"
 
 
-def _is_good(identity: Identity, wished: Sequence[x509.GeneralName], now: datetime) -> bool:
+def _is_good(identity: Identity, wanted: Sequence[x509.GeneralName], now: datetime) -> bool:
     certificate = identity.certificate
     in_time = certificate.not_valid_before_utc <= now < certificate.not_valid_after_utc - _RENEW_BEFORE
-    return in_time and {str(name.value) for name in wished} <= set(identity.names)
+    return in_time and {str(name.value) for name in wanted} <= set(identity.names)
 
 
 def _made_key(path: Path, cure: str) -> ec.EllipticCurvePrivateKey:
@@ -224,7 +224,7 @@ def _made_key(path: Path, cure: str) -> ec.EllipticCurvePrivateKey:
         paths.write_private(path, new.private_bytes(*form))
     key = _key(path, cure)
     if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise BenchError(f"{path} is no key on an elliptic curve: {cure}")
+        raise BenchError(f"{path} is not a key on an elliptic curve: {cure}")
     return key
 
 
@@ -290,7 +290,7 @@ def _general_name(name: str) -> x509.GeneralName:
     except ValueError:
         lower = name.lower()
         if len(lower) > 253 or not all(_LABEL.fullmatch(label) for label in lower.split(".")):
-            raise UsageError(f"{name!r} is no host name: write one like bench.local, or an IP address") from None
+            raise UsageError(f"{name!r} is not a host name: write one like bench.local, or an IP address") from None
         return x509.DNSName(lower)
 
 

@@ -127,7 +127,7 @@ class TlsSession:
 
     def _run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Let OpenSSL work on what was received, and pass on what it sends. Raises as an SSLObject does."""
-        # Before 4.0 OpenSSL takes what another connection or a certificate left there for this one's error.
+        # Before 4.0 OpenSSL mistakes what another connection or a certificate left there for this one's error.
         lib.ERR_clear_error()
         try:
             while True:
@@ -139,7 +139,7 @@ class TlsSession:
                         raise ssl.SSLWantReadError(ssl.SSL_ERROR_WANT_READ, "more is to come") from None
                     self._connection.bio_write(received)
         except SSL.ZeroReturnError:
-            raise ssl.SSLZeroReturnError(ssl.SSL_ERROR_ZERO_RETURN, "the client said goodbye") from None
+            raise ssl.SSLZeroReturnError(ssl.SSL_ERROR_ZERO_RETURN, "the client closed the session") from None
         except SSL.Error as error:
             raise ssl.SSLError(ssl.SSL_ERROR_SSL, _reason(error)) from None
         finally:

@@ -73,7 +73,7 @@ LINES = {
     "SNMP": ("a,x", ("NAME", "SNMP_HOST"), "Invalid device credentials: SNMP_HOST is not"),
     "key": ("a,x", ("NAME", "SERVER_ATTRIBUTE:" + "k" * 256), "Key must have at most"),
     "profile": ("a," + "x" * 256, ("NAME", "TYPE"), "Device profile name must have"),
-    "quotes": ('"a,x', ("NAME", "LABEL"), "this is no CSV"),
+    "quotes": ('"a,x', ("NAME", "LABEL"), "this is not CSV"),
 }
 
 

@@ -64,13 +64,13 @@ class Caller:
         return await self.api.registry.read(query)
 
     async def change(
-        self, what: str, asked: str, change: Change[T], *, result_of: Callable[[T], str] = lambda _: SUCCESS
+        self, what: str, requested: str, change: Change[T], *, result_of: Callable[[T], str] = lambda _: SUCCESS
     ) -> T:
         """Run a function in a transaction, and record in the audit trail that it was done, or refused.
 
         Args:
             what: The action, `<kind of entity>.<action>`.
-            asked: The entity as the request names it.
+            requested: The entity as the request names it.
             change: A function of a session that returns the entity's name and the answer.
             result_of: Returns the result to record of an answer; by default SUCCESS.
 
@@ -91,7 +91,7 @@ class Caller:
         try:
             answer = await self.api.registry.write(audited)
         except (BenchError, Conflict, Forbidden) as error:
-            await self.record(what, asked, type(error).__name__)
+            await self.record(what, requested, type(error).__name__)
             raise
         self.api.log("operator", self.source, user=self.user.email, what=what, result=result_of(answer))
         return answer
@@ -135,7 +135,7 @@ class PublicRoute(APIRoute):
                 others = [(name, value) for name, value in scope["headers"] if name != b"content-type"]
                 scope = {**scope, "headers": [*others, (b"content-type", b"application/json")]}
             strict = _StrictRequest(scope, request.receive)
-            strict.take(await error_responses.body_of(request, self.body_limit))
+            strict.set_body(await error_responses.body_of(request, self.body_limit))
             return await handle(strict)
 
         return authenticated
@@ -178,7 +178,7 @@ class LargeRoute(AuthenticatedRoute):
 class _StrictRequest(Request):
     """A request whose JSON everybody can read again."""
 
-    def take(self, body: bytes) -> None:
+    def set_body(self, body: bytes) -> None:
         self._body = body
 
     async def json(self) -> Any:
@@ -221,11 +221,11 @@ def _check_text(text: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise Unreadable("half a surrogate pair is no text") from None
+        raise Unreadable("half a surrogate pair is not text") from None
 
 
 def _no_constant(name: str) -> NoReturn:
-    raise Unreadable(f"{name} is no number")
+    raise Unreadable(f"{name} is not a number")
 
 
 def _caller(

@@ -82,7 +82,7 @@ async def delete(customer_id: CustomerId, caller: Operator) -> None:
     "/customer/device/{deviceName}/claim",
     summary="Claim a device, for those who know its secret",
     response_model=ClaimAnswer,
-    responses={400: {"description": '"FAILURE" or "CLAIMED"; ThingsBoard\'s error for what is no claim at all.'}},
+    responses={400: {"description": '"FAILURE" or "CLAIMED"; ThingsBoard\'s error for other requests.'}},
 )
 async def claim(name: _DeviceName, caller: CustomerUser, form: ClaimForm | None = None) -> Any:
     secret = (form.secret_key if form else None) or ""

@@ -248,7 +248,7 @@ def _mqtt_basic(text: str) -> DeviceCredentials:
         parts = json.loads(text)
         shown = [parts.get(name) for name in ("clientId", "userName", "password")]
         for part in shown:
-            (part or "").encode()  # half a surrogate pair is no text
+            (part or "").encode()  # half a surrogate pair is not text
     except (ValueError, RecursionError, AttributeError):
         raise InvalidCredentials("Invalid credentials body for simple mqtt credentials!") from None
     return credentials.mqtt_basic(*shown)

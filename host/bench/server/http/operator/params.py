@@ -30,7 +30,7 @@ _SortOrder = Annotated[Literal["ASC", "DESC"], Query(alias="sortOrder")]
 
 
 _REQUIRED: Any = inspect.Parameter.empty
-"""As the default of a parameter it is no default: FastAPI reads the signature."""
+"""As a parameter's default it means that there is no default: FastAPI reads the signature."""
 
 
 def page_query(sorts: Iterable[str], *, size: Any = _REQUIRED, number: Any = _REQUIRED) -> Any:

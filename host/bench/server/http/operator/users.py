@@ -29,7 +29,7 @@ async def create(
     mail: Annotated[bool, Query(alias="sendActivationMail", description="Nothing here sends mail.")] = False,
 ) -> UserJson:
     if mail:
-        raise Refused("Nothing here sends mail: ask for the activation link!")
+        raise Refused("Nothing here sends mail: use the activation link!")
 
     def change(session: Session) -> tuple[str, User]:
         customer = None
