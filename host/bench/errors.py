@@ -1,8 +1,8 @@
-"""The one exception root of the bench."""
+"""Exceptions of the bench, with one root."""
 
 
 class BenchError(Exception):
-    """Something a person can do something about: the message says what happened and what to do.
+    """An error that a person can mend: the message states what happened and what to do.
 
     The command line prints it in one line and exits with `exit_code`.
     """
@@ -11,14 +11,14 @@ class BenchError(Exception):
 
 
 class UsageError(BenchError):
-    """A command was called with values that do not fit."""
+    """Values of a command, or of a request, that do not fit."""
 
     exit_code = 2
 
 
 class NotFound(BenchError):
-    """What was asked for does not exist."""
+    """A request for something that does not exist."""
 
 
 class Refused(UsageError):
-    """A record that cannot be stored: its name is taken, or a value breaks a rule. Says which."""
+    """A record that cannot be stored: its name exists already, or a value breaks the rule that the message names."""

@@ -1,4 +1,4 @@
-"""How many files a process may have open. A connection is a file, and the usual limit is far from ten thousand."""
+"""The limit of open files. A connection is a file, and the usual limit is far from ten thousand."""
 
 import resource
 
@@ -6,7 +6,14 @@ from bench.errors import BenchError
 
 
 def allow(wanted: int) -> int:
-    """Raise this process' own limit to `wanted`, or as far as it may; what it is then, for those it starts, too."""
+    """Raise this process' own limit of open files, as far as it may; processes that it starts inherit it.
+
+    Args:
+        wanted: The number of files.
+
+    Returns:
+        `wanted`, or the limit if that is lower.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
@@ -15,6 +22,14 @@ def allow(wanted: int) -> int:
 
 
 def require(wanted: int, whom: str) -> None:
-    """Raise this process' own limit to `wanted`, for `whom`. Raises BenchError if it may not be as high."""
+    """Raise this process' own limit of open files.
+
+    Args:
+        wanted: The number of files.
+        whom: The users of the files in the plural, for the message, e.g. `200 boards`.
+
+    Raises:
+        BenchError: The limit may not be as high.
+    """
     if (allowed := allow(wanted)) < wanted:
         raise BenchError(f"{whom} take {wanted} files, and {allowed} are allowed: raise the limit (ulimit -Hn)")

@@ -1,4 +1,4 @@
-"""Where things are: the checkout, and the folders the bench writes to."""
+"""Paths of the checkout, and writing files that only their owner can read."""
 
 import os
 import threading
@@ -13,25 +13,33 @@ ESP32_PORT = Path(__file__).resolve().parent / "virtual" / "esp32_port"
 
 
 def private_folder(path: Path) -> Path:
-    """Make a folder that only its owner can enter (it will hold secrets), and return it."""
+    """Make a folder with mode 0700, for files with secrets, and return it."""
     path.mkdir(parents=True, exist_ok=True, mode=0o700)
     return path
 
 
 def private_file(path: Path) -> None:
-    """Make a file with mode 0600 if it does not exist yet."""
+    """Make an empty file with mode 0600 if it does not exist yet."""
     path.touch(mode=0o600)
 
 
 def write_private(path: Path, data: bytes) -> None:
-    """Write a file with mode 0600 from its first byte, whole or not at all."""
+    """Write a file with mode 0600 from its first byte, whole or not at all.
+
+    Args:
+        path: The file, in a folder that exists.
+        data: Its content.
+
+    Raises:
+        OSError: With this path for its `filename`.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
     except OSError as error:
-        error.filename = str(path)  # the name that was asked for
+        error.filename = str(path)  # the caller's name of it
         with suppress(OSError):
             temporary.unlink()  # on a full disk it is in the way
         raise
@@ -39,7 +47,13 @@ def write_private(path: Path, data: bytes) -> None:
 
 
 def write_private_once(path: Path, data: bytes) -> None:
-    """Like write_private, but leaves the file of whoever was faster; it survives a power cut."""
+    """Write a file as `write_private` does, unless another process was faster: its file stays.
+
+    The file is on the disk when this returns, and survives a power cut.
+
+    Raises:
+        OSError: As for `write_private`.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     write_private(temporary, data)
     _sync(temporary)
@@ -50,7 +64,7 @@ def write_private_once(path: Path, data: bytes) -> None:
 
 
 def _sync(path: Path) -> None:
-    """Have a file, or the names in a folder, on the disk."""
+    """Flush a file, or the names in a folder, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     os.fsync(descriptor)
     os.close(descriptor)

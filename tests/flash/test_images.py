@@ -266,8 +266,8 @@ def moved(board: Board, label: str, **fields: int) -> tuple[Partition, ...]:
 
 
 BAD: dict[str, tuple[bytes, str]] = {
-    "empty": (b"", "no image for an ESP32"),
-    "text": (b"<!DOCTYPE html>", "no image for an ESP32"),
+    "empty": (b"", "is not an image for an ESP32"),
+    "text": (b"<!DOCTYPE html>", "is not an image for an ESP32"),
     "uf2": (b"UF2\n" + bytes(508), r"not \.uf2 or \.elf"),
     "one byte": (b"\xe9", "the program at 0x0 is cut off"),
     "header": (GOOD[:24], "the program at 0x0 is cut off"),

@@ -1,4 +1,7 @@
-"""What the bench knows of Espressif's chips."""
+"""Espressif's chips: pins, PSRAM, and the image format's numbers.
+
+Sources: the chips' datasheets and technical reference manuals (pins), ESP-IDF's `esp_chip_id_t` (image ids).
+"""
 
 from dataclasses import dataclass, field
 
@@ -7,9 +10,14 @@ from dataclasses import dataclass, field
 class Chip:
     """A kind of chip.
 
-    `image_id` is its number in the header of every program for it. `bootloader` is where its ROM looks for
-    one. `pins` are what a board may use, `inputs` those that cannot drive anything, and `psram` the kinds it
-    can have, with the pins that each takes away.
+    Attributes:
+        name: As in definitions, e.g. `esp32s3`.
+        title: As Espressif writes it.
+        image_id: Its number in the header of every program for it.
+        bootloader: The offset in flash at which its ROM expects the bootloader.
+        pins: The pins that a board may use.
+        inputs: Those of them that cannot drive anything.
+        psram: The kinds of PSRAM that it can have, with the pins that each occupies.
     """
 
     name: str
@@ -22,14 +30,14 @@ class Chip:
 
 
 def _pins(text: str) -> frozenset[int]:
-    """`0-5 12` -> 0, 1, 2, 3, 4, 5, 12."""
+    """Return the pins of a list like `0-5 12`: 0, 1, 2, 3, 4, 5, 12."""
     ends = (each.partition("-") for each in text.split())
     return frozenset(pin for first, _, last in ends for pin in range(int(first), int(last or first) + 1))
 
 
 _NONE = {"none": frozenset[int]()}
 
-# Left out of `pins`: what the flash is connected to in every module.
+# Left out of `pins`: those that the flash is connected to in every module.
 CHIPS = {
     chip.name: chip
     for chip in (

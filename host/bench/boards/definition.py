@@ -1,4 +1,4 @@
-"""Reads a definition, and refuses one that could not work."""
+"""Reading and checking board definitions."""
 
 import re
 import tomllib
@@ -12,7 +12,7 @@ from bench.boards.table import Table
 from bench.errors import BenchError, UsageError
 
 OLDEST = (1, 23)
-"""The MicroPython whose bytecode the firmware is compiled to, and every later one up to now."""
+"""The oldest MicroPython (major, minor) that runs the firmware's bytecode, ABI 6.3; all later ones up to now do."""
 
 _KEYS = ("name", "title", "chip", "flash_size", "flash_mode", "psram", "image_offset", "baud", "before", "after")
 _SECTIONS = ("image", "pins", "link", "partition")
@@ -22,7 +22,7 @@ _MODES = ("dio", "dout", "qio", "qout")
 _BAUDS = (115200, 230400, 460800, 921600, 1500000, 2000000)
 _BEFORE = ("default-reset", "usb-reset", "no-reset")
 _AFTER = ("hard-reset", "watchdog-reset", "no-reset")
-# What MicroPython's network.LAN drives on the ESP32's own interface.
+# The PHYs that MicroPython's network.LAN drives on the ESP32's own interface.
 _PHYS = ("DP83848", "IP101", "KSZ8041", "KSZ8081", "LAN8710", "LAN8720", "RTL8201")
 # The table itself fills the sector at 0x8000.
 _FIRST = 0x9000
@@ -32,12 +32,20 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def names() -> list[str]:
-    """The names of all boards that are defined."""
+    """Return the names of all definitions, sorted."""
     return sorted(path.stem for path in paths.BOARDS.glob("*.toml"))
 
 
 def load(name: str) -> Board:
-    """Read a definition by its name. Raises BenchError naming file, key and what is allowed."""
+    """Read a definition.
+
+    Args:
+        name: Its file's name in `boards/`, without `.toml`.
+
+    Raises:
+        UsageError: There is none of that name.
+        BenchError: It could not work. The message has the file, the key and the values that are allowed.
+    """
     path = paths.BOARDS / f"{name}.toml"
     if name not in names():
         raise UsageError(f"no board {name}; there is: {', '.join(names())}")
@@ -45,7 +53,15 @@ def load(name: str) -> Board:
 
 
 def parse(text: str, path: Path) -> Board:
-    """Check a definition's text; `path` is for the messages."""
+    """Parse and check a definition.
+
+    Args:
+        text: TOML.
+        path: Its file, for messages; the name in it has to be the file's.
+
+    Raises:
+        BenchError: As for `load`.
+    """
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -80,7 +96,7 @@ def parse(text: str, path: Path) -> Board:
 
 
 def _image(table: Table) -> Image:
-    """The section `image`: which MicroPython, and where it comes from."""
+    """Parse the section `image`: MicroPython's version, file and source."""
     version = _VERSION.fullmatch(table.text("version"))
     if not version or tuple(map(int, version.groups())) < OLDEST:
         raise table.wrong("version", f"has to be a MicroPython from {OLDEST[0]}.{OLDEST[1]}.0 on, e.g. 1.25.0")
@@ -96,7 +112,7 @@ def _image(table: Table) -> Image:
 
 
 def _partitions(top: Table, flash_size: int) -> tuple[Partition, ...]:
-    """The sections `partition`: the table, in its order. What _boot.py mounts is there, and a program before it."""
+    """Parse the sections `partition`, the table in its order. It has the `vfs` that _boot.py mounts, and a program."""
     allowed = tuple(field.name for field in fields(Partition))
     found = tuple(_partition(each) for each in top.sections("partition", allowed))
     end = _FIRST
@@ -129,7 +145,7 @@ def _partition(table: Table) -> Partition:
 
 
 def _ethernet(top: Table, chip: Chip, usable: frozenset[int]) -> Ethernet | None:
-    """The section `link`: `kind` is "wifi", or "ethernet" with how the PHY is wired."""
+    """Parse the section `link`: `kind` is "wifi", or "ethernet" with the wiring of the PHY."""
     link = top.section("link", ("kind", *(field.name for field in fields(Ethernet))))
     if link.choice("kind", ("wifi", "ethernet"), default="wifi") == "wifi":
         if other := link.keys - {"kind"}:

@@ -1,4 +1,4 @@
-"""What a board is, as its definition says it."""
+"""Boards, as their definitions describe them."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from bench.errors import BenchError
 
 @dataclass(frozen=True)
 class Partition:
-    """One entry of the partition table; offset and size in bytes."""
+    """An entry of the partition table; offset and size in bytes. Type and subtype are ESP-IDF's numbers."""
 
     label: str
     type: int
@@ -18,13 +18,16 @@ class Partition:
 
     @property
     def end(self) -> int:
-        """Where what comes next can begin."""
+        """The offset behind the last byte."""
         return self.offset + self.size
 
 
 @dataclass(frozen=True)
 class Ethernet:
-    """How the PHY is wired; pins, -1 for none. `clock` is the pin of the 50 MHz clock, driven by the chip or not."""
+    """The wiring of an Ethernet PHY: pins, -1 for none.
+
+    `clock` is the pin of the 50 MHz clock, which the chip drives if `clock_out`.
+    """
 
     phy: str
     phy_address: int
@@ -37,7 +40,7 @@ class Ethernet:
 
 @dataclass(frozen=True, kw_only=True)
 class Image:
-    """The MicroPython that goes onto a board. `sha256` is empty if nobody published it."""
+    """The MicroPython image of a board. `sha256` is empty if nobody published it."""
 
     version: str
     file: str
@@ -47,10 +50,10 @@ class Image:
 
 @dataclass(frozen=True, kw_only=True)
 class Board:
-    """What a board is made of, as far as the bench needs it. Pins are -1 for none.
+    """A kind of board, as far as the bench needs it. Sizes and offsets are in bytes, pins -1 for none.
 
-    `before` and `after` are how esptool gets the chip into its loader and out of it; `baud` is the
-    speed at which it writes.
+    `before` and `after` are esptool's ways into the chip's loader and out of it, `baud` is its speed of writing in
+    baud, and `image_offset` the beginning of the image in the flash.
     """
 
     name: str
@@ -71,11 +74,11 @@ class Board:
 
     @property
     def kind(self) -> Chip:
-        """What there is to know of its chip."""
+        """The facts of its chip."""
         return CHIPS[self.chip]
 
     def partition(self, label: str) -> Partition:
-        """The partition with this label; raises BenchError if the board has none."""
+        """Return the partition with a label. Raises BenchError if the board has none."""
         for partition in self.partitions:
             if partition.label == label:
                 return partition

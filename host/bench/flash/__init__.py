@@ -1,1 +1,1 @@
-"""Building what goes into a board's flash."""
+"""Flashing: images, partitions, file systems, esptool, bring-up of boards, their inventory, trays and labels."""

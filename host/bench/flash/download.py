@@ -1,4 +1,4 @@
-"""Fetches a file over HTTP, the whole of it or nothing."""
+"""Downloads of files over HTTP, whole or not at all."""
 
 from collections.abc import Callable
 
@@ -6,20 +6,28 @@ import httpx
 
 from bench.errors import BenchError
 
-Progress = Callable[[int, int], None]
-"""Told the bytes that are here, and those that there are (0 if nobody said)."""
+OnBytes = Callable[[int, int], None]
+"""Called with the bytes received so far, and their total (0 if unknown)."""
 
 _LIMIT = 16 << 20
 _STALL_S = 30.0
-_PLAIN = {"accept-encoding": "identity"}  # so that the length that is announced is the one that comes
+_PLAIN = {"accept-encoding": "identity"}  # so that the announced length is that of the bytes received
 
 
-class NotFetched(BenchError):
-    """The file is not to be had from there, or not now: says why."""
+class DownloadFailed(BenchError):
+    """A file that cannot be downloaded, or not now; the message has the URL and the reason."""
 
 
-def fetch(url: str, on_progress: Progress) -> bytes:
-    """The bytes behind a URL, 16 MB at most. Raises NotFetched."""
+def fetch(url: str, on_progress: OnBytes) -> bytes:
+    """Download a file.
+
+    Args:
+        url: HTTP or HTTPS. Redirects are followed.
+        on_progress: Called from the first bytes on.
+
+    Raises:
+        DownloadFailed: The server refuses, is silent for 30 s, or the file is larger than 16 MB.
+    """
     found = bytearray()
     try:
         with httpx.stream("GET", url, headers=_PLAIN, follow_redirects=True, timeout=_STALL_S) as answer:
@@ -29,12 +37,12 @@ def fetch(url: str, on_progress: Progress) -> bytes:
             for chunk in answer.iter_bytes():
                 found += chunk
                 if len(found) > _LIMIT:
-                    raise NotFetched(f"{url} is larger than {_LIMIT >> 20} MB, which no image is")
+                    raise DownloadFailed(f"{url} is larger than {_LIMIT >> 20} MB, which no image is")
                 on_progress(len(found), total)
     except httpx.HTTPStatusError as error:
-        raise NotFetched(f"{url} answers {error.response.status_code}") from None
+        raise DownloadFailed(f"{url} answers {error.response.status_code}") from None
     except httpx.TimeoutException:
-        raise NotFetched(f"{url} is silent for {_STALL_S:g} seconds") from None
+        raise DownloadFailed(f"{url} is silent for {_STALL_S:g} seconds") from None
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise NotFetched(f"{url}: {error or type(error).__name__}") from None
+        raise DownloadFailed(f"{url}: {error or type(error).__name__}") from None
     return bytes(found)

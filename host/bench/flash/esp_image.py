@@ -1,8 +1,10 @@
-"""A program for an ESP32, as its bootloader and every app partition hold one: ESP-IDF's image format.
+"""ESP-IDF's image format, of the bootloader and of the program in every app partition.
 
 A header of 24 bytes (magic E9, number of segments, flash mode, flash size and frequency, entry point; chip
 at 12; whether a digest follows at 23), the segments (address, length, bytes), FF or 00 up to a checksum in
 the last byte of 16, and the SHA-256 of all before it.
+
+Source: ESP-IDF, "App Image Format"; esptool, "Firmware Image Format".
 """
 
 import hashlib
@@ -21,8 +23,11 @@ _DIGEST = 32
 
 
 @dataclass(frozen=True, kw_only=True)
-class Program:
-    """What a program's header says; `end` is behind its last byte. An unknown chip or mode is empty."""
+class ImageHeader:
+    """The header of a program. `flash_size` is in bytes, `end` the offset behind its last byte.
+
+    An unknown chip or mode is empty.
+    """
 
     chip: str
     flash_mode: str
@@ -30,8 +35,16 @@ class Program:
     end: int
 
 
-def read(data: bytes, at: int) -> Program:
-    """The program that begins here. Raises BenchError if there is none, or not the whole of it."""
+def read(data: bytes, at: int) -> ImageHeader:
+    """Read the header of a program, and check that the program is complete.
+
+    Args:
+        data: The file or flash that it is in.
+        at: The offset at which it begins.
+
+    Raises:
+        BenchError: There is none, it is cut off, or its own SHA-256 differs.
+    """
     if not 0 <= at < len(data) or data[at] != MAGIC:
         raise BenchError(f"no program at {at:#x}")
     try:
@@ -48,7 +61,7 @@ def read(data: bytes, at: int) -> Program:
         raise BenchError(f"the program at {at:#x} is cut off")
     if hashed and hashlib.sha256(data[at:end]).digest() != data[end:digest]:
         raise BenchError(f"the program at {at:#x} is damaged: its own SHA-256 differs")
-    return Program(
+    return ImageHeader(
         chip=next((each.name for each in CHIPS.values() if each.image_id == chip), ""),
         flash_mode=_MODES.get(mode, ""),
         flash_size=_MB << (size >> 4),

@@ -1,4 +1,4 @@
-"""A board's flash as one image: the partition table and the LittleFS file system."""
+"""Images of a board's flash, with partition table and LittleFS file system."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,15 @@ BLOCK_SIZE = 4096
 
 
 def build(board: Board, files: dict[str, bytes]) -> bytes:
-    """A blank board's flash with `files` in its `vfs` partition and nothing else but the table."""
+    """Return a flash with the partition table, and files in its partition `vfs`, and else nothing.
+
+    Args:
+        board: The definition.
+        files: Path without a leading slash -> content.
+
+    Raises:
+        UsageError: A file cannot be in it.
+    """
     image = bytearray(b"\xff" * board.flash_size)
     table = partitions.encode(board.partitions)
     image[partitions.TABLE_OFFSET : partitions.TABLE_OFFSET + len(table)] = table
@@ -22,11 +30,17 @@ def build(board: Board, files: dict[str, bytes]) -> bytes:
 
 
 def filesystem(size: int, files: dict[str, bytes]) -> bytes:
-    """A LittleFS image of `size` bytes, with the geometry that MicroPython's ESP32 images mount.
+    """Return a LittleFS image with the geometry that MicroPython's ESP32 images mount.
 
     Its version on disk is 2.1, which MicroPython mounts from 1.21 on. (2.0 would do as well, but the
     first write of a newer LittleFS rewrites the superblock then: three flash operations more.)
-    Raises UsageError for a file that cannot be in it.
+
+    Args:
+        size: Bytes, a multiple of 4096.
+        files: Path without a leading slash -> content.
+
+    Raises:
+        UsageError: A file cannot be in it.
     """
     fs = _littlefs(size)
     for path, content in files.items():
@@ -42,7 +56,12 @@ def filesystem(size: int, files: dict[str, bytes]) -> bytes:
 
 
 def read_files(flash: bytes) -> dict[str, bytes]:
-    """Every file in a flash's `vfs` partition, read through LittleFS: raises if it is damaged."""
+    """Return all files in a flash's partition `vfs`, path without a leading slash -> content.
+
+    Raises:
+        LittleFSError: The file system is damaged.
+        BenchError: There is no partition table.
+    """
     place = vfs(flash)
     fs = _littlefs(place.size, flash[place.offset : place.offset + place.size])
     found = {}
@@ -55,7 +74,16 @@ def read_files(flash: bytes) -> dict[str, bytes]:
 
 
 def change(flash: bytes, work: Callable[[littlefs.LittleFS], None]) -> bytes:
-    """The flash after `work` on its file system. Raises what LittleFS raises for one that is damaged."""
+    """Return a flash after changes to its file system.
+
+    Args:
+        flash: The flash before.
+        work: Makes the changes.
+
+    Raises:
+        LittleFSError: The file system is damaged.
+        BenchError: There is no partition table.
+    """
     place = vfs(flash)
     fs = _littlefs(place.size, flash[place.offset : place.offset + place.size])
     work(fs)
@@ -63,7 +91,7 @@ def change(flash: bytes, work: Callable[[littlefs.LittleFS], None]) -> bytes:
 
 
 def vfs(flash: bytes) -> Partition:
-    """The partition with the file system."""
+    """Return the partition with the file system. Raises BenchError if there is no partition table."""
     table = flash[partitions.TABLE_OFFSET : partitions.TABLE_OFFSET + partitions.TABLE_SIZE]
     return next(each for each in partitions.decode(table) if each.label == "vfs")
 

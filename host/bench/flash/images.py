@@ -1,4 +1,4 @@
-"""MicroPython images: where they come from, what is in them, and what of that goes onto a board."""
+"""MicroPython images: finding, checking and taking them apart."""
 
 import hashlib
 import os
@@ -12,7 +12,7 @@ from bench import paths
 from bench.boards import CHIPS, OLDEST, Board, Image, Partition
 from bench.errors import BenchError
 from bench.flash import download, esp_image, partitions
-from bench.flash.download import Progress
+from bench.flash.download import OnBytes
 
 _SUMS = "SHA256SUMS"
 _BANNER = re.compile(rb"MicroPython v((\d+)\.(\d+)[\w.+-]{0,60}) on (\d{4}-\d\d-\d\d)")
@@ -23,7 +23,7 @@ _OTA, _PHY, _NVS, _FAT = 0x00, 0x01, 0x02, 0x81
 
 @dataclass(frozen=True, kw_only=True)
 class ImageFacts:
-    """What an image says of itself; sizes in bytes."""
+    """Facts that an image has in it; sizes in bytes."""
 
     version: str
     date: str
@@ -35,7 +35,7 @@ class ImageFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckedImage:
-    """An image that was checked, and fits the board. `notice`: what a person ought to know of it, if anything."""
+    """An image that was checked, and fits the board. `notice` is for the user, and empty if there is none."""
 
     path: Path
     data: bytes
@@ -45,26 +45,32 @@ class CheckedImage:
 
 
 def cache() -> Path:
-    """The folder for downloaded images: `BENCH_IMAGES`, or the user's cache."""
+    """Return the folder for downloaded images: `BENCH_IMAGES`, or one in the user's cache."""
     named = os.environ.get("BENCH_IMAGES")
     return Path(named) if named else platformdirs.user_cache_path("firstboot") / "images"
 
 
 def cached(image: Image) -> bytes:
-    """The image as the cache has it; nothing if it has none, or a damaged one."""
+    """Return the image in the cache; empty bytes if there is none, or a damaged one."""
     path = cache() / image.file
     data = path.read_bytes() if path.is_file() else b""
     return data if _expected(image) in ("", _digest(data)) else b""
 
 
-def find(
-    board: Board, given: Path | None = None, *, on_progress: Progress = lambda _done, _total: None
-) -> CheckedImage:
-    """A board's image: the `given` file, or the one in the cache, or downloaded into it.
+def find(board: Board, given: Path | None = None, *, on_progress: OnBytes = lambda _done, _total: None) -> CheckedImage:
+    """Find a board's image: a given file, or the one in the cache, or download it into the cache.
 
-    A given file with another name than the definition's is taken for what it is; every other one has to have the
-    SHA-256 of the definition, or, if that has none, of the file that was used first. Raises BenchError if there is
-    no image to be had, if it is not the file that it is called, or not for this board.
+    A given file with another name than the definition's may be any image; every other one has to have the
+    SHA-256 of the definition, or, if that has none, of the file that was used first.
+
+    Args:
+        board: The definition.
+        given: A file to use.
+        on_progress: Receives the progress of a download.
+
+    Raises:
+        BenchError: No image can be had, it has another SHA-256, or is not for this board.
+        OSError: The given file cannot be read.
     """
     image = board.image
     definition = f"boards/{board.name}.toml"
@@ -101,9 +107,16 @@ def find(
 
 
 def facts(data: bytes) -> ImageFacts:
-    """What an image says of itself. Raises BenchError if it is none of MicroPython's for an ESP32, or damaged."""
+    """Read the facts of an image.
+
+    Args:
+        data: The image, from the bootloader on.
+
+    Raises:
+        BenchError: It is not MicroPython's for an ESP32, or damaged. The message does not name the file.
+    """
     if not data or data[0] != esp_image.MAGIC:
-        raise BenchError("this is no image for an ESP32: take the .bin file, not .uf2 or .elf")
+        raise BenchError("this is not an image for an ESP32: take the .bin file, not .uf2 or .elf")
     loader = esp_image.read(data, 0)
     if not loader.chip:
         raise BenchError("this image is for a chip that the bench does not know")
@@ -133,7 +146,16 @@ def facts(data: bytes) -> ImageFacts:
 
 
 def check(data: bytes, board: Board, source: str) -> ImageFacts:
-    """The facts of an image, if it fits a board; else raises BenchError, which names the source."""
+    """Return the facts of an image that fits a board.
+
+    Args:
+        data: The image.
+        board: The definition.
+        source: The image's file or URL, for messages.
+
+    Raises:
+        BenchError: It is damaged, or not for this board.
+    """
     try:
         found = facts(data)
     except BenchError as error:
@@ -161,11 +183,15 @@ def check(data: bytes, board: Board, source: str) -> ImageFacts:
 
 
 def parts(data: bytes, board: Board) -> list[tuple[int, bytes]]:
-    """What of an image goes into a board's flash, and where to: whole sectors, in order.
+    """Return the regions of a board's flash that an image fills: offset and content, in whole sectors and in order.
 
-    The filler between is left out, and so are the partitions that the chip writes itself (nvs, phy_init); so each
-    part can be compared with what is in a board's flash. `otadata` is blank: the board starts what is written here,
-    and not what it got over the air before. Files (vfs) are not the image's business.
+    Filler between them is left out, and so are the partitions that the chip writes itself (nvs, phy_init); so each
+    part can be compared with the board's flash. `otadata` is blank: the board starts the program that is written
+    here, and not one that it got over the air before. Files (vfs) are not part of an image.
+
+    Args:
+        data: The image.
+        board: A definition that it fits.
     """
     start = board.image_offset
     table = partitions.TABLE_OFFSET - start
@@ -180,20 +206,20 @@ def parts(data: bytes, board: Board) -> list[tuple[int, bytes]]:
 
 
 def _content(data: bytes, partition: Partition, start: int) -> bytes:
-    """What an image that begins at `start` has for a partition, without filler."""
+    """Return the content for a partition in an image that begins at `start`, without filler."""
     return data[partition.offset - start : partition.end - start].rstrip(b"\xff")
 
 
 def _whole(content: bytes) -> bytes:
-    """Filled up to whole sectors, as the flash is after it was erased."""
+    """Return a content filled up to whole sectors, with the FF of erased flash."""
     content = content.rstrip(b"\xff")
     return content.ljust(-(-len(content) // _SECTOR) * _SECTOR, b"\xff")
 
 
 def _difference(table: tuple[Partition, ...], board: Board) -> str:
-    """How an image's table differs from a board's; empty if it does not.
+    """Return the first difference of an image's table from a board's; empty if there is none.
 
-    Images from MicroPython 1.26 on have no vfs in theirs: the program takes what is behind the last partition.
+    Images from MicroPython 1.26 on have no vfs in theirs: their file system fills the flash behind the last partition.
     """
     if all(each.label != "vfs" for each in table):
         end = max(each.end for each in table)
@@ -213,11 +239,11 @@ def _place(partition: Partition | None) -> str:
     return f"{kind} {partition.subtype:#04x} at {partition.offset:#x} with {partition.size:#x} bytes"
 
 
-def _downloaded(image: Image, on_progress: Progress) -> bytes:
+def _downloaded(image: Image, on_progress: OnBytes) -> bytes:
     path = cache() / image.file
     try:
         return download.fetch(image.url, on_progress)
-    except download.NotFetched as error:
+    except download.DownloadFailed as error:
         missing = f"{path} is damaged" if path.exists() else f"{image.file} is not in {cache()}"
         raise BenchError(
             f"{missing}, and not to be downloaded now ({error}): get {image.url} where you can, and put it there, or "
@@ -230,7 +256,7 @@ def _digest(data: bytes) -> str:
 
 
 def _expected(image: Image) -> str:
-    """The SHA-256 that the image has to have: the definition's, or that of the file that was used first."""
+    """Return the SHA-256 that an image has to have: the definition's, or that of the file that was used first."""
     sums = cache() / _SUMS
     if image.sha256 or not sums.is_file():
         return image.sha256
@@ -239,7 +265,7 @@ def _expected(image: Image) -> str:
 
 
 def _remember(image: Image, sha256: str) -> None:
-    """Add a line as sha256sum reads it."""
+    """Add a line in the format of sha256sum."""
     cache().mkdir(parents=True, exist_ok=True)
     with (cache() / _SUMS).open("a") as sums:
         sums.write(f"{sha256}  {image.file}\n")

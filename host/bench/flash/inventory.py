@@ -1,13 +1,13 @@
-"""The boards of this bench: `boards.local.toml`, which is the user's file and the bench's.
+"""The inventory of boards, `boards.local.toml`, which both the user and the bench write.
 
     [[board]]
     name = "press-4"                  # the user's, for --port and --target
     definition = "esp32_generic"      # the user's; the bench fills it in if only one fits
-    mac = "02005e005301"              # from here on the bench's, as the board said
+    mac = "02005e005301"              # from here on the bench's, as the board reports
     port = "/dev/ttyUSB0"
     ...
 
-What the bench writes, it writes whole or not at all; comments, order and other keys stay.
+The bench writes the file whole or not at all; comments, order and other keys stay.
 """
 
 import os
@@ -34,7 +34,7 @@ _COLONS = re.compile("[:-]")
 
 @dataclass(frozen=True, kw_only=True)
 class InventoryEntry:
-    """A board of the inventory. What nobody has said yet is empty, or 0."""
+    """A board of the inventory. Unknown values are empty, or 0; `seen` is in UTC."""
 
     name: str = ""
     definition: str = ""
@@ -51,38 +51,58 @@ _KEYS = tuple(each.name for each in fields(InventoryEntry))
 
 
 def path() -> Path:
-    """Where it is: `BENCH_BOARDS`, or in the working directory."""
+    """Return the path of the inventory: `BENCH_BOARDS`, or in the working directory."""
     return Path(os.environ.get("BENCH_BOARDS", _NAME))
 
 
 def read() -> list[InventoryEntry]:
-    """All boards; none if there is no file. Raises BenchError for what is not in its form."""
+    """Return all boards, none if there is no file. Raises BenchError if the file is not in its form."""
     return [_known(each) for each in _tables(_document())]
 
 
 def find(wanted: str) -> InventoryEntry | None:
-    """The board of this name, MAC or port, if there is one."""
+    """Return the board of a name, MAC or port, if there is one. Raises BenchError as `read` does."""
     mac = _COLONS.sub("", wanted).lower()
     return next((each for each in read() if wanted in (each.name, each.port) or (mac and mac == each.mac)), None)
 
 
 def choose(given: str | None, *, chip: str = "") -> str:
-    """The port of a board: by its name or MAC here, or as `ports.choose` has it. Raises UsageError."""
+    """Return the port of a board.
+
+    Args:
+        given: A name or MAC in the inventory, or as for `ports.choose`.
+        chip: As for `ports.choose`.
+
+    Raises:
+        UsageError: As for `ports.choose`.
+        BenchError: As for `read`.
+    """
     known = find(given) if given and path().exists() else None
     return ports.choose(known.port if known and known.port else given, chip=chip)
 
 
 def note(found: ProbedBoard, definition: str = "") -> InventoryEntry:
-    """Write down what a board said of itself: under its MAC, or as a new one. Raises BenchError."""
+    """Record a board's own report, in the entry with its MAC or in a new one.
+
+    Args:
+        found: The report.
+        definition: The board's definition, unless the entry has one already; empty if unknown.
+
+    Returns:
+        The entry.
+
+    Raises:
+        BenchError: The file is not in its form.
+    """
     file = path().absolute()
-    # a tray's boards are noted side by side, by threads and by other processes: the last to write would lose the rest
+    # a tray's boards are recorded side by side, by threads and by other processes: the last to write would lose others
     with FileLock(file.with_name(f".{file.name}.lock")):
-        return _noted(found, definition)
+        return _record(found, definition)
 
 
-def _noted(found: ProbedBoard, definition: str) -> InventoryEntry:
+def _record(found: ProbedBoard, definition: str) -> InventoryEntry:
     document = _document()
-    _tables(document)  # raises for what is not the form of one
+    _tables(document)  # raises if it is not in its form
     tables = document.setdefault("board", tomlkit.aot())
     if not isinstance(tables, AoT):
         raise BenchError(f"{path()}: board has to be sections, [[board]], for the bench to add to them")
@@ -113,7 +133,7 @@ def _document() -> tomlkit.TOMLDocument:
 
 
 def _tables(document: tomlkit.TOMLDocument) -> list[dict[str, Any]]:
-    """The tables as plain values. Raises BenchError if there is something else."""
+    """Return the tables as plain values. Raises BenchError if there is something else."""
     plain = document.unwrap()
     root = Table(plain, path(), ["board"])
     root.sections("board", _KEYS)

@@ -14,7 +14,7 @@ from bench import paths
 from bench.errors import BenchError
 
 _COLUMNS = ("name", "mac", "serial", "claim_secret")
-# What a spreadsheet takes for the beginning of a formula.
+# A spreadsheet reads a cell that begins so as a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 _PAGE = """\
 <!DOCTYPE html>
@@ -48,7 +48,7 @@ p {{ margin: 0; }}
 
 @dataclass(frozen=True, kw_only=True)
 class Label:
-    """What stands on one board: its name on the server, its MAC as 12 hex digits, a serial number, a claim secret."""
+    """A label for one board: its name on the server, MAC as 12 hex digits, serial number, claim secret."""
 
     name: str
     mac: str
@@ -57,14 +57,22 @@ class Label:
 
     @property
     def code(self) -> str:
-        """The text of its QR code: what ThingsBoard's claiming widget reads, in ASCII, or the name alone."""
+        """The text of its QR code: JSON in ASCII for ThingsBoard's claiming widget, or the name alone."""
         return json.dumps({"deviceName": self.name, "secretKey": self.secret}) if self.secret else self.name
 
 
 def write(folder: Path, labels: Sequence[Label]) -> tuple[Path, Path]:
-    """Write `labels.csv` and `labels.html`, for their owner's eyes only, and return where they are.
+    """Write `labels.csv` and `labels.html` with mode 0600.
 
-    Raises BenchError for a name or a secret that fits no QR code.
+    Args:
+        folder: The folder for them.
+        labels: The labels, in their order on the sheets.
+
+    Returns:
+        The paths of both.
+
+    Raises:
+        BenchError: A name or a secret fits no QR code.
     """
     files = {folder / "labels.csv": table(labels), folder / "labels.html": page(labels)}
     for path, text in files.items():
@@ -74,7 +82,7 @@ def write(folder: Path, labels: Sequence[Label]) -> tuple[Path, Path]:
 
 
 def table(labels: Sequence[Label]) -> str:
-    """The labels as CSV, for a program or a spreadsheet: a cell that the latter would compute has ' before it."""
+    """Return the labels as CSV, for programs and spreadsheets: a cell that the latter would compute has ' before it."""
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(_COLUMNS)
@@ -85,13 +93,17 @@ def table(labels: Sequence[Label]) -> str:
 
 
 def page(labels: Sequence[Label]) -> str:
-    """The labels as an HTML page of A4 sheets, 24 labels each, that needs nothing else and runs nothing."""
+    """Return the labels as an HTML page of A4 sheets, 24 labels each, without scripts and other files.
+
+    Raises:
+        BenchError: A name or a secret fits no QR code.
+    """
     return _PAGE.format(labels="\n".join(map(_item, labels)))
 
 
 def _item(label: Label) -> str:
     text = label.code
-    # Readers guess an encoding that is not told, and guess wrong.
+    # Readers guess an encoding that is not declared, and guess wrong.
     how = (None, None) if text.isascii() else ("byte", "utf-8")
     try:
         code = segno.make(text, error="m", micro=False, mode=how[0], encoding=how[1], eci=not text.isascii())
@@ -100,8 +112,8 @@ def _item(label: Label) -> str:
     # The quiet zone around it is part of a code.
     drawn = code.svg_inline(border=4, omitsize=True)
     lines = {"name": label.name, "mac": _with_colons(label.mac), "serial": label.serial, "secret": label.secret}
-    said = "".join(f'<p class="{kind}">{escape(line)}</p>' for kind, line in lines.items() if line)
-    return f"<li>{drawn}<div>{said}</div></li>"
+    text_lines = "".join(f'<p class="{kind}">{escape(line)}</p>' for kind, line in lines.items() if line)
+    return f"<li>{drawn}<div>{text_lines}</div></li>"
 
 
 def _with_colons(mac: str) -> str:

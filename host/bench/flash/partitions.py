@@ -1,4 +1,4 @@
-"""The partition table at 0x8000, in ESP-IDF's binary format.
+"""The partition table at 0x8000 of the flash, in ESP-IDF's binary format (ESP-IDF: "Partition Tables").
 
 32 bytes an entry, little-endian: magic AA 50, type, subtype, offset, size, label[16], flags; then an
 entry EB EB with the MD5 of all before it; then FF to the end of the sector.
@@ -18,7 +18,7 @@ _MD5_MAGIC = b"\xeb\xeb" + b"\xff" * 14
 
 
 def encode(partitions: tuple[Partition, ...]) -> bytes:
-    """The table's bytes, `TABLE_SIZE` long."""
+    """Return the bytes of a table, `TABLE_SIZE` long."""
     table = b"".join(
         _ENTRY.pack(_MAGIC, each.type, each.subtype, each.offset, each.size, each.label.encode(), 0)
         for each in partitions
@@ -28,7 +28,7 @@ def encode(partitions: tuple[Partition, ...]) -> bytes:
 
 
 def decode(raw: bytes) -> tuple[Partition, ...]:
-    """The entries of a table. Raises BenchError if its checksum is wrong or it has none."""
+    """Return the entries of a table. Raises BenchError if its MD5 is wrong or missing."""
     found = []
     for at in range(0, len(raw) - _ENTRY.size + 1, _ENTRY.size):
         entry = raw[at : at + _ENTRY.size]

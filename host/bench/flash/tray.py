@@ -1,7 +1,7 @@
-"""A tray: boards that are flashed side by side, each with its serial number, and what became of them.
+"""Trays: boards that are flashed side by side, with serial numbers and results.
 
-Its folder holds `tray.json`, which says which board has which number and claim secret, and a result a board. A tray
-that was interrupted goes on: both stay with their boards, and finished boards are known by the name they answer to.
+The folder of a tray holds `tray.json`, with the number and claim secret of each board, and a result a board. A tray
+that was interrupted goes on: both stay with their boards, and finished boards are recognized by their name.
 """
 
 import csv
@@ -48,12 +48,18 @@ class TrayResult:
 
 
 class Tray:
-    """The tray in this folder, begun or gone on with. May be used from several threads."""
+    """The tray in a folder, new or continued. May be used from several threads."""
 
     def __init__(self, folder: Path, serials: Iterator[str] | None = None, *, boards: int = 1) -> None:
-        """`serials` are the numbers to give; None if boards are called after their MAC.
+        """Begin the tray, or continue the one that is in the folder.
 
-        Raises UsageError if there are not enough for so many boards.
+        Args:
+            folder: The folder; it is made private.
+            serials: Serial numbers to assign; None if boards have none.
+            boards: The number of boards.
+
+        Raises:
+            UsageError: There are fewer serial numbers than boards.
         """
         self.folder = paths.private_folder(folder)
         self._lock = threading.Lock()
@@ -71,7 +77,11 @@ class Tray:
                 raise UsageError(f"there are {boards} boards and {enough} serial numbers: --serials names too few")
 
     def serial(self, mac: str) -> str:
-        """The serial number of the board with this MAC: the one it has, or the next. Raises UsageError at their end."""
+        """Return the serial number of the board with a MAC: the one it has, or the next; empty without serial numbers.
+
+        Raises:
+            UsageError: There is none left.
+        """
         if self._free is None:
             return ""
         with self._lock:
@@ -84,7 +94,7 @@ class Tray:
             return self._given[mac]
 
     def claim_secret(self, mac: str) -> str:
-        """What the board with this MAC is claimed with, the same each time."""
+        """Return the claim secret of the board with a MAC, the same each time."""
         with self._lock:
             if mac not in self._secrets:
                 self._secrets[mac] = secrets.token_hex(_SECRET)
@@ -92,9 +102,9 @@ class Tray:
             return self._secrets[mac]
 
     def record(self, result: TrayResult) -> None:
-        """Keep what became of a board, in place of what became of it before.
+        """Store the result for a board, in place of an earlier one.
 
-        One whose MAC is not known is called after its port, until a board there tells its MAC.
+        A board whose MAC is unknown is filed under its port, until the MAC of the board there is known.
         """
         port = re.sub(r"\W+", "_", result.port)
         with self._lock:
@@ -103,16 +113,16 @@ class Tray:
             paths.write_private(file, json.dumps(asdict(result), indent=1).encode())
 
     def results(self) -> list[TrayResult]:
-        """What became of each board so far."""
+        """Return the results so far, one a board."""
         return [TrayResult(**json.loads(file.read_text())) for file in self._files()]
 
     def finished(self, port: str) -> TrayResult | None:
-        """The board that was the last one to be brought online on this port, if there is one."""
+        """Return the result for the last board that got online on a port, if there is one."""
         there = [each for each in self.results() if each.port == port and not each.error]
         return max(there, key=lambda each: each.when_ms, default=None)
 
     def labels(self) -> list[Label]:
-        """What goes onto the boards that were brought online."""
+        """Return the labels of the boards that got online, by name."""
         done = sorted((each for each in self.results() if not each.error), key=lambda each: each.name)
         return [
             Label(
@@ -133,9 +143,14 @@ class Tray:
 
 
 def serials(text: str) -> Iterator[str]:
-    """Serial numbers: those in the column `serial` of a CSV file, or counted up from one, e.g. `press-0041`.
+    """Return serial numbers: those of a CSV file, or an endless count.
 
-    Raises UsageError for anything else, and for a number that is there twice.
+    Args:
+        text: The name of a CSV file with a column `serial`, or the first number, e.g. `press-0041`.
+
+    Raises:
+        UsageError: It is neither, or the file has an empty number, or one twice.
+        OSError: The file cannot be read.
     """
     path = Path(text)
     if path.suffix == ".csv":
