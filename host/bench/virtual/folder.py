@@ -77,6 +77,8 @@ class BoardFolder:
         Raises:
             BenchError: The board is on.
         """
+        # Not by filelock, whose release unlocks the file for all: here the board's process inherits the descriptor, and
+        # holds the lock as long as it lives.
         found = (self.folder / "lock").open("w")
         # Processes that a board had started when its power was cut may live on for a moment, and hold the lock.
         deadline = time.monotonic() + _LOCK_S
