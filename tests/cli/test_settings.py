@@ -9,10 +9,10 @@ import sys
 
 import pytest
 
-from bench.dut.console import Dialogue
+from bench.dut.console import ConsoleClient
+from bench.dut.serial import PortBoard
 from bench.errors import BenchError
 from bench.flash import filesystem
-from bench.serial.connection import SerialConnection
 from tests.support.boards import QUICK, new_board
 from tests.support.forks import bench_command
 from tests.support.serial_lines import Bridge, Served
@@ -48,8 +48,8 @@ def served(board):
 def test_nobody_answers(monkeypatch):
     monkeypatch.setattr("bench.dut.console._ANSWER_S", 0.1)
     line = Bridge()
-    with SerialConnection(line.url) as port:
-        for question in (Dialogue(port).settings, lambda: Dialogue(port).change("wifi.ssid", "Hall 3")):
+    with PortBoard(line.url, reset=False) as port:
+        for question in (ConsoleClient(port).settings, lambda: ConsoleClient(port).change("wifi.ssid", "Hall 3")):
             with pytest.raises(BenchError, match=r"the board (does not answer on its console|did not say whether)"):
                 question()
     line.close()

@@ -1,12 +1,12 @@
-"""Asking a board on its console, and having it change its settings (docs/console.md)."""
+"""Settings of a board that runs, read and changed by its console commands (docs/console.md)."""
 
 import json
 import secrets
 from dataclasses import dataclass
 from typing import Any
 
+from bench.dut.board import Board
 from bench.errors import BenchError, UsageError
-from bench.serial.connection import SerialConnection
 
 _ANSWER_S = 4.0
 _RESTART_S = 60.0
@@ -23,7 +23,7 @@ _COMPLAINT = "Invalid settings: "
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """What a board shows of a setting: its value, or, of a secret, only whether there is one."""
+    """A setting as the console shows it: its value, or, of a secret, only whether there is one."""
 
     name: str
     value: Any = None
@@ -31,45 +31,55 @@ class Setting:
     is_set: bool = True
 
 
-class Dialogue:
-    """A board that is asked. Its events meanwhile are passed over."""
+class ConsoleClient:
+    """A client of the firmware's console commands on one board. Events meanwhile are passed over."""
 
-    def __init__(self, line: SerialConnection) -> None:
-        self._line = line
+    def __init__(self, board: Board) -> None:
+        """Make a client for a board that runs."""
+        self._board = board
 
     def settings(self, name: str = "") -> tuple[list[Setting], str]:
-        """All settings, or the one of this name, and what is wrong with them ("": nothing).
+        """Return all settings, or the one of this name, and what is wrong with them ("": nothing).
 
-        Raises BenchError with what the board says, as that there is no such setting.
+        Raises:
+            BenchError: The board does not answer, or its answer is an error, as that there is no such setting.
         """
-        answer = self._ask(_command("set", *([name] if name else [])))
+        answer = self._query(_command("set", *([name] if name else [])))
         complaint = next((line.removeprefix(_COMPLAINT) for line in answer if line.startswith(_COMPLAINT)), "")
         return [found for line in answer if (found := _setting(line))], complaint
 
     def change(self, name: str, value: str | None) -> str:
-        """Set a setting, or (None) take it out of the board's file; returns what is left to do before it restarts.
+        """Change a setting, and verify it after the board's restart.
 
-        Otherwise the board has restarted, and was asked for what it holds now. Raises BenchError with what it
-        says, and UsageError for what cannot be typed.
+        Args:
+            name: The setting.
+            value: Its value; None takes it out of the board's file.
+
+        Returns:
+            What is left to do before the board restarts; "" if it has restarted.
+
+        Raises:
+            BenchError: The board does not answer, answers with an error, or holds another value afterwards.
+            UsageError: The name or value cannot be typed on a console.
         """
         command = _command("set", name, "--default" if value is None else value)
-        told = self._order(command)
-        if _RESTARTS not in told:
-            return told.removeprefix(_LEFT)
+        answer = self._execute(command)
+        if _RESTARTS not in answer:
+            return answer.removeprefix(_LEFT)
         self._await_restart()
         if value is not None:
             self._verify(name, value)
         return ""
 
-    def _ask(self, command: str) -> list[str]:
-        """The lines that a command is answered with, which has to change nothing: it may be given several times."""
+    def _query(self, command: str) -> list[str]:
+        """Return the answer to a command that changes nothing: it may be sent several times."""
         for _ in range(_ATTEMPTS):
-            # the end of the answer is told by the echo of another command, which there is none of
+            # the answer ends where an unknown command is echoed
             end = secrets.token_hex(4)
-            self._line.send_line(command)
-            self._line.send_line(f"firstboot end {end}")
+            self._board.say(command)
+            self._board.say(f"firstboot end {end}")
             answer: list[str] = []
-            for event in self._line.follow(_ANSWER_S):
+            for event in self._board.follow(_ANSWER_S):
                 text = event["text"] if event["event"] == "console" else ""
                 if end in text:
                     return _checked(answer)
@@ -78,38 +88,38 @@ class Dialogue:
                 elif text:
                     answer.append(text)
         raise BenchError(
-            f"{self._line.name}: the board does not answer on its console: is the firmware running, and "
-            f"board.console not false? See bench monitor --port {self._line.name}"
+            f"{self._board.name}: the board does not answer on its console: is the firmware running, and "
+            f"board.console not false? See bench monitor --port {self._board.name}"
         )
 
-    def _order(self, command: str) -> str:
-        """Give a command once; returns the line that says it was done."""
-        self._line.send_line(command)
+    def _execute(self, command: str) -> str:
+        """Send a command once; return the line that confirms it."""
+        self._board.say(command)
         echoed = False
-        for event in self._line.follow(_ANSWER_S * _ATTEMPTS):
+        for event in self._board.follow(_ANSWER_S * _ATTEMPTS):
             text = event["text"] if event["event"] == "console" else ""
             echoed = echoed or text.startswith("firstboot set")
             if echoed and (text.startswith((_ERROR, *_DROPPED))):
                 _checked([text])
             if text.startswith(_STORED):
                 return text
-        raise BenchError(f"{self._line.name}: the board did not say whether it stored the setting: ask it again")
+        raise BenchError(f"{self._board.name}: the board did not say whether it stored the setting: ask it again")
 
     def _await_restart(self) -> None:
-        for event in self._line.follow(_RESTART_S):
+        for event in self._board.follow(_RESTART_S):
             if event["event"] in ("boot", "port_back"):  # a USB of the chip's own is back after the boot
                 return
-        raise BenchError(f"{self._line.name}: stored, but the board did not start again within {_RESTART_S:.0f} s")
+        raise BenchError(f"{self._board.name}: stored, but the board did not start again within {_RESTART_S:.0f} s")
 
     def _verify(self, name: str, value: str) -> None:
-        """See to it that the board holds what was meant. A secret is compared, and shown nowhere."""
-        found = next((held for line in self._ask(_command("set", name, "--show")) if (held := _setting(line))), None)
+        """Raise BenchError unless the board holds this value. A secret is compared, and shown nowhere."""
+        found = next((held for line in self._query(_command("set", name, "--show")) if (held := _setting(line))), None)
         if found is None or found.name != name or found.value not in (value, _parsed(value)):
-            raise BenchError(f"{self._line.name}: {name} is not what was typed: the line loses bytes; set it again")
+            raise BenchError(f"{self._board.name}: {name} is not what was typed: the line loses bytes; set it again")
 
 
 def _command(*words: str) -> str:
-    """A line for the board's console. Raises UsageError for what it could not hold."""
+    """Return a line for the board's console; raise UsageError for what it cannot hold."""
     for number, word in enumerate(words):
         if any(ord(char) < ord(" ") for char in word):
             raise UsageError("a setting's name or value has control characters in it, which no console line can hold")
@@ -136,7 +146,7 @@ def _checked(answer: list[str]) -> list[str]:
 
 
 def _setting(line: str) -> Setting | None:
-    """The setting in a line of an answer, if it is one: `  wifi.ssid = "Hall 3"`."""
+    """Return the setting in a line of an answer, if it is one: `  wifi.ssid = "Hall 3"`."""
     name, separator, shown = line.partition(" = ")
     if not separator or not name.startswith("  "):
         return None

@@ -237,10 +237,11 @@ class EventRecorder:
     def _read(self, source: Source) -> None:
         try:
             while not self._stop.is_set():
+                lost = self._is_lost()  # checked first: the last events of a dead board may still be under way
                 for event in source.follow(_TURN_S):
                     if not self._muted:
                         self._record(event)
-                if self._is_lost():
+                if lost:
                     self._end({"event": POWER_LOST})
                     return
         except Exception as error:  # noqa: BLE001 - raised again in the thread that waits for an event

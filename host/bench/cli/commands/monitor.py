@@ -11,10 +11,12 @@ import typer
 from bench.cli.options import keyboard
 from bench.cli.options.common import Port
 from bench.cli.render import event_lines
+from bench.dut.board import Board
+from bench.dut.recorder import EventRecorder
+from bench.dut.serial import PortBoard
 from bench.errors import BenchError
 from bench.flash import inventory
 from bench.serial import ports
-from bench.serial.connection import SerialConnection
 
 _POLL_S = 0.2
 _ANSWER_S = 2.0
@@ -37,11 +39,13 @@ def monitor(
     Lines that are typed go to the board. When the input ends, and nothing else says until when to watch, what the
     board says in the two seconds after that is shown, too.
     """
-    with SerialConnection(inventory.choose(port), baud=baud) as line:
+    name = inventory.choose(port)
+    recorder = EventRecorder(name, history=0)  # it may run for months
+    with PortBoard(name, baud=baud, reset=False, recorder=recorder) as board:
         if reset:
-            line.reset()
-        typing = keyboard.forward(line.send_line) if keyboard.is_there() else None
-        for event in _events(line, timeout, None if until or timeout else typing):
+            board.reset()
+        typing = keyboard.forward(board.say) if keyboard.is_there() else None
+        for event in _events(board, timeout, None if until or timeout else typing):
             if as_json:
                 print(json.dumps(event), flush=True)
             else:
@@ -49,13 +53,13 @@ def monitor(
             if until and event["event"] == until:
                 return
     if until:
-        raise BenchError(f"{line.name}: no event {until} within {timeout:g} s")
+        raise BenchError(f"{name}: no event {until} within {timeout:g} s")
 
 
-def _events(line: SerialConnection, timeout_s: float, typing: Thread | None) -> Iterator[dict[str, Any]]:
+def _events(board: Board, timeout_s: float, typing: Thread | None) -> Iterator[dict[str, Any]]:
     """What comes until the time is over, or a while after nobody types any more."""
     end = time.monotonic() + timeout_s if timeout_s else None
     while end is None or time.monotonic() < end:
-        yield from line.follow(_POLL_S)
+        yield from board.follow(_POLL_S)
         if end is None and typing and not typing.is_alive():
             end = time.monotonic() + _ANSWER_S

@@ -12,10 +12,10 @@ import typer
 from bench.cli.options.common import Port
 from bench.cli.render import tables
 from bench.cli.render.tables import Json
-from bench.dut.console import Dialogue, Setting
+from bench.dut.console import ConsoleClient, Setting
+from bench.dut.serial import PortBoard
 from bench.errors import BenchError, UsageError
 from bench.flash import inventory
-from bench.serial.connection import SerialConnection
 
 app = typer.Typer(help="The settings of a board that runs, over its console (docs/settings.md).", no_args_is_help=True)
 
@@ -76,19 +76,19 @@ def change(
 
 
 @contextmanager
-def _asked(port: str) -> Iterator[Dialogue]:
-    with SerialConnection(inventory.choose(port)) as line:
-        yield Dialogue(line)
+def _asked(port: str) -> Iterator[ConsoleClient]:
+    with PortBoard(inventory.choose(port), reset=False) as board:
+        yield ConsoleClient(board)
 
 
-def _one(board: Dialogue, name: str) -> Setting:
+def _one(board: ConsoleClient, name: str) -> Setting:
     found, _ = board.settings(name)
     if len(found) != 1 or found[0].name != name:
         raise BenchError(f"the board's answer about {name} makes no sense: ask it again")
     return found[0]
 
 
-def _prompt(board: Dialogue, name: str) -> str:
+def _prompt(board: ConsoleClient, name: str) -> str:
     """Ask for a value; unseen, unless the board shows what it has."""
     try:
         hidden = _one(board, name).is_secret
