@@ -47,7 +47,7 @@ firmware: $(READY) ## Compile the device package into build/firmware/, with a ma
 	@$(BIN)/bench firmware build $(ARGS)
 
 test: $(READY) ## Unit, firmware, server and end-to-end tests, in parallel (ARGS="-k vault" for some)
-	@$(BIN)/python -m pytest -n $(JOBS) -m "not slow" $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not slow" $(ARGS)
 
 test-virtual: $(READY) ## The tests of boards once more, with every board behind a serial line
 	@$(BIN)/python -m pytest -n $(JOBS) -m "not slow" tests/dut tests/e2e tests/cli tests/virtual tests/flash tests/faults --target virtual $(ARGS)

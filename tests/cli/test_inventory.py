@@ -1,22 +1,18 @@
 """`bench inventory`: boards are asked what they are."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from bench.virtual.board import VirtualBoard
 from bench.virtual.line_server import serve
-from tests.support.servers import PATIENCE_S
+from tests.support.forks import bench_command
 
 
 @pytest.fixture
 def bench(tmp_path):
     def run(*words):
-        command = [str(Path(sys.executable).with_name("bench")), "inventory", *words]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+        return bench_command("inventory", *words, cwd=tmp_path)
 
     return run
 

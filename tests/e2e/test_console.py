@@ -13,6 +13,7 @@ from bench.virtual.board import VirtualBoard
 from bench.virtual.environment import Conditions
 from bench.virtual.power import PowerLost
 from tests.support.boards import vault_slots
+from tests.support.forks import bench_command
 from tests.support.power_cuts import MODES, cuts
 from tests.support.servers import PATIENCE_S
 
@@ -269,42 +270,39 @@ def test_entered_credentials_survive_a_cut_at_every_write(server, make_board, gi
     tell(f"credentials on the console: {cut.at} writes to the flash, {'torn' if torn else 'cut before'} at each")
 
 
-def bench(*arguments):
-    return subprocess.Popen(
-        [sys.executable, "-m", "bench.cli", *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "COLUMNS": "200"},
-    )
-
-
 def test_talking_to_a_board_that_is_off_is_one_line(server, make_board, tmp_path):
     board = make_board(server)
-    talk = bench("board", "console", board.folder.name, "--data", str(tmp_path))
-    said, complaint = talk.communicate("firstboot status\n", PATIENCE_S)
-    assert (talk.returncode, said) == (1, "")
-    assert complaint.count("\n") == 1
-    assert "is off: bench board boot" in complaint
+    talk = bench_command("board", "console", board.folder.name, "--data", tmp_path, typed="firstboot status\n")
+    assert (talk.returncode, talk.stdout) == (1, "")
+    assert talk.stderr.count("\n") == 1
+    assert "is off: bench board boot" in talk.stderr
 
 
 def test_talking_to_a_board_that_runs_elsewhere(server, make_board, tmp_path):
     board = make_board(server)
     with board.power_on() as power:
         power.wait_for("telemetry")
-        talk = bench("board", "console", board.folder.name, "--data", str(tmp_path))
-        said, complaint = talk.communicate("firstboot status --json\nfirstboot claim", PATIENCE_S)
-        assert (talk.returncode, complaint) == (0, "")
-        status = next(line for line in said.splitlines() if line.startswith('{"') and '"active"' in line)
+        typed = "firstboot status --json\nfirstboot claim"
+        talk = bench_command("board", "console", board.folder.name, "--data", tmp_path, typed=typed)
+        assert (talk.returncode, talk.stderr) == (0, "")
+        status = next(line for line in talk.stdout.splitlines() if line.startswith('{"') and '"active"' in line)
         assert json.loads(status)["state"] == "online"
-        assert "Claim the device with this secret" in said  # a last line needs no end
+        assert "Claim the device with this secret" in talk.stdout  # a last line needs no end
 
 
 def test_lines_typed_at_a_boot_go_to_the_board(server, make_board, tmp_path):
     board = make_board(server)
-    boot = bench("board", "boot", board.folder.name, "--data", str(tmp_path), "--until", "reset")
-    said, complaint = boot.communicate("firstboot nothing\nfirstboot reset wifi --yes\n", PATIENCE_S)
-    assert (boot.returncode, complaint) == (0, "")
-    assert "no such command" in said
+    typed = "firstboot nothing\nfirstboot reset wifi --yes\n"
+    command = [sys.executable, "-m", "bench.cli", "board", "boot", board.folder.name, "--data", tmp_path]
+    boot = subprocess.run(
+        [*command, "--until", "reset"],
+        input=typed,  # through a pipe: a file cannot be awaited
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+        env={**os.environ, "COLUMNS": "200"},
+    )
+    assert (boot.returncode, boot.stderr) == (0, "")
+    assert "no such command" in boot.stdout
     assert not board.is_on()

@@ -54,7 +54,7 @@ def served(tmp_path):
 @pytest.mark.parametrize(("text", "said"), [("[[board", "boards.local.toml: "), ("board = 1", "has to be sections")])
 def test_inventory_that_is_none_is_wrong_use(project, text, said):
     (project.path / "boards.local.toml").write_text(text)
-    ran = project.runpytest_subprocess("--target", "press-4")
+    ran = project.runpytest_inprocess("--target", "press-4")
     assert ran.ret == pytest.ExitCode.USAGE_ERROR
     ran.stderr.fnmatch_lines([f"*{said}*"])
 
@@ -71,7 +71,7 @@ def test_inventory_that_is_none_is_wrong_use(project, text, said):
     ],
 )
 def test_options_that_do_not_fit_are_wrong_use(project, options, said):
-    ran = project.runpytest_subprocess(*options)
+    ran = project.runpytest_inprocess(*options)
     assert ran.ret == pytest.ExitCode.USAGE_ERROR
     ran.stderr.fnmatch_lines([f"*{said}*"])
 

@@ -111,7 +111,7 @@ def test_metric_of_any_name_is_a_figure(pytester):
 
 
 def test_metric_without_a_folder_for_it_is_refused(pytester):
-    ran = pytester.runpytest_subprocess("--metric", "nowhere/trend.prom")
+    ran = pytester.runpytest_inprocess("--metric", "nowhere/trend.prom")
     assert ran.ret == pytest.ExitCode.USAGE_ERROR
     ran.stderr.fnmatch_lines("*there is no folder */nowhere: make it first*")
 
@@ -129,7 +129,7 @@ def test_metric_without_a_folder_for_it_is_refused(pytester):
 def test_place_that_cannot_be_written_to_is_wrong_use(pytester, option, place):
     (pytester.path / "file").touch()
     (pytester.path / "folder" / "report.html").mkdir(parents=True)
-    ran = pytester.runpytest_subprocess(option, place)
+    ran = pytester.runpytest_inprocess(option, place)
     assert ran.ret == pytest.ExitCode.USAGE_ERROR
     ran.stderr.fnmatch_lines(f"ERROR: {option} */{place}*: *")
 

