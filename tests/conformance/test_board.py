@@ -275,7 +275,7 @@ def test_keep_alive_of_hours_is_not_waited_for(tmp_path):
 def test_board_that_never_comes_is_trouble_and_not_a_verdict(tmp_path):
     with subject("-", tmp_path, fresh="true", reset="true", patience_s=1) as board:
         [outcome] = run(chosen(CHECKS, ["mqtt.reconnects"]), board)
-        port = board.network.ports[0]
+        port = board.network.listening[0]
     assert outcome.verdict is Verdict.TROUBLE
     assert f"nobody connects to port {port}" in outcome.detail
 

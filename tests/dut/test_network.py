@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.faults.network.rules import Direction, Fault, Kind
+from bench.faults.network.rules import Direction, Fault, FaultKind
 
 
 @pytest.fixture
@@ -14,12 +14,15 @@ def board_settings(board_settings):
 def test_good_network_is_not_noticed(board, network, bench_server):
     board.power_on()
     board.expect_event("telemetry")
-    assert not network.happened
+    assert not network.events
     assert network.steps
     assert len(bench_server.device_names()) == 1
 
 
-@pytest.mark.parametrize("kind", [Kind.DROP, Kind.RESET, Kind.TRUNCATE, Kind.CORRUPT, Kind.DUPLICATE, Kind.HALF_OPEN])
+@pytest.mark.parametrize(
+    "kind",
+    [FaultKind.DROP, FaultKind.RESET, FaultKind.TRUNCATE, FaultKind.CORRUPT, FaultKind.DUPLICATE, FaultKind.HALF_OPEN],
+)
 @pytest.mark.parametrize("step", [2, 5, 7])
 def test_message_that_goes_wrong_costs_no_credentials(board, network, bench_server, kind, step):
     network.at(Fault(kind=kind, step=step))

@@ -18,8 +18,8 @@ import httpx
 from bench import paths
 from bench.errors import BenchError
 from bench.faults.network.framing import Protocol, Route
-from bench.faults.network.network import Link
-from bench.faults.network.rules import AT_ONE_STEP, USUAL, Fault, Kind
+from bench.faults.network.network import Network
+from bench.faults.network.rules import AT_ONE_STEP, USUAL, Fault, FaultKind
 from bench.flash import vault
 from bench.virtual.board import VirtualBoard
 from bench.virtual.power import PowerCycle
@@ -33,7 +33,7 @@ _TIMEOUT_MS = 400
 _CALM_MS = 10_000
 _DELAY_MS = 600
 # A random delay is one of them.
-FAULTS = [kind for kind in AT_ONE_STEP if kind is not Kind.JITTER]
+FAULTS = [kind for kind in AT_ONE_STEP if kind is not FaultKind.JITTER]
 # Also of what in the field would wait for a person: a fault that is over must not need one.
 _BACKOFF = {"base_ms": 20, "cap_ms": 200, "long_ms": 300}
 # Boards that are on at the same time; most of their time they wait.
@@ -78,7 +78,7 @@ class Column:
         return [Route(to_port=port, protocol=protocol) for port, protocol in spoken.items()]
 
     def blank(
-        self, server: RunningServer, network: Link, folder: Path, timeout_ms: int, files: dict[str, bytes]
+        self, server: RunningServer, network: Network, folder: Path, timeout_ms: int, files: dict[str, bytes]
     ) -> VirtualBoard:
         """A blank board whose server is behind the network."""
         sections = way_settings(server, self.transport, tls=self.tls, kind=self.kind)
@@ -103,18 +103,18 @@ class Cell:
 
     column: Column
     step: int
-    kind: Kind
+    kind: FaultKind
     seed: int
 
     @classmethod
-    def of(cls, column: Column, step: int, kind: Kind) -> Self:
+    def of(cls, column: Column, step: int, kind: FaultKind) -> Self:
         return cls(column, step, kind, zlib.crc32(f"{column}/{step}".encode()))
 
     @classmethod
     def parse(cls, text: str) -> Self:
         """The cell of `str(cell)`."""
         column, step, kind, seed = text.split("/")
-        return cls(next(each for each in COLUMNS if str(each) == column), int(step), Kind(kind), int(seed))
+        return cls(next(each for each in COLUMNS if str(each) == column), int(step), FaultKind(kind), int(seed))
 
     def __str__(self) -> str:
         return f"{self.column}/{self.step}/{self.kind}/{self.seed}"
@@ -211,8 +211,8 @@ class Matrix:
         with ThreadPoolExecutor(_BOARDS) as pool:
             return [failure for failure in pool.map(self._try, cells) if failure]
 
-    def _network(self) -> Link:
-        return self._stack.enter_context(Link(self._column.routes(self._server)))
+    def _network(self) -> Network:
+        return self._stack.enter_context(Network(self._column.routes(self._server)))
 
     def _try(self, cell: Cell) -> str:
         place = self._places.get()
@@ -227,7 +227,7 @@ class Matrix:
 
     def _run(self, cell: Cell, place: "_Place") -> None:
         board = _twin(place.blank, self._folder / str(cell).replace("/", "_"), cell.mac)
-        amount = _DELAY_MS if cell.kind is Kind.DELAY else USUAL
+        amount = _DELAY_MS if cell.kind is FaultKind.DELAY else USUAL
         place.network.begin(Fault(kind=cell.kind, step=cell.step, amount=amount), seed=cell.seed)
         name = f"firstboot-{board.mac}"
         with board.power_on() as power:
@@ -235,12 +235,14 @@ class Matrix:
             self._journey.go(power, name)
             # who says something last in a journey is not always the same: then it meets what the board says later
             deadline = time.monotonic() + PATIENCE_S
-            while not place.network.met and time.monotonic() < deadline:
+            while not place.network.is_exhausted and time.monotonic() < deadline:
                 for _ in power.follow(0.1):
                     pass
-        assert place.network.met, "the fault did not happen"
+        assert place.network.is_exhausted, "the fault did not happen"
         assert not {"crash", "console"} & set(steps(power)), "the board crashed"
-        if cell.kind is not Kind.CORRUPT:  # which is taken for the server's word; in the field that costs a long wait
+        if (
+            cell.kind is not FaultKind.CORRUPT
+        ):  # which is taken for the server's word; in the field that costs a long wait
             assert not {"rejected", "error"} & set(states(power)), "a state that waits for a person"
         active = vault_slots(board)[0]["active"]
         with board.power_on() as power:
@@ -256,7 +258,7 @@ class Matrix:
 class _Place:
     """What one board at a time uses."""
 
-    network: Link
+    network: Network
     blank: VirtualBoard
 
 

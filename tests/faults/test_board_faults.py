@@ -4,7 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.faults.board_faults import BoardFault, Kind, conditions, corrupted, emptied, filled, forgetful, happening
+from bench.faults.board_faults import (
+    BoardFault,
+    BoardFaultKind,
+    conditions,
+    corrupted,
+    emptied,
+    filled,
+    forgetful,
+    happening,
+)
 from bench.faults.board_faults import on_network as on_network_of
 from bench.flash import filesystem, vault
 from bench.virtual.board import VirtualBoard
@@ -43,29 +52,31 @@ def board(blank):
     return blank
 
 
-@given(st.sampled_from(list(Kind)), st.integers(0, 1 << 32), st.integers(0, 9))
+@given(st.sampled_from(list(BoardFaultKind)), st.integers(0, 1 << 32), st.integers(0, 9))
 def test_fault_is_the_same_for_the_same_seed(kind, seed, amount):
     found = BoardFault(kind=kind, seed=seed, amount=amount)
     assert conditions(found, Conditions()) == conditions(found, Conditions())
     assert on_network_of(found) == on_network_of(found)
 
 
-@pytest.mark.parametrize("kind", list(Kind))
+@pytest.mark.parametrize("kind", list(BoardFaultKind))
 def test_fault_is_over_with_its_block(board, kind):
     before = board.flash()
     fault = BoardFault(kind=kind, seed=1)
     with happening(fault, board) as found:
-        assert (found != Conditions()) == (kind not in (Kind.FULL, Kind.CORRUPT, Kind.VAULT))
-    if kind not in (Kind.CORRUPT, Kind.VAULT):
+        assert (found != Conditions()) == (
+            kind not in (BoardFaultKind.FULL, BoardFaultKind.CORRUPT, BoardFaultKind.VAULT)
+        )
+    if kind not in (BoardFaultKind.CORRUPT, BoardFaultKind.VAULT):
         assert filesystem.read_files(board.flash()) == filesystem.read_files(before)
-    assert fault.damages == (kind is Kind.CORRUPT)
+    assert fault.damages == (kind is BoardFaultKind.CORRUPT)
 
 
-@pytest.mark.parametrize("kind", [Kind.CORRUPT, Kind.VAULT])
+@pytest.mark.parametrize("kind", [BoardFaultKind.CORRUPT, BoardFaultKind.VAULT])
 def test_damage_is_the_same_for_the_same_seed_and_another_for_others(board, kind):
     damage = {
-        Kind.CORRUPT: lambda seed: corrupted(board.flash(), seed, 8),
-        Kind.VAULT: lambda seed: forgetful(board.flash(), seed),
+        BoardFaultKind.CORRUPT: lambda seed: corrupted(board.flash(), seed, 8),
+        BoardFaultKind.VAULT: lambda seed: forgetful(board.flash(), seed),
     }[kind]
     assert damage(1) == damage(1)
     assert len({damage(seed) for seed in range(4)} - {board.flash()}) > 2
@@ -86,14 +97,14 @@ def test_vault_of_a_blank_board_has_nothing_to_forget(blank):
 
 
 def test_power_that_is_cut_at_a_write_is_cut_there(blank):
-    with blank.power_on(conditions(BoardFault(kind=Kind.CUT, amount=3), Conditions())) as power:
+    with blank.power_on(conditions(BoardFault(kind=BoardFaultKind.CUT, amount=3), Conditions())) as power:
         assert not [event for event in power.follow() if event["event"] == "telemetry"]
     assert [write["cut"] for write in power.writes] == [False, False, True]
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_brownouts_end_and_the_board_is_online_with_one_device(server, blank, seed):
-    found = conditions(BoardFault(kind=Kind.BROWNOUT, amount=5, seed=seed), Conditions())
+    found = conditions(BoardFault(kind=BoardFaultKind.BROWNOUT, amount=5, seed=seed), Conditions())
     with blank.power_on(found) as power:
         while power.power_ons < 6:
             for _ in power.follow(0.01):
@@ -156,7 +167,7 @@ def test_full_file_system_is_said_if_it_matters_and_the_board_goes_on_when_it_is
 
     way = way_settings(server, "mqtt", tls=kind == "X509_CERTIFICATE", kind=kind)
     board = make_board(server, files=ca_file(server), **{**SHORT, **way})
-    with happening(BoardFault(kind=Kind.FULL), board) as found, board.power_on(found) as power:
+    with happening(BoardFault(kind=BoardFaultKind.FULL), board) as found, board.power_on(found) as power:
         for event in power.follow(PATIENCE_S):
             if event["event"] in ("telemetry", "error"):
                 break
@@ -168,7 +179,10 @@ def test_full_file_system_is_said_if_it_matters_and_the_board_goes_on_when_it_is
 @pytest.mark.parametrize("seed", range(4))
 def test_corrupt_file_system_is_said_and_nothing_is_lost_when_it_is_repaired(server, board, seed):
     before, record = board.flash(), vault_slots(board)[0]
-    with happening(BoardFault(kind=Kind.CORRUPT, seed=seed, amount=64), board) as found, board.power_on(found) as power:
+    with (
+        happening(BoardFault(kind=BoardFaultKind.CORRUPT, seed=seed, amount=64), board) as found,
+        board.power_on(found) as power,
+    ):
         said = any(event["event"] in ("crash", "console", "telemetry") for event in power.follow(PATIENCE_S))
     assert said, "neither online, nor a word why not"
     board.burn(before)
@@ -178,7 +192,7 @@ def test_corrupt_file_system_is_said_and_nothing_is_lost_when_it_is_repaired(ser
 @pytest.mark.parametrize("seed", range(4))
 def test_damaged_record_is_said_and_the_one_before_it_logs_in(server, board, seed):
     record = vault_slots(board)[0]
-    with happening(BoardFault(kind=Kind.VAULT, seed=seed), board) as found:
+    with happening(BoardFault(kind=BoardFaultKind.VAULT, seed=seed), board) as found:
         power = run(board, found)
         assert "vault_slot_damaged" in steps(power)
         assert "provisioning" not in steps(power)
@@ -190,7 +204,7 @@ def test_damaged_record_is_said_and_the_one_before_it_logs_in(server, board, see
 
 @pytest.mark.parametrize("now", [0, 946684800, 4070908800])
 def test_telemetry_of_a_clock_that_is_wrong_has_the_servers_time(server, board, now):
-    run(board, conditions(BoardFault(kind=Kind.CLOCK, amount=now or 1), Conditions()))
+    run(board, conditions(BoardFault(kind=BoardFaultKind.CLOCK, amount=now or 1), Conditions()))
     name = f"firstboot-{board.mac}"
     told = [event for event in server.events("telemetry") if event["device"] == name]
     rows = server.query(lambda registry: registry.read(_latest))
@@ -207,7 +221,7 @@ def _latest(session):
 @pytest.mark.parametrize("kib", [64, 96, 112, 128])
 def test_heap_that_is_small_is_no_loss(server, board, kib):
     record = vault_slots(board)[0]
-    with board.power_on(conditions(BoardFault(kind=Kind.HEAP, amount=kib), Conditions())) as power:
+    with board.power_on(conditions(BoardFault(kind=BoardFaultKind.HEAP, amount=kib), Conditions())) as power:
         assert any(event["event"] in ("telemetry", "crash") for event in power.follow(PATIENCE_S))
         for _ in power.follow(1.0):  # a few times more
             pass
@@ -217,7 +231,9 @@ def test_heap_that_is_small_is_no_loss(server, board, kib):
 # Wi-Fi.
 
 
-@pytest.mark.parametrize(("kind", "said"), [(Kind.ABSENT, "not_found"), (Kind.PASSWORD, "wrong_password")])
+@pytest.mark.parametrize(
+    ("kind", "said"), [(BoardFaultKind.ABSENT, "not_found"), (BoardFaultKind.PASSWORD, "wrong_password")]
+)
 def test_wifi_that_lets_nobody_in_is_said_and_awaited(server, board, kind, said):
     record = vault_slots(board)[0]
     run(board, conditions(BoardFault(kind=kind), Conditions()), "link_failed", kind=said)
@@ -257,7 +273,7 @@ def test_wifi_that_comes_back_is_joined_again_without_a_restart(board):
 
 
 def test_wifi_that_goes_away_takes_the_server_with_it():
-    fault = BoardFault(kind=Kind.FLAPPING, seed=3, amount=2)
+    fault = BoardFault(kind=BoardFaultKind.FLAPPING, seed=3, amount=2)
     away = conditions(fault, Conditions()).away
     on_network = [(each.at_s, each.at_s + each.for_s) for each in on_network_of(fault)]
     assert sum(on_network, ()) == pytest.approx(sum(away, ()))

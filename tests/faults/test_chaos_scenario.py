@@ -46,8 +46,8 @@ def test_nothing_is_drawn_that_no_board_could_survive(seed, number):
     assert found.choices.tls or found.choices.kind is not BoardCredentialsType.X509_CERTIFICATE
     for turn in found.turns:
         if not found.choices.tls or found.choices.transport is Transport.COAP:
-            assert rules.Kind.CORRUPT not in [each.kind for each in turn.network]
-        if turn.board and turn.board.kind in (board_faults.Kind.CORRUPT, board_faults.Kind.VAULT):
+            assert rules.FaultKind.CORRUPT not in [each.kind for each in turn.network]
+        if turn.board and turn.board.kind in (board_faults.BoardFaultKind.CORRUPT, board_faults.BoardFaultKind.VAULT):
             assert found.provisioned
 
 
@@ -56,9 +56,9 @@ def test_everything_is_drawn_sooner_or_later():
     turns = [turn for each in rounds for turn in each.turns]
     network = {each.kind for turn in turns for each in turn.network}
     # those are a server's faults, which has them in front of it
-    assert network == set(rules.Kind) - {rules.Kind.REFUSE, rules.Kind.UNAVAILABLE}
-    assert {turn.server.kind for turn in turns if turn.server} == set(server_faults.Kind)
-    assert {turn.board.kind for turn in turns if turn.board} == set(board_faults.Kind)
+    assert network == set(rules.FaultKind) - {rules.FaultKind.REFUSE, rules.FaultKind.UNAVAILABLE}
+    assert {turn.server.kind for turn in turns if turn.server} == set(server_faults.ServerFaultKind)
+    assert {turn.board.kind for turn in turns if turn.board} == set(board_faults.BoardFaultKind)
     assert {(each.choices.transport, each.choices.tls) for each in rounds} == {
         (transport, tls) for transport in Transport for tls in (False, True)
     }
@@ -70,11 +70,11 @@ def test_everything_is_drawn_sooner_or_later():
     [
         ({}, {}),
         (
-            {"network": (rules.Fault(kind=rules.Kind.DROP, step=3),)},
+            {"network": (rules.Fault(kind=rules.FaultKind.DROP, step=3),)},
             {"network": [{"fault": "drop", "amount": 1, "step": 3}]},
         ),
-        ({"server": ServerFault(kind=server_faults.Kind.KILL)}, {"server": {"fault": "kill", "amount": 0}}),
-        ({"board": BoardFault(kind=board_faults.Kind.CUT, seed=7)}, {"board": {"fault": "cut", "seed": 7}}),
+        ({"server": ServerFault(kind=server_faults.ServerFaultKind.KILL)}, {"server": {"fault": "kill", "amount": 0}}),
+        ({"board": BoardFault(kind=board_faults.BoardFaultKind.CUT, seed=7)}, {"board": {"fault": "cut", "seed": 7}}),
     ],
 )
 def test_turn_is_told_with_what_goes_wrong_and_no_more(change, told):

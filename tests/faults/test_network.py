@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from bench.errors import BenchError, UsageError
 from bench.faults.network import udp
-from bench.faults.network.decide import corrupted, rule
+from bench.faults.network.decide import corrupted, decide
 from bench.faults.network.framing import Protocol, Route, chunks, http_chunks, mqtt_packets, tls_records
-from bench.faults.network.network import Link
-from bench.faults.network.rules import Direction, Fault, Kind, read_schedule
+from bench.faults.network.network import Network
+from bench.faults.network.rules import Direction, Fault, FaultKind, read_schedule
 
 # Packets of MQTT, which the network tells apart by their lengths.
 A, B, C, D = (bytes([0x30, 2]) + pair for pair in (b"aa", b"bb", b"cc", b"dd"))
@@ -41,7 +41,7 @@ class Ends:
         self._listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         self._listener.settimeout(PATIENCE_S)
         self._port = self._listener.getsockname()[1]
-        self.network = stack.enter_context(Link([Route(to_port=self._port, protocol=protocol)], **options))
+        self.network = stack.enter_context(Network([Route(to_port=self._port, protocol=protocol)], **options))
         self.network.at(*faults)
 
     def connect_only(self):
@@ -61,7 +61,7 @@ def stack():
 
 
 def fault(kind, step=2, **options):
-    amount = {"amount": LONG_S * 1000} if kind is Kind.DELAY else {}
+    amount = {"amount": LONG_S * 1000} if kind is FaultKind.DELAY else {}
     return Fault(kind=kind, step=step, **{**amount, **options})
 
 
@@ -80,7 +80,7 @@ def assert_silent(end):
 
 
 def kinds(network):
-    return [str(each.kind) for each in network.happened]
+    return [str(each.kind) for each in network.events]
 
 
 # What is not faulted passes.
@@ -96,8 +96,8 @@ def test_network_without_a_fault_passes_everything_on_and_the_end(stack):
     client.close()
     assert server.recv(1) == b""
     assert ends.network.steps == 3
-    assert ends.network.met
-    assert not ends.network.happened
+    assert ends.network.is_exhausted
+    assert not ends.network.events
 
 
 @pytest.mark.parametrize("protocol", [each for each in Protocol if each.framing], ids=str)
@@ -112,7 +112,7 @@ def test_whatever_bytes_come_pass_untouched_both_ways(stack, protocol):
             sender.sendall(data)
             sender.shutdown(socket.SHUT_WR)
             assert read(receiver, size + 1) == data
-    assert not ends.network.happened
+    assert not ends.network.events
 
 
 def test_faults_of_one_direction_leave_the_other_untouched(stack):
@@ -125,21 +125,21 @@ def test_faults_of_one_direction_leave_the_other_untouched(stack):
     ends.network.set(direction="up", drop=0)
     client.sendall(B)
     assert read(server, 4) == B
-    assert [(each.kind, each.direction, each.size, each.step) for each in ends.network.happened if each.step] == [
-        (Kind.DROP, Direction.UP, 4, 1)
+    assert [(each.kind, each.direction, each.size, each.step) for each in ends.network.events if each.step] == [
+        (FaultKind.DROP, Direction.UP, 4, 1)
     ]
 
 
 def test_connection_to_a_server_that_is_gone_is_closed(stack):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    network = stack.enter_context(Link([Route(to_port=port, protocol=Protocol.MQTT)]))
+    network = stack.enter_context(Network([Route(to_port=port, protocol=Protocol.MQTT)]))
     assert stack.enter_context(connected(("127.0.0.1", network.ports[port]))).recv(1) == b""
 
 
 @pytest.mark.parametrize("protocol", [Protocol.MQTT, Protocol.COAP])
 def test_server_of_a_name_that_no_host_can_have_is_a_server_that_is_gone(stack, protocol, caplog):
-    network = stack.enter_context(Link([Route(to_port=1, to_host="..", protocol=protocol)]))
+    network = stack.enter_context(Network([Route(to_port=1, to_host="..", protocol=protocol)]))
     if protocol is Protocol.MQTT:
         assert stack.enter_context(connected(("127.0.0.1", network.ports[1]))).recv(1) == b""
     else:
@@ -153,24 +153,24 @@ def test_server_of_a_name_that_no_host_can_have_is_a_server_that_is_gone(stack, 
 
 
 @pytest.mark.parametrize(
-    ("kind", "arrives"), [(Kind.DROP, A + C), (Kind.DUPLICATE, A + B + B + C), (Kind.DELAY, A + B + C)]
+    ("kind", "arrives"), [(FaultKind.DROP, A + C), (FaultKind.DUPLICATE, A + B + B + C), (FaultKind.DELAY, A + B + C)]
 )
 def test_second_packet_of_three_meets_the_fault(stack, kind, arrives):
     ends = Ends(stack, Protocol.MQTT, fault(kind))
     client, server = ends.connect()
-    assert not ends.network.met
+    assert not ends.network.is_exhausted
     start = time.monotonic()
     client.sendall(A + B + C)
     client.shutdown(socket.SHUT_WR)
     assert read(server, 100) == arrives
-    assert ends.network.met
-    assert [(each.kind, each.step, each.size) for each in ends.network.happened] == [(kind, 2, 4)]
-    if kind is Kind.DELAY:
+    assert ends.network.is_exhausted
+    assert [(each.kind, each.step, each.size) for each in ends.network.events] == [(kind, 2, 4)]
+    if kind is FaultKind.DELAY:
         assert time.monotonic() - start >= LONG_S
 
 
 def test_step_of_a_direction_counts_that_one_only(stack):
-    ends = Ends(stack, Protocol.MQTT, fault(Kind.DROP, direction=Direction.DOWN))
+    ends = Ends(stack, Protocol.MQTT, fault(FaultKind.DROP, direction=Direction.DOWN))
     client, server = ends.connect()
     client.sendall(A + B + C)
     assert read(server, 12) == A + B + C
@@ -179,7 +179,7 @@ def test_step_of_a_direction_counts_that_one_only(stack):
 
 
 def test_delayed_packet_arrives_after_its_sender_is_gone(stack):
-    client, server = Ends(stack, Protocol.MQTT, fault(Kind.DELAY)).connect()
+    client, server = Ends(stack, Protocol.MQTT, fault(FaultKind.DELAY)).connect()
     client.sendall(A + B)
     client.close()
     assert read(server, 100) == A + B
@@ -208,7 +208,7 @@ def test_jitter_is_late_by_a_random_time_and_in_order(stack):
 
 
 def test_corrupt_packet_has_its_length_and_other_bytes(stack):
-    client, server = Ends(stack, Protocol.MQTT, fault(Kind.CORRUPT), seed=7).connect()
+    client, server = Ends(stack, Protocol.MQTT, fault(FaultKind.CORRUPT), seed=7).connect()
     client.sendall(A + B + C)
     arrived = read(server, 12)
     assert (arrived[:4], arrived[8:]) == (A, C)
@@ -217,7 +217,7 @@ def test_corrupt_packet_has_its_length_and_other_bytes(stack):
 
 @pytest.mark.parametrize("seed", range(12))
 def test_truncated_packet_is_the_end_of_the_connection(stack, seed):
-    ends = Ends(stack, Protocol.MQTT, fault(Kind.TRUNCATE), seed=seed)
+    ends = Ends(stack, Protocol.MQTT, fault(FaultKind.TRUNCATE), seed=seed)
     client, server = ends.connect()
     client.sendall(A + B + C)
     arrived = read(server, 100)
@@ -238,7 +238,7 @@ def test_corruption_changes_a_byte_of_each_64_as_the_draw_says(size):
 
 
 def test_half_open_connection_passes_nothing_either_way_nor_its_end(stack):
-    ends = Ends(stack, Protocol.MQTT, fault(Kind.HALF_OPEN))
+    ends = Ends(stack, Protocol.MQTT, fault(FaultKind.HALF_OPEN))
     client, server = ends.connect()
     client.sendall(A + B)
     assert read(server, 4) == A
@@ -252,7 +252,7 @@ def test_half_open_connection_passes_nothing_either_way_nor_its_end(stack):
 
 
 def test_reset_is_one_at_both_ends(stack):
-    client, server = Ends(stack, Protocol.MQTT, fault(Kind.RESET)).connect()
+    client, server = Ends(stack, Protocol.MQTT, fault(FaultKind.RESET)).connect()
     client.sendall(A)
     assert read(server, 4) == A
     client.sendall(B)
@@ -262,7 +262,7 @@ def test_reset_is_one_at_both_ends(stack):
 
 
 def test_slow_packet_arrives_whole(stack):
-    ends = Ends(stack, Protocol.MQTT, fault(Kind.BANDWIDTH))
+    ends = Ends(stack, Protocol.MQTT, fault(FaultKind.BANDWIDTH))
     client, server = ends.connect()
     slow = bytes([0x30, 100]) + bytes(100)
     start = time.monotonic()
@@ -272,7 +272,7 @@ def test_slow_packet_arrives_whole(stack):
 
 
 def test_half_open_connection_is_forgotten_when_both_its_ends_are_gone(stack):
-    ends = Ends(stack, Protocol.MQTT, fault(Kind.HALF_OPEN))
+    ends = Ends(stack, Protocol.MQTT, fault(FaultKind.HALF_OPEN))
     client, server = ends.connect()
     client.sendall(A + B)
     read(server, 4)
@@ -287,7 +287,7 @@ def test_half_open_connection_is_forgotten_when_both_its_ends_are_gone(stack):
 
 
 def test_steps_are_counted_across_connections_and_directions(stack):
-    ends = Ends(stack, Protocol.MQTT, fault(Kind.DROP, step=4))
+    ends = Ends(stack, Protocol.MQTT, fault(FaultKind.DROP, step=4))
     client, server = ends.connect()
     client.sendall(A)
     read(server, 4)
@@ -340,7 +340,7 @@ def test_black_hole_stops_what_is_on_its_way_slowly(slow):
         server.recv(1)
 
 
-@pytest.mark.parametrize("end", [Link.heal, lambda network: network.set(bandwidth=100_000)])
+@pytest.mark.parametrize("end", [Network.heal, lambda network: network.set(bandwidth=100_000)])
 def test_what_is_on_its_way_slowly_is_so_no_longer_than_the_network_is(slow, end):
     network, server = slow
     start = time.monotonic()
@@ -431,8 +431,8 @@ def test_schedule_begins_and_ends_by_itself(stack):
     client.sendall(A)
     read(server, 4)
     start = time.monotonic()
-    ends.network.at(Fault(kind=Kind.BLACKHOLE, at_s=0.05, for_s=LONG_S))
-    while not ends.network.happened:
+    ends.network.at(Fault(kind=FaultKind.BLACKHOLE, at_s=0.05, for_s=LONG_S))
+    while not ends.network.events:
         time.sleep(0.005)
     client.sendall(B)
     assert read(server, 4) == B
@@ -441,7 +441,7 @@ def test_schedule_begins_and_ends_by_itself(stack):
 
 
 def test_step_begins_what_lasts(stack):
-    ends = Ends(stack, Protocol.MQTT, Fault(kind=Kind.DROP, step=2, for_s=LONG_S))
+    ends = Ends(stack, Protocol.MQTT, Fault(kind=FaultKind.DROP, step=2, for_s=LONG_S))
     client, server = ends.connect()
     client.sendall(A + B + C)
     assert read(server, 4) == A
@@ -451,7 +451,9 @@ def test_step_begins_what_lasts(stack):
 
 
 def test_healing_takes_back_what_was_planned(stack):
-    ends = Ends(stack, Protocol.MQTT, fault(Kind.DROP), Fault(kind=Kind.DROP, at_s=0.01), Fault(kind=Kind.DROP))
+    ends = Ends(
+        stack, Protocol.MQTT, fault(FaultKind.DROP), Fault(kind=FaultKind.DROP, at_s=0.01), Fault(kind=FaultKind.DROP)
+    )
     ends.network.heal()
     client, server = ends.connect()
     time.sleep(0.05)  # the moment that must not come
@@ -464,7 +466,7 @@ def test_begin_cuts_what_was_and_counts_anew(stack):
     client, server = ends.connect()
     client.sendall(A)
     assert read(server, 4) == A
-    ends.network.begin(fault(Kind.DROP, step=1))
+    ends.network.begin(fault(FaultKind.DROP, step=1))
     assert (client.recv(1), server.recv(1)) == (b"", b"")
     assert ends.network.steps == 0
     client, server = ends.connect()
@@ -472,7 +474,9 @@ def test_begin_cuts_what_was_and_counts_anew(stack):
     assert read(server, 4) == B
 
 
-@pytest.mark.parametrize(("kind", "amount"), [(Kind.DROP, 0.3), (Kind.CORRUPT, 0.5), (Kind.DUPLICATE, 0.5)])
+@pytest.mark.parametrize(
+    ("kind", "amount"), [(FaultKind.DROP, 0.3), (FaultKind.CORRUPT, 0.5), (FaultKind.DUPLICATE, 0.5)]
+)
 def test_seed_and_traffic_decide_what_happens(stack, kind, amount):
     def arrives(seed):
         with contextlib.ExitStack() as inner:
@@ -503,7 +507,7 @@ def test_observer_hears_each_fault_and_may_steer(stack):
 
 
 def test_network_outside_of_its_block_cannot_be_steered():
-    network = Link([])
+    network = Network([])
     for steer in (network.heal, network.begin):
         with pytest.raises(RuntimeError, match="with block"):
             steer()
@@ -520,7 +524,7 @@ def test_defect_of_a_network_is_raised_at_its_end(monkeypatch):
 
     with pytest.raises(ExceptionGroup) as raised, contextlib.ExitStack() as stack:  # noqa: PT012 - it ends with it
         ends = Ends(stack)
-        monkeypatch.setattr(ends.network, "judge", broken)
+        monkeypatch.setattr(ends.network, "decide", broken)
         client, _ = ends.connect()
         client.sendall(A)
         assert client.recv(1) == b""
@@ -531,7 +535,7 @@ def test_port_that_is_taken_is_said(stack):
     taken = stack.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
     with (
         pytest.raises(BenchError, match="choose another one"),
-        Link([Route(to_port=1, protocol=Protocol.TCP, port=taken)]),
+        Network([Route(to_port=1, protocol=Protocol.TCP, port=taken)]),
     ):
         pass
 
@@ -639,23 +643,25 @@ def test_what_is_not_of_the_protocol_is_not_held_back(stack, protocol, said):
 
 # Rulings and plans.
 
-AMOUNTS = st.dictionaries(st.sampled_from(list(Kind)), st.floats(0, 1, allow_nan=False), max_size=len(Kind))
+AMOUNTS = st.dictionaries(st.sampled_from(list(FaultKind)), st.floats(0, 1, allow_nan=False), max_size=len(FaultKind))
 
 
 @given(st.binary(max_size=200), AMOUNTS, st.integers())
 def test_ruling_is_the_same_for_the_same_seed_and_leaves_alone_what_meets_nothing(message, amounts, seed):
-    ruling = rule(message or b"x", amounts, random.Random(seed))
-    assert ruling == rule(message or b"x", amounts, random.Random(seed))
-    if not ruling.met:
-        assert (ruling.pieces, ruling.late_s, ruling.bytes_per_s) == ((message or b"x",), 0, 0)
-    assert all(amounts[kind] > 0 for kind in ruling.met)
+    decision = decide(message or b"x", amounts, random.Random(seed))
+    assert decision == decide(message or b"x", amounts, random.Random(seed))
+    if not decision.met:
+        assert (decision.pieces, decision.late_s, decision.bytes_per_s) == ((message or b"x",), 0, 0)
+    assert all(amounts[kind] > 0 for kind in decision.met)
 
 
 @given(st.integers(), st.floats(0.01, 1))
 def test_other_amounts_do_not_change_whether_a_message_is_lost(seed, other):
-    alone = rule(b"message", {Kind.DROP: 0.5}, random.Random(seed))
-    among = rule(b"message", {Kind.DROP: 0.5, Kind.CORRUPT: other, Kind.JITTER: other}, random.Random(seed))
-    assert (Kind.DROP in alone.met) == (Kind.DROP in among.met)
+    alone = decide(b"message", {FaultKind.DROP: 0.5}, random.Random(seed))
+    among = decide(
+        b"message", {FaultKind.DROP: 0.5, FaultKind.CORRUPT: other, FaultKind.JITTER: other}, random.Random(seed)
+    )
+    assert (FaultKind.DROP in alone.met) == (FaultKind.DROP in among.met)
 
 
 @pytest.mark.parametrize(
@@ -692,12 +698,12 @@ def test_entry_that_is_no_fault_is_refused(entry):
 
 FAULTS = st.builds(
     Fault,
-    kind=st.sampled_from(list(Kind)),
+    kind=st.sampled_from(list(FaultKind)),
     amount=st.floats(0, 1),
     direction=st.sampled_from(list(Direction)),
     step=st.integers(0, 9),
     for_s=st.floats(0, 9),
-) | st.builds(Fault, kind=st.sampled_from(list(Kind)), at_s=st.floats(0, 9))
+) | st.builds(Fault, kind=st.sampled_from(list(FaultKind)), at_s=st.floats(0, 9))
 
 
 @given(FAULTS)
@@ -721,14 +727,14 @@ def test_schedule_is_read_in_its_order(tmp_path):
     text = '[{"at_s": 2, "for_s": 5, "fault": "blackhole"}, {"step": 4, "fault": "corrupt"}]'
     (tmp_path / "schedule.json").write_text(text)
     assert read_schedule(tmp_path / "schedule.json") == [
-        Fault(kind=Kind.BLACKHOLE, at_s=2, for_s=5),
-        Fault(kind=Kind.CORRUPT, step=4),
+        Fault(kind=FaultKind.BLACKHOLE, at_s=2, for_s=5),
+        Fault(kind=FaultKind.CORRUPT, step=4),
     ]
 
 
 @pytest.mark.parametrize("options", [{"gremlins": 1}, {"drop": 2}, {"delay": 5}, {"drop": -1}, {"direction": "left"}])
 def test_condition_that_there_is_none_of_is_refused(options):
-    with Link([]) as network, pytest.raises(UsageError):
+    with Network([]) as network, pytest.raises(UsageError):
         network.set(**options)
 
 
@@ -746,7 +752,7 @@ def datagrams(stack):
     server.bind(("127.0.0.1", 0))
     server.settimeout(PATIENCE_S)
     port = server.getsockname()[1]
-    network = stack.enter_context(Link([Route(to_port=port, protocol=Protocol.COAP)]))
+    network = stack.enter_context(Network([Route(to_port=port, protocol=Protocol.COAP)]))
 
     def client():
         return stack.enter_context(connected(("127.0.0.1", network.ports[port]), socket.SOCK_DGRAM))
@@ -763,7 +769,7 @@ def test_datagrams_pass_both_ways_each_to_its_own_client(datagrams):
         server.sendto(data + b"!", address)
         assert end.recv(100) == REQUEST + b"!"
     assert network.steps == 4
-    assert not network.happened
+    assert not network.events
 
 
 @pytest.mark.parametrize("size", [0, 1, 1400, 60_000])
@@ -777,12 +783,12 @@ def test_datagram_of_any_size_passes_untouched(datagrams, size):
 @pytest.mark.parametrize(
     ("kind", "arrives"),
     [
-        (Kind.DROP, [b"3"]),
-        (Kind.DUPLICATE, [REQUEST, REQUEST, b"3"]),
-        (Kind.DELAY, [b"3", REQUEST]),
-        (Kind.BANDWIDTH, [b"3", REQUEST]),
-        (Kind.RESET, [RST, b"3"]),
-        (Kind.HALF_OPEN, []),
+        (FaultKind.DROP, [b"3"]),
+        (FaultKind.DUPLICATE, [REQUEST, REQUEST, b"3"]),
+        (FaultKind.DELAY, [b"3", REQUEST]),
+        (FaultKind.BANDWIDTH, [b"3", REQUEST]),
+        (FaultKind.RESET, [RST, b"3"]),
+        (FaultKind.HALF_OPEN, []),
     ],
 )
 def test_datagram_meets_the_fault(datagrams, kind, arrives):
@@ -793,13 +799,13 @@ def test_datagram_meets_the_fault(datagrams, kind, arrives):
     board.send(b"3")
     assert [server.recv(100) for _ in arrives] == arrives
     assert_silent(server)
-    if kind is Kind.RESET:
+    if kind is FaultKind.RESET:
         assert board.recv(100) == RST
 
 
 def test_corrupt_datagram_has_its_length_and_other_bytes(datagrams):
     network, client, server = datagrams
-    network.at(fault(Kind.CORRUPT, step=1))
+    network.at(fault(FaultKind.CORRUPT, step=1))
     client().send(REQUEST)
     arrived = server.recv(100)
     assert len(arrived) == len(REQUEST)
@@ -808,7 +814,7 @@ def test_corrupt_datagram_has_its_length_and_other_bytes(datagrams):
 
 def test_truncated_datagram_is_a_part_of_it_and_the_next_one_whole(datagrams):
     network, client, server = datagrams
-    network.at(fault(Kind.TRUNCATE, step=1))
+    network.at(fault(FaultKind.TRUNCATE, step=1))
     board = client()
     board.send(REQUEST)
     board.send(REQUEST)
@@ -932,7 +938,7 @@ def test_what_is_no_request_gets_no_answer(datagrams, data):
 
 def test_answer_meets_the_fault(datagrams):
     network, client, server = datagrams
-    network.begin(fault(Kind.RESET, step=2))
+    network.begin(fault(FaultKind.RESET, step=2))
     board = client()
     board.send(REQUEST)
     server.sendto(ANSWER, server.recvfrom(100)[1])
@@ -942,12 +948,12 @@ def test_answer_meets_the_fault(datagrams):
 
 def test_late_datagram_of_before_begin_is_lost(datagrams):
     network, client, server = datagrams
-    network.begin(fault(Kind.DELAY, step=1))
+    network.begin(fault(FaultKind.DELAY, step=1))
     client().send(REQUEST)
     with contextlib.suppress(TimeoutError):
         server.settimeout(LONG_S / 10)
         server.recv(1)
-    assert network.met
+    assert network.is_exhausted
     network.begin()
     assert_silent(server)
 

@@ -1,6 +1,6 @@
 """What can go wrong on a virtual board, by name: power, flash, clock, heap, Wi-Fi.
 
-    with happening(BoardFault(kind=Kind.WORN, seed=7), board) as conditions:
+    with happening(BoardFault(kind=BoardFaultKind.WORN, seed=7), board) as conditions:
         board.power_on(conditions)
 
 A fault is begun and ended while the board is off. Everything random in it is its seed's.
@@ -33,7 +33,7 @@ _HALF = 0.5
 _SLOTS = ("vault.0", "vault.1")
 
 
-class Kind(StrEnum):
+class BoardFaultKind(StrEnum):
     """What goes wrong. Where it takes a number, that is its amount; 0 is what the seed says."""
 
     CUT = "cut"  # the power fails for good at the amount-th write to the flash, from 1, or in its middle
@@ -60,14 +60,14 @@ _HEAPS_KIB = (64, 96, 112, 128)
 class BoardFault:
     """One thing that goes wrong, how much of it, and what decides the rest."""
 
-    kind: Kind
+    kind: BoardFaultKind
     amount: int = 0
     seed: int = 0
 
     @property
     def damages(self) -> bool:
         """Whether a board may need what was in its flash again: no firmware survives its own damage."""
-        return self.kind is Kind.CORRUPT
+        return self.kind is BoardFaultKind.CORRUPT
 
 
 @contextmanager
@@ -76,16 +76,16 @@ def happening(fault: BoardFault, board: VirtualBoard, base: Conditions | None = 
 
     What is corrupt stays so: `burn` what `flash()` was before. A damaged record stays, too; a board does without it.
     """
-    if fault.kind is Kind.FULL:
+    if fault.kind is BoardFaultKind.FULL:
         board.burn(filled(board.flash()))
-    elif fault.kind is Kind.CORRUPT:
+    elif fault.kind is BoardFaultKind.CORRUPT:
         board.burn(corrupted(board.flash(), fault.seed, fault.amount or _FLIPS))
-    elif fault.kind is Kind.VAULT:
+    elif fault.kind is BoardFaultKind.VAULT:
         board.burn(forgetful(board.flash(), fault.seed))
     try:
         yield conditions(fault, base or Conditions())
     finally:
-        if fault.kind is Kind.FULL:
+        if fault.kind is BoardFaultKind.FULL:
             board.burn(emptied(board.flash()))
 
 
@@ -95,21 +95,21 @@ def conditions(fault: BoardFault, base: Conditions) -> Conditions:
     return replace(base, **_changes(fault.kind, fault.amount, base, draw))
 
 
-def _changes(kind: Kind, amount: int, base: Conditions, draw: random.Random) -> dict[str, Any]:
-    changes: dict[Kind, Callable[[], dict[str, Any]]] = {
-        Kind.CUT: lambda: {"cut": Cut(at=_write(amount, draw), torn=draw.random() < _HALF)},
-        Kind.BROWNOUT: lambda: {
+def _changes(kind: BoardFaultKind, amount: int, base: Conditions, draw: random.Random) -> dict[str, Any]:
+    changes: dict[BoardFaultKind, Callable[[], dict[str, Any]]] = {
+        BoardFaultKind.CUT: lambda: {"cut": Cut(at=_write(amount, draw), torn=draw.random() < _HALF)},
+        BoardFaultKind.BROWNOUT: lambda: {
             "brownouts": tuple(draw.uniform(*_SHORT_S) for _ in range(amount or draw.randint(1, 6)))
         },
-        Kind.WORN: lambda: {"wear": Wear(after=_write(amount, draw))},
-        Kind.BAD_BLOCKS: lambda: {"wear": Wear(blocks=tuple(range(amount or draw.randint(1, 4))))},
-        Kind.CLOCK: lambda: {"clock_s": amount or draw.choice(_CLOCKS)},
-        Kind.HEAP: lambda: {"heap": f"{amount or draw.choice(_HEAPS_KIB)}k"},
-        Kind.ABSENT: lambda: {"networks": ()},
-        Kind.PASSWORD: lambda: {
+        BoardFaultKind.WORN: lambda: {"wear": Wear(after=_write(amount, draw))},
+        BoardFaultKind.BAD_BLOCKS: lambda: {"wear": Wear(blocks=tuple(range(amount or draw.randint(1, 4))))},
+        BoardFaultKind.CLOCK: lambda: {"clock_s": amount or draw.choice(_CLOCKS)},
+        BoardFaultKind.HEAP: lambda: {"heap": f"{amount or draw.choice(_HEAPS_KIB)}k"},
+        BoardFaultKind.ABSENT: lambda: {"networks": ()},
+        BoardFaultKind.PASSWORD: lambda: {
             "networks": tuple(replace(each, password=f"not {each.password}") for each in base.networks)
         },
-        Kind.FLAPPING: lambda: {"away": _away(draw, amount or draw.randint(1, 3))},
+        BoardFaultKind.FLAPPING: lambda: {"away": _away(draw, amount or draw.randint(1, 3))},
     }
     return changes[kind]() if kind in changes else {}
 
@@ -122,7 +122,7 @@ def _write(amount: int, draw: random.Random) -> int:
 def on_network(fault: BoardFault) -> list[rules.Fault]:
     """What the network in front of the server has to do from power-on on: a radio that is away sends nothing."""
     away = conditions(fault, Conditions()).away
-    return [rules.Fault(kind=rules.Kind.BLACKHOLE, at_s=start, for_s=end - start) for start, end in away]
+    return [rules.Fault(kind=rules.FaultKind.BLACKHOLE, at_s=start, for_s=end - start) for start, end in away]
 
 
 def filled(flash: bytes) -> bytes:
@@ -155,7 +155,7 @@ def emptied(flash: bytes) -> bytes:
 
 def corrupted(flash: bytes, seed: int, flips: int) -> bytes:
     """The flash with so many bytes of its file system changed, in what is not blank."""
-    draw = random.Random(f"{Kind.CORRUPT}/{seed}")  # noqa: S311 - it has to come out the same again
+    draw = random.Random(f"{BoardFaultKind.CORRUPT}/{seed}")  # noqa: S311 - it has to come out the same again
     place = filesystem.vfs(flash)
     used = [at for at in range(place.offset, place.offset + place.size) if flash[at] != _BLANK]
     changed = bytearray(flash)
@@ -169,7 +169,7 @@ def forgetful(flash: bytes, seed: int) -> bytes:
     slots = vault.slots(flash)
     if len(slots) < len(_SLOTS) or any(slot.record is None for slot in slots):
         return flash
-    draw = random.Random(f"{Kind.VAULT}/{seed}")  # noqa: S311 - it has to come out the same again
+    draw = random.Random(f"{BoardFaultKind.VAULT}/{seed}")  # noqa: S311 - it has to come out the same again
 
     def forget(fs: littlefs.LittleFS) -> None:
         with fs.open(slots[0].name, "rb") as file:

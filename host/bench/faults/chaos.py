@@ -21,8 +21,8 @@ from bench.errors import BenchError
 from bench.faults import board_faults, server_faults
 from bench.faults.chaos_scenario import Round, Turn
 from bench.faults.network.framing import SPOKEN, Route
-from bench.faults.network.network import Link
-from bench.faults.network.rules import Happened
+from bench.faults.network.network import Network
+from bench.faults.network.rules import FaultEvent
 from bench.faults.server_faults import UpsetProcess
 from bench.flash import device_config, settings, vault
 from bench.flash.device_config import Place, Transport
@@ -46,7 +46,7 @@ _PATIENCE_S = 30.0
 _SHORTEST_SECRET = 8
 _TIMEOUT_S = 30.0
 # What may crash a board without being a defect of its firmware.
-_CRASHING = (board_faults.Kind.HEAP, board_faults.Kind.CORRUPT)
+_CRASHING = (board_faults.BoardFaultKind.HEAP, board_faults.BoardFaultKind.CORRUPT)
 
 
 class Failed(Exception):
@@ -81,7 +81,7 @@ class Chaos:
             self._server = undo.enter_context(UpsetProcess(self._folder / "server", "--lift-limits-for-loopback"))
             ready = self._server.ready
             routes = [Route(to_port=ready[f"{name}_port"], protocol=spoken) for name, spoken in SPOKEN.items()]
-            self._network = undo.enter_context(Link(routes, observer=self._happened))
+            self._network = undo.enter_context(Network(routes, observer=self._happened))
             self._ports = {name: self._network.ports[ready[f"{name}_port"]] for name in SPOKEN}
             self._key, self._secret = self._ask(_key_and_secret)
             self._searched = 0
@@ -236,7 +236,7 @@ class Chaos:
 
         return asyncio.run(run())
 
-    def _happened(self, happened: Happened) -> None:
+    def _happened(self, happened: FaultEvent) -> None:
         self._tell(
             {
                 "event": "network_fault",

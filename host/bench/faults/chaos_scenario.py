@@ -11,11 +11,10 @@ from enum import StrEnum
 from typing import Any
 
 from bench.contract.credentials import BoardCredentialsType
-from bench.faults import board_faults, server_faults
-from bench.faults.board_faults import BoardFault
+from bench.faults.board_faults import BoardFault, BoardFaultKind
 from bench.faults.network import rules
 from bench.faults.network.rules import Direction, Fault
-from bench.faults.server_faults import ServerFault
+from bench.faults.server_faults import ServerFault, ServerFaultKind
 from bench.flash.device_config import Choices, Transport
 
 _TURNS = 3
@@ -89,9 +88,7 @@ def drawn(seed: int, number: int, families: Iterable[Family]) -> Round:
     choices = _choices(draw)
     turns = tuple(_turn(draw, chosen, choices) for _ in range(draw.randint(1, _TURNS)))
     # a record can be missed only where there is another, and a flash can be put back only with what is in it
-    needs = any(
-        turn.board and turn.board.kind in (board_faults.Kind.CORRUPT, board_faults.Kind.VAULT) for turn in turns
-    )
+    needs = any(turn.board and turn.board.kind in (BoardFaultKind.CORRUPT, BoardFaultKind.VAULT) for turn in turns)
     provisioned = draw.random() < _HALF or needs
     mac = f"02{hashlib.sha256(text.encode()).hexdigest()[:10]}"
     return Round(number=number, mac=mac, choices=choices, provisioned=provisioned, turns=turns)
@@ -115,19 +112,19 @@ def _turn(draw: random.Random, families: list[Family], choices: Choices) -> Turn
 
 
 def _network(draw: random.Random, choices: Choices) -> tuple[Fault, ...]:
-    kinds = [kind for kind in rules.Kind if kind not in (rules.Kind.REFUSE, rules.Kind.UNAVAILABLE)]
+    kinds = [kind for kind in rules.FaultKind if kind not in (rules.FaultKind.REFUSE, rules.FaultKind.UNAVAILABLE)]
     if not choices.tls or choices.transport is Transport.COAP:
         # In clear, what is changed on the way is what was said: TLS is what there is against it.
-        kinds.remove(rules.Kind.CORRUPT)
+        kinds.remove(rules.FaultKind.CORRUPT)
     return tuple(_fault(draw, draw.choice(kinds)) for _ in range(draw.randint(1, 3)))
 
 
-def _fault(draw: random.Random, kind: rules.Kind) -> Fault:
+def _fault(draw: random.Random, kind: rules.FaultKind) -> Fault:
     amounts = {
-        rules.Kind.DELAY: lambda: draw.uniform(10, 800),
-        rules.Kind.JITTER: lambda: draw.uniform(10, 400),
-        rules.Kind.BANDWIDTH: lambda: draw.uniform(300, 20_000),
-        rules.Kind.BLACKHOLE: lambda: 1.0,
+        rules.FaultKind.DELAY: lambda: draw.uniform(10, 800),
+        rules.FaultKind.JITTER: lambda: draw.uniform(10, 400),
+        rules.FaultKind.BANDWIDTH: lambda: draw.uniform(300, 20_000),
+        rules.FaultKind.BLACKHOLE: lambda: 1.0,
     }
     direction = draw.choice(list(Direction))
     if kind in rules.AT_ONE_STEP and draw.random() < _HALF:
@@ -139,13 +136,13 @@ def _fault(draw: random.Random, kind: rules.Kind) -> Fault:
 
 
 def _server(draw: random.Random) -> ServerFault:
-    kind = draw.choice(list(server_faults.Kind))
+    kind = draw.choice(list(ServerFaultKind))
     amounts = {
-        server_faults.Kind.UNAVAILABLE: lambda: float(draw.randint(0, 1)),
-        server_faults.Kind.CLOCK: lambda: draw.choice(_HOURS) * 3600.0,
+        ServerFaultKind.UNAVAILABLE: lambda: float(draw.randint(0, 1)),
+        ServerFaultKind.CLOCK: lambda: draw.choice(_HOURS) * 3600.0,
     }
     return ServerFault(kind=kind, amount=amounts[kind]() if kind in amounts else 0.0)
 
 
 def _board(draw: random.Random) -> BoardFault:
-    return BoardFault(kind=draw.choice(list(board_faults.Kind)), seed=draw.randrange(_SEEDS))
+    return BoardFault(kind=draw.choice(list(BoardFaultKind)), seed=draw.randrange(_SEEDS))

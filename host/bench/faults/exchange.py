@@ -1,23 +1,25 @@
-"""A network that loses, cuts, doubles, delays and garbles the provisioning exchange over MQTT.
+"""Faults of the provisioning exchange over MQTT: it is lost, cut, doubled, delayed or replaced.
 
-It stands between a board and the server. Each provision session that passes meets the next fault
-of a list; when the list is used up, and for all other sessions, it is a good network.
+    exchange = ExchangeFaults([ExchangeFault(ExchangeFaultKind.DROP_ANSWER)])
+    with Network([Route(to_port=1883, protocol=Protocol.MQTT)], handler=exchange) as network: ...
+
+Each provision session that passes meets the next fault of a list; when the list is used up, and for all other
+sessions, it is a good network.
 """
 
-import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from bench.faults.network.framing import mqtt_packets
-from bench.faults.network.proxy import HOST, Proxy
+from bench.faults.network.framing import Route
+from bench.faults.network.handler import Connection, Handler
 from bench.mqtt.codec import PacketType
 
 _PROVISION = b"provision"
 
 
-class Kind(Enum):
-    """At which step, and what."""
+class ExchangeFaultKind(Enum):
+    """The steps of the exchange, and what happens there."""
 
     DROP_CONNECTION = auto()  # before the request
     DROP_REQUEST = auto()  # the server never sees it
@@ -30,140 +32,95 @@ class Kind(Enum):
 
 
 @dataclass(frozen=True)
-class Fault:
-    """One thing that goes wrong."""
+class ExchangeFault:
+    """One fault of an exchange; `size` and `data` are for the kinds that name them."""
 
-    kind: Kind
+    kind: ExchangeFaultKind
     size: int = 0
     data: bytes = b""
 
 
-class _Dropped(Exception):
-    """This connection is over."""
+class ExchangeFaults:
+    """The faults of the exchanges through a network, whose `handler` this is."""
 
-
-class FaultyNetwork(Proxy):
-    """A TCP proxy. `port` is where boards connect."""
-
-    def __init__(self, server_port: int, faults: Iterable[Fault]) -> None:
-        super().__init__()
-        self._server_port = server_port
+    def __init__(self, faults: Iterable[ExchangeFault]) -> None:
         self._faults = list(faults)
         self._held = b""
-        self.met: list[Fault] = []
-        """The faults that did happen."""
-        self.port = 0
+        self.happened: list[ExchangeFault] = []
+        """The faults so far."""
 
-    def _open(self) -> None:
-        self.port = self._listen(self._pass).port
+    def __call__(self, _route: Route) -> Handler:
+        """Return the handler of a new connection."""
+        return _ExchangeHandler(self)
 
-    async def _pass(self, board: asyncio.StreamReader, to_board: asyncio.StreamWriter) -> None:
-        try:
-            server, to_server = await asyncio.open_connection(HOST, self._server_port)
-        except OSError:
-            to_board.close()
-            return
-        fault = _Session(self, board, to_board, server, to_server)
-        try:
-            await fault.run()
-        finally:
-            to_board.close()
-            to_server.close()
-
-    def next_fault(self) -> Fault | None:
-        """The fault for a provision session that begins."""
+    def next_fault(self) -> ExchangeFault | None:
+        """Return the fault for a provision session that begins."""
         if not self._faults:
             return None
-        self.met.append(self._faults.pop(0))
-        return self.met[-1]
+        self.happened.append(self._faults.pop(0))
+        return self.happened[-1]
 
     def hold(self, packet: bytes) -> None:
         """Keep a request for later."""
         self._held = packet
 
     def release(self) -> bytes:
-        """The request that was kept."""
+        """Return the request that was kept, once; b"" if there is none."""
         held, self._held = self._held, b""
         return held
 
 
-class _Session:
-    """One connection through the proxy."""
+class _ExchangeHandler(Handler):
+    """The handler of one connection."""
 
-    def __init__(
-        self,
-        network: FaultyNetwork,
-        board: asyncio.StreamReader,
-        to_board: asyncio.StreamWriter,
-        server: asyncio.StreamReader,
-        to_server: asyncio.StreamWriter,
-    ) -> None:
-        self._network = network
-        self._board, self._to_board = board, to_board
-        self._server, self._to_server = server, to_server
-        self._fault: Fault | None = None
+    def __init__(self, faults: ExchangeFaults) -> None:
+        self._faults = faults
+        self._fault: ExchangeFault | None = None
         self._held_answers = 0
-        self._gone = asyncio.Event()
 
-    async def run(self) -> None:
-        """Until either side is gone."""
-        ways = {asyncio.create_task(self._up()), asyncio.create_task(self._down())}
-        done, others = await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
-        for task in done:
-            if (error := task.exception()) and not isinstance(error, (_Dropped, OSError)):
-                raise error
+    async def up(self, connection: Connection, packet: bytes) -> None:
+        if packet[0] >> 4 == PacketType.CONNECT and _PROVISION in packet:
+            self._fault = self._faults.next_fault()
+            if self._is(ExchangeFaultKind.DROP_CONNECTION):
+                await connection.hang_up()
+        if packet[0] >> 4 == PacketType.PUBLISH:
+            if self._is(ExchangeFaultKind.HOLD_REQUEST):
+                self._faults.hold(packet)
+                await connection.hang_up()
+            if self._is(ExchangeFaultKind.DROP_REQUEST):
+                await connection.hang_up()
+            if held := self._faults.release():
+                await connection.to_server(held)
+                self._held_answers += 1
+        await connection.to_server(packet)
 
-    async def _up(self) -> None:
-        try:
-            async for packet in mqtt_packets(self._board):
-                if packet[0] >> 4 == PacketType.CONNECT and _PROVISION in packet:
-                    self._fault = self._network.next_fault()
-                    if self._is(Kind.DROP_CONNECTION):
-                        raise _Dropped
-                if packet[0] >> 4 == PacketType.PUBLISH and self._is(Kind.HOLD_REQUEST):
-                    self._network.hold(packet)
-                    raise _Dropped
-                if packet[0] >> 4 == PacketType.PUBLISH and self._is(Kind.DROP_REQUEST):
-                    raise _Dropped
-                if packet[0] >> 4 == PacketType.PUBLISH and (held := self._network.release()):
-                    self._to_server.write(held)
-                    self._held_answers += 1
-                self._to_server.write(packet)
-        finally:
-            self._gone.set()
+    async def down(self, connection: Connection, packet: bytes) -> None:
+        if packet[0] >> 4 != PacketType.PUBLISH:
+            await connection.to_board(packet)
+        elif self._held_answers:  # whoever asked that is gone
+            self._held_answers -= 1
+        else:
+            await self._answer(connection, packet)
 
-    async def _down(self) -> None:
-        async for packet in mqtt_packets(self._server):
-            if packet[0] >> 4 != PacketType.PUBLISH:
-                self._to_board.write(packet)
-            elif self._held_answers:  # whoever asked that is gone
-                self._held_answers -= 1
-            else:
-                await self._answer(packet)
-
-    async def _answer(self, packet: bytes) -> None:
+    async def _answer(self, connection: Connection, packet: bytes) -> None:
         fault = self._fault
         match fault.kind if fault else None:
-            case Kind.DROP_ANSWER:
-                raise _Dropped
-            case Kind.CUT_ANSWER:
+            case ExchangeFaultKind.DROP_ANSWER:
+                await connection.hang_up()
+            case ExchangeFaultKind.CUT_ANSWER:
                 assert fault is not None
-                self._to_board.write(packet[: fault.size])
-                await self._to_board.drain()
-                raise _Dropped
-            case Kind.DOUBLE_ANSWER:
-                self._to_board.write(packet + packet)
-            case Kind.LATE_ANSWER:
-                await self._gone.wait()
-                self._to_board.write(packet)
-            case Kind.REPLACE_ANSWER:
+                await connection.to_board(packet[: fault.size])
+                await connection.hang_up()
+            case ExchangeFaultKind.DOUBLE_ANSWER:
+                await connection.to_board(packet + packet)
+            case ExchangeFaultKind.LATE_ANSWER:
+                await connection.gone.wait()
+                await connection.to_board(packet)
+            case ExchangeFaultKind.REPLACE_ANSWER:
                 assert fault is not None
-                self._to_board.write(fault.data)
+                await connection.to_board(fault.data)
             case _:
-                self._to_board.write(packet)
+                await connection.to_board(packet)
 
-    def _is(self, kind: Kind) -> bool:
+    def _is(self, kind: ExchangeFaultKind) -> bool:
         return self._fault is not None and self._fault.kind is kind

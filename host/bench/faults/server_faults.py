@@ -1,6 +1,6 @@
 """What can go wrong at a server: a real `bench serve`, or one in a thread as far as a thread can be upset.
 
-    with happening(ServerFault(kind=Kind.LOCKED), server, network): ...
+    with happening(ServerFault(kind=ServerFaultKind.LOCKED), server, network): ...
 
 It is over with the block, and the server has to work again by itself.
 """
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bench.errors import BenchError, UsageError
-from bench.faults.network.network import Link
+from bench.faults.network.network import Network
 from bench.registry.files import DATABASE_FILE
 from bench.server.run.subprocess import ServerProcess
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _LOCK_S = 30.0
 
 
-class Kind(StrEnum):
+class ServerFaultKind(StrEnum):
     """What goes wrong. Where it takes a number, that is its amount."""
 
     REFUSE = "refuse"  # nobody listens
@@ -44,7 +44,7 @@ class Kind(StrEnum):
 class ServerFault:
     """One thing that goes wrong, and how much of it."""
 
-    kind: Kind
+    kind: ServerFaultKind
     amount: float = 0.0
 
 
@@ -63,40 +63,40 @@ class Target(Protocol):
 
 
 @contextmanager
-def happening(fault: ServerFault, server: Target, network: Link | None = None) -> Iterator[None]:
+def happening(fault: ServerFault, server: Target, network: Network | None = None) -> Iterator[None]:
     """Have it go wrong until the end of the block. Some kinds need the `network` in front; raises UsageError without.
 
     A network that was told otherwise is good again at the end.
     """
     with ExitStack() as undo:
         match fault.kind:
-            case Kind.REFUSE | Kind.UNAVAILABLE:
+            case ServerFaultKind.REFUSE | ServerFaultKind.UNAVAILABLE:
                 undo.enter_context(_in_front(fault, network))
-            case Kind.HANG:
+            case ServerFaultKind.HANG:
                 server.hang()
                 undo.callback(server.go_on)
-            case Kind.KILL:
+            case ServerFaultKind.KILL:
                 server.kill()
                 undo.callback(server.start)
-            case Kind.RESTART:
+            case ServerFaultKind.RESTART:
                 server.stop()
                 undo.callback(server.start)
-            case Kind.LOCKED:
+            case ServerFaultKind.LOCKED:
                 undo.enter_context(locked(server.data))
-            case Kind.FULL:
+            case ServerFaultKind.FULL:
                 server.fill_disk(full=True)
                 undo.callback(server.fill_disk, full=False)
-            case Kind.CLOCK:
+            case ServerFaultKind.CLOCK:
                 server.jump_clock(int(fault.amount * 1000))
                 undo.callback(server.jump_clock, 0)
         yield
 
 
 @contextmanager
-def _in_front(fault: ServerFault, network: Link | None) -> Iterator[None]:
+def _in_front(fault: ServerFault, network: Network | None) -> Iterator[None]:
     if network is None:
         raise UsageError(f"{fault.kind} happens in front of a server: it takes a network")
-    if fault.kind is Kind.REFUSE:
+    if fault.kind is ServerFaultKind.REFUSE:
         network.refuse()
     else:
         network.unavailable(int(fault.amount))

@@ -68,18 +68,18 @@ def bench_server(tmp_path: Path, board_choice: Choice, board_record: Record) -> 
 
 @pytest.fixture
 def network(bench_server: Any, board_choice: Choice, board_record: Record) -> Iterator[Any]:
-    """The network between the test's boards and its server: a `bench.faults.network.network.Link`.
+    """The network between the test's boards and its server: a `bench.faults.network.network.Network`.
 
     It is good until it is told otherwise; what is random in its faults is decided by --seed.
     """
     from bench.faults.network.framing import SPOKEN, Route  # noqa: PLC0415 - few tests have faults
-    from bench.faults.network.network import Link  # noqa: PLC0415
+    from bench.faults.network.network import Network  # noqa: PLC0415
 
     routes = [
         Route(to_host=board_choice.host, to_port=getattr(bench_server.ports, name), protocol=protocol)
         for name, protocol in SPOKEN.items()
     ]
-    with Link(routes, host=board_choice.host, seed=board_choice.seed) as link:
+    with Network(routes, host=board_choice.host, seed=board_choice.seed) as link:
         board_record.networks.append(link)
         yield link
 

@@ -56,7 +56,7 @@ class Record:
         for network in self.networks:
             lanes["network"] = [
                 Moment(clock + each.time_s, str(each.kind), f"{each.direction}, {each.size} bytes")
-                for each in network.happened
+                for each in network.events
             ]
         return lanes
 

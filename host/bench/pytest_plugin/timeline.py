@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bench.contract.events import FOLLOW_UPS, TROUBLE
-from bench.faults.network.rules import Kind
+from bench.faults.network.rules import FaultKind
 from bench.pytest_plugin.record import Moment
 
 _WIDTH, _LANE, _MARGIN = 11.0, 1.25, 0.7  # inches
@@ -26,7 +26,7 @@ _COLOURS = {
 }
 _GOOD = {"provisioned", "connected", "telemetry", "online", "healed", "port_back"}
 _BAD = {*TROUBLE, "power_lost", "port_lost"}
-_FAULTS = {each.value for each in Kind}
+_FAULTS = {each.value for each in FaultKind}
 _BENCH = {"switched_on", "switched_off", "reset_line"}
 _KINDS = {"quiet": _QUIET, "good": _GOOD, "bad": _BAD, "bench": _BENCH, "fault": _FAULTS}
 

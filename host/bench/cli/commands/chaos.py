@@ -23,8 +23,8 @@ from bench.cli.render.tables import DEFAULT_DATA, Data
 from bench.errors import BenchError, UsageError
 from bench.faults.chaos_scenario import Family, drawn
 from bench.faults.network.framing import Protocol, Route
-from bench.faults.network.network import Link
-from bench.faults.network.rules import USUAL, Direction, Fault, Happened, direction_of, kind_of, read_schedule
+from bench.faults.network.network import Network
+from bench.faults.network.rules import USUAL, Direction, Fault, FaultEvent, direction_of, kind_of, read_schedule
 
 app = typer.Typer(help="Faults on purpose: of a network, a server, and boards.", no_args_is_help=True)
 
@@ -68,8 +68,8 @@ def proxy(
     host, routes = _routes(listen, to, protocol)
     faults = [*map(_fault, fault), *(read_schedule(schedule) if schedule else [])]
     show = _Shown(as_json=as_json)
-    met: SimpleQueue[Happened] = SimpleQueue()
-    with Link(routes, host=host, seed=seed, observer=met.put) as network:
+    met: SimpleQueue[FaultEvent] = SimpleQueue()
+    with Network(routes, host=host, seed=seed, observer=met.put) as network:
         for route in routes:
             show.event(
                 {
@@ -196,7 +196,7 @@ class _Shown:
         self._lock = threading.Lock()
         self._began = time.monotonic()
 
-    def happened(self, happened: Happened) -> None:
+    def happened(self, happened: FaultEvent) -> None:
         """Show a fault of a proxy's network."""
         found = {"fault": happened.kind, "direction": happened.direction.value}
         if happened.step:

@@ -1,73 +1,77 @@
-"""What stands between a board and the bench's server: two ports that stay, every packet heard, and a way with them.
+"""The network between a board and the bench's server: two ports that stay, every packet recorded, and a behaviour.
 
-TLS ends here, so that the checks read what is under it, and so that any certificate can be shown. The server
-behind is spoken to in clear.
+TLS ends here, so that the checks read what is under it, and so that any certificate can be shown. The connection to
+the server behind is in clear.
 """
 
 import asyncio
-import socket
 import ssl
 import threading
-import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
 from typing import TypeVar
 
-from bench.conformance.board.connection import Connection
+from bench.conformance.board.behaviours import Behaviour
+from bench.conformance.board.connection import BoardConnection
 from bench.conformance.board.session import Session
-from bench.conformance.board.ways import HungUp, Way
-from bench.faults.network.proxy import Listener, Proxy
+from bench.faults.network.framing import Protocol, Route
+from bench.faults.network.network import Network
 
 T = TypeVar("T")
 
 
-class Network(Proxy):
-    """Listens for a board. `way` is what it does with packets, `shown` the certificate for those that begin with TLS.
+class BoardNetwork(Network):
+    """A network that records what a board does. A context manager; entering it raises BenchError for a taken port.
 
-    `ports` 0 are any free ones. Entering it raises BenchError for a port that is taken.
+    Args:
+        server_port: The server's port of MQTT in clear, on this machine.
+        address: The address to listen on.
+        ports: The ports for boards, in clear and under TLS; 0 for any free one.
+        shown: The certificate for boards that begin with TLS.
     """
 
     def __init__(self, server_port: int, address: str, ports: tuple[int, int], shown: ssl.SSLContext) -> None:
-        super().__init__()
-        self._address = address
-        self.ports = ports
-        """Where it listens: in clear, and under TLS."""
-        self.server_port = server_port
-        self.way = Way()
+        # TCP: what is no MQTT is recorded, too
+        routes = [Route(to_port=server_port, protocol=Protocol.TCP, port=port) for port in ports]
+        tls = routes[1]
+        super().__init__(routes, host=address, handler=lambda route: self._record(tls=route is tls))
+        self.behaviour = Behaviour()
+        """The present treatment of packets."""
         self.shown = shown
         self.sessions: list[Session] = []
         """All connections so far, by their numbers."""
-        self._lines: dict[Session, Connection] = {}
-        self._closing: set[asyncio.Task[None]] = set()
+        self._lines: dict[Session, BoardConnection] = {}
         self._changed = threading.Condition()
 
     def since(self, mark: int) -> list[Session]:
-        """The connections from this number on."""
+        """Return the connections from this number on."""
         return self.sessions[mark:]
 
     def wait(self, find: Callable[[], T | None], within_s: float) -> T | None:
-        """What `find` finds, as soon as it does; asked whenever something passes. None after `within_s`."""
+        """Return what `find` returns as soon as that is true; it is called whenever something passes.
+
+        None after `within_s` seconds.
+        """
         with self._changed:
             return self._changed.wait_for(find, within_s)
 
     def changed(self) -> None:
-        """Wake who waits."""
+        """Wake whoever waits."""
         with self._changed:
             self._changed.notify_all()
 
     @contextmanager
-    def turned(self, way: Way) -> Iterator[Way]:
-        """Treat packets that way, of open connections, too."""
-        self.way = way
+    def behaving(self, behaviour: Behaviour) -> Iterator[Behaviour]:
+        """Treat packets so in the block, those of open connections, too."""
+        self.behaviour = behaviour
         try:
-            yield way
+            yield behaviour
         finally:
-            self.way = Way()
+            self.behaviour = Behaviour()
 
     @contextmanager
     def showing(self, context: ssl.SSLContext) -> Iterator[None]:
-        """Show another certificate to new connections."""
+        """Show another certificate to new connections in the block."""
         usual, self.shown = self.shown, context
         try:
             yield
@@ -76,73 +80,35 @@ class Network(Proxy):
 
     @contextmanager
     def shut(self) -> Iterator[None]:
-        """Cut all connections, and refuse new ones."""
-        self._do(self._shut)
+        """Cut all connections, and refuse new ones in the block."""
+        self.refuse()
+        self.cut()
         try:
             yield
         finally:
-            self._do(self._reopen)
+            self.heal()
 
-    def cut(self) -> None:
-        """End all connections."""
-        self._do(self._cut)
+    def send(self, session: Session, packet: bytes) -> None:
+        """Send a board a packet in a session, on the server's behalf."""
 
-    def say(self, session: Session, packet: bytes) -> None:
-        """Tell a board something in a session, on the server's behalf."""
-
-        async def tell() -> None:
+        async def send() -> None:
             if line := self._lines.get(session):
                 with suppress(OSError):
                     await line.to_board(packet)
 
-        self._do(tell)
-
-    def _do(self, what: Callable[[], Awaitable[None]]) -> None:
-        async def run() -> None:
-            await what()
-
-        asyncio.run_coroutine_threadsafe(run(), self._loop).result()
+        asyncio.run_coroutine_threadsafe(send(), self._loop).result()
 
     # From here on it is the network's own thread.
 
-    def _open(self) -> None:
-        for tls, port in enumerate(self.ports):
-            accept = partial(self._accept, tls=bool(tls))
-            self._listeners.append(Listener(accept, self._address, port))
-        clear, under_tls = self._listeners
-        self.ports = clear.port, under_tls.port
+    def _record(self, *, tls: bool) -> BoardConnection:
+        return BoardConnection(self, Session(len(self.sessions), tls=tls))
 
-    async def _shut(self) -> None:
-        for listener in self._listeners:
-            listener.close()
-        await self._cut()
-
-    async def _reopen(self) -> None:
-        for listener in self._listeners:
-            listener.open()
-
-    async def _cut(self) -> None:
-        await super()._cut()
-        await asyncio.gather(*self._closing)
-
-    def _accept(self, connection: socket.socket, *, tls: bool) -> None:
-        self._begin(self._serve_board(connection, tls=tls))
-
-    async def _serve_board(self, connection: socket.socket, *, tls: bool) -> None:
-        session = Session(len(self.sessions), tls=tls)
-        line = self._lines[session] = Connection(self, session, connection)
-        self.sessions.append(session)
+    def opened(self, line: BoardConnection) -> None:
+        """A board has connected."""
+        self._lines[line.session] = line
+        self.sessions.append(line.session)
         self.changed()
-        try:
-            await self.way.opened(line)
-            await line.run()
-        except (HungUp, OSError):
-            pass  # one end is gone: the other one is told by the close
-        finally:
-            closing = asyncio.create_task(line.close())
-            self._closing.add(closing)
-            closing.add_done_callback(self._closing.discard)
-            await asyncio.shield(closing)
-            del self._lines[session]
-            session.closed = time.monotonic()
-            self.changed()
+
+    def closed(self, line: BoardConnection) -> None:
+        """A connection is over."""
+        self._lines.pop(line.session, None)

@@ -8,7 +8,7 @@ from pathlib import Path
 from bench import addresses, paths
 from bench.conformance.board import certificates
 from bench.conformance.board.boards import ASK, NAME, CheckedBoard, Foreign, Orders, Ours, OutOfReach, Server, Virtual
-from bench.conformance.board.network import Network
+from bench.conformance.board.network import BoardNetwork
 from bench.conformance.board.subject import Pace, Subject
 from bench.dut.served import ServedBoard
 from bench.dut.virtual import UnixBoard
@@ -59,11 +59,11 @@ def subject(  # noqa: PLR0913 - what there is to say about a board, by name
         shown = certificates.make(folder, tuple(dict.fromkeys((NAME, "127.0.0.1", address))))
         server = stack.enter_context(RunningServer(folder))
         network = stack.enter_context(
-            Network(server.ports.mqtt, _listen_on(address), (mqtt_port, mqtts_port), shown.good)
+            BoardNetwork(server.ports.mqtt, _listen_on(address), (mqtt_port, mqtts_port), shown.good)
         )
         place = Server(
             address=address,
-            ports=network.ports,
+            ports=(network.listening[0], network.listening[1]),
             ca=shown.ca,
             key=server.profile.provision_key,
             secret=server.profile.provision_secret,

@@ -8,7 +8,7 @@ from typing import TypeVar
 from bench.conformance import check
 from bench.conformance.board.boards import CheckedBoard
 from bench.conformance.board.certificates import Certificates
-from bench.conformance.board.network import Network
+from bench.conformance.board.network import BoardNetwork
 from bench.conformance.board.session import Login, Session
 from bench.conformance.check import Broken, NotHere
 from bench.contract.credentials import CredentialsType
@@ -34,7 +34,7 @@ class Subject:
     """A board under test. `tls`: whether it is checked under TLS where a check leaves that open."""
 
     board: CheckedBoard
-    network: Network
+    network: BoardNetwork
     server: RunningServer
     certificates: Certificates
     pace: Pace
@@ -64,7 +64,7 @@ class Subject:
 
     def _start(self) -> int:
         mark = len(self.network.sessions)
-        self.network.way.met = 0  # what it met so far was on connections of before
+        self.network.behaviour.applied = 0  # so far it was to connections of before
         self.board.start()
         return mark
 
@@ -120,7 +120,7 @@ class Subject:
         mark = self.fresh(tls=wanted)
         found = self._wait_online(mark)
         if found is None:
-            port = self.network.ports[wanted]
+            port = self.network.listening[wanted]
             hint = "" if self.network.since(mark) else f": nobody connects to port {port}: is the board set up for it?"
             raise BenchError(f"the board does not get online, which comes first{hint} {self.story(mark)}")
         return found

@@ -1,46 +1,70 @@
-"""What becomes of one message."""
+"""The fate of one message: a function of the faults' amounts and a random draw."""
 
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
-from bench.faults.network.rules import CHANCES, Kind
+from bench.faults.network.framing import Route
+from bench.faults.network.rules import CHANCES, FaultKind
 
 # One byte of so many is changed, and at least one.
 _GARBLED = 64
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ruling:
-    """What a message meets, which may be nothing: `pieces` is what arrives instead of it, `late_s` later."""
+class Decision:
+    """The faults that a message meets, which may be none: `pieces` arrive instead of it, `late_s` later."""
 
-    met: tuple[Kind, ...]
+    met: tuple[FaultKind, ...]
     pieces: tuple[bytes, ...]
     late_s: float
     bytes_per_s: float
     """0: as fast as it goes."""
 
 
-def rule(message: bytes, amounts: Mapping[Kind, float], draw: random.Random) -> Ruling:
-    """Decide about a message. The same draw decides the same, whatever else the amounts are about."""
+class MessagePolicy(Protocol):
+    """The network, as its connections and datagrams see it."""
+
+    def decide(self, route: Route, message: bytes, *, up: bool) -> Decision:
+        """Count a message, and return what becomes of it."""
+
+    def bandwidth(self, *, up: bool) -> float:
+        """Return the bytes a second that a connection has now; 0 for no limit."""
+
+    def is_blocked(self, *, up: bool) -> bool:
+        """Return whether nothing gets through now, whatever else becomes of it."""
+
+    async def unblocked(self, *, up: bool) -> None:
+        """Wait until messages get through."""
+
+    def answer(self, route: Route, request: bytes) -> bytes | None:
+        """Return the answer in an unavailable server's stead; None if there is none."""
+
+    def is_unavailable(self) -> bool:
+        """Return whether requests are answered in the server's stead."""
+
+
+def decide(message: bytes, amounts: Mapping[FaultKind, float], draw: random.Random) -> Decision:
+    """Decide about a message. The same draw decides the same about a kind, whatever the amounts of the others."""
     hit = [kind for kind in CHANCES if draw.random() < amounts.get(kind, 0)]
-    jitter_ms = amounts.get(Kind.JITTER, 0) * draw.random()
+    jitter_ms = amounts.get(FaultKind.JITTER, 0) * draw.random()
     chance = random.Random(draw.random())  # noqa: S311 - it has to come out the same again
-    ends = next((kind for kind in (Kind.RESET, Kind.HALF_OPEN, Kind.DROP) if kind in hit), None)
+    ends = next((kind for kind in (FaultKind.RESET, FaultKind.HALF_OPEN, FaultKind.DROP) if kind in hit), None)
     if ends:
-        return Ruling(met=(ends,), pieces=(), late_s=0, bytes_per_s=0)
-    if Kind.CORRUPT in hit:
+        return Decision(met=(ends,), pieces=(), late_s=0, bytes_per_s=0)
+    if FaultKind.CORRUPT in hit:
         message = corrupted(message, chance)
-    if Kind.TRUNCATE in hit:
+    if FaultKind.TRUNCATE in hit:
         message = message[: chance.randrange(max(len(message), 1))]
-    if {Kind.TRUNCATE, Kind.DUPLICATE} <= set(hit):
-        hit.remove(Kind.DUPLICATE)  # there is no more of it
-    slow = [kind for kind in (Kind.DELAY, Kind.JITTER, Kind.BANDWIDTH) if amounts.get(kind, 0)]
-    return Ruling(
+    if {FaultKind.TRUNCATE, FaultKind.DUPLICATE} <= set(hit):
+        hit.remove(FaultKind.DUPLICATE)  # there is no more of it
+    slow = [kind for kind in (FaultKind.DELAY, FaultKind.JITTER, FaultKind.BANDWIDTH) if amounts.get(kind, 0)]
+    return Decision(
         met=(*hit, *slow),
-        pieces=(message, message) if Kind.DUPLICATE in hit else (message,),
-        late_s=(amounts.get(Kind.DELAY, 0) + jitter_ms) / 1000,
-        bytes_per_s=amounts.get(Kind.BANDWIDTH, 0),
+        pieces=(message, message) if FaultKind.DUPLICATE in hit else (message,),
+        late_s=(amounts.get(FaultKind.DELAY, 0) + jitter_ms) / 1000,
+        bytes_per_s=amounts.get(FaultKind.BANDWIDTH, 0),
     )
 
 

@@ -1,4 +1,4 @@
-"""What stands between boards and a server: an event loop in a thread of its own, and who listens on it."""
+"""A proxy between boards and a server: an event loop in a thread of its own, and its TCP listeners."""
 
 import asyncio
 import socket
@@ -14,11 +14,11 @@ _QUEUE = 128
 
 HOST = "127.0.0.1"
 
-Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]
+Serve = Callable[[socket.socket], Coroutine[Any, Any, None]]
 
 
-def bound(kind: socket.SocketKind, host: str, port: int) -> socket.socket:
-    """A socket that has a port, and does nothing with it. Raises BenchError."""
+def bind(kind: socket.SocketKind, host: str, port: int) -> socket.socket:
+    """Return a socket that has a port, and does nothing with it. Raises BenchError if the port is taken."""
     made = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, kind)
     made.setblocking(False)
     if kind is socket.SOCK_STREAM:
@@ -31,13 +31,13 @@ def bound(kind: socket.SocketKind, host: str, port: int) -> socket.socket:
     return made
 
 
-class Listener:
-    """A TCP port. `closed` it has the port still, and refuses who comes. Made and used on the event loop."""
+class TcpPort:
+    """A TCP port; closed, it keeps the port and refuses connections. To be made and used on the event loop."""
 
     def __init__(self, accept: Callable[[socket.socket], None], host: str, port: int) -> None:
         self._accept = accept
         self._loop = asyncio.get_running_loop()
-        self._socket = bound(socket.SOCK_STREAM, host, port)
+        self._socket = bind(socket.SOCK_STREAM, host, port)
         self._host, self.port = host, int(self._socket.getsockname()[1])
         self._listening = False
         self.open()
@@ -47,21 +47,21 @@ class Listener:
         if not self._listening:
             self._listening = True
             self._socket.listen(_QUEUE)
-            self._loop.add_reader(self._socket, self._take)
+            self._loop.add_reader(self._socket, self._accept_one)
 
     def close(self) -> None:
         """Refuse connections from now on."""
         if self._listening:
             self._listening = False
             self.end()
-            self._socket = bound(socket.SOCK_STREAM, self._host, self.port)
+            self._socket = bind(socket.SOCK_STREAM, self._host, self.port)
 
     def end(self) -> None:
         """Give up the port."""
         self._loop.remove_reader(self._socket)
         self._socket.close()
 
-    def _take(self) -> None:
+    def _accept_one(self) -> None:
         try:
             connection, _ = self._socket.accept()
         except OSError:
@@ -82,7 +82,7 @@ class Proxy(ABC):
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._listeners: list[Listener] = []
+        self._listeners: list[TcpPort] = []
 
     def __enter__(self) -> Self:
         self._loop = asyncio.new_event_loop()
@@ -127,14 +127,9 @@ class Proxy(ABC):
         await self._cut()
         self._ready.set()
 
-    def _listen(self, serve: Serve, host: str = HOST, port: int = 0) -> Listener:
+    def _listen(self, serve: Serve, host: str = HOST, port: int = 0) -> TcpPort:
         """Serve each TCP connection in a task of its own."""
-
-        async def run(connection: socket.socket) -> None:
-            reader, writer = await asyncio.open_connection(sock=connection)
-            await serve(reader, writer)
-
-        listener = Listener(lambda connection: self._begin(run(connection)), host, port)
+        listener = TcpPort(lambda connection: self._begin(serve(connection)), host, port)
         self._listeners.append(listener)
         return listener
 

@@ -1,7 +1,7 @@
 """What goes wrong on a network: kinds, how much of each, when, and for how long."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -10,8 +10,8 @@ from typing import Any, Self
 from bench.errors import UsageError
 
 
-class Kind(StrEnum):
-    """What goes wrong. The amount of most is a chance, from 0 to 1, that a message meets it."""
+class FaultKind(StrEnum):
+    """The kinds of network faults. The amount of most is a chance, from 0 to 1, that a message meets it."""
 
     DROP = "drop"  # it never arrives; on TCP what follows does
     DELAY = "delay"  # it arrives so many milliseconds late, and on TCP so does what follows in its direction
@@ -27,15 +27,22 @@ class Kind(StrEnum):
     UNAVAILABLE = "unavailable"  # answered in the server's stead; 0, or how many seconds to stay away
 
 
-CHANCES = (Kind.RESET, Kind.HALF_OPEN, Kind.DROP, Kind.TRUNCATE, Kind.CORRUPT, Kind.DUPLICATE)
+CHANCES = (
+    FaultKind.RESET,
+    FaultKind.HALF_OPEN,
+    FaultKind.DROP,
+    FaultKind.TRUNCATE,
+    FaultKind.CORRUPT,
+    FaultKind.DUPLICATE,
+)
 """What a message meets or not."""
-AT_ONE_STEP = (*CHANCES, Kind.DELAY, Kind.JITTER, Kind.BANDWIDTH)
+AT_ONE_STEP = (*CHANCES, FaultKind.DELAY, FaultKind.JITTER, FaultKind.BANDWIDTH)
 """What one message can meet alone. The others last."""
 USUAL = -1.0  # told by its identity: whoever writes -1 hears that it is no amount
 _MOST = (1 << 32) - 1  # of any amount and time, as of CoAP's Max-Age
-_USUALLY = {Kind.DELAY: 1000.0, Kind.JITTER: 500.0, Kind.BANDWIDTH: 1000.0, Kind.UNAVAILABLE: 0.0}
+_USUALLY = {FaultKind.DELAY: 1000.0, FaultKind.JITTER: 500.0, FaultKind.BANDWIDTH: 1000.0, FaultKind.UNAVAILABLE: 0.0}
 # Of connections there are while it comes: these hit each of them once, unless they are to last.
-AT_ONCE = (Kind.RESET, Kind.HALF_OPEN)
+AT_ONCE = (FaultKind.RESET, FaultKind.HALF_OPEN)
 
 
 class Direction(StrEnum):
@@ -59,7 +66,7 @@ class Fault:
     those there are and is over, unless there is a `for_s`. Raises UsageError for what is no fault.
     """
 
-    kind: Kind
+    kind: FaultKind
     amount: float = USUAL
     """As the kind has it. The usual: always, a second of delay, half a second of jitter, 1000 bytes a second."""
     direction: Direction = Direction.BOTH
@@ -88,7 +95,7 @@ class Fault:
         if unknown := entry.keys() - numbers.keys() - {"fault", "direction"}:
             raise UsageError(f"a fault has fault, direction, {', '.join(numbers)}; not {', '.join(sorted(unknown))}")
         if "fault" not in entry:
-            raise UsageError(f"{json.dumps(entry)} does not say which fault: choose of {', '.join(Kind)}")
+            raise UsageError(f"{json.dumps(entry)} does not say which fault: choose of {', '.join(FaultKind)}")
         values: dict[str, Any] = {}
         for name, number in numbers.items():
             if name in entry:
@@ -106,8 +113,8 @@ class Fault:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Happened:
-    """A fault that did happen: at the `step`-th message, of `size` bytes; or to no message, then these are 0.
+class FaultEvent:
+    """A fault that happened: at the `step`-th message, of `size` bytes; or to no message, then these are 0.
 
     `time_s` is of the monotonic clock. `port` is the server's, 0 for all of them. `kind` may also be "healed".
     """
@@ -120,12 +127,12 @@ class Happened:
     step: int
 
 
-def kind_of(text: object) -> Kind:
+def kind_of(text: object) -> FaultKind:
     """The kind of this name. Raises UsageError."""
     try:
-        return Kind(text)  # type: ignore[arg-type]
+        return FaultKind(text)  # type: ignore[arg-type]
     except ValueError:
-        raise UsageError(f"there is no fault {text}: choose of {', '.join(Kind)}") from None
+        raise UsageError(f"there is no fault {text}: choose of {', '.join(FaultKind)}") from None
 
 
 def direction_of(text: object) -> Direction:
@@ -136,7 +143,7 @@ def direction_of(text: object) -> Direction:
         raise UsageError(f"there is no direction {text}: choose of {', '.join(Direction)}") from None
 
 
-def check(kind: Kind, amount: float) -> None:
+def check(kind: FaultKind, amount: float) -> None:
     """Raises UsageError for an amount that a kind cannot have."""
     most = 1 if kind in CHANCES else _MOST
     if not 0 <= amount <= most:
@@ -152,8 +159,3 @@ def read_schedule(path: Path) -> list[Fault]:
     if not isinstance(entries, list) or not all(isinstance(each, dict) for each in entries):
         raise UsageError(f'{path} has to be a list of objects: [{{"at_s": 2, "for_s": 5, "fault": "blackhole"}}]')
     return [Fault.read(each) for each in entries]
-
-
-def of_direction(faults: Iterable[Fault], *, up: bool) -> dict[Kind, float]:
-    """What these come to for messages of a direction."""
-    return {each.kind: each.amount for each in faults if each.direction.covers(up=up)}

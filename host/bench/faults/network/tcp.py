@@ -1,150 +1,201 @@
-"""One TCP connection through a network: four tasks, two that hear and two that pass on, so that late is not slow."""
+"""One TCP connection through the network: each way a task that receives and one that sends, so late is not slow."""
 
 import asyncio
 import contextlib
 import socket
+import ssl
 import struct
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Protocol
 
 from bench.faults.network import framing
-from bench.faults.network.decide import Ruling
+from bench.faults.network.decide import MessagePolicy
 from bench.faults.network.framing import Route
-from bench.faults.network.rules import Kind
+from bench.faults.network.handler import Handler, HungUp
+from bench.faults.network.rules import FaultKind
 
-# Messages that may be on their way in a direction before their sender is not heard any more.
+# Messages that may be on their way in a direction before their sender is not read from any more.
 _QUEUE = 1024
 # A slow connection has so many pieces a second.
 _BEAT_HZ = 1000
 _CHUNK = 65536
-
-
-class Network(Protocol):
-    """The network, as a connection sees it."""
-
-    def judge(self, route: Route, message: bytes, *, up: bool) -> Ruling: ...
-    def bandwidth(self, *, up: bool) -> float: ...
-    def is_closed(self, *, up: bool) -> bool: ...
-    async def opened(self, *, up: bool) -> None: ...
-    def stand_in(self, route: Route, request: bytes) -> bytes | None: ...
-    def stands_in(self) -> bool: ...
+_HANDSHAKE_S = 60.0
+_RST = struct.pack("ii", 1, 0)  # not to linger: then a close is a RST
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Sent:
-    """What is on its way: it gets there at `due`, of the loop's clock."""
+    """A message on its way, which arrives at `due`, of the loop's clock."""
 
     due: float
     data: bytes
     bytes_per_s: float
     """Its own; 0: those of the connection."""
-    ends: bool = False  # the connection, in the middle of what was said
+    ends: bool = False  # the connection, in the middle of the message
 
 
-class Connection:
-    """A connection of a board's, and ours to the server."""
+class TcpConnection:
+    """A board's connection and ours to the server."""
 
-    def __init__(
-        self, network: Network, route: Route, to_board: asyncio.StreamWriter, to_server: asyncio.StreamWriter
-    ) -> None:
+    def __init__(self, network: MessagePolicy, route: Route, handler: Handler, board: socket.socket) -> None:
+        self.gone = asyncio.Event()
+        """The board has left."""
         self._network = network
         self._route = route
-        self._to = {True: to_server, False: to_board}
+        self._handler = handler
+        self._board = board
         self._loop = asyncio.get_running_loop()
+        self._to: dict[bool, asyncio.StreamWriter] = {}
+        self._sent: dict[bool, asyncio.Queue[_Sent | None]] = {up: asyncio.Queue(_QUEUE) for up in (True, False)}
         self._silent = False
 
-    @classmethod
-    async def serve(
-        cls,
-        network: Network,
-        route: Route,
-        connections: "set[Connection]",
-        board: asyncio.StreamReader,
-        to_board: asyncio.StreamWriter,
-    ) -> None:
-        """Pass a board's connection on, until either side is gone; it is among the connections meanwhile."""
+    async def run(self, connections: "set[TcpConnection]") -> None:
+        """Pass messages on until both ends are gone; it is among the connections meanwhile."""
         try:
-            await network.opened(up=True)
-            if network.stands_in():
-                await _stand_in(network, route, board, to_board)
-                return
-            server, to_server = await asyncio.open_connection(route.to_host, route.to_port)
-        except (OSError, UnicodeError):  # the latter is of a name that no host can have
-            to_board.close()
-            return
-        except asyncio.CancelledError:
-            to_board.close()
-            raise
-        connection = cls(network, route, to_board, to_server)
-        connections.add(connection)
-        try:
-            async with asyncio.TaskGroup() as ways:
-                for reader, up in ((board, True), (server, False)):
-                    connection.join(ways, _messages(route, reader), up=up)
-        except* OSError:
+            await self._run(connections)
+        except* (HungUp, OSError):
             pass  # one end is gone: the other one is told by the close
         finally:
-            connections.discard(connection)
-            to_board.close()
-            to_server.close()
+            self._close()
+            self._handler.closed()
 
-    def join(self, ways: asyncio.TaskGroup, messages: AsyncIterator[bytes], *, up: bool) -> None:
-        """Begin with a direction."""
-        sent: asyncio.Queue[_Sent | None] = asyncio.Queue(_QUEUE)
-        ways.create_task(self._hear(messages, sent, up=up))
-        ways.create_task(self._pass_on(sent, up=up))
+    async def _run(self, connections: "set[TcpConnection]") -> None:
+        tls = await self._handler.opened(self)
+        await self._network.unblocked(up=True)
+        board, self._to[False] = await self._accept(tls)
+        if self._network.is_unavailable():
+            await self._answer(board, self._to[False])
+            return
+        try:
+            server, self._to[True] = await asyncio.open_connection(self._route.to_host, self._route.to_port)
+        except UnicodeError:  # of a name that no host can have
+            return
+        connections.add(self)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for reader, up in ((board, True), (server, False)):
+                    tasks.create_task(self._receive(_messages(self._route, reader), up=up))
+                    tasks.create_task(self._send(up=up))
+        finally:
+            connections.discard(self)
 
-    def hit(self, kind: Kind) -> None:
+    async def _accept(self, tls: ssl.SSLContext | None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader = asyncio.StreamReader()
+        protocol = asyncio.StreamReaderProtocol(reader)
+        transport, _ = await self._loop.connect_accepted_socket(
+            lambda: protocol, self._board, ssl=tls, ssl_handshake_timeout=_HANDSHAKE_S if tls else None
+        )
+        return reader, asyncio.StreamWriter(transport, protocol, reader, self._loop)
+
+    def _close(self) -> None:
+        if False not in self._to:
+            self._board.close()
+        for writer in self._to.values():
+            if writer.get_extra_info("sslcontext"):
+                writer.transport.abort()  # TLS would wait for the board's goodbye; what was sent is on its way
+            else:
+                writer.close()
+
+    # For handlers.
+
+    async def first_byte(self) -> int:
+        """See `handler.Connection`."""
+        ready = asyncio.Event()
+        self._loop.add_reader(self._board, ready.set)
+        try:
+            await ready.wait()
+        finally:
+            self._loop.remove_reader(self._board)
+        if not (first := self._board.recv(1, socket.MSG_PEEK)):
+            raise HungUp
+        return first[0]
+
+    async def to_server(self, message: bytes) -> None:
+        """See `handler.Connection`."""
+        await self._pass_on(message, up=True)
+
+    async def to_board(self, message: bytes) -> None:
+        """See `handler.Connection`."""
+        await self._pass_on(message, up=False)
+
+    async def hang_up(self, *, hard: bool = False) -> None:
+        """See `handler.Connection`."""
+        if hard:
+            self._reset()
+        else:
+            await self._sent[False].join()
+        raise HungUp
+
+    def hit(self, kind: FaultKind) -> None:
         """Be reset, or half open, from now on."""
-        if kind is Kind.HALF_OPEN:
+        if kind is FaultKind.HALF_OPEN:
             self._silent = True
         else:
-            for writer in self._to.values():
-                _reset(writer)
+            self._reset()
 
-    async def _hear(self, messages: AsyncIterator[bytes], sent: asyncio.Queue[_Sent | None], *, up: bool) -> None:
-        """Decide about what one end says. Raises OSError if that was the last of the connection."""
+    def _reset(self) -> None:
+        if False not in self._to:
+            self._board.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RST)
+        for writer in self._to.values():
+            with contextlib.suppress(OSError):  # its end is gone, and so is the socket
+                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RST)
+            writer.transport.abort()
+
+    # The way of a message.
+
+    async def _receive(self, messages: AsyncIterator[bytes], *, up: bool) -> None:
+        """Hand on what one end sends. Raises OSError or HungUp if that was the last of the connection."""
+        handle = self._handler.up if up else self._handler.down
         async for message in messages:
-            if self._silent:
-                continue  # heard to its end, or nobody would find out that both ends are gone
-            ruling = self._network.judge(self._route, message, up=up)
-            if Kind.RESET in ruling.met:
-                self.hit(Kind.RESET)
-                raise ConnectionResetError
-            if Kind.HALF_OPEN in ruling.met:
-                self.hit(Kind.HALF_OPEN)
-            is_usual = ruling.bytes_per_s == self._network.bandwidth(up=up)
-            for data in ruling.pieces:
-                await sent.put(
-                    _Sent(
-                        due=self._loop.time() + ruling.late_s,
-                        data=data,
-                        bytes_per_s=0 if is_usual else ruling.bytes_per_s,
-                        ends=Kind.TRUNCATE in ruling.met,
-                    )
-                )
-        await sent.put(None)
+            if not self._silent:  # else read to its end, or nobody would find out that both ends are gone
+                await handle(self, message)
+        if up:
+            self.gone.set()
+        await self._handler.ended(self, up=up)
+        await self._sent[up].put(None)
 
-    async def _pass_on(self, sent: asyncio.Queue[_Sent | None], *, up: bool) -> None:
-        """Say what is due, and the end. Raises OSError when the other end is gone."""
-        to = self._to[up]
+    async def _pass_on(self, message: bytes, *, up: bool) -> None:
+        """Decide about a message, and put on its way what is left of it. Raises OSError for a reset."""
+        decision = self._network.decide(self._route, message, up=up)
+        if FaultKind.RESET in decision.met:
+            self._reset()
+            raise ConnectionResetError
+        if FaultKind.HALF_OPEN in decision.met:
+            self._silent = True
+        is_usual = decision.bytes_per_s == self._network.bandwidth(up=up)
+        for data in decision.pieces:
+            await self._sent[up].put(
+                _Sent(
+                    due=self._loop.time() + decision.late_s,
+                    data=data,
+                    bytes_per_s=0 if is_usual else decision.bytes_per_s,
+                    ends=FaultKind.TRUNCATE in decision.met,
+                )
+            )
+
+    async def _send(self, *, up: bool) -> None:
+        """Send what is due, and the end. Raises OSError when the other end is gone."""
+        to, sent = self._to[up], self._sent[up]
         while (each := await sent.get()) is not None:
             await asyncio.sleep(each.due - self._loop.time())
-            await self._network.opened(up=up)
+            await self._network.unblocked(up=up)
             await self._write(to, each, up=up)
             if each.ends:
                 raise ConnectionAbortedError
-        await self._network.opened(up=up)
-        if not self._silent:
-            to.write_eof()
+            sent.task_done()
+        await self._network.unblocked(up=up)
+        if self._silent:
+            return
+        if not to.can_write_eof():  # TLS has no half of a connection
+            raise ConnectionAbortedError
+        to.write_eof()
 
     async def _write(self, to: asyncio.StreamWriter, sent: _Sent, *, up: bool) -> None:
-        """Say it, as fast as the network is meanwhile."""
+        """Write it, as fast as the network is meanwhile."""
         at, free = 0, self._loop.time()
         while at < len(sent.data):
-            if self._network.is_closed(up=up):
-                await self._network.opened(up=up)
+            if self._network.is_blocked(up=up):
+                await self._network.unblocked(up=up)
                 free = self._loop.time()
             rate = sent.bytes_per_s or self._network.bandwidth(up=up)
             size = max(int(rate / _BEAT_HZ), 1) if rate else len(sent.data)
@@ -155,28 +206,15 @@ class Connection:
                 free += size / rate
                 await asyncio.sleep(free - self._loop.time())
 
-
-def _messages(route: Route, reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
-    return (route.protocol.framing or framing.chunks)(reader)
-
-
-async def _stand_in(
-    network: Network, route: Route, board: asyncio.StreamReader, to_board: asyncio.StreamWriter
-) -> None:
-    """Answer the first thing that a board says, and hear no more of it."""
-    try:
-        async for message in _messages(route, board):
-            to_board.write(network.stand_in(route, message) or b"")
+    async def _answer(self, board: asyncio.StreamReader, to_board: asyncio.StreamWriter) -> None:
+        """Answer the board's first message in the server's stead, and read the others unheard."""
+        async for message in _messages(self._route, board):
+            to_board.write(self._network.answer(self._route, message) or b"")
             to_board.write_eof()
             break
         while await board.read(_CHUNK):  # a close with something unread would take the answer back
             pass
-    finally:
-        to_board.close()
 
 
-def _reset(writer: asyncio.StreamWriter) -> None:
-    """Close with a RST: that is what a close without lingering is."""
-    with contextlib.suppress(OSError):  # its end is gone, and so is the socket
-        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    writer.transport.abort()
+def _messages(route: Route, reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
+    return (route.protocol.framing or framing.chunks)(reader)

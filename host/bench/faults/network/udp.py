@@ -1,70 +1,61 @@
-"""The server's UDP port, as boards see it."""
+"""A UDP port of the network, and the flows of datagrams between boards and the server."""
 
 import asyncio
 import contextlib
 import socket
-from typing import Any, Protocol
+from typing import Any
 
 from bench.faults.network import framing
-from bench.faults.network.decide import Ruling
+from bench.faults.network.decide import MessagePolicy
 from bench.faults.network.framing import Route
-from bench.faults.network.proxy import bound
-from bench.faults.network.rules import Kind
+from bench.faults.network.proxy import bind
+from bench.faults.network.rules import FaultKind
 
 _SIZE = 65536
 _COAP_RST = 0x70
 # Addresses of boards that are known at a time, each with a socket of its own; and late datagrams of each.
 _FLOWS = 512
 _QUEUE = 1024
-# Who is connected to somebody else hears nothing: for all others it is as if nobody had the port.
+# A socket that is connected elsewhere receives nothing: for all others it is as if nobody had the port.
 _NOBODY = 9
 
 Address = tuple[Any, ...]
 
 
-class Network(Protocol):
-    """The network, as datagrams see it."""
+class UdpPort:
+    """A UDP port; closed, it keeps the port, and is not reached. To be made and used on the event loop."""
 
-    def judge(self, route: Route, message: bytes, *, up: bool) -> Ruling: ...
-    def is_closed(self, *, up: bool) -> bool: ...
-    def stand_in(self, route: Route, request: bytes) -> bytes | None: ...
-    def stands_in(self) -> bool: ...
-
-
-class Datagrams:
-    """A UDP port. `closed` it has the port still, and is not reached. Made and used on the event loop."""
-
-    def __init__(self, network: Network, route: Route, host: str) -> None:
+    def __init__(self, network: MessagePolicy, route: Route, host: str) -> None:
         self._network = network
         self._route = route
         self._host = host
         self._loop = asyncio.get_running_loop()
         self._flows: dict[Address, _Flow] = {}
-        self._socket = bound(socket.SOCK_DGRAM, host, route.port)
+        self._socket = bind(socket.SOCK_DGRAM, host, route.port)
         self.port = int(self._socket.getsockname()[1])
-        self._hearing = True
-        self._loop.add_reader(self._socket, self._hear)
+        self._receiving = True
+        self._loop.add_reader(self._socket, self._receive)
 
     def open(self) -> None:
-        """Be reached, if it is not."""
-        if not self._hearing:
+        """Receive datagrams again."""
+        if not self._receiving:
             self._socket.close()
-            self._socket = bound(socket.SOCK_DGRAM, self._host, self.port)
-            self._loop.add_reader(self._socket, self._hear)
-            self._hearing = True
+            self._socket = bind(socket.SOCK_DGRAM, self._host, self.port)
+            self._loop.add_reader(self._socket, self._receive)
+            self._receiving = True
 
     def close(self) -> None:
-        """Be unreachable from now on."""
-        if self._hearing:
+        """Be unreachable from now on (ICMP: port unreachable)."""
+        if self._receiving:
             self._loop.remove_reader(self._socket)
             self._socket.close()
-            self._socket = bound(socket.SOCK_DGRAM, self._host, self.port)
+            self._socket = bind(socket.SOCK_DGRAM, self._host, self.port)
             self._socket.connect((self._host, _NOBODY))
-            self._hearing = False
+            self._receiving = False
 
-    def hit(self, kind: Kind) -> None:
+    def hit(self, kind: FaultKind) -> None:
         """Make what there is half open; there is nothing to reset but a NAT's memory."""
-        if kind is Kind.RESET:
+        if kind is FaultKind.RESET:
             self.forget()
         for flow in self._flows.values():
             flow.silent = True
@@ -81,20 +72,20 @@ class Datagrams:
         self._loop.remove_reader(self._socket)
         self._socket.close()
 
-    def say(self, answer: bytes, address: Address, flow: "_Flow") -> None:
-        """Tell a board."""
+    def answer(self, data: bytes, address: Address, flow: "_Flow") -> None:
+        """Send a datagram to a board, if its flow is still the one at this address."""
         # or it is late, and the address may be another board's by now
-        if self._flows.get(address) is flow and self._hearing:
+        if self._flows.get(address) is flow and self._receiving:
             with contextlib.suppress(OSError):
-                self._socket.sendto(answer, address)
+                self._socket.sendto(data, address)
 
-    def _hear(self) -> None:
+    def _receive(self) -> None:
         try:
             data, address = self._socket.recvfrom(_SIZE)
         except OSError:  # what was answered before found nobody
             return
-        if self._network.stands_in():
-            if not self._network.is_closed(up=True) and (answer := self._network.stand_in(self._route, data)):
+        if self._network.is_unavailable():
+            if not self._network.is_blocked(up=True) and (answer := self._network.answer(self._route, data)):
                 with contextlib.suppress(OSError):
                     self._socket.sendto(answer, address)
             return
@@ -112,7 +103,7 @@ class Datagrams:
 class _Flow:
     """The datagrams between one address of a board and the server."""
 
-    def __init__(self, port: Datagrams, network: Network, route: Route, address: Address) -> None:
+    def __init__(self, port: UdpPort, network: MessagePolicy, route: Route, address: Address) -> None:
         self._port = port
         self._network = network
         self._route = route
@@ -134,48 +125,48 @@ class _Flow:
         self._socket.close()
 
     def from_board(self, data: bytes) -> None:
-        self._take(data, up=True)
+        self._decide(data, up=True)
 
     def _from_server(self) -> None:
         try:
             data = self._socket.recv(_SIZE)
         except OSError:
             return  # nothing listens there, which the board will find out
-        self._take(data, up=False)
+        self._decide(data, up=False)
 
-    def _take(self, data: bytes, *, up: bool) -> None:
+    def _decide(self, data: bytes, *, up: bool) -> None:
         if self.silent:
             return
-        ruling = self._network.judge(self._route, data, up=up)
-        if self._network.is_closed(up=up):
+        decision = self._network.decide(self._route, data, up=up)
+        if self._network.is_blocked(up=up):
             return
-        if Kind.HALF_OPEN in ruling.met:
+        if FaultKind.HALF_OPEN in decision.met:
             self.silent = True
-        elif Kind.RESET in ruling.met and self._route.protocol is framing.Protocol.COAP:
+        elif FaultKind.RESET in decision.met and self._route.protocol is framing.Protocol.COAP:
             for way in (True, False):
-                self._give(bytes([_COAP_RST, 0]) + data[2:4], up=way)
-        for piece in ruling.pieces:
-            late_s = ruling.late_s
-            if ruling.bytes_per_s:
+                self._send(bytes([_COAP_RST, 0]) + data[2:4], up=way)
+        for piece in decision.pieces:
+            late_s = decision.late_s
+            if decision.bytes_per_s:
                 now = self._loop.time()
-                self._free[up] = max(self._free[up], now) + len(piece) / ruling.bytes_per_s
+                self._free[up] = max(self._free[up], now) + len(piece) / decision.bytes_per_s
                 late_s += self._free[up] - now
             if late_s and self._late == _QUEUE:
                 continue  # there is no room for more, as in a router
             if late_s:
                 self._late += 1
-                self._loop.call_later(late_s, self._give_late, piece, up)
+                self._loop.call_later(late_s, self._send_late, piece, up)
             else:
-                self._give(piece, up=up)
+                self._send(piece, up=up)
 
-    def _give_late(self, data: bytes, up: bool) -> None:  # noqa: FBT001 - call_later has no names
+    def _send_late(self, data: bytes, up: bool) -> None:  # noqa: FBT001 - call_later has no names
         self._late -= 1
-        if not self._network.is_closed(up=up):
-            self._give(data, up=up)
+        if not self._network.is_blocked(up=up):
+            self._send(data, up=up)
 
-    def _give(self, data: bytes, *, up: bool) -> None:
+    def _send(self, data: bytes, *, up: bool) -> None:
         if up:
             with contextlib.suppress(OSError):  # the last one found nobody there, or the board is forgotten
                 self._socket.send(data)
         else:
-            self._port.say(data, self._address, self)
+            self._port.answer(data, self._address, self)

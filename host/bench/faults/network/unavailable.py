@@ -1,4 +1,4 @@
-"""What a server says that has no time, or what stands in front of one that is gone."""
+"""The answer of a server that is unavailable, in each protocol."""
 
 from bench.faults.network.framing import Protocol
 from bench.mqtt import codec
@@ -11,10 +11,16 @@ _MAX_AGE = 14
 _COAP_HEADER = 4
 
 
-def stand_in(protocol: Protocol, request: bytes, *, retry_after_s: int) -> bytes | None:
-    """The answer to a request; None if there is none, as under TLS, whose keys are the server's.
+def answer(protocol: Protocol, request: bytes, *, retry_after_s: int) -> bytes | None:
+    """Return the answer to a request.
 
-    `retry_after_s`: 0 if it does not say. MQTT 3.1.1 has no room for it, and MQTT 5 no field.
+    Args:
+        protocol: The protocol of the request.
+        request: The first message of a connection, or a datagram.
+        retry_after_s: Seconds to stay away; 0 leaves it out. MQTT 3.1.1 has no room for it, and MQTT 5 no field.
+
+    Returns:
+        The answer; None if there is none, as under TLS, whose keys are the server's.
     """
     match protocol:
         case Protocol.MQTT:

@@ -1,6 +1,6 @@
 """How a board waits for a server that is not there, or not for it."""
 
-from bench.conformance.board import ways
+from bench.conformance.board import behaviours
 from bench.conformance.board.checks import rate
 from bench.conformance.board.subject import Subject
 from bench.conformance.check import Broken, Check
@@ -9,22 +9,22 @@ _HERD = "a fleet that lost its server must not be what keeps it down"
 
 
 def _reset(subject: Subject) -> None:
-    _bounded(subject, ways.Resetting(), "reset whenever it connects")
+    _bounded(subject, behaviours.Resetting(), "reset whenever it connects")
 
 
 def _login_refused(subject: Subject) -> None:
-    _bounded(subject, ways.Refusing(rate.NOT_AUTHORISED), "refused with CONNACK 5")
+    _bounded(subject, behaviours.Refusing(rate.NOT_AUTHORISED), "refused with CONNACK 5")
 
 
 def _login_dropped(subject: Subject) -> None:
-    _bounded(subject, ways.DroppingLogins(), "dropped after each login")
+    _bounded(subject, behaviours.DroppingLogins(), "dropped after each login")
 
 
-def _bounded(subject: Subject, way: ways.Way, what: str) -> None:
+def _bounded(subject: Subject, behaviour: behaviours.Behaviour, what: str) -> None:
     subject.settled()
-    with subject.network.turned(way):
+    with subject.network.behaving(behaviour):
         mark = subject.restart()
-        subject.wait(lambda: way.met, "the board did not connect")
+        subject.wait(lambda: behaviour.applied, "the board did not connect")
         rate.no_tight_loop(subject, mark, what)
 
 
@@ -32,7 +32,7 @@ def _grows(subject: Subject) -> None:
     subject.settled()
     # One board in thousands waits by chance as if its waits did not grow: none does so twice.
     for _ in range(2):
-        with subject.network.turned(ways.Resetting()):
+        with subject.network.behaving(behaviours.Resetting()):
             found = rate.growing_waits(subject, subject.restart())
         if rate.grows(found):
             return
@@ -43,7 +43,7 @@ def _jitter(subject: Subject) -> None:
     subject.settled()
     runs: list[list[float]] = []
     for _ in range(3):
-        with subject.network.turned(ways.Resetting()):
+        with subject.network.behaving(behaviours.Resetting()):
             runs.append(rate.compared_waits(subject, subject.restart()))
         if len(runs) > 1 and not all(rate.in_step(runs[-1], each) for each in runs[:-1]):
             return
@@ -61,9 +61,9 @@ def _comes_back(subject: Subject) -> None:
 
 def _after_hang(subject: Subject) -> None:
     subject.settled()
-    with subject.network.turned(ways.Silent()) as way:
+    with subject.network.behaving(behaviours.Silent()) as behaviour:
         mark = subject.restart()
-        subject.wait(lambda: way.met, "the board did not connect")
+        subject.wait(lambda: behaviour.applied, "the board did not connect")
         silent = subject.network.since(mark)[0]
         subject.wait(
             lambda: silent.closed is not None or len(subject.network.since(mark)) > 1,

@@ -1,6 +1,6 @@
 """What a board has been given, it keeps."""
 
-from bench.conformance.board import ways
+from bench.conformance.board import behaviours
 from bench.conformance.board.checks import rate
 from bench.conformance.board.session import Login
 from bench.conformance.board.subject import Subject
@@ -21,9 +21,9 @@ def _power_cut(subject: Subject) -> None:
 def _network_failure(subject: Subject) -> None:
     login = subject.login_of(subject.settled())
     mark = len(subject.network.sessions)
-    with subject.network.turned(ways.Resetting()) as way:
+    with subject.network.behaving(behaviours.Resetting()) as behaviour:
         subject.network.cut()
-        rate.met(subject, way, _TIMES, "the board did not try again, its connections being reset")
+        rate.applied(subject, behaviour, _TIMES, "the board did not try again, its connections being reset")
     with subject.network.shut():
         subject.watch()
     subject.online_as(login, mark, "after the network failed")
@@ -46,17 +46,17 @@ def _refused(subject: Subject, code: int) -> tuple[Login, int]:
     """Refuse logins for a while; what the board logged in with before, and the first connection since."""
     login = subject.login_of(subject.settled())
     mark = len(subject.network.sessions)
-    with subject.network.turned(ways.Refusing(code)) as way:
+    with subject.network.behaving(behaviours.Refusing(code)) as behaviour:
         subject.network.cut()
-        rate.met(subject, way, _REFUSALS, f"refused with CONNACK {code}, the board did not try again")
+        rate.applied(subject, behaviour, _REFUSALS, f"refused with CONNACK {code}, the board did not try again")
     return login, mark
 
 
 def _before_asked(subject: Subject) -> None:
     after = "after a power cut between the request and the answer"
-    with subject.network.turned(ways.Answering(ways.held)) as way:
+    with subject.network.behaving(behaviours.Answering(behaviours.held)) as behaviour:
         subject.fresh()
-        subject.wait(lambda: way.met, "the board did not ask for provisioning")
+        subject.wait(lambda: behaviour.applied, "the board did not ask for provisioning")
     subject.online(subject.restart(), after)
     subject.one_device(after)
 

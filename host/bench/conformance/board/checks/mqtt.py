@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from itertools import pairwise
 
-from bench.conformance.board import ways
+from bench.conformance.board import behaviours
 from bench.conformance.board.checks import transcript
 from bench.conformance.board.session import Session
 from bench.conformance.board.subject import Subject
@@ -69,10 +69,10 @@ def _dup_flag(subject: Subject) -> None:
 def _unacknowledged(subject: Subject, rule: Callable[[Session], str]) -> None:
     """A rule holds while nothing is acknowledged, and in all connections so far."""
     subject.settled()
-    with subject.network.turned(ways.Swallowing()) as way:
+    with subject.network.behaving(behaviours.Swallowing()) as behaviour:
         mark = subject.restart()
         subject.online(mark, "restarted")
-        subject.network.wait(lambda: way.met, subject.pace.patience_s)
+        subject.network.wait(lambda: behaviour.applied, subject.pace.patience_s)
         subject.watch()
     for each in subject.network.sessions:
         if found := rule(each):
@@ -142,7 +142,7 @@ def _reconnects(subject: Subject) -> None:
 
 
 def _split_packets(subject: Subject) -> None:
-    with subject.network.turned(ways.Splitting()):
+    with subject.network.behaving(behaviours.Splitting()):
         mark = subject.fresh()
         session = subject.online(mark, "told everything in pieces")
         subject.wait(lambda: len(session.heard) > 1, "told everything in pieces, the board logged in and no more")
@@ -151,10 +151,10 @@ def _split_packets(subject: Subject) -> None:
 
 def _joined_packets(subject: Subject) -> None:
     subject.settled()
-    with subject.network.turned(ways.Joining()) as way:
+    with subject.network.behaving(behaviours.Joining()) as behaviour:
         mark = subject.restart()
         session = subject.online(mark, "restarted")
-        if not subject.network.wait(lambda: way.met, subject.pace.patience_s):
+        if not subject.network.wait(lambda: behaviour.applied, subject.pace.patience_s):
             raise NotHere("the board subscribes to nothing")
         _goes_on(subject, session, _quiet(subject, session), "told three packets at once")
 
@@ -175,7 +175,7 @@ def _stands(subject: Subject, what: str, packet: Callable[[Session], bytes]) -> 
     """Told that, the board stays, or comes again."""
     session = subject.settled()
     count = _quiet(subject, session)
-    subject.network.say(session, packet(session))
+    subject.network.send(session, packet(session))
     _goes_on(subject, session, count, f"told {what}")
 
 

@@ -1,6 +1,6 @@
 """The provisioning exchange, and what may become of it on the way."""
 
-from bench.conformance.board import ways
+from bench.conformance.board import behaviours
 from bench.conformance.board.checks import rate
 from bench.conformance.board.subject import Subject
 from bench.conformance.check import Broken, Check
@@ -28,36 +28,36 @@ def _first_boot(subject: Subject) -> None:
         raise Broken(f"the board asked {requests} times, and was answered each time")
 
 
-def _spoilt(subject: Subject, spoil: ways.Spoil, what: str) -> None:
+def _spoilt(subject: Subject, spoil: behaviours.Spoil, what: str) -> None:
     """The first answer does not come as it should; the board has to get online, and be one device."""
-    with subject.network.turned(ways.Answering(spoil)) as way:
+    with subject.network.behaving(behaviours.Answering(spoil)) as behaviour:
         mark = subject.fresh()
-        subject.wait(lambda: way.met, "the board did not ask for provisioning")
+        subject.wait(lambda: behaviour.applied, "the board did not ask for provisioning")
         subject.online(mark, what)
     subject.one_device(what)
 
 
 def _lost_answer(subject: Subject) -> None:
-    _spoilt(subject, ways.lost, "after an answer that was lost with its connection")
+    _spoilt(subject, behaviours.lost, "after an answer that was lost with its connection")
 
 
 def _late_answer(subject: Subject) -> None:
-    _spoilt(subject, ways.late, "after an answer that did not come in time")
+    _spoilt(subject, behaviours.late, "after an answer that did not come in time")
 
 
 def _doubled_answer(subject: Subject) -> None:
-    _spoilt(subject, ways.doubled, "after an answer that came twice")
+    _spoilt(subject, behaviours.doubled, "after an answer that came twice")
 
 
 def _cut_answer(subject: Subject) -> None:
-    _spoilt(subject, ways.cut_short, "after an answer of which half came")
+    _spoilt(subject, behaviours.cut_short, "after an answer of which half came")
 
 
 def _garbage_answer(subject: Subject) -> None:
     what = f"after {len(_GARBAGE)} answers that made no sense"
-    with subject.network.turned(ways.Replying(*_GARBAGE, then_good=True)) as way:
+    with subject.network.behaving(behaviours.Replying(*_GARBAGE, then_good=True)) as behaviour:
         mark = subject.fresh()
-        rate.met(subject, way, len(_GARBAGE), "the board did not ask for provisioning, or not again")
+        rate.applied(subject, behaviour, len(_GARBAGE), "the board did not ask for provisioning, or not again")
         subject.online(mark, what)
     subject.one_device(what)
 
@@ -72,9 +72,9 @@ def _not_found_status(subject: Subject) -> None:
 
 def _refused(subject: Subject, answer: bytes, status: str) -> None:
     """The answer is no; the board does not insist, and once it may it does, if only after a reset."""
-    with subject.network.turned(ways.Replying(answer)) as way:
+    with subject.network.behaving(behaviours.Replying(answer)) as behaviour:
         mark = subject.fresh()
-        subject.wait(lambda: way.met, "the board did not ask for provisioning")
+        subject.wait(lambda: behaviour.applied, "the board did not ask for provisioning")
         rate.no_tight_loop(subject, mark, f"answered {status}")
     mark = subject.restart()
     subject.online(mark, f"answered {status} at first, and restarted when the server would let it in")
@@ -82,9 +82,9 @@ def _refused(subject: Subject, answer: bytes, status: str) -> None:
 
 
 def _unavailable(subject: Subject) -> None:
-    with subject.network.turned(ways.Refusing(rate.UNAVAILABLE, all_of_them=True)) as way:
+    with subject.network.behaving(behaviours.Refusing(rate.UNAVAILABLE, all_of_them=True)) as behaviour:
         mark = subject.fresh()
-        rate.met(subject, way, 2, "refused with CONNACK 3, the board did not come again")
+        rate.applied(subject, behaviour, 2, "refused with CONNACK 3, the board did not come again")
         rate.no_tight_loop(subject, mark, "refused with CONNACK 3")
     subject.online(mark, "after a server that had no time for provisioning")
 

@@ -3,9 +3,9 @@
 from itertools import pairwise
 from statistics import mean
 
+from bench.conformance.board.behaviours import Behaviour
 from bench.conformance.board.session import Session
 from bench.conformance.board.subject import Subject
-from bench.conformance.board.ways import Way
 from bench.conformance.check import Broken
 
 UNAVAILABLE, NOT_AUTHORISED = 3, 5
@@ -29,10 +29,10 @@ def no_tight_loop(subject: Subject, mark: int, what: str) -> None:
             raise Broken(f"{what}, the board made {count} {of} in {subject.pace.watch_s:.0f} s; {_MOST} are allowed")
 
 
-def met(subject: Subject, way: Way, times: int, otherwise: str) -> None:
-    """Wait until the way has met so often what it is for, each time as long as the board may take. Raises Broken."""
+def applied(subject: Subject, behaviour: Behaviour, times: int, otherwise: str) -> None:
+    """Wait until the behaviour was applied so often, each time as long as the board may take. Raises Broken."""
     for count in range(1, times + 1):
-        subject.wait(lambda count=count: way.met >= count, otherwise)  # type: ignore[misc]
+        subject.wait(lambda count=count: behaviour.applied >= count, otherwise)  # type: ignore[misc]
 
 
 def waits(subject: Subject, mark: int, attempts: int) -> list[float]:

@@ -28,7 +28,7 @@ def _unknown_method(subject: Subject) -> None:
 
 def _no_json(subject: Subject) -> None:
     session = _listening(subject)
-    subject.network.say(session, session.message(f"{_REQUEST}{_NUMBER - 1}", b"{"))
+    subject.network.send(session, session.message(f"{_REQUEST}{_NUMBER - 1}", b"{"))
     _answered(subject, _listening(subject), "behind a call that was no JSON, the next one was not answered")
 
 
@@ -39,7 +39,7 @@ def _answered(subject: Subject, session: Session, otherwise: str) -> None:
         return sum(each.topic == f"{_RESPONSE}{_NUMBER}" for each in session.published)
 
     before = answers()
-    subject.network.say(session, session.message(f"{_REQUEST}{_NUMBER}", _CALL))
+    subject.network.send(session, session.message(f"{_REQUEST}{_NUMBER}", _CALL))
     subject.wait(lambda: answers() > before, otherwise)
 
 

@@ -1,4 +1,4 @@
-"""The ways of a network with a board's connections: a good one, and those that something is wrong with."""
+"""Behaviours of the network towards a board's packets: a good one, and those that something is wrong with."""
 
 import asyncio
 from abc import ABC, abstractmethod
@@ -16,12 +16,8 @@ _CUTS = (1, 2, 3)
 _PAUSE_S = 0.03
 
 
-class HungUp(Exception):
-    """This connection is over."""
-
-
 class Line(ABC):
-    """A connection, as a way sees it."""
+    """A connection, as a behaviour sees it."""
 
     session: Session
     gone: asyncio.Event
@@ -29,65 +25,65 @@ class Line(ABC):
 
     @abstractmethod
     async def to_server(self, packet: bytes) -> None:
-        """Pass on what the board said."""
+        """Send the server a packet."""
 
     @abstractmethod
     async def to_board(self, packet: bytes) -> None:
-        """Tell the board something."""
+        """Send the board a packet, or a piece of one."""
 
     @abstractmethod
-    def hang_up(self, *, hard: bool = False) -> None:
+    async def hang_up(self, *, hard: bool = False) -> None:
         """End the connection, `hard` with a RST. Raises HungUp."""
 
     @abstractmethod
     def changed(self) -> None:
-        """Wake whoever waits: the way has met what it is for."""
+        """Wake whoever waits for the behaviour to be applied."""
 
 
-class Way:
+class Behaviour:
     """A good network. Others change what they are about."""
 
     def __init__(self) -> None:
-        self.met = 0
-        """How often it did what it is for."""
+        self.applied = 0
+        """How often it changed something."""
 
-    def meet(self, line: Line) -> None:
-        """Count that."""
-        self.met += 1
+    def count(self, line: Line) -> None:
+        """Count that something was changed."""
+        self.applied += 1
         line.changed()
 
     async def opened(self, line: Line) -> None:
-        """A connection was made, and nothing said yet."""
+        """A connection was made, and nothing read yet."""
 
     async def up(self, line: Line, packet: bytes) -> None:
-        """The board said a packet."""
+        """The board sent a packet."""
         await line.to_server(packet)
 
     async def down(self, line: Line, packet: bytes) -> None:
-        """The server said a packet."""
+        """The server sent a packet."""
         await line.to_board(packet)
 
 
-class Resetting(Way):
+class Resetting(Behaviour):
     """Every connection is reset as soon as it is made."""
 
     async def opened(self, line: Line) -> None:
-        self.meet(line)
-        line.hang_up(hard=True)
+        self.count(line)
+        await line.hang_up(hard=True)
 
 
-class Silent(Way):
+class Silent(Behaviour):
     """Connections are taken, and nothing ever comes, nor goes on; those too that were good before."""
 
     async def up(self, line: Line, _packet: bytes) -> None:
         line.session.dead = True
-        self.meet(line)
+        self.count(line)
 
     async def down(self, line: Line, _packet: bytes) -> None:
         line.session.dead = True
 
 
-class Refusing(Way):
+class Refusing(Behaviour):
     """Logins are refused with a CONNACK of this return code; provisioning is let through unless it is `all_of_them`."""
 
     def __init__(self, code: int, *, all_of_them: bool = False) -> None:
@@ -99,43 +95,43 @@ class Refusing(Way):
         if packet[0] >> 4 != PacketType.CONNECT or (line.session.asks and not self._all):
             await line.to_server(packet)
             return
-        self.meet(line)
+        self.count(line)
         await line.to_board(line.session.refusal(self._code))
-        line.hang_up()
+        await line.hang_up()
 
 
-class DroppingLogins(Way):
+class DroppingLogins(Behaviour):
     """Logins work, and then the connection ends."""
 
     async def down(self, line: Line, packet: bytes) -> None:
         await line.to_board(packet)
         if packet[0] >> 4 == PacketType.CONNACK and not line.session.asks:
-            self.meet(line)
-            line.hang_up()
+            self.count(line)
+            await line.hang_up()
 
 
-class Swallowing(Way):
+class Swallowing(Behaviour):
     """What the board wants acknowledged reaches the server, and is never acknowledged, once it is logged in."""
 
     async def down(self, line: Line, packet: bytes) -> None:
         if line.session.asks or packet[0] >> 4 not in (PacketType.PUBACK, PacketType.PUBREC, PacketType.SUBACK):
             await line.to_board(packet)
         else:
-            self.meet(line)
+            self.count(line)
 
 
-class Splitting(Way):
+class Splitting(Behaviour):
     """Everything comes to the board in pieces: the begin of a packet byte by byte, and so its last one."""
 
     async def down(self, line: Line, packet: bytes) -> None:
-        self.meet(line)
+        self.count(line)
         for begin, end in pairwise((0, *_CUTS, max(len(packet) - 1, _CUTS[-1]), len(packet))):
             if piece := packet[begin:end]:
                 await line.to_board(piece)
                 await asyncio.sleep(_PAUSE_S)
 
 
-class Joining(Way):
+class Joining(Behaviour):
     """With a SUBACK come messages on what was subscribed to, in one piece."""
 
     async def down(self, line: Line, packet: bytes) -> None:
@@ -143,7 +139,7 @@ class Joining(Way):
         if session.asks or packet[0] >> 4 != PacketType.SUBACK:
             await line.to_board(packet)
             return
-        self.meet(line)
+        self.count(line)
         topic = session.filters[-1].replace("+", "1").replace("#", "1")
         await line.to_board(packet + session.message(topic, b"{}") * 2)
 
@@ -151,7 +147,7 @@ class Joining(Way):
 Spoil = Callable[[Line, bytes], Awaitable[None]]
 
 
-class Answering(Way):
+class Answering(Behaviour):
     """The server decides, but with its first `times` answers to provisioning requests something goes wrong."""
 
     def __init__(self, spoil: Spoil, times: int = 1) -> None:
@@ -161,16 +157,16 @@ class Answering(Way):
 
     async def down(self, line: Line, packet: bytes) -> None:
         is_answer = line.session.asks and packet[0] >> 4 == PacketType.PUBLISH
-        if not is_answer or self.met >= self._times:
+        if not is_answer or self.applied >= self._times:
             await line.to_board(packet)
             return
-        self.meet(line)
+        self.count(line)
         await self._spoil(line, packet)
 
 
 async def lost(line: Line, _answer: bytes) -> None:
     """The connection ends instead."""
-    line.hang_up()
+    await line.hang_up()
 
 
 async def held(line: Line, _answer: bytes) -> None:
@@ -192,10 +188,10 @@ async def doubled(line: Line, answer: bytes) -> None:
 async def cut_short(line: Line, answer: bytes) -> None:
     """Half of it comes, then the connection ends."""
     await line.to_board(answer[: len(answer) // 2])
-    line.hang_up()
+    await line.hang_up()
 
 
-class Replying(Way):
+class Replying(Behaviour):
     """Provisioning requests are replied to with these payloads, and never reach the server.
 
     The last payload is for all that follow; or (`then_good`) those reach it again.
@@ -208,11 +204,11 @@ class Replying(Way):
 
     async def up(self, line: Line, packet: bytes) -> None:
         request = line.session.heard[-1].packet
-        used_up = self._then_good and self.met >= len(self._payloads)
+        used_up = self._then_good and self.applied >= len(self._payloads)
         if used_up or not line.session.asks or not isinstance(request, Publish):
             await line.to_server(packet)
             return
-        payload = self._payloads[min(self.met, len(self._payloads) - 1)]
-        self.meet(line)
+        payload = self._payloads[min(self.applied, len(self._payloads) - 1)]
+        self.count(line)
         acknowledgement = codec.puback(request.packet_id, level=line.session.level) if request.qos else b""
         await line.to_board(acknowledgement + line.session.message(ANSWER, payload))
