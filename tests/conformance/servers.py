@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from cryptography.hazmat.primitives import serialization
 
 from bench.conformance.check import Verdict, chosen, run
-from bench.conformance.server.reach import Address, Reach, address
+from bench.conformance.server.addresses import Address, ServerAddresses, address
 from bench.conformance.server.subject import Server
 from bench.conformance.server.suite import CHECKS
 from bench.registry.registry import ProfileView
@@ -44,8 +44,8 @@ def subject(
     names: tuple[str, ...] = (),
 ) -> Server:
     profile = profile or running.profile
-    reach = Reach(addresses(running, *schemes), ca=write_ca(running), patience_s=patience_s)
-    return Server(reach=reach, key=profile.provision_key, secret=profile.provision_secret, names=list(names))
+    reached = ServerAddresses(addresses(running, *schemes), ca=write_ca(running), patience_s=patience_s)
+    return Server(addresses=reached, key=profile.provision_key, secret=profile.provision_secret, names=list(names))
 
 
 def ended(server: Server, *patterns: str) -> dict[Verdict, dict[str, str]]:

@@ -11,7 +11,7 @@ import pytest
 
 from bench.conformance.board import CHECKS, subject
 from bench.conformance.board.boards import ASK, QUICK
-from bench.conformance.board.opening import FOLDER
+from bench.conformance.board.setup import FOLDER
 from bench.conformance.check import Verdict, chosen, run
 from bench.dut.virtual import UnixBoard
 from bench.errors import BenchError, UsageError

@@ -11,4 +11,4 @@ ROW = re.compile(r"^\| `([a-z_]+\.[a-z_0-9]+)` \| (.*?) \| (.+) \|$", re.MULTILI
 
 def test_page_has_every_check_in_its_order():
     rows = ROW.findall(PAGE.read_text())
-    assert [(name, says) for name, says, _ in rows] == [(each.name, each.says) for each in CHECKS]
+    assert [(name, rule) for name, rule, _ in rows] == [(each.name, each.rule) for each in CHECKS]

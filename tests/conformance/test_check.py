@@ -22,7 +22,7 @@ def _check(name, error=None):
         if error:
             raise error
 
-    return Check(name=name, says="something", source="here", run=does)
+    return Check(name=name, rule="something", source="here", run=does)
 
 
 def test_pattern_that_fits_no_check_is_wrong_use():

@@ -327,7 +327,7 @@ def test_tls_1_3_alone_is_reported(start_server, monkeypatch):
 
 def test_plain_server_on_the_port_of_tls_is_reported(running):
     server = subject(running, patience_s=SHORT_S)
-    server.reach._addresses["mqtts"] = replace(server.reach.at("mqtt"), scheme="mqtts")
+    server.addresses._addresses["mqtts"] = replace(server.addresses.at("mqtt"), scheme="mqtts")
     found = ended(server, "tls.mqtts.no_plaintext")
     assert set(found[Verdict.BROKEN]) == {"tls.mqtts.no_plaintext"}, found
 
@@ -350,7 +350,7 @@ def test_certificate_for_another_name_is_reported(start_server, tmp_path):
     running = start_server(tls_cert=tmp_path / "cert.pem", tls_key=tmp_path / "key.pem")
     (tmp_path / "ca.pem").write_bytes(authority.pem)
     server = subject(running, "mqtts", "https")  # which the checks before meet as well
-    server.reach._ca = tmp_path / "ca.pem"
+    server.addresses._ca = tmp_path / "ca.pem"
     found = ended(server, "provision.blank_name", "http.provision.wrong_key", "tls.*.certificate")
     assert set(found[Verdict.BROKEN]) == {"tls.mqtts.certificate", "tls.https.certificate"}, found
     assert set(found[Verdict.TROUBLE]) == {"provision.blank_name", "http.provision.wrong_key"}, found

@@ -68,11 +68,11 @@ def over_http(server, secret_file):
     ("arguments", "said"),
     [
         (("--url", "mqtt://127.0.0.1:1"), "needs --profile-key"),
-        (("--url", "127.0.0.1:1883", "--profile-key", "k"), "is none of mqtt://HOST:PORT"),
-        (("--url", "coaps://127.0.0.1", "--profile-key", "k"), "is none of mqtt://HOST:PORT"),
-        (("--url", "mqtt://127.0.0.1:x", "--profile-key", "k"), "is no URL"),
+        (("--url", "127.0.0.1:1883", "--profile-key", "k"), "has to be one of mqtt://HOST:PORT"),
+        (("--url", "coaps://127.0.0.1", "--profile-key", "k"), "has to be one of mqtt://HOST:PORT"),
+        (("--url", "mqtt://127.0.0.1:x", "--profile-key", "k"), "is not a URL"),
         (("--url", "http://127.0.0.1/api", "--profile-key", "k"), "without a path"),
-        (("--url", "mqtt://tb..example", "--profile-key", "k"), "tb..example is no name that a host can have"),
+        (("--url", "mqtt://tb..example", "--profile-key", "k"), "tb..example cannot be the name of a host"),
         (("--url", "mqtt://me:a-password@127.0.0.1", "--profile-key", "k"), "the address alone"),
         (("--url", "mqtt://127.0.0.1", "--profile-key", "k"), "no secret of the profile"),
         (("--url", "mqtt://127.0.0.1", "--profile", "default"), "goes without --url"),
@@ -221,7 +221,7 @@ def test_secret_and_tokens_are_never_printed(bench, server, over_http, secret_fi
     for options in ((), ("--json",)):
         code, out, err = bench(*over_http, "--only", "http.provision.*", "--only", "provision.*", *options)
         assert code == 1
-        assert "the answer is no JSON object" in out
+        assert "the answer is not a JSON object" in out
         assert "***" in out
         said = out + err
         assert secret not in said

@@ -27,7 +27,7 @@ def test_checks_have_names_of_their_own_that_are_for_good():
 
 def test_checks_say_in_a_sentence_what_holds_and_where_from():
     for each in CHECKS:
-        assert each.says.endswith("."), each.name
+        assert each.rule.endswith("."), each.name
         assert each.source, each.name
 
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from bench.conformance.check import Broken, NotHere, Verdict
 from bench.conformance.server import mqtt_wire
+from bench.conformance.server.addresses import ServerAddresses, address
 from bench.conformance.server.mqtt_devices import await_attribute
-from bench.conformance.server.mqtt_wire import Heard, Line
-from bench.conformance.server.reach import Reach, address
+from bench.conformance.server.mqtt_wire import MqttLine, ServerPacket
 from bench.conformance.server.subject import Server, parsed
 from bench.conformance.server.suite import CHECKS
 from bench.errors import BenchError, UsageError
@@ -79,7 +79,11 @@ def udp_server(datagram):
 
 
 def subject_at(*urls, patience_s=PATIENCE_S):
-    return Server(reach=Reach(map(address, urls), patience_s=patience_s), key="a-key", secret="a-secret-of-a-profile")
+    return Server(
+        addresses=ServerAddresses(map(address, urls), patience_s=patience_s),
+        key="a-key",
+        secret="a-secret-of-a-profile",
+    )
 
 
 @pytest.mark.parametrize(
@@ -119,17 +123,17 @@ def test_url_that_names_none_is_wrong_use(url):
 
 def test_transport_without_an_address_is_not_here():
     with pytest.raises(NotHere, match="mqtt:// or mqtts://"):
-        Reach([]).at("mqtt", "mqtts")
+        ServerAddresses([]).at("mqtt", "mqtts")
 
 
 def test_nobody_is_waited_for_once():
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full:  # a connection that nobody ever takes
-        reach = Reach([address(f"https://127.0.0.1:{full.getsockname()[1]}")], patience_s=0.2)
+        addresses = ServerAddresses([address(f"https://127.0.0.1:{full.getsockname()[1]}")], patience_s=0.2)
         with pytest.raises(BenchError, match=r"nobody answers within 0\.2 s"):
-            reach.connection(reach.at("https"))
+            addresses.connection(addresses.at("https"))
         full.close()
         with pytest.raises(BenchError, match="nobody answers"):  # and not: refused
-            reach.connection(reach.at("https"))
+            addresses.connection(addresses.at("https"))
 
 
 # Packets, against those of the tests, which are written down from the standard on their own.
@@ -159,7 +163,7 @@ def test_packets_are_read_however_they_are_cut(version):
         + mqtt_packets.PINGRESP
     )
     ours, theirs = socket.socketpair()
-    with theirs, Line(ours, level=level, patience_s=5) as line:
+    with theirs, MqttLine(ours, level=level, patience_s=5) as line:
         threading.Thread(target=lambda: [theirs.send(bytes([each])) for each in said], daemon=True).start()
         assert line.expect(mqtt_wire.CONNACK).code == 0
         assert line.expect(mqtt_wire.PUBACK).packet_id == 0x1234
@@ -170,12 +174,12 @@ def test_packets_are_read_however_they_are_cut(version):
         assert (answer.message, answer.qos, answer.own_id) == (("/provision/response", b"{}"), 0, 0)
         assert line.expect(mqtt_wire.PINGRESP).body == b""
         theirs.close()
-        assert line.heard() is None
+        assert line.receive() is None
 
 
 @given(st.integers(0, 15), st.integers(0, 15), st.binary(max_size=40), st.sampled_from((4, 5)))
 def test_packet_of_any_bytes_can_be_looked_at(kind, flags, body, level):
-    heard = Heard(kind, flags, body, level)
+    heard = ServerPacket(kind, flags, body, level)
     assert str(heard)
     assert isinstance(heard.message[0], str)
     assert heard.packet_id < 1 << 16
@@ -187,11 +191,11 @@ def test_packet_of_any_bytes_can_be_looked_at(kind, flags, body, level):
 @given(st.binary(max_size=200))
 def test_any_bytes_are_packets_or_broken(data):
     ours, theirs = socket.socketpair()
-    with theirs, Line(ours, level=5, patience_s=0.2) as line:
+    with theirs, MqttLine(ours, level=5, patience_s=0.2) as line:
         theirs.sendall(data)
         theirs.close()
         with suppress(Broken):
-            while line.heard() is not None:
+            while line.receive() is not None:
                 pass
 
 
@@ -303,7 +307,7 @@ def test_profile_is_asked_about_again_when_the_server_could_not_say():
 
 def test_server_that_talks_without_an_end_instead_of_closing_is_heard_only_so_long():
     ours, theirs = socket.socketpair()
-    with theirs, Line(ours, level=4, patience_s=30) as line:
+    with theirs, MqttLine(ours, level=4, patience_s=30) as line:
         theirs.sendall(mqtt_packets.PINGRESP * 1000)
         with pytest.raises(Broken, match="goes on talking"):
             line.expect_closed()
@@ -313,7 +317,7 @@ def test_what_is_said_back_shows_no_token():
     token = "a-token-of-its-own"
     echoed = client_packets.connect("", token)
     ours, theirs = socket.socketpair()
-    with theirs, Line(ours, level=4, patience_s=5) as line:
+    with theirs, MqttLine(ours, level=4, patience_s=5) as line:
         theirs.sendall(echoed)
         with pytest.raises(Broken) as said:
             line.expect(mqtt_wire.CONNACK)

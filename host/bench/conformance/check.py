@@ -5,17 +5,17 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from bench.errors import BenchError, UsageError
 from bench.text import legible
 
 
 class Checked(Protocol):
-    """What checks are for."""
+    """The subject of checks."""
 
     def shown(self, text: str) -> str:
-        """A text of a check fit to be shown: without the secrets that this one has."""
+        """Return a text of a check fit to be shown: without the secrets of this subject."""
 
 
 S = TypeVar("S", bound=Checked)
@@ -24,15 +24,15 @@ _SHOWN = 200
 
 
 class Broken(Exception):
-    """The contract does not hold: says what was seen instead of what."""
+    """The contract does not hold; the text has what was seen instead of what."""
 
 
 class NotHere(Exception):
-    """The check makes no sense for this subject, or cannot be done with what was given: says why."""
+    """The check does not apply to this subject, or needs more than was given; the text has why."""
 
 
 class Verdict(StrEnum):
-    """How a check ended. `TROUBLE`: it could not be carried out, e.g. nobody answers at all."""
+    """The end of a check. `TROUBLE`: it could not be carried out, e.g. nobody answers at all."""
 
     HOLDS = "holds"
     BROKEN = "broken"
@@ -42,13 +42,14 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Check(Generic[S]):
-    """`name` is for good: reports are compared by it. `says` is what holds, `source` who says so.
+    """A check of one rule.
 
-    `run` returns if it holds; else raises Broken, NotHere, or BenchError for trouble.
+    `name` is for good: reports are compared by it. `rule` is what holds, `source` where that is written. `run` returns
+    if it holds; else it raises Broken, NotHere, or BenchError for trouble.
     """
 
     name: str
-    says: str
+    rule: str
     source: str
     run: Callable[[S], None]
 
@@ -58,15 +59,34 @@ class Outcome:
     """A check's end. `detail` is empty if it holds."""
 
     name: str
-    says: str
+    rule: str
     source: str
     verdict: Verdict
     detail: str
     seconds: float
 
+    def entry(self) -> dict[str, Any]:
+        """Return it as JSON reports have it, where the rule is called `says`."""
+        return {
+            "name": self.name,
+            "says": self.rule,
+            "source": self.source,
+            "verdict": self.verdict,
+            "detail": self.detail,
+            "seconds": self.seconds,
+        }
+
 
 def chosen(checks: Iterable[Check[S]], patterns: Iterable[str]) -> list[Check[S]]:
-    """The checks whose names fit one of the patterns (`mqtt.*`), all if there are none. Raises UsageError."""
+    """Return the checks whose names match a pattern.
+
+    Args:
+        checks: The checks to choose from.
+        patterns: As of a shell, e.g. `mqtt.*`; none for all checks.
+
+    Raises:
+        UsageError: A pattern matches no check.
+    """
     there, wanted = list(checks), list(patterns)
     for pattern in wanted:
         if not any(fnmatchcase(each.name, pattern) for each in there):
@@ -75,7 +95,16 @@ def chosen(checks: Iterable[Check[S]], patterns: Iterable[str]) -> list[Check[S]
 
 
 def shown(text: str, secrets: Iterable[str], *, most: int = _SHOWN) -> str:
-    """A text for people's eyes: without secrets, without what a terminal would obey, and not too long."""
+    """Return a text for people to read.
+
+    Args:
+        text: Any text, e.g. one that a server sent.
+        secrets: Replaced by `***`.
+        most: The characters after which it is cut.
+
+    Returns:
+        The text without secrets, and without anything that a terminal would act on.
+    """
     for secret in sorted(secrets, key=len, reverse=True):
         text = text.replace(secret, "***")
     text = legible(text)
@@ -83,7 +112,7 @@ def shown(text: str, secrets: Iterable[str], *, most: int = _SHOWN) -> str:
 
 
 def run(checks: Iterable[Check[S]], subject: S) -> Iterator[Outcome]:
-    """Run checks one after the other; their outcomes as they end, fit to be shown."""
+    """Run checks one after the other, and yield their outcomes as they end, fit to be shown."""
     for check in checks:
         begin = time.monotonic()
         verdict, detail = Verdict.HOLDS, ""
@@ -97,7 +126,7 @@ def run(checks: Iterable[Check[S]], subject: S) -> Iterator[Outcome]:
             verdict, detail = Verdict.TROUBLE, str(error)
         yield Outcome(
             name=check.name,
-            says=check.says,
+            rule=check.rule,
             source=check.source,
             verdict=verdict,
             detail=subject.shown(detail),

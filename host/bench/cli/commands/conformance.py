@@ -25,8 +25,8 @@ from bench.cli.options.operator_session import Where
 from bench.cli.render import check_results, tables
 from bench.cli.render.tables import DEFAULT_DATA, Data, Json
 from bench.conformance.check import chosen, run
-from bench.conformance.server import reach
-from bench.conformance.server.reach import Address, Reach
+from bench.conformance.server import addresses
+from bench.conformance.server.addresses import Address, ServerAddresses
 from bench.errors import BenchError, UsageError
 
 _SECRET = "BENCH_PROFILE_SECRET"  # noqa: S105 - a variable's name
@@ -118,16 +118,16 @@ def conformance(
             raise UsageError("--profile goes without --url: of another server name --profile-key")
         if not profile_key:
             raise UsageError("--url needs --profile-key: the provisionDeviceKey of a profile on that server")
-        there = [reach.address(each) for each in url]
+        there = [addresses.address(each) for each in url]
         key, secret = profile_key, _secret(profile_secret_file)
     else:
         if profile_key or profile_secret_file or ca:
             raise UsageError("--profile-key, --profile-secret-file and --ca go with --url")
         there, ca = _own(data)
         key, secret = _own_profile(data, profile or _PROFILE)
-    reached = Reach(there, ca=ca, patience_s=timeout)
+    reached = ServerAddresses(there, ca=ca, patience_s=timeout)
     _ = reached.trust  # a file that holds no certificates is wrong use, and no verdict
-    server = Server(reach=reached, key=key, secret=secret, names=list(device_name))
+    server = Server(addresses=reached, key=key, secret=secret, names=list(device_name))
     try:
         outcomes = check_results.collect(run(checks, server), len(checks), as_json=as_json)
         again = _again(url, profile_key, profile_secret_file, profile, ca if url else None, timeout, data)

@@ -3,7 +3,6 @@
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -22,7 +21,7 @@ _BAD = (Verdict.BROKEN, Verdict.TROUBLE)
 
 def show_list(checks: Sequence[Check[Any]], *, as_json: bool) -> None:
     """Print what is checked."""
-    rows = [{"check": each.name, "what holds": each.says, "source": each.source} for each in checks]
+    rows = [{"check": each.name, "what holds": each.rule, "source": each.source} for each in checks]
     tables.table(rows, as_json=as_json, empty="")
 
 
@@ -44,7 +43,7 @@ def show(outcomes: Sequence[Outcome], *, again: str, as_json: bool, more: Mappin
     counts = Counter(each.verdict for each in outcomes)
     if as_json:
         counted = {each.value: counts[each] for each in Verdict}
-        print(json.dumps({"checks": [asdict(each) for each in outcomes], "counts": counted, **more}, indent=2))
+        print(json.dumps({"checks": [each.entry() for each in outcomes], "counts": counted, **more}, indent=2))
         return
     shown = Table(box=None, pad_edge=False, header_style="bold")
     shown.add_column("check", no_wrap=True)
@@ -53,8 +52,8 @@ def show(outcomes: Sequence[Outcome], *, again: str, as_json: bool, more: Mappin
     for each in outcomes:
         colour = _COLOURS[each.verdict]
         seen = f"\n[{colour}]{escape(each.detail)}[/]" if each.detail else ""
-        says = f"{escape(each.says)} [dim]({escape(each.source)})[/]{seen}"
-        shown.add_row(each.name, f"[{colour}]{each.verdict}[/]", says)
+        rule = f"{escape(each.rule)} [dim]({escape(each.source)})[/]{seen}"
+        shown.add_row(each.name, f"[{colour}]{each.verdict}[/]", rule)
     tables.draw(shown)
     seconds = sum(each.seconds for each in outcomes)
     hold, broken, skipped, trouble = (counts[each] for each in Verdict)
@@ -84,7 +83,7 @@ def write_junit(path: Path, outcomes: Sequence[Outcome]) -> None:
         group, _, name = each.name.rpartition(".")
         case = ET.SubElement(suite, "testcase", classname=group, name=name, time=str(each.seconds))
         if tag := tags.get(each.verdict):
-            ET.SubElement(case, tag, message=each.detail).text = f"{each.says} ({each.source})"
+            ET.SubElement(case, tag, message=each.detail).text = f"{each.rule} ({each.source})"
     path.write_bytes(ET.tostring(suite, encoding="utf-8", xml_declaration=True))
 
 

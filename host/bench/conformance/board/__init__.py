@@ -4,7 +4,7 @@ What it says on its console is its own affair, but for secrets. `subject` opens 
 """
 
 from bench.conformance.board.checks import CHECKS
-from bench.conformance.board.opening import subject
+from bench.conformance.board.setup import subject
 from bench.conformance.board.subject import Subject
 
 __all__ = ["CHECKS", "Subject", "subject"]

@@ -5,11 +5,11 @@ import secrets
 
 from bench.conformance.check import Broken
 from bench.conformance.server import http_wire
-from bench.conformance.server.book import Book
+from bench.conformance.server.check_list import CheckList
 from bench.conformance.server.mqtt import SAMPLE
 from bench.conformance.server.mqtt_devices import await_attribute
 from bench.conformance.server.subject import Server
-from bench.conformance.server.ways import PATH
+from bench.conformance.server.transports import PATH
 
 _PROVISIONING = "ThingsBoard: provisioning over HTTP"
 _API = "ThingsBoard: a device's API over HTTP"
@@ -17,10 +17,10 @@ _OK, _UNAUTHORIZED = 200, 401
 _ERRORS = range(400, 600)
 _LARGE = 60_000
 
-book = Book()
+checks = CheckList()
 
 
-@book.check("http.provision.status_is_200", _PROVISIONING)
+@checks.add("http.provision.status_is_200", _PROVISIONING)
 def _status_is_200(server: Server) -> None:
     """SUCCESS, FAILURE and NOT_FOUND are all 200: a device looks at `status` alone."""
     for name, fields in (
@@ -28,25 +28,25 @@ def _status_is_200(server: Server) -> None:
         (server.new_name(), {"provisionDeviceSecret": secrets.token_hex(10)}),
         (server.newcomer(), {}),
     ):
-        answer = http_wire.request(server.reach, "POST", PATH, server.request(name, **fields))
-        said = server.read(answer.body, name).status
+        answer = http_wire.request(server.addresses, "POST", PATH, server.request(name, **fields))
+        status = server.read(answer.body, name).status
         if answer.code != _OK:
-            raise Broken(f"{said} is {answer.code}")
+            raise Broken(f"{status} is {answer.code}")
 
 
-@book.check("http.provision.any_content_type", _PROVISIONING)
+@checks.add("http.provision.any_content_type", _PROVISIONING)
 def _any_content_type(server: Server) -> None:
     """The request is read as JSON whatever its Content-Type says, and without one."""
     for kind in ("text/plain", "application/octet-stream", None):
-        answer = http_wire.request(server.reach, "POST", PATH, server.request(" "), content_type=kind)
+        answer = http_wire.request(server.addresses, "POST", PATH, server.request(" "), content_type=kind)
         if answer.code != _OK:
             raise Broken(f"with Content-Type {kind} it is {answer.code}")
         server.read(answer.body, " ")
 
 
-@book.check("http.provision.unreadable", _PROVISIONING)
+@checks.add("http.provision.unreadable", _PROVISIONING)
 def _unreadable(server: Server) -> None:
-    """What is no JSON object, lacks the secret or has null for a name, is an error (500), and so is no body (400)."""
+    """A request that is not a JSON object, lacks the secret or has null for a name, is an error (500, empty 400)."""
     for request in (
         b"{",
         b"[]",
@@ -54,21 +54,21 @@ def _unreadable(server: Server) -> None:
         server.request("", deviceName=None),
         b"",
     ):
-        code = http_wire.request(server.reach, "POST", PATH, request).code
+        code = http_wire.request(server.addresses, "POST", PATH, request).code
         if code not in _ERRORS:
             raise Broken(f"{request[:1].decode() or 'no body'}... is {code}")
 
 
-@book.check("http.provision.other_methods", _PROVISIONING)
+@checks.add("http.provision.other_methods", _PROVISIONING)
 def _other_methods(server: Server) -> None:
     """GET and PUT of the path are errors (405)."""
     for method in ("GET", "PUT"):
-        code = http_wire.request(server.reach, method, PATH, server.request(" ")).code
+        code = http_wire.request(server.addresses, method, PATH, server.request(" ")).code
         if code not in _ERRORS:
             raise Broken(f"{method} is {code}")
 
 
-@book.check("http.session.unknown_token", _API)
+@checks.add("http.session.unknown_token", _API)
 def _unknown_token(server: Server) -> None:
     """Telemetry, attributes, and to ask for them, is 401 with a token that no device has."""
     path = f"/api/v1/{server.new_token()}"
@@ -77,46 +77,46 @@ def _unknown_token(server: Server) -> None:
         ("POST", "attributes", SAMPLE),
         ("GET", "attributes", b""),
     ):
-        code = http_wire.request(server.reach, method, f"{path}/{what}", body).code
+        code = http_wire.request(server.addresses, method, f"{path}/{what}", body).code
         if code != _UNAUTHORIZED:
             raise Broken(f"{method} {what} is {code} instead of 401")
 
 
-@book.check("http.session.telemetry", _API)
+@checks.add("http.session.telemetry", _API)
 def _telemetry(server: Server) -> None:
     """Telemetry is 200, also 60000 bytes of it."""
     for body in (SAMPLE, json.dumps({"conformance": "x" * _LARGE}).encode()):
-        code = http_wire.request(server.reach, "POST", f"/api/v1/{server.token}/telemetry", body).code
+        code = http_wire.request(server.addresses, "POST", f"/api/v1/{server.token}/telemetry", body).code
         if code != _OK:
             raise Broken(f"{len(body)} bytes are {code}")
 
 
-@book.check("http.session.attributes", _API)
+@checks.add("http.session.attributes", _API)
 def _attributes(server: Server) -> None:
     """An attribute that the device sent comes back when it asks for it."""
     value, path = server.new_name(), f"/api/v1/{server.token}/attributes"
-    code = http_wire.request(server.reach, "POST", path, json.dumps({"conformance": value}).encode()).code
+    code = http_wire.request(server.addresses, "POST", path, json.dumps({"conformance": value}).encode()).code
     if code != _OK:
         raise Broken(f"to send it is {code}")
 
-    def ask(_number: int) -> tuple[str, bytes]:
-        answer = http_wire.request(server.reach, "GET", f"{path}?clientKeys=conformance")
+    def query(_number: int) -> tuple[str, bytes]:
+        answer = http_wire.request(server.addresses, "GET", f"{path}?clientKeys=conformance")
         return f"the answer ({answer.code})", answer.body
 
-    await_attribute(server, value, ask)
+    await_attribute(server, value, query)
 
 
-@book.check("http.session.unreadable", _API)
+@checks.add("http.session.unreadable", _API)
 def _bad_telemetry(server: Server) -> None:
-    """Telemetry that is no JSON is an error (500)."""
-    code = http_wire.request(server.reach, "POST", f"/api/v1/{server.token}/telemetry", b"{").code
+    """Telemetry that is not JSON is an error (500)."""
+    code = http_wire.request(server.addresses, "POST", f"/api/v1/{server.token}/telemetry", b"{").code
     if code not in _ERRORS:
         raise Broken(f"it is {code}")
 
 
-@book.check("http.session.unknown_path", _API)
+@checks.add("http.session.unknown_path", _API)
 def _unknown_path(server: Server) -> None:
-    """What is no part of the API is an error (404), with a good token, too."""
-    code = http_wire.request(server.reach, "POST", f"/api/v1/{server.token}/nothing-here", SAMPLE).code
+    """A path outside of the API is an error (404), with a good token, too."""
+    code = http_wire.request(server.addresses, "POST", f"/api/v1/{server.token}/nothing-here", SAMPLE).code
     if code not in _ERRORS:
         raise Broken(f"it is {code}")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import httpx
 
 from bench.conformance.check import Broken
-from bench.conformance.server.reach import Reach
+from bench.conformance.server.addresses import ServerAddresses
 from bench.errors import BenchError
 
 _NOT_NOW = {
@@ -25,28 +25,38 @@ _WHOLE = 3
 
 
 @dataclass(frozen=True)
-class Reply:
-    """What the server answered."""
+class HttpAnswer:
+    """An answer."""
 
     code: int
     body: bytes
 
 
 def request(
-    reach: Reach, method: str, path: str, content: bytes = b"", *, content_type: str | None = "application/json"
-) -> Reply:
-    """What the server answers, whatever it is. Over TLS if that is all there is. Raises Broken, BenchError."""
-    where = reach.at("http", "https")
-    reach.expect_there(where)
+    addresses: ServerAddresses,
+    method: str,
+    path: str,
+    content: bytes = b"",
+    *,
+    content_type: str | None = "application/json",
+) -> HttpAnswer:
+    """Send a request, and return the answer, whatever it is. Over TLS if that is all there is.
+
+    Raises:
+        Broken: No answer came, or one without an end.
+        BenchError: The server is not reached, or not available now.
+    """
+    where = addresses.at("http", "https")
+    addresses.expect_reachable(where)
     headers = {"Content-Type": content_type} if content_type else {}
     try:
-        answer = asyncio.run(_request(reach, method, f"{where}{path}", content, headers))
+        answer = asyncio.run(_request(addresses, method, f"{where}{path}", content, headers))
     except httpx.ConnectTimeout as error:
-        raise reach.lost(where, TimeoutError()) from error
+        raise addresses.unreachable(where, TimeoutError()) from error
     except httpx.ConnectError as error:
-        raise reach.lost(where, _root(error)) from error
+        raise addresses.unreachable(where, _root(error)) from error
     except httpx.TimeoutException:
-        raise Broken(f"no answer came within {reach.patience_s:g} s") from None
+        raise Broken(f"no answer came within {addresses.patience_s:g} s") from None
     except TimeoutError:
         raise Broken("the answer has no end: it comes drop by drop") from None
     except (httpx.HTTPError, httpx.StreamError) as error:
@@ -58,12 +68,14 @@ def request(
     return answer
 
 
-async def _request(reach: Reach, method: str, url: str, content: bytes, headers: dict[str, str]) -> Reply:
-    """What the server answers. Raises TimeoutError if that has no end, however lively it is, and what httpx does."""
+async def _request(
+    addresses: ServerAddresses, method: str, url: str, content: bytes, headers: dict[str, str]
+) -> HttpAnswer:
+    """Return the answer. Raises TimeoutError if it has no end, however lively it is, and httpx's errors."""
     async with (
-        asyncio.timeout(_WHOLE * reach.patience_s),
+        asyncio.timeout(_WHOLE * addresses.patience_s),
         # Not by way of the environment's proxy: devices know of none.
-        httpx.AsyncClient(verify=reach.trust, timeout=reach.patience_s, trust_env=False) as client,
+        httpx.AsyncClient(verify=addresses.trust, timeout=addresses.patience_s, trust_env=False) as client,
         client.stream(method, url, content=content, headers=headers) as response,
     ):
         body = b""
@@ -71,11 +83,11 @@ async def _request(reach: Reach, method: str, url: str, content: bytes, headers:
             body += piece
             if len(body) > _LONGEST:
                 raise Broken(f"the answer has no end: {len(body)} bytes so far")
-        return Reply(response.status_code, body)
+        return HttpAnswer(response.status_code, body)
 
 
 def _root(error: BaseException) -> Exception:
-    """What httpx wrapped."""
+    """Return the error that httpx wrapped."""
     while error.__cause__ is not None or error.__context__ is not None:
         error = error.__cause__ or error.__context__  # type: ignore[assignment]
     if isinstance(error, BaseExceptionGroup):  # of a name with several addresses

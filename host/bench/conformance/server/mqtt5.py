@@ -5,9 +5,18 @@ from contextlib import contextmanager
 
 from bench.conformance.check import Broken, NotHere
 from bench.conformance.server import mqtt_wire
-from bench.conformance.server.book import Book
+from bench.conformance.server.check_list import CheckList
 from bench.conformance.server.mqtt import SAMPLE, TELEMETRY
-from bench.conformance.server.mqtt_wire import DISCONNECT, PROVISION, PUBACK, PUBLISH, REQUEST, RESPONSE, SUBACK, Line
+from bench.conformance.server.mqtt_wire import (
+    DISCONNECT,
+    PROVISION,
+    PUBACK,
+    PUBLISH,
+    REQUEST,
+    RESPONSE,
+    SUBACK,
+    MqttLine,
+)
 from bench.conformance.server.subject import Server
 from bench.mqtt import client_packets
 
@@ -16,28 +25,28 @@ _REFUSALS = (0x86, 0x87)
 _LEVEL_REFUSED = (1, 0x84)
 _TOPIC_INVALID, _FORMAT_INVALID = 0x90, 0x99
 
-book = Book()
+checks = CheckList()
 
 
-@book.check("mqtt5.connect.provision", _PROVISIONING)
+@checks.add("mqtt5.connect.provision", _PROVISIONING)
 def _provision(server: Server) -> None:
     """CONNECT with the user name `provision` is let in, and pings are answered."""
     with _session(server, PROVISION) as line:
         line.expect_nothing_more()
 
 
-@book.check("mqtt5.connect.unknown_token", "MQTT 5, 3.2.2.2; ThingsBoard: logins over MQTT, where it is 0x86")
+@checks.add("mqtt5.connect.unknown_token", "MQTT 5, 3.2.2.2; ThingsBoard: logins over MQTT, where it is 0x86")
 def _unknown_token(server: Server) -> None:
     """A token that no device has is refused with CONNACK 0x86 or 0x87, and the connection closed."""
     _expect_spoken(server)
-    with mqtt_wire.opened(server.reach, level=5) as line:
+    with mqtt_wire.opened(server.addresses, level=5) as line:
         code = mqtt_wire.login(line, "", server.new_token())
         if code not in _REFUSALS:
             raise Broken(f"CONNACK {code:#x} instead of 0x86 or 0x87")
         line.expect_closed()
 
 
-@book.check("mqtt5.provision.answer", _PROVISIONING)
+@checks.add("mqtt5.provision.answer", _PROVISIONING)
 def _answer(server: Server) -> None:
     """A request is acknowledged with its packet id and without an error, and answered."""
     with _session(server, PROVISION) as line:
@@ -46,7 +55,7 @@ def _answer(server: Server) -> None:
         server.read(line.answer().message[1], " ")
 
 
-@book.check("mqtt5.provision.other_subscriptions", _PROVISIONING)
+@checks.add("mqtt5.provision.other_subscriptions", _PROVISIONING)
 def _other_subscriptions(server: Server) -> None:
     """A subscription to the answer is granted, another refused with a reason, and the session goes on."""
     with _session(server, PROVISION) as line:
@@ -57,16 +66,16 @@ def _other_subscriptions(server: Server) -> None:
         line.expect_nothing_more()
 
 
-@book.check("mqtt5.provision.unreadable", _PROVISIONING)
+@checks.add("mqtt5.provision.unreadable", _PROVISIONING)
 def _unreadable(server: Server) -> None:
-    """A request with QoS 1 that is no JSON object is told so with PUBACK 0x99, and the session goes on."""
+    """A request with QoS 1 that is not a JSON object is told so with PUBACK 0x99, and the session goes on."""
     with _session(server, PROVISION) as line:
         line.send(_publish(REQUEST, b"{"))
         _expect_puback(line, 1, _FORMAT_INVALID)
         line.expect_nothing_more()
 
 
-@book.check("mqtt5.provision.missing_field", _PROVISIONING)
+@checks.add("mqtt5.provision.missing_field", _PROVISIONING)
 def _missing_field(server: Server) -> None:
     """A request without a secret gets PUBACK with an error (0x83), DISCONNECT, the end."""
     with _session(server, PROVISION) as line:
@@ -74,17 +83,17 @@ def _missing_field(server: Server) -> None:
         _expect_thrown_out(line, 0)
 
 
-@book.check("mqtt5.provision.no_telemetry", _PROVISIONING)
+@checks.add("mqtt5.provision.no_telemetry", _PROVISIONING)
 def _no_telemetry(server: Server) -> None:
-    """Who publishes anything but a request gets PUBACK 0x90, DISCONNECT, the end."""
+    """A device that publishes anything but a request gets PUBACK 0x90, DISCONNECT, the end."""
     with _session(server, PROVISION) as line:
         line.send(_publish(TELEMETRY, SAMPLE))
         _expect_thrown_out(line, _TOPIC_INVALID)
 
 
-@book.check("mqtt5.session.telemetry", "MQTT 5, 3.4.2")
+@checks.add("mqtt5.session.telemetry", "MQTT 5, 3.4.2")
 def _telemetry(server: Server) -> None:
-    """Telemetry is acknowledged without an error; a topic that is none is 0x90, and the session goes on."""
+    """Telemetry is acknowledged without an error; a topic that does not exist is 0x90, and the session goes on."""
     with _session(server, server.token) as line:
         line.send(_publish(TELEMETRY, SAMPLE, packet_id=0x1234))
         _expect_puback(line, 0x1234, 0)
@@ -94,17 +103,17 @@ def _telemetry(server: Server) -> None:
 
 
 @contextmanager
-def _session(server: Server, username: str) -> Iterator[Line]:
+def _session(server: Server, username: str) -> Iterator[MqttLine]:
     _expect_spoken(server)
-    with mqtt_wire.session(server.reach, username, level=5) as line:
+    with mqtt_wire.session(server.addresses, username, level=5) as line:
         yield line
 
 
 def _expect_spoken(server: Server) -> None:
-    with mqtt_wire.opened(server.reach, level=5) as line:
+    with mqtt_wire.opened(server.addresses, level=5) as line:
         line.send(client_packets.connect("", PROVISION, level=5))
-        said = line.heard()
-    if said is None or (said.kind == mqtt_wire.CONNACK and said.code in _LEVEL_REFUSED):
+        packets = line.receive()
+    if packets is None or (packets.kind == mqtt_wire.CONNACK and packets.code in _LEVEL_REFUSED):
         raise NotHere("the server does not speak MQTT 5")
 
 
@@ -112,19 +121,19 @@ def _publish(topic: str, payload: bytes, *, packet_id: int = 1) -> bytes:
     return client_packets.publish(topic, payload, packet_id=packet_id, level=5)
 
 
-def _expect_puback(line: Line, packet_id: int, code: int) -> None:
+def _expect_puback(line: MqttLine, packet_id: int, code: int) -> None:
     found = line.expect(PUBACK)
     if (found.packet_id, found.code) != (packet_id, code):
         raise Broken(f"PUBACK {found.code:#x} for {found.packet_id:#x} instead of {code:#x} for {packet_id:#x}")
 
 
-def _expect_thrown_out(line: Line, code: int) -> None:
+def _expect_thrown_out(line: MqttLine, code: int) -> None:
     """`code`: what PUBACK has to say; 0 for any error."""
-    said = line.expect_closed()
-    if any(each.kind == PUBLISH for each in said):
+    packets = line.expect_closed()
+    if any(each.kind == PUBLISH for each in packets):
         raise Broken("it was answered")
-    acknowledged = [each.code for each in said if each.kind == PUBACK]
+    acknowledged = [each.code for each in packets if each.kind == PUBACK]
     if not acknowledged or acknowledged[0] < 0x80 or (code and acknowledged[0] != code):
         raise Broken(f"PUBACK {', '.join(map(hex, acknowledged)) or 'never came'} instead of {hex(code or 0x83)}")
-    if said[-1].kind != DISCONNECT or said[-1].code < 0x80:
-        raise Broken(f"{said[-1]} was the last word instead of DISCONNECT with an error")
+    if packets[-1].kind != DISCONNECT or packets[-1].code < 0x80:
+        raise Broken(f"{packets[-1]} was the last word instead of DISCONNECT with an error")

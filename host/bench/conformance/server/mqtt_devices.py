@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from bench.conformance.check import Broken
 from bench.conformance.server import mqtt_wire
-from bench.conformance.server.book import Book
+from bench.conformance.server.check_list import CheckList
 from bench.conformance.server.mqtt import SAMPLE, TELEMETRY, expect_granted
-from bench.conformance.server.mqtt_wire import PUBACK, PUBLISH, REQUEST, RESPONSE, SUBACK, Line
+from bench.conformance.server.mqtt_wire import PUBACK, PUBLISH, REQUEST, RESPONSE, SUBACK, MqttLine
 from bench.conformance.server.subject import Server, parsed
 from bench.mqtt import client_packets
 from bench.mqtt.client_packets import publish
@@ -18,91 +18,94 @@ CALLS = "v1/devices/me/rpc/request/+"
 _LARGE = 60_000
 _PAUSE_S, _LONGEST_PAUSE_S = 0.05, 1.0  # a server may limit how often it is asked
 
-book = Book()
+checks = CheckList()
 
 
-@book.check("mqtt.session.telemetry", "MQTT 3.1.1, 3.4.2; ThingsBoard: telemetry")
+@checks.add("mqtt.session.telemetry", "MQTT 3.1.1, 3.4.2; ThingsBoard: telemetry")
 def _telemetry(server: Server) -> None:
     """Telemetry in its three forms is acknowledged, each with its packet id and in order."""
     forms = (SAMPLE, b'{"ts":1700000000000,"values":{"conformance":2}}', b'[{"conformance":3},{"conformance":4}]')
-    with mqtt_wire.session(server.reach, server.token) as line:
+    with mqtt_wire.session(server.addresses, server.token) as line:
         for packet_id, each in zip((1, 0x1234, 0xFFFF), forms, strict=True):
             line.send(publish(TELEMETRY, each, packet_id=packet_id))
         for packet_id in (1, 0x1234, 0xFFFF):
             _expect_puback(line, packet_id)
 
 
-@book.check("mqtt.session.qos_0", "MQTT 3.1.1, 4.3.1")
+@checks.add("mqtt.session.qos_0", "MQTT 3.1.1, 4.3.1")
 def _qos_0(server: Server) -> None:
     """Telemetry with QoS 0 is taken without a word."""
-    with mqtt_wire.session(server.reach, server.token) as line:
+    with mqtt_wire.session(server.addresses, server.token) as line:
         line.send(publish(TELEMETRY, SAMPLE, qos=0))
         line.expect_nothing_more()
 
 
-@book.check("mqtt.session.large_telemetry", "ThingsBoard: packets of at most 65536 bytes, unless set otherwise")
+@checks.add("mqtt.session.large_telemetry", "ThingsBoard: packets of at most 65536 bytes, unless set otherwise")
 def _large_telemetry(server: Server) -> None:
     """Telemetry of 60000 bytes is acknowledged."""
-    with mqtt_wire.session(server.reach, server.token) as line:
+    with mqtt_wire.session(server.addresses, server.token) as line:
         line.send(publish(TELEMETRY, json.dumps({"conformance": "x" * _LARGE}).encode()))
         _expect_puback(line, 1)
 
 
-@book.check("mqtt.session.subscriptions", "MQTT 3.1.1, 3.9; ThingsBoard: topics of a device")
+@checks.add("mqtt.session.subscriptions", "MQTT 3.1.1, 3.9; ThingsBoard: topics of a device")
 def _subscriptions(server: Server) -> None:
     """Subscriptions to attributes and calls are granted, to what is not a device's refused, in the order asked."""
-    with mqtt_wire.session(server.reach, server.token) as line:
+    with mqtt_wire.session(server.addresses, server.token) as line:
         expect_granted(line, 0xBEEF, [(ATTRIBUTES, 1), (RESPONSE, 1), (CALLS, 0)], [1, 0x80, 0])
 
 
-@book.check("mqtt.session.attributes", "ThingsBoard: attributes of a device")
+@checks.add("mqtt.session.attributes", "ThingsBoard: attributes of a device")
 def _attributes(server: Server) -> None:
     """An attribute that the device sent comes back when it asks for it."""
     value = server.new_name()
-    with mqtt_wire.session(server.reach, server.token) as line:
+    with mqtt_wire.session(server.addresses, server.token) as line:
         line.send(client_packets.subscribe(1, (f"{ATTRIBUTES}/response/+", 0)))
         line.expect(SUBACK)
         line.send(publish(ATTRIBUTES, json.dumps({"conformance": value}).encode(), packet_id=2))
         _expect_puback(line, 2)
 
-        def ask(number: int) -> tuple[str, bytes]:
+        def query(number: int) -> tuple[str, bytes]:
             line.send(publish(f"{ATTRIBUTES}/request/{number}", b'{"clientKeys":"conformance"}', qos=0))
             topic, payload = line.expect(PUBLISH).message
             if topic != f"{ATTRIBUTES}/response/{number}":
                 raise Broken(f"the answer came on {topic} instead of {ATTRIBUTES}/response/{number}")
             return "the answer", payload
 
-        await_attribute(server, value, ask)
+        await_attribute(server, value, query)
 
 
-@book.check("mqtt.session.newer_ends_older", "ThingsBoard: one session a device, unless set otherwise")
+@checks.add("mqtt.session.newer_ends_older", "ThingsBoard: one session a device, unless set otherwise")
 def _newer_ends_older(server: Server) -> None:
     """A second login with a token ends the first one's connection, and stays itself."""
-    with mqtt_wire.session(server.reach, server.token) as older, mqtt_wire.session(server.reach, server.token) as newer:
+    with (
+        mqtt_wire.session(server.addresses, server.token) as older,
+        mqtt_wire.session(server.addresses, server.token) as newer,
+    ):
         older.expect_closed()
         newer.expect_nothing_more()
 
 
-@book.check("mqtt.session.no_provisioning", "ThingsBoard: provisioning over MQTT")
+@checks.add("mqtt.session.no_provisioning", "ThingsBoard: provisioning over MQTT")
 def _no_provisioning(server: Server) -> None:
     """A device that is logged in gets no answer to a provisioning request, and stays."""
-    with mqtt_wire.session(server.reach, server.token) as line:
+    with mqtt_wire.session(server.addresses, server.token) as line:
         line.send(publish(REQUEST, server.request(" ")))
         _expect_puback(line, 1)
         line.expect_nothing_more()
 
 
-def await_attribute(server: Server, value: str, ask: Callable[[int], tuple[str, bytes]]) -> str:
-    """Ask until the attribute `conformance` is there: it may be stored some time after it was acknowledged.
+def await_attribute(server: Server, value: str, query: Callable[[int], tuple[str, bytes]]) -> str:
+    """Query until the attribute `conformance` is there: it may be stored some time after it was acknowledged.
 
-    `ask` gets the number of the question, from 1 on, and returns what the answer is called, and its body. Returns the
+    `query` gets the number of the question, from 1 on, and returns what the answer is called, and its body. Returns the
     last one's name; raises Broken.
     """
-    deadline = time.monotonic() + server.reach.patience_s
+    deadline = time.monotonic() + server.addresses.patience_s
     number = 0
     while True:
         number += 1
-        name, answer = ask(number)
+        name, answer = query(number)
         if _attribute_in(answer) == value:
             return name
         if time.monotonic() > deadline:
@@ -117,7 +120,7 @@ def _attribute_in(answer: bytes) -> object:
         return None
 
 
-def _expect_puback(line: Line, packet_id: int) -> None:
+def _expect_puback(line: MqttLine, packet_id: int) -> None:
     found = line.expect(PUBACK).packet_id
     if found != packet_id:
         raise Broken(f"PUBACK for {found:#x} instead of {packet_id:#x}")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from bench.conformance.check import Broken
-from bench.conformance.server.reach import Reach
+from bench.conformance.server.addresses import ServerAddresses
 from bench.errors import BenchError
 from bench.mqtt import client_packets
 
@@ -48,8 +48,8 @@ def _number(data: bytes) -> tuple[int, int]:
 
 
 @dataclass(frozen=True)
-class Heard:
-    """A packet of the server's."""
+class ServerPacket:
+    """A packet from the server."""
 
     kind: int
     flags: int
@@ -68,13 +68,13 @@ class Heard:
 
     @property
     def code(self) -> int:
-        """What CONNACK says; what PUBACK and DISCONNECT say in MQTT 5, 0 if they leave it out."""
+        """The code of CONNACK, and in MQTT 5 the reason code of PUBACK and DISCONNECT, 0 if they leave it out."""
         at = {CONNACK: 1, PUBACK: 2, DISCONNECT: 0}[self.kind]
         return self.body[at] if len(self.body) > at else 0
 
     @property
     def codes(self) -> list[int]:
-        """What SUBACK grants."""
+        """The codes of SUBACK: granted QoS, or refusals."""
         return list(self.body[2 + self._properties_at(2) :])
 
     @property
@@ -96,12 +96,12 @@ class Heard:
         return int.from_bytes(self.body[end : end + 2], "big") if self.qos else 0
 
     def _properties_at(self, begin: int) -> int:
-        """How many bytes the properties take there, with their own length."""
+        """Return the size of the properties there, with their own length, in bytes."""
         return sum(_number(self.body[begin : begin + 4])) if self.level == 5 else 0
 
 
-class Line:
-    """A connection. What the server does not say in time, or says instead, is raised as Broken."""
+class MqttLine:
+    """A connection. What the server does not send in time, or sends instead, is raised as Broken."""
 
     def __init__(self, line: socket.socket, *, level: int, patience_s: float) -> None:
         self._line = line
@@ -116,12 +116,12 @@ class Line:
         self._line.close()
 
     def send(self, data: bytes) -> None:
-        """Say something, heard or not: whether the server is still there shows when it answers."""
+        """Send packets, received or not: whether the server is still there shows when it answers."""
         with suppress(OSError):
             self._line.sendall(data)
 
-    def heard(self, deadline: float | None = None) -> Heard | None:
-        """The next packet; None if the server closed. Raises Broken if neither comes in time.
+    def receive(self, deadline: float | None = None) -> ServerPacket | None:
+        """Return the next packet; None if the server closed. Raises Broken if neither comes in time.
 
         `deadline`: of the monotonic time, for who wants several; each has its own if not given.
         """
@@ -145,12 +145,12 @@ class Line:
     def _deadline(self) -> float:
         return time.monotonic() + self._patience_s
 
-    def _cut(self) -> Heard | None:
+    def _cut(self) -> ServerPacket | None:
         """Take the next packet out of what was read, if it is there as a whole."""
         length, begin = _number(self._unread[1:5])
         if not begin:
             if len(self._unread) >= 5:
-                raise Broken("what came is no packet: its length has more than four bytes")
+                raise Broken("what came is not a packet: its length has more than four bytes")
             return None
         if length > _LONGEST:
             raise Broken(f"a packet of {length} bytes came")
@@ -158,50 +158,50 @@ class Line:
         if len(self._unread) < end:
             return None
         first, body, self._unread = self._unread[0], self._unread[begin:end], self._unread[end:]
-        return Heard(first >> 4, first & 15, body, self.level)
+        return ServerPacket(first >> 4, first & 15, body, self.level)
 
-    def expect(self, kind: int) -> Heard:
-        """The next packet, which is of this kind."""
-        found = self.heard()
+    def expect(self, kind: int) -> ServerPacket:
+        """Return the next packet, which is of this type. Raises Broken for any other."""
+        found = self.receive()
         if found is None:
             raise Broken(f"the connection was closed instead of {_KINDS[kind]}")
         if found.kind != kind:
             raise Broken(f"{found} came instead of {_KINDS[kind]}")
         return found
 
-    def expect_closed(self) -> list[Heard]:
-        """The server closes; what it says before."""
-        said: list[Heard] = []
+    def expect_closed(self) -> list[ServerPacket]:
+        """Expect the server to close; return the packets before. Raises Broken."""
+        packets: list[ServerPacket] = []
         deadline = self._deadline()
         while True:
             try:
-                found = self.heard(deadline)
+                found = self.receive(deadline)
             except Broken:
-                after = f" after {', '.join(map(str, said[:3]))}" if said else ""
+                after = f" after {', '.join(map(str, packets[:3]))}" if packets else ""
                 raise Broken(f"the connection was still open after {self._patience_s:g} s{after}") from None
             if found is None:
-                return said
-            said.append(found)
-            if len(said) > _MOST:
-                raise Broken(f"the server goes on talking: {len(said)} packets, of which the first was {said[0]}")
+                return packets
+            packets.append(found)
+            if len(packets) > _MOST:
+                raise Broken(f"the server goes on talking: {len(packets)} packets, of which the first was {packets[0]}")
 
     def expect_nothing_more(self) -> None:
-        """The server said nothing else, and is still there: the next thing that comes is the answer to a ping."""
+        """The server packets nothing else, and is still there: the next thing that comes is the answer to a ping."""
         self.send(client_packets.PING)
         self.expect(PINGRESP)
 
     def is_let_in(self) -> bool:
-        """Whether what comes is a CONNACK that lets a client in; the end, or anything else, is none."""
+        """Return whether a CONNACK comes that lets a client in; false for the end, or anything else."""
         try:
-            heard = self.heard()
+            found = self.receive()
         except Broken:
             return False
-        return heard is not None and heard.kind == CONNACK and not heard.code
+        return found is not None and found.kind == CONNACK and not found.code
 
-    def answer(self) -> Heard:
-        """The PUBLISH that answers a request, acknowledged; what else comes before it is not looked at."""
+    def answer(self) -> ServerPacket:
+        """Return the PUBLISH that answers a request, acknowledged; packets before it are skipped. Raises Broken."""
         deadline = self._deadline()
-        while (found := self.heard(deadline)) is not None:
+        while (found := self.receive(deadline)) is not None:
             if found.kind == PUBLISH and found.message[0] == RESPONSE:
                 if found.qos:
                     self.send(client_packets.packet(0x40, found.own_id.to_bytes(2, "big")))
@@ -210,14 +210,16 @@ class Line:
 
 
 @contextmanager
-def opened(reach: Reach, *, level: int = 4) -> Iterator[Line]:
-    """A connection on which nothing was said yet. Over TLS if that is all there is."""
-    with Line(reach.connection(reach.at("mqtt", "mqtts")), level=level, patience_s=reach.patience_s) as line:
+def opened(addresses: ServerAddresses, *, level: int = 4) -> Iterator[MqttLine]:
+    """A connection on which nothing was packets yet. Over TLS if that is all there is."""
+    with MqttLine(
+        addresses.connection(addresses.at("mqtt", "mqtts")), level=level, patience_s=addresses.patience_s
+    ) as line:
         yield line
 
 
-def login(line: Line, client_id: str = "", username: str | None = None, password: str | None = None) -> int:
-    """What CONNACK says to a CONNECT. Raises BenchError if the server does not want to look."""
+def login(line: MqttLine, client_id: str = "", username: str | None = None, password: str | None = None) -> int:
+    """Send a CONNECT, and return the code of its CONNACK. Raises BenchError if the server does not want to look."""
     line.send(client_packets.connect(client_id, username, password, level=line.level))
     code = line.expect(CONNACK).code
     if code in _BUSY:
@@ -226,9 +228,9 @@ def login(line: Line, client_id: str = "", username: str | None = None, password
 
 
 @contextmanager
-def session(reach: Reach, username: str, *, level: int = 4) -> Iterator[Line]:
-    """A connection that was let in: with the user name `provision`, or with a token."""
-    with opened(reach, level=level) as line:
+def session(addresses: ServerAddresses, username: str, *, level: int = 4) -> Iterator[MqttLine]:
+    """Open a connection that was let in: with the user name `provision`, or with a token."""
+    with opened(addresses, level=level) as line:
         if code := login(line, username=username):
             raise Broken(f"CONNACK {code:#x} instead of 0")
         yield line

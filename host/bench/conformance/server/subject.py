@@ -10,8 +10,8 @@ from typing import Any
 
 from bench.conformance import check
 from bench.conformance.check import Broken, NotHere
-from bench.conformance.server.reach import Reach
-from bench.conformance.server.ways import WAYS, Exchange, Way
+from bench.conformance.server.addresses import ServerAddresses
+from bench.conformance.server.transports import TRANSPORTS, DeviceTransport, Exchange
 from bench.errors import BenchError
 
 SUCCESS, FAILURE, NOT_FOUND = "SUCCESS", "FAILURE", "NOT_FOUND"
@@ -23,7 +23,7 @@ _LONGEST_TOKEN = 4096
 
 
 def parsed(raw: bytes) -> Any:
-    """What a text is as JSON; None if it is none."""
+    """Return a text read as JSON; None if it is not JSON."""
     try:
         return json.loads(raw)
     except (ValueError, RecursionError):
@@ -31,13 +31,13 @@ def parsed(raw: bytes) -> Any:
 
 
 def is_token(value: Any) -> bool:
-    """Whether a device could log in with this over every transport."""
+    """Return whether a device could log in with this over every transport."""
     return isinstance(value, str) and 0 < len(value) <= _LONGEST_TOKEN and value.isprintable()
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a provisioning request was answered with: a JSON object."""
+    """The answer to a provisioning request: a JSON object."""
 
     fields: dict[str, Any]
 
@@ -66,13 +66,13 @@ class Answer:
         if self.fields["credentialsType"] != "ACCESS_TOKEN":
             raise Broken(f"credentialsType is {json.dumps(self.fields['credentialsType'])} instead of ACCESS_TOKEN")
         if not is_token(self.value):
-            raise Broken("credentialsValue is no text, empty, endless or unprintable instead of a token")
+            raise Broken("credentialsValue is not a text, or empty, endless or unprintable instead of a token")
         return str(self.value)
 
 
 @dataclass(frozen=True)
 class _Found:
-    """What first requests showed. Whether a server that answers none of the statuses creates is for checks to tell."""
+    """The findings of first requests. A server that answers none of the statuses is for checks to judge."""
 
     creates: bool = True
     device: str = ""
@@ -84,7 +84,7 @@ class _Found:
 class Server:
     """A server, and a profile's key and secret. `names`: of devices made ahead of their first boot, to be used up."""
 
-    reach: Reach
+    addresses: ServerAddresses
     key: str
     secret: str = field(repr=False)
     names: list[str] = field(default_factory=list)
@@ -99,7 +99,7 @@ class Server:
 
     @property
     def prefix(self) -> str:
-        """What the names of all devices begin with that are made here."""
+        """The prefix of the names of all devices that are made here."""
         return f"conformance-{self.run_id}-"
 
     # What is asked for.
@@ -117,44 +117,44 @@ class Server:
 
     def request(self, name: str, **fields: Any) -> bytes:
         """A request with the key and secret of the profile; a field that is `...` is left out."""
-        asked = {"provisionDeviceKey": self.key, "provisionDeviceSecret": self.secret, "deviceName": name, **fields}
-        asked = {each: value for each, value in asked.items() if value is not ...}
-        self._hide(asked)
-        return json.dumps(asked).encode()
+        usual = {"provisionDeviceKey": self.key, "provisionDeviceSecret": self.secret, "deviceName": name}
+        request = {each: value for each, value in {**usual, **fields}.items() if value is not ...}
+        self._hide(request)
+        return json.dumps(request).encode()
 
     def read(self, raw: bytes, name: str) -> Answer:
-        """What a request for this name was answered with."""
+        """Read the answer to a request for this name. Raises Broken if it is not a JSON object."""
         found = parsed(raw)
         if not isinstance(found, dict):
-            said = _LONG_WORD.sub("***", raw.decode(errors="replace"))
-            raise Broken(f"the answer is no JSON object: {said or 'it is empty'}")
+            text = _LONG_WORD.sub("***", raw.decode(errors="replace"))
+            raise Broken(f"the answer is not a JSON object: {text or 'it is empty'}")
         self._hide(found)
         if found.get("status") == SUCCESS and name.strip().startswith(self.prefix) and name.strip() not in self.made:
             self.made.append(name.strip())
         return Answer(found)
 
-    def ask(self, way: Way, name: str, **fields: Any) -> Answer:
-        """Ask for credentials."""
-        with way.open(self.reach) as exchange:
-            return self.ask_with(exchange, name, **fields)
+    def provision(self, transport: DeviceTransport, name: str, **fields: Any) -> Answer:
+        """Request credentials over a transport, and return the answer. Raises Broken, BenchError."""
+        with transport.open(self.addresses) as exchange:
+            return self.provision_over(exchange, name, **fields)
 
-    def ask_with(self, exchange: Exchange, name: str, **fields: Any) -> Answer:
-        """Ask on a connection that there is."""
+    def provision_over(self, exchange: Exchange, name: str, **fields: Any) -> Answer:
+        """Request credentials on an open connection, and return the answer. Raises Broken, BenchError."""
         return self.read(exchange(self.request(name, **fields)), name)
 
     # What there is to ask for.
 
     @cached_property
-    def ways(self) -> list[Way]:
+    def transports(self) -> list[DeviceTransport]:
         """The transports that there is an address for."""
-        return [way for way in WAYS if self._has(way)]
+        return [each for each in TRANSPORTS if self._has(each)]
 
     @property
-    def first(self) -> Way:
+    def first(self) -> DeviceTransport:
         """The transport for checks for which any will do."""
-        if not self.ways:
+        if not self.transports:
             raise NotHere("no --url of a transport to provision over was given")
-        return self.ways[0]
+        return self.transports[0]
 
     def expect_creating(self) -> None:
         """Raise NotHere if the profile makes no devices."""
@@ -178,25 +178,25 @@ class Server:
         """Of one device, for all checks of what a device does with it."""
         if self._found.device:
             return self._found.device
-        name, said = self.newcomer(), []
-        for way in self.ways:
+        name, errors = self.newcomer(), []
+        for transport in self.transports:
             try:
-                return self.ask(way, name).expect_token()
+                return self.provision(transport, name).expect_token()
             except (Broken, BenchError) as error:
-                said.append(f"{way.name}: {error}")
-        raise BenchError(f"no device could be had to check this with: {'; '.join(said)}")
+                errors.append(f"{transport.name}: {error}")
+        raise BenchError(f"no device could be had to check this with: {'; '.join(errors)}")
 
     @cached_property
     def _found(self) -> _Found:
         """Ask for a new device, over one transport after the other until one gives it.
 
-        Raises BenchError if none could be asked, which the next check finds out anew.
+        Raises BenchError if no transport answers, which the next check finds out anew.
         """
         seen: list[Any] = []
         trouble: BenchError | None = None
-        for way in self.ways:
+        for transport in self.transports:
             try:
-                answer = self.ask(way, self.new_name(), token=self.new_token())
+                answer = self.provision(transport, self.new_name(), token=self.new_token())
             except Broken:
                 seen.append(None)
             except BenchError as error:
@@ -213,9 +213,9 @@ class Server:
             raise trouble
         return _Found()
 
-    def _has(self, way: Way) -> bool:
+    def _has(self, transport: DeviceTransport) -> bool:
         try:
-            self.reach.at(*way.schemes)
+            self.addresses.at(*transport.schemes)
         except NotHere:
             return False
         return True

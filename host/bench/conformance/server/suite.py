@@ -6,6 +6,6 @@ _MODULES = (decisions, exchange, mqtt, mqtt_devices, mqtt5, http, coap, tls)
 _GROUPS = ("provision", "mqtt", "mqtt5", "http", "coap", "tls")
 
 CHECKS = sorted(
-    (each for module in _MODULES for each in module.book.checks),
+    (each for module in _MODULES for each in module.checks.entries),
     key=lambda each: _GROUPS.index(each.name.partition(".")[0]),
 )

@@ -1,4 +1,4 @@
-"""TLS: whom the server says it is, and what it makes of a device's certificate."""
+"""TLS: the certificate of the server, and those of devices."""
 
 import base64
 import ssl
@@ -15,11 +15,11 @@ from cryptography.x509.oid import NameOID
 from bench import paths
 from bench.conformance.check import Broken
 from bench.conformance.server import mqtt_wire
-from bench.conformance.server.book import Book
-from bench.conformance.server.mqtt_wire import Line
-from bench.conformance.server.reach import Reach
+from bench.conformance.server.addresses import ServerAddresses
+from bench.conformance.server.check_list import CheckList
+from bench.conformance.server.mqtt_wire import MqttLine
 from bench.conformance.server.subject import SUCCESS, Server
-from bench.conformance.server.ways import WAYS
+from bench.conformance.server.transports import TRANSPORTS
 from bench.errors import BenchError
 from bench.mqtt import client_packets
 
@@ -28,33 +28,33 @@ _CERTIFICATES = "ThingsBoard: certificates of devices, over MQTT with TLS"
 _WRONG = {9, 10, 62, 64}
 _SCHEMES = {f"tls.{each}": each for each in ("mqtts", "https")}
 
-book = Book()
+checks = CheckList()
 
 
-@book.check_of_each(_SCHEMES, "certificate", "RFC 9525 (service identity); RFC 5280, 4.1.2.5 (validity)")
+@checks.add_for_each(_SCHEMES, "certificate", "RFC 9525 (service identity); RFC 5280, 4.1.2.5 (validity)")
 def _certificate(scheme: str, server: Server) -> None:
     """The certificate is in its time, and covers the name or address that devices know the server by."""
-    where = server.reach.at(scheme)
-    line = server.reach.plain(where)
+    where = server.addresses.at(scheme)
+    line = server.addresses.plain(where)
     try:
-        with server.reach.trust.wrap_socket(line, server_hostname=where.host):
+        with server.addresses.trust.wrap_socket(line, server_hostname=where.host):
             pass
     except ssl.SSLCertVerificationError as error:
         if error.verify_code in _WRONG:
             raise Broken(error.verify_message.rstrip(".")) from error
-        raise server.reach.lost(where, error) from error
+        raise server.addresses.unreachable(where, error) from error
     except OSError as error:
-        raise server.reach.lost(where, error) from error
+        raise server.addresses.unreachable(where, error) from error
     finally:
         line.close()
 
 
-@book.check_of_each(_SCHEMES, "version_1_2", "RFC 5246; ThingsBoard: TLS 1.2 unless set otherwise")
+@checks.add_for_each(_SCHEMES, "version_1_2", "RFC 5246; ThingsBoard: TLS 1.2 unless set otherwise")
 def _version_1_2(scheme: str, server: Server) -> None:
     """A client that speaks TLS 1.2 and nothing newer is served: many microcontrollers are such."""
-    where = server.reach.at(scheme)
-    server.reach.connection(where).close()
-    old = server.reach.only(scheme)
+    where = server.addresses.at(scheme)
+    server.addresses.connection(where).close()
+    old = server.addresses.only(scheme)
     old.trust.maximum_version = ssl.TLSVersion.TLSv1_2
     try:
         old.connection(where).close()
@@ -62,54 +62,54 @@ def _version_1_2(scheme: str, server: Server) -> None:
         raise Broken(str(error)) from error
 
 
-@book.check_of_each(_SCHEMES, "provision", "ThingsBoard: the same API over TLS")
+@checks.add_for_each(_SCHEMES, "provision", "ThingsBoard: the same API over TLS")
 def _provision(scheme: str, server: Server) -> None:
     """A device gets its token over TLS, and logs in with it over TLS."""
-    reach = server.reach.only(scheme)
-    way = next(each for each in WAYS if scheme in each.schemes)
+    addresses = server.addresses.only(scheme)
+    transport = next(each for each in TRANSPORTS if scheme in each.schemes)
     name = server.newcomer()
-    with way.open(reach) as exchange:
-        token = server.ask_with(exchange, name, token=server.new_token()).expect_token()
-    if not way.logs_in(reach, token):
+    with transport.open(addresses) as exchange:
+        token = server.provision_over(exchange, name, token=server.new_token()).expect_token()
+    if not transport.logs_in(addresses, token):
         raise Broken("the token is refused right after the answer")
 
 
-@book.check("tls.mqtts.no_plaintext", "RFC 8446, 5.1")
+@checks.add("tls.mqtts.no_plaintext", "RFC 8446, 5.1")
 def _no_plaintext(server: Server) -> None:
     """A CONNECT that is sent to the port of TLS without TLS is not let in."""
-    line = server.reach.plain(server.reach.at("mqtts"))
-    with Line(line, level=4, patience_s=server.reach.patience_s) as plain:
+    line = server.addresses.plain(server.addresses.at("mqtts"))
+    with MqttLine(line, level=4, patience_s=server.addresses.patience_s) as plain:
         plain.send(client_packets.connect("", mqtt_wire.PROVISION))
         if plain.is_let_in():
             raise Broken("it was let in")
 
 
-@book.check("tls.mqtts.client_certificate", _CERTIFICATES)
+@checks.add("tls.mqtts.client_certificate", _CERTIFICATES)
 def _client_certificate(server: Server) -> None:
     """A device that asked for X509_CERTIFICATE logs in with its certificate and nothing else."""
-    reach = server.reach.only("mqtts")
+    addresses = server.addresses.only("mqtts")
     server.expect_creating()
-    text = _show_certificate(reach, server.new_name())
-    asked = {"credentialsType": "X509_CERTIFICATE", "hash": text}
-    server.ask(server.first, server.new_name(), **asked).expect(SUCCESS)
-    with mqtt_wire.opened(reach) as line:
+    text = _show_certificate(addresses, server.new_name())
+    request = {"credentialsType": "X509_CERTIFICATE", "hash": text}
+    server.provision(server.first, server.new_name(), **request).expect(SUCCESS)
+    with mqtt_wire.opened(addresses) as line:
         if code := mqtt_wire.login(line, "a-device"):
             raise Broken(f"CONNACK {code} instead of 0")
 
 
-@book.check("tls.mqtts.unknown_certificate", _CERTIFICATES)
+@checks.add("tls.mqtts.unknown_certificate", _CERTIFICATES)
 def _unknown_certificate(server: Server) -> None:
     """A certificate that no device has is refused with CONNACK 5 or 4, though a good token comes with it."""
-    reach = server.reach.only("mqtts")
-    _show_certificate(reach, server.new_name())
-    with mqtt_wire.opened(reach) as line:
+    addresses = server.addresses.only("mqtts")
+    _show_certificate(addresses, server.new_name())
+    with mqtt_wire.opened(addresses) as line:
         code = mqtt_wire.login(line, "a-device", server.token)
         if code not in (4, 5):
             raise Broken(f"CONNACK {code} instead of 5 or 4")
         line.expect_closed()
 
 
-def _show_certificate(reach: Reach, name: str) -> str:
+def _show_certificate(addresses: ServerAddresses, name: str) -> str:
     """From now on a client shows a certificate that was just made: its text, as ThingsBoard keeps it."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
@@ -128,5 +128,5 @@ def _show_certificate(reach: Reach, name: str) -> str:
         path = Path(folder) / "device.pem"
         pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         paths.write_private(path, pem + certificate.public_bytes(Encoding.PEM))
-        reach.trust.load_cert_chain(path)
+        addresses.trust.load_cert_chain(path)
     return base64.b64encode(certificate.public_bytes(Encoding.DER)).decode()

@@ -46,13 +46,13 @@ def _answered(subject: Subject, session: Session, otherwise: str) -> None:
 CHECKS = [
     Check(
         name="rpc.unknown_method",
-        says="a call of an unknown method is answered, and not left to time out",
+        rule="a call of an unknown method is answered, and not left to time out",
         source=_PROTOCOL,
         run=_unknown_method,
     ),
     Check(
         name="rpc.survives_garbage",
-        says="a call that is no JSON does not keep the next one from being answered",
+        rule="a call that is no JSON does not keep the next one from being answered",
         source=_PROTOCOL,
         run=_no_json,
     ),

@@ -75,31 +75,31 @@ def _not_published(subject: Subject) -> None:
 CHECKS = [
     Check(
         name="secrets.random",
-        says="two first boots of the same board make different secrets",
+        rule="two first boots of the same board make different secrets",
         source=_GUESSED,
         run=_random,
     ),
     Check(
         name="secrets.strong",
-        says=f"a secret has {_SHORTEST} characters or more, of some variety, and is not the device's name",
+        rule=f"a secret has {_SHORTEST} characters or more, of some variety, and is not the device's name",
         source=_GUESSED,
         run=_strong,
     ),
     Check(
         name="secrets.not_on_console",
-        says="no secret is ever printed",
+        rule="no secret is ever printed",
         source=_SEEN,
         run=_not_on_console,
     ),
     Check(
         name="secrets.not_in_client_id",
-        says="no secret is part of a client id, which servers log",
+        rule="no secret is part of a client id, which servers log",
         source=_SEEN,
         run=_not_in_client_id,
     ),
     Check(
         name="secrets.not_published",
-        says="no secret is part of what a device publishes",
+        rule="no secret is part of what a device publishes",
         source=_SEEN,
         run=_not_published,
     ),

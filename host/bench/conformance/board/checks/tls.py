@@ -72,37 +72,37 @@ def _no_fallback(subject: Subject) -> None:
 CHECKS = [
     Check(
         name="tls.refuses_other_ca",
-        says="a certificate of another CA is refused, and nothing is said to its server",
+        rule="a certificate of another CA is refused, and nothing is said to its server",
         source=_MIDDLE,
         run=_other_ca,
     ),
     Check(
         name="tls.refuses_wrong_name",
-        says="a certificate of the right CA for another name is refused",
+        rule="a certificate of the right CA for another name is refused",
         source="RFC 9525, 6: the name that was asked for is the one to be verified",
         run=_wrong_name,
     ),
     Check(
         name="tls.refuses_expired",
-        says="a certificate that has expired is refused",
+        rule="a certificate that has expired is refused",
         source="RFC 5280, 4.1.2.5 and 6.1.3",
         run=_expired,
     ),
     Check(
         name="tls.good_again",
-        says="a certificate that was refused costs nothing: with the right one the board is online by itself",
+        rule="a certificate that was refused costs nothing: with the right one the board is online by itself",
         source="servers renew certificates, and sometimes wrongly at first",
         run=_good_again,
     ),
     Check(
         name="tls.no_secret_in_clear",
-        says="on a first boot no secret is said without TLS",
+        rule="on a first boot no secret is said without TLS",
         source=_MIDDLE,
         run=_no_secret_in_clear,
     ),
     Check(
         name="tls.no_fallback_to_clear",
-        says="when TLS fails, nothing is said without it",
+        rule="when TLS fails, nothing is said without it",
         source=_MIDDLE,
         run=_no_fallback,
     ),

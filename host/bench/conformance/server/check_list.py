@@ -1,4 +1,4 @@
-"""How checks of a server are written down: a function each, whose docstring says what holds."""
+"""The form of checks of a server: a function each, whose docstring says what holds."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -12,34 +12,34 @@ T = TypeVar("T")
 Run = Callable[[Server], None]
 
 
-class Book:
+class CheckList:
     """The checks of one module, in their order."""
 
     def __init__(self) -> None:
-        self.checks: list[Check[Server]] = []
+        self.entries: list[Check[Server]] = []
 
-    def check(self, name: str, source: str) -> Callable[[Run], Run]:
+    def add(self, name: str, source: str) -> Callable[[Run], Run]:
         """Make a function a check."""
 
-        def add(run: Run) -> Run:
-            self.checks.append(Check(name=name, says=_says(run), source=source, run=run))
+        def decorate(run: Run) -> Run:
+            self.entries.append(Check(name=name, rule=_rule(run), source=source, run=run))
             return run
 
-        return add
+        return decorate
 
-    def check_of_each(
+    def add_for_each(
         self, what: Mapping[str, T], name: str, source: str
     ) -> Callable[[Callable[[T, Server], None]], Callable[[T, Server], None]]:
         """Make a function a check for each of these, whose names begin with theirs: `mqtt.<name>`, ..."""
 
-        def add(run: Callable[[T, Server], None]) -> Callable[[T, Server], None]:
+        def decorate(run: Callable[[T, Server], None]) -> Callable[[T, Server], None]:
             for prefix, each in what.items():
-                its = Check(name=f"{prefix}.{name}", says=_says(run), source=source, run=partial(run, each))
-                self.checks.append(its)
+                its = Check(name=f"{prefix}.{name}", rule=_rule(run), source=source, run=partial(run, each))
+                self.entries.append(its)
             return run
 
-        return add
+        return decorate
 
 
-def _says(run: Callable[..., None]) -> str:
+def _rule(run: Callable[..., None]) -> str:
     return " ".join((inspect.getdoc(run) or "").split())

@@ -1,4 +1,4 @@
-"""Where a server is, and how it is reached."""
+"""The addresses of a server, and connections to them."""
 
 import socket
 import ssl
@@ -25,7 +25,7 @@ class Address:
 
     @property
     def tls(self) -> bool:
-        """Whether it is spoken to over TLS."""
+        """True for TLS."""
         return self.scheme in _TLS
 
     def __str__(self) -> str:
@@ -33,27 +33,27 @@ class Address:
 
 
 def address(url: str) -> Address:
-    """The transport that a URL names: `mqtt://HOST`, `https://HOST:PORT`, ... Raises UsageError."""
+    """Return the address that a URL names: `mqtt://HOST`, `https://HOST:PORT`, ... Raises UsageError."""
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise UsageError(f"--url {url} is no URL: {error}") from error
+        raise UsageError(f"--url {url} is not a URL: {error}") from error
     if parts.username is not None or parts.password is not None:
         raise UsageError("--url is the address alone: the profile's secret comes in a file")
     if parts.scheme not in PORTS or not parts.hostname:
-        raise UsageError(f"--url {url} is none of {', '.join(f'{each}://HOST:PORT' for each in PORTS)}")
+        raise UsageError(f"--url {url} has to be one of {', '.join(f'{each}://HOST:PORT' for each in PORTS)}")
     try:
         parts.hostname.encode("idna")
     except UnicodeError as error:
-        raise UsageError(f"--url {url}: {parts.hostname} is no name that a host can have") from error
+        raise UsageError(f"--url {url}: {parts.hostname} cannot be the name of a host") from error
     if parts.path not in ("", "/") or parts.query or parts.fragment:
         raise UsageError(f"--url {url}: devices know a server by its address alone, without a path")
     return Address(scheme=parts.scheme, host=parts.hostname, port=PORTS[parts.scheme] if port is None else port)
 
 
-class Reach:
-    """The transports of one server. `patience_s`: how long it may take to answer."""
+class ServerAddresses:
+    """The addresses of one server, one a transport. `patience_s`: seconds that it may take to answer."""
 
     def __init__(self, addresses: Iterable[Address], *, ca: Path | None = None, patience_s: float = 10.0) -> None:
         self._addresses: dict[str, Address] = {}
@@ -64,38 +64,38 @@ class Reach:
         self._ca = ca
         self._lost: dict[str, str] = {}
         self.answered: set[str] = set()
-        """The transports without connections that said something so far."""
+        """The schemes without connections (CoAP) that answered so far."""
         self.patience_s = patience_s
 
     def at(self, *schemes: str) -> Address:
-        """The first of these transports that there is an address for. Raises NotHere."""
+        """Return the address of the first of these schemes that has one. Raises NotHere."""
         for scheme in schemes:
             if scheme in self._addresses:
                 return self._addresses[scheme]
         raise NotHere(f"no --url {' or '.join(f'{each}://' for each in schemes)} was given")
 
-    def only(self, scheme: str) -> "Reach":
-        """The same server, as if this transport were all there is. Raises NotHere."""
-        return Reach([self.at(scheme)], ca=self._ca, patience_s=self.patience_s)
+    def only(self, scheme: str) -> "ServerAddresses":
+        """Return the same server, as if this scheme were all there is. Raises NotHere."""
+        return ServerAddresses([self.at(scheme)], ca=self._ca, patience_s=self.patience_s)
 
     @cached_property
     def trust(self) -> ssl.SSLContext:
-        """What a client of TLS trusts, and that it looks at the name. Raises UsageError."""
+        """The context of TLS clients: whom they trust, and that they check the name. Raises UsageError."""
         try:
             return ssl.create_default_context(cafile=self._ca)
         except (OSError, ssl.SSLError) as error:
             raise UsageError(f"{self._ca} holds no certificates to trust: a PEM file is wanted") from error
 
     def plain(self, where: Address) -> socket.socket:
-        """A TCP connection, without TLS wherever it leads. Raises BenchError, at once if it failed before."""
-        self.expect_there(where)
+        """Return a TCP connection, without TLS wherever it leads. Raises BenchError, at once if it failed before."""
+        self.expect_reachable(where)
         try:
             return socket.create_connection((where.host, where.port), self.patience_s)
         except OSError as error:
-            raise self.lost(where, error) from error
+            raise self.unreachable(where, error) from error
 
     def connection(self, where: Address) -> socket.socket:
-        """A connection as a device makes it. Raises BenchError, at once if it failed before."""
+        """Return a connection as a device makes it. Raises BenchError, at once if it failed before."""
         line = self.plain(where)
         if not where.tls:
             return line
@@ -103,15 +103,15 @@ class Reach:
             return self.trust.wrap_socket(line, server_hostname=where.host)
         except OSError as error:
             line.close()
-            raise self.lost(where, error) from error
+            raise self.unreachable(where, error) from error
 
-    def expect_there(self, where: Address) -> None:
-        """Raise the BenchError of the last time, if nobody was there then: to wait again for each check is no use."""
+    def expect_reachable(self, where: Address) -> None:
+        """Raise the BenchError of the last time, if there was one: to wait again for each check would be in vain."""
         if why := self._lost.get(where.scheme):
             raise BenchError(why)
 
-    def lost(self, where: Address, error: Exception) -> BenchError:
-        """The error for a server that is not there; remembers it."""
+    def unreachable(self, where: Address, error: Exception) -> BenchError:
+        """Return the error for a server that is not reached, and remember it."""
         if isinstance(error, ssl.SSLCertVerificationError):
             why = f"its certificate is refused, {error.verify_message.rstrip('.')} (--ca FILE names whom to trust)"
             return BenchError(f"{where} is not reached: {why}")  # not remembered: nothing was waited for
