@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 
 from bench.conformance.board import CHECKS, subject
-from bench.conformance.board.boards import ASK, QUICK
+from bench.conformance.board.boards import BY_HAND, QUICK
 from bench.conformance.board.setup import FOLDER
 from bench.conformance.check import Verdict, chosen, run
 from bench.dut.virtual import UnixBoard
@@ -168,7 +168,7 @@ def test_board_of_somebody_else_is_set_up_once_and_wiped_by_a_command(tmp_path, 
 
     with line_server.serve(made) as running:
         fresh = f"{wipe} {running.url}"
-        with subject(running.url, tmp_path / "data", fresh=fresh, patience_s=5, told=set_up) as board:
+        with subject(running.url, tmp_path / "data", fresh=fresh, patience_s=5, on_ready=set_up) as board:
             assert verdicts(run(checks, board)) == held(checks)
             [outcome] = run(chosen(CHECKS, ["tls.refuses_other_ca"]), board)
             assert outcome.verdict is Verdict.SKIPPED
@@ -195,7 +195,12 @@ def test_board_out_of_reach_is_wiped_and_reset_by_a_person(tmp_path):
 
     files = {}
     checks = chosen(CHECKS, PROVISIONING)
-    with made, subject("-", tmp_path / "data", fresh=ASK, reset=ASK, ask=ask, patience_s=10, told=set_up) as board:
+    with (
+        made,
+        subject(
+            "-", tmp_path / "data", fresh=BY_HAND, reset=BY_HAND, prompt=ask, patience_s=10, on_ready=set_up
+        ) as board,
+    ):
         assert verdicts(run(checks, board)) == held(checks)
         [outcome] = run(chosen(CHECKS, ["secrets.not_on_console"]), board)
     assert outcome.verdict is Verdict.SKIPPED
@@ -237,7 +242,7 @@ class Client:
     @contextmanager
     def subject(self, data):
         try:
-            options = {"fresh": ASK, "reset": ASK, "ask": self.ask, "told": self.told, "patience_s": 2}
+            options = {"fresh": BY_HAND, "reset": BY_HAND, "prompt": self.ask, "on_ready": self.told, "patience_s": 2}
             with subject("-", data, **options) as board:
                 yield board
         finally:

@@ -97,9 +97,9 @@ def check_board(
         fresh=choices.fresh,
         reset=choices.reset,
         patience_s=choices.patience_s,
-        ask=_ask,
+        prompt=_prompt,
         warn=tables.warn,
-        told=lambda server: None if as_json else _tell(server.address, server.ports, data, own=not choices.fresh),
+        on_ready=lambda server: None if as_json else _tell(server.address, server.ports, data, own=not choices.fresh),
     ) as board:
         outcomes = check_results.collect(run(checks, board), len(checks), as_json=as_json)
     check_results.show(outcomes, again=choices.again(data), as_json=as_json, more={"board": choices.target})
@@ -108,7 +108,7 @@ def check_board(
     check_results.exit_by(outcomes)
 
 
-def _ask(what: str) -> None:
+def _prompt(what: str) -> None:
     typer.prompt(f"Please {what}, then press Enter", default="", show_default=False, err=True)
 
 

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import pairwise
 
-from bench.conformance.board.session import Session
+from bench.conformance.board.session import BoardSession
 from bench.mqtt import codec
 from bench.mqtt.codec import PacketType, Publish
 
@@ -16,10 +16,10 @@ _CUTS = (1, 2, 3)
 _PAUSE_S = 0.03
 
 
-class Line(ABC):
+class InterceptedConnection(ABC):
     """A connection, as a behaviour sees it."""
 
-    session: Session
+    session: BoardSession
     gone: asyncio.Event
     """The board has left."""
 
@@ -47,19 +47,19 @@ class Behaviour:
         self.applied = 0
         """How often it changed something."""
 
-    def count(self, line: Line) -> None:
+    def count(self, line: InterceptedConnection) -> None:
         """Count that something was changed."""
         self.applied += 1
         line.changed()
 
-    async def opened(self, line: Line) -> None:
+    async def opened(self, line: InterceptedConnection) -> None:
         """A connection was made, and nothing read yet."""
 
-    async def up(self, line: Line, packet: bytes) -> None:
+    async def up(self, line: InterceptedConnection, packet: bytes) -> None:
         """The board sent a packet."""
         await line.to_server(packet)
 
-    async def down(self, line: Line, packet: bytes) -> None:
+    async def down(self, line: InterceptedConnection, packet: bytes) -> None:
         """The server sent a packet."""
         await line.to_board(packet)
 
@@ -67,7 +67,7 @@ class Behaviour:
 class Resetting(Behaviour):
     """Every connection is reset as soon as it is made."""
 
-    async def opened(self, line: Line) -> None:
+    async def opened(self, line: InterceptedConnection) -> None:
         self.count(line)
         await line.hang_up(hard=True)
 
@@ -75,11 +75,11 @@ class Resetting(Behaviour):
 class Silent(Behaviour):
     """Connections are taken, and nothing ever comes, nor goes on; those too that were good before."""
 
-    async def up(self, line: Line, _packet: bytes) -> None:
+    async def up(self, line: InterceptedConnection, _packet: bytes) -> None:
         line.session.dead = True
         self.count(line)
 
-    async def down(self, line: Line, _packet: bytes) -> None:
+    async def down(self, line: InterceptedConnection, _packet: bytes) -> None:
         line.session.dead = True
 
 
@@ -91,8 +91,8 @@ class Refusing(Behaviour):
         self._code = code
         self._all = all_of_them
 
-    async def up(self, line: Line, packet: bytes) -> None:
-        if packet[0] >> 4 != PacketType.CONNECT or (line.session.asks and not self._all):
+    async def up(self, line: InterceptedConnection, packet: bytes) -> None:
+        if packet[0] >> 4 != PacketType.CONNECT or (line.session.is_provisioning and not self._all):
             await line.to_server(packet)
             return
         self.count(line)
@@ -103,18 +103,22 @@ class Refusing(Behaviour):
 class DroppingLogins(Behaviour):
     """Logins work, and then the connection ends."""
 
-    async def down(self, line: Line, packet: bytes) -> None:
+    async def down(self, line: InterceptedConnection, packet: bytes) -> None:
         await line.to_board(packet)
-        if packet[0] >> 4 == PacketType.CONNACK and not line.session.asks:
+        if packet[0] >> 4 == PacketType.CONNACK and not line.session.is_provisioning:
             self.count(line)
             await line.hang_up()
 
 
 class Swallowing(Behaviour):
-    """What the board wants acknowledged reaches the server, and is never acknowledged, once it is logged in."""
+    """Packets to be acknowledged reach the server, and are never acknowledged, once the board is logged in."""
 
-    async def down(self, line: Line, packet: bytes) -> None:
-        if line.session.asks or packet[0] >> 4 not in (PacketType.PUBACK, PacketType.PUBREC, PacketType.SUBACK):
+    async def down(self, line: InterceptedConnection, packet: bytes) -> None:
+        if line.session.is_provisioning or packet[0] >> 4 not in (
+            PacketType.PUBACK,
+            PacketType.PUBREC,
+            PacketType.SUBACK,
+        ):
             await line.to_board(packet)
         else:
             self.count(line)
@@ -123,7 +127,7 @@ class Swallowing(Behaviour):
 class Splitting(Behaviour):
     """Everything comes to the board in pieces: the begin of a packet byte by byte, and so its last one."""
 
-    async def down(self, line: Line, packet: bytes) -> None:
+    async def down(self, line: InterceptedConnection, packet: bytes) -> None:
         self.count(line)
         for begin, end in pairwise((0, *_CUTS, max(len(packet) - 1, _CUTS[-1]), len(packet))):
             if piece := packet[begin:end]:
@@ -134,9 +138,9 @@ class Splitting(Behaviour):
 class Joining(Behaviour):
     """With a SUBACK come messages on what was subscribed to, in one piece."""
 
-    async def down(self, line: Line, packet: bytes) -> None:
+    async def down(self, line: InterceptedConnection, packet: bytes) -> None:
         session = line.session
-        if session.asks or packet[0] >> 4 != PacketType.SUBACK:
+        if session.is_provisioning or packet[0] >> 4 != PacketType.SUBACK:
             await line.to_board(packet)
             return
         self.count(line)
@@ -144,7 +148,7 @@ class Joining(Behaviour):
         await line.to_board(packet + session.message(topic, b"{}") * 2)
 
 
-Spoil = Callable[[Line, bytes], Awaitable[None]]
+Spoil = Callable[[InterceptedConnection, bytes], Awaitable[None]]
 
 
 class Answering(Behaviour):
@@ -155,8 +159,8 @@ class Answering(Behaviour):
         self._spoil = spoil
         self._times = times
 
-    async def down(self, line: Line, packet: bytes) -> None:
-        is_answer = line.session.asks and packet[0] >> 4 == PacketType.PUBLISH
+    async def down(self, line: InterceptedConnection, packet: bytes) -> None:
+        is_answer = line.session.is_provisioning and packet[0] >> 4 == PacketType.PUBLISH
         if not is_answer or self.applied >= self._times:
             await line.to_board(packet)
             return
@@ -164,28 +168,28 @@ class Answering(Behaviour):
         await self._spoil(line, packet)
 
 
-async def lost(line: Line, _answer: bytes) -> None:
+async def lost(line: InterceptedConnection, _answer: bytes) -> None:
     """The connection ends instead."""
     await line.hang_up()
 
 
-async def held(line: Line, _answer: bytes) -> None:
+async def held(line: InterceptedConnection, _answer: bytes) -> None:
     """Nothing comes, and nothing else either."""
     line.session.dead = True
 
 
-async def late(line: Line, answer: bytes) -> None:
+async def late(line: InterceptedConnection, answer: bytes) -> None:
     """It comes when the board has given up."""
     await line.gone.wait()
     await line.to_board(answer)
 
 
-async def doubled(line: Line, answer: bytes) -> None:
+async def doubled(line: InterceptedConnection, answer: bytes) -> None:
     """It comes twice."""
     await line.to_board(answer + answer)
 
 
-async def cut_short(line: Line, answer: bytes) -> None:
+async def cut_short(line: InterceptedConnection, answer: bytes) -> None:
     """Half of it comes, then the connection ends."""
     await line.to_board(answer[: len(answer) // 2])
     await line.hang_up()
@@ -202,10 +206,10 @@ class Replying(Behaviour):
         self._payloads: Sequence[bytes] = payloads
         self._then_good = then_good
 
-    async def up(self, line: Line, packet: bytes) -> None:
-        request = line.session.heard[-1].packet
+    async def up(self, line: InterceptedConnection, packet: bytes) -> None:
+        request = line.session.received[-1].packet
         used_up = self._then_good and self.applied >= len(self._payloads)
-        if used_up or not line.session.asks or not isinstance(request, Publish):
+        if used_up or not line.session.is_provisioning or not isinstance(request, Publish):
             await line.to_server(packet)
             return
         payload = self._payloads[min(self.applied, len(self._payloads) - 1)]

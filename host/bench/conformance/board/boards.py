@@ -20,8 +20,8 @@ from bench.errors import BenchError
 from bench.flash import firmware, settings
 
 NAME = "localhost"
-"""What our boards call the server when they look at its certificate."""
-ASK = "ask"
+"""The name that our boards expect in the server's certificate."""
+BY_HAND = "ask"
 """In place of a command: a person does it."""
 
 Settings = Mapping[str, Mapping[str, Any]]
@@ -48,7 +48,7 @@ _MAC = "import json,machine\nfrom binascii import hexlify\nprint(json.dumps(hexl
 
 @dataclass(frozen=True, kw_only=True)
 class Server:
-    """What a board has to know: where the server is (MQTT's port in clear, and under TLS), and its secrets."""
+    """The server as boards have to know it: its address, its ports (MQTT in clear, and under TLS), and its secrets."""
 
     address: str
     ports: tuple[int, int]
@@ -57,10 +57,10 @@ class Server:
     key: str
     secret: str = field(repr=False)
     time_port: int
-    """Where boards on this machine are told the time, by HTTP."""
+    """The port of HTTP, where boards on this machine get the time."""
 
     def sections(self, waits: Settings, *, tls: bool) -> dict[str, dict[str, Any]]:
-        """Our firmware's settings for it, without those of the network."""
+        """Return our firmware's settings for it, without those of the network."""
         own: Settings = {
             "server": {"host": self.address, "port": self.ports[tls], "tls": tls, "name": NAME},
             "provision": {"key": self.key, "secret": self.secret, "transport": "mqtt", "proof": False},
@@ -82,14 +82,14 @@ class CheckedBoard(ABC):
 
     @property
     def log(self) -> Path | None:
-        """The file that gets what the board says on its serial line, if it has one."""
+        """The log of the board's serial line, if it has one."""
         return None
 
     def _open(self, stack: ExitStack) -> None:  # noqa: B027 - a board without a line needs nothing
-        """Take what it needs, to be given back by the stack. Raises BenchError."""
+        """Acquire what it needs, to be released by the stack. Raises BenchError."""
 
     def suits(self, *, tls: bool) -> None:  # noqa: B027 - ours suit whatever is wanted
-        """Raises NotHere if it cannot be set up so."""
+        """Raise NotHere if it cannot be set up so."""
 
     @abstractmethod
     def fresh(self, *, tls: bool) -> None:
@@ -177,7 +177,7 @@ class Ours(OnLine):
         return {name: b64decode(held) for name, held in json.loads(self._copy.read_bytes()).items()}
 
     def _is_of_checks(self, files: dict[str, bytes]) -> bool:
-        """Whether a board's files are what checks before have left there."""
+        """Return whether a board's files are those that checks before have left there."""
         try:
             return bool(json.loads(files[_SETTINGS])["provision"]["key"] == self._server.key)
         except (LookupError, TypeError, ValueError):  # whatever it had, it was not from here
@@ -212,19 +212,19 @@ class Ours(OnLine):
 
 @dataclass(frozen=True, kw_only=True)
 class Orders:
-    """What does to somebody else's board what the bench cannot: commands of a shell.
+    """Commands of a shell, which do to somebody else's board what the bench cannot.
 
-    `fresh` wipes its credentials, `reset` starts it again; `ask` has a person do it where the command is ASK.
+    `fresh` wipes its credentials, `reset` starts it again; `prompt` has a person do it where the command is BY_HAND.
     """
 
     fresh: str
     reset: str
-    ask: Callable[[str], object]
+    prompt: Callable[[str], object]
     tls: bool
-    """What its owner set the board up for, once."""
+    """Whether its owner set the board up for TLS."""
 
     def suit(self, *, tls: bool) -> None:
-        """Raises NotHere for what the board is not set up for."""
+        """Raise NotHere for what the board is not set up for."""
         if tls != self.tls:
             raise NotHere(f"the board is not set up for {'TLS' if tls else 'a server without TLS'}")
 
@@ -237,9 +237,9 @@ class Orders:
         self._do(self.reset, "reset the board")
 
     def _do(self, command: str, what: str) -> None:
-        """Raises BenchError if the command fails."""
-        if command == ASK:
-            self.ask(what)
+        """Run a command. Raises BenchError if it fails."""
+        if command == BY_HAND:
+            self.prompt(what)
             return
         try:
             done = subprocess.run(  # noqa: S602 - the user's own command line
@@ -248,8 +248,8 @@ class Orders:
         except subprocess.TimeoutExpired:
             raise BenchError(f"{command} took more than {_COMMAND_S:.0f} s") from None
         if done.returncode:
-            said = (done.stderr or done.stdout).strip().rpartition("\n")[2]
-            raise BenchError(f"{command} failed ({done.returncode}): {said}")
+            message = (done.stderr or done.stdout).strip().rpartition("\n")[2]
+            raise BenchError(f"{command} failed ({done.returncode}): {message}")
 
 
 class Foreign(OnLine):

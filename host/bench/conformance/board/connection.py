@@ -4,8 +4,8 @@ import ssl
 import time
 from typing import Protocol
 
-from bench.conformance.board.behaviours import Behaviour, Line
-from bench.conformance.board.session import Session
+from bench.conformance.board.behaviours import Behaviour, InterceptedConnection
+from bench.conformance.board.session import BoardSession
 from bench.faults.network.handler import Connection, Handler
 from bench.mqtt.codec import PACKET_LIMIT, MalformedPacket, remaining_length
 
@@ -29,10 +29,10 @@ class Surroundings(Protocol):
         """Wake whoever waits for something to pass."""
 
 
-class BoardConnection(Line, Handler):
+class BoardConnection(InterceptedConnection, Handler):
     """The handler of one connection of a board, and its record."""
 
-    def __init__(self, network: Surroundings, session: Session) -> None:
+    def __init__(self, network: Surroundings, session: BoardSession) -> None:
         self._network = network
         self.session = session
         self._rest = {True: bytearray(), False: bytearray()}
@@ -50,17 +50,17 @@ class BoardConnection(Line, Handler):
         return None if self.session.in_clear else self._network.shown
 
     async def up(self, _connection: Connection, data: bytes) -> None:
-        self.session.take(data)
+        self.session.record_bytes(data)
         rest = self._rest[True]
         rest += data
         try:
             while packet := _cut_off(rest):
-                self.session.hear(packet)
+                self.session.record(packet)
                 self._network.changed()
                 if not self.session.dead:
                     await self._network.behaviour.up(self, packet)
         except MalformedPacket as fault:
-            self.session.misheard(bytes(rest[:5]), str(fault))
+            self.session.record_malformed(bytes(rest[:5]), str(fault))
             await self.hang_up()
 
     async def down(self, _connection: Connection, data: bytes) -> None:
@@ -92,7 +92,7 @@ class BoardConnection(Line, Handler):
         await self._connection.to_server(packet)
 
     async def to_board(self, packet: bytes) -> None:
-        self.session.tell(packet)
+        self.session.record_sent(packet)
         await self._connection.to_board(packet)
         self._network.changed()
 

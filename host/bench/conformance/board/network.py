@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from bench.conformance.board.behaviours import Behaviour
 from bench.conformance.board.connection import BoardConnection
-from bench.conformance.board.session import Session
+from bench.conformance.board.session import BoardSession
 from bench.faults.network.framing import Protocol, Route
 from bench.faults.network.network import Network
 
@@ -38,12 +38,12 @@ class BoardNetwork(Network):
         self.behaviour = Behaviour()
         """The present treatment of packets."""
         self.shown = shown
-        self.sessions: list[Session] = []
+        self.sessions: list[BoardSession] = []
         """All connections so far, by their numbers."""
-        self._lines: dict[Session, BoardConnection] = {}
+        self._lines: dict[BoardSession, BoardConnection] = {}
         self._changed = threading.Condition()
 
-    def since(self, mark: int) -> list[Session]:
+    def since(self, mark: int) -> list[BoardSession]:
         """Return the connections from this number on."""
         return self.sessions[mark:]
 
@@ -88,7 +88,7 @@ class BoardNetwork(Network):
         finally:
             self.heal()
 
-    def send(self, session: Session, packet: bytes) -> None:
+    def send(self, session: BoardSession, packet: bytes) -> None:
         """Send a board a packet in a session, on the server's behalf."""
 
         async def send() -> None:
@@ -101,7 +101,7 @@ class BoardNetwork(Network):
     # From here on it is the network's own thread.
 
     def _record(self, *, tls: bool) -> BoardConnection:
-        return BoardConnection(self, Session(len(self.sessions), tls=tls))
+        return BoardConnection(self, BoardSession(len(self.sessions), tls=tls))
 
     def opened(self, line: BoardConnection) -> None:
         """A board has connected."""

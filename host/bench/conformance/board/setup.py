@@ -1,4 +1,4 @@
-"""From a name to a board that can be checked: everything is started, and stopped again at the end."""
+"""The setup of a board's checks: everything is started, and stopped again at the end."""
 
 import warnings
 from collections.abc import Callable, Iterator
@@ -7,7 +7,17 @@ from pathlib import Path
 
 from bench import addresses, paths
 from bench.conformance.board import certificates
-from bench.conformance.board.boards import ASK, NAME, CheckedBoard, Foreign, Orders, Ours, OutOfReach, Server, Virtual
+from bench.conformance.board.boards import (
+    BY_HAND,
+    NAME,
+    CheckedBoard,
+    Foreign,
+    Orders,
+    Ours,
+    OutOfReach,
+    Server,
+    Virtual,
+)
 from bench.conformance.board.network import BoardNetwork
 from bench.conformance.board.subject import Pace, Subject
 from bench.dut.served import ServedBoard
@@ -37,21 +47,32 @@ def subject(  # noqa: PLR0913 - what there is to say about a board, by name
     fresh: str = "",
     reset: str = "",
     patience_s: float = 0.0,
-    ask: Callable[[str], object] = input,
-    told: Callable[[Server], None] = lambda _: None,
+    prompt: Callable[[str], object] = input,
+    on_ready: Callable[[Server], None] = lambda _: None,
     warn: Callable[[str], object] = warnings.warn,
     files: dict[str, bytes] | None = None,
 ) -> Iterator[Subject]:
-    """A board for the checks: `unix` or `virtual` (ours, on this machine), a port, or `-` for one without a line.
+    """Open a board for the checks, with a server of its own and the network between them.
 
-    It finds the server at `address`, on two ports (0: any free one). On a port it is a board with our firmware,
-    which gets its settings back at the end (`warn` is told if it did not); or, if there is a command `fresh` that wipes
-    credentials, one with any, set up by its owner for what `told` is told, under TLS if `tls`. A board without a line
-    needs a command `reset`, too. `ask` has a person do what a command is ASK for. `patience_s` is how long the board
-    may take for what it has to do, if not the usual time. `files` are added to those of `unix` and `virtual`, or
-    replace them.
+    Args:
+        target: `unix` or `virtual` (ours, on this machine), a port, or `-` for a board without a line.
+        data: The folder whose subfolder FOLDER the server has.
+        address: Where the board finds the server.
+        mqtt_port: The port of MQTT in clear; 0 for any free one.
+        mqtts_port: The port of MQTT under TLS; 0 for any free one.
+        tls: Whether a board that its owner sets up is set up for TLS.
+        fresh: The command that wipes credentials. On a port without it, the board has our firmware, and gets its
+            settings back at the end; with it, it has any, set up by its owner for what `on_ready` gets.
+        reset: The command that starts the board anew, for one without a line.
+        patience_s: Seconds that the board may take for what it has to do; 0 for the usual time.
+        prompt: Has a person do what a command is BY_HAND for.
+        on_ready: Called with the server's addresses and secrets, before the board is opened.
+        warn: Called with a text if the board did not get its settings back.
+        files: Files added to those of `unix` and `virtual`, or in place of them.
 
-    Raises BenchError, and UsageError for what does not fit together.
+    Raises:
+        BenchError: The board or a port cannot be had.
+        UsageError: Arguments that do not fit together.
     """
     _check(target, fresh=fresh, reset=reset)
     folder = paths.private_folder(paths.private_folder(data) / FOLDER)
@@ -69,7 +90,7 @@ def subject(  # noqa: PLR0913 - what there is to say about a board, by name
             secret=server.profile.provision_secret,
             time_port=server.ports.http,
         )
-        orders = Orders(fresh=fresh, reset=reset, ask=ask, tls=tls)
+        orders = Orders(fresh=fresh, reset=reset, prompt=prompt, tls=tls)
         board: CheckedBoard
         if target in _MADE:
             board, usual_s = Virtual(_MADE[target], folder / "board", place, files or {}), _QUICK_S
@@ -80,7 +101,7 @@ def subject(  # noqa: PLR0913 - what there is to say about a board, by name
         else:
             board, usual_s = Ours(target, folder / "port", place, warn), _STEADY_S
         patience_s = patience_s or usual_s
-        told(place)
+        on_ready(place)
         stack.enter_context(board)
         yield Subject(
             board=board,
@@ -98,7 +119,7 @@ def _check(target: str, *, fresh: str, reset: str) -> None:
             raise UsageError(f"{target} is a board of the bench's own: it needs no command to wipe or to reset it")
     elif target == _NOWHERE:
         if not (fresh and reset):
-            raise UsageError(f"a board without a line needs commands to wipe it and to reset it ({ASK}: you do it)")
+            raise UsageError(f"a board without a line needs commands to wipe it and to reset it ({BY_HAND}: you do it)")
     else:
         checked(target)
         if reset:

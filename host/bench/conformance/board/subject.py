@@ -1,4 +1,4 @@
-"""What a check of a board gets: the board, the network, the server behind it, and what usually comes first."""
+"""The subject of checks of a board: the board, the network, the server behind it, and what usually comes first."""
 
 import json
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from bench.conformance import check
 from bench.conformance.board.boards import CheckedBoard
 from bench.conformance.board.certificates import Certificates
 from bench.conformance.board.network import BoardNetwork
-from bench.conformance.board.session import Login, Session
+from bench.conformance.board.session import BoardSession, Login
 from bench.conformance.check import Broken, NotHere
 from bench.contract.credentials import CredentialsType
 from bench.errors import BenchError
@@ -23,7 +23,7 @@ _SHOWN = 500
 
 @dataclass(frozen=True, kw_only=True)
 class Pace:
-    """How long to wait, in seconds: `patience_s` for what has to happen, `watch_s` for what must not."""
+    """Times to wait, in seconds: `patience_s` for what has to happen, `watch_s` for what must not."""
 
     patience_s: float
     watch_s: float
@@ -69,7 +69,19 @@ class Subject:
         return mark
 
     def wait(self, find: Callable[[], T | None], otherwise: str, within_s: float = 0.0) -> T:
-        """What `find` finds within the board's patience, or so many seconds. Raises Broken."""
+        """Wait for what has to happen.
+
+        Args:
+            find: Returns it once it is there; until then anything that counts as false.
+            otherwise: The text of the failure.
+            within_s: Seconds to wait; 0 for the board's patience.
+
+        Returns:
+            The result of `find`.
+
+        Raises:
+            Broken: It did not happen.
+        """
         within_s = within_s or self.pace.patience_s
         found = self.network.wait(find, within_s)
         if not found:
@@ -80,19 +92,19 @@ class Subject:
         """Let the board do what it likes for a while."""
         self.network.wait(lambda: None, self.pace.watch_s)
 
-    def online(self, mark: int, after: str) -> Session:
-        """The first connection from that number on with a login that the server took. Raises Broken."""
+    def online(self, mark: int, after: str) -> BoardSession:
+        """Return the first connection from that number on with a login that the server accepted. Raises Broken."""
         found = self._wait_online(mark)
         if found is None:
             raise Broken(f"{after}, the board is not online within {self.pace.patience_s:.0f} s; {self.story(mark)}")
         return found
 
-    def online_as(self, login: Login, mark: int, after: str) -> Session:
-        """The board is online, with what it logged in with before, and has not asked again. Raises Broken."""
+    def online_as(self, login: Login, mark: int, after: str) -> BoardSession:
+        """Expect the board online with the same login, and no new provisioning request. Raises Broken."""
         self.network.wait(
-            lambda: any(each.asks or each.online for each in self.network.since(mark)), self.pace.patience_s
+            lambda: any(each.is_provisioning or each.online for each in self.network.since(mark)), self.pace.patience_s
         )
-        if any(each.asks for each in self.network.since(mark)):
+        if any(each.is_provisioning for each in self.network.since(mark)):
             raise Broken(f"{after}, the board asks for provisioning again; {self.story(mark)}")
         session = self.online(mark, after)
         if session.login != login:
@@ -100,13 +112,13 @@ class Subject:
         return session
 
     def one_device(self, after: str) -> None:
-        """The server has a single device. Raises Broken."""
+        """Expect a single device on the server. Raises Broken."""
         names = self.server.device_names()
         if len(names) != 1:
             raise Broken(f"{after}, the server has {len(names)} devices: {', '.join(names) or 'none'}")
 
-    def settled(self, *, tls: bool | None = None) -> Session:
-        """A connection of the board, provisioned and logged in.
+    def settled(self, *, tls: bool | None = None) -> BoardSession:
+        """Return a connection of the board, provisioned and logged in.
 
         Raises BenchError if it does not come to that, and NotHere for a board that is not for that.
         """
@@ -125,13 +137,13 @@ class Subject:
             raise BenchError(f"the board does not get online, which comes first{hint} {self.story(mark)}")
         return found
 
-    def login_of(self, session: Session) -> Login:
-        """What the board logged in with on a connection with a login."""
+    def login_of(self, session: BoardSession) -> Login:
+        """Return the login of a connection that has one."""
         assert session.login
         return session.login
 
     def own_credentials(self, mark: int) -> None:
-        """Raises NotHere if the board left it to the server to make its credentials."""
+        """Raise NotHere if the board left it to the server to make its credentials."""
         for request in (each for session in self.network.since(mark) for each in session.requests):
             try:
                 fields = json.loads(request.payload)
@@ -142,7 +154,7 @@ class Subject:
         raise NotHere("the board has the server make its credentials")
 
     def secrets(self) -> dict[str, str]:
-        """What nobody else may ever see: what it is, and its text."""
+        """Return the secrets of server and devices, each under its description."""
         found = {"the provisioning secret": self.server.profile.provision_secret}
         for device in self.server.query(lambda registry: registry.devices()):
             if text := own_secret(device):
@@ -150,7 +162,7 @@ class Subject:
         return found
 
     def shown(self, text: str) -> str:
-        """A text fit to be shown: boards choose their names and topics themselves, and what is in them."""
+        """Return a text fit to be shown: boards choose their names and topics themselves, and what is in them."""
         found = {self.server.profile.provision_secret}
         for login in (each.login for each in self.network.sessions):
             if login:
@@ -158,14 +170,14 @@ class Subject:
         return check.shown(text, found - {""}, most=_SHOWN)
 
     def story(self, mark: int) -> str:
-        """What the board did from that connection on, in short."""
+        """Return a summary of the connections from that one on."""
         sessions = self.network.since(mark)
         codes = [str(each.code) for each in sessions if each.login and each.code is not None]
         requests = sum(len(each.requests) for each in sessions)
         answers = ", ".join(codes) or "none"
         return f"{len(sessions)} connections, {requests} provisioning requests; answers to logins: {answers}"
 
-    def _wait_online(self, mark: int) -> Session | None:
+    def _wait_online(self, mark: int) -> BoardSession | None:
         found = self.network.wait(
             lambda: next((each for each in self.network.since(mark) if each.online), None), self.pace.patience_s
         )
@@ -174,7 +186,7 @@ class Subject:
 
 
 def own_secret(device: DeviceView) -> str:
-    """A device's token or password; "" for a certificate, which is none."""
+    """Return a device's token or password; "" for a certificate, which is not a secret."""
     credentials = device.credentials
     if credentials.type is CredentialsType.MQTT_BASIC:
         return str(json.loads(credentials.answer).get("password") or "")
@@ -187,5 +199,5 @@ async def _forget(registry: Registry) -> None:
         await registry.delete_device(device.name)
 
 
-def _ended(session: Session) -> bool:
+def _ended(session: BoardSession) -> bool:
     return session.dead or session.closed is not None

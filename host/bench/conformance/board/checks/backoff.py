@@ -1,4 +1,4 @@
-"""How a board waits for a server that is not there, or not for it."""
+"""Waits of a board for a server that is away, or refuses it."""
 
 from bench.conformance.board import behaviours
 from bench.conformance.board.checks import rate
@@ -87,7 +87,7 @@ CHECKS = [
     ),
     Check(
         name="backoff.login_dropped",
-        rule="a login that is taken and then dropped is no success: no tight loop",
+        rule="a login that is taken and then dropped does not count as success: no tight loop",
         source=_HERD,
         run=_login_dropped,
     ),

@@ -1,4 +1,4 @@
-"""What a board has been given, it keeps."""
+"""Credentials of a board: it keeps those that it has."""
 
 from bench.conformance.board import behaviours
 from bench.conformance.board.checks import rate
@@ -52,7 +52,7 @@ def _refused(subject: Subject, code: int) -> tuple[Login, int]:
     return login, mark
 
 
-def _before_asked(subject: Subject) -> None:
+def _before_request(subject: Subject) -> None:
     after = "after a power cut between the request and the answer"
     with subject.network.behaving(behaviours.Answering(behaviours.held)) as behaviour:
         subject.fresh()
@@ -63,10 +63,10 @@ def _before_asked(subject: Subject) -> None:
 
 CHECKS = [
     Check(
-        name="credentials.kept_before_asked",
+        name="credentials.kept_before_request",
         rule="a power cut between request and answer locks nobody out: one device, online",
         source="the server may have made the device: only who kept its token before asking can log in",
-        run=_before_asked,
+        run=_before_request,
     ),
     Check(
         name="credentials.survive_power_cut",

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from bench.conformance.board import behaviours
 from bench.conformance.board.checks import transcript
-from bench.conformance.board.session import Session
+from bench.conformance.board.session import BoardSession
 from bench.conformance.board.subject import Subject
 from bench.conformance.check import Broken, Check, NotHere
 from bench.errors import BenchError
@@ -30,12 +30,12 @@ def _connect_first(subject: Subject) -> None:
     _each(subject, transcript.out_of_order)
 
 
-def _each(subject: Subject, rule: Callable[[Session], str]) -> None:
+def _each(subject: Subject, rule: Callable[[BoardSession], str]) -> None:
     """A rule holds for all connections so far, and for some traffic at least."""
     trouble: BenchError | Broken | None = None
     try:
         session = subject.settled()
-        subject.wait(lambda: len(session.heard) > 1, "logged in, the board said nothing")
+        subject.wait(lambda: len(session.received) > 1, "logged in, the board said nothing")
     except (BenchError, Broken) as error:  # which may have come of what the rule forbids
         trouble = error
     for each in subject.network.sessions:
@@ -66,7 +66,7 @@ def _dup_flag(subject: Subject) -> None:
     _unacknowledged(subject, transcript.wrong_dup)
 
 
-def _unacknowledged(subject: Subject, rule: Callable[[Session], str]) -> None:
+def _unacknowledged(subject: Subject, rule: Callable[[BoardSession], str]) -> None:
     """A rule holds while nothing is acknowledged, and in all connections so far."""
     subject.settled()
     with subject.network.behaving(behaviours.Swallowing()) as behaviour:
@@ -83,21 +83,21 @@ def _keeps_alive(subject: Subject) -> None:
     session = subject.settled()
     keep_alive_s = _keep_alive(session)
     limit_s = _limit(subject, keep_alive_s)
-    count = len(session.heard)
+    count = len(session.received)
     # the pings that are due, or other packets for three times as long as none would be too late
     subject.network.wait(lambda: _pings(session, count) >= _PINGS or session.closed is not None, 3 * limit_s)
     if session.closed is not None and not session.left:
         raise Broken(f"the server gave the board up, which has a keep-alive of {keep_alive_s} s")
     end = session.closed if session.closed is not None else time.monotonic()
-    moments = [*(each.at for each in session.heard[count - 1 :]), end]
+    moments = [*(each.at for each in session.received[count - 1 :]), end]
     longest_s = max(later - earlier for earlier, later in pairwise(moments))
     if longest_s > limit_s:
         raise Broken(f"the board says nothing for {longest_s:.1f} s with a keep-alive of {keep_alive_s} s")
 
 
-def _pings(session: Session, count: int) -> int:
-    """How often the board pinged after so many packets."""
-    return sum(each.kind == PacketType.PINGREQ for each in session.heard[count:])
+def _pings(session: BoardSession, count: int) -> int:
+    """Return the number of PINGREQs after so many packets."""
+    return sum(each.kind == PacketType.PINGREQ for each in session.received[count:])
 
 
 def _limit(subject: Subject, keep_alive_s: int) -> float:
@@ -108,7 +108,7 @@ def _limit(subject: Subject, keep_alive_s: int) -> float:
     return limit_s
 
 
-def _keep_alive(session: Session) -> int:
+def _keep_alive(session: BoardSession) -> int:
     """Seconds. Raises NotHere for none."""
     assert session.connect
     if not session.connect.keep_alive_s:
@@ -145,7 +145,7 @@ def _split_packets(subject: Subject) -> None:
     with subject.network.behaving(behaviours.Splitting()):
         mark = subject.fresh()
         session = subject.online(mark, "told everything in pieces")
-        subject.wait(lambda: len(session.heard) > 1, "told everything in pieces, the board logged in and no more")
+        subject.wait(lambda: len(session.received) > 1, "told everything in pieces, the board logged in and no more")
     subject.one_device("told everything in pieces")
 
 
@@ -168,10 +168,10 @@ def _large_message(subject: Subject) -> None:
 
 
 def _garbage(subject: Subject) -> None:
-    _stands(subject, "bytes that are no MQTT", lambda _: _NO_PACKET)
+    _stands(subject, "bytes that are not MQTT", lambda _: _NO_PACKET)
 
 
-def _stands(subject: Subject, what: str, packet: Callable[[Session], bytes]) -> None:
+def _stands(subject: Subject, what: str, packet: Callable[[BoardSession], bytes]) -> None:
     """Told that, the board stays, or comes again."""
     session = subject.settled()
     count = _quiet(subject, session)
@@ -179,22 +179,22 @@ def _stands(subject: Subject, what: str, packet: Callable[[Session], bytes]) -> 
     _goes_on(subject, session, count, f"told {what}")
 
 
-def _quiet(subject: Subject, session: Session) -> int:
+def _quiet(subject: Subject, session: BoardSession) -> int:
     """Let the board say what it has to say after its login; how many packets that was."""
-    subject.wait(lambda: len(session.heard) > 1, "logged in, the board said nothing")
+    subject.wait(lambda: len(session.received) > 1, "logged in, the board said nothing")
     for _ in range(_PAUSES):
-        count = len(session.heard)
-        if not subject.network.wait(lambda count=count: len(session.heard) > count, subject.pace.watch_s / _PAUSES):  # type: ignore[misc]
+        count = len(session.received)
+        if not subject.network.wait(lambda count=count: len(session.received) > count, subject.pace.watch_s / _PAUSES):  # type: ignore[misc]
             break
-    return len(session.heard)
+    return len(session.received)
 
 
-def _goes_on(subject: Subject, session: Session, count: int, what: str) -> None:
+def _goes_on(subject: Subject, session: BoardSession, count: int, what: str) -> None:
     """The board says more than so many packets on this connection, or is on another one with a login."""
     mark = session.number + 1
 
     def went_on() -> bool:
-        return len(session.heard) > count or any(each.online for each in subject.network.since(mark))
+        return len(session.received) > count or any(each.online for each in subject.network.since(mark))
 
     subject.wait(went_on, f"{what}, the board said nothing more, and did not come again")
 
@@ -226,13 +226,13 @@ CHECKS = [
     ),
     Check(
         name="mqtt.survives_large_message",
-        rule="a message of 8 KiB that is no JSON does not end the board's life",
+        rule="a message of 8 KiB that is not JSON does not end the board's life",
         source="a server's operators make mistakes",
         run=_large_message,
     ),
     Check(
         name="mqtt.survives_garbage",
-        rule="bytes that are no MQTT end the connection, and not the board's life",
+        rule="bytes that are not MQTT end the connection, and not the board's life",
         source="MQTT-4.8.0-1",
         run=_garbage,
     ),

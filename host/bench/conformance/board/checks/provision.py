@@ -54,7 +54,7 @@ def _cut_answer(subject: Subject) -> None:
 
 
 def _garbage_answer(subject: Subject) -> None:
-    what = f"after {len(_GARBAGE)} answers that made no sense"
+    what = f"after {len(_GARBAGE)} unexpected answers"
     with subject.network.behaving(behaviours.Replying(*_GARBAGE, then_good=True)) as behaviour:
         mark = subject.fresh()
         rate.applied(subject, behaviour, len(_GARBAGE), "the board did not ask for provisioning, or not again")
@@ -116,13 +116,13 @@ CHECKS = [
     ),
     Check(
         name="provision.cut_answer",
-        rule="half an answer is none: one device, online",
+        rule="half an answer does not count: one device, online",
         source=_TWO_GENERALS,
         run=_cut_answer,
     ),
     Check(
         name="provision.garbage_answer",
-        rule="an answer that makes no sense is none, and the board asks again",
+        rule="an unexpected answer does not count, and the board requests again",
         source=_HOSTILE,
         run=_garbage_answer,
     ),

@@ -1,10 +1,10 @@
-"""How often a board comes: judged by counts and ratios, and generously, because random waits are what is wanted."""
+"""Rates of a board's attempts: judged by counts and ratios, and generously, because waits have to be random."""
 
 from itertools import pairwise
 from statistics import mean
 
 from bench.conformance.board.behaviours import Behaviour
-from bench.conformance.board.session import Session
+from bench.conformance.board.session import BoardSession
 from bench.conformance.board.subject import Subject
 from bench.conformance.check import Broken
 
@@ -21,7 +21,7 @@ _PART, _NOISE_S = 0.03, 0.005
 
 
 def no_tight_loop(subject: Subject, mark: int, what: str) -> None:
-    """Watch, from that connection on. Raises Broken for more of them, or of requests, than any patient board makes."""
+    """Watch, from that connection on. Raises Broken for more of them, or of requests, than a patient board makes."""
     subject.watch()
     sessions = subject.network.since(mark)
     for count, of in ((len(sessions), "connections"), (sum(len(each.requests) for each in sessions), "requests")):
@@ -36,7 +36,7 @@ def applied(subject: Subject, behaviour: Behaviour, times: int, otherwise: str) 
 
 
 def waits(subject: Subject, mark: int, attempts: int) -> list[float]:
-    """The seconds between so many attempts from that connection on. Raises Broken when the next one does not come."""
+    """Return the seconds between so many attempts from that connection on. Raises Broken if one is missing."""
     for count in range(1, attempts + 1):
         what = f"the board gave up after {count - 1} attempts: the next one did not come"
         subject.wait(lambda count=count: len(subject.network.since(mark)) >= count, what)  # type: ignore[misc]
@@ -44,25 +44,25 @@ def waits(subject: Subject, mark: int, attempts: int) -> list[float]:
 
 
 def grows(found: list[float]) -> bool:
-    """Whether the later waits are longer than the early ones, which random ones are but for one in thousands."""
+    """Return whether the later waits are longer than the early ones, which random ones are but for one in thousands."""
     return mean(found[_EARLY:]) > _GROWTH * mean(found[:_EARLY])
 
 
 def growing_waits(subject: Subject, mark: int) -> list[float]:
-    """As many waits as `grows` needs."""
+    """Return as many waits as `grows` needs."""
     return waits(subject, mark, _ATTEMPTS)
 
 
 def compared_waits(subject: Subject, mark: int) -> list[float]:
-    """As many waits as `in_step` needs."""
+    """Return as many waits as `in_step` needs."""
     return waits(subject, mark, _COMPARED)
 
 
 def in_step(one: list[float], other: list[float]) -> bool:
-    """Whether most waits of two runs are the same but for noise."""
+    """Return whether most waits of two runs are the same but for noise."""
     same = [abs(a - b) <= _PART * max(a, b) + _NOISE_S for a, b in zip(one, other, strict=True)]
     return sum(same) > len(same) / 2
 
 
-def _between(sessions: list[Session]) -> list[float]:
+def _between(sessions: list[BoardSession]) -> list[float]:
     return [later.opened - earlier.opened for earlier, later in pairwise(sessions)]

@@ -2,7 +2,7 @@
 
 import json
 
-from bench.conformance.board.session import Session
+from bench.conformance.board.session import BoardSession
 from bench.conformance.board.subject import Subject
 from bench.conformance.check import Check, NotHere
 
@@ -13,7 +13,7 @@ _CALL = json.dumps({"method": "no such method", "params": {}}).encode()
 _PROTOCOL = "ThingsBoard's RPC over MQTT"
 
 
-def _listening(subject: Subject) -> Session:
+def _listening(subject: Subject) -> BoardSession:
     session = subject.settled()
     if not subject.network.wait(
         lambda: any(each.startswith(_REQUEST) for each in session.filters), subject.pace.watch_s
@@ -32,7 +32,7 @@ def _no_json(subject: Subject) -> None:
     _answered(subject, _listening(subject), "behind a call that was no JSON, the next one was not answered")
 
 
-def _answered(subject: Subject, session: Session, otherwise: str) -> None:
+def _answered(subject: Subject, session: BoardSession, otherwise: str) -> None:
     """The board answers a call that it cannot know. Raises Broken."""
 
     def answers() -> int:
@@ -52,7 +52,7 @@ CHECKS = [
     ),
     Check(
         name="rpc.survives_garbage",
-        rule="a call that is no JSON does not keep the next one from being answered",
+        rule="a call that is not JSON does not keep the next one from being answered",
         source=_PROTOCOL,
         run=_no_json,
     ),

@@ -1,8 +1,8 @@
-"""TLS: who is believed, and what is never said in clear."""
+"""TLS: the certificates that a board refuses, and what it never sends in clear."""
 
 import ssl
 
-from bench.conformance.board.session import Session
+from bench.conformance.board.session import BoardSession
 from bench.conformance.board.subject import Subject
 from bench.conformance.check import Broken, Check
 
@@ -30,8 +30,8 @@ def _refuses(subject: Subject, shown: ssl.SSLContext, which: str) -> None:
         raise Broken(f"the board goes on to talk to a server with a certificate {which}")
 
 
-def _tried(subject: Subject) -> list[Session]:
-    """What the board does when it is started now, until some time after its first attempt."""
+def _tried(subject: Subject) -> list[BoardSession]:
+    """Return the connections of the board when it is started now, until some time after its first attempt."""
     mark = subject.restart()
     subject.wait(
         lambda: any(each.closed is not None or each.bytes for each in subject.network.since(mark)),

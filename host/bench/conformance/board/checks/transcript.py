@@ -1,29 +1,29 @@
-"""Rules for what is said on one connection, read from what was heard."""
+"""Rules for the packets of one connection, applied to its record. Each returns the fault; "" if there is none."""
 
-from bench.conformance.board.session import Said, Session
+from bench.conformance.board.session import BoardSession, RecordedPacket
 from bench.mqtt.codec import Connect, PacketType, Publish, Subscribe, Unsubscribe
 
 _ACKNOWLEDGED_BY = {PacketType.PUBACK, PacketType.PUBREC, PacketType.SUBACK, PacketType.UNSUBACK}
 _DUP = 0x08
 
 
-def malformed(session: Session) -> str:
-    """What is wrong with the first packet that is none."""
-    return next((each.fault for each in session.heard if each.fault), "")
+def malformed(session: BoardSession) -> str:
+    """Return the fault of the first malformed packet."""
+    return next((each.fault for each in session.received if each.fault), "")
 
 
-def out_of_order(session: Session) -> str:
-    """What is wrong with the CONNECT's place."""
-    if not session.heard:
+def out_of_order(session: BoardSession) -> str:
+    """Return the fault of CONNECT's place."""
+    if not session.received:
         return ""
-    connects = [isinstance(each.packet, Connect) for each in session.heard if not each.fault]
+    connects = [isinstance(each.packet, Connect) for each in session.received if not each.fault]
     if connects and not connects[0]:
-        return "the first packet of a connection is no CONNECT"
+        return "the first packet of a connection is not a CONNECT"
     return "a second CONNECT on the same connection" if sum(connects) > 1 else ""
 
 
-def doubled_ids(session: Session) -> str:
-    """Which packet id was used while another packet with it was not acknowledged yet."""
+def doubled_ids(session: BoardSession) -> str:
+    """Return the packet id that was used while another packet with it was not acknowledged yet, as a fault."""
     for earlier, later in _same_ids(session):
         if not _is_again(earlier, later):
             id_ = _packet_id(later)
@@ -31,11 +31,11 @@ def doubled_ids(session: Session) -> str:
     return ""
 
 
-def wrong_dup(session: Session) -> str:
-    """What is wrong with the DUP flags."""
+def wrong_dup(session: BoardSession) -> str:
+    """Return the fault of the DUP flags."""
     again = [later for earlier, later in _same_ids(session) if _is_again(earlier, later)]
     connect = session.connect
-    for each in session.heard:
+    for each in session.received:
         if not isinstance(each.packet, Publish):
             continue
         is_again = any(each is other for other in again)
@@ -46,29 +46,29 @@ def wrong_dup(session: Session) -> str:
     return ""
 
 
-def _same_ids(session: Session) -> list[tuple[Said, Said]]:
-    """Packets, and those before them, not acknowledged yet, that have their ids."""
-    under_way: dict[int, Said] = {}
+def _same_ids(session: BoardSession) -> list[tuple[RecordedPacket, RecordedPacket]]:
+    """Return pairs of packets with the same id, the earlier of which was not acknowledged yet."""
+    under_way: dict[int, RecordedPacket] = {}
     found = []
-    for said in sorted([*session.heard, *session.told], key=lambda each: each.at):
-        if said.packet is None:
-            if said.kind in _ACKNOWLEDGED_BY and len(said.raw) >= 4:
-                under_way.pop(int.from_bytes(said.raw[2:4], "big"), None)
-        elif id_ := _packet_id(said):
+    for passed in sorted([*session.received, *session.sent], key=lambda each: each.at):
+        if passed.packet is None:
+            if passed.kind in _ACKNOWLEDGED_BY and len(passed.raw) >= 4:
+                under_way.pop(int.from_bytes(passed.raw[2:4], "big"), None)
+        elif id_ := _packet_id(passed):
             if id_ in under_way:
-                found.append((under_way[id_], said))
-            under_way[id_] = said
+                found.append((under_way[id_], passed))
+            under_way[id_] = passed
     return found
 
 
-def _packet_id(said: Said) -> int:
-    """The id of a packet that wants to be acknowledged, else 0."""
-    return said.packet.packet_id if isinstance(said.packet, Publish | Subscribe | Unsubscribe) else 0
+def _packet_id(passed: RecordedPacket) -> int:
+    """Return the id of a packet that is to be acknowledged, else 0."""
+    return passed.packet.packet_id if isinstance(passed.packet, Publish | Subscribe | Unsubscribe) else 0
 
 
-def _is_again(earlier: Said, later: Said) -> bool:
+def _is_again(earlier: RecordedPacket, later: RecordedPacket) -> bool:
     return bytes([earlier.raw[0] & ~_DUP]) + earlier.raw[1:] == bytes([later.raw[0] & ~_DUP]) + later.raw[1:]
 
 
-def _name(said: Said) -> str:
-    return PacketType(said.kind).name
+def _name(passed: RecordedPacket) -> str:
+    return PacketType(passed.kind).name
