@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 from bench.cli import app
 from bench.cli.commands import chaos
 from bench.errors import BenchError, UsageError
-from bench.faults.chaos import Chaos, Failed
-from bench.faults.chaos_scenario import Family, drawn
+from bench.faults.chaos import Chaos, RoundFailed
+from bench.faults.chaos_scenario import Family, draw_round
 
 PATIENCE_S = 20.0
 A, B = b"\x30\x02aa", b"\x30\x02bb"
@@ -135,7 +135,7 @@ class TestWithoutAServer:
         return run
 
     @pytest.mark.parametrize(
-        "ends", [Failed("so"), BenchError("so"), BrokenPipeError("so"), RuntimeError("so")], ids=repr
+        "ends", [RoundFailed("so"), BenchError("so"), BrokenPipeError("so"), RuntimeError("so")], ids=repr
     )
     def test_whatever_ends_a_round_is_told_with_the_command_that_has_it_again(self, run, tmp_path, ends):
         result, events, left = run(ends)
@@ -185,10 +185,10 @@ app.main()
 DEFECTS = {
     "forgets": (FORGETS, "did not get online"),
     "is_blind": (IS_BLIND, "did not get online"),
-    "tells": (TELLS, "the board said a secret"),
+    "tells": (TELLS, "the board printed a secret"),
     "crashes": (CRASHES, "the board crashed"),
 }
-QUIET = next(number for number in range(1, 1000) if not drawn(3, number, [Family.NETWORK]).provisioned)
+QUIET = next(number for number in range(1, 1000) if not draw_round(3, number, [Family.NETWORK]).provisioned)
 
 
 @pytest.mark.slow
@@ -224,7 +224,7 @@ def test_firmware_and_server_as_they_are_survive(tmp_path):
 
 @pytest.mark.slow
 def test_server_and_vault_that_disagree_are_found(tmp_path):
-    found = drawn(3, QUIET, [Family.NETWORK])
+    found = draw_round(3, QUIET, [Family.NETWORK])
     with Chaos(tmp_path) as chaos:
         board = chaos._board(found)
         chaos._expect_online(board)
@@ -235,22 +235,22 @@ def test_server_and_vault_that_disagree_are_found(tmp_path):
             await tb.set_credentials(await tb.device_id(name), "ACCESS_TOKEN", credentialsId="another token")
 
         chaos._ask(change)
-        with pytest.raises(Failed, match="other credentials than the vault"):
+        with pytest.raises(RoundFailed, match="other credentials than the vault"):
             chaos._expect_agreement(board)
         chaos._ask(lambda tb: tb.delete_device(name))
-        with pytest.raises(Failed, match="0 devices"):
+        with pytest.raises(RoundFailed, match="0 devices"):
             chaos._expect_agreement(board)
 
 
 @pytest.mark.slow
 def test_server_that_ends_by_itself_is_found(tmp_path):
     """And not just started again."""
-    rounds = (drawn(3, number, [Family.BOARD]) for number in range(1, 1000))
-    found = next(each for each in rounds if not each.provisioned and len(each.turns) == 1)
+    rounds = (draw_round(3, number, [Family.BOARD]) for number in range(1, 1000))
+    found = next(each for each in rounds if not each.provisioned and len(each.stages) == 1)
 
     def tell(event):
         if event["event"] == "round":
             chaos._server.kill()
 
-    with Chaos(tmp_path, tell=tell) as chaos, pytest.raises(Failed, match="the server ended by itself"):
+    with Chaos(tmp_path, on_event=tell) as chaos, pytest.raises(RoundFailed, match="the server ended by itself"):
         chaos.run(found)

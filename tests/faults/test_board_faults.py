@@ -11,8 +11,8 @@ from bench.faults.board_faults import (
     corrupted,
     emptied,
     filled,
-    forgetful,
-    happening,
+    inject,
+    vault_damaged,
 )
 from bench.faults.board_faults import on_network as on_network_of
 from bench.flash import filesystem, vault
@@ -63,7 +63,7 @@ def test_fault_is_the_same_for_the_same_seed(kind, seed, amount):
 def test_fault_is_over_with_its_block(board, kind):
     before = board.flash()
     fault = BoardFault(kind=kind, seed=1)
-    with happening(fault, board) as found:
+    with inject(fault, board) as found:
         assert (found != Conditions()) == (
             kind not in (BoardFaultKind.FULL, BoardFaultKind.CORRUPT, BoardFaultKind.VAULT)
         )
@@ -76,7 +76,7 @@ def test_fault_is_over_with_its_block(board, kind):
 def test_damage_is_the_same_for_the_same_seed_and_another_for_others(board, kind):
     damage = {
         BoardFaultKind.CORRUPT: lambda seed: corrupted(board.flash(), seed, 8),
-        BoardFaultKind.VAULT: lambda seed: forgetful(board.flash(), seed),
+        BoardFaultKind.VAULT: lambda seed: vault_damaged(board.flash(), seed),
     }[kind]
     assert damage(1) == damage(1)
     assert len({damage(seed) for seed in range(4)} - {board.flash()}) > 2
@@ -90,7 +90,7 @@ def test_corruption_stays_in_the_file_system(board):
 
 
 def test_vault_of_a_blank_board_has_nothing_to_forget(blank):
-    assert forgetful(blank.flash(), 1) == blank.flash()
+    assert vault_damaged(blank.flash(), 1) == blank.flash()
 
 
 # Power.
@@ -167,7 +167,7 @@ def test_full_file_system_is_said_if_it_matters_and_the_board_goes_on_when_it_is
 
     way = way_settings(server, "mqtt", tls=kind == "X509_CERTIFICATE", kind=kind)
     board = make_board(server, files=ca_file(server), **{**SHORT, **way})
-    with happening(BoardFault(kind=BoardFaultKind.FULL), board) as found, board.power_on(found) as power:
+    with inject(BoardFault(kind=BoardFaultKind.FULL), board) as found, board.power_on(found) as power:
         for event in power.follow(PATIENCE_S):
             if event["event"] in ("telemetry", "error"):
                 break
@@ -180,7 +180,7 @@ def test_full_file_system_is_said_if_it_matters_and_the_board_goes_on_when_it_is
 def test_corrupt_file_system_is_said_and_nothing_is_lost_when_it_is_repaired(server, board, seed):
     before, record = board.flash(), vault_slots(board)[0]
     with (
-        happening(BoardFault(kind=BoardFaultKind.CORRUPT, seed=seed, amount=64), board) as found,
+        inject(BoardFault(kind=BoardFaultKind.CORRUPT, seed=seed, amount=64), board) as found,
         board.power_on(found) as power,
     ):
         said = any(event["event"] in ("crash", "console", "telemetry") for event in power.follow(PATIENCE_S))
@@ -192,7 +192,7 @@ def test_corrupt_file_system_is_said_and_nothing_is_lost_when_it_is_repaired(ser
 @pytest.mark.parametrize("seed", range(4))
 def test_damaged_record_is_said_and_the_one_before_it_logs_in(server, board, seed):
     record = vault_slots(board)[0]
-    with happening(BoardFault(kind=BoardFaultKind.VAULT, seed=seed), board) as found:
+    with inject(BoardFault(kind=BoardFaultKind.VAULT, seed=seed), board) as found:
         power = run(board, found)
         assert "vault_slot_damaged" in steps(power)
         assert "provisioning" not in steps(power)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from bench.contract.credentials import BoardCredentialsType
 from bench.faults import board_faults, server_faults
 from bench.faults.board_faults import BoardFault
-from bench.faults.chaos_scenario import Family, Turn, drawn
+from bench.faults.chaos_scenario import Family, Stage, draw_round
 from bench.faults.network import rules
 from bench.faults.server_faults import ServerFault
 from bench.flash.device_config import Transport
@@ -21,44 +21,44 @@ FAMILIES = st.sets(st.sampled_from(list(Family)), min_size=1)
 
 @given(SEEDS, NUMBERS, FAMILIES)
 def test_round_is_the_same_for_the_same_seed_and_number(seed, number, families):
-    assert drawn(seed, number, families) == drawn(seed, number, sorted(families, reverse=True))
-    assert drawn(seed, number, families).told() == drawn(seed, number, families).told()
+    assert draw_round(seed, number, families) == draw_round(seed, number, sorted(families, reverse=True))
+    assert draw_round(seed, number, families).entry() == draw_round(seed, number, families).entry()
 
 
 @given(SEEDS, NUMBERS)
 def test_rounds_of_other_seeds_and_numbers_are_others(seed, number):
-    found = drawn(seed, number, Family)
-    assert found.mac not in (drawn(seed + 1, number, Family).mac, drawn(seed, number + 1, Family).mac)
+    found = draw_round(seed, number, Family)
+    assert found.mac not in (draw_round(seed + 1, number, Family).mac, draw_round(seed, number + 1, Family).mac)
 
 
 @given(SEEDS, NUMBERS, FAMILIES)
 def test_only_what_was_asked_for_goes_wrong(seed, number, families):
-    for turn in drawn(seed, number, families).turns:
-        assert turn.network or turn.server or turn.board
-        assert Family.NETWORK in families or not turn.network
-        assert Family.SERVER in families or not turn.server
-        assert Family.BOARD in families or not turn.board
+    for stage in draw_round(seed, number, families).stages:
+        assert stage.network or stage.server or stage.board
+        assert Family.NETWORK in families or not stage.network
+        assert Family.SERVER in families or not stage.server
+        assert Family.BOARD in families or not stage.board
 
 
 @given(SEEDS, NUMBERS)
 def test_nothing_is_drawn_that_no_board_could_survive(seed, number):
-    found = drawn(seed, number, Family)
+    found = draw_round(seed, number, Family)
     assert found.choices.tls or found.choices.kind is not BoardCredentialsType.X509_CERTIFICATE
-    for turn in found.turns:
+    for stage in found.stages:
         if not found.choices.tls or found.choices.transport is Transport.COAP:
-            assert rules.FaultKind.CORRUPT not in [each.kind for each in turn.network]
-        if turn.board and turn.board.kind in (board_faults.BoardFaultKind.CORRUPT, board_faults.BoardFaultKind.VAULT):
+            assert rules.FaultKind.CORRUPT not in [each.kind for each in stage.network]
+        if stage.board and stage.board.kind in (board_faults.BoardFaultKind.CORRUPT, board_faults.BoardFaultKind.VAULT):
             assert found.provisioned
 
 
 def test_everything_is_drawn_sooner_or_later():
-    rounds = [drawn(1, number, Family) for number in range(1, 1000)]
-    turns = [turn for each in rounds for turn in each.turns]
-    network = {each.kind for turn in turns for each in turn.network}
+    rounds = [draw_round(1, number, Family) for number in range(1, 1000)]
+    stages = [stage for each in rounds for stage in each.stages]
+    network = {each.kind for stage in stages for each in stage.network}
     # those are a server's faults, which has them in front of it
     assert network == set(rules.FaultKind) - {rules.FaultKind.REFUSE, rules.FaultKind.UNAVAILABLE}
-    assert {turn.server.kind for turn in turns if turn.server} == set(server_faults.ServerFaultKind)
-    assert {turn.board.kind for turn in turns if turn.board} == set(board_faults.BoardFaultKind)
+    assert {stage.server.kind for stage in stages if stage.server} == set(server_faults.ServerFaultKind)
+    assert {stage.board.kind for stage in stages if stage.board} == set(board_faults.BoardFaultKind)
     assert {(each.choices.transport, each.choices.tls) for each in rounds} == {
         (transport, tls) for transport in Transport for tls in (False, True)
     }
@@ -78,4 +78,4 @@ def test_everything_is_drawn_sooner_or_later():
     ],
 )
 def test_turn_is_told_with_what_goes_wrong_and_no_more(change, told):
-    assert replace(Turn(for_s=1.234), **change).told() == {"for_s": 1.23, **told}
+    assert replace(Stage(for_s=1.234), **change).entry() == {"for_s": 1.23, **told}

@@ -14,7 +14,14 @@ import pytest
 from bench.errors import BenchError, UsageError
 from bench.faults.network.framing import Protocol, Route
 from bench.faults.network.network import Network
-from bench.faults.server_faults import ServerFault, ServerFaultKind, UpsetProcess, UpsetThread, happening, locked
+from bench.faults.server_faults import (
+    FaultyServerProcess,
+    FaultyServerThread,
+    ServerFault,
+    ServerFaultKind,
+    inject,
+    locked,
+)
 from bench.registry.encryption import SecretBox
 from bench.registry.files import DATABASE_FILE
 from bench.server.run.thread import RunningServer
@@ -101,13 +108,13 @@ def upset(request, tmp_path_factory):
     data = tmp_path_factory.mktemp("upset") / "data"
     with ExitStack() as stack:
         if request.param == "process":
-            process = stack.enter_context(UpsetProcess(data, "--lift-limits-for-loopback"))
+            process = stack.enter_context(FaultyServerProcess(data, "--lift-limits-for-loopback"))
             ports = {name: process.ready[f"{name}_port"] for name in ("mqtt", "http", "coap")}
             found = Upset(stack, process, ports, data, process.log.read_text)
         else:
             server = stack.enter_context(RunningServer(data))
             ports = {name: getattr(server.ports, name) for name in ("mqtt", "http", "coap")}
-            found = Upset(stack, UpsetThread(server), ports, data, lambda: server.journal_text)
+            found = Upset(stack, FaultyServerThread(server), ports, data, lambda: server.journal_text)
         yield found
         said = found.told()
     secrecy.expect_none_said(data, None, said)
@@ -124,7 +131,7 @@ every_transport = pytest.mark.parametrize("transport", ["mqtt", "http", "coap"])
 
 
 def test_refused_device_hears_that_nobody_listens(upset):
-    with happening(ServerFault(kind=ServerFaultKind.REFUSE), upset.target, upset.network):
+    with inject(ServerFault(kind=ServerFaultKind.REFUSE), upset.target, upset.network):
         for transport in ("mqtt", "http", "coap"):
             _, status = upset.ask(transport)
             assert status in ("ConnectionRefusedError", "ConnectError")
@@ -133,7 +140,7 @@ def test_refused_device_hears_that_nobody_listens(upset):
 @every_transport
 def test_server_that_hangs_says_nothing_and_then_all_of_it(upset, transport):
     with ThreadPoolExecutor(1) as pool:
-        with happening(ServerFault(kind=ServerFaultKind.HANG), upset.target):
+        with inject(ServerFault(kind=ServerFaultKind.HANG), upset.target):
             assert upset.ask(transport, 0.3)[1] in ("TimeoutError", "ReadTimeout", "ConnectTimeout")
             patient = pool.submit(upset.ask, transport)
         name, status = patient.result(PATIENCE_S)
@@ -143,30 +150,30 @@ def test_server_that_hangs_says_nothing_and_then_all_of_it(upset, transport):
 @pytest.mark.parametrize("retry_after_s", [0, 7])
 def test_unavailable_server_stores_nothing(upset, retry_after_s):
     before = upset.devices()
-    with happening(ServerFault(kind=ServerFaultKind.UNAVAILABLE, amount=retry_after_s), upset.target, upset.network):
+    with inject(ServerFault(kind=ServerFaultKind.UNAVAILABLE, amount=retry_after_s), upset.target, upset.network):
         heard = [upset.ask(transport)[1] for transport in ("mqtt", "http", "coap")]
     assert heard == ["CONNACK 20020003", 503, code(5.03)]
     assert upset.devices() == before
 
 
 def test_killed_server_comes_back_on_its_ports(upset):
-    if isinstance(upset.target, UpsetThread):
+    if isinstance(upset.target, FaultyServerThread):
         with pytest.raises(UsageError, match="in a process"):
             upset.target.kill()
         return
-    with happening(ServerFault(kind=ServerFaultKind.KILL), upset.target):
+    with inject(ServerFault(kind=ServerFaultKind.KILL), upset.target):
         assert upset.ask("http")[1] in ("RemoteProtocolError", "ReadError")
 
 
 def test_stopped_server_comes_back_on_its_ports(upset):
-    with happening(ServerFault(kind=ServerFaultKind.RESTART), upset.target):
+    with inject(ServerFault(kind=ServerFaultKind.RESTART), upset.target):
         assert upset.ask("http")[1] in ("RemoteProtocolError", "ReadError")
 
 
 @every_transport
 def test_exchange_with_a_locked_database_is_no_success_and_is_told(upset, transport):
     told = upset.told().count("SQLITE_BUSY")
-    with happening(ServerFault(kind=ServerFaultKind.LOCKED), upset.target):
+    with inject(ServerFault(kind=ServerFaultKind.LOCKED), upset.target):
         name, status = upset.ask(transport)
     assert status in (500, code(5.00), "closed")
     assert name not in upset.devices()
@@ -176,7 +183,7 @@ def test_exchange_with_a_locked_database_is_no_success_and_is_told(upset, transp
 @every_transport
 def test_exchange_waits_for_a_lock_that_is_short(upset, transport):
     with ThreadPoolExecutor(1) as pool:
-        with happening(ServerFault(kind=ServerFaultKind.LOCKED), upset.target):
+        with inject(ServerFault(kind=ServerFaultKind.LOCKED), upset.target):
             asked = pool.submit(upset.ask, transport)
         name, status = asked.result(PATIENCE_S)
     assert (status, name in upset.devices()) == ("SUCCESS", True)
@@ -192,7 +199,7 @@ def test_lock_that_is_held_already_is_said(upset, monkeypatch):
 def test_exchange_with_a_full_disk_is_a_success_only_if_it_is_stored(upset, transport):
     told = upset.told().count("SQLITE_FULL")
     succeeded = []
-    with happening(ServerFault(kind=ServerFaultKind.FULL), upset.target):
+    with inject(ServerFault(kind=ServerFaultKind.FULL), upset.target):
         for _ in range(200):  # pages have some room left
             name, status = upset.ask(transport)
             if status != "SUCCESS":
@@ -206,7 +213,7 @@ def test_exchange_with_a_full_disk_is_a_success_only_if_it_is_stored(upset, tran
 
 @pytest.mark.parametrize("hours", [-24 * 365 * 30, 24 * 365 * 30])
 def test_clock_that_jumps_is_what_the_server_goes_by(upset, hours):
-    with happening(ServerFault(kind=ServerFaultKind.CLOCK, amount=hours * 3600), upset.target):
+    with inject(ServerFault(kind=ServerFaultKind.CLOCK, amount=hours * 3600), upset.target):
         upset.assert_works()
         ((created,),) = upset.sql("SELECT created_ms FROM device ORDER BY rowid DESC LIMIT 1")
     upset.assert_works()
@@ -220,14 +227,14 @@ def test_logged_in_device_survives_a_clock_that_jumps(upset):
     with RawClient(upset.ports["mqtt"]) as client:
         client.send(connect(username=upset.given["credentialsValue"]))
         assert client.read(4) == b"\x20\x02\0\0"
-        with happening(ServerFault(kind=ServerFaultKind.CLOCK, amount=10**9), upset.target):
+        with inject(ServerFault(kind=ServerFaultKind.CLOCK, amount=10**9), upset.target):
             client.send(b"\xc0\0")
             assert client.read(2) == b"\xd0\0"
 
 
 def test_faults_in_front_take_a_network(upset):
     for kind in (ServerFaultKind.REFUSE, ServerFaultKind.UNAVAILABLE):
-        with pytest.raises(UsageError, match="takes a network"), happening(ServerFault(kind=kind), upset.target):
+        with pytest.raises(UsageError, match="takes a network"), inject(ServerFault(kind=kind), upset.target):
             pass
 
 
@@ -236,7 +243,7 @@ def test_faults_in_front_take_a_network(upset):
 )
 def test_login_to_an_unavailable_server_is_refused_for_now(upset, version, answer):
     with (
-        happening(ServerFault(kind=ServerFaultKind.UNAVAILABLE), upset.target, upset.network),
+        inject(ServerFault(kind=ServerFaultKind.UNAVAILABLE), upset.target, upset.network),
         RawClient(upset.ports["mqtt"]) as client,
     ):
         client.send(version.connect(username="x"))

@@ -1,6 +1,6 @@
-"""What can go wrong on a virtual board, by name: power, flash, clock, heap, Wi-Fi.
+"""Faults of a virtual board, by name: power, flash, clock, heap, Wi-Fi.
 
-    with happening(BoardFault(kind=BoardFaultKind.WORN, seed=7), board) as conditions:
+    with inject(BoardFault(kind=BoardFaultKind.WORN, seed=7), board) as conditions:
         board.power_on(conditions)
 
 A fault is begun and ended while the board is off. Everything random in it is its seed's.
@@ -34,7 +34,7 @@ _SLOTS = ("vault.0", "vault.1")
 
 
 class BoardFaultKind(StrEnum):
-    """What goes wrong. Where it takes a number, that is its amount; 0 is what the seed says."""
+    """The kinds of faults. Where one has a number, that is its amount; 0 leaves it to the seed."""
 
     CUT = "cut"  # the power fails for good at the amount-th write to the flash, from 1, or in its middle
     BROWNOUT = "brownout"  # it fails so many times, after a random short time each, then it holds
@@ -58,7 +58,7 @@ _HEAPS_KIB = (64, 96, 112, 128)
 
 @dataclass(frozen=True, kw_only=True)
 class BoardFault:
-    """One thing that goes wrong, how much of it, and what decides the rest."""
+    """A fault, its amount, and the seed that decides the rest."""
 
     kind: BoardFaultKind
     amount: int = 0
@@ -66,13 +66,13 @@ class BoardFault:
 
     @property
     def damages(self) -> bool:
-        """Whether a board may need what was in its flash again: no firmware survives its own damage."""
+        """True where a board may need its old flash again: no firmware survives its own damage."""
         return self.kind is BoardFaultKind.CORRUPT
 
 
 @contextmanager
-def happening(fault: BoardFault, board: VirtualBoard, base: Conditions | None = None) -> Iterator[Conditions]:
-    """What the board's power cycles meet until the end of the block, on top of `base`.
+def inject(fault: BoardFault, board: VirtualBoard, base: Conditions | None = None) -> Iterator[Conditions]:
+    """Inject a fault until the end of the block, and yield the conditions of power cycles, on top of `base`.
 
     What is corrupt stays so: `burn` what `flash()` was before. A damaged record stays, too; a board does without it.
     """
@@ -81,7 +81,7 @@ def happening(fault: BoardFault, board: VirtualBoard, base: Conditions | None = 
     elif fault.kind is BoardFaultKind.CORRUPT:
         board.burn(corrupted(board.flash(), fault.seed, fault.amount or _FLIPS))
     elif fault.kind is BoardFaultKind.VAULT:
-        board.burn(forgetful(board.flash(), fault.seed))
+        board.burn(vault_damaged(board.flash(), fault.seed))
     try:
         yield conditions(fault, base or Conditions())
     finally:
@@ -90,7 +90,7 @@ def happening(fault: BoardFault, board: VirtualBoard, base: Conditions | None = 
 
 
 def conditions(fault: BoardFault, base: Conditions) -> Conditions:
-    """The power cycle's part of a fault."""
+    """Return the power cycle's part of a fault, on top of `base`."""
     draw = random.Random(f"{fault.kind}/{fault.seed}")  # noqa: S311 - it has to come out the same again
     return replace(base, **_changes(fault.kind, fault.amount, base, draw))
 
@@ -120,13 +120,13 @@ def _write(amount: int, draw: random.Random) -> int:
 
 
 def on_network(fault: BoardFault) -> list[rules.Fault]:
-    """What the network in front of the server has to do from power-on on: a radio that is away sends nothing."""
+    """Return the faults of the network from power-on on: a radio that is away sends nothing."""
     away = conditions(fault, Conditions()).away
     return [rules.Fault(kind=rules.FaultKind.BLACKHOLE, at_s=start, for_s=end - start) for start, end in away]
 
 
 def filled(flash: bytes) -> bytes:
-    """The flash with no room left in its file system."""
+    """Return the flash with no room left in its file system."""
     blocks = filesystem.vfs(flash).size // filesystem.BLOCK_SIZE
 
     def fill(fs: littlefs.LittleFS) -> None:
@@ -143,7 +143,7 @@ def filled(flash: bytes) -> bytes:
 
 
 def emptied(flash: bytes) -> bytes:
-    """The flash without what `filled` filled it with."""
+    """Return the flash without the files of `filled`."""
 
     def empty(fs: littlefs.LittleFS) -> None:
         for name in fs.listdir("/"):
@@ -154,7 +154,7 @@ def emptied(flash: bytes) -> bytes:
 
 
 def corrupted(flash: bytes, seed: int, flips: int) -> bytes:
-    """The flash with so many bytes of its file system changed, in what is not blank."""
+    """Return the flash with so many bytes of its file system changed, where it is not blank."""
     draw = random.Random(f"{BoardFaultKind.CORRUPT}/{seed}")  # noqa: S311 - it has to come out the same again
     place = filesystem.vfs(flash)
     used = [at for at in range(place.offset, place.offset + place.size) if flash[at] != _BLANK]
@@ -164,8 +164,8 @@ def corrupted(flash: bytes, seed: int, flips: int) -> bytes:
     return bytes(changed)
 
 
-def forgetful(flash: bytes, seed: int) -> bytes:
-    """The flash with a byte of the newest record in the vault changed, if there is another one."""
+def vault_damaged(flash: bytes, seed: int) -> bytes:
+    """Return the flash with a byte of the newest record in the vault changed, if there is another one."""
     slots = vault.slots(flash)
     if len(slots) < len(_SLOTS) or any(slot.record is None for slot in slots):
         return flash

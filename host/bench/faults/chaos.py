@@ -2,7 +2,7 @@
 
 After a round everything is healed, and then the board gets online, again after a power cycle without asking for
 credentials; there is exactly one device of its name on the server, which has what the board's vault has; and neither
-of them said a secret.
+of them printed a secret.
 """
 
 import asyncio
@@ -19,11 +19,11 @@ import httpx
 from bench.contract import names
 from bench.errors import BenchError
 from bench.faults import board_faults, server_faults
-from bench.faults.chaos_scenario import Round, Turn
+from bench.faults.chaos_scenario import Round, Stage
 from bench.faults.network.framing import SPOKEN, Route
 from bench.faults.network.network import Network
 from bench.faults.network.rules import FaultEvent
-from bench.faults.server_faults import UpsetProcess
+from bench.faults.server_faults import FaultyServerProcess
 from bench.flash import device_config, settings, vault
 from bench.flash.device_config import Place, Transport
 from bench.rest_client import ThingsBoard
@@ -49,8 +49,8 @@ _TIMEOUT_S = 30.0
 _CRASHING = (board_faults.BoardFaultKind.HEAP, board_faults.BoardFaultKind.CORRUPT)
 
 
-class Failed(Exception):
-    """A round did not come to what it has to. The text says what, and holds no secret."""
+class RoundFailed(Exception):
+    """A condition did not hold at the end of a round. The text names it, and holds no secret."""
 
 
 def _ignore(_event: dict[str, Any]) -> None:
@@ -60,7 +60,7 @@ def _ignore(_event: dict[str, Any]) -> None:
 class Chaos:
     """A server, and a network in front of it, in a folder. A context manager.
 
-    `files` are added to every board's own. `tell` is called with events: what happens, and when a round is over; also
+    `files` are added to every board's own. `on_event` is called with events: faults, and the end of each round; also
     from the network's thread.
     """
 
@@ -69,21 +69,23 @@ class Chaos:
         folder: Path,
         *,
         files: Mapping[str, bytes] | None = None,
-        tell: Callable[[dict[str, Any]], None] = _ignore,
+        on_event: Callable[[dict[str, Any]], None] = _ignore,
     ) -> None:
         self._folder = folder
         self._files = dict(files or {})
-        self._tell = tell
+        self._on_event = on_event
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
         with ExitStack() as undo:
-            self._server = undo.enter_context(UpsetProcess(self._folder / "server", "--lift-limits-for-loopback"))
+            self._server = undo.enter_context(
+                FaultyServerProcess(self._folder / "server", "--lift-limits-for-loopback")
+            )
             ready = self._server.ready
             routes = [Route(to_port=ready[f"{name}_port"], protocol=spoken) for name, spoken in SPOKEN.items()]
-            self._network = undo.enter_context(Network(routes, observer=self._happened))
+            self._network = undo.enter_context(Network(routes, observer=self._on_fault))
             self._ports = {name: self._network.ports[ready[f"{name}_port"]] for name in SPOKEN}
-            self._key, self._secret = self._ask(_key_and_secret)
+            self._key, self._secret = self._query(_key_and_secret)
             self._searched = 0
             self._stack = undo.pop_all()
         return self
@@ -92,61 +94,61 @@ class Chaos:
         self._stack.close()
 
     def run(self, found: Round) -> None:
-        """Go through a round. Raises Failed."""
-        self._tell({"event": "round", **found.told()})
+        """Run a round. Raises RoundFailed if a condition does not hold at its end."""
+        self._on_event({"event": "round", **found.entry()})
         board = self._board(found)
         self._network.begin()
         if found.provisioned:
             self._expect_online(board)
         recovered = 0.0
-        for turn in found.turns:
-            recovered = self._take(turn, board, is_last=turn is found.turns[-1])
+        for stage in found.stages:
+            recovered = self._run_stage(stage, board, is_last=stage is found.stages[-1])
         self._network.begin()
         if not self._server.is_running():
-            raise Failed(f"the server ended by itself; see {self._server.log}")
+            raise RoundFailed(f"the server ended by itself; see {self._server.log}")
         again = self._expect_online(board)
         self._expect_settled(board)
         self._expect_agreement(board)
-        self._expect_no_secret_said(board)
+        self._expect_no_secret_printed(board)
         shutil.rmtree(board.folder)
-        self._tell({"event": "survived", "number": found.number, "took_s": round(recovered or again, 2)})
+        self._on_event({"event": "survived", "number": found.number, "took_s": round(recovered or again, 2)})
 
-    def _take(self, turn: Turn, board: VirtualBoard, *, is_last: bool) -> float:
-        """One turn; returns how long the board took to get online afterwards, 0 if it was not to do that by itself."""
+    def _run_stage(self, stage: Stage, board: VirtualBoard, *, is_last: bool) -> float:
+        """One stage; returns how long the board took to get online afterwards, 0 if it was not to do that by itself."""
         before = board.flash()
         with ExitStack() as stack:
-            self._network.begin(seed=turn.network_seed)
-            if turn.server:
-                self._tell({"event": "server_fault", "fault": turn.server.kind.value})
+            self._network.begin(seed=stage.network_seed)
+            if stage.server:
+                self._on_event({"event": "server_fault", "fault": stage.server.kind.value})
             wrong = stack.enter_context(ExitStack())
             conditions = None
-            faults = list(turn.network)
-            if turn.board:
-                self._tell({"event": "board_fault", "fault": turn.board.kind.value})
-                conditions = stack.enter_context(board_faults.happening(turn.board, board))
-                faults += board_faults.on_network(turn.board)
+            faults = list(stage.network)
+            if stage.board:
+                self._on_event({"event": "board_fault", "fault": stage.board.kind.value})
+                conditions = stack.enter_context(board_faults.inject(stage.board, board))
+                faults += board_faults.on_network(stage.board)
             power = stack.enter_context(board.power_on(conditions))
-            if turn.server:
-                wrong.enter_context(server_faults.happening(turn.server, self._server, self._network))
+            if stage.server:
+                wrong.enter_context(server_faults.inject(stage.server, self._server, self._network))
             self._network.at(*faults)
-            for _ in power.follow(turn.for_s):
+            for _ in power.follow(stage.for_s):
                 pass
             self._network.heal()
             wrong.close()
-            took = self._come_back(power) if is_last and not turn.board else 0.0
-        if not (turn.board and turn.board.kind in _CRASHING):
+            took = self._come_back(power) if is_last and not stage.board else 0.0
+        if not (stage.board and stage.board.kind in _CRASHING):
             _expect_no_crash(power)
-        if turn.board and turn.board.damages:
+        if stage.board and stage.board.damages:
             board.burn(before)
         return took
 
     def _come_back(self, power: PowerCycle) -> float:
-        """Demand that it gets online by itself, without a power cycle."""
+        """Expect it to get online by itself, without a power cycle."""
         start = time.monotonic()
         for event in power.follow(_PATIENCE_S):
             if event["event"] == "telemetry":
                 return time.monotonic() - start
-        raise Failed(f"it did not get online again by itself within {_PATIENCE_S:.0f} s; {_last_words(power)}")
+        raise RoundFailed(f"it did not get online again by itself within {_PATIENCE_S:.0f} s; {_last_words(power)}")
 
     def _board(self, found: Round) -> VirtualBoard:
         folder = self._folder / "boards" / f"round{found.number}"
@@ -173,45 +175,45 @@ class Chaos:
     # What has to be.
 
     def _expect_online(self, board: VirtualBoard) -> float:
-        """Demand that it gets online after power-on."""
+        """Expect it to get online after power-on."""
         start = time.monotonic()
         with board.power_on() as power:
             try:
                 power.wait_for("telemetry", timeout_s=_PATIENCE_S)
             except PowerLost as lost:
-                raise Failed(str(lost)) from lost
+                raise RoundFailed(str(lost)) from lost
             except BenchError:
-                raise Failed(f"it did not get online within {_PATIENCE_S:.0f} s; {_last_words(power)}") from None
+                raise RoundFailed(f"it did not get online within {_PATIENCE_S:.0f} s; {_last_words(power)}") from None
         _expect_no_crash(power)
         return time.monotonic() - start
 
     def _expect_settled(self, board: VirtualBoard) -> None:
-        """Demand that another power cycle asks for nothing."""
+        """Expect another power cycle without a provisioning request."""
         with board.power_on() as power:
             try:
                 power.wait_for("telemetry", timeout_s=_PATIENCE_S)
             except BenchError:
-                raise Failed(f"it did not get online a second time; {_last_words(power)}") from None
+                raise RoundFailed(f"it did not get online a second time; {_last_words(power)}") from None
         if "provisioning" in {event["event"] for event in power.events}:
-            raise Failed("it asked for credentials once more, after it had been online with some")
+            raise RoundFailed("it asked for credentials once more, after it had been online with some")
 
     def _expect_agreement(self, board: VirtualBoard) -> None:
-        """Demand one device of its name, with the credentials of the vault."""
+        """Expect one device of its name, with the credentials of the vault."""
         name = names.of_mac(board.mac)
 
         async def look(tb: ThingsBoard) -> list[tuple[str, Any]]:
             found = [each for each in await tb.devices(name) if each["name"] == name]
             return [_known(await tb.credentials(each["id"]["id"])) for each in found]
 
-        known = self._ask(look)
+        known = self._query(look)
         if len(known) != 1:
-            raise Failed(f"there are {len(known)} devices of its name on the server")
+            raise RoundFailed(f"there are {len(known)} devices of its name on the server")
         held = vault.record(board.flash())
         if held.keys() != {"active"} or [vault.shown(each) for each in held["active"]] != known:
-            raise Failed("the server has other credentials than the vault")
+            raise RoundFailed("the server has other credentials than the vault")
 
-    def _expect_no_secret_said(self, board: VirtualBoard) -> None:
-        """Demand that neither the board nor the server, since it was asked last, said one."""
+    def _expect_no_secret_printed(self, board: VirtualBoard) -> None:
+        """Expect no secret in the output of the board, or of the server since the last time."""
         account = json.loads((self._server.data / "operator.json").read_bytes())
         secrets = {self._secret, self._key, account["password"], settings.VIRTUAL_WIFI["password"]}
         for slot in vault.slots(board.flash()):
@@ -220,13 +222,13 @@ class Chaos:
             log.seek(self._searched)
             journal = log.read()
         self._searched += len(journal)
-        for who, said in (("the board", board.console.read_bytes()), ("the server", journal)):
-            if any(secret.encode() in said for secret in secrets if len(secret) >= _SHORTEST_SECRET):
-                raise Failed(f"{who} said a secret")
+        for who, output in (("the board", board.console.read_bytes()), ("the server", journal)):
+            if any(secret.encode() in output for secret in secrets if len(secret) >= _SHORTEST_SECRET):
+                raise RoundFailed(f"{who} printed a secret")
 
     # The server's side.
 
-    def _ask(self, question: Callable[[ThingsBoard], Awaitable[T]]) -> T:
+    def _query(self, question: Callable[[ThingsBoard], Awaitable[T]]) -> T:
         account = json.loads((self._server.data / "operator.json").read_bytes())
 
         async def run() -> T:
@@ -236,14 +238,14 @@ class Chaos:
 
         return asyncio.run(run())
 
-    def _happened(self, happened: FaultEvent) -> None:
-        self._tell(
+    def _on_fault(self, fault: FaultEvent) -> None:
+        self._on_event(
             {
                 "event": "network_fault",
-                "fault": happened.kind,
-                "port": happened.port,
-                "direction": happened.direction.value,
-                "bytes": happened.size,
+                "fault": fault.kind,
+                "port": fault.port,
+                "direction": fault.direction.value,
+                "bytes": fault.size,
             }
         )
 
@@ -257,7 +259,7 @@ async def _key_and_secret(tb: ThingsBoard) -> tuple[str, str]:
 
 
 def _known(own: dict[str, Any]) -> tuple[str, Any]:
-    """Credentials as the server has them, in the form of `vault.shown`."""
+    """Return credentials as the server has them, in the form of `vault.shown`."""
     match own["credentialsType"]:
         case "MQTT_BASIC" as kind:
             return kind, json.loads(own["credentialsValue"])
@@ -276,9 +278,9 @@ def _secrets_of(record: vault.Record) -> Iterator[str]:
 def _expect_no_crash(power: PowerCycle) -> None:
     for event in power.events:
         if event["event"] == "crash":
-            raise Failed(f"the board crashed ({event.get('kind', event.get('detail', ''))})")
+            raise RoundFailed(f"the board crashed ({event.get('kind', event.get('detail', ''))})")
 
 
 def _last_words(power: PowerCycle) -> str:
-    said = [event["event"] for event in power.events if event["event"] not in ("console", "state")]
-    return f"the board said last: {', '.join(said[-8:]) or 'nothing'}"
+    last = [event["event"] for event in power.events if event["event"] not in ("console", "state")]
+    return f"the last events of the board: {', '.join(last[-8:]) or 'nothing'}"

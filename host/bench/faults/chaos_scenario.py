@@ -1,6 +1,6 @@
-"""Rounds of chaos, drawn from a seed: what a board is, and what goes wrong around it, one turn after the other.
+"""Rounds of chaos, drawn from a seed: a board, and the faults around it, one stage after the other.
 
-A round is a function of its seed and its number, and of what may go wrong: no round before it has a say.
+A round is a function of its seed and its number, and of the families of faults: no round before it matters.
 """
 
 import hashlib
@@ -17,9 +17,9 @@ from bench.faults.network.rules import Direction, Fault
 from bench.faults.server_faults import ServerFault, ServerFaultKind
 from bench.flash.device_config import Choices, Transport
 
-_TURNS = 3
-_TURN_S = (0.5, 3.0)
-# Every family joins a turn with this chance.
+_STAGES = 3
+_STAGE_S = (0.5, 3.0)
+# Every family joins a stage with this chance.
 _JOINS = 0.45
 _HALF = 0.5
 # A first boot has a dozen messages, or two, and most of what there is to hit is in its first half second.
@@ -30,7 +30,7 @@ _SEEDS = 1 << 32
 
 
 class Family(StrEnum):
-    """Where something goes wrong."""
+    """The families of faults, by where they happen."""
 
     NETWORK = "network"
     SERVER = "server"
@@ -38,8 +38,8 @@ class Family(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Turn:
-    """What goes wrong together, while a board is on for `for_s` seconds."""
+class Stage:
+    """The faults at the same time, while a board is on for `for_s` seconds."""
 
     for_s: float
     network: tuple[Fault, ...] = ()
@@ -47,8 +47,8 @@ class Turn:
     server: ServerFault | None = None
     board: BoardFault | None = None
 
-    def told(self) -> dict[str, Any]:
-        """It as an event has it."""
+    def entry(self) -> dict[str, Any]:
+        """Return it as events have it."""
         found: dict[str, Any] = {"for_s": round(self.for_s, 2)}
         if self.network:
             found["network"] = [each.entry() for each in self.network]
@@ -61,37 +61,46 @@ class Turn:
 
 @dataclass(frozen=True, kw_only=True)
 class Round:
-    """A board and its turns. `provisioned`: it was online before the first of them."""
+    """A board and its stages. `provisioned`: it was online before the first of them."""
 
     number: int
     mac: str
     choices: Choices
     provisioned: bool
-    turns: tuple[Turn, ...]
+    stages: tuple[Stage, ...]
 
-    def told(self) -> dict[str, Any]:
-        """It as an event has it."""
+    def entry(self) -> dict[str, Any]:
+        """Return it as events have it."""
         way = f"{self.choices.transport}{'-tls' * self.choices.tls}-{self.choices.kind}"
         return {
             "number": self.number,
             "way": way,
             "provisioned": self.provisioned,
-            "turns": [each.told() for each in self.turns],
+            "turns": [each.entry() for each in self.stages],
         }
 
 
-def drawn(seed: int, number: int, families: Iterable[Family]) -> Round:
-    """The round of this number, from 1."""
+def draw_round(seed: int, number: int, families: Iterable[Family]) -> Round:
+    """Draw a round.
+
+    Args:
+        seed: Decides all of it, with the other arguments.
+        number: The number of the round, from 1.
+        families: The families of faults that may happen.
+
+    Returns:
+        The round; the same for the same arguments.
+    """
     chosen = sorted(set(families))
     text = f"{seed}/{number}/{'+'.join(chosen)}"
     draw = random.Random(text)  # noqa: S311 - it has to come out the same again
     choices = _choices(draw)
-    turns = tuple(_turn(draw, chosen, choices) for _ in range(draw.randint(1, _TURNS)))
+    stages = tuple(_stage(draw, chosen, choices) for _ in range(draw.randint(1, _STAGES)))
     # a record can be missed only where there is another, and a flash can be put back only with what is in it
-    needs = any(turn.board and turn.board.kind in (BoardFaultKind.CORRUPT, BoardFaultKind.VAULT) for turn in turns)
+    needs = any(stage.board and stage.board.kind in (BoardFaultKind.CORRUPT, BoardFaultKind.VAULT) for stage in stages)
     provisioned = draw.random() < _HALF or needs
     mac = f"02{hashlib.sha256(text.encode()).hexdigest()[:10]}"
-    return Round(number=number, mac=mac, choices=choices, provisioned=provisioned, turns=turns)
+    return Round(number=number, mac=mac, choices=choices, provisioned=provisioned, stages=stages)
 
 
 def _choices(draw: random.Random) -> Choices:
@@ -100,10 +109,10 @@ def _choices(draw: random.Random) -> Choices:
     return Choices(transport=draw.choice(list(Transport)), tls=tls, kind=draw.choice(kinds))
 
 
-def _turn(draw: random.Random, families: list[Family], choices: Choices) -> Turn:
+def _stage(draw: random.Random, families: list[Family], choices: Choices) -> Stage:
     joining = [each for each in families if draw.random() < _JOINS] or [draw.choice(families)]
-    return Turn(
-        for_s=draw.uniform(*_TURN_S),
+    return Stage(
+        for_s=draw.uniform(*_STAGE_S),
         network=_network(draw, choices) if Family.NETWORK in joining else (),
         network_seed=draw.randrange(_SEEDS),
         server=_server(draw) if Family.SERVER in joining else None,

@@ -1,6 +1,6 @@
-"""What can go wrong at a server: a real `bench serve`, or one in a thread as far as a thread can be upset.
+"""Faults of a server: of a real `bench serve`, or of one in a thread, which cannot be killed.
 
-    with happening(ServerFault(kind=ServerFaultKind.LOCKED), server, network): ...
+    with inject(ServerFault(kind=ServerFaultKind.LOCKED), server, network): ...
 
 It is over with the block, and the server has to work again by itself.
 """
@@ -28,7 +28,7 @@ _LOCK_S = 30.0
 
 
 class ServerFaultKind(StrEnum):
-    """What goes wrong. Where it takes a number, that is its amount."""
+    """The kinds of faults. Where one has a number, that is its amount."""
 
     REFUSE = "refuse"  # nobody listens
     HANG = "hang"  # it takes connections, and says nothing
@@ -42,14 +42,14 @@ class ServerFaultKind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class ServerFault:
-    """One thing that goes wrong, and how much of it."""
+    """A fault, and its amount."""
 
     kind: ServerFaultKind
     amount: float = 0.0
 
 
 class Target(Protocol):
-    """A server that can be upset."""
+    """A server that faults can be injected into."""
 
     @property
     def data(self) -> Path: ...
@@ -57,16 +57,16 @@ class Target(Protocol):
     def stop(self) -> None: ...
     def kill(self) -> None: ...
     def hang(self) -> None: ...
-    def go_on(self) -> None: ...
+    def resume(self) -> None: ...
     def jump_clock(self, ahead_ms: int) -> None: ...
     def fill_disk(self, *, full: bool) -> None: ...
 
 
 @contextmanager
-def happening(fault: ServerFault, server: Target, network: Network | None = None) -> Iterator[None]:
-    """Have it go wrong until the end of the block. Some kinds need the `network` in front; raises UsageError without.
+def inject(fault: ServerFault, server: Target, network: Network | None = None) -> Iterator[None]:
+    """Inject a fault until the end of the block. Some kinds need the `network` in front: UsageError without.
 
-    A network that was told otherwise is good again at the end.
+    The network is good again at the end.
     """
     with ExitStack() as undo:
         match fault.kind:
@@ -74,7 +74,7 @@ def happening(fault: ServerFault, server: Target, network: Network | None = None
                 undo.enter_context(_in_front(fault, network))
             case ServerFaultKind.HANG:
                 server.hang()
-                undo.callback(server.go_on)
+                undo.callback(server.resume)
             case ServerFaultKind.KILL:
                 server.kill()
                 undo.callback(server.start)
@@ -120,8 +120,8 @@ def locked(data: Path) -> Iterator[None]:
         other.execute("ROLLBACK")
 
 
-class UpsetProcess(ServerProcess):
-    """A `bench serve` in a process of its own, which can be upset in every way."""
+class FaultyServerProcess(ServerProcess):
+    """A `bench serve` in a process of its own, for every kind of fault."""
 
     _MODULE = "bench.faults.server_process"
 
@@ -129,27 +129,27 @@ class UpsetProcess(ServerProcess):
         """Stop it: the kernel takes connections, and nobody answers."""
         self._process.send_signal(signal.SIGSTOP)
 
-    def go_on(self) -> None:
-        """Let it go on where it was."""
+    def resume(self) -> None:
+        """Let it run again."""
         self._process.send_signal(signal.SIGCONT)
 
     def jump_clock(self, ahead_ms: int) -> None:
-        """See upset.jump_clock."""
-        self._upset(ahead_ms=ahead_ms)
+        """See `server_inject.jump_clock`."""
+        self._inject(ahead_ms=ahead_ms)
 
     def fill_disk(self, *, full: bool) -> None:
-        """See upset.fill_disk."""
-        self._upset(full=full)
+        """See `server_inject.fill_disk`."""
+        self._inject(full=full)
 
-    def _upset(self, **wrong: Any) -> None:
+    def _inject(self, **wrong: Any) -> None:
         assert self._process.stdin
         self._process.stdin.write(json.dumps(wrong).encode() + b"\n")
         self._process.stdin.flush()
         self.wait_for("upset", **wrong)
 
 
-class UpsetThread:
-    """A server in a thread as what can be upset; its clock and its disk are the whole process's."""
+class FaultyServerThread:
+    """A server in a thread; its clock and its disk are those of the whole process."""
 
     def __init__(self, server: "RunningServer") -> None:
         self._server = server
@@ -169,7 +169,7 @@ class UpsetThread:
         self._server.stop()
 
     def kill(self) -> None:
-        """Raises UsageError: no thread can be killed."""
+        """Raise UsageError: no thread can be killed."""
         raise UsageError("a server in a thread cannot be killed: take one in a process")
 
     def hang(self) -> None:
@@ -184,18 +184,18 @@ class UpsetThread:
         self._server.submit(hold)
         begun.wait()
 
-    def go_on(self) -> None:
-        """Let it go on where it was."""
+    def resume(self) -> None:
+        """Let it run again."""
         self._over.set()
 
     def jump_clock(self, ahead_ms: int) -> None:
-        """See upset.jump_clock."""
+        """See `server_inject.jump_clock`."""
         from bench.faults import server_inject  # noqa: PLC0415 - it takes a server to import, which few commands need
 
         server_inject.jump_clock(ahead_ms)
 
     def fill_disk(self, *, full: bool) -> None:
-        """See upset.fill_disk."""
-        from bench.faults import server_inject  # noqa: PLC0415 - as above
+        """See `server_inject.fill_disk`."""
+        from bench.faults import server_inject  # noqa: PLC0415 - it takes a server to import, which few commands need
 
         server_inject.fill_disk(full=full)

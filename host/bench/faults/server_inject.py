@@ -1,4 +1,4 @@
-"""What can be wrong for a server in the process that it is in: what time it is, and that its disk is full.
+"""Faults inside a server's process: a wrong clock, and a full disk.
 
 Everything here is for the whole process. It is the server's own code that runs, and real SQLite that refuses: its file
 may not grow (https://www.sqlite.org/pragma.html#pragma_max_page_count), so what needs no new page is still stored.
@@ -45,9 +45,9 @@ class _Datetime(datetime):
 
 
 def jump_clock(ahead_ms: int) -> None:
-    """Have the server's clock so many milliseconds ahead, or (negative) behind, of the host's.
+    """Set the server's clock so many milliseconds ahead, or (negative) behind, the host's clock.
 
-    That is the time in answers and in what is stored, of sessions and of certificates in the lobby; OpenSSL, where it
+    That is the time in answers and in what is stored, of sessions and of certificates at login; OpenSSL, where it
     judges certificates itself, goes by the host's.
     """
     global _ahead_ms  # noqa: PLW0603 - a process has one clock
@@ -64,7 +64,7 @@ def _shift_clocks() -> None:
 
 
 def fill_disk(*, full: bool) -> None:
-    """Have SQLite's files stay as large as they are, or (not `full`) grow again. From the next transaction on."""
+    """Let SQLite's files stay as large as they are, or (not `full`) grow again. From the next transaction on."""
     global _pages  # noqa: PLW0603 - a process has one disk
     _pages = _NO_MORE if full else _ALL
     _bound_files()

@@ -1,7 +1,7 @@
-"""`bench serve` that can be upset while it runs: `python -m bench.faults.server_process serve ...`.
+"""`bench serve` with faults that are injected while it runs: `python -m bench.faults.server_process serve ...`.
 
-It reads what is wrong on standard input, a JSON line each: `{"ahead_ms": 3600000}`, `{"full": true}`; and tells on
-standard output when it is so: `{"event": "upset", ...}`. It ends with its standard input: with who upsets it.
+It reads faults on standard input, a JSON line each: `{"ahead_ms": 3600000}`, `{"full": true}`; and reports on standard
+output when they hold: `{"event": "upset", ...}`. It ends with its standard input: with the process that injects.
 """
 
 import json

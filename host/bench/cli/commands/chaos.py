@@ -21,7 +21,7 @@ from bench.cli.options.board_setup import host_and_port
 from bench.cli.render import tables
 from bench.cli.render.tables import DEFAULT_DATA, Data
 from bench.errors import BenchError, UsageError
-from bench.faults.chaos_scenario import Family, drawn
+from bench.faults.chaos_scenario import Family, draw_round
 from bench.faults.network.framing import Protocol, Route
 from bench.faults.network.network import Network
 from bench.faults.network.rules import USUAL, Direction, Fault, FaultEvent, direction_of, kind_of, read_schedule
@@ -107,7 +107,7 @@ def run(
     of its name on the server, with the credentials of the board's vault; and no secret may have been said. The first
     round that fails ends it, with exit code 1 and the command that has it again.
     """
-    from bench.faults.chaos import Chaos, Failed  # noqa: PLC0415 - it takes a server to import
+    from bench.faults.chaos import Chaos, RoundFailed  # noqa: PLC0415 - it takes a server to import
 
     seed = _seed(seed)
     families = sorted(set(only)) or list(Family)
@@ -116,14 +116,14 @@ def run(
     show = _Shown(as_json=as_json)
     show.event({"event": "chaos", "seed": seed, "rounds": len(numbers), "only": [each.value for each in families]})
     folder = Path(tempfile.mkdtemp(prefix="chaos-", dir=paths.private_folder(data)))
-    with _gone_unless_failed(folder), Chaos(folder, files=files, tell=show.event) as chaos:
+    with _gone_unless_failed(folder), Chaos(folder, files=files, on_event=show.event) as chaos:
         for number in numbers:
             try:
-                chaos.run(drawn(seed, number, families))
+                chaos.run(draw_round(seed, number, families))
             except UsageError:  # --add: no round is to blame
                 raise
             except Exception as error:  # whatever it is, it is to be had again
-                why = str(error) if isinstance(error, (Failed, BenchError)) else repr(error)
+                why = str(error) if isinstance(error, (RoundFailed, BenchError)) else repr(error)
                 words = ["bench", "chaos", "run", "--seed", str(seed), "--round", str(number)]
                 words += [word for each in only for word in ("--only", each.value)]
                 words += [word for each in add for word in ("--add", each)]

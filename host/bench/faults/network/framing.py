@@ -1,8 +1,8 @@
-"""Where one message ends and the next begins on a TCP connection, for each protocol.
+"""Framing: the messages in the stream of a TCP connection, for each protocol.
 
 A framing is an asynchronous generator of whole messages. It ends with the connection; what the other end did not
-finish saying is the last of them. What is none of the protocol's from its first bytes on passes as it comes: what
-becomes of it is the other end's to say, and it cannot while it waits for the rest.
+finish is the last of them. Bytes that are not of the protocol pass as they come: what becomes of them is for the other
+end to decide, which it cannot while it waits for the rest.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ Framing = Callable[[asyncio.StreamReader], AsyncIterator[bytes]]
 
 
 class Protocol(StrEnum):
-    """What is spoken on a port."""
+    """The protocol of a port."""
 
     MQTT = "mqtt"
     HTTP = "http"
@@ -33,7 +33,7 @@ class Protocol(StrEnum):
 
     @property
     def framing(self) -> Framing | None:
-        """How its messages are told apart; None where each is a datagram."""
+        """The framing of its messages; None where each is a datagram."""
         return _FRAMINGS.get(self)
 
 
@@ -62,7 +62,7 @@ async def _with_lengths(
 ) -> AsyncIterator[bytes]:
     """Messages that begin with their length.
 
-    `read_header` adds a header to what it gets; returns how many bytes follow it, None if it is none of the protocol's.
+    `read_header` adds a header to what it gets; returns how many bytes follow it, None if it is not of the protocol.
     """
     header = bytearray()
     try:
@@ -105,8 +105,8 @@ async def _tls_header(reader: asyncio.StreamReader, header: bytearray) -> int | 
 
 async def http_chunks(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
     """One HTTP message's head, then its body as it comes. Good for one message each way on a connection."""
-    said, head = chunks(reader), b""
-    async for chunk in said:
+    pieces, head = chunks(reader), b""
+    async for chunk in pieces:
         head += chunk
         if not head[:1].isalpha() or len(head) > _CHUNK:
             break  # no head of HTTP's
@@ -117,12 +117,12 @@ async def http_chunks(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
             break
     if head:
         yield head
-    async for chunk in said:
+    async for chunk in pieces:
         yield chunk
 
 
 async def chunks(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
-    """What comes in one piece."""
+    """The bytes as they come."""
     try:
         while chunk := await reader.read(_CHUNK):
             yield chunk

@@ -81,7 +81,7 @@ class Relay(Proxy):
 
     @property
     def is_exhausted(self) -> bool:
-        """Whether every fault that waits for a step has happened."""
+        """True once every fault that waits for a step has happened."""
         return not self._faults.waits
 
     # What `network.Network` does from any thread.

@@ -1,4 +1,4 @@
-"""What goes wrong on a network: kinds, how much of each, when, and for how long."""
+"""Faults of a network: their kinds, amounts and times."""
 
 import json
 from collections.abc import Mapping
@@ -38,7 +38,7 @@ CHANCES = (
 """What a message meets or not."""
 AT_ONE_STEP = (*CHANCES, FaultKind.DELAY, FaultKind.JITTER, FaultKind.BANDWIDTH)
 """What one message can meet alone. The others last."""
-USUAL = -1.0  # told by its identity: whoever writes -1 hears that it is no amount
+USUAL = -1.0  # recognised by its identity: -1 itself is refused as an amount
 _MOST = (1 << 32) - 1  # of any amount and time, as of CoAP's Max-Age
 _USUALLY = {FaultKind.DELAY: 1000.0, FaultKind.JITTER: 500.0, FaultKind.BANDWIDTH: 1000.0, FaultKind.UNAVAILABLE: 0.0}
 # Of connections there are while it comes: these hit each of them once, unless they are to last.
@@ -53,17 +53,17 @@ class Direction(StrEnum):
     BOTH = "both"
 
     def covers(self, *, up: bool) -> bool:
-        """Whether it is about that one."""
+        """Return whether it includes that one."""
         return self is not (Direction.DOWN if up else Direction.UP)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """Something that goes wrong: at the `step`-th message from the begin, or after `at_s` seconds.
+    """A fault: at the `step`-th message from the begin, or after `at_s` seconds.
 
     At a step it is that one message which meets it, unless it lasts: `for_s` seconds, or as kinds do which no single
     message can meet, until healed. At a time it lasts, too; but a reset, and what makes connections half open, hits
-    those there are and is over, unless there is a `for_s`. Raises UsageError for what is no fault.
+    those there are and is over, unless there is a `for_s`. Raises UsageError for values that do not fit together.
     """
 
     kind: FaultKind
@@ -83,14 +83,14 @@ class Fault:
 
     @property
     def lasts(self) -> bool:
-        """Whether it is a condition, and not over with what it hit."""
+        """True for a condition, which is not over with the message or the connections that it hit."""
         if self.for_s:
             return True
         return self.kind not in (AT_ONE_STEP if self.step else AT_ONCE)
 
     @classmethod
     def read(cls, entry: Mapping[str, Any]) -> Self:
-        """An entry of a schedule: `{"at_s": 2, "for_s": 5, "fault": "blackhole"}`. Raises UsageError."""
+        """Read an entry of a schedule: `{"at_s": 2, "for_s": 5, "fault": "blackhole"}`. Raises UsageError."""
         numbers = {"amount": float, "step": int, "at_s": float, "for_s": float}
         if unknown := entry.keys() - numbers.keys() - {"fault", "direction"}:
             raise UsageError(f"a fault has fault, direction, {', '.join(numbers)}; not {', '.join(sorted(unknown))}")
@@ -105,7 +105,7 @@ class Fault:
         return cls(kind=kind_of(entry["fault"]), direction=direction_of(entry.get("direction", "both")), **values)
 
     def entry(self) -> dict[str, Any]:
-        """What `read` reads."""
+        """Return it as `read` reads it."""
         found: dict[str, Any] = {"fault": self.kind.value, "amount": self.amount}
         if self.direction is not Direction.BOTH:
             found["direction"] = self.direction.value
@@ -128,7 +128,7 @@ class FaultEvent:
 
 
 def kind_of(text: object) -> FaultKind:
-    """The kind of this name. Raises UsageError."""
+    """Return the kind of this name. Raises UsageError."""
     try:
         return FaultKind(text)  # type: ignore[arg-type]
     except ValueError:
@@ -136,7 +136,7 @@ def kind_of(text: object) -> FaultKind:
 
 
 def direction_of(text: object) -> Direction:
-    """The direction of this name. Raises UsageError."""
+    """Return the direction of this name. Raises UsageError."""
     try:
         return Direction(text)  # type: ignore[arg-type]
     except ValueError:
@@ -144,14 +144,14 @@ def direction_of(text: object) -> Direction:
 
 
 def check(kind: FaultKind, amount: float) -> None:
-    """Raises UsageError for an amount that a kind cannot have."""
+    """Raise UsageError for an amount that a kind cannot have."""
     most = 1 if kind in CHANCES else _MOST
     if not 0 <= amount <= most:
         raise UsageError(f"{kind} takes {'a chance' if kind in CHANCES else 'a number'} from 0 to {most}")
 
 
 def read_schedule(path: Path) -> list[Fault]:
-    """The faults in a file: a list of entries, in JSON. Raises UsageError."""
+    """Read the faults in a file: a list of entries, in JSON. Raises UsageError."""
     try:
         entries = json.loads(path.read_text())
     except (ValueError, RecursionError):

@@ -15,7 +15,7 @@ class Body:
     def left(self) -> int:
         return len(self._data) - self._at
 
-    def take(self, size: int) -> bytes:
+    def read(self, size: int) -> bytes:
         end = self._at + size
         piece = self._data[self._at : end]
         if len(piece) < size:
@@ -24,14 +24,14 @@ class Body:
         return piece
 
     def byte(self) -> int:
-        return self.take(1)[0]
+        return self.read(1)[0]
 
     def word(self) -> int:
-        return int.from_bytes(self.take(2), "big")
+        return int.from_bytes(self.read(2), "big")
 
     def long(self) -> int:
         """A four byte integer (MQTT 5, 1.5.3)."""
-        return int.from_bytes(self.take(4), "big")
+        return int.from_bytes(self.read(4), "big")
 
     def variable(self) -> int:
         """A variable byte integer (MQTT 5, 1.5.5)."""
@@ -45,7 +45,7 @@ class Body:
         return number
 
     def binary(self) -> bytes:
-        return self.take(self.word())
+        return self.read(self.word())
 
     def text(self) -> str:
         try:

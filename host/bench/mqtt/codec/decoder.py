@@ -187,7 +187,7 @@ def _publish(flags: int, body: Body, level: int) -> Publish:
             raise MalformedPacket(rule, Reason.PROTOCOL_ERROR)
     if not topic:
         raise MalformedPacket("an empty topic (3.3.2.1)", Reason.PROTOCOL_ERROR)
-    return Publish(topic=topic, payload=body.take(body.left), qos=qos, packet_id=packet_id)
+    return Publish(topic=topic, payload=body.read(body.left), qos=qos, packet_id=packet_id)
 
 
 def _subscribe(body: Body, level: int) -> Subscribe:

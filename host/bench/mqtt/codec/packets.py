@@ -1,4 +1,4 @@
-"""What the packets say, their types and codes, and what is wrong with those that are none."""
+"""The packets, their types and codes, and the errors of malformed ones."""
 
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -80,9 +80,9 @@ class Reason(IntEnum):
 
 
 class MalformedPacket(ValueError):
-    """Bytes that are no packet. The message names the rule, never the bytes.
+    """Bytes that are not a packet. The message names the rule, never the bytes.
 
-    `reason` is what MQTT 5 has a server say before it closes (MQTT 5, 4.13).
+    `reason` is the code that a server sends in MQTT 5 before it closes (MQTT 5, 4.13).
     """
 
     def __init__(self, rule: str, reason: Reason = Reason.MALFORMED_PACKET) -> None:

@@ -64,7 +64,7 @@ def _above_zero(read: Callable[[Body], int]) -> Callable[[Body], None]:
 
 
 class _Rule(NamedTuple):
-    """How a value is read over, and the types of the packets it belongs to."""
+    """The function that reads over a value, and the types of the packets it belongs to."""
 
     skip: Callable[[Body], object]
     packets: AbstractSet[int]
@@ -116,7 +116,7 @@ def read(body: Body, kind: int) -> AbstractSet[int]:
     length = body.variable()
     if not length:
         return _NONE
-    fields, seen = Body(body.take(length)), set[int]()
+    fields, seen = Body(body.read(length)), set[int]()
     while fields.left:
         identifier = fields.variable()
         rule = _RULES.get(identifier)
