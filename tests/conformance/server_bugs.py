@@ -10,7 +10,7 @@ from aiocoap.numbers import codes
 
 from bench.contract.credentials import CredentialsType
 from bench.mqtt import codec
-from bench.mqtt.codec import Reason, Refusal
+from bench.mqtt.codec import ReasonCode, ReturnCode
 from bench.registry import credentials as kinds
 from bench.registry import logins, names, provisioning
 from bench.registry.credentials import access_token
@@ -188,7 +188,9 @@ def forgets_what_came_over_another_transport(patch):
 
 
 def refuses_with_another_code(patch):
-    patch.setattr(login, "_BAD_NAME", LoginRefused(Refusal.BAD_CLIENT_ID, Reason.BAD_CLIENT_ID, Reason.BAD_CLIENT_ID))
+    patch.setattr(
+        login, "_BAD_NAME", LoginRefused(ReturnCode.BAD_CLIENT_ID, ReasonCode.BAD_CLIENT_ID, ReasonCode.BAD_CLIENT_ID)
+    )
 
 
 def knows_provision_in_any_case(patch):
@@ -449,20 +451,20 @@ def stays_after_disconnect(patch):
     close = DeviceConnection.close
 
     def stay(self, reason=None):
-        if reason is not Reason.SUCCESS:
+        if reason is not ReasonCode.SUCCESS:
             close(self, reason)
 
     patch.setattr(DeviceConnection, "close", stay)
 
 
 def waits_for_the_rest_of_what_is_malformed(patch):
-    feed = codec.Decoder.feed
+    feed = codec.PacketDecoder.feed
 
     def patient(self, data):
         with suppress(codec.MalformedPacket):
             yield from feed(self, data)
 
-    patch.setattr(codec.Decoder, "feed", patient)
+    patch.setattr(codec.PacketDecoder, "feed", patient)
 
 
 def closes_after_an_answer(patch):

@@ -6,7 +6,7 @@ from cryptography.hazmat.primitives import serialization
 
 from bench.conformance.check import Verdict, chosen, run
 from bench.conformance.server.addresses import Address, ServerAddresses, address
-from bench.conformance.server.subject import Server
+from bench.conformance.server.subject import CheckedServer
 from bench.conformance.server.suite import CHECKS
 from bench.registry.registry import ProfileView
 from tests.support.servers import PATIENCE_S, RunningServer
@@ -42,13 +42,15 @@ def subject(
     profile: ProfileView | None = None,
     patience_s: float = PATIENCE_S,
     names: tuple[str, ...] = (),
-) -> Server:
+) -> CheckedServer:
     profile = profile or running.profile
     reached = ServerAddresses(addresses(running, *schemes), ca=write_ca(running), patience_s=patience_s)
-    return Server(addresses=reached, key=profile.provision_key, secret=profile.provision_secret, names=list(names))
+    return CheckedServer(
+        addresses=reached, key=profile.provision_key, secret=profile.provision_secret, names=list(names)
+    )
 
 
-def ended(server: Server, *patterns: str) -> dict[Verdict, dict[str, str]]:
+def ended(server: CheckedServer, *patterns: str) -> dict[Verdict, dict[str, str]]:
     """Run the checks that fit: for each verdict the names, and what was said."""
     found = {verdict: {} for verdict in Verdict}
     for outcome in run(chosen(CHECKS, patterns), server):

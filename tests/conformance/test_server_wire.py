@@ -15,7 +15,7 @@ from bench.conformance.server import mqtt_wire
 from bench.conformance.server.addresses import ServerAddresses, address
 from bench.conformance.server.mqtt_devices import await_attribute
 from bench.conformance.server.mqtt_wire import MqttLine, ServerPacket
-from bench.conformance.server.subject import Server, parsed
+from bench.conformance.server.subject import CheckedServer, parsed
 from bench.conformance.server.suite import CHECKS
 from bench.errors import BenchError, UsageError
 from bench.mqtt import client_packets
@@ -79,7 +79,7 @@ def udp_server(datagram):
 
 
 def subject_at(*urls, patience_s=PATIENCE_S):
-    return Server(
+    return CheckedServer(
         addresses=ServerAddresses(map(address, urls), patience_s=patience_s),
         key="a-key",
         secret="a-secret-of-a-profile",

@@ -236,7 +236,7 @@ def cut(data, sizes):
 
 def decode(chunks):
     """Everything in a stream: the packets, and the rule that ended it if one did."""
-    decoder, found = codec.Decoder(), []
+    decoder, found = codec.PacketDecoder(), []
     try:
         for chunk in chunks:
             for packet in decoder.feed(chunk):

@@ -92,7 +92,7 @@ def prepared(carrier, has):
 
 def read(data):
     """What is read from `data` in an MQTT 5 connection."""
-    decoder = codec.Decoder()
+    decoder = codec.PacketDecoder()
     list(decoder.feed(connect5()))
     return list(decoder.feed(data))
 
@@ -327,20 +327,20 @@ def test_bad_packet_is_refused_with_its_reason(data, reason):
 @pytest.mark.parametrize("level", [level for level in range(256) if level not in {4, 5}])
 def test_other_levels_are_unacceptable(level):
     with pytest.raises(codec.UnacceptableLevel) as caught:
-        list(codec.Decoder().feed(mqtt_packets.connect(level=level)))
+        list(codec.PacketDecoder().feed(mqtt_packets.connect(level=level)))
     assert caught.value.reason == 0x84
 
 
 def test_mqtt_3_1_of_level_5_is_unacceptable():
     with pytest.raises(codec.UnacceptableLevel):
-        list(codec.Decoder().feed(mqtt_packets.connect(protocol="MQIsdp", level=5)))
+        list(codec.PacketDecoder().feed(mqtt_packets.connect(protocol="MQIsdp", level=5)))
 
 
 @pytest.mark.parametrize("client_id", ["", "c" * 24])
 @pytest.mark.parametrize("username", [None, "user"])
 @pytest.mark.parametrize("password", [None, b"\xff"])
 def test_connect_may_leave_out_what_it_likes(client_id, username, password):
-    [connect] = codec.Decoder().feed(connect5(client_id, username, password, keep_alive=7, clean=False))
+    [connect] = codec.PacketDecoder().feed(connect5(client_id, username, password, keep_alive=7, clean=False))
     assert connect == codec.Connect(
         level=5, clean=False, keep_alive_s=7, client_id=client_id, username=username, password=password
     )
@@ -352,7 +352,7 @@ AUTH = auth5(0x18, METHOD)
 
 
 def test_stream_is_read_as_mqtt_3_until_a_connect_says_5():
-    first, connect, second = codec.Decoder().feed(
+    first, connect, second = codec.PacketDecoder().feed(
         mqtt_packets.publish("t", b"\0x") + connect5() + publish5("t", b"\0x")
     )
     assert first == second == codec.Publish(topic="t", payload=b"\0x", qos=0, packet_id=0)
@@ -361,13 +361,13 @@ def test_stream_is_read_as_mqtt_3_until_a_connect_says_5():
 
 def test_stream_is_read_as_its_last_connect_says():
     stream = connect5() + mqtt_packets.connect() + mqtt_packets.publish("t", b"\0x") + mqtt_packets.PINGREQ
-    assert list(codec.Decoder().feed(stream))[2].payload == b"\0x"
+    assert list(codec.PacketDecoder().feed(stream))[2].payload == b"\0x"
 
 
 @pytest.mark.parametrize("data", [AUTH, disconnect5(0x00), acknowledgement5(0x40, 1, 0x00)])
 @pytest.mark.parametrize("before", [b"", mqtt_packets.connect(), mqtt_packets.connect(protocol="MQIsdp", level=3)])
 def test_what_only_mqtt_5_has_is_malformed_before_it(before, data):
-    decoder = codec.Decoder()
+    decoder = codec.PacketDecoder()
     list(decoder.feed(before))
     with pytest.raises(codec.MalformedPacket):
         list(decoder.feed(data))
@@ -377,7 +377,7 @@ def test_what_only_mqtt_5_has_is_malformed_before_it(before, data):
 @pytest.mark.parametrize("before", [b"", mqtt_packets.connect()])
 def test_auth_without_a_body_is_malformed_before_mqtt_5(before):
     with pytest.raises(codec.MalformedPacket):
-        list(codec.Decoder().feed(before + auth5()))
+        list(codec.PacketDecoder().feed(before + auth5()))
 
 
 def test_text_of_an_error_holds_none_of_the_bytes():

@@ -55,7 +55,7 @@ class Check(Generic[S]):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class CheckOutcome:
     """A check's end. `detail` is empty if it holds."""
 
     name: str
@@ -111,7 +111,7 @@ def shown(text: str, secrets: Iterable[str], *, most: int = _SHOWN) -> str:
     return text if len(text) <= most else f"{text[:most]}..."
 
 
-def run(checks: Iterable[Check[S]], subject: S) -> Iterator[Outcome]:
+def run(checks: Iterable[Check[S]], subject: S) -> Iterator[CheckOutcome]:
     """Run checks one after the other, and yield their outcomes as they end, fit to be shown."""
     for check in checks:
         begin = time.monotonic()
@@ -124,7 +124,7 @@ def run(checks: Iterable[Check[S]], subject: S) -> Iterator[Outcome]:
             verdict, detail = Verdict.SKIPPED, str(reason)
         except BenchError as error:
             verdict, detail = Verdict.TROUBLE, str(error)
-        yield Outcome(
+        yield CheckOutcome(
             name=check.name,
             rule=check.rule,
             source=check.source,

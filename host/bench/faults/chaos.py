@@ -19,7 +19,7 @@ import httpx
 from bench.contract import names
 from bench.errors import BenchError
 from bench.faults import board_faults, server_faults
-from bench.faults.chaos_scenario import Round, Stage
+from bench.faults.chaos_scenario import ChaosRound, Stage
 from bench.faults.network.framing import SPOKEN, Route
 from bench.faults.network.network import Network
 from bench.faults.network.rules import FaultEvent
@@ -93,7 +93,7 @@ class Chaos:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def run(self, found: Round) -> None:
+    def run(self, found: ChaosRound) -> None:
         """Run a round. Raises RoundFailed if a condition does not hold at its end."""
         self._on_event({"event": "round", **found.entry()})
         board = self._board(found)
@@ -150,7 +150,7 @@ class Chaos:
                 return time.monotonic() - start
         raise RoundFailed(f"it did not get online again by itself within {_PATIENCE_S:.0f} s; {_last_words(power)}")
 
-    def _board(self, found: Round) -> VirtualBoard:
+    def _board(self, found: ChaosRound) -> VirtualBoard:
         folder = self._folder / "boards" / f"round{found.number}"
         shutil.rmtree(folder, ignore_errors=True)
         chosen, tls = found.choices, found.choices.tls

@@ -60,7 +60,7 @@ class Stage:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Round:
+class ChaosRound:
     """A board and its stages. `provisioned`: it was online before the first of them."""
 
     number: int
@@ -80,7 +80,7 @@ class Round:
         }
 
 
-def draw_round(seed: int, number: int, families: Iterable[Family]) -> Round:
+def draw_round(seed: int, number: int, families: Iterable[Family]) -> ChaosRound:
     """Draw a round.
 
     Args:
@@ -100,7 +100,7 @@ def draw_round(seed: int, number: int, families: Iterable[Family]) -> Round:
     needs = any(stage.board and stage.board.kind in (BoardFaultKind.CORRUPT, BoardFaultKind.VAULT) for stage in stages)
     provisioned = draw.random() < _HALF or needs
     mac = f"02{hashlib.sha256(text.encode()).hexdigest()[:10]}"
-    return Round(number=number, mac=mac, choices=choices, provisioned=provisioned, stages=stages)
+    return ChaosRound(number=number, mac=mac, choices=choices, provisioned=provisioned, stages=stages)
 
 
 def _choices(draw: random.Random) -> Choices:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from bench.faults.network.framing import Route
-from bench.faults.network.handler import Connection, Handler
+from bench.faults.network.handler import HandledConnection, Handler
 from bench.mqtt.codec import PacketType
 
 _PROVISION = b"provision"
@@ -78,7 +78,7 @@ class _ExchangeHandler(Handler):
         self._fault: ExchangeFault | None = None
         self._held_answers = 0
 
-    async def up(self, connection: Connection, packet: bytes) -> None:
+    async def up(self, connection: HandledConnection, packet: bytes) -> None:
         if packet[0] >> 4 == PacketType.CONNECT and _PROVISION in packet:
             self._fault = self._faults.next_fault()
             if self._is(ExchangeFaultKind.DROP_CONNECTION):
@@ -94,7 +94,7 @@ class _ExchangeHandler(Handler):
                 self._held_answers += 1
         await connection.to_server(packet)
 
-    async def down(self, connection: Connection, packet: bytes) -> None:
+    async def down(self, connection: HandledConnection, packet: bytes) -> None:
         if packet[0] >> 4 != PacketType.PUBLISH:
             await connection.to_board(packet)
         elif self._held_answers:  # whoever asked that is gone
@@ -102,7 +102,7 @@ class _ExchangeHandler(Handler):
         else:
             await self._answer(connection, packet)
 
-    async def _answer(self, connection: Connection, packet: bytes) -> None:
+    async def _answer(self, connection: HandledConnection, packet: bytes) -> None:
         fault = self._fault
         match fault.kind if fault else None:
             case ExchangeFaultKind.DROP_ANSWER:

@@ -106,7 +106,7 @@ def conformance(
         check_board(choices, only, list_checks=list_checks, junit=junit, data=data, as_json=as_json)
         return
     # what it takes to speak all transports takes a while to import, and other commands need none of it
-    from bench.conformance.server.subject import Server  # noqa: PLC0415
+    from bench.conformance.server.subject import CheckedServer  # noqa: PLC0415
     from bench.conformance.server.suite import CHECKS  # noqa: PLC0415
 
     checks = chosen(CHECKS, only)
@@ -127,7 +127,7 @@ def conformance(
         key, secret = _own_profile(data, profile or _PROFILE)
     reached = ServerAddresses(there, ca=ca, patience_s=timeout)
     _ = reached.trust  # a file that holds no certificates is wrong use, and no verdict
-    server = Server(addresses=reached, key=key, secret=secret, names=list(device_name))
+    server = CheckedServer(addresses=reached, key=key, secret=secret, names=list(device_name))
     try:
         outcomes = check_results.collect(run(checks, server), len(checks), as_json=as_json)
         again = _again(url, profile_key, profile_secret_file, profile, ca if url else None, timeout, data)

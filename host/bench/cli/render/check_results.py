@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from bench.cli.render import tables
-from bench.conformance.check import Check, Outcome, Verdict
+from bench.conformance.check import Check, CheckOutcome, Verdict
 
 _COLOURS = {Verdict.HOLDS: "green", Verdict.BROKEN: "red", Verdict.SKIPPED: "dim", Verdict.TROUBLE: "yellow"}
 _BAD = (Verdict.BROKEN, Verdict.TROUBLE)
@@ -25,7 +25,7 @@ def show_list(checks: Sequence[Check[Any]], *, as_json: bool) -> None:
     tables.table(rows, as_json=as_json, empty="")
 
 
-def collect(outcomes: Iterable[Outcome], total: int, *, as_json: bool) -> list[Outcome]:
+def collect(outcomes: Iterable[CheckOutcome], total: int, *, as_json: bool) -> list[CheckOutcome]:
     """Have checks run, with a bar on a terminal: how they ended."""
     found = []
     columns = (TextColumn("checking"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
@@ -38,7 +38,7 @@ def collect(outcomes: Iterable[Outcome], total: int, *, as_json: bool) -> list[O
     return found
 
 
-def show(outcomes: Sequence[Outcome], *, again: str, as_json: bool, more: Mapping[str, Any]) -> None:
+def show(outcomes: Sequence[CheckOutcome], *, again: str, as_json: bool, more: Mapping[str, Any]) -> None:
     """Print how checks ended. `again`: the command that ran them, which --only is put behind; `more`: for JSON."""
     counts = Counter(each.verdict for each in outcomes)
     if as_json:
@@ -66,7 +66,7 @@ def show(outcomes: Sequence[Outcome], *, again: str, as_json: bool, more: Mappin
         tables.say(f"trouble ({count}): {why}")
 
 
-def write_junit(path: Path, outcomes: Sequence[Outcome]) -> None:
+def write_junit(path: Path, outcomes: Sequence[CheckOutcome]) -> None:
     """Write how checks ended as CI servers read it."""
     counts = Counter(each.verdict for each in outcomes)
     suite = ET.Element(
@@ -87,7 +87,7 @@ def write_junit(path: Path, outcomes: Sequence[Outcome]) -> None:
     path.write_bytes(ET.tostring(suite, encoding="utf-8", xml_declaration=True))
 
 
-def exit_by(outcomes: Iterable[Outcome]) -> None:
+def exit_by(outcomes: Iterable[CheckOutcome]) -> None:
     """End the command with 1 if something is broken or in trouble."""
     if any(each.verdict in _BAD for each in outcomes):
         raise typer.Exit(1)

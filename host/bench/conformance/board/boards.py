@@ -47,7 +47,7 @@ _MAC = "import json,machine\nfrom binascii import hexlify\nprint(json.dumps(hexl
 
 
 @dataclass(frozen=True, kw_only=True)
-class Server:
+class KnownServer:
     """The server as boards have to know it: its address, its ports (MQTT in clear, and under TLS), and its secrets."""
 
     address: str
@@ -124,7 +124,9 @@ class OnLine(CheckedBoard):
 class Virtual(OnLine):
     """A board of the bench's own, with our firmware and `files` that are added to it, or replace some of it."""
 
-    def __init__(self, make: Callable[[Path], Board], folder: Path, server: Server, files: dict[str, bytes]) -> None:
+    def __init__(
+        self, make: Callable[[Path], Board], folder: Path, server: KnownServer, files: dict[str, bytes]
+    ) -> None:
         self._make = make
         self._folder = folder
         self._server = server
@@ -154,7 +156,7 @@ class Ours(OnLine):
     checked it gets them from there.
     """
 
-    def __init__(self, port: str, folder: Path, server: Server, warn: Callable[[str], object]) -> None:
+    def __init__(self, port: str, folder: Path, server: KnownServer, warn: Callable[[str], object]) -> None:
         self._port = port
         self._folder = folder
         self._server = server

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from bench.conformance.board.behaviours import Behaviour, InterceptedConnection
 from bench.conformance.board.session import BoardSession
-from bench.faults.network.handler import Connection, Handler
+from bench.faults.network.handler import HandledConnection, Handler
 from bench.mqtt.codec import PACKET_LIMIT, MalformedPacket, remaining_length
 
 _HANDSHAKE = 0x16  # TLS's record type (RFC 8446, section 5.1)
@@ -39,7 +39,7 @@ class BoardConnection(InterceptedConnection, Handler):
 
     # For the network.
 
-    async def opened(self, connection: Connection) -> ssl.SSLContext | None:
+    async def opened(self, connection: HandledConnection) -> ssl.SSLContext | None:
         self._connection = connection
         self.gone = connection.gone
         self._network.opened(self)
@@ -49,7 +49,7 @@ class BoardConnection(InterceptedConnection, Handler):
         self.session.in_clear = await connection.first_byte() != _HANDSHAKE
         return None if self.session.in_clear else self._network.shown
 
-    async def up(self, _connection: Connection, data: bytes) -> None:
+    async def up(self, _connection: HandledConnection, data: bytes) -> None:
         self.session.record_bytes(data)
         rest = self._rest[True]
         rest += data
@@ -63,14 +63,14 @@ class BoardConnection(InterceptedConnection, Handler):
             self.session.record_malformed(bytes(rest[:5]), str(fault))
             await self.hang_up()
 
-    async def down(self, _connection: Connection, data: bytes) -> None:
+    async def down(self, _connection: HandledConnection, data: bytes) -> None:
         rest = self._rest[False]
         rest += data
         while packet := _cut_off(rest):
             if not self.session.dead:
                 await self._network.behaviour.down(self, packet)
 
-    async def ended(self, _connection: Connection, *, up: bool) -> None:
+    async def ended(self, _connection: HandledConnection, *, up: bool) -> None:
         if not up and self.session.dead:
             await self.gone.wait()  # nobody tells the board
         if self.session.closed is None:

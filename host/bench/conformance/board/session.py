@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass, field
 
 from bench.mqtt import codec
-from bench.mqtt.codec import Connect, Decoder, MalformedPacket, Packet, PacketType, Publish, Subscribe
+from bench.mqtt.codec import Connect, MalformedPacket, Packet, PacketDecoder, PacketType, Publish, Subscribe
 
 PROVISION = "provision"
 """The user name, or client id, of a connection to request credentials."""
@@ -40,7 +40,7 @@ class RecordedPacket:
 
 
 @dataclass(frozen=True)
-class Login:
+class BoardLogin:
     """The credentials of a login, and its client id."""
 
     client_id: str
@@ -67,7 +67,7 @@ class BoardSession:
         self.received: list[RecordedPacket] = []
         self.sent: list[RecordedPacket] = []
         """The packets to the board."""
-        self._decoder = Decoder()
+        self._decoder = PacketDecoder()
 
     def record(self, raw: bytes) -> None:
         """Record a packet from the board."""
@@ -117,12 +117,12 @@ class BoardSession:
         return self.code == _ACCEPTED and not self.is_provisioning
 
     @property
-    def login(self) -> Login | None:
+    def login(self) -> BoardLogin | None:
         """The login of a device, accepted or not; None if there was none."""
         found = self.connect
         if found is None or self.is_provisioning:
             return None
-        return Login(found.client_id, found.username, found.password)
+        return BoardLogin(found.client_id, found.username, found.password)
 
     @property
     def requests(self) -> list[Publish]:

@@ -12,10 +12,10 @@ from bench.conformance.board.boards import (
     NAME,
     CheckedBoard,
     Foreign,
+    KnownServer,
     Orders,
     Ours,
     OutOfReach,
-    Server,
     Virtual,
 )
 from bench.conformance.board.network import BoardNetwork
@@ -48,7 +48,7 @@ def subject(  # noqa: PLR0913 - what there is to say about a board, by name
     reset: str = "",
     patience_s: float = 0.0,
     prompt: Callable[[str], object] = input,
-    on_ready: Callable[[Server], None] = lambda _: None,
+    on_ready: Callable[[KnownServer], None] = lambda _: None,
     warn: Callable[[str], object] = warnings.warn,
     files: dict[str, bytes] | None = None,
 ) -> Iterator[Subject]:
@@ -82,7 +82,7 @@ def subject(  # noqa: PLR0913 - what there is to say about a board, by name
         network = stack.enter_context(
             BoardNetwork(server.ports.mqtt, _listen_on(address), (mqtt_port, mqtts_port), shown.good)
         )
-        place = Server(
+        place = KnownServer(
             address=address,
             ports=(network.listening[0], network.listening[1]),
             ca=shown.ca,

@@ -9,7 +9,7 @@ from bench.conformance import check
 from bench.conformance.board.boards import CheckedBoard
 from bench.conformance.board.certificates import Certificates
 from bench.conformance.board.network import BoardNetwork
-from bench.conformance.board.session import BoardSession, Login
+from bench.conformance.board.session import BoardLogin, BoardSession
 from bench.conformance.check import Broken, NotHere
 from bench.contract.credentials import CredentialsType
 from bench.errors import BenchError
@@ -99,7 +99,7 @@ class Subject:
             raise Broken(f"{after}, the board is not online within {self.pace.patience_s:.0f} s; {self.story(mark)}")
         return found
 
-    def online_as(self, login: Login, mark: int, after: str) -> BoardSession:
+    def online_as(self, login: BoardLogin, mark: int, after: str) -> BoardSession:
         """Expect the board online with the same login, and no new provisioning request. Raises Broken."""
         self.network.wait(
             lambda: any(each.is_provisioning or each.online for each in self.network.since(mark)), self.pace.patience_s
@@ -137,7 +137,7 @@ class Subject:
             raise BenchError(f"the board does not get online, which comes first{hint} {self.story(mark)}")
         return found
 
-    def login_of(self, session: BoardSession) -> Login:
+    def login_of(self, session: BoardSession) -> BoardLogin:
         """Return the login of a connection that has one."""
         assert session.login
         return session.login

@@ -10,7 +10,7 @@ from bench.conformance.server import coap_wire
 from bench.conformance.server.check_list import CheckList
 from bench.conformance.server.mqtt import SAMPLE
 from bench.conformance.server.mqtt_devices import await_attribute
-from bench.conformance.server.subject import FAILURE, NOT_FOUND, SUCCESS, Server
+from bench.conformance.server.subject import FAILURE, NOT_FOUND, SUCCESS, CheckedServer
 from bench.conformance.server.transports import PATH
 
 _PROVISION = PATH[1:]
@@ -25,7 +25,7 @@ checks = CheckList()
 
 
 @checks.add("coap.provision.codes", _PROVISIONING)
-def _codes(server: Server) -> None:
+def _codes(server: CheckedServer) -> None:
     """SUCCESS is 2.01, FAILURE and NOT_FOUND are 4.00, each with the JSON."""
     with coap_wire.peer(server.addresses) as peer:
         for name, fields, wanted, code in (
@@ -39,7 +39,7 @@ def _codes(server: Server) -> None:
 
 
 @checks.add("coap.provision.unreadable", _PROVISIONING)
-def _unreadable(server: Server) -> None:
+def _unreadable(server: CheckedServer) -> None:
     """A request that is not a JSON object, lacks the secret or has null for a name, is 4.00 without a payload."""
     with coap_wire.peer(server.addresses) as peer:
         for request in (
@@ -55,7 +55,7 @@ def _unreadable(server: Server) -> None:
 
 
 @checks.add("coap.provision.any_content_format", _PROVISIONING)
-def _any_content_format(server: Server) -> None:
+def _any_content_format(server: CheckedServer) -> None:
     """The request is read with Content-Format 50 (JSON), with 0 (text), and without one."""
     with coap_wire.peer(server.addresses) as peer:
         for option in ({"content_format": _JSON}, {"content_format": 0}, {}):
@@ -64,7 +64,7 @@ def _any_content_format(server: Server) -> None:
 
 
 @checks.add("coap.provision.sent_twice", "RFC 7252, 4.5")
-def _sent_twice(server: Server) -> None:
+def _sent_twice(server: CheckedServer) -> None:
     """A request that comes again, as when its answer was lost, gets the same answer and not FAILURE."""
     name = server.newcomer()
     with coap_wire.peer(server.addresses) as peer:
@@ -78,7 +78,7 @@ def _sent_twice(server: Server) -> None:
 
 
 @checks.add("coap.provision.in_blocks", "RFC 7959, 2.5")
-def _in_blocks(server: Server) -> None:
+def _in_blocks(server: CheckedServer) -> None:
     """A request in blocks of 64 bytes is put together and answered."""
     size = 1 << _BLOCK_EXPONENT + 4
     body = server.request(" ", padding="x" * 2 * size)
@@ -93,7 +93,7 @@ def _in_blocks(server: Server) -> None:
 
 
 @checks.add("coap.provision.get", _PROVISIONING)
-def _get(server: Server) -> None:
+def _get(server: CheckedServer) -> None:
     """To GET it is an error (4.00)."""
     with coap_wire.peer(server.addresses) as peer:
         code = peer.exchange(peer.request(GET, _PROVISION)).code
@@ -102,7 +102,7 @@ def _get(server: Server) -> None:
 
 
 @checks.add("coap.message.ping", "RFC 7252, 4.3")
-def _ping(server: Server) -> None:
+def _ping(server: CheckedServer) -> None:
     """An empty message that is to be confirmed is answered with a reset."""
     with coap_wire.peer(server.addresses) as peer:
         if peer.ping().mtype is not RST:
@@ -110,7 +110,7 @@ def _ping(server: Server) -> None:
 
 
 @checks.add("coap.session.unknown_token", _API)
-def _unknown_token(server: Server) -> None:
+def _unknown_token(server: CheckedServer) -> None:
     """Telemetry, and to ask for attributes, is 4.01 with a token that no device has."""
     path = f"api/v1/{server.new_token()}"
     with coap_wire.peer(server.addresses) as peer:
@@ -119,7 +119,7 @@ def _unknown_token(server: Server) -> None:
 
 
 @checks.add("coap.session.telemetry", _API)
-def _telemetry(server: Server) -> None:
+def _telemetry(server: CheckedServer) -> None:
     """Telemetry is 2.01; what is not JSON is 4.00."""
     path = f"api/v1/{server.token}/telemetry"
     with coap_wire.peer(server.addresses) as peer:
@@ -128,7 +128,7 @@ def _telemetry(server: Server) -> None:
 
 
 @checks.add("coap.session.attributes", _API)
-def _attributes(server: Server) -> None:
+def _attributes(server: CheckedServer) -> None:
     """An attribute that the device sent comes back, with 2.05, when it asks for it."""
     value, path = server.new_name(), f"api/v1/{server.token}/attributes"
     with coap_wire.peer(server.addresses) as peer:

@@ -12,7 +12,7 @@ from bench.conformance.check import Broken, NotHere
 from bench.conformance.server import mqtt_wire
 from bench.conformance.server.check_list import CheckList
 from bench.conformance.server.exchange import expect_login
-from bench.conformance.server.subject import FAILURE, NOT_FOUND, SUCCESS, Answer, Server
+from bench.conformance.server.subject import FAILURE, NOT_FOUND, SUCCESS, Answer, CheckedServer
 
 _DECISION = "ThingsBoard: how a provisioning request is decided"
 _CREDENTIALS = "ThingsBoard: the credentials that a device asks for"
@@ -23,28 +23,28 @@ checks = CheckList()
 
 
 @checks.add("provision.blank_name", _DECISION)
-def _blank_name(server: Server) -> None:
+def _blank_name(server: CheckedServer) -> None:
     """A name of nothing but blanks is FAILURE, even with a wrong key."""
     server.provision(server.first, "  ").expect(FAILURE)
     server.provision(server.first, "\t", provisionDeviceKey=f"no-{secrets.token_hex(10)}").expect(FAILURE)
 
 
 @checks.add("provision.empty_secret", _DECISION)
-def _empty_secret(server: Server) -> None:
+def _empty_secret(server: CheckedServer) -> None:
     """An empty key, or an empty secret, is NOT_FOUND."""
     server.provision(server.first, server.new_name(), provisionDeviceSecret="").expect(NOT_FOUND)
     server.provision(server.first, server.new_name(), provisionDeviceKey="").expect(NOT_FOUND)
 
 
 @checks.add("provision.secret_to_the_letter", _DECISION)
-def _secret_to_the_letter(server: Server) -> None:
+def _secret_to_the_letter(server: CheckedServer) -> None:
     """Neither key nor secret is trimmed: with a blank behind it either is NOT_FOUND."""
     server.provision(server.first, server.new_name(), provisionDeviceSecret=f"{server.secret} ").expect(NOT_FOUND)
     server.provision(server.first, server.new_name(), provisionDeviceKey=f"{server.key} ").expect(NOT_FOUND)
 
 
 @checks.add("provision.refusal_makes_nothing", _DECISION)
-def _refusal_makes_nothing(server: Server) -> None:
+def _refusal_makes_nothing(server: CheckedServer) -> None:
     """After NOT_FOUND, and after FAILURE for what was asked for, there is no device: the name is free."""
     server.expect_creating()
     name = server.new_name()
@@ -54,13 +54,13 @@ def _refusal_makes_nothing(server: Server) -> None:
 
 
 @checks.add("provision.unknown_fields", "ThingsBoard: the provisioning request")
-def _unknown_fields(server: Server) -> None:
+def _unknown_fields(server: CheckedServer) -> None:
     """Fields that nobody knows change nothing."""
     server.provision(server.first, server.newcomer(), firmware="1.0", tags=[1, {"a": None}]).expect_token()
 
 
 @checks.add("provision.number_is_text", "ThingsBoard: the provisioning request")
-def _number_is_text(server: Server) -> None:
+def _number_is_text(server: CheckedServer) -> None:
     """A token that is a JSON number counts as its digits."""
     server.expect_creating()
     token = secrets.randbelow(9 * 10**15) + 10**15
@@ -69,7 +69,7 @@ def _number_is_text(server: Server) -> None:
 
 
 @checks.add("provision.same_token_twice", _CREDENTIALS)
-def _same_token_twice(server: Server) -> None:
+def _same_token_twice(server: CheckedServer) -> None:
     """The token of another device is FAILURE."""
     server.expect_creating()
     token = server.new_token()
@@ -78,7 +78,7 @@ def _same_token_twice(server: Server) -> None:
 
 
 @checks.add("provision.given_tokens_differ", _CREDENTIALS)
-def _given_tokens_differ(server: Server) -> None:
+def _given_tokens_differ(server: CheckedServer) -> None:
     """Tokens that the server makes are long, and never the same."""
     server.expect_creating()
     tokens = {server.provision(server.first, server.new_name()).expect_token() for _ in range(3)}
@@ -89,7 +89,7 @@ def _given_tokens_differ(server: Server) -> None:
 
 
 @checks.add("provision.type_without_material", _CREDENTIALS)
-def _type_without_material(server: Server) -> None:
+def _type_without_material(server: CheckedServer) -> None:
     """A credentialsType that nothing comes with is ignored: the device gets a token."""
     server.expect_creating()
     for kind in ("MQTT_BASIC", "X509_CERTIFICATE"):
@@ -97,14 +97,14 @@ def _type_without_material(server: Server) -> None:
 
 
 @checks.add("provision.control_characters", _CREDENTIALS)
-def _control_characters(server: Server) -> None:
+def _control_characters(server: CheckedServer) -> None:
     """A token with a control character is FAILURE, and not trimmed."""
     server.expect_creating()
     server.provision(server.first, server.new_name(), token=f"{server.new_token()}\n").expect(FAILURE)
 
 
 @checks.add("provision.lwm2m", _CREDENTIALS)
-def _lwm2m(server: Server) -> None:
+def _lwm2m(server: CheckedServer) -> None:
     """LWM2M_CREDENTIALS cannot be had by provisioning: FAILURE."""
     server.expect_creating()
     request = {"credentialsType": "LWM2M_CREDENTIALS", "token": server.new_token()}
@@ -112,14 +112,14 @@ def _lwm2m(server: Server) -> None:
 
 
 @checks.add("provision.mqtt_basic", _CREDENTIALS)
-def _mqtt_basic(server: Server) -> None:
+def _mqtt_basic(server: CheckedServer) -> None:
     """MQTT_BASIC is answered with an object of clientId, userName, password, as they were asked for."""
     server.expect_creating()
     _basic(server)
 
 
 @checks.add("provision.mqtt_basic_logs_in", "ThingsBoard: logins over MQTT")
-def _mqtt_basic_logs_in(server: Server) -> None:
+def _mqtt_basic_logs_in(server: CheckedServer) -> None:
     """MQTT_BASIC logs in with all three right, and not with a wrong password, without one, or as another client."""
     server.addresses.at("mqtt", "mqtts")
     server.expect_creating()
@@ -136,7 +136,7 @@ def _mqtt_basic_logs_in(server: Server) -> None:
 
 
 @checks.add("provision.mqtt_basic_without_user", _CREDENTIALS)
-def _mqtt_basic_without_user(server: Server) -> None:
+def _mqtt_basic_without_user(server: CheckedServer) -> None:
     """MQTT_BASIC with a password and no user name is FAILURE, with a client id or without."""
     server.expect_creating()
     request = {"credentialsType": "MQTT_BASIC", "password": server.new_token()}
@@ -145,7 +145,7 @@ def _mqtt_basic_without_user(server: Server) -> None:
 
 
 @checks.add("provision.x509", _CREDENTIALS)
-def _x509(server: Server) -> None:
+def _x509(server: CheckedServer) -> None:
     """X509_CERTIFICATE is answered with the text of `hash`, without PEM header, footer and line ends."""
     server.expect_creating()
     first, second = (base64.b64encode(secrets.token_bytes(48)).decode() for _ in range(2))
@@ -160,7 +160,7 @@ def _x509(server: Server) -> None:
 
 
 @checks.add("provision.unicode_name", _NAMES)
-def _unicode_name(server: Server) -> None:
+def _unicode_name(server: CheckedServer) -> None:
     """A name may be of any script, and is one name: asked for again it is FAILURE."""
     server.expect_creating()
     name = f"{server.new_name()}-Größe-温度-🌡"
@@ -169,7 +169,7 @@ def _unicode_name(server: Server) -> None:
 
 
 @checks.add("provision.name_is_trimmed", _NAMES)
-def _name_is_trimmed(server: Server) -> None:
+def _name_is_trimmed(server: CheckedServer) -> None:
     """Blanks around a name do not count."""
     server.expect_creating()
     name = server.new_name()
@@ -178,7 +178,7 @@ def _name_is_trimmed(server: Server) -> None:
 
 
 @checks.add("provision.name_by_case", _NAMES)
-def _name_by_case(server: Server) -> None:
+def _name_by_case(server: CheckedServer) -> None:
     """Names that differ in case are of two devices."""
     server.expect_creating()
     name = f"{server.new_name()}-valve"
@@ -187,7 +187,7 @@ def _name_by_case(server: Server) -> None:
 
 
 @checks.add("provision.name_too_long", _NAMES)
-def _name_too_long(server: Server) -> None:
+def _name_too_long(server: CheckedServer) -> None:
     """A name of 255 characters is fine, one of 256 is FAILURE."""
     server.expect_creating()
     server.provision(server.first, server.new_name().ljust(256, "x")).expect(FAILURE)
@@ -195,7 +195,7 @@ def _name_too_long(server: Server) -> None:
 
 
 @checks.add("provision.one_of_many", "ThingsBoard: of requests for one name at once exactly one makes the device")
-def _one_of_many(server: Server) -> None:
+def _one_of_many(server: CheckedServer) -> None:
     """Of eight requests for one name at once exactly one is SUCCESS, and its token is good; the others are FAILURE."""
     server.expect_creating()  # of devices made ahead ThingsBoard may hand out one twice, which is the same token then
     name, transport, go = server.new_name(), server.first, threading.Barrier(_AT_ONCE)
@@ -218,7 +218,7 @@ def _one_of_many(server: Server) -> None:
 
 
 @checks.add("provision.token_everywhere", "ThingsBoard: a device's credentials are the same for all transports")
-def _token_everywhere(server: Server) -> None:
+def _token_everywhere(server: CheckedServer) -> None:
     """A token that was had over one transport is good over the others, at once."""
     if len(server.transports) < 2:
         raise NotHere("there is one transport only")
@@ -228,7 +228,7 @@ def _token_everywhere(server: Server) -> None:
         raise Broken(f"it is refused over {', '.join(refused)}")
 
 
-def _basic(server: Server) -> tuple[str, str, str]:
+def _basic(server: CheckedServer) -> tuple[str, str, str]:
     """A device with MQTT_BASIC: its client id, user name and password."""
     request = {
         "clientId": f"{server.prefix}client",
@@ -254,6 +254,6 @@ def _basic(server: Server) -> tuple[str, str, str]:
     return wanted["clientId"], wanted["userName"], wanted["password"]
 
 
-def _mqtt_login(server: Server, client: str, user: str, password: str | None) -> bool:
+def _mqtt_login(server: CheckedServer, client: str, user: str, password: str | None) -> bool:
     with mqtt_wire.opened(server.addresses) as line:
         return mqtt_wire.login(line, client, user, password) == 0

@@ -5,7 +5,7 @@ import secrets
 
 from bench.conformance.check import Broken
 from bench.conformance.server.check_list import CheckList
-from bench.conformance.server.subject import FAILURE, NOT_FOUND, SUCCESS, Server
+from bench.conformance.server.subject import FAILURE, NOT_FOUND, SUCCESS, CheckedServer
 from bench.conformance.server.transports import TRANSPORTS, DeviceTransport
 
 _ANSWER = "ThingsBoard: the answer to a provisioning request"
@@ -16,7 +16,7 @@ checks = CheckList()
 
 
 @checks.add_for_each(_TRANSPORTS, "provision.own_token", _ANSWER)
-def _own_token(transport: DeviceTransport, server: Server) -> None:
+def _own_token(transport: DeviceTransport, server: CheckedServer) -> None:
     """A token that the device chose is the one it gets, in an answer of status, credentialsType, credentialsValue."""
     server.expect_creating()
     token = server.new_token()
@@ -25,13 +25,13 @@ def _own_token(transport: DeviceTransport, server: Server) -> None:
 
 
 @checks.add_for_each(_TRANSPORTS, "provision.given_token", _ANSWER)
-def _given_token(transport: DeviceTransport, server: Server) -> None:
+def _given_token(transport: DeviceTransport, server: CheckedServer) -> None:
     """A device that asks for no token gets one, and logs in with it right after the answer."""
     expect_login(server, transport, server.provision(transport, server.newcomer()).expect_token())
 
 
 @checks.add_for_each(_TRANSPORTS, "provision.token_logs_in_at_once", "ThingsBoard: the answer leaves after the commit")
-def _token_logs_in_at_once(transport: DeviceTransport, server: Server) -> None:
+def _token_logs_in_at_once(transport: DeviceTransport, server: CheckedServer) -> None:
     """Whoever read SUCCESS logs in with the token, over the same transport and at once."""
     expect_login(
         server, transport, server.provision(transport, server.newcomer(), token=server.new_token()).expect_token()
@@ -39,7 +39,7 @@ def _token_logs_in_at_once(transport: DeviceTransport, server: Server) -> None:
 
 
 @checks.add_for_each(_TRANSPORTS, "provision.same_name_twice", _DECISION)
-def _same_name_twice(transport: DeviceTransport, server: Server) -> None:
+def _same_name_twice(transport: DeviceTransport, server: CheckedServer) -> None:
     """A second request for a name is FAILURE, and the first one's token stays good."""
     name = server.newcomer()
     token = server.provision(transport, name, token=server.new_token()).expect_token()
@@ -48,13 +48,13 @@ def _same_name_twice(transport: DeviceTransport, server: Server) -> None:
 
 
 @checks.add_for_each(_TRANSPORTS, "provision.wrong_key", _DECISION)
-def _wrong_key(transport: DeviceTransport, server: Server) -> None:
+def _wrong_key(transport: DeviceTransport, server: CheckedServer) -> None:
     """A key that no profile has is NOT_FOUND."""
     server.provision(transport, server.new_name(), provisionDeviceKey=f"no-{secrets.token_hex(10)}").expect(NOT_FOUND)
 
 
 @checks.add_for_each(_TRANSPORTS, "provision.wrong_secret", _DECISION)
-def _wrong_secret(transport: DeviceTransport, server: Server) -> None:
+def _wrong_secret(transport: DeviceTransport, server: CheckedServer) -> None:
     """A wrong secret is NOT_FOUND."""
     server.provision(transport, server.new_name(), provisionDeviceSecret=secrets.token_hex(10)).expect(NOT_FOUND)
 
@@ -62,7 +62,7 @@ def _wrong_secret(transport: DeviceTransport, server: Server) -> None:
 @checks.add_for_each(
     _TRANSPORTS, "provision.no_secret_is_echoed", "a secret that is said back ends up in somebody's log"
 )
-def _no_secret_is_echoed(transport: DeviceTransport, server: Server) -> None:
+def _no_secret_is_echoed(transport: DeviceTransport, server: CheckedServer) -> None:
     """FAILURE and NOT_FOUND say nothing of the secret, the token or the password that came with the request."""
     known = {"token": server.new_token(), "password": server.new_token()}
     for name, secret in ((" ", server.secret), (server.new_name(), secrets.token_hex(10))):
@@ -76,7 +76,7 @@ def _no_secret_is_echoed(transport: DeviceTransport, server: Server) -> None:
                 raise Broken(f"the answer holds the request's {what}")
 
 
-def expect_login(server: Server, transport: DeviceTransport, token: str) -> None:
+def expect_login(server: CheckedServer, transport: DeviceTransport, token: str) -> None:
     """The token is one, over this transport and now."""
     if not transport.logs_in(server.addresses, token):
         raise Broken("the token is refused right after the answer")

@@ -8,7 +8,7 @@ from bench.conformance.server import http_wire
 from bench.conformance.server.check_list import CheckList
 from bench.conformance.server.mqtt import SAMPLE
 from bench.conformance.server.mqtt_devices import await_attribute
-from bench.conformance.server.subject import Server
+from bench.conformance.server.subject import CheckedServer
 from bench.conformance.server.transports import PATH
 
 _PROVISIONING = "ThingsBoard: provisioning over HTTP"
@@ -21,7 +21,7 @@ checks = CheckList()
 
 
 @checks.add("http.provision.status_is_200", _PROVISIONING)
-def _status_is_200(server: Server) -> None:
+def _status_is_200(server: CheckedServer) -> None:
     """SUCCESS, FAILURE and NOT_FOUND are all 200: a device looks at `status` alone."""
     for name, fields in (
         (" ", {}),
@@ -35,7 +35,7 @@ def _status_is_200(server: Server) -> None:
 
 
 @checks.add("http.provision.any_content_type", _PROVISIONING)
-def _any_content_type(server: Server) -> None:
+def _any_content_type(server: CheckedServer) -> None:
     """The request is read as JSON whatever its Content-Type says, and without one."""
     for kind in ("text/plain", "application/octet-stream", None):
         answer = http_wire.request(server.addresses, "POST", PATH, server.request(" "), content_type=kind)
@@ -45,7 +45,7 @@ def _any_content_type(server: Server) -> None:
 
 
 @checks.add("http.provision.unreadable", _PROVISIONING)
-def _unreadable(server: Server) -> None:
+def _unreadable(server: CheckedServer) -> None:
     """A request that is not a JSON object, lacks the secret or has null for a name, is an error (500, empty 400)."""
     for request in (
         b"{",
@@ -60,7 +60,7 @@ def _unreadable(server: Server) -> None:
 
 
 @checks.add("http.provision.other_methods", _PROVISIONING)
-def _other_methods(server: Server) -> None:
+def _other_methods(server: CheckedServer) -> None:
     """GET and PUT of the path are errors (405)."""
     for method in ("GET", "PUT"):
         code = http_wire.request(server.addresses, method, PATH, server.request(" ")).code
@@ -69,7 +69,7 @@ def _other_methods(server: Server) -> None:
 
 
 @checks.add("http.session.unknown_token", _API)
-def _unknown_token(server: Server) -> None:
+def _unknown_token(server: CheckedServer) -> None:
     """Telemetry, attributes, and to ask for them, is 401 with a token that no device has."""
     path = f"/api/v1/{server.new_token()}"
     for method, what, body in (
@@ -83,7 +83,7 @@ def _unknown_token(server: Server) -> None:
 
 
 @checks.add("http.session.telemetry", _API)
-def _telemetry(server: Server) -> None:
+def _telemetry(server: CheckedServer) -> None:
     """Telemetry is 200, also 60000 bytes of it."""
     for body in (SAMPLE, json.dumps({"conformance": "x" * _LARGE}).encode()):
         code = http_wire.request(server.addresses, "POST", f"/api/v1/{server.token}/telemetry", body).code
@@ -92,7 +92,7 @@ def _telemetry(server: Server) -> None:
 
 
 @checks.add("http.session.attributes", _API)
-def _attributes(server: Server) -> None:
+def _attributes(server: CheckedServer) -> None:
     """An attribute that the device sent comes back when it asks for it."""
     value, path = server.new_name(), f"/api/v1/{server.token}/attributes"
     code = http_wire.request(server.addresses, "POST", path, json.dumps({"conformance": value}).encode()).code
@@ -107,7 +107,7 @@ def _attributes(server: Server) -> None:
 
 
 @checks.add("http.session.unreadable", _API)
-def _bad_telemetry(server: Server) -> None:
+def _bad_telemetry(server: CheckedServer) -> None:
     """Telemetry that is not JSON is an error (500)."""
     code = http_wire.request(server.addresses, "POST", f"/api/v1/{server.token}/telemetry", b"{").code
     if code not in _ERRORS:
@@ -115,7 +115,7 @@ def _bad_telemetry(server: Server) -> None:
 
 
 @checks.add("http.session.unknown_path", _API)
-def _unknown_path(server: Server) -> None:
+def _unknown_path(server: CheckedServer) -> None:
     """A path outside of the API is an error (404), with a good token, too."""
     code = http_wire.request(server.addresses, "POST", f"/api/v1/{server.token}/nothing-here", SAMPLE).code
     if code not in _ERRORS:

@@ -4,7 +4,7 @@ from bench.conformance.check import Broken
 from bench.conformance.server import mqtt_wire
 from bench.conformance.server.check_list import CheckList
 from bench.conformance.server.mqtt_wire import PROVISION, PUBACK, PUBLISH, REQUEST, RESPONSE, SUBACK, MqttLine
-from bench.conformance.server.subject import Server
+from bench.conformance.server.subject import CheckedServer
 from bench.mqtt import client_packets
 from bench.mqtt.client_packets import publish
 
@@ -21,14 +21,14 @@ checks = CheckList()
 
 
 @checks.add("mqtt.connect.user_name_provision", _PROVISIONING)
-def _user_name_provision(server: Server) -> None:
+def _user_name_provision(server: CheckedServer) -> None:
     """CONNECT with the user name `provision`, no password and no client id is let in."""
     with mqtt_wire.opened(server.addresses) as line:
         _expect_in(mqtt_wire.login(line, "", PROVISION))
 
 
 @checks.add("mqtt.connect.client_id_provision", _PROVISIONING)
-def _client_id_provision(server: Server) -> None:
+def _client_id_provision(server: CheckedServer) -> None:
     """CONNECT with the client id `provision` and no user name is let in."""
     with mqtt_wire.opened(server.addresses) as line:
         _expect_in(mqtt_wire.login(line, PROVISION))
@@ -37,28 +37,28 @@ def _client_id_provision(server: Server) -> None:
 
 
 @checks.add("mqtt.connect.provision_to_the_letter", _PROVISIONING)
-def _provision_to_the_letter(server: Server) -> None:
+def _provision_to_the_letter(server: CheckedServer) -> None:
     """`Provision` is a user name like any other: refused."""
     with mqtt_wire.opened(server.addresses) as line:
         _expect_refused(line, mqtt_wire.login(line, "a-device", "Provision"), _NOT_AUTHORISED, _BAD_NAME)
 
 
 @checks.add("mqtt.connect.unknown_token", "MQTT 3.1.1, 3.2.2.3; ThingsBoard: logins over MQTT, where it is 5")
-def _unknown_token(server: Server) -> None:
+def _unknown_token(server: CheckedServer) -> None:
     """A token that no device has is refused with CONNACK 5 or 4, and the connection closed."""
     with mqtt_wire.opened(server.addresses) as line:
         _expect_refused(line, mqtt_wire.login(line, "", server.new_token()), _NOT_AUTHORISED, _BAD_NAME)
 
 
 @checks.add("mqtt.connect.unknown_client_id", _LOGINS)
-def _unknown_client_id(server: Server) -> None:
+def _unknown_client_id(server: CheckedServer) -> None:
     """A client id alone that no device has is refused with CONNACK 2 (or 5), and the connection closed."""
     with mqtt_wire.opened(server.addresses) as line:
         _expect_refused(line, mqtt_wire.login(line, server.new_token()), _BAD_CLIENT_ID, _NOT_AUTHORISED)
 
 
 @checks.add("mqtt.connect.unknown_level", "MQTT 3.1.1, 3.1.2.2")
-def _unknown_level(server: Server) -> None:
+def _unknown_level(server: CheckedServer) -> None:
     """A CONNECT of MQTT level 6 is not let in, and the connection closed."""
     with mqtt_wire.opened(server.addresses) as line:
         line.send(client_packets.connect("", PROVISION, level=6))
@@ -68,7 +68,7 @@ def _unknown_level(server: Server) -> None:
 
 
 @checks.add("mqtt.connect.disconnect_closes", "MQTT 3.1.1, 3.14.4")
-def _disconnect_closes(server: Server) -> None:
+def _disconnect_closes(server: CheckedServer) -> None:
     """After DISCONNECT the server closes."""
     with mqtt_wire.session(server.addresses, PROVISION) as line:
         line.send(client_packets.DISCONNECT)
@@ -76,7 +76,7 @@ def _disconnect_closes(server: Server) -> None:
 
 
 @checks.add("mqtt.connect.malformed_closes", "MQTT 3.1.1, 2.2.3 and 4.8")
-def _malformed_closes(server: Server) -> None:
+def _malformed_closes(server: CheckedServer) -> None:
     """A packet whose length has five bytes closes the connection, and no other one."""
     with mqtt_wire.session(server.addresses, PROVISION) as other:
         with mqtt_wire.session(server.addresses, PROVISION) as line:
@@ -86,7 +86,7 @@ def _malformed_closes(server: Server) -> None:
 
 
 @checks.add("mqtt.connect.endless_packet_closes", "ThingsBoard: packets of at most 65536 bytes, unless set otherwise")
-def _endless_packet_closes(server: Server) -> None:
+def _endless_packet_closes(server: CheckedServer) -> None:
     """A packet that says it has 256 MiB closes the connection, before it is there."""
     with mqtt_wire.session(server.addresses, PROVISION) as line:
         line.send(b"\x32\xff\xff\xff\x7f\x00\x12" + REQUEST.encode() + b"\x00\x01" + bytes(1000))
@@ -94,7 +94,7 @@ def _endless_packet_closes(server: Server) -> None:
 
 
 @checks.add("mqtt.connect.ping", "MQTT 3.1.1, 3.12.4")
-def _ping(server: Server) -> None:
+def _ping(server: CheckedServer) -> None:
     """PINGREQ is answered with PINGRESP."""
     with mqtt_wire.session(server.addresses, PROVISION) as line:
         line.expect_nothing_more()
@@ -104,7 +104,7 @@ def _ping(server: Server) -> None:
 
 
 @checks.add("mqtt.provision.puback_has_the_id", "MQTT 3.1.1, 3.4.2")
-def _puback_has_the_id(server: Server) -> None:
+def _puback_has_the_id(server: CheckedServer) -> None:
     """A request with QoS 1 is acknowledged with its packet id, and answered; with QoS 0 it is answered."""
     with mqtt_wire.session(server.addresses, PROVISION) as line:
         line.send(publish(REQUEST, server.request(" "), packet_id=0x4321))
@@ -119,7 +119,7 @@ def _puback_has_the_id(server: Server) -> None:
 
 
 @checks.add("mqtt.provision.answer_without_subscription", _PROVISIONING)
-def _answer_without_subscription(server: Server) -> None:
+def _answer_without_subscription(server: CheckedServer) -> None:
     """The answer comes on /provision/response, subscribed to or not, not retained and with QoS 1 at most."""
     with mqtt_wire.session(server.addresses, PROVISION) as line:
         line.send(publish(REQUEST, server.request(" "), qos=0))
@@ -133,7 +133,7 @@ def _answer_without_subscription(server: Server) -> None:
 
 
 @checks.add("mqtt.provision.subscription_is_granted", "MQTT 3.1.1, 3.9; ThingsBoard: provisioning over MQTT")
-def _subscription_is_granted(server: Server) -> None:
+def _subscription_is_granted(server: CheckedServer) -> None:
     """A subscription to /provision/response is granted, its SUBACK has its id, and the answer comes with its QoS."""
     for qos in (0, 1):
         with mqtt_wire.session(server.addresses, PROVISION) as line:
@@ -144,7 +144,7 @@ def _subscription_is_granted(server: Server) -> None:
 
 
 @checks.add("mqtt.provision.other_subscriptions", _PROVISIONING)
-def _other_subscriptions(server: Server) -> None:
+def _other_subscriptions(server: CheckedServer) -> None:
     """Other subscriptions are refused with 0x80, `#` as well, and the session goes on."""
     with mqtt_wire.session(server.addresses, PROVISION) as line:
         for packet_id, topic in enumerate(("#", "/provision/#", REQUEST, TELEMETRY), 1):
@@ -153,7 +153,7 @@ def _other_subscriptions(server: Server) -> None:
 
 
 @checks.add("mqtt.provision.asks_again", _PROVISIONING)
-def _requests_again(server: Server) -> None:
+def _requests_again(server: CheckedServer) -> None:
     """After an answer the session stays, and the next request is answered, too."""
     with mqtt_wire.session(server.addresses, PROVISION) as line:
         for _ in range(3):
@@ -163,7 +163,7 @@ def _requests_again(server: Server) -> None:
 
 
 @checks.add("mqtt.provision.asking_connection_only", "ThingsBoard: a gateway for devices and no broker")
-def _asking_connection_only(server: Server) -> None:
+def _asking_connection_only(server: CheckedServer) -> None:
     """The answer goes to the connection that asked, and to no other, though it subscribed to the same topic."""
     with (
         mqtt_wire.session(server.addresses, PROVISION) as asking,
@@ -178,7 +178,7 @@ def _asking_connection_only(server: Server) -> None:
 
 
 @checks.add("mqtt.provision.request_is_no_publication", "ThingsBoard: a gateway for devices and no broker")
-def _request_is_no_publication(server: Server) -> None:
+def _request_is_no_publication(server: CheckedServer) -> None:
     """A publication of a device, its secret in it, reaches no other connection, whatever that tried to subscribe to."""
     with (
         mqtt_wire.session(server.addresses, PROVISION) as asking,
@@ -192,7 +192,7 @@ def _request_is_no_publication(server: Server) -> None:
 
 
 @checks.add("mqtt.provision.no_telemetry", _PROVISIONING)
-def _no_telemetry(server: Server) -> None:
+def _no_telemetry(server: CheckedServer) -> None:
     """A device that publishes anything but a request is thrown out."""
     with mqtt_wire.session(server.addresses, PROVISION) as line:
         line.send(publish(TELEMETRY, SAMPLE))
@@ -200,7 +200,7 @@ def _no_telemetry(server: Server) -> None:
 
 
 @checks.add("mqtt.provision.connects_again", "MQTT 3.1.1, 3.1.0-2, closes; ThingsBoard: a provision session stays one")
-def _connects_again(server: Server) -> None:
+def _connects_again(server: CheckedServer) -> None:
     """A second CONNECT, with a device's token, opens nothing: it closes, or telemetry after it does."""
     token = server.token
     with mqtt_wire.session(server.addresses, PROVISION) as line:
@@ -209,7 +209,7 @@ def _connects_again(server: Server) -> None:
 
 
 @checks.add("mqtt.provision.unreadable", _PROVISIONING)
-def _unreadable(server: Server) -> None:
+def _unreadable(server: CheckedServer) -> None:
     """A request that is not a JSON object closes its connection without an answer, and no other one."""
     for request in (b"{", b"[]", b'{"deviceName":', b"\xff\xfe"):
         with mqtt_wire.session(server.addresses, PROVISION) as other:
@@ -220,7 +220,7 @@ def _unreadable(server: Server) -> None:
 
 
 @checks.add("mqtt.provision.missing_field", _PROVISIONING)
-def _missing_field(server: Server) -> None:
+def _missing_field(server: CheckedServer) -> None:
     """A request without a secret, or with null for a name, closes its connection without an answer."""
     for request in (server.request(server.new_name(), provisionDeviceSecret=...), server.request("", deviceName=None)):
         with mqtt_wire.session(server.addresses, PROVISION) as line:

@@ -17,7 +17,7 @@ from bench.conformance.server.mqtt_wire import (
     SUBACK,
     MqttLine,
 )
-from bench.conformance.server.subject import Server
+from bench.conformance.server.subject import CheckedServer
 from bench.mqtt import client_packets
 
 _PROVISIONING = "ThingsBoard: provisioning over MQTT 5"
@@ -29,14 +29,14 @@ checks = CheckList()
 
 
 @checks.add("mqtt5.connect.provision", _PROVISIONING)
-def _provision(server: Server) -> None:
+def _provision(server: CheckedServer) -> None:
     """CONNECT with the user name `provision` is let in, and pings are answered."""
     with _session(server, PROVISION) as line:
         line.expect_nothing_more()
 
 
 @checks.add("mqtt5.connect.unknown_token", "MQTT 5, 3.2.2.2; ThingsBoard: logins over MQTT, where it is 0x86")
-def _unknown_token(server: Server) -> None:
+def _unknown_token(server: CheckedServer) -> None:
     """A token that no device has is refused with CONNACK 0x86 or 0x87, and the connection closed."""
     _expect_spoken(server)
     with mqtt_wire.opened(server.addresses, level=5) as line:
@@ -47,7 +47,7 @@ def _unknown_token(server: Server) -> None:
 
 
 @checks.add("mqtt5.provision.answer", _PROVISIONING)
-def _answer(server: Server) -> None:
+def _answer(server: CheckedServer) -> None:
     """A request is acknowledged with its packet id and without an error, and answered."""
     with _session(server, PROVISION) as line:
         line.send(_publish(REQUEST, server.request(" "), packet_id=0x4321))
@@ -56,7 +56,7 @@ def _answer(server: Server) -> None:
 
 
 @checks.add("mqtt5.provision.other_subscriptions", _PROVISIONING)
-def _other_subscriptions(server: Server) -> None:
+def _other_subscriptions(server: CheckedServer) -> None:
     """A subscription to the answer is granted, another refused with a reason, and the session goes on."""
     with _session(server, PROVISION) as line:
         line.send(client_packets.subscribe(7, (RESPONSE, 1), ("#", 1), level=5))
@@ -67,7 +67,7 @@ def _other_subscriptions(server: Server) -> None:
 
 
 @checks.add("mqtt5.provision.unreadable", _PROVISIONING)
-def _unreadable(server: Server) -> None:
+def _unreadable(server: CheckedServer) -> None:
     """A request with QoS 1 that is not a JSON object is told so with PUBACK 0x99, and the session goes on."""
     with _session(server, PROVISION) as line:
         line.send(_publish(REQUEST, b"{"))
@@ -76,7 +76,7 @@ def _unreadable(server: Server) -> None:
 
 
 @checks.add("mqtt5.provision.missing_field", _PROVISIONING)
-def _missing_field(server: Server) -> None:
+def _missing_field(server: CheckedServer) -> None:
     """A request without a secret gets PUBACK with an error (0x83), DISCONNECT, the end."""
     with _session(server, PROVISION) as line:
         line.send(_publish(REQUEST, server.request(server.new_name(), provisionDeviceSecret=...)))
@@ -84,7 +84,7 @@ def _missing_field(server: Server) -> None:
 
 
 @checks.add("mqtt5.provision.no_telemetry", _PROVISIONING)
-def _no_telemetry(server: Server) -> None:
+def _no_telemetry(server: CheckedServer) -> None:
     """A device that publishes anything but a request gets PUBACK 0x90, DISCONNECT, the end."""
     with _session(server, PROVISION) as line:
         line.send(_publish(TELEMETRY, SAMPLE))
@@ -92,7 +92,7 @@ def _no_telemetry(server: Server) -> None:
 
 
 @checks.add("mqtt5.session.telemetry", "MQTT 5, 3.4.2")
-def _telemetry(server: Server) -> None:
+def _telemetry(server: CheckedServer) -> None:
     """Telemetry is acknowledged without an error; a topic that does not exist is 0x90, and the session goes on."""
     with _session(server, server.token) as line:
         line.send(_publish(TELEMETRY, SAMPLE, packet_id=0x1234))
@@ -103,13 +103,13 @@ def _telemetry(server: Server) -> None:
 
 
 @contextmanager
-def _session(server: Server, username: str) -> Iterator[MqttLine]:
+def _session(server: CheckedServer, username: str) -> Iterator[MqttLine]:
     _expect_spoken(server)
     with mqtt_wire.session(server.addresses, username, level=5) as line:
         yield line
 
 
-def _expect_spoken(server: Server) -> None:
+def _expect_spoken(server: CheckedServer) -> None:
     with mqtt_wire.opened(server.addresses, level=5) as line:
         line.send(client_packets.connect("", PROVISION, level=5))
         packets = line.receive()

@@ -9,7 +9,7 @@ from bench.conformance.server import mqtt_wire
 from bench.conformance.server.check_list import CheckList
 from bench.conformance.server.mqtt import SAMPLE, TELEMETRY, expect_granted
 from bench.conformance.server.mqtt_wire import PUBACK, PUBLISH, REQUEST, RESPONSE, SUBACK, MqttLine
-from bench.conformance.server.subject import Server, parsed
+from bench.conformance.server.subject import CheckedServer, parsed
 from bench.mqtt import client_packets
 from bench.mqtt.client_packets import publish
 
@@ -22,7 +22,7 @@ checks = CheckList()
 
 
 @checks.add("mqtt.session.telemetry", "MQTT 3.1.1, 3.4.2; ThingsBoard: telemetry")
-def _telemetry(server: Server) -> None:
+def _telemetry(server: CheckedServer) -> None:
     """Telemetry in its three forms is acknowledged, each with its packet id and in order."""
     forms = (SAMPLE, b'{"ts":1700000000000,"values":{"conformance":2}}', b'[{"conformance":3},{"conformance":4}]')
     with mqtt_wire.session(server.addresses, server.token) as line:
@@ -33,7 +33,7 @@ def _telemetry(server: Server) -> None:
 
 
 @checks.add("mqtt.session.qos_0", "MQTT 3.1.1, 4.3.1")
-def _qos_0(server: Server) -> None:
+def _qos_0(server: CheckedServer) -> None:
     """Telemetry with QoS 0 is taken without a word."""
     with mqtt_wire.session(server.addresses, server.token) as line:
         line.send(publish(TELEMETRY, SAMPLE, qos=0))
@@ -41,7 +41,7 @@ def _qos_0(server: Server) -> None:
 
 
 @checks.add("mqtt.session.large_telemetry", "ThingsBoard: packets of at most 65536 bytes, unless set otherwise")
-def _large_telemetry(server: Server) -> None:
+def _large_telemetry(server: CheckedServer) -> None:
     """Telemetry of 60000 bytes is acknowledged."""
     with mqtt_wire.session(server.addresses, server.token) as line:
         line.send(publish(TELEMETRY, json.dumps({"conformance": "x" * _LARGE}).encode()))
@@ -49,14 +49,14 @@ def _large_telemetry(server: Server) -> None:
 
 
 @checks.add("mqtt.session.subscriptions", "MQTT 3.1.1, 3.9; ThingsBoard: topics of a device")
-def _subscriptions(server: Server) -> None:
+def _subscriptions(server: CheckedServer) -> None:
     """Subscriptions to attributes and calls are granted, to what is not a device's refused, in the order asked."""
     with mqtt_wire.session(server.addresses, server.token) as line:
         expect_granted(line, 0xBEEF, [(ATTRIBUTES, 1), (RESPONSE, 1), (CALLS, 0)], [1, 0x80, 0])
 
 
 @checks.add("mqtt.session.attributes", "ThingsBoard: attributes of a device")
-def _attributes(server: Server) -> None:
+def _attributes(server: CheckedServer) -> None:
     """An attribute that the device sent comes back when it asks for it."""
     value = server.new_name()
     with mqtt_wire.session(server.addresses, server.token) as line:
@@ -76,7 +76,7 @@ def _attributes(server: Server) -> None:
 
 
 @checks.add("mqtt.session.newer_ends_older", "ThingsBoard: one session a device, unless set otherwise")
-def _newer_ends_older(server: Server) -> None:
+def _newer_ends_older(server: CheckedServer) -> None:
     """A second login with a token ends the first one's connection, and stays itself."""
     with (
         mqtt_wire.session(server.addresses, server.token) as older,
@@ -87,7 +87,7 @@ def _newer_ends_older(server: Server) -> None:
 
 
 @checks.add("mqtt.session.no_provisioning", "ThingsBoard: provisioning over MQTT")
-def _no_provisioning(server: Server) -> None:
+def _no_provisioning(server: CheckedServer) -> None:
     """A device that is logged in gets no answer to a provisioning request, and stays."""
     with mqtt_wire.session(server.addresses, server.token) as line:
         line.send(publish(REQUEST, server.request(" ")))
@@ -95,7 +95,7 @@ def _no_provisioning(server: Server) -> None:
         line.expect_nothing_more()
 
 
-def await_attribute(server: Server, value: str, query: Callable[[int], tuple[str, bytes]]) -> str:
+def await_attribute(server: CheckedServer, value: str, query: Callable[[int], tuple[str, bytes]]) -> str:
     """Query until the attribute `conformance` is there: it may be stored some time after it was acknowledged.
 
     `query` gets the number of the question, from 1 on, and returns what the answer is called, and its body. Returns the

@@ -81,7 +81,7 @@ class _Found:
 
 
 @dataclass(kw_only=True)
-class Server:
+class CheckedServer:
     """A server, and a profile's key and secret. `names`: of devices made ahead of their first boot, to be used up."""
 
     addresses: ServerAddresses

@@ -18,7 +18,7 @@ from bench.conformance.server import mqtt_wire
 from bench.conformance.server.addresses import ServerAddresses
 from bench.conformance.server.check_list import CheckList
 from bench.conformance.server.mqtt_wire import MqttLine
-from bench.conformance.server.subject import SUCCESS, Server
+from bench.conformance.server.subject import SUCCESS, CheckedServer
 from bench.conformance.server.transports import TRANSPORTS
 from bench.errors import BenchError
 from bench.mqtt import client_packets
@@ -32,7 +32,7 @@ checks = CheckList()
 
 
 @checks.add_for_each(_SCHEMES, "certificate", "RFC 9525 (service identity); RFC 5280, 4.1.2.5 (validity)")
-def _certificate(scheme: str, server: Server) -> None:
+def _certificate(scheme: str, server: CheckedServer) -> None:
     """The certificate is in its time, and covers the name or address that devices know the server by."""
     where = server.addresses.at(scheme)
     line = server.addresses.plain(where)
@@ -50,7 +50,7 @@ def _certificate(scheme: str, server: Server) -> None:
 
 
 @checks.add_for_each(_SCHEMES, "version_1_2", "RFC 5246; ThingsBoard: TLS 1.2 unless set otherwise")
-def _version_1_2(scheme: str, server: Server) -> None:
+def _version_1_2(scheme: str, server: CheckedServer) -> None:
     """A client that speaks TLS 1.2 and nothing newer is served: many microcontrollers are such."""
     where = server.addresses.at(scheme)
     server.addresses.connection(where).close()
@@ -63,7 +63,7 @@ def _version_1_2(scheme: str, server: Server) -> None:
 
 
 @checks.add_for_each(_SCHEMES, "provision", "ThingsBoard: the same API over TLS")
-def _provision(scheme: str, server: Server) -> None:
+def _provision(scheme: str, server: CheckedServer) -> None:
     """A device gets its token over TLS, and logs in with it over TLS."""
     addresses = server.addresses.only(scheme)
     transport = next(each for each in TRANSPORTS if scheme in each.schemes)
@@ -75,7 +75,7 @@ def _provision(scheme: str, server: Server) -> None:
 
 
 @checks.add("tls.mqtts.no_plaintext", "RFC 8446, 5.1")
-def _no_plaintext(server: Server) -> None:
+def _no_plaintext(server: CheckedServer) -> None:
     """A CONNECT that is sent to the port of TLS without TLS is not let in."""
     line = server.addresses.plain(server.addresses.at("mqtts"))
     with MqttLine(line, level=4, patience_s=server.addresses.patience_s) as plain:
@@ -85,7 +85,7 @@ def _no_plaintext(server: Server) -> None:
 
 
 @checks.add("tls.mqtts.client_certificate", _CERTIFICATES)
-def _client_certificate(server: Server) -> None:
+def _client_certificate(server: CheckedServer) -> None:
     """A device that asked for X509_CERTIFICATE logs in with its certificate and nothing else."""
     addresses = server.addresses.only("mqtts")
     server.expect_creating()
@@ -98,7 +98,7 @@ def _client_certificate(server: Server) -> None:
 
 
 @checks.add("tls.mqtts.unknown_certificate", _CERTIFICATES)
-def _unknown_certificate(server: Server) -> None:
+def _unknown_certificate(server: CheckedServer) -> None:
     """A certificate that no device has is refused with CONNACK 5 or 4, though a good token comes with it."""
     addresses = server.addresses.only("mqtts")
     _show_certificate(addresses, server.new_name())

@@ -9,7 +9,7 @@ class HungUp(Exception):
     """The connection was ended on purpose."""
 
 
-class Connection(Protocol):
+class HandledConnection(Protocol):
     """A board's connection and the one to the server behind it, as a handler sees them."""
 
     gone: asyncio.Event
@@ -35,7 +35,7 @@ class Handler:
     once. OSError and HungUp end the connection; any other error is a defect, and raised when the network is left.
     """
 
-    async def opened(self, _connection: Connection) -> ssl.SSLContext | None:
+    async def opened(self, _connection: HandledConnection) -> ssl.SSLContext | None:
         """A connection was made, and nothing read yet.
 
         Returns:
@@ -43,15 +43,15 @@ class Handler:
         """
         return None
 
-    async def up(self, connection: Connection, message: bytes) -> None:
+    async def up(self, connection: HandledConnection, message: bytes) -> None:
         """The board sent a message."""
         await connection.to_server(message)
 
-    async def down(self, connection: Connection, message: bytes) -> None:
+    async def down(self, connection: HandledConnection, message: bytes) -> None:
         """The server sent a message."""
         await connection.to_board(message)
 
-    async def ended(self, connection: Connection, *, up: bool) -> None:
+    async def ended(self, connection: HandledConnection, *, up: bool) -> None:
         """One end sends no more: the board (`up`) or the server. The other is told when this returns."""
 
     def closed(self) -> None:

@@ -17,7 +17,7 @@ from concurrent.futures import Future
 from functools import partial
 
 from bench.errors import UsageError
-from bench.faults.network.relay import Relay
+from bench.faults.network.relay import NetworkRelay
 from bench.faults.network.rules import Direction, Fault, FaultKind, check, direction_of
 from bench.faults.network.udp import UdpPort
 
@@ -26,7 +26,7 @@ _NAMES.pop("delay")
 _NAMES.pop("jitter")
 
 
-class Network(Relay):
+class Network(NetworkRelay):
     """A proxy on the way from boards to a server. A context manager.
 
     `seed` decides all that is random: the n-th message of a port and direction meets the same again. `observer` is

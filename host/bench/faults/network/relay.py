@@ -27,7 +27,7 @@ def _ignore(_event: FaultEvent) -> None:
     pass
 
 
-class Relay(Proxy):
+class NetworkRelay(Proxy):
     """A network without a way to set faults from another thread: see `network.Network`."""
 
     def __init__(

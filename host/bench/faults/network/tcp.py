@@ -99,7 +99,7 @@ class TcpConnection:
     # For handlers.
 
     async def first_byte(self) -> int:
-        """See `handler.Connection`."""
+        """See `handler.HandledConnection`."""
         ready = asyncio.Event()
         self._loop.add_reader(self._board, ready.set)
         try:
@@ -111,15 +111,15 @@ class TcpConnection:
         return first[0]
 
     async def to_server(self, message: bytes) -> None:
-        """See `handler.Connection`."""
+        """See `handler.HandledConnection`."""
         await self._pass_on(message, up=True)
 
     async def to_board(self, message: bytes) -> None:
-        """See `handler.Connection`."""
+        """See `handler.HandledConnection`."""
         await self._pass_on(message, up=False)
 
     async def hang_up(self, *, hard: bool = False) -> None:
-        """See `handler.Connection`."""
+        """See `handler.HandledConnection`."""
         if hard:
             self._reset()
         else:

@@ -2,7 +2,7 @@
 
 from bench.faults.network.framing import Protocol
 from bench.mqtt import codec
-from bench.mqtt.codec import PacketType, Reason, Refusal
+from bench.mqtt.codec import PacketType, ReasonCode, ReturnCode
 
 _MQTT_5 = 5
 _COAP_CONFIRMABLE, _COAP_ACK, _COAP_NON = 0, 2, 1
@@ -40,8 +40,8 @@ def _connack(request: bytes) -> bytes | None:
     if request[:1] != bytes([PacketType.CONNECT << 4]):
         return None
     if name > 0 and request[name + 4 : name + 5] == bytes([_MQTT_5]):
-        return codec.connack(Reason.SERVER_UNAVAILABLE, level=_MQTT_5)
-    return codec.connack(Refusal.UNAVAILABLE)
+        return codec.connack(ReasonCode.SERVER_UNAVAILABLE, level=_MQTT_5)
+    return codec.connack(ReturnCode.UNAVAILABLE)
 
 
 def _coap(request: bytes, retry_after_s: int) -> bytes | None:

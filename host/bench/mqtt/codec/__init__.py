@@ -5,7 +5,7 @@ MalformedPacket, and the connection it came on is closed. Section numbers are th
 MQTT 3.1.1, or of MQTT 5 where it is named.
 """
 
-from bench.mqtt.codec.decoder import PACKET_LIMIT, Decoder
+from bench.mqtt.codec.decoder import PACKET_LIMIT, PacketDecoder
 from bench.mqtt.codec.encoder import PINGRESP, connack, disconnect, puback, publish, suback, unsuback
 from bench.mqtt.codec.packets import (
     Connect,
@@ -13,8 +13,8 @@ from bench.mqtt.codec.packets import (
     Packet,
     PacketType,
     Publish,
-    Reason,
-    Refusal,
+    ReasonCode,
+    ReturnCode,
     Simple,
     Subscribe,
     UnacceptableLevel,
@@ -25,13 +25,13 @@ __all__ = [
     "PACKET_LIMIT",
     "PINGRESP",
     "Connect",
-    "Decoder",
     "MalformedPacket",
     "Packet",
+    "PacketDecoder",
     "PacketType",
     "Publish",
-    "Reason",
-    "Refusal",
+    "ReasonCode",
+    "ReturnCode",
     "Simple",
     "Subscribe",
     "UnacceptableLevel",

@@ -10,7 +10,7 @@ from bench.mqtt.codec.packets import (
     Packet,
     PacketType,
     Publish,
-    Reason,
+    ReasonCode,
     Simple,
     Subscribe,
     UnacceptableLevel,
@@ -26,43 +26,43 @@ _OLD_CLIENT_ID_LIMIT = 23
 
 # The reasons a client may give (MQTT 5, 3.4.2.1, 3.5.2.1, 3.6.2.1, 3.7.2.1, 3.14.2.1, 3.15.2.1).
 _RECEIVED = {
-    Reason.SUCCESS,
-    Reason.NO_MATCHING_SUBSCRIBERS,
-    Reason.UNSPECIFIED,
-    Reason.IMPLEMENTATION_SPECIFIC,
-    Reason.NOT_AUTHORISED,
-    Reason.TOPIC_NAME_INVALID,
-    Reason.PACKET_ID_IN_USE,
-    Reason.QUOTA_EXCEEDED,
-    Reason.PAYLOAD_FORMAT_INVALID,
+    ReasonCode.SUCCESS,
+    ReasonCode.NO_MATCHING_SUBSCRIBERS,
+    ReasonCode.UNSPECIFIED,
+    ReasonCode.IMPLEMENTATION_SPECIFIC,
+    ReasonCode.NOT_AUTHORISED,
+    ReasonCode.TOPIC_NAME_INVALID,
+    ReasonCode.PACKET_ID_IN_USE,
+    ReasonCode.QUOTA_EXCEEDED,
+    ReasonCode.PAYLOAD_FORMAT_INVALID,
 }
-_RELEASED = {Reason.SUCCESS, Reason.PACKET_ID_NOT_FOUND}
+_RELEASED = {ReasonCode.SUCCESS, ReasonCode.PACKET_ID_NOT_FOUND}
 _REASONS = {
     PacketType.PUBACK: _RECEIVED,
     PacketType.PUBREC: _RECEIVED,
     PacketType.PUBREL: _RELEASED,
     PacketType.PUBCOMP: _RELEASED,
     PacketType.DISCONNECT: {
-        Reason.SUCCESS,
-        Reason.DISCONNECT_WITH_WILL,
-        Reason.UNSPECIFIED,
-        Reason.MALFORMED_PACKET,
-        Reason.PROTOCOL_ERROR,
-        Reason.IMPLEMENTATION_SPECIFIC,
-        Reason.TOPIC_NAME_INVALID,
-        Reason.RECEIVE_MAXIMUM_EXCEEDED,
-        Reason.TOPIC_ALIAS_INVALID,
-        Reason.PACKET_TOO_LARGE,
-        Reason.MESSAGE_RATE_TOO_HIGH,
-        Reason.QUOTA_EXCEEDED,
-        Reason.ADMINISTRATIVE_ACTION,
-        Reason.PAYLOAD_FORMAT_INVALID,
+        ReasonCode.SUCCESS,
+        ReasonCode.DISCONNECT_WITH_WILL,
+        ReasonCode.UNSPECIFIED,
+        ReasonCode.MALFORMED_PACKET,
+        ReasonCode.PROTOCOL_ERROR,
+        ReasonCode.IMPLEMENTATION_SPECIFIC,
+        ReasonCode.TOPIC_NAME_INVALID,
+        ReasonCode.RECEIVE_MAXIMUM_EXCEEDED,
+        ReasonCode.TOPIC_ALIAS_INVALID,
+        ReasonCode.PACKET_TOO_LARGE,
+        ReasonCode.MESSAGE_RATE_TOO_HIGH,
+        ReasonCode.QUOTA_EXCEEDED,
+        ReasonCode.ADMINISTRATIVE_ACTION,
+        ReasonCode.PAYLOAD_FORMAT_INVALID,
     },
-    PacketType.AUTH: {Reason.CONTINUE_AUTHENTICATION, Reason.RE_AUTHENTICATE},
+    PacketType.AUTH: {ReasonCode.CONTINUE_AUTHENTICATION, ReasonCode.RE_AUTHENTICATE},
 }
 
 
-class Decoder:
+class PacketDecoder:
     """Cuts a stream of bytes into packets.
 
     Keeps at most one packet's bytes: the length is checked as soon as it is known. Reads MQTT 3.1.1
@@ -137,7 +137,7 @@ def _connect(body: Body) -> Connect:
     level = body.byte()
     if level not in _LEVELS[name]:
         rule = f"MQTT level {level} is not spoken here (3.1.2.2)"
-        raise UnacceptableLevel(rule, Reason.UNSUPPORTED_PROTOCOL_VERSION)
+        raise UnacceptableLevel(rule, ReasonCode.UNSUPPORTED_PROTOCOL_VERSION)
     flags = body.byte()
     if flags & 0x01:
         raise MalformedPacket("the reserved connect flag is set (3.1.2.3)")
@@ -149,7 +149,7 @@ def _connect(body: Body) -> Connect:
         found = properties.read(body, PacketType.CONNECT)
         if Property.AUTHENTICATION_DATA in found and Property.AUTHENTICATION_METHOD not in found:
             rule = "authentication data without a method (MQTT 5, 3.1.2.11.10)"
-            raise MalformedPacket(rule, Reason.PROTOCOL_ERROR)
+            raise MalformedPacket(rule, ReasonCode.PROTOCOL_ERROR)
     client_id = body.text()
     if level == 3 and not 1 <= len(client_id) <= _OLD_CLIENT_ID_LIMIT:
         raise MalformedPacket("a client id of MQTT 3.1 has 1 to 23 characters")
@@ -181,12 +181,12 @@ def _publish(flags: int, body: Body, level: int) -> Publish:
     packet_id = body.packet_id() if qos else 0
     if level == 5 and (found := properties.read(body, PacketType.PUBLISH)):
         if Property.TOPIC_ALIAS in found:  # CONNACK allows none, as upstream's does not
-            raise MalformedPacket("a topic alias (MQTT 5, 3.3.2.3.4)", Reason.TOPIC_ALIAS_INVALID)
+            raise MalformedPacket("a topic alias (MQTT 5, 3.3.2.3.4)", ReasonCode.TOPIC_ALIAS_INVALID)
         if Property.SUBSCRIPTION_ID in found:
             rule = "a subscription id in a client's PUBLISH (MQTT 5, 3.3.4)"
-            raise MalformedPacket(rule, Reason.PROTOCOL_ERROR)
+            raise MalformedPacket(rule, ReasonCode.PROTOCOL_ERROR)
     if not topic:
-        raise MalformedPacket("an empty topic (3.3.2.1)", Reason.PROTOCOL_ERROR)
+        raise MalformedPacket("an empty topic (3.3.2.1)", ReasonCode.PROTOCOL_ERROR)
     return Publish(topic=topic, payload=body.read(body.left), qos=qos, packet_id=packet_id)
 
 
@@ -206,7 +206,7 @@ def _subscribe(body: Body, level: int) -> Subscribe:
             raise MalformedPacket("QoS above 2 (3.8.3)")
         filters.append((topic, options))
     if not filters:
-        raise MalformedPacket("a SUBSCRIBE without filters (3.8.3)", Reason.PROTOCOL_ERROR)
+        raise MalformedPacket("a SUBSCRIBE without filters (3.8.3)", ReasonCode.PROTOCOL_ERROR)
     return Subscribe(packet_id=packet_id, filters=tuple(filters))
 
 
@@ -215,9 +215,9 @@ def _check_options(topic: str, options: int) -> None:
     if options & 0xC0:
         raise MalformedPacket("reserved subscription options are set (MQTT 5, 3.8.3.1)")
     if options & 0x03 == 0x03 or options & 0x30 == 0x30:
-        raise MalformedPacket("QoS 3, or retain handling 3 (MQTT 5, 3.8.3.1)", Reason.PROTOCOL_ERROR)
+        raise MalformedPacket("QoS 3, or retain handling 3 (MQTT 5, 3.8.3.1)", ReasonCode.PROTOCOL_ERROR)
     if options & 0x04 and topic.startswith("$share/"):
-        raise MalformedPacket("no local on a shared subscription (MQTT 5, 3.8.3.1)", Reason.PROTOCOL_ERROR)
+        raise MalformedPacket("no local on a shared subscription (MQTT 5, 3.8.3.1)", ReasonCode.PROTOCOL_ERROR)
 
 
 def _unsubscribe(body: Body, level: int) -> Unsubscribe:
@@ -228,7 +228,7 @@ def _unsubscribe(body: Body, level: int) -> Unsubscribe:
     while body.left:
         filters.append(body.text())
     if not filters:
-        raise MalformedPacket("an UNSUBSCRIBE without filters (3.10.3)", Reason.PROTOCOL_ERROR)
+        raise MalformedPacket("an UNSUBSCRIBE without filters (3.10.3)", ReasonCode.PROTOCOL_ERROR)
     if not all(filters):
         raise MalformedPacket("an empty filter (3.10.3)")
     return Unsubscribe(packet_id=packet_id, filters=tuple(filters))
@@ -236,9 +236,9 @@ def _unsubscribe(body: Body, level: int) -> Unsubscribe:
 
 def _reason(kind: PacketType, body: Body) -> None:
     """Read over a reason code and properties, both of which may be left out (MQTT 5, 2.4, 2.2.2.1)."""
-    reason = body.byte() if body.left else Reason.SUCCESS
+    reason = body.byte() if body.left else ReasonCode.SUCCESS
     found = properties.read(body, kind) if body.left else frozenset()
     if reason not in _REASONS[kind]:
-        raise MalformedPacket("a reason that this packet does not have (MQTT 5, 2.4)", Reason.PROTOCOL_ERROR)
+        raise MalformedPacket("a reason that this packet does not have (MQTT 5, 2.4)", ReasonCode.PROTOCOL_ERROR)
     if kind == PacketType.AUTH and Property.AUTHENTICATION_METHOD not in found:
-        raise MalformedPacket("an AUTH without a method (MQTT 5, 3.15.2.2.2)", Reason.PROTOCOL_ERROR)
+        raise MalformedPacket("an AUTH without a method (MQTT 5, 3.15.2.2.2)", ReasonCode.PROTOCOL_ERROR)

@@ -24,7 +24,7 @@ class PacketType(IntEnum):
     AUTH = 15  # MQTT 5 only
 
 
-class Refusal(IntEnum):
+class ReturnCode(IntEnum):
     """CONNACK return codes before MQTT 5 (3.2.2.3)."""
 
     BAD_PROTOCOL_LEVEL = 1
@@ -33,7 +33,7 @@ class Refusal(IntEnum):
     NOT_AUTHORISED = 5
 
 
-class Reason(IntEnum):
+class ReasonCode(IntEnum):
     """Reason codes (MQTT 5, 2.4): all of them, for what a client sends is checked against them."""
 
     SUCCESS = 0x00
@@ -85,7 +85,7 @@ class MalformedPacket(ValueError):
     `reason` is the code that a server sends in MQTT 5 before it closes (MQTT 5, 4.13).
     """
 
-    def __init__(self, rule: str, reason: Reason = Reason.MALFORMED_PACKET) -> None:
+    def __init__(self, rule: str, reason: ReasonCode = ReasonCode.MALFORMED_PACKET) -> None:
         super().__init__(rule)
         self.reason = reason
 

@@ -9,7 +9,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from bench.mqtt.codec.body import Body
-from bench.mqtt.codec.packets import MalformedPacket, PacketType, Reason
+from bench.mqtt.codec.packets import MalformedPacket, PacketType, ReasonCode
 
 # A will has properties of its own, inside CONNECT. 0 is the type of no packet.
 WILL = 0
@@ -41,7 +41,7 @@ class Property(IntEnum):
 
 def _flag(body: Body) -> None:
     if body.byte() > 1:
-        raise MalformedPacket("a property is neither 0 nor 1 (MQTT 5, 2.2.2)", Reason.PROTOCOL_ERROR)
+        raise MalformedPacket("a property is neither 0 nor 1 (MQTT 5, 2.2.2)", ReasonCode.PROTOCOL_ERROR)
 
 
 def _pair(body: Body) -> None:
@@ -52,13 +52,13 @@ def _pair(body: Body) -> None:
 def _topic(body: Body) -> None:
     topic = body.text()
     if "+" in topic or "#" in topic:
-        raise MalformedPacket("wildcards in the response topic (MQTT 5, 3.3.2.3.5)", Reason.PROTOCOL_ERROR)
+        raise MalformedPacket("wildcards in the response topic (MQTT 5, 3.3.2.3.5)", ReasonCode.PROTOCOL_ERROR)
 
 
 def _above_zero(read: Callable[[Body], int]) -> Callable[[Body], None]:
     def check(body: Body) -> None:
         if not read(body):
-            raise MalformedPacket("a property is 0 that must not be (MQTT 5, 2.2.2)", Reason.PROTOCOL_ERROR)
+            raise MalformedPacket("a property is 0 that must not be (MQTT 5, 2.2.2)", ReasonCode.PROTOCOL_ERROR)
 
     return check
 
@@ -123,7 +123,7 @@ def read(body: Body, kind: int) -> AbstractSet[int]:
         if rule is None or kind not in rule.packets:
             raise MalformedPacket("a property that this packet does not have (MQTT 5, 2.2.2.2)")
         if identifier in seen and identifier != Property.USER_PROPERTY:
-            raise MalformedPacket("a property twice (MQTT 5, 2.2.2.2)", Reason.PROTOCOL_ERROR)
+            raise MalformedPacket("a property twice (MQTT 5, 2.2.2.2)", ReasonCode.PROTOCOL_ERROR)
         seen.add(identifier)
         rule.skip(fields)
     return seen

@@ -6,7 +6,7 @@ from collections import deque
 from typing import Protocol
 
 from bench.mqtt import codec
-from bench.mqtt.codec import Connect, MalformedPacket, Packet, Reason, Refusal, UnacceptableLevel
+from bench.mqtt.codec import Connect, MalformedPacket, Packet, ReasonCode, ReturnCode, UnacceptableLevel
 from bench.registry.audit import Origin
 from bench.registry.chains import Chain
 from bench.registry.logins import DeviceLogin
@@ -33,7 +33,7 @@ _TURN = 32
 _UNREAD_LIMIT = 1 << 20
 
 _BAD_LEVEL = LoginRefused(
-    Refusal.BAD_PROTOCOL_LEVEL, Reason.UNSUPPORTED_PROTOCOL_VERSION, Reason.UNSUPPORTED_PROTOCOL_VERSION
+    ReturnCode.BAD_PROTOCOL_LEVEL, ReasonCode.UNSUPPORTED_PROTOCOL_VERSION, ReasonCode.UNSUPPORTED_PROTOCOL_VERSION
 )
 
 
@@ -42,7 +42,7 @@ class _Eof:
 
 
 _EOF = _Eof()
-_Queued = Packet | Chain | MalformedPacket | Reason | _Eof
+_Queued = Packet | Chain | MalformedPacket | ReasonCode | _Eof
 
 
 class ConnectionOwner(Protocol):
@@ -91,7 +91,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
     def __init__(self, owner: ConnectionOwner) -> None:
         self._owner = owner
         self._loop = asyncio.get_running_loop()
-        self._decoder = codec.Decoder()
+        self._decoder = codec.PacketDecoder()
         self._transport: asyncio.Transport | None = None
         self._session: LoginHandler | MqttSession | None = None
         self._queued: deque[_Queued] | None = None
@@ -185,7 +185,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
                 self._idle_limit_s = min(packet.keep_alive_s * _KEEP_ALIVE_GRACE, _INACTIVITY_S)
         self.send(self.version.accept(session_present=not packet.clean))
 
-    def close(self, reason: Reason | None = None) -> None:
+    def close(self, reason: ReasonCode | None = None) -> None:
         if self.closed:
             return
         if reason is not None and (disconnect := self.version.disconnect(reason)):
@@ -201,7 +201,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
 
     # The gateway's side.
 
-    def finish(self, reason: Reason) -> None:
+    def finish(self, reason: ReasonCode) -> None:
         """Handle the packet that is being handled and no more, then close."""
         if self.task is None:
             self.close(reason)
@@ -226,7 +226,9 @@ class DeviceConnection(asyncio.BufferedProtocol):
             else:
                 self.abort()
         elif now - self._received_at >= self._idle_limit_s:
-            self.close(Reason.KEEP_ALIVE_TIMEOUT if self._idle_limit_s < _INACTIVITY_S else Reason.MAXIMUM_CONNECT_TIME)
+            self.close(
+                ReasonCode.KEEP_ALIVE_TIMEOUT if self._idle_limit_s < _INACTIVITY_S else ReasonCode.MAXIMUM_CONNECT_TIME
+            )
 
     # Internal.
 
@@ -263,7 +265,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
                     await asyncio.sleep(0)
         except Exception as error:  # noqa: BLE001 - it is logged, and ends this connection only
             self._owner.api.journal.failure(error, peer=self.peer, transport=self.transport_name)
-            self.close(Reason.IMPLEMENTATION_SPECIFIC)
+            self.close(ReasonCode.IMPLEMENTATION_SPECIFIC)
         finally:
             self.task = self._queued = None
             if self._transport is None:
@@ -277,7 +279,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
             if isinstance(waiting, UnacceptableLevel) and isinstance(self._session, LoginHandler):
                 self.send(self.version.refuse(_BAD_LEVEL))
             self.close(waiting.reason)
-        elif isinstance(waiting, Reason):
+        elif isinstance(waiting, ReasonCode):
             self.close(waiting)
         elif isinstance(waiting, _Eof):
             self.close()

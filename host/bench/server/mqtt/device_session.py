@@ -1,7 +1,7 @@
 """The session of a device that logged in: telemetry, attributes, claims, and calls both ways."""
 
 from bench.mqtt import codec
-from bench.mqtt.codec import Connect, Publish, Reason, Subscribe
+from bench.mqtt.codec import Connect, Publish, ReasonCode, Subscribe
 from bench.registry.logins import DeviceLogin
 from bench.server import device_json, json_reader
 from bench.server.device_api import DeviceApi, Gone
@@ -39,7 +39,7 @@ class DeviceSession(MqttSession):
         self._stop_rpc_calls()
 
     def _on_second_connect(self, _packet: Connect) -> None:
-        self._link.close(Reason.PROTOCOL_ERROR)  # 3.1
+        self._link.close(ReasonCode.PROTOCOL_ERROR)  # 3.1
 
     # What it subscribes to.
 
@@ -56,7 +56,7 @@ class DeviceSession(MqttSession):
                 if self._stop_calls is None:
                     self._stop_calls = presence.listen_calls(device_id, self._on_call)
 
-    def _unsubscribe(self, topic: str) -> Reason:
+    def _unsubscribe(self, topic: str) -> ReasonCode:
         """Leave a topic. To leave one form is to leave them all: only one was ever served."""
         if topic in topics.ATTRIBUTE_FILTERS:
             self._stop_attribute_updates()
@@ -82,7 +82,7 @@ class DeviceSession(MqttSession):
         self._publish(f"{self._call_form.rpc_request}{call.id}", payload)
 
     def _on_ending(self, _why: SessionEnd) -> None:
-        self._link.close(Reason.ADMINISTRATIVE_ACTION)
+        self._link.close(ReasonCode.ADMINISTRATIVE_ACTION)
 
     # What it publishes.
 
@@ -91,7 +91,7 @@ class DeviceSession(MqttSession):
         if topic.kind is TopicKind.GATEWAY:
             return  # upstream does not answer a device that is no gateway
         if topic.kind is TopicKind.OTHER:
-            self._acknowledge(packet, Reason.TOPIC_NAME_INVALID)
+            self._acknowledge(packet, ReasonCode.TOPIC_NAME_INVALID)
             return
         if topic.kind is TopicKind.CHUNK_REQUEST:
             self._refuse_chunk(packet, topic.rest)
@@ -101,11 +101,11 @@ class DeviceSession(MqttSession):
         except json_reader.Malformed:
             self._reject(packet)
         except json_reader.BadField:  # an exception that upstream does not expect closes with this reason
-            self._link.close(Reason.SERVER_SHUTTING_DOWN)
+            self._link.close(ReasonCode.SERVER_SHUTTING_DOWN)
         except Gone:
-            self._link.close(Reason.ADMINISTRATIVE_ACTION)
+            self._link.close(ReasonCode.ADMINISTRATIVE_ACTION)
         except Limited:
-            self._link.close(Reason.IMPLEMENTATION_SPECIFIC)
+            self._link.close(ReasonCode.IMPLEMENTATION_SPECIFIC)
 
     async def _dispatch(self, packet: Publish, topic: topics.ParsedTopic) -> None:
         """Have a message handled, acknowledge it, and answer. Raises PayloadError, Gone or Limited."""
@@ -143,10 +143,10 @@ class DeviceSession(MqttSession):
         """Answer a request for part of a package: no device has one. No PUBACK, as ThingsBoard does."""
         size = topics.parse_int32(packet.payload.decode(errors="replace")) if packet.payload else 0
         if size is None or topics.parse_int32(number) is None:
-            self._link.close(Reason.SERVER_SHUTTING_DOWN)
+            self._link.close(ReasonCode.SERVER_SHUTTING_DOWN)
             return
         self._publish(topics.PACKAGE_ERROR, b"PAYLOAD_TOO_LARGE" if size > codec.PACKET_LIMIT else b"NOT_FOUND")
-        self._link.close(Reason.IMPLEMENTATION_SPECIFIC)
+        self._link.close(ReasonCode.IMPLEMENTATION_SPECIFIC)
 
 
 def _id(text: str, error: type[json_reader.PayloadError]) -> int:

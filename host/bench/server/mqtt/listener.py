@@ -3,7 +3,7 @@
 import asyncio
 import uuid
 
-from bench.mqtt.codec import Reason
+from bench.mqtt.codec import ReasonCode
 from bench.registry.logins import DeviceLogin
 from bench.server.device_api import DeviceApi
 from bench.server.mqtt.connection import DeviceConnection
@@ -46,7 +46,7 @@ class Gateway:
         """Let every connection finish the packet it is at, for up to `grace_s` seconds, and close them all."""
         self.closing = True  # for a TLS handshake that ends only now
         for connection in list(self.connections):
-            connection.finish(Reason.SERVER_SHUTTING_DOWN)
+            connection.finish(ReasonCode.SERVER_SHUTTING_DOWN)
         tasks = [connection.task for connection in self.connections if connection.task is not None]
         if tasks:
             await asyncio.wait(tasks, timeout=grace_s)
@@ -59,7 +59,7 @@ class Gateway:
         """Register a device's connection; an older connection of the device is closed."""
         if (older := self._online.get(device.id)) is not None:
             self.journal.write("taken_over", device=device.name, peer=connection.peer)
-            older.close(Reason.SESSION_TAKEN_OVER)
+            older.close(ReasonCode.SESSION_TAKEN_OVER)
         self._online[device.id] = connection
         self._log("online", connection, device)
 

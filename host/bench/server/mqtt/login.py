@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from bench.mqtt import codec
-from bench.mqtt.codec import Connect, Packet, Reason, Refusal
+from bench.mqtt.codec import Connect, Packet, ReasonCode, ReturnCode
 from bench.registry.chains import Chain
 from bench.registry.credentials import MqttLogin
 from bench.registry.logins import DeviceLogin
@@ -16,13 +16,15 @@ from bench.server.mqtt.session import SessionLink
 from bench.server.mqtt.versions import LoginRefused
 from bench.server.tls import chain
 
-_BAD_CLIENT_ID = LoginRefused(Refusal.BAD_CLIENT_ID, Reason.BAD_CLIENT_ID, Reason.BAD_CLIENT_ID)
-_BAD_NAME = LoginRefused(Refusal.NOT_AUTHORISED, Reason.BAD_USER_NAME_OR_PASSWORD, Reason.BAD_USER_NAME_OR_PASSWORD)
-_NOT_AUTHORISED = LoginRefused(Refusal.NOT_AUTHORISED, Reason.NOT_AUTHORISED, Reason.NOT_AUTHORISED)
-_LIMITED = LoginRefused(Refusal.UNAVAILABLE, Reason.CONNECTION_RATE_EXCEEDED, Reason.MESSAGE_RATE_TOO_HIGH)
-_UNAVAILABLE = LoginRefused(Refusal.UNAVAILABLE, Reason.SERVER_UNAVAILABLE, Reason.SERVER_BUSY)
+_BAD_CLIENT_ID = LoginRefused(ReturnCode.BAD_CLIENT_ID, ReasonCode.BAD_CLIENT_ID, ReasonCode.BAD_CLIENT_ID)
+_BAD_NAME = LoginRefused(
+    ReturnCode.NOT_AUTHORISED, ReasonCode.BAD_USER_NAME_OR_PASSWORD, ReasonCode.BAD_USER_NAME_OR_PASSWORD
+)
+_NOT_AUTHORISED = LoginRefused(ReturnCode.NOT_AUTHORISED, ReasonCode.NOT_AUTHORISED, ReasonCode.NOT_AUTHORISED)
+_LIMITED = LoginRefused(ReturnCode.UNAVAILABLE, ReasonCode.CONNECTION_RATE_EXCEEDED, ReasonCode.MESSAGE_RATE_TOO_HIGH)
+_UNAVAILABLE = LoginRefused(ReturnCode.UNAVAILABLE, ReasonCode.SERVER_UNAVAILABLE, ReasonCode.SERVER_BUSY)
 _UNAVAILABLE_TO_CERTIFICATE = LoginRefused(
-    Refusal.UNAVAILABLE, Reason.SERVER_UNAVAILABLE, Reason.IMPLEMENTATION_SPECIFIC
+    ReturnCode.UNAVAILABLE, ReasonCode.SERVER_UNAVAILABLE, ReasonCode.IMPLEMENTATION_SPECIFIC
 )
 
 # Transport types of profiles whose devices may log in here.
@@ -56,7 +58,7 @@ class LoginHandler:
         else:
             self._early.append(packet)
             if len(self._early) > _EARLY_PACKETS or self._link.received > codec.PACKET_LIMIT:
-                self._link.close(Reason.QUOTA_EXCEEDED)
+                self._link.close(ReasonCode.QUOTA_EXCEEDED)
 
     def end(self) -> None:
         """No-op: there is no state to release."""

@@ -1,6 +1,6 @@
 """The session of a connection whose user name or client id is `provision`: it can provision, and that is all."""
 
-from bench.mqtt.codec import Connect, Publish, Reason
+from bench.mqtt.codec import Connect, Publish, ReasonCode
 from bench.server import device_json, json_reader
 from bench.server.limits import Limited
 from bench.server.mqtt import versions
@@ -29,24 +29,24 @@ class ProvisionSession(MqttSession):
 
     async def _on_publish(self, packet: Publish) -> None:
         if packet.topic != PROVISION_REQUEST:
-            self._refuse(packet, Reason.TOPIC_NAME_INVALID)
+            self._refuse(packet, ReasonCode.TOPIC_NAME_INVALID)
             return
         try:
             outcome = await self._api.provision(packet.payload, self._link.origin())
         except json_reader.Malformed:
             self._reject(packet)
         except json_reader.BadField:
-            self._refuse(packet, Reason.IMPLEMENTATION_SPECIFIC)
+            self._refuse(packet, ReasonCode.IMPLEMENTATION_SPECIFIC)
         except Limited:
-            self._refuse(packet, Reason.QUOTA_EXCEEDED)
+            self._refuse(packet, ReasonCode.QUOTA_EXCEEDED)
         except Exception:
-            self._refuse(packet, Reason.IMPLEMENTATION_SPECIFIC)
+            self._refuse(packet, ReasonCode.IMPLEMENTATION_SPECIFIC)
             raise
         else:
             self._acknowledge(packet)
             self._publish(PROVISION_RESPONSE, device_json.write_answer(outcome))
             self._link.close_after(AFTER_ANSWER_S)
 
-    def _refuse(self, packet: Publish, reason: Reason) -> None:
+    def _refuse(self, packet: Publish, reason: ReasonCode) -> None:
         self._acknowledge(packet, reason)
         self._link.close(reason)

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from typing import Protocol
 
 from bench.mqtt import codec
-from bench.mqtt.codec import Connect, Packet, PacketType, Publish, Reason, Simple, Subscribe, Unsubscribe
+from bench.mqtt.codec import Connect, Packet, PacketType, Publish, ReasonCode, Simple, Subscribe, Unsubscribe
 from bench.registry.audit import Origin
 from bench.registry.chains import Chain
 from bench.registry.logins import DeviceLogin
@@ -34,7 +34,7 @@ class SessionLink(Protocol):
     def enter(self, session: "MqttSession", packet: Connect) -> None:
         """Accept a client: from now on its packets are the session's."""
 
-    def close(self, reason: Reason | None = None) -> None:
+    def close(self, reason: ReasonCode | None = None) -> None:
         """Send the reason (MQTT 5), close once everything queued is sent, and handle no more packets."""
 
     def close_after(self, seconds: float) -> None:
@@ -71,7 +71,7 @@ class MqttSession(ABC):
             case Simple(kind=PacketType.PINGREQ):
                 self._link.send(codec.PINGRESP)
             case Simple(kind=PacketType.DISCONNECT):
-                self._link.close(Reason.SUCCESS)
+                self._link.close(ReasonCode.SUCCESS)
             case _:
                 pass  # acknowledgements, and AUTH
 
@@ -94,23 +94,23 @@ class MqttSession(ABC):
     def _grant(self, topic: str, qos: int) -> int:
         """Grant a subscription, QoS 2 as 1; refuse what is not served, whatever it would match."""
         if topic not in self._FILTERS:
-            return Reason.TOPIC_FILTER_INVALID
+            return ReasonCode.TOPIC_FILTER_INVALID
         self._granted[topic] = min(qos, 1)
         return self._granted[topic]
 
-    def _unsubscribe(self, topic: str) -> Reason:
-        return Reason.NO_SUBSCRIPTION_EXISTED if self._granted.pop(topic, None) is None else Reason.SUCCESS
+    def _unsubscribe(self, topic: str) -> ReasonCode:
+        return ReasonCode.NO_SUBSCRIPTION_EXISTED if self._granted.pop(topic, None) is None else ReasonCode.SUCCESS
 
-    def _acknowledge(self, packet: Publish, reason: Reason = Reason.SUCCESS) -> None:
+    def _acknowledge(self, packet: Publish, reason: ReasonCode = ReasonCode.SUCCESS) -> None:
         if packet.qos:  # QoS 2 as well: upstream's answer to it is a PUBACK
             self._link.send(self._link.version.puback(packet.packet_id, reason))
 
     def _reject(self, packet: Publish) -> None:
         """Reject a message that cannot be read: the session goes on only if the device can be told why."""
         if packet.qos and self._link.version.has_reason_codes:
-            self._acknowledge(packet, Reason.PAYLOAD_FORMAT_INVALID)
+            self._acknowledge(packet, ReasonCode.PAYLOAD_FORMAT_INVALID)
         else:
-            self._link.close(Reason.PAYLOAD_FORMAT_INVALID)
+            self._link.close(ReasonCode.PAYLOAD_FORMAT_INVALID)
 
     def _publish(self, topic: str, payload: bytes) -> None:
         """Publish with the QoS of a subscription, or with 1 if there is none. Packet ids count every message."""

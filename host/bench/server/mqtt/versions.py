@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from bench.mqtt import codec
-from bench.mqtt.codec import Reason, Refusal
+from bench.mqtt.codec import ReasonCode, ReturnCode
 
 _SUBSCRIBE_FAILURE = 0x80
 
@@ -12,11 +12,11 @@ _SUBSCRIBE_FAILURE = 0x80
 class LoginRefused(NamedTuple):
     """The reason for which a CONNECT is refused."""
 
-    code: Refusal
+    code: ReturnCode
     """Before MQTT 5."""
-    reason: Reason
+    reason: ReasonCode
     """In MQTT 5, which has a DISCONNECT follow with this reason:"""
-    disconnect_reason: Reason
+    disconnect_reason: ReasonCode
 
 
 class MqttVersion:
@@ -34,7 +34,7 @@ class MqttVersion:
         """Return the CONNACK that refuses a client."""
         return codec.connack(why.code, level=self.level)
 
-    def puback(self, packet_id: int, reason: Reason) -> bytes:
+    def puback(self, packet_id: int, reason: ReasonCode) -> bytes:
         """Return a PUBACK."""
         return codec.puback(packet_id, reason, level=self.level)
 
@@ -42,7 +42,7 @@ class MqttVersion:
         """Return a SUBACK: for each filter the granted QoS, or the reason for which it is refused."""
         return codec.suback(packet_id, [min(code, _SUBSCRIBE_FAILURE) for code in codes], level=self.level)
 
-    def unsuback(self, packet_id: int, reasons: Sequence[Reason]) -> bytes:
+    def unsuback(self, packet_id: int, reasons: Sequence[ReasonCode]) -> bytes:
         """Return an UNSUBACK."""
         return codec.unsuback(packet_id, reasons, level=self.level)
 
@@ -50,7 +50,7 @@ class MqttVersion:
         """Return a PUBLISH."""
         return codec.publish(topic, payload, qos=qos, packet_id=packet_id, level=self.level)
 
-    def disconnect(self, _reason: Reason) -> bytes:
+    def disconnect(self, _reason: ReasonCode) -> bytes:
         """Return what is sent before the server closes: nothing, before MQTT 5."""
         return b""
 
@@ -67,7 +67,7 @@ class Mqtt5(MqttVersion):
     def suback(self, packet_id: int, codes: Sequence[int]) -> bytes:
         return codec.suback(packet_id, codes, level=self.level)
 
-    def disconnect(self, reason: Reason) -> bytes:
+    def disconnect(self, reason: ReasonCode) -> bytes:
         return codec.disconnect(reason)
 
 

@@ -2,7 +2,7 @@
 
 from bench.conformance.board import behaviours
 from bench.conformance.board.checks import rate
-from bench.conformance.board.session import Login
+from bench.conformance.board.session import BoardLogin
 from bench.conformance.board.subject import Subject
 from bench.conformance.check import Broken, Check
 
@@ -42,7 +42,7 @@ def _login_refused(subject: Subject) -> None:
     subject.one_device(after)
 
 
-def _refused(subject: Subject, code: int) -> tuple[Login, int]:
+def _refused(subject: Subject, code: int) -> tuple[BoardLogin, int]:
     """Refuse logins for a while; what the board logged in with before, and the first connection since."""
     login = subject.login_of(subject.settled())
     mark = len(subject.network.sessions)
