@@ -188,7 +188,9 @@ class Copies:
 def passes(copy: Path, module: str) -> bool:
     """Return whether a module's tests pass in a copy: without plugins and conftest.py, which cost most of the time."""
     files = [f"tests/firmware/test_{name}.py" for name in TESTS[module]]
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "--noconftest", "-p", "no:cacheprovider", *files]
+    # pytest_timeout: an option of its own is in pyproject.toml
+    options = ["-q", "-x", "--noconftest", "-p", "no:cacheprovider", "-p", "pytest_timeout"]
+    command = [sys.executable, "-m", "pytest", *options, *files]
     environment = {**os.environ, "PYTHONPATH": str(copy / "host"), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     process = subprocess.Popen(
         command, cwd=copy, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True

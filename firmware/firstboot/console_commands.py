@@ -12,21 +12,21 @@ from firstboot.errors import FirstbootError, SettingsError
 from firstboot.vault import Vault
 
 _HELP = """\
-  status [--json]            how the board is
+  status [--json]            the state of the board
   set [NAME] [--show]        the settings, or one; secrets only with --show
   set NAME VALUE             change a setting, and restart
   set NAME --default         back to its default, and restart
-  credentials [--show]       what the board logs in with; secrets only with --show
-  credentials token VALUE    have it tried, and restart
-  credentials basic CLIENT_ID USER PASSWORD    likewise; "" for what there is none of
+  credentials [--show]       the credentials for its login; secrets only with --show
+  credentials token VALUE    store an access token to be tried, and restart
+  credentials basic CLIENT_ID USER PASSWORD    likewise; "" for an empty one
   claim                      make or show the secret to claim the device with
-  provision --yes            forget the credentials, and ask the server for new ones
+  provision --yes            forget the credentials, and request new ones
   reset credentials|wifi|all --yes    forget them, and restart
-Each after the word firstboot. What has spaces in it goes in double quotes; in these, write \\" and \\\\.
-A certificate is not entered here: put it on the board with its flash."""
+Each after the word firstboot. A value with spaces goes in double quotes; in these, write \\" and \\\\.
+Certificates are not entered here: they come with the flash."""
 
 _CONSEQUENCES = {
-    factory_reset.CREDENTIALS: "the credentials; the board then asks the server for new ones, as on its first boot",
+    factory_reset.CREDENTIALS: "the credentials; the board then requests new ones, as on its first boot",
     factory_reset.WIFI: "the Wi-Fi networks",
     factory_reset.ALL: "the credentials and the Wi-Fi networks; all other settings stay",
 }

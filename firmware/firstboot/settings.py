@@ -31,7 +31,7 @@ _KNOWN: dict[str, tuple[type, str | int | list[object] | None, int]] = {
     # Who makes the secret: "device" survives a lost answer, "server" does not (docs/credentials.md);
     # "flash": a certificate and its key that were put into the flash with the firmware.
     "provision.made_by": (str, "device", 1),
-    # Refused logins in a row after which the device asks anew; 0: never.
+    # Refused logins in a row after which the device provisions anew; 0: never.
     "provision.after_refusals": (int, 0, 0),
     "identity.name": (str, "{prefix}-{mac}", 1),
     "identity.prefix": (str, "firstboot", 0),

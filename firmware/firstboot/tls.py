@@ -50,7 +50,7 @@ class Tls:
                 ca = file.read()
         except OSError:
             raise CertificateRefused(_NO_CA)
-        gc.collect()  # mbedTLS takes some 40 KiB at once, on some ports from the same heap
+        gc.collect()  # mbedTLS needs some 40 KiB at once, on some ports from the same heap
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self._context.verify_mode = ssl.CERT_REQUIRED  # type: ignore[attr-defined] # the default verifies nothing
         try:
@@ -104,7 +104,7 @@ class Tls:
         if number == _END:
             return Closed("the server closed the connection")
         if number == _ALERT:
-            about = ": it may not take this device's certificate" if self._has_identity else ""
+            about = ": it may not accept this device's certificate" if self._has_identity else ""
             return NetworkError("the server ended TLS with an alert" + about)
         if number > _SYSTEM:
             return NetworkError("connection failed (%d)" % abs(number))

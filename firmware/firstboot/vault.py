@@ -78,7 +78,7 @@ class Vault:
     def _read(self, slot: int) -> bytes:
         path = self._paths[slot]
         try:
-            size = os.stat(path)[6]  # to read without a limit, or with one, would take its worth of heap
+            size = os.stat(path)[6]  # read() would allocate the whole file, read(limit) the limit
             with open(path, "rb") as file:
                 return bytes(file.read(min(size, _LIMIT + 1)))
         except OSError as error:

@@ -191,7 +191,7 @@ def test_identity_that_the_server_refuses_is_said(version, peer, ca_file, tmp_pa
 
     files = identity(make("device", issuer=OTHER))
     message = device_output(behave, peer, ca_file, "server.example", *files)
-    assert message == "network the server ended TLS with an alert: it may not take this device's certificate"
+    assert message == "network the server ended TLS with an alert: it may not accept this device's certificate"
 
 
 def test_server_without_tls_is_said(peer, ca_file):
