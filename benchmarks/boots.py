@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench.contract import settings
 from bench.contract.events import TROUBLE
 from bench.errors import BenchError
-from bench.flash import settings
 from bench.virtual.board import VirtualBoard
 from bench.virtual.environment import Conditions
 from bench.virtual.power import PowerCycle
@@ -58,12 +58,12 @@ class Bench:
             self._data / "boards" / f"board{self._made}",
             files=files,
             settings=settings.encode(
+                {"backoff": _IMPATIENT},
+                sections,
                 host="127.0.0.1",
                 port=self.server.ports["mqtt"],
                 key=self.server.key,
                 secret=self.server.secret,
-                backoff=_IMPATIENT,
-                **sections,
             ),
         )
 

@@ -8,7 +8,7 @@ import pytest
 
 from bench import boards
 from bench.errors import BenchError, UsageError
-from bench.flash import filesystem, firmware, partitions, settings
+from bench.flash import device_config, filesystem, firmware, partitions
 from tests.support import micropython
 
 GOOD = """
@@ -141,7 +141,7 @@ def test_every_definition_is_valid_and_named_like_its_file(name):
 
 def test_settings_follow_from_how_a_board_is_wired():
     def sections(text):
-        return settings.wired(boards.parse(text, Path("b.toml")))
+        return device_config.wired(boards.parse(text, Path("b.toml")))
 
     assert sections(GOOD) == {}
     assert sections(GOOD.replace(FIRST, '[link]\nkind = "wifi"\n[pins]\nled = 2\n' + FIRST)) == {"board": {"led": 2}}
@@ -151,7 +151,7 @@ def test_settings_follow_from_how_a_board_is_wired():
 
 @pytest.mark.parametrize("name", boards.names())
 def test_firmware_knows_the_settings_of_every_board(name):
-    sections = settings.wired(boards.load(name))
+    sections = device_config.wired(boards.load(name))
     said = micropython.run(
         f"""
 from firstboot import settings

@@ -59,10 +59,11 @@ def test_nobody_answers(monkeypatch):
     ("arguments", "complaint"),
     [
         (["get", "--port", "{}", "no.such"], "the board says: there is no such setting"),
-        (["set", "--port", "{}", "no.such", "5"], "the board says: unknown setting no.such"),
-        (["set", "--port", "{}", "wifi.tries", "many"], "the board says: wifi.tries has to be a whole number"),
-        (["set", "--port", "{}", "server.host", ""], "the board says: server.host is empty"),
-        (["set", "--port", "{}", "provision.transport", "pigeon"], "has to be one of: mqtt, http, coap"),
+        (["set", "--port", "{}", "no.such", "--default"], "the board says: the file has no such entry"),
+        (
+            ["set", "--port", "{}", "board.watchdog_s", "29"],
+            "the board says: board.watchdog_s has to be 0 (off)",
+        ),
         (
             ["set", "--port", "{}", "provision.key", "--default"],
             "the board says: provision.key or provision.secret is missing",
@@ -82,6 +83,10 @@ def test_what_the_board_refuses_is_passed_on(served, board, arguments, complaint
     [
         (["set", "--port", "P", "wifi.ssid", "Hall", "--default"], "three ways to say what is set"),
         (["get", "--port", "foo://P", "wifi.ssid"], "is not a port"),
+        (["set", "--port", "P", "wifi.ssdi", "Hall"], "there is no setting wifi.ssdi; did you mean wifi.ssid?"),
+        (["set", "--port", "P", "wifi.tries", "many"], "wifi.tries has to be a whole number"),
+        (["set", "--port", "P", "server.host", ""], "server.host is empty"),
+        (["set", "--port", "P", "provision.transport", "pigeon"], "has to be one of mqtt, http, coap"),
     ],
 )
 def test_wrong_use(arguments, complaint):

@@ -13,9 +13,10 @@ from bench.conformance.board import CHECKS, subject
 from bench.conformance.board.boards import BY_HAND, QUICK
 from bench.conformance.board.setup import FOLDER
 from bench.conformance.check import Verdict, chosen, run
+from bench.contract import settings
 from bench.dut.virtual import UnixBoard
 from bench.errors import BenchError, UsageError
-from bench.flash import filesystem, firmware, settings
+from bench.flash import filesystem, firmware
 from bench.mqtt import client_packets
 from bench.virtual import line_server
 from bench.virtual.auto_reset import Start
@@ -71,14 +72,8 @@ def test_data_folder_can_be_used_again(tmp_path):
 
 
 def test_board_of_ours_on_a_port_gets_back_what_it_had(tmp_path):
-    had = settings.encode(
-        host="192.0.2.1",
-        port=1883,
-        key="some key",
-        secret="some secret",
-        identity={"name": "mine"},
-        provision={"transport": "http"},
-    )
+    sections = {"identity": {"name": "mine"}, "provision": {"transport": "http"}}
+    had = settings.encode(sections, host="192.0.2.1", port=1883, key="some key", secret="some secret")
     made = VirtualBoard.create(tmp_path / "board", files={"settings.json": had, "vault.0": VAULT})
     with line_server.serve(made) as running, subject(running.url, tmp_path / "data", patience_s=20) as board:
         assert verdicts(run(chosen(CHECKS, PROVISIONING), board)) == held(chosen(CHECKS, PROVISIONING))
@@ -92,7 +87,8 @@ def test_board_of_ours_on_a_port_gets_back_what_it_had(tmp_path):
 
 
 def test_board_of_ours_that_was_pulled_out_gets_back_what_it_had_the_next_time(tmp_path):
-    had = settings.encode(host="192.0.2.1", port=1883, key="some key", secret="some secret", identity={"name": "mine"})
+    mine = {"identity": {"name": "mine"}}
+    had = settings.encode(mine, host="192.0.2.1", port=1883, key="some key", secret="some secret")
     made = VirtualBoard.create(tmp_path / "board", files={"settings.json": had, "vault.0": VAULT})
     warnings = []
     with line_server.serve(made) as running:
@@ -119,7 +115,7 @@ def test_board_of_ours_that_was_pulled_out_gets_back_what_it_had_the_next_time(t
 def test_board_of_ours_that_was_set_up_anew_keeps_that(tmp_path):
     """What a run before it could not give back is of no use then."""
     old, new = (
-        settings.encode(host="192.0.2.1", port=1883, key="some key", secret="s", identity={"name": name})
+        settings.encode({"identity": {"name": name}}, host="192.0.2.1", port=1883, key="some key", secret="s")
         for name in ("old", "new")
     )
     made = VirtualBoard.create(tmp_path / "board", files={"settings.json": old})
@@ -159,9 +155,9 @@ def test_board_of_somebody_else_is_set_up_once_and_wiped_by_a_command(tmp_path, 
     checks = chosen(CHECKS, [*PROVISIONING, "secrets.not_on_console"])
 
     def set_up(server):
-        own = settings.encode(
-            host=server.address, port=server.ports[0], key=server.key, secret=server.secret, backoff={"cap_ms": 500}
-        )
+        impatient = {"backoff": {"cap_ms": 500}}
+        address = {"host": server.address, "port": server.ports[0]}
+        own = settings.encode(impatient, **address, key=server.key, secret=server.secret)
         running.reset(Start.HELD)
         made.install({**firmware.files(), "settings.json": own})
         running.reset(Start.RUN)
@@ -182,7 +178,7 @@ def test_board_out_of_reach_is_wiped_and_reset_by_a_person(tmp_path):
 
     def set_up(server):
         sections = server.sections(QUICK, tls=False)
-        own = settings.encode(host="", port=0, key="", secret="", **sections)
+        own = settings.encode(sections, host="", port=0, key="", secret="")
         files.update({**firmware.files(), "settings.json": own})
 
     def ask(order):

@@ -4,7 +4,7 @@ import pytest
 
 from bench import boards
 from bench.errors import BenchError
-from bench.flash.settings import wired
+from bench.flash.device_config import wired
 from bench.virtual.environment import AccessPoint, Conditions
 from tests.support.servers import PATIENCE_S
 

@@ -11,7 +11,7 @@ import time
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from bench.flash import settings
+from bench.contract import settings
 from bench.virtual.board import VirtualBoard
 from tests.support import micropython
 from tests.support.peers import answering
@@ -264,12 +264,11 @@ def test_board_sets_its_clock_before_tls_and_keeps_it_until_power_off(server: Ru
         tmp_path / "board",
         files={"main.py": MAIN.encode(), "ca.der": server.identity.ca.public_bytes(serialization.Encoding.DER)},
         settings=settings.encode(
+            {"server": {"tls": True, "name": "localhost"}, "clock": {"ntp": "127.0.0.1", "ntp_port": clock.port}},
             host="127.0.0.1",
             port=server.ports.mqtts,
             key="k",
             secret="s",
-            server={"tls": True, "name": "localhost"},
-            clock={"ntp": "127.0.0.1", "ntp_port": clock.port},
         ),
     )
     for powered in (1, 2):

@@ -1,14 +1,11 @@
 """The settings: what is refused, with which words, and never with the value."""
 
 import json
-import re
 
 import pytest
 
-from bench import paths
 from tests.support import micropython
 
-SETTINGS_PAGE = paths.CHECKOUT / "docs" / "settings.md"
 GOOD = {"server": {"host": "10.0.0.1"}, "provision": {"key": "the key", "secret": "the secret"}}
 
 BAD = {
@@ -95,27 +92,3 @@ except SettingsError as error:
         cwd=tmp_path,
     )
     assert output in message
-
-
-def test_page_of_the_settings_has_each_with_its_default():
-    known = json.loads(
-        micropython.run("""
-import json
-from firstboot import settings
-print(json.dumps([[name, kind[1]] for name, kind in settings._KNOWN.items()]))
-""")
-    )
-    expected = {name: "required" if value is None else f"`{json.dumps(value)}`" for name, value in known}
-    rows = re.findall(r"^\| `([\w.]+)` \| (.*?) \| (.+) \|$", SETTINGS_PAGE.read_text(), re.MULTILINE)
-    assert {name: default for name, default, _ in rows} == expected
-    assert len(rows) == len(expected)
-
-
-def test_choices_are_on_the_page_of_the_settings():
-    choices = json.loads(
-        micropython.run("import json\nfrom firstboot import settings\nprint(json.dumps(settings._CHOICES))")
-    )
-    lines = {line.split("`")[1]: line for line in SETTINGS_PAGE.read_text().splitlines() if line.startswith("| `")}
-    assert [
-        (name, each) for name, all_of_it in choices.items() for each in all_of_it if f"`{each}`" not in lines[name]
-    ] == []

@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 
 from bench import boards, paths
-from bench.flash import chip_writer, firmware, images, settings
+from bench.contract import settings
+from bench.flash import chip_writer, firmware, images
 from bench.flash.chip_writer import Region
 from bench.virtual.board import VirtualBoard
 from bench.virtual.line_server import Line

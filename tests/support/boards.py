@@ -5,8 +5,9 @@ from typing import Any
 
 from cryptography.hazmat.primitives import serialization
 
+from bench.contract import settings
 from bench.contract.credentials import BoardCredentialsType
-from bench.flash import settings, vault
+from bench.flash import vault
 from bench.registry.registry import ProfileView
 from bench.virtual.board import VirtualBoard
 from bench.virtual.power import PowerCycle
@@ -29,9 +30,6 @@ def new_board(
     **sections: dict[str, Any],
 ) -> VirtualBoard:
     """A blank board that is set up for a server, with quick waits."""
-    overlay = {"backoff": QUICK, "session": {"telemetry_s": 1}}
-    for section, values in sections.items():
-        overlay[section] = {**overlay.get(section, {}), **values}
     profile = profile or server.profile
     assert profile.provision_key
     assert profile.provision_secret
@@ -41,11 +39,12 @@ def new_board(
         mac=mac,
         files=files,
         settings=settings.encode(
+            {"backoff": QUICK, "session": {"telemetry_s": 1}},
+            sections,
             host="127.0.0.1",
             port=port or server.ports.mqtt,
             key=profile.provision_key,
             secret=profile.provision_secret,
-            **overlay,
         ),
     )
 

@@ -16,7 +16,7 @@ from typing import Any, Self, TypeVar
 
 import httpx
 
-from bench.contract import names
+from bench.contract import names, settings
 from bench.errors import BenchError
 from bench.faults import board_faults, server_faults
 from bench.faults.chaos_scenario import ChaosRound, Stage
@@ -24,7 +24,7 @@ from bench.faults.network.framing import SPOKEN, Route
 from bench.faults.network.network import Network
 from bench.faults.network.rules import FaultEvent
 from bench.faults.server_faults import FaultyServerProcess
-from bench.flash import device_config, settings, vault
+from bench.flash import device_config, vault
 from bench.flash.device_config import Place, Transport
 from bench.rest_client import ThingsBoard
 from bench.server.tls import authority
@@ -167,8 +167,10 @@ class Chaos:
             ca=device_config.ca(authority.ca_file(self._server.data)) if tls else b"",
             name="localhost",
         )
-        sections = {**device_config.sections(place, chosen, now_s=int(time.time())), **_SECTIONS}
-        written = settings.encode(host=_HOST, port=place.mqtt_port, key=self._key, secret=self._secret, **sections)
+        chosen_sections = device_config.sections(place, chosen, now_s=int(time.time()))
+        written = settings.encode(
+            chosen_sections, _SECTIONS, host=_HOST, port=place.mqtt_port, key=self._key, secret=self._secret
+        )
         ca = {"ca.der": place.ca} if tls else {}
         return VirtualBoard.create(folder, settings=written, mac=found.mac, files={**ca, **self._files})
 

@@ -2,7 +2,7 @@
 
 import base64
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from bench import addresses
+from bench.boards import Board
 from bench.contract.credentials import BoardCredentialsType
 from bench.contract.proof import claim_secret
 from bench.errors import UsageError
@@ -124,6 +125,15 @@ def sections(server: Place, choices: Choices, *, now_s: int) -> dict[str, dict[s
         "provision": provision,
         "clock": clock,
     }
+
+
+def wired(board: Board) -> dict[str, dict[str, Any]]:
+    """Return the sections that follow from how a board is made: its LED, its button, its Ethernet."""
+    pins = {name: pin for name, pin in (("led", board.led), ("button", board.button)) if pin >= 0}
+    found: dict[str, dict[str, Any]] = {"board": pins} if pins else {}
+    if board.ethernet:
+        found["ethernet"] = asdict(board.ethernet)
+    return found
 
 
 def shown_secret(claim: Claim, profile_secret: str, device_name: str) -> str:

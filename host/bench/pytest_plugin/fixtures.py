@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import bench.pytest_plugin as plugin
+from bench.contract import settings
 from bench.dut.board import Board
 from bench.dut.unsupported import CannotDo
 from bench.errors import UsageError
@@ -101,23 +102,24 @@ def board_files(
     """
     if folder := plugin.firmware_folder(request.config):
         return _content(folder)
-    from bench.flash import firmware, settings  # noqa: PLC0415 - only for this firmware
+    from bench.flash import firmware  # noqa: PLC0415 - only for this firmware
 
     server = request.getfixturevalue("bench_server")
     port = server.ports.mqtt
     if "network" in request.fixturenames:
         port = request.getfixturevalue("network").ports[port]
-    overlay = {section: dict(values) for section, values in board_settings.items()}
+    wifi: settings.Sections = {}
     if board_choice.kind == "port" and board_choice.wifi:
-        overlay["wifi"] = {"ssid": board_choice.wifi, "password": board_choice.wifi_password} | overlay.get("wifi", {})
+        wifi = {"wifi": {"ssid": board_choice.wifi, "password": board_choice.wifi_password}}
     text = settings.encode(
+        wifi,
+        board_settings,
         host=board_choice.host,
         port=port,
         key=server.profile.provision_key,
         secret=server.profile.provision_secret,
-        **overlay,
     )
-    return {**firmware.files(), "settings.json": text}
+    return {**firmware.files(), settings.FILE: text}
 
 
 @pytest.fixture

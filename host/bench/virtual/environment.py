@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from bench.flash.settings import VIRTUAL_WIFI
+from bench.contract.settings import VIRTUAL_WIFI
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,9 +19,8 @@ from bench.cli.options.board_setup import key_and_secret
 from bench.cli.options.operator_session import Where, ask
 from bench.cli.render import event_lines, tables
 from bench.cli.render.tables import DEFAULT_DATA
-from bench.contract import names
+from bench.contract import names, settings
 from bench.errors import BenchError
-from bench.flash import settings
 from bench.server.run.subprocess import ServerProcess
 from bench.virtual.board import VirtualBoard
 from bench.virtual.power import PowerCycle
@@ -66,11 +65,11 @@ def _run(data: Path, server: ServerProcess, *, keep: bool) -> None:
     board = VirtualBoard.create(
         data / "boards" / _BOARD,
         settings=settings.encode(
+            {"session": {"telemetry_s": 5}},
             host=address["host"],
             port=address["mqtt_port"],
             key=key,
             secret=secret,
-            session={"telemetry_s": 5},
         ),
     )
     tables.console.print(f"[bold]A blank board[/bold] with 4 MB of flash, MAC {board.mac}\n\n[bold]First boot[/bold]")

@@ -31,6 +31,7 @@ from bench.serial import ports
 _PASSWORD = "BENCH_WIFI_PASSWORD"  # noqa: S105 - a variable's name
 _TRAY = "tray"
 _TURN_S = 0.2
+_ANY_MAC = "0" * 12
 
 Work = Callable[[FlashJob, ProgressReporter, FlashOutcome], None]
 
@@ -83,6 +84,8 @@ def flash(
     settings = {**toml.settings, "wifi": {**_wifi(definition, toml, wifi), **toml.settings.get("wifi", {})}}
     prepared = chosen.prepare()
     _check_reachable(prepared, lines)
+    # settings that do not fit each other are refused before any board is touched
+    prepared.files(definition, _ANY_MAC, name=template, **settings)
     with progress.download(definition.image.file, as_json=as_json) as told:
         found = images.find(definition, image, on_progress=told)
     if found.notice:

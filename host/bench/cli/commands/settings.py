@@ -12,6 +12,7 @@ import typer
 from bench.cli.options.common import Port
 from bench.cli.render import tables
 from bench.cli.render.tables import Json
+from bench.contract import settings as schema
 from bench.dut.console import ConsoleClient, Setting
 from bench.dut.serial import PortBoard
 from bench.errors import BenchError, UsageError
@@ -67,9 +68,12 @@ def change(
         value = value_file.read_text().rstrip("\r\n")
     elif value is None and not default and not sys.stdin.isatty():
         value = sys.stdin.read().rstrip("\r\n")
+    if not default:  # which takes out of the board's file whatever is there
+        if value is None:
+            hidden = schema.require(name).is_secret
+            value = str(typer.prompt(name, default="", show_default=False, hide_input=hidden, err=True))
+        schema.parse(name, value)
     with _asked(port) as board:
-        if value is None and not default:
-            value = _prompt(board, name)
         left = board.change(name, value)
     done = f"{name} is back to its default" if default else f"{name} is set"
     tables.say(f"{done}; the board restarts when it has the rest: {left}" if left else f"{done}, the board restarted")
@@ -86,15 +90,6 @@ def _one(board: ConsoleClient, name: str) -> Setting:
     if len(found) != 1 or found[0].name != name:
         raise BenchError(f"the board's answer about {name} makes no sense: ask it again")
     return found[0]
-
-
-def _prompt(board: ConsoleClient, name: str) -> str:
-    """Ask for a value; unseen, unless the board shows what it has."""
-    try:
-        hidden = _one(board, name).is_secret
-    except BenchError:  # not set yet, in settings of no use
-        hidden = True
-    return str(typer.prompt(name, default="", show_default=False, hide_input=hidden, err=True))
 
 
 def _facts(setting: Setting) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from typing import Any
 
 from typer.models import OptionInfo
 
+from bench.contract import settings as schema
 from bench.errors import UsageError
 
 _NAME = "bench.toml"
@@ -64,8 +65,7 @@ def read(*commands: Callable[..., Any]) -> BenchToml:
     for name in _WIFI:
         if not isinstance(wifi.get(name, ""), str):
             raise UsageError(f"{file}: wifi.{name} has to be a text")
-    for section, content in settings.items():
-        _table(content, f"settings.{section}", file)
+    schema.check(settings, where=f"{file}: settings")
     if wifi.get("password") and file.stat().st_mode & 0o077:
         raise UsageError(f"{file} holds a password, and others can read it: chmod 600 {file}")
     known = {name: parameter for command in commands for name, parameter in _options(command)}

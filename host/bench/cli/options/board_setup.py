@@ -14,10 +14,10 @@ from bench import addresses
 from bench.boards import Board
 from bench.cli.options import common, operator_session, server_addresses
 from bench.cli.options.operator_session import Where, ask
-from bench.contract import names
+from bench.contract import names, settings
 from bench.contract.credentials import BoardCredentialsType
 from bench.errors import UsageError
-from bench.flash import device_config, settings
+from bench.flash import device_config
 from bench.flash.device_config import Choices, Claim, Place, Transport
 from bench.registry.provision_type import ProvisionType
 from bench.server.tls import authority
@@ -119,20 +119,18 @@ class Prepared:
 
         `name`: what it is called on the server, if not after its MAC. `sections` overlay the settings.
         """
-        overlay = {section: dict(values) for section, values in self.sections.items()}
-        named = {"identity": {"name": name}} if name else {}
-        for more in (settings.wired(board), sections, named):
-            for section, values in more.items():
-                overlay.setdefault(section, {}).update(values)
         text = settings.encode(
+            self.sections,
+            device_config.wired(board),
+            sections,
+            {"identity": {"name": name}} if name else {},
             host=self.place.host,
             port=self.place.mqtt_port,
             key=self.key,
             secret=device_config.shown_secret(self.chosen.claim, self.secret, name or names.of_mac(mac)),
-            **overlay,
         )
         ca = {"ca.der": self.place.ca} if self.chosen.tls else {}
-        return {**self.pair, **ca, "settings.json": text}
+        return {**self.pair, **ca, settings.FILE: text}
 
 
 @dataclass(frozen=True, kw_only=True)

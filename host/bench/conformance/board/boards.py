@@ -13,11 +13,12 @@ from typing import Any, Self
 
 from bench import paths
 from bench.conformance.check import NotHere
+from bench.contract import settings
 from bench.dut.board import Board
 from bench.dut.serial import PortBoard
 from bench.dut.unsupported import CannotDo
 from bench.errors import BenchError
-from bench.flash import firmware, settings
+from bench.flash import firmware
 
 NAME = "localhost"
 """The name that our boards expect in the server's certificate."""
@@ -39,7 +40,7 @@ QUICK: Settings = {
 """Waits of a board whose network is this machine."""
 
 _COMMAND_S = 600.0
-_SETTINGS, _CA = "settings.json", "ca.der"
+_SETTINGS, _CA = settings.FILE, "ca.der"
 # What is read of a board first, and put back at the end.
 _KEPT = (_SETTINGS, _CA, "vault.0", "vault.1")
 _THERE = "import os,json\nprint(json.dumps(os.listdir('/')))"
@@ -65,7 +66,7 @@ class KnownServer:
             "server": {"host": self.address, "port": self.ports[tls], "tls": tls, "name": NAME},
             "provision": {"key": self.key, "secret": self.secret, "transport": "mqtt", "proof": False},
         }
-        return {section: dict(values) for section, values in {**own, **waits}.items()}
+        return settings.merge(own, waits)
 
 
 class CheckedBoard(ABC):
@@ -140,11 +141,11 @@ class Virtual(OnLine):
         server = self._server
         clock = {"ntp": "", "http_port": server.time_port}
         chosen = settings.encode(
+            server.sections({**QUICK, "clock": clock}, tls=tls),
             host=server.address,
             port=server.ports[tls],
             key=server.key,
             secret=server.secret,
-            **server.sections({**QUICK, "clock": clock}, tls=tls),
         )
         self.board.install({**firmware.files(), _SETTINGS: chosen, _CA: server.ca, **self._files})
 
@@ -187,9 +188,8 @@ class Ours(OnLine):
 
     def fresh(self, *, tls: bool) -> None:
         held = json.loads(self._before.get(_SETTINGS, b"{}"))  # its Wi-Fi stays
-        for section, values in self._server.sections(STEADY, tls=tls).items():
-            held[section] = {**held.get(section, {}), **values}
-        self._write({_SETTINGS: json.dumps(held).encode(), _CA: self._server.ca})
+        merged = settings.merge(held, self._server.sections(STEADY, tls=tls))
+        self._write({_SETTINGS: settings.to_json(merged), _CA: self._server.ca})
 
     def _write(self, files: dict[str, bytes]) -> None:
         if not self.board.is_on:
