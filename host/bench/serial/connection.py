@@ -3,14 +3,13 @@
 import contextlib
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, BinaryIO, Self
 
 import serial
 
-from bench.contract.event_parser import EventParser
-from bench.contract.events import Event
+from bench.contract.event_stream import EventStream
 from bench.errors import BenchError
 from bench.serial import ports
 from bench.serial.port_lock import PortLock
@@ -26,7 +25,7 @@ _LAST_OUTPUT_S = 0.5
 _REMEMBERED = 1000
 
 
-class SerialConnection:
+class SerialConnection(EventStream):
     """A connection with the board on a port, which yields events as a virtual board's power cycle does.
 
     A context manager. When the port goes, as with a cable that is pulled, it is opened again as soon as it is back.
@@ -48,15 +47,10 @@ class SerialConnection:
             PortError: Another process has it, or it cannot be opened.
             UsageError: It is a URL of another form.
         """
+        super().__init__(deque(maxlen=_REMEMBERED))
         self.name = port
         self._log = log
-        self.events: deque[Event] = deque(maxlen=_REMEMBERED)
-        """The last 1000 events."""
-        self.started_s = 0.0
-        """The last start of the board, its reset released or ordered, by `time.monotonic`."""
         self._baud = baud
-        self._parser = EventParser()
-        self._unseen: deque[Event] = deque()
         self._lost = False
         self._is_closed = False
         self._lock = PortLock(port)
@@ -106,38 +100,6 @@ class SerialConnection:
             self._port = ports.open_port(self.name, baud=self._baud)
             self._lost = False
             self._unseen.append({"event": "port_back", "port": self.name})
-
-    def follow(self, timeout_s: float | None = None) -> Iterator[Event]:
-        """Yield events as they come; any other line is one as well: `{"event": "console", "text": ...}`.
-
-        Args:
-            timeout_s: Seconds after which it ends; None for never.
-        """
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        while True:
-            self._collect()
-            while self._unseen:
-                self.events.append(self._unseen.popleft())
-                yield self.events[-1]
-            if deadline is not None and time.monotonic() > deadline:
-                return
-
-    def wait_for(self, event: str, *, timeout_s: float = 20.0, **fields: Any) -> Event:
-        """Return the next event of a name.
-
-        Args:
-            event: The event's name.
-            timeout_s: Seconds to wait for it.
-            fields: Values that it has to have.
-
-        Raises:
-            BenchError: There was none within `timeout_s`. The message lists those there were.
-        """
-        for found in self.follow(timeout_s):
-            if found["event"] == event and fields.items() <= found.items():
-                return found
-        others = [each["event"] for each in self.events if each["event"] != "console"]
-        raise BenchError(f"{self.name}: no event {event} within {timeout_s:.0f} s; the board sent {others or 'none'}")
 
     def send_line(self, text: str) -> None:
         """Type a line on the board's console, in pieces that it can take. Raises PortError."""
@@ -237,6 +199,10 @@ class SerialConnection:
             if self._is_closed:
                 return
             raise ports.port_error(self.name, str(error)) from error
+
+    def _missing(self, event: str, _fields: Mapping[str, Any], timeout_s: float) -> BenchError:
+        seen = [each["event"] for each in self.events if each["event"] != "console"]
+        return BenchError(f"{self.name}: no event {event} within {timeout_s:.0f} s; the board sent {seen or 'none'}")
 
     def _collect(self) -> None:
         """Read what there is into events, or see whether a lost port is back."""

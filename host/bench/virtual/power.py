@@ -1,4 +1,4 @@
-"""A virtual board that has power: its CPU is a process of MicroPython's unix port, started anew at each reset."""
+"""A power cycle of a virtual board, whose CPU is a process of MicroPython's unix port, started anew at each reset."""
 
 import fcntl
 import json
@@ -7,12 +7,12 @@ import signal
 import subprocess
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, BinaryIO, Self, TextIO
 
 from bench import boards
-from bench.contract.event_parser import EventParser
+from bench.contract.event_stream import EventStream
 from bench.errors import BenchError
 from bench.virtual import unix_port
 from bench.virtual.environment import Conditions
@@ -29,14 +29,25 @@ class PowerLost(BenchError):
     """The board's process ended: a power cut, or a crash of MicroPython itself."""
 
 
-class PowerCycle:
+class PowerCycle(EventStream):
     """A board from power-on to power-off, across the resets between them. A context manager.
 
-    Whoever runs a power cycle has to keep reading its events: that is also what restarts the board
-    after a reset, and what its watchdog bites through.
+    Its events have to be followed all the time: that is also what restarts the board after a reset, and what runs its
+    watchdog. They end when the power is lost; `wait_for` raises PowerLost then.
     """
 
     def __init__(self, board: BoardFolder, conditions: Conditions, lock: TextIO | None = None) -> None:
+        """Switch a board on.
+
+        Args:
+            board: The board, which is off.
+            conditions: What this power cycle meets.
+            lock: The board's lock, if the caller has it.
+
+        Raises:
+            BenchError: The board is on, or MicroPython is not installed.
+        """
+        super().__init__([])
         self._board = board
         self._conditions = conditions
         self._definition = boards.load(board.definition)
@@ -56,7 +67,7 @@ class PowerCycle:
         self._pins.write_bytes(b"".join(_LOW if pin in conditions.pressed else _HIGH for pin in range(_PINS)))
         self._trace: BinaryIO = trace.open("rb")
         self._watchdog: tuple[float, float] | None = None  # when it was fed, and how long that lasts
-        self._forced = ""  # the cause of a reset that the board did not ask for, and is on its way
+        self._forced = ""  # the cause of a reset that comes from outside, and is under way
         self._reset = ""
         self._raw = False  # whether the REPL is in raw mode after the reset
         self._interruptible = False
@@ -64,21 +75,16 @@ class PowerCycle:
         self._powered = time.monotonic()
         self._brownouts = deque(conditions.brownouts)
         self._fails_at = 0.0  # when the power does; 0: it holds
-        self._parser = EventParser()
-        self._trace_rest = b""  # the begin of a line of the trace
-        self._unseen: deque[dict[str, Any]] = deque()
+        self._trace_rest = b""  # the beginning of a line of the trace
+        self._alive = True
         self.is_lost = False
-        """Whether the power is lost, as far as was followed."""
+        """True once the power is lost, as far as was followed."""
         self.power_ons = 0
-        """How often the power came so far: once, and once more after each brown-out."""
+        """The number of power-ons so far: one, and another after each brown-out."""
         self.writes: list[dict[str, Any]] = []
         """Every write to the flash: number, kind (erase or program), block, bytes."""
-        self.events: list[dict[str, Any]] = []
-        """Every event read so far."""
         self.levels: list[tuple[int, int]] = []
         """Every change of an output so far: pin and level."""
-        self.started_s = 0.0
-        """When the board's process was started last, by `time.monotonic`."""
         self.joins: list[str] = []
         """The SSID of every attempt to join a Wi-Fi network so far."""
         self._start("PWRON_RESET")
@@ -91,7 +97,7 @@ class PowerCycle:
 
     @property
     def pid(self) -> int:
-        """The process that is the board's CPU."""
+        """The id of the process that is the board's CPU."""
         return self._process.pid
 
     def press(self, pin: int) -> None:
@@ -99,11 +105,11 @@ class PowerCycle:
         self._set(pin, _LOW)
 
     def release(self, pin: int) -> None:
-        """Let go of what `press` pressed."""
+        """Release a pin that `press` connected."""
         self._set(pin, _HIGH)
 
     def power_off(self) -> None:
-        """Cut the power. Does nothing if it is off."""
+        """Cut the power. No-op if it is off."""
         if self._lock.closed:
             return
         if self._process.poll() is None:
@@ -120,44 +126,31 @@ class PowerCycle:
         self._board.say(text)
 
     def type(self, keys: bytes) -> None:
-        """Type on the board's serial line, Ctrl-C too; it gets there in this order, as `follow` goes on."""
+        """Type on the board's serial line, Ctrl-C too. The keys arrive in their order, while `follow` goes on."""
         self._keyboard.type(keys)
 
-    def follow(self, timeout_s: float | None = None) -> Iterator[dict[str, Any]]:
-        """Events as they come; lines that are none come as `{"event": "console", "text": ...}`.
+    def _collect(self) -> None:
+        self._alive = self._process.poll() is None  # checked first: what a dead board wrote is complete
+        self._read_console()
+        self._read_trace()
 
-        Ends when the power is lost, or after `timeout_s`; 0 is a look at what there is, without a wait.
-        """
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        while True:
-            alive = self._process.poll() is None  # asked first: what a dead board said is complete
-            self._read_console()
-            self._read_trace()
-            while self._unseen:
-                self.events.append(self._unseen.popleft())
-                yield self.events[-1]
-            if not alive and not self._restart():
-                self.is_lost = True
-                return
-            self._check_watchdog()
-            self._check_power()
-            self._keyboard.deliver(self._process, interruptible=self._interruptible)
-            if deadline is not None and time.monotonic() >= deadline:
-                return
-            time.sleep(_POLL_S)
+    def _proceed(self) -> bool:
+        if not self._alive and not self._restart():
+            self.is_lost = True
+            return False
+        self._check_watchdog()
+        self._check_power()
+        self._keyboard.deliver(self._process, interruptible=self._interruptible)
+        return True
 
-    def wait_for(self, event: str, *, timeout_s: float = 20.0, **fields: Any) -> dict[str, Any]:
-        """The next event of this name with these fields.
+    def _pause(self) -> None:
+        time.sleep(_POLL_S)
 
-        Raises PowerLost if the board dies before, and BenchError after `timeout_s`.
-        """
-        for found in self.follow(timeout_s):
-            if found["event"] == event and fields.items() <= found.items():
-                return found
+    def _missing(self, event: str, fields: Mapping[str, Any], timeout_s: float) -> BenchError:
         seen = [each["event"] for each in self.events]
         if self._process.poll() is not None:
-            raise PowerLost(f"the board lost power before {event}; it said {seen}")
-        raise BenchError(f"no event {event} {fields or ''} within {timeout_s:.0f} s; the board said {seen}")
+            return PowerLost(f"the board lost power before {event}; it said {seen}")
+        return BenchError(f"no event {event} {fields or ''} within {timeout_s:.0f} s; the board said {seen}")
 
     def _set(self, pin: int, level: bytes) -> None:
         with self._pins.open("r+b") as pins:
@@ -215,7 +208,7 @@ class PowerCycle:
         fcntl.fcntl(self._leash, fcntl.F_SETOWN, self._process.pid)
 
     def _restart(self) -> bool:
-        """After the process ended: a reset starts it again, a power cut does not."""
+        """Start an ended process again if that was a reset, not a power cut; return whether it was."""
         cause = self._forced or self._reset
         if cause != "SOFT_RESET":  # which the watchdog lives through
             self._watchdog = None
@@ -228,7 +221,7 @@ class PowerCycle:
         self._unseen.extend(self._parser.feed(self._console.read()))
 
     def _end_line(self) -> None:
-        """What a reset interrupted is a line of its own, e.g. a prompt."""
+        """End a line that a reset interrupted, e.g. a prompt."""
         self._read_console()
         if interrupted := self._parser.end():
             self._unseen.extend(interrupted)
@@ -268,7 +261,7 @@ class PowerCycle:
 
 
 def _leash() -> tuple[int, int]:
-    """The two ends of a pipe: who owns the first is ended by SIGIO when nobody has the other any more."""
+    """Return the ends of a pipe: the owner of the first is ended by SIGIO when the other is closed everywhere."""
     leash, hand = os.pipe()
     fcntl.fcntl(leash, fcntl.F_SETFL, os.O_ASYNC)
     return leash, hand
