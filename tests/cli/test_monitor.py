@@ -48,7 +48,7 @@ def watched(board, *arguments):
         board.accept()
     watching.stdin.write("here\n")
     watching.stdin.flush()
-    assert board.heard(b"\r") == b"here\r"
+    assert board.read_until(b"\r") == b"here\r"
     return watching
 
 
@@ -80,7 +80,7 @@ def test_a_board_that_cannot_be_reset(device):
 
 def test_ctrl_c(bridge):
     watching = watched(bridge)
-    bridge.say(BOOT)
+    bridge.send(BOOT)
     assert "power on" in watching.stdout.readline()
     watching.send_signal(signal.SIGINT)
     assert ended(watching) == (130, "", "")
@@ -88,10 +88,10 @@ def test_ctrl_c(bridge):
 
 def test_who_reads_it_goes_away(bridge):
     watching = watched(bridge, "--json")
-    bridge.say(BOOT)
+    bridge.send(BOOT)
     assert watching.stdout.readline()
     watching.stdout.close()
-    bridge.say(BOOT * 2)
+    bridge.send(BOOT * 2)
     assert watching.wait(PATIENCE_S) == 1
     assert watching.stderr.read() == ""
     watching.stderr.close()
@@ -104,9 +104,9 @@ def test_time_that_is_over_without_an_event_to_wait_for(device):
 
 def test_events_in_words_and_all_else_as_it_is(bridge):
     watching = watched(bridge, "--until", "connected")
-    bridge.say(b"rst:0x1 [bold]\xff\r\n" + BOOT)
-    bridge.say(b'{"event": "new\\ud800", "\\udfff": "[red]"}\n')
-    bridge.say(b'{"event": "connected", "ms": 70, "name": "press-4"}\n')
+    bridge.send(b"rst:0x1 [bold]\xff\r\n" + BOOT)
+    bridge.send(b'{"event": "new\\ud800", "\\udfff": "[red]"}\n')
+    bridge.send(b'{"event": "connected", "ms": 70, "name": "press-4"}\n')
     code, said, complaint = ended(watching)
     assert (code, complaint) == (0, "")
     first, boot, new, connected = said.splitlines()
@@ -119,7 +119,7 @@ def test_events_in_words_and_all_else_as_it_is(bridge):
 
 def test_json_is_one_object_a_line(bridge):
     watching = watched(bridge, "--json", "--until", "boot")
-    bridge.say(b"ets\r\n" + BOOT)
+    bridge.send(b"ets\r\n" + BOOT)
     code, said, _ = ended(watching)
     assert code == 0
     assert [json.loads(line) for line in said.splitlines()] == [{"event": "console", "text": "ets"}, json.loads(BOOT)]
@@ -127,13 +127,13 @@ def test_json_is_one_object_a_line(bridge):
 
 def test_a_cable_that_is_pulled_and_put_back(device):
     watching = watched(device, "--until", "boot")
-    device.say(b"first\n")
+    device.send(b"first\n")
     assert "first" in watching.stdout.readline()
     device.pull()
     assert "port lost" in watching.stdout.readline()
     device.plug()
     assert "port back" in watching.stdout.readline()
-    device.say(BOOT)
+    device.send(BOOT)
     code, said, _ = ended(watching)
     assert code == 0
     assert "power on" in said

@@ -1,4 +1,4 @@
-"""Boards on lines of bytes alone, without DTR and RTS: what the line cannot do, the user is asked for."""
+"""Boards on lines of bytes alone, without DTR and RTS: the user is asked to reset them."""
 
 import json
 import os
@@ -22,7 +22,7 @@ RESET = "now: {}: press RESET: the board has to leave its loader\n"
 
 
 class Command:
-    """A command that runs. What it asks for is awaited by `asks`."""
+    """A command that runs. Its prompts to the user are awaited by `asks`."""
 
     def __init__(self, *arguments):
         self._running = subprocess.Popen(
@@ -49,7 +49,7 @@ class Command:
         self._running.send_signal(signal.SIGINT)
 
     def ends(self, code=0):
-        """What it says at the end: in JSON, or on what went wrong."""
+        """Return its result in JSON, or its error."""
         said, complaint = self._running.communicate(timeout=PATIENCE_S * 2)
         assert self._running.returncode == code
         assert code or not complaint

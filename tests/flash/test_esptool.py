@@ -1,4 +1,4 @@
-"""How esptool is run, and what its failures mean. It is the real one; the lines it is given have no chip yet."""
+"""Runs of the real esptool, and the meaning of its failures. No chip is on these lines."""
 
 import socket
 import threading
@@ -18,7 +18,7 @@ CONNECTED = BEGUN + "Connecting...\nConnected to ESP32 on P:\nChip type:        
 
 @pytest.fixture
 def silent():
-    """The URL of a line at whose end is nobody."""
+    """The URL of a line with nobody at its end."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield f"socket://127.0.0.1:{server.getsockname()[1]}"
 
@@ -86,7 +86,7 @@ def silent():
         (CONNECTED + "A fatal error occurred: 'x.bin' is not an ESP32 image. Use --force", EsptoolFailure.OTHER),
     ],
 )
-def test_failure_tells_the_kind_and_the_cure_in_one_line(output, kind):
+def test_failure_has_kind_and_cure_in_one_line(output, kind):
     failure = esptool.failure("P", output)
     assert failure.kind is kind
     assert failure.output is output
@@ -107,7 +107,7 @@ def test_failure_shows_esptools_words_without_its_advice(advice):
     assert "http" not in told
 
 
-def test_run_on_what_is_no_port():
+def test_run_on_another_form_of_port():
     with pytest.raises(UsageError, match="is not a port"):
         esptool.run("foo://here", ["flash-id"])
 
@@ -134,7 +134,7 @@ def test_run_on_a_line_on_which_nobody_answers(silent):
 
 
 def processes_about(text: str) -> Iterator[str]:
-    """Whose command line has this text."""
+    """Yield the ids of processes whose command line has a text."""
     for each in Path("/proc").glob("[0-9]*/cmdline"):
         with suppress(OSError):  # gone meanwhile
             if text.encode() in each.read_bytes():
@@ -158,7 +158,7 @@ def test_run_that_is_silent_for_too_long_is_ended(silent, monkeypatch):
         esptool.run(silent, ["--connect-attempts", "0", "flash-id"])
 
 
-def test_run_is_not_traced_whatever_the_environment_says(silent, monkeypatch):
+def test_run_is_not_traced_whatever_the_environment(silent, monkeypatch):
     monkeypatch.setenv("ESPTOOL_TRACE", "1")
     monkeypatch.setenv("FORCE_COLOR", "1")
     with pytest.raises(EsptoolError) as caught:

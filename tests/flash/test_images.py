@@ -63,7 +63,7 @@ def image_bytes(
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Answers as the test says."""
+    """A web server's answers, set by the test."""
 
     answer: Callable[["_Handler"], None]
     asked: list[str]
@@ -136,7 +136,7 @@ def stalls(handler: _Handler) -> None:
     ],
     ids=["404", "500", "truncated", "nothing", "garbage", "stall"],
 )
-def test_find_says_what_to_put_where_if_the_download_fails(answer, said, cache, monkeypatch):
+def test_find_names_file_and_folder_if_the_download_fails(answer, said, cache, monkeypatch):
     monkeypatch.setattr(download, "_STALL_S", 0.3)
     with web(answer) as (address, _), pytest.raises(BenchError) as caught:
         images.find(at(GENERIC, address, GOOD))
@@ -182,7 +182,7 @@ def test_find_keeps_no_download_that_is_not_for_the_board(cache):
     assert left(cache) == []
 
 
-def test_find_downloads_once_and_tells_progress(cache):
+def test_find_downloads_once_and_reports_progress(cache):
     told: list[tuple[int, int]] = []
     with web(lambda to: to.send(GOOD)) as (address, asked):
         board = at(GENERIC, address, GOOD)
@@ -253,7 +253,7 @@ def test_find_refuses_a_given_file_that_has_the_name_and_not_the_hash(tmp_path):
         images.find(GENERIC, given)
 
 
-def test_find_takes_another_given_file_for_what_it_is(tmp_path):
+def test_find_accepts_a_given_file_of_another_name(tmp_path):
     given = tmp_path / "mine.bin"
     given.write_bytes(image_bytes(GENERIC, version="1.26.0-preview.7.g12ab"))
     found = images.find(GENERIC, given)
@@ -323,7 +323,7 @@ def test_facts_refuse_a_table_that_points_outside():
             images.facts(image_bytes(GENERIC)[:0x7000] + partitions.encode((Partition("a", 0, 0, offset, 0x1000),)))
 
 
-def test_check_takes_an_image_that_makes_its_vfs_itself():
+def test_check_accepts_an_image_that_makes_its_vfs_itself():
     newer = image_bytes(GENERIC, version="1.26.0", table=GENERIC.partitions[:-1])
     assert images.check(newer, GENERIC, "x").partitions == GENERIC.partitions[:-1]
     assert images.check(image_bytes(S3, table=S3.partitions[:-1]), S3, "x").flash_size == 4 * MB
@@ -347,7 +347,7 @@ def test_parts_of_every_board_are_whole_sectors_and_leave_out_what_the_chip_writ
     assert whole[board.image_offset : board.image_offset + len(data)] == data
 
 
-def test_parts_blank_what_says_which_program_starts():
+def test_parts_blank_the_choice_of_the_program():
     found = dict(images.parts(image_bytes(OTA), OTA))
     assert found[0xD000] == b"\xff" * 0x2000
     assert set(found) == {0x1000, 0x8000, 0xD000, 0x10000}

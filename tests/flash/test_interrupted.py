@@ -1,4 +1,4 @@
-"""Whenever a flash is interrupted, and however: the next one ends online, with the credentials that there were."""
+"""Flashes interrupted at any moment, in any way: the next one ends online, with the credentials kept."""
 
 import json
 import os
@@ -38,7 +38,7 @@ TRAY = 8
 
 
 class How(StrEnum):
-    """How a flash is interrupted."""
+    """Ways to interrupt a flash."""
 
     CTRL_C = "Ctrl-C"
     KILLED = "killed"
@@ -96,7 +96,7 @@ class Victim:
         return f"{self.how} {self.wire.moment}"
 
     def interrupt(self, arguments: list[str]) -> str:
-        """Begin a flash, which is interrupted; what is wrong with how that went."""
+        """Begin a flash, which is interrupted; return what went wrong with that, if anything."""
         self.temporary.mkdir()
         process = subprocess.Popen(
             [sys.executable, "-m", "bench.cli", "flash", "--port", self.line.url, *arguments],
@@ -137,7 +137,7 @@ class Victim:
 
 
 def left_behind(temporary: Path) -> list[int]:
-    """The processes that have this folder for temporary files."""
+    """Return the processes with this folder for temporary files."""
     wanted = f"TMPDIR={temporary}".encode()
     found = []
     for process in Path("/proc").glob("[0-9]*"):
@@ -148,7 +148,7 @@ def left_behind(temporary: Path) -> list[int]:
 
 
 def ends(pid: int) -> bool:
-    """Wait for the end of a process; whether it comes."""
+    """Wait for the end of a process; return whether it came."""
     try:
         process = os.pidfd_open(pid)
     except ProcessLookupError:
@@ -160,7 +160,7 @@ def ends(pid: int) -> bool:
 
 
 def put(board: VirtualBoard, regions: list[Region]) -> None:
-    """Have regions in a board's flash."""
+    """Write regions into a board's flash image."""
     flash = bytearray(board.flash())
     for offset, content in regions:
         flash[offset : offset + len(content)] = content
@@ -169,7 +169,7 @@ def put(board: VirtualBoard, regions: list[Region]) -> None:
 
 @pytest.fixture
 def walk(server, tmp_path, tell):
-    """Interrupt flashes of boards with these regions in their flash, then flash them all, and see that they are online.
+    """Interrupt flashes of boards with these regions in their flash, then flash them all, and check the end.
 
     `online`: they have been before, and have credentials.
     """

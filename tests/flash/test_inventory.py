@@ -1,4 +1,4 @@
-"""boards.local.toml: the user's file and the bench's."""
+"""The inventory, boards.local.toml, which the user and the bench write."""
 
 import subprocess
 import sys
@@ -19,7 +19,7 @@ from bench.flash import inventory
 from bench.flash.probe import ProbedBoard
 for board in range(10):
     mac = f"0200{int(sys.argv[1]):04x}{board:04x}"
-    inventory.note(ProbedBoard(port=f"/dev/{mac}", mac=mac, chip="esp32", flash_mb=4))
+    inventory.record(ProbedBoard(port=f"/dev/{mac}", mac=mac, chip="esp32", flash_mb=4))
 """
 
 
@@ -50,7 +50,7 @@ def test_file_of_another_form_is_an_error_with_the_place(file, text, said):
 def test_file_of_another_form_is_not_written_to(file):
     file.write_text("[[board]]\ncolour = 'red'")
     with pytest.raises(BenchError):
-        inventory.note(FOUND)
+        inventory.record(FOUND)
     assert file.read_text() == "[[board]]\ncolour = 'red'"
 
 
@@ -58,7 +58,7 @@ def test_inline_boards_are_not_written_to(file):
     file.write_text('board = [{name = "press-4"}]')
     assert [each.name for each in inventory.read()] == ["press-4"]
     with pytest.raises(BenchError, match=r"has to be sections, \[\[board\]\]"):
-        inventory.note(FOUND)
+        inventory.record(FOUND)
     assert file.read_text() == 'board = [{name = "press-4"}]'
 
 
@@ -68,7 +68,7 @@ def test_folder_in_its_place_is_an_error_with_the_place(file):
         inventory.read()
 
 
-def test_what_processes_note_side_by_side_is_all_there(file):
+def test_entries_of_processes_side_by_side_are_all_kept(file):
     noting = [subprocess.Popen([sys.executable, "-c", NOTES, str(number)]) for number in range(4)]
     assert [each.wait(PATIENCE_S) for each in noting] == [0] * 4
     assert len(inventory.read()) == 40
@@ -79,20 +79,20 @@ def test_no_file_is_no_boards(file):
     assert inventory.find(MAC) is None
 
 
-def test_what_a_board_says_is_noted_and_found_by_any_of_its_names(file):
-    known = inventory.note(FOUND, "esp32_generic")
+def test_report_of_a_board_is_kept_and_found_by_any_name(file):
+    known = inventory.record(FOUND, "esp32_generic")
     assert inventory.read() == [known]
     assert (known.definition, known.micropython, known.name) == ("esp32_generic", "1.25.0", "")
     assert known.seen
     assert inventory.find("02:00:5E:00:53:01") == inventory.find("/dev/ttyUSB0") == known
 
 
-def test_users_words_comments_and_order_stay(file):
+def test_users_values_comments_and_order_stay(file):
     file.write_text(
         '# the hall\n[[board]]\nname = "other"\n\n[[board]]  # by the door\nname = "press-4"\n'
         f'definition = "wt32_eth01"  # soldered\nmac = "{MAC}"\nport = "/dev/old"\n'
     )
-    known = inventory.note(FOUND, "esp32_generic")
+    known = inventory.record(FOUND, "esp32_generic")
     assert (known.name, known.definition, known.port) == ("press-4", "wt32_eth01", "/dev/ttyUSB0")
     text = file.read_text()
     assert all(words in text for words in ("# the hall", "# by the door", "# soldered"))
@@ -101,8 +101,8 @@ def test_users_words_comments_and_order_stay(file):
 
 
 def test_port_that_has_another_board_now_is_no_longer_the_first_ones(file):
-    inventory.note(FOUND)
-    inventory.note(ProbedBoard(port="/dev/ttyUSB0", mac="02005e005302", chip="esp32", flash_mb=4))
+    inventory.record(FOUND)
+    inventory.record(ProbedBoard(port="/dev/ttyUSB0", mac="02005e005302", chip="esp32", flash_mb=4))
     assert [(each.mac, each.port) for each in inventory.read()] == [(MAC, ""), ("02005e005302", "/dev/ttyUSB0")]
 
 
@@ -112,7 +112,7 @@ def test_name_of_the_inventory_is_as_good_as_its_port(file):
     assert inventory.choose("/dev/ttyUSB7") == "/dev/ttyUSB7"
 
 
-def test_mac_without_a_port_is_still_looked_for(file):
+def test_mac_without_a_port_is_still_searched_for(file):
     file.write_text(f'[[board]]\nmac = "{MAC}"\n')
     with pytest.raises(UsageError, match="no port has "):
         inventory.choose(MAC)

@@ -1,4 +1,4 @@
-"""Labels: what stands on them, whatever a board is called, and what a camera reads of them."""
+"""Labels: their text, for any name of a board, and their codes as a camera reads them."""
 
 import csv
 import io
@@ -67,7 +67,7 @@ class Page(HTMLParser):
 
 
 def read_codes(page: str) -> list[str]:
-    """What a camera reads: the drawings of a page as pixels, decoded by somebody else's program."""
+    """Return the codes of a page, drawn as pixels and decoded by an independent program."""
     return [decoded(each) for each in re.findall(r"<svg.*?</svg>", page)]
 
 
@@ -119,11 +119,11 @@ def test_name_that_fits_no_code_is_refused():
         labels.page([Label(name="n" * 3000, mac="02005e005301")])
 
 
-def test_secret_is_not_in_what_a_label_prints_as():
+def test_secret_is_not_in_the_repr_of_a_label():
     assert "sesame" not in repr(PLAIN)
 
 
-def test_code_is_what_the_claiming_widget_takes():
+def test_code_is_the_claiming_widgets_json():
     (read,) = read_codes(labels.page([PLAIN]))
     assert json.loads(read) == {"deviceName": "press-1", "secretKey": "open sesame"}
 
@@ -135,13 +135,13 @@ def test_code_without_a_secret_is_the_name():
 @given(TEXT)
 @example("\u00a1\u00a1")  # which readers took for Shift-JIS
 @example("点茗")  # which has a mode of its own
-def test_code_without_a_secret_is_read_back_whatever_it_says(name):
+def test_code_without_a_secret_is_read_back_with_any_text(name):
     assert read_codes(labels.page([Label(name=name, mac="02005e005301")])) == [name]
 
 
 @given(TEXT, TEXT)
 @example("n", "\u00a1\u00a1")
-def test_code_is_read_back_whatever_it_says(name, secret):
+def test_code_is_read_back_with_any_text(name, secret):
     (read,) = read_codes(labels.page([Label(name=name, mac="02005e005301", secret=secret)]))
     assert json.loads(read) == {"deviceName": name, "secretKey": secret}
 

@@ -1,4 +1,4 @@
-"""Trays: serial numbers, and what is kept of each board."""
+"""Trays: serial numbers, claim secrets, and results."""
 
 import stat
 
@@ -25,14 +25,14 @@ def test_serials_that_end_in_no_number_are_refused(text):
         ("serial\na\nb\na\n", "line 4: a is there twice"),
     ],
 )
-def test_serials_of_a_file_that_is_no_good_are_refused(tmp_path, text, error):
+def test_serials_of_a_file_with_mistakes_are_refused(tmp_path, text, error):
     (tmp_path / "s.csv").write_text(text)
     with pytest.raises(UsageError, match=error):
         serials(str(tmp_path / "s.csv"))
 
 
 @pytest.mark.parametrize("content", [b"serial\n\xff\xfe\n", b"serial\n" + b"a" * 200_000], ids=["latin", "endless"])
-def test_serials_of_a_file_that_is_no_table_are_refused(tmp_path, content):
+def test_serials_of_another_kind_of_file_are_refused(tmp_path, content):
     (tmp_path / "s.csv").write_bytes(content)
     with pytest.raises(UsageError, match="no CSV file in UTF-8"):
         serials(str(tmp_path / "s.csv"))
@@ -48,14 +48,14 @@ def test_serials_are_counted_with_their_zeros():
     assert [next(counted) for _ in range(3)] == ["press-0099", "press-0100", "press-0101"]
 
 
-def test_tray_gone_on_with_leaves_each_board_its_number(tmp_path):
+def test_tray_continued_leaves_each_board_its_number(tmp_path):
     first = Tray(tmp_path / "t", serials("p1"))
     assert [first.serial(mac) for mac in ("aa", "bb", "aa")] == ["p1", "p2", "p1"]
     again = Tray(tmp_path / "t", serials("p1"))
     assert [again.serial(mac) for mac in ("cc", "bb", "aa")] == ["p3", "p2", "p1"]
 
 
-def test_tray_without_a_number_left_says_so(tmp_path):
+def test_tray_without_a_number_left_is_an_error(tmp_path):
     (tmp_path / "s.csv").write_text("serial\na\n")
     tray = Tray(tmp_path / "t", serials(str(tmp_path / "s.csv")))
     assert tray.serial("aa") == "a"
@@ -107,7 +107,7 @@ def test_labels_are_for_all_boards_that_were_brought_online(tmp_path):
     ]
 
 
-def test_a_board_where_another_one_was_leaves_that_one_s_result(tmp_path):
+def test_a_board_where_another_one_was_keeps_the_others_result(tmp_path):
     """As when trays are filled by hand, board after board, on the ports that there are."""
     tray = Tray(tmp_path / "t")
     for when, mac in enumerate(("02", "01")):

@@ -42,7 +42,7 @@ def tray(server: RunningServer, lines: list[Line]) -> tuple[str, list[dict]]:
 
 
 def kept(folder: Path) -> list[dict]:
-    """The results in the tray's folder."""
+    """Return the results in the tray's folder."""
     return [json.loads(file.read_text()) for file in folder.glob("board-*.json")]
 
 
@@ -60,7 +60,7 @@ def result_of(done: subprocess.CompletedProcess[str]) -> list[dict]:
 
 
 def interrupted(wire: Tripwire, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """A bench that gets Ctrl-C when the wire says so."""
+    """Run the bench, which gets Ctrl-C from the tripwire."""
     command = [sys.executable, "-m", "bench.cli", *arguments]
     environment = {**os.environ, "PYTHONPATH": str(paths.CHECKOUT / "host"), "BENCH_WIFI_PASSWORD": WIFI_PASSWORD}
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}

@@ -1,4 +1,4 @@
-"""A board on a serial line, as events. The ports are real ones of pyserial's; the board's end is the test's."""
+"""A connection with a board on a serial port. The ports are real ones of pyserial's; the board's end is the test's."""
 
 import threading
 
@@ -47,14 +47,14 @@ def test_open_a_port_that_does_not_come(tmp_path):
         SerialConnection(str(tmp_path / "ttyUSB0"), patience_s=0.2)
 
 
-def test_wait_for_what_is_never_said(device):
+def test_wait_for_an_event_that_never_comes(device):
     with SerialConnection(str(device.path)) as line:
-        device.say(ROM + BOOT)
+        device.send(ROM + BOOT)
         with pytest.raises(BenchError, match=r"no event connected within 0 s; the board sent \['boot'\]$"):
             line.wait_for("connected", timeout_s=0.4)
 
 
-def test_reset_of_a_line_without_rts_on_which_nobody_answers(device, monkeypatch):
+def test_reset_of_a_line_without_rts_without_an_answer(device, monkeypatch):
     monkeypatch.setattr("bench.serial.connection._REPL_S", 0.2)
     with (
         SerialConnection(str(device.path)) as line,
@@ -63,7 +63,7 @@ def test_reset_of_a_line_without_rts_on_which_nobody_answers(device, monkeypatch
         line.reset()
 
 
-def test_say_on_a_port_that_is_gone(bridge):
+def test_send_line_on_a_port_that_is_gone(bridge):
     with SerialConnection(bridge.url) as line:
         bridge.accept()
         bridge.close()
@@ -76,13 +76,13 @@ def test_a_port_that_appears_later_is_waited_for(device):
     device.pull()
     threading.Timer(0.3, device.plug).start()
     with SerialConnection(str(device.path), patience_s=10) as line:
-        device.say(BOOT)
+        device.send(BOOT)
         assert line.wait_for("boot")["ms"] == 33
 
 
 def test_garbage_and_rom_messages_are_console_lines(device):
     with SerialConnection(str(device.path)) as line:
-        device.say(ROM + BOOT)
+        device.send(ROM + BOOT)
         found = take(line, 4)
     assert found[0] == console("\ufffd\x00ets Jul 29 2019 12:21:46")
     assert found[1:3] == [console(""), console("rst:0x1 (POWERON_RESET),boot:0x13 (SPI_FAST_FLASH_BOOT)")]
@@ -92,41 +92,41 @@ def test_garbage_and_rom_messages_are_console_lines(device):
 def test_events_keeps_the_last_ones_only(device):
     with SerialConnection(str(device.path)) as line:
         for _ in range(50):
-            device.say(b"x\n" * 50)
+            device.send(b"x\n" * 50)
             assert len(take(line, 50)) == 50
         assert len(line.events) == 1000
 
 
 def test_wait_for_looks_at_fields(device):
     with SerialConnection(str(device.path)) as line:
-        device.say(b'{"event": "state", "state": "offline"}\n{"event": "state", "state": "online"}\nmore')
+        device.send(b'{"event": "state", "state": "offline"}\n{"event": "state", "state": "online"}\nmore')
         assert line.wait_for("state", state="online") == {"event": "state", "state": "online"}
 
 
-def test_say_types_a_line_in_pieces_that_a_board_can_take(device):
+def test_send_line_types_in_pieces_that_a_board_can_take(device):
     with SerialConnection(str(device.path)) as line:
         line.send_line("firstboot set wifi.ssid " + "gr\u00fc\u00df" * 100)
-        assert device.heard(b"\r") == ("firstboot set wifi.ssid " + "gr\u00fc\u00df" * 100 + "\r").encode()
+        assert device.read_until(b"\r") == ("firstboot set wifi.ssid " + "gr\u00fc\u00df" * 100 + "\r").encode()
 
 
 def test_a_cable_that_is_pulled_and_put_back(device):
     with SerialConnection(str(device.path)) as line:
-        device.say(BOOT)
+        device.send(BOOT)
         line.wait_for("boot")
         device.pull()
         assert "vanished" in (lost := line.wait_for("port_lost")["detail"]) or "there is no such port" in lost
         device.plug()
         line.wait_for("port_back")
-        device.say(BOOT)
+        device.send(BOOT)
         line.wait_for("boot")
         line.send_line("still here")
-        assert device.heard(b"\r") == b"still here\r"
+        assert device.read_until(b"\r") == b"still here\r"
 
 
-def test_a_socket_that_is_closed_hands_out_the_last_words_and_comes_back(bridge):
+def test_a_socket_that_is_closed_yields_the_last_bytes_and_comes_back(bridge):
     with SerialConnection(bridge.url) as line:
         bridge.accept()
-        bridge.say(BOOT + b"last words")
+        bridge.send(BOOT + b"last words")
         bridge.hang_up()
         boot, words, lost, back = take(line, 4)
         assert (boot["event"], words) == ("boot", console("last words"))
@@ -134,7 +134,7 @@ def test_a_socket_that_is_closed_hands_out_the_last_words_and_comes_back(bridge)
         assert lost["port"] == bridge.url
         assert back == {"event": "port_back", "port": bridge.url}
         bridge.accept()
-        bridge.say(BOOT)
+        bridge.send(BOOT)
         assert line.wait_for("boot")
 
 
@@ -144,18 +144,18 @@ def test_reset_of_a_line_without_rts_goes_through_micropython(request, kind):
     heard = []
 
     def micropython():
-        board.heard(b"\r\x03\r\x01")
-        board.say(b"KeyboardInterrupt\r\n" + PROMPT)
-        board.heard(b"\x05A\x01")
-        board.say(b"R")
-        board.say(b"\x00")  # no raw paste here
-        heard.append(board.heard(b"\x04"))
-        board.say(b"OK" + BOOT)
+        board.read_until(b"\r\x03\r\x01")
+        board.send(b"KeyboardInterrupt\r\n" + PROMPT)
+        board.read_until(b"\x05A\x01")
+        board.send(b"R")
+        board.send(b"\x00")  # no raw paste here
+        heard.append(board.read_until(b"\x04"))
+        board.send(b"OK" + BOOT)
 
     with SerialConnection(board.url if kind == "bridge" else str(board.path)) as line:
         if kind == "bridge":
             board.accept()
-        board.say(b"last words\r\n")
+        board.send(b"last words\r\n")
         thread = threading.Thread(target=micropython)
         thread.start()
         line.reset()

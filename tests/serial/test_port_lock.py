@@ -1,4 +1,4 @@
-"""Ports that a process has for itself."""
+"""Locks on ports between processes."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ OTHER = """
 import sys
 from bench.serial.port_lock import PortLock
 held = [PortLock(port) for port in sys.argv[1:]]
-print("taken", flush=True)
+print("locked", flush=True)
 sys.stdin.read()
 """
 
@@ -30,7 +30,7 @@ def other():
     def start(*ports):
         command = [sys.executable, "-c", OTHER, *ports]
         started.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
-        assert started[-1].stdout.readline() == "taken\n"
+        assert started[-1].stdout.readline() == "locked\n"
         return started[-1]
 
     yield start
@@ -40,7 +40,7 @@ def other():
         each.wait()
 
 
-def test_port_of_another_process_is_trouble_with_its_name(other):
+def test_port_of_another_process_is_an_error_with_its_name(other):
     process = other("/dev/ttyUSB7")
     with pytest.raises(PortError, match=rf"^/dev/ttyUSB7: in use by .*process {process.pid}.*end that first"):
         PortLock("/dev/ttyUSB7")
@@ -77,14 +77,14 @@ def test_process_may_have_a_port_twice_and_has_it_until_the_last_is_released(oth
     other("/dev/ttyUSB7")
 
 
-def test_first_free_passes_over_what_others_have(other):
+def test_acquire_first_free_passes_over_those_of_others(other):
     other("a", "b")
     [found] = acquire_first_free(["a", "b", "c"], patience_s=0)
     with found:
         assert found.port == "c"
 
 
-def test_first_free_keeps_none_while_there_are_too_few(other):
+def test_acquire_first_free_keeps_none_while_there_are_too_few(other):
     other("b")
     with pytest.raises(PortError, match="b: in use"):
         acquire_first_free(["a", "b"], 2, patience_s=0)
@@ -92,13 +92,13 @@ def test_first_free_keeps_none_while_there_are_too_few(other):
     assert acquire_first_free(["a", "b"], 0, patience_s=0) == []
 
 
-def test_first_free_gives_up_when_all_are_taken(other):
+def test_acquire_first_free_gives_up_when_all_are_taken(other):
     other("a", "b")
     with pytest.raises(PortError, match="b: in use"):
         acquire_first_free(["a", "b"], patience_s=0.1)
 
 
-def test_first_free_takes_what_becomes_free(other):
+def test_acquire_first_free_waits_for_a_port(other):
     process = other("a")
     process.stdin.close()
     [found] = acquire_first_free(["a"], patience_s=30)

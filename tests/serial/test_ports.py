@@ -1,4 +1,4 @@
-"""Which port a board is on, and what to do when it cannot be opened."""
+"""Serial ports: choosing one, opening it, and errors with a cure."""
 
 import os
 import pty
@@ -61,7 +61,7 @@ def closed_port():
         "hwgrep://.*",
     ],
 )
-def test_choose_what_has_not_the_form_of_a_port(url):
+def test_choose_refuses_another_form(url):
     with pytest.raises(UsageError, match="is not a port: write rfc2217://HOST:PORT, socket://HOST:PORT, or"):
         ports.choose(url)
 
@@ -151,12 +151,12 @@ def test_open_a_port_that_is_not_there():
 
 
 @pytest.mark.parametrize("path", ["/dev/null", "/", __file__])
-def test_open_what_is_no_serial_port(path):
+def test_open_of_another_file_is_refused(path):
     with pytest.raises(PortError, match=f"^{path}: not a serial port$"):
         ports.open_port(path)
 
 
-def test_open_a_port_that_is_in_use_tells_by_whom(device):
+def test_open_a_port_that_is_in_use_names_the_program(device):
     _, name = device
     line = ports.open_port(name)
     process = Path("/proc/self/comm")
@@ -198,14 +198,14 @@ def test_open_as_rfc2217_what_does_not_speak_it():
         ("something never seen before\nand more", "{}: something never seen before and more"),
     ],
 )
-def test_trouble_is_one_line_with_a_cure(device, said, cure):
+def test_port_error_is_one_line_with_a_cure(device, said, cure):
     _, name = device
     told = str(ports.port_error(name, said.replace("{}", name)))
     assert told.startswith(cure.replace("{}", name))
     assert "\n" not in told
 
 
-def test_trouble_with_permission_names_the_group(tmp_path):
+def test_port_error_of_permission_names_the_group(tmp_path):
     path = tmp_path / "ttyUSB0"
     path.touch()
     said = f"[Errno 13] could not open port {path}: [Errno 13] Permission denied"
@@ -222,7 +222,7 @@ def test_trouble_with_permission_names_the_group(tmp_path):
         ("socket disconnected", "the connection broke (socket disconnected)"),
     ],
 )
-def test_trouble_with_a_socket(said, cure):
+def test_port_error_of_a_socket(said, cure):
     assert cure in str(ports.port_error("socket://127.0.0.1:1", said))
 
 

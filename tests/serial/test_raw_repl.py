@@ -1,4 +1,4 @@
-"""The raw REPL on a line that is slow to answer."""
+"""The raw REPL on a port that is slow to answer."""
 
 from bench.serial.raw_repl import RawRepl
 
@@ -26,7 +26,7 @@ class SlowLine:
         return len(self._coming)
 
     def read(self, size: int = 1) -> bytes:
-        """One byte at most, and every other time none: its time was up."""
+        """Return one byte at most, and every other time none: its time was up."""
         self._late = not self._late
         if self._late:
             return b""
@@ -35,5 +35,5 @@ class SlowLine:
         return data
 
 
-def test_answer_that_comes_late_is_the_answer():
+def test_late_answer_is_the_answer():
     assert RawRepl(SlowLine(), timeout_s=5).run("print(42)") == "42\r\n"

@@ -1,4 +1,4 @@
-"""A port behind RFC 2217 as a terminal of this machine, on the line of a virtual board."""
+"""A pseudo-terminal in front of a port behind RFC 2217, on the line of a virtual board."""
 
 import random
 import threading
@@ -32,7 +32,7 @@ def relay_threads():
 @pytest.mark.parametrize(
     ("port", "baud"), [("/dev/ttyUSB0", FAST), ("socket://127.0.0.1:4000", FAST), ("rfc2217://127.0.0.1:4000", 123456)]
 )
-def test_relay_is_of_no_use_for_other_ports_and_odd_speeds(port, baud):
+def test_can_relay_neither_other_ports_nor_odd_speeds(port, baud):
     assert not can_relay(port, baud)
     assert can_relay("rfc2217://127.0.0.1:4000", FAST)
 

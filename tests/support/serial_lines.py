@@ -1,4 +1,4 @@
-"""Serial lines of this machine's own, with a board's end that a test holds."""
+"""Serial lines of this machine's own, whose other end, the board's, is the test's."""
 
 import contextlib
 import os
@@ -28,22 +28,22 @@ class Device:
         self.path.symlink_to(os.ttyname(self._other))
 
     def pull(self) -> None:
-        """The cable is out."""
+        """Pull the cable out."""
         self.path.unlink(missing_ok=True)
         for each in (self._board, self._other):
             with contextlib.suppress(OSError):
                 os.close(each)
 
-    def say(self, data: bytes) -> None:
+    def send(self, data: bytes) -> None:
         os.write(self._board, data)
 
-    def heard(self, end: bytes) -> bytes:
-        """What was typed, up to `end`."""
-        said = b""
-        while not said.endswith(end):
-            assert select.select([self._board], [], [], PATIENCE_S)[0], f"after {said!r} came nothing more"
-            said += os.read(self._board, 1)
-        return said
+    def read_until(self, end: bytes) -> bytes:
+        """Return the bytes that were typed, up to and with `end`."""
+        data = b""
+        while not data.endswith(end):
+            assert select.select([self._board], [], [], PATIENCE_S)[0], f"after {data!r} came nothing more"
+            data += os.read(self._board, 1)
+        return data
 
 
 class Bridge:
@@ -59,15 +59,15 @@ class Bridge:
         self._client, _ = self._server.accept()
         self._client.settimeout(PATIENCE_S)
 
-    def say(self, data: bytes) -> None:
+    def send(self, data: bytes) -> None:
         self._client.sendall(data)
 
-    def heard(self, end: bytes) -> bytes:
-        said = b""
-        while not said.endswith(end):
-            said += (byte := self._client.recv(1))
+    def read_until(self, end: bytes) -> bytes:
+        data = b""
+        while not data.endswith(end):
+            data += (byte := self._client.recv(1))
             assert byte
-        return said
+        return data
 
     def hang_up(self) -> None:
         self._client.close()
@@ -124,7 +124,7 @@ class Served:
 
 
 def _received(client: socket.socket) -> bytes:
-    """What came; nothing if the other end is gone."""
+    """Return the bytes that came, none if the other end is gone."""
     try:
         return client.recv(4096)
     except OSError:

@@ -1,4 +1,4 @@
-"""Serial lines on which something happens just when the host says this or the board that."""
+"""Serial lines on which something happens at a given text from the host or the board."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ from bench.virtual.uart_timing import LineFaults, Wire
 
 @dataclass(frozen=True)
 class Moment:
-    """When this text comes over a line for the n-th time, in either direction: before it gets there."""
+    """The n-th time that a text comes over a line, in either direction, just before it arrives."""
 
     name: str
     text: bytes
@@ -25,7 +25,7 @@ class Moment:
 
 
 class Tripwire:
-    """Does something once, when a moment has come."""
+    """An action that is done once, at a moment."""
 
     def __init__(self, moment: Moment) -> None:
         self.moment = moment
@@ -48,9 +48,9 @@ def serve(board: VirtualBoard, wire: Tripwire, faults: LineFaults | None = None)
         rest = b""
 
         def send(self, data: bytes, *, baud: int, now: float) -> None:
-            heard = self.rest + data
-            self.seen += heard.count(moment.text)
-            self.rest = heard[1 - len(moment.text) :]
+            text = self.rest + data
+            self.seen += text.count(moment.text)
+            self.rest = text[1 - len(moment.text) :]
             if self.seen >= moment.number:
                 wire.trip()
             super().send(data, baud=baud, now=now)

@@ -81,7 +81,7 @@ def choose(given: str | None, *, chip: str = "") -> str:
     return ports.choose(known.port if known and known.port else given, chip=chip)
 
 
-def note(found: ProbedBoard, definition: str = "") -> InventoryEntry:
+def record(found: ProbedBoard, definition: str = "") -> InventoryEntry:
     """Record a board's own report, in the entry with its MAC or in a new one.
 
     Args:
@@ -97,10 +97,10 @@ def note(found: ProbedBoard, definition: str = "") -> InventoryEntry:
     file = path().absolute()
     # a tray's boards are recorded side by side, by threads and by other processes: the last to write would lose others
     with FileLock(file.with_name(f".{file.name}.lock")):
-        return _record(found, definition)
+        return _merge(found, definition)
 
 
-def _record(found: ProbedBoard, definition: str) -> InventoryEntry:
+def _merge(found: ProbedBoard, definition: str) -> InventoryEntry:
     document = _document()
     _tables(document)  # raises if it is not in its form
     tables = document.setdefault("board", tomlkit.aot())

@@ -264,7 +264,7 @@ def _one(job: FlashJob, work: Work, bar: Bar, kept: Tray | None, image: images.C
             micropython=done.micropython,
             firmware=done.firmware,
         )
-        inventory.note(facts, job.board.name)
+        inventory.record(facts, job.board.name)
     bar.end(error or f"{done.name} is online", good=not error)
     return result
 

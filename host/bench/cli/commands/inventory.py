@@ -52,7 +52,7 @@ def _probe(lines: list[str], *, as_json: bool) -> None:
                 bar.end("no answer", good=False)
                 continue
             fits = probe.definitions_for(found)
-            boards.note(found, fits[0] if len(fits) == 1 else "")
+            boards.record(found, fits[0] if len(fits) == 1 else "")
             bar.end(f"{found.chip}, {found.mac}", good=True)
     if silent:
         raise BenchError("; ".join(silent))

@@ -1,4 +1,4 @@
-"""`make flash` and its kin: the real esptool and mpremote's transport, on a virtual board behind a serial line."""
+"""`make flash`, `bench flash` and `bench deploy`, with the real esptool, on a virtual board behind RFC 2217."""
 
 import pytest
 
