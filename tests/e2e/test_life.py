@@ -10,9 +10,8 @@ from bench.virtual.environment import Conditions, Cut
 from tests.support.boards import QUICK, steps, vault_slots
 from tests.support.servers import PATIENCE_S, free_port, on_both_databases
 
-pytestmark = on_both_databases
 
-
+@on_both_databases
 def test_two_boards_of_the_same_name_share_nothing(server, make_board):
     boards = [make_board(server, identity={"name": "twin"}) for _ in range(2)]
     powers = [board.power_on() for board in boards]
@@ -38,6 +37,7 @@ def test_two_boards_of_the_same_name_share_nothing(server, make_board):
     assert [record.keys() for record in vault_slots(boards[1 - winner])] == [{"pending"}]
 
 
+@on_both_databases
 def test_rejected_board_gets_in_after_the_operator_deleted_its_namesake(server, make_board):
     server.query(lambda registry: registry.create_device("twin", "default"))
     board = make_board(server, identity={"name": "twin"}, backoff={"long_ms": 100})
@@ -48,6 +48,7 @@ def test_rejected_board_gets_in_after_the_operator_deleted_its_namesake(server, 
     assert server.device_names() == ["twin"]
 
 
+@on_both_databases
 @pytest.mark.parametrize("wrong", ["key", "secret"])
 def test_wrong_credentials_of_the_profile_are_a_configuration_error(server, make_board, wrong):
     values = {"provision_key": server.profile.provision_key, "provision_secret": server.profile.provision_secret}
@@ -78,6 +79,7 @@ def test_server_down_at_boot_is_waited_for(start_server, make_board):
     assert len(vault_slots(board)) == 2  # one secret, made once: pending, then active
 
 
+@on_both_databases
 def test_boards_online_come_back_after_a_server_restart(start_server, make_board):
     port = free_port()
     server = start_server(mqtt_port=port)
@@ -142,6 +144,7 @@ def test_wrong_wifi_settings_say_which(server, make_board, wifi, said):
     assert vault_slots(board) == []
 
 
+@on_both_databases
 def test_login_refused_later_keeps_the_credentials(server, make_board):
     board = make_board(server, backoff={"long_ms": 100})
     with board.power_on() as power:
@@ -158,6 +161,7 @@ def test_login_refused_later_keeps_the_credentials(server, make_board):
     assert server.device_names() == []
 
 
+@on_both_databases
 def test_device_deleted_while_online_is_cut_off(server, make_board):
     board = make_board(server)
     with board.power_on() as power:
@@ -267,6 +271,7 @@ def test_interrupt_ends_at_the_repl_where_settings_are_of_no_use(server, make_bo
         power.wait_for("console", text='Type "help()" for more information.')
 
 
+@on_both_databases
 def test_board_console_never_shows_a_secret(server, make_board):
     board = make_board(server, identity={"name": "quiet"})
     with board.power_on() as power:

@@ -15,7 +15,7 @@ from bench.registry.registry import Registry
 from tests.support.boards import vault_slots
 from tests.support.servers import on_both_databases
 
-pytestmark = [on_both_databases, pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 
 def answer(body: object) -> bytes:
@@ -92,6 +92,7 @@ def test_exchange_ends_online_with_one_device_when(server, make_board, fault):
     assert_one_device_online(server, board, power)
 
 
+@on_both_databases
 @pytest.mark.parametrize(
     "fault",
     [ExchangeFault(ExchangeFaultKind.DROP_ANSWER), ExchangeFault(ExchangeFaultKind.DROP_REQUEST)],
@@ -123,6 +124,7 @@ def test_exchange_ends_online_when_the_answer_is_cut_at_every_byte(server, make_
     tell(f"answer cut at each of its {size} bytes")
 
 
+@on_both_databases
 def test_exchange_ends_online_when_the_server_fails_before_the_commit(server, make_board, monkeypatch):
     commit = Registry.provision
     failed = []
@@ -142,6 +144,7 @@ def test_exchange_ends_online_when_the_server_fails_before_the_commit(server, ma
     assert_one_device_online(server, board, power)
 
 
+@on_both_databases
 def test_exchange_ends_online_when_the_power_fails_instead_of_the_answer(server, make_board):
     with faulty(server, [ExchangeFault(ExchangeFaultKind.LATE_ANSWER)]) as (port, _):
         board = make_board(server, port=port)
@@ -179,6 +182,7 @@ def test_server_made_token_is_lost_with_its_answer(server, make_board, fault):
     assert_one_device_online(server, board, power)
 
 
+@on_both_databases
 def test_server_made_token_is_stored_and_used(server, make_board):
     board = make_board(server, provision={"made_by": "server"})
     with board.power_on() as power:
@@ -190,6 +194,7 @@ def test_server_made_token_is_stored_and_used(server, make_board):
     assert power.writes == []
 
 
+@on_both_databases
 def test_preprovisioned_device_takes_over_the_servers_token(server, make_board):
     profile = server.new_profile(ProvisionType.CHECK_PRE_PROVISIONED_DEVICES)
     made = server.query(lambda registry: registry.create_device("press-4", profile.name))
@@ -200,6 +205,7 @@ def test_preprovisioned_device_takes_over_the_servers_token(server, make_board):
     assert server.device_names() == ["press-4"]
 
 
+@on_both_databases
 def test_preprovisioned_device_that_does_not_exist_is_rejected(server, make_board):
     profile = server.new_profile(ProvisionType.CHECK_PRE_PROVISIONED_DEVICES)
     board = make_board(server, profile=profile)

@@ -3,18 +3,21 @@
 import pytest
 
 from tests.support.boards import KINDS, WAYS, ca_file, states, steps, vault_slots, way_settings
-from tests.support.servers import on_both_databases
 
 CELLS = [
-    pytest.param(transport, tls, kind, id=f"{transport}{'-tls' * tls}-{kind}")
+    pytest.param("sqlite", transport, tls, kind, id=f"{transport}{'-tls' * tls}-{kind}")
     for transport, tls in WAYS
     for kind in KINDS
     if tls or kind != "X509_CERTIFICATE"
 ]
+# What a database has to store differs by the kind of credentials, not by the way they came.
+CELLS += [
+    pytest.param("postgresql", "mqtt", True, kind, id=f"mqtt-tls-{kind}-postgresql", marks=pytest.mark.slow)
+    for kind in KINDS
+]
 
 
-@on_both_databases
-@pytest.mark.parametrize(("transport", "tls", "kind"), CELLS)
+@pytest.mark.parametrize(("database", "transport", "tls", "kind"), CELLS, indirect=["database"])
 def test_first_boot_ends_online(server, make_board, transport, tls, kind):
     board = make_board(server, files=ca_file(server), **way_settings(server, transport, tls=tls, kind=kind))
     with board.power_on() as power:
