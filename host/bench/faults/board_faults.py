@@ -115,7 +115,7 @@ def _changes(kind: BoardFaultKind, amount: int, base: Conditions, draw: random.R
 
 
 def _write(amount: int, draw: random.Random) -> int:
-    """The number of a write, from 0."""
+    """Return the number of a write, from 0."""
     return amount - 1 if amount else draw.randrange(_WRITES)
 
 

@@ -114,7 +114,7 @@ class Chaos:
         self._on_event({"event": "survived", "number": found.number, "took_s": round(recovered or again, 2)})
 
     def _run_stage(self, stage: Stage, board: VirtualBoard, *, is_last: bool) -> float:
-        """One stage; returns how long the board took to get online afterwards, 0 if it was not to do that by itself."""
+        """Run a stage; return the seconds that the board took to get online afterwards, 0 if it did not have to."""
         before = board.flash()
         with ExitStack() as stack:
             self._network.begin(seed=stage.network_seed)

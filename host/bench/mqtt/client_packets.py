@@ -14,13 +14,13 @@ PONG = b"\xd0\x00"
 
 
 def text(value: str) -> bytes:
-    """A text as MQTT has it (3.1.1, 1.5.3)."""
+    """Return a UTF-8 string with its length (3.1.1, 1.5.3)."""
     data = value.encode()
     return len(data).to_bytes(2, "big") + data
 
 
 def packet(first: int, body: bytes) -> bytes:
-    """A packet: its first byte, its remaining length (2.2.3), its body."""
+    """Return a packet: its first byte, its remaining length (2.2.3), its body."""
     return bytes((first,)) + remaining_length.encode(len(body)) + body
 
 
@@ -32,24 +32,32 @@ def connect(
     keep_alive_s: int = 0,
     level: int = 4,
 ) -> bytes:
-    """CONNECT of a clean session."""
+    """Return a CONNECT of a clean session (3.1).
+
+    Args:
+        client_id: The client id; "" has the server choose one.
+        username: The user name, e.g. an access token; None for none.
+        password: The password; None for none.
+        keep_alive_s: Seconds; 0 for no keep-alive.
+        level: 4 for MQTT 3.1.1, 5 for MQTT 5.
+    """
     flags = 0x02 | 0x80 * (username is not None) | 0x40 * (password is not None)
     header = text("MQTT") + bytes((level, flags)) + keep_alive_s.to_bytes(2, "big") + _properties(level)
     return packet(0x10, header + b"".join(text(each) for each in (client_id, username, password) if each is not None))
 
 
 def publish(topic: str, payload: bytes, *, qos: int = 1, packet_id: int = 1, level: int = 4) -> bytes:
-    """PUBLISH."""
+    """Return a PUBLISH (3.3), neither retained nor a duplicate. `packet_id` is left out with QoS 0."""
     ident = packet_id.to_bytes(2, "big") if qos else b""
     return packet(0x30 | qos << 1, text(topic) + ident + _properties(level) + payload)
 
 
 def subscribe(packet_id: int, *filters: tuple[str, int], level: int = 4) -> bytes:
-    """SUBSCRIBE to filters, each with the QoS that is wanted."""
+    """Return a SUBSCRIBE (3.8) to filters, each with the QoS requested."""
     wanted = b"".join(text(topic) + bytes((qos,)) for topic, qos in filters)
     return packet(0x82, packet_id.to_bytes(2, "big") + _properties(level) + wanted)
 
 
 def _properties(level: int) -> bytes:
-    """None, as a packet of MQTT 5 says it."""
+    """Return the empty properties of a packet of MQTT 5."""
     return b"\0" if level == 5 else b""

@@ -53,14 +53,14 @@ class Behaviour:
         line.changed()
 
     async def opened(self, line: InterceptedConnection) -> None:
-        """A connection was made, and nothing read yet."""
+        """Handle a new connection, of which nothing was read yet."""
 
     async def up(self, line: InterceptedConnection, packet: bytes) -> None:
-        """The board sent a packet."""
+        """Handle a packet from the board."""
         await line.to_server(packet)
 
     async def down(self, line: InterceptedConnection, packet: bytes) -> None:
-        """The server sent a packet."""
+        """Handle a packet from the server."""
         await line.to_board(packet)
 
 
@@ -169,28 +169,28 @@ class Answering(Behaviour):
 
 
 async def lost(line: InterceptedConnection, _answer: bytes) -> None:
-    """The connection ends instead."""
+    """End the connection instead."""
     await line.hang_up()
 
 
 async def held(line: InterceptedConnection, _answer: bytes) -> None:
-    """Nothing comes, and nothing else either."""
+    """Let nothing come, and nothing else either."""
     line.session.dead = True
 
 
 async def late(line: InterceptedConnection, answer: bytes) -> None:
-    """It comes when the board has given up."""
+    """Send it when the board has given up."""
     await line.gone.wait()
     await line.to_board(answer)
 
 
 async def doubled(line: InterceptedConnection, answer: bytes) -> None:
-    """It comes twice."""
+    """Send it twice."""
     await line.to_board(answer + answer)
 
 
 async def cut_short(line: InterceptedConnection, answer: bytes) -> None:
-    """Half of it comes, then the connection ends."""
+    """Send half of it, and end the connection."""
     await line.to_board(answer[: len(answer) // 2])
     await line.hang_up()
 

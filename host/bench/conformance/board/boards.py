@@ -293,7 +293,7 @@ class OutOfReach(CheckedBoard):
         self._orders.wipe()
 
     def stop(self) -> None:
-        """Nobody but its owner could."""
+        """Do nothing: nobody but its owner could."""
 
     def start(self) -> None:
         self._orders.start()

@@ -1,4 +1,4 @@
-"""The certificates that a board is shown: the good one, and three that no board should take."""
+"""Test certificates for boards: one valid, three that they must refuse."""
 
 import shutil
 import ssl
@@ -28,7 +28,15 @@ class Certificates:
 
 
 def make(data: Path, names: tuple[str, ...]) -> Certificates:
-    """For the server of a data folder, which boards call by these names. The CA is the folder's own, and stays."""
+    """Make the certificates of a server.
+
+    Args:
+        data: Its data folder, whose own CA stays.
+        names: The names that boards call it by.
+
+    Returns:
+        A context for each certificate.
+    """
     good = authority.ensure(data, names)
     assert good.ca
     wrong = paths.private_folder(data / "wrong")
@@ -48,7 +56,7 @@ def _emptied(folder: Path) -> Path:
 
 
 def _with_ca(data: Path, folder: Path) -> Path:
-    """A data folder with the same CA, and no certificate yet."""
+    """Return a data folder with the same CA, and no certificate yet."""
     place = paths.private_folder(_emptied(folder) / authority.FOLDER)
     for name in (authority.CA_CERTIFICATE, authority.CA_KEY):
         paths.write_private(place / name, (data / authority.FOLDER / name).read_bytes())

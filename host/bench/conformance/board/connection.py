@@ -20,10 +20,10 @@ class Surroundings(Protocol):
     """The certificate for boards that begin with TLS."""
 
     def opened(self, line: "BoardConnection") -> None:
-        """A board has connected."""
+        """Add a connection that was made."""
 
     def closed(self, line: "BoardConnection") -> None:
-        """The connection is over."""
+        """Remove a connection that is over."""
 
     def changed(self) -> None:
         """Wake whoever waits for something to pass."""

@@ -104,11 +104,11 @@ class BoardNetwork(Network):
         return BoardConnection(self, BoardSession(len(self.sessions), tls=tls))
 
     def opened(self, line: BoardConnection) -> None:
-        """A board has connected."""
+        """Add a connection that was made."""
         self._lines[line.session] = line
         self.sessions.append(line.session)
         self.changed()
 
     def closed(self, line: BoardConnection) -> None:
-        """A connection is over."""
+        """Remove a connection that is over."""
         self._lines.pop(line.session, None)

@@ -127,7 +127,7 @@ def _check(target: str, *, fresh: str, reset: str) -> None:
 
 
 def _listen_on(address: str) -> str:
-    """This machine's loopback, if that is where boards look for it, or else all that it has."""
+    """Return this machine's loopback if that is where boards look for it, or else all addresses."""
     if addresses.is_loopback(address):
         return "127.0.0.1" if address == NAME else address
     return "0.0.0.0"  # noqa: S104 - boards are elsewhere

@@ -229,7 +229,7 @@ def _token_everywhere(server: CheckedServer) -> None:
 
 
 def _basic(server: CheckedServer) -> tuple[str, str, str]:
-    """A device with MQTT_BASIC: its client id, user name and password."""
+    """Provision a device with MQTT_BASIC, and return its client id, user name and password."""
     request = {
         "clientId": f"{server.prefix}client",
         "username": server.new_token(),

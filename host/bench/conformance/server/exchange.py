@@ -77,6 +77,6 @@ def _no_secret_is_echoed(transport: DeviceTransport, server: CheckedServer) -> N
 
 
 def expect_login(server: CheckedServer, transport: DeviceTransport, token: str) -> None:
-    """The token is one, over this transport and now."""
+    """Expect a login with the token over this transport, now. Raises Broken."""
     if not transport.logs_in(server.addresses, token):
         raise Broken("the token is refused right after the answer")

@@ -240,7 +240,7 @@ def _expect_refused(line: MqttLine, code: int, *codes: int) -> None:
 
 
 def expect_granted(line: MqttLine, packet_id: int, filters: list[tuple[str, int]], codes: list[int]) -> None:
-    """SUBSCRIBE is answered with these codes, and its own packet id."""
+    """Subscribe, and expect these codes and the same packet id. Raises Broken."""
     line.send(client_packets.subscribe(packet_id, *filters))
     suback = line.expect(SUBACK)
     if suback.packet_id != packet_id:

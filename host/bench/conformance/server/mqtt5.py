@@ -112,8 +112,8 @@ def _session(server: CheckedServer, username: str) -> Iterator[MqttLine]:
 def _expect_spoken(server: CheckedServer) -> None:
     with mqtt_wire.opened(server.addresses, level=5) as line:
         line.send(client_packets.connect("", PROVISION, level=5))
-        packets = line.receive()
-    if packets is None or (packets.kind == mqtt_wire.CONNACK and packets.code in _LEVEL_REFUSED):
+        answer = line.receive()
+    if answer is None or (answer.kind == mqtt_wire.CONNACK and answer.code in _LEVEL_REFUSED):
         raise NotHere("the server does not speak MQTT 5")
 
 
@@ -128,7 +128,7 @@ def _expect_puback(line: MqttLine, packet_id: int, code: int) -> None:
 
 
 def _expect_thrown_out(line: MqttLine, code: int) -> None:
-    """`code`: what PUBACK has to say; 0 for any error."""
+    """Expect PUBACK with this code (0 for any error), DISCONNECT with an error, and the end. Raises Broken."""
     packets = line.expect_closed()
     if any(each.kind == PUBLISH for each in packets):
         raise Broken("it was answered")

@@ -186,7 +186,7 @@ class MqttLine:
                 raise Broken(f"the server goes on talking: {len(packets)} packets, of which the first was {packets[0]}")
 
     def expect_nothing_more(self) -> None:
-        """The server packets nothing else, and is still there: the next thing that comes is the answer to a ping."""
+        """Expect that nothing else was sent, and the server is there: the next packet answers a ping. Raises Broken."""
         self.send(client_packets.PING)
         self.expect(PINGRESP)
 
@@ -211,7 +211,7 @@ class MqttLine:
 
 @contextmanager
 def opened(addresses: ServerAddresses, *, level: int = 4) -> Iterator[MqttLine]:
-    """A connection on which nothing was packets yet. Over TLS if that is all there is."""
+    """Open a connection on which nothing was sent yet. Over TLS if that is all there is."""
     with MqttLine(
         addresses.connection(addresses.at("mqtt", "mqtts")), level=level, patience_s=addresses.patience_s
     ) as line:

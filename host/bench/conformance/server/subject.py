@@ -52,7 +52,7 @@ class Answer:
         return self.fields.get("credentialsValue")
 
     def expect(self, status: str) -> "Answer":
-        """It has this status, and what belongs to it, and nothing else."""
+        """Expect this status, with its fields and no others; return the answer. Raises Broken."""
         if self.status != status:
             raise Broken(f"the status is {json.dumps(self.status)} instead of {status}")
         wanted = {"status", "credentialsType", "credentialsValue"} if status == SUCCESS else {"status", "errorMsg"}
@@ -61,7 +61,7 @@ class Answer:
         return self
 
     def expect_token(self) -> str:
-        """It is a SUCCESS with an access token: that."""
+        """Expect SUCCESS with an access token, and return that. Raises Broken."""
         self.expect(SUCCESS)
         if self.fields["credentialsType"] != "ACCESS_TOKEN":
             raise Broken(f"credentialsType is {json.dumps(self.fields['credentialsType'])} instead of ACCESS_TOKEN")
@@ -105,18 +105,18 @@ class CheckedServer:
     # What is asked for.
 
     def new_name(self) -> str:
-        """A name that no device has."""
+        """Return a name that no device has."""
         self._count += 1
         return f"{self.prefix}{self._count}"
 
     def new_token(self) -> str:
-        """Twenty letters and digits, of 80 bits."""
+        """Return a new token: twenty letters and digits, of 80 bits."""
         token = secrets.token_hex(10)
         self._hidden.add(token)
         return token
 
     def request(self, name: str, **fields: Any) -> bytes:
-        """A request with the key and secret of the profile; a field that is `...` is left out."""
+        """Return a request with the key and secret of the profile; a field that is `...` is left out."""
         usual = {"provisionDeviceKey": self.key, "provisionDeviceSecret": self.secret, "deviceName": name}
         request = {each: value for each, value in {**usual, **fields}.items() if value is not ...}
         self._hide(request)
@@ -164,7 +164,7 @@ class CheckedServer:
             raise NotHere("the profile makes no devices (a new name is FAILURE: CHECK_PRE_PROVISIONED_DEVICES)")
 
     def newcomer(self) -> str:
-        """A name that a first request has to succeed for. Raises NotHere if there is none left."""
+        """Return a name that a first request has to succeed for. Raises NotHere if there is none left."""
         if self._found.trouble:
             raise BenchError(self._found.trouble)
         if self._found.creates:
@@ -223,7 +223,7 @@ class CheckedServer:
     # What is shown.
 
     def shown(self, text: str) -> str:
-        """A text fit to be shown."""
+        """Return a text fit to be shown, without the secrets of the checks."""
         return check.shown(text, self._hidden)
 
     def _hide(self, fields: dict[str, Any]) -> None:
@@ -231,7 +231,7 @@ class CheckedServer:
 
 
 def _texts(values: Iterable[Any]) -> Iterator[str]:
-    """All texts in these, also as JSON has them, and the digits of numbers."""
+    """Yield all texts in these, also as JSON has them, and the digits of numbers."""
     for value in values:
         if isinstance(value, dict):
             yield from _texts(value.values())

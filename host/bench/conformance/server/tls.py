@@ -110,7 +110,7 @@ def _unknown_certificate(server: CheckedServer) -> None:
 
 
 def _show_certificate(addresses: ServerAddresses, name: str) -> str:
-    """From now on a client shows a certificate that was just made: its text, as ThingsBoard keeps it."""
+    """Have clients show a new certificate from now on; return its text, as ThingsBoard keeps it."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.now(UTC)

@@ -69,7 +69,7 @@ def decide(message: bytes, amounts: Mapping[FaultKind, float], draw: random.Rand
 
 
 def corrupted(message: bytes, draw: random.Random) -> bytes:
-    """The message with one byte of 64 changed, and at least one."""
+    """Return the message with one byte of 64 changed, and at least one."""
     changed = bytearray(message)
     for at in draw.sample(range(len(message)), len(message) // _GARBLED + 1) if message else ():
         changed[at] ^= draw.randrange(1, 256)

@@ -49,7 +49,7 @@ SPOKEN = {
 
 @dataclass(frozen=True, kw_only=True)
 class Route:
-    """A port of the server, and where boards reach it instead: `port`, 0 for any free one."""
+    """A port of the server, and the `port` where boards reach it instead, 0 for any free one."""
 
     to_port: int
     protocol: Protocol
@@ -60,7 +60,7 @@ class Route:
 async def _with_lengths(
     reader: asyncio.StreamReader, read_header: Callable[[asyncio.StreamReader, bytearray], Awaitable[int | None]]
 ) -> AsyncIterator[bytes]:
-    """Messages that begin with their length.
+    """Yield messages that begin with their length.
 
     `read_header` adds a header to what it gets; returns how many bytes follow it, None if it is not of the protocol.
     """
@@ -81,7 +81,7 @@ async def _with_lengths(
 
 
 def mqtt_packets(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
-    """MQTT packets, header and all."""
+    """Yield MQTT packets, header and all."""
     return _with_lengths(reader, _mqtt_header)
 
 
@@ -93,7 +93,7 @@ async def _mqtt_header(reader: asyncio.StreamReader, header: bytearray) -> int |
 
 
 def tls_records(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
-    """TLS records (RFC 8446, section 5.1)."""
+    """Yield TLS records (RFC 8446, section 5.1)."""
     return _with_lengths(reader, _tls_header)
 
 
@@ -104,7 +104,7 @@ async def _tls_header(reader: asyncio.StreamReader, header: bytearray) -> int | 
 
 
 async def http_chunks(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
-    """One HTTP message's head, then its body as it comes. Good for one message each way on a connection."""
+    """Yield one HTTP message's head, then its body as it comes. Good for one message each way on a connection."""
     pieces, head = chunks(reader), b""
     async for chunk in pieces:
         head += chunk
@@ -122,7 +122,7 @@ async def http_chunks(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
 
 
 async def chunks(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
-    """The bytes as they come."""
+    """Yield the bytes as they come."""
     try:
         while chunk := await reader.read(_CHUNK):
             yield chunk

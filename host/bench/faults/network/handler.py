@@ -36,7 +36,7 @@ class Handler:
     """
 
     async def opened(self, _connection: HandledConnection) -> ssl.SSLContext | None:
-        """A connection was made, and nothing read yet.
+        """Handle a new connection, of which nothing was read yet.
 
         Returns:
             A server's context if TLS is to end here; None to pass on what comes as it is.
@@ -44,15 +44,15 @@ class Handler:
         return None
 
     async def up(self, connection: HandledConnection, message: bytes) -> None:
-        """The board sent a message."""
+        """Handle a message from the board."""
         await connection.to_server(message)
 
     async def down(self, connection: HandledConnection, message: bytes) -> None:
-        """The server sent a message."""
+        """Handle a message from the server."""
         await connection.to_board(message)
 
     async def ended(self, connection: HandledConnection, *, up: bool) -> None:
-        """One end sends no more: the board (`up`) or the server. The other is told when this returns."""
+        """Handle the end of what the board (`up`) or the server sends. It is passed on when this returns."""
 
     def closed(self) -> None:
-        """The connection is over, at both ends."""
+        """Handle the end of the connection, at both ends."""

@@ -35,7 +35,7 @@ def answer(protocol: Protocol, request: bytes, *, retry_after_s: int) -> bytes |
 
 
 def _connack(request: bytes) -> bytes | None:
-    """Server unavailable: 3 (MQTT 3.1.1, 3.2.2.3), 0x88 (MQTT 5, 3.2.2.2)."""
+    """Return CONNACK for server unavailable: 3 (MQTT 3.1.1, 3.2.2.3), 0x88 (MQTT 5, 3.2.2.2)."""
     name = request.find(b"MQTT")
     if request[:1] != bytes([PacketType.CONNECT << 4]):
         return None
@@ -45,7 +45,7 @@ def _connack(request: bytes) -> bytes | None:
 
 
 def _coap(request: bytes, retry_after_s: int) -> bytes | None:
-    """5.03, with how long in Max-Age (RFC 7252, section 5.9.3.4)."""
+    """Return 5.03, with the time in Max-Age (RFC 7252, section 5.9.3.4)."""
     if len(request) < _COAP_HEADER or not 0 < request[1] < 1 << 5:
         return None
     kind = request[0] >> 4 & 3

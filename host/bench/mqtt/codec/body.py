@@ -30,11 +30,11 @@ class Body:
         return int.from_bytes(self.read(2), "big")
 
     def long(self) -> int:
-        """A four byte integer (MQTT 5, 1.5.3)."""
+        """Read a four byte integer (MQTT 5, 1.5.3)."""
         return int.from_bytes(self.read(4), "big")
 
     def variable(self) -> int:
-        """A variable byte integer (MQTT 5, 1.5.5)."""
+        """Read a variable byte integer (MQTT 5, 1.5.5)."""
         begin = self._at
         found = remaining_length.decode(self._data, begin)
         if found is None:

@@ -74,7 +74,7 @@ class PacketDecoder:
         self._level = 4
 
     def feed(self, data: bytes) -> Iterator[Packet]:
-        """The packets completed by `data`, one by one.
+        """Yield the packets completed by `data`, one by one.
 
         Raises MalformedPacket where one is malformed, after those in front of it; from then on the
         decoder is of no more use.
@@ -92,7 +92,7 @@ class PacketDecoder:
             yield packet
 
     def _header(self) -> tuple[int, int, int] | None:
-        """First byte, where the body starts, and its length; None if more bytes are needed (2.2.3)."""
+        """Return the first byte, the offset of the body, and its length; None if more bytes are needed (2.2.3)."""
         found = remaining_length.decode(self._buffer)
         if found is None:
             return None
@@ -211,7 +211,7 @@ def _subscribe(body: Body, level: int) -> Subscribe:
 
 
 def _check_options(topic: str, options: int) -> None:
-    """Subscription options (MQTT 5, 3.8.3.1): QoS, no local, retain as published, retain handling, two reserved."""
+    """Check subscription options (MQTT 5, 3.8.3.1): QoS, no local, retain as published and handling, two reserved."""
     if options & 0xC0:
         raise MalformedPacket("reserved subscription options are set (MQTT 5, 3.8.3.1)")
     if options & 0x03 == 0x03 or options & 0x30 == 0x30:

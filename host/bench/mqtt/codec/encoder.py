@@ -11,27 +11,27 @@ PINGRESP = b"\xd0\x00"
 
 
 def connack(code: int, *, session_present: bool = False, level: int = 4) -> bytes:
-    """CONNACK (3.2)."""
+    """Return a CONNACK (3.2)."""
     if level == 5:
         return bytes((0x20, 3, session_present, code, 0))
     return bytes((0x20, 2, session_present, code))
 
 
 def puback(packet_id: int, reason: int = 0, *, level: int = 4) -> bytes:
-    """PUBACK (3.4). `reason` is said in MQTT 5 only, and there 0 is said by leaving it out (MQTT 5, 3.4.2.1)."""
+    """Return a PUBACK (3.4). `reason` is for MQTT 5 only, where 0 is left out (MQTT 5, 3.4.2.1)."""
     if level == 5 and reason:
         return b"\x40\x04" + packet_id.to_bytes(2, "big") + bytes((reason, 0))
     return b"\x40\x02" + packet_id.to_bytes(2, "big")
 
 
 def suback(packet_id: int, codes: Sequence[int], *, level: int = 4) -> bytes:
-    """SUBACK (3.9): the granted QoS of each filter, or why not: 0x80, in MQTT 5 a reason code."""
+    """Return a SUBACK (3.9): for each filter the granted QoS, or a refusal: 0x80, in MQTT 5 a reason code."""
     body = packet_id.to_bytes(2, "big") + (b"\0" if level == 5 else b"") + bytes(codes)
     return b"\x90" + remaining_length.encode(len(body)) + body
 
 
 def unsuback(packet_id: int, codes: Sequence[int] = (), *, level: int = 4) -> bytes:
-    """UNSUBACK (3.11). `codes`, a reason code a filter, are said in MQTT 5 only."""
+    """Return an UNSUBACK (3.11). `codes`, a reason code a filter, are for MQTT 5 only."""
     if level == 5:
         body = packet_id.to_bytes(2, "big") + b"\0" + bytes(codes)
         return b"\xb0" + remaining_length.encode(len(body)) + body
@@ -39,14 +39,14 @@ def unsuback(packet_id: int, codes: Sequence[int] = (), *, level: int = 4) -> by
 
 
 def publish(topic: str, payload: bytes, *, qos: int = 0, packet_id: int = 0, level: int = 4) -> bytes:
-    """PUBLISH (3.3), retain 0."""
+    """Return a PUBLISH (3.3), retain 0. `packet_id` is left out with QoS 0."""
     head = _string(topic) + packet_id.to_bytes(2, "big") if qos else _string(topic)
     body = head + b"\0" + payload if level == 5 else head + payload
     return bytes((0x30 | qos << 1,)) + remaining_length.encode(len(body)) + body
 
 
 def disconnect(reason: int) -> bytes:
-    """DISCONNECT from the server, of MQTT 5 only; 0 is said by leaving it out (MQTT 5, 3.14.2.1)."""
+    """Return a DISCONNECT from the server, of MQTT 5 only; reason 0 is left out (MQTT 5, 3.14.2.1)."""
     return bytes((0xE0, 2, reason, 0)) if reason else b"\xe0\x00"
 
 

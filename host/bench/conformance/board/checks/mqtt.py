@@ -31,7 +31,7 @@ def _connect_first(subject: Subject) -> None:
 
 
 def _each(subject: Subject, rule: Callable[[BoardSession], str]) -> None:
-    """A rule holds for all connections so far, and for some traffic at least."""
+    """Apply a rule to all connections so far, and to some traffic at least. Raises Broken."""
     trouble: BenchError | Broken | None = None
     try:
         session = subject.settled()
@@ -67,7 +67,7 @@ def _dup_flag(subject: Subject) -> None:
 
 
 def _unacknowledged(subject: Subject, rule: Callable[[BoardSession], str]) -> None:
-    """A rule holds while nothing is acknowledged, and in all connections so far."""
+    """Apply a rule while nothing is acknowledged, and to all connections so far. Raises Broken."""
     subject.settled()
     with subject.network.behaving(behaviours.Swallowing()) as behaviour:
         mark = subject.restart()
@@ -101,7 +101,7 @@ def _pings(session: BoardSession, count: int) -> int:
 
 
 def _limit(subject: Subject, keep_alive_s: int) -> float:
-    """The seconds that it may say nothing for. Raises NotHere if that is more than there is patience for."""
+    """Return the seconds that it may send nothing for. Raises NotHere if that is more than there is patience for."""
     limit_s = keep_alive_s * _GRACE
     if limit_s > subject.pace.patience_s:
         raise NotHere(f"the keep-alive is {keep_alive_s} s: more patience is needed, or another setting")
@@ -109,7 +109,7 @@ def _limit(subject: Subject, keep_alive_s: int) -> float:
 
 
 def _keep_alive(session: BoardSession) -> int:
-    """Seconds. Raises NotHere for none."""
+    """Return the keep-alive in seconds. Raises NotHere for none."""
     assert session.connect
     if not session.connect.keep_alive_s:
         raise NotHere("the board asks for no keep-alive")
@@ -172,7 +172,7 @@ def _garbage(subject: Subject) -> None:
 
 
 def _stands(subject: Subject, what: str, packet: Callable[[BoardSession], bytes]) -> None:
-    """Told that, the board stays, or comes again."""
+    """Expect that the board stays, or comes again, when it was sent that packet. Raises Broken."""
     session = subject.settled()
     count = _quiet(subject, session)
     subject.network.send(session, packet(session))
@@ -190,7 +190,7 @@ def _quiet(subject: Subject, session: BoardSession) -> int:
 
 
 def _goes_on(subject: Subject, session: BoardSession, count: int, what: str) -> None:
-    """The board says more than so many packets on this connection, or is on another one with a login."""
+    """Expect more than so many packets on this connection, or another one with a login. Raises Broken."""
     mark = session.number + 1
 
     def went_on() -> bool:

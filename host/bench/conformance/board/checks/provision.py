@@ -29,7 +29,7 @@ def _first_boot(subject: Subject) -> None:
 
 
 def _spoilt(subject: Subject, spoil: behaviours.Spoil, what: str) -> None:
-    """The first answer does not come as it should; the board has to get online, and be one device."""
+    """Spoil the first answer; the board has to get online, and be one device. Raises Broken."""
     with subject.network.behaving(behaviours.Answering(spoil)) as behaviour:
         mark = subject.fresh()
         subject.wait(lambda: behaviour.applied, "the board did not ask for provisioning")
@@ -71,7 +71,7 @@ def _not_found_status(subject: Subject) -> None:
 
 
 def _refused(subject: Subject, answer: bytes, status: str) -> None:
-    """The answer is no; the board does not insist, and once it may it does, if only after a reset."""
+    """Answer no; the board must not insist, and has to get online once it may, if only after a reset."""
     with subject.network.behaving(behaviours.Replying(answer)) as behaviour:
         mark = subject.fresh()
         subject.wait(lambda: behaviour.applied, "the board did not ask for provisioning")

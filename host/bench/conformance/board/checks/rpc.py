@@ -33,7 +33,7 @@ def _no_json(subject: Subject) -> None:
 
 
 def _answered(subject: Subject, session: BoardSession, otherwise: str) -> None:
-    """The board answers a call that it cannot know. Raises Broken."""
+    """Expect an answer to a call that the board cannot know. Raises Broken."""
 
     def answers() -> int:
         return sum(each.topic == f"{_RESPONSE}{_NUMBER}" for each in session.published)

@@ -25,7 +25,7 @@ def _strong(subject: Subject) -> None:
 
 
 def _made(subject: Subject) -> str:
-    """The secret that a board makes on a first boot. Raises NotHere if it makes none."""
+    """Return the secret that a board makes on a first boot. Raises NotHere if it makes none."""
     mark = subject.fresh()
     subject.online(mark, "started without credentials")
     subject.own_credentials(mark)

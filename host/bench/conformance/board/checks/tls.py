@@ -22,7 +22,7 @@ def _expired(subject: Subject) -> None:
 
 
 def _refuses(subject: Subject, shown: ssl.SSLContext, which: str) -> None:
-    """The board goes on for a while, and says nothing behind a handshake with that certificate."""
+    """Expect nothing from the board behind a handshake with that certificate, for a while. Raises Broken."""
     subject.settled(tls=True)
     with subject.network.showing(shown):
         sessions = _tried(subject)
