@@ -63,7 +63,7 @@ def _before_request(subject: Subject) -> None:
 
 CHECKS = [
     Check(
-        name="credentials.kept_before_request",
+        name="credentials.kept_before_asked",
         rule="a power cut between request and answer locks nobody out: one device, online",
         source="the server may have made the device: only who kept its token before asking can log in",
         run=_before_request,
