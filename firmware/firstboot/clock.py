@@ -15,7 +15,7 @@ import machine
 from micropython import const
 
 from firstboot import address, board, events, http
-from firstboot.datagram import Datagrams
+from firstboot.datagram import UdpSocket
 from firstboot.errors import ClockError, FirstbootError, NetworkError, ProtocolError, Timeout
 from firstboot.settings import Settings
 from firstboot.stream import Stream
@@ -77,7 +77,7 @@ def _ntp(settings: Settings) -> int:
     """Query the time server, several times: datagrams get lost."""
     found = address.look_up(settings.text("clock.ntp"), settings.number("clock.ntp_port"), socket.SOCK_DGRAM)
     wait_ms = max(settings.number("session.timeout_ms") // _NTP_TRIES, 1)
-    server = Datagrams(found)
+    server = UdpSocket(found)
     try:
         for _ in range(_NTP_TRIES):
             # In place of our own time, which is wrong anyway: only who has read it can answer.
@@ -91,7 +91,7 @@ def _ntp(settings: Settings) -> int:
     raise Timeout("no answer in time")
 
 
-def _receive(server: Datagrams, nonce: bytes, ms: int) -> int:
+def _receive(server: UdpSocket, nonce: bytes, ms: int) -> int:
     """Return the server's seconds since 1970; 0 without a valid reply within `ms`."""
     end = time.ticks_add(time.ticks_ms(), ms)
     while True:

@@ -8,7 +8,7 @@ from firstboot import stream
 from firstboot.errors import NetworkError
 
 
-class Datagrams:
+class UdpSocket:
     """A UDP socket that receives from one address only: the network stack drops everything else.
 
     Args:

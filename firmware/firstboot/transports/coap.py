@@ -10,7 +10,7 @@ import time
 from micropython import const
 
 from firstboot import address, backoff
-from firstboot.datagram import Datagrams
+from firstboot.datagram import UdpSocket
 from firstboot.errors import NetworkError, ProtocolError, Timeout
 from firstboot.settings import Settings
 
@@ -51,7 +51,7 @@ def exchange(settings: Settings, name: str, request: str) -> bytes:  # noqa: ARG
     found = address.look_up(settings.text("server.host"), port, socket.SOCK_DGRAM)
     if not settings.flag("server.allow_plaintext"):
         address.guard(found)
-    asking = _Exchange(Datagrams(found), settings.number("session.timeout_ms"))
+    asking = _Exchange(UdpSocket(found), settings.number("session.timeout_ms"))
     try:
         return asking.request(request.encode())
     finally:
@@ -99,8 +99,8 @@ class _Message:
 class _Exchange:
     """Requests to one server, one after the other, with a deadline for all of them."""
 
-    def __init__(self, datagrams: Datagrams, timeout_ms: int) -> None:
-        self._datagrams = datagrams
+    def __init__(self, udp: UdpSocket, timeout_ms: int) -> None:
+        self._udp = udp
         self._deadline = time.ticks_add(time.ticks_ms(), timeout_ms)
         # RFC 7252's five transmissions take 93 seconds. Ours have to fit into the timeout: when the first
         # wait is 10 to 15 % of it, three or four do. From 20 s on this is the RFC's own pace; with the
@@ -110,7 +110,7 @@ class _Exchange:
         self._acked = -1  # the last message id that we acknowledged
 
     def close(self) -> None:
-        self._datagrams.close()
+        self._udp.close()
 
     def request(self, body: bytes) -> bytes:
         return self._whole(self._post(body))
@@ -175,7 +175,7 @@ class _Exchange:
         self._mid = (self._mid + 1) & 0xFFFF
         token = os.urandom(8)
         request = _encode(self._mid, token, blocks, payload)
-        self._datagrams.send(request)
+        self._udp.send(request)
         left = _MAX_RETRANSMIT
         pause_ms = self._ack_timeout_ms + backoff.below(self._ack_timeout_ms // 2 + 1)
         again = time.ticks_add(time.ticks_ms(), pause_ms)
@@ -187,7 +187,7 @@ class _Exchange:
             if left:
                 due_ms = time.ticks_diff(again, now)
                 if due_ms <= 0:
-                    self._datagrams.send(request)
+                    self._udp.send(request)
                     left -= 1
                     pause_ms *= 2
                     again = time.ticks_add(now, pause_ms)
@@ -213,7 +213,7 @@ class _Exchange:
 
     def _receive(self, ms: int) -> _Message | None:
         """Return the message that comes within `ms`, or None; what is not CoAP gets no reply."""
-        data = self._datagrams.receive(_DATAGRAM, ms)
+        data = self._udp.receive(_DATAGRAM, ms)
         if data is None:
             return None
         try:
@@ -224,7 +224,7 @@ class _Exchange:
     def _ack(self, message: _Message) -> None:
         if message.kind == _CON:
             self._acked = message.mid
-            self._datagrams.send(bytes([0x40 | _ACK << 4, _EMPTY, message.mid >> 8, message.mid & 0xFF]))
+            self._udp.send(bytes([0x40 | _ACK << 4, _EMPTY, message.mid >> 8, message.mid & 0xFF]))
 
 
 def _code(family: int, detail: int) -> int:
