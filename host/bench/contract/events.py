@@ -41,7 +41,7 @@ class EventSpec:
     is_trouble: bool = False
     """Something went wrong that keeps the board from being online, or may."""
     meaning: str
-    """When it is reported, for the documentation (Markdown)."""
+    """The occasion, for the documentation (Markdown)."""
 
 
 EVENTS: Mapping[str, EventSpec] = {

@@ -1,4 +1,4 @@
-"""What the maker of a board chooses, as settings and files; refused if it could not work."""
+"""Configuration of a board: the choices of its maker as settings and files, refused if they could not work."""
 
 import base64
 import ipaddress
@@ -31,7 +31,7 @@ _STEP_S = 28 * 86400
 
 
 class Transport(StrEnum):
-    """What a board provisions itself over; it lives over MQTT."""
+    """Protocol of the provisioning request. Afterwards a board always speaks MQTT."""
 
     MQTT = "mqtt"
     HTTP = "http"
@@ -39,7 +39,7 @@ class Transport(StrEnum):
 
 
 class Claim(StrEnum):
-    """What a board shows to be provisioned: its profile's secret, one of its own, or a proof that it has that one."""
+    """Proof of identity in the provisioning request: the profile's secret, a claim secret, or a proof of the latter."""
 
     SHARED = "shared"
     DEVICE = "device"
@@ -48,23 +48,23 @@ class Claim(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """A server, as boards reach it. A port of 0 is the usual one."""
+    """Addresses of a server as boards reach it. A port of 0 is the default one."""
 
     host: str
     mqtt_port: int
     provision_port: int = 0
     """For the chosen transport, if that is not MQTT."""
     http_port: int = 0
-    """Where it tells the time."""
+    """Port for the time of day (HTTP's `Date`)."""
     ca: bytes = b""
-    """Who signed its certificate, DER."""
+    """The CA that signed its certificate, DER."""
     name: str = ""
-    """A name that its certificate is for."""
+    """A name in its certificate."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choices:
-    """How a board provisions itself. `made_by` is `device`, `server` or `flash`."""
+    """A board's way to provision itself. `made_by` is `device`, `server` or `flash` (docs/credentials.md)."""
 
     transport: Transport = Transport.MQTT
     tls: bool = False
@@ -75,7 +75,11 @@ class Choices:
 
 
 def check(server: Place, choices: Choices) -> None:
-    """Raise UsageError, with what to do, for choices that could not get a board online."""
+    """Raise unless these choices can get a board online.
+
+    Raises:
+        UsageError: With the option to change: the firmware refuses such settings, or never reaches the server.
+    """
     certificate = choices.kind is BoardCredentialsType.X509_CERTIFICATE
     if certificate and not choices.tls:
         raise UsageError("a certificate logs in over TLS only: add --tls")
@@ -100,9 +104,15 @@ def check(server: Place, choices: Choices) -> None:
 
 
 def sections(server: Place, choices: Choices, *, now_s: int) -> dict[str, dict[str, Any]]:
-    """The sections of settings.json that follow. Raises UsageError as `check` does.
+    """Return the sections of settings.json that follow from these choices.
 
-    `now_s`: seconds since 1970; no board's clock is set to a time more than about four weeks before that.
+    Args:
+        server: The server to provision against.
+        choices: The way to do it.
+        now_s: Seconds since 1970. No board's clock is set to a time more than about four weeks before that.
+
+    Raises:
+        UsageError: As `check` does.
     """
     check(server, choices)
     provision: dict[str, Any] = {
@@ -137,12 +147,16 @@ def wired(board: Board) -> dict[str, dict[str, Any]]:
 
 
 def shown_secret(claim: Claim, profile_secret: str, device_name: str) -> str:
-    """What goes into the flash of the board of this name."""
+    """Return the secret that goes into the flash of the board of this name."""
     return profile_secret if claim is Claim.SHARED else claim_secret(profile_secret, device_name)
 
 
 def ca(path: Path) -> bytes:
-    """The CA in a PEM or DER file, the last of several, as DER. Raises UsageError if there is none."""
+    """Return the CA in a PEM or DER file as DER: the last certificate of several.
+
+    Raises:
+        UsageError: The file holds no certificate, or the last one is not a CA.
+    """
     last = _certificates(path)[-1]
     try:
         is_ca = last.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
@@ -154,7 +168,18 @@ def ca(path: Path) -> bytes:
 
 
 def pair(certificate_file: Path, key_file: Path) -> dict[str, bytes]:
-    """The files of a board whose certificate and key, PEM or DER, were made elsewhere. Raises UsageError."""
+    """Return the files of a board whose certificate and key were made elsewhere.
+
+    Args:
+        certificate_file: PEM or DER; of several the first is the board's.
+        key_file: Its key, P-256 or RSA, PEM or DER, not encrypted.
+
+    Returns:
+        `device.crt` and `device.key`, both DER.
+
+    Raises:
+        UsageError: The files cannot be read, do not belong together, or are too large for a vault slot (4096 bytes).
+    """
     certificate = _certificates(certificate_file)[0]
     key = _key(key_file)
     if key.public_key() != certificate.public_key():

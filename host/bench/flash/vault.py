@@ -6,6 +6,7 @@ import zlib
 from dataclasses import dataclass, field
 from typing import Any
 
+from bench.contract.credentials import CredentialsType
 from bench.flash import filesystem
 
 _HEADER = "<4sIH"
@@ -18,7 +19,7 @@ Record = dict[str, list[dict[str, str]]]
 
 @dataclass(frozen=True, kw_only=True)
 class Slot:
-    """A file of the vault. `record` is None if it is damaged, then `sequence` is 0."""
+    """One of the two files of a vault. If it is damaged, `record` is None and `sequence` 0."""
 
     name: str
     sequence: int
@@ -26,9 +27,15 @@ class Slot:
 
 
 def slots(flash: bytes) -> list[Slot]:
-    """The slots that hold something, the newest first. Raises what LittleFS raises for a file system that is damaged.
+    """Return the slots that hold something, the newest first.
 
-    An empty one is a file whose creation was all that came before a power cut.
+    An empty slot is a file whose creation was all that came before a power cut.
+
+    Args:
+        flash: The whole flash of the board.
+
+    Raises:
+        littlefs.LittleFSError: The file system is damaged.
     """
     files = filesystem.read_files(flash)
     found = [_slot(name, raw) for name, raw in files.items() if name.startswith("vault.") and raw]
@@ -36,19 +43,19 @@ def slots(flash: bytes) -> list[Slot]:
 
 
 def record(flash: bytes) -> Record:
-    """The newest whole record; empty if there is none."""
+    """Return the newest whole record of a flash; an empty one if there is none. Raises as `slots` does."""
     return next((slot.record for slot in slots(flash) if slot.record is not None), {})
 
 
 def shown(credential: dict[str, str]) -> tuple[str, Any]:
-    """A credential of a record as a server has it: its type, and its value."""
+    """Return a credential of a record as a server has it: its type, and its value (JSON)."""
     match credential["type"]:
-        case "MQTT_BASIC":
-            return "MQTT_BASIC", {key: credential[key] for key in ("clientId", "userName", "password")}
-        case "X509_CERTIFICATE":
-            return "X509_CERTIFICATE", credential["certificate"]
-        case _:
-            return "ACCESS_TOKEN", credential["token"]
+        case CredentialsType.MQTT_BASIC as kind:
+            return kind, {key: credential[key] for key in ("clientId", "userName", "password")}
+        case CredentialsType.X509_CERTIFICATE as kind:
+            return kind, credential["certificate"]
+        case kind:
+            return kind, credential["token"]
 
 
 def _slot(name: str, raw: bytes) -> Slot:

@@ -1,4 +1,4 @@
-"""`bench.toml`: what is the same each time a board is flashed, and not worth typing.
+"""`bench.toml`: options and settings that are the same each time a board is flashed.
 
 board = "esp32_s3_8mb"          # any option of bench flash, by its name
 server = "192.168.1.10:1883"
@@ -31,7 +31,7 @@ _SECTIONS = {"wifi", "settings"}
 
 @dataclass(frozen=True, kw_only=True)
 class BenchToml:
-    """What the file says. `options` are by the names of parameters."""
+    """Contents of the file. `options` are by the names of parameters."""
 
     options: dict[str, Any] = field(default_factory=dict)
     ssid: str | None = None
@@ -40,12 +40,12 @@ class BenchToml:
 
 
 def path() -> Path:
-    """Where it is: `BENCH_TOML`, or in the working directory."""
+    """Return the file's path: `BENCH_TOML`, or in the working directory."""
     return Path(os.environ.get("BENCH_TOML", _NAME))
 
 
 def read(*commands: Callable[..., Any]) -> BenchToml:
-    """The file, whose options are those of `commands`; nothing if there is none. Raises UsageError.
+    """Read the file, whose options are those of `commands`; nothing if there is none. Raises UsageError.
 
     A file with a password in it has to be its owner's alone.
     """

@@ -1,4 +1,4 @@
-"""How a board is set up: the options, and the files that follow."""
+"""Options that set up a board, and the files that follow from them."""
 
 import ipaddress
 import time
@@ -95,7 +95,7 @@ NAMES = tuple(_OPTIONS)
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """All that boards of one kind have in common; what differs follows from a board and its MAC."""
+    """Configuration that boards of one kind share; the rest follows from a board and its MAC."""
 
     place: Place
     chosen: Choices
@@ -111,13 +111,20 @@ class Prepared:
 
     @property
     def is_local(self) -> bool:
-        """Whether only this machine reaches the server."""
+        """True if only this machine reaches the server."""
         return addresses.is_loopback(self.place.host)
 
     def files(self, board: Board, mac: str, *, name: str = "", **sections: dict[str, Any]) -> dict[str, bytes]:
-        """The files of one board that are not firmware, settings.json among them; `mac` as 12 hex digits.
+        """Return the files of one board besides its firmware: settings.json, the CA, a certificate and its key.
 
-        `name`: what it is called on the server, if not after its MAC. `sections` overlay the settings.
+        Args:
+            board: The definition it is made by.
+            mac: Its MAC, 12 hex digits.
+            name: Its name on the server; empty: the default, which follows from its MAC.
+            **sections: Settings that go over all others but the name.
+
+        Raises:
+            UsageError: The firmware would refuse the settings.
         """
         text = settings.encode(
             self.sections,
@@ -135,7 +142,7 @@ class Prepared:
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """What the options say."""
+    """Values of the options."""
 
     server: str
     provision_port: int
@@ -202,7 +209,7 @@ class Setup:
 
 
 def sets_up(command: Callable[Concatenate[Setup, P], T]) -> Callable[..., T]:
-    """Give a command the options above, and those that say which server: its first parameter is what they say."""
+    """Give a command these options and those that choose the server, gathered in a `Setup` as its first parameter."""
 
     def made(**given: Any) -> Setup:
         where = Where(**{name: given.pop(name) for name in operator_session.WHERE})
@@ -212,9 +219,15 @@ def sets_up(command: Callable[Concatenate[Setup, P], T]) -> Callable[..., T]:
 
 
 def key_and_secret(where: Where, profile: str, *, optional: bool = False) -> tuple[str, str]:
-    """What a profile's boards show to be provisioned.
+    """Return the provisioning key and secret of a profile.
 
-    If they show nothing of the kind: empty texts if it is `optional`, else raises UsageError.
+    Args:
+        where: The server that has the profile.
+        profile: Its name.
+        optional: Return empty texts if it has none.
+
+    Raises:
+        UsageError: It has none, and they are not optional.
     """
     found = ask(where, lambda server: server.profile(profile))
     key = found.get("provisionDeviceKey")
@@ -235,7 +248,7 @@ def _is_name(text: str) -> bool:
 
 
 def _http_port(url: str, host: str) -> int:
-    """Where a server of that URL tells the time: its HTTP port, if that is on the host that boards go to; else 0."""
+    """Return the HTTP port in a server's URL, where it gives the time, if boards go to the same host; else 0."""
     there = httpx.URL(url)
     return there.port or 80 if (there.scheme, there.host) == ("http", host) else 0
 
