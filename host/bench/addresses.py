@@ -21,7 +21,7 @@ def outbound() -> str:
     No packet is sent: connecting a UDP socket only chooses the route.
 
     Raises:
-        OSError: There is no such network.
+        OSError: This machine has none.
     """
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.connect(_DOCUMENTATION)

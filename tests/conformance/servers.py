@@ -8,7 +8,7 @@ from bench.conformance.check import Verdict, chosen, run
 from bench.conformance.server.addresses import Address, ServerAddresses, address
 from bench.conformance.server.subject import CheckedServer
 from bench.conformance.server.suite import CHECKS
-from bench.registry.registry import ProfileView
+from bench.registry.views import ProfileView
 from tests.support.servers import PATIENCE_S, RunningServer
 
 TRANSPORTS = ("mqtt", "mqtts", "http", "https", "coap")

@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives import serialization
 from bench.contract import settings
 from bench.contract.credentials import BoardCredentialsType
 from bench.flash import vault
-from bench.registry.registry import ProfileView
+from bench.registry.views import ProfileView
 from bench.virtual.board import VirtualBoard
 from bench.virtual.power import PowerCycle
 from tests.support.servers import RunningServer

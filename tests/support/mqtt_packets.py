@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from bench.registry import profiles
 from bench.registry.provision_type import ProvisionType
-from bench.registry.registry import ProfileView
+from bench.registry.views import ProfileView
 from tests.support.raw_client import RawClient
 from tests.support.servers import RunningServer
 

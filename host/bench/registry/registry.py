@@ -4,10 +4,8 @@ Requests of devices go through the pipelines, many at once. An operator's reques
 in a transaction: `await registry.write(devices.create, "press-4", profile)`.
 """
 
-import json
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
@@ -32,50 +30,28 @@ from bench.registry import (
     profiles,
     provisioning,
     timeseries,
+    views,
 )
 from bench.registry.audit import UNKNOWN_ORIGIN, Origin
 from bench.registry.batching import Conflict, Pipeline
 from bench.registry.chains import Chain, ChainOutcome
 from bench.registry.clock import now_ms
-from bench.registry.credentials import DeviceCredentials, MqttLogin
+from bench.registry.credentials import MqttLogin
 from bench.registry.database import Database
 from bench.registry.device_secrets import Nonces
 from bench.registry.encryption import SecretBox, WrongKey
 from bench.registry.files import KEY_FILE
 from bench.registry.logins import DeviceLogin
-from bench.registry.model import CLIENT_SCOPE, Device, KeyCheck, Profile
+from bench.registry.model import CLIENT_SCOPE, Device, KeyCheck
 from bench.registry.provision_type import ProvisionType
 from bench.registry.provisioning import ProvisionOutcome, ProvisionRequest, Status
+from bench.registry.views import DeviceView, ProfileView
 
 P = ParamSpec("P")
 T = TypeVar("T")
 _Query = Callable[Concatenate[Session, P], T]
 
 _CHECK = "firstboot"
-
-
-@dataclass(frozen=True, kw_only=True)
-class ProfileView:
-    """A profile with its provisioning secret."""
-
-    name: str
-    provision_type: str
-    provision_key: str
-    """Empty if it has none, and so the secret."""
-    provision_secret: str = field(repr=False)
-    created_ms: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class DeviceView:
-    """A device with all that belongs to it. Its credentials are secret."""
-
-    name: str
-    profile: str
-    created_ms: int
-    credentials: DeviceCredentials
-    attributes: dict[str, dict[str, Any]]
-    telemetry: dict[str, Any]
 
 
 class Registry:
@@ -228,7 +204,7 @@ class Registry:
             key=key or names.random_text(),
             secret=secret or names.random_text(),
         )
-        return await self.write(lambda session: _profile_view(session, profiles.create(session, name, strategy)))
+        return await self.write(lambda session: views.of_profile(session, profiles.create(session, name, strategy)))
 
     async def ensure_default_profile(self) -> ProfileView | None:
         """Make the profile `default` if there is no profile at all; return it if it is new."""
@@ -238,12 +214,12 @@ class Registry:
 
     async def profile(self, name: str) -> ProfileView:
         """Return the profile of this name. Raises NotFound."""
-        return await self.read(lambda session: _profile_view(session, profiles.by_name(session, name)))
+        return await self.read(lambda session: views.of_profile(session, profiles.by_name(session, name)))
 
     async def profiles(self) -> list[ProfileView]:
         """Return all profiles, by name."""
         return await self.read(
-            lambda session: [_profile_view(session, profile) for profile in profiles.all_by_name(session)]
+            lambda session: [views.of_profile(session, profile) for profile in profiles.all_by_name(session)]
         )
 
     async def create_device(self, name: str, profile_name: str, *, token: str | None = None) -> DeviceView:
@@ -272,36 +248,14 @@ class Registry:
     async def devices(self) -> list[DeviceView]:
         """Return all devices, by name."""
         return await self.read(
-            lambda session: [_view(session, device) for device in session.scalars(select(Device).order_by(Device.name))]
+            lambda session: [
+                views.of_device(session, device) for device in session.scalars(select(Device).order_by(Device.name))
+            ]
         )
 
     async def device(self, name: str) -> DeviceView:
         """Return the device of this name. Raises NotFound."""
-        return await self.read(lambda session: _view(session, devices.by_name(session, name)))
-
-
-def _profile_view(session: Session, profile: Profile) -> ProfileView:
-    return ProfileView(
-        name=profile.name,
-        provision_type=profile.provision_type,
-        provision_key=profile.provision_key or "",
-        provision_secret=profiles.secret_of(session, profile) or "",
-        created_ms=profile.created_ms,
-    )
-
-
-def _view(session: Session, device: Device) -> DeviceView:
-    attributes: dict[str, dict[str, Any]] = {}
-    for each in timeseries.attributes(session, device.id):
-        attributes.setdefault(each.scope, {})[each.key] = json.loads(each.value)
-    return DeviceView(
-        name=device.name,
-        profile=session.get_one(Profile, device.profile_id).name,
-        created_ms=device.created_ms,
-        credentials=devices.credentials_of(session, device.id),
-        attributes=attributes,
-        telemetry={each.key: json.loads(each.value) for each in timeseries.latest(session, device.id)},
-    )
+        return await self.read(lambda session: views.of_device(session, devices.by_name(session, name)))
 
 
 def _lost(origin: Origin, name: str) -> dict[str, Any]:

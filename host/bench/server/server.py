@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Self
 
 from bench.errors import BenchError, UsageError
-from bench.registry.registry import ProfileView, Registry
+from bench.registry.registry import Registry
+from bench.registry.views import ProfileView
 from bench.server import accounts
 from bench.server.coap import CoapServer
 from bench.server.device_api import DeviceApi, origin

@@ -13,7 +13,8 @@ from bench.conformance.board.session import BoardLogin, BoardSession
 from bench.conformance.check import Broken, NotHere
 from bench.contract.credentials import CredentialsType
 from bench.errors import BenchError
-from bench.registry.registry import DeviceView, Registry
+from bench.registry.registry import Registry
+from bench.registry.views import DeviceView
 from bench.server.run.thread import RunningServer
 
 T = TypeVar("T")

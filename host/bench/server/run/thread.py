@@ -18,7 +18,8 @@ from typing import Any, Self, TypeVar
 from bench.contract.credentials import CredentialsType
 from bench.errors import BenchError
 from bench.registry.provision_type import ProvisionType
-from bench.registry.registry import ProfileView, Registry
+from bench.registry.registry import Registry
+from bench.registry.views import ProfileView
 from bench.server.device_api import DeviceApi
 from bench.server.journal import Journal
 from bench.server.limits import Rules

@@ -21,6 +21,7 @@ from bench.server.http.operator.schemas.accounts import (
     UserJson,
 )
 from bench.server.http.operator.serializers import user_json
+from bench.server.http.operator.tokens import Claims
 from bench.server.limits import Limited
 
 public = APIRouter(route_class=PublicRoute, tags=["auth"])
@@ -69,24 +70,27 @@ async def _attempt(request: Request, username: str, prove: Callable[[], Awaitabl
 async def refresh(form: RefreshForm, request: Request) -> JwtPair:
     operators: Operators = request.app.state.operators
     claims = operators.tokens.read_refresh(form.refresh_token)
-    user = await operators.api.registry.read(users.find, claims.user_id)
-    operators.tokens.check(claims, user)
-    assert user is not None
+    user = await _user_of(operators, claims)
     return operators.tokens.pair(user, claims.session)
 
 
 @public.post("/noauth/activate", summary="Set the password of a new account")
 async def activate(form: ActivateForm, request: Request) -> JwtPair:
     operators: Operators = request.app.state.operators
-    claims = operators.tokens.read_activation(form.activate_token)
-    user = await operators.api.registry.read(users.find, claims.user_id)
-    operators.tokens.check(claims, user)
-    assert user is not None
+    user = await _user_of(operators, operators.tokens.read_activation(form.activate_token))
     stored = await _new_password(form.password)
     user = await operators.api.registry.write(users.set_password, user.id, stored, instead_of="")
     row = audit.entry(origin(request), who=user.email, what="user.activated", entity=user.email, result=SUCCESS)
     await operators.api.registry.record(row)
     return operators.tokens.pair(user)
+
+
+async def _user_of(operators: Operators, claims: Claims) -> User:
+    """Return the user of a token. Raises Unauthorized."""
+    user = await operators.api.registry.read(users.find, claims.user_id)
+    operators.tokens.check(claims, user)
+    assert user is not None
+    return user
 
 
 @authenticated.get("/auth/user", summary="Whoever is logged in")
