@@ -72,9 +72,17 @@ class BoardFault:
 
 @contextmanager
 def inject(fault: BoardFault, board: VirtualBoard, base: Conditions | None = None) -> Iterator[Conditions]:
-    """Inject a fault until the end of the block, and yield the conditions of power cycles, on top of `base`.
+    """Inject a fault until the end of the block. Bytes that it corrupts stay so: `burn` what `flash()` was before.
 
-    What is corrupt stays so: `burn` what `flash()` was before. A damaged record stays, too; a board does without it.
+    A damaged record of the vault stays, too; a board does without it.
+
+    Args:
+        fault: The fault.
+        board: The board, which has to be off at the begin and at the end.
+        base: The conditions without the fault.
+
+    Yields:
+        The conditions for power cycles in the block.
     """
     if fault.kind is BoardFaultKind.FULL:
         board.burn(filled(board.flash()))

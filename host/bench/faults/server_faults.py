@@ -64,9 +64,16 @@ class Target(Protocol):
 
 @contextmanager
 def inject(fault: ServerFault, server: Target, network: Network | None = None) -> Iterator[None]:
-    """Inject a fault until the end of the block. Some kinds need the `network` in front: UsageError without.
+    """Inject a fault until the end of the block.
 
-    The network is good again at the end.
+    Args:
+        fault: The fault.
+        server: The server, which has to work again by itself afterwards.
+        network: The network in front of it, for the kinds REFUSE and UNAVAILABLE; it is healed at the end.
+
+    Raises:
+        UsageError: A kind that needs a network without one, or that this server cannot have.
+        BenchError: The database could not be locked.
     """
     with ExitStack() as undo:
         match fault.kind:

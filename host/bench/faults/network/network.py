@@ -27,15 +27,24 @@ _NAMES.pop("jitter")
 
 
 class Network(NetworkRelay):
-    """A proxy on the way from boards to a server. A context manager.
+    """A proxy on the way from boards to a server. A context manager, which raises BenchError for a port that is taken.
 
-    `seed` decides all that is random: the n-th message of a port and direction meets the same again. `observer` is
-    called with every fault that happens, on the network's own thread; it may set faults, and must not raise. `handler`
-    makes a handler for each TCP connection, for what no fault can do to a message.
+    Args:
+        routes: The server's ports, and those where boards reach them.
+        host: The address to listen on.
+        seed: Decides all that is random: the n-th message of a port and direction meets the same again.
+        observer: Called with every fault that happens, on the network's own thread. It may set faults, and must not
+            raise.
+        handler: Makes a handler for each TCP connection, for what no fault can do to a message.
     """
 
     def begin(self, *faults: Fault, seed: int | None = None) -> None:
-        """Cut what is left of the connections, heal, and count from 1 again; then as `at`. Not from an observer."""
+        """Heal, cut all connections, and count from 1 again; then as `at`. Not from an observer.
+
+        Args:
+            faults: As of `at`.
+            seed: A new seed; None for the same.
+        """
 
         async def run() -> None:
             self._heal()
@@ -51,13 +60,19 @@ class Network(NetworkRelay):
         run_coroutine_threadsafe(run(), self._loop).result()
 
     def at(self, *faults: Fault) -> None:
-        """Have these happen: at their steps, or so many seconds from now."""
+        """Have faults happen: at their steps, or so many seconds from now."""
         self._do(partial(self._plan, faults))
 
     def set(self, *, direction: Direction | str = Direction.BOTH, **amounts: float) -> None:
-        """Be like this from now on, also to connections there are: delay_ms, jitter_ms, and every other kind's name.
+        """Set faults that hold from now on, for open connections, too.
 
-        Chances are from 0 to 1; what is not named stays as it is. Raises UsageError.
+        Args:
+            direction: The direction of the messages that meet them.
+            amounts: An amount for each kind's name; for delay and jitter `delay_ms`, `jitter_ms`. Chances are from 0
+                to 1. A kind that is not named stays as it is.
+
+        Raises:
+            UsageError: A name or an amount that does not exist.
         """
         found = {}
         for name, amount in amounts.items():
@@ -90,11 +105,11 @@ class Network(NetworkRelay):
         self.set(refuse=1)
 
     def unavailable(self, retry_after_s: int = 0) -> None:
-        """Answer in the server's stead from now on that it has no time; 0: without saying until when."""
+        """Answer in the server's stead from now on that it is unavailable; 0 leaves out the seconds to stay away."""
         self._do(partial(self._set, {FaultKind.UNAVAILABLE: float(retry_after_s)}, Direction.BOTH))
 
     def heal(self) -> None:
-        """Be a good network from now on. What was planned will not happen."""
+        """Be a good network from now on. Planned faults will not happen."""
         self._do(self._heal)
 
     def _do(self, work: Callable[[], None]) -> None:
