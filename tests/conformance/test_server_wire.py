@@ -14,7 +14,7 @@ from bench.conformance.check import Broken, NotHere, Verdict
 from bench.conformance.server import mqtt_wire
 from bench.conformance.server.addresses import ServerAddresses, address
 from bench.conformance.server.mqtt_devices import await_attribute
-from bench.conformance.server.mqtt_wire import MqttLine, ServerPacket
+from bench.conformance.server.mqtt_wire import MqttConnection, ServerPacket
 from bench.conformance.server.subject import CheckedServer, parsed
 from bench.conformance.server.suite import CHECKS
 from bench.errors import BenchError, UsageError
@@ -163,7 +163,7 @@ def test_packets_are_read_however_they_are_cut(version):
         + mqtt_packets.PINGRESP
     )
     ours, theirs = socket.socketpair()
-    with theirs, MqttLine(ours, level=level, patience_s=5) as line:
+    with theirs, MqttConnection(ours, level=level, patience_s=5) as line:
         threading.Thread(target=lambda: [theirs.send(bytes([each])) for each in said], daemon=True).start()
         assert line.expect(mqtt_wire.CONNACK).code == 0
         assert line.expect(mqtt_wire.PUBACK).packet_id == 0x1234
@@ -191,7 +191,7 @@ def test_packet_of_any_bytes_can_be_looked_at(kind, flags, body, level):
 @given(st.binary(max_size=200))
 def test_any_bytes_are_packets_or_broken(data):
     ours, theirs = socket.socketpair()
-    with theirs, MqttLine(ours, level=5, patience_s=0.2) as line:
+    with theirs, MqttConnection(ours, level=5, patience_s=0.2) as line:
         theirs.sendall(data)
         theirs.close()
         with suppress(Broken):
@@ -307,7 +307,7 @@ def test_profile_is_asked_about_again_when_the_server_could_not_say():
 
 def test_server_that_talks_without_an_end_instead_of_closing_is_heard_only_so_long():
     ours, theirs = socket.socketpair()
-    with theirs, MqttLine(ours, level=4, patience_s=30) as line:
+    with theirs, MqttConnection(ours, level=4, patience_s=30) as line:
         theirs.sendall(mqtt_packets.PINGRESP * 1000)
         with pytest.raises(Broken, match="goes on talking"):
             line.expect_closed()
@@ -317,7 +317,7 @@ def test_what_is_said_back_shows_no_token():
     token = "a-token-of-its-own"
     echoed = client_packets.connect("", token)
     ours, theirs = socket.socketpair()
-    with theirs, MqttLine(ours, level=4, patience_s=5) as line:
+    with theirs, MqttConnection(ours, level=4, patience_s=5) as line:
         theirs.sendall(echoed)
         with pytest.raises(Broken) as said:
             line.expect(mqtt_wire.CONNACK)

@@ -3,7 +3,7 @@
 from bench.conformance.check import Broken
 from bench.conformance.server import mqtt_wire
 from bench.conformance.server.check_list import CheckList
-from bench.conformance.server.mqtt_wire import PROVISION, PUBACK, PUBLISH, REQUEST, RESPONSE, SUBACK, MqttLine
+from bench.conformance.server.mqtt_wire import PROVISION, PUBACK, PUBLISH, REQUEST, RESPONSE, SUBACK, MqttConnection
 from bench.conformance.server.subject import CheckedServer
 from bench.mqtt import client_packets
 from bench.mqtt.client_packets import publish
@@ -233,13 +233,13 @@ def _expect_in(code: int) -> None:
         raise Broken(f"CONNACK {code} instead of 0")
 
 
-def _expect_refused(line: MqttLine, code: int, *codes: int) -> None:
+def _expect_refused(line: MqttConnection, code: int, *codes: int) -> None:
     if code not in codes:
         raise Broken(f"CONNACK {code} instead of {' or '.join(map(str, codes))}")
     line.expect_closed()
 
 
-def expect_granted(line: MqttLine, packet_id: int, filters: list[tuple[str, int]], codes: list[int]) -> None:
+def expect_granted(line: MqttConnection, packet_id: int, filters: list[tuple[str, int]], codes: list[int]) -> None:
     """Subscribe, and expect these codes and the same packet id. Raises Broken."""
     line.send(client_packets.subscribe(packet_id, *filters))
     suback = line.expect(SUBACK)
@@ -250,12 +250,12 @@ def expect_granted(line: MqttLine, packet_id: int, filters: list[tuple[str, int]
         raise Broken(f"SUBACK to {wanted} says {suback.codes} instead of {codes}")
 
 
-def _expect_nothing_published(line: MqttLine) -> None:
+def _expect_nothing_published(line: MqttConnection) -> None:
     line.send(client_packets.PING)
     if (packet := line.receive()) is not None and packet.kind == PUBLISH:
         raise Broken(f"another connection was told on {packet.message[0]}")
 
 
-def _expect_no_answer(line: MqttLine) -> None:
+def _expect_no_answer(line: MqttConnection) -> None:
     if any(each.kind == PUBLISH for each in line.expect_closed()):
         raise Broken("it was answered")

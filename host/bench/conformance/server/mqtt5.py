@@ -15,7 +15,7 @@ from bench.conformance.server.mqtt_wire import (
     REQUEST,
     RESPONSE,
     SUBACK,
-    MqttLine,
+    MqttConnection,
 )
 from bench.conformance.server.subject import CheckedServer
 from bench.mqtt import client_packets
@@ -103,7 +103,7 @@ def _telemetry(server: CheckedServer) -> None:
 
 
 @contextmanager
-def _session(server: CheckedServer, username: str) -> Iterator[MqttLine]:
+def _session(server: CheckedServer, username: str) -> Iterator[MqttConnection]:
     _expect_spoken(server)
     with mqtt_wire.session(server.addresses, username, level=5) as line:
         yield line
@@ -121,13 +121,13 @@ def _publish(topic: str, payload: bytes, *, packet_id: int = 1) -> bytes:
     return client_packets.publish(topic, payload, packet_id=packet_id, level=5)
 
 
-def _expect_puback(line: MqttLine, packet_id: int, code: int) -> None:
+def _expect_puback(line: MqttConnection, packet_id: int, code: int) -> None:
     found = line.expect(PUBACK)
     if (found.packet_id, found.code) != (packet_id, code):
         raise Broken(f"PUBACK {found.code:#x} for {found.packet_id:#x} instead of {code:#x} for {packet_id:#x}")
 
 
-def _expect_thrown_out(line: MqttLine, code: int) -> None:
+def _expect_thrown_out(line: MqttConnection, code: int) -> None:
     """Expect PUBACK with this code (0 for any error), DISCONNECT with an error, and the end. Raises Broken."""
     packets = line.expect_closed()
     if any(each.kind == PUBLISH for each in packets):

@@ -8,7 +8,7 @@ from bench.conformance.check import Broken
 from bench.conformance.server import mqtt_wire
 from bench.conformance.server.check_list import CheckList
 from bench.conformance.server.mqtt import SAMPLE, TELEMETRY, expect_granted
-from bench.conformance.server.mqtt_wire import PUBACK, PUBLISH, REQUEST, RESPONSE, SUBACK, MqttLine
+from bench.conformance.server.mqtt_wire import PUBACK, PUBLISH, REQUEST, RESPONSE, SUBACK, MqttConnection
 from bench.conformance.server.subject import CheckedServer, parsed
 from bench.mqtt import client_packets
 from bench.mqtt.client_packets import publish
@@ -120,7 +120,7 @@ def _attribute_in(answer: bytes) -> object:
         return None
 
 
-def _expect_puback(line: MqttLine, packet_id: int) -> None:
+def _expect_puback(line: MqttConnection, packet_id: int) -> None:
     found = line.expect(PUBACK).packet_id
     if found != packet_id:
         raise Broken(f"PUBACK for {found:#x} instead of {packet_id:#x}")

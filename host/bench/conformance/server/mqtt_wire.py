@@ -100,7 +100,7 @@ class ServerPacket:
         return sum(_number(self.body[begin : begin + 4])) if self.level == 5 else 0
 
 
-class MqttLine:
+class MqttConnection:
     """A connection. What the server does not send in time, or sends instead, is raised as Broken."""
 
     def __init__(self, line: socket.socket, *, level: int, patience_s: float) -> None:
@@ -210,15 +210,15 @@ class MqttLine:
 
 
 @contextmanager
-def opened(addresses: ServerAddresses, *, level: int = 4) -> Iterator[MqttLine]:
+def opened(addresses: ServerAddresses, *, level: int = 4) -> Iterator[MqttConnection]:
     """Open a connection on which nothing was sent yet. Over TLS if that is all there is."""
-    with MqttLine(
+    with MqttConnection(
         addresses.connection(addresses.at("mqtt", "mqtts")), level=level, patience_s=addresses.patience_s
     ) as line:
         yield line
 
 
-def login(line: MqttLine, client_id: str = "", username: str | None = None, password: str | None = None) -> int:
+def login(line: MqttConnection, client_id: str = "", username: str | None = None, password: str | None = None) -> int:
     """Send a CONNECT, and return the code of its CONNACK. Raises BenchError if the server does not want to look."""
     line.send(client_packets.connect(client_id, username, password, level=line.level))
     code = line.expect(CONNACK).code
@@ -228,7 +228,7 @@ def login(line: MqttLine, client_id: str = "", username: str | None = None, pass
 
 
 @contextmanager
-def session(addresses: ServerAddresses, username: str, *, level: int = 4) -> Iterator[MqttLine]:
+def session(addresses: ServerAddresses, username: str, *, level: int = 4) -> Iterator[MqttConnection]:
     """Open a connection that was let in: with the user name `provision`, or with a token."""
     with opened(addresses, level=level) as line:
         if code := login(line, username=username):

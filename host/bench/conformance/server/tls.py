@@ -17,7 +17,7 @@ from bench.conformance.check import Broken
 from bench.conformance.server import mqtt_wire
 from bench.conformance.server.addresses import ServerAddresses
 from bench.conformance.server.check_list import CheckList
-from bench.conformance.server.mqtt_wire import MqttLine
+from bench.conformance.server.mqtt_wire import MqttConnection
 from bench.conformance.server.subject import SUCCESS, CheckedServer
 from bench.conformance.server.transports import TRANSPORTS
 from bench.errors import BenchError
@@ -78,7 +78,7 @@ def _provision(scheme: str, server: CheckedServer) -> None:
 def _no_plaintext(server: CheckedServer) -> None:
     """A CONNECT that is sent to the port of TLS without TLS is not let in."""
     line = server.addresses.plain(server.addresses.at("mqtts"))
-    with MqttLine(line, level=4, patience_s=server.addresses.patience_s) as plain:
+    with MqttConnection(line, level=4, patience_s=server.addresses.patience_s) as plain:
         plain.send(client_packets.connect("", mqtt_wire.PROVISION))
         if plain.is_let_in():
             raise Broken("it was let in")
