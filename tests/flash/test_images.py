@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bench import boards
-from bench.boards import Board, Partition
+from bench.boards import BoardDefinition, Partition
 from bench.errors import BenchError
 from bench.flash import download, esp_image, images, partitions
 from tests.support.flash_commands import IMAGE
@@ -35,7 +35,7 @@ def program_bytes(chip: str, *, flash_mb: int = 4, mode: int = 2, text: bytes = 
 
 
 def image_bytes(
-    board: Board,
+    board: BoardDefinition,
     *,
     version: str = "1.25.0",
     banner: bytes | None = None,
@@ -96,7 +96,7 @@ def web(answer: Callable[[_Handler], None]) -> Iterator[tuple[str, list[str]]]:
             thread.join()
 
 
-def at(board: Board, address: str, data: bytes | None = None) -> Board:
+def at(board: BoardDefinition, address: str, data: bytes | None = None) -> BoardDefinition:
     """The board, with its image at this address; with the SHA-256 of `data`, or none."""
     sha256 = "" if data is None else hashlib.sha256(data).hexdigest()
     image = replace(board.image, url=f"{address}/{board.image.file}", sha256=sha256)
@@ -261,7 +261,7 @@ def test_find_accepts_a_given_file_of_another_name(tmp_path):
     assert found.sha256 == hashlib.sha256(given.read_bytes()).hexdigest()
 
 
-def moved(board: Board, label: str, **fields: int) -> tuple[Partition, ...]:
+def moved(board: BoardDefinition, label: str, **fields: int) -> tuple[Partition, ...]:
     return tuple(replace(each, **fields) if each.label == label else each for each in board.partitions)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, kw_only=True)
-class Chip:
+class ChipKind:
     """A kind of chip.
 
     Attributes:
@@ -41,7 +41,7 @@ _NONE = {"none": frozenset[int]()}
 CHIPS = {
     chip.name: chip
     for chip in (
-        Chip(
+        ChipKind(
             name="esp32",
             title="ESP32",
             image_id=0,
@@ -50,7 +50,7 @@ CHIPS = {
             inputs=_pins("34-39"),
             psram={**_NONE, "quad": _pins("16-17")},
         ),
-        Chip(
+        ChipKind(
             name="esp32s2",
             title="ESP32-S2",
             image_id=2,
@@ -59,7 +59,7 @@ CHIPS = {
             inputs=_pins("46"),
             psram={**_NONE, "quad": frozenset()},
         ),
-        Chip(
+        ChipKind(
             name="esp32s3",
             title="ESP32-S3",
             image_id=9,
@@ -67,7 +67,7 @@ CHIPS = {
             pins=_pins("0-21 33-48"),
             psram={**_NONE, "quad": frozenset(), "octal": _pins("33-37")},
         ),
-        Chip(name="esp32c3", title="ESP32-C3", image_id=5, bootloader=0, pins=_pins("0-10 18-21"), psram=_NONE),
-        Chip(name="esp32c6", title="ESP32-C6", image_id=13, bootloader=0, pins=_pins("0-23"), psram=_NONE),
+        ChipKind(name="esp32c3", title="ESP32-C3", image_id=5, bootloader=0, pins=_pins("0-10 18-21"), psram=_NONE),
+        ChipKind(name="esp32c6", title="ESP32-C6", image_id=13, bootloader=0, pins=_pins("0-23"), psram=_NONE),
     )
 }

@@ -6,8 +6,8 @@ from dataclasses import fields
 from pathlib import Path
 
 from bench import paths
-from bench.boards.chips import CHIPS, Chip
-from bench.boards.model import Board, Ethernet, Image, Partition
+from bench.boards.chips import CHIPS, ChipKind
+from bench.boards.model import BoardDefinition, Ethernet, Image, Partition
 from bench.boards.table import Table
 from bench.errors import BenchError, UsageError
 
@@ -36,7 +36,7 @@ def names() -> list[str]:
     return sorted(path.stem for path in paths.BOARDS.glob("*.toml"))
 
 
-def load(name: str) -> Board:
+def load(name: str) -> BoardDefinition:
     """Read a definition.
 
     Args:
@@ -52,7 +52,7 @@ def load(name: str) -> Board:
     return parse(path.read_text(), path)
 
 
-def parse(text: str, path: Path) -> Board:
+def parse(text: str, path: Path) -> BoardDefinition:
     """Parse and check a definition.
 
     Args:
@@ -76,7 +76,7 @@ def parse(text: str, path: Path) -> Board:
     pins = top.section("pins", ("led", "button"))
     if values.get("image_offset") != chip.bootloader:
         raise top.wrong("image_offset", f"has to be {chip.bootloader:#x} for {chip.name}: its ROM looks there")
-    return Board(
+    return BoardDefinition(
         name=top.text("name"),
         title=top.text("title"),
         chip=chip.name,
@@ -144,7 +144,7 @@ def _partition(table: Table) -> Partition:
     )
 
 
-def _ethernet(top: Table, chip: Chip, usable: frozenset[int]) -> Ethernet | None:
+def _ethernet(top: Table, chip: ChipKind, usable: frozenset[int]) -> Ethernet | None:
     """Parse the section `link`: `kind` is "wifi", or "ethernet" with the wiring of the PHY."""
     link = top.section("link", ("kind", *(field.name for field in fields(Ethernet))))
     if link.choice("kind", ("wifi", "ethernet"), default="wifi") == "wifi":

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from bench.boards.chips import CHIPS, Chip
+from bench.boards.chips import CHIPS, ChipKind
 from bench.errors import BenchError
 
 
@@ -49,7 +49,7 @@ class Image:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Board:
+class BoardDefinition:
     """A kind of board, as far as the bench needs it. Sizes and offsets are in bytes, pins -1 for none.
 
     `before` and `after` are esptool's ways into the chip's loader and out of it, `baud` is its speed of writing in
@@ -73,8 +73,8 @@ class Board:
     ethernet: Ethernet | None
 
     @property
-    def kind(self) -> Chip:
-        """The facts of its chip."""
+    def kind(self) -> ChipKind:
+        """The kind of its chip."""
         return CHIPS[self.chip]
 
     def partition(self, label: str) -> Partition:

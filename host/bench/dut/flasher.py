@@ -73,7 +73,7 @@ class Flasher:
                 chip.erase()
 
     @property
-    def definition(self) -> boards.Board:
+    def definition(self) -> boards.BoardDefinition:
         """What the board is."""
         return self._on_a_line.definition
 

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
-from bench.boards import Board
+from bench.boards import BoardDefinition
 from bench.contract.events import STUCK_STATES, Event
 from bench.errors import BenchError
 from bench.flash import chip_writer, inspection
@@ -163,7 +163,7 @@ class _Flashing:
         return True
 
     @property
-    def _board(self) -> Board:
+    def _board(self) -> BoardDefinition:
         assert self._job.board
         return self._job.board
 

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from bench import paths
-from bench.boards import Board
+from bench.boards import BoardDefinition
 from bench.errors import BenchError
 from bench.flash import esptool, filesystem
 from bench.flash.esptool import EsptoolError, EsptoolFailure, EsptoolLine
@@ -44,7 +44,7 @@ class ChipWriter:
         self,
         line: SerialConnection,
         *,
-        board: Board,
+        board: BoardDefinition,
         reporter: ProgressReporter,
         folder: Path,
         baud: int = 0,
@@ -286,7 +286,7 @@ def _unexpected(output: str, what: str) -> EsptoolError:
     return EsptoolError(f"esptool did not print {what}: is it version 5?", EsptoolFailure.OTHER, output)
 
 
-def filesystem_regions(board: Board, files: dict[str, bytes]) -> list[Region]:
+def filesystem_regions(board: BoardDefinition, files: dict[str, bytes]) -> list[Region]:
     """Return the regions of a new file system, the one that makes it valid last.
 
     LittleFS reads no block that it did not write, so the unused end stays as it is.

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from bench import addresses
-from bench.boards import Board
+from bench.boards import BoardDefinition
 from bench.contract.credentials import BoardCredentialsType
 from bench.contract.proof import claim_secret
 from bench.errors import UsageError
@@ -137,7 +137,7 @@ def sections(server: Place, choices: Choices, *, now_s: int) -> dict[str, dict[s
     }
 
 
-def wired(board: Board) -> dict[str, dict[str, Any]]:
+def wired(board: BoardDefinition) -> dict[str, dict[str, Any]]:
     """Return the sections that follow from how a board is made: its LED, its button, its Ethernet."""
     pins = {name: pin for name, pin in (("led", board.led), ("button", board.button)) if pin >= 0}
     found: dict[str, dict[str, Any]] = {"board": pins} if pins else {}

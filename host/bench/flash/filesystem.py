@@ -4,14 +4,14 @@ from collections.abc import Callable
 
 import littlefs
 
-from bench.boards import Board, Partition
+from bench.boards import BoardDefinition, Partition
 from bench.errors import UsageError
 from bench.flash import partitions
 
 BLOCK_SIZE = 4096
 
 
-def build(board: Board, files: dict[str, bytes]) -> bytes:
+def build(board: BoardDefinition, files: dict[str, bytes]) -> bytes:
     """Return a flash with the partition table, and files in its partition `vfs`, and else nothing.
 
     Args:

@@ -9,7 +9,7 @@ from pathlib import Path
 import platformdirs
 
 from bench import paths
-from bench.boards import CHIPS, OLDEST, Board, Image, Partition
+from bench.boards import CHIPS, OLDEST, BoardDefinition, Image, Partition
 from bench.errors import BenchError
 from bench.flash import download, esp_image, partitions
 from bench.flash.download import OnBytes
@@ -57,7 +57,9 @@ def cached(image: Image) -> bytes:
     return data if _expected(image) in ("", _digest(data)) else b""
 
 
-def find(board: Board, given: Path | None = None, *, on_progress: OnBytes = lambda _done, _total: None) -> CheckedImage:
+def find(
+    board: BoardDefinition, given: Path | None = None, *, on_progress: OnBytes = lambda _done, _total: None
+) -> CheckedImage:
     """Find a board's image: a given file, or the one in the cache, or download it into the cache.
 
     A given file with another name than the definition's may be any image; every other one has to have the
@@ -145,7 +147,7 @@ def facts(data: bytes) -> ImageFacts:
     )
 
 
-def check(data: bytes, board: Board, source: str) -> ImageFacts:
+def check(data: bytes, board: BoardDefinition, source: str) -> ImageFacts:
     """Return the facts of an image that fits a board.
 
     Args:
@@ -182,7 +184,7 @@ def check(data: bytes, board: Board, source: str) -> ImageFacts:
     return found
 
 
-def parts(data: bytes, board: Board) -> list[tuple[int, bytes]]:
+def parts(data: bytes, board: BoardDefinition) -> list[tuple[int, bytes]]:
     """Return the regions of a board's flash that an image fills: offset and content, in whole sectors and in order.
 
     Filler between them is left out, and so are the partitions that the chip writes itself (nvs, phy_init); so each
@@ -216,7 +218,7 @@ def _whole(content: bytes) -> bytes:
     return content.ljust(-(-len(content) // _SECTOR) * _SECTOR, b"\xff")
 
 
-def _difference(table: tuple[Partition, ...], board: Board) -> str:
+def _difference(table: tuple[Partition, ...], board: BoardDefinition) -> str:
     """Return the first difference of an image's table from a board's; empty if there is none.
 
     Images from MicroPython 1.26 on have no vfs in theirs: their file system fills the flash behind the last partition.

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from bench.boards import Board
+from bench.boards import BoardDefinition
 from bench.flash.chip_writer import Region
 
 
@@ -16,7 +16,7 @@ class FlashJob:
     """The files of the firmware, path -> content."""
     version: str = ""
     """The version that the firmware has to report once it runs; empty for any."""
-    board: Board | None = None
+    board: BoardDefinition | None = None
     """The definition; None if the board's image and layout stay as they are."""
     parts: list[Region] = field(repr=False, default_factory=list)
     """The regions of the MicroPython image."""

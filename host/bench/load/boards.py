@@ -31,7 +31,7 @@ _MS = 1000
 # Of `time.monotonic`'s zero: files have the time of day.
 _SINCE_1970_S = time.time() - time.monotonic()
 
-Files = Callable[[boards.Board, str], dict[str, bytes]]
+Files = Callable[[boards.BoardDefinition, str], dict[str, bytes]]
 """What a board has besides its firmware, settings.json among it, by its definition and its MAC."""
 
 

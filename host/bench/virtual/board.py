@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Self, TextIO
 
 from bench import boards, paths
-from bench.boards import Board
+from bench.boards import BoardDefinition
 from bench.errors import UsageError
 from bench.flash import esp_image, filesystem, firmware
 from bench.virtual.environment import Conditions
@@ -92,7 +92,7 @@ class VirtualBoard(BoardFolder):
         return PowerCycle(self, conditions or Conditions(), lock)
 
 
-def _with_programs(flash: bytes, board: Board) -> bytes:
+def _with_programs(flash: bytes, board: BoardDefinition) -> bytes:
     """A flash whose bootloader and first program are there, as far as the chip looks before it starts them."""
     app = next(each for each in board.partitions if each.type == _APP)
     started = bytearray(flash)

@@ -59,7 +59,7 @@ def serve(
     raise BenchError(f"board {name} was pulled out: serve it again to plug it in")
 
 
-def _welcome(name: str, url: str, definition: boards.Board, *, raw: bool) -> None:
+def _welcome(name: str, url: str, definition: boards.BoardDefinition, *, raw: bool) -> None:
     reset = " --before no-reset --after no-reset" if raw else ""
     tables.console.print(
         f"board [bold]{name}[/bold] is on [bold]{url}[/bold]\n"

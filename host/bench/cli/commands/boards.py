@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from bench import boards as definitions
-from bench.boards import Board
+from bench.boards import BoardDefinition
 from bench.cli.render import tables
 from bench.cli.render.tables import Json
 from bench.flash import images
@@ -35,14 +35,14 @@ def boards(
     tables.table(rows, as_json=as_json, empty="no boards are defined: there is nothing in boards/")
 
 
-def _facts(board: Board) -> dict[str, Any]:
+def _facts(board: BoardDefinition) -> dict[str, Any]:
     found = asdict(board)
     found["image"]["path"] = str(images.cache() / board.image.file)
     found["image"]["state"] = _where(board)
     return found
 
 
-def _lines(board: Board) -> dict[str, Any]:
+def _lines(board: BoardDefinition) -> dict[str, Any]:
     """The facts as people read them."""
     image, ethernet = board.image, board.ethernet
     return {
@@ -63,7 +63,7 @@ def _lines(board: Board) -> dict[str, Any]:
     }
 
 
-def _where(board: Board) -> str:
+def _where(board: BoardDefinition) -> str:
     """Whether the cache has a board's image."""
     if images.cached(board.image):
         return "here"

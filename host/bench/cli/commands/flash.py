@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from bench import boards
-from bench.boards import Board
+from bench.boards import BoardDefinition
 from bench.cli.options import bench_toml, board_setup
 from bench.cli.options.bench_toml import BenchToml
 from bench.cli.options.board_setup import Prepared, Setup
@@ -172,7 +172,7 @@ def _own(folder: Path | None) -> dict[str, bytes]:
     return firmware.of_folder(folder)
 
 
-def _wifi(board: Board, toml: BenchToml, ssid: str) -> dict[str, Any]:
+def _wifi(board: BoardDefinition, toml: BenchToml, ssid: str) -> dict[str, Any]:
     """The network that boards join, with its password; neither is asked for where it is not needed."""
     ssid = ssid or toml.ssid or ""
     if not ssid and (board.ethernet or toml.settings.get("wifi")):

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from bench import boards, paths
-from bench.boards import Board
+from bench.boards import BoardDefinition
 from bench.cli.options.common import After, AfterOption, Baud, Before, BeforeOption, BoardName, Port
 from bench.cli.render import tables
 from bench.cli.render.progress import Bars
@@ -118,7 +118,7 @@ def _confirm(question: str) -> None:
 
 @contextmanager
 def _in_loader(
-    port: str, board: Board, *, baud: int, before: Before | None, after: After, as_json: bool
+    port: str, board: BoardDefinition, *, baud: int, before: Before | None, after: After, as_json: bool
 ) -> Iterator[tuple[ChipWriter, ProgressReporter]]:
     """A board's chip in its loader, which runs again at the end, whatever became of it."""
     with Bars([port], as_json=as_json) as shown, TemporaryDirectory(prefix="bench-chip-") as folder:

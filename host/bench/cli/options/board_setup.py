@@ -11,7 +11,7 @@ import httpx
 import typer
 
 from bench import addresses
-from bench.boards import Board
+from bench.boards import BoardDefinition
 from bench.cli.options import common, operator_session, server_addresses
 from bench.cli.options.operator_session import Where, ask
 from bench.contract import names, settings
@@ -114,7 +114,9 @@ class Prepared:
         """True if only this machine reaches the server."""
         return addresses.is_loopback(self.place.host)
 
-    def files(self, board: Board, mac: str, *, name: str = "", **sections: dict[str, Any]) -> dict[str, bytes]:
+    def files(
+        self, board: BoardDefinition, mac: str, *, name: str = "", **sections: dict[str, Any]
+    ) -> dict[str, bytes]:
         """Return the files of one board besides its firmware: settings.json, the CA, a certificate and its key.
 
         Args:
