@@ -289,7 +289,7 @@ def test_board_that_never_comes_is_trouble_and_not_a_verdict(tmp_path):
         ("-", {"fresh": "true"}, "commands to wipe it and to reset it"),
         ("-", {}, "commands to wipe it and to reset it"),
         ("rfc2217://127.0.0.1:1", {"reset": "true"}, "is reset by that"),
-        ("http://127.0.0.1", {}, "is no port"),
+        ("http://127.0.0.1", {}, "is not a port"),
     ],
 )
 def test_what_does_not_fit_together_is_wrong_use(tmp_path, target, options, complaint):
