@@ -301,7 +301,7 @@ def checks_no_password(patch):
 
 
 def does_not_trim_names(patch):
-    patch.setattr(names, "trimmed", lambda name: name)
+    patch.setattr(provisioning, "trimmed", lambda name: name)
 
 
 def keeps_the_header_of_certificates(patch):
@@ -376,7 +376,7 @@ def ignores_the_case_of_names(patch):
 
 
 def takes_names_of_any_length(patch):
-    patch.setattr(names, "valid", always(True))
+    patch.setattr(names, "is_valid", always(True))
 
 
 def refuses_fields_that_it_does_not_know(patch):
