@@ -81,7 +81,7 @@ def test_nothing_issued_or_entered_can_be_read_at_rest(server, database):
         secrets += [value for key, value in fields.items() if key not in ("credentialsType", "clientId")]
     secrets.append(provisioned(server, server.profile, deviceName="server-made")["credentialsValue"])
     device = server.query(lambda registry: registry.token_login("token-that-was-entered"))
-    assert server.query(lambda registry: registry.write(claims.offer, device.id, "a-secret-to-claim", None)).taken
+    assert server.query(lambda registry: registry.write(claims.offer, device.id, "a-secret-to-claim", None)).accepted
     secrets.append("a-secret-to-claim")
     wrong = {"provisionDeviceSecret": "a-wrong-guess-that-was-nearly-right"}
     assert provisioned(server, check, deviceName="press-5", **wrong)["status"] == "NOT_FOUND"
