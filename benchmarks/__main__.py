@@ -29,7 +29,7 @@ _progress = Console(stderr=True)
 
 
 def main() -> int:
-    """The exit code: 0, or 1 if something did not work."""
+    """Run the benchmarks; return the exit code: 0, or 1 if something did not work."""
     options = _options()
     signal.signal(signal.SIGTERM, _terminated)  # so that every process and folder of ours goes away
     now = datetime.now(UTC)
@@ -89,7 +89,7 @@ def _count(text: str) -> int:
 
 
 def _conditions(now: datetime, seconds: float) -> dict[str, Any]:
-    """What the figures depend on."""
+    """Return the conditions that the figures depend on."""
     found = host_info.conditions()
     return {
         "at": now.isoformat(timespec="seconds"),

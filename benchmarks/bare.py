@@ -1,4 +1,4 @@
-"""The yardstick: an asyncio endpoint that answers every exchange with a constant.
+"""The baseline: an asyncio endpoint that answers every exchange with a constant.
 
     python -m benchmarks.bare <folder for its certificate>
 
@@ -43,7 +43,7 @@ class _Endpoint(asyncio.Protocol):
 
 
 class _Mqtt(_Endpoint):
-    """The load client sends one packet at a time and waits: the first byte says which it is."""
+    """A protocol for the load client, which sends one packet at a time and waits; its first byte is its type."""
 
     def data_received(self, data: bytes) -> None:
         match data[0] >> 4:
@@ -74,7 +74,7 @@ class _Coap(asyncio.DatagramProtocol):
 
 
 def _certificate(folder: Path) -> tuple[ssl.SSLContext, Path]:
-    """TLS with a new certificate, and the file of the CA that signed it: itself."""
+    """Return TLS with a new self-signed certificate, and the certificate's file."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "bare endpoint")])
     now = datetime.now(UTC)

@@ -26,7 +26,7 @@ _EMPTY = 0
 
 
 class Load(Protocol):
-    """What a board knows of the measurement it is part of."""
+    """The measurement that a board is part of."""
 
     selector: selectors.BaseSelector
     exchanges: Exchanges
@@ -34,18 +34,18 @@ class Load(Protocol):
     disconnects: bool
     """A DISCONNECT ends each exchange."""
     echo: bool
-    """The answer has to hold the token that was asked for."""
+    """The answer must contain the requested token."""
     tls: ssl.SSLContext | None
 
     def succeeded(self, started: float, ended: float) -> None:
-        """An exchange is answered."""
+        """Count an answered exchange."""
 
     def ended(self, board: "Board", failure: str) -> None:
-        """An exchange is over, well or not (then `failure` says why)."""
+        """Count an exchange that has ended, with a `failure` or without."""
 
 
 class Board(ABC):
-    """A board, told from the others by its number: an exchange after the other, each under a new name."""
+    """A board with its number: one exchange after the other, each under a new name."""
 
     patience_s = 10.0
     """An answer that takes longer is a failure."""
@@ -55,18 +55,18 @@ class Board(ABC):
     def __init__(self, load: Load, number: int) -> None:
         self._load = load
         self._hello = connect(f"benchmark-{number}", "provision", keep_alive_s=60)
-        self._heard = b""
+        self._received = b""
         self._started = 0.0
 
     def open(self) -> None:
         """Begin an exchange."""
         self._exchange = self._load.exchanges.next(self._hello)
-        self._heard = b""
+        self._received = b""
         self._started = time.perf_counter()
         self._begin()
 
     def ready(self, events: int) -> None:
-        """The socket is: take the next step."""
+        """Take the next step: the socket is ready."""
         try:
             self._continue(events)
         except OSError as error:
@@ -87,10 +87,10 @@ class Board(ABC):
 
     @abstractmethod
     def _where(self) -> str:
-        """How far the exchange got."""
+        """Return the step that the exchange has reached."""
 
     def _judge(self, answer: bytes) -> str:
-        """What is wrong with the answer; nothing if all is well."""
+        """Return the mistake in the answer; empty if it is right."""
         if _SUCCESS not in answer:
             return "not SUCCESS"
         if self._load.echo and self._exchange.token not in answer:
@@ -132,26 +132,26 @@ class StreamBoard(Board):
         if not data:
             self._end(f"{self._where()}: closed")
             return
-        self._heard += self._plain(data)
+        self._received += self._plain(data)
         wanted = self._exchange.steps[self._step][1]
         if not wanted:
-            if self._heard.endswith(b"}"):
-                failure = self._judge(self._heard)
+            if self._received.endswith(b"}"):
+                failure = self._judge(self._received)
                 if self._load.disconnects:
                     self._send(DISCONNECT)
                 self._end(failure)
-        elif self._heard == wanted:
-            self._heard = b""
+        elif self._received == wanted:
+            self._received = b""
             self._step += 1
             self._send(self._exchange.steps[self._step][0])
-        elif not wanted.startswith(self._heard):
+        elif not wanted.startswith(self._received):
             self._end(f"{self._where()}: wrong answer")
 
     def _where(self) -> str:
         return f"step {self._step}"
 
     def _connected(self) -> None:
-        """TCP is: say the first thing. Raises OSError if TCP is not."""
+        """Send the first message: TCP is connected. Raises OSError if it is not."""
         self._send(self._exchange.steps[0][0])
 
     def _send(self, data: bytes) -> None:

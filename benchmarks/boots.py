@@ -1,4 +1,4 @@
-"""Boots of virtual boards, and what they take: time, writes to the flash."""
+"""Boots of virtual boards: their duration, and their writes to the flash."""
 
 import json
 import time
@@ -22,10 +22,10 @@ _TROUBLE = TROUBLE | {"retry"}
 
 
 class BootFailed(BenchError):
-    """A board did not get to its first telemetry without trouble. `lines`: all it said."""
+    """A board did not reach its first telemetry without trouble. `lines`: its output."""
 
     def __init__(self, events: list[dict[str, Any]]) -> None:
-        super().__init__(f"a board did not get to its first telemetry; it said {[each['event'] for each in events]}")
+        super().__init__(f"a board did not reach its first telemetry; its events: {[each['event'] for each in events]}")
         self.lines = [each["text"] if each["event"] == "console" else json.dumps(each) for each in events]
 
 
@@ -38,13 +38,13 @@ class Boot:
     wall_ms: dict[str, float] = field(default_factory=dict)
     """Milliseconds from the start of its process until the bench saw the event."""
     writes: list[dict[str, Any]] = field(default_factory=list)
-    """The writes to the flash, as PowerCycle has them."""
+    """The writes to the flash, from PowerCycle."""
     micropython: str = ""
-    """The version that the board says it runs."""
+    """The version that the board reports."""
 
 
 class Bench:
-    """Makes blank boards for one server."""
+    """A factory of blank boards for one server."""
 
     def __init__(self, data: Path, server: Endpoint) -> None:
         self._data = data
@@ -52,7 +52,7 @@ class Bench:
         self.server = server
 
     def board(self, files: dict[str, bytes] | None = None, **sections: dict[str, Any]) -> VirtualBoard:
-        """A board with these settings beside the usual ones, and these files."""
+        """Make a board with these settings beside the usual ones, and these files."""
         self._made += 1
         return VirtualBoard.create(
             self._data / "boards" / f"board{self._made}",
@@ -85,7 +85,7 @@ def _follow(power: PowerCycle, found: Boot, start: float) -> None:
     for event in power.follow(_PATIENCE_S):
         name = event["event"]
         if name == "console":
-            if event["text"].startswith("MicroPython "):  # the REPL's: the firmware did not even get to say it failed
+            if event["text"].startswith("MicroPython "):  # the REPL's: the firmware did not even report a failure
                 break
             continue
         found.ms.setdefault(name, event["ms"])

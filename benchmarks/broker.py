@@ -23,10 +23,10 @@ _LISTENER = "default"
 
 
 class Answer(BasePlugin[BrokerContext]):
-    """Answers the session that asks. What amqtt offers its plugins is only a broadcast to all that listen."""
+    """A plugin that answers only the requesting session. amqtt offers plugins only a broadcast to all subscribers."""
 
     async def on_broker_message_received(self, *, client_id: str, message: ApplicationMessage) -> None:
-        """A PUBLISH came in."""
+        """Answer a PUBLISH."""
         if message.topic == "/provision/request":
             broker = self.context._broker_instance  # noqa: SLF001 - there is no other way to one session
             _session, handler = broker.sessions[client_id]

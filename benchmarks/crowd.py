@@ -1,4 +1,4 @@
-"""A crowd of devices: all log in over MQTT and stay connected; now and then some of them say something.
+"""A crowd of devices: all log in over MQTT and stay connected; now and then some of them send something.
 
     python -m benchmarks.crowd < job.json
 
@@ -34,17 +34,17 @@ _TELEMETRY = publish("v1/devices/me/telemetry", b'{"temperature":21.5}')
 
 
 class Device:
-    """A device's connection. `wanted` is the answer it waits for, if it does."""
+    """A device's connection. `wanted` is the expected answer, if any."""
 
     def __init__(self, number: int, token: str) -> None:
         self._number = number
         self._token = token
-        self._heard = b""
+        self._received = b""
         self._since = 0.0
         self.wanted = b""
 
     def log_in(self, port: int, selector: selectors.BaseSelector) -> None:
-        """Connect, and say CONNECT. Raises OSError."""
+        """Connect, and send CONNECT. Raises OSError."""
         self._socket = socket.socket()
         self._socket.setblocking(False)
         self._socket.bind((f"127.0.0.{1 + self._number // _PER_ADDRESS}", 0))
@@ -54,27 +54,27 @@ class Device:
         selector.register(self._socket, selectors.EVENT_WRITE, self)
 
     def connected(self, selector: selectors.BaseSelector) -> None:
-        """TCP is: say CONNECT."""
+        """Send CONNECT: TCP is connected."""
         selector.modify(self._socket, selectors.EVENT_READ, self)
-        self.say(connect(f"benchmark-{self._number}", self._token, keep_alive_s=_KEEP_ALIVE_S), ACCEPTED)
+        self.send(connect(f"benchmark-{self._number}", self._token, keep_alive_s=_KEEP_ALIVE_S), ACCEPTED)
 
-    def say(self, message: bytes, wanted: bytes) -> None:
+    def send(self, message: bytes, wanted: bytes) -> None:
         """Send a message that is answered with `wanted`."""
-        self.wanted, self._heard = wanted, b""
+        self.wanted, self._received = wanted, b""
         self._since = time.perf_counter()
         self._socket.send(message)
 
-    def hear(self) -> float | None:
-        """Read; the seconds that the answer took, None if it is not here yet. Raises OSError if it is another."""
+    def receive(self) -> float | None:
+        """Read; return the seconds to the complete answer, or None. Raises OSError for another answer."""
         data = self._socket.recv(_READ_SIZE)
         if not data:
             raise ConnectionError("the server closed the connection of an idle device")
-        self._heard += data
-        if self._heard == self.wanted:
+        self._received += data
+        if self._received == self.wanted:
             self.wanted = b""
             return time.perf_counter() - self._since
-        if not self.wanted.startswith(self._heard):
-            raise ConnectionError(f"the server said {self._heard!r}, not {self.wanted!r}")
+        if not self.wanted.startswith(self._received):
+            raise ConnectionError(f"the server sent {self._received!r}, not {self.wanted!r}")
         return None
 
 
@@ -85,13 +85,13 @@ class Crowd:
         self._port: int = job["port"]
         self._server: int = job["pid"]  # whose memory is measured
         self._at_once: int = job["at_once"]  # that log in
-        self._sample: int = job["sample"]  # devices that say something
+        self._sample: int = job["sample"]  # devices that send something
         self._talking: list[int] = job["talking"]  # how many of them at once
         self._selector = selectors.DefaultSelector()
         self._devices = [Device(number, token) for number, token in enumerate(job["tokens"])]
 
     def run(self) -> dict[str, Any]:
-        """Returns memory in bytes, seconds to log in, and latencies in ms."""
+        """Run the job; return memory in bytes, seconds to log in, and latencies in ms."""
         first, *others = self._devices
         self._log_in([first])  # what the server needs for its first device is not what a device needs
         self._talk([first], 1, PING, PONG)
@@ -106,14 +106,14 @@ class Crowd:
         talks: dict[str, Any] = {}
         for name, message, wanted in (("ping", PING, PONG), ("telemetry", _TELEMETRY, ACKNOWLEDGED)):
             for at_once in self._talking:
-                _tell(f"{name} from {len(sample)} of {len(self._devices):,} devices, {at_once} at once")
+                _log(f"{name} from {len(sample)} of {len(self._devices):,} devices, {at_once} at once")
                 took = sorted(self._talk(sample, at_once, message, wanted))
                 talks[f"{name} {at_once}"] = {
                     "p50_ms": percentile(took, 50) * 1000,
                     "p99_ms": percentile(took, 99) * 1000,
                 }
         if self._selector.select(0):
-            raise ConnectionError("the server said something to an idle device, or closed its connection")
+            raise ConnectionError("the server sent something to an idle device, or closed its connection")
         return {"rss_before": before, "rss_with": after, "log_in_s": logged_in, "others": len(others), "talks": talks}
 
     def _log_in(self, devices: list[Device]) -> None:
@@ -126,24 +126,24 @@ class Crowd:
             for device, events in self._ready():
                 if events & selectors.EVENT_WRITE:
                     device.connected(self._selector)
-                elif device.hear() is not None:
+                elif device.receive() is not None:
                     busy -= 1
                     done += 1
                     if done * _STEPS // len(devices) > (done - 1) * _STEPS // len(devices):
-                        _tell(f"{done:,} of {len(devices):,} devices connected")
+                        _log(f"{done:,} of {len(devices):,} devices connected")
 
     def _talk(self, devices: list[Device], at_once: int, message: bytes, wanted: bytes) -> list[float]:
-        """Let each device say it once, so many at a time; the seconds until each had its answer."""
+        """Have each device send a message once, so many at a time; return the seconds until each had its answer."""
         waiting = iter(devices)
         took: list[float] = []
         for _, device in zip(range(at_once), waiting, strict=False):
-            device.say(message, wanted)
+            device.send(message, wanted)
         while len(took) < len(devices):
             for device, _ in self._ready():
-                if (seconds := device.hear()) is not None:
+                if (seconds := device.receive()) is not None:
                     took.append(seconds)
                     if following := next(waiting, None):
-                        following.say(message, wanted)
+                        following.send(message, wanted)
         return took
 
     def _ready(self) -> Iterator[tuple[Device, int]]:
@@ -154,7 +154,7 @@ class Crowd:
             yield key.data, events
 
 
-def _tell(text: str) -> None:
+def _log(text: str) -> None:
     print(json.dumps({"step": text}), flush=True)
 
 

@@ -15,7 +15,7 @@ _KIB = 1024
 
 
 def measure(step: Callable[[str], None]) -> list[Section]:
-    """All measurements of the device. `step` is told what comes next. Raises BenchError if a boot went wrong."""
+    """Run all measurements of the device. `step` reports the next one. Raises BenchError if a boot went wrong."""
     step("compiling the firmware")
     package = _package()
     with processes.data_folder() as data, processes.real_server(data) as server:

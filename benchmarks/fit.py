@@ -1,4 +1,4 @@
-"""What each way to provision costs a board, with each kind of credentials: heap, time, writes to the flash."""
+"""Heap, time and flash writes of each way to provision, with each kind of credentials."""
 
 import ssl
 from collections import Counter
@@ -43,7 +43,7 @@ app.main()
 
 
 def measure(bench: Bench, step: Callable[[str], None]) -> list[Section]:
-    """A table of heaps and times by way and kind, and one of writes by what makes them. Raises BenchError."""
+    """Return a table of heaps and times by way and kind, and one of writes by step. Raises BenchError."""
     heaps = Section(
         name="heap",
         title="First boot to first telemetry: smallest heap on the unix port (64-bit pointers), and time",
@@ -71,12 +71,12 @@ class _Cell:
         self._sections, self._files = _set_up(bench, transport, tls=tls, kind=kind)
 
     def boot(self, kib: int) -> float:
-        """A first boot with this heap; returns the ms that it took to its first telemetry. Raises BootFailed."""
+        """Boot for the first time with this heap; return the ms to the first telemetry. Raises BootFailed."""
         board = self._bench.board(self._files, **self._sections)
         return boot(board, Conditions(heap=f"{kib}k")).wall_ms["telemetry"]
 
     def smallest_heap(self) -> int:
-        """In KiB. Bisects, then proves: one boot in a heap that is just too small may have been lucky."""
+        """Return the smallest heap in KiB, by bisection, confirmed by more boots: a single one may have been lucky."""
         works, fails = HEAP_TO_KIB, HEAP_FROM_KIB - HEAP_STEP_KIB
         while works - fails > HEAP_STEP_KIB:
             middle = fails + (works - fails) // 2 // HEAP_STEP_KIB * HEAP_STEP_KIB
@@ -101,7 +101,7 @@ class _Cell:
 def _set_up(
     bench: Bench, transport: str, *, tls: bool, kind: str
 ) -> tuple[dict[str, dict[str, Any]], dict[str, bytes]]:
-    """Settings and files of a board that provisions that way."""
+    """Return settings and files of a board that provisions this way."""
     server = bench.server
     port = {"mqtt": 0, "http": server.ports["https" if tls else "http"], "coap": server.ports["coap"]}[transport]
     sections: dict[str, dict[str, Any]] = {

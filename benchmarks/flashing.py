@@ -30,7 +30,7 @@ class _Run:
     seconds: float
     to_board: int
     from_board: int
-    said: dict[str, Any]
+    result: dict[str, Any]
 
 
 def measure(step: Callable[[str], None]) -> list[Section]:
@@ -53,13 +53,13 @@ def _at(baud: int, data: Path, options: list[str], step: Callable[[str], None]) 
             step(f"{baud} Bd: the same again, and with one file changed")
             again = _flash(line, options)
             changed = _flash(line, [*options, "--files", str(own)])
-    if again.said["written"] or changed.said["written"] != ["/main.py"]:
-        raise BenchError(f"more was written than had changed: {again.said['written']}, {changed.said['written']}")
-    bound = first.said["sent"] * _BITS / baud
+    if again.result["written"] or changed.result["written"] != ["/main.py"]:
+        raise BenchError(f"more was written than changed: {again.result['written']}, {changed.result['written']}")
+    bound = first.result["sent"] * _BITS / baud
     section = Section(name=f"flashing_{baud}", title=f"bench flash over a line of {baud:,} Bd", matrix=True)
     section.note = (
-        f"first flash by phase: {', '.join(f'{name} {took:.1f} s' for name, took in first.said['seconds'].items())}; "
-        f"what it wrote has {first.said['sent']:,} bytes, compressed: {bound:.1f} s on the line"
+        f"first flash by phase: {', '.join(f'{name} {took:.1f} s' for name, took in first.result['seconds'].items())}; "
+        f"what it wrote has {first.result['sent']:,} bytes, compressed: {bound:.1f} s on the line"
     )
     section.rows["a blank board"] = _row(first, first, to_bound=(first.seconds / bound, Aim(limit=1.15)))
     section.rows["nothing changed"] = _row(again, first, aim=Aim(limit=10))
@@ -80,7 +80,7 @@ def _row(run: _Run, first: _Run, *, to_bound: tuple[float, Aim] | None = None, a
 
 
 def _flash(line: Line, options: list[str]) -> _Run:
-    """The command as a user runs it, from its start to its end."""
+    """Run the command as a user does; measure from its start to its end."""
     before, began = line.traffic, time.monotonic()
     done = subprocess.run(
         [sys.executable, "-m", "bench.cli", "flash", "--port", line.url, *options, "--json"],
@@ -94,5 +94,5 @@ def _flash(line: Line, options: list[str]) -> _Run:
     seconds, after = time.monotonic() - began, line.traffic
     if done.returncode:
         raise BenchError(f"bench flash failed: {done.stderr.strip()}")
-    (said,) = json.loads(done.stdout)
-    return _Run(seconds, after.to_board - before.to_board, after.from_board - before.from_board, said)
+    (result,) = json.loads(done.stdout)
+    return _Run(seconds, after.to_board - before.to_board, after.from_board - before.from_board, result)

@@ -19,7 +19,7 @@ _MB = 1e6
 
 
 def measure(step: Callable[[str], None]) -> list[Section]:
-    """A table of boards and one of light devices. Raises BenchError if one device did not come online."""
+    """Return a table of boards and one of light devices. Raises BenchError if a device did not get online."""
     return [
         _fleets("boards", BOARDS, _BOARDS_A_SECOND, [], step),
         _fleets("light devices", LIGHT, _LIGHT_A_SECOND, ["--light"], step),

@@ -1,4 +1,4 @@
-"""Idle connections: what a device costs that is online and says nothing, and what it costs the others."""
+"""Idle connections: the cost of a device that is online and silent, and its effect on others."""
 
 import asyncio
 import resource
@@ -81,7 +81,7 @@ def measure(connections: int, step: Callable[[str], None]) -> list[Section]:
 
 
 async def _provision(registry: Registry, tokens: list[str]) -> None:
-    """What the server does for so many requests at once, without the packets."""
+    """Make the records that so many requests at once would make, without the packets."""
     await registry.ensure_default_profile()
     profile = await registry.profile("default")
     key, secret = profile.provision_key or "", profile.provision_secret or ""
@@ -96,7 +96,7 @@ async def _provision(registry: Registry, tokens: list[str]) -> None:
 
 
 def _open_files(pid: int) -> int:
-    """How many files a process may open; where there is no /proc, what a child of this process inherits."""
+    """Return the limit of a process on open files; without /proc, the limit that a child of this process inherits."""
     try:
         lines = Path(f"/proc/{pid}/limits").read_text().splitlines()
     except OSError:

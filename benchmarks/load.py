@@ -53,7 +53,7 @@ class Load:
         self._from = self._until = 0.0
 
     def run(self) -> dict[str, Any]:
-        """Returns counts, latencies in ms, and CPU seconds of client and server during the measurement."""
+        """Run the job; return counts, latencies in ms, and CPU seconds of client and server during the measurement."""
         self._from = time.perf_counter() + self._warm_up_s
         self._until = self._from + self._seconds
         for number in range(self._boards):
@@ -80,13 +80,13 @@ class Load:
         }
 
     def succeeded(self, started: float, ended: float) -> None:
-        """An exchange is answered."""
+        """Count an answered exchange."""
         self._successes += 1
         if self._from <= ended < self._until:
             self._latencies.append(ended - started)
 
     def ended(self, board: Board, failure: str) -> None:
-        """An exchange is over, well or not: the board begins the next one, if there is time."""
+        """Count an exchange that has ended, and have the board begin the next one if there is time."""
         if failure:
             self._failures[failure] += 1
         if not failure and time.perf_counter() < self._until:
@@ -106,7 +106,7 @@ class Load:
 
 
 def _trusting(ca: str) -> ssl.SSLContext:
-    """What a board has: one CA to trust, and TLS 1.2 (which is what MicroPython speaks)."""
+    """Return a context like a board's: one trusted CA, and TLS 1.2, which MicroPython supports."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_2
     context.load_verify_locations(ca)
@@ -114,7 +114,7 @@ def _trusting(ca: str) -> ssl.SSLContext:
 
 
 def percentile(ordered: list[float], percent: float) -> float:
-    """The smallest value that `percent` of the (sorted) values do not exceed; NaN of nothing."""
+    """Return the smallest value that `percent` of the sorted values do not exceed; NaN without values."""
     return ordered[max(-int(-len(ordered) * percent // 100) - 1, 0)] if ordered else float("nan")
 
 

@@ -1,4 +1,4 @@
-"""What a board sends to be provisioned, over each transport, and what it waits for in between.
+"""The messages of a board that provisions, over each transport, and the answers that it waits for.
 
 Everything that does not change is made beforehand. Imports nothing that takes long.
 """
@@ -25,13 +25,13 @@ class Exchange:
     """One board's provisioning."""
 
     steps: list[tuple[bytes, bytes]]
-    """What it sends, and the answer after which it goes on; the last answer is JSON, and left empty here."""
+    """Messages, each with the answer after which the next one follows; the last answer is JSON, and empty here."""
     token: bytes
-    """The access token that it asks for."""
+    """The requested access token."""
 
 
 class Exchanges:
-    """Exchanges, each with a name and a token that nobody had before."""
+    """A source of exchanges, each with a new name and token."""
 
     def __init__(self, transport: str, key: str, secret: str) -> None:
         tail = json.dumps({"provisionDeviceKey": key, "provisionDeviceSecret": secret})[1:].encode()
@@ -56,7 +56,7 @@ class Exchanges:
         self._head = whole[: len(whole) - len(body)]
 
     def next(self, hello: bytes) -> Exchange:
-        """One more. `hello`: the board's CONNECT."""
+        """Return the next exchange. `hello`: the board's CONNECT."""
         body = self._body()
         token = body[3]
         message = b"".join((self._head, *body))

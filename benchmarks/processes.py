@@ -1,4 +1,4 @@
-"""The processes of a measurement: the real server, what it is compared with, the clients. None outlives its block."""
+"""The processes of a measurement: server, baseline, peer and clients. None outlives its block."""
 
 import json
 import os
@@ -26,11 +26,11 @@ _STOP_S = 10.0
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoint:
-    """Something that answers provisioning requests on this machine."""
+    """A process that answers provisioning requests on this machine."""
 
     pid: int
     ports: dict[str, int]
-    """By transport; one that is not served is not there."""
+    """Ports by transport, for the transports that are served."""
     ca: str | None = None
     """The file of the CA to trust over TLS."""
     # Of its profile; unless they matter, only in length what a real profile has.
@@ -40,7 +40,7 @@ class Endpoint:
 
 @contextmanager
 def data_folder() -> Iterator[Path]:
-    """An empty folder on the disk of the checkout (a memory file system has no fsync to measure)."""
+    """Make an empty folder on the checkout's disk (a memory file system has no fsync to measure)."""
     place = paths.private_folder(paths.CHECKOUT / ".bench")
     with tempfile.TemporaryDirectory(prefix="benchmark-", dir=place) as folder:
         yield Path(folder)
@@ -48,7 +48,7 @@ def data_folder() -> Iterator[Path]:
 
 @contextmanager
 def real_server(data: Path) -> Iterator[Endpoint]:
-    """`bench serve --json` on free ports, ended as an operator would. Raises BenchError if it fails."""
+    """Run `bench serve --json` on free ports, and end it as an operator would. Raises BenchError if it fails."""
     with ServerProcess(data, *SERVER_OPTIONS) as server:
         profile = with_registry(data, lambda registry: registry.profile("default"))
         yield Endpoint(
@@ -64,14 +64,14 @@ def real_server(data: Path) -> Iterator[Endpoint]:
 
 @contextmanager
 def bare_endpoint(folder: Path) -> Iterator[Endpoint]:
-    """The endpoint of bare.py, with a certificate in `folder`."""
+    """Run the endpoint of bare.py, with a certificate in `folder`."""
     with _endpoint("bare", str(folder)) as endpoint:
         yield endpoint
 
 
 @contextmanager
 def amqtt_broker() -> Iterator[Endpoint]:
-    """The broker of broker.py. Raises BenchError if amqtt is not there."""
+    """Run the broker of broker.py. Raises BenchError if amqtt is not installed."""
     if not (_CLIENTS / "amqtt").is_dir():
         raise BenchError(f"amqtt is not in {_CLIENTS}: make setup puts it there")
     with _endpoint("broker", path=_CLIENTS) as endpoint:
@@ -120,7 +120,7 @@ def client(
 
 @contextmanager
 def _endpoint(name: str, *arguments: str, path: Path | None = None) -> Iterator[Endpoint]:
-    """A module of ours that prints its ports. It ends with its standard input, so with this process at the latest.
+    """Run a module that prints its ports. It ends with its standard input, at the latest with this process.
 
     `path`: where it looks for modules before all others.
     """

@@ -12,15 +12,15 @@ from bench.registry.registry import Registry
 T = TypeVar("T")
 
 
-def with_registry(data: Path, ask: Callable[[Registry], Awaitable[T]], *, create: bool = False) -> T:
-    """Open the registry in `data`, run `ask`, close it. Raises BenchError if there is none, unless `create`."""
+def with_registry(data: Path, operation: Callable[[Registry], Awaitable[T]], *, create: bool = False) -> T:
+    """Open the registry in `data`, run `operation`, close it. Raises BenchError if there is none, unless `create`."""
     if not create and not (data / DATABASE_FILE).exists():
         raise BenchError(f"no registry in {data}: bench serve makes one, or name its folder with --data")
 
     async def run() -> T:
         registry = await Registry.open(data)
         try:
-            return await ask(registry)
+            return await operation(registry)
         finally:
             await registry.close()
 

@@ -13,13 +13,13 @@ Number = int | float
 
 @dataclass(frozen=True, kw_only=True)
 class Aim:
-    """What a figure should be, in its own unit: at most `limit`, or at least."""
+    """The aim for a figure, in its own unit: at most `limit`, or at least."""
 
     limit: Number
     at_least: bool = False
 
     def met(self, value: Number) -> bool:
-        """Whether `value` is on the right side; the limit itself is."""
+        """Return whether a value meets the aim; the limit itself does."""
         return value >= self.limit if self.at_least else value <= self.limit
 
     def __str__(self) -> str:
@@ -28,7 +28,7 @@ class Aim:
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """One measured number; None where this machine cannot tell."""
+    """One measured number; None if this machine cannot measure it."""
 
     name: str
     value: Number | None
@@ -37,7 +37,7 @@ class Figure:
 
     @property
     def verdict(self) -> str:
-        """`met`, `missed`, or nothing for a figure without an aim."""
+        """`met`, `missed`, or empty for a figure without an aim."""
         if self.aim is None or self.value is None:
             return ""
         return "met" if self.aim.met(self.value) else "missed"
@@ -53,7 +53,7 @@ class Figure:
 
 @dataclass(kw_only=True)
 class Section:
-    """What belongs together: rows of figures by label. `name` is its key in JSON.
+    """A section of rows of figures by label. `name` is its key in JSON.
 
     `matrix`: all rows have the same figures, and are shown as the rows of one table.
     """
@@ -71,7 +71,7 @@ class Section:
 
 
 def shown(value: Number | None) -> str:
-    """A number as people read it: three digits that matter, at least all those before the point."""
+    """Format a number with three significant digits, and all those before the point."""
     if value is None:
         return "?"
     if isinstance(value, int) or abs(value) >= 100:

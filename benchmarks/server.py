@@ -29,7 +29,7 @@ def measure(seconds: float, step: Callable[[str], None]) -> list[Section]:
     """Measure each transport that is served at each number of boards, for `seconds` each.
 
     `step` is told what comes next. Raises BenchError if an exchange failed, or if the registry does not
-    hold exactly the devices whose boards were told SUCCESS.
+    contain exactly the devices whose boards got SUCCESS.
     """
     step("fsync of the disk")
     with processes.data_folder() as folder:
@@ -59,19 +59,19 @@ def measure(seconds: float, step: Callable[[str], None]) -> list[Section]:
 
 
 def counted(boards: int) -> str:
-    """`1 board`, `10 boards`."""
+    """Return `1 board`, `10 boards`, ..."""
     return f"{boards} board{'s' if boards > 1 else ''}"
 
 
 def _served(step: Callable[[str], None]) -> list[str]:
-    """The transports that bench serve offers."""
+    """Return the transports that bench serve offers."""
     step("what bench serve serves")
     with processes.data_folder() as data, processes.real_server(data) as endpoint:
         return list(endpoint.ports)
 
 
 def fsyncs_per_s(folder: Path) -> float:
-    """How often a second the disk under `folder` makes 4 KiB durable, one after the other."""
+    """Measure how many times a second the disk under `folder` makes 4 KiB durable, in sequence."""
     block = b"\xa5" * _FSYNC_BYTES
     descriptor = os.open(folder / "fsync", os.O_RDWR | os.O_CREAT, 0o600)
     try:
@@ -87,21 +87,21 @@ def fsyncs_per_s(folder: Path) -> float:
 
 
 def exchanges(transport: str, boards: int, seconds: float) -> dict[str, Any]:
-    """What the load client measured on a new bench serve; its registry is checked afterwards."""
+    """Run the load client on a new bench serve, and check its registry afterwards."""
     with processes.data_folder() as data:
         with processes.real_server(data) as endpoint:
             found = load(endpoint, transport, boards, seconds, echo=True)
         devices = len(with_registry(data, lambda registry: registry.devices()))
     if devices != found["successes"]:
         raise BenchError(
-            f"{transport} with {counted(boards)}: {found['successes']} answers said SUCCESS, "
+            f"{transport} with {counted(boards)}: {found['successes']} answers with SUCCESS, "
             f"but the registry has {devices} devices; that is a defect of the server"
         )
     return found
 
 
 def load(endpoint: Endpoint, transport: str, boards: int, seconds: float, *, echo: bool = False) -> dict[str, Any]:
-    """What the load client measured. `echo`: answers hold the token that was asked for."""
+    """Run the load client. `echo`: answers contain the requested token."""
     job = {
         "transport": transport,
         "port": endpoint.ports[transport],
@@ -121,12 +121,12 @@ def load(endpoint: Endpoint, transport: str, boards: int, seconds: float, *, ech
 
 
 def rate(found: dict[str, Any]) -> float:
-    """Exchanges a second."""
+    """Return exchanges a second."""
     return float(found["exchanges"] / found["seconds"])
 
 
 def cpu_time(found: dict[str, Any]) -> float | None:
-    """The server's CPU time in µs an exchange."""
+    """Return the server's CPU time in µs for an exchange."""
     return None if found["server_cpu_s"] is None else 1e6 * found["server_cpu_s"] / found["exchanges"]
 
 

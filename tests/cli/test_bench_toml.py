@@ -26,9 +26,9 @@ def written(tmp_path, monkeypatch):
         ("board = ", "Invalid value"),
         ("colour = 1", "colour is not one of after, after-refusals, all, "),
         ("patience = 1", "patience is not one of"),  # the parameter's name
-        ("wifi = 1", "wifi has to be a section"),
+        ("wifi = 1", "wifi must be a table"),
         ("[wifi]\nname = 'a'", "wifi.name is not one of ssid, password"),
-        ("[wifi]\npassword = 1", "wifi.password has to be a text"),
+        ("[wifi]\npassword = 1", "wifi.password must be a string"),
         ("[settings]\nsession = 1", "settings.session has to be a section"),
         ("[settings.wifi]\nssdi = 'a'", "bench.toml: settings.wifi has no ssdi; did you mean ssid?"),
         ("[settings.session]\ntelemetry_s = 0", "bench.toml: settings.session.telemetry_s has to be 1 to 86400"),

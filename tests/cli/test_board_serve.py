@@ -45,7 +45,7 @@ def serving(tmp_path, *options, code):
         (("board", "--drop", "2"), 2, "--drop"),
         (("board", "--pull-at", "101"), 2, "--pull-at"),
         (("board", "--bad-sector", "-1"), 2, "--bad-sector"),
-        (("../board",), 2, "one word"),
+        (("../board",), 2, "as a folder name"),
     ],
 )
 def test_mistake_is_one_line_and_an_exit_code(tmp_path, board, arguments, code, said):

@@ -32,7 +32,7 @@ def cache(tmp_path, monkeypatch):
 
 def found(data, server=None, *, what):
     """The first thing that is found of a kind."""
-    return next(each for each in doctor_checks.run(data, server) if each.what == what)
+    return next(each for each in doctor_checks.run(data, server) if each.name == what)
 
 
 @contextmanager
@@ -104,7 +104,7 @@ def test_doctor_with_a_problem_fails_and_says_the_fix(tmp_path, free_port):
     done = bench("doctor", "--data", str(tmp_path / "data"), "--server", f"127.0.0.1:{free_port}")
     assert done.returncode == 1
     (line,) = (each for each in done.stdout.splitlines() if each.startswith("problem"))
-    assert f"127.0.0.1:{free_port} is not reached (Connection refused): is it running" in line
+    assert f"127.0.0.1:{free_port} cannot be reached (Connection refused): check that it runs" in line
 
 
 def test_doctor_refuses_an_address_that_is_none(tmp_path):
@@ -133,7 +133,7 @@ def test_server_that_is_silent_is_a_problem(tmp_path, monkeypatch):
     with answering(b"", stays=True) as address:
         finding = found(tmp_path, address, what="server")
     assert finding.state is State.PROBLEM
-    assert "is not reached (timed out)" in finding.said
+    assert "cannot be reached (timed out)" in finding.detail
 
 
 def test_server_that_takes_boards_is_ok(tmp_path):
@@ -142,21 +142,21 @@ def test_server_that_takes_boards_is_ok(tmp_path):
         finding = found(tmp_path, ("127.0.0.1", server.ports.mqtt), what="server")
     finally:
         server.close()
-    assert (finding.state, finding.said) == (State.OK, f"127.0.0.1:{server.ports.mqtt} answers")
+    assert (finding.state, finding.detail) == (State.OK, f"127.0.0.1:{server.ports.mqtt} answers")
 
 
 def test_running_server_is_found_and_who_reaches_it_told(tmp_path):
     data = tmp_path / "data"
     with Serving(data, tmp_path / "said") as server:
-        told = [each for each in doctor_checks.run(data, None) if each.what == "server"]
+        told = [each for each in doctor_checks.run(data, None) if each.name == "server"]
         assert [each.state for each in told] == [State.WARNING, State.OK]
-        assert "this machine only" in told[0].said
+        assert "this machine only" in told[0].detail
         assert "--host 0.0.0.0" in told[0].fix
-        assert told[1].said == f"127.0.0.1:{server.ready['mqtt_port']} answers"
+        assert told[1].detail == f"127.0.0.1:{server.ready['mqtt_port']} answers"
     with Serving(data, tmp_path / "said", "--host", "0.0.0.0") as server:
-        (finding,) = (each for each in doctor_checks.run(data, None) if each.what == "server")
+        (finding,) = (each for each in doctor_checks.run(data, None) if each.name == "server")
         assert finding.state is State.OK
-        assert finding.said.endswith(f":{server.ready['mqtt_port']} answers")
+        assert finding.detail.endswith(f":{server.ready['mqtt_port']} answers")
 
 
 def test_program_that_does_not_run_is_a_problem(monkeypatch, tmp_path):
@@ -165,7 +165,7 @@ def test_program_that_does_not_run_is_a_problem(monkeypatch, tmp_path):
     broken.chmod(0o700)
     monkeypatch.setenv("BENCH_MICROPYTHON", str(broken))
     finding = found(tmp_path, what="MicroPython")
-    assert (finding.state, finding.said) == (State.PROBLEM, "does not run (no such library)")
+    assert (finding.state, finding.detail) == (State.PROBLEM, "does not run (no such library)")
     assert "BENCH_MICROPYTHON" in finding.fix
 
 
@@ -187,7 +187,7 @@ def test_port_without_permission_names_the_group():
     # not even root may write to what is not there
     finding = doctor_checks._serial_port("/dev/no-such-port")
     assert finding.state is State.PROBLEM
-    assert finding.said == "no permission for /dev/no-such-port"
+    assert finding.detail == "no permission for /dev/no-such-port"
     assert finding.fix.startswith("sudo usermod -aG dialout ")
 
 
@@ -206,10 +206,10 @@ def test_damaged_image_is_told(cache, tmp_path):
     cache.mkdir()
     damaged = cache / boards.load("esp32_generic").image.file
     damaged.write_bytes(b"half")
-    told = [each for each in doctor_checks.run(tmp_path, None) if each.what == "images"]
+    told = [each for each in doctor_checks.run(tmp_path, None) if each.name == "images"]
     assert [each.state for each in told] == [State.WARNING, State.OK]
-    assert told[0].said == f"{damaged} is damaged"
-    assert told[1].said.startswith("0 of ")
+    assert told[0].detail == f"{damaged} is damaged"
+    assert told[1].detail.startswith("0 of ")
     assert images.cached(boards.load("esp32_generic").image) == b""
 
 

@@ -20,7 +20,7 @@ def bench(tmp_path):
 def test_without_a_file_it_says_how_to_get_one(bench):
     ran = bench()
     assert ran.returncode == 0
-    assert "bench inventory --probe looks for some" in ran.stdout
+    assert "find some with bench inventory --probe" in ran.stdout
 
 
 def test_port_that_nobody_serves_is_one_line_and_the_others_are_noted(bench, tmp_path):

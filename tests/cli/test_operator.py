@@ -54,7 +54,7 @@ def test_password_in_the_environment_is_taken(server, url):
     ("options", "code", "said"),
     [
         (("--url", "http://127.0.0.1:1"), 2, "needs --user"),
-        (("--url", "tb.example", "--user", "me"), 2, "is no URL"),
+        (("--url", "tb.example", "--user", "me"), 2, "not a URL: tb.example"),
         (("--url", "http://me:a-password@tb.example", "--user", "me"), 2, "the address alone"),
         (("--url", "http://127.0.0.1:1", "--user", "me"), 1, "cannot reach http://127.0.0.1:1"),
         (("--user", "me"), 2, "go with --url"),
@@ -101,7 +101,7 @@ def test_devices_are_imported_shown_and_changed(server, url, tmp_path):
         client.expect(connack(0))
     assert bench("device", "credentials", "press-2", "--mqtt-user", "press", *url).returncode == 0
     assert printed("device", "show", "press-2", *url)["credentialsType"] == "MQTT_BASIC"
-    refused(2, "name what it logs in with", "device", "credentials", "press-2", *url)
+    refused(2, "give credentials", "device", "credentials", "press-2", *url)
 
     told = printed("audit", *url)
     assert {"LOGIN", "CREDENTIALS_UPDATED", "ATTRIBUTES_UPDATED"} <= {each["what"] for each in told}
@@ -239,7 +239,7 @@ def test_credentials_that_a_device_chose_are_saved_and_never_shown(server, url, 
     (done,) = rotating(server, url, {"username": "token-of-press-1"}, answer)
     assert (done.returncode, done.stderr) == (0, "")
     kind = answer["credentialsType"]
-    assert done.stdout == f"changed what press-1 logs in with: {kind}, of its own choice; its sessions end\n"
+    assert done.stdout == f"changed the credentials of press-1: {kind}, chosen by the device; its sessions end\n"
     assert server.query(lambda registry: registry.device("press-1")).credentials == stored
 
 
@@ -305,7 +305,7 @@ def test_own_server_is_asked_past_a_proxy(server):
     """A proxy of the environment's is for others: it would be told the operator's password."""
     ports = {f"{name}_port": getattr(server.ports, name) for name in ("mqtt", "mqtts", "http", "https", "coap")}
     (server.data / "server.json").write_text(json.dumps({"host": "127.0.0.1", "pid": 1, "ca": "ca.pem", **ports}))
-    with server_addresses.alone(server.data), socket.create_server(("127.0.0.1", 0)) as proxy:
+    with server_addresses.lock(server.data), socket.create_server(("127.0.0.1", 0)) as proxy:
         environment = {"HTTP_PROXY": f"http://127.0.0.1:{proxy.getsockname()[1]}", "NO_PROXY": ""}
         done = bench("device", "list", "--json", "--data", server.data, env=environment)
     assert done.returncode == 0, done.stderr
@@ -316,6 +316,6 @@ def test_password_is_asked_for_once_however_much_a_command_asks_its_server(monke
     asked = []
     monkeypatch.setattr(operator_session.typer, "prompt", lambda text, **_: asked.append(text) or "a-password")
     monkeypatch.delenv("BENCH_PASSWORD", raising=False)
-    where = operator_session.Where(data=Path(), url="http://127.0.0.1:1", user="somebody who is asked")
+    where = operator_session.ServerOptions(data=Path(), url="http://127.0.0.1:1", user="somebody who is asked")
     assert [operator_session._password(where) for _ in range(3)] == ["a-password"] * 3
     assert asked == ["Password of somebody who is asked"]

@@ -81,7 +81,7 @@ def test_what_the_board_refuses_is_passed_on(served, board, arguments, complaint
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["set", "--port", "P", "wifi.ssid", "Hall", "--default"], "three ways to say what is set"),
+        (["set", "--port", "P", "wifi.ssid", "Hall", "--default"], "exclude each other"),
         (["get", "--port", "foo://P", "wifi.ssid"], "is not a port"),
         (["set", "--port", "P", "wifi.ssdi", "Hall"], "there is no setting wifi.ssdi; did you mean wifi.ssid?"),
         (["set", "--port", "P", "wifi.tries", "many"], "wifi.tries has to be a whole number"),
@@ -178,7 +178,7 @@ def test_settings_that_are_of_no_use_are_completed(server, tmp_path):
     with Served(board) as served:
         code, said, warned = settings("list", "--port", served.url)
         assert (code, said) == (0, "the board has no settings\n")
-        assert "of no use yet: server.host is missing" in warned
+        assert "the board's settings are invalid: server.host is missing" in warned
         for name, value in (("server.host", "127.0.0.1"), ("provision.key", "K")):
             code, said, _ = settings("set", "--port", served.url, name, value)
             left = "provision.key or provision.secret is missing"

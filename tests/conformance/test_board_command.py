@@ -13,11 +13,11 @@ PATIENCE_S = 120
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--fresh", "true"), "--fresh goes with --board"),
-        (("--tls",), "--tls goes with --board"),
-        (("--mqtt-port", "1883"), "--mqtt-port goes with --board"),
-        (("--board", "unix", "--url", "mqtt://127.0.0.1:1883"), "leave out what names another"),
-        (("--board", "unix", "--profile", "default"), "leave out what names another"),
+        (("--fresh", "true"), "--fresh needs --board"),
+        (("--tls",), "--tls needs --board"),
+        (("--mqtt-port", "1883"), "--mqtt-port needs --board"),
+        (("--board", "unix", "--url", "mqtt://127.0.0.1:1883"), "leave out options for another server"),
+        (("--board", "unix", "--profile", "default"), "leave out options for another server"),
         (("--board", "unix", "--fresh", "true"), "it needs no command"),
         (("--board", "-"), "needs commands to wipe it and to reset it"),
         (("--board", "rfc2217://nowhere"), "is not a port"),

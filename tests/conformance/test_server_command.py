@@ -74,8 +74,8 @@ def over_http(server, secret_file):
         (("--url", "http://127.0.0.1/api", "--profile-key", "k"), "without a path"),
         (("--url", "mqtt://tb..example", "--profile-key", "k"), "tb..example cannot be the name of a host"),
         (("--url", "mqtt://me:a-password@127.0.0.1", "--profile-key", "k"), "the address alone"),
-        (("--url", "mqtt://127.0.0.1", "--profile-key", "k"), "no secret of the profile"),
-        (("--url", "mqtt://127.0.0.1", "--profile", "default"), "goes without --url"),
+        (("--url", "mqtt://127.0.0.1", "--profile-key", "k"), "the profile's secret is missing"),
+        (("--url", "mqtt://127.0.0.1", "--profile", "default"), "is for the bench's own server"),
         (("--profile-key", "k"), "go with --url"),
         (("--ca", "ca.pem"), "go with --url"),
         (("--only", "tcp.*"), "no check is called tcp.*"),
@@ -142,7 +142,7 @@ def test_server_that_keeps_what_was_run_is_exit_code_0(bench, server, over_http)
     assert f"{count} hold, 0 broken, 0 skipped, 0 in trouble" in out
     prefix = re.search(r"--search (conformance-\w+-) ", out)[1]
     made = [name for name in server.device_names() if name.startswith(prefix)]
-    assert f"Devices that were made on the server: {len(made)}. To remove" in out
+    assert f"Devices made on the server: {len(made)}. To delete" in out
     assert "bench device list --url URL --user USER --password-file FILE --search conformance-" in out
 
 
@@ -244,7 +244,7 @@ def test_own_server_is_found_by_its_data_folder(tmp_path):
     ) as serving:
         try:
             assert serving.stdout.readline()
-            assert server_addresses.of_running(data)
+            assert server_addresses.running_server(data)
             found = json.loads(
                 subprocess.run(
                     [*bench, "conformance", "--data", data, "--json"],

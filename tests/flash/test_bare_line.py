@@ -79,7 +79,7 @@ def test_ctrl_c_ends_the_wait_for_the_buttons(server, line, board):
     with flash(server, line) as command:
         command.asks(BUTTONS.format(line.url))
         command.interrupt()
-        assert command.ends(130) == "warning: interrupted; the same command goes on from here\n"
+        assert command.ends(130) == "warning: interrupted; run the same command to continue\n"
     assert board.flash() == b"\xff" * 0x400000
 
 

@@ -97,7 +97,7 @@ def test_deploy_to_a_board_without_micropython_says_how_it_gets_there(blank):
 def test_blank_board_with_settings_is_refused(tmp_path):
     done = bench("board", "new", "desk", "--blank", "--tls", "--data", str(tmp_path))
     assert done.returncode == 2
-    assert "--tls is for a board with settings" in done.stderr
+    assert "--tls sets up a board, and --blank" in done.stderr
 
 
 def test_blank_board_has_an_erased_flash(tmp_path):

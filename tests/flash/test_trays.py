@@ -90,7 +90,7 @@ def test_numbers_that_are_too_few_or_there_twice_touch_no_board(server, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("name", "error"), [("press", "cannot all be called press"), ("{serial}", "say with --serials which")]
+    ("name", "error"), [("press", "cannot all be called press"), ("{serial}", "give the serial numbers with --serials")]
 )
 def test_name_that_several_boards_would_have_is_refused(server, name, error):
     ports = ["--port", "rfc2217://127.0.0.1:1", "--port", "rfc2217://127.0.0.1:2"]
@@ -172,7 +172,7 @@ def test_tray_that_is_interrupted_goes_on_with_what_is_left(server, tmp_path):
         both = ["--port", line.url, "--port", other_line.url, *shared]
         done = interrupted(wire, "flash", *both)
         assert done.returncode == 130
-        assert done.stderr == "warning: interrupted; the same command goes on from here\n"
+        assert done.stderr == "warning: interrupted; run the same command to continue\n"
         assert json.loads((folder / "tray.json").read_text())["serials"][other.mac] == "press-0002"
         assert kept(folder) == [first]
 

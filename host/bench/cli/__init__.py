@@ -36,7 +36,7 @@ from bench.cli.render import tables
 from bench.errors import BenchError
 
 app = typer.Typer(
-    help="firstboot's bench: serves what boards provision against, makes virtual boards, and boots them.",
+    help="firstboot's bench: flash boards, serve what they provision against, and test it all on virtual boards.",
     epilog="Example: bench demo",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -74,16 +74,16 @@ app.add_typer(chaos.app, name="chaos")
 app.add_typer(firmware.app, name="firmware")
 app.add_typer(tls.app, name="tls")
 
-# The root of what typer raises for wrong use. Typer has no name for it, and where its click comes from changes.
+# The root of typer's exceptions for wrong use. Typer has no name for it, and the origin of its click changes.
 _WRONG_USE: Any = typer.BadParameter.__base__
 _INTERRUPTED = 130
-# What a machine has too little of: no defect of ours, and nothing of it has a file's name.
+# Exhausted resources of the machine: not a bug, and these errors have no file name.
 _USED_UP = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)
 _OF_CHIPS = ("board", "baud", "before", "after")
 
 
 def main() -> None:
-    """Run a command; a mistake of the user's is one line and an exit code (2: wrong use, 1: failure)."""
+    """Run a command; an error is one line on standard error, with exit code 2 for wrong use and 1 for failure."""
     signal.signal(signal.SIGTERM, _terminate)
     try:
         sys.exit(app(standalone_mode=False, default_map=_Defaults()))
@@ -91,21 +91,21 @@ def main() -> None:
         tables.fail(str(error))
         sys.exit(error.exit_code)
     except _WRONG_USE as error:
-        if message := error.format_message():  # empty: no command was given, and the help is printed already
+        if message := error.format_message():  # empty without a command, when the help is printed already
             hint = f" ({error.ctx.command_path} --help)" if error.ctx else ""
             tables.fail(f"{message}{hint}")
         sys.exit(2)
     except OSError as error:
         if error.filename is None and error.errno not in _USED_UP:
             raise
-        tables.fail(f"{error.filename or 'this machine is at a limit'}: {error.strerror}")
+        tables.fail(f"{error.filename or 'a limit of this machine is reached'}: {error.strerror}")
         sys.exit(1)
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(_INTERRUPTED)
 
 
 class _Defaults(dict[str, Any]):
-    """Options that commands have from bench.toml, which is read when a command that has some is run."""
+    """Defaults for options from bench.toml, which is read only for commands that have some."""
 
     def get(self, command: str, default: Any = None) -> Any:
         if command not in ("flash", "read", "erase"):
@@ -115,5 +115,5 @@ class _Defaults(dict[str, Any]):
 
 
 def _terminate(number: int, _frame: object) -> None:
-    """End as after an error, so that boards are switched off and servers stopped."""
+    """Exit as after an error, so that boards are switched off and servers are stopped."""
     sys.exit(128 + number)

@@ -1,4 +1,4 @@
-"""What `bench doctor` looks at. Nothing here changes anything, or opens a serial port: that could reset a board."""
+"""The checks of `bench doctor`. They change nothing, and open no serial port: that could reset a board."""
 
 import errno
 import grp
@@ -35,26 +35,31 @@ _CONNACK = client_packets.ACCEPTED[:2]  # whatever it answers
 
 
 class State(StrEnum):
-    """How a check ended."""
+    """Result of a check."""
 
     OK = "ok"
     WARNING = "warning"
-    """Some things will not work."""
+    """Some functions will not work."""
     PROBLEM = "problem"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """What a check found, and the fix."""
+    """Result of one check, with the fix."""
 
-    what: str
+    name: str
     state: State = State.OK
-    said: str
+    detail: str
     fix: str = ""
 
 
 def run(data: Path, server: tuple[str, int] | None) -> list[Finding]:
-    """Everything; `server` is another than the one running on the data folder."""
+    """Run all checks.
+
+    Args:
+        data: The data folder.
+        server: Host and port of an MQTT server; by default the one that runs on the data folder.
+    """
     return [
         *_programs(),
         *_serial_ports(),
@@ -66,67 +71,69 @@ def run(data: Path, server: tuple[str, int] | None) -> list[Finding]:
 
 
 def _programs() -> Iterator[Finding]:
-    yield Finding(what="Python", said=f"{platform.python_version()} ({sys.executable})")
+    yield Finding(name="Python", detail=f"{platform.python_version()} ({sys.executable})")
     yield _program("esptool", [sys.executable, "-m", "esptool", "version"])
     yield _program("mpremote", [sys.executable, "-m", "mpremote", "version"])
     try:
         interpreter = unix_port.interpreter()
     except BenchError as error:
-        said, _, fix = str(error).partition(": ")
-        yield Finding(what="MicroPython", state=State.PROBLEM, said=said, fix=fix)
+        detail, _, fix = str(error).partition(": ")
+        yield Finding(name="MicroPython", state=State.PROBLEM, detail=detail, fix=fix)
     else:
         code = "import sys; print(sys.version)"
         yield _program("MicroPython", [interpreter, "-c", code], fix=f"{_SETUP}, or correct BENCH_MICROPYTHON")
     umqtt = unix_port.umqtt_folder()
     if umqtt.exists():
-        yield Finding(what="umqtt", said=umqtt.name)
+        yield Finding(name="umqtt", detail=umqtt.name)
     else:
-        yield Finding(what="umqtt", state=State.WARNING, said="not fetched yet, and virtual boards need it", fix=_SETUP)
+        yield Finding(
+            name="umqtt", state=State.WARNING, detail="not fetched yet, and virtual boards need it", fix=_SETUP
+        )
 
 
 def _program(name: str, command: list[str], fix: str = _SETUP) -> Finding:
-    """Whether a program runs, by the last line that it says."""
+    """Check that a program runs, and return the last line of its output."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_PROGRAM_S, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
-        return Finding(what=name, state=State.PROBLEM, said=f"does not run ({error})", fix=fix)
+        return Finding(name=name, state=State.PROBLEM, detail=f"does not run ({error})", fix=fix)
     last = (done.stdout or done.stderr).strip().rpartition("\n")[2]
     if done.returncode:
-        return Finding(what=name, state=State.PROBLEM, said=f"does not run ({last})", fix=fix)
-    return Finding(what=name, said=last)
+        return Finding(name=name, state=State.PROBLEM, detail=f"does not run ({last})", fix=fix)
+    return Finding(name=name, detail=last)
 
 
 def _serial_ports() -> Iterator[Finding]:
-    """The ports on USB: a board is on one of them."""
+    """Check the ports on USB: a board is on one of them."""
     found = [each.device for each in list_ports.comports() if each.vid is not None]
     yield from map(_serial_port, found)
     if not found:
-        fix = "plug one in, with a cable that carries data; or name a port that is elsewhere, rfc2217://HOST:PORT"
-        yield Finding(what="ports", state=State.WARNING, said="no board is plugged in", fix=fix)
+        fix = "connect one with a USB cable that carries data, or use a port on the network (rfc2217://HOST:PORT)"
+        yield Finding(name="ports", state=State.WARNING, detail="no board is connected", fix=fix)
         yield from _group()
 
 
 def _serial_port(device: str) -> Finding:
     if os.access(device, os.R_OK | os.W_OK):
-        return Finding(what="ports", said=device)
+        return Finding(name="ports", detail=device)
     denied, _, fix = ports.port_error(device, f"[Errno {errno.EACCES}]").reason.partition(": ")
-    return Finding(what="ports", state=State.PROBLEM, said=f"{denied} for {device}", fix=fix)
+    return Finding(name="ports", state=State.PROBLEM, detail=f"{denied} for {device}", fix=fix)
 
 
 def _group() -> Iterator[Finding]:
-    """Whether a port that is plugged in later can be opened, as far as Linux' groups tell."""
+    """Check by Linux' groups that a port which is plugged in later can be opened."""
     names = {each.gr_name: each.gr_gid for each in grp.getgrall()}
     group = next((each for each in _GROUPS if each in names), "")
     if sys.platform != "linux" or not group:
         return
     if os.geteuid() == 0 or names[group] in (os.getegid(), *os.getgroups()):
-        yield Finding(what="permission", said=f"for serial ports, by the group {group}")
+        yield Finding(name="permission", detail=f"for serial ports, as a member of the group {group}")
         return
     user = pwd.getpwuid(os.geteuid()).pw_name
     yield Finding(
-        what="permission",
+        name="permission",
         state=State.WARNING,
-        said=f"{user} is not in the group {group}, which serial ports belong to",
+        detail=f"{user} is not in the group {group}, which owns the serial ports",
         fix=f"sudo usermod -aG {group} {user}, then log in again",
     )
 
@@ -138,66 +145,69 @@ def _images() -> Iterator[Finding]:
         try:
             names.add(boards.load(name).image)
         except BenchError as error:
-            yield Finding(what="boards", state=State.PROBLEM, said=str(error), fix=f"bench boards {name}")
+            yield Finding(name="boards", state=State.PROBLEM, detail=str(error), fix=f"bench boards {name}")
     here = [each for each in names if images.cached(each)]
     damaged = sorted(each.file for each in names if each not in here and (folder / each.file).exists())
     for each in damaged:
-        fix = "it is downloaded anew when it is needed; offline, put a good one there"
-        yield Finding(what="images", state=State.WARNING, said=f"{folder / each} is damaged", fix=fix)
-    said = f"{len(here)} of {len(names)} are in {folder}, the others are downloaded when they are needed"
-    yield Finding(what="images", said=said)
+        fix = "it is downloaded again when needed; without a network, copy a good file there"
+        yield Finding(name="images", state=State.WARNING, detail=f"{folder / each} is damaged", fix=fix)
+    detail = f"{len(here)} of {len(names)} are in {folder}, the others are downloaded when needed"
+    yield Finding(name="images", detail=detail)
 
 
 def _bench_toml(path: Path) -> Finding:
-    """The file with the Wi-Fi's password. What it says is checked by the commands that read it."""
+    """Check who can read the Wi-Fi password. The commands that use the file check the rest."""
     try:
         others = path.stat().st_mode & 0o077
         password = tomllib.loads(path.read_text()).get("wifi")
     except FileNotFoundError:
-        return Finding(what="bench.toml", said="there is none; what it would say is asked for")
+        return Finding(name="bench.toml", detail="not there: commands ask for what it would contain")
     except (OSError, ValueError) as error:
-        return Finding(what="bench.toml", state=State.PROBLEM, said=f"{path} is of no use", fix=str(error))
+        return Finding(name="bench.toml", state=State.PROBLEM, detail=f"{path} cannot be read", fix=str(error))
     if others and password:
         return Finding(
-            what="bench.toml",
+            name="bench.toml",
             state=State.PROBLEM,
-            said=f"others can read {path}, which is for the Wi-Fi's password",
+            detail=f"others can read {path}, which holds the Wi-Fi password",
             fix=f"chmod 600 {path}",
         )
-    return Finding(what="bench.toml", said=str(path))
+    return Finding(name="bench.toml", detail=str(path))
 
 
 def _data_folder(path: Path) -> Finding:
     if not path.exists():
-        return Finding(what="data", said=f"there is no {path} yet; bench serve makes it")
+        return Finding(name="data", detail=f"{path} does not exist yet: bench serve makes it")
     if not path.is_dir() or not os.access(path, os.R_OK | os.W_OK | os.X_OK):
         return Finding(
-            what="data", state=State.PROBLEM, said=f"{path} is no folder to write to", fix="use another --data"
+            name="data",
+            state=State.PROBLEM,
+            detail=f"{path} is not a folder that you can write to",
+            fix="choose another folder with --data",
         )
     if path.stat().st_mode & 0o077:
         return Finding(
-            what="data",
+            name="data",
             state=State.PROBLEM,
-            said=f"others can enter {path}, which holds secrets",
+            detail=f"others can open {path}, which holds secrets",
             fix=f"chmod 700 {path}",
         )
-    return Finding(what="data", said=str(path))
+    return Finding(name="data", detail=str(path))
 
 
 def _server(data: Path, other: tuple[str, int] | None) -> Iterator[Finding]:
     if other:
         yield _reach(*other)
         return
-    running = server_addresses.of_running(data)
+    running = server_addresses.running_server(data)
     if not running:
         fix = "bench serve starts one; --server HOST:PORT checks another"
-        yield Finding(what="server", state=State.WARNING, said=f"none runs on {data}", fix=fix)
+        yield Finding(name="server", state=State.WARNING, detail=f"no server runs on {data}", fix=fix)
         return
     host = running.host
     if addresses.is_loopback(running.listens):
-        fix = "bench serve --host 0.0.0.0, if boards on the network shall reach it"
-        said = f"{host} is heard on this machine only: by virtual boards"
-        yield Finding(what="server", state=State.WARNING, said=said, fix=fix)
+        fix = "bench serve --host 0.0.0.0, if boards on the network must reach it"
+        detail = f"{host} can be reached from this machine only, by virtual boards"
+        yield Finding(name="server", state=State.WARNING, detail=detail, fix=fix)
     elif host != running.listens:
         with suppress(OSError):  # without a network there is no other address
             host = addresses.outbound()  # as boards would
@@ -205,7 +215,7 @@ def _server(data: Path, other: tuple[str, int] | None) -> Iterator[Finding]:
 
 
 def _reach(host: str, port: int) -> Finding:
-    """Whether an MQTT server takes a board that wants to be provisioned."""
+    """Check that an MQTT server accepts a board that has to be provisioned."""
     there = f"{host}:{port}"
     try:
         with socket.create_connection((host, port), _REACH_S) as line:
@@ -214,10 +224,10 @@ def _reach(host: str, port: int) -> Finding:
             with suppress(OSError):
                 line.sendall(client_packets.DISCONNECT)
     except OSError as error:
-        said = f"{there} is not reached ({error.strerror or error})"
-        fix = "is it running, is the address right, does a firewall stand between?"
-        return Finding(what="server", state=State.PROBLEM, said=said, fix=fix)
+        detail = f"{there} cannot be reached ({error.strerror or error})"
+        fix = "check that it runs, the address, and the firewalls on the way"
+        return Finding(name="server", state=State.PROBLEM, detail=detail, fix=fix)
     if not answer.startswith(_CONNACK):
-        fix = "name the port of MQTT without TLS, usually 1883"
-        return Finding(what="server", state=State.PROBLEM, said=f"{there} does not answer as MQTT does", fix=fix)
-    return Finding(what="server", said=f"{there} answers")
+        fix = "use the port for MQTT without TLS, usually 1883"
+        return Finding(name="server", state=State.PROBLEM, detail=f"{there} is not an MQTT server", fix=fix)
+    return Finding(name="server", detail=f"{there} answers")

@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from bench import boards
 from bench.cli.options import board_setup, keyboard
-from bench.cli.options.board_setup import Setup
+from bench.cli.options.board_setup import BoardOptions
 from bench.cli.render import event_lines, tables
 from bench.cli.render.tables import DEFAULT_DATA, Data
 from bench.errors import BenchError, UsageError
@@ -26,23 +26,23 @@ _ANSWER_S = 2.0
 
 
 def folder(data: Path, name: str) -> Path:
-    """Where the board of this name lives."""
+    """Return the folder of a virtual board. Raises UsageError for a name that no folder can have."""
     if not name or name in (".", "..") or "/" in name or "\0" in name:
-        raise UsageError("a board's name is one word that can name a folder")
+        raise UsageError("a board's name must be usable as a folder name")
     return data / "boards" / name
 
 
 @app.command(epilog="Example: bench board new board1 --transport http --tls --credentials X509_CERTIFICATE")
-@board_setup.sets_up
+@board_setup.with_board_options
 def new(
-    chosen: Setup,
+    chosen: BoardOptions,
     context: typer.Context,
     name: str,
-    board: Annotated[str, typer.Option(help="The definition in boards/.")] = "esp32_generic",
+    board: Annotated[str, typer.Option(help="A board definition in boards/.")] = "esp32_generic",
     mac: Annotated[str, typer.Option(help="12 hex digits; random if not given.")] = "",
-    blank: Annotated[bool, typer.Option("--blank", help="With nothing in its flash, as a chip comes.")] = False,
+    blank: Annotated[bool, typer.Option("--blank", help="Leave the flash empty, as on a new chip.")] = False,
 ) -> None:
-    """Make a virtual board as it is before its first boot: partition table, file system, firmware, settings."""
+    """Make a virtual board, ready for its first boot: partition table, file system, firmware, settings."""
     data = chosen.where.data
     place = folder(data, name)
     mac = mac_address(mac)
@@ -67,7 +67,7 @@ def _refuse_settings(context: typer.Context) -> None:
             continue
         source = context.get_parameter_source(parameter.name)
         if source and source.name in ("COMMANDLINE", "PROMPT"):
-            raise UsageError(f"{parameter.opts[0]} is for a board with settings, and --blank for one without: choose")
+            raise UsageError(f"{parameter.opts[0]} sets up a board, and --blank leaves it empty: leave one out")
 
 
 @app.command(epilog="Example: bench board boot board1 --until telemetry")
@@ -78,21 +78,21 @@ def boot(
         int | None, typer.Option(min=0, help="Cut the power before this write to the flash, counted from 0.")
     ] = None,
     torn: Annotated[bool, typer.Option("--torn", help="With --cut-at: in the middle of that write.")] = False,
-    wifi_failures: Annotated[int, typer.Option(min=0, help="How many Wi-Fi joins fail first.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the board's own lines.")] = False,
+    wifi_failures: Annotated[int, typer.Option(min=0, help="Number of Wi-Fi joins that fail first.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the lines of the console as they are.")] = False,
     data: Data = DEFAULT_DATA,
 ) -> None:
-    """Switch a board on and show what it says, until Ctrl-C, a power cut, or --until.
+    """Switch a board on and show its events, until Ctrl-C, a power cut, or --until.
 
-    Lines that are typed meanwhile go to its serial line, e.g. firstboot help.
+    Typed lines go to its serial line, e.g. firstboot help.
     """
     if torn and cut_at is None:
-        raise UsageError("--torn says how --cut-at cuts: name the write, e.g. --cut-at 0 --torn")
+        raise UsageError("--torn needs --cut-at: name the write, e.g. --cut-at 0 --torn")
     cut = None if cut_at is None else Cut(at=cut_at, torn=torn)
     conditions = Conditions(cut=cut, wifi_failures=wifi_failures)
     made = VirtualBoard(folder(data, name))
     with made.power_on(conditions) as power:
-        if keyboard.is_there():
+        if keyboard.is_available():
             keyboard.forward(made.say)
         for event in power.follow():
             if as_json:
@@ -102,25 +102,25 @@ def boot(
             if event["event"] == until:
                 return
     if cut is None:
-        raise BenchError("the board died: what it said last tells why")
+        raise BenchError("the board stopped: see the last lines of its console")
     tables.console.print("[red]power lost[/red]")
 
 
 @app.command(epilog="Example: echo firstboot status | bench board console board1")
 def console(name: str, data: Data = DEFAULT_DATA) -> None:
-    """Talk to a board that is on: type lines on its serial line and see what it says, until Ctrl-C.
+    """Connect to the console of a board that is on: type lines and see its output, until Ctrl-C.
 
-    When the input ends, what the board says in the two seconds after that is shown, too.
+    After the end of the input, the output of two more seconds is shown.
     """
     made = VirtualBoard(folder(data, name))
     if not made.is_on():
         raise BenchError(f"board {name} is off: bench board boot {name} switches it on")
-    with made.console.open("rb") as said:
-        said.seek(0, os.SEEK_END)
+    with made.console.open("rb") as output:
+        output.seek(0, os.SEEK_END)
         typing = keyboard.forward(made.say)
         end = None
         while made.is_on() and (end is None or time.monotonic() < end):
-            sys.stdout.buffer.write(said.read())
+            sys.stdout.buffer.write(output.read())
             sys.stdout.flush()
             time.sleep(_POLL_S)
             if end is None and not typing.is_alive():

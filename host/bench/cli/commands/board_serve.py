@@ -19,31 +19,31 @@ from bench.virtual.uart_timing import LineFaults
 
 def serve(
     name: str,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="On this machine. 0: any free one.")] = 0,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="TCP port on this machine. 0: any free one.")] = 0,
     raw: Annotated[
-        bool, typer.Option("--raw", help="A socket:// of bytes alone: no rates, no DTR and RTS, so no resets.")
+        bool, typer.Option("--raw", help="Serve plain bytes (socket://): no baud rates, DTR or RTS, so no resets.")
     ] = False,
     download: Annotated[
-        bool, typer.Option("--download", help="Start in the loader, as with the button BOOT held.")
+        bool, typer.Option("--download", help="Start in the boot loader, as if BOOT were held.")
     ] = False,
-    pace: Annotated[bool, typer.Option("--pace", help="Bytes take the time that the line's rate gives them.")] = False,
-    drop: Annotated[float, typer.Option(min=0, max=1, help="The probability of a byte to get lost.")] = 0.0,
-    seed: Annotated[int, typer.Option(help="With --drop: another one drops other bytes.")] = 0,
+    pace: Annotated[bool, typer.Option("--pace", help="Send bytes at the speed of the line's baud rate.")] = False,
+    drop: Annotated[float, typer.Option(min=0, max=1, help="Probability that a byte is lost.")] = 0.0,
+    seed: Annotated[int, typer.Option(help="With --drop: a different seed drops different bytes.")] = 0,
     pull_at: Annotated[
         float | None,
-        typer.Option(min=0, max=100, help="Pull the board out when this per cent of its flash's size are written."),
+        typer.Option(min=0, max=100, help="Unplug the board when this percentage of the flash size is written."),
     ] = None,
     bad_sector: Annotated[
-        list[int], typer.Option(min=0, help="A sector of the flash, 4 KiB, that keeps its content. Repeatable.")
+        list[int], typer.Option(min=0, help="Number of a 4 KiB flash sector that cannot be changed. Repeatable.")
     ] = [],  # noqa: B006
-    chip: Annotated[str, typer.Option(help="Another chip than the board's, e.g. esp32s3.")] = "",
+    chip: Annotated[str, typer.Option(help="Report another chip than the definition's, e.g. esp32s3.")] = "",
     ready_file: Annotated[
-        Path | None, typer.Option(help="A JSON file with the URL, written when the line is there.")
+        Path | None, typer.Option(help="A JSON file with the URL, written once the port is served.")
     ] = None,
     as_json: Json = False,
     data: Data = DEFAULT_DATA,
 ) -> None:
-    """Switch a board on and serve its serial line until Ctrl-C, or until the board is pulled out."""
+    """Switch a board on and serve its serial line, until Ctrl-C or --pull-at."""
     made = VirtualBoard(board.folder(data, name))
     faults = LineFaults(drop=drop, seed=seed, pull_at=pull_at, bad_sectors=frozenset(bad_sector), chip=chip)
     start = Start.DOWNLOAD if download else Start.RUN
@@ -56,7 +56,7 @@ def serve(
         else:
             _welcome(name, served.url, boards.load(made.definition), raw=raw)
         served.wait_pulled_out()
-    raise BenchError(f"board {name} was pulled out: serve it again to plug it in")
+    raise BenchError(f"board {name} was unplugged: serve it again to plug it in")
 
 
 def _welcome(name: str, url: str, definition: boards.BoardDefinition, *, raw: bool) -> None:

@@ -1,4 +1,4 @@
-"""`bench boards`: which boards are defined, and how."""
+"""`bench boards`: the board definitions."""
 
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -13,10 +13,10 @@ from bench.flash import images
 
 
 def boards(
-    name: Annotated[str, typer.Argument(help="A definition in boards/; all of them if not given.")] = "",
+    name: Annotated[str, typer.Argument(help="A definition in boards/. Default: all of them.")] = "",
     as_json: Json = False,
 ) -> None:
-    """List the boards that are defined in boards/, or show one: chip, flash, image, pins, partitions."""
+    """List the board definitions in boards/, or show one: chip, flash, image, pins, partitions."""
     if name:
         board = definitions.load(name)
         tables.facts(_facts(board) if as_json else _lines(board), as_json=as_json)
@@ -32,7 +32,7 @@ def boards(
         }
         for board in found
     ]
-    tables.table(rows, as_json=as_json, empty="no boards are defined: there is nothing in boards/")
+    tables.table(rows, as_json=as_json, empty="boards/ has no definitions")
 
 
 def _facts(board: BoardDefinition) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def _facts(board: BoardDefinition) -> dict[str, Any]:
 
 
 def _lines(board: BoardDefinition) -> dict[str, Any]:
-    """The facts as people read them."""
+    """Return the facts about a definition for people."""
     image, ethernet = board.image, board.ethernet
     return {
         "name": board.name,
@@ -54,7 +54,7 @@ def _lines(board: BoardDefinition) -> dict[str, Any]:
         "image": f"MicroPython {image.version}, written at {board.image_offset:#x}: {_where(board)}",
         "from": image.url,
         "to": str(images.cache() / image.file),
-        "sha256": image.sha256 or "not published: it is held to the file that is used first",
+        "sha256": image.sha256 or "not published: the first file that is used sets it",
         "serial": f"{board.baud} baud, {board.before}, {board.after}",
         "LED": f"pin {board.led}" if board.led >= 0 else "none",
         "button": f"pin {board.button}" if board.button >= 0 else "none",
@@ -64,7 +64,7 @@ def _lines(board: BoardDefinition) -> dict[str, Any]:
 
 
 def _where(board: BoardDefinition) -> str:
-    """Whether the cache has a board's image."""
+    """Return the state of a board's image in the cache."""
     if images.cached(board.image):
         return "here"
     return "damaged" if (images.cache() / board.image.file).exists() else "to download"

@@ -1,4 +1,4 @@
-"""`bench chaos`: a network that fails on purpose, and boards and a server that have to survive all that can."""
+"""`bench chaos`: a network, a server and boards that fail on purpose."""
 
 import json
 import random
@@ -40,7 +40,7 @@ _USUAL = {
 }
 _SEEDS = 1 << 32
 
-Seed = Annotated[int | None, typer.Option(min=0, help="Decides all that is random; random itself if not given.")]
+Seed = Annotated[int | None, typer.Option(min=0, help="Seed of everything random. Default: a random one.")]
 Lines = Annotated[bool, typer.Option("--json", help="Print events as JSON lines.")]
 
 
@@ -48,14 +48,14 @@ Lines = Annotated[bool, typer.Option("--json", help="Print events as JSON lines.
     epilog="Example: bench chaos proxy --listen 1884 --to 192.168.1.10:1883 --fault delay=200 --fault drop=0.05"
 )
 def proxy(
-    listen: Annotated[list[str], typer.Option(help="PORT or HOST:PORT of ours. Repeatable, with a --to each.")],
+    listen: Annotated[list[str], typer.Option(help="PORT or HOST:PORT to listen on. Repeatable, with one --to each.")],
     to: Annotated[list[str], typer.Option(help="HOST:PORT of the server.")],
     protocol: Annotated[
         list[Protocol],
-        typer.Option(help="What is spoken there, one for each --to. By the port's number if not given, else tcp."),
+        typer.Option(help="Protocol, one for each --to. Default: by port number, else tcp."),
     ] = [],  # noqa: B006
     fault: Annotated[
-        list[str], typer.Option(help="KIND, KIND=AMOUNT, or up:KIND=AMOUNT, from the begin on. Repeatable.")
+        list[str], typer.Option(help="KIND, KIND=AMOUNT or up:KIND=AMOUNT, active from the start. Repeatable.")
     ] = [],  # noqa: B006
     schedule: Annotated[
         Path | None, typer.Option(help='A JSON file: [{"at_s": 2, "for_s": 5, "fault": "blackhole"}, ...].')
@@ -63,11 +63,11 @@ def proxy(
     seed: Seed = None,
     as_json: Lines = False,
 ) -> None:
-    """Pass connections on to any server, with faults, until Ctrl-C. Each fault that happens is shown."""
+    """Forward connections to any server, with faults, until Ctrl-C. Each fault is shown as it happens."""
     seed = _seed(seed)
     host, routes = _routes(listen, to, protocol)
     faults = [*map(_fault, fault), *(read_schedule(schedule) if schedule else [])]
-    show = _Shown(as_json=as_json)
+    show = _EventPrinter(as_json=as_json)
     met: SimpleQueue[FaultEvent] = SimpleQueue()
     with Network(routes, host=host, seed=seed, observer=met.put) as network:
         for route in routes:
@@ -82,7 +82,7 @@ def proxy(
                 }
             )
         network.at(*faults)
-        while True:  # in turns: if another thread is given the signal, Ctrl-C wakes nobody who waits for good
+        while True:  # polled: if another thread receives the signal, Ctrl-C does not interrupt a wait without a timeout
             with suppress(Empty):
                 show.happened(met.get(timeout=_TURN_S))
 
@@ -90,51 +90,53 @@ def proxy(
 @app.command(epilog="Example: bench chaos run --seed 4711 --rounds 100")
 def run(
     seed: Seed = None,
-    rounds: Annotated[int, typer.Option(min=1, help="How many rounds.")] = 10,
+    rounds: Annotated[int, typer.Option(min=1, help="Number of rounds.")] = 10,
     only_round: Annotated[
-        int | None, typer.Option("--round", min=1, help="This round alone, as a failure names it.")
+        int | None, typer.Option("--round", min=1, help="Run only this round, as named by a failure.")
     ] = None,
-    only: Annotated[list[Family], typer.Option(help="Only faults of this kind. Repeatable.")] = [],  # noqa: B006
+    only: Annotated[list[Family], typer.Option(help="Only faults of this family. Repeatable.")] = [],  # noqa: B006
     add: Annotated[
-        list[str], typer.Option(help="NAME=FILE: a file of your own on every board, e.g. main.py=app.py. Repeatable.")
+        list[str], typer.Option(help="NAME=FILE: a file to add to every board, e.g. main.py=app.py. Repeatable.")
     ] = [],  # noqa: B006
     data: Data = DEFAULT_DATA,
     as_json: Lines = False,
 ) -> None:
-    """Have virtual boards and a real server go through rounds of random faults, and demand that they come out of each.
+    """Run virtual boards and a real server through rounds of random faults, and check that they recover from each.
 
-    After a round the board has to get online, and once more without asking for credentials; there has to be one device
-    of its name on the server, with the credentials of the board's vault; and no secret may have been said. The first
-    round that fails ends it, with exit code 1 and the command that has it again.
+    After a round the board must get online, and once more without provisioning; the server must have one device
+    of its name, with the credentials in the board's vault; and no output may contain a secret. The first round
+    that fails ends the run, with exit code 1 and the command that repeats it.
     """
-    from bench.faults.chaos import Chaos, RoundFailed  # noqa: PLC0415 - it takes a server to import
+    from bench.faults.chaos import Chaos, RoundFailed  # noqa: PLC0415 - imports a server
 
     seed = _seed(seed)
     families = sorted(set(only)) or list(Family)
     files = dict(map(_file, add))
     numbers = [only_round] if only_round else range(1, rounds + 1)
-    show = _Shown(as_json=as_json)
+    show = _EventPrinter(as_json=as_json)
     show.event({"event": "chaos", "seed": seed, "rounds": len(numbers), "only": [each.value for each in families]})
     folder = Path(tempfile.mkdtemp(prefix="chaos-", dir=paths.private_folder(data)))
     with _gone_unless_failed(folder), Chaos(folder, files=files, on_event=show.event) as chaos:
         for number in numbers:
             try:
                 chaos.run(draw_round(seed, number, families))
-            except UsageError:  # --add: no round is to blame
+            except UsageError:  # about --add, not about a round
                 raise
-            except Exception as error:  # whatever it is, it is to be had again
+            except Exception as error:  # any failure can be repeated
                 why = str(error) if isinstance(error, (RoundFailed, BenchError)) else repr(error)
                 words = ["bench", "chaos", "run", "--seed", str(seed), "--round", str(number)]
                 words += [word for each in only for word in ("--only", each.value)]
                 words += [word for each in add for word in ("--add", each)]
                 replay = shlex.join(words) + ("" if data == DEFAULT_DATA else f" --data {shlex.quote(str(data))}")
                 show.event({"event": "failed", "number": number, "why": why, "replay": replay})
-                raise _RoundFailed(f"round {number}: {why}. What it left is in {folder}. Again: {replay}") from error
+                raise _RoundFailed(
+                    f"round {number}: {why}. Its files are in {folder}. To repeat it: {replay}"
+                ) from error
     show.event({"event": "done", "seed": seed, "rounds": len(numbers)})
 
 
 class _RoundFailed(BenchError):
-    """The message says which round, why, and the command that has it again."""
+    """A round failed: its number, the reason, and the command that repeats it."""
 
 
 @contextmanager
@@ -162,7 +164,7 @@ def _file(text: str) -> tuple[str, bytes]:
 
 def _routes(listen: list[str], to: list[str], protocols: list[Protocol]) -> tuple[str, list[Route]]:
     if len(listen) != len(to) or (protocols and len(protocols) != len(to)):
-        raise UsageError("--listen and --to come in pairs, and --protocol once for each of them or not at all")
+        raise UsageError("give one --to for each --listen, and one --protocol for each or none")
     hosts, routes = set(), []
     for number, (own, server) in enumerate(zip(listen, to, strict=True)):
         host, port = ("127.0.0.1", own) if own.isdecimal() else own.rpartition(":")[::2]
@@ -173,7 +175,7 @@ def _routes(listen: list[str], to: list[str], protocols: list[Protocol]) -> tupl
         protocol = protocols[number] if protocols else _USUAL.get(to_port, Protocol.TCP)
         routes.append(Route(to_host=to_host.strip("[]"), to_port=to_port, port=int(port), protocol=protocol))
     if len(hosts) > 1:
-        raise UsageError("--listen: one address for all ports")
+        raise UsageError("--listen: use the same address for all ports")
     return hosts.pop(), routes
 
 
@@ -184,12 +186,12 @@ def _fault(text: str) -> Fault:
     try:
         much = float(amount) if given else USUAL
     except ValueError:
-        raise UsageError(f"--fault {text}: {amount} is no number") from None
+        raise UsageError(f"--fault {text}: {amount} is not a number") from None
     return Fault(kind=kind_of(kind), direction=way, amount=much)
 
 
-class _Shown:
-    """Events as they come, from any thread: as JSON, or a line each for people."""
+class _EventPrinter:
+    """Printer of events from any thread, as JSON or as lines for people."""
 
     def __init__(self, *, as_json: bool) -> None:
         self._as_json = as_json
@@ -197,7 +199,7 @@ class _Shown:
         self._began = time.monotonic()
 
     def happened(self, happened: FaultEvent) -> None:
-        """Show a fault of a proxy's network."""
+        """Print a fault of the proxied network."""
         found = {"fault": happened.kind, "direction": happened.direction.value}
         if happened.step:
             met = {"port": happened.port, "bytes": happened.size, "step": happened.step}
@@ -206,7 +208,7 @@ class _Shown:
             self.event({"event": "network", **found})
 
     def event(self, event: dict[str, Any]) -> None:
-        """Show an event. What happens to single messages is shown as JSON only while there is chaos."""
+        """Print an event. Faults of single messages are shown as JSON only while `chaos run` is running."""
         since_s = time.monotonic() - self._began
         with self._lock:
             if self._as_json:
@@ -229,7 +231,7 @@ _WORDS = {
 
 
 def _text(value: Any) -> str:
-    """Turns as a person reads them: their faults, with + for what goes wrong together."""
+    """Format turns: the names of their faults, with + between simultaneous ones."""
     if isinstance(value, list):
         return ", ".join(_text(each) if isinstance(each, dict) else str(each) for each in value)
     if not isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""`bench conformance`: what of the provisioning contract does a server, or a board, keep?"""
+"""`bench conformance`: check a server, or a board, against the provisioning contract."""
 
 import os
 import shlex
@@ -21,7 +21,7 @@ from bench.cli.commands.conformance_board import (
     check_board,
 )
 from bench.cli.options import operator_session, server_addresses
-from bench.cli.options.operator_session import Where
+from bench.cli.options.operator_session import ServerOptions
 from bench.cli.render import check_results, tables
 from bench.cli.render.tables import DEFAULT_DATA, Data, Json
 from bench.conformance.check import chosen, run
@@ -36,8 +36,8 @@ _TIMEOUT_S = 10.0
 Url = Annotated[
     list[str],
     typer.Option(
-        help="Where the server is: mqtt://HOST:PORT, mqtts://, http://, https://, coap://. Repeatable, once a "
-        "transport; the bench's own server if not given."
+        help="The server: mqtt://HOST:PORT, mqtts://, http://, https:// or coap://. Repeatable, one for each "
+        "transport. Default: the bench's own server."
     ),
 ]
 Key = Annotated[str, typer.Option("--profile-key", help="With --url: the profile's provisionDeviceKey.")]
@@ -45,7 +45,7 @@ SecretFile = Annotated[
     Path | None,
     typer.Option(
         "--profile-secret-file",
-        help=f"With --url: a file with its provisionDeviceSecret. Without: ${_SECRET}, or you are asked.",
+        help=f"With --url: a file with its provisionDeviceSecret. Otherwise ${_SECRET}, or a prompt.",
     ),
 ]
 Profile = Annotated[str, typer.Option(help="Without --url: the profile of the bench's own server.")]
@@ -53,16 +53,16 @@ Names = Annotated[
     list[str],
     typer.Option(
         "--device-name",
-        help="A device that was made ahead and never provisioned, for profiles that make none. Used up. Repeatable.",
+        help="An existing device that was never provisioned, for profiles that make none. Used up. Repeatable.",
     ),
 ]
-Ca = Annotated[Path | None, typer.Option(help="With --url: certificates to trust, as PEM, instead of the system's.")]
-Only = Annotated[list[str], typer.Option(help="Checks to run, e.g. 'mqtt.*'; all if not given. Repeatable.")]
-Timeout = Annotated[float, typer.Option(min=0.1, help="Seconds that an answer may take.")]
+Ca = Annotated[Path | None, typer.Option(help="With --url: trusted CA certificates (PEM), instead of the system's.")]
+Only = Annotated[list[str], typer.Option(help="Checks to run, e.g. 'mqtt.*'. Repeatable. Default: all.")]
+Timeout = Annotated[float, typer.Option(min=0.1, help="Seconds to wait for an answer.")]
 
 
 def conformance(
-    url: Url = [],  # noqa: B006 - typer's way to say a list
+    url: Url = [],  # noqa: B006 - how typer declares a list
     profile_key: Key = "",
     profile_secret_file: SecretFile = None,
     profile: Profile = "",
@@ -70,7 +70,7 @@ def conformance(
     ca: Ca = None,
     only: Only = [],  # noqa: B006
     timeout: Timeout = _TIMEOUT_S,
-    list_checks: Annotated[bool, typer.Option("--list", help="Show the checks and run none.")] = False,
+    list_checks: Annotated[bool, typer.Option("--list", help="List the checks and exit.")] = False,
     board: BoardOption = "",
     address: BoardAddress = "",
     mqtt_port: MqttPort = 0,
@@ -79,15 +79,14 @@ def conformance(
     fresh: Fresh = "",
     reset: Reset = "",
     patience: Patience = 0.0,
-    junit: Annotated[Path | None, typer.Option(help="A file for the verdicts as JUnit's XML.")] = None,
+    junit: Annotated[Path | None, typer.Option(help="Write the verdicts to this file as JUnit XML.")] = None,
     data: Data = DEFAULT_DATA,
     as_json: Json = False,
 ) -> None:
-    """Check what of the provisioning contract a server keeps: the bench's own, any ThingsBoard, any other.
+    """Check a server against the provisioning contract: the bench's own, any ThingsBoard, any other.
 
-    Asks what devices ask, and needs no account. Makes devices, and says how they are called. With --board it is a
-    board's firmware that is checked, against a server of the bench's own. Exit code 1 if anything that was run
-    does not hold.
+    The checks send what devices send, and need no account. They make devices, whose names are printed. With
+    --board, a board's firmware is checked instead, against the bench's own server. Exit code 1 if a check fails.
     """
     choices = BoardChoices(
         target=board,
@@ -102,10 +101,12 @@ def conformance(
     choices.check_unused()
     if board:
         if url or profile_key or profile_secret_file or profile or device_name or ca:
-            raise UsageError("--board checks a board against a server of the bench's own: leave out what names another")
+            raise UsageError(
+                "--board checks a board against the bench's own server: leave out options for another server"
+            )
         check_board(choices, only, list_checks=list_checks, junit=junit, data=data, as_json=as_json)
         return
-    # what it takes to speak all transports takes a while to import, and other commands need none of it
+    # the clients of all transports are slow to import, and no other command needs them
     from bench.conformance.server.subject import CheckedServer  # noqa: PLC0415
     from bench.conformance.server.suite import CHECKS  # noqa: PLC0415
 
@@ -115,7 +116,7 @@ def conformance(
         return
     if url:
         if profile:
-            raise UsageError("--profile goes without --url: of another server name --profile-key")
+            raise UsageError("--profile is for the bench's own server: with --url use --profile-key")
         if not profile_key:
             raise UsageError("--url needs --profile-key: the provisionDeviceKey of a profile on that server")
         there = [addresses.address(each) for each in url]
@@ -126,16 +127,16 @@ def conformance(
         there, ca = _own(data)
         key, secret = _own_profile(data, profile or _PROFILE)
     reached = ServerAddresses(there, ca=ca, patience_s=timeout)
-    _ = reached.trust  # a file that holds no certificates is wrong use, and no verdict
+    _ = reached.trust  # a file without certificates is wrong use, not a verdict
     server = CheckedServer(addresses=reached, key=key, secret=secret, names=list(device_name))
     try:
         outcomes = check_results.collect(run(checks, server), len(checks), as_json=as_json)
         again = _again(url, profile_key, profile_secret_file, profile, ca if url else None, timeout, data)
         check_results.show(outcomes, again=again, as_json=as_json, more={"devices": server.made})
-    finally:  # they are there, whatever ended it
+    finally:  # the devices exist, whatever ended the run
         if server.made and not as_json:
-            _tell_made(len(server.made), server.prefix, own=not url, data=data)
-    if junit:  # last: a file that cannot be written takes nothing with it
+            _show_devices(len(server.made), server.prefix, own=not url, data=data)
+    if junit:  # last: an unwritable file must not cost the output
         check_results.write_junit(junit, outcomes)
     check_results.exit_by(outcomes)
 
@@ -145,13 +146,15 @@ def _secret(file: Path | None) -> str:
     if not secret and not file and sys.stdin.isatty():
         secret = str(typer.prompt("The profile's provisionDeviceSecret", hide_input=True, err=True))
     if not secret:
-        raise UsageError(f"no secret of the profile: put it into a file (--profile-secret-file) or into ${_SECRET}")
+        raise UsageError(
+            f"the profile's secret is missing: put it into a file (--profile-secret-file) or into ${_SECRET}"
+        )
     return secret
 
 
 def _own(data: Path) -> tuple[list[Address], Path]:
-    """Where the server on this data folder listens, and whom to trust there."""
-    running = server_addresses.of_running(data)
+    """Return the addresses of the server on this data folder, and its CA."""
+    running = server_addresses.running_server(data)
     if running is None:
         raise BenchError(f"no server runs on {data}: bench serve starts one, --url names another")
     ports = {
@@ -165,19 +168,19 @@ def _own(data: Path) -> tuple[list[Address], Path]:
 
 
 def _own_profile(data: Path, name: str) -> tuple[str, str]:
-    """Key and secret of a profile, as its operator knows them."""
-    profile = operator_session.ask(Where(data=data), lambda server: server.profile(name))
+    """Query the bench's own server for a profile's key and secret."""
+    profile = operator_session.run_on_server(ServerOptions(data=data), lambda server: server.profile(name))
     configuration = (profile.get("profileData") or {}).get("provisionConfiguration") or {}
     key, secret = profile.get("provisionDeviceKey"), configuration.get("provisionDeviceSecret")
     if not key or not secret or configuration.get("certificateRegExPattern"):
-        raise UsageError(f"profile {name} has no key and secret: --profile names one that devices provision with")
+        raise UsageError(f"profile {name} has no provisioning key and secret: choose another with --profile")
     return key, secret
 
 
 def _again(
     url: list[str], key: str, file: Path | None, profile: str, ca: Path | None, timeout_s: float, data: Path
 ) -> str:
-    """The command with what says which server, ready to be pasted."""
+    """Return the command with its options for the server, to paste into a shell."""
     words = ["bench", "conformance"]
     for each in url:
         words += ["--url", each]
@@ -193,7 +196,7 @@ def _again(
     return shlex.join(words)
 
 
-def _tell_made(count: int, prefix: str, *, own: bool, data: Path) -> None:
+def _show_devices(count: int, prefix: str, *, own: bool, data: Path) -> None:
     which = shlex.join(["--data", str(data)]) if own and data != DEFAULT_DATA else ""
     which = which if own else "--url URL --user USER --password-file FILE"
     words = [
@@ -203,5 +206,5 @@ def _tell_made(count: int, prefix: str, *, own: bool, data: Path) -> None:
         prefix,
         "--json | jq -r '.[].name' | xargs -n1 bench device delete",
     ]
-    tables.say(f"Devices that were made on the server: {count}. To remove them:")
-    tables.say(f"  {' '.join(each for each in (*words, which) if each)}")
+    tables.echo(f"Devices made on the server: {count}. To delete them:")
+    tables.echo(f"  {' '.join(each for each in (*words, which) if each)}")

@@ -1,4 +1,4 @@
-"""`bench conformance --board`: what of the provisioning contract does a board's firmware keep?"""
+"""`bench conformance --board`: check a board's firmware against the provisioning contract."""
 
 import shlex
 from collections.abc import Sequence
@@ -16,26 +16,29 @@ from bench.flash import inventory
 
 BoardOption = Annotated[
     str,
-    typer.Option("--board", help="Check a board, not a server: unix, virtual, its port, or - for one without a line."),
+    typer.Option(
+        "--board",
+        help="Check a board instead of a server: unix, virtual, a port, or - for a board without a serial line.",
+    ),
 ]
-BoardAddress = Annotated[str, typer.Option(help="With --board: this machine, as the board reaches it.")]
-MqttPort = Annotated[int, typer.Option(min=0, max=65535, help="With --board: where it finds the server. 0: any.")]
-MqttsPort = Annotated[int, typer.Option(min=0, max=65535, help="With --board: the same for TLS.")]
-Tls = Annotated[bool, typer.Option("--tls", help="With --board: it speaks TLS where a check leaves that open.")]
+BoardAddress = Annotated[str, typer.Option(help="With --board: this machine's address in the board's network.")]
+MqttPort = Annotated[int, typer.Option(min=0, max=65535, help="With --board: the server's MQTT port. 0: any.")]
+MqttsPort = Annotated[
+    int, typer.Option(min=0, max=65535, help="With --board: the server's port for MQTT over TLS. 0: any.")
+]
+Tls = Annotated[bool, typer.Option("--tls", help="With --board: use TLS in checks that do not require either.")]
 Fresh = Annotated[
     str,
-    typer.Option(help="With --board: a command that wipes the credentials of another firmware; ask: you do it."),
+    typer.Option(help="With --board: a command that wipes another firmware's credentials; ask: you do it."),
 ]
-Reset = Annotated[str, typer.Option(help="With --board -: a command that resets it; ask: you do it.")]
-Patience = Annotated[
-    float, typer.Option(min=0, help="With --board: seconds it may take for what it has to do. 0: as usual.")
-]
+Reset = Annotated[str, typer.Option(help="With --board -: a command that resets the board; ask: you do it.")]
+Patience = Annotated[float, typer.Option(min=0, help="With --board: seconds to wait for each step. 0: the default.")]
 _HERE = ("unix", "virtual", "-")
 
 
 @dataclass(frozen=True, kw_only=True)
 class BoardChoices:
-    """What the options say about a board. `target` is empty if it is a server that is checked."""
+    """The options for a board. `target` is empty if a server is checked."""
 
     target: str
     address: str
@@ -47,13 +50,13 @@ class BoardChoices:
     patience_s: float
 
     def check_unused(self) -> None:
-        """Raise UsageError if one of them is given for a server."""
+        """Raise UsageError if an option for boards is given for a server."""
         given = [name for name, (value, usual) in self._options().items() if value != usual]
         if given and not self.target:
-            raise UsageError(f"{given[0]} goes with --board")
+            raise UsageError(f"{given[0]} needs --board")
 
     def again(self, data: Path) -> str:
-        """The command, ready to be pasted."""
+        """Return the command that repeats the run, to paste into a shell."""
         words = ["bench", "conformance", "--board", self.target]
         for name, (value, usual) in self._options().items():
             if value != usual:
@@ -63,7 +66,7 @@ class BoardChoices:
         return shlex.join(words)
 
     def _options(self) -> dict[str, tuple[Any, Any]]:
-        """Each with its value and the usual one."""
+        """Return option -> (value, default)."""
         return {
             "--address": (self.address, ""),
             "--mqtt-port": (self.mqtt_port, 0),
@@ -78,8 +81,21 @@ class BoardChoices:
 def check_board(
     choices: BoardChoices, only: Sequence[str], *, list_checks: bool, junit: Path | None, data: Path, as_json: bool
 ) -> None:
-    """Run the checks of boards, and end with the exit code that they come to."""
-    # a whole server, which other commands need nothing of
+    """Run the checks of boards, and end the command with 1 if one is broken or in trouble.
+
+    Args:
+        choices: The board, and the options for it.
+        only: Patterns of names of checks; all if empty.
+        list_checks: List the checks instead.
+        junit: A file for the verdicts as JUnit XML.
+        data: The data folder.
+        as_json: Print JSON.
+
+    Raises:
+        UsageError: No check matches, or the board cannot be checked like this.
+        BenchError: The board or the server cannot be started.
+    """
+    # imports a whole server, which no other command needs
     from bench.conformance.board import CHECKS, subject  # noqa: PLC0415
 
     checks = chosen(CHECKS, only)
@@ -99,11 +115,13 @@ def check_board(
         patience_s=choices.patience_s,
         prompt=_prompt,
         warn=tables.warn,
-        on_ready=lambda server: None if as_json else _tell(server.address, server.ports, data, own=not choices.fresh),
+        on_ready=lambda server: (
+            None if as_json else _show_address(server.address, server.ports, data, own=not choices.fresh)
+        ),
     ) as board:
         outcomes = check_results.collect(run(checks, board), len(checks), as_json=as_json)
     check_results.show(outcomes, again=choices.again(data), as_json=as_json, more={"board": choices.target})
-    if junit:  # last: a file that cannot be written takes nothing with it
+    if junit:  # last: an unwritable file must not cost the output
         check_results.write_junit(junit, outcomes)
     check_results.exit_by(outcomes)
 
@@ -112,12 +130,12 @@ def _prompt(what: str) -> None:
     typer.prompt(f"Please {what}, then press Enter", default="", show_default=False, err=True)
 
 
-def _tell(address: str, ports: tuple[int, int], data: Path, *, own: bool) -> None:
-    """Say what somebody else's firmware has to be set up for."""
+def _show_address(address: str, ports: tuple[int, int], data: Path, *, own: bool) -> None:
+    """Print the server's address, key and secret, for setting up another firmware."""
     if own:
         return
     folder = data / "conformance"
-    tables.say(
-        f"the board finds the server at {address}, port {ports[0]}, or {ports[1]} under TLS with the CA "
+    tables.echo(
+        f"the server for the board: {address}, port {ports[0]}, or {ports[1]} with TLS and the CA "
         f"{folder / 'tls' / 'ca.pem'}; its key and secret: bench profile show default --show-secrets --data {folder}"
     )

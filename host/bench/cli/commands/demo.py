@@ -1,4 +1,4 @@
-"""`bench demo`: a first boot and a second one, from nothing, on this machine."""
+"""`bench demo`: a first boot and a second one, on a virtual board and a server of its own."""
 
 import shlex
 import shutil
@@ -16,7 +16,7 @@ from rich.markup import escape
 
 from bench import paths
 from bench.cli.options.board_setup import key_and_secret
-from bench.cli.options.operator_session import Where, ask
+from bench.cli.options.operator_session import ServerOptions, run_on_server
 from bench.cli.render import event_lines, tables
 from bench.cli.render.tables import DEFAULT_DATA
 from bench.contract import names, settings
@@ -30,8 +30,8 @@ _PATIENCE_S = 30.0
 
 
 def demo(
-    keep: Annotated[bool, typer.Option("--keep", help="Leave server and board running.")] = False,
-    data: Annotated[Path, typer.Option(help="Where the demo's own data folder is made.")] = DEFAULT_DATA,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the server and the board running.")] = False,
+    data: Annotated[Path, typer.Option(help="The folder in which the demo makes its data folder.")] = DEFAULT_DATA,
 ) -> None:
     """Show a blank virtual board provision itself, go online, and come back after a power cycle."""
     folder = Path(tempfile.mkdtemp(prefix="demo-", dir=paths.private_folder(data)))
@@ -61,7 +61,7 @@ def _run(data: Path, server: ServerProcess, *, keep: bool) -> None:
     address = server.ready
     place = f"{address['host']}:{address['mqtt_port']}"
     tables.console.print(f"[bold]A provisioning server[/bold] listens on {place}")
-    key, secret = key_and_secret(Where(data=data), "default")
+    key, secret = key_and_secret(ServerOptions(data=data), "default")
     board = VirtualBoard.create(
         data / "boards" / _BOARD,
         settings=settings.encode(
@@ -77,7 +77,7 @@ def _run(data: Path, server: ServerProcess, *, keep: bool) -> None:
     with board.power_on() as power:
         _watch(power, server, name)
     if not {"provisioning", "provisioned"} <= {event["event"] for event in power.events}:
-        raise BenchError("the first boot did not provision; that is a defect of ours")
+        raise BenchError("the first boot did not provision: please report this bug")
     event_lines.line(None, f"power cut, after {len(power.writes)} writes to the flash", who="bench")
     tables.console.print("\n[bold]Second boot[/bold], the same flash")
     if keep:
@@ -85,10 +85,10 @@ def _run(data: Path, server: ServerProcess, *, keep: bool) -> None:
         return
     with board.power_on() as power:
         _watch(power, server, name)
-    asked = [event for event in power.events if event["event"] == "provisioning"]
-    if asked or power.writes:
-        raise BenchError("the second boot provisioned again, or wrote to the flash; that is a defect of ours")
-    devices = ask(Where(data=data), lambda server: server.count_devices())
+    requests = [event for event in power.events if event["event"] == "provisioning"]
+    if requests or power.writes:
+        raise BenchError("the second boot provisioned again, or wrote to the flash: please report this bug")
+    devices = run_on_server(ServerOptions(data=data), lambda server: server.count_devices())
     event_lines.line(None, "power cut, after 0 writes to the flash", who="bench")
     tables.console.print(
         f"\n[green]Done.[/green] One provisioning, no second one; the server has {devices} device: {name}"
@@ -100,7 +100,7 @@ def _watch(power: PowerCycle, server: ServerProcess, name: str) -> None:
     started_ms = time.time_ns() // 1_000_000
     for event in power.follow(_PATIENCE_S):
         if event["event"] == "boot":
-            # the board's clock starts with its first line, which carries its own milliseconds
+            # the board's clock starts with its first line, which has its own milliseconds
             started_ms = time.time_ns() // 1_000_000 - event["ms"]
         if event["event"] == "telemetry":
             seen = server.wait_for("telemetry", device=name)
@@ -108,7 +108,7 @@ def _watch(power: PowerCycle, server: ServerProcess, name: str) -> None:
             event_lines.show(event)
             return
         event_lines.show(event)
-    raise BenchError(f"the board did not get online: see {server.log} and run make demo again")
+    raise BenchError(f"the board did not get online: see {server.log}, then run the demo again")
 
 
 def _keep(data: Path, board: VirtualBoard, server: ServerProcess, address: dict[str, Any]) -> None:
@@ -130,10 +130,10 @@ def _keep(data: Path, board: VirtualBoard, server: ServerProcess, address: dict[
         escape(shlex.quote(str(path))) for path in (sys.argv[0], data, board.console, server.log)
     )
     tables.console.print(
-        "Look at them:\n"
+        "To look at them:\n"
         f"  {bench} device show {names.of_mac(board.mac)} --data {folder}\n"
         f"  tail -f {console}\n"
         f"  tail -f {log}\n"
         f"  curl -i http://{address['host']}:{address['http_port']}/api/v1/provision -d '{{}}'\n"
-        f"Stop them:\n  kill {process.pid} {server.pid}; rm -rf {folder}"
+        f"To stop them:\n  kill {process.pid} {server.pid}; rm -rf {folder}"
     )

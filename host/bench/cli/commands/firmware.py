@@ -10,7 +10,7 @@ from bench.cli.render import tables
 from bench.cli.render.tables import Json
 from bench.flash import firmware
 
-app = typer.Typer(help="The firmware: what goes into a board's file system, or into its image.", no_args_is_help=True)
+app = typer.Typer(help="The firmware: for a board's file system, or for an image of your own.", no_args_is_help=True)
 
 
 @app.command(epilog="Example: bench firmware build --out build/firmware")
@@ -18,10 +18,10 @@ def build(
     out: Annotated[Path, typer.Option(help="The folder to write.")] = paths.BUILD / "firmware",
     as_json: Json = False,
 ) -> None:
-    """Compile the firmware, and say what each module weighs.
+    """Compile the firmware, and show the size of each module.
 
-    The folder's boot.py, main.py and firstboot/ go into a board's file system as they are; its manifest.py freezes
-    them into a MicroPython image of your own.
+    Copy the folder's boot.py, main.py and firstboot/ into a board's file system, or freeze them into a MicroPython
+    image of your own with its manifest.py.
     """
     sizes = firmware.build(out)
     total = sum(sizes.values())
@@ -30,4 +30,4 @@ def build(
         return
     rows = [{"file": name, "bytes": size} for name, size in (*sizes.items(), ("total", total))]
     tables.table(rows, as_json=False, empty="")
-    tables.say(f"\nwritten to {out}; its manifest.py freezes the same into an image of your own")
+    tables.echo(f"\nwritten to {out}; its manifest.py freezes the modules into an image of your own")

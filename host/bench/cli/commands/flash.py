@@ -1,24 +1,20 @@
-"""`bench flash` and `bench deploy`: boards on serial lines, brought up to date and online."""
+"""`bench flash` and `bench deploy`: bring boards on serial lines up to date and online."""
 
-import json
-import os
-import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from bench import boards
-from bench.boards import BoardDefinition
-from bench.cli.options import bench_toml, board_setup
+from bench.cli.options import bench_toml, board_setup, wifi_network
 from bench.cli.options.bench_toml import BenchToml
-from bench.cli.options.board_setup import Prepared, Setup
+from bench.cli.options.board_setup import BoardOptions, BoardTemplate
 from bench.cli.options.common import PORT_HELP, After, AfterOption, BeforeOption
-from bench.cli.render import progress, tables
-from bench.cli.render.progress import Bar, Bars, Stopped
+from bench.cli.render import flash_results, progress, tables
+from bench.cli.render.progress import ProgressBar, ProgressBars, WorkStopped
 from bench.cli.render.tables import Json
 from bench.errors import BenchError, UsageError
 from bench.flash import bring_up, firmware, images, inventory, labels
@@ -28,7 +24,6 @@ from bench.flash.progress import ProgressReporter
 from bench.flash.tray import Tray, TrayResult, serials
 from bench.serial import ports
 
-_PASSWORD = "BENCH_WIFI_PASSWORD"  # noqa: S105 - a variable's name
 _TRAY = "tray"
 _TURN_S = 0.2
 _ANY_MAC = "0" * 12
@@ -37,40 +32,48 @@ Work = Callable[[FlashJob, ProgressReporter, FlashOutcome], None]
 
 Ports = Annotated[
     list[str],
-    typer.Option("--port", help=f"{PORT_HELP}. Several for a tray; the only one that fits if not given."),
+    typer.Option("--port", help=f"{PORT_HELP}. Repeatable, for a tray. Not needed if only one port fits."),
 ]
-Patience = Annotated[float, typer.Option("--timeout", min=1, help="Seconds a board has to get online, once started.")]
-Own = Annotated[Path | None, typer.Option(help="A folder of your own files, put over the firmware's, e.g. a main.py.")]
+Patience = Annotated[
+    float, typer.Option("--timeout", min=1, help="Seconds that a board may need to get online after its start.")
+]
+Own = Annotated[
+    Path | None, typer.Option(help="A folder of your own files, copied over the firmware's, e.g. a main.py.")
+]
 
 
-@board_setup.sets_up
+@board_setup.with_board_options
 def flash(
-    chosen: Setup,
-    port: Ports = [],  # noqa: B006 - typer's way to say that there may be none
-    every: Annotated[bool, typer.Option("--all", help="Every port that a board may be on.")] = False,
-    board: Annotated[str, typer.Option(help="The definition in boards/.")] = "esp32_generic",
-    image: Annotated[Path | None, typer.Option(help="A MicroPython image; the definition's if not given.")] = None,
-    wifi: Annotated[str, typer.Option(help=f"The Wi-Fi network. Its password is asked for, or in {_PASSWORD}.")] = "",
-    name: Annotated[str, typer.Option(help="What the device is called; knows {mac} and {serial}.")] = "",
+    chosen: BoardOptions,
+    port: Ports = [],  # noqa: B006 - how typer declares a list
+    every: Annotated[bool, typer.Option("--all", help="Flash every port that may have such a board.")] = False,
+    board: Annotated[str, typer.Option(help="A board definition in boards/.")] = "esp32_generic",
+    image: Annotated[Path | None, typer.Option(help="A MicroPython image instead of the definition's.")] = None,
+    wifi: Annotated[
+        str, typer.Option(help=f"The Wi-Fi network. Its password: {wifi_network.PASSWORD}, or a prompt.")
+    ] = "",
+    name: Annotated[str, typer.Option(help="The device's name; {mac} and {serial} are replaced.")] = "",
     serial: Annotated[
         str,
-        typer.Option("--serials", help="Serial numbers: a CSV file with a column serial, or the first, e.g. p-001."),
+        typer.Option(
+            "--serials", help="Serial numbers: a CSV file with a column serial, or the first number, e.g. p-001."
+        ),
     ] = "",
-    tray: Annotated[str, typer.Option(help="A name for these boards, to go on with after an interruption.")] = "",
+    tray: Annotated[str, typer.Option(help="A name for these boards, so that an interrupted run can continue.")] = "",
     claimable: Annotated[
-        bool, typer.Option("--claimable", help="Each board gets a claim secret of its own, which is on its label.")
+        bool, typer.Option("--claimable", help="Give each board its own claim secret, printed on its label.")
     ] = False,
     files: Own = None,
-    erase: Annotated[bool, typer.Option("--erase", help="Wipe the whole flash first, with its credentials.")] = False,
-    baud: Annotated[int, typer.Option(min=0, help="The speed of writing; 0: the definition's.")] = 0,
+    erase: Annotated[bool, typer.Option("--erase", help="Erase the whole flash first, credentials included.")] = False,
+    baud: Annotated[int, typer.Option(min=0, help="Baud rate for writing. 0: as in the definition.")] = 0,
     before: BeforeOption = None,
     after: AfterOption = After.HARD_RESET,
     patience: Patience = 90.0,
     as_json: Json = False,
 ) -> None:
-    """Bring boards from blank to online: MicroPython, firmware, settings; later, only what changed is sent.
+    """Flash boards and bring them online: MicroPython, firmware and settings. Later runs send only what changed.
 
-    What is the same each time goes into bench.toml. Credentials that a board has stay, unless --erase.
+    Put options that are always the same into bench.toml. A board keeps its credentials, except with --erase.
     """
     toml = read_toml()
     definition = boards.load(board)
@@ -81,17 +84,20 @@ def flash(
     if len(lines) > 1 or tray or serial or claimable:
         folder = chosen.where.data / "trays" / (tray or _TRAY)
         kept = Tray(folder, serials(serial) if serial else None, boards=len(lines))
-    settings = {**toml.settings, "wifi": {**_wifi(definition, toml, wifi), **toml.settings.get("wifi", {})}}
+    settings = {
+        **toml.settings,
+        "wifi": {**wifi_network.choose(definition, toml, wifi), **toml.settings.get("wifi", {})},
+    }
     prepared = chosen.prepare()
     _check_reachable(prepared, lines)
     # settings that do not fit each other are refused before any board is touched
     prepared.files(definition, _ANY_MAC, name=template, **settings)
-    with progress.download(definition.image.file, as_json=as_json) as told:
-        found = images.find(definition, image, on_progress=told)
+    with progress.download(definition.image.file, as_json=as_json) as on_progress:
+        found = images.find(definition, image, on_progress=on_progress)
     if found.notice:
         tables.warn(found.notice)
 
-    def wanted(mac: str) -> Mapping[str, bytes]:
+    def files_of(mac: str) -> Mapping[str, bytes]:
         called = template.replace("{mac}", mac).replace("{serial}", kept.serial(mac) if kept else "")
         sections = settings
         if claimable and kept:
@@ -107,7 +113,7 @@ def flash(
             parts=parts,
             firmware=package,
             version="" if files else firmware.version(),
-            files=wanted,
+            files=files_of,
             erase=erase,
             baud=baud,
             before=before or "",
@@ -119,33 +125,33 @@ def flash(
     results = _all(jobs, bring_up.flash, kept, found, as_json=as_json)
     if kept:
         labels.write(kept.folder, kept.labels())
-    _report(results, as_json=as_json, folder=kept.folder if kept else None)
+    flash_results.show(results, as_json=as_json, folder=kept.folder if kept else None)
 
 
 def deploy(
-    port: Ports = [],  # noqa: B006 - as above
+    port: Ports = [],  # noqa: B006
     files: Own = None,
     patience: Patience = 90.0,
     as_json: Json = False,
 ) -> None:
-    """Bring the firmware package of boards up to date: only the modules that changed are sent, through the REPL.
+    """Update the firmware package on boards: only changed modules are sent, over the REPL.
 
     MicroPython, settings and credentials stay as they are.
     """
     package = {**firmware.files(), **_own(files)}
     version = "" if files else firmware.version()
     jobs = [FlashJob(port=line, firmware=package, version=version, patience_s=patience) for line in _lines(port)]
-    _report(_all(jobs, bring_up.deploy, None, None, as_json=as_json), as_json=as_json)
+    flash_results.show(_all(jobs, bring_up.deploy, None, None, as_json=as_json), as_json=as_json)
 
 
 def read_toml() -> BenchToml:
-    """What bench.toml says; its options are those of `bench flash`."""
+    """Read bench.toml, whose options are those of `bench flash`."""
     return bench_toml.read(flash)
 
 
 def _lines(given: list[str], *, every: bool = False, chip: str = "") -> list[str]:
     if every and given:
-        raise UsageError("--all and --port say two things: leave one out")
+        raise UsageError("--all and --port exclude each other: leave one out")
     lines = ports.fitting(chip=chip) if every else [inventory.choose(each) for each in given]
     lines = lines or [inventory.choose(None, chip=chip)]
     if len(set(lines)) < len(lines):
@@ -154,9 +160,9 @@ def _lines(given: list[str], *, every: bool = False, chip: str = "") -> list[str
 
 
 def _check_name(template: str, lines: list[str], *, numbered: bool) -> None:
-    """A server has each name once."""
+    """Raise UsageError unless each board gets a name of its own."""
     if "{serial}" in template and not numbered:
-        raise UsageError("--name has a {serial}: say with --serials which numbers there are")
+        raise UsageError("--name contains {serial}: give the serial numbers with --serials")
     if template and len(lines) > 1 and "{mac}" not in template and "{serial}" not in template:
         raise UsageError(
             f"{len(lines)} boards cannot all be called {template}: write {{mac}} or {{serial}} into --name"
@@ -164,40 +170,20 @@ def _check_name(template: str, lines: list[str], *, numbered: bool) -> None:
 
 
 def _own(folder: Path | None) -> dict[str, bytes]:
-    """The files of a folder, by their paths on the board."""
+    """Return the files of a folder, by their paths on the board."""
     if folder is None:
         return {}
     if not folder.is_dir():
-        raise UsageError(f"{folder} is no folder: --files names one, whose files go onto the board")
+        raise UsageError(f"not a folder: {folder}; --files needs one, whose files are copied to the board")
     return firmware.of_folder(folder)
 
 
-def _wifi(board: BoardDefinition, toml: BenchToml, ssid: str) -> dict[str, Any]:
-    """The network that boards join, with its password; neither is asked for where it is not needed."""
-    ssid = ssid or toml.ssid or ""
-    if not ssid and (board.ethernet or toml.settings.get("wifi")):
-        return {"ssid": "", "password": ""}
-    if not ssid:
-        ssid = _asked("Wi-Fi network", "--wifi NETWORK, or [wifi] in bench.toml")
-    password = os.environ.get(_PASSWORD, toml.password)
-    if password is None:
-        cure = f"{_PASSWORD} (empty for an open network)"
-        password = _asked(f"Password of {ssid} (empty for an open network)", cure, secret=True)
-    return {"ssid": ssid, "password": password}
-
-
-def _asked(what: str, otherwise: str, *, secret: bool = False) -> str:
-    if not sys.stdin.isatty():
-        raise UsageError(f"{what}: there is no terminal to ask on; set {otherwise}")
-    return str(typer.prompt(what, default="", show_default=False, hide_input=secret, err=True))
-
-
-def _check_reachable(prepared: Prepared, lines: list[str]) -> None:
-    """A real board has a loopback of its own."""
+def _check_reachable(prepared: BoardTemplate, lines: list[str]) -> None:
+    """Raise UsageError if real boards cannot reach the server: each has a loopback of its own."""
     if prepared.is_local and not all(map(ports.is_url, lines)):
         raise UsageError(
-            f"{prepared.address} is this machine for itself alone: start bench serve --host 0.0.0.0, and name with "
-            "--server HOST:PORT the address that boards reach it at"
+            f"boards cannot reach {prepared.address}: start bench serve --host 0.0.0.0, and give this machine's "
+            "address in the boards' network with --server HOST:PORT"
         )
 
 
@@ -209,21 +195,21 @@ def _all(
     *,
     as_json: bool,
 ) -> list[TrayResult]:
-    """Do the work for all boards side by side; what ends this ends that at each board's next step."""
-    with Bars([job.port for job in jobs], as_json=as_json) as shown, ThreadPoolExecutor(len(jobs)) as pool:
+    """Do the work on all boards in parallel; an interruption stops each board at its next step."""
+    with ProgressBars([job.port for job in jobs], as_json=as_json) as shown, ThreadPoolExecutor(len(jobs)) as pool:
         try:
-            return _results([pool.submit(_one, job, work, shown.of(job.port), kept, image) for job in jobs])
+            return _results([pool.submit(_one, job, work, shown.bar(job.port), kept, image) for job in jobs])
         except BaseException as error:
             shown.stop()
             if isinstance(error, KeyboardInterrupt):
-                tables.warn("interrupted; the same command goes on from here")
+                tables.warn("interrupted; run the same command to continue")
             raise
 
 
 def _results(works: list[Future[TrayResult]]) -> list[TrayResult]:
-    """What all come to, or what the first that fails raises.
+    """Return all results, or raise the first exception.
 
-    Looked for in turns: if another thread is given the signal, Ctrl-C wakes nobody who waits for good.
+    Polled: if another thread receives the signal, Ctrl-C does not interrupt a wait without a timeout.
     """
     left = set(works)
     while left:
@@ -233,16 +219,18 @@ def _results(works: list[Future[TrayResult]]) -> list[TrayResult]:
     return [each.result() for each in works]
 
 
-def _one(job: FlashJob, work: Work, bar: Bar, kept: Tray | None, image: images.CheckedImage | None) -> TrayResult:
-    """Do the work for one board, and keep what became of it."""
+def _one(
+    job: FlashJob, work: Work, bar: ProgressBar, kept: Tray | None, image: images.CheckedImage | None
+) -> TrayResult:
+    """Do the work on one board, and record the result."""
     before = kept.finished(job.port) if kept and not job.erase else None
     if before and bring_up.is_online(job.port, before.name):
-        bar.end(f"{before.name} was finished before", good=True)
+        bar.end(f"{before.name} was already finished", good=True)
         return before
     done, error = FlashOutcome(), ""
     try:
         work(job, bar, done)
-    except Stopped:
+    except WorkStopped:
         raise
     except BenchError as caught:
         error = ports.reason(caught)
@@ -267,44 +255,3 @@ def _one(job: FlashJob, work: Work, bar: Bar, kept: Tray | None, image: images.C
         inventory.record(facts, job.board.name)
     bar.end(error or f"{done.name} is online", good=not error)
     return result
-
-
-def _report(results: list[TrayResult], *, as_json: bool, folder: Path | None = None) -> None:
-    """Say what became of the boards. Raises BenchError if any is not online."""
-    failed = [each for each in results if each.error]
-    if as_json:
-        print(json.dumps([asdict(each) for each in results], indent=2))
-    elif len(results) > 1:
-        rows = [
-            {
-                "port": each.port,
-                "mac": each.mac or "?",
-                "device": each.name or "-",
-                "result": "not online" if each.error else "online",
-                "seconds": f"{sum(each.seconds.values()):.1f}",
-            }
-            for each in results
-        ]
-        tables.table(rows, as_json=False, empty="")
-        for each in failed:
-            tables.say(f"{each.port}: {each.error}")
-    else:
-        _say_times(results[0])
-    if folder and not as_json:
-        tables.say(f"results, and labels to print: {folder}")
-    if len(results) == 1 and failed:
-        raise BenchError(f"{failed[0].port}: {failed[0].error}")
-    if failed:
-        raise BenchError(
-            f"{len(failed)} of {len(results)} boards are not online: mend what is said above, and run this again"
-        )
-
-
-def _say_times(result: TrayResult) -> None:
-    spent = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in result.seconds.items())
-    what = f"wrote {', '.join(result.written)}" if len(result.written) < 6 else f"wrote {len(result.written)} files"
-    if not result.error:
-        runs = f"MicroPython {result.micropython}, firmware {result.firmware}; " if result.firmware else ""
-        tables.say(
-            f"{result.name} is online; {runs}{what if result.written else 'there was nothing to write'} ({spent})"
-        )

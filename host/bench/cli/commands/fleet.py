@@ -19,8 +19,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from bench import file_limits, paths
 from bench.cli.options import board_setup
-from bench.cli.options.board_setup import Setup
-from bench.cli.options.server_session import AtServer, at_server, ways
+from bench.cli.options.board_setup import BoardOptions
+from bench.cli.options.server_session import ServerSession, open_session, provisioning_facts
 from bench.cli.render import fleet_tables, tables
 from bench.cli.render.tables import DEFAULT_DATA, Json
 from bench.contract.credentials import BoardCredentialsType
@@ -37,8 +37,8 @@ _SPARE_FILES = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What is to be done."""
+class FleetPlan:
+    """The devices of a fleet, and their arrival."""
 
     devices: int
     light: bool
@@ -50,7 +50,7 @@ class Plan:
 
     @property
     def title(self) -> str:
-        """It in words."""
+        """A description in words."""
         kind = "light devices" if self.light else "boards"
         arrived = {
             Arrival.ALL: "all at once",
@@ -60,60 +60,70 @@ class Plan:
         return f"{self.devices:,} {kind}, {arrived[self.arrival]}"
 
 
-@board_setup.sets_up
+@board_setup.with_board_options
 def fleet(
-    chosen: Setup,
+    chosen: BoardOptions,
     context: typer.Context,
-    devices: Annotated[int, typer.Option("-n", "--devices", min=1, max=100_000, help="How many.")] = 200,
-    light: Annotated[
-        bool, typer.Option("--light", help="Without boards: devices that are no more than their protocol.")
-    ] = False,
+    devices: Annotated[int, typer.Option("-n", "--devices", min=1, max=100_000, help="Number of devices.")] = 200,
+    light: Annotated[bool, typer.Option("--light", help="Simulate only the protocol, without boards.")] = False,
     arrival: Annotated[
         Arrival,
-        typer.Option(help="All at once; independently of each other; all at once, and again after a restart."),
+        typer.Option(
+            help="All at once; independently of each other; all at once, and again after a restart of the server."
+        ),
     ] = Arrival.ALL,
-    rate: Annotated[float, typer.Option(min=0.001, max=1e6, help="With --arrival poisson: how many a second.")] = 20.0,
-    seed: Annotated[int, typer.Option(help="Another one has other MACs, arrivals and, of light devices, waits.")] = 0,
+    rate: Annotated[float, typer.Option(min=0.001, max=1e6, help="With --arrival poisson: devices a second.")] = 20.0,
+    seed: Annotated[int, typer.Option(help="Seed for MACs, arrivals, and the waits of light devices.")] = 0,
     timeout: Annotated[
         float, typer.Option(min=1, help="Seconds after which a device that is not online counts as failed.")
     ] = 300.0,
     leave: Annotated[
-        bool, typer.Option("--leave", help="Switch each off when it is online, instead of when all are.")
+        bool, typer.Option("--leave", help="Switch each device off once it is online, instead of once all are.")
     ] = False,
     plot: Annotated[
-        Path | None, typer.Option(help="A picture of how long they took: .svg or .png.", show_default="none")
+        Path | None, typer.Option(help="Plot the times to this file: .svg or .png.", show_default="none")
     ] = None,
     keep: Annotated[
-        bool, typer.Option("--keep", help="Leave everything there: boards, server's data, devices on the server.")
+        bool, typer.Option("--keep", help="Keep everything: boards, the server's data, devices on the server.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Switch many blank devices on, and see that each is online, once, and how long that takes.
+    """Switch many blank devices on, check that each gets online exactly once, and measure how long that takes.
 
-    Without --data, --server and --url against a server of its own, that is gone afterwards with all its data. On
-    another server the devices are deleted at the end. Exit code 1 if one did not get online.
+    Without --data, --server and --url, the command starts a temporary server and removes it with its data. On any
+    other server, it deletes the devices at the end. Exit code 1 if a device did not get online.
     """
-    plan = Plan(devices=devices, light=light, arrival=arrival, rate=rate, seed=seed, timeout_s=timeout, leave=leave)
+    plan = FleetPlan(
+        devices=devices, light=light, arrival=arrival, rate=rate, seed=seed, timeout_s=timeout, leave=leave
+    )
     _refuse(plan, chosen)
     if plot:
         from bench.load import plots  # noqa: PLC0415 - what draws takes a second to import
 
         plots.check(plot)
-    file_limits.allow(_SPARE_FILES + devices * (1 if light else boards.FILES_EACH))  # for a server of ours as well
+    file_limits.allow(
+        _SPARE_FILES + devices * (1 if light else boards.FILES_EACH)
+    )  # a temporary server inherits the limit
     conditions = host_info.conditions()
-    with at_server(chosen, context, "fleet", keep=keep) as served:
+    with open_session(chosen, context, "fleet", keep=keep) as served:
         if arrival is Arrival.RESTART and not served.own:
-            raise UsageError("--arrival restart is for a server of its own: leave out --server, --url and --data")
-        prefix = f"fleet-{secrets.token_hex(3)}"  # no seed: a server may have the devices of an earlier run
+            raise UsageError("--arrival restart needs the temporary server: leave out --server, --url and --data")
+        prefix = f"fleet-{secrets.token_hex(3)}"  # not from the seed: the server may have the devices of an earlier run
         with served.tidied(prefix, keep=keep):
             found, lives = _run(plan, served, prefix, quiet=as_json)
-    found = {"kind": "light" if light else "boards", **asdict(plan), **ways(chosen), **found, "conditions": conditions}
+    found = {
+        "kind": "light" if light else "boards",
+        **asdict(plan),
+        **provisioning_facts(chosen),
+        **found,
+        "conditions": conditions,
+    }
     if as_json:
         print(json.dumps(found, indent=2))
     else:
         fleet_tables.show(plan.title, found, lives)
         if keep:
-            tables.say(f"all of it is kept in {served.folder}")
+            tables.echo(f"everything is kept in {served.folder}")
     if plot:
         plots.histogram(
             plot,
@@ -125,29 +135,31 @@ def fleet(
         raise typer.Exit(1)
 
 
-def _refuse(plan: Plan, chosen: Setup) -> None:
+def _refuse(plan: FleetPlan, chosen: BoardOptions) -> None:
     if plan.arrival is Arrival.RESTART and plan.leave:
-        raise UsageError("--arrival restart is for devices that stay: leave out --leave")
+        raise UsageError("--arrival restart needs devices that stay on: leave out --leave")
     if not plan.light:
         return
     if chosen.transport is not Transport.MQTT or chosen.credentials is not BoardCredentialsType.ACCESS_TOKEN:
-        raise UsageError("light devices know MQTT and access tokens: leave out --light, --transport or --credentials")
+        raise UsageError(
+            "light devices support only MQTT and access tokens: leave out --light, --transport or --credentials"
+        )
     if chosen.server_made or chosen.claim is Claim.PROOF or chosen.after_refusals:
-        raise UsageError("--server-made, --claim proof and --after-refusals are for boards: leave out --light")
+        raise UsageError("--server-made, --claim proof and --after-refusals need boards: leave out --light")
 
 
-def _run(plan: Plan, served: AtServer, prefix: str, *, quiet: bool) -> tuple[dict[str, Any], list[life.Life]]:
-    """Do it, and tell of it as JSON has it."""
-    watched = _Watched(served)
-    with _progress(plan.devices, quiet=quiet) as (made, told):
-        fleet = _light(plan, served, prefix) if plan.light else _boards(plan, served, prefix, made)
+def _run(plan: FleetPlan, served: ServerSession, prefix: str, *, quiet: bool) -> tuple[dict[str, Any], list[life.Life]]:
+    """Run the fleet; return the figures for JSON output, and the devices' lives."""
+    usage_of_server = _ServerUsage(served)
+    with _progress(plan.devices, quiet=quiet) as (on_made, on_progress):
+        fleet = _light(plan, served, prefix) if plan.light else _boards(plan, served, prefix, on_made)
         moments = arrivals.moments(plan.arrival, plan.devices, rate=plan.rate, seed=plan.seed)
         started = time.monotonic()
-        fleet.run(moments, watched.restart if plan.arrival is Arrival.RESTART else None, told)
+        fleet.run(moments, usage_of_server.restart if plan.arrival is Arrival.RESTART else None, on_progress)
         took_s = time.monotonic() - started
-        watched.note()
+        usage_of_server.note()
     if served.own and not served.own.is_running():
-        tables.warn("the server ended before its devices did: with --keep its server.log is there afterwards")
+        tables.warn("the server ended before its devices did: run again with --keep, and see its server.log")
     registered = None
     try:
         registered = Registered.of(served.devices(prefix))
@@ -159,25 +171,25 @@ def _run(plan: Plan, served: AtServer, prefix: str, *, quiet: bool) -> tuple[dic
         "good": report.good(lives, registered),
         **report.figures(lives, registered),
         "consoles": _keep_consoles(fleet) if isinstance(fleet, BoardFleet) else None,
-        "memory_bytes": {"devices": fleet.memory_bytes, "server": watched.memory_bytes},
-        "cpu_used_s": {"devices": fleet.cpu_s, "server": watched.cpu_s},
+        "memory_bytes": {"devices": fleet.memory_bytes, "server": usage_of_server.memory_bytes},
+        "cpu_used_s": {"devices": fleet.cpu_s, "server": usage_of_server.cpu_s},
     }
     return found, lives
 
 
-def _boards(plan: Plan, served: AtServer, prefix: str, tell: Callable[[int], None]) -> BoardFleet:
-    made = boards.make(served.folder / "boards", plan.devices, served.files(prefix), seed=plan.seed, tell=tell)
+def _boards(plan: FleetPlan, served: ServerSession, prefix: str, on_made: Callable[[int], None]) -> BoardFleet:
+    made = boards.make(served.folder / "boards", plan.devices, served.files(prefix), seed=plan.seed, tell=on_made)
     return BoardFleet(made, prefix=prefix, timeout_s=plan.timeout_s, leave=plan.leave)
 
 
-def _light(plan: Plan, served: AtServer, prefix: str) -> LightFleet:
+def _light(plan: FleetPlan, served: ServerSession, prefix: str) -> LightFleet:
     prepared = served.prepared
     tls = None
     if prepared.chosen.tls:
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         ca = x509.load_der_x509_certificate(prepared.place.ca)
         tls.load_verify_locations(cadata=ca.public_bytes(Encoding.PEM).decode())
-        # what MicroPython speaks
+        # the version that MicroPython supports
         tls.minimum_version = tls.maximum_version = ssl.TLSVersion.TLSv1_2
     endpoint = Endpoint(
         host=prepared.place.host,
@@ -191,10 +203,10 @@ def _light(plan: Plan, served: AtServer, prefix: str) -> LightFleet:
     return LightFleet(endpoint, shown, seed=plan.seed, timeout_s=plan.timeout_s, leave=plan.leave)
 
 
-class _Watched:
-    """What the server's process uses, across a restart."""
+class _ServerUsage:
+    """CPU time and memory of the server's process, across a restart."""
 
-    def __init__(self, served: AtServer) -> None:
+    def __init__(self, served: ServerSession) -> None:
         self._served = served
         self._before_s = 0.0  # CPU time of processes that ended
         self.memory_bytes: int | None = None
@@ -202,7 +214,7 @@ class _Watched:
         self._at_first_s = self._now_s() or 0.0
 
     def restart(self) -> None:
-        """Restart it; returns when it listens again."""
+        """Restart the server; return when it listens again."""
         assert self._served.own
         self.note()
         self._before_s, self._at_first_s = self.cpu_s or 0.0, 0.0
@@ -210,7 +222,7 @@ class _Watched:
         self._served.own.start()
 
     def note(self) -> None:
-        """Take down what it has used by now."""
+        """Record its usage so far."""
         now_s, peak = self._now_s(), usage.peak_bytes(self._served.pid) if self._served.pid else None
         if now_s is not None:
             self.cpu_s = round(self._before_s + now_s - self._at_first_s, 2)
@@ -222,7 +234,7 @@ class _Watched:
 
 
 def _keep_consoles(fleet: BoardFleet) -> str | None:
-    """Keep what the boards said that failed; the folder."""
+    """Copy the consoles of failed boards; return the folder, or None if no board failed."""
     failed = [each for each in fleet.lives if each.error]
     if not failed:
         return None
@@ -234,16 +246,16 @@ def _keep_consoles(fleet: BoardFleet) -> str | None:
 
 @contextmanager
 def _progress(devices: int, *, quiet: bool) -> Iterator[tuple[Callable[[int], None], life.Tell]]:
-    """A line about what goes on, for a terminal: tell it how many boards are made, and then of their lives."""
+    """Show a progress line on a terminal; yields callbacks for the number of boards made, and for their lives."""
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[counts]}"), TimeElapsedColumn())
     hidden = quiet or not tables.console.is_terminal
     with Progress(*columns, console=tables.console, disable=hidden, transient=True) as progress:
         task = progress.add_task("", total=devices, counts="")
 
-        def made(count: int) -> None:
+        def on_made(count: int) -> None:
             progress.update(task, completed=count, description="making boards", counts=f"{count} of {devices}")
 
-        def told(now: life.Progress) -> None:
+        def on_progress(now: life.Progress) -> None:
             progress.update(
                 task,
                 completed=now.online,
@@ -251,4 +263,4 @@ def _progress(devices: int, *, quiet: bool) -> Iterator[tuple[Callable[[int], No
                 counts=f"{now.on} on, {now.online} online, {now.failed} failed",
             )
 
-        yield made, told
+        yield on_made, on_progress

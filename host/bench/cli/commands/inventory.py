@@ -1,4 +1,4 @@
-"""`bench inventory`: the boards of this bench."""
+"""`bench inventory`: the boards connected to this machine."""
 
 from dataclasses import asdict
 from typing import Annotated
@@ -7,7 +7,7 @@ import typer
 
 from bench.cli.options.common import PORT_HELP
 from bench.cli.render import tables
-from bench.cli.render.progress import Bars
+from bench.cli.render.progress import ProgressBars
 from bench.cli.render.tables import Json
 from bench.errors import BenchError
 from bench.flash import inventory as boards
@@ -19,31 +19,34 @@ _SHOWN = ("name", "mac", "port", "definition", "chip", "micropython", "firmware"
 
 def inventory(
     port: Annotated[
-        list[str], typer.Option("--port", help=f"With --probe: {PORT_HELP}. All that a board may be on if not given.")
-    ] = [],  # noqa: B006 - typer's way to say that there may be none
-    asks: Annotated[
-        bool, typer.Option("--probe", help="Ask the boards what they are, and write it down. It interrupts them.")
+        list[str],
+        typer.Option(
+            "--port", help=f"With --probe: {PORT_HELP}. Default: all ports that may have a board. Repeatable."
+        ),
+    ] = [],  # noqa: B006 - how typer declares a list
+    probing: Annotated[
+        bool, typer.Option("--probe", help="Query the boards and record what they are. Interrupts their programs.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """List the boards in boards.local.toml, or ask those on ports what they are and note it there.
+    """List the boards in boards.local.toml, or query the boards on ports and record them there.
 
-    Names that you write there are good for --target of pytest and --port of all commands.
+    The names in that file can be used for --port of all commands and --target of pytest.
     """
-    if asks:
+    if probing:
         _probe([boards.choose(each) for each in port] or ports.fitting() or [boards.choose(None)], as_json=as_json)
     rows = [asdict(each) for each in boards.read()]
     if not as_json:
         rows = [{key: row[key] for key in _SHOWN} for row in rows]
-    tables.table(rows, as_json=as_json, empty=f"no boards in {boards.path()}: bench inventory --probe looks for some")
+    tables.table(rows, as_json=as_json, empty=f"no boards in {boards.path()}: find some with bench inventory --probe")
 
 
 def _probe(lines: list[str], *, as_json: bool) -> None:
-    """Ask each; those that do not answer are said at the end."""
+    """Query each board; raise BenchError at the end for those that do not answer."""
     silent: list[str] = []
-    with Bars(lines, as_json=as_json) as shown:
+    with ProgressBars(lines, as_json=as_json) as shown:
         for line in lines:
-            bar = shown.of(line)
+            bar = shown.bar(line)
             bar.phase("look")
             try:
                 found = probe.probe(line, bar)

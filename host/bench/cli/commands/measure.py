@@ -1,4 +1,4 @@
-"""`bench measure`: how long a first boot takes."""
+"""`bench measure`: the duration of a first boot, phase by phase."""
 
 import json
 import secrets
@@ -13,8 +13,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from bench.cli.options import board_setup, server_addresses, server_session
-from bench.cli.options.board_setup import Setup
-from bench.cli.options.operator_session import Where, ask
+from bench.cli.options.board_setup import BoardOptions
+from bench.cli.options.operator_session import ServerOptions, run_on_server
 from bench.cli.render import tables
 from bench.cli.render.tables import Json
 from bench.contract.events import MILESTONES
@@ -40,55 +40,57 @@ _WORDS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Place:
-    """Where rounds take place, and what is known of it."""
+class _Source:
+    """The source of rounds, and facts about how they provision."""
 
     rounds: Rounds
     facts: dict[str, Any] = field(default_factory=dict)
 
 
-@board_setup.sets_up
+@board_setup.with_board_options
 def measure(
-    chosen: Setup,
+    chosen: BoardOptions,
     context: typer.Context,
-    count: Annotated[int, typer.Option("-n", "--rounds", min=1, max=100_000, help="How many first boots.")] = 100,
+    count: Annotated[int, typer.Option("-n", "--rounds", min=1, max=100_000, help="Number of first boots.")] = 100,
     target: Annotated[
         str,
-        typer.Option(help="unix: virtual boards; virtual: those behind a serial line; or the port of a board."),
+        typer.Option(help="unix: virtual boards; virtual: the same behind a serial line; or a board's port."),
     ] = "unix",
-    seed: Annotated[int, typer.Option(help="Of virtual boards: another one has other MACs.")] = 0,
-    timeout: Annotated[float, typer.Option(min=1, help="Seconds after which a round has failed.")] = 60.0,
-    plot: Annotated[Path | None, typer.Option(help="A picture of it: .svg or .png.", show_default="none")] = None,
+    seed: Annotated[int, typer.Option(help="Seed for the MACs of virtual boards.")] = 0,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds after which a round counts as failed.")] = 60.0,
+    plot: Annotated[
+        Path | None, typer.Option(help="Plot the phases to this file: .svg or .png.", show_default="none")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Measure first boots: from power-on to link, provisioned, and the first telemetry that is acknowledged.
+    """Measure first boots: from power-on to link, provisioned, and the first acknowledged telemetry.
 
-    Virtual boards are new each round, and their server is one of its own unless --data, --server or --url say
-    another. A board on a port has to be flashed and online: its credentials are wiped and its device deleted before
-    each round, and its settings say how it provisions itself. Exit code 1 if a round failed. See docs/measuring.md.
+    Each round uses a new virtual board, and a temporary server unless --data, --server or --url name another. A
+    board on a port must be flashed and online: before each round, its credentials are wiped and its device is
+    deleted; its settings decide how it provisions. Exit code 1 if a round failed. See docs/measuring.md.
     """
     if plot:
         from bench.load import plots  # noqa: PLC0415 - what draws takes a second to import
 
         plots.check(plot)
     conditions = host_info.conditions()
-    with _place(chosen, context, target, rounds=count + _WARM_UP, seed=seed, timeout_s=timeout) as place:
-        done = _run(place.rounds, count, timeout, quiet=as_json)
+    with _source(chosen, context, target, rounds=count + _WARM_UP, seed=seed, timeout_s=timeout) as source:
+        done = _run(source.rounds, count, timeout, quiet=as_json)
     good = [each for each in done if not each.error]
     kind = target if target in ("unix", "virtual") else "port"
-    said = (good or done)[0].said
+    boot = (good or done)[0].said
     found = {
         "n": len(good),
         "target": kind,
-        **place.facts,
+        **source.facts,
         "warm_up": _WARM_UP,
         "seed": None if kind == "port" else seed,
         "failed": [each.error for each in done if each.error],
         "attempts": [each.attempts for each in good],
         **_figures(good),
         "rounds_ms": [_rounded(each.at_ms) for each in good],
-        "firmware": said.get("firmware"),
-        "micropython": said.get("micropython"),
+        "firmware": boot.get("firmware"),
+        "micropython": boot.get("micropython"),
         "conditions": conditions,
     }
     if as_json:
@@ -99,7 +101,7 @@ def measure(
         plots.phases(
             plot,
             [{_WORDS[step]: ms for step, ms in each.at_ms.items()} for each in good],
-            title=f"First boot, {kind}, {_way(found)} (n = {len(good)})",
+            title=f"First boot, {kind}, {_description(found)} (n = {len(good)})",
             unit="ms",
         )
     if len(good) < count:
@@ -107,14 +109,13 @@ def measure(
 
 
 @contextmanager
-def _place(
-    chosen: Setup, context: typer.Context, target: str, *, rounds: int, seed: int, timeout_s: float
-) -> Iterator[_Place]:
+def _source(
+    chosen: BoardOptions, context: typer.Context, target: str, *, rounds: int, seed: int, timeout_s: float
+) -> Iterator[_Source]:
     if target not in ("unix", "virtual"):
         if given := [each for each in board_setup.NAMES if server_session.was_given(context, each)]:
             raise UsageError(
-                f"the settings of the board on {target} say how it provisions itself: "
-                f"leave out --{given[0].replace('_', '-')}"
+                f"the board on {target} provisions as its settings say: leave out --{given[0].replace('_', '-')}"
             )
         with OnPort(target, _deleter(chosen.where), timeout_s=timeout_s) as port:
             provision, server = port.settings.get("provision", {}), port.settings.get("server", {})
@@ -123,25 +124,25 @@ def _place(
                 "tls": server.get("tls", False),
                 "credentials": provision.get("credentials", "ACCESS_TOKEN"),
             }
-            yield _Place(rounds=port.switch_on, facts=facts)
+            yield _Source(rounds=port.switch_on, facts=facts)
         return
-    with server_session.at_server(chosen, context, "measure", keep=False) as served:
+    with server_session.open_session(chosen, context, "measure", keep=False) as served:
         prefix = f"measure-{secrets.token_hex(3)}"
         make = rounds_of.on_unix if target == "unix" else rounds_of.on_line
         made = make(served.folder / "boards", served.files(prefix), rounds=rounds, seed=seed)
         with served.tidied(prefix, keep=False):
-            yield _Place(rounds=made, facts=server_session.ways(chosen))
+            yield _Source(rounds=made, facts=server_session.provisioning_facts(chosen))
 
 
-def _deleter(where: Where) -> Any:
-    if not where.url and not server_addresses.of_running(where.data):
+def _deleter(where: ServerOptions) -> Any:
+    if not where.url and not server_addresses.running_server(where.data):
         raise BenchError(
-            f"no server runs on {where.data}, where the board's device is to be deleted: name it with --data or --url"
+            f"no server runs on {where.data}, which must delete the board's device: name it with --data or --url"
         )
 
     def delete(name: str) -> None:
         try:
-            ask(where, lambda server: server.delete_device(name))
+            run_on_server(where, lambda server: server.delete_device(name))
         except NotFound:
             return
 
@@ -149,7 +150,7 @@ def _deleter(where: Where) -> Any:
 
 
 def _run(rounds: Rounds, count: int, timeout_s: float, *, quiet: bool) -> list[Round]:
-    """The rounds that count: the first one, which finds nothing ready, does not."""
+    """Run the rounds; drop the first one, which starts with cold caches."""
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}"), TimeRemainingColumn())
     hidden = quiet or not tables.console.is_terminal
     done = []
@@ -161,7 +162,7 @@ def _run(rounds: Rounds, count: int, timeout_s: float, *, quiet: bool) -> list[R
 
 
 def _figures(good: list[Round]) -> dict[str, Any]:
-    """Milliseconds: since power-on, of each phase, and by the boards' own clocks."""
+    """Return statistics in milliseconds: since power-on, for each phase, and by the boards' own clocks."""
     return {
         "from_power_on_ms": _steps([each.at_ms for each in good]),
         "phases_ms": _steps([rounds_of.phases_ms(each.at_ms) for each in good]),
@@ -181,14 +182,14 @@ def _rounded(values: dict[str, float]) -> dict[str, float]:
     return {step: round(ms, _DIGITS) for step, ms in values.items()}
 
 
-def _way(found: dict[str, Any]) -> str:
+def _description(found: dict[str, Any]) -> str:
     return f"{found['transport']}{' and TLS' if found['tls'] else ''}, {found['credentials']}"
 
 
 def _show(found: dict[str, Any]) -> None:
     conditions = found["conditions"]
     tables.console.print(
-        f"[bold]First boot, {found['target']}[/bold], {_way(found)}, n = {found['n']}\n"
+        f"[bold]First boot, {found['target']}[/bold], {_description(found)}, n = {found['n']}\n"
         f"[dim]firstboot {conditions['firstboot']}, MicroPython {found['micropython']}, {conditions['system']}, "
         f"{conditions['cpus']} CPUs, load {conditions['load_average_1_min']}[/dim]\n"
     )
@@ -205,6 +206,6 @@ def _show(found: dict[str, Any]) -> None:
         )
     tables.draw(table, folds=False)
     if again := sum(each > 1 for each in found["attempts"]):
-        tables.say(f"{again} of {found['n']} took more than one attempt: their waits are in the figures")
+        tables.echo(f"{again} of {found['n']} needed more than one attempt: the figures include their waits")
     for why in found["failed"]:
-        tables.say(f"failed, and not in the figures: {why}")
+        tables.echo(f"failed, not in the figures: {why}")

@@ -1,4 +1,4 @@
-"""`bench monitor`: what a board on a serial line says."""
+"""`bench monitor`: the output of a board on a serial line."""
 
 import json
 import time
@@ -25,26 +25,26 @@ _ANSWER_S = 2.0
 def monitor(
     port: Port = "",
     as_json: Annotated[
-        bool, typer.Option("--json", help="Every line as JSON, those that are no events as well.")
+        bool, typer.Option("--json", help="Print every line as JSON, also those that are not events.")
     ] = False,
-    reset: Annotated[bool, typer.Option("--reset", help="Start the board anew first.")] = False,
+    reset: Annotated[bool, typer.Option("--reset", help="Reset the board first.")] = False,
     until: Annotated[str, typer.Option(help="End after this event, e.g. connected.")] = "",
     timeout: Annotated[
-        float, typer.Option(min=0, help="End after so many seconds, in vain if --until waits. 0: never.")
+        float, typer.Option(min=0, help="End after this many seconds; with --until, as a failure. 0: never.")
     ] = 0,
-    baud: Annotated[int, typer.Option(min=1, help="The speed of the board's console.")] = ports.BAUD,
+    baud: Annotated[int, typer.Option(min=1, help="Baud rate of the board's console.")] = ports.BAUD,
 ) -> None:
-    """Show what a board says, its events in words, until Ctrl-C or --until; also across resets and pulled cables.
+    """Show a board's output, with events in words, until Ctrl-C or --until, across resets and unplugged cables.
 
-    Lines that are typed go to the board. When the input ends, and nothing else says until when to watch, what the
-    board says in the two seconds after that is shown, too.
+    Typed lines go to the board. Without --until and --timeout, the command ends two seconds after the end of its
+    input.
     """
     name = inventory.choose(port)
     recorder = EventRecorder(name, history=0)  # it may run for months
     with PortBoard(name, baud=baud, reset=False, recorder=recorder) as board:
         if reset:
             board.reset()
-        typing = keyboard.forward(board.say) if keyboard.is_there() else None
+        typing = keyboard.forward(board.say) if keyboard.is_available() else None
         for event in _events(board, timeout, None if until or timeout else typing):
             if as_json:
                 print(json.dumps(event), flush=True)
@@ -57,7 +57,7 @@ def monitor(
 
 
 def _events(board: Board, timeout_s: float, typing: Thread | None) -> Iterator[dict[str, Any]]:
-    """What comes until the time is over, or a while after nobody types any more."""
+    """Yield events until the time is over, or two seconds after the end of the input."""
     end = time.monotonic() + timeout_s if timeout_s else None
     while end is None or time.monotonic() < end:
         yield from board.follow(_POLL_S)

@@ -1,11 +1,11 @@
-"""`bench profile`: who may provision, and how."""
+"""`bench profile`: device profiles."""
 
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from bench.cli.options.operator_session import asks_server
+from bench.cli.options.operator_session import with_server
 from bench.cli.render import tables
 from bench.cli.render.tables import Json
 from bench.errors import UsageError
@@ -13,14 +13,14 @@ from bench.registry.names import random_text
 from bench.registry.provision_type import ProvisionType
 from bench.rest_client import ThingsBoard
 
-app = typer.Typer(help="Device profiles: who may provision, and how.", no_args_is_help=True)
+app = typer.Typer(help="Device profiles: which devices may provision, and how.", no_args_is_help=True)
 
 Secrets = Annotated[bool, typer.Option("--show-secrets", help="Show the provisioning secret.")]
 _CHAIN = ProvisionType.X509_CERTIFICATE_CHAIN
 
 
 def view(profile: dict[str, Any], *, show_secrets: bool) -> dict[str, Any]:
-    """A profile as it is printed."""
+    """Return a profile for output."""
     configuration = (profile.get("profileData") or {}).get("provisionConfiguration") or {}
     secret = configuration.get("provisionDeviceSecret") or ""
     found = {
@@ -28,7 +28,7 @@ def view(profile: dict[str, Any], *, show_secrets: bool) -> dict[str, Any]:
         "provisionType": profile.get("provisionType"),
         "provisionDeviceKey": profile.get("provisionDeviceKey"),
         "provisionDeviceSecret": secret if show_secrets or not secret else "(hidden: --show-secrets)",
-        "created": tables.moment(profile["createdTime"]),
+        "created": tables.utc_time(profile["createdTime"]),
     }
     if profile.get("provisionType") == _CHAIN:
         found["certificateRegExPattern"] = configuration.get("certificateRegExPattern")
@@ -37,25 +37,25 @@ def view(profile: dict[str, Any], *, show_secrets: bool) -> dict[str, Any]:
 
 
 @app.command(epilog="Example: bench profile create tray7 --strategy CHECK_PRE_PROVISIONED_DEVICES")
-@asks_server(create=True)
+@with_server(create=True)
 async def create(
     server: ThingsBoard,
     name: str,
     strategy: Annotated[
-        ProvisionType, typer.Option(help="What happens to a device that asks.")
+        ProvisionType, typer.Option(help="The provisioning strategy.")
     ] = ProvisionType.ALLOW_CREATE_NEW_DEVICES,
     certificate: Annotated[
-        Path | None, typer.Option(help=f"With {_CHAIN}: the certificate that signs the devices', as PEM.")
+        Path | None, typer.Option(help=f"With {_CHAIN}: the CA certificate that signs the devices' (PEM).")
     ] = None,
     name_pattern: Annotated[
-        str, typer.Option(help=f"With {_CHAIN}: takes the device's name out of its common name, as its first group.")
+        str, typer.Option(help=f"With {_CHAIN}: a pattern whose first group is the device's name in its common name.")
     ] = "(.*)",
     allow_create: Annotated[
-        bool, typer.Option("--allow-create", help=f"With {_CHAIN}: make devices that do not exist.")
+        bool, typer.Option("--allow-create", help=f"With {_CHAIN}: create devices that do not exist.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Make a profile, with a random key and secret, or for certificates."""
+    """Make a profile with a random key and secret, or for certificate chains."""
     if (strategy is _CHAIN) != (certificate is not None):
         raise UsageError(f"--certificate FILE and --strategy {_CHAIN} go together")
     if certificate is not None:
@@ -75,7 +75,7 @@ async def create(
 
 
 @app.command("list", epilog="Example: bench profile list --json")
-@asks_server()
+@with_server()
 async def list_profiles(server: ThingsBoard, as_json: Json = False) -> None:
     """List the profiles."""
     rows = [view(profile, show_secrets=False) for profile in await server.profiles()]
@@ -83,20 +83,20 @@ async def list_profiles(server: ThingsBoard, as_json: Json = False) -> None:
     tables.table(
         [{key: row[key] for key in columns} for row in rows],
         as_json=as_json,
-        empty="No profiles yet: bench serve makes the first, or bench profile create NAME.",
+        empty="No profiles yet: start bench serve, or use bench profile create NAME.",
     )
 
 
 @app.command(epilog="Example: bench profile show default --show-secrets")
-@asks_server()
+@with_server()
 async def show(server: ThingsBoard, name: str, show_secrets: Secrets = False, as_json: Json = False) -> None:
     """Show a profile."""
     tables.facts(view(await server.profile(name), show_secrets=show_secrets), as_json=as_json)
 
 
 @app.command(epilog="Example: bench profile delete tray7")
-@asks_server()
+@with_server()
 async def delete(server: ThingsBoard, name: str) -> None:
-    """Delete a profile that no device belongs to."""
+    """Delete a profile that has no devices."""
     await server.delete_profile(name)
-    tables.say(f"deleted {name}")
+    tables.echo(f"deleted {name}")

@@ -1,4 +1,4 @@
-"""`bench read` and `bench erase`: the flash of a board, as it is."""
+"""`bench read` and `bench erase`: read or erase the flash of a board."""
 
 import hashlib
 import sys
@@ -14,7 +14,7 @@ from bench import boards, paths
 from bench.boards import BoardDefinition
 from bench.cli.options.common import After, AfterOption, Baud, Before, BeforeOption, BoardName, Port
 from bench.cli.render import tables
-from bench.cli.render.progress import Bars
+from bench.cli.render.progress import ProgressBars
 from bench.cli.render.tables import Json
 from bench.errors import BenchError, UsageError
 from bench.flash import chip_writer, inventory
@@ -27,41 +27,43 @@ _FILES = "vfs"
 
 
 def _number(text: str) -> int:
-    """Decimal, or as offsets are written, 0x200000."""
+    """Parse a decimal or hexadecimal number of bytes."""
     if (number := int(text, 0)) < 0:
         raise ValueError
     return number
 
 
-Bytes = Annotated[int | None, typer.Option(parser=_number, metavar="BYTES", help="Of a region, e.g. 0x8000.")]
+Bytes = Annotated[
+    int | None, typer.Option(parser=_number, metavar="BYTES", help="Begin or size of the region to read, e.g. 0x8000.")
+]
 
 
 def read(
-    file: Annotated[Path, typer.Argument(help="What the flash holds goes there. It has credentials in it.")],
+    file: Annotated[Path, typer.Argument(help="The file to write. It will contain credentials.")],
     port: Port = "",
     board: BoardName = "esp32_generic",
     offset: Bytes = None,
     size: Bytes = None,
-    partition: Annotated[str, typer.Option(help="One partition of the definition, e.g. vfs.")] = "",
+    partition: Annotated[str, typer.Option(help="Only this partition of the definition, e.g. vfs.")] = "",
     baud: Baud = 0,
     before: BeforeOption = None,
     after: AfterOption = After.HARD_RESET,
-    force: Annotated[bool, typer.Option("--force", help="Replace the file if there is one.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Read the flash of a board into a file, all of it or a part, and start the board again."""
+    """Read the flash of a board, or a part of it, into a file, and restart the board."""
     definition = boards.load(board)
     if partition and (offset is not None or size is not None):
-        raise UsageError("--partition says what --offset and --size say: leave one out")
+        raise UsageError("--partition and --offset/--size exclude each other: leave one out")
     if (offset is None) != (size is None):
         raise UsageError("--offset and --size go together")
     if partition:
         place = definition.partition(partition)
         offset, size = place.offset, place.size
     if file.exists() and not force:
-        raise UsageError(f"{file} is there already: name another file, or replace it with --force")
+        raise UsageError(f"{file} exists already: name another file, or replace it with --force")
     if file.is_dir() or not file.parent.is_dir():
-        raise UsageError(f"{file} is no file in a folder that there is")
+        raise UsageError(f"{file}: not a file in an existing folder")
     line = inventory.choose(port, chip=definition.chip)
     with _in_loader(line, definition, baud=baud, before=before, after=after, as_json=as_json) as (chip, reporter):
         reporter.phase("read")
@@ -75,15 +77,15 @@ def erase(
     port: Port = "",
     board: BoardName = "esp32_generic",
     partition: Annotated[
-        str, typer.Option(help="One partition of the definition, e.g. vfs.", show_default="the whole flash")
+        str, typer.Option(help="Only this partition of the definition, e.g. vfs.", show_default="the whole flash")
     ] = "",
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     baud: Baud = 0,
     before: BeforeOption = None,
     after: AfterOption = After.HARD_RESET,
     as_json: Json = False,
 ) -> None:
-    """Erase the flash of a board, all of it or a partition, with the credentials in it, and start the board again."""
+    """Erase the flash of a board, or one partition, with the credentials in it, and restart the board."""
     definition = boards.load(board)
     place = definition.partition(partition) if partition else None
     what = f"partition {partition}" if partition else "the whole flash"
@@ -99,19 +101,19 @@ def erase(
     if as_json:
         tables.facts({"port": line, "erased": partition or "all"}, as_json=True)
     else:
-        tables.say(f"{what} is erased")
+        tables.echo(f"erased {what}")
 
 
 def _lost(partition: str) -> str:
-    """What goes with it; the credentials are in the file system."""
+    """Return what is lost; the credentials are in the file system."""
     if not partition:
         return "MicroPython, the firmware, its settings and the board's credentials"
-    return "the firmware, its settings and the board's credentials" if partition == _FILES else "all that is in it"
+    return "the firmware, its settings and the board's credentials" if partition == _FILES else "its content"
 
 
 def _confirm(question: str) -> None:
     if not sys.stdin.isatty():
-        raise UsageError(f"{question} There is no terminal to ask on: --yes says so")
+        raise UsageError(f"{question} No terminal to ask on: confirm with --yes")
     if not typer.confirm(question, err=True):
         raise BenchError("nothing was erased")
 
@@ -120,9 +122,9 @@ def _confirm(question: str) -> None:
 def _in_loader(
     port: str, board: BoardDefinition, *, baud: int, before: Before | None, after: After, as_json: bool
 ) -> Iterator[tuple[ChipWriter, ProgressReporter]]:
-    """A board's chip in its loader, which runs again at the end, whatever became of it."""
-    with Bars([port], as_json=as_json) as shown, TemporaryDirectory(prefix="bench-chip-") as folder:
-        bar = shown.of(port)
+    """Put a board's chip into its loader; restart the board at the end of the block, in any case."""
+    with ProgressBars([port], as_json=as_json) as shown, TemporaryDirectory(prefix="bench-chip-") as folder:
+        bar = shown.bar(port)
         try:
             with (
                 SerialConnection(port) as line,

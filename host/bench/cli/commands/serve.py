@@ -35,44 +35,49 @@ def serve(
     coap_port: Annotated[int | None, _port("CoAP, UDP", 5683)] = None,
     hostname: Annotated[
         list[str],
-        typer.Option(help="A name or address boards call this machine, for its certificate. Repeatable."),
+        typer.Option(help="A name or address of this machine, for its certificate. Repeatable."),
     ] = [],  # noqa: B006
     tls_cert: Annotated[Path | None, typer.Option(help="Your own certificate, with its chain, as PEM.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="The key of --tls-cert, as PEM.")] = None,
     tls_client_ca: Annotated[
-        Path | None, typer.Option(help="Only devices whose certificates this CA signed (PEM) may show one.")
+        Path | None, typer.Option(help="Accept only client certificates signed by this CA (PEM).")
     ] = None,
     database: Annotated[
         str,
         typer.Option(
-            help="postgresql+asyncpg://USER:PASSWORD@HOST/NAME instead of SQLite in the data folder.",
+            help="postgresql+asyncpg://USER:PASSWORD@HOST/NAME, instead of SQLite in the data folder.",
             envvar="BENCH_DATABASE",
         ),
     ] = "",
-    free_ports: Annotated[bool, typer.Option("--free-ports", help="Any free port where none is given.")] = False,
+    free_ports: Annotated[
+        bool, typer.Option("--free-ports", help="Use a free port for each protocol without a port option.")
+    ] = False,
     ready_file: Annotated[
-        Path | None, typer.Option(help="A JSON file with the real ports, written when the server listens.")
+        Path | None, typer.Option(help="A JSON file with the ports in use, written once the server listens.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print events as JSON lines.")] = False,
     per_caller: Annotated[
-        int, typer.Option("--limit-per-caller", min=1, help="Wrong secrets a minute of one name at one address.")
+        int, typer.Option("--limit-per-caller", min=1, help="Wrong secrets a minute for one name from one address.")
     ] = _RULES.per_caller,
     per_address: Annotated[
-        int, typer.Option("--limit-per-address", min=1, help="Wrong secrets a minute of one address.")
+        int, typer.Option("--limit-per-address", min=1, help="Wrong secrets a minute from one address.")
     ] = _RULES.per_address,
     per_key: Annotated[
         int, typer.Option("--limit-per-key", min=1, help="Wrong secrets a minute for one provisioning key.")
     ] = _RULES.per_key,
     lift_loopback: Annotated[
-        bool, typer.Option("--lift-limits-for-loopback", help="No limits for this machine: for tests and benchmarks.")
+        bool,
+        typer.Option(
+            "--lift-limits-for-loopback", help="No limits for clients on this machine, for tests and benchmarks."
+        ),
     ] = False,
 ) -> None:
     """Serve ThingsBoard's device API over MQTT, HTTP and CoAP, and its operators' API.
 
-    Ends on SIGTERM or Ctrl-C, after what is in flight. The first start makes a profile `default` with a
+    SIGTERM or Ctrl-C ends it after the requests in progress. The first start makes a profile `default` with a
     random key and secret, an operator with a random password (operator.json), and a CA of its own.
     """
-    # A server takes half a second to import, and no other command needs one.
+    # A server takes half a second to import, and no other command needs it.
     from bench.server.journal import Journal  # noqa: PLC0415
     from bench.server.run import foreground  # noqa: PLC0415
     from bench.server.server import Options  # noqa: PLC0415
@@ -93,10 +98,10 @@ def serve(
         database=database or None,
         limits=Rules(per_caller=per_caller, per_address=per_address, per_key=per_key, lift_loopback=lift_loopback),
     )
-    # The first file is of a running server only, so that other commands find it.
+    # The first file exists only while the server runs, so that other commands find it.
     ready_files = [data / server_addresses.FILE, *([ready_file] if ready_file else [])]
     welcome = _no_welcome if as_json else partial(_welcome, data)
-    with server_addresses.alone(data):
+    with server_addresses.lock_folder(data):
         asyncio.run(foreground.run(options, Journal(as_json=as_json), ready_files, welcome))
 
 

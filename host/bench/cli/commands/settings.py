@@ -1,4 +1,4 @@
-"""`bench settings`: the settings of a board that runs, over its console."""
+"""`bench settings`: the settings of a running board, over its console."""
 
 import json
 import sys
@@ -18,18 +18,18 @@ from bench.dut.serial import PortBoard
 from bench.errors import BenchError, UsageError
 from bench.flash import inventory
 
-app = typer.Typer(help="The settings of a board that runs, over its console (docs/settings.md).", no_args_is_help=True)
+app = typer.Typer(help="The settings of a running board, over its console (docs/settings.md).", no_args_is_help=True)
 
 _SHOWN = {True: "(set)", False: "(not set)"}
 
 
 @app.command("list", epilog="Example: bench settings list --port /dev/ttyUSB0")
 def all_settings(port: Port = "", as_json: Json = False) -> None:
-    """Show all settings of a board. Of secrets it says only whether they are set."""
-    with _asked(port) as board:
+    """Show all settings of a board. Secrets are only shown as set or not set."""
+    with _open_console(port) as board:
         found, complaint = board.settings()
     if complaint:
-        tables.warn(f"the board's settings are of no use yet: {complaint}")
+        tables.warn(f"the board's settings are invalid: {complaint}")
     if as_json:
         tables.table([_facts(each) for each in found], as_json=True, empty="")
         return
@@ -40,47 +40,47 @@ def all_settings(port: Port = "", as_json: Json = False) -> None:
 @app.command(epilog="Example: bench settings get --port /dev/ttyUSB0 wifi.ssid")
 def get(name: str, port: Port = "", as_json: Json = False) -> None:
     """Show one setting of a board."""
-    with _asked(port) as board:
+    with _open_console(port) as board:
         found = _one(board, name)
     if as_json:
         tables.facts(_facts(found), as_json=True)
     else:
-        tables.say(_text(found))
+        tables.echo(_text(found))
 
 
 @app.command("set", epilog="Example: bench settings set --port /dev/ttyUSB0 wifi.password")
 def change(
     name: str,
     value: Annotated[
-        str | None, typer.Argument(help="Asked for if not given, unseen if it is a secret; or standard input.")
+        str | None, typer.Argument(help="Default: standard input, or a prompt, which hides secrets.")
     ] = None,
     port: Port = "",
     value_file: Annotated[Path | None, typer.Option(help="A file with the value.")] = None,
-    default: Annotated[bool, typer.Option("--default", help="Take it out of the board's file.")] = False,
+    default: Annotated[bool, typer.Option("--default", help="Remove the setting from the board's file.")] = False,
 ) -> None:
-    """Change a setting of a board, which restarts it, and see that it holds the new one.
+    """Change a setting of a board, which restarts, and check the new value.
 
-    Credentials stay. A secret is best not written on the command line, which the shell keeps.
+    The board keeps its credentials. Do not write a secret on the command line, which the shell records.
     """
     if (value is not None) + (value_file is not None) + default > 1:
-        raise UsageError("a value, --value-file and --default are three ways to say what is set: choose one")
+        raise UsageError("a value, --value-file and --default exclude each other: choose one")
     if value_file:
         value = value_file.read_text().rstrip("\r\n")
     elif value is None and not default and not sys.stdin.isatty():
         value = sys.stdin.read().rstrip("\r\n")
-    if not default:  # which takes out of the board's file whatever is there
+    if not default:  # which removes any entry from the board's file
         if value is None:
             hidden = schema.require(name).is_secret
             value = str(typer.prompt(name, default="", show_default=False, hide_input=hidden, err=True))
         schema.parse(name, value)
-    with _asked(port) as board:
+    with _open_console(port) as board:
         left = board.change(name, value)
     done = f"{name} is back to its default" if default else f"{name} is set"
-    tables.say(f"{done}; the board restarts when it has the rest: {left}" if left else f"{done}, the board restarted")
+    tables.echo(f"{done}; the board restarts once it also has: {left}" if left else f"{done}, the board restarted")
 
 
 @contextmanager
-def _asked(port: str) -> Iterator[ConsoleClient]:
+def _open_console(port: str) -> Iterator[ConsoleClient]:
     with PortBoard(inventory.choose(port), reset=False) as board:
         yield ConsoleClient(board)
 
@@ -88,7 +88,7 @@ def _asked(port: str) -> Iterator[ConsoleClient]:
 def _one(board: ConsoleClient, name: str) -> Setting:
     found, _ = board.settings(name)
     if len(found) != 1 or found[0].name != name:
-        raise BenchError(f"the board's answer about {name} makes no sense: ask it again")
+        raise BenchError(f"unexpected answer about {name} from the board: try again")
     return found[0]
 
 

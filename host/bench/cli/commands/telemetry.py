@@ -1,4 +1,4 @@
-"""`bench telemetry`: what a device reports."""
+"""`bench telemetry`: the values that a device reports."""
 
 import asyncio
 import json
@@ -6,24 +6,26 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.cli.options.operator_session import asks_server
+from bench.cli.options.operator_session import with_server
 from bench.cli.render import tables
 from bench.rest_client import ThingsBoard
 
 _POLL_S = 1.0
 
 
-@asks_server()
+@with_server()
 async def telemetry(
     server: ThingsBoard,
     name: str,
-    keys: Annotated[str, typer.Option(help="Only these series: a,b,c.")] = "",
-    last: Annotated[float, typer.Option(min=0, help="All entries of so many seconds, not only the latest.")] = 0,
-    limit: Annotated[int, typer.Option(min=1, help="With --last: at most so many of a series.")] = 100,
-    follow: Annotated[bool, typer.Option("--follow", help="Go on with what comes, until Ctrl-C.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    keys: Annotated[str, typer.Option(help="Only these keys: a,b,c.")] = "",
+    last: Annotated[
+        float, typer.Option(min=0, help="All values of the last this many seconds, not only the latest.")
+    ] = 0,
+    limit: Annotated[int, typer.Option(min=1, help="With --last: at most this many values of a key.")] = 100,
+    follow: Annotated[bool, typer.Option("--follow", help="Show new values as they arrive, until Ctrl-C.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
 ) -> None:
-    """Show a device's telemetry, the latest of every series, the oldest first."""
+    """Show a device's telemetry: the latest value of each key, oldest first."""
     device_id = await server.device_id(name)
     wanted = [key for key in keys.split(",") if key]
     seen: dict[str, int] = {}
@@ -50,4 +52,4 @@ def _show(entries: list[tuple[int, str, Any]], as_json: bool) -> None:
         if as_json:
             print(json.dumps({"ts": ts, "key": key, "value": value}), flush=True)
         else:
-            tables.say(f"{tables.moment(ts)}  {key} {json.dumps(value)}")
+            tables.echo(f"{tables.utc_time(ts)}  {key} {json.dumps(value)}")

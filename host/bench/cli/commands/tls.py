@@ -1,4 +1,4 @@
-"""`bench tls`: the server's certificate, and the CA that boards have to trust."""
+"""`bench tls`: the server's certificate, and the CA that boards must trust."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,12 +17,12 @@ app = typer.Typer(help="TLS: the server's certificate and its CA.", no_args_is_h
 @app.command(epilog="Example: bench tls show --out-dir certificates")
 def show(
     out_dir: Annotated[
-        Path | None, typer.Option(help="Write ca.pem and ca.der in this folder; boards with MicroPython take ca.der.")
+        Path | None, typer.Option(help="Write ca.pem and ca.der to this folder; MicroPython boards need ca.der.")
     ] = None,
     as_json: Json = False,
     data: Data = DEFAULT_DATA,
 ) -> None:
-    """Show the certificate that the server made, and the CA above it."""
+    """Show the certificate that the server made, and its CA."""
     identity = authority.existing(data)
     ca = identity.chain[-1]
     facts: dict[str, Any] = {
@@ -48,4 +48,4 @@ def _write_ca(ca: x509.Certificate, folder: Path) -> list[Path]:
 
 
 def _end(certificate: x509.Certificate) -> str:
-    return tables.moment(int(certificate.not_valid_after_utc.timestamp() * 1000))
+    return tables.utc_time(int(certificate.not_valid_after_utc.timestamp() * 1000))

@@ -1,11 +1,11 @@
-"""`bench.toml`: options and settings that are the same each time a board is flashed.
+"""`bench.toml`: defaults for options, the Wi-Fi network, and settings that are the same for each board.
 
 board = "esp32_s3_8mb"          # any option of bench flash, by its name
 server = "192.168.1.10:1883"
 
 [wifi]
 ssid = "shop floor"
-password = "..."                # or BENCH_WIFI_PASSWORD, or you are asked
+password = "..."                # or BENCH_WIFI_PASSWORD, or a prompt
 
 [settings.session]              # any setting of the firmware
 telemetry_s = 10
@@ -31,7 +31,7 @@ _SECTIONS = {"wifi", "settings"}
 
 @dataclass(frozen=True, kw_only=True)
 class BenchToml:
-    """Contents of the file. `options` are by the names of parameters."""
+    """The content of the file. The keys of `options` are names of parameters."""
 
     options: dict[str, Any] = field(default_factory=dict)
     ssid: str | None = None
@@ -40,14 +40,18 @@ class BenchToml:
 
 
 def path() -> Path:
-    """Return the file's path: `BENCH_TOML`, or in the working directory."""
+    """Return the path of the file: `BENCH_TOML`, or bench.toml in the working directory."""
     return Path(os.environ.get("BENCH_TOML", _NAME))
 
 
 def read(*commands: Callable[..., Any]) -> BenchToml:
-    """Read the file, whose options are those of `commands`; nothing if there is none. Raises UsageError.
+    """Read and check the file. A missing file is an empty one.
 
-    A file with a password in it has to be its owner's alone.
+    Args:
+        *commands: The commands whose options it may set.
+
+    Raises:
+        UsageError: The file is not TOML, has an unknown key, or holds a password and others can read it.
     """
     file = path()
     try:
@@ -64,7 +68,7 @@ def read(*commands: Callable[..., Any]) -> BenchToml:
         raise UsageError(f"{file}: wifi.{min(unknown)} is not one of {', '.join(_WIFI)}")
     for name in _WIFI:
         if not isinstance(wifi.get(name, ""), str):
-            raise UsageError(f"{file}: wifi.{name} has to be a text")
+            raise UsageError(f"{file}: wifi.{name} must be a string")
     schema.check(settings, where=f"{file}: settings")
     if wifi.get("password") and file.stat().st_mode & 0o077:
         raise UsageError(f"{file} holds a password, and others can read it: chmod 600 {file}")
@@ -77,7 +81,7 @@ def read(*commands: Callable[..., Any]) -> BenchToml:
 
 
 def _options(command: Callable[..., Any]) -> Iterator[tuple[str, str]]:
-    """Each option as it is typed, without its dashes, and the parameter that it is for."""
+    """Yield (option without its dashes, parameter) for each option of a command."""
     for name, parameter in inspect.signature(command).parameters.items():
         options = [each for each in getattr(parameter.annotation, "__metadata__", ()) if isinstance(each, OptionInfo)]
         # what is given first stands where typer has the default, if it is not in an annotation
@@ -88,5 +92,5 @@ def _options(command: Callable[..., Any]) -> Iterator[tuple[str, str]]:
 
 def _table(value: Any, name: str, file: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise UsageError(f"{file}: {name} has to be a section")
+        raise UsageError(f"{file}: {name} must be a table")
     return value

@@ -1,4 +1,4 @@
-"""Options that set up a board, and the files that follow from them."""
+"""Options for a board's settings, and the files that follow from them."""
 
 import ipaddress
 import time
@@ -13,7 +13,7 @@ import typer
 from bench import addresses
 from bench.boards import BoardDefinition
 from bench.cli.options import common, operator_session, server_addresses
-from bench.cli.options.operator_session import Where, ask
+from bench.cli.options.operator_session import ServerOptions, run_on_server
 from bench.contract import names, settings
 from bench.contract.credentials import BoardCredentialsType
 from bench.errors import UsageError
@@ -49,18 +49,21 @@ _OPTIONS: common.Options = {
     ),
     "server_name": (
         Annotated[
-            str, typer.Option(help="With --tls and an address for HOST: a name that the server's certificate is for.")
+            str, typer.Option(help="With --tls and an IP address for HOST: a host name in the server's certificate.")
         ],
         "",
     ),
     "profile": (Annotated[str, typer.Option(help="The profile whose key and secret the board gets.")], "default"),
-    "transport": (Annotated[Transport, typer.Option(help="What the board provisions itself over.")], Transport.MQTT),
+    "transport": (
+        Annotated[Transport, typer.Option(help="The protocol that the board provisions itself over.")],
+        Transport.MQTT,
+    ),
     "credentials": (
-        Annotated[BoardCredentialsType, typer.Option(help="What the board logs in with, and makes itself.")],
+        Annotated[BoardCredentialsType, typer.Option(help="The kind of credentials that the board makes for itself.")],
         BoardCredentialsType.ACCESS_TOKEN,
     ),
     "certificate": (
-        Annotated[Path | None, typer.Option(help="A certificate for the board that was made elsewhere, PEM or DER.")],
+        Annotated[Path | None, typer.Option(help="An existing certificate for the board, PEM or DER.")],
         None,
     ),
     "key": (Annotated[Path | None, typer.Option(help="The key of --certificate, PEM or DER.")], None),
@@ -75,7 +78,7 @@ _OPTIONS: common.Options = {
         Annotated[
             Claim,
             typer.Option(
-                help="What the board shows: the profile's secret, its own, a proof. A ThingsBoard takes the first."
+                help="Secret in the request: the profile's, the board's own, or a proof of it. On ThingsBoard: shared."
             ),
         ],
         Claim.SHARED,
@@ -83,19 +86,21 @@ _OPTIONS: common.Options = {
     "after_refusals": (
         Annotated[
             int,
-            typer.Option(min=0, max=1000, help="Refused logins in a row until it provisions itself anew. 0: never."),
+            typer.Option(
+                min=0, max=1000, help="Refused logins in a row before the board provisions itself again. 0: never."
+            ),
         ],
         0,
     ),
 }
 
 NAMES = tuple(_OPTIONS)
-"""The options' names, as parameters."""
+"""The names of the options' parameters."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prepared:
-    """Configuration that boards of one kind share; the rest follows from a board and its MAC."""
+class BoardTemplate:
+    """Everything that boards with the same options share; the files of one board follow from its MAC."""
 
     place: Place
     chosen: Choices
@@ -106,24 +111,27 @@ class Prepared:
 
     @property
     def address(self) -> str:
-        """The server's HOST:PORT, for people."""
+        """The server's address as HOST:PORT."""
         return f"{self.place.host}:{self.place.mqtt_port}"
 
     @property
     def is_local(self) -> bool:
-        """True if only this machine reaches the server."""
+        """True if only this machine can reach the server."""
         return addresses.is_loopback(self.place.host)
 
     def files(
         self, board: BoardDefinition, mac: str, *, name: str = "", **sections: dict[str, Any]
     ) -> dict[str, bytes]:
-        """Return the files of one board besides its firmware: settings.json, the CA, a certificate and its key.
+        """Return the files of one board that are not firmware, settings.json among them.
 
         Args:
-            board: The definition it is made by.
-            mac: Its MAC, 12 hex digits.
-            name: Its name on the server; empty: the default, which follows from its MAC.
-            **sections: Settings that go over all others but the name.
+            board: Its definition, for pins and Ethernet.
+            mac: 12 hex digits.
+            name: The device's name on the server; made from the MAC if empty.
+            **sections: Sections that overlay the settings.
+
+        Returns:
+            Path on the board -> content.
 
         Raises:
             UsageError: The firmware would refuse the settings.
@@ -143,8 +151,8 @@ class Prepared:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Setup:
-    """Values of the options."""
+class BoardOptions:
+    """The options for a board's settings, and the server that the board is for."""
 
     server: str
     provision_port: int
@@ -159,14 +167,18 @@ class Setup:
     server_made: bool
     claim: Claim
     after_refusals: int
-    where: Where
+    where: ServerOptions
 
-    def prepare(self) -> Prepared:
-        """Ask the server for what its boards show. Raises UsageError for what could not work."""
+    def prepare(self) -> BoardTemplate:
+        """Check the options, and query the server for the profile's key and secret.
+
+        Raises:
+            UsageError: The options contradict each other, or a board with them could not get online.
+        """
         if (self.certificate is None) != (self.key is None):
             raise UsageError("--certificate and --key go together")
         if self.certificate and self.server_made:
-            raise UsageError("--server-made and --certificate are two ways to get credentials: choose one")
+            raise UsageError("--server-made and --certificate exclude each other: choose one")
         pair = device_config.pair(self.certificate, self.key) if self.certificate and self.key else {}
         chosen = Choices(
             transport=self.transport,
@@ -179,12 +191,12 @@ class Setup:
         place = self._place()
         sections = device_config.sections(place, chosen, now_s=int(time.time()))
         key, secret = key_and_secret(self.where, self.profile, optional=bool(pair))
-        return Prepared(place=place, chosen=chosen, key=key, secret=secret, pair=pair, sections=sections)
+        return BoardTemplate(place=place, chosen=chosen, key=key, secret=secret, pair=pair, sections=sections)
 
     def _place(self) -> Place:
-        """The server that a board is made for. Ports, CA and names of the data folder's are known."""
+        """Return the server that the board is for, with ports, CA and name from the data folder where that has them."""
         data, foreign = self.where.data, bool(self.where.url)
-        running = None if self.server and foreign else server_addresses.of_running(data)
+        running = None if self.server and foreign else server_addresses.running_server(data)
         if self.server:
             host, port = host_and_port(self.server)
         elif running:
@@ -210,28 +222,35 @@ class Setup:
         )
 
 
-def sets_up(command: Callable[Concatenate[Setup, P], T]) -> Callable[..., T]:
-    """Give a command these options and those that choose the server, gathered in a `Setup` as its first parameter."""
-
-    def made(**given: Any) -> Setup:
-        where = Where(**{name: given.pop(name) for name in operator_session.WHERE})
-        return Setup(where=where, **given)
-
-    return common.gathered({**_OPTIONS, **operator_session.WHERE}, made)(command)
-
-
-def key_and_secret(where: Where, profile: str, *, optional: bool = False) -> tuple[str, str]:
-    """Return the provisioning key and secret of a profile.
+def with_board_options(command: Callable[Concatenate[BoardOptions, P], T]) -> Callable[..., T]:
+    """Add the options above and the server's to a command.
 
     Args:
-        where: The server that has the profile.
-        profile: Its name.
-        optional: Return empty texts if it has none.
+        command: Gets the BoardOptions as its first argument.
+
+    Returns:
+        The command for typer.
+    """
+
+    def made(**given: Any) -> BoardOptions:
+        where = ServerOptions(**{name: given.pop(name) for name in operator_session.SERVER_OPTIONS})
+        return BoardOptions(where=where, **given)
+
+    return common.with_options({**_OPTIONS, **operator_session.SERVER_OPTIONS}, made)(command)
+
+
+def key_and_secret(where: ServerOptions, profile: str, *, optional: bool = False) -> tuple[str, str]:
+    """Query a server for the provisioning key and secret of a profile.
+
+    Args:
+        where: The server.
+        profile: The profile's name.
+        optional: Return empty texts for a profile without them, instead of an error.
 
     Raises:
-        UsageError: It has none, and they are not optional.
+        UsageError: The profile has no key and secret.
     """
-    found = ask(where, lambda server: server.profile(profile))
+    found = run_on_server(where, lambda server: server.profile(profile))
     key = found.get("provisionDeviceKey")
     secret = ((found.get("profileData") or {}).get("provisionConfiguration") or {}).get("provisionDeviceSecret")
     if key and secret and found.get("provisionType") != ProvisionType.X509_CERTIFICATE_CHAIN:
@@ -250,14 +269,14 @@ def _is_name(text: str) -> bool:
 
 
 def _http_port(url: str, host: str) -> int:
-    """Return the HTTP port in a server's URL, where it gives the time, if boards go to the same host; else 0."""
+    """Return the HTTP port of a URL, from which a board can get the time, if it is on the boards' host; else 0."""
     there = httpx.URL(url)
     return there.port or 80 if (there.scheme, there.host) == ("http", host) else 0
 
 
 def host_and_port(text: str) -> tuple[str, int]:
-    """HOST:PORT, taken apart. Raises UsageError."""
+    """Split HOST:PORT. Raises UsageError."""
     host, _, port = text.rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise UsageError(f"{text} is no address: write HOST:PORT, e.g. 192.168.1.10:1883")
+        raise UsageError(f"not an address: {text}; write HOST:PORT, e.g. 192.168.1.10:1883")
     return host, int(port)

@@ -1,4 +1,4 @@
-"""Options that several commands have in common."""
+"""Options shared by several commands."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -13,12 +13,12 @@ T = TypeVar("T")
 G = TypeVar("G")
 
 PORT_HELP = (
-    "The board's port: a device, rfc2217://HOST:PORT, socket://HOST:PORT, or the MAC of a chip with USB of its own"
+    "The board's port: a device, rfc2217://HOST:PORT, socket://HOST:PORT, or the MAC of a chip with built-in USB"
 )
 
 
 class Before(StrEnum):
-    """How esptool gets a chip into its loader."""
+    """esptool's way to reset a chip into its boot loader."""
 
     DEFAULT_RESET = "default-reset"
     USB_RESET = "usb-reset"
@@ -26,31 +26,39 @@ class Before(StrEnum):
 
 
 class After(StrEnum):
-    """How a chip gets out of its loader."""
+    """esptool's way to leave the boot loader."""
 
     HARD_RESET = "hard-reset"
     NO_RESET = "no-reset"
 
 
-Port = Annotated[str, typer.Option("--port", help=f"{PORT_HELP}. The only one that fits if not given.")]
-BoardName = Annotated[str, typer.Option("--board", help="The definition in boards/.")]
-Baud = Annotated[int, typer.Option("--baud", min=0, help="esptool's speed; 0: the definition's.")]
+Port = Annotated[str, typer.Option("--port", help=f"{PORT_HELP}. Not needed if only one port fits.")]
+BoardName = Annotated[str, typer.Option("--board", help="A board definition in boards/.")]
+Baud = Annotated[int, typer.Option("--baud", min=0, help="Baud rate for esptool. 0: as in the definition.")]
 BeforeOption = Annotated[
     Before | None,
     typer.Option(
-        "--before", help="How the chip gets into its loader; no-reset: you do it.", show_default="the definition's"
+        "--before", help="How to reset into the boot loader; no-reset: you do it.", show_default="as in the definition"
     ),
 ]
-AfterOption = Annotated[
-    After, typer.Option("--after", help="How the chip gets out of its loader; no-reset: you do it.")
-]
+AfterOption = Annotated[After, typer.Option("--after", help="How to leave the boot loader; no-reset: you do it.")]
 
 Options = Mapping[str, tuple[Any, Any]]
-"""Name -> what typer reads from the annotation, and the default."""
+"""Parameter name -> (annotation for typer, default)."""
 
 
-def gathered(options: Options, into: Callable[..., G]) -> Callable[[Callable[Concatenate[G, P], T]], Callable[..., T]]:
-    """Add options to a command's own: what they are is its first argument, made by `into(**options)`."""
+def with_options(
+    options: Options, into: Callable[..., G]
+) -> Callable[[Callable[Concatenate[G, P], T]], Callable[..., T]]:
+    """Add options to a command's own.
+
+    Args:
+        options: The options to add.
+        into: Called with their values by name; its result is the command's first argument.
+
+    Returns:
+        A decorator for commands.
+    """
 
     def decorate(command: Callable[Concatenate[G, P], T]) -> Callable[..., T]:
         @wraps(command)

@@ -1,4 +1,4 @@
-"""What is typed into this terminal goes to a board's serial line."""
+"""Standard input, forwarded line by line to a board's serial line."""
 
 import os
 import signal
@@ -12,36 +12,43 @@ from bench.errors import BenchError
 _STDIN = 0
 
 
-def is_there() -> bool:
-    """Whether somebody may type: standard input is a terminal or a pipe."""
+def is_available() -> bool:
+    """Return whether standard input is a terminal or a pipe."""
     try:
         return os.isatty(_STDIN) or stat.S_ISFIFO(os.fstat(_STDIN).st_mode)
     except OSError:  # closed
         return False
 
 
-def forward(say: Callable[[str], None]) -> threading.Thread:
-    """`say` every line of standard input to a board; the thread that does it ends with the input."""
+def forward(send: Callable[[str], None]) -> threading.Thread:
+    """Forward every line of standard input to a board.
+
+    Args:
+        send: Sends one line to the board. A BenchError is shown, and the next line is tried.
+
+    Returns:
+        The thread that forwards; it ends with the input.
+    """
     # in the background a terminal's input is an error then, instead of what stops the whole program
     signal.signal(signal.SIGTTIN, signal.SIG_IGN)
-    thread = threading.Thread(target=_forward, args=(say,), daemon=True)
+    thread = threading.Thread(target=_forward, args=(send,), daemon=True)
     thread.start()
     return thread
 
 
-def _forward(say: Callable[[str], None]) -> None:
+def _forward(send: Callable[[str], None]) -> None:
     rest = b""
     while piece := _read():
         *lines, rest = (rest + piece).split(b"\n")
         for line in lines:
-            _say(say, line)
+            _send(send, line)
     if rest:
-        _say(say, rest)
+        _send(send, rest)
 
 
-def _say(say: Callable[[str], None], line: bytes) -> None:
+def _send(send: Callable[[str], None], line: bytes) -> None:
     try:
-        say(line.decode(errors="surrogateescape"))
+        send(line.decode(errors="surrogateescape"))
     except BenchError as error:  # the next line may come through
         tables.fail(str(error))
 

@@ -1,4 +1,4 @@
-"""Commands that an operator gives to a server: the bench's own, running or not, or any ThingsBoard."""
+"""An operator's session with a server: the bench's own, running or not, or any ThingsBoard."""
 
 import asyncio
 import json
@@ -33,14 +33,14 @@ Url = Annotated[
         help="A ThingsBoard, e.g. https://tb.example; the bench's own server if not given.", envvar="BENCH_URL"
     ),
 ]
-User = Annotated[str, typer.Option(help="With --url: who asks.", envvar="BENCH_USER")]
+User = Annotated[str, typer.Option(help="With --url: the user name.", envvar="BENCH_USER")]
 PasswordFile = Annotated[
     Path | None,
-    typer.Option(help=f"With --url: a file with the password. Without: ${_PASSWORD}, or you are asked."),
+    typer.Option(help=f"With --url: a file with the password. Without: ${_PASSWORD}, or a prompt."),
 ]
 Ca = Annotated[Path | None, typer.Option(help="With --url: certificates to trust, as PEM, instead of the system's.")]
 
-WHERE: common.Options = {
+SERVER_OPTIONS: common.Options = {
     "data": (Data, DEFAULT_DATA),
     "url": (Url, ""),
     "user": (User, ""),
@@ -50,8 +50,8 @@ WHERE: common.Options = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Where:
-    """Which server, and as whom."""
+class ServerOptions:
+    """The server to talk to, and the account to use there."""
 
     data: Path
     url: str = ""
@@ -59,38 +59,55 @@ class Where:
     password_file: Path | None = None
     ca: Path | None = None
     create: bool = False
-    """Whether a data folder that is none yet is made one."""
+    """Make the registry if the data folder has none yet."""
 
 
-def asks_server(
+def with_server(
     *, create: bool = False
 ) -> Callable[[Callable[Concatenate[ThingsBoard, P], Awaitable[T]]], Callable[..., T]]:
-    """Make a command of an asynchronous function: its first parameter is the server, and the options that say which
-    one are added to its own.
+    """Turn an asynchronous function into a command on a server, whose options are added to the function's own.
+
+    Args:
+        create: Make the registry if the data folder has none yet.
+
+    Returns:
+        A decorator for functions whose first parameter is the server.
     """
 
     def decorate(command: Callable[Concatenate[ThingsBoard, P], Awaitable[T]]) -> Callable[..., T]:
         @wraps(command)
-        def run(where: Where, /, *args: P.args, **given: P.kwargs) -> T:
-            return ask(where, lambda server: command(server, *args, **given))
+        def run(where: ServerOptions, /, *args: P.args, **given: P.kwargs) -> T:
+            return run_on_server(where, lambda server: command(server, *args, **given))
 
-        return common.gathered(WHERE, partial(Where, create=create))(run)
+        return common.with_options(SERVER_OPTIONS, partial(ServerOptions, create=create))(run)
 
     return decorate
 
 
-def ask(where: Where, question: Callable[[ThingsBoard], Awaitable[T]]) -> T:
-    """Run a question against a server."""
+def run_on_server(where: ServerOptions, operation: Callable[[ThingsBoard], Awaitable[T]]) -> T:
+    """Run an operation on a server.
+
+    Args:
+        where: The server.
+        operation: Called with the logged-in client.
+
+    Returns:
+        The operation's result.
+
+    Raises:
+        UsageError: The options contradict each other, or the server's account is incomplete.
+        BenchError: The data folder has no registry, or the server refuses or does not answer.
+    """
 
     async def run() -> T:
         async with _server(where) as server:
-            return await question(server)
+            return await operation(server)
 
     return asyncio.run(run())
 
 
 @asynccontextmanager
-async def _server(where: Where) -> AsyncIterator[ThingsBoard]:
+async def _server(where: ServerOptions) -> AsyncIterator[ThingsBoard]:
     if where.url:
         async with _client(where) as http:
             yield ThingsBoard(http, where.user or _missing_user(), _password(where))
@@ -99,7 +116,7 @@ async def _server(where: Where) -> AsyncIterator[ThingsBoard]:
         raise UsageError("--user, --password-file and --ca go with --url: the bench's own server needs none of them")
     if not where.create and not (where.data / DATABASE_FILE).exists():
         raise BenchError(f"no registry in {where.data}: bench serve makes one, or name its folder with --data")
-    running = server_addresses.of_running(where.data)
+    running = server_addresses.running_server(where.data)
     if running is None:
         async with _inside(where.data) as transport, _own(where.data, "http://bench", transport) as server:
             yield server
@@ -112,9 +129,9 @@ async def _server(where: Where) -> AsyncIterator[ThingsBoard]:
 async def _own(data: Path, url: str, transport: httpx.AsyncBaseTransport | None) -> AsyncIterator[ThingsBoard]:
     path = data / _ACCOUNT
     if not path.exists():
-        raise BenchError(f"{path} is gone: put it back, or ask as another user with --url {url} --user ...")
+        raise BenchError(f"{path} is gone: put it back, or log in as another user with --url {url} --user ...")
     account = json.loads(path.read_bytes())
-    # Not by way of the environment's proxy: it is no use for this machine's server, and would see the password.
+    # Not by way of the environment's proxy: it cannot reach this machine's server, and would see the password.
     async with httpx.AsyncClient(base_url=url, transport=transport, timeout=_PATIENCE_S, trust_env=False) as http:
         yield ThingsBoard(http, account["username"], account["password"])
 
@@ -125,15 +142,15 @@ def _inside(data: Path) -> AbstractAsyncContextManager[httpx.ASGITransport]:
     return asgi_transport(data)
 
 
-def _client(where: Where) -> httpx.AsyncClient:
+def _client(where: ServerOptions) -> httpx.AsyncClient:
     if not where.url.startswith(("http://", "https://")):
-        raise UsageError(f"{where.url} is no URL: write http://HOST:PORT or https://HOST")
+        raise UsageError(f"not a URL: {where.url}; write http://HOST:PORT or https://HOST")
     if httpx.URL(where.url).userinfo:
-        raise UsageError("--url is the address alone: name the user with --user, and the password in a file")
+        raise UsageError("--url must not contain a user or password: use --user and --password-file")
     try:
         verify = ssl.create_default_context(cafile=where.ca) if where.ca else True
     except (OSError, ssl.SSLError) as error:
-        raise UsageError(f"{where.ca} holds no certificates to trust: a PEM file is wanted") from error
+        raise UsageError(f"{where.ca} contains no certificates: name a PEM file") from error
     return httpx.AsyncClient(base_url=where.url.rstrip("/"), verify=verify, timeout=_PATIENCE_S)
 
 
@@ -141,7 +158,7 @@ def _missing_user() -> str:
     raise UsageError("--url needs --user: an account of that server")
 
 
-def _password(where: Where) -> str:
+def _password(where: ServerOptions) -> str:
     if where.password_file:
         return where.password_file.read_text().rstrip("\r\n")
     return os.environ.get(_PASSWORD) or _typed_password(where.user)
@@ -149,5 +166,5 @@ def _password(where: Where) -> str:
 
 @cache
 def _typed_password(user: str) -> str:
-    """Asked for once: a command may have many questions for its server, hours apart."""
+    """Prompt once: a command may log in many times, hours apart."""
     return str(typer.prompt(f"Password of {user}", hide_input=True, err=True))

@@ -1,4 +1,4 @@
-"""Where a running server listens: it leaves that in its data folder for other commands."""
+"""The addresses of a running server, which it leaves in its data folder for other commands."""
 
 import json
 from collections.abc import Iterator
@@ -15,8 +15,8 @@ _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - read, not li
 
 
 @dataclass(frozen=True, kw_only=True)
-class Addresses:
-    """A running server's, as this machine reaches them. `listens` is the address that it was told to listen on."""
+class ServerAddresses:
+    """Addresses of a running server, as this machine reaches them. `listens` is the configured listening address."""
 
     host: str
     listens: str
@@ -30,33 +30,37 @@ class Addresses:
     """The PEM file with its CA, or with its certificate if that is the user's own."""
 
     def port(self, transport: str, *, tls: bool) -> int:
-        """Where it listens for `mqtt`, `http` or `coap`, which there is no TLS for."""
+        """Return the port for `mqtt`, `http` or `coap`; CoAP has one port, without TLS."""
         secure = tls and transport != "coap"
         found: int = getattr(self, f"{transport}{'s' if secure else ''}_port")
         return found
 
     @property
     def http(self) -> str:
-        """The URL of its HTTP side."""
+        """The URL of the HTTP listener."""
         return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.http_port}"
 
 
-def of_running(data: Path) -> Addresses | None:
-    """Where the server on this data folder listens; None if there is none."""
+def running_server(data: Path) -> ServerAddresses | None:
+    """Return the addresses of the server that runs on a data folder, or None."""
     path = data / FILE
-    if not path.exists() or not _held(data):  # one that was killed leaves its addresses behind
+    if not path.exists() or not _is_locked(data):  # one that was killed leaves its addresses behind
         return None
     found = json.loads(path.read_text())
     ports = {name: found[name] for name in ("mqtt_port", "mqtts_port", "http_port", "https_port", "coap_port")}
     listens = found["host"]
-    return Addresses(
+    return ServerAddresses(
         host=_EVERYWHERE.get(listens, listens), listens=listens, pid=found["pid"], ca=Path(found["ca"]), **ports
     )
 
 
 @contextmanager
-def alone(data: Path) -> Iterator[None]:
-    """One server a data folder: two would not know of each other's sessions. Raises BenchError."""
+def lock_folder(data: Path) -> Iterator[None]:
+    """Lock a data folder for one server: two would not know of each other's sessions.
+
+    Raises:
+        BenchError: Another server has it.
+    """
     lock = FileLock(data / "server.lock", blocking=False)
     try:
         lock.acquire()
@@ -68,9 +72,9 @@ def alone(data: Path) -> Iterator[None]:
         lock.release()
 
 
-def _held(data: Path) -> bool:
+def _is_locked(data: Path) -> bool:
     try:
-        with alone(data):
+        with lock_folder(data):
             return False
     except BenchError:
         return True

@@ -1,4 +1,4 @@
-"""The server that a command's devices are for: one of its own for as long as it runs, or one that is there."""
+"""The server for a command's devices: a temporary one, or one that runs already."""
 
 import asyncio
 import shutil
@@ -13,8 +13,8 @@ import typer
 
 from bench import paths
 from bench.cli.options import server_addresses
-from bench.cli.options.board_setup import Prepared, Setup
-from bench.cli.options.operator_session import Where, ask
+from bench.cli.options.board_setup import BoardOptions, BoardTemplate
+from bench.cli.options.operator_session import ServerOptions, run_on_server
 from bench.cli.render import tables
 from bench.cli.render.tables import DEFAULT_DATA
 from bench.errors import BenchError, UsageError
@@ -27,28 +27,28 @@ _DELETED_AT_ONCE = 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class AtServer:
-    """A server, what its boards get, and a folder for them."""
+class ServerSession:
+    """A server, the settings of its boards, and a folder for them."""
 
     folder: Path
-    prepared: Prepared
-    where: Where
+    prepared: BoardTemplate
+    where: ServerOptions
     own: ServerProcess | None
 
     def files(self, prefix: str) -> Files:
-        """What each board gets so that its device's name is the prefix and its MAC."""
+        """Return a function for each board's files, with device names of the form `PREFIX-MAC`."""
         if self.prepared.chosen.claim is not Claim.SHARED:  # the secret follows from the name
             return lambda board, mac: self.prepared.files(board, mac, name=f"{prefix}-{mac}")
         return lambda board, mac: self.prepared.files(board, mac, identity={"prefix": prefix})
 
     def devices(self, prefix: str) -> list[dict[str, Any]]:
-        """The devices on the server whose names begin so. Raises BenchError if it does not answer."""
-        found = ask(self.where, lambda server: server.devices(prefix))
+        """Return the devices `PREFIX-...` on the server. Raises BenchError if it does not answer."""
+        found = run_on_server(self.where, lambda server: server.devices(prefix))
         return [each for each in found if each["name"].startswith(f"{prefix}-")]
 
     @contextmanager
     def tidied(self, prefix: str, *, keep: bool) -> Iterator[None]:
-        """Afterwards the devices whose names begin so are gone, unless they are to `keep`, or go with their server."""
+        """Delete the devices `PREFIX-...` at the end of the block, except with `keep` or on a temporary server."""
         try:
             yield
         finally:
@@ -70,27 +70,40 @@ class AtServer:
 
             await asyncio.gather(*map(one, ids))
 
-        ask(self.where, delete)
+        run_on_server(self.where, delete)
 
     @property
     def pid(self) -> int | None:
-        """The server's process, if it is one of this machine that is known."""
+        """The process id of the server, or None if it is not one of this machine's."""
         if self.own:
             return self.own.pid
-        running = None if self.where.url else server_addresses.of_running(self.where.data)
+        running = None if self.where.url else server_addresses.running_server(self.where.data)
         return running.pid if running else None
 
 
 @contextmanager
-def at_server(chosen: Setup, context: typer.Context, name: str, *, keep: bool) -> Iterator[AtServer]:
-    """The server that the options say; without any, one of the command's own, which ends with the block.
+def open_session(chosen: BoardOptions, context: typer.Context, name: str, *, keep: bool) -> Iterator[ServerSession]:
+    """Open the server that the options name, or start a temporary one that ends with the block.
 
-    The folder goes with the block, too, unless it is to `keep`. Raises UsageError for options that do not fit.
+    Args:
+        chosen: The options.
+        context: Of the command, to see which options were given.
+        name: Prefix of the session's folder.
+        keep: Leave the folder there at the end of the block.
+
+    Raises:
+        UsageError: The options contradict each other.
+        BenchError: No server runs on the data folder.
     """
     if chosen.certificate:
-        raise UsageError("many boards with one certificate would be one device: leave out --certificate and --key")
+        raise UsageError("boards that share a certificate would be one device: leave out --certificate and --key")
     own = not (chosen.server or chosen.where.url or was_given(context, "data"))
-    if not own and not chosen.server and not chosen.where.url and not server_addresses.of_running(chosen.where.data):
+    if (
+        not own
+        and not chosen.server
+        and not chosen.where.url
+        and not server_addresses.running_server(chosen.where.data)
+    ):
         raise BenchError(f"no server runs on {chosen.where.data}: start bench serve, or leave out --data")
     folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=paths.private_folder(DEFAULT_DATA)))
     with ExitStack() as stack:
@@ -99,16 +112,16 @@ def at_server(chosen: Setup, context: typer.Context, name: str, *, keep: bool) -
         server = None
         if own:
             server = stack.enter_context(ServerProcess(folder))
-            chosen = replace(chosen, where=Where(data=folder))
-        yield AtServer(folder=folder, prepared=chosen.prepare(), where=chosen.where, own=server)
+            chosen = replace(chosen, where=ServerOptions(data=folder))
+        yield ServerSession(folder=folder, prepared=chosen.prepare(), where=chosen.where, own=server)
 
 
-def ways(chosen: Setup) -> dict[str, Any]:
-    """How its boards provision themselves, as JSON has it."""
+def provisioning_facts(chosen: BoardOptions) -> dict[str, Any]:
+    """Return how the boards provision themselves, for JSON output."""
     return {"transport": chosen.transport.value, "tls": chosen.tls, "credentials": chosen.credentials.value}
 
 
 def was_given(context: typer.Context, parameter: str) -> bool:
-    """Whether an option is on the command line."""
+    """Return whether an option is on the command line."""
     source = context.get_parameter_source(parameter)
     return bool(source and source.name == "COMMANDLINE")

@@ -1,4 +1,4 @@
-"""How checks of a contract ended: a table for people, JSON for scripts, JUnit's XML for CI; and the exit code."""
+"""Results of conformance checks: a table for people, JSON for scripts, JUnit XML for CI; and the exit code."""
 
 import json
 from collections import Counter
@@ -20,13 +20,13 @@ _BAD = (Verdict.BROKEN, Verdict.TROUBLE)
 
 
 def show_list(checks: Sequence[Check[Any]], *, as_json: bool) -> None:
-    """Print what is checked."""
+    """Print the checks."""
     rows = [{"check": each.name, "what holds": each.rule, "source": each.source} for each in checks]
     tables.table(rows, as_json=as_json, empty="")
 
 
 def collect(outcomes: Iterable[CheckOutcome], total: int, *, as_json: bool) -> list[CheckOutcome]:
-    """Have checks run, with a bar on a terminal: how they ended."""
+    """Collect the outcomes of checks as they run, with a bar on a terminal."""
     found = []
     columns = (TextColumn("checking"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
     quiet = as_json or not tables.console.is_terminal
@@ -39,7 +39,14 @@ def collect(outcomes: Iterable[CheckOutcome], total: int, *, as_json: bool) -> l
 
 
 def show(outcomes: Sequence[CheckOutcome], *, again: str, as_json: bool, more: Mapping[str, Any]) -> None:
-    """Print how checks ended. `again`: the command that ran them, which --only is put behind; `more`: for JSON."""
+    """Print the outcomes of checks.
+
+    Args:
+        outcomes: Of all checks that ran.
+        again: The command that ran them; --only is appended for each broken check.
+        as_json: Print JSON.
+        more: Further members of the JSON object.
+    """
     counts = Counter(each.verdict for each in outcomes)
     if as_json:
         counted = {each.value: counts[each] for each in Verdict}
@@ -48,7 +55,7 @@ def show(outcomes: Sequence[CheckOutcome], *, again: str, as_json: bool, more: M
     shown = Table(box=None, pad_edge=False, header_style="bold")
     shown.add_column("check", no_wrap=True)
     shown.add_column("verdict")
-    shown.add_column("what holds (says who), and what was seen instead", overflow="fold")
+    shown.add_column("rule (source), and what was seen instead", overflow="fold")
     for each in outcomes:
         colour = _COLOURS[each.verdict]
         seen = f"\n[{colour}]{escape(each.detail)}[/]" if each.detail else ""
@@ -57,17 +64,17 @@ def show(outcomes: Sequence[CheckOutcome], *, again: str, as_json: bool, more: M
     tables.draw(shown)
     seconds = sum(each.seconds for each in outcomes)
     hold, broken, skipped, trouble = (counts[each] for each in Verdict)
-    tables.say(f"{hold} hold, {broken} broken, {skipped} skipped, {trouble} in trouble, in {seconds:.1f} s")
+    tables.echo(f"{hold} hold, {broken} broken, {skipped} skipped, {trouble} in trouble, in {seconds:.1f} s")
     # once more, where it is not scrolled away
     for each in outcomes:
         if each.verdict is Verdict.BROKEN:
-            tables.say(f"broken: {each.name}: {each.detail}\n  {again} --only {each.name}")
+            tables.echo(f"broken: {each.name}: {each.detail}\n  {again} --only {each.name}")
     for why, count in Counter(each.detail for each in outcomes if each.verdict is Verdict.TROUBLE).items():
-        tables.say(f"trouble ({count}): {why}")
+        tables.echo(f"trouble ({count}): {why}")
 
 
 def write_junit(path: Path, outcomes: Sequence[CheckOutcome]) -> None:
-    """Write how checks ended as CI servers read it."""
+    """Write the outcomes as JUnit XML, for CI servers."""
     counts = Counter(each.verdict for each in outcomes)
     suite = ET.Element(
         "testsuite",
@@ -88,6 +95,6 @@ def write_junit(path: Path, outcomes: Sequence[CheckOutcome]) -> None:
 
 
 def exit_by(outcomes: Iterable[CheckOutcome]) -> None:
-    """End the command with 1 if something is broken or in trouble."""
+    """End the command with exit code 1 if a check is broken or in trouble."""
     if any(each.verdict in _BAD for each in outcomes):
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""A board's events as lines for people."""
+"""Events of a board, as lines for people."""
 
 from typing import Any
 
@@ -7,9 +7,9 @@ from rich.markup import escape
 from bench.cli.render import tables
 from bench.text import legible
 
-# What an event means, in words; `{field}` is filled from the event. Without words it is not shown.
+# Event -> text; `{field}` is filled from the event. An event with an empty text is not shown.
 _WORDS = {
-    "state": "",  # the events between say it, and why
+    "state": "",  # the other events show it, with the reason
     "boot": "power on [dim]({reset}, MAC {mac}, firmware {firmware}, MicroPython {micropython})[/dim]",
     "link_up": "link up [dim]{address}[/dim]",
     "link_failed": "[yellow]no link[/yellow] {detail}",
@@ -44,7 +44,12 @@ _WORDS = {
 
 
 def show(event: dict[str, Any], *, who: str = "board") -> None:
-    """Print one event of a board."""
+    """Print one event of a board.
+
+    Args:
+        event: As the board printed it, or one of the bench's own.
+        who: The word in the line's second column.
+    """
     facts = {_printable(key): _printable(value) for key, value in event.items()}
     words = _WORDS.get(event["event"])
     if words is None:
@@ -62,12 +67,12 @@ def line(ms: Any, words: str, *, who: str = "board") -> None:
 
 
 def _printable(value: Any) -> str:
-    """A board may say anything; and brackets that are no markup."""
+    """Escape a value: a board may print control characters, and brackets that are not markup."""
     return escape(legible(str(value)))
 
 
 class _Facts(dict[str, str]):
-    """A board may run another firmware than ours, with events of other fields."""
+    """An event's fields; `?` for missing ones, as the board may run another firmware with other events."""
 
     def __missing__(self, key: str) -> str:
         return "?"

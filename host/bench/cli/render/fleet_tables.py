@@ -1,4 +1,4 @@
-"""What a person sees of a fleet: counts, a table, a histogram."""
+"""Results of a fleet for people: counts, a table, histograms."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -13,7 +13,7 @@ from bench.load.life import Life
 
 _SHOWN = 10  # of what failed
 _BINS, _WIDTH = 12, 40
-_LEAST_S = 0.01  # between two edges, which are told so exactly
+_LEAST_S = 0.01  # between two edges, which are printed to this precision
 _MB = 1e6
 _STEPS = {
     "link_up": "link up",
@@ -28,7 +28,13 @@ _COLUMNS = ("p50", "p95", "p99", "max")
 
 
 def show(title: str, found: dict[str, Any], lives: Sequence[Life]) -> None:
-    """Print what `bench fleet --json` prints, for people."""
+    """Print the results of `bench fleet`.
+
+    Args:
+        title: A description of the fleet.
+        found: The figures, as `--json` prints them.
+        lives: The life of each device, for histograms and reasons.
+    """
     failed = len(found["failed"])
     colour = "green" if found["good"] else "red"
     tables.console.print(
@@ -53,11 +59,11 @@ def _times(found: dict[str, Any]) -> None:
     for each in _COLUMNS:
         table.add_column(each, justify="right")
     for key, words in _LAPS:
-        for step, spread in found[key].items():
-            table.add_row(f"{words}: {_STEPS[step]}", *(f"{spread[each]:.2f}" for each in _COLUMNS))
+        for step, values in found[key].items():
+            table.add_row(f"{words}: {_STEPS[step]}", *(f"{values[each]:.2f}" for each in _COLUMNS))
     for key, words in _OF_CPU:
-        if spread := found[key]:
-            table.add_row(words, *(f"{spread[each]:.2f}" for each in _COLUMNS))
+        if values := found[key]:
+            table.add_row(words, *(f"{values[each]:.2f}" for each in _COLUMNS))
     tables.draw(table)
 
 
@@ -84,7 +90,7 @@ def _facts(found: dict[str, Any]) -> None:
         rate = "" if registry["exchanges_per_s"] is None else f", {registry['exchanges_per_s']:,} exchanges a second"
         tables.console.print(f"[bold]registry[/bold]  {registry['devices']:,} devices{rate}")
     else:
-        tables.console.print("[bold]registry[/bold]  [red]the server does not tell[/red]")
+        tables.console.print("[bold]registry[/bold]  [red]no answer from the server[/red]")
     shown = ", ".join(f"{who} {_shown(value, _MB)} MB" for who, value in found["memory_bytes"].items())
     tables.console.print(f"[bold]memory at most[/bold]  {shown}")
     shown = ", ".join(f"{who} {_shown(value, 1)} s" for who, value in found["cpu_used_s"].items())
@@ -97,9 +103,9 @@ def _failures(found: dict[str, Any], lives: Sequence[Life]) -> None:
         tables.console.print(f"{count:>6}  {escape(reason)}")
     names = [each["name"] for each in found["failed"]]
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    tables.say(f"failed: {', '.join(names[:_SHOWN])}{more}")
+    tables.echo(f"failed: {', '.join(names[:_SHOWN])}{more}")
     if found["consoles"]:
-        tables.say(f"what they said: {found['consoles']}")
+        tables.echo(f"their consoles: {found['consoles']}")
 
 
 def _shown(value: float | None, unit: float) -> str:

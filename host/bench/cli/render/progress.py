@@ -1,4 +1,4 @@
-"""What a person sees of boards that are flashed: a line each, and for a single one what it says."""
+"""Progress of work on boards: a line for each board, and the events of a single one."""
 
 import threading
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from bench.cli.render import event_lines, tables
 from bench.errors import BenchError
 
 _WIDTH = 16  # with a port behind RFC 2217 and the bytes so far, a line has the 80 columns of a terminal
-# How much of the whole a phase is, from where to where; known before anything was measured.
+# Begin and end of each phase, as shares of the whole; fixed, because nothing is measured beforehand.
 _SHARES = {
     "look": (0.0, 0.05),
     "write": (0.05, 0.9),
@@ -38,14 +38,14 @@ _WORDS = {
 }
 
 
-class Stopped(BenchError):
-    """The user ends it."""
+class WorkStopped(BenchError):
+    """The user ended the work."""
 
 
-class Bars:
-    """The lines of boards that are on their way. Without a terminal, a line for each phase that begins.
+class ProgressBars:
+    """The progress lines of several boards; without a terminal, a line for each phase that begins.
 
-    After `stop`, each board's work ends with Stopped when it tells its next step.
+    After `stop`, each board's work ends with WorkStopped when it reports its next step.
     """
 
     def __init__(self, ports: list[str], *, as_json: bool) -> None:
@@ -71,15 +71,17 @@ class Bars:
         self._progress.stop()
 
     def stop(self) -> None:
-        """Have the work end."""
+        """End the work of all boards."""
         self._stopped.set()
 
-    def of(self, port: str) -> "Bar":
-        """The line of the board on a port."""
-        return Bar(self._progress, self._tasks[port], port, self._stopped, quiet=self._quiet, single=self._single)
+    def bar(self, port: str) -> "ProgressBar":
+        """Return the line of the board on a port."""
+        return ProgressBar(
+            self._progress, self._tasks[port], port, self._stopped, quiet=self._quiet, single=self._single
+        )
 
 
-class Bar:
+class ProgressBar:
     """One board's line: a ProgressReporter."""
 
     def __init__(
@@ -112,11 +114,11 @@ class Bar:
 
     def notify(self, text: str) -> None:
         if not self._quiet:
-            tables.say(text if self._single else f"{self._port}: {text}")
+            tables.echo(text if self._single else f"{self._port}: {text}")
 
     def prompt(self, text: str) -> None:
         self._check()
-        tables.ask(f"{self._port}: {text}")
+        tables.instruct(f"{self._port}: {text}")
 
     def event(self, event: dict[str, Any]) -> None:
         self._check()
@@ -124,10 +126,10 @@ class Bar:
             event_lines.show(event)
 
     def end(self, text: str, *, good: bool) -> None:
-        """The board is through with it."""
+        """End the board's line with a result."""
         if good:
             self._progress.update(self._task, completed=1.0, description=escape(text))
-        else:  # why is said below all lines: it is longer than one
+        else:  # the reason is printed below all lines: it is longer than one
             self._progress.update(self._task, description="not online")
         self._progress.stop_task(self._task)
         if self._progress.disable and not self._single:
@@ -135,19 +137,19 @@ class Bar:
 
     def _check(self) -> None:
         if self._stopped.is_set():
-            raise Stopped(f"{self._port}: ended before it was done")
+            raise WorkStopped(f"{self._port}: stopped before it was finished")
 
 
 @contextmanager
 def download(name: str, *, as_json: bool) -> Iterator[Any]:
-    """A bar for something that is downloaded, from its first bytes on: takes `(bytes so far, all or None)`."""
+    """Show a bar for a download from its first bytes on; yields its callback `(bytes so far, total or None)`."""
     columns = (TextColumn("downloading {task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     quiet = as_json or not tables.console.is_terminal
     with Progress(*columns, console=tables.console, disable=quiet, transient=True) as progress:
         task: list[TaskID] = []
 
-        def told(done: int, total: int | None) -> None:
+        def update(done: int, total: int | None) -> None:
             task[:] = task or [progress.add_task(escape(name))]
             progress.update(task[0], completed=done, total=total)
 
-        yield told
+        yield update

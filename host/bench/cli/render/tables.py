@@ -1,4 +1,4 @@
-"""How commands show what they found: tables for people, JSON for scripts."""
+"""Output of commands: tables and lines for people, JSON for scripts."""
 
 import json
 import shlex
@@ -22,37 +22,43 @@ _ANY_WIDTH = 1000
 
 
 def data_option(data: Path) -> str:
-    """What a command that is shown needs to find the same data folder, ready to be pasted and printed."""
+    """Return the --data option for a command to paste, with its markup escaped; empty for the default folder."""
     return "" if data == DEFAULT_DATA else escape(f" --data {shlex.quote(str(data))}")
 
 
 def fail(message: str) -> None:
-    """One line on standard error."""
+    """Print an error, one line on standard error."""
     _errors.print(f"[red]error:[/red] {escape(' '.join(message.split()))}")
 
 
 def warn(message: str) -> None:
-    """One line on standard error that stops nothing."""
+    """Print a warning, one line on standard error."""
     _errors.print(f"[yellow]warning:[/yellow] {escape(' '.join(message.split()))}")
 
 
-def ask(text: str) -> None:
-    """One line on standard error: what the user has to do before it goes on."""
+def instruct(text: str) -> None:
+    """Print an instruction that the user has to follow before the command goes on, on standard error."""
     _errors.print(f"[cyan]now:[/cyan] {escape(text)}")
 
 
-def say(text: str) -> None:
-    """A line that is no more than that: its brackets are no markup."""
+def echo(text: str) -> None:
+    """Print a line as it is, without markup."""
     console.print(escape(text))
 
 
-def moment(ms: int) -> str:
-    """Milliseconds since the epoch as UTC, to the second."""
+def utc_time(ms: int) -> str:
+    """Format milliseconds since the epoch as UTC, to the second."""
     return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def table(rows: Sequence[Mapping[str, Any]], *, as_json: bool, empty: str) -> None:
-    """Rows as a table, with the keys of the first as its head; `empty` is said when there are none."""
+    """Print rows as a table or as a JSON list.
+
+    Args:
+        rows: The keys of the first row are the head.
+        as_json: Print JSON.
+        empty: The text to print instead of a table without rows.
+    """
     if as_json:
         print(json.dumps(rows, indent=2))
         return
@@ -68,18 +74,20 @@ def table(rows: Sequence[Mapping[str, Any]], *, as_json: bool, empty: str) -> No
 
 
 def draw(shown: Table, *, folds: bool = True) -> None:
-    """Print a table. Cells that are figures do not fold: a terminal that is too narrow breaks the lines.
+    """Print a table.
 
-    What is not a terminal has no width that a line could be too long for.
+    Args:
+        shown: The table.
+        folds: Fold cells to the terminal's width. Figures must not fold: a narrow terminal breaks the lines instead.
     """
     if console.is_terminal and folds:
         console.print(shown)
-    else:
+    else:  # a file or a pipe has no width that a line could exceed
         Console(width=_ANY_WIDTH, highlight=False, emoji=False).print(shown)
 
 
 def facts(values: Mapping[str, Any], *, as_json: bool) -> None:
-    """One thing's facts, a line each."""
+    """Print the facts about one thing, a line each or as a JSON object."""
     if as_json:
         print(json.dumps(values, indent=2))
         return

@@ -64,31 +64,31 @@ def _before_request(subject: Subject) -> None:
 CHECKS = [
     Check(
         name="credentials.kept_before_asked",
-        rule="a power cut between request and answer locks nobody out: one device, online",
+        rule="a power cut between request and answer does not lock the device out: one device, online",
         source="the server may have made the device: only who kept its token before asking can log in",
         run=_before_request,
     ),
     Check(
         name="credentials.survive_power_cut",
-        rule="the second boot logs in with the same credentials, and does not ask again",
+        rule="the second boot logs in with the same credentials, without a request",
         source=_KEPT,
         run=_power_cut,
     ),
     Check(
         name="credentials.survive_network_failure",
-        rule="connections that fail change nothing about the credentials",
+        rule="failed connections do not change the credentials",
         source=_KEPT,
         run=_network_failure,
     ),
     Check(
         name="credentials.survive_server_unavailable",
-        rule="CONNACK 3 says nothing about the credentials: they stay",
+        rule="after CONNACK 3 the credentials stay",
         source="MQTT 3.1.1, 3.2.2.3",
         run=_unavailable,
     ),
     Check(
         name="credentials.survive_refused_login",
-        rule="a login that is refused now and then loses nothing: a server restored from a backup knows them again",
+        rule="a refused login does not lose the credentials: a server restored from a backup knows them again",
         source=_KEPT,
         run=_login_refused,
     ),

@@ -46,13 +46,13 @@ def _answered(subject: Subject, session: BoardSession, otherwise: str) -> None:
 CHECKS = [
     Check(
         name="rpc.unknown_method",
-        rule="a call of an unknown method is answered, and not left to time out",
+        rule="a call of an unknown method is answered",
         source=_PROTOCOL,
         run=_unknown_method,
     ),
     Check(
         name="rpc.survives_garbage",
-        rule="a call that is not JSON does not keep the next one from being answered",
+        rule="after a call that is not JSON, the next one is answered",
         source=_PROTOCOL,
         run=_no_json,
     ),

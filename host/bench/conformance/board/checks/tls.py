@@ -72,7 +72,7 @@ def _no_fallback(subject: Subject) -> None:
 CHECKS = [
     Check(
         name="tls.refuses_other_ca",
-        rule="a certificate of another CA is refused, and nothing is said to its server",
+        rule="a certificate of another CA is refused, and nothing is sent to its server",
         source=_MIDDLE,
         run=_other_ca,
     ),
@@ -90,19 +90,19 @@ CHECKS = [
     ),
     Check(
         name="tls.good_again",
-        rule="a certificate that was refused costs nothing: with the right one the board is online by itself",
+        rule="after a refused certificate, the board gets online by itself once the right one is back",
         source="servers renew certificates, and sometimes wrongly at first",
         run=_good_again,
     ),
     Check(
         name="tls.no_secret_in_clear",
-        rule="on a first boot no secret is said without TLS",
+        rule="on a first boot no secret is sent without TLS",
         source=_MIDDLE,
         run=_no_secret_in_clear,
     ),
     Check(
         name="tls.no_fallback_to_clear",
-        rule="when TLS fails, nothing is said without it",
+        rule="when TLS fails, nothing is sent without it",
         source=_MIDDLE,
         run=_no_fallback,
     ),
