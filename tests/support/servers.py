@@ -14,6 +14,8 @@ on_both_databases = pytest.mark.parametrize(
 
 
 PATIENCE_S = 30.0
+# Of the device that `device` and `device_id` make.
+TOKEN = "the-token"
 
 
 class RunningServer(thread.RunningServer):

@@ -9,10 +9,9 @@ import aiocoap
 import pytest
 from aiocoap.numbers import codes
 
-from bench.registry.provision_type import ProvisionType
 from tests.support.mqtt_packets import FAILURE, NOT_FOUND, request_body, success
+from tests.support.servers import TOKEN
 
-TOKEN = "the-token"
 WAIT_S = 20
 CLIENT = shutil.which("coap-client-notls") or shutil.which("coap-client")
 
@@ -20,13 +19,6 @@ CLIENT = shutil.which("coap-client-notls") or shutil.which("coap-client")
 @pytest.fixture
 def url(server):
     return f"coap://127.0.0.1:{server.ports.coap}/api/v1"
-
-
-@pytest.fixture
-def device_id(server):
-    profile = server.new_profile(ProvisionType.CHECK_PRE_PROVISIONED_DEVICES)
-    server.query(lambda registry: registry.create_device("device", profile.name, token=TOKEN))
-    return server.query(lambda registry: registry.token_login(TOKEN)).id
 
 
 def libcoap(*args):

@@ -7,7 +7,6 @@ import pytest
 
 from bench.registry import timeseries
 from bench.registry.model import SHARED_SCOPE
-from bench.registry.provision_type import ProvisionType
 from bench.server.presence import SessionEnd
 from tests.support.coap_packets import (
     ACK,
@@ -28,8 +27,8 @@ from tests.support.coap_packets import (
     path_options,
 )
 from tests.support.mqtt_packets import expect_unharmed
+from tests.support.servers import TOKEN
 
-TOKEN = "the-token"
 ATTRIBUTES, RPC = f"api/v1/{TOKEN}/attributes", f"api/v1/{TOKEN}/rpc"
 REGISTER, DEREGISTER = (OBSERVE, b""), (OBSERVE, b"\1")
 VALID, CONTENT, DELETED = code(2.03), code(2.05), code(2.02)
@@ -39,13 +38,6 @@ VALID, CONTENT, DELETED = code(2.03), code(2.05), code(2.02)
 def peer(server):
     with RawPeer(server.ports.coap) as peer:
         yield peer
-
-
-@pytest.fixture
-def device_id(server):
-    profile = server.new_profile(ProvisionType.CHECK_PRE_PROVISIONED_DEVICES)
-    server.query(lambda registry: registry.create_device("device", profile.name, token=TOKEN))
-    return server.query(lambda registry: registry.token_login(TOKEN)).id
 
 
 def tell(server, device_id, changed, deleted=()):

@@ -47,8 +47,8 @@ from tests.support.coap_packets import (
     path_options,
 )
 from tests.support.mqtt_packets import FAILURE, NOT_FOUND, expect_unharmed, held_back_commits, request_body, success
+from tests.support.servers import TOKEN
 
-TOKEN = "the-token"
 PROVISION = "api/v1/provision"
 TELEMETRY, ATTRIBUTES, CLAIM, RPC = (f"api/v1/{TOKEN}/{what}" for what in ("telemetry", "attributes", "claim", "rpc"))
 CREATED, CONTENT, BAD_REQUEST, UNAUTHORIZED = code(2.01), code(2.05), code(4.00), code(4.01)
@@ -68,19 +68,6 @@ def stranger(shared_server):
     with RawPeer(shared_server.ports.coap) as peer:
         yield peer
     expect_unharmed(shared_server)
-
-
-@pytest.fixture
-def device(server):
-    """Makes a device, and tells its telemetry and client attributes."""
-    profile = server.new_profile(ProvisionType.CHECK_PRE_PROVISIONED_DEVICES)
-    server.query(lambda registry: registry.create_device("device", profile.name, token=TOKEN))
-
-    def stored():
-        device = server.query(lambda registry: registry.device("device"))
-        return device.telemetry, device.attributes.get("CLIENT_SCOPE", {})
-
-    return stored
 
 
 def expect(answer, code_, payload=b""):

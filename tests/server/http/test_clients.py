@@ -6,11 +6,10 @@ import subprocess
 
 import pytest
 
-from bench.registry.provision_type import ProvisionType
 from tests.support.http_requests import wait_for_listeners
 from tests.support.mqtt_packets import FAILURE, NOT_FOUND, request_body, success
+from tests.support.servers import TOKEN
 
-TOKEN = "the-token"
 WAIT_S = 20
 
 pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="no curl here")
@@ -19,13 +18,6 @@ pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="no curl he
 @pytest.fixture
 def url(server):
     return f"http://127.0.0.1:{server.ports.http}/api/v1"
-
-
-@pytest.fixture
-def device_id(server):
-    profile = server.new_profile(ProvisionType.CHECK_PRE_PROVISIONED_DEVICES)
-    server.query(lambda registry: registry.create_device("device", profile.name, token=TOKEN))
-    return server.query(lambda registry: registry.token_login(TOKEN)).id
 
 
 def command(*args):

@@ -24,27 +24,14 @@ from tests.support.mqtt_packets import (
     trickle,
 )
 from tests.support.raw_client import RawClient
+from tests.support.servers import TOKEN
 
-TOKEN = "the-token"
 LIMIT = 1 << 20
 RPC_LIMIT = 65536
 
 
 def too_large(limit=LIMIT):
     return b'"Payload size exceeds the limit of %d bytes"' % limit
-
-
-@pytest.fixture
-def device(server):
-    """Makes a device, and tells its telemetry and client attributes."""
-    profile = server.new_profile(ProvisionType.CHECK_PRE_PROVISIONED_DEVICES)
-    server.query(lambda registry: registry.create_device("device", profile.name, token=TOKEN))
-
-    def stored():
-        device = server.query(lambda registry: registry.device("device"))
-        return device.telemetry, device.attributes.get("CLIENT_SCOPE", {})
-
-    return stored
 
 
 # POST /api/v1/provision.
