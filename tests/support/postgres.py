@@ -34,7 +34,7 @@ class Cluster:
 
     def __enter__(self) -> Self:
         try:
-            self._run("initdb", "-A", "trust", "-U", _USER, "-E", "UTF8", "--locale=C", "-D", self._data)
+            self._run("initdb", "--no-sync", "-A", "trust", "-U", _USER, "-E", "UTF8", "--locale=C", "-D", self._data)
             # no TCP; nothing here has to survive the machine
             options = (
                 f"-c listen_addresses= -c unix_socket_directories={self._folder} -c fsync=off -c max_connections=60"
