@@ -16,7 +16,7 @@ from bench.pytest_plugin.choice import Choice
 from bench.registry.registry import Registry
 from bench.server.coap import stack
 from bench.virtual.board import VirtualBoard
-from bench.virtual.line_server import Line
+from bench.virtual.line_server import LineServer
 from tests.support import operators, postgres, secrecy
 from tests.support.boards import new_board
 from tests.support.mqtt_packets import VERSIONS, Old
@@ -171,13 +171,13 @@ def give_orders() -> Iterator[Callable[[RunningServer, str], Orders]]:
 def controls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """DTR and RTS as lines are told them, in their order."""
     told: list[tuple[int, int]] = []
-    control = Line.control
+    control = LineServer.control
 
-    def record(line: Line, *, dtr: bool, rts: bool) -> None:
+    def record(line: LineServer, *, dtr: bool, rts: bool) -> None:
         told.append((int(dtr), int(rts)))
         control(line, dtr=dtr, rts=rts)
 
-    monkeypatch.setattr(Line, "control", record)
+    monkeypatch.setattr(LineServer, "control", record)
     return told
 
 

@@ -23,9 +23,9 @@ AT = 0x1000
 TOOL_TIMEOUT_S = 120
 
 
-def esptool(port: line_server.Line | str, *arguments: object, fails: bool = False) -> str:
+def esptool(port: line_server.LineServer | str, *arguments: object, fails: bool = False) -> str:
     """Run it, on a raw line in the loader that the board's buttons enter; returns what it says."""
-    if isinstance(port, line_server.Line):
+    if isinstance(port, line_server.LineServer):
         if port.url.startswith("socket:"):
             port.reset(Start.DOWNLOAD)
         port = port.url

@@ -8,7 +8,7 @@ from unittest import mock
 
 from bench.virtual import line_server
 from bench.virtual.board import VirtualBoard
-from bench.virtual.line_server import Line
+from bench.virtual.line_server import LineServer
 from bench.virtual.uart_timing import LineFaults, Wire
 
 
@@ -39,7 +39,7 @@ class Tripwire:
 
 
 @contextmanager
-def serve(board: VirtualBoard, wire: Tripwire, faults: LineFaults | None = None) -> Iterator[Line]:
+def serve(board: VirtualBoard, wire: Tripwire, faults: LineFaults | None = None) -> Iterator[LineServer]:
     """A board's line with a tripwire; its thread is the one that acts."""
     moment = wire.moment
 

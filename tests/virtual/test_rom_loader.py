@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from bench.errors import UsageError
 from bench.virtual.rom_loader import chips, slip
 from bench.virtual.rom_loader.flash import BLOCK, SECTOR, NorFlash, PulledOut
-from bench.virtual.rom_loader.loader import Exit, Loader
+from bench.virtual.rom_loader.loader import Exit, RomLoader
 
 SIZE = 4 * BLOCK
 MAC = "02005e005301"
@@ -46,7 +46,7 @@ class Host:
     def __init__(self, path, *, chip="esp32", stub=False, **flash):
         path.write_bytes(b"\xff" * SIZE)
         self.flash = NorFlash(path, **flash)
-        self.loader = Loader(chips.find(chip), MAC, self.flash, baud=115200)
+        self.loader = RomLoader(chips.find(chip), MAC, self.flash, baud=115200)
         self.stub = stub
         if stub:
             self.ask(MEM_BEGIN, numbers(4, 1, 4, 0x40080000))

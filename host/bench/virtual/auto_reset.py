@@ -5,7 +5,7 @@ from typing import Protocol
 
 
 class Start(enum.Enum):
-    """What a chip does next."""
+    """States that a reset circuit puts a chip in."""
 
     HELD = enum.auto()  # in reset
     DOWNLOAD = enum.auto()
@@ -13,10 +13,10 @@ class Start(enum.Enum):
 
 
 class Circuit(Protocol):
-    """What is between the line's DTR and RTS and the chip."""
+    """A circuit between a line's DTR and RTS and the chip."""
 
     def set(self, *, dtr: bool, rts: bool) -> Start | None:
-        """The lines as they are now; what that has the chip do, None if nothing."""
+        """Set both lines; return what the chip does next, None if nothing changes."""
 
 
 class AutoReset:

@@ -1,8 +1,7 @@
 """A virtual board: an ESP32's flash in a file, with MicroPython's unix port as its CPU.
 
-Everything it remembers is in its folder: `flash.bin` is the flash, `board.json` what is burnt into
-the chip, `console.log` all it ever said. What is written into `console.in` while it is on is typed on
-its serial line.
+Its whole state is in its folder: `flash.bin` is the flash, `board.json` what is burnt into the chip, `console.log` all
+that it ever wrote to its console. Bytes that are written into `console.in` while it is on are typed on its serial line.
 """
 
 import json
@@ -24,7 +23,14 @@ _APP = 0x00
 
 
 def mac_address(text: str = "") -> str:
-    """A MAC as its 12 hex digits (colons may stand between), or a random one. Raises UsageError."""
+    """Return a MAC as its 12 hex digits, a random one if there is no text.
+
+    Args:
+        text: 12 hex digits, with or without colons.
+
+    Raises:
+        UsageError: It is not a MAC.
+    """
     mac = text.replace(":", "").lower() or f"02{secrets.token_hex(5)}"
     if len(mac) != _MAC_DIGITS or not set(mac) <= set("0123456789abcdef"):
         raise UsageError("a MAC has 12 hex digits, e.g. 02:00:5e:00:53:01")
@@ -45,10 +51,18 @@ class VirtualBoard(BoardFolder):
         files: dict[str, bytes] | None = None,
         blank: bool = False,
     ) -> Self:
-        """Make a board with the firmware and `settings` in its file system, or (`blank`) with an erased flash.
+        """Make a board with the firmware in its file system, or with an erased flash.
 
-        `mac` is as `mac_address` takes it. `files` are added to the firmware's own, or replace them
-        (`{"main.py": ...}`). Raises UsageError if there is such a board already.
+        Args:
+            folder: The board's folder, which is made; its name is that of the board.
+            settings: The content of its settings.json.
+            board: The name of its definition in boards/.
+            mac: As for `mac_address`.
+            files: Path -> content; added to the firmware's own, or in place of them (`{"main.py": ...}`).
+            blank: With an erased flash.
+
+        Raises:
+            UsageError: There is such a board already.
         """
         definition = boards.load(board)
         mac = mac_address(mac)
@@ -63,17 +77,17 @@ class VirtualBoard(BoardFolder):
         return made
 
     def install(self, files: dict[str, bytes]) -> None:
-        """Have MicroPython and exactly these files in its flash, and nothing else. The board is off."""
+        """Put MicroPython and exactly these files (path -> content) into its flash. The board is off."""
         definition = boards.load(self.definition)
         self.burn(_with_programs(filesystem.build(definition, files), definition))
 
     def burn(self, flash: bytes) -> None:
-        """Have this in its flash, all of it. The board is off."""
+        """Write its whole flash. The board is off."""
         with (self.folder / "flash.bin").open("r+b") as file:  # in place: who serves its line has it open
             file.write(flash)
 
     def twin(self, folder: Path, *, mac: str = "") -> "VirtualBoard":
-        """Another board with the flash that this one has now, and a MAC of its own; raises as `create` does."""
+        """Return a new board with a copy of this one's flash, and a MAC of its own. Raises as `create` does."""
         mac = mac_address(mac)
         if (folder / "board.json").exists():
             raise UsageError(f"board {folder.name} exists: choose another name, or delete {folder}")
@@ -84,16 +98,24 @@ class VirtualBoard(BoardFolder):
         return VirtualBoard(folder)
 
     def flash(self) -> bytes:
-        """The whole flash, as it is now."""
+        """Return the whole flash, as it is now."""
         return (self.folder / "flash.bin").read_bytes()
 
     def power_on(self, conditions: Conditions | None = None, *, lock: TextIO | None = None) -> PowerCycle:
-        """Switch the board on. Raises BenchError if it is on already, unless one holds the `lock`."""
+        """Switch the board on.
+
+        Args:
+            conditions: What this power cycle meets.
+            lock: The board's lock, if the caller has it.
+
+        Raises:
+            BenchError: It is on already.
+        """
         return PowerCycle(self, conditions or Conditions(), lock)
 
 
 def _with_programs(flash: bytes, board: BoardDefinition) -> bytes:
-    """A flash whose bootloader and first program are there, as far as the chip looks before it starts them."""
+    """Return a flash with a bootloader and a first program, as far as the chip checks before it starts them."""
     app = next(each for each in board.partitions if each.type == _APP)
     started = bytearray(flash)
     for offset in (board.image_offset, app.offset):

@@ -1,4 +1,4 @@
-"""What a virtual board meets while it has power: what is in the air, on its pins and in its socket, and what fails."""
+"""The environment of a virtual board while it has power: networks, pins, socket, and faults."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ class Cut:
 
 @dataclass(frozen=True, kw_only=True)
 class Wear:
-    """Flash that is worn out, which says so (EIO): from the `after`-th write since power-on on, and in these blocks.
+    """Worn flash, whose writes fail with EIO: from the `after`-th since power-on on, and in these blocks.
 
     Blocks of 4 KiB of the partition `vfs`. Reading goes on.
     """
@@ -41,14 +41,14 @@ class AccessPoint:
 
 @dataclass(frozen=True, kw_only=True)
 class Conditions:
-    """What a power cycle meets.
+    """The environment of a power cycle.
 
     A power cut for good; brown-outs: the power fails so many seconds after it came, and comes back at once, until there
     are no more of them; worn flash; the access points in the air, and a radio whose first joins after power-on fail;
     times when no access point is heard (`away`: from and to, seconds since the first power-on); an Ethernet cable, and
     a DHCP server behind it, for boards that have the socket; pins that are held low, as by a pressed button, when the
     power comes; a bounded heap (e.g. `128k`); what the clock says at power-on, in seconds since 1970 (None: the
-    begin of 2000).
+    beginning of 2000).
 
     What is in the air and what sockets reach are two things here: where a radio that is away is to take the server
     with it, the network in front of that has to be a black hole for as long.

@@ -24,7 +24,7 @@ from bench.virtual.uart_timing import LineFaults, Wire
 
 _UNDER_WAY = 1 << 16  # bytes that a client may be ahead of a paced line
 _POLL_S = 0.001
-_ALIVE_S = 1.0  # who waits for the line's thread looks this often whether it is there
+_ALIVE_S = 1.0  # a caller that waits for the line's thread checks this often that it is alive
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Traffic:
     from_board: int
 
 
-class Line:
+class LineServer:
     """A virtual board's UART, its DTR/RTS circuit, and the serial server before them, in one thread."""
 
     def __init__(  # noqa: PLR0913 - as `serve`
@@ -56,12 +56,12 @@ class Line:
         self._circuit: Circuit = UsbSerialJtag() if usb else AutoReset()
         self._port = None if raw else Port(self)
         self._client: Client | None = None
-        self._asked: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._closed = False
         self._pulled_out = threading.Event()
         with ExitStack() as stack:
             self._uart = stack.enter_context(
-                Uart(board, conditions, faults, self._say, host_baud=None if raw else CONSOLE_BAUD)
+                Uart(board, conditions, faults, self._send_to_host, host_baud=None if raw else CONSOLE_BAUD)
             )
             self._listener: socket.socket | None = stack.enter_context(_listen(address))
             self._address: tuple[str, int] = self._listener.getsockname()[:2]
@@ -73,7 +73,7 @@ class Line:
 
     @property
     def url(self) -> str:
-        """What esptool, mpremote and the bench take for a port."""
+        """The port's name for esptool, mpremote and the bench."""
         host, port = self._address
         return f"{'rfc2217' if self._port else 'socket'}://{host}:{port}"
 
@@ -88,32 +88,34 @@ class Line:
         return self._uart.power
 
     def wait_pulled_out(self, timeout_s: float | None = None) -> bool:
-        """Wait until the board is not there any more; whether that is so."""
+        """Wait until the board was pulled out; return whether it was."""
         return self._pulled_out.wait(timeout_s)
 
     def pull_out(self) -> None:
-        """Pull the board out, in the middle of whatever it does."""
-        self._ask(self._pull_out)
+        """Pull the board out, whatever it does."""
+        self._call(self._pull_out)
 
     def plug_in(self) -> None:
-        """Plug a board in that was pulled out: it starts."""
-        self._ask(self._plug_in)
+        """Plug in a board that was pulled out: it starts."""
+        self._call(self._plug_in)
 
     def reset(self, start: Start = Start.RUN, conditions: Conditions | None = None) -> None:
         """Reset the chip by the board's buttons, BOOT held for DOWNLOAD; HELD is as good as switched off.
 
-        From here on it meets these `conditions`, if any are given.
+        Args:
+            start: What the chip does next.
+            conditions: What it meets from now on; None: what it met before.
         """
-        self._ask(lambda: self._reset(start, conditions))
+        self._call(lambda: self._reset(start, conditions))
 
     def close(self) -> None:
-        """Switch the board off and serve no more."""
-        self._ask(self._close)
+        """Switch the board off and end the server."""
+        self._call(self._close)
         self._thread.join()
         self._stack.close()
 
-    def _ask(self, what: Callable[[], None]) -> None:
-        """Have the line's thread do something, and wait until it is done; on that thread itself it comes next."""
+    def _call(self, what: Callable[[], None]) -> None:
+        """Run something on the line's thread, and wait until it is done; on that thread itself it comes next."""
         done = threading.Event()
 
         def do() -> None:
@@ -122,7 +124,7 @@ class Line:
             finally:
                 done.set()
 
-        self._asked.put(do)
+        self._calls.put(do)
         self._waker.send(b"!")
         if threading.current_thread() is not self._thread:
             while not done.wait(_ALIVE_S) and self._thread.is_alive():
@@ -132,7 +134,7 @@ class Line:
 
     @property
     def host_baud(self) -> int:
-        """What the client's port is set to."""
+        """The rate that the client's port is set to."""
         return self._uart.host_baud or self._uart.baud
 
     @host_baud.setter
@@ -140,12 +142,12 @@ class Line:
         self._uart.host_baud = baud
 
     def control(self, *, dtr: bool, rts: bool) -> None:
-        """DTR and RTS as the client set them."""
+        """Set DTR and RTS, as the client does."""
         if start := self._circuit.set(dtr=dtr, rts=rts):
             self._reset(start)
 
-    def forget_typed(self) -> None:
-        """Drop what the client typed and the board has not got yet."""
+    def drop_typed(self) -> None:
+        """Drop bytes that the client typed and the board has not got yet."""
         self._in.clear()
 
     def _run(self) -> None:
@@ -156,11 +158,11 @@ class Line:
                 self._uart.step()
             except PulledOut:
                 self._pull_out()
-            if said := self._out.arrived(time.monotonic()):
-                self._tell(said)
+            if data := self._out.arrived(time.monotonic()):
+                self._send_to_client(data)
 
     def _select(self) -> None:
-        """Wait for what comes next, bytes, a client or the end of bytes under way, and see to the network's part."""
+        """Wait for what comes next, bytes, a client or the end of bytes under way, and serve the network."""
         arrivals = [at for at in (self._in.next_arrival(), self._out.next_arrival()) if at is not None]
         timeout = max(min(arrivals) - time.monotonic(), 0) if arrivals else None
         if self._uart.power:  # what it writes to its console comes without an event
@@ -177,7 +179,7 @@ class Line:
             ready = [key.fileobj for key, _ in selector.select(timeout)]
         if self._woken in ready:
             self._woken.recv(1)
-            self._asked.get()()
+            self._calls.get()()
         elif self._client and self._client.socket in ready:
             self._serve(self._client)
         elif self._listener and self._listener in ready:
@@ -189,23 +191,23 @@ class Line:
             self._client = Rfc2217Client(connection, self._port) if self._port else Client(connection)
 
     def _serve(self, client: Client) -> None:
-        """Take what the client has for the board, and give it what it has to get."""
+        """Receive the client's bytes for the board, and send those for the client."""
         try:
             self._in.send(client.receive(), baud=self.host_baud, now=time.monotonic())
             client.flush()
         except OSError:
             self._hang_up()
 
-    def _tell(self, said: bytes) -> None:
-        """Give the client what the board said; if there is none it is lost, as at a port that is not open."""
+    def _send_to_client(self, data: bytes) -> None:
+        """Send the board's bytes to the client; without one they are lost, as at a port that is not open."""
         if self._client:
-            self._client.say(said)
+            self._client.send(data)
             try:
                 self._client.flush()
             except OSError:
                 self._hang_up()
 
-    def _say(self, data: bytes, baud: int) -> None:
+    def _send_to_host(self, data: bytes, baud: int) -> None:
         self._out.send(data, baud=baud, now=time.monotonic())
 
     def _hang_up(self) -> None:
@@ -220,7 +222,7 @@ class Line:
             self._uart.start(start)
 
     def _pull_out(self) -> None:
-        """The board and its port are gone."""
+        """Take the board and its port away."""
         self._uart.off()
         self._in.clear()
         self._out.clear()
@@ -242,7 +244,7 @@ class Line:
 
 
 def _listen(address: tuple[str, int]) -> socket.socket:
-    """Raises BenchError if somebody else has the port."""
+    """Listen on an address. Raises BenchError if another process has the port."""
     try:
         return socket.create_server(address)
     except OSError as error:
@@ -260,14 +262,23 @@ def serve(  # noqa: PLR0913 - all that there is to a line, by name
     pace: bool = False,
     faults: LineFaults | None = None,
     start: Start = Start.RUN,
-) -> Iterator[Line]:
-    """Switch a board on and serve its line until the end of the context; `port` 0 is a free one.
+) -> Iterator[LineServer]:
+    """Switch a board on and serve its line until the end of the context.
 
-    `raw` is without RFC 2217: no rates, no DTR and RTS, the board's buttons (`Line.reset`) reset it. With `pace`
-    bytes take the time that the line's rate gives them. `start` is what the chip does first. Raises BenchError
-    if the board is on already, or the port is taken.
+    Args:
+        board: The board, which is off.
+        host: The address to listen on.
+        port: Its port; 0: a free one.
+        raw: Without RFC 2217: no rates, no DTR and RTS; the board's buttons (`LineServer.reset`) reset it.
+        conditions: What the board meets.
+        pace: Have bytes take the time that the line's rate gives them.
+        faults: Faults of the line.
+        start: What the chip does first.
+
+    Raises:
+        BenchError: The board is on already, or the port is taken.
     """
-    line = Line(
+    line = LineServer(
         board,
         (host, port),
         conditions or Conditions(),

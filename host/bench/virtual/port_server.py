@@ -1,4 +1,4 @@
-"""Who is connected to a serial port that is served over TCP: by RFC 2217, which pyserial speaks, or by bytes alone."""
+"""Clients of a serial port that is served over TCP: by RFC 2217, which pyserial speaks, or by bytes alone."""
 
 import contextlib
 import socket
@@ -22,12 +22,12 @@ class Controlled(Protocol):
     def control(self, *, dtr: bool, rts: bool) -> None:
         """Set DTR and RTS."""
 
-    def forget_typed(self) -> None:
-        """Drop what the board has not got yet."""
+    def drop_typed(self) -> None:
+        """Drop bytes that the board has not got yet."""
 
 
 class Port:
-    """The serial port that pyserial's server believes to have: what is done to it is done to the line."""
+    """The serial port as pyserial's server sees it: its settings are those of the line."""
 
     bytesize = 8
     parity = PARITY_NONE
@@ -66,14 +66,14 @@ class Port:
         self._line.control(dtr=self._dtr, rts=self._rts)
 
     def reset_input_buffer(self) -> None:
-        """What came from the board is with the client already."""
+        """No-op: the board's bytes are with the client already."""
 
     def reset_output_buffer(self) -> None:
-        self._line.forget_typed()
+        self._line.drop_typed()
 
 
 class Client:
-    """Who is connected, to a raw port: the bytes are the line's, and there is no more to it."""
+    """A client of a raw port, whose bytes are those of the line."""
 
     def __init__(self, connection: socket.socket) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -82,7 +82,11 @@ class Client:
         self.unsent = bytearray()
 
     def receive(self) -> bytes:
-        """What was typed. Raises OSError when the client is gone, or speaks another protocol."""
+        """Return typed bytes.
+
+        Raises:
+            OSError: The client is gone, or speaks another protocol.
+        """
         try:
             data = self.socket.recv(_RECEIVE)
         except BlockingIOError:  # it was ready to be written to
@@ -91,27 +95,27 @@ class Client:
             raise ConnectionResetError
         return data
 
-    def say(self, data: bytes) -> None:
-        """Have what the board said sent, sooner or later."""
+    def send(self, data: bytes) -> None:
+        """Queue bytes of the board for the client. What it is too far behind for is dropped."""
         if len(self.unsent) < _UNSENT:
             self.unsent += data
 
     def flush(self) -> None:
-        """Send what can be sent now. Raises OSError when the client is gone."""
+        """Send what can be sent now. Raises OSError if the client is gone."""
         if self.unsent:
             with contextlib.suppress(BlockingIOError):
                 del self.unsent[: self.socket.send(self.unsent)]
 
 
 class Rfc2217Client(Client):
-    """Who is connected, and sets rate, DTR and RTS, too."""
+    """A client by RFC 2217, which sets rate, DTR and RTS, too."""
 
     def __init__(self, connection: socket.socket, port: Port) -> None:
         super().__init__(connection)
         self._manager = PortManager(port, self)  # type: ignore[arg-type] # both are no more than what it needs
 
     def write(self, data: bytes) -> None:
-        """For pyserial: an answer of the server's own."""
+        """Queue an answer of the server's own, for pyserial."""
         self.unsent += data
 
     def receive(self) -> bytes:
@@ -125,7 +129,7 @@ class Rfc2217Client(Client):
         return typed
 
     def _typed(self, data: bytes) -> Iterator[bytes]:
-        """What is for the board. pyserial takes its time for each byte, so it sees those alone that are protocol."""
+        """Yield the bytes for the board. pyserial is slow with each byte: it gets only those that are protocol."""
         while data:
             if self._manager.mode == M_NORMAL and self._manager.suboption is None:
                 plain = data.partition(IAC)[0]
@@ -134,6 +138,6 @@ class Rfc2217Client(Client):
             yield from self._manager.filter(data[:1])
             data = data[1:]
 
-    def say(self, data: bytes) -> None:
+    def send(self, data: bytes) -> None:
         """See Client."""
-        super().say(data.replace(IAC, IAC_DOUBLED))
+        super().send(data.replace(IAC, IAC_DOUBLED))

@@ -17,7 +17,7 @@ from bench.errors import BenchError
 from bench.virtual import unix_port
 from bench.virtual.environment import Conditions
 from bench.virtual.folder import BoardFolder
-from bench.virtual.stdin import Keyboard
+from bench.virtual.stdin import Stdin
 
 _POLL_S = 0.002
 _PINS = 40
@@ -57,7 +57,7 @@ class PowerCycle(EventStream):
         self._interpreter = unix_port.interpreter()
         self._rom = unix_port.rom()
         self._lock = os.fdopen(os.dup(lock.fileno()), "w") if lock else board.lock()
-        self._keyboard = Keyboard(board.keyboard)
+        self._stdin = Stdin(board.keyboard)
         self._console: BinaryIO = os.fdopen(os.open(board.console, os.O_RDWR | os.O_CREAT, 0o600), "rb")
         self._console.seek(0, os.SEEK_END)
         self._leash, self._hand = _leash()
@@ -116,7 +116,7 @@ class PowerCycle(EventStream):
             self._process.send_signal(signal.SIGKILL)
         self._process.wait()
         self._read_trace()
-        for file in (self._keyboard, self._console, self._trace, self._lock):
+        for file in (self._stdin, self._console, self._trace, self._lock):
             file.close()
         for descriptor in (self._leash, self._hand):
             os.close(descriptor)
@@ -127,7 +127,7 @@ class PowerCycle(EventStream):
 
     def type(self, keys: bytes) -> None:
         """Type on the board's serial line, Ctrl-C too. The keys arrive in their order, while `follow` goes on."""
-        self._keyboard.type(keys)
+        self._stdin.type(keys)
 
     def _collect(self) -> None:
         self._alive = self._process.poll() is None  # checked first: what a dead board wrote is complete
@@ -140,7 +140,7 @@ class PowerCycle(EventStream):
             return False
         self._check_watchdog()
         self._check_power()
-        self._keyboard.deliver(self._process, interruptible=self._interruptible)
+        self._stdin.deliver(self._process, interruptible=self._interruptible)
         return True
 
     def _pause(self) -> None:
@@ -197,7 +197,7 @@ class PowerCycle(EventStream):
             self._process = subprocess.Popen(
                 [self._interpreter, *heap, "-m", "chip", str(path)],
                 cwd=self._rom,
-                stdin=self._keyboard.standard_input,
+                stdin=self._stdin.standard_input,
                 stdout=console,
                 stderr=subprocess.STDOUT,
                 # the board is on as long as its process lives

@@ -1,4 +1,4 @@
-"""Who types on a virtual board's serial line: text goes through a FIFO, Ctrl-C is a signal to the interpreter."""
+"""The standard input of a virtual board: text goes through a FIFO, Ctrl-C is a signal to the interpreter."""
 
 import contextlib
 import os
@@ -14,8 +14,8 @@ _CTRL_C = b"\x03"
 _TYPED_AHEAD = 1 << 20  # bytes that a board may be behind
 
 
-class Keyboard:
-    """What is typed, until the board takes it."""
+class Stdin:
+    """Typed keys, kept until the board reads them."""
 
     def __init__(self, path: Path) -> None:
         with contextlib.suppress(FileExistsError):
@@ -28,21 +28,25 @@ class Keyboard:
         self._interrupt_by = 0.0  # 0: no Ctrl-C waits
 
     def close(self) -> None:
-        """Nobody types any more."""
+        """Close both ends."""
         self.standard_input.close()
         os.close(self._keys)
 
     def type(self, keys: bytes) -> None:
-        """Have it typed, Ctrl-C too. What the board has no room for is lost, as in the buffer of a UART."""
+        """Type keys, Ctrl-C too. Keys that the board has no room for are lost, as in the buffer of a UART."""
         if sum(map(len, self._typed)) + len(keys) > _TYPED_AHEAD:
             return
         self._typed.extend(part for part in re.split(b"(\x03)", keys) if part)
 
     def deliver(self, board: subprocess.Popen[bytes], *, interruptible: bool) -> None:
-        """Hand over what was typed, as far as the board's process can take it now.
+        """Deliver typed keys, as far as the board's process can receive them now.
 
         A signal is safe while the interpreter waits for something: so that is awaited. A program that never waits is
-        interrupted all the same. A board that does not get to its programs has no ear for it: `interruptible`.
+        interrupted all the same.
+
+        Args:
+            board: The process.
+            interruptible: False while the board has not got to its programs, and ignores Ctrl-C.
         """
         while self._typed:
             if self._typed[0] == _CTRL_C:
@@ -56,7 +60,7 @@ class Keyboard:
             self._typed.popleft()
 
     def _interrupt(self, board: subprocess.Popen[bytes], *, interruptible: bool) -> bool:
-        """Interrupt the interpreter; False if it should be later."""
+        """Interrupt the interpreter; return False if it should be later."""
         now = time.monotonic()
         self._interrupt_by = self._interrupt_by or now + _INTERRUPT_S
         if now < self._interrupt_by and not (interruptible and _waits(board.pid)):
@@ -68,8 +72,8 @@ class Keyboard:
 
 
 def _waits(pid: int) -> bool:
-    """Whether a process is asleep, in a system call that is not about the flash."""
+    """Return whether a process is asleep, in a system call that is not about the flash."""
     try:
         return "\nState:\tS" in Path(f"/proc/{pid}/status").read_text()
-    except OSError:  # it is gone, or this host does not tell
+    except OSError:  # it is gone, or this host does not report it
         return True

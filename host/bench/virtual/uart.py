@@ -12,7 +12,7 @@ from bench.virtual.environment import Conditions
 from bench.virtual.power import PowerCycle
 from bench.virtual.rom_loader import chips
 from bench.virtual.rom_loader.flash import NorFlash
-from bench.virtual.rom_loader.loader import Exit, Loader
+from bench.virtual.rom_loader.loader import Exit, RomLoader
 from bench.virtual.uart_timing import LineFaults
 
 CONSOLE_BAUD = 115200
@@ -22,10 +22,10 @@ _GARBLED = bytes(byte ^ 0x55 for byte in range(256))
 
 
 class Uart:
-    """The board's side of the line. `say(data, baud)` gets what the board sends, and how fast.
+    """The board's side of the line. `send(data, baud)` gets the bytes that the board sends, and their rate.
 
-    `host_baud` is the rate of the line's other side: what comes at the wrong rate is garbage. None: it follows the
-    board's. A context manager, which has the board for itself. Raises BenchError if some other process has it on.
+    `host_baud` is the rate of the line's other side: bytes at the wrong rate are garbage. None: it follows the
+    board's. A context manager, which locks the board. Raises BenchError if another process has it on.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class Uart:
         board: VirtualBoard,
         conditions: Conditions,
         faults: LineFaults,
-        say: Callable[[bytes, int], None],
+        send: Callable[[bytes, int], None],
         *,
         host_baud: int | None,
     ) -> None:
@@ -41,12 +41,12 @@ class Uart:
         self.power: PowerCycle | None = None
         self._board = board
         self.conditions = conditions
-        self._say = say
+        self._send = send
         self._chip = chips.find(faults.chip or boards.load(board.definition).chip)
-        self._loader: Loader | None = None
-        self._heard = False  # the loader takes the rate of the first bytes it hears
+        self._loader: RomLoader | None = None
+        self._rate_known = False  # the loader adopts the rate of the first bytes it receives
         self._console: BinaryIO | None = None
-        self._return = b""  # a CR, if it was the last that the board said
+        self._return = b""  # a CR, if it was the last byte of the board
         self._on = ExitStack()  # what there is while the board runs
         with ExitStack() as held:
             self._lock = held.enter_context(board.lock())
@@ -71,9 +71,9 @@ class Uart:
         """Reset the chip."""
         self.off()
         if how is Start.DOWNLOAD:
-            self._loader = Loader(self._chip, self._board.mac, self._flash, baud=CONSOLE_BAUD)
-            self._heard = False
-            self._say(self._legible(self._chip.banner(), CONSOLE_BAUD), CONSOLE_BAUD)
+            self._loader = RomLoader(self._chip, self._board.mac, self._flash, baud=CONSOLE_BAUD)
+            self._rate_known = False
+            self._send(self._as_received(self._chip.banner(), CONSOLE_BAUD), CONSOLE_BAUD)
         elif how is Start.RUN:
             self._console = self._on.enter_context(self._board.console.open("ab+"))
             self.power = self._on.enter_context(self._board.power_on(self.conditions, lock=self._lock))
@@ -86,33 +86,33 @@ class Uart:
     def receive(self, data: bytes) -> None:
         """Bytes from the line. Raises PulledOut."""
         if self._loader:
-            self._ask(self._loader, data)
+            self._pass_to_loader(self._loader, data)
         elif self.power:
-            self.power.type(self._legible(data, CONSOLE_BAUD))
+            self.power.type(self._as_received(data, CONSOLE_BAUD))
 
     def step(self) -> None:
-        """Let a board that runs go on, and say what it said."""
+        """Run the board, and send what it wrote to its console."""
         if self.power and self._console:
             for _ in self.power.follow(0):
                 pass
-            if said := self._console.read():
-                self._say(self._legible(self._with_returns(said), CONSOLE_BAUD), CONSOLE_BAUD)
+            if written := self._console.read():
+                self._send(self._as_received(self._with_returns(written), CONSOLE_BAUD), CONSOLE_BAUD)
 
-    def _with_returns(self, said: bytes) -> bytes:
-        """What was said, as the chip sends it: a line ends with CR LF. The unix port's print ends it with LF."""
-        before, self._return = self._return, said[-1:] if said.endswith(b"\r") else b""
-        return _LONE_NEWLINE.sub(b"\r\n", before + said)[len(before) :]
+    def _with_returns(self, data: bytes) -> bytes:
+        """Return bytes as the chip sends them: a line ends with CR LF. The unix port's print ends it with LF."""
+        before, self._return = self._return, data[-1:] if data.endswith(b"\r") else b""
+        return _LONE_NEWLINE.sub(b"\r\n", before + data)[len(before) :]
 
-    def _ask(self, loader: Loader, data: bytes) -> None:
-        if data and not self._heard:
+    def _pass_to_loader(self, loader: RomLoader, data: bytes) -> None:
+        if data and not self._rate_known:
             loader.baud = self.host_baud or CONSOLE_BAUD
-            self._heard = True
-        for answer in loader.receive(self._legible(data, loader.baud)):
-            self._say(self._legible(answer, loader.baud), loader.baud)
+            self._rate_known = True
+        for answer in loader.receive(self._as_received(data, loader.baud)):
+            self._send(self._as_received(answer, loader.baud), loader.baud)
         if loader.exit:
             # a reset that is none of EN does not look at IO0 again: back to the loader
             self.start(Start.RUN if loader.exit is Exit.RUN else Start.DOWNLOAD)
 
-    def _legible(self, data: bytes, baud: int) -> bytes:
+    def _as_received(self, data: bytes, baud: int) -> bytes:
         same = not self.host_baud or abs(self.host_baud - baud) <= _TOLERANCE * baud
         return data if same else data.translate(_GARBLED)

@@ -1,4 +1,4 @@
-"""One direction of a serial line: how long bytes take, and what becomes of them on the way."""
+"""One direction of a serial line: the time that bytes take, and the faults that they meet."""
 
 import random
 from collections import deque
@@ -10,11 +10,11 @@ _PIECE = 1024  # bytes that arrive together on a paced line
 
 @dataclass(frozen=True, kw_only=True)
 class LineFaults:
-    """What is wrong with a line, or with the board at its end.
+    """Faults of a line, or of the board at its end.
 
     `drop`: the probability of a byte to get lost, in both directions, drawn from `seed`. `pull_at`: the board
     is pulled out when so many per cent of its flash's size were programmed. `bad_sectors` of the flash, 4 KiB each
-    and counted from 0, keep their content. `chip`: another one than the board's definition says.
+    and counted from 0, keep their content. `chip`: another one than that of the board's definition.
     """
 
     drop: float = 0.0
@@ -37,7 +37,13 @@ class Wire:
         self._free = 0.0  # when the last byte will be through, in seconds of the caller's clock
 
     def send(self, data: bytes, *, baud: int, now: float) -> None:
-        """Put bytes on the wire, behind those that are under way."""
+        """Put bytes on the wire, behind those that are under way.
+
+        Args:
+            data: The bytes.
+            baud: The rate in bits/s.
+            now: The time in seconds, by any clock that is always the same.
+        """
         self.traffic += len(data)
         for start in range(0, len(data), _PIECE):
             piece = data[start : start + _PIECE]
@@ -49,7 +55,7 @@ class Wire:
             self.under_way += len(piece)
 
     def arrived(self, now: float) -> bytes:
-        """What has come through since the last call."""
+        """Return the bytes that arrived since the last call, at `now` seconds by the clock of `send`."""
         through = []
         while self._pieces and self._pieces[0][0] <= now:
             through.append(self._pieces.popleft()[1])
@@ -57,11 +63,11 @@ class Wire:
         return b"".join(through)
 
     def next_arrival(self) -> float | None:
-        """When the next bytes are through; None if none are under way."""
+        """Return the time at which the next bytes arrive; None if none are under way."""
         return self._pieces[0][0] if self._pieces else None
 
     def clear(self) -> None:
-        """Forget what is under way."""
+        """Drop the bytes that are under way."""
         self._pieces.clear()
         self._free = 0.0
         self.under_way = 0

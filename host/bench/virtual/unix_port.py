@@ -18,9 +18,10 @@ _UMQTT_VERSION = "1.3.4"
 
 
 def interpreter() -> str:
-    """The command that runs MicroPython: `BENCH_MICROPYTHON`, or the one beside our Python.
+    """Return the command that runs MicroPython: `BENCH_MICROPYTHON`, or the one beside our Python.
 
-    Raises BenchError if there is none.
+    Raises:
+        BenchError: There is none.
     """
     named = os.environ.get("BENCH_MICROPYTHON")
     found = named or shutil.which("micropython", path=str(Path(sys.executable).parent)) or shutil.which("micropython")
@@ -32,12 +33,12 @@ def interpreter() -> str:
 
 
 def umqtt_folder() -> Path:
-    """Where umqtt.simple is, once it is fetched."""
+    """Return the folder of umqtt.simple, once it is fetched."""
     return paths.BUILD / f"{_UMQTT}-{_UMQTT_VERSION}"
 
 
 def umqtt() -> Path:
-    """umqtt.simple as PyPI has it, fetched once into `build/`.
+    """Return umqtt.simple as PyPI has it, fetched once into `build/`.
 
     It is an sdist without a setup.py, which pip refuses; `unearth` downloads it from the index
     that pip is set up for.
@@ -64,7 +65,7 @@ def umqtt() -> Path:
 
 
 def rom() -> Path:
-    """A folder with what is in a board's ROM and image rather than in its file system, compiled."""
+    """Return a folder with the modules that are in a board's ROM and image, not in its file system, compiled."""
     sources = {"umqtt/simple": umqtt()}
     sources.update({path.stem: path for path in sorted(paths.ESP32_PORT.glob("*.py"))})
     compiled = {name: compile_mpy(source, f"{name}.py") for name, source in sources.items()}

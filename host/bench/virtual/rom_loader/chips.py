@@ -1,4 +1,4 @@
-"""What tells one chip of the ESP32 family from another, as far as a loader shows it.
+"""Differences between the chips of the ESP32 family, as far as a loader shows them.
 
 From Espressif's technical reference manuals (eFuse controller, SPI controller, UART) and what the ROMs print.
 """
@@ -18,7 +18,7 @@ class Chip:
     download_boot: str  # ... and how it names the mode in which the loader runs
     magic: int  # the word of its ROM at MAGIC_ADDRESS
     security_info: bool = True  # whether the ROM has that command
-    chip_id: int | None = None  # in the security info; None: not told there
+    chip_id: int | None = None  # in the security info; None: it is not there
     mac: int  # the eFuse word with the MAC's lower four bytes; the word after it has the upper two
     mac_extension: int = 0  # the value of the upper half of that word
     fuses: dict[int, int] = field(default_factory=dict)  # other words: package, revision, calibration
@@ -29,11 +29,11 @@ class Chip:
     uart_divider: int
 
     def banner(self) -> bytes:
-        """What the chip says when it enters its loader."""
+        """Return the text that the chip prints when it enters its loader."""
         return f"{self.rom}rst:0x1 (POWERON{self.download_boot}\r\nwaiting for download\r\n".encode()
 
     def words(self, mac: str) -> dict[int, int]:
-        """The memory that can be read, as far as it is not 0; `mac` in 12 hex digits."""
+        """Return the words of memory that are not 0, by address; `mac` in 12 hex digits."""
         upper, lower = struct.unpack(">HI", bytes.fromhex(mac))
         return {
             MAGIC_ADDRESS: self.magic,
@@ -116,7 +116,7 @@ CHIPS = {chip.name: chip for chip in _CHIPS}
 
 
 def find(name: str) -> Chip:
-    """The chip of this name. Raises UsageError."""
+    """Return the chip of this name. Raises UsageError if there is none."""
     if name not in CHIPS:
         raise UsageError(f"no chip {name}; there is: {', '.join(CHIPS)}")
     return CHIPS[name]

@@ -18,7 +18,7 @@ class PulledOut(Exception):
 class NorFlash:
     """NOR flash in a file: erasing sets whole sectors to FF, programming only clears bits.
 
-    The `bad_sectors`, counted from 0, keep what is in them whatever is done. After `pull_after` programmed bytes
+    The `bad_sectors`, counted from 0, keep their content whatever is done. After `pull_after` programmed bytes
     the power is gone, once: the write that reaches it is done in part and raises PulledOut. A context manager.
     """
 
@@ -36,15 +36,15 @@ class NorFlash:
 
     @property
     def size(self) -> int:
-        """In bytes."""
+        """The size in bytes."""
         return len(self._memory)
 
     def read(self, offset: int, length: int) -> bytes:
-        """What is there; as much as there is."""
+        """Return bytes; fewer if the flash ends before."""
         return self._memory[offset : offset + length]
 
     def md5(self, offset: int, length: int) -> bytes:
-        """The MD5 of what is there."""
+        """Return the MD5 of a range."""
         return hashlib.md5(self.read(offset, length), usedforsecurity=False).digest()
 
     def erase(self, offset: int, length: int) -> None:

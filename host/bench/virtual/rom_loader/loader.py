@@ -34,7 +34,7 @@ _GREETING = b"OHAI"
 
 
 class Reason(enum.Enum):
-    """Why a request is refused: in the ROM's words, and in the stub's."""
+    """Reasons for refusing a request, as the status codes of the ROM and of the stub."""
 
     LENGTH = (0x05, 0xC0)
     CHECKSUM = (0x07, 0xC1)
@@ -47,8 +47,8 @@ class Reason(enum.Enum):
     TOO_MUCH = (0x06, 0xC9)
 
 
-class Refused(Exception):
-    """A request that the loader does not do."""
+class CommandRefused(Exception):
+    """The loader refuses a request."""
 
     def __init__(self, reason: Reason) -> None:
         super().__init__(reason.name)
@@ -56,7 +56,7 @@ class Refused(Exception):
 
 
 class Exit(enum.Enum):
-    """How the loader was left."""
+    """Ways to leave the loader."""
 
     RUN = enum.auto()
     RESET = enum.auto()
@@ -73,15 +73,15 @@ class _Write:
         self.inflate = zlib.decompressobj() if deflated else None
 
     def plain(self, data: bytes) -> bytes:
-        """What a block has for the flash. Raises Refused."""
+        """Return the bytes of a block for the flash. Raises CommandRefused."""
         if not self.inflate:
             return data[: self.end - self.at]
         try:
             plain = self.inflate.decompress(data, self.end - self.at + 1)
         except zlib.error:
-            raise Refused(Reason.INFLATE) from None
+            raise CommandRefused(Reason.INFLATE) from None
         if len(plain) > self.end - self.at:
-            raise Refused(Reason.TOO_MUCH)
+            raise CommandRefused(Reason.TOO_MUCH)
         return plain
 
 
@@ -97,10 +97,10 @@ class _Read:
     acknowledged: int = 0
 
 
-class Loader:
+class RomLoader:
     """A chip in download mode: bytes from the line in, bytes for the line out.
 
-    `baud` is what the chip's side of the line runs at; `exit` says whether and how the loader was left.
+    `baud` is the rate of the chip's side of the line; `exit` is how the loader was left, None while it runs.
     """
 
     def __init__(self, chip: Chip, mac: str, flash: NorFlash, *, baud: int) -> None:
@@ -111,13 +111,13 @@ class Loader:
         self._registers = Registers(chip, mac, flash.size)
         self._packets = slip.Decoder(_LONGEST)
         self._is_stub = False
-        self._loaded: deque[range] = deque(maxlen=_SEGMENTS)  # where in its memory a program was put
+        self._loaded: deque[range] = deque(maxlen=_SEGMENTS)  # where programs were loaded into its memory
         self._write: _Write | None = None
         self._read: _Read | None = None
-        self._later: Callable[[], Iterable[bytes]] | None = None  # what is to be done, and said, after the answer
+        self._later: Callable[[], Iterable[bytes]] | None = None  # what is to be done, and sent, after the answer
 
     def receive(self, data: bytes) -> Iterator[bytes]:
-        """The answers, each to be sent at the rate that `baud` says when it comes. Raises PulledOut."""
+        """Yield the answers, each to be sent at the rate that `baud` is when it is yielded. Raises PulledOut."""
         for packet in self._packets.feed(data):
             if self.exit:
                 return
@@ -136,7 +136,7 @@ class Loader:
             times = _COMMANDS[command].answers
             if self.exit:
                 return
-        except Refused as refused:
+        except CommandRefused as refused:
             status = bytes([1, refused.reason.value[self._is_stub]])
         body = payload + (status if self._is_stub else status + b"\0\0")
         yield slip.encode(struct.pack("<BBHI", _ANSWER_DIRECTION, command, len(body), value) + body) * times
@@ -149,26 +149,26 @@ class Loader:
         _, number, size, checksum = _REQUEST.unpack_from(packet)
         data = packet[_REQUEST.size :]
         if size != len(data):
-            raise Refused(Reason.LENGTH)
+            raise CommandRefused(Reason.LENGTH)
         command = _COMMANDS.get(number)
         if not command or not (command.stub if self._is_stub else command.rom):
-            raise Refused(Reason.COMMAND)
+            raise CommandRefused(Reason.COMMAND)
         if len(data) < 4 * command.numbers:
-            raise Refused(Reason.LENGTH)
+            raise CommandRefused(Reason.LENGTH)
         numbers = struct.unpack_from(f"<{command.numbers}I", data)
         rest = data[4 * command.numbers :]
         if not command.data:
             return command.does(self, *numbers) or (0, b"")
         if command.numbers:
             if numbers[0] != len(rest):
-                raise Refused(Reason.LENGTH)
+                raise CommandRefused(Reason.LENGTH)
             if reduce(xor, rest, _CHECKSUM_SEED) != checksum:
-                raise Refused(Reason.CHECKSUM)
+                raise CommandRefused(Reason.CHECKSUM)
         return command.does(self, rest) or (0, b"")
 
     def sync(self, data: bytes) -> tuple[int, bytes]:
         if data != _SYNC:
-            raise Refused(Reason.LENGTH)
+            raise CommandRefused(Reason.LENGTH)
         return 0 if self._is_stub else _SYNC_VALUE, b""
 
     def read_register(self, address: int) -> tuple[int, bytes]:
@@ -176,22 +176,22 @@ class Loader:
 
     def write_registers(self, data: bytes) -> None:
         if not data or len(data) % 16:
-            raise Refused(Reason.LENGTH)
+            raise CommandRefused(Reason.LENGTH)
         for address, value, mask, _delay_us in struct.iter_unpack("<4I", data):
             self._registers.write(address, value, mask)
 
     def security_info(self) -> tuple[int, bytes]:
         if not self._chip.security_info:
-            raise Refused(Reason.COMMAND)
+            raise CommandRefused(Reason.COMMAND)
         identity = b"" if self._chip.chip_id is None else struct.pack("<II", self._chip.chip_id, 0)
         return 0, _SECURITY_INFO + identity
 
     def accept(self, *_: int) -> None:
-        """Pins and parameters of the flash chip: there is but the one."""
+        """Accept pins and parameters of the flash chip: there is but the one."""
 
     def change_baud(self, baud: int, _old: int) -> None:
         if baud not in _BAUDS:
-            raise Refused(Reason.LENGTH)
+            raise CommandRefused(Reason.LENGTH)
         self._later = lambda: self._set_baud(baud)
 
     def mem_begin(self, size: int, _blocks: int, _block_size: int, address: int) -> None:
@@ -199,7 +199,7 @@ class Loader:
 
     def mem_data(self, _data: bytes) -> None:
         if not self._loaded:
-            raise Refused(Reason.NO_SESSION)
+            raise CommandRefused(Reason.NO_SESSION)
 
     def mem_end(self, stay: int, entry: int) -> None:
         """Run what was loaded, which is taken for the stub: no other program can run here."""
@@ -225,11 +225,11 @@ class Loader:
             self._later = lambda: self._leave(Exit.RUN if stay else Exit.RESET)
             return
         if not write:
-            raise Refused(Reason.NO_SESSION)
+            raise CommandRefused(Reason.NO_SESSION)
         if write.failed:
-            raise Refused(write.failed)
+            raise CommandRefused(write.failed)
         if write.at < write.end:
-            raise Refused(Reason.TOO_LITTLE)
+            raise CommandRefused(Reason.TOO_LITTLE)
         if not stay:
             self._later = lambda: self._leave(Exit.RESET)
 
@@ -244,13 +244,13 @@ class Loader:
     def read_slowly(self, offset: int, size: int) -> tuple[int, bytes]:
         self._check(offset, size)
         if size > _SLOW_READ:
-            raise Refused(Reason.LENGTH)
+            raise CommandRefused(Reason.LENGTH)
         return 0, self._flash.read(offset, size).ljust(_SLOW_READ, b"\0")
 
     def read(self, offset: int, size: int, block: int, in_flight: int) -> None:
         self._check(offset, size)
         if not 0 < block <= _LONGEST_BLOCK or not in_flight:
-            raise Refused(Reason.BLOCK_SIZE)
+            raise CommandRefused(Reason.BLOCK_SIZE)
         read = self._read = _Read(offset, size, block, in_flight)
         self._later = lambda: self._blocks(read)
 
@@ -260,12 +260,12 @@ class Loader:
     def erase(self, offset: int, size: int) -> None:
         self._check(offset, size)
         if offset % SECTOR or size % SECTOR:
-            raise Refused(Reason.BLOCK_SIZE)
+            raise CommandRefused(Reason.BLOCK_SIZE)
         self._flash.erase(offset, size)
 
     def _check(self, offset: int, size: int) -> None:
         if offset + size > self._flash.size:
-            raise Refused(Reason.FLASH)
+            raise CommandRefused(Reason.FLASH)
 
     def _begin(self, offset: int, erase: int, size: int, *, deflated: bool) -> None:
         self._check(offset, max(erase, size))
@@ -277,9 +277,9 @@ class Loader:
     def _take(self, data: bytes, *, deflated: bool) -> None:
         write = self._write
         if not write or (write.inflate is not None) != deflated:
-            raise Refused(Reason.NO_SESSION)
+            raise CommandRefused(Reason.NO_SESSION)
         if write.failed:
-            raise Refused(write.failed)
+            raise CommandRefused(write.failed)
         if self._is_stub:
             self._later = lambda: self._put_later(write, data)
         else:
@@ -288,7 +288,7 @@ class Loader:
     def _put_later(self, write: _Write, data: bytes) -> Iterable[bytes]:
         try:
             self._put(write, data)
-        except Refused as refused:
+        except CommandRefused as refused:
             write.failed = refused.reason
         return ()
 
@@ -336,7 +336,7 @@ class Loader:
 
 @dataclass(frozen=True)
 class _Command:
-    """What a command does, with how many numbers before its data.
+    """A command: its function, and how many numbers come before its data.
 
     Data behind numbers has its size in the first of them, and a checksum.
     """
@@ -350,26 +350,26 @@ class _Command:
 
 
 _COMMANDS = {
-    0x02: _Command(Loader.flash_begin, 4),
-    0x03: _Command(Loader.flash_data, 4, data=True),
-    0x04: _Command(Loader.flash_end, 1),
-    0x05: _Command(Loader.mem_begin, 4),
-    0x06: _Command(Loader.mem_end, 2),
-    0x07: _Command(Loader.mem_data, 4, data=True),
-    0x08: _Command(Loader.sync, data=True, answers=8),
-    0x09: _Command(Loader.write_registers, data=True),
-    0x0A: _Command(Loader.read_register, 1),
-    0x0B: _Command(Loader.accept, 6),  # SPI_SET_PARAMS
-    0x0D: _Command(Loader.accept, 1),  # SPI_ATTACH
-    0x0E: _Command(Loader.read_slowly, 2, stub=False),
-    0x0F: _Command(Loader.change_baud, 2),
-    0x10: _Command(Loader.deflate_begin, 4),
-    0x11: _Command(Loader.deflate_data, 4, data=True),
-    0x12: _Command(Loader.flash_end, 1),
-    0x13: _Command(Loader.md5, 4),
-    0x14: _Command(Loader.security_info),
-    0xD0: _Command(Loader.erase_all, rom=False),
-    0xD1: _Command(Loader.erase, 2, rom=False),
-    0xD2: _Command(Loader.read, 4, rom=False),
-    0xD3: _Command(Loader.run, rom=False),
+    0x02: _Command(RomLoader.flash_begin, 4),
+    0x03: _Command(RomLoader.flash_data, 4, data=True),
+    0x04: _Command(RomLoader.flash_end, 1),
+    0x05: _Command(RomLoader.mem_begin, 4),
+    0x06: _Command(RomLoader.mem_end, 2),
+    0x07: _Command(RomLoader.mem_data, 4, data=True),
+    0x08: _Command(RomLoader.sync, data=True, answers=8),
+    0x09: _Command(RomLoader.write_registers, data=True),
+    0x0A: _Command(RomLoader.read_register, 1),
+    0x0B: _Command(RomLoader.accept, 6),  # SPI_SET_PARAMS
+    0x0D: _Command(RomLoader.accept, 1),  # SPI_ATTACH
+    0x0E: _Command(RomLoader.read_slowly, 2, stub=False),
+    0x0F: _Command(RomLoader.change_baud, 2),
+    0x10: _Command(RomLoader.deflate_begin, 4),
+    0x11: _Command(RomLoader.deflate_data, 4, data=True),
+    0x12: _Command(RomLoader.flash_end, 1),
+    0x13: _Command(RomLoader.md5, 4),
+    0x14: _Command(RomLoader.security_info),
+    0xD0: _Command(RomLoader.erase_all, rom=False),
+    0xD1: _Command(RomLoader.erase, 2, rom=False),
+    0xD2: _Command(RomLoader.read, 4, rom=False),
+    0xD3: _Command(RomLoader.run, rom=False),
 }

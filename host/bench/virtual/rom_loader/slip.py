@@ -43,7 +43,7 @@ class Decoder:
                 self._packet = None
 
     def _unescaped(self) -> bytes:
-        """What is in the packet; nothing if it is none."""
+        """Return the content of a packet; nothing if it is none."""
         if not self._packet:
             return b""
         first, *escaped = bytes(self._packet).split(bytes([_ESCAPE]))
