@@ -14,7 +14,7 @@ from typing import Any
 from bench import paths
 from bench.errors import BenchError
 from bench.virtual.board import VirtualBoard
-from bench.virtual.line_server import Line, serve
+from bench.virtual.line_server import LineServer, serve
 from benchmarks import processes
 from benchmarks.report import Aim, Figure, Section
 
@@ -79,7 +79,7 @@ def _row(run: _Run, first: _Run, *, to_bound: tuple[float, Aim] | None = None, a
     ]
 
 
-def _flash(line: Line, options: list[str]) -> _Run:
+def _flash(line: LineServer, options: list[str]) -> _Run:
     """Run the command as a user does; measure from its start to its end."""
     before, began = line.traffic, time.monotonic()
     done = subprocess.run(

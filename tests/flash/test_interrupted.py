@@ -21,7 +21,7 @@ from bench.contract import settings
 from bench.flash import chip_writer, firmware, images
 from bench.flash.chip_writer import Region
 from bench.virtual.board import VirtualBoard
-from bench.virtual.line_server import Line
+from bench.virtual.line_server import LineServer
 from tests.support import budget, tripwires
 from tests.support.boards import vault_slots
 from tests.support.flash_commands import IMAGE, WIFI_PASSWORD, bench, options
@@ -86,7 +86,7 @@ class Victim:
     """A board whose flash is interrupted."""
 
     board: VirtualBoard
-    line: Line
+    line: LineServer
     wire: Tripwire
     how: How
     temporary: Path

@@ -17,7 +17,7 @@ import pytest
 from bench import paths
 from bench.flash import filesystem
 from bench.virtual.board import VirtualBoard
-from bench.virtual.line_server import Line, serve
+from bench.virtual.line_server import LineServer, serve
 from bench.virtual.uart_timing import LineFaults
 from tests.support import tripwires
 from tests.support.flash_commands import WIFI_PASSWORD, bench, options
@@ -31,7 +31,7 @@ PULLED, WRONG = 2, 5
 ASKED = 100  # bytes that it takes to ask a board what it is called
 
 
-def tray(server: RunningServer, lines: list[Line]) -> tuple[str, list[dict]]:
+def tray(server: RunningServer, lines: list[LineServer]) -> tuple[str, list[dict]]:
     """Flash the tray, of whose boards some fail; what is said about that, and the results."""
     ports = [word for line in lines for word in ("--port", line.url)]
     done = bench("flash", *ports, *options(server, "--json", "--serials", "press-0001", "--claimable"))

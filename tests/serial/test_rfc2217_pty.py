@@ -14,7 +14,7 @@ from bench.serial.ports import PortError
 from bench.serial.rfc2217_pty import Relay, can_relay
 from bench.virtual.auto_reset import Start
 from bench.virtual.board import VirtualBoard
-from bench.virtual.line_server import Line, serve
+from bench.virtual.line_server import LineServer, serve
 from tests.support.servers import PATIENCE_S
 
 FAST = 460800
@@ -86,9 +86,11 @@ def test_relay_enters_the_loader_by_esptools_sequence(board, controls, how, stat
 
 def test_relay_sets_a_speed_before_the_bytes_that_it_is_for(board, monkeypatch):
     rates = []
-    receive = Line.host_baud.fset
+    receive = LineServer.host_baud.fset
     monkeypatch.setattr(
-        Line, "host_baud", Line.host_baud.setter(lambda line, baud: (rates.append(baud), receive(line, baud)))
+        LineServer,
+        "host_baud",
+        LineServer.host_baud.setter(lambda line, baud: (rates.append(baud), receive(line, baud))),
     )
     with serve(board) as line, SerialConnection(line.url) as port, closing(Relay(port)) as relay:
         line.reset(Start.DOWNLOAD)
@@ -102,7 +104,7 @@ def test_relay_to_an_end_that_refuses_a_speed_hangs_up_with_a_cure(board, monkey
         if baud == FAST:
             raise ValueError(baud)
 
-    monkeypatch.setattr(Line, "host_baud", Line.host_baud.setter(refuse))
+    monkeypatch.setattr(LineServer, "host_baud", LineServer.host_baud.setter(refuse))
     with serve(board) as line, SerialConnection(line.url) as port, closing(Relay(port)) as relay:
         line.reset(Start.DOWNLOAD)
         with pytest.raises(EsptoolError, match="--baud 115200") as caught:
