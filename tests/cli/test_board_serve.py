@@ -73,5 +73,5 @@ def test_a_raw_line_in_the_loader_that_is_another_chip_and_is_pulled_out(tmp_pat
     with serving(tmp_path, *options, code=1) as (ready, command):
         assert ready["url"].startswith("socket://127.0.0.1:")
         esptool(ready["url"], "--chip", "esp32s3", "write-flash", "--no-compress", 0, image, fails=True)
-        assert command.stderr.read() == "error: board board was pulled out: serve it again to plug it in\n"
+        assert command.stderr.read() == "error: board board was unplugged: serve it again to plug it in\n"
     assert board.flash()[:100_000].count(0) == 0x400000 // 100

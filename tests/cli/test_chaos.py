@@ -92,7 +92,7 @@ def test_proxy_ends_when_nobody_reads_any_more(listener):
         (["proxy", "--listen", "1884", "--to", "nowhere"], "write HOST:PORT"),
         (["proxy", "--listen", "x", "--to", "host:1883"], "write PORT or HOST:PORT"),
         (["proxy", "--listen", "0", "--listen", "0", "--to", "host:1883"], "one --to for each --listen"),
-        (["proxy", "--listen", "1.2.3.4:0", "--listen", "0", "--to", "h:1", "--to", "h:2"], "one address"),
+        (["proxy", "--listen", "1.2.3.4:0", "--listen", "0", "--to", "h:1", "--to", "h:2"], "the same address"),
         (["proxy", "--listen", "0", "--listen", "0", "--to", "h:1", "--to", "g:1"], "same port number"),
         (["proxy", "--listen", "0", "--to", "host:1883", "--fault", "gremlin"], "no fault gremlin"),
         (["proxy", "--listen", "0", "--to", "host:1883", "--fault", "drop=much"], "is not a number"),

@@ -55,7 +55,7 @@ def test_password_in_the_environment_is_taken(server, url):
     [
         (("--url", "http://127.0.0.1:1"), 2, "needs --user"),
         (("--url", "tb.example", "--user", "me"), 2, "not a URL: tb.example"),
-        (("--url", "http://me:a-password@tb.example", "--user", "me"), 2, "the address alone"),
+        (("--url", "http://me:a-password@tb.example", "--user", "me"), 2, "must not contain a user or password"),
         (("--url", "http://127.0.0.1:1", "--user", "me"), 1, "cannot reach http://127.0.0.1:1"),
         (("--user", "me"), 2, "go with --url"),
     ],
@@ -305,7 +305,7 @@ def test_own_server_is_asked_past_a_proxy(server):
     """A proxy of the environment's is for others: it would be told the operator's password."""
     ports = {f"{name}_port": getattr(server.ports, name) for name in ("mqtt", "mqtts", "http", "https", "coap")}
     (server.data / "server.json").write_text(json.dumps({"host": "127.0.0.1", "pid": 1, "ca": "ca.pem", **ports}))
-    with server_addresses.lock(server.data), socket.create_server(("127.0.0.1", 0)) as proxy:
+    with server_addresses.lock_folder(server.data), socket.create_server(("127.0.0.1", 0)) as proxy:
         environment = {"HTTP_PROXY": f"http://127.0.0.1:{proxy.getsockname()[1]}", "NO_PROXY": ""}
         done = bench("device", "list", "--json", "--data", server.data, env=environment)
     assert done.returncode == 0, done.stderr

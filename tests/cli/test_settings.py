@@ -182,6 +182,6 @@ def test_settings_that_are_of_no_use_are_completed(server, tmp_path):
         for name, value in (("server.host", "127.0.0.1"), ("provision.key", "K")):
             code, said, _ = settings("set", "--port", served.url, name, value)
             left = "provision.key or provision.secret is missing"
-            assert (code, said) == (0, f"{name} is set; the board restarts when it has the rest: {left}\n")
+            assert (code, said) == (0, f"{name} is set; the board restarts when its settings are complete: {left}\n")
         assert settings("set", "--port", served.url, "provision.secret", typed="S")[1].endswith("the board restarted\n")
     assert stored(board) == {"server": {"host": "127.0.0.1"}, "provision": {"key": "K", "secret": "S"}}

@@ -55,6 +55,6 @@ def test_board_that_never_connects_is_exit_code_1_and_says_how_to_run_it_again(t
     ran = bench_command("conformance", *options, timeout=PATIENCE_S)
     assert ran.returncode == 1, ran.stdout + ran.stderr
     assert "0 hold" in ran.stdout
-    assert "the board finds the server at 127.0.0.1, port" in ran.stdout
+    assert "the server for the board: 127.0.0.1, port" in ran.stdout
     if "1 broken" in ran.stdout:
         assert "bench conformance --board - --fresh true --reset true --patience 0.5 " in ran.stdout

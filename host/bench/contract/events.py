@@ -46,66 +46,66 @@ class EventSpec:
 
 EVENTS: Mapping[str, EventSpec] = {
     "boot": EventSpec(
-        fields=("firmware", "mac", "micropython", "reset"), meaning="power-on and every reset; `reset` is its cause"
+        fields=("firmware", "mac", "micropython", "reset"), meaning="power-on and every reset; `reset` is the cause"
     ),
     "state": EventSpec(fields=("state", "was"), meaning="at each change"),
-    "link_up": EventSpec(fields=("address", "network"), meaning="the SSID, or `ethernet`"),
+    "link_up": EventSpec(fields=("address", "network"), meaning="the board is in a network: its SSID, or `ethernet`"),
     "link_failed": EventSpec(
         fields=("kind", "network", "detail"),
         is_trouble=True,
-        meaning="for each network: `not_found`, `wrong_password`, `link`, `no_network`",
+        meaning="each failed network: `not_found`, `wrong_password`, `link`, `no_network`",
     ),
-    "clock_set": EventSpec(fields=("source",), meaning="`ntp` or `http`; before TLS, if the clock was wrong"),
-    "key_made": EventSpec(fields=("took_ms",), meaning="a key and its certificate"),
+    "clock_set": EventSpec(fields=("source",), meaning="the clock was wrong before TLS; from `ntp` or `http`"),
+    "key_made": EventSpec(fields=("took_ms",), meaning="a key and its certificate were made"),
     "pending_stored": EventSpec(fields=("count",), meaning="credentials are in flash, not proved yet"),
     "provisioning": EventSpec(fields=("made_by", "transport", "type"), meaning="before the request leaves"),
-    "answer": EventSpec(fields=("status",), meaning="the server's"),
+    "answer": EventSpec(fields=("status",), meaning="the server has answered"),
     "provisioned": EventSpec(fields=("type",), meaning="a login worked with new credentials: they are active"),
     "connected": EventSpec(fields=("name",), meaning="logged in"),
-    "telemetry": EventSpec(fields=("waiting",), meaning="the server acknowledged a record; so many wait"),
-    "dropped": EventSpec(
-        fields=("count",), meaning="so many records were lost to the queue's bound; the server was told"
-    ),
-    "listening": EventSpec(meaning="the board receives commands from now on"),
-    "command": EventSpec(fields=("method",), meaning="one of the application's own"),
-    "claim_sent": EventSpec(meaning="a claim has reached the server"),
+    "telemetry": EventSpec(fields=("waiting",), meaning="the server acknowledged a record; number of waiting records"),
+    "dropped": EventSpec(fields=("count",), meaning="number of records lost to a full queue; reported to the server"),
+    "listening": EventSpec(meaning="commands are accepted from now on"),
+    "command": EventSpec(fields=("method",), meaning="one of the application's own commands was called"),
+    "claim_sent": EventSpec(meaning="the server has received a claim"),
     "rotation": EventSpec(fields=("step",), meaning="`asked`, `stored`, `done`, or `refused` by the server"),
     "reset": EventSpec(
         fields=("kind", "by"),
-        meaning="credentials, Wi-Fi or all are being wiped, by `button`, `server` or console",
+        meaning="credentials, Wi-Fi networks or both are being wiped, by `button`, `server` or console",
     ),
     "setting": EventSpec(fields=("name",), meaning="a setting was changed on the console"),
     "offline": EventSpec(
         fields=("kind", "detail"), is_trouble=True, meaning="see [troubleshooting](troubleshooting.md)"
     ),
-    "retry": EventSpec(fields=("attempt", "in_ms"), meaning="how long the board waits now"),
+    "retry": EventSpec(fields=("attempt", "in_ms"), meaning="the board waits before the next attempt"),
     "refused": EventSpec(
         fields=("fix", "name", "code", "count"),
         is_trouble=True,
-        meaning="the server refused the login, `count` times in a row: a person has to look",
+        meaning="the server refused the login, `count` times in a row: needs a person",
     ),
     "rejected": EventSpec(
-        fields=("fix", "name"), is_trouble=True, meaning="the server does not provision it: a person has to look"
+        fields=("fix", "name"), is_trouble=True, meaning="the server does not provision the board: needs a person"
     ),
     "not_found": EventSpec(
-        fields=("fix", "name"), is_trouble=True, meaning="no profile has its key and secret: a person has to look"
+        fields=("fix", "name"), is_trouble=True, meaning="no profile has the board's key and secret: needs a person"
     ),
     "certificate_refused": EventSpec(
-        fields=("fix",), is_trouble=True, meaning="the server's certificate is the wrong one: a person has to look"
+        fields=("fix",), is_trouble=True, meaning="the server's certificate is not the right one: needs a person"
     ),
     "plaintext_refused": EventSpec(
-        fields=("fix",), is_trouble=True, meaning="secrets would go to a public address in clear: a person has to look"
+        fields=("fix",), is_trouble=True, meaning="secrets would be sent to a public address in clear: needs a person"
     ),
     "error": EventSpec(
         fields=("kind",),
         optional=("detail", "fix"),
         is_trouble=True,
-        meaning="settings, flash, an application's mistake",
+        meaning="a problem of settings or flash, or a bug of the application",
     ),
-    "vault_slot_damaged": EventSpec(fields=("slot",), is_trouble=True, meaning="the other slot is used"),
-    "vault_slot_unreadable": EventSpec(fields=("slot", "errno"), is_trouble=True, meaning="the other slot is used"),
+    "vault_slot_damaged": EventSpec(fields=("slot",), is_trouble=True, meaning="the board uses the other slot"),
+    "vault_slot_unreadable": EventSpec(
+        fields=("slot", "errno"), is_trouble=True, meaning="the board uses the other slot"
+    ),
     "crash": EventSpec(
-        fields=("kind", "reset_in_ms"), is_trouble=True, meaning="a defect; the traceback is in front of it"
+        fields=("kind", "reset_in_ms"), is_trouble=True, meaning="a bug; its traceback is printed before the event"
     ),
 }
 """All events of the firmware, in the order in which the documentation lists them."""

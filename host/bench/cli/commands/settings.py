@@ -76,7 +76,9 @@ def change(
     with _open_console(port) as board:
         left = board.change(name, value)
     done = f"{name} is back to its default" if default else f"{name} is set"
-    tables.echo(f"{done}; the board restarts once it also has: {left}" if left else f"{done}, the board restarted")
+    tables.echo(
+        f"{done}; the board restarts when its settings are complete: {left}" if left else f"{done}, the board restarted"
+    )
 
 
 @contextmanager
