@@ -234,10 +234,10 @@ def test_server_and_vault_that_disagree_are_found(tmp_path):
         async def change(tb):
             await tb.set_credentials(await tb.device_id(name), "ACCESS_TOKEN", credentialsId="another token")
 
-        chaos._ask(change)
+        chaos._query(change)
         with pytest.raises(RoundFailed, match="other credentials than the vault"):
             chaos._expect_agreement(board)
-        chaos._ask(lambda tb: tb.delete_device(name))
+        chaos._query(lambda tb: tb.delete_device(name))
         with pytest.raises(RoundFailed, match="0 devices"):
             chaos._expect_agreement(board)
 

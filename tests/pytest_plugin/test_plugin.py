@@ -190,8 +190,8 @@ def test_trouble_is_no_failure_that_was_expected_and_hides_none_after_it(project
     project.makepyfile(
         "import pytest\nfrom bench.serial.ports import PortError\n"
         "@pytest.fixture\ndef after():\n    yield\n    assert 0, 'the true error'\n"
-        "@pytest.mark.xfail\ndef test_expected():\n    raise PortError('gone')\n"
-        "def test_hidden(after):\n    raise PortError('gone')\n"
+        "@pytest.mark.xfail\ndef test_expected():\n    raise PortError('PORT', 'gone')\n"
+        "def test_hidden(after):\n    raise PortError('PORT', 'gone')\n"
     )
     ran = project.runpytest_subprocess()
     ran.stdout.fnmatch_lines(["*the true error*", "*= 1 error, 2 board trouble in *"])
