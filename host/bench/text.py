@@ -1,6 +1,6 @@
-"""Foreign text made safe for terminals."""
+"""Text from elsewhere, made safe for terminals."""
 
 
 def legible(text: str) -> str:
-    r"""Return a text with all that a terminal obeys or cannot show escaped as Python does: `\x1b`."""
+    r"""Return a text in which all that a terminal obeys or cannot show is escaped as in Python: `\x1b`."""
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)

@@ -11,7 +11,7 @@ _LONGEST = 1 << 16
 class EventParser:
     """Incremental parser for the bytes of one console.
 
-    A line that is no event, whatever it is, becomes `{"event": "console", "text": ...}`. So does one that claims to be
+    Any line that is not an event becomes `{"event": "console", "text": ...}`. So does one that claims to be
     an event of the bench itself (`BENCH_EVENTS`): no board can report that its own power was lost.
     """
 

@@ -80,5 +80,11 @@ class EventStream(ABC):
 
 
 def matches(event: Event, name: str, fields: Mapping[str, Any]) -> bool:
-    """Return whether an event has this name and these fields."""
+    """Return whether an event has this name and these fields.
+
+    Args:
+        event: The event.
+        name: The name that it has to have.
+        fields: Fields that it has to have, with their values; it may have more.
+    """
     return event["event"] == name and fields.items() <= event.items()

@@ -39,7 +39,7 @@ class EventSpec:
     optional: tuple[str, ...] = ()
     """Fields that it may have."""
     is_trouble: bool = False
-    """Something went wrong that keeps the board from being online, or may."""
+    """True for a problem that keeps the board from being online, or may."""
     meaning: str
     """The occasion, for the documentation (Markdown)."""
 
@@ -114,15 +114,15 @@ MILESTONES = ("boot", "link_up", "key_made", "pending_stored", "answer", "provis
 """Events on the way of a first boot, in their order; the last one completes it. Only certificates have a key."""
 
 TROUBLE = frozenset(name for name, spec in EVENTS.items() if spec.is_trouble)
-"""Events that report what went wrong."""
+"""Events that report a problem."""
 
 FOLLOW_UPS = frozenset(("state", "retry"))
-"""Events that follow from what was reported before them: they never are the reason of anything."""
+"""Events that follow from the ones before them: they never are the reason of anything."""
 
 BENCH_EVENTS = frozenset(
     ("console", "switched_on", "switched_off", "reset_line", "power_lost", "port_lost", "port_back"),
 )
-"""Events that the bench itself adds to those of a board; `console` is a line that is no event."""
+"""Events that the bench itself adds to those of a board; `console` is a line that is not an event."""
 
 
 def completes_boot(event: Event) -> bool:
@@ -131,6 +131,6 @@ def completes_boot(event: Event) -> bool:
 
 
 def needs_person(event: Event) -> bool:
-    """Return whether waiting for the board is of no use any more: it crashed, or a person has to act."""
+    """Return whether waiting for the board cannot help any more: it crashed, or a person has to act."""
     name = event["event"]
     return name == "crash" or (name == "state" and event.get("state") in STUCK_STATES)

@@ -1,11 +1,11 @@
-"""Names of devices."""
+"""Names of devices, as boards make them and ThingsBoard stores them."""
 
 # Java's String.trim(), which ThingsBoard applies: everything up to and including the space.
 _TRIMMED = "".join(map(chr, range(0x21)))
 
 
 def trimmed(name: str) -> str:
-    """Return a device name as it is stored and looked up, from the one that was given."""
+    """Return a device name as ThingsBoard stores it and looks it up: trimmed as by Java's `String.trim()`."""
     return name.strip(_TRIMMED)
 
 

@@ -1,4 +1,4 @@
-"""Claim secrets, and proofs of them: what a board may show instead of its profile's secret.
+"""Claim secrets and proofs of them, which a board may show instead of its profile's secret.
 
 A profile's secret opens the whole profile. The claim secret that follows from it opens one name, so that a board that
 is taken apart gives away nothing but itself. A board that proves its claim secret does not even send it

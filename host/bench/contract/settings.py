@@ -25,14 +25,14 @@ VIRTUAL_WIFI = {"ssid": "bench", "password": "the air is loopback"}
 
 
 def check(sections: Sections, *, where: str = "settings") -> None:
-    """Raise unless each of these settings exists and may have its value. None has to be there.
+    """Raise unless each of these settings exists and may have its value. Missing settings are allowed.
 
     Args:
         sections: Settings by section and key.
         where: The place of the sections in what a person wrote, for messages.
 
     Raises:
-        UsageError: The first mistake: its place, and the cure or the nearest name. Never a value.
+        UsageError: The first mistake. The message has its place, and the cure or the nearest name; never a value.
     """
     for section, entries in sections.items():
         if not isinstance(entries, Mapping):
@@ -50,8 +50,12 @@ def check(sections: Sections, *, where: str = "settings") -> None:
 def parse(name: str, text: str) -> Any:
     """Return the value that a person typed for a setting: a text as it is, all else as JSON.
 
+    Args:
+        name: The setting, as `section.key`.
+        text: The value as it was typed.
+
     Raises:
-        UsageError: There is no such setting (with the nearest name), or it may not have this value.
+        UsageError: There is no such setting (the message has the nearest name), or it may not have this value.
     """
     spec = require(name)
     value: Any = text
@@ -66,7 +70,14 @@ def parse(name: str, text: str) -> Any:
 
 
 def require(name: str) -> SettingSpec:
-    """Return the setting of this name. Raises UsageError, with the nearest name, if there is none."""
+    """Return the schema of a setting.
+
+    Args:
+        name: The setting, as `section.key`.
+
+    Raises:
+        UsageError: There is no such setting. The message has the nearest name.
+    """
     if name not in SETTINGS:
         section, _, key = name.rpartition(".")
         raise UsageError(f"there is no setting {legible(name)}; {_cure(section, key)}")
@@ -74,7 +85,7 @@ def require(name: str) -> SettingSpec:
 
 
 def merge(*layers: Sections) -> dict[str, dict[str, Any]]:
-    """Return the settings of all layers; of those with the same name, the last one's."""
+    """Return the settings of all layers; where several have the same one, the last layer's."""
     merged: dict[str, dict[str, Any]] = {}
     for layer in layers:
         for section, entries in layer.items():
@@ -86,7 +97,7 @@ def encode(*layers: Sections, host: str, port: int, key: str, secret: str) -> by
     """Return the `settings.json` of a board.
 
     Args:
-        *layers: Settings that go over the ones of the arguments and over the virtual boards' Wi-Fi, the last on top.
+        *layers: Settings that override those of the other arguments and the virtual boards' Wi-Fi, the last on top.
         host: Name or IPv4 address of the server.
         port: Its MQTT port; 0: the default.
         key: Provisioning key of the board's profile.
@@ -96,7 +107,7 @@ def encode(*layers: Sections, host: str, port: int, key: str, secret: str) -> by
         The file's bytes. They hold secrets: whatever they are written to has to be private.
 
     Raises:
-        UsageError: The firmware would refuse them. Whoever wants to see it do that writes bytes of their own.
+        UsageError: The firmware would refuse them. A test of that refusal has to write the bytes itself.
     """
     for layer in layers:
         check(layer)
@@ -112,12 +123,19 @@ def encode(*layers: Sections, host: str, port: int, key: str, secret: str) -> by
 
 
 def to_json(sections: Sections) -> bytes:
-    """Return settings as the file has them, unchecked: for those that were read from a board of any version."""
+    """Return settings as the file has them, unchecked: for those read from a board with firmware of any version."""
     return json.dumps(sections, indent=1, ensure_ascii=False).encode()
 
 
 def check_together(sections: Sections) -> None:
-    """Raise UsageError for settings that each are fine, and do not fit each other. The firmware has the same rules."""
+    """Raise for settings that are valid by themselves, and do not fit each other. The firmware has the same rules.
+
+    Args:
+        sections: Settings by section and key, checked by `check`. Missing ones have their defaults.
+
+    Raises:
+        UsageError: A required setting is missing, or two do not fit each other. The message has the cure.
+    """
 
     def value(name: str) -> Any:
         section, _, key = name.partition(".")

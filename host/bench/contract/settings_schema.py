@@ -15,7 +15,7 @@ WATCHDOG_LEAST_S = 30
 
 @dataclass(frozen=True, kw_only=True)
 class SettingSpec:
-    """One setting: which values it may have, and what it is for."""
+    """One setting: the values it may have, and its purpose."""
 
     kind: type
     """`str`, `int`, `bool` or `list` (of Wi-Fi networks)."""
@@ -26,14 +26,14 @@ class SettingSpec:
     most: int | None = None
     """The largest number; None: no bound."""
     choices: tuple[str, ...] = ()
-    """The only texts it may be; empty: any."""
+    """The only texts that it may have; empty: any."""
     is_secret: bool = False
-    """Shown nowhere unless asked for."""
+    """True if its value is shown only on request."""
     meaning: str
     """One line for the documentation (Markdown)."""
 
     def problem(self, value: Any) -> str:
-        """Return what is wrong with a value, e.g. "has to be text"; "" if nothing is. Never shows the value."""
+        """Return the problem with a value, e.g. "has to be text"; "" if it is valid. The text never shows the value."""
         if self.kind is list:
             return "" if _is_networks(value) else 'has to be a list of {"ssid": ..., "password": ...}'
         if self.kind is bool:
@@ -57,7 +57,7 @@ class SettingSpec:
 
     @property
     def range(self) -> str:
-        """The numbers it may be, for people."""
+        """The numbers that it may have, for people."""
         return f"{self.least} or more" if self.most is None else f"{self.least} to {self.most}"
 
 
@@ -92,7 +92,7 @@ def _pin(default: int, meaning: str, *, least: int = -1) -> SettingSpec:
     return _number(default, meaning, least=least)
 
 
-def _flag(default: bool, meaning: str) -> SettingSpec:  # noqa: FBT001 - the default is what it is about
+def _flag(default: bool, meaning: str) -> SettingSpec:  # noqa: FBT001 - the default is the point of it
     return SettingSpec(kind=bool, default=default, meaning=meaning)
 
 

@@ -40,17 +40,18 @@ _UNFINISHED = ".new"
 
 
 def flash(job: FlashJob, reporter: ProgressReporter, done: FlashOutcome) -> None:
-    """Bring a board up to date and online. After an error the next call goes on from there.
+    """Bring a board up to date and online. After an error the next call continues from there.
 
     Args:
-        job: The order.
-        reporter: Receives the progress.
+        job: The order, with a definition.
+        reporter: Receives the progress. An error that it raises ends the work.
         done: Filled on the way, so that it is known after an error, too.
 
     Raises:
         PortError: The port cannot be opened, or is gone.
         EsptoolError: The flash could not be written.
-        BenchError: It is another board than the definition's, or it did not get online; with the cure.
+        BenchError: It is not a board of this definition, its MicroPython stopped answering, or it did not get online
+            within `job.patience_s`. The message has the cure.
     """
     with _Flashing(job, reporter, done) as flashing:
         flashing.flash()
@@ -61,12 +62,13 @@ def deploy(job: FlashJob, reporter: ProgressReporter, done: FlashOutcome) -> Non
 
     Args:
         job: The order; it needs no definition.
-        reporter: Receives the progress.
+        reporter: Receives the progress. An error that it raises ends the work.
         done: Filled on the way, so that it is known after an error, too.
 
     Raises:
         PortError: The port cannot be opened, or is gone.
-        BenchError: No MicroPython with a file system answers, or the board did not get online; with the cure.
+        BenchError: No MicroPython with a file system answers, the files did not get onto the board, or it did not get
+            online within `job.patience_s`. The message has the cure.
     """
     with _Flashing(job, reporter, done) as flashing:
         flashing.deploy()
@@ -78,6 +80,9 @@ def is_online(port: str, name: str) -> bool:
     Args:
         port: A device's path, or a URL.
         name: The device's name that it has to report.
+
+    Returns:
+        True if it does so within three seconds; False also for a port that cannot be opened.
     """
     try:
         with SerialConnection(port) as line:
@@ -96,7 +101,7 @@ def _is_status(event: Event) -> bool:
 
 
 class _Flashing:
-    """A board on a connection that stays open; a context manager, which adds the seconds of the last phase."""
+    """A board on a connection that stays open; a context manager, which counts the last phase's seconds at its end."""
 
     def __init__(self, job: FlashJob, reporter: ProgressReporter, done: FlashOutcome) -> None:
         self._job = job
@@ -214,7 +219,7 @@ class _Flashing:
         self._done.written += [hex(offset) for offset, _ in regions]
 
     def _sync(self, repl: RawRepl, found: Inspection) -> None:
-        """Send the files that differ, and remove those that are of an older firmware."""
+        """Send the files that differ, and remove those of an older firmware."""
         self._phase("files")
         assert found.files is not None
         self._done.mac = found.mac
@@ -267,7 +272,7 @@ class _Flashing:
         )
 
     def _read_back(self, boot: Event) -> None:
-        """Keep the versions that the board reports. Raises BenchError if the firmware is another one."""
+        """Store the versions that the board reports. Raises BenchError if the firmware is not the one of the job."""
         self._done.micropython, self._done.firmware = str(boot.get("micropython", "")), str(boot.get("firmware", ""))
         wanted = self._job.version
         if wanted and self._done.firmware != wanted:
@@ -280,7 +285,7 @@ class _Flashing:
         return {**self._job.firmware, **(self._job.files(mac) if self._job.files else {})}
 
     def _check(self, found: Inspection) -> None:
-        """Raise BenchError unless this board is one of the definition's."""
+        """Raise BenchError unless the definition is for this board."""
         board = self._job.board
         if board is None:
             return
@@ -299,7 +304,7 @@ class _Flashing:
             )
 
     def _woken(self, patience_s: float) -> RawRepl:
-        """Return the raw REPL, as soon as the board has booted so far. Raises ReplError."""
+        """Return the raw REPL, as soon as the board has booted far enough. Raises ReplError after `patience_s`."""
         deadline = time.monotonic() + patience_s
         while True:
             try:

@@ -56,7 +56,7 @@ class ChipWriter:
             line: The connection. esptool opens the port itself meanwhile, or a relay's terminal.
             board: The board's definition.
             reporter: Notified of the bytes that are done, and asked for what a user has to do.
-            folder: A private folder: the files in it hold secrets.
+            folder: A private folder for temporary files, which hold secrets.
             baud: Speed in baud; 0 for the definition's.
             before: esptool's way into the loader; empty for the definition's.
         """
@@ -86,13 +86,13 @@ class ChipWriter:
         self._held.__exit__(kind, error, trace)
 
     def inspect(self) -> tuple[str, bool]:
-        """Read who the board is, and whether it has a file system.
+        """Read the identity of the board, and whether it has a file system.
 
         Returns:
             The MAC as 12 hex digits, and whether a LittleFS is in the partition `vfs`.
 
         Raises:
-            EsptoolError: Of the kind WRONG_CHIP if the definition is for another chip.
+            EsptoolError: As `esptool.run` does; of the kind WRONG_CHIP if the definition is for another chip.
         """
         file = self._folder / "head.bin"
         offset = self.board.partition("vfs").offset
@@ -103,7 +103,7 @@ class ChipWriter:
         return mac[1].replace(":", "").lower(), _LITTLEFS in file.read_bytes()
 
     def identify(self) -> tuple[str, str, int]:
-        """Read what the board is. For a definition with the chip `auto`: nobody knows it yet.
+        """Read the MAC, the chip and the size of the flash. For a definition with the chip `auto`, of an unknown board.
 
         Returns:
             The MAC as 12 hex digits, the chip as definitions name it, and the size of the flash in MB.
@@ -123,6 +123,9 @@ class ChipWriter:
         Args:
             offset: Where to begin, in bytes.
             size: Number of bytes; None for the whole flash.
+
+        Returns:
+            The content.
 
         Raises:
             EsptoolError: As `esptool.run` does.
@@ -150,15 +153,15 @@ class ChipWriter:
         self._run(["erase-flash"] if size is None else ["erase-region", hex(offset), hex(size)])
 
     def erase_filesystem_head(self) -> None:
-        """Erase the blocks that make a file system one. Raises EsptoolError."""
+        """Erase the superblocks of the file system, without which it is invalid. Raises EsptoolError."""
         self.erase(self.board.partition("vfs").offset, _HEAD)
 
     def write(self, regions: Sequence[Region], *, erase: bool = False) -> int:
-        """Write regions in this order, verified by MD5. Those that the flash holds already are not sent.
+        """Write regions in this order, verified by MD5. Regions that the flash holds already are not sent.
 
         Args:
             regions: Offsets and contents, each of whole sectors.
-            erase: Erase the whole flash before.
+            erase: Erase the whole flash first.
 
         Returns:
             The compressed size of the regions in bytes, in which the progress is reported as well.
@@ -196,7 +199,7 @@ class ChipWriter:
         baud: int = 0,
         after: str = _NO_RESET,
     ) -> str:
-        """Run esptool, and leave the chip in its loader. Returns its output."""
+        """Run esptool, leave the chip in its loader, and return the output. Raises EsptoolError."""
         silence: EsptoolError | None = None
         for before in self._ways():
             try:
@@ -241,11 +244,11 @@ class ChipWriter:
 
 @contextmanager
 def restarting(line: SerialConnection, after: str, reporter: ProgressReporter) -> Iterator[None]:
-    """Have the chip run again after this context, in which a ChipWriter works on the connection.
+    """Restart the chip after this context, in which a ChipWriter works on the connection.
 
     Args:
         line: The connection.
-        after: As for `leave`.
+        after: As for `leave`. After an error only a `hard-reset` is tried.
         reporter: As for `leave`.
 
     Raises:
@@ -263,7 +266,7 @@ def restarting(line: SerialConnection, after: str, reporter: ProgressReporter) -
 
 
 def leave(line: SerialConnection, after: str, reporter: ProgressReporter) -> bool:
-    """Have a chip that is in its loader run the program in its flash.
+    """Restart a chip that is in its loader, so that it runs the program in its flash.
 
     Args:
         line: The connection, after the ChipWriter's context.
@@ -271,10 +274,11 @@ def leave(line: SerialConnection, after: str, reporter: ProgressReporter) -> boo
         reporter: Asked for the user's help where the port has no lines for it.
 
     Returns:
-        Whether the port could do it.
+        True if the port did it; False if the user was asked to.
 
     Raises:
         PortError: The port is gone.
+        BenchError: There is no user to do it, with an `Unattended` reporter.
     """
     is_reset = after != _NO_RESET and line.pulse_reset()
     if not is_reset:
@@ -295,8 +299,11 @@ def filesystem_regions(board: BoardDefinition, files: dict[str, bytes]) -> list[
         board: The definition, for its partition `vfs`.
         files: Path without a leading slash -> content.
 
+    Returns:
+        Offsets into the flash and contents, of whole blocks: all but the superblocks, then those.
+
     Raises:
-        UsageError: A file cannot be in it.
+        UsageError: The file system cannot hold a file, by its name or its size.
     """
     place = board.partition("vfs")
     content = filesystem.filesystem(place.size, files).rstrip(b"\xff")

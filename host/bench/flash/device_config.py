@@ -1,4 +1,4 @@
-"""Configuration of a board: the choices of its maker as settings and files, refused if they could not work."""
+"""Configuration of a board: its maker's choices as settings and files, refused if they cannot work."""
 
 import base64
 import ipaddress
@@ -18,7 +18,7 @@ from bench.contract.credentials import BoardCredentialsType
 from bench.contract.proof import claim_secret
 from bench.errors import UsageError
 
-# What boards send secrets in clear to (firmware/firstboot/address.py).
+# Networks to which boards send secrets in clear (firmware/firstboot/address.py).
 _LOCAL = tuple(
     map(ipaddress.ip_network, ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16"))
 )
@@ -77,8 +77,13 @@ class Choices:
 def check(server: Place, choices: Choices) -> None:
     """Raise unless these choices can get a board online.
 
+    Args:
+        server: The addresses and the CA of the server.
+        choices: The board's way to provision itself.
+
     Raises:
-        UsageError: With the option to change: the firmware refuses such settings, or never reaches the server.
+        UsageError: The firmware would refuse such settings, or never reach the server. The message has the option to
+            change.
     """
     certificate = choices.kind is BoardCredentialsType.X509_CERTIFICATE
     if certificate and not choices.tls:
@@ -107,8 +112,8 @@ def sections(server: Place, choices: Choices, *, now_s: int) -> dict[str, dict[s
     """Return the sections of settings.json that follow from these choices.
 
     Args:
-        server: The server to provision against.
-        choices: The way to do it.
+        server: The addresses and the CA of the server.
+        choices: The board's way to provision itself.
         now_s: Seconds since 1970. No board's clock is set to a time more than about four weeks before that.
 
     Raises:
@@ -138,7 +143,7 @@ def sections(server: Place, choices: Choices, *, now_s: int) -> dict[str, dict[s
 
 
 def wired(board: BoardDefinition) -> dict[str, dict[str, Any]]:
-    """Return the sections that follow from how a board is made: its LED, its button, its Ethernet."""
+    """Return the sections for the hardware of a board: its LED, its button, its Ethernet."""
     pins = {name: pin for name, pin in (("led", board.led), ("button", board.button)) if pin >= 0}
     found: dict[str, dict[str, Any]] = {"board": pins} if pins else {}
     if board.ethernet:
@@ -147,15 +152,28 @@ def wired(board: BoardDefinition) -> dict[str, dict[str, Any]]:
 
 
 def shown_secret(claim: Claim, profile_secret: str, device_name: str) -> str:
-    """Return the secret that goes into the flash of the board of this name."""
+    """Return the secret that goes into a board's flash.
+
+    Args:
+        claim: The proof of identity that the board gives.
+        profile_secret: The provisioning secret of its profile.
+        device_name: The device's name.
+
+    Returns:
+        The profile's secret if it is shared, else the claim secret of this name.
+    """
     return profile_secret if claim is Claim.SHARED else claim_secret(profile_secret, device_name)
 
 
 def ca(path: Path) -> bytes:
     """Return the CA in a PEM or DER file as DER: the last certificate of several.
 
+    Args:
+        path: The file.
+
     Raises:
         UsageError: The file holds no certificate, or the last one is not a CA.
+        OSError: The file cannot be read.
     """
     last = _certificates(path)[-1]
     try:
@@ -178,7 +196,9 @@ def pair(certificate_file: Path, key_file: Path) -> dict[str, bytes]:
         `device.crt` and `device.key`, both DER.
 
     Raises:
-        UsageError: The files cannot be read, do not belong together, or are too large for a vault slot (4096 bytes).
+        UsageError: The files hold no certificate or no key that boards can use, do not belong together, or are too
+            large for a vault slot (4096 bytes).
+        OSError: A file cannot be read.
     """
     certificate = _certificates(certificate_file)[0]
     key = _key(key_file)
@@ -219,7 +239,7 @@ def _key(path: Path) -> ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey:
     load = serialization.load_pem_private_key if b"-----BEGIN" in data else serialization.load_der_private_key
     try:
         key = load(data, password=None)
-    except TypeError:  # what was read stays out of the message, and of its cause
+    except TypeError:  # the content stays out of the message, and of its cause
         raise UsageError(f"{path} is encrypted, and boards cannot ask: take the passphrase off first") from None
     except (ValueError, UnsupportedAlgorithm):
         raise UsageError(f"{path} holds no private key, PEM or DER, or a damaged one") from None

@@ -23,7 +23,10 @@ def fetch(url: str, on_progress: OnBytes) -> bytes:
 
     Args:
         url: HTTP or HTTPS. Redirects are followed.
-        on_progress: Called from the first bytes on.
+        on_progress: Called before the first bytes, and after each piece.
+
+    Returns:
+        The content of the file.
 
     Raises:
         DownloadFailed: The server refuses, is silent for 30 s, or the file is larger than 16 MB.

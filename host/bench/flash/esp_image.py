@@ -40,7 +40,10 @@ def read(data: bytes, at: int) -> ImageHeader:
 
     Args:
         data: The file or flash that it is in.
-        at: The offset at which it begins.
+        at: The offset at which it begins, in bytes.
+
+    Returns:
+        The header. Its `end` counts from the start of `data`.
 
     Raises:
         BenchError: There is none, it is cut off, or its own SHA-256 differs.

@@ -15,7 +15,7 @@ from enum import StrEnum
 from bench.errors import BenchError
 from bench.serial import ports
 
-# Its longest silence is the erasure of a large chip, for which it waits four minutes.
+# The longest silence of esptool is the erasure of a large chip, for which it waits four minutes.
 _SILENCE_S = 300.0
 _LEAVE_S = 3.0
 _PERCENT = re.compile(r"(\d+\.\d)%")
@@ -26,7 +26,7 @@ _ADVICE = re.compile(r"(?:\n\s*(?:Hint:|Note:|For troubleshooting)| This can hav
 _CHIP_ADVICE = re.compile(r"\.? Wrong chip argument\?$")
 _WRONG_CHIP = re.compile(r"This chip is .+, not ")
 _DIFFERS = re.compile(r"MD5|digest|region is empty|Verification failed", re.IGNORECASE)
-# Its messages when bytes do not come, or come damaged.
+# The messages of esptool for bytes that do not arrive, or arrive damaged.
 _LOST = re.compile(
     r"No serial data|stopped|noise or corruption|No more data|timed? ?out|Invalid (SLIP|head)|Corrupt data|Only got|"
     r"doesn't match request|write to target RAM|Guru Meditation|was silent|no response|OSError|SerialException|"
@@ -54,6 +54,13 @@ class EsptoolError(BenchError):
     """A failure of esptool. The message names the cure, but not the port; `output` is all that esptool printed."""
 
     def __init__(self, message: str, kind: EsptoolFailure, output: str) -> None:
+        """Make the error.
+
+        Args:
+            message: The failure and its cure, without the port.
+            kind: The kind of failure.
+            output: All that esptool printed.
+        """
         super().__init__(message)
         self.kind = kind
         self.output = output
@@ -82,7 +89,7 @@ def run(  # noqa: PLR0913 - they are another program's options
     through: str | None = None,
     on_progress: Callable[[EsptoolLine], None] | None = None,
 ) -> str:
-    """Run esptool. It ends with the process or thread that runs it, also by Ctrl-C.
+    """Run esptool, and end it with the caller: an exception here, such as Ctrl-C, terminates it.
 
     Args:
         port: A device's path, or a URL.
@@ -98,7 +105,7 @@ def run(  # noqa: PLR0913 - they are another program's options
 
     Raises:
         EsptoolError: It failed, or was silent for five minutes.
-        UsageError: The port has not the form of one.
+        UsageError: The name does not have the form of a port.
     """
     ports.checked(port)
     if through or not ports.can_reset(port):
@@ -125,7 +132,12 @@ def run(  # noqa: PLR0913 - they are another program's options
 
 
 def failure(port: str, output: str) -> EsptoolError:
-    """Return the error for esptool's output, which ends with one."""
+    """Return the error that esptool's output ends with.
+
+    Args:
+        port: The port, which decides about the advice. The message does not name it.
+        output: All that esptool printed.
+    """
     text = _ADVICE.sub("", found[1]) if (found := _FATAL.search(output)) else _last_line(output)
     text = " ".join(text.split())
     kind = _kind(text, output)
@@ -188,7 +200,7 @@ def _progress(text: str) -> EsptoolLine:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Leave no esptool behind, whatever ended it."""
+    """Wait for the end of esptool, and kill it if it does not end by itself."""
     assert process.stdout
     try:
         process.wait(_LEAVE_S)

@@ -12,14 +12,17 @@ BLOCK_SIZE = 4096
 
 
 def build(board: BoardDefinition, files: dict[str, bytes]) -> bytes:
-    """Return a flash with the partition table, and files in its partition `vfs`, and else nothing.
+    """Return a flash with nothing but the partition table, and files in its partition `vfs`.
 
     Args:
         board: The definition.
         files: Path without a leading slash -> content.
 
+    Returns:
+        The whole flash; FF where it is blank.
+
     Raises:
-        UsageError: A file cannot be in it.
+        UsageError: The file system cannot hold a file, by its name or its size.
     """
     image = bytearray(b"\xff" * board.flash_size)
     table = partitions.encode(board.partitions)
@@ -40,7 +43,7 @@ def filesystem(size: int, files: dict[str, bytes]) -> bytes:
         files: Path without a leading slash -> content.
 
     Raises:
-        UsageError: A file cannot be in it.
+        UsageError: The file system cannot hold a file, by its name or its size.
     """
     fs = _littlefs(size)
     for path, content in files.items():
@@ -58,8 +61,11 @@ def filesystem(size: int, files: dict[str, bytes]) -> bytes:
 def read_files(flash: bytes) -> dict[str, bytes]:
     """Return all files in a flash's partition `vfs`, path without a leading slash -> content.
 
+    Args:
+        flash: The whole flash of a board.
+
     Raises:
-        LittleFSError: The file system is damaged.
+        littlefs.LittleFSError: The file system is damaged.
         BenchError: There is no partition table.
     """
     place = vfs(flash)
@@ -74,14 +80,14 @@ def read_files(flash: bytes) -> dict[str, bytes]:
 
 
 def change(flash: bytes, work: Callable[[littlefs.LittleFS], None]) -> bytes:
-    """Return a flash after changes to its file system.
+    """Return a copy of a flash with changes to its file system.
 
     Args:
-        flash: The flash before.
-        work: Makes the changes.
+        flash: The whole flash before the changes.
+        work: Makes the changes on the mounted file system.
 
     Raises:
-        LittleFSError: The file system is damaged.
+        littlefs.LittleFSError: The file system is damaged.
         BenchError: There is no partition table.
     """
     place = vfs(flash)

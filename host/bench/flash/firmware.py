@@ -38,6 +38,9 @@ def compile_mpy(source: Path, name: str) -> bytes:
         source: The module's file.
         name: Its path in tracebacks on the board.
 
+    Returns:
+        The content of the `.mpy` file.
+
     Raises:
         BenchError: It does not compile.
     """
@@ -70,7 +73,7 @@ def files() -> dict[str, bytes]:
 
 
 def of_folder(folder: Path) -> dict[str, bytes]:
-    """Return the files of a user's own folder as a board is to have them, path -> content."""
+    """Return the files of a user's own folder as a board gets them, path -> content."""
     return {str(each.relative_to(folder)): each.read_bytes() for each in sorted(folder.rglob("*")) if each.is_file()}
 
 
@@ -82,10 +85,10 @@ def version() -> str:
 
 
 def build(out: Path) -> dict[str, int]:
-    """Write the firmware and its manifest into a folder, and remove modules of an earlier build that are gone since.
+    """Write the firmware and its manifest into a folder, and remove modules that only an earlier build had.
 
     Args:
-        out: The folder.
+        out: The folder; it is made if it does not exist.
 
     Returns:
         Path -> size in bytes, without the manifest.

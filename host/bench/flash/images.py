@@ -1,4 +1,4 @@
-"""MicroPython images: finding, checking and taking them apart."""
+"""Search, checks and partition contents of MicroPython images."""
 
 import hashlib
 import os
@@ -23,7 +23,7 @@ _OTA, _PHY, _NVS, _FAT = 0x00, 0x01, 0x02, 0x81
 
 @dataclass(frozen=True, kw_only=True)
 class ImageFacts:
-    """Facts that an image has in it; sizes in bytes."""
+    """Facts that an image has in it. Sizes are in bytes; `version` has no `v`, `date` is that of the build."""
 
     version: str
     date: str
@@ -70,8 +70,11 @@ def find(
         given: A file to use.
         on_progress: Receives the progress of a download.
 
+    Returns:
+        The image, which fits the board.
+
     Raises:
-        BenchError: No image can be had, it has another SHA-256, or is not for this board.
+        BenchError: No image can be downloaded now, or it has another SHA-256, is damaged, or is not for this board.
         OSError: The given file cannot be read.
     """
     image = board.image
@@ -115,7 +118,7 @@ def facts(data: bytes) -> ImageFacts:
         data: The image, from the bootloader on.
 
     Raises:
-        BenchError: It is not MicroPython's for an ESP32, or damaged. The message does not name the file.
+        BenchError: It is not a MicroPython image for an ESP32, or damaged. The message does not name the file.
     """
     if not data or data[0] != esp_image.MAGIC:
         raise BenchError("this is not an image for an ESP32: take the .bin file, not .uf2 or .elf")
@@ -151,12 +154,13 @@ def check(data: bytes, board: BoardDefinition, source: str) -> ImageFacts:
     """Return the facts of an image that fits a board.
 
     Args:
-        data: The image.
+        data: The image, from the bootloader on.
         board: The definition.
         source: The image's file or URL, for messages.
 
     Raises:
-        BenchError: It is damaged, or not for this board.
+        BenchError: It is damaged, too old for the firmware, or not for this board. The message has the source and the
+            cure.
     """
     try:
         found = facts(data)
@@ -192,7 +196,7 @@ def parts(data: bytes, board: BoardDefinition) -> list[tuple[int, bytes]]:
     here, and not one that it got over the air before. Files (vfs) are not part of an image.
 
     Args:
-        data: The image.
+        data: The image, from the bootloader on.
         board: A definition that it fits.
     """
     start = board.image_offset

@@ -76,11 +76,14 @@ def digest(content: bytes) -> str:
 
 
 def inspect(repl: RawRepl, parts: Sequence[tuple[int, bytes]]) -> Inspection:
-    """Inspect a board.
+    """Inspect a board with one request.
 
     Args:
         repl: Its raw REPL.
-        parts: Regions of flash to report the digests of, as they would be: offset and content.
+        parts: Offset and expected content of the regions of flash to report the digests of. Only their sizes are used.
+
+    Returns:
+        The board's own report.
 
     Raises:
         ReplError: It does not answer, or not as MicroPython on an ESP32 does.

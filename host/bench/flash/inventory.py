@@ -56,12 +56,22 @@ def path() -> Path:
 
 
 def read() -> list[InventoryEntry]:
-    """Return all boards, none if there is no file. Raises BenchError if the file is not in its form."""
+    """Return all boards, an empty list without a file. Raises BenchError if the file is invalid or unreadable."""
     return [_known(each) for each in _tables(_document())]
 
 
 def find(wanted: str) -> InventoryEntry | None:
-    """Return the board of a name, MAC or port, if there is one. Raises BenchError as `read` does."""
+    """Return the board of a name, MAC or port.
+
+    Args:
+        wanted: A name, a port, or a MAC of 12 hex digits, with colons or hyphens or without.
+
+    Returns:
+        The first board that fits, or None.
+
+    Raises:
+        BenchError: As `read` does.
+    """
     mac = _COLONS.sub("", wanted).lower()
     return next((each for each in read() if wanted in (each.name, each.port) or (mac and mac == each.mac)), None)
 
@@ -73,9 +83,12 @@ def choose(given: str | None, *, chip: str = "") -> str:
         given: A name or MAC in the inventory, or as for `ports.choose`.
         chip: As for `ports.choose`.
 
+    Returns:
+        The name of a device, or a URL.
+
     Raises:
-        UsageError: As for `ports.choose`.
-        BenchError: As for `read`.
+        UsageError: As `ports.choose` does.
+        BenchError: As `read` does.
     """
     known = find(given) if given and path().exists() else None
     return ports.choose(known.port if known and known.port else given, chip=chip)
@@ -89,10 +102,10 @@ def record(found: ProbedBoard, definition: str = "") -> InventoryEntry:
         definition: The board's definition, unless the entry has one already; empty if unknown.
 
     Returns:
-        The entry.
+        The entry as it is stored.
 
     Raises:
-        BenchError: The file is not in its form.
+        BenchError: The file is invalid or unreadable.
     """
     file = path().absolute()
     # a tray's boards are recorded side by side, by threads and by other processes: the last to write would lose others
@@ -133,7 +146,7 @@ def _document() -> tomlkit.TOMLDocument:
 
 
 def _tables(document: tomlkit.TOMLDocument) -> list[dict[str, Any]]:
-    """Return the tables as plain values. Raises BenchError if there is something else."""
+    """Return the tables as plain values. Raises BenchError if the file has anything else."""
     plain = document.unwrap()
     root = Table(plain, path(), ["board"])
     root.sections("board", _KEYS)

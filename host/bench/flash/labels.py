@@ -62,14 +62,14 @@ class Label:
 
 
 def write(folder: Path, labels: Sequence[Label]) -> tuple[Path, Path]:
-    """Write `labels.csv` and `labels.html` with mode 0600.
+    """Write `labels.csv` and `labels.html`, which hold claim secrets, with mode 0600.
 
     Args:
         folder: The folder for them.
         labels: The labels, in their order on the sheets.
 
     Returns:
-        The paths of both.
+        The paths of both: the table, then the page.
 
     Raises:
         BenchError: A name or a secret fits no QR code.
@@ -82,7 +82,13 @@ def write(folder: Path, labels: Sequence[Label]) -> tuple[Path, Path]:
 
 
 def table(labels: Sequence[Label]) -> str:
-    """Return the labels as CSV, for programs and spreadsheets: a cell that the latter would compute has ' before it."""
+    """Return the labels as CSV, for programs and spreadsheets.
+
+    A cell that a spreadsheet would read as a formula begins with an apostrophe.
+
+    Args:
+        labels: The labels, in the order of the rows.
+    """
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(_COLUMNS)
@@ -94,6 +100,9 @@ def table(labels: Sequence[Label]) -> str:
 
 def page(labels: Sequence[Label]) -> str:
     """Return the labels as an HTML page of A4 sheets, 24 labels each, without scripts and other files.
+
+    Args:
+        labels: The labels, in their order on the sheets.
 
     Raises:
         BenchError: A name or a secret fits no QR code.

@@ -28,7 +28,14 @@ def encode(partitions: tuple[Partition, ...]) -> bytes:
 
 
 def decode(raw: bytes) -> tuple[Partition, ...]:
-    """Return the entries of a table. Raises BenchError if its MD5 is wrong or missing."""
+    """Return the entries of a partition table.
+
+    Args:
+        raw: The bytes from the start of the table on.
+
+    Raises:
+        BenchError: There is no table, or its MD5 is wrong or missing.
+    """
     found = []
     for at in range(0, len(raw) - _ENTRY.size + 1, _ENTRY.size):
         entry = raw[at : at + _ENTRY.size]

@@ -44,11 +44,15 @@ def probe(port: str, reporter: ProgressReporter) -> ProbedBoard:
 
     Args:
         port: A device's path, or a URL.
-        reporter: Asked for what a user has to do, if the port cannot reset the board.
+        reporter: Asked for the user's help, if the port cannot reset the board.
+
+    Returns:
+        The board's own report.
 
     Raises:
         PortError: The port cannot be opened, or is gone.
         EsptoolError: No chip answers.
+        BenchError: The user's help is needed, and the reporter is `Unattended`.
     """
     with SerialConnection(port) as line:
         try:
@@ -72,7 +76,14 @@ def probe(port: str, reporter: ProgressReporter) -> ProbedBoard:
 
 
 def definitions_for(found: ProbedBoard) -> list[str]:
-    """Return the names of the definitions in boards/ that fit a board."""
+    """Return the names of the definitions in boards/ that fit a board: the same chip, and enough flash for them.
+
+    Args:
+        found: The board.
+
+    Raises:
+        BenchError: A definition in boards/ is invalid.
+    """
     fits = []
     for name in boards.names():
         board = boards.load(name)

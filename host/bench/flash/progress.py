@@ -7,26 +7,26 @@ from bench.errors import BenchError
 
 
 class ProgressReporter(Protocol):
-    """A receiver of progress. It may end the work by an error of its own, from any of these."""
+    """A receiver of progress. Any of its methods may end the work by raising an error of its own."""
 
     def phase(self, name: str) -> None:
         """Report the phase that begins: `look`, `write`, `files` or `start`; `read`, `erase`."""
 
     def advance(self, done: int, total: int) -> None:
-        """Report the bytes of this phase that are done, of all."""
+        """Report the number of bytes of this phase that are done, of `total`."""
 
     def notify(self, text: str) -> None:
         """Show the user a notice."""
 
     def prompt(self, text: str) -> None:
-        """Have the user do something now that the port cannot do."""
+        """Ask the user to do now what the port cannot do."""
 
     def event(self, event: Event) -> None:
         """Report an event of the board."""
 
 
 class Unattended:
-    """A ProgressReporter with no user: raises BenchError when one would have to do something."""
+    """A ProgressReporter with no user: raises BenchError when the user would have to act."""
 
     def phase(self, name: str) -> None: ...
 

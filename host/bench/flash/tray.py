@@ -77,10 +77,13 @@ class Tray:
                 raise UsageError(f"there are {boards} boards and {enough} serial numbers: --serials names too few")
 
     def serial(self, mac: str) -> str:
-        """Return the serial number of the board with a MAC: the one it has, or the next; empty without serial numbers.
+        """Return the serial number of a board: the one it has, or the next; empty without serial numbers.
+
+        Args:
+            mac: The board's MAC, 12 hex digits.
 
         Raises:
-            UsageError: There is none left.
+            UsageError: There is no number left.
         """
         if self._free is None:
             return ""
@@ -94,7 +97,7 @@ class Tray:
             return self._given[mac]
 
     def claim_secret(self, mac: str) -> str:
-        """Return the claim secret of the board with a MAC, the same each time."""
+        """Return the claim secret of the board with this MAC (12 hex digits): 16 hex digits, the same each time."""
         with self._lock:
             if mac not in self._secrets:
                 self._secrets[mac] = secrets.token_hex(_SECRET)
@@ -143,13 +146,13 @@ class Tray:
 
 
 def serials(text: str) -> Iterator[str]:
-    """Return serial numbers: those of a CSV file, or an endless count.
+    """Return serial numbers: those of a CSV file in UTF-8, or an endless count.
 
     Args:
         text: The name of a CSV file with a column `serial`, or the first number, e.g. `press-0041`.
 
     Raises:
-        UsageError: It is neither, or the file has an empty number, or one twice.
+        UsageError: It is neither, or the file has no such column, an empty number, or a number twice.
         OSError: The file cannot be read.
     """
     path = Path(text)

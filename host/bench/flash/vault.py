@@ -27,7 +27,7 @@ class Slot:
 
 
 def slots(flash: bytes) -> list[Slot]:
-    """Return the slots that hold something, the newest first.
+    """Return the slots that are not empty, the newest first.
 
     An empty slot is a file whose creation was all that came before a power cut.
 
@@ -36,6 +36,7 @@ def slots(flash: bytes) -> list[Slot]:
 
     Raises:
         littlefs.LittleFSError: The file system is damaged.
+        BenchError: There is no partition table.
     """
     files = filesystem.read_files(flash)
     found = [_slot(name, raw) for name, raw in files.items() if name.startswith("vault.") and raw]
@@ -43,12 +44,30 @@ def slots(flash: bytes) -> list[Slot]:
 
 
 def record(flash: bytes) -> Record:
-    """Return the newest whole record of a flash; an empty one if there is none. Raises as `slots` does."""
+    """Return the newest whole record of a flash.
+
+    Args:
+        flash: The whole flash of the board.
+
+    Returns:
+        The record: lists of credentials, e.g. `active`; empty if there is no whole record.
+
+    Raises:
+        littlefs.LittleFSError: The file system is damaged.
+        BenchError: There is no partition table.
+    """
     return next((slot.record for slot in slots(flash) if slot.record is not None), {})
 
 
 def shown(credential: dict[str, str]) -> tuple[str, Any]:
-    """Return a credential of a record as a server has it: its type, and its value (JSON)."""
+    """Return a credential of a record in the server's form.
+
+    Args:
+        credential: One of the credentials of a record.
+
+    Returns:
+        Its type, and its value (JSON): user name, password and client id, the certificate, or the access token.
+    """
     match credential["type"]:
         case CredentialsType.MQTT_BASIC as kind:
             return kind, {key: credential[key] for key in ("clientId", "userName", "password")}

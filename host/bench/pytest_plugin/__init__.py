@@ -1,4 +1,4 @@
-"""A pytest plugin: tests have boards, a provisioning server, and the network between them.
+"""A pytest plugin that gives tests boards, a provisioning server, and the network between them.
 
     pytest --target unix                          # MicroPython's unix port, no hardware
     pytest --target virtual                       # the same behind a serial line (RFC 2217)
@@ -33,7 +33,7 @@ _MARKERS = (
     "destructive: wipes or wears what is on a board; on a real one only with --destructive",
     "slow: takes its time",
 )
-# its RFC 2217 port's, which nobody who writes tests can do anything about
+# from pyserial's RFC 2217 port: no author of tests can do anything about it
 _OF_PYSERIAL = "ignore:set(Daemon|Name)\\(\\) is deprecated:DeprecationWarning"
 
 
@@ -72,9 +72,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini("bench_firmware", "folder whose files go onto boards, instead of firstboot's firmware", "string", "")
 
 
-@pytest.hookimpl(tryfirst=True)  # before those who write HTML and XML look where to
+@pytest.hookimpl(tryfirst=True)  # before pytest-html and junitxml look for their paths
 def pytest_configure(config: pytest.Config) -> None:
-    """Check the options, make the markers known, and begin the report."""
+    """Check the options, register the markers, and begin the report.
+
+    Raises:
+        pytest.UsageError: An option or a combination of options is invalid, or the report or the metrics cannot be
+            written.
+    """
     for marker in _MARKERS:
         config.addinivalue_line("markers", marker)
     config.addinivalue_line("filterwarnings", _OF_PYSERIAL)
@@ -93,7 +98,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _is_worker(config: pytest.Config) -> bool:
-    """Whether this is a process of xdist's, which sends what it finds to the one that writes."""
+    """Return whether this is a worker of xdist, which sends its results to the process that writes the files."""
     return hasattr(config, "workerinput")
 
 
@@ -118,13 +123,13 @@ def pytest_configure_node(node: Any) -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> str:
-    """Say what the tests run on, and the seed."""
+    """Return the line with the boards that the tests run on, and the seed."""
     choice = config.stash[CHOICE]
     return f"boards: {', '.join(choice.ports) or choice.kind}; --seed {choice.seed}"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip what these boards are not for, with the reason."""
+    """Skip tests that these boards cannot run, with the reason."""
     choice = config.stash[CHOICE]
     for item in items:
         for marker, reason in choice.reasons_to_skip.items():
@@ -136,14 +141,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[Any]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Tell trouble with a port, and what a board cannot do, from a test that failed; say how a failure is had again."""
+    """Distinguish trouble with a port, and operations that a board cannot do, from a test that failed.
+
+    Trouble with a port (PortError) is reported by itself, and CannotDo is a skip. A failure comes with the command that
+    repeats it.
+    """
     report = yield
     error = call.excinfo.value if call.excinfo else None
     if isinstance(error, PortError):
         _decide(report, "failed")
         report.longrepr = f"{_TROUBLE}: {error}"
         report.board_trouble = str(error)  # type: ignore[attr-defined]
-        item.user_properties.append((_TROUBLE, str(error)))  # which is what JUnit XML has
+        item.user_properties.append((_TROUBLE, str(error)))  # for JUnit XML
     elif isinstance(error, CannotDo) and call.when != "teardown":
         _decide(report, "skipped")
         file, line, _ = item.location
@@ -157,20 +166,23 @@ def pytest_runtest_makereport(
 
 
 def _typed(item: pytest.Item) -> str:
-    """A test as one types it where the run was begun."""
+    """Return a test as a user types it in the folder where the run was begun."""
     file, *names = item.nodeid.split("::")
     place = os.path.relpath(item.config.rootpath / file, item.config.invocation_params.dir)
     return shlex.quote("::".join([place, *names]))
 
 
 def _decide(report: pytest.TestReport, outcome: Literal["failed", "skipped"]) -> None:
-    """What became of it, whether or not the test is expected to fail."""
+    """Set the outcome of a test, even if the test is expected to fail."""
     report.outcome = outcome
     vars(report).pop("wasxfail", None)
 
 
 def _is_of_our_fixtures(call: pytest.CallInfo[Any]) -> bool:
-    """Whether one of the plugin's fixtures raised it, whose message says it all, and none of the project's."""
+    """Return whether a fixture of this plugin raised the error, and not one of the project.
+
+    The message of such an error is complete, so that the report needs no traceback.
+    """
     if call.when != "setup" or not call.excinfo:
         return False
     modules = [str(each.frame.f_globals.get("__name__")) for each in call.excinfo.traceback]
@@ -184,7 +196,7 @@ def pytest_report_teststatus(report: pytest.CollectReport | pytest.TestReport) -
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say each port's trouble, and what to do about it."""
+    """Print the trouble with each port, and its cure."""
     reports = terminalreporter.getreports(_TROUBLE)
     if reports:
         terminalreporter.section("board trouble: no verdict on these tests")
@@ -193,6 +205,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def firmware_folder(config: pytest.Config) -> Path | None:
-    """The folder that `bench_firmware` names, relative to the project; None: firstboot's own firmware."""
+    """Return the folder that `bench_firmware` names, relative to the project; None for firstboot's own firmware."""
     named = config.getini("bench_firmware")
     return config.rootpath / named if named else None

@@ -1,4 +1,4 @@
-"""What a run of tests is on: what its options say."""
+"""The choice of boards for a run of tests, read from its options."""
 
 import os
 import secrets
@@ -20,28 +20,39 @@ _LOOPBACK = "127.0.0.1"
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """`kind` is `unix`, `virtual` or `port`; only the last has `ports`."""
+    """The boards and options of a run. `kind` is `unix`, `virtual` or `port`; only the last has `ports`."""
 
     kind: str
     ports: tuple[str, ...]
     definition: str
-    """Empty: what the inventory, or the chip, says."""
+    """Name of a definition in boards/; empty: by the inventory, or else by the chip."""
     host: str
-    """This machine, as the boards reach it."""
+    """Address at which the boards reach this machine."""
     wifi: str
     destructive: bool
     patience_s: float
-    """For a port that another run has."""
+    """Seconds to wait for a port that another run has."""
     seed: int
     options: str
-    """What has to be typed for the same boards again."""
+    """Command-line options that select the same boards again."""
 
     @classmethod
     def of(cls, config: pytest.Config) -> "Choice":
-        """What the command line says. Raises UsageError."""
+        """Return the choice that the command line makes.
+
+        A worker of xdist is given the seed and the ports of the main process. Without `--seed` the seed is random.
+
+        Args:
+            config: The run's configuration, with the options parsed.
+
+        Raises:
+            UsageError: The targets do not go together, name a port twice, or are not ports; or there is no network
+                that real boards could reach this machine by.
+            BenchError: The inventory is not in its form.
+        """
         option = config.option
         targets: list[str] = option.target or ["unix"]
-        # the workers of xdist are given what was drawn, and found, for all of them
+        # the workers of xdist share the seed that was drawn, and the ports that were found
         given = getattr(config, "workerinput", {})
         kinds = {target for target in targets if target in (*_KINDS, "auto")}
         if kinds and len(targets) > 1:
@@ -70,12 +81,12 @@ class Choice:
 
     @property
     def again(self) -> str:
-        """What has to be typed for the same boards and the same faults again."""
+        """Command-line options for the same boards and the same faults again."""
         return f"{self.options} --seed {self.seed}"
 
     @property
     def reasons_to_skip(self) -> dict[str, str]:
-        """Marker -> why tests with it make no sense here."""
+        """The reasons to skip tests on these boards, by marker."""
         if self.kind != "port":
             return {"hardware": f"needs a real board, this is {self.kind}: --target PORT"}
         reasons = {}
@@ -86,11 +97,24 @@ class Choice:
         return reasons
 
     def definition_of(self, port: str) -> str:
-        """What the board on a port is: as the options, the inventory, or else its chip says. Raises BenchError."""
+        """Return the name of the definition of the board on a port: by the options, the inventory, or else its chip.
+
+        A board that neither the options nor the inventory define is identified, which restarts it.
+
+        Args:
+            port: A device's path, or a URL.
+
+        Returns:
+            The name of a definition in boards/; of several that fit, the first.
+
+        Raises:
+            PortError: The port cannot be opened, or is gone.
+            BenchError: No chip answers, no definition fits it, or the inventory is not in its form.
+        """
         known = inventory.find(port)
         if given := self.definition or (known.definition if known else ""):
             return given
-        # esptool and all that: for boards that nobody has said anything about
+        # esptool takes a while to import, and only boards without a known definition need it
         from bench.flash import probe  # noqa: PLC0415
         from bench.flash.esptool import EsptoolError  # noqa: PLC0415
         from bench.flash.progress import Unattended  # noqa: PLC0415
@@ -109,12 +133,12 @@ class Choice:
 
     @property
     def wifi_password(self) -> str:
-        """The Wi-Fi network's, from the environment."""
+        """Password of the Wi-Fi network, from the environment: `BENCH_WIFI_PASSWORD`, empty if it is not set."""
         return os.environ.get("BENCH_WIFI_PASSWORD", "")
 
 
 def _typed(option: Any, targets: list[str]) -> list[str]:
-    """The options that say which boards, and what may be done with them."""
+    """Return the options that select the boards and allow destructive tests."""
     words = [word for each in targets for word in ("--target", each)]
     for name, value in (
         ("--definition", option.definition),
@@ -126,7 +150,7 @@ def _typed(option: Any, targets: list[str]) -> list[str]:
 
 
 def _reached_at(found: tuple[str, ...]) -> str:
-    """This machine's address: loopback, unless there is a real board that is here or on another machine."""
+    """Return this machine's address: loopback, unless a port is a device here, or on another machine."""
     if all(ports.is_url(port) and addresses.is_loopback(urlsplit(port).hostname or "") for port in found):
         return _LOOPBACK
     try:

@@ -1,4 +1,4 @@
-"""The fixtures. A project overrides `board_files` or `board_settings` to have other files on its boards."""
+"""Fixtures of the plugin. A project overrides `board_files` or `board_settings` to have other files on its boards."""
 
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack
@@ -24,26 +24,26 @@ Boards = Callable[[int], list[Board]]
 
 @pytest.fixture(scope="session")
 def board_choice(pytestconfig: pytest.Config) -> Choice:
-    """What this run is on."""
+    """Return the boards and options of this run."""
     return pytestconfig.stash[plugin.CHOICE]
 
 
 @pytest.fixture(scope="session")
 def board_definitions(board_choice: Choice) -> Callable[[str], str]:
-    """What the board on a port is; each is asked once."""
+    """Return a function from a port to the name of its board's definition; each port is queried once."""
     return cache(board_choice.definition_of)
 
 
 @pytest.fixture
 def board_record(request: pytest.FixtureRequest) -> Record:
-    """What happens in this test, for the report."""
+    """Return the record of this test, for the report."""
     record = request.node.stash[RECORD] = Record()  # a test that is run again has another
     return record
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Forget what a test had at its end; pytest keeps the test itself until the end of the run."""
+    """Drop the record of a test at its end, since pytest keeps the test itself until the end of the run."""
     try:
         return (yield)
     finally:
@@ -53,13 +53,13 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 
 @pytest.fixture
 def metric(request: pytest.FixtureRequest) -> Callable[[str, float], None]:
-    """`metric("boot_seconds", 0.8)`: a figure of this test for `--metric`, to be followed over time."""
+    """Return a function that stores a figure of this test for `--metric`: `metric("boot_seconds", 0.8)`."""
     return lambda name, value: request.node.user_properties.append((METRIC, (name, float(value))))
 
 
 @pytest.fixture
 def bench_server(tmp_path: Path, board_choice: Choice, board_record: Record) -> Iterator[Any]:
-    """A provisioning server of the test's own: a `bench.server.run.thread.RunningServer`."""
+    """Provide a provisioning server of the test's own: a `bench.server.run.thread.RunningServer`."""
     from bench.server.run.thread import RunningServer  # noqa: PLC0415 - half a second, which not every run needs
 
     with RunningServer(tmp_path / "server", host=board_choice.host) as server:
@@ -69,9 +69,9 @@ def bench_server(tmp_path: Path, board_choice: Choice, board_record: Record) -> 
 
 @pytest.fixture
 def network(bench_server: Any, board_choice: Choice, board_record: Record) -> Iterator[Any]:
-    """The network between the test's boards and its server: a `bench.faults.network.network.Network`.
+    """Provide the network between the test's boards and its server: a `bench.faults.network.network.Network`.
 
-    It is good until it is told otherwise; what is random in its faults is decided by --seed.
+    It is a good network until faults are set; --seed decides all that is random in them.
     """
     from bench.faults.network.framing import SPOKEN, Route  # noqa: PLC0415 - few tests have faults
     from bench.faults.network.network import Network  # noqa: PLC0415
@@ -87,7 +87,7 @@ def network(bench_server: Any, board_choice: Choice, board_record: Record) -> It
 
 @pytest.fixture
 def board_settings() -> Mapping[str, Mapping[str, Any]]:
-    """Sections that are put over the settings of firstboot's firmware; for a project to override."""
+    """Return sections that go over the settings of firstboot's firmware; for a project to override."""
     return {}
 
 
@@ -95,10 +95,14 @@ def board_settings() -> Mapping[str, Mapping[str, Any]]:
 def board_files(
     request: pytest.FixtureRequest, board_choice: Choice, board_settings: Mapping[str, Mapping[str, Any]]
 ) -> Mapping[str, bytes]:
-    """What is on a board at the begin of a test: path -> content; for a project to override.
+    """Return the files on a board at the start of a test, path -> content; for a project to override.
 
-    The files of the folder `bench_firmware` of the ini file, or else firstboot's firmware with settings for the
-    test's server, through the `network` if the test has one.
+    They are the files of the folder `bench_firmware` of the ini file, or else firstboot's firmware with settings for
+    the test's server, through the `network` if the test has one.
+
+    Raises:
+        UsageError: `bench_firmware` does not name a folder, or `board_settings` are invalid.
+        BenchError: A module of the firmware does not compile.
     """
     if folder := plugin.firmware_folder(request.config):
         return _content(folder)
@@ -131,7 +135,10 @@ def boards(  # noqa: PLR0913, PLR0917 - as many as it uses, by name
     board_record: Record,
     tmp_path: Path,
 ) -> Iterator[Boards]:
-    """`boards(n)`: so many boards with `board_files` and nothing else on them, switched off."""
+    """Provide `boards(n)`: n boards with `board_files` and nothing else on them, switched off.
+
+    It raises CannotDo, which skips the test, if `--target` names fewer ports, and PortError for trouble with one.
+    """
     new = partial(_board, board_choice, board_definitions)
     taken: list[str] = []
     with ExitStack() as held:
@@ -163,20 +170,20 @@ def boards(  # noqa: PLR0913, PLR0917 - as many as it uses, by name
 
 @pytest.fixture
 def board(boards: Boards) -> Board:
-    """A board with `board_files` and nothing else on it, switched off."""
+    """Return a board with `board_files` and nothing else on it, switched off."""
     return boards(1)[0]
 
 
 @pytest.fixture
 def flasher(board: Board) -> Any:
-    """A `bench.dut.flasher.Flasher`: what is in the board's flash, by esptool."""
+    """Return a `bench.dut.flasher.Flasher`, which reads and writes the board's flash by esptool."""
     from bench.dut.flasher import Flasher  # noqa: PLC0415 - few tests flash
 
     return Flasher(board)
 
 
 def _board(choice: Choice, definition: Callable[[str], str], place: Path, port: str) -> Board:
-    """A board that no other test has; on a port, if that is what boards are on."""
+    """Return a board that no other test has: a virtual one, or the real one on a port."""
     if choice.kind == "unix":
         from bench.dut.virtual import UnixBoard  # noqa: PLC0415 - one of three
 
@@ -191,7 +198,7 @@ def _board(choice: Choice, definition: Callable[[str], str], place: Path, port: 
 
 
 def _live(config: pytest.Config, name: str) -> Callable[[dict[str, Any]], None]:
-    """Shows what a board says past what pytest captures."""
+    """Return an observer that prints a board's events in spite of pytest's capture."""
     from bench.cli.render import event_lines  # noqa: PLC0415 - all commands, for one line
 
     capture = config.pluginmanager.getplugin("capturemanager")
@@ -206,6 +213,6 @@ def _live(config: pytest.Config, name: str) -> Callable[[dict[str, Any]], None]:
 def _content(folder: Path) -> dict[str, bytes]:
     if not folder.is_dir():
         raise UsageError(f"{folder} is no folder: bench_firmware in the ini file names one, whose files go onto boards")
-    from bench.flash import firmware  # noqa: PLC0415 - as above
+    from bench.flash import firmware  # noqa: PLC0415 - only for a folder of files
 
     return firmware.of_folder(folder)

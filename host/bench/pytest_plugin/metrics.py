@@ -1,6 +1,6 @@
-"""`pytest --metric FILE`: how long each test took and what it measured, to be followed over time.
+"""`pytest --metric FILE`: the duration and the measurements of each test, to be followed over time.
 
-In Prometheus' text format, as its node exporter's textfile collector takes it.
+The file is in Prometheus' text format, for the textfile collector of its node exporter.
 """
 
 import re
@@ -16,9 +16,17 @@ _SECONDS = "pytest_test_seconds"
 
 
 class Metrics:
-    """Writes the file at the end of a run. Raises UsageError if there is no folder for it."""
+    """A plugin that collects the figures of a run, and writes the file at its end."""
 
     def __init__(self, file: Path) -> None:
+        """Check that the file can be written, before any test runs.
+
+        Args:
+            file: The file; its folder has to exist.
+
+        Raises:
+            pytest.UsageError: There is no such folder, or the path is a folder itself.
+        """
         if not file.parent.is_dir():
             raise pytest.UsageError(f"--metric {file}: there is no folder {file.parent}: make it first")
         if file.is_dir():
@@ -29,7 +37,7 @@ class Metrics:
         self._measured: dict[str, Gauge] = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Take down what a test took, and what it measured."""
+        """Store the duration of a test's phase, and the test's measurements."""
         self._seconds.labels(report.nodeid, report.when).set(report.duration)
         if report.when == "teardown":
             for name, value in report.user_properties:
@@ -38,7 +46,7 @@ class Metrics:
 
     def _gauge(self, name: str) -> Gauge:
         known = _NO_METRIC.sub("_", name)
-        if known == _SECONDS:  # which is taken
+        if known == _SECONDS:  # the name of the plugin's own gauge
             known += "_"
         if known not in self._measured:
             self._measured[known] = Gauge(known, f"{name}, measured by tests.", ["test"], registry=self._registry)
@@ -46,5 +54,5 @@ class Metrics:
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self) -> None:
-        """Write it, all at once: whoever reads it meanwhile has the one before."""
+        """Write the file in one step, so that a reader never sees half of it."""
         write_to_textfile(str(self._file), self._registry)

@@ -1,4 +1,4 @@
-"""What happened in a test, on one time axis: what its boards and servers said, and the network's faults."""
+"""Record of a test on one time axis: the events of its boards and servers, and the faults of its networks."""
 
 import hashlib
 import json
@@ -13,11 +13,11 @@ import pytest
 from bench.dut.board import Board
 
 METRIC = "metric"
-"""The property of a report that has a figure: its name and value."""
-_SHORTEST = 8  # what is shorter is found in anything
+"""Name of the report's property that holds a figure: the figure's name and value."""
+_SHORTEST = 8  # characters; anything shorter occurs in innocent text
 _HIDDEN = "***"
 _SECRET_KEYS = ("secret", "password")
-# From what to what, in the events of a boot. Firmware that does not say these has no phases.
+# Phases of a boot with their first and last events. Firmware without these events has no phases.
 _PHASES = (
     ("boot", "switched_on", "boot"),
     ("link", "boot", "link_up"),
@@ -25,13 +25,13 @@ _PHASES = (
     ("connected", "provisioned", "connected"),
     ("first telemetry", "connected", "telemetry"),
 )
-# The fields that say most about an event, in this order.
+# The most significant fields of an event, in this order.
 _TELLING = ("status", "state", "kind", "name", "device", "method", "step", "detail")
 
 
 @dataclass(frozen=True)
 class Moment:
-    """Something that happened: seconds since 1970, and what."""
+    """An occurrence on the time axis. `at` is in seconds since 1970."""
 
     at: float
     what: str
@@ -40,7 +40,7 @@ class Moment:
 
 @dataclass
 class Record:
-    """What a test had. `servers` and `networks` are those of its fixtures."""
+    """The boards, servers and networks of a test, of which the last two are those of its fixtures."""
 
     began: float = field(default_factory=time.time)
     boards: list[Board] = field(default_factory=list)
@@ -48,7 +48,7 @@ class Record:
     networks: list[Any] = field(default_factory=list)
 
     def lanes(self) -> dict[str, list[Moment]]:
-        """Who -> what happened there, in order."""
+        """Return the moments of each board, the server and the network, in order, by the name of the lane."""
         lanes = {board.name: [_heard(each.at, each.event) for each in board.heard] for board in self.boards}
         for server in self.servers:
             lanes["server"] = [_heard(each["ts"] / 1000, each) for each in server.events()]
@@ -61,7 +61,7 @@ class Record:
         return lanes
 
     def phases(self) -> Iterator[tuple[str, str, float]]:
-        """Board, phase and seconds: where each boot's time went."""
+        """Yield a board's name, a phase of its boot and the seconds it took, for each phase of each boot."""
         for board in self.boards:
             seen: dict[str, float] = {}
             for each in board.heard:
@@ -74,7 +74,7 @@ class Record:
                 seen.setdefault(kind, each.at)
 
     def facts(self) -> Iterator[dict[str, str]]:
-        """What each board is, and what was put on it."""
+        """Yield the identity and the versions of each board, and the digest of the files on it, as texts by column."""
         for board in self.boards:
             boot: dict[str, Any] = next((each for each in board.events if each["event"] == "boot"), {})
             content = hashlib.sha256()
@@ -91,7 +91,7 @@ class Record:
             }
 
     def consoles(self) -> Iterator[tuple[str, str]]:
-        """Each board, and all that it said, a line each with the seconds since the test's begin."""
+        """Yield each board's name and output; each line begins with the seconds since the test began."""
         for board in self.boards:
             lines = []
             for each in board.heard:
@@ -100,7 +100,11 @@ class Record:
             yield board.name, "".join(lines)
 
     def masking(self) -> Callable[[str], str]:
-        """Takes out of a text every secret that the test's servers and boards are known to have now."""
+        """Return a function that masks secrets in a text.
+
+        It masks every secret of at least 8 characters that the test's servers and boards are known to have now, also
+        as JSON escapes it.
+        """
         secrets = sorted(self._secrets(), key=len, reverse=True)
 
         def mask(text: str) -> str:

@@ -1,4 +1,4 @@
-"""`pytest --report DIR`: what a run of tests found, for people and for machines.
+"""`pytest --report DIR`: the results of a run of tests, for people and for machines.
 
 DIR has `report.html` (by pytest-html, with a timeline picture per test) and each board's console as a file of its own
 under `consoles/`; `junit.xml` by pytest, `metrics.prom` by `bench.pytest_plugin.metrics`.
@@ -25,9 +25,19 @@ _LONGEST_NAME = 120
 
 
 class Report:
-    """Makes the report. On a worker of xdist it adds to what the worker sends; the main process writes."""
+    """A plugin that makes the report. On a worker of xdist it adds to the reports that the worker sends."""
 
     def __init__(self, folder: Path, choice: Choice, *, is_worker: bool) -> None:
+        """Check that the report can be written, and remove the consoles of an earlier run.
+
+        Args:
+            folder: The folder for the report; it is made if it does not exist.
+            choice: The boards of the run.
+            is_worker: True on a worker of xdist, which leaves the folder to the main process.
+
+        Raises:
+            pytest.UsageError: The folder or the file in it cannot be written.
+        """
         self._folder = folder
         self._choice = choice
         self._spent: dict[str, dict[str, float]] = {}
@@ -43,7 +53,7 @@ class Report:
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[Any]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Add what the test's boards did. Secrets are masked in all that is shown."""
+        """Add the timeline and the consoles of the test's boards, with secrets masked everywhere."""
         report = yield
         record = item.stash.get(RECORD, None)
         if record is None:
@@ -80,17 +90,17 @@ class Report:
         return added
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Remember where the time went."""
+        """Store the duration of a test's phase."""
         self._spent.setdefault(report.nodeid, {})[report.when or ""] = report.duration
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_html_report_title(self, report: Any) -> None:
-        """The title of the page."""
+        """Set the title of the page."""
         report.title = f"Boards: {', '.join(self._choice.ports) or self._choice.kind}"
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_html_results_summary(self, prefix: list[str], postfix: list[str]) -> None:
-        """Say where the time went, and how the run is had again."""
+        """Add the command that repeats the run, and the durations of phases and of the slowest tests."""
         prefix.append(f"<p>Run it again: <code>pytest {html.escape(self._choice.again)}</code></p>")
         total = {
             when: sum(each.get(when, 0.0) for each in self._spent.values()) for when in ("setup", "call", "teardown")
@@ -103,12 +113,12 @@ class Report:
         postfix.append(f"<h3>Where the time went: {where}</h3><p>Slowest tests:</p><table>{rows}</table>")
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Say where it is."""
+        """Print the path of the report."""
         terminalreporter.write_sep("-", f"report: {self._folder / 'report.html'}")
 
 
 def _mask_reason(report: pytest.TestReport, mask: Callable[[str], str]) -> None:
-    """Why it failed or was skipped. What has no secret stays as it is, with what pytest makes of it."""
+    """Mask the reason of a failure or skip. One without a secret keeps its type, and so pytest's rendering of it."""
     if isinstance(report.longrepr, tuple):
         file, line, reason = report.longrepr
         report.longrepr = (file, line, mask(reason))
@@ -120,7 +130,7 @@ def _mask_reason(report: pytest.TestReport, mask: Callable[[str], str]) -> None:
 
 
 def _clear(consoles: Path) -> None:
-    """Remove the consoles of an earlier run; what else is there is not ours."""
+    """Remove the consoles of an earlier run, and nothing else: other files there are the user's."""
     for log in consoles.glob("*/*.log"):
         log.unlink()
     for folder in (*consoles.glob("*/"), consoles):
@@ -129,13 +139,13 @@ def _clear(consoles: Path) -> None:
 
 
 def _folder_name(nodeid: str) -> str:
-    """A name for a test's folder that is no other test's; its end says most."""
+    """Return a folder name that belongs to this test alone; a long id keeps its end, which is the most specific."""
     digest = hashlib.sha256(nodeid.encode(errors="replace")).hexdigest()[:_DIGITS]
     return f"{_ODD.sub('_', nodeid)[-_LONGEST_NAME:]}-{digest}"
 
 
 def _facts(record: Record) -> str:
-    """What the boards are, and where the time of each boot went, as tables."""
+    """Return tables of the boards, and of the phases of each boot, as HTML."""
     facts = list(record.facts())
     if not facts:
         return ""

@@ -12,7 +12,7 @@ from bench.faults.network.rules import FaultKind
 from bench.pytest_plugin.record import Moment
 
 _WIDTH, _LANE, _MARGIN = 11.0, 1.25, 0.7  # inches
-_PLACES = 1000  # for marks
+_PLACES = 1000  # distinct positions of marks along the axis
 _APART = 0.017  # of the width: labels that are closer go into one
 _LONGEST = 40  # characters of a label
 _QUIET = {"console", *FOLLOW_UPS}
@@ -32,7 +32,16 @@ _KINDS = {"quiet": _QUIET, "good": _GOOD, "bad": _BAD, "bench": _BENCH, "fault":
 
 
 def picture(lanes: Mapping[str, Sequence[Moment]], *, began: float, ended: float) -> str:
-    """The picture as SVG, from the first thing that happened on. Times are in seconds since 1970."""
+    """Draw the timeline of a test.
+
+    Args:
+        lanes: The moments of each lane by its name, in order of time.
+        began: Start of the test, in seconds since 1970; it is 0 on the axis.
+        ended: End of the test, in seconds since 1970.
+
+    Returns:
+        An SVG document that begins with the first moment; the same for the same arguments.
+    """
     with rc_context({"svg.hashsalt": "firstboot", "svg.fonttype": "none", "font.size": 7.5}):
         figure = Figure(figsize=(_WIDTH, _MARGIN + _LANE * max(len(lanes), 1)), layout="constrained")
         axes = figure.add_subplot()
@@ -60,7 +69,7 @@ def _lane(axes: Axes, row: int, moments: Sequence[tuple[float, str]], length: fl
     drawn: set[tuple[str, int]] = set()
     for at, what in moments:
         place = (_colour(what), round(at / length * _PLACES))
-        if place not in drawn:  # one mark on another shows nothing, and a board may say a million lines
+        if place not in drawn:  # one mark on another shows nothing, and a board may print a million lines
             drawn.add(place)
             axes.plot([at], [row], marker="|" if what in _QUIET else "o", markersize=4, color=place[0], zorder=2)
         if what in _QUIET:
@@ -84,7 +93,7 @@ def _label(axes: Axes, row: int, at: float, group: list[str]) -> None:
 
 
 def _legible(what: str) -> str:
-    """A board may say anything: what every font has, and XML may hold."""
+    """Return a label of printable ASCII, which every font has and XML allows: a board may print anything."""
     return "".join(each if " " <= each <= "~" else "?" for each in what[:_LONGEST])
 
 
