@@ -3,7 +3,7 @@
     with inject(BoardFault(kind=BoardFaultKind.WORN, seed=7), board) as conditions:
         board.power_on(conditions)
 
-A fault is begun and ended while the board is off. Everything random in it is its seed's.
+A fault begins and ends while the board is off. Its seed decides everything random in it.
 """
 
 import random
@@ -34,7 +34,7 @@ _SLOTS = ("vault.0", "vault.1")
 
 
 class BoardFaultKind(StrEnum):
-    """The kinds of faults. Where one has a number, that is its amount; 0 leaves it to the seed."""
+    """Kinds of faults of a board. A number in a kind is the fault's amount; 0 leaves it to the seed."""
 
     CUT = "cut"  # the power fails for good at the amount-th write to the flash, from 1, or in its middle
     BROWNOUT = "brownout"  # it fails so many times, after a random short time each, then it holds
@@ -43,7 +43,7 @@ class BoardFaultKind(StrEnum):
     FULL = "full"  # its file system has no room left
     CORRUPT = "corrupt"  # so many bytes of the file system are others
     VAULT = "vault"  # a byte of the newest record in its vault is another
-    CLOCK = "clock"  # the amount is what it says at power-on, seconds since 1970
+    CLOCK = "clock"  # the amount is its time at power-on, in seconds since 1970
     HEAP = "heap"  # is so many KiB
     ABSENT = "absent"  # no Wi-Fi is there
     PASSWORD = "password"  # noqa: S105 - a name; Wi-Fi has another one
@@ -72,9 +72,10 @@ class BoardFault:
 
 @contextmanager
 def inject(fault: BoardFault, board: VirtualBoard, base: Conditions | None = None) -> Iterator[Conditions]:
-    """Inject a fault until the end of the block. Bytes that it corrupts stay so: `burn` what `flash()` was before.
+    """Inject a fault until the end of the block.
 
-    A damaged record of the vault stays, too; a board does without it.
+    Bytes that it corrupts stay so: to undo that, `burn` the content that `flash()` returned before. A damaged record
+    of the vault stays, too; a board does without it.
 
     Args:
         fault: The fault.
@@ -83,6 +84,10 @@ def inject(fault: BoardFault, board: VirtualBoard, base: Conditions | None = Non
 
     Yields:
         The conditions for power cycles in the block.
+
+    Raises:
+        BenchError: The board's flash has no partition table.
+        littlefs.LittleFSError: Its file system is damaged already.
     """
     if fault.kind is BoardFaultKind.FULL:
         board.burn(filled(board.flash()))
@@ -98,7 +103,12 @@ def inject(fault: BoardFault, board: VirtualBoard, base: Conditions | None = Non
 
 
 def conditions(fault: BoardFault, base: Conditions) -> Conditions:
-    """Return the power cycle's part of a fault, on top of `base`."""
+    """Return the conditions of a power cycle with a fault; faults of the flash change nothing here.
+
+    Args:
+        fault: The fault.
+        base: The conditions without it.
+    """
     draw = random.Random(f"{fault.kind}/{fault.seed}")  # noqa: S311 - it has to come out the same again
     return replace(base, **_changes(fault.kind, fault.amount, base, draw))
 
@@ -128,7 +138,7 @@ def _write(amount: int, draw: random.Random) -> int:
 
 
 def on_network(fault: BoardFault) -> list[rules.Fault]:
-    """Return the faults of the network from power-on on: a radio that is away sends nothing."""
+    """Return the faults of the network, timed from power-on: a radio that is away sends nothing."""
     away = conditions(fault, Conditions()).away
     return [rules.Fault(kind=rules.FaultKind.BLACKHOLE, at_s=start, for_s=end - start) for start, end in away]
 
@@ -138,7 +148,7 @@ def filled(flash: bytes) -> bytes:
     blocks = filesystem.vfs(flash).size // filesystem.BLOCK_SIZE
 
     def fill(fs: littlefs.LittleFS) -> None:
-        # What is left is counted and never overrun: a littlefs-python that runs out of blocks aborts the process.
+        # The free blocks are counted and never overrun: a littlefs-python that runs out of blocks aborts the process.
         for number in range(blocks):
             left = blocks - fs.used_block_count
             if not left:
@@ -162,7 +172,13 @@ def emptied(flash: bytes) -> bytes:
 
 
 def corrupted(flash: bytes, seed: int, flips: int) -> bytes:
-    """Return the flash with so many bytes of its file system changed, where it is not blank."""
+    """Return the flash with bytes of its file system changed, where it is not blank.
+
+    Args:
+        flash: The whole flash.
+        seed: Decides which bytes change, and how.
+        flips: The number of bytes.
+    """
     draw = random.Random(f"{BoardFaultKind.CORRUPT}/{seed}")  # noqa: S311 - it has to come out the same again
     place = filesystem.vfs(flash)
     used = [at for at in range(place.offset, place.offset + place.size) if flash[at] != _BLANK]
@@ -173,7 +189,12 @@ def corrupted(flash: bytes, seed: int, flips: int) -> bytes:
 
 
 def vault_damaged(flash: bytes, seed: int) -> bytes:
-    """Return the flash with a byte of the newest record in the vault changed, if there is another one."""
+    """Return the flash with a byte of the newest record in the vault changed, if there is another record.
+
+    Args:
+        flash: The whole flash.
+        seed: Decides which byte changes, and how.
+    """
     slots = vault.slots(flash)
     if len(slots) < len(_SLOTS) or any(slot.record is None for slot in slots):
         return flash

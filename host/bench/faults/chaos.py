@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 _PROFILE = "default"
 _HOST = "127.0.0.1"
-# A person is waited for no longer than a network: faults that are over need none.
+# A board waits for a person no longer than for a network: a fault that is over needs no person.
 _SECTIONS = {
     "backoff": {"base_ms": 20, "cap_ms": 200, "long_ms": 400},
     "session": {"telemetry_s": 1, "timeout_ms": 1500, "keepalive_s": 4},
@@ -58,10 +58,9 @@ def _ignore(_event: dict[str, Any]) -> None:
 
 
 class Chaos:
-    """A server, and a network in front of it, in a folder. A context manager.
+    """A server, and a network in front of it, in a folder. A context manager, which starts and stops both.
 
-    `files` are added to every board's own. `on_event` is called with events: faults, and the end of each round; also
-    from the network's thread.
+    Entering raises BenchError if the server does not start.
     """
 
     def __init__(
@@ -71,6 +70,13 @@ class Chaos:
         files: Mapping[str, bytes] | None = None,
         on_event: Callable[[dict[str, Any]], None] = _ignore,
     ) -> None:
+        """Prepare; nothing starts before the context is entered.
+
+        Args:
+            folder: Holds the server's data and the boards of the rounds; the board of a failed round stays.
+            files: Path -> content, added to every board's own files.
+            on_event: Called with events: each round, its faults, and the end of it; also from the network's thread.
+        """
         self._folder = folder
         self._files = dict(files or {})
         self._on_event = on_event
@@ -94,7 +100,15 @@ class Chaos:
         self._stack.close()
 
     def run(self, found: ChaosRound) -> None:
-        """Run a round. Raises RoundFailed if a condition does not hold at its end."""
+        """Run a round, and check the board and the server at its end.
+
+        Args:
+            found: The round, as `chaos_scenario.draw_round` draws it.
+
+        Raises:
+            RoundFailed: A condition does not hold. The board's folder stays, to look at.
+            BenchError: A fault could not be injected, or the server did not start again.
+        """
         self._on_event({"event": "round", **found.entry()})
         board = self._board(found)
         self._network.begin()
@@ -174,7 +188,7 @@ class Chaos:
         ca = {"ca.der": place.ca} if tls else {}
         return VirtualBoard.create(folder, settings=written, mac=found.mac, files={**ca, **self._files})
 
-    # What has to be.
+    # The conditions at the end of a round.
 
     def _expect_online(self, board: VirtualBoard) -> float:
         """Expect it to get online after power-on."""

@@ -39,7 +39,7 @@ class Family(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """The faults at the same time, while a board is on for `for_s` seconds."""
+    """Simultaneous faults, while a board is on for `for_s` seconds."""
 
     for_s: float
     network: tuple[Fault, ...] = ()
@@ -123,7 +123,7 @@ def _stage(draw: random.Random, families: list[Family], choices: Choices) -> Sta
 def _network(draw: random.Random, choices: Choices) -> tuple[Fault, ...]:
     kinds = [kind for kind in rules.FaultKind if kind not in (rules.FaultKind.REFUSE, rules.FaultKind.UNAVAILABLE)]
     if not choices.tls or choices.transport is Transport.COAP:
-        # In clear, what is changed on the way is what was said: TLS is what there is against it.
+        # In clear, a change on the way cannot be noticed: only TLS protects against it.
         kinds.remove(rules.FaultKind.CORRUPT)
     return tuple(_fault(draw, draw.choice(kinds)) for _ in range(draw.randint(1, 3)))
 

@@ -19,7 +19,7 @@ _PROVISION = b"provision"
 
 
 class ExchangeFaultKind(Enum):
-    """The steps of the exchange, and what happens there."""
+    """Kinds of faults, by the step of the exchange that they hit."""
 
     DROP_CONNECTION = auto()  # before the request
     DROP_REQUEST = auto()  # the server never sees it
@@ -44,10 +44,15 @@ class ExchangeFaults:
     """The faults of the exchanges through a network, whose `handler` this is."""
 
     def __init__(self, faults: Iterable[ExchangeFault]) -> None:
+        """Plan faults.
+
+        Args:
+            faults: One for each provision session, in the order in which they connect; later sessions have none.
+        """
         self._faults = list(faults)
         self._held = b""
         self.happened: list[ExchangeFault] = []
-        """The faults so far."""
+        """Faults that sessions have met so far."""
 
     def __call__(self, _route: Route) -> Handler:
         """Return the handler of a new connection."""
@@ -61,11 +66,11 @@ class ExchangeFaults:
         return self.happened[-1]
 
     def hold(self, packet: bytes) -> None:
-        """Keep a request for later."""
+        """Store a request for later."""
         self._held = packet
 
     def release(self) -> bytes:
-        """Return the request that was kept, once; b"" if there is none."""
+        """Return the stored request, once; b"" if there is none."""
         held, self._held = self._held, b""
         return held
 
@@ -97,7 +102,7 @@ class _ExchangeHandler(Handler):
     async def down(self, connection: HandledConnection, packet: bytes) -> None:
         if packet[0] >> 4 != PacketType.PUBLISH:
             await connection.to_board(packet)
-        elif self._held_answers:  # whoever asked that is gone
+        elif self._held_answers:  # the session that requested it is gone
             self._held_answers -= 1
         else:
             await self._answer(connection, packet)

@@ -28,28 +28,32 @@ _LOCK_S = 30.0
 
 
 class ServerFaultKind(StrEnum):
-    """The kinds of faults. Where one has a number, that is its amount."""
+    """Kinds of faults of a server. A number in a kind is the fault's amount."""
 
     REFUSE = "refuse"  # nobody listens
-    HANG = "hang"  # it takes connections, and says nothing
-    UNAVAILABLE = "unavailable"  # 503 and its like; the amount is seconds of Retry-After, 0: it does not say
+    HANG = "hang"  # it accepts connections, and sends nothing
+    UNAVAILABLE = "unavailable"  # 503 and its like; the amount is seconds of Retry-After, 0 leaves it out
     KILL = "kill"  # SIGKILL; it is started again at the end
     RESTART = "restart"  # SIGTERM; started again at the end
     LOCKED = "locked"  # another process holds the database's lock
     FULL = "full"  # its disk
-    CLOCK = "clock"  # the amount is how many seconds it is ahead; negative: behind
+    CLOCK = "clock"  # the amount is the seconds that it is ahead; negative: behind
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServerFault:
-    """A fault, and its amount."""
+    """A fault, and its amount in the unit of its kind."""
 
     kind: ServerFaultKind
     amount: float = 0.0
 
 
 class Target(Protocol):
-    """A server that faults can be injected into."""
+    """A server that faults can be injected into, as FaultyServerProcess and FaultyServerThread.
+
+    `start` returns when it listens again. Between `hang` and `resume` it answers nobody. `jump_clock(0)` and
+    `fill_disk(full=False)` end what `jump_clock` and `fill_disk` began.
+    """
 
     @property
     def data(self) -> Path: ...
@@ -72,8 +76,8 @@ def inject(fault: ServerFault, server: Target, network: Network | None = None) -
         network: The network in front of it, for the kinds REFUSE and UNAVAILABLE; it is healed at the end.
 
     Raises:
-        UsageError: A kind that needs a network without one, or that this server cannot have.
-        BenchError: The database could not be locked.
+        UsageError: A kind needs a network and there is none, or this server cannot have it.
+        BenchError: The database could not be locked within 30 s, or the server did not start again at the end.
     """
     with ExitStack() as undo:
         match fault.kind:
@@ -115,9 +119,16 @@ def _in_front(fault: ServerFault, network: Network | None) -> Iterator[None]:
 
 @contextmanager
 def locked(data: Path) -> Iterator[None]:
-    """Hold the lock of the SQLite database in a data folder. Raises BenchError if it cannot be had."""
+    """Hold the lock of the SQLite database in a data folder until the end of the block.
+
+    Args:
+        data: The data folder of a server.
+
+    Raises:
+        BenchError: The database could not be locked within 30 s.
+    """
     path = data / DATABASE_FILE
-    # whoever ends the block may be in another thread than who began it
+    # the block may end in another thread than it began in
     with closing(sqlite3.connect(path, timeout=_LOCK_S, isolation_level=None, check_same_thread=False)) as other:
         try:
             other.execute("BEGIN EXCLUSIVE")
@@ -133,7 +144,7 @@ class FaultyServerProcess(ServerProcess):
     _MODULE = "bench.faults.server_process"
 
     def hang(self) -> None:
-        """Stop it: the kernel takes connections, and nobody answers."""
+        """Stop the process by SIGSTOP: the kernel accepts connections, and nobody answers."""
         self._process.send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
@@ -141,11 +152,11 @@ class FaultyServerProcess(ServerProcess):
         self._process.send_signal(signal.SIGCONT)
 
     def jump_clock(self, ahead_ms: int) -> None:
-        """See `server_inject.jump_clock`."""
+        """Set the clock ahead, or behind, as `server_inject.jump_clock` does."""
         self._inject(ahead_ms=ahead_ms)
 
     def fill_disk(self, *, full: bool) -> None:
-        """See `server_inject.fill_disk`."""
+        """Keep the database from growing, or not, as `server_inject.fill_disk` does."""
         self._inject(full=full)
 
     def _inject(self, **wrong: Any) -> None:
@@ -159,20 +170,25 @@ class FaultyServerThread:
     """A server in a thread; its clock and its disk are those of the whole process."""
 
     def __init__(self, server: "RunningServer") -> None:
+        """Wrap a server.
+
+        Args:
+            server: The server, which runs.
+        """
         self._server = server
         self._over = threading.Event()
 
     @property
     def data(self) -> Path:
-        """Its data folder."""
+        """The data folder of the server."""
         return self._server.data
 
     def start(self) -> None:
-        """Start it again."""
+        """Start the server again."""
         self._server.start()
 
     def stop(self) -> None:
-        """Stop it."""
+        """Stop the server."""
         self._server.stop()
 
     def kill(self) -> None:
@@ -180,7 +196,7 @@ class FaultyServerThread:
         raise UsageError("a server in a thread cannot be killed: take one in a process")
 
     def hang(self) -> None:
-        """Hold up its event loop."""
+        """Block the server's event loop, and return as soon as it is blocked."""
         begun = threading.Event()
         self._over.clear()
 
@@ -196,13 +212,13 @@ class FaultyServerThread:
         self._over.set()
 
     def jump_clock(self, ahead_ms: int) -> None:
-        """See `server_inject.jump_clock`."""
+        """Set the clock ahead, or behind, as `server_inject.jump_clock` does."""
         from bench.faults import server_inject  # noqa: PLC0415 - it takes a server to import, which few commands need
 
         server_inject.jump_clock(ahead_ms)
 
     def fill_disk(self, *, full: bool) -> None:
-        """See `server_inject.fill_disk`."""
+        """Keep the database from growing, or not, as `server_inject.fill_disk` does."""
         from bench.faults import server_inject  # noqa: PLC0415 - it takes a server to import, which few commands need
 
         server_inject.fill_disk(full=full)

@@ -1,7 +1,7 @@
 """Faults inside a server's process: a wrong clock, and a full disk.
 
-Everything here is for the whole process. It is the server's own code that runs, and real SQLite that refuses: its file
-may not grow (https://www.sqlite.org/pragma.html#pragma_max_page_count), so what needs no new page is still stored.
+Everything here is for the whole process. The server runs its own code, and real SQLite refuses to write: its file may
+not grow (https://www.sqlite.org/pragma.html#pragma_max_page_count), so a change that needs no new page is still stored.
 """
 
 import time
@@ -45,10 +45,13 @@ class _Datetime(datetime):
 
 
 def jump_clock(ahead_ms: int) -> None:
-    """Set the server's clock so many milliseconds ahead, or (negative) behind, the host's clock.
+    """Set the server's clock ahead of the host's clock, or behind it.
 
-    That is the time in answers and in what is stored, of sessions and of certificates at login; OpenSSL, where it
-    judges certificates itself, goes by the host's.
+    That is the time in answers and stored records, of sessions and of certificates at login; OpenSSL, where it
+    checks certificates itself, uses the host's.
+
+    Args:
+        ahead_ms: Milliseconds ahead; negative: behind; 0: the host's clock again.
     """
     global _ahead_ms  # noqa: PLW0603 - a process has one clock
     _ahead_ms = ahead_ms
@@ -64,7 +67,11 @@ def _shift_clocks() -> None:
 
 
 def fill_disk(*, full: bool) -> None:
-    """Let SQLite's files stay as large as they are, or (not `full`) grow again. From the next transaction on."""
+    """Keep SQLite's files from growing, from the next transaction on.
+
+    Args:
+        full: False lets them grow again.
+    """
     global _pages  # noqa: PLW0603 - a process has one disk
     _pages = _NO_MORE if full else _ALL
     _bound_files()

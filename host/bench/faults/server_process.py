@@ -1,7 +1,8 @@
 """`bench serve` with faults that are injected while it runs: `python -m bench.faults.server_process serve ...`.
 
-It reads faults on standard input, a JSON line each: `{"ahead_ms": 3600000}`, `{"full": true}`; and reports on standard
-output when they hold: `{"event": "upset", ...}`. It ends with its standard input: with the process that injects.
+It reads faults on standard input, a JSON line each: `{"ahead_ms": 3600000}`, `{"full": true}`. As soon as one holds,
+it reports so on standard output: `{"event": "upset", ...}`. It ends with its standard input: with the process that
+injects.
 """
 
 import json

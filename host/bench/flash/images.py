@@ -112,7 +112,7 @@ def find(
 
 
 def facts(data: bytes) -> ImageFacts:
-    """Read the facts of an image.
+    """Return the facts of an image.
 
     Args:
         data: The image, from the bootloader on.

@@ -1,4 +1,4 @@
-"""The packets that a client sends, as bytes (MQTT 3.1.1 and 5).
+"""Encoder of the packets that a client sends (MQTT 3.1.1 and 5).
 
 Levels are those of CONNECT: 4 is MQTT 3.1.1, 5 is MQTT 5.
 """
@@ -6,7 +6,7 @@ Levels are those of CONNECT: 4 is MQTT 3.1.1, 5 is MQTT 5.
 from bench.mqtt.codec import remaining_length
 
 PING, DISCONNECT = b"\xc0\x00", b"\xe0\x00"
-# What lets a client in, and what answers its packets with the id 1, as MQTT 3.1.1 has them.
+# The server's answers in MQTT 3.1.1: login accepted, and those to packets with the id 1.
 ACCEPTED = b"\x20\x02\x00\x00"
 GRANTED = b"\x90\x03\x00\x01\x00"
 ACKNOWLEDGED = b"\x40\x02\x00\x01"
@@ -20,7 +20,12 @@ def text(value: str) -> bytes:
 
 
 def packet(first: int, body: bytes) -> bytes:
-    """Return a packet: its first byte, its remaining length (2.2.3), its body."""
+    """Return a packet: its first byte, its remaining length (2.2.3), its body.
+
+    Args:
+        first: Type and flags (2.2).
+        body: Variable header and payload.
+    """
     return bytes((first,)) + remaining_length.encode(len(body)) + body
 
 
@@ -35,7 +40,7 @@ def connect(
     """Return a CONNECT of a clean session (3.1).
 
     Args:
-        client_id: The client id; "" has the server choose one.
+        client_id: The client id; empty has the server choose one.
         username: The user name, e.g. an access token; None for none.
         password: The password; None for none.
         keep_alive_s: Seconds; 0 for no keep-alive.
@@ -47,13 +52,27 @@ def connect(
 
 
 def publish(topic: str, payload: bytes, *, qos: int = 1, packet_id: int = 1, level: int = 4) -> bytes:
-    """Return a PUBLISH (3.3), neither retained nor a duplicate. `packet_id` is left out with QoS 0."""
+    """Return a PUBLISH (3.3), neither retained nor a duplicate.
+
+    Args:
+        topic: The topic name.
+        payload: The message.
+        qos: The quality of service, from 0 to 2.
+        packet_id: The packet id, from 1; left out with QoS 0.
+        level: 4 for MQTT 3.1.1, 5 for MQTT 5.
+    """
     ident = packet_id.to_bytes(2, "big") if qos else b""
     return packet(0x30 | qos << 1, text(topic) + ident + _properties(level) + payload)
 
 
 def subscribe(packet_id: int, *filters: tuple[str, int], level: int = 4) -> bytes:
-    """Return a SUBSCRIBE (3.8) to filters, each with the QoS requested."""
+    """Return a SUBSCRIBE (3.8).
+
+    Args:
+        packet_id: The packet id, from 1.
+        *filters: Topic filters, each with the QoS requested.
+        level: 4 for MQTT 3.1.1, 5 for MQTT 5.
+    """
     wanted = b"".join(text(topic) + bytes((qos,)) for topic, qos in filters)
     return packet(0x82, packet_id.to_bytes(2, "big") + _properties(level) + wanted)
 

@@ -1,4 +1,4 @@
-"""The faults that hold on a network now, and those that wait for a message."""
+"""Faults that hold on a network now, and faults that wait for a message."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -48,13 +48,17 @@ class ActiveFaults:
         self._lasting.remove(fault)
 
     def set(self, amounts: dict[FaultKind, float], direction: Direction) -> None:
-        """Set the amounts of these kinds; the others stay as they are."""
+        """Set the amounts of these kinds in a direction; the other kinds stay as they are."""
         for up, standing in self._standing.items():
             if direction.covers(up=up):
                 standing.update(amounts)
 
     def count(self, route: int, *, up: bool) -> tuple[int, list[Fault]]:
         """Count a message of a route.
+
+        Args:
+            route: The number of the route.
+            up: The direction of the message.
 
         Returns:
             Its number among those of its route and direction, from 1, and the faults that waited for it.
@@ -65,10 +69,15 @@ class ActiveFaults:
         return self._counts[own], due
 
     def amounts(self, *, up: bool, due: Iterable[Fault] = ()) -> dict[FaultKind, float]:
-        """Return the amounts for a message of a direction, `due` being those of this one message alone."""
+        """Return the amounts of the faults that a message meets, by kind.
+
+        Args:
+            up: The direction of the message.
+            due: Faults of this message alone, which override those that hold.
+        """
         lasting = {each.kind: each.amount for each in self._lasting if each.direction.covers(up=up)}
         return self._standing[up] | lasting | {each.kind: each.amount for each in due}
 
     def amounts_of_both(self) -> dict[FaultKind, float]:
-        """Return the amounts of what has no direction: whether anybody is there."""
+        """Return the amounts for faults without a direction, as REFUSE and UNAVAILABLE."""
         return self.amounts(up=False) | self.amounts(up=True)

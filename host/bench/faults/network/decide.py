@@ -1,4 +1,4 @@
-"""The fate of one message: a function of the faults' amounts and a random draw."""
+"""Decision about one message, a function of the faults' amounts and a random draw."""
 
 import random
 from collections.abc import Mapping
@@ -27,26 +27,51 @@ class MessagePolicy(Protocol):
     """The network, as its connections and datagrams see it."""
 
     def decide(self, route: Route, message: bytes, *, up: bool) -> Decision:
-        """Count a message, and return what becomes of it."""
+        """Count a message, and return its fate.
+
+        Args:
+            route: The route that it is on.
+            message: The message.
+            up: True from a board to the server.
+        """
 
     def bandwidth(self, *, up: bool) -> float:
         """Return the bytes a second that a connection has now; 0 for no limit."""
 
     def is_blocked(self, *, up: bool) -> bool:
-        """Return whether nothing gets through now, whatever else becomes of it."""
+        """Return whether nothing gets through now, whatever the other faults are."""
 
     async def unblocked(self, *, up: bool) -> None:
         """Wait until messages get through."""
 
     def answer(self, route: Route, request: bytes) -> bytes | None:
-        """Return the answer in an unavailable server's stead; None if there is none."""
+        """Return the answer in an unavailable server's stead.
+
+        Args:
+            route: The route that the request is on.
+            request: The first message of a connection, or a datagram.
+
+        Returns:
+            The answer; None if the server is available, or its protocol has no such answer.
+        """
 
     def is_unavailable(self) -> bool:
         """Return whether requests are answered in the server's stead."""
 
 
 def decide(message: bytes, amounts: Mapping[FaultKind, float], draw: random.Random) -> Decision:
-    """Decide about a message. The same draw decides the same about a kind, whatever the amounts of the others."""
+    """Decide about a message.
+
+    The same draw decides the same about a kind, whatever the amounts of the others.
+
+    Args:
+        message: The message.
+        amounts: The amounts of the faults that it meets, by kind.
+        draw: The source of all that is random.
+
+    Returns:
+        The decision, with the message as it arrives.
+    """
     hit = [kind for kind in CHANCES if draw.random() < amounts.get(kind, 0)]
     jitter_ms = amounts.get(FaultKind.JITTER, 0) * draw.random()
     chance = random.Random(draw.random())  # noqa: S311 - it has to come out the same again
@@ -69,7 +94,12 @@ def decide(message: bytes, amounts: Mapping[FaultKind, float], draw: random.Rand
 
 
 def corrupted(message: bytes, draw: random.Random) -> bytes:
-    """Return the message with one byte of 64 changed, and at least one."""
+    """Return the message with one byte of 64 changed, and at least one.
+
+    Args:
+        message: The message; an empty one stays empty.
+        draw: Decides which bytes change, and how.
+    """
     changed = bytearray(message)
     for at in draw.sample(range(len(message)), len(message) // _GARBLED + 1) if message else ():
         changed[at] ^= draw.randrange(1, 256)

@@ -1,8 +1,8 @@
 """Framing: the messages in the stream of a TCP connection, for each protocol.
 
 A framing is an asynchronous generator of whole messages. It ends with the connection; what the other end did not
-finish is the last of them. Bytes that are not of the protocol pass as they come: what becomes of them is for the other
-end to decide, which it cannot while it waits for the rest.
+finish is the last of them. Bytes that are not of the protocol pass as they come: the other end has to
+react to them, which it cannot while it waits for the rest.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ class Protocol(StrEnum):
     MQTT = "mqtt"
     HTTP = "http"
     TLS = "tls"
-    TCP = "tcp"  # of which nothing is known: a message is what comes in one piece
+    TCP = "tcp"  # an unknown protocol: a message is what arrives in one piece
     COAP = "coap"
     UDP = "udp"
 
@@ -44,12 +44,12 @@ SPOKEN = {
     "https": Protocol.TLS,
     "coap": Protocol.COAP,
 }
-"""What the bench's server speaks on its ports, by their names."""
+"""Protocols of the ports of the bench's server, by the names of the ports."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Route:
-    """A port of the server, and the `port` where boards reach it instead, 0 for any free one."""
+    """A port of the server, and the `port` at which boards reach it instead, 0 for any free one."""
 
     to_port: int
     protocol: Protocol
@@ -62,7 +62,8 @@ async def _with_lengths(
 ) -> AsyncIterator[bytes]:
     """Yield messages that begin with their length.
 
-    `read_header` adds a header to what it gets; returns how many bytes follow it, None if it is not of the protocol.
+    `read_header` appends a header to the given bytes; it returns the number of bytes that follow, or None if the header
+    is not of the protocol.
     """
     header = bytearray()
     try:
@@ -109,7 +110,7 @@ async def http_chunks(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
     async for chunk in pieces:
         head += chunk
         if not head[:1].isalpha() or len(head) > _CHUNK:
-            break  # no head of HTTP's
+            break  # not the head of an HTTP message
         head, end, body = head.partition(b"\r\n\r\n")
         if end:
             yield head + end

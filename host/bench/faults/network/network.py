@@ -1,4 +1,4 @@
-"""The network between boards and a server: a good one, until faults are set.
+"""Network between boards and a server: a good one, until faults are set.
 
     with Network([Route(to_port=1883, protocol=Protocol.MQTT)]) as network:
         board_connects_to(network.ports[1883])
@@ -7,7 +7,7 @@
         network.heal()
 
 Faults may be set from any thread, while it runs. Messages are counted across connections, ports and directions, from
-1: what counts is the step of a board's boot, not the connection.
+1: the step of a board's boot matters, not the connection.
 """
 
 import threading
@@ -39,11 +39,14 @@ class Network(NetworkRelay):
     """
 
     def begin(self, *faults: Fault, seed: int | None = None) -> None:
-        """Heal, cut all connections, and count from 1 again; then as `at`. Not from an observer.
+        """Heal, cut all connections, and count from 1 again; then plan faults as `at` does. Not from an observer.
 
         Args:
             faults: As of `at`.
             seed: A new seed; None for the same.
+
+        Raises:
+            RuntimeError: Outside of the `with` block, as for all methods that set faults.
         """
 
         async def run() -> None:
@@ -60,7 +63,11 @@ class Network(NetworkRelay):
         run_coroutine_threadsafe(run(), self._loop).result()
 
     def at(self, *faults: Fault) -> None:
-        """Have faults happen: at their steps, or so many seconds from now."""
+        """Plan faults.
+
+        Args:
+            *faults: Each happens at its step, counted since the last `begin`, or `at_s` seconds from now.
+        """
         self._do(partial(self._plan, faults))
 
     def set(self, *, direction: Direction | str = Direction.BOTH, **amounts: float) -> None:
@@ -72,7 +79,7 @@ class Network(NetworkRelay):
                 to 1. A kind that is not named stays as it is.
 
         Raises:
-            UsageError: A name or an amount that does not exist.
+            UsageError: There is no such kind or direction, or a kind cannot have this amount.
         """
         found = {}
         for name, amount in amounts.items():
@@ -84,20 +91,20 @@ class Network(NetworkRelay):
         self._do(partial(self._set, found, way))
 
     def blackhole(self, direction: Direction | str = Direction.BOTH) -> None:
-        """Let nothing pass from now on."""
+        """Let nothing pass from now on, in this direction or both. Raises UsageError for an unknown direction."""
         self.set(direction=direction, blackhole=1)
 
     def cut(self) -> None:
-        """End the connections there are. Not from an observer or a handler."""
+        """End all open connections. Not from an observer or a handler."""
         self._check()
         run_coroutine_threadsafe(self._cut(), self._loop).result()
 
     def reset(self) -> None:
-        """Reset the connections there are."""
+        """Reset all open connections (RST)."""
         self._do(partial(self._hit_all, FaultKind.RESET))
 
     def half_open(self) -> None:
-        """Make the connections there are half open: they stay so, whatever is healed."""
+        """Make all open connections half open: they stay so, even after `heal`."""
         self._do(partial(self._hit_all, FaultKind.HALF_OPEN))
 
     def refuse(self) -> None:
@@ -105,15 +112,19 @@ class Network(NetworkRelay):
         self.set(refuse=1)
 
     def unavailable(self, retry_after_s: int = 0) -> None:
-        """Answer in the server's stead from now on that it is unavailable; 0 leaves out the seconds to stay away."""
+        """Answer in the server's stead from now on that it is unavailable.
+
+        Args:
+            retry_after_s: Seconds to stay away, where the protocol has a field for them; 0 leaves them out.
+        """
         self._do(partial(self._set, {FaultKind.UNAVAILABLE: float(retry_after_s)}, Direction.BOTH))
 
     def heal(self) -> None:
-        """Be a good network from now on. Planned faults will not happen."""
+        """End all faults, so that this is a good network again. Planned faults will not happen."""
         self._do(self._heal)
 
     def _do(self, work: Callable[[], None]) -> None:
-        """Do that on the loop; it is done when this returns."""
+        """Run a function on the event loop, and wait until it has returned. Raises its error."""
         if threading.current_thread() is self._thread:
             work()
             return
@@ -123,7 +134,7 @@ class Network(NetworkRelay):
         def run() -> None:
             try:
                 done.set_result(work())  # type: ignore[func-returns-value]
-            except BaseException as error:  # noqa: BLE001 - whoever steers gets it
+            except BaseException as error:  # noqa: BLE001 - raised in the calling thread
                 done.set_exception(error)
 
         self._loop.call_soon_threadsafe(run)

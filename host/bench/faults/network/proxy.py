@@ -1,4 +1,4 @@
-"""A proxy between boards and a server: an event loop in a thread of its own, and its TCP listeners."""
+"""Proxy between boards and a server: an event loop in a thread of its own, and its TCP listeners."""
 
 import asyncio
 import socket
@@ -18,7 +18,16 @@ Serve = Callable[[socket.socket], Coroutine[Any, Any, None]]
 
 
 def bind(kind: socket.SocketKind, host: str, port: int) -> socket.socket:
-    """Return a socket that has a port, and does nothing with it. Raises BenchError if the port is taken."""
+    """Return a socket that is bound to a port, and neither listens nor is connected.
+
+    Args:
+        kind: `SOCK_STREAM` or `SOCK_DGRAM`.
+        host: The address, IPv4 or IPv6.
+        port: The port; 0 for any free one.
+
+    Raises:
+        BenchError: The port or the address cannot be used, e.g. because another program has it.
+    """
     made = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, kind)
     made.setblocking(False)
     if kind is socket.SOCK_STREAM:
@@ -35,6 +44,16 @@ class TcpPort:
     """A TCP port; closed, it keeps the port and refuses connections. To be made and used on the event loop."""
 
     def __init__(self, accept: Callable[[socket.socket], None], host: str, port: int) -> None:
+        """Listen on a port.
+
+        Args:
+            accept: Called with the non-blocking socket of each connection.
+            host: The address to listen on.
+            port: The port; 0 for any free one.
+
+        Raises:
+            BenchError: As `bind` does.
+        """
         self._accept = accept
         self._loop = asyncio.get_running_loop()
         self._socket = bind(socket.SOCK_STREAM, host, port)
@@ -43,7 +62,7 @@ class TcpPort:
         self.open()
 
     def open(self) -> None:
-        """Listen, if it does not."""
+        """Accept connections from now on."""
         if not self._listening:
             self._listening = True
             self._socket.listen(_QUEUE)
@@ -71,9 +90,10 @@ class TcpPort:
 
 
 class Proxy(ABC):
-    """A context manager: it listens as long as it is entered, and cuts every connection at the end.
+    """A context manager that listens while it is entered, and cuts every connection at the end.
 
-    A defect of its own, which ended a connection, is raised then.
+    Entering raises BenchError if a port is in use, and TimeoutError if the proxy does not start within 10 s. A defect
+    of the proxy that ended a connection is raised at the end.
     """
 
     def __init__(self) -> None:
@@ -134,7 +154,7 @@ class Proxy(ABC):
         return listener
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do that until it is done, or everything is cut."""
+        """Run a coroutine as a task, which ends by itself or when everything is cut."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
@@ -146,7 +166,7 @@ class Proxy(ABC):
 
     async def _cut(self) -> None:
         """End what `_begin` began."""
-        await asyncio.sleep(0)  # what was begun just now gets as far as to know what it has to close
+        await asyncio.sleep(0)  # a task that was begun just now first has to open what it closes when it is cancelled
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

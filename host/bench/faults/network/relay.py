@@ -1,4 +1,4 @@
-"""The side of a network that runs on the event loop: ports, connections, and what its faults do to messages."""
+"""Event loop's side of a network: ports, connections, and the effects of faults on messages."""
 
 import random
 import socket
@@ -58,12 +58,16 @@ class NetworkRelay(Proxy):
 
     @property
     def listening(self) -> list[int]:
-        """The ports where boards connect, on `host`, in the order of the routes."""
+        """Ports to which boards connect, on `host`, in the order of the routes."""
         return [each.port for each in self._doors]
 
     @property
     def ports(self) -> dict[int, int]:
-        """The ports where boards connect, by the server's. Raises UsageError for routes to ports of the same number."""
+        """Ports to which boards connect, by the port of the server.
+
+        Raises:
+            UsageError: Two routes go to ports of the same number.
+        """
         found = {route.to_port: port for route, port in zip(self._routes, self.listening, strict=False)}
         if len(found) < len(self._doors):
             raise UsageError("two routes to the same port number: use a network for each of them")
@@ -71,12 +75,12 @@ class NetworkRelay(Proxy):
 
     @property
     def steps(self) -> int:
-        """The number of messages since the last `begin`."""
+        """Number of messages since the last `begin`, over all ports and directions."""
         return self._faults.steps
 
     @property
     def events(self) -> list[FaultEvent]:
-        """Every fault since the last `begin`, and that it was over; the last 65536 of them."""
+        """Faults that happened since the last `begin`, and their ends; the last 65536 of them."""
         return list(self._events)
 
     @property
@@ -134,7 +138,7 @@ class NetworkRelay(Proxy):
         self._apply()
 
     def _apply(self) -> None:
-        """Do what is not about single messages: black holes, and ports that refuse."""
+        """Apply the faults that do not concern single messages: black holes, and ports that refuse."""
         for up, event in self._unblocked.items():
             if self._faults.amounts(up=up).get(FaultKind.BLACKHOLE):
                 event.clear()
@@ -158,7 +162,7 @@ class NetworkRelay(Proxy):
     # For connections and datagrams: see `decide.MessagePolicy`.
 
     def decide(self, route: Route, message: bytes, *, up: bool) -> Decision:
-        """Count a message; return what becomes of it."""
+        """Count a message, and return its fate, as of `decide.MessagePolicy`."""
         index = self._routes.index(route)
         number, due = self._faults.count(index, up=up)
         for each in due:
@@ -178,7 +182,7 @@ class NetworkRelay(Proxy):
         return self._faults.amounts(up=up).get(FaultKind.BANDWIDTH, 0)
 
     def is_blocked(self, *, up: bool) -> bool:
-        """Return whether a message would not get through now, whatever else becomes of it."""
+        """Return whether nothing gets through now, whatever the other faults are."""
         return not self._unblocked[up].is_set()
 
     async def unblocked(self, *, up: bool) -> None:

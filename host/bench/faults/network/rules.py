@@ -1,4 +1,4 @@
-"""Faults of a network: their kinds, amounts and times."""
+"""Faults of a network, with their kinds, amounts and times."""
 
 import json
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ class FaultKind(StrEnum):
     CORRUPT = "corrupt"  # some of its bytes change
     DUPLICATE = "duplicate"
     REFUSE = "refuse"  # nobody listens: new connections are refused, datagrams unreachable
-    UNAVAILABLE = "unavailable"  # answered in the server's stead; 0, or how many seconds to stay away
+    UNAVAILABLE = "unavailable"  # answered in the server's stead; seconds to stay away, or 0
 
 
 CHANCES = (
@@ -35,40 +35,43 @@ CHANCES = (
     FaultKind.CORRUPT,
     FaultKind.DUPLICATE,
 )
-"""What a message meets or not."""
+"""Kinds that a message meets by chance."""
 AT_ONE_STEP = (*CHANCES, FaultKind.DELAY, FaultKind.JITTER, FaultKind.BANDWIDTH)
-"""What one message can meet alone. The others last."""
+"""Kinds that one message can meet alone. The others last."""
 USUAL = -1.0  # recognised by its identity: -1 itself is refused as an amount
 _MOST = (1 << 32) - 1  # of any amount and time, as of CoAP's Max-Age
 _USUALLY = {FaultKind.DELAY: 1000.0, FaultKind.JITTER: 500.0, FaultKind.BANDWIDTH: 1000.0, FaultKind.UNAVAILABLE: 0.0}
-# Of connections there are while it comes: these hit each of them once, unless they are to last.
+# Kinds that hit each connection that is open at their time once, unless they have a duration.
 AT_ONCE = (FaultKind.RESET, FaultKind.HALF_OPEN)
 
 
 class Direction(StrEnum):
-    """Of messages: from boards to the server, or back."""
+    """Direction of messages: up, from boards to the server, or down, back."""
 
     UP = "up"
     DOWN = "down"
     BOTH = "both"
 
     def covers(self, *, up: bool) -> bool:
-        """Return whether it includes that one."""
+        """Return whether this direction includes up, or else down."""
         return self is not (Direction.DOWN if up else Direction.UP)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """A fault: at the `step`-th message from the begin, or after `at_s` seconds.
+    """A fault: at the `step`-th message since `Network.begin`, from 1, or after `at_s` seconds.
 
-    At a step it is that one message which meets it, unless it lasts: `for_s` seconds, or as kinds do which no single
-    message can meet, until healed. At a time it lasts, too; but a reset, and what makes connections half open, hits
-    those there are and is over, unless there is a `for_s`. Raises UsageError for values that do not fit together.
+    At a step, that one message meets it, unless it lasts: for `for_s` seconds, or, if no single message can meet its
+    kind, until it is healed. At a time it lasts, too; but RESET and HALF_OPEN hit the open connections and are over,
+    unless there is a `for_s`.
+
+    Raises:
+        UsageError: The amount is not one of this kind, or the times do not fit together.
     """
 
     kind: FaultKind
     amount: float = USUAL
-    """As the kind has it. The usual: always, a second of delay, half a second of jitter, 1000 bytes a second."""
+    """In the unit of the kind. By default: always, 1 s of delay, up to 0.5 s of jitter, 1000 bytes a second."""
     direction: Direction = Direction.BOTH
     step: int = 0
     at_s: float = 0.0
@@ -83,14 +86,21 @@ class Fault:
 
     @property
     def lasts(self) -> bool:
-        """True for a condition, which is not over with the message or the connections that it hit."""
+        """True for a fault that is not over with the message or the connections that it hit."""
         if self.for_s:
             return True
         return self.kind not in (AT_ONE_STEP if self.step else AT_ONCE)
 
     @classmethod
     def read(cls, entry: Mapping[str, Any]) -> Self:
-        """Read an entry of a schedule: `{"at_s": 2, "for_s": 5, "fault": "blackhole"}`. Raises UsageError."""
+        """Return the fault of an entry of a schedule.
+
+        Args:
+            entry: E.g. `{"at_s": 2, "for_s": 5, "fault": "blackhole"}`; also `amount`, `direction` and `step`.
+
+        Raises:
+            UsageError: A key or a value is invalid, or the kind is missing.
+        """
         numbers = {"amount": float, "step": int, "at_s": float, "for_s": float}
         if unknown := entry.keys() - numbers.keys() - {"fault", "direction"}:
             raise UsageError(f"a fault has fault, direction, {', '.join(numbers)}; not {', '.join(sorted(unknown))}")
@@ -105,7 +115,7 @@ class Fault:
         return cls(kind=kind_of(entry["fault"]), direction=direction_of(entry.get("direction", "both")), **values)
 
     def entry(self) -> dict[str, Any]:
-        """Return it as `read` reads it."""
+        """Return the fault as an entry that `read` accepts."""
         found: dict[str, Any] = {"fault": self.kind.value, "amount": self.amount}
         if self.direction is not Direction.BOTH:
             found["direction"] = self.direction.value
@@ -114,9 +124,9 @@ class Fault:
 
 @dataclass(frozen=True, kw_only=True)
 class FaultEvent:
-    """A fault that happened: at the `step`-th message, of `size` bytes; or to no message, then these are 0.
+    """A fault that happened: at the `step`-th message, of `size` bytes; both are 0 if it did not hit a message.
 
-    `time_s` is of the monotonic clock. `port` is the server's, 0 for all of them. `kind` may also be "healed".
+    `time_s` is of `time.monotonic`. `port` is the server's, 0 for all of them. `kind` may also be "healed".
     """
 
     time_s: float
@@ -128,7 +138,7 @@ class FaultEvent:
 
 
 def kind_of(text: object) -> FaultKind:
-    """Return the kind of this name. Raises UsageError."""
+    """Return the kind of this name. Raises UsageError, with all names, if there is none."""
     try:
         return FaultKind(text)  # type: ignore[arg-type]
     except ValueError:
@@ -136,7 +146,7 @@ def kind_of(text: object) -> FaultKind:
 
 
 def direction_of(text: object) -> Direction:
-    """Return the direction of this name. Raises UsageError."""
+    """Return the direction of this name. Raises UsageError, with all names, if there is none."""
     try:
         return Direction(text)  # type: ignore[arg-type]
     except ValueError:
@@ -144,14 +154,30 @@ def direction_of(text: object) -> Direction:
 
 
 def check(kind: FaultKind, amount: float) -> None:
-    """Raise UsageError for an amount that a kind cannot have."""
+    """Raise for an amount that a kind cannot have.
+
+    Args:
+        kind: The kind of fault.
+        amount: A chance from 0 to 1, or a number from 0 to 2**32 - 1 in the unit of the kind.
+
+    Raises:
+        UsageError: The amount is out of this range.
+    """
     most = 1 if kind in CHANCES else _MOST
     if not 0 <= amount <= most:
         raise UsageError(f"{kind} takes {'a chance' if kind in CHANCES else 'a number'} from 0 to {most}")
 
 
 def read_schedule(path: Path) -> list[Fault]:
-    """Read the faults in a file: a list of entries, in JSON. Raises UsageError."""
+    """Return the faults of a schedule.
+
+    Args:
+        path: A file in JSON: a list of entries, as for `Fault.read`.
+
+    Raises:
+        UsageError: The file is not such a list, or an entry is invalid.
+        OSError: The file cannot be read.
+    """
     try:
         entries = json.loads(path.read_text())
     except (ValueError, RecursionError):

@@ -35,11 +35,11 @@ class _Sent:
 
 
 class TcpConnection:
-    """A board's connection and ours to the server."""
+    """A board's connection, and the network's own to the server."""
 
     def __init__(self, network: MessagePolicy, route: Route, handler: Handler, board: socket.socket) -> None:
         self.gone = asyncio.Event()
-        """The board has left."""
+        """Set as soon as the board has left."""
         self._network = network
         self._route = route
         self._handler = handler
@@ -54,7 +54,7 @@ class TcpConnection:
         try:
             await self._run(connections)
         except* (HungUp, OSError):
-            pass  # one end is gone: the other one is told by the close
+            pass  # one end is gone: the close notifies the other one
         finally:
             self._close()
             self._handler.closed()
@@ -99,7 +99,7 @@ class TcpConnection:
     # For handlers.
 
     async def first_byte(self) -> int:
-        """See `handler.HandledConnection`."""
+        """Return the first byte that the board sends, as of `handler.HandledConnection`."""
         ready = asyncio.Event()
         self._loop.add_reader(self._board, ready.set)
         try:
@@ -111,15 +111,15 @@ class TcpConnection:
         return first[0]
 
     async def to_server(self, message: bytes) -> None:
-        """See `handler.HandledConnection`."""
+        """Send a message to the server, as of `handler.HandledConnection`."""
         await self._pass_on(message, up=True)
 
     async def to_board(self, message: bytes) -> None:
-        """See `handler.HandledConnection`."""
+        """Send a message to the board, as of `handler.HandledConnection`."""
         await self._pass_on(message, up=False)
 
     async def hang_up(self, *, hard: bool = False) -> None:
-        """See `handler.HandledConnection`."""
+        """End the connection, as of `handler.HandledConnection`."""
         if hard:
             self._reset()
         else:
@@ -127,7 +127,7 @@ class TcpConnection:
         raise HungUp
 
     def hit(self, kind: FaultKind) -> None:
-        """Be reset, or half open, from now on."""
+        """Reset the connection, or make it half open from now on."""
         if kind is FaultKind.HALF_OPEN:
             self._silent = True
         else:

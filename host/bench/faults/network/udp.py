@@ -1,4 +1,4 @@
-"""A UDP port of the network, and the flows of datagrams between boards and the server."""
+"""UDP port of the network, and the flows of datagrams between boards and the server."""
 
 import asyncio
 import contextlib
@@ -54,7 +54,7 @@ class UdpPort:
             self._receiving = False
 
     def hit(self, kind: FaultKind) -> None:
-        """Make what there is half open; there is nothing to reset but a NAT's memory."""
+        """Make all flows half open, or forget them: UDP has nothing to reset but a NAT's memory."""
         if kind is FaultKind.RESET:
             self.forget()
         for flow in self._flows.values():

@@ -1,4 +1,4 @@
-"""The answer of a server that is unavailable, in each protocol."""
+"""Answers of an unavailable server, in each protocol."""
 
 from bench.faults.network.framing import Protocol
 from bench.mqtt import codec
@@ -54,7 +54,7 @@ def _coap(request: bytes, retry_after_s: int) -> bytes | None:
     token_length = request[0] & 0x0F
     answer_kind = _COAP_ACK if kind == _COAP_CONFIRMABLE else _COAP_NON
     value = retry_after_s.to_bytes(4).lstrip(b"\0")
-    # an option's number above 12 takes one more byte, of what it is more (RFC 7252, section 3.1)
+    # an option's number above 12 has one more byte, which holds the number less 13 (RFC 7252, section 3.1)
     option = bytes([13 << 4 | len(value), _MAX_AGE - 13]) + value if retry_after_s else b""
     head = bytes([1 << 6 | answer_kind << 4 | token_length, _SERVICE_UNAVAILABLE])
     return head + request[2 : _COAP_HEADER + token_length] + option

@@ -1,7 +1,7 @@
 """MQTT 3.1, 3.1.1 and 5 packets from and to bytes.
 
-Reading is strict: whatever the standard of a connection's level calls a violation raises
-MalformedPacket, and the connection it came on is closed. Section numbers are those of OASIS
+Reading is strict: every violation of the standard of the connection's level raises
+MalformedPacket, and the server then closes the connection. Section numbers are those of OASIS
 MQTT 3.1.1, or of MQTT 5 where it is named.
 """
 

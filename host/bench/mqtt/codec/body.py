@@ -1,11 +1,14 @@
-"""The data representations that packets are made of (1.5, MQTT 5 1.5)."""
+"""Reader of the data representations in packets (1.5; MQTT 5, 1.5)."""
 
 from bench.mqtt.codec import remaining_length
 from bench.mqtt.codec.packets import MalformedPacket
 
 
 class Body:
-    """A packet's variable header and payload, read from the front."""
+    """A packet's variable header and payload, read from the front.
+
+    All methods that read raise MalformedPacket for a value that is cut off or breaks a rule.
+    """
 
     def __init__(self, data: bytes) -> None:
         self._data = data

@@ -1,4 +1,4 @@
-"""A client's bytes, cut into packets and read."""
+"""Decoder of a client's bytes into packets."""
 
 from collections.abc import Iterator
 
@@ -24,7 +24,7 @@ PACKET_LIMIT = 65536
 _LEVELS = {"MQIsdp": (3,), "MQTT": (4, 5)}
 _OLD_CLIENT_ID_LIMIT = 23
 
-# The reasons a client may give (MQTT 5, 3.4.2.1, 3.5.2.1, 3.6.2.1, 3.7.2.1, 3.14.2.1, 3.15.2.1).
+# The reason codes that a client may send (MQTT 5, 3.4.2.1, 3.5.2.1, 3.6.2.1, 3.7.2.1, 3.14.2.1, 3.15.2.1).
 _RECEIVED = {
     ReasonCode.SUCCESS,
     ReasonCode.NO_MATCHING_SUBSCRIBERS,
@@ -63,9 +63,9 @@ _REASONS = {
 
 
 class PacketDecoder:
-    """Cuts a stream of bytes into packets.
+    """Incremental decoder of the bytes of one connection.
 
-    Keeps at most one packet's bytes: the length is checked as soon as it is known. Reads MQTT 3.1.1
+    It buffers at most one packet: the length is checked as soon as it is known. It reads MQTT 3.1.1
     until a CONNECT of another level, as upstream does.
     """
 
@@ -76,8 +76,16 @@ class PacketDecoder:
     def feed(self, data: bytes) -> Iterator[Packet]:
         """Yield the packets completed by `data`, one by one.
 
-        Raises MalformedPacket where one is malformed, after those in front of it; from then on the
-        decoder is of no more use.
+        Args:
+            data: The next bytes of the connection, in pieces of any size.
+
+        Yields:
+            The packets, in their order.
+
+        Raises:
+            MalformedPacket: A packet is malformed, or larger than `PACKET_LIMIT`; the packets before it are yielded
+                first. The decoder cannot be used afterwards.
+            UnacceptableLevel: A CONNECT is of an MQTT level that is not supported here.
         """
         self._buffer += data
         while (found := self._header()) is not None:

@@ -1,4 +1,4 @@
-"""The packets, their types and codes, and the errors of malformed ones."""
+"""Packets, their types and codes, and the errors of malformed ones."""
 
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -34,7 +34,7 @@ class ReturnCode(IntEnum):
 
 
 class ReasonCode(IntEnum):
-    """Reason codes (MQTT 5, 2.4): all of them, for what a client sends is checked against them."""
+    """Reason codes (MQTT 5, 2.4): all of them, since those of a client are checked against them."""
 
     SUCCESS = 0x00
     DISCONNECT_WITH_WILL = 0x04
@@ -86,17 +86,23 @@ class MalformedPacket(ValueError):
     """
 
     def __init__(self, rule: str, reason: ReasonCode = ReasonCode.MALFORMED_PACKET) -> None:
+        """Make the error.
+
+        Args:
+            rule: The rule that the bytes break, with its section.
+            reason: The code for DISCONNECT or CONNACK in MQTT 5.
+        """
         super().__init__(rule)
         self.reason = reason
 
 
 class UnacceptableLevel(MalformedPacket):
-    """MQTT, but of a level we do not speak: answered with CONNACK 1 (3.1.2.2)."""
+    """A CONNECT of an MQTT level that is not supported: answered with CONNACK 1 (3.1.2.2)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Connect:
-    """CONNECT. A will is read over: upstream takes it and never sends it. `level` is 3, 4 or 5."""
+    """CONNECT. A will is checked and dropped: upstream accepts it and never sends it. `level` is 3, 4 or 5."""
 
     level: int
     clean: bool
@@ -118,7 +124,7 @@ class Publish:
 
 @dataclass(frozen=True, kw_only=True)
 class Subscribe:
-    """SUBSCRIBE: filters with the QoS asked for."""
+    """SUBSCRIBE: filters with the QoS requested for each."""
 
     packet_id: int
     filters: tuple[tuple[str, int], ...]
@@ -134,7 +140,7 @@ class Unsubscribe:
 
 @dataclass(frozen=True, kw_only=True)
 class Simple:
-    """PINGREQ, DISCONNECT, AUTH, or an acknowledgement; only that has a packet id, else it is 0."""
+    """PINGREQ, DISCONNECT, AUTH, or an acknowledgement. `packet_id` is 0 except for the last."""
 
     kind: PacketType
     packet_id: int = 0

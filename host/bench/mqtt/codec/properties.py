@@ -1,6 +1,6 @@
-"""The properties of MQTT 5 packets (MQTT 5, 2.2.2): what a client may send, and where.
+"""Properties of MQTT 5 packets (MQTT 5, 2.2.2) that a client may send, and the packets that have them.
 
-Upstream acts on none of them, so their values are checked and dropped; what remains is which were there.
+Upstream acts on none of them, so their values are checked and dropped; only their identifiers are returned.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ WILL = 0
 
 
 class Property(IntEnum):
-    """Those a client may send. The others are a server's, and refused as unknown ones are."""
+    """Properties that a client may send. Those of a server are refused like unknown ones."""
 
     PAYLOAD_FORMAT_INDICATOR = 0x01
     MESSAGE_EXPIRY_INTERVAL = 0x02
@@ -108,10 +108,17 @@ _NONE: frozenset[int] = frozenset()
 
 
 def read(body: Body, kind: int) -> AbstractSet[int]:
-    """Read over the properties that `body` goes on with, as those of a packet of `kind` (or of a WILL).
+    """Read over the properties at the current place of a body.
 
-    Returns which there were. Raises MalformedPacket for one that is unknown, misplaced, repeated, or
-    out of its range.
+    Args:
+        body: The packet's body; it is left behind the properties.
+        kind: The packet's type, or `WILL`.
+
+    Returns:
+        The identifiers of the properties that were there.
+
+    Raises:
+        MalformedPacket: A property is unknown, misplaced, repeated, or out of its range.
     """
     length = body.variable()
     if not length:

@@ -12,7 +12,7 @@ _BYTES = 4
 
 
 def encode(length: int) -> bytes:
-    """Return a length in as few bytes as it takes."""
+    """Return a length, from 0 to 268,435,455, in as few bytes as possible (1 to 4)."""
     encoded = bytearray()
     while length > 0x7F:
         encoded.append(length & 0x7F | 0x80)
@@ -22,14 +22,14 @@ def encode(length: int) -> bytes:
 
 
 def decode(data: bytes | bytearray, begin: int = 1) -> tuple[int, int] | None:
-    """Read a length in the middle of some bytes.
+    """Decode a length in the middle of some bytes.
 
     Args:
-        data: A packet or more, or the begin of one.
-        begin: Where the length is; the usual is behind a packet's first byte.
+        data: A packet or more, or the beginning of one.
+        begin: Offset of the length; by default behind a packet's first byte.
 
     Returns:
-        The length, and where what it counts begins; None if its last byte is not there yet.
+        The length in bytes, and the offset behind it, from which it counts; None if its last byte is not there yet.
 
     Raises:
         MalformedPacket: It has more than four bytes.
@@ -50,15 +50,15 @@ async def read_header(reader: asyncio.StreamReader, header: bytearray) -> int:
     """Read a packet's fixed header (2.2) from a stream, and nothing behind it.
 
     Args:
-        reader: Where the next byte is a packet's first.
-        header: Gets the header's bytes as they come, so that none is lost where there are too few.
+        reader: A stream whose next byte is a packet's first.
+        header: Receives the header's bytes as they arrive, so that none is lost if the stream ends early.
 
     Returns:
-        How many bytes follow the header.
+        The number of bytes that follow the header.
 
     Raises:
         MalformedPacket: The length has more than four bytes.
-        asyncio.IncompleteReadError: The stream ended in the header.
+        asyncio.IncompleteReadError: The stream ended before or in the header.
     """
     header += await reader.readexactly(2)
     while (found := decode(header)) is None:
