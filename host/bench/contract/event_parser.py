@@ -27,7 +27,7 @@ class EventParser:
         return [_event(line) for line in lines]
 
     def end(self) -> list[Event]:
-        """Return what is left of an unfinished line, since nothing follows."""
+        """Return the unfinished line as an event, if there is one, since nothing follows."""
         line, self._rest = self._rest, b""
         return [_event(line)] if line else []
 

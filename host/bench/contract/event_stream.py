@@ -35,7 +35,10 @@ class EventStream(ABC):
         """Yield events as they come; any other line is one as well: `{"event": "console", "text": ...}`.
 
         Args:
-            timeout_s: Seconds after which it ends; 0: after what is there; None: when nothing can follow.
+            timeout_s: Seconds after which it ends; 0: after what has arrived; None: when nothing can follow.
+
+        Yields:
+            The events, each once, also over several calls.
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         while True:
@@ -65,7 +68,7 @@ class EventStream(ABC):
 
     @abstractmethod
     def _collect(self) -> None:
-        """Read what has come, and put the events of it into `_unseen`."""
+        """Read the bytes that have arrived, and append their events to `_unseen`."""
 
     def _proceed(self) -> bool:
         """Do what is due between two reads; return whether any event can follow."""

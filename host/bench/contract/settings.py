@@ -157,7 +157,7 @@ def check_together(sections: Sections) -> None:
 
 
 def _cure(section: str, key: str, *, shown: str = "") -> str:
-    """Return the nearest name as a question, without what is shown of it already; or else what there is."""
+    """Return the nearest name as a question, without the part that the message shows already; or else all names."""
     keys = [name.partition(".")[2] for name in SETTINGS if name.startswith(f"{section}.")]
     if nearest := next(_nearest(section, key, keys), ""):
         return f"did you mean {nearest.removeprefix(shown)}?"

@@ -24,9 +24,9 @@ from bench.virtual.environment import Conditions, Cut, Wear
 _WRITES = 12
 _SHORT_S = (0.02, 1.0)
 _FILLER = "/full"
-# What a file can hold in a block, beside its pointers to others.
+# Bytes of a file in a block, beside its pointers to other blocks.
 _IN_A_BLOCK = 4000
-# So many bytes of the partition are flipped, in the blocks that are in use.
+# The default number of bytes to change, in the blocks that are in use.
 _FLIPS = 8
 _BLANK = 0xFF
 _HALF = 0.5

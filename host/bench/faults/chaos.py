@@ -45,7 +45,7 @@ _SECTIONS = {
 _PATIENCE_S = 30.0
 _SHORTEST_SECRET = 8
 _TIMEOUT_S = 30.0
-# What may crash a board without being a defect of its firmware.
+# Faults that may crash a board without a defect of its firmware.
 _CRASHING = (board_faults.BoardFaultKind.HEAP, board_faults.BoardFaultKind.CORRUPT)
 
 

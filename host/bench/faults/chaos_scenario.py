@@ -22,7 +22,7 @@ _STAGE_S = (0.5, 3.0)
 # Every family joins a stage with this chance.
 _JOINS = 0.45
 _HALF = 0.5
-# A first boot has a dozen messages, or two, and most of what there is to hit is in its first half second.
+# A first boot has one or two dozen messages, most of them in its first half second.
 _STEPS = 20
 _LATEST_S = 1.0
 _HOURS = (-24 * 365 * 20, -24, -1, 1, 24, 24 * 365 * 20)

@@ -23,7 +23,7 @@ class ExchangeFaultKind(Enum):
 
     DROP_CONNECTION = auto()  # before the request
     DROP_REQUEST = auto()  # the server never sees it
-    HOLD_REQUEST = auto()  # the server sees it when the next session asks, just before that one's request
+    HOLD_REQUEST = auto()  # the server sees it just before the request of the next session
     DROP_ANSWER = auto()  # after the server's commit
     CUT_ANSWER = auto()  # after `size` bytes of it
     DOUBLE_ANSWER = auto()

@@ -130,7 +130,7 @@ class Proxy(ABC):
         """Begin to listen."""
 
     def _close(self) -> None:  # noqa: B027 - not all have more than connections
-        """Give up what is neither a listener nor a connection of `_listen`."""
+        """Release all but the listeners and the connections of `_listen`."""
 
     async def _serve(self) -> None:
         self._stop = asyncio.Event()
@@ -165,7 +165,7 @@ class Proxy(ABC):
             self._failure = self._failure or error
 
     async def _cut(self) -> None:
-        """End what `_begin` began."""
+        """Cancel all tasks of `_begin`, and wait for their ends."""
         await asyncio.sleep(0)  # a task that was begun just now first has to open what it closes when it is cancelled
         for task in self._tasks:
             task.cancel()

@@ -88,7 +88,7 @@ class NetworkRelay(Proxy):
         """True once every fault that waits for a step has happened."""
         return not self._faults.waits
 
-    # What `network.Network` does from any thread.
+    # For `network.Network`, which calls these from any thread.
 
     def _plan(self, faults: Iterable[Fault]) -> None:
         for each in faults:

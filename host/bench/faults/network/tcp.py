@@ -92,7 +92,7 @@ class TcpConnection:
             self._board.close()
         for writer in self._to.values():
             if writer.get_extra_info("sslcontext"):
-                writer.transport.abort()  # TLS would wait for the board's goodbye; what was sent is on its way
+                writer.transport.abort()  # TLS would wait for the board's close_notify; all that was sent is on its way
             else:
                 writer.close()
 
@@ -144,7 +144,7 @@ class TcpConnection:
     # The way of a message.
 
     async def _receive(self, messages: AsyncIterator[bytes], *, up: bool) -> None:
-        """Hand on what one end sends. Raises OSError or HungUp if that was the last of the connection."""
+        """Pass the messages of one end to the handler. Raises OSError or HungUp if the connection ends there."""
         handle = self._handler.up if up else self._handler.down
         async for message in messages:
             if not self._silent:  # else read to its end, or nobody would find out that both ends are gone
@@ -155,7 +155,7 @@ class TcpConnection:
         await self._sent[up].put(None)
 
     async def _pass_on(self, message: bytes, *, up: bool) -> None:
-        """Decide about a message, and put on its way what is left of it. Raises OSError for a reset."""
+        """Decide about a message, and queue what is left of it. Raises OSError for a reset."""
         decision = self._network.decide(self._route, message, up=up)
         if FaultKind.RESET in decision.met:
             self._reset()
@@ -174,7 +174,7 @@ class TcpConnection:
             )
 
     async def _send(self, *, up: bool) -> None:
-        """Send what is due, and the end. Raises OSError when the other end is gone."""
+        """Send messages when they are due, then the end of the stream. Raises OSError when the other end is gone."""
         to, sent = self._to[up], self._sent[up]
         while (each := await sent.get()) is not None:
             await asyncio.sleep(each.due - self._loop.time())
@@ -186,12 +186,12 @@ class TcpConnection:
         await self._network.unblocked(up=up)
         if self._silent:
             return
-        if not to.can_write_eof():  # TLS has no half of a connection
+        if not to.can_write_eof():  # TLS cannot be half closed
             raise ConnectionAbortedError
         to.write_eof()
 
     async def _write(self, to: asyncio.StreamWriter, sent: _Sent, *, up: bool) -> None:
-        """Write it, as fast as the network is meanwhile."""
+        """Write a message at the bandwidth that the network has meanwhile."""
         at, free = 0, self._loop.time()
         while at < len(sent.data):
             if self._network.is_blocked(up=up):
@@ -207,12 +207,12 @@ class TcpConnection:
                 await asyncio.sleep(free - self._loop.time())
 
     async def _answer(self, board: asyncio.StreamReader, to_board: asyncio.StreamWriter) -> None:
-        """Answer the board's first message in the server's stead, and read the others unheard."""
+        """Answer the board's first message in the server's stead, and read and drop the others."""
         async for message in _messages(self._route, board):
             to_board.write(self._network.answer(self._route, message) or b"")
             to_board.write_eof()
             break
-        while await board.read(_CHUNK):  # a close with something unread would take the answer back
+        while await board.read(_CHUNK):  # a close with unread bytes sends a RST, which loses the answer
             pass
 
 

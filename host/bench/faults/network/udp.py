@@ -13,10 +13,10 @@ from bench.faults.network.rules import FaultKind
 
 _SIZE = 65536
 _COAP_RST = 0x70
-# Addresses of boards that are known at a time, each with a socket of its own; and late datagrams of each.
+# Most addresses of boards at a time, each with a socket of its own; most late datagrams of each.
 _FLOWS = 512
 _QUEUE = 1024
-# A socket that is connected elsewhere receives nothing: for all others it is as if nobody had the port.
+# A socket that is connected elsewhere receives nothing: for all others the port is closed.
 _NOBODY = 9
 
 Address = tuple[Any, ...]
@@ -82,7 +82,7 @@ class UdpPort:
     def _receive(self) -> None:
         try:
             data, address = self._socket.recvfrom(_SIZE)
-        except OSError:  # what was answered before found nobody
+        except OSError:  # an earlier answer reached no open port
             return
         if self._network.is_unavailable():
             if not self._network.is_blocked(up=True) and (answer := self._network.answer(self._route, data)):
@@ -95,7 +95,7 @@ class UdpPort:
         except (OSError, UnicodeError):  # the server's name has no address, or cannot have one
             return
         self._flows[address] = flow
-        if len(self._flows) > _FLOWS:  # as a NAT does: who said nothing for longest is forgotten
+        if len(self._flows) > _FLOWS:  # as in a NAT: the flow that was silent for longest is dropped
             self._flows.pop(next(iter(self._flows))).close()
         flow.from_board(data)
 
@@ -111,7 +111,7 @@ class _Flow:
         self._loop = asyncio.get_running_loop()
         self.silent = False
         self._late = 0
-        # when what was said before will have gone through, of a slow one
+        # the time when all earlier datagrams will have passed a slow link, by direction
         self._free = {True: 0.0, False: 0.0}
         # Not through asyncio: its endpoints take a turn of the loop to open.
         family, kind, _, _, place = socket.getaddrinfo(route.to_host, route.to_port, type=socket.SOCK_DGRAM)[0]
