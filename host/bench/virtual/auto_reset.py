@@ -1,4 +1,4 @@
-"""From a serial line's DTR and RTS to a chip's reset, as boards are wired; both count as asserted when True."""
+"""Reset circuits of boards: from a serial line's DTR and RTS to the chip's reset. True is asserted, for both."""
 
 import enum
 from typing import Protocol
@@ -8,22 +8,30 @@ class Start(enum.Enum):
     """States that a reset circuit puts a chip in."""
 
     HELD = enum.auto()  # in reset
-    DOWNLOAD = enum.auto()
-    RUN = enum.auto()
+    DOWNLOAD = enum.auto()  # in its ROM loader
+    RUN = enum.auto()  # running the program in its flash
 
 
 class Circuit(Protocol):
     """A circuit between a line's DTR and RTS and the chip."""
 
     def set(self, *, dtr: bool, rts: bool) -> Start | None:
-        """Set both lines; return what the chip does next, None if nothing changes."""
+        """Set both lines.
+
+        Args:
+            dtr: True to assert DTR.
+            rts: True to assert RTS.
+
+        Returns:
+            The state that the chip changes to; None if it keeps the one that it is in.
+        """
 
 
 class AutoReset:
     """The two transistors of development boards: RTS alone pulls EN low, DTR alone IO0.
 
-    The chip looks at IO0 when EN rises, which a capacitor delays. So while both are asserted, on the way from
-    one to the other, EN stays as it was: over a network that may take long.
+    The chip samples IO0, its strapping pin, when EN rises, which a capacitor delays. So while both are asserted, on
+    the way from one to the other, EN stays as it was: over a network that may take long.
     """
 
     def __init__(self) -> None:

@@ -1,7 +1,8 @@
 """A virtual board: an ESP32's flash in a file, with MicroPython's unix port as its CPU.
 
-Its whole state is in its folder: `flash.bin` is the flash, `board.json` what is burnt into the chip, `console.log` all
-that it ever wrote to its console. Bytes that are written into `console.in` while it is on are typed on its serial line.
+Its whole state is in its folder: `flash.bin` is the flash, `board.json` the data burnt into the chip, `console.log`
+everything that it ever wrote to its console. Bytes that are written into `console.in` while it is on are typed on its
+serial line.
 """
 
 import json
@@ -23,13 +24,16 @@ _APP = 0x00
 
 
 def mac_address(text: str = "") -> str:
-    """Return a MAC as its 12 hex digits, a random one if there is no text.
+    """Return a MAC as its 12 hex digits.
 
     Args:
-        text: 12 hex digits, with or without colons.
+        text: 12 hex digits, with or without colons; empty: a random, locally administered MAC (02...).
+
+    Returns:
+        The digits in lower case, without colons.
 
     Raises:
-        UsageError: It is not a MAC.
+        UsageError: The text is not a MAC.
     """
     mac = text.replace(":", "").lower() or f"02{secrets.token_hex(5)}"
     if len(mac) != _MAC_DIGITS or not set(mac) <= set("0123456789abcdef"):
@@ -38,7 +42,7 @@ def mac_address(text: str = "") -> str:
 
 
 class VirtualBoard(BoardFolder):
-    """A board in a folder. `create` makes a blank one, `VirtualBoard(folder)` opens it again."""
+    """A board in a folder. `create` makes a new one, `VirtualBoard(folder)` opens it again."""
 
     @classmethod
     def create(  # noqa: PLR0913 - a board's parts, by name
@@ -59,10 +63,15 @@ class VirtualBoard(BoardFolder):
             board: The name of its definition in boards/.
             mac: As for `mac_address`.
             files: Path -> content; added to the firmware's own, or in place of them (`{"main.py": ...}`).
-            blank: With an erased flash.
+            blank: True to leave the flash erased; `settings` and `files` are not used then.
+
+        Returns:
+            The board, which is off.
 
         Raises:
-            UsageError: There is such a board already.
+            UsageError: The folder has a board already, there is no such definition, the MAC is not one, or the files
+                do not fit into the file system.
+            BenchError: A file of the firmware does not compile.
         """
         definition = boards.load(board)
         mac = mac_address(mac)
@@ -77,17 +86,32 @@ class VirtualBoard(BoardFolder):
         return made
 
     def install(self, files: dict[str, bytes]) -> None:
-        """Put MicroPython and exactly these files (path -> content) into its flash. The board is off."""
+        """Write MicroPython and exactly these files into its flash. The board must be off.
+
+        Args:
+            files: Path -> content.
+
+        Raises:
+            UsageError: The files do not fit into the file system.
+        """
         definition = boards.load(self.definition)
         self.burn(_with_programs(filesystem.build(definition, files), definition))
 
     def burn(self, flash: bytes) -> None:
-        """Write its whole flash. The board is off."""
-        with (self.folder / "flash.bin").open("r+b") as file:  # in place: who serves its line has it open
+        """Write its whole flash. The board must be off."""
+        with (self.folder / "flash.bin").open("r+b") as file:  # in place: the server of its line has it open
             file.write(flash)
 
     def twin(self, folder: Path, *, mac: str = "") -> "VirtualBoard":
-        """Return a new board with a copy of this one's flash, and a MAC of its own. Raises as `create` does."""
+        """Return a new board with a copy of this one's flash, and a MAC of its own.
+
+        Args:
+            folder: The new board's folder, which is made.
+            mac: As for `mac_address`.
+
+        Raises:
+            UsageError: The folder has a board already, or the MAC is not one.
+        """
         mac = mac_address(mac)
         if (folder / "board.json").exists():
             raise UsageError(f"board {folder.name} exists: choose another name, or delete {folder}")
@@ -105,11 +129,14 @@ class VirtualBoard(BoardFolder):
         """Switch the board on.
 
         Args:
-            conditions: What this power cycle meets.
-            lock: The board's lock, if the caller has it.
+            conditions: The environment of this power cycle; None: the defaults of `Conditions`.
+            lock: The board's lock, if the caller has it; None: it is acquired.
+
+        Returns:
+            The power cycle, a context manager that cuts the power at its end.
 
         Raises:
-            BenchError: It is on already.
+            BenchError: The board is on already, or MicroPython is not installed.
         """
         return PowerCycle(self, conditions or Conditions(), lock)
 

@@ -7,7 +7,7 @@ from bench.contract.settings import VIRTUAL_WIFI
 
 @dataclass(frozen=True, kw_only=True)
 class Cut:
-    """The power fails at the `at`-th write to the flash since power-on: before it, or (`torn`) in its middle."""
+    """A power cut at the `at`-th write to the flash since power-on: before that write, or (`torn`) in its middle."""
 
     at: int
     torn: bool = False
@@ -15,9 +15,9 @@ class Cut:
 
 @dataclass(frozen=True, kw_only=True)
 class Wear:
-    """Worn flash, whose writes fail with EIO: from the `after`-th since power-on on, and in these blocks.
+    """Worn flash, whose writes fail with EIO: from the `after`-th write since power-on on, and in these `blocks`.
 
-    Blocks of 4 KiB of the partition `vfs`. Reading goes on.
+    Blocks have 4 KiB and are counted within the partition `vfs`. Reading still works.
     """
 
     after: int | None = None
@@ -28,8 +28,8 @@ class Wear:
 class AccessPoint:
     """A Wi-Fi network in the air.
 
-    `refuses_with` is the reason code that a wrong password gets: 202, 15 or 204, as access points
-    do. A join is through after `takes_ms`.
+    `refuses_with` is the reason code that a wrong password gets: 202, 15 or 204, as access points send them. A join
+    completes after `takes_ms` milliseconds.
     """
 
     ssid: str
@@ -43,15 +43,22 @@ class AccessPoint:
 class Conditions:
     """The environment of a power cycle.
 
-    A power cut for good; brown-outs: the power fails so many seconds after it came, and comes back at once, until there
-    are no more of them; worn flash; the access points in the air, and a radio whose first joins after power-on fail;
-    times when no access point is heard (`away`: from and to, seconds since the first power-on); an Ethernet cable, and
-    a DHCP server behind it, for boards that have the socket; pins that are held low, as by a pressed button, when the
-    power comes; a bounded heap (e.g. `128k`); what the clock says at power-on, in seconds since 1970 (None: the
-    beginning of 2000).
+    The networks in the air and those that sockets reach are two things here: if the server is to be unreachable while
+    the radio is `away`, the network in front of the server has to be a black hole for as long.
 
-    What is in the air and what sockets reach are two things here: where a radio that is away is to take the server
-    with it, the network in front of that has to be a black hole for as long.
+    Attributes:
+        cut: A power cut for good; None: there is none.
+        brownouts: For each power-on, the seconds after which the power fails, to come back at once; when they are used
+            up, it holds.
+        wear: Worn flash; None: all of it is good.
+        networks: The access points in the air.
+        wifi_failures: The number of joins after each power-on that fail first.
+        away: Times without any access point: from and to, in seconds since the first power-on.
+        cable: True if an Ethernet cable is plugged in, for boards that have the socket.
+        dhcp: True if there is a DHCP server behind the cable.
+        pressed: Pins that are held low, as by a pressed button, when the power comes.
+        heap: The size of MicroPython's heap, e.g. `128k`; empty: its default.
+        clock_s: The clock's time at power-on, in seconds since 1970; None: the beginning of 2000.
     """
 
     cut: Cut | None = None

@@ -19,6 +19,9 @@ class BoardFolder:
     def __init__(self, folder: Path) -> None:
         """Open the folder of a board.
 
+        Args:
+            folder: The folder, as `VirtualBoard.create` made it.
+
         Raises:
             BenchError: There is no board in this folder.
         """
@@ -41,7 +44,7 @@ class BoardFolder:
         return self.folder / "console.in"
 
     def is_on(self) -> bool:
-        """Return whether any process runs this board."""
+        """Return whether any process runs this board: its pipe has a reader then."""
         try:
             os.close(os.open(self.keyboard, os.O_WRONLY | os.O_NONBLOCK))
         except OSError:  # no pipe, or no reader at its end
@@ -49,7 +52,10 @@ class BoardFolder:
         return True
 
     def say(self, text: str) -> None:
-        """Type a line on the board's serial line, from whatever process.
+        """Type a line on the board's serial line, from any process.
+
+        Args:
+            text: The line, without its end.
 
         Raises:
             BenchError: The board is off, or has not read for so long that the pipe is full.
@@ -70,12 +76,14 @@ class BoardFolder:
             raise BenchError(f"board {self.folder.name} does not read what is typed")
 
     def lock(self) -> TextIO:
-        """Lock the board, so that it is on only once, until the returned file is closed.
+        """Lock the board, so that it is on only once.
 
-        The lock is free again when its last process is gone.
+        Returns:
+            The lock's file. The lock is held until all copies of its descriptor are closed: the board's process
+            inherits one.
 
         Raises:
-            BenchError: The board is on.
+            BenchError: The board is still on after a second.
         """
         # Not by filelock, whose release unlocks the file for all: here the board's process inherits the descriptor, and
         # holds the lock as long as it lives.

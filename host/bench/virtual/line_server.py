@@ -29,14 +29,14 @@ _ALIVE_S = 1.0  # a caller that waits for the line's thread checks this often th
 
 @dataclass(frozen=True)
 class Traffic:
-    """Bytes that went over the line so far."""
+    """Number of bytes that went over the line so far, in each direction."""
 
     to_board: int
     from_board: int
 
 
 class LineServer:
-    """A virtual board's UART, its DTR/RTS circuit, and the serial server before them, in one thread."""
+    """A virtual board's UART, its DTR/RTS circuit, and the serial server before them, in one thread. See `serve`."""
 
     def __init__(  # noqa: PLR0913 - as `serve`
         self,
@@ -49,6 +49,7 @@ class LineServer:
         faults: LineFaults,
         start: Start,
     ) -> None:
+        """Switch the board on and start the thread. Arguments and errors are those of `serve`."""
         noise = random.Random(faults.seed)  # noqa: S311 - no secret
         self._in = Wire(paced=pace, drop=faults.drop, random_from=noise)
         self._out = Wire(paced=pace, drop=faults.drop, random_from=noise)
@@ -73,13 +74,13 @@ class LineServer:
 
     @property
     def url(self) -> str:
-        """The port's name for esptool, mpremote and the bench."""
+        """The port's URL for esptool, mpremote and the bench: `rfc2217://...`, or `socket://...` of a raw port."""
         host, port = self._address
         return f"{'rfc2217' if self._port else 'socket'}://{host}:{port}"
 
     @property
     def traffic(self) -> Traffic:
-        """Bytes so far, without the protocol around them."""
+        """Number of bytes so far, without those of the protocol around them."""
         return Traffic(to_board=self._in.traffic, from_board=self._out.traffic)
 
     @property
@@ -88,23 +89,33 @@ class LineServer:
         return self._uart.power
 
     def wait_pulled_out(self, timeout_s: float | None = None) -> bool:
-        """Wait until the board was pulled out; return whether it was."""
+        """Wait until the board is pulled out.
+
+        Args:
+            timeout_s: Seconds to wait; None: as long as it takes.
+
+        Returns:
+            True if the board is out, False after `timeout_s`.
+        """
         return self._pulled_out.wait(timeout_s)
 
     def pull_out(self) -> None:
-        """Pull the board out, whatever it does."""
+        """Pull the board out of its port, in the middle of whatever it does. The client is disconnected."""
         self._call(self._pull_out)
 
     def plug_in(self) -> None:
-        """Plug in a board that was pulled out: it starts."""
+        """Plug in a board that was pulled out: it starts. No-op if it is plugged in.
+
+        If another process has taken the port meanwhile, the line's thread ends with a BenchError.
+        """
         self._call(self._plug_in)
 
     def reset(self, start: Start = Start.RUN, conditions: Conditions | None = None) -> None:
-        """Reset the chip by the board's buttons, BOOT held for DOWNLOAD; HELD is as good as switched off.
+        """Reset the chip by the board's buttons. No-op if the board is pulled out.
 
         Args:
-            start: What the chip does next.
-            conditions: What it meets from now on; None: what it met before.
+            start: The chip's next state: DOWNLOAD is a reset with BOOT held; HELD is as good as switched off.
+            conditions: The environment from now on; None: that of before.
         """
         self._call(lambda: self._reset(start, conditions))
 
@@ -115,7 +126,7 @@ class LineServer:
         self._stack.close()
 
     def _call(self, what: Callable[[], None]) -> None:
-        """Run something on the line's thread, and wait until it is done; on that thread itself it comes next."""
+        """Run a function on the line's thread, and wait until it is done; on that thread itself it runs next."""
         done = threading.Event()
 
         def do() -> None:
@@ -130,11 +141,11 @@ class LineServer:
             while not done.wait(_ALIVE_S) and self._thread.is_alive():
                 pass
 
-    # From here on it is the line's thread.
+    # From here on everything runs on the line's thread.
 
     @property
     def host_baud(self) -> int:
-        """The rate that the client's port is set to."""
+        """The rate that the client's port is set to, in bits/s; on a raw port that of the board."""
         return self._uart.host_baud or self._uart.baud
 
     @host_baud.setter
@@ -147,7 +158,7 @@ class LineServer:
             self._reset(start)
 
     def drop_typed(self) -> None:
-        """Drop bytes that the client typed and the board has not got yet."""
+        """Drop bytes that the client typed and that have not reached the board yet."""
         self._in.clear()
 
     def _run(self) -> None:
@@ -162,10 +173,10 @@ class LineServer:
                 self._send_to_client(data)
 
     def _select(self) -> None:
-        """Wait for what comes next, bytes, a client or the end of bytes under way, and serve the network."""
+        """Wait for the next bytes, client, call or arrival of bytes under way, and serve the network."""
         arrivals = [at for at in (self._in.next_arrival(), self._out.next_arrival()) if at is not None]
         timeout = max(min(arrivals) - time.monotonic(), 0) if arrivals else None
-        if self._uart.power:  # what it writes to its console comes without an event
+        if self._uart.power:  # the board's output arrives in a file, for which no selector waits
             timeout = _POLL_S if timeout is None else min(timeout, _POLL_S)
         with selectors.PollSelector() as selector:
             selector.register(self._woken, selectors.EVENT_READ)
@@ -186,7 +197,7 @@ class LineServer:
             self._accept(self._listener)
 
     def _accept(self, listener: socket.socket) -> None:
-        with contextlib.suppress(OSError):  # it is gone already
+        with contextlib.suppress(OSError):  # the client is gone already
             connection, _ = listener.accept()
             self._client = Rfc2217Client(connection, self._port) if self._port else Client(connection)
 
@@ -199,7 +210,7 @@ class LineServer:
             self._hang_up()
 
     def _send_to_client(self, data: bytes) -> None:
-        """Send the board's bytes to the client; without one they are lost, as at a port that is not open."""
+        """Send the board's bytes to the client. Without a client they are lost, as at a port that is not open."""
         if self._client:
             self._client.send(data)
             try:
@@ -222,7 +233,7 @@ class LineServer:
             self._uart.start(start)
 
     def _pull_out(self) -> None:
-        """Take the board and its port away."""
+        """Switch the board off, hang up and close its port."""
         self._uart.off()
         self._in.clear()
         self._out.clear()
@@ -266,16 +277,21 @@ def serve(  # noqa: PLR0913 - all that there is to a line, by name
     """Switch a board on and serve its line until the end of the context.
 
     Args:
-        board: The board, which is off.
+        board: The board, which must be off.
         host: The address to listen on.
-        port: Its port; 0: a free one.
-        raw: Without RFC 2217: no rates, no DTR and RTS; the board's buttons (`LineServer.reset`) reset it.
-        conditions: What the board meets.
-        pace: Have bytes take the time that the line's rate gives them.
-        faults: Faults of the line.
-        start: What the chip does first.
+        port: Its TCP port; 0: a free one.
+        raw: True to serve bytes alone, without RFC 2217: no rates, no DTR and RTS. The board is reset by its buttons
+            (`LineServer.reset`).
+        conditions: The board's environment; None: the defaults of `Conditions`.
+        pace: True to have bytes take the time that the line's rate gives them; False: they arrive at once.
+        faults: Faults of the line; None: there are none.
+        start: The chip's first state.
+
+    Yields:
+        The running server. When the context ends, the board is switched off.
 
     Raises:
+        UsageError: There is no loader for the chip.
         BenchError: The board is on already, or the port is taken.
     """
     line = LineServer(

@@ -1,4 +1,4 @@
-"""Clients of a serial port that is served over TCP: by RFC 2217, which pyserial speaks, or by bytes alone."""
+"""Clients of a serial port that is served over TCP: with RFC 2217, which pyserial speaks, or with bytes alone."""
 
 import contextlib
 import socket
@@ -10,7 +10,7 @@ from serial import PARITY_NONE, STOPBITS_ONE
 from serial.rfc2217 import IAC, IAC_DOUBLED, M_NORMAL, PortManager
 
 _RECEIVE = 4096
-_UNSENT = 1 << 20  # bytes that a client may be behind; what comes then is lost, as in a port's buffer
+_UNSENT = 1 << 20  # bytes that a client may be behind; further ones are lost, as in a port's buffer
 _LONGEST_OPTION = 64
 
 
@@ -23,7 +23,7 @@ class Controlled(Protocol):
         """Set DTR and RTS."""
 
     def drop_typed(self) -> None:
-        """Drop bytes that the board has not got yet."""
+        """Drop bytes that have not reached the board yet."""
 
 
 class Port:
@@ -73,7 +73,7 @@ class Port:
 
 
 class Client:
-    """A client of a raw port, whose bytes are those of the line."""
+    """A client of a raw port, whose bytes are those of the line. `unsent` are bytes for it that wait to be sent."""
 
     def __init__(self, connection: socket.socket) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -82,40 +82,44 @@ class Client:
         self.unsent = bytearray()
 
     def receive(self) -> bytes:
-        """Return typed bytes.
+        """Return the bytes that the client typed, none if there are none now.
 
         Raises:
             OSError: The client is gone, or speaks another protocol.
         """
         try:
             data = self.socket.recv(_RECEIVE)
-        except BlockingIOError:  # it was ready to be written to
+        except BlockingIOError:  # the socket was ready for writing, not for reading
             return b""
         if not data:
             raise ConnectionResetError
         return data
 
     def send(self, data: bytes) -> None:
-        """Queue bytes of the board for the client. What it is too far behind for is dropped."""
+        """Queue bytes of the board for the client; they are dropped if it is more than 1 MiB behind."""
         if len(self.unsent) < _UNSENT:
             self.unsent += data
 
     def flush(self) -> None:
-        """Send what can be sent now. Raises OSError if the client is gone."""
+        """Send as many queued bytes as the socket accepts now.
+
+        Raises:
+            OSError: The client is gone.
+        """
         if self.unsent:
             with contextlib.suppress(BlockingIOError):
                 del self.unsent[: self.socket.send(self.unsent)]
 
 
 class Rfc2217Client(Client):
-    """A client by RFC 2217, which sets rate, DTR and RTS, too."""
+    """A client with RFC 2217, which sets rate, DTR and RTS, too."""
 
     def __init__(self, connection: socket.socket, port: Port) -> None:
         super().__init__(connection)
         self._manager = PortManager(port, self)  # type: ignore[arg-type] # both are no more than what it needs
 
     def write(self, data: bytes) -> None:
-        """Queue an answer of the server's own, for pyserial."""
+        """Queue an answer of the protocol; pyserial's PortManager calls this."""
         self.unsent += data
 
     def receive(self) -> bytes:
@@ -129,7 +133,7 @@ class Rfc2217Client(Client):
         return typed
 
     def _typed(self, data: bytes) -> Iterator[bytes]:
-        """Yield the bytes for the board. pyserial is slow with each byte: it gets only those that are protocol."""
+        """Yield the bytes for the board. pyserial is slow with each byte, so it gets only those of the protocol."""
         while data:
             if self._manager.mode == M_NORMAL and self._manager.suboption is None:
                 plain = data.partition(IAC)[0]

@@ -40,9 +40,9 @@ class PowerCycle(EventStream):
         """Switch a board on.
 
         Args:
-            board: The board, which is off.
-            conditions: What this power cycle meets.
-            lock: The board's lock, if the caller has it.
+            board: The board, which must be off.
+            conditions: The environment of this power cycle.
+            lock: The board's lock, if the caller has it; None: it is acquired.
 
         Raises:
             BenchError: The board is on, or MicroPython is not installed.
@@ -66,19 +66,19 @@ class PowerCycle(EventStream):
         self._pins = board.folder / "pins"
         self._pins.write_bytes(b"".join(_LOW if pin in conditions.pressed else _HIGH for pin in range(_PINS)))
         self._trace: BinaryIO = trace.open("rb")
-        self._watchdog: tuple[float, float] | None = None  # when it was fed, and how long that lasts
+        self._watchdog: tuple[float, float] | None = None  # the time it was fed, and the seconds that this lasts
         self._forced = ""  # the cause of a reset that comes from outside, and is under way
         self._reset = ""
         self._raw = False  # whether the REPL is in raw mode after the reset
         self._interruptible = False
-        self._clock: int | None = None  # what the board's clock remembers through a reset
+        self._clock: int | None = None  # the offset of the board's clock, which survives a reset
         self._powered = time.monotonic()
         self._brownouts = deque(conditions.brownouts)
-        self._fails_at = 0.0  # when the power does; 0: it holds
+        self._fails_at = 0.0  # the time at which the power fails; 0: it holds
         self._trace_rest = b""  # the beginning of a line of the trace
         self._alive = True
         self.is_lost = False
-        """True once the power is lost, as far as was followed."""
+        """True once the power is lost, as far as the events were followed."""
         self.power_ons = 0
         """The number of power-ons so far: one, and another after each brown-out."""
         self.writes: list[dict[str, Any]] = []
@@ -122,15 +122,27 @@ class PowerCycle(EventStream):
             os.close(descriptor)
 
     def say(self, text: str) -> None:
-        """Type a line on the board's serial line; raises as `BoardFolder.say` does."""
+        """Type a line on the board's serial line, as `BoardFolder.say`.
+
+        Args:
+            text: The line, without its end.
+
+        Raises:
+            BenchError: The board is off, or has not read for so long that the pipe is full.
+        """
         self._board.say(text)
 
     def type(self, keys: bytes) -> None:
-        """Type on the board's serial line, Ctrl-C too. The keys arrive in their order, while `follow` goes on."""
+        """Type on the board's serial line.
+
+        Args:
+            keys: Bytes, Ctrl-C (03) included. They arrive in their order, while `follow` goes on. Those that the board
+                is more than 1 MiB behind for are lost.
+        """
         self._stdin.type(keys)
 
     def _collect(self) -> None:
-        self._alive = self._process.poll() is None  # checked first: what a dead board wrote is complete
+        self._alive = self._process.poll() is None  # checked first: the output of a dead board is complete
         self._read_console()
         self._read_trace()
 

@@ -1,4 +1,4 @@
-"""The standard input of a virtual board: text goes through a FIFO, Ctrl-C is a signal to the interpreter."""
+"""Standard input of a virtual board: text goes through a FIFO, Ctrl-C is a signal to the interpreter."""
 
 import contextlib
 import os
@@ -18,9 +18,10 @@ class Stdin:
     """Typed keys, kept until the board reads them."""
 
     def __init__(self, path: Path) -> None:
+        """Open the FIFO at this path, which is made if it is missing."""
         with contextlib.suppress(FileExistsError):
             os.mkfifo(path, 0o600)
-        # open at both ends: never at its end, whoever comes and goes, and whatever is reset
+        # opened for reading and writing: the board never reads an end of file, whoever comes and goes, at any reset
         self.standard_input = path.open("r+b", buffering=0)
         """The board's end."""
         self._keys = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
@@ -33,7 +34,7 @@ class Stdin:
         os.close(self._keys)
 
     def type(self, keys: bytes) -> None:
-        """Type keys, Ctrl-C too. Keys that the board has no room for are lost, as in the buffer of a UART."""
+        """Type keys, Ctrl-C (03) included. If more than 1 MiB would wait, these are lost, as in a UART's buffer."""
         if sum(map(len, self._typed)) + len(keys) > _TYPED_AHEAD:
             return
         self._typed.extend(part for part in re.split(b"(\x03)", keys) if part)
@@ -41,12 +42,12 @@ class Stdin:
     def deliver(self, board: subprocess.Popen[bytes], *, interruptible: bool) -> None:
         """Deliver typed keys, as far as the board's process can receive them now.
 
-        A signal is safe while the interpreter waits for something: so that is awaited. A program that never waits is
-        interrupted all the same.
+        A signal is safe while the interpreter waits for something, so Ctrl-C is delayed until it does. A program that
+        never waits is interrupted after half a second all the same.
 
         Args:
-            board: The process.
-            interruptible: False while the board has not got to its programs, and ignores Ctrl-C.
+            board: The board's process.
+            interruptible: False while the board has not reached its programs, and ignores Ctrl-C.
         """
         while self._typed:
             if self._typed[0] == _CTRL_C:
@@ -60,7 +61,7 @@ class Stdin:
             self._typed.popleft()
 
     def _interrupt(self, board: subprocess.Popen[bytes], *, interruptible: bool) -> bool:
-        """Interrupt the interpreter; return False if it should be later."""
+        """Interrupt the interpreter; return False if it is too early for that."""
         now = time.monotonic()
         self._interrupt_by = self._interrupt_by or now + _INTERRUPT_S
         if now < self._interrupt_by and not (interruptible and _waits(board.pid)):
@@ -72,8 +73,8 @@ class Stdin:
 
 
 def _waits(pid: int) -> bool:
-    """Return whether a process is asleep, in a system call that is not about the flash."""
+    """Return whether a process is asleep, in a system call that does not concern the flash."""
     try:
         return "\nState:\tS" in Path(f"/proc/{pid}/status").read_text()
-    except OSError:  # it is gone, or this host does not report it
+    except OSError:  # the process is gone, or this host has no /proc
         return True

@@ -1,4 +1,4 @@
-"""A virtual board at the end of a serial line: in reset, in its loader, or running what is in its flash."""
+"""A virtual board at the end of a serial line: in reset, in its loader, or running the program in its flash."""
 
 import re
 from collections.abc import Callable
@@ -22,10 +22,10 @@ _GARBLED = bytes(byte ^ 0x55 for byte in range(256))
 
 
 class Uart:
-    """The board's side of the line. `send(data, baud)` gets the bytes that the board sends, and their rate.
+    """The board's side of the line. A context manager, which has the board locked until its end.
 
-    `host_baud` is the rate of the line's other side: bytes at the wrong rate are garbage. None: it follows the
-    board's. A context manager, which locks the board. Raises BenchError if another process has it on.
+    `host_baud` is the rate of the line's other side in bits/s: bytes at the wrong rate are garbage. None: it follows
+    the board's. `conditions` are those of the next start.
     """
 
     def __init__(
@@ -37,6 +37,19 @@ class Uart:
         *,
         host_baud: int | None,
     ) -> None:
+        """Lock a board, which stays off until `start`.
+
+        Args:
+            board: The board, which must be off.
+            conditions: Its environment.
+            faults: Faults of the board at the line's end: of its flash, or another chip.
+            send: Called as `send(data, baud)` with the bytes that the board sends, and their rate in bits/s.
+            host_baud: The rate of the line's other side; None: it follows the board's.
+
+        Raises:
+            BenchError: Another process has the board on.
+            UsageError: There is no loader for the chip.
+        """
         self.host_baud = host_baud
         self.power: PowerCycle | None = None
         self._board = board
@@ -47,7 +60,7 @@ class Uart:
         self._rate_known = False  # the loader adopts the rate of the first bytes it receives
         self._console: BinaryIO | None = None
         self._return = b""  # a CR, if it was the last byte of the board
-        self._on = ExitStack()  # what there is while the board runs
+        self._on = ExitStack()  # the resources of a running board
         with ExitStack() as held:
             self._lock = held.enter_context(board.lock())
             path = board.folder / "flash.bin"
@@ -64,11 +77,18 @@ class Uart:
 
     @property
     def baud(self) -> int:
-        """The rate of the board's side."""
+        """The rate of the board's side, in bits/s."""
         return self._loader.baud if self._loader else CONSOLE_BAUD
 
     def start(self, how: Start) -> None:
-        """Reset the chip."""
+        """Reset the chip.
+
+        Args:
+            how: The chip's next state.
+
+        Raises:
+            BenchError: MicroPython is not installed, and the chip is to run.
+        """
         self.off()
         if how is Start.DOWNLOAD:
             self._loader = RomLoader(self._chip, self._board.mac, self._flash, baud=CONSOLE_BAUD)
@@ -79,19 +99,26 @@ class Uart:
             self.power = self._on.enter_context(self._board.power_on(self.conditions, lock=self._lock))
 
     def off(self) -> None:
-        """Cut the power."""
+        """Cut the power. No-op if it is off."""
         self._on.close()
         self.power = self._loader = self._console = None
 
     def receive(self, data: bytes) -> None:
-        """Bytes from the line. Raises PulledOut."""
+        """Pass bytes from the line to the chip; in reset they are lost.
+
+        Args:
+            data: The bytes, sent at `host_baud`.
+
+        Raises:
+            PulledOut: The power went in a write to the flash.
+        """
         if self._loader:
             self._pass_to_loader(self._loader, data)
         elif self.power:
             self.power.type(self._as_received(data, CONSOLE_BAUD))
 
     def step(self) -> None:
-        """Run the board, and send what it wrote to its console."""
+        """Run the board, and send the bytes that it wrote to its console."""
         if self.power and self._console:
             for _ in self.power.follow(0):
                 pass
@@ -110,7 +137,7 @@ class Uart:
         for answer in loader.receive(self._as_received(data, loader.baud)):
             self._send(self._as_received(answer, loader.baud), loader.baud)
         if loader.exit:
-            # a reset that is none of EN does not look at IO0 again: back to the loader
+            # only a reset by EN samples IO0 again; any other one leads back to the loader
             self.start(Start.RUN if loader.exit is Exit.RUN else Start.DOWNLOAD)
 
     def _as_received(self, data: bytes, baud: int) -> bytes:

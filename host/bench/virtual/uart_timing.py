@@ -1,4 +1,4 @@
-"""One direction of a serial line: the time that bytes take, and the faults that they meet."""
+"""One direction of a serial line: the time that its bytes take, and its faults."""
 
 import random
 from collections import deque
@@ -12,9 +12,12 @@ _PIECE = 1024  # bytes that arrive together on a paced line
 class LineFaults:
     """Faults of a line, or of the board at its end.
 
-    `drop`: the probability of a byte to get lost, in both directions, drawn from `seed`. `pull_at`: the board
-    is pulled out when so many per cent of its flash's size were programmed. `bad_sectors` of the flash, 4 KiB each
-    and counted from 0, keep their content. `chip`: another one than that of the board's definition.
+    Attributes:
+        drop: The probability that a byte gets lost, from 0 to 1, in both directions.
+        seed: The seed for drawing the lost bytes.
+        pull_at: The percentage of the flash's size after whose programming the board is pulled out; None: never.
+        bad_sectors: Sectors of the flash, 4 KiB each and counted from 0, that keep their content.
+        chip: The name of another chip than that of the board's definition; empty: that one.
     """
 
     drop: float = 0.0
@@ -25,16 +28,23 @@ class LineFaults:
 
 
 class Wire:
-    """Bytes `under_way`. `traffic` counts all that were sent, those too that got lost."""
+    """One direction of a line. `under_way` is the number of bytes on it, `traffic` that of all sent, lost or not."""
 
     def __init__(self, *, paced: bool, drop: float, random_from: random.Random) -> None:
+        """Make an idle wire.
+
+        Args:
+            paced: True if bytes take the time that the rate gives them; False: they arrive at once.
+            drop: The probability that a byte gets lost, from 0 to 1.
+            random_from: The source of randomness for that.
+        """
         self.traffic = 0
         self._paced = paced
         self._drop = drop
         self._random = random_from
         self.under_way = 0
         self._pieces: deque[tuple[float, bytes]] = deque()
-        self._free = 0.0  # when the last byte will be through, in seconds of the caller's clock
+        self._free = 0.0  # the arrival of the last byte, in seconds of the caller's clock
 
     def send(self, data: bytes, *, baud: int, now: float) -> None:
         """Put bytes on the wire, behind those that are under way.
@@ -42,7 +52,7 @@ class Wire:
         Args:
             data: The bytes.
             baud: The rate in bits/s.
-            now: The time in seconds, by any clock that is always the same.
+            now: The present time in seconds; every call has to use the same clock.
         """
         self.traffic += len(data)
         for start in range(0, len(data), _PIECE):
@@ -63,7 +73,7 @@ class Wire:
         return b"".join(through)
 
     def next_arrival(self) -> float | None:
-        """Return the time at which the next bytes arrive; None if none are under way."""
+        """Return the time at which the next bytes arrive, by the clock of `send`; None if no bytes are under way."""
         return self._pieces[0][0] if self._pieces else None
 
     def clear(self) -> None:

@@ -18,10 +18,10 @@ _UMQTT_VERSION = "1.3.4"
 
 
 def interpreter() -> str:
-    """Return the command that runs MicroPython: `BENCH_MICROPYTHON`, or the one beside our Python.
+    """Return the command that runs MicroPython: `BENCH_MICROPYTHON`, or the one beside our Python or on the PATH.
 
     Raises:
-        BenchError: There is none.
+        BenchError: MicroPython is not installed, or `BENCH_MICROPYTHON` names a file that does not exist.
     """
     named = os.environ.get("BENCH_MICROPYTHON")
     found = named or shutil.which("micropython", path=str(Path(sys.executable).parent)) or shutil.which("micropython")
@@ -33,15 +33,20 @@ def interpreter() -> str:
 
 
 def umqtt_folder() -> Path:
-    """Return the folder of umqtt.simple, once it is fetched."""
+    """Return the folder of umqtt.simple, which exists once `umqtt` has fetched it."""
     return paths.BUILD / f"{_UMQTT}-{_UMQTT_VERSION}"
 
 
 def umqtt() -> Path:
     """Return umqtt.simple as PyPI has it, fetched once into `build/`.
 
-    It is an sdist without a setup.py, which pip refuses; `unearth` downloads it from the index
-    that pip is set up for.
+    It is an sdist without a setup.py, which pip refuses; `unearth` downloads it from the index that pip is set up for.
+
+    Returns:
+        The path of its one module, `simple.py`.
+
+    Raises:
+        BenchError: It cannot be downloaded.
     """
     folder = umqtt_folder()
     if not folder.exists():
@@ -59,13 +64,19 @@ def umqtt() -> Path:
             try:
                 (Path(temporary) / folder.name).rename(folder)
             except OSError:
-                if not folder.exists():  # else another process was faster
+                if not folder.exists():  # otherwise another process was faster
                     raise
     return folder / "umqtt" / "simple.py"
 
 
 def rom() -> Path:
-    """Return a folder with the modules that are in a board's ROM and image, not in its file system, compiled."""
+    """Return a folder with the compiled modules of a board's ROM and image, which are not in its file system.
+
+    It is made once for its content, in `build/`.
+
+    Raises:
+        BenchError: umqtt cannot be downloaded, or a module does not compile.
+    """
     sources = {"umqtt/simple": umqtt()}
     sources.update({path.stem: path for path in sorted(paths.ESP32_PORT.glob("*.py"))})
     compiled = {name: compile_mpy(source, f"{name}.py") for name, source in sources.items()}
@@ -80,11 +91,11 @@ def rom() -> Path:
             try:
                 (Path(temporary) / "rom").rename(folder)
             except OSError:
-                if not folder.exists():  # else another process was faster
+                if not folder.exists():  # otherwise another process was faster
                     raise
     return folder
 
 
-if __name__ == "__main__":  # make setup: fetch and compile now what the first board would otherwise wait for
+if __name__ == "__main__":  # make setup: fetch and compile now, or else the first board waits for it
     interpreter()
     rom()

@@ -1,6 +1,7 @@
-"""Does a board's firmware keep the provisioning contract? It is heard by the bench's server, and judged by the wire.
+"""Checks that a board's firmware keeps the provisioning contract, run against the bench's server.
 
-What it says on its console is its own affair, but for secrets. `subject` opens a board, CHECKS are for it.
+They judge by the packets on the wire. The console may print anything except secrets. `subject` opens a board for the
+CHECKS.
 """
 
 from bench.conformance.board.checks import CHECKS

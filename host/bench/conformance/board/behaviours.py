@@ -1,4 +1,4 @@
-"""Behaviours of the network towards a board's packets: a good one, and those that something is wrong with."""
+"""Behaviours of the network towards a board's packets: a good one, and faulty ones."""
 
 import asyncio
 from abc import ABC, abstractmethod
@@ -17,38 +17,53 @@ _PAUSE_S = 0.03
 
 
 class InterceptedConnection(ABC):
-    """A connection, as a behaviour sees it."""
+    """A board's connection, as a behaviour sees it."""
 
     session: BoardSession
     gone: asyncio.Event
-    """The board has left."""
+    """Set once the board has left."""
 
     @abstractmethod
     async def to_server(self, packet: bytes) -> None:
-        """Send the server a packet."""
+        """Send the server a packet.
+
+        Raises:
+            OSError: The connection is gone.
+        """
 
     @abstractmethod
     async def to_board(self, packet: bytes) -> None:
-        """Send the board a packet, or a piece of one."""
+        """Send the board a packet, or a piece of one, and record it.
+
+        Raises:
+            OSError: The connection is gone.
+        """
 
     @abstractmethod
     async def hang_up(self, *, hard: bool = False) -> None:
-        """End the connection, `hard` with a RST. Raises HungUp."""
+        """End the connection.
+
+        Args:
+            hard: True to end it at once with an RST; False: once the board was sent everything.
+
+        Raises:
+            HungUp: In any case, for the network, which ends the connection.
+        """
 
     @abstractmethod
     def changed(self) -> None:
-        """Wake whoever waits for the behaviour to be applied."""
+        """Wake those who wait for the behaviour to be applied."""
 
 
 class Behaviour:
-    """A good network. Others change what they are about."""
+    """A good network: every packet is passed on. Subclasses override the methods for their fault."""
 
     def __init__(self) -> None:
         self.applied = 0
-        """How often it changed something."""
+        """Number of times that it changed something."""
 
     def count(self, line: InterceptedConnection) -> None:
-        """Count that something was changed."""
+        """Count a change to this connection."""
         self.applied += 1
         line.changed()
 
@@ -65,7 +80,7 @@ class Behaviour:
 
 
 class Resetting(Behaviour):
-    """Every connection is reset as soon as it is made."""
+    """A network that resets every connection as soon as it is made."""
 
     async def opened(self, line: InterceptedConnection) -> None:
         self.count(line)
@@ -73,7 +88,7 @@ class Resetting(Behaviour):
 
 
 class Silent(Behaviour):
-    """Connections are taken, and nothing ever comes, nor goes on; those too that were good before."""
+    """A network that accepts connections and passes on nothing, either way; open connections go dead, too."""
 
     async def up(self, line: InterceptedConnection, _packet: bytes) -> None:
         line.session.dead = True
@@ -84,9 +99,15 @@ class Silent(Behaviour):
 
 
 class Refusing(Behaviour):
-    """Logins are refused with a CONNACK of this return code; provisioning is let through unless it is `all_of_them`."""
+    """A server that refuses logins with a CONNACK."""
 
     def __init__(self, code: int, *, all_of_them: bool = False) -> None:
+        """Make the behaviour.
+
+        Args:
+            code: The return code of MQTT 3.1.1: 3 or 5. Boards with MQTT 5 get the reason code of the same meaning.
+            all_of_them: True to refuse connections for provisioning, too; False: they are let through.
+        """
         super().__init__()
         self._code = code
         self._all = all_of_them
@@ -101,7 +122,7 @@ class Refusing(Behaviour):
 
 
 class DroppingLogins(Behaviour):
-    """Logins work, and then the connection ends."""
+    """A server that accepts logins, and then ends the connection."""
 
     async def down(self, line: InterceptedConnection, packet: bytes) -> None:
         await line.to_board(packet)
@@ -111,7 +132,10 @@ class DroppingLogins(Behaviour):
 
 
 class Swallowing(Behaviour):
-    """Packets to be acknowledged reach the server, and are never acknowledged, once the board is logged in."""
+    """A network that loses acknowledgements (PUBACK, PUBREC, SUBACK) once the board is logged in.
+
+    The packets that they are for do reach the server.
+    """
 
     async def down(self, line: InterceptedConnection, packet: bytes) -> None:
         if line.session.is_provisioning or packet[0] >> 4 not in (
@@ -125,7 +149,7 @@ class Swallowing(Behaviour):
 
 
 class Splitting(Behaviour):
-    """Everything comes to the board in pieces: the begin of a packet byte by byte, and so its last one."""
+    """A network that delivers packets to the board in pieces: the first three bytes and the last, each alone."""
 
     async def down(self, line: InterceptedConnection, packet: bytes) -> None:
         self.count(line)
@@ -136,7 +160,7 @@ class Splitting(Behaviour):
 
 
 class Joining(Behaviour):
-    """With a SUBACK come messages on what was subscribed to, in one piece."""
+    """A server that sends two messages on the subscribed topic together with the SUBACK, in one piece."""
 
     async def down(self, line: InterceptedConnection, packet: bytes) -> None:
         session = line.session
@@ -152,9 +176,15 @@ Spoil = Callable[[InterceptedConnection, bytes], Awaitable[None]]
 
 
 class Answering(Behaviour):
-    """The server decides, but with its first `times` answers to provisioning requests something goes wrong."""
+    """A good server whose first answers to provisioning requests are spoiled on their way."""
 
     def __init__(self, spoil: Spoil, times: int = 1) -> None:
+        """Make the behaviour.
+
+        Args:
+            spoil: Called in place of sending the answer, with the connection and the packet, e.g. `lost`.
+            times: The number of answers to spoil.
+        """
         super().__init__()
         self._spoil = spoil
         self._times = times
@@ -169,39 +199,42 @@ class Answering(Behaviour):
 
 
 async def lost(line: InterceptedConnection, _answer: bytes) -> None:
-    """End the connection instead."""
+    """End the connection instead of sending the answer."""
     await line.hang_up()
 
 
 async def held(line: InterceptedConnection, _answer: bytes) -> None:
-    """Let nothing come, and nothing else either."""
+    """Hold back the answer, and everything after it: the connection stays open and dead."""
     line.session.dead = True
 
 
 async def late(line: InterceptedConnection, answer: bytes) -> None:
-    """Send it when the board has given up."""
+    """Send the answer once the board has given up."""
     await line.gone.wait()
     await line.to_board(answer)
 
 
 async def doubled(line: InterceptedConnection, answer: bytes) -> None:
-    """Send it twice."""
+    """Send the answer twice."""
     await line.to_board(answer + answer)
 
 
 async def cut_short(line: InterceptedConnection, answer: bytes) -> None:
-    """Send half of it, and end the connection."""
+    """Send half of the answer, and end the connection."""
     await line.to_board(answer[: len(answer) // 2])
     await line.hang_up()
 
 
 class Replying(Behaviour):
-    """Provisioning requests are replied to with these payloads, and never reach the server.
-
-    The last payload is for all that follow; or (`then_good`) those reach it again.
-    """
+    """A server that answers provisioning requests with given payloads; the requests never reach the real one."""
 
     def __init__(self, *payloads: bytes, then_good: bool = False) -> None:
+        """Make the behaviour.
+
+        Args:
+            *payloads: The payloads of the answers, one a request, in this order.
+            then_good: True if later requests reach the server again; False: all of them get the last payload.
+        """
         super().__init__()
         self._payloads: Sequence[bytes] = payloads
         self._then_good = then_good

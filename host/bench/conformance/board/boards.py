@@ -1,4 +1,4 @@
-"""Boards that can be checked: how each is set up without credentials, stopped, and started again."""
+"""Boards that can be checked, and the ways to set each up without credentials, to stop it and to start it again."""
 
 import json
 import shutil
@@ -23,7 +23,7 @@ from bench.flash import firmware
 NAME = "localhost"
 """The name that our boards expect in the server's certificate."""
 BY_HAND = "ask"
-"""In place of a command: a person does it."""
+"""Stands in place of a command: a person does it."""
 
 Settings = Mapping[str, Mapping[str, Any]]
 """Sections of our firmware's settings."""
@@ -41,7 +41,7 @@ QUICK: Settings = {
 
 _COMMAND_S = 600.0
 _SETTINGS, _CA = settings.FILE, "ca.der"
-# What is read of a board first, and put back at the end.
+# The files that are read from a board first, and written back at the end.
 _KEPT = (_SETTINGS, _CA, "vault.0", "vault.1")
 _THERE = "import os,json\nprint(json.dumps(os.listdir('/')))"
 _MAC = "import json,machine\nfrom binascii import hexlify\nprint(json.dumps(hexlify(machine.unique_id()).decode()))"
@@ -49,7 +49,7 @@ _MAC = "import json,machine\nfrom binascii import hexlify\nprint(json.dumps(hexl
 
 @dataclass(frozen=True, kw_only=True)
 class KnownServer:
-    """The server as boards have to know it: its address, its ports (MQTT in clear, and under TLS), and its secrets."""
+    """A server's address, ports and secrets, as boards have to know them. `ports`: of MQTT in clear, and under TLS."""
 
     address: str
     ports: tuple[int, int]
@@ -61,7 +61,15 @@ class KnownServer:
     """The port of HTTP, where boards on this machine get the time."""
 
     def sections(self, waits: Settings, *, tls: bool) -> dict[str, dict[str, Any]]:
-        """Return our firmware's settings for it, without those of the network."""
+        """Return our firmware's settings for this server, without those of the network.
+
+        Args:
+            waits: The settings of waits, STEADY or QUICK; other sections may be added.
+            tls: True for MQTT under TLS.
+
+        Returns:
+            Section -> name -> value.
+        """
         own: Settings = {
             "server": {"host": self.address, "port": self.ports[tls], "tls": tls, "name": NAME},
             "provision": {"key": self.key, "secret": self.secret, "transport": "mqtt", "proof": False},
@@ -70,7 +78,7 @@ class KnownServer:
 
 
 class CheckedBoard(ABC):
-    """A context manager: at its end the board is off, or as it was."""
+    """A board under check. A context manager: at its end the board is off, or has its own settings again."""
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -87,26 +95,44 @@ class CheckedBoard(ABC):
         return None
 
     def _open(self, stack: ExitStack) -> None:  # noqa: B027 - a board without a line needs nothing
-        """Acquire what it needs, to be released by the stack. Raises BenchError."""
+        """Acquire the board's resources, to be released by the stack. Raises BenchError."""
 
-    def suits(self, *, tls: bool) -> None:  # noqa: B027 - ours suit whatever is wanted
-        """Raise NotHere if it cannot be set up so."""
+    def suits(self, *, tls: bool) -> None:  # noqa: B027 - ours can be set up either way
+        """Check that the board is, or can be, set up for this.
+
+        Args:
+            tls: True for MQTT under TLS.
+
+        Raises:
+            NotHere: It is set up for the other, by its owner.
+        """
 
     @abstractmethod
     def fresh(self, *, tls: bool) -> None:
-        """Take its credentials away, and set it up for the server."""
+        """Remove the board's credentials, and set it up for the server.
+
+        Args:
+            tls: True for MQTT under TLS.
+
+        Raises:
+            BenchError: The board cannot be reached, or a command for it fails.
+        """
 
     @abstractmethod
     def stop(self) -> None:
-        """Stop it in the middle of whatever it does, as far as that can be done without starting it again."""
+        """Stop the board in the middle of whatever it does, as far as that is possible without starting it again."""
 
     @abstractmethod
     def start(self) -> None:
-        """Start it anew, whatever it does."""
+        """Start the board anew, whatever it does.
+
+        Raises:
+            BenchError: The board cannot be reached, or a command for it fails.
+        """
 
 
 class OnLine(CheckedBoard):
-    """A board as tests have it."""
+    """A board with a serial line, followed and steered as the boards of tests are."""
 
     board: Board
 
@@ -115,7 +141,7 @@ class OnLine(CheckedBoard):
         return self.board.log
 
     def stop(self) -> None:
-        with suppress(CannotDo):  # it is reset at its start
+        with suppress(CannotDo):  # such a board is reset at its start
             self.board.power_off()
 
     def start(self) -> None:
@@ -123,18 +149,26 @@ class OnLine(CheckedBoard):
 
 
 class Virtual(OnLine):
-    """A board of the bench's own, with our firmware and `files` that are added to it, or replace some of it."""
+    """A virtual board with our firmware."""
 
     def __init__(
         self, make: Callable[[Path], Board], folder: Path, server: KnownServer, files: dict[str, bytes]
     ) -> None:
+        """Prepare the board, which is made when the context is entered.
+
+        Args:
+            make: Makes a board in a folder.
+            folder: The board's folder; one of the last run is deleted.
+            server: The server to set the board up for.
+            files: Path -> content; added to the firmware's files, or in place of them.
+        """
         self._make = make
         self._folder = folder
         self._server = server
         self._files = files
 
     def _open(self, stack: ExitStack) -> None:
-        shutil.rmtree(self._folder, ignore_errors=True)  # of the last run
+        shutil.rmtree(self._folder, ignore_errors=True)  # the last run's board
         self.board = stack.enter_context(self._make(self._folder))
 
     def fresh(self, *, tls: bool) -> None:
@@ -153,11 +187,19 @@ class Virtual(OnLine):
 class Ours(OnLine):
     """A board with our firmware on a port. At the end it has its settings and credentials again.
 
-    Until then a file has them, too. Where the board cannot be given them, `warn` is told, and the next time it is
-    checked it gets them from there.
+    Until then they are in a file, too. If they cannot be written back, `warn` is called, and the board gets them from
+    that file at the end of the next check.
     """
 
     def __init__(self, port: str, folder: Path, server: KnownServer, warn: Callable[[str], object]) -> None:
+        """Prepare the board, whose port is opened when the context is entered.
+
+        Args:
+            port: The serial port, a device or URL.
+            folder: The folder for the board's log; the copy of its settings and credentials is beside it.
+            server: The server to set the board up for.
+            warn: Called with a text if the settings cannot be written back.
+        """
         self._port = port
         self._folder = folder
         self._server = server
@@ -180,10 +222,10 @@ class Ours(OnLine):
         return {name: b64decode(held) for name, held in json.loads(self._copy.read_bytes()).items()}
 
     def _is_of_checks(self, files: dict[str, bytes]) -> bool:
-        """Return whether a board's files are those that checks before have left there."""
+        """Return whether a board's files are left over from an earlier check."""
         try:
             return bool(json.loads(files[_SETTINGS])["provision"]["key"] == self._server.key)
-        except (LookupError, TypeError, ValueError):  # whatever it had, it was not from here
+        except (LookupError, TypeError, ValueError):  # any other content is the board's own
             return False
 
     def fresh(self, *, tls: bool) -> None:
@@ -201,7 +243,7 @@ class Ours(OnLine):
         try:
             self._write(self._before)
             self.start()
-        except (BenchError, KeyboardInterrupt) as error:  # the board may be what is broken
+        except (BenchError, KeyboardInterrupt) as error:  # the board itself may be broken
             self._warn(
                 f"{self._port}: the board did not get its settings and credentials back ({error or 'interrupted'}); "
                 f"they are in {self._copy}, and it gets them at the end of the next bench conformance --board"
@@ -214,32 +256,47 @@ class Ours(OnLine):
 
 @dataclass(frozen=True, kw_only=True)
 class Orders:
-    """Commands of a shell, which do to somebody else's board what the bench cannot.
+    """Shell commands for somebody else's board, for steps that the bench cannot do itself.
 
-    `fresh` wipes its credentials, `reset` starts it again; `prompt` has a person do it where the command is BY_HAND.
+    `fresh` wipes its credentials, `reset` starts it again; `prompt` has a person do it if the command is BY_HAND.
     """
 
     fresh: str
     reset: str
     prompt: Callable[[str], object]
     tls: bool
-    """Whether its owner set the board up for TLS."""
+    """True if the board's owner set it up for TLS."""
 
     def suit(self, *, tls: bool) -> None:
-        """Raise NotHere for what the board is not set up for."""
+        """Check that the board is set up for this.
+
+        Args:
+            tls: True for MQTT under TLS.
+
+        Raises:
+            NotHere: It is set up for the other.
+        """
         if tls != self.tls:
             raise NotHere(f"the board is not set up for {'TLS' if tls else 'a server without TLS'}")
 
     def wipe(self) -> None:
-        """Take the board's credentials away."""
+        """Remove the board's credentials.
+
+        Raises:
+            BenchError: The command fails, or takes more than ten minutes.
+        """
         self._do(self.fresh, "wipe the board's credentials")
 
     def start(self) -> None:
-        """Start the board anew."""
+        """Start the board anew.
+
+        Raises:
+            BenchError: The command fails, or takes more than ten minutes.
+        """
         self._do(self.reset, "reset the board")
 
     def _do(self, command: str, what: str) -> None:
-        """Run a command. Raises BenchError if it fails."""
+        """Run a command, or have a person do it. Raises BenchError if it fails."""
         if command == BY_HAND:
             self.prompt(what)
             return
@@ -258,6 +315,13 @@ class Foreign(OnLine):
     """Somebody else's board on a port."""
 
     def __init__(self, port: str, folder: Path, orders: Orders) -> None:
+        """Prepare the board, whose port is opened when the context is entered.
+
+        Args:
+            port: The serial port, a device or URL.
+            folder: The folder for the board's log.
+            orders: The commands of the board's owner.
+        """
         self._port = port
         self._folder = folder
         self._orders = orders
@@ -281,9 +345,10 @@ class Foreign(OnLine):
 
 
 class OutOfReach(CheckedBoard):
-    """Somebody else's board that no line goes to."""
+    """Somebody else's board without a serial line."""
 
     def __init__(self, orders: Orders) -> None:
+        """Prepare the board, which is reached by the commands of its owner alone."""
         self._orders = orders
 
     def suits(self, *, tls: bool) -> None:
@@ -293,7 +358,7 @@ class OutOfReach(CheckedBoard):
         self._orders.wipe()
 
     def stop(self) -> None:
-        """Do nothing: nobody but its owner could."""
+        """No-op: only the board's owner could stop it."""
 
     def start(self) -> None:
         self._orders.start()

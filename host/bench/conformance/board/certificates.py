@@ -18,7 +18,10 @@ _ELSEWHERE = "somebody-else.example"
 
 @dataclass(frozen=True, kw_only=True)
 class Certificates:
-    """Contexts of a server; `ca` is the CA's certificate, DER, that boards have to trust."""
+    """TLS contexts of a server, one for each certificate; `ca` is the CA's certificate, DER, that boards trust.
+
+    Boards have to refuse a certificate of another CA, for another name, and one that has expired.
+    """
 
     ca: bytes
     good: ssl.SSLContext
@@ -31,11 +34,15 @@ def make(data: Path, names: tuple[str, ...]) -> Certificates:
     """Make the certificates of a server.
 
     Args:
-        data: Its data folder, whose own CA stays.
-        names: The names that boards call it by.
+        data: The server's data folder, whose own CA stays.
+        names: Host names and IP addresses by which boards reach it.
 
     Returns:
         A context for each certificate.
+
+    Raises:
+        BenchError: Files in the data folder are damaged or do not belong together, or the CA has expired.
+        UsageError: A name is invalid.
     """
     good = authority.ensure(data, names)
     assert good.ca

@@ -1,4 +1,4 @@
-"""One connection of a board: recorded packet by packet, and handled as the present behaviour of the network has it."""
+"""One connection of a board: recorded packet by packet, and handled by the present behaviour of the network."""
 
 import ssl
 import time
@@ -26,13 +26,19 @@ class Surroundings(Protocol):
         """Remove a connection that is over."""
 
     def changed(self) -> None:
-        """Wake whoever waits for something to pass."""
+        """Wake those who wait for something to pass."""
 
 
 class BoardConnection(InterceptedConnection, Handler):
     """The handler of one connection of a board, and its record."""
 
     def __init__(self, network: Surroundings, session: BoardSession) -> None:
+        """Make the handler of a connection that is about to be opened.
+
+        Args:
+            network: The network that has the behaviour and the certificate.
+            session: The record, which is empty so far.
+        """
         self._network = network
         self.session = session
         self._rest = {True: bytearray(), False: bytearray()}
@@ -72,7 +78,7 @@ class BoardConnection(InterceptedConnection, Handler):
 
     async def ended(self, _connection: HandledConnection, *, up: bool) -> None:
         if not up and self.session.dead:
-            await self.gone.wait()  # nobody tells the board
+            await self.gone.wait()  # a dead network does not pass on the end to the board
         if self.session.closed is None:
             self.session.left = up
             self._end()
@@ -104,7 +110,7 @@ class BoardConnection(InterceptedConnection, Handler):
 
 
 def _cut_off(data: bytearray) -> bytes:
-    """Take the first whole packet off; nothing if there is none yet. Raises MalformedPacket."""
+    """Remove the first whole packet, and return it; empty if none is complete yet. Raises MalformedPacket."""
     found = remaining_length.decode(data)
     if found is None or len(data) < (end := sum(found)):
         if len(data) > PACKET_LIMIT:

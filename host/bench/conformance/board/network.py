@@ -1,4 +1,4 @@
-"""The network between a board and the bench's server: two ports that stay, every packet recorded, and a behaviour.
+"""A network between a board and the bench's server: two ports that stay, a record of every packet, and a behaviour.
 
 TLS ends here, so that the checks read what is under it, and so that any certificate can be shown. The connection to
 the server behind is in clear.
@@ -31,38 +31,43 @@ class BoardNetwork(Network):
     """
 
     def __init__(self, server_port: int, address: str, ports: tuple[int, int], shown: ssl.SSLContext) -> None:
-        # TCP: what is no MQTT is recorded, too
+        # TCP: bytes that are not MQTT are recorded, too
         routes = [Route(to_port=server_port, protocol=Protocol.TCP, port=port) for port in ports]
         tls = routes[1]
         super().__init__(routes, host=address, handler=lambda route: self._record(tls=route is tls))
         self.behaviour = Behaviour()
-        """The present treatment of packets."""
+        """The present behaviour towards packets."""
         self.shown = shown
         self.sessions: list[BoardSession] = []
-        """All connections so far, by their numbers."""
+        """All connections so far; the index is the connection's number."""
         self._lines: dict[BoardSession, BoardConnection] = {}
         self._changed = threading.Condition()
 
     def since(self, mark: int) -> list[BoardSession]:
-        """Return the connections from this number on."""
+        """Return the connections from the one of this number on."""
         return self.sessions[mark:]
 
     def wait(self, find: Callable[[], T | None], within_s: float) -> T | None:
-        """Return what `find` returns as soon as that is true; it is called whenever something passes.
+        """Wait until something has passed.
 
-        None after `within_s` seconds.
+        Args:
+            find: Called at once and whenever something passes, until its result is true.
+            within_s: Seconds to wait.
+
+        Returns:
+            The last result of `find`: a false one if the time is over.
         """
         with self._changed:
             return self._changed.wait_for(find, within_s)
 
     def changed(self) -> None:
-        """Wake whoever waits."""
+        """Wake those who wait, to look again."""
         with self._changed:
             self._changed.notify_all()
 
     @contextmanager
     def behaving(self, behaviour: Behaviour) -> Iterator[Behaviour]:
-        """Treat packets so in the block, those of open connections, too."""
+        """Have the network behave so in the block, on open connections, too; yield the behaviour."""
         self.behaviour = behaviour
         try:
             yield behaviour
@@ -89,7 +94,12 @@ class BoardNetwork(Network):
             self.heal()
 
     def send(self, session: BoardSession, packet: bytes) -> None:
-        """Send a board a packet in a session, on the server's behalf."""
+        """Send a board a packet on the server's behalf. No-op if the session is over.
+
+        Args:
+            session: The session to send it in.
+            packet: The packet, in the session's version of MQTT.
+        """
 
         async def send() -> None:
             if line := self._lines.get(session):
@@ -98,7 +108,7 @@ class BoardNetwork(Network):
 
         asyncio.run_coroutine_threadsafe(send(), self._loop).result()
 
-    # From here on it is the network's own thread.
+    # From here on everything runs on the network's own thread.
 
     def _record(self, *, tls: bool) -> BoardConnection:
         return BoardConnection(self, BoardSession(len(self.sessions), tls=tls))

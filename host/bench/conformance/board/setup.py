@@ -1,4 +1,4 @@
-"""The setup of a board's checks: everything is started, and stopped again at the end."""
+"""Setup of a board's checks: everything is started, and stopped again at the end."""
 
 import warnings
 from collections.abc import Callable, Iterator
@@ -27,12 +27,12 @@ from bench.serial.ports import checked
 from bench.server.run.thread import RunningServer
 
 FOLDER = "conformance"
-"""Inside the data folder: a server of its own, whose devices are deleted again and again."""
+"""The folder inside the data folder, for a server of its own: its devices are deleted again and again."""
 
 _MADE = {"unix": UnixBoard.create, "virtual": ServedBoard}
 _NOWHERE = "-"
 _QUICK_S, _STEADY_S, _FOREIGN_S = 10.0, 60.0, 120.0
-_WATCHED = 5  # of that time, one part
+_WATCHED = 5  # the board's time, divided by this, is the time of watching that nothing happens
 
 
 @contextmanager
@@ -56,23 +56,28 @@ def subject(  # noqa: PLR0913 - what there is to say about a board, by name
 
     Args:
         target: `unix` or `virtual` (ours, on this machine), a port, or `-` for a board without a line.
-        data: The folder whose subfolder FOLDER the server has.
-        address: Where the board finds the server.
+        data: The data folder; the server's own is its subfolder FOLDER.
+        address: The address by which the board reaches the server.
         mqtt_port: The port of MQTT in clear; 0 for any free one.
         mqtts_port: The port of MQTT under TLS; 0 for any free one.
-        tls: Whether a board that its owner sets up is set up for TLS.
-        fresh: The command that wipes credentials. On a port without it, the board has our firmware, and gets its
-            settings back at the end; with it, it has any, set up by its owner for what `on_ready` gets.
+        tls: True to check under TLS, and if a board that its owner sets up is set up for that.
+        fresh: The command that wipes credentials. Without it, a board on a port has our firmware, and gets its
+            settings back at the end; with it, it has any firmware, set up by its owner for the server that `on_ready`
+            gets.
         reset: The command that starts the board anew, for one without a line.
-        patience_s: Seconds that the board may take for what it has to do; 0 for the usual time.
-        prompt: Has a person do what a command is BY_HAND for.
+        patience_s: Seconds that the board may take for each step; 0: 10 for `unix` and `virtual`, 60 for our firmware
+            on a port, 120 for somebody else's board.
+        prompt: Has a person do a step whose command is BY_HAND; called with its description.
         on_ready: Called with the server's addresses and secrets, before the board is opened.
         warn: Called with a text if the board did not get its settings back.
-        files: Files added to those of `unix` and `virtual`, or in place of them.
+        files: Path -> content; added to the files of `unix` and `virtual`, or in place of them.
+
+    Yields:
+        The subject of the checks.
 
     Raises:
-        BenchError: The board or a port cannot be had.
-        UsageError: Arguments that do not fit together.
+        BenchError: The board or a port is not available, or the server's files are damaged.
+        UsageError: The target is not one, or the arguments do not fit together.
     """
     _check(target, fresh=fresh, reset=reset)
     folder = paths.private_folder(paths.private_folder(data) / FOLDER)
@@ -127,7 +132,7 @@ def _check(target: str, *, fresh: str, reset: str) -> None:
 
 
 def _listen_on(address: str) -> str:
-    """Return this machine's loopback if that is where boards look for it, or else all addresses."""
+    """Return the address to listen on: loopback if boards reach the server there, or else all addresses."""
     if addresses.is_loopback(address):
         return "127.0.0.1" if address == NAME else address
     return "0.0.0.0"  # noqa: S104 - boards are elsewhere

@@ -1,4 +1,4 @@
-"""The subject of checks of a board: the board, the network, the server behind it, and what usually comes first."""
+"""The subject of checks of a board: the board, the network, the server behind it, and the usual first steps."""
 
 import json
 from collections.abc import Callable
@@ -24,7 +24,7 @@ _SHOWN = 500
 
 @dataclass(frozen=True, kw_only=True)
 class Pace:
-    """Times to wait, in seconds: `patience_s` for what has to happen, `watch_s` for what must not."""
+    """Times to wait, in seconds: `patience_s` for things that have to happen, `watch_s` for those that must not."""
 
     patience_s: float
     watch_s: float
@@ -32,7 +32,7 @@ class Pace:
 
 @dataclass(kw_only=True)
 class Subject:
-    """A board under test. `tls`: whether it is checked under TLS where a check leaves that open."""
+    """A board under test. `tls`: True to check it under TLS if a check leaves that open."""
 
     board: CheckedBoard
     network: BoardNetwork
@@ -40,13 +40,21 @@ class Subject:
     certificates: Certificates
     pace: Pace
     tls: bool
-    _set_up: bool | None = None  # for TLS or not; None: not yet
-    _proven: bool = False  # its credentials have logged in
+    _set_up: bool | None = None  # True: for TLS, False: in clear, None: not yet
+    _proven: bool = False  # True once its credentials have logged in
 
     def fresh(self, *, tls: bool | None = None) -> int:
-        """Start the board without credentials, for a server that knows no device.
+        """Start the board without credentials, for a server without devices.
 
-        Returns the number of the first connection that it makes. Raises NotHere for a board that is not for that.
+        Args:
+            tls: True for MQTT under TLS, False for MQTT in clear; None: the subject's own `tls`.
+
+        Returns:
+            The number of the first connection that the board makes.
+
+        Raises:
+            NotHere: The board is set up for the other, by its owner.
+            BenchError: The board cannot be reached, or a command for it fails.
         """
         wanted = self.tls if tls is None else tls
         self.board.suits(tls=wanted)
@@ -58,30 +66,37 @@ class Subject:
         return self._start()
 
     def restart(self) -> int:
-        """Start the board anew, in the middle of whatever it does; returns as `fresh` does."""
+        """Start the board anew, in the middle of whatever it does.
+
+        Returns:
+            The number of the first connection that the board makes then.
+
+        Raises:
+            BenchError: The board cannot be reached, or a command for it fails.
+        """
         with self.network.shut():
             self.board.stop()
         return self._start()
 
     def _start(self) -> int:
         mark = len(self.network.sessions)
-        self.network.behaviour.applied = 0  # so far it was to connections of before
+        self.network.behaviour.applied = 0  # the changes so far were to earlier connections
         self.board.start()
         return mark
 
     def wait(self, find: Callable[[], T | None], otherwise: str, within_s: float = 0.0) -> T:
-        """Wait for what has to happen.
+        """Wait for something that has to happen.
 
         Args:
-            find: Returns it once it is there; until then anything that counts as false.
-            otherwise: The text of the failure.
-            within_s: Seconds to wait; 0 for the board's patience.
+            find: Called whenever something passes; its result is false until that has happened.
+            otherwise: The text of the failure, without the time.
+            within_s: Seconds to wait; 0: `pace.patience_s`.
 
         Returns:
             The result of `find`.
 
         Raises:
-            Broken: It did not happen.
+            Broken: It did not happen in time.
         """
         within_s = within_s or self.pace.patience_s
         found = self.network.wait(find, within_s)
@@ -90,18 +105,41 @@ class Subject:
         return found
 
     def watch(self) -> None:
-        """Let the board do what it likes for a while."""
+        """Let the board run for `pace.watch_s`."""
         self.network.wait(lambda: None, self.pace.watch_s)
 
     def online(self, mark: int, after: str) -> BoardSession:
-        """Return the first connection from that number on with a login that the server accepted. Raises Broken."""
+        """Wait until the board is online.
+
+        Args:
+            mark: The number of the first connection that counts.
+            after: The preceding step, for the text of a failure, e.g. "restarted".
+
+        Returns:
+            The first connection with a login that the server accepted.
+
+        Raises:
+            Broken: There is none within `pace.patience_s`.
+        """
         found = self._wait_online(mark)
         if found is None:
             raise Broken(f"{after}, the board is not online within {self.pace.patience_s:.0f} s; {self.story(mark)}")
         return found
 
     def online_as(self, login: BoardLogin, mark: int, after: str) -> BoardSession:
-        """Expect the board online with the same login, and no new provisioning request. Raises Broken."""
+        """Expect the board online with the same login, without provisioning again.
+
+        Args:
+            login: The login that it had before.
+            mark: The number of the first connection that counts.
+            after: As for `online`.
+
+        Returns:
+            The first connection with a login that the server accepted.
+
+        Raises:
+            Broken: The board provisions itself again, logs in with another login, or is not online in time.
+        """
         self.network.wait(
             lambda: any(each.is_provisioning or each.online for each in self.network.since(mark)), self.pace.patience_s
         )
@@ -113,7 +151,14 @@ class Subject:
         return session
 
     def one_device(self, after: str) -> None:
-        """Expect a single device on the server. Raises Broken."""
+        """Expect a single device on the server.
+
+        Args:
+            after: As for `online`.
+
+        Raises:
+            Broken: There are more devices, or none.
+        """
         names = self.server.device_names()
         if len(names) != 1:
             raise Broken(f"{after}, the server has {len(names)} devices: {', '.join(names) or 'none'}")
@@ -121,7 +166,14 @@ class Subject:
     def settled(self, *, tls: bool | None = None) -> BoardSession:
         """Return a connection of the board, provisioned and logged in.
 
-        Raises BenchError if it does not come to that, and NotHere for a board that is not for that.
+        A board that gets online with the credentials that it has keeps them; any other is started without credentials.
+
+        Args:
+            tls: As for `fresh`.
+
+        Raises:
+            BenchError: The board does not get online.
+            NotHere: The board is set up for the other, by its owner.
         """
         wanted = self.tls if tls is None else tls
         if self._proven and self._set_up is wanted:
@@ -144,7 +196,14 @@ class Subject:
         return session.login
 
     def own_credentials(self, mark: int) -> None:
-        """Raise NotHere if the board left it to the server to make its credentials."""
+        """Check that the board chose its credentials itself.
+
+        Args:
+            mark: The number of the first connection whose requests count.
+
+        Raises:
+            NotHere: It left that to the server.
+        """
         for request in (each for session in self.network.since(mark) for each in session.requests):
             try:
                 fields = json.loads(request.payload)
@@ -155,7 +214,7 @@ class Subject:
         raise NotHere("the board has the server make its credentials")
 
     def secrets(self) -> dict[str, str]:
-        """Return the secrets of server and devices, each under its description."""
+        """Return the secrets of the server and its devices, description -> secret."""
         found = {"the provisioning secret": self.server.profile.provision_secret}
         for device in self.server.query(lambda registry: registry.devices()):
             if text := own_secret(device):
@@ -163,7 +222,7 @@ class Subject:
         return found
 
     def shown(self, text: str) -> str:
-        """Return a text fit to be shown: boards choose their names and topics themselves, and what is in them."""
+        """Return a text fit to be shown, without secrets: boards choose their own names, topics and payloads."""
         found = {self.server.profile.provision_secret}
         for login in (each.login for each in self.network.sessions):
             if login:
@@ -171,7 +230,7 @@ class Subject:
         return check.shown(text, found - {""}, most=_SHOWN)
 
     def story(self, mark: int) -> str:
-        """Return a summary of the connections from that one on."""
+        """Return a summary of the connections from the one of this number on, for the text of a failure."""
         sessions = self.network.since(mark)
         codes = [str(each.code) for each in sessions if each.login and each.code is not None]
         requests = sum(len(each.requests) for each in sessions)
@@ -187,7 +246,7 @@ class Subject:
 
 
 def own_secret(device: DeviceView) -> str:
-    """Return a device's token or password; "" for a certificate, which is not a secret."""
+    """Return a device's token or password; "" if it has neither: a certificate is not a secret."""
     credentials = device.credentials
     if credentials.type is CredentialsType.MQTT_BASIC:
         return str(json.loads(credentials.answer).get("password") or "")

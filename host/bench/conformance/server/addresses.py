@@ -17,7 +17,7 @@ _TLS = {"mqtts", "https"}
 
 @dataclass(frozen=True, kw_only=True)
 class Address:
-    """One transport of a server."""
+    """The address of one transport of a server."""
 
     scheme: str
     host: str
@@ -25,7 +25,7 @@ class Address:
 
     @property
     def tls(self) -> bool:
-        """True for TLS."""
+        """True for a scheme over TLS."""
         return self.scheme in _TLS
 
     def __str__(self) -> str:
@@ -33,7 +33,14 @@ class Address:
 
 
 def address(url: str) -> Address:
-    """Return the address that a URL names: `mqtt://HOST`, `https://HOST:PORT`, ... Raises UsageError."""
+    """Return the address that a URL names.
+
+    Args:
+        url: `mqtt://HOST`, `https://HOST:PORT`, ...; without a port it is the scheme's own.
+
+    Raises:
+        UsageError: It is not a URL of one of the schemes, or has more than host and port.
+    """
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -53,9 +60,19 @@ def address(url: str) -> Address:
 
 
 class ServerAddresses:
-    """The addresses of one server, one a transport. `patience_s`: seconds that it may take to answer."""
+    """The addresses of one server, at most one a scheme, and connections to them."""
 
     def __init__(self, addresses: Iterable[Address], *, ca: Path | None = None, patience_s: float = 10.0) -> None:
+        """Collect the addresses; nothing is connected yet.
+
+        Args:
+            addresses: The addresses.
+            ca: A PEM file with the CAs that TLS clients trust; None: those of this machine.
+            patience_s: Seconds that the server may take to answer.
+
+        Raises:
+            UsageError: There are two addresses for a scheme.
+        """
         self._addresses: dict[str, Address] = {}
         for each in addresses:
             if each.scheme in self._addresses:
@@ -68,26 +85,41 @@ class ServerAddresses:
         self.patience_s = patience_s
 
     def at(self, *schemes: str) -> Address:
-        """Return the address of the first of these schemes that has one. Raises NotHere."""
+        """Return the address of the first of these schemes that has one.
+
+        Raises:
+            NotHere: There is no address for any of them.
+        """
         for scheme in schemes:
             if scheme in self._addresses:
                 return self._addresses[scheme]
         raise NotHere(f"no --url {' or '.join(f'{each}://' for each in schemes)} was given")
 
     def only(self, scheme: str) -> "ServerAddresses":
-        """Return the same server, as if this scheme were all there is. Raises NotHere."""
+        """Return the same server with the address of this scheme alone.
+
+        Raises:
+            NotHere: There is no address for it.
+        """
         return ServerAddresses([self.at(scheme)], ca=self._ca, patience_s=self.patience_s)
 
     @cached_property
     def trust(self) -> ssl.SSLContext:
-        """The context of TLS clients: whom they trust, and that they check the name. Raises UsageError."""
+        """The context of TLS clients, which check the chain and the name. Raises UsageError for an invalid CA file."""
         try:
             return ssl.create_default_context(cafile=self._ca)
         except (OSError, ssl.SSLError) as error:
             raise UsageError(f"{self._ca} holds no certificates to trust: a PEM file is wanted") from error
 
     def plain(self, where: Address) -> socket.socket:
-        """Return a TCP connection, without TLS wherever it leads. Raises BenchError, at once if it failed before."""
+        """Return a TCP connection without TLS, also to an address for TLS.
+
+        Args:
+            where: The address.
+
+        Raises:
+            BenchError: The server is not reached, or was not before: it is not tried again then.
+        """
         self.expect_reachable(where)
         try:
             return socket.create_connection((where.host, where.port), self.patience_s)
@@ -95,7 +127,16 @@ class ServerAddresses:
             raise self.unreachable(where, error) from error
 
     def connection(self, where: Address) -> socket.socket:
-        """Return a connection as a device makes it. Raises BenchError, at once if it failed before."""
+        """Return a connection as a device makes it, over TLS if the address is for that.
+
+        Args:
+            where: The address.
+
+        Raises:
+            BenchError: The server is not reached, or was not before (it is not tried again then), or its certificate
+                is refused.
+            UsageError: The CA file is invalid.
+        """
         line = self.plain(where)
         if not where.tls:
             return line
@@ -106,12 +147,23 @@ class ServerAddresses:
             raise self.unreachable(where, error) from error
 
     def expect_reachable(self, where: Address) -> None:
-        """Raise the BenchError of the last time, if there was one: to wait again for each check would be in vain."""
+        """Raise if the server was not reached before: waiting again for each check would be in vain.
+
+        Raises:
+            BenchError: With the reason of that time.
+        """
         if why := self._lost.get(where.scheme):
             raise BenchError(why)
 
     def unreachable(self, where: Address, error: Exception) -> BenchError:
-        """Return the error for a server that is not reached, and remember it."""
+        """Return the error for a server that is not reached, and remember it for `expect_reachable`.
+
+        A refused certificate is not remembered.
+
+        Args:
+            where: The server's address.
+            error: The reason.
+        """
         if isinstance(error, ssl.SSLCertVerificationError):
             why = f"its certificate is refused, {error.verify_message.rstrip('.')} (--ca FILE names whom to trust)"
             return BenchError(f"{where} is not reached: {why}")  # not remembered: nothing was waited for

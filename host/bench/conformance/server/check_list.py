@@ -1,4 +1,4 @@
-"""The form of checks of a server: a function each, whose docstring says what holds."""
+"""Registration of checks of a server: each is a function, whose docstring is its rule."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -19,7 +19,12 @@ class CheckList:
         self.entries: list[Check[CheckedServer]] = []
 
     def add(self, name: str, source: str) -> Callable[[Run], Run]:
-        """Make a function a check."""
+        """Return a decorator that makes a function a check.
+
+        Args:
+            name: The check's name.
+            source: The source of its rule, e.g. a section of a standard.
+        """
 
         def decorate(run: Run) -> Run:
             self.entries.append(Check(name=name, rule=_rule(run), source=source, run=run))
@@ -30,7 +35,13 @@ class CheckList:
     def add_for_each(
         self, what: Mapping[str, T], name: str, source: str
     ) -> Callable[[Callable[[T, CheckedServer], None]], Callable[[T, CheckedServer], None]]:
-        """Make a function a check for each of these, whose names begin with theirs: `mqtt.<name>`, ..."""
+        """Return a decorator that makes a function a check for each of several things, e.g. transports.
+
+        Args:
+            what: Prefix -> thing. The function gets the thing and the server.
+            name: The end of the checks' names, behind the prefix: `mqtt.<name>`, ...
+            source: The source of their rule, e.g. a section of a standard.
+        """
 
         def decorate(run: Callable[[T, CheckedServer], None]) -> Callable[[T, CheckedServer], None]:
             for prefix, each in what.items():

@@ -1,4 +1,4 @@
-"""CoAP as a device speaks it (RFC 7252): aiocoap writes and reads the messages, the exchange is by hand."""
+"""CoAP as devices use it (RFC 7252): aiocoap encodes and decodes the messages, the exchange is written here."""
 
 import secrets
 import socket
@@ -21,9 +21,18 @@ _LONGEST = 65536
 
 
 class CoapClient:
-    """A client of CoAP. What the server does not send in time, or sends wrong, is raised as Broken."""
+    """A client of CoAP. Broken is raised for answers that do not come, or are wrong."""
 
     def __init__(self, addresses: ServerAddresses, where: Address) -> None:
+        """Open a socket.
+
+        Args:
+            addresses: The server, for its time to answer, and to remember that it is not reached.
+            where: Its address for CoAP.
+
+        Raises:
+            BenchError: The server is not reached, or was not before.
+        """
         addresses.expect_reachable(where)
         self._addresses = addresses
         self._where = where
@@ -40,7 +49,14 @@ class CoapClient:
         self._socket.close()
 
     def request(self, code: Code, path: str, payload: bytes = b"", **options: object) -> Message:
-        """Return a confirmable request with an id and a token of its own. `options` are aiocoap's names."""
+        """Return a confirmable request with a message id and a token of its own.
+
+        Args:
+            code: The method.
+            path: The path, without a leading slash.
+            payload: The payload.
+            **options: Options, by aiocoap's names.
+        """
         self._mid = (self._mid + 1) % 0x10000
         uri_path = tuple(path.split("/"))
         message = Message(code=code, _mtype=CON, _mid=self._mid, _token=secrets.token_bytes(4), payload=payload)
@@ -50,14 +66,30 @@ class CoapClient:
         return message
 
     def exchange(self, message: Message) -> Message:
-        """Send a request, as often as it takes, and return its answer: piggybacked or by itself."""
+        """Send a request, again after each timeout (RFC 7252, section 4.2), and return its response.
+
+        Args:
+            message: The request.
+
+        Returns:
+            The response, piggybacked or separate (RFC 7252, section 5.2).
+
+        Raises:
+            Broken: A reset, a message that is not CoAP or a wrong token comes, or nothing in time.
+            BenchError: The server is not reached, or not available now (4.29, 5.03).
+        """
         answer = self._exchange(message)
         if answer.code in (TOO_MANY_REQUESTS, SERVICE_UNAVAILABLE):
             raise BenchError(f"{answer.code.dotted}: the server wants no more for now (Max-Age {answer.opt.max_age} s)")
         return answer
 
     def ping(self) -> Message:
-        """Send an empty confirmable message, and return the answer."""
+        """Send an empty confirmable message (RFC 7252, section 4.3), and return the answer: a reset, if it is right.
+
+        Raises:
+            Broken: A message that is not CoAP comes, or no answer in time.
+            BenchError: The server is not reached.
+        """
         self._mid = (self._mid + 1) % 0x10000
         return self._exchange(Message(code=EMPTY, _mtype=CON, _mid=self._mid))
 
@@ -93,12 +125,12 @@ class CoapClient:
         message.direction = Direction.OUTGOING
         try:
             self._socket.send(message.encode())
-        except OSError as error:  # what an earlier message met
+        except OSError as error:  # of an earlier message, e.g. an ICMP error
             raise self._addresses.unreachable(self._where, error) from error
 
     def _receive(self, until: float) -> Message | None:
-        """Return the next message; None if none comes until then (of the monotonic clock)."""
-        if (left := until - time.monotonic()) <= 0:  # however much comes
+        """Return the next message; None if no message comes until then (by the monotonic clock)."""
+        if (left := until - time.monotonic()) <= 0:  # even if messages never cease to come
             return None
         self._socket.settimeout(left)
         try:
@@ -123,7 +155,15 @@ def _own(answer: Message, request: Message) -> Message:
 
 @contextmanager
 def peer(addresses: ServerAddresses) -> Iterator[CoapClient]:
-    """Open a client with a socket of its own."""
+    """Open a client with a socket of its own.
+
+    Args:
+        addresses: The server.
+
+    Raises:
+        BenchError: The server is not reached, or was not before.
+        NotHere: There is no address for CoAP.
+    """
     made = CoapClient(addresses, addresses.at("coap"))
     try:
         yield made

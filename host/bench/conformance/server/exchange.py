@@ -1,4 +1,4 @@
-"""The exchange itself, which is to be the same over each transport."""
+"""Checks of the provisioning exchange, which has to be the same over each transport."""
 
 import json
 import secrets
@@ -69,7 +69,7 @@ def _no_secret_is_echoed(transport: DeviceTransport, server: CheckedServer) -> N
         with transport.open(server.addresses) as exchange:
             raw = exchange(server.request(name, provisionDeviceSecret=secret, **known))
         if server.read(raw, name).status == SUCCESS:
-            continue  # that this is wrong is for others to say
+            continue  # other checks report this
         text = raw.decode(errors="replace")
         for what, value in {"secret": secret, **known}.items():
             if value in text or json.dumps(value)[1:-1] in text:
@@ -77,6 +77,16 @@ def _no_secret_is_echoed(transport: DeviceTransport, server: CheckedServer) -> N
 
 
 def expect_login(server: CheckedServer, transport: DeviceTransport, token: str) -> None:
-    """Expect a login with the token over this transport, now. Raises Broken."""
+    """Expect that a login with a token succeeds now.
+
+    Args:
+        server: The server.
+        transport: The transport to log in over.
+        token: The access token.
+
+    Raises:
+        Broken: The token is refused, or the server does not answer as it should.
+        BenchError: The server is not reached, or not available now.
+    """
     if not transport.logs_in(server.addresses, token):
         raise Broken("the token is refused right after the answer")

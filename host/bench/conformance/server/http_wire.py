@@ -1,4 +1,4 @@
-"""HTTP as a device speaks it: one request a connection."""
+"""HTTP as devices use it: one request a connection."""
 
 import asyncio
 import os
@@ -20,13 +20,13 @@ _NOT_NOW = {
 }
 # No answer of the API is longer by far.
 _LONGEST = 1 << 20
-# Of the time that an answer may take: to connect, to send, to hear.
+# Times the patience for one step: to connect, to send, to receive.
 _WHOLE = 3
 
 
 @dataclass(frozen=True)
 class HttpAnswer:
-    """An answer."""
+    """An answer: status code and body."""
 
     code: int
     body: bytes
@@ -40,11 +40,22 @@ def request(
     *,
     content_type: str | None = "application/json",
 ) -> HttpAnswer:
-    """Send a request, and return the answer, whatever it is. Over TLS if that is all there is.
+    """Send a request, and return the answer; over TLS if there is no plain address.
+
+    Args:
+        addresses: The server.
+        method: The method.
+        path: The path, with a leading slash.
+        content: The body.
+        content_type: The Content-Type; None: the header is left out.
+
+    Returns:
+        The answer, of any status but 429, 502, 503 and 504.
 
     Raises:
         Broken: No answer came, or one without an end.
-        BenchError: The server is not reached, or not available now.
+        BenchError: The server is not reached, or not available now (one of these statuses).
+        NotHere: There is no address for HTTP.
     """
     where = addresses.at("http", "https")
     addresses.expect_reachable(where)
@@ -71,7 +82,7 @@ def request(
 async def _request(
     addresses: ServerAddresses, method: str, url: str, content: bytes, headers: dict[str, str]
 ) -> HttpAnswer:
-    """Return the answer. Raises TimeoutError if it has no end, however lively it is, and httpx's errors."""
+    """Return the answer. Raises TimeoutError if it takes too long as a whole, and httpx's errors."""
     async with (
         asyncio.timeout(_WHOLE * addresses.patience_s),
         # Not by way of the environment's proxy: devices know of none.
@@ -87,12 +98,12 @@ async def _request(
 
 
 def _root(error: BaseException) -> Exception:
-    """Return the error that httpx wrapped."""
+    """Return the innermost error that httpx wrapped."""
     while error.__cause__ is not None or error.__context__ is not None:
         error = error.__cause__ or error.__context__  # type: ignore[assignment]
-    if isinstance(error, BaseExceptionGroup):  # of a name with several addresses
+    if isinstance(error, BaseExceptionGroup):  # one error for each address of a host
         error = error.exceptions[-1]
     if isinstance(error, OSError) and error.errno and not isinstance(error, ssl.SSLError | socket.gaierror):
-        return OSError(error.errno, os.strerror(error.errno))  # asyncio has words of its own
+        return OSError(error.errno, os.strerror(error.errno))  # asyncio puts other texts into its errors
     assert isinstance(error, Exception)
     return error

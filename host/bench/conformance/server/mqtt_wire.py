@@ -2,7 +2,8 @@
 
 Everything else of the bench reads MQTT with `bench.mqtt.codec`. This reader shares nothing with it on purpose: the
 bench's own server is written with that codec, and one mistake in it would hide at both ends if the checks read with it,
-too. What the checks send comes from `bench.mqtt.client_packets`, whose levels these are.
+too. The packets that the checks send come from `bench.mqtt.client_packets`; `level` is MQTT's protocol level there and
+here: 4 for 3.1.1, 5 for MQTT 5.
 """
 
 import socket
@@ -31,14 +32,14 @@ _KINDS = {
 }
 # Server unavailable; in MQTT 5 also quota exceeded, connection rate exceeded.
 _BUSY = {3, 0x88, 0x97, 0x9F}
-# No packet of the API is longer by far, and no server says so many before it closes.
+# No packet of the API is longer by far, and no server sends so many before it closes.
 _LONGEST, _MOST = 1 << 20, 100
-# Bytes of a packet that are shown: ids and codes. What follows may be anything, a token as well.
+# Bytes of a packet that are shown: ids and codes. The bytes behind them may be anything, even a token.
 _SHOWN = 4
 
 
 def _number(data: bytes) -> tuple[int, int]:
-    """Return a number of one byte or more (MQTT 3.1.1, 2.2.3) and how many it has; 0 if its end is not there."""
+    """Return a variable-length number (MQTT 3.1.1, section 2.2.3) and its length in bytes; 0 and 0 if it is cut off."""
     number = 0
     for at, byte in enumerate(data):
         number |= (byte & 127) << 7 * at
@@ -63,28 +64,28 @@ class ServerPacket:
 
     @property
     def packet_id(self) -> int:
-        """Of PUBACK and SUBACK."""
+        """The packet id of PUBACK and SUBACK."""
         return int.from_bytes(self.body[:2], "big")
 
     @property
     def code(self) -> int:
-        """The code of CONNACK, and in MQTT 5 the reason code of PUBACK and DISCONNECT, 0 if they leave it out."""
+        """The code of CONNACK, and in MQTT 5 the reason code of PUBACK and DISCONNECT; 0 if it is left out."""
         at = {CONNACK: 1, PUBACK: 2, DISCONNECT: 0}[self.kind]
         return self.body[at] if len(self.body) > at else 0
 
     @property
     def codes(self) -> list[int]:
-        """The codes of SUBACK: granted QoS, or refusals."""
+        """The codes of SUBACK: the granted QoS, or 0x80 and above for a refusal."""
         return list(self.body[2 + self._properties_at(2) :])
 
     @property
     def qos(self) -> int:
-        """Of PUBLISH."""
+        """The QoS of PUBLISH."""
         return self.flags >> 1 & 3
 
     @property
     def message(self) -> tuple[str, bytes]:
-        """Topic and payload of PUBLISH, which is for a client to acknowledge by `own_id`."""
+        """Topic and payload of PUBLISH, which a client acknowledges with `own_id`."""
         end = 2 + int.from_bytes(self.body[:2], "big")
         begin = end + (2 if self.qos else 0)
         return self.body[2:end].decode(errors="replace"), self.body[begin + self._properties_at(begin) :]
@@ -96,14 +97,21 @@ class ServerPacket:
         return int.from_bytes(self.body[end : end + 2], "big") if self.qos else 0
 
     def _properties_at(self, begin: int) -> int:
-        """Return the size of the properties there, with their own length, in bytes."""
+        """Return the size of the properties at an offset, including their length field, in bytes."""
         return sum(_number(self.body[begin : begin + 4])) if self.level == 5 else 0
 
 
 class MqttConnection:
-    """A connection. What the server does not send in time, or sends instead, is raised as Broken."""
+    """A connection to the server. A context manager. Broken is raised for packets that do not come, or are wrong."""
 
     def __init__(self, line: socket.socket, *, level: int, patience_s: float) -> None:
+        """Make the reader of a connection.
+
+        Args:
+            line: The connection, which is closed at the end.
+            level: MQTT's protocol level, 4 or 5.
+            patience_s: Seconds that the server may take for each packet.
+        """
         self._line = line
         self._patience_s = patience_s
         self._unread = b""
@@ -116,14 +124,19 @@ class MqttConnection:
         self._line.close()
 
     def send(self, data: bytes) -> None:
-        """Send packets, received or not: whether the server is still there shows when it answers."""
+        """Send packets. A server that is gone raises nothing here: that shows when no answer comes."""
         with suppress(OSError):
             self._line.sendall(data)
 
     def receive(self, deadline: float | None = None) -> ServerPacket | None:
-        """Return the next packet; None if the server closed. Raises Broken if neither comes in time.
+        """Return the next packet; None if the server closed the connection.
 
-        `deadline`: of the monotonic time, for who wants several; each has its own if not given.
+        Args:
+            deadline: The time of the monotonic clock to wait until, e.g. one for several packets; None: `patience_s`
+                from now.
+
+        Raises:
+            Broken: Neither comes in time, or the bytes are not a packet, or a packet is longer than 1 MiB.
         """
         deadline = self._deadline() if deadline is None else deadline
         while True:
@@ -146,7 +159,7 @@ class MqttConnection:
         return time.monotonic() + self._patience_s
 
     def _cut(self) -> ServerPacket | None:
-        """Take the next packet out of what was read, if it is there as a whole."""
+        """Remove the next packet from the bytes that were read; None if it is not complete. Raises Broken."""
         length, begin = _number(self._unread[1:5])
         if not begin:
             if len(self._unread) >= 5:
@@ -161,7 +174,14 @@ class MqttConnection:
         return ServerPacket(first >> 4, first & 15, body, self.level)
 
     def expect(self, kind: int) -> ServerPacket:
-        """Return the next packet, which is of this type. Raises Broken for any other."""
+        """Expect the next packet to be of this type, and return it.
+
+        Args:
+            kind: The type, e.g. CONNACK.
+
+        Raises:
+            Broken: No packet comes in time, or one of another type, or the connection is closed.
+        """
         found = self.receive()
         if found is None:
             raise Broken(f"the connection was closed instead of {_KINDS[kind]}")
@@ -170,7 +190,14 @@ class MqttConnection:
         return found
 
     def expect_closed(self) -> list[ServerPacket]:
-        """Expect the server to close; return the packets before. Raises Broken."""
+        """Expect the server to close the connection within `patience_s`.
+
+        Returns:
+            The packets before that.
+
+        Raises:
+            Broken: It is still open then, or more than a hundred packets came.
+        """
         packets: list[ServerPacket] = []
         deadline = self._deadline()
         while True:
@@ -186,12 +213,16 @@ class MqttConnection:
                 raise Broken(f"the server goes on talking: {len(packets)} packets, of which the first was {packets[0]}")
 
     def expect_nothing_more(self) -> None:
-        """Expect that nothing else was sent, and the server is there: the next packet answers a ping. Raises Broken."""
+        """Expect that nothing more was sent, and the connection is alive: the next packet answers a ping.
+
+        Raises:
+            Broken: Anything else comes, or nothing in time.
+        """
         self.send(client_packets.PING)
         self.expect(PINGRESP)
 
     def is_let_in(self) -> bool:
-        """Return whether a CONNACK comes that lets a client in; false for the end, or anything else."""
+        """Return whether the next packet is a CONNACK that accepts a login; False for an end, too."""
         try:
             found = self.receive()
         except Broken:
@@ -199,7 +230,11 @@ class MqttConnection:
         return found is not None and found.kind == CONNACK and not found.code
 
     def answer(self) -> ServerPacket:
-        """Return the PUBLISH that answers a request, acknowledged; packets before it are skipped. Raises Broken."""
+        """Return the PUBLISH that answers a provisioning request. It is acknowledged; packets before it are skipped.
+
+        Raises:
+            Broken: No answer comes within `patience_s`, or the connection is closed.
+        """
         deadline = self._deadline()
         while (found := self.receive(deadline)) is not None:
             if found.kind == PUBLISH and found.message[0] == RESPONSE:
@@ -211,7 +246,16 @@ class MqttConnection:
 
 @contextmanager
 def opened(addresses: ServerAddresses, *, level: int = 4) -> Iterator[MqttConnection]:
-    """Open a connection on which nothing was sent yet. Over TLS if that is all there is."""
+    """Open a connection, on which nothing was sent yet; over TLS if there is no plain address.
+
+    Args:
+        addresses: The server.
+        level: MQTT's protocol level, 4 or 5.
+
+    Raises:
+        BenchError: The server is not reached.
+        NotHere: There is no address for MQTT.
+    """
     with MqttConnection(
         addresses.connection(addresses.at("mqtt", "mqtts")), level=level, patience_s=addresses.patience_s
     ) as line:
@@ -219,7 +263,18 @@ def opened(addresses: ServerAddresses, *, level: int = 4) -> Iterator[MqttConnec
 
 
 def login(line: MqttConnection, client_id: str = "", username: str | None = None, password: str | None = None) -> int:
-    """Send a CONNECT, and return the code of its CONNACK. Raises BenchError if the server does not want to look."""
+    """Send a CONNECT, and return the code of its CONNACK, 0 for an accepted login.
+
+    Args:
+        line: The connection.
+        client_id: The client id; empty: the server makes one.
+        username: The user name, e.g. an access token; None: none is sent.
+        password: The password; None: none is sent.
+
+    Raises:
+        Broken: No CONNACK comes.
+        BenchError: The server is not available now, or limits the rate of logins: this says nothing of the login.
+    """
     line.send(client_packets.connect(client_id, username, password, level=line.level))
     code = line.expect(CONNACK).code
     if code in _BUSY:
@@ -229,7 +284,18 @@ def login(line: MqttConnection, client_id: str = "", username: str | None = None
 
 @contextmanager
 def session(addresses: ServerAddresses, username: str, *, level: int = 4) -> Iterator[MqttConnection]:
-    """Open a connection that was let in: with the user name `provision`, or with a token."""
+    """Open a connection, and log in.
+
+    Args:
+        addresses: The server.
+        username: `provision`, or an access token.
+        level: MQTT's protocol level, 4 or 5.
+
+    Raises:
+        Broken: The login is refused, or no CONNACK comes.
+        BenchError: The server is not reached, or not available now.
+        NotHere: There is no address for MQTT.
+    """
     with opened(addresses, level=level) as line:
         if code := login(line, username=username):
             raise Broken(f"CONNACK {code:#x} instead of 0")

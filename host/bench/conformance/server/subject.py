@@ -1,4 +1,4 @@
-"""A server that is checked: asked for credentials as devices ask, and for what it gave as a device uses it."""
+"""A server under check: devices' requests for credentials, and its answers to them."""
 
 import json
 import re
@@ -16,14 +16,14 @@ from bench.errors import BenchError
 
 SUCCESS, FAILURE, NOT_FOUND = "SUCCESS", "FAILURE", "NOT_FOUND"
 _SECRETS = ("provisionDeviceSecret", "token", "password", "hash", "credentialsValue")
-# What may be a token of the server's own making, in a text that is none of its answers.
+# Possibly a token that the server made, in a text that is not a valid answer.
 _LONG_WORD = re.compile(r"[A-Za-z0-9_-]{16,}")
-# Characters; more than any server makes, and such as fit into a packet and a path.
+# Characters: more than any server makes, and few enough for a packet and a path.
 _LONGEST_TOKEN = 4096
 
 
 def parsed(raw: bytes) -> Any:
-    """Return a text read as JSON; None if it is not JSON."""
+    """Return the value of a JSON text; None if it is not JSON."""
     try:
         return json.loads(raw)
     except (ValueError, RecursionError):
@@ -31,7 +31,7 @@ def parsed(raw: bytes) -> Any:
 
 
 def is_token(value: Any) -> bool:
-    """Return whether a device could log in with this over every transport."""
+    """Return whether a device could log in with this value over every transport: a printable text of 1 to 4096."""
     return isinstance(value, str) and 0 < len(value) <= _LONGEST_TOKEN and value.isprintable()
 
 
@@ -43,16 +43,26 @@ class Answer:
 
     @property
     def status(self) -> Any:
-        """SUCCESS, FAILURE or NOT_FOUND, if it is right."""
+        """The status: SUCCESS, FAILURE or NOT_FOUND in a valid answer; None if it is missing."""
         return self.fields.get("status")
 
     @property
     def value(self) -> Any:
-        """The credentials."""
+        """The credentials; None if they are missing."""
         return self.fields.get("credentialsValue")
 
     def expect(self, status: str) -> "Answer":
-        """Expect this status, with its fields and no others; return the answer. Raises Broken."""
+        """Expect this status, with its fields and no others.
+
+        Args:
+            status: SUCCESS, FAILURE or NOT_FOUND.
+
+        Returns:
+            The answer itself.
+
+        Raises:
+            Broken: The status or the fields are others.
+        """
         if self.status != status:
             raise Broken(f"the status is {json.dumps(self.status)} instead of {status}")
         wanted = {"status", "credentialsType", "credentialsValue"} if status == SUCCESS else {"status", "errorMsg"}
@@ -61,7 +71,11 @@ class Answer:
         return self
 
     def expect_token(self) -> str:
-        """Expect SUCCESS with an access token, and return that. Raises Broken."""
+        """Expect SUCCESS with an access token, and return the token.
+
+        Raises:
+            Broken: The status, the fields or the type of credentials are others, or the value cannot be a token.
+        """
         self.expect(SUCCESS)
         if self.fields["credentialsType"] != "ACCESS_TOKEN":
             raise Broken(f"credentialsType is {json.dumps(self.fields['credentialsType'])} instead of ACCESS_TOKEN")
@@ -72,25 +86,27 @@ class Answer:
 
 @dataclass(frozen=True)
 class _Found:
-    """The findings of first requests. A server that answers none of the statuses is for checks to judge."""
+    """Findings of the first requests. Checks judge a server that answers with none of the statuses."""
 
     creates: bool = True
     device: str = ""
-    """The token of a device that was made."""
+    """The token of a device that was made; empty: none was."""
     trouble: str = ""
+    """The reason for which nothing can be checked; empty: there is no such reason."""
 
 
 @dataclass(kw_only=True)
 class CheckedServer:
-    """A server, and a profile's key and secret. `names`: of devices made ahead of their first boot, to be used up."""
+    """A server under check, and the provisioning key and secret of one of its profiles."""
 
     addresses: ServerAddresses
     key: str
     secret: str = field(repr=False)
     names: list[str] = field(default_factory=list)
+    """The names of devices that were made ahead of their first boot; the checks use them up."""
     run_id: str = field(default_factory=lambda: secrets.token_hex(3))
     made: list[str] = field(default_factory=list)
-    """The devices that were made, as far as the server said so."""
+    """The names of devices that were made, as far as the server answered so."""
     _hidden: set[str] = field(default_factory=set, repr=False)
     _count: int = 0
 
@@ -102,28 +118,44 @@ class CheckedServer:
         """The prefix of the names of all devices that are made here."""
         return f"conformance-{self.run_id}-"
 
-    # What is asked for.
+    # Requests and their answers.
 
     def new_name(self) -> str:
-        """Return a name that no device has."""
+        """Return a new name, which no device has."""
         self._count += 1
         return f"{self.prefix}{self._count}"
 
     def new_token(self) -> str:
-        """Return a new token: twenty letters and digits, of 80 bits."""
+        """Return a new token: twenty hex digits, 80 bits."""
         token = secrets.token_hex(10)
         self._hidden.add(token)
         return token
 
     def request(self, name: str, **fields: Any) -> bytes:
-        """Return a request with the key and secret of the profile; a field that is `...` is left out."""
+        """Return a provisioning request with the key and secret of the profile.
+
+        Args:
+            name: The device's name.
+            **fields: More fields, or other values; a field that is `...` is left out.
+
+        Returns:
+            The request as JSON.
+        """
         usual = {"provisionDeviceKey": self.key, "provisionDeviceSecret": self.secret, "deviceName": name}
         request = {each: value for each, value in {**usual, **fields}.items() if value is not ...}
         self._hide(request)
         return json.dumps(request).encode()
 
     def read(self, raw: bytes, name: str) -> Answer:
-        """Read the answer to a request for this name. Raises Broken if it is not a JSON object."""
+        """Read the answer to a provisioning request.
+
+        Args:
+            raw: The answer.
+            name: The device's name in the request; it is added to `made` if the answer is SUCCESS.
+
+        Raises:
+            Broken: The answer is not a JSON object.
+        """
         found = parsed(raw)
         if not isinstance(found, dict):
             text = _LONG_WORD.sub("***", raw.decode(errors="replace"))
@@ -134,37 +166,74 @@ class CheckedServer:
         return Answer(found)
 
     def provision(self, transport: DeviceTransport, name: str, **fields: Any) -> Answer:
-        """Request credentials over a transport, and return the answer. Raises Broken, BenchError."""
+        """Request credentials over a transport.
+
+        Args:
+            transport: The transport, for which a new connection is opened.
+            name: The device's name.
+            **fields: As for `request`.
+
+        Returns:
+            The answer, of any status.
+
+        Raises:
+            Broken: No answer comes, or not a JSON object.
+            BenchError: The server is not reached, or not available now.
+            NotHere: There is no address for the transport.
+        """
         with transport.open(self.addresses) as exchange:
             return self.provision_over(exchange, name, **fields)
 
     def provision_over(self, exchange: Exchange, name: str, **fields: Any) -> Answer:
-        """Request credentials on an open connection, and return the answer. Raises Broken, BenchError."""
+        """Request credentials on an open connection.
+
+        Args:
+            exchange: The connection, from `DeviceTransport.open`.
+            name: The device's name.
+            **fields: As for `request`.
+
+        Returns:
+            The answer, of any status.
+
+        Raises:
+            Broken: No answer comes, or not a JSON object.
+            BenchError: The server is not reached, or not available now.
+        """
         return self.read(exchange(self.request(name, **fields)), name)
 
-    # What there is to ask for.
+    # Means of the checks: transports, names and devices.
 
     @cached_property
     def transports(self) -> list[DeviceTransport]:
-        """The transports that there is an address for."""
+        """The transports for which there is an address."""
         return [each for each in TRANSPORTS if self._has(each)]
 
     @property
     def first(self) -> DeviceTransport:
-        """The transport for checks for which any will do."""
+        """The transport of checks that need any one. Raises NotHere if there is no address for one."""
         if not self.transports:
             raise NotHere("no --url of a transport to provision over was given")
         return self.transports[0]
 
     def expect_creating(self) -> None:
-        """Raise NotHere if the profile makes no devices."""
+        """Check that the profile makes devices.
+
+        Raises:
+            NotHere: It does not: a new name is FAILURE.
+            BenchError: No transport answers, or each new name is NOT_FOUND.
+        """
         if self._found.trouble:
             raise BenchError(self._found.trouble)
         if not self._found.creates:
             raise NotHere("the profile makes no devices (a new name is FAILURE: CHECK_PRE_PROVISIONED_DEVICES)")
 
     def newcomer(self) -> str:
-        """Return a name that a first request has to succeed for. Raises NotHere if there is none left."""
+        """Return a name whose first request has to succeed: a new one, or one of `names`, which is used up.
+
+        Raises:
+            NotHere: The profile makes no devices, and no name is left.
+            BenchError: No transport answers, or each new name is NOT_FOUND.
+        """
         if self._found.trouble:
             raise BenchError(self._found.trouble)
         if self._found.creates:
@@ -175,7 +244,10 @@ class CheckedServer:
 
     @cached_property
     def token(self) -> str:
-        """Of one device, for all checks of what a device does with it."""
+        """The token of one device, for all checks that log in with one; the device is made at the first use.
+
+        Raises NotHere if no name is left for it, BenchError if it cannot be made.
+        """
         if self._found.device:
             return self._found.device
         name, errors = self.newcomer(), []
@@ -188,9 +260,9 @@ class CheckedServer:
 
     @cached_property
     def _found(self) -> _Found:
-        """Ask for a new device, over one transport after the other until one gives it.
+        """Findings of requests for a new device, over one transport after the other until one makes it.
 
-        Raises BenchError if no transport answers, which the next check finds out anew.
+        Raises BenchError if no transport answers; the next check tries again.
         """
         seen: list[Any] = []
         trouble: BenchError | None = None
@@ -220,7 +292,7 @@ class CheckedServer:
             return False
         return True
 
-    # What is shown.
+    # Texts to be shown.
 
     def shown(self, text: str) -> str:
         """Return a text fit to be shown, without the secrets of the checks."""
@@ -231,7 +303,7 @@ class CheckedServer:
 
 
 def _texts(values: Iterable[Any]) -> Iterator[str]:
-    """Yield all texts in these, also as JSON has them, and the digits of numbers."""
+    """Yield all texts in these values, also as JSON escapes them, and the digits of numbers."""
     for value in values:
         if isinstance(value, dict):
             yield from _texts(value.values())

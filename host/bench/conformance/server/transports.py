@@ -1,4 +1,4 @@
-"""The transports of devices: what the three have in common, to provision and to log in afterwards."""
+"""The transports of devices, with one interface for all three: to provision, and to log in afterwards."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -16,18 +16,20 @@ PATH = "/api/v1/provision"
 _SAMPLE = b'{"conformance":1}'
 
 Exchange = Callable[[bytes], bytes]
-"""Sends a request, and returns the body of its answer. Raises Broken if none comes."""
+"""A function that sends a request, and returns the body of its answer. Raises Broken if no answer comes."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceTransport:
-    """A transport. `logs_in` returns whether a token is a device's."""
+    """A transport. Its functions raise NotHere if the server has no address for it, and BenchError if it is down."""
 
     name: str
     schemes: tuple[str, ...]
-    """Its addresses; if there are both, the plain one is used."""
+    """The schemes of its addresses; if there are both, the plain one is used."""
     open: Callable[[ServerAddresses], AbstractContextManager[Exchange]]
+    """Opens a connection for provisioning requests."""
     logs_in: Callable[[ServerAddresses, str], bool]
+    """Returns True if a login with the access token succeeds. Raises Broken for an answer that is neither."""
 
 
 @contextmanager

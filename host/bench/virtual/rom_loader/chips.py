@@ -1,6 +1,6 @@
 """Differences between the chips of the ESP32 family, as far as a loader shows them.
 
-From Espressif's technical reference manuals (eFuse controller, SPI controller, UART) and what the ROMs print.
+From Espressif's technical reference manuals (eFuse controller, SPI controller, UART) and the output of the ROMs.
 """
 
 import struct
@@ -14,11 +14,11 @@ class Chip:
     """One chip; all numbers are addresses in its memory unless the name says otherwise."""
 
     name: str
-    rom: str  # what the ROM prints first
-    download_boot: str  # ... and how it names the mode in which the loader runs
+    rom: str  # the text that the ROM prints first
+    download_boot: str  # the ROM's name for the mode in which the loader runs
     magic: int  # the word of its ROM at MAGIC_ADDRESS
-    security_info: bool = True  # whether the ROM has that command
-    chip_id: int | None = None  # in the security info; None: it is not there
+    security_info: bool = True  # True if the ROM has the command GET_SECURITY_INFO
+    chip_id: int | None = None  # in the security info; None: it is missing there
     mac: int  # the eFuse word with the MAC's lower four bytes; the word after it has the upper two
     mac_extension: int = 0  # the value of the upper half of that word
     fuses: dict[int, int] = field(default_factory=dict)  # other words: package, revision, calibration
@@ -33,7 +33,14 @@ class Chip:
         return f"{self.rom}rst:0x1 (POWERON{self.download_boot}\r\nwaiting for download\r\n".encode()
 
     def words(self, mac: str) -> dict[int, int]:
-        """Return the words of memory that are not 0, by address; `mac` in 12 hex digits."""
+        """Return the words of the chip's memory that are not 0.
+
+        Args:
+            mac: 12 hex digits.
+
+        Returns:
+            Address -> 32-bit word.
+        """
         upper, lower = struct.unpack(">HI", bytes.fromhex(mac))
         return {
             MAGIC_ADDRESS: self.magic,
@@ -116,7 +123,11 @@ CHIPS = {chip.name: chip for chip in _CHIPS}
 
 
 def find(name: str) -> Chip:
-    """Return the chip of this name. Raises UsageError if there is none."""
+    """Return the chip of this name, e.g. `esp32s3`.
+
+    Raises:
+        UsageError: There is no such chip.
+    """
     if name not in CHIPS:
         raise UsageError(f"no chip {name}; there is: {', '.join(CHIPS)}")
     return CHIPS[name]

@@ -1,7 +1,7 @@
 """The commands of the loader: Espressif's serial protocol, as the ROMs of the family and esptool's stub speak it.
 
 A request is `00 command size checksum data`, an answer `01 command size value data status`; numbers are
-little-endian, sizes 16 and the rest 32 bits. A status is two bytes, failed or not and why; the ROM adds two more.
+little-endian, sizes 16 and the rest 32 bits. A status is two bytes, failure and reason; the ROM adds two more.
 """
 
 import enum
@@ -63,7 +63,7 @@ class Exit(enum.Enum):
 
 
 class _Write:
-    """A write to the flash that was begun; `failed` is why a block that the stub had acknowledged was not written."""
+    """A write to the flash that was begun. `failed`: the reason for losing a block that the stub had acknowledged."""
 
     def __init__(self, offset: int, size: int, *, deflated: bool) -> None:
         self.at = offset
@@ -100,10 +100,20 @@ class _Read:
 class RomLoader:
     """A chip in download mode: bytes from the line in, bytes for the line out.
 
-    `baud` is the rate of the chip's side of the line; `exit` is how the loader was left, None while it runs.
+    `baud` is the rate of the chip's side of the line; `exit` is the way in which the loader was left, None while it
+    runs. The methods that `_COMMANDS` names carry out one command each: they return value and data of its answer, or
+    None for (0, no data), and raise CommandRefused.
     """
 
     def __init__(self, chip: Chip, mac: str, flash: NorFlash, *, baud: int) -> None:
+        """Start the ROM's loader.
+
+        Args:
+            chip: The chip that it runs on.
+            mac: The chip's MAC, 12 hex digits.
+            flash: The flash behind the chip.
+            baud: The rate at first, in bits/s.
+        """
         self.baud = baud
         self.exit: Exit | None = None
         self._chip = chip
@@ -114,10 +124,20 @@ class RomLoader:
         self._loaded: deque[range] = deque(maxlen=_SEGMENTS)  # where programs were loaded into its memory
         self._write: _Write | None = None
         self._read: _Read | None = None
-        self._later: Callable[[], Iterable[bytes]] | None = None  # what is to be done, and sent, after the answer
+        self._later: Callable[[], Iterable[bytes]] | None = None  # the work after the answer; its result is sent, too
 
     def receive(self, data: bytes) -> Iterator[bytes]:
-        """Yield the answers, each to be sent at the rate that `baud` is when it is yielded. Raises PulledOut."""
+        """Yield the answers to requests.
+
+        Args:
+            data: Bytes from the line; a packet may come in pieces.
+
+        Yields:
+            Bytes for the line, to be sent at the rate that `baud` has at that moment.
+
+        Raises:
+            PulledOut: The power went in a write to the flash.
+        """
         for packet in self._packets.feed(data):
             if self.exit:
                 return
@@ -145,7 +165,7 @@ class RomLoader:
             yield from later()
 
     def _do(self, packet: bytes) -> tuple[int, bytes]:
-        """Do one request; returns the value and the data of the answer."""
+        """Carry out one request; return the value and the data of the answer. Raises CommandRefused."""
         _, number, size, checksum = _REQUEST.unpack_from(packet)
         data = packet[_REQUEST.size :]
         if size != len(data):
@@ -202,7 +222,7 @@ class RomLoader:
             raise CommandRefused(Reason.NO_SESSION)
 
     def mem_end(self, stay: int, entry: int) -> None:
-        """Run what was loaded, which is taken for the stub: no other program can run here."""
+        """Run the loaded program, which is assumed to be the stub: no other program can run here."""
         if not stay:
             self._later = self._start_stub if any(entry in each for each in self._loaded) else self._crash
 
@@ -219,7 +239,10 @@ class RomLoader:
         self._take(data, deflated=True)
 
     def flash_end(self, stay: int) -> None:
-        """The stub stays if it is told to; the ROM goes in any case, and then runs what is in the flash."""
+        """End a write, and leave the loader: the stub unless `stay` is set, the ROM in any case.
+
+        The ROM with `stay` set runs the program in the flash, and resets the chip without it.
+        """
         write, self._write = self._write, None
         if not self._is_stub:
             self._later = lambda: self._leave(Exit.RUN if stay else Exit.RESET)
@@ -295,7 +318,7 @@ class RomLoader:
     def _put(self, write: _Write, data: bytes) -> None:
         plain = write.plain(data)
         while write.erased < write.at + len(plain):
-            # by 64 KiB where it can: faster, and of what lies ahead more is gone if the write is cut off
+            # in blocks of 64 KiB where possible: faster, and more of the old content ahead is gone if it is cut off
             whole = write.erased % BLOCK == 0 and write.end - write.erased >= BLOCK
             self._flash.erase(write.erased, BLOCK if whole else SECTOR)
             write.erased += BLOCK if whole else SECTOR
@@ -336,9 +359,10 @@ class RomLoader:
 
 @dataclass(frozen=True)
 class _Command:
-    """A command: its function, and how many numbers come before its data.
+    """A command: its function, and the number of 32-bit numbers before its data.
 
-    Data behind numbers has its size in the first of them, and a checksum.
+    Data behind numbers has its size in the first of them, and a checksum. `rom` and `stub`: True if that one has the
+    command. `answers`: the number of times that the answer is sent.
     """
 
     does: Callable[..., tuple[int, bytes] | None]

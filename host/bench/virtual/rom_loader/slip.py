@@ -7,23 +7,24 @@ _ESCAPED = {0xDC: _END, 0xDD: _ESCAPE}
 
 
 def encode(packet: bytes) -> bytes:
-    """The packet as it goes over the line."""
+    """Return a packet as it goes over the line."""
     return END + packet.replace(b"\xdb", b"\xdb\xdd").replace(END, b"\xdb\xdc") + END
 
 
 class Decoder:
-    """Finds packets in what comes over the line.
+    """A decoder of the packets in a stream of bytes.
 
-    What is outside of a packet is noise and skipped; so is a packet with an escape that does not exist, or
-    one longer than `limit`.
+    Bytes outside of a packet are noise and skipped; so is a packet with an escape that does not exist, or one longer
+    than the limit.
     """
 
     def __init__(self, limit: int) -> None:
+        """Start between two packets; `limit` is the most bytes that a decoded packet may have."""
         self._limit = limit
         self._packet: bytearray | None = None  # None: between packets
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The packets that `data` completes."""
+        """Return the packets that `data` completes, decoded."""
         complete = []
         *ended, rest = data.split(END)
         for part in ended:
@@ -43,7 +44,7 @@ class Decoder:
                 self._packet = None
 
     def _unescaped(self) -> bytes:
-        """Return the content of a packet; nothing if it is none."""
+        """Return the content of a packet; empty if it is not a valid one."""
         if not self._packet:
             return b""
         first, *escaped = bytes(self._packet).split(bytes([_ESCAPE]))
