@@ -1,4 +1,4 @@
-"""What lies in a database and beside it, looked at from outside: bytes of files, rows of PostgreSQL, its schema."""
+"""The content of a database and its folder, read from outside: bytes of files, rows of PostgreSQL, its schema."""
 
 import asyncio
 import sqlite3
@@ -14,12 +14,12 @@ from bench.registry.files import DATABASE_FILE
 
 T = TypeVar("T")
 
-# The files that are there to hold secrets.
+# The files whose purpose is to hold secrets.
 _OPEN = {"secrets.key", "operator.json"}
 
 
 def on_database(folder: Path, url: str | None, work: Callable[[Connection], T]) -> T:
-    """Run `work(connection)` in a transaction of a driver's own, without the registry."""
+    """Run `work(connection)` in a transaction on a separate engine, without the registry; return its result."""
     if url is None:
         engine = create_engine(f"sqlite:///{folder / DATABASE_FILE}")
         try:
@@ -40,7 +40,7 @@ def on_database(folder: Path, url: str | None, work: Callable[[Connection], T]) 
 
 
 def everything(folder: Path, url: str | None) -> dict[str, bytes]:
-    """All that is stored: every file of a data folder but those for secrets, and PostgreSQL's rows as text."""
+    """Return all that is stored: every file of a data folder but those for secrets, and PostgreSQL's rows as text."""
     found = {
         str(path.relative_to(folder)): path.read_bytes()
         for path in folder.rglob("*")
@@ -59,7 +59,7 @@ def _rows(connection: Connection) -> dict[str, bytes]:
 
 
 def holding(stored: dict[str, bytes], secrets: Iterable[str]) -> list[tuple[int, str]]:
-    """Which secret (by its number) is found where: as it is, in a JSON text, or as PostgreSQL writes bytes."""
+    """Return (number of a secret, name of the place) for each find, verbatim or in hex, as PostgreSQL writes bytes."""
     return [
         (number, name)
         for number, secret in enumerate(secrets)
@@ -69,7 +69,7 @@ def holding(stored: dict[str, bytes], secrets: Iterable[str]) -> list[tuple[int,
 
 
 def is_intact(path: Path) -> bool:
-    """What SQLite says about its own file."""
+    """Return whether SQLite's own checks of its file find no error."""
     with closing(sqlite3.connect(path)) as other:
         return [
             other.execute("PRAGMA integrity_check").fetchall(),

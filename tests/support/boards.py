@@ -1,4 +1,4 @@
-"""Blank boards that are set up for a server, the ways they provision themselves, and what they told."""
+"""Blank boards that are set up for a server, the ways they provision themselves, and their events."""
 
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ def new_board(
     profile: ProfileView | None = None,
     **sections: dict[str, Any],
 ) -> VirtualBoard:
-    """A blank board that is set up for a server, with quick waits."""
+    """Make a board without credentials that is set up for a server, with quick waits."""
     profile = profile or server.profile
     assert profile.provision_key
     assert profile.provision_secret
@@ -49,7 +49,7 @@ def new_board(
     )
 
 
-# How a board provisions itself: transport, and whether the server is spoken to over TLS (CoAP never is).
+# Ways to provision: the transport, and True if MQTT and HTTP run over TLS (CoAP never does).
 WAYS = [("mqtt", False), ("mqtt", True), ("http", False), ("http", True), ("coap", False), ("coap", True)]
 
 
@@ -57,7 +57,7 @@ KINDS = [each.value for each in BoardCredentialsType]
 
 
 def way_settings(server: RunningServer, transport: str, *, tls: bool, kind: str) -> dict[str, dict[str, Any]]:
-    """The settings of a board that provisions itself that way, with credentials of that kind."""
+    """Return the settings of a board that provisions itself that way, with credentials of that kind."""
     ports = server.ports
     port = {"mqtt": 0, "http": ports.https if tls else ports.http, "coap": ports.coap}[transport]
     return {
@@ -68,23 +68,23 @@ def way_settings(server: RunningServer, transport: str, *, tls: bool, kind: str)
 
 
 def ca_file(server: RunningServer) -> dict[str, bytes]:
-    """The file that lets a board know the server."""
+    """Return the file with the server's CA, by which a board recognizes the server."""
     assert server.identity.ca
     return {"ca.der": server.identity.ca.public_bytes(serialization.Encoding.DER)}
 
 
 def steps(power: PowerCycle) -> list[str]:
-    """What a board told so far, but for its states."""
+    """Return the names of a board's events so far, except for its states."""
     return [event["event"] for event in power.events if event["event"] != "state"]
 
 
 def states(power: PowerCycle) -> list[str]:
-    """The states that a board went through so far."""
+    """Return the states that a board went through so far."""
     return [event["state"] for event in power.events if event["event"] == "state"]
 
 
 def vault_slots(board: VirtualBoard) -> list[dict[str, Any]]:
-    """The records in a board's vault, newest first. Reads the flash itself, and asserts that nothing is damaged.
+    """Return the records in a board's vault, newest first, read from the flash; assert that no slot is damaged.
 
     An empty slot is a file whose creation was all that came before a power cut.
     """

@@ -1,9 +1,8 @@
-"""How much is tried: a fixed budget, unless the environment says otherwise.
+"""Budget of tries: a fixed one, unless the environment sets another.
 
-FIRSTBOOT_FUZZ is how many times as much the fuzz tests try (`make fuzz`). FIRSTBOOT_MATRIX is what the
-fault matrix tries: `full`, or one cell of it as a failure names it (`make matrix`); a spread without.
-FIRSTBOOT_SOAK is how many times as much the soak tests do (`make soak`). With FIRSTBOOT_WALK every interruption of a
-flash is tried, not a spread.
+FIRSTBOOT_FUZZ multiplies the tries of the fuzz tests (`make fuzz`). FIRSTBOOT_MATRIX chooses the cells of the fault
+matrix: `full`, or one cell as a failure names it (`make matrix`); a sample without it. FIRSTBOOT_SOAK multiplies the
+work of the soak tests (`make soak`). With FIRSTBOOT_WALK every interruption of a flash is tried, not a sample.
 """
 
 import os
@@ -19,11 +18,11 @@ FIXED = _TIMES == 1
 
 
 def examples(usual: int) -> int:
-    """How many examples a test tries that usually tries so many."""
+    """Return the number of examples for a test that usually tries so many."""
     return usual * _TIMES
 
 
 def soaked(usual: int, most: int | None = None) -> int:
-    """How many of something a soak test has that usually has so many."""
+    """Return the number of repetitions for a soak test that usually has so many, `most` at the most."""
     wanted = usual * _SOAK_TIMES
     return wanted if most is None else min(wanted, most)

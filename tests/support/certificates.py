@@ -51,7 +51,7 @@ def make(
     named: x509.Name | None = None,
     alternative=None,
 ) -> Made:
-    """A certificate that names `issuer` as its issuer and is signed by `signer`; by itself if neither is given."""
+    """Make a certificate with `issuer` as its issuer, signed by `signer` (the issuer); self-signed without both."""
     key = key or ec.generate_private_key(ec.SECP256R1())
     named = subject(name) if named is None else named
     signer = signer or issuer
@@ -73,7 +73,7 @@ def make(
 
 
 def line(length: int) -> list[Made]:
-    """A chain of this many certificates, leaf first, each signed by the next."""
+    """Make a chain of this many certificates, leaf first, each signed by the next."""
     made = [make("root", ca=True)]
     while len(made) < length:
         made.insert(0, make(f"level {len(made)}", issuer=made[0], ca=len(made) < length - 1))
@@ -81,7 +81,7 @@ def line(length: int) -> list[Made]:
 
 
 def write(folder: Path, name: str, *chain: Made) -> tuple[Path, Path]:
-    """The chain and the leaf's key as PEM files."""
+    """Write the chain and the leaf's key as PEM files; return their paths."""
     certificate, key = folder / f"{name}.pem", folder / f"{name}.key"
     certificate.write_bytes(b"".join(each.pem for each in chain))
     key.write_bytes(chain[0].key_pem)

@@ -1,4 +1,4 @@
-"""CoAP messages byte by byte, from RFC 7252 and not from the server, and a socket that says exactly these."""
+"""CoAP messages byte by byte, from RFC 7252 and not from the server, and a socket that sends exactly these."""
 
 import itertools
 import socket
@@ -13,7 +13,7 @@ EMPTY = 0
 
 
 def code(dotted: float) -> int:
-    """`2.05` as it is on the wire."""
+    """Return a code, e.g. `2.05`, as it is on the wire."""
     return int(dotted) * 32 + round(dotted % 1 * 100)
 
 
@@ -25,7 +25,7 @@ Options = list[tuple[int, bytes]]
 
 
 def number(value: int) -> bytes:
-    """A number as an option has it: without leading zeros."""
+    """Encode a number for an option: without leading zeros."""
     return value.to_bytes((value.bit_length() + 7) // 8, "big")
 
 
@@ -95,7 +95,7 @@ class Heard:
 
 
 def read(data: bytes) -> Heard:
-    """Take a message apart; strict, since servers are."""
+    """Decode a message strictly: a server must not send anything invalid."""
     assert data[0] >> 6 == 1
     length, at = data[0] & 15, 4
     token, at = data[at : at + length], at + length
@@ -122,7 +122,7 @@ def read(data: bytes) -> Heard:
 
 
 class RawPeer:
-    """A UDP socket, with message ids and tokens of its own."""
+    """A UDP socket, with its own message ids and tokens."""
 
     def __init__(self, port: int, timeout_s: float = 20.0, host: str = "127.0.0.1") -> None:
         self.socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
@@ -158,7 +158,7 @@ class RawPeer:
     def ask(
         self, code_: int, path: str, payload: bytes = b"", *, kind: int = CON, options: Any = (), **more: Any
     ) -> Heard:
-        """Send a request and hear its answer: piggybacked, or by itself if it took long or was not to be confirmed."""
+        """Send a request and return its response: piggybacked, or separate if it is late or the request is a NON."""
         mid = next(self._mids)
         token = more.get("token", b"t%d" % mid)
         self.send(message(kind, code_, mid, token, path_options(path) + list(options), payload))

@@ -1,4 +1,4 @@
-"""Commands as a user runs them, and a look at the processes that they leave."""
+"""Commands as a user runs them, and checks of the processes that they leave."""
 
 import json
 import subprocess
@@ -33,7 +33,7 @@ def printed(*arguments: str):
 
 
 def processes() -> list[str]:
-    """Command lines of everything that runs."""
+    """Return the command lines of all processes."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
@@ -44,7 +44,7 @@ def processes() -> list[str]:
 
 
 def gone(text: str) -> None:
-    """Wait until no process has this in its command line."""
+    """Wait until no process has this text in its command line."""
     deadline = time.monotonic() + 10
     while [line for line in processes() if text in line]:
         assert time.monotonic() < deadline, "something still runs"
@@ -52,12 +52,12 @@ def gone(text: str) -> None:
 
 
 def bench_in(cwd: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    """Run a command in a folder of its own."""
+    """Run a command with this folder as its working directory."""
     return bench(*arguments, cwd=cwd, timeout=FLEET_PATIENCE_S)
 
 
 def nothing_is_left(cwd: Path) -> None:
-    """No folder, and no process with anything of it."""
+    """Expect that no folder is left in `.bench`, and no process with `cwd` in its command line."""
     assert [each.name for each in cwd.glob(".bench/*")] == []
     open_folders = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
@@ -70,7 +70,7 @@ def nothing_is_left(cwd: Path) -> None:
 
 @contextmanager
 def serving(data: Path) -> Iterator["subprocess.Popen[bytes]"]:
-    """A `bench serve` on a data folder, as a user has one."""
+    """Run `bench serve` on a data folder, as a user does; kill it at the end of the block."""
     ready = data.with_name("ready.json")
     options = ("--data", data, "--free-ports", "--ready-file", ready, "--json")
     with (

@@ -1,4 +1,4 @@
-"""The unmodified esptool, run on a virtual board's line."""
+"""Runs of the unmodified esptool on a virtual board's line."""
 
 import re
 import subprocess
@@ -24,7 +24,7 @@ TOOL_TIMEOUT_S = 120
 
 
 def esptool(port: line_server.LineServer | str, *arguments: object, fails: bool = False) -> str:
-    """Run it, on a raw line in the loader that the board's buttons enter; returns what it says."""
+    """Run esptool and return its output; on a raw line the board's buttons start the loader first."""
     if isinstance(port, line_server.LineServer):
         if port.url.startswith("socket:"):
             port.reset(Start.DOWNLOAD)

@@ -1,4 +1,4 @@
-"""The firmware's sources, as syntax trees, and what they say in literals."""
+"""The firmware's sources, as syntax trees, and the texts of their literals."""
 
 import ast
 from collections.abc import Iterator
@@ -7,13 +7,13 @@ from bench import paths
 
 
 def trees() -> Iterator[ast.Module]:
-    """Return the syntax tree of each module."""
+    """Yield the syntax tree of each module."""
     for path in sorted(paths.FIRMWARE.rglob("*.py")):
         yield ast.parse(path.read_text(), str(path))
 
 
 def calls(*functions: str) -> Iterator[ast.Call]:
-    """Return all calls of functions or methods of these names."""
+    """Yield all calls of functions or methods of these names."""
     for tree in trees():
         for node in ast.walk(tree):
             if isinstance(node, ast.Call):
@@ -24,7 +24,7 @@ def calls(*functions: str) -> Iterator[ast.Call]:
 
 
 def texts(node: ast.expr) -> set[str]:
-    """Return the texts that an expression may be, if it is a literal or a choice of some; else nothing."""
+    """Return the possible texts of an expression that is a literal or a choice of literals; else an empty set."""
     match node:
         case ast.Constant(value=str(text)):
             return {text}

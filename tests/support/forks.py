@@ -1,7 +1,7 @@
-"""Processes that are forked off one which has imported the bench: a start costs what the work costs.
+"""Processes that are forked off one which has imported the bench: a start costs no more than its work.
 
-A command that is started from nothing imports for half a second first; tests start some hundreds. Those that are
-about the process itself, its signals or its terminal, start a real one.
+A command that is started from scratch imports for half a second first; tests start some hundreds. Tests of the process
+itself, its signals or its terminal start a real one.
 """
 
 import multiprocessing
@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import bench.server.run.foreground
-import bench.server.run.in_process  # noqa: F401 - the point of this module: it is imported once, and by no start
+import bench.server.run.in_process  # noqa: F401 - imported here once, so that no start imports it
 from bench import cli
 
 COLUMNS = {"COLUMNS": "200"}
@@ -24,9 +24,9 @@ _context.set_forkserver_preload([__name__])
 
 
 def process(target, *args):
-    """A process that is not started yet."""
+    """Return a process that is not started yet."""
     width = os.environ.get("COLUMNS")
-    os.environ.update(COLUMNS)  # which rich asks for when it is imported
+    os.environ.update(COLUMNS)  # rich reads it when it is imported
     try:
         multiprocessing.forkserver.ensure_running()
     finally:
@@ -44,7 +44,7 @@ def bench_command(
     cwd: Path | None = None,
     timeout: float = PATIENCE_S,
 ) -> "subprocess.CompletedProcess[str]":
-    """Run `bench` with these arguments, and wait for it; `env` is put over our environment."""
+    """Run `bench` with these arguments, and wait for it; `env` is merged into our environment."""
     words = [str(each) for each in arguments]
     with tempfile.TemporaryDirectory(prefix="bench-command-") as folder:
         place = Path(folder)
@@ -75,7 +75,7 @@ def _run(words: list[str], environment: dict[str, str], cwd: str, folder: str) -
 
 
 def redirect(file: Path, descriptor: int) -> None:
-    """Append what is written to a descriptor to a file of its owner's."""
+    """Append everything written to a descriptor to a file that only its owner can read."""
     opened = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(opened, descriptor)
     os.close(opened)

@@ -1,4 +1,4 @@
-"""Requests of the HTTP device API, one connection each, and what their answers have to be."""
+"""Requests of the HTTP device API, one connection each, and checks of their answers."""
 
 import contextlib
 import http.client
@@ -12,7 +12,7 @@ PROVISION = "/api/v1/provision"
 
 
 def call(server, path, body=b"", method="POST", **options):
-    """One request on a connection of its own: status, body, headers."""
+    """Send one request on a new connection; return status, body and headers."""
     connection = http.client.HTTPConnection("127.0.0.1", server.ports.http, timeout=5)
     with contextlib.closing(connection):
         connection.request(method, path, body, **options)
@@ -25,7 +25,7 @@ def head(path, *headers, method="POST"):
 
 
 def read_response(client):
-    """The next response of a connection: its status and its body."""
+    """Return the status and the body of a connection's next response."""
     received = b""
     while b"\r\n\r\n" not in received:
         byte = client.read(1)
@@ -58,7 +58,7 @@ def expect_error(response, status, message, code):
 
 
 def listeners(server, device_id):
-    """How many wait for the device."""
+    """Return the number of requests that wait for something for the device."""
 
     async def deed(api):
         device = api.presence._devices.get(device_id)

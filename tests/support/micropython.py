@@ -27,12 +27,12 @@ def run(
     """Run MicroPython source, and return its output. An exception there fails the test here.
 
     Args:
-        code: the source.
-        umqtt: the folder of an umqtt to use; by default the stored one.
-        rom: use the modules of a virtual board's ROM.
+        code: The source.
+        umqtt: The folder of an umqtt to use; None: the fetched one.
+        rom: True to use the modules of a virtual board's ROM.
         arguments: `sys.argv[1:]`.
-        cwd: the working directory; by default this one.
-        stdin: the standard input, which ends there.
+        cwd: The working directory; None: the present one.
+        stdin: All of the standard input.
     """
     done = subprocess.run(
         [unix_port.interpreter(), "-c", code, *arguments],

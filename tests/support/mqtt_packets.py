@@ -1,4 +1,4 @@
-"""The wire as a client writes and reads it: MQTT packets byte by byte, from the standard and not from the server."""
+"""MQTT packets byte by byte, as a client sends and expects them; written from the standard, not from the server."""
 
 import json
 import sqlite3
@@ -36,7 +36,7 @@ def success(token: str) -> bytes:
 
 
 def packet(first: int, body: bytes) -> bytes:
-    """A fixed header with the shortest remaining length, and what follows it."""
+    """Return a packet: a fixed header with the shortest remaining length, and the body."""
     return bytes([first]) + variable(len(body)) + body
 
 
@@ -108,7 +108,7 @@ def unsuback(packet_id: int) -> bytes:
     return b"\xb0\x02" + word(packet_id)
 
 
-# MQTT 5. Properties are given as the bytes they are, one after the other; None leaves out even their length.
+# MQTT 5. Properties are given as encoded bytes, one after the other; None leaves out even their length.
 
 
 def properties(data: bytes | None) -> bytes:
@@ -149,7 +149,7 @@ def publish5(
 
 
 def acknowledgement5(first: int, packet_id: int, reason: int | None = None, has: bytes | None = None) -> bytes:
-    """PUBACK, PUBREC, PUBREL or PUBCOMP."""
+    """Return a PUBACK, PUBREC, PUBREL or PUBCOMP."""
     return packet(first, word(packet_id) + (b"" if reason is None else bytes([reason])) + properties(has))
 
 
@@ -179,7 +179,7 @@ def auth5(reason: int | None = None, has: bytes | None = None) -> bytes:
 
 
 class Old:
-    """MQTT 3.1.1: what a client writes, and what it is to hear."""
+    """MQTT 3.1.1: the packets that a client sends, and those that it expects."""
 
     publish = staticmethod(publish)
     subscribe = staticmethod(subscribe)
@@ -208,11 +208,11 @@ class Old:
         return b""
 
     def request(self, profile: ProfileView, *, qos: int = 1, packet_id: int = 1, **fields: Any) -> bytes:
-        """A PUBLISH that asks for credentials."""
+        """Return a PUBLISH with a provisioning request."""
         return self.publish(PROVISION_REQUEST, request_body(profile, **fields), qos=qos, packet_id=packet_id)
 
     def answer(self, body: bytes, *, qos: int = 1, packet_id: int = 1) -> bytes:
-        """The PUBLISH that answers it."""
+        """Return the PUBLISH that answers a provisioning request."""
         return self.publish(PROVISION_RESPONSE, body, qos=qos, packet_id=packet_id)
 
 
@@ -257,18 +257,18 @@ VERSIONS = {"3.1.1": Old(), "5": New()}
 
 
 def request_body(profile: ProfileView, **fields: Any) -> bytes:
-    """A provisioning request; a field that is `...` is left out."""
+    """Return a provisioning request as JSON; a field that is `...` is left out."""
     body = {"provisionDeviceKey": profile.provision_key, "provisionDeviceSecret": profile.provision_secret, **fields}
     return json.dumps({key: value for key, value in body.items() if value is not ...}).encode()
 
 
 def request(profile: ProfileView, *, qos: int = 1, packet_id: int = 1, **fields: Any) -> bytes:
-    """A PUBLISH of MQTT 3.1.1 that asks for credentials."""
+    """Return a PUBLISH of MQTT 3.1.1 with a provisioning request."""
     return VERSIONS["3.1.1"].request(profile, qos=qos, packet_id=packet_id, **fields)
 
 
 def new_device(server: RunningServer, name: str = "device", token: str = TOKEN, **profile: str) -> None:
-    """A device with this token, in a profile of its own with these fields."""
+    """Make a device with this token, in a new profile with these fields."""
     made = server.new_profile(ProvisionType.CHECK_PRE_PROVISIONED_DEVICES)
     server.query(lambda registry: registry.create_device(name, made.name, token=token))
 
@@ -280,14 +280,14 @@ def new_device(server: RunningServer, name: str = "device", token: str = TOKEN, 
 
 
 def stored(server: RunningServer, name: str = "device") -> tuple[dict[str, Any], dict[str, Any]]:
-    """The latest telemetry of a device, and its client attributes."""
+    """Return the latest telemetry of a device, and its client attributes."""
     device = server.query(lambda registry: registry.device(name))
     return device.telemetry, device.attributes.get("CLIENT_SCOPE", {})
 
 
 @contextmanager
 def device_session(server: RunningServer, version: Old, token: str = TOKEN) -> Iterator[RawClient]:
-    """A client that is logged in."""
+    """Open a client that is logged in."""
     with RawClient(server.ports.mqtt) as client:
         client.send(version.connect(username=token))
         client.expect(version.accepted())
@@ -295,13 +295,13 @@ def device_session(server: RunningServer, version: Old, token: str = TOKEN) -> I
 
 
 def expect_end(client: RawClient, version: Old, reason: int) -> None:
-    """The server closes; MQTT 5 says why."""
+    """Expect the server to close; with MQTT 5, after a DISCONNECT with the reason."""
     client.expect(version.farewell(reason))
     client.expect_closed()
 
 
 def expect_silence(client: RawClient, seconds: float = 0.3) -> None:
-    """Nothing comes for so long, and the connection stays open."""
+    """Expect that nothing comes for so long, and the connection stays open."""
     before = client.socket.gettimeout()
     client.socket.settimeout(seconds)
     with pytest.raises(TimeoutError):
@@ -310,13 +310,13 @@ def expect_silence(client: RawClient, seconds: float = 0.3) -> None:
 
 
 def expect_open(client: RawClient) -> None:
-    """The next thing the server says is the answer to this ping."""
+    """Expect the next packet to be the answer to a ping."""
     client.send(PINGREQ)
     client.expect(PINGRESP)
 
 
 def expect_unharmed(server: RunningServer, *, devices: Sequence[str] = ()) -> None:
-    """Both transports serve a good client, and there are no more devices than before."""
+    """Expect both transports to serve a good client, with no other devices than these, and no failure."""
     with RawClient(server.ports.mqtt) as client:
         client.send(connect(username="provision") + request(server.profile, provisionDeviceSecret="wrong"))
         client.expect(connack(0) + puback(1) + publish(PROVISION_RESPONSE, NOT_FOUND, qos=1))
@@ -328,7 +328,7 @@ def expect_unharmed(server: RunningServer, *, devices: Sequence[str] = ()) -> No
 
 
 def trickle(client: RawClient, data: bytes, pause_s: float = 0.02) -> float:
-    """Send byte by byte; returns how many seconds it took the server to close without a word."""
+    """Send byte by byte; return the seconds until the server closed without sending anything."""
     start = time.monotonic()
     client.socket.settimeout(pause_s)
     with suppress(ConnectionError):
@@ -344,7 +344,7 @@ def trickle(client: RawClient, data: bytes, pause_s: float = 0.02) -> float:
 
 @contextmanager
 def held_back_commits(server: RunningServer) -> Iterator[None]:
-    """Nothing can be stored meanwhile: another process, as it were, is writing."""
+    """Prevent commits in the block, as another process that writes does."""
     other = sqlite3.connect(server.data / "registry.sqlite3", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     try:
@@ -356,7 +356,7 @@ def held_back_commits(server: RunningServer) -> Iterator[None]:
 
 @contextmanager
 def held_back_logins(server: RunningServer) -> Iterator[threading.Event]:
-    """Logins are looked up, and wait with what was found until the block ends; the event: one was looked up."""
+    """Hold back logins, once looked up, until the block ends; yield an event for the first look-up."""
     registry, looked_up, go = server.registry, threading.Event(), threading.Event()
     find = registry._login
 

@@ -1,4 +1,4 @@
-"""What tests of the operators' API need: clients that are logged in, and names that nobody else has."""
+"""Helpers for tests of the operators' API: clients that are logged in, and unique names."""
 
 import datetime as dt
 import json
@@ -12,18 +12,18 @@ from cryptography.x509.oid import NameOID
 
 
 def account(server):
-    """The account that a first start makes."""
+    """Return the account that a first start makes."""
     return json.loads((server.data / "operator.json").read_text())
 
 
 def client(server, token=None):
-    """A client with a token, or without."""
+    """Return a client with a token, or without."""
     headers = {"X-Authorization": f"Bearer {token}"} if token else {}
     return httpx.Client(base_url=f"http://127.0.0.1:{server.ports.http}", headers=headers, timeout=30)
 
 
 def login(server, who=None):
-    """A client that is logged in; as the operator unless told otherwise."""
+    """Return a client that is logged in; as the operator by default."""
     who = who or account(server)
     with client(server) as anonymous:
         answer = anonymous.post("/api/auth/login", json=who)
@@ -36,7 +36,7 @@ def name(what="x"):
 
 
 def refused(answer, status, code, message=None):
-    """An error in ThingsBoard's shape, that quotes no secret."""
+    """Expect an error in ThingsBoard's form, and return its message."""
     assert answer.status_code == status, f"{answer.status_code} {answer.text}"
     body = answer.json()
     assert set(body) == {"status", "message", "errorCode", "timestamp"}
@@ -47,7 +47,7 @@ def refused(answer, status, code, message=None):
 
 
 def make_certificate():
-    """A self-signed certificate, as PEM."""
+    """Return a new self-signed certificate, as PEM."""
     key = ec.generate_private_key(ec.SECP256R1())
     who = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name("authority"))])
     now = dt.datetime.now(dt.UTC)
@@ -66,7 +66,7 @@ def new_device(operator, **fields):
 
 
 def new_profile(operator, strategy="DISABLED", **fields):
-    """A profile with a key and a secret."""
+    """Make a profile with a key and a secret."""
     form = {
         "name": name("profile"),
         "type": "DEFAULT",
@@ -80,7 +80,7 @@ def new_profile(operator, strategy="DISABLED", **fields):
 
 
 def new_customer(server, operator):
-    """A customer, and a client of their user."""
+    """Make a customer with a user; return the customer, and a client of the user."""
     customer = ok(operator.post("/api/customer", json={"title": name("customer")}))
     form = {"email": f"{name('jo')}@example.com", "authority": "CUSTOMER_USER", "customerId": customer["id"]}
     user = ok(operator.post("/api/user?sendActivationMail=false", json=form))

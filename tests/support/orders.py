@@ -1,4 +1,4 @@
-"""An operator who gives orders to a board, over the REST API."""
+"""An operator's calls to a board and changes of it, over the REST API."""
 
 import json
 from typing import Any
@@ -18,17 +18,17 @@ class Orders:
         self._id = found["id"]["id"]
 
     def call(self, method: str, params: Any = None) -> Any:
-        """The board's answer to a call; None if it never came."""
+        """Return the board's answer to a call; None if it never came."""
         body = {"method": method, "params": params or {}, "timeout": 5000}
         answer = self._http.post(f"/api/rpc/twoway/{self._id}", json=body)
         return answer.json() if answer.status_code == 200 else None
 
     def credentials(self) -> dict[str, Any]:
-        """What the device logs in with, as the server has it."""
+        """Return the device's credentials, as the server has them."""
         return self._http.get(f"/api/device/{self._id}/credentials").json()
 
     def save(self, fields: dict[str, str]) -> None:
-        """Make a board's new credentials, as it named them, what it logs in with."""
+        """Save a board's new credentials on the server, in the fields of the board's answer."""
         form = self.credentials()
         form["credentialsType"] = fields["credentialsType"]
         form["credentialsId"] = fields.get("token", "")

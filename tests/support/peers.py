@@ -24,7 +24,7 @@ def receive(connection: socket.socket, size: int) -> bytes:
 
 
 def until_closed(connection: socket.socket) -> bytes:
-    """Return all that comes until the device closes."""
+    """Return everything that comes until the device closes."""
     data = b""
     try:
         while chunk := connection.recv(4096):
@@ -71,7 +71,7 @@ class Peers:
 
 
 class Secured:
-    """A server's side of TLS whose every byte passes through `transmit`, on the way to the device."""
+    """The server's side of a TLS connection; every byte for the device passes through `transmit`."""
 
     def __init__(
         self, connection: socket.socket, context: ssl.SSLContext, transmit: Callable[[bytes], None] | None = None
@@ -82,7 +82,7 @@ class Secured:
         self._tls = context.wrap_bio(self._in, self._out, server_side=True)
 
     def shake_hands(self) -> None:
-        """Complete the handshake. Raises ConnectionError if the device closes before, ssl.SSLError if it objects."""
+        """Complete the handshake. Raises ConnectionError if the device closes before, ssl.SSLError if it refuses."""
         while True:
             try:
                 self._tls.do_handshake()
@@ -94,7 +94,7 @@ class Secured:
                 return
 
     def receive(self, size: int) -> bytes:
-        """Return exactly `size` bytes of the device's."""
+        """Return exactly `size` bytes from the device."""
         data = b""
         while len(data) < size:
             try:
@@ -124,7 +124,7 @@ class Secured:
 
 
 def server_context(folder: Path, *chain: certificates.Made, client_ca: certificates.Made | None = None):
-    """Return the context of a server with this chain; with `client_ca` it requires a certificate signed by that one."""
+    """Return the context of a server with this chain; with `client_ca` it requires a certificate signed by that CA."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*certificates.write(folder, "peer", *chain))
     if client_ca:

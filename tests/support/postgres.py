@@ -1,4 +1,4 @@
-"""A PostgreSQL of the tests' own: a cluster in a temporary folder, reached by a socket in it, gone afterwards."""
+"""A PostgreSQL cluster for tests, in a temporary folder, reached by a socket in it, and deleted afterwards."""
 
 import os
 import pwd
@@ -14,14 +14,14 @@ _USER = "postgres"
 
 
 def programs() -> Path | None:
-    """Where the programs of Debian's postgresql package are, or those on the PATH; None if there are none."""
+    """Return the folder with PostgreSQL's programs, of Debian's package or on the PATH; None if it is not installed."""
     debian = sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"))
     found = debian[-1] if debian else shutil.which("pg_ctl")
     return Path(found).resolve().parent if found else None
 
 
 class Cluster:
-    """`with Cluster(programs()) as cluster:` runs one; `cluster.database()` makes a database in it."""
+    """A running cluster: `with Cluster(programs()) as cluster:`; `cluster.database()` makes a database in it."""
 
     def __init__(self, where: Path) -> None:
         self._bin = where
@@ -56,7 +56,7 @@ class Cluster:
         return self._folder / "data"
 
     def database(self) -> str:
-        """A new, empty database: its URL for `--database`."""
+        """Make an empty database; return its URL for `--database`."""
         name = f"t{uuid.uuid4().hex}"
         self._run("createdb", "-h", self._folder, "-U", _USER, name)
         return f"postgresql+asyncpg://{_USER}@/{name}?host={self._folder}"

@@ -12,14 +12,14 @@ MODES = [pytest.param(False, id="before"), pytest.param(True, id="torn")]
 
 
 def cuts(torn: bool) -> Iterator[Cut]:
-    """Cut after cut; whoever uses them stops when one is not reached any more."""
+    """Yield a cut at each write in turn; the caller stops when one is not reached any more."""
     for at in range(1000):
         yield Cut(at=at, torn=torn)
     raise AssertionError("it never completes")
 
 
 def loses_power_before(power: PowerCycle, *events: str, **fields: Any) -> bool:
-    """Wait for these events, the first one with these fields; True if the cut came before the last of them."""
+    """Wait for these events, the first with these fields; return whether the cut came before the last of them."""
     try:
         for number, event in enumerate(events):
             power.wait_for(event, **(fields if number == 0 else {}))

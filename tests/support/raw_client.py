@@ -5,7 +5,7 @@ from typing import Self
 
 
 class RawClient:
-    """A TCP connection that says exactly these bytes and hears exactly those."""
+    """A TCP connection that sends exactly the given bytes, and expects exact ones."""
 
     def __init__(self, port: int, timeout_s: float = 5.0) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout_s)
@@ -20,7 +20,7 @@ class RawClient:
         self.socket.sendall(data)
 
     def read(self, size: int) -> bytes:
-        """Exactly `size` bytes, or fewer if the connection is closed before."""
+        """Return exactly `size` bytes, or fewer if the connection is closed before."""
         data = b""
         while len(data) < size:
             chunk = self.socket.recv(size - len(data))
@@ -33,7 +33,7 @@ class RawClient:
         assert self.read(len(data)) == data
 
     def expect_closed(self) -> None:
-        """The server closed, and said nothing more."""
+        """Expect that the server closes, and sends nothing more."""
         try:
             rest = self.socket.recv(1)
         except ConnectionResetError:

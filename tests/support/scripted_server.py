@@ -1,4 +1,4 @@
-"""A server that does to each connection of a board what the test says; a loopback port, no thread."""
+"""A server whose test handles each connection of a board step by step; on a loopback port, without a thread."""
 
 import json
 import socket
@@ -27,7 +27,7 @@ class Connection:
         self._socket: socket.socket | None = None if tls else raw
 
     def packet(self) -> tuple[int, bytes]:
-        """The next packet's type and body. Raises Gone."""
+        """Return the next packet's type and body. Raises Gone."""
         try:
             if self._socket is None:
                 assert self._tls
@@ -44,7 +44,7 @@ class Connection:
             raise Gone from error
 
     def say(self, data: bytes) -> None:
-        """Send it. Raises Gone."""
+        """Send bytes to the board. Raises Gone."""
         assert self._socket
         try:
             self._socket.sendall(data)
@@ -52,14 +52,14 @@ class Connection:
             raise Gone from error
 
     def close(self, *, reset: bool = False) -> None:
-        """End it, with a FIN or an RST."""
+        """End the connection, with a FIN or an RST."""
         if reset:
-            with suppress(OSError):  # after a handshake that failed there is none left to end
+            with suppress(OSError):  # after a failed handshake the connection has ended already
                 self._raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._raw.close()
 
     def wait_until_gone(self) -> None:
-        """Say nothing until the board gives up."""
+        """Send nothing until the board gives up."""
         with suppress(OSError):
             while self._raw.recv(4096):
                 pass
@@ -76,7 +76,7 @@ class Connection:
 
 
 class ScriptedServer:
-    """Listens on a free port; `accept` the board's connections one after the other. A context manager."""
+    """A listener on a free port; `accept` returns the board's connections one by one. A context manager."""
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self._tls = tls
@@ -91,24 +91,24 @@ class ScriptedServer:
         self._listener.close()
 
     def accept(self) -> Connection:
-        """The next connection."""
+        """Wait for the next connection, and return it."""
         return Connection(self._listener.accept()[0], self._tls)
 
 
 def login(body: bytes) -> str:
-    """The user name in a CONNECT that has a client id and a user name: an access token."""
+    """Return the user name, an access token, of a CONNECT that has a client id and a user name."""
     client_id = 12 + int.from_bytes(body[10:12], "big")
     return body[client_id + 2 : client_id + 2 + int.from_bytes(body[client_id : client_id + 2], "big")].decode()
 
 
 def published(body: bytes) -> tuple[str, Any, bytes]:
-    """Topic, payload read as JSON, and the PUBACK, of a PUBLISH with QoS 1."""
+    """Return topic, payload read as JSON, and the PUBACK, of a PUBLISH with QoS 1."""
     end = 2 + int.from_bytes(body[:2], "big")
     return body[2:end].decode(), json.loads(body[end + 2 :]), puback(int.from_bytes(body[end : end + 2], "big"))
 
 
 def usual_answer(kind: int, body: bytes) -> bytes:
-    """What a server answers at once that likes everything."""
+    """Return the immediate answer of a server that accepts everything; empty if there is none."""
     if kind == CONNECT:
         return connack(0)
     if kind == PUBLISH:
@@ -121,5 +121,5 @@ def usual_answer(kind: int, body: bytes) -> bytes:
 
 
 def message(topic: str, value: Any) -> bytes:
-    """A PUBLISH of the server's."""
+    """Return a PUBLISH from the server, with the value as JSON."""
     return publish(topic, json.dumps(value).encode())

@@ -1,4 +1,4 @@
-"""What a server said, searched for every secret that it has."""
+"""A search of a server's output for every secret that it has."""
 
 import json
 from collections.abc import Iterator
@@ -19,13 +19,13 @@ from bench.registry.model import Credentials, Device, Profile
 from bench.registry.provision_type import ProvisionType
 from tests.support.at_rest import on_database
 
-# What tests choose is shorter now and then, and then found in anything.
+# Secrets that tests choose are sometimes shorter, and would be found in any output.
 _SHORTEST = 8
 
 
 @dataclass
 class Count:
-    """What was searched so far: how many secrets, in what how many servers said, characters of it."""
+    """The extent of the searches so far: numbers of secrets, of servers, and of characters of their output."""
 
     secrets: int = 0
     servers: int = 0
@@ -47,7 +47,7 @@ class _Secret:
 
 
 def expect_none_said(folder: Path, url: str | None, said: str) -> None:
-    """Fail if a server said one of the secrets in its data folder and database; the failure does not show it."""
+    """Fail if a server's output has one of the secrets in its data folder and database; the failure hides it."""
     try:
         known, names = on_database(folder, url, lambda connection: _all(connection, folder))
     except SQLAlchemyError:  # a test broke the database on purpose
@@ -68,7 +68,7 @@ def _is_in(text: str, said: str) -> bool:
 
 
 def _all(connection: Connection, folder: Path) -> tuple[list[_Secret], list[str]]:
-    """Every secret, and the names that are told freely."""
+    """Return every secret, and the names that are not secret."""
     key = (folder / KEY_FILE).read_bytes()
     with Session(connection) as session:
         rows = session.execute(select(Device.id, Device.name, Device.profile_id)).all()
@@ -105,5 +105,5 @@ def _of_device(name: str, own: credentials.DeviceCredentials) -> Iterator[_Secre
 
 
 def has_registry(folder: Path, url: str | None) -> bool:
-    """Whether there is something to search for."""
+    """Return whether there is a registry, and so secrets to search for."""
     return (folder / KEY_FILE).exists() and (url is not None or (folder / DATABASE_FILE).exists())

@@ -1,4 +1,4 @@
-"""Serial lines of this machine's own, whose other end, the board's, is the test's."""
+"""Serial lines on this machine, whose other end, the board's, is in the test's hands."""
 
 import contextlib
 import os
@@ -28,7 +28,7 @@ class Device:
         self.path.symlink_to(os.ttyname(self._other))
 
     def pull(self) -> None:
-        """Pull the cable out."""
+        """Pull the cable out: the name and the device go. No-op if it is out."""
         self.path.unlink(missing_ok=True)
         for each in (self._board, self._other):
             with contextlib.suppress(OSError):
@@ -38,7 +38,7 @@ class Device:
         os.write(self._board, data)
 
     def read_until(self, end: bytes) -> bytes:
-        """Return the bytes that were typed, up to and with `end`."""
+        """Return the typed bytes up to and including `end`."""
         data = b""
         while not data.endswith(end):
             assert select.select([self._board], [], [], PATIENCE_S)[0], f"after {data!r} came nothing more"
@@ -116,7 +116,7 @@ class Served:
                         clients.remove(each)
                         each.close()
                 for each in clients:
-                    with contextlib.suppress(OSError):  # it hung up, which its end tells in the next turn
+                    with contextlib.suppress(OSError):  # it hung up; the next turn reads its end
                         each.sendall(spoken)
             os.close(keyboard)
             for each in clients:
@@ -124,7 +124,7 @@ class Served:
 
 
 def _received(client: socket.socket) -> bytes:
-    """Return the bytes that came, none if the other end is gone."""
+    """Return the bytes that came; empty if the other end is gone."""
     try:
         return client.recv(4096)
     except OSError:

@@ -15,9 +15,9 @@ _POLL_S = 0.005  # a ready file cannot be awaited
 
 
 class Serving:
-    """`with Serving(data, said, *options) as server:` runs one; killed at the latest with the block.
+    """A running `bench serve`: `with Serving(data, said, *options) as server:`; killed at the end of the block.
 
-    `said` is a file that gets what it prints, after what is in it already.
+    `said` is the file to which its output is appended.
     """
 
     def __init__(self, data: Path, said: Path, *options: str) -> None:
@@ -41,7 +41,7 @@ class Serving:
         self.kill()
 
     def kill(self) -> None:
-        """SIGKILL, at once."""
+        """Kill the process at once, with SIGKILL."""
         self._process.kill()
         self._process.join()
 

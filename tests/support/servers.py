@@ -1,4 +1,4 @@
-"""A running server whose words are searched for its secrets, and the databases that it runs on."""
+"""A running server whose output is searched for its secrets, and the databases that it runs on."""
 
 import socket
 
@@ -14,12 +14,12 @@ on_both_databases = pytest.mark.parametrize(
 
 
 PATIENCE_S = 30.0
-# Of the device that `device` and `device_id` make.
+# The token of the device that `device` and `device_id` make.
 TOKEN = "the-token"
 
 
 class RunningServer(thread.RunningServer):
-    """The real server in a thread. At its end nothing that it said holds a secret of its registry."""
+    """The real server in a thread. Its end fails the test if its output has a secret of its registry."""
 
     def close(self) -> None:
         was_running = self.is_running()

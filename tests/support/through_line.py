@@ -1,7 +1,7 @@
 """Virtual boards whose every power cycle is behind a serial line: `--target virtual` for tests of virtual boards.
 
-What a test of such boards says to them and hears from them goes through RFC 2217; what only the bench can
-know of a virtual board, as its writes to the flash, is asked of the power cycle itself.
+A test's input to such boards and their output go through RFC 2217; facts that only the bench can know of a virtual
+board, e.g. its writes to the flash, are read from the power cycle itself.
 """
 
 import time
@@ -21,15 +21,15 @@ _TURN_S = 0.02
 
 
 class BoardOnALine(VirtualBoard):
-    """A virtual board that is heard on its line."""
+    """A virtual board that is followed on its serial line."""
 
     def power_on(self, conditions: Conditions | None = None, *, lock: Any = None) -> Any:
-        """Serves the line if a test asks; who serves it has the board's lock."""
+        """Serve the line for a test; the line's server itself, which has the board's lock, gets the power cycle."""
         return super().power_on(conditions, lock=lock) if lock else PowerOnALine(self, conditions or Conditions())
 
 
 class PowerOnALine:
-    """As a PowerCycle."""
+    """A power cycle behind a serial line, with the interface of PowerCycle."""
 
     def __init__(self, board: VirtualBoard, conditions: Conditions) -> None:
         with ExitStack() as held:
@@ -63,7 +63,7 @@ class PowerOnALine:
     def follow(self, timeout_s: float | None = None) -> Iterator[dict[str, Any]]:
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         while True:
-            lost = self._power.is_lost  # asked first: what a dead board said is complete
+            lost = self._power.is_lost  # read first: the output of a dead board is complete
             yield from self._line.follow(_TURN_S)
             if lost or (deadline is not None and time.monotonic() > deadline):
                 return

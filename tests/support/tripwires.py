@@ -1,4 +1,4 @@
-"""Serial lines on which something happens at a given text from the host or the board."""
+"""Serial lines with an action at a given text from the host or the board."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ from bench.virtual.uart_timing import LineFaults, Wire
 
 @dataclass(frozen=True)
 class Moment:
-    """The n-th time that a text comes over a line, in either direction, just before it arrives."""
+    """The n-th time that a text is sent over a line, in either direction, just before it arrives."""
 
     name: str
     text: bytes
@@ -40,7 +40,7 @@ class Tripwire:
 
 @contextmanager
 def serve(board: VirtualBoard, wire: Tripwire, faults: LineFaults | None = None) -> Iterator[LineServer]:
-    """A board's line with a tripwire; its thread is the one that acts."""
+    """Serve a board's line with a tripwire, whose action runs on the line's thread."""
     moment = wire.moment
 
     class Tripped(Wire):
