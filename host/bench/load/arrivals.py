@@ -1,4 +1,4 @@
-"""When the devices of a fleet are switched on."""
+"""Times at which the devices of a fleet are switched on."""
 
 import random
 from enum import StrEnum
@@ -6,7 +6,7 @@ from itertools import accumulate
 
 
 class Arrival(StrEnum):
-    """All at one moment; independently of each other; or all at one moment, and again after their server was away."""
+    """Pattern of power-ons: all at once; independent of each other; all at once, then back after a server restart."""
 
     ALL = "all"
     POISSON = "poisson"
@@ -14,9 +14,16 @@ class Arrival(StrEnum):
 
 
 def moments(arrival: Arrival, devices: int, *, rate: float, seed: int) -> list[float]:
-    """Seconds from the start until each device is switched on, in their order.
+    """Return the times at which devices are switched on, in seconds from the start, in ascending order.
 
-    `rate`: how many a second there are on average, with Arrival.POISSON.
+    Args:
+        arrival: The pattern. Only with Arrival.POISSON the times differ: a Poisson process has exponential gaps.
+        devices: The number of devices.
+        rate: With Arrival.POISSON: the average number of devices a second, more than 0.
+        seed: With Arrival.POISSON: the same seed gives the same times.
+
+    Returns:
+        A time for each device.
     """
     if arrival is not Arrival.POISSON:
         return [0.0] * devices

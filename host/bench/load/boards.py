@@ -1,4 +1,4 @@
-"""A fleet of virtual boards: each a process with a flash of its own, all of them followed by one loop."""
+"""A fleet of virtual boards: each is a process with a flash of its own, and one loop follows all of them."""
 
 import math
 import random
@@ -19,27 +19,40 @@ from bench.virtual.environment import Conditions
 
 DEFINITION = "esp32_generic"
 FILES_EACH = 7
-"""That are open in this process while a board is on."""
+"""Files that this process has open for each board that is on."""
 _SPARE_FILES = 100
 # An ESP32 leaves a program about 150 KiB; pointers have twice the size here, and TLS keeps its memory elsewhere there.
 _CONDITIONS = Conditions(heap="512k")
-# All boards are looked at so often. When was what is told by their own clocks, so it need not be often.
+# The interval at which all boards are read. It need not be short: times of events come from the boards' own clocks.
 _LOOK_S = 0.02
 _STARTS = 1000
 _SAMPLE_S = 1.0
 _MS = 1000
-# Of `time.monotonic`'s zero: files have the time of day.
+# The time of day at the zero of `time.monotonic`: files have the time of day.
 _SINCE_1970_S = time.time() - time.monotonic()
 
 Files = Callable[[boards.BoardDefinition, str], dict[str, bytes]]
-"""What a board has besides its firmware, settings.json among it, by its definition and its MAC."""
+"""A function from a definition and a MAC to a board's files besides its firmware, among them settings.json."""
 
 
 def make(folder: Path, count: int, files: Files, *, seed: int, tell: Callable[[int], None]) -> list[VirtualBoard]:
-    """Make blank boards; their MACs follow from the seed. `tell` gets how many there are.
+    """Make boards that have their firmware and settings, and no credentials yet.
 
-    Those with the same files are twins: their flash is made once. Raises BenchError if this machine has not files
-    enough to have all of them on.
+    Consecutive boards with the same files are twins: their flash is made once, and copied.
+
+    Args:
+        folder: The folder of the boards' folders, which are named by their MACs.
+        count: The number of boards.
+        files: The files of each besides its firmware; settings.json has to be among them.
+        seed: Decides the boards' MACs.
+        tell: Called after each board, with the number of boards made so far.
+
+    Returns:
+        The boards, which are off.
+
+    Raises:
+        BenchError: This machine's limit of open files is too low to have all of them on.
+        UsageError: There is a board with one of these MACs in the folder already.
     """
     file_limits.require(count * FILES_EACH + _SPARE_FILES, f"{count} boards")
     definition = boards.load(DEFINITION)
@@ -58,7 +71,7 @@ def make(folder: Path, count: int, files: Files, *, seed: int, tell: Callable[[i
 
 
 def macs(count: int, *, seed: int) -> list[str]:
-    """So many MACs, no two the same, in the range of those that nobody has from the factory."""
+    """Return different MACs, 12 hex digits each, from the locally administered range (02...), which no factory uses."""
     chance = random.Random(f"macs {seed}")  # noqa: S311 - no secret
     found: dict[str, None] = {}
     while len(found) < count:
@@ -67,38 +80,50 @@ def macs(count: int, *, seed: int) -> list[str]:
 
 
 class BoardFleet:
-    """Boards that are switched on, and followed until each is online or failed.
-
-    `prefix` is what their settings put in front of their MAC; `leave`: each is switched off as soon as it is online.
-    """
+    """Virtual boards that are switched on, and followed until each is online or failed."""
 
     def __init__(self, made: Sequence[VirtualBoard], *, prefix: str, timeout_s: float, leave: bool) -> None:
+        """Make a fleet of boards that are off.
+
+        Args:
+            made: The boards.
+            prefix: The prefix of their device names: a name is `PREFIX-MAC`, by the boards' settings.
+            timeout_s: Seconds from power-on, or from the server's return, after which a board counts as failed.
+            leave: Switch each board off as soon as it is online, instead of all at the end.
+        """
         self._members = [_Member(each, f"{prefix}-{each.mac}") for each in made]
         self._timeout_s = timeout_s
         self._leave = leave
         self._sampled_s = 0.0
         self.memory_bytes: int | None = None
-        """The most memory that all boards together had, what they share counted once."""
+        """The peak memory of all boards together (PSS: shared pages count once); None if it cannot be measured."""
 
     @property
     def lives(self) -> list[Life]:
-        """What became of each."""
+        """The record of each board, in their order."""
         return [each.life for each in self._members]
 
     @property
     def cpu_s(self) -> float | None:
-        """CPU time of all boards, from their start to their end."""
+        """CPU time of all boards that are off again, from power-on to power-off, in seconds; None if unknown."""
         used = [each.cpu_s for each in self._members if each.cpu_s is not None]
         return sum(used) if used else None
 
     def console(self, life: Life) -> Path:
-        """All that a device's board ever said."""
+        """Return the file with everything that a device's board ever wrote to its console."""
         return next(each.board.log for each in self._members if each.life is life)
 
     def run(self, moments: Sequence[float], restart: Restart | None, tell: Tell) -> None:
-        """Switch the boards on, each at its moment (seconds from now), until all are online or failed.
+        """Switch the boards on and follow them until all are online or failed, then switch them off.
 
-        With `restart` the server is away then, and they are followed until all are back.
+        Args:
+            moments: The time of each board's power-on, in seconds from now, in ascending order.
+            restart: Restarts the server once all are settled; the boards are then followed until all are back. None
+                for no restart.
+            tell: Called with the progress in each turn of the loop.
+
+        Raises:
+            BenchError: A board cannot be switched on, or the server does not start again.
         """
         with ExitStack() as stack:
             for each in self._members:
@@ -139,36 +164,36 @@ class BoardFleet:
 
 
 class _Member:
-    """A board, and its life as its events tell it.
+    """A board, and its life by its events.
 
-    An event is read late, the later the more boards want to run. But its board's clock goes as this machine's does,
-    and when the console was last written is known: by how little the two are apart, at most looks, all events of a
-    board are known by this machine's clock.
+    An event is read late, the later the more boards want to run. But its board's clock runs at the rate of this
+    machine's, and the time of the console's last write is known: the smallest difference of the two over all looks
+    converts the times of all events of a board to this machine's clock.
     """
 
     def __init__(self, made: VirtualBoard, name: str) -> None:
         self.board = UnixBoard(made, recorder=EventRecorder(name, in_background=False))
         self.life = Life(name=name)
         self.cpu_s: float | None = None
-        """CPU time of a board that is off again."""
+        """CPU time of a board that is off again, in seconds."""
         self._lap: Lap | None = None
         self._ms: dict[str, int] = {}  # the steps of this lap, by the board's clock
         self._zero_s = math.inf  # of that clock, on this machine's
         self._why = ""  # the board's last event about something that went wrong
 
     def switch_on(self) -> None:
-        """Begin its first lap."""
+        """Switch the board on; this begins its first lap."""
         self.board.power_on(_CONDITIONS)
         self.life.begin(self.board.started_s)
 
     def switch_off(self) -> None:
-        """End its last lap. No-op if it is off."""
+        """Record its CPU time and switch it off. No-op if it is off."""
         if self.board.power:
             self.cpu_s = (usage.cpu_and_waiting_s(self.board.power.pid) or (None,))[0]
             self.board.power_off()
 
     def look(self, now: float, timeout_s: float) -> None:
-        """Read the events that came since the last look."""
+        """Read the events since the last look, and fail the board if it takes longer than `timeout_s`."""
         if not self.board.is_on:
             return
         events = list(self.board.follow(0))
@@ -220,6 +245,6 @@ def _has_clock(event: Event) -> bool:
 
 
 def words(event: Event) -> str:
-    """An event, in case it was the last that says anything."""
+    """Return an event with its detail, if any, for an error in which it is the last one."""
     detail = event.get("text") or event.get("fix") or event.get("detail") or event.get("kind")
     return str(event["event"]) + (f" ({detail})" if detail else "")

@@ -1,7 +1,7 @@
-"""How long a first boot takes, phase by phase (docs/measuring.md).
+"""Durations of a first boot, phase by phase (docs/measuring.md).
 
-A round is a blank board that is switched on, until the server has acknowledged its first telemetry. All its moments
-are milliseconds since power-on, by this machine's monotonic clock, at which its lines were read.
+A round lasts from the power-on of a blank board until the server has acknowledged its first telemetry. Its times are
+milliseconds since power-on, by this machine's monotonic clock, at which the board's lines were read.
 """
 
 import shutil
@@ -32,31 +32,44 @@ _SETTINGS = "import json\nwith open('/settings.json') as _f:print(json.dumps(jso
 
 
 Rounds = Callable[[int], AbstractContextManager[Board]]
-"""Makes the blank board of a round, counted from 0, and switches it on."""
+"""A function from the number of a round, from 0, to a context with its blank board, which is switched on."""
 
 
 @dataclass(kw_only=True)
 class Round:
-    """What became of a board. `error` is empty if it is online."""
+    """The outcome of one first boot."""
 
     error: str = ""
+    """The reason why it is not online; empty if it is."""
     attempts: int = 1
     at_ms: dict[str, float] = field(default_factory=dict)
+    """Milliseconds since power-on at each milestone."""
     own_ms: dict[str, int] = field(default_factory=dict)
-    """By the board's own clock, which begins with its firmware."""
+    """Milliseconds at each milestone by the board's own clock, which begins with its firmware."""
     said: dict[str, Any] = field(default_factory=dict)
     """The fields of its `boot` and `provisioning` events, and its name."""
 
 
 def watch(board: Board, timeout_s: float) -> Round:
-    """Follow a round to its end."""
+    """Follow the first boot of a board that was just switched on.
+
+    Args:
+        board: The board.
+        timeout_s: Seconds after which the round counts as failed.
+
+    Returns:
+        The outcome; it has an `error` if the board was not online in time, or needs a person.
+
+    Raises:
+        BenchError: The board can no longer be read.
+    """
     found = Round()
     last, since_s = "nothing", 0.0
     for event in board.follow(timeout_s):
         name, now = event["event"], time.monotonic()
         if name != "boot" and "boot" not in found.at_ms:
-            continue  # the chip's own lines, or what a line still had of before
-        since_s = since_s or board.started_s  # which is another one after a reset of the board's own
+            continue  # the chip's own lines, or what was still in the line from before
+        since_s = since_s or board.started_s  # kept: it changes when the board resets itself
         if name not in FOLLOW_UPS:
             last = words(event)
         if name in MILESTONES and name not in found.at_ms:
@@ -77,7 +90,14 @@ def watch(board: Board, timeout_s: float) -> Round:
 
 
 def phases_ms(moments: dict[str, float]) -> dict[str, float]:
-    """How long each phase took, by the step that ends it."""
+    """Return the duration of each phase, by the milestone that ends it.
+
+    Args:
+        moments: Milliseconds since power-on by milestone, as in `Round.at_ms`.
+
+    Returns:
+        Milliseconds, in the order of MILESTONES; a milestone that was not reached has no phase.
+    """
     found, before = {}, 0.0
     for step in MILESTONES:
         if step in moments:
@@ -89,10 +109,12 @@ def phases_ms(moments: dict[str, float]) -> dict[str, float]:
 def on_unix(folder: Path, files: Files, *, rounds: int, seed: int) -> Rounds:
     """Return rounds of virtual boards, a new one each. Power-on is the start of the process that is its CPU.
 
+    Entering a round raises BenchError if the firmware does not compile or the board cannot be switched on.
+
     Args:
         folder: The folder of the boards, which is made.
-        files: What each has besides its firmware.
-        rounds: How many there will be.
+        files: The files of each besides its firmware.
+        rounds: The number of rounds.
         seed: Decides the boards' MACs.
     """
 
@@ -103,9 +125,15 @@ def on_unix(folder: Path, files: Files, *, rounds: int, seed: int) -> Rounds:
 
 
 def on_line(folder: Path, files: Files, *, rounds: int, seed: int) -> Rounds:
-    """Return rounds of virtual boards behind RFC 2217, a new one each; the arguments are as those of `on_unix`.
+    """Return rounds of virtual boards behind RFC 2217, a new one each. Power-on is the end of a reset pulse over it.
 
-    Power-on is the end of a reset pulse over that line.
+    Entering a round raises BenchError if the firmware does not compile or the board cannot be switched on.
+
+    Args:
+        folder: The folder of the boards, which is made.
+        files: The files of each besides its firmware.
+        rounds: The number of rounds.
+        seed: Decides the boards' MACs.
     """
 
     def make(place: Path, mac: str) -> ServedBoard:
@@ -141,10 +169,11 @@ class OnPort:
         Args:
             port: A device, or a URL.
             delete: Deletes the device of this name on the board's server, if it is there.
-            timeout_s: How long the board may take to log its name, in seconds.
+            timeout_s: Seconds that the board may take to log its name.
 
         Raises:
-            BenchError: It did not log its name.
+            BenchError: It did not log its name, or its settings cannot be read.
+            PortError: The port cannot be opened.
         """
         self._delete = delete
         with ExitStack() as opened:
@@ -165,7 +194,13 @@ class OnPort:
 
     @contextmanager
     def switch_on(self, _number: int) -> Iterator[Board]:
-        """Begin a round. Power-on is the end of the reset pulse, or the restart where the line has no RTS."""
+        """Wipe the board's credentials, delete its device on the server, and restart the board for a round.
+
+        Power-on is the end of the reset pulse, or the restart where the line has no RTS.
+
+        Raises:
+            BenchError: The board does not answer, or its device cannot be deleted.
+        """
         self._board.exec(_WIPE)
         self._delete(self._name)
         for _ in self._board.follow(_LAST_WORDS_S):

@@ -1,4 +1,7 @@
-"""A light device's connection: MQTT 3.1.1 with deadlines, as the firmware speaks it."""
+"""An MQTT 3.1.1 connection of a light device, with the deadlines of the firmware.
+
+Sections in comments and docstrings are those of the MQTT 3.1.1 standard.
+"""
 
 import asyncio
 import contextlib
@@ -9,21 +12,26 @@ from typing import Self
 from bench.mqtt import client_packets
 from bench.mqtt.codec import PACKET_LIMIT, PacketType, remaining_length
 
-# As a board's settings have them if they say nothing else.
+# The defaults of a board's settings.
 TIMEOUT_MS, KEEP_ALIVE_S = 10000, 60
-_REFUSES_CREDENTIALS = (4, 5)  # CONNACK (3.2.2.3)
+_REFUSES_CREDENTIALS = (4, 5)  # CONNACK (3.2.2.3): bad user name or password, not authorized
 
 
 class Refused(Exception):
-    """The server refuses a login, with CONNACK's code."""
+    """A login that the server refuses. `credentials`: True if it is for its credentials."""
 
     def __init__(self, code: int) -> None:
+        """Make the error from the return code of a CONNACK (3.2.2.3), which is not 0."""
         super().__init__(f"login refused ({code})")
         self.credentials = code in _REFUSES_CREDENTIALS
 
 
 class Connection:
-    """A connection under way: one question at a time, each with a deadline. Raises OSError, EOFError, ValueError."""
+    """A connection with one request at a time, each with a deadline of TIMEOUT_MS.
+
+    All its requests raise OSError (TimeoutError among them) if the connection breaks or the deadline passes, EOFError
+    if the server closes it, and ValueError for an unexpected answer.
+    """
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -33,7 +41,17 @@ class Connection:
     async def open(
         cls, address: tuple[str, int], *, source: tuple[str, int] | None, tls: ssl.SSLContext | None, name: str
     ) -> Self:
-        """Connect, from `source` if that matters. `name` is what the certificate is for."""
+        """Connect over TCP, or over TLS.
+
+        Args:
+            address: The server's address and port.
+            source: The local address and port; None for any.
+            tls: The context of TLS; None for a plain connection.
+            name: The name that the server's certificate has to have, with TLS.
+
+        Raises:
+            OSError: There is no connection within TIMEOUT_MS, or TLS failed, e.g. ssl.SSLCertVerificationError.
+        """
         async with asyncio.timeout(TIMEOUT_MS / 1000):
             return cls(
                 *await asyncio.open_connection(
@@ -42,7 +60,17 @@ class Connection:
             )
 
     async def log_in(self, client_id: str, user: str) -> None:
-        """Raises Refused."""
+        """Send CONNECT, and wait for its CONNACK.
+
+        Args:
+            client_id: The client id.
+            user: The user name: an access token, or `provision`.
+
+        Raises:
+            Refused: The CONNACK has another return code than 0.
+            OSError, EOFError: The connection failed.
+            ValueError: The answer is not a CONNACK.
+        """
         hello = client_packets.connect(client_id, user, keep_alive_s=KEEP_ALIVE_S)
         first, body = await self._ask(hello)
         if first != client_packets.ACCEPTED[0] or len(body) != 2:
@@ -51,7 +79,18 @@ class Connection:
             raise Refused(body[1])
 
     async def provision(self, request: bytes) -> str:
-        """The status that a request is answered with."""
+        """Send a provisioning request, and return the status in its answer.
+
+        Args:
+            request: The JSON of the request.
+
+        Returns:
+            The `status`, e.g. `SUCCESS`; `None` as text if the answer has none.
+
+        Raises:
+            OSError, EOFError: The connection failed.
+            ValueError: The answer is not a JSON object in a PUBLISH.
+        """
         await self.acknowledged(client_packets.subscribe(1, ("/provision/response", 0)), client_packets.GRANTED)
         first, body = await self._ask(client_packets.publish("/provision/request", request, qos=0))
         try:
@@ -63,13 +102,27 @@ class Connection:
         return str(answer.get("status"))
 
     async def acknowledged(self, packet: bytes, wanted: bytes) -> None:
-        """Say something, and hear what it is answered with."""
+        """Send a packet, and require a certain answer.
+
+        Args:
+            packet: The packet.
+            wanted: The answer, byte by byte.
+
+        Raises:
+            OSError, EOFError: The connection failed.
+            ValueError: There was another answer.
+        """
         first, body = await self._ask(packet)
         if client_packets.packet(first, body) != wanted:
             raise ValueError("another answer than the one to this packet")
 
     async def stay(self) -> None:
-        """Keep alive; ends with an error."""
+        """Send a PINGREQ every half keep-alive, until the connection fails.
+
+        Raises:
+            OSError, EOFError: The connection failed.
+            ValueError: The server sent anything but a PINGRESP.
+        """
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(KEEP_ALIVE_S / 2):
@@ -78,7 +131,7 @@ class Connection:
             await self.acknowledged(client_packets.PING, client_packets.PONG)
 
     def close(self) -> None:
-        """Say goodbye if it can be heard."""
+        """Send DISCONNECT if the connection is still open, and close it."""
         if not self._writer.is_closing():
             self._writer.write(client_packets.DISCONNECT)
         self._writer.close()
@@ -94,7 +147,7 @@ class Connection:
 
 
 def _message(body: bytes) -> bytes:
-    """The payload of a PUBLISH with QoS 0. Raises ValueError if it is none."""
+    """Return the payload of a PUBLISH with QoS 0 (3.3). Raises ValueError if the body ends in the topic."""
     end = 2 + int.from_bytes(body[:2], "big")
     if len(body) < end:
         raise ValueError("the server sent half a message")

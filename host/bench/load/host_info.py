@@ -1,4 +1,4 @@
-"""What a measurement depends on besides what it measures. No host name and no path: results are published."""
+"""Facts about this machine that measurements depend on. No host name and no path: results are published."""
 
 import os
 import platform
@@ -7,7 +7,12 @@ from typing import Any
 
 
 def conditions() -> dict[str, Any]:
-    """This machine and its software, as JSON has them; the load is that of the minute before."""
+    """Return facts about this machine and its software, for JSON output.
+
+    Returns:
+        The versions of firstboot and Python, the system with its processor, the number of CPUs, and the load average
+        of the last minute.
+    """
     return {
         "firstboot": version("firstboot"),
         "python": platform.python_version(),

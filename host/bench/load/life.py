@@ -1,4 +1,4 @@
-"""What becomes of one device of a fleet: how far it got and when, how often it tried, why it failed."""
+"""The record of one device of a fleet: the steps it reached and when, its attempts, the reason of its failure."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -7,85 +7,98 @@ from bench.contract.events import MILESTONES
 
 _OF_FIRST_BOOTS = ("boot", "key_made", "pending_stored")
 STEPS = tuple(each for each in MILESTONES if each not in _OF_FIRST_BOOTS)
-"""Milestones on any way to online, a first boot or not. A light device has no link."""
+"""Milestones of every way to online, a first boot or not. A light device does not have `link_up`."""
 
 
 @dataclass(kw_only=True)
 class Lap:
-    """One way to online. Moments are seconds by `time.monotonic`."""
+    """One way to online. Its moments are seconds by `time.monotonic`."""
 
     from_s: float
-    """What is of before belongs to the lap before."""
+    """The moment at which it began; events from before belong to the lap before."""
     since_s: float
-    """What its times count from: the power-on, or that the server is there again."""
+    """The moment from which its times count: the power-on, or the return of the server."""
     attempts: int = 1
     moments: dict[str, float] = field(default_factory=dict)
+    """The moment at which each of STEPS was done, of those that were."""
 
     @property
     def online(self) -> bool:
-        """Whether it is over: the server acknowledged telemetry."""
+        """True once it is over: the server acknowledged telemetry."""
         return "telemetry" in self.moments
 
     def counts(self, step: str) -> bool:
-        """Whether this is the first time that a step is done; telemetry only on a connection of this lap."""
+        """Return whether a step that is done now counts: it is one of STEPS, and done for the first time in this lap.
+
+        Telemetry counts only on a connection of this lap.
+        """
         return step in STEPS and step not in self.moments and (step != "telemetry" or "connected" in self.moments)
 
     def took_s(self, step: str) -> float | None:
-        """Seconds until a step was done; None if it was not. Never less than 0."""
+        """Return the seconds until a step was done, never less than 0; None if it was not done."""
         moment = self.moments.get(step)
         return None if moment is None else max(moment - self.since_s, 0.0)
 
 
 @dataclass(kw_only=True)
 class Life:
-    """One device. `laps`: its way to online, and its way back after its server was away."""
+    """The record of one device."""
 
     name: str
     laps: list[Lap] = field(default_factory=list)
+    """Its way to online, and its way back after its server was away; empty before its power-on."""
     error: str = ""
-    """Why it is not online; empty as long as it may get there."""
+    """The reason why it is not online; empty as long as it may get there."""
     last: str = "nothing"
-    """What was heard of it last."""
+    """Its last event, for the error."""
     own_ms: dict[str, int] = field(default_factory=dict)
-    """Its first way to online by its own clock, which begins with its firmware; boards only."""
+    """Milliseconds at each step of its first way to online, by its own clock, which begins with its firmware.
+
+    Boards only.
+    """
     cpu_s: float | None = None
-    """CPU time that its first way to online took it; boards only."""
+    """CPU time of its first way to online, in seconds; boards only."""
     waited_s: float | None = None
-    """For how long it had to wait for a CPU meanwhile; boards only."""
+    """Time for which it was ready to run then, but had to wait for a CPU, in seconds; boards only."""
 
     @property
     def settled(self) -> bool:
-        """Whether nothing more is waited for."""
+        """True if it is online or failed: nothing more is waited for."""
         return bool(self.error) or (bool(self.laps) and self.laps[-1].online)
 
     @property
     def provisioned(self) -> bool:
-        """Whether it has credentials that worked."""
+        """True once its first login with its own credentials worked."""
         return bool(self.laps) and "provisioned" in self.laps[0].moments
 
     def expire(self, now: float, timeout_s: float) -> None:
-        """Have it failed if its lap takes longer than that."""
+        """Mark it as failed if its present lap takes too long. No-op if it is settled, or not switched on yet.
+
+        Args:
+            now: The present moment by `time.monotonic`.
+            timeout_s: The longest duration of a lap, in seconds.
+        """
         if not self.settled and self.laps and now - self.laps[-1].since_s > timeout_s:
             self.error = f"not online within {timeout_s:g} s, last heard: {self.last}"
 
     def begin(self, moment: float) -> None:
-        """It is switched on."""
+        """Begin its first lap: it is switched on at this moment (`time.monotonic`)."""
         self.laps.append(Lap(from_s=moment, since_s=moment))
 
     def lose_server(self, moment: float) -> None:
-        """Its server goes away: begin the lap back."""
+        """Begin the lap back: its server goes away at this moment. No-op if it failed."""
         if not self.error:
             self.laps.append(Lap(from_s=moment, since_s=moment, attempts=0))
 
     def find_server(self, moment: float) -> None:
-        """Its server is there again."""
+        """Count the times of the lap back from this moment: its server is there again. No-op if it failed."""
         if not self.error:
             self.laps[-1].since_s = moment
 
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How many devices are on, online, failed; `back` is for those that lost their server."""
+    """The numbers of devices that are on, online and failed. `back`: they are on their way back to the server."""
 
     on: int
     online: int
@@ -94,7 +107,7 @@ class Progress:
 
     @classmethod
     def of(cls, lives: Iterable[Life], *, back: bool) -> "Progress":
-        """The devices as they are now."""
+        """Count the devices as they are now."""
         lives = list(lives)
         failed = sum(bool(each.error) for each in lives)
         return cls(
@@ -106,5 +119,6 @@ class Progress:
 
 
 Tell = Callable[[Progress], None]
+"""Reports the progress of a fleet."""
 Restart = Callable[[], None]
-"""Stops the server, and returns when it listens again."""
+"""Restarts the server, and returns when it listens again."""

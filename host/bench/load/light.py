@@ -1,8 +1,8 @@
-"""A fleet of light devices: the protocol that boards speak, without the boards, by the thousand in one process.
+"""A fleet of light devices: the protocol of boards without the boards, by the thousand in one process.
 
-Each does over MQTT what the firmware does: makes its token before it asks, logs in with it, and after any failure
-that may pass waits at random below a ceiling that doubles (docs/device-life.md). It has no link, no flash and no
-commands, and says one record of telemetry; then it stays connected, and pings.
+Each does over MQTT what the firmware does: it makes its access token before its provisioning request, logs in with
+it, and after a failure that may pass it waits at random below a ceiling that doubles (docs/device-life.md). It has no
+link, no flash and no commands. It publishes one record of telemetry; then it stays connected, and pings.
 """
 
 import asyncio
@@ -23,10 +23,10 @@ from bench.load.connection import Connection, Refused
 from bench.load.life import Life, Progress, Restart, Tell
 from bench.mqtt import client_packets
 
-# As a board's settings have them if they say nothing else.
+# The defaults of a board's settings.
 BACKOFF_BASE_MS, BACKOFF_CAP_MS = 1000, 60000
 _MOST_DOUBLINGS = 20
-# More connections than this have no ports to come from, one address of this machine alone.
+# One local address does not have ports for many more connections to one server.
 _PER_ADDRESS = 2000
 _SPARE_FILES = 500
 _TELL_S = 0.25
@@ -37,25 +37,37 @@ _FORGOTTEN = "the server no longer knows this device's credentials"
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoint:
-    """The server, as its devices reach it."""
+    """A server's MQTT listener, and the provisioning key that its devices use."""
 
     host: str
     port: int
     key: str = field(repr=False)
+    """The provisioning key; the secrets are the devices' own."""
     tls: ssl.SSLContext | None = None
+    """The context of TLS; None for plain TCP."""
     name: str = ""
-    """What its certificate is for."""
+    """The name in the server's certificate."""
 
 
 class LightFleet:
-    """So many devices, by `(name, provisioning secret)`. `leave`: each disconnects as soon as it is online.
-
-    Raises BenchError if this machine has not files enough for their connections, or the server is not found.
-    """
+    """Light devices that connect to one server, and are followed until each is online or failed."""
 
     def __init__(
         self, endpoint: Endpoint, devices: Sequence[tuple[str, str]], *, seed: int, timeout_s: float, leave: bool
     ) -> None:
+        """Make a fleet of devices that are off.
+
+        Args:
+            endpoint: The server.
+            devices: Name and provisioning secret of each.
+            seed: Decides the devices' waits after failures.
+            timeout_s: Seconds from power-on, or from the server's return, after which a device counts as failed.
+            leave: Disconnect each device as soon as it is online, instead of all at the end.
+
+        Raises:
+            BenchError: This machine's limit of open files is too low for their connections, or the server's name
+                cannot be resolved to an IPv4 address.
+        """
         file_limits.require(len(devices) + _SPARE_FILES, f"{len(devices)} devices")
         self._timeout_s = timeout_s
         self._cpu_before_s = 0.0
@@ -75,23 +87,30 @@ class LightFleet:
 
     @property
     def lives(self) -> list[Life]:
-        """What became of each."""
+        """The record of each device, in their order."""
         return [each.life for each in self._devices]
 
     @property
     def memory_bytes(self) -> int | None:
-        """The most memory that this process had."""
+        """The peak resident memory of this process."""
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
     @property
     def cpu_s(self) -> float | None:
-        """CPU time of this process since they began."""
+        """CPU time of this process since the begin of `run`, in seconds."""
         return time.process_time() - self._cpu_before_s
 
     def run(self, moments: Sequence[float], restart: Restart | None, tell: Tell) -> None:
-        """Switch the devices on, each at its moment (seconds from now), until all are online or failed.
+        """Switch the devices on and follow them until all are online or failed, then disconnect them.
 
-        With `restart` the server is away then, and they are followed until all are back.
+        Args:
+            moments: The time of each device's power-on, in seconds from now.
+            restart: Restarts the server once all are settled, on a thread of its own; the devices are then followed
+                until all are back. None for no restart.
+            tell: Called with the progress, about every 250 ms.
+
+        Raises:
+            Exception: Whatever `restart` or `tell` raises.
         """
         self._cpu_before_s = time.process_time()
         try:
@@ -126,11 +145,11 @@ class LightFleet:
 
 
 class _GivenUp(Exception):
-    """Only a person can help."""
+    """A failure that only a person can resolve."""
 
 
 class _Device:
-    """One device."""
+    """One light device."""
 
     def __init__(  # noqa: PLR0913 - all that makes a device
         self,
@@ -155,7 +174,7 @@ class _Device:
         self._failures = 0  # in a row
 
     async def live(self, moment: float) -> None:
-        """From its power-on, at this moment, until it gives up, is cancelled, or leaves."""
+        """Run from its power-on, at this moment (`time.monotonic`), until it gives up, is cancelled, or leaves."""
         await asyncio.sleep(max(moment - time.monotonic(), 0))
         self.life.begin(time.monotonic())
         while not self.life.error:
@@ -181,7 +200,7 @@ class _Device:
         return self._chance.randrange(ceiling + 1) / 1000
 
     async def _session(self) -> None:
-        """Online until the connection breaks, or to leave."""
+        """Go online and stay there: until the connection breaks, or no longer than needed if it is to leave."""
         connection = await self._go_online()
         try:
             if not self._active:
@@ -200,7 +219,7 @@ class _Device:
             connection.close()
 
     async def _go_online(self) -> Connection:
-        """Log in; ask first if there is nothing to log in with, or if the server does not know it yet."""
+        """Log in; provision first if there is no token yet, or the server does not know it yet."""
         if self._token:
             try:
                 return await self._log_in(self._token)
@@ -248,7 +267,7 @@ class _Device:
         return connection
 
     def _reach(self, step: str) -> None:
-        if self.life.error:  # its time is over, and what it still does is in no figure
+        if self.life.error:  # it has expired: no figure includes what it still does
             return
         self.life.last = step
         if self.life.laps[-1].counts(step):
@@ -256,7 +275,7 @@ class _Device:
 
 
 def _address(endpoint: Endpoint) -> tuple[str, int]:
-    """The server's first IPv4 address, as boards look it up. Raises BenchError."""
+    """Return the server's first IPv4 address and its port, as boards look it up. Raises BenchError."""
     try:
         found = socket.getaddrinfo(endpoint.host, endpoint.port, socket.AF_INET, socket.SOCK_STREAM)
     except (socket.gaierror, UnicodeError) as error:  # UnicodeError: a name that no host can have
@@ -265,5 +284,5 @@ def _address(endpoint: Endpoint) -> tuple[str, int]:
 
 
 def _source(server: str, number: int) -> tuple[str, int] | None:
-    """Where a device's connections come from: on this machine its addresses in turn, otherwise whichever."""
+    """Return the local address for a device's connections: loopback ones in turn if the server is local, else any."""
     return (f"127.0.0.{1 + number // _PER_ADDRESS % 250}", 0) if server.startswith("127.") else None

@@ -1,4 +1,7 @@
-"""Pictures of what was measured, as files: matplotlib without a screen. Takes a second to import."""
+"""Plots of measurements as files, by matplotlib without a screen. Takes a second to import.
+
+The import raises BenchError if matplotlib is not installed.
+"""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -16,7 +19,7 @@ except ModuleNotFoundError as error:
     raise BenchError("plots need matplotlib: pip install 'firstboot[plots]'") from error
 
 SUFFIXES = (".svg", ".png")
-# Okabe and Ito's colours, which people who see colours differently can tell apart.
+# The palette of Okabe and Ito, which people with colour vision deficiencies can distinguish.
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000", "#999999")
 _GRID = "#DDDDDD"
 _DPI = 150
@@ -26,7 +29,14 @@ _STYLE = {"svg.hashsalt": "firstboot", "svg.fonttype": "none", "font.size": 10, 
 
 
 def check(path: Path) -> None:
-    """Raise UsageError for a file that would be no picture, before anything is measured for it."""
+    """Check a plot's file before anything is measured for it.
+
+    Args:
+        path: The file.
+
+    Raises:
+        UsageError: It does not end in .svg or .png, its folder does not exist, or it cannot be written.
+    """
     if path.suffix not in SUFFIXES:
         raise UsageError(f"{path} is no picture that can be drawn: name a file that ends in .svg or .png")
     if not path.parent.is_dir():
@@ -36,7 +46,17 @@ def check(path: Path) -> None:
 
 
 def histogram(path: Path, series: Mapping[str, Sequence[float]], *, title: str, unit: str) -> None:
-    """How often which time was taken, for each series that has values."""
+    """Draw the histogram of each series that has values, with its median, 95th percentile and maximum.
+
+    Args:
+        path: The file, which is overwritten; see `check`.
+        series: Times by the series' label.
+        title: The title of the plot.
+        unit: The unit of the times.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
     filled = {name: values for name, values in series.items() if values}
     with mpl.rc_context(_STYLE):  # type: ignore[arg-type] # its keys are a type of their own
         figure = Figure(figsize=(8, 1 + 2.6 * max(len(filled), 1)), layout="constrained")
@@ -53,12 +73,20 @@ def histogram(path: Path, series: Mapping[str, Sequence[float]], *, title: str, 
 
 
 def phases(path: Path, rounds: Sequence[Mapping[str, float]], *, title: str, unit: str) -> None:
-    """Where time goes: above, each phase's median and 95th percentile; below, what share was there by when.
+    """Draw the median and 95th percentile of each phase, and below them the distribution of the time to each step.
 
-    `rounds`: for each, the time of every step since its beginning, in order.
+    Args:
+        path: The file, which is overwritten; see `check`.
+        rounds: The time of each step since the round's begin, in the order of the steps; at least one round. A step
+            that is missing in one of them is left out.
+        title: The title of the plot.
+        unit: The unit of the times.
+
+    Raises:
+        OSError: The file cannot be written.
     """
     steps = [step for step in rounds[0] if all(step in each for each in rounds)]
-    with mpl.rc_context(_STYLE):  # type: ignore[arg-type] # as above
+    with mpl.rc_context(_STYLE):  # type: ignore[arg-type] # see histogram
         figure = Figure(figsize=(9, 7.5), layout="constrained")
         figure.suptitle(title, fontweight="bold")
         above, below = figure.subplots(2, 1)

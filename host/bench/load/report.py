@@ -1,4 +1,4 @@
-"""What a fleet did, as figures: JSON of a shape that scripts can rely on (docs/fleet.md)."""
+"""Figures of a fleet, as JSON of a shape that scripts can rely on (docs/fleet.md)."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -13,25 +13,31 @@ _DIGITS = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Registered:
-    """A fleet's devices as its server has them: their names, and when they were made (ms since 1970)."""
+    """A fleet's devices in its server's registry."""
 
     names: Sequence[str]
     made_ms: Sequence[int]
+    """The times at which they were made, in ms since 1970."""
 
     @classmethod
     def of(cls, devices: Sequence[dict[str, Any]]) -> Self:
-        """Of devices in ThingsBoard's form."""
+        """Return names and times of devices in ThingsBoard's JSON form, with `name` and `createdTime`."""
         return cls(names=[each["name"] for each in devices], made_ms=[each["createdTime"] for each in devices])
 
     @property
     def per_s(self) -> float | None:
-        """How many were made a second, from the first to the last."""
+        """Devices made a second, from the first to the last; None if there is no time between them."""
         took_ms = max(self.made_ms) - min(self.made_ms) if self.made_ms else 0
         return (len(self.made_ms) - 1) * 1000 / took_ms if took_ms else None
 
 
 def good(lives: Sequence[Life], registered: Registered | None) -> bool:
-    """Whether all devices came online, and the server has each exactly once."""
+    """Return whether all devices came online, and the server has each exactly once.
+
+    Args:
+        lives: The devices.
+        registered: The devices that the server has; None if that is unknown, which is not good.
+    """
     return (
         all(each.settled and not each.error for each in lives)
         and registered is not None
@@ -40,7 +46,15 @@ def good(lives: Sequence[Life], registered: Registered | None) -> bool:
 
 
 def figures(lives: Sequence[Life], registered: Registered | None) -> dict[str, Any]:
-    """The figures of a fleet; times in seconds. What nothing is known of is null."""
+    """Return the figures of a fleet.
+
+    Args:
+        lives: The devices.
+        registered: The devices that the server has; None if that is unknown.
+
+    Returns:
+        JSON values, as docs/fleet.md describes them. Times are in seconds; an unknown figure is None.
+    """
     return {
         "provisioned": sum(each.provisioned for each in lives),
         "online": sum(each.settled and not each.error for each in lives),
@@ -63,14 +77,19 @@ def figures(lives: Sequence[Life], registered: Registered | None) -> dict[str, A
 
 
 def times_s(lives: Sequence[Life], lap: int) -> list[float]:
-    """How long each device took to be online on this lap, of those that were."""
+    """Return the seconds until each device was online in a lap, without those that were not.
+
+    Args:
+        lives: The devices.
+        lap: 0 for the first boot, 1 for the way back after the server's restart.
+    """
     return [
         each.laps[lap].took_s("telemetry") or 0.0 for each in lives if len(each.laps) > lap and each.laps[lap].online
     ]
 
 
 def reasons(lives: Sequence[Life]) -> Counter[str]:
-    """How many devices failed for which reason."""
+    """Count the devices that failed, by reason."""
     return Counter(each.error for each in lives if each.error)
 
 
@@ -80,12 +99,12 @@ def _switched_on_within_s(lives: Sequence[Life]) -> float | None:
 
 
 def _back_s(life: Life, step: str) -> float | None:
-    """Its link it has while the server is away, too."""
+    """Return the seconds to a step after the server's return. No `link_up`: the link stays up meanwhile."""
     return life.laps[1].took_s(step) if len(life.laps) > 1 and step != "link_up" else None
 
 
 def _attempts(lives: Sequence[Life], lap: int) -> dict[str, int]:
-    """How many devices took how many attempts, of those that are online."""
+    """Return the number of devices by the number of their attempts in a lap, of those that are online."""
     counted = Counter(each.laps[lap].attempts for each in lives if len(each.laps) > lap and each.laps[lap].online)
     return {str(attempts): counted[attempts] for attempts in sorted(counted)}
 

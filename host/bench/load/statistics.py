@@ -1,4 +1,4 @@
-"""How measured values spread: the few numbers that are told of many."""
+"""Summary statistics of measured values."""
 
 import statistics
 from collections.abc import Sequence
@@ -7,7 +7,10 @@ from dataclasses import asdict, dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Spread:
-    """Percentiles as numpy, R and spreadsheets have them: straight lines between the values, in order of size."""
+    """The number of values, some percentiles and the maximum.
+
+    Percentiles are interpolated linearly between the sorted values, the default of numpy, R and spreadsheets.
+    """
 
     n: int
     p50: float
@@ -16,14 +19,14 @@ class Spread:
     max: float
 
     def rounded(self, digits: int) -> dict[str, float]:
-        """As JSON has it."""
+        """Return the statistics by name for JSON, rounded to so many digits after the point."""
         return {name: round(value, digits) for name, value in asdict(self).items()}
 
 
 def spread(values: Sequence[float]) -> Spread | None:
-    """The spread of these values; None if there are none."""
+    """Return the statistics of these values in any order; None if there are no values."""
     if not values:
         return None
-    # a single one is all its percentiles; the library wants two
+    # a single value is all its percentiles, but the library requires two values
     cuts = statistics.quantiles([*values, *values[: len(values) == 1]], n=100, method="inclusive")
     return Spread(n=len(values), p50=cuts[49], p95=cuts[94], p99=cuts[98], max=max(values))

@@ -1,6 +1,6 @@
-"""What processes use: memory, CPU time, and the time for which they waited for a CPU. From Linux' /proc.
+"""Resource usage of processes from Linux' /proc (proc(5)): memory, CPU time, and time of waiting for a CPU.
 
-Whatever this machine does not tell is None. Imports nothing but the standard library.
+A figure is None if the process is gone, or this machine does not have it. Imports only the standard library.
 """
 
 import os
@@ -10,7 +10,7 @@ _NS = 1e9
 
 
 def resident_bytes(pid: int) -> int | None:
-    """The resident memory of a process."""
+    """Return the resident memory of a process, in bytes."""
     try:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
@@ -18,17 +18,17 @@ def resident_bytes(pid: int) -> int | None:
 
 
 def peak_bytes(pid: int) -> int | None:
-    """The most memory that a process had so far."""
+    """Return the peak resident memory of a process so far (VmHWM), in bytes."""
     return _kib(Path(f"/proc/{pid}/status"), "VmHWM:")
 
 
 def share_bytes(pid: int) -> int | None:
-    """The memory of a process, with its share of what it has in common with others (PSS): shares can be added up."""
+    """Return the proportional memory (PSS) of a process, in bytes: shared pages are divided, so it can be summed."""
     return _kib(Path(f"/proc/{pid}/smaps_rollup"), "Pss:")
 
 
 def cpu_s(pid: int) -> float | None:
-    """CPU time of a process with all its threads."""
+    """Return the CPU time of a process with all its threads, in seconds."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -37,7 +37,10 @@ def cpu_s(pid: int) -> float | None:
 
 
 def cpu_and_waiting_s(pid: int) -> tuple[float, float] | None:
-    """CPU time of a process' main thread, and how long that was ready to run and had to wait for a CPU."""
+    """Return the CPU time of a process' main thread, and the time for which it was ready but waited for a CPU.
+
+    Both in seconds, from `schedstat`.
+    """
     try:
         ran, waited, _ = Path(f"/proc/{pid}/schedstat").read_text().split()
     except (OSError, ValueError):
