@@ -1,6 +1,6 @@
 """`make bench`: run the benchmarks, print tables, write JSON.
 
-A figure that misses its aim is shown, and that is all: only what did not work makes the run fail.
+A figure that misses its aim is only shown; the run fails only if something did not work.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from benchmarks.report import Section
 
 PARTS = ("server", "peer", "idle", "device", "flash", "fleet")
 RESULTS = paths.CHECKOUT / "benchmarks" / "results"
-_WIDTH = 180  # of a table in a log, which has no width of its own
+_WIDTH = 180  # of a table in a log, which does not have a width
 _progress = Console(stderr=True)
 
 
@@ -101,7 +101,7 @@ def _conditions(now: datetime, seconds: float) -> dict[str, Any]:
 
 @contextmanager
 def _steps() -> Iterator[Callable[[str], None]]:
-    """Show on standard error what is being done: a spinner for people, a line each in a log."""
+    """Return a context with a function that shows the present step on standard error: a spinner, or lines in a log."""
     if not _progress.is_terminal:
         yield lambda text: _progress.print(text, markup=False, highlight=False)
         return

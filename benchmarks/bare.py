@@ -37,13 +37,15 @@ _BACKLOG = 1024
 
 
 class _Endpoint(asyncio.Protocol):
+    """A stream protocol that keeps its transport."""
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
 
 
 class _Mqtt(_Endpoint):
-    """A protocol for the load client, which sends one packet at a time and waits; its first byte is its type."""
+    """A server for the load client, which sends one packet at a time and waits; the high half of byte 0 is its type."""
 
     def data_received(self, data: bytes) -> None:
         match data[0] >> 4:
@@ -66,7 +68,7 @@ class _Http(_Endpoint):
 
 class _Coap(asyncio.DatagramProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.DatagramTransport, transport)  # Python 3.11's own is no subclass of it
+        self.transport = cast(asyncio.DatagramTransport, transport)  # Python 3.11's own is not a subclass of it
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         # an acknowledgement that carries 2.01 Created (RFC 7252, 5.2.1)

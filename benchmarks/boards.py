@@ -1,7 +1,7 @@
-"""Boards that provision: over TCP, over TLS, over CoAP. One exchange a socket, one step after the other.
+"""Boards that provision over TCP, TLS or CoAP, with a socket for each exchange, one step after the other.
 
 Written on `selectors`, because asyncio's connections cost several times as much: the client must not
-be what limits the server. Imports nothing that takes long.
+limit the server. Imports nothing that takes long.
 """
 
 import errno
@@ -32,27 +32,44 @@ class Load(Protocol):
     exchanges: Exchanges
     port: int
     disconnects: bool
-    """A DISCONNECT ends each exchange."""
+    """True if a DISCONNECT ends each exchange."""
     echo: bool
-    """The answer must contain the requested token."""
+    """True if the answer must contain the requested token."""
     tls: ssl.SSLContext | None
+    """The context of boards over TLS."""
 
     def succeeded(self, started: float, ended: float) -> None:
-        """Count an answered exchange."""
+        """Count an answered exchange.
+
+        Args:
+            started: Its begin by `time.perf_counter`, in seconds.
+            ended: Its end by the same clock.
+        """
 
     def ended(self, board: "Board", failure: str) -> None:
-        """Count an exchange that has ended, with a `failure` or without."""
+        """Count an exchange that has ended.
+
+        Args:
+            board: The board, whose socket is closed.
+            failure: The reason why it failed; "" if it did not.
+        """
 
 
 class Board(ABC):
-    """A board with its number: one exchange after the other, each under a new name."""
+    """A board that provisions again and again, one exchange after the other, each under a new name."""
 
     patience_s = 10.0
-    """An answer that takes longer is a failure."""
+    """Seconds after which a missing answer is a failure."""
     _socket: socket.socket
     _exchange: Exchange
 
     def __init__(self, load: Load, number: int) -> None:
+        """Make a board that is idle.
+
+        Args:
+            load: The measurement.
+            number: Its number, for its client id.
+        """
         self._load = load
         self._hello = connect(f"benchmark-{number}", "provision", keep_alive_s=60)
         self._received = b""
@@ -66,14 +83,14 @@ class Board(ABC):
         self._begin()
 
     def ready(self, events: int) -> None:
-        """Take the next step: the socket is ready."""
+        """Take the next step: the socket is ready for these `events` of its selector."""
         try:
             self._continue(events)
         except OSError as error:
             self._end(f"{self._where()}: {type(error).__name__}")
 
     def check(self, now: float) -> None:
-        """Give up if it takes too long."""
+        """End the exchange as failed if it takes too long. `now`: by `time.perf_counter`, in seconds."""
         if now - self._started > self.patience_s:
             self._end(f"{self._where()}: no answer within {self.patience_s:.0f} s")
 
@@ -162,7 +179,7 @@ class StreamBoard(Board):
 
 
 class SecureBoard(StreamBoard):
-    """The same over TLS: a full handshake each time, which checks the server's certificate."""
+    """MQTT or HTTP over TLS: a full handshake each time, which checks the server's certificate."""
 
     _open = False
 

@@ -15,16 +15,17 @@ from bench.virtual.power import PowerCycle
 from benchmarks.processes import Endpoint
 
 _PATIENCE_S = 20.0
-# Whatever goes wrong has to show at once: no long wait hides an attempt that failed.
+# A failure has to show at once: short waits, so that none hides an attempt that failed.
 _IMPATIENT = {"base_ms": 1, "cap_ms": 1, "long_ms": 1000}
-# Events after which a boot is no plain one any more.
+# Events after which a boot does not count as a plain one any more.
 _TROUBLE = TROUBLE | {"retry"}
 
 
 class BootFailed(BenchError):
-    """A board did not reach its first telemetry without trouble. `lines`: its output."""
+    """A boot that did not reach its first telemetry without trouble. `lines`: the board's output, events as JSON."""
 
     def __init__(self, events: list[dict[str, Any]]) -> None:
+        """Make the error from all events of the boot."""
         super().__init__(f"a board did not reach its first telemetry; its events: {[each['event'] for each in events]}")
         self.lines = [each["text"] if each["event"] == "console" else json.dumps(each) for each in events]
 
@@ -36,7 +37,7 @@ class Boot:
     ms: dict[str, int] = field(default_factory=dict)
     """The board's own clock at each event, in ms since its firmware began to run."""
     wall_ms: dict[str, float] = field(default_factory=dict)
-    """Milliseconds from the start of its process until the bench saw the event."""
+    """Milliseconds from the start of its process until the bench had read the event."""
     writes: list[dict[str, Any]] = field(default_factory=list)
     """The writes to the flash, from PowerCycle."""
     micropython: str = ""
@@ -47,12 +48,23 @@ class Bench:
     """A factory of blank boards for one server."""
 
     def __init__(self, data: Path, server: Endpoint) -> None:
+        """Make a factory.
+
+        Args:
+            data: The folder for the boards' folder.
+            server: The server that their settings name.
+        """
         self._data = data
         self._made = 0
         self.server = server
 
     def board(self, files: dict[str, bytes] | None = None, **sections: dict[str, Any]) -> VirtualBoard:
-        """Make a board with these settings beside the usual ones, and these files."""
+        """Make a blank board, which is off.
+
+        Args:
+            files: Path -> content, added to the firmware's files or in place of them; None for no others.
+            **sections: Sections of its settings, added to the usual ones.
+        """
         self._made += 1
         return VirtualBoard.create(
             self._data / "boards" / f"board{self._made}",
@@ -71,7 +83,15 @@ class Bench:
 def boot(board: VirtualBoard, conditions: Conditions | None = None) -> Boot:
     """Switch a board on until its first telemetry is acknowledged, then off.
 
-    Raises BootFailed if it did not get there at once: it sits at the REPL, or an event told of an error.
+    Args:
+        board: The board, which is off.
+        conditions: The conditions of the power cycle; None for the usual ones.
+
+    Returns:
+        Its times and writes to the flash.
+
+    Raises:
+        BootFailed: It did not get there at once: it sits at the REPL, an event reported trouble, or 20 s were over.
     """
     found = Boot()
     with board.power_on(conditions) as power:

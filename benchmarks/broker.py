@@ -26,7 +26,7 @@ class Answer(BasePlugin[BrokerContext]):
     """A plugin that answers only the requesting session. amqtt offers plugins only a broadcast to all subscribers."""
 
     async def on_broker_message_received(self, *, client_id: str, message: ApplicationMessage) -> None:
-        """Answer a PUBLISH."""
+        """Answer a PUBLISH to the topic of provisioning requests."""
         if message.topic == "/provision/request":
             broker = self.context._broker_instance  # noqa: SLF001 - there is no other way to one session
             _session, handler = broker.sessions[client_id]

@@ -1,8 +1,8 @@
-"""A crowd of devices: all log in over MQTT and stay connected; now and then some of them send something.
+"""A crowd of devices that log in over MQTT and stay connected; now and then some of them send a message.
 
     python -m benchmarks.crowd < job.json
 
-Prints JSON objects, a line each: `{"step": text}` on the way, and at the end what it measured.
+Prints JSON objects, a line each: `{"step": text}` on the way, and at the end its measurements.
 Imports nothing that takes long.
 """
 
@@ -21,9 +21,9 @@ from bench.load.usage import resident_bytes
 from bench.mqtt.client_packets import ACCEPTED, ACKNOWLEDGED, PING, PONG, connect, publish
 from benchmarks.load import percentile
 
-# More connections than this have no ports to come from, one address alone.
+# One local address does not have ports for many more connections to one server.
 _PER_ADDRESS = 5000
-_KEEP_ALIVE_S = 900  # longer than the run: only the benchmark says something
+_KEEP_ALIVE_S = 900  # longer than the run: devices send only what the benchmark measures
 _HANG_S = 10.0
 _READ_SIZE = 4096
 _STEPS = 10
@@ -37,6 +37,12 @@ class Device:
     """A device's connection. `wanted` is the expected answer, if any."""
 
     def __init__(self, number: int, token: str) -> None:
+        """Make a device that is not connected.
+
+        Args:
+            number: Its number, for its client id and local address.
+            token: Its access token.
+        """
         self._number = number
         self._token = token
         self._received = b""
@@ -44,7 +50,15 @@ class Device:
         self.wanted = b""
 
     def log_in(self, port: int, selector: selectors.BaseSelector) -> None:
-        """Connect, and send CONNECT. Raises OSError."""
+        """Begin to connect; `connected` goes on once the selector reports the socket as writable.
+
+        Args:
+            port: The server's port on 127.0.0.1.
+            selector: The selector at which the socket is registered, with this device as its data.
+
+        Raises:
+            OSError: The connection failed at once, or there is no local port.
+        """
         self._socket = socket.socket()
         self._socket.setblocking(False)
         self._socket.bind((f"127.0.0.{1 + self._number // _PER_ADDRESS}", 0))
@@ -54,18 +68,25 @@ class Device:
         selector.register(self._socket, selectors.EVENT_WRITE, self)
 
     def connected(self, selector: selectors.BaseSelector) -> None:
-        """Send CONNECT: TCP is connected."""
+        """Send CONNECT: TCP is connected. Raises OSError if it is not."""
         selector.modify(self._socket, selectors.EVENT_READ, self)
         self.send(connect(f"benchmark-{self._number}", self._token, keep_alive_s=_KEEP_ALIVE_S), ACCEPTED)
 
     def send(self, message: bytes, wanted: bytes) -> None:
-        """Send a message that is answered with `wanted`."""
+        """Send a message whose answer has to be `wanted`. Raises OSError."""
         self.wanted, self._received = wanted, b""
         self._since = time.perf_counter()
         self._socket.send(message)
 
     def receive(self) -> float | None:
-        """Read; return the seconds to the complete answer, or None. Raises OSError for another answer."""
+        """Read what has come.
+
+        Returns:
+            The seconds from the message to its answer, or None if the answer is not complete.
+
+        Raises:
+            OSError: There was another answer, or the server closed the connection.
+        """
         data = self._socket.recv(_READ_SIZE)
         if not data:
             raise ConnectionError("the server closed the connection of an idle device")
@@ -79,9 +100,15 @@ class Device:
 
 
 class Crowd:
-    """A job: see `__init__` for its keys."""
+    """A measurement of devices that are connected to one server."""
 
     def __init__(self, job: dict[str, Any]) -> None:
+        """Make the devices of a job.
+
+        Args:
+            job: `port` and `pid` of the server, the devices' `tokens`, the number that log in `at_once`, the number
+                of devices in the `sample` that sends messages, and `talking`: the numbers that do so at once.
+        """
         self._port: int = job["port"]
         self._server: int = job["pid"]  # whose memory is measured
         self._at_once: int = job["at_once"]  # that log in
@@ -91,7 +118,15 @@ class Crowd:
         self._devices = [Device(number, token) for number, token in enumerate(job["tokens"])]
 
     def run(self) -> dict[str, Any]:
-        """Run the job; return memory in bytes, seconds to log in, and latencies in ms."""
+        """Run the job.
+
+        Returns:
+            The server's resident memory with one device and with all (`rss_before`, `rss_with`, in bytes; None if
+            unknown), `log_in_s` of the `others` beside the first device, and the latencies of `talks` in ms.
+
+        Raises:
+            OSError: A connection failed, an answer was wrong or missing, or the server sent something unrequested.
+        """
         first, *others = self._devices
         self._log_in([first])  # what the server needs for its first device is not what a device needs
         self._talk([first], 1, PING, PONG)

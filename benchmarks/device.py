@@ -1,4 +1,4 @@
-"""The device package on virtual boards: time to provisioned, heap, flash writes, size. All on loopback."""
+"""Measurements of the device package on virtual boards: time, heap, writes to the flash, size. All on loopback."""
 
 import statistics
 from collections import Counter
@@ -15,7 +15,17 @@ _KIB = 1024
 
 
 def measure(step: Callable[[str], None]) -> list[Section]:
-    """Run all measurements of the device. `step` reports the next one. Raises BenchError if a boot went wrong."""
+    """Run all measurements of the device.
+
+    Args:
+        step: Called with the name of each step before it.
+
+    Returns:
+        Tables of boot times, heaps, writes to the flash, and sizes.
+
+    Raises:
+        BenchError: The firmware does not compile, the server does not start, or a boot went wrong.
+    """
     step("compiling the firmware")
     package = _package()
     with processes.data_folder() as data, processes.real_server(data) as server:

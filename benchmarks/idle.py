@@ -1,4 +1,4 @@
-"""Idle connections: the cost of a device that is online and silent, and its effect on others."""
+"""Measurements of idle connections: the cost of a device that is online and silent, and its effect on others."""
 
 import asyncio
 import resource
@@ -19,15 +19,23 @@ TALKING = (1, 50)
 _AIMED_AT = 10_000
 _AIM = Aim(limit=500)
 _MB = 1e6
-_SPARE_FILES = 500  # of server and client, for everything that is no device's connection
+_SPARE_FILES = 500  # of server and client, for all that is not a device's connection
 _PATIENCE_S = 60.0
 _PATIENCE_S_PER_DEVICE = 0.05
 
 
 def measure(connections: int, step: Callable[[str], None]) -> list[Section]:
-    """Connect so many devices, or as many as this machine allows, to a server that knows them.
+    """Connect devices to a server that knows them, and measure its memory and its answers.
 
-    `step` is told what comes next. Raises BenchError if one of them was refused, or lost its connection.
+    Args:
+        connections: The number of devices; fewer connect if server or client may not open as many files.
+        step: Called with the name of each step before it.
+
+    Returns:
+        A table of the server's memory, and one of latencies.
+
+    Raises:
+        BenchError: The server failed, or a device was refused or lost its connection.
     """
     with processes.data_folder() as data:
         step(f"provisioning {connections:,} devices")

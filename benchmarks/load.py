@@ -1,8 +1,8 @@
-"""The load: so many boards at once that each provision, and provision again under a new name.
+"""A load of boards at once that each provision again and again, every time under a new name.
 
     python -m benchmarks.load < job.json > result.json
 
-Every exchange has a socket of its own and takes the steps that a board takes, one at a time: over
+Every exchange has a socket of its own and does the steps of a board, one at a time: over
 MQTT CONNECT, SUBSCRIBE, PUBLISH, DISCONNECT, over HTTP and CoAP one POST; with TLS a full handshake
 first. Imports nothing that takes long.
 """
@@ -31,9 +31,16 @@ _CHECK_S = 0.5
 
 
 class Load:
-    """A job: see `__init__` for its keys."""
+    """A measurement of boards against one server."""
 
     def __init__(self, job: dict[str, Any]) -> None:
+        """Prepare a job.
+
+        Args:
+            job: The `transport`; `port` and `pid` of the server; the file of its `ca`, for TLS; `key` and `secret` of
+                its profile; whether answers have to `echo` the requested token; the number of `boards`; `warm_up_s`
+                and `seconds`: the durations before and of the measurement.
+        """
         transport: str = job["transport"]
         self._board = _BOARDS[transport]
         self.disconnects = transport in ("mqtt", "mqtts")
@@ -53,7 +60,12 @@ class Load:
         self._from = self._until = 0.0
 
     def run(self) -> dict[str, Any]:
-        """Run the job; return counts, latencies in ms, and CPU seconds of client and server during the measurement."""
+        """Run the job.
+
+        Returns:
+            `seconds` of the measurement, and in it `exchanges` with their `p50_ms` and `p99_ms`, `client_cpu_s` and
+            `server_cpu_s` (None if unknown); `successes` and `failures` (count by reason) of the whole run.
+        """
         self._from = time.perf_counter() + self._warm_up_s
         self._until = self._from + self._seconds
         for number in range(self._boards):
@@ -80,7 +92,7 @@ class Load:
         }
 
     def succeeded(self, started: float, ended: float) -> None:
-        """Count an answered exchange."""
+        """Count an answered exchange; its latency only if it ended in the measurement."""
         self._successes += 1
         if self._from <= ended < self._until:
             self._latencies.append(ended - started)
@@ -106,7 +118,7 @@ class Load:
 
 
 def _trusting(ca: str) -> ssl.SSLContext:
-    """Return a context like a board's: one trusted CA, and TLS 1.2, which MicroPython supports."""
+    """Return a TLS context like a board's: one trusted CA, and TLS 1.2, which MicroPython supports."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_2
     context.load_verify_locations(ca)
@@ -114,7 +126,15 @@ def _trusting(ca: str) -> ssl.SSLContext:
 
 
 def percentile(ordered: list[float], percent: float) -> float:
-    """Return the smallest value that `percent` of the sorted values do not exceed; NaN without values."""
+    """Return a percentile by the nearest rank.
+
+    Args:
+        ordered: Values in ascending order.
+        percent: The percentage, from 0 to 100.
+
+    Returns:
+        The smallest value that `percent` of the values do not exceed; NaN without values.
+    """
     return ordered[max(-int(-len(ordered) * percent // 100) - 1, 0)] if ordered else float("nan")
 
 

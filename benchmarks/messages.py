@@ -1,4 +1,4 @@
-"""The messages of a board that provisions, over each transport, and the answers that it waits for.
+"""Messages of a board that provisions, over each transport, and the answers that it expects.
 
 Everything that does not change is made beforehand. Imports nothing that takes long.
 """
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from bench.mqtt.client_packets import ACCEPTED, GRANTED, publish, subscribe
 
-# What an endpoint says that decides nothing; as long as a real answer.
+# The answer of an endpoint that decides nothing; as long as a real one.
 ANSWER = b'{"credentialsValue":"%s","credentialsType":"ACCESS_TOKEN","status":"SUCCESS"}' % (b"0" * 32)
 _TOKEN_BYTES = 16
 
@@ -34,6 +34,13 @@ class Exchanges:
     """A source of exchanges, each with a new name and token."""
 
     def __init__(self, transport: str, key: str, secret: str) -> None:
+        """Prepare the constant parts of the messages.
+
+        Args:
+            transport: `mqtt`, `mqtts`, `http`, `https` or `coap`.
+            key: The provisioning key.
+            secret: The provisioning secret.
+        """
         tail = json.dumps({"provisionDeviceKey": key, "provisionDeviceSecret": secret})[1:].encode()
         self._tail = b'","credentialsType":"ACCESS_TOKEN",' + tail
         self._made = 0
@@ -56,7 +63,7 @@ class Exchanges:
         self._head = whole[: len(whole) - len(body)]
 
     def next(self, hello: bytes) -> Exchange:
-        """Return the next exchange. `hello`: the board's CONNECT."""
+        """Return the next exchange. `hello`: the board's CONNECT, which only MQTT needs."""
         body = self._body()
         token = body[3]
         message = b"".join((self._head, *body))

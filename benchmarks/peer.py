@@ -1,4 +1,4 @@
-"""The server beside a peer: an amqtt broker whose plugin answers with a constant (broker.py)."""
+"""Measurements of the server beside a peer: an amqtt broker whose plugin answers with a constant (broker.py)."""
 
 from collections.abc import Callable
 
@@ -9,9 +9,17 @@ _AIM = Aim(limit=3, at_least=True)
 
 
 def measure(seconds: float, step: Callable[[str], None]) -> list[Section]:
-    """Put the same load on both, one directly after the other, for `seconds` each.
+    """Put the same load on both, one directly after the other.
 
-    `step` is told what comes next. Raises BenchError if an exchange failed, with either.
+    Args:
+        seconds: The duration of each load.
+        step: Called with the name of each step before it.
+
+    Returns:
+        One table, with a row for each number of boards.
+
+    Raises:
+        BenchError: An exchange failed with either, or amqtt is not installed.
     """
     section = Section(
         name="peer",

@@ -1,4 +1,4 @@
-"""The processes of a measurement: server, baseline, peer and clients. None outlives its block."""
+"""Processes of a measurement: server, baseline, peer and clients. None outlives its context."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from bench.server.run.subprocess import ServerProcess
 from benchmarks.records import with_registry
 
 TRANSPORTS = ("mqtt", "mqtts", "http", "https", "coap")
-# Of `bench serve`, besides where its data is: every measurement starts it with these.
+# The options of `bench serve` in every measurement, besides its data folder.
 SERVER_OPTIONS = ("--lift-limits-for-loopback",)
 _CLIENTS = paths.BUILD / "clients"
 _STOP_S = 10.0
@@ -33,14 +33,14 @@ class Endpoint:
     """Ports by transport, for the transports that are served."""
     ca: str | None = None
     """The file of the CA to trust over TLS."""
-    # Of its profile; unless they matter, only in length what a real profile has.
+    # Of its profile. The defaults only have the length of real ones, for endpoints that do not check them.
     key: str = "k" * 20
     secret: str = "s" * 20
 
 
 @contextmanager
 def data_folder() -> Iterator[Path]:
-    """Make an empty folder on the checkout's disk (a memory file system has no fsync to measure)."""
+    """Make an empty folder, removed afterwards, on the checkout's disk (a memory file system has no fsync to measure)."""
     place = paths.private_folder(paths.CHECKOUT / ".bench")
     with tempfile.TemporaryDirectory(prefix="benchmark-", dir=place) as folder:
         yield Path(folder)
@@ -48,7 +48,14 @@ def data_folder() -> Iterator[Path]:
 
 @contextmanager
 def real_server(data: Path) -> Iterator[Endpoint]:
-    """Run `bench serve --json` on free ports, and end it as an operator would. Raises BenchError if it fails."""
+    """Run `bench serve --json` on free ports, and end it as an operator would.
+
+    Args:
+        data: Its data folder.
+
+    Raises:
+        BenchError: It did not start, or ended with an error.
+    """
     with ServerProcess(data, *SERVER_OPTIONS) as server:
         profile = with_registry(data, lambda registry: registry.profile("default"))
         yield Endpoint(
@@ -64,14 +71,14 @@ def real_server(data: Path) -> Iterator[Endpoint]:
 
 @contextmanager
 def bare_endpoint(folder: Path) -> Iterator[Endpoint]:
-    """Run the endpoint of bare.py, with a certificate in `folder`."""
+    """Run the endpoint of bare.py, with a certificate in `folder`. Raises BenchError if it does not start."""
     with _endpoint("bare", str(folder)) as endpoint:
         yield endpoint
 
 
 @contextmanager
 def amqtt_broker() -> Iterator[Endpoint]:
-    """Run the broker of broker.py. Raises BenchError if amqtt is not installed."""
+    """Run the broker of broker.py. Raises BenchError if amqtt is not installed, or the broker does not start."""
     if not (_CLIENTS / "amqtt").is_dir():
         raise BenchError(f"amqtt is not in {_CLIENTS}: make setup puts it there")
     with _endpoint("broker", path=_CLIENTS) as endpoint:
@@ -81,10 +88,18 @@ def amqtt_broker() -> Iterator[Endpoint]:
 def client(
     name: str, job: dict[str, Any], *, patience_s: float, step: Callable[[str], None] | None = None
 ) -> dict[str, Any]:
-    """Run a client with this job and return what it measured.
+    """Run a client, and return its result.
 
-    It prints JSON objects, a line each: `{"step": text}`, of which `step` is told, and at the end its
-    result. Raises BenchError if it did not end well.
+    It prints JSON objects, a line each: `{"step": text}` on the way, and at the end its result.
+
+    Args:
+        name: Its module in this package.
+        job: Its job, which it reads as JSON from its standard input.
+        patience_s: Seconds after which it is killed.
+        step: Called with the text of each step; None to ignore them.
+
+    Raises:
+        BenchError: It ended with an error, or was killed.
     """
     with tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(
@@ -122,7 +137,13 @@ def client(
 def _endpoint(name: str, *arguments: str, path: Path | None = None) -> Iterator[Endpoint]:
     """Run a module that prints its ports. It ends with its standard input, at the latest with this process.
 
-    `path`: where it looks for modules before all others.
+    Args:
+        name: The module in this package.
+        *arguments: The arguments of its command line.
+        path: The folder in which it looks for modules before all others; None for none.
+
+    Raises:
+        BenchError: It did not start.
     """
     where = [str(path)] if path else []
     where += [found] if (found := os.environ.get("PYTHONPATH")) else []
@@ -145,7 +166,7 @@ def _endpoint(name: str, *arguments: str, path: Path | None = None) -> Iterator[
 
 @contextmanager
 def _ended(process: subprocess.Popen[Any]) -> Iterator[None]:
-    """End the process with the block, by force if it does not end by itself."""
+    """End the process with the context: by SIGTERM, and by SIGKILL if that takes more than 10 s, which raises."""
     try:
         yield
     finally:

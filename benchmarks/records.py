@@ -1,4 +1,4 @@
-"""The registry for a command that runs beside a server, or without one."""
+"""Access to the registry beside a server, or without one."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -13,7 +13,19 @@ T = TypeVar("T")
 
 
 def with_registry(data: Path, operation: Callable[[Registry], Awaitable[T]], *, create: bool = False) -> T:
-    """Open the registry in `data`, run `operation`, close it. Raises BenchError if there is none, unless `create`."""
+    """Open the registry, run an operation on it, and close it.
+
+    Args:
+        data: The server's data folder.
+        operation: An asynchronous function of the registry.
+        create: Make the registry if there is none.
+
+    Returns:
+        The result of the operation.
+
+    Raises:
+        BenchError: There is no registry, and `create` is false.
+    """
     if not create and not (data / DATABASE_FILE).exists():
         raise BenchError(f"no registry in {data}: bench serve makes one, or name its folder with --data")
 

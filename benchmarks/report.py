@@ -13,13 +13,13 @@ Number = int | float
 
 @dataclass(frozen=True, kw_only=True)
 class Aim:
-    """The aim for a figure, in its own unit: at most `limit`, or at least."""
+    """The aim for a figure, in its unit: at most `limit`, or at least that."""
 
     limit: Number
     at_least: bool = False
 
     def met(self, value: Number) -> bool:
-        """Return whether a value meets the aim; the limit itself does."""
+        """Return whether a value meets the aim; a value equal to the limit does."""
         return value >= self.limit if self.at_least else value <= self.limit
 
     def __str__(self) -> str:
@@ -43,7 +43,7 @@ class Figure:
         return "met" if self.aim.met(self.value) else "missed"
 
     def as_json(self) -> dict[str, Any]:
-        """`{"value": ..., "unit": ...}`, with `aim` and `verdict` where there is one."""
+        """Return `{"value": ..., "unit": ...}`, with `aim` and `verdict` if there is an aim."""
         value = round(self.value, 3) if isinstance(self.value, float) else self.value
         found: dict[str, Any] = {"value": value, "unit": self.unit}
         if self.aim:
@@ -53,25 +53,24 @@ class Figure:
 
 @dataclass(kw_only=True)
 class Section:
-    """A section of rows of figures by label. `name` is its key in JSON.
-
-    `matrix`: all rows have the same figures, and are shown as the rows of one table.
-    """
+    """A section of the report: rows of figures by label."""
 
     name: str
+    """Its key in JSON."""
     title: str
     note: str = ""
     matrix: bool = False
+    """True if all rows have the same figures, and are shown as the rows of one table."""
     rows: dict[str, list[Figure]] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
-        """`{row: {figure: {...}}}`, and `note` if there is one."""
+        """Return `{row: {figure: {...}}}`, with `note` if there is one."""
         rows: dict[str, Any] = {label: {each.name: each.as_json() for each in row} for label, row in self.rows.items()}
         return rows | ({"note": self.note} if self.note else {})
 
 
 def shown(value: Number | None) -> str:
-    """Format a number with three significant digits, and all those before the point."""
+    """Return a number with about three significant digits and all those before the point; `?` for None."""
     if value is None:
         return "?"
     if isinstance(value, int) or abs(value) >= 100:

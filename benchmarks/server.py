@@ -1,4 +1,4 @@
-"""The server: provisioning exchanges a second, each with a durable commit, beside an endpoint without any."""
+"""Measurements of the server: provisioning exchanges, each with a durable commit, beside an endpoint without any."""
 
 import os
 import time
@@ -26,10 +26,17 @@ _P99_AIMS = {("mqtt", 200): Aim(limit=250)}
 
 
 def measure(seconds: float, step: Callable[[str], None]) -> list[Section]:
-    """Measure each transport that is served at each number of boards, for `seconds` each.
+    """Measure each transport that is served, at each number of boards.
 
-    `step` is told what comes next. Raises BenchError if an exchange failed, or if the registry does not
-    contain exactly the devices whose boards got SUCCESS.
+    Args:
+        seconds: The duration of each load.
+        step: Called with the name of each step before it.
+
+    Returns:
+        A table of the disk, and one for each transport.
+
+    Raises:
+        BenchError: An exchange failed, or the registry does not have as many devices as boards got SUCCESS.
     """
     step("fsync of the disk")
     with processes.data_folder() as folder:
@@ -71,7 +78,7 @@ def _served(step: Callable[[str], None]) -> list[str]:
 
 
 def fsyncs_per_s(folder: Path) -> float:
-    """Measure how many times a second the disk under `folder` makes 4 KiB durable, in sequence."""
+    """Measure the rate, in 1/s, at which the disk under `folder` makes 4 KiB durable, one after the other."""
     block = b"\xa5" * _FSYNC_BYTES
     descriptor = os.open(folder / "fsync", os.O_RDWR | os.O_CREAT, 0o600)
     try:
@@ -87,7 +94,19 @@ def fsyncs_per_s(folder: Path) -> float:
 
 
 def exchanges(transport: str, boards: int, seconds: float) -> dict[str, Any]:
-    """Run the load client on a new bench serve, and check its registry afterwards."""
+    """Run the load client on a new bench serve, and check its registry afterwards.
+
+    Args:
+        transport: One of processes.TRANSPORTS.
+        boards: The number of boards at once.
+        seconds: The duration of the measurement, after the warm-up.
+
+    Returns:
+        The result of `load.Load.run`.
+
+    Raises:
+        BenchError: An exchange failed, or the registry does not have as many devices as boards got SUCCESS.
+    """
     with processes.data_folder() as data:
         with processes.real_server(data) as endpoint:
             found = load(endpoint, transport, boards, seconds, echo=True)
@@ -101,7 +120,21 @@ def exchanges(transport: str, boards: int, seconds: float) -> dict[str, Any]:
 
 
 def load(endpoint: Endpoint, transport: str, boards: int, seconds: float, *, echo: bool = False) -> dict[str, Any]:
-    """Run the load client. `echo`: answers contain the requested token."""
+    """Run the load client.
+
+    Args:
+        endpoint: The server.
+        transport: One of processes.TRANSPORTS that it serves.
+        boards: The number of boards at once.
+        seconds: The duration of the measurement, after the warm-up.
+        echo: Require the requested token in the answers.
+
+    Returns:
+        The result of `load.Load.run`.
+
+    Raises:
+        BenchError: The client or an exchange failed, or no exchange ended in the measurement.
+    """
     job = {
         "transport": transport,
         "port": endpoint.ports[transport],
@@ -121,12 +154,12 @@ def load(endpoint: Endpoint, transport: str, boards: int, seconds: float, *, ech
 
 
 def rate(found: dict[str, Any]) -> float:
-    """Return exchanges a second."""
+    """Return the exchanges a second in a result of `load`."""
     return float(found["exchanges"] / found["seconds"])
 
 
 def cpu_time(found: dict[str, Any]) -> float | None:
-    """Return the server's CPU time in µs for an exchange."""
+    """Return the server's CPU time for an exchange in a result of `load`, in µs; None if unknown."""
     return None if found["server_cpu_s"] is None else 1e6 * found["server_cpu_s"] / found["exchanges"]
 
 

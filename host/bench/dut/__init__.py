@@ -1,1 +1,1 @@
-"""Devices the bench can boot and listen to."""
+"""Boards under test: virtual ones, and real ones on serial ports, behind one interface."""

@@ -1,8 +1,8 @@
-"""One interface to a board under test, whatever it is: its power, its events, its console, its programs and files.
+"""One interface to every kind of board under test: its power, its events, its console, its programs and files.
 
-Implementations are `virtual.UnixBoard`, `serial.PortBoard` and `served.ServedBoard`. All in the bench that follows
-boards does it through this interface: the pytest plugin, the conformance checks, measurements, fleets and the monitor.
-Only the flasher does not: it brings up boards from the floor below, on the serial line that a `PortBoard` is built on.
+Implementations are `virtual.UnixBoard`, `serial.PortBoard` and `served.ServedBoard`. Every part of the bench that
+follows boards uses this interface: the pytest plugin, the conformance checks, measurements, fleets and the monitor.
+Only `bench.flash` does not: it brings up boards on the serial line below, which a `PortBoard` is built on.
 """
 
 from abc import ABC, abstractmethod
@@ -32,7 +32,7 @@ class Board(ABC):
     """A board under test; a context manager, at whose end it is off, or its port is free.
 
     The bench's own events are `switched_on`, `switched_off`, `reset_line`, and `power_lost`: a power cut that
-    was requested, or a crash of a virtual board's CPU. What a board of one kind cannot do raises CannotDo.
+    was requested, or a crash of a virtual board's CPU. Operations that a kind of board does not support raise CannotDo.
     """
 
     kind: str
@@ -44,7 +44,7 @@ class Board(ABC):
         Args:
             name: Its name, for errors.
             folder: The folder of its files, made if it is not there; None: it has none.
-            recorder: What reads its events; by default a thread, which keeps all of them.
+            recorder: Its event recorder; by default one with a thread, which keeps all events.
         """
         self.name = name
         self.folder = folder and paths.private_folder(folder)
@@ -83,6 +83,9 @@ class Board(ABC):
 
         Args:
             files: Path -> content.
+
+        Raises:
+            BenchError: The board cannot be written, or the files do not fit.
         """
 
     @abstractmethod
@@ -90,9 +93,10 @@ class Board(ABC):
         """Switch it on.
 
         Args:
-            conditions: For virtual boards: what the power cycle meets.
+            conditions: For virtual boards: the conditions of the power cycle, e.g. its heap. None for the usual ones.
 
         Raises:
+            BenchError: It is a virtual board, and is on already.
             CannotDo: There are conditions, and it is a real board.
         """
 
@@ -106,15 +110,19 @@ class Board(ABC):
 
     @abstractmethod
     def reset(self) -> None:
-        """Start it anew by its reset line."""
+        """Restart it by its reset line. Raises BenchError if that is not possible."""
 
     @abstractmethod
     def close(self) -> None:
-        """Release all that it has; a board on a port runs on."""
+        """Release all resources. A virtual board is switched off; a board on a port runs on."""
 
     @abstractmethod
     def say(self, text: str) -> None:
-        """Type a line on its console."""
+        """Type a line on its console.
+
+        Raises:
+            BenchError: It is off, or does not read the line.
+        """
 
     @abstractmethod
     def repl(self) -> AbstractContextManager[RawRepl]:
@@ -123,12 +131,17 @@ class Board(ABC):
         No events are recorded meanwhile.
 
         Raises:
+            BenchError: It is off.
             ReplError: No MicroPython answers.
         """
 
     @abstractmethod
     def read_flash(self) -> bytes:
-        """Return the whole flash. A board on a port takes minutes for it, and is off afterwards."""
+        """Return the whole flash. A board on a port takes minutes for it, and is off afterwards.
+
+        Raises:
+            BenchError: A board on a port does not answer in its loader.
+        """
 
     def power_cycle(self, conditions: Conditions | None = None) -> None:
         """Switch it off and on; see `power_on`."""
@@ -144,12 +157,12 @@ class Board(ABC):
 
     @property
     def events(self) -> list[Event]:
-        """All events so far; a line that is no event is `{"event": "console", "text": ...}`."""
+        """All events so far; a line that is not an event becomes `{"event": "console", "text": ...}`."""
         return [each.event for each in self.heard]
 
     @property
     def observer(self) -> Callable[[Event], None]:
-        """A function for every event: called by whoever waits for events or switches the board, on no other thread."""
+        """A function that is called with every event, on the thread that waits for events or switches the board."""
         return self._recorder.observer
 
     @observer.setter
@@ -160,7 +173,7 @@ class Board(ABC):
         """Yield the events after the last one that was followed or expected, as they come.
 
         Args:
-            timeout_s: Seconds after which it ends; 0: only what is there; None: when the board is off.
+            timeout_s: Seconds after which it ends; 0: only events that are there; None: when the board is off.
 
         Raises:
             BenchError: The board can no longer be read.
@@ -188,7 +201,16 @@ class Board(ABC):
         )
 
     def expect_text(self, text: str, /, *, within: float = 20.0) -> str:
-        """Return the next line with this text in it; see `expect_event`."""
+        """Return the next line that contains this text, and is not an event: the first after the last one expected.
+
+        Args:
+            text: The text.
+            within: Seconds to wait.
+
+        Raises:
+            EventMissing: It did not come within `within` seconds, or the power was lost before.
+            PortError: The port is gone.
+        """
         __tracebackhide__ = True
         found = self._recorder.expect(
             lambda event: event["event"] == "console" and text in event["text"],
@@ -199,35 +221,57 @@ class Board(ABC):
         return str(found["text"])
 
     def forget(self) -> None:
-        """Expect no event from before now."""
+        """Pass over all events so far: only later ones can be expected."""
         self._recorder.skip()
 
     # Its programs, files and clock, by its raw REPL; see `repl`.
 
     def exec(self, code: str) -> str:
-        """Run a piece of program in its raw REPL, and return what it printed."""
+        """Run code in its raw REPL, and return its output. The program is interrupted, see `repl`.
+
+        Raises:
+            BenchError: The board is off.
+            ReplError: The code raised, or no MicroPython answers.
+        """
         with self.repl() as repl:
             return repl.run(code)
 
     def read_file(self, path: str) -> bytes:
-        """Return a file's content."""
+        """Return a file's content. The program is interrupted, see `repl`.
+
+        Args:
+            path: The file, with or without a leading slash.
+
+        Raises:
+            BenchError: The board is off.
+            ReplError: There is no such file, or no MicroPython answers.
+        """
         with self.repl() as repl:
             return repl.read_file(absolute(path))
 
     def write_files(self, files: Mapping[str, bytes], remove: tuple[str, ...] = ()) -> None:
-        """Write files (path -> content), each whole or not at all, and remove others."""
+        """Write files, each whole or not at all, and remove others. The program is interrupted, see `repl`.
+
+        Args:
+            files: Path -> content.
+            remove: Paths of files to remove.
+
+        Raises:
+            BenchError: The board is off.
+            ReplError: The board reports an error, or no MicroPython answers; `PATH.new` may be left.
+        """
         with self.repl() as repl:
             gone = [absolute(path) for path in remove]
             repl.write_files({absolute(path): content for path, content in files.items()}, gone, lambda _: None)
 
     def clock(self) -> int:
-        """Return the time by its clock, in seconds since 1970."""
+        """Return the time by its clock, in seconds since 1970; raises as `exec` does."""
         with self.repl() as repl:
             epoch, seconds = repl.run_json(_CLOCK)
         return int(seconds) + (_EPOCH_2000 if epoch == 2000 else 0)
 
     def set_clock(self, seconds: int) -> None:
-        """Set its clock, in seconds since 1970, and restart its program."""
+        """Set its clock, in seconds since 1970, and restart its program; raises as `exec` does."""
         with self.repl() as repl:
             epoch, _ = repl.run_json(_CLOCK)
             repl.run(_SET_CLOCK.format(seconds=seconds - (_EPOCH_2000 if epoch == 2000 else 0)))
@@ -243,6 +287,9 @@ class Board(ABC):
 def repl_on(line: Any) -> Iterator[RawRepl]:
     """Open the raw REPL on an open line.
 
+    Args:
+        line: A serial port, or an object with as much of its interface as mpremote uses.
+
     Raises:
         ReplError: No MicroPython answers.
     """
@@ -251,5 +298,5 @@ def repl_on(line: Any) -> Iterator[RawRepl]:
 
 
 def absolute(path: str) -> str:
-    """Return a path from the board's root."""
+    """Return the absolute path on the board for one with or without a leading slash."""
     return f"/{path.lstrip('/')}"

@@ -1,4 +1,4 @@
-"""Settings of a board that runs, read and changed by its console commands (docs/console.md)."""
+"""Settings of a running board, read and changed by its console commands (docs/console.md)."""
 
 import json
 import secrets
@@ -23,7 +23,7 @@ _COMPLAINT = "Invalid settings: "
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """A setting as the console shows it: its value, or, of a secret, only whether there is one."""
+    """A setting as the console shows it: its value, or only whether it is set if it is a secret."""
 
     name: str
     value: Any = None
@@ -35,14 +35,21 @@ class ConsoleClient:
     """A client of the firmware's console commands on one board. Events meanwhile are passed over."""
 
     def __init__(self, board: Board) -> None:
-        """Make a client for a board that runs."""
+        """Make a client for a board that is on."""
         self._board = board
 
     def settings(self, name: str = "") -> tuple[list[Setting], str]:
-        """Return all settings, or the one of this name, and what is wrong with them ("": nothing).
+        """Return all settings, or one of them.
+
+        Args:
+            name: The setting; "" for all.
+
+        Returns:
+            The settings, and the board's message about invalid settings; "" if they are valid.
 
         Raises:
-            BenchError: The board does not answer, or its answer is an error, as that there is no such setting.
+            BenchError: The board does not answer, or answers with an error, e.g. that there is no such setting.
+            UsageError: The name cannot be typed on a console.
         """
         answer = self._query(_command("set", *([name] if name else [])))
         complaint = next((line.removeprefix(_COMPLAINT) for line in answer if line.startswith(_COMPLAINT)), "")
@@ -53,10 +60,10 @@ class ConsoleClient:
 
         Args:
             name: The setting.
-            value: Its value; None takes it out of the board's file.
+            value: Its value; None removes it from the board's file, so that its default applies.
 
         Returns:
-            What is left to do before the board restarts; "" if it has restarted.
+            The steps that are left before the board restarts, as it names them; "" if it has restarted.
 
         Raises:
             BenchError: The board does not answer, answers with an error, or holds another value afterwards.
@@ -83,7 +90,7 @@ class ConsoleClient:
                 text = event["text"] if event["event"] == "console" else ""
                 if end in text:
                     return _checked(answer)
-                if text.startswith("firstboot "):  # the echo of ours: what came before belongs to an earlier one
+                if text.startswith("firstboot "):  # our command's echo: lines before it answer an earlier attempt
                     answer = []
                 elif text:
                     answer.append(text)
@@ -119,7 +126,7 @@ class ConsoleClient:
 
 
 def _command(*words: str) -> str:
-    """Return a line for the board's console; raise UsageError for what it cannot hold."""
+    """Return a line for the board's console. Raises UsageError for words that it cannot hold."""
     for number, word in enumerate(words):
         if any(ord(char) < ord(" ") for char in word):
             raise UsageError("a setting's name or value has control characters in it, which no console line can hold")

@@ -1,7 +1,7 @@
-"""The events of a board under test, with their times: read by whoever waits for them, or by a thread.
+"""The events of a board under test with their times, read on the thread that waits for them or on one of their own.
 
 A board on a port is always read by a thread of its own, so that nothing is lost in the port's buffer. A virtual board
-needs it too where tests leave it alone for a while: reading its events is what runs it across resets. A fleet of
+needs one too where a test does not read for a while: reading its events is what runs it across resets. A fleet of
 hundreds is read without threads, by one loop that calls `follow(0)` on each.
 """
 
@@ -42,19 +42,19 @@ class Source(Protocol):
     """A stream of a board's events: a virtual board's power cycle, or a serial line."""
 
     def follow(self, timeout_s: float | None = None) -> Iterator[Event]:
-        """Yield events as they come, until `timeout_s` is over or nothing can follow."""
+        """Yield events as they come, until `timeout_s` seconds are over or no more can come."""
 
 
 class EventRecorder:
-    """All events of one board, across its power cycles."""
+    """A recorder of all events of one board, across its power cycles."""
 
     def __init__(self, name: str, *, in_background: bool = True, history: int | None = None) -> None:
-        """Make an empty record.
+        """Make a recorder without events.
 
         Args:
             name: The board's name, for errors and the thread.
             in_background: Have a thread read while a source is attached. Otherwise only `follow` reads.
-            history: How many events are kept at least; None: all.
+            history: The number of events that are kept, the last ones; None: all.
         """
         self.recorded: deque[RecordedEvent] = deque(maxlen=history)
         self.observer: Callable[[Event], None] = lambda _event: None
@@ -67,13 +67,13 @@ class EventRecorder:
         self._is_lost: Callable[[], bool] = lambda: False
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
-        self._ended = True  # nothing can follow from the present source
+        self._ended = True  # no more events can come from the present source
         self._failure: Exception | None = None
         self._muted = False
 
     @property
     def is_attached(self) -> bool:
-        """Return whether there is a source to read from."""
+        """True while there is a source to read from."""
         return self._source is not None
 
     def attach(self, source: Source, is_lost: Callable[[], bool] = lambda: False) -> None:
@@ -94,18 +94,18 @@ class EventRecorder:
         self._source, self._ended = None, True
 
     def mark(self, step: str) -> None:
-        """Record a step of the bench's own, and pass over all events before it."""
+        """Record an event of the bench itself, e.g. `switched_on`, and pass over all events so far, itself included."""
         self._record({"event": step})
         self.skip()
         self.show()
 
     def skip(self) -> None:
-        """Pass over all events so far."""
+        """Pass over all events so far: they are neither followed nor expected any more."""
         with self._changed:
             self._unread.clear()
 
     def show(self) -> None:
-        """Call the observer with the events that it has not got yet."""
+        """Call the observer with all events that it has not received yet."""
         while self._unobserved:
             self.observer(self._unobserved.popleft())
 
@@ -113,10 +113,10 @@ class EventRecorder:
         """Yield events as they come, each once.
 
         Args:
-            timeout_s: Seconds after which it ends; 0: only what is there; None: never.
+            timeout_s: Seconds after which it ends; 0: only events that are there; None: never.
 
         Raises:
-            Exception: Whatever reading the source raised, e.g. PortError.
+            Exception: Whatever the source raised, e.g. PortError.
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         while True:
@@ -137,11 +137,13 @@ class EventRecorder:
                     return
 
     def expect(self, fits: Callable[[Event], bool], what: str, within: float, is_on: Callable[[], bool]) -> Event:
-        """Return the next event that fits. If there is none, all events that came can still be expected.
+        """Return the next event that fits, and pass over those before it.
+
+        If none fits, all events that came can still be expected.
 
         Args:
             fits: Returns whether an event is the expected one.
-            what: What is expected, for the error.
+            what: The expected event in words, for the error.
             within: Seconds to wait.
             is_on: Returns whether the board is on, for the error.
 
@@ -169,7 +171,7 @@ class EventRecorder:
 
     @contextmanager
     def muted(self) -> Iterator[None]:
-        """Go on reading in this context, so that the board runs, but record nothing: it is a REPL's dialogue."""
+        """Read in this context, so that the board runs, but record nothing: it is a REPL's dialogue."""
         own_thread = self._thread is None and self._source is not None
         self._muted = True
         if own_thread:
@@ -215,7 +217,7 @@ class EventRecorder:
             self._changed.notify_all()
 
     def _raise_port_lost(self) -> None:
-        """Raise PortError if the last event is that the port went."""
+        """Raise PortError if the last event is `port_lost` and all events before it were read."""
         last = self.recorded[-1].event if self.recorded else {}
         if last.get("event") == "port_lost" and not self._unread:
             raise PortError(last["port"], last["detail"])
@@ -250,10 +252,15 @@ class EventRecorder:
 
 
 def expectation(kind: str, fields: dict[str, Any]) -> str:
-    """Return the words for an expected event, as errors have them."""
+    """Return the words for an expected event in errors.
+
+    Args:
+        kind: The event's name.
+        fields: The fields that it has to have.
+    """
     return f"event {kind}{f' {json.dumps(fields)}' if fields else ''}"
 
 
 def _short(event: Event) -> str:
-    """An event as an error shows it."""
+    """Return an event as errors show it: its name, or the beginning of a line."""
     return repr(event["text"][:_SHOWN_OF_LINE]) if event["event"] == "console" else str(event["event"])

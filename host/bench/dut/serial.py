@@ -1,4 +1,4 @@
-"""A board on a serial port as a board under test."""
+"""Boards under test on serial ports."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -38,10 +38,10 @@ class PortBoard(Board):
         reset: bool = True,
         recorder: EventRecorder | None = None,
     ) -> None:
-        """Open the port, which no other process has until `close`.
+        """Open the port, for no other process until `close`.
 
         Args:
-            port: A device, or a URL.
+            port: A device, or a URL of pyserial, e.g. `rfc2217://...`.
             folder: The folder of its log; None: there is none.
             definition: The name of its definition in boards/.
             baud: The rate of its console.
@@ -51,6 +51,7 @@ class PortBoard(Board):
 
         Raises:
             PortError: The port cannot be opened.
+            UsageError: There is no such definition.
         """
         super().__init__(port, folder, recorder)
         self.port = port
@@ -109,7 +110,11 @@ class PortBoard(Board):
         self.power_off()
 
     def power_on(self, conditions: Conditions | None = None) -> None:
-        """See Board. A board that is on already is reset."""
+        """See Board. A board that is on already is reset.
+
+        Raises:
+            CannotDo: There are conditions: those of a real board are not the bench's to choose.
+        """
         if conditions:
             raise CannotDo(f"{self.name} is a real board: what it meets is not the bench's to choose")
         self._recorder.detach()
@@ -166,7 +171,7 @@ class PortBoard(Board):
 
     @contextmanager
     def loader(self) -> Iterator[ChipWriter]:
-        """Open its chip's loader; the board is off afterwards.
+        """Return a context with its chip's loader; the board is off afterwards.
 
         Raises:
             BenchError: The loader does not answer.
@@ -192,9 +197,9 @@ class PortBoard(Board):
             self._listen()
 
     def _release(self) -> bool:
-        """Let a chip that is held in reset run; return whether the line can.
+        """Let a chip that is held in reset run; return whether the line supports it.
 
-        It is read before that: over a network the line's answer comes after the board's first lines.
+        Reading begins before that: over a network the line's answer comes after the board's first lines.
         """
         self._listen()
         self._is_on = self.line.release_from_reset()

@@ -1,4 +1,4 @@
-"""A virtual board that is served as a serial port, as a board under test."""
+"""Virtual boards under test that are served as serial ports."""
 
 import time
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from bench.virtual.power import PowerCycle
 
 
 class ServedBoard(PortBoard):
-    """A virtual board behind RFC 2217: all goes over the line, but its power is the bench's."""
+    """A virtual board behind RFC 2217: everything goes over the line, except that the bench switches its power."""
 
     kind = "virtual"
 
@@ -32,7 +32,7 @@ class ServedBoard(PortBoard):
             recorder: See Board.
 
         Raises:
-            UsageError: There is a board in this folder.
+            UsageError: There is a board in this folder, no such definition, or `mac` is not a MAC.
         """
         self.virtual = VirtualBoard.create(folder, board=definition, mac=mac, blank=True)
         with ExitStack() as opened:
@@ -42,7 +42,7 @@ class ServedBoard(PortBoard):
             opened.push(self._held)
             self._held = opened.pop_all()
         self._recorder.detach()
-        self.served.reset(Start.HELD)  # it may have run when its line was opened
+        self.served.reset(Start.HELD)  # opening its line may have started it
         self.name = folder.name
         self.mac = self.virtual.mac
         self._is_on = False
@@ -54,7 +54,7 @@ class ServedBoard(PortBoard):
 
     @property
     def power(self) -> PowerCycle | None:
-        """Its power cycle while it is on: what only a virtual board can show."""
+        """Its power cycle while it is on, for facts that only a virtual board can show."""
         return self.served.power
 
     def install(self, files: Mapping[str, bytes]) -> None:

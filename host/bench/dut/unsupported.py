@@ -1,7 +1,7 @@
-"""What some kinds of boards have no way to do."""
+"""The error for operations that some kinds of boards do not support."""
 
 from bench.errors import BenchError
 
 
 class CannotDo(BenchError):
-    """A board of this kind has no way to do that. The message says why."""
+    """An operation that this kind of board does not support. The message has the reason."""

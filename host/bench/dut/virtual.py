@@ -1,4 +1,4 @@
-"""A virtual board as a board under test: MicroPython's unix port on a flash image, with nothing between."""
+"""Virtual boards under test: MicroPython's unix port on a flash image, without a serial line between."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ from bench.virtual.power import PowerCycle
 
 
 class UnixBoard(Board):
-    """A virtual board without a serial line. Following its events is what runs it across resets."""
+    """A virtual board without a serial line. It gets across resets only while its events are followed."""
 
     kind = "unix"
 
@@ -23,8 +23,8 @@ class UnixBoard(Board):
         """Take over a virtual board, which is off.
 
         Args:
-            virtual: The board itself: its flash, and what only such a board can show.
-            recorder: See Board. One without a thread is for whoever follows the board all the time it is on.
+            virtual: The board itself, with its flash.
+            recorder: See Board. One without a thread is for a caller that follows the board all the time it is on.
         """
         super().__init__(virtual.folder.name, virtual.folder, recorder)
         self.virtual = virtual
@@ -37,10 +37,16 @@ class UnixBoard(Board):
     def create(
         cls, folder: Path, *, definition: str = "esp32_generic", mac: str = "", recorder: EventRecorder | None = None
     ) -> "UnixBoard":
-        """Make a blank board in a folder; the arguments are as those of ServedBoard.
+        """Make a blank board in a folder.
+
+        Args:
+            folder: The board's folder, which is made.
+            definition: The name of its definition in boards/.
+            mac: 12 hex digits; a random one if empty.
+            recorder: See Board.
 
         Raises:
-            UsageError: There is a board in this folder.
+            UsageError: There is a board in this folder, no such definition, or `mac` is not a MAC.
         """
         return cls(VirtualBoard.create(folder, board=definition, mac=mac, blank=True), recorder=recorder)
 
@@ -66,7 +72,7 @@ class UnixBoard(Board):
         self.virtual.install(self.installed)
 
     def power_on(self, conditions: Conditions | None = None) -> None:
-        """See Board. The conditions hold for this power cycle, and its resets."""
+        """See Board. The conditions hold for this power cycle, across its resets and those by `reset`."""
         if self.power:
             raise BenchError(f"board {self.name} is on already")
         self._recorder.mark("switched_on")
@@ -112,7 +118,10 @@ class UnixBoard(Board):
 
 
 class _ConsoleLine:
-    """A power cycle's console as a serial port, as far as mpremote uses one. Reading its events delivers the keys."""
+    """A power cycle's console as a serial port, as far as mpremote uses one.
+
+    Reading the board's events, in a thread meanwhile, is what delivers the keys.
+    """
 
     def __init__(self, port: str, power: PowerCycle, console: BinaryIO) -> None:
         self.port = port
