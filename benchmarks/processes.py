@@ -40,7 +40,7 @@ class Endpoint:
 
 @contextmanager
 def data_folder() -> Iterator[Path]:
-    """Make an empty folder, removed afterwards, on the checkout's disk (a memory file system has no fsync to measure)."""
+    """Make an empty folder, removed afterwards, on the disk of the checkout: memory has no fsync to measure."""
     place = paths.private_folder(paths.CHECKOUT / ".bench")
     with tempfile.TemporaryDirectory(prefix="benchmark-", dir=place) as folder:
         yield Path(folder)

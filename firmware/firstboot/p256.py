@@ -1,6 +1,6 @@
 """Keys and signatures on the curve NIST P-256 (FIPS 186-5, SEC 1), for the one certificate a device makes itself.
 
-Not constant-time: the duration depends on the key. That is no leak here, as a key is made and
+Not constant-time: the duration depends on the key. Nothing leaks here, as a key is made and
 used once, on the board, at a moment nobody outside can choose or measure; its later uses, the
 handshakes, are made by mbedTLS. `feed` is called every few milliseconds meanwhile, for the watchdog.
 """

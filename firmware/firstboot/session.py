@@ -21,7 +21,7 @@ def run(client: Mqtt, telemetry: Telemetry, handler: rpc.Handler, backoff: Backo
         telemetry: the queue to send from.
         handler: the handler of RPC and shared attributes.
         backoff: reset by the first telemetry that the server acknowledged: a server that accepts
-            a login and then drops the connection is no success.
+            a login and then drops the connection has not helped.
 
     Raises:
         FirstbootError: always; most often a NetworkError.

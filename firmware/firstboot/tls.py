@@ -78,7 +78,7 @@ class Tls:
             raise self.translate(error)
 
     def translate(self, error: OSError | ValueError) -> FirstbootError:
-        """Return an exception of mbedTLS's as one of the package's."""
+        """Return the error of this package that an exception of mbedTLS stands for."""
         if isinstance(error, OSError):
             return self._failure(error.args[0] if error.args else 0)
         # the reasons of a failed verification, a line each

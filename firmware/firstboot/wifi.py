@@ -9,7 +9,7 @@ The code follows from the ESP32's driver (ports/esp32/network_wlan.c):
   is found like any other, no scan is needed, and no results of one stay in RAM.
 - `reconnects=n` allows n further attempts after a failed one, counted from connect() over all failures:
   joins, and later losses. Getting an address does not reset the count. -1, the
-  default, is no bound: then the driver repeats a wrong password for ever, without a pause. With 0 it
+  default, means without a bound: then the driver repeats a wrong password for ever, without a pause. With 0 it
   never acts by itself: each attempt is made here, and a station that lost its access point stays
   offline until `up()` is called again.
 - status() shows the reason of the last failure. "Not found" and "wrong password" remain

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from typing import Any, Generic, Protocol, TypeVar
 
 from bench.errors import BenchError, UsageError
-from bench.text import legible
+from bench.text import printable
 
 
 class Checked(Protocol):
@@ -107,7 +107,7 @@ def shown(text: str, secrets: Iterable[str], *, most: int = _SHOWN) -> str:
     """
     for secret in sorted(secrets, key=len, reverse=True):
         text = text.replace(secret, "***")
-    text = legible(text)
+    text = printable(text)
     return text if len(text) <= most else f"{text[:most]}..."
 
 

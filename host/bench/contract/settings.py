@@ -12,7 +12,7 @@ from typing import Any
 from bench.contract.credentials import BoardCredentialsType
 from bench.contract.settings_schema import SETTINGS, WATCHDOG_LEAST_S, SettingSpec
 from bench.errors import UsageError
-from bench.text import legible
+from bench.text import printable
 
 FILE = "settings.json"
 """Name of the file on a board."""
@@ -36,12 +36,12 @@ def check(sections: Sections, *, where: str = "settings") -> None:
     """
     for section, entries in sections.items():
         if not isinstance(entries, Mapping):
-            raise UsageError(f"{where}.{legible(section)} has to be a section")
+            raise UsageError(f"{where}.{printable(section)} has to be a section")
         for key, value in entries.items():
             name = f"{section}.{key}"
             if name not in SETTINGS:
                 raise UsageError(
-                    f"{where}.{legible(section)} has no {legible(key)}; {_cure(section, key, shown=f'{section}.')}"
+                    f"{where}.{printable(section)} has no {printable(key)}; {_cure(section, key, shown=f'{section}.')}"
                 )
             if problem := SETTINGS[name].problem(value):
                 raise UsageError(f"{where}.{name} {problem}")
@@ -80,7 +80,7 @@ def require(name: str) -> SettingSpec:
     """
     if name not in SETTINGS:
         section, _, key = name.rpartition(".")
-        raise UsageError(f"there is no setting {legible(name)}; {_cure(section, key)}")
+        raise UsageError(f"there is no setting {printable(name)}; {_cure(section, key)}")
     return SETTINGS[name]
 
 

@@ -104,7 +104,7 @@ def inspect(repl: RawRepl, parts: Sequence[tuple[int, bytes]]) -> Inspection:
 
 
 def _chip(machine: Any) -> str:
-    """`Generic ESP32S3 module with Octal-SPIRAM with ESP32S3` -> `esp32s3`."""
+    """Return the chip: `Generic ESP32S3 module with Octal-SPIRAM with ESP32S3` -> `esp32s3`."""
     *_, last = str(machine).split(" with ")
     chip = last.lower().replace("-", "")
     return chip if chip.startswith("esp32") and chip.isalnum() else ""

@@ -85,14 +85,14 @@ def _lane(axes: Axes, row: int, moments: Sequence[tuple[float, str]], length: fl
 def _label(axes: Axes, row: int, at: float, group: list[str]) -> None:
     if not group:
         return
-    text = _legible(group[0]) if len(group) == 1 else f"{_legible(group[-1])} (+{len(group) - 1})"
+    text = _ascii(group[0]) if len(group) == 1 else f"{_ascii(group[-1])} (+{len(group) - 1})"
     worst = next((each for each in group if each in _BAD), group[-1])
     axes.text(
         at, row - 0.08, text, rotation=38, rotation_mode="anchor", va="bottom", color=_colour(worst), parse_math=False
     )
 
 
-def _legible(what: str) -> str:
+def _ascii(what: str) -> str:
     """Return a label of printable ASCII, which every font has and XML allows: a board may print anything."""
     return "".join(each if " " <= each <= "~" else "?" for each in what[:_LONGEST])
 

@@ -5,7 +5,7 @@ from typing import Any
 from rich.markup import escape
 
 from bench.cli.render import tables
-from bench.text import legible
+from bench.text import printable
 
 # Event -> text; `{field}` is filled from the event. An event with an empty text is not shown.
 _WORDS = {
@@ -68,7 +68,7 @@ def line(ms: Any, words: str, *, who: str = "board") -> None:
 
 def _printable(value: Any) -> str:
     """Escape a value: a board may print control characters, and brackets that are not markup."""
-    return escape(legible(str(value)))
+    return escape(printable(str(value)))
 
 
 class _Facts(dict[str, str]):

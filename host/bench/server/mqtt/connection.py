@@ -56,10 +56,10 @@ class ConnectionOwner(Protocol):
     closing: bool
 
     def device_online(self, connection: "DeviceConnection", device: DeviceLogin) -> None:
-        """Called when a device logged in."""
+        """Note that a device logged in."""
 
     def device_offline(self, connection: "DeviceConnection", device: DeviceLogin) -> None:
-        """Called when a device's connection is closed."""
+        """Note that a device's connection is closed."""
 
 
 class DeviceConnection(asyncio.BufferedProtocol):
