@@ -13,7 +13,7 @@ import pytest
 
 from bench import boards
 from bench.cli import doctor_checks
-from bench.cli.doctor_checks import State
+from bench.cli.doctor_checks import Severity
 from bench.flash import images
 from tests.support.commands import bench, printed
 from tests.support.server_process import Serving
@@ -125,14 +125,14 @@ def free_port():
 def test_server_that_does_not_speak_mqtt_is_a_problem(tmp_path, answer):
     with answering(answer) as address:
         finding = found(tmp_path, address, what="server")
-    assert finding.state is State.PROBLEM
+    assert finding.severity is Severity.PROBLEM
 
 
 def test_server_that_is_silent_is_a_problem(tmp_path, monkeypatch):
     monkeypatch.setattr(doctor_checks, "_REACH_S", 0.2)
     with answering(b"", stays=True) as address:
         finding = found(tmp_path, address, what="server")
-    assert finding.state is State.PROBLEM
+    assert finding.severity is Severity.PROBLEM
     assert "cannot be reached (timed out)" in finding.detail
 
 
@@ -142,20 +142,20 @@ def test_server_that_takes_boards_is_ok(tmp_path):
         finding = found(tmp_path, ("127.0.0.1", server.ports.mqtt), what="server")
     finally:
         server.close()
-    assert (finding.state, finding.detail) == (State.OK, f"127.0.0.1:{server.ports.mqtt} answers")
+    assert (finding.severity, finding.detail) == (Severity.OK, f"127.0.0.1:{server.ports.mqtt} answers")
 
 
 def test_running_server_is_found_and_who_reaches_it_told(tmp_path):
     data = tmp_path / "data"
     with Serving(data, tmp_path / "said") as server:
         told = [each for each in doctor_checks.run(data, None) if each.name == "server"]
-        assert [each.state for each in told] == [State.WARNING, State.OK]
+        assert [each.severity for each in told] == [Severity.WARNING, Severity.OK]
         assert "this machine only" in told[0].detail
         assert "--host 0.0.0.0" in told[0].fix
         assert told[1].detail == f"127.0.0.1:{server.ready['mqtt_port']} answers"
     with Serving(data, tmp_path / "said", "--host", "0.0.0.0") as server:
         (finding,) = (each for each in doctor_checks.run(data, None) if each.name == "server")
-        assert finding.state is State.OK
+        assert finding.severity is Severity.OK
         assert finding.detail.endswith(f":{server.ready['mqtt_port']} answers")
 
 
@@ -165,28 +165,28 @@ def test_program_that_does_not_run_is_a_problem(monkeypatch, tmp_path):
     broken.chmod(0o700)
     monkeypatch.setenv("BENCH_MICROPYTHON", str(broken))
     finding = found(tmp_path, what="MicroPython")
-    assert (finding.state, finding.detail) == (State.PROBLEM, "does not run (no such library)")
+    assert (finding.severity, finding.detail) == (Severity.PROBLEM, "does not run (no such library)")
     assert "BENCH_MICROPYTHON" in finding.fix
 
 
 def test_micropython_that_is_not_there_is_a_problem(monkeypatch, tmp_path):
     monkeypatch.setenv("BENCH_MICROPYTHON", str(tmp_path / "none"))
     finding = found(tmp_path, what="MicroPython")
-    assert finding.state is State.PROBLEM
+    assert finding.severity is Severity.PROBLEM
     assert finding.fix == "correct BENCH_MICROPYTHON"
 
 
 def test_program_that_hangs_is_a_problem(monkeypatch):
     monkeypatch.setattr(doctor_checks, "_PROGRAM_S", 0.1)
     finding = doctor_checks._program("sleeper", [sys.executable, "-c", "input()"])
-    assert finding.state is State.PROBLEM
+    assert finding.severity is Severity.PROBLEM
 
 
 @linux
 def test_port_without_permission_names_the_group():
     # not even root may write to what is not there
     finding = doctor_checks._serial_port("/dev/no-such-port")
-    assert finding.state is State.PROBLEM
+    assert finding.severity is Severity.PROBLEM
     assert finding.detail == "no permission for /dev/no-such-port"
     assert finding.fix.startswith("sudo usermod -aG dialout ")
 
@@ -198,7 +198,7 @@ def test_user_outside_the_group_is_told_how_to_enter_it(monkeypatch):
     monkeypatch.setattr(os, "getegid", lambda: outside)
     monkeypatch.setattr(os, "getgroups", list)
     (finding,) = doctor_checks._group()
-    assert finding.state is State.WARNING
+    assert finding.severity is Severity.WARNING
     assert re.fullmatch(r"sudo usermod -aG (dialout|uucp) nobody, then log in again", finding.fix)
 
 
@@ -207,40 +207,40 @@ def test_damaged_image_is_told(cache, tmp_path):
     damaged = cache / boards.load("esp32_generic").image.file
     damaged.write_bytes(b"half")
     told = [each for each in doctor_checks.run(tmp_path, None) if each.name == "images"]
-    assert [each.state for each in told] == [State.WARNING, State.OK]
+    assert [each.severity for each in told] == [Severity.WARNING, Severity.OK]
     assert told[0].detail == f"{damaged} is damaged"
     assert told[1].detail.startswith("0 of ")
     assert images.cached(boards.load("esp32_generic").image) == b""
 
 
 @pytest.mark.parametrize(
-    ("text", "mode", "state"),
+    ("text", "mode", "severity"),
     [
-        ('[wifi]\npassword = "x"\n', 0o644, State.PROBLEM),
-        ('[wifi]\npassword = "x"\n', 0o660, State.PROBLEM),
-        ('[wifi]\npassword = "x"\n', 0o600, State.OK),
-        ('board = "esp32_c3"\n', 0o644, State.OK),
-        ("wifi = [\n", 0o600, State.PROBLEM),
+        ('[wifi]\npassword = "x"\n', 0o644, Severity.PROBLEM),
+        ('[wifi]\npassword = "x"\n', 0o660, Severity.PROBLEM),
+        ('[wifi]\npassword = "x"\n', 0o600, Severity.OK),
+        ('board = "esp32_c3"\n', 0o644, Severity.OK),
+        ("wifi = [\n", 0o600, Severity.PROBLEM),
     ],
 )
-def test_bench_toml_with_a_password_is_its_owners(tmp_path, text, mode, state):
+def test_bench_toml_with_a_password_is_its_owners(tmp_path, text, mode, severity):
     path = tmp_path / "bench.toml"
     path.write_text(text)
     path.chmod(mode)
     finding = found(tmp_path / "data", what="bench.toml")
-    assert finding.state is state
-    if state is State.PROBLEM and "password" in text:
+    assert finding.severity is severity
+    if severity is Severity.PROBLEM and "password" in text:
         assert finding.fix == f"chmod 600 {path}"
 
 
 def test_data_folder_that_others_can_enter_is_a_problem(tmp_path):
     tmp_path.chmod(0o755)
     finding = found(tmp_path, what="data")
-    assert (finding.state, finding.fix) == (State.PROBLEM, f"chmod 700 {tmp_path}")
+    assert (finding.severity, finding.fix) == (Severity.PROBLEM, f"chmod 700 {tmp_path}")
     tmp_path.chmod(0o700)
-    assert found(tmp_path, what="data").state is State.OK
+    assert found(tmp_path, what="data").severity is Severity.OK
 
 
 def test_data_folder_that_is_a_file_is_a_problem(tmp_path):
     (tmp_path / "file").touch()
-    assert doctor_checks._data_folder(tmp_path / "file").state is State.PROBLEM
+    assert doctor_checks._data_folder(tmp_path / "file").severity is Severity.PROBLEM

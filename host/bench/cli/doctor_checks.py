@@ -34,8 +34,8 @@ _CONNECT = client_packets.connect("", "provision", keep_alive_s=10)
 _CONNACK = client_packets.ACCEPTED[:2]  # whatever it answers
 
 
-class State(StrEnum):
-    """Result of a check."""
+class Severity(StrEnum):
+    """Severity of a finding, `ok` if nothing is missing."""
 
     OK = "ok"
     WARNING = "warning"
@@ -48,7 +48,7 @@ class Finding:
     """Result of one check, with the fix."""
 
     name: str
-    state: State = State.OK
+    severity: Severity = Severity.OK
     detail: str
     fix: str = ""
 
@@ -78,7 +78,7 @@ def _programs() -> Iterator[Finding]:
         interpreter = unix_port.interpreter()
     except BenchError as error:
         detail, _, fix = str(error).partition(": ")
-        yield Finding(name="MicroPython", state=State.PROBLEM, detail=detail, fix=fix)
+        yield Finding(name="MicroPython", severity=Severity.PROBLEM, detail=detail, fix=fix)
     else:
         code = "import sys; print(sys.version)"
         yield _program("MicroPython", [interpreter, "-c", code], fix=f"{_SETUP}, or correct BENCH_MICROPYTHON")
@@ -87,7 +87,7 @@ def _programs() -> Iterator[Finding]:
         yield Finding(name="umqtt", detail=umqtt.name)
     else:
         yield Finding(
-            name="umqtt", state=State.WARNING, detail="not fetched yet, and virtual boards need it", fix=_SETUP
+            name="umqtt", severity=Severity.WARNING, detail="not fetched yet, and virtual boards need it", fix=_SETUP
         )
 
 
@@ -96,10 +96,10 @@ def _program(name: str, command: list[str], fix: str = _SETUP) -> Finding:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_PROGRAM_S, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
-        return Finding(name=name, state=State.PROBLEM, detail=f"does not run ({error})", fix=fix)
+        return Finding(name=name, severity=Severity.PROBLEM, detail=f"does not run ({error})", fix=fix)
     last = (done.stdout or done.stderr).strip().rpartition("\n")[2]
     if done.returncode:
-        return Finding(name=name, state=State.PROBLEM, detail=f"does not run ({last})", fix=fix)
+        return Finding(name=name, severity=Severity.PROBLEM, detail=f"does not run ({last})", fix=fix)
     return Finding(name=name, detail=last)
 
 
@@ -109,7 +109,7 @@ def _serial_ports() -> Iterator[Finding]:
     yield from map(_serial_port, found)
     if not found:
         fix = "connect one with a USB cable that carries data, or use a port on the network (rfc2217://HOST:PORT)"
-        yield Finding(name="ports", state=State.WARNING, detail="no board is connected", fix=fix)
+        yield Finding(name="ports", severity=Severity.WARNING, detail="no board is connected", fix=fix)
         yield from _group()
 
 
@@ -117,7 +117,7 @@ def _serial_port(device: str) -> Finding:
     if os.access(device, os.R_OK | os.W_OK):
         return Finding(name="ports", detail=device)
     denied, _, fix = ports.port_error(device, f"[Errno {errno.EACCES}]").reason.partition(": ")
-    return Finding(name="ports", state=State.PROBLEM, detail=f"{denied} for {device}", fix=fix)
+    return Finding(name="ports", severity=Severity.PROBLEM, detail=f"{denied} for {device}", fix=fix)
 
 
 def _group() -> Iterator[Finding]:
@@ -132,7 +132,7 @@ def _group() -> Iterator[Finding]:
     user = pwd.getpwuid(os.geteuid()).pw_name
     yield Finding(
         name="permission",
-        state=State.WARNING,
+        severity=Severity.WARNING,
         detail=f"{user} is not in the group {group}, which owns the serial ports",
         fix=f"sudo usermod -aG {group} {user}, then log in again",
     )
@@ -145,12 +145,12 @@ def _images() -> Iterator[Finding]:
         try:
             names.add(boards.load(name).image)
         except BenchError as error:
-            yield Finding(name="boards", state=State.PROBLEM, detail=str(error), fix=f"bench boards {name}")
+            yield Finding(name="boards", severity=Severity.PROBLEM, detail=str(error), fix=f"bench boards {name}")
     here = [each for each in names if images.cached(each)]
     damaged = sorted(each.file for each in names if each not in here and (folder / each.file).exists())
     for each in damaged:
         fix = "it is downloaded again when needed; without a network, copy a good file there"
-        yield Finding(name="images", state=State.WARNING, detail=f"{folder / each} is damaged", fix=fix)
+        yield Finding(name="images", severity=Severity.WARNING, detail=f"{folder / each} is damaged", fix=fix)
     detail = f"{len(here)} of {len(names)} are in {folder}, the others are downloaded when needed"
     yield Finding(name="images", detail=detail)
 
@@ -163,11 +163,11 @@ def _bench_toml(path: Path) -> Finding:
     except FileNotFoundError:
         return Finding(name="bench.toml", detail="not there: commands ask for what it would contain")
     except (OSError, ValueError) as error:
-        return Finding(name="bench.toml", state=State.PROBLEM, detail=f"{path} cannot be read", fix=str(error))
+        return Finding(name="bench.toml", severity=Severity.PROBLEM, detail=f"{path} cannot be read", fix=str(error))
     if others and password:
         return Finding(
             name="bench.toml",
-            state=State.PROBLEM,
+            severity=Severity.PROBLEM,
             detail=f"others can read {path}, which holds the Wi-Fi password",
             fix=f"chmod 600 {path}",
         )
@@ -180,14 +180,14 @@ def _data_folder(path: Path) -> Finding:
     if not path.is_dir() or not os.access(path, os.R_OK | os.W_OK | os.X_OK):
         return Finding(
             name="data",
-            state=State.PROBLEM,
+            severity=Severity.PROBLEM,
             detail=f"{path} is not a folder that you can write to",
             fix="choose another folder with --data",
         )
     if path.stat().st_mode & 0o077:
         return Finding(
             name="data",
-            state=State.PROBLEM,
+            severity=Severity.PROBLEM,
             detail=f"others can open {path}, which holds secrets",
             fix=f"chmod 700 {path}",
         )
@@ -201,13 +201,13 @@ def _server(data: Path, other: tuple[str, int] | None) -> Iterator[Finding]:
     running = server_addresses.running_server(data)
     if not running:
         fix = "bench serve starts one; --server HOST:PORT checks another"
-        yield Finding(name="server", state=State.WARNING, detail=f"no server runs on {data}", fix=fix)
+        yield Finding(name="server", severity=Severity.WARNING, detail=f"no server runs on {data}", fix=fix)
         return
     host = running.host
     if addresses.is_loopback(running.listens):
         fix = "bench serve --host 0.0.0.0, if boards on the network must reach it"
         detail = f"{host} can be reached from this machine only, by virtual boards"
-        yield Finding(name="server", state=State.WARNING, detail=detail, fix=fix)
+        yield Finding(name="server", severity=Severity.WARNING, detail=detail, fix=fix)
     elif host != running.listens:
         with suppress(OSError):  # without a network there is no other address
             host = addresses.outbound()  # as boards would
@@ -226,8 +226,8 @@ def _reach(host: str, port: int) -> Finding:
     except OSError as error:
         detail = f"{there} cannot be reached ({error.strerror or error})"
         fix = "check that it runs, the address, and the firewalls on the way"
-        return Finding(name="server", state=State.PROBLEM, detail=detail, fix=fix)
+        return Finding(name="server", severity=Severity.PROBLEM, detail=detail, fix=fix)
     if not answer.startswith(_CONNACK):
         fix = "use the port for MQTT without TLS, usually 1883"
-        return Finding(name="server", state=State.PROBLEM, detail=f"{there} is not an MQTT server", fix=fix)
+        return Finding(name="server", severity=Severity.PROBLEM, detail=f"{there} is not an MQTT server", fix=fix)
     return Finding(name="server", detail=f"{there} answers")

@@ -6,12 +6,12 @@ import typer
 from rich.markup import escape
 
 from bench.cli import doctor_checks
-from bench.cli.doctor_checks import Finding, State
+from bench.cli.doctor_checks import Finding, Severity
 from bench.cli.options import board_setup
 from bench.cli.render import tables
 from bench.cli.render.tables import DEFAULT_DATA, Data, Json
 
-_COLOURS = {State.OK: "green", State.WARNING: "yellow", State.PROBLEM: "red"}
+_COLOURS = {Severity.OK: "green", Severity.WARNING: "yellow", Severity.PROBLEM: "red"}
 
 
 def doctor(
@@ -32,11 +32,11 @@ def doctor(
         width = max(len(each.name) for each in found)
         for each in found:
             fix = f": {each.fix}" if each.fix else ""
-            state = f"[{_COLOURS[each.state]}]{each.state:<7}[/]"
-            tables.console.print(f"{state}  {each.name:<{width}}  {escape(each.detail + fix)}")
-    if any(each.state is State.PROBLEM for each in found):
+            severity = f"[{_COLOURS[each.severity]}]{each.severity:<7}[/]"
+            tables.console.print(f"{severity}  {each.name:<{width}}  {escape(each.detail + fix)}")
+    if any(each.severity is Severity.PROBLEM for each in found):
         raise typer.Exit(1)
 
 
 def _facts(found: Finding) -> dict[str, str]:
-    return {"what": found.name, "state": found.state, "said": found.detail, "fix": found.fix}
+    return {"what": found.name, "state": found.severity, "said": found.detail, "fix": found.fix}
