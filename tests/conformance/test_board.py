@@ -10,7 +10,8 @@ from contextlib import contextmanager
 import pytest
 
 from bench.conformance.board import CHECKS, subject
-from bench.conformance.board.boards import BY_HAND, QUICK
+from bench.conformance.board.boards import QUICK
+from bench.conformance.board.foreign_boards import BY_HAND
 from bench.conformance.board.setup import FOLDER
 from bench.conformance.check import Verdict, chosen, run
 from bench.contract import settings

@@ -7,17 +7,8 @@ from pathlib import Path
 
 from bench import addresses, paths
 from bench.conformance.board import certificates
-from bench.conformance.board.boards import (
-    BY_HAND,
-    NAME,
-    CheckedBoard,
-    Foreign,
-    KnownServer,
-    Orders,
-    Ours,
-    OutOfReach,
-    Virtual,
-)
+from bench.conformance.board.boards import NAME, CheckedBoard, KnownServer, Ours, Virtual
+from bench.conformance.board.foreign_boards import BY_HAND, Foreign, Orders, OutOfReach
 from bench.conformance.board.network import BoardNetwork
 from bench.conformance.board.subject import Pace, Subject
 from bench.dut.served import ServedBoard
