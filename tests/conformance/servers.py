@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from cryptography.hazmat.primitives import serialization
 
 from bench.conformance.check import Verdict, chosen, run
-from bench.conformance.server.addresses import Address, ServerAddresses, address
+from bench.conformance.server.addresses import Address, CheckedAddresses, address
 from bench.conformance.server.subject import CheckedServer
 from bench.conformance.server.suite import CHECKS
 from bench.registry.views import ProfileView
@@ -44,7 +44,7 @@ def subject(
     names: tuple[str, ...] = (),
 ) -> CheckedServer:
     profile = profile or running.profile
-    reached = ServerAddresses(addresses(running, *schemes), ca=write_ca(running), patience_s=patience_s)
+    reached = CheckedAddresses(addresses(running, *schemes), ca=write_ca(running), patience_s=patience_s)
     return CheckedServer(
         addresses=reached, key=profile.provision_key, secret=profile.provision_secret, names=list(names)
     )

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from bench.conformance.check import Broken, NotHere, Verdict
 from bench.conformance.server import mqtt_wire
-from bench.conformance.server.addresses import ServerAddresses, address
+from bench.conformance.server.addresses import CheckedAddresses, address
+from bench.conformance.server.answers import parsed
 from bench.conformance.server.mqtt_devices import await_attribute
 from bench.conformance.server.mqtt_wire import MqttConnection, ServerPacket
-from bench.conformance.server.subject import CheckedServer, parsed
+from bench.conformance.server.subject import CheckedServer
 from bench.conformance.server.suite import CHECKS
 from bench.errors import BenchError, UsageError
 from bench.mqtt import client_packets
@@ -80,7 +81,7 @@ def udp_server(datagram):
 
 def subject_at(*urls, patience_s=PATIENCE_S):
     return CheckedServer(
-        addresses=ServerAddresses(map(address, urls), patience_s=patience_s),
+        addresses=CheckedAddresses(map(address, urls), patience_s=patience_s),
         key="a-key",
         secret="a-secret-of-a-profile",
     )
@@ -123,12 +124,12 @@ def test_url_that_names_none_is_wrong_use(url):
 
 def test_transport_without_an_address_is_not_here():
     with pytest.raises(NotHere, match="mqtt:// or mqtts://"):
-        ServerAddresses([]).at("mqtt", "mqtts")
+        CheckedAddresses([]).at("mqtt", "mqtts")
 
 
 def test_nobody_is_waited_for_once():
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full:  # a connection that nobody ever takes
-        addresses = ServerAddresses([address(f"https://127.0.0.1:{full.getsockname()[1]}")], patience_s=0.2)
+        addresses = CheckedAddresses([address(f"https://127.0.0.1:{full.getsockname()[1]}")], patience_s=0.2)
         with pytest.raises(BenchError, match=r"nobody answers within 0\.2 s"):
             addresses.connection(addresses.at("https"))
         full.close()

@@ -26,7 +26,7 @@ from bench.cli.render import check_results, tables
 from bench.cli.render.tables import DEFAULT_DATA, Data, Json
 from bench.conformance.check import chosen, run
 from bench.conformance.server import addresses
-from bench.conformance.server.addresses import Address, ServerAddresses
+from bench.conformance.server.addresses import Address, CheckedAddresses
 from bench.errors import BenchError, UsageError
 
 _SECRET = "BENCH_PROFILE_SECRET"  # noqa: S105 - a variable's name
@@ -126,7 +126,7 @@ def conformance(
             raise UsageError("--profile-key, --profile-secret-file and --ca go with --url")
         there, ca = _own(data)
         key, secret = _own_profile(data, profile or _PROFILE)
-    reached = ServerAddresses(there, ca=ca, patience_s=timeout)
+    reached = CheckedAddresses(there, ca=ca, patience_s=timeout)
     _ = reached.trust  # a file without certificates is wrong use, not a verdict
     server = CheckedServer(addresses=reached, key=key, secret=secret, names=list(device_name))
     try:

@@ -59,7 +59,7 @@ def address(url: str) -> Address:
     return Address(scheme=parts.scheme, host=parts.hostname, port=PORTS[parts.scheme] if port is None else port)
 
 
-class ServerAddresses:
+class CheckedAddresses:
     """The addresses of one server, at most one a scheme, and connections to them."""
 
     def __init__(self, addresses: Iterable[Address], *, ca: Path | None = None, patience_s: float = 10.0) -> None:
@@ -95,13 +95,13 @@ class ServerAddresses:
                 return self._addresses[scheme]
         raise NotHere(f"no --url {' or '.join(f'{each}://' for each in schemes)} was given")
 
-    def only(self, scheme: str) -> "ServerAddresses":
+    def only(self, scheme: str) -> "CheckedAddresses":
         """Return the same server with the address of this scheme alone.
 
         Raises:
             NotHere: There is no address for it.
         """
-        return ServerAddresses([self.at(scheme)], ca=self._ca, patience_s=self.patience_s)
+        return CheckedAddresses([self.at(scheme)], ca=self._ca, patience_s=self.patience_s)
 
     @cached_property
     def trust(self) -> ssl.SSLContext:

@@ -7,10 +7,11 @@ from aiocoap import ACK, GET, POST, RST, Message
 
 from bench.conformance.check import Broken, NotHere
 from bench.conformance.server import coap_wire
+from bench.conformance.server.answers import FAILURE, NOT_FOUND, SUCCESS
 from bench.conformance.server.check_list import CheckList
 from bench.conformance.server.mqtt import SAMPLE
 from bench.conformance.server.mqtt_devices import await_attribute
-from bench.conformance.server.subject import FAILURE, NOT_FOUND, SUCCESS, CheckedServer
+from bench.conformance.server.subject import CheckedServer
 from bench.conformance.server.transports import PATH
 
 _PROVISION = PATH[1:]

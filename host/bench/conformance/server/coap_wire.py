@@ -12,7 +12,7 @@ from aiocoap.message import Direction
 from aiocoap.numbers.codes import SERVICE_UNAVAILABLE, TOO_MANY_REQUESTS, Code
 
 from bench.conformance.check import Broken
-from bench.conformance.server.addresses import Address, ServerAddresses
+from bench.conformance.server.addresses import Address, CheckedAddresses
 from bench.errors import BenchError
 
 # RFC 7252 section 4.8: seconds until a request is sent again, doubled every time.
@@ -23,7 +23,7 @@ _LONGEST = 65536
 class CoapClient:
     """A client of CoAP. Broken is raised for answers that do not come, or are wrong."""
 
-    def __init__(self, addresses: ServerAddresses, where: Address) -> None:
+    def __init__(self, addresses: CheckedAddresses, where: Address) -> None:
         """Open a socket.
 
         Args:
@@ -154,7 +154,7 @@ def _own(answer: Message, request: Message) -> Message:
 
 
 @contextmanager
-def peer(addresses: ServerAddresses) -> Iterator[CoapClient]:
+def peer(addresses: CheckedAddresses) -> Iterator[CoapClient]:
     """Open a client with a socket of its own.
 
     Args:

@@ -10,9 +10,10 @@ from contextlib import ExitStack
 
 from bench.conformance.check import Broken, NotHere
 from bench.conformance.server import mqtt_wire
+from bench.conformance.server.answers import FAILURE, NOT_FOUND, SUCCESS, Answer
 from bench.conformance.server.check_list import CheckList
 from bench.conformance.server.exchange import expect_login
-from bench.conformance.server.subject import FAILURE, NOT_FOUND, SUCCESS, Answer, CheckedServer
+from bench.conformance.server.subject import CheckedServer
 
 _DECISION = "ThingsBoard: how a provisioning request is decided"
 _CREDENTIALS = "ThingsBoard: the credentials that a device asks for"

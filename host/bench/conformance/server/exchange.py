@@ -4,8 +4,9 @@ import json
 import secrets
 
 from bench.conformance.check import Broken
+from bench.conformance.server.answers import FAILURE, NOT_FOUND, SUCCESS
 from bench.conformance.server.check_list import CheckList
-from bench.conformance.server.subject import FAILURE, NOT_FOUND, SUCCESS, CheckedServer
+from bench.conformance.server.subject import CheckedServer
 from bench.conformance.server.transports import TRANSPORTS, DeviceTransport
 
 _ANSWER = "ThingsBoard: the answer to a provisioning request"

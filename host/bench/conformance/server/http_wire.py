@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import httpx
 
 from bench.conformance.check import Broken
-from bench.conformance.server.addresses import ServerAddresses
+from bench.conformance.server.addresses import CheckedAddresses
 from bench.errors import BenchError
 
 _NOT_NOW = {
@@ -33,7 +33,7 @@ class HttpAnswer:
 
 
 def request(
-    addresses: ServerAddresses,
+    addresses: CheckedAddresses,
     method: str,
     path: str,
     content: bytes = b"",
@@ -80,7 +80,7 @@ def request(
 
 
 async def _request(
-    addresses: ServerAddresses, method: str, url: str, content: bytes, headers: dict[str, str]
+    addresses: CheckedAddresses, method: str, url: str, content: bytes, headers: dict[str, str]
 ) -> HttpAnswer:
     """Return the answer. Raises TimeoutError if it takes too long as a whole, and httpx's errors."""
     async with (

@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 from bench.conformance.check import Broken
 from bench.conformance.server import mqtt_wire
+from bench.conformance.server.answers import parsed
 from bench.conformance.server.check_list import CheckList
 from bench.conformance.server.mqtt import SAMPLE, TELEMETRY, expect_granted
 from bench.conformance.server.mqtt_wire import PUBACK, PUBLISH, REQUEST, RESPONSE, SUBACK, MqttConnection
-from bench.conformance.server.subject import CheckedServer, parsed
+from bench.conformance.server.subject import CheckedServer
 from bench.mqtt import client_packets
 from bench.mqtt.client_packets import publish
 

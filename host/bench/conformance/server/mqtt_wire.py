@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from bench.conformance.check import Broken
-from bench.conformance.server.addresses import ServerAddresses
+from bench.conformance.server.addresses import CheckedAddresses
 from bench.errors import BenchError
 from bench.mqtt import client_packets
 
@@ -245,7 +245,7 @@ class MqttConnection:
 
 
 @contextmanager
-def opened(addresses: ServerAddresses, *, level: int = 4) -> Iterator[MqttConnection]:
+def opened(addresses: CheckedAddresses, *, level: int = 4) -> Iterator[MqttConnection]:
     """Open a connection, on which nothing was sent yet; over TLS if there is no plain address.
 
     Args:
@@ -283,7 +283,7 @@ def login(line: MqttConnection, client_id: str = "", username: str | None = None
 
 
 @contextmanager
-def session(addresses: ServerAddresses, username: str, *, level: int = 4) -> Iterator[MqttConnection]:
+def session(addresses: CheckedAddresses, username: str, *, level: int = 4) -> Iterator[MqttConnection]:
     """Open a connection, and log in.
 
     Args:

@@ -1,4 +1,4 @@
-"""A server under check: devices' requests for credentials, and its answers to them."""
+"""A server under check: devices' requests for credentials, and the means that checks share."""
 
 import json
 import re
@@ -10,78 +10,14 @@ from typing import Any
 
 from bench.conformance import check
 from bench.conformance.check import Broken, NotHere
-from bench.conformance.server.addresses import ServerAddresses
+from bench.conformance.server.addresses import CheckedAddresses
+from bench.conformance.server.answers import FAILURE, NOT_FOUND, SUCCESS, Answer, is_token, parsed
 from bench.conformance.server.transports import TRANSPORTS, DeviceTransport, Exchange
 from bench.errors import BenchError
 
-SUCCESS, FAILURE, NOT_FOUND = "SUCCESS", "FAILURE", "NOT_FOUND"
 _SECRETS = ("provisionDeviceSecret", "token", "password", "hash", "credentialsValue")
 # Possibly a token that the server made, in a text that is not a valid answer.
 _LONG_WORD = re.compile(r"[A-Za-z0-9_-]{16,}")
-# Characters: more than any server makes, and few enough for a packet and a path.
-_LONGEST_TOKEN = 4096
-
-
-def parsed(raw: bytes) -> Any:
-    """Return the value of a JSON text; None if it is not JSON."""
-    try:
-        return json.loads(raw)
-    except (ValueError, RecursionError):
-        return None
-
-
-def is_token(value: Any) -> bool:
-    """Return whether a device could log in with this value over every transport: a printable text of 1 to 4096."""
-    return isinstance(value, str) and 0 < len(value) <= _LONGEST_TOKEN and value.isprintable()
-
-
-@dataclass(frozen=True)
-class Answer:
-    """The answer to a provisioning request: a JSON object."""
-
-    fields: dict[str, Any]
-
-    @property
-    def status(self) -> Any:
-        """The status: SUCCESS, FAILURE or NOT_FOUND in a valid answer; None if it is missing."""
-        return self.fields.get("status")
-
-    @property
-    def value(self) -> Any:
-        """The credentials; None if they are missing."""
-        return self.fields.get("credentialsValue")
-
-    def expect(self, status: str) -> "Answer":
-        """Expect this status, with its fields and no others.
-
-        Args:
-            status: SUCCESS, FAILURE or NOT_FOUND.
-
-        Returns:
-            The answer itself.
-
-        Raises:
-            Broken: The status or the fields are others.
-        """
-        if self.status != status:
-            raise Broken(f"the status is {json.dumps(self.status)} instead of {status}")
-        wanted = {"status", "credentialsType", "credentialsValue"} if status == SUCCESS else {"status", "errorMsg"}
-        if set(self.fields) != wanted:
-            raise Broken(f"the answer has {', '.join(sorted(self.fields))} instead of {', '.join(sorted(wanted))}")
-        return self
-
-    def expect_token(self) -> str:
-        """Expect SUCCESS with an access token, and return the token.
-
-        Raises:
-            Broken: The status, the fields or the type of credentials are others, or the value cannot be a token.
-        """
-        self.expect(SUCCESS)
-        if self.fields["credentialsType"] != "ACCESS_TOKEN":
-            raise Broken(f"credentialsType is {json.dumps(self.fields['credentialsType'])} instead of ACCESS_TOKEN")
-        if not is_token(self.value):
-            raise Broken("credentialsValue is not a text, or empty, endless or unprintable instead of a token")
-        return str(self.value)
 
 
 @dataclass(frozen=True)
@@ -99,7 +35,7 @@ class _Found:
 class CheckedServer:
     """A server under check, and the provisioning key and secret of one of its profiles."""
 
-    addresses: ServerAddresses
+    addresses: CheckedAddresses
     key: str
     secret: str = field(repr=False)
     names: list[str] = field(default_factory=list)

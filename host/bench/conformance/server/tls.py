@@ -15,10 +15,11 @@ from cryptography.x509.oid import NameOID
 from bench import paths
 from bench.conformance.check import Broken
 from bench.conformance.server import mqtt_wire
-from bench.conformance.server.addresses import ServerAddresses
+from bench.conformance.server.addresses import CheckedAddresses
+from bench.conformance.server.answers import SUCCESS
 from bench.conformance.server.check_list import CheckList
 from bench.conformance.server.mqtt_wire import MqttConnection
-from bench.conformance.server.subject import SUCCESS, CheckedServer
+from bench.conformance.server.subject import CheckedServer
 from bench.conformance.server.transports import TRANSPORTS
 from bench.errors import BenchError
 from bench.mqtt import client_packets
@@ -109,7 +110,7 @@ def _unknown_certificate(server: CheckedServer) -> None:
         line.expect_closed()
 
 
-def _show_certificate(addresses: ServerAddresses, name: str) -> str:
+def _show_certificate(addresses: CheckedAddresses, name: str) -> str:
     """Have clients show a new certificate from now on; return its text, as ThingsBoard keeps it."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])

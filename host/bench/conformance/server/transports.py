@@ -9,7 +9,7 @@ from aiocoap.numbers.codes import UNAUTHORIZED
 
 from bench.conformance.check import Broken
 from bench.conformance.server import coap_wire, http_wire, mqtt_wire
-from bench.conformance.server.addresses import ServerAddresses
+from bench.conformance.server.addresses import CheckedAddresses
 from bench.mqtt import client_packets
 
 PATH = "/api/v1/provision"
@@ -26,14 +26,14 @@ class DeviceTransport:
     name: str
     schemes: tuple[str, ...]
     """The schemes of its addresses; if there are both, the plain one is used."""
-    open: Callable[[ServerAddresses], AbstractContextManager[Exchange]]
+    open: Callable[[CheckedAddresses], AbstractContextManager[Exchange]]
     """Opens a connection for provisioning requests."""
-    logs_in: Callable[[ServerAddresses, str], bool]
+    logs_in: Callable[[CheckedAddresses, str], bool]
     """Returns True if a login with the access token succeeds. Raises Broken for an answer that is neither."""
 
 
 @contextmanager
-def _mqtt(addresses: ServerAddresses) -> Iterator[Exchange]:
+def _mqtt(addresses: CheckedAddresses) -> Iterator[Exchange]:
     with mqtt_wire.session(addresses, mqtt_wire.PROVISION) as line:
 
         def exchange(request: bytes) -> bytes:
@@ -43,18 +43,18 @@ def _mqtt(addresses: ServerAddresses) -> Iterator[Exchange]:
         yield exchange
 
 
-def _mqtt_login(addresses: ServerAddresses, token: str) -> bool:
+def _mqtt_login(addresses: CheckedAddresses, token: str) -> bool:
     with mqtt_wire.opened(addresses) as line:
         return mqtt_wire.login(line, username=token) == 0
 
 
 @contextmanager
-def _http(addresses: ServerAddresses) -> Iterator[Exchange]:
+def _http(addresses: CheckedAddresses) -> Iterator[Exchange]:
     addresses.at("http", "https")
     yield lambda request: http_wire.request(addresses, "POST", PATH, request).body
 
 
-def _http_login(addresses: ServerAddresses, token: str) -> bool:
+def _http_login(addresses: CheckedAddresses, token: str) -> bool:
     code = http_wire.request(addresses, "POST", f"/api/v1/{token}/telemetry", _SAMPLE).code
     if code not in (200, 401):
         raise Broken(f"telemetry is answered with {code}, neither 200 nor 401")
@@ -62,7 +62,7 @@ def _http_login(addresses: ServerAddresses, token: str) -> bool:
 
 
 @contextmanager
-def _coap(addresses: ServerAddresses) -> Iterator[Exchange]:
+def _coap(addresses: CheckedAddresses) -> Iterator[Exchange]:
     with coap_wire.peer(addresses) as peer:
 
         def exchange(request: bytes) -> bytes:
@@ -71,7 +71,7 @@ def _coap(addresses: ServerAddresses) -> Iterator[Exchange]:
         yield exchange
 
 
-def _coap_login(addresses: ServerAddresses, token: str) -> bool:
+def _coap_login(addresses: CheckedAddresses, token: str) -> bool:
     with coap_wire.peer(addresses) as peer:
         code = peer.exchange(peer.request(POST, f"api/v1/{token}/telemetry", _SAMPLE)).code
     if not (code.is_successful() or code is UNAUTHORIZED):
