@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from bench.boards import BoardDefinition
 from bench.flash.chip_writer import Region
 
+PATIENCE_S = 90.0
+"""Seconds that a board has to get online, once started, unless a job says otherwise."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class FlashJob:
@@ -30,7 +33,7 @@ class FlashJob:
     """esptool's way into the loader; empty for the definition's."""
     after: str = "hard-reset"
     """esptool's way out of the loader, or `no-reset`: the user does it."""
-    patience_s: float = 90.0
+    patience_s: float = PATIENCE_S
     """Seconds that a board has to get online, once started."""
 
 

@@ -18,7 +18,7 @@ from bench.cli.render.progress import ProgressBar, ProgressBars, WorkStopped
 from bench.cli.render.tables import Json
 from bench.errors import BenchError, UsageError
 from bench.flash import bring_up, firmware, images, inventory, labels
-from bench.flash.job import FlashJob, FlashOutcome
+from bench.flash.job import PATIENCE_S, FlashJob, FlashOutcome
 from bench.flash.probe import ProbedBoard
 from bench.flash.progress import ProgressReporter
 from bench.flash.tray import Tray, TrayResult, serials
@@ -68,7 +68,7 @@ def flash(
     baud: Annotated[int, typer.Option(min=0, help="Baud rate for writing. 0: as in the definition.")] = 0,
     before: BeforeOption = None,
     after: AfterOption = After.HARD_RESET,
-    patience: Patience = 90.0,
+    patience: Patience = PATIENCE_S,
     as_json: Json = False,
 ) -> None:
     """Flash boards and bring them online: MicroPython, firmware and settings. Later runs send only what changed.
@@ -131,7 +131,7 @@ def flash(
 def deploy(
     port: Ports = [],  # noqa: B006
     files: Own = None,
-    patience: Patience = 90.0,
+    patience: Patience = PATIENCE_S,
     as_json: Json = False,
 ) -> None:
     """Update the firmware package on boards: only changed modules are sent, over the REPL.
