@@ -16,7 +16,7 @@ from bench.contract.events import MILESTONES
 from bench.errors import BenchError, UsageError
 from bench.load import host_info, plots
 from bench.load.boot_times import phases_ms, watch
-from bench.load.statistics import spread
+from bench.load.statistics import Summary
 
 
 class Script:
@@ -44,7 +44,7 @@ def test_what_is_said_before_the_first_line_of_the_firmware_does_not_count():
     assert not found.error
     assert list(found.at_ms) == ["boot", "link_up", "provisioned", "connected", "telemetry"]
     assert found.own_ms["boot"] == 2
-    assert (found.said["firmware"], found.said["name"]) == ("0.1.0", "x")
+    assert (found.reported["firmware"], found.reported["name"]) == ("0.1.0", "x")
 
 
 def test_first_time_of_a_step_counts_and_attempts_are_counted():
@@ -88,7 +88,7 @@ def test_terminal_that_is_too_narrow_cuts_no_figure_and_no_name(monkeypatch, cap
     """It is as wide as the longest name of a step."""
     monkeypatch.setattr(tables, "console", Console(width=14, force_terminal=True, soft_wrap=True, highlight=False))
     moments = {step: 1000.0 * number + 12345.6 for number, step in enumerate(MILESTONES)}
-    steps = {step: spread([ms]).rounded(3) for step, ms in moments.items()}
+    steps = {step: Summary.of([ms]).rounded(3) for step, ms in moments.items()}
     cli_measure._show(
         {
             **dict.fromkeys(("target", "transport", "tls", "credentials", "micropython"), "x"),

@@ -23,7 +23,7 @@ from bench.load.boards import BoardFleet, macs
 from bench.load.life import Lap, Life, Progress
 from bench.load.light import Endpoint, LightFleet
 from bench.load.report import Registered
-from bench.load.statistics import spread
+from bench.load.statistics import Summary
 from bench.mqtt import client_packets
 from bench.mqtt.client_packets import publish
 from bench.virtual.board import VirtualBoard
@@ -31,23 +31,23 @@ from bench.virtual.board import VirtualBoard
 VALUES = st.lists(st.floats(0, 1e6), min_size=1, max_size=300)
 
 
-# spread
+# summaries
 
 
-def test_spread_of_nothing_is_none():
-    assert spread([]) is None
+def test_summary_of_nothing_is_none():
+    assert Summary.of([]) is None
 
 
 @given(VALUES)
-def test_spread_is_what_numpy_says(values):
-    found = spread(values)
+def test_summary_is_what_numpy_says(values):
+    found = Summary.of(values)
     assert found.n == len(values)
     assert (found.p50, found.p95, found.p99) == pytest.approx(tuple(np.percentile(values, [50, 95, 99])))
     assert found.max == max(values)
 
 
-def test_spread_of_0_to_100_is_what_one_expects():
-    found = spread(list(reversed(range(101))))
+def test_summary_of_0_to_100_is_what_one_expects():
+    found = Summary.of(list(reversed(range(101))))
     assert (found.p50, found.p95, found.p99, found.max) == (50, 95, 99, 100)
 
 
@@ -211,7 +211,7 @@ def test_memory_is_looked_at_on_the_way_back_too(tmp_path, monkeypatch):
 
 
 def test_board_takes_as_many_files_as_are_asked_for(tmp_path):
-    [board] = boards.make(tmp_path, 1, lambda *_: {"settings.json": b"{}"}, seed=1, tell=lambda _: None)
+    [board] = boards.make(tmp_path, 1, lambda *_: {"settings.json": b"{}"}, seed=1, on_made=lambda _: None)
     before = len(list(Path("/proc/self/fd").iterdir()))
     with board.power_on():
         assert len(list(Path("/proc/self/fd").iterdir())) - before == boards.FILES_EACH
@@ -220,7 +220,7 @@ def test_board_takes_as_many_files_as_are_asked_for(tmp_path):
 def test_more_boards_than_files_are_refused_before_one_is_made(tmp_path, monkeypatch):
     monkeypatch.setattr(file_limits, "allow", lambda _: 1000)
     with pytest.raises(BenchError, match=r"200 boards take 1500 files, and 1000 are allowed"):
-        boards.make(tmp_path / "boards", 200, lambda *_: {}, seed=0, tell=lambda _: None)
+        boards.make(tmp_path / "boards", 200, lambda *_: {}, seed=0, on_made=lambda _: None)
     assert not list(tmp_path.iterdir())
 
 
@@ -325,7 +325,7 @@ CONNACK, SUBACK = client_packets.ACCEPTED, client_packets.GRANTED
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", "TimeoutError"),
         (b"\x20\xff\xff\xff\xff\xff\xff", "MalformedPacket"),
         (b"\x20\xff\xff\xff\x7f", "ValueError"),
-        (b"\x20\x02\x00\x05", "Refused"),
+        (b"\x20\x02\x00\x05", "ConnackError"),
         (CONNACK + b"\x90\x03\x00\x02\x00", "ValueError"),
         (CONNACK + SUBACK + b"\x30\x00", "ValueError"),
         (CONNACK + SUBACK + publish("x", b"[]", qos=0), "ValueError"),

@@ -240,9 +240,9 @@ def _key(path: Path) -> ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey:
     try:
         key = load(data, password=None)
     except TypeError:  # the content stays out of the message, and of its cause
-        raise UsageError(f"{path} is encrypted, and boards cannot ask: take the passphrase off first") from None
+        raise UsageError(f"{path} is encrypted, and boards cannot decrypt it: remove the passphrase first") from None
     except (ValueError, UnsupportedAlgorithm):
         raise UsageError(f"{path} holds no private key, PEM or DER, or a damaged one") from None
     if not isinstance(key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):
-        raise UsageError(f"{path} is no key that boards can use: P-256 or RSA are")
+        raise UsageError(f"{path} has a key that boards cannot use: make one for P-256 or RSA")
     return key

@@ -159,7 +159,7 @@ def serials(text: str) -> Iterator[str]:
     if path.suffix == ".csv":
         return iter(_of_file(path))
     if not (found := _COUNTER.match(text)):
-        raise UsageError(f"{text} is no serial number to count from, nor a .csv file: write e.g. press-0041")
+        raise UsageError(f"{text!r} is not a .csv file, and does not end in digits: write e.g. press-0041")
     prefix, digits = found.groups()
     return (f"{prefix}{number:0{len(digits)}d}" for number in count(int(digits)))
 
@@ -169,7 +169,7 @@ def _of_file(path: Path) -> list[str]:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows: list[dict[str, Any]] = list(csv.DictReader(file))
     except (UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{path} is no CSV file in UTF-8: {error}") from error
+        raise UsageError(f"{path} is not a CSV file in UTF-8: {error}") from error
     if not rows or _COLUMN not in rows[0]:
         raise UsageError(f"{path} has no column {_COLUMN}: its first line names the columns")
     numbers = [str(row[_COLUMN] or "").strip() for row in rows]

@@ -13,7 +13,7 @@ from bench.contract.events import FOLLOW_UPS, Event, needs_person
 from bench.dut.recorder import POWER_LOST, EventRecorder
 from bench.dut.virtual import UnixBoard
 from bench.load import usage
-from bench.load.life import Lap, Life, Progress, Restart, Tell
+from bench.load.life import Lap, Life, OnProgress, Progress, Restart
 from bench.virtual.board import VirtualBoard
 from bench.virtual.environment import Conditions
 
@@ -35,7 +35,7 @@ Files = Callable[[boards.BoardDefinition, str], dict[str, bytes]]
 """A function from a definition and a MAC to a board's files besides its firmware, among them settings.json."""
 
 
-def make(folder: Path, count: int, files: Files, *, seed: int, tell: Callable[[int], None]) -> list[VirtualBoard]:
+def make(folder: Path, count: int, files: Files, *, seed: int, on_made: Callable[[int], None]) -> list[VirtualBoard]:
     """Make boards that have their firmware and settings, and no credentials yet.
 
     Consecutive boards with the same files are twins: their flash is made once, and copied.
@@ -45,7 +45,7 @@ def make(folder: Path, count: int, files: Files, *, seed: int, tell: Callable[[i
         count: The number of boards.
         files: The files of each besides its firmware; settings.json has to be among them.
         seed: Decides the boards' MACs.
-        tell: Called after each board, with the number of boards made so far.
+        on_made: Called after each board, with the number of boards made so far.
 
     Returns:
         The boards, which are off.
@@ -66,7 +66,7 @@ def make(folder: Path, count: int, files: Files, *, seed: int, tell: Callable[[i
             of_last = dict(own)
             text = own.pop("settings.json")
             made.append(VirtualBoard.create(folder / mac, board=DEFINITION, mac=mac, settings=text, files=own))
-        tell(len(made))
+        on_made(len(made))
     return made
 
 
@@ -113,14 +113,14 @@ class BoardFleet:
         """Return the file with everything that a device's board ever wrote to its console."""
         return next(each.board.log for each in self._members if each.life is life)
 
-    def run(self, moments: Sequence[float], restart: Restart | None, tell: Tell) -> None:
+    def run(self, moments: Sequence[float], restart: Restart | None, on_progress: OnProgress) -> None:
         """Switch the boards on and follow them until all are online or failed, then switch them off.
 
         Args:
             moments: The time of each board's power-on, in seconds from now, in ascending order.
             restart: Restarts the server once all are settled; the boards are then followed until all are back. None
                 for no restart.
-            tell: Called with the progress in each turn of the loop.
+            on_progress: Called with the progress in each turn of the loop.
 
         Raises:
             BenchError: A board cannot be switched on, or the server does not start again.
@@ -128,16 +128,16 @@ class BoardFleet:
         with ExitStack() as stack:
             for each in self._members:
                 stack.callback(each.switch_off)
-            self._follow(moments, tell, back=False)
+            self._follow(moments, on_progress, back=False)
             if restart:
                 for life in self.lives:
                     life.lose_server(time.monotonic())
                 restart()
                 for life in self.lives:
                     life.find_server(time.monotonic())
-                self._follow([], tell, back=True)
+                self._follow([], on_progress, back=True)
 
-    def _follow(self, moments: Sequence[float], tell: Tell, *, back: bool) -> None:
+    def _follow(self, moments: Sequence[float], on_progress: OnProgress, *, back: bool) -> None:
         start = time.monotonic()
         due = deque(zip(moments, self._members, strict=False))
         while due or not all(each.settled for each in self.lives):
@@ -148,7 +148,7 @@ class BoardFleet:
                     each.switch_off()
             if now - self._sampled_s >= _SAMPLE_S:
                 self._sample(now)
-            tell(Progress.of(self.lives, back=back))
+            on_progress(Progress.of(self.lives, back=back))
             if due and due[0][0] <= now - start:  # one after the other, so that those that are on are looked at
                 due.popleft()[1].switch_on()
             else:

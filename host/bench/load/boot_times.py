@@ -46,7 +46,7 @@ class Round:
     """Milliseconds since power-on at each milestone."""
     own_ms: dict[str, int] = field(default_factory=dict)
     """Milliseconds at each milestone by the board's own clock, which begins with its firmware."""
-    said: dict[str, Any] = field(default_factory=dict)
+    reported: dict[str, Any] = field(default_factory=dict)
     """The fields of its `boot` and `provisioning` events, and its name."""
 
 
@@ -76,9 +76,9 @@ def watch(board: Board, timeout_s: float) -> Round:
             found.at_ms[name] = (now - since_s) * _MS
             found.own_ms[name] = event["ms"]
         if name in ("boot", "provisioning"):
-            found.said |= event
+            found.reported |= event
         if "name" in event:
-            found.said["name"] = event["name"]
+            found.reported["name"] = event["name"]
         if name == "retry":
             found.attempts += 1
         if completes_boot(event):
@@ -125,16 +125,7 @@ def on_unix(folder: Path, files: Files, *, rounds: int, seed: int) -> Rounds:
 
 
 def on_line(folder: Path, files: Files, *, rounds: int, seed: int) -> Rounds:
-    """Return rounds of virtual boards behind RFC 2217, a new one each. Power-on is the end of a reset pulse over it.
-
-    Entering a round raises BenchError if the firmware does not compile or the board cannot be switched on.
-
-    Args:
-        folder: The folder of the boards, which is made.
-        files: The files of each besides its firmware.
-        rounds: The number of rounds.
-        seed: Decides the boards' MACs.
-    """
+    """Return rounds as `on_unix` does, of boards behind RFC 2217. Power-on is the end of a reset pulse over it."""
 
     def make(place: Path, mac: str) -> ServedBoard:
         return ServedBoard(place, definition=DEFINITION, mac=mac)
@@ -179,9 +170,9 @@ class OnPort:
         with ExitStack() as opened:
             self._board = opened.enter_context(PortBoard(port, reset=False))
             self._board.reset()
-            self._name = watch(self._board, timeout_s).said.get("name", "")
+            self._name = watch(self._board, timeout_s).reported.get("name", "")
             if not self._name:
-                raise BenchError(f"{port}: no board says who it is there: bench flash --port {port} makes it one")
+                raise BenchError(f"{port}: no board reported its name: bench flash --port {port} installs the firmware")
             with self._board.repl() as repl:
                 self.settings: dict[str, Any] = repl.run_json(_SETTINGS)
             self._held = opened.pop_all()

@@ -17,8 +17,8 @@ TIMEOUT_MS, KEEP_ALIVE_S = 10000, 60
 _REFUSES_CREDENTIALS = (4, 5)  # CONNACK (3.2.2.3): bad user name or password, not authorized
 
 
-class Refused(Exception):
-    """A login that the server refuses. `credentials`: True if it is for its credentials."""
+class ConnackError(Exception):
+    """A CONNACK that refuses the login. `credentials`: True if it is for its credentials."""
 
     def __init__(self, code: int) -> None:
         """Make the error from the return code of a CONNACK (3.2.2.3), which is not 0."""
@@ -67,16 +67,16 @@ class Connection:
             user: The user name: an access token, or `provision`.
 
         Raises:
-            Refused: The CONNACK has another return code than 0.
+            ConnackError: The CONNACK has another return code than 0.
             OSError, EOFError: The connection failed.
             ValueError: The answer is not a CONNACK.
         """
         hello = client_packets.connect(client_id, user, keep_alive_s=KEEP_ALIVE_S)
-        first, body = await self._ask(hello)
+        first, body = await self._request(hello)
         if first != client_packets.ACCEPTED[0] or len(body) != 2:
             raise ValueError("no CONNACK")
         if body[1]:
-            raise Refused(body[1])
+            raise ConnackError(body[1])
 
     async def provision(self, request: bytes) -> str:
         """Send a provisioning request, and return the status in its answer.
@@ -92,11 +92,11 @@ class Connection:
             ValueError: The answer is not a JSON object in a PUBLISH.
         """
         await self.acknowledged(client_packets.subscribe(1, ("/provision/response", 0)), client_packets.GRANTED)
-        first, body = await self._ask(client_packets.publish("/provision/request", request, qos=0))
+        first, body = await self._request(client_packets.publish("/provision/request", request, qos=0))
         try:
             answer = json.loads(_message(body))
         except RecursionError:
-            raise ValueError("an answer of too many brackets") from None
+            raise ValueError("an answer that is nested too deeply") from None
         if first >> 4 != PacketType.PUBLISH or not isinstance(answer, dict):
             raise ValueError("no answer to the request")
         return str(answer.get("status"))
@@ -112,9 +112,9 @@ class Connection:
             OSError, EOFError: The connection failed.
             ValueError: There was another answer.
         """
-        first, body = await self._ask(packet)
+        first, body = await self._request(packet)
         if client_packets.packet(first, body) != wanted:
-            raise ValueError("another answer than the one to this packet")
+            raise ValueError("not the answer to this packet")
 
     async def stay(self) -> None:
         """Send a PINGREQ every half keep-alive, until the connection fails.
@@ -127,7 +127,7 @@ class Connection:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(KEEP_ALIVE_S / 2):
                     await self._reader.readexactly(1)
-                    raise ValueError("a packet that nothing was asked for")
+                    raise ValueError("a packet without a request")
             await self.acknowledged(client_packets.PING, client_packets.PONG)
 
     def close(self) -> None:
@@ -136,13 +136,13 @@ class Connection:
             self._writer.write(client_packets.DISCONNECT)
         self._writer.close()
 
-    async def _ask(self, packet: bytes) -> tuple[int, bytes]:
+    async def _request(self, packet: bytes) -> tuple[int, bytes]:
         async with asyncio.timeout(TIMEOUT_MS / 1000):
             self._writer.write(packet)
             header = bytearray()
             length = await remaining_length.read_header(self._reader, header)
             if length > PACKET_LIMIT:
-                raise ValueError("a packet that no answer is as long as")
+                raise ValueError("a packet that is too long for an answer")
             return header[0], await self._reader.readexactly(length)
 
 
@@ -150,5 +150,5 @@ def _message(body: bytes) -> bytes:
     """Return the payload of a PUBLISH with QoS 0 (3.3). Raises ValueError if the body ends in the topic."""
     end = 2 + int.from_bytes(body[:2], "big")
     if len(body) < end:
-        raise ValueError("the server sent half a message")
+        raise ValueError("a message that ends within its topic")
     return body[end:]

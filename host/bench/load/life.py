@@ -118,7 +118,7 @@ class Progress:
         )
 
 
-Tell = Callable[[Progress], None]
-"""Reports the progress of a fleet."""
+OnProgress = Callable[[Progress], None]
+"""Called with the progress of a fleet."""
 Restart = Callable[[], None]
 """Restarts the server, and returns when it listens again."""

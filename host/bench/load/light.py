@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 
 from bench import file_limits
 from bench.errors import BenchError
-from bench.load.connection import Connection, Refused
-from bench.load.life import Life, Progress, Restart, Tell
+from bench.load.connection import ConnackError, Connection
+from bench.load.life import Life, OnProgress, Progress, Restart
 from bench.mqtt import client_packets
 
 # The defaults of a board's settings.
@@ -29,7 +29,7 @@ _MOST_DOUBLINGS = 20
 # One local address does not have ports for many more connections to one server.
 _PER_ADDRESS = 2000
 _SPARE_FILES = 500
-_TELL_S = 0.25
+_PROGRESS_S = 0.25
 _UNKNOWN = "no profile has this provisioning key and secret: compare them with the server's"
 _TAKEN = "the server has a device of this name with other credentials, or does not allow it"
 _FORGOTTEN = "the server no longer knows this device's credentials"
@@ -100,48 +100,48 @@ class LightFleet:
         """CPU time of this process since the begin of `run`, in seconds."""
         return time.process_time() - self._cpu_before_s
 
-    def run(self, moments: Sequence[float], restart: Restart | None, tell: Tell) -> None:
+    def run(self, moments: Sequence[float], restart: Restart | None, on_progress: OnProgress) -> None:
         """Switch the devices on and follow them until all are online or failed, then disconnect them.
 
         Args:
             moments: The time of each device's power-on, in seconds from now.
             restart: Restarts the server once all are settled, on a thread of its own; the devices are then followed
                 until all are back. None for no restart.
-            tell: Called with the progress, about every 250 ms.
+            on_progress: Called with the progress, about every 250 ms.
 
         Raises:
-            Exception: Whatever `restart` or `tell` raises.
+            Exception: Whatever `restart` or `on_progress` raises.
         """
         self._cpu_before_s = time.process_time()
         try:
-            asyncio.run(self._run(moments, restart, tell))
-        except ExceptionGroup as several:  # of tasks that raise nothing: it is what `restart` or `tell` raised
+            asyncio.run(self._run(moments, restart, on_progress))
+        except ExceptionGroup as several:  # of tasks that raise nothing: it is what `restart` or `on_progress` raised
             raise several.exceptions[0] from None
 
-    async def _run(self, moments: Sequence[float], restart: Restart | None, tell: Tell) -> None:
+    async def _run(self, moments: Sequence[float], restart: Restart | None, on_progress: OnProgress) -> None:
         start = time.monotonic()
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(each.live(start + at)) for at, each in zip(moments, self._devices, strict=True)]
-            await self._settle(tell, back=False)
+            await self._settle(on_progress, back=False)
             if restart:
                 for life in self.lives:
                     life.lose_server(time.monotonic())
                 await asyncio.to_thread(restart)
                 for life in self.lives:
                     life.find_server(time.monotonic())
-                await self._settle(tell, back=True)
+                await self._settle(on_progress, back=True)
             for each in tasks:
                 each.cancel()
 
-    async def _settle(self, tell: Tell, *, back: bool) -> None:
+    async def _settle(self, on_progress: OnProgress, *, back: bool) -> None:
         while True:
             now = time.monotonic()
             for life in self.lives:
                 life.expire(now, self._timeout_s)
-            tell(Progress.of(self.lives, back=back))
+            on_progress(Progress.of(self.lives, back=back))
             if all(life.settled for life in self.lives):
                 return
-            await asyncio.sleep(_TELL_S)
+            await asyncio.sleep(_PROGRESS_S)
 
 
 class _GivenUp(Exception):
@@ -186,7 +186,7 @@ class _Device:
             except ssl.SSLCertVerificationError as error:
                 self.life.error = f"certificate refused ({error.verify_message})"
                 return
-            except (OSError, EOFError, ValueError, Refused) as error:
+            except (OSError, EOFError, ValueError, ConnackError) as error:
                 self.life.last = f"{type(error).__name__} ({error})"
             else:
                 return
@@ -223,7 +223,7 @@ class _Device:
         if self._token:
             try:
                 return await self._log_in(self._token)
-            except Refused as error:
+            except ConnackError as error:
                 if not error.credentials:
                     raise
                 if self._active:
@@ -237,7 +237,7 @@ class _Device:
             raise _GivenUp(_UNKNOWN)
         try:
             return await self._log_in(self._token)
-        except Refused as error:
+        except ConnackError as error:
             if error.credentials and status != "SUCCESS":
                 raise _GivenUp(_TAKEN) from None
             raise

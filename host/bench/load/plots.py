@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bench.errors import BenchError, UsageError
-from bench.load.statistics import spread
+from bench.load.statistics import Summary
 
 try:
     import matplotlib as mpl
@@ -38,7 +38,7 @@ def check(path: Path) -> None:
         UsageError: It does not end in .svg or .png, its folder does not exist, or it cannot be written.
     """
     if path.suffix not in SUFFIXES:
-        raise UsageError(f"{path} is no picture that can be drawn: name a file that ends in .svg or .png")
+        raise UsageError(f"{path} does not end in .svg or .png: name a file that does")
     if not path.parent.is_dir():
         raise UsageError(f"there is no folder {path.parent} for {path.name}: make it first")
     if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
@@ -107,7 +107,7 @@ def _bars(axes: Axes, rounds: Sequence[Mapping[str, float]], steps: Sequence[str
         for before, step in zip(["", *steps], steps, strict=False)
     }
     for row, (values, colour) in enumerate(zip(took.values(), _COLOURS, strict=False)):
-        found = spread(values)
+        found = Summary.of(values)
         assert found
         axes.barh(row, found.p50, color=colour, height=0.6)
         axes.plot([found.p50, found.p95], [row, row], color="black", linewidth=1.2)
@@ -129,7 +129,7 @@ def _plain(axes: Axes) -> None:
 
 
 def _mark(axes: Axes, values: Sequence[float], unit: str) -> None:
-    found = spread(values)
+    found = Summary.of(values)
     assert found
     for style, name in (("-", "p50"), ("--", "p95"), (":", "max")):
         value = getattr(found, name)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from bench.load.life import STEPS, Life
-from bench.load.statistics import spread
+from bench.load.statistics import Summary
 
 _DIGITS = 3
 
@@ -63,8 +63,8 @@ def figures(lives: Sequence[Life], registered: Registered | None) -> dict[str, A
         "attempts": _attempts(lives, 0),
         "from_power_on_s": _steps(lives, lambda life, step: life.laps[0].took_s(step) if life.laps else None),
         "by_own_clock_s": _steps(lives, lambda life, step: life.own_ms[step] / 1000 if step in life.own_ms else None),
-        "cpu_s": _spread([each.cpu_s for each in lives]),
-        "waited_for_cpu_s": _spread([each.waited_s for each in lives]),
+        "cpu_s": _summary([each.cpu_s for each in lives]),
+        "waited_for_cpu_s": _summary([each.waited_s for each in lives]),
         "after_restart_s": _steps(lives, _back_s),
         "attempts_after_restart": _attempts(lives, 1),
         "registry": None
@@ -110,10 +110,10 @@ def _attempts(lives: Sequence[Life], lap: int) -> dict[str, int]:
 
 
 def _steps(lives: Sequence[Life], took_s: Callable[[Life, str], float | None]) -> dict[str, Any]:
-    found = {step: _spread([took_s(each, step) for each in lives]) for step in STEPS}
+    found = {step: _summary([took_s(each, step) for each in lives]) for step in STEPS}
     return {step: values for step, values in found.items() if values}
 
 
-def _spread(values: Sequence[float | None]) -> dict[str, float] | None:
-    found = spread([each for each in values if each is not None])
+def _summary(values: Sequence[float | None]) -> dict[str, float] | None:
+    found = Summary.of([each for each in values if each is not None])
     return found.rounded(_DIGITS) if found else None

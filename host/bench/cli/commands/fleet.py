@@ -178,7 +178,7 @@ def _run(plan: FleetPlan, served: ServerSession, prefix: str, *, quiet: bool) ->
 
 
 def _boards(plan: FleetPlan, served: ServerSession, prefix: str, on_made: Callable[[int], None]) -> BoardFleet:
-    made = boards.make(served.folder / "boards", plan.devices, served.files(prefix), seed=plan.seed, tell=on_made)
+    made = boards.make(served.folder / "boards", plan.devices, served.files(prefix), seed=plan.seed, on_made=on_made)
     return BoardFleet(made, prefix=prefix, timeout_s=plan.timeout_s, leave=plan.leave)
 
 
@@ -245,7 +245,7 @@ def _keep_consoles(fleet: BoardFleet) -> str | None:
 
 
 @contextmanager
-def _progress(devices: int, *, quiet: bool) -> Iterator[tuple[Callable[[int], None], life.Tell]]:
+def _progress(devices: int, *, quiet: bool) -> Iterator[tuple[Callable[[int], None], life.OnProgress]]:
     """Show a progress line on a terminal; yields callbacks for the number of boards made, and for their lives."""
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[counts]}"), TimeElapsedColumn())
     hidden = quiet or not tables.console.is_terminal

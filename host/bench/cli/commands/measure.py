@@ -22,7 +22,7 @@ from bench.errors import BenchError, NotFound, UsageError
 from bench.load import boot_times as rounds_of
 from bench.load import host_info
 from bench.load.boot_times import OnPort, Round, Rounds
-from bench.load.statistics import spread
+from bench.load.statistics import Summary
 
 _WARM_UP = 1
 _DIGITS = 3
@@ -78,7 +78,7 @@ def measure(
         done = _run(source.rounds, count, timeout, quiet=as_json)
     good = [each for each in done if not each.error]
     kind = target if target in ("unix", "virtual") else "port"
-    boot = (good or done)[0].said
+    boot = (good or done)[0].reported
     found = {
         "n": len(good),
         "target": kind,
@@ -173,7 +173,7 @@ def _figures(good: list[Round]) -> dict[str, Any]:
 def _steps(rounds: list[dict[str, float]]) -> dict[str, Any]:
     found = {}
     for step in MILESTONES:
-        if values := spread([each[step] for each in rounds if step in each]):
+        if values := Summary.of([each[step] for each in rounds if step in each]):
             found[step] = values.rounded(_DIGITS)
     return found
 
