@@ -138,10 +138,10 @@ def _writes(bench: Bench, step: Callable[[str], None]) -> Section:
             section.rows[f"first boot, {kind}"] = _row(first.writes)
             with board.power_on() as power:
                 if order == "rotate":
-                    power.wait_for("rotation", timeout_s=_PATIENCE_S, step="done")
-                    power.wait_for("telemetry", timeout_s=_PATIENCE_S)
+                    power.expect_event("rotation", timeout_s=_PATIENCE_S, step="done")
+                    power.expect_event("telemetry", timeout_s=_PATIENCE_S)
                 else:
-                    power.wait_for("boot", timeout_s=_PATIENCE_S, reset="hard")
+                    power.expect_event("boot", timeout_s=_PATIENCE_S, reset="hard")
                 section.rows[f"{order}, {kind}"] = _row(power.writes)
     return section
 

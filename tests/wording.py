@@ -76,10 +76,7 @@ def files(paths: list[Any]) -> Iterator[Path]:
 
 def main() -> None:
     """Print what is wrong in the paths of the command line, or in all that is to be checked; exit 1 if anything is."""
-    later = set() if sys.argv[1:] else set(files(LIST["later"]))
-    found = [
-        line for path in files(sys.argv[1:] or LIST["checked"]) if path not in later for line in wrong_in_file(path)
-    ]
+    found = [line for path in files(sys.argv[1:] or LIST["checked"]) for line in wrong_in_file(path)]
     print(*found, sep="\n", end="\n" if found else "")
     sys.exit(bool(found))
 

@@ -33,7 +33,7 @@ def boot(data, name: str, *options: str):
     assert made.returncode == 0, made.stderr
     board = VirtualBoard(data / "boards" / name)
     with board.power_on() as power:
-        power.wait_for("telemetry", timeout_s=60)
+        power.expect_event("telemetry", timeout_s=60)
     return board, power
 
 

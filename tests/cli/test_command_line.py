@@ -122,7 +122,7 @@ def test_board_boots_against_the_server_of_its_data_folder(tmp_path):
         said += server.communicate(timeout=5)[0]
     assert server.returncode == 0
     assert "bench profile show default" in said
-    secrecy.expect_none_said(tmp_path / "data", None, said)
+    secrecy.expect_none_printed(tmp_path / "data", None, said)
 
 
 def test_board_is_switched_off_with_its_command(tmp_path, server, make_board):

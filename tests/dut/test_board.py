@@ -19,7 +19,7 @@ def test_board_is_off_before_it_is_switched_on(board):
     assert not board.is_on
     with pytest.raises(EventMissing, match="it is off"):
         board.expect_event("boot")
-    for use in (lambda: board.exec("pass"), lambda: board.say("anybody?")):
+    for use in (lambda: board.exec("pass"), lambda: board.send_line("anybody?")):
         with pytest.raises(BenchError, match="is off"):
             use()
     if board.kind == "virtual":
@@ -30,7 +30,7 @@ def test_event_that_does_not_come_tells_what_came(board):
     board.power_on()
     board.expect_text("hello")
     with pytest.raises(EventMissing, match=r"no event online \{\"name\": 7\}, none came within 0.1 s"):
-        board.expect_event("online", within=0.1, name=7)
+        board.expect_event("online", timeout_s=0.1, name=7)
 
 
 def test_text_that_does_not_come_tells_the_last_that_came(board):
@@ -38,7 +38,7 @@ def test_text_that_does_not_come_tells_the_last_that_came(board):
     board.power_on()
     board.expect_text("line 0")
     with pytest.raises(EventMissing, match=r"said .*'line 999', .*no module named 'nowhere'") as caught:
-        board.expect_text("ready", within=5)
+        board.expect_text("ready", timeout_s=5)
     assert "line 900" not in str(caught.value)
 
 
@@ -46,7 +46,7 @@ def test_event_is_expected_once(board):
     board.power_on()
     board.expect_text("hello")
     with pytest.raises(EventMissing):
-        board.expect_text("hello", within=0.1)
+        board.expect_text("hello", timeout_s=0.1)
     board.reset()
     board.expect_text("hello")
 
@@ -98,7 +98,7 @@ def test_line_that_is_typed_reaches_the_program(board):
     board.install({"main.py": b"print('ready')\nwhile True:\n  print('got', input())\n"})
     board.power_on()
     board.expect_text("ready")
-    board.say("some words")
+    board.send_line("some words")
     board.expect_text("got some words")
 
 

@@ -65,7 +65,7 @@ def test_console_status_names_the_device(board):
     board.power_on()
     name = board.expect_event("connected")["name"]
     board.expect_event("telemetry")
-    board.say("firstboot status --json")
+    board.send_line("firstboot status --json")
     assert name in board.expect_text('"state": "online"')
 
 
@@ -74,7 +74,7 @@ def test_factory_reset_on_the_console_begins_anew(board, bench_server):
     name = board.expect_event("connected")["name"]
     board.expect_event("telemetry")
     bench_server.query(lambda registry: registry.delete_device(name))
-    board.say("firstboot reset credentials --yes")
+    board.send_line("firstboot reset credentials --yes")
     board.expect_event("reset", kind="credentials")
     board.expect_event("provisioned")
     assert bench_server.device_names() == [board.expect_event("connected")["name"]]
@@ -92,4 +92,4 @@ def test_several_boards_are_boards_of_their_own(boards, bench_server):
 def test_power_that_is_lost_ends_waiting_at_once(board):
     board.power_on(Conditions(cut=Cut(at=0)))
     with pytest.raises(EventMissing, match="it lost power before"):
-        board.expect_event("provisioned", within=3600)
+        board.expect_event("provisioned", timeout_s=3600)

@@ -27,7 +27,7 @@ def test_good_network_is_not_noticed(board, network, bench_server):
 def test_message_that_goes_wrong_costs_no_credentials(board, network, bench_server, kind, step):
     network.at(Fault(kind=kind, step=step))
     board.power_on()
-    board.expect_event("telemetry", within=60)
+    board.expect_event("telemetry", timeout_s=60)
     assert len(bench_server.device_names()) == 1
 
 
@@ -35,9 +35,9 @@ def test_black_hole_is_waited_out_with_the_same_credentials(board, network, benc
     board.power_on()
     board.expect_event("telemetry")
     network.blackhole()
-    board.expect_event("offline", within=60)
+    board.expect_event("offline", timeout_s=60)
     network.heal()
-    board.expect_event("connected", within=60)
+    board.expect_event("connected", timeout_s=60)
     board.expect_event("telemetry")
     assert len(bench_server.events("exchange")) == 1
 
@@ -45,7 +45,7 @@ def test_black_hole_is_waited_out_with_the_same_credentials(board, network, benc
 def test_answers_that_are_lost_strand_nobody(board, network, bench_server):
     network.set(drop=1.0, direction=Direction.DOWN)
     board.power_on()
-    board.expect_event("retry", within=60)
+    board.expect_event("retry", timeout_s=60)
     network.heal()
-    board.expect_event("telemetry", within=60)
+    board.expect_event("telemetry", timeout_s=60)
     assert len(bench_server.device_names()) == 1

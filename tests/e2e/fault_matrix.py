@@ -148,7 +148,7 @@ class FirstBoot:
 
     def go(self, power: PowerCycle, name: str) -> None:  # noqa: ARG002 - nobody has to be told who it is
         """Ends online, whatever goes wrong once."""
-        power.wait_for("telemetry")
+        power.expect_event("telemetry")
 
 
 class Rotation:
@@ -161,15 +161,15 @@ class Rotation:
         self._operator = operator
 
     def before(self, power: PowerCycle) -> None:
-        power.wait_for("listening")
+        power.expect_event("listening")
 
     def go(self, power: PowerCycle, name: str) -> None:
         orders = Orders(self._operator, name)
         answer = orders.call("rotateCredentials")
         if answer and "credentialsType" in answer:  # or there is nothing to save, and the old ones stay
             orders.save(answer)
-            power.wait_for("rotation", step="done")
-            power.wait_for("telemetry")
+            power.expect_event("rotation", step="done")
+            power.expect_event("telemetry")
 
 
 class Matrix:
@@ -246,7 +246,7 @@ class Matrix:
             assert not {"rejected", "error"} & set(states(power)), "a state that waits for a person"
         active = vault_slots(board)[0]["active"]
         with board.power_on() as power:
-            power.wait_for("telemetry")
+            power.expect_event("telemetry")
         assert "provisioning" not in steps(power), "the second boot provisioned"
         assert power.writes == [], "the second boot wrote to the flash"
         assert self._server.device_names().count(name) == 1, f"not one device: {self._server.device_names()}"

@@ -27,7 +27,7 @@ def claimed(
 def test_secret_of_another_board_is_not_found(server, make_board, transport, tls, proof):
     board = claimed(server, make_board, transport, tls=tls, owner="press5", proof=proof)
     with board.power_on() as power:
-        assert "compare" in power.wait_for("not_found")["fix"]
+        assert "compare" in power.expect_event("not_found")["fix"]
     assert server.device_names() == []
 
 
@@ -36,7 +36,7 @@ def test_secret_of_another_board_is_not_found(server, make_board, transport, tls
 def test_secret_of_its_own_ends_online(server, make_board, transport, tls, proof):
     board = claimed(server, make_board, transport, tls=tls, proof=proof)
     with board.power_on() as power:
-        power.wait_for("telemetry")
+        power.expect_event("telemetry")
     assert server.device_names() == ["press4"]
     assert "not_found" not in steps(power)
 
@@ -44,7 +44,7 @@ def test_secret_of_its_own_ends_online(server, make_board, transport, tls, proof
 def test_proof_of_the_shared_secret_is_not_found(server, make_board):
     board = make_board(server, provision={"proof": True})
     with board.power_on() as power:
-        power.wait_for("not_found")
+        power.expect_event("not_found")
     assert server.device_names() == []
 
 
@@ -57,7 +57,7 @@ def test_proof_gets_what_was_made_ahead(server, make_board, strategy):
         server, profile=profile, identity={"name": "press4"}, provision={"secret": secret, "proof": True}
     )
     with board.power_on() as power:
-        power.wait_for("telemetry")
+        power.expect_event("telemetry")
     token = server.query(lambda registry: registry.device("press4")).credentials.id
     assert vault_slots(board)[0]["active"] == [{"type": "ACCESS_TOKEN", "token": token}]
 
@@ -81,7 +81,7 @@ def test_server_that_knows_no_proofs_never_sees_the_secret(server, make_board, a
                 exchange.sendall(b"\x90\x03\x00\x01\x00")
                 said += exchange.recv(4096)
                 exchange.sendall(codec.publish("/provision/response", answer))
-                found = power.wait_for(event)
+                found = power.expect_event(event)
     assert b'"nonce"' in said
     assert secret.encode() not in said
     assert event != "not_found" or "proofs" in found["fix"]

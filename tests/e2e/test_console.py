@@ -27,7 +27,7 @@ def settings_of(board):
 def provisioned(server, make_board, **sections):
     board = make_board(server, identity={"name": "press4"}, backoff={"long_ms": 100}, **sections)
     with board.power_on() as power:
-        power.wait_for("telemetry")
+        power.expect_event("telemetry")
     return board
 
 
@@ -38,7 +38,7 @@ def lock_out(server, give_orders, fields):
 
 def heard(power, text):
     """The next line that says this."""
-    while text not in (line := power.wait_for("console")["text"]):
+    while text not in (line := power.expect_event("console")["text"]):
         pass
     return line
 
@@ -46,22 +46,22 @@ def heard(power, text):
 def test_board_that_does_not_listen_says_and_does_nothing(server, make_board):
     board = make_board(server, board={"console": False})
     with board.power_on() as power:
-        power.wait_for("telemetry")
-        power.say("firstboot reset all --yes")
-        power.wait_for("telemetry")
-        power.wait_for("telemetry")
+        power.expect_event("telemetry")
+        power.send_line("firstboot reset all --yes")
+        power.expect_event("telemetry")
+        power.expect_event("telemetry")
         assert not {"console", "reset"} & {event["event"] for event in power.events}
 
 
 def test_saying_something_to_a_board_that_is_off_is_refused(server, make_board):
     board = VirtualBoard(make_board(server).folder)  # its pipe, whatever line there may be
     with pytest.raises(BenchError, match="is off"):
-        board.say("firstboot status")
+        board.send_line("firstboot status")
     with board.power_on() as power:
-        power.wait_for("telemetry")
+        power.expect_event("telemetry")
     assert not board.is_on()
     with pytest.raises(BenchError, match="is off"):
-        power.say("firstboot status")
+        power.send_line("firstboot status")
 
 
 DEAF = b"""
@@ -74,10 +74,10 @@ board.sleep(3600000)
 def test_saying_more_than_a_board_reads_is_refused_and_never_waits(server, make_board):
     board = VirtualBoard(make_board(server, files={"main.py": DEAF}).folder)  # its pipe
     with board.power_on() as power:
-        power.wait_for("deaf")
+        power.expect_event("deaf")
         for _ in range(10_000):
             try:
-                power.say("x" * 100)
+                power.send_line("x" * 100)
             except BenchError as error:
                 assert "does not read" in str(error)
                 return
@@ -87,11 +87,11 @@ def test_saying_more_than_a_board_reads_is_refused_and_never_waits(server, make_
 def test_what_was_typed_before_power_on_is_gone(server, make_board):
     board = make_board(server, files={"main.py": DEAF})
     with board.power_on() as power:
-        power.wait_for("deaf")
-        power.say("firstboot reset all --yes")
+        power.expect_event("deaf")
+        power.send_line("firstboot reset all --yes")
     again = VirtualBoard(board.folder)
     with again.power_on() as power:
-        power.say("firstboot status")
+        power.send_line("firstboot status")
         with os.fdopen(os.open(board.keyboard, os.O_RDONLY | os.O_NONBLOCK), "rb") as left:
             assert left.read() in (b"firstboot status\n", None)
 
@@ -118,11 +118,11 @@ def test_locked_out_board_is_rescued_by_credentials_entered_by_hand(server, make
     old = vault_slots(board)[0]["active"][0]["token"]
     lock_out(server, give_orders, fields)
     with board.power_on() as power:
-        power.wait_for("refused")
-        power.say(f"firstboot credentials {typed}")
-        power.wait_for("boot", reset="hard")
-        power.wait_for("telemetry")
-        power.say("firstboot status")
+        power.expect_event("refused")
+        power.send_line(f"firstboot credentials {typed}")
+        power.expect_event("boot", reset="hard")
+        power.expect_event("telemetry")
+        power.send_line("firstboot status")
         assert "online" in heard(power, "state")
     held = vault_slots(board)[0]
     assert [each["type"] for each in held["active"]] == [fields["credentialsType"]]
@@ -137,10 +137,10 @@ def test_wrong_credentials_entered_by_hand_do_not_cost_those_that_work(server, m
     board = provisioned(server, make_board)
     before = vault_slots(board)[0]["active"]
     with board.power_on() as power:
-        power.wait_for("telemetry")
-        power.say("firstboot credentials token mistyped")
-        power.wait_for("boot", reset="hard")
-        power.wait_for("telemetry")
+        power.expect_event("telemetry")
+        power.send_line("firstboot credentials token mistyped")
+        power.expect_event("boot", reset="hard")
+        power.expect_event("telemetry")
     assert vault_slots(board)[0]["active"] == before
     assert server.device_names() == ["press4"]
 
@@ -150,10 +150,10 @@ def test_set_repairs_the_wifi(server, make_board):
     board = make_board(server, wifi={"password": "wrong"})
     good = settings_of(make_board(server))["wifi"]["password"]
     with board.power_on() as power:
-        power.wait_for("link_failed")
-        power.say(f'firstboot set wifi.password "{good}"')
-        power.wait_for("boot", reset="hard")
-        power.wait_for("telemetry")
+        power.expect_event("link_failed")
+        power.send_line(f'firstboot set wifi.password "{good}"')
+        power.expect_event("boot", reset="hard")
+        power.expect_event("telemetry")
     assert good not in board.console.read_text()
 
 
@@ -166,12 +166,12 @@ def test_settings_of_no_use_are_repaired(server, make_board, broken):
     repairs += [f"server.host {good['server']['host']}", f"server.port {good['server']['port']}"]
     repairs += [f"provision.{key} {good['provision'][key]}" for key in ("key", "secret")]
     with board.power_on() as power:
-        power.wait_for("state", state="error")
+        power.expect_event("state", state="error")
         for repair in repairs:
-            power.say(f"firstboot set {repair}")
-            power.wait_for("setting", name=repair.partition(" ")[0])
-        power.wait_for("boot", reset="hard")
-        power.wait_for("telemetry")
+            power.send_line(f"firstboot set {repair}")
+            power.expect_event("setting", name=repair.partition(" ")[0])
+        power.expect_event("boot", reset="hard")
+        power.expect_event("telemetry")
     assert good["provision"]["secret"] not in board.console.read_text()
 
 
@@ -180,19 +180,19 @@ def test_reset_wipes_only_what_was_confirmed(server, make_board, order):
     board = provisioned(server, make_board)
     before = vault_slots(board)[0], settings_of(board)
     with board.power_on() as power:
-        power.wait_for("telemetry")
-        power.say(f"firstboot {order}")
+        power.expect_event("telemetry")
+        power.send_line(f"firstboot {order}")
         heard(power, "--yes")
         assert (vault_slots(board)[0], settings_of(board)) == before
         server.query(lambda registry: registry.delete_device("press4"))
-        power.say(f"firstboot {order} --yes")
-        power.wait_for("reset", by="console", kind=order.removeprefix("reset ").replace("provision", "credentials"))
-        power.wait_for("boot", reset="hard")
+        power.send_line(f"firstboot {order} --yes")
+        power.expect_event("reset", by="console", kind=order.removeprefix("reset ").replace("provision", "credentials"))
+        power.expect_event("boot", reset="hard")
         if "wifi" in order or "all" in order:
-            power.wait_for("state")
+            power.expect_event("state")
         else:
-            power.wait_for("provisioned")
-            power.wait_for("telemetry")
+            power.expect_event("provisioned")
+            power.expect_event("telemetry")
     token = before[0]["active"][0]["token"]
     assert (token in str(vault_slots(board))) is (order == "reset wifi")
     assert ("ssid" in settings_of(board)["wifi"]) is (order in ("reset credentials", "provision"))
@@ -202,10 +202,10 @@ def test_reset_wipes_only_what_was_confirmed(server, make_board, order):
 def test_claim_shows_a_secret_that_reaches_the_server(server, make_board):
     board = provisioned(server, make_board)
     with board.power_on() as power:
-        power.wait_for("telemetry")
-        power.say("firstboot claim")
+        power.expect_event("telemetry")
+        power.send_line("firstboot claim")
         secret = heard(power, "Claim the device").rpartition(" ")[2]
-        power.wait_for("claim_sent")
+        power.expect_event("claim_sent")
     assert len(secret) == 10
     assert "claim" not in vault_slots(board)[0]
 
@@ -219,10 +219,10 @@ def test_set_survives_a_cut_at_every_write(server, make_board, torn, tell):
         said = []
         with board.power_on(Conditions(cut=cut)) as power:
             try:
-                power.wait_for("retry")
-                power.say("firstboot set board.led 2")
-                said.append(power.wait_for("setting"))
-                power.wait_for("boot", reset="hard")
+                power.expect_event("retry")
+                power.send_line("firstboot set board.led 2")
+                said.append(power.expect_event("setting"))
+                power.expect_event("boot", reset="hard")
             except PowerLost:
                 assert power.writes[-1]["cut"]
         found = settings_of(board)
@@ -249,10 +249,10 @@ def test_entered_credentials_survive_a_cut_at_every_write(server, make_board, gi
         lost = False
         with board.power_on(Conditions(cut=cut)) as power:
             try:
-                power.wait_for("refused")
-                power.say(f"firstboot credentials token {TOKEN}")
-                stored = bool(power.wait_for("pending_stored"))
-                power.wait_for("telemetry")
+                power.expect_event("refused")
+                power.send_line(f"firstboot credentials token {TOKEN}")
+                stored = bool(power.expect_event("pending_stored"))
+                power.expect_event("telemetry")
             except PowerLost:
                 lost = True
                 assert power.writes[-1]["cut"]
@@ -262,9 +262,9 @@ def test_entered_credentials_survive_a_cut_at_every_write(server, make_board, gi
             break
         with board.power_on() as power:
             if vault_slots(board)[0] == {"active": active}:
-                power.wait_for("refused")
-                power.say(f"firstboot credentials token {TOKEN}")
-            power.wait_for("telemetry")
+                power.expect_event("refused")
+                power.send_line(f"firstboot credentials token {TOKEN}")
+            power.expect_event("telemetry")
         assert vault_slots(board)[0] == {"active": [entered]}
     assert cut.at > 4
     tell(f"credentials on the console: {cut.at} writes to the flash, {'torn' if torn else 'cut before'} at each")
@@ -281,7 +281,7 @@ def test_talking_to_a_board_that_is_off_is_one_line(server, make_board, tmp_path
 def test_talking_to_a_board_that_runs_elsewhere(server, make_board, tmp_path):
     board = make_board(server)
     with board.power_on() as power:
-        power.wait_for("telemetry")
+        power.expect_event("telemetry")
         typed = "firstboot status --json\nfirstboot claim"
         talk = bench_command("board", "console", board.folder.name, "--data", tmp_path, typed=typed)
         assert (talk.returncode, talk.stderr) == (0, "")

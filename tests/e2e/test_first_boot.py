@@ -9,7 +9,7 @@ pytestmark = on_both_databases
 def test_first_boot_provisions_stores_and_reports(server, make_board):
     board = make_board(server)
     with board.power_on() as power:
-        power.wait_for("telemetry")
+        power.expect_event("telemetry")
     assert steps(power) == [
         "boot",
         "link_up",
@@ -35,9 +35,9 @@ def test_first_boot_provisions_stores_and_reports(server, make_board):
 def test_second_boot_neither_provisions_nor_writes(server, make_board):
     board = make_board(server)
     with board.power_on() as power:
-        power.wait_for("telemetry")
+        power.expect_event("telemetry")
     with board.power_on() as power:
-        power.wait_for("telemetry")
+        power.expect_event("telemetry")
     assert steps(power) == ["boot", "link_up", "connected", "telemetry"]
     assert states(power) == ["offline", "linking", "online"]
     assert power.writes == []

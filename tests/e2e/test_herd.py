@@ -40,15 +40,15 @@ def test_herd_spreads_out_after_its_server_was_restarted(start_server, make_boar
         for board in boards:
             powers.append(board.power_on())
             if len(powers) % 4 == 0:  # a few at a time: that is not what is measured
-                powers[-1].wait_for("telemetry", timeout_s=2 * PATIENCE_S)
+                powers[-1].expect_event("telemetry", timeout_s=2 * PATIENCE_S)
         for power in powers:
             if "online" not in states(power):
-                power.wait_for("listening", timeout_s=2 * PATIENCE_S)
+                power.expect_event("listening", timeout_s=2 * PATIENCE_S)
         server.close()
         again = start_server(mqtt_port=port)
         for power in powers:
-            power.wait_for("offline", timeout_s=2 * PATIENCE_S)
-            power.wait_for("telemetry", timeout_s=4 * PATIENCE_S)
+            power.expect_event("offline", timeout_s=2 * PATIENCE_S)
+            power.expect_event("telemetry", timeout_s=4 * PATIENCE_S)
     finally:
         for power in powers:
             power.power_off()

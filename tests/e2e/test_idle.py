@@ -61,12 +61,12 @@ def test_idle_turns_online_allocate_nothing(server, make_board, tls):
         server, files={**ca_file(server), "main.py": ONLINE}, session={"telemetry_s": 3600}, **CALLED, **sections
     )
     with board.power_on() as power:
-        assert power.wait_for("idle")["left"] == 0  # bytes, in 500 turns
+        assert power.expect_event("idle")["left"] == 0  # bytes, in 500 turns
     assert "offline" not in [event["event"] for event in power.events]
 
 
 def test_wait_for_the_next_attempt_allocates_nothing(server, make_board):
     board = make_board(server, port=1, files={"main.py": OFFLINE}, session={"telemetry_s": 3600}, **CALLED)
     with board.power_on() as power:
-        power.wait_for("offline")
-        assert power.wait_for("idle")["left"] == 0
+        power.expect_event("offline")
+        assert power.expect_event("idle")["left"] == 0

@@ -26,7 +26,7 @@ def test_two_boards_of_the_same_name_share_nothing(server, make_board):
         assert rejected["name"] == "twin"
         assert "delete that device" in rejected["fix"]
         assert powers[1 - winner].wait_for("retry")["in_ms"] >= QUICK["long_ms"] // 2
-        powers[winner].wait_for("telemetry")  # and the winner is not disturbed
+        powers[winner].expect_event("telemetry")  # and the winner is not disturbed
         assert "offline" not in steps(powers[winner])
     finally:
         for power in powers:
@@ -42,9 +42,9 @@ def test_rejected_board_gets_in_after_the_operator_deleted_its_namesake(server, 
     server.query(lambda registry: registry.create_device("twin", "default"))
     board = make_board(server, identity={"name": "twin"}, backoff={"long_ms": 100})
     with board.power_on() as power:
-        power.wait_for("rejected")
+        power.expect_event("rejected")
         server.query(lambda registry: registry.delete_device("twin"))
-        power.wait_for("telemetry")
+        power.expect_event("telemetry")
     assert server.device_names() == ["twin"]
 
 
@@ -55,10 +55,10 @@ def test_wrong_credentials_of_the_profile_are_a_configuration_error(server, make
     values[f"provision_{wrong}"] = "not-the-right-one"
     board = make_board(server, profile=replace(server.profile, **values))
     with board.power_on() as power:
-        found = power.wait_for("not_found")
+        found = power.expect_event("not_found")
         assert "key and secret" in found["fix"]
         assert "not-the-right-one" not in board.console.read_text()
-        assert power.wait_for("retry")["in_ms"] >= QUICK["long_ms"] // 2
+        assert power.expect_event("retry")["in_ms"] >= QUICK["long_ms"] // 2
     assert server.device_names() == []
 
 
@@ -69,12 +69,12 @@ def test_server_down_at_boot_is_waited_for(start_server, make_board):
     server.close()
     with board.power_on() as power:
         for attempt in range(1, 6):
-            assert power.wait_for("offline")["kind"] == "network"
-            retry = power.wait_for("retry")
+            assert power.expect_event("offline")["kind"] == "network"
+            retry = power.expect_event("retry")
             assert retry["attempt"] == attempt
             assert retry["in_ms"] <= min(QUICK["cap_ms"], QUICK["base_ms"] << attempt - 1)
         again = start_server(mqtt_port=port)
-        power.wait_for("telemetry")
+        power.expect_event("telemetry")
     assert again.device_names() == [f"firstboot-{board.mac}"]
     assert len(vault_slots(board)) == 2  # one secret, made once: pending, then active
 
@@ -87,14 +87,14 @@ def test_boards_online_come_back_after_a_server_restart(start_server, make_board
     powers = [board.power_on() for board in boards]
     try:
         for power in powers:
-            power.wait_for("telemetry")
+            power.expect_event("telemetry")
         server.close()
         for power in powers:
-            assert power.wait_for("offline")["kind"] in ("closed", "network")
+            assert power.expect_event("offline")["kind"] in ("closed", "network")
         server = start_server(mqtt_port=port)
         for power in powers:
-            power.wait_for("connected")
-            power.wait_for("telemetry")
+            power.expect_event("connected")
+            power.expect_event("telemetry")
             assert steps(power).count("provisioning") == 1
     finally:
         for power in powers:
@@ -115,14 +115,14 @@ def test_server_that_stops_answering_is_noticed_by_a_ping(server, make_board):
             with provision:
                 provision.recv(1024)
                 provision.sendall(b"\x20\x02\x00\x00")  # CONNACK, and nothing ever after
-                offline = power.wait_for("offline")
+                offline = power.expect_event("offline")
     assert offline["kind"] == "timeout"
 
 
 def test_wifi_that_fails_three_times_is_tried_again(server, make_board):
     board = make_board(server, wifi={"tries": 1, "timeout_s": 1})
     with board.power_on(Conditions(wifi_failures=3)) as power:
-        power.wait_for("telemetry")
+        power.expect_event("telemetry")
     assert steps(power)[:7] == ["boot", "link_failed", "retry", "link_failed", "retry", "link_failed", "retry"]
     failed = next(event for event in power.events if event["event"] == "link_failed")
     assert "not found" in failed["detail"]
@@ -138,9 +138,9 @@ def test_wifi_that_fails_three_times_is_tried_again(server, make_board):
 def test_wrong_wifi_settings_say_which(server, make_board, wifi, said):
     board = make_board(server, wifi={**wifi, "tries": 1})
     with board.power_on() as power:
-        assert said in power.wait_for("link_failed")["detail"]
+        assert said in power.expect_event("link_failed")["detail"]
         with pytest.raises(BenchError, match="no event link_up"):
-            power.wait_for("link_up", timeout_s=0.3)
+            power.expect_event("link_up", timeout_s=0.3)
     assert vault_slots(board) == []
 
 
@@ -148,12 +148,12 @@ def test_wrong_wifi_settings_say_which(server, make_board, wifi, said):
 def test_login_refused_later_keeps_the_credentials(server, make_board):
     board = make_board(server, backoff={"long_ms": 100})
     with board.power_on() as power:
-        power.wait_for("telemetry")
+        power.expect_event("telemetry")
     before = vault_slots(board)
     server.query(lambda registry: registry.delete_device(f"firstboot-{board.mac}"))
     with board.power_on() as power:
         for _ in range(3):
-            refused = power.wait_for("refused")
+            refused = power.expect_event("refused")
             assert refused["code"] == 5
             assert "firstboot reset" in refused["fix"]
     assert power.writes == []
@@ -165,11 +165,11 @@ def test_login_refused_later_keeps_the_credentials(server, make_board):
 def test_device_deleted_while_online_is_cut_off(server, make_board):
     board = make_board(server)
     with board.power_on() as power:
-        power.wait_for("telemetry")
+        power.expect_event("telemetry")
         server.query(lambda registry: registry.delete_device(f"firstboot-{board.mac}"))
-        power.wait_for("offline", kind="closed")
-        power.wait_for("refused")
-        assert power.wait_for("retry")["in_ms"] >= QUICK["long_ms"] // 2
+        power.expect_event("offline", kind="closed")
+        power.expect_event("refused")
+        assert power.expect_event("retry")["in_ms"] >= QUICK["long_ms"] // 2
     assert server.device_names() == []
 
 
@@ -188,8 +188,8 @@ if board.reset_cause() == "power_on":
 def test_watchdog_resets_a_board_that_hangs(server, make_board):
     board = make_board(server, files={"main.py": HANG})
     with board.power_on() as power:
-        power.wait_for("fed")
-        power.wait_for("boot", reset="wdt")
+        power.expect_event("fed")
+        power.expect_event("boot", reset="wdt")
 
 
 def test_watchdog_is_fed_while_a_server_keeps_a_board_waiting(server, make_board):
@@ -198,7 +198,7 @@ def test_watchdog_is_fed_while_a_server_keeps_a_board_waiting(server, make_board
         patient = b"from firstboot import app, board\nboard.start_watchdog(2)\napp.main()\n"
         board = make_board(server, port=mute.getsockname()[1], session={"timeout_ms": 4000}, files={"main.py": patient})
         with board.power_on() as power:
-            assert power.wait_for("offline")["kind"] == "timeout"
+            assert power.expect_event("offline")["kind"] == "timeout"
     assert steps(power).count("boot") == 1
 
 
@@ -236,8 +236,8 @@ app.main()
 def test_defect_of_ours_ends_in_a_reset(server, make_board):
     board = make_board(server, files={"main.py": CRASH})
     with board.power_on() as power:
-        assert power.wait_for("crash")["kind"] == "RuntimeError"
-        power.wait_for("boot", reset="hard")
+        assert power.expect_event("crash")["kind"] == "RuntimeError"
+        power.expect_event("boot", reset="hard")
 
 
 @pytest.mark.parametrize(
@@ -253,10 +253,10 @@ def test_defect_of_ours_ends_in_a_reset(server, make_board):
 def test_settings_of_no_use_are_said_and_the_console_waits_for_repair(server, make_board, settings, fix):
     board = make_board(server, files={"settings.json": settings})
     with board.power_on() as power:
-        assert fix in power.wait_for("error", kind="settings")["fix"]
-        power.wait_for("state", state="error")
-        power.say("firstboot status")
-        while "fix" not in (line := power.wait_for("console")["text"]):
+        assert fix in power.expect_event("error", kind="settings")["fix"]
+        power.expect_event("state", state="error")
+        power.send_line("firstboot status")
+        while "fix" not in (line := power.expect_event("console")["text"]):
             assert "state" not in line or "error" in line
         assert fix in line
     assert power.writes == []
@@ -265,17 +265,17 @@ def test_settings_of_no_use_are_said_and_the_console_waits_for_repair(server, ma
 def test_interrupt_ends_at_the_repl_where_settings_are_of_no_use(server, make_board):
     board = make_board(server, files={"settings.json": b""})
     with board.power_on() as power:
-        power.wait_for("state", state="error")
+        power.expect_event("state", state="error")
         power.type(b"\x03")
-        power.wait_for("console", text="KeyboardInterrupt: ")
-        power.wait_for("console", text='Type "help()" for more information.')
+        power.expect_event("console", text="KeyboardInterrupt: ")
+        power.expect_event("console", text='Type "help()" for more information.')
 
 
 @on_both_databases
 def test_board_console_never_shows_a_secret(server, make_board):
     board = make_board(server, identity={"name": "quiet"})
     with board.power_on() as power:
-        power.wait_for("telemetry")
+        power.expect_event("telemetry")
     secrets = [
         server.profile.provision_key,
         server.profile.provision_secret,

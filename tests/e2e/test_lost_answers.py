@@ -87,7 +87,7 @@ def test_exchange_ends_online_with_one_device_when(server, make_board, fault):
     with faulty(server, [fault]) as (port, happened):
         board = make_board(server, port=port, session={"timeout_ms": 400})
         with board.power_on() as power:
-            power.wait_for("telemetry")
+            power.expect_event("telemetry")
         assert happened == [fault]
     assert_one_device_online(server, board, power)
 
@@ -102,7 +102,7 @@ def test_exchange_ends_online_when_lost_three_times_in_a_row(server, make_board,
     with faulty(server, [fault] * 3) as (port, happened):
         board = make_board(server, port=port, session={"timeout_ms": 400})
         with board.power_on() as power:
-            power.wait_for("telemetry")
+            power.expect_event("telemetry")
         # a lost answer is found out by the login that follows: no second request
         assert len(happened) == (1 if fault.kind is ExchangeFaultKind.DROP_ANSWER else 3)
     assert_one_device_online(server, board, power)
@@ -115,7 +115,7 @@ def test_exchange_ends_online_when_the_answer_is_cut_at_every_byte(server, make_
         with faulty(server, [ExchangeFault(ExchangeFaultKind.CUT_ANSWER, size=size)]) as (port, _):
             board = make_board(server, port=port)
             with board.power_on() as power:
-                power.wait_for("telemetry")
+                power.expect_event("telemetry")
         name = f"firstboot-{board.mac}"
         assert server.device_names().count(name) == 1
         if any(event["event"] == "answer" for event in power.events):
@@ -138,8 +138,8 @@ def test_exchange_ends_online_when_the_server_fails_before_the_commit(server, ma
     monkeypatch.setattr(Registry, "provision", provision)
     board = make_board(server)
     with board.power_on() as power:
-        power.wait_for("offline", kind="closed")
-        power.wait_for("telemetry")
+        power.expect_event("offline", kind="closed")
+        power.expect_event("telemetry")
     assert len(failed) == 1
     assert_one_device_online(server, board, power)
 
@@ -149,11 +149,11 @@ def test_exchange_ends_online_when_the_power_fails_instead_of_the_answer(server,
     with faulty(server, [ExchangeFault(ExchangeFaultKind.LATE_ANSWER)]) as (port, _):
         board = make_board(server, port=port)
         with board.power_on() as power:
-            power.wait_for("provisioning")
+            power.expect_event("provisioning")
             server.wait_for("exchange", status="SUCCESS")  # committed, and the answer is on its way
         assert server.device_names() == [f"firstboot-{board.mac}"]
         with board.power_on() as power:
-            power.wait_for("telemetry")
+            power.expect_event("telemetry")
     assert "provisioning" not in [event["event"] for event in power.events]
     assert_one_device_online(server, board, power)
 
@@ -172,13 +172,13 @@ def test_server_made_token_is_lost_with_its_answer(server, make_board, fault):
     with faulty(server, [fault]) as (port, _):
         board = make_board(server, port=port, provision={"made_by": "server"})
         with board.power_on() as power:
-            rejected = power.wait_for("rejected")
+            rejected = power.expect_event("rejected")
             assert "delete that device" in rejected["fix"]
-            assert power.wait_for("retry")["in_ms"] >= 30_000
+            assert power.expect_event("retry")["in_ms"] >= 30_000
         # what the event says has to be done is what helps
         server.query(lambda registry: registry.delete_device(rejected["name"]))
         with board.power_on() as power:
-            power.wait_for("telemetry")
+            power.expect_event("telemetry")
     assert_one_device_online(server, board, power)
 
 
@@ -186,11 +186,11 @@ def test_server_made_token_is_lost_with_its_answer(server, make_board, fault):
 def test_server_made_token_is_stored_and_used(server, make_board):
     board = make_board(server, provision={"made_by": "server"})
     with board.power_on() as power:
-        power.wait_for("telemetry")
+        power.expect_event("telemetry")
     assert_one_device_online(server, board, power)
     assert len(vault_slots(board)[0]["active"][0]["token"]) == 20
     with board.power_on() as power:
-        power.wait_for("telemetry")
+        power.expect_event("telemetry")
     assert power.writes == []
 
 
@@ -200,7 +200,7 @@ def test_preprovisioned_device_takes_over_the_servers_token(server, make_board):
     made = server.query(lambda registry: registry.create_device("press-4", profile.name))
     board = make_board(server, profile=profile, identity={"name": "press-4"})
     with board.power_on() as power:
-        power.wait_for("telemetry")
+        power.expect_event("telemetry")
     assert vault_slots(board)[0] == {"active": [{"type": "ACCESS_TOKEN", "token": made.credentials.id}]}
     assert server.device_names() == ["press-4"]
 
@@ -210,7 +210,7 @@ def test_preprovisioned_device_that_does_not_exist_is_rejected(server, make_boar
     profile = server.new_profile(ProvisionType.CHECK_PRE_PROVISIONED_DEVICES)
     board = make_board(server, profile=profile)
     with board.power_on() as power:
-        power.wait_for("rejected")
+        power.expect_event("rejected")
         with pytest.raises(BenchError, match="no event telemetry"):
-            power.wait_for("telemetry", timeout_s=0.5)
+            power.expect_event("telemetry", timeout_s=0.5)
     assert server.device_names() == []

@@ -29,7 +29,7 @@ def records(connection, until):
         kind, body = connection.packet()
         if kind == PUBLISH and published(body)[0] == "v1/devices/me/telemetry":
             found.append(published(body)[1])
-        connection.say(usual_answer(kind, body))
+        connection.send(usual_answer(kind, body))
         assert kind != DISCONNECT
         if found and until(found[-1]):
             return found
@@ -50,13 +50,13 @@ def test_records_made_while_the_server_is_away_arrive_in_order_with_their_times(
             before = records(connection, lambda _: True)
             away = before[-1]["values"]["number"]
             connection.close()
-            power.wait_for("offline")
-            while power.wait_for("measured")["number"] < away + 3 * QUEUE:
+            power.expect_event("offline")
+            while power.expect_event("measured")["number"] < away + 3 * QUEUE:
                 scripted.accept().close()
             connection = scripted.accept()
             after = records(connection, lambda record: "dropped" in record)
             connection.close()
-            power.wait_for("dropped")
+            power.expect_event("dropped")
     *late, lost = after
     numbers = [record["values"]["number"] for record in late]
     assert numbers == list(range(numbers[0], numbers[-1] + 1))

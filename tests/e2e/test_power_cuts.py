@@ -111,7 +111,7 @@ def test_vault_update_keeps_the_old_or_the_new_record_at_every_write(server, mak
         if not lost:
             break
         with board.power_on() as power:
-            assert power.wait_for("done")
+            assert power.expect_event("done")
         assert int(vault_slots(board)[0]["active"][0]["token"]) == 20
     assert newest == 20
     assert cut.at == len(power.writes) > 40

@@ -21,7 +21,7 @@ def settings_of(board):
 def test_reset_by_a_call_needs_the_name_of_the_device(server, make_board, give_orders, params):
     board = make_board(server, identity={"name": "press4"})
     with board.power_on() as power:
-        power.wait_for("listening")
+        power.expect_event("listening")
         before = vault_slots(board)
         assert "confirm" in give_orders(server, "press4").call("factoryReset", params)["error"]
         assert vault_slots(board) == before
@@ -32,14 +32,14 @@ def test_reset_wipes_what_it_says_and_restarts(server, make_board, give_orders, 
     board = make_board(server, identity={"name": "press4"}, backoff={"long_ms": 100})
     before = settings_of(board)
     with board.power_on() as power:
-        power.wait_for("listening")
+        power.expect_event("listening")
         token = vault_slots(board)[0]["active"][0]["token"]
         assert give_orders(server, "press4").call("factoryReset", {"confirm": "press4", "wipe": kind}) == {
             "wiped": kind
         }
-        power.wait_for("reset", kind=kind, by="server")
-        power.wait_for("boot", reset="hard")
-        power.wait_for("rejected" if kind == "credentials" else "link_failed")
+        power.expect_event("reset", kind=kind, by="server")
+        power.expect_event("boot", reset="hard")
+        power.expect_event("rejected" if kind == "credentials" else "link_failed")
     assert token not in str(vault_slots(board))
     if kind == "all":
         assert vault_slots(board)[0] == {}
@@ -66,7 +66,7 @@ def test_reset_survives_a_cut_at_every_write(server, make_board, kind, torn, tel
     """What was begun is finished at the next boot: never half of it, never with an old secret found again."""
     first = make_board(server)
     with first.power_on() as power:
-        power.wait_for("telemetry")
+        power.expect_event("telemetry")
     slots = {name: raw for name, raw in filesystem.read_files(first.flash()).items() if name.startswith("vault.")}
     token = vault_slots(first)[0]["active"][0]["token"]
     for cut in cuts(torn):
@@ -75,7 +75,7 @@ def test_reset_survives_a_cut_at_every_write(server, make_board, kind, torn, tel
             lost = loses_power_before(power, "done")
         begun = "active" not in vault_slots(board)[0]
         with board.power_on() as power:
-            power.wait_for("done")
+            power.expect_event("done")
         assert vault_slots(board)[0] == {}
         assert token not in str(vault_slots(board))
         assert ("ssid" in settings_of(board)["wifi"]) is (kind == "credentials")
@@ -113,7 +113,7 @@ def locked_out(server, make_board, **sections):
     """A board whose device was deleted on the server."""
     board = make_board(server, identity={"name": "press4"}, **sections)
     with board.power_on() as power:
-        power.wait_for("telemetry")
+        power.expect_event("telemetry")
     server.query(lambda registry: registry.delete_device("press4"))
     return board
 
@@ -123,7 +123,7 @@ def test_refusals_below_the_limit_keep_the_credentials(server, make_board):
     before = vault_slots(board)
     with board.power_on() as power:
         for count in (1, 2, 3, 4):
-            assert power.wait_for("refused")["count"] == count
+            assert power.expect_event("refused")["count"] == count
     assert vault_slots(board) == before
     assert server.device_names() == []
 
@@ -132,7 +132,7 @@ def test_refusals_at_the_limit_provision_anew(server, make_board):
     board = locked_out(server, make_board, provision={"after_refusals": 3})
     old = vault_slots(board)[0]["active"]
     with board.power_on() as power:
-        power.wait_for("telemetry")
+        power.expect_event("telemetry")
     assert steps(power).count("refused") == 2
     assert steps(power).count("provisioning") == 1
     assert vault_slots(board)[0].keys() == {"active"}
@@ -144,12 +144,12 @@ def test_network_failures_are_no_refusals(server, make_board, start_server):
     board = make_board(server, provision={"after_refusals": 1})
     port = server.ports.mqtt
     with board.power_on() as power:
-        power.wait_for("telemetry")
+        power.expect_event("telemetry")
         server.close()
         for _ in range(4):
-            power.wait_for("retry")
+            power.expect_event("retry")
         start_server(mqtt_port=port)
-        power.wait_for("telemetry")
+        power.expect_event("telemetry")
     assert "refused" not in steps(power)
     assert steps(power).count("provisioning") == 1
 
@@ -158,15 +158,15 @@ def test_device_that_exists_with_other_credentials_keeps_both_sides_apart(server
     """Asked anew, the server says FAILURE: the credentials that once worked are still there when they work again."""
     board = make_board(server, identity={"name": "press4"}, provision={"after_refusals": 1}, backoff={"long_ms": 100})
     with board.power_on() as power:
-        power.wait_for("telemetry")
+        power.expect_event("telemetry")
     operator = give_orders(server, "press4")
     old = operator.credentials()
     operator.save({"credentialsType": "ACCESS_TOKEN", "token": "somebody else's"})
     with board.power_on() as power:
-        power.wait_for("rejected")
-        power.wait_for("rejected")
+        power.expect_event("rejected")
+        power.expect_event("rejected")
         operator.save({"credentialsType": "ACCESS_TOKEN", "token": old["credentialsId"]})
-        power.wait_for("telemetry")
+        power.expect_event("telemetry")
     assert vault_slots(board)[0]["active"] == [{"type": "ACCESS_TOKEN", "token": old["credentialsId"]}]
 
 
@@ -179,7 +179,7 @@ def test_provisioning_anew_survives_a_cut_at_every_write(server, make_board, tor
             lost = loses_power_before(power, "telemetry")
         vault_slots(board)
         with board.power_on() as power:
-            power.wait_for("telemetry")
+            power.expect_event("telemetry")
         assert server.device_names() == ["press4"]
         token = server.query(lambda registry: registry.device("press4")).credentials.id
         assert vault_slots(board)[0]["active"] == [{"type": "ACCESS_TOKEN", "token": token}]
@@ -205,15 +205,15 @@ def test_button_held_long_resets_to_factory(server, make_board, kind, at):
     pins = {"button": BUTTON, "led": LED, "button_wipes": kind}
     board = make_board(server, identity={"name": "press4"}, board=pins, files={"main.py": IMPATIENT})
     with board.power_on() as power:
-        power.wait_for("telemetry")
+        power.expect_event("telemetry")
     with board.power_on() as power:
         if at == "running":
-            power.wait_for("telemetry")
+            power.expect_event("telemetry")
         power.press(BUTTON)
-        power.wait_for("reset", kind=kind, by="button")
-        power.wait_for("boot", reset="hard")
+        power.expect_event("reset", kind=kind, by="button")
+        power.expect_event("boot", reset="hard")
         # held on, it does not do it again
-        power.wait_for("rejected" if kind == "credentials" else "link_failed")
+        power.expect_event("rejected" if kind == "credentials" else "link_failed")
         power.release(BUTTON)
     assert steps(power).count("reset") == 1
     assert "active" not in vault_slots(board)[0]
@@ -224,15 +224,15 @@ def test_button_held_shortly_forgets_the_wifi_only(server, make_board):
     pins = {"button": BUTTON, "led": LED}
     board = make_board(server, board=pins, files={"main.py": IMPATIENT.replace(b"600", b"60000")})
     with board.power_on() as power:
-        power.wait_for("telemetry")
+        power.expect_event("telemetry")
         before = vault_slots(board)
         lit = len(power.levels)
         power.press(BUTTON)
         while not any(pin == LED for pin, _ in power.levels[lit:]):  # the LED says that it is long enough
             next(power.follow(0.1), None)
         power.release(BUTTON)
-        power.wait_for("reset", kind="wifi", by="button")
-        assert power.wait_for("link_failed")["kind"] == "no_network"
+        power.expect_event("reset", kind="wifi", by="button")
+        assert power.expect_event("link_failed")["kind"] == "no_network"
     assert settings_of(board)["wifi"] == {}
     assert vault_slots(board) == before
 
@@ -240,18 +240,18 @@ def test_button_held_shortly_forgets_the_wifi_only(server, make_board):
 def test_led_shows_the_states(server, make_board):
     board = make_board(server, board={"led": LED})
     with board.power_on() as power:
-        power.wait_for("telemetry")
+        power.expect_event("telemetry")
     assert (LED, 1) in power.levels
 
 
 def test_claim_of_the_settings_is_sent_once(server, make_board):
     board = make_board(server, identity={"name": "press4"}, claim={"secret": "the owner's", "duration_s": 60})
     with board.power_on() as power:
-        power.wait_for("claim_sent")
+        power.expect_event("claim_sent")
     assert vault_slots(board)[0].keys() == {"active"}
     assert server.wait_for("claim", device="press4")["result"]
     with board.power_on() as power:
-        power.wait_for("listening")
+        power.expect_event("listening")
     assert "claim_sent" not in steps(power)
     assert power.writes == []
     assert "the owner's" not in board.console.read_text()
@@ -267,9 +267,9 @@ def test_claim_survives_a_cut_at_every_write(server, make_board, torn, tell):
         records = vault_slots(board)
         sent = bool(records) and "active" in records[0] and "claim" not in records[0]
         with board.power_on() as power:
-            power.wait_for("listening")
+            power.expect_event("listening")
             if not sent:
-                power.wait_for("claim_sent")
+                power.expect_event("claim_sent")
         name = f"firstboot-{board.mac}"
         assert [event for event in server.events("claim") if event["device"] == name]
         assert vault_slots(board)[0].keys() == {"active"}

@@ -15,7 +15,7 @@ def provisioned(server, make_board, give_orders, *, kind="ACCESS_TOKEN", tls=Fal
     files = ca_file(server) | options.pop("files", {})
     board = make_board(server, files=files, **way_settings(server, "mqtt", tls=tls, kind=kind), **options)
     with board.power_on() as power:
-        power.wait_for("telemetry")
+        power.expect_event("telemetry")
     return board, give_orders(server, f"firstboot-{board.mac}")
 
 
@@ -28,16 +28,16 @@ def test_rotation_by_a_call_ends_with_the_new_credentials_only(server, make_boar
     board, operator = provisioned(server, make_board, give_orders, kind=kind, tls=tls)
     old = active(board)
     with board.power_on() as power:
-        power.wait_for("listening")
+        power.expect_event("listening")
         operator.save(operator.call("rotateCredentials"))
-        power.wait_for("offline", kind="closed")
-        power.wait_for("rotation", step="done")
-        power.wait_for("telemetry")
+        power.expect_event("offline", kind="closed")
+        power.expect_event("rotation", step="done")
+        power.expect_event("telemetry")
     assert vault_slots(board)[0].keys() == {"active"}
     assert active(board)["type"] == kind
     assert active(board) != old
     with board.power_on() as power:
-        power.wait_for("telemetry")
+        power.expect_event("telemetry")
     assert power.writes == []
     assert server.device_names() == [f"firstboot-{board.mac}"]
 
@@ -45,14 +45,14 @@ def test_rotation_by_a_call_ends_with_the_new_credentials_only(server, make_boar
 def test_rotation_asked_twice_names_the_same_credentials(server, make_board, give_orders):
     board, operator = provisioned(server, make_board, give_orders)
     with board.power_on() as power:
-        power.wait_for("listening")
+        power.expect_event("listening")
         first = operator.call("rotateCredentials")
         writes = len(power.writes)
         assert operator.call("rotateCredentials") == first
-        power.wait_for("rotation", step="asked")
+        power.expect_event("rotation", step="asked")
         assert len(power.writes) >= writes
     with board.power_on() as power:
-        power.wait_for("listening")
+        power.expect_event("listening")
         assert operator.call("rotateCredentials") == first
 
 
@@ -60,10 +60,10 @@ def test_rotation_that_nobody_saved_keeps_the_old_credentials(server, make_board
     board, operator = provisioned(server, make_board, give_orders)
     old = active(board)
     with board.power_on() as power:
-        power.wait_for("listening")
+        power.expect_event("listening")
         assert operator.call("rotateCredentials")["token"] != old["token"]
     with board.power_on() as power:
-        power.wait_for("telemetry")
+        power.expect_event("telemetry")
     assert "refused" not in steps(power)
     assert active(board) == old
     assert len(vault_slots(board)[0]["pending"]) == 1
@@ -80,7 +80,7 @@ app.main()
 """
     board = make_board(server, identity={"name": "other"}, files={"main.py": main})
     with board.power_on() as power:
-        power.wait_for("listening")
+        power.expect_event("listening")
         assert give_orders(server, "other").call("rotateCredentials") == {"error": "flash another one"}
 
 
@@ -91,13 +91,13 @@ def test_rotation_survives_a_cut_at_every_write(server, make_board, give_orders,
     for cut in cuts(torn):
         board, operator = provisioned(server, make_board, give_orders, kind=kind, tls=tls)
         with board.power_on(Conditions(cut=cut)) as power:
-            power.wait_for("listening")
+            power.expect_event("listening")
             if answer := operator.call("rotateCredentials"):
                 operator.save(answer)
             lost = loses_power_before(power, "rotation", "telemetry", step="done")
         vault_slots(board)
         with board.power_on() as power:
-            power.wait_for("telemetry")
+            power.expect_event("telemetry")
             assert "provisioning" not in steps(power)
         if not lost:
             break
@@ -110,10 +110,10 @@ def test_rotation_by_an_attribute_needs_nobody_to_save(server, make_board, give_
     board, operator = provisioned(server, make_board, give_orders, kind=kind, tls=tls)
     old = active(board)
     with board.power_on() as power:
-        power.wait_for("listening")
+        power.expect_event("listening")
         operator.share(rotateCredentials=1)
-        power.wait_for("rotation", step="done")
-        power.wait_for("listening")
+        power.expect_event("rotation", step="done")
+        power.expect_event("listening")
         assert active(board)["type"] == kind
         assert active(board) != old
         new = active(board)
@@ -121,11 +121,11 @@ def test_rotation_by_an_attribute_needs_nobody_to_save(server, make_board, give_
         operator.share(rotateCredentials=1)
     operator.share(rotateCredentials=2)
     with board.power_on() as power:
-        power.wait_for("rotation", step="done")
-        power.wait_for("listening")
+        power.expect_event("rotation", step="done")
+        power.expect_event("listening")
     assert active(board) not in (old, new)
     with board.power_on() as power:
-        power.wait_for("listening")
+        power.expect_event("listening")
     assert power.writes == []
     assert vault_slots(board)[0].keys() == {"active", "rotation"}
 
@@ -140,10 +140,10 @@ def test_rotation_by_an_attribute_survives_a_cut_at_every_write(server, make_boa
         with board.power_on(Conditions(cut=cut)) as power:
             lost = loses_power_before(power, "rotation", "telemetry", step="done")
         with board.power_on() as power:
-            power.wait_for("listening")
+            power.expect_event("listening")
             if lost and "rotation" not in steps(power):
-                power.wait_for("rotation", step="done")
-                power.wait_for("listening")
+                power.expect_event("rotation", step="done")
+                power.expect_event("listening")
         assert active(board) != old
         assert operator.credentials()["credentialsId"] == active(board)["token"]
         if not lost:
@@ -155,7 +155,7 @@ def test_rotation_by_an_attribute_survives_a_cut_at_every_write(server, make_boa
 def test_call_that_is_not_known_is_answered(server, make_board, give_orders):
     board, operator = provisioned(server, make_board, give_orders)
     with board.power_on() as power:
-        power.wait_for("listening")
+        power.expect_event("listening")
         assert operator.call("selfDestruct") == {"error": "unknown method"}
 
 
@@ -171,10 +171,10 @@ def test_application_adds_calls_and_values_of_its_own(server, make_board, give_o
     board = make_board(server, files={"main.py": EXTRA})
     name = f"firstboot-{board.mac}"
     with board.power_on() as power:
-        power.wait_for("listening")
+        power.expect_event("listening")
         operator = give_orders(server, name)
         assert operator.call("double", {"n": 21}) == 42
         assert operator.call("double", {}) == {"error": "KeyError"}
         assert operator.call("broken") == {"error": "RuntimeError"}
-        power.wait_for("command", method="broken")
+        power.expect_event("command", method="broken")
     assert server.query(lambda registry: registry.device(name)).telemetry["temperature"] == 21

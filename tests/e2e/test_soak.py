@@ -91,11 +91,11 @@ class Fate:
                 self.accepted = self.accepted or login(body)
                 if login(body) != self.accepted:
                     self.count["refused"] += 1
-                    connection.say(connack(5))
+                    connection.send(connack(5))
                     return
             if number == packets - 1 and self.random.random() < 0.5:
                 return  # heard, and not answered
-            connection.say(usual_answer(kind, body))
+            connection.send(usual_answer(kind, body))
             if kind == DISCONNECT:
                 return
             if kind != PUBLISH:
@@ -103,9 +103,9 @@ class Fate:
             topic, value, _ = published(body)
             if topic == "v1/devices/me/attributes/request/1":
                 shared = {ROTATE: self.attribute} if self.attribute is not None else {}
-                connection.say(message("v1/devices/me/attributes/response/1", {"shared": shared}))
+                connection.send(message("v1/devices/me/attributes/response/1", {"shared": shared}))
                 if rotation == "call":
-                    connection.say(message("v1/devices/me/rpc/request/7", {"method": ROTATE, "params": {}}))
+                    connection.send(message("v1/devices/me/rpc/request/7", {"method": ROTATE, "params": {}}))
             elif topic == "v1/devices/me/rpc/response/7":
                 self.apply(value)
                 return
@@ -114,7 +114,7 @@ class Fate:
                 if self.random.random() < 0.3:
                     return
                 status = "SUCCESS" if applied else "FAILURE"
-                connection.say(message("v1/devices/me/rpc/response/1", {"status": status}))
+                connection.send(message("v1/devices/me/rpc/response/1", {"status": status}))
 
     def apply(self, fields):
         """Make them what it logs in with, or not."""

@@ -21,7 +21,7 @@ CELLS += [
 def test_first_boot_ends_online(server, make_board, transport, tls, kind):
     board = make_board(server, files=ca_file(server), **way_settings(server, transport, tls=tls, kind=kind))
     with board.power_on() as power:
-        power.wait_for("telemetry")
+        power.expect_event("telemetry")
     assert states(power) == ["new", "linking", "provisioning", "pending", "online"]
     assert ("clock_set" in steps(power)) is tls
     name = f"firstboot-{board.mac}"
@@ -31,7 +31,7 @@ def test_first_boot_ends_online(server, make_board, transport, tls, kind):
     active = vault_slots(board)[0]["active"]
     assert [each["type"] for each in active] == [kind]
     with board.power_on() as power:
-        power.wait_for("telemetry")
+        power.expect_event("telemetry")
     assert power.writes == []
     assert "provisioning" not in steps(power)
     assert vault_slots(board)[0]["active"] == active

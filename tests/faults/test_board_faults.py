@@ -27,7 +27,7 @@ PATIENCE_S = 30.0
 def run(board, found, until="telemetry", **fields):
     """One power cycle under these conditions, up to an event."""
     with board.power_on(found) as power:
-        power.wait_for(until, **fields)
+        power.expect_event(until, **fields)
     return power
 
 
@@ -109,7 +109,7 @@ def test_brownouts_end_and_the_board_is_online_with_one_device(server, blank, se
         while power.power_ons < 6:
             for _ in power.follow(0.01):
                 pass
-        power.wait_for("telemetry")
+        power.expect_event("telemetry")
     assert_online_as_before(server, blank, vault_slots(blank)[0])
 
 
@@ -259,15 +259,15 @@ events.emit("lost", status=wlan.status(), heard=len(wlan.scan()))
 def test_station_loses_its_access_point_when_that_goes_away(server, make_board):
     board = make_board(server, files={"main.py": JOINS})
     with board.power_on(Conditions(away=((0.5, 60.0),))) as power:
-        assert power.wait_for("joined")["heard"] == 1
-        lost = power.wait_for("lost")
+        assert power.expect_event("joined")["heard"] == 1
+        lost = power.expect_event("lost")
     assert (lost["status"], lost["heard"]) == (200, 0)
 
 
 def test_wifi_that_comes_back_is_joined_again_without_a_restart(board):
     with board.power_on(Conditions(away=((0.0, 1.5),))) as power:
-        power.wait_for("link_failed", kind="not_found")
-        power.wait_for("telemetry")
+        power.expect_event("link_failed", kind="not_found")
+        power.expect_event("telemetry")
     assert steps(power).count("boot") == 1
     assert "error" not in states(power)
 

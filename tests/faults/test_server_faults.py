@@ -92,7 +92,7 @@ class Upset:
 
     def _over_coap(self, body, timeout_s):
         with RawPeer(self.ports["coap"], timeout_s) as peer:
-            answer = peer.ask(code(0.02), "api/v1/provision", body)
+            answer = peer.request(code(0.02), "api/v1/provision", body)
             return json.loads(answer.payload)["status"] if answer.payload else answer.code
 
     def assert_works(self):
@@ -117,7 +117,7 @@ def upset(request, tmp_path_factory):
             found = Upset(stack, FaultyServerThread(server), ports, data, lambda: server.journal_text)
         yield found
         said = found.told()
-    secrecy.expect_none_said(data, None, said)
+    secrecy.expect_none_printed(data, None, said)
 
 
 @pytest.fixture(autouse=True)

@@ -273,7 +273,7 @@ def test_board_sets_its_clock_before_tls_and_keeps_it_until_power_off(server: Ru
     )
     for powered in (1, 2):
         with board.power_on() as cycle:
-            cycle.wait_for("end")
+            cycle.expect_event("end")
             output = [event for event in cycle.events if event["event"] != "console"]
         assert [event["event"] for event in output] == [
             *("woke", "clock_set", "now", "connected"),

@@ -125,7 +125,7 @@ def test_board_is_flashed_with_its_buttons_and_updated_without_them(server, boar
 def test_image_is_mended_and_credentials_stay(server, make_board):
     board = make_board(server)
     with board.power_on() as power:
-        power.wait_for("connected")
+        power.expect_event("connected")
     credentials = vault_slots(board)
     with (board.folder / "flash.bin").open("r+b") as file:
         file.seek(0x10000)

@@ -57,7 +57,7 @@ def test_flash_of_a_board_with_another_layout_is_refused_and_nothing_is_written(
     """Its file system, with the credentials, would not be where the definition has it."""
     board = make_board(server, definition="esp32_generic_ota")
     with board.power_on() as power:
-        power.wait_for("connected")
+        power.expect_event("connected")
     before = board.flash()
     with serve(board) as line:
         done = bench("flash", "--port", line.url, *options(server))

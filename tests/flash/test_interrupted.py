@@ -184,7 +184,7 @@ def walk(server, tmp_path, tell):
                 put(board, regions)
                 if online:
                     with board.power_on() as power:
-                        power.wait_for("connected")
+                        power.expect_event("connected")
                 had = vault_slots(board) if online else []
                 wire = Tripwire(moment)
                 line = stack.enter_context(tripwires.serve(board, wire))

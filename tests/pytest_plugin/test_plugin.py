@@ -81,7 +81,7 @@ def test_folder_of_firmware_that_is_not_there_is_an_error_with_the_cure(pytester
     pytester.makepyfile(HELLO)
     ran = pytester.runpytest_subprocess()
     ran.assert_outcomes(errors=1)
-    ran.stdout.fnmatch_lines(["*gone is no folder: bench_firmware in the ini file*"])
+    ran.stdout.fnmatch_lines(["*gone is not a folder: bench_firmware in the ini file*"])
 
 
 def test_folder_of_firmware_is_what_is_on_the_board(pytester):
@@ -140,7 +140,7 @@ def test_port_that_vanishes_is_trouble_and_no_failure(project, served):
         "from pathlib import Path\n"
         "def test_pulled(board):\n"
         "    board.power_on()\n    board.expect_text('hello')\n"
-        "    Path('pull').touch()\n    board.expect_text('never', within=60)\n"
+        "    Path('pull').touch()\n    board.expect_text('never', timeout_s=60)\n"
     )
 
     def pull():
@@ -156,7 +156,7 @@ def test_port_that_vanishes_is_trouble_and_no_failure(project, served):
 
 
 def test_failure_says_the_command_that_has_it_again(project):
-    project.makepyfile("def test_silent(board):\n    board.power_on()\n    board.expect_text('bye', within=0.1)\n")
+    project.makepyfile("def test_silent(board):\n    board.power_on()\n    board.expect_text('bye', timeout_s=0.1)\n")
     ran = project.runpytest_subprocess("--seed", "7")
     ran.assert_outcomes(failed=1)
     ran.stdout.fnmatch_lines(["*no line with 'bye'*", "pytest --target unix --seed 7 *::test_silent"])
@@ -200,13 +200,13 @@ def test_trouble_is_no_failure_that_was_expected_and_hides_none_after_it(project
 def test_failure_in_a_fixture_of_the_project_says_where(project):
     project.makepyfile(
         "import pytest\n@pytest.fixture\ndef ready(board):\n    board.power_on()\n"
-        "    board.expect_text('bye', within=0.1)\n"
+        "    board.expect_text('bye', timeout_s=0.1)\n"
         "def test_ready(ready):\n    pass\n"
     )
     ran = project.runpytest_subprocess()
     ran.assert_outcomes(errors=1)
     ran.stdout.fnmatch_lines(
-        [">*board.expect_text('bye', within=0.1)", "*EventMissing: board board1: no line with 'bye'*"]
+        [">*board.expect_text('bye', timeout_s=0.1)", "*EventMissing: board board1: no line with 'bye'*"]
     )
 
 

@@ -33,7 +33,7 @@ def test_leak(board, bench_server):
     token = bench_server.query(lambda registry: registry.device(name)).credentials.id
     secret = bench_server.profile.provision_secret
     print("printed", token)
-    board.say(f"firstboot {secret}")
+    board.send_line(f"firstboot {secret}")
     board.expect_text("error")
     Path("secrets.json").write_text(json.dumps([token, secret]))
     assert token == secret

@@ -51,7 +51,7 @@ def test_wait_for_an_event_that_never_comes(device):
     with SerialConnection(str(device.path)) as line:
         device.send(ROM + BOOT)
         with pytest.raises(BenchError, match=r"no event connected within 0 s; the board sent \['boot'\]$"):
-            line.wait_for("connected", timeout_s=0.4)
+            line.expect_event("connected", timeout_s=0.4)
 
 
 def test_reset_of_a_line_without_rts_without_an_answer(device, monkeypatch):
@@ -77,7 +77,7 @@ def test_a_port_that_appears_later_is_waited_for(device):
     threading.Timer(0.3, device.plug).start()
     with SerialConnection(str(device.path), patience_s=10) as line:
         device.send(BOOT)
-        assert line.wait_for("boot")["ms"] == 33
+        assert line.expect_event("boot")["ms"] == 33
 
 
 def test_garbage_and_rom_messages_are_console_lines(device):
@@ -100,7 +100,7 @@ def test_events_keeps_the_last_ones_only(device):
 def test_wait_for_looks_at_fields(device):
     with SerialConnection(str(device.path)) as line:
         device.send(b'{"event": "state", "state": "offline"}\n{"event": "state", "state": "online"}\nmore')
-        assert line.wait_for("state", state="online") == {"event": "state", "state": "online"}
+        assert line.expect_event("state", state="online") == {"event": "state", "state": "online"}
 
 
 def test_send_line_types_in_pieces_that_a_board_can_take(device):
@@ -112,13 +112,13 @@ def test_send_line_types_in_pieces_that_a_board_can_take(device):
 def test_a_cable_that_is_pulled_and_put_back(device):
     with SerialConnection(str(device.path)) as line:
         device.send(BOOT)
-        line.wait_for("boot")
+        line.expect_event("boot")
         device.pull()
-        assert "vanished" in (lost := line.wait_for("port_lost")["detail"]) or "there is no such port" in lost
+        assert "vanished" in (lost := line.expect_event("port_lost")["detail"]) or "there is no such port" in lost
         device.plug()
-        line.wait_for("port_back")
+        line.expect_event("port_back")
         device.send(BOOT)
-        line.wait_for("boot")
+        line.expect_event("boot")
         line.send_line("still here")
         assert device.read_until(b"\r") == b"still here\r"
 
@@ -135,7 +135,7 @@ def test_a_socket_that_is_closed_yields_the_last_bytes_and_comes_back(bridge):
         assert back == {"event": "port_back", "port": bridge.url}
         bridge.accept()
         bridge.send(BOOT)
-        assert line.wait_for("boot")
+        assert line.expect_event("boot")
 
 
 @pytest.mark.parametrize("kind", ["bridge", "device"])
@@ -159,7 +159,7 @@ def test_reset_of_a_line_without_rts_goes_through_micropython(request, kind):
         thread = threading.Thread(target=micropython)
         thread.start()
         line.reset()
-        assert line.wait_for("boot")
+        assert line.expect_event("boot")
         thread.join()
     assert heard == [b"import machine\nmachine.reset()\x04"]
     assert console("last words") in line.events

@@ -449,7 +449,7 @@ def over_http(server, body):
 
 def over_coap(server, body):
     with RawPeer(server.ports.coap) as peer:
-        answer = peer.ask(POST, "api/v1/provision", json.dumps(with_key(server, body)).encode())
+        answer = peer.request(POST, "api/v1/provision", json.dumps(with_key(server, body)).encode())
     assert answer.code == (code(4.00) if b"errorMsg" in answer.payload else code(2.01))
     return answer.payload
 

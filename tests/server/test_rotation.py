@@ -197,7 +197,7 @@ def over_http(server, token, body):
 
 def over_coap(server, token, body):
     with RawPeer(server.ports.coap) as peer:
-        answer = peer.ask(POST, f"api/v1/{token}/rpc", body)
+        answer = peer.request(POST, f"api/v1/{token}/rpc", body)
         return answer.code, answer.payload
 
 
@@ -269,11 +269,11 @@ def test_rotation_over_another_transport_ends_the_sessions_of_mqtt(server, v, as
 def test_answer_over_coap_comes_before_the_end_of_its_observation(server):
     new_device(server)
     with RawPeer(server.ports.coap) as peer:
-        watching = peer.ask(GET, f"api/v1/{TOKEN}/rpc", options=[(OBSERVE, b"")], token=b"watching")
+        watching = peer.request(GET, f"api/v1/{TOKEN}/rpc", options=[(OBSERVE, b"")], token=b"watching")
         assert OBSERVE in watching.options
-        answer = peer.ask(POST, f"api/v1/{TOKEN}/rpc", wanting(token="a-new-token"), token=b"rotating")
+        answer = peer.request(POST, f"api/v1/{TOKEN}/rpc", wanting(token="a-new-token"), token=b"rotating")
         assert (answer.code, answer.payload) == (code(2.05), SUCCESS)
-        ended = peer.heard()
+        ended = peer.receive()
         assert (ended.token, OBSERVE in ended.options) == (b"watching", False)
 
 

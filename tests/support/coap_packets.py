@@ -74,7 +74,7 @@ def message(
 
 
 @dataclass(frozen=True)
-class Heard:
+class Received:
     """A message from the server."""
 
     kind: int
@@ -94,7 +94,7 @@ class Heard:
         return None if found is None else int.from_bytes(found, "big")
 
 
-def read(data: bytes) -> Heard:
+def read(data: bytes) -> Received:
     """Decode a message strictly: a server must not send anything invalid."""
     assert data[0] >> 6 == 1
     length, at = data[0] & 15, 4
@@ -118,7 +118,7 @@ def read(data: bytes) -> Heard:
         at += values[1]
     payload = data[at + 1 :]
     assert at == len(data) or payload
-    return Heard(data[0] >> 4 & 3, data[1], int.from_bytes(data[2:4], "big"), token, options, payload)
+    return Received(data[0] >> 4 & 3, data[1], int.from_bytes(data[2:4], "big"), token, options, payload)
 
 
 class RawPeer:
@@ -139,32 +139,32 @@ class RawPeer:
     def send(self, data: bytes) -> None:
         self.socket.send(data)
 
-    def heard_bytes(self) -> bytes:
+    def receive_bytes(self) -> bytes:
         return self.socket.recv(65536)
 
-    def heard(self) -> Heard:
-        return read(self.heard_bytes())
+    def receive(self) -> Received:
+        return read(self.receive_bytes())
 
     def expect_silence(self, seconds: float = 0.2) -> None:
         before = self.socket.gettimeout()
         self.socket.settimeout(seconds)
         try:
-            said = self.socket.recv(65536)
+            received = self.socket.recv(65536)
         except TimeoutError:
-            said = b""
+            received = b""
         self.socket.settimeout(before)
-        assert said == b""
+        assert received == b""
 
-    def ask(
+    def request(
         self, code_: int, path: str, payload: bytes = b"", *, kind: int = CON, options: Any = (), **more: Any
-    ) -> Heard:
+    ) -> Received:
         """Send a request and return its response: piggybacked, or separate if it is late or the request is a NON."""
         mid = next(self._mids)
         token = more.get("token", b"t%d" % mid)
         self.send(message(kind, code_, mid, token, path_options(path) + list(options), payload))
-        answer = self.heard()
-        if kind == CON and answer == Heard(ACK, EMPTY, mid, b""):
-            answer = self.heard()
+        answer = self.receive()
+        if kind == CON and answer == Received(ACK, EMPTY, mid, b""):
+            answer = self.receive()
             assert answer.kind == CON
             self.send(message(ACK, EMPTY, answer.mid))
         else:

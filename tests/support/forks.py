@@ -58,8 +58,8 @@ def bench_command(
         finally:
             running.kill()
             running.join()
-        said, complaint = ((place / name).read_text() for name in ("out", "err"))
-        return subprocess.CompletedProcess(words, running.exitcode, said, complaint)
+        output, complaint = ((place / name).read_text() for name in ("out", "err"))
+        return subprocess.CompletedProcess(words, running.exitcode, output, complaint)
 
 
 def _run(words: list[str], environment: dict[str, str], cwd: str, folder: str) -> None:

@@ -22,7 +22,7 @@ def loses_power_before(power: PowerCycle, *events: str, **fields: Any) -> bool:
     """Wait for these events, the first with these fields; return whether the cut came before the last of them."""
     try:
         for number, event in enumerate(events):
-            power.wait_for(event, **(fields if number == 0 else {}))
+            power.expect_event(event, **(fields if number == 0 else {}))
     except PowerLost:
         assert power.writes[-1]["cut"], "the board died of something else"
         return True

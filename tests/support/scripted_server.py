@@ -43,7 +43,7 @@ class Connection:
         except OSError as error:
             raise Gone from error
 
-    def say(self, data: bytes) -> None:
+    def send(self, data: bytes) -> None:
         """Send bytes to the board. Raises Gone."""
         assert self._socket
         try:

@@ -46,7 +46,7 @@ class _Secret:
     text: str = field(repr=False)
 
 
-def expect_none_said(folder: Path, url: str | None, said: str) -> None:
+def expect_none_printed(folder: Path, url: str | None, output: str) -> None:
     """Fail if a server's output has one of the secrets in its data folder and database; the failure hides it."""
     try:
         known, names = on_database(folder, url, lambda connection: _all(connection, folder))
@@ -57,14 +57,14 @@ def expect_none_said(folder: Path, url: str | None, said: str) -> None:
     looked_for = [
         secret for secret in known if len(secret.text) >= _SHORTEST and not any(secret.text in name for name in names)
     ]
-    found = [secret.what for secret in looked_for if _is_in(secret.text, said)]
+    found = [secret.what for secret in looked_for if _is_in(secret.text, output)]
     if found:
-        pytest.fail(f"the server said {len(found)} secrets, of all things: {', '.join(found[:3])}", pytrace=False)
-    searched.add(Count(len(looked_for), 1, len(said)))
+        pytest.fail(f"the server printed {len(found)} secrets: {', '.join(found[:3])}", pytrace=False)
+    searched.add(Count(len(looked_for), 1, len(output)))
 
 
-def _is_in(text: str, said: str) -> bool:
-    return text in said or json.dumps(text)[1:-1] in said
+def _is_in(text: str, output: str) -> bool:
+    return text in output or json.dumps(text)[1:-1] in output
 
 
 def _all(connection: Connection, folder: Path) -> tuple[list[_Secret], list[str]]:

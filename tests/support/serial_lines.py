@@ -99,13 +99,13 @@ class Served:
         assert not self._thread.is_alive()
 
     def _serve(self) -> None:
-        with self._board.power_on() as power, self._board.console.open("rb") as said:
+        with self._board.power_on() as power, self._board.console.open("rb") as console:
             clients: list[socket.socket] = []
             keyboard = os.open(self._board.keyboard, os.O_WRONLY)
             while not self._stop.is_set():
                 for _ in power.follow(0):
                     pass
-                spoken = said.read()
+                spoken = console.read()
                 readable, _, _ = select.select([self._server, *clients], [], [], 0.005)
                 for each in readable:
                     if each is self._server:

@@ -15,16 +15,16 @@ _POLL_S = 0.005  # a ready file cannot be awaited
 
 
 class Serving:
-    """A running `bench serve`: `with Serving(data, said, *options) as server:`; killed at the end of the block.
+    """A running `bench serve`: `with Serving(data, output, *options) as server:`; killed at the end of the block.
 
-    `said` is the file to which its output is appended.
+    `output` is the file to which its output is appended.
     """
 
-    def __init__(self, data: Path, said: Path, *options: str) -> None:
+    def __init__(self, data: Path, output: Path, *options: str) -> None:
         self._ready_file = data.with_name(f"{data.name}.ready.json")
         self._ready_file.unlink(missing_ok=True)
         arguments = ["serve", "--json", "--data", str(data), "--free-ports", "--ready-file", str(self._ready_file)]
-        self._process = forks.process(_serve, [*arguments, *options], said)
+        self._process = forks.process(_serve, [*arguments, *options], output)
 
     def __enter__(self) -> Self:
         start = time.monotonic()
@@ -46,9 +46,9 @@ class Serving:
         self._process.join()
 
 
-def _serve(arguments: list[str], said: Path) -> None:
-    forks.redirect(said, 1)
-    forks.redirect(said, 2)
+def _serve(arguments: list[str], output: Path) -> None:
+    forks.redirect(output, 1)
+    forks.redirect(output, 2)
     sys.argv[1:] = arguments
     with contextlib.suppress(SystemExit):
         cli.main()

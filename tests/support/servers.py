@@ -25,7 +25,7 @@ class RunningServer(thread.RunningServer):
         was_running = self.is_running()
         super().close()
         if was_running:
-            secrecy.expect_none_said(self.data, self.options.database, self.journal_text)
+            secrecy.expect_none_printed(self.data, self.options.database, self.journal_text)
 
 
 def free_port() -> int:

@@ -38,7 +38,7 @@ class PowerOnALine:
             self._served.reset(Start.RUN, conditions)
             self._held = held.pop_all()
         self._power = self._served.power
-        self.say = self._line.send_line
+        self.send_line = self._line.send_line
 
     def __enter__(self) -> Self:
         return self
@@ -68,10 +68,10 @@ class PowerOnALine:
             if lost or (deadline is not None and time.monotonic() > deadline):
                 return
 
-    def wait_for(self, event: str, *, timeout_s: float = 20.0, **fields: Any) -> dict[str, Any]:
+    def expect_event(self, kind: str, /, *, timeout_s: float = 20.0, **fields: Any) -> dict[str, Any]:
         for found in self.follow(timeout_s):
-            if found["event"] == event and fields.items() <= found.items():
+            if found["event"] == kind and fields.items() <= found.items():
                 return found
         if self._power.is_lost:
-            raise PowerLost(f"the board lost power before {event}")
-        raise BenchError(f"no event {event} within {timeout_s:.0f} s; the board said {self.events}")
+            raise PowerLost(f"the board lost power before {kind}")
+        raise BenchError(f"no event {kind} within {timeout_s:.0f} s; the board said {self.events}")

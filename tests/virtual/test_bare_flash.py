@@ -28,7 +28,7 @@ def erase(flash, offset, size):
 
 def heard(power, *texts):
     for text in texts:
-        power.wait_for("console", text=text)
+        power.expect_event("console", text=text)
 
 
 def burnt_s(power):
@@ -141,4 +141,4 @@ def test_program_reads_its_flash(tmp_path, definition):
         read = [flash[offset : offset + 40].hex() for offset in (0x8000, at, len(flash) - 40)]
         heard(power, str(len(flash)), *read, "refused", "refused")
         chip = boards.load(definition).chip.upper()
-        assert power.wait_for("console")["text"].endswith(f"; Generic {chip} module with {chip}")
+        assert power.expect_event("console")["text"].endswith(f"; Generic {chip} module with {chip}")

@@ -16,7 +16,7 @@ def test_reset_by_rts_is_esptools_sequence_and_the_board_runs(tmp_path, controls
         assert controls[opened:] == [(0, 1), (0, 1), (0, 1), (0, 0), (0, 0)]
         assert served.power
         assert served.power is not before
-        line.wait_for("console", text="idle")
+        line.expect_event("console", text="idle")
 
 
 def test_port_that_is_opened_and_closed_disturbs_no_board(tmp_path, controls):

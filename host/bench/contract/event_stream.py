@@ -50,11 +50,11 @@ class EventStream(ABC):
                 return
             self._pause()
 
-    def wait_for(self, event: str, *, timeout_s: float = 20.0, **fields: Any) -> Event:
+    def expect_event(self, kind: str, /, *, timeout_s: float = 20.0, **fields: Any) -> Event:
         """Return the next event of this name with these fields.
 
         Args:
-            event: The event's name.
+            kind: The event's name.
             timeout_s: Seconds to wait.
             **fields: Values that the event has to have.
 
@@ -62,9 +62,9 @@ class EventStream(ABC):
             BenchError: There is none within `timeout_s`, or none can follow.
         """
         for found in self.follow(timeout_s):
-            if matches(found, event, fields):
+            if matches(found, kind, fields):
                 return found
-        raise self._missing(event, fields, timeout_s)
+        raise self._missing(kind, fields, timeout_s)
 
     @abstractmethod
     def _collect(self) -> None:

@@ -117,7 +117,7 @@ class Board(ABC):
         """Release all resources. A virtual board is switched off; a board on a port runs on."""
 
     @abstractmethod
-    def say(self, text: str) -> None:
+    def send_line(self, text: str) -> None:
         """Type a line on its console.
 
         Raises:
@@ -151,14 +151,14 @@ class Board(ABC):
     # Its events.
 
     @property
-    def heard(self) -> list[RecordedEvent]:
-        """All events so far with their times, also those from before the last power cycle."""
+    def received(self) -> list[RecordedEvent]:
+        """All events so far with the times at which they were received, also those from before the last power cycle."""
         return list(self._recorder.recorded)
 
     @property
     def events(self) -> list[Event]:
         """All events so far; a line that is not an event becomes `{"event": "console", "text": ...}`."""
-        return [each.event for each in self.heard]
+        return [each.event for each in self.received]
 
     @property
     def observer(self) -> Callable[[Event], None]:
@@ -180,42 +180,42 @@ class Board(ABC):
         """
         return self._recorder.follow(timeout_s)
 
-    def expect_event(self, kind: str, /, *, within: float = 20.0, **fields: Any) -> Event:
+    def expect_event(self, kind: str, /, *, timeout_s: float = 20.0, **fields: Any) -> Event:
         """Return the next event of this kind with these fields: the first after the one that was expected last.
 
         Args:
             kind: The event's name.
-            within: Seconds to wait.
+            timeout_s: Seconds to wait.
             **fields: Values that the event has to have.
 
         Raises:
-            EventMissing: It did not come within `within` seconds, or the power was lost before.
+            EventMissing: It did not come within `timeout_s` seconds, or the power was lost before.
             PortError: The port is gone.
         """
         __tracebackhide__ = True
         return self._recorder.expect(
             lambda event: event["event"] == kind and fields.items() <= event.items(),
             expectation(kind, fields),
-            within,
+            timeout_s,
             lambda: self.is_on,
         )
 
-    def expect_text(self, text: str, /, *, within: float = 20.0) -> str:
+    def expect_text(self, text: str, /, *, timeout_s: float = 20.0) -> str:
         """Return the next line that contains this text, and is not an event: the first after the last one expected.
 
         Args:
             text: The text.
-            within: Seconds to wait.
+            timeout_s: Seconds to wait.
 
         Raises:
-            EventMissing: It did not come within `within` seconds, or the power was lost before.
+            EventMissing: It did not come within `timeout_s` seconds, or the power was lost before.
             PortError: The port is gone.
         """
         __tracebackhide__ = True
         found = self._recorder.expect(
             lambda event: event["event"] == "console" and text in event["text"],
             f"line with {text!r}",
-            within,
+            timeout_s,
             lambda: self.is_on,
         )
         return str(found["text"])

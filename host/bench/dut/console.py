@@ -83,8 +83,8 @@ class ConsoleClient:
         for _ in range(_ATTEMPTS):
             # the answer ends where an unknown command is echoed
             end = secrets.token_hex(4)
-            self._board.say(command)
-            self._board.say(f"firstboot end {end}")
+            self._board.send_line(command)
+            self._board.send_line(f"firstboot end {end}")
             answer: list[str] = []
             for event in self._board.follow(_ANSWER_S):
                 text = event["text"] if event["event"] == "console" else ""
@@ -101,7 +101,7 @@ class ConsoleClient:
 
     def _execute(self, command: str) -> str:
         """Send a command once; return the line that confirms it."""
-        self._board.say(command)
+        self._board.send_line(command)
         echoed = False
         for event in self._board.follow(_ANSWER_S * _ATTEMPTS):
             text = event["text"] if event["event"] == "console" else ""

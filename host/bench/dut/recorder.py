@@ -120,7 +120,7 @@ class EventRecorder:
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         while True:
-            yield from self._take_unread()
+            yield from self._read_unread()
             if self._failure:
                 raise self._failure
             left = None if deadline is None else max(deadline - time.monotonic(), 0)
@@ -136,7 +136,7 @@ class EventRecorder:
                 if left is not None:
                     return
 
-    def expect(self, fits: Callable[[Event], bool], what: str, within: float, is_on: Callable[[], bool]) -> Event:
+    def expect(self, fits: Callable[[Event], bool], what: str, timeout_s: float, is_on: Callable[[], bool]) -> Event:
         """Return the next event that fits, and pass over those before it.
 
         If none fits, all events that came can still be expected.
@@ -144,18 +144,18 @@ class EventRecorder:
         Args:
             fits: Returns whether an event is the expected one.
             what: The expected event in words, for the error.
-            within: Seconds to wait.
+            timeout_s: Seconds to wait.
             is_on: Returns whether the board is on, for the error.
 
         Raises:
-            EventMissing: There was none within `within` seconds, or the power was lost before.
+            EventMissing: There was none within `timeout_s` seconds, or the power was lost before.
             PortError: The port is gone.
         """
         __tracebackhide__ = True
         passed: list[Event] = []
         try:
             self._raise_port_lost()
-            for event in self.follow(within):
+            for event in self.follow(timeout_s):
                 if fits(event):
                     passed.clear()
                     return event
@@ -165,7 +165,7 @@ class EventRecorder:
             self._unread.extendleft(reversed(passed))
         since = list(self._unread)
         lost = bool(since) and since[-1]["event"] == POWER_LOST
-        why = "it lost power before" if lost else f"none came within {within:g} s" if is_on() else "it is off"
+        why = "it lost power before" if lost else f"none came within {timeout_s:g} s" if is_on() else "it is off"
         shown = ", ".join(_short(event) for event in since[-_SHOWN:]) or "nothing"
         raise EventMissing(f"board {self._name}: no {what}, {why}; since the last one expected it said {shown}")
 
@@ -186,7 +186,7 @@ class EventRecorder:
     def _has_news(self) -> bool:
         return bool(self._unread) or self._ended
 
-    def _take_unread(self) -> Iterator[Event]:
+    def _read_unread(self) -> Iterator[Event]:
         while self._unread:
             event = self._unread.popleft()
             self.show()
@@ -197,10 +197,10 @@ class EventRecorder:
         assert self._source
         for event in self._source.follow(timeout_s):
             self._record(event)
-            yield from self._take_unread()
+            yield from self._read_unread()
         if self._is_lost():
             self._end({"event": POWER_LOST})
-            yield from self._take_unread()
+            yield from self._read_unread()
 
     def _record(self, event: Event) -> None:
         with self._changed:

@@ -148,7 +148,7 @@ class PortBoard(Board):
         self._recorder.show()
         self._held.close()
 
-    def say(self, text: str) -> None:
+    def send_line(self, text: str) -> None:
         """See Board."""
         self._require_on()
         self.line.send_line(text)

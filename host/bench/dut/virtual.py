@@ -97,10 +97,10 @@ class UnixBoard(Board):
         """See Board."""
         self.power_off()
 
-    def say(self, text: str) -> None:
+    def send_line(self, text: str) -> None:
         """See Board."""
         self._require_on()
-        self.virtual.say(text)
+        self.virtual.send_line(text)
 
     @contextmanager
     def repl(self) -> Iterator[RawRepl]:

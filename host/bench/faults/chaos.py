@@ -195,7 +195,7 @@ class Chaos:
         start = time.monotonic()
         with board.power_on() as power:
             try:
-                power.wait_for("telemetry", timeout_s=_PATIENCE_S)
+                power.expect_event("telemetry", timeout_s=_PATIENCE_S)
             except PowerLost as lost:
                 raise RoundFailed(str(lost)) from lost
             except BenchError:
@@ -207,7 +207,7 @@ class Chaos:
         """Expect another power cycle without a provisioning request."""
         with board.power_on() as power:
             try:
-                power.wait_for("telemetry", timeout_s=_PATIENCE_S)
+                power.expect_event("telemetry", timeout_s=_PATIENCE_S)
             except BenchError:
                 raise RoundFailed(f"it did not get online a second time; {_last_words(power)}") from None
         if "provisioning" in {event["event"] for event in power.events}:

@@ -163,7 +163,7 @@ class FaultyServerProcess(ServerProcess):
         assert self._process.stdin
         self._process.stdin.write(json.dumps(wrong).encode() + b"\n")
         self._process.stdin.flush()
-        self.wait_for("upset", **wrong)
+        self.expect_event("upset", **wrong)
 
 
 class FaultyServerThread:

@@ -140,32 +140,32 @@ def boards(  # noqa: PLR0913, PLR0917 - as many as it uses, by name
     It raises CannotDo, which skips the test, if `--target` names fewer ports, and PortError for trouble with one.
     """
     new = partial(_board, board_choice, board_definitions)
-    taken: list[str] = []
+    opened: list[str] = []
     with ExitStack() as held:
 
         def make(port: str) -> Board:
-            place = tmp_path / "boards" / f"board{len(taken) + 1}"
+            place = tmp_path / "boards" / f"board{len(opened) + 1}"
             made = held.enter_context(new(place, port))
-            taken.append(port)
+            opened.append(port)
             board_record.boards.append(made)
             if request.config.option.live:
                 made.observer = _live(request.config, made.name)
             made.install(board_files)
             return made
 
-        def take(count: int) -> list[Board]:
+        def acquire(count: int) -> list[Board]:
             if board_choice.kind != "port":
                 return [make("") for _ in range(count)]
             there = len(board_choice.ports)
-            if len(taken) + count > there:
-                raise CannotDo(f"needs {len(taken) + count} boards, --target names {there}")
-            left = [port for port in board_choice.ports if port not in taken]
+            if len(opened) + count > there:
+                raise CannotDo(f"needs {len(opened) + count} boards, --target names {there}")
+            left = [port for port in board_choice.ports if port not in opened]
             found = acquire_first_free(left, count, patience_s=board_choice.patience_s)
             for each in found:
                 held.push(each)
             return [make(each.port) for each in found]
 
-        yield take
+        yield acquire
 
 
 @pytest.fixture
@@ -212,7 +212,9 @@ def _live(config: pytest.Config, name: str) -> Callable[[dict[str, Any]], None]:
 
 def _content(folder: Path) -> dict[str, bytes]:
     if not folder.is_dir():
-        raise UsageError(f"{folder} is no folder: bench_firmware in the ini file names one, whose files go onto boards")
+        raise UsageError(
+            f"{folder} is not a folder: bench_firmware in the ini file names one, whose files go onto boards"
+        )
     from bench.flash import firmware  # noqa: PLC0415 - only for a folder of files
 
     return firmware.of_folder(folder)

@@ -49,9 +49,9 @@ class Record:
 
     def lanes(self) -> dict[str, list[Moment]]:
         """Return the moments of each board, the server and the network, in order, by the name of the lane."""
-        lanes = {board.name: [_heard(each.at, each.event) for each in board.heard] for board in self.boards}
+        lanes = {board.name: [_moment(each.at, each.event) for each in board.received] for board in self.boards}
         for server in self.servers:
-            lanes["server"] = [_heard(each["ts"] / 1000, each) for each in server.events()]
+            lanes["server"] = [_moment(each["ts"] / 1000, each) for each in server.events()]
         clock = time.time() - time.monotonic()
         for network in self.networks:
             lanes["network"] = [
@@ -64,7 +64,7 @@ class Record:
         """Yield a board's name, a phase of its boot and the seconds it took, for each phase of each boot."""
         for board in self.boards:
             seen: dict[str, float] = {}
-            for each in board.heard:
+            for each in board.received:
                 kind = each.event["event"]
                 if kind in ("switched_on", "reset_line"):
                     seen = {"switched_on": each.at}
@@ -94,9 +94,9 @@ class Record:
         """Yield each board's name and output; each line begins with the seconds since the test began."""
         for board in self.boards:
             lines = []
-            for each in board.heard:
-                said = each.event["text"] if each.event["event"] == "console" else json.dumps(each.event)
-                lines.append(f"{each.at - self.began:9.3f}  {said}\n")
+            for each in board.received:
+                text = each.event["text"] if each.event["event"] == "console" else json.dumps(each.event)
+                lines.append(f"{each.at - self.began:9.3f}  {text}\n")
             yield board.name, "".join(lines)
 
     def masking(self) -> Callable[[str], str]:
@@ -139,7 +139,7 @@ def _secret_values(value: Any, *, is_secret: bool = False) -> Iterator[str]:
         yield value
 
 
-def _heard(at: float, event: dict[str, Any]) -> Moment:
+def _moment(at: float, event: dict[str, Any]) -> Moment:
     if event["event"] == "console":
         return Moment(at, "console", str(event["text"]))
     telling = [str(event[key]) for key in _TELLING if event.get(key) not in (None, "")]

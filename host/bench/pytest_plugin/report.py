@@ -124,8 +124,8 @@ def _mask_reason(report: pytest.TestReport, mask: Callable[[str], str]) -> None:
         report.longrepr = (file, line, mask(reason))
         return
     crash = getattr(report.longrepr, "reprcrash", None)
-    said = f"{report.longreprtext}\n{crash.message if crash else ''}"
-    if mask(said) != said:
+    text = f"{report.longreprtext}\n{crash.message if crash else ''}"
+    if mask(text) != text:
         report.longrepr = mask(report.longreprtext)
 
 

@@ -51,7 +51,7 @@ class BoardFolder:
             return False
         return True
 
-    def say(self, text: str) -> None:
+    def send_line(self, text: str) -> None:
         """Type a line on the board's serial line, from any process.
 
         Args:

@@ -33,7 +33,7 @@ class PowerCycle(EventStream):
     """A board from power-on to power-off, across the resets between them. A context manager.
 
     Its events have to be followed all the time: that is also what restarts the board after a reset, and what runs its
-    watchdog. They end when the power is lost; `wait_for` raises PowerLost then.
+    watchdog. They end when the power is lost; `expect_event` raises PowerLost then.
     """
 
     def __init__(self, board: BoardFolder, conditions: Conditions, lock: TextIO | None = None) -> None:
@@ -121,8 +121,8 @@ class PowerCycle(EventStream):
         for descriptor in (self._leash, self._hand):
             os.close(descriptor)
 
-    def say(self, text: str) -> None:
-        """Type a line on the board's serial line, as `BoardFolder.say`.
+    def send_line(self, text: str) -> None:
+        """Type a line on the board's serial line, as `BoardFolder.send_line`.
 
         Args:
             text: The line, without its end.
@@ -130,7 +130,7 @@ class PowerCycle(EventStream):
         Raises:
             BenchError: The board is off, or has not read for so long that the pipe is full.
         """
-        self._board.say(text)
+        self._board.send_line(text)
 
     def type(self, keys: bytes) -> None:
         """Type on the board's serial line.

@@ -37,7 +37,7 @@ BUDGET = settings(
 def expect_serving(peer):
     """The next thing the server says is the answer to this request."""
     peer.send(message(CON, POST, 0xFFFF, b"ping", PROVISION, b"{"))
-    while (heard := peer.heard()).token != b"ping":
+    while (heard := peer.receive()).token != b"ping":
         pass
     assert (heard.kind, heard.mid, heard.code) == (ACK, 0xFFFF, code(4.00))
 
@@ -75,7 +75,7 @@ REJECTED = {
 @pytest.mark.parametrize("data", REJECTED.values(), ids=REJECTED)
 def test_confirmable_message_that_is_malformed_is_reset(peer, data):
     peer.send(data)
-    assert peer.heard_bytes() == message(RST, EMPTY, 5)
+    assert peer.receive_bytes() == message(RST, EMPTY, 5)
 
 
 IGNORED = {
@@ -107,7 +107,7 @@ def test_other_message_that_is_malformed_is_ignored(peer, data):
 def test_malformed_message_is_told_without_a_word_of_it(server):
     with RawPeer(server.ports.coap) as peer:
         peer.send(head(CON, POST, 5) + b"\xb5its-secret")
-        assert peer.heard_bytes() == message(RST, EMPTY, 5)
+        assert peer.receive_bytes() == message(RST, EMPTY, 5)
     (told,) = server.events("malformed")
     assert (told["transport"], told["peer"]) == ("coap", "127.0.0.1")
     assert "its-secret" not in str(server.events())

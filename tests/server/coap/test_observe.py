@@ -68,7 +68,7 @@ def quiet(server, device_id):
 
 def notification(peer, token, payload, kind=CON):
     """The next thing heard is this, and it is acknowledged; gives its sequence number."""
-    heard = peer.heard()
+    heard = peer.receive()
     assert (heard.kind, heard.code, heard.token) == (kind, CONTENT, token)
     assert json.loads(heard.payload) == payload
     assert heard.value(CONTENT_FORMAT) == 50
@@ -78,7 +78,7 @@ def notification(peer, token, payload, kind=CON):
 
 
 def observe(peer, path, token=b"o", kind=CON):
-    answer = peer.ask(GET, path, options=[REGISTER], token=token, kind=kind)
+    answer = peer.request(GET, path, options=[REGISTER], token=token, kind=kind)
     assert answer.value(OBSERVE) is not None
     return answer
 
@@ -86,8 +86,8 @@ def observe(peer, path, token=b"o", kind=CON):
 @pytest.mark.parametrize("option", [REGISTER, DEREGISTER])
 def test_observation_with_an_unknown_token_is_401(server, peer, option):
     for what in ("attributes", "rpc"):
-        assert peer.ask(GET, f"api/v1/unknown/{what}", options=[option]).code == code(4.01)
-    assert peer.ask(GET, f"api/v1/{TOKEN}/telemetry", options=[option]).code == code(4.00)
+        assert peer.request(GET, f"api/v1/unknown/{what}", options=[option]).code == code(4.01)
+    assert peer.request(GET, f"api/v1/{TOKEN}/telemetry", options=[option]).code == code(4.00)
 
 
 def test_attributes_are_told_at_once_and_when_they_change(server, device_id, peer):
@@ -126,9 +126,9 @@ def test_change_while_the_first_answer_is_made_is_not_lost(server, device_id, pe
 def test_notification_is_repeated_until_it_is_acknowledged(server, device_id, peer):
     observe(peer, ATTRIBUTES)
     tell(server, device_id, {"a": 1})
-    first = peer.heard_bytes()
+    first = peer.receive_bytes()
     tell(server, device_id, {"a": 2})
-    assert peer.heard_bytes() == first  # and one at a time (NSTART)
+    assert peer.receive_bytes() == first  # and one at a time (NSTART)
     peer.send(message(ACK, EMPTY, int.from_bytes(first[2:4], "big")))
     notification(peer, b"o", {"a": 2})
 
@@ -137,19 +137,19 @@ def test_long_notification_comes_in_blocks(server, device_id, peer):
     values = {"a": "x" * 3000}
     observe(peer, ATTRIBUTES)
     tell(server, device_id, values)
-    heard = peer.heard()
+    heard = peer.receive()
     peer.send(message(ACK, EMPTY, heard.mid))
     assert (heard.value(BLOCK2), len(heard.payload)) == (0b1110, 1024)
     body = heard.payload
     for num in (1, 2):
-        body += peer.ask(GET, ATTRIBUTES, options=[(BLOCK2, block(num, False, 6))]).payload
+        body += peer.request(GET, ATTRIBUTES, options=[(BLOCK2, block(num, False, 6))]).payload
     assert json.loads(body) == values
 
 
 @pytest.mark.parametrize("path", [ATTRIBUTES, RPC])
 def test_observation_ends_when_it_is_deregistered(server, device_id, peer, path):
     observe(peer, path)
-    answer = peer.ask(GET, path, options=[DEREGISTER], token=b"o")
+    answer = peer.request(GET, path, options=[DEREGISTER], token=b"o")
     assert (answer.code, answer.payload, answer.options) == (DELETED, b"", {})
     quiet(server, device_id)
     tell(server, device_id, {"a": 1})
@@ -158,13 +158,13 @@ def test_observation_ends_when_it_is_deregistered(server, device_id, peer, path)
 
 @pytest.mark.parametrize("path", [ATTRIBUTES, RPC])
 def test_deregistering_what_is_not_observed_is_202(server, device_id, peer, path):
-    assert peer.ask(GET, path, options=[DEREGISTER]).code == DELETED
+    assert peer.request(GET, path, options=[DEREGISTER]).code == DELETED
 
 
 def test_observation_ends_when_a_notification_is_rejected(server, device_id, peer):
     observe(peer, ATTRIBUTES)
     tell(server, device_id, {"a": 1})
-    peer.send(message(RST, EMPTY, peer.heard().mid))
+    peer.send(message(RST, EMPTY, peer.receive().mid))
     quiet(server, device_id)
     expect_unharmed(server, devices=["device"])
 
@@ -174,7 +174,7 @@ def test_observation_ends_when_a_notification_is_rejected(server, device_id, pee
 def test_observation_ends_with_the_device_s_sessions(server, device_id, peer, path, why):
     observe(peer, path)
     end(server, device_id, why)
-    heard = peer.heard()
+    heard = peer.receive()
     assert (heard.kind, heard.token, heard.code, heard.options) == (CON, b"o", DELETED, {})
     peer.send(message(ACK, EMPTY, heard.mid))
     quiet(server, device_id)
@@ -185,11 +185,11 @@ def test_later_observation_takes_the_place_of_the_one_before(server, device_id, 
     observe(peer, path)
     with RawPeer(server.ports.coap) as other:
         observe(other, path, token=b"p")
-        heard = peer.heard()
+        heard = peer.receive()
         assert (heard.token, heard.code) == (b"o", DELETED)
         peer.send(message(ACK, EMPTY, heard.mid))
         end(server, device_id)
-        assert other.heard().code == DELETED
+        assert other.receive().code == DELETED
     peer.expect_silence()
     quiet(server, device_id)
 
@@ -210,7 +210,7 @@ def test_attributes_and_calls_are_observed_side_by_side(server, device_id, peer)
     end(server, device_id)
     watch_session_ends = []
     for _ in range(2):
-        watch_session_ends.append(peer.heard())
+        watch_session_ends.append(peer.receive())
         peer.send(message(ACK, EMPTY, watch_session_ends[-1].mid))
     assert {(each.token, each.code) for each in watch_session_ends} == {(b"a", DELETED), (b"r", DELETED)}
     quiet(server, device_id)
@@ -225,7 +225,7 @@ def test_call_is_heard_and_answered(server, device_id, peer):
     assert (first.code, first.payload) == (VALID, b"")
     calling = call_device(server, device_id, "setGpio", {"pin": 1})
     notification(peer, b"o", {"id": 0, "method": "setGpio", "params": {"pin": 1}})
-    assert peer.ask(POST, f"{RPC}/0", b'{"done":true}').code == code(2.01)
+    assert peer.request(POST, f"{RPC}/0", b'{"done":true}').code == code(2.01)
     assert calling.result(20) == {"done": True}
 
 
@@ -242,7 +242,7 @@ def test_observers_do_not_keep_a_server_from_its_end(server, device_id):
     peers = [RawPeer(server.ports.coap) for _ in range(20)]
     for peer in peers:
         peer.send(message(CON, GET, 1, b"o", [REGISTER, *path_options(ATTRIBUTES)]))
-        assert peer.heard().code == CONTENT
+        assert peer.receive().code == CONTENT
     tell(server, device_id, {"a": 1})  # that nobody acknowledges
     start = time.monotonic()
     server.close()
@@ -253,5 +253,5 @@ def test_observers_do_not_keep_a_server_from_its_end(server, device_id):
 
 
 def test_observe_option_of_another_number_registers(server, device_id, peer):
-    answer = peer.ask(GET, ATTRIBUTES, options=[(OBSERVE, number(5))])
+    answer = peer.request(GET, ATTRIBUTES, options=[(OBSERVE, number(5))])
     assert answer.value(OBSERVE) is not None

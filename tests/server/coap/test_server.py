@@ -91,14 +91,14 @@ MALFORMED = {
 
 @pytest.mark.parametrize("body", MALFORMED.values(), ids=MALFORMED)
 def test_provisioning_that_cannot_be_read_is_400_without_a_payload(stranger, body):
-    expect(stranger.ask(POST, PROVISION, body), BAD_REQUEST)
+    expect(stranger.request(POST, PROVISION, body), BAD_REQUEST)
 
 
 @pytest.mark.parametrize(
     "fields", [{"provisionDeviceKey": ...}, {"provisionDeviceSecret": ...}, {"token": None}, {"credentialsType": "?"}]
 )
 def test_provisioning_with_a_bad_field_is_400_without_a_payload(shared_server, stranger, fields):
-    expect(stranger.ask(POST, PROVISION, request_body(shared_server.profile, **fields)), BAD_REQUEST)
+    expect(stranger.request(POST, PROVISION, request_body(shared_server.profile, **fields)), BAD_REQUEST)
 
 
 def test_all_three_outcomes_are_told(server, peer):
@@ -109,7 +109,7 @@ def test_all_three_outcomes_are_told(server, peer):
         ({"deviceName": "a", "token": "A2"}, BAD_REQUEST, FAILURE),
         ({"deviceName": " "}, BAD_REQUEST, FAILURE),
     ):
-        expect(peer.ask(POST, PROVISION, request_body(server.profile, **fields)), code_, body)
+        expect(peer.request(POST, PROVISION, request_body(server.profile, **fields)), code_, body)
     assert server.device_names() == ["a"]
 
 
@@ -122,7 +122,7 @@ def test_all_three_outcomes_are_told(server, peer):
 )
 def test_provisioning_is_found_by_its_name(shared_server, stranger, path):
     body = request_body(shared_server.profile, provisionDeviceKey="x")
-    expect(stranger.ask(POST, path, body), BAD_REQUEST, NOT_FOUND)
+    expect(stranger.request(POST, path, body), BAD_REQUEST, NOT_FOUND)
 
 
 @pytest.mark.parametrize(
@@ -141,24 +141,24 @@ def test_provisioning_is_found_by_its_name(shared_server, stranger, path):
     ],
 )
 def test_other_paths_are_none(shared_server, stranger, path, code_):
-    expect(stranger.ask(POST, path, request_body(shared_server.profile, deviceName="a")), code_)
+    expect(stranger.request(POST, path, request_body(shared_server.profile, deviceName="a")), code_)
 
 
 @pytest.mark.parametrize("method", [PUT, DELETE, FETCH, PATCH, IPATCH, 8, 31])
 def test_other_methods_are_405(stranger, method):
     for path in (PROVISION, "api/v1/none/telemetry"):
-        expect(stranger.ask(method, path, b"{}"), NO_METHOD)
+        expect(stranger.request(method, path, b"{}"), NO_METHOD)
 
 
 @pytest.mark.parametrize("path", [PROVISION, "api/v1/any/provision"])
 def test_reading_the_provisioning_is_400_and_observing_it_401(stranger, path):
-    expect(stranger.ask(GET, path), BAD_REQUEST)
-    expect(stranger.ask(GET, path, options=[(6, b"")]), UNAUTHORIZED)
+    expect(stranger.request(GET, path), BAD_REQUEST)
+    expect(stranger.request(GET, path, options=[(6, b"")]), UNAUTHORIZED)
 
 
 def test_unconfirmed_request_gets_an_unconfirmed_answer(server, peer):
     body = request_body(server.profile, deviceName="a", token="A1")
-    answer = peer.ask(POST, PROVISION, body, kind=NON)
+    answer = peer.request(POST, PROVISION, body, kind=NON)
     expect(answer, CREATED, success("A1"))
 
 
@@ -167,7 +167,7 @@ def test_registry_that_fails_is_500_without_a_payload(server, peer):
         raise RuntimeError("no disk")
 
     server.registry.provision = fail
-    expect(peer.ask(POST, PROVISION, request_body(server.profile)), code(5.00))
+    expect(peer.request(POST, PROVISION, request_body(server.profile)), code(5.00))
     assert [(event["kind"], event["transport"]) for event in server.events("failure")] == [("RuntimeError", "coap")]
 
 
@@ -176,8 +176,8 @@ def test_caller_that_failed_too_often_is_429_with_the_time_to_wait(start_server)
     with RawPeer(server.ports.coap) as peer:
         wrong = request_body(server.profile, provisionDeviceSecret="x", deviceName="a")
         for _ in range(2):
-            expect(peer.ask(POST, PROVISION, wrong), BAD_REQUEST, NOT_FOUND)
-        answer = peer.ask(POST, PROVISION, request_body(server.profile, deviceName="a"))
+            expect(peer.request(POST, PROVISION, wrong), BAD_REQUEST, NOT_FOUND)
+        answer = peer.request(POST, PROVISION, request_body(server.profile, deviceName="a"))
         assert (answer.code, answer.payload, set(answer.options)) == (TOO_MANY, b"", {MAX_AGE})
         assert 1 <= answer.value(MAX_AGE) <= 61
     assert server.device_names() == []
@@ -191,10 +191,10 @@ def test_doubled_request_gets_the_same_answer_and_makes_one_device(server, peer,
     data = message(CON, POST, 7, b"x", path_options(PROVISION), body)
     for _ in range(3):
         peer.send(data)
-    answers = [peer.heard_bytes()]
+    answers = [peer.receive_bytes()]
     for _ in range(3):
         peer.send(data)
-        answers.append(peer.heard_bytes())
+        answers.append(peer.receive_bytes())
     assert set(answers) == {message(ACK, CREATED, 7, b"x", [], success("A1"))}
     assert len(server.events("exchange")) == 1
 
@@ -206,31 +206,31 @@ def test_request_doubled_before_its_answer_is_decided_once(server, peer):
     with held_back_commits(server):
         for _ in range(5):
             peer.send(data)
-        assert (peer.heard_bytes()) == message(ACK, EMPTY, 7)  # it takes long: the answer comes by itself
+        assert (peer.receive_bytes()) == message(ACK, EMPTY, 7)  # it takes long: the answer comes by itself
         peer.send(data)
-        assert (peer.heard_bytes()) == message(ACK, EMPTY, 7)
+        assert (peer.receive_bytes()) == message(ACK, EMPTY, 7)
         peer.expect_silence()
-    answer = peer.heard()
+    answer = peer.receive()
     assert (answer.kind, answer.token, answer.code, answer.payload) == (CON, b"x", CREATED, success("A1"))
     peer.send(message(ACK, EMPTY, answer.mid))
     peer.send(data)
-    assert (peer.heard_bytes()) == message(ACK, EMPTY, 7)
+    assert (peer.receive_bytes()) == message(ACK, EMPTY, 7)
     assert len(server.events("exchange")) == 1
 
 
 def test_separate_answer_is_sent_until_it_is_acknowledged(server, peer):
     with held_back_commits(server):
         peer.send(message(CON, POST, 7, b"x", path_options(PROVISION), request_body(server.profile, token="A1")))
-        assert (peer.heard_bytes()) == message(ACK, EMPTY, 7)
-    first = peer.heard_bytes()
-    assert peer.heard_bytes() == first
+        assert (peer.receive_bytes()) == message(ACK, EMPTY, 7)
+    first = peer.receive_bytes()
+    assert peer.receive_bytes() == first
     peer.send(message(ACK, EMPTY, int.from_bytes(first[2:4], "big")))
 
 
 def test_doubled_unconfirmed_request_is_answered_once(server, peer):
     data = message(NON, POST, 7, b"x", path_options(PROVISION), request_body(server.profile, deviceName="a"))
     peer.send(data)
-    assert peer.heard().code == CREATED
+    assert peer.receive().code == CREATED
     peer.send(data)
     peer.expect_silence()
 
@@ -238,10 +238,10 @@ def test_doubled_unconfirmed_request_is_answered_once(server, peer):
 def test_same_id_of_another_peer_is_another_request(server, peer):
     data = message(CON, POST, 7, b"x", path_options(PROVISION), request_body(server.profile, deviceName="a"))
     peer.send(data)
-    assert peer.heard().code == CREATED
+    assert peer.receive().code == CREATED
     with RawPeer(server.ports.coap) as other:
         other.send(data)
-        assert other.heard().payload == FAILURE
+        assert other.receive().payload == FAILURE
 
 
 def test_same_id_with_something_else_is_another_request(server, peer, answers_in_acknowledgements):
@@ -249,7 +249,7 @@ def test_same_id_with_something_else_is_another_request(server, peer, answers_in
     for n, token in enumerate((b"x", b"x", b"y")):
         body = request_body(server.profile, deviceName=f"d{n // 2}", token=f"T{n}")
         peer.send(message(CON, POST, 7, token, path_options(PROVISION), body))
-        answer = peer.heard()
+        answer = peer.receive()
         assert (answer.kind, answer.mid, answer.token) == (ACK, 7, token)
         assert answer.payload == (FAILURE if n == 1 else success(f"T{n}"))
 
@@ -267,7 +267,7 @@ def test_peer_that_hears_nothing_costs_no_one_else_an_answer(server, peer, answe
             peer.expect_silence()
         for n, each in enumerate(peers):
             if n % 2:
-                assert each.heard().payload == success(f"T{n}")
+                assert each.receive().payload == success(f"T{n}")
 
 
 # With a token.
@@ -277,26 +277,26 @@ def test_peer_that_hears_nothing_costs_no_one_else_an_answer(server, peer, answe
 def test_unknown_token_is_401_whatever_the_payload(stranger, what):
     for token in ("unknown", "provision", "", "x" * 255, "é", "%00"):
         for body in (b'{"a":1}', b"no json", b""):
-            expect(stranger.ask(POST, f"api/v1/{token}/{what}", body), UNAUTHORIZED)
+            expect(stranger.request(POST, f"api/v1/{token}/{what}", body), UNAUTHORIZED)
 
 
 @pytest.mark.parametrize(
     "path", ["api/v1/telemetry", "api/v1/attributes", "api/v1/claim", "api/v1/rpc", "api/v1/rpc/5"]
 )
 def test_path_without_a_token_is_401(server, device, peer, path):
-    expect(peer.ask(POST, path, b"{}"), UNAUTHORIZED)
+    expect(peer.request(POST, path, b"{}"), UNAUTHORIZED)
 
 
 @pytest.mark.parametrize("path", [TELEMETRY, ATTRIBUTES])
 def test_payload_that_cannot_be_read_is_400(server, device, peer, path):
     for body in (b"", b"{", b"1", b"null", b"\xff", b"[" * 1000):
-        expect(peer.ask(POST, path, body), BAD_REQUEST)
+        expect(peer.request(POST, path, body), BAD_REQUEST)
     assert device() == ({}, {})
 
 
 def test_token_of_a_deleted_device_is_401(server, device, peer):
     server.query(lambda registry: registry.delete_device("device"))
-    expect(peer.ask(POST, TELEMETRY, b'{"a":1}'), UNAUTHORIZED)
+    expect(peer.request(POST, TELEMETRY, b'{"a":1}'), UNAUTHORIZED)
 
 
 def test_device_deleted_between_login_and_commit_is_401(server, device, peer):
@@ -308,13 +308,13 @@ def test_device_deleted_between_login_and_commit_is_401(server, device, peer):
         return found
 
     server.registry.token_login = login_and_delete
-    expect(peer.ask(POST, TELEMETRY, b'{"a":1}'), UNAUTHORIZED)
+    expect(peer.request(POST, TELEMETRY, b'{"a":1}'), UNAUTHORIZED)
 
 
 def test_telemetry_and_attributes_are_stored_and_answered_201_without_a_payload(server, device, peer):
-    expect(peer.ask(POST, TELEMETRY, b'[{"a":"1.50"},{"ts":5,"values":{"b":[]}}]'), CREATED)
-    expect(peer.ask(POST, ATTRIBUTES.replace("attributes", "AttriButes"), b'{"c":{"d":null},"none":null}'), CREATED)
-    expect(peer.ask(POST, TELEMETRY + "/more/and/more", b'{"e":1}', kind=NON), CREATED)
+    expect(peer.request(POST, TELEMETRY, b'[{"a":"1.50"},{"ts":5,"values":{"b":[]}}]'), CREATED)
+    expect(peer.request(POST, ATTRIBUTES.replace("attributes", "AttriButes"), b'{"c":{"d":null},"none":null}'), CREATED)
+    expect(peer.request(POST, TELEMETRY + "/more/and/more", b'{"e":1}', kind=NON), CREATED)
     assert device() == ({"a": 1.5, "b": [], "e": 1}, {"c": {"d": None}})
 
 
@@ -329,49 +329,49 @@ def test_login_over_a_transport_that_the_profile_does_not_have_is_500(server, pe
         profiles.by_name(session, profile.name).transport_type = transport
 
     server.query(lambda registry: registry.write(limit))
-    expect(peer.ask(POST, TELEMETRY, b'{"a":1}'), answer)
+    expect(peer.request(POST, TELEMETRY, b'{"a":1}'), answer)
 
 
 def test_token_with_other_characters_is_found(server, peer):
     profile = server.new_profile(ProvisionType.CHECK_PRE_PROVISIONED_DEVICES)
     server.query(lambda registry: registry.create_device("device", profile.name, token="a b?%é漢"))
     options = [(11, b"api"), (11, b"v1"), (11, "a b?%é漢".encode()), (11, b"telemetry")]
-    expect(peer.ask(POST, "", b'{"a":1}', options=options), CREATED)
+    expect(peer.request(POST, "", b'{"a":1}', options=options), CREATED)
 
 
 @pytest.mark.parametrize("body", [b"[]", b"{", b"1", b'{"secretKey":{}}'])
 def test_claim_that_cannot_be_read_is_400(server, device, peer, body):
-    expect(peer.ask(POST, CLAIM, body), BAD_REQUEST)
+    expect(peer.request(POST, CLAIM, body), BAD_REQUEST)
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b'{"secretKey":"s","durationMs":60000}'])
 def test_claim_is_201_whatever_becomes_of_it(server, device, peer, body):
     for _ in range(2):
-        expect(peer.ask(POST, CLAIM, body), CREATED)
+        expect(peer.request(POST, CLAIM, body), CREATED)
     assert len(server.events("claim")) == 2
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{", b"{}", b'{"method":null}'])
 def test_call_that_cannot_be_read_is_400(server, device, peer, body):
-    expect(peer.ask(POST, RPC, body), BAD_REQUEST)
+    expect(peer.request(POST, RPC, body), BAD_REQUEST)
 
 
 def test_call_of_an_unknown_method_is_504(server, device, peer):
     for path in (RPC, RPC + "/x", RPC + "/2147483648", RPC + "/"):  # none of these is an answer to a call
-        expect(peer.ask(POST, path, b'{"method":"none","params":{}}'), code(5.04))
+        expect(peer.request(POST, path, b'{"method":"none","params":{}}'), code(5.04))
 
 
 def test_call_is_answered(server, device, peer):
-    answer = peer.ask(POST, RPC, b'{"method":"getCurrentTime","params":{}}')
+    answer = peer.request(POST, RPC, b'{"method":"getCurrentTime","params":{}}')
     assert (answer.code, answer.options) == (CONTENT, {CONTENT_FORMAT: [number(50)]})
     assert abs(json.loads(answer.payload) - now_ms()) < 10_000
 
 
 @pytest.mark.parametrize("call_id", ["0", "+1", "-1", "2147483647"])
 def test_answer_that_nobody_waits_for_is_201_if_it_can_be_read(server, device, peer, call_id):
-    expect(peer.ask(POST, f"{RPC}/{call_id}", b"{}"), CREATED)
+    expect(peer.request(POST, f"{RPC}/{call_id}", b"{}"), CREATED)
     for body in (b"", b"{", b"1", b"[]"):
-        expect(peer.ask(POST, f"{RPC}/{call_id}", body), BAD_REQUEST)
+        expect(peer.request(POST, f"{RPC}/{call_id}", body), BAD_REQUEST)
 
 
 # Reading attributes.
@@ -379,7 +379,7 @@ def test_answer_that_nobody_waits_for_is_201_if_it_can_be_read(server, device, p
 
 @pytest.fixture
 def with_attributes(server, device, peer):
-    expect(peer.ask(POST, ATTRIBUTES, b'{"a":1,"b":"x"}'), CREATED)
+    expect(peer.request(POST, ATTRIBUTES, b'{"a":1,"b":"x"}'), CREATED)
     found = server.query(lambda registry: registry.token_login(TOKEN))
     values = {"a": 2, "s": [1.5]}
     server.query(lambda registry: registry.write(timeseries.set_attributes, found.id, SHARED_SCOPE, values))
@@ -388,17 +388,17 @@ def with_attributes(server, device, peer):
 
 @pytest.mark.parametrize("what", ["telemetry", "claim", "rpc", "none", "attributes/5"])
 def test_reading_anything_else_is_400(server, device, peer, what):
-    expect(peer.ask(GET, f"api/v1/{TOKEN}/{what}".replace("attributes/5", "none/5")), BAD_REQUEST)
+    expect(peer.request(GET, f"api/v1/{TOKEN}/{what}".replace("attributes/5", "none/5")), BAD_REQUEST)
 
 
 def test_attributes_of_an_unknown_token_are_401(stranger):
     for path in ("api/v1/unknown/attributes", "api/v1/unknown/attributes?clientKeys=a", "api/v1/attributes"):
-        expect(stranger.ask(GET, path), UNAUTHORIZED)
+        expect(stranger.request(GET, path), UNAUTHORIZED)
 
 
 @pytest.mark.parametrize("query", ["", "?clientKeys=a", "?sharedKeys=a,b&clientKeys=c"])
 def test_attributes_of_a_device_without_any_are_404(server, device, peer, query):
-    expect(peer.ask(GET, ATTRIBUTES + query), NO_RESOURCE)
+    expect(peer.request(GET, ATTRIBUTES + query), NO_RESOURCE)
 
 
 @pytest.mark.parametrize(
@@ -414,7 +414,7 @@ def test_attributes_of_a_device_without_any_are_404(server, device, peer, query)
     ],
 )
 def test_attributes_are_those_asked_for(with_attributes, query, found):
-    answer = with_attributes.ask(GET, ATTRIBUTES + query)
+    answer = with_attributes.request(GET, ATTRIBUTES + query)
     assert (answer.code, answer.options) == (CONTENT, {CONTENT_FORMAT: [number(50)]})
     assert json.loads(answer.payload) == found
 
@@ -424,12 +424,12 @@ def test_attributes_are_those_asked_for(with_attributes, query, found):
 
 @pytest.mark.parametrize("option", [9, 13, 51, 65001])
 def test_critical_option_that_is_unknown_is_402(stranger, option):
-    expect(stranger.ask(POST, PROVISION, b"{", options=[(option, b"")]), BAD_OPTION)
+    expect(stranger.request(POST, PROVISION, b"{", options=[(option, b"")]), BAD_OPTION)
 
 
 @pytest.mark.parametrize("option", [(PROXY_URI, b"coap://127.0.0.1/"), (PROXY_SCHEME, b"coap")])
 def test_server_is_no_proxy(stranger, option):
-    expect(stranger.ask(POST, PROVISION, b"{", options=[option]), code(5.05))
+    expect(stranger.request(POST, PROVISION, b"{", options=[option]), code(5.05))
 
 
 def test_options_that_do_not_matter_do_not(stranger):
@@ -445,7 +445,7 @@ def test_options_that_do_not_matter_do_not(stranger):
         (NO_RESPONSE, number(8)),
         (1000, b"x" * 300),
     ]
-    expect(stranger.ask(POST, PROVISION, b"{", options=options), BAD_REQUEST)
+    expect(stranger.request(POST, PROVISION, b"{", options=options), BAD_REQUEST)
 
 
 # Blocks.
@@ -456,7 +456,7 @@ def send_in_blocks(peer, path, body, exponent=2):
     for start in range(0, len(body), size):
         more = start + size < len(body)
         option = (BLOCK1, block(start // size, more, exponent))
-        answer = peer.ask(POST, path, body[start : start + size], options=[option])
+        answer = peer.request(POST, path, body[start : start + size], options=[option])
         if answer.code != CONTINUE:
             break
         assert (answer.options, answer.payload) == ({BLOCK1: [option[1]]}, b"")
@@ -481,7 +481,7 @@ def test_body_in_blocks_beyond_the_limit_is_413(server, peer, exponent):
 
 def test_body_that_is_announced_beyond_the_limit_is_413_at_once(stranger):
     options = [(BLOCK1, block(0, True, 0)), (SIZE1, number(65537))]
-    assert stranger.ask(POST, PROVISION, b" " * 16, options=options).code == TOO_LARGE
+    assert stranger.request(POST, PROVISION, b" " * 16, options=options).code == TOO_LARGE
 
 
 def test_body_at_the_limit_is_taken(server, device, peer):
@@ -493,7 +493,7 @@ def test_body_at_the_limit_is_taken(server, device, peer):
 
 def test_body_of_one_datagram_at_its_longest_is_taken(server, device, peer):
     body = json.dumps({"a": "x" * 65000}).encode()
-    expect(peer.ask(POST, ATTRIBUTES, body), CREATED)
+    expect(peer.request(POST, ATTRIBUTES, body), CREATED)
     assert len(device()[1]["a"]) == 65000
 
 
@@ -514,7 +514,7 @@ def test_body_of_one_datagram_at_its_longest_is_taken(server, device, peer):
 def test_block_that_does_not_fit_is_refused(stranger, blocks, code_):
     for n, (num, more, exponent, size) in enumerate(blocks):
         option = (BLOCK1, block(num, more, exponent))
-        answer = stranger.ask(POST, PROVISION, b" " * size, options=[option])
+        answer = stranger.request(POST, PROVISION, b" " * size, options=[option])
         assert answer.code == (code_ if n == len(blocks) - 1 else CONTINUE)
 
 
@@ -525,14 +525,14 @@ def test_blocks_of_two_peers_and_two_paths_are_kept_apart(server, peer):
         for num in range(4):
             for body, (way, path) in zip(bodies, ways, strict=True):
                 option = (BLOCK1, block(num, num < 3, 2))
-                answer = way.ask(POST, path, body[num * 64 : num * 64 + 64], options=[option])
+                answer = way.request(POST, path, body[num * 64 : num * 64 + 64], options=[option])
                 assert answer.code == (CONTINUE if num < 3 else CREATED)
     assert server.device_names() == ["a", "b", "c"]
 
 
 def test_long_answer_comes_in_blocks(server, device, peer):
     values = {"a": "x" * 3000, "b": "y"}
-    expect(peer.ask(POST, ATTRIBUTES, json.dumps(values).encode()), CREATED)
+    expect(peer.request(POST, ATTRIBUTES, json.dumps(values).encode()), CREATED)
     for exponent in (None, 6, 2):
         body, num, etags = b"", 0, set()
         while True:
@@ -541,7 +541,7 @@ def test_long_answer_comes_in_blocks(server, device, peer):
                 if exponent is None and num == 0
                 else [(BLOCK2, block(num, False, 6 if exponent is None else exponent))]
             )
-            answer = peer.ask(GET, ATTRIBUTES + "?clientKeys=a,b", options=wanted)
+            answer = peer.request(GET, ATTRIBUTES + "?clientKeys=a,b", options=wanted)
             assert (answer.code, answer.value(CONTENT_FORMAT)) == (CONTENT, 50)
             option = answer.value(BLOCK2)
             assert (option >> 4, option & 7) == (num, 6 if exponent is None else exponent)
@@ -555,21 +555,21 @@ def test_long_answer_comes_in_blocks(server, device, peer):
 
 
 def test_block_of_an_answer_that_there_is_none_of_is_refused(server, device, peer):
-    assert peer.ask(GET, ATTRIBUTES, options=[(BLOCK2, block(1, False, 6))]).code == INCOMPLETE
-    expect(peer.ask(POST, ATTRIBUTES, json.dumps({"a": "x" * 2000}).encode()), CREATED)
-    assert peer.ask(GET, ATTRIBUTES).value(BLOCK2) == 0b1110
-    assert peer.ask(GET, ATTRIBUTES, options=[(BLOCK2, block(2, False, 6))]).code == BAD_REQUEST
-    assert peer.ask(GET, ATTRIBUTES + "?a=b", options=[(BLOCK2, block(1, False, 6))]).code == INCOMPLETE
+    assert peer.request(GET, ATTRIBUTES, options=[(BLOCK2, block(1, False, 6))]).code == INCOMPLETE
+    expect(peer.request(POST, ATTRIBUTES, json.dumps({"a": "x" * 2000}).encode()), CREATED)
+    assert peer.request(GET, ATTRIBUTES).value(BLOCK2) == 0b1110
+    assert peer.request(GET, ATTRIBUTES, options=[(BLOCK2, block(2, False, 6))]).code == BAD_REQUEST
+    assert peer.request(GET, ATTRIBUTES + "?a=b", options=[(BLOCK2, block(1, False, 6))]).code == INCOMPLETE
     with RawPeer(server.ports.coap) as other:
-        assert other.ask(GET, ATTRIBUTES, options=[(BLOCK2, block(1, False, 6))]).code == INCOMPLETE
+        assert other.request(GET, ATTRIBUTES, options=[(BLOCK2, block(1, False, 6))]).code == INCOMPLETE
 
 
 def test_long_answer_to_provisioning_is_given_once_and_to_its_end(server, peer):
     body = request_body(server.profile, deviceName="a", credentialsType="X509_CERTIFICATE", hash="x" * 2000)
     first = send_in_blocks(peer, PROVISION, body, 6)
     assert (first.code, first.value(BLOCK2)) == (CREATED, 0b1110)
-    rest = peer.ask(POST, PROVISION, options=[(BLOCK2, block(1, False, 6))])
-    whole = peer.ask(POST, PROVISION, options=[(BLOCK2, block(2, False, 6))])
+    rest = peer.request(POST, PROVISION, options=[(BLOCK2, block(1, False, 6))])
+    whole = peer.request(POST, PROVISION, options=[(BLOCK2, block(2, False, 6))])
     assert json.loads(first.payload + rest.payload + whole.payload)["status"] == "SUCCESS"
 
 
@@ -588,7 +588,7 @@ def test_port_in_use_is_an_error(tmp_path, server):
 def test_server_listens_on_ipv6(start_server):
     server = start_server(host="::1")
     with RawPeer(server.ports.coap, host="::1") as peer:
-        expect(peer.ask(POST, PROVISION, b"{"), BAD_REQUEST)
+        expect(peer.request(POST, PROVISION, b"{"), BAD_REQUEST)
     assert server.events("bad_request")[0]["peer"] == "::1"
 
 
@@ -597,17 +597,17 @@ def test_server_on_all_addresses_answers_from_the_one_it_was_asked_at(start_serv
         server = start_server(host[:2], host=host)
         for address in ("127.0.0.1", "127.0.0.2"):
             with RawPeer(server.ports.coap, host=address) as peer:  # connected: hears that address alone
-                expect(peer.ask(POST, PROVISION, b"{"), BAD_REQUEST)
+                expect(peer.request(POST, PROVISION, b"{"), BAD_REQUEST)
         assert {event["peer"] for event in server.events("bad_request")} == {"127.0.0.1"}
 
 
 def test_events_tell_no_secret(server, device, peer):
     profile = server.profile
-    peer.ask(POST, PROVISION, request_body(profile, deviceName="a", token="its-token"))
-    peer.ask(POST, PROVISION, request_body(profile, provisionDeviceSecret=...))
-    peer.ask(POST, TELEMETRY, b'{"a":"its-secret"}')
-    peer.ask(POST, ATTRIBUTES, b"its-secret")
-    peer.ask(GET, "api/v1/its-token-too/attributes")
+    peer.request(POST, PROVISION, request_body(profile, deviceName="a", token="its-token"))
+    peer.request(POST, PROVISION, request_body(profile, provisionDeviceSecret=...))
+    peer.request(POST, TELEMETRY, b'{"a":"its-secret"}')
+    peer.request(POST, ATTRIBUTES, b"its-secret")
+    peer.request(GET, "api/v1/its-token-too/attributes")
     told = str(server.events())
     assert {"exchange", "bad_request", "telemetry", "bad_message", "login_refused"} <= {
         event["event"] for event in server.events()

@@ -71,7 +71,7 @@ class Bench:
         out, err = self.process.communicate(timeout=PATIENCE_S)
         self.told += out
         if secrecy.has_registry(self.data, None):
-            secrecy.expect_none_said(self.data, None, self.told + err)
+            secrecy.expect_none_printed(self.data, None, self.told + err)
         return self.process.returncode, err, time.monotonic() - start
 
     def stop(self, number=signal.SIGTERM):
@@ -184,7 +184,7 @@ def test_ready_file_names_the_real_ports_and_is_private(bench):
         if name == "coap_port":
             with RawPeer(ready[name]) as peer:
                 peer.send(message(CON, EMPTY, 5))
-                assert peer.heard_bytes() == message(RST, EMPTY, 5)
+                assert peer.receive_bytes() == message(RST, EMPTY, 5)
         else:
             RawClient(ready[name]).socket.close()
     assert json.loads(started.told) == {"event": "listening", "ts": json.loads(started.told)["ts"], **ready}
@@ -200,8 +200,8 @@ def test_udp_port_in_use_is_one_line(bench):
 def test_signal_ends_a_server_while_devices_listen_to_it(bench):
     started = bench().start()
     with RawClient(started.ready["http_port"]) as client, RawPeer(started.ready["coap_port"]) as peer:
-        peer.ask(POST, "api/v1/provision", started.request(deviceName="a", token="A1"))
-        peer.ask(GET, "api/v1/A1/rpc", options=[(OBSERVE, b"")])
+        peer.request(POST, "api/v1/provision", started.request(deviceName="a", token="A1"))
+        peer.request(GET, "api/v1/A1/rpc", options=[(OBSERVE, b"")])
         client.send(b"GET /api/v1/A1/rpc HTTP/1.1\r\n\r\n")
         expect_silence(client)
         code, err, seconds = started.stop()

@@ -15,9 +15,9 @@ def test_start_that_fails_is_said_and_leaves_the_other_one_alone(tmp_path):
         with pytest.raises(BenchError, match="a server is running on"):
             ServerProcess(tmp_path / "data")
         assert server.is_running()
-        assert server.wait_for("listening")["pid"] == server.pid
+        assert server.expect_event("listening")["pid"] == server.pid
         with pytest.raises(BenchError, match="did not report nonsense"):
-            server.wait_for("nonsense", timeout_s=0.1)
+            server.expect_event("nonsense", timeout_s=0.1)
     assert not server.is_running()
 
 
@@ -39,7 +39,7 @@ def test_server_waits_for_who_took_one_of_its_ports_meanwhile(tmp_path):
         with closing(socket.create_server(("127.0.0.1", port))):
             starting = threading.Thread(target=server.start)
             starting.start()
-            server.wait_for(
+            server.expect_event(
                 "",
                 text=f"error: cannot listen on 127.0.0.1 port {port} (Address already in use): "
                 "choose another host or port (0 is any free one)",

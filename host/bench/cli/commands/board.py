@@ -93,7 +93,7 @@ def boot(
     made = VirtualBoard(folder(data, name))
     with made.power_on(conditions) as power:
         if keyboard.is_available():
-            keyboard.forward(made.say)
+            keyboard.forward(made.send_line)
         for event in power.follow():
             if as_json:
                 print(event["text"] if event["event"] == "console" else json.dumps(event), flush=True)
@@ -117,7 +117,7 @@ def console(name: str, data: Data = DEFAULT_DATA) -> None:
         raise BenchError(f"board {name} is off: bench board boot {name} switches it on")
     with made.console.open("rb") as output:
         output.seek(0, os.SEEK_END)
-        typing = keyboard.forward(made.say)
+        typing = keyboard.forward(made.send_line)
         end = None
         while made.is_on() and (end is None or time.monotonic() < end):
             sys.stdout.buffer.write(output.read())

@@ -103,7 +103,7 @@ def _watch(power: PowerCycle, server: ServerProcess, name: str) -> None:
             # the board's clock starts with its first line, which has its own milliseconds
             started_ms = time.time_ns() // 1_000_000 - event["ms"]
         if event["event"] == "telemetry":
-            seen = server.wait_for("telemetry", device=name)
+            seen = server.expect_event("telemetry", device=name)
             event_lines.line(seen["ts"] - started_ms, f"[green]telemetry[/green] of {name} seen", who="server")
             event_lines.show(event)
             return
@@ -120,7 +120,7 @@ def _keep(data: Path, board: VirtualBoard, server: ServerProcess, address: dict[
         start_new_session=True,
     )
     try:
-        server.wait_for("telemetry", device=names.of_mac(board.mac))
+        server.expect_event("telemetry", device=names.of_mac(board.mac))
     except BaseException:
         process.terminate()
         process.wait()

@@ -44,7 +44,7 @@ def monitor(
     with PortBoard(name, baud=baud, reset=False, recorder=recorder) as board:
         if reset:
             board.reset()
-        typing = keyboard.forward(board.say) if keyboard.is_available() else None
+        typing = keyboard.forward(board.send_line) if keyboard.is_available() else None
         for event in _events(board, timeout, None if until or timeout else typing):
             if as_json:
                 print(json.dumps(event), flush=True)

@@ -125,11 +125,11 @@ class ServerProcess:
         assert self._process.stdin
         self._process.stdin.close()
 
-    def wait_for(self, event: str, *, timeout_s: float = 30.0, **fields: Any) -> dict[str, Any]:
+    def expect_event(self, kind: str, /, *, timeout_s: float = 30.0, **fields: Any) -> dict[str, Any]:
         """Wait for an event in the journal, and return it. The next call goes on behind it.
 
         Args:
-            event: Its name.
+            kind: Its name.
             timeout_s: How long to wait, in seconds.
             fields: The fields that it must have.
 
@@ -141,11 +141,11 @@ class ServerProcess:
             *lines, self._rest = (self._rest + self._tail.read()).split("\n")
             for number, line in enumerate(lines):
                 found = _event(line)
-                if found["event"] == event and fields.items() <= found.items():
+                if found["event"] == kind and fields.items() <= found.items():
                     self._rest = "\n".join([*lines[number + 1 :], self._rest])
                     return found
             time.sleep(_POLL_S)
-        raise BenchError(f"the server did not report {event} within {timeout_s:.0f} s: see {self.log}")
+        raise BenchError(f"the server did not report {kind} within {timeout_s:.0f} s: see {self.log}")
 
 
 def _event(line: str) -> dict[str, Any]:

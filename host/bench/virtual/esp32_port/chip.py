@@ -131,7 +131,7 @@ def begins_program(file, offset):
 
 
 def start(options, power):
-    """Boot as chip, bootloader and image do, and mount the flash's file system, if any, in place of the host's."""
+    """Boot as chip, bootloader and image do, and mount the flash's file system, if any, instead of the host's."""
     image = open(options["flash"], "r+b")
     table = list(partitions(image))
     if not begins_program(image, options["bootloader"]):

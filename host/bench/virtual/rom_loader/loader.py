@@ -233,10 +233,10 @@ class RomLoader:
         self._begin(offset, size, size, deflated=True)
 
     def flash_data(self, data: bytes) -> None:
-        self._take(data, deflated=False)
+        self._receive_data(data, deflated=False)
 
     def deflate_data(self, data: bytes) -> None:
-        self._take(data, deflated=True)
+        self._receive_data(data, deflated=True)
 
     def flash_end(self, stay: int) -> None:
         """End a write, and leave the loader: the stub unless `stay` is set, the ROM in any case.
@@ -297,7 +297,7 @@ class RomLoader:
             self._flash.erase(offset, erase)
             self._write.erased = self._flash.size
 
-    def _take(self, data: bytes, *, deflated: bool) -> None:
+    def _receive_data(self, data: bytes, *, deflated: bool) -> None:
         write = self._write
         if not write or (write.inflate is not None) != deflated:
             raise CommandRefused(Reason.NO_SESSION)

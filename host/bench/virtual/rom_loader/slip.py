@@ -28,16 +28,16 @@ class Decoder:
         complete = []
         *ended, rest = data.split(END)
         for part in ended:
-            self._take(part)
+            self._append(part)
             packet = self._unescaped()
             if packet:
                 complete.append(packet)
             # An END that ends nothing begins something: so after an END that was lost the next packet is whole.
             self._packet = None if packet else bytearray()
-        self._take(rest)
+        self._append(rest)
         return complete
 
-    def _take(self, part: bytes) -> None:
+    def _append(self, part: bytes) -> None:
         if self._packet is not None:
             self._packet += part
             if len(self._packet) > 2 * self._limit:
