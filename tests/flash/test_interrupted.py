@@ -18,8 +18,8 @@ import pytest
 
 from bench import boards, paths
 from bench.contract import settings
-from bench.flash import chip_writer, firmware, images
-from bench.flash.chip_writer import Region
+from bench.flash import filesystem, firmware, images
+from bench.flash.filesystem import Region
 from bench.virtual.board import VirtualBoard
 from bench.virtual.line_server import LineServer
 from tests.support import budget, tripwires
@@ -234,7 +234,7 @@ def test_board_with_older_files(walk, settings_file, tmp_path):
     own.mkdir()
     (own / "main.py").write_text("from firstboot import app\napp.main()\n")
     (own / "table.bin").write_bytes(os.urandom(5000))
-    files = chip_writer.filesystem_regions(BOARD, {**firmware.files(), **settings_file})
+    files = filesystem.regions(BOARD, {**firmware.files(), **settings_file})
     walk("boards with older files", OTHER_FILES, [*PARTS, *files], "--files", str(own), online=True)
 
 
@@ -242,5 +242,5 @@ def test_board_with_another_image(walk, settings_file):
     offset, content = PARTS[2]
     other = bytearray(content)
     other[len(other) // 2] ^= 1
-    files = chip_writer.filesystem_regions(BOARD, {**firmware.files(), **settings_file})
+    files = filesystem.regions(BOARD, {**firmware.files(), **settings_file})
     walk("boards with another image", OTHER_IMAGE, [*PARTS[:2], (offset, bytes(other)), *files], online=True)

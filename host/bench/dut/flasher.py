@@ -10,7 +10,7 @@ from bench.dut.board import Board
 from bench.dut.serial import PortBoard
 from bench.dut.unsupported import CannotDo
 from bench.errors import BenchError
-from bench.flash import chip_writer, images
+from bench.flash import filesystem, images
 
 _RUNS = "import sys,json\nprint(json.dumps([sys.platform,'.'.join(map(str,sys.implementation.version[:3]))]))"
 _SILICON = "esp32"
@@ -59,7 +59,7 @@ class Flasher:
         """
         board, definition = self._on_a_line, self.definition
         found = images.find(definition, image)
-        regions = [*images.parts(found.data, definition), *chip_writer.filesystem_regions(definition, dict(files))]
+        regions = [*images.parts(found.data, definition), *filesystem.regions(definition, dict(files))]
         with board.loader() as chip:
             chip.inspect()
             sent = chip.write(regions, erase=erase)

@@ -19,8 +19,9 @@ from typing import Self
 from bench.boards import BoardDefinition
 from bench.contract.events import STUCK_STATES, Event
 from bench.errors import BenchError
-from bench.flash import chip_writer, inspection
-from bench.flash.chip_writer import ChipWriter, Region
+from bench.flash import chip_writer, comparison, filesystem, inspection
+from bench.flash.chip_writer import ChipWriter
+from bench.flash.filesystem import Region
 from bench.flash.inspection import Inspection
 from bench.flash.job import FlashJob, FlashOutcome
 from bench.flash.progress import ProgressReporter
@@ -33,10 +34,6 @@ _BOOT_S = 20.0
 _ATTEMPT_S = 1.5
 _ANSWER_S = 3.0
 _USB_BACK_S = 5.0  # a chip's own USB is gone while it is reset
-# The files outside the package that the bench writes; all others are left alone.
-_OURS = ("/boot.py", "/main.py", "/settings.json", "/ca.der", "/device.crt", "/device.key")
-_PACKAGE = "/firstboot/"
-_UNFINISHED = ".new"
 
 
 def flash(job: FlashJob, reporter: ProgressReporter, done: FlashOutcome) -> None:
@@ -154,11 +151,9 @@ class _Flashing:
                     "nothing, without the credentials that may be on it"
                 ) from error
             return False
-        self._check(found)
-        if found.files is None or any(
-            inspection.digest(content) != there
-            for (_, content), there in zip(self._job.parts, found.parts, strict=False)
-        ):
+        if self._job.board:
+            comparison.check_definition(found, self._job.board)
+        if found.files is None or not comparison.has_image(found, self._job.parts):
             return False
         try:
             self._sync(repl, found)
@@ -199,7 +194,7 @@ class _Flashing:
             regions = list(self._job.parts)
             new = self._job.erase or not keeps
             if new:
-                regions += chip_writer.filesystem_regions(self._board, self._wanted(mac))
+                regions += filesystem.regions(self._board, self._wanted(mac))
             self._write(chip, regions)
         return new
 
@@ -211,7 +206,7 @@ class _Flashing:
             mac, keeps = chip.inspect()
             if keeps:
                 chip.erase_filesystem_head()
-            self._write(chip, chip_writer.filesystem_regions(self._board, self._wanted(mac)))
+            self._write(chip, filesystem.regions(self._board, self._wanted(mac)))
 
     def _write(self, chip: ChipWriter, regions: list[Region]) -> None:
         self._phase("write")
@@ -221,19 +216,10 @@ class _Flashing:
     def _sync(self, repl: RawRepl, found: Inspection) -> None:
         """Send the files that differ, and remove those of an older firmware."""
         self._phase("files")
-        assert found.files is not None
         self._done.mac = found.mac
-        wanted = {f"/{name}": content for name, content in self._wanted(found.mac).items()}
-        changed = {
-            path: content for path, content in wanted.items() if found.files.get(path) != inspection.digest(content)
-        }
-        anew = {f"{path}{_UNFINISHED}" for path in changed}  # gone when it is renamed
-        gone = [
-            path
-            for path in found.files.keys() - anew
-            if path.endswith(_UNFINISHED)
-            or (path not in wanted and (path.startswith(_PACKAGE) or (self._job.files and path in _OURS)))
-        ]
+        changed, gone = comparison.file_changes(
+            found, self._wanted(found.mac), with_settings=self._job.files is not None
+        )
         total, sent = sum(map(len, changed.values())), 0
 
         def on_bytes(count: int) -> None:
@@ -283,25 +269,6 @@ class _Flashing:
 
     def _wanted(self, mac: str) -> dict[str, bytes]:
         return {**self._job.firmware, **(self._job.files(mac) if self._job.files else {})}
-
-    def _check(self, found: Inspection) -> None:
-        """Raise BenchError unless the definition is for this board."""
-        board = self._job.board
-        if board is None:
-            return
-        if found.chip and found.chip != board.chip:
-            raise BenchError(f"this is an {found.chip}, and {board.name} is for {board.chip}: see bench boards")
-        if found.flash_size < board.flash_size:
-            raise BenchError(
-                f"this board has {found.flash_size >> 20} MB of flash, and {board.name} is for "
-                f"{board.flash_size >> 20} MB: see bench boards"
-            )
-        room = board.partition("vfs").size
-        if found.files is not None and found.room != room:
-            raise BenchError(
-                f"this board has another layout, a file system of {found.room >> 10} kB where {board.name} has "
-                f"{room >> 10} kB: name its own definition with --board, or --erase wipes it, with its credentials"
-            )
 
     def _woken(self, patience_s: float) -> RawRepl:
         """Return the raw REPL, as soon as the board has booted far enough. Raises ReplError after `patience_s`."""

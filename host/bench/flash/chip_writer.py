@@ -14,16 +14,12 @@ from bench.boards import BoardDefinition
 from bench.errors import BenchError
 from bench.flash import esptool, filesystem
 from bench.flash.esptool import EsptoolError, EsptoolFailure, EsptoolLine
+from bench.flash.filesystem import Region
 from bench.flash.progress import ProgressReporter
 from bench.serial import ports, rfc2217_pty
 from bench.serial.connection import SerialConnection
 from bench.serial.rfc2217_pty import Relay
 
-Region = tuple[int, bytes]
-"""An offset into the flash in bytes, and the content from there on."""
-
-_HEAD = 2 * filesystem.BLOCK_SIZE  # LittleFS has its superblock in the first two blocks
-_LITTLEFS = b"littlefs"
 _INSPECTED = filesystem.BLOCK_SIZE + 16  # bytes, up to the second block's name
 _LONGER_S = (0.0, 0.5, 0.0)  # how much longer than usual IO0 is held, one an attempt to connect
 _HARD_RESET, _NO_RESET, _STUB_STAYS = "hard-reset", "no-reset", "no-reset-stub"
@@ -100,7 +96,7 @@ class ChipWriter:
         output = self._run(["read-flash", hex(offset), hex(_INSPECTED), str(file)], baud=ports.BAUD, after=_STUB_STAYS)
         if not (mac := _MAC.search(output)):
             raise _unexpected(output, "the chip's MAC")
-        return mac[1].replace(":", "").lower(), _LITTLEFS in file.read_bytes()
+        return mac[1].replace(":", "").lower(), filesystem.MAGIC in file.read_bytes()
 
     def identify(self) -> tuple[str, str, int]:
         """Read the MAC, the chip and the size of the flash. For a definition with the chip `auto`, of an unknown board.
@@ -154,7 +150,7 @@ class ChipWriter:
 
     def erase_filesystem_head(self) -> None:
         """Erase the superblocks of the file system, without which it is invalid. Raises EsptoolError."""
-        self.erase(self.board.partition("vfs").offset, _HEAD)
+        self.erase(self.board.partition("vfs").offset, filesystem.HEAD)
 
     def write(self, regions: Sequence[Region], *, erase: bool = False) -> int:
         """Write regions in this order, verified by MD5. Regions that the flash holds already are not sent.
@@ -288,25 +284,3 @@ def leave(line: SerialConnection, after: str, reporter: ProgressReporter) -> boo
 
 def _unexpected(output: str, what: str) -> EsptoolError:
     return EsptoolError(f"esptool did not print {what}: is it version 5?", EsptoolFailure.OTHER, output)
-
-
-def filesystem_regions(board: BoardDefinition, files: dict[str, bytes]) -> list[Region]:
-    """Return the regions of a new file system, the one that makes it valid last.
-
-    LittleFS reads no block that it did not write, so the unused end stays as it is.
-
-    Args:
-        board: The definition, for its partition `vfs`.
-        files: Path without a leading slash -> content.
-
-    Returns:
-        Offsets into the flash and contents, of whole blocks: all but the superblocks, then those.
-
-    Raises:
-        UsageError: The file system cannot hold a file, by its name or its size.
-    """
-    place = board.partition("vfs")
-    content = filesystem.filesystem(place.size, files).rstrip(b"\xff")
-    used = -(-len(content) // filesystem.BLOCK_SIZE) * filesystem.BLOCK_SIZE
-    content = content.ljust(used, b"\xff")
-    return [(place.offset + _HEAD, content[_HEAD:]), (place.offset, content[:_HEAD])]

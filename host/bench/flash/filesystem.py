@@ -9,6 +9,13 @@ from bench.errors import UsageError
 from bench.flash import partitions
 
 BLOCK_SIZE = 4096
+HEAD = 2 * BLOCK_SIZE
+"""The size of the first two blocks, which have LittleFS' superblock: without it there is no file system."""
+MAGIC = b"littlefs"
+"""Bytes in each superblock."""
+
+Region = tuple[int, bytes]
+"""An offset into the flash in bytes, and the content from there on."""
 
 
 def build(board: BoardDefinition, files: dict[str, bytes]) -> bytes:
@@ -56,6 +63,28 @@ def filesystem(size: int, files: dict[str, bytes]) -> bytes:
         except (littlefs.LittleFSError, OSError) as error:
             raise UsageError(f"a board cannot hold a file {path} ({str(error) or type(error).__name__})") from error
     return bytes(fs.context.buffer)
+
+
+def regions(board: BoardDefinition, files: dict[str, bytes]) -> list[Region]:
+    """Return the regions of a new file system, the one that makes it valid last.
+
+    LittleFS reads no block that it did not write, so the unused end stays as it is.
+
+    Args:
+        board: The definition, for its partition `vfs`.
+        files: Path without a leading slash -> content.
+
+    Returns:
+        Offsets into the flash and contents, of whole blocks: all but the superblocks, then those.
+
+    Raises:
+        UsageError: The file system cannot hold a file, by its name or its size.
+    """
+    place = board.partition("vfs")
+    content = filesystem(place.size, files).rstrip(b"\xff")
+    used = -(-len(content) // BLOCK_SIZE) * BLOCK_SIZE
+    content = content.ljust(used, b"\xff")
+    return [(place.offset + HEAD, content[HEAD:]), (place.offset, content[:HEAD])]
 
 
 def read_files(flash: bytes) -> dict[str, bytes]:

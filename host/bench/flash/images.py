@@ -13,6 +13,7 @@ from bench.boards import CHIPS, OLDEST, BoardDefinition, Image, Partition
 from bench.errors import BenchError
 from bench.flash import download, esp_image, partitions
 from bench.flash.download import OnBytes
+from bench.flash.filesystem import Region
 
 _SUMS = "SHA256SUMS"
 _BANNER = re.compile(rb"MicroPython v((\d+)\.(\d+)[\w.+-]{0,60}) on (\d{4}-\d\d-\d\d)")
@@ -188,7 +189,7 @@ def check(data: bytes, board: BoardDefinition, source: str) -> ImageFacts:
     return found
 
 
-def parts(data: bytes, board: BoardDefinition) -> list[tuple[int, bytes]]:
+def parts(data: bytes, board: BoardDefinition) -> list[Region]:
     """Return the regions of a board's flash that an image fills: offset and content, in whole sectors and in order.
 
     Filler between them is left out, and so are the partitions that the chip writes itself (nvs, phy_init); so each

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bench.flash.filesystem import Region
 from bench.serial.raw_repl import RawRepl
 
 _DIGEST = 8  # bytes of a SHA-256 that go over the line: enough to tell files apart
@@ -75,7 +76,7 @@ def digest(content: bytes) -> str:
     return hashlib.sha256(content).digest()[:_DIGEST].hex()
 
 
-def inspect(repl: RawRepl, parts: Sequence[tuple[int, bytes]]) -> Inspection:
+def inspect(repl: RawRepl, parts: Sequence[Region]) -> Inspection:
     """Inspect a board with one request.
 
     Args:

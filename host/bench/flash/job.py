@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from bench.boards import BoardDefinition
-from bench.flash.chip_writer import Region
+from bench.flash.filesystem import Region
 
 PATIENCE_S = 90.0
 """Seconds that a board has to get online, once started, unless a job says otherwise."""
