@@ -138,7 +138,7 @@ def test_ca_is_the_last_certificate_and_has_to_be_one(tmp_path):
 
 
 def test_addresses_that_secrets_go_to_in_clear_are_those_of_the_firmware():
-    """The edges of each network; what the firmware itself makes of them is in tests/firmware/test_address.py."""
+    """The edges of each network; tests/contract/test_local_networks.py compares them with the firmware."""
     inside = ["10.0.0.0", "10.255.255.255", "172.16.0.0", "172.31.255.255", "192.168.0.0", "169.254.255.255"]
     for each in inside:
         sections(Place(host=each, mqtt_port=1))

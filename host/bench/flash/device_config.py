@@ -15,13 +15,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from bench import addresses
 from bench.boards import BoardDefinition
 from bench.contract.credentials import BoardCredentialsType
+from bench.contract.local_networks import is_local
 from bench.contract.proof import claim_secret
 from bench.errors import UsageError
 
-# Networks to which boards send secrets in clear (firmware/firstboot/address.py).
-_LOCAL = tuple(
-    map(ipaddress.ip_network, ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16"))
-)
 # A certificate and its key as a board's vault holds them: base64, in a slot of 4096 bytes with their names.
 _PAIR_LIMIT = 3900
 # The clock of the host that a board is made on may be fast.
@@ -101,7 +98,7 @@ def check(server: Place, choices: Choices) -> None:
     address = _address(server.host)
     if choices.tls and address and not server.name:
         raise UsageError("boards check certificates by name, not by address: add --server-name, a name it is for")
-    if address and not any(address in each for each in _LOCAL):
+    if address and not is_local(address):
         if not choices.tls:
             raise UsageError(f"{server.host} is a public address, and boards send it no secrets in clear: add --tls")
         if choices.transport is Transport.COAP:
