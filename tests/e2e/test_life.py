@@ -25,7 +25,7 @@ def test_two_boards_of_the_same_name_share_nothing(server, make_board):
         rejected = ends[1 - winner]
         assert rejected["name"] == "twin"
         assert "delete that device" in rejected["fix"]
-        assert powers[1 - winner].wait_for("retry")["in_ms"] >= QUICK["long_ms"] // 2
+        assert powers[1 - winner].expect_event("retry")["in_ms"] >= QUICK["long_ms"] // 2
         powers[winner].expect_event("telemetry")  # and the winner is not disturbed
         assert "offline" not in steps(powers[winner])
     finally:
