@@ -70,6 +70,20 @@ def test_a_port_that_is_taken(board):
         pass
 
 
+def test_a_port_that_is_taken_while_the_board_is_out(board):
+    with line_server.serve(board, raw=True) as served:
+        served.pull_out()
+        own = urlsplit(served.url).port
+        with socket.create_server(("127.0.0.1", own)), pytest.raises(BenchError, match=f"port {own}: "):
+            served.plug_in()
+        assert served.power is None
+        assert served.wait_pulled_out(0)
+        served.plug_in()  # the port is free again
+        with connect(served) as connection:
+            served.reset(Start.RUN)
+            read_until(connection, b"hello")
+
+
 def test_a_board_that_is_on(board):
     with board.power_on(), pytest.raises(BenchError, match="is on already"), line_server.serve(board):
         pass

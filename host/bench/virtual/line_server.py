@@ -1,6 +1,5 @@
 """The serial line of a virtual board, served over the network (RFC 2217) to esptool, mpremote and the bench."""
 
-import contextlib
 import queue
 import random
 import selectors
@@ -8,15 +7,15 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent import futures
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from bench import boards
-from bench.errors import BenchError
 from bench.virtual.auto_reset import AutoReset, Circuit, Start, UsbSerialJtag
 from bench.virtual.board import VirtualBoard
 from bench.virtual.environment import Conditions
-from bench.virtual.port_server import Client, Port, Rfc2217Client
+from bench.virtual.port_server import Port, PortServer
 from bench.virtual.power import PowerCycle
 from bench.virtual.rom_loader.flash import PulledOut
 from bench.virtual.uart import CONSOLE_BAUD, Uart
@@ -55,8 +54,6 @@ class LineServer:
         self._out = Wire(paced=pace, drop=faults.drop, random_from=noise)
         usb = boards.load(board.definition).before == "usb-reset"
         self._circuit: Circuit = UsbSerialJtag() if usb else AutoReset()
-        self._port = None if raw else Port(self)
-        self._client: Client | None = None
         self._calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._closed = False
         self._pulled_out = threading.Event()
@@ -64,8 +61,8 @@ class LineServer:
             self._uart = stack.enter_context(
                 Uart(board, conditions, faults, self._send_to_host, host_baud=None if raw else CONSOLE_BAUD)
             )
-            self._listener: socket.socket | None = stack.enter_context(_listen(address))
-            self._address: tuple[str, int] = self._listener.getsockname()[:2]
+            self._port = PortServer(address, None if raw else Port(self))
+            stack.callback(self._port.close)
             self._waker, self._woken = (stack.enter_context(end) for end in socket.socketpair())
             self._uart.start(start)
             self._thread = threading.Thread(target=self._run, name=f"line of {board.folder.name}")
@@ -75,8 +72,7 @@ class LineServer:
     @property
     def url(self) -> str:
         """The port's URL for esptool, mpremote and the bench: `rfc2217://...`, or `socket://...` of a raw port."""
-        host, port = self._address
-        return f"{'rfc2217' if self._port else 'socket'}://{host}:{port}"
+        return self._port.url
 
     @property
     def traffic(self) -> Traffic:
@@ -106,7 +102,8 @@ class LineServer:
     def plug_in(self) -> None:
         """Plug in a board that was pulled out: it starts. No-op if it is plugged in.
 
-        If another process has taken the port meanwhile, the line's thread ends with a BenchError.
+        Raises:
+            BenchError: The port was taken meanwhile: the board stays out.
         """
         self._call(self._plug_in)
 
@@ -116,6 +113,9 @@ class LineServer:
         Args:
             start: The chip's next state: DOWNLOAD is a reset with BOOT held; HELD is as good as switched off.
             conditions: The environment from now on; None: that of before.
+
+        Raises:
+            BenchError: MicroPython is not installed, and the chip is to run.
         """
         self._call(lambda: self._reset(start, conditions))
 
@@ -125,21 +125,21 @@ class LineServer:
         self._thread.join()
         self._stack.close()
 
-    def _call(self, what: Callable[[], None]) -> None:
-        """Run a function on the line's thread, and wait until it is done; on that thread itself it runs next."""
-        done = threading.Event()
+    def _call(self, action: Callable[[], None]) -> None:
+        """Run a function on the line's thread, and wait until it is done; on that thread itself it runs next.
 
-        def do() -> None:
-            try:
-                what()
-            finally:
-                done.set()
-
-        self._calls.put(do)
+        Raises:
+            Exception: Whatever the function raises.
+        """
+        done: futures.Future[None] = futures.Future()
+        on_line = threading.current_thread() is self._thread
+        self._calls.put(action if on_line else lambda: _run_for(done, action))
         self._waker.send(b"!")
-        if threading.current_thread() is not self._thread:
-            while not done.wait(_ALIVE_S) and self._thread.is_alive():
+        if not on_line:
+            while not futures.wait([done], _ALIVE_S).done and self._thread.is_alive():
                 pass
+            if done.done():
+                done.result()
 
     # From here on everything runs on the line's thread.
 
@@ -170,7 +170,7 @@ class LineServer:
             except PulledOut:
                 self._pull_out()
             if data := self._out.arrived(time.monotonic()):
-                self._send_to_client(data)
+                self._port.send(data)
 
     def _select(self) -> None:
         """Wait for the next bytes, client, call or arrival of bytes under way, and serve the network."""
@@ -180,54 +180,19 @@ class LineServer:
             timeout = _POLL_S if timeout is None else min(timeout, _POLL_S)
         with selectors.PollSelector() as selector:
             selector.register(self._woken, selectors.EVENT_READ)
-            if self._client:
-                reads = selectors.EVENT_READ if self._in.under_way < _UNDER_WAY else 0
-                writes = selectors.EVENT_WRITE if self._client.unsent else 0
-                if reads | writes:
-                    selector.register(self._client.socket, reads | writes)
-            elif self._listener:
-                selector.register(self._listener, selectors.EVENT_READ)
+            self._port.register(selector, reads=self._in.under_way < _UNDER_WAY)
             ready = [key.fileobj for key, _ in selector.select(timeout)]
         if self._woken in ready:
             self._woken.recv(1)
             self._calls.get()()
-        elif self._client and self._client.socket in ready:
-            self._serve(self._client)
-        elif self._listener and self._listener in ready:
-            self._accept(self._listener)
-
-    def _accept(self, listener: socket.socket) -> None:
-        with contextlib.suppress(OSError):  # the client is gone already
-            connection, _ = listener.accept()
-            self._client = Rfc2217Client(connection, self._port) if self._port else Client(connection)
-
-    def _serve(self, client: Client) -> None:
-        """Receive the client's bytes for the board, and send those for the client."""
-        try:
-            self._in.send(client.receive(), baud=self.host_baud, now=time.monotonic())
-            client.flush()
-        except OSError:
-            self._hang_up()
-
-    def _send_to_client(self, data: bytes) -> None:
-        """Send the board's bytes to the client. Without a client they are lost, as at a port that is not open."""
-        if self._client:
-            self._client.send(data)
-            try:
-                self._client.flush()
-            except OSError:
-                self._hang_up()
+        elif typed := self._port.serve(ready):
+            self._in.send(typed, baud=self.host_baud, now=time.monotonic())
 
     def _send_to_host(self, data: bytes, baud: int) -> None:
         self._out.send(data, baud=baud, now=time.monotonic())
 
-    def _hang_up(self) -> None:
-        if self._client:
-            self._client.socket.close()
-            self._client = None
-
     def _reset(self, start: Start, conditions: Conditions | None = None) -> None:
-        if self._listener:
+        if self._port.is_open:
             self._out.clear()
             self._uart.conditions = conditions or self._uart.conditions
             self._uart.start(start)
@@ -237,15 +202,12 @@ class LineServer:
         self._uart.off()
         self._in.clear()
         self._out.clear()
-        self._hang_up()
-        if self._listener:
-            self._listener.close()
-            self._listener = None
+        self._port.close()
         self._pulled_out.set()
 
     def _plug_in(self) -> None:
-        if not self._listener:
-            self._listener = _listen(self._address)
+        if not self._port.is_open:
+            self._port.reopen()
             self._pulled_out.clear()
             self._reset(Start.RUN)
 
@@ -254,12 +216,14 @@ class LineServer:
         self._closed = True
 
 
-def _listen(address: tuple[str, int]) -> socket.socket:
-    """Listen on an address. Raises BenchError if another process has the port."""
+def _run_for(caller: futures.Future[None], action: Callable[[], None]) -> None:
+    """Run a function for a caller who waits on another thread, and has to get what it raises."""
     try:
-        return socket.create_server(address)
-    except OSError as error:
-        raise BenchError(f"port {address[1]}: {error.strerror}; choose another, or 0 for a free one") from None
+        action()
+    except Exception as error:  # noqa: BLE001 - raised again in the caller
+        caller.set_exception(error)
+    else:
+        caller.set_result(None)
 
 
 @contextmanager

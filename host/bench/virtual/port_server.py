@@ -1,13 +1,16 @@
-"""Clients of a serial port that is served over TCP: with RFC 2217, which pyserial speaks, or with bytes alone."""
+"""A serial port that is served over TCP: with RFC 2217, which pyserial speaks, or with bytes alone."""
 
 import contextlib
+import selectors
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from serial import PARITY_NONE, STOPBITS_ONE
 from serial.rfc2217 import IAC, IAC_DOUBLED, M_NORMAL, PortManager
+
+from bench.errors import BenchError
 
 _RECEIVE = 4096
 _UNSENT = 1 << 20  # bytes that a client may be behind; further ones are lost, as in a port's buffer
@@ -145,3 +148,103 @@ class Rfc2217Client(Client):
     def send(self, data: bytes) -> None:
         """See Client."""
         super().send(data.replace(IAC, IAC_DOUBLED))
+
+
+class PortServer:
+    """A listener on a TCP port, and its client: one at a time, others wait until it is gone. Without a thread."""
+
+    def __init__(self, address: tuple[str, int], port: Port | None) -> None:
+        """Listen.
+
+        Args:
+            address: Host and TCP port; 0: a free one.
+            port: The port that clients set by RFC 2217; None: they send bytes alone.
+
+        Raises:
+            BenchError: The port is taken.
+        """
+        self._port = port
+        self._client: Client | None = None
+        self._listener: socket.socket | None = _listen(address)
+        self._address: tuple[str, int] = self._listener.getsockname()[:2]
+
+    @property
+    def url(self) -> str:
+        """The port's URL: `rfc2217://...`, or `socket://...` of a raw port."""
+        host, port = self._address
+        return f"{'rfc2217' if self._port else 'socket'}://{host}:{port}"
+
+    @property
+    def is_open(self) -> bool:
+        """True until `close`, and again after `reopen`."""
+        return self._listener is not None
+
+    def reopen(self) -> None:
+        """Listen on the same address again. Raises BenchError if the port was taken meanwhile."""
+        self._listener = self._listener or _listen(self._address)
+
+    def close(self) -> None:
+        """Disconnect the client, and stop listening. No-op if it is closed."""
+        self._hang_up()
+        if self._listener:
+            self._listener.close()
+            self._listener = None
+
+    def register(self, selector: selectors.BaseSelector, *, reads: bool) -> None:
+        """Register the sockets to wait for.
+
+        Args:
+            selector: Where to register them.
+            reads: True if the client's bytes can be received now.
+        """
+        if self._client:
+            events = selectors.EVENT_READ if reads else 0
+            events |= selectors.EVENT_WRITE if self._client.unsent else 0
+            if events:
+                selector.register(self._client.socket, events)
+        elif self._listener:
+            selector.register(self._listener, selectors.EVENT_READ)
+
+    def serve(self, ready: Sequence[object]) -> bytes:
+        """Accept a client, or receive from it and send to it.
+
+        Args:
+            ready: The sockets that the selector found ready.
+
+        Returns:
+            The bytes that the client typed.
+        """
+        typed = b""
+        if self._client and self._client.socket in ready:
+            try:
+                typed = self._client.receive()
+                self._client.flush()
+            except OSError:
+                self._hang_up()
+        elif self._listener and self._listener in ready:
+            with contextlib.suppress(OSError):  # the client is gone already
+                connection, _ = self._listener.accept()
+                self._client = Rfc2217Client(connection, self._port) if self._port else Client(connection)
+        return typed
+
+    def send(self, data: bytes) -> None:
+        """Send bytes to the client. Without a client they are lost, as at a port that is not open."""
+        if self._client:
+            self._client.send(data)
+            try:
+                self._client.flush()
+            except OSError:
+                self._hang_up()
+
+    def _hang_up(self) -> None:
+        if self._client:
+            self._client.socket.close()
+            self._client = None
+
+
+def _listen(address: tuple[str, int]) -> socket.socket:
+    """Listen on an address. Raises BenchError if the port is taken."""
+    try:
+        return socket.create_server(address)
+    except OSError as error:
+        raise BenchError(f"port {address[1]}: {error.strerror}; choose another, or 0 for a free one") from None
