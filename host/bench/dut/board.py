@@ -7,25 +7,17 @@ Only `bench.flash` does not: it brings up boards on the serial line below, which
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Self
 
 from bench import paths
 from bench.contract.events import Event
+from bench.dut import repl as on_repl
 from bench.dut.recorder import EventRecorder, RecordedEvent, expectation
 from bench.errors import BenchError
 from bench.serial.raw_repl import RawRepl
 from bench.virtual.environment import Conditions
-
-_REPL_S = 10.0
-_EPOCH_2000 = 946684800  # where MicroPython's time begins on an ESP32, in seconds since 1970
-_CLOCK = "import time,json\nprint(json.dumps([time.gmtime(0)[0],time.time()]))"
-_SET_CLOCK = """
-import time,machine
-_y,_m,_d,_h,_i,_s,_w=time.gmtime({seconds})[:7]
-machine.RTC().datetime((_y,_m,_d,_w,_h,_i,_s,0))
-"""
 
 
 class Board(ABC):
@@ -247,7 +239,7 @@ class Board(ABC):
             ReplError: There is no such file, or no MicroPython answers.
         """
         with self.repl() as repl:
-            return repl.read_file(absolute(path))
+            return repl.read_file(on_repl.absolute(path))
 
     def write_files(self, files: Mapping[str, bytes], remove: tuple[str, ...] = ()) -> None:
         """Write files, each whole or not at all, and remove others. The program is interrupted, see `repl`.
@@ -261,42 +253,22 @@ class Board(ABC):
             ReplError: The board reports an error, or no MicroPython answers; `PATH.new` may be left.
         """
         with self.repl() as repl:
-            gone = [absolute(path) for path in remove]
-            repl.write_files({absolute(path): content for path, content in files.items()}, gone, lambda _: None)
+            gone = [on_repl.absolute(path) for path in remove]
+            written = {on_repl.absolute(path): content for path, content in files.items()}
+            repl.write_files(written, gone, lambda _: None)
 
     def clock(self) -> int:
         """Return the time by its clock, in seconds since 1970; raises as `exec` does."""
         with self.repl() as repl:
-            epoch, seconds = repl.run_json(_CLOCK)
-        return int(seconds) + (_EPOCH_2000 if epoch == 2000 else 0)
+            return on_repl.clock(repl)
 
     def set_clock(self, seconds: int) -> None:
         """Set its clock, in seconds since 1970, and restart its program; raises as `exec` does."""
         with self.repl() as repl:
-            epoch, _ = repl.run_json(_CLOCK)
-            repl.run(_SET_CLOCK.format(seconds=seconds - (_EPOCH_2000 if epoch == 2000 else 0)))
+            on_repl.set_clock(repl, seconds)
             self.forget()
             repl.reset()
 
     def _require_on(self) -> None:
         if not self.is_on:
             raise BenchError(f"board {self.name} is off: power_on() comes first")
-
-
-@contextmanager
-def repl_on(line: Any) -> Iterator[RawRepl]:
-    """Open the raw REPL on an open line.
-
-    Args:
-        line: A serial port, or an object with as much of its interface as mpremote uses.
-
-    Raises:
-        ReplError: No MicroPython answers.
-    """
-    with RawRepl(line, timeout_s=_REPL_S) as repl:
-        yield repl
-
-
-def absolute(path: str) -> str:
-    """Return the absolute path on the board for one with or without a leading slash."""
-    return f"/{path.lstrip('/')}"

@@ -7,8 +7,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bench import boards
-from bench.dut.board import Board, absolute, repl_on
+from bench.dut.board import Board
 from bench.dut.recorder import EventRecorder
+from bench.dut.repl import absolute, repl_on
 from bench.dut.unsupported import CannotDo
 from bench.errors import BenchError
 from bench.flash import inspection

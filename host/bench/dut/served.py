@@ -1,12 +1,12 @@
 """Virtual boards under test that are served as serial ports."""
 
 import time
-from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
 from bench.dut.recorder import EventRecorder
 from bench.dut.serial import PortBoard
+from bench.dut.virtual_base import VirtualBase
 from bench.errors import BenchError
 from bench.virtual import line_server
 from bench.virtual.auto_reset import Start
@@ -15,7 +15,7 @@ from bench.virtual.environment import Conditions
 from bench.virtual.power import PowerCycle
 
 
-class ServedBoard(PortBoard):
+class ServedBoard(VirtualBase, PortBoard):
     """A virtual board behind RFC 2217: everything goes over the line, except that the bench switches its power."""
 
     kind = "virtual"
@@ -48,20 +48,9 @@ class ServedBoard(PortBoard):
         self._is_on = False
 
     @property
-    def log(self) -> Path:
-        """See Board."""
-        return self.virtual.console
-
-    @property
     def power(self) -> PowerCycle | None:
         """Its power cycle while it is on, for facts that only a virtual board can show."""
         return self.served.power
-
-    def install(self, files: Mapping[str, bytes]) -> None:
-        """See Board."""
-        self.power_off()
-        self.installed = dict(files)
-        self.virtual.install(self.installed)
 
     def power_on(self, conditions: Conditions | None = None) -> None:
         """See Board."""
@@ -80,10 +69,6 @@ class ServedBoard(PortBoard):
             self.served.reset(Start.HELD)
             self._is_on = False
             self._recorder.mark("switched_off")
-
-    def read_flash(self) -> bytes:
-        """See Board."""
-        return self.virtual.flash()
 
     def _listen(self) -> None:
         if not self._recorder.is_attached:

@@ -1,12 +1,13 @@
 """Virtual boards under test: MicroPython's unix port on a flash image, without a serial line between."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from bench.dut.board import Board, repl_on
 from bench.dut.recorder import EventRecorder
+from bench.dut.repl import repl_on
+from bench.dut.virtual_base import VirtualBase
 from bench.errors import BenchError
 from bench.serial.raw_repl import RawRepl
 from bench.virtual.board import VirtualBoard
@@ -14,7 +15,7 @@ from bench.virtual.environment import Conditions
 from bench.virtual.power import PowerCycle
 
 
-class UnixBoard(Board):
+class UnixBoard(VirtualBase):
     """A virtual board without a serial line. It gets across resets only while its events are followed."""
 
     kind = "unix"
@@ -51,11 +52,6 @@ class UnixBoard(Board):
         return cls(VirtualBoard.create(folder, board=definition, mac=mac, blank=True), recorder=recorder)
 
     @property
-    def log(self) -> Path:
-        """See Board."""
-        return self.virtual.console
-
-    @property
     def is_on(self) -> bool:
         """See Board."""
         return self.power is not None
@@ -64,12 +60,6 @@ class UnixBoard(Board):
     def started_s(self) -> float:
         """See Board."""
         return self.power.started_s if self.power else 0.0
-
-    def install(self, files: Mapping[str, bytes]) -> None:
-        """See Board."""
-        self.power_off()
-        self.installed = dict(files)
-        self.virtual.install(self.installed)
 
     def power_on(self, conditions: Conditions | None = None) -> None:
         """See Board. The conditions hold for this power cycle, across its resets and those by `reset`."""
@@ -111,10 +101,6 @@ class UnixBoard(Board):
             console.seek(0, 2)
             with self._recorder.muted(), repl_on(_ConsoleLine(self.name, self.power, console)) as repl:
                 yield repl
-
-    def read_flash(self) -> bytes:
-        """See Board."""
-        return self.virtual.flash()
 
 
 class _ConsoleLine:
