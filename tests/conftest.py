@@ -22,6 +22,7 @@ from tests.support.boards import new_board
 from tests.support.mqtt_packets import VERSIONS, Old
 from tests.support.operators import login
 from tests.support.orders import Orders
+from tests.support.serial_lines import Bridge, Device
 from tests.support.servers import RunningServer
 from tests.support.through_line import BoardOnALine
 
@@ -165,6 +166,22 @@ def give_orders() -> Iterator[Callable[[RunningServer, str], Orders]]:
     yield give
     for client in clients.values():
         client.close()
+
+
+@pytest.fixture
+def serial_device(tmp_path: Path) -> Iterator[Device]:
+    """A device that can be plugged and pulled; its board's end is in the test's hands."""
+    device = Device(tmp_path / "ttyUSB0")
+    yield device
+    device.pull()
+
+
+@pytest.fixture
+def bridge() -> Iterator[Bridge]:
+    """A serial line over TCP; its board's end is in the test's hands."""
+    bridge = Bridge()
+    yield bridge
+    bridge.close()
 
 
 @pytest.fixture

@@ -6,26 +6,10 @@ import signal
 import subprocess
 import sys
 
-import pytest
-
-from tests.support.serial_lines import Bridge, Device, Served
+from tests.support.serial_lines import Bridge, Served
 from tests.support.servers import PATIENCE_S
 
 BOOT = b'{"event": "boot", "ms": 33, "firmware": "0.1.0", "mac": "02", "micropython": "1.25.0", "reset": "hard"}\r\n'
-
-
-@pytest.fixture
-def device(tmp_path):
-    made = Device(tmp_path / "ttyUSB0")
-    yield made
-    made.pull()
-
-
-@pytest.fixture
-def bridge():
-    made = Bridge()
-    yield made
-    made.close()
 
 
 def monitor(*arguments, stdin=subprocess.DEVNULL):
@@ -67,13 +51,13 @@ def test_what_is_no_port():
     assert ended(monitor("--port", "telnet://127.0.0.1:4000"))[0] == 2
 
 
-def test_an_event_that_does_not_come_in_time(device):
-    code, _, complaint = ended(monitor("--port", str(device.path), "--until", "connected", "--timeout", "0.3"))
-    assert (code, complaint) == (1, f"error: {device.path}: no event connected within 0.3 s\n")
+def test_an_event_that_does_not_come_in_time(serial_device):
+    code, _, complaint = ended(monitor("--port", str(serial_device.path), "--until", "connected", "--timeout", "0.3"))
+    assert (code, complaint) == (1, f"error: {serial_device.path}: no event connected within 0.3 s\n")
 
 
-def test_a_board_that_cannot_be_reset(device):
-    code, said, complaint = ended(monitor("--port", str(device.path), "--reset"))
+def test_a_board_that_cannot_be_reset(serial_device):
+    code, said, complaint = ended(monitor("--port", str(serial_device.path), "--reset"))
     assert (code, said) == (1, "")
     assert "press its RESET button" in complaint
 
@@ -98,8 +82,8 @@ def test_who_reads_it_goes_away(bridge):
     watching.stdin.close()
 
 
-def test_time_that_is_over_without_an_event_to_wait_for(device):
-    assert ended(monitor("--port", str(device.path), "--timeout", "0.3")) == (0, "", "")
+def test_time_that_is_over_without_an_event_to_wait_for(serial_device):
+    assert ended(monitor("--port", str(serial_device.path), "--timeout", "0.3")) == (0, "", "")
 
 
 def test_events_in_words_and_all_else_as_it_is(bridge):
@@ -125,15 +109,15 @@ def test_json_is_one_object_a_line(bridge):
     assert [json.loads(line) for line in said.splitlines()] == [{"event": "console", "text": "ets"}, json.loads(BOOT)]
 
 
-def test_a_cable_that_is_pulled_and_put_back(device):
-    watching = watched(device, "--until", "boot")
-    device.send(b"first\n")
+def test_a_cable_that_is_pulled_and_put_back(serial_device):
+    watching = watched(serial_device, "--until", "boot")
+    serial_device.send(b"first\n")
     assert "first" in watching.stdout.readline()
-    device.pull()
+    serial_device.pull()
     assert "port lost" in watching.stdout.readline()
-    device.plug()
+    serial_device.plug()
     assert "port back" in watching.stdout.readline()
-    device.send(BOOT)
+    serial_device.send(BOOT)
     code, said, _ = ended(watching)
     assert code == 0
     assert "power on" in said

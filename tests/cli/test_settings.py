@@ -15,7 +15,7 @@ from bench.errors import BenchError
 from bench.flash import filesystem
 from tests.support.boards import QUICK, new_board
 from tests.support.forks import bench_command
-from tests.support.serial_lines import Bridge, Served
+from tests.support.serial_lines import Served
 from tests.support.servers import PATIENCE_S
 
 PASSWORD = "a very secret password"
@@ -45,14 +45,12 @@ def served(board):
         yield running.url
 
 
-def test_nobody_answers(monkeypatch):
+def test_nobody_answers(bridge, monkeypatch):
     monkeypatch.setattr("bench.dut.console._ANSWER_S", 0.1)
-    line = Bridge()
-    with PortBoard(line.url, reset=False) as port:
+    with PortBoard(bridge.url, reset=False) as port:
         for question in (ConsoleClient(port).settings, lambda: ConsoleClient(port).change("wifi.ssid", "Hall 3")):
             with pytest.raises(BenchError, match=r"the board (does not answer on its console|did not say whether)"):
                 question()
-    line.close()
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from bench.contract.credentials import CredentialsType
+from bench.mqtt.codec import remaining_length
 from bench.registry import credentials as kinds
 from bench.registry.credentials import InvalidCredentials, MqttLogin
 from tests.support.mqtt_packets import connack, connect, puback, publish, request
@@ -133,12 +134,9 @@ def provision(server, name, **fields):
         client.send(connect(username="provision") + request(server.profile, deviceName=name, **fields))
         client.expect(connack(0) + puback(1))
         header = client.read(2)
-        length, shift = header[1] & 0x7F, 7
-        while header[-1] & 0x80:
+        while (found := remaining_length.decode(header)) is None:
             header += client.read(1)
-            length |= (header[-1] & 0x7F) << shift
-            shift += 7
-        return json.loads(client.read(length)[2 + len("/provision/response") + 2 :])
+        return json.loads(client.read(found[0])[2 + len("/provision/response") + 2 :])
 
 
 @pytest.mark.parametrize(("stored", "accepted", "refused"), LOGINS.values(), ids=LOGINS.keys())

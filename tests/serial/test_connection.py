@@ -8,25 +8,10 @@ from bench.errors import BenchError
 from bench.serial import ports
 from bench.serial.connection import SerialConnection
 from bench.serial.ports import PortError
-from tests.support.serial_lines import Bridge, Device
 
 BOOT = b'{"event": "boot", "ms": 33, "reset": "hard"}\r\n'
 ROM = b"\xff\x00ets Jul 29 2019 12:21:46\r\n\r\nrst:0x1 (POWERON_RESET),boot:0x13 (SPI_FAST_FLASH_BOOT)\r\n"
 PROMPT = b"raw REPL; CTRL-B to exit\r\n>"
-
-
-@pytest.fixture
-def device(tmp_path):
-    made = Device(tmp_path / "ttyUSB0")
-    yield made
-    made.pull()
-
-
-@pytest.fixture
-def bridge():
-    made = Bridge()
-    yield made
-    made.close()
 
 
 def console(text):
@@ -47,17 +32,17 @@ def test_open_a_port_that_does_not_come(tmp_path):
         SerialConnection(str(tmp_path / "ttyUSB0"), patience_s=0.2)
 
 
-def test_wait_for_an_event_that_never_comes(device):
-    with SerialConnection(str(device.path)) as line:
-        device.send(ROM + BOOT)
+def test_wait_for_an_event_that_never_comes(serial_device):
+    with SerialConnection(str(serial_device.path)) as line:
+        serial_device.send(ROM + BOOT)
         with pytest.raises(BenchError, match=r"no event connected within 0 s; the board sent \['boot'\]$"):
             line.expect_event("connected", timeout_s=0.4)
 
 
-def test_reset_of_a_line_without_rts_without_an_answer(device, monkeypatch):
+def test_reset_of_a_line_without_rts_without_an_answer(serial_device, monkeypatch):
     monkeypatch.setattr("bench.serial.connection._REPL_S", 0.2)
     with (
-        SerialConnection(str(device.path)) as line,
+        SerialConnection(str(serial_device.path)) as line,
         pytest.raises(BenchError, match="no RTS to reset the board by, and no MicroPython answers: press its"),
     ):
         line.reset()
@@ -72,55 +57,55 @@ def test_send_line_on_a_port_that_is_gone(bridge):
             line.send_line("firstboot status")
 
 
-def test_a_port_that_appears_later_is_waited_for(device):
-    device.pull()
-    threading.Timer(0.3, device.plug).start()
-    with SerialConnection(str(device.path), patience_s=10) as line:
-        device.send(BOOT)
+def test_a_port_that_appears_later_is_waited_for(serial_device):
+    serial_device.pull()
+    threading.Timer(0.3, serial_device.plug).start()
+    with SerialConnection(str(serial_device.path), patience_s=10) as line:
+        serial_device.send(BOOT)
         assert line.expect_event("boot")["ms"] == 33
 
 
-def test_garbage_and_rom_messages_are_console_lines(device):
-    with SerialConnection(str(device.path)) as line:
-        device.send(ROM + BOOT)
+def test_garbage_and_rom_messages_are_console_lines(serial_device):
+    with SerialConnection(str(serial_device.path)) as line:
+        serial_device.send(ROM + BOOT)
         found = take(line, 4)
     assert found[0] == console("\ufffd\x00ets Jul 29 2019 12:21:46")
     assert found[1:3] == [console(""), console("rst:0x1 (POWERON_RESET),boot:0x13 (SPI_FAST_FLASH_BOOT)")]
     assert found[3]["event"] == "boot"
 
 
-def test_events_keeps_the_last_ones_only(device):
-    with SerialConnection(str(device.path)) as line:
+def test_events_keeps_the_last_ones_only(serial_device):
+    with SerialConnection(str(serial_device.path)) as line:
         for _ in range(50):
-            device.send(b"x\n" * 50)
+            serial_device.send(b"x\n" * 50)
             assert len(take(line, 50)) == 50
         assert len(line.events) == 1000
 
 
-def test_wait_for_looks_at_fields(device):
-    with SerialConnection(str(device.path)) as line:
-        device.send(b'{"event": "state", "state": "offline"}\n{"event": "state", "state": "online"}\nmore')
+def test_wait_for_looks_at_fields(serial_device):
+    with SerialConnection(str(serial_device.path)) as line:
+        serial_device.send(b'{"event": "state", "state": "offline"}\n{"event": "state", "state": "online"}\nmore')
         assert line.expect_event("state", state="online") == {"event": "state", "state": "online"}
 
 
-def test_send_line_types_in_pieces_that_a_board_can_take(device):
-    with SerialConnection(str(device.path)) as line:
+def test_send_line_types_in_pieces_that_a_board_can_take(serial_device):
+    with SerialConnection(str(serial_device.path)) as line:
         line.send_line("firstboot set wifi.ssid " + "gr\u00fc\u00df" * 100)
-        assert device.read_until(b"\r") == ("firstboot set wifi.ssid " + "gr\u00fc\u00df" * 100 + "\r").encode()
+        assert serial_device.read_until(b"\r") == ("firstboot set wifi.ssid " + "gr\u00fc\u00df" * 100 + "\r").encode()
 
 
-def test_a_cable_that_is_pulled_and_put_back(device):
-    with SerialConnection(str(device.path)) as line:
-        device.send(BOOT)
+def test_a_cable_that_is_pulled_and_put_back(serial_device):
+    with SerialConnection(str(serial_device.path)) as line:
+        serial_device.send(BOOT)
         line.expect_event("boot")
-        device.pull()
+        serial_device.pull()
         assert "vanished" in (lost := line.expect_event("port_lost")["detail"]) or "there is no such port" in lost
-        device.plug()
+        serial_device.plug()
         line.expect_event("port_back")
-        device.send(BOOT)
+        serial_device.send(BOOT)
         line.expect_event("boot")
         line.send_line("still here")
-        assert device.read_until(b"\r") == b"still here\r"
+        assert serial_device.read_until(b"\r") == b"still here\r"
 
 
 def test_a_socket_that_is_closed_yields_the_last_bytes_and_comes_back(bridge):
@@ -138,7 +123,7 @@ def test_a_socket_that_is_closed_yields_the_last_bytes_and_comes_back(bridge):
         assert line.expect_event("boot")
 
 
-@pytest.mark.parametrize("kind", ["bridge", "device"])
+@pytest.mark.parametrize("kind", ["bridge", "serial_device"])
 def test_reset_of_a_line_without_rts_goes_through_micropython(request, kind):
     board = request.getfixturevalue(kind)
     heard = []
@@ -177,9 +162,9 @@ class Lines:
         self.changes.append((name, value))
 
 
-def test_reset_by_rts_is_esptools_sequence(device, monkeypatch):
+def test_reset_by_rts_is_esptools_sequence(serial_device, monkeypatch):
     lines = Lines()
-    with SerialConnection(str(device.path)) as line:
+    with SerialConnection(str(serial_device.path)) as line:
         monkeypatch.setattr(line, "_port", lines)
         monkeypatch.setattr("time.sleep", lambda s: lines.changes.append(("wait", s)))
         line.reset()
@@ -194,7 +179,7 @@ def test_reset_by_rts_is_esptools_sequence(device, monkeypatch):
     ]
 
 
-def test_line_is_free_after_it_was_closed(device):
-    with SerialConnection(str(device.path)):
+def test_line_is_free_after_it_was_closed(serial_device):
+    with SerialConnection(str(serial_device.path)):
         pass
-    ports.close_port(ports.open_port(str(device.path)))
+    ports.close_port(ports.open_port(str(serial_device.path)))

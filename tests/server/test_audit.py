@@ -10,18 +10,16 @@ from bench.registry.provision_type import ProvisionType
 from bench.registry.provisioning import ProvisionRequest
 from bench.registry.registry import Registry
 from tests.support.at_rest import everything, holding
+from tests.support.http_requests import PROVISION, call
 from tests.support.mqtt_packets import (
     FAILURE,
     NOT_FOUND,
-    PROVISION_RESPONSE,
     connack,
     connect,
-    puback,
-    publish,
-    request,
     request_body,
     success,
 )
+from tests.support.provisioning import over_http, over_mqtt
 from tests.support.raw_client import RawClient
 from tests.support.servers import on_both_databases
 
@@ -36,24 +34,6 @@ def rows(server, **wanted):
 
 def brief(server, **wanted):
     return [(row["transport"], row["what"], row["entity"], row["result"]) for row in rows(server, **wanted)]
-
-
-def over_mqtt(server, profile, answer, **fields):
-    with RawClient(server.ports.mqtt) as client:
-        client.send(connect(username="provision") + request(profile, **fields))
-        client.expect(connack(0) + puback(1) + publish(PROVISION_RESPONSE, answer, qos=1))
-
-
-def over_http(server, profile, answer, **fields):
-    assert post(server, "/api/v1/provision", request_body(profile, **fields)) == (200, answer)
-
-
-def post(server, path, body):
-    with RawClient(server.ports.http) as client:
-        head = f"POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
-        client.send(head.encode() + body)
-        head, _, rest = client.read(1 << 20).partition(b"\r\n\r\n")
-    return int(head.split()[1]), rest
 
 
 @pytest.mark.parametrize(("transport", "ask"), [("mqtt", over_mqtt), ("http", over_http)])
@@ -110,8 +90,8 @@ def test_refused_logins_have_rows_and_accepted_ones_none(server):
         with RawClient(server.ports.mqtt) as client:
             client.send(connect(**fields))
             client.expect(connack(code))
-    assert post(server, "/api/v1/a-token-of-its-own/telemetry", b'{"t":1}')[0] == 200
-    assert post(server, "/api/v1/mistyped-over-http/telemetry", b'{"t":1}')[0] == 401
+    assert call(server, "/api/v1/a-token-of-its-own/telemetry", b'{"t":1}')[0] == 200
+    assert call(server, "/api/v1/mistyped-over-http/telemetry", b'{"t":1}')[0] == 401
     assert brief(server, what="login") == [("mqtt", "login", "", "refused")] * 3 + [("http", "login", "", "refused")]
     found = {row["request"] for row in rows(server, what="login")}
     assert found == {event["request"] for event in server.events("login_refused")}
@@ -121,7 +101,7 @@ def test_claims_have_rows_whether_they_were_taken_or_not(server, database):
     over_mqtt(server, server.profile, success("a-token-of-its-own"), deviceName="a", token="a-token-of-its-own")
     body = json.dumps({"secretKey": "a-secret-to-claim", "durationMs": 60_000}).encode()
     for _ in range(2):
-        assert post(server, "/api/v1/a-token-of-its-own/claim", body) == (200, b"")
+        assert call(server, "/api/v1/a-token-of-its-own/claim", body)[:2] == (200, b"")
     found = rows(server, what="claim")
     assert [row["result"] for row in found] == ["offered", "an earlier word counts still"]
     assert {(row["entity"], row["address"], row["transport"]) for row in found} == {("a", "127.0.0.1", "http")}
@@ -146,7 +126,7 @@ def test_trail_holds_no_secret(server):
     over_http(server, server.profile, success(secrets[0]), deviceName="a", token=secrets[0])
     over_http(server, server.profile, NOT_FOUND, deviceName="b", provisionDeviceSecret=secrets[1])
     basic = {"credentialsType": "MQTT_BASIC", "username": "user-of-two", "password": secrets[4]}
-    assert post(server, "/api/v1/provision", request_body(server.profile, deviceName="c", **basic))[0] == 200
+    assert call(server, PROVISION, request_body(server.profile, deviceName="c", **basic))[0] == 200
     with RawClient(server.ports.mqtt) as client:
         client.send(connect(username=secrets[2], password=secrets[3].encode()))
         client.expect(connack(5))

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from bench.registry.provision_type import ProvisionType
 from bench.server.limits import AT_ONCE, Limited, Limits, Rules
+from tests.support.http_requests import PROVISION, call
 from tests.support.mqtt_packets import (
     FAILURE,
     NOT_FOUND,
@@ -23,6 +24,7 @@ from tests.support.mqtt_packets import (
     request_body,
     success,
 )
+from tests.support.provisioning import over_mqtt
 from tests.support.raw_client import RawClient
 
 
@@ -214,27 +216,6 @@ def test_who_is_only_asked_about_takes_no_memory():
 # On the wire.
 
 
-def post(server, path, body):
-    """The status line's code, the head and the body of an answer."""
-    with RawClient(server.ports.http) as client:
-        head = f"POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
-        client.send(head.encode() + body)
-        answer = client.read(1 << 20)
-    head, _, rest = answer.partition(b"\r\n\r\n")
-    return int(head.split()[1]), head.decode().lower(), rest
-
-
-def ask_over_mqtt(server, answer=None, **fields):
-    """A provisioning request; the answer it has to get, None for: acknowledged and closed."""
-    with RawClient(server.ports.mqtt) as client:
-        client.send(connect(username="provision") + request(server.profile, **fields))
-        client.expect(connack(0) + puback(1))
-        if answer is None:
-            client.expect_closed()
-        else:
-            client.expect(publish(PROVISION_RESPONSE, answer, qos=1))
-
-
 def log_in(server, code, username, **fields):
     with RawClient(server.ports.mqtt) as client:
         client.send(connect(username=username, **fields))
@@ -251,19 +232,18 @@ def test_wrong_secrets_over_http_are_refused_after_ten_and_other_boards_served(s
     server = start_server(limits=Rules())
     wrong = request_body(server.profile, deviceName="bad", provisionDeviceSecret="nearly-right")
     for _ in range(10):
-        assert post(server, "/api/v1/provision", wrong)[::2] == (200, NOT_FOUND)
+        assert call(server, PROVISION, wrong)[:2] == (200, NOT_FOUND)
     for _ in range(3):
-        code, head, body = post(server, "/api/v1/provision", wrong)
+        code, body, headers = call(server, PROVISION, wrong)
         assert code == 429
-        (seconds,) = [line.split(": ")[1] for line in head.splitlines() if line.startswith("retry-after: ")]
-        assert 1 <= int(seconds) <= 60
+        assert 1 <= int(headers["retry-after"]) <= 60
         answer = json.loads(body)
         assert (answer["status"], answer["errorCode"]) == (429, 33)
         assert b"nearly-right" not in body
     right = request_body(server.profile, deviceName="bad", token="right-at-last")
-    assert post(server, "/api/v1/provision", right)[0] == 429  # not even with the right secret
+    assert call(server, PROVISION, right)[0] == 429  # not even with the right secret
     good = request_body(server.profile, deviceName="good", token="token-of-good")
-    assert post(server, "/api/v1/provision", good)[::2] == (200, success("token-of-good"))
+    assert call(server, PROVISION, good)[:2] == (200, success("token-of-good"))
     limited = server.events("limited")
     assert len(limited) == 4
     assert all(each["transport"] == "http" and each["peer"] == "127.0.0.1" for each in limited)
@@ -275,10 +255,10 @@ def test_wrong_secrets_over_http_are_refused_after_ten_and_other_boards_served(s
 def test_wrong_secrets_over_mqtt_are_refused_after_ten_and_other_boards_served(start_server):
     server = start_server(limits=Rules())
     for _ in range(10):
-        ask_over_mqtt(server, NOT_FOUND, deviceName="bad", provisionDeviceSecret="nearly-right")
+        over_mqtt(server, server.profile, NOT_FOUND, deviceName="bad", provisionDeviceSecret="nearly-right")
     for _ in range(3):
-        ask_over_mqtt(server, None, deviceName="bad", provisionDeviceSecret="nearly-right")
-    ask_over_mqtt(server, success("token-of-good"), deviceName="good", token="token-of-good")
+        over_mqtt(server, server.profile, None, deviceName="bad", provisionDeviceSecret="nearly-right")
+    over_mqtt(server, server.profile, success("token-of-good"), deviceName="good", token="token-of-good")
     log_in(server, 0, "token-of-good")
     assert [each["transport"] for each in server.events("limited")] == ["mqtt"] * 3
     expect_no_secret(server, "nearly-right", "token-of-good")
@@ -288,43 +268,43 @@ def test_failures_over_both_transports_count_together(start_server):
     server = start_server(limits=Rules())
     wrong = {"deviceName": "bad", "provisionDeviceSecret": "nearly-right"}
     for _ in range(5):
-        ask_over_mqtt(server, NOT_FOUND, **wrong)
-        assert post(server, "/api/v1/provision", request_body(server.profile, **wrong))[0] == 200
-    ask_over_mqtt(server, None, **wrong)
-    assert post(server, "/api/v1/provision", request_body(server.profile, **wrong))[0] == 429
+        over_mqtt(server, server.profile, NOT_FOUND, **wrong)
+        assert call(server, PROVISION, request_body(server.profile, **wrong))[0] == 200
+    over_mqtt(server, server.profile, None, **wrong)
+    assert call(server, PROVISION, request_body(server.profile, **wrong))[0] == 429
 
 
 def test_success_and_failure_never_count(start_server):
     server = start_server(limits=Rules(per_caller=2, per_address=2, per_key=2))
     tray = server.new_profile(ProvisionType.CHECK_PRE_PROVISIONED_DEVICES)
-    ask_over_mqtt(server, success("a-token-of-its-own"), deviceName="board", token="a-token-of-its-own")
+    over_mqtt(server, server.profile, success("a-token-of-its-own"), deviceName="board", token="a-token-of-its-own")
     for _ in range(20):
-        ask_over_mqtt(server, FAILURE, deviceName="board")
+        over_mqtt(server, server.profile, FAILURE, deviceName="board")
         body = request_body(tray, deviceName="not there")
-        assert post(server, "/api/v1/provision", body)[::2] == (200, FAILURE)
+        assert call(server, PROVISION, body)[:2] == (200, FAILURE)
         log_in(server, 0, "a-token-of-its-own")
     assert server.events("limited") == []
 
 
 def test_refused_logins_are_limited_and_others_get_in(start_server):
     server = start_server(limits=Rules())
-    ask_over_mqtt(server, success("a-token-of-its-own"), deviceName="board", token="a-token-of-its-own")
+    over_mqtt(server, server.profile, success("a-token-of-its-own"), deviceName="board", token="a-token-of-its-own")
     for _ in range(10):
         log_in(server, 5, "mistyped-token")
     for _ in range(3):
         log_in(server, 3, "mistyped-token")
     log_in(server, 0, "a-token-of-its-own")
     for n in range(10):
-        assert post(server, "/api/v1/mistyped-over-http/telemetry", b"{}")[0] == 401, n
-    assert post(server, "/api/v1/mistyped-over-http/telemetry", b"{}")[0] == 429
-    assert post(server, "/api/v1/a-token-of-its-own/telemetry", b'{"t":1}')[0] == 200
+        assert call(server, "/api/v1/mistyped-over-http/telemetry", b"{}")[0] == 401, n
+    assert call(server, "/api/v1/mistyped-over-http/telemetry", b"{}")[0] == 429
+    assert call(server, "/api/v1/a-token-of-its-own/telemetry", b'{"t":1}')[0] == 200
     assert len(server.events("limited")) == 4
     expect_no_secret(server, "mistyped-token", "mistyped-over-http", "a-token-of-its-own")
 
 
 def test_tokens_that_are_made_up_have_the_share_of_their_address(start_server):
     server = start_server(limits=Rules(per_address=15))
-    codes = [post(server, f"/api/v1/guess-{n}/telemetry", b"{}")[0] for n in range(20)]
+    codes = [call(server, f"/api/v1/guess-{n}/telemetry", b"{}")[0] for n in range(20)]
     assert codes == [401] * 15 + [429] * 5
     log_in(server, 3, "guess-over-mqtt")
 
@@ -361,7 +341,7 @@ def test_fleet_that_comes_at_once_is_served_whole(start_server):
 def test_wrong_password_is_limited_by_its_user_name(start_server):
     server = start_server(limits=Rules(per_caller=3))
     basic = {"credentialsType": "MQTT_BASIC", "username": "a-user-name", "password": "the-right-one"}
-    assert post(server, "/api/v1/provision", request_body(server.profile, deviceName="board", **basic))[0] == 200
+    assert call(server, PROVISION, request_body(server.profile, deviceName="board", **basic))[0] == 200
     log_in(server, 0, "a-user-name", password=b"the-right-one")
     for n in range(3):
         log_in(server, 5, "a-user-name", password=b"guess-%d" % n)
@@ -372,5 +352,5 @@ def test_wrong_password_is_limited_by_its_user_name(start_server):
 def test_this_machine_is_served_if_limits_are_lifted_for_it(start_server):
     server = start_server(limits=Rules(per_caller=1, per_address=1, per_key=1, lift_loopback=True))
     for _ in range(20):
-        ask_over_mqtt(server, NOT_FOUND, provisionDeviceSecret="nearly-right")
+        over_mqtt(server, server.profile, NOT_FOUND, provisionDeviceSecret="nearly-right")
         log_in(server, 5, "mistyped-token")

@@ -4,20 +4,17 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from bench.server.limits import Rules
+from tests.support.http_requests import call
 from tests.support.mqtt_packets import (
     FAILURE,
     NOT_FOUND,
     PINGREQ,
     PINGRESP,
-    PROVISION_RESPONSE,
     connack,
     connect,
-    puback,
-    publish,
-    request,
-    request_body,
     success,
 )
+from tests.support.provisioning import over_http, over_mqtt
 from tests.support.raw_client import RawClient
 
 RESULTS = {"SUCCESS", "NOT_FOUND", "FAILURE", "unreadable", "limited"}
@@ -25,19 +22,10 @@ LOGINS = {"accepted", "refused", "limited"}
 TRANSPORTS = {"mqtt", "mqtts", "http", "https", "coap"}
 
 
-def http(server, method, path, body=b""):
-    with RawClient(server.ports.http) as client:
-        head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
-        client.send(head.encode() + body)
-        head, _, rest = client.read(1 << 22).partition(b"\r\n\r\n")
-    return int(head.split()[1]), head.decode().lower(), rest
-
-
 def read(server):
     """All samples, `{(name, labels): value}`."""
-    code, head, body = http(server, "GET", "/metrics")
-    assert code == 200
-    assert "content-type: text/plain; version=0.0.4; charset=utf-8" in head
+    code, body, headers = call(server, "/metrics", method="GET")
+    assert (code, headers["content-type"]) == (200, "text/plain; version=0.0.4; charset=utf-8")
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
         for family in text_string_to_metric_families(body.decode())
@@ -50,33 +38,18 @@ def value(samples, name, **labels):
     return samples.get((f"firstboot_{name}", tuple(sorted(labels.items()))), 0)
 
 
-def over_mqtt(server, answer, **fields):
-    with RawClient(server.ports.mqtt) as client:
-        client.send(connect(username="provision") + request(server.profile, **fields))
-        client.expect(connack(0) + puback(1))
-        if answer:
-            client.expect(publish(PROVISION_RESPONSE, answer, qos=1))
-        else:
-            client.expect_closed()
-
-
-def over_http(server, answer, **fields):
-    code, _, body = http(server, "POST", "/api/v1/provision", request_body(server.profile, **fields))
-    assert (code, body) == (200, answer) if answer else code in (429, 500)
-
-
 @pytest.mark.parametrize(("transport", "ask"), [("mqtt", over_mqtt), ("http", over_http)])
 def test_exchanges_are_counted_by_how_they_ended(start_server, transport, ask):
     server = start_server(limits=Rules(per_caller=3))
     before = read(server)
-    ask(server, success("a-token-of-its-own"), deviceName="a", token="a-token-of-its-own")
+    ask(server, server.profile, success("a-token-of-its-own"), deviceName="a", token="a-token-of-its-own")
     for _ in range(2):
-        ask(server, FAILURE, deviceName="a")
+        ask(server, server.profile, FAILURE, deviceName="a")
     for _ in range(3):
-        ask(server, NOT_FOUND, deviceName="b", provisionDeviceSecret="nearly-right")
+        ask(server, server.profile, NOT_FOUND, deviceName="b", provisionDeviceSecret="nearly-right")
     for _ in range(4):
-        ask(server, None, deviceName="b", provisionDeviceSecret="nearly-right")
-    ask(server, None, provisionDeviceSecret=...)  # not a readable request
+        ask(server, server.profile, None, deviceName="b", provisionDeviceSecret="nearly-right")
+    ask(server, server.profile, None, provisionDeviceSecret=...)  # not a readable request
     after = read(server)
     counted = {result: value(after, "exchanges_total", transport=transport, result=result) for result in RESULTS}
     assert counted == {"SUCCESS": 1, "FAILURE": 2, "NOT_FOUND": 3, "limited": 4, "unreadable": 1}
@@ -90,13 +63,13 @@ def test_exchanges_are_counted_by_how_they_ended(start_server, transport, ask):
 
 def test_logins_are_counted_by_how_they_ended(start_server):
     server = start_server(limits=Rules(per_caller=2))
-    over_mqtt(server, success("a-token-of-its-own"), deviceName="a", token="a-token-of-its-own")
+    over_mqtt(server, server.profile, success("a-token-of-its-own"), deviceName="a", token="a-token-of-its-own")
     for code, username in [(0, "a-token-of-its-own")] * 3 + [(5, "mistyped")] * 2 + [(3, "mistyped")] * 4:
         with RawClient(server.ports.mqtt) as client:
             client.send(connect(username=username))
             client.expect(connack(code))
     for code, token in [(200, "a-token-of-its-own")] * 2 + [(401, "mistyped-here")] * 2 + [(429, "mistyped-here")]:
-        assert http(server, "POST", f"/api/v1/{token}/telemetry", b'{"t":1}')[0] == code
+        assert call(server, f"/api/v1/{token}/telemetry", b'{"t":1}')[0] == code
     after = read(server)
     for transport, counted in (("mqtt", (3, 2, 4)), ("http", (2, 2, 1))):
         found = [value(after, "logins_total", transport=transport, result=each) for each in sorted(LOGINS)]
@@ -121,30 +94,30 @@ def test_open_connections_are_counted_while_they_are_open(server):
 
 def test_what_devices_send_makes_no_new_series(server):
     """However many names, topics, paths and transports somebody makes up."""
-    over_mqtt(server, NOT_FOUND, deviceName="a", provisionDeviceSecret="nearly-right")
+    over_mqtt(server, server.profile, NOT_FOUND, deviceName="a", provisionDeviceSecret="nearly-right")
     for n in range(30):
         hostile = f'x"{{}}\n\\{n}'
-        over_http(server, NOT_FOUND, deviceName=hostile, provisionDeviceSecret="nearly-right")
-        over_http(server, NOT_FOUND, deviceName=hostile, provisionDeviceKey=hostile)
-        over_http(server, None, deviceName=hostile, credentialsType=hostile)
+        over_http(server, server.profile, NOT_FOUND, deviceName=hostile, provisionDeviceSecret="nearly-right")
+        over_http(server, server.profile, NOT_FOUND, deviceName=hostile, provisionDeviceKey=hostile)
+        over_http(server, server.profile, None, deviceName=hostile, credentialsType=hostile)
         with RawClient(server.ports.mqtt) as client:
             client.send(connect(client_id=hostile.replace("\n", ""), username=f"made-up-{n}"))
             client.expect(connack(5))
-        http(server, "POST", f"/api/v1/made-up-{n}/telemetry", b"{}")
-        http(server, "POST", f"/api/v1/provision/{n}?transport={n}")
-        http(server, f"GET{'X' * n}", f"/made-up/{n}")
+        call(server, f"/api/v1/made-up-{n}/telemetry", b"{}")
+        call(server, f"/api/v1/provision/{n}?transport={n}")
+        call(server, f"/made-up/{n}", method=f"GET{'X' * n}")
     series = set(read(server))
     seen = {key: {dict(labels)[key] for _, labels in series if key in dict(labels)} for key in ("transport", "result")}
     assert seen["transport"] <= TRANSPORTS
     assert seen["result"] <= RESULTS | LOGINS
     assert {key for _, labels in series for key, _ in labels} <= {"transport", "result", "le"}
     assert len(series) < 100
-    over_http(server, NOT_FOUND, deviceName="one-more", provisionDeviceSecret="nearly-right")
+    over_http(server, server.profile, NOT_FOUND, deviceName="one-more", provisionDeviceSecret="nearly-right")
     assert set(read(server)) == series
 
 
 def test_figures_hold_no_secret_and_no_name(server):
-    over_http(server, success("a-token-of-its-own"), deviceName="press-4", token="a-token-of-its-own")
-    text = http(server, "GET", "/metrics")[2].decode()
+    over_http(server, server.profile, success("a-token-of-its-own"), deviceName="press-4", token="a-token-of-its-own")
+    text = call(server, "/metrics", method="GET")[1].decode()
     for hidden in (server.profile.provision_key, server.profile.provision_secret, "a-token-of-its-own", "press-4"):
         assert hidden not in text

@@ -7,6 +7,7 @@ import struct
 from contextlib import suppress
 from typing import Any, Self
 
+from bench.mqtt.codec import remaining_length
 from tests.support.mqtt_packets import connack, puback, publish, suback
 
 CONNECT, PUBLISH, SUBSCRIBE, PINGREQ, DISCONNECT = 0x10, 0x30, 0x80, 0xC0, 0xE0
@@ -32,14 +33,10 @@ class Connection:
             if self._socket is None:
                 assert self._tls
                 self._raw = self._socket = self._tls.wrap_socket(self._raw, server_side=True)
-            first = self._read(1)[0]
-            length = 0
-            for shift in (0, 7, 14, 21):
-                byte = self._read(1)[0]
-                length |= (byte & 0x7F) << shift
-                if byte < 0x80:
-                    break
-            return first & 0xF0, self._read(length)
+            header = self._read(2)
+            while (found := remaining_length.decode(header)) is None:
+                header += self._read(1)
+            return header[0] & 0xF0, self._read(found[0])
         except OSError as error:
             raise Gone from error
 

@@ -34,12 +34,6 @@ REGISTER, DEREGISTER = (OBSERVE, b""), (OBSERVE, b"\1")
 VALID, CONTENT, DELETED = code(2.03), code(2.05), code(2.02)
 
 
-@pytest.fixture
-def peer(server):
-    with RawPeer(server.ports.coap) as peer:
-        yield peer
-
-
 def tell(server, device_id, changed, deleted=()):
     async def deed(api):
         api.presence.notify_attributes(device_id, changed, list(deleted))

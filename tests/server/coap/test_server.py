@@ -57,12 +57,6 @@ INCOMPLETE, TOO_MANY, CONTINUE = code(4.08), code(4.29), code(2.31)
 
 
 @pytest.fixture
-def peer(server):
-    with RawPeer(server.ports.coap) as peer:
-        yield peer
-
-
-@pytest.fixture
 def stranger(shared_server):
     """A peer of a server that it changes nothing on."""
     with RawPeer(shared_server.ports.coap) as peer:
