@@ -14,7 +14,9 @@ from typer.testing import CliRunner
 from bench.cli import app
 from bench.cli.commands import chaos
 from bench.errors import BenchError, UsageError
-from bench.faults.chaos import Chaos, RoundFailed
+from bench.faults import chaos_checks
+from bench.faults.chaos import Chaos
+from bench.faults.chaos_checks import RoundFailed
 from bench.faults.chaos_scenario import Family, draw_round
 
 PATIENCE_S = 20.0
@@ -194,7 +196,7 @@ QUIET = next(number for number in range(1, 1000) if not draw_round(3, number, [F
 @pytest.mark.slow
 @pytest.mark.parametrize("defect", DEFECTS)
 def test_chaos_finds_a_defect_and_its_command_has_it_again(tmp_path, monkeypatch, defect):
-    monkeypatch.setattr("bench.faults.chaos._PATIENCE_S", 5.0)
+    monkeypatch.setattr("bench.faults.chaos_checks.PATIENCE_S", 5.0)
     program, said = DEFECTS[defect]
     (tmp_path / "defect.py").write_bytes(program)
     command = ["chaos", "run", "--seed", "3", "--rounds", str(QUIET + 1), "--only", "network"]
@@ -227,7 +229,7 @@ def test_server_and_vault_that_disagree_are_found(tmp_path):
     found = draw_round(3, QUIET, [Family.NETWORK])
     with Chaos(tmp_path) as chaos:
         board = chaos._board(found)
-        chaos._expect_online(board)
+        chaos_checks.expect_online(board)
         chaos._expect_agreement(board)
         name = f"firstboot-{board.mac}"
 

@@ -9,7 +9,7 @@ import asyncio
 import json
 import shutil
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -17,19 +17,18 @@ from typing import Any, Self, TypeVar
 import httpx
 
 from bench.contract import names, settings
-from bench.errors import BenchError
-from bench.faults import board_faults, server_faults
+from bench.faults import board_faults, chaos_checks, server_faults
+from bench.faults.chaos_checks import RoundFailed
 from bench.faults.chaos_scenario import ChaosRound, Stage
 from bench.faults.network.framing import SPOKEN, Route
 from bench.faults.network.network import Network
 from bench.faults.network.rules import FaultEvent
 from bench.faults.server_faults import FaultyServerProcess
-from bench.flash import device_config, vault
+from bench.flash import device_config
 from bench.flash.device_config import Place, Transport
 from bench.rest_client import ThingsBoard
 from bench.server.tls import authority
 from bench.virtual.board import VirtualBoard
-from bench.virtual.power import PowerCycle, PowerLost
 
 T = TypeVar("T")
 
@@ -41,16 +40,9 @@ _SECTIONS = {
     "session": {"telemetry_s": 1, "timeout_ms": 1500, "keepalive_s": 4},
     "wifi": {"timeout_s": 1},
 }
-# From the end of all faults to telemetry that the server has.
-_PATIENCE_S = 30.0
-_SHORTEST_SECRET = 8
 _TIMEOUT_S = 30.0
 # Faults that may crash a board without a defect of its firmware.
 _CRASHING = (board_faults.BoardFaultKind.HEAP, board_faults.BoardFaultKind.CORRUPT)
-
-
-class RoundFailed(Exception):
-    """A condition did not hold at the end of a round. The text names it, and holds no secret."""
 
 
 def _ignore(_event: dict[str, Any]) -> None:
@@ -113,15 +105,15 @@ class Chaos:
         board = self._board(found)
         self._network.begin()
         if found.provisioned:
-            self._expect_online(board)
+            chaos_checks.expect_online(board)
         recovered = 0.0
         for stage in found.stages:
             recovered = self._run_stage(stage, board, is_last=stage is found.stages[-1])
         self._network.begin()
         if not self._server.is_running():
             raise RoundFailed(f"the server ended by itself; see {self._server.log}")
-        again = self._expect_online(board)
-        self._expect_settled(board)
+        again = chaos_checks.expect_online(board)
+        chaos_checks.expect_settled(board)
         self._expect_agreement(board)
         self._expect_no_secret_printed(board)
         shutil.rmtree(board.folder)
@@ -149,20 +141,12 @@ class Chaos:
                 pass
             self._network.heal()
             wrong.close()
-            took = self._come_back(power) if is_last and not stage.board else 0.0
+            took = chaos_checks.expect_recovery(power) if is_last and not stage.board else 0.0
         if not (stage.board and stage.board.kind in _CRASHING):
-            _expect_no_crash(power)
+            chaos_checks.expect_no_crash(power)
         if stage.board and stage.board.damages:
             board.burn(before)
         return took
-
-    def _come_back(self, power: PowerCycle) -> float:
-        """Expect it to get online by itself, without a power cycle."""
-        start = time.monotonic()
-        for event in power.follow(_PATIENCE_S):
-            if event["event"] == "telemetry":
-                return time.monotonic() - start
-        raise RoundFailed(f"it did not get online again by itself within {_PATIENCE_S:.0f} s; {_last_words(power)}")
 
     def _board(self, found: ChaosRound) -> VirtualBoard:
         folder = self._folder / "boards" / f"round{found.number}"
@@ -188,59 +172,25 @@ class Chaos:
         ca = {"ca.der": place.ca} if tls else {}
         return VirtualBoard.create(folder, settings=written, mac=found.mac, files={**ca, **self._files})
 
-    # The conditions at the end of a round.
-
-    def _expect_online(self, board: VirtualBoard) -> float:
-        """Expect it to get online after power-on."""
-        start = time.monotonic()
-        with board.power_on() as power:
-            try:
-                power.expect_event("telemetry", timeout_s=_PATIENCE_S)
-            except PowerLost as lost:
-                raise RoundFailed(str(lost)) from lost
-            except BenchError:
-                raise RoundFailed(f"it did not get online within {_PATIENCE_S:.0f} s; {_last_words(power)}") from None
-        _expect_no_crash(power)
-        return time.monotonic() - start
-
-    def _expect_settled(self, board: VirtualBoard) -> None:
-        """Expect another power cycle without a provisioning request."""
-        with board.power_on() as power:
-            try:
-                power.expect_event("telemetry", timeout_s=_PATIENCE_S)
-            except BenchError:
-                raise RoundFailed(f"it did not get online a second time; {_last_words(power)}") from None
-        if "provisioning" in {event["event"] for event in power.events}:
-            raise RoundFailed("it asked for credentials once more, after it had been online with some")
-
     def _expect_agreement(self, board: VirtualBoard) -> None:
-        """Expect one device of its name, with the credentials of the vault."""
         name = names.of_mac(board.mac)
 
         async def look(tb: ThingsBoard) -> list[tuple[str, Any]]:
             found = [each for each in await tb.devices(name) if each["name"] == name]
             return [_known(await tb.credentials(each["id"]["id"])) for each in found]
 
-        known = self._query(look)
-        if len(known) != 1:
-            raise RoundFailed(f"there are {len(known)} devices of its name on the server")
-        held = vault.record(board.flash())
-        if held.keys() != {"active"} or [vault.shown(each) for each in held["active"]] != known:
-            raise RoundFailed("the server has other credentials than the vault")
+        chaos_checks.expect_agreement(board, self._query(look))
 
     def _expect_no_secret_printed(self, board: VirtualBoard) -> None:
         """Expect no secret in the output of the board, or of the server since the last time."""
         account = json.loads((self._server.data / "operator.json").read_bytes())
         secrets = {self._secret, self._key, account["password"], settings.VIRTUAL_WIFI["password"]}
-        for slot in vault.slots(board.flash()):
-            secrets |= set(_secrets_of(slot.record or {}))
         with self._server.log.open("rb") as log:
             log.seek(self._searched)
             journal = log.read()
         self._searched += len(journal)
-        for who, output in (("the board", board.console.read_bytes()), ("the server", journal)):
-            if any(secret.encode() in output for secret in secrets if len(secret) >= _SHORTEST_SECRET):
-                raise RoundFailed(f"{who} printed a secret")
+        outputs = {"the board": board.console.read_bytes(), "the server": journal}
+        chaos_checks.expect_no_secret_printed(board, secrets, outputs)
 
     # The server's side.
 
@@ -283,20 +233,3 @@ def _known(own: dict[str, Any]) -> tuple[str, Any]:
             return kind, own["credentialsValue"]
         case kind:
             return str(kind), own["credentialsId"]
-
-
-def _secrets_of(record: vault.Record) -> Iterator[str]:
-    for credentials in record.values():
-        for each in credentials:
-            yield from (each[name] for name in ("token", "password", "key") if name in each)
-
-
-def _expect_no_crash(power: PowerCycle) -> None:
-    for event in power.events:
-        if event["event"] == "crash":
-            raise RoundFailed(f"the board crashed ({event.get('kind', event.get('detail', ''))})")
-
-
-def _last_words(power: PowerCycle) -> str:
-    last = [event["event"] for event in power.events if event["event"] not in ("console", "state")]
-    return f"the last events of the board: {', '.join(last[-8:]) or 'nothing'}"

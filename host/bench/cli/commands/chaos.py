@@ -107,7 +107,8 @@ def run(
     of its name, with the credentials in the board's vault; and no output may contain a secret. The first round
     that fails ends the run, with exit code 1 and the command that repeats it.
     """
-    from bench.faults.chaos import Chaos, RoundFailed  # noqa: PLC0415 - imports a server
+    from bench.faults.chaos import Chaos  # noqa: PLC0415 - imports a server
+    from bench.faults.chaos_checks import RoundFailed  # noqa: PLC0415 - with it
 
     seed = _seed(seed)
     families = sorted(set(only)) or list(Family)
