@@ -4,14 +4,17 @@ import asyncio
 import dataclasses
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import httpx
+import platformdirs
 import pytest
 
+from bench.pytest_plugin import CHOICE
 from bench.pytest_plugin.choice import Choice
 from bench.registry.registry import Registry
 from bench.server.coap import stack
@@ -31,10 +34,20 @@ MEMORY = Path("/dev/shm")
 ROOM = 2 << 30
 
 
-def pytest_configure() -> None:
-    """Keep the tests' folders in memory if there is room: thousands of servers would wait for a disk at each commit."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep the tests' folders in memory if there is room: thousands of servers would wait for a disk at each commit.
+
+    The user's cache is left alone: the run has one of its own, for its workers and commands as well. Real boards are
+    an exception, as other programs have to see the locks on their ports.
+    """
     if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+    if config.stash[CHOICE].kind != "port" and not hasattr(config, "workerinput"):
+        cache = tempfile.TemporaryDirectory(prefix="bench-cache-")
+        config.add_cleanup(cache.cleanup)
+        # matplotlib takes long to make its own cache, which holds nothing of the bench
+        os.environ.setdefault("MPLCONFIGDIR", str(platformdirs.user_cache_path("matplotlib")))
+        os.environ["XDG_CACHE_HOME"] = cache.name
 
 
 @pytest.fixture(scope="session")
