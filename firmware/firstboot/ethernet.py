@@ -103,7 +103,7 @@ def _wiring(settings: Settings) -> dict[str, object]:
     known = [each[4:] for each in phys if getattr(network, each) < _FIRST_SPI_PHY]
     phy = settings.text("ethernet.phy")
     if not hasattr(network, "LAN") or phy not in known:
-        raise SettingsError("ethernet.phy has to be one of: %s" % (", ".join(sorted(known)) or "none on this chip"))
+        raise SettingsError("ethernet.phy must be one of: %s" % (", ".join(sorted(known)) or "none on this chip"))
     wiring: dict[str, object] = {
         "phy_type": getattr(network, "PHY_" + phy),
         "phy_addr": settings.number("ethernet.phy_address"),

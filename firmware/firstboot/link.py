@@ -14,7 +14,7 @@ try:
 except ImportError:  # a bare unix port: the host's network
     network = None  # type: ignore[assignment]
 
-_ADDRESS_FORM = 'wifi.address has to be "address/bits gateway dns", e.g. "192.168.1.50/24 192.168.1.1 192.168.1.1"'
+_ADDRESS_FORM = 'wifi.address must be "address/bits gateway dns", e.g. "192.168.1.50/24 192.168.1.1 192.168.1.1"'
 _HOSTNAME_LIMIT = const(32)
 _HOSTNAME_LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789-"
 
@@ -122,7 +122,7 @@ def host_name(settings: Settings) -> str:
     if name:
         letters = all(each in _HOSTNAME_LETTERS for each in name)
         if len(name) > _HOSTNAME_LIMIT or name.strip("-") != name or not letters:
-            raise SettingsError("wifi.hostname has to be 1 to 32 letters, digits and hyphens inside")
+            raise SettingsError("wifi.hostname must be 1 to 32 letters, digits and hyphens inside")
         return name
     for each in identity.name(settings, board.mac()).lower():
         name += each if each in _HOSTNAME_LETTERS else "-"
@@ -150,7 +150,7 @@ def fixed_address(text: str) -> tuple[str, str, str, str] | None:
     if own & hosts in (0, hosts):
         raise SettingsError("wifi.address: %s is the network's own or its broadcast address" % address)
     if own | hosts != gateway | hosts or own == gateway:
-        raise SettingsError("wifi.address: the gateway has to be another address of the same network")
+        raise SettingsError("wifi.address: the gateway must be another address of the same network")
     mask = 0xFFFFFFFF ^ hosts
     return address, ".".join(str(mask >> shift & 255) for shift in (24, 16, 8, 0)), parts[1], parts[2]
 

@@ -100,7 +100,7 @@ class Handler:
         wanted = params if isinstance(params, dict) else {}
         kind = wanted.get("wipe", factory_reset.CREDENTIALS)
         if wanted.get("confirm") != self._name or kind not in (factory_reset.CREDENTIALS, factory_reset.ALL):
-            answer = {"error": 'params have to be {"confirm": the name of the device, "wipe": "credentials" or "all"}'}
+            answer = {"error": 'params must be {"confirm": the name of the device, "wipe": "credentials" or "all"}'}
             client.publish(_RESPONSE + number, json.dumps(answer), qos=1)
             return
         client.publish(_RESPONSE + number, json.dumps({"wiped": kind}), qos=1)

@@ -203,10 +203,10 @@ def check(sections: object) -> Settings:
     """Return the settings of `{"section": {"key": value}}`; raise SettingsError as `load` does."""
     values: dict[str, object] = {}
     if not isinstance(sections, dict):
-        raise SettingsError("the settings have to be an object of sections")
+        raise SettingsError("the settings must be an object of sections")
     for section, entries in sections.items():
         if not isinstance(entries, dict):
-            raise SettingsError("settings section %s has to be an object" % section)
+            raise SettingsError("settings section %s must be an object" % section)
         for key, value in entries.items():
             name = "%s.%s" % (section, key)
             if name not in _KNOWN:
@@ -243,7 +243,7 @@ def _check_meaning(values: dict[str, object]) -> None:
     # A name's look-up can take half a minute, and nothing feeds the watchdog meanwhile.
     watchdog_s = values["board.watchdog_s"]
     if isinstance(watchdog_s, int) and 0 < watchdog_s < _WATCHDOG_LEAST_S:
-        raise SettingsError("board.watchdog_s has to be 0 (off), or %d and more" % _WATCHDOG_LEAST_S)
+        raise SettingsError("board.watchdog_s must be 0 (off), or %d and more" % _WATCHDOG_LEAST_S)
     certificate = values["provision.credentials"] == "X509_CERTIFICATE"
     if certificate and not values["server.tls"]:
         raise SettingsError("a certificate logs in over TLS only: set server.tls")
@@ -258,20 +258,20 @@ def _checked(name: str, value: object) -> object:
     kind, _, least = _KNOWN[name]
     if kind is str:
         if not isinstance(value, str):
-            raise SettingsError("%s has to be text" % name)
+            raise SettingsError("%s must be text" % name)
         if len(value) < least:
             raise SettingsError("%s is empty" % name)
         if value not in _CHOICES.get(name, (value,)):
-            raise SettingsError("%s has to be one of: %s" % (name, ", ".join(_CHOICES[name])))
+            raise SettingsError("%s must be one of: %s" % (name, ", ".join(_CHOICES[name])))
     elif kind is bool:
         if not isinstance(value, bool):
-            raise SettingsError("%s has to be true or false" % name)
+            raise SettingsError("%s must be true or false" % name)
     elif kind is list:
         _check_networks(name, value)
     else:
         # bool is an int to isinstance, and never meant as one here
         if not isinstance(value, int) or isinstance(value, bool):
-            raise SettingsError("%s has to be a whole number" % name)
+            raise SettingsError("%s must be a whole number" % name)
         if not least <= value <= _MOST.get(name, value):
             raise SettingsError("%s is too small or too large" % name)
     return value
@@ -279,10 +279,10 @@ def _checked(name: str, value: object) -> object:
 
 def _check_networks(name: str, value: object) -> None:
     if not isinstance(value, list):
-        raise SettingsError("%s has to be a list" % name)
+        raise SettingsError("%s must be a list" % name)
     for each in value:
         if not isinstance(each, dict) or not each.get("ssid"):
-            raise SettingsError('%s has to be a list of {"ssid": ..., "password": ...}' % name)
+            raise SettingsError('%s must be a list of {"ssid": ..., "password": ...}' % name)
         for key, part in each.items():
             if key not in ("ssid", "password") or not isinstance(part, str):
-                raise SettingsError('%s has to be a list of {"ssid": ..., "password": ...}' % name)
+                raise SettingsError('%s must be a list of {"ssid": ..., "password": ...}' % name)

@@ -29,9 +29,9 @@ def written(tmp_path, monkeypatch):
         ("wifi = 1", "wifi must be a table"),
         ("[wifi]\nname = 'a'", "wifi.name is not one of ssid, password"),
         ("[wifi]\npassword = 1", "wifi.password must be a string"),
-        ("[settings]\nsession = 1", "settings.session has to be a section"),
+        ("[settings]\nsession = 1", "settings.session must be a section"),
         ("[settings.wifi]\nssdi = 'a'", "bench.toml: settings.wifi has no ssdi; did you mean ssid?"),
-        ("[settings.session]\ntelemetry_s = 0", "bench.toml: settings.session.telemetry_s has to be 1 to 86400"),
+        ("[settings.session]\ntelemetry_s = 0", "bench.toml: settings.session.telemetry_s must be 1 to 86400"),
     ],
 )
 def test_bench_toml_that_is_no_good_is_refused_by_name(written, text, error):

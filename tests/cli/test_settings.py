@@ -60,7 +60,7 @@ def test_nobody_answers(bridge, monkeypatch):
         (["set", "--port", "{}", "no.such", "--default"], "the board says: the file has no such entry"),
         (
             ["set", "--port", "{}", "board.watchdog_s", "29"],
-            "the board says: board.watchdog_s has to be 0 (off)",
+            "the board says: board.watchdog_s must be 0 (off)",
         ),
         (
             ["set", "--port", "{}", "provision.key", "--default"],
@@ -82,9 +82,9 @@ def test_what_the_board_refuses_is_passed_on(served, board, arguments, complaint
         (["set", "--port", "P", "wifi.ssid", "Hall", "--default"], "exclude each other"),
         (["get", "--port", "foo://P", "wifi.ssid"], "is not a port"),
         (["set", "--port", "P", "wifi.ssdi", "Hall"], "there is no setting wifi.ssdi; did you mean wifi.ssid?"),
-        (["set", "--port", "P", "wifi.tries", "many"], "wifi.tries has to be a whole number"),
+        (["set", "--port", "P", "wifi.tries", "many"], "wifi.tries must be a whole number"),
         (["set", "--port", "P", "server.host", ""], "server.host is empty"),
-        (["set", "--port", "P", "provision.transport", "pigeon"], "has to be one of mqtt, http, coap"),
+        (["set", "--port", "P", "provision.transport", "pigeon"], "must be one of mqtt, http, coap"),
     ],
 )
 def test_wrong_use(arguments, complaint):

@@ -68,8 +68,8 @@ def over_http(server, secret_file):
     ("arguments", "said"),
     [
         (("--url", "mqtt://127.0.0.1:1"), "needs --profile-key"),
-        (("--url", "127.0.0.1:1883", "--profile-key", "k"), "has to be one of mqtt://HOST:PORT"),
-        (("--url", "coaps://127.0.0.1", "--profile-key", "k"), "has to be one of mqtt://HOST:PORT"),
+        (("--url", "127.0.0.1:1883", "--profile-key", "k"), "must be one of mqtt://HOST:PORT"),
+        (("--url", "coaps://127.0.0.1", "--profile-key", "k"), "must be one of mqtt://HOST:PORT"),
         (("--url", "mqtt://127.0.0.1:x", "--profile-key", "k"), "is not a URL"),
         (("--url", "http://127.0.0.1/api", "--profile-key", "k"), "without a path"),
         (("--url", "mqtt://tb..example", "--profile-key", "k"), "tb..example cannot be the name of a host"),

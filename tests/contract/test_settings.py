@@ -145,15 +145,15 @@ def test_transports_are_those_of_the_contract():
             "settings.xyzzy has no xyzzy; the sections are server, provision, identity, wifi, ethernet, session, ",
         ),
         ({"wifi": {"a\nb": 1}}, r"settings.wifi has no a\nb; it has ssid, password, networks, timeout_s, tries, "),
-        ({"wifi": "the secret"}, "settings.wifi has to be a section"),
-        ({"wifi": {"ssid": 5}}, "settings.wifi.ssid has to be text"),
+        ({"wifi": "the secret"}, "settings.wifi must be a section"),
+        ({"wifi": {"ssid": 5}}, "settings.wifi.ssid must be text"),
         ({"server": {"host": ""}}, "settings.server.host is empty"),
-        ({"server": {"tls": 1}}, "settings.server.tls has to be true or false"),
-        ({"session": {"keepalive_s": 1}}, "settings.session.keepalive_s has to be 2 to 65535"),
-        ({"ethernet": {"mdc": -1}}, "settings.ethernet.mdc has to be 0 or more"),
-        ({"wifi": {"tries": "2"}}, "settings.wifi.tries has to be a whole number"),
-        ({"wifi": {"networks": ["the secret"]}}, 'settings.wifi.networks has to be a list of {"ssid": ...'),
-        ({"provision": {"transport": "pigeon"}}, "settings.provision.transport has to be one of mqtt, http, coap"),
+        ({"server": {"tls": 1}}, "settings.server.tls must be true or false"),
+        ({"session": {"keepalive_s": 1}}, "settings.session.keepalive_s must be 2 to 65535"),
+        ({"ethernet": {"mdc": -1}}, "settings.ethernet.mdc must be 0 or more"),
+        ({"wifi": {"tries": "2"}}, "settings.wifi.tries must be a whole number"),
+        ({"wifi": {"networks": ["the secret"]}}, 'settings.wifi.networks must be a list of {"ssid": ...'),
+        ({"provision": {"transport": "pigeon"}}, "settings.provision.transport must be one of mqtt, http, coap"),
     ],
 )
 def test_check_names_the_mistake_and_the_cure(sections, message):
@@ -200,8 +200,8 @@ def test_parse_gives_what_was_typed(name, text, value):
     [
         ("wifi.ssdi", "a", "there is no setting wifi.ssdi; did you mean wifi.ssid?"),
         ("ssid", "a", "there is no setting ssid; did you mean wifi.ssid?"),
-        ("wifi.tries", "many", "wifi.tries has to be a whole number"),
-        ("server.tls", "True", "server.tls has to be true or false"),
+        ("wifi.tries", "many", "wifi.tries must be a whole number"),
+        ("server.tls", "True", "server.tls must be true or false"),
         ("server.host", "", "server.host is empty"),
     ],
 )
@@ -225,7 +225,7 @@ def test_encode_puts_the_last_layer_on_top():
         ({"host": ""}, {}, "settings.server.host is empty"),
         ({"secret": ""}, {}, "settings.provision.key or settings.provision.secret is missing"),
         ({}, {"wifi": {"pasword": "x"}}, "settings.wifi has no pasword; did you mean password?"),
-        ({}, {"board": {"watchdog_s": 29}}, "settings.board.watchdog_s has to be 0 (off), or 30 and more"),
+        ({}, {"board": {"watchdog_s": 29}}, "settings.board.watchdog_s must be 0 (off), or 30 and more"),
         (
             {},
             {"provision": {"credentials": "X509_CERTIFICATE"}},

@@ -246,7 +246,7 @@ def test_defect_of_ours_ends_in_a_reset(server, make_board):
         (b"", "is not JSON"),
         (b'{"server": {"host": "x"}}', "is missing"),
         (b'{"server": {"hots": "x"}}', "unknown setting server.hots"),
-        (b'{"server": {"host": "x", "port": "1883"}}', "server.port has to be a whole number"),
+        (b'{"server": {"host": "x", "port": "1883"}}', "server.port must be a whole number"),
     ],
     ids=["empty", "incomplete", "misspelt", "mistyped"],
 )

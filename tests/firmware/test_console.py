@@ -145,7 +145,7 @@ def test_echo_shows_three_words_of_our_own_lines(typed, shown):
         (b"set server.tls yes", "true or false"),
         (b"set server.port 65536", "too small or too large"),
         (b"set server.port hunter22", "whole number"),
-        (b"set wifi.networks hunter22", "has to be a list"),
+        (b"set wifi.networks hunter22", "must be a list"),
         (b"set provision.credentials X509_CERTIFICATE", "set server.tls"),
         (b"reset", "write: firstboot reset"),
         (b"reset everything --yes", "write: firstboot reset"),

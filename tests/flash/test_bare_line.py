@@ -17,8 +17,8 @@ from tests.support.servers import PATIENCE_S
 
 pytestmark = pytest.mark.slow
 
-BUTTONS = "now: {}: hold BOOT (IO0 low) while you press RESET: the board has to be in its loader\n"
-RESET = "now: {}: press RESET: the board has to leave its loader\n"
+BUTTONS = "now: {}: hold BOOT (IO0 low) while you press RESET: the board must be in its boot loader\n"
+RESET = "now: {}: press RESET: the board must leave its boot loader\n"
 
 
 class Command:

@@ -221,7 +221,7 @@ def test_find_holds_a_file_that_nobody_vouches_for_to_its_first_use(cache):
     served = [GOOD]
     with web(lambda to: to.send(served[0])) as (address, asked):
         board = at(GENERIC, address)
-        assert "nobody vouches for" in images.find(board).notice
+        assert "cannot be verified" in images.find(board).notice
         assert images.find(board).notice == ""
         (cache / GENERIC.image.file).unlink()
         served[0] = other
@@ -239,7 +239,7 @@ def test_find_holds_a_given_file_of_that_name_to_it_too(cache, tmp_path):
     given = tmp_path / GENERIC.image.file
     given.write_bytes(GOOD)
     board = at(GENERIC, "http://127.0.0.1:9")
-    assert "nobody vouches for" in images.find(board, given).notice
+    assert "cannot be verified" in images.find(board, given).notice
     given.write_bytes(image_bytes(GENERIC, version="1.25.0-preview"))
     with pytest.raises(BenchError, match="SHA256SUMS"):
         images.find(board, given)

@@ -34,10 +34,10 @@ def file(tmp_path, monkeypatch):
     ("text", "said"),
     [
         ("[[board", "boards.local.toml"),
-        ("board = 1", "board has to be sections"),
+        ("board = 1", "board must be sections"),
         ("[[board]]\ncolour = 'red'", "board.colour is not one of"),
-        ("[[board]]\nname = 4", "board.name has to be a text"),
-        ("[[board]]\nflash_mb = '4'", "board.flash_mb has to be a number"),
+        ("[[board]]\nname = 4", "board.name must be text"),
+        ("[[board]]\nflash_mb = '4'", "board.flash_mb must be a number"),
         ("[[boards]]\nname = 'x'", "boards is not one of"),
     ],
 )
@@ -57,7 +57,7 @@ def test_file_of_another_form_is_not_written_to(file):
 def test_inline_boards_are_not_written_to(file):
     file.write_text('board = [{name = "press-4"}]')
     assert [each.name for each in inventory.read()] == ["press-4"]
-    with pytest.raises(BenchError, match=r"has to be sections, \[\[board\]\]"):
+    with pytest.raises(BenchError, match=r"must be sections, \[\[board\]\]"):
         inventory.record(FOUND)
     assert file.read_text() == 'board = [{name = "press-4"}]'
 

@@ -51,7 +51,7 @@ def served(tmp_path):
         yield start
 
 
-@pytest.mark.parametrize(("text", "said"), [("[[board", "boards.local.toml: "), ("board = 1", "has to be sections")])
+@pytest.mark.parametrize(("text", "said"), [("[[board", "boards.local.toml: "), ("board = 1", "must be sections")])
 def test_inventory_that_is_none_is_wrong_use(project, text, said):
     (project.path / "boards.local.toml").write_text(text)
     ran = project.runpytest_inprocess("--target", "press-4")

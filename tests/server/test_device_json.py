@@ -362,7 +362,7 @@ def test_telemetry_of_another_form_is_malformed(text):
     ],
 )
 def test_ts_that_is_no_time_is_a_bad_field(ts):
-    with pytest.raises(json_reader.BadField, match=r"^ts(:| is out of range$| has to be a whole number$)"):
+    with pytest.raises(json_reader.BadField, match=r"^ts(:| is out of range$| must be a whole number$)"):
         series('{"ts":' + ts + ',"values":{"a":1}}')
 
 

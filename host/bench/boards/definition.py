@@ -68,14 +68,14 @@ def parse(text: str, path: Path) -> BoardDefinition:
         raise BenchError(f"{path}: {error}") from error
     top = Table(values, path, (*_KEYS, *_SECTIONS))
     if top.text("name") != path.stem:
-        raise top.wrong("name", f"has to be {path.stem}, like the file")
+        raise top.wrong("name", f"must be {path.stem}, like the file")
     chip = CHIPS[top.choice("chip", tuple(CHIPS))]
     flash_size = top.sectors("flash_size")
     psram = top.choice("psram", tuple(chip.psram), default="none")
     usable = chip.pins - chip.psram[psram]
     pins = top.section("pins", ("led", "button"))
     if values.get("image_offset") != chip.bootloader:
-        raise top.wrong("image_offset", f"has to be {chip.bootloader:#x} for {chip.name}: its ROM looks there")
+        raise top.wrong("image_offset", f"must be {chip.bootloader:#x} for {chip.name}: its ROM looks there")
     return BoardDefinition(
         name=top.text("name"),
         title=top.text("title"),
@@ -99,15 +99,15 @@ def _image(table: Table) -> Image:
     """Parse the section `image`: MicroPython's version, file and source."""
     version = _VERSION.fullmatch(table.text("version"))
     if not version or tuple(map(int, version.groups())) < OLDEST:
-        raise table.wrong("version", f"has to be a MicroPython from {OLDEST[0]}.{OLDEST[1]}.0 on, e.g. 1.25.0")
+        raise table.wrong("version", f"must be a MicroPython from {OLDEST[0]}.{OLDEST[1]}.0 on, e.g. 1.25.0")
     if not _FILE.fullmatch(table.text("file")):
-        raise table.wrong("file", "has to be a file's name that ends in .bin, without a folder")
+        raise table.wrong("file", "must be a file's name that ends in .bin, without a folder")
     sha256 = table.text("sha256", default="")
     if sha256 and not _SHA256.fullmatch(sha256):
-        raise table.wrong("sha256", "has to be 64 digits 0-9 a-f; leave it out if nobody published it")
+        raise table.wrong("sha256", "must be 64 digits 0-9 a-f; leave it out if nobody published it")
     url = table.text("url")
     if not url.startswith(("https://", "http://") if sha256 else "https://"):
-        raise table.wrong("url", "has to begin with https:// (or http://, if there is a sha256)")
+        raise table.wrong("url", "must begin with https:// (or http://, if there is a sha256)")
     return Image(version=version.group(), file=table.text("file"), url=url, sha256=sha256)
 
 
@@ -127,7 +127,7 @@ def _partitions(top: Table, flash_size: int) -> tuple[Partition, ...]:
     if twice := next((each for each in labels if labels.count(each) > 1), None):
         raise top.wrong("partition", f"{twice} is there twice")
     if "vfs" not in labels or _TYPES["app"] not in [each.type for each in found]:
-        raise top.wrong("partition", "has to be there with label vfs, for the files, and with type app")
+        raise top.wrong("partition", "must include one with label vfs, for the files, and one of type app")
     return found
 
 
@@ -152,7 +152,7 @@ def _ethernet(top: Table, chip: ChipKind, usable: frozenset[int]) -> Ethernet | 
             raise link.wrong(min(other), 'is for an Ethernet board: set link.kind to "ethernet"')
         return None
     if chip.name != "esp32":
-        raise link.wrong("kind", f'has to be "wifi" for {chip.name}: only the esp32 has an Ethernet interface')
+        raise link.wrong("kind", f'must be "wifi" for {chip.name}: only the esp32 has an Ethernet interface')
     outputs = usable - chip.inputs
     return Ethernet(
         phy=link.choice("phy", _PHYS),

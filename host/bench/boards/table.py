@@ -48,14 +48,14 @@ class Table:
         """Return a table inside this one, with the keys it may have; an empty one if it is not there."""
         value = self._values.get(key, {})
         if not isinstance(value, dict):
-            raise self.wrong(key, f"has to be a section, [{key}]")
+            raise self.wrong(key, f"must be a section, [{key}]")
         return Table(value, self._path, allowed, key)
 
     def sections(self, key: str, allowed: Sequence[str]) -> list["Table"]:
         """Return the tables of an array, with the keys that each may have."""
         values = self._values.get(key, [])
         if not isinstance(values, list) or not all(isinstance(each, dict) for each in values):
-            raise self.wrong(key, f"has to be sections, [[{key}]]")
+            raise self.wrong(key, f"must be sections, [[{key}]]")
         return [Table(each, self._path, allowed, key) for each in values]
 
     def text(self, key: str, *, default: str | None = None) -> str:
@@ -64,7 +64,7 @@ class Table:
             return default
         value = self._values.get(key)
         if not isinstance(value, str) or not value or not value.isprintable():
-            raise self.wrong(key, "has to be a text")
+            raise self.wrong(key, "must be text")
         return value
 
     def choice(self, key: str, allowed: Sequence[_Value], *, default: _Value | None = None) -> _Value:
@@ -72,36 +72,36 @@ class Table:
         value = self._values.get(key, default)
         if type(value) is type(allowed[0]) and value in allowed:
             return allowed[allowed.index(value)]
-        raise self.wrong(key, f"has to be one of {', '.join(map(str, allowed))}")
+        raise self.wrong(key, f"must be one of {', '.join(map(str, allowed))}")
 
     def flag(self, key: str, *, default: bool) -> bool:
         """Return a truth value."""
         value = self._values.get(key, default)
         if not isinstance(value, bool):
-            raise self.wrong(key, "has to be true or false")
+            raise self.wrong(key, "must be true or false")
         return value
 
     def number(self, key: str, allowed: range) -> int:
         """Return a number in a range."""
         value = self._values.get(key)
         if type(value) is not int or value not in allowed:
-            raise self.wrong(key, f"has to be a number from {allowed[0]} to {allowed[-1]}")
+            raise self.wrong(key, f"must be a number from {allowed[0]} to {allowed[-1]}")
         return value
 
     def sectors(self, key: str) -> int:
         """Return a number of bytes in whole sectors, the unit in which flash is erased (4096)."""
         value = self._values.get(key)
         if type(value) is not int or value < 0:
-            raise self.wrong(key, "has to be a number from 0 up")
+            raise self.wrong(key, "must be a number from 0 up")
         if value % _SECTOR:
-            raise self.wrong(key, f"has to be a multiple of {_SECTOR}")
+            raise self.wrong(key, f"must be a multiple of {_SECTOR}")
         return value
 
     def pin(self, key: str, allowed: frozenset[int], *, default: int | None = None) -> int:
         """Return a pin's number, one of the allowed ones; `default` stands for none."""
         value = self._values.get(key, default)
         if type(value) is not int or (value != default and value not in allowed):
-            raise self.wrong(key, f"has to be a pin's number, one of {ranges(allowed)}")
+            raise self.wrong(key, f"must be a pin's number, one of {ranges(allowed)}")
         return value
 
 

@@ -36,7 +36,7 @@ def check(sections: Sections, *, where: str = "settings") -> None:
     """
     for section, entries in sections.items():
         if not isinstance(entries, Mapping):
-            raise UsageError(f"{where}.{printable(section)} has to be a section")
+            raise UsageError(f"{where}.{printable(section)} must be a section")
         for key, value in entries.items():
             name = f"{section}.{key}"
             if name not in SETTINGS:
@@ -145,7 +145,7 @@ def check_together(sections: Sections) -> None:
         if spec.default is None and value(name) is None:
             raise UsageError(f"settings.{name} is missing")
     if 0 < value("board.watchdog_s") < WATCHDOG_LEAST_S:
-        raise UsageError(f"settings.board.watchdog_s has to be 0 (off), or {WATCHDOG_LEAST_S} and more")
+        raise UsageError(f"settings.board.watchdog_s must be 0 (off), or {WATCHDOG_LEAST_S} and more")
     certificate = value("provision.credentials") == BoardCredentialsType.X509_CERTIFICATE
     if certificate and not value("server.tls"):
         raise UsageError("settings.provision.credentials: a certificate logs in over TLS only: set settings.server.tls")

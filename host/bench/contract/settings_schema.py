@@ -35,25 +35,25 @@ class SettingSpec:
     def problem(self, value: Any) -> str:
         """Return the problem with a value, e.g. "has to be text"; "" if it is valid. The text never shows the value."""
         if self.kind is list:
-            return "" if _is_networks(value) else 'has to be a list of {"ssid": ..., "password": ...}'
+            return "" if _is_networks(value) else 'must be a list of {"ssid": ..., "password": ...}'
         if self.kind is bool:
-            return "" if isinstance(value, bool) else "has to be true or false"
+            return "" if isinstance(value, bool) else "must be true or false"
         return self._number_problem(value) if self.kind is int else self._text_problem(value)
 
     def _number_problem(self, value: Any) -> str:
         # bool is an int to isinstance, and never meant as one here
         if not isinstance(value, int) or isinstance(value, bool):
-            return "has to be a whole number"
+            return "must be a whole number"
         fits = self.least <= value and (self.most is None or value <= self.most)
-        return "" if fits else f"has to be {self.range}"
+        return "" if fits else f"must be {self.range}"
 
     def _text_problem(self, value: Any) -> str:
         if not isinstance(value, str):
-            return "has to be text"
+            return "must be text"
         if len(value) < self.least:
             return "is empty"
         fits = not self.choices or value in self.choices
-        return "" if fits else f"has to be one of {', '.join(self.choices)}"
+        return "" if fits else f"must be one of {', '.join(self.choices)}"
 
     @property
     def range(self) -> str:
@@ -102,7 +102,7 @@ SETTINGS: Mapping[str, SettingSpec] = {
     "server.host": _text(None, "name or IPv4 address of the server", least=1),
     "server.port": _port(0, "its MQTT port; 0: 1883, or 8883 with TLS"),
     "server.tls": _flag(False, "MQTT and HTTP over TLS, with the CA in `/ca.der`"),
-    "server.name": _text("", "the name its certificate has to have; empty: `server.host`"),
+    "server.name": _text("", "the name in its certificate; empty: `server.host`"),
     "server.allow_plaintext": _flag(False, "send secrets in clear to public addresses, too"),
     "provision.transport": _one_of("mqtt", ("mqtt", "http", "coap"), "protocol of the provisioning request"),
     "provision.port": _port(0, "port for HTTP or CoAP; 0: 8080 (8443 with TLS), 5683"),

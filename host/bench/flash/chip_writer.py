@@ -225,7 +225,7 @@ class ChipWriter:
             yield _NO_RESET
         if self._is_by_hand:
             yield _NO_RESET
-            self._reporter.prompt("hold BOOT (IO0 low) while you press RESET: the board has to be in its loader")
+            self._reporter.prompt("hold BOOT (IO0 low) while you press RESET: the board must be in its boot loader")
             deadline = time.monotonic() + _BY_HAND_S
             while time.monotonic() < deadline:
                 self._reporter.advance(0, 1)  # the reporter may end it
@@ -278,7 +278,7 @@ def leave(line: SerialConnection, after: str, reporter: ProgressReporter) -> boo
     """
     is_reset = after != _NO_RESET and line.pulse_reset()
     if not is_reset:
-        reporter.prompt("press RESET: the board has to leave its loader")
+        reporter.prompt("press RESET: the board must leave its boot loader")
     return is_reset
 
 

@@ -92,9 +92,7 @@ def check(server: Place, choices: Choices) -> None:
     if server.provision_port and choices.transport is Transport.MQTT:
         raise UsageError("--provision-port goes with --transport http or coap: over MQTT it is the port of --server")
     if choices.tls and not server.ca:
-        raise UsageError(
-            "boards have to know the server's CA: start bench serve once, which makes one, or use --server-ca"
-        )
+        raise UsageError("boards need the server's CA: start bench serve once, which makes one, or use --server-ca")
     address = _address(server.host)
     if choices.tls and address and not server.name:
         raise UsageError("boards check certificates by name, not by address: add --server-name, a name it is for")

@@ -106,8 +106,8 @@ def find(
     elif not expected:
         _remember(image, sha256)
         notice = (
-            f"nobody vouches for {image.file} yet: {definition} has no sha256 for it. From now on it has to be this "
-            f"very file ({cache() / _SUMS})"
+            f"{image.file} cannot be verified: {definition} has no sha256 for it. From now on it must be this "
+            f"very file, whose SHA-256 is kept in {cache() / _SUMS}"
         )
     return CheckedImage(path=path, data=data, sha256=sha256, facts=found, notice=notice)
 

@@ -118,7 +118,7 @@ def _merge(found: ProbedBoard, definition: str) -> InventoryEntry:
     _tables(document)  # raises if it is not in its form
     tables = document.setdefault("board", tomlkit.aot())
     if not isinstance(tables, AoT):
-        raise BenchError(f"{path()}: board has to be sections, [[board]], for the bench to add to them")
+        raise BenchError(f"{path()}: board must be sections, [[board]], for the bench to add to them")
     entry = next((each for each in tables if _known(each).mac == found.mac), None)
     if entry is None:
         entry = tomlkit.table()
@@ -158,5 +158,5 @@ def _known(entry: Any) -> InventoryEntry:
     values = {key: entry[key] for key in _KEYS if key in entry}
     for key, value in values.items():
         if not isinstance(value, int if key == "flash_mb" else str):
-            raise BenchError(f"{path()}: board.{key} has to be a {'number' if key == 'flash_mb' else 'text'}")
+            raise BenchError(f"{path()}: board.{key} must be {'a number' if key == 'flash_mb' else 'text'}")
     return InventoryEntry(**values)

@@ -56,7 +56,7 @@ class Choice:
         given = getattr(config, "workerinput", {})
         kinds = {target for target in targets if target in (*_KINDS, "auto")}
         if kinds and len(targets) > 1:
-            raise UsageError(f"--target {min(kinds)} is as many boards as there have to be: name no other beside it")
+            raise UsageError(f"--target {min(kinds)} stands for as many boards as are needed: give no other --target")
         found: tuple[str, ...] = ()
         if "bench_ports" in given:
             found = tuple(given["bench_ports"])

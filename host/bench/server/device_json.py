@@ -95,7 +95,7 @@ def _whole(body: dict[str, Any], name: str) -> int:
         if LONG.start <= number < LONG.stop:  # upstream lets a number wrap around, to one that nobody meant
             return int(number)
         raise BadField(f"{name} is out of range")
-    raise BadField(f"{name} has to be a whole number")
+    raise BadField(f"{name} must be a whole number")
 
 
 def _scalar(body: dict[str, Any], name: str) -> bool | str:

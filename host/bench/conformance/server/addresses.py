@@ -49,7 +49,7 @@ def address(url: str) -> Address:
     if parts.username is not None or parts.password is not None:
         raise UsageError("--url is the address alone: the profile's secret comes in a file")
     if parts.scheme not in PORTS or not parts.hostname:
-        raise UsageError(f"--url {url} has to be one of {', '.join(f'{each}://HOST:PORT' for each in PORTS)}")
+        raise UsageError(f"--url {url} must be one of {', '.join(f'{each}://HOST:PORT' for each in PORTS)}")
     try:
         parts.hostname.encode("idna")
     except UnicodeError as error:

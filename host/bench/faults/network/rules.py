@@ -110,7 +110,7 @@ class Fault:
         for name, number in numbers.items():
             if name in entry:
                 if type(entry[name]) not in (int, number):
-                    raise UsageError(f"{name} has to be a number: {json.dumps(entry[name])}")
+                    raise UsageError(f"{name} must be a number: {json.dumps(entry[name])}")
                 values[name] = entry[name]
         return cls(kind=kind_of(entry["fault"]), direction=direction_of(entry.get("direction", "both")), **values)
 
@@ -183,5 +183,5 @@ def read_schedule(path: Path) -> list[Fault]:
     except (ValueError, RecursionError):
         raise UsageError(f"{path} is not JSON") from None
     if not isinstance(entries, list) or not all(isinstance(each, dict) for each in entries):
-        raise UsageError(f'{path} has to be a list of objects: [{{"at_s": 2, "for_s": 5, "fault": "blackhole"}}]')
+        raise UsageError(f'{path} must be a list of objects: [{{"at_s": 2, "for_s": 5, "fault": "blackhole"}}]')
     return [Fault.read(each) for each in entries]

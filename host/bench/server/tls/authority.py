@@ -207,7 +207,7 @@ def _cure(folder: Path) -> str:
 
 
 def _ca_cure(folder: Path) -> str:
-    return f"restore it, or delete {folder}: bench serve makes a new CA, which all boards have to be given"
+    return f"restore it, or delete {folder}: bench serve makes a new CA, which all boards then need"
 
 
 def _is_good(identity: Identity, wanted: Sequence[x509.GeneralName], now: datetime) -> bool:
