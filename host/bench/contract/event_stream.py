@@ -1,7 +1,8 @@
 """Base of the streams of events: a serial connection with a board, and a virtual board's power cycle.
 
-All following of boards ends here: that of `dut.board.Board`, which the bench follows boards through, and that of
-`flash.bring_up`, which is on a floor below it and follows the serial connection that it flashed over.
+All following of boards ends here: that of `dut.board.Board`, which most of the bench follows boards through, that of
+`flash.bring_up`, which is on a floor below it and follows the serial connection that it flashed over, and that of
+single power cycles.
 """
 
 import time

@@ -1,8 +1,9 @@
 """One interface to every kind of board under test: its power, its events, its console, its programs and files.
 
-Implementations are `virtual.UnixBoard`, `serial.PortBoard` and `served.ServedBoard`. Every part of the bench that
-follows boards uses this interface: the pytest plugin, the conformance checks, measurements, fleets and the monitor.
-Only `bench.flash` does not: it brings up boards on the serial line below, which a `PortBoard` is built on.
+Implementations are `virtual.UnixBoard`, `serial.PortBoard` and `served.ServedBoard`. The pytest plugin, the
+conformance checks, measurements, fleets and the monitor follow boards by this interface. Two others do not:
+`bench.flash`, which brings up boards on the serial line below, and what is about single power cycles of virtual boards,
+their writes to the flash and their end (chaos, the demo, `bench board boot`, benchmarks): that is `virtual.power`.
 """
 
 from abc import ABC, abstractmethod
