@@ -18,12 +18,12 @@ _HELP = """\
   set NAME --default         back to its default, and restart
   credentials [--show]       the credentials for its login; secrets only with --show
   credentials token VALUE    store an access token to be tried, and restart
-  credentials basic CLIENT_ID USER PASSWORD    likewise; "" for an empty one
+  credentials basic CLIENT_ID USER PASSWORD    the same; "" for an empty part
   claim                      make or show the secret to claim the device with
-  provision --yes            forget the credentials, and request new ones
-  reset credentials|wifi|all --yes    forget them, and restart
+  provision --yes            delete the credentials, and request new ones
+  reset credentials|wifi|all --yes    delete them, and restart
 Each after the word firstboot. A value with spaces goes in double quotes; in these, write \\" and \\\\.
-Certificates are not entered here: they come with the flash."""
+Certificates cannot be entered here: they are flashed."""
 
 _CONSEQUENCES = {
     factory_reset.CREDENTIALS: "the credentials; the board then requests new ones, as on its first boot",
@@ -113,7 +113,7 @@ class Commands:
         if len(plain) != 1 or plain[0] not in _CONSEQUENCES:
             raise _UsageError("write: firstboot reset credentials, wifi or all, and --yes")
         if not options:
-            print("This forgets %s. To have it done, add --yes." % _CONSEQUENCES[plain[0]])
+            print("This deletes %s. To do it, add --yes." % _CONSEQUENCES[plain[0]])
             return
         factory_reset.reset(self._vault, plain[0], "console")
         print("Wiped from the flash. The board restarts.")
@@ -163,7 +163,7 @@ class Commands:
         waiting = self._vault.record.get("claim")
         secret = waiting[0]["secretKey"] if waiting else claim.make(settings.load(), self._vault)
         print("Claim the device with this secret: %s" % _escaped(secret))
-        print("The server gets to know it as soon as the board is online.")
+        print("The board sends it to the server as soon as it is online.")
 
 
 def split(line: str) -> list[str]:
@@ -194,7 +194,7 @@ def _quoted(line: str, at: int) -> tuple[str, int]:
         char, after = line[at], line[at + 1 : at + 2]
         if char == '"':
             if after not in ("", " "):
-                raise _UsageError('after a closing " comes a space')
+                raise _UsageError('a closing " must be followed by a space')
             return word, at + 1
         if char == "\\" and after in ('"', "\\"):
             char = after
@@ -209,7 +209,7 @@ def _options(words: list[str], *known: str) -> tuple[list[str], list[str]]:
     options = [word for word in words if word.startswith("--")]
     for option in options:
         if option not in known:
-            raise _UsageError("there is no such option (nor can a value begin with --); see: firstboot help")
+            raise _UsageError("there is no such option, and no value can begin with --; see: firstboot help")
     return [word for word in words if not word.startswith("--")], options
 
 

@@ -29,7 +29,7 @@ def test_port_that_nobody_serves_is_one_line_and_the_others_are_noted(bench, tmp
         ran = bench("--probe", "--port", "socket://127.0.0.1:1", "--port", line.url)
     assert ran.returncode == 1
     assert ran.stderr.count("\n") == 1
-    assert "socket://127.0.0.1:1: nobody listens there" in ran.stderr
+    assert "socket://127.0.0.1:1: nothing listens there" in ran.stderr
     assert board.mac in (tmp_path / "boards.local.toml").read_text()
 
 

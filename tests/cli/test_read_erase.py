@@ -135,7 +135,7 @@ def test_nobody_listens(tmp_path):
     for command in (["read", str(tmp_path / "flash.bin")], ["erase", "--yes"]):
         code, _, told = bench(*command, "--port", "rfc2217://127.0.0.1:1")
         assert code == 1
-        assert "rfc2217://127.0.0.1:1: nobody listens there" in told
+        assert "rfc2217://127.0.0.1:1: nothing listens there" in told
 
 
 @pytest.mark.parametrize("raw_line", [False, True])

@@ -127,7 +127,7 @@ def test_echo_shows_three_words_of_our_own_lines(typed, shown):
         (b"nothing hunter22", "no such command"),
         (b"help hunter22", "no such command"),
         (b'"status', "closing"),
-        (b'"status"x', "comes a space"),
+        (b'"status"x', "followed by a space"),
         (b"status hunter22", "takes nothing but --json"),
         (b"status --jsom", "no such option"),
         (b"set wifi.pasword hunter22", "unknown setting wifi.pasword"),
@@ -175,7 +175,7 @@ def test_mistake_is_told_in_one_line_and_changes_nothing(typed, answer):
 @pytest.mark.parametrize("typed", [b"reset credentials", b"reset wifi", b"reset all", b"provision"])
 def test_what_wipes_has_to_be_confirmed(typed):
     output, record, text = lines(b"firstboot " + typed + b"\n")
-    assert output[1].startswith("This forgets the")
+    assert output[1].startswith("This deletes the")
     assert "--yes" in output[1]
     assert (record, text) == (VAULT, SETTINGS_TEXT)
 

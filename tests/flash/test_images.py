@@ -132,7 +132,7 @@ def stalls(handler: _Handler) -> None:
         (lambda to: to.send(GOOD[:-1], announced=len(GOOD)), "closed connection"),
         (lambda _: None, "disconnected"),
         (lambda to: to.wfile.write(b"not HTTP\r\n\r\n"), "127.0.0.1"),
-        (stalls, "is silent for"),
+        (stalls, "sent nothing for"),
     ],
     ids=["404", "500", "truncated", "nothing", "garbage", "stall"],
 )
@@ -142,7 +142,7 @@ def test_find_names_file_and_folder_if_the_download_fails(answer, said, cache, m
         images.find(at(GENERIC, address, GOOD))
     text = str(caught.value)
     assert said in text
-    assert f"get {address}/{GENERIC.image.file} where you can, and put it there" in text
+    assert f"download {address}/{GENERIC.image.file} on another machine, and copy it there" in text
     assert f"{GENERIC.image.file} is not in {cache}" in text
     assert left(cache) == []
 
@@ -150,7 +150,7 @@ def test_find_names_file_and_folder_if_the_download_fails(answer, said, cache, m
 def test_find_says_so_offline():
     with web(lambda _: None) as (address, _):
         pass
-    with pytest.raises(BenchError, match="not to be downloaded now"):
+    with pytest.raises(BenchError, match="cannot be downloaded now"):
         images.find(at(GENERIC, address, GOOD))
 
 
@@ -225,7 +225,7 @@ def test_find_holds_a_file_that_nobody_vouches_for_to_its_first_use(cache):
         assert images.find(board).notice == ""
         (cache / GENERIC.image.file).unlink()
         served[0] = other
-        with pytest.raises(BenchError, match=r"SHA256SUMS, which holds what was used first, says"):
+        with pytest.raises(BenchError, match=r"SHA256SUMS, which has the SHA-256 of its first use, says"):
             images.find(board)
         assert left(cache) == ["SHA256SUMS"]
         served[0] = GOOD
@@ -249,7 +249,7 @@ def test_find_holds_a_given_file_of_that_name_to_it_too(cache, tmp_path):
 def test_find_refuses_a_given_file_that_has_the_name_and_not_the_hash(tmp_path):
     given = tmp_path / GENERIC.image.file
     given.write_bytes(GOOD)
-    with pytest.raises(BenchError, match=re.escape(f"{given} is not the {GENERIC.image.file} that it should be")):
+    with pytest.raises(BenchError, match=re.escape(f"{given} is not the expected {GENERIC.image.file}")):
         images.find(GENERIC, given)
 
 

@@ -126,7 +126,7 @@ class Victim:
             wrong.append(f"exit code {process.returncode}")
         if "Traceback" in out + err or err.count("\n") != (self.how is not How.KILLED):
             wrong.append(f"it said {err!r}")
-        if self.how is How.PULLED and "plug it in" not in err and "nobody listens" not in err and "serves" not in err:
+        if self.how is How.PULLED and "plug it in" not in err and "nothing listens" not in err and "serves" not in err:
             wrong.append(f"it said no cure: {err!r}")
         if self.how is not How.KILLED and list(self.temporary.iterdir()):
             wrong.append("it left files behind")

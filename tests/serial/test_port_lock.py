@@ -42,7 +42,7 @@ def other():
 
 def test_port_of_another_process_is_an_error_with_its_name(other):
     process = other("/dev/ttyUSB7")
-    with pytest.raises(PortError, match=rf"^/dev/ttyUSB7: in use by .*process {process.pid}.*end that first"):
+    with pytest.raises(PortError, match=rf"^/dev/ttyUSB7: in use by .*process {process.pid}.*end that program first"):
         PortLock("/dev/ttyUSB7")
 
 

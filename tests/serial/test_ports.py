@@ -72,7 +72,7 @@ def test_choose_an_option_that_would_show_all_bytes():
 
 
 def test_choose_without_any():
-    with pytest.raises(UsageError, match=r"^no board found: plug one in \(.*\), or name its port$"):
+    with pytest.raises(UsageError, match=r"^no board found: connect one \(.*\), or give its port$"):
         ports.choose(None, there=[])
 
 
@@ -86,7 +86,7 @@ def test_choose_between_several_lists_them():
     with pytest.raises(UsageError) as caught:
         ports.choose(None, there=[SILABS, SERIAL, WCH])
     assert str(caught.value) == (
-        "2 boards may be meant, name the port of one: /dev/ttyACM0 (CH340 or CH9102, 1a86:55d4), "
+        "2 ports may have the board, give one of them: /dev/ttyACM0 (CH340 or CH9102, 1a86:55d4), "
         "/dev/ttyUSB0 (CP210x, CP2102N Bridge, 10c4:ea60, serial number 0001)"
     )
 
@@ -94,7 +94,7 @@ def test_choose_between_several_lists_them():
 def test_choose_by_a_mac_that_nobody_has_lists_what_there_is():
     with pytest.raises(UsageError) as caught:
         ports.choose("7c:df:a1:00:11:22", there=[SILABS, NATIVE])
-    assert str(caught.value).startswith("no port has 7c:df:a1:00:11:22 for its serial number, as only a chip with USB")
+    assert str(caught.value).startswith("no port has the MAC 7c:df:a1:00:11:22, which only chips with built-in USB")
     assert "/dev/ttyUSB0" in str(caught.value)
 
 
@@ -163,7 +163,7 @@ def test_open_a_port_that_is_in_use_names_the_program(device):
     who = f"{process.read_text().strip()} (process {os.getpid()})" if process.exists() else "another program"
     with pytest.raises(PortError) as caught:
         ports.open_port(name)
-    assert str(caught.value) == f"{name}: in use by {who}: end that first"
+    assert str(caught.value) == f"{name}: in use by {who}: end that program first"
     ports.close_port(line)
     ports.close_port(ports.open_port(name))
 
@@ -171,19 +171,19 @@ def test_open_a_port_that_is_in_use_names_the_program(device):
 @pytest.mark.parametrize("scheme", ["socket", "rfc2217"])
 def test_open_a_url_at_which_nobody_listens(scheme):
     url = f"{scheme}://127.0.0.1:{closed_port()}"
-    with pytest.raises(PortError, match=f"^{url}: nobody listens there: start what serves the board"):
+    with pytest.raises(PortError, match=f"^{url}: nothing listens there: start the program that serves the board"):
         ports.open_port(url)
 
 
 def test_open_a_url_of_a_host_that_does_not_exist():
-    with pytest.raises(PortError, match="there is no host of that name"):
+    with pytest.raises(PortError, match="there is no host with that name"):
         ports.open_port("socket://nowhere.invalid:4000")
 
 
 def test_open_as_rfc2217_what_does_not_speak_it():
     with (
         socket.create_server(("127.0.0.1", 0)) as server,
-        pytest.raises(PortError, match="does not speak RFC 2217: if it passes bytes on as they are, write socket://"),
+        pytest.raises(PortError, match="does not speak RFC 2217: if it forwards only bytes, write socket://"),
     ):
         ports.open_port(f"rfc2217://127.0.0.1:{server.getsockname()[1]}?timeout=0.2")
 
@@ -194,7 +194,7 @@ def test_open_as_rfc2217_what_does_not_speak_it():
         ("[Errno 13] could not open port {}: [Errno 13] Permission denied: '{}'", "{}: no permission: "),
         ("[Errno 16] Device or resource busy", "{}: in use by "),
         ("device reports readiness to read but returned no data (device disconnected or multiple access on port?)", ""),
-        ("write failed: [Errno 5] Input/output error", "{}: vanished: cable out"),
+        ("write failed: [Errno 5] Input/output error", "{}: vanished: the cable was unplugged"),
         ("something never seen before\nand more", "{}: something never seen before and more"),
     ],
 )
@@ -211,7 +211,7 @@ def test_port_error_of_permission_names_the_group(tmp_path):
     said = f"[Errno 13] could not open port {path}: [Errno 13] Permission denied"
     told = str(ports.port_error(str(path), said))
     group = path.group()
-    assert ("root's alone" in told) if group == "root" else (f"sudo usermod -aG {group} " in told)
+    assert ("belongs to root alone" in told) if group == "root" else (f"sudo usermod -aG {group} " in told)
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def test_relay_that_has_hung_up_has_no_second_try(board):
     with port, closing(relay):
         for thread in relay_threads():
             thread.join(PATIENCE_S)
-        with pytest.raises(PortError, match=r"the connection broke .* is what serves the board still running"):
+        with pytest.raises(PortError, match=r"the connection broke .* is the program that serves the board still"):
             relay.enter_loader("default-reset")
 
 

@@ -40,12 +40,12 @@ def fetch(url: str, on_progress: OnBytes) -> bytes:
             for chunk in answer.iter_bytes():
                 found += chunk
                 if len(found) > _LIMIT:
-                    raise DownloadFailed(f"{url} is larger than {_LIMIT >> 20} MB, which no image is")
+                    raise DownloadFailed(f"{url} is larger than {_LIMIT >> 20} MB, too large for an image")
                 on_progress(len(found), total)
     except httpx.HTTPStatusError as error:
         raise DownloadFailed(f"{url} answers {error.response.status_code}") from None
     except httpx.TimeoutException:
-        raise DownloadFailed(f"{url} is silent for {_STALL_S:g} seconds") from None
+        raise DownloadFailed(f"{url} sent nothing for {_STALL_S:g} seconds") from None
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise DownloadFailed(f"{url}: {error or type(error).__name__}") from None
     return bytes(found)

@@ -91,10 +91,10 @@ def find(
     other = path.name != image.file
     expected = "" if other else _expected(image)
     if expected and sha256 != expected:
-        who = definition if image.sha256 else f"{cache() / _SUMS}, which holds what was used first,"
+        who = definition if image.sha256 else f"{cache() / _SUMS}, which has the SHA-256 of its first use,"
         raise BenchError(
-            f"{source} is not the {image.file} that it should be: its SHA-256 is {sha256}, and {who} says {expected}: "
-            "do not use it, get it from where you trust"
+            f"{source} is not the expected {image.file}: its SHA-256 is {sha256}, and {who} says {expected}: "
+            "do not use it, and get it from a source you trust"
         )
     found = check(data, board, source)
     if source == image.url:
@@ -253,8 +253,8 @@ def _downloaded(image: Image, on_progress: OnBytes) -> bytes:
     except download.DownloadFailed as error:
         missing = f"{path} is damaged" if path.exists() else f"{image.file} is not in {cache()}"
         raise BenchError(
-            f"{missing}, and not to be downloaded now ({error}): get {image.url} where you can, and put it there, or "
-            "name the file with --image"
+            f"{missing}, and cannot be downloaded now ({error}): download {image.url} on another machine, and copy "
+            "it there, or give the file with --image"
         ) from None
 
 

@@ -35,6 +35,6 @@ class Unattended:
     def notify(self, text: str) -> None: ...
 
     def prompt(self, text: str) -> None:
-        raise BenchError(f"there is nobody to do it: {text}")
+        raise BenchError(f"this needs a person at the board: {text}")
 
     def event(self, event: Event) -> None: ...

@@ -45,7 +45,7 @@ class PortLock:
             self._lock.acquire()
         except Timeout:
             who = holder.read_text().strip() or "another program"
-            raise PortError(port, f"in use by {who}: end that first") from None
+            raise PortError(port, f"in use by {who}: end that program first") from None
         holder.write_text(f"{Path(sys.argv[0]).name or 'python'} (process {os.getpid()})")
 
     def __enter__(self) -> Self:

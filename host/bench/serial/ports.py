@@ -69,9 +69,9 @@ def choose(given: str | None, *, chip: str = "", there: Sequence[ListPortInfo] |
     if len(able) == 1:
         return able[0].device
     if able:
-        raise UsageError(f"{len(able)} boards may be meant, name the port of one: {_listed(able)}")
+        raise UsageError(f"{len(able)} ports may have the board, give one of them: {_listed(able)}")
     others = f"; the other ports are {_listed(there)}" if there else ""
-    raise UsageError(f"no board found: plug one in (with a cable that carries data), or name its port{others}")
+    raise UsageError(f"no board found: connect one (with a cable that carries data), or give its port{others}")
 
 
 def fitting(*, chip: str = "", there: Sequence[ListPortInfo] | None = None) -> list[str]:
@@ -98,7 +98,7 @@ def _of_mac(mac: str, there: Sequence[ListPortInfo]) -> str:
         if re.sub(r"[:-]", "", each.serial_number or "").lower() == wanted:
             return each.device
     raise UsageError(
-        f"no port has {mac} for its serial number, as only a chip with USB of its own does: name the port"
+        f"no port has the MAC {mac}, which only chips with built-in USB report: give the port"
         + (f"; there is {_listed(there)}" if there else "")
     )
 
@@ -207,14 +207,14 @@ def _description(port: ListPortInfo) -> str:
 
 def _socket_reason(number: int, text: str) -> str:
     if number == errno.ECONNREFUSED:
-        return "nobody listens there: start what serves the board, e.g. bench board serve NAME"
+        return "nothing listens there: start the program that serves the board, e.g. bench board serve NAME"
     if number < 0:  # getaddrinfo's
-        return "there is no host of that name"
+        return "there is no host with that name"
     if number in (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT) or "timed out" in text:
-        return "cannot be reached: is the host on, and no firewall between?"
+        return "cannot be reached: check that the host is on, and the firewalls in between"
     if "RFC2217" in text or "RFC 2217" in text:
-        return "does not speak RFC 2217: if it passes bytes on as they are, write socket:// for rfc2217://"
-    return f"the connection broke ({_short(text)}); is what serves the board still running?"
+        return "does not speak RFC 2217: if it forwards only bytes, write socket:// instead of rfc2217://"
+    return f"the connection broke ({_short(text)}); is the program that serves the board still running?"
 
 
 def _device_reason(port: str, number: int, text: str) -> str:
@@ -224,11 +224,11 @@ def _device_reason(port: str, number: int, text: str) -> str:
     if number in (errno.EACCES, errno.EPERM):
         return f"no permission: {_permission_cure(port)}"
     if number in (errno.EAGAIN, errno.EBUSY) or "multiple access" in text:
-        return f"in use by {_users(port) or 'another program'}: end that first"
+        return f"in use by {_users(port) or 'another program'}: end that program first"
     if number in (errno.ENOTTY, errno.EINVAL, errno.EISDIR) or "configure port" in text:
         return "not a serial port"
     if number == errno.EIO or "returned no data" in text:
-        return "vanished: cable out, or the board restarted its USB; plug it in and try again"
+        return "vanished: the cable was unplugged, or the board restarted its USB; plug it in and try again"
     return _short(text)
 
 
@@ -239,7 +239,7 @@ def _permission_cure(port: str) -> str:
     except (OSError, KeyError):
         group = "dialout"
     if group in ("root", "wheel"):
-        return f"it is root's alone, which a udev rule (or sudo chmod a+rw {port}) changes"
+        return f"it belongs to root alone: add a udev rule, or run sudo chmod a+rw {port}"
     return f"sudo usermod -aG {group} {getpass.getuser()}, then log in again"
 
 
