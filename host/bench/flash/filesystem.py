@@ -1,6 +1,7 @@
 """Images of a board's flash, with partition table and LittleFS file system."""
 
 from collections.abc import Callable
+from typing import Any
 
 import littlefs
 
@@ -98,7 +99,8 @@ def read_files(flash: bytes) -> dict[str, bytes]:
         BenchError: There is no partition table.
     """
     place = vfs(flash)
-    fs = _littlefs(place.size, flash[place.offset : place.offset + place.size])
+    # what is only read needs no geometry but the blocks', and is read a block at a time
+    fs = _littlefs(place.size, flash[place.offset : place.offset + place.size], unit=BLOCK_SIZE)
     found = {}
     for folder, _, names in fs.walk("/"):
         for name in names:
@@ -131,19 +133,35 @@ def vfs(flash: bytes) -> Partition:
     return next(each for each in partitions.decode(table) if each.label == "vfs")
 
 
-def _littlefs(size: int, content: bytes | None = None) -> littlefs.LittleFS:
+class _Blocks(littlefs.UserContext):
+    """The bytes of a file system. The library's own class asks for a logger at each of its thousands of reads."""
+
+    def read(self, cfg: Any, block: int, off: int, size: int) -> bytearray:  # noqa: ARG002
+        start = block * BLOCK_SIZE + off
+        return self.buffer[start : start + size]
+
+    def prog(self, cfg: Any, block: int, off: int, data: bytes) -> int:  # noqa: ARG002
+        start = block * BLOCK_SIZE + off
+        self.buffer[start : start + len(data)] = data
+        return 0
+
+    def erase(self, cfg: Any, block: int) -> int:  # noqa: ARG002
+        self.buffer[block * BLOCK_SIZE : (block + 1) * BLOCK_SIZE] = b"\xff" * BLOCK_SIZE
+        return 0
+
+
+def _littlefs(size: int, content: bytes | None = None, *, unit: int = 32) -> littlefs.LittleFS:
+    """Mount a file system of `size` bytes, read and written `unit` bytes at a time; without `content` a new one."""
     fs = littlefs.LittleFS(
+        context=_Blocks(buffer=bytearray(b"\xff" * size if content is None else content)),
         block_size=BLOCK_SIZE,
         block_count=size // BLOCK_SIZE,
-        read_size=32,
-        prog_size=32,
+        read_size=unit,
+        prog_size=unit,
         lookahead_size=32,
         mount=False,
     )
     if content is None:
-        fs.context.buffer = bytearray(b"\xff" * size)
         fs.format()
-    else:
-        fs.context.buffer = bytearray(content)
     fs.mount()
     return fs
