@@ -109,9 +109,9 @@ def make_board(tmp_path: Path, board_choice: Choice) -> Callable[..., VirtualBoa
 
 
 @pytest.fixture
-def tell(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
-    """Say something worth knowing at the end of the run, e.g. how many power cuts there were."""
-    return lambda text: record_property("told", text)
+def report(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Return a function that adds a line to the end of the run's output, e.g. how many power cuts there were."""
+    return lambda text: record_property("measured", text)
 
 
 @pytest.fixture(params=VERSIONS.values(), ids=VERSIONS)
@@ -199,16 +199,16 @@ def bridge() -> Iterator[Bridge]:
 
 @pytest.fixture
 def controls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
-    """DTR and RTS as lines are told them, in their order."""
-    told: list[tuple[int, int]] = []
+    """DTR and RTS as they are set on lines, in their order."""
+    recorded: list[tuple[int, int]] = []
     control = LineServer.control
 
     def record(line: LineServer, *, dtr: bool, rts: bool) -> None:
-        told.append((int(dtr), int(rts)))
+        recorded.append((int(dtr), int(rts)))
         control(line, dtr=dtr, rts=rts)
 
     monkeypatch.setattr(LineServer, "control", record)
-    return told
+    return recorded
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -223,19 +223,19 @@ def pytest_testnodedown(node: Any) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    told = [
+    reported = [
         str(value)
         for report in terminalreporter.stats.get("passed", [])
         for name, value in report.user_properties
-        if name == "told"
+        if name == "measured"
     ]
     if secrecy.searched.servers:
         found = secrecy.searched
-        told.append(
+        reported.append(
             f"{found.secrets} secrets of {found.servers} servers were searched for in all that these said, "
             f"{found.characters} characters: none was there"
         )
-    if told:
+    if reported:
         terminalreporter.section("measured on the way")
-        for line in sorted(told):
+        for line in sorted(reported):
             terminalreporter.write_line(line)

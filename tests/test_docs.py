@@ -1,4 +1,4 @@
-"""What the documentation names exists: tests, files, commands and their options."""
+"""Everything that the documentation names exists: tests, files, commands and their options."""
 
 import ast
 import re
@@ -27,7 +27,7 @@ COMMAND = re.compile(r"^(?:\$ )?(bench [^\n]*)", re.MULTILINE)
 
 @cache
 def functions_in(path: str) -> frozenset[str]:
-    """What a file defines, by name."""
+    """The definitions of a file, by name."""
     tree = ast.parse((ROOT / path).read_text())
     return frozenset(each.name for each in ast.walk(tree) if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef))
 
@@ -39,7 +39,7 @@ def commands(text: str) -> list[str]:
 
 
 def mistakes(line: str) -> list[str]:
-    """What is wrong with a command line: commands and options that there are none of."""
+    """The mistakes of a command line: commands and options that do not exist."""
     command: Any = typer.main.get_command(app)
     options: set[str] = {"--help"}
     found = []
@@ -111,7 +111,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def anchors(page: Path) -> set[str]:
-    """What links can lead to on a page, as GitHub makes it of headings."""
+    """The targets of links on a page, as GitHub makes them of headings."""
     return {re.sub(r"[^\w\- ]", "", each.lower()).replace(" ", "-") for each in HEADING.findall(page.read_text())}
 
 

@@ -47,7 +47,7 @@ mdio = 18
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "message"),
     [
         ('name = "b"', "", "name must be text"),
         ('name = "b"', "name = 5", "name must be text"),
@@ -113,11 +113,11 @@ mdio = 18
         (FIRST, ETHERNET + 'clock_out = "yes"\n' + FIRST, "link.clock_out must be true or false"),
     ],
 )
-def test_parse_names_file_and_key_of_a_mistake(old, new, said):
+def test_parse_names_file_and_key_of_a_mistake(old, new, message):
     with pytest.raises(BenchError) as caught:
         boards.parse(GOOD.replace(old, new), Path("boards/b.toml"))
     assert "boards/b.toml" in str(caught.value)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_parse_refuses_ethernet_on_a_chip_without_it():
@@ -156,7 +156,7 @@ def test_settings_follow_from_how_a_board_is_wired():
 @pytest.mark.parametrize("name", boards.names())
 def test_firmware_knows_the_settings_of_every_board(name):
     sections = device_config.wired(boards.load(name))
-    said = micropython.run(
+    output = micropython.run(
         f"""
 from firstboot import settings
 values = {{"server": {{"host": "h"}}, "provision": {{"key": "k", "secret": "s"}}}}
@@ -165,7 +165,7 @@ found = settings.check(values)
 print([found.value(name) for name in {[f"{part}.{key}" for part, keys in sections.items() for key in keys]!r}])
 """
     )
-    assert said.strip() == str([value for keys in sections.values() for value in keys.values()])
+    assert output.strip() == str([value for keys in sections.values() for value in keys.values()])
 
 
 def test_partition_table_is_what_esp_idf_wants():
@@ -215,7 +215,7 @@ def test_firmware_is_bytecode_of_abi_6_for_every_chip():
             assert content[:3] == b"M\x06\x00", name
 
 
-def test_firmware_that_does_not_compile_says_where(tmp_path):
+def test_firmware_that_does_not_compile_has_the_place(tmp_path):
     (tmp_path / "bad.py").write_text("def :\n")
     with pytest.raises(BenchError, match=r"bad\.py"):
         firmware.compile_mpy(tmp_path / "bad.py", "bad.py")

@@ -47,7 +47,7 @@ def test_bench_toml_with_a_password_that_others_can_read_is_refused(written):
     assert "hush" not in str(caught.value)
 
 
-def test_bench_toml_that_is_not_there_says_nothing(tmp_path, monkeypatch):
+def test_bench_toml_that_is_not_there_sets_nothing(tmp_path, monkeypatch):
     monkeypatch.setenv("BENCH_TOML", str(tmp_path / "none.toml"))
     assert bench_toml.read(flash.flash) == bench_toml.BenchToml()
 

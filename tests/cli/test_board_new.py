@@ -51,8 +51,8 @@ def boot(data, name: str, *options: str):
 )
 def test_board_boots_as_it_was_chosen(data, request, options):
     _, power = boot(data, f"board{request.node.callspec.indices['options']}", *options)
-    asked = next(event for event in power.events if event["event"] == "provisioning")
-    assert asked["transport"] == (options[1] if options[0] == "--transport" else "mqtt")
+    provisioning = next(event for event in power.events if event["event"] == "provisioning")
+    assert provisioning["transport"] == (options[1] if options[0] == "--transport" else "mqtt")
     assert ("clock_set" in steps(power)) is ("--tls" in options)
     assert ("key_made" in steps(power)) is ("X509_CERTIFICATE" in options)
 

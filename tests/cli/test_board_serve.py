@@ -20,7 +20,7 @@ def board(tmp_path):
 
 @contextlib.contextmanager
 def serving(tmp_path, *options, code):
-    """What it prints when it is ready, and the process; it has to end with this exit code."""
+    """The line printed when it is ready, and the process, which has to end with this exit code."""
     command = subprocess.Popen(
         [sys.executable, "-m", "bench.cli", "board", "serve", "board", "--data", tmp_path, "--json", *options],
         stdout=subprocess.PIPE,
@@ -38,7 +38,7 @@ def serving(tmp_path, *options, code):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "message"),
     [
         (("nobody",), 1, "no board nobody: make it with bench board new nobody"),
         (("board", "--chip", "esp8266"), 2, "no chip esp8266; there is: esp32, "),
@@ -48,10 +48,10 @@ def serving(tmp_path, *options, code):
         (("../board",), 2, "as a folder name"),
     ],
 )
-def test_mistake_is_one_line_and_an_exit_code(tmp_path, board, arguments, code, said):
+def test_mistake_is_one_line_and_an_exit_code(tmp_path, board, arguments, code, message):
     done = bench("board", "serve", *arguments, "--data", str(tmp_path))
     assert (done.returncode, done.stdout) == (code, "")
-    assert said in done.stderr
+    assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 

@@ -38,10 +38,10 @@ def proxy(server, *options, ended=130):
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(PATIENCE_S)
-        said = process.stderr.read()
+        errors = process.stderr.read()
         process.stdout.close()
         process.stderr.close()
-    assert (process.returncode, said) == (ended, "")
+    assert (process.returncode, errors) == (ended, "")
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_proxy_ends_when_nobody_reads_any_more(listener):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["proxy", "--listen", "1884", "--to", "nowhere"], "write HOST:PORT"),
         (["proxy", "--listen", "x", "--to", "host:1883"], "write PORT or HOST:PORT"),
@@ -102,10 +102,10 @@ def test_proxy_ends_when_nobody_reads_any_more(listener):
         (["run", "--add", "main.py"], "NAME=FILE"),
     ],
 )
-def test_mistake_is_said_before_anything_begins(arguments, said):
+def test_mistake_is_reported_before_anything_begins(arguments, message):
     result = CliRunner().invoke(app, ["chaos", *arguments])
     assert isinstance(result.exception, UsageError)
-    assert said in str(result.exception)
+    assert message in str(result.exception)
 
 
 def test_protocol_is_guessed_by_the_port():
@@ -119,7 +119,7 @@ def test_addresses_of_ipv6_lose_their_brackets():
 
 
 class TestWithoutAServer:
-    """What the command makes of how a round ends."""
+    """The command when a round ends in these ways."""
 
     COMMAND = ("chaos", "run", "--seed", "3", "--rounds", "2", "--only", "board", "--json")
 
@@ -139,7 +139,7 @@ class TestWithoutAServer:
     @pytest.mark.parametrize(
         "ends", [RoundFailed("so"), BenchError("so"), BrokenPipeError("so"), RuntimeError("so")], ids=repr
     )
-    def test_whatever_ends_a_round_is_told_with_the_command_that_has_it_again(self, run, tmp_path, ends):
+    def test_whatever_ends_a_round_is_reported_with_the_command_that_has_it_again(self, run, tmp_path, ends):
         result, events, left = run(ends)
         assert isinstance(result.exception, BenchError)
         assert result.exception.exit_code == 1
@@ -197,7 +197,7 @@ QUIET = next(number for number in range(1, 1000) if not draw_round(3, number, [F
 @pytest.mark.parametrize("defect", DEFECTS)
 def test_chaos_finds_a_defect_and_its_command_has_it_again(tmp_path, monkeypatch, defect):
     monkeypatch.setattr("bench.faults.chaos_checks.PATIENCE_S", 5.0)
-    program, said = DEFECTS[defect]
+    program, message = DEFECTS[defect]
     (tmp_path / "defect.py").write_bytes(program)
     command = ["chaos", "run", "--seed", "3", "--rounds", str(QUIET + 1), "--only", "network"]
     command += ["--data", str(tmp_path / "data"), "--add", f"main.py={tmp_path / 'defect.py'}", "--json"]
@@ -208,7 +208,7 @@ def test_chaos_finds_a_defect_and_its_command_has_it_again(tmp_path, monkeypatch
         events = [json.loads(line) for line in result.stdout.splitlines()]
         failed = events[-1]
         assert failed["event"] == "failed"
-        assert said in failed["why"]
+        assert message in failed["why"]
         rounds.append(next({**each, "s": 0} for each in reversed(events) if each["event"] == "round"))
         _, *command = shlex.split(failed["replay"])
         command.append("--json")
@@ -250,9 +250,9 @@ def test_server_that_ends_by_itself_is_found(tmp_path):
     rounds = (draw_round(3, number, [Family.BOARD]) for number in range(1, 1000))
     found = next(each for each in rounds if not each.provisioned and len(each.stages) == 1)
 
-    def tell(event):
+    def on_event(event):
         if event["event"] == "round":
             chaos._server.kill()
 
-    with Chaos(tmp_path, on_event=tell) as chaos, pytest.raises(RoundFailed, match="the server ended by itself"):
+    with Chaos(tmp_path, on_event=on_event) as chaos, pytest.raises(RoundFailed, match="the server ended by itself"):
         chaos.run(found)

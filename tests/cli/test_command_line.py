@@ -13,7 +13,7 @@ from tests.support.commands import PATIENCE_S, bench, gone, printed, processes
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "message"),
     [
         (("nonsense",), 2, "No such command 'nonsense'"),
         (("serve", "--mqtt-port", "x"), 2, "--mqtt-port"),
@@ -51,14 +51,14 @@ from tests.support.commands import PATIENCE_S, bench, gone, printed, processes
         (("board", "new", "x", "--transport", "lorawan", "--data", "{data}"), 2, "coap"),
     ],
 )
-def test_mistake_is_one_line_and_an_exit_code(tmp_path, arguments, code, said):
+def test_mistake_is_one_line_and_an_exit_code(tmp_path, arguments, code, message):
     assert bench("profile", "create", "here", "--data", str(tmp_path)).returncode == 0
     done = bench(*(each.format(data=tmp_path) for each in arguments))
     assert done.returncode == code
     assert done.stdout == ""
     assert len(done.stderr.splitlines()) == 1
     assert done.stderr.startswith("error: ")
-    assert said in done.stderr
+    assert message in done.stderr
 
 
 def test_commands_start_without_the_database():
@@ -96,13 +96,13 @@ def test_board_boots_against_the_server_of_its_data_folder(tmp_path):
         stderr=subprocess.STDOUT,
         text=True,
     )
-    said = ""
+    output = ""
     try:
         assert server.stdout is not None
-        while "listening" not in said:
+        while "listening" not in output:
             line = server.stdout.readline()
-            assert line, said
-            said += line
+            assert line, output
+            output += line
         assert json.loads(ready.read_text())["data"] == str((tmp_path / "data").resolve())
         made = bench("board", "new", "one", "--mac", "02:00:5e:00:53:01", *data)
         assert made.returncode == 0, made.stderr
@@ -119,10 +119,10 @@ def test_board_boots_against_the_server_of_its_data_folder(tmp_path):
         assert [each["name"] for each in printed("device", "list", *data)] == ["firstboot-02005e005301"]
     finally:
         server.terminate()
-        said += server.communicate(timeout=5)[0]
+        output += server.communicate(timeout=5)[0]
     assert server.returncode == 0
-    assert "bench profile show default" in said
-    secrecy.expect_none_printed(tmp_path / "data", None, said)
+    assert "bench profile show default" in output
+    secrecy.expect_none_printed(tmp_path / "data", None, output)
 
 
 def test_board_is_switched_off_with_its_command(tmp_path, server, make_board):
@@ -166,7 +166,7 @@ def test_demo_shows_both_boots_and_leaves_nothing(tmp_path):
 
 @pytest.mark.slow
 def test_demo_kept_that_is_interrupted_leaves_nothing(tmp_path):
-    """Ctrl-C while the board that is to be kept boots: stopped by a server that does not hear it any more."""
+    """Ctrl-C while the board that is to be kept boots: stopped by a server that it does not reach any more."""
     command = subprocess.Popen(
         [sys.executable, "-u", "-m", "bench.cli", "demo", "--keep", "--data", str(tmp_path)],
         stdout=subprocess.PIPE,

@@ -76,10 +76,10 @@ def test_boards_lists_them_all_with_what_the_cache_has(cache):
 
 
 def test_boards_shows_one(cache):
-    told = bench("boards", "esp32_generic")
-    assert told.returncode == 0
-    for said in ("ESP32\n", "4 MB, dio", str(cache / "ESP32_GENERIC-"), "at 0x200000  vfs, 2048 KB", "pin 2"):
-        assert said in told.stdout
+    output = bench("boards", "esp32_generic")
+    assert output.returncode == 0
+    for text in ("ESP32\n", "4 MB, dio", str(cache / "ESP32_GENERIC-"), "at 0x200000  vfs, 2048 KB", "pin 2"):
+        assert text in output.stdout
     shown = printed("boards", "wt32_eth01")
     assert shown["image"]["state"] == "to download"
     assert shown["ethernet"]["phy"] == "LAN8720"
@@ -100,7 +100,7 @@ def test_doctor_finds_nothing_amiss_but_that_there_is_no_server(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_doctor_with_a_problem_fails_and_says_the_fix(tmp_path, free_port):
+def test_doctor_with_a_problem_fails_and_shows_the_fix(tmp_path, free_port):
     done = bench("doctor", "--data", str(tmp_path / "data"), "--server", f"127.0.0.1:{free_port}")
     assert done.returncode == 1
     (line,) = (each for each in done.stdout.splitlines() if each.startswith("problem"))
@@ -145,14 +145,14 @@ def test_server_that_takes_boards_is_ok(tmp_path):
     assert (finding.severity, finding.detail) == (Severity.OK, f"127.0.0.1:{server.ports.mqtt} answers")
 
 
-def test_running_server_is_found_and_who_reaches_it_told(tmp_path):
+def test_running_server_is_found_and_who_reaches_it_reported(tmp_path):
     data = tmp_path / "data"
     with Serving(data, tmp_path / "said") as server:
-        told = [each for each in doctor_checks.run(data, None) if each.name == "server"]
-        assert [each.severity for each in told] == [Severity.WARNING, Severity.OK]
-        assert "this machine only" in told[0].detail
-        assert "--host 0.0.0.0" in told[0].fix
-        assert told[1].detail == f"127.0.0.1:{server.ready['mqtt_port']} answers"
+        findings = [each for each in doctor_checks.run(data, None) if each.name == "server"]
+        assert [each.severity for each in findings] == [Severity.WARNING, Severity.OK]
+        assert "this machine only" in findings[0].detail
+        assert "--host 0.0.0.0" in findings[0].fix
+        assert findings[1].detail == f"127.0.0.1:{server.ready['mqtt_port']} answers"
     with Serving(data, tmp_path / "said", "--host", "0.0.0.0") as server:
         (finding,) = (each for each in doctor_checks.run(data, None) if each.name == "server")
         assert finding.severity is Severity.OK
@@ -192,7 +192,7 @@ def test_port_without_permission_names_the_group():
 
 
 @linux
-def test_user_outside_the_group_is_told_how_to_enter_it(monkeypatch):
+def test_user_outside_the_group_is_shown_how_to_enter_it(monkeypatch):
     outside = pwd.getpwnam("nobody").pw_uid
     monkeypatch.setattr(os, "geteuid", lambda: outside)
     monkeypatch.setattr(os, "getegid", lambda: outside)
@@ -202,14 +202,14 @@ def test_user_outside_the_group_is_told_how_to_enter_it(monkeypatch):
     assert re.fullmatch(r"sudo usermod -aG (dialout|uucp) nobody, then log in again", finding.fix)
 
 
-def test_damaged_image_is_told(cache, tmp_path):
+def test_damaged_image_is_reported(cache, tmp_path):
     cache.mkdir()
     damaged = cache / boards.load("esp32_generic").image.file
     damaged.write_bytes(b"half")
-    told = [each for each in doctor_checks.run(tmp_path, None) if each.name == "images"]
-    assert [each.severity for each in told] == [Severity.WARNING, Severity.OK]
-    assert told[0].detail == f"{damaged} is damaged"
-    assert told[1].detail.startswith("0 of ")
+    findings = [each for each in doctor_checks.run(tmp_path, None) if each.name == "images"]
+    assert [each.severity for each in findings] == [Severity.WARNING, Severity.OK]
+    assert findings[0].detail == f"{damaged} is damaged"
+    assert findings[1].detail.startswith("0 of ")
     assert images.cached(boards.load("esp32_generic").image) == b""
 
 

@@ -29,11 +29,13 @@ def expect_good(found, devices: int) -> None:
     assert found["registry"]["devices"] == devices
     assert sum(found["attempts"].values()) == devices
     took = found["from_power_on_s"]
-    assert all(spread["n"] == devices for spread in took.values())
+    assert all(statistics["n"] == devices for statistics in took.values())
     assert took["telemetry"]["max"] <= found["took_s"]  # the run is not over before the last of them is online
     order = [took[step]["p50"] for step in ("answer", "provisioned", "connected", "telemetry")]
     assert order == sorted(order)
-    assert all(spread["p50"] <= spread["p95"] <= spread["p99"] <= spread["max"] for spread in took.values())
+    assert all(
+        statistics["p50"] <= statistics["p95"] <= statistics["p99"] <= statistics["max"] for statistics in took.values()
+    )
 
 
 @pytest.mark.parametrize("arguments", [(), ("--arrival", "poisson", "--rate", "30")], ids=["all", "poisson"])
@@ -77,12 +79,12 @@ def test_fleet_comes_back_after_a_restart_and_none_provisions_again(tmp_path, ki
     assert found["after_restart_s"]["telemetry"]["n"] == devices
     assert sum(found["attempts_after_restart"].values()) == devices
     (kept,) = tmp_path.glob(".bench/fleet-*")
-    said = [json.loads(line)["event"] for line in (kept / "server.log").read_text().splitlines()]
-    assert said.count("listening") == 2
-    restarted = len(said) - said[::-1].index("listening")
-    assert said[:restarted].count("exchange") == devices
-    assert "exchange" not in said[restarted:]
-    assert said[restarted:].count("online") >= devices
+    events = [json.loads(line)["event"] for line in (kept / "server.log").read_text().splitlines()]
+    assert events.count("listening") == 2
+    restarted = len(events) - events[::-1].index("listening")
+    assert events[:restarted].count("exchange") == devices
+    assert "exchange" not in events[restarted:]
+    assert events[restarted:].count("online") >= devices
 
 
 @pytest.mark.slow
@@ -105,7 +107,7 @@ def test_boards_come_online_in_other_ways(tmp_path, arguments):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [(), ("--light",)], ids=["boards", "light"])
-def test_wrong_secret_fails_the_fleet_and_says_which_and_why(tmp_path, kind):
+def test_wrong_secret_fails_the_fleet_and_names_which_and_why(tmp_path, kind):
     other = tmp_path / "other"
     assert bench_in(tmp_path, "profile", "create", "elsewhere", "--data", str(other)).returncode == 0
     with serving(tmp_path / "data"):
@@ -142,9 +144,9 @@ def test_server_that_is_killed_in_the_middle_fails_the_fleet(tmp_path, kind):
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
             server.kill()
-            said, complained = running.communicate(timeout=FLEET_PATIENCE_S)
+            output, complained = running.communicate(timeout=FLEET_PATIENCE_S)
     assert running.returncode == 1
-    found = json.loads(said)
+    found = json.loads(output)
     assert found["online"] <= found["provisioned"] < 30
     assert len(found["failed"]) == 30 - found["online"]
     assert all("not online within 2 s" in each["reason"] for each in found["failed"])
@@ -153,7 +155,7 @@ def test_server_that_is_killed_in_the_middle_fails_the_fleet(tmp_path, kind):
 
 
 @pytest.mark.slow
-def test_server_of_its_own_that_dies_is_told(tmp_path):
+def test_server_of_its_own_that_dies_is_reported(tmp_path):
     command = [sys.executable, "-m", "bench.cli", "fleet", "--json", "--light", "-n", "20"]
     slow = ("--arrival", "poisson", "--rate", "4", "--timeout", "2")
     with subprocess.Popen(
@@ -166,15 +168,15 @@ def test_server_of_its_own_that_dies_is_told(tmp_path):
             time.sleep(0.05)
         (ready,) = tmp_path.glob(".bench/fleet-*/ready.json")
         os.kill(json.loads(ready.read_text())["pid"], signal.SIGKILL)
-        said, complained = running.communicate(timeout=FLEET_PATIENCE_S)
+        output, complained = running.communicate(timeout=FLEET_PATIENCE_S)
     assert running.returncode == 1
-    assert json.loads(said)["good"] is False
+    assert json.loads(output)["good"] is False
     assert "the server ended before its devices did" in complained
     nothing_is_left(tmp_path)
 
 
 @pytest.mark.slow
-def test_board_asks_the_server_of_the_url_for_the_time_that_tls_needs(tmp_path):
+def test_board_gets_the_time_that_tls_needs_from_the_server_of_the_url(tmp_path):
     data = tmp_path / "data"
     with serving(data):
         ready = json.loads((tmp_path / "ready.json").read_text())
@@ -239,7 +241,7 @@ def test_board_that_the_disk_has_no_room_for_is_named_and_leaves_nothing(tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "message"),
     [
         (("-n", "0"), 2, "-n"),
         (("--arrival", "never"), 2, "poisson"),
@@ -256,13 +258,13 @@ def test_board_that_the_disk_has_no_room_for_is_named_and_leaves_nothing(tmp_pat
         (("--profile", "nobody"), 1, "no profile nobody"),
     ],
 )
-def test_mistake_is_one_line_and_an_exit_code(tmp_path, arguments, code, said):
+def test_mistake_is_one_line_and_an_exit_code(tmp_path, arguments, code, message):
     done = bench_in(tmp_path, "fleet", *arguments)
     assert done.returncode == code
     assert done.stdout == ""
     assert len(done.stderr.splitlines()) == 1
     assert done.stderr.startswith("error: ")
-    assert said in done.stderr
+    assert message in done.stderr
     nothing_is_left(tmp_path)
 
 

@@ -17,7 +17,7 @@ def bench(tmp_path):
     return run
 
 
-def test_without_a_file_it_says_how_to_get_one(bench):
+def test_without_a_file_it_prints_how_to_get_one(bench):
     ran = bench()
     assert ran.returncode == 0
     assert "find some with bench inventory --probe" in ran.stdout
@@ -33,7 +33,7 @@ def test_port_that_nobody_serves_is_one_line_and_the_others_are_noted(bench, tmp
     assert board.mac in (tmp_path / "boards.local.toml").read_text()
 
 
-def test_board_with_micropython_is_asked_by_it_and_runs_on(bench, tmp_path):
+def test_board_with_micropython_is_identified_by_it_and_runs_on(bench, tmp_path):
     board = VirtualBoard.create(tmp_path / "board", settings=b"{}")
     with serve(board) as line:
         ran = bench("--probe", "--port", line.url, "--json")
@@ -46,7 +46,7 @@ def test_board_with_micropython_is_asked_by_it_and_runs_on(bench, tmp_path):
     assert json.loads(bench("--json").stdout) == [found]
 
 
-def test_blank_board_is_asked_by_its_loader(bench, tmp_path):
+def test_blank_board_is_identified_by_its_loader(bench, tmp_path):
     board = VirtualBoard.create(tmp_path / "board", board="esp32_c3", blank=True)
     with serve(board) as line:
         ran = bench("--probe", "--port", line.url, "--json")

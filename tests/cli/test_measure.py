@@ -28,7 +28,7 @@ def expect_good(found, rounds, target, steps=STEPS):
         assert all(ms > 0 for ms in each.values())
     for kind in ("from_power_on_ms", "phases_ms", "by_own_clock_ms"):
         assert list(found[kind]) == steps
-        assert all(spread["n"] == rounds for spread in found[kind].values())
+        assert all(statistics["n"] == rounds for statistics in found[kind].values())
     # the first line comes with the board's own clock at zero; what follows is on both clocks
     own = found["by_own_clock_ms"]["telemetry"]["p50"]
     assert 0 < own < found["from_power_on_ms"]["telemetry"]["p50"]
@@ -68,17 +68,17 @@ def test_board_on_a_port_provisions_anew_each_round(tmp_path, raw):
         board = VirtualBoard(tmp_path / "data" / "boards" / "one")
         with line_server.serve(board, raw=raw) as served:
             found = measured(tmp_path, "-n", "2", "--target", served.url, *data)
-        said = [json.loads(each) for each in (tmp_path / "journal").read_text().splitlines()]
+        events = [json.loads(each) for each in (tmp_path / "journal").read_text().splitlines()]
         devices = json.loads(bench_in(tmp_path, "device", "list", "--json", *data).stdout)
     expect_good(found, 2, "port")
     assert (found["transport"], found["tls"], found["credentials"]) == ("mqtt", False, "ACCESS_TOKEN")
     assert found["attempts"] == [1, 1]
-    assert len([each for each in said if each["event"] == "exchange"]) == 4  # as it was, a warm-up, two that count
+    assert len([each for each in events if each["event"] == "exchange"]) == 4  # as it was, a warm-up, two that count
     assert [each["name"] for each in devices] == [f"firstboot-{board.mac}"]
 
 
 @pytest.mark.slow
-def test_round_that_fails_is_told_and_not_counted(tmp_path):
+def test_round_that_fails_is_reported_and_not_counted(tmp_path):
     data = ("--data", str(tmp_path / "data"))
     with serving(tmp_path / "data"):
         assert bench_in(tmp_path, "board", "new", "one", *data).returncode == 0
@@ -97,7 +97,7 @@ def test_round_that_fails_is_told_and_not_counted(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "message"),
     [
         (("-n", "0"), 2, "-n"),
         (("--plot", "x.pdf"), 2, ".svg or .png"),
@@ -107,10 +107,10 @@ def test_round_that_fails_is_told_and_not_counted(tmp_path):
         (("--credentials", "X509_CERTIFICATE"), 2, "add --tls"),
     ],
 )
-def test_mistake_is_one_line_and_an_exit_code(tmp_path, arguments, code, said):
+def test_mistake_is_one_line_and_an_exit_code(tmp_path, arguments, code, message):
     done = bench_in(tmp_path, "measure", *arguments)
     assert (done.returncode, done.stdout) == (code, "")
     assert len(done.stderr.splitlines()) == 1
     assert done.stderr.startswith("error: ")
-    assert said in done.stderr
+    assert message in done.stderr
     nothing_is_left(tmp_path)

@@ -37,13 +37,13 @@ def watched(board, *arguments):
 
 
 def ended(watching, typed=None):
-    said, complaint = watching.communicate(typed, PATIENCE_S)
-    return watching.returncode, said, complaint
+    output, complaint = watching.communicate(typed, PATIENCE_S)
+    return watching.returncode, output, complaint
 
 
 def test_a_port_that_is_not_there(tmp_path):
-    code, said, complaint = ended(monitor("--port", str(tmp_path / "ttyUSB0")))
-    assert (code, said, complaint.count("\n")) == (1, "", 1)
+    code, output, complaint = ended(monitor("--port", str(tmp_path / "ttyUSB0")))
+    assert (code, output, complaint.count("\n")) == (1, "", 1)
     assert "there is no such port" in complaint
 
 
@@ -57,8 +57,8 @@ def test_an_event_that_does_not_come_in_time(serial_device):
 
 
 def test_a_board_that_cannot_be_reset(serial_device):
-    code, said, complaint = ended(monitor("--port", str(serial_device.path), "--reset"))
-    assert (code, said) == (1, "")
+    code, output, complaint = ended(monitor("--port", str(serial_device.path), "--reset"))
+    assert (code, output) == (1, "")
     assert "press its RESET button" in complaint
 
 
@@ -91,9 +91,9 @@ def test_events_in_words_and_all_else_as_it_is(bridge):
     bridge.send(b"rst:0x1 [bold]\xff\r\n" + BOOT)
     bridge.send(b'{"event": "new\\ud800", "\\udfff": "[red]"}\n')
     bridge.send(b'{"event": "connected", "ms": 70, "name": "press-4"}\n')
-    code, said, complaint = ended(watching)
+    code, output, complaint = ended(watching)
     assert (code, complaint) == (0, "")
-    first, boot, new, connected = said.splitlines()
+    first, boot, new, connected = output.splitlines()
     assert first.endswith("rst:0x1 [bold]\ufffd")
     assert "33 ms  board   power on (hard, MAC 02" in boot
     assert r"new\ud800" in new
@@ -104,9 +104,9 @@ def test_events_in_words_and_all_else_as_it_is(bridge):
 def test_json_is_one_object_a_line(bridge):
     watching = watched(bridge, "--json", "--until", "boot")
     bridge.send(b"ets\r\n" + BOOT)
-    code, said, _ = ended(watching)
+    code, output, _ = ended(watching)
     assert code == 0
-    assert [json.loads(line) for line in said.splitlines()] == [{"event": "console", "text": "ets"}, json.loads(BOOT)]
+    assert [json.loads(line) for line in output.splitlines()] == [{"event": "console", "text": "ets"}, json.loads(BOOT)]
 
 
 def test_a_cable_that_is_pulled_and_put_back(serial_device):
@@ -118,15 +118,15 @@ def test_a_cable_that_is_pulled_and_put_back(serial_device):
     serial_device.plug()
     assert "port back" in watching.stdout.readline()
     serial_device.send(BOOT)
-    code, said, _ = ended(watching)
+    code, output, _ = ended(watching)
     assert code == 0
-    assert "power on" in said
+    assert "power on" in output
 
 
 def test_what_is_typed_goes_to_the_board_and_its_answer_is_shown(server, make_board):
     with Served(make_board(server)) as served:
-        code, said, complaint = ended(
+        code, output, complaint = ended(
             monitor("--port", served.url, stdin=subprocess.PIPE), "firstboot set server.host\n"
         )
     assert (code, complaint) == (0, "")
-    assert 'server.host = "127.0.0.1"' in said
+    assert 'server.host = "127.0.0.1"' in output

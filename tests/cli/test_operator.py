@@ -1,4 +1,4 @@
-"""What an operator does with commands: on records without a server, and on a server with its URL."""
+"""Operators' commands: on records without a server, and on a server with its URL."""
 
 import json
 import socket
@@ -31,10 +31,10 @@ def url(server, tmp_path):
     )
 
 
-def refused(code, said, *arguments, **environment):
+def refused(code, message, *arguments, **environment):
     done = bench(*arguments, env=environment)
     assert done.returncode == code, done.stderr
-    assert said in done.stderr
+    assert message in done.stderr
     assert done.stderr.count("\n") == 1
     return done.stderr
 
@@ -51,7 +51,7 @@ def test_password_in_the_environment_is_taken(server, url):
 
 
 @pytest.mark.parametrize(
-    ("options", "code", "said"),
+    ("options", "code", "message"),
     [
         (("--url", "http://127.0.0.1:1"), 2, "needs --user"),
         (("--url", "tb.example", "--user", "me"), 2, "not a URL: tb.example"),
@@ -60,8 +60,8 @@ def test_password_in_the_environment_is_taken(server, url):
         (("--user", "me"), 2, "go with --url"),
     ],
 )
-def test_server_that_is_not_named_right_is_one_line(options, code, said):
-    assert "a-password" not in refused(code, said, "device", "list", *options, BENCH_PASSWORD="a-password")
+def test_server_that_is_not_named_right_is_one_line(options, code, message):
+    assert "a-password" not in refused(code, message, "device", "list", *options, BENCH_PASSWORD="a-password")
 
 
 def test_password_is_never_an_option():
@@ -103,11 +103,11 @@ def test_devices_are_imported_shown_and_changed(server, url, tmp_path):
     assert printed("device", "show", "press-2", *url)["credentialsType"] == "MQTT_BASIC"
     refused(2, "give credentials", "device", "credentials", "press-2", *url)
 
-    told = printed("audit", *url)
-    assert {"LOGIN", "CREDENTIALS_UPDATED", "ATTRIBUTES_UPDATED"} <= {each["what"] for each in told}
+    output = printed("audit", *url)
+    assert {"LOGIN", "CREDENTIALS_UPDATED", "ATTRIBUTES_UPDATED"} <= {each["what"] for each in output}
     shown = bench("audit", *url).stdout
-    assert all(each["entity"] in shown and f"http {each['address']}" in shown for each in told)
-    assert {each["who"] for each in told if each["entity"] == "press-1"} >= {account(server)["username"]}
+    assert all(each["entity"] in shown and f"http {each['address']}" in shown for each in output)
+    assert {each["who"] for each in output if each["entity"] == "press-1"} >= {account(server)["username"]}
     assert bench("device", "delete", "press-2", *url).returncode == 0
     refused(1, "no device press-2", "device", "show", "press-2", *url)
 
@@ -132,7 +132,7 @@ def test_chain_profile_is_made_of_its_certificate(url, server):
     refused(2, "go together", "profile", "create", "x", "--certificate", pem, *url)
 
 
-def test_call_is_heard_and_answered(server, url):
+def test_call_is_received_and_answered(server, url):
     device = server.query(lambda registry: registry.create_device("press-1", "default", token="a-token-of-press-1"))
     refused(1, "is the device online", "rpc", device.name, "blink", "--timeout", "5", *url)
     refused(2, "look like JSON", "rpc", device.name, "blink", "{times: ", *url)
@@ -154,7 +154,7 @@ def test_call_is_heard_and_answered(server, url):
 
 
 def rotating(server, url, login, *answers):
-    """What `bench device rotate press-1` did, each time that a device which is online answered it so."""
+    """`bench device rotate press-1`, run for each of these answers of a device that is online."""
     done = []
     for answer in answers:
         with RawClient(server.ports.mqtt, PATIENCE_S) as client:
@@ -243,7 +243,7 @@ def test_credentials_that_a_device_chose_are_saved_and_never_shown(server, url, 
     assert server.query(lambda registry: registry.device("press-1")).credentials == stored
 
 
-def test_rotation_that_is_asked_for_again_does_no_harm(server, url):
+def test_rotation_that_is_requested_again_does_no_harm(server, url):
     server.query(lambda registry: registry.create_device("press-1", "default", token="token-of-press-1"))
     answer = {"credentialsType": "ACCESS_TOKEN", "token": "a-token-it-chose"}
     (first,) = rotating(server, url, {"username": "token-of-press-1"}, answer)
@@ -301,7 +301,7 @@ def test_account_that_is_gone_is_one_line(tmp_path):
     refused(1, "is gone", "profile", "list", *data)
 
 
-def test_own_server_is_asked_past_a_proxy(server):
+def test_own_server_is_reached_past_a_proxy(server):
     """A proxy of the environment's is for others: it would be told the operator's password."""
     ports = {f"{name}_port": getattr(server.ports, name) for name in ("mqtt", "mqtts", "http", "https", "coap")}
     (server.data / "server.json").write_text(json.dumps({"host": "127.0.0.1", "pid": 1, "ca": "ca.pem", **ports}))
@@ -312,10 +312,10 @@ def test_own_server_is_asked_past_a_proxy(server):
     assert json.loads(done.stdout) == []
 
 
-def test_password_is_asked_for_once_however_much_a_command_asks_its_server(monkeypatch):
-    asked = []
-    monkeypatch.setattr(operator_session.typer, "prompt", lambda text, **_: asked.append(text) or "a-password")
+def test_password_is_prompted_for_once_however_many_requests_a_command_makes(monkeypatch):
+    prompts = []
+    monkeypatch.setattr(operator_session.typer, "prompt", lambda text, **_: prompts.append(text) or "a-password")
     monkeypatch.delenv("BENCH_PASSWORD", raising=False)
     where = operator_session.ServerOptions(data=Path(), url="http://127.0.0.1:1", user="somebody who is asked")
     assert [operator_session._password(where) for _ in range(3)] == ["a-password"] * 3
-    assert asked == ["Password of somebody who is asked"]
+    assert prompts == ["Password of somebody who is asked"]

@@ -70,9 +70,9 @@ def test_nobody_answers(bridge, monkeypatch):
 )
 def test_what_the_board_refuses_is_passed_on(served, board, arguments, complaint):
     before = stored(board)
-    code, said, told = settings(*[each.format(served) for each in arguments])
-    assert (code, said) == (1, "")
-    assert complaint in told
+    code, output, errors = settings(*[each.format(served) for each in arguments])
+    assert (code, output) == (1, "")
+    assert complaint in errors
     assert stored(board) == before
 
 
@@ -88,9 +88,9 @@ def test_what_the_board_refuses_is_passed_on(served, board, arguments, complaint
     ],
 )
 def test_wrong_use(arguments, complaint):
-    code, said, told = settings(*arguments)
-    assert (code, said) == (2, "")
-    assert complaint in told
+    code, output, errors = settings(*arguments)
+    assert (code, output) == (2, "")
+    assert complaint in errors
 
 
 @pytest.mark.parametrize(
@@ -103,20 +103,20 @@ def test_wrong_use(arguments, complaint):
 )
 def test_what_cannot_be_typed_is_not(served, board, value, complaint):
     before = stored(board)
-    code, _, told = settings("set", "--port", served, "wifi.ssid", typed=value)
+    code, _, errors = settings("set", "--port", served, "wifi.ssid", typed=value)
     assert code == 2
-    assert complaint in told
+    assert complaint in errors
     assert stored(board) == before
 
 
 def test_list_and_get_show_no_secret(server, served):
-    code, said, _ = settings("list", "--port", served, "--json")
+    code, output, _ = settings("list", "--port", served, "--json")
     assert code == 0
-    found = {each["name"]: each for each in json.loads(said)}
+    found = {each["name"]: each for each in json.loads(output)}
     assert found["backoff.base_ms"] == {"name": "backoff.base_ms", "value": 20, "secret": False, "set": True}
     assert found["provision.secret"] == {"name": "provision.secret", "value": None, "secret": True, "set": True}
     assert found["claim.secret"]["set"] is False
-    assert server.profile.provision_secret not in said
+    assert server.profile.provision_secret not in output
     assert "provision.secret" in settings("list", "--port", served)[1]
     assert settings("get", "--port", served, "server.host") == (0, "127.0.0.1\n", "")
     assert settings("get", "--port", served, "provision.secret") == (0, "(set)\n", "")
@@ -174,12 +174,12 @@ def test_a_secret_is_prompted_for_unseen(served, board):
 def test_settings_that_are_of_no_use_are_completed(server, tmp_path):
     board = new_board(tmp_path / "board", server, backoff=QUICK, files={"settings.json": b"{}"})
     with Served(board) as served:
-        code, said, warned = settings("list", "--port", served.url)
-        assert (code, said) == (0, "the board has no settings\n")
+        code, output, warned = settings("list", "--port", served.url)
+        assert (code, output) == (0, "the board has no settings\n")
         assert "the board's settings are invalid: server.host is missing" in warned
         for name, value in (("server.host", "127.0.0.1"), ("provision.key", "K")):
-            code, said, _ = settings("set", "--port", served.url, name, value)
+            code, output, _ = settings("set", "--port", served.url, name, value)
             left = "provision.key or provision.secret is missing"
-            assert (code, said) == (0, f"{name} is set; the board restarts when its settings are complete: {left}\n")
+            assert (code, output) == (0, f"{name} is set; the board restarts when its settings are complete: {left}\n")
         assert settings("set", "--port", served.url, "provision.secret", typed="S")[1].endswith("the board restarted\n")
     assert stored(board) == {"server": {"host": "127.0.0.1"}, "provision": {"key": "K", "secret": "S"}}

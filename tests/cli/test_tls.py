@@ -36,9 +36,9 @@ def test_show_tells_fingerprints_names_dates_and_files(tmp_path):
         "caExpires": identity.ca.not_valid_after_utc.strftime("%Y-%m-%d %H:%M:%S"),
         "caSha256": authority.fingerprint(identity.ca),
     }
-    told = bench("tls", "show", "--data", str(tmp_path))
-    assert told.returncode == 0
-    assert authority.fingerprint(identity.ca) in told.stdout
+    output = bench("tls", "show", "--data", str(tmp_path))
+    assert output.returncode == 0
+    assert authority.fingerprint(identity.ca) in output.stdout
 
 
 def test_show_writes_the_ca_for_boards(tmp_path):
@@ -63,6 +63,6 @@ def test_fingerprint_is_never_taken_for_an_emoji(capsys):
     tables.facts({"sha256": "9B:CD:7D"}, as_json=False)
     tables.table([{"sha256": "9B:CD:7D"}], as_json=False, empty="")
     tables.fail("9B:CD:7D")
-    told = capsys.readouterr()
-    assert told.out.count("9B:CD:7D") == 2
-    assert "9B:CD:7D" in told.err
+    output = capsys.readouterr()
+    assert output.out.count("9B:CD:7D") == 2
+    assert "9B:CD:7D" in output.err

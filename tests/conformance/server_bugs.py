@@ -36,12 +36,12 @@ def always(value):
 
 
 def answers_everyone(patch):
-    say = ProvisionSession._publish
+    publish = ProvisionSession._publish
 
     def broadcast(self, topic, payload):
         for connection in list(self._link._owner.connections):
             if isinstance(connection._session, ProvisionSession):
-                say(connection._session, topic, payload)
+                publish(connection._session, topic, payload)
 
     patch.setattr(ProvisionSession, "_publish", broadcast)
 
@@ -96,8 +96,8 @@ def takes_any_secret(patch):
 def takes_a_secret_with_blanks(patch):
     is_right = provisioning._Batch._is_right
 
-    def trimming(self, asked, secret):
-        return is_right(self, asked, secret) or asked.request.secret.strip() == secret
+    def trimming(self, entry, secret):
+        return is_right(self, entry, secret) or entry.request.secret.strip() == secret
 
     patch.setattr(provisioning._Batch, "_is_right", trimming)
 
@@ -105,16 +105,16 @@ def takes_a_secret_with_blanks(patch):
 def gives_a_name_twice(patch):
     decide = provisioning._Batch.decide
 
-    def generous(self, asked):
-        outcome = decide(self, asked)
-        if outcome.status is Status.FAILURE and asked.name in self.devices:
-            return ProvisionOutcome(status=Status.SUCCESS, credentials=asked.own or access_token(names.random_text()))
+    def generous(self, entry):
+        outcome = decide(self, entry)
+        if outcome.status is Status.FAILURE and entry.name in self.devices:
+            return ProvisionOutcome(status=Status.SUCCESS, credentials=entry.own or access_token(names.random_text()))
         return outcome
 
     patch.setattr(provisioning._Batch, "decide", generous)
 
 
-def lets_all_win_who_ask_at_once(patch):
+def lets_all_win_at_once(patch):
     provision, under_way = Registry.provision, {}
 
     async def racing(self, request, origin):
@@ -229,11 +229,11 @@ def answers_with_qos_1_only(patch):
 
 
 def answers_subscribers_only(patch):
-    say = ProvisionSession._publish
+    publish = ProvisionSession._publish
 
     def picky(self, topic, payload):
         if topic in self._granted:
-            say(self, topic, payload)
+            publish(self, topic, payload)
 
     patch.setattr(ProvisionSession, "_publish", picky)
 
@@ -265,11 +265,11 @@ def keeps_the_older_session(patch):
     patch.setattr(Gateway, "device_online", online)
 
 
-def says_ok_instead_of_success(patch):
+def answers_ok_instead_of_success(patch):
     rewrite(patch, b'"SUCCESS"', b'"OK"')
 
 
-def says_username_for_user_name(patch):
+def writes_username_for_user_name(patch):
     rewrite(patch, b'"userName"', b'"username"')
 
 
@@ -390,7 +390,7 @@ def refuses_fields_that_it_does_not_know(patch):
     patch.setattr(device_json, "read_request", strict)
 
 
-def asks_for_the_material_of_a_type(patch):
+def requires_the_material_of_a_type(patch):
     requested = kinds.CredentialsRequest.requested
 
     def strict(self):
@@ -468,10 +468,10 @@ def waits_for_the_rest_of_what_is_malformed(patch):
 
 
 def closes_after_an_answer(patch):
-    say = ProvisionSession._publish
+    publish = ProvisionSession._publish
 
     def last(self, topic, payload):
-        say(self, topic, payload)
+        publish(self, topic, payload)
         self._link.close()
 
     patch.setattr(ProvisionSession, "_publish", last)

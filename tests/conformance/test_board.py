@@ -51,12 +51,12 @@ def held(checks):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("tls", [False, True], ids=["in_clear", "under_tls"])
-def test_our_firmware_keeps_everything(tmp_path, tls, tell):
+def test_our_firmware_keeps_everything(tmp_path, tls, report):
     with subject("unix", tmp_path, tls=tls) as board:
         outcomes = list(run(CHECKS, board))
     assert verdicts(outcomes) == held(CHECKS)
     seconds = sum(each.seconds for each in outcomes)
-    tell(f"all {len(CHECKS)} checks of a board on unix {'under TLS' if tls else 'in clear'} took {seconds:.0f} s")
+    report(f"all {len(CHECKS)} checks of a board on unix {'under TLS' if tls else 'in clear'} took {seconds:.0f} s")
 
 
 @pytest.mark.parametrize("target", ["unix", "virtual"])
@@ -114,7 +114,7 @@ def test_board_of_ours_that_was_pulled_out_gets_back_what_it_had_the_next_time(t
 
 
 def test_board_of_ours_that_was_set_up_anew_keeps_that(tmp_path):
-    """What a run before it could not give back is of no use then."""
+    """A copy that an earlier run could not give back is not used then."""
     old, new = (
         settings.encode({"identity": {"name": name}}, host="192.0.2.1", port=1883, key="some key", secret="s")
         for name in ("old", "new")
@@ -133,7 +133,7 @@ def test_board_of_ours_that_was_set_up_anew_keeps_that(tmp_path):
     assert filesystem.read_files(made.flash())["settings.json"] == new
 
 
-def test_port_without_our_firmware_is_told_what_to_say(tmp_path):
+def test_port_without_our_firmware_is_refused_with_the_cure(tmp_path):
     made = VirtualBoard.create(tmp_path / "board", blank=True)
     made.install({"main.py": b"print('somebody else')"})
     with (
@@ -173,7 +173,7 @@ def test_board_of_somebody_else_is_set_up_once_and_wiped_by_a_command(tmp_path, 
 
 
 def test_board_out_of_reach_is_wiped_and_reset_by_a_person(tmp_path):
-    """Who is asked does what is asked, to a board that nothing else is known of."""
+    """A person carries out the orders, on a board that nothing else is known of."""
     orders = []
     made = UnixBoard.create(tmp_path / "board")
 
@@ -182,7 +182,7 @@ def test_board_out_of_reach_is_wiped_and_reset_by_a_person(tmp_path):
         own = settings.encode(sections, host="", port=0, key="", secret="")
         files.update({**firmware.files(), "settings.json": own})
 
-    def ask(order):
+    def carry_out(order):
         orders.append(order)
         if order.startswith("wipe"):
             made.install(files)
@@ -195,7 +195,7 @@ def test_board_out_of_reach_is_wiped_and_reset_by_a_person(tmp_path):
     with (
         made,
         subject(
-            "-", tmp_path / "data", fresh=BY_HAND, reset=BY_HAND, prompt=ask, patience_s=10, on_ready=set_up
+            "-", tmp_path / "data", fresh=BY_HAND, reset=BY_HAND, prompt=carry_out, patience_s=10, on_ready=set_up
         ) as board,
     ):
         assert verdicts(run(checks, board)) == held(checks)
@@ -204,7 +204,7 @@ def test_board_out_of_reach_is_wiped_and_reset_by_a_person(tmp_path):
     assert orders[:3] == ["wipe the board's credentials", "reset the board", "reset the board"]
 
 
-def test_command_that_fails_is_trouble_and_says_why(tmp_path):
+def test_command_that_fails_is_trouble_with_the_reason(tmp_path):
     with subject("-", tmp_path, fresh="echo no such probe >&2; exit 3", reset="true", patience_s=1) as board:
         [outcome] = run(chosen(CHECKS, ["provision.first_boot"]), board)
     assert outcome.verdict is Verdict.TROUBLE
@@ -219,13 +219,13 @@ def test_command_that_prints_what_is_no_text_is_trouble_like_any_other(tmp_path)
 
 
 class Client:
-    """What a board of somebody else's says, and nothing more of it; whoever resets it has it say that."""
+    """Packets of somebody else's board, and nothing more of it; whoever resets it has them sent."""
 
     def __init__(self, *packets):
         self.packets = packets
         self.lines = []
 
-    def ask(self, order):
+    def carry_out(self, order):
         if order.startswith("reset"):
             line = socket.create_connection(("127.0.0.1", self.port))
             self.lines.append(line)
@@ -233,13 +233,19 @@ class Client:
                 line.sendall(packet)
                 line.recv(100)
 
-    def told(self, server):
+    def on_ready(self, server):
         self.port = server.ports[0]
 
     @contextmanager
     def subject(self, data):
         try:
-            options = {"fresh": BY_HAND, "reset": BY_HAND, "prompt": self.ask, "on_ready": self.told, "patience_s": 2}
+            options = {
+                "fresh": BY_HAND,
+                "reset": BY_HAND,
+                "prompt": self.carry_out,
+                "on_ready": self.on_ready,
+                "patience_s": 2,
+            }
             with subject("-", data, **options) as board:
                 yield board
         finally:
@@ -247,7 +253,7 @@ class Client:
                 line.close()
 
 
-def test_what_a_board_says_is_shown_without_secrets_and_nothing_a_terminal_obeys(tmp_path):
+def test_what_a_board_sends_is_shown_without_secrets_and_nothing_a_terminal_obeys(tmp_path):
     client = Client()
     with client.subject(tmp_path) as board:
         board.server.query(lambda registry: registry.create_device("made ahead", board.server.profile.name))
@@ -298,7 +304,7 @@ def test_what_does_not_fit_together_is_wrong_use(tmp_path, target, options, comp
         pass
 
 
-def test_port_that_is_taken_is_told(tmp_path):
+def test_port_in_use_is_reported(tmp_path):
     with (
         socket.create_server(("127.0.0.1", 0)) as taken,
         pytest.raises(BenchError, match="choose another"),

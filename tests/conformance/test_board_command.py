@@ -11,7 +11,7 @@ PATIENCE_S = 120
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (("--fresh", "true"), "--fresh needs --board"),
         (("--tls",), "--tls needs --board"),
@@ -24,10 +24,10 @@ PATIENCE_S = 120
         (("--board", "unix", "--only", "nothing.*"), "no check is called"),
     ],
 )
-def test_options_that_do_not_fit_are_one_line(options, said, tmp_path):
+def test_options_that_do_not_fit_are_one_line(options, message, tmp_path):
     ran = bench_command("conformance", *options, "--data", tmp_path / "data")
     assert ran.returncode == 2, ran.stderr
-    assert said in ran.stderr
+    assert message in ran.stderr
     assert ran.stderr.count("\n") == 1
 
 
@@ -49,7 +49,7 @@ def test_board_that_holds_is_exit_code_0(tmp_path):
     assert ET.parse(junit).getroot().get("tests") == "2"
 
 
-def test_board_that_never_connects_is_exit_code_1_and_says_how_to_run_it_again(tmp_path):
+def test_board_that_never_connects_is_exit_code_1_with_the_command_to_run_it_again(tmp_path):
     reset = ("--board", "-", "--fresh", "true", "--reset", "true", "--patience", "0.5")
     options = (*reset, "--only", "provision.first_boot", "--data", tmp_path / "data")
     ran = bench_command("conformance", *options, timeout=PATIENCE_S)

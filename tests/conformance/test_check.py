@@ -7,7 +7,7 @@ from bench.errors import BenchError, UsageError
 
 
 class Subject:
-    """What is checked: remembers by which checks, and has a secret."""
+    """A subject that remembers its checks, and has a secret."""
 
     def __init__(self):
         self.met = []

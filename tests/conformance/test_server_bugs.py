@@ -34,11 +34,11 @@ def running(tmp_path_factory):
 
 @dataclass(frozen=True)
 class Bug:
-    """`runs`: the checks that are run; `says`: those of them that have to report it, and no other."""
+    """`runs`: the checks that are run; `reporting`: those of them that have to report it, and no other."""
 
     put_in: Callable
     runs: tuple[str, ...]
-    says: set[str]
+    reporting: set[str]
     patience_s: float = 10.0
 
 
@@ -83,9 +83,7 @@ BUGS = [
         OF_DECISIONS,
         of_each("same_name_twice") | {"provision.unicode_name", "provision.name_is_trimmed", "provision.one_of_many"},
     ),
-    Bug(
-        server_bugs.lets_all_win_who_ask_at_once, ("provision.one_of_many", "provision.un*"), {"provision.one_of_many"}
-    ),
+    Bug(server_bugs.lets_all_win_at_once, ("provision.one_of_many", "provision.un*"), {"provision.one_of_many"}),
     Bug(
         server_bugs.makes_its_own_token,
         OF_DECISIONS,
@@ -172,7 +170,7 @@ BUGS = [
     ),
     Bug(server_bugs.keeps_the_older_session, ("mqtt.session.*",), {"mqtt.session.newer_ends_older"}, SHORT_S),
     Bug(
-        server_bugs.says_ok_instead_of_success,
+        server_bugs.answers_ok_instead_of_success,
         ("mqtt.provision.*", "mqtt.connect.*"),
         {f"mqtt.provision.{name}" for name in READERS_OF_SUCCESS},
     ),
@@ -190,7 +188,7 @@ BUGS = [
             "coap.provision.sent_twice",
         },
     ),
-    Bug(server_bugs.says_username_for_user_name, ANY_WAY, {"provision.mqtt_basic", "provision.mqtt_basic_logs_in"}),
+    Bug(server_bugs.writes_username_for_user_name, ANY_WAY, {"provision.mqtt_basic", "provision.mqtt_basic_logs_in"}),
     Bug(server_bugs.echoes_the_secret, OF_DECISIONS, of_each("no_secret_is_echoed")),
     Bug(server_bugs.checks_no_password, ANY_WAY, {"provision.mqtt_basic_logs_in"}),
     Bug(server_bugs.does_not_trim_names, ("provision.*",), {"provision.blank_name", "provision.name_is_trimmed"}),
@@ -219,7 +217,7 @@ BUGS = [
         OF_DECISIONS,
         {"provision.unknown_fields", "coap.provision.in_blocks"},
     ),
-    Bug(server_bugs.asks_for_the_material_of_a_type, ANY_WAY, {"provision.type_without_material"}),
+    Bug(server_bugs.requires_the_material_of_a_type, ANY_WAY, {"provision.type_without_material"}),
     Bug(
         server_bugs.gives_a_token_where_it_should_refuse,
         ANY_WAY,
@@ -308,7 +306,7 @@ def test_checks_that_report_a_bug_are_those_about_it(running, monkeypatch, bug):
     with monkeypatch.context() as patch:
         bug.put_in(patch)
         found = ended(subject(running, patience_s=bug.patience_s), *bug.runs)
-    assert set(found[Verdict.BROKEN]) == bug.says, found
+    assert set(found[Verdict.BROKEN]) == bug.reporting, found
 
 
 def test_tls_1_3_alone_is_reported(start_server, monkeypatch):
@@ -334,7 +332,7 @@ def test_plain_server_on_the_port_of_tls_is_reported(running):
 
 def test_every_check_reports_some_bug():
     """One that none breaks could be one that cannot fail."""
-    reported = set().union(*(bug.says for bug in BUGS))
+    reported = set().union(*(bug.reporting for bug in BUGS))
     elsewhere = {
         *("tls.mqtts.certificate", "tls.https.certificate", "tls.mqtts.no_plaintext"),
         *("tls.mqtts.version_1_2", "tls.https.version_1_2"),

@@ -36,8 +36,8 @@ def bench(monkeypatch, capsys):
             monkeypatch.setenv(name, value)
         with pytest.raises(SystemExit) as ended:
             cli.main()
-        said = capsys.readouterr()
-        return ended.value.code or 0, said.out, said.err
+        output = capsys.readouterr()
+        return ended.value.code or 0, output.out, output.err
 
     monkeypatch.setenv("COLUMNS", "300")
     monkeypatch.delenv("BENCH_PROFILE_SECRET", raising=False)
@@ -65,7 +65,7 @@ def over_http(server, secret_file):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (("--url", "mqtt://127.0.0.1:1"), "needs --profile-key"),
         (("--url", "127.0.0.1:1883", "--profile-key", "k"), "must be one of mqtt://HOST:PORT"),
@@ -83,10 +83,10 @@ def over_http(server, secret_file):
         (("--profile-secret", "s"), "No such option"),
     ],
 )
-def test_wrong_use_is_one_line_and_exit_code_2(bench, arguments, said):
+def test_wrong_use_is_one_line_and_exit_code_2(bench, arguments, message):
     code, out, err = bench(*arguments)
     assert (code, out) == (2, "")
-    assert said in err
+    assert message in err
     assert err.count("\n") == 1
     assert "a-password" not in err
 
@@ -128,7 +128,7 @@ def test_nobody_who_listens_is_trouble_and_exit_code_1(bench, secret_file):
     assert "trouble (10): mqtt://127.0.0.1:1 is not reached" in out
 
 
-def test_list_shows_all_and_asks_nobody(bench):
+def test_list_shows_all_and_connects_to_nobody(bench):
     code, out, _ = bench("--list", "--json")
     assert code == 0
     assert [each["check"] for each in json.loads(out)] == [each.name for each in CHECKS]
@@ -203,16 +203,16 @@ def test_junit_has_what_ci_looks_for(bench, over_http, monkeypatch, tmp_path):
 
 
 def test_secret_and_tokens_are_never_printed(bench, server, over_http, secret_file, monkeypatch):
-    """Not even of a server that quotes all it hears, in words that no check expects."""
-    asked = []
+    """Not even of a server that quotes all it receives, in words that no check expects."""
+    requests = []
     read_request = server_bugs.device_json.read_request
 
     def hearing(payload):
-        asked.append(read_request(payload))
-        return asked[-1]
+        requests.append(read_request(payload))
+        return requests[-1]
 
     def quoting(outcome):
-        last = asked[-1]
+        last = requests[-1]
         return b"\x1b[31m" + json.dumps([last.secret, last.token, last.password, last.secret * 2]).encode()
 
     monkeypatch.setattr(server_bugs.device_json, "read_request", hearing)
@@ -223,13 +223,13 @@ def test_secret_and_tokens_are_never_printed(bench, server, over_http, secret_fi
         assert code == 1
         assert "the answer is not a JSON object" in out
         assert "***" in out
-        said = out + err
-        assert secret not in said
-        assert "\x1b" not in said
-        tokens = {text for each in asked for text in (each.token, each.password, each.secret) if len(text) >= 8}
+        output = out + err
+        assert secret not in output
+        assert "\x1b" not in output
+        tokens = {text for each in requests for text in (each.token, each.password, each.secret) if len(text) >= 8}
         assert len(tokens) > 10
-        assert [text for text in tokens if text in said] == []
-        assert claim_secret(secret, "x") not in said
+        assert [text for text in tokens if text in output] == []
+        assert claim_secret(secret, "x") not in output
 
 
 def test_own_server_is_found_by_its_data_folder(tmp_path):

@@ -25,7 +25,7 @@ def test_checks_have_names_of_their_own_that_are_for_good():
     assert all(re.fullmatch(r"[a-z0-9]+(\.[a-z0-9_]+)+", each) for each in names)
 
 
-def test_checks_say_in_a_sentence_what_holds_and_where_from():
+def test_checks_have_a_sentence_for_what_holds_and_its_source():
     for each in CHECKS:
         assert each.rule.endswith("."), each.name
         assert each.source, each.name
@@ -97,7 +97,7 @@ def test_devices_made_ahead_are_used_up_for_what_needs_one(server):
     assert checked.made == []
 
 
-def test_device_that_was_provisioned_before_is_broken_and_says_so(server):
+def test_device_that_was_provisioned_before_is_broken_with_the_reason(server):
     profile = server.new_profile(ProvisionType.CHECK_PRE_PROVISIONED_DEVICES)
     found = ended(subject(server, profile=profile, names=("nobody",)), "http.provision.given_token")
     assert found[Verdict.BROKEN] == {"http.provision.given_token": 'the status is "FAILURE" instead of SUCCESS'}
@@ -114,7 +114,7 @@ def test_wrong_secret_is_trouble_that_names_it(server):
     assert "http.provision.wrong_secret" in found[Verdict.HOLDS]
 
 
-def test_caller_that_is_limited_is_told_so(start_server):
+def test_caller_that_is_limited_is_notified(start_server):
     running = start_server(limits=Rules(per_address=1))
     found = ended(subject(running), "http.*", "coap.*")
     assert found[Verdict.BROKEN] == {}

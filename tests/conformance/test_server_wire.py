@@ -1,4 +1,4 @@
-"""How a server is spoken to, and what becomes of one that talks nonsense, or without an end, or not at all."""
+"""The checks' own protocols, and servers that talk nonsense, or without an end, or not at all."""
 
 import itertools
 import json
@@ -27,8 +27,8 @@ PATIENCE_S = 0.3
 
 
 @contextmanager
-def tcp_server(say):
-    """Whoever connects is said this, byte strings until there are no more; then the connection is closed."""
+def tcp_server(answer):
+    """Send each client these byte strings until there are no more; then close the connection."""
     with socket.create_server(("127.0.0.1", 0)) as listener, closing_all() as connections:
 
         def serve():
@@ -41,7 +41,7 @@ def tcp_server(say):
         def talk(connection):
             with suppress(OSError), connection:
                 connection.recv(1)
-                for piece in say():
+                for piece in answer():
                     connection.sendall(piece)
                 connection.shutdown(socket.SHUT_WR)
                 while connection.recv(65536):  # what is not read when it closes becomes a reset
@@ -155,7 +155,7 @@ def test_packets_are_those_of_the_standard(version):
 @pytest.mark.parametrize("version", mqtt_packets.VERSIONS.values(), ids=mqtt_packets.VERSIONS)
 def test_packets_are_read_however_they_are_cut(version):
     level = 5 if version.explains else 4
-    said = (
+    data = (
         version.accepted()
         + version.puback(0x1234)
         + version.suback(9, 1, 0x80)
@@ -165,7 +165,7 @@ def test_packets_are_read_however_they_are_cut(version):
     )
     ours, theirs = socket.socketpair()
     with theirs, MqttConnection(ours, level=level, patience_s=5) as line:
-        threading.Thread(target=lambda: [theirs.send(bytes([each])) for each in said], daemon=True).start()
+        threading.Thread(target=lambda: [theirs.send(bytes([each])) for each in data], daemon=True).start()
         assert line.expect(mqtt_wire.CONNACK).code == 0
         assert line.expect(mqtt_wire.PUBACK).packet_id == 0x1234
         assert line.expect(mqtt_wire.SUBACK).codes == [1, 0x80]
@@ -180,13 +180,13 @@ def test_packets_are_read_however_they_are_cut(version):
 
 @given(st.integers(0, 15), st.integers(0, 15), st.binary(max_size=40), st.sampled_from((4, 5)))
 def test_packet_of_any_bytes_can_be_looked_at(kind, flags, body, level):
-    heard = ServerPacket(kind, flags, body, level)
-    assert str(heard)
-    assert isinstance(heard.message[0], str)
-    assert heard.packet_id < 1 << 16
-    assert all(each < 256 for each in heard.codes)
+    received = ServerPacket(kind, flags, body, level)
+    assert str(received)
+    assert isinstance(received.message[0], str)
+    assert received.packet_id < 1 << 16
+    assert all(each < 256 for each in received.codes)
     if kind in (mqtt_wire.CONNACK, mqtt_wire.PUBACK, mqtt_wire.DISCONNECT):
-        assert heard.code < 256
+        assert received.code < 256
 
 
 @given(st.binary(max_size=200))
@@ -224,9 +224,9 @@ NONSENSE = {
 }
 
 
-@pytest.mark.parametrize("say", NONSENSE.values(), ids=NONSENSE)
-def test_server_that_talks_nonsense_over_tcp_is_a_matter_of_verdicts(say):
-    with tcp_server(say) as port:
+@pytest.mark.parametrize("answer", NONSENSE.values(), ids=NONSENSE)
+def test_server_that_talks_nonsense_over_tcp_is_a_matter_of_verdicts(answer):
+    with tcp_server(answer) as port:
         found = ended(
             subject_at(*(f"{scheme}://127.0.0.1:{port}" for scheme in ("mqtt", "mqtts", "http", "https"))),
             *("mqtt.connect.unknown*", "mqtt.provision.w*", "mqtt.provision.a*", "mqtt.provision.puback_has_the_id"),
@@ -268,7 +268,7 @@ def test_datagrams_without_an_end_end_with_the_time():
 
 
 @pytest.mark.parametrize(
-    "said",
+    "fields",
     [
         {"status": []},
         {"status": "SUCCESS", "credentialsType": "ACCESS_TOKEN", "credentialsValue": "a\nb"},
@@ -277,8 +277,8 @@ def test_datagrams_without_an_end_end_with_the_time():
     ],
     ids=["status is a list", "token of two lines", "token of half a character", "token that fits in no packet"],
 )
-def test_answer_that_nobody_can_use_is_a_matter_of_verdicts(said):
-    body = json.dumps(said).encode()
+def test_answer_that_nobody_can_use_is_a_matter_of_verdicts(fields):
+    body = json.dumps(fields).encode()
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body
     with tcp_server(lambda: (answer,)) as port:
         checked = subject_at(f"mqtt://127.0.0.1:{port}", f"http://127.0.0.1:{port}")
@@ -295,7 +295,7 @@ def test_server_that_cannot_now_is_trouble_and_tells_nothing_about_the_profile(c
     assert all(why.startswith(f"{code}: ") for why in found[Verdict.TROUBLE].values())
 
 
-def test_profile_is_asked_about_again_when_the_server_could_not_say():
+def test_profile_is_requested_again_when_the_server_could_not_answer():
     refused = b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n" + b'{"status":"FAILURE"}'
     answers = iter([b"HTTP/1.1 429 Later\r\nContent-Length: 0\r\n\r\n"])
     with tcp_server(lambda: (next(answers, refused),)) as port:
@@ -306,7 +306,7 @@ def test_profile_is_asked_about_again_when_the_server_could_not_say():
             checked.expect_creating()
 
 
-def test_server_that_talks_without_an_end_instead_of_closing_is_heard_only_so_long():
+def test_server_that_talks_without_an_end_instead_of_closing_is_read_only_so_long():
     ours, theirs = socket.socketpair()
     with theirs, MqttConnection(ours, level=4, patience_s=30) as line:
         theirs.sendall(mqtt_packets.PINGRESP * 1000)
@@ -314,30 +314,30 @@ def test_server_that_talks_without_an_end_instead_of_closing_is_heard_only_so_lo
             line.expect_closed()
 
 
-def test_what_is_said_back_shows_no_token():
+def test_what_is_sent_back_shows_no_token():
     token = "a-token-of-its-own"
     echoed = client_packets.connect("", token)
     ours, theirs = socket.socketpair()
     with theirs, MqttConnection(ours, level=4, patience_s=5) as line:
         theirs.sendall(echoed)
-        with pytest.raises(Broken) as said:
+        with pytest.raises(Broken) as caught:
             line.expect(mqtt_wire.CONNACK)
-    assert token.encode().hex(" ") not in str(said.value)
-    with pytest.raises(Broken) as said:
+    assert token.encode().hex(" ") not in str(caught.value)
+    with pytest.raises(Broken) as caught:
         subject_at().read(b'[{"credentialsValue":"0123456789abcdefGHIJ"}]', "name")
-    assert "0123456789" not in str(said.value)
+    assert "0123456789" not in str(caught.value)
 
 
-def test_attribute_that_never_comes_is_asked_for_ever_more_seldom():
-    asked = []
+def test_attribute_that_never_comes_is_requested_ever_more_seldom():
+    numbers = []
 
-    def ask(number):
-        asked.append(number)
+    def request(number):
+        numbers.append(number)
         return "the answer", b"{}"
 
     with pytest.raises(Broken, match="never had the value"):
-        await_attribute(subject_at(patience_s=1), "value", ask)
-    assert len(asked) <= 7
+        await_attribute(subject_at(patience_s=1), "value", request)
+    assert len(numbers) <= 7
 
 
 def test_silent_udp_is_trouble_at_once_after_the_first_wait():

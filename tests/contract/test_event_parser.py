@@ -49,11 +49,11 @@ def test_feed_bytes_that_are_no_text():
 
 def test_feed_a_line_that_never_ends_keeps_no_more_than_a_piece_of_it():
     parser = EventParser()
-    heard = [event for _ in range(100) for event in parser.feed(b"x" * 10_000)]
-    assert {len(event["text"]) for event in heard} == {1 << 16}
+    received = [event for _ in range(100) for event in parser.feed(b"x" * 10_000)]
+    assert {len(event["text"]) for event in received} == {1 << 16}
     kept = sum(len(event["text"]) for event in parser.end())
     assert kept < 1 << 16
-    assert len(heard) * (1 << 16) + kept == 1_000_000
+    assert len(received) * (1 << 16) + kept == 1_000_000
 
 
 def test_end_makes_the_rest_a_line():
@@ -65,10 +65,10 @@ def test_end_makes_the_rest_a_line():
 
 @given(st.lists(st.sampled_from([json.dumps(BOOT), "ets Jul 29 2019", "", "grüß"])), st.lists(st.integers(1, 9)))
 def test_feed_the_same_wherever_the_bytes_are_cut(lines, cuts):
-    said = "".join(f"{line}\r\n" for line in lines).encode()
-    parser, heard = EventParser(), []
+    sent = "".join(f"{line}\r\n" for line in lines).encode()
+    parser, received = EventParser(), []
     for cut in cuts:
-        piece, said = said[:cut], said[cut:]
-        heard += parser.feed(piece)
-    heard += parser.feed(said)
-    assert heard == [BOOT if line.startswith("{") else text(line) for line in lines]
+        piece, sent = sent[:cut], sent[cut:]
+        received += parser.feed(piece)
+    received += parser.feed(sent)
+    assert received == [BOOT if line.startswith("{") else text(line) for line in lines]

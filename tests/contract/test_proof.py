@@ -24,14 +24,14 @@ def of_contract(request):
 
 
 def test_firmware_covers_the_fields_of_the_contract():
-    said = micropython.run("import json\nfrom firstboot import proof\nprint(json.dumps(proof._COVERED))")
-    assert tuple(json.loads(said)) == COVERED
+    output = micropython.run("import json\nfrom firstboot import proof\nprint(json.dumps(proof._COVERED))")
+    assert tuple(json.loads(output)) == COVERED
 
 
 @pytest.mark.parametrize("request_", REQUESTS.values(), ids=REQUESTS)
 def test_firmware_proves_as_the_contract_does(request_):
-    said = micropython.run(f"from firstboot import proof\nprint(proof.make({SECRET!r}, {NONCE!r}, {request_!r}))")
-    assert said.strip() == of_contract(request_)
+    output = micropython.run(f"from firstboot import proof\nprint(proof.make({SECRET!r}, {NONCE!r}, {request_!r}))")
+    assert output.strip() == of_contract(request_)
 
 
 @pytest.mark.parametrize("request_", REQUESTS.values(), ids=REQUESTS)

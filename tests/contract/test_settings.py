@@ -104,9 +104,9 @@ def test_firmware_has_the_settings_of_the_contract():
 
 def test_host_refuses_what_the_firmware_refuses_and_nothing_else():
     tried = list(variants())
-    said = micropython.run(CHECKS, stdin="".join(json.dumps(each) + "\n" for each in tried).encode()).split()
-    assert [each for each, word in zip(tried, said, strict=True) if is_good(each) != (word == "good")] == []
-    assert 150 < said.count("good") < len(said) - 150
+    output = micropython.run(CHECKS, stdin="".join(json.dumps(each) + "\n" for each in tried).encode()).split()
+    assert [each for each, word in zip(tried, output, strict=True) if is_good(each) != (word == "good")] == []
+    assert 150 < output.count("good") < len(output) - 150
 
 
 def test_page_lists_the_settings_of_the_contract():
@@ -122,7 +122,7 @@ def test_page_lists_the_settings_of_the_contract():
 
 
 def allowed(spec):
-    """What a setting may be, as the page has it."""
+    """The range of a setting, as the page has it."""
     if spec.choices:
         return ", ".join(f"`{each}`" for each in spec.choices)
     return {str: "text", int: spec.range, bool: "`true`, `false`", list: "list"}[spec.kind]
@@ -234,7 +234,7 @@ def test_encode_puts_the_last_layer_on_top():
         ({}, {"provision": {"made_by": "flash"}}, 'settings.provision.made_by: "flash" is for X509_CERTIFICATE'),
     ],
 )
-def test_encode_refuses_what_no_board_would_take(basis, layer, message):
+def test_encode_refuses_what_no_board_would_accept(basis, layer, message):
     with pytest.raises(UsageError) as caught:
         settings.encode(layer, **{**BASIS, **basis})
     assert str(caught.value) == message

@@ -7,12 +7,12 @@ from bench.errors import BenchError
 from bench.flash import filesystem
 from bench.serial.raw_repl import ReplError
 
-SAYS = {"main.py": b"import time\nprint('hello')\nwhile True:\n  time.sleep(1)\n"}
+HELLO = {"main.py": b"import time\nprint('hello')\nwhile True:\n  time.sleep(1)\n"}
 
 
 @pytest.fixture
 def board_files():
-    return SAYS
+    return HELLO
 
 
 def test_board_is_off_before_it_is_switched_on(board):
@@ -52,19 +52,19 @@ def test_event_is_expected_once(board):
 
 
 def test_install_leaves_nothing_else(board):
-    board.install({**SAYS, "data/left.txt": b"over"})
+    board.install({**HELLO, "data/left.txt": b"over"})
     board.power_on()
     assert board.read_file("data/left.txt") == b"over"
-    board.install(SAYS)
+    board.install(HELLO)
     assert not board.is_on
     board.power_on()
     with pytest.raises(ReplError, match="ENOENT"):
         board.read_file("data/left.txt")
-    assert board.read_file("/main.py") == SAYS["main.py"]
+    assert board.read_file("/main.py") == HELLO["main.py"]
 
 
 def test_paths_may_be_from_the_root(board):
-    board.install({"/main.py": SAYS["main.py"]})
+    board.install({"/main.py": HELLO["main.py"]})
     board.power_on()
     board.expect_text("hello")
 
@@ -122,7 +122,7 @@ def test_flash_is_read_back(board):
     board.power_on()
     board.expect_text("hello")
     board.power_off()
-    assert filesystem.read_files(board.read_flash()) == SAYS
+    assert filesystem.read_files(board.read_flash()) == HELLO
 
 
 def test_virtual_board_that_is_on_is_not_switched_on(board):

@@ -15,7 +15,7 @@ def test_first_boot_ends_online_with_one_device(board, bench_server):
     assert bench_server.wait_for("telemetry", device=name)
 
 
-def test_second_boot_asks_for_nothing(board, bench_server):
+def test_second_boot_requests_nothing(board, bench_server):
     board.power_on()
     board.expect_event("telemetry")
     board.power_cycle()

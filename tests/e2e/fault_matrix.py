@@ -129,7 +129,7 @@ def every_cell(column: Column, steps: range) -> list[Cell]:
     return [Cell.of(column, step, kind) for step in steps for kind in FAULTS]
 
 
-def spread(column: Column, steps: range) -> list[Cell]:
+def drawn(column: Column, steps: range) -> list[Cell]:
     """Each step once, and each fault at least once: a draw that is the same every time."""
     draw = random.Random(str(column))
     at = draw.sample(steps, len(steps))
@@ -138,7 +138,7 @@ def spread(column: Column, steps: range) -> list[Cell]:
 
 
 class FirstBoot:
-    """What a board goes through: up to its first telemetry."""
+    """A board's first boot, up to its first telemetry."""
 
     test = "first_boot"
     sessions = 1
@@ -152,7 +152,7 @@ class FirstBoot:
 
 
 class Rotation:
-    """What a board goes through: an operator has it make new credentials, and saves them."""
+    """A rotation: an operator has a board make new credentials, and saves them."""
 
     test = "rotation"
     sessions = 2
@@ -256,7 +256,7 @@ class Matrix:
 
 @dataclass(frozen=True)
 class _Place:
-    """What one board at a time uses."""
+    """Network and blank board, for one board at a time."""
 
     network: Network
     blank: VirtualBoard

@@ -71,17 +71,17 @@ def test_server_that_knows_no_proofs_never_sees_the_secret(server, make_board, a
     with socket.create_server(("127.0.0.1", 0)) as plain:
         board = claimed(server, make_board, proof=True, server={"port": plain.getsockname()[1]})
         secret = claim_secret(server.profile.provision_secret, "press4")
-        said = b""
+        received = b""
         with board.power_on() as power:
             exchange, _ = plain.accept()
             with exchange:
-                said += exchange.recv(1024)
+                received += exchange.recv(1024)
                 exchange.sendall(b"\x20\x02\x00\x00")
-                said += exchange.recv(1024)
+                received += exchange.recv(1024)
                 exchange.sendall(b"\x90\x03\x00\x01\x00")
-                said += exchange.recv(4096)
+                received += exchange.recv(4096)
                 exchange.sendall(codec.publish("/provision/response", answer))
                 found = power.expect_event(event)
-    assert b'"nonce"' in said
-    assert secret.encode() not in said
+    assert b'"nonce"' in received
+    assert secret.encode() not in received
     assert event != "not_found" or "proofs" in found["fix"]

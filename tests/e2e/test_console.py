@@ -36,14 +36,14 @@ def lock_out(server, give_orders, fields):
     give_orders(server, "press4").save(fields)
 
 
-def heard(power, text):
-    """The next line that says this."""
+def await_line(power, text):
+    """Return the next line with this text."""
     while text not in (line := power.expect_event("console")["text"]):
         pass
     return line
 
 
-def test_board_that_does_not_listen_says_and_does_nothing(server, make_board):
+def test_board_that_does_not_listen_prints_and_does_nothing(server, make_board):
     board = make_board(server, board={"console": False})
     with board.power_on() as power:
         power.expect_event("telemetry")
@@ -123,14 +123,14 @@ def test_locked_out_board_is_rescued_by_credentials_entered_by_hand(server, make
         power.expect_event("boot", reset="hard")
         power.expect_event("telemetry")
         power.send_line("firstboot status")
-        assert "online" in heard(power, "state")
+        assert "online" in await_line(power, "state")
     held = vault_slots(board)[0]
     assert [each["type"] for each in held["active"]] == [fields["credentialsType"]]
     assert TOKEN in str(held["active"])
     assert "pending" not in held
-    said = board.console.read_text()
-    assert TOKEN not in said
-    assert old not in said
+    output = board.console.read_text()
+    assert TOKEN not in output
+    assert old not in output
 
 
 def test_wrong_credentials_entered_by_hand_do_not_cost_those_that_work(server, make_board):
@@ -182,7 +182,7 @@ def test_reset_wipes_only_what_was_confirmed(server, make_board, order):
     with board.power_on() as power:
         power.expect_event("telemetry")
         power.send_line(f"firstboot {order}")
-        heard(power, "--yes")
+        await_line(power, "--yes")
         assert (vault_slots(board)[0], settings_of(board)) == before
         server.query(lambda registry: registry.delete_device("press4"))
         power.send_line(f"firstboot {order} --yes")
@@ -204,39 +204,39 @@ def test_claim_shows_a_secret_that_reaches_the_server(server, make_board):
     with board.power_on() as power:
         power.expect_event("telemetry")
         power.send_line("firstboot claim")
-        secret = heard(power, "Claim the device").rpartition(" ")[2]
+        secret = await_line(power, "Claim the device").rpartition(" ")[2]
         power.expect_event("claim_sent")
     assert len(secret) == 10
     assert "claim" not in vault_slots(board)[0]
 
 
 @pytest.mark.parametrize("torn", MODES)
-def test_set_survives_a_cut_at_every_write(server, make_board, torn, tell):
+def test_set_survives_a_cut_at_every_write(server, make_board, torn, report):
     """The old settings or the new ones; and what was said to be stored is."""
     for cut in cuts(torn):
         board = make_board(server, identity={"name": "press4"}, board={"led": 1}, port=1)
         old = settings_of(board)
-        said = []
+        answers = []
         with board.power_on(Conditions(cut=cut)) as power:
             try:
                 power.expect_event("retry")
                 power.send_line("firstboot set board.led 2")
-                said.append(power.expect_event("setting"))
+                answers.append(power.expect_event("setting"))
                 power.expect_event("boot", reset="hard")
             except PowerLost:
                 assert power.writes[-1]["cut"]
         found = settings_of(board)
         new = {**old, "board": {"led": 2}}
-        assert found in ([new] if said else [old, new])
-        if said and not power.writes[-1]["cut"]:
+        assert found in ([new] if answers else [old, new])
+        if answers and not power.writes[-1]["cut"]:
             break
     assert cut.at > 4
-    tell(f"set on the console: {cut.at} writes to the flash, {'torn' if torn else 'cut before'} at each")
+    report(f"set on the console: {cut.at} writes to the flash, {'torn' if torn else 'cut before'} at each")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("torn", MODES)
-def test_entered_credentials_survive_a_cut_at_every_write(server, make_board, give_orders, torn, tell):
+def test_entered_credentials_survive_a_cut_at_every_write(server, make_board, give_orders, torn, report):
     """The board has what it had, or that and what was entered; entered again, it is rescued."""
     first = provisioned(server, make_board)
     slots = {name: raw for name, raw in filesystem.read_files(first.flash()).items() if name.startswith("vault.")}
@@ -267,7 +267,7 @@ def test_entered_credentials_survive_a_cut_at_every_write(server, make_board, gi
             power.expect_event("telemetry")
         assert vault_slots(board)[0] == {"active": [entered]}
     assert cut.at > 4
-    tell(f"credentials on the console: {cut.at} writes to the flash, {'torn' if torn else 'cut before'} at each")
+    report(f"credentials on the console: {cut.at} writes to the flash, {'torn' if torn else 'cut before'} at each")
 
 
 def test_talking_to_a_board_that_is_off_is_one_line(server, make_board, tmp_path):

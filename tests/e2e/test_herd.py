@@ -20,7 +20,7 @@ DENSITY = 1.5 / BASE_MS
 
 
 def bins(times, width=100):
-    """How many of these times, in ms, are in each `width` ms."""
+    """The number of these times, in ms, in each `width` ms."""
     return Counter(int(at) // width for at in times)
 
 
@@ -30,7 +30,7 @@ def most(boards, width=100):
     return boards * share + 6 * math.sqrt(boards * share * (1 - share))
 
 
-def test_herd_spreads_out_after_its_server_was_restarted(start_server, make_board, tell):
+def test_herd_spreads_out_after_its_server_was_restarted(start_server, make_board, report):
     port = free_port()
     server = start_server(mqtt_port=port)
     options = {"backoff": {"base_ms": BASE_MS, "cap_ms": 60000}, "session": {"telemetry_s": 600, "timeout_ms": 10000}}
@@ -70,7 +70,7 @@ def test_herd_spreads_out_after_its_server_was_restarted(start_server, make_boar
     first = [event["ts"] for event in again.events("online")]
     arrived = bins(at - min(first) for at in first)
     assert len(first) >= BOARDS
-    tell(
+    report(
         f"herd of {BOARDS}: at most {peak} attempts in 100 ms ({most(BOARDS):.0f} allowed), "
         f"at most {max(arrived.values())} arrivals at the server in 100 ms, "
         f"all back {max(first) - min(first)} ms after the first"

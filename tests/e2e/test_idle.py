@@ -1,4 +1,4 @@
-"""What a board leaves behind on its heap while it waits: nothing, however long that takes."""
+"""A board that waits leaves nothing behind on its heap, however long that takes."""
 
 import pytest
 

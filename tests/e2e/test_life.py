@@ -1,4 +1,4 @@
-"""What happens to boards in the field: names taken, wrong keys, servers and radios that are down."""
+"""Boards in the field: names taken, wrong keys, servers and radios that are down."""
 
 import socket
 from dataclasses import replace
@@ -131,14 +131,14 @@ def test_wifi_that_fails_three_times_is_tried_again(server, make_board):
 
 
 @pytest.mark.parametrize(
-    ("wifi", "said"),
+    ("wifi", "message"),
     [({"password": "wrong"}, "wrong password"), ({"ssid": "elsewhere"}, "not found")],
     ids=["password", "network"],
 )
-def test_wrong_wifi_settings_say_which(server, make_board, wifi, said):
+def test_wrong_wifi_settings_are_named(server, make_board, wifi, message):
     board = make_board(server, wifi={**wifi, "tries": 1})
     with board.power_on() as power:
-        assert said in power.expect_event("link_failed")["detail"]
+        assert message in power.expect_event("link_failed")["detail"]
         with pytest.raises(BenchError, match="no event link_up"):
             power.expect_event("link_up", timeout_s=0.3)
     assert vault_slots(board) == []
@@ -250,7 +250,7 @@ def test_defect_of_ours_ends_in_a_reset(server, make_board):
     ],
     ids=["empty", "incomplete", "misspelt", "mistyped"],
 )
-def test_settings_of_no_use_are_said_and_the_console_waits_for_repair(server, make_board, settings, fix):
+def test_invalid_settings_are_reported_and_the_console_waits_for_repair(server, make_board, settings, fix):
     board = make_board(server, files={"settings.json": settings})
     with board.power_on() as power:
         assert fix in power.expect_event("error", kind="settings")["fix"]
@@ -281,6 +281,6 @@ def test_board_console_never_shows_a_secret(server, make_board):
         server.profile.provision_secret,
         server.query(lambda registry: registry.device("quiet")).credentials.id,
     ]
-    said = board.console.read_text() + str(server.events())
-    assert "quiet" in said
-    assert not [secret for secret in secrets if secret in said]
+    output = board.console.read_text() + str(server.events())
+    assert "quiet" in output
+    assert not [secret for secret in secrets if secret in output]

@@ -37,7 +37,7 @@ def test_absent_network_then_the_hidden_second_one_works(server, make_board):
     assert failures(power) == [("home", "not_found")]
 
 
-def test_wrong_password_is_tried_as_often_as_the_settings_say_and_then_waited(server, make_board):
+def test_wrong_password_is_tried_as_often_as_set_and_then_waited(server, make_board):
     wifi = {"ssid": "home", "password": "guessed", "tries": 3, "timeout_s": 1}
     # a wait that outlives the test
     board = make_board(server, wifi=wifi, backoff={"base_ms": 80_000_000, "cap_ms": 80_000_000})
@@ -53,7 +53,7 @@ def test_fixed_address_is_the_boards(server, make_board):
         assert power.expect_event("link_up")["address"] == "10.9.8.7"
 
 
-def test_board_without_a_network_lives_on_and_says_what_to_do(server, make_board):
+def test_board_without_a_network_lives_on_and_prints_what_to_do(server, make_board):
     board = make_board(server, wifi={"ssid": ""})
     with board.power_on() as power:
         assert "firstboot set wifi.ssid" in power.expect_event("link_failed", kind="no_network")["detail"]
@@ -80,7 +80,7 @@ def test_ethernet_board_falls_back_to_wifi_without_dhcp(server, make_board):
     assert failures(power) == [("ethernet", "link")]
 
 
-def test_ethernet_settings_on_a_board_without_a_phy_are_said_and_wifi_is_used(server, make_board):
+def test_ethernet_settings_on_a_board_without_a_phy_are_reported_and_wifi_is_used(server, make_board):
     with make_board(server, **WIRED).power_on() as power:
         power.expect_event("link_up", network="bench")
     assert failures(power) == [("ethernet", "link")]

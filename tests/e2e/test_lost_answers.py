@@ -108,7 +108,7 @@ def test_exchange_ends_online_when_lost_three_times_in_a_row(server, make_board,
     assert_one_device_online(server, board, power)
 
 
-def test_exchange_ends_online_when_the_answer_is_cut_at_every_byte(server, make_board, tell):
+def test_exchange_ends_online_when_the_answer_is_cut_at_every_byte(server, make_board, report):
     size = 0
     while True:
         size += 1
@@ -121,7 +121,7 @@ def test_exchange_ends_online_when_the_answer_is_cut_at_every_byte(server, make_
         if any(event["event"] == "answer" for event in power.events):
             break
     assert size > 100
-    tell(f"answer cut at each of its {size} bytes")
+    report(f"answer cut at each of its {size} bytes")
 
 
 @on_both_databases

@@ -1,4 +1,4 @@
-"""What a board measures while its server is away arrives when that is back."""
+"""Values that a board measures while its server is away arrive when that is back."""
 
 from tests.support.scripted_server import DISCONNECT, PUBLISH, ScriptedServer, published, usual_answer
 
@@ -66,6 +66,6 @@ def test_records_made_while_the_server_is_away_arrive_in_order_with_their_times(
     assert lost["dropped"] >= 2 * QUEUE
     times = [record["ts"] for record in late]
     assert times == sorted(times)
-    told = {event["number"]: event["ms"] for event in power.events if event["event"] == "measured"}
+    measured = {event["number"]: event["ms"] for event in power.events if event["event"] == "measured"}
     for number, at in zip(numbers, times, strict=True):  # when they were measured, to the second, not when they arrived
-        assert abs((at - before[-1]["ts"]) - (told[number] - told[away])) <= 1000
+        assert abs((at - before[-1]["ts"]) - (measured[number] - measured[away])) <= 1000

@@ -29,7 +29,7 @@ def assert_provisioned_once(server, board) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("torn", MODES)
-def test_first_boot_survives_a_cut_at_every_write(server, make_board, kind, torn, tell):
+def test_first_boot_survives_a_cut_at_every_write(server, make_board, kind, torn, report):
     way = way_settings(server, "mqtt", tls=kind == "X509_CERTIFICATE", kind=kind)
     for cut in cuts(torn):
         board = make_board(server, files=ca_file(server), **way)
@@ -42,11 +42,11 @@ def test_first_boot_survives_a_cut_at_every_write(server, make_board, kind, torn
         assert_provisioned_once(server, board)
     assert cut.at == len(power.writes) > 0
     assert_provisioned_once(server, board)
-    tell(f"first boot with {kind}: {cut.at} writes to the flash, {'torn' if torn else 'cut before'} at each")
+    report(f"first boot with {kind}: {cut.at} writes to the flash, {'torn' if torn else 'cut before'} at each")
 
 
 @pytest.mark.parametrize("torn", MODES)
-def test_boot_after_a_cut_survives_another_cut_at_every_write(server, make_board, torn, tell):
+def test_boot_after_a_cut_survives_another_cut_at_every_write(server, make_board, torn, report):
     """Twice in a row: at every write of the first boot, then at every write of the boot that repairs it."""
     pairs = 0
     for first in cuts(torn):
@@ -66,11 +66,11 @@ def test_boot_after_a_cut_survives_another_cut_at_every_write(server, make_board
         if not lost:
             break
     assert pairs > 0
-    tell(f"two cuts in a row: {pairs} pairs")
+    report(f"two cuts in a row: {pairs} pairs")
 
 
 @pytest.mark.parametrize("torn", MODES)
-def test_second_boot_has_no_write_to_cut(server, make_board, torn, tell):
+def test_second_boot_has_no_write_to_cut(server, make_board, torn, report):
     board = make_board(server)
     assert not boot(board)[1]
     before = board.flash()
@@ -81,7 +81,7 @@ def test_second_boot_has_no_write_to_cut(server, make_board, torn, tell):
     assert (cut.at, power.writes) == (0, [])
     assert board.flash() == before
     assert_provisioned_once(server, board)
-    tell("second boot: 0 writes to the flash")
+    report("second boot: 0 writes to the flash")
 
 
 # Writes the next of a row of records for ever, over a few sizes; says which one is in the flash.
@@ -98,7 +98,7 @@ events.emit("done")
 
 
 @pytest.mark.parametrize("torn", MODES)
-def test_vault_update_keeps_the_old_or_the_new_record_at_every_write(server, make_board, torn, tell):
+def test_vault_update_keeps_the_old_or_the_new_record_at_every_write(server, make_board, torn, report):
     for cut in cuts(torn):
         board = make_board(server, files={"main.py": UPDATES})
         with board.power_on(Conditions(cut=cut)) as power:
@@ -115,4 +115,4 @@ def test_vault_update_keeps_the_old_or_the_new_record_at_every_write(server, mak
         assert int(vault_slots(board)[0]["active"][0]["token"]) == 20
     assert newest == 20
     assert cut.at == len(power.writes) > 40
-    tell(f"vault updates: {cut.at} writes to the flash, {'torn' if torn else 'cut before'} at each")
+    report(f"vault updates: {cut.at} writes to the flash, {'torn' if torn else 'cut before'} at each")

@@ -28,7 +28,7 @@ def test_reset_by_a_call_needs_the_name_of_the_device(server, make_board, give_o
 
 
 @pytest.mark.parametrize("kind", ["credentials", "all"])
-def test_reset_wipes_what_it_says_and_restarts(server, make_board, give_orders, kind):
+def test_reset_wipes_what_it_names_and_restarts(server, make_board, give_orders, kind):
     board = make_board(server, identity={"name": "press4"}, backoff={"long_ms": 100})
     before = settings_of(board)
     with board.power_on() as power:
@@ -62,8 +62,8 @@ events.emit("done")
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["credentials", "all"])
 @pytest.mark.parametrize("torn", MODES)
-def test_reset_survives_a_cut_at_every_write(server, make_board, kind, torn, tell):
-    """What was begun is finished at the next boot: never half of it, never with an old secret found again."""
+def test_reset_survives_a_cut_at_every_write(server, make_board, kind, torn, report):
+    """A reset that was begun is finished at the next boot: never half of it, never with an old secret found again."""
     first = make_board(server)
     with first.power_on() as power:
         power.expect_event("telemetry")
@@ -83,7 +83,7 @@ def test_reset_survives_a_cut_at_every_write(server, make_board, kind, torn, tel
             break
     assert begun
     assert cut.at > 1
-    tell(f"factory reset of {kind}: {cut.at} writes to the flash, {'torn' if torn else 'cut before'} at each")
+    report(f"factory reset of {kind}: {cut.at} writes to the flash, {'torn' if torn else 'cut before'} at each")
 
 
 STORE = b"""
@@ -97,7 +97,7 @@ events.emit("done")
 
 @pytest.mark.slow
 @pytest.mark.parametrize("torn", MODES)
-def test_settings_are_the_old_or_the_new_ones_after_a_cut_at_every_write(server, make_board, torn, tell):
+def test_settings_are_the_old_or_the_new_ones_after_a_cut_at_every_write(server, make_board, torn, report):
     for cut in cuts(torn):
         board = make_board(server, files={"main.py": STORE})
         with board.power_on(Conditions(cut=cut)) as power:
@@ -106,7 +106,7 @@ def test_settings_are_the_old_or_the_new_ones_after_a_cut_at_every_write(server,
         if done:
             break
     assert cut.at > 2
-    tell(f"settings stored: {cut.at} writes to the flash, {'torn' if torn else 'cut before'} at each")
+    report(f"settings stored: {cut.at} writes to the flash, {'torn' if torn else 'cut before'} at each")
 
 
 def locked_out(server, make_board, **sections):
@@ -172,7 +172,7 @@ def test_device_that_exists_with_other_credentials_keeps_both_sides_apart(server
 
 @pytest.mark.slow
 @pytest.mark.parametrize("torn", MODES)
-def test_provisioning_anew_survives_a_cut_at_every_write(server, make_board, torn, tell):
+def test_provisioning_anew_survives_a_cut_at_every_write(server, make_board, torn, report):
     for cut in cuts(torn):
         board = locked_out(server, make_board, provision={"after_refusals": 1})
         with board.power_on(Conditions(cut=cut)) as power:
@@ -187,7 +187,7 @@ def test_provisioning_anew_survives_a_cut_at_every_write(server, make_board, tor
         if not lost:
             break
     assert cut.at > 4
-    tell(f"provisioning anew: {cut.at} writes to the flash, {'torn' if torn else 'cut before'} at each")
+    report(f"provisioning anew: {cut.at} writes to the flash, {'torn' if torn else 'cut before'} at each")
 
 
 # The thresholds of the button, short enough for a test.
@@ -259,7 +259,7 @@ def test_claim_of_the_settings_is_sent_once(server, make_board):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("torn", MODES)
-def test_claim_survives_a_cut_at_every_write(server, make_board, torn, tell):
+def test_claim_survives_a_cut_at_every_write(server, make_board, torn, report):
     for cut in cuts(torn):
         board = make_board(server, claim={"secret": "the owner's"})
         with board.power_on(Conditions(cut=cut)) as power:
@@ -276,4 +276,4 @@ def test_claim_survives_a_cut_at_every_write(server, make_board, torn, tell):
         if not lost:
             break
     assert cut.at > 4
-    tell(f"first boot with a claim: {cut.at} writes to the flash, {'torn' if torn else 'cut before'} at each")
+    report(f"first boot with a claim: {cut.at} writes to the flash, {'torn' if torn else 'cut before'} at each")

@@ -42,7 +42,7 @@ def test_rotation_by_a_call_ends_with_the_new_credentials_only(server, make_boar
     assert server.device_names() == [f"firstboot-{board.mac}"]
 
 
-def test_rotation_asked_twice_names_the_same_credentials(server, make_board, give_orders):
+def test_rotation_requested_twice_names_the_same_credentials(server, make_board, give_orders):
     board, operator = provisioned(server, make_board, give_orders)
     with board.power_on() as power:
         power.expect_event("listening")
@@ -87,7 +87,7 @@ app.main()
 @pytest.mark.slow
 @pytest.mark.parametrize("torn", MODES)
 @pytest.mark.parametrize(("kind", "tls"), WITH_TLS)
-def test_rotation_survives_a_cut_at_every_write(server, make_board, give_orders, kind, tls, torn, tell):
+def test_rotation_survives_a_cut_at_every_write(server, make_board, give_orders, kind, tls, torn, report):
     for cut in cuts(torn):
         board, operator = provisioned(server, make_board, give_orders, kind=kind, tls=tls)
         with board.power_on(Conditions(cut=cut)) as power:
@@ -102,7 +102,7 @@ def test_rotation_survives_a_cut_at_every_write(server, make_board, give_orders,
         if not lost:
             break
     assert cut.at > 4
-    tell(f"rotation of {kind}: {cut.at} writes to the flash, {'torn' if torn else 'cut before'} at each")
+    report(f"rotation of {kind}: {cut.at} writes to the flash, {'torn' if torn else 'cut before'} at each")
 
 
 @pytest.mark.parametrize(("kind", "tls"), WITH_TLS)
@@ -132,7 +132,7 @@ def test_rotation_by_an_attribute_needs_nobody_to_save(server, make_board, give_
 
 @pytest.mark.slow
 @pytest.mark.parametrize("torn", MODES)
-def test_rotation_by_an_attribute_survives_a_cut_at_every_write(server, make_board, give_orders, torn, tell):
+def test_rotation_by_an_attribute_survives_a_cut_at_every_write(server, make_board, give_orders, torn, report):
     for cut in cuts(torn):
         board, operator = provisioned(server, make_board, give_orders)
         old = active(board)
@@ -149,7 +149,7 @@ def test_rotation_by_an_attribute_survives_a_cut_at_every_write(server, make_boa
         if not lost:
             break
     assert cut.at > 4
-    tell(f"rotation by an attribute: {cut.at} writes to the flash, {'torn' if torn else 'cut before'} at each")
+    report(f"rotation by an attribute: {cut.at} writes to the flash, {'torn' if torn else 'cut before'} at each")
 
 
 def test_call_that_is_not_known_is_answered(server, make_board, give_orders):

@@ -55,7 +55,7 @@ app.main()
 
 
 class Fate:
-    """What happens to the board, from a seed; plays the server to it."""
+    """The board's fate, from a seed; plays the server to it."""
 
     def __init__(self, seed):
         self.random = random.Random(seed)
@@ -125,7 +125,7 @@ class Fate:
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
-def test_thousands_of_lost_connections_and_rotations_leave_nothing_behind(server, make_board, tmp_path, tls, tell):
+def test_thousands_of_lost_connections_and_rotations_leave_nothing_behind(server, make_board, tmp_path, tls, report):
     authority = certificates.make("the CA", ca=True)
     shown = certificates.make("localhost", issuer=authority)
     with ScriptedServer(server_context(tmp_path, shown) if tls else None) as scripted:
@@ -150,11 +150,11 @@ def test_thousands_of_lost_connections_and_rotations_leave_nothing_behind(server
                 for _ in power.follow(0):
                     pass
                 files.append(len(list(Path(f"/proc/{power.pid}/fd").iterdir())))
-                told, seen = power.events[seen:], len(power.events)
+                events, seen = power.events[seen:], len(power.events)
                 writes, written = power.writes[written:], len(power.writes)
-                explained = [each for each in told if each["event"] in ("rotation", "provisioned", "pending_stored")]
+                explained = [each for each in events if each["event"] in ("rotation", "provisioned", "pending_stored")]
                 if writes and not explained:
-                    unexplained.append([each["event"] for each in told])
+                    unexplained.append([each["event"] for each in events])
 
             while fate.count["connections"] < CYCLES[tls]:
                 fate.cycle(scripted.accept(), look)
@@ -171,7 +171,7 @@ def test_thousands_of_lost_connections_and_rotations_leave_nothing_behind(server
     # Files and sockets: never more than in the first cycles. It has one less if it gave up before it was looked at.
     assert max(files) == max(files[: len(files) // 10])
     assert fate.count["rotations"] > CYCLES[tls] // 30
-    tell(
+    report(
         f"soak {'over TLS' if tls else 'in clear'}: {dict(fate.count)} in {took:.0f} s, heap of {HEAPS[tls]}, "
         f"free at least {first} bytes in the second tenth, {last} in the last; {len(power.writes)} writes to the flash"
     )

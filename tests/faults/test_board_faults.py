@@ -1,4 +1,4 @@
-"""What a board does while something is wrong with it, by name: it says so, keeps what worked, and comes back."""
+"""Boards with each fault, by name: they report it, keep what worked, and come back."""
 
 import pytest
 from hypothesis import given
@@ -116,7 +116,7 @@ def test_brownouts_end_and_the_board_is_online_with_one_device(server, blank, se
 # Flash.
 
 
-def test_flash_that_is_worn_out_is_said_and_the_board_goes_on_when_it_is_not(blank):
+def test_flash_that_is_worn_out_is_reported_and_the_board_goes_on_when_it_is_not(blank):
     power = run(blank, Conditions(wear=Wear(after=0)), "error", kind="vault")
     assert "provisioning" not in steps(power), "it asked with a secret that it could not keep"
     assert vault_slots(blank) == []
@@ -161,7 +161,7 @@ def test_file_system_that_is_full_has_no_room_and_then_all_of_it(board):
 
 
 @pytest.mark.parametrize("kind", ["ACCESS_TOKEN", "X509_CERTIFICATE"])
-def test_full_file_system_is_said_if_it_matters_and_the_board_goes_on_when_it_is_not(server, make_board, kind):
+def test_full_file_system_is_reported_if_it_matters_and_the_board_goes_on_when_it_is_not(server, make_board, kind):
     """A token fits into a directory's own block. A certificate takes one of its own."""
     from tests.support.boards import ca_file, way_settings  # noqa: PLC0415
 
@@ -177,20 +177,20 @@ def test_full_file_system_is_said_if_it_matters_and_the_board_goes_on_when_it_is
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_corrupt_file_system_is_said_and_nothing_is_lost_when_it_is_repaired(server, board, seed):
+def test_corrupt_file_system_is_reported_and_nothing_is_lost_when_it_is_repaired(server, board, seed):
     before, record = board.flash(), vault_slots(board)[0]
     with (
         inject(BoardFault(kind=BoardFaultKind.CORRUPT, seed=seed, amount=64), board) as found,
         board.power_on(found) as power,
     ):
-        said = any(event["event"] in ("crash", "console", "telemetry") for event in power.follow(PATIENCE_S))
-    assert said, "neither online, nor a word why not"
+        seen = any(event["event"] in ("crash", "console", "telemetry") for event in power.follow(PATIENCE_S))
+    assert seen, "neither online, nor a word why not"
     board.burn(before)
     assert_online_as_before(server, board, record)
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_damaged_record_is_said_and_the_one_before_it_logs_in(server, board, seed):
+def test_damaged_record_is_reported_and_the_one_before_it_logs_in(server, board, seed):
     record = vault_slots(board)[0]
     with inject(BoardFault(kind=BoardFaultKind.VAULT, seed=seed), board) as found:
         power = run(board, found)
@@ -206,10 +206,10 @@ def test_damaged_record_is_said_and_the_one_before_it_logs_in(server, board, see
 def test_telemetry_of_a_clock_that_is_wrong_has_the_servers_time(server, board, now):
     run(board, conditions(BoardFault(kind=BoardFaultKind.CLOCK, amount=now or 1), Conditions()))
     name = f"firstboot-{board.mac}"
-    told = [event for event in server.events("telemetry") if event["device"] == name]
+    reported = [event for event in server.events("telemetry") if event["device"] == name]
     rows = server.query(lambda registry: registry.read(_latest))
     assert rows
-    assert all(abs(ts - told[-1]["ts"]) < 60_000 for ts in rows)
+    assert all(abs(ts - reported[-1]["ts"]) < 60_000 for ts in rows)
 
 
 def _latest(session):
@@ -232,11 +232,11 @@ def test_heap_that_is_small_is_no_loss(server, board, kib):
 
 
 @pytest.mark.parametrize(
-    ("kind", "said"), [(BoardFaultKind.ABSENT, "not_found"), (BoardFaultKind.PASSWORD, "wrong_password")]
+    ("kind", "message"), [(BoardFaultKind.ABSENT, "not_found"), (BoardFaultKind.PASSWORD, "wrong_password")]
 )
-def test_wifi_that_lets_nobody_in_is_said_and_awaited(server, board, kind, said):
+def test_wifi_that_lets_nobody_in_is_reported_and_awaited(server, board, kind, message):
     record = vault_slots(board)[0]
-    run(board, conditions(BoardFault(kind=kind), Conditions()), "link_failed", kind=said)
+    run(board, conditions(BoardFault(kind=kind), Conditions()), "link_failed", kind=message)
     assert_online_as_before(server, board, record)
 
 

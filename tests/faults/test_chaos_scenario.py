@@ -32,7 +32,7 @@ def test_rounds_of_other_seeds_and_numbers_are_others(seed, number):
 
 
 @given(SEEDS, NUMBERS, FAMILIES)
-def test_only_what_was_asked_for_goes_wrong(seed, number, families):
+def test_only_the_chosen_families_go_wrong(seed, number, families):
     for stage in draw_round(seed, number, families).stages:
         assert stage.network or stage.server or stage.board
         assert Family.NETWORK in families or not stage.network
@@ -66,7 +66,7 @@ def test_everything_is_drawn_sooner_or_later():
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "reported"),
     [
         ({}, {}),
         (
@@ -77,5 +77,5 @@ def test_everything_is_drawn_sooner_or_later():
         ({"board": BoardFault(kind=board_faults.BoardFaultKind.CUT, seed=7)}, {"board": {"fault": "cut", "seed": 7}}),
     ],
 )
-def test_turn_is_told_with_what_goes_wrong_and_no_more(change, told):
-    assert replace(Stage(for_s=1.234), **change).entry() == {"for_s": 1.23, **told}
+def test_turn_is_reported_with_what_goes_wrong_and_no_more(change, reported):
+    assert replace(Stage(for_s=1.234), **change).entry() == {"for_s": 1.23, **reported}

@@ -102,7 +102,7 @@ def test_network_without_a_fault_passes_everything_on_and_the_end(stack):
 
 @pytest.mark.parametrize("protocol", [each for each in Protocol if each.framing], ids=str)
 def test_whatever_bytes_come_pass_untouched_both_ways(stack, protocol):
-    """Also what is no message of the protocol, and one that never ends."""
+    """Also bytes that are not a message of the protocol, and a message that never ends."""
     draw = random.Random(str(protocol))
     ends = Ends(stack, protocol)
     for size in (1, 2, 5, 1000, 200_000):
@@ -228,7 +228,7 @@ def test_truncated_packet_is_the_end_of_the_connection(stack, seed):
 
 
 @pytest.mark.parametrize("size", [0, 1, 63, 64, 1000])
-def test_corruption_changes_a_byte_of_each_64_as_the_draw_says(size):
+def test_corruption_changes_a_byte_of_each_64_by_the_draw(size):
     message = bytes(size)
     changed = corrupted(message, random.Random(1))
     assert len(changed) == size
@@ -320,7 +320,7 @@ def test_black_hole_lets_nothing_pass_and_tcp_has_it_all_afterwards(stack):
 
 @pytest.fixture
 def slow(stack):
-    """What a board said takes 20 seconds, and the server heard the begin of it."""
+    """A message of a board takes 20 seconds, and its begin has arrived."""
     ends = Ends(stack, Protocol.TCP)
     client, server = ends.connect()
     ends.network.set(bandwidth=5)
@@ -490,12 +490,12 @@ def test_seed_and_traffic_decide_what_happens(stack, kind, amount):
     assert len({arrives(seed) for seed in range(4)}) > 1
 
 
-def test_observer_hears_each_fault_and_may_steer(stack):
-    heard = []
+def test_observer_receives_each_fault_and_may_steer(stack):
+    received = []
 
     def observe(happened):
-        heard.append(happened.kind)
-        if len(heard) == 1:
+        received.append(happened.kind)
+        if len(received) == 1:
             ends.network.heal()
 
     ends = Ends(stack, observer=observe)
@@ -503,7 +503,7 @@ def test_observer_hears_each_fault_and_may_steer(stack):
     ends.network.set(drop=1)
     client.sendall(A)
     assert read(server, 4) == A
-    assert heard == ["drop", "healed"]
+    assert received == ["drop", "healed"]
 
 
 def test_network_outside_of_its_block_cannot_be_steered():
@@ -531,7 +531,7 @@ def test_defect_of_a_network_is_raised_at_its_end(monkeypatch):
     assert raised.group_contains(RuntimeError, match="a defect")
 
 
-def test_port_that_is_taken_is_said(stack):
+def test_port_in_use_is_reported(stack):
     taken = stack.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
     with (
         pytest.raises(BenchError, match="choose another one"),
@@ -564,7 +564,7 @@ def test_port_that_is_taken_is_said(stack):
         (Protocol.TLS, b"\x16\x03\x01\0\x02ab", 0, b""),
     ],
 )
-def test_unavailable_server_is_said_in_its_protocol(stack, protocol, request_, retry_after_s, answer):
+def test_unavailable_server_answers_so_in_its_protocol(stack, protocol, request_, retry_after_s, answer):
     ends = Ends(stack, protocol)
     ends.network.unavailable(retry_after_s)
     client = ends.connect_only()
@@ -623,7 +623,7 @@ def test_framing_loses_nothing_of_whatever_it_is(framing, pieces):
 
 
 @pytest.mark.parametrize(
-    ("protocol", "said"),
+    ("protocol", "sent"),
     [
         (Protocol.MQTT, b"\x10\xff\xff\xff\xff\xff"),
         (Protocol.MQTT, A + b"\x10\x80\x80\x80\x80"),
@@ -634,11 +634,11 @@ def test_framing_loses_nothing_of_whatever_it_is(framing, pieces):
         (Protocol.HTTP, b"GET /" + bytes(65536)),
     ],
 )
-def test_what_is_not_of_the_protocol_is_not_held_back(stack, protocol, said):
+def test_what_is_not_of_the_protocol_is_not_held_back(stack, protocol, sent):
     """The server has to be able to say so: a device that calls at the wrong port would wait for ever."""
     client, server = Ends(stack, protocol).connect()
-    client.sendall(said)
-    assert read(server, len(said)) == said
+    client.sendall(sent)
+    assert read(server, len(sent)) == sent
 
 
 # Rulings and plans.
@@ -647,7 +647,7 @@ AMOUNTS = st.dictionaries(st.sampled_from(list(FaultKind)), st.floats(0, 1, allo
 
 
 @given(st.binary(max_size=200), AMOUNTS, st.integers())
-def test_ruling_is_the_same_for_the_same_seed_and_leaves_alone_what_meets_nothing(message, amounts, seed):
+def test_decision_is_the_same_for_the_same_seed_and_leaves_alone_what_meets_nothing(message, amounts, seed):
     decision = decide(message or b"x", amounts, random.Random(seed))
     assert decision == decide(message or b"x", amounts, random.Random(seed))
     if not decision.met:
@@ -711,7 +711,7 @@ def test_fault_is_read_as_it_is_written(found):
     assert Fault.read(found.entry()) == found
 
 
-def test_entry_without_a_fault_is_told_what_it_lacks():
+def test_entry_without_a_fault_is_refused_with_what_it_lacks():
     with pytest.raises(UsageError, match="does not say which fault"):
         Fault.read({"at_s": 2})
 
@@ -868,7 +868,7 @@ def test_black_hole_swallows_datagrams_that_are_late_and_answers_in_the_servers_
     assert_silent(board)
 
 
-def test_board_that_said_nothing_for_longest_is_forgotten_when_there_are_too_many(datagrams, monkeypatch):
+def test_board_that_was_silent_for_longest_is_forgotten_when_there_are_too_many(datagrams, monkeypatch):
     monkeypatch.setattr(udp, "_FLOWS", 2)
     network, client, server = datagrams
     boards = [client() for _ in range(3)]
@@ -918,7 +918,7 @@ def test_refused_datagrams_are_unreachable_until_it_is_over(datagrams):
         (b"\x50\x01\x12\x34", 0, b"\x50\xa3\x12\x34"),
     ],
 )
-def test_unavailable_server_is_said_over_coap(datagrams, request_, retry_after_s, answer):
+def test_unavailable_server_answers_so_over_coap(datagrams, request_, retry_after_s, answer):
     network, client, server = datagrams
     network.unavailable(retry_after_s)
     board = client()

@@ -30,7 +30,7 @@ for number in (0, 1, 9, 10, 255, 256, 65535, 65536, 0x01020304, 0xFFFFFFFF):
 
 
 @pytest.mark.parametrize("least", [0, 1, 99, 100, 151, 5000])
-def test_wait_is_below_a_ceiling_that_doubles_and_on_top_of_what_the_server_asked_for(least):
+def test_wait_is_below_a_ceiling_that_doubles_and_on_top_of_what_the_server_requested(least):
     micropython.run(f"""{SETUP}
 made = backoff.Backoff(SETTINGS)
 for attempt in range(60):

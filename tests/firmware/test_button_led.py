@@ -53,7 +53,7 @@ def press(code, *, cause="PWRON_RESET", first=1, start="1000"):
     ],
 )
 @pytest.mark.parametrize("start", ["1000", "time.ticks_add(0, -5000)"], ids=["now", "wrap"])
-def test_hold_does_what_its_length_says_once(ms, did, start):
+def test_hold_does_what_its_length_means_once(ms, did, start):
     """Before and across the wrap of the tick counter."""
     assert press(f"play(False, 100)\nplay(True, {ms})\nplay(False, 100)", start=start) == did
 
@@ -165,7 +165,7 @@ def light(code, *, low=False):
     return [tuple(each) for each in json.loads(output)]
 
 
-def test_states_and_patterns_are_the_same_and_told_apart():
+def test_states_and_patterns_are_the_same_and_distinct():
     patterns = json.loads(
         micropython.run("import json\nfrom firstboot import led\nprint(json.dumps(led.PATTERNS))", rom=True)
     )
@@ -193,7 +193,7 @@ def test_led_that_lights_when_low_is_the_other_way_round():
     assert light("", low=True)[0] == (0, 1)  # dark before the first state
 
 
-def test_led_says_how_long_the_button_was_held_and_then_the_state_again():
+def test_led_shows_how_long_the_button_was_held_and_then_the_state_again():
     changes = light("""
 it.show("online")
 it.hold("held_wifi")

@@ -145,7 +145,7 @@ def test_certificate_is_bit_by_bit_what_it_should_be(all_made):
         assert made.key_der == made.key.private_bytes(Encoding.DER, PrivateFormat.TraditionalOpenSSL, NoEncryption())
 
 
-def test_common_name_is_the_device_or_says_which_it_is(all_made):
+def test_common_name_is_the_device_or_its_begin_and_digest(all_made):
     for made in all_made:
         (attribute,) = made.certificate.subject
         assert attribute.oid == NameOID.COMMON_NAME
@@ -159,7 +159,7 @@ def test_common_name_is_the_device_or_says_which_it_is(all_made):
             assert digest == hashlib.sha256(made.name.encode()).hexdigest()[:16]
 
 
-def test_long_names_with_the_same_beginning_are_told_apart():
+def test_long_names_with_the_same_beginning_are_distinguished():
     first, second = make("x" * 254 + "1", "x" * 254 + "2")
     assert first.certificate.subject != second.certificate.subject
 
@@ -199,7 +199,7 @@ def test_lengths_of_every_size():
 # A bit that flips.
 
 
-def test_bit_that_flips_anywhere_makes_no_certificate(tell):
+def test_bit_that_flips_anywhere_makes_no_certificate(report):
     """One bit of one intermediate result is wrong: the certificate is refused, or right all the same."""
     output = micropython.run(f"""{MAKE}
 import os
@@ -233,7 +233,7 @@ print(json.dumps([len(range(1, steps, 11)), refused]))
 """)
     tried, refused = json.loads(output)
     assert refused > tried * 0.9  # the rest hit what was not used any more, or not yet
-    tell(f"a bit flipped at {tried} places of making a certificate: {refused} were refused, the others came out right")
+    report(f"a bit flipped at {tried} places of making a certificate: {refused} refused, the others came out right")
 
 
 def test_key_of_another_certificate_is_refused():
@@ -419,7 +419,7 @@ def run_compiled(tmp_path):
     return run
 
 
-def test_time_and_heap_that_it_takes(run_compiled, tell):
+def test_time_and_heap_that_it_takes(run_compiled, report):
     code = f"""
 import time
 begin = time.ticks_us()
@@ -435,5 +435,5 @@ print(time.ticks_diff(time.ticks_us(), begin))
         assert done.returncode == 0 or "MemoryError" in done.stdout, done.stdout
         fits, short = (heap, short) if done.returncode == 0 else (fits, heap)
     took_ms = min(int(run_compiled(code, 64).stdout) for _ in range(5)) / 1000
-    tell(f"a key and its certificate take {took_ms:.0f} ms and a heap of {fits} KiB on the unix port")
+    report(f"a key and its certificate take {took_ms:.0f} ms and a heap of {fits} KiB on the unix port")
     assert fits <= 48  # half as much where pointers have four bytes; an ESP32 has 150 KiB

@@ -127,7 +127,7 @@ def test_ntp_nonces_differ(time_server):
     assert len({request[40:] for request in server.requests}) == len(server.requests) == 3
 
 
-def test_ntp_that_is_lost_is_asked_again(time_server):
+def test_ntp_that_is_lost_is_queried_again(time_server):
     server = time_server(lambda request: [reply(request)] if len(server.requests) == 3 else [])
     assert ensure(server.port, timeout_ms=600)[-1] == "done"
 
@@ -165,7 +165,7 @@ GIVEN_UP = {
 
 
 @pytest.mark.parametrize(("make", "output"), GIVEN_UP.values(), ids=GIVEN_UP)
-def test_ntp_server_of_no_use_is_asked_once(time_server, make, output):
+def test_ntp_server_of_no_use_is_queried_once(time_server, make, output):
     server = time_server(lambda request: [make(request)])
     message = ensure(server.port)
     assert len(message) == 1
@@ -185,7 +185,7 @@ def test_without_a_source_there_is_no_time():
     assert ensure() == ["clock no source of the time, which TLS needs: no source is set"]
 
 
-def test_board_without_a_clock_to_set_says_so(time_server):
+def test_board_without_a_clock_to_set_reports_that(time_server):
     server = time_server(lambda request: [reply(request)])
     arguments = (str(server.port), "0", str(NOT_BEFORE), "3000")
     output = micropython.run(HEAD.replace("clock.machine = Machine\n", ""), arguments=arguments)

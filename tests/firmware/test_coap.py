@@ -167,7 +167,7 @@ def test_request_that_is_lost_is_sent_again(device_output, lost):
     assert device_output(behave, timeout_ms=1500) == DONE
 
 
-def test_server_that_says_nothing_is_asked_a_few_times_only(device_output):
+def test_server_that_sends_nothing_is_tried_a_few_times_only(device_output):
     times = []
 
     def behave(peer):
@@ -235,7 +235,7 @@ def test_answer_of_before_that_comes_again_is_confirmed_again(device_output):
     assert device_output(behave) == ["done b'" + "x" * 16 + "yes'"]
 
 
-def test_rejected_request_is_said_at_once(device_output):
+def test_rejected_request_is_reported_at_once(device_output):
     def behave(peer):
         request = peer.request()
         peer.send(head(RST, EMPTY, request.mid ^ 1))  # about something else
@@ -244,7 +244,7 @@ def test_rejected_request_is_said_at_once(device_output):
     assert device_output(behave) == ["network 0 the server rejected the message (CoAP RST)"]
 
 
-def test_port_where_nothing_listens_is_said(device_output):
+def test_port_where_nothing_listens_is_reported(device_output):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]

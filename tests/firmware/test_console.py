@@ -164,7 +164,7 @@ def test_echo_shows_three_words_of_our_own_lines(typed, shown):
         ("set wifi.password grün".encode("latin-1"), "is not UTF-8"),
     ],
 )
-def test_mistake_is_told_in_one_line_and_changes_nothing(typed, answer):
+def test_mistake_is_reported_in_one_line_and_changes_nothing(typed, answer):
     output, record, text = lines(b"firstboot " + typed + b"\n")
     assert len(output) == 2
     assert answer in output[1]
@@ -239,7 +239,7 @@ def test_quotes_and_backslashes_mean_something_only_in_quoted_words(line, words)
     assert json.loads(micropython.run(code, arguments=(line,))) == words
 
 
-def test_secrets_are_shown_only_when_asked_for():
+def test_secrets_are_shown_only_on_request():
     typed = [b"set", b"set wifi.password", b"set wifi.networks", b"credentials", b"status", b"status --json"]
     masked = "\n".join(lines(b"".join(b"firstboot " + line + b"\n" for line in typed))[0])
     assert "Secret" not in masked

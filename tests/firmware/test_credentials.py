@@ -74,7 +74,7 @@ print(json.dumps(credentials.make("X509_CERTIFICATE", "press4")))
 
 
 @pytest.mark.parametrize("missing", ["/device.crt", "/device.key"])
-def test_flash_without_certificate_or_key_says_what_is_missing(missing):
+def test_flash_without_certificate_or_key_names_what_is_missing(missing):
     output = micropython.run(f"""
 import io
 from firstboot import credentials
@@ -177,7 +177,7 @@ def test_certificate_of_an_answer_is_the_one_whose_key_is_held():
     ]
 
 
-def test_certificate_without_a_key_is_told_from_an_answer_without_credentials():
+def test_certificate_without_a_key_is_distinguished_from_an_answer_without_credentials():
     output = micropython.run("""
 from firstboot import credentials
 from firstboot.errors import ProtocolError

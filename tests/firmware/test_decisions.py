@@ -65,8 +65,8 @@ print([min(longs), max(longs)])
     assert 57_000 < longs[1] <= 60_000
 
 
-@pytest.mark.parametrize(("hint", "spread"), [(0, 100), (50, 100), (100, 100), (5000, 5000), (120_000, 120_000)])
-def test_hint_of_the_server_is_kept_and_the_herd_that_got_it_is_spread(hint, spread):
+@pytest.mark.parametrize(("hint", "width"), [(0, 100), (50, 100), (100, 100), (5000, 5000), (120_000, 120_000)])
+def test_hint_of_the_server_is_kept_and_the_herd_that_got_it_is_scattered(hint, width):
     """Never earlier than asked for; then evenly over as long again, or over the usual ceiling if that is larger."""
     output = micropython.run(f"""{SETTINGS}
 from firstboot.backoff import Backoff
@@ -74,10 +74,10 @@ print([Backoff(make()).next({hint}) for _ in range(1000)])
 """)
     waits = json.loads(output)
     assert hint <= min(waits)
-    assert max(waits) <= hint + spread
+    assert max(waits) <= hint + width
     quarters = [0] * 4
     for wait in waits:
-        quarters[min((wait - hint) * 4 // (spread + 1), 3)] += 1
+        quarters[min((wait - hint) * 4 // (width + 1), 3)] += 1
     assert all(250 - 6 * 14 < each < 250 + 6 * 14 for each in quarters)  # six times the deviation
 
 
@@ -152,16 +152,16 @@ print(json.dumps(credentials.from_answer({answer!r}, [{CERTIFICATE!r}])))
     assert json.loads(output) == credential
 
 
-def test_request_asks_for_the_credential_that_was_made():
+def test_request_has_the_credential_that_was_made():
     output = micropython.run("""
 import json
 from firstboot import credentials
 made = [credentials.make(kind, "press4") for kind in ("ACCESS_TOKEN", "MQTT_BASIC")]
 print(json.dumps([made, [credentials.request_fields(each) for each in made]]))
 """)
-    (token, basic), (asked_token, asked_basic) = json.loads(output)
-    assert asked_token == {"credentialsType": "ACCESS_TOKEN", "token": token["token"]}
-    assert asked_basic == {
+    (token, basic), (requested_token, requested_basic) = json.loads(output)
+    assert requested_token == {"credentialsType": "ACCESS_TOKEN", "token": token["token"]}
+    assert requested_basic == {
         "credentialsType": "MQTT_BASIC",
         "clientId": "press4",
         "username": "press4",

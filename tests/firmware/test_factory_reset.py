@@ -114,7 +114,7 @@ assert cut == 2
     )
 
 
-def test_reset_that_the_settings_do_not_take_is_tried_again(tmp_path):
+def test_reset_that_the_settings_do_not_store_is_tried_again(tmp_path):
     micropython.run(
         f"""{SETUP}
 box = begin()

@@ -227,7 +227,7 @@ JUDGED = [
 ]
 
 
-def test_exchange_goes_by_the_body_and_hears_how_long_to_wait(peer):
+def test_exchange_goes_by_the_body_and_learns_how_long_to_wait(peer):
     code = f"for _ in range({len(JUDGED)}): attempt(exchange, found, 'n', 'x')"
     output = device_output(peer, *[answering(each) for each, _ in JUDGED], code=code)
     assert [line[: len(expected)] for line, (_, expected) in zip(output, JUDGED, strict=True)] == [e for _, e in JUDGED]

@@ -59,7 +59,7 @@ print(first, found.network, Clock.now, ",".join(joins))
 """
 
 
-def test_wrong_password_and_absent_network_are_told_apart_and_the_third_is_joined():
+def test_wrong_password_and_absent_network_are_distinguished_and_the_third_is_joined():
     events, last = run(
         UP,
         networks=[WORK, {"ssid": "cafe"}],
@@ -85,7 +85,7 @@ def test_wrong_password_is_known_by_each_of_its_reasons_and_tried_a_bounded_numb
 
 
 @pytest.mark.parametrize(("reason", "output"), [(210, "another security"), (203, "status 203"), (2, "status 2")])
-def test_other_failures_say_what_they_are(reason, output):
+def test_other_failures_are_explained(reason, output):
     events, _ = run(UP, networks=[{**HOME, "refuses_with": reason}], wifi={**HOME, "password": "x"})
     assert [each["kind"] for each in events] == ["link"]
     assert output in events[0]["detail"]
@@ -269,7 +269,7 @@ def test_name_or_password_that_the_driver_would_cut_is_refused(wifi):
     assert "s3cret" not in last
 
 
-def test_board_without_a_network_says_how_to_enter_one():
+def test_board_without_a_network_prints_how_to_enter_one():
     events, last = run("print(up(link.find(checked)))")
     assert last == "no_network"
     assert [(each["event"], each["kind"]) for each in events] == [("link_failed", "no_network")]
@@ -301,7 +301,7 @@ def test_ethernet_is_used_before_wifi_and_the_radio_stays_off():
     ],
     ids=["cable", "dhcp", "address", "phy"],
 )
-def test_ethernet_that_fails_says_why_and_wifi_takes_over(socket, kind, output):
+def test_ethernet_that_fails_is_explained_and_wifi_takes_over(socket, kind, output):
     events, last = run(UP, networks=[HOME], socket=socket, wifi=HOME, ethernet=PHY)
     assert [(each["kind"], each["network"]) for each in events] == [(kind, "ethernet")]
     assert output in events[0]["detail"]
@@ -409,7 +409,7 @@ print(up(found), found.network)
     assert last == "127.0.0.1 home"
 
 
-def test_phy_that_did_not_answer_is_asked_only_once():
+def test_phy_that_did_not_answer_is_probed_only_once():
     _, last = run(
         """
 made = []
@@ -439,7 +439,7 @@ def test_ethernet_that_the_chip_does_not_have_is_refused_at_boot(ethernet, outpu
     assert output in run(FIND, ethernet=ethernet)[1]
 
 
-def test_chip_without_ethernet_is_told_so():
+def test_chip_without_ethernet_is_refused():
     assert (
         "none on this chip"
         in run(

@@ -250,7 +250,7 @@ client.close()
     assert output.startswith("timeout no answer to a ping")
 
 
-def test_subscribe_that_is_refused_is_said(umqtt, peer):
+def test_subscribe_that_is_refused_is_reported(umqtt, peer):
     def behave(connection):
         receive(connection, 8)
         connection.sendall(b"\x90\x03\x00\x01\x80")

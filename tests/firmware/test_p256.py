@@ -173,7 +173,7 @@ tell([str(nonce) for nonce in used])
     assert found == [[str(r), str(s)], [str(nonce)]]
 
 
-def test_signatures_of_any_key_and_digest_are_what_openssl_makes(tell):
+def test_signatures_of_any_key_and_digest_are_what_openssl_makes(report):
     source = random.Random(6979)
     digests = [bytes(32), b"\xff" * 32, N.to_bytes(32, "big"), (N - 1).to_bytes(32, "big")]
     digests += [source.randbytes(32) for _ in range(146)]
@@ -189,7 +189,7 @@ for key, digest in {pairs!r}:
         own.public_key().verify(encode_dss_signature(int(r), int(s)), digest, ec.ECDSA(SHA256))
         made = decode_dss_signature(own.sign(digest, ec.ECDSA(SHA256, deterministic_signing=True)))
         assert ((int(r), int(s)), verified, point) == (made, True, encoded(key))
-    tell(f"{len(pairs)} P-256 keys and signatures made by device code are, bit by bit, those of OpenSSL")
+    report(f"{len(pairs)} P-256 keys and signatures made by device code are, bit by bit, those of OpenSSL")
 
 
 def test_signatures_made_elsewhere_verify():
@@ -220,7 +220,7 @@ def test_signature_with_anything_changed_does_not_verify():
     assert found == [True] + [False] * len(changed)
 
 
-def test_the_watchdog_is_fed_at_least_every_100_ms_of_an_esp32(tell):
+def test_the_watchdog_is_fed_at_least_every_100_ms_of_an_esp32(report):
     """Counts the modular multiplications between two calls of `feed`, as the ESP32's time."""
     gaps = run("""
 gaps, count = [], [0]
@@ -247,7 +247,7 @@ tell([max(gaps), sum(gaps) // 14])
 """)
     longest, whole = (number * MULTIPLICATION_US / 1000 for number in gaps[0])
     assert longest < 100
-    tell(
+    report(
         f"a key and its certificate are {gaps[0][1]} modular multiplications, {whole:.0f} ms of an ESP32; "
         f"the watchdog is fed every {longest:.0f} ms or more often"
     )

@@ -67,7 +67,7 @@ def test_hmac_of_keys_and_messages_of_any_length():
     assert codes(pairs) == [hmac.new(key, message, "sha256").hexdigest() for key, message in pairs]
 
 
-def test_proof_covers_what_is_asked_for_in_this_order():
+def test_proof_covers_what_is_requested_in_this_order():
     request = {field: f"the {field}" for field in reversed(FIELDS)}
     assert proofs(request) == [expected("n", *(f"the {field}" for field in FIELDS))]
 

@@ -1,6 +1,6 @@
 """The provisioning exchange: its requests, in plain or with a proof, and the meaning of its answers.
 
-Answers that are none, and the credentials in good ones: test_decisions.py and test_credentials.py.
+Malformed answers, and the credentials in good ones: test_decisions.py and test_credentials.py.
 """
 
 import hashlib
@@ -71,7 +71,7 @@ assert transports == ["mqtt", "http", "coap"]
 
 
 @every_own
-def test_request_brings_the_secret_and_what_is_asked_for(own):
+def test_request_brings_the_secret_and_what_is_requested(own):
     (request,), outcome = exchanged(GIVEN, own=OWN[own])
     assert request == {
         "deviceName": "press4",
@@ -100,14 +100,14 @@ def test_success_without_credentials_is_garbage():
 
 
 @pytest.mark.parametrize("answers", [(NONCE,), (NONCE, NONCE)], ids=["plain", "proof"])
-def test_nonce_that_was_not_asked_for_is_garbage(answers):
+def test_nonce_that_was_not_requested_is_garbage(answers):
     requests, outcome = exchanged(*answers, own=OWN["token"], proof=len(answers) == 2)
     assert outcome == "garbage"
     assert len(requests) == len(answers)
 
 
 @every_own
-def test_proof_is_said_instead_of_the_secret(own):
+def test_proof_is_sent_instead_of_the_secret(own):
     (nonce_request, request), outcome = exchanged(NONCE, GIVEN, own=OWN[own], proof=True)
     assert nonce_request == {
         "deviceName": "press4",
@@ -143,7 +143,7 @@ BAD_NONCES = {
 
 
 @pytest.mark.parametrize(("answer", "kind"), BAD_NONCES.values(), ids=BAD_NONCES)
-def test_proof_is_not_said_without_a_nonce(answer, kind):
+def test_proof_is_not_sent_without_a_nonce(answer, kind):
     requests, outcome = exchanged(answer, GIVEN, own=OWN["token"], proof=True)
     assert len(requests) == 1
     assert outcome == kind

@@ -64,7 +64,7 @@ def test_device_without_an_active_credential_is_not_rotated(tmp_path, record):
     assert output == ""
 
 
-def test_rotation_that_cannot_be_stored_is_not_told(tmp_path):
+def test_rotation_that_cannot_be_stored_is_not_sent(tmp_path):
     output = micropython.run(
         f"{SETUP}\nbox = Vault(active=[A])\nbox.full = True\nrefused(VaultError, SETTINGS, box)\nassert box.saves",
         cwd=tmp_path,
@@ -76,7 +76,7 @@ def test_rotation_that_cannot_be_stored_is_not_told(tmp_path):
     ("active", "fields"),
     [("A", ["credentialsType", "token"]), ("B", ["clientId", "credentialsType", "password", "username"])],
 )
-def test_new_credential_is_of_the_kind_of_the_active_one_and_stored_before_it_is_told(tmp_path, active, fields):
+def test_new_credential_is_of_the_kind_of_the_active_one_and_stored_before_it_is_sent(tmp_path, active, fields):
     output = micropython.run(
         f"""{SETUP}
 from firstboot import credentials
@@ -95,7 +95,7 @@ assert fields.get("clientId", "press4") == "press4"
     assert events(output) == ["stored"]
 
 
-def test_rotation_asked_for_again_tells_the_same_and_writes_nothing(tmp_path):
+def test_rotation_requested_again_sends_the_same_and_writes_nothing(tmp_path):
     output = micropython.run(
         f"""{SETUP}
 for value in ("", "1"):
@@ -111,7 +111,7 @@ assert box.record["rotation"] == [{{"value": "1"}}]
     assert events(output) == ["stored", "stored"]
 
 
-def test_rotation_asked_for_with_another_value_notes_it_and_tells_the_same(tmp_path):
+def test_rotation_requested_with_another_value_notes_it_and_sends_the_same(tmp_path):
     output = micropython.run(
         f"""{SETUP}
 box = Vault(active=[A], pending=[P, A], rotation=[{{"value": "1"}}])

@@ -102,7 +102,7 @@ def test_acknowledgement_with_an_empty_queue_is_no_error():
     assert measure("it.acknowledged('{}')\nresult = [it.oldest(), output[-1]]") == ["", ["telemetry", {"waiting": 0}]]
 
 
-def test_sample_that_raises_is_told_and_costs_its_own_values_only():
+def test_sample_that_raises_is_reported_and_costs_its_own_values_only():
     result = measure("""
 def broken():
     raise RuntimeError("a secret")
@@ -114,7 +114,7 @@ result = [sorted(json.loads(it.oldest())), output]
 
 
 @pytest.mark.parametrize("returned", ["None", "5", "'text'", "[1, 2]"])
-def test_sample_that_is_no_dict_is_told_and_costs_its_own_values_only(returned):
+def test_sample_that_is_no_dict_is_reported_and_costs_its_own_values_only(returned):
     result = measure(f"""
 it._sample = lambda: {returned}
 it.collect()
@@ -124,7 +124,7 @@ result = [sorted(json.loads(it.oldest())), [fields["kind"] for event, fields in 
 
 
 @pytest.mark.parametrize("value", ["object()", "float('nan')", "float('inf')", "lambda: 1"])
-def test_sample_that_is_no_json_is_told_and_costs_its_own_values_only(value):
+def test_sample_that_is_no_json_is_reported_and_costs_its_own_values_only(value):
     result = measure(f"""
 it._sample = lambda: {{"x": {value}}}
 it.collect()

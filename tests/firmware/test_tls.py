@@ -170,14 +170,14 @@ def test_identity_of_no_use_is_a_matter_of_settings(ca_file, tmp_path):
     assert message.startswith("settings the device's own certificate or key")
 
 
-def test_identity_is_shown_to_a_server_that_asks(peer, ca_file, tmp_path, identity):
+def test_identity_is_shown_to_a_server_that_requests_it(peer, ca_file, tmp_path, identity):
     context = server_context(tmp_path, GOOD, client_ca=CA)
     files = identity(make("device", issuer=CA))
     assert device_output(pong(context), peer, ca_file, "server.example", *files) == "done b'pong'"
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_identity_that_the_server_refuses_is_said(version, peer, ca_file, tmp_path, identity):
+def test_identity_that_the_server_refuses_is_reported(version, peer, ca_file, tmp_path, identity):
     context = server_context(tmp_path, GOOD, client_ca=CA)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.maximum_version = version
@@ -194,7 +194,7 @@ def test_identity_that_the_server_refuses_is_said(version, peer, ca_file, tmp_pa
     assert message == "network the server ended TLS with an alert: it may not accept this device's certificate"
 
 
-def test_server_without_tls_is_said(peer, ca_file):
+def test_server_without_tls_is_reported(peer, ca_file):
     def behave(connection):
         connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
         until_closed(connection)
@@ -251,7 +251,7 @@ def spoiled(context, *, hold, **how):
     return behave
 
 
-def test_connect_to_a_server_that_says_a_byte_wrong_never_succeeds(peer, ca_file, tmp_path, tell):
+def test_connect_to_a_server_that_sends_a_byte_wrong_never_succeeds(peer, ca_file, tmp_path, report):
     context = server_context(tmp_path, GOOD)
     places = range(0, flight(tmp_path, peer, ca_file) - 1, 29)
     port = peer(*[spoiled(context, hold=True, flip=place) for place in places])
@@ -260,7 +260,7 @@ def test_connect_to_a_server_that_says_a_byte_wrong_never_succeeds(peer, ca_file
     ).splitlines()
     assert len(output) == len(places)
     assert {line.split()[0] for line in output} <= {"garbage", "certificate", "network", "closed", "timeout"}
-    tell(f"a TLS handshake was spoiled at {len(places)} places: none succeeded")
+    report(f"a TLS handshake was spoiled at {len(places)} places: none succeeded")
 
 
 def test_connect_to_a_server_that_stops_anywhere_ends_in_time(peer, ca_file, tmp_path):

@@ -105,7 +105,7 @@ for damaged in (0, 1):
     )
 
 
-def test_save_that_fails_says_so_and_keeps_the_record(tmp_path):
+def test_save_that_fails_is_reported_and_keeps_the_record(tmp_path):
     output = micropython.run(
         """
 from firstboot import vault
@@ -142,7 +142,7 @@ assert box.record == {"active": []}
     assert "read back" in output
 
 
-def test_slot_is_what_the_format_says():
+def test_slot_has_the_format():
     """Boards in the field hold slots of this form: it does not change by accident."""
     record = {"active": [{"type": "ACCESS_TOKEN", "token": "zo\u00eb"}]}
     raw = micropython.run(f"from firstboot import vault; print(vault.encode(0x01020304, {record!r}))")
@@ -262,7 +262,7 @@ assert sizes == [4097, 20], sizes
 
 
 @pytest.mark.parametrize("slot", [0, 1])
-def test_slot_that_cannot_be_read_is_told_and_the_other_is_taken(tmp_path, slot):
+def test_slot_that_cannot_be_read_is_reported_and_the_other_is_used(tmp_path, slot):
     output = micropython.run(
         f"""
 from firstboot import vault
@@ -276,7 +276,7 @@ assert vault.Vault(paths).record == {{"active": []}}
     assert event.items() >= {"event": "vault_slot_unreadable", "slot": slot, "errno": 20}.items()
 
 
-def test_slot_that_is_not_there_or_empty_is_nothing_to_tell(tmp_path):
+def test_slot_that_is_not_there_or_empty_is_not_reported(tmp_path):
     (tmp_path / "b").touch()
     assert micropython.run("from firstboot import vault; vault.Vault(('a', 'b'))", cwd=tmp_path) == ""
 

@@ -41,7 +41,7 @@ class Command:
         self._running.terminate()
         self._running.communicate(timeout=PATIENCE_S)
 
-    def asks(self, for_what):
+    def expect_prompt(self, for_what):
         assert self._running.stderr.readline() == for_what
 
     def interrupt(self):
@@ -50,10 +50,10 @@ class Command:
 
     def ends(self, code=0):
         """Return its result in JSON, or its error."""
-        said, complaint = self._running.communicate(timeout=PATIENCE_S * 2)
+        output, complaint = self._running.communicate(timeout=PATIENCE_S * 2)
         assert self._running.returncode == code
         assert code or not complaint
-        return complaint if code else said
+        return complaint if code else output
 
 
 def flash(server, line, *more):
@@ -77,7 +77,7 @@ def line(board):
 
 def test_ctrl_c_ends_the_wait_for_the_buttons(server, line, board):
     with flash(server, line) as command:
-        command.asks(BUTTONS.format(line.url))
+        command.expect_prompt(BUTTONS.format(line.url))
         command.interrupt()
         assert command.ends(130) == "warning: interrupted; run the same command to continue\n"
     assert board.flash() == b"\xff" * 0x400000
@@ -86,7 +86,7 @@ def test_ctrl_c_ends_the_wait_for_the_buttons(server, line, board):
 def test_reset_that_nobody_presses(server, line):
     line.reset(Start.DOWNLOAD)
     with flash(server, line, "--timeout", "1") as command:
-        command.asks(RESET.format(line.url))
+        command.expect_prompt(RESET.format(line.url))
         assert "the board is flashed, but was not online within 1 s" in command.ends(1)
 
 
@@ -105,9 +105,9 @@ def test_board_is_flashed_with_its_buttons_and_updated_without_them(server, boar
     more = [] if raw else ["--before", "no-reset", "--after", "no-reset"]
     with serve(board, raw=raw) as line:
         with flash(server, line, *more) as command:
-            command.asks(BUTTONS.format(line.url))
+            command.expect_prompt(BUTTONS.format(line.url))
             line.reset(Start.DOWNLOAD)
-            command.asks(RESET.format(line.url))
+            command.expect_prompt(RESET.format(line.url))
             line.reset()
             (result,) = json.loads(command.ends())
         assert result["name"] == f"firstboot-{board.mac}"
@@ -131,9 +131,9 @@ def test_image_is_mended_and_credentials_stay(server, make_board):
         file.seek(0x10000)
         file.write(bytes(4096))
     with serve(board, raw=True) as line, flash(server, line) as command:
-        command.asks(BUTTONS.format(line.url))
+        command.expect_prompt(BUTTONS.format(line.url))
         line.reset(Start.DOWNLOAD)
-        command.asks(RESET.format(line.url))
+        command.expect_prompt(RESET.format(line.url))
         line.reset()
         assert "0x10000" in json.loads(command.ends())[0]["written"]
     assert vault_slots(board) == credentials

@@ -18,7 +18,7 @@ def blank(tmp_path):
 
 
 @pytest.mark.slow
-def test_flash_of_a_blank_board_ends_online_and_later_ones_send_what_changed(server, blank, tmp_path, tell):
+def test_flash_of_a_blank_board_ends_online_and_later_ones_send_what_changed(server, blank, tmp_path, report):
     with serve(blank) as line:
         made = run(
             ["make", "flash", f"PORT={line.url}", "BOARD=esp32_generic", f"ARGS={' '.join(options(server, '--json'))}"]
@@ -50,7 +50,7 @@ def test_flash_of_a_blank_board_ends_online_and_later_ones_send_what_changed(ser
 
         assert vault_slots(blank) == secrets
     assert [each["status"] for each in server.events("exchange")] == ["SUCCESS"]
-    tell(f"flash: {whole} bytes to a blank board, {again} to the same one again, {one} with one file changed")
+    report(f"flash: {whole} bytes to a blank board, {again} to the same one again, {one} with one file changed")
 
 
 def test_flash_of_a_board_with_another_layout_is_refused_and_nothing_is_written(server, make_board):
@@ -75,7 +75,7 @@ def test_flash_for_another_chip_is_refused_and_nothing_is_written(server, blank)
     assert blank.flash() == b"\xff" * 0x400000
 
 
-def test_flash_without_a_wifi_password_says_where_it_may_be(server, blank, tmp_path):
+def test_flash_without_a_wifi_password_names_where_it_may_be(server, blank, tmp_path):
     done = bench("flash", "--port", "rfc2217://127.0.0.1:1", *options(server), wifi=None, cwd=tmp_path)
     assert done.returncode == 2
     assert "BENCH_WIFI_PASSWORD" in done.stderr
@@ -87,7 +87,7 @@ def test_flash_of_a_real_port_with_the_bench_on_loopback_is_refused(server):
     assert "--host 0.0.0.0" in done.stderr
 
 
-def test_deploy_to_a_board_without_micropython_says_how_it_gets_there(blank):
+def test_deploy_to_a_board_without_micropython_explains_how_it_gets_there(blank):
     with serve(blank) as line:
         done = bench("deploy", "--port", line.url)
     assert done.returncode == 1

@@ -1,4 +1,4 @@
-"""What a board is sent, and which board a definition fits, from the board's own report."""
+"""The files that a board is sent, and the definitions that fit it, from the board's own report."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What a board is made of by choice: every combination is refused or has the settings it needs."""
+"""Choices for a board: every combination is refused or has the settings it needs."""
 
 import ipaddress
 import itertools
@@ -45,7 +45,7 @@ def test_combination_is_refused_or_in_the_settings(transport, tls, kind, made_by
 
 
 @pytest.mark.parametrize(
-    ("server", "chosen", "said"),
+    ("server", "chosen", "message"),
     [
         (Place(host="localhost", mqtt_port=1), {"tls": True}, "--server-ca"),
         (Place(host="10.0.0.1", mqtt_port=1, ca=b"ca"), {"tls": True}, "--server-name"),
@@ -58,8 +58,8 @@ def test_combination_is_refused_or_in_the_settings(transport, tls, kind, made_by
         (Place(host="localhost", mqtt_port=1, provision_port=80), {}, "--provision-port"),
     ],
 )
-def test_server_that_could_not_be_reached_is_refused(server, chosen, said):
-    with pytest.raises(UsageError, match=said):
+def test_server_that_could_not_be_reached_is_refused(server, chosen, message):
+    with pytest.raises(UsageError, match=message):
         sections(server, **chosen)
 
 
@@ -113,7 +113,7 @@ def test_pair_of_no_use_is_refused_without_a_word_of_the_key(tmp_path):
     secret = serialization.load_pem_private_key(key.read_bytes(), None)
     form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8)
     locked.write_bytes(secret.private_bytes(*form, serialization.BestAvailableEncryption(b"x")))
-    for pair, said in [
+    for pair, message in [
         ((certificate, other), "is not the key"),
         ((key, key), "holds no certificate"),
         ((certificate, certificate), "holds no private key"),
@@ -121,7 +121,7 @@ def test_pair_of_no_use_is_refused_without_a_word_of_the_key(tmp_path):
         ((certificate, locked), "is encrypted"),
         ((large, large_key), "use a P-256 key"),
     ]:
-        with pytest.raises(UsageError, match=said) as refused:
+        with pytest.raises(UsageError, match=message) as refused:
             device_config.pair(*pair)
         assert "PRIVATE" not in str(refused.value)
 

@@ -101,10 +101,10 @@ def test_failure_has_kind_and_cure_in_one_line(output, kind):
     ],
 )
 def test_failure_shows_esptools_words_without_its_advice(advice):
-    said = f"No serial data received.{advice}"
-    told = str(esptool.failure("P", f"{CONNECTED}\nA fatal error occurred: {said}"))
-    assert "No serial data received." in told
-    assert "http" not in told
+    text = f"No serial data received.{advice}"
+    message = str(esptool.failure("P", f"{CONNECTED}\nA fatal error occurred: {text}"))
+    assert "No serial data received." in message
+    assert "http" not in message
 
 
 def test_run_on_another_form_of_port():
@@ -125,11 +125,11 @@ def test_run_on_a_port_that_is_not_there():
 
 
 def test_run_on_a_line_on_which_nobody_answers(silent):
-    said = []
+    lines = []
     with pytest.raises(EsptoolError, match="a bare socket cannot reset it: hold BOOT") as caught:
-        esptool.run(silent, ["--connect-attempts", "1", "flash-id"], on_progress=said.append)
+        esptool.run(silent, ["--connect-attempts", "1", "flash-id"], on_progress=lines.append)
     assert caught.value.kind is EsptoolFailure.NO_CONNECTION
-    assert EsptoolLine(text=f"Serial port {silent}:") in said
+    assert EsptoolLine(text=f"Serial port {silent}:") in lines
     assert "Connecting..." in caught.value.output
 
 

@@ -32,7 +32,7 @@ def half(blank):
 
 
 @pytest.mark.parametrize("sector", [BOARD.image_offset // SECTOR, BOARD.partition("vfs").offset // SECTOR], ids=hex)
-def test_sector_that_does_not_take_is_found(server, half, sector):
+def test_sector_that_is_not_written_is_found(server, half, sector):
     with serve(half, faults=LineFaults(bad_sectors=frozenset({sector}))) as line:
         done = bench("flash", "--port", line.url, *options(server))
     assert done.returncode == 1
@@ -43,10 +43,10 @@ def test_sector_that_does_not_take_is_found(server, half, sector):
 
 
 @pytest.mark.parametrize("drop", [1e-5, 1e-3])
-def test_line_that_loses_bytes_is_online_or_says_the_cure_and_a_good_one_mends_it(server, half, drop, tell):
+def test_line_that_loses_bytes_is_online_or_names_the_cure_and_a_good_one_mends_it(server, half, drop, report):
     with serve(half, faults=LineFaults(drop=drop, seed=1)) as line:
         done = bench("flash", "--port", line.url, *options(server, "--timeout", "20"))
-    tell(f"flash on a line that loses one byte in {1 / drop:.0f}: {done.stderr.strip() or 'online'}")
+    report(f"flash on a line that loses one byte in {1 / drop:.0f}: {done.stderr.strip() or 'online'}")
     assert done.returncode in (0, 1)
     assert done.stderr.count("\n") == done.returncode
     assert not done.returncode or any(cure in done.stderr for cure in CURES), done.stderr

@@ -66,10 +66,10 @@ class _Handler(BaseHTTPRequestHandler):
     """A web server's answers, set by the test."""
 
     answer: Callable[["_Handler"], None]
-    asked: list[str]
+    requests: list[str]
 
     def do_GET(self) -> None:
-        self.asked.append(self.path)
+        self.requests.append(self.path)
         type(self).answer(self)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
@@ -85,12 +85,12 @@ class _Handler(BaseHTTPRequestHandler):
 @contextmanager
 def web(answer: Callable[[_Handler], None]) -> Iterator[tuple[str, list[str]]]:
     """A web server: its address, and the paths that it was asked for."""
-    handler = type("Handler", (_Handler,), {"answer": answer, "asked": []})
+    handler = type("Handler", (_Handler,), {"answer": answer, "requests": []})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:
-            yield f"http://127.0.0.1:{server.server_port}", handler.asked  # type: ignore[attr-defined]
+            yield f"http://127.0.0.1:{server.server_port}", handler.requests  # type: ignore[attr-defined]
         finally:
             server.shutdown()
             thread.join()
@@ -125,7 +125,7 @@ def stalls(handler: _Handler) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "said"),
+    ("answer", "message"),
     [
         (lambda to: to.send(b"", status=404), "answers 404"),
         (lambda to: to.send(b"", status=500), "answers 500"),
@@ -136,18 +136,18 @@ def stalls(handler: _Handler) -> None:
     ],
     ids=["404", "500", "truncated", "nothing", "garbage", "stall"],
 )
-def test_find_names_file_and_folder_if_the_download_fails(answer, said, cache, monkeypatch):
+def test_find_names_file_and_folder_if_the_download_fails(answer, message, cache, monkeypatch):
     monkeypatch.setattr(download, "_STALL_S", 0.3)
     with web(answer) as (address, _), pytest.raises(BenchError) as caught:
         images.find(at(GENERIC, address, GOOD))
     text = str(caught.value)
-    assert said in text
+    assert message in text
     assert f"download {address}/{GENERIC.image.file} on another machine, and copy it there" in text
     assert f"{GENERIC.image.file} is not in {cache}" in text
     assert left(cache) == []
 
 
-def test_find_says_so_offline():
+def test_find_without_a_network_is_explained():
     with web(lambda _: None) as (address, _):
         pass
     with pytest.raises(BenchError, match="cannot be downloaded now"):
@@ -162,14 +162,14 @@ def test_find_refuses_an_endless_download(cache, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("served", "said"),
+    ("served", "message"),
     [
         (GOOD[:-1] + b"\0", "its SHA-256 is"),
         (b"<html>sign in to the network</html>", "its SHA-256 is"),
     ],
 )
-def test_find_keeps_no_download_with_another_hash(served, said, cache):
-    with web(lambda to: to.send(served)) as (address, _), pytest.raises(BenchError, match=said) as caught:
+def test_find_keeps_no_download_with_another_hash(served, message, cache):
+    with web(lambda to: to.send(served)) as (address, _), pytest.raises(BenchError, match=message) as caught:
         images.find(at(GENERIC, address, GOOD))
     assert "boards/esp32_generic.toml says " + hashlib.sha256(GOOD).hexdigest() in str(caught.value)
     assert left(cache) == []
@@ -183,33 +183,33 @@ def test_find_keeps_no_download_that_is_not_for_the_board(cache):
 
 
 def test_find_downloads_once_and_reports_progress(cache):
-    told: list[tuple[int, int]] = []
-    with web(lambda to: to.send(GOOD)) as (address, asked):
+    progress: list[tuple[int, int]] = []
+    with web(lambda to: to.send(GOOD)) as (address, requests):
         board = at(GENERIC, address, GOOD)
-        first = images.find(board, on_progress=lambda *each: told.append(each))
+        first = images.find(board, on_progress=lambda *each: progress.append(each))
         second = images.find(board)
-    assert asked == [f"/{GENERIC.image.file}"]
+    assert requests == [f"/{GENERIC.image.file}"]
     assert first == second
     assert first.data == GOOD
     assert first.path == cache / GENERIC.image.file
     assert first.path.read_bytes() == GOOD
     assert first.notice == ""
     assert left(cache) == [GENERIC.image.file]
-    assert told[0] == (0, len(GOOD))
-    assert told[-1] == (len(GOOD), len(GOOD))
-    assert told == sorted(told)
+    assert progress[0] == (0, len(GOOD))
+    assert progress[-1] == (len(GOOD), len(GOOD))
+    assert progress == sorted(progress)
 
 
 def test_find_mends_a_damaged_cache(cache):
     cache.mkdir()
     (cache / GENERIC.image.file).write_bytes(GOOD[:-1])
-    with web(lambda to: to.send(GOOD)) as (address, asked):
+    with web(lambda to: to.send(GOOD)) as (address, requests):
         assert images.find(at(GENERIC, address, GOOD)).data == GOOD
-    assert len(asked) == 1
+    assert len(requests) == 1
     assert (cache / GENERIC.image.file).read_bytes() == GOOD
 
 
-def test_find_says_that_the_cache_is_damaged_if_it_cannot_mend_it(cache):
+def test_find_reports_that_the_cache_is_damaged_if_it_cannot_mend_it(cache):
     cache.mkdir()
     (cache / GENERIC.image.file).write_bytes(GOOD[:-1])
     with web(lambda to: to.send(b"", status=503)) as (address, _), pytest.raises(BenchError, match="is damaged, and"):
@@ -219,7 +219,7 @@ def test_find_says_that_the_cache_is_damaged_if_it_cannot_mend_it(cache):
 def test_find_holds_a_file_that_nobody_vouches_for_to_its_first_use(cache):
     other = image_bytes(GENERIC, banner=b"MicroPython v1.25.0 on 2025-04-16")
     served = [GOOD]
-    with web(lambda to: to.send(served[0])) as (address, asked):
+    with web(lambda to: to.send(served[0])) as (address, requests):
         board = at(GENERIC, address)
         assert "cannot be verified" in images.find(board).notice
         assert images.find(board).notice == ""
@@ -230,7 +230,7 @@ def test_find_holds_a_file_that_nobody_vouches_for_to_its_first_use(cache):
         assert left(cache) == ["SHA256SUMS"]
         served[0] = GOOD
         assert images.find(board).data == GOOD
-    assert len(asked) == 3
+    assert len(requests) == 3
     # sha256sum -c reads it
     assert (cache / "SHA256SUMS").read_text() == f"{hashlib.sha256(GOOD).hexdigest()}  {GENERIC.image.file}\n"
 
@@ -302,9 +302,9 @@ BAD: dict[str, tuple[bytes, str]] = {
 }
 
 
-@pytest.mark.parametrize(("data", "said"), BAD.values(), ids=BAD.keys())
-def test_check_names_the_source_and_what_is_wrong(data, said):
-    with pytest.raises(BenchError, match=said) as caught:
+@pytest.mark.parametrize(("data", "message"), BAD.values(), ids=BAD.keys())
+def test_check_names_the_source_and_what_is_wrong(data, message):
+    with pytest.raises(BenchError, match=message) as caught:
         images.check(data, GENERIC, "mine.bin")
     assert str(caught.value).startswith("mine.bin")
     assert "\n" not in str(caught.value)
@@ -382,9 +382,9 @@ class TestRealImage:
         assert table[:0xC00] == partitions.encode(GENERIC.partitions)
         assert factory[: esp_image.read(factory, 0).end] == data[0xF000:]
 
-    def test_find_does_not_take_it_for_a_board_with_another_chip_or_table(self):
-        for board, said in ((S3, "is for esp32,"), (OTA, "nvs is data")):
-            with pytest.raises(BenchError, match=said):
+    def test_find_does_not_use_it_for_a_board_with_another_chip_or_table(self):
+        for board, message in ((S3, "is for esp32,"), (OTA, "nvs is data")):
+            with pytest.raises(BenchError, match=message):
                 images.find(board, IMAGE)
 
 

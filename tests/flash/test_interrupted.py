@@ -168,7 +168,7 @@ def put(board: VirtualBoard, regions: list[Region]) -> None:
 
 
 @pytest.fixture
-def walk(server, tmp_path, tell):
+def walk(server, tmp_path, report):
     """Interrupt flashes of boards with these regions in their flash, then flash them all, and check the end.
 
     `online`: they have been before, and have credentials.
@@ -207,7 +207,7 @@ def walk(server, tmp_path, tell):
         ]
         assert not failures, "\n" + "\n".join(failures)
         assert set(server.device_names()) == {f"firstboot-{each.board.mac}" for each in victims}
-        tell(f"interrupted flashes: {len(victims)} of {name}")
+        report(f"interrupted flashes: {len(victims)} of {name}")
 
     return run
 

@@ -31,7 +31,7 @@ def file(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("[[board", "boards.local.toml"),
         ("board = 1", "board must be sections"),
@@ -41,9 +41,9 @@ def file(tmp_path, monkeypatch):
         ("[[boards]]\nname = 'x'", "boards is not one of"),
     ],
 )
-def test_file_of_another_form_is_an_error_with_the_place(file, text, said):
+def test_file_of_another_form_is_an_error_with_the_place(file, text, message):
     file.write_text(text)
-    with pytest.raises(BenchError, match=said):
+    with pytest.raises(BenchError, match=message):
         inventory.read()
 
 

@@ -62,8 +62,8 @@ class Page(HTMLParser):
 
     def handle_data(self, data):
         if self._open:
-            kind, said = self.lines.pop()
-            self.lines.append((kind, said + data))
+            kind, text = self.lines.pop()
+            self.lines.append((kind, text + data))
 
 
 def read_codes(page: str) -> list[str]:
@@ -102,7 +102,7 @@ def test_page_shows_a_hostile_name_and_runs_nothing(name):
     assert page.tags == [*expected, "p", "p", "p", "p"]
     assert [each for each in page.attributes if each.startswith("on") or each in ("src", "href")] == []
     shown = [name.replace("\r\n", "\n"), "02:00:5e:00:53:01", name.replace("\r\n", "\n"), name.replace("\r\n", "\n")]
-    assert [said.replace("\r\n", "\n") for _, said in page.lines] == shown
+    assert [drawn.replace("\r\n", "\n") for _, drawn in page.lines] == shown
 
 
 @pytest.mark.parametrize("name", HOSTILE)

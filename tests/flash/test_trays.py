@@ -28,7 +28,7 @@ pytestmark = pytest.mark.slow
 
 BOARDS = 8
 PULLED, WRONG = 2, 5
-ASKED = 100  # bytes that it takes to ask a board what it is called
+QUERY_SIZE = 100  # bytes that it takes to ask a board what it is called
 
 
 def tray(server: RunningServer, lines: list[LineServer]) -> tuple[str, list[dict]]:
@@ -99,7 +99,7 @@ def test_name_that_several_boards_would_have_is_refused(server, name, error):
     assert error in done.stderr
 
 
-def test_tray_with_a_board_pulled_out_and_one_of_the_wrong_chip(server, tmp_path, tell):
+def test_tray_with_a_board_pulled_out_and_one_of_the_wrong_chip(server, tmp_path, report):
     folder = server.data / "trays" / "tray"
     boards = [VirtualBoard.create(tmp_path / f"board{at}", blank=True) for at in range(BOARDS)]
     faults = {PULLED: LineFaults(pull_at=20), WRONG: LineFaults(chip="esp32s3")}
@@ -108,9 +108,9 @@ def test_tray_with_a_board_pulled_out_and_one_of_the_wrong_chip(server, tmp_path
         lines = [stack.enter_context(serve(each, faults=faults.get(at))) for at, each in enumerate(boards)]
 
         began = time.monotonic()
-        said, results = tray(server, lines)
+        output, results = tray(server, lines)
         spent = time.monotonic() - began
-        assert "2 of 8 boards are not online" in said
+        assert "2 of 8 boards are not online" in output
         assert [at for at in range(BOARDS) if not results[at]["error"]] == good
         assert [each["port"] for each in results] == [line.url for line in lines]
         assert [each["mac"] for each in results] == [
@@ -133,13 +133,13 @@ def test_tray_with_a_board_pulled_out_and_one_of_the_wrong_chip(server, tmp_path
         before = [line.traffic.to_board for line in lines]
         powers = [line.power for line in lines]
         began = time.monotonic()
-        said, again = tray(server, lines)
-        tell(f"a tray of 8: {spent:.0f} s, and {time.monotonic() - began:.0f} s to go on with one board of it")
-        assert "1 of 8 boards are not online" in said
+        output, again = tray(server, lines)
+        report(f"a tray of 8: {spent:.0f} s, and {time.monotonic() - began:.0f} s to go on with one board of it")
+        assert "1 of 8 boards are not online" in output
         for at in good:
             assert again[at] == results[at]
             assert lines[at].power is powers[at]
-            assert lines[at].traffic.to_board - before[at] < ASKED
+            assert lines[at].traffic.to_board - before[at] < QUERY_SIZE
         assert again[PULLED]["error"] == ""
         assert again[PULLED]["name"] not in names
         assert set(server.device_names()) == names | {again[PULLED]["name"]}
@@ -180,5 +180,5 @@ def test_tray_that_is_interrupted_goes_on_with_what_is_left(server, tmp_path):
         assert [each["name"] for each in again] == ["press-0001", "press-0002"]
         assert again[0] == first
         assert line.power is power
-        assert line.traffic.to_board - before < 2 * ASKED
+        assert line.traffic.to_board - before < 2 * QUERY_SIZE
     assert set(stickers(folder)) == {finished.mac, other.mac}

@@ -1,4 +1,4 @@
-"""How a round of `bench measure` is followed, and what is drawn of it."""
+"""Rounds of `bench measure`: how they are followed, and their table and plots."""
 
 import importlib
 import subprocess
@@ -35,11 +35,11 @@ BOOT = ("boot", {"firmware": "0.1.0", "micropython": "1.29.0"})
 ONLINE = (("provisioned",), ("connected", {"name": "x"}), ("telemetry",))
 
 
-def test_round_that_says_nothing_failed():
+def test_round_without_output_failed():
     assert watch(Script(), 1.0).error == "not online, last heard: nothing"
 
 
-def test_what_is_said_before_the_first_line_of_the_firmware_does_not_count():
+def test_what_is_printed_before_the_first_line_of_the_firmware_does_not_count():
     found = watch(Script(("telemetry",), ("state", {"state": "rejected"}), BOOT, ("link_up",), *ONLINE), 1.0)
     assert not found.error
     assert list(found.at_ms) == ["boot", "link_up", "provisioned", "connected", "telemetry"]
@@ -99,12 +99,12 @@ def test_terminal_that_is_too_narrow_cuts_no_figure_and_no_name(monkeypatch, cap
             **dict.fromkeys(("from_power_on_ms", "phases_ms", "by_own_clock_ms"), steps),
         }
     )
-    said = capsys.readouterr().out
-    assert "…" not in said
+    output = capsys.readouterr().out
+    assert "…" not in output
     for step, ms in moments.items():
-        (line,) = (each for each in said.splitlines() if each.startswith(cli_measure._WORDS[step]))
+        (line,) = (each for each in output.splitlines() if each.startswith(cli_measure._WORDS[step]))
         assert line.split()[-7:] == [*[f"{ms:.1f}"] * 6, f"{ms:.0f}"]
-    assert max(map(len, said.splitlines())) < 80  # real boards take so long, and most terminals are so wide
+    assert max(map(len, output.splitlines())) < 80  # real boards take so long, and most terminals are so wide
 
 
 @given(
@@ -119,7 +119,7 @@ def test_phases_add_up_to_the_whole(moments, missing):
     assert sum(found.values()) == pytest.approx(max(ordered.values(), default=0.0))
 
 
-def test_steps_are_in_the_order_in_which_boards_take_them():
+def test_steps_are_in_the_order_in_which_boards_reach_them():
     assert MILESTONES[0] == "boot"
     assert MILESTONES[-1] == "telemetry"
 

@@ -1,4 +1,4 @@
-"""What a fleet is made of: arrivals, laps, waits, packets, and the few numbers that are told of many."""
+"""The parts of a fleet: arrivals, laps, waits, packets, and the few numbers that sum up many."""
 
 import ast
 import asyncio
@@ -39,7 +39,7 @@ def test_summary_of_nothing_is_none():
 
 
 @given(VALUES)
-def test_summary_is_what_numpy_says(values):
+def test_summary_is_numpys(values):
     found = Summary.of(values)
     assert found.n == len(values)
     assert (found.p50, found.p95, found.p99) == pytest.approx(tuple(np.percentile(values, [50, 95, 99])))
@@ -162,14 +162,14 @@ def test_histogram_has_every_device_once_and_no_two_lines_for_one_time(capsys, t
 
 
 def followed(folder, script, *, restart=None):
-    """What became of a board that runs this, and was followed for two seconds at most."""
-    board = VirtualBoard.create(folder, files={"main.py": f"import os, time, machine\n{SAY}\n{script}".encode()})
+    """Follow a board that runs this for two seconds at most, and return its life."""
+    board = VirtualBoard.create(folder, files={"main.py": f"import os, time, machine\n{PRINT}\n{script}".encode()})
     fleet = BoardFleet([board], prefix="x", timeout_s=2, leave=False)
     fleet.run([0.0], restart, lambda _: None)
     return fleet.lives[0]
 
 
-SAY = """
+PRINT = """
 def say(event, more=''):
     print('{"event": "%s", "ms": %d%s}' % (event, time.ticks_diff(time.ticks_ms(), ZERO), more))
 ZERO = time.ticks_ms()
@@ -179,7 +179,7 @@ ONLINE = "say('connected')\nsay('telemetry')\n"
 FOREVER = "while True: time.sleep(1)\n"
 
 
-def test_board_that_is_not_online_in_time_says_what_went_wrong_and_not_that_it_waits(tmp_path):
+def test_board_that_is_not_online_in_time_has_what_went_wrong_and_not_that_it_waits(tmp_path):
     waits = (
         """say('offline', ', "detail": "nobody told the time"')\nsay('retry')\nsay('state', ', "state": "linking"')\n"""
     )
@@ -187,7 +187,7 @@ def test_board_that_is_not_online_in_time_says_what_went_wrong_and_not_that_it_w
     assert found.error == "not online within 2 s, last heard: offline (nobody told the time)"
 
 
-def test_crash_is_told_and_not_what_went_wrong_before(tmp_path):
+def test_crash_is_reported_and_not_what_went_wrong_before(tmp_path):
     crash = """say('offline', ', "detail": "no answer"')\nsay('crash', ', "kind": "MemoryError"')\n"""
     assert followed(tmp_path / "one", crash + FOREVER).error == "crash (MemoryError)"
 
@@ -210,7 +210,7 @@ def test_memory_is_looked_at_on_the_way_back_too(tmp_path, monkeypatch):
     assert len(looks) - before[0] > 1
 
 
-def test_board_takes_as_many_files_as_are_asked_for(tmp_path):
+def test_board_opens_as_many_files_as_are_requested(tmp_path):
     [board] = boards.make(tmp_path, 1, lambda *_: {"settings.json": b"{}"}, seed=1, on_made=lambda _: None)
     before = len(list(Path("/proc/self/fd").iterdir()))
     with board.power_on():
@@ -228,7 +228,7 @@ def test_more_boards_than_files_are_refused_before_one_is_made(tmp_path, monkeyp
 
 
 def firmware_default(name: str) -> int:
-    """What a setting is if nothing is set, from the firmware's source."""
+    """The default of a setting, from the firmware's source."""
     tree = ast.parse((paths.FIRMWARE / "firstboot" / "settings.py").read_text())
     known = next(each for each in tree.body if isinstance(each, ast.AnnAssign) and each.target.id == "_KNOWN").value
     values = dict(zip((key.value for key in known.keys), known.values, strict=True))
@@ -319,7 +319,7 @@ CONNACK, SUBACK = client_packets.ACCEPTED, client_packets.GRANTED
 
 
 @pytest.mark.parametrize(
-    ("said", "last"),
+    ("answers", "last"),
     [
         (b"", "TimeoutError"),
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", "TimeoutError"),
@@ -333,11 +333,11 @@ CONNACK, SUBACK = client_packets.ACCEPTED, client_packets.GRANTED
         (CONNACK + SUBACK + publish("x", b"[" * 30_000, qos=0), "ValueError"),
     ],
 )
-def test_light_device_tries_again_whatever_a_server_says(monkeypatch, said, last):
+def test_light_device_tries_again_whatever_a_server_answers(monkeypatch, answers, last):
     monkeypatch.setattr(connection, "TIMEOUT_MS", 100)
     for name in ("BACKOFF_BASE_MS", "BACKOFF_CAP_MS"):  # one try: from the second on it has a token to log in with
         monkeypatch.setattr(light, name, 10**9)
-    with answering(said) as port:
+    with answering(answers) as port:
         life = fleet_of_one(port)
     assert life.error.startswith("not online within 0.3 s, last heard: ")
     assert last in life.error
@@ -355,7 +355,7 @@ def test_light_device_gives_up_when_its_key_is_unknown():
     assert not life.provisioned
 
 
-def test_fleet_of_more_devices_than_files_says_so(monkeypatch):
+def test_fleet_of_more_devices_than_files_is_refused(monkeypatch):
     monkeypatch.setattr(file_limits, "allow", lambda _: 1000)
     with pytest.raises(BenchError, match=r"1501 files.*1000 are allowed"):
         LightFleet(Endpoint(host="127.0.0.1", port=1, key="k"), [("x", "s")] * 1001, seed=0, timeout_s=1, leave=True)

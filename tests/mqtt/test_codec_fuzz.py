@@ -34,24 +34,24 @@ binaries = st.binary(max_size=300)
 
 @st.composite
 def connects(draw):
-    said = {
+    fields = {
         "clean": draw(st.booleans()),
         "client_id": draw(texts),
         "username": draw(st.none() | texts),
         "password": draw(st.none() | binaries),
     }
     keep_alive, will = draw(words), draw(st.none() | st.tuples(texts, binaries))
-    level = 4 if not said["client_id"] else draw(st.sampled_from([3, 4])) if len(said["client_id"]) <= 23 else 4
+    level = 4 if not fields["client_id"] else draw(st.sampled_from([3, 4])) if len(fields["client_id"]) <= 23 else 4
     flags = draw(st.sampled_from([0x00, 0x08, 0x10, 0x20, 0x28, 0x30])) if will else 0
     data = mqtt_packets.connect(
-        **said,
+        **fields,
         keep_alive=keep_alive,
         will=will,
         level=level,
         protocol="MQTT" if level == 4 else "MQIsdp",
         extra_flags=flags,
     )
-    return data, codec.Connect(level=level, keep_alive_s=keep_alive, **said)
+    return data, codec.Connect(level=level, keep_alive_s=keep_alive, **fields)
 
 
 @st.composite
@@ -131,7 +131,7 @@ def having(draw, known):
 
 @st.composite
 def connects5(draw):
-    said = {
+    fields = {
         "clean": draw(st.booleans()),
         "client_id": draw(texts),
         "username": draw(st.none() | texts),
@@ -140,9 +140,9 @@ def connects5(draw):
     keep_alive, will = draw(words), draw(st.none() | st.tuples(having(of_wills), texts, binaries))
     extra_flags = draw(st.sampled_from([0x00, 0x08, 0x10, 0x20, 0x28, 0x30])) if will else 0
     data = mqtt_packets.connect5(
-        **said, keep_alive=keep_alive, will=will, has=draw(having(of_connects)), extra_flags=extra_flags
+        **fields, keep_alive=keep_alive, will=will, has=draw(having(of_connects)), extra_flags=extra_flags
     )
-    return data, codec.Connect(level=5, keep_alive_s=keep_alive, **said)
+    return data, codec.Connect(level=5, keep_alive_s=keep_alive, **fields)
 
 
 @st.composite
@@ -161,8 +161,8 @@ def subscribes5(draw):
     options = st.tuples(st.integers(0, 2), st.sampled_from([0x00, 0x08, 0x10, 0x18, 0x20, 0x28]))
     wanted = draw(st.lists(st.tuples(filters, options), min_size=1, max_size=20))
     data = mqtt_packets.subscribe5(packet_id, *((topic, qos | bits) for topic, (qos, bits) in wanted), has=has)
-    said = tuple((topic, qos) for topic, (qos, _) in wanted)
-    return data, codec.Subscribe(packet_id=packet_id, filters=said)
+    read = tuple((topic, qos) for topic, (qos, _) in wanted)
+    return data, codec.Subscribe(packet_id=packet_id, filters=read)
 
 
 @st.composite
@@ -258,11 +258,11 @@ def test_any_bytes_are_packets_or_malformed_however_they_are_cut(data, sizes):
 
 @fuzz
 @given(valid, st.lists(st.integers(1, 5000), min_size=1, max_size=5))
-def test_valid_packets_are_read_as_what_they_say(stream, sizes):
+def test_valid_packets_are_read_as_what_they_are(stream, sizes):
     data = b"".join(each for each, _ in stream)
-    said = [each for _, each in stream]
-    assert decode([data]) == (said, None)
-    assert decode(cut(data, sizes)) == (said, None)
+    packets = [each for _, each in stream]
+    assert decode([data]) == (packets, None)
+    assert decode(cut(data, sizes)) == (packets, None)
 
 
 @fuzz
@@ -317,11 +317,11 @@ def test_reasons_are_not_written_before_mqtt_5(packet_id, reason, level):
 @fuzz
 @given(publishes5())
 def test_written_mqtt_5_publish_is_read_as_itself(case):
-    said = case[1]
-    assume(said.qos < 2)
-    data = codec.publish(said.topic, said.payload, qos=said.qos, packet_id=said.packet_id, level=5)
+    packet = case[1]
+    assume(packet.qos < 2)
+    data = codec.publish(packet.topic, packet.payload, qos=packet.qos, packet_id=packet.packet_id, level=5)
     whole = decode([mqtt_packets.connect5() + data])
-    assert whole == ([*decode([mqtt_packets.connect5()])[0], said], None)
+    assert whole == ([*decode([mqtt_packets.connect5()])[0], packet], None)
 
 
 @pytest.mark.parametrize("size", [0, 127, 128, 16_383, 16_384, 65_000])
@@ -445,8 +445,8 @@ def test_server_survives_made_up_mqtt(server):
         st.lists(requests.map(lambda args: mqtt_packets.publish(args[0], args[1], qos=args[2]))),
         st.booleans(),
     )
-    def throw_some(beginning, stream, asked, stream_first):
-        parts = [stream, *asked] if stream_first else [*asked, stream]
+    def throw_some(beginning, stream, requested, stream_first):
+        parts = [stream, *requested] if stream_first else [*requested, stream]
         throw(server.ports.mqtt, beginning + b"".join(parts))
 
     throw_some()

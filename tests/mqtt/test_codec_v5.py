@@ -91,7 +91,7 @@ def prepared(carrier, has):
 
 
 def read(data):
-    """What is read from `data` in an MQTT 5 connection."""
+    """Decode `data` in an MQTT 5 connection."""
     decoder = codec.PacketDecoder()
     list(decoder.feed(connect5()))
     return list(decoder.feed(data))
@@ -234,10 +234,10 @@ RECEIVED = {0x00, 0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99}
 RELEASED = {0x00, 0x92}
 ENDED = {0x00, 0x04, 0x80, 0x81, 0x82, 0x83, 0x90, 0x93, 0x94, 0x95, 0x96, 0x97, 0x98, 0x99}
 REASONS = {
-    "PUBACK": (lambda *said: acknowledgement5(0x40, 1, *said), RECEIVED),
-    "PUBREC": (lambda *said: acknowledgement5(0x50, 1, *said), RECEIVED),
-    "PUBREL": (lambda *said: acknowledgement5(0x62, 1, *said), RELEASED),
-    "PUBCOMP": (lambda *said: acknowledgement5(0x70, 1, *said), RELEASED),
+    "PUBACK": (lambda *fields: acknowledgement5(0x40, 1, *fields), RECEIVED),
+    "PUBREC": (lambda *fields: acknowledgement5(0x50, 1, *fields), RECEIVED),
+    "PUBREL": (lambda *fields: acknowledgement5(0x62, 1, *fields), RELEASED),
+    "PUBCOMP": (lambda *fields: acknowledgement5(0x70, 1, *fields), RELEASED),
     "DISCONNECT": (disconnect5, ENDED),
 }
 
@@ -351,7 +351,7 @@ def test_connect_may_leave_out_what_it_likes(client_id, username, password):
 AUTH = auth5(0x18, METHOD)
 
 
-def test_stream_is_read_as_mqtt_3_until_a_connect_says_5():
+def test_stream_is_read_as_mqtt_3_until_a_connect_has_5():
     first, connect, second = codec.PacketDecoder().feed(
         mqtt_packets.publish("t", b"\0x") + connect5() + publish5("t", b"\0x")
     )
@@ -359,7 +359,7 @@ def test_stream_is_read_as_mqtt_3_until_a_connect_says_5():
     assert connect.level == 5
 
 
-def test_stream_is_read_as_its_last_connect_says():
+def test_stream_is_read_by_its_last_connect():
     stream = connect5() + mqtt_packets.connect() + mqtt_packets.publish("t", b"\0x") + mqtt_packets.PINGREQ
     assert list(codec.PacketDecoder().feed(stream))[2].payload == b"\0x"
 

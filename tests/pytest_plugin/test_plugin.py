@@ -51,16 +51,16 @@ def served(tmp_path):
         yield start
 
 
-@pytest.mark.parametrize(("text", "said"), [("[[board", "boards.local.toml: "), ("board = 1", "must be sections")])
-def test_inventory_that_is_none_is_wrong_use(project, text, said):
+@pytest.mark.parametrize(("text", "message"), [("[[board", "boards.local.toml: "), ("board = 1", "must be sections")])
+def test_inventory_that_is_none_is_wrong_use(project, text, message):
     (project.path / "boards.local.toml").write_text(text)
     ran = project.runpytest_inprocess("--target", "press-4")
     assert ran.ret == pytest.ExitCode.USAGE_ERROR
-    ran.stderr.fnmatch_lines([f"*{said}*"])
+    ran.stderr.fnmatch_lines([f"*{message}*"])
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (["--target", "unix", "--target", "virtual"], "name no other beside it"),
         (["--target", "unix", "--target", "/dev/ttyUSB0"], "name no other beside it"),
@@ -70,10 +70,10 @@ def test_inventory_that_is_none_is_wrong_use(project, text, said):
         (["--live", "-n", "2"], "--live shows one run"),
     ],
 )
-def test_options_that_do_not_fit_are_wrong_use(project, options, said):
+def test_options_that_do_not_fit_are_wrong_use(project, options, message):
     ran = project.runpytest_inprocess(*options)
     assert ran.ret == pytest.ExitCode.USAGE_ERROR
-    ran.stderr.fnmatch_lines([f"*{said}*"])
+    ran.stderr.fnmatch_lines([f"*{message}*"])
 
 
 def test_folder_of_firmware_that_is_not_there_is_an_error_with_the_cure(pytester):
@@ -155,7 +155,7 @@ def test_port_that_vanishes_is_trouble_and_no_failure(project, served):
     ran.stdout.fnmatch_lines([TROUBLE, "*test_pulled: *", "*1 board trouble*"])
 
 
-def test_failure_says_the_command_that_has_it_again(project):
+def test_failure_prints_the_command_that_has_it_again(project):
     project.makepyfile("def test_silent(board):\n    board.power_on()\n    board.expect_text('bye', timeout_s=0.1)\n")
     ran = project.runpytest_subprocess("--seed", "7")
     ran.assert_outcomes(failed=1)
@@ -165,8 +165,8 @@ def test_failure_says_the_command_that_has_it_again(project):
 
 def test_command_that_has_a_failure_again_can_be_typed_where_it_was(project):
     project.makeini("[pytest]")
-    says = "import pytest\n@pytest.mark.parametrize('n', [\"it's\"])\ndef test_no(n):\n    assert 0\n"
-    project.makepyfile(**{"inner/test_odd": says})
+    source = "import pytest\n@pytest.mark.parametrize('n', [\"it's\"])\ndef test_no(n):\n    assert 0\n"
+    project.makepyfile(**{"inner/test_odd": source})
     os.chdir(project.path / "inner")  # pytester goes back
     options = ["--definition", "esp32_c3", "--bench-host", "127.0.0.1", "--wifi", "a net", "--destructive"]
     ran = project.runpytest_subprocess("--seed", "7", *options)
@@ -197,7 +197,7 @@ def test_trouble_is_no_failure_that_was_expected_and_hides_none_after_it(project
     ran.stdout.fnmatch_lines(["*the true error*", "*= 1 error, 2 board trouble in *"])
 
 
-def test_failure_in_a_fixture_of_the_project_says_where(project):
+def test_failure_in_a_fixture_of_the_project_has_its_place(project):
     project.makepyfile(
         "import pytest\n@pytest.fixture\ndef ready(board):\n    board.power_on()\n"
         "    board.expect_text('bye', timeout_s=0.1)\n"
@@ -234,7 +234,7 @@ def test_port_that_another_run_has_is_left_alone(project, served):
     project.runpytest_subprocess("--target", url).assert_outcomes(passed=1)
 
 
-def test_chip_is_asked_what_a_board_is_unless_somebody_says(project, tmp_path):
+def test_chip_is_queried_for_the_board_unless_it_is_given(project, tmp_path):
     project.makepyfile("def test_kind(board):\n    assert board.definition.name == 'esp32_c3'\n")
     with serve(VirtualBoard.create(tmp_path / "c3", board="esp32_c3", settings=b"{}")) as line:
         project.runpytest_subprocess("--target", line.url).assert_outcomes(passed=1)
@@ -282,6 +282,6 @@ def test_seed_is_drawn_and_named_if_not_given(project):
     assert first != second
 
 
-def test_live_shows_what_boards_say(project):
+def test_live_shows_what_boards_print(project):
     project.makepyfile(HELLO)
     project.runpytest_subprocess("--live").stdout.fnmatch_lines(["*board1*switched on*", "*board1*hello*"])

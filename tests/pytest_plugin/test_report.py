@@ -52,13 +52,13 @@ def reported(pytester):
 
 
 def _data(folder):
-    """What pytest-html has in its page: test -> its rows."""
+    """The data of pytest-html's page: test -> its rows."""
     page = (folder / "report.html").read_text()
     blob = html.unescape(re.search(r'data-jsonblob="([^"]*)"', page)[1])
     return page, json.loads(blob)["tests"]
 
 
-def _pictures(text):
+def _plots(text):
     return [base64.b64decode(each).decode() for each in re.findall(r"data:image/svg\+xml;base64,([\w+/=]+)", text)]
 
 
@@ -67,9 +67,9 @@ def test_report_has_timelines_facts_consoles_figures_and_no_secret(pytester, rep
     folder = reported(*options)
     page, tests = _data(folder)
     assert len(tests) == 2
-    pictures = _pictures(json.dumps(tests))
-    assert len(pictures) == 2
-    for drawn in pictures:
+    plots = _plots(json.dumps(tests))
+    assert len(plots) == 2
+    for drawn in plots:
         ET.fromstring(drawn)
         assert all(words in drawn for words in ("board1", "server", "telemetry", "seconds since"))
     assert "first telemetry" in page
@@ -87,7 +87,7 @@ def test_report_has_timelines_facts_consoles_figures_and_no_secret(pytester, rep
     secrets = [*json.loads((pytester.path / "secrets.json").read_text()), "a claim secret"]
     for file in folder.rglob("*"):
         text = file.read_text() if file.is_file() else ""
-        assert not [each for each in secrets if each in text or any(each in drawn for drawn in _pictures(text))], file
+        assert not [each for each in secrets if each in text or any(each in drawn for drawn in _plots(text))], file
     assert "***" in (folder / "junit.xml").read_text()
 
 
@@ -134,15 +134,15 @@ def test_place_that_cannot_be_written_to_is_wrong_use(pytester, option, place):
     ran.stderr.fnmatch_lines(f"ERROR: {option} */{place}*: *")
 
 
-def test_report_of_tests_with_the_names_of_files_in_them_and_boards_that_say_anything(pytester):
-    says = [
+def test_report_of_tests_with_the_names_of_files_in_them_and_boards_that_print_anything(pytester):
+    lines = [
         '{"event": "a$b$c{"}',
         '{"event": "\u4e16"}',
         '{"event": "\\ud800"}',
         '{"event": "\\u0001<x>"}',
         '{"event": "console"}',
     ]
-    main = f"for line in {says}:\n  print(line)\nfor n in range(20000):\n  print(n)\nprint('done')\n"
+    main = f"for line in {lines}:\n  print(line)\nfor n in range(20000):\n  print(n)\nprint('done')\n"
     pytester.makepyfile(
         "import pytest\n@pytest.fixture\ndef board_files():\n"
         f"    return {{'main.py': {main.encode()!r}}}\n"
@@ -154,9 +154,9 @@ def test_report_of_tests_with_the_names_of_files_in_them_and_boards_that_say_any
     options = ["-p", "no:junitxml", "-W", "error", "--timeout", "60"]
     pytester.runpytest_subprocess("--report", "out", *options).assert_outcomes(passed=3)
     _, tests = _data(pytester.path / "out")
-    pictures = _pictures(json.dumps(tests))
-    assert len(pictures) == 3
-    for drawn in pictures:
+    plots = _plots(json.dumps(tests))
+    assert len(plots) == 3
+    for drawn in plots:
         ET.fromstring(drawn)
         assert len(drawn) < 1_000_000
     assert len(list((pytester.path / "out").glob("consoles/*/board1.log"))) == 3

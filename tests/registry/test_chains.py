@@ -48,7 +48,7 @@ async def add(registry, name, profile, own):
 
 
 async def trail(registry):
-    """What the audit trail says, oldest first."""
+    """The audit trail, oldest first."""
     rows = await registry.read(lambda session: audit.find(session, limit=1000))
     return [(row.what, row.entity, row.result) for row in reversed(rows)]
 
@@ -230,7 +230,7 @@ def test_leaf_whose_id_is_another_device_s_token_is_failure(run, renewal):
 
 
 @on_both_databases
-def test_audit_says_where_it_came_from_and_shows_no_certificate(run):
+def test_audit_has_the_origin_and_shows_no_certificate(run):
     async def scenario(registry):
         await new_profile(registry)
         await show(registry, "LEAF-CERTIFICATE", "ROOT")
@@ -323,11 +323,11 @@ def test_many_chains_for_one_new_name_make_one_device(run, registries):
             outcomes = await asyncio.gather(
                 *(show(opened[k % registries], f"LEAF-{n}-{k}", "ROOT", name=name) for k in range(8))
             )
-            told = [outcome.status for outcome in outcomes]
-            assert set(told) <= {SUCCESS, FAILURE}
-            assert registries > 1 or set(told) == {SUCCESS}
+            statuses = [outcome.status for outcome in outcomes]
+            assert set(statuses) <= {SUCCESS, FAILURE}
+            assert registries > 1 or set(statuses) == {SUCCESS}
             (inside,) = [k for k in range(8) if await logs_in(opened[0], f"LEAF-{n}-{k}")]
-            assert told[inside] is SUCCESS
+            assert statuses[inside] is SUCCESS
             assert (await opened[-1].device(f"Device{n}")).credentials == x509(f"LEAF-{n}-{inside}")
         assert len(await opened[0].devices()) == 10
         assert len(await trail(opened[0])) == 80
@@ -342,8 +342,8 @@ def test_one_leaf_shown_many_times_at_once_makes_one_device(run, registries):
         await new_profile(opened[0])
         for n in range(10):
             shown = [show(opened[k % registries], f"LEAF-{n}", "ROOT", name=f"D{n}.company.com") for k in range(8)]
-            told = [outcome.status for outcome in await asyncio.gather(*shown)]
-            assert told.count(SUCCESS) == 1
+            statuses = [outcome.status for outcome in await asyncio.gather(*shown)]
+            assert statuses.count(SUCCESS) == 1
             assert await logs_in(opened[0], f"LEAF-{n}") == f"D{n}"
         assert len(await opened[0].devices()) == 10
 

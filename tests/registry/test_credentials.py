@@ -116,7 +116,7 @@ LOGINS = {
 }
 
 
-def asked(stored):
+def requested(stored):
     if stored.type is BASIC:
         parts = json.loads(stored.value)
         return {
@@ -140,8 +140,8 @@ def provision(server, name, **fields):
 
 
 @pytest.mark.parametrize(("stored", "accepted", "refused"), LOGINS.values(), ids=LOGINS.keys())
-def test_login_asks_for_what_was_provisioned(server, stored, accepted, refused):
-    answer = provision(server, "device", **asked(stored))
+def test_login_requires_what_was_provisioned(server, stored, accepted, refused):
+    answer = provision(server, "device", **requested(stored))
     value = json.loads(stored.answer) if stored.type is BASIC else stored.answer
     assert answer == {"credentialsValue": value, "credentialsType": stored.type.value, "status": "SUCCESS"}
     for shown, code in [(each, 0) for each in accepted] + [(each, 5) for each in refused]:

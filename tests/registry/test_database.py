@@ -31,15 +31,15 @@ def run(folder, scenario):
     return asyncio.run(main())
 
 
-def ask(profile, **fields):
+def request_for(profile, **fields):
     return ProvisionRequest(**{"key": profile.provision_key, "secret": profile.provision_secret, **fields})
 
 
-def test_success_is_on_the_disk_when_it_is_told(tmp_path):
+def test_success_is_on_the_disk_when_it_is_sent(tmp_path):
     async def scenario(registry):
         profile = await registry.create_profile("mine", CREATE)
         for n in range(5):
-            outcome = await registry.provision(ask(profile, device_name=f"name-{n}"))
+            outcome = await registry.provision(request_for(profile, device_name=f"name-{n}"))
             with closing(sqlite3.connect(tmp_path / DATABASE_FILE)) as other:
                 found = other.execute(
                     "SELECT lookup, value FROM device, credentials, attribute WHERE name = ?"
@@ -65,7 +65,7 @@ def test_commit_is_synced(tmp_path):
 def test_registry_is_found_again(tmp_path):
     async def first(registry):
         profile = await registry.ensure_default_profile()
-        await registry.provision(ask(profile, device_name="name", token="token"))
+        await registry.provision(request_for(profile, device_name="name", token="token"))
         return profile.provision_secret
 
     async def second(registry):
@@ -134,7 +134,7 @@ def test_error_of_the_database_shows_no_secret(tmp_path):
         with closing(sqlite3.connect(tmp_path / DATABASE_FILE)) as other, other:
             other.execute("ALTER TABLE credentials RENAME COLUMN lookup TO gone")
         with pytest.raises(Exception, match="lookup") as caught:
-            await registry.provision(ask(profile, device_name="its-name", token="its-token"))
+            await registry.provision(request_for(profile, device_name="its-name", token="its-token"))
         for secret in (profile.provision_key, profile.provision_secret, "its-token"):
             assert secret not in str(caught.value)
         with pytest.raises(Exception, match="lookup") as caught:

@@ -39,7 +39,7 @@ def run(folder, url=None, scenario=None):
 
 # What is stored.
 
-ASKED_FOR = {
+REQUESTED = {
     "token": {"token": "a-token-of-its-own"},
     "user": {"credentialsType": "MQTT_BASIC", "username": "a-user-alone"},
     "user-password": {"credentialsType": "MQTT_BASIC", "username": "user-of-two", "password": "password-of-two"},
@@ -76,7 +76,7 @@ def test_nothing_issued_or_entered_can_be_read_at_rest(server, database):
     generated = server.query(lambda registry: registry.create_device("press-5", "tray")).credentials.id
     assert provisioned(server, check, deviceName="press-4")["credentialsValue"] == "token-that-was-entered"
     secrets = [server.profile.provision_secret, check.provision_secret, "token-that-was-entered", generated]
-    for name, fields in ASKED_FOR.items():
+    for name, fields in REQUESTED.items():
         assert provisioned(server, server.profile, deviceName=name, **fields)["status"] == "SUCCESS"
         secrets += [value for key, value in fields.items() if key not in ("credentialsType", "clientId")]
     secrets.append(provisioned(server, server.profile, deviceName="server-made")["credentialsValue"])
@@ -170,7 +170,7 @@ def test_keys_of_two_databases_that_were_swapped_are_refused(tmp_path):
         assert is_intact(folder / DATABASE_FILE)
 
 
-def test_serve_says_it_in_one_line(tmp_path):
+def test_serve_reports_it_in_one_line(tmp_path):
     run(tmp_path)
     replace(tmp_path / KEY_FILE)
     command = [sys.executable, "-m", "bench.cli", "serve", "--data", tmp_path, "--mqtt-port", "0", "--http-port", "0"]

@@ -30,7 +30,7 @@ RANDOM = re.compile(r"[A-Za-z0-9]{20}")
 PROVISIONED = {"SERVER_SCOPE": {"provisionState": "provisioned"}}
 
 
-def ask(profile, **fields):
+def request_for(profile, **fields):
     return ProvisionRequest(**{"key": profile.provision_key, "secret": profile.provision_secret, **fields})
 
 
@@ -62,7 +62,7 @@ def test_wrong_key_or_secret_is_not_found_whatever_the_device(run, strategy, wro
         before = await registry.devices()
         for name in ("", "absent", "same", "foreign", "bad{{name}}"):
             for token in ("", "a-token"):
-                outcome = await registry.provision(ask(profile, device_name=name, token=token, **wrong))
+                outcome = await registry.provision(request_for(profile, device_name=name, token=token, **wrong))
                 assert outcome.status is NOT_FOUND, (name, token)
                 assert outcome.credentials is None
         assert await registry.devices() == before
@@ -102,7 +102,7 @@ def test_right_secret_decides_by_strategy_and_device(run, strategy, device, stat
             await mark_provisioned(registry, "provisioned")
         before = await names(registry)
         name = "" if device == "not named" else "name"
-        outcome = await registry.provision(ask(profile, device_name=name, token="asked-for"))
+        outcome = await registry.provision(request_for(profile, device_name=name, token="asked-for"))
         assert outcome.status is status
         after = await names(registry)
         if status is not SUCCESS:
@@ -136,7 +136,7 @@ def test_blank_name_is_failure_even_with_a_wrong_key(run):
             profile = await registry.create_profile(strategy, strategy)
             for name in (" ", "\t\n\r ", "\0", "\x1f\x01"):
                 for fields in ({}, *WRONG):
-                    outcome = await registry.provision(ask(profile, device_name=name, **fields))
+                    outcome = await registry.provision(request_for(profile, device_name=name, **fields))
                     assert outcome.status is FAILURE
         assert await names(registry) == []
 
@@ -165,7 +165,7 @@ def test_secret_of_another_profile_is_not_found(run):
     async def scenario(registry):
         mine = await registry.create_profile("mine", CREATE)
         other = await registry.create_profile("other", CREATE)
-        outcome = await registry.provision(ask(mine, secret=other.provision_secret))
+        outcome = await registry.provision(request_for(mine, secret=other.provision_secret))
         assert outcome.status is NOT_FOUND
         for near in (
             mine.provision_secret[:-1],
@@ -173,8 +173,8 @@ def test_secret_of_another_profile_is_not_found(run):
             " " + mine.provision_secret,
             mine.provision_secret.swapcase(),
         ):
-            assert (await registry.provision(ask(mine, secret=near))).status is NOT_FOUND
-            assert (await registry.provision(ask(mine, key=near, secret=near))).status is NOT_FOUND
+            assert (await registry.provision(request_for(mine, secret=near))).status is NOT_FOUND
+            assert (await registry.provision(request_for(mine, key=near, secret=near))).status is NOT_FOUND
         assert await names(registry) == []
 
     run(scenario)
@@ -184,7 +184,7 @@ def test_pre_provisioned_device_is_handed_over_once_until_it_is_re_armed(run):
     async def scenario(registry):
         profile = await registry.create_profile("mine", CHECK)
         await registry.create_device("name", "mine", token="its-token")
-        request = ask(
+        request = request_for(
             profile,
             device_name=" name\n",
             gateway=True,
@@ -207,7 +207,7 @@ def test_any_other_provision_state_is_failure(run, value):
         profile = await registry.create_profile("mine", CHECK)
         await registry.create_device("name", "mine")
         await mark_provisioned(registry, value)
-        assert (await registry.provision(ask(profile, device_name="name"))).status is FAILURE
+        assert (await registry.provision(request_for(profile, device_name="name"))).status is FAILURE
 
     run(scenario)
 
@@ -218,7 +218,7 @@ def test_provision_state_that_the_device_set_itself_does_not_count(run):
         await registry.create_device("name", "mine", token="its-token")
         login = await registry.token_login("its-token")
         await registry.save_attributes(login.id, {"provisionState": "provisioned"})
-        assert (await registry.provision(ask(profile, device_name="name"))).status is SUCCESS
+        assert (await registry.provision(request_for(profile, device_name="name"))).status is SUCCESS
 
     run(scenario)
 
@@ -230,7 +230,7 @@ def test_provision_state_that_the_device_set_itself_does_not_count(run):
 def test_credentials_type_without_material_is_ignored(run, credentials_type):
     async def scenario(registry):
         profile = await registry.create_profile("mine", CREATE)
-        outcome = await registry.provision(ask(profile, device_name="name", credentials_type=credentials_type))
+        outcome = await registry.provision(request_for(profile, device_name="name", credentials_type=credentials_type))
         assert (outcome.status, outcome.credentials.type) == (SUCCESS, "ACCESS_TOKEN")
         assert RANDOM.fullmatch(outcome.credentials.id)
         assert (await registry.device("name")).credentials.id == outcome.credentials.id
@@ -255,9 +255,9 @@ def test_credentials_type_without_material_is_ignored(run, credentials_type):
 def test_material_that_makes_no_token_is_failure_and_nothing_remains(run, fields):
     async def scenario(registry):
         profile = await registry.create_profile("mine", CREATE)
-        assert (await registry.provision(ask(profile, device_name="name", **fields))).status is FAILURE
+        assert (await registry.provision(request_for(profile, device_name="name", **fields))).status is FAILURE
         assert await names(registry) == []
-        assert (await registry.provision(ask(profile, device_name="name"))).status is SUCCESS
+        assert (await registry.provision(request_for(profile, device_name="name"))).status is SUCCESS
 
     run(scenario)
 
@@ -269,7 +269,7 @@ def test_any_other_token_is_taken_as_it_is(run, token):
     async def scenario(registry):
         profile = await registry.create_profile("mine", CREATE)
         fields = {"username": "ignored", "client_id": "ignored", "certificate": "ignored"}
-        outcome = await registry.provision(ask(profile, device_name="name", token=token, **fields))
+        outcome = await registry.provision(request_for(profile, device_name="name", token=token, **fields))
         assert outcome.credentials.id == token
         assert (await registry.token_login(token)).name == "name"
         for other in (token + " ", token[:-1], "T"):
@@ -282,9 +282,9 @@ def test_token_is_unique_over_all_profiles(run):
     async def scenario(registry):
         first = await registry.create_profile("first", CREATE)
         second = await registry.create_profile("second", CREATE)
-        assert (await registry.provision(ask(first, device_name="a", token="same"))).status is SUCCESS
+        assert (await registry.provision(request_for(first, device_name="a", token="same"))).status is SUCCESS
         for profile in (first, second):
-            assert (await registry.provision(ask(profile, device_name="b", token="same"))).status is FAILURE
+            assert (await registry.provision(request_for(profile, device_name="b", token="same"))).status is FAILURE
         with pytest.raises(UsageError):
             await registry.create_device("c", "first", token="same")
         assert await names(registry) == ["a"]
@@ -294,10 +294,10 @@ def test_token_is_unique_over_all_profiles(run):
 
 
 @pytest.mark.parametrize(("gateway", "info"), [(True, {"gateway": True}), (False, None)])
-def test_new_device_is_a_gateway_if_it_said_so(run, gateway, info):
+def test_new_device_is_a_gateway_if_requested(run, gateway, info):
     async def scenario(registry):
         profile = await registry.create_profile("mine", CREATE)
-        assert (await registry.provision(ask(profile, device_name="name", gateway=gateway))).status is SUCCESS
+        assert (await registry.provision(request_for(profile, device_name="name", gateway=gateway))).status is SUCCESS
         assert await registry.read(lambda session: devices.by_name(session, "name").additional_info) == info
 
     run(scenario)
@@ -306,7 +306,7 @@ def test_new_device_is_a_gateway_if_it_said_so(run, gateway, info):
 def test_generated_names_and_tokens_differ(run):
     async def scenario(registry):
         profile = await registry.create_profile("mine", CREATE)
-        outcomes = [await registry.provision(ask(profile)) for _ in range(20)]
+        outcomes = [await registry.provision(request_for(profile)) for _ in range(20)]
         assert all(RANDOM.fullmatch(outcome.credentials.id) for outcome in outcomes)
         assert all(RANDOM.fullmatch(outcome.device_name) for outcome in outcomes)
         assert len({outcome.credentials.id for outcome in outcomes}) == 20
@@ -338,7 +338,7 @@ def test_generated_names_and_tokens_differ(run):
 def test_name_that_no_new_device_may_have_is_failure(run, name):
     async def scenario(registry):
         profile = await registry.create_profile("mine", CREATE)
-        assert (await registry.provision(ask(profile, device_name=name))).status is FAILURE
+        assert (await registry.provision(request_for(profile, device_name=name))).status is FAILURE
         with pytest.raises(UsageError):
             await registry.create_device(name, "mine")
         assert await names(registry) == []
@@ -371,7 +371,7 @@ def test_names_that_look_odd_are_accepted(run):
     async def scenario(registry):
         profile = await registry.create_profile("mine", CREATE)
         for name in accepted:
-            assert (await registry.provision(ask(profile, device_name=name))).status is SUCCESS, name
+            assert (await registry.provision(request_for(profile, device_name=name))).status is SUCCESS, name
         assert sorted(await names(registry)) == sorted(accepted)
 
     run(scenario)
@@ -380,11 +380,11 @@ def test_names_that_look_odd_are_accepted(run):
 def test_name_is_trimmed_as_java_does_and_compared_case_by_case(run):
     async def scenario(registry):
         profile = await registry.create_profile("mine", CREATE)
-        assert (await registry.provision(ask(profile, device_name="\0\t name \x1f\n"))).status is SUCCESS
-        assert (await registry.provision(ask(profile, device_name="name"))).status is FAILURE
-        assert (await registry.provision(ask(profile, device_name=" name"))).status is FAILURE
-        assert (await registry.provision(ask(profile, device_name="Name"))).status is SUCCESS
-        assert (await registry.provision(ask(profile, device_name="\u00a0name"))).status is SUCCESS
+        assert (await registry.provision(request_for(profile, device_name="\0\t name \x1f\n"))).status is SUCCESS
+        assert (await registry.provision(request_for(profile, device_name="name"))).status is FAILURE
+        assert (await registry.provision(request_for(profile, device_name=" name"))).status is FAILURE
+        assert (await registry.provision(request_for(profile, device_name="Name"))).status is SUCCESS
+        assert (await registry.provision(request_for(profile, device_name="\u00a0name"))).status is SUCCESS
         assert sorted(await names(registry)) == ["Name", "name", "\u00a0name"]
 
     run(scenario)
@@ -401,7 +401,7 @@ def statuses(outcomes):
 def test_of_fifty_requests_for_one_name_exactly_one_succeeds(run, registries):
     async def scenario(*opened):
         profile = await opened[0].create_profile("mine", CREATE)
-        requests = [ask(profile, device_name="name", token=f"token-{n}") for n in range(50)]
+        requests = [request_for(profile, device_name="name", token=f"token-{n}") for n in range(50)]
         outcomes = await asyncio.gather(*(opened[n % registries].provision(each) for n, each in enumerate(requests)))
         assert statuses(outcomes) == [FAILURE] * 49 + [SUCCESS]
         (winner,) = (outcome for outcome in outcomes if outcome.status is SUCCESS)
@@ -416,7 +416,7 @@ def test_of_fifty_requests_for_one_name_exactly_one_succeeds(run, registries):
 def test_of_fifty_requests_with_one_token_exactly_one_succeeds(run, registries):
     async def scenario(*opened):
         profile = await opened[0].create_profile("mine", CREATE)
-        requests = [ask(profile, device_name=f"name-{n}", token="token") for n in range(50)]
+        requests = [request_for(profile, device_name=f"name-{n}", token="token") for n in range(50)]
         outcomes = await asyncio.gather(*(opened[n % registries].provision(each) for n, each in enumerate(requests)))
         assert statuses(outcomes) == [FAILURE] * 49 + [SUCCESS]
         assert len(await opened[0].devices()) == 1
@@ -430,7 +430,7 @@ def test_of_two_first_requests_of_a_pre_provisioned_device_exactly_one_succeeds(
         profile = await opened[0].create_profile("mine", CHECK)
         for round_ in range(10):
             await opened[0].create_device(f"name-{round_}", "mine")
-            request = ask(profile, device_name=f"name-{round_}")
+            request = request_for(profile, device_name=f"name-{round_}")
             outcomes = await asyncio.gather(opened[0].provision(request), opened[-1].provision(request))
             assert statuses(outcomes) == [FAILURE, SUCCESS]
 
@@ -441,7 +441,7 @@ def test_requests_of_two_registries_do_not_disturb_each_other(run):
     async def scenario(*opened):
         profile = await opened[0].create_profile("mine", CREATE)
         outcomes = await asyncio.gather(
-            *(opened[n % 2].provision(ask(profile, device_name=f"name-{n}")) for n in range(100))
+            *(opened[n % 2].provision(request_for(profile, device_name=f"name-{n}")) for n in range(100))
         )
         assert statuses(outcomes) == [SUCCESS] * 100
         assert len(await opened[1].devices()) == 100
@@ -452,7 +452,7 @@ def test_requests_of_two_registries_do_not_disturb_each_other(run):
 def test_many_requests_at_once_share_commits(run):
     async def scenario(registry):
         profile = await registry.create_profile("mine", CREATE)
-        await asyncio.gather(*(registry.provision(ask(profile)) for _ in range(600)))
+        await asyncio.gather(*(registry.provision(request_for(profile)) for _ in range(600)))
         assert len(await registry.devices()) == 600
         assert registry.commits < 60
 
@@ -483,10 +483,10 @@ def test_one_that_loses_a_race_takes_no_other_with_it(run):
 def test_request_that_nobody_waits_for_any_more_stops_nothing(run):
     async def scenario(registry):
         profile = await registry.create_profile("mine", CREATE)
-        given_up = asyncio.ensure_future(registry.provision(ask(profile, device_name="given up")))
+        given_up = asyncio.ensure_future(registry.provision(request_for(profile, device_name="given up")))
         await asyncio.sleep(0)
         given_up.cancel()
-        assert (await registry.provision(ask(profile, device_name="name"))).status is SUCCESS
+        assert (await registry.provision(request_for(profile, device_name="name"))).status is SUCCESS
         assert "name" in await names(registry)
 
     run(scenario)

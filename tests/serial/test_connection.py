@@ -18,7 +18,7 @@ def console(text):
     return {"event": "console", "text": text}
 
 
-def take(line, count):
+def collect(line, count):
     found = []
     for event in line.follow(10):
         found.append(event)
@@ -52,7 +52,7 @@ def test_send_line_on_a_port_that_is_gone(bridge):
     with SerialConnection(bridge.url) as line:
         bridge.accept()
         bridge.close()
-        assert take(line, 1)[0]["event"] == "port_lost"
+        assert collect(line, 1)[0]["event"] == "port_lost"
         with pytest.raises(PortError):
             line.send_line("firstboot status")
 
@@ -68,7 +68,7 @@ def test_a_port_that_appears_later_is_waited_for(serial_device):
 def test_garbage_and_rom_messages_are_console_lines(serial_device):
     with SerialConnection(str(serial_device.path)) as line:
         serial_device.send(ROM + BOOT)
-        found = take(line, 4)
+        found = collect(line, 4)
     assert found[0] == console("\ufffd\x00ets Jul 29 2019 12:21:46")
     assert found[1:3] == [console(""), console("rst:0x1 (POWERON_RESET),boot:0x13 (SPI_FAST_FLASH_BOOT)")]
     assert found[3]["event"] == "boot"
@@ -78,7 +78,7 @@ def test_events_keeps_the_last_ones_only(serial_device):
     with SerialConnection(str(serial_device.path)) as line:
         for _ in range(50):
             serial_device.send(b"x\n" * 50)
-            assert len(take(line, 50)) == 50
+            assert len(collect(line, 50)) == 50
         assert len(line.events) == 1000
 
 
@@ -88,7 +88,7 @@ def test_wait_for_looks_at_fields(serial_device):
         assert line.expect_event("state", state="online") == {"event": "state", "state": "online"}
 
 
-def test_send_line_types_in_pieces_that_a_board_can_take(serial_device):
+def test_send_line_types_in_pieces_that_a_board_can_read(serial_device):
     with SerialConnection(str(serial_device.path)) as line:
         line.send_line("firstboot set wifi.ssid " + "gr\u00fc\u00df" * 100)
         assert serial_device.read_until(b"\r") == ("firstboot set wifi.ssid " + "gr\u00fc\u00df" * 100 + "\r").encode()
@@ -113,7 +113,7 @@ def test_a_socket_that_is_closed_yields_the_last_bytes_and_comes_back(bridge):
         bridge.accept()
         bridge.send(BOOT + b"last words")
         bridge.hang_up()
-        boot, words, lost, back = take(line, 4)
+        boot, words, lost, back = collect(line, 4)
         assert (boot["event"], words) == ("boot", console("last words"))
         assert lost["event"] == "port_lost"
         assert lost["port"] == bridge.url
@@ -126,7 +126,7 @@ def test_a_socket_that_is_closed_yields_the_last_bytes_and_comes_back(bridge):
 @pytest.mark.parametrize("kind", ["bridge", "serial_device"])
 def test_reset_of_a_line_without_rts_goes_through_micropython(request, kind):
     board = request.getfixturevalue(kind)
-    heard = []
+    received = []
 
     def micropython():
         board.read_until(b"\r\x03\r\x01")
@@ -134,7 +134,7 @@ def test_reset_of_a_line_without_rts_goes_through_micropython(request, kind):
         board.read_until(b"\x05A\x01")
         board.send(b"R")
         board.send(b"\x00")  # no raw paste here
-        heard.append(board.read_until(b"\x04"))
+        received.append(board.read_until(b"\x04"))
         board.send(b"OK" + BOOT)
 
     with SerialConnection(board.url if kind == "bridge" else str(board.path)) as line:
@@ -146,7 +146,7 @@ def test_reset_of_a_line_without_rts_goes_through_micropython(request, kind):
         line.reset()
         assert line.expect_event("boot")
         thread.join()
-    assert heard == [b"import machine\nmachine.reset()\x04"]
+    assert received == [b"import machine\nmachine.reset()\x04"]
     assert console("last words") in line.events
 
 

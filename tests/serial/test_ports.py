@@ -189,7 +189,7 @@ def test_open_as_rfc2217_what_does_not_speak_it():
 
 
 @pytest.mark.parametrize(
-    ("said", "cure"),
+    ("text", "cure"),
     [
         ("[Errno 13] could not open port {}: [Errno 13] Permission denied: '{}'", "{}: no permission: "),
         ("[Errno 16] Device or resource busy", "{}: in use by "),
@@ -198,32 +198,32 @@ def test_open_as_rfc2217_what_does_not_speak_it():
         ("something never seen before\nand more", "{}: something never seen before and more"),
     ],
 )
-def test_port_error_is_one_line_with_a_cure(device, said, cure):
+def test_port_error_is_one_line_with_a_cure(device, text, cure):
     _, name = device
-    told = str(ports.port_error(name, said.replace("{}", name)))
-    assert told.startswith(cure.replace("{}", name))
-    assert "\n" not in told
+    message = str(ports.port_error(name, text.replace("{}", name)))
+    assert message.startswith(cure.replace("{}", name))
+    assert "\n" not in message
 
 
 def test_port_error_of_permission_names_the_group(tmp_path):
     path = tmp_path / "ttyUSB0"
     path.touch()
-    said = f"[Errno 13] could not open port {path}: [Errno 13] Permission denied"
-    told = str(ports.port_error(str(path), said))
+    text = f"[Errno 13] could not open port {path}: [Errno 13] Permission denied"
+    message = str(ports.port_error(str(path), text))
     group = path.group()
-    assert ("belongs to root alone" in told) if group == "root" else (f"sudo usermod -aG {group} " in told)
+    assert ("belongs to root alone" in message) if group == "root" else (f"sudo usermod -aG {group} " in message)
 
 
 @pytest.mark.parametrize(
-    ("said", "cure"),
+    ("text", "cure"),
     [
         ("[Errno 113] No route to host", "cannot be reached"),
         ("Could not open port: timed out", "cannot be reached"),
         ("socket disconnected", "the connection broke (socket disconnected)"),
     ],
 )
-def test_port_error_of_a_socket(said, cure):
-    assert cure in str(ports.port_error("socket://127.0.0.1:1", said))
+def test_port_error_of_a_socket(text, cure):
+    assert cure in str(ports.port_error("socket://127.0.0.1:1", text))
 
 
 def test_open_a_device_that_has_no_reset_lines(device):

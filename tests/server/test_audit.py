@@ -36,19 +36,19 @@ def brief(server, **wanted):
     return [(row["transport"], row["what"], row["entity"], row["result"]) for row in rows(server, **wanted)]
 
 
-@pytest.mark.parametrize(("transport", "ask"), [("mqtt", over_mqtt), ("http", over_http)])
-def test_every_provisioning_outcome_has_its_row(server, transport, ask):
+@pytest.mark.parametrize(("transport", "provision"), [("mqtt", over_mqtt), ("http", over_http)])
+def test_every_provisioning_outcome_has_its_row(server, transport, provision):
     tray = server.new_profile(ProvisionType.CHECK_PRE_PROVISIONED_DEVICES)
     disabled = server.new_profile(ProvisionType.DISABLED)
     server.query(lambda registry: registry.create_device("press-4", tray.name, token="token-of-press-4"))
-    ask(server, server.profile, success("a-token-of-its-own"), deviceName="a", token="a-token-of-its-own")
-    ask(server, server.profile, FAILURE, deviceName="a")
-    ask(server, server.profile, FAILURE, deviceName="b", token="a-token-of-its-own")
-    ask(server, server.profile, NOT_FOUND, deviceName="c", provisionDeviceSecret="nearly-right")
-    ask(server, disabled, NOT_FOUND, deviceName="d")
-    ask(server, tray, success("token-of-press-4"), deviceName="press-4")
-    ask(server, tray, FAILURE, deviceName="press-4")
-    ask(server, tray, FAILURE, deviceName="not there")
+    provision(server, server.profile, success("a-token-of-its-own"), deviceName="a", token="a-token-of-its-own")
+    provision(server, server.profile, FAILURE, deviceName="a")
+    provision(server, server.profile, FAILURE, deviceName="b", token="a-token-of-its-own")
+    provision(server, server.profile, NOT_FOUND, deviceName="c", provisionDeviceSecret="nearly-right")
+    provision(server, disabled, NOT_FOUND, deviceName="d")
+    provision(server, tray, success("token-of-press-4"), deviceName="press-4")
+    provision(server, tray, FAILURE, deviceName="press-4")
+    provision(server, tray, FAILURE, deviceName="not there")
     assert brief(server) == [
         (transport, "provision", entity, result)
         for entity, result in (
@@ -62,8 +62,8 @@ def test_every_provisioning_outcome_has_its_row(server, transport, ask):
             ("not there", "FAILURE"),
         )
     ]
-    told = server.events("exchange")
-    for row, event in zip(rows(server), told, strict=True):
+    events = server.events("exchange")
+    for row, event in zip(rows(server), events, strict=True):
         assert (row["who"], row["address"], row["transport"]) == ("device", "127.0.0.1", transport)
         assert row["request"] == event["request"]
         assert abs(row["ts_ms"] - event["ts"]) < 60_000
@@ -155,8 +155,8 @@ def test_loser_of_a_race_between_two_processes_has_a_row_too(server, database):
                     key=profile.provision_key, secret=profile.provision_secret, device_name=f"device-{n}"
                 )
                 one, two = registry.provision(wanted), other.provision(wanted)
-                told = [outcome.status for outcome in await asyncio.gather(one, two)]
-                assert sorted(told) == ["FAILURE", "SUCCESS"]
+                statuses = [outcome.status for outcome in await asyncio.gather(one, two)]
+                assert sorted(statuses) == ["FAILURE", "SUCCESS"]
         finally:
             await other.close()
 

@@ -28,7 +28,7 @@ def series(text):
 
 
 def value(text):
-    """What a value of telemetry is stored as."""
+    """The stored value of a value in telemetry."""
     ((ts, key, found),) = series('{"k":' + text + "}")
     assert (ts, key) == (NOW, "k")
     attribute = device_json.read_attributes(b'{"k":%s}' % text.encode())["k"]
@@ -193,10 +193,15 @@ def test_gateway_is_read_as_java_parses_booleans(written, read):
 
 
 def test_request_with_nothing_but_key_and_secret_has_the_defaults():
-    asked = request()
-    assert (asked.key, asked.secret) == ("key", SECRET)
-    assert (asked.device_name, asked.credentials_type, asked.token, asked.gateway) == ("", "ACCESS_TOKEN", "", False)
-    assert not asked.has_material
+    requested = request()
+    assert (requested.key, requested.secret) == ("key", SECRET)
+    assert (requested.device_name, requested.credentials_type, requested.token, requested.gateway) == (
+        "",
+        "ACCESS_TOKEN",
+        "",
+        False,
+    )
+    assert not requested.has_material
 
 
 def test_request_does_not_show_its_secrets():
@@ -206,13 +211,13 @@ def test_request_does_not_show_its_secrets():
 @pytest.mark.parametrize("odd", [None, {}, [], ["nonce"], ["a", "b"], True])
 def test_field_of_the_extensions_that_is_no_text_is_ignored_as_thingsboard_ignores_it(odd):
     names = ("proof", "provisionDeviceNonce", "provisionDeviceProof")
-    asked = request(**dict.fromkeys(names, odd))
-    assert (asked.wants_nonce, asked.nonce, asked.proof) == (False, "", "")
+    requested = request(**dict.fromkeys(names, odd))
+    assert (requested.wants_nonce, requested.nonce, requested.proof) == (False, "", "")
 
 
 def test_fields_of_the_extensions_are_read():
-    asked = request(proof="nonce", provisionDeviceNonce="n", provisionDeviceProof="p")
-    assert (asked.wants_nonce, asked.nonce, asked.proof) == (True, "n", "p")
+    requested = request(proof="nonce", provisionDeviceNonce="n", provisionDeviceProof="p")
+    assert (requested.wants_nonce, requested.nonce, requested.proof) == (True, "n", "p")
     assert not any(request(proof=other).wants_nonce for other in ("", "Nonce", "nonce ", 1))
 
 
@@ -234,8 +239,8 @@ def test_last_of_a_doubled_key_counts():
     ],
 )
 def test_request_is_read_in_its_lenient_forms(payload):
-    asked = device_json.read_request(payload)
-    assert (asked.key, asked.secret, asked.device_name) == ("k", "s", "007")
+    requested = device_json.read_request(payload)
+    assert (requested.key, requested.secret, requested.device_name) == ("k", "s", "007")
 
 
 def test_word_that_is_no_number_is_read_as_its_text():
@@ -246,8 +251,8 @@ def test_word_that_is_no_number_is_read_as_its_text():
 
 
 def test_unknown_keys_are_ignored_and_keys_are_case_sensitive():
-    asked = request(DeviceName="x", devicename="y", deviceType="z", other={"deep": [None]})
-    assert asked.device_name == ""
+    requested = request(DeviceName="x", devicename="y", deviceType="z", other={"deep": [None]})
+    assert requested.device_name == ""
 
 
 def test_deepest_nesting_that_is_allowed_is_read():
@@ -752,9 +757,9 @@ def test_rotation_to_what_is_no_wish_is_refused(params, error):
 
 def test_rotation_is_read_as_a_request_is():
     fields = b'"credentialsType":"MQTT_BASIC","token":1.50,"clientId":["c"],"username":"u","password":true,"hash":"h"'
-    wish, asked = device_json.read_rotation(b'{"params":{%s,"x":1}}' % fields), request_text(fields)
+    wish, requested = device_json.read_rotation(b'{"params":{%s,"x":1}}' % fields), request_text(fields)
     assert (wish.token, wish.client_id, wish.password) == ("1.50", "c", "true")
-    assert vars(wish).items() <= vars(asked).items()
+    assert vars(wish).items() <= vars(requested).items()
 
 
 @pytest.mark.parametrize(

@@ -45,9 +45,9 @@ def reference(key, message):
 
 
 def proof(secret, **fields):
-    """What a device sends that has this claim secret."""
-    told = {"credentialsType": "ACCESS_TOKEN", **fields}
-    return reference(secret, "\n".join(told.get(name, "") for name in FIELDS))
+    """The proof of a device with this claim secret."""
+    body = {"credentialsType": "ACCESS_TOKEN", **fields}
+    return reference(secret, "\n".join(body.get(name, "") for name in FIELDS))
 
 
 # The claim secret.
@@ -203,13 +203,13 @@ def test_nonce_is_there_for_any_key_and_name_and_tells_nothing_of_them(key, name
 # The decision.
 
 
-def ask(profile, **fields):
+def request_for(profile, **fields):
     return ProvisionRequest(**{"key": profile.provision_key, "secret": profile.provision_secret, **fields})
 
 
 async def nonce_for(registry, profile, name):
-    asked = ask(profile, secret="", device_name=name, wants_nonce=True)
-    outcome = await registry.provision(asked)
+    requested = request_for(profile, secret="", device_name=name, wants_nonce=True)
+    outcome = await registry.provision(requested)
     assert outcome.status is Status.NONCE
     assert outcome.credentials is None
     return outcome.nonce
@@ -221,10 +221,10 @@ NAMES |= {"password": "password", "certificate": "hash", "nonce": "nonce", "cred
 
 async def proven(registry, profile, name, *, group_key=None, **fields):
     """A request that proves its claim secret."""
-    told = {"nonce": await nonce_for(registry, profile, name), "device_name": name, **fields}
+    wanted = {"nonce": await nonce_for(registry, profile, name), "device_name": name, **fields}
     secret = reference(group_key or profile.provision_secret, name.strip())
-    shown = proof(secret, **{NAMES[field]: value for field, value in told.items() if field in NAMES})
-    return ask(profile, secret="", proof=shown, **told)
+    shown = proof(secret, **{NAMES[field]: value for field, value in wanted.items() if field in NAMES})
+    return request_for(profile, secret="", proof=shown, **wanted)
 
 
 @on_both_databases
@@ -244,7 +244,7 @@ def test_claim_secret_of_another_name_or_profile_is_not_found(run, strategy):
                 ("", device_name),
             ]:
                 secret = reference(group_key, name)
-                outcome = await registry.provision(ask(profile, secret=secret, device_name=device_name))
+                outcome = await registry.provision(request_for(profile, secret=secret, device_name=device_name))
                 assert outcome.status is Status.NOT_FOUND, (device_name, name)
         assert await registry.devices() == before
 
@@ -270,16 +270,16 @@ def test_claim_secret_is_as_good_as_the_profile_s_for_its_name(run, strategy, de
         if device == "there":
             await registry.create_device("press-4", "mine", token="its-token")
         if by_proof:
-            asked = await proven(registry, profile, "press-4 ", token="asked-for")
+            requested = await proven(registry, profile, "press-4 ", token="asked-for")
         else:
             secret = claim_secret(profile.provision_secret, "press-4")
-            asked = ask(profile, secret=secret, device_name="press-4 ", token="asked-for")
-        outcome = await registry.provision(asked)
+            requested = request_for(profile, secret=secret, device_name="press-4 ", token="asked-for")
+        outcome = await registry.provision(requested)
         assert outcome.status is status
         if status is Status.SUCCESS:
             assert outcome.credentials == access_token("its-token" if strategy is CHECK else "asked-for")
             assert [each.name for each in await registry.devices()] == ["press-4"]
-        replayed = await registry.provision(asked)
+        replayed = await registry.provision(requested)
         assert replayed.status is (Status.FAILURE if status is Status.SUCCESS else status)
 
     run(scenario)
@@ -289,17 +289,17 @@ def test_claim_secret_is_as_good_as_the_profile_s_for_its_name(run, strategy, de
 def test_secret_of_a_chain_profile_is_none_however_it_is_shown(run):
     async def scenario(registry):
         profile = await registry.create_profile("chain", CHAIN)
-        for asked in (
-            ask(profile, device_name="a", secret=claim_secret(profile.provision_secret, "a")),
+        for requested in (
+            request_for(profile, device_name="a", secret=claim_secret(profile.provision_secret, "a")),
             await proven(registry, profile, "a"),
         ):
-            assert (await registry.provision(asked)).status is Status.FAILURE
+            assert (await registry.provision(requested)).status is Status.FAILURE
         assert await registry.devices() == []
 
     run(scenario)
 
 
-ASKED_FOR = {
+REQUESTED = {
     "token": {"token": "a-token"},
     "nothing": {},
     "basic": {
@@ -313,21 +313,26 @@ ASKED_FOR = {
 
 
 @on_both_databases
-@pytest.mark.parametrize("wish", ASKED_FOR.values(), ids=ASKED_FOR)
+@pytest.mark.parametrize("wish", REQUESTED.values(), ids=REQUESTED)
 def test_proof_with_any_one_field_changed_is_not_found(run, wish):
     async def scenario(registry):
         profile = await registry.create_profile("mine", CREATE)
         other = await registry.create_profile("other", CREATE)
-        asked = await proven(registry, profile, "press-4", **wish)
-        fields = {**vars(asked)}
+        requested = await proven(registry, profile, "press-4", **wish)
+        fields = {**vars(requested)}
         later = Nonces(registry.secret_box.nonce_key, lambda: now_ms() + 1)
         changes = {
             "key": ["", other.provision_key, "unknown"],
             "secret": ["wrong"],
             "device_name": ["", "press-5", "press-4 ", "PRESS-4"],
-            "credentials_type": [each for each in CredentialsType if each is not asked.credentials_type],
-            "nonce": ["", asked.nonce[:-1], asked.nonce.upper(), later.issue(asked.key, "press-4")],
-            "proof": ["", asked.proof[:-1], asked.proof.upper(), reference(profile.provision_secret, "press-4")],
+            "credentials_type": [each for each in CredentialsType if each is not requested.credentials_type],
+            "nonce": ["", requested.nonce[:-1], requested.nonce.upper(), later.issue(requested.key, "press-4")],
+            "proof": [
+                "",
+                requested.proof[:-1],
+                requested.proof.upper(),
+                reference(profile.provision_secret, "press-4"),
+            ],
         }
         for name in ("token", "client_id", "username", "password", "certificate"):
             changes[name] = [fields[name] + "x", fields[name] + "\n", fields[name][:-1] if fields[name] else " "]
@@ -336,9 +341,9 @@ def test_proof_with_any_one_field_changed_is_not_found(run, wish):
                 outcome = await registry.provision(ProvisionRequest(**{**fields, name: value}))
                 assert outcome.status is Status.NOT_FOUND, name
         assert await registry.devices() == []
-        outcome = await registry.provision(asked)
+        outcome = await registry.provision(requested)
         assert outcome.status is Status.SUCCESS
-        assert outcome.credentials.type is asked.credentials_type
+        assert outcome.credentials.type is requested.credentials_type
 
     run(scenario)
 
@@ -351,8 +356,8 @@ def test_proof_under_anything_but_the_claim_secret_is_not_found(run):
         own = profile.provision_secret
         for key in (own, "", profile.provision_key, reference(own, ""), reference(own, "press-4").upper()):
             shown = proof(key, nonce=nonce, deviceName="press-4")
-            asked = ask(profile, secret="", device_name="press-4", nonce=nonce, proof=shown)
-            assert (await registry.provision(asked)).status is Status.NOT_FOUND
+            requested = request_for(profile, secret="", device_name="press-4", nonce=nonce, proof=shown)
+            assert (await registry.provision(requested)).status is Status.NOT_FOUND
         assert await registry.devices() == []
 
     run(scenario)
@@ -405,8 +410,8 @@ def test_nonce_leaves_nothing_behind_and_is_no_oracle(run):
         shapes = set()
         for key in (profile.provision_key, off.provision_key, "unknown", "", "a\0b"):
             for name in ("there", "absent", "", "  ", "{{bad}}", "a\0b"):
-                asked = ProvisionRequest(key=key, secret="", device_name=name, wants_nonce=True, token="a-token")
-                outcome = await registry.provision(asked)
+                requested = ProvisionRequest(key=key, secret="", device_name=name, wants_nonce=True, token="a-token")
+                outcome = await registry.provision(requested)
                 shapes.add((outcome.status, outcome.credentials, outcome.device_name, len(outcome.nonce)))
         assert shapes == {(Status.NONCE, None, "", 77)}
         assert (await registry.devices(), registry.commits) == (before, commits)
@@ -416,12 +421,12 @@ def test_nonce_leaves_nothing_behind_and_is_no_oracle(run):
 
 
 @on_both_databases
-def test_request_with_a_secret_is_a_plain_one_whatever_else_it_says(run):
+def test_request_with_a_secret_is_a_plain_one_whatever_else_it_has(run):
     async def scenario(registry):
         profile = await registry.create_profile("mine", CREATE)
         more = {"wants_nonce": True, "nonce": "x", "proof": "y", "gateway": True}
-        assert (await registry.provision(ask(profile, secret="wrong", **more))).status is Status.NOT_FOUND
-        assert (await registry.provision(ask(profile, device_name="a", **more))).status is Status.SUCCESS
+        assert (await registry.provision(request_for(profile, secret="wrong", **more))).status is Status.NOT_FOUND
+        assert (await registry.provision(request_for(profile, device_name="a", **more))).status is Status.SUCCESS
 
     run(scenario)
 
@@ -458,87 +463,87 @@ def with_key(server, body):
     return {"provisionDeviceKey": server.profile.provision_key, **body}
 
 
-every_transport = pytest.mark.parametrize("say", [over_mqtt, over_http, over_coap], ids=["mqtt", "http", "coap"])
-ASK_NONCE = {"provisionDeviceSecret": "", "proof": "nonce"}
+every_transport = pytest.mark.parametrize("send", [over_mqtt, over_http, over_coap], ids=["mqtt", "http", "coap"])
+NONCE_REQUEST = {"provisionDeviceSecret": "", "proof": "nonce"}
 
 
-def prove(server, say, secret, **fields):
+def prove(server, send, secret, **fields):
     """Ask for a nonce and send a proof; returns what was sent and what was answered."""
-    answer = json.loads(say(server, {**ASK_NONCE, "deviceName": fields["deviceName"]}))
+    answer = json.loads(send(server, {**NONCE_REQUEST, "deviceName": fields["deviceName"]}))
     assert list(answer) == ["nonce", "status"]
     assert answer["status"] == "NONCE"
     nonce = answer["nonce"]
     shown = proof(secret, nonce=nonce, **fields)
     body = {"provisionDeviceSecret": "", "provisionDeviceNonce": nonce, "provisionDeviceProof": shown, **fields}
-    return body, say(server, body)
+    return body, send(server, body)
 
 
 @every_transport
 @on_both_databases
-def test_device_that_proves_its_secret_never_says_it(server, database, say):
+def test_device_that_proves_its_secret_never_sends_it(server, database, send):
     secret = reference(server.profile.provision_secret, "press-4")
-    body, answer = prove(server, say, secret, deviceName="press-4", token="a-token-of-press-4")
+    body, answer = prove(server, send, secret, deviceName="press-4", token="a-token-of-press-4")
     assert json.loads(answer) == {
         "credentialsValue": "a-token-of-press-4",
         "credentialsType": "ACCESS_TOKEN",
         "status": "SUCCESS",
     }
-    assert say(server, body) == FAILURE  # who heard it all and says it again
-    said = [secret, body["provisionDeviceProof"], body["provisionDeviceNonce"], "a-token-of-press-4"]
-    assert holding(everything(server.data, database), said) == []
-    told = json.dumps(server.events())
-    assert not any(each in told for each in said)
+    assert send(server, body) == FAILURE  # who heard it all and says it again
+    secrets = [secret, body["provisionDeviceProof"], body["provisionDeviceNonce"], "a-token-of-press-4"]
+    assert holding(everything(server.data, database), secrets) == []
+    events = json.dumps(server.events())
+    assert not any(each in events for each in secrets)
     statuses = [each["status"] for each in server.events("exchange")]
     assert statuses == ["NONCE", "SUCCESS", "FAILURE"]
 
 
 @every_transport
-def test_proof_that_is_wrong_is_answered_as_a_wrong_secret(server, say):
+def test_proof_that_is_wrong_is_answered_as_a_wrong_secret(server, send):
     for secret in (server.profile.provision_secret, reference(server.profile.provision_secret, "press-5"), "wrong"):
-        assert prove(server, say, secret, deviceName="press-4")[1] == NOT_FOUND
+        assert prove(server, send, secret, deviceName="press-4")[1] == NOT_FOUND
     secret = reference(server.profile.provision_secret, "press-4")
-    body, _ = prove(server, say, secret, deviceName="press-4", token="a\nb")
-    assert say(server, body) == NOT_FOUND
+    body, _ = prove(server, send, secret, deviceName="press-4", token="a\nb")
+    assert send(server, body) == NOT_FOUND
     for fields in ({"provisionDeviceProof": None}, {"provisionDeviceNonce": {}}, {"proof": [1, 2]}, {"proof": "NONCE"}):
-        assert say(server, {**body, "token": "t", **fields}) == NOT_FOUND
+        assert send(server, {**body, "token": "t", **fields}) == NOT_FOUND
     assert server.device_names() == []
 
 
 @every_transport
-def test_nonce_is_the_same_answer_for_what_exists_and_what_does_not(server, say):
+def test_nonce_is_the_same_answer_for_what_exists_and_what_does_not(server, send):
     server.query(lambda registry: registry.create_device("there", "default"))
     for fields in ({}, {"provisionDeviceKey": "unknown"}, {"deviceName": "there"}, {"deviceName": "  "}):
-        answer = json.loads(say(server, {**ASK_NONCE, **fields}))
+        answer = json.loads(send(server, {**NONCE_REQUEST, **fields}))
         assert set(answer) == {"nonce", "status"}
         assert len(answer["nonce"]) == 77
     assert server.device_names() == ["there"]
 
 
 @every_transport
-def test_claim_secret_opens_its_name_and_no_other(server, say):
+def test_claim_secret_opens_its_name_and_no_other(server, send):
     secret = claim_secret(server.profile.provision_secret, "press-4")
     for name in ("press-5", ""):
-        assert say(server, {"provisionDeviceSecret": secret, "deviceName": name}) == NOT_FOUND
-    assert b"SUCCESS" in say(server, {"provisionDeviceSecret": secret, "deviceName": "press-4"})
+        assert send(server, {"provisionDeviceSecret": secret, "deviceName": name}) == NOT_FOUND
+    assert b"SUCCESS" in send(server, {"provisionDeviceSecret": secret, "deviceName": "press-4"})
     assert server.device_names() == ["press-4"]
 
 
 @every_transport
 @pytest.mark.parametrize("odd", [None, {}, [], [1, 2], 7, True, "nonce"])
-def test_fields_that_thingsboard_does_not_know_are_ignored_beside_a_secret(server, say, odd):
+def test_fields_that_thingsboard_does_not_know_are_ignored_beside_a_secret(server, send, odd):
     more = dict.fromkeys(("proof", "provisionDeviceNonce", "provisionDeviceProof"), odd)
     body = {"provisionDeviceSecret": server.profile.provision_secret, "deviceName": "a", **more}
-    assert b'"SUCCESS"' in say(server, body)
+    assert b'"SUCCESS"' in send(server, body)
 
 
 def test_proofs_are_limited_as_secrets_are_and_so_are_nonces_then(start_server):
     server = start_server(limits=Rules())
-    nonce = json.loads(over_http(server, {**ASK_NONCE, "deviceName": "press-4"}))["nonce"]
+    nonce = json.loads(over_http(server, {**NONCE_REQUEST, "deviceName": "press-4"}))["nonce"]
     wrong = {"provisionDeviceSecret": "", "provisionDeviceNonce": nonce, "provisionDeviceProof": "0" * 64}
     for _ in range(10):
         assert over_http(server, {**wrong, "deviceName": "press-4"}) == NOT_FOUND
-        over_http(server, {**ASK_NONCE, "deviceName": "press-5"})  # to ask is no failure
-    for body in ({**wrong, "deviceName": "press-4"}, {**ASK_NONCE, "deviceName": "press-4"}):
+        over_http(server, {**NONCE_REQUEST, "deviceName": "press-5"})  # to ask is no failure
+    for body in ({**wrong, "deviceName": "press-4"}, {**NONCE_REQUEST, "deviceName": "press-4"}):
         assert call(server, "/api/v1/provision", json.dumps(with_key(server, body)))[0] == 429
     secret = reference(server.profile.provision_secret, "press-5")
     assert b"SUCCESS" in prove(server, over_http, secret, deviceName="press-5")[1]

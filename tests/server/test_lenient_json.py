@@ -406,8 +406,8 @@ PIECES = st.lists(
 
 @given(st.text() | PIECES)
 def test_any_text_is_read_or_refused_and_nothing_else(text):
-    said = refusal(text)
-    assert said is None or re.search(r"wanted at character \d+$", said)
+    reason = refusal(text)
+    assert reason is None or re.search(r"wanted at character \d+$", reason)
 
 
 def refusal(text):

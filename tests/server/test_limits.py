@@ -1,4 +1,4 @@
-"""How often somebody may be wrong: the rules, by a clock that is turned by hand; then on the wire."""
+"""Limits on failed attempts: the rules, by a clock that is turned by hand; then on the wire."""
 
 import contextlib
 import json
@@ -44,7 +44,7 @@ def made(**rules):
 
 
 def attempt(limits, address, name, key="key", *, wrong=True):
-    """Whether somebody was listened to."""
+    """Return whether an attempt was let through."""
     try:
         limits.check(address, name, key)
     except Limited:
@@ -54,7 +54,7 @@ def attempt(limits, address, name, key="key", *, wrong=True):
     return True
 
 
-def heard(limits, attempts):
+def passed(limits, attempts):
     return sum(attempt(limits, *each) for each in attempts)
 
 
@@ -63,17 +63,17 @@ def heard(limits, attempts):
 A, B, C = "192.0.2.1", "192.0.2.2", "192.0.2.3"
 
 
-def test_caller_is_refused_after_its_failures_and_heard_again_in_the_next_window():
+def test_caller_is_refused_after_its_failures_and_accepted_again_in_the_next_window():
     limits, clock = made()
-    assert heard(limits, [(A, "board")] * 50) == 10
+    assert passed(limits, [(A, "board")] * 50) == 10
     clock.now += 59.9
     assert not attempt(limits, A, "board")
     clock.now += 0.2
-    assert heard(limits, [(A, "board")] * 50) == 10
+    assert passed(limits, [(A, "board")] * 50) == 10
 
 
 @pytest.mark.parametrize("passed", [0, 0.5, 30, 59, 59.999])
-def test_refusal_says_when_to_come_back(passed):
+def test_refusal_has_when_to_come_back(passed):
     limits, clock = made(per_caller=1)
     attempt(limits, A, "board")
     clock.now += passed
@@ -87,22 +87,22 @@ def test_refusal_says_when_to_come_back(passed):
 
 def test_one_bad_board_never_locks_out_another_behind_the_same_address():
     limits, _ = made()
-    assert heard(limits, [(A, "bad")] * 5000) == 10
+    assert passed(limits, [(A, "bad")] * 5000) == 10
     for n in range(1000):
         assert attempt(limits, A, f"good-{n}", wrong=False)
 
 
 def test_guesser_who_makes_up_names_has_the_share_of_its_address():
     limits, _ = made()
-    assert heard(limits, [(A, f"name-{n}") for n in range(5000)]) == 120
-    assert heard(limits, [(A, f"name-{n}", f"key-{n}") for n in range(5000)]) == 0
+    assert passed(limits, [(A, f"name-{n}") for n in range(5000)]) == 120
+    assert passed(limits, [(A, f"name-{n}", f"key-{n}") for n in range(5000)]) == 0
     assert attempt(limits, B, "name-1", wrong=False)
 
 
 def test_key_that_is_guessed_from_everywhere_is_closed_to_the_guessers_alone():
     limits, _ = made()
     crowd = [f"198.51.100.{n}" for n in range(200)]
-    assert heard(limits, [(address, "board", "key") for _ in range(10) for address in crowd]) == 600
+    assert passed(limits, [(address, "board", "key") for _ in range(10) for address in crowd]) == 600
     assert not any(attempt(limits, address, "another", "key") for address in crowd)
     assert attempt(limits, A, "good", "key", wrong=False)
     assert attempt(limits, crowd[0], "another", "another-key", wrong=False)
@@ -115,7 +115,7 @@ def test_ipv6_addresses_of_one_network_are_one(callers):
     limits, _ = made(per_address=5)
     network = 0x20010DB8 << 96
     addresses = [str(_ipv6(network + low)) for low, _ in callers]
-    assert heard(limits, [(address, name) for address, (_, name) in zip(addresses, callers, strict=True)]) <= 5
+    assert passed(limits, [(address, name) for address, (_, name) in zip(addresses, callers, strict=True)]) <= 5
     assert attempt(limits, str(_ipv6(network + (1 << 64))), "x", wrong=False)
 
 
@@ -126,29 +126,29 @@ def _ipv6(number):
 def test_ipv4_address_that_is_written_as_ipv6_is_the_same():
     limits, _ = made(per_address=2)
     assert (
-        heard(limits, [(A, "a"), (f"::ffff:{A}", "b"), (A, "c"), (f"::FFFF:{A}", "d"), ("::ffff:c000:201", "e")]) == 2
+        passed(limits, [(A, "a"), (f"::ffff:{A}", "b"), (A, "c"), (f"::FFFF:{A}", "d"), ("::ffff:c000:201", "e")]) == 2
     )
     assert attempt(limits, f"::ffff:{B}", "a", wrong=False)  # mapped addresses are no network of their own
 
 
 def test_zone_of_an_address_does_not_make_it_another():
     limits, _ = made(per_address=2)
-    assert heard(limits, [("fe80::1%eth0", "a"), ("fe80::1%eth1", "b"), ("fe80::2", "c")]) == 2
+    assert passed(limits, [("fe80::1%eth0", "a"), ("fe80::1%eth1", "b"), ("fe80::2", "c")]) == 2
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.1.2.3", "::1", "::ffff:127.0.0.1"])
 def test_this_machine_has_no_limits_only_if_they_are_lifted(address):
     limits, _ = made(lift_loopback=True)
-    assert heard(limits, [(address, "board")] * 1000) == 1000
-    assert heard(limits, [(A, "board")] * 1000) == 10
+    assert passed(limits, [(address, "board")] * 1000) == 1000
+    assert passed(limits, [(A, "board")] * 1000) == 10
     limits, _ = made()
-    assert heard(limits, [(address, "board")] * 1000) == 10
+    assert passed(limits, [(address, "board")] * 1000) == 10
 
 
 @pytest.mark.parametrize("address", ["", "testclient", "not an address", "300.1.1.1"])
 def test_address_that_is_none_counts_as_it_is(address):
     limits, _ = made(lift_loopback=True)
-    assert heard(limits, [(address, "board")] * 1000) == 10
+    assert passed(limits, [(address, "board")] * 1000) == 10
 
 
 EVENTS = st.lists(
@@ -201,7 +201,7 @@ def test_memory_is_bounded_by_failures_whatever_their_names_and_freed_after_the_
         tracemalloc.stop()
 
 
-def test_who_is_only_asked_about_takes_no_memory():
+def test_caller_that_is_only_checked_takes_no_memory():
     limits, _ = made()
     limits.check(A, "board", "key")
     tracemalloc.start()
@@ -223,9 +223,9 @@ def log_in(server, code, username, **fields):
 
 
 def expect_no_secret(server, *secrets):
-    told = json.dumps(server.events())
+    events = json.dumps(server.events())
     for secret in (server.profile.provision_key, server.profile.provision_secret, *secrets):
-        assert json.dumps(secret)[1:-1] not in told
+        assert json.dumps(secret)[1:-1] not in events
 
 
 def test_wrong_secrets_over_http_are_refused_after_ten_and_other_boards_served(start_server):

@@ -1,4 +1,4 @@
-"""What Prometheus reads, after real exchanges."""
+"""Metrics as Prometheus reads them, after real exchanges."""
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -38,18 +38,18 @@ def value(samples, name, **labels):
     return samples.get((f"firstboot_{name}", tuple(sorted(labels.items()))), 0)
 
 
-@pytest.mark.parametrize(("transport", "ask"), [("mqtt", over_mqtt), ("http", over_http)])
-def test_exchanges_are_counted_by_how_they_ended(start_server, transport, ask):
+@pytest.mark.parametrize(("transport", "provision"), [("mqtt", over_mqtt), ("http", over_http)])
+def test_exchanges_are_counted_by_how_they_ended(start_server, transport, provision):
     server = start_server(limits=Rules(per_caller=3))
     before = read(server)
-    ask(server, server.profile, success("a-token-of-its-own"), deviceName="a", token="a-token-of-its-own")
+    provision(server, server.profile, success("a-token-of-its-own"), deviceName="a", token="a-token-of-its-own")
     for _ in range(2):
-        ask(server, server.profile, FAILURE, deviceName="a")
+        provision(server, server.profile, FAILURE, deviceName="a")
     for _ in range(3):
-        ask(server, server.profile, NOT_FOUND, deviceName="b", provisionDeviceSecret="nearly-right")
+        provision(server, server.profile, NOT_FOUND, deviceName="b", provisionDeviceSecret="nearly-right")
     for _ in range(4):
-        ask(server, server.profile, None, deviceName="b", provisionDeviceSecret="nearly-right")
-    ask(server, server.profile, None, provisionDeviceSecret=...)  # not a readable request
+        provision(server, server.profile, None, deviceName="b", provisionDeviceSecret="nearly-right")
+    provision(server, server.profile, None, provisionDeviceSecret=...)  # not a readable request
     after = read(server)
     counted = {result: value(after, "exchanges_total", transport=transport, result=result) for result in RESULTS}
     assert counted == {"SUCCESS": 1, "FAILURE": 2, "NOT_FOUND": 3, "limited": 4, "unreadable": 1}

@@ -1,4 +1,4 @@
-"""Who hears what is done to a device: listeners, calls and their answers, watch_session_ends."""
+"""Notifications of what is done to a device: listeners, calls and their answers, watch_session_ends."""
 
 import asyncio
 import uuid
@@ -36,52 +36,52 @@ async def turn():
 # Attributes and watch_session_ends.
 
 
-def test_listeners_of_a_device_hear_its_attributes_and_nobody_elses():
+def test_listeners_of_a_device_receive_its_attributes_and_nobody_elses():
     async def scenario(presence):
-        heard = []
-        stops = [presence.listen_attributes(ONE, lambda *told, n=n: heard.append((n, *told))) for n in range(2)]
+        received = []
+        stops = [presence.listen_attributes(ONE, lambda *change, n=n: received.append((n, *change))) for n in range(2)]
         presence.notify_attributes(ONE, {"a": 1}, [])
         presence.notify_attributes(OTHER, {"b": 2}, [])
         stops[0]()
         presence.notify_attributes(ONE, {}, ["a"])
         stops[1]()
         presence.notify_attributes(ONE, {"c": 3}, [])
-        assert heard == [(0, {"a": 1}, []), (1, {"a": 1}, []), (1, {}, ["a"])]
+        assert received == [(0, {"a": 1}, []), (1, {"a": 1}, []), (1, {}, ["a"])]
 
     run(scenario)
 
 
 def test_stopping_twice_harms_no_later_listener():
     async def scenario(presence):
-        heard = []
-        stop = presence.listen_attributes(ONE, lambda *_: heard.append("first"))
+        received = []
+        stop = presence.listen_attributes(ONE, lambda *_: received.append("first"))
         stop()
-        later = presence.listen_attributes(ONE, lambda *_: heard.append("second"))
+        later = presence.listen_attributes(ONE, lambda *_: received.append("second"))
         stop()
         presence.notify_attributes(ONE, {}, [])
-        assert heard == ["second"]
+        assert received == ["second"]
         later()
 
     run(scenario)
 
 
 @pytest.mark.parametrize("why", list(SessionEnd))
-def test_ending_reaches_every_session_even_if_they_leave_as_they_hear_it(why):
+def test_ending_reaches_every_session_even_if_they_leave_at_once(why):
     async def scenario(presence):
-        heard, stops = [], []
+        received, stops = [], []
         for n in range(3):
 
             def end(reason, n=n):
-                heard.append((n, reason))
+                received.append((n, reason))
                 stops[n]()
 
             stops.append(presence.listen_session_end(ONE, end))
         assert presence.is_connected(ONE)
         assert not presence.is_connected(OTHER)
         presence.notify_session_end(OTHER, why)
-        assert heard == []
+        assert received == []
         presence.notify_session_end(ONE, why)
-        assert heard == [(n, why) for n in range(3)]
+        assert received == [(n, why) for n in range(3)]
         assert not presence.is_connected(ONE)
 
     run(scenario)
@@ -90,15 +90,15 @@ def test_ending_reaches_every_session_even_if_they_leave_as_they_hear_it(why):
 # Calls.
 
 
-def test_call_is_heard_and_its_answer_comes_back():
+def test_call_is_received_and_its_answer_comes_back():
     async def scenario(presence):
-        heard = []
-        stop = presence.listen_calls(ONE, heard.append)
+        received = []
+        stop = presence.listen_calls(ONE, received.append)
         assert presence.listens_for_calls(ONE)
         calls = [calling(presence, f"m{n}") for n in range(3)]
         await turn()
-        assert heard == [Call(n, f"m{n}", {"a": 1}) for n in range(3)]
-        for call in reversed(heard):
+        assert received == [Call(n, f"m{n}", {"a": 1}) for n in range(3)]
+        for call in reversed(received):
             assert presence.answer(ONE, call.id, call.method * 2)
         assert await asyncio.gather(*calls) == ["m0m0", "m1m1", "m2m2"]
         stop()
@@ -107,7 +107,7 @@ def test_call_is_heard_and_its_answer_comes_back():
     run(scenario)
 
 
-def test_call_that_nobody_heard_waits_for_the_first_who_listens():
+def test_call_that_nobody_received_waits_for_the_first_who_listens():
     async def scenario(presence):
         call = calling(presence)
         await turn()
@@ -136,35 +136,35 @@ def test_call_that_a_listener_has_no_use_for_is_kept_for_another():
     run(scenario)
 
 
-@pytest.mark.parametrize("heard", [True, False])
+@pytest.mark.parametrize("delivered", [True, False])
 @pytest.mark.parametrize("oneway", [True, False])
-def test_call_that_is_not_answered_says_whether_it_was_heard(heard, oneway):
+def test_call_that_is_not_answered_has_whether_it_was_sent(delivered, oneway):
     async def scenario(presence):
-        stop = presence.listen_calls(ONE, lambda _: None) if heard else lambda: None
+        stop = presence.listen_calls(ONE, lambda _: None) if delivered else lambda: None
         call = calling(presence, oneway=oneway, timeout_s=SOON_S)
-        if heard and oneway:
+        if delivered and oneway:
             assert await call is None
         else:
             with pytest.raises(CallUnanswered) as caught:
                 await call
-            assert caught.value.sent is heard
+            assert caught.value.sent is delivered
         stop()
 
     run(scenario)
 
 
-def test_answer_that_nobody_waits_for_is_told_so():
+def test_answer_that_nobody_waits_for_is_refused():
     async def scenario(presence):
-        heard = []
-        stop = presence.listen_calls(ONE, heard.append)
+        received = []
+        stop = presence.listen_calls(ONE, received.append)
         call = calling(presence)
         await turn()
-        assert not presence.answer(ONE, heard[0].id + 1, "another call's")
-        assert not presence.answer(OTHER, heard[0].id, "another device's")
-        assert presence.answer(ONE, heard[0].id, "first")
-        assert not presence.answer(ONE, heard[0].id, "second")
+        assert not presence.answer(ONE, received[0].id + 1, "another call's")
+        assert not presence.answer(OTHER, received[0].id, "another device's")
+        assert presence.answer(ONE, received[0].id, "first")
+        assert not presence.answer(ONE, received[0].id, "second")
         assert await call == "first"
-        assert not presence.answer(ONE, heard[0].id, "third")
+        assert not presence.answer(ONE, received[0].id, "third")
         stop()
 
     run(scenario)
@@ -174,16 +174,16 @@ def test_answer_that_comes_too_late_is_not_taken_for_the_next_call_s():
     """The device was away between the two calls, and is forgotten in between."""
 
     async def scenario(presence):
-        heard = []
-        stop = presence.listen_calls(ONE, heard.append)
+        received = []
+        stop = presence.listen_calls(ONE, received.append)
         late = calling(presence, "first", timeout_s=SOON_S)
         with pytest.raises(CallUnanswered):
             await late
         stop()
-        stop = presence.listen_calls(ONE, heard.append)
+        stop = presence.listen_calls(ONE, received.append)
         call = calling(presence, "second")
         await turn()
-        first, second = heard
+        first, second = received
         assert not presence.answer(ONE, first.id, "for the first")
         assert presence.answer(ONE, second.id, "for the second")
         assert await call == "for the second"
@@ -198,9 +198,9 @@ def test_caller_who_leaves_takes_the_call_along():
         await turn()
         call.cancel()
         await asyncio.wait([call])
-        heard = []
-        presence.listen_calls(ONE, heard.append)()
-        assert heard == []
+        received = []
+        presence.listen_calls(ONE, received.append)()
+        assert received == []
 
     run(scenario)
 
@@ -218,25 +218,25 @@ STEPS = st.lists(
 @given(STEPS)
 def test_whatever_happens_every_call_is_answered_once_and_nothing_is_left(steps):
     async def scenario(presence):
-        stops, calls, heard, told = [], [], [], []
+        stops, calls, received, ends = [], [], [], []
         for what, device, number in steps:
             if what == "listen":
-                stops.append(presence.listen_calls(device, lambda call, on=device: heard.append((on, call))))
-                stops.append(presence.listen_session_end(device, told.append))
+                stops.append(presence.listen_calls(device, lambda call, on=device: received.append((on, call))))
+                stops.append(presence.listen_session_end(device, ends.append))
             elif what == "stop" and stops:
                 stops[number % len(stops)]()
             elif what == "call":
                 calls.append((device, calling(presence, str(len(calls)), device=device)))
                 await turn()
-            elif what == "answer" and heard:
-                on, call = heard[number % len(heard)]
+            elif what == "answer" and received:
+                on, call = received[number % len(received)]
                 presence.answer(on, call.id, call.method)
             else:
                 presence.notify_session_end(device, SessionEnd.DELETED)
         await turn()
         answered = [(n, call.result()) for n, (_, call) in enumerate(calls) if call.done() and not call.exception()]
         assert all(str(n) == result for n, result in answered)
-        assert len({call.id for _, call in heard}) <= len(calls)
+        assert len({call.id for _, call in received}) <= len(calls)
         for _, call in calls:
             call.cancel()
         await asyncio.gather(*(call for _, call in calls), return_exceptions=True)

@@ -68,7 +68,7 @@ class Paho:
     """A paho client, with what it heard in queues."""
 
     def __init__(self, server, username, protocol):
-        self.codes, self.granted, self.heard = queue.Queue(), queue.Queue(), queue.Queue()
+        self.codes, self.granted, self.received = queue.Queue(), queue.Queue(), queue.Queue()
         self.gone = threading.Event()
         self.client = Client(
             CallbackAPIVersion.VERSION2, client_id="paho", protocol=protocol, reconnect_on_failure=False
@@ -78,7 +78,7 @@ class Paho:
         self.client.on_subscribe = lambda _client, _data, _id, reasons, _properties: self.granted.put(
             [reason.value for reason in reasons]
         )
-        self.client.on_message = lambda _client, _data, message: self.heard.put((message.topic, message.payload))
+        self.client.on_message = lambda _client, _data, message: self.received.put((message.topic, message.payload))
         self.client.on_disconnect = lambda *_: self.gone.set()
         self.client.connect("127.0.0.1", server.ports.mqtt)
         self.client.loop_start()
@@ -98,7 +98,7 @@ class Paho:
         assert self.granted.get(timeout=WAIT_S) == [1] * len(topics)
 
     def next(self):
-        topic, payload = self.heard.get(timeout=WAIT_S)
+        topic, payload = self.received.get(timeout=WAIT_S)
         return topic, json.loads(payload)
 
 
@@ -138,7 +138,7 @@ def test_paho_provisions_and_does_all_a_device_can_do(server, protocol):
         assert paho.next() == ("v1/devices/me/rpc/response/6", {"a": 1})
         paho.publish(CLAIM, b'{"secretKey":"s","durationMs":60000}')
         assert server.wait_for("claim")["result"] == "offered"
-    assert paho.heard.empty()
+    assert paho.received.empty()
 
 
 # aiomqtt
@@ -161,13 +161,13 @@ def test_aiomqtt_provisions_reports_and_is_called(server, protocol):
                 await client.publish(str(message.topic).replace("request", "response"), answer, qos=1)
             return str(message.topic), json.loads(message.payload)
 
-    ask = (PROVISION_REQUEST, request_body(server.profile, deviceName="aiomqtt"))
-    topic, answer = asyncio.run(session("provision", PROVISION_RESPONSE, publish=[ask]))
+    provisioning = (PROVISION_REQUEST, request_body(server.profile, deviceName="aiomqtt"))
+    topic, answer = asyncio.run(session("provision", PROVISION_RESPONSE, publish=[provisioning]))
     assert (topic, answer["status"]) == (PROVISION_RESPONSE, "SUCCESS")
     call = begin_call(server, "aiomqtt", "reboot", None)
     report = (TELEMETRY, b'{"temperature":21.5}')
-    heard = asyncio.run(session(answer["credentialsValue"], CALLS, publish=[report], answer=b"1"))
-    assert heard == ("v1/devices/me/rpc/request/0", {"method": "reboot", "params": None})
+    received = asyncio.run(session(answer["credentialsValue"], CALLS, publish=[report], answer=b"1"))
+    assert received == ("v1/devices/me/rpc/request/0", {"method": "reboot", "params": None})
     assert call.result(WAIT_S) == 1
     assert stored(server, "aiomqtt")[0] == {"temperature": 21.5}
 
@@ -187,16 +187,16 @@ def mosquitto(command, server, *arguments):
 def test_mosquitto_provisions_reports_and_is_called(server, version):
     as_ = ("-V", version, "-q", "1", "-u")
     request = request_body(server.profile, deviceName="mosquitto", token="T1").decode()
-    ask = ("-t", PROVISION_REQUEST, "-m", request)
-    assert mosquitto("mosquitto_pub", server, *as_, "provision", *ask).returncode == 0
+    provisioning = ("-t", PROVISION_REQUEST, "-m", request)
+    assert mosquitto("mosquitto_pub", server, *as_, "provision", *provisioning).returncode == 0
     assert mosquitto("mosquitto_pub", server, *as_, "unknown", "-t", TELEMETRY, "-m", "{}").returncode != 0
     assert mosquitto("mosquitto_pub", server, *as_, "T1", "-t", TELEMETRY, "-m", '{"a":1}').returncode == 0
     assert mosquitto("mosquitto_pub", server, *as_, "T1", "-q", "0", "-t", TELEMETRY, "-m", '{"b":2}').returncode == 0
     server.wait_for("telemetry", keys=["b"])
     assert stored(server, "mosquitto")[0] == {"a": 1, "b": 2}
     call = begin_call(server, "mosquitto", "reboot", {})
-    heard = mosquitto("mosquitto_sub", server, *as_, "T1", "-C", "1", "-F", "%t %p", "-t", CALLS)
-    assert heard.stdout == b'v1/devices/me/rpc/request/0 {"method":"reboot","params":{}}\n'
+    received = mosquitto("mosquitto_sub", server, *as_, "T1", "-C", "1", "-F", "%t %p", "-t", CALLS)
+    assert received.stdout == b'v1/devices/me/rpc/request/0 {"method":"reboot","params":{}}\n'
     answer = ("-t", "v1/devices/me/rpc/response/0", "-m", "1")
     assert mosquitto("mosquitto_pub", server, *as_, "T1", *answer).returncode == 0
     assert call.result(WAIT_S) == 1
@@ -252,22 +252,22 @@ def test_thingsboards_client_provisions_and_does_all_a_device_can_do(server):
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
-        told = (json.loads(line) for line in process.stdout)
+        reports = (json.loads(line) for line in process.stdout)
         overdue = threading.Timer(2 * WAIT_S, process.kill)
         overdue.start()
         try:
             provisioned = {"credentialsValue": "TB1", "credentialsType": "ACCESS_TOKEN", "status": "SUCCESS"}
-            assert next(told) == {"credentials": provisioned}
-            assert next(told) == {"telemetry": 0}
-            assert next(told) == {"attributes": 0}
-            assert next(told) == {"answer": {"client": {"serial": 7}}}
+            assert next(reports) == {"credentials": provisioned}
+            assert next(reports) == {"telemetry": 0}
+            assert next(reports) == {"attributes": 0}
+            assert next(reports) == {"answer": {"client": {"serial": 7}}}
             share(server, "tb", {"limit": 3})
-            assert next(told) == {"heard": {"limit": 3}}
+            assert next(reports) == {"heard": {"limit": 3}}
             call = begin_call(server, "tb", "reboot", {"delay": 1})
-            assert next(told) == {"heard": {"method": "reboot", "params": {"delay": 1}}}
+            assert next(reports) == {"heard": {"method": "reboot", "params": {"delay": 1}}}
             assert call.result(WAIT_S) == {"ok": 1}
-            assert next(told) == {"echo": {"a": 1}}
-            assert next(told) == {"claimed": True}
+            assert next(reports) == {"echo": {"a": 1}}
+            assert next(reports) == {"claimed": True}
             assert server.wait_for("claim")["result"] == "offered"
             assert process.wait(WAIT_S) == 0
         except StopIteration:

@@ -162,11 +162,11 @@ def test_of_two_devices_that_want_one_token_exactly_one_gets_it(run):
     async def scenario(*registries):
         first = await prepared(registries[0])
         second = await registries[0].token_login("token-of-press-5")
-        asked = [
+        rotations = [
             rotate(registry, login, token="the-same")
             for registry, login in zip(registries, (first, second), strict=True)
         ]
-        done = await asyncio.gather(*asked, return_exceptions=True)
+        done = await asyncio.gather(*rotations, return_exceptions=True)
         assert [each for each in done if each is True] == [True], done
         has = [await own(registries[0], name) for name in ("press-4", "press-5")]
         assert has.count(access_token("the-same")) == 1
@@ -234,12 +234,12 @@ def test_what_cannot_be_had_is_failure_and_the_session_stays(server, v, body):
     ]
 
 
-@pytest.mark.parametrize(("asked", "answered"), TOPICS.values(), ids=TOPICS)
+@pytest.mark.parametrize(("requested", "answered"), TOPICS.values(), ids=TOPICS)
 @pytest.mark.parametrize("qos", [0, 1])
-def test_answer_over_mqtt_comes_before_the_end_of_all_sessions(server, v, asked, answered, qos):
+def test_answer_over_mqtt_comes_before_the_end_of_all_sessions(server, v, requested, answered, qos):
     new_device(server)
     with device_session(server, v) as client:
-        client.send(v.publish(asked, wanting(token="a-new-token"), qos=qos))
+        client.send(v.publish(requested, wanting(token="a-new-token"), qos=qos))
         if qos:
             client.expect(v.puback(1))
         client.expect(v.publish(answered, SUCCESS, qos=1))
@@ -253,15 +253,15 @@ def test_answer_over_mqtt_comes_before_the_end_of_all_sessions(server, v, asked,
         expect_open(client)
 
 
-@pytest.mark.parametrize("ask", [over_http, over_coap], ids=["http", "coap"])
-def test_rotation_over_another_transport_ends_the_sessions_of_mqtt(server, v, ask):
+@pytest.mark.parametrize("send", [over_http, over_coap], ids=["http", "coap"])
+def test_rotation_over_another_transport_ends_the_sessions_of_mqtt(server, v, send):
     new_device(server)
     with device_session(server, v) as client:
-        assert ask(server, TOKEN, wanting(token="a-new-token"))[1] == SUCCESS
+        assert send(server, TOKEN, wanting(token="a-new-token"))[1] == SUCCESS
         expect_end(client, v, 0x98)
-    assert ask(server, TOKEN, wanting(token="x"))[0] in (401, code(4.01))
+    assert send(server, TOKEN, wanting(token="x"))[0] in (401, code(4.01))
     with device_session(server, v, "a-new-token") as client:
-        assert ask(server, "a-new-token", wanting(token="a-new-token"))[1] == SUCCESS
+        assert send(server, "a-new-token", wanting(token="a-new-token"))[1] == SUCCESS
         expect_open(client)
     assert [event["changed"] for event in server.events("rotation")] == [True, False]
 
@@ -282,7 +282,7 @@ def test_answer_over_http_leaves_before_the_sessions_end(server):
     device_id = server.query(lambda registry: registry.token_login(TOKEN)).id
     order = []
 
-    async def ask(api: DeviceApi):
+    async def rotate_over_http(api: DeviceApi):
         async def receive():
             return {"type": "http.request", "body": wanting(token="a-new-token"), "more_body": False}
 
@@ -295,7 +295,7 @@ def test_answer_over_http_leaves_before_the_sessions_end(server):
             {**scope, "client": ("127.0.0.1", 1), "asgi": {"version": "3.0"}}, receive, send
         )
 
-    server.call(ask)
+    server.call(rotate_over_http)
     assert order == [200, SUCCESS, "CREDENTIALS_CHANGED"]
 
 
@@ -311,7 +311,7 @@ def test_answer_over_http_leaves_before_the_sessions_end(server):
         ({"credentialsType": "ACCESS_TOKEN", "token": "a-token", "username": "ignored"}, {"username": "a-token"}),
     ],
 )
-def test_device_logs_in_with_what_it_asked_for(server, v, wish, shown):
+def test_device_logs_in_with_what_it_requested(server, v, wish, shown):
     new_device(server)
     over_mqtt(server, v, TOKEN, wanting(**wish))
     with RawClient(server.ports.mqtt) as client:
@@ -327,7 +327,7 @@ def test_certificate_is_stored_as_everywhere(server, v):
 
 
 @on_both_databases
-def test_nothing_that_was_asked_for_is_told_or_can_be_read_at_rest(server, database, v):
+def test_nothing_that_was_requested_is_logged_or_can_be_read_at_rest(server, database, v):
     new_device(server, token="the-first-token")
     secrets = ["the-first-token", "a-second-token", "a-password-of-it", "a-token-that-is-bad"]
     over_mqtt(server, v, "the-first-token", wanting(token="a-token-that-is-bad\0"))

@@ -33,7 +33,7 @@ def board(tmp_path):
 
 @pytest.fixture
 def other(tmp_path):
-    """Some bytes that are no image, not a multiple of a sector, and do not compress."""
+    """Some bytes that are not an image, not a multiple of a sector, and do not compress."""
     path = tmp_path / "other.bin"
     path.write_bytes(random.Random(1).randbytes(5 * 4096 + 77))
     return path
@@ -54,10 +54,10 @@ def test_the_wrong_chip_is_refused(board):
 
 
 @pytest.mark.parametrize("stub", [[], ["--no-stub"]])
-def test_a_sector_that_does_not_take_fails_the_verification(board, other, stub):
+def test_a_sector_that_is_not_written_fails_the_verification(board, other, stub):
     with line_server.serve(board, raw=True, faults=LineFaults(bad_sectors=frozenset({18}))) as served:
-        said = esptool(served, *stub, "write-flash", 0x10000, other, fails=True)
-        assert "MD5 of file does not match data in flash" in said
+        output = esptool(served, *stub, "write-flash", 0x10000, other, fails=True)
+        assert "MD5 of file does not match data in flash" in output
     assert written(board, 18 * 4096, size=4096) == b"\xff" * 4096
 
 
@@ -88,11 +88,11 @@ def test_a_board_pulled_out_is_gone_until_it_is_plugged_in(board, stub):
 @pytest.mark.parametrize("stub", [[], ["--no-stub"]])
 def test_chips_are_recognised(tmp_path, definition, chip, size, stub):
     with line_server.serve(blank(tmp_path / "board", definition), raw=True) as served:
-        said = esptool(served, *stub, "flash-id")
+        output = esptool(served, *stub, "flash-id")
     for expected in (chip, "40MHz", "02:00:5e:00:53:01", f"Detected flash size: {size}"):
-        assert expected in said
-    assert ("Stub flasher running" in said) != bool(stub)
-    assert "WARNING" not in said
+        assert expected in output
+    assert ("Stub flasher running" in output) != bool(stub)
+    assert "WARNING" not in output
 
 
 def test_mac(board):
@@ -104,9 +104,9 @@ def test_mac(board):
 @pytest.mark.parametrize("form", ["--compress", "--no-compress"])
 def test_a_real_image_is_written(board, stub, form):
     with line_server.serve(board, raw=True) as served:
-        said = esptool(served, *stub, "--baud", 921600, "write-flash", form, AT, IMAGE)
-    assert "Hash of data verified" in said
-    assert ("compressed)" in said) == (form == "--compress")
+        output = esptool(served, *stub, "--baud", 921600, "write-flash", form, AT, IMAGE)
+    assert "Hash of data verified" in output
+    assert ("compressed)" in output) == (form == "--compress")
     assert written(board) == IMAGE.read_bytes()
     assert set(board.flash()[:AT] + board.flash()[AT + IMAGE.stat().st_size :]) == {0xFF}
 
@@ -135,8 +135,8 @@ def test_only_what_changed_is_sent(board, tmp_path):
     with line_server.serve(board, raw=True) as served:
         esptool(served, "write-flash", AT, IMAGE)
         before = served.traffic.to_board
-        said = esptool(served, "write-flash", "--diff-with", IMAGE, "--", AT, changed)
-        assert "Hash of data verified" in said
+        output = esptool(served, "write-flash", "--diff-with", IMAGE, "--", AT, changed)
+        assert "Hash of data verified" in output
         assert served.traffic.to_board - before < 20_000
     assert written(board) == content
 
@@ -164,8 +164,8 @@ def test_reading(board, other, tmp_path, stub):
 def test_a_line_with_dtr_and_rts(board, other):
     """One session over RFC 2217: reset into the loader, another rate, and a reset that runs the board again."""
     with line_server.serve(board) as served:
-        said = esptool(served, "--baud", 921600, "write-flash", 0x10000, other)
-        assert "Hash of data verified" in said
-        assert "Hard resetting via RTS pin" in said
+        output = esptool(served, "--baud", 921600, "write-flash", 0x10000, other)
+        assert "Hash of data verified" in output
+        assert "Hard resetting via RTS pin" in output
         assert served.power
     assert written(board, 0x10000, size=other.stat().st_size) == other.read_bytes()

@@ -200,7 +200,7 @@ def test_a_line_without_bytes(board):
 
 @pytest.mark.parametrize("baud", [115200, 921600])
 def test_a_paced_line_takes_its_time(board, baud):
-    """Who waits for each answer takes as long as the bytes of both directions; how much longer is the machine's."""
+    """A client that waits for each answer takes as long as the bytes of both directions, and little more."""
     with line_server.serve(board, pace=True) as served, port(served) as opened:
         enter_loader(opened)
         opened.read_until(BANNER)
@@ -216,7 +216,7 @@ def test_a_paced_line_takes_its_time(board, baud):
     assert took >= sent * 10 / baud
 
 
-def test_a_board_that_runs_says_it_on_the_line_and_to_its_log(board):
+def test_a_board_that_runs_prints_to_the_line_and_to_its_log(board):
     with line_server.serve(board, raw=True) as served, connect(served) as connection:
         served.reset(Start.RUN)
         read_until(connection, b"hello")
@@ -245,7 +245,7 @@ def test_a_served_board_ends_with_its_context(board):
 
 
 def mpremote(served, *arguments):
-    """What the unmodified mpremote says."""
+    """Run the unmodified mpremote, and return its output."""
     command = [sys.executable, "-m", "mpremote", "connect", served.url, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -36,8 +36,8 @@ class Line:
         tty.setraw(self._slave)
         self.port = os.ttyname(self._slave)
         self._stop = threading.Event()
-        self._heard = threading.Condition()
-        self.said = b""
+        self._received = threading.Condition()
+        self.output = b""
         self._console = board.console.open("rb")
         self._threads = [threading.Thread(target=each) for each in (self._follow, self._type)]
         for thread in self._threads:
@@ -57,9 +57,9 @@ class Line:
             for _ in self.power.follow(0.005):
                 pass
             if more := self._console.read():
-                with self._heard:
-                    self.said += more
-                    self._heard.notify_all()
+                with self._received:
+                    self.output += more
+                    self._received.notify_all()
                 with contextlib.suppress(BlockingIOError):  # nobody listens, and it holds no more
                     os.write(self._master, more)
 
@@ -70,22 +70,22 @@ class Line:
 
     def wait_for(self, text: bytes, count: int = 1) -> bytes:
         """All that was said, as soon as it has `text` so many times."""
-        with self._heard:
-            found = self._heard.wait_for(lambda: self.said.count(text) >= count, PATIENCE_S)
-            assert found, f"{text!r} was not said {count} times: {self.said!r}"
-            return self.said
+        with self._received:
+            found = self._received.wait_for(lambda: self.output.count(text) >= count, PATIENCE_S)
+            assert found, f"{text!r} was not said {count} times: {self.output!r}"
+            return self.output
 
     def answer(self, keys: bytes, end: bytes) -> bytes:
         """Type, and return what is said up to `end`."""
-        start = len(self.said)
+        start = len(self.output)
         self.power.type(keys)
-        with self._heard:
-            found = self._heard.wait_for(lambda: end in self.said[start:], PATIENCE_S)
-            assert found, f"no {end!r} in {self.said[start:]!r}"
-            return self.said[start : self.said.index(end, start) + len(end)]
+        with self._received:
+            found = self._received.wait_for(lambda: end in self.output[start:], PATIENCE_S)
+            assert found, f"no {end!r} in {self.output[start:]!r}"
+            return self.output[start : self.output.index(end, start) + len(end)]
 
     def mpremote(self, *arguments: str, fails: bool = False) -> str:
-        """What mpremote says; it has to fail if it is said so."""
+        """Run mpremote, which has to fail if `fails`, and return its output."""
         return mpremote(self.port, *arguments, fails=fails)
 
 
@@ -173,7 +173,7 @@ def test_exception_comes_apart_from_what_was_printed(raw_line, run):
         (b"def f(): f()\nf()", b"RuntimeError"),
     ],
 )
-def test_program_that_fails_is_told_and_the_next_one_runs(raw_line, run, source, complaint):
+def test_program_that_fails_is_reported_and_the_next_one_runs(raw_line, run, source, complaint):
     out, error = run(raw_line, source)
     assert (out, complaint in error) == (b"", True)
     assert run(raw_line, b"print(7)") == (b"7\n", b"")
@@ -236,9 +236,9 @@ def test_many_ctrl_c_do_not_end_the_board(idle):
 
 
 def test_mpremote_shows_how_a_program_failed(idle):
-    said = idle.mpremote("exec", "print(1); nothing", fails=True)
-    assert said.startswith("1\nTraceback")
-    assert said.endswith("NameError: name 'nothing' isn't defined\n")
+    output = idle.mpremote("exec", "print(1); nothing", fails=True)
+    assert output.startswith("1\nTraceback")
+    assert output.endswith("NameError: name 'nothing' isn't defined\n")
 
 
 def test_mpremote_shows_that_there_is_no_such_file(idle):
@@ -270,9 +270,9 @@ def test_friendly_repl_takes_lines_blocks_and_pastes(idle):
 
 def test_main_and_the_repl_share_their_globals(tmp_path, connect):
     line = connect(VirtualBoard.create(tmp_path / "b", settings=b"{}", files={"main.py": b"answer = 6 * 7\n1/0"}))
-    said = line.wait_for(PROMPT)
-    assert b'Traceback (most recent call last):\n  File "main.py", line 2, in <module>\nZeroDivisionError' in said
-    assert b"; Generic ESP32 module with ESP32\r\n" in said
+    output = line.wait_for(PROMPT)
+    assert b'Traceback (most recent call last):\n  File "main.py", line 2, in <module>\nZeroDivisionError' in output
+    assert b"; Generic ESP32 module with ESP32\r\n" in output
     assert b"42\n" in line.answer(b"answer\r", b"\n>>> ")
 
 
@@ -292,7 +292,7 @@ def test_soft_reset_runs_main_again_but_not_from_raw_mode(tmp_path, connect):
 
 
 def banner(line):
-    return re.findall(rb"MicroPython [^\r]*", line.said)[0]
+    return re.findall(rb"MicroPython [^\r]*", line.output)[0]
 
 
 def test_mpremote_runs_code(idle):
@@ -336,16 +336,16 @@ def test_firmware_is_interrupted_and_comes_online_again(server, make_board, conn
     line = connect(board)
     line.wait_for(b'{"event": "%s"' % moment.encode())
     assert line.mpremote("eval", "6 * 7").endswith("42\n")
-    assert b"KeyboardInterrupt" in line.said
+    assert b"KeyboardInterrupt" in line.output
     line.mpremote("exec", "--no-follow", "import machine; machine.reset()")
     line.wait_for(b'"reset": "hard"')
     if moment != "retry":
-        line.wait_for(b'"event": "telemetry"', line.said.count(b'"event": "telemetry"') + 1)
+        line.wait_for(b'"event": "telemetry"', line.output.count(b'"event": "telemetry"') + 1)
 
 
 @pytest.mark.slow
 def test_mpremote_works_over_the_served_line(server, make_board, tmp_path):
-    """What differs there: another order of bytes and Ctrl-C, resets by RTS, CR LF."""
+    """There the order of bytes and Ctrl-C, resets by RTS, and CR LF differ."""
     content = random.Random(2).randbytes(3000)
     here, back = tmp_path / "here", tmp_path / "back"
     here.write_bytes(content)

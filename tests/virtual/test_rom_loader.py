@@ -49,7 +49,7 @@ class Host:
         self.loader = RomLoader(chips.find(chip), MAC, self.flash, baud=115200)
         self.stub = stub
         if stub:
-            self.ask(MEM_BEGIN, numbers(4, 1, 4, 0x40080000))
+            self.request(MEM_BEGIN, numbers(4, 1, 4, 0x40080000))
             assert self.raw(MEM_END, numbers(0, 0x40080000))[-1] == b"OHAI"
 
     def exchange(self, packet):
@@ -59,7 +59,7 @@ class Host:
     def raw(self, command, data=b"", check=0):
         return self.exchange(struct.pack("<BBHI", 0, command, len(data), check) + data)
 
-    def ask(self, command, data=b"", check=0):
+    def request(self, command, data=b"", check=0):
         """Value, data and status of the one answer."""
         (answer,) = self.raw(command, data, check)
         return self.parse(command, answer)
@@ -74,7 +74,7 @@ class Host:
         return value, body[:-2], body[-2:]
 
     def status(self, command, data=b"", check=0):
-        return self.ask(command, data, check)[2]
+        return self.request(command, data, check)[2]
 
     def block(self, command, data):
         return self.status(command, numbers(len(data), 0, 0, 0) + data, checksum(data))
@@ -200,7 +200,7 @@ def test_load_what_was_not_begun(rom):
 
 
 def test_run_where_nothing_was_loaded(rom):
-    rom.ask(MEM_BEGIN, numbers(4, 1, 4, 0x40080000))
+    rom.request(MEM_BEGIN, numbers(4, 1, 4, 0x40080000))
     assert len(rom.raw(MEM_END, numbers(0, 0x40080004))) == 1
     assert rom.loader.exit is Exit.RESET
     assert rom.raw(SYNC_COMMAND, SYNC) == []
@@ -277,19 +277,19 @@ def test_sync_tells_the_stub(stub):
 )
 def test_security_info(tmp_path, chip, info):
     with (host := Host(tmp_path / "flash.bin", chip=chip)).flash:
-        assert host.ask(SECURITY) == (0, info, OK)
+        assert host.request(SECURITY) == (0, info, OK)
 
 
 def test_crystal_shows_in_the_uart_divider(rom):
-    assert rom.ask(READ_REG, numbers(0x3FF40014)) == (40_000_000 // 115200, b"", OK)
-    rom.ask(CHANGE_BAUD, numbers(460800, 0))
-    assert rom.ask(READ_REG, numbers(0x3FF40014)) == (40_000_000 // 460800, b"", OK)
+    assert rom.request(READ_REG, numbers(0x3FF40014)) == (40_000_000 // 115200, b"", OK)
+    rom.request(CHANGE_BAUD, numbers(460800, 0))
+    assert rom.request(READ_REG, numbers(0x3FF40014)) == (40_000_000 // 460800, b"", OK)
 
 
 def test_write_register_keeps_what_the_mask_leaves(rom):
-    rom.ask(WRITE_REG, numbers(0x3FF00000, 0xFFFF, 0xFFFFFFFF, 0))
-    rom.ask(WRITE_REG, numbers(0x3FF00000, 0x51234, 0x00FF, 0))
-    assert rom.ask(READ_REG, numbers(0x3FF00000))[0] == 0xFF34
+    rom.request(WRITE_REG, numbers(0x3FF00000, 0xFFFF, 0xFFFFFFFF, 0))
+    rom.request(WRITE_REG, numbers(0x3FF00000, 0x51234, 0x00FF, 0))
+    assert rom.request(READ_REG, numbers(0x3FF00000))[0] == 0xFF34
 
 
 def test_rate_changes_after_the_answer(either):
@@ -360,18 +360,18 @@ def test_run_has_no_answer(stub):
 def test_md5(rom, tmp_path):
     rom.flash.program(100, NOISE)
     digest = hashlib.md5(NOISE)
-    assert rom.ask(MD5, numbers(100, len(NOISE), 0, 0)) == (0, digest.hexdigest().encode(), OK)
+    assert rom.request(MD5, numbers(100, len(NOISE), 0, 0)) == (0, digest.hexdigest().encode(), OK)
 
 
 def test_md5_of_the_stub(stub):
     stub.flash.program(100, NOISE)
-    assert stub.ask(MD5, numbers(100, len(NOISE), 0, 0)) == (0, hashlib.md5(NOISE).digest(), OK)
+    assert stub.request(MD5, numbers(100, len(NOISE), 0, 0)) == (0, hashlib.md5(NOISE).digest(), OK)
 
 
 @pytest.mark.parametrize("size", [0, 1, 64])
 def test_read_slowly(rom, size):
     rom.flash.program(100, NOISE)
-    assert rom.ask(READ_SLOW, numbers(100, size)) == (0, NOISE[:size].ljust(64, b"\0"), OK)
+    assert rom.request(READ_SLOW, numbers(100, size)) == (0, NOISE[:size].ljust(64, b"\0"), OK)
 
 
 @pytest.mark.parametrize("size", [65, 0xFFFFFFFF])

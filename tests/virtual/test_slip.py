@@ -1,4 +1,4 @@
-"""SLIP framing: what is no packet first, then that every packet arrives, however it is cut."""
+"""SLIP framing: malformed packets first, then that every packet arrives, however it is cut."""
 
 import pytest
 from hypothesis import given

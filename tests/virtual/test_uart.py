@@ -126,7 +126,7 @@ def test_a_rate_counts_from_the_bytes_that_are_sent_at_it():
     assert [found.arrived(at)[:1] for at in (1.01, 1.09, 1.11)] == [b"a", b"", b"b"]
 
 
-def test_a_wire_drops_what_it_is_told_to():
+def test_a_wire_drops_what_it_is_set_to():
     found = wire(drop=0.1)
     found.send(b"a" * 10_000, baud=1, now=0.0)
     assert 8_800 < len(found.arrived(0.0)) < 9_200

@@ -37,9 +37,9 @@ BUDGET = settings(
 def expect_serving(peer):
     """The next thing the server says is the answer to this request."""
     peer.send(message(CON, POST, 0xFFFF, b"ping", PROVISION, b"{"))
-    while (heard := peer.receive()).token != b"ping":
+    while (received := peer.receive()).token != b"ping":
         pass
-    assert (heard.kind, heard.mid, heard.code) == (ACK, 0xFFFF, code(4.00))
+    assert (received.kind, received.mid, received.code) == (ACK, 0xFFFF, code(4.00))
 
 
 @pytest.fixture
@@ -104,12 +104,12 @@ def test_other_message_that_is_malformed_is_ignored(peer, data):
     expect_serving(peer)
 
 
-def test_malformed_message_is_told_without_a_word_of_it(server):
+def test_malformed_message_is_reported_without_a_word_of_it(server):
     with RawPeer(server.ports.coap) as peer:
         peer.send(head(CON, POST, 5) + b"\xb5its-secret")
         assert peer.receive_bytes() == message(RST, EMPTY, 5)
-    (told,) = server.events("malformed")
-    assert (told["transport"], told["peer"]) == ("coap", "127.0.0.1")
+    (malformed,) = server.events("malformed")
+    assert (malformed["transport"], malformed["peer"]) == ("coap", "127.0.0.1")
     assert "its-secret" not in str(server.events())
 
 

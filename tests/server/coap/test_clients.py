@@ -22,7 +22,7 @@ def url(server):
 
 
 def libcoap(*args):
-    """What coap-client says: its answer, or the code of an error and its payload."""
+    """Run coap-client, and return its answer, or the code of an error and its payload."""
     if CLIENT is None:
         pytest.skip("no coap-client here (Debian: libcoap3-bin)")
     ended = subprocess.run([CLIENT, "-v", "3", *args], capture_output=True, text=True, timeout=WAIT_S, check=True)
@@ -63,10 +63,10 @@ def test_libcoap_observes(server, device_id, url):
     try:
         server.submit(lambda api: api.presence.call(device_id, "reboot", None, oneway=True, timeout_s=WAIT_S)).result()
         expected = b'{"id":0,"method":"reboot","params":null}'
-        heard = b""
-        while len(heard.strip()) < len(expected):
-            heard += client.stdout.read(1)
-        assert heard.strip() == expected
+        received = b""
+        while len(received.strip()) < len(expected):
+            received += client.stdout.read(1)
+        assert received.strip() == expected
     finally:
         client.terminate()
         client.communicate(timeout=WAIT_S)
@@ -86,18 +86,18 @@ def with_aiocoap(talk):
 
 def test_aiocoap_provisions_and_reports(server, url):
     async def talk(context):
-        async def ask(code, path, payload=b""):
+        async def send(code, path, payload=b""):
             request = aiocoap.Message(code=code, uri=f"{url}/{path}", payload=payload)
             answer = await context.request(request).response
             return answer.code, answer.payload
 
         body = request_body(server.profile, deviceName="a", token="A1")
-        assert await ask(codes.POST, "provision", b"{") == (codes.BAD_REQUEST, b"")
-        assert await ask(codes.POST, "provision", body) == (codes.CREATED, success("A1"))
-        assert await ask(codes.POST, "provision", body) == (codes.BAD_REQUEST, FAILURE)
+        assert await send(codes.POST, "provision", b"{") == (codes.BAD_REQUEST, b"")
+        assert await send(codes.POST, "provision", body) == (codes.CREATED, success("A1"))
+        assert await send(codes.POST, "provision", body) == (codes.BAD_REQUEST, FAILURE)
         long = json.dumps({"a": "x" * 20_000}).encode()
-        assert await ask(codes.POST, "A1/attributes", long) == (codes.CREATED, b"")
-        code, found = await ask(codes.GET, "A1/attributes?clientKeys=a")
+        assert await send(codes.POST, "A1/attributes", long) == (codes.CREATED, b"")
+        code, found = await send(codes.GET, "A1/attributes?clientKeys=a")
         assert code == codes.CONTENT
         assert json.loads(found) == {"client": {"a": "x" * 20_000}}
 
@@ -107,9 +107,9 @@ def test_aiocoap_provisions_and_reports(server, url):
 def test_aiocoap_observes(server, device_id, url):
     async def talk(context):
         request = aiocoap.Message(code=codes.GET, uri=f"{url}/{TOKEN}/attributes", observe=0)
-        asked = context.request(request)
-        assert (await asked.response).payload == b"{}"
-        notifications = aiter(asked.observation)
+        requested = context.request(request)
+        assert (await requested.response).payload == b"{}"
+        notifications = aiter(requested.observation)
         for n in range(3):
 
             async def deed(api, n=n):
@@ -117,7 +117,7 @@ def test_aiocoap_observes(server, device_id, url):
 
             await asyncio.wrap_future(server.submit(deed))
             assert json.loads((await anext(notifications)).payload) == {"a": n}
-        asked.observation.cancel()
+        requested.observation.cancel()
 
     with_aiocoap(talk)
 

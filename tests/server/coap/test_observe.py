@@ -34,7 +34,7 @@ REGISTER, DEREGISTER = (OBSERVE, b""), (OBSERVE, b"\1")
 VALID, CONTENT, DELETED = code(2.03), code(2.05), code(2.02)
 
 
-def tell(server, device_id, changed, deleted=()):
+def notify(server, device_id, changed, deleted=()):
     async def deed(api):
         api.presence.notify_attributes(device_id, changed, list(deleted))
 
@@ -62,13 +62,13 @@ def quiet(server, device_id):
 
 def notification(peer, token, payload, kind=CON):
     """The next thing heard is this, and it is acknowledged; gives its sequence number."""
-    heard = peer.receive()
-    assert (heard.kind, heard.code, heard.token) == (kind, CONTENT, token)
-    assert json.loads(heard.payload) == payload
-    assert heard.value(CONTENT_FORMAT) == 50
+    received = peer.receive()
+    assert (received.kind, received.code, received.token) == (kind, CONTENT, token)
+    assert json.loads(received.payload) == payload
+    assert received.value(CONTENT_FORMAT) == 50
     if kind == CON:
-        peer.send(message(ACK, EMPTY, heard.mid))
-    return heard.value(OBSERVE)
+        peer.send(message(ACK, EMPTY, received.mid))
+    return received.value(OBSERVE)
 
 
 def observe(peer, path, token=b"o", kind=CON):
@@ -84,13 +84,13 @@ def test_observation_with_an_unknown_token_is_401(server, peer, option):
     assert peer.request(GET, f"api/v1/{TOKEN}/telemetry", options=[option]).code == code(4.00)
 
 
-def test_attributes_are_told_at_once_and_when_they_change(server, device_id, peer):
+def test_attributes_are_sent_at_once_and_when_they_change(server, device_id, peer):
     server.query(lambda registry: registry.write(timeseries.set_attributes, device_id, SHARED_SCOPE, {"a": 1}))
     first = observe(peer, ATTRIBUTES)
     assert (first.code, first.payload, first.value(CONTENT_FORMAT)) == (CONTENT, b'{"a":1}', 50)
-    tell(server, device_id, {"a": 2, "b": None})
+    notify(server, device_id, {"a": 2, "b": None})
     second = notification(peer, b"o", {"a": 2, "b": None})
-    tell(server, device_id, {"b": 3}, ["a"])
+    notify(server, device_id, {"b": 3}, ["a"])
     third = notification(peer, b"o", {"b": 3, "deleted": ["a"]})
     assert first.value(OBSERVE) < second < third
 
@@ -101,7 +101,7 @@ def test_attributes_of_a_device_without_any_are_an_empty_object(server, device_i
 
 def test_unconfirmed_observation_gets_unconfirmed_notifications(server, device_id, peer):
     observe(peer, ATTRIBUTES, kind=NON)
-    tell(server, device_id, {"a": 2})
+    notify(server, device_id, {"a": 2})
     notification(peer, b"o", {"a": 2}, kind=NON)
 
 
@@ -119,9 +119,9 @@ def test_change_while_the_first_answer_is_made_is_not_lost(server, device_id, pe
 
 def test_notification_is_repeated_until_it_is_acknowledged(server, device_id, peer):
     observe(peer, ATTRIBUTES)
-    tell(server, device_id, {"a": 1})
+    notify(server, device_id, {"a": 1})
     first = peer.receive_bytes()
-    tell(server, device_id, {"a": 2})
+    notify(server, device_id, {"a": 2})
     assert peer.receive_bytes() == first  # and one at a time (NSTART)
     peer.send(message(ACK, EMPTY, int.from_bytes(first[2:4], "big")))
     notification(peer, b"o", {"a": 2})
@@ -130,11 +130,11 @@ def test_notification_is_repeated_until_it_is_acknowledged(server, device_id, pe
 def test_long_notification_comes_in_blocks(server, device_id, peer):
     values = {"a": "x" * 3000}
     observe(peer, ATTRIBUTES)
-    tell(server, device_id, values)
-    heard = peer.receive()
-    peer.send(message(ACK, EMPTY, heard.mid))
-    assert (heard.value(BLOCK2), len(heard.payload)) == (0b1110, 1024)
-    body = heard.payload
+    notify(server, device_id, values)
+    received = peer.receive()
+    peer.send(message(ACK, EMPTY, received.mid))
+    assert (received.value(BLOCK2), len(received.payload)) == (0b1110, 1024)
+    body = received.payload
     for num in (1, 2):
         body += peer.request(GET, ATTRIBUTES, options=[(BLOCK2, block(num, False, 6))]).payload
     assert json.loads(body) == values
@@ -146,7 +146,7 @@ def test_observation_ends_when_it_is_deregistered(server, device_id, peer, path)
     answer = peer.request(GET, path, options=[DEREGISTER], token=b"o")
     assert (answer.code, answer.payload, answer.options) == (DELETED, b"", {})
     quiet(server, device_id)
-    tell(server, device_id, {"a": 1})
+    notify(server, device_id, {"a": 1})
     peer.expect_silence()
 
 
@@ -157,7 +157,7 @@ def test_deregistering_what_is_not_observed_is_202(server, device_id, peer, path
 
 def test_observation_ends_when_a_notification_is_rejected(server, device_id, peer):
     observe(peer, ATTRIBUTES)
-    tell(server, device_id, {"a": 1})
+    notify(server, device_id, {"a": 1})
     peer.send(message(RST, EMPTY, peer.receive().mid))
     quiet(server, device_id)
     expect_unharmed(server, devices=["device"])
@@ -168,9 +168,9 @@ def test_observation_ends_when_a_notification_is_rejected(server, device_id, pee
 def test_observation_ends_with_the_device_s_sessions(server, device_id, peer, path, why):
     observe(peer, path)
     end(server, device_id, why)
-    heard = peer.receive()
-    assert (heard.kind, heard.token, heard.code, heard.options) == (CON, b"o", DELETED, {})
-    peer.send(message(ACK, EMPTY, heard.mid))
+    received = peer.receive()
+    assert (received.kind, received.token, received.code, received.options) == (CON, b"o", DELETED, {})
+    peer.send(message(ACK, EMPTY, received.mid))
     quiet(server, device_id)
 
 
@@ -179,9 +179,9 @@ def test_later_observation_takes_the_place_of_the_one_before(server, device_id, 
     observe(peer, path)
     with RawPeer(server.ports.coap) as other:
         observe(other, path, token=b"p")
-        heard = peer.receive()
-        assert (heard.token, heard.code) == (b"o", DELETED)
-        peer.send(message(ACK, EMPTY, heard.mid))
+        received = peer.receive()
+        assert (received.token, received.code) == (b"o", DELETED)
+        peer.send(message(ACK, EMPTY, received.mid))
         end(server, device_id)
         assert other.receive().code == DELETED
     peer.expect_silence()
@@ -191,7 +191,7 @@ def test_later_observation_takes_the_place_of_the_one_before(server, device_id, 
 def test_observation_that_is_registered_again_goes_on(server, device_id, peer):
     first, second = observe(peer, ATTRIBUTES), observe(peer, ATTRIBUTES)
     assert first.value(OBSERVE) < second.value(OBSERVE)
-    tell(server, device_id, {"a": 1})
+    notify(server, device_id, {"a": 1})
     assert notification(peer, b"o", {"a": 1}) > second.value(OBSERVE)
     peer.expect_silence()
 
@@ -199,7 +199,7 @@ def test_observation_that_is_registered_again_goes_on(server, device_id, peer):
 def test_attributes_and_calls_are_observed_side_by_side(server, device_id, peer):
     observe(peer, ATTRIBUTES, token=b"a")
     observe(peer, RPC, token=b"r")
-    tell(server, device_id, {"a": 1})
+    notify(server, device_id, {"a": 1})
     notification(peer, b"a", {"a": 1})
     end(server, device_id)
     watch_session_ends = []
@@ -214,7 +214,7 @@ def call_device(server, device_id, method, params, *, oneway=False):
     return server.submit(lambda api: api.presence.call(device_id, method, params, oneway=oneway, timeout_s=20))
 
 
-def test_call_is_heard_and_answered(server, device_id, peer):
+def test_call_is_received_and_answered(server, device_id, peer):
     first = observe(peer, RPC)
     assert (first.code, first.payload) == (VALID, b"")
     calling = call_device(server, device_id, "setGpio", {"pin": 1})
@@ -223,7 +223,7 @@ def test_call_is_heard_and_answered(server, device_id, peer):
     assert calling.result(20) == {"done": True}
 
 
-def test_calls_that_nobody_heard_are_told_to_the_next_observer(server, device_id, peer):
+def test_calls_that_nobody_received_are_sent_to_the_next_observer(server, device_id, peer):
     calls = [call_device(server, device_id, f"m{n}", n, oneway=True) for n in range(3)]
     observe(peer, RPC)
     for n in range(3):
@@ -237,7 +237,7 @@ def test_observers_do_not_keep_a_server_from_its_end(server, device_id):
     for peer in peers:
         peer.send(message(CON, GET, 1, b"o", [REGISTER, *path_options(ATTRIBUTES)]))
         assert peer.receive().code == CONTENT
-    tell(server, device_id, {"a": 1})  # that nobody acknowledges
+    notify(server, device_id, {"a": 1})  # that nobody acknowledges
     start = time.monotonic()
     server.close()
     assert time.monotonic() - start < 1.5

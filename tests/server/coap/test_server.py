@@ -95,7 +95,7 @@ def test_provisioning_with_a_bad_field_is_400_without_a_payload(shared_server, s
     expect(stranger.request(POST, PROVISION, request_body(shared_server.profile, **fields)), BAD_REQUEST)
 
 
-def test_all_three_outcomes_are_told(server, peer):
+def test_all_three_outcomes_are_reported(server, peer):
     for fields, code_, body in (
         ({"provisionDeviceKey": "x"}, BAD_REQUEST, NOT_FOUND),
         ({"provisionDeviceSecret": "x"}, BAD_REQUEST, NOT_FOUND),
@@ -248,7 +248,7 @@ def test_same_id_with_something_else_is_another_request(server, peer, answers_in
         assert answer.payload == (FAILURE if n == 1 else success(f"T{n}"))
 
 
-def test_peer_that_hears_nothing_costs_no_one_else_an_answer(server, peer, answers_in_acknowledgements):
+def test_peer_that_receives_nothing_costs_no_one_else_an_answer(server, peer, answers_in_acknowledgements):
     """Its closed port is told by ICMP, which Linux may report on whatever is sent next."""
     with contextlib.ExitStack() as opened:
         peers = [opened.enter_context(RawPeer(server.ports.coap)) for _ in range(40)]
@@ -407,7 +407,7 @@ def test_attributes_of_a_device_without_any_are_404(server, device, peer, query)
         ("?clientKeys=none&clientKeys=b&sharedKeys=s,b", {"client": {"b": "x"}, "shared": {"s": [1.5]}}),
     ],
 )
-def test_attributes_are_those_asked_for(with_attributes, query, found):
+def test_attributes_are_those_requested(with_attributes, query, found):
     answer = with_attributes.request(GET, ATTRIBUTES + query)
     assert (answer.code, answer.options) == (CONTENT, {CONTENT_FORMAT: [number(50)]})
     assert json.loads(answer.payload) == found
@@ -586,7 +586,7 @@ def test_server_listens_on_ipv6(start_server):
     assert server.events("bad_request")[0]["peer"] == "::1"
 
 
-def test_server_on_all_addresses_answers_from_the_one_it_was_asked_at(start_server):
+def test_server_on_all_addresses_answers_from_the_one_it_was_reached_at(start_server):
     for host in ("0.0.0.0", "::"):
         server = start_server(host[:2], host=host)
         for address in ("127.0.0.1", "127.0.0.2"):
@@ -595,16 +595,16 @@ def test_server_on_all_addresses_answers_from_the_one_it_was_asked_at(start_serv
         assert {event["peer"] for event in server.events("bad_request")} == {"127.0.0.1"}
 
 
-def test_events_tell_no_secret(server, device, peer):
+def test_events_have_no_secret(server, device, peer):
     profile = server.profile
     peer.request(POST, PROVISION, request_body(profile, deviceName="a", token="its-token"))
     peer.request(POST, PROVISION, request_body(profile, provisionDeviceSecret=...))
     peer.request(POST, TELEMETRY, b'{"a":"its-secret"}')
     peer.request(POST, ATTRIBUTES, b"its-secret")
     peer.request(GET, "api/v1/its-token-too/attributes")
-    told = str(server.events())
+    events = str(server.events())
     assert {"exchange", "bad_request", "telemetry", "bad_message", "login_refused"} <= {
         event["event"] for event in server.events()
     }
     for secret in (profile.provision_key, profile.provision_secret, "its-token", "its-secret", TOKEN):
-        assert secret not in told
+        assert secret not in events

@@ -56,7 +56,7 @@ def test_curl_reads_back_what_it_uploads_in_chunks(server, device_id, url, tmp_p
     assert (status, json.loads(body)) == (200, {"client": values})
 
 
-def test_curl_hears_413_for_a_body_beyond_the_limit(server, device_id, url, tmp_path):
+def test_curl_receives_413_for_a_body_beyond_the_limit(server, device_id, url, tmp_path):
     (tmp_path / "body").write_bytes(b" " * (2 << 20))
     options = ("--data-binary", f"@{tmp_path / 'body'}")  # with Expect: 100-continue
     status, body = curl(f"{url}/{TOKEN}/attributes", *options)

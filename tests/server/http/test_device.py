@@ -259,7 +259,7 @@ def test_attributes_of_a_device_without_any_are_an_empty_object(server, device, 
         ("?clientkeys=a&other=b", {"client": {"a": 1, "b": "x"}, "shared": {"a": 2, "s": [1.5]}}),
     ],
 )
-def test_attributes_are_those_asked_for(with_attributes, query, found):
+def test_attributes_are_those_requested(with_attributes, query, found):
     status, body, headers = call(with_attributes, ATTRIBUTES + query, method="GET")
     assert (status, headers["content-type"]) == (200, "application/json")
     assert json.loads(body) == found
@@ -332,7 +332,7 @@ def test_package_is_400_without_its_name_401_without_a_token_404_with_both(serve
     assert call(server, f"/api/v1/{TOKEN}/{what}{query}&size=5&chunk=0", method="GET")[:2] == (404, b"")
 
 
-def test_events_tell_no_secret(server, device):
+def test_events_have_no_secret(server, device):
     profile = server.profile
     call(server, PROVISION, request_body(profile, deviceName="a", token="its-token"))
     call(server, PROVISION, request_body(profile, provisionDeviceSecret=...))
@@ -340,12 +340,12 @@ def test_events_tell_no_secret(server, device):
     call(server, f"/api/v1/{TOKEN}/telemetry", b'{"a":"its-secret"}')
     call(server, f"/api/v1/{TOKEN}/attributes", b"its-secret")
     call(server, "/api/v1/its-token-too/attributes", b"{}")
-    told = str(server.events())
+    events = str(server.events())
     assert {"exchange", "bad_request", "telemetry", "bad_message", "login_refused"} <= {
         event["event"] for event in server.events()
     }
     for secret in (profile.provision_key, profile.provision_secret, "its-token", "its-secret", TOKEN):
-        assert secret not in told
+        assert secret not in events
 
 
 # Sizes.
@@ -381,7 +381,7 @@ def test_length_beyond_the_limit_is_413_before_the_body_comes(deadline_server, l
 
 
 @pytest.mark.parametrize("headers", ["Content-Length: 3000000", "Transfer-Encoding: chunked"])
-def test_client_that_sends_a_body_beyond_the_limit_to_its_end_hears_413(shared_server, headers):
+def test_client_that_sends_a_body_beyond_the_limit_to_its_end_receives_413(shared_server, headers):
     chunks = (b"%x\r\n" % 10_000 + bytes(10_000) + b"\r\n") * 300 + b"0\r\n\r\n"
     body = chunks if "chunked" in headers else bytes(3_000_000)
     with RawClient(shared_server.ports.http) as client:
@@ -408,24 +408,24 @@ GARBAGE = {
     "not UTF-8": b"\xff\xfe\xfd\r\n\r\n",
     "version 9": b"POST /api/v1/provision HTTP/9.9\r\n\r\n",
     "header without colon": b"POST / HTTP/1.1\r\nnonsense\r\n\r\n",
-    "length that is no number": head(PROVISION, "Content-Length: many"),
+    "length that is not a number": head(PROVISION, "Content-Length: many"),
     "negative length": head(PROVISION, "Content-Length: -1"),
     "length beyond 64 bits": head(PROVISION, f"Content-Length: {10**30}"),
     "two lengths": head(PROVISION, "Content-Length: 1", "Content-Length: 2"),
     "length and chunks": head(PROVISION, "Content-Length: 5", "Transfer-Encoding: chunked"),
-    "chunk size that is no number": head(PROVISION, "Transfer-Encoding: chunked") + b"xyz\r\n",
+    "chunk size that is not a number": head(PROVISION, "Transfer-Encoding: chunked") + b"xyz\r\n",
 }
 
 
 @pytest.mark.parametrize("data", GARBAGE.values(), ids=GARBAGE)
-def test_garbage_is_400_and_closed_and_told(shared_server, data):
+def test_garbage_is_400_and_closed_and_reported(shared_server, data):
     before = len(shared_server.events("malformed"))
     with RawClient(shared_server.ports.http) as client:
         client.send(data)
         assert read_response(client) == (400, b"Invalid HTTP request received.")
         client.expect_closed()
-    told = shared_server.events("malformed")[before:]
-    assert [(event["transport"], event["peer"]) for event in told] == [("http", "127.0.0.1")]
+    events = shared_server.events("malformed")[before:]
+    assert [(event["transport"], event["peer"]) for event in events] == [("http", "127.0.0.1")]
     expect_unharmed(shared_server)
 
 

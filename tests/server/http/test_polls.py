@@ -1,4 +1,4 @@
-"""Long polls: what they hear, and that they end when they should."""
+"""Long polls: what they receive, and that they end when they should."""
 
 import asyncio
 import contextlib
@@ -28,7 +28,7 @@ def device_id(server):
     return server.query(lambda registry: registry.token_login(TOKEN)).id
 
 
-def tell(server, device_id, changed, deleted):
+def notify(server, device_id, changed, deleted):
     async def deed(api):
         api.presence.notify_attributes(device_id, changed, deleted)
 
@@ -73,7 +73,7 @@ def test_poll_with_a_timeout_that_is_none_is_400(shared_server, path, timeout):
 
 @pytest.mark.parametrize("path", POLLS)
 @pytest.mark.parametrize("timeout", ["1", "50", "-1", "-9223372036854775808"])
-def test_poll_that_hears_nothing_is_408(server, device_id, path, timeout):
+def test_poll_that_receives_nothing_is_408(server, device_id, path, timeout):
     assert call(server, f"{path}?timeout={timeout}", method="GET")[:2] == (408, b"")
     assert listeners(server, device_id) == 0
 
@@ -121,19 +121,19 @@ def test_poll_does_not_keep_a_server_from_its_end(server, device_id, path):
             client.expect_closed()
 
 
-def test_updates_are_told_to_all_who_poll_and_once(server, device_id):
+def test_updates_are_sent_to_all_who_poll_and_once(server, device_id):
     with polling(server, device_id, UPDATES, count=2) as clients:
-        tell(server, device_id, {"a": 1, "b": [None]}, ["c"])
+        notify(server, device_id, {"a": 1, "b": [None]}, ["c"])
         for client in clients:
             status, body = read_response(client)
             assert (status, json.loads(body)) == (200, {"a": 1, "b": [None], "deleted": ["c"]})
         wait_for_listeners(server, device_id, 0)
-        tell(server, device_id, {"a": 2}, [])
+        notify(server, device_id, {"a": 2}, [])
         for client in clients:
             expect_silence(client, 0.1)
 
 
-def test_call_is_heard_and_answered(server, device_id):
+def test_call_is_received_and_answered(server, device_id):
     with polling(server, device_id, RPC) as (client,):
         calling = call_device(server, device_id, "setGpio", {"pin": 1})
         assert read_response(client) == (200, b'{"id":0,"method":"setGpio","params":{"pin":1}}')
@@ -141,14 +141,14 @@ def test_call_is_heard_and_answered(server, device_id):
     assert calling.result(20) == {"done": True}
 
 
-def test_call_that_nobody_hears_waits_for_a_poll(server, device_id):
+def test_call_that_nobody_receives_waits_for_a_poll(server, device_id):
     calling = call_device(server, device_id, "reboot", oneway=True)
     assert call(server, RPC, method="GET")[:2] == (200, b'{"id":0,"method":"reboot","params":null}')
     calling.result(20)
     assert call(server, f"{RPC}?timeout=1", method="GET")[0] == 408
 
 
-def test_each_poll_hears_one_call_and_no_call_is_lost(server, device_id):
+def test_each_poll_receives_one_call_and_no_call_is_lost(server, device_id):
     async def all_at_once(api):
         calls = [api.presence.call(device_id, f"m{n}", n, oneway=True, timeout_s=20) for n in range(5)]
         await asyncio.gather(*calls)
@@ -157,10 +157,10 @@ def test_each_poll_hears_one_call_and_no_call_is_lost(server, device_id):
     with contextlib.ExitStack() as stack:
         executor = stack.enter_context(ThreadPoolExecutor())
         found = [executor.submit(call, server, RPC, method="GET") for _ in range(5)]
-        heard = [json.loads(each.result(20)[1]) for each in found]
+        received = [json.loads(each.result(20)[1]) for each in found]
     calling.result(20)
-    assert sorted(each["id"] for each in heard) == [0, 1, 2, 3, 4]
-    assert sorted(each["method"] for each in heard) == ["m0", "m1", "m2", "m3", "m4"]
+    assert sorted(each["id"] for each in received) == [0, 1, 2, 3, 4]
+    assert sorted(each["method"] for each in received) == ["m0", "m1", "m2", "m3", "m4"]
 
 
 def test_call_that_a_poll_had_no_room_for_is_unheard(server, device_id):
@@ -181,7 +181,7 @@ def test_many_polls_cost_little(server, device_id, record_property):
     with polling(server, device_id, UPDATES, count=count) as clients:
         expect_unharmed(server, devices=["device"])
         start = time.monotonic()
-        tell(server, device_id, {"a": 1}, [])
+        notify(server, device_id, {"a": 1}, [])
         for client in clients:
             assert read_response(client) == (200, b'{"a":1}')
         record_property("told", f"{count} long polls answered in {time.monotonic() - start:.2f} s")

@@ -1,4 +1,4 @@
-"""What no MQTT client should send: each costs its own connection and nothing else."""
+"""Bytes that no MQTT client should send: each costs its own connection and nothing else."""
 
 import asyncio
 import contextlib
@@ -285,7 +285,7 @@ def test_connections_that_are_reset_harm_nobody(shared_server):
 # Slowness.
 
 
-def test_connection_that_says_nothing_is_closed_at_the_deadline(deadline_server):
+def test_connection_that_sends_nothing_is_closed_at_the_deadline(deadline_server):
     with RawClient(deadline_server.ports.mqtt) as client:
         start = time.monotonic()
         client.expect_closed()
@@ -322,15 +322,15 @@ def test_hundred_silent_connections_keep_nobody_waiting(server):
 
 
 def test_hundreds_of_packets_at_once_are_answered_in_order(server):
-    asked, answers = [connect(username="provision")], [connack(0)]
+    requests, answers = [connect(username="provision")], [connack(0)]
     for n in range(1, 501):
-        asked += [subscribe(n, ("a", 0)), PINGREQ, puback(n), unsubscribe(n, "a")]
+        requests += [subscribe(n, ("a", 0)), PINGREQ, puback(n), unsubscribe(n, "a")]
         answers += [suback(n, 0x80), PINGRESP, b"\xb0\x02" + word(n)]
         if n % 100 == 0:
-            asked.append(request(server.profile, provisionDeviceKey="x", packet_id=n))
+            requests.append(request(server.profile, provisionDeviceKey="x", packet_id=n))
             answers.append(puback(n) + publish(PROVISION_RESPONSE, NOT_FOUND, qos=1, packet_id=n // 100))
     with RawClient(server.ports.mqtt) as client:
-        client.send(b"".join(asked))
+        client.send(b"".join(requests))
         client.expect(b"".join(answers))
 
 
@@ -383,7 +383,7 @@ def test_flood_of_pings_leaves_the_others_their_turn(tmp_path, monkeypatch):
         sent += 1
         send(self, data)
 
-    async def take_turns():
+    async def count_turns():
         while True:
             before = sent
             await asyncio.sleep(0)
@@ -394,7 +394,7 @@ def test_flood_of_pings_leaves_the_others_their_turn(tmp_path, monkeypatch):
             reader, writer = await asyncio.open_connection("127.0.0.1", server.ports.mqtt)
             writer.write(connect(username="provision"))
             assert await reader.readexactly(4) == connack(0)
-            turns = asyncio.create_task(take_turns())
+            turns = asyncio.create_task(count_turns())
             writer.write(PINGREQ * pings)
             await reader.readexactly(len(PINGRESP) * pings)
             turns.cancel()

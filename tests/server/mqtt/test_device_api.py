@@ -1,4 +1,4 @@
-"""What a device and the server have to say to each other, in every form of the topics and both versions."""
+"""The device API over MQTT, in every form of the topics and both versions."""
 
 import json
 from typing import NamedTuple
@@ -151,9 +151,9 @@ def test_attribute_request_without_attributes_is_answered_with_nothing(client, v
     client.expect(v.puback(1) + v.publish(LONG.attribute_response + "5", b"{}", qos=1))
 
 
-@pytest.mark.parametrize(("said", "answered"), [("0", "0"), ("007", "7"), ("2147483647", "2147483647")])
-def test_id_of_an_answer_is_the_number_of_the_request(client, v, said, answered):
-    client.send(v.publish(SHORT.attribute_request + said, b"{}"))
+@pytest.mark.parametrize(("sent", "answered"), [("0", "0"), ("007", "7"), ("2147483647", "2147483647")])
+def test_id_of_an_answer_is_the_number_of_the_request(client, v, sent, answered):
+    client.send(v.publish(SHORT.attribute_request + sent, b"{}"))
     client.expect(v.publish(SHORT.attribute_response + answered, b"{}", qos=1))
 
 
@@ -162,10 +162,10 @@ def test_attribute_request_with_a_negative_id_is_acknowledged_and_not_answered(c
     client.expect(v.puback(1) + PINGRESP)
 
 
-@pytest.mark.parametrize(("asked", "granted"), [(0, 0), (1, 1), (2, 1)])
+@pytest.mark.parametrize(("requested", "granted"), [(0, 0), (1, 1), (2, 1)])
 @every_form
-def test_answer_has_the_qos_of_the_subscription(client, v, form, asked, granted):
-    client.send(v.subscribe(1, (form.attribute_response + "+", asked)))
+def test_answer_has_the_qos_of_the_subscription(client, v, form, requested, granted):
+    client.send(v.subscribe(1, (form.attribute_response + "+", requested)))
     client.expect(v.suback(1, granted))
     client.send(v.publish(form.attribute_request + "1", b"{}") + v.publish(form.attribute_request + "2", b"{}"))
     client.expect(v.publish(form.attribute_response + "1", b"{}", qos=granted, packet_id=1))
@@ -179,7 +179,7 @@ def test_answer_has_the_qos_of_the_subscription(client, v, form, asked, granted)
 # Shared attributes that change.
 
 
-def test_change_is_not_told_to_who_did_not_subscribe(server, client, v, device_id):
+def test_change_is_not_sent_without_a_subscription(server, client, v, device_id):
     filters = [topic for form in FORMS.values() for topic in (form.attribute_response + "+", form.rpc_request + "+")]
     client.send(v.subscribe(1, *((topic, 1) for topic in filters)))
     client.expect(v.suback(1, *[1] * len(filters)))
@@ -189,7 +189,7 @@ def test_change_is_not_told_to_who_did_not_subscribe(server, client, v, device_i
 
 @every_form
 @pytest.mark.parametrize("qos", [0, 1])
-def test_changes_and_deletions_are_told_from_the_subscription_on(server, client, v, device_id, form, qos):
+def test_changes_and_deletions_are_sent_from_the_subscription_on(server, client, v, device_id, form, qos):
     share(server, device_id, {"before": 1})
     client.send(v.subscribe(1, (form.attributes, qos)))
     client.expect(v.suback(1, qos))
@@ -201,7 +201,7 @@ def test_changes_and_deletions_are_told_from_the_subscription_on(server, client,
     expect_open(client)
 
 
-def test_change_is_told_once_in_the_form_of_the_last_subscription(server, client, v, device_id):
+def test_change_is_sent_once_in_the_form_of_the_last_subscription(server, client, v, device_id):
     client.send(v.subscribe(1, (LONG.attributes, 0)) + v.subscribe(2, (SHORT.attributes, 0), ("#", 0), ("v2/t", 0)))
     client.expect(v.suback(1, 0) + v.suback(2, 0, 0x8F, 0x8F))
     share(server, device_id, {"a": 1})
@@ -226,7 +226,7 @@ def test_to_leave_one_form_is_to_leave_them_all(server, client, v, device_id):
     client.expect(v.publish(LONG.attributes, b'{"a":1}'))
 
 
-def test_change_is_told_to_its_device_only(server, client, v, device_id):
+def test_change_is_sent_to_its_device_only(server, client, v, device_id):
     new_device(server, "other", "other-token")
     with device_session(server, v, "other-token") as other:
         for each in (client, other):
@@ -237,7 +237,7 @@ def test_change_is_told_to_its_device_only(server, client, v, device_id):
         expect_open(other)
 
 
-def test_change_is_not_told_to_a_session_that_was_taken_over(server, client, v, device_id):
+def test_change_is_not_sent_to_a_session_that_was_taken_over(server, client, v, device_id):
     client.send(v.subscribe(1, (LONG.attributes, 0)))
     client.expect(v.suback(1, 0))
     with device_session(server, v) as newer:
@@ -251,11 +251,11 @@ def test_peer_that_never_reads_is_dropped_before_its_messages_fill_the_memory(se
     client.expect(v.suback(1, 1))
     text = "x" * 100_000
 
-    def tell(api):
+    def notify(api):
         for _ in range(1000):
             api.presence.notify_attributes(device_id, {"a": text}, [])
 
-    server.call(tell)
+    server.call(notify)
     server.wait_for("offline", device="device")
 
 
@@ -264,7 +264,7 @@ def test_peer_that_never_reads_is_dropped_before_its_messages_fill_the_memory(se
 
 @every_form
 @pytest.mark.parametrize("qos", [0, 1])
-def test_call_is_told_and_its_answer_taken(server, client, v, device_id, form, qos):
+def test_call_is_sent_and_its_answer_accepted(server, client, v, device_id, form, qos):
     client.send(v.subscribe(1, (form.rpc_request + "+", qos)))
     client.expect(v.suback(1, qos))
     for number, (params, written) in enumerate([(None, b"null"), ({"a": [1]}, b'{"a":[1]}'), ("x", b'"x"')]):
@@ -285,7 +285,7 @@ def test_call_that_is_one_way_is_answered_when_it_is_sent(server, client, v, dev
     expect_open(client)
 
 
-def test_calls_that_wait_are_told_right_after_the_subscription(server, client, v, device_id):
+def test_calls_that_wait_are_sent_right_after_the_subscription(server, client, v, device_id):
     calls = [begin_call(server, device_id, f"m{n}") for n in range(3)]
     expect_silence(client)
     client.send(v.subscribe(1, ("#", 0), (SHORT.rpc_request + "+", 0)))
@@ -296,7 +296,7 @@ def test_calls_that_wait_are_told_right_after_the_subscription(server, client, v
     assert [call.result(5) for call in calls] == [0, 1, 2]
 
 
-def test_call_is_told_once_in_the_form_of_the_last_subscription(server, client, v, device_id):
+def test_call_is_sent_once_in_the_form_of_the_last_subscription(server, client, v, device_id):
     client.send(v.subscribe(1, (LONG.rpc_request + "+", 0), (SHORT_JSON.rpc_request + "+", 0)))
     client.expect(v.suback(1, 0, 0))
     begin_call(server, device_id)
@@ -414,7 +414,7 @@ def test_claim_that_cannot_be_read_is_a_bad_message(server, v):
         (b"65537", b"PAYLOAD_TOO_LARGE"),
     ],
 )
-def test_chunk_request_is_told_the_error_and_closed_without_puback(client, v, kind, qos, payload, error):
+def test_chunk_request_gets_the_error_and_is_closed_without_puback(client, v, kind, qos, payload, error):
     client.send(v.subscribe(1, (f"v2/{kind}/response/+/chunk/+", 0), ("v2/fw/error", 0)))
     client.expect(v.suback(1, 0, 0))
     client.send(v.publish(f"v2/{kind}/request/7/chunk/0", payload, qos=qos) + PINGREQ)

@@ -97,7 +97,7 @@ def test_login_with_a_wrong_password_is_refused(server, v, basic):
             client.expect(v.refused(*code) if code else v.accepted())
 
 
-def test_login_over_a_transport_that_the_profile_does_not_have_is_told_unavailable(server, v):
+def test_login_over_a_transport_that_the_profile_does_not_have_is_answered_unavailable(server, v):
     for transport, token in (("DEFAULT", "a"), ("MQTT", "b"), ("COAP", "c"), ("LWM2M", "d")):
         new_device(server, f"device-{token}", token, transport_type=transport)
         with RawClient(server.ports.mqtt) as client:
@@ -109,7 +109,7 @@ def test_login_over_a_transport_that_the_profile_does_not_have_is_told_unavailab
                 client.expect_closed()
 
 
-def test_login_of_a_caller_that_was_wrong_too_often_is_told_so(start_server, v):
+def test_login_of_a_caller_that_was_wrong_too_often_is_limited(start_server, v):
     server = start_server(limits=Rules(per_caller=2))
     new_device(server)
     for codes in (BAD_NAME, BAD_NAME, (3, 0x9F, 0x96)):
@@ -286,7 +286,7 @@ def test_puback_waits_for_the_commit(server, client, v, topic):
     assert {"a": 1} in stored(server)
 
 
-def test_everything_said_before_the_end_of_the_stream_is_stored(server, client, v):
+def test_everything_sent_before_the_end_of_the_stream_is_stored(server, client, v):
     client.send(b"".join(v.publish(TELEMETRY, b'{"k%d":%d}' % (n, n)) for n in range(20)) + DISCONNECT)
     client.socket.shutdown(1)
     expect_end(client, v, 0x00)
@@ -350,7 +350,7 @@ def test_subscribe_to_what_is_served_is_granted_up_to_qos_1(client, v):
         client.expect(v.suback(1, 0, 1, 0x8F, 1))
 
 
-def test_subscriber_hears_nothing_of_what_devices_say(server, client, v):
+def test_subscriber_receives_nothing_of_what_devices_send(server, client, v):
     client.send(v.subscribe(1, ("v1/devices/me/attributes", 1)))
     client.expect(v.suback(1, 1))
     client.send(v.publish(ATTRIBUTES, b'{"a":1}', qos=1, packet_id=2))
@@ -406,14 +406,14 @@ def test_newer_connection_takes_over_and_stays(server, client, v):
     assert len(server.events("taken_over")) == 1
 
 
-def test_failed_login_does_not_take_over(server, client, v):
+def test_failed_login_does_not_end_a_session(server, client, v):
     with RawClient(server.ports.mqtt) as other:
         other.send(v.connect(client_id=TOKEN))
         other.expect(v.refused(*BAD_CLIENT_ID))
     expect_open(client)
 
 
-def test_devices_do_not_take_each_other_over(server, client, v):
+def test_devices_do_not_end_each_others_sessions(server, client, v):
     new_device(server, "other", "other-token")
     with RawClient(server.ports.mqtt) as other:
         other.send(v.connect(username="other-token"))
@@ -489,7 +489,7 @@ def test_session_of_a_device_that_is_deleted_or_has_other_credentials_ends_at_on
         expect_open(again)
 
 
-def test_sessions_are_told_that_the_server_shuts_down(server, client, v):
+def test_sessions_are_notified_that_the_server_shuts_down(server, client, v):
     server.close()
     expect_end(client, v, 0x8B)
 
@@ -558,7 +558,7 @@ def test_provision_session_answers_while_a_device_is_online(server, client, v):
     expect_open(client)
 
 
-def test_login_that_the_registry_cannot_answer_is_told_unavailable(server, monkeypatch, v):
+def test_login_that_the_registry_cannot_answer_is_answered_unavailable(server, monkeypatch, v):
     async def fail(_self, _token):
         raise OSError("the disk is gone")
 

@@ -138,8 +138,8 @@ def test_subscribe_to_anything_else_is_refused_and_the_session_stays(client, v):
 
 
 def test_subscribe_to_the_response_is_granted_up_to_qos_1(client, v):
-    for asked, granted in ((0, 0), (1, 1), (2, 1)):
-        client.send(v.subscribe(7, (PROVISION_RESPONSE, asked)))
+    for requested, granted in ((0, 0), (1, 1), (2, 1)):
+        client.send(v.subscribe(7, (PROVISION_RESPONSE, requested)))
         client.expect(v.suback(7, granted))
     expect_open(client)
 
@@ -325,13 +325,13 @@ def test_name_that_is_taken_is_answered_failure(server, client, v):
     assert server.query(lambda registry: registry.device("a")).credentials.id == "A1"
 
 
-def test_success_carries_the_token_that_was_asked_for(server, client, v):
+def test_success_carries_the_token_that_was_requested(server, client, v):
     client.send(v.request(server.profile, deviceName="a", token="Chosen#1"))
     client.expect(v.puback(1) + v.answer(success("Chosen#1")))
     assert server.query(lambda registry: registry.device("a")).credentials.id == "Chosen#1"
 
 
-def test_success_carries_a_new_token_if_none_was_asked_for(server, client, v):
+def test_success_carries_a_new_token_if_none_was_requested(server, client, v):
     client.send(v.request(server.profile, deviceName="a"))
     client.expect(v.puback(1))
     expected = v.answer(success("x" * 20))
@@ -351,9 +351,9 @@ def test_pre_provisioned_device_gets_its_own_token_once(server, client, v):
     client.expect(v.puback(2) + v.answer(FAILURE, packet_id=2))
 
 
-@pytest.mark.parametrize(("asked", "granted"), [(0, 0), (1, 1), (2, 1)])
-def test_answer_has_the_granted_qos(server, client, v, asked, granted):
-    client.send(v.subscribe(1, (PROVISION_RESPONSE, asked)))
+@pytest.mark.parametrize(("requested", "granted"), [(0, 0), (1, 1), (2, 1)])
+def test_answer_has_the_granted_qos(server, client, v, requested, granted):
+    client.send(v.subscribe(1, (PROVISION_RESPONSE, requested)))
     client.expect(v.suback(1, granted))
     client.send(v.request(server.profile, provisionDeviceKey="x", packet_id=2))
     client.expect(v.puback(2) + v.answer(NOT_FOUND, qos=granted))

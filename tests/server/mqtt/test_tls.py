@@ -109,7 +109,7 @@ def test_packets_of_many_records_are_put_together(server, v, secure):
             client.expect(v.puback(packet_id) + v.answer(NOT_FOUND, packet_id=packet_id) + PINGRESP * 300)
 
 
-def test_everything_said_before_the_goodbye_is_stored(server, v, secure):
+def test_everything_sent_before_the_goodbye_is_stored(server, v, secure):
     new_device(server)
     with secure() as client:
         client.send(v.connect(username=TOKEN))
@@ -207,13 +207,13 @@ def test_certificate_out_of_date_makes_a_device_that_cannot_log_in(server, v, se
     assert len(server.events("login_refused")) == 1
 
 
-def test_client_with_a_certificate_can_ask_for_other_credentials(server, v, secure, root):
+def test_client_with_a_certificate_can_request_other_credentials(server, v, secure, root):
     with secure(leaf(root), root) as client:
         client.send(v.connect(username="provision") + v.request(server.profile, token="A1"))
         client.expect(v.accepted() + v.puback(1) + v.answer(success("A1")))
 
 
-def test_device_that_its_profile_wants_elsewhere_is_told_unavailable(server, v, secure, root):
+def test_device_that_its_profile_wants_elsewhere_is_answered_unavailable(server, v, secure, root):
     chain_profile(server, root)
 
     def elsewhere(session):
@@ -226,8 +226,8 @@ def test_device_that_its_profile_wants_elsewhere_is_told_unavailable(server, v, 
         client.expect_closed()
 
 
-def test_certificate_that_the_registry_cannot_look_up_is_told_unavailable(server, v, secure, root):
-    async def fail(*_asked):
+def test_certificate_that_the_registry_cannot_look_up_is_answered_unavailable(server, v, secure, root):
+    async def fail(*_arguments):
         raise OSError("the disk is gone")
 
     server.registry.certificate_login = fail
@@ -239,7 +239,7 @@ def test_certificate_that_the_registry_cannot_look_up_is_told_unavailable(server
     assert [event["kind"] for event in server.events("failure")] == ["OSError", "OSError"]
 
 
-def test_certificate_that_was_wrong_too_often_is_told_so(start_server, tmp_path, v, root):
+def test_certificate_that_was_wrong_too_often_is_limited(start_server, tmp_path, v, root):
     server = start_server(limits=Rules(per_caller=1))
     secure, shown = over_tls(server, tmp_path), leaf(root)
     for codes in (REFUSED, (3, 0x9F, 0x96)):
@@ -249,7 +249,7 @@ def test_certificate_that_was_wrong_too_often_is_told_so(start_server, tmp_path,
             client.expect_closed()
 
 
-def test_chain_is_told_as_credentials_have_it(server, v, secure, root):
+def test_chain_is_reported_as_credentials_have_it(server, v, secure, root):
     seen = []
 
     async def note(shown, source):

@@ -50,15 +50,15 @@ class Bench:
         command = [sys.executable, "-m", "bench.cli", "serve", "--json", "--data", self.data, "--free-ports"]
         command += ["--ready-file", self.ready_file, *options]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        self.told = ""
+        self.output = ""
 
     def wait_for(self, event):
-        """Read what it tells until this event."""
+        """Read its output until this event."""
         for line in self.process.stdout:
-            self.told += line
+            self.output += line
             if json.loads(line)["event"] == event:
                 return self
-        pytest.fail(f"no event {event}: {self.told}{self.process.stderr.read()}")
+        pytest.fail(f"no event {event}: {self.output}{self.process.stderr.read()}")
 
     def start(self):
         self.wait_for("listening")
@@ -69,9 +69,9 @@ class Bench:
         """Wait for its end; returns exit code, standard error and how long it took."""
         start = time.monotonic()
         out, err = self.process.communicate(timeout=PATIENCE_S)
-        self.told += out
+        self.output += out
         if secrecy.has_registry(self.data, None):
-            secrecy.expect_none_printed(self.data, None, self.told + err)
+            secrecy.expect_none_printed(self.data, None, self.output + err)
         return self.process.returncode, err, time.monotonic() - start
 
     def stop(self, number=signal.SIGTERM):
@@ -115,7 +115,7 @@ def expect_refusal(started, *words):
     assert err.startswith("error: ")
     assert err.count("\n") == 1
     assert all(word in err for word in words), err
-    assert started.told == ""
+    assert started.output == ""
     assert not started.ready_file.exists()
 
 
@@ -187,7 +187,7 @@ def test_ready_file_names_the_real_ports_and_is_private(bench):
                 assert peer.receive_bytes() == message(RST, EMPTY, 5)
         else:
             RawClient(ready[name]).socket.close()
-    assert json.loads(started.told) == {"event": "listening", "ts": json.loads(started.told)["ts"], **ready}
+    assert json.loads(started.output) == {"event": "listening", "ts": json.loads(started.output)["ts"], **ready}
 
 
 def test_udp_port_in_use_is_one_line(bench):
@@ -216,7 +216,7 @@ def test_signal_ends_an_idle_server_with_exit_code_0(bench, number):
     code, err, seconds = started.stop(number)
     assert (code, err) == (0, "")
     assert seconds < 5
-    assert [json.loads(line)["event"] for line in started.told.splitlines()] == ["listening", "stopping", "stopped"]
+    assert [json.loads(line)["event"] for line in started.output.splitlines()] == ["listening", "stopping", "stopped"]
     assert not (started.data / "server.json").exists()
     for port in (started.ready["mqtt_port"], started.ready["http_port"]):
         with pytest.raises(ConnectionRefusedError):
@@ -348,8 +348,8 @@ def test_output_tells_no_secret(bench):
     code, err, _ = started.stop()
     assert code == 0
     assert {"exchange", "bad_request", "telemetry", "failure"} <= {
-        json.loads(line)["event"] for line in started.told.splitlines()
+        json.loads(line)["event"] for line in started.output.splitlines()
     }
     for hidden in (key, secret, "its-token", "its-reading"):
-        assert hidden not in started.told
+        assert hidden not in started.output
         assert hidden not in err

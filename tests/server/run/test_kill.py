@@ -38,17 +38,17 @@ class Fleet:
         self.tokens = {}
         """Device names, and the tokens that were answered with SUCCESS."""
         self.unanswered = {}
-        """Those that asked and heard nothing, and the tokens that they made themselves."""
+        """Those without an answer, and the tokens that they made themselves."""
 
     def request(self, name, own):
         body = {"deviceName": name, "provisionDeviceKey": self._key, "provisionDeviceSecret": self._secret}
         return json.dumps({**body, "token": own} if own else body)
 
-    def heard(self, name, own, answer):
-        told = json.loads(answer)
-        assert told["status"] == "SUCCESS", told["status"]
-        assert not own or told["credentialsValue"] == own
-        self.tokens[name] = told["credentialsValue"]
+    def on_answer(self, name, own, answer):
+        fields = json.loads(answer)
+        assert fields["status"] == "SUCCESS", fields["status"]
+        assert not own or fields["credentialsValue"] == own
+        self.tokens[name] = fields["credentialsValue"]
         self.unanswered.pop(name, None)
         self._left -= 1
         if self._left <= 0:
@@ -69,16 +69,16 @@ class Fleet:
                 for _ in range(3):
                     name, own = self.next_device()
                     await client.publish(PROVISION_REQUEST, self.request(name, own), qos=1)
-                    self.heard(name, own, (await anext(client.messages)).payload)
+                    self.on_answer(name, own, (await anext(client.messages)).payload)
 
     async def over_http(self, port):
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60, verify=TLS) as client:
             while True:
                 name, own = self.next_device()
                 answer = await client.post("/api/v1/provision", content=self.request(name, own))
-                self.heard(name, own, answer.content)
+                self.on_answer(name, own, answer.content)
 
-    async def ask_until_killed(self, server, answers, moment_s):
+    async def request_until_killed(self, server, answers, moment_s):
         """Many at once, until the server is killed so many seconds after so many answers."""
 
         async def until_gone(asking):
@@ -112,14 +112,14 @@ class Fleet:
         for at in range(0, len(tokens), 16):
             await asyncio.gather(*map(one, tokens[at : at + 16]))
 
-    async def ask_again(self, server):
-        """Who heard nothing asks again: it gets its own token, or has it already."""
+    async def request_again(self, server):
+        """Request again for each device without an answer: it gets its own token, or has it already."""
         unanswered, self.unanswered = self.unanswered, {}
         url = f"http://127.0.0.1:{server.ready['http_port']}"
         async with httpx.AsyncClient(base_url=url, timeout=60, verify=TLS) as client:
             for name, own in unanswered.items():
-                told = (await client.post("/api/v1/provision", content=self.request(name, own))).json()
-                assert told["status"] in ("SUCCESS", "FAILURE")
+                answer = (await client.post("/api/v1/provision", content=self.request(name, own))).json()
+                assert answer["status"] in ("SUCCESS", "FAILURE")
                 self.tokens[name] = own
         await self.log_in(server, unanswered.values())
         return len(unanswered)
@@ -130,19 +130,19 @@ def sql(data, url, statement):
 
 
 @pytest.mark.parametrize(("database", "kills"), [("sqlite", 50), ("postgresql", 5)], indirect=["database"])
-def test_killed_server_has_everyone_it_answered(tmp_path, database, kills, tell):
-    data, said = tmp_path / "data", tmp_path / "said"
+def test_killed_server_has_everyone_it_answered(tmp_path, database, kills, report):
+    data, output = tmp_path / "data", tmp_path / "said"
     options = ["--lift-limits-for-loopback", *(["--database", database] if database else [])]
     chance = random.Random(SEED)
     starts, unsure, checked = [], 0, 0
     fleet = None
     for turn in range(kills + 1):
-        with Serving(data, said, *options) as server:
+        with Serving(data, output, *options) as server:
             if turn:
                 starts.append(server.started_s)
                 fresh = list(fleet.tokens.values())[checked:]
                 asyncio.run(fleet.log_in(server, fresh))
-                unsure += asyncio.run(fleet.ask_again(server))
+                unsure += asyncio.run(fleet.request_again(server))
                 checked = len(fleet.tokens)
                 assert database or is_intact(data / DATABASE_FILE)
             else:
@@ -150,16 +150,16 @@ def test_killed_server_has_everyone_it_answered(tmp_path, database, kills, tell)
                 fleet = Fleet(key, SecretBox.from_folder(data).decrypt(sealed))
             if turn < kills:
                 answers, moment_s = chance.randint(0, ANSWERS), chance.uniform(0, MOMENT_S)
-                asyncio.run(fleet.ask_until_killed(server, answers, moment_s))
-    with Serving(data, said, *options) as server:  # all of them, from the first to the last
+                asyncio.run(fleet.request_until_killed(server, answers, moment_s))
+    with Serving(data, output, *options) as server:  # all of them, from the first to the last
         asyncio.run(fleet.log_in(server, fleet.tokens.values()))
     found = [name for (name,) in sql(data, database, "SELECT name FROM device")]
     assert [name for name, count in Counter(found).items() if count > 1] == []
     assert set(found) >= set(fleet.tokens)
     assert sql(data, database, "SELECT count(DISTINCT lookup) FROM credentials") == [(len(found),)]
     assert len(fleet.tokens) > kills * 5
-    secrecy.expect_none_printed(data, database, said.read_text())
-    tell(
+    secrecy.expect_none_printed(data, database, output.read_text())
+    report(
         f"{kills} times a server on {'PostgreSQL' if database else 'SQLite'} was killed (seed {SEED}): all of the "
         f"{len(fleet.tokens) - unsure} devices it answered got in afterwards, and {unsure} more that heard nothing; "
         f"it listened again after {statistics.median(starts) * 1000:.0f} ms, {max(starts) * 1000:.0f} ms at most"

@@ -10,7 +10,7 @@ from bench.errors import BenchError
 from bench.server.run.subprocess import ServerProcess
 
 
-def test_start_that_fails_is_said_and_leaves_the_other_one_alone(tmp_path):
+def test_start_that_fails_is_reported_and_leaves_the_other_one_alone(tmp_path):
     with ServerProcess(tmp_path / "data") as server:
         with pytest.raises(BenchError, match="a server is running on"):
             ServerProcess(tmp_path / "data")

@@ -32,7 +32,7 @@ def test_ensure_refuses_what_is_no_host_name(tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    ("name", "act", "said"),
+    ("name", "act", "message"),
     [
         ("ca.pem", damage, r"ca\.pem holds no certificate.*delete \S+tls: bench serve makes a new CA"),
         ("ca.key", damage, r"ca\.key holds no private key.*delete \S+tls: bench serve makes a new CA"),
@@ -42,33 +42,33 @@ def test_ensure_refuses_what_is_no_host_name(tmp_path, name):
         ("server.key", os.unlink, r"server\.key: No such file.*delete \S+server\.pem and \S+server\.key: "),
     ],
 )
-def test_damaged_or_missing_file_is_one_line_with_the_cure(tmp_path, name, act, said):
+def test_damaged_or_missing_file_is_one_line_with_the_cure(tmp_path, name, act, message):
     authority.ensure(tmp_path)
     act(tmp_path / "tls" / name)
     for start in (authority.ensure, authority.existing):
-        with pytest.raises(BenchError, match=said) as caught:
+        with pytest.raises(BenchError, match=message) as caught:
             start(tmp_path)
         assert "\n" not in str(caught.value)
         assert "PRIVATE" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("ca.key", r"ca\.key is not the key of ca\.pem"),
         ("server.key", r"server\.key is not the key of server\.pem"),
         ("server.pem", r"server\.key is not the key of server\.pem"),
     ],
 )
-def test_file_of_another_bench_is_told(tmp_path, name, said):
+def test_file_of_another_bench_is_reported(tmp_path, name, message):
     authority.ensure(tmp_path / "one")
     authority.ensure(tmp_path / "other")
     (tmp_path / "other" / "tls" / name).replace(tmp_path / "one" / "tls" / name)
-    with pytest.raises(BenchError, match=said):
+    with pytest.raises(BenchError, match=message):
         authority.ensure(tmp_path / "one")
 
 
-def test_certificate_of_another_ca_is_told_and_the_cure_works(tmp_path):
+def test_certificate_of_another_ca_is_reported_and_the_cure_works(tmp_path):
     authority.ensure(tmp_path / "one")
     authority.ensure(tmp_path / "other")
     for name in ("ca.pem", "ca.key"):
@@ -80,7 +80,7 @@ def test_certificate_of_another_ca_is_told_and_the_cure_works(tmp_path):
     authority.ensure(tmp_path / "one")
 
 
-def test_certificate_that_only_claims_the_ca_is_told(tmp_path):
+def test_certificate_that_only_claims_the_ca_is_reported(tmp_path):
     identity = authority.ensure(tmp_path)
     key = serialization.load_pem_private_key(identity.key_file.read_bytes(), None)
     forged = make(key=key, named=identity.certificate.subject)
@@ -89,14 +89,14 @@ def test_certificate_that_only_claims_the_ca_is_told(tmp_path):
         authority.ensure(tmp_path)
 
 
-def test_certificate_without_its_ca_is_told(tmp_path):
+def test_certificate_without_its_ca_is_reported(tmp_path):
     identity = authority.ensure(tmp_path)
     identity.certificate_file.write_bytes(identity.certificate.public_bytes(serialization.Encoding.PEM))
     with pytest.raises(BenchError, match="is not of the CA"):
         authority.ensure(tmp_path)
 
 
-def test_expired_ca_is_told(tmp_path):
+def test_expired_ca_is_reported(tmp_path):
     authority.ensure(tmp_path, now=NOW - timedelta(days=3651))
     with pytest.raises(BenchError, match=r"ca\.pem has expired: .* makes a new CA"):
         authority.ensure(tmp_path)
@@ -115,7 +115,7 @@ def test_files_are_private(tmp_path):
     assert {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == dict.fromkeys(FILES, 0o600)
 
 
-def test_certificate_is_what_clients_ask_for(tmp_path):
+def test_certificate_is_what_clients_require(tmp_path):
     identity = authority.ensure(tmp_path, ["localhost", "Bench.local", "127.0.0.1", "::1", "fe80::1%eth0"], now=NOW)
     leaf, ca = identity.chain
     assert identity.names == ["localhost", "bench.local", "127.0.0.1", "::1", "fe80::1"]
@@ -207,7 +207,7 @@ def killed(data, at, *names) -> bool:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("before", [[], ["a.example"]], ids=["first start", "reissue"])
-def test_killed_start_is_finished_by_the_next(tmp_path, before, tell):
+def test_killed_start_is_finished_by_the_next(tmp_path, before, report):
     at = 0
     while True:
         data = tmp_path / str(at)
@@ -227,7 +227,7 @@ def test_killed_start_is_finished_by_the_next(tmp_path, before, tell):
         at += 1
     files = 1 if before else 4
     assert at >= 2 * files  # each is opened and renamed
-    tell(f"TLS files: {at} kills of a {'reissue' if before else 'first start'}")
+    report(f"TLS files: {at} kills of a {'reissue' if before else 'first start'}")
 
 
 def test_load_of_the_users_own(tmp_path):
@@ -242,7 +242,7 @@ def test_load_of_the_users_own(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("which", "content", "said"),
+    ("which", "content", "message"),
     [
         ("certificate", None, "No such file or directory: name a PEM file"),
         ("certificate", b"", "holds no certificate, or a damaged one: name a PEM file"),
@@ -253,7 +253,7 @@ def test_load_of_the_users_own(tmp_path):
         ("key", "encrypted", r"is encrypted: .*openssl pkey -in"),
     ],
 )
-def test_load_of_the_users_own_tells_the_cure(tmp_path, which, content, said):
+def test_load_of_the_users_own_tells_the_cure(tmp_path, which, content, message):
     made = make()
     certificate, key = write(tmp_path, "own", made)
     path = certificate if which == "certificate" else key
@@ -266,6 +266,6 @@ def test_load_of_the_users_own_tells_the_cure(tmp_path, which, content, said):
         path.write_bytes(made.key.private_bytes(*form, serialization.BestAvailableEncryption(b"secret")))
     else:
         path.write_bytes(content)
-    with pytest.raises(BenchError, match=said) as caught:
+    with pytest.raises(BenchError, match=message) as caught:
         authority.load(certificate, key)
     assert str(path) in str(caught.value)

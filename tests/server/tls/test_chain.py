@@ -1,4 +1,4 @@
-"""What certificates say: signatures along a chain, names, dates, and the key of a chain profile."""
+"""The contents of certificates: signatures along a chain, names, dates, and the key of a chain profile."""
 
 import base64
 from datetime import timedelta
@@ -128,7 +128,7 @@ def test_every_single_flipped_bit_is_found():
 
 
 @given(st.binary(max_size=200))
-def test_what_is_no_certificate_says_nothing(raw):
+def test_what_is_no_certificate_has_no_contents(raw):
     assert chain.common_name(raw) is None
     assert not chain.is_valid_at(raw, NOW)
 

@@ -25,7 +25,7 @@ VERSIONS = {"TLS 1.2": ssl.TLSVersion.TLSv1_2, "TLS 1.3": ssl.TLSVersion.TLSv1_3
 
 
 class Echo(asyncio.Protocol):
-    """Says first what certificates it was shown, then whatever it hears. Pauses as asyncio tells it to."""
+    """Sends first the certificates it was shown, then whatever it receives. Pauses as asyncio tells it to."""
 
     def __init__(self, server):
         self.server = server
@@ -72,13 +72,13 @@ class EchoServer:
         self.ends, self.complaints = [], []
         self.lost, self.paused = threading.Semaphore(0), threading.Event()
         self._loop = asyncio.new_event_loop()
-        self._loop.set_exception_handler(lambda _, told: self.complaints.append(told))
+        self._loop.set_exception_handler(lambda _, complaint: self.complaints.append(complaint))
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._thread.start()
-        self._server = self._ask(self._listen(context, protocol))
+        self._server = self._run(self._listen(context, protocol))
         self.port = self._server.sockets[0].getsockname()[1]
 
-    def _ask(self, question):
+    def _run(self, question):
         return asyncio.run_coroutine_threadsafe(question, self._loop).result(PATIENCE_S)
 
     async def _listen(self, context, protocol):
@@ -94,7 +94,7 @@ class EchoServer:
         await asyncio.gather(*others, return_exceptions=True)
 
     def close(self):
-        self._ask(self._end())
+        self._run(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(PATIENCE_S)
         self._loop.close()
@@ -219,7 +219,7 @@ def in_memory(identity, context) -> tuple[ssl.SSLObject, TlsSession, ssl.MemoryB
     return client, session, to_client
 
 
-def test_client_of_a_bad_chain_never_hears_that_all_is_well(identity, tmp_path):
+def test_client_of_a_bad_chain_is_never_accepted(identity, tmp_path):
     context = showing(identity, tmp_path, ssl.TLSVersion.TLSv1_2, make("leaf"), make("other"))
     _, session, to_client = in_memory(identity, context)
     with pytest.raises(ssl.SSLCertVerificationError, match="a certificate is not signed by the next one"):
@@ -307,7 +307,7 @@ SHOWN = {
 
 @versions
 @pytest.mark.parametrize("shown", SHOWN.values(), ids=SHOWN)
-def test_any_chain_that_is_signed_is_accepted_and_told(server, identity, tmp_path, version, shown):
+def test_any_chain_that_is_signed_is_accepted_and_reported(server, identity, tmp_path, version, shown):
     context = showing(identity, tmp_path, version, *shown)
     assert seen(server, context) == [each.der for each in shown]
 
@@ -329,7 +329,7 @@ def test_bad_chain_does_no_harm_to_another_connection(server, identity, tmp_path
 
 
 @versions
-def test_client_ca_is_asked_for(start, identity, tmp_path, version):
+def test_client_ca_is_requested(start, identity, tmp_path, version):
     ca, other = make("client ca", ca=True), make("client ca", ca=True)
     below = make("below", issuer=ca, ca=True)
     server = start(mqtt_context(identity, write(tmp_path, "cas", ca)[0]))
@@ -354,7 +354,7 @@ def test_client_ca_below_another_is_enough(start, identity, tmp_path):
 
 
 @pytest.mark.parametrize("content", [None, b"", b"nothing"])
-def test_client_ca_that_is_no_file_of_certificates_is_told(identity, tmp_path, content):
+def test_client_ca_that_is_no_file_of_certificates_is_reported(identity, tmp_path, content):
     path = tmp_path / "cas.pem"
     if content is not None:
         path.write_bytes(content)
@@ -365,7 +365,7 @@ def test_client_ca_that_is_no_file_of_certificates_is_told(identity, tmp_path, c
 # --- the server's certificate
 
 
-def test_weak_certificate_is_told(tmp_path):
+def test_weak_certificate_is_reported(tmp_path):
     weak = authority.load(*write(tmp_path, "weak", make(key=rsa.generate_private_key(65537, 1024))))
     for context in (https_context, mqtt_context):
         with pytest.raises(BenchError, match=r"weak\.pem cannot be used for TLS \(ee key too small\): "):
@@ -497,13 +497,13 @@ def test_micropython_refuses_another_name_and_another_ca(server, identity, tmp_p
     pinned, other = tmp_path / "ca.der", tmp_path / "other.der"
     pinned.write_bytes(identity.ca.public_bytes(Encoding.DER))
     other.write_bytes(authority.ensure(tmp_path / "other").ca.public_bytes(Encoding.DER))
-    for name, file, said in (
+    for name, file, message in (
         ("example.com", pinned, b"Common Name (CN) does not match"),
         ("localhost", other, b"not correctly signed by the trusted CA"),
     ):
         done = micropython(name, server.port, file)
         assert done.returncode != 0
-        assert said in done.stdout + done.stderr
+        assert message in done.stdout + done.stderr
     assert server.ends == []
 
 
@@ -586,7 +586,7 @@ def test_many_at_once(server, identity, version):
 
 
 @versions
-def test_client_says_goodbye(server, identity, version):
+def test_client_ends_with_close_notify(server, identity, version):
     client = connected(server, trusting(identity, version))
     read_line(client)
     client.unwrap().close()  # waits for the server's goodbye
@@ -620,7 +620,7 @@ class Goodbye(Echo):
 
 
 @versions
-def test_server_says_goodbye_after_all_it_has_written(start, identity, version):
+def test_server_ends_with_close_notify_after_all_it_has_written(start, identity, version):
     server = start(mqtt_context(identity), protocol=Goodbye)
     with connected(server, trusting(identity, version), suppress_ragged_eofs=False) as client:
         read_line(client)

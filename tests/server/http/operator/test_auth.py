@@ -1,4 +1,4 @@
-"""Who may ask: logins, tokens, and what becomes of those who have none."""
+"""Authentication: logins, tokens, and requests without one."""
 
 import json
 import os
@@ -94,12 +94,12 @@ def test_token_signed_with_the_key_in_the_data_folder_is_401(shared_server):
         refused(forged.get(USER), 401, 10, FAILED)
 
 
-def test_expired_token_is_401_and_says_so(shared_server):
+def test_expired_token_is_401_with_the_reason(shared_server):
     with client(shared_server, forge(shared_server, seconds=-1)) as forged:
         refused(forged.get(USER), 401, 11, "Token has expired")
 
 
-def test_token_comes_before_what_is_asked(shared_server):
+def test_token_comes_before_what_is_requested(shared_server):
     with client(shared_server) as anonymous:
         refused(anonymous.post("/api/device", content=b"{"), 401, 10)
         refused(anonymous.post("/api/device", content=b"x" * (2 << 20)), 401, 10)
@@ -117,7 +117,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("change", WRONG.values(), ids=WRONG)
-def test_wrong_login_is_401_and_does_not_say_what_is_wrong(shared_server, change):
+def test_wrong_login_is_401_and_does_not_reveal_what_is_wrong(shared_server, change):
     with client(shared_server) as anonymous:
         wrong = anonymous.post("/api/auth/login", json=change(account(shared_server)))
         refused(wrong, 401, 10, "Invalid username or password")
@@ -286,10 +286,10 @@ def test_secrets_are_in_no_event(server):
     with client(server) as anonymous, login(server) as operator:
         anonymous.post("/api/auth/login", json={**right, "password": "wrong-password"})
         token = operator.headers["X-Authorization"]
-    told = json.dumps(server.events())
-    assert right["password"] not in told
-    assert "wrong-password" not in told
-    assert token not in told
+    events = json.dumps(server.events())
+    assert right["password"] not in events
+    assert "wrong-password" not in events
+    assert token not in events
 
 
 def test_paths_and_methods_that_are_none_have_thingsboards_errors(shared_server):

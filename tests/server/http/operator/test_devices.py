@@ -261,18 +261,18 @@ def test_session_ends_when_its_device_is_changed(server, change):
     with login(server) as operator:
         token = name("token")
         device = ok(operator.post(f"{PATH}?accessToken={token}", json={"name": name()}))
-        heard = []
-        stop = server.api.presence.listen_session_end(uuid.UUID(device["id"]["id"]), heard.append)
+        received = []
+        stop = server.api.presence.listen_session_end(uuid.UUID(device["id"]["id"]), received.append)
         info = f"{PATH}/info/{device['id']['id']}"
         assert ok(operator.get(info))["active"] is True
         if change == "deletion":
             ok(operator.delete(f"{PATH}/{device['id']['id']}"))
-            assert heard == [SessionEnd.DELETED]
+            assert received == [SessionEnd.DELETED]
             refused(operator.get(info), 404, 32)
         else:
             form = {"deviceId": device["id"], "credentialsType": "ACCESS_TOKEN", "credentialsId": name()}
             ok(operator.post(f"{PATH}/credentials", json=form))
-            assert heard == [SessionEnd.CREDENTIALS_CHANGED]
+            assert received == [SessionEnd.CREDENTIALS_CHANGED]
         stop()
     with client(server) as anonymous:
         assert anonymous.post(f"/api/v1/{token}/telemetry", json={"a": 1}).status_code == 401
@@ -281,9 +281,9 @@ def test_session_ends_when_its_device_is_changed(server, change):
 def test_refused_change_ends_no_session(server):
     with login(server) as operator:
         device = new_device(operator)
-        heard = []
-        stop = server.api.presence.listen_session_end(uuid.UUID(device["id"]["id"]), heard.append)
+        received = []
+        stop = server.api.presence.listen_session_end(uuid.UUID(device["id"]["id"]), received.append)
         form = {"deviceId": device["id"], "credentialsType": "ACCESS_TOKEN", "credentialsId": ""}
         refused(operator.post(f"{PATH}/credentials", json=form), 400, 31)
         stop()
-    assert heard == []
+    assert received == []

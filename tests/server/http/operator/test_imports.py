@@ -78,7 +78,7 @@ LINES = {
 
 
 @pytest.mark.parametrize("line", LINES.values(), ids=LINES)
-def test_bad_line_says_why_and_stores_nothing(server_operator, line):
+def test_bad_line_is_explained_and_stores_nothing(server_operator, line):
     text, types, message = line
     result = load(server_operator, f"first{',' * (len(types) - 1)}\n{text}\n", *types)
     assert (result["created"], result["updated"], result["errors"]) == (1, 0, 1)
@@ -159,11 +159,11 @@ def test_credentials_have_thingsboards_order(server_operator, case, known):
 
 
 @pytest.mark.parametrize("update", [False, True])
-def test_known_device_gets_values_only_if_asked_for(shared_operator, shared_server, update):
+def test_known_device_gets_values_only_if_requested(shared_operator, shared_server, update):
     made = new_device(shared_operator, label="old", additionalInfo={"keep": 1})
     profile = new_profile(shared_operator)
-    device_id, heard = made["id"]["id"], []
-    stop = shared_server.api.presence.listen_attributes(uuid.UUID(device_id), lambda *args: heard.append(args))
+    device_id, received = made["id"]["id"], []
+    stop = shared_server.api.presence.listen_attributes(uuid.UUID(device_id), lambda *args: received.append(args))
     types = ("NAME", "TYPE", "LABEL", "SHARED_ATTRIBUTE:a", "DESCRIPTION")
     result = load(shared_operator, f"{made['name']},{profile['name']},new,1,x\n", *types, update=update)
     stop()
@@ -172,17 +172,17 @@ def test_known_device_gets_values_only_if_asked_for(shared_operator, shared_serv
     assert (changed["label"], changed["type"]) == ("new", profile["name"])
     assert changed["additionalInfo"] == {"keep": 1, "description": "x"}
     assert values(shared_operator, device_id, "SHARED_SCOPE") == ({"a": 1} if update else {})
-    assert heard == ([({"a": 1}, [])] if update else [])
+    assert received == ([({"a": 1}, [])] if update else [])
 
 
 def test_sessions_end_where_credentials_change(shared_operator, shared_server):
-    made, heard = new_device(shared_operator), []
-    stop = shared_server.api.presence.listen_session_end(uuid.UUID(made["id"]["id"]), heard.append)
+    made, received = new_device(shared_operator), []
+    stop = shared_server.api.presence.listen_session_end(uuid.UUID(made["id"]["id"]), received.append)
     load(shared_operator, f"{made['name']},\n", "NAME", "ACCESS_TOKEN")
-    assert heard == []
+    assert received == []
     load(shared_operator, f"{made['name']},{name('token')}\n", "NAME", "ACCESS_TOKEN")
     stop()
-    assert heard == [SessionEnd.CREDENTIALS_CHANGED]
+    assert received == [SessionEnd.CREDENTIALS_CHANGED]
 
 
 def test_imported_device_can_be_provisioned_once(shared_operator):

@@ -26,10 +26,10 @@ BAD = {
     "unknown strategy": {"name": "a", "provisionType": "SOMETHING"},
     "unknown transport": {"name": "a", "transportType": "SMOKE"},
     "data of another type": {"name": "a", "profileData": []},
-    "id that is none": {"name": "a", "id": {"id": "1"}},
+    "malformed id": {"name": "a", "id": {"id": "1"}},
     "key too long": {"name": "a", "provisionDeviceKey": "x" * 256},
     "X.509 without certificate": {"name": "a", "provisionType": "X509_CERTIFICATE_CHAIN"},
-    "pattern that is none": {
+    "malformed pattern": {
         "name": "a",
         "provisionType": "X509_CERTIFICATE_CHAIN",
         "profileData": {

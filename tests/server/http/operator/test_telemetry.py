@@ -75,7 +75,7 @@ def test_attributes_are_given_back_as_they_were_sent(shared_operator, device, pa
     assert before <= entry["lastUpdateTs"] <= now_ms()
 
 
-def test_attributes_are_told_apart_by_scope_and_key(shared_operator, device):
+def test_attributes_are_distinguished_by_scope_and_key(shared_operator, device):
     for scope in ("SHARED_SCOPE", "SERVER_SCOPE"):
         ok(shared_operator.post(f"{BASE}/{device}/{scope}", json={"scope": scope, "a,b": 1, "%": 2, scope: 3}))
     keys = ok(shared_operator.get(f"{BASE}/DEVICE/{device}/keys/attributes"))
@@ -95,16 +95,16 @@ def test_operator_can_have_a_device_provisioned_again(shared_server, shared_oper
     assert values(shared_operator, device, "SERVER_SCOPE") == {}
 
 
-def test_listeners_hear_of_shared_attributes_and_of_no_others(shared_server, shared_operator, device):
-    heard = []
-    stop = shared_server.api.presence.listen_attributes(uuid.UUID(device), lambda *args: heard.append(args))
+def test_listeners_receive_shared_attributes_and_no_others(shared_server, shared_operator, device):
+    received = []
+    stop = shared_server.api.presence.listen_attributes(uuid.UUID(device), lambda *args: received.append(args))
     ok(shared_operator.post(f"{BASE}/{device}/SERVER_SCOPE", json={"a": 1}))
     ok(shared_operator.post(f"{BASE}/{device}/SHARED_SCOPE", json={"b": 2, "c": None}))
     ok(shared_operator.delete(f"{BASE}/{device}/SERVER_SCOPE?keys=a"))
     ok(shared_operator.delete(f"{BASE}/{device}/SHARED_SCOPE?keys=b,c"))
     ok(shared_operator.delete(f"{BASE}/{device}/SHARED_SCOPE?keys=b"))
     stop()
-    assert heard == [({"b": 2}, []), ({}, ["b"])]
+    assert received == [({"b": 2}, []), ({}, ["b"])]
 
 
 # Telemetry.
@@ -221,7 +221,7 @@ def test_call_of_nobody_is_404(shared_operator, path):
 
 
 @pytest.mark.parametrize("path", CALLS)
-def test_call_that_nobody_hears_has_upstreams_status(shared_operator, device, path, impatient):
+def test_call_that_nobody_receives_has_upstreams_status(shared_operator, device, path, impatient):
     answer = shared_operator.post(f"{path}/{device}", json={"method": "a", "timeout": 0})
     assert (answer.status_code, answer.content) == (CALLS[path][0], b"")
 

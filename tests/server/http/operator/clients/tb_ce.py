@@ -1,4 +1,4 @@
-"""What an operator does, with the client tb_ce_client. Run beside a server: URL, user name, password."""
+"""An operator's work with the client tb_ce_client. Run beside a server: URL, user name, password."""
 
 import json
 import sys
