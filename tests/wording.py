@@ -69,9 +69,11 @@ def wrong_in_file(path: Path) -> list[str]:
 
 
 def files(paths: list[Any]) -> Iterator[Path]:
-    """Yield the Python and Markdown files that these files and folders hold, in order."""
+    """Yield these files, and the Python and Markdown files in these folders but for the examples, in order."""
+    examples = {ROOT / each for each in LIST["examples"]}
     for path in (ROOT / each for each in paths):
-        yield from [path] if path.is_file() else sorted(f for f in path.rglob("*") if f.suffix in {".py", ".md"})
+        found = sorted(each for each in path.rglob("*") if each.suffix in {".py", ".md"} and each not in examples)
+        yield from [path] if path.is_file() else found
 
 
 def main() -> None:
