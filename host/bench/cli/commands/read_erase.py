@@ -113,7 +113,7 @@ def _lost(partition: str) -> str:
 
 def _confirm(question: str) -> None:
     if not sys.stdin.isatty():
-        raise UsageError(f"{question} No terminal to ask on: confirm with --yes")
+        raise UsageError(f"{question} There is no terminal for a prompt: confirm with --yes")
     if not typer.confirm(question, err=True):
         raise BenchError("nothing was erased")
 

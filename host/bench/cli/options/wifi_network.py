@@ -41,5 +41,5 @@ def choose(board: BoardDefinition, toml: BenchToml, ssid: str) -> dict[str, Any]
 
 def _prompt(what: str, otherwise: str, *, secret: bool = False) -> str:
     if not sys.stdin.isatty():
-        raise UsageError(f"{what}: no terminal to ask on; set {otherwise}")
+        raise UsageError(f"{what}: no terminal for a prompt; set {otherwise}")
     return str(typer.prompt(what, default="", show_default=False, hide_input=secret, err=True))
