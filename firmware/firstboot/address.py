@@ -2,6 +2,7 @@
 
 import socket
 
+from firstboot import memory
 from firstboot.errors import NetworkError, PlaintextRefused
 
 
@@ -21,6 +22,7 @@ def look_up(host: str, port: int, kind: int) -> tuple[str, int] | bytes:
     try:
         found = socket.getaddrinfo(host, port, socket.AF_INET, kind)
     except OSError as error:
+        memory.check(error)
         raise NetworkError("%s was not found (%s)" % (host, error))
     if not found:
         raise NetworkError("%s has no IPv4 address" % host)

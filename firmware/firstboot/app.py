@@ -5,7 +5,7 @@ import sys
 
 from micropython import const
 
-from firstboot import __version__, backoff, board, events, factory_reset, identity, link, rpc, session
+from firstboot import __version__, backoff, board, events, factory_reset, identity, link, memory, rpc, session
 from firstboot import settings as settings_file
 from firstboot.errors import (
     CertificateRefused,
@@ -26,6 +26,9 @@ from firstboot.vault import Vault
 
 # Between a crash and the reset: long enough for Ctrl-C, and to spare the server.
 _CRASH_PAUSE_MS = 30000
+# The bytes allocated between two collections: a heap full of garbage would grow, and take the memory that Wi-Fi and
+# TLS need.
+_GARBAGE = const(4096)
 # The interval at which telemetry is polled during every wait.
 _POLL_MS = const(50)
 _REFUSED_FIX = (
@@ -78,7 +81,10 @@ class App:
         if self.settings.flag("board.console"):
             _start_console(self.vault, self.status)
         while True:
-            wait_ms = self._attempt()
+            try:
+                wait_ms = self._attempt()
+            except Exception as error:
+                wait_ms = self._give_up(error)
             self._next_ms = events.uptime_ms() + wait_ms
             events.emit("retry", attempt=self._backoff.attempt, in_ms=wait_ms)
             gc.collect()
@@ -160,6 +166,14 @@ class App:
             return self._offline(error)
         return self._backoff.long()
 
+    def _give_up(self, error: Exception) -> int:
+        """Return the wait after an attempt that lacked memory; raise any other error, which is a defect."""
+        if not memory.is_short(error):
+            raise error
+        memory.report("connection")
+        self._set_state("offline")
+        return self._backoff.next()
+
     def _offline(self, error: FirstbootError) -> int:
         events.emit("offline", kind=error.kind, detail=str(error))
         self._set_state("offline")
@@ -170,7 +184,7 @@ def main(sample: object = None, extra: dict[str, object] | None = None) -> None:
     """Boot. Never returns; Ctrl-C ends it at the REPL.
 
     A defect must not leave a device in the field at a REPL: the traceback is printed, and after a pause
-    the board resets.
+    the board resets. So does a board without the memory to begin.
 
     Args:
         sample: a function that returns further telemetry as a dict.
@@ -180,15 +194,26 @@ def main(sample: object = None, extra: dict[str, object] | None = None) -> None:
         _main(sample, extra)
     except Exception as error:
         try:
-            sys.print_exception(error)
-            events.emit("crash", kind=type(error).__name__, reset_in_ms=_CRASH_PAUSE_MS)
+            if memory.is_short(error):
+                memory.report("boot")
+            else:
+                sys.print_exception(error)
+                events.emit("crash", kind=type(error).__name__, reset_in_ms=_CRASH_PAUSE_MS)
         finally:  # also when there is no memory left for the event
             board.sleep(_CRASH_PAUSE_MS)
             board.reset()
 
 
 def _main(sample: object = None, extra: dict[str, object] | None = None) -> None:
-    events.emit("boot", firmware=__version__, micropython=board.version(), reset=board.reset_cause(), mac=board.mac())
+    gc.threshold(_GARBAGE)
+    events.emit(
+        "boot",
+        firmware=__version__,
+        mac=board.mac(),
+        memory=memory.facts(),
+        micropython=board.version(),
+        reset=board.reset_cause(),
+    )
     try:
         app = App(settings_file.load(), sample, extra)
     except SettingsError as error:

@@ -11,7 +11,7 @@ def below(limit: int) -> int:
 
 
 class Backoff:
-    """Waits in milliseconds between attempts; `reset()` after a success."""
+    """Waits in milliseconds between attempts."""
 
     def __init__(self, settings: Settings) -> None:
         self._base = settings.number("backoff.base_ms")
@@ -22,6 +22,14 @@ class Backoff:
     def reset(self) -> None:
         """Begin again with the shortest ceiling."""
         self.attempt = 0
+
+    def lived(self, ms: int) -> None:
+        """Reset if a session has lived for `ms`, and that is as long as the highest ceiling.
+
+        One that dies before has not helped, whatever it sent: what kills it may come again with each connection.
+        """
+        if ms >= self._cap:
+            self.reset()
 
     def next(self, least: int = 0) -> int:
         """Return the wait before the next attempt, uniform below min(cap, base * 2^attempt).

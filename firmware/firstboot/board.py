@@ -1,7 +1,6 @@
-"""The silicon: reset cause, MAC, heap, watchdog, reset. Found by feature test."""
+"""The silicon: reset cause, MAC, watchdog, reset. Found by feature test."""
 
 import binascii
-import gc
 import sys
 import time
 
@@ -37,12 +36,6 @@ def mac() -> str:
     if hasattr(machine, "unique_id"):
         return binascii.hexlify(machine.unique_id()).decode()
     return "000000000000"
-
-
-def free_heap() -> int:
-    """Return the free bytes on the MicroPython heap after a collection."""
-    gc.collect()
-    return gc.mem_free()
 
 
 def version() -> str:

@@ -11,7 +11,7 @@ import sys
 
 from micropython import const
 
-from firstboot import events
+from firstboot import events, memory
 from firstboot.errors import FirstbootError
 from firstboot.vault import Vault
 
@@ -152,6 +152,8 @@ class Console:
             print("That line is not UTF-8; it was dropped.")
         except FirstbootError as error:
             print("error: %s" % error)
+        except MemoryError:
+            memory.report("console")
         except Exception as error:  # a defect in a command must not stop the board
             events.emit("error", kind="console", detail=type(error).__name__)
 

@@ -7,7 +7,7 @@ without `--show`, and no value that was typed is repeated.
 
 import json
 
-from firstboot import __version__, board, claim, events, factory_reset, settings
+from firstboot import __version__, board, claim, events, factory_reset, memory, settings
 from firstboot.errors import FirstbootError, SettingsError
 from firstboot.vault import Vault
 
@@ -31,7 +31,7 @@ _CONSEQUENCES = {
     factory_reset.ALL: "the credentials and the Wi-Fi networks; all other settings stay",
 }
 _STATUS = ("state", "fix", "name", "server", "address", "uptime_s", "next_attempt_ms", "active", "pending")
-_STATUS_LAST = ("free_heap", "firmware", "micropython")
+_STATUS_LAST = ("free_heap", "idf_free", "idf_least", "firmware", "micropython")
 _MASKED = "(set)"
 _RESTART = "Stored in flash. The board restarts."
 
@@ -83,7 +83,7 @@ class Commands:
         found: dict[str, object] = self._state()  # type: ignore[operator]
         found["firmware"] = __version__
         found["micropython"] = board.version()
-        found["free_heap"] = board.free_heap()
+        found.update(memory.facts())
         found["uptime_s"] = events.uptime_ms() // 1000
         for place in ("active", "pending"):
             found[place] = ", ".join(each["type"] for each in self._vault.record.get(place, [])) or "none"

@@ -6,10 +6,12 @@ A credential is a plain dict of texts, because it lives in the vault:
 """
 
 import binascii
+import json
 import os
 
 from micropython import const
 
+from firstboot import memory
 from firstboot.errors import ProtocolError, SettingsError
 
 CERTIFICATE_FILE = "/device.crt"
@@ -58,7 +60,8 @@ def from_flash() -> dict[str, str]:
             certificate = file.read()
         with open(KEY_FILE, "rb") as file:
             key = file.read()
-    except OSError:
+    except OSError as error:
+        memory.check(error)
         raise SettingsError(
             "%s or %s is missing: flash them, or let the device make its own" % (CERTIFICATE_FILE, KEY_FILE)
         )
@@ -101,18 +104,25 @@ def from_answer(answer: dict[str, object], held: list[dict[str, str]]) -> dict[s
     kind = answer.get("credentialsType")
     value = answer.get("credentialsValue")
     if kind == "ACCESS_TOKEN":
-        return {"type": "ACCESS_TOKEN", "token": _text(value, 1)}
+        return _storable({"type": "ACCESS_TOKEN", "token": _text(value, 1)})
     if kind == "MQTT_BASIC" and isinstance(value, dict):
         parts = {key: _text(value.get(key) or "", 0) for key in ("clientId", "userName", "password")}
         if parts["clientId"] or parts["userName"]:
             parts["type"] = "MQTT_BASIC"
-            return parts
+            return _storable(parts)
     if kind == "X509_CERTIFICATE":
         for credential in held:
             if credential["type"] == kind and credential["certificate"] == value:
                 return credential
         raise ProtocolError("the server gave a certificate whose key is not on this board")
     raise ProtocolError("the answer has no credentials that we can use")
+
+
+def _storable(credential: dict[str, str]) -> dict[str, str]:
+    # characters that JSON escapes take up to twelve times their number
+    if len(json.dumps(credential).encode()) > 4 * _LIMIT:
+        raise ProtocolError("the answer has credentials that are too long for us")
+    return credential
 
 
 def _text(value: object, least: int) -> str:

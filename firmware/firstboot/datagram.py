@@ -4,7 +4,7 @@ import errno
 import select
 import socket
 
-from firstboot import stream
+from firstboot import memory, stream
 from firstboot.errors import NetworkError
 
 
@@ -22,12 +22,14 @@ class UdpSocket:
         try:
             self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         except OSError as error:
+            memory.check(error)
             raise NetworkError("no socket left (%s)" % error)
         try:
             self._socket.setblocking(False)
             self._socket.connect(found)
         except OSError as error:
             self._socket.close()
+            memory.check(error)
             raise NetworkError("no way to the server (%s)" % error)
         self._poll = select.poll()
         self._poll.register(self._socket, select.POLLIN)
@@ -53,6 +55,7 @@ class UdpSocket:
         except OSError as error:
             if error.errno == errno.EAGAIN:  # its checksum was wrong
                 return None
+            memory.check(error)
             raise NetworkError("nothing listens there (%s)" % error)
 
     def close(self) -> None:

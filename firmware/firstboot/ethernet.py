@@ -6,7 +6,7 @@ import machine
 import network
 from micropython import const
 
-from firstboot import board, events
+from firstboot import board, events, memory
 from firstboot.errors import LinkError, SettingsError
 from firstboot.link import Link
 from firstboot.settings import Settings
@@ -76,7 +76,8 @@ class Ethernet(Link):
                     lan.active(True)
                 if self._fixed:
                     lan.ifconfig(self._fixed)
-            except (OSError, ValueError) as error:
+            except (OSError, RuntimeError, ValueError) as error:
+                memory.check(error)
                 self._broken = "the Ethernet PHY does not answer (%s): compare ethernet.* with the board, reset" % error
                 raise LinkError(self._broken)
             self._lan = lan

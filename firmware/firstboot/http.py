@@ -1,26 +1,28 @@
 """A small HTTP/1.1 client: one request, one answer, one connection (RFC 9110, RFC 9112).
 
-All that is kept of an answer is bounded: lines, their number, the body. All of it shares one
-deadline, so that an endless answer sent slowly is bounded, too.
+All that is kept of an answer is bounded: the begin of a line, the number of lines and their length in all, and the
+body, which goes into the receive buffer. All of it shares one deadline, so that an endless answer sent slowly is
+bounded, too.
 """
 
 from micropython import const
 
-from firstboot.errors import Closed, ProtocolError
+from firstboot import stream as streams
+from firstboot.errors import ProtocolError
 from firstboot.settings import Settings
 from firstboot.stream import Stream
 
-_LINE = const(1024)
+# The part of a line that is kept: no header that matters is longer.
+_LINE = const(256)
 _LINES = const(64)
-_BODY = const(4096)
-_CHUNK = const(512)
+_HEAD = const(8192)
 _KEPT = ("content-length", "transfer-encoding", "retry-after", "date")
 _HOUR_S = const(3600)
 
 
 def request(
     settings: Settings, stream: Stream, port: int, target: str, body: str = ""
-) -> tuple[int, dict[str, str], bytes]:
+) -> tuple[int, dict[str, str], memoryview]:
     """Send one request to `server.host`, and close the stream.
 
     Args:
@@ -32,7 +34,7 @@ def request(
 
     Returns:
         `(status, headers, body)`; of the headers only content-length, transfer-encoding, retry-after and date,
-        by these names.
+        by these names. The body lies in the receive buffer.
 
     Raises:
         NetworkError: as the stream does, and ProtocolError for an invalid answer.
@@ -48,7 +50,7 @@ def request(
             stream.write("Content-Type: application/json\r\nContent-Length: %d\r\n" % len(content))
         stream.write("\r\n")
         stream.write(content)
-        return _Response(stream).read(has_body=not target.startswith("HEAD "))
+        return _Response(stream, streams.buffer(settings)).read(has_body=not target.startswith("HEAD "))
     finally:
         stream.close()
 
@@ -63,20 +65,25 @@ def retry_ms(headers: dict[str, str]) -> int:
 class _Response:
     """An incremental parser of one response."""
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: Stream, buffer: memoryview) -> None:
         self._stream = stream
-        self._rest = b""
+        self._buffer = buffer
+        self._used = 0  # of the buffer, by the body
+        self._byte = memoryview(bytearray(1))
+        self._text = memoryview(bytearray(_LINE))
         self._lines = 0
+        self._head = 0  # bytes of all lines so far
 
-    def read(self, has_body: bool) -> tuple[int, dict[str, str], bytes]:
+    def read(self, has_body: bool) -> tuple[int, dict[str, str], memoryview]:
         status = self._status()
         headers = self._headers()
         while 100 <= status < 200:  # interim answers; the number of lines bounds them
             status = self._status()
             headers = self._headers()
         if not has_body or status in (204, 304):
-            return status, headers, b""
-        return status, headers, self._body(headers)
+            return status, headers, self._buffer[:0]
+        self._body(headers)
+        return status, headers, self._buffer[: self._used]
 
     def _status(self) -> int:
         line = self._line()
@@ -104,21 +111,21 @@ class _Response:
                     raise ProtocolError("the server contradicts itself about %s" % name)
                 headers[name] = value
 
-    def _body(self, headers: dict[str, str]) -> bytes:
+    def _body(self, headers: dict[str, str]) -> None:
         coding = headers.get("transfer-encoding", "").lower()
         length = headers.get("content-length", "")
         if coding:
             if coding != "chunked" or length:
                 raise ProtocolError("the server sent a body in an unknown form")
-            return self._chunks()
-        if not length:
-            return self._until_end()
-        if not _is_number(length) or len(length) > 8:
+            self._chunks()
+        elif not length:
+            self._until_end()
+        elif not _is_number(length) or len(length) > 8:
             raise ProtocolError("the server sent an invalid length")
-        return self._exactly(_bounded(int(length)))
+        else:
+            self._more(int(length))
 
-    def _chunks(self) -> bytes:
-        body = b""
+    def _chunks(self) -> None:
         while True:
             text = self._line().partition(";")[0].strip()  # after the semicolon are extensions
             if not text or len(text) > 8 or text.lower().strip("0123456789abcdef"):
@@ -126,56 +133,50 @@ class _Response:
             size = int(text, 16)
             if not size:
                 self._headers()  # the trailer
-                return body
-            _bounded(len(body) + size)
-            body += self._exactly(size)
+                return
+            self._more(size)
             if self._line():
                 raise ProtocolError("the server sent a chunk that is longer than announced")
 
-    def _until_end(self) -> bytes:
-        """Return all that comes until the end of the connection."""
-        while True:
-            chunk = self._stream.recv(_CHUNK)
-            if not chunk:
-                return self._rest
-            self._rest += chunk
-            _bounded(len(self._rest))
+    def _more(self, size: int) -> None:
+        """Read so many bytes of the body."""
+        if size > len(self._buffer) - self._used:
+            raise self._too_large()
+        self._stream.readinto(self._buffer[self._used : self._used + size])
+        self._used += size
 
-    def _exactly(self, size: int) -> bytes:
-        while len(self._rest) < size:
-            self._fill()
-        data = self._rest[:size]
-        self._rest = self._rest[size:]
-        return data
+    def _until_end(self) -> None:
+        """Read all that comes until the end of the connection."""
+        while True:
+            room = self._buffer[self._used :]
+            count = self._stream.receive(room or self._byte)
+            if not count:
+                return
+            if not room:
+                raise self._too_large()
+            self._used += count
+
+    def _too_large(self) -> ProtocolError:
+        return ProtocolError("the server sent more than %d bytes (session.receive_bytes)" % len(self._buffer))
 
     def _line(self) -> str:
+        """Return the begin of a line. It is read byte by byte: nothing is left over that would have to be kept."""
         self._lines += 1
         if self._lines > _LINES:
             raise ProtocolError("the server sent too many lines")
-        searched = 0
+        length = 0
         while True:
-            end = self._rest.find(b"\n", searched)
-            if end >= 0:
-                line = self._rest[:end]
-                self._rest = self._rest[end + 1 :]
+            self._stream.readinto(self._byte)
+            byte = self._byte[0]
+            if byte == 10:
                 # any bytes: only ASCII matters here
-                return "".join([chr(byte) for byte in line]).rstrip("\r")
-            searched = len(self._rest)
-            if searched > _LINE:
-                raise ProtocolError("the server sent a line that is too long")
-            self._fill()
-
-    def _fill(self) -> None:
-        chunk = self._stream.recv(_CHUNK)
-        if not chunk:
-            raise Closed("the server closed the connection in the middle of its answer")
-        self._rest += chunk
-
-
-def _bounded(size: int) -> int:
-    if size > _BODY:
-        raise ProtocolError("the server sent more than %d bytes" % _BODY)
-    return size
+                return "".join([chr(byte) for byte in self._text[:length]]).rstrip("\r")
+            self._head += 1
+            if self._head > _HEAD:
+                raise ProtocolError("the server sent lines that are too long")
+            if length < _LINE:
+                self._text[length] = byte
+                length += 1
 
 
 def _is_number(text: str) -> bool:

@@ -8,7 +8,7 @@ with that secret; a login that works is the proof of provisioning, and turns pen
 import gc
 
 from firstboot import credentials, events
-from firstboot.errors import FirstbootError, LoginRefused, NetworkError, NotFound, Rejected, VaultError
+from firstboot.errors import LoginRefused, NetworkError, NotFound, Rejected, VaultError
 from firstboot.mqtt import Mqtt
 from firstboot.settings import Settings
 from firstboot.vault import Vault
@@ -96,7 +96,7 @@ class Login:
         client = Mqtt(self._settings, client_id, user, password, pair)
         try:
             client.connect()
-        except FirstbootError as error:
+        except Exception as error:  # MemoryError, too
             client.close()
             # without a user name it is the client id that is unknown (MQTT 3.1.1, 3.2.2.3)
             if isinstance(error, LoginRefused) and error.code == 2 and not user:

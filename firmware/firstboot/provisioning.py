@@ -2,7 +2,7 @@
 
 import json
 
-from firstboot import credentials
+from firstboot import credentials, memory
 from firstboot.errors import NotFound, ProtocolError
 from firstboot.settings import Settings
 
@@ -81,14 +81,16 @@ def _prove(settings: Settings, name: str, fields: dict[str, str], exchange: obje
     fields["provisionDeviceProof"] = proof.make(settings.text("provision.secret"), nonce, fields)
 
 
-def read_answer(payload: bytes) -> tuple[str, dict[str, object]]:
+def read_answer(payload: bytes | memoryview) -> tuple[str, dict[str, object]]:
     """Return `(status, the whole answer)`.
 
     Raises:
         ProtocolError: for an invalid answer. The message never quotes the payload: it may hold a secret.
     """
+    if not memory.is_affordable(payload):
+        raise ProtocolError("the answer is too large, or nested too deep (%d bytes)" % len(payload))
     try:
-        answer = json.loads(payload)
+        answer = json.loads(payload)  # type: ignore[type-var]
     except (ValueError, UnicodeError):
         raise ProtocolError("the answer is not JSON (%d bytes)" % len(payload))
     if not isinstance(answer, dict):

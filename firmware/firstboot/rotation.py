@@ -44,6 +44,11 @@ def prepare(settings: Settings, vault: Vault, name: str, value: str = "") -> dic
     return credentials.request_fields(pending[0])
 
 
+def is_stored(vault: Vault, value: str) -> bool:
+    """Return whether `prepare` has nothing to write for this value."""
+    return bool(vault.record.get("pending")) and (not value or vault.record.get("rotation") == [{"value": value}])
+
+
 def is_done(vault: Vault, value: str) -> bool:
     """Return whether the rotation that this value of the attribute asks for is complete."""
     return not vault.record.get("pending") and vault.record.get("rotation") == [{"value": value}]

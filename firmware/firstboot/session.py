@@ -2,7 +2,7 @@
 
 import json
 
-from firstboot import __version__, board, rpc
+from firstboot import __version__, board, events, memory, rpc
 from firstboot.backoff import Backoff
 from firstboot.mqtt import Mqtt
 from firstboot.telemetry import Telemetry
@@ -20,37 +20,43 @@ def run(client: Mqtt, telemetry: Telemetry, handler: rpc.Handler, backoff: Backo
         client: connected and logged in.
         telemetry: the queue to send from.
         handler: the handler of RPC and shared attributes.
-        backoff: reset by the first telemetry that the server acknowledged: a server that accepts
-            a login and then drops the connection has not helped.
+        backoff: told how long the session has lived: a server that accepts a login and telemetry and then drops the
+            connection has not helped.
 
     Raises:
-        FirstbootError: always; most often a NetworkError.
+        FirstbootError: most often a NetworkError.
+        MemoryError: in the middle of a packet, which the connection does not survive.
     """
-    attributes = {
-        "firmware": __version__,
-        "free_heap": board.free_heap(),
-        "micropython": board.version(),
-        "reset_cause": board.reset_cause(),
-    }
+    started_ms = events.uptime_ms()
+    attributes = memory.facts()
+    attributes["firmware"] = __version__
+    attributes["micropython"] = board.version()
+    attributes["reset_cause"] = board.reset_cause()
+    attributes["vault_writes"] = handler.vault_writes()
     client.publish(_ATTRIBUTES, json.dumps(attributes), qos=1)
     if not telemetry.oldest():
         telemetry.collect()
-    _send(client, telemetry, backoff)
+    _send(client, telemetry)
     handler.begin(client)
     while True:
-        message = client.receive(min(telemetry.left_ms(), _TURN_MS))
-        if message:
-            handler.handle(client, message[0].decode(), message[1])
-        handler.idle(client)
-        _send(client, telemetry, backoff)
+        try:
+            message = client.receive(min(telemetry.left_ms(), _TURN_MS))
+            if message:
+                handler.handle(client, *message)
+            handler.idle(client)
+            _send(client, telemetry)
+        except MemoryError:
+            if not client.healthy:
+                raise
+            memory.report("session")
+        backoff.lived(events.uptime_ms() - started_ms)
 
 
-def _send(client: Mqtt, telemetry: Telemetry, backoff: Backoff) -> None:
+def _send(client: Mqtt, telemetry: Telemetry) -> None:
     while telemetry.oldest():
         record = telemetry.oldest()
         client.publish(_TELEMETRY, record, qos=1)
         telemetry.acknowledged(record)
-        backoff.reset()
     if telemetry.dropped:
         count = telemetry.dropped
         client.publish(_TELEMETRY, json.dumps({"dropped": count}), qos=1)

@@ -57,6 +57,8 @@ _KNOWN: dict[str, tuple[type, str | int | list[object] | None, int]] = {
     "session.telemetry_s": (int, 60, 1),
     "session.keepalive_s": (int, 60, 2),
     "session.timeout_ms": (int, 10000, 1),
+    # The receive buffer, made once: the longest message of the server that is read.
+    "session.receive_bytes": (int, 2048, 1024),
     # Telemetry kept in RAM while offline: how many records.
     "session.queue": (int, 32, 1),
     # A time server; empty: none.
@@ -94,6 +96,7 @@ _MOST = {
     "session.telemetry_s": 86400,
     "session.keepalive_s": 65535,
     "session.timeout_ms": 3600000,
+    "session.receive_bytes": 65535,
     "session.queue": 1000,
     "clock.ntp_port": 65535,
     "clock.http_port": 65535,

@@ -2,26 +2,41 @@
 
 umqtt.simple blocks for ever, or clears a timeout again, depending on its version. So it gets
 this instead of a socket: whatever it does, nothing waits past the deadline, an end of file is an
-error of its own, and a length the peer invents does not use up the heap. And a packet that it writes
-in five pieces leaves as one: piece by piece, TCP would hold the second one back until the first is
-acknowledged, which takes 40 ms and more. Only a name's look-up has no deadline: lwIP has none.
+error of its own, and a length the peer invents does not use up the heap: what may be long goes into one
+buffer, made once. And a packet that it writes in five pieces leaves as one: piece by piece, TCP would hold
+the second one back until the first is acknowledged, which takes 40 ms and more. Only a name's look-up has
+no deadline: lwIP has none.
 """
 
 import errno
+import gc
 import select
 import socket
 import time
 
 from micropython import const
 
-from firstboot import address, board
+from firstboot import address, board, memory
 from firstboot.errors import Closed, FirstbootError, NetworkError, ProtocolError, Timeout
 from firstboot.settings import Settings
 
-# The longest piece that the peer may announce, bytes.
-_READ_LIMIT = const(16384)
+# The most that is received at once, bytes.
+_PIECE = const(256)
+# The longest read() that is allowed: MQTT's fixed fields and topics are shorter.
+_READ_LIMIT = const(4096)
 # Writes are gathered up to so many bytes, and sent before the next read.
 _GATHER = const(1024)
+
+
+_buffer: memoryview | None = None
+
+
+def buffer(settings: Settings) -> memoryview:
+    """Return the board's one receive buffer of `session.receive_bytes`, which the connection of the moment uses."""
+    global _buffer
+    if _buffer is None:
+        _buffer = memoryview(bytearray(settings.number("session.receive_bytes")))
+    return _buffer
 
 
 def wait(poll: select.poll, ms: int) -> int:
@@ -53,6 +68,7 @@ class Stream:
         try:
             self._raw = socket.socket()
         except OSError as error:
+            memory.check(error)
             raise NetworkError("no socket left (%s)" % error)
         self._raw.setblocking(False)
         self._socket = self._raw  # or what TLS makes of it
@@ -61,9 +77,9 @@ class Stream:
         self._handshaking = False  # TLS's handshake is not complete
         self._poll = select.poll()
         self._deadline = time.ticks_ms()
-        self._blocking = True
         self._out = bytearray()
-        self._ahead = b""  # the byte that ready() had to read
+        self._ahead = memoryview(bytearray(1))  # the byte that ready() had to read
+        self._is_ahead = False
         self.received_ms = time.ticks_ms()
 
     def within(self, ms: int) -> None:
@@ -78,10 +94,10 @@ class Stream:
         """
         self.flush()
         end = time.ticks_add(time.ticks_ms(), ms)
-        while not self._ahead:
-            ahead = self._receive(1)
-            if ahead is not None:
-                self._ahead = ahead
+        while not self._is_ahead:
+            count = self._receive(self._ahead)
+            if count is not None:
+                self._is_ahead = count > 0
                 return True
             left = time.ticks_diff(end, time.ticks_ms())
             # Also without time left it is a wait: calling this over and over feeds the watchdog.
@@ -89,15 +105,35 @@ class Stream:
                 return False
         return True
 
-    def recv(self, size: int) -> bytes:
-        """Return what is there, from one byte up to `size`; b"" at the end of the connection."""
+    def receive(self, view: memoryview) -> int:
+        """Fill a buffer with what is there, and return how much: a byte at least, 0 at the end of the connection."""
         self.flush()
         while True:
-            self._left()
-            chunk = self._read(size)
-            if chunk is not None:
-                return chunk
+            self._left()  # or a peer that never stops sending would hold us for ever
+            if self._is_ahead:
+                self._is_ahead = False
+                view[0] = self._ahead[0]
+                return 1
+            count = self._receive(view[:_PIECE])
+            if count is not None:
+                return count
             self._await(select.POLLIN)
+
+    def readinto(self, view: memoryview) -> None:
+        """Fill a buffer completely. Raises Closed at the end of the connection."""
+        while view:
+            count = self.receive(view)
+            if not count:
+                raise Closed("the server closed the connection")
+            view = view[count:]
+
+    def skip(self, size: int) -> None:
+        """Receive so many bytes, and forget them. Raises as `readinto`."""
+        scratch = memoryview(bytearray(min(size, _PIECE)))
+        while size:
+            board.idle()  # however fast they come
+            self.readinto(scratch[:size])
+            size -= min(size, _PIECE)
 
     # The part of a socket that umqtt.simple uses.
 
@@ -108,6 +144,7 @@ class Stream:
             NetworkError: if nothing listens there, or the name is not found.
             PlaintextRefused: in clear to a public address, unless `anywhere`.
         """
+        gc.collect()  # a heap that has to grow now takes the memory that the connection needs
         found = address.look_up(target[0], target[1], socket.SOCK_STREAM)
         if not self._tls and not self._anywhere:
             address.guard(found)
@@ -116,6 +153,7 @@ class Stream:
             self._raw.connect(found)
         except OSError as error:
             if error.errno != errno.EINPROGRESS:
+                memory.check(error)
                 raise NetworkError("connection failed (%s)" % error)
         failed = select.POLLERR | select.POLLHUP
         if self._await(select.POLLOUT | failed) & failed:
@@ -124,15 +162,11 @@ class Stream:
             self._socket = self._tls.wrap(self._raw)  # type: ignore[attr-defined]
             self._handshaking = True
 
-    def setblocking(self, blocking: bool) -> None:
-        """Have `read` return None when there is nothing, or wait for it."""
-        self._blocking = blocking
-
     def settimeout(self, seconds: float | None) -> None:
         """No-op: umqtt.simple 1.5 and later set a timeout and clear it again; the deadline holds."""
 
-    def read(self, size: int) -> bytes | None:
-        """Return exactly `size` bytes; None if not blocking and there is nothing.
+    def read(self, size: int) -> bytes:
+        """Return exactly `size` bytes.
 
         Raises:
             Closed: at the end of the connection.
@@ -140,20 +174,9 @@ class Stream:
         """
         if not 0 <= size <= _READ_LIMIT:
             raise ProtocolError("the server announced a piece of %d bytes" % size)
-        self.flush()
-        self._left()  # or a peer that never stops sending would hold us for ever
-        data = b""
-        while len(data) < size:
-            chunk = self._read(size - len(data))
-            if chunk is None:
-                if not data and not self._blocking:
-                    return None
-                self._await(select.POLLIN)
-            elif chunk:
-                data += chunk
-            else:
-                raise Closed("the server closed the connection")
-        return data
+        data = bytearray(size)
+        self.readinto(memoryview(data))
+        return bytes(data)
 
     def write(self, data: bytes | bytearray | str, size: int | None = None) -> None:
         """Gather data to be sent, text as UTF-8; `size` bytes of it, if given."""
@@ -188,24 +211,19 @@ class Stream:
             self._socket.close()
         self._raw.close()  # TLS that failed in the middle of a handshake does not close it
 
-    def _read(self, size: int) -> bytes | None:
-        """Return up to `size` bytes, b"" at the end, None if there is nothing yet."""
-        if size and self._ahead:
-            ahead, self._ahead = self._ahead, b""
-            return ahead
-        return self._receive(size)
-
-    def _receive(self, size: int) -> bytes | None:
+    def _receive(self, view: memoryview) -> int | None:
+        """Return how many bytes were received, 0 at the end, None if there is nothing yet."""
         try:
-            chunk = self._socket.read(size)
+            count: int | None = self._socket.readinto(view)
         except (OSError, ValueError) as error:
             raise self._translate(error)
-        if chunk:
+        if count:
             self.received_ms = time.ticks_ms()
-        return chunk
+        return count
 
     def _translate(self, error: Exception) -> FirstbootError:
         """Return why an operation of the socket failed. ValueError: a certificate that TLS refuses."""
+        memory.check(error)
         if self._tls:
             return self._tls.translate(error)  # type: ignore[attr-defined, no-any-return]
         return NetworkError("connection failed (%s)" % error)

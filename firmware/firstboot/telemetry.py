@@ -3,7 +3,7 @@
 import json
 import time
 
-from firstboot import board, events
+from firstboot import board, events, memory
 from firstboot.settings import Settings
 
 
@@ -38,23 +38,34 @@ class Telemetry:
             self.collect()
 
     def collect(self) -> None:
-        """Collect a record now. The next one is due an interval later."""
+        """Collect a record now, if there is memory for it. The next one is due an interval later."""
         self._due = time.ticks_add(time.ticks_ms(), self._interval_ms)
-        values = {"free_heap": board.free_heap(), "uptime_s": events.uptime_ms() // 1000}
+        try:
+            self._collect()
+        except MemoryError:
+            self.dropped += 1
+            memory.report("telemetry")
+
+    def _collect(self) -> None:
+        values = memory.facts()
+        values["uptime_s"] = events.uptime_ms() // 1000
         if self._sample:
             try:
                 # parsed again, because dumps() silently writes what is not JSON (sensors return nan), and a record
                 # that the server cannot read would be the oldest for ever
                 values.update(json.loads(json.dumps(self._sample())))  # type: ignore[operator]
+            except MemoryError:
+                raise
             except Exception as error:  # the application's, and no reason to stop
                 events.emit("error", kind="sample", detail=type(error).__name__)
         now = board.unix_time()
+        # a wrong clock's time would hide later records: without one the server uses its own
+        dated = self._not_before <= now <= self._not_before + board.LIFE_S
+        record = json.dumps({"ts": now * 1000, "values": values} if dated else values)
         if len(self._records) == self._limit:
             self._records.pop(0)
             self.dropped += 1
-        # a wrong clock's time would hide later records: without one the server uses its own
-        dated = self._not_before <= now <= self._not_before + board.LIFE_S
-        self._records.append(json.dumps({"ts": now * 1000, "values": values} if dated else values))
+        self._records.append(record)
 
     def oldest(self) -> str:
         """Return the oldest record as JSON; "" if there is none."""

@@ -4,13 +4,13 @@ There is no other TLS here: a connection to an unknown peer protects no secret. 
 stream.py waits. mbedTLS checks dates against the board's clock: clock.py has to have set it.
 """
 
-import errno
 import gc
 import socket
 import ssl
 
 from micropython import const
 
+from firstboot import memory
 from firstboot.errors import CertificateRefused, Closed, FirstbootError, NetworkError, ProtocolError, SettingsError
 from firstboot.settings import Settings
 
@@ -25,7 +25,6 @@ _X509 = (-0x3000, -0x2000)
 _CERTIFICATE = (-0x7A00, -0x7680)  # not a certificate; no CA for it
 _ALERT = const(-0x7780)
 _END = const(-0x7280)
-_MEMORY = (-0x7F00, -0x2880, -0x4D80, -0x10, errno.ENOMEM)
 # Numbers above are the socket's, with mbedTLS's sign.
 _SYSTEM = const(-0x100)
 
@@ -48,19 +47,22 @@ class Tls:
         try:
             with open(CA, "rb") as file:
                 ca = file.read()
-        except OSError:
+        except OSError as error:
+            memory.check(error)
             raise CertificateRefused(_NO_CA)
         gc.collect()  # mbedTLS needs some 40 KiB at once, on some ports from the same heap
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self._context.verify_mode = ssl.CERT_REQUIRED  # type: ignore[attr-defined] # the default verifies nothing
         try:
             self._context.load_verify_locations(cadata=ca)
-        except (OSError, ValueError):
+        except (OSError, ValueError) as error:
+            memory.check_refusal(ca, error)
             raise CertificateRefused("%s is not a certificate in DER form: put the server's CA there" % CA)
         if identity:
             try:
                 self._context.load_cert_chain(identity[0], identity[1])
-            except (OSError, ValueError):
+            except (OSError, ValueError) as error:
+                memory.check_refusal(identity[0], error)
                 raise SettingsError("the device's own certificate or key is not in DER form, or damaged")
 
     def wrap(self, connection: socket.socket) -> socket.socket:
@@ -75,12 +77,15 @@ class Tls:
                 connection, server_hostname=self._name, do_handshake_on_connect=False
             )
         except (OSError, ValueError) as error:
+            memory.check(error)
             raise self.translate(error)
 
     def translate(self, error: OSError | ValueError) -> FirstbootError:
-        """Return the error of this package that an exception of mbedTLS stands for."""
+        """Return the error of this package that an exception of mbedTLS stands for; raise MemoryError for that."""
         if isinstance(error, OSError):
             return self._failure(error.args[0] if error.args else 0)
+        if memory.is_scarce():  # a signature that could not be computed counts as a wrong one
+            raise MemoryError
         # the reasons of a failed verification, a line each
         reasons = str(error)
         if "expired" in reasons or "future" in reasons:
@@ -97,8 +102,6 @@ class Tls:
         )
 
     def _failure(self, number: int) -> FirstbootError:
-        if number in _MEMORY:
-            return NetworkError("not enough memory for TLS")
         if _X509[0] < number < _X509[1] or number in _CERTIFICATE:
             return CertificateRefused("the server's certificate cannot be verified (TLS error -0x%x)" % -number)
         if number == _END:

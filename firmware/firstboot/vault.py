@@ -13,7 +13,7 @@ import struct
 
 from micropython import const
 
-from firstboot import events
+from firstboot import events, memory
 from firstboot.errors import VaultError
 
 # magic, sequence, length of the payload; then the payload, then the CRC-32 of all before it
@@ -57,11 +57,12 @@ class Vault:
 
     Attributes:
         record: the newest whole record; empty if there is none.
+        sequence: how many records were written so far, over the board's whole life.
     """
 
     def __init__(self, paths: tuple[str, str] = ("/vault.0", "/vault.1")) -> None:
         self._paths = paths
-        self._sequence = 0
+        self.sequence = 0
         self._newest = 1  # so that an empty vault writes slot 0 first
         self.record: dict[str, list[dict[str, str]]] = {}
         for slot in (0, 1):
@@ -71,8 +72,8 @@ class Vault:
             found = decode(raw)
             if found is None:
                 events.emit("vault_slot_damaged", slot=slot)
-            elif found[0] > self._sequence:
-                self._sequence, self.record = found
+            elif found[0] > self.sequence:
+                self.sequence, self.record = found
                 self._newest = slot
 
     def _read(self, slot: int) -> bytes:
@@ -82,6 +83,7 @@ class Vault:
             with open(path, "rb") as file:
                 return bytes(file.read(min(size, _LIMIT + 1)))
         except OSError as error:
+            memory.check(error)  # a slot that could not be read for that reason may be the newest
             if error.errno != errno.ENOENT:
                 events.emit("vault_slot_unreadable", slot=slot, errno=error.errno)
             return b""
@@ -101,16 +103,17 @@ class Vault:
             VaultError: if it is too large, or did not reach the flash as it was written.
         """
         slot = 1 - self._newest
-        raw = encode(self._sequence + 1, record)
+        raw = encode(self.sequence + 1, record)
         if len(raw) > _LIMIT:
             raise VaultError("the record has %d bytes; a slot takes %d" % (len(raw), _LIMIT))
         try:
             with open(self._paths[slot], "wb") as file:
                 file.write(raw)
         except OSError as error:
+            memory.check(error)
             raise VaultError("flash write failed (%s): full or worn out?" % error)
         if self._read(slot) != raw:
             raise VaultError("what was read back differs from what was written: flash worn out?")
-        self._sequence += 1
+        self.sequence += 1
         self._newest = slot
         self.record = record

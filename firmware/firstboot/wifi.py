@@ -22,7 +22,7 @@ import time
 import network
 from micropython import const
 
-from firstboot import board, events
+from firstboot import board, events, memory
 from firstboot.errors import LinkError, SettingsError
 from firstboot.link import Link
 from firstboot.settings import Settings
@@ -93,7 +93,8 @@ class Wifi(Link):
         for _ in range(self._tries):
             try:
                 self._join(self._started(), ssid, password)
-            except OSError as failed:
+            except (OSError, RuntimeError) as failed:
+                memory.check(failed)
                 error = LinkError("Wi-Fi driver: %s" % failed)
             except LinkError as failed:
                 error = failed

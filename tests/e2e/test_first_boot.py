@@ -3,6 +3,8 @@
 from tests.support.boards import states, steps, vault_slots
 from tests.support.servers import on_both_databases
 
+MEMORY = {"free_heap", "idf_free", "idf_least"}
+
 pytestmark = on_both_databases
 
 
@@ -23,10 +25,15 @@ def test_first_boot_provisions_stores_and_reports(server, make_board):
     assert states(power) == ["new", "linking", "provisioning", "pending", "online"]
     assert server.device_names() == [f"firstboot-{board.mac}"]
     device = server.query(lambda registry: registry.device(f"firstboot-{board.mac}"))
-    assert device.attributes["CLIENT_SCOPE"].keys() == {"firmware", "free_heap", "micropython", "reset_cause"}
+    assert device.attributes["CLIENT_SCOPE"].keys() == MEMORY | {
+        "firmware",
+        "micropython",
+        "reset_cause",
+        "vault_writes",
+    }
     assert device.attributes["CLIENT_SCOPE"]["reset_cause"] == "power_on"
     assert device.attributes["SERVER_SCOPE"] == {"provisionState": "provisioned"}
-    assert device.telemetry.keys() == {"free_heap", "uptime_s"}
+    assert device.telemetry.keys() == MEMORY | {"uptime_s"}
     active, pending = vault_slots(board)
     assert active == {"active": [{"type": "ACCESS_TOKEN", "token": device.credentials.id}]}
     assert pending == {"pending": active["active"]}

@@ -347,9 +347,9 @@ EXCHANGE = """
 from firstboot import provisioning
 from firstboot.mqtt import Mqtt
 from firstboot.transports import mqtt
-print(mqtt.exchange(found, "a board", json.dumps({"deviceName": "a board",
+print(bytes(mqtt.exchange(found, "a board", json.dumps({"deviceName": "a board",
     "provisionDeviceKey": sys.argv[5], "provisionDeviceSecret": sys.argv[6],
-    "credentialsType": "ACCESS_TOKEN", "token": "the token of this board"})))
+    "credentialsType": "ACCESS_TOKEN", "token": "the token of this board"}))))
 client = Mqtt(found, "a board", "the token of this board")
 client.connect()
 client.publish("v1/devices/me/telemetry", '{"temperature": 21}', 1)

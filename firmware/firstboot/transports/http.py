@@ -2,7 +2,7 @@
 
 import json
 
-from firstboot import http
+from firstboot import http, memory
 from firstboot.errors import NetworkError
 from firstboot.settings import Settings
 from firstboot.stream import server_stream
@@ -12,7 +12,7 @@ _REQUEST = "POST /api/v1/provision"
 _LATER = (429, 503)
 
 
-def exchange(settings: Settings, name: str, request: str) -> bytes:  # noqa: ARG001 - the name is in the request
+def exchange(settings: Settings, name: str, request: str) -> memoryview:  # noqa: ARG001 - the name is in the request
     """Send the request, and return the answer's body: the outcome is there, never in the HTTP status.
 
     Raises:
@@ -27,9 +27,11 @@ def exchange(settings: Settings, name: str, request: str) -> bytes:  # noqa: ARG
     return body
 
 
-def _has_status(body: bytes) -> bool:
+def _has_status(body: memoryview) -> bool:
+    if not memory.is_affordable(body):
+        return False
     try:
-        answer = json.loads(body)
+        answer = json.loads(body)  # type: ignore[type-var]
     except (ValueError, UnicodeError):
         return False
     return isinstance(answer, dict) and isinstance(answer.get("status"), str)

@@ -11,8 +11,8 @@ _REQUEST = "/provision/request"
 _RESPONSE = "/provision/response"
 
 
-def exchange(settings: Settings, name: str, request: str) -> bytes:
-    """Send the request on a connection of its own, and return the answer's payload.
+def exchange(settings: Settings, name: str, request: str) -> memoryview:
+    """Send the request on a connection of its own, and return the answer's payload, which lies in the receive buffer.
 
     ThingsBoard: the answer comes on the requesting connection only.
     """
@@ -31,6 +31,8 @@ def exchange(settings: Settings, name: str, request: str) -> bytes:
                 raise Timeout("no answer to the provisioning request")
             message = client.receive(left)
             if message and message[0] == _RESPONSE.encode():
+                if message[1] is None:
+                    raise ProtocolError("the answer has %d bytes: raise session.receive_bytes" % message[2])
                 return message[1]
     finally:
         client.close()

@@ -46,7 +46,8 @@ class EventSpec:
 
 EVENTS: Mapping[str, EventSpec] = {
     "boot": EventSpec(
-        fields=("firmware", "mac", "micropython", "reset"), meaning="power-on and every reset; `reset` is the cause"
+        fields=("firmware", "mac", "memory", "micropython", "reset"),
+        meaning="power-on and every reset; `reset` is the cause, `memory` the free bytes (below)",
     ),
     "state": EventSpec(fields=("state", "was"), meaning="at each change"),
     "link_up": EventSpec(fields=("address", "network"), meaning="the board is in a network: its SSID, or `ethernet`"),
@@ -67,7 +68,17 @@ EVENTS: Mapping[str, EventSpec] = {
     "listening": EventSpec(meaning="commands are accepted from now on"),
     "command": EventSpec(fields=("method",), meaning="one of the application's own commands was called"),
     "claim_sent": EventSpec(meaning="the server has received a claim"),
-    "rotation": EventSpec(fields=("step",), meaning="`asked`, `stored`, `done`, or `refused` by the server"),
+    "rotation": EventSpec(fields=("step",), meaning="`asked`, `delayed`, `stored`, `done`, or `refused` by the server"),
+    "skipped": EventSpec(
+        optional=("bytes", "reason", "count"),
+        is_trouble=True,
+        meaning="a message of the server was dropped: `too large`, `busy` or `no memory`; or `count` of them were lost",
+    ),
+    "no_memory": EventSpec(
+        fields=("work", "memory"),
+        is_trouble=True,
+        meaning="there was no memory for some `work`, which was dropped: `message`, `connection`, `boot` and others",
+    ),
     "reset": EventSpec(
         fields=("kind", "by"),
         meaning="credentials, Wi-Fi networks or both are being wiped, by `button`, `server` or console",

@@ -150,6 +150,12 @@ SETTINGS: Mapping[str, SettingSpec] = {
     "session.telemetry_s": _number(60, "seconds between two records", least=1, most=86400),
     "session.keepalive_s": _number(60, "MQTT's keep-alive", least=2, most=65535),
     "session.timeout_ms": _number(10000, "longest wait for an answer of the server", least=1, most=3_600_000),
+    "session.receive_bytes": _number(
+        2048,
+        "size of the receive buffer: a longer message of the server is skipped and answered as too large",
+        least=1024,
+        most=65535,
+    ),
     "session.queue": _number(32, "records kept in RAM while the server has not acknowledged them", least=1, most=1000),
     "clock.ntp": _text("pool.ntp.org", "the time server, asked before TLS if the clock is wrong; empty: none"),
     "clock.ntp_port": _port(123, "its port", least=1),

@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from bench.contract.settings import VIRTUAL_WIFI
 
+CHIP_HEAP = "esp32"
+"""A heap like an ESP32's, to be shared with radio and TLS."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Cut:
@@ -57,7 +60,7 @@ class Conditions:
         cable: True if an Ethernet cable is plugged in, for boards that have the socket.
         dhcp: True if there is a DHCP server behind the cable.
         pressed: Pins that are held low, as by a pressed button, when the power comes.
-        heap: The size of MicroPython's heap, e.g. `128k`; empty: its default.
+        heap: The size of MicroPython's heap, e.g. `128k`; `CHIP_HEAP`; empty: its default, far more than a chip's.
         clock_s: The clock's time at power-on, in seconds since 1970; None: the beginning of 2000.
     """
 

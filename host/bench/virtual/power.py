@@ -15,11 +15,14 @@ from bench import boards
 from bench.contract.event_stream import EventStream
 from bench.errors import BenchError
 from bench.virtual import unix_port
-from bench.virtual.environment import Conditions
+from bench.virtual.environment import CHIP_HEAP, Conditions
 from bench.virtual.folder import BoardFolder
 from bench.virtual.stdin import Stdin
 
 _POLL_S = 0.002
+# Stands for the 150 KB that an ESP32_GENERIC has for MicroPython, radio and TLS: pointers are twice as long here, and
+# the stand-ins for silicon take some of it.
+_CHIP_HEAP_SIZE = "330k"
 _PINS = 40
 _LOW, _HIGH = b"\0", b"\1"
 _EPOCH = 946684800  # of the ESP32's clock: 2000-01-01
@@ -193,6 +196,7 @@ class PowerCycle(EventStream):
             },
             "ethernet": self._ethernet and {**self._ethernet, "cable": conditions.cable, "dhcp": conditions.dhcp},
             "clock": self._clock,
+            "is_chip_heap": conditions.heap == CHIP_HEAP,
             "machine": self._machine,
             "raw": self._raw,
             "cut": cut,
@@ -203,7 +207,8 @@ class PowerCycle(EventStream):
         path.write_text(json.dumps(options))
         self._raw = self._interruptible = False
         self._end_line()
-        heap = ["-X", f"heapsize={conditions.heap}"] if conditions.heap else []
+        size = _CHIP_HEAP_SIZE if conditions.heap == CHIP_HEAP else conditions.heap
+        heap = ["-X", f"heapsize={size}"] if size else []
         with self._board.console.open("ab") as console:
             self.started_s = time.monotonic()
             self._process = subprocess.Popen(

@@ -9,6 +9,7 @@ Options:
 - `mac`: 12 hex digits; `reset_cause`: the name of `machine`'s constant.
 - `machine`: the board's name in the REPL's banner; `raw`: whether the REPL starts in raw mode, where
   `/main.py` does not run.
+- `is_chip_heap`: whether the heap stands for a chip's, see esp32.py.
 - `pins`: the levels of the inputs, see machine.py.
 - `wifi` and `ethernet`: the access points and the cable, see network.py.
 - `clock`: the clock's offset from before a reset, null if there is none, see time.py.
@@ -148,12 +149,14 @@ def start(options, power):
         boot_failures.no_program()
     # Frozen into a stock ESP32 image; here from the ROM directory, while it can still be reached.
     import esp
+    import esp32
     import machine
     import network
     import time
     import umqtt.simple
 
     esp.attach(image)
+    esp32.attach(options)
     machine.attach(power, options)
     network.attach(power, options)
     time.attach(options)

@@ -14,6 +14,7 @@ A station's status follows the ESP32 port's network_wlan.c, its oddities include
 of the last failure outlives the next connect(), and some reasons show during further attempts.
 """
 
+import esp32
 import time
 
 STA_IF = 0
@@ -110,6 +111,10 @@ class WLAN:
 
     def active(self, on=None):
         if on is not None:
+            try:
+                esp32.share_with_radio(on)
+            except MemoryError:
+                raise RuntimeError("Wifi Unknown Error 0x0101")  # ESP_ERR_NO_MEM
             WLAN._active = bool(on)
             if not on:
                 self._leave()

@@ -1,0 +1,121 @@
+"""Lack of memory: each form in which the ESP32 port reports it, and what is left.
+
+It is a condition, not a defect: the work at hand is dropped, and tried again later. Only here is it known what it
+looks like. The chip has two heaps: MicroPython's, and ESP-IDF's, from which Wi-Fi, lwIP and mbedTLS take their
+buffers and which MicroPython's heap grows into.
+"""
+
+import errno
+import gc
+
+from micropython import const
+
+from firstboot import events
+
+try:
+    import esp32
+except ImportError:  # a bare unix port
+    esp32 = None  # type: ignore[assignment]
+
+# lwIP's ENOBUFS, its EAI_MEMORY (lwip/netdb.h), and ESP_ERR_NO_MEM where the port does not translate it.
+_NUMBERS = (errno.ENOMEM, 105, 203, 0x101)
+# mbedTLS: SSL, X509, PK, ECP, CIPHER, MD and PEM _ALLOC_FAILED; in the lower seven bits MPI's and ASN1's.
+_TLS = (0x7F00, 0x2880, 0x3F80, 0x4D80, 0x6180, 0x5180, 0x1180)
+_TLS_LOW = (0x10, 0x6A)
+# network.WLAN: "Wifi Unknown Error 0x0101", ESP_ERR_NO_MEM, or ESP_ERR_ESP_NETIF_NO_MEM.
+_WIFI = ("0x0101", "0x5006")
+# With less than this in one piece, a refusal of mbedTLS says nothing: it reports a lack of memory as a bad certificate.
+_SCARCE = const(4096)
+# What takes how many bytes in RAM: an object or array, an entry in one, and half of a text.
+_CONTAINER = const(48)
+_ENTRY = const(16)
+_QUOTE = const(16)
+_OPENING = (91, 123)  # [ {
+_CLOSING = (93, 125)  # ] }
+# What JSON may become: levels of nesting, and how many times its length, which counts as 2 KiB at least.
+_DEPTH_LIMIT = const(32)
+_GROWTH = const(6)
+_SHORT = const(2048)
+
+
+def is_short(error: BaseException) -> bool:
+    """Return whether this exception means that memory is short."""
+    if isinstance(error, MemoryError):
+        return True
+    reason = error.args[0] if error.args else 0
+    if isinstance(error, RuntimeError):
+        return str(reason)[-6:] in _WIFI
+    if not isinstance(error, OSError) or not isinstance(reason, int):
+        return False
+    number = abs(reason)
+    if number < 0x1000:
+        return number in _NUMBERS or reason == -0x10
+    return number & 0xFF80 in _TLS or number & 0x7F in _TLS_LOW
+
+
+def check(error: BaseException) -> None:
+    """Raise MemoryError if this exception means that memory is short."""
+    if is_short(error):
+        raise MemoryError
+
+
+def check_refusal(der: bytes, error: BaseException) -> None:
+    """Raise MemoryError if mbedTLS may have refused a certificate or key because memory is short.
+
+    It says "invalid cert" in both cases. What looks like a certificate from outside is taken as good then.
+    """
+    check(error)
+    if _is_certificate(der) and (is_scarce() or not esp32):
+        raise MemoryError
+
+
+def is_scarce() -> bool:
+    """Return whether ESP-IDF's heap is known to be used up."""
+    return bool(esp32) and max(region[2] for region in esp32.idf_heap_info(esp32.HEAP_DATA)) < _SCARCE
+
+
+def _is_certificate(data: bytes) -> bool:
+    """Return whether it is a DER sequence, as long as it says, that begins with another one (X.690, 8.1.3)."""
+    if len(data) < 5 or data[0] != 0x30:
+        return False
+    size = data[1] & 0x7F if data[1] & 0x80 else 0
+    length = int.from_bytes(data[2 : 2 + size], "big") if size else data[1]
+    return len(data) == 2 + size + length and data[2 + size : 3 + size] == b"\x30"
+
+
+def is_affordable(payload: bytes | memoryview) -> bool:
+    """Return whether JSON is small and flat enough to be parsed, by its brackets, commas and quotes.
+
+    A short text can become an object of many times its size, and one that is nested deep overflows the stack
+    of whoever uses it.
+    """
+    cost = depth = 0
+    for byte in payload:
+        if byte == 34:  # "
+            cost += _QUOTE
+        elif byte == 44:  # ,
+            cost += _ENTRY
+        elif byte in _OPENING:
+            cost += _CONTAINER
+            depth += 1
+            if depth > _DEPTH_LIMIT:
+                return False
+        elif byte in _CLOSING:
+            depth -= 1
+    return cost <= _GROWTH * max(len(payload), _SHORT)
+
+
+def facts() -> dict[str, object]:
+    """Return the free bytes: of MicroPython's heap after a collection, and of ESP-IDF's, now and at the least."""
+    gc.collect()
+    found: dict[str, object] = {"free_heap": gc.mem_free()}
+    if esp32:
+        regions = esp32.idf_heap_info(esp32.HEAP_DATA)
+        found["idf_free"] = sum(region[1] for region in regions)
+        found["idf_least"] = sum(region[3] for region in regions)
+    return found
+
+
+def report(work: str) -> None:
+    """Emit `no_memory` for the work that was dropped."""
+    events.emit("no_memory", work=work, memory=facts())
