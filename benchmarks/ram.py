@@ -79,24 +79,24 @@ class Login:
 _TLS: dict[str, Any] = {"tls": True}
 _X509 = {"credentials": "X509_CERTIFICATE"}
 LOGINS = (
-    Login(label="token", sections={}, first=62_000, later=54_000),
-    Login(label="TLS, token", sections={"server": _TLS}, first=73_000, later=70_000, handshake=73_000),
+    Login(label="token", sections={}, first=68_500, later=65_000),
+    Login(label="TLS, token", sections={"server": _TLS}, first=79_500, later=76_500, handshake=79_500),
     Login(
         label="TLS, certificate",
         sections={"server": _TLS, "provision": _X509},
-        first=80_000,
-        later=71_000,
-        handshake=80_000,
-        names=650,
+        first=87_000,
+        later=77_500,
+        handshake=87_000,
+        names=690,
     ),
     Login(
         label="TLS, token, HTTP",
         sections={"server": _TLS, "provision": {"transport": "http"}},
-        first=73_000,
-        later=70_000,
-        handshake=73_000,
+        first=79_500,
+        later=76_500,
+        handshake=79_500,
     ),
-    Login(label="token, CoAP", sections={"provision": {"transport": "coap"}}, first=67_000, later=54_000),
+    Login(label="token, CoAP", sections={"provision": {"transport": "coap"}}, first=73_000, later=65_000),
 )
 
 

@@ -69,7 +69,7 @@ const http = (connection) => {
 const coap = (connection) => {
   const data = connection.input;
   connection.input = Buffer.alloc(0);
-  const body = data.subarray(data.indexOf(255) + 1).toString();
+  const body = data.subarray(data.indexOf(255, 4 + (data[0] & 15)) + 1).toString();
   const token = data.subarray(4, 4 + (data[0] & 15));
   const head = Buffer.from([0x60 | token.length, 0x44, data[2], data[3]]);
   connection.send(Buffer.concat([head, token, Buffer.from([255]), Buffer.from(provisioned(body))]));

@@ -170,7 +170,7 @@ class App:
         """Return the wait after an attempt that lacked memory; raise any other error, which is a defect."""
         if not memory.is_short(error):
             raise error
-        memory.report("connection")
+        memory.report("login")
         self._set_state("offline")
         return self._backoff.next()
 

@@ -7,10 +7,9 @@ bounded, too.
 
 from micropython import const
 
-from firstboot import stream as streams
 from firstboot.errors import ProtocolError
 from firstboot.settings import Settings
-from firstboot.stream import Stream
+from firstboot.stream import Stream, buffer
 
 # The part of a line that is kept: no header that matters is longer.
 _LINE = const(256)
@@ -50,7 +49,7 @@ def request(
             stream.write("Content-Type: application/json\r\nContent-Length: %d\r\n" % len(content))
         stream.write("\r\n")
         stream.write(content)
-        return _Response(stream, streams.buffer(settings)).read(has_body=not target.startswith("HEAD "))
+        return _Response(stream, buffer(settings)).read(has_body=not target.startswith("HEAD "))
     finally:
         stream.close()
 
@@ -65,14 +64,14 @@ def retry_ms(headers: dict[str, str]) -> int:
 class _Response:
     """An incremental parser of one response."""
 
-    def __init__(self, stream: Stream, buffer: memoryview) -> None:
+    def __init__(self, stream: Stream, data: memoryview) -> None:
         self._stream = stream
-        self._buffer = buffer
+        self._buffer = data
         self._used = 0  # of the buffer, by the body
         self._byte = memoryview(bytearray(1))
         self._text = memoryview(bytearray(_LINE))
         self._lines = 0
-        self._head = 0  # bytes of all lines so far
+        self._length = 0  # bytes of all lines so far
 
     def read(self, has_body: bool) -> tuple[int, dict[str, str], memoryview]:
         status = self._status()
@@ -123,7 +122,7 @@ class _Response:
         elif not _is_number(length) or len(length) > 8:
             raise ProtocolError("the server sent an invalid length")
         else:
-            self._more(int(length))
+            self._read(int(length))
 
     def _chunks(self) -> None:
         while True:
@@ -134,14 +133,14 @@ class _Response:
             if not size:
                 self._headers()  # the trailer
                 return
-            self._more(size)
+            self._read(size)
             if self._line():
                 raise ProtocolError("the server sent a chunk that is longer than announced")
 
-    def _more(self, size: int) -> None:
+    def _read(self, size: int) -> None:
         """Read so many bytes of the body."""
         if size > len(self._buffer) - self._used:
-            raise self._too_large()
+            raise ProtocolError("the server sent more than %d bytes (session.receive_bytes)" % len(self._buffer))
         self._stream.readinto(self._buffer[self._used : self._used + size])
         self._used += size
 
@@ -153,11 +152,8 @@ class _Response:
             if not count:
                 return
             if not room:
-                raise self._too_large()
+                self._read(1)  # raises: there is more than the buffer takes
             self._used += count
-
-    def _too_large(self) -> ProtocolError:
-        return ProtocolError("the server sent more than %d bytes (session.receive_bytes)" % len(self._buffer))
 
     def _line(self) -> str:
         """Return the begin of a line. It is read byte by byte: nothing is left over that would have to be kept."""
@@ -171,8 +167,8 @@ class _Response:
             if byte == 10:
                 # any bytes: only ASCII matters here
                 return "".join([chr(byte) for byte in self._text[:length]]).rstrip("\r")
-            self._head += 1
-            if self._head > _HEAD:
+            self._length += 1
+            if self._length > _HEAD:
                 raise ProtocolError("the server sent lines that are too long")
             if length < _LINE:
                 self._text[length] = byte

@@ -5,7 +5,6 @@ looks like. The chip has two heaps: MicroPython's, and ESP-IDF's, from which Wi-
 buffers and which MicroPython's heap grows into.
 """
 
-import errno
 import gc
 
 from micropython import const
@@ -17,21 +16,12 @@ try:
 except ImportError:  # a bare unix port
     esp32 = None  # type: ignore[assignment]
 
-# lwIP's ENOBUFS, its EAI_MEMORY (lwip/netdb.h), and ESP_ERR_NO_MEM where the port does not translate it.
-_NUMBERS = (errno.ENOMEM, 105, 203, 0x101)
-# mbedTLS: SSL, X509, PK, ECP, CIPHER, MD and PEM _ALLOC_FAILED; in the lower seven bits MPI's and ASN1's.
-_TLS = (0x7F00, 0x2880, 0x3F80, 0x4D80, 0x6180, 0x5180, 0x1180)
-_TLS_LOW = (0x10, 0x6A)
-# network.WLAN: "Wifi Unknown Error 0x0101", ESP_ERR_NO_MEM, or ESP_ERR_ESP_NETIF_NO_MEM.
-_WIFI = ("0x0101", "0x5006")
 # With less than this in one piece, a refusal of mbedTLS says nothing: it reports a lack of memory as a bad certificate.
 _SCARCE = const(4096)
 # What takes how many bytes in RAM: an object or array, an entry in one, and half of a text.
 _CONTAINER = const(48)
 _ENTRY = const(16)
 _QUOTE = const(16)
-_OPENING = (91, 123)  # [ {
-_CLOSING = (93, 125)  # ] }
 # What JSON may become: levels of nesting, and how many times its length, which counts as 2 KiB at least.
 _DEPTH_LIMIT = const(32)
 _GROWTH = const(6)
@@ -44,13 +34,17 @@ def is_short(error: BaseException) -> bool:
         return True
     reason = error.args[0] if error.args else 0
     if isinstance(error, RuntimeError):
-        return str(reason)[-6:] in _WIFI
+        # network.WLAN: "Wifi Unknown Error 0x0101", ESP_ERR_NO_MEM, or ESP_ERR_ESP_NETIF_NO_MEM
+        return str(reason)[-6:] in ("0x0101", "0x5006")
     if not isinstance(error, OSError) or not isinstance(reason, int):
         return False
     number = abs(reason)
     if number < 0x1000:
-        return number in _NUMBERS or reason == -0x10
-    return number & 0xFF80 in _TLS or number & 0x7F in _TLS_LOW
+        # ENOMEM, lwIP's ENOBUFS and EAI_MEMORY (lwip/netdb.h), ESP_ERR_NO_MEM, mbedTLS's MPI_ALLOC_FAILED
+        return number in (12, 105, 203, 0x101) or reason == -0x10
+    # mbedTLS: SSL, X509, PK, ECP, CIPHER, MD and PEM _ALLOC_FAILED; in the lower seven bits MPI's and ASN1's
+    high = (0x7F00, 0x2880, 0x3F80, 0x4D80, 0x6180, 0x5180, 0x1180)
+    return number & 0xFF80 in high or number & 0x7F in (0x10, 0x6A)
 
 
 def check(error: BaseException) -> None:
@@ -59,28 +53,24 @@ def check(error: BaseException) -> None:
         raise MemoryError
 
 
-def check_refusal(der: bytes, error: BaseException) -> None:
+def check_refusal(data: bytes, error: BaseException) -> None:
     """Raise MemoryError if mbedTLS may have refused a certificate or key because memory is short.
 
     It says "invalid cert" in both cases. What looks like a certificate from outside is taken as good then.
     """
     check(error)
-    if _is_certificate(der) and (is_scarce() or not esp32):
+    if esp32 and not is_scarce():
+        return
+    # a DER sequence, as long as it says, that begins with another one (X.690, 8.1.3)
+    size = data[1] & 0x7F if data[1:2] > b"\x80" else 0
+    length = int.from_bytes(data[2 : 2 + size] if size else data[1:2], "big")
+    if data[:1] == b"\x30" == data[2 + size : 3 + size] and len(data) == 2 + size + length:
         raise MemoryError
 
 
 def is_scarce() -> bool:
     """Return whether ESP-IDF's heap is known to be used up."""
-    return bool(esp32) and max(region[2] for region in esp32.idf_heap_info(esp32.HEAP_DATA)) < _SCARCE
-
-
-def _is_certificate(data: bytes) -> bool:
-    """Return whether it is a DER sequence, as long as it says, that begins with another one (X.690, 8.1.3)."""
-    if len(data) < 5 or data[0] != 0x30:
-        return False
-    size = data[1] & 0x7F if data[1] & 0x80 else 0
-    length = int.from_bytes(data[2 : 2 + size], "big") if size else data[1]
-    return len(data) == 2 + size + length and data[2 + size : 3 + size] == b"\x30"
+    return bool(esp32) and max([region[2] for region in esp32.idf_heap_info(esp32.HEAP_DATA)]) < _SCARCE
 
 
 def is_affordable(payload: bytes | memoryview) -> bool:
@@ -95,12 +85,12 @@ def is_affordable(payload: bytes | memoryview) -> bool:
             cost += _QUOTE
         elif byte == 44:  # ,
             cost += _ENTRY
-        elif byte in _OPENING:
+        elif byte in (91, 123):  # [ {
             cost += _CONTAINER
             depth += 1
             if depth > _DEPTH_LIMIT:
                 return False
-        elif byte in _CLOSING:
+        elif byte in (93, 125):  # ] }
             depth -= 1
     return cost <= _GROWTH * max(len(payload), _SHORT)
 
@@ -111,11 +101,11 @@ def facts() -> dict[str, object]:
     found: dict[str, object] = {"free_heap": gc.mem_free()}
     if esp32:
         regions = esp32.idf_heap_info(esp32.HEAP_DATA)
-        found["idf_free"] = sum(region[1] for region in regions)
-        found["idf_least"] = sum(region[3] for region in regions)
+        found["idf_free"] = sum([region[1] for region in regions])
+        found["idf_least"] = sum([region[3] for region in regions])
     return found
 
 
-def report(work: str) -> None:
-    """Emit `no_memory` for the work that was dropped."""
-    events.emit("no_memory", work=work, memory=facts())
+def report(kind: str) -> None:
+    """Emit `no_memory` for this kind of work, which was dropped."""
+    events.emit("no_memory", kind=kind, memory=facts())

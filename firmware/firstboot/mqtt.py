@@ -24,7 +24,6 @@ _SKIP_LIMIT = const(1 << 20)
 # Messages that may wait while an acknowledgement is waited for; further ones are lost, as those that do not fit.
 _INBOX_LIMIT = const(8)
 _DISCONNECT = b"\xe0\0"
-_PUBACK = b"\x40\x02"
 
 
 class _Sockets:
@@ -198,7 +197,7 @@ class Mqtt:
         else:
             connection.skip(size)
         if packet_id:
-            connection.write(_PUBACK + packet_id)
+            connection.write(b"\x40\x02" + packet_id)  # PUBACK
         if has_place:
             self._inbox.append((topic, payload, size))
         else:

@@ -44,18 +44,14 @@ class Handler:
 
     def __init__(self, settings: Settings, vault: Vault, name: str, extra: dict[str, object]) -> None:
         self._settings = settings
-        self._vault = vault
+        self.vault = vault
         self._name = name
         self._extra = extra
         self._limit = settings.number("session.receive_bytes")
         self._claim_sent = False
         self._requested = False  # the server, to take new credentials
         self._mark: str | None = None  # of a rotation that has to wait
-        self._free_ms = -_BURST_MS  # the uptime from which on there may be another write
-
-    def vault_writes(self) -> int:
-        """Return how many records were ever written to the flash."""
-        return self._vault.sequence
+        self._next_ms = -_BURST_MS  # the uptime from which on there may be another write
 
     def begin(self, client: Mqtt) -> None:
         """Subscribe, and request the attributes that were shared while the device was away. Raises NetworkError."""
@@ -67,11 +63,11 @@ class Handler:
 
     def idle(self, client: Mqtt) -> None:
         """Send a claim that waits in the vault, and begin a rotation that had to wait. Raises NetworkError."""
-        if "claim" in self._vault.record and not self._claim_sent:
+        if "claim" in self.vault.record and not self._claim_sent:
             from firstboot import claim
 
             try:
-                claim.send(client, self._vault)
+                claim.send(client, self.vault)
             except VaultError as error:  # it was sent; with this flash it will be sent again after a reset
                 self._claim_sent = True
                 events.emit("error", kind=error.kind, detail=str(error))
@@ -94,7 +90,7 @@ class Handler:
         name = _text(topic)
         message, problem = self._parse(payload, size)
         if problem:
-            events.emit("skipped", bytes=size, reason=problem)
+            events.emit("skipped", bytes=size, kind=problem)
             if _is_call(name):
                 self._answer(client, name, {"error": problem})
         elif not isinstance(message, dict):
@@ -115,7 +111,7 @@ class Handler:
         try:
             return json.loads(payload), ""  # type: ignore[type-var]
         except MemoryError:
-            memory.report("message")
+            memory.report("rpc")
             return None, "no memory"
         except Exception:  # besides ValueError: KeyError and others, by MicroPython's version
             return None, ""
@@ -165,7 +161,7 @@ class Handler:
             self._answer(client, topic, _too_soon(wait_ms))
             return
         self._answer(client, topic, {"wiped": kind})
-        factory_reset.reset(self._vault, kind, "server")
+        factory_reset.reset(self.vault, kind, "server")
         client.close()
         board.reset()
 
@@ -177,9 +173,9 @@ class Handler:
             events.emit("error", kind="garbage", detail="the attribute %s is not a text or number" % rotation.NAME)
             return
         mark = value[:_MARK_LIMIT] if isinstance(value, str) else str(value)[:_MARK_LIMIT]
-        if rotation.is_done(self._vault, mark):
+        if rotation.is_done(self.vault, mark):
             self._mark = None
-        elif rotation.is_stored(self._vault, mark) or not self._wait_ms():
+        elif rotation.is_stored(self.vault, mark) or not self._wait_ms():
             self._rotate_to(client, mark)
         else:
             if self._mark is None:
@@ -194,23 +190,23 @@ class Handler:
             self._requested = True
 
     def _rotate(self, value: str) -> dict[str, str]:
-        wait_ms = 0 if rotation.is_stored(self._vault, value) else self._wait_ms()
+        wait_ms = 0 if rotation.is_stored(self.vault, value) else self._wait_ms()
         if wait_ms:
             return _too_soon(wait_ms)
         events.emit("rotation", step="asked")
-        written = self._vault.sequence
+        written = self.vault.sequence
         try:
-            return rotation.prepare(self._settings, self._vault, self._name, value)
+            return rotation.prepare(self._settings, self.vault, self._name, value)
         except FirstbootError as error:
             events.emit("error", kind=error.kind, detail=str(error))
             return {"error": str(error)}
         finally:
-            if self._vault.sequence != written:
-                self._free_ms = max(self._free_ms, events.uptime_ms() - _BURST_MS) + _PACE_MS
+            if self.vault.sequence != written:
+                self._next_ms = max(self._next_ms, events.uptime_ms() - _BURST_MS) + _PACE_MS
 
     def _wait_ms(self) -> int:
         """Return the milliseconds until the server may cause another write to the flash."""
-        return max(self._free_ms - events.uptime_ms(), 0)
+        return max(self._next_ms - events.uptime_ms(), 0)
 
     def _rotated(self, answer: dict[str, object]) -> None:
         # the only request that this device makes of the server is to rotate

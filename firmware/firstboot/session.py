@@ -32,7 +32,7 @@ def run(client: Mqtt, telemetry: Telemetry, handler: rpc.Handler, backoff: Backo
     attributes["firmware"] = __version__
     attributes["micropython"] = board.version()
     attributes["reset_cause"] = board.reset_cause()
-    attributes["vault_writes"] = handler.vault_writes()
+    attributes["vault_writes"] = handler.vault.sequence
     client.publish(_ATTRIBUTES, json.dumps(attributes), qos=1)
     if not telemetry.oldest():
         telemetry.collect()

@@ -105,27 +105,27 @@ class Stream:
                 return False
         return True
 
-    def receive(self, view: memoryview) -> int:
+    def receive(self, data: memoryview) -> int:
         """Fill a buffer with what is there, and return how much: a byte at least, 0 at the end of the connection."""
         self.flush()
         while True:
             self._left()  # or a peer that never stops sending would hold us for ever
             if self._is_ahead:
                 self._is_ahead = False
-                view[0] = self._ahead[0]
+                data[0] = self._ahead[0]
                 return 1
-            count = self._receive(view[:_PIECE])
+            count = self._receive(data[:_PIECE])
             if count is not None:
                 return count
             self._await(select.POLLIN)
 
-    def readinto(self, view: memoryview) -> None:
+    def readinto(self, data: memoryview) -> None:
         """Fill a buffer completely. Raises Closed at the end of the connection."""
-        while view:
-            count = self.receive(view)
+        while data:
+            count = self.receive(data)
             if not count:
                 raise Closed("the server closed the connection")
-            view = view[count:]
+            data = data[count:]
 
     def skip(self, size: int) -> None:
         """Receive so many bytes, and forget them. Raises as `readinto`."""
@@ -211,10 +211,10 @@ class Stream:
             self._socket.close()
         self._raw.close()  # TLS that failed in the middle of a handshake does not close it
 
-    def _receive(self, view: memoryview) -> int | None:
+    def _receive(self, data: memoryview) -> int | None:
         """Return how many bytes were received, 0 at the end, None if there is nothing yet."""
         try:
-            count: int | None = self._socket.readinto(view)
+            count: int | None = self._socket.readinto(data)
         except (OSError, ValueError) as error:
             raise self._translate(error)
         if count:

@@ -189,6 +189,6 @@ def test_message_that_was_skipped_is_acknowledged(tmp_path):
     with Harm(packets) as server, board_at(tmp_path / "board", server) as power:
         skipped = power.expect_event("skipped")
         lives_on(power)
-    assert (skipped["bytes"], skipped["reason"]) == (9000, "too large")
+    assert (skipped["bytes"], skipped["kind"]) == (9000, "too large")
     assert server.acknowledged == 1
     assert server.answer() == TOO_LARGE

@@ -70,14 +70,14 @@ EVENTS: Mapping[str, EventSpec] = {
     "claim_sent": EventSpec(meaning="the server has received a claim"),
     "rotation": EventSpec(fields=("step",), meaning="`asked`, `delayed`, `stored`, `done`, or `refused` by the server"),
     "skipped": EventSpec(
-        optional=("bytes", "reason", "count"),
+        optional=("bytes", "kind", "count"),
         is_trouble=True,
         meaning="a message of the server was dropped: `too large`, `busy` or `no memory`; or `count` of them were lost",
     ),
     "no_memory": EventSpec(
-        fields=("work", "memory"),
+        fields=("kind", "memory"),
         is_trouble=True,
-        meaning="there was no memory for some `work`, which was dropped: `message`, `connection`, `boot` and others",
+        meaning="there was no memory for this `kind` of work, which was dropped: `rpc`, `login` and others",
     ),
     "reset": EventSpec(
         fields=("kind", "by"),
