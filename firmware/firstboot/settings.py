@@ -5,6 +5,7 @@ import os
 
 from micropython import const
 
+from firstboot import memory
 from firstboot.errors import SettingsError
 
 PATH = "/settings.json"
@@ -175,7 +176,8 @@ def read(path: str = PATH) -> object:
     try:
         with open(path) as file:
             text = file.read()
-    except OSError:
+    except OSError as error:
+        memory.check(error)
         raise SettingsError("%s is missing: flash the board, or copy one onto it" % path)
     except ValueError:
         raise SettingsError("%s is not UTF-8 text" % path)
@@ -199,6 +201,7 @@ def write(sections: dict[str, dict[str, object]], path: str = PATH) -> None:
             raise SettingsError("what was read back differs from what was written: flash worn out?")
         os.rename(_NEW, path)  # LittleFS replaces the old one in one step
     except OSError as error:
+        memory.check(error)
         raise SettingsError("flash write failed (%s): full or worn out?" % error)
 
 

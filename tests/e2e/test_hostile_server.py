@@ -1,10 +1,11 @@
 """A server that means harm, or has large messages: whatever it sends costs at most its own answer."""
 
 import contextlib
+import itertools
 import json
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Self
 
@@ -15,7 +16,7 @@ from bench.virtual.board import VirtualBoard
 from bench.virtual.environment import CHIP_HEAP, Conditions
 from bench.virtual.power import PowerCycle
 from tests.support.boards import QUICK, steps
-from tests.support.mqtt_packets import PROVISION_REQUEST, packet, puback
+from tests.support.mqtt_packets import PROVISION_REQUEST, PROVISION_RESPONSE, packet, puback
 from tests.support.scripted_server import PUBLISH, Gone, ScriptedServer, usual_answer
 
 MAIN = b"""
@@ -40,14 +41,26 @@ def message(topic: str | bytes, payload: bytes, *, qos: int = 0) -> bytes:
 
 
 class Harm:
-    """A server that lets the board in, and in each session sends it `packets` once it listens."""
+    """A server that lets the board in, and in each session sends it `packets` once it listens.
 
-    def __init__(self, *packets: bytes, then_close: bool = False) -> None:
+    With `then_close` it ends the session after them. `on_publish` makes what it sends after each message of the board,
+    `provisioning` is its answer to a provisioning request.
+    """
+
+    def __init__(
+        self,
+        *packets: bytes,
+        then_close: bool = False,
+        on_publish: Callable[[], bytes] = lambda: b"",
+        provisioning: bytes | None = None,
+    ) -> None:
         self.answers: list[tuple[str, bytes]] = []
         self.acknowledged = 0
         self.sessions = 0
         self._packets = packets
         self._then_close = then_close
+        self._on_publish = on_publish
+        self._provisioning = provisioning
         self._server = ScriptedServer()
         self.port = self._server.port
         self._thread = threading.Thread(target=self._serve)
@@ -79,10 +92,13 @@ class Harm:
             if kind == PUBLISH:
                 end = 2 + int.from_bytes(body[:2], "big")
                 topic = body[2:end].decode()
-                if topic == PROVISION_REQUEST:  # it then logs in with what it brought
-                    return
+                if topic == PROVISION_REQUEST:
+                    if self._provisioning is None:  # it then logs in with what it brought
+                        return
+                    connection.send(message(PROVISION_RESPONSE, self._provisioning))
+                    continue
                 self.answers.append((topic, body[end + 2 :]))
-                connection.send(puback(int.from_bytes(body[end : end + 2], "big")))
+                connection.send(puback(int.from_bytes(body[end : end + 2], "big")) + self._on_publish())
             else:
                 connection.send(b"" if kind == PUBACK else usual_answer(kind, body))
             if kind == PUBLISH and b"attributes/request" in body[:60]:
@@ -192,3 +208,111 @@ def test_message_that_was_skipped_is_acknowledged(tmp_path):
     assert (skipped["bytes"], skipped["kind"]) == (9000, "too large")
     assert server.acknowledged == 1
     assert server.answer() == TOO_LARGE
+
+
+def test_burst_that_does_not_fit_into_the_buffer_costs_the_rest_of_it(tmp_path):
+    one = call(b'"' + b"a" * 900 + b'"')
+    with Harm(one * 40) as server, board_at(tmp_path / "board", server, CHIP_HEAP) as power:
+        power.expect_event("skipped")
+        lives_on(power)
+    assert {"ok": "a" * 900} in [json.loads(payload) for topic, payload in server.answers if topic == ANSWER]
+    assert server.sessions == 1
+
+
+def test_eight_large_messages_at_once_on_a_chip(tmp_path):
+    with Harm(call(b'"' + b"a" * 16200 + b'"') * 8) as server, board_at(tmp_path / "board", server, CHIP_HEAP) as power:
+        power.expect_event("listening")
+        lives_on(power)
+    assert server.answer() == TOO_LARGE
+
+
+def test_buffer_of_another_size_reads_larger_messages(tmp_path):
+    sections = {"session": {"telemetry_s": 1, "receive_bytes": 8000}}
+    packets = call(b'"' + b"a" * 6000 + b'"')
+    with Harm(packets) as server, board_at(tmp_path / "board", server, **sections) as power:
+        power.expect_event("listening")
+        lives_on(power)
+    assert server.answer() == {"ok": "a" * 6000}
+
+
+@pytest.mark.parametrize(
+    "packets",
+    [b"", message(ATTRIBUTES, b'{"rotateCredentials":"' + b"x" * 20000 + b'"}'), message(CALL, b"{}", qos=2)],
+    ids=["closed", "large_attribute", "qos_2"],
+)
+def test_session_that_ends_at_once_is_backed_off_from_whatever_was_acknowledged(tmp_path, packets):
+    waits = {"base_ms": 10, "cap_ms": 60_000, "long_ms": 60_000}
+    with Harm(packets, then_close=True) as server, board_at(tmp_path / "board", server, backoff=waits) as power:
+        power.expect_event("listening")
+        first = power.expect_event("retry")["attempt"]
+        for attempt in range(first + 1, first + 5):
+            assert power.expect_event("retry")["attempt"] == attempt
+            assert "telemetry" in steps(power)
+
+
+def test_session_that_lived_for_the_highest_ceiling_resets_the_waits(tmp_path):
+    waits = {"base_ms": 10, "cap_ms": 1500, "long_ms": 60_000}
+    closing = []
+    with (
+        Harm(on_publish=lambda: message(CALL, b"{}", qos=2) if closing else b"") as server,
+        board_at(tmp_path / "board", server, backoff=waits) as power,
+    ):
+        power.expect_event("listening")
+        for _ in range(4):
+            power.expect_event("telemetry")
+        closing.append(True)
+        power.expect_event("offline", kind="garbage")
+        assert power.expect_event("retry")["attempt"] == 1
+
+
+def test_attribute_that_changes_all_the_time_does_not_wear_out_the_flash(tmp_path):
+    numbers = itertools.count()
+
+    def change() -> bytes:
+        return message(ATTRIBUTES, b'{"rotateCredentials":"v%d"}' % next(numbers))
+
+    with Harm(on_publish=change) as server, board_at(tmp_path / "board", server) as power:
+        power.expect_event("rotation", step="delayed")
+        lives_on(power)
+    assert 1 < [event.get("step") for event in power.events].count("stored") <= 8
+    assert next(numbers) > 8
+
+
+def test_factory_resets_in_a_row_are_paced(tmp_path):
+    reset = message(CALL, b'{"method":"factoryReset","params":{"confirm":"twin"}}')
+    with Harm(reset) as server, board_at(tmp_path / "board", server, identity={"name": "twin"}) as power:
+        power.expect_event("reset", by="server")
+        power.expect_event("boot", reset="hard")
+        power.expect_event("listening")
+        for _ in range(2):
+            power.expect_event("telemetry")
+    assert [event["event"] for event in power.events].count("reset") == 1
+    assert "too soon" in server.answer()["error"]
+
+
+TOKEN = b'{"status":"SUCCESS","credentialsType":"ACCESS_TOKEN","credentialsValue":%s}'
+BASIC = b'{"status":"SUCCESS","credentialsType":"MQTT_BASIC","credentialsValue":{"clientId":%s,"password":%s}}'
+PROVISIONING = {
+    "large": TOKEN % (b'"' + b"x" * 60_000 + b'"'),
+    "nested": TOKEN % nested(800),
+    "nested_less": TOKEN % nested(30),
+    "small_objects": TOKEN % (b"[" + b",".join([b"{}"] * 600) + b"]"),
+    "list": b"[1]",
+    "status_object": b'{"status":{}}',
+    "type_list": b'{"status":"SUCCESS","credentialsType":[],"credentialsValue":"x"}',
+    "token_of_control_characters": TOKEN % (b'"' + b"\\u0001" * 300 + b'"'),
+    "basic_nested": BASIC % (nested(20), b"1"),
+    "basic_of_control_characters": BASIC % (b'"' + b"\\n" * 450 + b'"', b'"' + b"\\n" * 450 + b'"'),
+    "not_utf8": TOKEN % b'"\xff\xfe"',
+    "empty": b"",
+}
+
+
+@pytest.mark.parametrize("heap", HEAPS, ids=["plenty", "chip"])
+@pytest.mark.parametrize("name", PROVISIONING)
+def test_provisioning_answer_costs_at_most_its_own_exchange(tmp_path, name, heap):
+    with Harm(provisioning=PROVISIONING[name]) as server, board_at(tmp_path / "board", server, heap) as power:
+        power.expect_event("telemetry")
+    states = {event["state"] for event in power.events if event["event"] == "state"}
+    assert not states & {"error", "rejected"}
+    assert not {"crash", "error"} & set(steps(power))
