@@ -43,6 +43,7 @@ def serving(tmp_path, *options, code):
         (("nobody",), 1, "no board nobody: make it with bench board new nobody"),
         (("board", "--chip", "esp8266"), 2, "no chip esp8266; there is: esp32, "),
         (("board", "--drop", "2"), 2, "--drop"),
+        (("board", "--heap", "esp8266"), 2, "--heap must be esp32 or a number of KiB"),
         (("board", "--pull-at", "101"), 2, "--pull-at"),
         (("board", "--bad-sector", "-1"), 2, "--bad-sector"),
         (("../board",), 2, "as a folder name"),

@@ -66,6 +66,15 @@ def test_our_firmware_on(tmp_path, target):
         assert verdicts(run(checks, board)) == held(checks)
 
 
+@pytest.mark.parametrize("tls", [False, True], ids=["in_clear", "under_tls"])
+@pytest.mark.parametrize("credentials", ["ACCESS_TOKEN", "MQTT_BASIC"])
+def test_our_firmware_survives_large_messages_with_each_login(tmp_path, credentials, tls):
+    """Certificates do not get through the network between: tests/e2e/test_hostile_server.py has them."""
+    checks = chosen(CHECKS, ["mqtt.survives_large_message"])
+    with subject("unix", tmp_path, tls=tls, credentials=credentials) as board:
+        assert verdicts(run(checks, board)) == held(checks)
+
+
 def test_data_folder_can_be_used_again(tmp_path):
     for _ in range(2):
         with subject("unix", tmp_path) as board:

@@ -15,7 +15,7 @@ from bench.contract import settings
 from bench.virtual.board import VirtualBoard
 from bench.virtual.environment import CHIP_HEAP, Conditions
 from bench.virtual.power import PowerCycle
-from tests.support.boards import QUICK, steps
+from tests.support.boards import KINDS, QUICK, ca_file, steps, way_settings
 from tests.support.mqtt_packets import PROVISION_REQUEST, PROVISION_RESPONSE, packet, puback
 from tests.support.scripted_server import PUBLISH, Gone, ScriptedServer, usual_answer
 
@@ -316,3 +316,22 @@ def test_provisioning_answer_costs_at_most_its_own_exchange(tmp_path, name, heap
     states = {event["state"] for event in power.events if event["event"] == "state"}
     assert not states & {"error", "rejected"}
     assert not {"crash", "error"} & set(steps(power))
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["in_clear", "under_tls"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_chip_answers_large_calls_with_each_login(server, make_board, give_orders, kind, tls):
+    if kind == "X509_CERTIFICATE" and not tls:
+        pytest.skip("a certificate logs in over TLS only")
+    sections = way_settings(server, "mqtt", tls=tls, kind=kind)
+    board = make_board(server, files={**ca_file(server), "main.py": MAIN}, **sections)
+    with board.power_on(Conditions(heap=CHIP_HEAP)) as power:
+        power.expect_event("listening")
+        operator = give_orders(server, f"firstboot-{board.mac}")
+        for _ in range(3):
+            for size in (100, 1000, 1900):
+                assert operator.call("blink", {"text": "x" * size}) == {"ok": {"text": "x" * size}}
+            for params in ({"text": "x" * 4000}, {"text": "x" * 16_000}, {"list": [{}] * 600}):
+                assert operator.call("blink", params) == TOO_LARGE
+        power.expect_event("telemetry")
+    assert not {"crash", "offline", "no_memory"} & set(steps(power))

@@ -141,7 +141,7 @@ from firstboot import settings as s
 found = s.check({"server": {"host": "h", "tls": True}, "provision": {"key": "k", "secret": "s"}})
 error = %s
 """
-TELL = """
+REPORT = """
 try:
     act()
 except Exception as each:
@@ -151,13 +151,13 @@ except Exception as each:
 
 @pytest.mark.parametrize("error", ["OSError(12)", "MemoryError()"])
 @pytest.mark.parametrize("place", PLACES)
-def test_lack_of_memory_is_told_as_such(tmp_path, place, error):
-    assert micropython.run(HEAD % error + PLACES[place] + TELL, cwd=tmp_path).strip() == "MemoryError"
+def test_lack_of_memory_is_reported_as_such(tmp_path, place, error):
+    assert micropython.run(HEAD % error + PLACES[place] + REPORT, cwd=tmp_path).strip() == "MemoryError"
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_other_error_is_told_as_before(tmp_path, place):
-    output = micropython.run(HEAD % "OSError(5)" + PLACES[place] + TELL, cwd=tmp_path).splitlines()
+def test_other_error_is_reported_as_before(tmp_path, place):
+    output = micropython.run(HEAD % "OSError(5)" + PLACES[place] + REPORT, cwd=tmp_path).splitlines()
     assert "MemoryError" not in output
 
 
@@ -171,7 +171,7 @@ network.WLAN.{call} = refuse
 found = settings.check({{"server": {{"host": "h"}}, "provision": {{"key": "k", "secret": "s"}},
     "wifi": {{"ssid": "net", "password": "password"}}}})
 act = wifi.Wifi(found, None).up
-{TELL}"""
+{REPORT}"""
     assert micropython.run(code, rom=True).splitlines()[-1] == "MemoryError"
 
 
@@ -204,7 +204,7 @@ act = lambda: tls.Tls(found, (data, b"key"))
 
 
 @pytest.mark.parametrize(
-    ("content", "fails", "free", "told"),
+    ("content", "fails", "free", "reported"),
     [
         (CA, "ca", 700, "MemoryError"),
         (CA, "ca", -1, "MemoryError"),
@@ -218,19 +218,19 @@ act = lambda: tls.Tls(found, (data, b"key"))
         (b"nothing", "identity", 700, "SettingsError"),
     ],
 )
-def test_certificate_that_could_not_be_loaded_for_lack_of_memory_is_not_bad(tmp_path, content, fails, free, told):
+def test_certificate_that_could_not_be_loaded_for_lack_of_memory_is_not_bad(tmp_path, content, fails, free, reported):
     (tmp_path / "ca.der").write_bytes(content)
-    output = micropython.run(TLS + TELL, arguments=(str(tmp_path / "ca.der"), fails, str(free)))
-    assert output.strip() == told
+    output = micropython.run(TLS + REPORT, arguments=(str(tmp_path / "ca.der"), fails, str(free)))
+    assert output.strip() == reported
 
 
-@pytest.mark.parametrize(("free", "told"), [(700, "MemoryError"), (50_000, "CertificateRefused")])
-def test_signature_that_could_not_be_computed_is_not_a_wrong_one(tmp_path, free, told):
+@pytest.mark.parametrize(("free", "reported"), [(700, "MemoryError"), (50_000, "CertificateRefused")])
+def test_signature_that_could_not_be_computed_is_not_a_wrong_one(tmp_path, free, reported):
     (tmp_path / "ca.der").write_bytes(CA)
     code = TLS + "Context.load_cert_chain = lambda *_: None\nmade = tls.Tls(found)\n"
-    code += "def act():\n    raise made.translate(ValueError('The certificate is not correctly signed'))\n" + TELL
+    code += "def act():\n    raise made.translate(ValueError('The certificate is not correctly signed'))\n" + REPORT
     output = micropython.run(code, arguments=(str(tmp_path / "ca.der"), "nothing", str(free)))
-    assert output.strip() == told
+    assert output.strip() == reported
 
 
 def test_facts_add_up_the_regions_of_the_chip():

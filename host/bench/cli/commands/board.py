@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -17,11 +18,15 @@ from bench.cli.render import event_lines, tables
 from bench.cli.render.tables import DEFAULT_DATA, Data
 from bench.errors import BenchError, UsageError
 from bench.virtual.board import VirtualBoard, mac_address
-from bench.virtual.environment import Conditions, Cut
+from bench.virtual.environment import CHIP_HEAP, Conditions, Cut
 
 app = typer.Typer(help="Virtual boards: an ESP32's flash in a file, booted on this machine.", no_args_is_help=True)
 
 _POLL_S = 0.05
+_HEAP = re.compile(r"[1-9][0-9]{0,6}k")
+Heap = Annotated[
+    str, typer.Option(help=f"MicroPython's heap: {CHIP_HEAP} for one like a chip's, or a size, e.g. 256k.")
+]
 _ANSWER_S = 2.0
 
 
@@ -30,6 +35,13 @@ def folder(data: Path, name: str) -> Path:
     if not name or name in (".", "..") or "/" in name or "\0" in name:
         raise UsageError("a board's name must be usable as a folder name")
     return data / "boards" / name
+
+
+def heap_size(text: str) -> str:
+    """Return the heap of an option, as `Conditions` has it. Raises UsageError for what is not one."""
+    if text not in ("", CHIP_HEAP) and not _HEAP.fullmatch(text):
+        raise UsageError(f"--heap must be {CHIP_HEAP} or a number of KiB with a k, e.g. 256k")
+    return text
 
 
 @app.command(epilog="Example: bench board new board1 --transport http --tls --credentials X509_CERTIFICATE")
@@ -79,6 +91,7 @@ def boot(
     ] = None,
     torn: Annotated[bool, typer.Option("--torn", help="With --cut-at: in the middle of that write.")] = False,
     wifi_failures: Annotated[int, typer.Option(min=0, help="Number of Wi-Fi joins that fail first.")] = 0,
+    heap: Heap = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print the lines of the console as they are.")] = False,
     data: Data = DEFAULT_DATA,
 ) -> None:
@@ -89,7 +102,7 @@ def boot(
     if torn and cut_at is None:
         raise UsageError("--torn needs --cut-at: name the write, e.g. --cut-at 0 --torn")
     cut = None if cut_at is None else Cut(at=cut_at, torn=torn)
-    conditions = Conditions(cut=cut, wifi_failures=wifi_failures)
+    conditions = Conditions(cut=cut, wifi_failures=wifi_failures, heap=heap_size(heap))
     made = VirtualBoard(folder(data, name))
     with made.power_on(conditions) as power:
         if keyboard.is_available():

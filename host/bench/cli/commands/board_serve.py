@@ -14,6 +14,7 @@ from bench.errors import BenchError
 from bench.virtual import line_server
 from bench.virtual.auto_reset import Start
 from bench.virtual.board import VirtualBoard
+from bench.virtual.environment import Conditions
 from bench.virtual.uart_timing import LineFaults
 
 
@@ -36,6 +37,7 @@ def serve(
     bad_sector: Annotated[
         list[int], typer.Option(min=0, help="Number of a 4 KiB flash sector that cannot be changed. Repeatable.")
     ] = [],  # noqa: B006
+    heap: board.Heap = "",
     chip: Annotated[str, typer.Option(help="Report another chip than the definition's, e.g. esp32s3.")] = "",
     ready_file: Annotated[
         Path | None, typer.Option(help="A JSON file with the URL, written once the port is served.")
@@ -47,7 +49,10 @@ def serve(
     made = VirtualBoard(board.folder(data, name))
     faults = LineFaults(drop=drop, seed=seed, pull_at=pull_at, bad_sectors=frozenset(bad_sector), chip=chip)
     start = Start.DOWNLOAD if download else Start.RUN
-    with line_server.serve(made, port=port, raw=raw, pace=pace, faults=faults, start=start) as served:
+    conditions = Conditions(heap=board.heap_size(heap))
+    with line_server.serve(
+        made, port=port, raw=raw, pace=pace, faults=faults, start=start, conditions=conditions
+    ) as served:
         ready = json.dumps({"url": served.url, "board": name, "definition": made.definition, "mac": made.mac})
         if ready_file:
             paths.write_private(ready_file, ready.encode())

@@ -147,7 +147,12 @@ class Virtual(OnLine):
     """A virtual board with our firmware."""
 
     def __init__(
-        self, make: Callable[[Path], Board], folder: Path, server: KnownServer, files: dict[str, bytes]
+        self,
+        make: Callable[[Path], Board],
+        folder: Path,
+        server: KnownServer,
+        files: dict[str, bytes],
+        credentials: str = "ACCESS_TOKEN",
     ) -> None:
         """Prepare the board, which is made when the context is entered.
 
@@ -156,7 +161,9 @@ class Virtual(OnLine):
             folder: The board's folder; one of the last run is deleted.
             server: The server to set the board up for.
             files: Path -> content; added to the firmware's files, or in place of them.
+            credentials: The kind of credentials that the board makes.
         """
+        self._credentials = credentials
         self._make = make
         self._folder = folder
         self._server = server
@@ -171,6 +178,7 @@ class Virtual(OnLine):
         clock = {"ntp": "", "http_port": server.time_port}
         chosen = settings.encode(
             server.sections({**QUICK, "clock": clock}, tls=tls),
+            {"provision": {"credentials": self._credentials}},
             host=server.address,
             port=server.ports[tls],
             key=server.key,

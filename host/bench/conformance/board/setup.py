@@ -42,6 +42,7 @@ def subject(  # noqa: PLR0913 - what there is to say about a board, by name
     on_ready: Callable[[KnownServer], None] = lambda _: None,
     warn: Callable[[str], object] = warnings.warn,
     files: dict[str, bytes] | None = None,
+    credentials: str = "ACCESS_TOKEN",
 ) -> Iterator[Subject]:
     """Open a board for the checks, with a server of its own and the network between them.
 
@@ -62,6 +63,7 @@ def subject(  # noqa: PLR0913 - what there is to say about a board, by name
         on_ready: Called with the server's addresses and secrets, before the board is opened.
         warn: Called with a text if the board did not get its settings back.
         files: Path -> content; added to the files of `unix` and `virtual`, or in place of them.
+        credentials: The kind of credentials that `unix` and `virtual` make: `ACCESS_TOKEN` or `MQTT_BASIC`.
 
     Yields:
         The subject of the checks.
@@ -89,7 +91,7 @@ def subject(  # noqa: PLR0913 - what there is to say about a board, by name
         orders = Orders(fresh=fresh, reset=reset, prompt=prompt, tls=tls)
         board: CheckedBoard
         if target in _MADE:
-            board, usual_s = Virtual(_MADE[target], folder / "board", place, files or {}), _QUICK_S
+            board, usual_s = Virtual(_MADE[target], folder / "board", place, files or {}, credentials), _QUICK_S
         elif target == _NOWHERE:
             board, usual_s = OutOfReach(orders), _FOREIGN_S
         elif fresh:
