@@ -29,7 +29,7 @@ $(READY): pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit("firstboot needs Python 3.11 or later: make PYTHON=python3.12 ..." if sys.version_info < (3, 11) else 0)'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(PIP) install $(LOCK) --upgrade 'pip>=25.1'
-	@$(PIP) install $(LOCK) --editable '.[postgresql,test]' --group dev $(if $(CI),--group node)
+	@$(PIP) install $(LOCK) --editable '.[all]' --group dev $(if $(CI),--group node)
 	@rm -rf build/typings build/clients build/images
 	@$(PIP) install $(LOCK) --target build/typings --group typings
 	@$(PIP) install $(LOCK) --target build/clients --group clients

@@ -304,10 +304,15 @@ def _micropython() -> Path:
                 raise NotAvailable(f"{_PACKAGE} {_VERSION} was not downloaded: is npm's registry reachable?")
             if base64.b64encode(hashlib.sha512(archives[0].read_bytes()).digest()).decode() != _SHA512:
                 raise BenchError(f"{_PACKAGE} {_VERSION} is not the file that it was: its SHA-512 differs")
+            unpacked = Path(temporary) / "package"
+            unpacked.mkdir()
             with tarfile.open(archives[0]) as archive:
-                archive.extractall(temporary, filter="data")
+                for name in ("micropython.mjs", "micropython.wasm", "package.json"):
+                    member = archive.extractfile(f"package/{name}")
+                    assert member  # a file, not a folder
+                    (unpacked / name).write_bytes(member.read())
             try:
-                (Path(temporary) / "package").rename(folder)
+                unpacked.rename(folder)
             except OSError:
                 if not folder.exists():  # otherwise another process was faster
                     raise

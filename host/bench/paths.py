@@ -1,15 +1,63 @@
-"""Paths of the checkout, and writing files that only their owner can read."""
+"""Paths of the checkout or the installed package, and writing files that only their owner can read."""
 
 import os
+import tempfile
 import threading
 from contextlib import suppress
 from pathlib import Path
 
-CHECKOUT = Path(__file__).resolve().parents[2]
-FIRMWARE = CHECKOUT / "firmware"
-BOARDS = CHECKOUT / "boards"
+import platformdirs
+
+from bench.errors import BenchError
+
+_PACKAGE = Path(__file__).resolve().parent
+CHECKOUT = _PACKAGE.parents[1]
+_WHEELS_DATA = _PACKAGE / "data"  # only in an installed wheel, see pyproject.toml
+_DATA = _WHEELS_DATA if _WHEELS_DATA.is_dir() else CHECKOUT
+FIRMWARE = _DATA / "firmware"
+BOARDS = _DATA / "boards"
 BUILD = CHECKOUT / "build"
-ESP32_PORT = Path(__file__).resolve().parent / "virtual" / "esp32_port"
+ESP32_PORT = _PACKAGE / "virtual" / "esp32_port"
+SETUP = "make setup" if _DATA is CHECKOUT else "pip install --force-reinstall firstboot"
+"""The command that installs what is missing."""
+
+
+def user_cache() -> Path:
+    """Return the user's folder for what can be made or downloaded again; it may not exist yet.
+
+    It is `firstboot` in XDG's cache folder, or one below /tmp for a user without a home, as containers have them.
+
+    Raises:
+        BenchError: The folder below /tmp belongs to somebody else.
+    """
+    folder = platformdirs.user_cache_path("firstboot")
+    if folder.is_absolute() and _is_writable(folder):  # without a home it is ~/.cache, as it stands
+        return folder
+    folder = private_folder(Path(tempfile.gettempdir()) / f"firstboot-{os.geteuid()}")
+    if folder.is_symlink() or folder.stat().st_uid != os.geteuid():
+        raise BenchError(f"{folder} belongs to somebody else: set XDG_CACHE_HOME to a folder of your own")
+    return folder
+
+
+def made(name: str) -> Path:
+    """Return the path of a file or folder that is compiled or fetched once: where it is, or where it can be made.
+
+    That is in the checkout's `build/`, or in the user's cache: of an installed package, and of a checkout that
+    somebody else set up.
+
+    Args:
+        name: Its path below either folder. The folder that it goes to may not exist yet.
+    """
+    places = [] if _DATA is _WHEELS_DATA else [BUILD / name]
+    places.append(user_cache() / name)
+    found = next((each for each in places if os.access(each, os.R_OK)), None)
+    return found or next((each for each in places if _is_writable(each.parent)), places[-1])
+
+
+def _is_writable(folder: Path) -> bool:
+    """Return whether this user can write to a folder, or make it if it does not exist."""
+    there = next(each for each in (folder, *folder.parents) if each.exists())
+    return os.access(there, os.W_OK | os.X_OK)
 
 
 def private_folder(path: Path) -> Path:

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from bench import boards
+from bench import boards, paths
 from bench.cli import doctor_checks
 from bench.cli.doctor_checks import Severity
 from bench.flash import images
@@ -93,7 +93,7 @@ def test_doctor_finds_nothing_amiss_but_that_there_is_no_server(tmp_path):
     assert states.pop("permission", "ok") in ("ok", "warning")  # the machine's matter, and only if no board is there
     assert states == {
         **dict.fromkeys(
-            ("Python", "esptool", "mpremote", "MicroPython", "umqtt", "images", "bench.toml", "data"), "ok"
+            ("Python", "esptool", "mpremote", "MicroPython", "umqtt", "extras", "images", "bench.toml", "data"), "ok"
         ),
         "server": "warning",
     }
@@ -180,6 +180,21 @@ def test_program_that_hangs_is_a_problem(monkeypatch):
     monkeypatch.setattr(doctor_checks, "_PROGRAM_S", 0.1)
     finding = doctor_checks._program("sleeper", [sys.executable, "-c", "input()"])
     assert finding.severity is Severity.PROBLEM
+
+
+def test_missing_extras_are_a_warning_and_one_command(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "segno", None)
+    monkeypatch.setitem(sys.modules, "asyncpg", None)
+    finding = found(tmp_path, what="extras")
+    assert finding.severity is Severity.WARNING
+    assert finding.fix == "pip install 'firstboot[postgresql,labels]'"
+
+
+@pytest.mark.parametrize(("what", "name"), [("firmware", "FIRMWARE"), ("boards", "BOARDS")])
+def test_installation_without_its_data_is_a_problem(tmp_path, monkeypatch, what, name):
+    monkeypatch.setattr(paths, name, tmp_path / "gone")
+    finding = found(tmp_path, what=what)
+    assert (finding.severity, finding.fix) == (Severity.PROBLEM, "make setup")
 
 
 @linux

@@ -5,6 +5,7 @@ import io
 import json
 import re
 import stat
+import sys
 from html.parser import HTMLParser
 from xml.etree import ElementTree as ET
 
@@ -117,6 +118,12 @@ def test_table_holds_no_formula(name):
 def test_name_that_fits_no_code_is_refused():
     with pytest.raises(BenchError, match="no QR code holds a name of 3000 characters"):
         labels.page([Label(name="n" * 3000, mac="02005e005301")])
+
+
+def test_labels_without_segno_name_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "segno", None)
+    with pytest.raises(BenchError, match=r"firstboot\[labels\]"):
+        labels.check()
 
 
 def test_secret_is_not_in_the_repr_of_a_label():

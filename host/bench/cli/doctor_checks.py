@@ -17,7 +17,7 @@ from pathlib import Path
 
 from serial.tools import list_ports
 
-from bench import addresses, boards
+from bench import addresses, boards, extras, paths
 from bench.cli.options import bench_toml, server_addresses
 from bench.errors import BenchError
 from bench.flash import images
@@ -28,7 +28,6 @@ from bench.virtual import unix_port
 _PROGRAM_S = 30.0
 _REACH_S = 3.0
 _GROUPS = ("dialout", "uucp")
-_SETUP = "make setup"
 # MQTT 3.1.1 CONNECT as boards send it that have no credentials yet: user `provision`, no client id.
 _CONNECT = client_packets.connect("", "provision", keep_alive_s=10)
 _CONNACK = client_packets.ACCEPTED[:2]  # whatever it answers
@@ -62,6 +61,7 @@ def run(data: Path, server: tuple[str, int] | None) -> list[Finding]:
     """
     return [
         *_programs(),
+        *_parts(),
         *_serial_ports(),
         *_images(),
         _bench_toml(bench_toml.path()),
@@ -81,17 +81,35 @@ def _programs() -> Iterator[Finding]:
         yield Finding(name="MicroPython", severity=Severity.PROBLEM, detail=detail, fix=fix)
     else:
         code = "import sys; print(sys.version)"
-        yield _program("MicroPython", [interpreter, "-c", code], fix=f"{_SETUP}, or correct BENCH_MICROPYTHON")
+        yield _program("MicroPython", [interpreter, "-c", code], fix=f"{paths.SETUP}, or correct BENCH_MICROPYTHON")
     umqtt = unix_port.umqtt_folder()
     if umqtt.exists():
         yield Finding(name="umqtt", detail=umqtt.name)
     else:
         yield Finding(
-            name="umqtt", severity=Severity.WARNING, detail="not fetched yet, and virtual boards need it", fix=_SETUP
+            name="umqtt",
+            severity=Severity.WARNING,
+            detail="not fetched yet: the first virtual board fetches it from the package index",
+            fix="bench demo, while there is a network",
         )
 
 
-def _program(name: str, command: list[str], fix: str = _SETUP) -> Finding:
+def _parts() -> Iterator[Finding]:
+    """Check that the installation is whole, and which extras it has."""
+    parts = {"firmware": paths.FIRMWARE / "main.py", "boards": paths.BOARDS}
+    for name, path in parts.items():
+        if not path.exists():
+            detail = f"{path} is missing: the installation is not whole"
+            yield Finding(name=name, severity=Severity.PROBLEM, detail=detail, fix=paths.SETUP)
+    if missing := extras.missing():
+        detail = f"not installed, and what needs them does not work: {', '.join(missing)}"
+        fix = f"pip install 'firstboot[{','.join(missing)}]'"
+        yield Finding(name="extras", severity=Severity.WARNING, detail=detail, fix=fix)
+    else:
+        yield Finding(name="extras", detail=", ".join(extras.MODULES))
+
+
+def _program(name: str, command: list[str], fix: str = paths.SETUP) -> Finding:
     """Check that a program runs, and return the last line of its output."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_PROGRAM_S, check=False)

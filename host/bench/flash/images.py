@@ -6,8 +6,6 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-import platformdirs
-
 from bench import paths
 from bench.boards import CHIPS, OLDEST, BoardDefinition, Image, Partition
 from bench.errors import BenchError
@@ -48,7 +46,7 @@ class CheckedImage:
 def cache() -> Path:
     """Return the folder for downloaded images: `BENCH_IMAGES`, or one in the user's cache."""
     named = os.environ.get("BENCH_IMAGES")
-    return Path(named) if named else platformdirs.user_cache_path("firstboot") / "images"
+    return Path(named) if named else paths.user_cache() / "images"
 
 
 def cached(image: Image) -> bytes:

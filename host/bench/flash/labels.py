@@ -8,9 +8,7 @@ from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 
-import segno
-
-from bench import paths
+from bench import extras, paths
 from bench.errors import BenchError
 
 _COLUMNS = ("name", "mac", "serial", "claim_secret")
@@ -61,6 +59,11 @@ class Label:
         return json.dumps({"deviceName": self.name, "secretKey": self.secret}) if self.secret else self.name
 
 
+def check() -> None:
+    """Raise BenchError if segno, which draws the codes, is not installed."""
+    extras.require("labels", "labels")
+
+
 def write(folder: Path, labels: Sequence[Label]) -> tuple[Path, Path]:
     """Write `labels.csv` and `labels.html`, which hold claim secrets, with mode 0600.
 
@@ -105,12 +108,15 @@ def page(labels: Sequence[Label]) -> str:
         labels: The labels, in their order on the sheets.
 
     Raises:
-        BenchError: A name or a secret fits no QR code.
+        BenchError: A name or a secret fits no QR code, or segno is not installed.
     """
+    check()
     return _PAGE.format(labels="\n".join(map(_item, labels)))
 
 
 def _item(label: Label) -> str:
+    import segno  # noqa: PLC0415 - an extra, for whoever prints labels
+
     text = label.code
     # Readers guess an encoding that is not declared, and guess wrong.
     how = (None, None) if text.isascii() else ("byte", "utf-8")

@@ -7,16 +7,16 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from bench.errors import BenchError, UsageError
+from bench import extras
+from bench.errors import UsageError
 from bench.load.statistics import Summary
 
-try:
-    import matplotlib as mpl
-    from matplotlib.axes import Axes
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-except ModuleNotFoundError as error:
-    raise BenchError("plots need matplotlib: pip install 'firstboot[plots]'") from error
+extras.require("plots", "plots")
+
+import matplotlib as mpl  # noqa: E402 - an extra
+from matplotlib.axes import Axes  # noqa: E402
+from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
 
 SUFFIXES = (".svg", ".png")
 # The palette of Okabe and Ito, which people with colour vision deficiencies can distinguish.

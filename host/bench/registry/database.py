@@ -19,7 +19,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from bench import paths
+from bench import extras, paths
 from bench.errors import BenchError, UsageError
 from bench.registry.encryption import SecretBox
 from bench.registry.files import DATABASE_FILE
@@ -79,9 +79,8 @@ async def connect(folder: Path, url: str | None, secret_box: SecretBox) -> Datab
     try:
         if make_url(url).drivername != "postgresql+asyncpg":
             raise UsageError("--database needs postgresql+asyncpg://USER:PASSWORD@HOST/NAME; SQLite needs no URL")
+        extras.require("postgresql", "PostgreSQL databases")
         engine = create_async_engine(url, hide_parameters=True)
-    except ModuleNotFoundError as error:
-        raise BenchError("PostgreSQL needs asyncpg: pip install 'firstboot[postgresql]'") from error
     except ArgumentError:
         raise UsageError("--database is not a URL: write postgresql+asyncpg://USER:PASSWORD@HOST/NAME") from None
     try:

@@ -14,9 +14,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
-import platformdirs
 from filelock import FileLock, Timeout
 
+from bench import paths
 from bench.serial.ports import PortError, is_url
 
 _POLL_S = 0.05
@@ -99,6 +99,6 @@ def acquire_first_free(ports: Sequence[str], count: int = 1, *, patience_s: floa
 def _lock_file(port: str) -> Path:
     """Return the lock file of a port, in a folder that exists."""
     place = port.partition("?")[0] if is_url(port) else os.path.realpath(port)
-    folder = platformdirs.user_cache_path("firstboot") / "ports"
+    folder = paths.user_cache() / "ports"
     folder.mkdir(parents=True, exist_ok=True)
     return folder / f"{hashlib.sha256(place.encode()).hexdigest()[:16]}.lock"

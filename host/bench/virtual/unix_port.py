@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import tempfile
 from pathlib import Path
@@ -24,21 +25,23 @@ def interpreter() -> str:
         BenchError: MicroPython is not installed, or `BENCH_MICROPYTHON` names a file that does not exist.
     """
     named = os.environ.get("BENCH_MICROPYTHON")
-    found = named or shutil.which("micropython", path=str(Path(sys.executable).parent)) or shutil.which("micropython")
+    of_user = sysconfig.get_path("scripts", sysconfig.get_preferred_scheme("user"))  # pip install --user
+    beside = os.pathsep.join([str(Path(sys.executable).parent), sysconfig.get_path("scripts"), of_user])
+    found = named or shutil.which("micropython", path=beside) or shutil.which("micropython")
     if found and Path(found).exists():
         return found
     raise BenchError(
-        f"no MicroPython at {named}: correct BENCH_MICROPYTHON" if named else "no MicroPython: run make setup"
+        f"no MicroPython at {named}: correct BENCH_MICROPYTHON" if named else f"no MicroPython: run {paths.SETUP}"
     )
 
 
 def umqtt_folder() -> Path:
     """Return the folder of umqtt.simple, which exists once `umqtt` has fetched it."""
-    return paths.BUILD / f"{_UMQTT}-{_UMQTT_VERSION}"
+    return paths.made(f"{_UMQTT}-{_UMQTT_VERSION}")
 
 
 def umqtt() -> Path:
-    """Return umqtt.simple as PyPI has it, fetched once into `build/`.
+    """Return umqtt.simple as PyPI has it, fetched on first use.
 
     It is an sdist without a setup.py, which pip refuses; `unearth` downloads it from the index that pip is set up for.
 
@@ -50,9 +53,10 @@ def umqtt() -> Path:
     """
     folder = umqtt_folder()
     if not folder.exists():
-        paths.BUILD.mkdir(exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=paths.BUILD) as temporary:
-            command = [str(Path(sys.executable).with_name("unearth")), f"{_UMQTT}=={_UMQTT_VERSION}"]
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        sys.stderr.write(f"fetching {_UMQTT} {_UMQTT_VERSION} from the package index, once ...\n")
+        with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+            command = [sys.executable, "-m", "unearth", f"{_UMQTT}=={_UMQTT_VERSION}"]
             done = subprocess.run(
                 [*command, "--no-binary", "--download", temporary], capture_output=True, text=True, check=False
             )
@@ -60,19 +64,30 @@ def umqtt() -> Path:
             if done.returncode or not archives:
                 raise BenchError(f"{_UMQTT} {_UMQTT_VERSION} was not downloaded: is the package index reachable?")
             with tarfile.open(archives[0]) as archive:
-                archive.extractall(temporary, filter="data")
-            try:
-                (Path(temporary) / folder.name).rename(folder)
-            except OSError:
-                if not folder.exists():  # otherwise another process was faster
-                    raise
+                module = archive.extractfile(f"{folder.name}/umqtt/simple.py")
+                assert module  # a file, not a folder
+                _write_once(folder, {"umqtt/simple.py": module.read()})
     return folder / "umqtt" / "simple.py"
+
+
+def _write_once(folder: Path, files: dict[str, bytes]) -> None:
+    """Make a folder with these files, whole or not at all, unless another process was faster."""
+    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+        for name, content in files.items():
+            path = Path(temporary) / folder.name / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        try:
+            (Path(temporary) / folder.name).rename(folder)
+        except OSError:
+            if not folder.exists():  # otherwise another process was faster
+                raise
 
 
 def rom() -> Path:
     """Return a folder with the compiled modules of a board's ROM and image, which are not in its file system.
 
-    It is made once for its content, in `build/`.
+    It is made once for its content.
 
     Raises:
         BenchError: umqtt cannot be downloaded, or a module does not compile.
@@ -81,18 +96,9 @@ def rom() -> Path:
     sources.update({path.stem: path for path in sorted(paths.ESP32_PORT.glob("*.py"))})
     compiled = {name: compile_mpy(source, f"{name}.py") for name, source in sources.items()}
     digest = hashlib.sha256(b"".join(compiled.values())).hexdigest()[:16]
-    folder = paths.BUILD / f"rom-{digest}"
+    folder = paths.made(f"rom-{digest}")
     if not folder.exists():
-        with tempfile.TemporaryDirectory(dir=paths.BUILD) as temporary:
-            for name, code in compiled.items():
-                path = Path(temporary) / "rom" / f"{name}.mpy"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(code)
-            try:
-                (Path(temporary) / "rom").rename(folder)
-            except OSError:
-                if not folder.exists():  # otherwise another process was faster
-                    raise
+        _write_once(folder, {f"{name}.mpy": code for name, code in compiled.items()})
     return folder
 
 

@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from bench import paths
 from bench.cli.render import tables
 from bench.cli.render.tables import Json
 from bench.flash import firmware
@@ -15,7 +14,7 @@ app = typer.Typer(help="The firmware: for a board's file system, or for an image
 
 @app.command(epilog="Example: bench firmware build --out build/firmware")
 def build(
-    out: Annotated[Path, typer.Option(help="The folder to write.")] = paths.BUILD / "firmware",
+    out: Annotated[Path, typer.Option(help="The folder to write.")] = Path("build/firmware"),
     as_json: Json = False,
 ) -> None:
     """Compile the firmware, and show the size of each module.

@@ -82,6 +82,7 @@ def flash(
     _check_name(template, lines, numbered=bool(serial))
     kept = None
     if len(lines) > 1 or tray or serial or claimable:
+        labels.check()
         folder = chosen.where.data / "trays" / (tray or _TRAY)
         kept = Tray(folder, serials(serial) if serial else None, boards=len(lines))
     settings = {

@@ -1,0 +1,47 @@
+"""A built wheel, installed where there is no checkout, does all that a user needs."""
+
+import shutil
+
+import pytest
+
+from bench import extras
+from tests.support.flash_commands import IMAGE
+from tests.support.installed import Installed
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+def test_wheel_alone_runs_the_commands_and_names_each_missing_extra(tmp_path):
+    installed = Installed(tmp_path)
+    assert "Done. One provisioning, no second one" in installed.works("bench", "demo")
+    with installed.running("serve", "--free-ports") as server:
+        installed.works("bench", "board", "new", "board1", "--mac", "02005e005301")
+        online = installed.run("bench", "board", "boot", "board1", "--until", "connected")
+        assert "connected as firstboot-02005e005301" in online.stdout, online.stderr
+        installed.works("bench", "board", "new", "board2", "--blank", "--mac", "02005e005302")
+        if IMAGE.exists():
+            with installed.running("board", "serve", "board2") as line:
+                there = ["--port", line["url"], "--server", f"127.0.0.1:{server['mqtt_port']}", "--wifi", "bench"]
+                password = {"BENCH_WIFI_PASSWORD": "the air is loopback"}
+                flashed = installed.works("bench", "flash", *there, "--image", str(IMAGE), **password)
+                assert "firstboot-02005e005302" in flashed
+        assert "firstboot-02005e005301" in installed.works("bench", "device", "list")
+    installed.works("bench", "firmware", "build")
+    assert (installed.cwd / "build" / "firmware" / "firstboot" / "app.mpy").exists()
+
+    findings = installed.works("bench", "doctor")
+    assert f"firstboot[{','.join(extras.MODULES)}]" in findings
+    for extra, command in {
+        "plots": ["measure", "-n", "1", "--plot", "boot.svg"],
+        "postgresql": ["serve", "--database", "postgresql+asyncpg://user:secret@127.0.0.1:1/name"],
+        "labels": ["flash", "--port", "socket://127.0.0.1:1", "--tray", "first"],
+    }.items():
+        done = installed.run("bench", *command)
+        assert (done.returncode, len(done.stderr.splitlines())) == (1, 1), done.stderr
+        assert f"pip install 'firstboot[{extra}]'" in done.stderr
+
+    (package,) = (tmp_path / "environment").glob("lib/python*/site-packages/bench")
+    shutil.rmtree(package / "data" / "firmware")
+    broken = installed.run("bench", "doctor")
+    assert broken.returncode == 1
+    assert "the installation is not whole: pip install --force-reinstall firstboot" in broken.stdout
