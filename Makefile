@@ -50,7 +50,7 @@ test: $(READY) ## Unit, firmware, server and end-to-end tests, in parallel (ARGS
 	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not slow" $(ARGS)
 
 test-virtual: $(READY) ## The tests of boards once more, with every board behind a serial line
-	@$(BIN)/python -m pytest -n $(JOBS) -m "not slow" tests/dut tests/e2e tests/cli tests/virtual tests/flash tests/faults --target virtual $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) -m "not slow" tests/dut tests/e2e tests/cli tests/virtual tests/flash tests/faults --bench-target virtual $(ARGS)
 
 test-all: $(READY) ## Those that take their time as well, with every cell, step and interruption: for the night
 	@FIRSTBOOT_FUZZ=$(TIMES) FIRSTBOOT_SOAK=$(TIMES) FIRSTBOOT_MATRIX=full FIRSTBOOT_WALK=1 \

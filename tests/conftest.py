@@ -96,7 +96,7 @@ def server(start_server: Callable[..., RunningServer]) -> RunningServer:
 
 @pytest.fixture
 def make_board(tmp_path: Path, board_choice: Choice) -> Callable[..., VirtualBoard]:
-    """Make blank boards for a server; with --target virtual they are on a line whenever they are on."""
+    """Make blank boards for a server; with --bench-target virtual they are on a line whenever they are on."""
     made = 0
 
     def make(server: RunningServer, /, **options: Any) -> VirtualBoard:

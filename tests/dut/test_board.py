@@ -1,4 +1,4 @@
-"""A board of any kind in the same words; `pytest tests/dut --target virtual` (or PORT) has them of another."""
+"""A board of any kind in the same words; `pytest tests/dut --bench-target virtual` (or PORT) has them of another."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A board's flash, written by esptool in a test; skipped where there is no line: `--target virtual` has one."""
+"""A board's flash, written by esptool in a test; skipped where there is no line: `--bench-target virtual` has one."""
 
 import pytest
 

@@ -45,3 +45,57 @@ def test_wheel_alone_runs_the_commands_and_names_each_missing_extra(tmp_path):
     broken = installed.run("bench", "doctor")
     assert broken.returncode == 1
     assert "the installation is not whole: pip install --force-reinstall firstboot" in broken.stdout
+
+
+MAIN = "import time\nprint('hello')\nwhile True:\n    time.sleep(1)\n"
+TESTS = """
+import pytest
+
+def test_says_hello(board):
+    board.power_on()
+    board.expect_text("hello")
+    assert board.exec("print(6 * 7)").strip() == "42"
+
+@pytest.mark.timeout(50)
+@pytest.mark.flaky(reruns=1)
+def test_gets_in_at_the_second_try(board, request):
+    board.power_on()
+    board.expect_text("hello")
+    assert request.node.execution_count == 2
+
+def test_asks_embedded(request, target):
+    assert target == request.config.getoption("--target") == "esp32"
+    assert request.config.option.bench_target == ["virtual"]
+"""
+
+
+def test_plugin_serves_a_project_beside_other_plugins(tmp_path):
+    others = ("embedded", "xdist", "html", "timeout", "rerunfailures")
+    installed = Installed(tmp_path, *(f"pytest-{name}" for name in others), extras="[test]")
+    (installed.cwd / "test_theirs.py").write_text(TESTS)
+    (installed.cwd / "pytest.ini").write_text("[pytest]\nbench_firmware = src\n")
+    (installed.cwd / "src").mkdir()
+    (installed.cwd / "src" / "main.py").write_text(MAIN)
+    # --target is pytest-embedded's here, --seed is nobody's
+    options = [
+        "--bench-target",
+        "virtual",
+        "--target",
+        "esp32",
+        "--seed",
+        "7",
+        "--report",
+        "out",
+        "-p",
+        "no:cacheprovider",
+    ]
+    for more in ([], ["-n", "2"]):
+        ran = installed.works("pytest", *options, *more)
+        assert "boards: virtual; --bench-seed 7" in ran
+        assert "3 passed" in ran
+        assert "1 rerun" in ran
+        assert (installed.cwd / "out" / "report.html").exists()
+    empty = installed.cwd / "elsewhere"
+    empty.mkdir()
+    (empty / "test_nothing.py").write_text("def test_nothing():\n    pass\n")
+    assert "1 passed" in installed.works("pytest", "elsewhere")

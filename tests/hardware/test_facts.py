@@ -1,7 +1,7 @@
 """Facts that the ROM of virtual boards claims of an ESP32, each checked on both.
 
-`pytest tests/hardware --target /dev/ttyUSB0` checks a board. It has to be an ESP32 with MicroPython 1.23 or later; its
-files are left alone. It is taken out of its program and left at the REPL: reset it afterwards.
+`pytest tests/hardware --bench-target /dev/ttyUSB0` checks a board. It has to be an ESP32 with MicroPython 1.23 or
+later; its files are left alone. It is taken out of its program and left at the REPL: reset it afterwards.
 """
 
 import json

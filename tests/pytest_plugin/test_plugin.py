@@ -54,7 +54,7 @@ def served(tmp_path):
 @pytest.mark.parametrize(("text", "message"), [("[[board", "boards.local.toml: "), ("board = 1", "must be sections")])
 def test_inventory_that_is_none_is_wrong_use(project, text, message):
     (project.path / "boards.local.toml").write_text(text)
-    ran = project.runpytest_inprocess("--target", "press-4")
+    ran = project.runpytest_inprocess("--bench-target", "press-4")
     assert ran.ret == pytest.ExitCode.USAGE_ERROR
     ran.stderr.fnmatch_lines([f"*{message}*"])
 
@@ -62,18 +62,61 @@ def test_inventory_that_is_none_is_wrong_use(project, text, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--target", "unix", "--target", "virtual"], "name no other beside it"),
-        (["--target", "unix", "--target", "/dev/ttyUSB0"], "name no other beside it"),
-        (["--target", "/dev/ttyUSB0", "--target", "/dev/ttyUSB0"], "names a port twice"),
-        (["--target", "rfc2217://nowhere"], "is not a port"),
-        (["--target", "02:00:5e:00:53:01"], "no port has "),
-        (["--live", "-n", "2"], "--live shows one run"),
+        (["--bench-target", "unix", "--bench-target", "virtual"], "name no other beside it"),
+        (["--bench-target", "unix", "--bench-target", "/dev/ttyUSB0"], "name no other beside it"),
+        (["--bench-target", "/dev/ttyUSB0", "--bench-target", "/dev/ttyUSB0"], "names a port twice"),
+        (["--bench-target", "rfc2217://nowhere"], "is not a port"),
+        (["--bench-target", "02:00:5e:00:53:01"], "no port has "),
+        (["--bench-live", "-n", "2"], "--bench-live shows one run"),
     ],
 )
 def test_options_that_do_not_fit_are_wrong_use(project, options, message):
     ran = project.runpytest_inprocess(*options)
     assert ran.ret == pytest.ExitCode.USAGE_ERROR
     ran.stderr.fnmatch_lines([f"*{message}*"])
+
+
+def test_short_names_of_options_do_as_well(project):
+    project.makepyfile(HELLO)
+    ran = project.runpytest_subprocess(
+        "--target", "unix", "--seed=7", "--board-wait", "1", "--", "test_short_names*.py"
+    )
+    assert ran.ret == pytest.ExitCode.USAGE_ERROR  # what follows -- is a file's name
+    ran = project.runpytest_subprocess("--target", "unix", "--seed=7", "--board-wait", "1", "--destructive")
+    ran.assert_outcomes(passed=1)
+    ran.stdout.fnmatch_lines(["boards: unix; --bench-seed 7"])
+
+
+def test_short_name_before_a_path_that_exists_keeps_the_projects_conftest(project):
+    """pytest loads the conftest of the working directory only if no path is named."""
+    there = project.mkdir("there")
+    (there / "ttyUSB9").touch()
+    project.makepyfile(HELLO)
+    ran = project.runpytest_subprocess("--target", "there/ttyUSB9")
+    ran.stdout.fnmatch_lines([TROUBLE])
+
+
+@pytest.mark.parametrize("place", ["conftest", "other"])
+def test_option_of_somebody_else_is_left_to_them(pytester, place):
+    declares = (
+        "def pytest_addoption(parser):\n"
+        "    for name in ('--target', '--report', '--metric', '--wifi', '--definition'):\n"
+        "        parser.addoption(name)\n"
+        "    parser.addoption('--live', action='store_true')\n"
+    )
+    pytester.makepyfile(
+        **{place: declares},
+        test_theirs="def test_options(request):\n"
+        "    option = request.config.option\n"
+        "    assert (option.target, option.report, option.live) == ('esp32', 'out', True)\n"
+        "    assert (option.bench_target, option.bench_report, option.bench_live) == (['unix'], '', False)\n",
+    )
+    loaded = ["-p", "other"] if place == "other" else []
+    theirs = ["--target", "esp32", "--report=out", "--live", "--seed", "7"]
+    ran = pytester.runpytest_subprocess(*loaded, *theirs, "--bench-target", "unix")
+    ran.assert_outcomes(passed=1)
+    ran.stdout.fnmatch_lines(["boards: unix; --bench-seed 7"])
+    assert not (pytester.path / "out").exists()
 
 
 def test_folder_of_firmware_that_is_not_there_is_an_error_with_the_cure(pytester):
@@ -96,9 +139,9 @@ def test_folder_of_firmware_is_what_is_on_the_board(pytester):
 @pytest.mark.parametrize("target", ["unix", "virtual"])
 def test_board_runs_the_projects_program(project, target):
     project.makepyfile(HELLO)
-    ran = project.runpytest_subprocess("--target", target)
+    ran = project.runpytest_subprocess("--bench-target", target)
     ran.assert_outcomes(passed=1)
-    ran.stdout.fnmatch_lines([f"boards: {target}; --seed *"])
+    ran.stdout.fnmatch_lines([f"boards: {target}; --bench-seed *"])
 
 
 def test_what_a_board_cannot_do_is_a_skip_with_the_reason(project, served):
@@ -110,10 +153,10 @@ def test_what_a_board_cannot_do_is_a_skip_with_the_reason(project, served):
         "@pytest.mark.needs_wifi\ndef test_radio(board):\n    assert 0\n"
         "@pytest.mark.hardware\ndef test_real(board):\n    assert board.kind == 'port'\n"
     )
-    ran = project.runpytest_subprocess("--target", served("board").url, "-rs")
+    ran = project.runpytest_subprocess("--bench-target", served("board").url, "-rs")
     ran.assert_outcomes(passed=1, skipped=4)
     ran.stdout.fnmatch_lines_random(
-        ["*is a real board*", "*needs 2 boards*", "*--destructive says*", "*needs a Wi-Fi network*"]
+        ["*is a real board*", "*needs 2 boards*", "*--bench-destructive says*", "*needs a Wi-Fi network*"]
     )
 
 
@@ -121,12 +164,12 @@ def test_hardware_is_skipped_without_any(project):
     project.makepyfile("import pytest\n@pytest.mark.hardware\ndef test_real(board):\n    assert 0\n")
     ran = project.runpytest_subprocess("-rs")
     ran.assert_outcomes(skipped=1)
-    ran.stdout.fnmatch_lines(["*needs a real board, this is unix: --target PORT*"])
+    ran.stdout.fnmatch_lines(["*needs a real board, this is unix: --bench-target PORT*"])
 
 
 def test_port_that_is_not_there_is_trouble_and_no_failure(project, tmp_path):
     project.makepyfile(HELLO)
-    ran = project.runpytest_subprocess("--target", str(tmp_path / "ttyUSB9"), "--junit-xml", "junit.xml")
+    ran = project.runpytest_subprocess("--bench-target", str(tmp_path / "ttyUSB9"), "--junit-xml", "junit.xml")
     assert ran.ret == pytest.ExitCode.TESTS_FAILED
     ran.stdout.fnmatch_lines([TROUBLE, "*ttyUSB9: there is no such port*", "*1 board trouble*"])
     ran.stdout.no_fnmatch_line("*1 error*")
@@ -150,16 +193,16 @@ def test_port_that_vanishes_is_trouble_and_no_failure(project, served):
 
     pulling = threading.Thread(target=pull)
     pulling.start()
-    ran = project.runpytest_subprocess("--target", line.url)
+    ran = project.runpytest_subprocess("--bench-target", line.url)
     pulling.join()
     ran.stdout.fnmatch_lines([TROUBLE, "*test_pulled: *", "*1 board trouble*"])
 
 
 def test_failure_prints_the_command_that_has_it_again(project):
     project.makepyfile("def test_silent(board):\n    board.power_on()\n    board.expect_text('bye', timeout_s=0.1)\n")
-    ran = project.runpytest_subprocess("--seed", "7")
+    ran = project.runpytest_subprocess("--bench-seed", "7")
     ran.assert_outcomes(failed=1)
-    ran.stdout.fnmatch_lines(["*no line with 'bye'*", "pytest --target unix --seed 7 *::test_silent"])
+    ran.stdout.fnmatch_lines(["*no line with 'bye'*", "pytest --bench-target unix --bench-seed 7 *::test_silent"])
     ran.stdout.no_fnmatch_line("*bench/dut/board.py*")
 
 
@@ -168,11 +211,19 @@ def test_command_that_has_a_failure_again_can_be_typed_where_it_was(project):
     source = "import pytest\n@pytest.mark.parametrize('n', [\"it's\"])\ndef test_no(n):\n    assert 0\n"
     project.makepyfile(**{"inner/test_odd": source})
     os.chdir(project.path / "inner")  # pytester goes back
-    options = ["--definition", "esp32_c3", "--bench-host", "127.0.0.1", "--wifi", "a net", "--destructive"]
-    ran = project.runpytest_subprocess("--seed", "7", *options)
+    options = [
+        "--bench-definition",
+        "esp32_c3",
+        "--bench-host",
+        "127.0.0.1",
+        "--bench-wifi",
+        "a net",
+        "--bench-destructive",
+    ]
+    ran = project.runpytest_subprocess("--bench-seed", "7", *options)
     again = next(line for line in ran.outlines if line.startswith("pytest "))
     words = shlex.split(again)
-    assert words[1:-1] == ["--target", "unix", *options, "--seed", "7"]
+    assert words[1:-1] == ["--bench-target", "unix", *options, "--bench-seed", "7"]
     project.runpytest_subprocess(*words[1:]).assert_outcomes(failed=1)
 
 
@@ -217,7 +268,7 @@ def test_run_that_dies_leaves_no_board_on(project, target):
         "    board.power_on()\n    board.expect_text('hello')\n"
         "    Path('where').write_text(str(board.folder))\n    os._exit(3)\n"
     )
-    project.runpytest_subprocess("--target", target)
+    project.runpytest_subprocess("--bench-target", target)
     VirtualBoard(Path((project.path / "where").read_text())).lock().close()
 
 
@@ -227,21 +278,21 @@ def test_port_that_another_run_has_is_left_alone(project, served):
     command = [sys.executable, "-c", HOLDS, url]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout.readline() == b"held\n"
-        ran = project.runpytest_subprocess("--target", url, "--board-wait", "0.1")
+        ran = project.runpytest_subprocess("--bench-target", url, "--bench-board-wait", "0.1")
         ran.stdout.fnmatch_lines([TROUBLE, f"*{url}: in use by*process {other.pid}*"])
         other.stdin.close()
         assert other.wait(PATIENCE_S) == 0
-    project.runpytest_subprocess("--target", url).assert_outcomes(passed=1)
+    project.runpytest_subprocess("--bench-target", url).assert_outcomes(passed=1)
 
 
 def test_chip_is_queried_for_the_board_unless_it_is_given(project, tmp_path):
     project.makepyfile("def test_kind(board):\n    assert board.definition.name == 'esp32_c3'\n")
     with serve(VirtualBoard.create(tmp_path / "c3", board="esp32_c3", settings=b"{}")) as line:
-        project.runpytest_subprocess("--target", line.url).assert_outcomes(passed=1)
+        project.runpytest_subprocess("--bench-target", line.url).assert_outcomes(passed=1)
         (project.path / "boards.local.toml").write_text(
             f'[[board]]\nname = "press-4"\ndefinition = "esp32_generic"\nport = "{line.url}"\n'
         )
-        project.runpytest_subprocess("--target", "press-4").assert_outcomes(failed=1)
+        project.runpytest_subprocess("--bench-target", "press-4").assert_outcomes(failed=1)
 
 
 def test_workers_share_ports_and_seed(project, served):
@@ -251,16 +302,16 @@ def test_workers_share_ports_and_seed(project, served):
         "def test_hello(board, board_choice, number):\n"
         "    assert board_choice.seed == 11\n    board.power_on()\n    board.expect_text('hello')\n"
     )
-    options = [word for url in urls for word in ("--target", url)]
-    project.runpytest_subprocess(*options, "-n", "3", "--seed", "11").assert_outcomes(passed=4)
+    options = [word for url in urls for word in ("--bench-target", url)]
+    project.runpytest_subprocess(*options, "-n", "3", "--bench-seed", "11").assert_outcomes(passed=4)
 
 
 def test_tests_with_several_boards_do_not_wait_for_each_other_for_ever(project, served):
     project.makepyfile(
         "import pytest\n@pytest.mark.parametrize('number', range(4))\ndef test_pair(boards, number):\n    boards(2)\n"
     )
-    options = [word for url in (served("one").url, served("two").url) for word in ("--target", url)]
-    project.runpytest_subprocess(*options, "-n", "2", "--board-wait", "60").assert_outcomes(passed=4)
+    options = [word for url in (served("one").url, served("two").url) for word in ("--bench-target", url)]
+    project.runpytest_subprocess(*options, "-n", "2", "--bench-board-wait", "60").assert_outcomes(passed=4)
 
 
 def test_worker_that_dies_gives_its_port_free(project, served):
@@ -269,7 +320,7 @@ def test_worker_that_dies_gives_its_port_free(project, served):
         "def test_dies(board):\n    os._exit(3)\n"
         "def test_hello(board):\n    board.power_on()\n    board.expect_text('hello')\n"
     )
-    ran = project.runpytest_subprocess("--target", served("board").url, "-n", "1")
+    ran = project.runpytest_subprocess("--bench-target", served("board").url, "-n", "1")
     ran.assert_outcomes(passed=1, failed=1)
     ran.stdout.fnmatch_lines(["*worker 'gw0' crashed while running*test_dies*"])
 
@@ -284,4 +335,4 @@ def test_seed_is_drawn_and_named_if_not_given(project):
 
 def test_live_shows_what_boards_print(project):
     project.makepyfile(HELLO)
-    project.runpytest_subprocess("--live").stdout.fnmatch_lines(["*board1*switched on*", "*board1*hello*"])
+    project.runpytest_subprocess("--bench-live").stdout.fnmatch_lines(["*board1*switched on*", "*board1*hello*"])

@@ -1,4 +1,4 @@
-"""`--report`: what a run of tests found."""
+"""`--bench-report`: what a run of tests found."""
 
 import base64
 import html
@@ -44,7 +44,7 @@ def test_leak(board, bench_server):
 def reported(pytester):
     def run(*options):
         pytester.makepyfile(LIFE)
-        ran = pytester.runpytest_subprocess("--report", "out", "--seed", "5", *options)
+        ran = pytester.runpytest_subprocess("--bench-report", "out", "--bench-seed", "5", *options)
         ran.assert_outcomes(passed=1, failed=1)
         return pytester.path / "out"
 
@@ -73,7 +73,7 @@ def test_report_has_timelines_facts_consoles_figures_and_no_secret(pytester, rep
         ET.fromstring(drawn)
         assert all(words in drawn for words in ("board1", "server", "telemetry", "seconds since"))
     assert "first telemetry" in page
-    assert "--target unix --seed 5" in page
+    assert "--bench-target unix --bench-seed 5" in page
     consoles = sorted(folder.glob("consoles/*/board1.log"))
     assert len(consoles) == 2
     assert all('"event": "telemetry"' in each.read_text() for each in consoles)
@@ -94,7 +94,7 @@ def test_report_has_timelines_facts_consoles_figures_and_no_secret(pytester, rep
 @pytest.mark.parametrize("options", [(), ("-n", "2")])
 def test_metric_alone_is_a_file_of_figures(pytester, options):
     pytester.makepyfile("def test_one(metric): metric('boot seconds', 1.5)\ndef test_two(): pass")
-    pytester.runpytest_subprocess("--metric", "trend.prom", *options).assert_outcomes(passed=2)
+    pytester.runpytest_subprocess("--bench-metric", "trend.prom", *options).assert_outcomes(passed=2)
     figures = (pytester.path / "trend.prom").read_text()
     assert re.search(r'^boot_seconds\{test="\S+::test_one"\} 1\.5$', figures, re.MULTILINE)
     assert re.search(r'^pytest_test_seconds\{phase="call",test="\S+::test_two"\} ', figures, re.MULTILINE)
@@ -104,14 +104,14 @@ def test_metric_alone_is_a_file_of_figures(pytester, options):
 def test_metric_of_any_name_is_a_figure(pytester):
     names = ["2nd boot", "größe", "pytest_test_seconds", ""]
     pytester.makepyfile(f"def test_one(metric):\n    for name in {names}:\n        metric(name, 1)")
-    pytester.runpytest_subprocess("--metric", "trend.prom").assert_outcomes(passed=1)
+    pytester.runpytest_subprocess("--bench-metric", "trend.prom").assert_outcomes(passed=1)
     figures = (pytester.path / "trend.prom").read_text()
     found = re.findall(r'^(\w+)\{test="\S+::test_one"\} 1\.0$', figures, re.MULTILINE)
     assert found == ["_2nd_boot", "gr__e", "pytest_test_seconds_", "_"]
 
 
 def test_metric_without_a_folder_for_it_is_refused(pytester):
-    ran = pytester.runpytest_inprocess("--metric", "nowhere/trend.prom")
+    ran = pytester.runpytest_inprocess("--bench-metric", "nowhere/trend.prom")
     assert ran.ret == pytest.ExitCode.USAGE_ERROR
     ran.stderr.fnmatch_lines("*there is no folder */nowhere: make it first*")
 
@@ -119,11 +119,11 @@ def test_metric_without_a_folder_for_it_is_refused(pytester):
 @pytest.mark.parametrize(
     ("option", "place"),
     [
-        ("--report", "file/out"),
-        ("--report", "file"),
-        ("--report", "folder"),
-        ("--metric", "file/out"),
-        ("--metric", "folder"),
+        ("--bench-report", "file/out"),
+        ("--bench-report", "file"),
+        ("--bench-report", "folder"),
+        ("--bench-metric", "file/out"),
+        ("--bench-metric", "folder"),
     ],
 )
 def test_place_that_cannot_be_written_to_is_wrong_use(pytester, option, place):
@@ -152,7 +152,7 @@ def test_report_of_tests_with_the_names_of_files_in_them_and_boards_that_print_a
     (pytester.path / "out" / "consoles" / "mine").mkdir(parents=True)
     (pytester.path / "out" / "consoles" / "mine" / "notes.txt").touch()
     options = ["-p", "no:junitxml", "-W", "error", "--timeout", "60"]
-    pytester.runpytest_subprocess("--report", "out", *options).assert_outcomes(passed=3)
+    pytester.runpytest_subprocess("--bench-report", "out", *options).assert_outcomes(passed=3)
     _, tests = _data(pytester.path / "out")
     plots = _plots(json.dumps(tests))
     assert len(plots) == 3
@@ -185,7 +185,7 @@ def test_report_has_no_secret_of_a_test_that_was_skipped_or_expected_to_fail(pyt
         def test_failed(bench_server):
             assert 0, "with words in the summary"
     """)
-    ran = pytester.runpytest_subprocess("--report", "out", "-rsf")
+    ran = pytester.runpytest_subprocess("--bench-report", "out", "-rsf")
     ran.assert_outcomes(skipped=1, xfailed=1, failed=1)
     ran.stdout.fnmatch_lines(["SKIPPED*because of ***", "FAILED*with words in the summary*"])
     secret = (pytester.path / "secret").read_text()
@@ -218,5 +218,5 @@ def test_test_that_is_run_again_has_a_record_of_its_own(pytester):
 def test_console_of_an_earlier_run_is_gone(pytester, reported):
     folder = reported()
     (folder / "consoles" / "of-another-run").mkdir()
-    pytester.runpytest_subprocess("--report", "out", "-k", "nothing")
+    pytester.runpytest_subprocess("--bench-report", "out", "-k", "nothing")
     assert not (folder / "consoles").exists()

@@ -1,4 +1,4 @@
-"""Virtual boards whose every power cycle is behind a serial line: `--target virtual` for tests of virtual boards.
+"""Virtual boards whose every power cycle is behind a serial line: `--bench-target virtual` for tests of virtual boards.
 
 A test's input to such boards and their output go through RFC 2217; facts that only the bench can know of a virtual
 board, e.g. its writes to the flash, are read from the power cycle itself.

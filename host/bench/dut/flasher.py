@@ -116,5 +116,5 @@ class Flasher:
     @property
     def _on_a_line(self) -> PortBoard:
         if not isinstance(self._board, PortBoard):
-            raise CannotDo(f"{self._board.name} has no loader: --target virtual, or a board on a port")
+            raise CannotDo(f"{self._board.name} has no loader: --bench-target virtual, or a board on a port")
         return self._board

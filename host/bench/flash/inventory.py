@@ -1,7 +1,7 @@
 """The inventory of boards, `boards.local.toml`, which both the user and the bench write.
 
     [[board]]
-    name = "press-4"                  # the user's, for --port and --target
+    name = "press-4"                  # the user's, for --port and --bench-target
     definition = "esp32_generic"      # the user's; the bench fills it in if only one fits
     mac = "02005e005301"              # from here on the bench's, as the board reports
     port = "/dev/ttyUSB0"

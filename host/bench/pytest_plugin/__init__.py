@@ -1,13 +1,14 @@
 """A pytest plugin that gives tests boards, a provisioning server, and the network between them.
 
-    pytest --target unix                          # MicroPython's unix port, no hardware
-    pytest --target virtual                       # the same behind a serial line (RFC 2217)
-    pytest --target /dev/ttyUSB0 --target ...     # real boards, one or several
-    pytest --target auto                          # every port that a board may be on
+    pytest --bench-target unix                          # MicroPython's unix port, no hardware
+    pytest --bench-target virtual                       # the same behind a serial line (RFC 2217)
+    pytest --bench-target /dev/ttyUSB0 --bench-target ...     # real boards, one or several
+    pytest --bench-target auto                          # every port that a board may be on
 
 See docs/pytest.md. Every run of pytest in this environment loads this module: it imports nothing of weight.
 """
 
+import copy
 import os
 import shlex
 from collections.abc import Generator
@@ -18,6 +19,7 @@ from typing import Any, Literal
 
 import pytest
 
+from bench import extras
 from bench.dut.unsupported import CannotDo
 from bench.errors import BenchError
 from bench.pytest_plugin.choice import Choice
@@ -28,48 +30,93 @@ pytest_plugins = ("bench.pytest_plugin.fixtures",)
 CHOICE = pytest.StashKey[Choice]()
 _TROUBLE = "board trouble"
 _MARKERS = (
-    "hardware: needs a real board: --target PORT",
-    "needs_wifi: needs a Wi-Fi network: a virtual board has one, a real one needs --wifi",
-    "destructive: wipes or wears what is on a board; on a real one only with --destructive",
+    "hardware: needs a real board: --bench-target PORT",
+    "needs_wifi: needs a Wi-Fi network: a virtual board has one, a real one needs --bench-wifi",
+    "destructive: wipes or wears what is on a board; on a real one only with --bench-destructive",
     "slow: takes its time",
 )
 # from pyserial's RFC 2217 port: no author of tests can do anything about it
 _OF_PYSERIAL = "ignore:set(Daemon|Name)\\(\\) is deprecated:DeprecationWarning"
 
 
+_SHORT = ("target", "definition", "wifi", "board-wait", "destructive", "seed", "report", "metric", "live")
+"""Options that may be written without `bench-`, unless another plugin or the project has such an option."""
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Declare the options; `pytest --help` shows them under `boards`."""
     group = parser.getgroup("boards", "boards (firstboot's bench)")
     group.addoption(
-        "--target",
+        "--bench-target",
         action="append",
         default=[],
         metavar="TARGET",
         help="unix (default), virtual, auto, or a board's port: a device, rfc2217://HOST:PORT, socket://HOST:PORT, "
         "the MAC of a chip with USB of its own. Repeatable for several ports.",
     )
-    group.addoption("--definition", default="", metavar="NAME", help="what the boards are: a definition in boards/")
-    group.addoption("--bench-host", default="", metavar="ADDRESS", help="where boards reach this machine")
-    group.addoption("--wifi", default="", metavar="SSID", help="for real boards; password: BENCH_WIFI_PASSWORD")
     group.addoption(
-        "--board-wait", type=float, default=600.0, metavar="S", help="for a port that another run has (default 600)"
+        "--bench-definition", default="", metavar="NAME", help="what the boards are: a definition in boards/"
     )
-    group.addoption("--destructive", action="store_true", help="run destructive tests on real boards, too")
-    group.addoption("--seed", type=int, default=None, help="of all that is random in faults; a failure names it")
+    group.addoption("--bench-host", default="", metavar="ADDRESS", help="where boards reach this machine")
+    group.addoption("--bench-wifi", default="", metavar="SSID", help="for real boards; password: BENCH_WIFI_PASSWORD")
     group.addoption(
-        "--report",
+        "--bench-board-wait",
+        type=float,
+        default=600.0,
+        metavar="S",
+        help="for a port that another run has (default 600)",
+    )
+    group.addoption("--bench-destructive", action="store_true", help="run destructive tests on real boards, too")
+    group.addoption("--bench-seed", type=int, default=None, help="of all that is random in faults; a failure names it")
+    group.addoption(
+        "--bench-report",
         default="",
         metavar="DIR",
         help="write report.html (with a timeline of each test), junit.xml, metrics.prom and each board's console there",
     )
     group.addoption(
-        "--metric",
+        "--bench-metric",
         default="",
         metavar="FILE",
-        help="write how long each test took, and what it measured, there, as Prometheus reads it (--report: its own)",
+        help="write how long each test took, and what it measured, there, as Prometheus reads it",
     )
-    group.addoption("--live", action="store_true", help="show what boards say while they say it (not with -n)")
+    group.addoption("--bench-live", action="store_true", help="show what boards say while they say it (not with -n)")
     parser.addini("bench_firmware", "folder whose files go onto boards, instead of firstboot's firmware", "string", "")
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_load_initial_conftests(
+    early_config: pytest.Config, parser: pytest.Parser, args: list[str]
+) -> Generator[None, None, None]:
+    """Write the short names of our options in full, those that belong to nobody else.
+
+    They are not registered as options: if another plugin had such an option, pytest would end with a ValueError. All
+    plugins are loaded now; a conftest that is loaded next may still have one.
+    """
+    typed = list(args)
+    args[:] = _in_full(parser, typed)
+    early_config.known_args_namespace = parser.parse_known_args(args, namespace=copy.copy(early_config.option))
+    yield
+    args[:] = _in_full(parser, typed)
+
+
+def _in_full(parser: pytest.Parser, args: list[str]) -> list[str]:
+    """Return arguments with the short names in full that are not an option of somebody else."""
+    end = args.index("--") if "--" in args else len(args)
+    names = {f"--{name}": f"--bench-{name}" for name in _SHORT if _is_free(parser, f"--{name}")}
+    full = []
+    for each in args[:end]:
+        name, equals, value = each.partition("=")
+        full.append(f"{names.get(name, name)}{equals}{value}")
+    return full + args[end:]
+
+
+def _is_free(parser: pytest.Parser, name: str) -> bool:
+    """Return whether no plugin has registered an option of this name."""
+    try:
+        return name in parser.parse_known_and_unknown_args([name])[1]
+    except pytest.UsageError:  # it wants a value
+        return False
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-html and junitxml look for their paths
@@ -87,14 +134,14 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[CHOICE] = Choice.of(config)
     except BenchError as error:
         raise pytest.UsageError(str(error)) from None
-    if config.option.live and getattr(config.option, "numprocesses", None):
-        raise pytest.UsageError("--live shows one run: leave out -n, or --live")
-    if config.option.report:
+    if config.option.bench_live and getattr(config.option, "numprocesses", None):
+        raise pytest.UsageError("--bench-live shows one run: leave out -n, or --bench-live")
+    if config.option.bench_report:
         _begin_report(config, config.stash[CHOICE])
-    if config.option.metric and not _is_worker(config):
+    if config.option.bench_metric and not _is_worker(config):
         from bench.pytest_plugin.metrics import Metrics  # noqa: PLC0415 - few runs write them
 
-        config.pluginmanager.register(Metrics(Path(config.option.metric).absolute()), "boards-metrics")
+        config.pluginmanager.register(Metrics(Path(config.option.bench_metric).absolute()), "boards-metrics")
 
 
 def _is_worker(config: pytest.Config) -> bool:
@@ -104,14 +151,18 @@ def _is_worker(config: pytest.Config) -> bool:
 
 def _begin_report(config: pytest.Config, choice: Choice) -> None:
     if not config.pluginmanager.hasplugin("html"):
-        raise pytest.UsageError('--report needs pytest-html: pip install "firstboot[test]"')
+        raise pytest.UsageError("--bench-report needs pytest-html: pip install 'firstboot[test]'")
+    try:
+        extras.require("plots", "reports")
+    except BenchError as error:
+        raise pytest.UsageError(str(error)) from None
     from bench.pytest_plugin.report import Report  # noqa: PLC0415 - few runs write one
 
-    folder = Path(config.option.report).absolute()
+    folder = Path(config.option.bench_report).absolute()
     config.option.htmlpath = config.option.htmlpath or str(folder / "report.html")
     config.option.self_contained_html = True
     config.option.xmlpath = getattr(config.option, "xmlpath", None) or str(folder / "junit.xml")  # -p no:junitxml
-    config.option.metric = config.option.metric or str(folder / "metrics.prom")
+    config.option.bench_metric = config.option.bench_metric or str(folder / "metrics.prom")
     config.pluginmanager.register(Report(folder, choice, is_worker=_is_worker(config)), "boards-report")
 
 
@@ -125,7 +176,7 @@ def pytest_configure_node(node: Any) -> None:
 def pytest_report_header(config: pytest.Config) -> str:
     """Return the line with the boards that the tests run on, and the seed."""
     choice = config.stash[CHOICE]
-    return f"boards: {', '.join(choice.ports) or choice.kind}; --seed {choice.seed}"
+    return f"boards: {', '.join(choice.ports) or choice.kind}; --bench-seed {choice.seed}"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -40,7 +40,7 @@ class Choice:
     def of(cls, config: pytest.Config) -> "Choice":
         """Return the choice that the command line makes.
 
-        A worker of xdist is given the seed and the ports of the main process. Without `--seed` the seed is random.
+        A worker of xdist is given the seed and the ports of the main process. Without a given seed it is random.
 
         Args:
             config: The run's configuration, with the options parsed.
@@ -51,12 +51,14 @@ class Choice:
             BenchError: The inventory is not in its form.
         """
         option = config.option
-        targets: list[str] = option.target or ["unix"]
+        targets: list[str] = option.bench_target or ["unix"]
         # the workers of xdist share the seed that was drawn, and the ports that were found
         given = getattr(config, "workerinput", {})
         kinds = {target for target in targets if target in (*_KINDS, "auto")}
         if kinds and len(targets) > 1:
-            raise UsageError(f"--target {min(kinds)} stands for as many boards as are needed: give no other --target")
+            raise UsageError(
+                f"--bench-target {min(kinds)} stands for as many boards as are needed: name no other beside it"
+            )
         found: tuple[str, ...] = ()
         if "bench_ports" in given:
             found = tuple(given["bench_ports"])
@@ -65,16 +67,16 @@ class Choice:
         elif not kinds:
             found = tuple(inventory.choose(target) for target in targets)
         if len(set(found)) < len(found):
-            raise UsageError("--target names a port twice")
-        seed = given.get("bench_seed", option.seed)
+            raise UsageError("--bench-target names a port twice")
+        seed = given.get("bench_seed", option.bench_seed)
         return cls(
             kind="port" if found else targets[0],
             ports=found,
-            definition=option.definition,
+            definition=option.bench_definition,
             host=option.bench_host or _reached_at(found),
-            wifi=option.wifi,
-            destructive=option.destructive,
-            patience_s=option.board_wait,
+            wifi=option.bench_wifi,
+            destructive=option.bench_destructive,
+            patience_s=option.bench_board_wait,
             seed=secrets.randbelow(1 << 31) if seed is None else seed,
             options=shlex.join(_typed(option, targets)),
         )
@@ -82,18 +84,18 @@ class Choice:
     @property
     def again(self) -> str:
         """Command-line options for the same boards and the same faults again."""
-        return f"{self.options} --seed {self.seed}"
+        return f"{self.options} --bench-seed {self.seed}"
 
     @property
     def reasons_to_skip(self) -> dict[str, str]:
         """The reasons to skip tests on these boards, by marker."""
         if self.kind != "port":
-            return {"hardware": f"needs a real board, this is {self.kind}: --target PORT"}
+            return {"hardware": f"needs a real board, this is {self.kind}: --bench-target PORT"}
         reasons = {}
         if not self.destructive:
-            reasons["destructive"] = "would wipe or wear a real board: --destructive says that it may"
+            reasons["destructive"] = "would wipe or wear a real board: --bench-destructive says that it may"
         if not self.wifi:
-            reasons["needs_wifi"] = "needs a Wi-Fi network for the board: --wifi SSID"
+            reasons["needs_wifi"] = "needs a Wi-Fi network for the board: --bench-wifi SSID"
         return reasons
 
     def definition_of(self, port: str) -> str:
@@ -127,7 +129,7 @@ class Choice:
         if not fits:
             raise BenchError(
                 f"{port}: no definition in boards/ is for an {found.chip} with {found.flash_mb} MB: name one by "
-                "--definition"
+                "--bench-definition"
             )
         return fits[0]
 
@@ -139,14 +141,14 @@ class Choice:
 
 def _typed(option: Any, targets: list[str]) -> list[str]:
     """Return the options that select the boards and allow destructive tests."""
-    words = [word for each in targets for word in ("--target", each)]
+    words = [word for each in targets for word in ("--bench-target", each)]
     for name, value in (
-        ("--definition", option.definition),
+        ("--bench-definition", option.bench_definition),
         ("--bench-host", option.bench_host),
-        ("--wifi", option.wifi),
+        ("--bench-wifi", option.bench_wifi),
     ):
         words += [name, value] if value else []
-    return [*words, "--destructive"] if option.destructive else words
+    return [*words, "--bench-destructive"] if option.bench_destructive else words
 
 
 def _reached_at(found: tuple[str, ...]) -> str:

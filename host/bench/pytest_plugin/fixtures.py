@@ -53,7 +53,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 
 @pytest.fixture
 def metric(request: pytest.FixtureRequest) -> Callable[[str, float], None]:
-    """Return a function that stores a figure of this test for `--metric`: `metric("boot_seconds", 0.8)`."""
+    """Return a function that stores a figure of this test for `--bench-metric`: `metric("boot_seconds", 0.8)`."""
     return lambda name, value: request.node.user_properties.append((METRIC, (name, float(value))))
 
 
@@ -71,7 +71,7 @@ def bench_server(tmp_path: Path, board_choice: Choice, board_record: Record) -> 
 def network(bench_server: Any, board_choice: Choice, board_record: Record) -> Iterator[Any]:
     """Provide the network between the test's boards and its server: a `bench.faults.network.network.Network`.
 
-    It is a good network until faults are set; --seed decides all that is random in them.
+    It is a good network until faults are set; --bench-seed decides all that is random in them.
     """
     from bench.faults.network.framing import SPOKEN, Route  # noqa: PLC0415 - few tests have faults
     from bench.faults.network.network import Network  # noqa: PLC0415
@@ -137,7 +137,7 @@ def boards(  # noqa: PLR0913, PLR0917 - as many as it uses, by name
 ) -> Iterator[Boards]:
     """Provide `boards(n)`: n boards with `board_files` and nothing else on them, switched off.
 
-    It raises CannotDo, which skips the test, if `--target` names fewer ports, and PortError for trouble with one.
+    It raises CannotDo, which skips the test, if `--bench-target` names fewer ports, and PortError for trouble with one.
     """
     new = partial(_board, board_choice, board_definitions)
     opened: list[str] = []
@@ -148,7 +148,7 @@ def boards(  # noqa: PLR0913, PLR0917 - as many as it uses, by name
             made = held.enter_context(new(place, port))
             opened.append(port)
             board_record.boards.append(made)
-            if request.config.option.live:
+            if request.config.option.bench_live:
                 made.observer = _live(request.config, made.name)
             made.install(board_files)
             return made
@@ -158,7 +158,7 @@ def boards(  # noqa: PLR0913, PLR0917 - as many as it uses, by name
                 return [make("") for _ in range(count)]
             there = len(board_choice.ports)
             if len(opened) + count > there:
-                raise CannotDo(f"needs {len(opened) + count} boards, --target names {there}")
+                raise CannotDo(f"needs {len(opened) + count} boards, --bench-target names {there}")
             left = [port for port in board_choice.ports if port not in opened]
             found = acquire_first_free(left, count, patience_s=board_choice.patience_s)
             for each in found:

@@ -1,4 +1,4 @@
-"""`pytest --metric FILE`: the duration and the measurements of each test, to be followed over time.
+"""`pytest --bench-metric FILE`: the duration and the measurements of each test, to be followed over time.
 
 The file is in Prometheus' text format, for the textfile collector of its node exporter.
 """
@@ -28,9 +28,9 @@ class Metrics:
             pytest.UsageError: There is no such folder, or the path is a folder itself.
         """
         if not file.parent.is_dir():
-            raise pytest.UsageError(f"--metric {file}: there is no folder {file.parent}: make it first")
+            raise pytest.UsageError(f"--bench-metric {file}: there is no folder {file.parent}: make it first")
         if file.is_dir():
-            raise pytest.UsageError(f"--metric {file}: this is a folder: name a file in it")
+            raise pytest.UsageError(f"--bench-metric {file}: this is a folder: name a file in it")
         self._file = file
         registry = self._registry = CollectorRegistry()
         self._seconds = Gauge(_SECONDS, "Time that a test took.", ["test", "phase"], registry=registry)

@@ -1,4 +1,4 @@
-"""`pytest --report DIR`: the results of a run of tests, for people and for machines.
+"""`pytest --bench-report DIR`: the results of a run of tests, for people and for machines.
 
 DIR has `report.html` (by pytest-html, with a timeline picture per test) and each board's console as a file of its own
 under `consoles/`; `junit.xml` by pytest, `metrics.prom` by `bench.pytest_plugin.metrics`.
@@ -47,7 +47,7 @@ class Report:
                 folder.mkdir(parents=True, exist_ok=True)
                 (folder / "report.html").open("ab").close()
             except OSError as error:
-                raise pytest.UsageError(f"--report {folder}: {error.strerror}") from None
+                raise pytest.UsageError(f"--bench-report {folder}: {error.strerror}") from None
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(
