@@ -79,24 +79,25 @@ class Login:
 _TLS: dict[str, Any] = {"tls": True}
 _X509 = {"credentials": "X509_CERTIFICATE"}
 LOGINS = (
-    Login(label="token", sections={}, first=68_500, later=65_000),
-    Login(label="TLS, token", sections={"server": _TLS}, first=79_500, later=76_500, handshake=79_500),
+    Login(label="token", sections={}, first=53_500, later=53_000),
+    Login(label="TLS, token", sections={"server": _TLS}, first=54_200, later=53_700, handshake=62_000, names=640),
     Login(
         label="TLS, certificate",
         sections={"server": _TLS, "provision": _X509},
-        first=87_000,
-        later=77_500,
-        handshake=87_000,
-        names=690,
+        first=56_000,
+        later=54_500,
+        handshake=64_000,
+        names=700,
     ),
     Login(
         label="TLS, token, HTTP",
         sections={"server": _TLS, "provision": {"transport": "http"}},
-        first=79_500,
-        later=76_500,
-        handshake=79_500,
+        first=54_200,
+        later=53_700,
+        handshake=62_500,
+        names=640,
     ),
-    Login(label="token, CoAP", sections={"provision": {"transport": "coap"}}, first=73_000, later=65_000),
+    Login(label="token, CoAP", sections={"provision": {"transport": "coap"}}, first=53_800, later=53_000),
 )
 
 

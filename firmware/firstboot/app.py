@@ -5,7 +5,7 @@ import sys
 
 from micropython import const
 
-from firstboot import __version__, backoff, board, events, factory_reset, identity, link, memory, rpc, session
+from firstboot import __version__, backoff, board, events, link, memory, rpc, session, temporary
 from firstboot import settings as settings_file
 from firstboot.errors import (
     CertificateRefused,
@@ -19,7 +19,7 @@ from firstboot.errors import (
     SettingsError,
     VaultError,
 )
-from firstboot.login import Login
+from firstboot.mqtt import Mqtt
 from firstboot.settings import Settings
 from firstboot.telemetry import Telemetry
 from firstboot.vault import Vault
@@ -50,14 +50,13 @@ class App:
 
     def __init__(self, settings: Settings, sample: object = None, extra: dict[str, object] | None = None) -> None:
         self.settings = settings
-        self.name = identity.name(settings, board.mac())
         self.vault = Vault()
-        factory_reset.finish(self.vault)
+        self.name = self._prepare()
         self.state = ""
         self._link = link.find(settings)
         self._backoff = backoff.Backoff(settings)
         self._telemetry = Telemetry(settings, sample)
-        self._login = Login(settings, self.vault, self.name, self._set_state)
+        self._refusals = 0  # of every credential, in a row
         self._rpc = rpc.Handler(settings, self.vault, self.name, extra or {})
         self._address = ""
         self._next_ms = 0  # the start of the next attempt, in milliseconds since boot
@@ -71,6 +70,14 @@ class App:
 
             hold = self._led.hold if self._led else button.no_feedback
             button.Button(settings, self._wipe_wifi, self._wipe, hold)
+
+    def _prepare(self) -> str:
+        """Complete a factory reset that a power cut interrupted; return the device's name."""
+        with temporary.Imports():
+            from firstboot import factory_reset, identity
+
+            factory_reset.finish(self.vault)
+            return identity.name(self.settings, board.mac())
 
     def run(self) -> None:
         """Get online and stay there, attempt after attempt. Never returns."""
@@ -111,7 +118,7 @@ class App:
                 self._led.show(state)
 
     def _wipe_wifi(self) -> None:
-        self._reset(factory_reset.WIFI)
+        self._reset("wifi")
 
     def _wipe(self) -> None:
         self._reset(self.settings.text("board.button_wipes"))
@@ -119,7 +126,10 @@ class App:
     def _reset(self, kind: str) -> None:
         """Wipe and restart, at any moment, as with a power cut."""
         try:
-            factory_reset.reset(self.vault, kind, "button")
+            with temporary.Imports():
+                from firstboot import factory_reset
+
+                factory_reset.reset(self.vault, kind, "button")
         except FirstbootError as error:
             events.emit("error", kind=error.kind, detail=str(error))
         else:
@@ -133,10 +143,8 @@ class App:
             self._address = self._link.up()
             events.emit("link_up", address=self._address, network=self._link.network)
             if self.settings.flag("server.tls"):
-                from firstboot import clock
-
-                clock.ensure(self.settings)
-            client = self._login.connect()
+                self._set_clock()
+            client = self._connect()
             try:
                 events.emit("connected", name=self.name)
                 self._set_state("online")
@@ -146,7 +154,7 @@ class App:
         except LoginRefused as error:
             if not error.credentials:
                 return self._offline(error)
-            events.emit("refused", code=error.code, count=self._login.refusals, fix=_REFUSED_FIX, name=self.name)
+            events.emit("refused", code=error.code, count=self._refusals, fix=_REFUSED_FIX, name=self.name)
             self._set_state("rejected")
             # if refusals lead to provisioning anew, that should not take an hour
             return self._backoff.next() if self.settings.number("provision.after_refusals") else self._backoff.long()
@@ -173,6 +181,23 @@ class App:
         memory.report("login")
         self._set_state("offline")
         return self._backoff.next()
+
+    def _set_clock(self) -> None:
+        with temporary.Imports():
+            from firstboot import clock
+
+            clock.ensure(self.settings)
+
+    def _connect(self) -> Mqtt:
+        """Return a logged-in client; raise as `login.Login.connect`."""
+        with temporary.Imports():
+            from firstboot.login import Login
+
+            attempt = Login(self.settings, self.vault, self.name, self._set_state, self._refusals)
+            try:
+                return attempt.connect()
+            finally:
+                self._refusals = attempt.refusals
 
     def _offline(self, error: FirstbootError) -> int:
         events.emit("offline", kind=error.kind, detail=str(error))

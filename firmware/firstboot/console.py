@@ -11,7 +11,7 @@ import sys
 
 from micropython import const
 
-from firstboot import events, memory
+from firstboot import events, memory, temporary
 from firstboot.errors import FirstbootError
 from firstboot.vault import Vault
 
@@ -145,9 +145,10 @@ class Console:
 
     def _run(self, line: bytes) -> None:
         try:
-            from firstboot.console_commands import Commands
+            with temporary.Imports():
+                from firstboot.console_commands import Commands
 
-            Commands(self._vault, self._status).run(line.decode())
+                Commands(self._vault, self._status).run(line.decode())
         except UnicodeError:
             print("That line is not UTF-8; it was dropped.")
         except FirstbootError as error:

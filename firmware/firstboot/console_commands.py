@@ -1,13 +1,13 @@
 """The commands of the serial console: `firstboot status`, `set`, `reset` and the others (docs/console.md).
 
-Loaded with the first such line. Answers are for people. A command that changes the board writes the flash,
+Loaded for each such line, and not kept. Answers are for people. A command that changes the board writes the flash,
 reports it and restarts: there is no state between the old board and the new one. No secret is shown
 without `--show`, and no value that was typed is repeated.
 """
 
 import json
 
-from firstboot import __version__, board, claim, events, factory_reset, memory, settings
+from firstboot import __version__, board, claim, events, factory_reset, memory, settings, settings_checks
 from firstboot.errors import FirstbootError, SettingsError
 from firstboot.vault import Vault
 
@@ -104,7 +104,7 @@ class Commands:
                 raise _UsageError("write: firstboot set NAME --default")
             _change(sections, plain[0], None)
         elif len(plain) > 1:
-            _change(sections, plain[0], settings.parsed(plain[0], plain[1]))
+            _change(sections, plain[0], settings_checks.parsed(plain[0], plain[1]))
         else:
             _show(sections, plain[0] if plain else "", "--show" in options)
 
@@ -245,7 +245,7 @@ def _show(sections: dict[str, dict[str, object]], only: str, secrets: bool) -> N
     for name in [only] if only else sorted(values):
         text = _MASKED if values[name] else "(not set)"
         # an unknown name may be the misspelt one of a secret
-        if secrets or settings.is_public(name):
+        if secrets or settings_checks.is_public(name):
             text = json.dumps(values[name])
         print("  %s = %s" % (_escaped(name), text))
 

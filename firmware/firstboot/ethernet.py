@@ -98,6 +98,30 @@ class Ethernet(Link):
         return self.address()
 
 
+class WithFallback(Link):
+    """Ethernet, and Wi-Fi while Ethernet is down."""
+
+    def __init__(self, ethernet: Link, wifi: Link) -> None:
+        self._ethernet = ethernet
+        self._wifi = wifi
+
+    def up(self) -> str:
+        """Return the address of the one that is up. Raises LinkError if neither has a network."""
+        if not self._ethernet.address() and self._wifi.address():
+            return self._use(self._wifi)
+        try:
+            address = self._use(self._ethernet)
+        except LinkError:  # it emitted the event
+            return self._use(self._wifi)
+        self._wifi.down()  # with both up, ESP-IDF routes by way of Wi-Fi
+        return address
+
+    def _use(self, link: Link) -> str:
+        address = link.up()
+        self.network = link.network
+        return address
+
+
 def _wiring(settings: Settings) -> dict[str, object]:
     """Return the arguments of network.LAN. Raises SettingsError for a PHY or pin that this chip does not have."""
     phys = [each for each in dir(network) if each.startswith("PHY_")]

@@ -7,7 +7,7 @@ with that secret; a login that works is the proof of provisioning, and turns pen
 
 import gc
 
-from firstboot import credentials, events
+from firstboot import credentials, events, temporary
 from firstboot.errors import LoginRefused, NetworkError, NotFound, Rejected, VaultError
 from firstboot.mqtt import Mqtt
 from firstboot.settings import Settings
@@ -22,17 +22,18 @@ class Login:
         vault: the board's own.
         name: the device's name.
         set_state: called with `pending` and `provisioning`, the board's states meanwhile.
+        refusals: the number so far.
 
     Attributes:
         refusals: the number of refusals of every credential, in a row.
     """
 
-    def __init__(self, settings: Settings, vault: Vault, name: str, set_state: object) -> None:
+    def __init__(self, settings: Settings, vault: Vault, name: str, set_state: object, refusals: int = 0) -> None:
         self._settings = settings
         self._vault = vault
         self._name = name
         self._set_state = set_state
-        self.refusals = 0
+        self.refusals = refusals
 
     def connect(self) -> Mqtt:
         """Return a logged-in client, provisioned on the way if need be.
@@ -125,8 +126,6 @@ class Login:
 
     def _provision(self, active: list[dict[str, str]], pending: list[dict[str, str]]) -> Mqtt:
         """Request provisioning: nothing that we hold logged in (yet)."""
-        from firstboot import provisioning
-
         settings = self._settings
         made_by = settings.text("provision.made_by")
         if not settings.text("provision.key"):
@@ -144,9 +143,9 @@ class Login:
             transport=settings.text("provision.transport"),
             type=own["type"] if own else "",
         )
-        status, offered = provisioning.request(settings, self._name, own, active + pending)
+        status, offered = self._request(own, active + pending)
         events.emit("answer", status=status)
-        if status == provisioning.NOT_FOUND:
+        if status == "NOT_FOUND":
             raise NotFound("no profile has this provisioning key and secret: compare them with the server's")
         if offered and offered not in pending:
             # The server's own choice. Ours stays behind it: an answer can be wrong.
@@ -155,18 +154,25 @@ class Login:
         client = self._try(pending)[0]
         if client:
             return client
-        if status == provisioning.SUCCESS:
+        if status == "SUCCESS":
             raise NetworkError("the server provisioned this device, then refused its login")
         raise Rejected(
             "the server has a device of this name with other credentials, or does not allow it: "
             "delete that device there, or give this board another name"
         )
 
+    def _request(self, own: dict[str, str] | None, held: list[dict[str, str]]) -> tuple[str, dict[str, str] | None]:
+        with temporary.Imports():
+            from firstboot import provisioning
+
+            return provisioning.request(self._settings, self._name, own, held)
+
     def _make(self) -> dict[str, str]:
         """Return a credential of our own that the server does not know yet."""
         if self._settings.text("provision.made_by") == "flash":
             return credentials.from_flash()
-        return credentials.make(self._settings.text("provision.credentials"), self._name)
+        with temporary.Imports():  # a key's arithmetic
+            return credentials.make(self._settings.text("provision.credentials"), self._name)
 
     def _store(self, pending: list[dict[str, str]]) -> list[dict[str, str]]:
         self._vault.update(pending=pending)

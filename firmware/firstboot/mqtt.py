@@ -65,7 +65,7 @@ class _Client(simple.MQTTClient):
 class Mqtt:
     """One connection to the server, under TLS if the settings say so.
 
-    The constructor raises as `tls.Tls` does, connect() PlaintextRefused, too; besides that every method
+    The constructor raises as `tls.prepare` does, connect() PlaintextRefused, too; besides that every method
     raises NetworkError or a subclass, or MemoryError. After an error only `close()` is left, unless it is `healthy`.
 
     Args:

@@ -4,7 +4,7 @@ The server starts it, by the RPC `rotateCredentials` or by a shared attribute of
 value. The new secret is made here; until it has logged in the old one stays, and both are tried.
 """
 
-from firstboot import credentials, events
+from firstboot import events, temporary
 from firstboot.errors import SettingsError, VaultError
 from firstboot.settings import Settings
 from firstboot.vault import Vault
@@ -36,12 +36,15 @@ def prepare(settings: Settings, vault: Vault, name: str, value: str = "") -> dic
     if not active:  # it logs in with what could not be stored as active
         raise VaultError("no credential is active: nothing to rotate from")
     marks = [{"value": value}] if value else vault.record.get("rotation", [])
-    if not pending:
-        pending = [credentials.make(active[0]["type"], name)]
-    if pending != vault.record.get("pending") or marks != vault.record.get("rotation", []):
-        vault.update(pending=pending, rotation=marks)
-        events.emit("rotation", step="stored")
-    return credentials.request_fields(pending[0])
+    with temporary.Imports():
+        from firstboot import credentials
+
+        if not pending:
+            pending = [credentials.make(active[0]["type"], name)]
+        if pending != vault.record.get("pending") or marks != vault.record.get("rotation", []):
+            vault.update(pending=pending, rotation=marks)
+            events.emit("rotation", step="stored")
+        return credentials.request_fields(pending[0])
 
 
 def is_stored(vault: Vault, value: str) -> bool:

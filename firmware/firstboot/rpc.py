@@ -11,7 +11,7 @@ import json
 
 from micropython import const
 
-from firstboot import board, events, factory_reset, memory, rotation
+from firstboot import board, events, memory, rotation, temporary
 from firstboot.errors import Closed, FirstbootError, VaultError
 from firstboot.mqtt import Mqtt
 from firstboot.settings import Settings
@@ -64,15 +64,19 @@ class Handler:
     def idle(self, client: Mqtt) -> None:
         """Send a claim that waits in the vault, and begin a rotation that had to wait. Raises NetworkError."""
         if "claim" in self.vault.record and not self._claim_sent:
-            from firstboot import claim
-
             try:
-                claim.send(client, self.vault)
+                self._send_claim(client)
             except VaultError as error:  # it was sent; with this flash it will be sent again after a reset
                 self._claim_sent = True
                 events.emit("error", kind=error.kind, detail=str(error))
         if self._mark is not None and not self._wait_ms():
             self._rotate_to(client, self._mark)
+
+    def _send_claim(self, client: Mqtt) -> None:
+        with temporary.Imports():
+            from firstboot import claim
+
+            claim.send(client, self.vault)
 
     def handle(self, client: Mqtt, topic: bytes, payload: memoryview | None, size: int) -> None:
         """Handle one message of the server.
@@ -150,8 +154,8 @@ class Handler:
 
     def _factory_reset(self, client: Mqtt, topic: str, params: object) -> None:
         wanted = params if isinstance(params, dict) else {}
-        kind = wanted.get("wipe", factory_reset.CREDENTIALS)
-        if wanted.get("confirm") != self._name or kind not in (factory_reset.CREDENTIALS, factory_reset.ALL):
+        kind = wanted.get("wipe", "credentials")
+        if wanted.get("confirm") != self._name or kind not in ("credentials", "all"):
             answer = {"error": 'params must be {"confirm": the name of the device, "wipe": "credentials" or "all"}'}
             self._answer(client, topic, answer)
             return
@@ -161,7 +165,10 @@ class Handler:
             self._answer(client, topic, _too_soon(wait_ms))
             return
         self._answer(client, topic, {"wiped": kind})
-        factory_reset.reset(self.vault, kind, "server")
+        with temporary.Imports():
+            from firstboot import factory_reset
+
+            factory_reset.reset(self.vault, kind, "server")
         client.close()
         board.reset()
 

@@ -16,7 +16,7 @@ import time
 
 from micropython import const
 
-from firstboot import address, board, memory
+from firstboot import board, memory, temporary
 from firstboot.errors import Closed, FirstbootError, NetworkError, ProtocolError, Timeout
 from firstboot.settings import Settings
 
@@ -57,14 +57,14 @@ class Stream:
     Every operation raises NetworkError or a subclass, connect() PlaintextRefused, too.
 
     Args:
-        tls: a `tls.Tls`, or None for a connection in clear.
+        tls: as `tls.prepare` returns it, or None for a connection in clear.
         anywhere: allow a connection in clear to a public address.
 
     Attributes:
         received_ms: `ticks_ms` of the last byte from the peer.
     """
 
-    def __init__(self, tls: object = None, anywhere: bool = False) -> None:
+    def __init__(self, tls: tuple[object, str, bool] | None = None, anywhere: bool = False) -> None:
         try:
             self._raw = socket.socket()
         except OSError as error:
@@ -145,9 +145,7 @@ class Stream:
             PlaintextRefused: in clear to a public address, unless `anywhere`.
         """
         gc.collect()  # a heap that has to grow now takes the memory that the connection needs
-        found = address.look_up(target[0], target[1], socket.SOCK_STREAM)
-        if not self._tls and not self._anywhere:
-            address.guard(found)
+        found = self._look_up(target)
         self._poll.register(self._raw)
         try:
             self._raw.connect(found)
@@ -159,8 +157,28 @@ class Stream:
         if self._await(select.POLLOUT | failed) & failed:
             raise NetworkError("nothing listens there")
         if self._tls:
-            self._socket = self._tls.wrap(self._raw)  # type: ignore[attr-defined]
-            self._handshaking = True
+            self._secure()
+
+    def _look_up(self, target: tuple[str, int]) -> tuple[str, int] | bytes:
+        with temporary.Imports():
+            from firstboot import address
+
+            found = address.look_up(target[0], target[1], socket.SOCK_STREAM)
+            if not self._tls and not self._anywhere:
+                address.guard(found)
+            return found
+
+    def _secure(self) -> None:
+        """Put TLS on the connection; its handshake follows with the first reads and writes."""
+        context, name, _ = self._tls  # type: ignore[misc]
+        gc.collect()  # mbedTLS needs some 40 KiB at once, on some ports from the same heap
+        try:
+            self._socket = context.wrap_socket(  # type: ignore[union-attr]
+                self._raw, server_hostname=name, do_handshake_on_connect=False
+            )
+        except (OSError, ValueError) as error:
+            raise self._translate(error)
+        self._handshaking = True
 
     def settimeout(self, seconds: float | None) -> None:
         """No-op: umqtt.simple 1.5 and later set a timeout and clear it again; the deadline holds."""
@@ -222,10 +240,15 @@ class Stream:
         return count
 
     def _translate(self, error: Exception) -> FirstbootError:
-        """Return why an operation of the socket failed. ValueError: a certificate that TLS refuses."""
+        """Return why an operation of the socket failed; raise MemoryError for that. ValueError: a bad certificate."""
         memory.check(error)
         if self._tls:
-            return self._tls.translate(error)  # type: ignore[attr-defined, no-any-return]
+            if isinstance(error, ValueError) and memory.is_scarce():
+                raise MemoryError  # a signature that could not be computed counts as a wrong one
+            with temporary.Imports():
+                from firstboot import tls
+
+                return tls.translate(error, self._tls[1], self._tls[2])
         return NetworkError("connection failed (%s)" % error)
 
     def _left(self) -> int:
@@ -256,10 +279,12 @@ def server_stream(settings: Settings, identity: tuple[bytes, bytes] | None = Non
 
     Raises:
         NetworkError: if there is no socket left.
-        CertificateRefused, SettingsError: as `tls.Tls` does.
+        CertificateRefused, SettingsError: as `tls.prepare` does.
     """
     if not settings.flag("server.tls"):
         return Stream(anywhere=settings.flag("server.allow_plaintext"))
-    from firstboot.tls import Tls  # 40 KiB of heap and more, only if needed
+    with temporary.Imports():
+        from firstboot import tls
 
-    return Stream(Tls(settings, identity))
+        prepared = tls.prepare(settings, identity)
+    return Stream(prepared)

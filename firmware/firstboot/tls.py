@@ -1,11 +1,11 @@
 """TLS with the server's certificate verified: against the CA in flash, for its name, and in time.
 
-There is no other TLS here: a connection to an unknown peer protects no secret. Nothing here blocks;
-stream.py waits. mbedTLS checks dates against the board's clock: clock.py has to have set it.
+There is no other TLS here: a connection to an unknown peer protects no secret. stream.py has the connection; this is
+loaded to set it up, and for the words for its errors. mbedTLS checks dates against the board's clock, which clock.py
+has to have set.
 """
 
 import gc
-import socket
 import ssl
 
 from micropython import const
@@ -29,8 +29,8 @@ _END = const(-0x7280)
 _SYSTEM = const(-0x100)
 
 
-class Tls:
-    """A TLS context: the pinned CA, the server's name, the device's own certificate.
+def prepare(settings: Settings, identity: tuple[bytes, bytes] | None = None) -> tuple[ssl.SSLContext, str, bool]:
+    """Return a context with the pinned CA and the device's own certificate, the server's name, and if there is one.
 
     Args:
         settings: the board's own.
@@ -40,75 +40,63 @@ class Tls:
         CertificateRefused: if there is no CA in the flash.
         SettingsError: if the identity is invalid.
     """
-
-    def __init__(self, settings: Settings, identity: tuple[bytes, bytes] | None = None) -> None:
-        self._name = settings.text("server.name") or settings.text("server.host")
-        self._has_identity = bool(identity)
+    try:
+        with open(CA, "rb") as file:
+            ca = file.read()
+    except OSError as error:
+        memory.check(error)
+        raise CertificateRefused(_NO_CA)
+    gc.collect()  # mbedTLS needs some 40 KiB at once, on some ports from the same heap
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.verify_mode = ssl.CERT_REQUIRED  # type: ignore[attr-defined] # the default verifies nothing
+    try:
+        context.load_verify_locations(cadata=ca)
+    except (OSError, ValueError) as error:
+        memory.check_refusal(ca, error)
+        raise CertificateRefused("%s is not a certificate in DER form: put the server's CA there" % CA)
+    if identity:
         try:
-            with open(CA, "rb") as file:
-                ca = file.read()
-        except OSError as error:
-            memory.check(error)
-            raise CertificateRefused(_NO_CA)
-        gc.collect()  # mbedTLS needs some 40 KiB at once, on some ports from the same heap
-        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        self._context.verify_mode = ssl.CERT_REQUIRED  # type: ignore[attr-defined] # the default verifies nothing
-        try:
-            self._context.load_verify_locations(cadata=ca)
+            context.load_cert_chain(identity[0], identity[1])
         except (OSError, ValueError) as error:
-            memory.check_refusal(ca, error)
-            raise CertificateRefused("%s is not a certificate in DER form: put the server's CA there" % CA)
-        if identity:
-            try:
-                self._context.load_cert_chain(identity[0], identity[1])
-            except (OSError, ValueError) as error:
-                memory.check_refusal(identity[0], error)
-                raise SettingsError("the device's own certificate or key is not in DER form, or damaged")
+            memory.check_refusal(identity[0], error)
+            raise SettingsError("the device's own certificate or key is not in DER form, or damaged")
+    return context, settings.text("server.name") or settings.text("server.host"), bool(identity)
 
-    def wrap(self, connection: socket.socket) -> socket.socket:
-        """Return a connected socket under TLS; the handshake follows with the first reads and writes.
 
-        Raises:
-            FirstbootError: as `translate` returns it.
-        """
-        gc.collect()
-        try:
-            return self._context.wrap_socket(  # type: ignore[no-any-return]
-                connection, server_hostname=self._name, do_handshake_on_connect=False
-            )
-        except (OSError, ValueError) as error:
-            memory.check(error)
-            raise self.translate(error)
+def translate(error: Exception, name: str, has_identity: bool) -> FirstbootError:
+    """Return the error of this package that an exception of mbedTLS stands for.
 
-    def translate(self, error: OSError | ValueError) -> FirstbootError:
-        """Return the error of this package that an exception of mbedTLS stands for; raise MemoryError for that."""
-        if isinstance(error, OSError):
-            return self._failure(error.args[0] if error.args else 0)
-        if memory.is_scarce():  # a signature that could not be computed counts as a wrong one
-            raise MemoryError
-        # the reasons of a failed verification, a line each
-        reasons = str(error)
-        if "expired" in reasons or "future" in reasons:
-            return CertificateRefused(
-                "the server's certificate is not valid now: renew it on the server, or check this board's clock"
-            )
-        if "expected CN" in reasons:
-            return CertificateRefused(
-                "the server's certificate is not for %s: set server.name to a name that it is for" % self._name
-            )
+    Args:
+        error: an OSError or ValueError of a socket under TLS.
+        name: the name that the server's certificate was to have.
+        has_identity: whether the device has a certificate of its own.
+    """
+    if isinstance(error, OSError):
+        return _failure(error.args[0] if error.args else 0, has_identity)
+    # the reasons of a failed verification, a line each
+    reasons = str(error)
+    if "expired" in reasons or "future" in reasons:
         return CertificateRefused(
-            "the server's certificate is not signed by the CA in %s: put the server's own CA there, "
-            "unless somebody pretends to be the server" % CA
+            "the server's certificate is not valid now: renew it on the server, or check this board's clock"
         )
+    if "expected CN" in reasons:
+        return CertificateRefused(
+            "the server's certificate is not for %s: set server.name to a name that it is for" % name
+        )
+    return CertificateRefused(
+        "the server's certificate is not signed by the CA in %s: put the server's own CA there, "
+        "unless somebody pretends to be the server" % CA
+    )
 
-    def _failure(self, number: int) -> FirstbootError:
-        if _X509[0] < number < _X509[1] or number in _CERTIFICATE:
-            return CertificateRefused("the server's certificate cannot be verified (TLS error -0x%x)" % -number)
-        if number == _END:
-            return Closed("the server closed the connection")
-        if number == _ALERT:
-            about = ": it may not accept this device's certificate" if self._has_identity else ""
-            return NetworkError("the server ended TLS with an alert" + about)
-        if number > _SYSTEM:
-            return NetworkError("connection failed (%d)" % abs(number))
-        return ProtocolError("the server does not speak TLS as we do (error -0x%x)" % -number)
+
+def _failure(number: int, has_identity: bool) -> FirstbootError:
+    if _X509[0] < number < _X509[1] or number in _CERTIFICATE:
+        return CertificateRefused("the server's certificate cannot be verified (TLS error -0x%x)" % -number)
+    if number == _END:
+        return Closed("the server closed the connection")
+    if number == _ALERT:
+        about = ": it may not accept this device's certificate" if has_identity else ""
+        return NetworkError("the server ended TLS with an alert" + about)
+    if number > _SYSTEM:
+        return NetworkError("connection failed (%d)" % abs(number))
+    return ProtocolError("the server does not speak TLS as we do (error -0x%x)" % -number)

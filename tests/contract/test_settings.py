@@ -19,7 +19,7 @@ GOOD = {"server": {"host": "10.0.0.1"}, "provision": {"key": "the key", "secret"
 
 SCHEMA = """
 import json
-from firstboot import settings
+from firstboot import settings_checks as settings
 print(json.dumps({
     name: {
         "kind": kind.__name__,
@@ -34,7 +34,7 @@ print(json.dumps({
 """
 CHECKS = """
 import json, sys
-from firstboot import settings
+from firstboot import settings_checks as settings
 from firstboot.errors import SettingsError
 for line in sys.stdin:
     try:

@@ -119,8 +119,8 @@ class Select:
     POLLIN, POLLOUT, POLLERR, POLLHUP = 1, 4, 8, 16
     poll = Poll
 
-class Tls:
-    def wrap(self, raw): return raw
+class Context:
+    def wrap_socket(self, raw, **options): return raw
 
 address.socket = stream.socket = Network()
 stream.select = Select
@@ -141,7 +141,7 @@ except FirstbootError as error:
         ("{}", "8.8.8.8,10.0.0.1", "plaintext"),
         ("{}", "10.0.0.1,8.8.8.8", "connected 10.0.0.1"),
         ("{'anywhere': True}", "8.8.8.8", "connected 8.8.8.8"),
-        ("{'tls': Tls()}", "8.8.8.8", "connected 8.8.8.8"),
+        ("{'tls': (Context(), 'server.example', False)}", "8.8.8.8", "connected 8.8.8.8"),
         ("{}", "", "network"),
     ],
 )

@@ -106,7 +106,7 @@ def live(app):
         if name == "NetworkError":
             failure.retry_ms = int(argument or "0")
         raise failure
-    setattr(*{"link": (app._link, "up"), "clock": (clock, "ensure"), "online": (app._login, "connect")}[step], fail)
+    setattr(*{"link": (app._link, "up"), "clock": (clock, "ensure"), "online": (app, "_connect")}[step], fail)
 
 events.emit = emit
 module.Vault = Vault
@@ -134,7 +134,7 @@ for case in CASES:
     app = module.App(settings_file.check(sections))
     app._backoff = Backoff()
     if "refusals" in case:
-        app._login.refusals = case["refusals"]
+        app._refusals = case["refusals"]
     app._address, app._link.up = "before", lambda: "192.0.2.1"
     if "fails" in case:
         live(app)
@@ -143,10 +143,10 @@ for case in CASES:
             log.append(app._attempt())
             assert app.status()["address"] == ("" if "link" in log else "192.0.2.1")
         else:
-            log.append("online " + app._login.connect().name)
-            log.append("refusals %d" % app._login.refusals)
+            log.append("online " + app._connect().name)
+            log.append("refusals %d" % app._refusals)
     except errors.FirstbootError as error:
-        log.append("raises %s, refusals %d" % (getattr(error, "code", error.kind), app._login.refusals))
+        log.append("raises %s, refusals %d" % (getattr(error, "code", error.kind), app._refusals))
     print(json.dumps("; ".join(log)))
 """
 

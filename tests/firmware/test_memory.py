@@ -132,7 +132,7 @@ act = credentials.from_flash
 from firstboot import tls
 def refuse(*_): raise error
 tls.open = refuse
-act = lambda: tls.Tls(found)
+act = lambda: tls.prepare(found)
 """,
 }
 HEAD = """
@@ -199,7 +199,7 @@ memory.esp32 = Esp32 if free >= 0 else None
 with open(tls.CA, "rb") as file:
     data = file.read()
 found = settings.check({"server": {"host": "h", "tls": True}, "provision": {"key": "k", "secret": "s"}})
-act = lambda: tls.Tls(found, (data, b"key"))
+act = lambda: tls.prepare(found, (data, b"key"))
 """
 
 
@@ -227,8 +227,8 @@ def test_certificate_that_could_not_be_loaded_for_lack_of_memory_is_not_bad(tmp_
 @pytest.mark.parametrize(("free", "reported"), [(700, "MemoryError"), (50_000, "CertificateRefused")])
 def test_signature_that_could_not_be_computed_is_not_a_wrong_one(tmp_path, free, reported):
     (tmp_path / "ca.der").write_bytes(CA)
-    code = TLS + "Context.load_cert_chain = lambda *_: None\nmade = tls.Tls(found)\n"
-    code += "def act():\n    raise made.translate(ValueError('The certificate is not correctly signed'))\n" + REPORT
+    code = TLS + "from firstboot.stream import Stream\nconnection = Stream(tls.prepare(found))\n"
+    code += "def act():\n    raise connection._translate(ValueError('not correctly signed'))\n" + REPORT
     output = micropython.run(code, arguments=(str(tmp_path / "ca.der"), "nothing", str(free)))
     assert output.strip() == reported
 
