@@ -246,7 +246,7 @@ def pytest_report_teststatus(report: pytest.CollectReport | pytest.TestReport) -
     return (_TROUBLE, "B", "BOARD TROUBLE") if hasattr(report, "board_trouble") else None
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+def pytest_terminal_summary(terminalreporter: "pytest.TerminalReporter") -> None:
     """Print the trouble with each port, and its cure."""
     reports = terminalreporter.getreports(_TROUBLE)
     if reports:

@@ -112,7 +112,7 @@ class Report:
         where = ", ".join(f"{when} {seconds:.1f} s" for when, seconds in total.items())
         postfix.append(f"<h3>Where the time went: {where}</h3><p>Slowest tests:</p><table>{rows}</table>")
 
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+    def pytest_terminal_summary(self, terminalreporter: "pytest.TerminalReporter") -> None:
         """Print the path of the report."""
         terminalreporter.write_sep("-", f"report: {self._folder / 'report.html'}")
 
