@@ -9,6 +9,8 @@ FUZZ := tests/mqtt/test_codec_fuzz.py tests/server/http/test_fuzz.py tests/serve
 SOAK := tests/e2e/test_soak.py tests/e2e/test_herd.py
 VENV := .venv
 BIN := $(VENV)/bin
+# What demo, flash and firmware need; and what all the rest needs.
+BASE := $(VENV)/.base
 READY := $(VENV)/.ready
 # CI installs exactly what requirements.lock names; everyone else what pyproject.toml allows.
 LOCK := $(if $(CI),-c requirements.lock)
@@ -24,26 +26,31 @@ help: ## Say what each of these does
 
 setup: $(READY) ## Set up .venv with everything the others need (they call it themselves)
 
-$(READY): pyproject.toml requirements.lock
-	@echo "setting up $(VENV) (once; takes a minute) ..."
+$(BASE): pyproject.toml requirements.lock
+	@echo "setting up $(VENV) (once; takes half a minute) ..."
 	@$(PYTHON) -c 'import sys; sys.exit("firstboot needs Python 3.11 or later: make PYTHON=python3.12 ..." if sys.version_info < (3, 11) else 0)'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(PIP) install $(LOCK) --upgrade 'pip>=25.1'
+	@$(PIP) install $(LOCK) --editable '.[labels]'
+	@$(BIN)/python -m bench.virtual.unix_port
+	@touch $@
+
+$(READY): $(BASE)
+	@echo "setting up $(VENV) for tests (once; takes a minute) ..."
 	@$(PIP) install $(LOCK) --editable '.[all]' --group dev $(if $(CI),--group node)
 	@rm -rf build/typings build/clients build/images
 	@$(PIP) install $(LOCK) --target build/typings --group typings
 	@$(PIP) install $(LOCK) --target build/clients --group clients
 	@$(PIP) install $(LOCK) --target build/images --no-deps --group images
-	@$(BIN)/python -m bench.virtual.unix_port
 	@touch $@
 
-demo: $(READY) ## First boot of a blank virtual board, and its second one (ARGS=--keep leaves both running)
+demo: $(BASE) ## First boot of a blank virtual board, and its second one (ARGS=--keep leaves both running)
 	@$(BIN)/bench demo $(ARGS)
 
-flash: $(READY) ## A board from blank to online (PORT=/dev/ttyUSB0 BOARD=esp32_generic; the rest is in bench.toml)
+flash: $(BASE) ## A board from blank to online (PORT=/dev/ttyUSB0 BOARD=esp32_generic; the rest is in bench.toml)
 	@$(BIN)/bench flash $(if $(PORT),--port $(PORT)) $(if $(BOARD),--board $(BOARD)) $(ARGS)
 
-firmware: $(READY) ## Compile the device package into build/firmware/, with a manifest to freeze it (ARGS=--json)
+firmware: $(BASE) ## Compile the device package into build/firmware/, with a manifest to freeze it (ARGS=--json)
 	@$(BIN)/bench firmware build $(ARGS)
 
 test: $(READY) ## Unit, firmware, server and end-to-end tests, in parallel (ARGS="-k vault" for some)

@@ -1,4 +1,4 @@
-"""A built wheel, installed where there is no checkout, does all that a user needs."""
+"""A built wheel does all that a user needs where there is no checkout, with the oldest Python and with the newest."""
 
 import shutil
 
@@ -7,12 +7,13 @@ import pytest
 from bench import extras
 from tests.support.flash_commands import IMAGE
 from tests.support.installed import Installed
+from tests.support.pythons import oldest_and_newest
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def test_wheel_alone_runs_the_commands_and_names_each_missing_extra(tmp_path):
-    installed = Installed(tmp_path)
+    installed = Installed(tmp_path, python=oldest_and_newest()[0])
     assert "Done. One provisioning, no second one" in installed.works("bench", "demo")
     with installed.running("serve", "--free-ports") as server:
         installed.works("bench", "board", "new", "board1", "--mac", "02005e005301")
@@ -71,7 +72,9 @@ def test_asks_embedded(request, target):
 
 def test_plugin_serves_a_project_beside_other_plugins(tmp_path):
     others = ("embedded", "xdist", "html", "timeout", "rerunfailures")
-    installed = Installed(tmp_path, *(f"pytest-{name}" for name in others), extras="[test]")
+    installed = Installed(
+        tmp_path, *(f"pytest-{name}" for name in others), python=oldest_and_newest()[1], extras="[test]"
+    )
     (installed.cwd / "test_theirs.py").write_text(TESTS)
     (installed.cwd / "pytest.ini").write_text("[pytest]\nbench_firmware = src\n")
     (installed.cwd / "src").mkdir()
@@ -95,6 +98,8 @@ def test_plugin_serves_a_project_beside_other_plugins(tmp_path):
         assert "3 passed" in ran
         assert "1 rerun" in ran
         assert (installed.cwd / "out" / "report.html").exists()
+    installed.install("pytest==8.3.*")  # the oldest that pyproject.toml allows
+    assert "3 passed" in installed.works("pytest", *options)
     empty = installed.cwd / "elsewhere"
     empty.mkdir()
     (empty / "test_nothing.py").write_text("def test_nothing():\n    pass\n")

@@ -22,11 +22,12 @@ _LOCK = ("-c", str(paths.CHECKOUT / "requirements.lock")) if os.environ.get("CI"
 class Installed:
     """An environment with the wheel, and an empty folder `cwd` where its user stands."""
 
-    def __init__(self, folder: Path, *packages: str, extras: str = "") -> None:
+    def __init__(self, folder: Path, *packages: str, python: str = sys.executable, extras: str = "") -> None:
         """Build the wheel and install it.
 
         Args:
             folder: An empty folder for all of it.
+            python: The Python of the environment.
             packages: Other packages that the environment has.
             extras: The wheel's extras, e.g. `[test]`.
         """
@@ -35,11 +36,15 @@ class Installed:
         self._bin = folder / "environment" / "bin"
         _check([sys.executable, *_PIP, "wheel", "--no-deps", "--wheel-dir", str(folder), str(paths.CHECKOUT)])
         (wheel,) = folder.glob("*.whl")
-        _check([sys.executable, "-m", "venv", str(folder / "environment")])
-        _check([str(self._bin / "python"), *_PIP, "install", *_LOCK, f"{wheel}{extras}", *packages])
+        _check([python, "-m", "venv", str(folder / "environment")])
+        self.install(*_LOCK, f"{wheel}{extras}", *packages)
         kept = ("BENCH_", "PYTHON", "PYTEST_", "MAKE", "VIRTUAL_ENV", "XDG_CACHE_HOME")
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith(kept)}
         self.environment |= {"XDG_CACHE_HOME": str(folder / "cache"), "COLUMNS": "200"}
+
+    def install(self, *packages: str) -> None:
+        """Install packages, or other versions of them."""
+        _check([str(self._bin / "python"), *_PIP, "install", "--no-compile", *packages])
 
     def run(self, program: str, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
         """Run a program of the environment, and wait for it."""
