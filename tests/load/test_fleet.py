@@ -229,7 +229,7 @@ def test_more_boards_than_files_are_refused_before_one_is_made(tmp_path, monkeyp
 
 def firmware_default(name: str) -> int:
     """The default of a setting, from the firmware's source."""
-    tree = ast.parse((paths.FIRMWARE / "firstboot" / "settings.py").read_text())
+    tree = ast.parse((paths.FIRMWARE / "firstboot" / "settings_checks.py").read_text())
     known = next(each for each in tree.body if isinstance(each, ast.AnnAssign) and each.target.id == "_KNOWN").value
     values = dict(zip((key.value for key in known.keys), known.values, strict=True))
     return ast.literal_eval(values[name].elts[1])

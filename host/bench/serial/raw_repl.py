@@ -25,8 +25,11 @@ _SILENCE_S = 20.0
 _CHUNK = 1536  # bytes of a file in one go: base64 of them, and they themselves, have to fit into the board's heap
 # Feeds the firmware's watchdog while the bench has its board.
 _FEED = "import sys\n_b=sys.modules.get('firstboot.board')\nif _b:_b.feed()\n"
-# No file is incomplete under its own name, whenever the power fails.
+# No file is incomplete under its own name, whenever the power fails. What an interrupted bench left open is closed
+# first: the collector would write its rest at any moment, which a block device written in Python cannot do then.
 _PUT = f"""{_FEED}
+try:_f.close()
+except(NameError,OSError):pass
 import os
 from binascii import a2b_base64
 def _open(p):
