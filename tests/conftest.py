@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import hypothesis
 import platformdirs
 import pytest
 
@@ -32,6 +33,10 @@ from tests.support.through_line import BoardOnALine
 # A file system in memory, and what it has to have free: tests need a few hundred megabytes at a time.
 MEMORY = Path("/dev/shm")
 ROOM = 2 << 30
+
+# How long an example takes says how busy the machine is, not whether the code is right.
+hypothesis.settings.register_profile("firstboot", hypothesis.settings(), deadline=None)
+hypothesis.settings.load_profile("firstboot")
 
 
 def pytest_configure(config: pytest.Config) -> None:
