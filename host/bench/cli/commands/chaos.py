@@ -70,6 +70,7 @@ def proxy(
     show = _EventPrinter(as_json=as_json)
     met: SimpleQueue[FaultEvent] = SimpleQueue()
     with Network(routes, host=host, seed=seed, observer=met.put) as network:
+        network.at(*faults)  # before anybody knows the port: the first connection has them already
         for route in routes:
             show.event(
                 {
@@ -81,7 +82,6 @@ def proxy(
                     "seed": seed,
                 }
             )
-        network.at(*faults)
         while True:  # polled: if another thread receives the signal, Ctrl-C does not interrupt a wait without a timeout
             with suppress(Empty):
                 show.happened(met.get(timeout=_TURN_S))
