@@ -2,7 +2,8 @@
 
 A credential is a plain dict of texts, because it lives in the vault:
 `{"type": "ACCESS_TOKEN", "token"}`, `{"type": "MQTT_BASIC", "clientId", "userName", "password"}`,
-`{"type": "X509_CERTIFICATE", "certificate", "key"}`, the last two as base64 of DER.
+`{"type": "X509_CERTIFICATE", "certificate", "key"}`, the last two as base64 of DER; with `chain`, those of the
+certificates above it, if there are some.
 """
 
 import binascii
@@ -65,7 +66,11 @@ def from_flash() -> dict[str, str]:
         raise SettingsError(
             "%s or %s is missing: flash them, or let the device make its own" % (CERTIFICATE_FILE, KEY_FILE)
         )
-    return _certificate(certificate, key)
+    leaf = memory.split(certificate)[0] if certificate else b""
+    made = _certificate(leaf, key)
+    if len(leaf) < len(certificate):
+        made["chain"] = _base64(certificate[len(leaf) :])
+    return made
 
 
 def _certificate(certificate: bytes, key: bytes) -> dict[str, str]:
@@ -137,6 +142,6 @@ def login(credential: dict[str, str], name: str) -> tuple[str, str, str, tuple[b
     if kind == "MQTT_BASIC":
         return credential["clientId"] or name, credential["userName"], credential["password"], None
     if kind == "X509_CERTIFICATE":
-        pair = (binascii.a2b_base64(credential["certificate"]), binascii.a2b_base64(credential["key"]))
-        return name, "", "", pair
+        chain = [binascii.a2b_base64(credential[part]) for part in ("certificate", "chain") if part in credential]
+        return name, "", "", (b"".join(chain), binascii.a2b_base64(credential["key"]))
     return name, credential["token"], "", None

@@ -96,19 +96,22 @@ class _Response:
 
     def _headers(self) -> dict[str, str]:
         headers: dict[str, str] = {}
+        name = ""
         while True:
             line = self._line()
             if not line:
                 return headers
+            if line[0] in " \t" and name and name not in _KEPT:
+                continue  # a folded line (RFC 9112, 5.2) of what does not matter to the body
             name, colon, value = line.partition(":")
             name = name.lower()
-            if not colon or not name or name != name.strip():  # a folded line too (RFC 9112, 5.2)
+            if not colon or not name or name != name.strip():
                 raise ProtocolError("the server sent an invalid header")
-            if name in _KEPT:
-                value = value.strip()
-                if headers.get(name, value) != value:
-                    raise ProtocolError("the server contradicts itself about %s" % name)
+            value = value.strip()
+            if name in _KEPT and name not in headers:
                 headers[name] = value
+            elif name in _KEPT[:2] and headers[name] != value:  # of the others the first one counts
+                raise ProtocolError("the server contradicts itself about %s" % name)
 
     def _body(self, headers: dict[str, str]) -> None:
         coding = headers.get("transfer-encoding", "").lower()

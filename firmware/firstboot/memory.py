@@ -61,11 +61,26 @@ def check_refusal(data: bytes, error: BaseException) -> None:
     check(error)
     if esp32 and not is_scarce():
         return
-    # a DER sequence, as long as it says, that begins with another one (X.690, 8.1.3)
-    size = data[1] & 0x7F if data[1:2] > b"\x80" else 0
-    length = int.from_bytes(data[2 : 2 + size] if size else data[1:2], "big")
-    if data[:1] == b"\x30" == data[2 + size : 3 + size] and len(data) == 2 + size + length:
+    # a DER sequence, as long as it says, that begins with another one
+    size, end = _extent(data)
+    if data[:1] == b"\x30" == data[2 + size : 3 + size] and len(data) == end:
         raise MemoryError
+
+
+def split(data: bytes) -> list[bytes]:
+    """Return the DER structures that lie one after the other, certificates say; of anything else some pieces."""
+    found = []
+    while data:
+        _, end = _extent(data)
+        found.append(data[:end])
+        data = data[end:]
+    return found
+
+
+def _extent(data: bytes) -> tuple[int, int]:
+    """Return how many bytes say a DER structure's length, besides the first, and where it ends (X.690, 8.1.3)."""
+    size = data[1] & 0x7F if data[1:2] > b"\x80" else 0
+    return size, 2 + size + int.from_bytes(data[2 : 2 + size] if size else data[1:2], "big")
 
 
 def is_scarce() -> bool:

@@ -4,7 +4,7 @@ import json
 
 from firstboot import credentials, memory
 from firstboot.errors import NotFound, ProtocolError
-from firstboot.settings import Settings
+from firstboot.settings import Settings, loads
 
 SUCCESS = "SUCCESS"
 NOT_FOUND = "NOT_FOUND"
@@ -90,7 +90,7 @@ def read_answer(payload: bytes | memoryview) -> tuple[str, dict[str, object]]:
     if not memory.is_affordable(payload):
         raise ProtocolError("the answer is too large, or nested too deep (%d bytes)" % len(payload))
     try:
-        answer = json.loads(payload)  # type: ignore[type-var]
+        answer = loads(payload)
     except (ValueError, UnicodeError):
         raise ProtocolError("the answer is not JSON (%d bytes)" % len(payload))
     if not isinstance(answer, dict):

@@ -14,7 +14,7 @@ from micropython import const
 from firstboot import board, events, memory, rotation, temporary
 from firstboot.errors import Closed, FirstbootError, VaultError
 from firstboot.mqtt import Mqtt
-from firstboot.settings import Settings
+from firstboot.settings import Settings, loads
 from firstboot.vault import Vault
 
 _REQUEST = "v1/devices/me/rpc/request/"
@@ -113,7 +113,7 @@ class Handler:
         if not memory.is_affordable(payload):
             return None, "too large"
         try:
-            return json.loads(payload), ""  # type: ignore[type-var]
+            return loads(payload), ""
         except MemoryError:
             memory.report("rpc")
             return None, "no memory"

@@ -75,9 +75,21 @@ def read(path: str = PATH) -> object:
     except ValueError:
         raise SettingsError("%s is not UTF-8 text" % path)
     try:
-        return json.loads(text)
+        return loads(text)
     except ValueError:
         raise SettingsError("%s is not JSON" % path)
+
+
+def loads(text: str | bytes | bytearray | memoryview) -> object:
+    """Return the value of JSON as `json.loads` does, with the characters joined that it escapes in two halves."""
+    for each in text:
+        if each in (92, "\\"):
+            with temporary.Imports():
+                from firstboot import surrogates
+
+                text = surrogates.join(text.encode() if isinstance(text, str) else text)
+                break
+    return json.loads(text)  # type: ignore[type-var]
 
 
 def write(sections: dict[str, dict[str, object]], path: str = PATH) -> None:

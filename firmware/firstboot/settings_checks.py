@@ -1,10 +1,9 @@
 """The known settings and their checks: loaded when settings are read or changed, and not kept."""
 
-import json
-
 from micropython import const
 
 from firstboot.errors import SettingsError
+from firstboot.settings import loads
 
 # section.key: (type, default, smallest number or shortest text). A default of None: required.
 _KNOWN: dict[str, tuple[type, str | int | list[object] | None, int]] = {
@@ -141,7 +140,7 @@ def parsed(name: str, text: str) -> object:
     value: object = text
     if _KNOWN[name][0] is not str:
         try:
-            value = json.loads(text)
+            value = loads(text)
         except ValueError:
             value = None
     return _checked(name, value)

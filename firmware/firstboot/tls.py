@@ -14,7 +14,7 @@ from firstboot import memory
 from firstboot.errors import CertificateRefused, Closed, FirstbootError, NetworkError, ProtocolError, SettingsError
 from firstboot.settings import Settings
 
-# The CA's certificate, DER.
+# The CA's certificate, DER; several lie one after the other.
 CA = "/ca.der"
 _NO_CA = (
     "no CA certificate in %s, so no server can be trusted: flash the board with the server's CA, "
@@ -34,7 +34,8 @@ def prepare(settings: Settings, identity: tuple[bytes, bytes] | None = None) -> 
 
     Args:
         settings: the board's own.
-        identity: the device's `(certificate, key)`, DER both, for a server that requests one.
+        identity: the device's `(certificate, key)`, DER both, for a server that requests one; the certificates above
+            it may follow it.
 
     Raises:
         CertificateRefused: if there is no CA in the flash.
@@ -49,17 +50,20 @@ def prepare(settings: Settings, identity: tuple[bytes, bytes] | None = None) -> 
     gc.collect()  # mbedTLS needs some 40 KiB at once, on some ports from the same heap
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.verify_mode = ssl.CERT_REQUIRED  # type: ignore[attr-defined] # the default verifies nothing
-    try:
-        context.load_verify_locations(cadata=ca)
-    except (OSError, ValueError) as error:
-        memory.check_refusal(ca, error)
-        raise CertificateRefused("%s is not a certificate in DER form: put the server's CA there" % CA)
-    if identity:
+    # mbedTLS reads one certificate of what it is given, and adds it to those that it has
+    for each in memory.split(ca) or [ca]:
         try:
-            context.load_cert_chain(identity[0], identity[1])
+            context.load_verify_locations(cadata=each)
         except (OSError, ValueError) as error:
-            memory.check_refusal(identity[0], error)
-            raise SettingsError("the device's own certificate or key is not in DER form, or damaged")
+            memory.check_refusal(each, error)
+            raise CertificateRefused("%s is not a certificate in DER form: put the server's CA there" % CA)
+    if identity:
+        for each in memory.split(identity[0]) or [b""]:
+            try:
+                context.load_cert_chain(each, identity[1])
+            except (OSError, ValueError) as error:
+                memory.check_refusal(each, error)
+                raise SettingsError("the device's own certificate or key is not in DER form, or damaged")
     return context, settings.text("server.name") or settings.text("server.host"), bool(identity)
 
 

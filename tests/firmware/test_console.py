@@ -32,7 +32,7 @@ VAULT = {
 # A flash in RAM; then everything that is typed, until the input ends.
 BOARD = """
 import gc, json, os, sys, vfs
-from firstboot import claim, console, console_commands, events, factory_reset, settings
+from firstboot import claim, console, console_commands, events, factory_reset, settings, surrogates
 from firstboot.vault import Vault
 class Ram:
     def __init__(self):

@@ -107,6 +107,24 @@ print(json.dumps(credentials.from_flash()))
     assert json.loads(output) == {"type": "X509_CERTIFICATE", "certificate": base64_of(b"\x30\x82" * 60), "key": "MAA="}
 
 
+def test_flash_has_the_certificates_above_the_devices_own():
+    leaf, above = b"\x30\x03abc", b"\x30\x02de\x30\x01f"
+    output = micropython.run(f"""
+import io, json
+from firstboot import credentials
+FILES = {{"/device.crt": {leaf + above!r}, "/device.key": b"\\x30\\x00"}}
+credentials.open = lambda path, mode: io.BytesIO(FILES[path])
+made = credentials.from_flash()
+print(json.dumps(made))
+print(json.dumps(credentials.request_fields(made)))
+print(credentials.login(made, "press4") == ("press4", "", "", ({leaf + above!r}, b"\\x30\\x00")))
+""").splitlines()
+    made = {"type": "X509_CERTIFICATE", "certificate": base64_of(leaf), "chain": base64_of(above), "key": "MAA="}
+    assert json.loads(output[0]) == made
+    assert json.loads(output[1]) == {"credentialsType": "X509_CERTIFICATE", "hash": base64_of(leaf)}
+    assert output[2] == "True"
+
+
 def taken(answers, held=()):
     """Return the credential of each of these answers, or None, by one MicroPython."""
     output = micropython.run(f"""

@@ -62,7 +62,9 @@ BAD = {
     "header_without_colon": (OK + b"nothing\r\n\r\n", "garbage"),
     "header_without_name": (OK + b": x\r\n\r\n", "garbage"),
     "header_with_space": (OK + b"Content-Length : 3\r\n\r\nabc", "garbage"),
-    "header_folded": (OK + b"A: b\r\n c: d\r\n\r\n", "garbage"),
+    "header_folded_at_first": (OK + b" c: d\r\n\r\n", "garbage"),
+    "length_folded": (OK + b"Content-Length: 3\r\n 4\r\n\r\nabcd", "garbage"),
+    "coding_twice": (OK + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: gzip\r\n\r\n0\r\n\r\n", "garbage"),
     "header_huge": (OK + b"A: " + b"x" * 9000 + b"\r\n\r\n", "garbage"),
     "status_huge": (b"HTTP/1.1 200 " + b"x" * 9000, "garbage"),
     "headers_many": (OK + b"A: b\r\n" * 100 + b"\r\n", "garbage"),
@@ -161,6 +163,9 @@ GOOD = [
         OK + b"Cookie: " + b"x" * 5000 + b"\r\nContent-Length: 3\r\n\r\nabc",
         "done (200, {'content-length': '3'}, b'abc')",
     ),
+    (OK + b"Set-Cookie: " + b"x" * 1100 + b"\r\nDate: a\r\ndate: b\r\n\r\nabc", "done (200, {'date': 'a'}, b'abc')"),
+    (OK + b"Retry-After: 7\r\nRetry-After: 8\r\n\r\nabc", "done (200, {'retry-after': '7'}, b'abc')"),
+    (OK + b"Via: a\r\n b\r\n\tc: d\r\nContent-Length: 3\r\n\r\nabc", "done (200, {'content-length': '3'}, b'abc')"),
     (OK + b"Server: \xff\xfe\r\nContent-Length: 4096\r\n\r\n" + b"x" * 4096, None),
 ]
 
@@ -218,6 +223,7 @@ JUDGED = [
     (answer(200, FAILURE), "done"),
     (answer(400, FAILURE), "done"),
     (answer(500, FAILURE), "done"),
+    (answer(200, FAILURE, b"Date: a", b"Content-Security-Policy: " + b"x" * 2000, b"Date: b"), "done"),
     (answer(200, b"whatever"), "done"),  # for who reads the answer
     (answer(500, b'{"status":500,"message":"x"}'), "network 0"),
     (answer(404), "network 0"),

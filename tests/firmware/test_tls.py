@@ -141,6 +141,19 @@ def test_connect_takes_a_chain_that_ends_in_the_ca(peer, ca_file, tmp_path):
     assert device_output(pong(context), peer, ca_file) == "done b'pong'"
 
 
+@pytest.mark.parametrize("roots", [(CA, OTHER), (OTHER, CA), (OTHER, make("more", ca=True), CA)])
+def test_connect_takes_the_certificate_of_each_ca_of_several(roots, peer, ca_file, tmp_path):
+    (tmp_path / "ca.der").write_bytes(b"".join(each.der for each in roots))
+    for each in {CA, OTHER} & set(roots):
+        made = make("server", issuer=each, alternative=NAMES)
+        assert device_output(pong(server_context(tmp_path, made)), peer, ca_file) == "done b'pong'"
+
+
+def test_connect_refuses_a_certificate_of_none_of_several_cas(peer, ca_file, tmp_path):
+    (tmp_path / "ca.der").write_bytes(OTHER.der + make("more", ca=True).der)
+    assert "not signed by the CA" in device_output(refused(server_context(tmp_path, GOOD)), peer, ca_file)
+
+
 def test_connect_with_an_old_protocol_is_refused(peer, ca_file, tmp_path):
     context = server_context(tmp_path, GOOD)
     context.set_ciphers("ALL:@SECLEVEL=0")
@@ -151,7 +164,14 @@ def test_connect_with_an_old_protocol_is_refused(peer, ca_file, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "output"), [(None, "no CA certificate in"), (b"", "not a certificate"), (CA.pem, "not a certificate")]
+    ("content", "output"),
+    [
+        (None, "no CA certificate in"),
+        (b"", "not a certificate"),
+        (CA.pem, "not a certificate"),
+        (CA.der + b"x", "not a certificate"),
+        (CA.der + OTHER.der[:-1], "not a certificate"),
+    ],
 )
 def test_without_a_ca_there_is_no_connection(content, output, tmp_path):
     path = tmp_path / "ca.der"
@@ -173,6 +193,19 @@ def test_identity_of_no_use_is_a_matter_of_settings(ca_file, tmp_path):
 def test_identity_is_shown_to_a_server_that_requests_it(peer, ca_file, tmp_path, identity):
     context = server_context(tmp_path, GOOD, client_ca=CA)
     files = identity(make("device", issuer=CA))
+    assert device_output(pong(context), peer, ca_file, "server.example", *files) == "done b'pong'"
+
+
+@pytest.mark.parametrize("levels", [1, 2])
+def test_identity_is_shown_with_the_certificates_above_it(levels, peer, ca_file, tmp_path):
+    above = [make("intermediate", issuer=CA, ca=True)]
+    while len(above) < levels:
+        above.insert(0, make("lower", issuer=above[0], ca=True))
+    made = make("device", issuer=above[0])
+    (tmp_path / "device.crt").write_bytes(b"".join(each.der for each in (made, *above)))
+    (tmp_path / "device.key").write_bytes(key_der(made))
+    context = server_context(tmp_path, GOOD, client_ca=CA)  # knows the root only
+    files = (str(tmp_path / "device.crt"), str(tmp_path / "device.key"))
     assert device_output(pong(context), peer, ca_file, "server.example", *files) == "done b'pong'"
 
 

@@ -278,7 +278,7 @@ def test_deepest_nesting_that_is_allowed_is_read():
                 credentials=access_token('t"\\é'),
                 device_name="not told",
             ),
-            b'{"credentialsValue":"t\\"\\\\\\u00e9","credentialsType":"ACCESS_TOKEN","status":"SUCCESS"}',
+            b'{"credentialsValue":"t\\"\\\\\xc3\xa9","credentialsType":"ACCESS_TOKEN","status":"SUCCESS"}',
         ),
         (ProvisionOutcome(status=Status.NONCE, nonce="0f-a"), b'{"nonce":"0f-a","status":"NONCE"}'),
     ],
@@ -642,7 +642,7 @@ def test_attribute_request_is_read(text, client, shared):
         ({}, {}, b"{}"),
         ({"a": 1}, {}, b'{"client":{"a":1}}'),
         ({}, {"b": None, "c": [1.5, "x"]}, b'{"shared":{"b":null,"c":[1.5,"x"]}}'),
-        ({"a": True}, {"a": {"b": "\u00e9"}}, b'{"client":{"a":true},"shared":{"a":{"b":"\\u00e9"}}}'),
+        ({"a": True}, {"a": {"b": "\u00e9"}}, b'{"client":{"a":true},"shared":{"a":{"b":"\xc3\xa9"}}}'),
     ],
 )
 def test_attributes_are_written_by_group(client, shared, body):
@@ -796,3 +796,4 @@ def test_reply_is_read_whatever_it_is(text, reply):
 def test_call_is_written_with_its_id_where_it_has_one():
     assert device_json.write_rpc_request(None, "m", None) == b'{"method":"m","params":null}'
     assert device_json.write_rpc_request(0, "m", {"a": [1, "x"]}) == b'{"id":0,"method":"m","params":{"a":[1,"x"]}}'
+    assert device_json.write_rpc_request(None, "m", "😀") == '{"method":"m","params":"😀"}'.encode()

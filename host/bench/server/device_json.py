@@ -226,7 +226,8 @@ def read_rpc_response(payload: bytes) -> Any:
 
 
 def _write(value: Any) -> bytes:
-    return json.dumps(value, separators=(",", ":")).encode()
+    # as ThingsBoard does: devices' parsers make two halves of a character that JSON escapes
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def _values(body: Any) -> dict[str, Any]:
