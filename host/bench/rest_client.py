@@ -8,6 +8,7 @@ from urllib.parse import quote
 import httpx
 
 from bench.errors import BenchError, NotFound, Refused
+from bench.text import printable
 
 _PAGE = 100
 _MS = 1000
@@ -253,6 +254,8 @@ class ThingsBoard:
         headers = {"X-Authorization": f"Bearer {self._token}"} if self._token else {}
         try:
             return await self._http.request(method, path, headers=headers, **content)
+        except UnicodeEncodeError as error:  # as a command line in another encoding, or a server's JSON, may have
+            raise Refused(f"{printable(str(error.object))} is not text: its characters cannot be encoded") from error
         except httpx.HTTPError as error:
             reason = str(error) or type(error).__name__
             raise BenchError(

@@ -1,6 +1,7 @@
 """The command `bench`."""
 
 import errno
+import io
 import signal
 import sys
 from typing import Any
@@ -85,6 +86,9 @@ _OF_CHIPS = ("board", "baud", "before", "after")
 def main() -> None:
     """Run a command; an error is one line on standard error, with exit code 2 for wrong use and 1 for failure."""
     signal.signal(signal.SIGTERM, _terminate)
+    for stream in (sys.stdout, sys.stderr):  # a locale may lack the characters of a name
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         sys.exit(app(standalone_mode=False, default_map=_Defaults()))
     except BenchError as error:

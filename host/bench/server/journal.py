@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from rich.console import Console
-from rich.markup import escape
+from rich.markup import escape  # noqa: TID251 - a room below the command line
 
 from bench.registry.clock import now_ms
+from bench.text import printable
 
 
 class Journal:
@@ -24,7 +25,7 @@ class Journal:
 
     def __init__(self, stream: TextIO = sys.stdout, *, as_json: bool = True) -> None:
         self._stream = stream
-        self._console = None if as_json else Console(file=stream, highlight=False, soft_wrap=True)
+        self._console = None if as_json else Console(file=stream, highlight=False, soft_wrap=True, emoji=False)
 
     def failure(self, error: BaseException, **fields: Any) -> None:
         """Write an unexpected error: its type and place, but not its text, which may quote anything.
@@ -42,11 +43,5 @@ class Journal:
             self._stream.write(json.dumps({"event": event, "ts": now_ms(), **fields}) + "\n")
             self._stream.flush()
         else:
-            facts = "  ".join(f"[dim]{key}[/dim] {escape(_printable(value))}" for key, value in fields.items())
+            facts = "  ".join(f"[dim]{key}[/dim] {escape(printable(str(value)))}" for key, value in fields.items())
             self._console.print(f"{escape(event):<14} {facts}")
-
-
-def _printable(value: Any) -> str:
-    """Return a value for people; a device's name must not end the line, nor move the cursor."""
-    text = str(value)
-    return text if text.isprintable() else json.dumps(text)

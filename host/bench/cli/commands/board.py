@@ -1,15 +1,13 @@
 """`bench board`: virtual boards."""
 
-import json
+import codecs
 import os
 import re
-import sys
 import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from bench import boards
 from bench.cli.options import board_setup, keyboard
@@ -58,17 +56,18 @@ def new(
     data = chosen.where.data
     place = folder(data, name)
     mac = mac_address(mac)
+    called, shown_place = tables.shown(name), tables.shown(place)
     if blank:
         _refuse_settings(context)
         made = VirtualBoard.create(place, board=board, mac=mac, blank=True)
-        tables.console.print(f"made [bold]{name}[/bold] (MAC {made.mac}), blank, in {escape(str(place))}")
+        tables.console.print(f"made [bold]{called}[/bold] (MAC {made.mac}), blank, in {shown_place}")
         return
     prepared = chosen.prepare()
     files = prepared.files(boards.load(board), mac)
     made = VirtualBoard.create(place, board=board, mac=mac, settings=files.pop("settings.json"), files=files)
     tables.console.print(
-        f"made [bold]{name}[/bold] (MAC {made.mac}) for {prepared.address} in {escape(str(place))}\n"
-        f"boot it: bench board boot {name}{tables.data_option(data)}"
+        f"made [bold]{called}[/bold] (MAC {made.mac}) for {tables.shown(prepared.address)} in {shown_place}\n"
+        f"boot it: bench board boot {called}{tables.data_option(data)}"
     )
 
 
@@ -92,7 +91,7 @@ def boot(
     torn: Annotated[bool, typer.Option("--torn", help="With --cut-at: in the middle of that write.")] = False,
     wifi_failures: Annotated[int, typer.Option(min=0, help="Number of Wi-Fi joins that fail first.")] = 0,
     heap: Heap = "",
-    as_json: Annotated[bool, typer.Option("--json", help="Print the lines of the console as they are.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print events as JSON, and other lines as text.")] = False,
     data: Data = DEFAULT_DATA,
 ) -> None:
     """Switch a board on and show its events, until Ctrl-C, a power cut, or --until.
@@ -109,7 +108,10 @@ def boot(
             keyboard.forward(made.send_line)
         for event in power.follow():
             if as_json:
-                print(event["text"] if event["event"] == "console" else json.dumps(event), flush=True)
+                if event["event"] == "console":
+                    tables.write(f"{event['text']}\n")
+                else:
+                    tables.print_json(event, indent=None)
             else:
                 event_lines.show(event)
             if event["event"] == until:
@@ -131,10 +133,10 @@ def console(name: str, data: Data = DEFAULT_DATA) -> None:
     with made.console.open("rb") as output:
         output.seek(0, os.SEEK_END)
         typing = keyboard.forward(made.send_line)
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
         end = None
         while made.is_on() and (end is None or time.monotonic() < end):
-            sys.stdout.buffer.write(output.read())
-            sys.stdout.flush()
+            tables.write(decoder.decode(output.read()))
             time.sleep(_POLL_S)
             if end is None and not typing.is_alive():
                 end = time.monotonic() + _ANSWER_S

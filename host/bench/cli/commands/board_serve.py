@@ -67,7 +67,7 @@ def serve(
 def _welcome(name: str, url: str, definition: boards.BoardDefinition, *, raw: bool) -> None:
     reset = " --before no-reset --after no-reset" if raw else ""
     tables.console.print(
-        f"board [bold]{name}[/bold] is on [bold]{url}[/bold]\n"
+        f"board [bold]{tables.shown(name)}[/bold] is on [bold]{url}[/bold]\n"
         f"esptool --port {url}{reset} flash-id\n"
         f"esptool --port {url}{reset} write-flash {definition.image_offset:#x} {definition.image.file}\n"
         f"mpremote connect {url} exec 'print(1 + 1)'\n"

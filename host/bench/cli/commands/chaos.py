@@ -1,6 +1,5 @@
 """`bench chaos`: a network, a server and boards that fail on purpose."""
 
-import json
 import random
 import shlex
 import shutil
@@ -14,7 +13,6 @@ from queue import Empty, SimpleQueue
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 
 from bench import paths
 from bench.cli.options.board_setup import host_and_port
@@ -213,9 +211,10 @@ class _EventPrinter:
         since_s = time.monotonic() - self._began
         with self._lock:
             if self._as_json:
-                print(json.dumps({**event, "s": round(since_s, 3)}), flush=True)
+                tables.print_json({**event, "s": round(since_s, 3)}, indent=None)
             elif event["event"] in _WORDS:
-                words = _WORDS[event["event"]].format_map({key: escape(_text(value)) for key, value in event.items()})
+                facts = {key: tables.shown(_text(value)) for key, value in event.items()}
+                words = _WORDS[event["event"]].format_map(facts)
                 tables.console.print(f"[dim]{since_s:8.2f} s[/dim]  {words}")
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 
 from bench import paths
 from bench.cli.options.board_setup import key_and_secret
@@ -127,7 +126,7 @@ def _keep(data: Path, board: VirtualBoard, server: ServerProcess, address: dict[
         raise
     event_lines.line(None, "the board is online and stays on\n", who="bench")
     bench, folder, console, log = (
-        escape(shlex.quote(str(path))) for path in (sys.argv[0], data, board.console, server.log)
+        tables.shown(shlex.quote(str(path))) for path in (sys.argv[0], data, board.console, server.log)
     )
     tables.console.print(
         "To look at them:\n"

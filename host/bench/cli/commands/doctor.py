@@ -3,7 +3,6 @@
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from bench.cli import doctor_checks
 from bench.cli.doctor_checks import Finding, Severity
@@ -33,7 +32,7 @@ def doctor(
         for each in found:
             fix = f": {each.fix}" if each.fix else ""
             severity = f"[{_COLOURS[each.severity]}]{each.severity:<7}[/]"
-            tables.console.print(f"{severity}  {each.name:<{width}}  {escape(each.detail + fix)}")
+            tables.console.print(f"{severity}  {each.name:<{width}}  {tables.shown(each.detail + fix)}")
     if any(each.severity is Severity.PROBLEM for each in found):
         raise typer.Exit(1)
 

@@ -29,4 +29,5 @@ def build(
         return
     rows = [{"file": name, "bytes": size} for name, size in (*sizes.items(), ("total", total))]
     tables.table(rows, as_json=False, empty="")
-    tables.echo(f"\nwritten to {out}; its manifest.py freezes the modules into an image of your own")
+    tables.echo("")
+    tables.echo(f"written to {out}; its manifest.py freezes the modules into an image of your own")

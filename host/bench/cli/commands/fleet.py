@@ -1,6 +1,5 @@
 """`bench fleet`: many devices at once."""
 
-import json
 import secrets
 import shutil
 import ssl
@@ -119,7 +118,7 @@ def fleet(
         "conditions": conditions,
     }
     if as_json:
-        print(json.dumps(found, indent=2))
+        tables.print_json(found)
     else:
         fleet_tables.show(plan.title, found, lives)
         if keep:

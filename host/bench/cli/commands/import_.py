@@ -1,7 +1,6 @@
 """`bench import`: devices from a CSV file."""
 
 import csv
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -46,7 +45,7 @@ async def import_devices(
     done = await server.bulk_import(text, columns, delimiter)
     errors = done.get("errorsList") or []
     if as_json:
-        print(json.dumps({"created": done["created"], "updated": done["updated"], "errors": errors}, indent=2))
+        tables.print_json({"created": done["created"], "updated": done["updated"], "errors": errors})
     else:
         tables.echo(f"{done['created']} created, {done['updated']} updated, {done['errors']} not imported")
         for each in errors:

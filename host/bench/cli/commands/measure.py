@@ -1,6 +1,5 @@
 """`bench measure`: the duration of a first boot, phase by phase."""
 
-import json
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -94,7 +93,7 @@ def measure(
         "conditions": conditions,
     }
     if as_json:
-        print(json.dumps(found, indent=2))
+        tables.print_json(found)
     else:
         _show(found)
     if plot and good:
@@ -189,8 +188,9 @@ def _description(found: dict[str, Any]) -> str:
 def _show(found: dict[str, Any]) -> None:
     conditions = found["conditions"]
     tables.console.print(
-        f"[bold]First boot, {found['target']}[/bold], {_description(found)}, n = {found['n']}\n"
-        f"[dim]firstboot {conditions['firstboot']}, MicroPython {found['micropython']}, {conditions['system']}, "
+        f"[bold]First boot, {tables.shown(found['target'])}[/bold], {_description(found)}, n = {found['n']}\n"
+        f"[dim]firstboot {conditions['firstboot']}, MicroPython {tables.shown(found['micropython'])}, "
+        f"{tables.shown(conditions['system'])}, "
         f"{conditions['cpus']} CPUs, load {conditions['load_average_1_min']}[/dim]\n"
     )
     table = Table(box=None, pad_edge=False, header_style="bold")

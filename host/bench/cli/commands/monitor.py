@@ -1,6 +1,5 @@
 """`bench monitor`: the output of a board on a serial line."""
 
-import json
 import time
 from collections.abc import Iterator
 from threading import Thread
@@ -10,7 +9,7 @@ import typer
 
 from bench.cli.options import keyboard
 from bench.cli.options.common import Port
-from bench.cli.render import event_lines
+from bench.cli.render import event_lines, tables
 from bench.dut.board import Board
 from bench.dut.recorder import EventRecorder
 from bench.dut.serial import PortBoard
@@ -47,7 +46,7 @@ def monitor(
         typing = keyboard.forward(board.send_line) if keyboard.is_available() else None
         for event in _events(board, timeout, None if until or timeout else typing):
             if as_json:
-                print(json.dumps(event), flush=True)
+                tables.print_json(event, indent=None)
             else:
                 event_lines.show(event)
             if until and event["event"] == until:

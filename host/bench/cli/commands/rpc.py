@@ -23,7 +23,7 @@ async def rpc(
     """Call a method of an online device, and print its answer as JSON."""
     answer = await server.rpc(await server.device_id(name), method, _value(params), oneway=oneway, timeout_s=timeout_s)
     if not oneway:
-        print(json.dumps(answer))
+        tables.print_json(answer, indent=None)
     else:
         tables.echo(f"sent to {name}")
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 
 from bench import paths
 from bench.cli.options import server_addresses
@@ -115,8 +114,8 @@ def _welcome(data: Path, ready: dict[str, Any], new_profile: str) -> None:
         f"[bold]MQTT[/bold]  {ready['host']}:{ready['mqtt_port']}, with TLS {ready['mqtts_port']}",
         f"[bold]HTTP[/bold]  http://{ready['host']}:{ready['http_port']}, with TLS {ready['https_port']}",
         f"[bold]CoAP[/bold]  coap://{ready['host']}:{ready['coap_port']}",
-        f"[bold]data[/bold]  {escape(ready['data'])}",
-        f"[bold]CA[/bold]    {escape(ready['ca'])}",
+        f"[bold]data[/bold]  {tables.shown(ready['data'])}",
+        f"[bold]CA[/bold]    {tables.shown(ready['ca'])}",
     ]
     if new_profile:
         lines += [

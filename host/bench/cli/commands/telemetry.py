@@ -50,6 +50,6 @@ async def telemetry(
 def _show(entries: list[tuple[int, str, Any]], as_json: bool) -> None:
     for ts, key, value in sorted(entries, key=lambda entry: entry[:2]):
         if as_json:
-            print(json.dumps({"ts": ts, "key": key, "value": value}), flush=True)
+            tables.print_json({"ts": ts, "key": key, "value": value}, indent=None)
         else:
             tables.echo(f"{tables.utc_time(ts)}  {key} {json.dumps(value)}")

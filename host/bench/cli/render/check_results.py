@@ -1,6 +1,5 @@
 """Results of conformance checks: a table for people, JSON for scripts, JUnit XML for CI; and the exit code."""
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -8,7 +7,6 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 import typer
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
@@ -34,7 +32,7 @@ def collect(outcomes: Iterable[CheckOutcome], total: int, *, as_json: bool) -> l
         task = progress.add_task("", total=total)
         for each in outcomes:
             found.append(each)
-            progress.update(task, advance=1, description=escape(each.name))
+            progress.update(task, advance=1, description=tables.shown(each.name))
     return found
 
 
@@ -50,7 +48,7 @@ def show(outcomes: Sequence[CheckOutcome], *, again: str, as_json: bool, more: M
     counts = Counter(each.verdict for each in outcomes)
     if as_json:
         counted = {each.value: counts[each] for each in Verdict}
-        print(json.dumps({"checks": [each.entry() for each in outcomes], "counts": counted, **more}, indent=2))
+        tables.print_json({"checks": [each.entry() for each in outcomes], "counts": counted, **more})
         return
     shown = Table(box=None, pad_edge=False, header_style="bold")
     shown.add_column("check", no_wrap=True)
@@ -58,8 +56,8 @@ def show(outcomes: Sequence[CheckOutcome], *, again: str, as_json: bool, more: M
     shown.add_column("rule (source), and what was seen instead", overflow="fold")
     for each in outcomes:
         colour = _COLOURS[each.verdict]
-        seen = f"\n[{colour}]{escape(each.detail)}[/]" if each.detail else ""
-        rule = f"{escape(each.rule)} [dim]({escape(each.source)})[/]{seen}"
+        seen = f"\n[{colour}]{tables.shown(each.detail)}[/]" if each.detail else ""
+        rule = f"{tables.shown(each.rule)} [dim]({tables.shown(each.source)})[/]{seen}"
         shown.add_row(each.name, f"[{colour}]{each.verdict}[/]", rule)
     tables.draw(shown)
     seconds = sum(each.seconds for each in outcomes)
@@ -68,7 +66,8 @@ def show(outcomes: Sequence[CheckOutcome], *, again: str, as_json: bool, more: M
     # once more, where it is not scrolled away
     for each in outcomes:
         if each.verdict is Verdict.BROKEN:
-            tables.echo(f"broken: {each.name}: {each.detail}\n  {again} --only {each.name}")
+            tables.echo(f"broken: {each.name}: {each.detail}")
+            tables.echo(f"  {again} --only {each.name}")
     for why, count in Counter(each.detail for each in outcomes if each.verdict is Verdict.TROUBLE).items():
         tables.echo(f"trouble ({count}): {why}")
 

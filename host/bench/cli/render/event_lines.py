@@ -2,10 +2,7 @@
 
 from typing import Any
 
-from rich.markup import escape
-
 from bench.cli.render import tables
-from bench.text import printable
 
 # Event -> text; `{field}` is filled from the event. An event with an empty text is not shown.
 _WORDS = {
@@ -50,7 +47,7 @@ def show(event: dict[str, Any], *, who: str = "board") -> None:
         event: As the board printed it, or one of the bench's own.
         who: The word in the line's second column.
     """
-    facts = {_printable(key): _printable(value) for key, value in event.items()}
+    facts = {tables.shown(key): tables.shown(value) for key, value in event.items()}
     words = _WORDS.get(event["event"])
     if words is None:
         rest = "  ".join(f"{key} {value}" for key, value in facts.items() if key not in ("event", "ms"))
@@ -64,11 +61,6 @@ def line(ms: Any, words: str, *, who: str = "board") -> None:
     """Print one line of a timeline: milliseconds since power-on, who, and what happened."""
     stamp = f"{ms:>7} ms" if isinstance(ms, int) else " " * 10
     tables.console.print(f"{stamp}  [cyan]{who:<6}[/cyan]  {words}")
-
-
-def _printable(value: Any) -> str:
-    """Escape a value: a board may print control characters, and brackets that are not markup."""
-    return escape(printable(str(value)))
 
 
 class _Facts(dict[str, str]):

@@ -1,6 +1,5 @@
 """Results of flashing: a table, or a sentence for a single board, or JSON."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -22,7 +21,7 @@ def show(results: list[TrayResult], *, as_json: bool, folder: Path | None = None
     """
     failed = [each for each in results if each.error]
     if as_json:
-        print(json.dumps([asdict(each) for each in results], indent=2))
+        tables.print_json([asdict(each) for each in results])
     elif len(results) > 1:
         rows = [
             {

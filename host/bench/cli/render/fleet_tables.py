@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from rich.markup import escape
 from rich.table import Table
 
 from bench.cli.render import tables
@@ -100,7 +99,7 @@ def _facts(found: dict[str, Any]) -> None:
 def _failures(found: dict[str, Any], lives: Sequence[Life]) -> None:
     tables.console.print("\n[bold]why[/bold]")
     for reason, count in report.reasons(lives).most_common(_SHOWN):
-        tables.console.print(f"{count:>6}  {escape(reason)}")
+        tables.console.print(f"{count:>6}  {tables.shown(reason)}")
     names = [each["name"] for each in found["failed"]]
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     tables.echo(f"failed: {', '.join(names[:_SHOWN])}{more}")

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Self
 
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -61,7 +60,7 @@ class ProgressBars:
             console=tables.console,
             disable=as_json or not tables.console.is_terminal,
         )
-        self._tasks = {port: self._progress.add_task("waiting", total=1.0, port=escape(port)) for port in ports}
+        self._tasks = {port: self._progress.add_task("waiting", total=1.0, port=tables.shown(port)) for port in ports}
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -128,7 +127,7 @@ class ProgressBar:
     def end(self, text: str, *, good: bool) -> None:
         """End the board's line with a result."""
         if good:
-            self._progress.update(self._task, completed=1.0, description=escape(text))
+            self._progress.update(self._task, completed=1.0, description=tables.shown(text))
         else:  # the reason is printed below all lines: it is longer than one
             self._progress.update(self._task, description="not online")
         self._progress.stop_task(self._task)
@@ -149,7 +148,7 @@ def download(name: str, *, as_json: bool) -> Iterator[Any]:
         task: list[TaskID] = []
 
         def update(done: int, total: int | None) -> None:
-            task[:] = task or [progress.add_task(escape(name))]
+            task[:] = task or [progress.add_task(tables.shown(name))]
             progress.update(task[0], completed=done, total=total)
 
         yield update

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,8 +10,10 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
+from rich.markup import escape  # noqa: TID251 - for `shown`
 from rich.table import Table
+
+from bench.text import printable
 
 console = Console(highlight=False, soft_wrap=True, emoji=False)  # a fingerprint may hold :CD:
 _errors = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
@@ -23,27 +26,47 @@ _ANY_WIDTH = 1000
 
 def data_option(data: Path) -> str:
     """Return the --data option for a command to paste, with its markup escaped; empty for the default folder."""
-    return "" if data == DEFAULT_DATA else escape(f" --data {shlex.quote(str(data))}")
+    return "" if data == DEFAULT_DATA else shown(f" --data {shlex.quote(str(data))}")
+
+
+def shown(value: object) -> str:
+    """Return a value as markup for `console`: one line, of which the terminal obeys nothing.
+
+    All that boards, servers, files and people wrote goes through here on its way to a terminal: a device's name may
+    hold control characters, line breaks, and brackets that would be markup.
+    """
+    return escape(printable(str(value)))
 
 
 def fail(message: str) -> None:
     """Print an error, one line on standard error."""
-    _errors.print(f"[red]error:[/red] {escape(' '.join(message.split()))}")
+    _errors.print(f"[red]error:[/red] {shown(' '.join(message.split()))}")
 
 
 def warn(message: str) -> None:
     """Print a warning, one line on standard error."""
-    _errors.print(f"[yellow]warning:[/yellow] {escape(' '.join(message.split()))}")
+    _errors.print(f"[yellow]warning:[/yellow] {shown(' '.join(message.split()))}")
 
 
 def instruct(text: str) -> None:
     """Print an instruction that the user has to follow before the command goes on, on standard error."""
-    _errors.print(f"[cyan]now:[/cyan] {escape(text)}")
+    _errors.print(f"[cyan]now:[/cyan] {shown(text)}")
 
 
 def echo(text: str) -> None:
-    """Print a line as it is, without markup."""
-    console.print(escape(text))
+    """Print one line, without markup."""
+    console.print(shown(text))
+
+
+def write(text: str) -> None:
+    """Write a piece of a board's output, at once: its line breaks stay, all else that a terminal obeys is escaped."""
+    sys.stdout.write("\n".join(printable(line.rstrip("\r")) for line in text.split("\n")))
+    sys.stdout.flush()
+
+
+def print_json(value: object, *, indent: int | None = 2) -> None:
+    """Print a value as JSON in ASCII, at once; an indentation of None makes it one line."""
+    print(json.dumps(value, indent=indent).replace("\x7f", "\\u007f"), flush=True)
 
 
 def utc_time(ms: int) -> str:
@@ -60,38 +83,38 @@ def table(rows: Sequence[Mapping[str, Any]], *, as_json: bool, empty: str) -> No
         empty: The text to print instead of a table without rows.
     """
     if as_json:
-        print(json.dumps(rows, indent=2))
+        print_json(rows)
         return
     if not rows:
-        console.print(empty)
+        echo(empty)
         return
-    shown = Table(box=None, pad_edge=False, header_style="bold")
+    drawn = Table(box=None, pad_edge=False, header_style="bold")
     for key in rows[0]:
-        shown.add_column(key, overflow="fold")  # whole, on as many lines as it takes: nothing is cut off
+        drawn.add_column(shown(key), overflow="fold")  # whole, on as many lines as it takes: nothing is cut off
     for row in rows:
-        shown.add_row(*(escape(str(value)) for value in row.values()))
-    draw(shown)
+        drawn.add_row(*(shown(value) for value in row.values()))
+    draw(drawn)
 
 
-def draw(shown: Table, *, folds: bool = True) -> None:
+def draw(drawn: Table, *, folds: bool = True) -> None:
     """Print a table.
 
     Args:
-        shown: The table.
+        drawn: The table.
         folds: Fold cells to the terminal's width. Figures must not fold: a narrow terminal breaks the lines instead.
     """
     if console.is_terminal and folds:
-        console.print(shown)
+        console.print(drawn)
     else:  # a file or a pipe has no width that a line could exceed
-        Console(width=_ANY_WIDTH, highlight=False, emoji=False).print(shown)
+        Console(width=_ANY_WIDTH, highlight=False, emoji=False).print(drawn)
 
 
 def facts(values: Mapping[str, Any], *, as_json: bool) -> None:
     """Print the facts about one thing, a line each or as a JSON object."""
     if as_json:
-        print(json.dumps(values, indent=2))
+        print_json(values)
         return
     width = max(map(len, values))
     for key, value in values.items():
         text = json.dumps(value) if isinstance(value, (dict, list)) else str(value)
-        console.print(f"[bold]{key:<{width}}[/bold]  {escape(text)}")
+        console.print(f"[bold]{shown(f'{key:<{width}}')}[/bold]  {shown(text)}")

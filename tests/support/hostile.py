@@ -1,0 +1,165 @@
+"""A server and a board whose every text is one that a terminal would obey."""
+
+import json
+import select
+import socket
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+# A title, an erased screen, colours by C0 and C1, text from right to left, markup, and a line of its own.
+TEXT = "d\x1b]0;owned\x07\x1b[31m\x1b[2J\x9b31m\u202egnp\u202c\x08\x7f[bold red]x[/]\r\nINJECTED"
+SURROGATE = "\ud800"
+
+
+def expect_harmless(output: str) -> None:
+    """Expect that a terminal obeys nothing in an output, and that no foreign text began a line."""
+    for line in output.split("\n"):
+        assert line.isprintable(), ascii(line)
+        assert not line.startswith("INJECTED")
+
+
+class HostileServer(ThreadingHTTPServer):
+    """A ThingsBoard whose answers are hostile, or with `status` its errors. A context manager."""
+
+    daemon_threads = True
+
+    def __init__(self, status: int = 200) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.status = status
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01})
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+        self._thread.join()
+        self.server_close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: HostileServer
+
+    def do_GET(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        path = urlsplit(self.path).path
+        if path == "/api/auth/login":
+            self._answer(200, {"token": "a.b.c"})
+        elif self.server.status == 200:
+            self._answer(200, _answer_to(path))
+        else:
+            self._answer(self.server.status, {"message": TEXT, "errorCode": 31, "status": self.server.status})
+
+    do_POST = do_DELETE = do_GET  # noqa: N815 - the base class has these names
+
+    def _answer(self, status: int, body: Any) -> None:
+        content = json.dumps(body).encode()
+        self.send_response(status, "\x1b[31m")
+        self.send_header("Retry-After", "\x1b[31m")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def _answer_to(path: str) -> Any:
+    device = {"id": {"id": "1"}, "name": TEXT, "type": TEXT, "label": TEXT, "createdTime": 0}
+    provisioning = {"provisionDeviceSecret": TEXT, "certificateRegExPattern": TEXT}
+    profile = {
+        **device,
+        "provisionType": TEXT,
+        "provisionDeviceKey": TEXT,
+        "profileData": {"provisionConfiguration": provisioning},
+    }
+    entry = {"ts": 0, "value": TEXT + SURROGATE}
+    audit = {
+        "createdTime": 0,
+        "userName": TEXT,
+        "actionType": TEXT,
+        "entityName": TEXT,
+        "actionStatus": TEXT,
+        "actionData": {"address": TEXT, "transport": TEXT, "request": TEXT},
+    }
+    page = {"totalElements": 1, "hasNext": False}
+    answers = {
+        "/api/deviceProfiles": {"data": [profile], **page},
+        "/api/deviceProfile": profile,
+        "/api/tenant/devices": {**device, "data": [device], **page},
+        "/api/device": device,
+        "/api/device/credentials": {},
+        "/api/device/1/credentials": {"credentialsType": TEXT, "credentialsValue": TEXT, "credentialsId": TEXT},
+        "/api/device/bulk_import": {"created": 0, "updated": 0, "errors": 1, "errorsList": [TEXT]},
+        "/api/audit/logs": {"data": [audit], **page},
+    }
+    if path.endswith("/claim"):
+        return {"response": TEXT}
+    if "/values/attributes/" in path:
+        return [{"key": TEXT, "value": TEXT + SURROGATE}, {"key": "nested", "value": {TEXT: [TEXT]}}]
+    if path.endswith("/values/timeseries"):
+        return {TEXT: [entry]}
+    if path.startswith("/api/rpc/"):
+        return {"credentialsType": "X509_CERTIFICATE", "hash": TEXT, TEXT: TEXT}
+    return answers.get(path, profile if path.startswith("/api/deviceProfile/") else TEXT)
+
+
+class HostileBoard:
+    """A serial line whose other end echoes what is typed, and answers with hostile lines. A context manager.
+
+    Attributes:
+        url: The port, without DTR and RTS.
+    """
+
+    def __init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._stop, self._stopped = socket.socketpair()
+        self.url = f"socket://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._thread = threading.Thread(target=self._serve)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.close()
+        self._thread.join()
+        self._stopped.close()
+        self._listener.close()
+
+    def _serve(self) -> None:
+        clients: list[socket.socket] = []
+        while True:
+            ready, _, _ = select.select([self._stopped, self._listener, *clients], [], [])
+            if self._stopped in ready:
+                break
+            for each in ready:
+                try:
+                    if each is self._listener:
+                        clients.append(each.accept()[0])
+                        clients[-1].sendall(_lines(b""))
+                    elif typed := each.recv(4096):
+                        each.sendall(_lines(typed))
+                    else:
+                        raise ConnectionResetError
+                except OSError:
+                    clients.remove(each)
+                    each.close()
+        for each in clients:
+            each.close()
+
+
+def _lines(typed: bytes) -> bytes:
+    """Return an echo, and lines that answer questions about settings, or refuse to change one."""
+    text = TEXT.replace("\n", "").encode()
+    events = [
+        json.dumps({"event": each, "name": TEXT, "fix": TEXT, TEXT: TEXT}) for each in ("boot", "connected", TEXT)
+    ]
+    shown = [f"  wifi.ssid = {json.dumps(TEXT)}".encode(), b"Invalid settings: " + text]
+    question, _, rest = typed.partition(b"\n")
+    answer = [b"error: " + text] if b" Hall" in question else shown
+    return b"\r\n".join([question, *answer, rest, *(each.encode() for each in events), text, b">>> " + text, b""])
