@@ -13,6 +13,8 @@ from bench.dut.console import ConsoleClient
 from bench.dut.serial import PortBoard
 from bench.errors import BenchError
 from bench.flash import filesystem
+from bench.virtual.environment import Conditions
+from bench.virtual.line_server import serve
 from tests.support.boards import QUICK, new_board
 from tests.support.forks import bench_command
 from tests.support.serial_lines import Served
@@ -51,6 +53,18 @@ def test_nobody_answers(bridge, monkeypatch):
         for question in (ConsoleClient(port).settings, lambda: ConsoleClient(port).change("wifi.ssid", "Hall 3")):
             with pytest.raises(BenchError, match=r"the board (does not answer on its console|did not say whether)"):
                 question()
+
+
+@pytest.mark.parametrize("how", ["list", "set"])
+def test_board_that_boots_answers_in_the_end(board, how):
+    """It loses what is typed meanwhile, as a chip does."""
+    with serve(board, conditions=Conditions(boot_s=2.0)) as line, PortBoard(line.url, reset=False) as port:
+        line.reset()
+        if how == "list":
+            assert ("backoff.base_ms", 20) in [(each.name, each.value) for each in ConsoleClient(port).settings()[0]]
+        else:
+            assert ConsoleClient(port).change("wifi.ssid", "Hall 3") == ""
+    assert how == "list" or stored(board)["wifi"]["ssid"] == "Hall 3"
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,13 @@
 
 import pytest
 
+from bench import boards
 from bench.errors import BenchError
-from bench.flash import bring_up, firmware
+from bench.flash import bring_up, firmware, probe
 from bench.flash.job import FlashJob, FlashOutcome
 from bench.flash.progress import Unattended
 from bench.virtual.board import VirtualBoard
+from bench.virtual.environment import Conditions
 from bench.virtual.line_server import serve
 from tests.support.boards import vault_slots
 from tests.support.flash_commands import bench, options, result, run
@@ -92,6 +94,29 @@ def test_deploy_to_a_board_without_micropython_explains_how_it_gets_there(blank)
         done = bench("deploy", "--port", line.url)
     assert done.returncode == 1
     assert f"bench flash --port {line.url}" in done.stderr
+
+
+@pytest.mark.parametrize("boot_s", [0.3, 1.0, 2.0])
+def test_deploy_to_a_board_that_boots_waits_for_it(server, make_board, boot_s):
+    with serve(make_board(server), conditions=Conditions(boot_s=boot_s)) as line:
+        deployed = result(bench("deploy", "--port", line.url, "--json"))
+    assert deployed["written"] == []
+
+
+def test_flash_of_a_board_that_boots_goes_through_its_micropython(server, make_board):
+    with serve(make_board(server)) as line:
+        job = FlashJob(port=line.url, board=boards.load("esp32_generic"), firmware=firmware.files())
+        done = FlashOutcome()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(bring_up, "ChipWriter", None)
+            bring_up.flash(job, Unattended(), done)
+    assert done.name
+
+
+@pytest.mark.parametrize("boot_s", [0.3, 1.0])
+def test_board_that_boots_is_identified_by_its_micropython(make_board, server, boot_s):
+    with serve(make_board(server), conditions=Conditions(boot_s=boot_s)) as line:
+        assert probe.probe(line.url, Unattended()).micropython
 
 
 def test_blank_board_with_settings_is_refused(tmp_path):

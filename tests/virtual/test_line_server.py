@@ -17,6 +17,7 @@ from bench.errors import BenchError
 from bench.virtual import line_server
 from bench.virtual.auto_reset import Start
 from bench.virtual.board import VirtualBoard
+from bench.virtual.environment import Conditions
 from bench.virtual.rom_loader import slip
 from bench.virtual.uart_timing import LineFaults
 from tests.support.esptool import AT, IMAGE, esptool
@@ -26,6 +27,8 @@ MAC = "02005e005301"
 SYNC = slip.encode(struct.pack("<BBHI", 0, 8, 36, 0) + b"\x07\x07\x12\x20" + b"\x55" * 32)
 SYNCED = slip.encode(struct.pack("<BBHI", 1, 8, 4, 0x20120707) + bytes(4)) * 8
 BANNER = b"waiting for download\r\n"
+# mpremote types once: a board that boots does not hear it.
+BOOTED = Conditions(boot_s=0)
 IAC, SB, SE = b"\xff", b"\xfa", b"\xf0"
 
 
@@ -257,7 +260,7 @@ def mpremote(served, *arguments):
 def test_mpremote_runs_code_and_copies_files(board, tmp_path, options):
     source = tmp_path / "big.bin"
     source.write_bytes(random.Random(2).randbytes(10_000))
-    with line_server.serve(board, **options) as served:
+    with line_server.serve(board, conditions=BOOTED, **options) as served:
         assert mpremote(served, "exec", "print(6 * 7)") == "42\n"
         mpremote(served, "cp", str(source), ":big.bin", "+", "cp", ":big.bin", str(tmp_path / "back.bin"))
         assert (tmp_path / "back.bin").read_bytes() == source.read_bytes()
@@ -265,7 +268,7 @@ def test_mpremote_runs_code_and_copies_files(board, tmp_path, options):
 
 
 def test_mpremote_resets_a_board(board):
-    with line_server.serve(board) as served:
+    with line_server.serve(board, conditions=BOOTED) as served:
         mpremote(served, "exec", "import machine; x = 5")
         mpremote(served, "reset")
         assert mpremote(served, "exec", "print('x' in globals())") == "False\n"
@@ -275,6 +278,6 @@ def test_mpremote_resets_a_board(board):
 def test_esptool_flashes_a_blank_board_which_mpremote_finds(tmp_path):
     """A stock image alone: its first boot makes the file system."""
     board = VirtualBoard.create(tmp_path / "blank", mac=MAC, blank=True)
-    with line_server.serve(board) as served:
+    with line_server.serve(board, conditions=BOOTED) as served:
         esptool(served, "--chip", "esp32", "--baud", 921600, "write-flash", AT, IMAGE)
         assert mpremote(served, "exec", "import esp; print(esp.flash_size())") == f"{0x400000}\n"

@@ -29,9 +29,9 @@ from bench.serial import ports
 from bench.serial.connection import SerialConnection
 from bench.serial.raw_repl import RawRepl, ReplError
 
-_QUICK_S = 0.6  # a MicroPython that runs answers at once
+_QUICK_S = 1.5  # a MicroPython that runs answers at once, one that boots after a second
+_DEPLOY_S = 5.0  # there is no other way than by MicroPython
 _BOOT_S = 20.0
-_ATTEMPT_S = 1.5
 _ANSWER_S = 3.0
 _USB_BACK_S = 5.0  # a chip's own USB is gone while it is reset
 
@@ -128,21 +128,20 @@ class _Flashing:
             self._start(self._leave)
 
     def deploy(self) -> None:
-        if not self._by_itself():
+        if not self._by_itself(_DEPLOY_S):
             raise BenchError(
                 f"no MicroPython with a file system answers: bench flash --port {self._job.port} installs it"
             )
 
-    def _by_itself(self, *, after_reset: bool = False) -> bool:
+    def _by_itself(self, patience_s: float = _QUICK_S, *, after_reset: bool = False) -> bool:
         """Update the files through the board's own MicroPython; return whether that could be done.
 
         After a reset its image is known to be right.
         """
-        patience_s = _QUICK_S
         if after_reset:
             patience_s = _BOOT_S if self._leave() else self._job.patience_s
         try:
-            repl = self._woken(patience_s)
+            repl = RawRepl(self._line.port, timeout_s=patience_s)
             found = inspection.inspect(repl, [] if after_reset else self._job.parts)
         except ReplError as error:
             if after_reset:
@@ -269,16 +268,6 @@ class _Flashing:
 
     def _wanted(self, mac: str) -> dict[str, bytes]:
         return {**self._job.firmware, **(self._job.files(mac) if self._job.files else {})}
-
-    def _woken(self, patience_s: float) -> RawRepl:
-        """Return the raw REPL, as soon as the board has booted far enough. Raises ReplError after `patience_s`."""
-        deadline = time.monotonic() + patience_s
-        while True:
-            try:
-                return RawRepl(self._line.port, timeout_s=min(patience_s, _ATTEMPT_S))
-            except ReplError:
-                if time.monotonic() > deadline:
-                    raise
 
     def _phase(self, name: str) -> None:
         self._end_phase()

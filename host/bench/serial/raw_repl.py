@@ -5,6 +5,7 @@ MicroPython: reference/repl.html, "Raw mode" and "Raw-paste mode".
 
 import contextlib
 import json
+import secrets
 import struct
 import time
 from base64 import b64encode
@@ -22,6 +23,11 @@ from bench.errors import BenchError
 transport_serial.print = lambda *_: None
 
 _SILENCE_S = 20.0
+# A chip loses what is typed while it boots, so it is typed again. Not often: Ctrl-C interrupts whatever a program does.
+_RETRY_S = 0.5
+_INTERRUPT, _RAW, _FRIENDLY = b"\r\x03", b"\x01", b"\x02"  # Ctrl-C, Ctrl-A, Ctrl-B
+_BANNER, _PROMPT = b"raw REPL; CTRL-B to exit\r\n", b">>> "
+_POLL_S = 0.01
 _CHUNK = 1536  # bytes of a file in one go: base64 of them, and they themselves, have to fit into the board's heap
 # Feeds the firmware's watchdog while the bench has its board.
 _FEED = "import sys\n_b=sys.modules.get('firstboot.board')\nif _b:_b.feed()\n"
@@ -64,18 +70,18 @@ class RawRepl:
     """
 
     def __init__(self, line: serial.SerialBase, *, timeout_s: float) -> None:
-        """Interrupt the program, and enter the raw REPL.
+        """Interrupt the program, and enter the raw REPL. Types again while a board boots, until it answers.
 
         Args:
             line: An open port.
-            timeout_s: Seconds to wait for its prompt.
+            timeout_s: Seconds to try for.
 
         Raises:
             ReplError: There was no prompt within `timeout_s`, or the port is gone.
         """
         self._transport = _Transport(line)
         with _errors():
-            self._transport.enter_raw_repl(soft_reset=False, timeout_overall=timeout_s)
+            self._transport.enter(timeout_s)
 
     def __enter__(self) -> Self:
         return self
@@ -150,6 +156,42 @@ class _Transport(transport_serial.SerialTransport):  # type: ignore[misc] # mpre
         self.mounted = False
         self.serial = _Patient(line)
         self.is_pty = False
+
+    def enter(self, timeout_s: float) -> None:
+        """Enter the raw REPL, however late the board answers. Raises TransportError after `timeout_s`.
+
+        Ctrl-A is typed once, and again only at a prompt: each one that a board finds in its buffer later makes a
+        banner, which would be taken for the answer to something else. mpremote types once, and never gives up on a
+        board that prints all the time.
+        """
+        deadline = time.monotonic() + timeout_s
+        self.serial.write(_INTERRUPT)
+        self.serial.read(self.serial.inWaiting())
+        self.serial.write(b"\r" + _RAW)
+        self.in_raw_repl = self._receives(_BANNER, deadline)
+        while not self.in_raw_repl:
+            if time.monotonic() >= deadline:
+                raise TransportError("could not enter raw repl")
+            # in any mode this ends at the prompt
+            self.serial.write(_INTERRUPT + _FRIENDLY)
+            if self._receives(_PROMPT, deadline):
+                # answers to what was typed before come first: the board is known to be here by a word of its own
+                word = secrets.token_hex(4).encode()
+                self.serial.write(_RAW + b"print('" + word + b"',end='')\x04")
+                self.in_raw_repl = self._receives(b"OK" + word + b"\x04\x04", deadline)
+
+    def _receives(self, text: bytes, deadline: float) -> bool:
+        """Return whether the board sends this text before it is time to type again. Nothing after it is read."""
+        until = min(time.monotonic() + _RETRY_S, deadline)
+        data = b""
+        while not data.endswith(text):
+            if time.monotonic() >= until:
+                return False
+            if self.serial.inWaiting():
+                data = data[-len(text) :] + self.serial.read(1)
+            else:
+                time.sleep(_POLL_S)
+        return True
 
 
 class _Patient:

@@ -62,6 +62,9 @@ class Conditions:
         pressed: Pins that are held low, as by a pressed button, when the power comes.
         heap: The size of MicroPython's heap, e.g. `128k`; `CHIP_HEAP`; empty: its default, far more than a chip's.
         clock_s: The clock's time at power-on, in seconds since 1970; None: the beginning of 2000.
+        boot_s: The seconds that ROM and bootloader take after a reset: they print their lines, and what is typed
+            meanwhile is lost. None: as long as on a chip if the board is behind a serial line, 0 otherwise. 0: they
+            print nothing either.
     """
 
     cut: Cut | None = None
@@ -75,3 +78,4 @@ class Conditions:
     pressed: tuple[int, ...] = ()
     heap: str = ""
     clock_s: int | None = None
+    boot_s: float | None = None

@@ -17,6 +17,7 @@ from bench.errors import BenchError
 from bench.virtual import unix_port
 from bench.virtual.environment import CHIP_HEAP, Conditions
 from bench.virtual.folder import BoardFolder
+from bench.virtual.rom_loader import chips
 from bench.virtual.stdin import Stdin
 
 _POLL_S = 0.002
@@ -54,6 +55,7 @@ class PowerCycle(EventStream):
         self._board = board
         self._conditions = conditions
         self._definition = boards.load(board.definition)
+        self._chip = chips.find(self._definition.chip)
         chip, ethernet = self._definition.chip.upper(), self._definition.ethernet
         self._ethernet = ethernet and {"phy": ethernet.phy, "phy_address": ethernet.phy_address}
         self._machine = f"Generic {chip} module with {chip}"
@@ -74,6 +76,7 @@ class PowerCycle(EventStream):
         self._reset = ""
         self._raw = False  # whether the REPL is in raw mode after the reset
         self._interruptible = False
+        self._listens = True  # False until the UART is set up
         self._clock: int | None = None  # the offset of the board's clock, which survives a reset
         self._powered = time.monotonic()
         self._brownouts = deque(conditions.brownouts)
@@ -140,9 +143,10 @@ class PowerCycle(EventStream):
 
         Args:
             keys: Bytes, Ctrl-C (03) included. They arrive in their order, while `follow` goes on. Those that the board
-                is more than 1 MiB behind for are lost.
+                is more than 1 MiB behind for are lost, and those during `boot_s` of the conditions.
         """
-        self._stdin.type(keys)
+        if self._listens:
+            self._stdin.type(keys)
 
     def _collect(self) -> None:
         self._alive = self._process.poll() is None  # checked first: the output of a dead board is complete
@@ -178,6 +182,7 @@ class PowerCycle(EventStream):
             self.power_ons += 1
             self._clock = None if conditions.clock_s is None else conditions.clock_s - _EPOCH - int(time.time())
             self._fails_at = time.monotonic() + self._brownouts.popleft() if self._brownouts else 0.0
+        boot_s = 0.0 if reset_cause == "SOFT_RESET" else conditions.boot_s or 0.0
         wear = conditions.wear
         since_ms = (time.monotonic() - self._powered) * 1000
         # the chip counts from its reset, the conditions from power-on
@@ -199,6 +204,7 @@ class PowerCycle(EventStream):
             "is_chip_heap": conditions.heap == CHIP_HEAP,
             "machine": self._machine,
             "raw": self._raw,
+            "boot_ms": round(boot_s * 1000),
             "cut": cut,
             "wear": wear
             and {"after": None if wear.after is None else wear.after - len(self.writes), "blocks": wear.blocks},
@@ -207,9 +213,15 @@ class PowerCycle(EventStream):
         path.write_text(json.dumps(options))
         self._raw = self._interruptible = False
         self._end_line()
+        self._listens = not boot_s
+        if boot_s:
+            self._stdin.clear()
         size = _CHIP_HEAP_SIZE if conditions.heap == CHIP_HEAP else conditions.heap
         heap = ["-X", f"heapsize={size}"] if size else []
         with self._board.console.open("ab") as console:
+            if boot_s:
+                console.write(self._chip.boot_lines(is_power_on=reset_cause == "PWRON_RESET"))
+                console.flush()
             self.started_s = time.monotonic()
             self._process = subprocess.Popen(
                 [self._interpreter, *heap, "-m", "chip", str(path)],
@@ -261,6 +273,8 @@ class PowerCycle(EventStream):
                 self.levels.append((entry["pin"], entry["level"]))
             elif "join" in entry:
                 self.joins.append(entry["join"])
+            elif "listens" in entry:
+                self._listens = True
             elif "interruptible" in entry:
                 self._interruptible = True
             else:

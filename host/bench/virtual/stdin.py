@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import select
 import signal
 import subprocess
 import time
@@ -32,6 +33,15 @@ class Stdin:
         """Close both ends."""
         self.standard_input.close()
         os.close(self._keys)
+
+    def clear(self) -> None:
+        """Lose what is typed and not read yet."""
+        self._typed.clear()
+        self._interrupt_by = 0.0
+        unread = select.poll()
+        unread.register(self.standard_input, select.POLLIN)
+        while unread.poll(0):
+            self.standard_input.read(_TYPED_AHEAD)
 
     def type(self, keys: bytes) -> None:
         """Type keys, Ctrl-C (03) included. If more than 1 MiB would wait, these are lost, as in a UART's buffer."""

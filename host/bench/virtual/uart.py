@@ -1,5 +1,6 @@
 """A virtual board at the end of a serial line: in reset, in its loader, or running the program in its flash."""
 
+import dataclasses
 import re
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -16,6 +17,8 @@ from bench.virtual.rom_loader.loader import Exit, RomLoader
 from bench.virtual.uart_timing import LineFaults
 
 CONSOLE_BAUD = 115200
+BOOT_S = 0.7
+"""Seconds after a reset in which what is typed is lost: setting up the UART empties it (0.6 to 1.0 s were measured)."""
 _TOLERANCE = 0.03  # between the rates of the two sides
 _LONE_NEWLINE = re.compile(rb"(?<!\r)\n")
 _GARBLED = bytes(byte ^ 0x55 for byte in range(256))
@@ -96,7 +99,10 @@ class Uart:
             self._send(self._as_received(self._chip.banner(), CONSOLE_BAUD), CONSOLE_BAUD)
         elif how is Start.RUN:
             self._console = self._on.enter_context(self._board.console.open("ab+"))
-            self.power = self._on.enter_context(self._board.power_on(self.conditions, lock=self._lock))
+            conditions = self.conditions
+            if conditions.boot_s is None:
+                conditions = dataclasses.replace(conditions, boot_s=BOOT_S)
+            self.power = self._on.enter_context(self._board.power_on(conditions, lock=self._lock))
 
     def off(self) -> None:
         """Cut the power. No-op if it is off."""

@@ -13,6 +13,7 @@ Options:
 - `pins`: the levels of the inputs, see machine.py.
 - `wifi` and `ethernet`: the access points and the cable, see network.py.
 - `clock`: the clock's offset from before a reset, null if there is none, see time.py.
+- `boot_ms`: the milliseconds of ROM and bootloader, in which what is typed is lost.
 - `cut`: `{"at": n, "torn": bool}` cuts the power at the n-th write to the flash (an erase or a program
   operation, counted from 0): before it, or in the middle of it.
 - `wear`: `{"after": n, "blocks": [...]}`: writes from the n-th on fail (null: none for that reason), and
@@ -131,6 +132,19 @@ def begins_program(file, offset):
     return file.read(1) == b"\xe9"
 
 
+def boot(ms, power):
+    """Take the time of ROM and bootloader; setting up the UART then loses what was typed meanwhile."""
+    import select
+    import utime
+
+    utime.sleep(ms / 1000)
+    typed = select.poll()
+    typed.register(sys.stdin, select.POLLIN)
+    while typed.poll(0):
+        sys.stdin.buffer.read(1)
+    power.trace(listens=True)
+
+
 def start(options, power):
     """Boot as chip, bootloader and image do, and mount the flash's file system, if any, instead of the host's."""
     image = open(options["flash"], "r+b")
@@ -238,6 +252,8 @@ with open(sys.argv[1]) as file:
     options = json.load(file)
 power = Power(options.get("trace"))
 rom = vfs.VfsPosix(os.getcwd())
+if options["boot_ms"]:
+    boot(options["boot_ms"], power)
 start(options, power)
-del start, mount, partitions, begins_program
+del boot, start, mount, partitions, begins_program
 main(options, power, rom)

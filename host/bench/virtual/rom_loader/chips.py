@@ -16,6 +16,9 @@ class Chip:
     name: str
     rom: str  # the text that the ROM prints first
     download_boot: str  # the ROM's name for the mode in which the loader runs
+    flash_boot: str  # ... and for that in which the program in the flash runs
+    software_reset: str  # the ROM's name for a reset by the program, or by its watchdog
+    loads: str  # what the ROM prints of the bootloader
     magic: int  # the word of its ROM at MAGIC_ADDRESS
     security_info: bool = True  # True if the ROM has the command GET_SECURITY_INFO
     chip_id: int | None = None  # in the security info; None: it is missing there
@@ -31,6 +34,15 @@ class Chip:
     def banner(self) -> bytes:
         """Return the text that the chip prints when it enters its loader."""
         return f"{self.rom}rst:0x1 (POWERON{self.download_boot}\r\nwaiting for download\r\n".encode()
+
+    def boot_lines(self, *, is_power_on: bool) -> bytes:
+        """Return the text that the chip prints until its program runs.
+
+        Args:
+            is_power_on: True after power-on and after a reset by EN; False after one by the program or its watchdog.
+        """
+        reset = f"0x1 (POWERON{self.flash_boot}" if is_power_on else f"0xc ({self.software_reset}{self.flash_boot}"
+        return f"{self.rom}rst:{reset}\r\n{self.loads}".encode()
 
     def words(self, mac: str) -> dict[int, int]:
         """Return the words of the chip's memory that are not 0.
@@ -53,11 +65,22 @@ class Chip:
 MAGIC_ADDRESS = 0x40001000
 
 _ESP32_FUSES = 0x3FF5A000
+_LOADS = "SPIWP:0xee\r\nmode:DIO, clock div:2\r\nload:0x403cc710,len:0x9a8\r\nentry 0x403cc710\r\n"
+_ESP32_LOADS = (
+    "configsip: 0, SPIWP:0xee\r\n"
+    "clk_drv:0x00,q_drv:0x00,d_drv:0x00,cs0_drv:0x00,hd_drv:0x00,wp_drv:0x00\r\n"
+    "mode:DIO, clock div:2\r\n"
+    "load:0x3fff0030,len:4892\r\nload:0x40078000,len:14896\r\nload:0x40080400,len:4\r\n"
+    "load:0x40080404,len:3372\r\nentry 0x400805b0\r\n"
+)
 _CHIPS = (
     Chip(
         name="esp32",
         rom="ets Jul 29 2019 12:21:46\r\n\r\n",
         download_boot="_RESET),boot:0x3 (DOWNLOAD_BOOT(UART0/UART1/SDIO_REI_REO_V2))",
+        flash_boot="_RESET),boot:0x13 (SPI_FAST_FLASH_BOOT)",
+        software_reset="SW_CPU",
+        loads=_ESP32_LOADS,
         magic=0x00F01D83,
         security_info=False,
         mac=_ESP32_FUSES + 0x04,
@@ -78,6 +101,9 @@ _CHIPS = (
         name="esp32s2",
         rom="ESP-ROM:esp32s2-rc4-20191025\r\nBuild:Oct 25 2019\r\n",
         download_boot="),boot:0x0 (DOWNLOAD(USB/UART0/1))",
+        flash_boot="),boot:0x8 (SPI_FAST_FLASH_BOOT)",
+        software_reset="RTC_SW_CPU_RST",
+        loads=_LOADS,
         magic=0x000007C6,
         mac=0x3F41A044,
         fuses={0x3F41A044 + 12: 1 << 18},  # v1.0
@@ -88,6 +114,9 @@ _CHIPS = (
         name="esp32s3",
         rom="ESP-ROM:esp32s3-20210327\r\nBuild:Mar 27 2021\r\n",
         download_boot="),boot:0x0 (DOWNLOAD(USB/UART0))",
+        flash_boot="),boot:0x8 (SPI_FAST_FLASH_BOOT)",
+        software_reset="RTC_SW_CPU_RST",
+        loads=_LOADS,
         magic=0x00000009,
         chip_id=9,
         mac=0x60007044,
@@ -99,6 +128,9 @@ _CHIPS = (
         name="esp32c3",
         rom="ESP-ROM:esp32c3-api1-20210207\r\nBuild:Feb  7 2021\r\n",
         download_boot="),boot:0x4 (DOWNLOAD(USB/UART0/1))",
+        flash_boot="),boot:0xc (SPI_FAST_FLASH_BOOT)",
+        software_reset="RTC_SW_CPU_RST",
+        loads=_LOADS,
         magic=0x4881606F,
         chip_id=5,
         mac=0x60008844,
@@ -110,6 +142,9 @@ _CHIPS = (
         name="esp32c6",
         rom="ESP-ROM:esp32c6-20220919\r\nBuild:Sep 19 2022\r\n",
         download_boot="),boot:0x4 (DOWNLOAD(USB/UART0/SDIO_FEI_FEO))",
+        flash_boot="),boot:0xc (SPI_FAST_FLASH_BOOT)",
+        software_reset="SW_CPU",
+        loads=_LOADS,
         magic=0x2CE0806F,
         chip_id=13,
         mac=0x600B0844,
