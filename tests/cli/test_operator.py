@@ -5,12 +5,14 @@ import socket
 import subprocess
 import sys
 import threading
+from base64 import b64encode
 from pathlib import Path
 
 import pytest
 
 from bench.cli.options import operator_session, server_addresses
 from bench.registry.credentials import access_token, mqtt_basic, x509
+from tests.support import certificates
 from tests.support.commands import bench, printed
 from tests.support.mqtt_packets import PINGREQ, PINGRESP, connack, connect, publish, suback, subscribe
 from tests.support.operators import account
@@ -69,6 +71,64 @@ def test_password_is_never_an_option():
         text = bench(*command.split(), "--help").stdout
         assert "--password-file" in text
         assert "--password " not in text
+
+
+FILES = {
+    "cp1252": ("sep=;\nname;type;place\nNAME;default;Büro\n;;\n", "read as Windows-1252"),
+    "utf-16": ("name\ttype\tplace\r\nNAME\tdefault\tBüro\r\n", ""),
+    "utf-8-sig": ("name,type,place\nNAME,default,Büro\n,,\n\n", ""),
+}
+
+
+@pytest.mark.parametrize("through", ["file", "standard input"])
+def test_import_takes_files_of_spreadsheets(url, tmp_path, through):
+    file = tmp_path / "tray.csv"
+    for encoding, (text, notice) in FILES.items():
+        name = f"press-{encoding}-{through[0]}"
+        content = text.replace("NAME", name).encode(encoding)
+        file.write_bytes(content)
+        arguments = (str(file), "") if through == "file" else ("-", content)
+        done = bench("import", arguments[0], "--json", *url, typed=arguments[1])
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout) == {"created": 1, "updated": 0, "errors": []}
+        assert notice in done.stderr
+        assert done.stderr.count("\n") == bool(notice)
+        assert printed("device", "show", name, *url)["attributes"] == {"SERVER_SCOPE": {"place": "Büro"}}
+
+
+def test_import_reports_rows_by_their_number_in_the_file(url, tmp_path):
+    file = tmp_path / "tray.csv"
+    file.write_text("sep=;\nname;mqtt_password\n\n;\npress-1;alone\n")
+    done = bench("import", str(file), "--json", *url)
+    assert done.returncode == 1
+    assert [each.partition(":")[0] for each in json.loads(done.stdout)["errors"]] == ["Line 5"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"PK\x03\x04\0\0", "is not a text file"), (b"", "is empty"), (b"name,type\na,b,c\n", "row 2: there are 3 cells")],
+)
+def test_import_of_what_is_not_csv_is_one_line(url, tmp_path, content, message):
+    (tmp_path / "tray.csv").write_bytes(content)
+    refused(2, message, "import", str(tmp_path / "tray.csv"), *url)
+
+
+def test_certificates_are_taken_in_any_form(url, tmp_path):
+    made, above = certificates.make("press-9"), certificates.make("the CA", ca=True)
+    (tmp_path / "tray.csv").write_text("name\npress-9\n")
+    printed("import", str(tmp_path / "tray.csv"), *url)
+    forms = {"der": made.der, "utf-16": made.pem.decode().encode("utf-16"), "chain": made.pem + above.pem}
+    for form, data in forms.items():
+        (tmp_path / form).write_bytes(data)
+        assert bench("device", "credentials", "press-9", "--certificate", str(tmp_path / form), *url).returncode == 0
+        shown = printed("device", "show", "press-9", "--show-secrets", *url)
+        assert shown["credentials"] == b64encode(made.der).decode()
+    (tmp_path / "ca.der").write_bytes(above.der)
+    chain = ("--strategy", "X509_CERTIFICATE_CHAIN", "--certificate", str(tmp_path / "ca.der"))
+    assert printed("profile", "create", "fleet", *chain, *url)["provisionType"] == "X509_CERTIFICATE_CHAIN"
+    refused(
+        2, "holds no certificate", "device", "credentials", "press-9", "--certificate", str(tmp_path / "tray.csv"), *url
+    )
 
 
 def test_devices_are_imported_shown_and_changed(server, url, tmp_path):

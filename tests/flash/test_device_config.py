@@ -126,7 +126,50 @@ def test_pair_of_no_use_is_refused_without_a_word_of_the_key(tmp_path):
         assert "PRIVATE" not in str(refused.value)
 
 
-def test_ca_is_the_last_certificate_and_has_to_be_one(tmp_path):
+def test_pair_has_the_chain_in_the_order_of_the_handshake(tmp_path):
+    leaf, middle, root = certificates.line(3)
+    for order in itertools.permutations((leaf, middle, root)):
+        (tmp_path / "chain.pem").write_bytes(b"".join(each.pem for each in order))
+        (tmp_path / "key.pem").write_bytes(leaf.key_pem)
+        files = device_config.pair(tmp_path / "chain.pem", tmp_path / "key.pem")
+        assert files["device.crt"] == leaf.der + middle.der + root.der
+
+
+def test_pair_leaves_out_what_is_not_above_the_boards_certificate(tmp_path):
+    leaf, root = certificates.line(2)
+    other = certificates.make("root", ca=True)  # of the same name
+    (tmp_path / "chain.pem").write_bytes(b"".join(each.pem for each in (other, leaf, leaf, root)))
+    (tmp_path / "key.pem").write_bytes(leaf.key_pem)
+    files = device_config.pair(tmp_path / "chain.pem", tmp_path / "key.pem")
+    assert files["device.crt"] == leaf.der + root.der
+
+
+def test_ca_is_each_that_no_other_one_in_the_file_signed(tmp_path):
+    leaf, middle, root = certificates.line(3)
+    second = certificates.make("root", ca=True)  # of the same name
+    file = tmp_path / "cas.pem"
+    for found, expected in [
+        ((root, second), (root, second)),
+        ((second, root), (second, root)),
+        ((root, root), (root,)),
+        ((leaf, middle, root), (root,)),
+        ((root, leaf), (root,)),
+        ((middle, second), (middle, second)),  # its own root is not there
+    ]:
+        file.write_bytes(b"".join(each.pem for each in found))
+        assert device_config.ca(file) == b"".join(each.der for each in expected)
+        file.write_bytes(b"".join(each.der for each in found))
+        assert device_config.ca(file) == b"".join(each.der for each in expected)
+
+
+def test_ca_file_with_all_cas_of_a_system_is_refused(tmp_path):
+    file = tmp_path / "bundle.crt"
+    file.write_bytes(b"".join(certificates.make(f"{number}", ca=True).pem for number in range(40)))
+    with pytest.raises(UsageError, match=r"holds 40 CAs of \d+ bytes, and boards have memory for 6144"):
+        device_config.ca(file)
+
+
+def test_ca_has_to_be_one(tmp_path):
     leaf, root = certificates.line(2)
     chain, _ = certificates.write(tmp_path, "chain", leaf, root)
     assert device_config.ca(chain) == root.der

@@ -39,7 +39,7 @@ def process(target, *args):
 
 def bench_command(
     *arguments: object,
-    typed: str = "",
+    typed: str | bytes = "",
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     timeout: float = PATIENCE_S,
@@ -48,7 +48,7 @@ def bench_command(
     words = [str(each) for each in arguments]
     with tempfile.TemporaryDirectory(prefix="bench-command-") as folder:
         place = Path(folder)
-        (place / "in").write_text(typed)
+        (place / "in").write_bytes(typed if isinstance(typed, bytes) else typed.encode())
         running = process(_run, words, {**os.environ, **COLUMNS, **(env or {})}, str(cwd or Path.cwd()), folder)
         running.start()
         try:

@@ -10,6 +10,7 @@ from bench.boards.chips import CHIPS, ChipKind
 from bench.boards.model import BoardDefinition, Ethernet, Image, Partition
 from bench.boards.table import Table
 from bench.errors import BenchError, UsageError
+from bench.input_files import decoding
 
 OLDEST = (1, 23)
 """The oldest MicroPython (major, minor) that runs the firmware's bytecode, ABI 6.3; all later ones up to now do."""
@@ -49,7 +50,7 @@ def load(name: str) -> BoardDefinition:
     path = paths.BOARDS / f"{name}.toml"
     if name not in names():
         raise UsageError(f"no board {name}; there is: {', '.join(names())}")
-    return parse(path.read_text(), path)
+    return parse(decoding.read(path).content, path)
 
 
 def parse(text: str, path: Path) -> BoardDefinition:

@@ -21,6 +21,7 @@ from bench import addresses, boards, extras, paths
 from bench.cli.options import bench_toml, server_addresses
 from bench.errors import BenchError
 from bench.flash import images
+from bench.input_files import decoding
 from bench.mqtt import client_packets
 from bench.serial import ports
 from bench.virtual import unix_port
@@ -177,10 +178,10 @@ def _bench_toml(path: Path) -> Finding:
     """Check who can read the Wi-Fi password. The commands that use the file check the rest."""
     try:
         others = path.stat().st_mode & 0o077
-        password = tomllib.loads(path.read_text()).get("wifi")
+        password = tomllib.loads(decoding.read(path).content).get("wifi")
     except FileNotFoundError:
         return Finding(name="bench.toml", detail="not there: commands ask for what it would contain")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, BenchError) as error:
         return Finding(name="bench.toml", severity=Severity.PROBLEM, detail=f"{path} cannot be read", fix=str(error))
     if others and password:
         return Finding(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
@@ -18,7 +18,10 @@ from bench.contract.credentials import BoardCredentialsType
 from bench.contract.local_networks import is_local
 from bench.contract.proof import claim_secret
 from bench.errors import UsageError
+from bench.input_files import pem
 
+# mbedTLS copies them while it connects, and a chip then has some 12 KB left.
+_CA_LIMIT = 6144
 # A certificate and its key as a board's vault holds them: base64, in a slot of 4096 bytes with their names.
 _PAIR_LIMIT = 3900
 # The clock of the host that a board is made on may be fast.
@@ -161,53 +164,60 @@ def shown_secret(claim: Claim, profile_secret: str, device_name: str) -> str:
 
 
 def ca(path: Path) -> bytes:
-    """Return the CA in a PEM or DER file as DER: the last certificate of several.
+    """Return the CAs in a PEM or DER file as boards hold them: DER, one after the other.
+
+    Those that another one in the file has signed are left out, and what is not a CA: a board trusts them by that one.
 
     Args:
         path: The file.
 
     Raises:
-        UsageError: The file holds no certificate, or the last one is not a CA.
+        UsageError: The file holds no certificate, no CA, or more of them than boards have memory for.
         OSError: The file cannot be read.
     """
-    last = _certificates(path)[-1]
-    try:
-        is_ca = last.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-    except (x509.ExtensionNotFound, ValueError):
-        is_ca = last.issuer == last.subject
-    if not is_ca:
+    cas = [each for each in dict.fromkeys(pem.certificates(path)) if _is_ca(each)]
+    top = [each for each in cas if not any(_is_signed_by(each, other) for other in cas if other is not each)]
+    if not cas:
         raise UsageError(f"{path} holds no CA: name the certificate that the server's is signed with")
-    return last.public_bytes(serialization.Encoding.DER)
+    found = b"".join(each.public_bytes(serialization.Encoding.DER) for each in top or cas)
+    if len(found) > _CA_LIMIT:
+        raise UsageError(
+            f"{path} holds {len(top or cas)} CAs of {len(found)} bytes, and boards have memory for {_CA_LIMIT}: "
+            "name a file with those that sign the server's certificate"
+        )
+    return found
 
 
 def pair(certificate_file: Path, key_file: Path) -> dict[str, bytes]:
     """Return the files of a board whose certificate and key were made elsewhere.
 
     Args:
-        certificate_file: PEM or DER; of several the first is the board's.
+        certificate_file: PEM or DER; with the board's own those above it, which the board shows, too.
         key_file: Its key, P-256 or RSA, PEM or DER, not encrypted.
 
     Returns:
-        `device.crt` and `device.key`, both DER.
+        `device.crt`, with the certificates above the board's own behind it, and `device.key`, both DER.
 
     Raises:
         UsageError: The files hold no certificate or no key that boards can use, do not belong together, or are too
             large for a vault slot (4096 bytes).
         OSError: A file cannot be read.
     """
-    certificate = _certificates(certificate_file)[0]
+    found = pem.certificates(certificate_file)
     key = _key(key_file)
-    if key.public_key() != certificate.public_key():
-        raise UsageError(f"{key_file} is not the key of the first certificate in {certificate_file}")
+    own = next((each for each in found if _public_key(each) == key.public_key()), None)
+    if own is None:
+        raise UsageError(f"{key_file} is not the key of a certificate in {certificate_file}")
     form = (serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption())
     files = {
-        "device.crt": certificate.public_bytes(serialization.Encoding.DER),
+        "device.crt": b"".join(each.public_bytes(serialization.Encoding.DER) for each in _chain(own, found)),
         "device.key": key.private_bytes(serialization.Encoding.DER, *form),
     }
     size = sum(len(base64.b64encode(each)) for each in files.values())
     if size > _PAIR_LIMIT:
         raise UsageError(
-            f"{certificate_file} and {key_file} take {size} bytes, a board has room for {_PAIR_LIMIT}: use a P-256 key"
+            f"{certificate_file} and {key_file} take {size} bytes, a board has room for {_PAIR_LIMIT}: "
+            "use a P-256 key, and leave out certificates that the server has"
         )
     return files
 
@@ -219,25 +229,39 @@ def _address(host: str) -> ipaddress.IPv4Address | None:
         return None
 
 
-def _certificates(path: Path) -> list[x509.Certificate]:
-    data = path.read_bytes()
+def _is_ca(certificate: x509.Certificate) -> bool:
     try:
-        if b"-----BEGIN" in data:
-            return x509.load_pem_x509_certificates(data)
-        return [x509.load_der_x509_certificate(data)]
-    except (ValueError, x509.InvalidVersion) as error:
-        raise UsageError(f"{path} holds no certificate, PEM or DER, or a damaged one") from error
+        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except (x509.ExtensionNotFound, ValueError):
+        return certificate.issuer == certificate.subject
+
+
+def _is_signed_by(certificate: x509.Certificate, other: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(other)
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+        return False
+    return True
+
+
+def _chain(own: x509.Certificate, found: list[x509.Certificate]) -> list[x509.Certificate]:
+    """Return a certificate and those above it, each signed by the next one."""
+    chain, left = [own], [each for each in dict.fromkeys(found) if each != own]
+    while above := next((each for each in left if _is_signed_by(chain[-1], each)), None):
+        chain.append(above)
+        left.remove(above)
+    return chain
+
+
+def _public_key(certificate: x509.Certificate) -> object:
+    try:
+        return certificate.public_key()
+    except (ValueError, UnsupportedAlgorithm):
+        return None
 
 
 def _key(path: Path) -> ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey:
-    data = path.read_bytes()
-    load = serialization.load_pem_private_key if b"-----BEGIN" in data else serialization.load_der_private_key
-    try:
-        key = load(data, password=None)
-    except TypeError:  # the content stays out of the message, and of its cause
-        raise UsageError(f"{path} is encrypted, and boards cannot decrypt it: remove the passphrase first") from None
-    except (ValueError, UnsupportedAlgorithm):
-        raise UsageError(f"{path} holds no private key, PEM or DER, or a damaged one") from None
+    key = pem.private_key(path)
     if not isinstance(key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):
         raise UsageError(f"{path} has a key that boards cannot use: make one for P-256 or RSA")
     return key

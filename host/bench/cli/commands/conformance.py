@@ -20,7 +20,7 @@ from bench.cli.commands.conformance_board import (
     Tls,
     check_board,
 )
-from bench.cli.options import operator_session, server_addresses
+from bench.cli.options import operator_session, server_addresses, text_files
 from bench.cli.options.operator_session import ServerOptions
 from bench.cli.render import check_results, tables
 from bench.cli.render.tables import DEFAULT_DATA, Data, Json
@@ -142,7 +142,7 @@ def conformance(
 
 
 def _secret(file: Path | None) -> str:
-    secret = file.read_text().rstrip("\r\n") if file else os.environ.get(_SECRET, "")
+    secret = text_files.read_value(file) if file else os.environ.get(_SECRET, "")
     if not secret and not file and sys.stdin.isatty():
         secret = str(typer.prompt("The profile's provisionDeviceSecret", hide_input=True, err=True))
     if not secret:

@@ -7,10 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
+from bench.cli.options import text_files
 from bench.cli.options.operator_session import with_server
 from bench.cli.render import tables
 from bench.cli.render.tables import Json
 from bench.errors import BenchError, UsageError
+from bench.input_files import pem
 from bench.rest_client import NoAnswer, ThingsBoard
 
 app = typer.Typer(help="Devices on the server.", no_args_is_help=True)
@@ -94,7 +96,9 @@ async def delete(server: ThingsBoard, name: str) -> None:
 async def credentials(
     server: ThingsBoard,
     name: str,
-    certificate: Annotated[Path | None, typer.Option(help="Log in with this certificate (PEM).")] = None,
+    certificate: Annotated[
+        Path | None, typer.Option(help="Log in with this certificate, PEM or DER; of several, the first one.")
+    ] = None,
     secret_file: Annotated[
         Path | None, typer.Option(help="Log in with the access token, or the MQTT password, in this file.")
     ] = None,
@@ -102,13 +106,15 @@ async def credentials(
     mqtt_client_id: Annotated[str, typer.Option(help="Its MQTT client id.")] = "",
 ) -> None:
     """Change the credentials of a device. Secrets come from files, which keeps them out of the shell's history."""
-    secret = secret_file.read_text().rstrip("\r\n") if secret_file else ""
+    secret = text_files.read_value(secret_file) if secret_file else ""
     basic = bool(mqtt_user or mqtt_client_id)
     if (certificate is None) == (not basic and not secret_file):
         raise UsageError("give credentials: --certificate, --secret-file, or --mqtt-user/--mqtt-client-id")
     device_id = await server.device_id(name)
     if certificate is not None:
-        await server.set_credentials(device_id, "X509_CERTIFICATE", credentialsValue=certificate.read_text())
+        await server.set_credentials(
+            device_id, "X509_CERTIFICATE", credentialsValue=pem.encode(pem.certificates(certificate)[0])
+        )
     elif basic:
         await server.set_credentials(
             device_id, "MQTT_BASIC", credentialsValue=_basic_value(mqtt_client_id, mqtt_user, secret)
@@ -202,7 +208,7 @@ async def claim(
     ] = None,
 ) -> None:
     """Claim a device for your customer account."""
-    secret = secret_file.read_text().rstrip("\r\n") if secret_file else ""
+    secret = text_files.read_value(secret_file) if secret_file else ""
     answer = await server.claim(name, secret)
     if answer != "SUCCESS":
         raise UsageError(f"{name} was not claimed: {answer} (wrong or expired secret, or already claimed)")

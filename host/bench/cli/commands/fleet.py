@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from bench import file_limits, paths
@@ -186,8 +184,7 @@ def _light(plan: FleetPlan, served: ServerSession, prefix: str) -> LightFleet:
     tls = None
     if prepared.chosen.tls:
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        ca = x509.load_der_x509_certificate(prepared.place.ca)
-        tls.load_verify_locations(cadata=ca.public_bytes(Encoding.PEM).decode())
+        tls.load_verify_locations(cadata=prepared.place.ca)
         # the version that MicroPython supports
         tls.minimum_version = tls.maximum_version = ssl.TLSVersion.TLSv1_2
     endpoint = Endpoint(

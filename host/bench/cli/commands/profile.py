@@ -9,6 +9,7 @@ from bench.cli.options.operator_session import with_server
 from bench.cli.render import tables
 from bench.cli.render.tables import Json
 from bench.errors import UsageError
+from bench.input_files import pem
 from bench.registry.names import random_text
 from bench.registry.provision_type import ProvisionType
 from bench.rest_client import ThingsBoard
@@ -45,7 +46,7 @@ async def create(
         ProvisionType, typer.Option(help="The provisioning strategy.")
     ] = ProvisionType.ALLOW_CREATE_NEW_DEVICES,
     certificate: Annotated[
-        Path | None, typer.Option(help=f"With {_CHAIN}: the CA certificate that signs the devices' (PEM).")
+        Path | None, typer.Option(help=f"With {_CHAIN}: the CA certificate that signs the devices', PEM or DER.")
     ] = None,
     name_pattern: Annotated[
         str, typer.Option(help=f"With {_CHAIN}: a pattern whose first group is the device's name in its common name.")
@@ -63,7 +64,7 @@ async def create(
             name,
             strategy,
             key=None,
-            secret=certificate.read_text(),
+            secret=pem.encode(*pem.certificates(certificate)),
             certificateRegExPattern=name_pattern,
             allowCreateNewDevicesByX509Certificate=allow_create,
         )

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from bench.cli.options import text_files
 from bench.cli.options.common import Port
 from bench.cli.render import tables
 from bench.cli.render.tables import Json
@@ -17,6 +18,7 @@ from bench.dut.console import ConsoleClient, Setting
 from bench.dut.serial import PortBoard
 from bench.errors import BenchError, UsageError
 from bench.flash import inventory
+from bench.input_files import decoding
 
 app = typer.Typer(help="The settings of a running board, over its console (docs/settings.md).", no_args_is_help=True)
 
@@ -65,9 +67,9 @@ def change(
     if (value is not None) + (value_file is not None) + default > 1:
         raise UsageError("a value, --value-file and --default exclude each other: choose one")
     if value_file:
-        value = value_file.read_text().rstrip("\r\n")
+        value = text_files.read_value(value_file)
     elif value is None and not default and not sys.stdin.isatty():
-        value = sys.stdin.read().rstrip("\r\n")
+        value = text_files.read_value(decoding.STDIN)
     if not default:  # which removes any entry from the board's file
         if value is None:
             hidden = schema.require(name).is_secret

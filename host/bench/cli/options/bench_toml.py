@@ -21,6 +21,7 @@ from typing import Any
 
 from typer.models import OptionInfo
 
+from bench.cli.options import text_files
 from bench.contract import settings as schema
 from bench.errors import UsageError
 
@@ -55,7 +56,7 @@ def read(*commands: Callable[..., Any]) -> BenchToml:
     """
     file = path()
     try:
-        text = file.read_text()
+        text = text_files.read(file)
     except FileNotFoundError:
         return BenchToml()
     try:

@@ -14,9 +14,10 @@ from typing import Annotated, Concatenate, ParamSpec, TypeVar
 import httpx
 import typer
 
-from bench.cli.options import common, server_addresses
+from bench.cli.options import common, server_addresses, text_files
 from bench.cli.render.tables import DEFAULT_DATA, Data
 from bench.errors import BenchError, UsageError
+from bench.input_files import pem
 from bench.registry.files import DATABASE_FILE
 from bench.rest_client import ThingsBoard
 
@@ -38,7 +39,9 @@ PasswordFile = Annotated[
     Path | None,
     typer.Option(help=f"With --url: a file with the password. Without: ${_PASSWORD}, or a prompt."),
 ]
-Ca = Annotated[Path | None, typer.Option(help="With --url: certificates to trust, as PEM, instead of the system's.")]
+Ca = Annotated[
+    Path | None, typer.Option(help="With --url: certificates to trust, PEM or DER, instead of the system's.")
+]
 
 SERVER_OPTIONS: common.Options = {
     "data": (Data, DEFAULT_DATA),
@@ -147,10 +150,7 @@ def _client(where: ServerOptions) -> httpx.AsyncClient:
         raise UsageError(f"not a URL: {where.url}; write http://HOST:PORT or https://HOST")
     if httpx.URL(where.url).userinfo:
         raise UsageError("--url must not contain a user or password: use --user and --password-file")
-    try:
-        verify = ssl.create_default_context(cafile=where.ca) if where.ca else True
-    except (OSError, ssl.SSLError) as error:
-        raise UsageError(f"{where.ca} contains no certificates: name a PEM file") from error
+    verify = ssl.create_default_context(cadata=pem.encode(*pem.certificates(where.ca))) if where.ca else True
     return httpx.AsyncClient(base_url=where.url.rstrip("/"), verify=verify, timeout=_PATIENCE_S)
 
 
@@ -160,7 +160,7 @@ def _missing_user() -> str:
 
 def _password(where: ServerOptions) -> str:
     if where.password_file:
-        return where.password_file.read_text().rstrip("\r\n")
+        return text_files.read_value(where.password_file)
     return os.environ.get(_PASSWORD) or _typed_password(where.user)
 
 

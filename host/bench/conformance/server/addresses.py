@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from bench.conformance.check import NotHere
 from bench.errors import BenchError, UsageError
+from bench.input_files import pem
 
 PORTS = {"mqtt": 1883, "mqtts": 8883, "http": 80, "https": 443, "coap": 5683}
 _TLS = {"mqtts", "https"}
@@ -106,10 +107,7 @@ class CheckedAddresses:
     @cached_property
     def trust(self) -> ssl.SSLContext:
         """The context of TLS clients, which check the chain and the name. Raises UsageError for an invalid CA file."""
-        try:
-            return ssl.create_default_context(cafile=self._ca)
-        except (OSError, ssl.SSLError) as error:
-            raise UsageError(f"{self._ca} holds no certificates to trust: a PEM file is wanted") from error
+        return ssl.create_default_context(cadata=pem.encode(*pem.certificates(self._ca)) if self._ca else None)
 
     def plain(self, where: Address) -> socket.socket:
         """Return a TCP connection without TLS, also to an address for TLS.

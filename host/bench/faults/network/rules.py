@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from bench.errors import UsageError
+from bench.input_files import decoding
 
 
 class FaultKind(StrEnum):
@@ -179,7 +180,7 @@ def read_schedule(path: Path) -> list[Fault]:
         OSError: The file cannot be read.
     """
     try:
-        entries = json.loads(path.read_text())
+        entries = json.loads(decoding.read(path).content)
     except (ValueError, RecursionError):
         raise UsageError(f"{path} is not JSON") from None
     if not isinstance(entries, list) or not all(isinstance(each, dict) for each in entries):
