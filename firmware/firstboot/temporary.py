@@ -28,5 +28,5 @@ class Imports:
             if package.startswith("firstboot"):
                 del sys.modules[name]
                 if package in sys.modules:
-                    delattr(sys.modules[package], own)
+                    delattr(sys.modules[package], own)  # public names only
         gc.collect()

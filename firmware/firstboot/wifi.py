@@ -110,8 +110,9 @@ class Wifi(Link):
             wlan.disconnect()  # a join under way, left by a soft reset, makes the rest fail
             wlan.config(reconnects=_DRIVER_RETRIES)
             power_save = _POWER_SAVE[self._settings.text("wifi.power_save")]
-            if hasattr(wlan, power_save):
-                wlan.config(pm=getattr(wlan, power_save))
+            mode = getattr(wlan, power_save, None)  # public names only
+            if mode is not None:
+                wlan.config(pm=mode)
             if self._fixed:
                 wlan.ifconfig(self._fixed)
             self._wlan = wlan
