@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
@@ -45,6 +46,8 @@ def pytest_configure(config: pytest.Config) -> None:
     The user's cache is left alone: the run has one of its own, for its workers and commands as well. Real boards are
     an exception, as other programs have to see the locks on their ports.
     """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a script's background jobs have it, and all they start
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
     if config.stash[CHOICE].kind != "port" and not hasattr(config, "workerinput"):

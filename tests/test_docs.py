@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import typer
 
-from bench.cli import app
+from bench.cli.program import app
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -30,12 +30,29 @@ def user_cache() -> Path:
     Raises:
         BenchError: The folder below /tmp belongs to somebody else.
     """
-    folder = platformdirs.user_cache_path("firstboot")
-    if folder.is_absolute() and _is_writable(folder):  # without a home it is ~/.cache, as it stands
-        return folder
+    with suppress(RuntimeError):  # a user without a home
+        folder = platformdirs.user_cache_path("firstboot")
+        if folder.is_absolute() and _is_writable(folder):  # older releases return ~/.cache as it stands
+            return folder
+    return _below_tmp()
+
+
+def provide_home() -> None:
+    """Give this process and those that it starts a home if the user has none: esptool and mpremote end without one.
+
+    Raises:
+        BenchError: As for `user_cache`.
+    """
+    try:
+        Path.home()
+    except RuntimeError:  # a user id without a passwd entry, and no HOME
+        os.environ["HOME"] = str(_below_tmp())
+
+
+def _below_tmp() -> Path:
     folder = private_folder(Path(tempfile.gettempdir()) / f"firstboot-{os.geteuid()}")
     if folder.is_symlink() or folder.stat().st_uid != os.geteuid():
-        raise BenchError(f"{folder} belongs to somebody else: set XDG_CACHE_HOME to a folder of your own")
+        raise BenchError(f"{folder} belongs to somebody else: set HOME and XDG_CACHE_HOME to folders of your own")
     return folder
 
 

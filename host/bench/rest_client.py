@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 import httpx
 
+from bench import proxies
 from bench.errors import BenchError, NotFound, Refused
 from bench.text import printable
 
@@ -258,8 +259,9 @@ class ThingsBoard:
             raise Refused(f"{printable(str(error.object))} is not text: its characters cannot be encoded") from error
         except httpx.HTTPError as error:
             reason = str(error) or type(error).__name__
+            way = proxies.way(str(self._http.base_url)) if self._http.trust_env else ""
             raise BenchError(
-                f"cannot reach {self._http.base_url} ({reason}): is it running, and the URL right?"
+                f"cannot reach {self._http.base_url}{way} ({reason}): is it running, and the URL right?"
             ) from error
 
 

@@ -11,8 +11,8 @@ from contextlib import closing, contextmanager
 import pytest
 from typer.testing import CliRunner
 
-from bench.cli import app
 from bench.cli.commands import chaos
+from bench.cli.program import app
 from bench.errors import BenchError, UsageError
 from bench.faults import chaos_checks
 from bench.faults.chaos import Chaos

@@ -7,7 +7,7 @@ import pytest
 import tomlkit
 import typer
 
-from bench import cli
+from bench.cli import program
 from bench.cli.render import tables
 from bench.cli.render.progress import ProgressBars
 from bench.server.journal import Journal
@@ -71,7 +71,7 @@ def _commands(command, path=()):
         yield " ".join(path), command
 
 
-ALL = dict(_commands(typer.main.get_command(cli.app)))
+ALL = dict(_commands(typer.main.get_command(program.app)))
 
 
 def run(*words, **options):

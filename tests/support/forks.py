@@ -15,6 +15,7 @@ from pathlib import Path
 import bench.server.run.foreground
 import bench.server.run.in_process  # noqa: F401 - imported here once, so that no start imports it
 from bench import cli
+from bench.cli import program  # noqa: F401 - as above
 
 COLUMNS = {"COLUMNS": "200"}
 PATIENCE_S = 60.0

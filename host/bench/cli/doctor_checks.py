@@ -4,7 +4,6 @@ import errno
 import grp
 import os
 import platform
-import pwd
 import socket
 import subprocess
 import sys
@@ -148,12 +147,11 @@ def _group() -> Iterator[Finding]:
     if os.geteuid() == 0 or names[group] in (os.getegid(), *os.getgroups()):
         yield Finding(name="permission", detail=f"for serial ports, as a member of the group {group}")
         return
-    user = pwd.getpwuid(os.geteuid()).pw_name
     yield Finding(
         name="permission",
         severity=Severity.WARNING,
-        detail=f"{user} is not in the group {group}, which owns the serial ports",
-        fix=f"sudo usermod -aG {group} {user}, then log in again",
+        detail=f"this user is not in the group {group}, which owns the serial ports",
+        fix=ports.join_group(group),
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import httpx
 
+from bench import proxies
 from bench.errors import BenchError
 
 OnBytes = Callable[[int, int], None]
@@ -29,8 +30,10 @@ def fetch(url: str, on_progress: OnBytes) -> bytes:
         The content of the file.
 
     Raises:
+        BenchError: A proxy of the environment cannot be used.
         DownloadFailed: The server refuses, is silent for 30 s, or the file is larger than 16 MB.
     """
+    proxies.check()
     found = bytearray()
     try:
         with httpx.stream("GET", url, headers=_PLAIN, follow_redirects=True, timeout=_STALL_S) as answer:
@@ -43,9 +46,9 @@ def fetch(url: str, on_progress: OnBytes) -> bytes:
                     raise DownloadFailed(f"{url} is larger than {_LIMIT >> 20} MB, too large for an image")
                 on_progress(len(found), total)
     except httpx.HTTPStatusError as error:
-        raise DownloadFailed(f"{url} answers {error.response.status_code}") from None
+        raise DownloadFailed(f"{url}{proxies.way(url)} answers {error.response.status_code}") from None
     except httpx.TimeoutException:
-        raise DownloadFailed(f"{url} sent nothing for {_STALL_S:g} seconds") from None
+        raise DownloadFailed(f"{url}{proxies.way(url)} sent nothing for {_STALL_S:g} seconds") from None
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise DownloadFailed(f"{url}: {error or type(error).__name__}") from None
+        raise DownloadFailed(f"{url}{proxies.way(url)}: {error or type(error).__name__}") from None
     return bytes(found)

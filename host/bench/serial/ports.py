@@ -4,8 +4,8 @@ A port is a device (`/dev/ttyUSB0`) or one of pyserial's URLs, `rfc2217://HOST:P
 """
 
 import errno
-import getpass
 import os
+import pwd
 import re
 from collections.abc import Sequence
 from contextlib import suppress
@@ -240,7 +240,16 @@ def _permission_cure(port: str) -> str:
         group = "dialout"
     if group in ("root", "wheel"):
         return f"it belongs to root alone: add a udev rule, or run sudo chmod a+rw {port}"
-    return f"sudo usermod -aG {group} {getpass.getuser()}, then log in again"
+    return join_group(group)
+
+
+def join_group(group: str) -> str:
+    """Return what this user has to do to become a member of a group."""
+    try:
+        user = pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:  # as in a container with a user id of its own
+        return f"run this as a member of the group {group}, in a container by --group-add {group}"
+    return f"sudo usermod -aG {group} {user}, then log in again"
 
 
 def _users(port: str) -> str:

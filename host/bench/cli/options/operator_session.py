@@ -14,6 +14,7 @@ from typing import Annotated, Concatenate, ParamSpec, TypeVar
 import httpx
 import typer
 
+from bench import proxies
 from bench.cli.options import common, server_addresses, text_files
 from bench.cli.render.tables import DEFAULT_DATA, Data
 from bench.errors import BenchError, UsageError
@@ -150,6 +151,7 @@ def _client(where: ServerOptions) -> httpx.AsyncClient:
         raise UsageError(f"not a URL: {where.url}; write http://HOST:PORT or https://HOST")
     if httpx.URL(where.url).userinfo:
         raise UsageError("--url must not contain a user or password: use --user and --password-file")
+    proxies.check()
     verify = ssl.create_default_context(cadata=pem.encode(*pem.certificates(where.ca))) if where.ca else True
     return httpx.AsyncClient(base_url=where.url.rstrip("/"), verify=verify, timeout=_PATIENCE_S)
 

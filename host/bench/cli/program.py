@@ -1,0 +1,125 @@
+"""All commands of `bench`, and what becomes of their errors."""
+
+import errno
+import io
+import signal
+import sys
+from typing import Any
+
+import typer
+
+from bench import paths
+from bench.cli import INTERRUPTED
+from bench.cli.commands import (
+    audit,
+    board,
+    board_serve,
+    boards,
+    chaos,
+    conformance,
+    demo,
+    device,
+    doctor,
+    firmware,
+    flash,
+    fleet,
+    import_,
+    inventory,
+    measure,
+    monitor,
+    profile,
+    read_erase,
+    rpc,
+    serve,
+    settings,
+    telemetry,
+    tls,
+)
+from bench.cli.render import tables
+from bench.errors import BenchError
+
+app = typer.Typer(
+    help="firstboot's bench: flash boards, serve what they provision against, and test it all on virtual boards.",
+    epilog="Example: bench demo",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    add_completion=False,
+)
+app.command("serve", epilog="Example: bench serve --free-ports --ready-file ready.json")(serve.serve)
+app.command("demo", epilog="Example: bench demo --keep")(demo.demo)
+app.command("fleet", epilog="Example: bench fleet -n 200 --arrival restart")(fleet.fleet)
+app.command("measure", epilog="Example: bench measure -n 100 --plot boot.svg")(measure.measure)
+app.command("import", epilog="Example: bench import tray7.csv")(import_.import_devices)
+app.command("telemetry", epilog="Example: bench telemetry press-4 --follow")(telemetry.telemetry)
+app.command("rpc", epilog="Example: bench rpc press-4 blink '{\"times\": 3}'")(rpc.rpc)
+app.command("audit", epilog="Example: bench audit --limit 20 --json")(audit.audit)
+app.command("boards", epilog="Example: bench boards esp32_generic")(boards.boards)
+app.command("inventory", epilog="Example: bench inventory --probe --port /dev/ttyUSB0")(inventory.inventory)
+app.command("doctor", epilog="Example: bench doctor --server 192.168.1.10:1883")(doctor.doctor)
+app.command(
+    "conformance",
+    epilog="Example: bench conformance --url mqtt://tb.example --url http://tb.example:8080 --profile-key KEY",
+)(conformance.conformance)
+app.command("flash", epilog="Example: bench flash --port /dev/ttyUSB0 --board esp32_generic --wifi shopfloor")(
+    flash.flash
+)
+app.command("deploy", epilog="Example: bench deploy --port /dev/ttyUSB0")(flash.deploy)
+app.command("read", epilog="Example: bench read --port /dev/ttyUSB0 flash.bin")(read_erase.read)
+app.command("erase", epilog="Example: bench erase --port /dev/ttyUSB0 --partition vfs")(read_erase.erase)
+app.command("monitor", epilog="Example: bench monitor --port /dev/ttyUSB0 --reset --until connected")(monitor.monitor)
+app.add_typer(settings.app, name="settings")
+app.add_typer(profile.app, name="profile")
+app.add_typer(device.app, name="device")
+board.app.command("serve", epilog="Example: bench board serve board1 --pace")(board_serve.serve)
+app.add_typer(board.app, name="board")
+app.add_typer(chaos.app, name="chaos")
+app.add_typer(firmware.app, name="firmware")
+app.add_typer(tls.app, name="tls")
+
+# The root of typer's exceptions for wrong use. Typer has no name for it, and the origin of its click changes.
+_WRONG_USE: Any = typer.BadParameter.__base__
+# Exhausted resources of the machine: not a bug, and these errors have no file name.
+_USED_UP = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)
+_OF_CHIPS = ("board", "baud", "before", "after")
+
+
+def run() -> None:
+    """Run a command, and exit with its code."""
+    signal.signal(signal.SIGTERM, _terminate)
+    for stream in (sys.stdout, sys.stderr):  # a locale may lack the characters of a name
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        paths.provide_home()
+        sys.exit(app(standalone_mode=False, default_map=_Defaults()))
+    except BenchError as error:
+        tables.fail(str(error))
+        sys.exit(error.exit_code)
+    except _WRONG_USE as error:
+        if message := error.format_message():  # empty without a command, when the help is printed already
+            hint = f" ({error.ctx.command_path} --help)" if error.ctx else ""
+            tables.fail(f"{message}{hint}")
+        sys.exit(2)
+    except OSError as error:
+        if error.filename is None and error.errno not in _USED_UP:
+            raise
+        tables.fail(f"{error.filename or 'a limit of this machine is reached'}: {error.strerror}")
+        sys.exit(1)
+    except (KeyboardInterrupt, typer.Abort):
+        sys.exit(INTERRUPTED)
+
+
+class _Defaults(dict[str, Any]):
+    """Defaults for options from bench.toml, which is read only for commands that have some."""
+
+    def get(self, command: str, default: Any = None) -> Any:
+        if command not in ("flash", "read", "erase"):
+            return default
+        found = flash.read_toml().options
+        return found if command == "flash" else {name: found[name] for name in _OF_CHIPS if name in found}
+
+
+def _terminate(number: int, _frame: object) -> None:
+    """Exit as after an error, so that boards are switched off and servers are stopped."""
+    sys.exit(128 + number)
