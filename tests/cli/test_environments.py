@@ -59,7 +59,7 @@ def test_user_without_a_name_gets_a_cure(monkeypatch):
     monkeypatch.setattr(os, "geteuid", lambda: NOBODYS_ID)
     assert (
         ports.join_group("dialout")
-        == "run this as a member of the group dialout, in a container with --group-add dialout"
+        == "run this as a member of the group dialout, in a container by --group-add dialout"
     )
 
 
