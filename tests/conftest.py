@@ -240,7 +240,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if secrecy.searched.servers:
         found = secrecy.searched
         reported.append(
-            f"{found.secrets} secrets of {found.servers} servers were searched for in all that these said, "
+            f"{found.secrets} secrets of {found.servers} servers were searched for in their output, "
             f"{found.characters} characters: none was there"
         )
     if reported:

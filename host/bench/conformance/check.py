@@ -44,8 +44,8 @@ class Verdict(StrEnum):
 class Check(Generic[S]):
     """A check of one rule.
 
-    `name` is for good: reports are compared by it. `rule` is what holds, `source` where that is written. `run` returns
-    if it holds; else it raises Broken, NotHere, or BenchError for trouble.
+    `name` never changes: reports are compared by it. `rule` is what a subject must do, `source` where that is written.
+    `run` returns if it does; else it raises Broken, NotHere, or BenchError for trouble.
     """
 
     name: str

@@ -19,7 +19,7 @@ _BAD = (Verdict.BROKEN, Verdict.TROUBLE)
 
 def show_list(checks: Sequence[Check[Any]], *, as_json: bool) -> None:
     """Print the checks."""
-    rows = [{"check": each.name, "what holds": each.rule, "source": each.source} for each in checks]
+    rows = [{"check": each.name, "rule": each.rule, "source": each.source} for each in checks]
     tables.table(rows, as_json=as_json, empty="")
 
 
