@@ -34,5 +34,10 @@ def test_bug_is_all_that_is_found(tmp_path, name):
     assert found == [bug.check]
 
 
+@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name.replace(" ", "_"))
+def test_bug_has_its_place_in_the_firmware(bug):
+    assert bug.files()
+
+
 def test_every_check_finds_a_bug():
     assert {each.name for each in CHECKS} - {bug.check for bug in BUGS} == set()

@@ -140,7 +140,7 @@ def test_thousands_of_lost_connections_and_rotations_leave_nothing_behind(server
             session={"timeout_ms": 300, "queue": 8},
             files={**ca_file(server), "ca.der": authority.der, "main.py": MAIN},
         )
-        fate = Fate(4)
+        fate, rotations = Fate(4), CYCLES[tls] // 30
         files, unexplained, seen, written = [], [], 0, 0
         started = time.monotonic()
         with board.power_on(Conditions(heap=HEAPS[tls])) as power:
@@ -157,7 +157,9 @@ def test_thousands_of_lost_connections_and_rotations_leave_nothing_behind(server
                 if writes and not explained:
                     unexplained.append([each["event"] for each in events])
 
-            while fate.count["connections"] < CYCLES[tls]:
+            # a busy machine makes boards give up, and so fewer rotations
+            while fate.count["connections"] < CYCLES[tls] or fate.count["rotations"] <= rotations:
+                assert fate.count["connections"] < 5 * CYCLES[tls]
                 fate.cycle(scripted.accept(), look)
         took = time.monotonic() - started
     count = Counter(event["event"] for event in power.events)
@@ -171,7 +173,6 @@ def test_thousands_of_lost_connections_and_rotations_leave_nothing_behind(server
     assert unexplained == []
     # Files and sockets: never more than in the first cycles. It has one less if it gave up before it was looked at.
     assert max(files) == max(files[: len(files) // 10])
-    assert fate.count["rotations"] > CYCLES[tls] // 30
     report(
         f"soak {'over TLS' if tls else 'in clear'}: {dict(fate.count)} in {took:.0f} s, heap of {HEAPS[tls]}, "
         f"free at least {first} bytes in the second tenth, {last} in the last; {len(power.writes)} writes to the flash"
