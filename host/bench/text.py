@@ -1,6 +1,14 @@
-"""Text from elsewhere, made safe for terminals."""
+"""Text from elsewhere, made safe for terminals and spreadsheets."""
+
+# A spreadsheet reads a cell that begins so as a formula.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def printable(text: str) -> str:
     r"""Return a text in which all that a terminal obeys or cannot show is escaped as in Python: `\x1b`."""
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+
+
+def cell(text: str) -> str:
+    """Return a text as a cell of CSV; one that a spreadsheet would read as a formula begins with an apostrophe."""
+    return f"'{text}" if text.startswith(_FORMULA) else text

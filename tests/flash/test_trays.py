@@ -90,13 +90,37 @@ def test_numbers_that_are_too_few_or_there_twice_touch_no_board(server, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("name", "error"), [("press", "cannot all be called press"), ("{serial}", "give the serial numbers with --serials")]
+    ("name", "error"),
+    [
+        ("press", "cannot all be called press"),
+        ("{serial}", "give the serial numbers with --serials"),
+        ("{foo}", "--name knows {mac} and {serial} only"),
+        ("{mac}-{prefix", "--name knows {mac} and {serial} only"),
+    ],
 )
 def test_name_that_several_boards_would_have_is_refused(server, name, error):
     ports = ["--port", "rfc2217://127.0.0.1:1", "--port", "rfc2217://127.0.0.1:2"]
     done = bench("flash", *ports, *options(server, "--name", name))
     assert done.returncode == 2
     assert error in done.stderr
+
+
+def test_tray_of_another_place_is_refused(server):
+    before = set(server.data.parent.iterdir())
+    done = bench("flash", "--port", "rfc2217://127.0.0.1:1", *options(server, "--tray", "../../x"))
+    assert done.returncode == 2
+    assert "a name, not a path" in done.stderr
+    assert set(server.data.parent.iterdir()) == before
+
+
+@pytest.mark.parametrize("address", ["mqtt://127.0.0.1:1883", "127.0.0.300:1883", "[::1]:1883", "two words:1"])
+def test_server_that_is_not_a_host_is_refused_before_anything_is_written(server, address):
+    named = options(server)
+    named[named.index("--server") + 1] = address
+    done = bench("flash", "--port", "rfc2217://127.0.0.1:1", *named)
+    assert done.returncode == 2
+    assert f"not an address: {address}" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_tray_with_a_board_pulled_out_and_one_of_the_wrong_chip(server, tmp_path, report):

@@ -9,6 +9,11 @@ def trimmed(name: str) -> str:
     return name.strip(_TRIMMED)
 
 
+def with_colons(mac: str) -> str:
+    """Return a MAC (12 hex digits) as people write it; empty if it is."""
+    return ":".join(mac[at : at + 2] for at in range(0, len(mac), 2))
+
+
 def of_mac(mac: str) -> str:
     """Return the name of a board with this MAC (12 hex digits) whose `identity` settings are the defaults."""
     return f"firstboot-{mac}"

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from bench.contract import forms
 from bench.contract.credentials import BoardCredentialsType
 from bench.contract.settings_schema import SETTINGS, WATCHDOG_LEAST_S, SettingSpec
 from bench.errors import UsageError
@@ -64,7 +65,7 @@ def parse(name: str, text: str) -> Any:
             value = json.loads(text)
         except ValueError:
             value = None
-    if problem := spec.problem(value):
+    if problem := spec.problem(value) or forms.problem(name, value):
         raise UsageError(f"{name} {problem}")
     return value
 
@@ -118,6 +119,7 @@ def encode(*layers: Sections, host: str, port: int, key: str, secret: str) -> by
     }
     sections = merge(own, *layers)
     check(sections)
+    check_forms(sections)
     check_together(sections)
     return to_json(sections)
 
@@ -125,6 +127,22 @@ def encode(*layers: Sections, host: str, port: int, key: str, secret: str) -> by
 def to_json(sections: Sections) -> bytes:
     """Return settings as the file has them, unchecked: for those read from a board with firmware of any version."""
     return json.dumps(sections, indent=1, ensure_ascii=False).encode()
+
+
+def check_forms(sections: Sections, *, where: str = "settings") -> None:
+    """Raise for a host, an address or a name that no board could use.
+
+    Args:
+        sections: Settings by section and key, checked by `check`.
+        where: Begins the message.
+
+    Raises:
+        UsageError: A value has another form. The message has the cure.
+    """
+    for section, entries in sections.items():
+        for key, value in entries.items():
+            if problem := forms.problem(f"{section}.{key}", value):
+                raise UsageError(f"{where}.{section}.{key} {problem}")
 
 
 def check_together(sections: Sections) -> None:

@@ -9,11 +9,11 @@ from html import escape
 from pathlib import Path
 
 from bench import extras, paths
+from bench.contract.names import with_colons
 from bench.errors import BenchError
+from bench.text import cell
 
 _COLUMNS = ("name", "mac", "serial", "claim_secret")
-# A spreadsheet reads a cell that begins so as a formula.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 _PAGE = """\
 <!DOCTYPE html>
 <html lang="en">
@@ -96,8 +96,7 @@ def table(labels: Sequence[Label]) -> str:
     writer = csv.writer(text)
     writer.writerow(_COLUMNS)
     for each in labels:
-        cells = (each.name, _with_colons(each.mac), each.serial, each.secret)
-        writer.writerow(f"'{cell}" if cell.startswith(_FORMULA) else cell for cell in cells)
+        writer.writerow(map(cell, (each.name, with_colons(each.mac), each.serial, each.secret)))
     return text.getvalue()
 
 
@@ -126,10 +125,6 @@ def _item(label: Label) -> str:
         raise BenchError(f"no QR code holds a name of {len(label.name)} characters: choose a shorter one") from None
     # The quiet zone around it is part of a code.
     drawn = code.svg_inline(border=4, omitsize=True)
-    lines = {"name": label.name, "mac": _with_colons(label.mac), "serial": label.serial, "secret": label.secret}
+    lines = {"name": label.name, "mac": with_colons(label.mac), "serial": label.serial, "secret": label.secret}
     text_lines = "".join(f'<p class="{kind}">{escape(line)}</p>' for kind, line in lines.items() if line)
     return f"<li>{drawn}<div>{text_lines}</div></li>"
-
-
-def _with_colons(mac: str) -> str:
-    return ":".join(mac[at : at + 2] for at in range(0, len(mac), 2))

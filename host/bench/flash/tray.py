@@ -4,97 +4,138 @@ The folder of a tray holds `tray.json`, with the number and claim secret of each
 that was interrupted goes on: both stay with their boards, and finished boards are recognized by their name.
 """
 
-import csv
 import json
 import re
 import secrets
 import threading
-import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
-from itertools import count, islice, tee
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from itertools import islice, tee
 from pathlib import Path
-from typing import Any
 
 from bench import paths
 from bench.errors import UsageError
+from bench.flash import tray_results
 from bench.flash.labels import Label
+from bench.flash.serials import Serials
+from bench.flash.tray_results import TrayResult
+from bench.text import printable
 
 _FILE = "tray.json"
-_COUNTER = re.compile(r"^(.*?)(\d+)$")
-_COLUMN = "serial"
+_NAME = re.compile(r"[^/\\\x00-\x1f]{1,100}")
 _SECRET = 8  # bytes; short enough to be typed, and a wrong one ends the offer
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrayResult:
-    """The result for one board.
+def tray_folder(trays: Path, name: str) -> Path:
+    """Return the folder of a tray.
 
-    `error` is empty if it is online, and does not name the port; `when_ms` is Unix time in milliseconds.
+    Args:
+        trays: The folder of all trays.
+        name: The tray's name.
+
+    Raises:
+        UsageError: The name would lead to another place.
     """
-
-    port: str
-    mac: str
-    name: str
-    error: str = ""
-    image: str = ""
-    image_sha256: str = ""
-    micropython: str = ""
-    firmware: str = ""
-    written: list[str] = field(default_factory=list)
-    sent: int = 0
-    seconds: dict[str, float] = field(default_factory=dict)
-    when_ms: int = field(default_factory=lambda: time.time_ns() // 1_000_000)
+    if not _NAME.fullmatch(name) or name.startswith("."):
+        raise UsageError(
+            f"--tray {printable(name)}: a name, not a path: without / and \\, and not beginning with a dot"
+        )
+    return trays / name
 
 
 class Tray:
-    """The tray in a folder, new or continued. May be used from several threads."""
+    """The tray in a folder, new or continued. May be used from several threads.
 
-    def __init__(self, folder: Path, serials: Iterator[str] | None = None, *, boards: int = 1) -> None:
+    Boards get their numbers in the order of their ports, whichever answers first: a port's turn comes when those
+    before it have a number, or are done. One that is done without a number leaves its place free.
+    """
+
+    def __init__(self, folder: Path, serials: Serials | None = None, *, ports: Sequence[str] = ("",)) -> None:
         """Begin the tray, or continue the one that is in the folder.
 
         Args:
             folder: The folder; it is made private.
             serials: Serial numbers to assign; None if boards have none.
-            boards: The number of boards.
+            ports: The boards' ports.
 
         Raises:
             UsageError: There are fewer serial numbers than boards.
         """
         self.folder = paths.private_folder(folder)
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
+        self._turns = list(ports)
+        self._done: set[str] = set()
         try:
             kept: dict[str, dict[str, str]] = json.loads((folder / _FILE).read_text())
         except FileNotFoundError:
             kept = {}
         self._given = kept.get("serials", {})
         self._secrets = kept.get("claim_secrets", {})
-        taken = set(self._given.values())
+        self._of_macs = serials.of_macs if serials else {}
+        taken = {*self._given.values(), *self._of_macs.values()}
         self._free: Iterator[str] | None = None
         if serials is not None:
-            self._free, ahead = tee(each for each in serials if each not in taken)
+            boards = len(ports)
+            self._free, ahead = tee(each for each in serials.free if each not in taken)
             if (enough := len(taken) + sum(1 for _ in islice(ahead, boards))) < boards:
                 raise UsageError(f"there are {boards} boards and {enough} serial numbers: --serials names too few")
 
-    def serial(self, mac: str) -> str:
-        """Return the serial number of a board: the one it has, or the next; empty without serial numbers.
+    def serial(self, mac: str, port: str = "") -> str:
+        """Return the serial number of a board: its own, or the next; empty without serial numbers.
+
+        It waits for the port's turn.
 
         Args:
             mac: The board's MAC, 12 hex digits.
+            port: The port that it is on.
 
         Raises:
-            UsageError: There is no number left.
+            UsageError: There is no number left, or the file with the numbers has another one for this board.
         """
         if self._free is None:
             return ""
         with self._lock:
-            if mac not in self._given:
-                number = next(self._free, None)
-                if number is None:
-                    raise UsageError(f"there is no serial number left for the board {mac}: --serials names too few")
-                self._given[mac] = number
-                self._keep()
-            return self._given[mac]
+            self._lock.wait_for(lambda: port not in self._turns or self._turns[0] == port)
+            try:
+                return self._serial(mac)
+            finally:
+                self._end_turn(port)
+
+    def leave(self, port: str) -> None:
+        """End a port's turn: its board gets no number any more."""
+        with self._lock:
+            if port in self._turns:
+                self._done.add(port)
+                self._next_turns()
+
+    def _serial(self, mac: str) -> str:
+        assert self._free is not None
+        own, given = self._of_macs.get(mac), self._given.get(mac)
+        if own and given and own != given:
+            raise UsageError(
+                f"the board {mac} has the serial number {given} in this tray, and {own} in the file: correct the "
+                "file, or begin another tray with --tray"
+            )
+        number = given or own or next(self._free, None)
+        if number is None:
+            raise UsageError(f"there is no serial number for the board {mac}: --serials names too few, or other MACs")
+        if number != given:
+            self._given[mac] = number
+            self._keep()
+        return number
+
+    def _end_turn(self, port: str) -> None:
+        if port in self._turns:
+            self._turns.remove(port)
+            self._next_turns()
+
+    def _next_turns(self) -> None:
+        """Pass over those that are done; the place of a board that was never seen stays free."""
+        while self._turns and self._turns[0] in self._done:
+            port = self._turns.pop(0)
+            if self._free is not None and not any(each.mac in self._given for each in self.results_on(port)):
+                next(self._free, None)
+        self._lock.notify_all()
 
     def claim_secret(self, mac: str) -> str:
         """Return the claim secret of the board with this MAC (12 hex digits): 16 hex digits, the same each time."""
@@ -114,14 +155,20 @@ class Tray:
             (self.folder / f"board-{port}.json").unlink(missing_ok=True)
             file = self.folder / f"board-{result.mac or port}.json"
             paths.write_private(file, json.dumps(asdict(result), indent=1).encode())
+            table = tray_results.table(self.results(), self._given)
+            paths.write_private(self.folder / tray_results.FILE, table.encode())
 
     def results(self) -> list[TrayResult]:
         """Return the results so far, one a board."""
         return [TrayResult(**json.loads(file.read_text())) for file in self._files()]
 
+    def results_on(self, port: str) -> list[TrayResult]:
+        """Return the results for boards that were on a port."""
+        return [each for each in self.results() if each.port == port]
+
     def finished(self, port: str) -> TrayResult | None:
         """Return the result for the last board that got online on a port, if there is one."""
-        there = [each for each in self.results() if each.port == port and not each.error]
+        there = [each for each in self.results_on(port) if not each.error]
         return max(there, key=lambda each: each.when_ms, default=None)
 
     def labels(self) -> list[Label]:
@@ -143,39 +190,3 @@ class Tray:
 
     def _files(self) -> list[Path]:
         return sorted(self.folder.glob("board-*.json"))
-
-
-def serials(text: str) -> Iterator[str]:
-    """Return serial numbers: those of a CSV file in UTF-8, or an endless count.
-
-    Args:
-        text: The name of a CSV file with a column `serial`, or the first number, e.g. `press-0041`.
-
-    Raises:
-        UsageError: It is neither, or the file has no such column, an empty number, or a number twice.
-        OSError: The file cannot be read.
-    """
-    path = Path(text)
-    if path.suffix == ".csv":
-        return iter(_of_file(path))
-    if not (found := _COUNTER.match(text)):
-        raise UsageError(f"{text!r} is not a .csv file, and does not end in digits: write e.g. press-0041")
-    prefix, digits = found.groups()
-    return (f"{prefix}{number:0{len(digits)}d}" for number in count(int(digits)))
-
-
-def _of_file(path: Path) -> list[str]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows: list[dict[str, Any]] = list(csv.DictReader(file))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{path} is not a CSV file in UTF-8: {error}") from error
-    if not rows or _COLUMN not in rows[0]:
-        raise UsageError(f"{path} has no column {_COLUMN}: its first line names the columns")
-    numbers = [str(row[_COLUMN] or "").strip() for row in rows]
-    for line, number in enumerate(numbers, start=2):
-        if not number:
-            raise UsageError(f"{path}, line {line}: there is no {_COLUMN}")
-        if numbers.index(number) != line - 2:
-            raise UsageError(f"{path}, line {line}: {number} is there twice")
-    return numbers

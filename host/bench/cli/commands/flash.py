@@ -3,30 +3,34 @@
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from bench import boards
-from bench.cli.options import bench_toml, board_setup, wifi_network
+from bench.cli.options import bench_toml, board_setup, text_files, wifi_network
 from bench.cli.options.bench_toml import BenchToml
 from bench.cli.options.board_setup import BoardOptions, BoardTemplate
 from bench.cli.options.common import PORT_HELP, After, AfterOption, BeforeOption
 from bench.cli.render import flash_results, progress, tables
 from bench.cli.render.progress import ProgressBar, ProgressBars, WorkStopped
 from bench.cli.render.tables import Json
+from bench.contract import forms
 from bench.errors import BenchError, UsageError
-from bench.flash import bring_up, firmware, images, inventory, labels
+from bench.flash import bring_up, firmware, images, inventory, labels, serials
 from bench.flash.job import PATIENCE_S, FlashJob, FlashOutcome
 from bench.flash.probe import ProbedBoard
 from bench.flash.progress import ProgressReporter
-from bench.flash.tray import Tray, TrayResult, serials
+from bench.flash.serials import Serials
+from bench.flash.tray import Tray, tray_folder
+from bench.flash.tray_results import TrayResult
 from bench.serial import ports
 
 _TRAY = "tray"
 _TURN_S = 0.2
-_ANY_MAC = "0" * 12
+_ANY_MAC, _ANY_SERIAL = "0" * 12, "0"
 
 Work = Callable[[FlashJob, ProgressReporter, FlashOutcome], None]
 
@@ -56,7 +60,9 @@ def flash(
     serial: Annotated[
         str,
         typer.Option(
-            "--serials", help="Serial numbers: a CSV file with a column serial, or the first number, e.g. p-001."
+            "--serials",
+            help="Serial numbers in the order of the ports: the first one, e.g. p-001, or a CSV file with a column "
+            "serial, and mac for those of certain boards.",
         ),
     ] = "",
     tray: Annotated[str, typer.Option(help="A name for these boards, so that an interrupted run can continue.")] = "",
@@ -83,8 +89,8 @@ def flash(
     kept = None
     if len(lines) > 1 or tray or serial or claimable:
         labels.check()
-        folder = chosen.where.data / "trays" / (tray or _TRAY)
-        kept = Tray(folder, serials(serial) if serial else None, boards=len(lines))
+        folder = tray_folder(chosen.where.data / "trays", tray or _TRAY)
+        kept = Tray(folder, _serials(serial) if serial else None, ports=lines)
     settings = {
         **toml.settings,
         "wifi": {**wifi_network.choose(definition, toml, wifi), **toml.settings.get("wifi", {})},
@@ -92,14 +98,14 @@ def flash(
     prepared = chosen.prepare()
     _check_reachable(prepared, lines)
     # settings that do not fit each other are refused before any board is touched
-    prepared.files(definition, _ANY_MAC, name=template, **settings)
+    prepared.files(definition, _ANY_MAC, name=_called(template, _ANY_MAC, _ANY_SERIAL), **settings)
     with progress.download(definition.image.file, as_json=as_json) as on_progress:
         found = images.find(definition, image, on_progress=on_progress)
     if found.notice:
         tables.warn(found.notice)
 
-    def files_of(mac: str) -> Mapping[str, bytes]:
-        called = template.replace("{mac}", mac).replace("{serial}", kept.serial(mac) if kept else "")
+    def files_of(line: str, mac: str) -> Mapping[str, bytes]:
+        called = _called(template, mac, kept.serial(mac, line) if kept else "")
         sections = settings
         if claimable and kept:
             sections = {**settings, "claim": {**settings.get("claim", {}), "secret": kept.claim_secret(mac)}}
@@ -114,7 +120,7 @@ def flash(
             parts=parts,
             firmware=package,
             version="" if files else firmware.version(),
-            files=files_of,
+            files=partial(files_of, line),
             erase=erase,
             baud=baud,
             before=before or "",
@@ -164,10 +170,20 @@ def _check_name(template: str, lines: list[str], *, numbered: bool) -> None:
     """Raise UsageError unless each board gets a name of its own."""
     if "{serial}" in template and not numbered:
         raise UsageError("--name contains {serial}: give the serial numbers with --serials")
+    if template and (problem := forms.name_problem(template, ("{mac}", "{serial}"))):
+        raise UsageError(f"--name {problem}")
     if template and len(lines) > 1 and "{mac}" not in template and "{serial}" not in template:
         raise UsageError(
             f"{len(lines)} boards cannot all be called {template}: write {{mac}} or {{serial}} into --name"
         )
+
+
+def _serials(text: str) -> Serials:
+    return serials.of_table(text_files.read(Path(text)), text) if serials.is_file(text) else serials.counted(text)
+
+
+def _called(template: str, mac: str, serial: str) -> str:
+    return template.replace("{mac}", mac).replace("{serial}", serial)
 
 
 def _own(folder: Path | None) -> dict[str, bytes]:
@@ -224,6 +240,16 @@ def _one(
     job: FlashJob, work: Work, bar: ProgressBar, kept: Tray | None, image: images.CheckedImage | None
 ) -> TrayResult:
     """Do the work on one board, and record the result."""
+    try:
+        return _finished(job, work, bar, kept, image)
+    finally:
+        if kept:
+            kept.leave(job.port)
+
+
+def _finished(
+    job: FlashJob, work: Work, bar: ProgressBar, kept: Tray | None, image: images.CheckedImage | None
+) -> TrayResult:
     before = kept.finished(job.port) if kept and not job.erase else None
     if before and bring_up.is_online(job.port, before.name):
         bar.end(f"{before.name} was already finished", good=True)

@@ -71,6 +71,7 @@ def read(*commands: Callable[..., Any]) -> BenchToml:
         if not isinstance(wifi.get(name, ""), str):
             raise UsageError(f"{file}: wifi.{name} must be a string")
     schema.check(settings, where=f"{file}: settings")
+    schema.check_forms(settings, where=f"{file}: settings")
     if wifi.get("password") and file.stat().st_mode & 0o077:
         raise UsageError(f"{file} holds a password, and others can read it: chmod 600 {file}")
     known = {name: parameter for command in commands for name, parameter in _options(command)}

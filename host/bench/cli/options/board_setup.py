@@ -14,13 +14,14 @@ from bench import addresses
 from bench.boards import BoardDefinition
 from bench.cli.options import common, operator_session, server_addresses
 from bench.cli.options.operator_session import ServerOptions, run_on_server
-from bench.contract import names, settings
+from bench.contract import forms, names, settings
 from bench.contract.credentials import BoardCredentialsType
 from bench.errors import UsageError
 from bench.flash import device_config
 from bench.flash.device_config import Choices, Claim, Place, Transport
 from bench.registry.provision_type import ProvisionType
 from bench.server.tls import authority
+from bench.text import printable
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -277,6 +278,9 @@ def _http_port(url: str, host: str) -> int:
 def host_and_port(text: str) -> tuple[str, int]:
     """Split HOST:PORT. Raises UsageError."""
     host, _, port = text.rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise UsageError(f"not an address: {text}; write HOST:PORT, e.g. 192.168.1.10:1883")
+    shown = printable(text.rpartition("@")[2])  # what is before it may be a password
+    if not host or not port.isdecimal() or not port.isascii() or not 0 < int(port) < 65536:
+        raise UsageError(f"not an address: {shown}; write HOST:PORT, e.g. 192.168.1.10:1883")
+    if problem := forms.host_problem(host):
+        raise UsageError(f"not an address: {shown} {problem}; write HOST:PORT, e.g. 192.168.1.10:1883")
     return host, int(port)

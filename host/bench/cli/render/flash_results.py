@@ -5,7 +5,7 @@ from pathlib import Path
 
 from bench.cli.render import tables
 from bench.errors import BenchError
-from bench.flash.tray import TrayResult
+from bench.flash.tray_results import FILE, TrayResult
 
 
 def show(results: list[TrayResult], *, as_json: bool, folder: Path | None = None) -> None:
@@ -39,7 +39,7 @@ def show(results: list[TrayResult], *, as_json: bool, folder: Path | None = None
     else:
         _show_times(results[0])
     if folder and not as_json:
-        tables.echo(f"results, and labels to print: {folder}")
+        tables.echo(f"results ({FILE}), and labels to print: {folder}")
     if len(results) == 1 and failed:
         raise BenchError(f"{failed[0].port}: {failed[0].error}")
     if failed:
