@@ -37,7 +37,7 @@ BOARD = {
     "settings list": (),
     "settings get": ("wifi.ssid",),
     "settings set": ("wifi.ssid", "Hall"),
-    "monitor": ("--timeout", "1"),
+    "monitor": ("--until", "connected", "--timeout", "30"),
 }
 # Of what these are given to show, tests elsewhere or below have more.
 OTHERS = {

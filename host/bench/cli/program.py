@@ -1,10 +1,11 @@
 """All commands of `bench`, and what becomes of their errors."""
 
 import errno
+import importlib.metadata
 import io
 import signal
 import sys
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -36,16 +37,33 @@ from bench.cli.commands import (
     tls,
 )
 from bench.cli.render import tables
+from bench.cli.render.help import App
 from bench.errors import BenchError
 
-app = typer.Typer(
-    help="firstboot's bench: flash boards, serve what they provision against, and test it all on virtual boards.",
-    epilog="Example: bench demo",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-    add_completion=False,
-)
+SECTIONS = {
+    "Boards": ("flash", "deploy", "monitor", "settings", "inventory", "boards", "read", "erase"),
+    "Server": ("serve", "profile", "device", "import", "telemetry", "rpc", "audit", "tls"),
+    "Tests": ("board", "measure", "fleet", "conformance", "chaos"),
+    "Tools": ("demo", "doctor", "firmware"),
+}
+app = App(sections=SECTIONS, epilog="Example: bench demo", pretty_exceptions_enable=False)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        tables.echo(f"firstboot {importlib.metadata.version('firstboot')}")
+        raise typer.Exit
+
+
+@app.callback()
+def bench(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """Flash boards, serve what they provision against, and test it all on virtual boards."""
+
+
 app.command("serve", epilog="Example: bench serve --free-ports --ready-file ready.json")(serve.serve)
 app.command("demo", epilog="Example: bench demo --keep")(demo.demo)
 app.command("fleet", epilog="Example: bench fleet -n 200 --arrival restart")(fleet.fleet)
@@ -92,7 +110,7 @@ def run() -> None:
             stream.reconfigure(errors="backslashreplace")
     try:
         paths.provide_home()
-        sys.exit(app(standalone_mode=False, default_map=_Defaults()))
+        sys.exit(app(prog_name="bench", standalone_mode=False, default_map=_Defaults()))
     except BenchError as error:
         tables.fail(str(error))
         sys.exit(error.exit_code)

@@ -13,12 +13,13 @@ from bench import boards
 from bench.cli.options import board_setup, keyboard
 from bench.cli.options.board_setup import BoardOptions
 from bench.cli.render import event_lines, tables
+from bench.cli.render.help import App
 from bench.cli.render.tables import DEFAULT_DATA, Data
 from bench.errors import BenchError, UsageError
 from bench.virtual.board import VirtualBoard, mac_address
 from bench.virtual.environment import CHIP_HEAP, Conditions, Cut
 
-app = typer.Typer(help="Virtual boards: an ESP32's flash in a file, booted on this machine.", no_args_is_help=True)
+app = App(help="Virtual boards: an ESP32's flash in a file, booted on this machine.")
 
 _POLL_S = 0.05
 _HEAP = re.compile(r"[1-9][0-9]{0,6}k")

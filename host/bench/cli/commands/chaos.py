@@ -17,6 +17,7 @@ import typer
 from bench import paths
 from bench.cli.options.board_setup import host_and_port
 from bench.cli.render import tables
+from bench.cli.render.help import App
 from bench.cli.render.tables import DEFAULT_DATA, Data
 from bench.errors import BenchError, UsageError
 from bench.faults.chaos_scenario import Family, draw_round
@@ -24,7 +25,7 @@ from bench.faults.network.framing import Protocol, Route
 from bench.faults.network.network import Network
 from bench.faults.network.rules import USUAL, Direction, Fault, FaultEvent, direction_of, kind_of, read_schedule
 
-app = typer.Typer(help="Faults on purpose: of a network, a server, and boards.", no_args_is_help=True)
+app = App(help="Faults on purpose: of a network, a server, and boards.")
 
 _TURN_S = 0.2
 _USUAL = {

@@ -10,12 +10,13 @@ import typer
 from bench.cli.options import text_files
 from bench.cli.options.operator_session import with_server
 from bench.cli.render import tables
+from bench.cli.render.help import App
 from bench.cli.render.tables import Json
 from bench.errors import BenchError, UsageError
 from bench.input_files import pem
 from bench.rest_client import NoAnswer, ThingsBoard
 
-app = typer.Typer(help="Devices on the server.", no_args_is_help=True)
+app = App(help="Devices on the server.")
 
 Secrets = Annotated[bool, typer.Option("--show-secrets", help="Show the access token, or other credentials.")]
 

@@ -6,10 +6,11 @@ from typing import Annotated
 import typer
 
 from bench.cli.render import tables
+from bench.cli.render.help import App
 from bench.cli.render.tables import Json
 from bench.flash import firmware
 
-app = typer.Typer(help="The firmware: for a board's file system, or for an image of your own.", no_args_is_help=True)
+app = App(help="The firmware: for a board's file system, or for an image of your own.")
 
 
 @app.command(epilog="Example: bench firmware build --out build/firmware")

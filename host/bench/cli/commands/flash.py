@@ -36,7 +36,9 @@ Work = Callable[[FlashJob, ProgressReporter, FlashOutcome], None]
 
 Ports = Annotated[
     list[str],
-    typer.Option("--port", help=f"{PORT_HELP}. Repeatable, for a tray. Not needed if only one port fits."),
+    typer.Option(
+        "--port", metavar="PORT", help=f"{PORT_HELP}. Repeatable, for a tray. Not needed if only one port fits."
+    ),
 ]
 Patience = Annotated[
     float, typer.Option("--timeout", min=1, help="Seconds that a board may need to get online after its start.")

@@ -7,6 +7,7 @@ import typer
 
 from bench.cli.options.operator_session import with_server
 from bench.cli.render import tables
+from bench.cli.render.help import App
 from bench.cli.render.tables import Json
 from bench.errors import UsageError
 from bench.input_files import pem
@@ -14,7 +15,7 @@ from bench.registry.names import random_text
 from bench.registry.provision_type import ProvisionType
 from bench.rest_client import ThingsBoard
 
-app = typer.Typer(help="Device profiles: which devices may provision, and how.", no_args_is_help=True)
+app = App(help="Device profiles: which devices may provision, and how.")
 
 Secrets = Annotated[bool, typer.Option("--show-secrets", help="Show the provisioning secret.")]
 _CHAIN = ProvisionType.X509_CERTIFICATE_CHAIN

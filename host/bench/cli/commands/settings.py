@@ -12,6 +12,7 @@ import typer
 from bench.cli.options import text_files
 from bench.cli.options.common import Port
 from bench.cli.render import tables
+from bench.cli.render.help import App
 from bench.cli.render.tables import Json
 from bench.contract import settings as schema
 from bench.dut.console import ConsoleClient, Setting
@@ -20,7 +21,7 @@ from bench.errors import BenchError, UsageError
 from bench.flash import inventory
 from bench.input_files import decoding
 
-app = typer.Typer(help="The settings of a running board, over its console (docs/settings.md).", no_args_is_help=True)
+app = App(help="The settings of a running board, over its console (docs/settings.md).")
 
 _SHOWN = {True: "(set)", False: "(not set)"}
 

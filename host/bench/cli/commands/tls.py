@@ -8,10 +8,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from bench.cli.render import tables
+from bench.cli.render.help import App
 from bench.cli.render.tables import DEFAULT_DATA, Data, Json
 from bench.server.tls import authority
 
-app = typer.Typer(help="TLS: the server's certificate and its CA.", no_args_is_help=True)
+app = App(help="TLS: the server's certificate and its CA.")
 
 
 @app.command(epilog="Example: bench tls show --out-dir certificates")

@@ -32,7 +32,7 @@ class After(StrEnum):
     NO_RESET = "no-reset"
 
 
-Port = Annotated[str, typer.Option("--port", help=f"{PORT_HELP}. Not needed if only one port fits.")]
+Port = Annotated[str, typer.Option("--port", metavar="PORT", help=f"{PORT_HELP}. Not needed if only one port fits.")]
 BoardName = Annotated[str, typer.Option("--board", help="A board definition in boards/.")]
 Baud = Annotated[int, typer.Option("--baud", min=0, help="Baud rate for esptool. 0: as in the definition.")]
 BeforeOption = Annotated[
