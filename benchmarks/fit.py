@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import BenchError
+from bench.flash import firmware
 from bench.virtual.environment import Conditions
 from benchmarks.boots import Bench, BootFailed, boot
 from benchmarks.report import Aim, Figure, Section
@@ -20,7 +21,7 @@ _HEAP_PROOFS = 3
 _PATIENCE_S = 60.0
 
 # A main.py with which a board orders itself to rotate or reset as soon as it listens, on its second power cycle.
-_ORDERS = b"""
+_ORDERS = """
 import os
 from firstboot import app, board, factory_reset, rpc
 usual = rpc.Handler.begin
@@ -32,7 +33,7 @@ def begin(self, client):
 def rotate(self, client):
     self._attributes(client, {"rotateCredentials": "1"})
 def reset(self, client):
-    factory_reset.reset(self._vault, factory_reset.CREDENTIALS, "server")
+    factory_reset.reset(self.vault, factory_reset.CREDENTIALS, "server")
     board.reset()
 rpc.Handler.did = False
 if "vault.0" in os.listdir("/") and board.reset_cause() == "power_on":
@@ -133,7 +134,8 @@ def _writes(bench: Bench, step: Callable[[str], None]) -> Section:
         sections, files = _set_up(bench, "mqtt", tls=kind == "X509_CERTIFICATE", kind=kind)
         for order in ("rotate", "reset"):
             step(f"writes to the flash: {order}, {kind}")
-            board = bench.board({**files, "main.py": _ORDERS % order.encode()}, **sections)
+            program = firmware.shortened().applied_to(_ORDERS % order).encode()
+            board = bench.board({**files, "main.py": program}, **sections)
             first = boot(board)
             section.rows[f"first boot, {kind}"] = _row(first.writes)
             with board.power_on() as power:

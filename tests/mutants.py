@@ -169,7 +169,10 @@ class Copies:
             for part in ("firmware", "host", "tests"):
                 shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
             shutil.copy(ROOT / "pyproject.toml", copy)
-            (copy / "build").symlink_to(ROOT / "build")
+            # what is fetched is shared, what is compiled of a mutant goes with the copy
+            (copy / "build").mkdir()
+            for made in (ROOT / "build").glob("micropython-*"):
+                (copy / "build" / made.name).symlink_to(made)
             self._free.put(copy)
 
     def survives(self, mutant: Mutant) -> bool:

@@ -215,7 +215,6 @@ def test_firmware_is_bytecode_of_abi_6_for_every_chip():
             assert content[:3] == b"M\x06\x00", name
 
 
-def test_firmware_that_does_not_compile_has_the_place(tmp_path):
-    (tmp_path / "bad.py").write_text("def :\n")
+def test_firmware_that_does_not_compile_has_the_place():
     with pytest.raises(BenchError, match=r"bad\.py"):
-        firmware.compile_mpy(tmp_path / "bad.py", "bad.py")
+        firmware.compile_mpy(b"def :\n", "bad.py")

@@ -18,6 +18,7 @@ from bench.faults import chaos_checks
 from bench.faults.chaos import Chaos
 from bench.faults.chaos_checks import RoundFailed
 from bench.faults.chaos_scenario import Family, draw_round
+from tests.support import micropython
 
 PATIENCE_S = 20.0
 A, B = b"\x30\x02aa", b"\x30\x02bb"
@@ -198,7 +199,7 @@ QUIET = next(number for number in range(1, 1000) if not draw_round(3, number, [F
 def test_chaos_finds_a_defect_and_its_command_has_it_again(tmp_path, monkeypatch, defect):
     monkeypatch.setattr("bench.faults.chaos_checks.PATIENCE_S", 5.0)
     program, message = DEFECTS[defect]
-    (tmp_path / "defect.py").write_bytes(program)
+    (tmp_path / "defect.py").write_text(micropython.reaching_in(program.decode()))
     command = ["chaos", "run", "--seed", "3", "--rounds", str(QUIET + 1), "--only", "network"]
     command += ["--data", str(tmp_path / "data"), "--add", f"main.py={tmp_path / 'defect.py'}", "--json"]
     rounds = []

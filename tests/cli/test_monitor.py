@@ -6,6 +6,9 @@ import signal
 import subprocess
 import sys
 
+import pytest
+
+from bench.flash import firmware
 from tests.support.serial_lines import Bridge, Served
 from tests.support.servers import PATIENCE_S
 
@@ -99,6 +102,33 @@ def test_events_in_words_and_all_else_as_it_is(bridge):
     assert r"new\ud800" in new
     assert "[red]" in new
     assert connected.endswith("connected as press-4")
+
+
+@pytest.mark.parametrize("has_names", [False, True])
+def test_tracebacks_have_the_names_of_the_sources(bridge, tmp_path, has_names):
+    """Of this bench's firmware, or of the one whose names are given."""
+    names, path = firmware.shortened().names, tmp_path / "names.json"
+    path.write_text(json.dumps({"firstboot/app.py": {names["_attempt"]: "_of_old", "_never": "_x"}}))
+    watching = watched(bridge, "--until", "crash", *(["--names", str(path)] if has_names else []))
+    bridge.send(b"Traceback (most recent call last):\r\n")
+    bridge.send(b'  File "main.py", line 7, in <module>\r\n')
+    bridge.send(b'  File "firstboot.app", line 155, in %s\r\n' % names["_attempt"].encode())
+    bridge.send(b"AttributeError: 'App' object has no attribute '%s'\r\n" % names["_attempt"].encode())
+    bridge.send(b'{"event": "crash", "ms": 70, "kind": "AttributeError"}\n')
+    code, output, complaint = ended(watching)
+    assert (code, complaint) == (0, "")
+    shown = "_of_old" if has_names else "_attempt"
+    _, main, frame, error, _ = output.splitlines()
+    assert main.endswith('File "main.py", line 7, in <module>')
+    assert frame.endswith(f'File "firstboot/app.py", line 155, in {shown}')
+    assert error.endswith(f"AttributeError: 'App' object has no attribute '{shown}'")
+
+
+def test_file_without_names(serial_device, tmp_path):
+    (tmp_path / "names.json").write_text("[]")
+    code, output, complaint = ended(monitor("--port", str(serial_device.path), "--names", str(tmp_path / "names.json")))
+    assert (code, output, complaint.count("\n")) == (2, "", 1)
+    assert "names.json of bench firmware build" in complaint
 
 
 def test_json_is_one_object_a_line(bridge):

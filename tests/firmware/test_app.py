@@ -106,7 +106,12 @@ def live(app):
         if name == "NetworkError":
             failure.retry_ms = int(argument or "0")
         raise failure
-    setattr(*{"link": (app._link, "up"), "clock": (clock, "ensure"), "online": (app, "_connect")}[step], fail)
+    if step == "link":
+        app._link.up = fail
+    elif step == "clock":
+        clock.ensure = fail
+    else:
+        app._connect = fail
 
 events.emit = emit
 module.Vault = Vault

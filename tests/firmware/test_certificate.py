@@ -21,8 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from bench import paths
-from bench.flash.firmware import compile_mpy
+from bench.flash import firmware
 from bench.virtual import unix_port
 from tests.support import certificates, micropython
 from tests.support.mqtt_packets import VERSIONS, request_body
@@ -402,9 +401,10 @@ def test_micropython_trusts_it_in_mutual_tls(all_made):
 def run_compiled(tmp_path):
     """Run code on a unix port that has the firmware as a board has it, in a heap of so many KiB."""
     (tmp_path / "firstboot").mkdir()
+    built = firmware.files()
     for name in ("__init__", "proof", "p256", "x509"):
         path = f"firstboot/{name}"
-        (tmp_path / f"{path}.mpy").write_bytes(compile_mpy(paths.FIRMWARE / f"{path}.py", f"{path}.py"))
+        (tmp_path / f"{path}.mpy").write_bytes(built[f"{path}.mpy"])
 
     def run(code, heap_kib):
         return subprocess.run(

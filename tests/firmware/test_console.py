@@ -379,8 +379,8 @@ def test_poll_allocates_nothing_while_nobody_types():
     read, write = os.pipe()
     with os.fdopen(write, "wb"):
         idle = subprocess.run(
-            [unix_port.interpreter(), "-c", board() + IDLE],
-            env=micropython._environment(None),
+            [unix_port.interpreter(), "-c", micropython.reaching_in(board() + IDLE)],
+            env=micropython.environment(),
             stdin=read,
             capture_output=True,
             timeout=60,
@@ -395,8 +395,8 @@ def test_poll_allocates_nothing_while_nobody_types():
 @pytest.mark.parametrize("redirection", ["</dev/null", "<&-", "0>/dev/null"])
 def test_no_input_at_all_ends_the_polling_quietly(redirection):
     done = subprocess.run(
-        ["sh", "-c", f'"$0" -c "$1" {redirection}', unix_port.interpreter(), board() + IDLE],
-        env=micropython._environment(None),
+        ["sh", "-c", f'"$0" -c "$1" {redirection}', unix_port.interpreter(), micropython.reaching_in(board() + IDLE)],
+        env=micropython.environment(),
         capture_output=True,
         timeout=60,
         check=True,

@@ -7,9 +7,9 @@ import pytest
 from tests.support import micropython
 
 SETTINGS = """
-from firstboot import settings as _s
+from firstboot import settings as checked
 def make(**identity):
-    return _s.check({"server": {"host": "h"}, "provision": {"key": "k", "secret": "s"}, "identity": identity,
+    return checked.check({"server": {"host": "h"}, "provision": {"key": "k", "secret": "s"}, "identity": identity,
         "backoff": {"base_ms": 100, "cap_ms": 1000, "long_ms": 60000}})
 """
 

@@ -260,7 +260,7 @@ class TestAppliedTo:
     short = shorten({"pkg/one.py": "class Box:\n    def _get(self):\n        self._held = _power = 1\n_last = 2"})
 
     def applied(self, code):
-        return self.short.applied_to(code, "pkg")
+        return self.short.applied_to(code)
 
     def test_names_are_replaced(self):
         names = self.short.names

@@ -11,6 +11,7 @@ from bench.flash import vault
 from bench.registry.views import ProfileView
 from bench.virtual.board import VirtualBoard
 from bench.virtual.power import PowerCycle
+from tests.support import micropython
 from tests.support.servers import RunningServer
 
 # Waits of the device, short enough for a test and long enough to be told apart.
@@ -29,7 +30,13 @@ def new_board(
     profile: ProfileView | None = None,
     **sections: dict[str, Any],
 ) -> VirtualBoard:
-    """Make a board without credentials that is set up for a server, with quick waits."""
+    """Make a board without credentials that is set up for a server, with quick waits.
+
+    A main.py among its files may use private names of the firmware.
+    """
+    files = dict(files or {})
+    if "main.py" in files:
+        files["main.py"] = micropython.reaching_in(files["main.py"].decode()).encode()
     profile = profile or server.profile
     assert profile.provision_key
     assert profile.provision_secret

@@ -1,18 +1,40 @@
-"""Device code on the unix port: the firmware's modules, umqtt.simple, and a board's ROM if needed."""
+"""Device code on the unix port: the firmware's modules as boards get them, umqtt.simple, and a board's ROM if needed.
 
+Private names of the firmware are short there. Code of tests says them in full, as the sources do; `reaching_in` makes
+them short before it runs.
+"""
+
+import atexit
+import functools
 import os
 import subprocess
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from bench import paths
+from bench.flash import firmware
 from bench.virtual import unix_port
 
 _PATIENCE_S = 60
 
 
-def _environment(umqtt: Path | None, *, rom: bool = False) -> dict[str, str]:
+@functools.cache
+def _built() -> str:
+    """Return a folder with the compiled firmware, which is removed when the tests end."""
+    folder = TemporaryDirectory(prefix="firmware-")
+    atexit.register(folder.cleanup)
+    firmware.build(Path(folder.name))
+    return folder.name
+
+
+def environment(umqtt: Path | None = None, *, rom: bool = False) -> dict[str, str]:
+    """Return the environment in which MicroPython finds the firmware's modules. Arguments as for `run`."""
     modules = umqtt or (unix_port.rom() if rom else unix_port.umqtt().parent.parent)
-    return {**os.environ, "MICROPYPATH": f"{paths.FIRMWARE}:{modules}:.frozen"}
+    return {**os.environ, "MICROPYPATH": f"{_built()}:{modules}:.frozen"}
+
+
+def reaching_in(code: str) -> str:
+    """Return code that may use private names of the firmware, as they are on a board."""
+    return firmware.shortened().applied_to(code)
 
 
 def run(
@@ -35,8 +57,8 @@ def run(
         stdin: All of the standard input.
     """
     done = subprocess.run(
-        [unix_port.interpreter(), "-c", code, *arguments],
-        env=_environment(umqtt, rom=rom),
+        [unix_port.interpreter(), "-c", reaching_in(code), *arguments],
+        env=environment(umqtt, rom=rom),
         cwd=cwd,
         input=stdin,
         capture_output=True,
@@ -50,8 +72,8 @@ def run(
 def start(code: str, *, umqtt: Path | None = None, arguments: tuple[str, ...] = ()) -> "subprocess.Popen[str]":
     """Start MicroPython source with its output in a pipe. Arguments as for `run`."""
     return subprocess.Popen(
-        [unix_port.interpreter(), "-c", code, *arguments],
-        env=_environment(umqtt),
+        [unix_port.interpreter(), "-c", reaching_in(code), *arguments],
+        env=environment(umqtt),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

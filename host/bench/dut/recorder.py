@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from bench.contract.events import Event
 from bench.errors import BenchError
+from bench.flash.tracebacks import Tracebacks
 from bench.serial.ports import PortError
 
 _TURN_S = 0.05
@@ -48,17 +49,26 @@ class Source(Protocol):
 class EventRecorder:
     """A recorder of all events of one board, across its power cycles."""
 
-    def __init__(self, name: str, *, in_background: bool = True, history: int | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        in_background: bool = True,
+        history: int | None = None,
+        tracebacks: Tracebacks | None = None,
+    ) -> None:
         """Make a recorder without events.
 
         Args:
             name: The board's name, for errors and the thread.
             in_background: Have a thread read while a source is attached. Otherwise only `follow` reads.
             history: The number of events that are kept, the last ones; None: all.
+            tracebacks: The reader of its tracebacks; None: for the firmware that is beside the bench.
         """
         self.recorded: deque[RecordedEvent] = deque(maxlen=history)
         self.observer: Callable[[Event], None] = lambda _event: None
         self._name = name
+        self._tracebacks = tracebacks or Tracebacks()
         self._in_background = in_background
         self._unread: deque[Event] = deque()
         self._unobserved: deque[Event] = deque()
@@ -203,6 +213,7 @@ class EventRecorder:
             yield from self._read_unread()
 
     def _record(self, event: Event) -> None:
+        event = self._tracebacks.translate(event)
         with self._changed:
             self.recorded.append(RecordedEvent(time.time(), event))
             self._unobserved.append(event)

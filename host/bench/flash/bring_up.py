@@ -25,6 +25,7 @@ from bench.flash.filesystem import Region
 from bench.flash.inspection import Inspection
 from bench.flash.job import FlashJob, FlashOutcome
 from bench.flash.progress import ProgressReporter
+from bench.flash.tracebacks import Tracebacks
 from bench.serial import ports
 from bench.serial.connection import SerialConnection
 from bench.serial.raw_repl import RawRepl, ReplError
@@ -236,8 +237,9 @@ class _Flashing:
         self._phase("start")
         restart()
         state, reason = "", ""
+        tracebacks = Tracebacks()
         for event in self._line.follow(self._job.patience_s):
-            self._reporter.event(event)
+            self._reporter.event(tracebacks.translate(event))
             if event["event"] == "port_lost" and not any(
                 each["event"] == "port_back" for each in self._line.follow(_USB_BACK_S)
             ):

@@ -94,7 +94,7 @@ def rom() -> Path:
     """
     sources = {"umqtt/simple": umqtt()}
     sources.update({path.stem: path for path in sorted(paths.ESP32_PORT.glob("*.py"))})
-    compiled = {name: compile_mpy(source, f"{name}.py") for name, source in sources.items()}
+    compiled = {name: compile_mpy(source.read_bytes(), f"{name}.py") for name, source in sources.items()}
     digest = hashlib.sha256(b"".join(compiled.values())).hexdigest()[:16]
     folder = paths.made(f"rom-{digest}")
     if not folder.exists():

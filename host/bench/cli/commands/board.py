@@ -16,6 +16,7 @@ from bench.cli.render import event_lines, tables
 from bench.cli.render.help import App
 from bench.cli.render.tables import DEFAULT_DATA, Data
 from bench.errors import BenchError, UsageError
+from bench.flash.tracebacks import Tracebacks
 from bench.virtual.board import VirtualBoard, mac_address
 from bench.virtual.environment import CHIP_HEAP, Conditions, Cut
 
@@ -107,7 +108,7 @@ def boot(
     with made.power_on(conditions) as power:
         if keyboard.is_available():
             keyboard.forward(made.send_line)
-        for event in power.follow():
+        for event in map(Tracebacks().translate, power.follow()):
             if as_json:
                 if event["event"] == "console":
                     tables.write(f"{event['text']}\n")

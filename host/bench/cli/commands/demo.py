@@ -20,6 +20,7 @@ from bench.cli.render import event_lines, tables
 from bench.cli.render.tables import DEFAULT_DATA
 from bench.contract import names, settings
 from bench.errors import BenchError
+from bench.flash.tracebacks import Tracebacks
 from bench.server.run.subprocess import ServerProcess
 from bench.virtual.board import VirtualBoard
 from bench.virtual.power import PowerCycle
@@ -97,7 +98,7 @@ def _run(data: Path, server: ServerProcess, *, keep: bool) -> None:
 def _watch(power: PowerCycle, server: ServerProcess, name: str) -> None:
     """Print a boot up to the first telemetry, as the board and the server each see it."""
     started_ms = time.time_ns() // 1_000_000
-    for event in power.follow(_PATIENCE_S):
+    for event in map(Tracebacks().translate, power.follow(_PATIENCE_S)):
         if event["event"] == "boot":
             # the board's clock starts with its first line, which has its own milliseconds
             started_ms = time.time_ns() // 1_000_000 - event["ms"]

@@ -21,7 +21,8 @@ def build(
     """Compile the firmware, and show the size of each module.
 
     Copy the folder's boot.py, main.py and firstboot/ into a board's file system, or freeze them into a MicroPython
-    image of your own with its manifest.py.
+    image of your own with its manifest.py. Private names are short in the compiled modules; bench monitor --names
+    names.json has them back in tracebacks.
     """
     sizes = firmware.build(out)
     total = sum(sizes.values())
@@ -31,4 +32,5 @@ def build(
     rows = [{"file": name, "bytes": size} for name, size in (*sizes.items(), ("total", total))]
     tables.table(rows, as_json=False, empty="")
     tables.echo("")
-    tables.echo(f"written to {out}; its manifest.py freezes the modules into an image of your own")
+    tables.echo(f"written to {out}; its manifest.py freezes the modules into an image of your own,")
+    tables.echo("its names.json has the private names of tracebacks")

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from threading import Thread
 from typing import Annotated, Any
 
@@ -14,7 +15,8 @@ from bench.dut.board import Board
 from bench.dut.recorder import EventRecorder
 from bench.dut.serial import PortBoard
 from bench.errors import BenchError
-from bench.flash import inventory
+from bench.flash import inventory, tracebacks
+from bench.flash.tracebacks import Tracebacks
 from bench.serial import ports
 
 _POLL_S = 0.2
@@ -31,15 +33,21 @@ def monitor(
     timeout: Annotated[
         float, typer.Option(min=0, help="End after this many seconds; with --until, as a failure. 0: never.")
     ] = 0,
+    names: Annotated[
+        Path | None,
+        typer.Option(help="The names.json of the board's firmware, if that is not the one of this bench."),
+    ] = None,
     baud: Annotated[int, typer.Option(min=1, help="Baud rate of the board's console.")] = ports.BAUD,
 ) -> None:
     """Show a board's output, with events in words, until Ctrl-C or --until, across resets and unplugged cables.
 
-    Typed lines go to the board. Without --until and --timeout, the command ends two seconds after the end of its
-    input.
+    Tracebacks have the names that the firmware's sources have. Typed lines go to the board. Without --until and
+    --timeout, the command ends two seconds after the end of its input.
     """
     name = inventory.choose(port)
-    recorder = EventRecorder(name, history=0)  # it may run for months
+    known = tracebacks.read_names(names) if names else None
+    reader = Tracebacks(lambda: known) if known is not None else None
+    recorder = EventRecorder(name, history=0, tracebacks=reader)  # it may run for months
     with PortBoard(name, baud=baud, reset=False, recorder=recorder) as board:
         if reset:
             board.reset()

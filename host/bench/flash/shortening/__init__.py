@@ -20,7 +20,9 @@ from bench.errors import BenchError
 from bench.flash.shortening import checks, rewriting
 from bench.flash.shortening.assignment import assign
 from bench.flash.shortening.classes import Classes
-from bench.flash.shortening.module import parse
+from bench.flash.shortening.module import dotted, parse
+
+__all__ = ["VERSION", "Shortened", "dotted", "shorten"]
 
 VERSION = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))).hexdigest()
 """A digest of this tool: with the sources, all that its result depends on."""
@@ -37,18 +39,17 @@ class Shortened:
     modules: dict[str, dict[str, str]]
     """Path -> short name -> private name, of the names in this module."""
 
-    def applied_to(self, code: str, package: str, path: str = "main.py") -> str:
+    def applied_to(self, code: str, path: str = "main.py") -> str:
         """Return code that uses private parts of the package, as tests do, with the names that these have.
 
         Args:
             code: MicroPython source.
-            package: The name of the package.
             path: The code's path in errors.
 
         Raises:
             BenchError: It has these names in texts, or two of its names would become one.
         """
-        module = parse(path, code, package)
+        module = parse(path, code, next(iter(self.sources)).partition("/")[0])
         names = {name: short for name, short in self.names.items() if name in module.identifiers}
         clashes = {name for name, short in names.items() if short in module.identifiers}
         if clashes or len(set(names.values())) < len(names):

@@ -35,7 +35,7 @@ class Module:
     @property
     def dotted(self) -> str:
         """Return its name for imports."""
-        return self.path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+        return dotted(self.path)
 
     @property
     def private(self) -> set[str]:
@@ -51,6 +51,11 @@ class Module:
         while isinstance(node, ast.Attribute):
             node = node.value
         return isinstance(node, ast.Name) and node.id in self.foreign
+
+
+def dotted(path: str) -> str:
+    """Return the name of the module that is at this path, `firstboot.app` for `firstboot/app.py`."""
+    return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
 
 def is_private(name: str) -> bool:
