@@ -4,9 +4,11 @@ import re
 
 import pytest
 
+from bench.cli import program
 from bench.cli.commands import flash
 from bench.cli.options import bench_toml
 from bench.errors import UsageError
+from tests.support.commands import bench
 
 
 @pytest.fixture
@@ -60,6 +62,42 @@ def test_bench_toml_takes_options_by_the_names_that_are_typed(written):
         "serial": "p-1",
         "after": "no-reset",
     }
+
+
+@pytest.mark.parametrize("text", ["'/dev/a'", "['/dev/a']"])
+def test_port_is_for_every_command_that_has_one(written, text):
+    written(f"port = {text}\nfiles = 'mine'\ntimeout = 5\nboard = 'b'")
+    found = program._Defaults()
+    assert found.get("flash") == {"port": ["/dev/a"], "files": "mine", "patience": 5, "board": "b"}
+    assert found.get("deploy") == {"port": ["/dev/a"], "files": "mine", "patience": 5}
+    assert found.get("read") == found.get("erase") == {"port": "/dev/a", "board": "b"}
+    assert found.get("monitor") == {"port": "/dev/a"}
+    assert found.get("settings") == {name: {"port": "/dev/a"} for name in ("list", "get", "set")}
+    assert found.get("serve") is None
+
+
+def test_several_ports_are_for_commands_on_several_boards(written):
+    written("port = ['/dev/a', '/dev/b']")
+    found = program._Defaults()
+    assert found.get("flash") == found.get("deploy") == {"port": ["/dev/a", "/dev/b"]}
+    assert found.get("monitor") == found.get("read") == {}
+
+
+@pytest.mark.parametrize("text", ["5", "[5]", "true"])
+def test_port_that_is_not_text_is_refused(written, text):
+    written(f"port = {text}")
+    with pytest.raises(UsageError, match="port must be text"):
+        program._Defaults().get("deploy")
+
+
+@pytest.mark.parametrize(
+    "command", [("deploy",), ("monitor",), ("read", "f"), ("settings", "list"), ("settings", "get", "a")]
+)
+def test_command_without_a_port_goes_to_the_one_in_bench_toml(written, command):
+    written("port = 'rfc2217://127.0.0.1:1'")
+    done = bench(*command)
+    assert done.returncode == 1
+    assert "rfc2217://127.0.0.1:1: nothing listens there" in done.stderr
 
 
 def test_bench_toml_has_options_wifi_and_settings(written):

@@ -55,6 +55,15 @@ def test_nobody_answers(bridge, monkeypatch):
                 question()
 
 
+@pytest.mark.parametrize("arguments", [("list",), ("list", "--json"), ("get", "wifi.ssid"), ("set", "wifi.tries", "3")])
+def test_board_at_the_prompt_of_micropython_is_an_error(server, make_board, arguments):
+    board = make_board(server, files={"main.py": b""})
+    with Served(board) as running:
+        code, output, complaint = settings(*arguments, "--port", running.url)
+    assert (code, output) == (1, "")
+    assert "stands at MicroPython's prompt" in complaint
+
+
 @pytest.mark.parametrize("how", ["list", "set"])
 def test_board_that_boots_answers_in_the_end(board, how):
     """It loses what is typed meanwhile, as a chip does."""

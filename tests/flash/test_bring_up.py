@@ -46,9 +46,12 @@ def test_flash_of_a_blank_board_ends_online_and_later_ones_send_what_changed(ser
         one = line.traffic.to_board - whole - again
         assert one < whole * 15 / 100
 
-        deployed = result(bench("deploy", *port, "--json"))
-        assert deployed["written"] == ["/main.py"]  # the firmware's own again
-        assert deployed["name"] == device
+        for command in (["deploy"], ["flash", *options(server)]):
+            deployed = result(bench(*command, *port, "--json"))
+            assert (deployed["written"], deployed["kept"]) == ([], ["/main.py"])
+            assert deployed["name"] == device
+        deployed = result(bench("deploy", *port, "--json", "--firmware-main"))
+        assert (deployed["written"], deployed["replaced"]) == (["/main.py"], ["/main.py"])
 
         assert vault_slots(blank) == secrets
     assert [each["status"] for each in server.events("exchange")] == ["SUCCESS"]

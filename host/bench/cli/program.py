@@ -36,9 +36,10 @@ from bench.cli.commands import (
     telemetry,
     tls,
 )
+from bench.cli.options import bench_toml
 from bench.cli.render import tables
 from bench.cli.render.help import App
-from bench.errors import BenchError
+from bench.errors import BenchError, UsageError
 
 SECTIONS = {
     "Boards": ("flash", "deploy", "monitor", "settings", "inventory", "boards", "read", "erase"),
@@ -99,6 +100,7 @@ app.add_typer(tls.app, name="tls")
 _WRONG_USE: Any = typer.BadParameter.__base__
 # Exhausted resources of the machine: not a bug, and these errors have no file name.
 _USED_UP = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)
+_WITH_DEFAULTS = ("flash", "deploy", "read", "erase", "monitor", "settings")
 _OF_CHIPS = ("board", "baud", "before", "after")
 
 
@@ -132,10 +134,25 @@ class _Defaults(dict[str, Any]):
     """Defaults for options from bench.toml, which is read only for commands that have some."""
 
     def get(self, command: str, default: Any = None) -> Any:
-        if command not in ("flash", "read", "erase"):
+        if command not in _WITH_DEFAULTS:
             return default
         found = flash.read_toml().options
-        return found if command == "flash" else {name: found[name] for name in _OF_CHIPS if name in found}
+        ports = _texts(found.pop("port", []))
+        if command in ("flash", "deploy"):  # several boards at once
+            names = found if command == "flash" else ("files", "patience")
+            return {**{name: found[name] for name in names if name in found}, **({"port": ports} if ports else {})}
+        one = {"port": ports[0]} if len(ports) == 1 else {}
+        if command == "settings":
+            return dict.fromkeys(("list", "get", "set"), one)
+        return {**{name: found[name] for name in _OF_CHIPS if name in found and command != "monitor"}, **one}
+
+
+def _texts(port: Any) -> list[str]:
+    """Return the ports in bench.toml, one or a list."""
+    ports = [port] if isinstance(port, str) else port
+    if not isinstance(ports, list) or not all(isinstance(each, str) for each in ports):
+        raise UsageError(f"{bench_toml.path()}: port must be text, or a list of texts")
+    return ports
 
 
 def _terminate(number: int, _frame: object) -> None:

@@ -14,6 +14,23 @@ def with_colons(mac: str) -> str:
     return ":".join(mac[at : at + 2] for at in range(0, len(mac), 2))
 
 
+PARTS = ("name", "prefix", "mac")
+"""The keys of the settings' section `identity`, from which a board's name follows."""
+
+
 def of_mac(mac: str) -> str:
     """Return the name of a board with this MAC (12 hex digits) whose `identity` settings are the defaults."""
-    return f"firstboot-{mac}"
+    return of_template(mac)
+
+
+def of_template(chip_mac: str, *, name: str = "{prefix}-{mac}", prefix: str = "firstboot", mac: str = "") -> str:
+    """Return the name that a board gives itself (firmware/firstboot/identity.py).
+
+    Args:
+        chip_mac: The MAC in the chip, 12 hex digits.
+        name: The setting `identity.name`.
+        prefix: The setting `identity.prefix`.
+        mac: The setting `identity.mac`, which counts before the chip's.
+    """
+    digits = (mac or chip_mac).replace(":", "").lower()
+    return trimmed(name.replace("{prefix}", prefix).replace("{mac}", digits))

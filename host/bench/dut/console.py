@@ -1,6 +1,7 @@
 """Settings of a running board, read and changed by its console commands (docs/console.md)."""
 
 import json
+import re
 import secrets
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,8 @@ _ANSWER_S = 4.0
 _RESTART_S = 60.0
 _ATTEMPTS = 3
 _LINE_LIMIT = 512
+# The echo of what is typed: at the prompt, in an unfinished statement, and in paste mode.
+_PROMPT = re.compile(r"(>>> |\.\.\. |=== ).*\bfirstboot ")
 _ERROR = "error: "
 _STORED = "Stored in flash."
 _LEFT = "Stored in flash. What is left to do: "
@@ -81,6 +84,14 @@ class ConsoleClient:
             self._verify(name, value)
         return ""
 
+    def _check_prompt(self, text: str) -> None:
+        """Raise BenchError if a line is the echo of MicroPython's prompt, which takes our commands for Python."""
+        if _PROMPT.match(text):
+            raise BenchError(
+                f"{self._board.name}: the board stands at MicroPython's prompt, so its firmware does not run: restart "
+                f"it, e.g. with bench monitor --port {self._board.name} --reset"
+            )
+
     def _query(self, command: str) -> list[str]:
         """Return the answer to a command that changes nothing: it may be sent several times."""
         for _ in range(_ATTEMPTS):
@@ -91,6 +102,7 @@ class ConsoleClient:
             answer: list[str] = []
             for event in self._board.follow(_ANSWER_S):
                 text = event["text"] if event["event"] == "console" else ""
+                self._check_prompt(text)
                 if end in text:
                     return _checked(answer)
                 if text.startswith("firstboot "):  # our command's echo: lines before it answer an earlier attempt
@@ -108,6 +120,7 @@ class ConsoleClient:
         echoed = False
         for event in self._board.follow(_ANSWER_S * _ATTEMPTS):
             text = event["text"] if event["event"] == "console" else ""
+            self._check_prompt(text)
             echoed = echoed or text.startswith("firstboot set")
             if echoed and (text.startswith((_ERROR, *_DROPPED))):
                 _checked([text])

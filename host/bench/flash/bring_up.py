@@ -11,7 +11,7 @@ Errors here do not name the port: the caller does.
 import json
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
@@ -19,7 +19,7 @@ from typing import Self
 from bench.boards import BoardDefinition
 from bench.contract.events import STUCK_STATES, Event
 from bench.errors import BenchError
-from bench.flash import chip_writer, comparison, filesystem, inspection
+from bench.flash import chip_writer, comparison, filesystem, inspection, ownership
 from bench.flash.chip_writer import ChipWriter
 from bench.flash.filesystem import Region
 from bench.flash.inspection import Inspection
@@ -151,12 +151,19 @@ class _Flashing:
                     "nothing, without the credentials that may be on it"
                 ) from error
             return False
+        self._done.mac = found.mac
         if self._job.board:
             comparison.check_definition(found, self._job.board)
-        if found.files is None or not comparison.has_image(found, self._job.parts):
+        settings = self._job.files(found.mac) if self._job.files else {}
+        if found.files is None:
             return False
         try:
-            self._sync(repl, found)
+            stale, about_name = ownership.stale_vault(repl, found, settings)
+            if not comparison.has_image(found, self._job.parts):
+                return False
+            if about_name:
+                self._reporter.notify(about_name)
+            self._sync(repl, found, settings, stale)
             self._start(repl.reset)
         except ReplError as error:
             raise ReplError(f"the files did not get onto the board ({error}): flash it again") from error
@@ -213,13 +220,17 @@ class _Flashing:
         self._done.sent += chip.write(regions, erase=self._job.erase)
         self._done.written += [hex(offset) for offset, _ in regions]
 
-    def _sync(self, repl: RawRepl, found: Inspection) -> None:
-        """Send the files that differ, and remove those of an older firmware."""
+    def _sync(self, repl: RawRepl, found: Inspection, settings: Mapping[str, bytes], stale: list[str]) -> None:
+        """Send the files that differ, and remove those of an older firmware, and stale ones."""
         self._phase("files")
-        self._done.mac = found.mac
+        kept = ownership.kept(self._job, found)
         changed, gone = comparison.file_changes(
-            found, self._wanted(found.mac), with_settings=self._job.files is not None
+            found, {**self._job.firmware, **settings}, with_settings=self._job.files is not None, kept=kept
         )
+        gone += stale
+        self._done.kept, self._done.replaced = kept, ownership.replaced(found, changed, settings)
+        if notice := ownership.notice(kept, self._done.replaced):
+            self._reporter.notify(notice)
         total, sent = sum(map(len, changed.values())), 0
 
         def on_bytes(count: int) -> None:
@@ -253,6 +264,8 @@ class _Flashing:
             reason = event.get("fix") or event.get("detail") or reason
             if event["event"] == "crash" or (state in STUCK_STATES and reason):
                 raise BenchError(f"the board is flashed, but not online: {reason or 'its program crashed'}")
+        if not reason and self._done.kept:
+            reason = f"{', '.join(self._done.kept)} on it is not the firmware's own"
         raise BenchError(
             f"the board is flashed, but was not online within {self._job.patience_s:.0f} s"
             f"{f' ({reason})' if reason else ''}; see its console with bench monitor --port {self._job.port}"

@@ -36,7 +36,7 @@ def has_image(found: Inspection, parts: Sequence[Region]) -> bool:
 
 
 def file_changes(
-    found: Inspection, wanted: Mapping[str, bytes], *, with_settings: bool
+    found: Inspection, wanted: Mapping[str, bytes], *, with_settings: bool, kept: Sequence[str] = ()
 ) -> tuple[dict[str, bytes], list[str]]:
     """Return the files to send, and those to remove: an older firmware's, and what an interrupted update left.
 
@@ -44,6 +44,7 @@ def file_changes(
         found: The board's report; its file system can be read.
         wanted: Path without a leading slash -> content.
         with_settings: Settings and what goes with them are among the wanted files; otherwise the board keeps its own.
+        kept: Absolute paths of files that stay as they are.
 
     Returns:
         Absolute path -> content of the files that differ, and the absolute paths to remove.
@@ -51,6 +52,8 @@ def file_changes(
     assert found.files is not None
     there = found.files
     changed = {f"/{name}": content for name, content in wanted.items() if there.get(f"/{name}") != digest(content)}
+    for path in kept:
+        changed.pop(path, None)
     renamed = {f"{path}{_UNFINISHED}" for path in changed}  # gone when the new file takes the old one's place
     gone = [
         path

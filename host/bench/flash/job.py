@@ -25,6 +25,10 @@ class FlashJob:
     """The regions of the MicroPython image."""
     files: Callable[[str], Mapping[str, bytes]] | None = field(repr=False, default=None)
     """From the board's MAC to the other files that it is to hold; None if they stay as they are."""
+    own: frozenset[str] = frozenset()
+    """Those files of `firmware` that are the user's."""
+    firmware_main: bool = False
+    """Replace the board's main.py and boot.py with the firmware's, also where they are somebody's own."""
     erase: bool = False
     """Erase the whole flash first, with its credentials."""
     baud: int = 0
@@ -51,6 +55,10 @@ class FlashOutcome:
     """As `micropython`."""
     written: list[str] = field(default_factory=list)
     """Regions (`0x1000`) and files (`/main.py`) in the order of writing."""
+    kept: list[str] = field(default_factory=list)
+    """Files of the board's own that stay, although the firmware has others of that name."""
+    replaced: list[str] = field(default_factory=list)
+    """Files of the board's own that were replaced."""
     sent: int = 0
     """The bytes of these, compressed where they are sent compressed."""
     seconds: dict[str, float] = field(default_factory=dict)

@@ -30,6 +30,8 @@ class TrayResult:
     micropython: str = ""
     firmware: str = ""
     written: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+    replaced: list[str] = field(default_factory=list)
     sent: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     when_ms: int = field(default_factory=lambda: time.time_ns() // 1_000_000)

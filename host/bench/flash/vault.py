@@ -3,6 +3,7 @@
 import json
 import struct
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,9 +39,7 @@ def slots(flash: bytes) -> list[Slot]:
         littlefs.LittleFSError: The file system is damaged.
         BenchError: There is no partition table.
     """
-    files = filesystem.read_files(flash)
-    found = [_slot(name, raw) for name, raw in files.items() if name.startswith("vault.") and raw]
-    return sorted(found, key=lambda slot: slot.sequence, reverse=True)
+    return _slots(filesystem.read_files(flash))
 
 
 def record(flash: bytes) -> Record:
@@ -56,7 +55,21 @@ def record(flash: bytes) -> Record:
         littlefs.LittleFSError: The file system is damaged.
         BenchError: There is no partition table.
     """
-    return next((slot.record for slot in slots(flash) if slot.record is not None), {})
+    return newest(filesystem.read_files(flash))
+
+
+def newest(files: Mapping[str, bytes]) -> Record:
+    """Return the newest whole record of a board's files; empty if there is none.
+
+    Args:
+        files: Path without a leading slash -> content.
+    """
+    return next((slot.record for slot in _slots(files) if slot.record is not None), {})
+
+
+def _slots(files: Mapping[str, bytes]) -> list[Slot]:
+    found = [_slot(name, raw) for name, raw in files.items() if name.startswith("vault.") and raw]
+    return sorted(found, key=lambda slot: slot.sequence, reverse=True)
 
 
 def shown(credential: dict[str, str]) -> tuple[str, Any]:

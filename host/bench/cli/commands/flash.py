@@ -47,6 +47,11 @@ Own = Annotated[
     Path | None, typer.Option(help="A folder of your own files, copied over the firmware's, e.g. a main.py.")
 ]
 
+FirmwareMain = Annotated[
+    bool,
+    typer.Option("--firmware-main", help="Replace the board's own main.py and boot.py with the firmware's."),
+]
+
 
 @board_setup.with_board_options
 def flash(
@@ -72,6 +77,7 @@ def flash(
         bool, typer.Option("--claimable", help="Give each board its own claim secret, printed on its label.")
     ] = False,
     files: Own = None,
+    firmware_main: FirmwareMain = False,
     erase: Annotated[bool, typer.Option("--erase", help="Erase the whole flash first, credentials included.")] = False,
     baud: Annotated[int, typer.Option(min=0, help="Baud rate for writing. 0: as in the definition.")] = 0,
     before: BeforeOption = None,
@@ -114,15 +120,17 @@ def flash(
         return prepared.files(definition, mac, name=called, **sections)
 
     parts = images.parts(found.data, definition)
-    package = {**firmware.files(), **_own(files)}
+    own = _own(files)
     jobs = [
         FlashJob(
             port=line,
             board=definition,
             parts=parts,
-            firmware=package,
+            firmware={**firmware.files(), **own},
             version="" if files else firmware.version(),
             files=partial(files_of, line),
+            own=frozenset(own),
+            firmware_main=firmware_main,
             erase=erase,
             baud=baud,
             before=before or "",
@@ -140,16 +148,26 @@ def flash(
 def deploy(
     port: Ports = [],  # noqa: B006
     files: Own = None,
+    firmware_main: FirmwareMain = False,
     patience: Patience = PATIENCE_S,
     as_json: Json = False,
 ) -> None:
     """Update the firmware package on boards: only changed modules are sent, over the REPL.
 
-    MicroPython, settings and credentials stay as they are.
+    MicroPython, settings, credentials and files of your own stay as they are; main.py and boot.py, too.
     """
-    package = {**firmware.files(), **_own(files)}
-    version = "" if files else firmware.version()
-    jobs = [FlashJob(port=line, firmware=package, version=version, patience_s=patience) for line in _lines(port)]
+    own = _own(files)
+    jobs = [
+        FlashJob(
+            port=line,
+            firmware={**firmware.files(), **own},
+            version="" if files else firmware.version(),
+            own=frozenset(own),
+            firmware_main=firmware_main,
+            patience_s=patience,
+        )
+        for line in _lines(port)
+    ]
     flash_results.show(_all(jobs, bring_up.deploy, None, None, as_json=as_json), as_json=as_json)
 
 
@@ -160,7 +178,7 @@ def read_toml() -> BenchToml:
 
 def _lines(given: list[str], *, every: bool = False, chip: str = "") -> list[str]:
     if every and given:
-        raise UsageError("--all and --port exclude each other: leave one out")
+        raise UsageError("--all and --port (also in bench.toml) exclude each other: leave one out")
     lines = ports.fitting(chip=chip) if every else [inventory.choose(each) for each in given]
     lines = lines or [inventory.choose(None, chip=chip)]
     if len(set(lines)) < len(lines):
