@@ -13,8 +13,9 @@ The code follows from the ESP32's driver (ports/esp32/network_wlan.c):
   never acts by itself: each attempt is made here, and a station that lost its access point stays
   offline until `up()` is called again.
 - status() shows the reason of the last failure. "Not found" and "wrong password" remain
-  after the next connect(), until there is an address. So the status right after connect() may be
-  old, and counts only once the time is up.
+  after the next connect(), until there is an address: the same failure again would not show, and the whole time be
+  waited out. An attempt that is broken off has a reason of its own, which shows as idle. Where that does not
+  replace the old one, the status right after connect() counts only once the time is up.
 """
 
 import time
@@ -29,6 +30,7 @@ from firstboot.settings import Settings
 
 _POLL_MS = const(50)
 _DRIVER_RETRIES = const(0)
+_BROKEN_OFF_POLLS = const(10)
 _SSID_LIMIT = const(32)
 _PASSWORD_LIMIT = const(64)
 # A wrong password shows as any of these: AUTH_FAIL, 4WAY_HANDSHAKE_TIMEOUT, HANDSHAKE_TIMEOUT.
@@ -120,17 +122,23 @@ class Wifi(Link):
 
     def _join(self, wlan: network.WLAN, ssid: str, password: str) -> None:
         wlan.disconnect()
-        if password:
-            wlan.connect(ssid, password)
-        else:
-            wlan.connect(ssid)
+        known = (ssid, password) if password else (ssid,)
+        under_way = (network.STAT_CONNECTING, network.STAT_IDLE, network.STAT_GOT_IP)
+        old = wlan.status()
+        if old not in under_way:
+            wlan.connect(*known)
+            wlan.disconnect()
+            for _ in range(_BROKEN_OFF_POLLS):
+                if wlan.status() != old:
+                    break
+                board.sleep(_POLL_MS)
+        wlan.connect(*known)
         old = wlan.status()
         start = time.ticks_ms()
         while not wlan.isconnected():
             status = wlan.status()
             late = time.ticks_diff(time.ticks_ms(), start) > self._timeout_ms
-            under_way = status in (network.STAT_CONNECTING, network.STAT_IDLE, network.STAT_GOT_IP)
-            if late or not (under_way or status == old):
+            if late or (status not in under_way and status != old):
                 raise self._error(ssid, status)
             board.sleep(_POLL_MS)
 

@@ -15,6 +15,7 @@ from bench import boards
 from bench.flash import filesystem
 from bench.flash.chip_writer import ChipWriter
 from bench.serial.connection import SerialConnection
+from bench.serial.raw_repl import RawRepl
 from bench.virtual.auto_reset import Start
 from bench.virtual.board import VirtualBoard
 from bench.virtual.line_server import serve
@@ -298,7 +299,9 @@ def test_erase_of_a_partition_leaves_all_else(line, board):
 def test_board_runs_after_its_files_are_erased(line, board):
     assert bench("erase", "--port", line.url, "--partition", "vfs", "--yes")[0] == 0
     assert line.power
-    assert "password.txt" not in filesystem.read_files(board.flash())
+    assert WIFI_PASSWORD.encode() not in board.flash()
+    with SerialConnection(line.url) as port, RawRepl(port.port, timeout_s=PATIENCE_S) as repl:
+        assert repl.run_json("import os, json\nprint(json.dumps(os.listdir()))") == ["boot.py"]
 
 
 def test_erase_of_the_whole_flash(line, board):

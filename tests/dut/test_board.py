@@ -7,6 +7,9 @@ from bench.errors import BenchError
 from bench.flash import filesystem
 from bench.serial.raw_repl import ReplError
 
+DAY_S = 86400
+# An ESP32's time begins in 2000, and has 32 bits.
+LAST = 946684800 + (1 << 31) - 1
 HELLO = {"main.py": b"import time\nprint('hello')\nwhile True:\n  time.sleep(1)\n"}
 
 
@@ -113,9 +116,41 @@ def test_clock_that_is_set_is_what_the_program_finds(board):
     board.install({"main.py": b"import time\nprint('year', time.gmtime()[0])\n"})
     board.power_on()
     board.expect_text("year")
-    board.set_clock(4102444800)
-    board.expect_text("year 2100")
-    assert 0 <= board.clock() - 4102444800 < 60
+    for now, year in ((LAST - 400 * DAY_S, 2066), (1 << 31, 2038), (2_000_000_000, 2033)):
+        board.set_clock(now)
+        board.expect_text(f"year {year}")
+        assert 0 <= board.clock() - now < 60
+
+
+@pytest.mark.parametrize("now", [LAST + 1, 1 << 32, 4102444800, 7_258_118_400])
+def test_clock_is_not_set_beyond_its_32_bits(board, now):
+    board.power_on()
+    board.expect_text("hello")
+    board.set_clock(2_000_000_000)
+    with pytest.raises(ReplError, match=f"cannot be set to {now} s since 1970: .* the last is {LAST}"):
+        board.set_clock(now)
+    assert 0 <= board.clock() - 2_000_000_000 < 60
+
+
+def test_install_over_an_interrupted_one_succeeds(board):
+    """Files that were not renamed yet are there under their first name."""
+    board.install({"main.py": b"print('old')\n", "main.py.new": b"half of", "lib/a.py.new": b"", "boot.py.new": b"x"})
+    wanted = {"main.py": b"print('new')\n", "lib/a.py": b"x = 1\n"}
+    board.power_on()
+    board.install(wanted)
+    board.power_on()
+    board.expect_text("new")
+    board.power_off()
+    assert filesystem.read_files(board.read_flash()) == wanted
+
+
+def test_files_are_written_over_what_an_interrupted_write_left(board):
+    board.install({**HELLO, "data.new": b"half of"})
+    board.power_on()
+    board.expect_text("hello")
+    board.write_files({"data": b"whole"}, remove=("data.new",))
+    assert board.read_file("data") == b"whole"
+    assert board.exec("import os\nprint(sorted(os.listdir()))").strip() == "['data', 'main.py']"
 
 
 def test_flash_is_read_back(board):

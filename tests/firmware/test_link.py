@@ -123,6 +123,43 @@ def test_slow_join_after_a_failed_one_is_waited_for_although_the_old_reason_show
     assert last.split()[1] == "work"
 
 
+@pytest.mark.parametrize("reason", [201, 202, 210], ids=["not_found", "wrong_password", "other_security"])
+def test_network_that_fails_the_same_way_again_is_not_waited_for(reason):
+    """The driver shows the last reason on, which hides that the same one came again."""
+    there = [] if reason == 201 else [{**HOME, "refuses_with": reason}]
+    events, last = run(
+        """
+found = link.find(checked)
+for _ in range(4):
+    up(found)
+print(Clock.now, len(joins))
+""",
+        networks=there,
+        wifi={**HOME, "password": "x", "tries": 2, "timeout_s": 15},
+    )
+    now, joins = map(int, last.split())
+    assert now < 5000
+    assert joins == 8
+    assert len({each["kind"] for each in events}) == 1
+    assert len(events) == 4
+
+
+def test_driver_that_keeps_its_old_reason_is_waited_for():
+    """An attempt that is broken off may leave no reason."""
+    code = """
+leave = network.WLAN._leave
+def quietly(wlan):
+    reason = wlan._reason
+    leave(wlan)
+    network.WLAN._reason = reason
+network.WLAN._leave = quietly
+"""
+    slow = {**WORK, "takes_ms": 9000}
+    events, last = run(code + UP, networks=[slow], wifi={**HOME, "networks": [WORK], "tries": 1, "timeout_s": 10})
+    assert [each["kind"] for each in events] == ["not_found"]
+    assert last.split()[1] == "work"
+
+
 def test_join_that_does_not_end_is_given_up():
     events, last = run(UP, networks=[{**HOME, "takes_ms": 3600000}], wifi={**HOME, "tries": 2, "timeout_s": 7})
     assert [each["kind"] for each in events] == ["link"]

@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from bench.flash import inspection
 from bench.serial.connection import SerialConnection
 from bench.serial.raw_repl import RawRepl, ReplError
 from bench.virtual import line_server
@@ -127,9 +128,83 @@ def test_board_in_raw_mode_is_entered_again(tmp_path):
 
 
 def test_entering_without_an_answer_takes_the_given_time(tmp_path):
-    board = VirtualBoard.create(tmp_path / "blank", blank=True)
-    with line_server.serve(board) as served, SerialConnection(served.url) as line:
+    board = VirtualBoard.create(tmp_path / "board", blank=True)
+    with (
+        line_server.serve(board, start=Start.DOWNLOAD) as served,
+        SerialConnection(served.url) as line,
+    ):
+        served.reset(Start.HELD)
         began = time.monotonic()
         with pytest.raises(ReplError, match="does not answer as MicroPython does"):
             RawRepl(line.port, timeout_s=1.5)
         assert 1.4 < time.monotonic() - began < 3
+
+
+def test_entering_a_blank_chip_fails_at_once(tmp_path):
+    board = VirtualBoard.create(tmp_path / "blank", blank=True)
+    with line_server.serve(board) as served, SerialConnection(served.url) as line:
+        began = time.monotonic()
+        with pytest.raises(ReplError, match="its flash has no program"):
+            RawRepl(line.port, timeout_s=30)
+        assert time.monotonic() - began < 10
+
+
+# What a board with slow flash takes a tenth of a second for: its own modules are behind these.
+SLOW = b"""
+import sys, time, os as real_os, hashlib
+class Os:
+  def __getattr__(self, name):
+    return getattr(real_os, name)
+  def rename(self, *names):
+    time.sleep_ms(100)
+    real_os.rename(*names)
+  def remove(self, name):
+    time.sleep_ms(100)
+    real_os.remove(name)
+real_sha256 = hashlib.sha256
+class Sha256:
+  def __init__(self):
+    self._sum = real_sha256()
+    self.digest = self._sum.digest
+  def update(self, data):
+    time.sleep_ms(100)
+    self._sum.update(data)
+class Hashlib:
+  sha256 = Sha256
+sys.modules["os"], sys.modules["hashlib"] = Os(), Hashlib
+"""
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Half a second of silence is too long."""
+    monkeypatch.setattr("bench.serial.raw_repl._SILENCE_S", 0.5)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_many_files_on_a_slow_board_are_no_silence(tmp_path):
+    files = {f"/f{number}": b"x" for number in range(12)}
+    with booting(tmp_path / "board", SLOW, 0) as line, RawRepl(line, timeout_s=5) as repl:
+        began = time.monotonic()
+        repl.write_files(files, [], lambda _: None)
+        repl.write_files({}, list(files), lambda _: None)
+        assert time.monotonic() - began > 12 * 2 * 0.1
+        assert repl.run_json("import json\nprint(json.dumps(os.listdir()))") == ["main.py"]
+
+
+@pytest.mark.usefixtures("impatient")
+def test_hashing_on_a_slow_board_is_no_silence(tmp_path):
+    with booting(tmp_path / "board", SLOW, 0) as line, RawRepl(line, timeout_s=5) as repl:
+        found = inspection.inspect(repl, [(0x1000, bytes(40_000)), (0x8000, bytes(4000))])
+    assert found.files == {"/main.py": inspection.digest(SLOW)}
+    assert len(found.parts) == 2
+
+
+@pytest.mark.usefixtures("impatient")
+def test_silence_is_an_error(tmp_path):
+    with (
+        booting(tmp_path / "board", b"", 0) as line,
+        RawRepl(line, timeout_s=5) as repl,
+        pytest.raises(ReplError, match="timeout waiting for first EOF"),
+    ):
+        repl.run("import time\ntime.sleep(1)")

@@ -264,7 +264,12 @@ class Board(ABC):
             return on_repl.clock(repl)
 
     def set_clock(self, seconds: int) -> None:
-        """Set its clock, in seconds since 1970, and restart its program; raises as `exec` does."""
+        """Set its clock, in seconds since 1970, and restart its program.
+
+        Raises:
+            BenchError: The board is off.
+            ReplError: No MicroPython answers, or its clock cannot have that time: an ESP32's ends in 2068.
+        """
         with self.repl() as repl:
             on_repl.set_clock(repl, seconds)
             self.forget()

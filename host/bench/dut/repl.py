@@ -4,16 +4,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from bench.serial.raw_repl import RawRepl
+from bench.serial.raw_repl import RawRepl, ReplError
 
 _REPL_S = 10.0
 _EPOCH_2000 = 946684800  # where MicroPython's time begins on an ESP32, in seconds since 1970
 _CLOCK = "import time,json\nprint(json.dumps([time.gmtime(0)[0],time.time()]))"
 _SET_CLOCK = """
-import time,machine
-_y,_m,_d,_h,_i,_s,_w=time.gmtime({seconds})[:7]
-machine.RTC().datetime((_y,_m,_d,_w,_h,_i,_s,0))
+import time,machine,json
+try:
+ _y,_m,_d,_h,_i,_s,_w=time.gmtime({seconds})[:7]
+ machine.RTC().datetime((_y,_m,_d,_w,_h,_i,_s,0))
+ print(json.dumps(0<=time.time()-{seconds}<9))
+except OverflowError:
+ print('false')
 """
+_LAST = (1 << 31) - 1  # of a 32-bit port, in seconds since its time began
 
 
 @contextmanager
@@ -42,9 +47,17 @@ def clock(repl: RawRepl) -> int:
 
 
 def set_clock(repl: RawRepl, seconds: int) -> None:
-    """Set the board's clock, in seconds since 1970. Raises ReplError."""
+    """Set the board's clock, in seconds since 1970.
+
+    Raises:
+        ReplError: No MicroPython answers, or its clock cannot have that time: an ESP32's ends in 2068.
+    """
     epoch, _ = repl.run_json(_CLOCK)
-    repl.run(_SET_CLOCK.format(seconds=seconds - _offset(epoch)))
+    if not repl.run_json(_SET_CLOCK.format(seconds=seconds - _offset(epoch))):
+        raise ReplError(
+            f"the board's clock cannot be set to {seconds} s since 1970: where time has 32 bits, the last is "
+            f"{_LAST + _offset(epoch)}"
+        )
 
 
 def _offset(epoch: int) -> int:

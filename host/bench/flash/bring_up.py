@@ -30,8 +30,9 @@ from bench.serial import ports
 from bench.serial.connection import SerialConnection
 from bench.serial.raw_repl import RawRepl, ReplError
 
-_QUICK_S = 1.5  # a MicroPython that runs answers at once, one that boots after a second
-_DEPLOY_S = 5.0  # there is no other way than by MicroPython
+# A MicroPython that runs answers at once, one that boots after a second, and a blank chip prints that it is blank. Too
+# early, and the loader is taken, which knows less of the board.
+_QUICK_S = 3.0
 _BOOT_S = 20.0
 _ANSWER_S = 3.0
 _USB_BACK_S = 5.0  # a chip's own USB is gone while it is reset
@@ -129,16 +130,17 @@ class _Flashing:
             self._start(self._leave)
 
     def deploy(self) -> None:
-        if not self._by_itself(_DEPLOY_S):
+        if not self._by_itself():
             raise BenchError(
                 f"no MicroPython with a file system answers: bench flash --port {self._job.port} installs it"
             )
 
-    def _by_itself(self, patience_s: float = _QUICK_S, *, after_reset: bool = False) -> bool:
+    def _by_itself(self, *, after_reset: bool = False) -> bool:
         """Update the files through the board's own MicroPython; return whether that could be done.
 
         After a reset its image is known to be right.
         """
+        patience_s = _QUICK_S
         if after_reset:
             patience_s = _BOOT_S if self._leave() else self._job.patience_s
         try:
@@ -147,8 +149,9 @@ class _Flashing:
         except ReplError as error:
             if after_reset:
                 raise ReplError(
-                    f"MicroPython is in the flash, but the board does not answer ({error}): --erase starts from "
-                    "nothing, without the credentials that may be on it"
+                    f"MicroPython is in the flash, but the board does not answer ({error}): press RESET and flash it "
+                    "again. If its own program keeps MicroPython busy, --erase is the last resort: it loses the "
+                    "credentials that may be on the board, so save them with bench read first"
                 ) from error
             return False
         self._done.mac = found.mac

@@ -9,7 +9,8 @@ from bench.flash.filesystem import Region
 from bench.serial.raw_repl import RawRepl
 
 _DIGEST = 8  # bytes of a SHA-256 that go over the line: enough to tell files apart
-# All at once, because each request takes a while. A file that cannot be read has an empty digest.
+# All at once, because each request takes a while. Dots on the way, as a slow board hashes longer than it may be silent.
+# A file that cannot be read has an empty digest.
 _SCRIPT = """
 import os,sys,json,machine,esp
 from hashlib import sha256
@@ -17,12 +18,16 @@ from binascii import hexlify
 _b=sys.modules.get('firstboot.board')
 _m=memoryview(bytearray(4096))
 def _end(h):return hexlify(h.digest()[:{digest}]).decode()
+def _on():
+ if _b:_b.feed()
+ print('.',end='')
 def _file(p):
  h=sha256()
- if _b:_b.feed()
+ _on()
  with open(p,'rb') as f:
   n=f.readinto(_m)
   while n:
+   _on()
    h.update(_m[:n])
    n=f.readinto(_m)
  return _end(h)
@@ -43,12 +48,14 @@ def _flash(a,n):
   h.update(m)
   a+=len(m)
   n-=len(m)
-  if _b:_b.feed()
+  _on()
  return _end(h)
 try:_t=_walk('/',{{}})
 except OSError:_t=None
+_p=[_flash(a,n) for a,n in {parts}]
+print()
 print(json.dumps([sys.implementation._machine,sys.implementation.version[:3],hexlify(machine.unique_id()).decode(),
-esp.flash_size(),os.statvfs('/')[1:3],_t,[_flash(a,n) for a,n in {parts}]]))
+esp.flash_size(),os.statvfs('/')[1:3],_t,_p]))
 """
 
 

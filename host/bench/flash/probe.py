@@ -12,7 +12,7 @@ from bench.flash.progress import ProgressReporter
 from bench.serial.connection import SerialConnection
 from bench.serial.raw_repl import RawRepl, ReplError
 
-_QUICK_S = 1.5  # one that boots answers after a second
+_QUICK_S = 3.0  # one that boots answers after a second
 _UNKNOWN = "esp32_generic"
 _VERSION = """
 try:

@@ -27,7 +27,11 @@ _SILENCE_S = 20.0
 _RETRY_S = 0.5
 _INTERRUPT, _RAW, _FRIENDLY = b"\r\x03", b"\x01", b"\x02"  # Ctrl-C, Ctrl-A, Ctrl-B
 _BANNER, _PROMPT = b"raw REPL; CTRL-B to exit\r\n", b">>> "
+# What the ROM prints all the time where there is no program to run.
+_LONGEST = 64  # bytes of a text that is waited for
+_NO_PROGRAM = b"invalid header: 0x"
 _POLL_S = 0.01
+_UNFINISHED = ".new"
 _CHUNK = 1536  # bytes of a file in one go: base64 of them, and they themselves, have to fit into the board's heap
 # Feeds the firmware's watchdog while the bench has its board.
 _FEED = "import sys\n_b=sys.modules.get('firstboot.board')\nif _b:_b.feed()\n"
@@ -48,6 +52,14 @@ def _open(p):
  _f=open(p+'.new','wb')
 def _put(s):
  _f.write(a2b_base64(s))
+"""
+# With a dot each, as all of them take longer on a slow board than it may be silent.
+_MOVE = """
+for _p,_q in {moves}:
+ _b and _b.feed()
+ if _q:os.rename(_p,_q)
+ else:os.remove(_p)
+ print('.',end='')
 """
 _GET = """
 from binascii import b2a_base64
@@ -120,7 +132,7 @@ class RawRepl:
             on_bytes: Called with the number of bytes of each piece that is written.
 
         Raises:
-            ReplError: As `run` does; files may be left under the name `PATH.new`.
+            ReplError: As `run` does; files may be left under the name `PATH.new`, which the next call takes over.
         """
         self.run(_PUT)
         for path, content in files.items():
@@ -130,9 +142,11 @@ class RawRepl:
                 self.run(f"_b and _b.feed()\n_put({b64encode(piece)!r})")
                 on_bytes(len(piece))
             self.run("_f.close()")
-        orders = [f"os.rename({f'{path}.new'!r},{path!r})" for path in files]
-        orders += [f"os.remove({path!r})" for path in gone]
-        self.run("\n".join(["_b and _b.feed()", *orders]))
+        moves = [(f"{path}{_UNFINISHED}", path) for path in files]
+        taken = {unfinished for unfinished, _ in moves}  # what an interrupted bench left, if it was there
+        moves += [(path, "") for path in gone if path not in taken]
+        if moves:
+            self.run(_MOVE.format(moves=moves))
 
     def read_file(self, path: str) -> bytes:
         """Return the content of a file. Raises ReplError, also if there is no such file."""
@@ -181,14 +195,19 @@ class _Transport(transport_serial.SerialTransport):  # type: ignore[misc] # mpre
                 self.in_raw_repl = self._receives(b"OK" + word + b"\x04\x04", deadline)
 
     def _receives(self, text: bytes, deadline: float) -> bool:
-        """Return whether the board sends this text before it is time to type again. Nothing after it is read."""
+        """Return whether the board sends this text before it is time to type again. Nothing after it is read.
+
+        Raises TransportError at once if the flash has no program, which could answer later.
+        """
         until = min(time.monotonic() + _RETRY_S, deadline)
         data = b""
         while not data.endswith(text):
+            if data.endswith(_NO_PROGRAM):
+                raise TransportError("its flash has no program")
             if time.monotonic() >= until:
                 return False
             if self.serial.inWaiting():
-                data = data[-len(text) :] + self.serial.read(1)
+                data = data[-_LONGEST:] + self.serial.read(1)
             else:
                 time.sleep(_POLL_S)
         return True

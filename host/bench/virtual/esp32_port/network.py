@@ -187,7 +187,12 @@ class WLAN:
         WLAN._due = None
 
     def _attempt(self):
-        """Begin one join, whose outcome is there some time later: 0, or the reason of its failure."""
+        """Begin one join. One that is broken off at once never gets on the air, and does not count."""
+        WLAN._outcome = None
+        WLAN._due = time.ticks_ms()
+
+    def _decide(self):
+        """Decide the outcome of a join: 0, or the reason of its failure, and when it is there."""
         ssid, key = WLAN._goal
         if _power:
             _power.trace(join=ssid)
@@ -204,13 +209,16 @@ class WLAN:
         else:
             WLAN._outcome = 0
         takes_ms = _FAILURE_MS if WLAN._outcome else found.get("takes_ms", 0)
-        WLAN._due = time.ticks_add(time.ticks_ms(), takes_ms)
+        WLAN._due = time.ticks_add(WLAN._due, takes_ms)
 
     def _advance(self):
         if WLAN._connected and _is_away():
             lose()
         if WLAN._due is None or time.ticks_diff(WLAN._due, time.ticks_ms()) > 0:
             return
+        if WLAN._outcome is None:
+            self._decide()
+            return self._advance()
         WLAN._due = None
         if not WLAN._outcome:
             WLAN._connected = True

@@ -1,4 +1,4 @@
-"""The ESP32's `time`, which counts from 2000 by the board's clock; shadows the built-in module."""
+"""The ESP32's `time`, which counts from 2000 by the board's clock, in 32 bits; shadows the built-in module."""
 
 import utime
 from utime import *
@@ -40,7 +40,7 @@ def sleep_ms(ms):
 
 def time():
     """Return the whole seconds since 2000 by the board's clock."""
-    return _host() + _offset
+    return (_host() + _offset + 0x80000000) % 0x100000000 - 0x80000000
 
 
 def time_ns():
@@ -50,7 +50,11 @@ def time_ns():
 
 def gmtime(seconds=None):
     """Return the date and time of seconds since 2000; of now by default."""
-    return utime.gmtime((time() if seconds is None else seconds) + _EPOCH)
+    if seconds is None:
+        seconds = time()
+    elif not -0x80000000 <= seconds < 0x80000000:
+        raise OverflowError("overflow converting long int to machine word")
+    return utime.gmtime(seconds + _EPOCH)
 
 
 localtime = gmtime
