@@ -85,6 +85,20 @@ def piece{i}():
     return {4}(0), {4}({n})
 """,
     """\
+def {0}(count, given=2, {1}=3, named=4):
+    {2} = count + given
+    def inner(count):
+        return count + given + {2}
+    return [inner({3}) + given for {3} in range(count)], (lambda given: given + {1})(named), {2}
+def {4}(count, given=0):
+    count += given; given = [given for given in range(count)]
+    return given, count
+def {5}(call, count):
+    return call(count, given={n})
+def piece{i}():
+    return {0}({n}, 1), {0}(2, named={n}), {4}({n}, 1), {5}({4}, 2), {5}(call={4}, count=1)
+""",
+    """\
 def {0}({1}, {2}=(1, 2), **{3}):
     {4}, (*{5}, {6}) = {1}, {2}
     {4} += {6}; {7} = ["%d" % {4}, '''
