@@ -192,10 +192,19 @@ def test_chain_profile_is_made_of_its_certificate(url, server):
     refused(2, "go together", "profile", "create", "x", "--certificate", pem, *url)
 
 
-def test_call_is_received_and_answered(server, url):
+@pytest.mark.parametrize(
+    ("answer", "code", "complaint"),
+    [
+        (b'{"done":true}', 0, ""),
+        (b'{"error":"unknown method"}', 1, "error: press-1 answers with an error: unknown method\n"),
+        (b'{"error":{"code":7}}', 1, 'error: press-1 answers with an error: {"code": 7}\n'),
+        (b'{"error":null}', 0, ""),
+        (b'["error"]', 0, ""),
+        (b'"error"', 0, ""),
+    ],
+)
+def test_call_is_received_and_answered(server, url, answer, code, complaint):
     device = server.query(lambda registry: registry.create_device("press-1", "default", token="a-token-of-press-1"))
-    refused(1, "is the device online", "rpc", device.name, "blink", "--timeout", "5", *url)
-    refused(2, "look like JSON", "rpc", device.name, "blink", "{times: ", *url)
     with RawClient(server.ports.mqtt, PATIENCE_S) as client:
         client.send(connect(username="a-token-of-press-1") + subscribe(1, (CALLS, 0)))
         client.expect(connack(0) + suback(1, 0))
@@ -208,9 +217,16 @@ def test_call_is_received_and_answered(server, url):
         rest = client.read(head[1])
         topic, body = rest[2 : 2 + rest[1]].decode(), rest[2 + rest[1] :]
         assert json.loads(body) == {"method": "blink", "params": {"times": 3}}
-        client.send(publish(topic.replace("request", "response"), b'{"done":true}') + PINGREQ)
+        client.send(publish(topic.replace("request", "response"), answer) + PINGREQ)
         asking.join(PATIENCE_S)
-        assert json.loads(answered[0].stdout) == {"done": True}
+        assert json.loads(answered[0].stdout) == json.loads(answer)
+        assert (answered[0].returncode, answered[0].stderr) == (code, complaint)
+
+
+def test_call_that_fails_is_one_line(server, url):
+    device = server.query(lambda registry: registry.create_device("press-1", "default"))
+    refused(1, "is the device online", "rpc", device.name, "blink", "--timeout", "5", *url)
+    refused(2, "look like JSON", "rpc", device.name, "blink", "{times: ", *url)
 
 
 def rotating(server, url, login, *answers):

@@ -1,11 +1,14 @@
 """`make flash`, `bench flash` and `bench deploy`, with the real esptool, on a virtual board behind RFC 2217."""
 
+import time
+
 import pytest
 
 from bench import boards
 from bench.errors import BenchError
 from bench.flash import bring_up, firmware, probe
 from bench.flash.job import FlashJob, FlashOutcome
+from bench.flash.program_end import ProgramEnd
 from bench.flash.progress import Unattended
 from bench.virtual.board import VirtualBoard
 from bench.virtual.environment import Conditions
@@ -139,3 +142,56 @@ def test_board_that_runs_another_firmware_than_was_written_is_an_error(server, m
         job = FlashJob(port=line.url, firmware=firmware.files(), version="9.9.9")
         with pytest.raises(BenchError, match=r"runs firmware 0\.1\.0, not 9\.9\.9, which was written"):
             bring_up.deploy(job, Unattended(), FlashOutcome())
+
+
+@pytest.mark.parametrize(
+    ("program", "reason"),
+    [
+        ('raise ValueError("no sensor\\x1b[2J")', "ValueError: no sensor"),
+        ("import no_such_module", "ImportError: no module named 'no_such_module'"),
+        ("def def", "SyntaxError: invalid syntax"),
+        ("def f():\n    f()\nf()", "RuntimeError: maximum recursion depth exceeded"),
+    ],
+)
+def test_program_that_dies_is_reported_at_once(server, make_board, tmp_path, program, reason):
+    board = make_board(server)
+    with board.power_on() as power:
+        power.expect_event("connected")
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "main.py").write_text(f"print('begun')\n{program}\n")
+    with serve(board) as line:
+        begin = time.monotonic()
+        done = bench("deploy", "--port", line.url, "--files", str(tmp_path / "own"), "--timeout", "200")
+        took_s = time.monotonic() - begin
+    assert done.returncode == 1
+    assert f"its program ended: {reason}" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert took_s < 100
+
+
+CAUGHT = """Traceback (most recent call last):
+  File "main.py", line 1, in <module>
+ValueError: caught
+"""
+BANNER = """MicroPython v1.25.0 on 2025-04-15; Generic ESP32 module with ESP32
+Type "help()" for more information.
+"""
+
+
+@pytest.mark.parametrize(
+    ("console", "ended_by"),
+    [
+        (CAUGHT, ""),
+        (BANNER, ""),
+        (CAUGHT + BANNER, "ValueError: caught"),
+        (CAUGHT.replace("ValueError: caught", "KeyboardInterrupt:") + BANNER, ""),
+        (CAUGHT + "the program goes on\n" + BANNER, "ValueError: caught"),
+        (CAUGHT + CAUGHT.replace("caught", "again") + BANNER, "ValueError: again"),
+        ("ValueError: only printed\n" + BANNER, ""),
+    ],
+)
+def test_program_end_is_an_exception_and_then_the_prompt(console, ended_by):
+    program = ProgramEnd()
+    found = [program.feed({"event": "console", "text": line}) for line in console.splitlines()]
+    assert next(filter(None, found), "") == ended_by
+    assert program.feed({"event": "boot"}) == ""

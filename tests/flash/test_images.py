@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import boards
+from bench import boards, paths
 from bench.boards import BoardDefinition, Partition
 from bench.errors import BenchError
 from bench.flash import download, esp_image, images, partitions
@@ -392,3 +392,27 @@ def test_cache_is_the_users_unless_named(monkeypatch, tmp_path):
     monkeypatch.delenv("BENCH_IMAGES")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert images.cache().parts[-2:] == ("firstboot", "images")
+
+
+@pytest.mark.skipif(not IMAGE.exists(), reason="make setup fetches the image")
+def test_image_that_setup_has_fetched_is_used_and_not_downloaded(monkeypatch, tmp_path):
+    monkeypatch.setenv("BENCH_IMAGES", str(tmp_path / "images"))
+    monkeypatch.setattr(images.download, "fetch", None)
+    found = images.find(GENERIC)
+    assert found.data == IMAGE.read_bytes()
+    assert found.path == tmp_path / "images" / IMAGE.name
+    assert found.path.read_bytes() == found.data
+
+
+def test_image_that_setup_has_fetched_is_not_used_if_it_is_another(monkeypatch, tmp_path):
+    monkeypatch.setenv("BENCH_IMAGES", str(tmp_path / "images"))
+    monkeypatch.setattr(paths, "BUILD", tmp_path / "build")
+    (tmp_path / "build" / "images").mkdir(parents=True)
+    (tmp_path / "build" / "images" / GENERIC.image.file).write_bytes(b"another")
+
+    def fail(*_):
+        raise images.download.DownloadFailed("no network")
+
+    monkeypatch.setattr(images.download, "fetch", fail)
+    with pytest.raises(BenchError, match="no network"):
+        images.find(GENERIC)

@@ -1,5 +1,6 @@
 """A server and a board whose every text is one that a terminal would obey."""
 
+import contextlib
 import json
 import select
 import socket
@@ -18,6 +19,9 @@ def expect_harmless(output: str) -> None:
     for line in output.split("\n"):
         assert line.isprintable(), ascii(line)
         assert not line.startswith("INJECTED")
+
+
+_AGAIN_S = 0.5
 
 
 class HostileServer(ThreadingHTTPServer):
@@ -109,7 +113,7 @@ def _answer_to(path: str) -> Any:
 
 
 class HostileBoard:
-    """A serial line whose other end echoes what is typed, and answers with hostile lines. A context manager.
+    """A serial line whose other end echoes what is typed, and prints hostile lines again and again. A context manager.
 
     Attributes:
         url: The port, without DTR and RTS.
@@ -134,9 +138,12 @@ class HostileBoard:
     def _serve(self) -> None:
         clients: list[socket.socket] = []
         while True:
-            ready, _, _ = select.select([self._stopped, self._listener, *clients], [], [])
+            ready, _, _ = select.select([self._stopped, self._listener, *clients], [], [], _AGAIN_S)
             if self._stopped in ready:
                 break
+            for each in clients if not ready else ():
+                with contextlib.suppress(OSError):  # the next turn reads its end
+                    each.sendall(_lines(b""))
             for each in ready:
                 try:
                     if each is self._listener:

@@ -24,6 +24,7 @@ from bench.flash.chip_writer import ChipWriter
 from bench.flash.filesystem import Region
 from bench.flash.inspection import Inspection
 from bench.flash.job import FlashJob, FlashOutcome
+from bench.flash.program_end import ProgramEnd
 from bench.flash.progress import ProgressReporter
 from bench.flash.tracebacks import Tracebacks
 from bench.serial import ports
@@ -251,9 +252,11 @@ class _Flashing:
         self._phase("start")
         restart()
         state, reason = "", ""
-        tracebacks = Tracebacks()
+        tracebacks, program = Tracebacks(), ProgramEnd()
         for event in self._line.follow(self._job.patience_s):
             self._reporter.event(tracebacks.translate(event))
+            if exception := program.feed(event):
+                raise BenchError(f"the board is flashed, but its program ended: {exception}")
             if event["event"] == "port_lost" and not any(
                 each["event"] == "port_back" for each in self._line.follow(_USB_BACK_S)
             ):

@@ -59,7 +59,9 @@ def cached(image: Image) -> bytes:
 def find(
     board: BoardDefinition, given: Path | None = None, *, on_progress: OnBytes = lambda _done, _total: None
 ) -> CheckedImage:
-    """Find a board's image: a given file, or the one in the cache, or download it into the cache.
+    """Find a board's image: a given file, or the one in the cache, or copy or download it into the cache.
+
+    It is copied if `make setup` has fetched it and its SHA-256 is the definition's.
 
     A given file with another name than the definition's may be any image; every other one has to have the
     SHA-256 of the definition, or, if that has none, of the file that was used first.
@@ -82,6 +84,8 @@ def find(
         data, source = given.read_bytes(), str(given)
     elif data := cached(image):
         source = str(cache() / image.file)
+    elif data := _set_up(image):
+        source = str(paths.BUILD)
     else:
         data, source = _downloaded(image, on_progress), image.url
     path = given or cache() / image.file
@@ -95,7 +99,7 @@ def find(
             "do not use it, and get it from a source you trust"
         )
     found = check(data, board, source)
-    if source == image.url:
+    if source in (image.url, str(paths.BUILD)):
         cache().mkdir(parents=True, exist_ok=True)
         paths.write_private(path, data)
     notice = ""
@@ -254,6 +258,13 @@ def _downloaded(image: Image, on_progress: OnBytes) -> bytes:
             f"{missing}, and cannot be downloaded now ({error}): download {image.url} on another machine, and copy "
             "it there, or give the file with --image"
         ) from None
+
+
+def _set_up(image: Image) -> bytes:
+    """Return the image that `make setup` has fetched for the tests; empty bytes if it is another one, or none."""
+    found = next((paths.BUILD / "images").rglob(image.file), None) if image.sha256 else None
+    data = found.read_bytes() if found and os.access(found, os.R_OK) else b""
+    return data if _digest(data) == image.sha256 else b""
 
 
 def _digest(data: bytes) -> str:

@@ -213,7 +213,10 @@ def _socket_reason(number: int, text: str) -> str:
     if number in (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT) or "timed out" in text:
         return "cannot be reached: check that the host is on, and the firewalls in between"
     if "RFC2217" in text or "RFC 2217" in text:
-        return "does not speak RFC 2217: if it forwards only bytes, write socket:// instead of rfc2217://"
+        return (
+            "no answer in RFC 2217: another program may have the port open, end that first; if the server there "
+            "forwards only bytes, write socket:// instead of rfc2217://"
+        )
     return f"the connection broke ({_short(text)}); is the program that serves the board still running?"
 
 

@@ -9,7 +9,7 @@ import typer
 
 from bench.cli.options import text_files
 from bench.cli.options.operator_session import with_server
-from bench.cli.render import tables
+from bench.cli.render import progress, tables
 from bench.cli.render.help import App
 from bench.cli.render.tables import Json
 from bench.errors import BenchError, UsageError
@@ -143,7 +143,8 @@ async def rotate(
     """Have an online device choose new credentials, and save them on the server. Safe to repeat."""
     device_id = await server.device_id(name)
     try:
-        answer = await server.rpc(device_id, "rotateCredentials", {}, oneway=False, timeout_s=timeout_s)
+        with progress.waiting(f"waiting for {name} to choose its credentials, at most {timeout_s:g} s"):
+            answer = await server.rpc(device_id, "rotateCredentials", {}, oneway=False, timeout_s=timeout_s)
     except NoAnswer:
         raise BenchError(
             f"{name} did not answer, and keeps its credentials: wait until it is online, then try again"

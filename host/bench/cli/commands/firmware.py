@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.render import tables
+from bench.cli.render import progress, tables
 from bench.cli.render.help import App
 from bench.cli.render.tables import Json
 from bench.flash import firmware
@@ -24,7 +24,8 @@ def build(
     image of your own with its manifest.py. Private names are short in the compiled modules; bench monitor --names
     names.json has them back in tracebacks.
     """
-    sizes = firmware.build(out)
+    with progress.waiting("compiling the firmware", quiet=as_json):
+        sizes = firmware.build(out)
     total = sum(sizes.values())
     if as_json:
         tables.facts({"files": sizes, "total": total}, as_json=True)

@@ -10,7 +10,7 @@ import typer
 
 from bench.cli.options import text_files
 from bench.cli.options.operator_session import with_server
-from bench.cli.render import tables
+from bench.cli.render import progress, tables
 from bench.cli.render.tables import Json
 from bench.errors import BenchError, UsageError
 from bench.input_files import table
@@ -49,7 +49,8 @@ async def import_devices(
     columns = [_column(each.strip()) for each in found.head.cells]
     if {"type": "NAME"} not in columns:
         raise UsageError(f"{file} has no column NAME: its first line must name the columns")
-    done = await server.bulk_import(_csv(found), columns, _DELIMITER)
+    with progress.waiting(f"importing {len(found.rows):,} lines", quiet=as_json):
+        done = await server.bulk_import(_csv(found), columns, _DELIMITER)
     errors = [_numbered(each, found.head.number - 1) for each in done.get("errorsList") or []]
     if as_json:
         tables.print_json({"created": done["created"], "updated": done["updated"], "errors": errors})

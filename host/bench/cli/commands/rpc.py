@@ -6,8 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from bench.cli.options.operator_session import with_server
-from bench.cli.render import tables
-from bench.errors import UsageError
+from bench.cli.render import progress, tables
+from bench.errors import BenchError, UsageError
 from bench.rest_client import ThingsBoard
 
 
@@ -20,10 +20,19 @@ async def rpc(
     oneway: Annotated[bool, typer.Option("--oneway", help="Do not wait for an answer.")] = False,
     timeout_s: Annotated[float, typer.Option("--timeout", min=5, help="Seconds to wait for the device.")] = 10,
 ) -> None:
-    """Call a method of an online device, and print its answer as JSON."""
-    answer = await server.rpc(await server.device_id(name), method, _value(params), oneway=oneway, timeout_s=timeout_s)
+    """Call a method of an online device, and print its answer as JSON.
+
+    Exit code 1 if the device does not answer, or its answer has an `error`.
+    """
+    value = _value(params)
+    with progress.waiting(f"waiting for {name}", quiet=True):
+        answer = await server.rpc(await server.device_id(name), method, value, oneway=oneway, timeout_s=timeout_s)
     if not oneway:
         tables.print_json(answer, indent=None)
+        if isinstance(answer, dict) and (problem := answer.get("error")):
+            raise BenchError(
+                f"{name} answers with an error: {problem if isinstance(problem, str) else json.dumps(problem)}"
+            )
     else:
         tables.echo(f"sent to {name}")
 

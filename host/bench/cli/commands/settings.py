@@ -11,7 +11,7 @@ import typer
 
 from bench.cli.options import text_files
 from bench.cli.options.common import Port
-from bench.cli.render import tables
+from bench.cli.render import progress, tables
 from bench.cli.render.help import App
 from bench.cli.render.tables import Json
 from bench.contract import settings as schema
@@ -86,7 +86,8 @@ def change(
 
 @contextmanager
 def _open_console(port: str) -> Iterator[ConsoleClient]:
-    with PortBoard(inventory.choose(port), reset=False) as board:
+    name = inventory.choose(port)
+    with PortBoard(name, reset=False) as board, progress.waiting(f"waiting for the board on {name}", quiet=True):
         yield ConsoleClient(board)
 
 

@@ -9,14 +9,17 @@ from rich.progress import (
     BarColumn,
     DownloadColumn,
     Progress,
+    SpinnerColumn,
     TaskID,
     TextColumn,
+    TimeElapsedColumn,
     TimeRemainingColumn,
 )
 
 from bench.cli.render import event_lines, tables
 from bench.errors import BenchError
 
+_LATE_S = 3.0  # without a terminal; most commands are through before
 _WIDTH = 16  # with a port behind RFC 2217 and the bytes so far, a line has the 80 columns of a terminal
 # Begin and end of each phase, as shares of the whole; fixed, because nothing is measured beforehand.
 _SHARES = {
@@ -137,6 +140,30 @@ class ProgressBar:
     def _check(self) -> None:
         if self._stopped.is_set():
             raise WorkStopped(f"{self._port}: stopped before it was finished")
+
+
+@contextmanager
+def waiting(text: str, *, quiet: bool = False) -> Iterator[None]:
+    """Show that a command waits: on a terminal with the time, otherwise as one line if it takes longer.
+
+    Args:
+        text: What it waits for, e.g. `importing 5,000 lines`.
+        quiet: Show nothing but on a terminal, since scripts read the output.
+    """
+    if tables.console.is_terminal:
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+        with Progress(*columns, console=tables.console, transient=True) as shown:
+            shown.add_task(tables.shown(text), total=None)
+            yield
+    elif quiet:
+        yield
+    else:
+        late = threading.Timer(_LATE_S, tables.echo, (f"{text} ...",))
+        late.start()
+        try:
+            yield
+        finally:
+            late.cancel()
 
 
 @contextmanager
