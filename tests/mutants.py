@@ -43,7 +43,7 @@ TESTS = {
     "provisioning": ("provisioning",),
     "factory_reset": ("factory_reset",),
     "rotation": ("rotation",),
-    "vault": ("vault",),
+    "vault": ("vault", "memory"),
 }
 # Of app.py only this; the rest is wiring, for tests/e2e.
 FUNCTIONS = {

@@ -46,6 +46,16 @@ assert waits(101, lambda: made.next()) == 0 and waits(100, lambda: made.next()) 
 """)
 
 
+@pytest.mark.parametrize(("ms", "attempt"), [(0, 7), (999, 7), (1000, 0), (1001, 0), (86_400_000, 0)])
+def test_session_resets_the_waits_once_it_has_lived_for_the_highest_ceiling(ms, attempt):
+    micropython.run(f"""{SETUP}
+made = backoff.Backoff(SETTINGS)
+made.attempt = 7
+made.lived({ms})
+assert made.attempt == {attempt}
+""")
+
+
 def test_ceiling_stops_growing_with_the_attempts():
     micropython.run(f"""{SETUP}
 made = backoff.Backoff(SETTINGS)

@@ -136,6 +136,22 @@ for made_by in ("device", "server"):
     )
 
 
+@pytest.mark.parametrize("record", ["{}", "{'active': [A]}", "{'active': [A], 'rotation': [{'value': '1'}]}"])
+@pytest.mark.parametrize("value", ["", "1"])
+def test_rotation_is_not_stored_without_a_pending_credential(record, value):
+    micropython.run(f"{SETUP}\nassert rotation.is_stored(Vault(**{record}), {value!r}) is False")
+
+
+def test_rotation_is_stored_for_any_call_and_for_the_value_that_is_noted():
+    micropython.run(f"""{SETUP}
+noted = Vault(active=[A], pending=[P], rotation=[{{"value": "5"}}])
+for value, stored in (("", True), ("5", True), ("1", False), ("9", False)):
+    assert rotation.is_stored(noted, value) is stored, value
+assert rotation.is_stored(Vault(active=[A], pending=[P]), "") is True
+assert rotation.is_stored(Vault(active=[A], pending=[P]), "5") is False
+""")
+
+
 def test_rotation_is_done_when_nothing_is_pending_and_its_value_is_noted():
     micropython.run(f"""{SETUP}
 for record, done in (
