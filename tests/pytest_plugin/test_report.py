@@ -1,6 +1,5 @@
 """`--bench-report`: what a run of tests found."""
 
-import base64
 import html
 import json
 import re
@@ -58,8 +57,9 @@ def _data(folder):
     return page, json.loads(blob)["tests"]
 
 
-def _plots(text):
-    return [base64.b64decode(each).decode() for each in re.findall(r"data:image/svg\+xml;base64,([\w+/=]+)", text)]
+def _drawn(rows):
+    """The HTML that a test has beside its log."""
+    return "".join(each["content"] for row in rows for each in row["extras"] if each["format_type"] == "html")
 
 
 @pytest.mark.parametrize("options", [(), ("-n", "2")])
@@ -67,12 +67,15 @@ def test_report_has_timelines_facts_consoles_figures_and_no_secret(pytester, rep
     folder = reported(*options)
     page, tests = _data(folder)
     assert len(tests) == 2
-    plots = _plots(json.dumps(tests))
-    assert len(plots) == 2
-    for drawn in plots:
-        ET.fromstring(drawn)
-        assert all(words in drawn for words in ("board1", "server", "telemetry", "seconds since"))
-    assert "first telemetry" in page
+    for name, rows in tests.items():
+        drawn = _drawn(rows)
+        for part in re.findall(r"<svg.*?</svg>|<table.*?</table>", drawn):
+            ET.fromstring(part)  # well-formed
+        assert drawn.count("<svg") == 1
+        assert all(f"<b>{event}</b>" in drawn for event in ("boot", "provisioned", "telemetry"))
+        assert all(f"<title>{phase} " in drawn for phase in ("boot", "link", "provisioned", "first telemetry"))
+        assert ('<tr class="failed">' in drawn) == ('class="end"' in drawn) == name.endswith("test_leak")
+        assert re.search(r'<details class="console".*"event": "telemetry"', html.unescape(drawn), re.DOTALL)
     assert "--bench-target unix --bench-seed 5" in page
     consoles = sorted(folder.glob("consoles/*/board1.log"))
     assert len(consoles) == 2
@@ -80,14 +83,15 @@ def test_report_has_timelines_facts_consoles_figures_and_no_secret(pytester, rep
     figures = (folder / "metrics.prom").read_text()
     assert re.search(r'^boot_seconds\{test="\S+::test_online"\} 1\.5$', figures, re.MULTILINE)
     assert 'phase="call"' in figures
-    assert {each.get("name") for each in ET.parse(folder / "junit.xml").iter("testcase")} == {
-        "test_online",
-        "test_leak",
-    }
+    cases = {each.get("name"): each for each in ET.parse(folder / "junit.xml").iter("testcase")}
+    assert cases.keys() == {"test_online", "test_leak"}
+    assert cases["test_online"].find("properties/property[@name='metric boot seconds']").get("value") == "1.5"
+    for each in cases.values():
+        assert re.match(r"console of board1\n.*\"event\": \"telemetry\"", each.findtext("system-out"), re.DOTALL)
     secrets = [*json.loads((pytester.path / "secrets.json").read_text()), "a claim secret"]
     for file in folder.rglob("*"):
         text = file.read_text() if file.is_file() else ""
-        assert not [each for each in secrets if each in text or any(each in drawn for drawn in _plots(text))], file
+        assert not [each for each in secrets if each in text], file
     assert "***" in (folder / "junit.xml").read_text()
 
 
@@ -153,12 +157,12 @@ def test_report_of_tests_with_the_names_of_files_in_them_and_boards_that_print_a
     (pytester.path / "out" / "consoles" / "mine" / "notes.txt").touch()
     options = ["-p", "no:junitxml", "-W", "error", "--timeout", "60"]
     pytester.runpytest_subprocess("--bench-report", "out", *options).assert_outcomes(passed=3)
-    _, tests = _data(pytester.path / "out")
-    plots = _plots(json.dumps(tests))
-    assert len(plots) == 3
-    for drawn in plots:
-        ET.fromstring(drawn)
-        assert len(drawn) < 1_000_000
+    page, tests = _data(pytester.path / "out")
+    assert len(tests) == 3
+    assert len(page) < 2_000_000
+    for rows in tests.values():
+        for part in re.findall(r"<svg.*?</svg>|<table.*?</table>|<details.*?</details>", _drawn(rows), re.DOTALL):
+            ET.fromstring(part)
     assert len(list((pytester.path / "out").glob("consoles/*/board1.log"))) == 3
     assert (pytester.path / "out" / "consoles" / "mine" / "notes.txt").exists()
 

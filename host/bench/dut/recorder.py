@@ -273,5 +273,8 @@ def expectation(kind: str, fields: dict[str, Any]) -> str:
 
 
 def _short(event: Event) -> str:
-    """Return an event as errors show it: its name, or the beginning of a line."""
-    return repr(event["text"][:_SHOWN_OF_LINE]) if event["event"] == "console" else str(event["event"])
+    """Return an event as errors show it: its name with its fields, or a line; the beginning, if it is long."""
+    if event["event"] == "console":
+        return repr(event["text"][:_SHOWN_OF_LINE])
+    fields = {name: value for name, value in event.items() if name not in ("event", "ms")}
+    return f"{event['event']}{f' {json.dumps(fields)}' if fields else ''}"[:_SHOWN_OF_LINE]

@@ -19,7 +19,6 @@ from typing import Any, Literal
 
 import pytest
 
-from bench import extras
 from bench.dut.unsupported import CannotDo
 from bench.errors import BenchError
 from bench.pytest_plugin.choice import Choice
@@ -152,18 +151,15 @@ def _is_worker(config: pytest.Config) -> bool:
 def _begin_report(config: pytest.Config, choice: Choice) -> None:
     if not config.pluginmanager.hasplugin("html"):
         raise pytest.UsageError("--bench-report needs pytest-html: pip install 'firstboot[test]'")
-    try:
-        extras.require("plots", "reports")
-    except BenchError as error:
-        raise pytest.UsageError(str(error)) from None
-    from bench.pytest_plugin.report import Report  # noqa: PLC0415 - few runs write one
+    from bench.pytest_plugin.report import STYLE, Report  # noqa: PLC0415 - few runs write one
 
     folder = Path(config.option.bench_report).absolute()
     config.option.htmlpath = config.option.htmlpath or str(folder / "report.html")
     config.option.self_contained_html = True
+    config.option.css = [*config.option.css, str(STYLE)]
     config.option.xmlpath = getattr(config.option, "xmlpath", None) or str(folder / "junit.xml")  # -p no:junitxml
     config.option.bench_metric = config.option.bench_metric or str(folder / "metrics.prom")
-    config.pluginmanager.register(Report(folder, choice, is_worker=_is_worker(config)), "boards-report")
+    config.pluginmanager.register(Report(folder, config, choice, is_worker=_is_worker(config)), "boards-report")
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -54,7 +54,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 @pytest.fixture
 def metric(request: pytest.FixtureRequest) -> Callable[[str, float], None]:
     """Return a function that stores a figure of this test for `--bench-metric`: `metric("boot_seconds", 0.8)`."""
-    return lambda name, value: request.node.user_properties.append((METRIC, (name, float(value))))
+    return lambda name, value: request.node.user_properties.append((METRIC + name, float(value)))
 
 
 @pytest.fixture

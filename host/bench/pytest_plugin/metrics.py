@@ -41,8 +41,8 @@ class Metrics:
         self._seconds.labels(report.nodeid, report.when).set(report.duration)
         if report.when == "teardown":
             for name, value in report.user_properties:
-                if name == METRIC and isinstance(value, (list, tuple)):
-                    self._gauge(str(value[0])).labels(report.nodeid).set(float(value[1]))
+                if name.startswith(METRIC) and isinstance(value, float):
+                    self._gauge(name.removeprefix(METRIC)).labels(report.nodeid).set(value)
 
     def _gauge(self, name: str) -> Gauge:
         known = _NO_METRIC.sub("_", name)

@@ -12,8 +12,8 @@ import pytest
 
 from bench.dut.board import Board
 
-METRIC = "metric"
-"""Name of the report's property that holds a figure: the figure's name and value."""
+METRIC = "metric "
+"""Beginning of the name of a report's property that holds a figure; the rest is the figure's name."""
 _SHORTEST = 8  # characters; anything shorter occurs in innocent text
 _HIDDEN = "***"
 _SECRET_KEYS = ("secret", "password")
@@ -38,6 +38,16 @@ class Moment:
     detail: str = ""
 
 
+@dataclass(frozen=True)
+class Phase:
+    """A phase of a board's boot. `began` and `ended` are in seconds since 1970."""
+
+    board: str
+    name: str
+    began: float
+    ended: float
+
+
 @dataclass
 class Record:
     """The boards, servers and networks of a test, of which the last two are those of its fixtures."""
@@ -60,8 +70,8 @@ class Record:
             ]
         return lanes
 
-    def phases(self) -> Iterator[tuple[str, str, float]]:
-        """Yield a board's name, a phase of its boot and the seconds it took, for each phase of each boot."""
+    def phases(self) -> Iterator[Phase]:
+        """Yield each phase of each boot of the boards."""
         for board in self.boards:
             seen: dict[str, float] = {}
             for each in board.received:
@@ -70,7 +80,7 @@ class Record:
                     seen = {"switched_on": each.at}
                 for phase, begin, end in _PHASES:
                     if kind == end and begin in seen and end not in seen:
-                        yield board.name, phase, each.at - seen[begin]
+                        yield Phase(board.name, phase, seen[begin], each.at)
                 seen.setdefault(kind, each.at)
 
     def facts(self) -> Iterator[dict[str, str]]:

@@ -1,37 +1,45 @@
 """`pytest --bench-report DIR`: the results of a run of tests, for people and for machines.
 
-DIR has `report.html` (by pytest-html, with a timeline picture per test) and each board's console as a file of its own
-under `consoles/`; `junit.xml` by pytest, `metrics.prom` by `bench.pytest_plugin.metrics`.
+DIR has `report.html` (by pytest-html, with the timeline and the consoles of each test), and each board's console as a
+file of its own under `consoles/`; `junit.xml` by pytest, with the consoles; `metrics.prom` by
+`bench.pytest_plugin.metrics`.
 """
 
-import base64
 import hashlib
 import html
 import re
-from collections.abc import Callable, Generator
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Generator, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from _pytest.junitxml import bin_xml_escape, xml_key  # what record_xml_attribute goes by, too
 
 from bench.pytest_plugin.choice import Choice
-from bench.pytest_plugin.record import RECORD, Record
+from bench.pytest_plugin.record import RECORD, Moment, Record
+from bench.pytest_plugin.timeline import timeline
+from bench.text import printable
 
 _SLOWEST = 10
 _ODD = re.compile(r"[^\w.\[\]-]+", re.ASCII)
 _DIGITS = 6
 _LONGEST_NAME = 120
+_SHOWN = 64 * 1024  # characters of a console in the page and in junit.xml: its end
+STYLE = Path(__file__).with_name("report.css")
+"""The style of the page, besides pytest-html's own."""
 
 
 class Report:
     """A plugin that makes the report. On a worker of xdist it adds to the reports that the worker sends."""
 
-    def __init__(self, folder: Path, choice: Choice, *, is_worker: bool) -> None:
+    def __init__(self, folder: Path, config: pytest.Config, choice: Choice, *, is_worker: bool) -> None:
         """Check that the report can be written, and remove the consoles of an earlier run.
 
         Args:
             folder: The folder for the report; it is made if it does not exist.
+            config: The run's.
             choice: The boards of the run.
             is_worker: True on a worker of xdist, which leaves the folder to the main process.
 
@@ -39,6 +47,7 @@ class Report:
             pytest.UsageError: The folder or the file in it cannot be written.
         """
         self._folder = folder
+        self._config = config
         self._choice = choice
         self._spent: dict[str, dict[str, float]] = {}
         if not is_worker:
@@ -50,9 +59,7 @@ class Report:
                 raise pytest.UsageError(f"--bench-report {folder}: {error.strerror}") from None
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtest_makereport(
-        self, item: pytest.Item, call: pytest.CallInfo[Any]
-    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Add the timeline and the consoles of the test's boards, with secrets masked everywhere."""
         report = yield
         record = item.stash.get(RECORD, None)
@@ -66,32 +73,43 @@ class Report:
         report.sections = [(name, mask(text)) for name, text in report.sections]
         if report.when == "call" or (report.when == "setup" and report.failed):
             extras = getattr(report, "extras", [])
-            report.extras = extras + self._extras(item.nodeid, record, mask, ended=call.stop)  # type: ignore[attr-defined]
+            report.extras = extras + self._extras(report, record, mask)  # type: ignore[attr-defined]
         return report
 
-    def _extras(self, nodeid: str, record: Record, mask: Callable[[str], str], *, ended: float) -> list[dict[str, Any]]:
+    def _extras(self, report: pytest.TestReport, record: Record, mask: Callable[[str], str]) -> list[dict[str, Any]]:
         from pytest_html import extras  # noqa: PLC0415 - there only if a report is asked for
 
-        from bench.pytest_plugin.timeline import picture  # noqa: PLC0415 - matplotlib takes half a second
-
-        lanes = record.lanes()
+        lanes = {
+            name: [Moment(each.at, mask(each.what), mask(each.detail)) for each in moments]
+            for name, moments in record.lanes().items()
+        }
         if not any(lanes.values()):
             return []
-        drawn = mask(picture(lanes, began=record.began, ended=ended))
-        source = f"data:image/svg+xml;base64,{base64.b64encode(drawn.encode()).decode()}"
-        shown = f'<img src="{source}" alt="timeline" style="width: 100%; background: white">'
-        added = [extras.html(shown + mask(_facts(record)))]
+        failure = _reason(report) if report.failed else ""
+        drawn = timeline(lanes, list(record.phases()), began=record.began, ended=report.stop, failure=failure)
+        added = [extras.html(mask(_facts(record)) + mask(drawn))]
+        report.bench_consoles = {}  # type: ignore[attr-defined]
         for board, text in record.consoles():
-            place = Path("consoles") / _folder_name(nodeid) / f"{_ODD.sub('_', board)}.log"
+            masked = mask(text)
+            place = Path("consoles") / _folder_name(report.nodeid) / f"{_ODD.sub('_', board)}.log"
             file = self._folder / place
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(mask(text), errors="replace")
-            added.append(extras.url(str(place), name=f"console of {board}"))
+            file.write_text(masked, errors="replace")
+            report.bench_consoles[board] = masked[-_SHOWN:]
+            added.append(extras.html(_console(board, masked[-_SHOWN:], place, is_open=report.failed)))
         return added
 
+    @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Store the duration of a test's phase."""
+        """Store the duration of a test's phase, and add the consoles of its boards to junit.xml."""
         self._spent.setdefault(report.nodeid, {})[report.when or ""] = report.duration
+        xml = self._config.stash.get(xml_key, None)
+        if xml is None:
+            return
+        for board, text in getattr(report, "bench_consoles", {}).items():
+            output = ET.Element("system-out")
+            output.text = bin_xml_escape(f"console of {board}\n{text}")
+            xml.node_reporter(report).append(output)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_html_report_title(self, report: Any) -> None:
@@ -110,7 +128,7 @@ class Report:
             for nodeid, spent in sorted(self._spent.items(), key=lambda each: -sum(each[1].values()))[:_SLOWEST]
         )
         where = ", ".join(f"{when} {seconds:.1f} s" for when, seconds in total.items())
-        postfix.append(f"<h3>Where the time went: {where}</h3><p>Slowest tests:</p><table>{rows}</table>")
+        postfix.append(f"<h3>Where the time went: {where}</h3><p>Slowest tests:</p><table class='facts'>{rows}</table>")
 
     def pytest_terminal_summary(self, terminalreporter: "pytest.TerminalReporter") -> None:
         """Print the path of the report."""
@@ -144,20 +162,29 @@ def _folder_name(nodeid: str) -> str:
     return f"{_ODD.sub('_', nodeid)[-_LONGEST_NAME:]}-{digest}"
 
 
+def _reason(report: pytest.TestReport) -> str:
+    """Return why a test failed, in one line."""
+    crash = getattr(report.longrepr, "reprcrash", None)
+    lines = (crash.message if crash else report.longreprtext).strip().splitlines()
+    return f"failed: {lines[0]}" if lines else "failed"
+
+
+def _console(board: str, text: str, place: Path, *, is_open: bool) -> str:
+    """Return a board's console as HTML, to be opened by a click."""
+    shown = html.escape("\n".join(map(printable, text.split("\n"))))
+    return (
+        f'<details class="console"{" open" if is_open else ""}><summary>console of {html.escape(board)} '
+        f'(<a href="{html.escape(str(place))}">file</a>)</summary><pre>{shown}</pre></details>'
+    )
+
+
 def _facts(record: Record) -> str:
-    """Return tables of the boards, and of the phases of each boot, as HTML."""
+    """Return a table of the boards as HTML."""
     facts = list(record.facts())
     if not facts:
         return ""
-    tables = [_table(list(facts[0]), [list(each.values()) for each in facts])]
-    phases = [[board, phase, f"{seconds * 1000:.0f} ms"] for board, phase, seconds in record.phases()]
-    if phases:
-        tables.append(_table(["board", "phase of a boot", "took"], phases))
-    return "".join(tables)
 
-
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    def row(cells: list[str], tag: str) -> str:
+    def row(cells: Iterable[str], tag: str) -> str:
         return "<tr>" + "".join(f"<{tag}>{html.escape(each)}</{tag}>" for each in cells) + "</tr>"
 
-    return f"<table>{row(head, 'th')}{''.join(row(each, 'td') for each in rows)}</table>"
+    return f'<table class="facts">{row(facts[0], "th")}{"".join(row(each.values(), "td") for each in facts)}</table>'
