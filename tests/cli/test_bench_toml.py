@@ -71,6 +71,7 @@ def test_port_is_for_every_command_that_has_one(written, text):
     assert found.get("flash") == {"port": ["/dev/a"], "files": "mine", "patience": 5, "board": "b"}
     assert found.get("deploy") == {"port": ["/dev/a"], "files": "mine", "patience": 5}
     assert found.get("read") == found.get("erase") == {"port": "/dev/a", "board": "b"}
+    assert found.get("inventory") == {"port": ["/dev/a"]}
     assert found.get("monitor") == {"port": "/dev/a"}
     assert found.get("settings") == {name: {"port": "/dev/a"} for name in ("list", "get", "set")}
     assert found.get("serve") is None

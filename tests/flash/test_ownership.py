@@ -1,6 +1,7 @@
 """Somebody's own files on a board, and the name that a server knows it by."""
 
 import json
+from base64 import b64encode
 
 import pytest
 
@@ -136,6 +137,13 @@ def test_provisioned_board_is_not_flashed_under_another_name(server, make_board)
         name: after[name] for name in after if name.startswith("vault")
     }
     assert server.device_names() == ["old"]
+
+
+def test_certificate_of_the_flash_names_its_device_whatever_the_board_is_called():
+    credential = {"type": "X509_CERTIFICATE", "certificate": b64encode(b"leaf").decode(), "key": ""}
+    for flashed, expected in (({"device.crt": b"leafabove"}, True), ({"device.crt": b"other"}, False), ({}, False)):
+        assert ownership._is_flashed(credential, flashed) is expected
+    assert not ownership._is_flashed({"type": "ACCESS_TOKEN", "token": "t"}, {"device.crt": b"leaf"})
 
 
 def test_board_that_was_never_provisioned_is_known_by_its_new_name(server, make_board):

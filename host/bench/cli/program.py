@@ -100,7 +100,9 @@ app.add_typer(tls.app, name="tls")
 _WRONG_USE: Any = typer.BadParameter.__base__
 # Exhausted resources of the machine: not a bug, and these errors have no file name.
 _USED_UP = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)
-_WITH_DEFAULTS = ("flash", "deploy", "read", "erase", "monitor", "settings")
+_WITH_DEFAULTS = ("flash", "deploy", "inventory", "read", "erase", "monitor", "settings")
+# Commands on several boards at once, and the options of bench flash that they have; flash itself has all.
+_ON_SEVERAL: dict[str, tuple[str, ...]] = {"flash": (), "deploy": ("files", "patience"), "inventory": ()}
 _OF_CHIPS = ("board", "baud", "before", "after")
 
 
@@ -138,8 +140,8 @@ class _Defaults(dict[str, Any]):
             return default
         found = flash.read_toml().options
         ports = _texts(found.pop("port", []))
-        if command in ("flash", "deploy"):  # several boards at once
-            names = found if command == "flash" else ("files", "patience")
+        if command in _ON_SEVERAL:
+            names = found if command == "flash" else _ON_SEVERAL[command]
             return {**{name: found[name] for name in names if name in found}, **({"port": ports} if ports else {})}
         one = {"port": ports[0]} if len(ports) == 1 else {}
         if command == "settings":

@@ -1,6 +1,7 @@
 """Files of somebody's own on a board that is brought up to date, and the name that a server knows it by."""
 
 import json
+from base64 import b64decode
 from collections.abc import Mapping
 from typing import Any
 
@@ -71,13 +72,22 @@ def stale_vault(repl: RawRepl, found: Inspection, settings: Mapping[str, bytes])
     if not slots or not had or had == wanted:
         return [], ""
     record = vault.newest({path[1:]: repl.read_file(path) for path in slots})
-    if record.get("active"):
+    active = record.get("active", [])
+    if any(_is_flashed(each, settings) for each in active):
+        return [], ""
+    if active:
         shown = printable(had)
         raise BenchError(
             f"the server knows this board as {shown}, not {printable(wanted)}, and it has that device's credentials: "
             f"keep the name (--name {shown}), or --erase deletes them, so that it provisions itself anew"
         )
     return (slots, f"deletes credentials that were made for {printable(had)} and never used") if record else ([], "")
+
+
+def _is_flashed(credential: Mapping[str, str], settings: Mapping[str, bytes]) -> bool:
+    """Return whether a credential is the certificate beside the settings, which names its device by itself."""
+    own = b64decode(credential.get("certificate", ""))
+    return bool(own) and settings.get("device.crt", b"").startswith(own)
 
 
 def _name(content: bytes, mac: str) -> str:

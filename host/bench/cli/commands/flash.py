@@ -1,8 +1,6 @@
 """`bench flash` and `bench deploy`: bring boards on serial lines up to date and online."""
 
-from collections.abc import Callable, Mapping
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from dataclasses import asdict
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -10,29 +8,23 @@ from typing import Annotated
 import typer
 
 from bench import boards
+from bench.cli.commands import flash_work
 from bench.cli.options import bench_toml, board_setup, text_files, wifi_network
 from bench.cli.options.bench_toml import BenchToml
 from bench.cli.options.board_setup import BoardOptions, BoardTemplate
 from bench.cli.options.common import PORT_HELP, After, AfterOption, BeforeOption
 from bench.cli.render import flash_results, progress, tables
-from bench.cli.render.progress import ProgressBar, ProgressBars, WorkStopped
 from bench.cli.render.tables import Json
 from bench.contract import forms
-from bench.errors import BenchError, UsageError
+from bench.errors import UsageError
 from bench.flash import bring_up, firmware, images, inventory, labels, serials
-from bench.flash.job import PATIENCE_S, FlashJob, FlashOutcome
-from bench.flash.probe import ProbedBoard
-from bench.flash.progress import ProgressReporter
+from bench.flash.job import PATIENCE_S, FlashJob
 from bench.flash.serials import Serials
 from bench.flash.tray import Tray, tray_folder
-from bench.flash.tray_results import TrayResult
 from bench.serial import ports
 
 _TRAY = "tray"
-_TURN_S = 0.2
 _ANY_MAC, _ANY_SERIAL = "0" * 12, "0"
-
-Work = Callable[[FlashJob, ProgressReporter, FlashOutcome], None]
 
 Ports = Annotated[
     list[str],
@@ -139,7 +131,8 @@ def flash(
         )
         for line in lines
     ]
-    results = _all(jobs, bring_up.flash, kept, found, as_json=as_json)
+    results = flash_work.run(jobs, bring_up.flash, kept, found, as_json=as_json)
+    results = flash_work.confirmed(results, chosen.where, kept)
     if kept:
         labels.write(kept.folder, kept.labels())
     flash_results.show(results, as_json=as_json, folder=kept.folder if kept else None)
@@ -168,7 +161,7 @@ def deploy(
         )
         for line in _lines(port)
     ]
-    flash_results.show(_all(jobs, bring_up.deploy, None, None, as_json=as_json), as_json=as_json)
+    flash_results.show(flash_work.run(jobs, bring_up.deploy, None, None, as_json=as_json), as_json=as_json)
 
 
 def read_toml() -> BenchToml:
@@ -222,83 +215,3 @@ def _check_reachable(prepared: BoardTemplate, lines: list[str]) -> None:
             f"boards cannot reach {prepared.address}: start bench serve --host 0.0.0.0, and give this machine's "
             "address in the boards' network with --server HOST:PORT"
         )
-
-
-def _all(
-    jobs: list[FlashJob],
-    work: Work,
-    kept: Tray | None,
-    image: images.CheckedImage | None,
-    *,
-    as_json: bool,
-) -> list[TrayResult]:
-    """Do the work on all boards in parallel; an interruption stops each board at its next step."""
-    with ProgressBars([job.port for job in jobs], as_json=as_json) as shown, ThreadPoolExecutor(len(jobs)) as pool:
-        try:
-            return _results([pool.submit(_one, job, work, shown.bar(job.port), kept, image) for job in jobs])
-        except BaseException as error:
-            shown.stop()
-            if isinstance(error, KeyboardInterrupt):
-                tables.warn("interrupted; run the same command to continue")
-            raise
-
-
-def _results(works: list[Future[TrayResult]]) -> list[TrayResult]:
-    """Return all results, or raise the first exception.
-
-    Polled: if another thread receives the signal, Ctrl-C does not interrupt a wait without a timeout.
-    """
-    left = set(works)
-    while left:
-        done, left = wait(left, _TURN_S, FIRST_EXCEPTION)
-        for each in done:
-            each.result()
-    return [each.result() for each in works]
-
-
-def _one(
-    job: FlashJob, work: Work, bar: ProgressBar, kept: Tray | None, image: images.CheckedImage | None
-) -> TrayResult:
-    """Do the work on one board, and record the result."""
-    try:
-        return _finished(job, work, bar, kept, image)
-    finally:
-        if kept:
-            kept.leave(job.port)
-
-
-def _finished(
-    job: FlashJob, work: Work, bar: ProgressBar, kept: Tray | None, image: images.CheckedImage | None
-) -> TrayResult:
-    before = kept.finished(job.port) if kept and not job.erase else None
-    if before and bring_up.is_online(job.port, before.name):
-        bar.end(f"{before.name} was already finished", good=True)
-        return before
-    done, error = FlashOutcome(), ""
-    try:
-        work(job, bar, done)
-    except WorkStopped:
-        raise
-    except BenchError as caught:
-        error = ports.reason(caught)
-    result = TrayResult(
-        port=job.port,
-        error=error,
-        image=image.facts.version if image else "",
-        image_sha256=image.sha256 if image else "",
-        **asdict(done),
-    )
-    if kept:
-        kept.record(result)
-    if job.board and done.firmware and inventory.path().exists():
-        facts = ProbedBoard(
-            port=job.port,
-            mac=done.mac,
-            chip=job.board.chip,
-            flash_mb=job.board.flash_size >> 20,
-            micropython=done.micropython,
-            firmware=done.firmware,
-        )
-        inventory.record(facts, job.board.name)
-    bar.end(error or f"{done.name} is online", good=not error)
-    return result
