@@ -84,5 +84,5 @@ def test_certificate_that_was_made_elsewhere_logs_in(data, tmp_path):
 def test_board_of_one_name_does_not_hold_its_profiles_secret(data):
     profile = printed("profile", "show", "default", "--show-secrets", "--data", str(data))
     board, _ = boot(data, "own", "--claim", "device")
-    assert profile["provisionDeviceKey"].encode() in board.flash()
-    assert profile["provisionDeviceSecret"].encode() not in board.flash()
+    assert profile["provision_device_key"].encode() in board.flash()
+    assert profile["provision_device_secret"].encode() not in board.flash()

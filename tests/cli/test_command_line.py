@@ -73,8 +73,8 @@ def test_profiles_and_devices_are_made_listed_and_shown(tmp_path):
     assert [each["name"] for each in printed("profile", "list", *data)] == ["tray"]
     hidden = printed("profile", "show", "tray", *data)
     shown = printed("profile", "show", "tray", "--show-secrets", *data)
-    assert "hidden" in hidden["provisionDeviceSecret"]
-    assert len(shown["provisionDeviceSecret"]) == 20
+    assert "hidden" in hidden["provision_device_secret"]
+    assert len(shown["provision_device_secret"]) == 20
     bench("device", "create", "press-4", "--profile", "tray", *data)
     assert printed("device", "list", *data)[0].items() >= {"name": "press-4", "profile": "tray"}.items()
     assert "hidden" in printed("device", "show", "press-4", *data)["credentials"]

@@ -69,7 +69,7 @@ def test_boards_lists_them_all_with_what_the_cache_has(cache):
         "name": "esp32_c3",
         "title": "ESP32-C3, 4 MB flash",
         "chip": "esp32c3",
-        "MicroPython": "1.24.0",
+        "micropython": "1.24.0",
         "image": "damaged",
     }
     assert listed["esp32_s2"]["image"] == "to download"

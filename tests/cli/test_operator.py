@@ -125,7 +125,7 @@ def test_certificates_are_taken_in_any_form(url, tmp_path):
         assert shown["credentials"] == b64encode(made.der).decode()
     (tmp_path / "ca.der").write_bytes(above.der)
     chain = ("--strategy", "X509_CERTIFICATE_CHAIN", "--certificate", str(tmp_path / "ca.der"))
-    assert printed("profile", "create", "fleet", *chain, *url)["provisionType"] == "X509_CERTIFICATE_CHAIN"
+    assert printed("profile", "create", "fleet", *chain, *url)["provision_type"] == "X509_CERTIFICATE_CHAIN"
     refused(
         2, "holds no certificate", "device", "credentials", "press-9", "--certificate", str(tmp_path / "tray.csv"), *url
     )
@@ -160,7 +160,7 @@ def test_devices_are_imported_shown_and_changed(server, url, tmp_path):
         client.send(connect(username="another-token-of-it"))
         client.expect(connack(0))
     assert bench("device", "credentials", "press-2", "--mqtt-user", "press", *url).returncode == 0
-    assert printed("device", "show", "press-2", *url)["credentialsType"] == "MQTT_BASIC"
+    assert printed("device", "show", "press-2", *url)["credentials_type"] == "MQTT_BASIC"
     refused(2, "give credentials", "device", "credentials", "press-2", *url)
 
     output = printed("audit", *url)
@@ -185,9 +185,9 @@ def test_chain_profile_is_made_of_its_certificate(url, server):
     pem = str(server.data / "tls" / "ca.pem")
     chain = ("--strategy", "X509_CERTIFICATE_CHAIN", "--certificate", pem, "--allow-create")
     made = printed("profile", "create", "fleet", *chain, "--name-pattern", r"(.*)\.example", *url)
-    assert made["certificateRegExPattern"] == r"(.*)\.example"
-    assert made["allowCreate"] is True
-    assert len(made["provisionDeviceKey"]) == 64
+    assert made["certificate_pattern"] == r"(.*)\.example"
+    assert made["allow_create"] is True
+    assert len(made["provision_device_key"]) == 64
     refused(2, "already exists", "profile", "create", "twin", *chain, *url)
     refused(2, "go together", "profile", "create", "x", "--certificate", pem, *url)
 

@@ -33,8 +33,8 @@ def test_show_tells_fingerprints_names_dates_and_files(tmp_path):
         "expires": identity.certificate.not_valid_after_utc.strftime("%Y-%m-%d %H:%M:%S"),
         "sha256": authority.fingerprint(identity.certificate),
         "ca": str(tmp_path / "tls" / "ca.pem"),
-        "caExpires": identity.ca.not_valid_after_utc.strftime("%Y-%m-%d %H:%M:%S"),
-        "caSha256": authority.fingerprint(identity.ca),
+        "ca_expires": identity.ca.not_valid_after_utc.strftime("%Y-%m-%d %H:%M:%S"),
+        "ca_sha256": authority.fingerprint(identity.ca),
     }
     output = bench("tls", "show", "--data", str(tmp_path))
     assert output.returncode == 0

@@ -27,7 +27,7 @@ def boards(
             "name": board.name,
             "title": board.title,
             "chip": board.chip,
-            "MicroPython": board.image.version,
+            "micropython": board.image.version,
             "image": _where(board),
         }
         for board in found

@@ -60,7 +60,7 @@ async def _view(server: ThingsBoard, device: dict[str, Any], *, show_secrets: bo
         "name": device["name"],
         "profile": device["type"],
         "created": tables.utc_time(device["createdTime"]),
-        "credentialsType": own["credentialsType"],
+        "credentials_type": own["credentialsType"],
         "credentials": secret if show_secrets else "(hidden: --show-secrets)",
         "attributes": {scope: values for scope, values in attributes.items() if values},
         "telemetry": {key: value for key, (_, value) in (await server.latest(device_id)).items()},

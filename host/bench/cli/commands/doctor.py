@@ -40,4 +40,4 @@ def doctor(
 
 
 def _facts(found: Finding) -> dict[str, str]:
-    return {"what": found.name, "state": found.severity, "said": found.detail, "fix": found.fix}
+    return {"what": found.name, "state": found.severity, "detail": found.detail, "fix": found.fix}

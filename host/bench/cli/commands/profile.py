@@ -27,14 +27,14 @@ def view(profile: dict[str, Any], *, show_secrets: bool) -> dict[str, Any]:
     secret = configuration.get("provisionDeviceSecret") or ""
     found = {
         "name": profile["name"],
-        "provisionType": profile.get("provisionType"),
-        "provisionDeviceKey": profile.get("provisionDeviceKey"),
-        "provisionDeviceSecret": secret if show_secrets or not secret else "(hidden: --show-secrets)",
+        "provision_type": profile.get("provisionType"),
+        "provision_device_key": profile.get("provisionDeviceKey"),
+        "provision_device_secret": secret if show_secrets or not secret else "(hidden: --show-secrets)",
         "created": tables.utc_time(profile["createdTime"]),
     }
     if profile.get("provisionType") == _CHAIN:
-        found["certificateRegExPattern"] = configuration.get("certificateRegExPattern")
-        found["allowCreate"] = configuration.get("allowCreateNewDevicesByX509Certificate")
+        found["certificate_pattern"] = configuration.get("certificateRegExPattern")
+        found["allow_create"] = configuration.get("allowCreateNewDevicesByX509Certificate")
     return found
 
 
@@ -81,7 +81,7 @@ async def create(
 async def list_profiles(server: ThingsBoard, as_json: Json = False) -> None:
     """List the profiles."""
     rows = [view(profile, show_secrets=False) for profile in await server.profiles()]
-    columns = ("name", "provisionType", "provisionDeviceKey", "created")
+    columns = ("name", "provision_type", "provision_device_key", "created")
     tables.table(
         [{key: row[key] for key in columns} for row in rows],
         as_json=as_json,

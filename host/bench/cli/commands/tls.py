@@ -32,8 +32,8 @@ def show(
         "expires": _end(identity.certificate),
         "sha256": authority.fingerprint(identity.certificate),
         "ca": str(identity.certificate_file.with_name(authority.CA_CERTIFICATE)),
-        "caExpires": _end(ca),
-        "caSha256": authority.fingerprint(ca),
+        "ca_expires": _end(ca),
+        "ca_sha256": authority.fingerprint(ca),
     }
     if out_dir:
         facts["written"] = [str(path) for path in _write_ca(ca, out_dir)]

@@ -90,7 +90,7 @@ def table(rows: Sequence[Mapping[str, Any]], *, as_json: bool, empty: str) -> No
         return
     drawn = Table(box=None, pad_edge=False, header_style="bold")
     for key in rows[0]:
-        drawn.add_column(shown(key), overflow="fold")  # whole, on as many lines as it takes: nothing is cut off
+        drawn.add_column(shown(_words(key)), overflow="fold")  # whole, on as many lines as it takes: nothing is cut off
     for row in rows:
         drawn.add_row(*(shown(value) for value in row.values()))
     draw(drawn)
@@ -117,4 +117,9 @@ def facts(values: Mapping[str, Any], *, as_json: bool) -> None:
     width = max(map(len, values))
     for key, value in values.items():
         text = json.dumps(value) if isinstance(value, (dict, list)) else str(value)
-        console.print(f"[bold]{shown(f'{key:<{width}}')}[/bold]  {shown(text)}")
+        console.print(f"[bold]{shown(f'{_words(key):<{width}}')}[/bold]  {shown(text)}")
+
+
+def _words(key: str) -> str:
+    """Return a key of JSON as words for people."""
+    return key.replace("_", " ")
