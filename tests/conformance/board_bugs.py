@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import paths
+from bench.flash.shortening import checks
+from bench.flash.shortening.module import parse
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +26,7 @@ class Bug:
         for each in self.change:
             assert source.count(each["text"]) == 1, f"{path} has {source.count(each['text'])} times {each['text']!r}"
             source = source.replace(each["text"], each["by"])
+        checks.check(parse(path, source, "firstboot"))  # other modules' private names are short on a board
         return {path: source.encode()}
 
 
