@@ -39,7 +39,7 @@ TESTS = {
     "login": ("app",),
     "backoff": ("backoff",),
     "proof": ("proof",),
-    "credentials": ("credentials",),
+    "credentials": ("credentials", "memory"),
     "provisioning": ("provisioning",),
     "factory_reset": ("factory_reset",),
     "rotation": ("rotation",),

@@ -66,10 +66,11 @@ def from_flash() -> dict[str, str]:
         raise SettingsError(
             "%s or %s is missing: flash them, or let the device make its own" % (CERTIFICATE_FILE, KEY_FILE)
         )
-    leaf = memory.split(certificate)[0] if certificate else b""
+    leaf = (memory.split(certificate) or [certificate])[0]
     made = _certificate(leaf, key)
-    if len(leaf) < len(certificate):
-        made["chain"] = _base64(certificate[len(leaf) :])
+    above = certificate[len(leaf) :]
+    if above:
+        made["chain"] = _base64(above)
     return made
 
 

@@ -28,7 +28,7 @@ class Login:
         refusals: the number of refusals of every credential, in a row.
     """
 
-    def __init__(self, settings: Settings, vault: Vault, name: str, set_state: object, refusals: int = 0) -> None:
+    def __init__(self, settings: Settings, vault: Vault, name: str, set_state: object, refusals: int) -> None:
         self._settings = settings
         self._vault = vault
         self._name = name

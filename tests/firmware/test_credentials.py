@@ -107,6 +107,16 @@ print(json.dumps(credentials.from_flash()))
     assert json.loads(output) == {"type": "X509_CERTIFICATE", "certificate": base64_of(b"\x30\x82" * 60), "key": "MAA="}
 
 
+def test_flash_with_an_empty_certificate_has_one():
+    output = micropython.run("""
+import io, json
+from firstboot import credentials
+credentials.open = lambda path, mode: io.BytesIO(b"")
+print(json.dumps(credentials.from_flash()))
+""")
+    assert json.loads(output) == {"type": "X509_CERTIFICATE", "certificate": "", "key": ""}
+
+
 def test_flash_has_the_certificates_above_the_devices_own():
     leaf, above = b"\x30\x03abc", b"\x30\x02de\x30\x01f"
     output = micropython.run(f"""
@@ -150,6 +160,13 @@ def test_text_of_an_answer_is_limited():
     sizes = (0, 1, 511, 512, 513, 5000)
     found = taken([token("x" * size) for size in sizes] + [token(["x"]), token(None), token(1)])
     assert [each and len(each["token"]) for each in found] == [None, 1, 511, 512, None, None, None, None, None]
+
+
+def test_credential_that_json_makes_long_is_refused():
+    # 37 bytes around the token, and six for each control character: 2,047, 2,048 and 2,049 bytes in all
+    tokens = ["\x01" * 335 + "x" * more for more in range(3)]
+    found = taken([{"credentialsType": "ACCESS_TOKEN", "credentialsValue": token} for token in tokens])
+    assert [each and each["token"] for each in found] == [*tokens[:2], None]
 
 
 @pytest.mark.parametrize("part", ["clientId", "userName", "password"])

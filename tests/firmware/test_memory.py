@@ -96,6 +96,12 @@ connection._socket = Socket()
 connection.within(1000)
 act = lambda: connection.read(1)
 """,
+    "credentials_in_flash": """
+from firstboot import credentials
+def refuse(*_): raise error
+credentials.open = refuse
+act = credentials.from_flash
+""",
     "vault_read": """
 from firstboot import vault
 class Os:

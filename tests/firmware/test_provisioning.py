@@ -170,3 +170,16 @@ for raw in (b"", b"12", b"<html>", b"\\xff\\xfe\\xfd", b"[]", b"null", b"{}", b'
     assert "is not JSON (0 bytes)" in output
     assert "is not JSON (6 bytes)" in output
     assert len(set(output.splitlines())) == 5
+
+
+@pytest.mark.parametrize("payload", [b"[" * 33 + b"]" * 33, b"{}," * 5000])
+def test_answer_that_would_take_too_much_memory_is_not_parsed(payload):
+    output = micropython.run(f"""
+from firstboot import provisioning
+from firstboot.errors import ProtocolError
+try:
+    provisioning.read_answer({payload!r})
+except ProtocolError as error:
+    print(error)
+""")
+    assert output.strip() == f"the answer is too large, or nested too deep ({len(payload)} bytes)"
