@@ -100,7 +100,7 @@ def test_two_addresses_of_one_transport_are_wrong_use(bench, over_http):
 def test_ca_file_without_certificates_is_wrong_use_and_no_verdict(bench, over_http, secret_file):
     code, _, err = bench(*over_http, "--ca", secret_file)
     assert code == 2
-    assert "holds no certificates" in err
+    assert "holds no certificate" in err
 
 
 def test_file_that_is_not_there_is_one_line(bench, server, tmp_path):

@@ -173,7 +173,7 @@ for raw in (b"", b"12", b"<html>", b"\\xff\\xfe\\xfd", b"[]", b"null", b"{}", b'
 
 
 @pytest.mark.parametrize("payload", [b"[" * 33 + b"]" * 33, b"{}," * 5000])
-def test_answer_that_would_take_too_much_memory_is_not_parsed(payload):
+def test_answer_that_needs_too_much_memory_is_not_parsed(payload):
     output = micropython.run(f"""
 from firstboot import provisioning
 from firstboot.errors import ProtocolError
