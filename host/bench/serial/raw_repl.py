@@ -53,11 +53,16 @@ def _open(p):
 def _put(s):
  _f.write(a2b_base64(s))
 """
-# With a dot each, as all of them take longer on a slow board than it may be silent.
+# With a dot each, as all of them take longer on a slow board than it may be silent. An empty folder may be in the way.
 _MOVE = """
 for _p,_q in {moves}:
  _b and _b.feed()
- if _q:os.rename(_p,_q)
+ if _q:
+  try:os.rename(_p,_q)
+  except OSError as _e:
+   if _e.errno!=21:raise
+   os.rmdir(_q)
+   os.rename(_p,_q)
  else:os.remove(_p)
  print('.',end='')
 """
