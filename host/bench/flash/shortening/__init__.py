@@ -8,7 +8,8 @@ What could behave differently afterwards is refused, in one line that names the 
 accessed by a computed name, private names in texts, keyword arguments, star imports and more (`checks.py`).
 
 It is a tool of our own, as no kept one fits: python-minifier and pyminifier print code anew, which moves lines, do not
-rename attributes, and do not know that a module of MicroPython shares its names with all the others.
+rename attributes, and do not know that a module of MicroPython shares its names with all the others. Two steps were
+measured and left out: const() around literals, and short parameters of private functions, save 0.1 KB each.
 """
 
 import hashlib
