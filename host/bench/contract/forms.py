@@ -14,8 +14,13 @@ _HOSTNAME = re.compile(r"(?!-)[A-Za-z0-9-]{1,32}(?<!-)")
 _LONGEST_PREFIX = 30
 
 
-def host_problem(text: str) -> str:
-    """Return why a text is neither a host name nor an IPv4 address, which boards look up; "" if it is one."""
+def host_problem(text: str, *, ipv6: bool = False) -> str:
+    """Return why a text is neither a host name nor an IPv4 address, which boards look up; "" if it is one.
+
+    Args:
+        text: The host, an IPv6 address with or without brackets.
+        ipv6: True for programs of this machine: an IPv6 address will do.
+    """
     for mark, meaning in _MARKS.items():
         if mark in text:
             return f"has {meaning}: write only the name or address"
@@ -23,7 +28,7 @@ def host_problem(text: str) -> str:
         version = ipaddress.ip_address(text.strip("[]")).version
     except ValueError:
         return _name_problem(text)
-    return "" if version == 4 else "is an IPv6 address, and boards speak IPv4: write a name or an IPv4 address"
+    return "" if ipv6 or version == 4 else "is an IPv6 address, and boards speak IPv4: write a name or an IPv4 address"
 
 
 def _name_problem(text: str) -> str:

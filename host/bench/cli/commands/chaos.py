@@ -171,7 +171,7 @@ def _routes(listen: list[str], to: list[str], protocols: list[Protocol]) -> tupl
         if not port.isdecimal() or int(port) > 65535:
             raise UsageError(f"--listen {own}: write PORT or HOST:PORT, e.g. 0.0.0.0:1884 (port 0 is any free one)")
         hosts.add(host.strip("[]"))
-        to_host, to_port = host_and_port(server)
+        to_host, to_port = host_and_port(server, ipv6=True)
         protocol = protocols[number] if protocols else _USUAL.get(to_port, Protocol.TCP)
         routes.append(Route(to_host=to_host.strip("[]"), to_port=to_port, port=int(port), protocol=protocol))
     if len(hosts) > 1:

@@ -275,12 +275,12 @@ def _http_port(url: str, host: str) -> int:
     return there.port or 80 if (there.scheme, there.host) == ("http", host) else 0
 
 
-def host_and_port(text: str) -> tuple[str, int]:
-    """Split HOST:PORT. Raises UsageError."""
+def host_and_port(text: str, *, ipv6: bool = False) -> tuple[str, int]:
+    """Split HOST:PORT; with `ipv6` HOST may be an address of it, which boards do not speak. Raises UsageError."""
     host, _, port = text.rpartition(":")
     shown = printable(text.rpartition("@")[2])  # what is before it may be a password
     if not host or not port.isdecimal() or not port.isascii() or not 0 < int(port) < 65536:
         raise UsageError(f"not an address: {shown}; write HOST:PORT, e.g. 192.168.1.10:1883")
-    if problem := forms.host_problem(host):
+    if problem := forms.host_problem(host, ipv6=ipv6):
         raise UsageError(f"not an address: {shown} {problem}; write HOST:PORT, e.g. 192.168.1.10:1883")
     return host, int(port)
