@@ -31,8 +31,7 @@ from bench.serial import ports
 from bench.serial.connection import SerialConnection
 from bench.serial.raw_repl import RawRepl, ReplError
 
-# A MicroPython that runs answers at once, one that boots after a second, and a blank chip prints that it is blank. Too
-# early, and the loader is taken, which knows less of the board.
+# A MicroPython that boots answers after a second. Too early, and the loader is taken, which knows less of the board.
 _QUICK_S = 3.0
 _BOOT_S = 20.0
 _ANSWER_S = 3.0
