@@ -1,6 +1,7 @@
 """Servers to be checked: the real one with all its transports, and how a run of the checks ends."""
 
 from contextlib import contextmanager
+from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
 
@@ -30,10 +31,10 @@ def addresses(running: RunningServer, *schemes: str) -> list[Address]:
     return [address(url(running, each)) for each in schemes or TRANSPORTS]
 
 
-def write_ca(running: RunningServer) -> str:
+def write_ca(running: RunningServer) -> Path:
     path = running.data / "ca-for-clients.pem"
     path.write_bytes((running.identity.ca or running.identity.certificate).public_bytes(serialization.Encoding.PEM))
-    return str(path)
+    return path
 
 
 def subject(

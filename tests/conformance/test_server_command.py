@@ -275,7 +275,7 @@ def test_all_transports_of_a_server_are_named_one_by_one(bench, server, secret_f
     code, out, _ = bench(
         *urls,
         *("--profile-key", server.profile.provision_key, "--profile-secret-file", secret_file),
-        *("--ca", write_ca(server), "--only", "tls.*", "--only", "provision.token_everywhere"),
+        *("--ca", str(write_ca(server)), "--only", "tls.*", "--only", "provision.token_everywhere"),
     )
     assert code == 0, out
     assert "0 skipped" in out
