@@ -96,13 +96,27 @@ def test_interrupt_while_the_command_is_imported_is_silent(number):
     assert (done.returncode, done.stdout, done.stderr) == (INTERRUPTED, "", "")
 
 
+# The first line comes once main() has begun to import.
+_ANNOUNCED = """
+import builtins
+from bench.cli import main
+usual = builtins.__import__
+def announcing(*args, **options):
+    builtins.__import__ = usual
+    print(flush=True)
+    return usual(*args, **options)
+builtins.__import__ = announcing
+main()
+"""
+
+
 @pytest.mark.slow
 def test_interrupt_in_the_first_second_is_silent():
     for moment in range(12):
-        command = [sys.executable, "-c", "from bench.cli import main\nprint(flush=True)\nmain()", "--help"]
+        command = [sys.executable, "-c", _ANNOUNCED, "--help"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
             assert running.stdout
-            running.stdout.readline()  # at most the command is to be imported
+            running.stdout.readline()
             time.sleep(moment * 0.05)
             running.send_signal(signal.SIGINT)
             _, errors = running.communicate(timeout=PATIENCE_S)

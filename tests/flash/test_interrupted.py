@@ -71,7 +71,7 @@ OTHER_FILES = [
     Moment("before the first file", b"_open('/"),
     Moment("in a file", b"_put(b'", 3),
     Moment("between files", b"_f.close()", 2),
-    Moment("renaming", b"os.rename('"),
+    Moment("renaming", b"os.rename(_p"),
     Moment("restarting", b"machine.reset()"),
 ]
 OTHER_IMAGE = [
@@ -198,7 +198,9 @@ def walk(server, tmp_path, report):
             for at in range(0, len(victims), TRAY):
                 tray = victims[at : at + TRAY]
                 ports = [word for victim in tray for word in ("--port", victim.line.url)]
-                results = json.loads(bench("flash", *ports, *arguments, "--json", "--tray", str(at)).stdout)
+                done = bench("flash", *ports, *arguments, "--json", "--tray", str(at))
+                assert done.stdout, done.stderr
+                results = json.loads(done.stdout)
                 failures += [
                     f"{victim}: {end['error']}" for victim, end in zip(tray, results, strict=True) if end["error"]
                 ]

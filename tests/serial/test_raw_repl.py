@@ -50,6 +50,13 @@ def test_late_answer_is_the_answer():
     assert RawRepl(SlowLine(), timeout_s=5).run("print(42)") == "42\r\n"
 
 
+def test_output_amid_a_file_is_an_error(monkeypatch):
+    repl = RawRepl(SlowLine(), timeout_s=5)
+    monkeypatch.setattr(repl, "run", lambda _: "YWJj\r\nTraceback (most recent call last):\r\n")
+    with pytest.raises(ReplError, match=r"printed something else amid /settings\.json"):
+        repl.read_file("/settings.json")
+
+
 class Line:
     """A port that counts what is typed; the board behind it may boot."""
 

@@ -35,8 +35,8 @@ _UNFINISHED = ".new"
 _CHUNK = 1536  # bytes of a file in one go: base64 of them, and they themselves, have to fit into the board's heap
 # Feeds the firmware's watchdog while the bench has its board.
 _FEED = "import sys\n_b=sys.modules.get('firstboot.board')\nif _b:_b.feed()\n"
-# No file is incomplete under its own name, whenever the power fails. What an interrupted bench left open is closed
-# first: the collector would write its rest at any moment, which a block device written in Python cannot do then.
+# No file is incomplete under its own name, whenever the power fails. What an interrupted bench left open, as _f, is
+# closed first: the collector would write its rest at any moment, which a block device written in Python cannot do then.
 _PUT = f"""{_FEED}
 try:_f.close()
 except(NameError,OSError):pass
@@ -68,11 +68,11 @@ for _p,_q in {moves}:
 """
 _GET = """
 from binascii import b2a_base64
-with open({path!r},'rb') as _f:
- _b=_f.read(768)
- while _b:
-  print(b2a_base64(_b).decode(),end='')
-  _b=_f.read(768)
+with open({path!r},'rb') as _r:
+ _d=_r.read(768)
+ while _d:
+  print(b2a_base64(_d).decode(),end='')
+  _d=_r.read(768)
 """
 
 
@@ -156,7 +156,10 @@ class RawRepl:
     def read_file(self, path: str) -> bytes:
         """Return the content of a file. Raises ReplError, also if there is no such file."""
         output = self.run(_GET.format(path=path))
-        return b"".join(a2b_base64(line) for line in output.splitlines())
+        try:
+            return b"".join(a2b_base64(line, strict_mode=True) for line in output.splitlines())
+        except ValueError:
+            raise ReplError(f"unexpected answer of the board: it printed something else amid {path}") from None
 
     def reset(self) -> None:
         """Restart the board as its reset button does; its output is left to the next reader. Raises ReplError."""
