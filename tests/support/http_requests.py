@@ -7,13 +7,14 @@ import re
 import time
 
 from bench.registry.clock import now_ms
+from tests.support.servers import PATIENCE_S
 
 PROVISION = "/api/v1/provision"
 
 
 def call(server, path, body=b"", method="POST", **options):
     """Send one request on a new connection; return status, body and headers."""
-    connection = http.client.HTTPConnection("127.0.0.1", server.ports.http, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", server.ports.http, timeout=PATIENCE_S)
     with contextlib.closing(connection):
         connection.request(method, path, body, **options)
         response = connection.getresponse()
