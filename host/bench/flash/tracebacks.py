@@ -7,6 +7,7 @@ true. A board with another firmware needs the names of that one, which `bench fi
 import json
 import re
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 
 from bench.contract.events import Event
@@ -50,7 +51,7 @@ class Tracebacks:
         """Make a reader that has read nothing yet.
 
         Args:
-            names: Returns the names of the board's firmware; called when there is a traceback.
+            names: Returns the names of the board's firmware; called once, when there is a traceback.
         """
         self._names = names
         self._last: Mapping[str, str] = {}  # the names of the frame before, as the error may be about one
@@ -68,10 +69,13 @@ class Tracebacks:
             names, self._last = self._last, {}
             return _QUOTED.sub(lambda found: f"'{names.get(found[1], found[1])}'", line) if names else line
         start, file, where, function = frame.groups()
-        path, self._last = next(
-            ((path, each) for path, each in self._names().items() if dotted(path) == file), ("", {})
-        )
+        path, self._last = self._by_module.get(file, ("", {}))
         if not path:
             return line
         shown = f", in {self._last.get(function, function)}" if function else ""
         return f"{start}{path}{where}{shown}"
+
+    @cached_property
+    def _by_module(self) -> dict[str, tuple[str, Mapping[str, str]]]:
+        """From what a board calls a file to its path and its names."""
+        return {dotted(path): (path, names) for path, names in self._names().items()}

@@ -113,12 +113,13 @@ def flash(
 
     parts = images.parts(found.data, definition)
     own = _own(files)
+    package = {**firmware.files(), **own}
     jobs = [
         FlashJob(
             port=line,
             board=definition,
             parts=parts,
-            firmware={**firmware.files(), **own},
+            firmware=package,
             version="" if files else firmware.version(),
             files=partial(files_of, line),
             own=frozenset(own),
@@ -150,10 +151,11 @@ def deploy(
     MicroPython, settings, credentials and files of your own stay as they are; main.py and boot.py, too.
     """
     own = _own(files)
+    package = {**firmware.files(), **own}
     jobs = [
         FlashJob(
             port=line,
-            firmware={**firmware.files(), **own},
+            firmware=package,
             version="" if files else firmware.version(),
             own=frozenset(own),
             firmware_main=firmware_main,

@@ -102,13 +102,13 @@ def _one(
 ) -> TrayResult:
     """Do the work on one board, and record the result."""
     try:
-        return _finished(job, work, bar, kept, image)
+        return _result(job, work, bar, kept, image)
     finally:
         if kept:
             kept.leave(job.port)
 
 
-def _finished(
+def _result(
     job: FlashJob, work: Work, bar: ProgressBar, kept: Tray | None, image: images.CheckedImage | None
 ) -> TrayResult:
     before = kept.finished(job.port) if kept and not job.erase else None
