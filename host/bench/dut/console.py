@@ -73,9 +73,8 @@ class ConsoleClient:
             UsageError: The name or value cannot be typed on a console.
         """
         command = _command("set", name, "--default" if value is None else value)
-        self._query(
-            _command("status")
-        )  # the change is typed once: the board has to hear it, and does not while it boots
+        # the change is typed once: the board has to hear it, and does not while it boots
+        self._query(_command("status"))
         answer = self._execute(command)
         if _RESTARTS not in answer:
             return answer.removeprefix(_LEFT)

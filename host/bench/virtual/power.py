@@ -214,12 +214,11 @@ class PowerCycle(EventStream):
         self._raw = self._interruptible = False
         self._end_line()
         self._listens = not boot_s
-        if boot_s:
-            self._stdin.clear()
         size = _CHIP_HEAP_SIZE if conditions.heap == CHIP_HEAP else conditions.heap
         heap = ["-X", f"heapsize={size}"] if size else []
         with self._board.console.open("ab") as console:
             if boot_s:
+                self._stdin.clear()
                 console.write(self._chip.boot_lines(is_power_on=reset_cause == "PWRON_RESET"))
                 console.flush()
             self.started_s = time.monotonic()

@@ -22,14 +22,10 @@ def check(module: Module) -> None:
 def check_texts(module: Module, names: Collection[str]) -> None:
     """Raise BenchError if one of these private names is in a text: it might be used to access it."""
     for line, name in texts_with(module, names):
-        raise module.refusal(
-            ast.Pass(lineno=line), f"the private name {name} is in a text: rename it, or write the text otherwise"
-        )
+        raise module.refusal(line, f"the private name {name} is in a text: rename it, or write the text otherwise")
     for line, name in module.in_texts:
         if name in names:
-            raise module.refusal(
-                ast.Pass(lineno=line), f"the private name {name} is in an f-string: write it outside of that"
-            )
+            raise module.refusal(line, f"the private name {name} is in an f-string: write it outside of that")
 
 
 class _Checker(ast.NodeVisitor):
@@ -118,4 +114,4 @@ class _Checker(ast.NodeVisitor):
                 return False
 
     def _refuse(self, node: ast.AST, why: str) -> None:
-        raise self._module.refusal(node, why)
+        raise self._module.refusal(getattr(node, "lineno", 1), why)

@@ -60,7 +60,7 @@ class Classes:
     def _add(self, module: Module, node: ast.ClassDef) -> str:
         name = f"{module.dotted}.{node.name}"
         if name in self._bases:
-            raise module.refusal(node, f"there are two classes {node.name}: give one another name")
+            raise module.refusal(node.lineno, f"there are two classes {node.name}: give one another name")
         self._bases[name] = [self._resolved(module, base) for base in node.bases]
         return name
 
@@ -78,7 +78,9 @@ class Classes:
             case _ if module.is_foreign(base):
                 return _FOREIGN
             case _:
-                raise module.refusal(base, "the base of a class is not a class that is defined or imported before")
+                raise module.refusal(
+                    base.lineno, "the base of a class is not a class that is defined or imported before"
+                )
 
     def _is_foreign(self, name: str) -> bool:
         if name in (_FOREIGN, _PLAIN):

@@ -42,9 +42,9 @@ class Module:
         """Return its private names, without constants."""
         return {each for each in self.identifiers if is_private(each)} - self.constants
 
-    def refusal(self, node: ast.AST, why: str) -> BenchError:
-        """Return the error for a part of it that cannot have short names."""
-        return BenchError(f"{self.path}:{getattr(node, 'lineno', 1)}: {why}")
+    def refusal(self, line: int, why: str) -> BenchError:
+        """Return the error for a line of it that cannot have short names."""
+        return BenchError(f"{self.path}:{line}: {why}")
 
     def is_foreign(self, node: ast.expr) -> bool:
         """Return whether an expression is a module of another package, or an attribute of one."""
@@ -123,11 +123,11 @@ def _note_import(module: Module, node: ast.Import, package: str) -> None:
 def _note_import_from(module: Module, node: ast.ImportFrom, package: str) -> None:
     source = node.module or ""
     if node.level:
-        raise module.refusal(node, "a relative import: write the whole name of the module")
+        raise module.refusal(node.lineno, "a relative import: write the whole name of the module")
     module.kept.update(filter(is_private, source.split(".")))
     for alias in node.names:
         if alias.name == "*":
-            raise module.refusal(node, "an import of *: write the names")
+            raise module.refusal(node.lineno, "an import of *: write the names")
         if source.split(".")[0] == package:
             module.imported[alias.asname or alias.name] = f"{source}.{alias.name}"
         else:
