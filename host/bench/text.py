@@ -9,6 +9,11 @@ def printable(text: str) -> str:
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
+def printable_lines(text: str) -> str:
+    """Return a text in which the line breaks stay, as line feeds, and all else is as `printable` has it."""
+    return "\n".join(printable(line.rstrip("\r")) for line in text.split("\n"))
+
+
 def cell(text: str) -> str:
     """Return a text as a cell of CSV; one that a spreadsheet would read as a formula begins with an apostrophe."""
     return f"'{text}" if text.startswith(_FORMULA) else text

@@ -1,6 +1,5 @@
 """The files of `bench firmware build`: for a board's file system, and for a custom image."""
 
-import os
 import subprocess
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import pytest
 from bench import paths
 from bench.flash import firmware
 from bench.virtual import unix_port
+from tests.support import micropython
 
 MODULES = sorted(
     str(path.relative_to(paths.FIRMWARE).with_suffix("")).replace("/", ".").removesuffix(".__init__")
@@ -27,7 +27,7 @@ def test_module_imports_from_the_built_tree(built, module):
     code = f"import sys, {module}\nprint(sys.modules[{module!r}].__file__)"
     done = subprocess.run(
         [unix_port.interpreter(), "-c", code],
-        env={**os.environ, "MICROPYPATH": f"{built[0]}:{unix_port.rom()}:.frozen"},
+        env=micropython.finding(built[0], unix_port.rom()),
         capture_output=True,
         text=True,
         timeout=60,

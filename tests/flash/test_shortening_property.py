@@ -1,6 +1,5 @@
 """Random packages do the same with short names as before, in CPython and in MicroPython."""
 
-import os
 import re
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from hypothesis import strategies as st
 
 from bench.flash import shortening
 from bench.virtual import unix_port
+from tests.support import micropython
 
 # Few, so that names of all kinds meet; some are what short names look like.
 NAMES = ["_x", "_y", "_total", "_held", "_of", "_a", "_b", "_c", "public", "text"]
@@ -185,7 +185,7 @@ def in_micropython(sources):
             file.write_text(text)
         done = subprocess.run(
             [unix_port.interpreter(), "-c", code],
-            env={**os.environ, "MICROPYPATH": f"{folder}:.frozen"},
+            env=micropython.finding(folder),
             capture_output=True,
             text=True,
             timeout=60,

@@ -1,7 +1,6 @@
 """Tracebacks of boards with the names of the sources."""
 
 import json
-import os
 import subprocess
 
 import pytest
@@ -125,13 +124,13 @@ def test_traceback_of_a_board_is_that_of_the_sources(failure):
     """The firmware as boards have it and its sources fail with the same text, line numbers included."""
     code = FAILURES[failure]
     texts = []
-    for program, path in ((code, str(paths.FIRMWARE)), (micropython.reaching_in(code), None)):
-        environment = micropython.environment(rom=True)
-        if path:
-            environment["MICROPYPATH"] = f"{path}:{unix_port.rom()}:.frozen"
+    for program, environment in (
+        (code, micropython.finding(paths.FIRMWARE, unix_port.rom())),
+        (micropython.reaching_in(code), micropython.environment(rom=True)),
+    ):
         done = subprocess.run(
             [unix_port.interpreter(), "-c", program],
-            env={**os.environ, **environment},
+            env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -29,7 +29,12 @@ def _built() -> str:
 def environment(umqtt: Path | None = None, *, rom: bool = False) -> dict[str, str]:
     """Return the environment in which MicroPython finds the firmware's modules. Arguments as for `run`."""
     modules = umqtt or (unix_port.rom() if rom else unix_port.umqtt().parent.parent)
-    return {**os.environ, "MICROPYPATH": f"{_built()}:{modules}:.frozen"}
+    return finding(_built(), modules)
+
+
+def finding(*folders: str | Path) -> dict[str, str]:
+    """Return the environment in which MicroPython finds the modules in these folders, and its own."""
+    return {**os.environ, "MICROPYPATH": ":".join(map(str, (*folders, ".frozen")))}
 
 
 def reaching_in(code: str) -> str:

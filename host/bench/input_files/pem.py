@@ -1,6 +1,7 @@
 """Certificates and keys, PEM or DER: also in text of Windows, between comments, and several in one file."""
 
 import re
+import ssl
 from pathlib import Path
 
 from cryptography import x509
@@ -36,8 +37,7 @@ def certificates(path: Path) -> list[x509.Certificate]:
     except (ValueError, x509.InvalidVersion) as error:
         raise UsageError(f"{path} holds no certificate, PEM or DER, or a damaged one") from error
     if not found:
-        kinds = ", ".join(dict.fromkeys(kind.lower() for kind, _ in blocks)) or "nothing"
-        raise UsageError(f"{path} holds no certificate, PEM or DER: it holds {kinds}")
+        raise UsageError(f"{path} holds no certificate, PEM or DER: it holds {_kinds(blocks) or 'nothing'}")
     return found
 
 
@@ -52,8 +52,7 @@ def private_key(path: Path) -> PrivateKeyTypes:
     blocks = _blocks(data, path)
     keys = [block for kind, block in blocks if kind.endswith("PRIVATE KEY")]
     if blocks and not keys:
-        kinds = ", ".join(dict.fromkeys(kind.lower() for kind, _ in blocks))
-        raise UsageError(f"{path} holds no private key, PEM or DER: it holds {kinds}")
+        raise UsageError(f"{path} holds no private key, PEM or DER: it holds {_kinds(blocks)}")
     try:
         if keys:
             return serialization.load_pem_private_key(keys[0], password=None)
@@ -69,6 +68,15 @@ def private_key(path: Path) -> PrivateKeyTypes:
 def encode(*found: x509.Certificate) -> str:
     """Return certificates as PEM."""
     return "".join(each.public_bytes(serialization.Encoding.PEM).decode() for each in found)
+
+
+def client_context(path: Path) -> ssl.SSLContext:
+    """Return a context for TLS clients that trusts the certificates in a file. Raises as `certificates` does."""
+    return ssl.create_default_context(cadata=encode(*certificates(path)))
+
+
+def _kinds(blocks: list[tuple[str, bytes]]) -> str:
+    return ", ".join(dict.fromkeys(kind.lower() for kind, _ in blocks))
 
 
 def _blocks(data: bytes, path: Path) -> list[tuple[str, bytes]]:

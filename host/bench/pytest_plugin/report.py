@@ -20,7 +20,7 @@ from _pytest.junitxml import bin_xml_escape, xml_key  # what record_xml_attribut
 from bench.pytest_plugin.choice import Choice
 from bench.pytest_plugin.record import RECORD, Moment, Record
 from bench.pytest_plugin.timeline import timeline
-from bench.text import printable
+from bench.text import printable_lines
 
 _SLOWEST = 10
 _ODD = re.compile(r"[^\w.\[\]-]+", re.ASCII)
@@ -171,7 +171,7 @@ def _reason(report: pytest.TestReport) -> str:
 
 def _console(board: str, text: str, place: Path, *, is_open: bool) -> str:
     """Return a board's console as HTML, to be opened by a click."""
-    shown = html.escape("\n".join(map(printable, text.split("\n"))))
+    shown = html.escape(printable_lines(text))
     return (
         f'<details class="console"{" open" if is_open else ""}><summary>console of {html.escape(board)} '
         f'(<a href="{html.escape(str(place))}">file</a>)</summary><pre>{shown}</pre></details>'

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -152,7 +151,7 @@ def _client(where: ServerOptions) -> httpx.AsyncClient:
     if httpx.URL(where.url).userinfo:
         raise UsageError("--url must not contain a user or password: use --user and --password-file")
     proxies.check()
-    verify = ssl.create_default_context(cadata=pem.encode(*pem.certificates(where.ca))) if where.ca else True
+    verify = pem.client_context(where.ca) if where.ca else True
     return httpx.AsyncClient(base_url=where.url.rstrip("/"), verify=verify, timeout=_PATIENCE_S)
 
 

@@ -16,36 +16,35 @@ _HYPHEN = "\N{NON-BREAKING HYPHEN}"
 _NAMES = {int: "NUMBER", float: "NUMBER", str: "TEXT", Path: "PATH"}
 
 
-class HelpCommand(TyperCommand):
-    """A command whose help names values in plain English."""
+class _PlainHelp:
+    """Help for a command or a group, in front of typer's class for that. Typer has no name for the click in it."""
 
-    def collect_usage_pieces(self, ctx: typer.Context) -> list[str]:  # type: ignore[override] # of its click
-        """Return the words of the usage after the command's name."""
-        names = [_label(each, None, None) for each in self.get_params(ctx) if each.param_type_name == "argument"]
-        needed = [each.required for each in self.get_params(ctx) if each.param_type_name == "argument"]
-        return ["[OPTIONS]", *(n if must else f"[{n}]" for n, must in zip(names, needed, strict=True))]
-
-    def format_help(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override] # of its click
+    def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help."""
         with _whole_words(formatter):
-            super().format_help(ctx, formatter)
+            super().format_help(ctx, formatter)  # type: ignore[misc] # of the command or group
 
-    def format_options(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override] # of its click
+    def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the arguments and options."""
         _write_parameters(self, ctx, formatter)
 
 
-class HelpGroup(TyperGroup):
+class HelpCommand(_PlainHelp, TyperCommand):
+    """A command whose help names values in plain English."""
+
+    def collect_usage_pieces(self, ctx: typer.Context) -> list[str]:  # type: ignore[override] # of its click
+        """Return the words of the usage after the command's name."""
+        arguments = [each for each in self.get_params(ctx) if each.param_type_name == "argument"]
+        names = [(_label(each, None, None), each.required) for each in arguments]
+        return ["[OPTIONS]", *(name if is_required else f"[{name}]" for name, is_required in names)]
+
+
+class HelpGroup(_PlainHelp, TyperGroup):
     """A group of commands whose help names values in plain English, with its commands in sections."""
 
-    def format_help(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override] # of its click
-        """Write the help."""
-        with _whole_words(formatter):
-            super().format_help(ctx, formatter)
-
-    def format_options(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override] # of its click
+    def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the options and the commands."""
-        _write_parameters(self, ctx, formatter)
+        super().format_options(ctx, formatter)
         sections = ctx.command.context_settings.get("obj") or {"Commands": self.list_commands(ctx)}
         for title, names in sections.items():
             rows = []

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape  # noqa: TID251 - for `shown`
 from rich.table import Table
 
-from bench.text import printable
+from bench.text import printable, printable_lines
 
 console = Console(highlight=False, soft_wrap=True, emoji=False)  # a fingerprint may hold :CD:
 _errors = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
@@ -60,7 +60,7 @@ def echo(text: str) -> None:
 
 def write(text: str) -> None:
     """Write a piece of a board's output, at once: its line breaks stay, all else that a terminal obeys is escaped."""
-    sys.stdout.write("\n".join(printable(line.rstrip("\r")) for line in text.split("\n")))
+    sys.stdout.write(printable_lines(text))
     sys.stdout.flush()
 
 

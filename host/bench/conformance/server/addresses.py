@@ -107,7 +107,7 @@ class CheckedAddresses:
     @cached_property
     def trust(self) -> ssl.SSLContext:
         """The context of TLS clients, which check the chain and the name. Raises UsageError for an invalid CA file."""
-        return ssl.create_default_context(cadata=pem.encode(*pem.certificates(self._ca)) if self._ca else None)
+        return pem.client_context(self._ca) if self._ca else ssl.create_default_context()
 
     def plain(self, where: Address) -> socket.socket:
         """Return a TCP connection without TLS, also to an address for TLS.
