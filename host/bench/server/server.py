@@ -16,7 +16,7 @@ from bench.server.coap import CoapServer
 from bench.server.device_api import DeviceApi, origin
 from bench.server.http.app import application
 from bench.server.http.polls import Polls
-from bench.server.http.uvicorn_server import HttpServer, HttpTimeouts
+from bench.server.http.uvicorn_server import CONNECTION_QUEUE, HttpServer, HttpTimeouts
 from bench.server.journal import Journal
 from bench.server.limits import Limits, Rules
 from bench.server.metrics import ServerMetrics
@@ -24,10 +24,10 @@ from bench.server.mqtt.listener import CONNECT_DEADLINE_S, Gateway
 from bench.server.tls import authority
 from bench.server.tls.authority import Identity
 from bench.server.tls.contexts import https_context, mqtt_context
+from bench.server.trusted_proxies import TrustedProxies
 
 # For what is in flight when the server is stopped; it promises to be gone within 5 s.
 _GRACE_S = 2.0
-_QUEUE = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +52,8 @@ class Options:
     # The URL of a database that holds the records, instead of SQLite in the data folder.
     database: str | None = field(default=None, repr=False)
     limits: Rules = field(default_factory=Rules)
+    # Addresses and networks of proxies that are believed what they say of a client's address.
+    trusted_proxies: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +80,7 @@ class Server:
 
     async def __aenter__(self) -> Self:
         options = self._options
+        proxies = TrustedProxies(options.trusted_proxies)
         async with AsyncExitStack() as undo:  # what was opened is closed again if the rest fails
             sockets = {
                 name: undo.enter_context(_listen(options.host, getattr(options, f"{name}_port")))
@@ -98,11 +101,11 @@ class Server:
             self.metrics.watch_connections("coap", lambda: self._coap.observations)
             loop = asyncio.get_running_loop()
             self._mqtt = [
-                await loop.create_server(self._gateway.accept, sock=sockets["mqtt"], backlog=_QUEUE),
+                await loop.create_server(self._gateway.accept, sock=sockets["mqtt"], backlog=CONNECTION_QUEUE),
                 await loop.create_server(
                     self._gateway.accept,
                     sock=sockets["mqtts"],
-                    backlog=_QUEUE,
+                    backlog=CONNECTION_QUEUE,
                     ssl=mqtt_context(self.identity, options.tls_client_ca),
                     ssl_handshake_timeout=options.deadline_s,
                     ssl_shutdown_timeout=_GRACE_S,
@@ -110,7 +113,7 @@ class Server:
             ]
             undo.pop_all()
         polls = Polls()
-        app = application(self.api, polls)
+        app = application(self.api, polls, proxies)
         self._http = {
             name: HttpServer(
                 app,
@@ -157,5 +160,5 @@ def _listen(host: str, port: int) -> socket.socket:
         raise BenchError(
             f"cannot listen on {host} port {port} ({error.strerror}): choose another host or port (0 is any free one)"
         ) from error
-    listener.listen(_QUEUE)
+    listener.listen(CONNECTION_QUEUE)
     return listener

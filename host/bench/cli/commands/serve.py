@@ -48,6 +48,13 @@ def serve(
             envvar="BENCH_DATABASE",
         ),
     ] = "",
+    trusted_proxy: Annotated[
+        list[str],
+        typer.Option(
+            metavar="ADDRESS",
+            help="A proxy's address or network: its X-Forwarded-For is believed. Repeatable.",
+        ),
+    ] = [],  # noqa: B006
     free_ports: Annotated[
         bool, typer.Option("--free-ports", help="Use a free port for each protocol without a port option.")
     ] = False,
@@ -95,6 +102,7 @@ def serve(
         tls_key=tls_key,
         tls_client_ca=tls_client_ca,
         database=database or None,
+        trusted_proxies=tuple(trusted_proxy),
         limits=Rules(per_caller=per_caller, per_address=per_address, per_key=per_key, lift_loopback=lift_loopback),
     )
     # The first file exists only while the server runs, so that other commands find it.

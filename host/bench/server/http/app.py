@@ -9,13 +9,21 @@ from starlette.types import ASGIApp
 
 from bench.server.device_api import DeviceApi
 from bench.server.http import device, error_responses, health, openapi, operator
+from bench.server.http.forwarded import Forwarded
 from bench.server.http.polls import Polls
 from bench.server.http.request_ids import RequestIds
 from bench.server.limits import Limited
+from bench.server.trusted_proxies import TrustedProxies
 
 
-def application(api: DeviceApi, polls: Polls) -> ASGIApp:
-    """Return the application: devices and operators, on one port as ThingsBoard has them."""
+def application(api: DeviceApi, polls: Polls, proxies: TrustedProxies | None = None) -> ASGIApp:
+    """Return the application: devices and operators, on one port as ThingsBoard has them.
+
+    Args:
+        api: Decides the requests.
+        polls: Those that wait.
+        proxies: Whose X-Forwarded-For is believed; by default nobody's.
+    """
 
     async def failed(_request: Request, error: Exception) -> Response:
         """Log an unexpected error, and answer as ThingsBoard does when its core fails: 500 without a body."""
@@ -26,6 +34,10 @@ def application(api: DeviceApi, polls: Polls) -> ASGIApp:
         title="firstboot",
         summary="A provisioning server that a device, and an operator's client, cannot tell from ThingsBoard.",
         version="1",
+        # Each default is decided: docs/library-defaults.md has the reasons.
+        debug=False,
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
+        root_path="",
         redirect_slashes=False,
         docs_url=None,
         redoc_url=None,
@@ -45,4 +57,5 @@ def application(api: DeviceApi, polls: Polls) -> ASGIApp:
         app.include_router(router, prefix="/api", responses=openapi.ERRORS)
     app.router.routes += health.routes(api)
     openapi.describe(app)
-    return RequestIds(app)
+    answering = RequestIds(app)
+    return Forwarded(answering, proxies) if proxies else answering

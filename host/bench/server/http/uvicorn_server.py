@@ -20,6 +20,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 # A connection that has not sent a whole request by then is closed.
 REQUEST_DEADLINE_S = 10.0
+# An idle connection is closed after that.
+KEEP_ALIVE_S = 5
+# Connections that the system accepted and the server did not yet.
+CONNECTION_QUEUE = 1024
 # Bytes of a request's head; on top of it come the first bytes of its body.
 _HEAD_LIMIT = 65536
 # What uvicorn would write to standard error goes to the journal, by the application and below.
@@ -129,15 +133,28 @@ class HttpServer(uvicorn.Server):
         protocol = type(
             "Deadline", (_Deadline,), {"deadline_s": waits.request_s, "on_malformed": staticmethod(on_malformed)}
         )
+        # Each default is decided: docs/library-defaults.md has the reasons, and a test the list.
         config = uvicorn.Config(
             app,
             http=protocol,
             ws="none",
+            interface="asgi3",
             lifespan="off",
             log_config=None,
             access_log=False,
+            proxy_headers=False,  # `Forwarded` does it, for proxies that an operator named
+            forwarded_allow_ips=[],
             server_header=False,
+            date_header=True,
+            root_path="",
+            headers=None,
+            limit_concurrency=None,
+            limit_max_requests=None,
+            backlog=CONNECTION_QUEUE,
+            timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=int(waits.stop_s),
+            env_file=None,
+            workers=1,
         )
         config.load()
         config.ssl = context

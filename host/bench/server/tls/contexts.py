@@ -20,6 +20,8 @@ from bench.errors import BenchError
 from bench.server.tls import chain
 from bench.server.tls.authority import Identity, certificates
 
+# Forward secrecy and no SHA-1: what Python's ssl chooses by itself, and OpenSSL does not (RSA key exchange, PSK, SRP).
+_CIPHERS = "@SECLEVEL=2:ECDH+AESGCM:ECDH+CHACHA20:ECDH+AES:DHE+AES:!aNULL:!eNULL:!aDSS:!SHA1:!AESCCM:!PSK:!SRP"
 _RECORD = 16 * 1024  # all that one read can give (RFC 8446, section 5.1)
 _CHUNK = 64 * 1024
 
@@ -35,7 +37,8 @@ def https_context(identity: Identity) -> ssl.SSLContext:
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.options |= ssl.OP_NO_RENEGOTIATION
+    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+    context.set_ciphers(_CIPHERS)
     context.set_alpn_protocols(["http/1.1"])
     try:
         context.load_cert_chain(identity.certificate_file, identity.key_file)
@@ -61,6 +64,7 @@ def mqtt_context(identity: Identity, client_ca: Path | None = None) -> ssl.SSLCo
     context = SSL.Context(SSL.TLS_SERVER_METHOD)
     context.set_min_proto_version(SSL.TLS1_2_VERSION)
     context.set_options(SSL.OP_NO_TICKET | SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_COMPRESSION)
+    context.set_cipher_list(_CIPHERS.encode())
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     context.set_mode(SSL.MODE_RELEASE_BUFFERS)  # most connections are idle most of the time
     try:
