@@ -117,7 +117,7 @@ class _Response:
         coding = headers.get("transfer-encoding", "").lower()
         length = headers.get("content-length", "")
         if coding:
-            if coding != "chunked" or length:
+            if coding != "chunked":  # a length beside it means nothing (RFC 9112, 6.3)
                 raise ProtocolError("the server sent a body in an unknown form")
             self._chunks()
         elif not length:

@@ -57,7 +57,7 @@ class ThingsBoard:
         """Return the profile of this name."""
         for each in await self._pages("/api/deviceProfiles", textSearch=name):
             if each["name"] == name:
-                return dict(await self.get(f"/api/deviceProfile/{each['id']['id']}"))
+                return _object(await self.get(f"/api/deviceProfile/{id_of(each)}"))
         raise NotFound(f"no profile {name}: see bench profile list, or make it with bench profile create {name}")
 
     async def create_profile(
@@ -85,11 +85,11 @@ class ThingsBoard:
                 "provisionConfiguration": configuration,
             },
         }
-        return dict(await self.post("/api/deviceProfile", profile))
+        return _object(await self.post("/api/deviceProfile", profile))
 
     async def delete_profile(self, name: str) -> None:
         """Delete the profile of this name."""
-        await self._request("DELETE", f"/api/deviceProfile/{(await self.profile(name))['id']['id']}")
+        await self._request("DELETE", f"/api/deviceProfile/{id_of(await self.profile(name))}")
 
     # Devices.
 
@@ -99,23 +99,23 @@ class ThingsBoard:
 
     async def count_devices(self) -> int:
         """Return the number of devices."""
-        return int((await self.get("/api/tenant/devices", pageSize=1, page=0))["totalElements"])
+        return int(_object(await self.get("/api/tenant/devices", pageSize=1, page=0))["totalElements"])
 
     async def device(self, name: str) -> dict[str, Any]:
         """Return the device of this name."""
         try:
-            return dict(await self.get("/api/tenant/devices", deviceName=name))
+            return _object(await self.get("/api/tenant/devices", deviceName=name))
         except NotFound:
             raise NotFound(f"no device {name}: see bench device list") from None
 
     async def device_id(self, name: str) -> str:
         """Return the id of the device of this name."""
-        return str((await self.device(name))["id"]["id"])
+        return id_of(await self.device(name))
 
     async def create_device(self, name: str, profile: str, *, label: str | None = None) -> dict[str, Any]:
         """Store a new device of the profile of this name, with a random access token, and return it."""
         profile_id = (await self.profile(profile))["id"]
-        return dict(await self.post("/api/device", {"name": name, "label": label, "deviceProfileId": profile_id}))
+        return _object(await self.post("/api/device", {"name": name, "label": label, "deviceProfileId": profile_id}))
 
     async def delete_device(self, name: str) -> None:
         """Delete the device of this name."""
@@ -127,7 +127,7 @@ class ThingsBoard:
 
     async def credentials(self, device_id: str) -> dict[str, Any]:
         """Return a device's credentials."""
-        return dict(await self.get(f"/api/device/{device_id}/credentials"))
+        return _object(await self.get(f"/api/device/{device_id}/credentials"))
 
     async def set_credentials(self, device_id: str, kind: str, **fields: str) -> dict[str, Any]:
         """Replace a device's credentials, and return them.
@@ -138,7 +138,7 @@ class ThingsBoard:
             fields: `credentialsId` or `credentialsValue`, as the type needs.
         """
         body = {**await self.credentials(device_id), "credentialsId": None, "credentialsValue": None, **fields}
-        return dict(await self.post("/api/device/credentials", {**body, "credentialsType": kind}))
+        return _object(await self.post("/api/device/credentials", {**body, "credentialsType": kind}))
 
     async def bulk_import(self, csv: str, columns: Sequence[dict[str, str]], delimiter: str) -> dict[str, Any]:
         """Create or update devices from CSV, and return ThingsBoard's counts and errors.
@@ -149,7 +149,7 @@ class ThingsBoard:
             delimiter: One character.
         """
         mapping = {"columns": columns, "delimiter": delimiter, "header": True, "update": True}
-        return dict(await self.post("/api/device/bulk_import", {"file": csv, "mapping": mapping}))
+        return _object(await self.post("/api/device/bulk_import", {"file": csv, "mapping": mapping}))
 
     async def claim(self, name: str, secret: str) -> str:
         """Claim a device for the customer whose user this is, and return the server's result."""
@@ -157,14 +157,14 @@ class ThingsBoard:
             answer = await self.post(f"/api/customer/device/{quote(name, safe='')}/claim", {"secretKey": secret})
         except Refused as error:
             return str(error)
-        return str(answer["response"])
+        return str(_object(answer)["response"])
 
     # Devices' data and calls.
 
     async def attributes(self, device_id: str, scope: str) -> dict[str, Any]:
         """Return a device's attributes of a scope."""
         found = await self.get(f"/api/plugins/telemetry/DEVICE/{device_id}/values/attributes/{scope}")
-        return {each["key"]: each["value"] for each in found}
+        return {each["key"]: each["value"] for each in _objects(found)}
 
     async def set_attributes(self, device_id: str, scope: str, values: dict[str, Any]) -> None:
         """Set attributes of a scope."""
@@ -179,12 +179,13 @@ class ThingsBoard:
     async def latest(self, device_id: str) -> dict[str, tuple[int, Any]]:
         """Return the latest entry of every series, `{key: (ms since epoch, value)}`."""
         found = await self.get(f"/api/plugins/telemetry/DEVICE/{device_id}/values/timeseries", useStrictDataTypes=True)
-        return {key: (entries[0]["ts"], entries[0]["value"]) for key, entries in found.items() if entries}
+        newest = {key: _objects(entries) for key, entries in _object(found).items()}
+        return {key: (entries[0]["ts"], entries[0]["value"]) for key, entries in newest.items() if entries}
 
     async def history(self, device_id: str, keys: Sequence[str], *, seconds: float, limit: int) -> dict[str, Any]:
         """Return entries of series in the last seconds, newest first: `{key: [{"ts": ..., "value": ...}]}`."""
         now = int(time.time() * _MS)
-        return dict(
+        return _object(
             await self.get(
                 f"/api/plugins/telemetry/DEVICE/{device_id}/values/timeseries",
                 keys=",".join(keys),
@@ -215,7 +216,7 @@ class ThingsBoard:
     async def audit(self, limit: int) -> list[dict[str, Any]]:
         """Return the newest `limit` rows of the audit trail."""
         page = await self.get("/api/audit/logs", pageSize=limit, page=0, sortProperty="createdTime", sortOrder="DESC")
-        return list(page["data"])
+        return _objects(_object(page)["data"])
 
     # Requests.
 
@@ -231,8 +232,8 @@ class ThingsBoard:
         found: list[dict[str, Any]] = []
         number = 0
         while True:
-            page = await self.get(path, pageSize=_PAGE, page=number, **params)
-            found += page["data"]
+            page = _object(await self.get(path, pageSize=_PAGE, page=number, **params))
+            found += _objects(page["data"])
             if not page["hasNext"]:
                 return found
             number += 1
@@ -249,7 +250,7 @@ class ThingsBoard:
     async def _log_in(self) -> None:
         self._token = ""
         answer = await self._send("POST", "/api/auth/login", json=self._account)
-        self._token = _read(answer)["token"]
+        self._token = str(_object(_read(answer))["token"])
 
     async def _send(self, method: str, path: str, **content: Any) -> httpx.Response:
         headers = {"X-Authorization": f"Bearer {self._token}"} if self._token else {}
@@ -265,9 +266,39 @@ class ThingsBoard:
             ) from error
 
 
+def id_of(entity: dict[str, Any]) -> str:
+    """Return the id of a device or profile as a server gave it. Raises BenchError if it has none."""
+    return str(_object(entity["id"])["id"])
+
+
+class _Object(dict[str, Any]):
+    """A JSON object of a server's. A member that is not there is the server's fault, not that of who reads it."""
+
+    def __missing__(self, name: str) -> Any:
+        raise BenchError(f"the server's answer has no {name}: is it a ThingsBoard, and the URL right?")
+
+
+def _object(answer: Any) -> dict[str, Any]:
+    if not isinstance(answer, _Object):
+        raise _unexpected(answer, "a JSON object")
+    return answer
+
+
+def _objects(answer: Any) -> list[dict[str, Any]]:
+    if not isinstance(answer, list) or not all(isinstance(each, _Object) for each in answer):
+        raise _unexpected(answer, "a list of JSON objects")
+    return answer
+
+
+def _unexpected(answer: Any, wanted: str) -> BenchError:
+    return BenchError(
+        f"the server answered {type(answer).__name__}, not {wanted}: is it a ThingsBoard, and the URL right?"
+    )
+
+
 def _read(answer: httpx.Response) -> Any:
     try:
-        body = answer.json() if answer.content else None
+        body = answer.json(object_hook=_Object) if answer.content else None
     except ValueError:
         body = answer.text
     if answer.is_success:

@@ -101,6 +101,39 @@ def test_command_without_a_port_goes_to_the_one_in_bench_toml(written, command):
     assert "rfc2217://127.0.0.1:1: nothing listens there" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("text", "typed", "chosen"),
+    [
+        ("port = 'a'", ["--all"], ([], True)),
+        ("all = true", ["--port", "b"], (["b"], False)),
+        ("port = 'a'\nall = true", ["--port", "b"], (["b"], False)),
+        ("port = 'a'\nall = true", ["--all"], ([], True)),
+        ("port = 'a'", [], (["a"], False)),
+    ],
+)
+def test_all_or_port_on_the_command_line_counts_more_than_the_other_in_bench_toml(
+    written, monkeypatch, text, typed, chosen
+):
+    found = []
+
+    def lines(given, *, every, **_):
+        found.append((given, every))
+        raise UsageError("enough")
+
+    monkeypatch.setattr(flash, "_lines", lines)
+    written(text)
+    with pytest.raises(UsageError, match="enough"):
+        program.app(["flash", *typed], standalone_mode=False, default_map=program._Defaults())
+    assert found == [chosen]
+
+
+@pytest.mark.parametrize(("text", "typed"), [("port = 'a'\nall = true", []), ("", ["--port", "a", "--all"])])
+def test_all_beside_port_in_the_same_place_is_refused(written, text, typed):
+    written(text)
+    with pytest.raises(UsageError, match="--all and --port exclude each other"):
+        program.app(["flash", *typed], standalone_mode=False, default_map=program._Defaults())
+
+
 def test_bench_toml_has_options_wifi_and_settings(written):
     written("board = 'b'\nserver-name = 'n'\n[wifi]\nssid = 's'\npassword = ''\n[settings.session]\ntelemetry_s = 5")
     found = bench_toml.read(flash.flash)

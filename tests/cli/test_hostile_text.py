@@ -1,5 +1,6 @@
 """No terminal obeys what boards, servers and files say: hostile text, through every command."""
 
+import contextlib
 import io
 import re
 
@@ -10,6 +11,7 @@ import typer
 from bench.cli import program
 from bench.cli.render import tables
 from bench.cli.render.progress import ProgressBars
+from bench.errors import BenchError
 from bench.server.journal import Journal
 from bench.virtual.board import VirtualBoard
 from tests.support.commands import bench
@@ -128,6 +130,33 @@ def test_errors_of_a_server(errors, login, tmp_path, name):
     done = run(*words_of(name, SERVER[name], tmp_path), *login, errors.url)
     assert {each.returncode for each in done} <= {1, 2}
     assert r"\x1b" in done[0].stderr
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"<html>a router</html>",
+        b"null",
+        b"5",
+        b'"text"',
+        b"[]",
+        b"{}",
+        b"[5]",
+        b"[{}]",
+        b'{"id": 5}',
+        b'{"data": 5, "hasNext": false}',
+        b'{"data": [5], "hasNext": false}',
+        b'{"data": [{}], "hasNext": false}',
+    ],
+)
+def test_answers_of_something_else_than_a_thingsboard(content, login, tmp_path, monkeypatch):
+    """Each command ends with its result, or an error in one line; an exception of another kind would be a traceback."""
+    monkeypatch.chdir(tmp_path)
+    with HostileServer(content=content) as running:
+        for name, arguments in SERVER.items():
+            with contextlib.suppress(BenchError, typer.Exit):
+                program.app([*words_of(name, arguments, tmp_path), *login, running.url], standalone_mode=False)
 
 
 @pytest.mark.parametrize("name", ["profile show", "device delete"])

@@ -91,7 +91,7 @@ BAD = {
     "trailers_without_end": (OK + b"Transfer-Encoding: chunked\r\n\r\n0\r\n" + b"A: b\r\n" * 9000, "garbage"),
     "coding_unknown": (OK + b"Transfer-Encoding: gzip\r\n\r\n", "garbage"),
     "coding_two": (OK + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", "garbage"),
-    "coding_and_length": (OK + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "garbage"),
+    "coding_unknown_and_length": (OK + b"Content-Length: 3\r\nTransfer-Encoding: gzip\r\n\r\nabc", "garbage"),
 }
 
 
@@ -157,6 +157,10 @@ GOOD = [
     (
         OK + b"Transfer-Encoding: Chunked\r\n\r\n3;a=b\r\nabc\r\nA\r\n0123456789\r\n000\r\nTrailer: x\r\n\r\n",
         "done (200, {'transfer-encoding': 'Chunked'}, b'abc0123456789')",
+    ),
+    (
+        OK + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+        "done (200, {'content-length': '2', 'transfer-encoding': 'chunked'}, b'abc')",
     ),
     (OK + b"Content-Length: 3\r\nContent-Length: 3\r\n\r\nabc", "done (200, {'content-length': '3'}, b'abc')"),
     (

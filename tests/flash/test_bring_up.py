@@ -10,8 +10,9 @@ from bench.flash import bring_up, firmware, probe
 from bench.flash.job import FlashJob, FlashOutcome
 from bench.flash.program_end import ProgramEnd
 from bench.flash.progress import Unattended
+from bench.flash.wifi_refusal import WifiRefusal
 from bench.virtual.board import VirtualBoard
-from bench.virtual.environment import Conditions
+from bench.virtual.environment import VIRTUAL_WIFI, AccessPoint, Conditions
 from bench.virtual.line_server import serve
 from tests.support.boards import vault_slots
 from tests.support.flash_commands import bench, options, result, run
@@ -66,6 +67,17 @@ def test_flash_of_a_board_with_another_layout_is_refused_and_nothing_is_written(
     board = make_board(server, definition="esp32_generic_ota")
     with board.power_on() as power:
         power.expect_event("connected")
+    before = board.flash()
+    with serve(board) as line:
+        done = bench("flash", "--port", line.url, *options(server))
+    assert done.returncode == 1
+    assert "another layout, a file system of 960 kB where esp32_generic has 2048 kB" in done.stderr
+    assert board.flash() == before
+
+
+def test_flash_through_the_loader_of_a_board_with_another_layout_is_refused_and_nothing_is_written(server, make_board):
+    """Its own program keeps MicroPython busy, so only the loader can say what is in the flash."""
+    board = make_board(server, definition="esp32_generic_ota", files={"boot.py": b"while True: pass\n"})
     before = board.flash()
     with serve(board) as line:
         done = bench("flash", "--port", line.url, *options(server))
@@ -141,6 +153,36 @@ def test_board_that_runs_another_firmware_than_was_written_is_an_error(server, m
     with serve(make_board(server)) as line:
         job = FlashJob(port=line.url, firmware=firmware.files(), version="9.9.9")
         with pytest.raises(BenchError, match=r"runs firmware 0\.1\.0, not 9\.9\.9, which was written"):
+            bring_up.deploy(job, Unattended(), FlashOutcome())
+
+
+@pytest.mark.parametrize(
+    ("events", "ended_by"),
+    [
+        (["wrong_password", "retry"], None),
+        (["wrong_password", "retry", "wrong_password", "retry"], 3),
+        (["wrong_password", "not_found", "retry", "wrong_password", "retry"], None),
+        (["not_found", "wrong_password", "retry", "not_found", "wrong_password", "retry"], 5),
+        (["wrong_password", "retry", "link_up", "retry", "wrong_password", "retry"], None),
+        (["retry", "retry", "retry"], None),
+    ],
+)
+def test_wifi_refusal_is_a_second_round_that_ends_with_a_wrong_password(events, ended_by):
+    refusal = WifiRefusal()
+    found = [
+        refusal.feed(
+            {"event": each} if each in ("retry", "link_up") else {"event": "link_failed", "kind": each, "detail": "x"}
+        )
+        for each in events
+    ]
+    assert [at for at, each in enumerate(found) if each] == ([] if ended_by is None else [ended_by])
+
+
+def test_flash_with_a_wrong_wifi_password_does_not_wait_until_its_time_is_up(server, make_board):
+    air = Conditions(networks=(AccessPoint(ssid=VIRTUAL_WIFI["ssid"], password="another one"),), boot_s=0)
+    with serve(make_board(server), conditions=air) as line:
+        job = FlashJob(port=line.url, firmware=firmware.files(), patience_s=600)
+        with pytest.raises(BenchError, match="not online: wrong password for Wi-Fi network"):
             bring_up.deploy(job, Unattended(), FlashOutcome())
 
 

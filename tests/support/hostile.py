@@ -25,13 +25,17 @@ _AGAIN_S = 0.5
 
 
 class HostileServer(ThreadingHTTPServer):
-    """A ThingsBoard whose answers are hostile, or with `status` its errors. A context manager."""
+    """A ThingsBoard whose answers are hostile, or with `status` its errors. A context manager.
+
+    With `content`, it is no ThingsBoard: this is what it answers to all but a login.
+    """
 
     daemon_threads = True
 
-    def __init__(self, status: int = 200) -> None:
+    def __init__(self, status: int = 200, content: bytes | None = None) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.status = status
+        self.content = content
         self.url = f"http://127.0.0.1:{self.server_port}"
         self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01})
 
@@ -53,6 +57,8 @@ class _Handler(BaseHTTPRequestHandler):
         path = urlsplit(self.path).path
         if path == "/api/auth/login":
             self._answer(200, {"token": "a.b.c"})
+        elif self.server.content is not None:
+            self._send(200, self.server.content)
         elif self.server.status == 200:
             self._answer(200, _answer_to(path))
         else:
@@ -61,7 +67,9 @@ class _Handler(BaseHTTPRequestHandler):
     do_POST = do_DELETE = do_GET  # noqa: N815 - the base class has these names
 
     def _answer(self, status: int, body: Any) -> None:
-        content = json.dumps(body).encode()
+        self._send(status, json.dumps(body).encode())
+
+    def _send(self, status: int, content: bytes) -> None:
         self.send_response(status, "\x1b[31m")
         self.send_header("Retry-After", "\x1b[31m")
         self.send_header("Content-Length", str(len(content)))

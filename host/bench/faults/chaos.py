@@ -26,7 +26,7 @@ from bench.faults.network.rules import FaultEvent
 from bench.faults.server_faults import FaultyServerProcess
 from bench.flash import device_config
 from bench.flash.device_config import Place, Transport
-from bench.rest_client import ThingsBoard
+from bench.rest_client import ThingsBoard, id_of
 from bench.server.tls import authority
 from bench.virtual.board import VirtualBoard
 
@@ -177,7 +177,7 @@ class Chaos:
 
         async def look(tb: ThingsBoard) -> list[tuple[str, Any]]:
             found = [each for each in await tb.devices(name) if each["name"] == name]
-            return [_known(await tb.credentials(each["id"]["id"])) for each in found]
+            return [_known(await tb.credentials(id_of(each))) for each in found]
 
         chaos_checks.expect_agreement(board, self._query(look))
 

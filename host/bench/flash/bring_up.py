@@ -27,6 +27,7 @@ from bench.flash.job import FlashJob, FlashOutcome
 from bench.flash.program_end import ProgramEnd
 from bench.flash.progress import ProgressReporter
 from bench.flash.tracebacks import Tracebacks
+from bench.flash.wifi_refusal import WifiRefusal
 from bench.serial import ports
 from bench.serial.connection import SerialConnection
 from bench.serial.raw_repl import RawRepl, ReplError
@@ -201,6 +202,8 @@ class _Flashing:
         with self._loader() as chip:
             mac, keeps = chip.inspect()
             self._done.mac = mac
+            if not self._job.erase and (other := chip.other_filesystem()):
+                raise comparison.other_layout(other.size, self._board)
             regions = list(self._job.parts)
             new = self._job.erase or not keeps
             if new:
@@ -251,11 +254,13 @@ class _Flashing:
         self._phase("start")
         restart()
         state, reason = "", ""
-        tracebacks, program = Tracebacks(), ProgramEnd()
+        tracebacks, program, wifi = Tracebacks(), ProgramEnd(), WifiRefusal()
         for event in self._line.follow(self._job.patience_s):
             self._reporter.event(tracebacks.translate(event))
             if exception := program.feed(event):
                 raise BenchError(f"the board is flashed, but its program ended: {exception}")
+            if refusal := wifi.feed(event):
+                raise BenchError(f"the board is flashed, but not online: {refusal}. Correct it, and flash again")
             if event["event"] == "port_lost" and not any(
                 each["event"] == "port_back" for each in self._line.follow(_USB_BACK_S)
             ):

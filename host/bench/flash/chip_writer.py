@@ -10,9 +10,9 @@ from types import TracebackType
 from typing import Self
 
 from bench import paths
-from bench.boards import BoardDefinition
+from bench.boards import BoardDefinition, Partition
 from bench.errors import BenchError
-from bench.flash import esptool, filesystem
+from bench.flash import esptool, filesystem, partitions
 from bench.flash.esptool import EsptoolError, EsptoolFailure, EsptoolLine
 from bench.flash.filesystem import Region
 from bench.flash.progress import ProgressReporter
@@ -90,13 +90,29 @@ class ChipWriter:
         Raises:
             EsptoolError: As `esptool.run` does; of the kind WRONG_CHIP if the definition is for another chip.
         """
-        file = self._folder / "head.bin"
-        offset = self.board.partition("vfs").offset
-        # at the loader's first speed, so that the next command finds the stub where this one left it
-        output = self._run(["read-flash", hex(offset), hex(_INSPECTED), str(file)], baud=ports.BAUD, after=_STUB_STAYS)
+        head, output = self._peek(self.board.partition("vfs").offset, _INSPECTED)
         if not (mac := _MAC.search(output)):
             raise _unexpected(output, "the chip's MAC")
-        return mac[1].replace(":", "").lower(), filesystem.MAGIC in file.read_bytes()
+        return mac[1].replace(":", "").lower(), filesystem.MAGIC in head
+
+    def other_filesystem(self) -> Partition | None:
+        """Look for a file system where the board's own partition table has one, and the definition has not.
+
+        Returns:
+            The table's partition `vfs` if a LittleFS is in it and it is another one than the definition's.
+
+        Raises:
+            EsptoolError: As `esptool.run` does.
+        """
+        table, _ = self._peek(partitions.TABLE_OFFSET, partitions.TABLE_SIZE)
+        try:
+            found = next((each for each in partitions.decode(table) if each.label == "vfs"), None)
+        except BenchError:  # a blank board, or one that never ran MicroPython
+            return None
+        if found is None or found == self.board.partition("vfs"):
+            return None
+        head, _ = self._peek(found.offset, _INSPECTED)
+        return found if filesystem.MAGIC in head else None
 
     def identify(self) -> tuple[str, str, int]:
         """Read the MAC, the chip and the size of the flash. For a definition with the chip `auto`, of an unknown board.
@@ -186,6 +202,13 @@ class ChipWriter:
         options += ["--flash-mode", self.board.flash_mode, "--flash-size", f"{self.board.flash_size >> 20}MB"]
         self._run(["write-flash", *options, *files], progress)
         return sum(weights)
+
+    def _peek(self, offset: int, size: int) -> tuple[bytes, str]:
+        """Read a little, and leave the loader's stub running; return the content and esptool's output."""
+        file = self._folder / "peek.bin"
+        # at the loader's first speed, so that the next command finds the stub where this one left it
+        output = self._run(["read-flash", hex(offset), hex(size), str(file)], baud=ports.BAUD, after=_STUB_STAYS)
+        return file.read_bytes(), output
 
     def _run(
         self,

@@ -22,12 +22,17 @@ def check_definition(found: Inspection, board: BoardDefinition) -> None:
             f"this board has {found.flash_size >> 20} MB of flash, and {board.name} is for "
             f"{board.flash_size >> 20} MB: see bench boards"
         )
-    room = board.partition("vfs").size
-    if found.files is not None and found.room != room:
-        raise BenchError(
-            f"this board has another layout, a file system of {found.room >> 10} kB where {board.name} has "
-            f"{room >> 10} kB: name its own definition with --board, or --erase wipes it, with its credentials"
-        )
+    if found.files is not None and found.room != board.partition("vfs").size:
+        raise other_layout(found.room, board)
+
+
+def other_layout(room: int, board: BoardDefinition) -> BenchError:
+    """Return the error of a board whose file system of so many bytes is not the definition's."""
+    return BenchError(
+        f"this board has another layout, a file system of {room >> 10} kB where {board.name} has "
+        f"{board.partition('vfs').size >> 10} kB: name its own definition with --board, or --erase wipes it, with its "
+        "credentials"
+    )
 
 
 def has_image(found: Inspection, parts: Sequence[Region]) -> bool:

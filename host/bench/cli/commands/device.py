@@ -14,7 +14,7 @@ from bench.cli.render.help import App
 from bench.cli.render.tables import Json
 from bench.errors import BenchError, UsageError
 from bench.input_files import pem
-from bench.rest_client import NoAnswer, ThingsBoard
+from bench.rest_client import NoAnswer, ThingsBoard, id_of
 
 app = App(help="Devices on the server.")
 
@@ -52,7 +52,7 @@ async def show(server: ThingsBoard, name: str, show_secrets: Secrets = False, as
 
 
 async def _view(server: ThingsBoard, device: dict[str, Any], *, show_secrets: bool) -> dict[str, Any]:
-    device_id = device["id"]["id"]
+    device_id = id_of(device)
     own = await server.credentials(device_id)
     secret = own["credentialsValue"] or own["credentialsId"]
     attributes = {scope.value: await server.attributes(device_id, scope) for scope in Scope}

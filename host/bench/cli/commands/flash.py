@@ -9,7 +9,7 @@ import typer
 
 from bench import boards
 from bench.cli.commands import flash_work
-from bench.cli.options import bench_toml, board_setup, text_files, wifi_network
+from bench.cli.options import bench_toml, board_setup, server_session, text_files, wifi_network
 from bench.cli.options.bench_toml import BenchToml
 from bench.cli.options.board_setup import BoardOptions, BoardTemplate
 from bench.cli.options.common import PORT_HELP, After, AfterOption, BeforeOption
@@ -48,6 +48,7 @@ FirmwareMain = Annotated[
 @board_setup.with_board_options
 def flash(
     chosen: BoardOptions,
+    context: typer.Context,
     port: Ports = [],  # noqa: B006 - how typer declares a list
     every: Annotated[bool, typer.Option("--all", help="Flash every port that may have such a board.")] = False,
     board: Annotated[str, typer.Option(help="A board definition in boards/.")] = "esp32_generic",
@@ -83,6 +84,8 @@ def flash(
     """
     toml = read_toml()
     definition = boards.load(board)
+    if port and every:
+        port, every = _typed(context, port)
     lines = _lines(port, every=every, chip=definition.chip)
     template = name or ("{serial}" if serial else "")
     _check_name(template, lines, numbered=bool(serial))
@@ -171,9 +174,15 @@ def read_toml() -> BenchToml:
     return bench_toml.read(flash)
 
 
+def _typed(context: typer.Context, port: list[str]) -> tuple[list[str], bool]:
+    """Return --port and --all, of which only that on the command line counts: the other one is in bench.toml."""
+    is_port, is_all = server_session.was_given(context, "port"), server_session.was_given(context, "every")
+    if is_port == is_all:
+        raise UsageError("--all and --port exclude each other: leave one out")
+    return (port, False) if is_port else ([], True)
+
+
 def _lines(given: list[str], *, every: bool = False, chip: str = "") -> list[str]:
-    if every and given:
-        raise UsageError("--all and --port (also in bench.toml) exclude each other: leave one out")
     lines = ports.fitting(chip=chip) if every else [inventory.choose(each) for each in given]
     lines = lines or [inventory.choose(None, chip=chip)]
     if len(set(lines)) < len(lines):

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import typer
 from typer.models import OptionInfo
 
 from bench.cli.options import text_files
@@ -85,6 +86,8 @@ def read(*commands: Callable[..., Any]) -> BenchToml:
 def _options(command: Callable[..., Any]) -> Iterator[tuple[str, str]]:
     """Yield (option without its dashes, parameter) for each option of a command."""
     for name, parameter in inspect.signature(command).parameters.items():
+        if parameter.annotation is typer.Context:
+            continue
         options = [each for each in getattr(parameter.annotation, "__metadata__", ()) if isinstance(each, OptionInfo)]
         # what is given first stands where typer has the default, if it is not in an annotation
         declared = [text for each in options for text in (each.default, *(each.param_decls or ()))]

@@ -20,7 +20,7 @@ from bench.cli.render.tables import DEFAULT_DATA
 from bench.errors import BenchError, UsageError
 from bench.flash.device_config import Claim
 from bench.load.boards import Files
-from bench.rest_client import ThingsBoard
+from bench.rest_client import ThingsBoard, id_of
 from bench.server.run.subprocess import ServerProcess
 
 _DELETED_AT_ONCE = 16
@@ -59,7 +59,7 @@ class ServerSession:
                     tables.warn(f"devices {prefix}-... may still be there: {error}")
 
     def _delete(self, prefix: str) -> None:
-        ids = [each["id"]["id"] for each in self.devices(prefix)]
+        ids = [id_of(each) for each in self.devices(prefix)]
 
         async def delete(server: ThingsBoard) -> None:
             at_once = asyncio.Semaphore(_DELETED_AT_ONCE)
