@@ -160,7 +160,7 @@ GOOD = [
     ),
     (
         OK + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
-        "done (200, {'content-length': '2', 'transfer-encoding': 'chunked'}, b'abc')",
+        "done (200, {'transfer-encoding': 'chunked', 'content-length': '2'}, b'abc')",
     ),
     (OK + b"Content-Length: 3\r\nContent-Length: 3\r\n\r\nabc", "done (200, {'content-length': '3'}, b'abc')"),
     (

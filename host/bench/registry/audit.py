@@ -4,16 +4,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, select
 from sqlalchemy.orm import Session
 
 from bench.registry import pages
 from bench.registry.clock import now_ms
 from bench.registry.model import Audit
 from bench.registry.pages import PageQuery
+from bench.registry.statements import Insertion
 
 DEVICE = "device"
 _LONGEST = 255
+_ADD = Insertion(Audit, "ts_ms", "who", "what", "entity", "address", "transport", "result", "request")
 SORTS = {
     "createdTime": Audit.ts_ms,
     "entityName": Audit.entity,
@@ -60,7 +62,7 @@ def entry(origin: Origin, *, who: str = DEVICE, what: str, entity: str, result: 
 
 def record(connection: Connection, entries: Sequence[dict[str, Any]]) -> list[None]:
     """Store rows (a batch function)."""
-    connection.execute(insert(Audit), list(entries))
+    _ADD(connection, entries)
     return [None] * len(entries)
 
 

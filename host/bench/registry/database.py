@@ -174,17 +174,26 @@ class _Threaded(Database):
         self._engine = engine
         self._reader = engine.execution_options(readonly=True)
         self._write_thread = ThreadPoolExecutor(1, "writer")
+        self._writer: Connection | None = None
         self._read_threads = ThreadPoolExecutor(_READERS, "reader")
 
     async def read(self, work: Work[T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._read_threads, _run, self._reader, work)
 
     async def write(self, work: Work[T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._write_thread, _run, self._engine, work)
+        return await asyncio.get_running_loop().run_in_executor(self._write_thread, self._write, work)
+
+    def _write(self, work: Work[T]) -> T:
+        if self._writer is None or self._writer.invalidated:
+            self._writer = self._engine.connect()  # and kept: to take it out of the pool takes as long as a commit
+        with self._writer.begin():
+            return work(self._writer)
 
     async def close(self) -> None:
         await asyncio.to_thread(self._write_thread.shutdown)
         await asyncio.to_thread(self._read_threads.shutdown)
+        if self._writer is not None:
+            self._writer.close()
         self._engine.dispose()
 
 

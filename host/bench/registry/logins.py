@@ -1,7 +1,7 @@
 """Logins: finding the devices of many at once, by one query for all (batch functions)."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -12,6 +12,7 @@ from bench.registry import credentials
 from bench.registry.credentials import MqttLogin
 from bench.registry.encryption import SecretBox
 from bench.registry.model import Credentials, Device, Profile
+from bench.registry.statements import Lookup
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class DeviceLogin:
         return cls(row.id, row.name, row.transport_type, (row.lookup, row.proof))
 
 
-_FOUND = (
+_FOUND = Lookup(
     select(
         Device.id,
         Device.name,
@@ -42,20 +43,19 @@ _FOUND = (
         Credentials.proof,
     )
     .join(Credentials, Credentials.device_id == Device.id)
-    .join(Profile, Profile.id == Device.profile_id)
+    .join(Profile, Profile.id == Device.profile_id),
+    Credentials.lookup,
 )
 
 
-def _rows(connection: Connection, lookups: Sequence[str]) -> dict[str, Any]:
-    if not lookups:
-        return {}
-    return {row.lookup: row for row in connection.execute(_FOUND.where(Credentials.lookup.in_(lookups)))}
+def _rows(connection: Connection, lookups: Iterable[str]) -> dict[str, Any]:
+    return {row.lookup: row for row in _FOUND(connection, lookups)}
 
 
 def login(secret_box: SecretBox, connection: Connection, logins: Sequence[MqttLogin]) -> list[DeviceLogin | None]:
     """Return the devices of MQTT logins, None for each that is refused (a batch function)."""
     wanted = [{each: secret_box.digest(each) for each in credentials.candidates(login)} for login in logins]
-    rows = _rows(connection, [lookup for each in wanted for lookup in each.values()])
+    rows = _rows(connection, (lookup for each in wanted for lookup in each.values()))
     return [_accepted(secret_box, login, each, rows) for login, each in zip(logins, wanted, strict=True)]
 
 
@@ -74,7 +74,7 @@ def _accepted(
 
 def find(connection: Connection, wanted: Sequence[tuple[str, str]]) -> list[DeviceLogin | None]:
     """Return the devices with credentials of a type and with this digest, or None (a batch function)."""
-    rows = _rows(connection, [lookup for _, lookup in wanted])
+    rows = _rows(connection, (lookup for _, lookup in wanted))
     return [
         DeviceLogin.of_row(row) if (row := rows.get(lookup)) is not None and row.type == kind else None
         for kind, lookup in wanted

@@ -4,13 +4,13 @@ The decisions are made for a batch of requests at once, in their order, inside o
 """
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import SimpleNamespace
 from typing import Any
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, select
 
 from bench.contract.names import trimmed
 from bench.registry import audit, credentials, device_secrets, names
@@ -19,11 +19,21 @@ from bench.registry.clock import now_ms
 from bench.registry.credentials import CredentialsRequest, DeviceCredentials, InvalidCredentials
 from bench.registry.device_secrets import Nonces
 from bench.registry.encryption import SecretBox
-from bench.registry.model import SERVER_SCOPE, Attribute, Audit, Credentials, Device, Profile
+from bench.registry.model import SERVER_SCOPE, Attribute, Credentials, Device, Profile
 from bench.registry.provision_type import ProvisionType
+from bench.registry.statements import Insertion, Lookup
 
 PROVISION_STATE = "provisionState"
 _PROVISIONED = '"provisioned"'
+
+_PROFILES = Lookup(
+    select(Profile.id, Profile.provision_key, Profile.provision_type, Profile.sealed_secret), Profile.provision_key
+)
+_DEVICES = Lookup(select(Device.id, Device.name, Device.profile_id), Device.name)
+_TAKEN = Lookup(select(Credentials.lookup), Credentials.lookup)
+_ADD_DEVICES = Insertion(Device, "id", "name", "profile_id", "additional_info", "created_ms")
+_ADD_CREDENTIALS = Insertion(Credentials, "device_id", "type", "lookup", "parts", "proof", "sealed")
+_ADD_ATTRIBUTES = Insertion(Attribute, "device_id", "scope", "key", "value", "ts_ms")
 
 
 class Status(StrEnum):
@@ -136,15 +146,13 @@ class _Batch:
         self.new_attributes: list[dict[str, Any]] = []
 
     def load(self, batch: Sequence[_PreparedRequest]) -> None:
-        rows = self._select(Profile, Profile.provision_key, (each.request.key for each in batch))
+        rows = _PROFILES(self._connection, (each.request.key for each in batch))
         self.profiles = {row.provision_key: row for row in rows}
         self.secrets = {
             key: self._secret_box.decrypt(row.sealed_secret) for key, row in self.profiles.items() if row.sealed_secret
         }
-        rows = self._select(Device, Device.name, (each.name for each in batch))
-        self.devices = {row.name: row for row in rows}
-        rows = self._select(Credentials, Credentials.lookup, (each.lookup for each in batch))
-        self.taken = {row.lookup for row in rows}
+        self.devices = {row.name: row for row in _DEVICES(self._connection, (each.name for each in batch))}
+        self.taken = {row.lookup for row in _TAKEN(self._connection, (each.lookup for each in batch))}
         # Only CHECK_PRE_PROVISIONED_DEVICES looks at what a device already has.
         found = [
             device.id
@@ -154,28 +162,17 @@ class _Batch:
             and (device := self.devices.get(each.name))
         ]
         if found:
-            rows = self._select(Credentials, Credentials.device_id, found)
+            rows = self._connection.execute(select(Credentials.__table__).where(Credentials.device_id.in_(found))).all()
             self.credentials = {row.device_id: row for row in rows}
             statement = select(Attribute.device_id).where(
                 Attribute.device_id.in_(found), Attribute.scope == SERVER_SCOPE, Attribute.key == PROVISION_STATE
             )
             self.states = set(self._connection.scalars(statement))
 
-    def _select(self, table: Any, column: Any, values: Iterable[Any]) -> Sequence[Any]:
-        # a text with a NUL in it is in no database
-        wanted = {value for value in values if value and not (isinstance(value, str) and "\0" in value)}
-        if not wanted:
-            return ()
-        return self._connection.execute(select(table.__table__).where(column.in_(wanted))).all()
-
     def save(self) -> None:
-        for table, rows in (
-            (Device, self.new_devices),
-            (Credentials, self.new_credentials),
-            (Attribute, self.new_attributes),
-        ):
-            if rows:
-                self._connection.execute(insert(table), rows)
+        _ADD_DEVICES(self._connection, self.new_devices)
+        _ADD_CREDENTIALS(self._connection, self.new_credentials)
+        _ADD_ATTRIBUTES(self._connection, self.new_attributes)
 
     def decide(self, prepared: _PreparedRequest) -> ProvisionOutcome:
         request, name = prepared.request, prepared.name
@@ -253,5 +250,5 @@ def provision(
         )
         for (request, origin), outcome in zip(requests, outcomes, strict=True)
     ]
-    connection.execute(insert(Audit), trail)
+    audit.record(connection, trail)
     return outcomes
