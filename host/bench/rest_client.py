@@ -272,7 +272,7 @@ def id_of(entity: dict[str, Any]) -> str:
 
 
 class _Object(dict[str, Any]):
-    """A JSON object of a server's. A member that is not there is the server's fault, not that of who reads it."""
+    """A JSON object of a server. A member that is not there is the server's fault, not that of who reads it."""
 
     def __missing__(self, name: str) -> Any:
         raise BenchError(f"the server's answer has no {name}: is it a ThingsBoard, and the URL right?")

@@ -27,7 +27,7 @@ _AGAIN_S = 0.5
 class HostileServer(ThreadingHTTPServer):
     """A ThingsBoard whose answers are hostile, or with `status` its errors. A context manager.
 
-    With `content`, it is no ThingsBoard: this is what it answers to all but a login.
+    With `content`, it is something else than a ThingsBoard: this is what it answers to all but a login.
     """
 
     daemon_threads = True
