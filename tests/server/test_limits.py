@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.registry.provision_type import ProvisionType
+from bench.server import limits as limits_module
 from bench.server.limits import AT_ONCE, Limited, Limits, Rules
 from tests.support.http_requests import PROVISION, call
 from tests.support.mqtt_packets import (
@@ -24,8 +25,10 @@ from tests.support.mqtt_packets import (
     request_body,
     success,
 )
+from tests.support.operators import account, client, login
 from tests.support.provisioning import over_mqtt
 from tests.support.raw_client import RawClient
+from tests.support.senders import call_from, connack_from, log_in_from, many_addresses, post_from
 
 
 class Clock:
@@ -354,3 +357,188 @@ def test_this_machine_is_served_if_limits_are_lifted_for_it(start_server):
     for _ in range(20):
         over_mqtt(server, server.profile, NOT_FOUND, provisionDeviceSecret="nearly-right")
         log_in(server, 5, "mistyped-token")
+
+
+# Ways around the limits, and ways to turn them against others.
+
+
+@pytest.mark.parametrize("counted", [True, False])
+def test_datagrams_refuse_nothing_but_datagrams(counted):
+    limits, _ = made()
+    for n in range(1000):
+        if not counted:
+            limits.failed_at(A, proven=False)
+            continue
+        with contextlib.suppress(Limited):
+            limits.check(A, f"name-{n % 3}", "key", proven=False)
+            limits.failed(A, f"name-{n % 3}", "key", proven=False)
+    limits.check(A, "name-1", "key")
+    limits.check_address(A)
+    limits.check(B, "name-1", "key", proven=False)
+    assert passed(limits, [(A, "board")] * 50) == 10
+
+
+def test_connections_refuse_no_datagrams():
+    limits, _ = made()
+    passed(limits, [(A, f"name-{n}") for n in range(500)])
+    limits.check(A, "name-1", "key", proven=False)
+
+
+def test_unreadable_requests_have_the_share_of_their_address():
+    limits, clock = made(per_address=5)
+    for _ in range(5):
+        limits.check_address(A)
+        limits.failed_at(A)
+    with pytest.raises(Limited):
+        limits.check_address(A)
+    assert not attempt(limits, A, "name", wrong=False)
+    limits.check_address(B)
+    clock.now += 60
+    limits.check_address(A)
+
+
+def test_account_is_served_where_it_was_used_whoever_guesses_beside_it():
+    """Behind the same NAT, or everywhere."""
+    limits, clock = made(per_address=20, per_key=30)
+    limits.check(A, "token-1", "token-1")
+    limits.succeeded(A, "token-1")
+    assert passed(limits, [(A, f"guess-{n}", f"guess-{n}") for n in range(50)]) == 20
+    assert attempt(limits, A, "token-1", "token-1", wrong=False)
+    assert not attempt(limits, A, "token-2", "token-2", wrong=False)  # never used from here
+    assert attempt(limits, B, "token-1", "token-1", wrong=False)
+    clock.now += 600  # it is known as long as there is room
+    passed(limits, [(A, f"guess-{n}", f"guess-{n}") for n in range(50)])
+    assert attempt(limits, A, "token-1", "token-1", wrong=False)
+
+
+def test_known_account_has_no_more_guesses_than_others():
+    limits, _ = made()
+    limits.succeeded(A, "user")
+    assert passed(limits, [(A, "user", "user")] * 50) == 10
+
+
+def test_account_that_is_guessed_from_everywhere_is_closed_to_all_but_where_it_was_used():
+    limits, clock = made(per_key=100)
+    limits.succeeded(A, "user")
+    crowd = [f"198.51.{n // 250}.{n % 250}" for n in range(1000)]
+    assert passed(limits, [(address, "user", "user") for address in crowd]) == 100
+    assert not attempt(limits, "203.0.113.9", "user", "user", wrong=False)  # which never failed
+    assert attempt(limits, A, "user", "user", wrong=False)
+    assert attempt(limits, "203.0.113.9", "other", "other", wrong=False)
+    clock.now += 60
+    assert attempt(limits, "203.0.113.9", "user", "user", wrong=False)
+
+
+def test_person_s_account_has_so_many_guesses_an_hour_from_everywhere():
+    limits, clock = made(per_person=50)
+    limits.succeeded(A, "user")
+
+    def guesses(addresses):
+        count = 0
+        for address in addresses:
+            with contextlib.suppress(Limited):
+                limits.check(address, "user", "user", person=True)
+                limits.failed(address, "user", "user", person=True)
+                count += 1
+        return count
+
+    total = 0
+    for minute in range(59):
+        total += guesses([f"198.51.{minute}.{n}" for n in range(5)])
+        clock.now += 60
+    assert total == 50
+    with pytest.raises(Limited) as caught:
+        limits.check(B, "user", "user", person=True)
+    assert 1 <= caught.value.retry_after_s <= 61
+    limits.check(A, "user", "user", person=True)
+    limits.check(B, "another", "another", person=True)
+    clock.now += caught.value.retry_after_s
+    limits.check(B, "user", "user", person=True)
+
+
+def test_memory_of_counts_and_of_known_accounts_is_bounded(monkeypatch):
+    monkeypatch.setattr(limits_module, "COUNTS", 100)
+    monkeypatch.setattr(limits_module, "KNOWN", 100)
+    limits, _ = made()
+    for proven in (True, False):
+        for n in range(1000):
+            address = f"198.51.{n // 250}.{n % 250}"
+            limits.failed(address, f"name-{n}", f"key-{n}", proven=proven, person=True)
+            limits.succeeded(address, f"name-{n}", proven=proven)
+    for ledger in limits._ledgers.values():
+        assert len(ledger._known) == 100
+        for counts in (*ledger.window.counts, *ledger.hour.counts):
+            assert len(counts._failures) == 100
+
+
+def test_flood_of_others_does_not_have_a_guesser_forgotten(monkeypatch):
+    monkeypatch.setattr(limits_module, "COUNTS", 100)
+    limits, _ = made()
+    guesses = 0
+    for n in range(1000):
+        guesses += attempt(limits, A, "user", "user")
+        attempt(limits, f"198.51.{n // 250}.{n % 250}", f"name-{n}", f"key-{n}")
+        if guesses >= 10 and n > 20:
+            limits.failed_at(A)  # it goes on
+    assert guesses <= 20
+
+
+@many_addresses
+def test_forged_datagrams_cost_their_owner_nothing_over_tcp(start_server):
+    server = start_server(limits=Rules(per_address=20))
+    victim = "127.0.0.77"
+    right = request_body(server.profile, deviceName="board", token="a-token-of-its-own")
+    assert call_from(victim, server, PROVISION, right)[0] == 200
+    assert post_from(victim, server, "api/v1/a-token-of-its-own/telemetry", b"{a:1}") == 0x41
+    wrong = [request_body(server.profile, deviceName=f"n{n}", provisionDeviceSecret="wrong") for n in range(25)]
+    assert {post_from(victim, server, "api/v1/provision", body) for body in wrong} == {0x80, 0x9D}  # 4.00 and 4.29
+    assert connack_from(victim, server, "a-token-of-its-own") == 0
+    assert call_from(victim, server, "/api/v1/a-token-of-its-own/telemetry", b"{}")[0] == 200
+    who = account(server)
+    assert log_in_from(victim, server, who["username"], who["password"]) == 200
+    another = request_body(server.profile, deviceName="another", token="another-token")
+    assert call_from(victim, server, PROVISION, another)[0] == 200
+    # and over CoAP what was used from there before
+    assert post_from(victim, server, "api/v1/a-token-of-its-own/telemetry", b"{a:1}") == 0x41
+
+
+def test_guesser_behind_the_same_nat_locks_out_no_device_that_was_there(start_server):
+    server = start_server(limits=Rules(per_address=5))
+    over_mqtt(server, server.profile, success("a-token-of-its-own"), deviceName="board", token="a-token-of-its-own")
+    log_in(server, 0, "a-token-of-its-own")
+    for n in range(5):
+        log_in(server, 5, f"guess-{n}")
+    log_in(server, 3, "guess-6")
+    log_in(server, 0, "a-token-of-its-own")
+    assert call(server, "/api/v1/a-token-of-its-own/telemetry", b"{}")[0] == 200
+
+
+@many_addresses
+def test_operator_s_password_that_is_guessed_from_many_addresses_is_closed_to_strangers_only(start_server):
+    server = start_server(limits=Rules(per_person=6))
+    who = account(server)
+    assert log_in_from("127.0.0.1", server, **who) == 200
+    guesses = [log_in_from(f"127.0.1.{n}", server, who["username"], f"guess-{n}") for n in range(8)]
+    assert guesses == [401] * 6 + [429] * 2
+    assert log_in_from("127.0.2.1", server, **who) == 429
+    assert log_in_from("127.0.0.1", server, **who) == 200
+
+
+@pytest.mark.parametrize("body", [b"{", b"{}", b"[]", b"{a:1,", b"\xff", b'{"provisionDeviceKey":"x"}'])
+def test_requests_that_cannot_be_read_are_counted(start_server, body):
+    server = start_server(limits=Rules(per_address=5))
+    statuses = [call(server, PROVISION, body)[0] for _ in range(8)]
+    assert statuses == [500] * 5 + [429] * 3
+    assert {each["retry_after_s"] > 0 for each in server.events("limited")} == {True}
+
+
+def test_password_change_is_limited_as_logins_are(start_server):
+    server = start_server(limits=Rules(per_caller=3))
+    with login(server) as operator:
+        form = {"currentPassword": "guess", "newPassword": "a-new-password"}
+        statuses = [operator.post("/api/auth/changePassword", json=form).status_code for _ in range(5)]
+        assert statuses == [401] * 3 + [429] * 2
+        form["currentPassword"] = account(server)["password"]
+        assert operator.post("/api/auth/changePassword", json=form).status_code == 429
+    with client(server) as anonymous:  # the same guesses at the same password
+        assert anonymous.post("/api/auth/login", json=account(server)).status_code == 429

@@ -13,9 +13,10 @@ from bench.registry.model import Audit
 from bench.registry.pages import PageQuery
 from bench.registry.statements import Insertion
 
-DEVICE = "device"
+DEVICE, SERVER = "device", "server"
 _LONGEST = 255
 _ADD = Insertion(Audit, "ts_ms", "who", "what", "entity", "address", "transport", "result", "request")
+_DATAGRAMS = {"coap"}
 SORTS = {
     "createdTime": Audit.ts_ms,
     "entityName": Audit.entity,
@@ -32,6 +33,13 @@ class Origin:
     address: str = ""
     transport: str = ""
     request: str = ""
+    keeps_refusal: bool = True
+    """False: a refusal of this request gets no row of the trail; there are too many."""
+
+    @property
+    def is_proven(self) -> bool:
+        """True if the sender has this address: a datagram's sender can have made it up."""
+        return self.transport not in _DATAGRAMS
 
 
 UNKNOWN_ORIGIN = Origin()

@@ -54,7 +54,7 @@ def provision(
     outcomes = []
     for chain, origin in chains:
         outcome = _decide(secret_box, connection, chain)
-        if outcome.status is not None:
+        if outcome.status is Status.SUCCESS or (outcome.status is not None and origin.keeps_refusal):
             name = outcome.device_name or chain.common_name or ""
             row = audit.entry(origin, what="provision", entity=name, result=outcome.status.value)
             connection.execute(insert(Audit), [row])

@@ -228,7 +228,8 @@ class _Batch:
 def provision(
     secret_box: SecretBox, nonces: Nonces, connection: Connection, requests: Sequence[tuple[ProvisionRequest, Origin]]
 ) -> list[ProvisionOutcome]:
-    """Decide a batch of requests in one transaction, in their order, with a row in the audit trail each.
+    """Decide a batch of requests in one transaction, in their order, with a row in the audit trail each, unless
+    it is refused and its origin says otherwise.
 
     Args:
         secret_box: The registry's.
@@ -249,6 +250,7 @@ def provision(
             origin, what="provision", entity=outcome.device_name or request.device_name, result=outcome.status.value
         )
         for (request, origin), outcome in zip(requests, outcomes, strict=True)
+        if outcome.status is Status.SUCCESS or origin.keeps_refusal
     ]
     audit.record(connection, trail)
     return outcomes

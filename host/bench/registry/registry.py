@@ -149,7 +149,8 @@ class Registry:
             outcome: ProvisionOutcome = await self._commits.submit(self._provision, (request, origin))
         except Conflict:  # a device of this name, or with this token, came first
             outcome = provisioning.FAILURE
-            await self.record(_lost(origin, request.device_name))
+            if origin.keeps_refusal:
+                await self.record(_lost(origin, request.device_name))
         return outcome
 
     async def provision_chain(self, chain: Chain, origin: Origin = UNKNOWN_ORIGIN) -> ChainOutcome:
@@ -158,7 +159,8 @@ class Registry:
             outcome: ChainOutcome = await self._commits.submit(self._chain, (chain, origin))
         except Conflict:
             outcome = ChainOutcome(Status.FAILURE)
-            await self.record(_lost(origin, chain.common_name or ""))
+            if origin.keeps_refusal:
+                await self.record(_lost(origin, chain.common_name or ""))
         return outcome
 
     async def login(self, login: MqttLogin) -> DeviceLogin | None:

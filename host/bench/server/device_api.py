@@ -7,13 +7,14 @@ is read, limited, decided, logged and counted.
 import json
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from bench.errors import NotFound, Refused
-from bench.registry import audit, claims, rotation, timeseries
+from bench.registry import claims, rotation, timeseries
 from bench.registry.audit import Origin
 from bench.registry.batching import Conflict
 from bench.registry.chains import Chain
@@ -27,7 +28,9 @@ from bench.server import device_json, json_reader
 from bench.server.journal import Journal
 from bench.server.limits import Limited, Limits
 from bench.server.metrics import ServerMetrics
+from bench.server.payloads import PayloadReader
 from bench.server.presence import Presence, SessionEnd
+from bench.server.refusals import Refusals
 
 # Methods that a device may call on the server. All others are upstream's rule engine's, and have no answer here.
 _METHODS: dict[str, Callable[[Any], Any]] = {
@@ -66,11 +69,6 @@ def origin(address: str, transport: str) -> Origin:
     return Origin(address, transport, request_id())
 
 
-def wanted_keys(client: str | None, shared: str | None) -> tuple[list[str] | None, list[str] | None]:
-    """Return the keys of attributes that a query lists, separated by commas, for `read_attributes`."""
-    return client.split(",") if client else None, shared.split(",") if shared else None
-
-
 class DeviceApi:
     """Decides the requests of devices."""
 
@@ -80,6 +78,8 @@ class DeviceApi:
         self.limits = limits
         self.metrics = metrics
         self.presence = Presence()
+        self.refusals = Refusals(registry, journal, metrics)
+        self._payloads = PayloadReader()
 
     def log(self, event: str, source: Origin, **fields: Any) -> None:
         """Write an event of a request to the journal."""
@@ -100,24 +100,34 @@ class DeviceApi:
             SQLAlchemyError: The database failed.
         """
         started = time.perf_counter()
+        proven = source.is_proven
+        with self._limited(source, self.metrics.exchange):
+            self.limits.check_address(source.address, proven=proven)
         try:
-            request = device_json.read_request(payload)
+            request = await self._payloads.read(device_json.read_request, payload, known=False)
         except json_reader.PayloadError as error:
+            self.limits.failed_at(source.address, proven=proven)
             self.metrics.exchange(source.transport, "unreadable")
-            self.log("bad_request", source, kind=type(error).__name__)
+            self.refusals.log("bad_request", source, kind=type(error).__name__)
             raise
-        async with self.limits.turn(source.address):
+        async with self.limits.turn(source.address, proven=proven):
             self._check(source, request.device_name, request.key, self.metrics.exchange)
+            source = self.refusals.reserve(source)
             outcome = await self.registry.provision(request, source)
             if outcome.status is Status.NOT_FOUND:
-                self.limits.failed(source.address, request.device_name, request.key)
+                self.limits.failed(source.address, request.device_name, request.key, proven=proven)
+        refused = outcome.status in (Status.NOT_FOUND, Status.FAILURE)
+        await self.refusals.settle(source, refused=refused)
         self.metrics.exchange(source.transport, outcome.status.value, time.perf_counter() - started)
-        self.log("exchange", source, status=outcome.status.value, device=outcome.device_name or request.device_name)
+        log = self.refusals.log if refused else self.log
+        log("exchange", source, status=outcome.status.value, device=outcome.device_name or request.device_name)
         return outcome
 
     async def provision_chain(self, chain: Chain, source: Origin) -> None:
         """Make or renew the device that a TLS client's certificates are for, if a profile has them."""
+        source = self.refusals.reserve(source)
         outcome = await self.registry.provision_chain(chain, source)
+        await self.refusals.settle(source, refused=outcome.status not in (None, Status.SUCCESS))
         if outcome.status is None:
             return
         self.metrics.exchange(source.transport, outcome.status.value)
@@ -140,15 +150,18 @@ class DeviceApi:
     async def _login(
         self, source: Origin, name: str, decide: Callable[[], Awaitable[DeviceLogin | None]]
     ) -> DeviceLogin | None:
-        async with self.limits.turn(source.address):
+        proven = source.is_proven
+        async with self.limits.turn(source.address, proven=proven):
             self._check(source, name, name, self.metrics.login)
             device = await self._found(decide)
             if device is None:
-                self.limits.failed(source.address, name, name)
+                self.limits.failed(source.address, name, name, proven=proven)
+            else:
+                self.limits.succeeded(source.address, name, proven=proven)
         self.metrics.login(source.transport, "accepted" if device else "refused")
         if device is None:
-            self.log("login_refused", source)
-            await self.registry.record(audit.entry(source, what="login", entity="", result="refused"))
+            self.refusals.log("login_refused", source)
+            await self.refusals.record(source, what="login", entity="", result="refused")
         return device
 
     async def _found(self, decide: Callable[[], Awaitable[DeviceLogin | None]]) -> DeviceLogin | None:
@@ -160,18 +173,24 @@ class DeviceApi:
                 return device
 
     def _check(self, source: Origin, name: str, key: str, count: Callable[[str, str], None]) -> None:
+        with self._limited(source, count):
+            self.limits.check(source.address, name, key, proven=source.is_proven)
+
+    @contextmanager
+    def _limited(self, source: Origin, count: Callable[[str, str], None]) -> Iterator[None]:
+        """Tell that a caller is limited."""
         try:
-            self.limits.check(source.address, name, key)
+            yield
         except Limited as error:
             count(source.transport, "limited")
-            self.log("limited", source, retry_after_s=error.retry_after_s)
+            self.refusals.log("limited", source, retry_after_s=error.retry_after_s)
             raise
 
     # Messages of a device that is logged in.
 
     async def telemetry(self, device: DeviceLogin, payload: bytes, source: Origin) -> None:
         """Store telemetry. Raises PayloadError or Gone."""
-        entries = self._read(device, source, device_json.read_series, payload, now_ms())
+        entries = await self._read(device, source, device_json.read_series, payload, now_ms())
         try:
             await self.registry.save_telemetry(device.id, entries)
         except Conflict:
@@ -180,7 +199,7 @@ class DeviceApi:
 
     async def attributes(self, device: DeviceLogin, payload: bytes, source: Origin) -> None:
         """Store client attributes. Raises PayloadError or Gone."""
-        values = self._read(device, source, device_json.read_attributes, payload)
+        values = await self._read(device, source, device_json.read_attributes, payload)
         try:
             await self.registry.save_attributes(device.id, values)
         except Conflict:
@@ -211,14 +230,14 @@ class DeviceApi:
 
     async def claim(self, device: DeviceLogin, payload: bytes, source: Origin) -> None:
         """Store a device's offer to be claimed; devices get no answer to it. Raises PayloadError or Gone."""
-        secret, duration_ms = self._read(device, source, device_json.read_claim, payload)
+        secret, duration_ms = await self._read(device, source, device_json.read_claim, payload)
         try:
             offered = await self.registry.write(claims.offer, device.id, secret, duration_ms)
         except Conflict:
             raise self._gone(device, source) from None
         result = "offered" if offered.accepted else offered.reason
         self.log("claim", source, device=device.name, result=result)
-        await self.registry.record(audit.entry(source, what="claim", entity=device.name, result=result))
+        await self.refusals.record(source, what="claim", entity=device.name, result=result)
 
     async def call(self, device: DeviceLogin, payload: bytes, source: Origin) -> RpcReply | None:
         """Answer a device's call to the server; None if the method is not known here.
@@ -228,7 +247,7 @@ class DeviceApi:
             Limited: The device failed too often to replace its credentials.
             Gone: The device was deleted meanwhile.
         """
-        method, params = self._read(device, source, device_json.read_rpc_call, payload)
+        method, params = await self._read(device, source, device_json.read_rpc_call, payload)
         known = _METHODS.get(method)
         self.log("call", source, device=device.name, known=known is not None or method == _ROTATE)
         if method == _ROTATE:
@@ -237,19 +256,22 @@ class DeviceApi:
 
     async def _rotate(self, device: DeviceLogin, payload: bytes, source: Origin) -> RpcReply:
         """Replace a device's credentials. Refusals are counted: they could reveal what others log in with."""
-        status, changed = Status.SUCCESS, False
-        async with self.limits.turn(source.address):
-            self._check(source, device.name, device.name, self.metrics.rotation)
+        status, changed, proven = Status.SUCCESS, False, source.is_proven
+        # The device is who it says, wherever it sends from; an address in a datagram may be anybody's
+        caller = source.address if self.limits.place(source.address) is None else f"device {device.id}"
+        async with self.limits.turn(caller):
+            with self._limited(source, self.metrics.rotation):
+                self.limits.check_address(source.address, proven=proven)
+                self.limits.check(caller, device.name, device.name)
             try:
                 changed = await self.registry.write(rotation.rotate, device, device_json.read_rotation(payload), source)
             except NotFound:
                 raise self._gone(device, source) from None
             except (json_reader.PayloadError, InvalidCredentials, Refused, Conflict):
                 status = Status.FAILURE
-                self.limits.failed(source.address, device.name, device.name)
-                await self.registry.record(
-                    audit.entry(source, what=rotation.WHAT, entity=device.name, result=status.value)
-                )
+                self.limits.failed(caller, device.name, device.name)
+                self.limits.failed_at(source.address, proven=proven)
+                await self.refusals.record(source, what=rotation.WHAT, entity=device.name, result=status.value)
         self.metrics.rotation(source.transport, status.value)
         self.log("rotation", source, device=device.name, status=status.value, changed=changed)
         end = partial(self.presence.notify_session_end, device.id, SessionEnd.CREDENTIALS_CHANGED)
@@ -267,9 +289,11 @@ class DeviceApi:
         expected = self.presence.answer(device.id, call_id, value)
         self.log("answer", source, device=device.name, call=call_id, heard=expected)
 
-    def _read(self, device: DeviceLogin, source: Origin, read: Callable[..., Any], *args: Any) -> Any:
+    async def _read(
+        self, device: DeviceLogin, source: Origin, read: Callable[..., Any], payload: bytes, *args: Any
+    ) -> Any:
         try:
-            return read(*args)
+            return await self._payloads.read(read, payload, *args)
         except json_reader.PayloadError as error:
             self.log("bad_message", source, device=device.name, kind=type(error).__name__)
             raise

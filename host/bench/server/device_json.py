@@ -175,6 +175,11 @@ def _keys(body: dict[str, Any], name: str) -> list[str] | None:
     return list(dict.fromkeys(key for key in keys if key)) or None
 
 
+def wanted_keys(client: str | None, shared: str | None) -> tuple[list[str] | None, list[str] | None]:
+    """Return the keys of attributes that a query lists, separated by commas, or None if there are none."""
+    return client.split(",") if client else None, shared.split(",") if shared else None
+
+
 def write_attributes(client: dict[str, Any], shared: dict[str, Any]) -> bytes:
     """Return the answer to a request for attributes; a group without any is left out."""
     return _write({name: group for name, group in (("client", client), ("shared", shared)) if group})

@@ -40,6 +40,14 @@ class ServerMetrics:
             ("transport", "result"),
             registry=self._registry,
         )
+        self._skipped = {
+            record: Counter(
+                f"firstboot_{record}_refusals_skipped",
+                f"Refusals that the {record} has no record of, since there were too many.",
+                registry=self._registry,
+            )
+            for record in ("audit", "journal")
+        }
         self._connections = Gauge("firstboot_connections", "Open connections.", ("transport",), registry=self._registry)
         self._registry.register(_Commits(commits))
 
@@ -56,6 +64,10 @@ class ServerMetrics:
     def rotation(self, transport: str, result: str) -> None:
         """Count a device's request for other credentials."""
         self._rotations.labels(transport, result).inc()
+
+    def refusal_skipped(self, record: str) -> None:
+        """Count a refusal that the audit trail, or the journal, has no room for."""
+        self._skipped[record].inc()
 
     def watch_connections(self, transport: str, count: Callable[[], float]) -> None:
         """Have the number of a transport's open connections read from `count`."""

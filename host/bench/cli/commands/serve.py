@@ -71,6 +71,9 @@ def serve(
     per_key: Annotated[
         int, typer.Option("--limit-per-key", min=1, help="Wrong secrets a minute for one provisioning key.")
     ] = _RULES.per_key,
+    per_person: Annotated[
+        int, typer.Option("--limit-per-person", min=1, help="Wrong passwords an hour for one operator or user.")
+    ] = _RULES.per_person,
     lift_loopback: Annotated[
         bool,
         typer.Option(
@@ -103,7 +106,13 @@ def serve(
         tls_client_ca=tls_client_ca,
         database=database or None,
         trusted_proxies=tuple(trusted_proxy),
-        limits=Rules(per_caller=per_caller, per_address=per_address, per_key=per_key, lift_loopback=lift_loopback),
+        limits=Rules(
+            per_caller=per_caller,
+            per_address=per_address,
+            per_key=per_key,
+            per_person=per_person,
+            lift_loopback=lift_loopback,
+        ),
     )
     # The first file exists only while the server runs, so that other commands find it.
     ready_files = [data / server_addresses.FILE, *([ready_file] if ready_file else [])]

@@ -3,7 +3,7 @@
 import re
 from enum import Enum
 
-from bench.server.device_api import wanted_keys
+from bench.server.device_json import wanted_keys
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,10}")
 

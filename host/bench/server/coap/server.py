@@ -90,7 +90,7 @@ class CoapServer:
             self,
             host,
             port,
-            on_malformed=lambda address: api.log("malformed", device_api.origin(address, "coap")),
+            on_malformed=lambda address: api.refusals.log("malformed", device_api.origin(address, "coap")),
             on_failure=lambda error: api.journal.failure(error, transport="coap"),
         )
         return self

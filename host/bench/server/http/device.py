@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from bench.registry.audit import Origin
 from bench.registry.logins import DeviceLogin
-from bench.server import device_api, device_json, json_reader
+from bench.server import device_json, json_reader
 from bench.server.device_api import DeviceApi, Gone
 from bench.server.http import request_ids
 from bench.server.http.error_responses import BAD_REQUEST, BODY_LIMIT, GENERAL, body_of, error
@@ -112,7 +112,7 @@ class _DeviceRoutes:
         client, shared = (request.query_params.get(name) for name in ("clientKeys", "sharedKeys"))
 
         async def read(device: DeviceLogin, _body: bytes, _source: Origin) -> Response:
-            found = await self._api.read_attributes(device, *device_api.wanted_keys(client, shared))
+            found = await self._api.read_attributes(device, *device_json.wanted_keys(client, shared))
             return _json(device_json.write_attributes(*found))
 
         return await self._logged_in(request, await body_of(request), read)

@@ -10,7 +10,14 @@ from bench.registry import audit, users
 from bench.registry.model import User
 from bench.server import accounts
 from bench.server.http.device import origin
-from bench.server.http.operator.authorization import SUCCESS, AnyUser, AuthenticatedRoute, Operators, PublicRoute
+from bench.server.http.operator.authorization import (
+    SUCCESS,
+    AnyUser,
+    AuthenticatedRoute,
+    Operators,
+    PublicRoute,
+    requested,
+)
 from bench.server.http.operator.errors import Unauthorized
 from bench.server.http.operator.schemas.accounts import (
     ActivateForm,
@@ -21,7 +28,6 @@ from bench.server.http.operator.schemas.accounts import (
     UserJson,
 )
 from bench.server.http.operator.serializers import user_json
-from bench.server.http.operator.tokens import Claims
 from bench.server.limits import Limited
 
 public = APIRouter(route_class=PublicRoute, tags=["auth"])
@@ -46,51 +52,47 @@ async def _attempt(request: Request, username: str, prove: Callable[[], Awaitabl
     """Let somebody prove who they are. Raises Unauthorized or Limited; both are in the audit trail."""
     operators: Operators = request.app.state.operators
     api, source, key = operators.api, origin(request), f"user {username}"
-
-    async def record(result: str) -> None:
-        row = audit.entry(source, who=username, what="user.login", entity=username, result=result)
-        await api.registry.record(row)
-        api.log("operator", source, user=username[:_SHOWN], what="user.login", result=result)
-
-    async with operators.deciding:
-        try:
-            api.limits.check(source.address, key, key)
-        except Limited as error:
-            api.log("limited", source, retry_after_s=error.retry_after_s)
-            raise
-        proven = await prove()
-        if not proven:
-            api.limits.failed(source.address, key, key)
-    await record(SUCCESS if proven else "refused")
+    try:
+        api.limits.check(source.address, key, key, person=True)  # who is limited does not wait
+        async with operators.password_checks.turn(source.address, key):
+            api.limits.check(source.address, key, key, person=True)
+            if proven := await prove():
+                api.limits.succeeded(source.address, key)
+            else:
+                api.limits.failed(source.address, key, key, person=True)
+    except Limited as error:
+        api.refusals.log("limited", source, retry_after_s=error.retry_after_s)
+        await api.refusals.record(source, who=username, what="user.login", entity=username, result="limited")
+        raise
     if not proven:
+        api.refusals.log("operator", source, user=username[:_SHOWN], what="user.login", result="refused")
+        await api.refusals.record(source, who=username, what="user.login", entity=username, result="refused")
         raise Unauthorized("Invalid username or password")
+    row = audit.entry(source, who=username, what="user.login", entity=username, result=SUCCESS)
+    await api.registry.record(row)
+    api.log("operator", source, user=username[:_SHOWN], what="user.login", result=SUCCESS)
 
 
 @public.post("/auth/token", summary="Renew the tokens")
 async def refresh(form: RefreshForm, request: Request) -> JwtPair:
     operators: Operators = request.app.state.operators
-    claims = operators.tokens.read_refresh(form.refresh_token)
-    user = await _user_of(operators, claims)
+    source, read = origin(request), operators.tokens.read_refresh
+    user, claims = await operators.user_of(read, form.refresh_token, source, requested(request))
+    row = audit.entry(source, who=user.email, what="user.token", entity=user.email, result=SUCCESS)
+    await operators.api.registry.record(row)
     return operators.tokens.pair(user, claims.session)
 
 
 @public.post("/noauth/activate", summary="Set the password of a new account")
 async def activate(form: ActivateForm, request: Request) -> JwtPair:
     operators: Operators = request.app.state.operators
-    user = await _user_of(operators, operators.tokens.read_activation(form.activate_token))
+    source, read = origin(request), operators.tokens.read_activation
+    user, _ = await operators.user_of(read, form.activate_token, source, requested(request))
     stored = await _new_password(form.password)
     user = await operators.api.registry.write(users.set_password, user.id, stored, instead_of="")
-    row = audit.entry(origin(request), who=user.email, what="user.activated", entity=user.email, result=SUCCESS)
+    row = audit.entry(source, who=user.email, what="user.activated", entity=user.email, result=SUCCESS)
     await operators.api.registry.record(row)
     return operators.tokens.pair(user)
-
-
-async def _user_of(operators: Operators, claims: Claims) -> User:
-    """Return the user of a token. Raises Unauthorized."""
-    user = await operators.api.registry.read(users.find, claims.user_id)
-    operators.tokens.check(claims, user)
-    assert user is not None
-    return user
 
 
 @authenticated.get("/auth/user", summary="Whoever is logged in")

@@ -1,6 +1,5 @@
 """Authentication and authorization: every request of an operator's client passes here before any of it is read."""
 
-import asyncio
 import json
 import uuid
 from collections.abc import Callable, Coroutine
@@ -23,12 +22,15 @@ from bench.server.http.device import origin
 from bench.server.http.operator.errors import Forbidden, Unauthorized, Unreadable
 from bench.server.http.operator.schemas.common import Id
 from bench.server.http.operator.tokens import Claims, Tokens
+from bench.server.password_checks import PasswordChecks
 
 T = TypeVar("T")
 Change = Callable[[Session], tuple[str, T]]
 
 _NESTING_LIMIT = 255
 SUCCESS, FAILURE = "SUCCESS", "FAILURE"
+_TOKEN, _REFUSED = "user.token", "refused"
+_FORBIDDEN = "user.forbidden"
 
 
 class Operators:
@@ -39,8 +41,33 @@ class Operators:
         secret_box = api.registry.secret_box
         self.tenant_id = uuid.UUID(secret_box.digest("tenant")[:32])
         self.tokens = Tokens(secret_box, self.tenant_id)
-        self.deciding = asyncio.Lock()
-        """Held while a password is checked: of many attempts at once each must be counted before the next."""
+        self.password_checks = PasswordChecks(api.limits)
+
+    async def user_of(
+        self, read: Callable[[str], Claims], token: str, source: Origin, path: str
+    ) -> tuple[User, Claims]:
+        """Return the user of a token, and what is in it.
+
+        Args:
+            read: Reads tokens of the kind that is wanted.
+            token: The token.
+            source: Its sender.
+            path: What was requested with it, for the audit trail.
+
+        Raises:
+            Unauthorized: The token is not valid. Unless it was once, that is in the audit trail.
+        """
+        try:
+            claims = read(token)
+            user = await self.api.registry.read(users.find, claims.user_id)
+            self.tokens.check(claims, user)
+        except Unauthorized as error:
+            if not error.expired:
+                self.api.refusals.log("operator", source, user="", what=_TOKEN, result=_REFUSED)
+                await self.api.refusals.record(source, who="", what=_TOKEN, entity=path, result=_REFUSED)
+            raise
+        assert user is not None
+        return user, claims
 
 
 class Caller:
@@ -90,7 +117,7 @@ class Caller:
 
         try:
             answer = await self.api.registry.write(audited)
-        except (BenchError, Conflict, Forbidden) as error:
+        except (BenchError, Conflict) as error:
             await self.record(what, requested, type(error).__name__)
             raise
         self.api.log("operator", self.source, user=self.user.email, what=what, result=result_of(answer))
@@ -98,8 +125,17 @@ class Caller:
 
     async def record(self, what: str, entity: str, result: str) -> None:
         """Record in the audit trail, and log, what changes nothing or was not done."""
-        await self.api.registry.record(self._row(what, entity, result))
-        self.api.log("operator", self.source, user=self.user.email, what=what, result=result)
+        if result == SUCCESS or self.customer_id is None:
+            await self.api.registry.record(self._row(what, entity, result))
+            self.api.log("operator", self.source, user=self.user.email, what=what, result=result)
+        else:
+            await self.record_refusal(what, entity, result)
+
+    async def record_refusal(self, what: str, entity: str, result: str) -> None:
+        """Record what was refused, if there is room for it: not every user is to be trusted not to repeat it."""
+        refusals, who = self.api.refusals, self.user.email
+        refusals.log("operator", self.source, user=who, what=what, result=result)
+        await refusals.record(self.source, who=who, what=what, entity=entity, result=result)
 
     def _row(self, what: str, entity: str, result: str) -> dict[str, Any]:
         return audit.entry(self.source, who=self.user.email, what=what, entity=entity, result=result)
@@ -114,6 +150,11 @@ class Caller:
         """Raise Forbidden if this user may not see what belongs to a customer, or to nobody."""
         if self.customer_id is not None and customer_id != self.customer_id:
             raise Forbidden
+
+
+def requested(request: Request) -> str:
+    """Return what a request is for, for the audit trail: the operators' paths have ids in them, and no secrets."""
+    return f"{request.method} {request.scope['path']}"
 
 
 class PublicRoute(APIRoute):
@@ -136,7 +177,11 @@ class PublicRoute(APIRoute):
                 scope = {**scope, "headers": [*others, (b"content-type", b"application/json")]}
             strict = _StrictRequest(scope, request.receive)
             strict.set_body(await error_responses.body_of(request, self.body_limit))
-            return await handle(strict)
+            try:
+                return await handle(strict)
+            except Forbidden:
+                await request.state.caller.record_refusal(_FORBIDDEN, requested(request), "FORBIDDEN")
+                raise
 
         return authenticated
 
@@ -156,11 +201,9 @@ class AuthenticatedRoute(PublicRoute):
         ).partition(" ")
         if scheme.lower() != "bearer":
             raise Unauthorized
-        claims = operators.tokens.read(token.strip())
-        user = await operators.api.registry.read(users.find, claims.user_id)
-        operators.tokens.check(claims, user)
-        assert user is not None
-        request.state.caller = Caller(operators, user, claims, origin(request))
+        source = origin(request)
+        user, claims = await operators.user_of(operators.tokens.read, token.strip(), source, requested(request))
+        request.state.caller = Caller(operators, user, claims, source)
 
 
 class TextRoute(AuthenticatedRoute):

@@ -11,7 +11,7 @@ from bench.registry.model import Profile
 from bench.registry.pages import PageQuery
 from bench.registry.profiles import Strategy
 from bench.registry.provision_type import ProvisionType
-from bench.server.http.operator.authorization import AnyUser, AuthenticatedRoute, Caller, Operator
+from bench.server.http.operator.authorization import SUCCESS, AnyUser, AuthenticatedRoute, Caller, Operator
 from bench.server.http.operator.params import ProfileId, ids, listed, page_query
 from bench.server.http.operator.schemas.common import EntityInfo, PageData
 from bench.server.http.operator.schemas.profiles import ProfileForm, ProfileInfo, ProfileJson
@@ -24,6 +24,8 @@ _OURS = {"id", "createdTime", "tenantId", "name", "transportType", "provisionTyp
 _OURS |= {"profileData", "default", "version", "type"}
 
 
+# Profiles are read with their provisioning secrets.
+_READ = "profile.credentials_read"
 _Wanted = Annotated[PageQuery, page_query(profiles.SORTS)]
 
 
@@ -79,7 +81,9 @@ async def names(caller: AnyUser) -> list[EntityInfo]:
 
 @router.get("/deviceProfile/{deviceProfileId}", summary="A device profile, with its provisioning secret")
 async def get(profile_id: ProfileId, caller: Operator) -> ProfileJson:
-    return await caller.read(lambda session: _whole(caller, session, profiles.get(session, profile_id)))
+    found = await caller.read(lambda session: _whole(caller, session, profiles.get(session, profile_id)))
+    await caller.record(_READ, found.name, SUCCESS)
+    return found
 
 
 @router.delete("/deviceProfile/{deviceProfileId}", summary="Delete a device profile", response_class=Response)
@@ -109,7 +113,9 @@ async def page(caller: Operator, wanted: _Wanted) -> PageData[ProfileJson]:
         found = profiles.page(session, wanted)
         return listed(found, wanted, lambda profile: _whole(caller, session, profile))
 
-    return await caller.read(read)
+    found = await caller.read(read)
+    await caller.record(_READ, f"{len(found.data)} profiles", SUCCESS)
+    return found
 
 
 @router.get("/deviceProfileInfos", summary="Device profiles, in short")

@@ -1,0 +1,31 @@
+"""Reading payloads without holding up the event loop."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+# Bytes of a payload that is read at once. A longer one is read in a thread, one after the other.
+QUICKLY_READ = 8192
+
+
+class PayloadReader:
+    """Reads what devices, and strangers, send. Strangers' long payloads keep no device's waiting."""
+
+    def __init__(self) -> None:
+        self._turns = {known: asyncio.Lock() for known in (True, False)}
+
+    async def read(self, read: Callable[..., T], payload: bytes, *args: Any, known: bool = True) -> T:
+        """Return what a payload says.
+
+        Args:
+            read: A function of `device_json`.
+            payload: Its first argument.
+            args: Its others.
+            known: Whether the sender is a device.
+        """
+        if len(payload) <= QUICKLY_READ:
+            return read(payload, *args)
+        async with self._turns[known]:
+            return await asyncio.to_thread(read, payload, *args)
