@@ -2,11 +2,12 @@
 
 import asyncio
 import socket
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from bench.errors import BenchError, UsageError
 from bench.registry.registry import Registry
@@ -21,6 +22,7 @@ from bench.server.journal import Journal
 from bench.server.limits import Limits, Rules
 from bench.server.metrics import ServerMetrics
 from bench.server.mqtt.listener import CONNECT_DEADLINE_S, Gateway
+from bench.server.mqtt.proxy_protocol import ProxiedConnection
 from bench.server.tls import authority
 from bench.server.tls.authority import Identity
 from bench.server.tls.contexts import https_context, mqtt_context
@@ -99,18 +101,13 @@ class Server:
             self._coap = await CoapServer.listen(self.api, options.host, options.coap_port)
             undo.push_async_callback(self._coap.close, 0)
             self.metrics.watch_connections("coap", lambda: self._coap.observations)
-            loop = asyncio.get_running_loop()
-            self._mqtt = [
-                await loop.create_server(self._gateway.accept, sock=sockets["mqtt"], backlog=CONNECTION_QUEUE),
-                await loop.create_server(
-                    self._gateway.accept,
-                    sock=sockets["mqtts"],
-                    backlog=CONNECTION_QUEUE,
-                    ssl=mqtt_context(self.identity, options.tls_client_ca),
-                    ssl_handshake_timeout=options.deadline_s,
-                    ssl_shutdown_timeout=_GRACE_S,
-                ),
-            ]
+            tls = {
+                "ssl": mqtt_context(self.identity, options.tls_client_ca),
+                "ssl_handshake_timeout": options.deadline_s,
+                "ssl_shutdown_timeout": _GRACE_S,
+            }
+            listen = self._listen_to_proxies(proxies) if proxies else self._listen_to_devices
+            self._mqtt = [await listen(sockets["mqtt"], {}), await listen(sockets["mqtts"], tls)]
             undo.pop_all()
         polls = Polls()
         app = application(self.api, polls, proxies)
@@ -119,7 +116,7 @@ class Server:
                 app,
                 context,
                 HttpTimeouts(request_s=options.deadline_s, stop_s=_GRACE_S),
-                on_malformed=lambda address: self.api.log("malformed", origin(address, "http")),
+                on_malformed=lambda address: self.api.refusals.log("malformed", origin(address, "http")),
                 on_stop=polls.end,
             )
             for name, context in (("http", None), ("https", https_context(self.identity)))
@@ -129,6 +126,28 @@ class Server:
         ]
         self.ports = Ports(**{name: each.getsockname()[1] for name, each in sockets.items()}, coap=self._coap.port)
         return self
+
+    async def _listen_to_devices(self, listener: socket.socket, tls: dict[str, Any]) -> asyncio.Server:
+        """Accept MQTT connections; TLS is as `loop.create_server` has it."""
+        loop = asyncio.get_running_loop()
+        return await loop.create_server(self._gateway.accept, sock=listener, backlog=CONNECTION_QUEUE, **tls)
+
+    def _listen_to_proxies(
+        self, proxies: TrustedProxies
+    ) -> Callable[[socket.socket, dict[str, Any]], Awaitable[asyncio.Server]]:
+        """Return what does the same where connections of proxies begin with a header of the PROXY protocol."""
+
+        def on_malformed(address: str) -> None:
+            self.api.refusals.log("malformed", origin(address, "mqtt"), detail="no header of the PROXY protocol")
+
+        async def listen(listener: socket.socket, tls: dict[str, Any]) -> asyncio.Server:
+            def accept() -> ProxiedConnection:
+                return ProxiedConnection(proxies, self._gateway.accept, tls, self._options.deadline_s, on_malformed)
+
+            loop = asyncio.get_running_loop()
+            return await loop.create_server(accept, sock=listener, backlog=CONNECTION_QUEUE)
+
+        return listen
 
     async def __aexit__(self, *_: object) -> None:
         for listener in self._mqtt:

@@ -88,7 +88,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
         "version",
     )
 
-    def __init__(self, owner: ConnectionOwner) -> None:
+    def __init__(self, owner: ConnectionOwner, client: str = "") -> None:
         self._owner = owner
         self._loop = asyncio.get_running_loop()
         self._decoder = codec.PacketDecoder()
@@ -102,7 +102,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
         self.task: asyncio.Task[None] | None = None
         self.closed = False
         self.version = versions.MQTT3
-        self.peer = ""
+        self.peer = client
         self.received = 0
         self.transport_name = "mqtt"
 
@@ -115,8 +115,8 @@ class DeviceConnection(asyncio.BufferedProtocol):
         if self._owner.closing:
             self.abort()
             return
-        peer = transport.get_extra_info("peername")
-        self.peer = str(peer[0]) if peer else ""
+        if not self.peer and (peer := transport.get_extra_info("peername")):
+            self.peer = str(peer[0])
         shown: list[bytes] = []
         if (tls := transport.get_extra_info("ssl_object")) is not None:
             self.transport_name = "mqtts"
@@ -287,4 +287,4 @@ class DeviceConnection(asyncio.BufferedProtocol):
             await self._session.handle(waiting)
 
     def _log(self, event: str, **fields: str) -> None:
-        self._owner.api.journal.write(event, peer=self.peer, transport=self.transport_name, **fields)
+        self._owner.api.refusals.log(event, self.origin(), **fields)

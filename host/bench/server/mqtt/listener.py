@@ -31,12 +31,16 @@ class Gateway:
         self._online: dict[uuid.UUID, DeviceConnection] = {}
         self._ticking = False
 
-    def accept(self) -> DeviceConnection:
-        """Return a protocol for a new connection, for `loop.create_server`."""
+    def accept(self, client: str = "") -> DeviceConnection:
+        """Return a protocol for a new connection, for `loop.create_server`.
+
+        Args:
+            client: The client's address, if it is not the one at the other end of the connection.
+        """
         if not self._ticking:
             self._ticking = True
             asyncio.get_running_loop().call_later(_TICK_S, self._tick)
-        return DeviceConnection(self)
+        return DeviceConnection(self, client)
 
     def count(self, transport: str) -> int:
         """Return the number of open connections over `mqtt`, or over `mqtts`."""
