@@ -418,6 +418,22 @@ def refusal(text):
     return None
 
 
+@given(st.text() | PIECES | VALUES.map(json.dumps).map(lambda text: text.replace('"', "")))
+def test_text_is_read_the_same_in_large_steps_and_in_small_ones(text):
+    """Simple parts are read at once, others character by character."""
+
+    def outcome():
+        try:
+            return read(text)
+        except ValueError as error:
+            return str(error)
+
+    at_once = outcome()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lenient_json._Reader, "_simple_parts", lambda _reader, _holder: None)
+        assert outcome() == at_once
+
+
 @given(st.binary() | PIECES.map(str.encode))
 def test_any_payload_is_read_or_malformed_and_nothing_else(payload):
     with contextlib.suppress(json_reader.Malformed):

@@ -21,6 +21,13 @@ _SPACE = re.compile(r"[ \t\r\n]*+")
 _SPACE_AND_COMMENTS = re.compile(r"(?:[ \t\r\n]++|//[^\r\n]*+|#[^\r\n]*+|/\*.*?\*/)*+", re.DOTALL)
 _QUOTED = {quote: re.compile(rf"{quote}((?:[^{quote}\\]++|\\.)*+){quote}", re.DOTALL) for quote in "\"'"}
 _UNQUOTED = re.compile(r"[^/\\;#={}\[\]:, \t\f\r\n]++")
+# A word or text without escapes, and what is simple around it: most of a long payload, in one step a member.
+_SIMPLE = (
+    r"""([^"'/\\;#={}\[\]:, \t\f\r\n][^/\\;#={}\[\]:, \t\f\r\n]*+|"[^"\\\ud800-\udfff]*+"|'[^'\\\ud800-\udfff]*+')"""
+)
+_MEMBER = re.compile(rf"[ \t\r\n]*+{_SIMPLE}[ \t\r\n]*+[:=][ \t\r\n]*+(?!>){_SIMPLE}[ \t\r\n]*+[,;]")
+_ELEMENT = re.compile(rf"[ \t\r\n]*+{_SIMPLE}[ \t\r\n]*+[,;]")
+_LEFT_OUT = re.compile("[,;]++")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?")
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
 _ESCAPED = {**dict(zip("tbnrf", "\t\b\n\r\f", strict=True)), **{each: each for each in "\"'\\/\n"}}
@@ -89,8 +96,44 @@ class _Reader:
                 if self._goes_on(around[-1], first=opened):
                     break
                 value, opened = around.pop(), False
+            self._simple_parts(around[-1])
             if isinstance(around[-1], dict):
                 names.append(self._name())
+
+    def _simple_parts(self, holder: dict[str, Any] | list[Any]) -> None:
+        """Read what comes next in an object or a list as long as it is simple, each part with the mark behind it."""
+        if isinstance(holder, dict):
+            self._simple_members(holder)
+        else:
+            self._simple_elements(holder)
+
+    def _simple_elements(self, holder: list[Any]) -> None:
+        text = self._text
+        while True:
+            if found := _ELEMENT.match(text, self._at):
+                holder.append(self._simple(found[1]))
+            elif found := _LEFT_OUT.match(text, self._at):
+                holder.extend([None] * (found.end() - self._at))
+            else:
+                return
+            self._at = found.end()
+
+    def _simple_members(self, holder: dict[str, Any]) -> None:
+        text, at = self._text, self._at
+        while found := _MEMBER.match(text, at):
+            name, value = found.groups()
+            holder[name[1:-1] if name[0] in _QUOTED else name] = self._simple(value)
+            at = found.end()
+        self._at = at
+
+    def _simple(self, value: str) -> Any:
+        return value[1:-1] if value[0] in _QUOTED else self._word(value)
+
+    def _word(self, word: str) -> Any:
+        """Return the value of text without quotes."""
+        if (lower := word.lower()) in _KEYWORDS:
+            return _KEYWORDS[lower]
+        return self._number(word) if _NUMBER.fullmatch(word) else word
 
     def _value(self, *, in_list: bool) -> Any:
         """Read a value without parts, or an empty object or list that has just been opened."""
@@ -105,10 +148,7 @@ class _Reader:
                 return self._quoted(quote)
             case "," | ";" | "]" if in_list:
                 return None  # left out; `_goes_on` reads the mark
-        word = self._unquoted("a value")
-        if (lower := word.lower()) in _KEYWORDS:
-            return _KEYWORDS[lower]
-        return self._number(word) if _NUMBER.fullmatch(word) else word
+        return self._word(self._unquoted("a value"))
 
     def _goes_on(self, holder: dict[str, Any] | list[Any], *, first: bool) -> bool:
         """Return whether another member follows; what separates it from the one before is read."""
