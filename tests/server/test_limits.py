@@ -542,3 +542,16 @@ def test_password_change_is_limited_as_logins_are(start_server):
         assert operator.post("/api/auth/changePassword", json=form).status_code == 429
     with client(server) as anonymous:  # the same guesses at the same password
         assert anonymous.post("/api/auth/login", json=account(server)).status_code == 429
+
+
+@many_addresses
+def test_operator_is_known_after_a_restart_where_they_logged_in(start_server):
+    server = start_server(limits=Rules(per_person=3))
+    who = account(server)
+    assert log_in_from("127.0.0.5", server, **who) == 200
+    server.stop()
+    server.start()
+    guesses = [log_in_from(f"127.0.1.{n}", server, who["username"], f"guess-{n}") for n in range(4)]
+    assert guesses == [401] * 3 + [429]
+    assert log_in_from("127.0.0.5", server, **who) == 200
+    assert log_in_from("127.0.0.6", server, **who) == 429

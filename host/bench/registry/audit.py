@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 from sqlalchemy.orm import Session
 
 from bench.registry import pages
@@ -17,6 +17,9 @@ DEVICE, SERVER = "device", "server"
 _LONGEST = 255
 _ADD = Insertion(Audit, "ts_ms", "who", "what", "entity", "address", "transport", "result", "request")
 _DATAGRAMS = {"coap"}
+LOGIN, SUCCESS = "user.login", "SUCCESS"
+# Rows: so many are looked through in some 50 ms.
+_RECENT = 100_000
 SORTS = {
     "createdTime": Audit.ts_ms,
     "entityName": Audit.entity,
@@ -111,3 +114,12 @@ def find(session: Session, *, limit: int, what: str = "", entity: str = "", sinc
     if entity:
         statement = statement.where(Audit.entity == entity)
     return session.scalars(statement).all()
+
+
+def logins(session: Session) -> set[tuple[str, str]]:
+    """Return the addresses and names of users who logged in lately: those in the newest rows."""
+    newest = session.scalar(select(func.max(Audit.id))) or 0
+    statement = select(Audit.address, Audit.who).where(
+        Audit.id > newest - _RECENT, Audit.what == LOGIN, Audit.result == SUCCESS
+    )
+    return {(address, who) for address, who in session.execute(statement)}

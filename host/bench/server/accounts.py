@@ -13,9 +13,10 @@ from pathlib import Path
 
 from bench import paths
 from bench.errors import BenchError
-from bench.registry import passwords, users
+from bench.registry import audit, passwords, users
 from bench.registry.batching import Conflict
 from bench.registry.registry import Registry
+from bench.server.limits import Limits
 
 FILE = "operator.json"
 FIRST = "operator@firstboot.local"
@@ -46,6 +47,17 @@ async def hashed(password: str, *, is_random: bool = False) -> str:
 async def is_correct(password: str, stored: str) -> bool:
     """Return whether a password is the stored one; takes as long if none is stored."""
     return await asyncio.get_running_loop().run_in_executor(_hashing, passwords.is_correct, password, stored)
+
+
+def limited_name(username: str) -> str:
+    """Return the name of a user's account for the limits."""
+    return f"user {username}"
+
+
+async def remember_logins(registry: Registry, limits: Limits) -> None:
+    """Have users served, whoever guesses at their passwords, where they logged in before this start."""
+    for address, username in await registry.read(audit.logins):
+        limits.succeeded(address, limited_name(username))
 
 
 async def ensure_first(registry: Registry, folder: Path) -> None:

@@ -94,7 +94,9 @@ class Server:
             await accounts.ensure_first(self.registry, options.data)
             self.identity = _identity(options)
             self.metrics = ServerMetrics(lambda: self.registry.commits)
-            self.api = DeviceApi(self.registry, self._journal, Limits(options.limits), self.metrics)
+            limits = Limits(options.limits)
+            await accounts.remember_logins(self.registry, limits)
+            self.api = DeviceApi(self.registry, self._journal, limits, self.metrics)
             self._gateway = Gateway(self.api, connect_deadline_s=options.deadline_s)
             for transport in ("mqtt", "mqtts"):
                 self.metrics.watch_connections(transport, partial(self._gateway.count, transport))

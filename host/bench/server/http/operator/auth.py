@@ -51,7 +51,7 @@ async def login(form: LoginForm, request: Request) -> JwtPair:
 async def _attempt(request: Request, username: str, prove: Callable[[], Awaitable[bool]]) -> None:
     """Let somebody prove who they are. Raises Unauthorized or Limited; both are in the audit trail."""
     operators: Operators = request.app.state.operators
-    api, source, key = operators.api, origin(request), f"user {username}"
+    api, source, key = operators.api, origin(request), accounts.limited_name(username)
     try:
         api.limits.check(source.address, key, key, person=True)  # who is limited does not wait
         async with operators.password_checks.turn(source.address, key):
@@ -62,15 +62,15 @@ async def _attempt(request: Request, username: str, prove: Callable[[], Awaitabl
                 api.limits.failed(source.address, key, key, person=True)
     except Limited as error:
         api.refusals.log("limited", source, retry_after_s=error.retry_after_s)
-        await api.refusals.record(source, who=username, what="user.login", entity=username, result="limited")
+        await api.refusals.record(source, who=username, what=audit.LOGIN, entity=username, result="limited")
         raise
     if not proven:
-        api.refusals.log("operator", source, user=username[:_SHOWN], what="user.login", result="refused")
-        await api.refusals.record(source, who=username, what="user.login", entity=username, result="refused")
+        api.refusals.log("operator", source, user=username[:_SHOWN], what=audit.LOGIN, result="refused")
+        await api.refusals.record(source, who=username, what=audit.LOGIN, entity=username, result="refused")
         raise Unauthorized("Invalid username or password")
-    row = audit.entry(source, who=username, what="user.login", entity=username, result=SUCCESS)
+    row = audit.entry(source, who=username, what=audit.LOGIN, entity=username, result=SUCCESS)
     await api.registry.record(row)
-    api.log("operator", source, user=username[:_SHOWN], what="user.login", result=SUCCESS)
+    api.log("operator", source, user=username[:_SHOWN], what=audit.LOGIN, result=SUCCESS)
 
 
 @public.post("/auth/token", summary="Renew the tokens")
