@@ -8,7 +8,7 @@ from pathlib import Path
 
 import platformdirs
 
-from bench.errors import BenchError
+from bench.errors import BenchError, UsageError
 
 _PACKAGE = Path(__file__).resolve().parent
 CHECKOUT = _PACKAGE.parents[1]
@@ -81,6 +81,18 @@ def private_folder(path: Path) -> Path:
     """Make a folder with mode 0700, for files with secrets, and return it."""
     path.mkdir(parents=True, exist_ok=True, mode=0o700)
     return path
+
+
+def check_place(path: Path) -> None:
+    """Check that a file can be written, before any work is done for it.
+
+    Raises:
+        UsageError: Its folder does not exist, it is a folder itself, or this user may not write it.
+    """
+    if not path.parent.is_dir():
+        raise UsageError(f"there is no folder {path.parent} for {path.name}: make it first")
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise UsageError(f"{path} cannot be written: name another file")
 
 
 def private_file(path: Path) -> None:

@@ -25,8 +25,9 @@ def written(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("text", "error"),
     [
-        ("board = ", "Invalid value"),
+        ("board = ", "bench.toml is not TOML: Invalid value"),
         ("colour = 1", "colour is not one of after, after-refusals, all, "),
+        ("bord = 'x'", "bench.toml: bord is not an option; did you mean board?"),
         ("patience = 1", "patience is not one of"),  # the parameter's name
         ("wifi = 1", "wifi must be a table"),
         ("[wifi]\nname = 'a'", "wifi.name is not one of ssid, password"),
@@ -140,3 +141,22 @@ def test_bench_toml_has_options_wifi_and_settings(written):
     assert found.options == {"board": "b", "server_name": "n"}
     assert (found.ssid, found.password) == ("s", "")
     assert found.settings == {"session": {"telemetry_s": 5}}
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("baud = 'fast'", "'--baud': must be a whole number"),
+        ("tls = 'maybe'", "'--tls': must be true or false"),
+        ("files = 5", "'--files': must be a path"),
+        ("timeout = 0", "'--timeout': must be at least 1"),
+        ("transport = 'lora'", "'--transport': 'lora' is not one of 'mqtt', 'http', 'coap'"),
+    ],
+)
+def test_value_that_does_not_fit_an_option_is_refused_with_the_files_name(written, tmp_path, text, error):
+    written(text)
+    done = bench("flash", "--port", "socket://127.0.0.1:1")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"error: {tmp_path / 'bench.toml'}: ")
+    assert error in done.stderr
+    assert "--help" not in done.stderr

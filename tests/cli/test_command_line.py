@@ -49,10 +49,37 @@ from tests.support.commands import PATIENCE_S, bench, gone, printed, processes
         (("board", "new", "x", "--provision-port", "80", "--data", "{data}"), 2, "--transport http or coap"),
         (("board", "new", "x", "--server-made", "--credentials", "MQTT_BASIC", "--data", "{data}"), 2, "leave out"),
         (("board", "new", "x", "--transport", "lorawan", "--data", "{data}"), 2, "coap"),
+        (("board", "new"), 2, "Missing argument NAME. (bench board new --help)"),
+        (("fleet", "-n", "0"), 2, "must be at least 1"),
+        (("fleet", "-n", "many"), 2, "must be a whole number"),
+        (("fleet", "--arrival", "late"), 2, "'--arrival': 'late' is not one of 'all', 'poisson', 'restart'"),
+        (("board", "serve", "x", "--drop", "2"), 2, "must be at most 1"),
+        (("board", "serve", "x", "--drop", "some"), 2, "must be a number"),
+        (("read", "flash.bin", "--offset", "0x8000x", "--size", "1"), 2, "not a number of bytes: 0x8000x; write e.g."),
+        (("read", "flash.bin", "--offset", "-1", "--size", "1"), 2, "not a number of bytes: -1; write e.g."),
+        (("read", "flash.bin", "--partition", "vsf"), 1, "choose one of nvs, phy_init, factory, vfs"),
+        (("device", "list", "--url", "http://127.0.0.1:x", "--user", "u"), 2, "write http://HOST:PORT"),
+        (("device", "list", "--url", "http://me:hush@127.0.0.1:x", "--user", "u"), 2, "not a URL: 127.0.0.1:x; write"),
+        (("device", "list", "--url", "http://[", "--user", "u"), 2, "write http://HOST:PORT"),
+        (("device", "list", "--url", "http://", "--user", "u"), 2, "write http://HOST:PORT"),
+        (("board", "new", "x", "--server", "h:1", "--url", "http://h:x", "--user", "u"), 2, "write http://HOST:PORT"),
+        (("device", "list", "--url", "http://127.0.0.1:1", "--user", "u"), 2, "set BENCH_PASSWORD"),
+        (("flash", "--port", "socket://127.0.0.1:1"), 2, "no terminal to ask for it: give --wifi"),
+        (("flash", "--port", "socket://127.0.0.1:1", "--wifi", "x"), 2, "set BENCH_WIFI_PASSWORD"),
+        (("conformance", "--board", "-", "--fresh", "ask", "--reset", "ask"), 2, "ask needs a terminal"),
+        (("serve", "--data", "{data}/file"), 1, "it is a file, name a folder"),
+        (("demo", "--data", "{data}/file"), 1, "it is a file, name a folder"),
+        (("chaos", "run", "--data", "{data}/file"), 1, "it is a file, name a folder"),
+        (("firmware", "build", "--out", "{data}/file/x"), 1, "a file is in the place of a folder"),
+        (("import", "{data}/none.csv", "--data", "{data}"), 1, "none.csv: No such file or directory: check the path"),
+        (("import", "{data}", "--data", "{data}"), 1, "it is a folder, name a file"),
+        (("serve", "--data", "{data}/new", "--free-ports", "--ready-file", "{data}/no/r.json"), 2, "make it first"),
+        (("board", "serve", "here", "--ready-file", "{data}"), 2, "cannot be written: name another file"),
     ],
 )
 def test_mistake_is_one_line_and_an_exit_code(tmp_path, arguments, code, message):
     assert bench("profile", "create", "here", "--data", str(tmp_path)).returncode == 0
+    (tmp_path / "file").touch()
     done = bench(*(each.format(data=tmp_path) for each in arguments))
     assert done.returncode == code
     assert done.stdout == ""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.cli.options import operator_session, server_addresses
+from bench.cli.options import operator_session, prompts, server_addresses
 from bench.registry.credentials import access_token, mqtt_basic, x509
 from tests.support import certificates
 from tests.support.commands import bench, printed
@@ -389,9 +389,9 @@ def test_own_server_is_reached_past_a_proxy(server):
 
 
 def test_password_is_prompted_for_once_however_many_requests_a_command_makes(monkeypatch):
-    prompts = []
-    monkeypatch.setattr(operator_session.typer, "prompt", lambda text, **_: prompts.append(text) or "a-password")
+    requested = []
+    monkeypatch.setattr(prompts, "prompt", lambda text, _, **__: requested.append(text) or "a-password")
     monkeypatch.delenv("BENCH_PASSWORD", raising=False)
     where = operator_session.ServerOptions(data=Path(), url="http://127.0.0.1:1", user="somebody who is asked")
     assert [operator_session._password(where) for _ in range(3)] == ["a-password"] * 3
-    assert prompts == ["Password of somebody who is asked"]
+    assert requested == ["Password of somebody who is asked"]

@@ -82,4 +82,5 @@ class BoardDefinition:
         for partition in self.partitions:
             if partition.label == label:
                 return partition
-        raise BenchError(f"board {self.name} has no partition {label}: add one to its file in boards/")
+        known = ", ".join(each.label for each in self.partitions)
+        raise BenchError(f"board {self.name} has no partition {label}: choose one of {known}")

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from bench import paths
-from bench.cli import INTERRUPTED
+from bench.cli import INTERRUPTED, wrong_use
 from bench.cli.commands import (
     audit,
     board,
@@ -62,7 +62,7 @@ def bench(
         bool, typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=_print_version)
     ] = False,
 ) -> None:
-    """Flash boards, serve what they provision against, and test it all on virtual boards."""
+    """Flash boards, run the server that they provision against, and test it all, with or without hardware."""
 
 
 app.command("serve", epilog="Example: bench serve --free-ports --ready-file ready.json")(serve.serve)
@@ -96,10 +96,21 @@ app.add_typer(chaos.app, name="chaos")
 app.add_typer(firmware.app, name="firmware")
 app.add_typer(tls.app, name="tls")
 
-# The root of typer's exceptions for wrong use. Typer has no name for it, and the origin of its click changes.
+# The root of typer's exceptions for wrong use, and the one for a group without a command, whose message is the whole
+# help. Typer has no names for them, and the origin of its click changes.
 _WRONG_USE: Any = typer.BadParameter.__base__
+_NO_COMMAND = "NoArgsIsHelpError"
 # Exhausted resources of the machine: not a bug, and these errors have no file name.
 _USED_UP = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)
+_CURES = {
+    errno.ENOENT: "check the path",
+    errno.EACCES: "check its permissions, or name another",
+    errno.EISDIR: "it is a folder, name a file",
+    errno.EEXIST: "it is a file, name a folder",
+    errno.ENOTDIR: "a file is in the place of a folder, name another",
+    errno.ENOSPC: "free some space",
+    errno.EROFS: "name another place",
+}
 _WITH_DEFAULTS = ("flash", "deploy", "inventory", "read", "erase", "monitor", "settings")
 # Commands on several boards at once, and the options of bench flash that they have; flash itself has all.
 _ON_SEVERAL: dict[str, tuple[str, ...]] = {"flash": (), "deploy": ("files", "patience"), "inventory": ()}
@@ -119,14 +130,16 @@ def run() -> None:
         tables.fail(str(error))
         sys.exit(error.exit_code)
     except _WRONG_USE as error:
-        if message := error.format_message():  # empty without a command, when the help is printed already
-            hint = f" ({error.ctx.command_path} --help)" if error.ctx else ""
-            tables.fail(f"{message}{hint}")
+        if type(error).__name__ == _NO_COMMAND:
+            error.show()
+        else:
+            tables.fail(wrong_use.describe(error))
         sys.exit(2)
     except OSError as error:
         if error.filename is None and error.errno not in _USED_UP:
             raise
-        tables.fail(f"{error.filename or 'a limit of this machine is reached'}: {error.strerror}")
+        cure = f": {_CURES[error.errno]}" if error.errno in _CURES else ""
+        tables.fail(f"{error.filename or 'a limit of this machine is reached'}: {error.strerror}{cure}")
         sys.exit(1)
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(INTERRUPTED)

@@ -3,11 +3,10 @@
 The import raises BenchError if matplotlib is not installed.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from bench import extras
+from bench import extras, paths
 from bench.errors import UsageError
 from bench.load.statistics import Summary
 
@@ -39,10 +38,7 @@ def check(path: Path) -> None:
     """
     if path.suffix not in SUFFIXES:
         raise UsageError(f"{path} does not end in .svg or .png: name a file that does")
-    if not path.parent.is_dir():
-        raise UsageError(f"there is no folder {path.parent} for {path.name}: make it first")
-    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise UsageError(f"{path} cannot be written: name another file")
+    paths.check_place(path)
 
 
 def histogram(path: Path, series: Mapping[str, Sequence[float]], *, title: str, unit: str) -> None:

@@ -20,7 +20,9 @@ from bench.virtual.uart_timing import LineFaults
 
 def serve(
     name: str,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="TCP port on this machine. 0: any free one.")] = 0,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, metavar="PORT", help="TCP port on this machine. 0: any free one.")
+    ] = 0,
     raw: Annotated[
         bool, typer.Option("--raw", help="Serve plain bytes (socket://): no baud rates, DTR or RTS, so no resets.")
     ] = False,
@@ -32,13 +34,21 @@ def serve(
     seed: Annotated[int, typer.Option(help="With --drop: a different seed drops different bytes.")] = 0,
     pull_at: Annotated[
         float | None,
-        typer.Option(min=0, max=100, help="Unplug the board when this percentage of the flash size is written."),
+        typer.Option(
+            min=0,
+            max=100,
+            metavar="PERCENT",
+            help="Unplug the board when this percentage of the flash size is written.",
+        ),
     ] = None,
     bad_sector: Annotated[
-        list[int], typer.Option(min=0, help="Number of a 4 KiB flash sector that cannot be changed. Repeatable.")
+        list[int],
+        typer.Option(min=0, help="A 4 KiB sector of the flash that cannot be changed: 18 is at 18 * 4096. Repeatable."),
     ] = [],  # noqa: B006
     heap: board.Heap = "",
-    chip: Annotated[str, typer.Option(help="Report another chip than the definition's, e.g. esp32s3.")] = "",
+    chip: Annotated[
+        str, typer.Option(metavar="NAME", help="Report another chip than the definition's, e.g. esp32s3.")
+    ] = "",
     ready_file: Annotated[
         Path | None, typer.Option(help="A JSON file with the URL, written once the port is served.")
     ] = None,
@@ -46,6 +56,8 @@ def serve(
     data: Data = DEFAULT_DATA,
 ) -> None:
     """Switch a board on and serve its serial line, until Ctrl-C or --pull-at."""
+    if ready_file:
+        paths.check_place(ready_file)
     made = VirtualBoard(board.folder(data, name))
     faults = LineFaults(drop=drop, seed=seed, pull_at=pull_at, bad_sectors=frozenset(bad_sector), chip=chip)
     start = Start.DOWNLOAD if download else Start.RUN

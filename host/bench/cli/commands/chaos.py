@@ -23,9 +23,18 @@ from bench.errors import BenchError, UsageError
 from bench.faults.chaos_scenario import Family, draw_round
 from bench.faults.network.framing import Protocol, Route
 from bench.faults.network.network import Network
-from bench.faults.network.rules import USUAL, Direction, Fault, FaultEvent, direction_of, kind_of, read_schedule
+from bench.faults.network.rules import (
+    USUAL,
+    Direction,
+    Fault,
+    FaultEvent,
+    FaultKind,
+    direction_of,
+    kind_of,
+    read_schedule,
+)
 
-app = App(help="Faults on purpose: of a network, a server, and boards.")
+app = App(help="Faults on purpose: of a network, a server, and boards.", epilog="Example: bench chaos run --rounds 20")
 
 _TURN_S = 0.2
 _USUAL = {
@@ -38,8 +47,11 @@ _USUAL = {
     5683: Protocol.COAP,
 }
 _SEEDS = 1 << 32
+_KINDS = ", ".join(FaultKind)
 
-Seed = Annotated[int | None, typer.Option(min=0, help="Seed of everything random. Default: a random one.")]
+Seed = Annotated[
+    int | None, typer.Option(min=0, help="Seed of everything random. Default: a random one, which is shown.")
+]
 Lines = Annotated[bool, typer.Option("--json", help="Print events as JSON lines.")]
 
 
@@ -47,17 +59,23 @@ Lines = Annotated[bool, typer.Option("--json", help="Print events as JSON lines.
     epilog="Example: bench chaos proxy --listen 1884 --to 192.168.1.10:1883 --fault delay=200 --fault drop=0.05"
 )
 def proxy(
-    listen: Annotated[list[str], typer.Option(help="PORT or HOST:PORT to listen on. Repeatable, with one --to each.")],
-    to: Annotated[list[str], typer.Option(help="HOST:PORT of the server.")],
+    listen: Annotated[
+        list[str], typer.Option(metavar="[HOST:]PORT", help="Address to listen on. Repeatable, with one --to each.")
+    ],
+    to: Annotated[list[str], typer.Option(metavar="HOST:PORT", help="The server.")],
     protocol: Annotated[
         list[Protocol],
         typer.Option(help="Protocol, one for each --to. Default: by port number, else tcp."),
     ] = [],  # noqa: B006
     fault: Annotated[
-        list[str], typer.Option(help="KIND, KIND=AMOUNT or up:KIND=AMOUNT, active from the start. Repeatable.")
+        list[str],
+        typer.Option(
+            metavar="FAULT", help=f"KIND, KIND=AMOUNT or up:KIND=AMOUNT, from the start. Repeatable. Kinds: {_KINDS}."
+        ),
     ] = [],  # noqa: B006
     schedule: Annotated[
-        Path | None, typer.Option(help='A JSON file: [{"at_s": 2, "for_s": 5, "fault": "blackhole"}, ...].')
+        Path | None,
+        typer.Option(help='Faults at times, as JSON: [{"at_s": 2, "for_s": 5, "fault": "blackhole"}, ...].'),
     ] = None,
     seed: Seed = None,
     as_json: Lines = False,
@@ -95,7 +113,8 @@ def run(
     ] = None,
     only: Annotated[list[Family], typer.Option(help="Only faults of this family. Repeatable.")] = [],  # noqa: B006
     add: Annotated[
-        list[str], typer.Option(help="NAME=FILE: a file to add to every board, e.g. main.py=app.py. Repeatable.")
+        list[str],
+        typer.Option(metavar="NAME=FILE", help="A file to add to every board, e.g. main.py=app.py. Repeatable."),
     ] = [],  # noqa: B006
     data: Data = DEFAULT_DATA,
     as_json: Lines = False,
@@ -114,8 +133,8 @@ def run(
     files = dict(map(_file, add))
     numbers = [only_round] if only_round else range(1, rounds + 1)
     show = _EventPrinter(as_json=as_json)
-    show.event({"event": "chaos", "seed": seed, "rounds": len(numbers), "only": [each.value for each in families]})
     folder = Path(tempfile.mkdtemp(prefix="chaos-", dir=paths.private_folder(data)))
+    show.event({"event": "chaos", "seed": seed, "rounds": len(numbers), "only": [each.value for each in families]})
     with _gone_unless_failed(folder), Chaos(folder, files=files, on_event=show.event) as chaos:
         for number in numbers:
             try:

@@ -1,6 +1,7 @@
 """`bench conformance --board`: check a board's firmware against the provisioning contract."""
 
 import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,25 +15,68 @@ from bench.conformance.check import chosen, run
 from bench.errors import UsageError
 from bench.flash import inventory
 
+_ADDRESS = "127.0.0.1"
+
 BoardOption = Annotated[
     str,
     typer.Option(
         "--board",
-        help="Check a board instead of a server: unix, virtual, a port, or - for a board without a serial line.",
+        metavar="unix|virtual|PORT|-",
+        help="Check a board instead of a server: a virtual one, one on a port, or - for one without a serial line.",
     ),
 ]
-BoardAddress = Annotated[str, typer.Option(help="With --board: this machine's address in the board's network.")]
-MqttPort = Annotated[int, typer.Option(min=0, max=65535, help="With --board: the server's MQTT port. 0: any.")]
-MqttsPort = Annotated[
-    int, typer.Option(min=0, max=65535, help="With --board: the server's port for MQTT over TLS. 0: any.")
+_SECTION = "With --board"
+BoardAddress = Annotated[
+    str,
+    typer.Option(
+        help="This machine's address in the board's network.", show_default=_ADDRESS, rich_help_panel=_SECTION
+    ),
 ]
-Tls = Annotated[bool, typer.Option("--tls", help="With --board: use TLS in checks that do not require either.")]
+MqttPort = Annotated[
+    int,
+    typer.Option(
+        min=0, max=65535, metavar="PORT", help="The server's MQTT port. 0: any free one.", rich_help_panel=_SECTION
+    ),
+]
+MqttsPort = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        max=65535,
+        metavar="PORT",
+        help="The server's port for MQTT over TLS. 0: any free one.",
+        rich_help_panel=_SECTION,
+    ),
+]
+Tls = Annotated[
+    bool,
+    typer.Option("--tls", help="Use TLS also in checks that work without.", rich_help_panel=_SECTION),
+]
 Fresh = Annotated[
     str,
-    typer.Option(help="With --board: a command that wipes another firmware's credentials; ask: you do it."),
+    typer.Option(
+        metavar="COMMAND",
+        help="Firmware other than firstboot's: a shell command that wipes its credentials, or ask, to do it by hand.",
+        rich_help_panel=_SECTION,
+    ),
 ]
-Reset = Annotated[str, typer.Option(help="With --board -: a command that resets the board; ask: you do it.")]
-Patience = Annotated[float, typer.Option(min=0, help="With --board: seconds to wait for each step. 0: the default.")]
+Reset = Annotated[
+    str,
+    typer.Option(
+        metavar="COMMAND",
+        help="A board without a serial line: a shell command that resets it, or ask, to do it by hand.",
+        rich_help_panel=_SECTION,
+    ),
+]
+Patience = Annotated[
+    float,
+    typer.Option(
+        min=0,
+        metavar="SECONDS",
+        help="Longest wait for each step. 0: 10 for a virtual board, 60 for firstboot's firmware, 120 for another.",
+        rich_help_panel=_SECTION,
+    ),
+]
 _HERE = ("unix", "virtual", "-")
 
 
@@ -97,16 +141,19 @@ def check_board(
     """
     # imports a whole server, which no other command needs
     from bench.conformance.board import CHECKS, subject  # noqa: PLC0415
+    from bench.conformance.board.foreign_boards import BY_HAND  # noqa: PLC0415 - with it
 
     checks = chosen(CHECKS, only)
     if list_checks:
         check_results.show_list(checks, as_json=as_json)
         return
+    if BY_HAND in (choices.fresh, choices.reset) and not sys.stdin.isatty():
+        raise UsageError(f"{BY_HAND} needs a terminal: give --fresh and --reset a command instead")
     target = choices.target if choices.target in _HERE else inventory.choose(choices.target)
     with subject(
         target,
         data,
-        address=choices.address or "127.0.0.1",
+        address=choices.address or _ADDRESS,
         mqtt_port=choices.mqtt_port,
         mqtts_port=choices.mqtts_port,
         tls=choices.tls,

@@ -28,23 +28,29 @@ _FILES = "vfs"
 
 def _number(text: str) -> int:
     """Parse a decimal or hexadecimal number of bytes."""
-    if (number := int(text, 0)) < 0:
-        raise ValueError
+    try:
+        number = int(text, 0)
+    except ValueError:
+        number = -1
+    if number < 0:
+        raise typer.BadParameter(f"not a number of bytes: {text}; write e.g. 32768 or 0x8000")
     return number
-
-
-Bytes = Annotated[
-    int | None, typer.Option(parser=_number, metavar="BYTES", help="Begin or size of the region to read, e.g. 0x8000.")
-]
 
 
 def read(
     file: Annotated[Path, typer.Argument(help="The file to write. It will contain credentials.")],
     port: Port = "",
     board: BoardName = "esp32_generic",
-    offset: Bytes = None,
-    size: Bytes = None,
-    partition: Annotated[str, typer.Option(help="Only this partition of the definition, e.g. vfs.")] = "",
+    offset: Annotated[
+        int | None, typer.Option(parser=_number, metavar="BYTES", help="Begin of the region to read, e.g. 0x8000.")
+    ] = None,
+    size: Annotated[int | None, typer.Option(parser=_number, metavar="BYTES", help="Size of that region.")] = None,
+    partition: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME", help="Only this partition of the definition, e.g. vfs.", show_default="the whole flash"
+        ),
+    ] = "",
     baud: Baud = 0,
     before: BeforeOption = None,
     after: AfterOption = After.HARD_RESET,
@@ -77,7 +83,10 @@ def erase(
     port: Port = "",
     board: BoardName = "esp32_generic",
     partition: Annotated[
-        str, typer.Option(help="Only this partition of the definition, e.g. vfs.", show_default="the whole flash")
+        str,
+        typer.Option(
+            metavar="NAME", help="Only this partition of the definition, e.g. vfs.", show_default="the whole flash"
+        ),
     ] = "",
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     baud: Baud = 0,

@@ -17,7 +17,7 @@ _RULES = Rules()
 
 
 def _port(name: str, usual: int) -> Any:
-    return typer.Option(min=0, max=65535, help=f"{name}. 0: any free one.", show_default=str(usual))
+    return typer.Option(min=0, max=65535, metavar="PORT", help=f"{name}. 0: any free one.", show_default=str(usual))
 
 
 def _chosen(given: int | None, usual: int, free: bool) -> int:
@@ -26,7 +26,9 @@ def _chosen(given: int | None, usual: int, free: bool) -> int:
 
 def serve(
     data: Data = DEFAULT_DATA,
-    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="The address to listen on; 0.0.0.0 for all of this machine's.")
+    ] = "127.0.0.1",
     mqtt_port: Annotated[int | None, _port("MQTT", 1883)] = None,
     mqtts_port: Annotated[int | None, _port("MQTT over TLS", 8883)] = None,
     http_port: Annotated[int | None, _port("HTTP", 8080)] = None,
@@ -34,7 +36,7 @@ def serve(
     coap_port: Annotated[int | None, _port("CoAP, UDP", 5683)] = None,
     hostname: Annotated[
         list[str],
-        typer.Option(help="A name or address of this machine, for its certificate. Repeatable."),
+        typer.Option(metavar="NAME", help="A name or address of this machine, for its certificate. Repeatable."),
     ] = [],  # noqa: B006
     tls_cert: Annotated[Path | None, typer.Option(help="Your own certificate, with its chain, as PEM.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="The key of --tls-cert, as PEM.")] = None,
@@ -44,6 +46,7 @@ def serve(
     database: Annotated[
         str,
         typer.Option(
+            metavar="URL",
             help="postgresql+asyncpg://USER:PASSWORD@HOST/NAME, instead of SQLite in the data folder.",
             envvar="BENCH_DATABASE",
         ),
@@ -63,13 +66,18 @@ def serve(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print events as JSON lines.")] = False,
     per_caller: Annotated[
-        int, typer.Option("--limit-per-caller", min=1, help="Wrong secrets a minute for one name from one address.")
+        int,
+        typer.Option(
+            "--limit-per-caller",
+            min=1,
+            help="Wrong secrets a minute, for one name from one address, before it is refused.",
+        ),
     ] = _RULES.per_caller,
     per_address: Annotated[
-        int, typer.Option("--limit-per-address", min=1, help="Wrong secrets a minute from one address.")
+        int, typer.Option("--limit-per-address", min=1, help="The same, for one address.")
     ] = _RULES.per_address,
     per_key: Annotated[
-        int, typer.Option("--limit-per-key", min=1, help="Wrong secrets a minute for one provisioning key.")
+        int, typer.Option("--limit-per-key", min=1, help="The same, for one provisioning key or user name.")
     ] = _RULES.per_key,
     per_person: Annotated[
         int, typer.Option("--limit-per-person", min=1, help="Wrong passwords an hour for one operator or user.")
@@ -92,6 +100,8 @@ def serve(
     from bench.server.server import Options  # noqa: PLC0415
 
     paths.private_folder(data)
+    if ready_file:
+        paths.check_place(ready_file)
     options = Options(
         data=data,
         host=host,

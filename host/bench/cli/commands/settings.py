@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.cli.options import text_files
+from bench.cli.options import prompts, text_files
 from bench.cli.options.common import Port
 from bench.cli.render import progress, tables
 from bench.cli.render.help import App
@@ -21,7 +21,7 @@ from bench.errors import BenchError, UsageError
 from bench.flash import inventory
 from bench.input_files import decoding
 
-app = App(help="The settings of a running board, over its console (docs/settings.md).")
+app = App(help="The settings of a running board, over its console.", epilog="Example: bench settings list")
 
 _SHOWN = {True: "(set)", False: "(not set)"}
 
@@ -73,8 +73,7 @@ def change(
         value = text_files.read_value(decoding.STDIN)
     if not default:  # which removes any entry from the board's file
         if value is None:
-            hidden = schema.require(name).is_secret
-            value = str(typer.prompt(name, default="", show_default=False, hide_input=hidden, err=True))
+            value = prompts.prompt(name, "give a value", secret=schema.require(name).is_secret)
         schema.parse(name, value)
     with _open_console(port) as board:
         left = board.change(name, value)

@@ -11,10 +11,11 @@ password = "..."                # or BENCH_WIFI_PASSWORD, or a prompt
 telemetry_s = 10
 """
 
+import difflib
 import inspect
 import os
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,7 @@ def read(*commands: Callable[..., Any]) -> BenchToml:
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{file}: {error}") from error
+        raise UsageError(f"{file} is not TOML: {error}") from error
     wifi = _table(values.pop("wifi", {}), "wifi", file)
     settings = _table(values.pop("settings", {}), "settings", file)
     if unknown := set(wifi) - set(_WIFI):
@@ -78,7 +79,7 @@ def read(*commands: Callable[..., Any]) -> BenchToml:
     known = {name: parameter for command in commands for name, parameter in _options(command)}
     given = {name.replace("_", "-"): value for name, value in values.items()}
     if unknown := given.keys() - known:
-        raise UsageError(f"{file}: {min(unknown)} is not one of {', '.join(sorted(known.keys() | _SECTIONS))}")
+        raise UsageError(f"{file}: {min(unknown)} is not {_cure(min(unknown), known.keys() | _SECTIONS)}")
     options = {known[name]: value for name, value in given.items()}
     return BenchToml(options=options, ssid=wifi.get("ssid"), password=wifi.get("password"), settings=settings)
 
@@ -93,6 +94,11 @@ def _options(command: Callable[..., Any]) -> Iterator[tuple[str, str]]:
         declared = [text for each in options for text in (each.default, *(each.param_decls or ()))]
         typed = [text for text in declared if isinstance(text, str) and text.startswith("--")]
         yield typed[0].split("/")[0][2:] if typed else name.replace("_", "-"), name
+
+
+def _cure(name: str, known: Iterable[str]) -> str:
+    nearest = difflib.get_close_matches(name, known, 1)
+    return f"an option; did you mean {nearest[0]}?" if nearest else f"one of {', '.join(sorted(known))}"
 
 
 def _table(value: Any, name: str, file: Path) -> dict[str, Any]:

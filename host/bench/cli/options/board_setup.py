@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Concatenate, ParamSpec, TypeVar
 
-import httpx
 import typer
 
 from bench import addresses
@@ -28,69 +27,64 @@ T = TypeVar("T")
 
 _DEFAULT_HOST = "127.0.0.1"
 
+
+def _option(kind: Any, *names: str, **facts: Any) -> Any:
+    """Return the annotation of an option for a board's settings."""
+    return Annotated[kind, typer.Option(*names, rich_help_panel="The board's settings", **facts)]
+
+
 _OPTIONS: common.Options = {
     "server": (
-        Annotated[
-            str, typer.Option(help="HOST:PORT of the MQTT server; the one running on the data folder if not given.")
-        ],
+        _option(
+            str, help="The MQTT server for boards. Default: the one running on the data folder.", metavar="HOST:PORT"
+        ),
         "",
     ),
     "provision_port": (
-        Annotated[
-            int, typer.Option(min=0, max=65535, help="With --transport http or coap: its port. 0: the server's.")
-        ],
+        _option(
+            int,
+            min=0,
+            max=65535,
+            metavar="PORT",
+            help="With --transport http or coap: the server's port for it. 0: the usual one.",
+        ),
         0,
     ),
-    "tls": (Annotated[bool, typer.Option("--tls/--no-tls", help="MQTT and HTTP over TLS.")], False),
+    "tls": (_option(bool, "--tls/--no-tls", help="MQTT and HTTP over TLS."), False),
     "server_ca": (
-        Annotated[
-            Path | None, typer.Option(help="With --tls: the server's CA, PEM or DER; the data folder's if not given.")
-        ],
+        _option(Path | None, help="With --tls: the server's CA, PEM or DER. Default: the data folder's."),
         None,
     ),
     "server_name": (
-        Annotated[
-            str, typer.Option(help="With --tls and an IP address for HOST: a host name in the server's certificate.")
-        ],
+        _option(
+            str, metavar="NAME", help="With --tls and an IP address for HOST: a host name in the server's certificate."
+        ),
         "",
     ),
-    "profile": (Annotated[str, typer.Option(help="The profile whose key and secret the board gets.")], "default"),
-    "transport": (
-        Annotated[Transport, typer.Option(help="The protocol that the board provisions itself over.")],
-        Transport.MQTT,
-    ),
+    "profile": (_option(str, metavar="NAME", help="The profile whose key and secret the board gets."), "default"),
+    "transport": (_option(Transport, help="The protocol of the provisioning request."), Transport.MQTT),
     "credentials": (
-        Annotated[BoardCredentialsType, typer.Option(help="The kind of credentials that the board makes for itself.")],
+        _option(BoardCredentialsType, help="The kind of credentials that the board makes for itself."),
         BoardCredentialsType.ACCESS_TOKEN,
     ),
-    "certificate": (
-        Annotated[Path | None, typer.Option(help="An existing certificate for the board, PEM or DER.")],
-        None,
-    ),
-    "key": (Annotated[Path | None, typer.Option(help="The key of --certificate, PEM or DER.")], None),
+    "certificate": (_option(Path | None, help="An existing certificate for the board, PEM or DER."), None),
+    "key": (_option(Path | None, help="The key of --certificate, PEM or DER."), None),
     "server_made": (
-        Annotated[
-            bool,
-            typer.Option("--server-made", help="Let the server make the token. A lost answer strands the board."),
-        ],
+        _option(bool, "--server-made", help="Let the server make the token. A lost answer locks the board out."),
         False,
     ),
     "claim": (
-        Annotated[
+        _option(
             Claim,
-            typer.Option(
-                help="Secret in the request: the profile's, the board's own, or a proof of it. On ThingsBoard: shared."
-            ),
-        ],
+            help="Secret in the request. shared: the profile's, as ThingsBoard requires; device: one for this board "
+            "alone; proof: a proof of that one.",
+        ),
         Claim.SHARED,
     ),
     "after_refusals": (
-        Annotated[
-            int,
-            typer.Option(
-                min=0, max=1000, help="Refused logins in a row before the board provisions itself again. 0: never."
-            ),
-        ],
+        _option(
+            int, min=0, max=1000, help="Refused logins in a row before the board provisions itself again. 0: never."
+        ),
         0,
     ),
 }
@@ -271,8 +265,8 @@ def _is_name(text: str) -> bool:
 
 def _http_port(url: str, host: str) -> int:
     """Return the HTTP port of a URL, from which a board can get the time, if it is on the boards' host; else 0."""
-    there = httpx.URL(url)
-    return there.port or 80 if (there.scheme, there.host) == ("http", host) else 0
+    there = operator_session.http_url(url) if url else None
+    return there.port or 80 if there and (there.scheme, there.host) == ("http", host) else 0
 
 
 def host_and_port(text: str, *, ipv6: bool = False) -> tuple[str, int]:

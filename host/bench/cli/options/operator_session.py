@@ -9,17 +9,19 @@ from dataclasses import dataclass
 from functools import cache, partial, wraps
 from pathlib import Path
 from typing import Annotated, Concatenate, ParamSpec, TypeVar
+from urllib.parse import urlsplit
 
 import httpx
 import typer
 
 from bench import proxies
-from bench.cli.options import common, server_addresses, text_files
+from bench.cli.options import common, prompts, server_addresses, text_files
 from bench.cli.render.tables import DEFAULT_DATA, Data
 from bench.errors import BenchError, UsageError
 from bench.input_files import pem
 from bench.registry.files import DATABASE_FILE
 from bench.rest_client import ThingsBoard
+from bench.text import printable
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -27,20 +29,30 @@ T = TypeVar("T")
 _PATIENCE_S = 30.0
 _ACCOUNT = "operator.json"
 _PASSWORD = "BENCH_PASSWORD"  # noqa: S105 - a variable's name
+_SECTION = "On any ThingsBoard"
 
 Url = Annotated[
     str,
     typer.Option(
-        help="A ThingsBoard, e.g. https://tb.example; the bench's own server if not given.", envvar="BENCH_URL"
+        metavar="URL",
+        help="A ThingsBoard, e.g. https://tb.example, instead of the bench's own server.",
+        envvar="BENCH_URL",
+        rich_help_panel=_SECTION,
     ),
 ]
-User = Annotated[str, typer.Option(help="With --url: the user name.", envvar="BENCH_USER")]
+User = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME", help="An account there, e.g. you@tb.example.", envvar="BENCH_USER", rich_help_panel=_SECTION
+    ),
+]
 PasswordFile = Annotated[
     Path | None,
-    typer.Option(help=f"With --url: a file with the password. Without: ${_PASSWORD}, or a prompt."),
+    typer.Option(help=f"A file with its password. Otherwise ${_PASSWORD}, or a prompt.", rich_help_panel=_SECTION),
 ]
 Ca = Annotated[
-    Path | None, typer.Option(help="With --url: certificates to trust, PEM or DER, instead of the system's.")
+    Path | None,
+    typer.Option(help="Certificates to trust, PEM or DER, instead of the system's.", rich_help_panel=_SECTION),
 ]
 
 SERVER_OPTIONS: common.Options = {
@@ -145,11 +157,23 @@ def _inside(data: Path) -> AbstractAsyncContextManager[httpx.ASGITransport]:
     return asgi_transport(data)
 
 
-def _client(where: ServerOptions) -> httpx.AsyncClient:
-    if not where.url.startswith(("http://", "https://")):
-        raise UsageError(f"not a URL: {where.url}; write http://HOST:PORT or https://HOST")
-    if httpx.URL(where.url).userinfo:
+def http_url(text: str) -> httpx.URL:
+    """Return the URL of a server, from --url. Raises UsageError for anything else."""
+    try:
+        found = httpx.URL(text)
+        port = urlsplit(text).port
+    except (httpx.InvalidURL, ValueError):  # raised for other parts of a URL by each
+        found, port = httpx.URL(""), None
+    if found.scheme not in ("http", "https") or not found.host or port == 0:
+        shown = printable(text.rpartition("@")[2])  # what is before it may be a password
+        raise UsageError(f"not a URL: {shown}; write http://HOST:PORT or https://HOST")
+    if found.userinfo:
         raise UsageError("--url must not contain a user or password: use --user and --password-file")
+    return found
+
+
+def _client(where: ServerOptions) -> httpx.AsyncClient:
+    http_url(where.url)
     proxies.check()
     verify = pem.client_context(where.ca) if where.ca else True
     return httpx.AsyncClient(base_url=where.url.rstrip("/"), verify=verify, timeout=_PATIENCE_S)
@@ -168,4 +192,4 @@ def _password(where: ServerOptions) -> str:
 @cache
 def _typed_password(user: str) -> str:
     """Prompt once: a command may log in many times, hours apart."""
-    return str(typer.prompt(f"Password of {user}", hide_input=True, err=True))
+    return prompts.prompt(f"Password of {user}", f"give --password-file FILE, or set {_PASSWORD}", secret=True)

@@ -1,14 +1,11 @@
 """The Wi-Fi network for boards: from the command line, the environment, bench.toml, or a prompt."""
 
 import os
-import sys
 from typing import Any
 
-import typer
-
 from bench.boards import BoardDefinition
+from bench.cli.options import prompts
 from bench.cli.options.bench_toml import BenchToml
-from bench.errors import UsageError
 
 PASSWORD = "BENCH_WIFI_PASSWORD"  # noqa: S105 - a variable's name
 
@@ -31,15 +28,8 @@ def choose(board: BoardDefinition, toml: BenchToml, ssid: str) -> dict[str, Any]
     if not ssid and (board.ethernet or toml.settings.get("wifi")):
         return {"ssid": "", "password": ""}
     if not ssid:
-        ssid = _prompt("Wi-Fi network", "--wifi NETWORK, or [wifi] in bench.toml")
+        ssid = prompts.prompt("Wi-Fi network", "give --wifi SSID, or ssid under [wifi] in bench.toml")
     password = os.environ.get(PASSWORD, toml.password)
     if password is None:
-        cure = f"{PASSWORD} (empty for an open network)"
-        password = _prompt(f"Password of {ssid} (empty for an open network)", cure, secret=True)
+        password = prompts.prompt(f"Password of {ssid} (empty for an open network)", f"set {PASSWORD}", secret=True)
     return {"ssid": ssid, "password": password}
-
-
-def _prompt(what: str, otherwise: str, *, secret: bool = False) -> str:
-    if not sys.stdin.isatty():
-        raise UsageError(f"{what}: no terminal for a prompt; set {otherwise}")
-    return str(typer.prompt(what, default="", show_default=False, hide_input=secret, err=True))

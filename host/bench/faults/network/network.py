@@ -84,7 +84,7 @@ class Network(NetworkRelay):
         found = {}
         for name, amount in amounts.items():
             if name not in _NAMES:
-                raise UsageError(f"there is no {name}: choose of {', '.join(_NAMES)}")
+                raise UsageError(f"there is no {name}: choose one of {', '.join(_NAMES)}")
             check(_NAMES[name], amount)
             found[_NAMES[name]] = amount
         way = direction_of(direction)

@@ -106,7 +106,7 @@ class Fault:
         if unknown := entry.keys() - numbers.keys() - {"fault", "direction"}:
             raise UsageError(f"a fault has fault, direction, {', '.join(numbers)}; not {', '.join(sorted(unknown))}")
         if "fault" not in entry:
-            raise UsageError(f"{json.dumps(entry)} does not say which fault: choose of {', '.join(FaultKind)}")
+            raise UsageError(f"{json.dumps(entry)} does not say which fault: choose one of {', '.join(FaultKind)}")
         values: dict[str, Any] = {}
         for name, number in numbers.items():
             if name in entry:
@@ -143,7 +143,7 @@ def kind_of(text: object) -> FaultKind:
     try:
         return FaultKind(text)  # type: ignore[arg-type]
     except ValueError:
-        raise UsageError(f"there is no fault {text}: choose of {', '.join(FaultKind)}") from None
+        raise UsageError(f"there is no fault {text}: choose one of {', '.join(FaultKind)}") from None
 
 
 def direction_of(text: object) -> Direction:
@@ -151,7 +151,7 @@ def direction_of(text: object) -> Direction:
     try:
         return Direction(text)  # type: ignore[arg-type]
     except ValueError:
-        raise UsageError(f"there is no direction {text}: choose of {', '.join(Direction)}") from None
+        raise UsageError(f"there is no direction {text}: choose one of {', '.join(Direction)}") from None
 
 
 def check(kind: FaultKind, amount: float) -> None:
