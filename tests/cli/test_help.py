@@ -1,11 +1,13 @@
 """Help texts at the width of a terminal: whole words, plain English, and all commands in their sections."""
 
 import re
+from types import SimpleNamespace
 
 import pytest
 import typer
 
 from bench.cli import program
+from bench.cli.render import help as help_texts
 from tests.support.commands import bench
 
 ROOT = typer.main.get_command(program.app)
@@ -42,6 +44,38 @@ def test_help_names_values_in_plain_english(path):
     if ALL[path].params:
         own = [each for each in ALL[path].params if not each.hidden and each.param_type_name == "option"]
         assert [each.opts[-1] for each in own if not each.help] == []
+
+
+@pytest.mark.parametrize("path", ALL, ids=" ".join)
+def test_help_ends_with_an_example_of_this_command(path):
+    _, example = help_of(path, 400).split("\n  Example: ")
+    assert " ".join(("bench", *path)) in example
+
+
+@pytest.mark.parametrize("path", ALL, ids=" ".join)
+def test_help_has_a_text_of_its_own_for_each_option(path):
+    texts = [each.help for each in ALL[path].params if each.param_type_name == "option"]
+    assert [each for each in set(texts) if texts.count(each) > 1] == []
+
+
+@pytest.mark.parametrize("path", [("device", "list"), ("board", "new"), ("flash",), ("conformance",)], ids=" ".join)
+def test_help_has_options_in_sections(path):
+    text = help_of(path)
+    section = "With --board:" if path == ("conformance",) else "On any ThingsBoard:"
+    assert text.index("Options:\n") < text.index("--help ") < text.index(section)
+
+
+def test_help_names_its_own_option_in_one_order():
+    for names in (["-h", "--help"], ["--help", "-h"]):  # they come from a set
+        option = SimpleNamespace(param_type_name="option", opts=names, secondary_opts=[], is_flag=True)
+        assert help_texts._label(option, None, None) == "-h, --help"
+
+
+@pytest.mark.parametrize("path", [each for each in ALL if hasattr(ALL[each], "commands")], ids=" ".join)
+def test_group_without_a_command_shows_its_help(path):
+    done = bench(*path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == help_of(path)
 
 
 def test_help_of_h_is_the_same():

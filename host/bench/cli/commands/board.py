@@ -12,6 +12,7 @@ import typer
 from bench import boards
 from bench.cli.options import board_setup, keyboard
 from bench.cli.options.board_setup import BoardOptions
+from bench.cli.options.common import BOARD_HELP
 from bench.cli.render import event_lines, tables
 from bench.cli.render.help import App
 from bench.cli.render.tables import DEFAULT_DATA, Data
@@ -20,12 +21,19 @@ from bench.flash.tracebacks import Tracebacks
 from bench.virtual.board import VirtualBoard, mac_address
 from bench.virtual.environment import CHIP_HEAP, Conditions, Cut
 
-app = App(help="Virtual boards: an ESP32's flash in a file, booted on this machine.")
+app = App(
+    help="Virtual boards: an ESP32's flash in a file, booted on this machine.", epilog="Example: bench board new board1"
+)
 
 _POLL_S = 0.05
 _HEAP = re.compile(r"[1-9][0-9]{0,6}k")
 Heap = Annotated[
-    str, typer.Option(help=f"MicroPython's heap: {CHIP_HEAP} for one like a chip's, or a size, e.g. 256k.")
+    str,
+    typer.Option(
+        metavar="SIZE",
+        help=f"MicroPython's heap: {CHIP_HEAP} for one like a chip's, or a size, e.g. 256k.",
+        show_default="some 2 MB",
+    ),
 ]
 _ANSWER_S = 2.0
 
@@ -50,8 +58,8 @@ def new(
     chosen: BoardOptions,
     context: typer.Context,
     name: str,
-    board: Annotated[str, typer.Option(help="A board definition in boards/.")] = "esp32_generic",
-    mac: Annotated[str, typer.Option(help="12 hex digits; random if not given.")] = "",
+    board: Annotated[str, typer.Option(metavar="NAME", help=BOARD_HELP)] = "esp32_generic",
+    mac: Annotated[str, typer.Option(help="12 hex digits. Default: random ones.")] = "",
     blank: Annotated[bool, typer.Option("--blank", help="Leave the flash empty, as on a new chip.")] = False,
 ) -> None:
     """Make a virtual board, ready for its first boot: partition table, file system, firmware, settings."""
@@ -86,9 +94,9 @@ def _refuse_settings(context: typer.Context) -> None:
 @app.command(epilog="Example: bench board boot board1 --until telemetry")
 def boot(
     name: str,
-    until: Annotated[str, typer.Option(help="Power off after this event, e.g. telemetry.")] = "",
+    until: Annotated[str, typer.Option(metavar="EVENT", help="Power off after this event, e.g. telemetry.")] = "",
     cut_at: Annotated[
-        int | None, typer.Option(min=0, help="Cut the power before this write to the flash, counted from 0.")
+        int | None, typer.Option(min=0, help="Cut the power before this write to the flash; 0 is the first.")
     ] = None,
     torn: Annotated[bool, typer.Option("--torn", help="With --cut-at: in the middle of that write.")] = False,
     wifi_failures: Annotated[int, typer.Option(min=0, help="Number of Wi-Fi joins that fail first.")] = 0,

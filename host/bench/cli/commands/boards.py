@@ -13,10 +13,10 @@ from bench.flash import images
 
 
 def boards(
-    name: Annotated[str, typer.Argument(help="A definition in boards/. Default: all of them.")] = "",
+    name: Annotated[str, typer.Argument(help="A definition. Default: list them all.")] = "",
     as_json: Json = False,
 ) -> None:
-    """List the board definitions in boards/, or show one: chip, flash, image, pins, partitions."""
+    """List the board definitions, or show one: chip, flash, image, pins, partitions."""
     if name:
         board = definitions.load(name)
         tables.facts(_facts(board) if as_json else _lines(board), as_json=as_json)

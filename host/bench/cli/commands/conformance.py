@@ -36,8 +36,9 @@ _TIMEOUT_S = 10.0
 Url = Annotated[
     list[str],
     typer.Option(
+        metavar="URL",
         help="The server: mqtt://HOST:PORT, mqtts://, http://, https:// or coap://. Repeatable, one for each "
-        "transport. Default: the bench's own server."
+        "transport. Default: the bench's own server.",
     ),
 ]
 Key = Annotated[str, typer.Option("--profile-key", help="With --url: the profile's provisionDeviceKey.")]
@@ -48,17 +49,24 @@ SecretFile = Annotated[
         help=f"With --url: a file with its provisionDeviceSecret. Otherwise ${_SECRET}, or a prompt.",
     ),
 ]
-Profile = Annotated[str, typer.Option(help="Without --url: the profile of the bench's own server.")]
+Profile = Annotated[
+    str, typer.Option(metavar="NAME", help="Without --url: a profile of the bench's own server.", show_default=_PROFILE)
+]
 Names = Annotated[
     list[str],
     typer.Option(
         "--device-name",
-        help="An existing device that was never provisioned, for profiles that make none. Used up. Repeatable.",
+        metavar="NAME",
+        help="For profiles that make no devices: one made in advance, never provisioned. It is used up. Repeatable.",
     ),
 ]
-Ca = Annotated[Path | None, typer.Option(help="With --url: trusted CA certificates (PEM), instead of the system's.")]
-Only = Annotated[list[str], typer.Option(help="Checks to run, e.g. 'mqtt.*'. Repeatable. Default: all.")]
-Timeout = Annotated[float, typer.Option(min=0.1, help="Seconds to wait for an answer.")]
+Ca = Annotated[
+    Path | None, typer.Option(help="With --url: CA certificates to trust, PEM or DER, instead of the system's.")
+]
+Only = Annotated[
+    list[str], typer.Option(metavar="PATTERN", help="Checks to run, e.g. 'mqtt.*'. Repeatable. Default: all.")
+]
+Timeout = Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="Longest wait for an answer.")]
 
 
 def conformance(

@@ -31,7 +31,9 @@ _PATIENCE_S = 30.0
 
 def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Leave the server and the board running.")] = False,
-    data: Annotated[Path, typer.Option(help="The folder in which the demo makes its data folder.")] = DEFAULT_DATA,
+    data: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Where the demo makes a folder of its own, removed at the end.")
+    ] = DEFAULT_DATA,
 ) -> None:
     """Show a blank virtual board provision itself, go online, and come back after a power cycle."""
     folder = Path(tempfile.mkdtemp(prefix="demo-", dir=paths.private_folder(data)))

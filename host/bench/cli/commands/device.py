@@ -16,7 +16,7 @@ from bench.errors import BenchError, UsageError
 from bench.input_files import pem
 from bench.rest_client import NoAnswer, ThingsBoard, id_of
 
-app = App(help="Devices on the server.")
+app = App(help="Devices on the server.", epilog="Example: bench device show press-4")
 
 Secrets = Annotated[bool, typer.Option("--show-secrets", help="Show the access token, or other credentials.")]
 
@@ -72,7 +72,7 @@ async def _view(server: ThingsBoard, device: dict[str, Any], *, show_secrets: bo
 async def create(
     server: ThingsBoard,
     name: str,
-    profile: Annotated[str, typer.Option(help="The profile it belongs to.")] = "default",
+    profile: Annotated[str, typer.Option(metavar="NAME", help="The profile it belongs to.")] = "default",
     label: Annotated[str, typer.Option(help="A label for people.")] = "",
     as_json: Json = False,
 ) -> None:
@@ -98,10 +98,10 @@ async def credentials(
     server: ThingsBoard,
     name: str,
     certificate: Annotated[
-        Path | None, typer.Option(help="Log in with this certificate, PEM or DER; of several, the first one.")
+        Path | None, typer.Option(help="The certificate that it logs in with, PEM or DER; of several, the first.")
     ] = None,
     secret_file: Annotated[
-        Path | None, typer.Option(help="Log in with the access token, or the MQTT password, in this file.")
+        Path | None, typer.Option(help="A file with its access token, or its MQTT password.")
     ] = None,
     mqtt_user: Annotated[str, typer.Option(help="Its MQTT user name, with or without a password.")] = "",
     mqtt_client_id: Annotated[str, typer.Option(help="Its MQTT client id.")] = "",
@@ -137,7 +137,8 @@ async def rotate(
     server: ThingsBoard,
     name: str,
     timeout_s: Annotated[
-        float, typer.Option("--timeout", min=5, help="Seconds to wait; making a key takes a device a while.")
+        float,
+        typer.Option("--timeout", min=5, metavar="SECONDS", help="Longest wait; making a key takes a device a while."),
     ] = 60,
 ) -> None:
     """Have an online device choose new credentials, and save them on the server. Safe to repeat."""
@@ -173,12 +174,17 @@ def _chosen(name: str, answer: Any) -> tuple[str, dict[str, str]]:
 async def attributes(
     server: ThingsBoard,
     name: str,
-    scope: Annotated[Scope, typer.Option(help="Shared attributes are sent to the device.")] = Scope.SHARED_SCOPE,
-    assign: Annotated[list[str], typer.Option("--set", help="KEY=VALUE, with JSON or text as value. Repeatable.")] = [],  # noqa: B006
-    delete_keys: Annotated[list[str], typer.Option("--delete", help="KEY to delete. Repeatable.")] = [],  # noqa: B006
+    scope: Annotated[Scope, typer.Option(help="Shared ones are sent to the device.")] = Scope.SHARED_SCOPE,
+    assign: Annotated[
+        list[str],
+        typer.Option("--set", metavar="KEY=VALUE", help="An attribute to set; VALUE is JSON or text. Repeatable."),
+    ] = [],  # noqa: B006
+    delete_keys: Annotated[
+        list[str], typer.Option("--delete", metavar="KEY", help="An attribute to delete. Repeatable.")
+    ] = [],  # noqa: B006
     as_json: Json = False,
 ) -> None:
-    """Show a device's attributes in a scope, after changing some if asked to."""
+    """Set and delete attributes of a device, and show those of a scope."""
     values = dict(map(_assignment, assign))
     device_id = await server.device_id(name)
     if values:

@@ -15,7 +15,7 @@ _COLOURS = {Severity.OK: "green", Severity.WARNING: "yellow", Severity.PROBLEM: 
 
 def doctor(
     server: Annotated[
-        str, typer.Option(help="HOST:PORT of an MQTT server. Default: the one running on the data folder.")
+        str, typer.Option(metavar="HOST:PORT", help="An MQTT server. Default: the one running on the data folder.")
     ] = "",
     data: Data = DEFAULT_DATA,
     as_json: Json = False,

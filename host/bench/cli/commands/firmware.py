@@ -10,19 +10,22 @@ from bench.cli.render.help import App
 from bench.cli.render.tables import Json
 from bench.flash import firmware
 
-app = App(help="The firmware: for a board's file system, or for an image of your own.")
+app = App(
+    help="The firmware: for a board's file system, or for an image of your own.",
+    epilog="Example: bench firmware build",
+)
 
 
 @app.command(epilog="Example: bench firmware build --out build/firmware")
 def build(
-    out: Annotated[Path, typer.Option(help="The folder to write.")] = Path("build/firmware"),
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="The folder to write.")] = Path("build/firmware"),
     as_json: Json = False,
 ) -> None:
     """Compile the firmware, and show the size of each module.
 
     Copy the folder's boot.py, main.py and firstboot/ into a board's file system, or freeze them into a MicroPython
-    image of your own with its manifest.py. Private names are short in the compiled modules; bench monitor --names
-    names.json has them back in tracebacks.
+    image of your own with its manifest.py. Private names are short in the compiled modules: with the folder's
+    names.json, bench monitor --names shows the full ones in tracebacks.
     """
     with progress.waiting("compiling the firmware", quiet=as_json):
         sizes = firmware.build(out)

@@ -12,7 +12,7 @@ from bench.cli.commands import flash_work
 from bench.cli.options import bench_toml, board_setup, server_session, text_files, wifi_network
 from bench.cli.options.bench_toml import BenchToml
 from bench.cli.options.board_setup import BoardOptions, BoardTemplate
-from bench.cli.options.common import PORT_HELP, After, AfterOption, BeforeOption
+from bench.cli.options.common import BOARD_HELP, PORT_HELP, After, AfterOption, BeforeOption
 from bench.cli.render import flash_results, progress, tables
 from bench.cli.render.tables import Json
 from bench.contract import forms
@@ -33,10 +33,13 @@ Ports = Annotated[
     ),
 ]
 Patience = Annotated[
-    float, typer.Option("--timeout", min=1, help="Seconds that a board may need to get online after its start.")
+    float,
+    typer.Option(
+        "--timeout", min=1, metavar="SECONDS", help="Time that a board may need to get online after its start."
+    ),
 ]
 Own = Annotated[
-    Path | None, typer.Option(help="A folder of your own files, copied over the firmware's, e.g. a main.py.")
+    Path | None, typer.Option(metavar="FOLDER", help="Your own files, copied over the firmware's, e.g. a main.py.")
 ]
 
 FirmwareMain = Annotated[
@@ -50,22 +53,30 @@ def flash(
     chosen: BoardOptions,
     context: typer.Context,
     port: Ports = [],  # noqa: B006 - how typer declares a list
-    every: Annotated[bool, typer.Option("--all", help="Flash every port that may have such a board.")] = False,
-    board: Annotated[str, typer.Option(help="A board definition in boards/.")] = "esp32_generic",
+    every: Annotated[bool, typer.Option("--all", help="Flash all ports that may have such a board.")] = False,
+    board: Annotated[str, typer.Option(metavar="NAME", help=BOARD_HELP)] = "esp32_generic",
     image: Annotated[Path | None, typer.Option(help="A MicroPython image instead of the definition's.")] = None,
     wifi: Annotated[
-        str, typer.Option(help=f"The Wi-Fi network. Its password: {wifi_network.PASSWORD}, or a prompt.")
+        str,
+        typer.Option(metavar="SSID", help=f"The Wi-Fi network. Its password: {wifi_network.PASSWORD}, or a prompt."),
     ] = "",
-    name: Annotated[str, typer.Option(help="The device's name; {mac} and {serial} are replaced.")] = "",
+    name: Annotated[
+        str, typer.Option(help="The device's name; {mac} and {serial} are replaced.", show_default="firstboot-{mac}")
+    ] = "",
     serial: Annotated[
         str,
         typer.Option(
             "--serials",
             help="Serial numbers in the order of the ports: the first one, e.g. p-001, or a CSV file with a column "
-            "serial, and mac for those of certain boards.",
+            "serial, and one mac to assign numbers to certain boards.",
         ),
     ] = "",
-    tray: Annotated[str, typer.Option(help="A name for these boards, so that an interrupted run can continue.")] = "",
+    tray: Annotated[
+        str,
+        typer.Option(
+            help="A name for these boards: with the same one, an interrupted run continues. Default for several: tray."
+        ),
+    ] = "",
     claimable: Annotated[
         bool, typer.Option("--claimable", help="Give each board its own claim secret, printed on its label.")
     ] = False,

@@ -66,20 +66,18 @@ def fleet(
     arrival: Annotated[
         Arrival,
         typer.Option(
-            help="All at once; independently of each other; all at once, and again after a restart of the server."
+            help="all: at once; poisson: at random times; restart: at once, then the server restarts and all come back."
         ),
     ] = Arrival.ALL,
     rate: Annotated[float, typer.Option(min=0.001, max=1e6, help="With --arrival poisson: devices a second.")] = 20.0,
     seed: Annotated[int, typer.Option(help="Seed for MACs, arrivals, and the waits of light devices.")] = 0,
     timeout: Annotated[
-        float, typer.Option(min=1, help="Seconds after which a device that is not online counts as failed.")
+        float, typer.Option(min=1, metavar="SECONDS", help="A device that is not online by then counts as failed.")
     ] = 300.0,
     leave: Annotated[
         bool, typer.Option("--leave", help="Switch each device off once it is online, instead of once all are.")
     ] = False,
-    plot: Annotated[
-        Path | None, typer.Option(help="Plot the times to this file: .svg or .png.", show_default="none")
-    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="Plot the times to this file: .svg or .png.")] = None,
     keep: Annotated[
         bool, typer.Option("--keep", help="Keep everything: boards, the server's data, devices on the server.")
     ] = False,

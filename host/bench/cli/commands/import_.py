@@ -35,13 +35,15 @@ class IncompleteImport(BenchError):
 async def import_devices(
     server: ThingsBoard,
     file: Annotated[Path, typer.Argument(help="A CSV file with a header line; - for standard input.", allow_dash=True)],
-    delimiter: Annotated[str, typer.Option(help="The character between columns.", show_default="as in the file")] = "",
+    delimiter: Annotated[
+        str, typer.Option(metavar="CHARACTER", help="What is between columns.", show_default="as in the file")
+    ] = "",
     as_json: Json = False,
 ) -> None:
-    """Make devices before their first boot, one a line, or update existing ones.
+    """Make devices from a CSV file before their first boot, or update existing ones.
 
-    The header names the columns: NAME (required), TYPE (the profile), LABEL, ACCESS_TOKEN, X509, MQTT_CLIENT_ID,
-    MQTT_USER_NAME, MQTT_PASSWORD, IS_GATEWAY, DESCRIPTION, or the name of a server attribute.
+    One device a line. The header names the columns: NAME (required), TYPE (the profile), LABEL, ACCESS_TOKEN, X509,
+    MQTT_CLIENT_ID, MQTT_USER_NAME, MQTT_PASSWORD, IS_GATEWAY, DESCRIPTION, or the name of a server attribute.
     """
     if len(delimiter) > 1:
         raise UsageError("--delimiter must be one character")

@@ -21,7 +21,9 @@ def inventory(
     port: Annotated[
         list[str],
         typer.Option(
-            "--port", help=f"With --probe: {PORT_HELP}. Default: all ports that may have a board. Repeatable."
+            "--port",
+            metavar="PORT",
+            help=f"{PORT_HELP}. Repeatable. Only with --probe. Default: all ports that may have a board.",
         ),
     ] = [],  # noqa: B006 - how typer declares a list
     probing: Annotated[
@@ -31,7 +33,7 @@ def inventory(
 ) -> None:
     """List the boards in boards.local.toml, or query the boards on ports and record them there.
 
-    The names in that file can be used for --port of all commands and --target of pytest.
+    The names in that file can be used for --port of all commands and --bench-target of pytest.
     """
     if probing:
         _probe([boards.choose(each) for each in port] or ports.fitting() or [boards.choose(None)], as_json=as_json)

@@ -53,20 +53,23 @@ def measure(
     count: Annotated[int, typer.Option("-n", "--rounds", min=1, max=100_000, help="Number of first boots.")] = 100,
     target: Annotated[
         str,
-        typer.Option(help="unix: virtual boards; virtual: the same behind a serial line; or a board's port."),
+        typer.Option(
+            metavar="unix|virtual|PORT",
+            help="unix: virtual boards; virtual: the same behind a serial line; or a board's port.",
+        ),
     ] = "unix",
     seed: Annotated[int, typer.Option(help="Seed for the MACs of virtual boards.")] = 0,
-    timeout: Annotated[float, typer.Option(min=1, help="Seconds after which a round counts as failed.")] = 60.0,
-    plot: Annotated[
-        Path | None, typer.Option(help="Plot the phases to this file: .svg or .png.", show_default="none")
-    ] = None,
+    timeout: Annotated[
+        float, typer.Option(min=1, metavar="SECONDS", help="After this a round counts as failed.")
+    ] = 60.0,
+    plot: Annotated[Path | None, typer.Option(help="Plot the phases to this file: .svg or .png.")] = None,
     as_json: Json = False,
 ) -> None:
     """Measure first boots: from power-on to link, provisioned, and the first acknowledged telemetry.
 
     Each round uses a new virtual board, and a temporary server unless --data, --server or --url name another. A
     board on a port must be flashed and online: before each round, its credentials are wiped and its device is
-    deleted; its settings decide how it provisions. Exit code 1 if a round failed. See docs/measuring.md.
+    deleted; its settings decide how it provisions. Exit code 1 if a round failed.
     """
     if plot:
         from bench.load import plots  # noqa: PLC0415 - what draws takes a second to import

@@ -29,20 +29,20 @@ def monitor(
         bool, typer.Option("--json", help="Print every line as JSON, also those that are not events.")
     ] = False,
     reset: Annotated[bool, typer.Option("--reset", help="Reset the board first.")] = False,
-    until: Annotated[str, typer.Option(help="End after this event, e.g. connected.")] = "",
+    until: Annotated[str, typer.Option(metavar="EVENT", help="End after this event, e.g. connected.")] = "",
     timeout: Annotated[
-        float, typer.Option(min=0, help="End after this many seconds; with --until, as a failure. 0: never.")
+        float, typer.Option(min=0, metavar="SECONDS", help="End after this time; with --until, as a failure. 0: never.")
     ] = 0,
     names: Annotated[
         Path | None,
-        typer.Option(help="The names.json of the board's firmware, if that is not the one of this bench."),
+        typer.Option(help="The names.json of the board's firmware, if that is not the firmware of this bench."),
     ] = None,
     baud: Annotated[int, typer.Option(min=1, help="Baud rate of the board's console.")] = ports.BAUD,
 ) -> None:
     """Show a board's output, with events in words, until Ctrl-C or --until, across resets and unplugged cables.
 
-    Tracebacks have the names that the firmware's sources have. Typed lines go to the board. Without --until and
-    --timeout, the command ends two seconds after the end of its input.
+    Typed lines go to the board. Tracebacks show the names of the firmware's sources. Without --until and --timeout,
+    the command ends two seconds after the end of its input.
     """
     name = inventory.choose(port)
     known = tracebacks.read_names(names) if names else None

@@ -15,7 +15,7 @@ from bench.registry.names import random_text
 from bench.registry.provision_type import ProvisionType
 from bench.rest_client import ThingsBoard
 
-app = App(help="Device profiles: which devices may provision, and how.")
+app = App(help="Device profiles: which devices may provision, and how.", epilog="Example: bench profile show default")
 
 Secrets = Annotated[bool, typer.Option("--show-secrets", help="Show the provisioning secret.")]
 _CHAIN = ProvisionType.X509_CERTIFICATE_CHAIN
@@ -44,16 +44,20 @@ async def create(
     server: ThingsBoard,
     name: str,
     strategy: Annotated[
-        ProvisionType, typer.Option(help="The provisioning strategy.")
+        ProvisionType, typer.Option(help="Which devices it provisions.")
     ] = ProvisionType.ALLOW_CREATE_NEW_DEVICES,
     certificate: Annotated[
         Path | None, typer.Option(help=f"With {_CHAIN}: the CA certificate that signs the devices', PEM or DER.")
     ] = None,
     name_pattern: Annotated[
-        str, typer.Option(help=f"With {_CHAIN}: a pattern whose first group is the device's name in its common name.")
+        str,
+        typer.Option(
+            metavar="PATTERN",
+            help=f"With {_CHAIN}: a regular expression for the common name; its first group is the device's name.",
+        ),
     ] = "(.*)",
     allow_create: Annotated[
-        bool, typer.Option("--allow-create", help=f"With {_CHAIN}: create devices that do not exist.")
+        bool, typer.Option("--allow-create", help=f"With {_CHAIN}: make devices that are not there yet.")
     ] = False,
     as_json: Json = False,
 ) -> None:

@@ -16,13 +16,15 @@ async def rpc(
     server: ThingsBoard,
     name: str,
     method: str,
-    params: Annotated[str, typer.Argument(help="JSON, or text.")] = "{}",
+    params: Annotated[str, typer.Argument(help="The parameters: JSON, or text.")] = "{}",
     oneway: Annotated[bool, typer.Option("--oneway", help="Do not wait for an answer.")] = False,
-    timeout_s: Annotated[float, typer.Option("--timeout", min=5, help="Seconds to wait for the device.")] = 10,
+    timeout_s: Annotated[
+        float, typer.Option("--timeout", min=5, metavar="SECONDS", help="Longest wait for the device.")
+    ] = 10,
 ) -> None:
     """Call a method of an online device, and print its answer as JSON.
 
-    Exit code 1 if the device does not answer, or its answer has an `error`.
+    Exit code 1 if the device does not answer, or its answer has an "error".
     """
     value = _value(params)
     with progress.waiting(f"waiting for {name}", quiet=True):

@@ -17,11 +17,12 @@ _POLL_S = 1.0
 async def telemetry(
     server: ThingsBoard,
     name: str,
-    keys: Annotated[str, typer.Option(help="Only these keys: a,b,c.")] = "",
+    keys: Annotated[str, typer.Option(metavar="KEYS", help="Only these keys: a,b,c. Default: all.")] = "",
     last: Annotated[
-        float, typer.Option(min=0, help="All values of the last this many seconds, not only the latest.")
+        float,
+        typer.Option(min=0, metavar="SECONDS", help="Show all values of this time until now. 0: only the latest."),
     ] = 0,
-    limit: Annotated[int, typer.Option(min=1, help="With --last: at most this many values of a key.")] = 100,
+    limit: Annotated[int, typer.Option(min=1, help="With --last: the most values of a key.")] = 100,
     follow: Annotated[bool, typer.Option("--follow", help="Show new values as they arrive, until Ctrl-C.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
 ) -> None:

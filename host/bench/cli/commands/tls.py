@@ -12,13 +12,13 @@ from bench.cli.render.help import App
 from bench.cli.render.tables import DEFAULT_DATA, Data, Json
 from bench.server.tls import authority
 
-app = App(help="TLS: the server's certificate and its CA.")
+app = App(help="TLS: the server's certificate and its CA.", epilog="Example: bench tls show")
 
 
 @app.command(epilog="Example: bench tls show --out-dir certificates")
 def show(
     out_dir: Annotated[
-        Path | None, typer.Option(help="Write ca.pem and ca.der to this folder; MicroPython boards need ca.der.")
+        Path | None, typer.Option(metavar="FOLDER", help="Write ca.pem and ca.der to this folder; boards need ca.der.")
     ] = None,
     as_json: Json = False,
     data: Data = DEFAULT_DATA,

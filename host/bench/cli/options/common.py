@@ -15,6 +15,7 @@ G = TypeVar("G")
 PORT_HELP = (
     "The board's port: a device, rfc2217://HOST:PORT, socket://HOST:PORT, or the MAC of a chip with built-in USB"
 )
+BOARD_HELP = "The board's definition; bench boards lists them."
 
 
 class Before(StrEnum):
@@ -33,7 +34,7 @@ class After(StrEnum):
 
 
 Port = Annotated[str, typer.Option("--port", metavar="PORT", help=f"{PORT_HELP}. Not needed if only one port fits.")]
-BoardName = Annotated[str, typer.Option("--board", help="A board definition in boards/.")]
+BoardName = Annotated[str, typer.Option("--board", metavar="NAME", help=BOARD_HELP)]
 Baud = Annotated[int, typer.Option("--baud", min=0, help="Baud rate for esptool. 0: as in the definition.")]
 BeforeOption = Annotated[
     Before | None,

@@ -13,7 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 
 _WIDEST_CHOICE = 24  # characters of values that are shown beside an option; longer ones are in its text
 _HYPHEN = "\N{NON-BREAKING HYPHEN}"
-_NAMES = {int: "NUMBER", float: "NUMBER", str: "TEXT", Path: "PATH"}
+_NAMES = {int: "NUMBER", float: "NUMBER", str: "TEXT", Path: "FILE"}
 
 
 class _PlainHelp:
@@ -96,7 +96,8 @@ def _write_parameters(command: Any, ctx: typer.Context, formatter: Any) -> None:
         if each.param_type_name == "argument" and not each.help:
             continue  # the usage says it all
         row = (_label(each, kind, options), _text(each, kind, options))
-        rows["Arguments" if each.param_type_name == "argument" else "Options"].append(row)
+        section = "Arguments" if each.param_type_name == "argument" else "Options"
+        rows.setdefault(getattr(options, "rich_help_panel", None) or section, []).append(row)
     for title, found in rows.items():
         if found:
             with formatter.section(title):
@@ -120,7 +121,8 @@ def _declaration(parameter: inspect.Parameter | None) -> tuple[Any, Any]:
 def _label(parameter: Any, kind: Any, options: Any) -> str:
     if parameter.param_type_name == "argument":
         return str(getattr(options, "metavar", None) or parameter.name).upper()
-    names = " / ".join([", ".join(parameter.opts), *parameter.secondary_opts])
+    opts = sorted(parameter.opts, key=len)  # those of --help come in any order
+    names = " / ".join([", ".join(opts), *parameter.secondary_opts])
     value = getattr(options, "metavar", None) or _value(parameter, kind)
     return f"{names} {value}" if value else names
 
@@ -148,7 +150,7 @@ def _text(parameter: Any, kind: Any, options: Any) -> str:
         notes.append(f"default: {default}")
     least, most = (getattr(options, each, None) for each in ("min", "max"))
     if least is not None or most is not None:
-        notes.append(f"at least {least}" if most is None else f"{least} to {most}")
+        notes.append(f"at least {_number(least)}" if most is None else f"{_number(least)} to {_number(most)}")
     if parameter.required and parameter.param_type_name == "option":
         notes.append("required")
     return f"{text}  [{'; '.join(notes)}]" if notes else text
@@ -164,4 +166,9 @@ def _default(parameter: Any, options: Any) -> str:
         return str((parameter.opts if value else parameter.secondary_opts or [""])[0])
     if isinstance(value, Enum):
         return str(value.value)
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return _number(value)
+
+
+def _number(value: Any) -> str:
+    """Return a value, a whole number without a decimal point."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

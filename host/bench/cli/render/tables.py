@@ -18,7 +18,10 @@ from bench.text import printable, printable_lines
 console = Console(highlight=False, soft_wrap=True, emoji=False)  # a fingerprint may hold :CD:
 _errors = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
-Data = Annotated[Path, typer.Option(help="The data folder: registry, virtual boards.", envvar="BENCH_DATA")]
+Data = Annotated[
+    Path,
+    typer.Option(metavar="FOLDER", help="The data folder: the server's records, virtual boards.", envvar="BENCH_DATA"),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 DEFAULT_DATA = Path(".bench")
 _ANY_WIDTH = 1000
