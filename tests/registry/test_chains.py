@@ -1,20 +1,28 @@
 """Devices by their certificates: what a chain makes of a profile, branch by branch."""
 
 import asyncio
+import base64
+import warnings
+from pathlib import Path
 
+import certifi
 import pytest
+from cryptography import x509 as x509_library
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.contract.credentials import CredentialsType
 from bench.errors import Refused
-from bench.registry import audit, chains, devices, profiles
+from bench.registry import audit, chains, devices, profiles, public_authorities
 from bench.registry.audit import Origin
 from bench.registry.chains import Chain
-from bench.registry.credentials import access_token, mqtt_basic, sha3, x509
+from bench.registry.credentials import access_token, mqtt_basic, sha3, trim_certificate, x509
 from bench.registry.profiles import Strategy
 from bench.registry.provision_type import ProvisionType
 from bench.registry.provisioning import Status
+from tests.support.certificates import make
 from tests.support.servers import on_both_databases
 
 SUCCESS, FAILURE = Status.SUCCESS, Status.FAILURE
@@ -27,8 +35,8 @@ def pem(*texts):
     return "".join(f"-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n" for text in texts)
 
 
-def chain(*certificates, name="DeviceA.company.com"):
-    return Chain(certificates=certificates, common_name=name)
+def chain(*certificates, name="DeviceA.company.com", **fields):
+    return Chain(certificates=certificates, common_name=name, **fields)
 
 
 async def new_profile(registry, *, name="mine", certificates=("ROOT",), pattern=r"(.*)\.company.com", allow=True):
@@ -177,6 +185,79 @@ def test_device_of_the_same_profile_gets_the_new_leaf(run, allow):
         assert await trail(registry) == [("provision", "DeviceA", "SUCCESS")] * 3
 
     run(scenario)
+
+
+@on_both_databases
+def test_leaf_out_of_date_makes_a_device_and_replaces_none(run):
+    async def scenario(registry):
+        await new_profile(registry)
+        await add(registry, "DeviceA", "mine", x509("OLD"))
+        outcome = await show(registry, "NEW", "ROOT", is_current=False)
+        assert outcome == chains.ChainOutcome(FAILURE, "DeviceA")
+        assert (await registry.device("DeviceA")).credentials == x509("OLD")
+        assert (await show(registry, "OLD", "ROOT", is_current=False)).status is None
+        outcome = await show(registry, "OTHER", "ROOT", name="DeviceB.company.com", is_current=False)
+        assert outcome == chains.ChainOutcome(SUCCESS, "DeviceB")
+        assert await trail(registry) == [("provision", "DeviceA", "FAILURE"), ("provision", "DeviceB", "SUCCESS")]
+
+    run(scenario)
+
+
+# The profile's certificate.
+
+
+class WithoutPrivateKey:
+    """The public half of a key that somebody else has."""
+
+    def __init__(self, public):
+        self.public_key = lambda: public
+
+
+def public_roots():
+    with warnings.catch_warnings(action="ignore"):  # some are older than the standard
+        return x509_library.load_pem_x509_certificates(Path(certifi.where()).read_bytes())
+
+
+@on_both_databases
+def test_root_of_a_public_authority_is_refused(run):
+    root = public_roots()[0].public_bytes(serialization.Encoding.PEM).decode()
+    bare = trim_certificate(root)
+
+    async def scenario(registry):
+        for text in (root, bare, f"{pem('OWN')}{root}"):
+            strategy = Strategy(type=CHAIN, secret=text, certificate_pattern="(.*)", allow_create=True)
+            with pytest.raises(Refused, match="cannot be well known root CA"):
+                await registry.write(profiles.create, "public", strategy)
+        profile = await new_profile(registry)
+
+        def change(session):
+            strategy = Strategy(type=CHAIN, secret=root)
+            profiles.configure(session, profiles.get(session, profile.id), strategy)
+
+        with pytest.raises(Refused, match="cannot be well known root CA"):
+            await registry.write(change)
+        assert (await registry.profile("mine")).provision_key == sha3("ROOT")
+
+    run(scenario)
+
+
+def test_every_public_root_is_known_and_so_is_its_key_in_another_certificate():
+    roots = public_roots()
+    assert len(roots) > 50
+    for root in roots:
+        assert public_authorities.is_public_root(
+            base64.b64encode(root.public_bytes(serialization.Encoding.DER)).decode()
+        )
+    key = next(root for root in roots if isinstance(root.public_key(), ec.EllipticCurvePublicKey)).public_key()
+    signer = make("another name")
+    again = make("issued again", signer=signer, key=WithoutPrivateKey(key), ca=True)
+    assert public_authorities.is_public_root(base64.b64encode(again.der).decode())
+    assert not public_authorities.is_public_root(base64.b64encode(signer.der).decode())
+
+
+@pytest.mark.parametrize("text", ["", "ROOT", "testHash", "AAAA", "é", "MIIB"])
+def test_text_that_is_no_certificate_is_no_public_root(text):
+    assert not public_authorities.is_public_root(text)
 
 
 @on_both_databases

@@ -1,5 +1,6 @@
 """Certificates for tests: any subject, dates and signer, right or wrong."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -48,10 +49,15 @@ def make(
     begin=NOW - DAY,
     end=NOW + DAY,
     ca=False,
+    path_length=None,
     named: x509.Name | None = None,
     alternative=None,
+    more: Sequence[tuple[x509.ExtensionType, bool]] = (),
 ) -> Made:
-    """Make a certificate with `issuer` as its issuer, signed by `signer` (the issuer); self-signed without both."""
+    """Make a certificate with `issuer` as its issuer, signed by `signer` (the issuer); self-signed without both.
+
+    `ca` None leaves the basic constraints out; `more` are extensions, each with whether it is critical.
+    """
     key = key or ec.generate_private_key(ec.SECP256R1())
     named = subject(name) if named is None else named
     signer = signer or issuer
@@ -63,13 +69,23 @@ def make(
         .serial_number(x509.random_serial_number())
         .not_valid_before(begin)
         .not_valid_after(end)
-        .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
     )
+    if ca is not None:
+        builder = builder.add_extension(x509.BasicConstraints(ca=ca, path_length=path_length), critical=True)
+    for extension, critical in more:
+        builder = builder.add_extension(extension, critical=critical)
     if alternative:
         builder = builder.add_extension(x509.SubjectAlternativeName(alternative), critical=False)
     signing = signer.key if signer else key
     digest = None if isinstance(signing, ed25519.Ed25519PrivateKey) else hashes.SHA256()
     return Made(builder.sign(signing, digest), key)
+
+
+def usage(*wanted: str) -> x509.KeyUsage:
+    """Return a key usage with only these."""
+    every = ("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement")
+    every += ("key_cert_sign", "crl_sign", "encipher_only", "decipher_only")
+    return x509.KeyUsage(**{each: each in wanted for each in every})
 
 
 def line(length: int) -> list[Made]:

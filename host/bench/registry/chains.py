@@ -1,7 +1,7 @@
 """Devices by their certificates: profiles of the strategy X509_CERTIFICATE_CHAIN.
 
-Whoever shows a chain proved that each certificate in it is signed by the next one. If one of them is a profile's, the
-first one, the leaf, becomes the credentials of the device that its common name names.
+Each certificate of a chain vouches for the first one, the leaf, if it is trusted itself (RFC 5280, section 6). If one
+of them is a profile's, the leaf becomes the credentials of the device that its common name names.
 """
 
 import re
@@ -27,11 +27,15 @@ _LONGEST_NAME = 1024
 
 @dataclass(frozen=True, kw_only=True)
 class Chain:
-    """A TLS client's certificates as `trim_certificate` leaves them, the leaf first."""
+    """A TLS client's certificates as `trim_certificate` leaves them: the leaf, and those that may vouch for it."""
 
     certificates: tuple[str, ...]
     common_name: str | None
     """The leaf's common name, None if it has none."""
+    is_current: bool = True
+    """True within the leaf's dates. One that is out of date may make a device, but takes over none."""
+    flaw: str = ""
+    """The reason why what else was shown is left out."""
 
 
 @dataclass(frozen=True)
@@ -81,27 +85,34 @@ def _provision(secret_box: SecretBox, connection: Connection, profile: Any, chai
     name = name_in(chain.common_name, profile.certificate_pattern)
     if name is None:
         return ChainOutcome(Status.FAILURE)
-    leaf = credentials.x509(chain.certificates[0])
     device = connection.execute(
-        select(Device.id, Device.profile_id, Credentials.type, Credentials.lookup)
+        select(Device.id, Device.name, Device.profile_id, Credentials.type, Credentials.lookup)
         .join(Credentials, Credentials.device_id == Device.id)
         .where(Device.name == name)
     ).first()
     if device is not None and device.profile_id == profile.id:
-        if device.type != CredentialsType.X509_CERTIFICATE:
-            return ChainOutcome(Status.SUCCESS, name)  # left as it is: its login will fail
-        row = credentials.row(secret_box, leaf)
-        if device.lookup == row["lookup"]:
-            return _UNKNOWN  # another process was faster with this very leaf, and may have let it in
-        connection.execute(update(Credentials).where(Credentials.device_id == device.id).values(row))
-        return ChainOutcome(Status.SUCCESS, name, device.id)
+        return _renew(secret_box, connection, device, chain)
     if device is not None or not profile.allow_create or not names.is_valid(name):
         return ChainOutcome(Status.FAILURE, name)
+    leaf = credentials.x509(chain.certificates[0])
     new, row = provisioning.new_device_rows(secret_box, name=name, profile_id=profile.id, own=leaf)
     connection.execute(insert(Device), [new])
     connection.execute(insert(Credentials), [row])
     connection.execute(insert(Attribute), [provisioning.provisioned_row(new["id"])])
     return ChainOutcome(Status.SUCCESS, name)
+
+
+def _renew(secret_box: SecretBox, connection: Connection, device: Any, chain: Chain) -> ChainOutcome:
+    """Give a device a new leaf in the place of its old one."""
+    if device.type != CredentialsType.X509_CERTIFICATE:
+        return ChainOutcome(Status.SUCCESS, device.name)  # left as it is: its login will fail
+    row = credentials.row(secret_box, credentials.x509(chain.certificates[0]))
+    if device.lookup == row["lookup"]:
+        return _UNKNOWN  # another process was faster with this very leaf, and may have let it in
+    if not chain.is_current:  # it could not log in, and nobody else could any more
+        return ChainOutcome(Status.FAILURE, device.name)
+    connection.execute(update(Credentials).where(Credentials.device_id == device.id).values(row))
+    return ChainOutcome(Status.SUCCESS, device.name, device.id)
 
 
 def name_in(common_name: str | None, pattern: str | None) -> str | None:

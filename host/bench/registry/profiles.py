@@ -15,6 +15,7 @@ from bench.registry.encryption import SecretBox
 from bench.registry.model import Device, Profile
 from bench.registry.pages import PageQuery
 from bench.registry.provision_type import ProvisionType
+from bench.registry.public_authorities import is_public_root
 
 DEFAULT = "default"
 SORTS = {
@@ -91,11 +92,14 @@ def _check_pattern(pattern: str | None) -> None:
 def certificates(pem: str) -> tuple[str, str]:
     """Return what is stored of a chain profile's certificates, and its provisioning key: the digest of the first one.
 
-    One is stored as its bare text, several with headers. Raises Refused if there is none.
+    One is stored as its bare text, several with headers. Raises Refused if there is none, or if one is the root of a
+    public authority.
     """
     texts = _split(pem)
     if not texts:
         raise Refused("Device profile certificate should be specified, as PEM!")
+    if any(map(is_public_root, texts)):
+        raise Refused("Device profile certificate cannot be well known root CA!")
     stored = texts[0] if len(texts) == 1 else "\n".join(f"{_BEGIN}\n{text}\n{_END}" for text in texts)
     return stored, sha3(texts[0])
 

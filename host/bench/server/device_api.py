@@ -126,6 +126,8 @@ class DeviceApi:
     async def provision_chain(self, chain: Chain, source: Origin) -> None:
         """Make or renew the device that a TLS client's certificates are for, if a profile has them."""
         source = self.refusals.reserve(source)
+        if chain.flaw:
+            self.log("chain_invalid", source, why=chain.flaw)
         outcome = await self.registry.provision_chain(chain, source)
         await self.refusals.settle(source, refused=outcome.status not in (None, Status.SUCCESS))
         if outcome.status is None:

@@ -11,7 +11,7 @@ from bench.registry.chains import Chain
 from bench.registry.provision_type import ProvisionType
 from bench.server.limits import Rules
 from bench.server.tls import chain
-from tests.support.certificates import DAY, NOW, make, write
+from tests.support.certificates import DAY, NOW, make, usage, write
 from tests.support.mqtt_packets import (
     DISCONNECT,
     NOT_FOUND,
@@ -205,6 +205,67 @@ def test_certificate_out_of_date_makes_a_device_that_cannot_log_in(server, v, se
         client.expect_closed()
     assert server.device_names() == ["board"]
     assert len(server.events("login_refused")) == 1
+
+
+NO_AUTHORITY = {
+    "another device": {"ca": False},
+    "another device, out of date": {"begin": NOW - 2 * DAY, "end": NOW - DAY},
+    "no basic constraints": {"ca": None},
+    "an authority out of date": {"ca": True, "begin": NOW - 2 * DAY, "end": NOW - DAY},
+    "an authority that is not valid yet": {"ca": True, "begin": NOW + DAY, "end": NOW + 2 * DAY},
+    "an authority for other things": {"ca": True, "more": [(usage("digital_signature"), True)]},
+}
+
+
+@pytest.mark.parametrize("flaw", NO_AUTHORITY.values(), ids=NO_AUTHORITY)
+@pytest.mark.parametrize("with_client_ca", [False, True])
+def test_leaf_signed_by_what_is_no_authority_becomes_no_device(start_server, tmp_path, v, root, flaw, with_client_ca):
+    """Whoever holds one certificate of a profile's CA must not become any device that it names."""
+    options = {"tls_client_ca": write(tmp_path, "client-ca", root)[0]} if with_client_ca else {}
+    server = start_server(**options)
+    chain_profile(server, root)
+    secure, real, stray = over_tls(server, tmp_path), leaf(root), make("intranet.example", issuer=root, **flaw)
+    forged, new = make("board.example", issuer=stray), make("new.example", issuer=stray)
+    with secure(real, root) as client:
+        client.send(v.connect())
+        client.expect(v.accepted())
+        for shown in (forged, new):
+            with contextlib.suppress(OSError), secure(shown, stray, root) as other:
+                other.send(v.connect())
+                if not with_client_ca:
+                    other.expect(v.refused(*REFUSED))
+                other.expect_closed()
+        expect_open(client)
+    with secure(real, root) as client:
+        client.send(v.connect())
+        client.expect(v.accepted())
+    assert server.device_names() == ["board"]
+    if not with_client_ca:
+        assert server.wait_for("chain_invalid")["why"]
+
+
+@pytest.mark.parametrize(("begin", "end"), [(NOW - 2 * DAY, NOW - DAY), (NOW + DAY, NOW + 2 * DAY)])
+def test_certificate_out_of_date_takes_over_no_device(server, v, secure, root, begin, end):
+    chain_profile(server, root)
+    with secure(leaf(root), root) as client:
+        client.send(v.connect())
+        client.expect(v.accepted())
+        with secure(leaf(root, begin=begin, end=end), root) as other:
+            other.send(v.connect())
+            other.expect(v.refused(*REFUSED))
+        assert server.wait_for("chain", status="FAILURE")["device"] == "board"
+        expect_open(client)
+
+
+def test_chain_goes_up_to_the_profile_s_authority_whatever_is_above_it(server, v, secure, root):
+    old = make("old", ca=True, begin=NOW - 2 * DAY, end=NOW - DAY)
+    own = make("own", issuer=old, ca=True)
+    between = make("between", issuer=own, ca=True)
+    chain_profile(server, own)
+    with secure(leaf(between), between, own, old) as client:
+        client.send(v.connect())
+        client.expect(v.accepted())
+    assert server.device_names() == ["board"]
 
 
 def test_client_with_a_certificate_can_request_other_credentials(server, v, secure, root):

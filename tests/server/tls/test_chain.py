@@ -1,6 +1,7 @@
 """The contents of certificates: signatures along a chain, names, dates, and the key of a chain profile."""
 
 import base64
+import subprocess
 from datetime import timedelta
 
 import pytest
@@ -16,7 +17,7 @@ from bench.registry import chains, profiles
 from bench.registry.credentials import sha3, trim_certificate
 from bench.registry.credentials import x509 as x509_credentials
 from bench.server.tls import chain
-from tests.support.certificates import DAY, NOW, line, make, subject
+from tests.support.certificates import DAY, NOW, Made, line, make, subject, usage, write
 
 ROOT = make("root", ca=True)
 LEAF = make("leaf", issuer=ROOT)
@@ -95,6 +96,170 @@ def test_rsa_pss_signature():
 def test_key_that_cannot_sign_is_no_issuer():
     agreement = builder("agreement", x25519.X25519PrivateKey.generate().public_key()).sign(ROOT.key, hashes.SHA256())
     assert not chain.is_signed([LEAF.certificate, agreement])
+
+
+# Which of those above may vouch for the leaf.
+
+
+def vouched(*made):
+    """The number of certificates that are left of a chain, the leaf among them."""
+    found = chain.presented([each.der for each in made], NOW)
+    texts = [chain.certificate_text(each.der) for each in made]
+    assert list(found.certificates) == texts[: len(found.certificates)]
+    assert bool(found.flaw) == (len(found.certificates) < len(made))
+    return len(found.certificates)
+
+
+@pytest.mark.parametrize("length", range(1, 11))
+def test_path_of_authorities_is_kept_whole(length):
+    assert vouched(*line(length)) == length
+
+
+OLD = {"begin": NOW - 9 * DAY, "end": NOW - 8 * DAY}
+YOUNG = {"begin": NOW + DAY, "end": NOW + 2 * DAY}
+CA = usage("key_cert_sign", "crl_sign")
+CRITICAL = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.4.1.99999.1"), b"\x05\x00")
+NO_AUTHORITY = {
+    "another device": {"ca": False},
+    "another device, out of date": {"ca": False, **OLD},
+    "no basic constraints": {"ca": None},
+    "no basic constraints, but a key usage": {"ca": None, "more": [(CA, True)]},
+    "another device that may sign certificates": {"ca": False, "more": [(CA, True)]},
+    "key usage without signing certificates": {"ca": True, "more": [(usage("digital_signature", "crl_sign"), True)]},
+    "expired": {"ca": True, **OLD},
+    "not yet valid": {"ca": True, **YOUNG},
+    "unknown critical extension": {"ca": True, "more": [(CRITICAL, True)]},
+    "names that it must not sign": {
+        "ca": True,
+        "more": [(x509.NameConstraints(None, [x509.DirectoryName(subject("leaf"))]), True)],
+    },
+    "names other than those it may sign": {
+        "ca": True,
+        "more": [(x509.NameConstraints([x509.DirectoryName(subject("other"))], None), True)],
+    },
+}
+
+
+@pytest.mark.parametrize("flaw", NO_AUTHORITY.values(), ids=NO_AUTHORITY)
+def test_certificate_that_is_no_authority_vouches_for_nobody(flaw):
+    between = make("between", issuer=ROOT, **flaw)
+    leaf = make("leaf", issuer=between)
+    assert chain.is_signed([each.certificate for each in (leaf, between, ROOT)])
+    # one whose key usage says so may be trusted itself, but nobody's trust goes through it
+    assert vouched(leaf, between, ROOT) == (2 if flaw == NO_AUTHORITY["no basic constraints, but a key usage"] else 1)
+
+
+@pytest.mark.parametrize("flaw", NO_AUTHORITY.values(), ids=NO_AUTHORITY)
+def test_certificate_that_is_no_authority_ends_a_path_further_up(flaw):
+    top = make("top", ca=True)
+    between = make("between", issuer=top, **flaw)
+    lower = make("lower", issuer=between, ca=True)
+    assert vouched(make("leaf", issuer=lower), lower, between, top) <= 3
+    assert vouched(make("leaf", issuer=lower), lower) == 2
+
+
+@pytest.mark.parametrize(("path_length", "kept"), [(0, 3), (1, 3), (2, 4), (None, 4)])
+def test_path_length_ends_a_path(path_length, kept):
+    top = make("top", ca=True, path_length=path_length)
+    upper = make("upper", issuer=top, ca=True)
+    lower = make("lower", issuer=upper, ca=True)
+    assert vouched(make("leaf", issuer=lower), lower, upper, top) == kept
+
+
+def test_authority_named_otherwise_than_by_its_issuer_vouches_for_nobody():
+    stray = make("stray", signer=ROOT)  # names itself as its issuer
+    assert chain.is_signed([stray.certificate, ROOT.certificate])
+    assert vouched(stray, ROOT) == 1
+
+
+def openssl(folder, *arguments):
+    subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True, timeout=60)
+
+
+@pytest.mark.parametrize("digest", ["sha1", "md5"])
+@pytest.mark.parametrize("at", ["leaf", "between"])
+def test_signature_with_a_weak_digest_ends_a_path(tmp_path, digest, at):
+    """The library makes none of these: OpenSSL does, for the same names and keys."""
+    top = make("top", ca=True, key=RSA)
+    between = make("between", issuer=top, key=RSA, ca=True)
+    leaf = make("leaf", issuer=between)
+    made, issuer = (leaf, between) if at == "leaf" else (between, top)
+    write(tmp_path, "old", made)
+    write(tmp_path, "issuer", issuer)
+    (tmp_path / "new.ext").write_text(f"basicConstraints = critical, CA:{'FALSE' if at == 'leaf' else 'TRUE'}")
+    openssl(tmp_path, "req", "-new", "-key", "old.key", "-subj", f"/CN={at}", "-out", "new.csr")
+    issuing = ["-CA", "issuer.pem", "-CAkey", "issuer.key", "-CAcreateserial", f"-{digest}", "-extfile", "new.ext"]
+    openssl(tmp_path, "x509", "-req", "-in", "new.csr", *issuing, "-days", "1", "-out", "new.pem")
+    weak = Made(x509.load_pem_x509_certificate((tmp_path / "new.pem").read_bytes()), made.key)
+    moment = weak.certificate.not_valid_before_utc
+    path = [weak if each is made else each for each in (leaf, between, top)]
+    found = chain.presented([each.der for each in path], moment)
+    assert (len(found.certificates), found.flaw) == (1 if at == "leaf" else 2, "a signature with a weak digest")
+
+
+@pytest.mark.parametrize("dates", [OLD, YOUNG], ids=["old", "young"])
+def test_dates_of_the_leaf_itself_are_told_and_end_nothing(dates):
+    leaf = make("leaf", issuer=ROOT, **dates)
+    found = chain.presented([leaf.der, ROOT.der], NOW)
+    assert (len(found.certificates), found.is_current, found.common_name) == (2, False, "leaf")
+    assert chain.presented([LEAF.der, ROOT.der], NOW).is_current
+
+
+@pytest.mark.parametrize("dates", [OLD, YOUNG], ids=["old", "young"])
+def test_authority_out_of_date_vouches_for_nobody(dates):
+    old = make("old", ca=True, **dates)
+    assert vouched(make("leaf", issuer=old), old) == 1
+
+
+def test_leaf_that_signed_itself_is_vouched_for_by_nobody_else():
+    alone = make("leaf")
+    assert vouched(alone) == 1
+    assert not chain.is_signed([alone.certificate, ROOT.certificate])
+
+
+@pytest.mark.parametrize("key", [RSA, ec.generate_private_key(ec.SECP521R1()), ed25519.Ed25519PrivateKey.generate()])
+def test_paths_with_other_kinds_of_keys_are_valid(key):
+    top = make("top", ca=True, key=key)
+    assert vouched(make("leaf", issuer=top, ca=None), top) == 2
+
+
+def test_certificates_as_openssl_makes_them_by_default_are_valid(tmp_path):
+    """A CA and a leaf of the commands that most people know; the leaf may be of version 1."""
+
+    new = ["-newkey", "rsa:2048", "-nodes"]
+    openssl(tmp_path, "req", "-x509", *new, "-keyout", "ca.key", "-out", "ca.pem", "-days", "9", "-subj", "/CN=factory")
+    openssl(tmp_path, "req", *new, "-keyout", "leaf.key", "-out", "leaf.csr", "-subj", "/CN=leaf")
+    openssl(
+        tmp_path,
+        "x509",
+        "-req",
+        "-in",
+        "leaf.csr",
+        "-CA",
+        "ca.pem",
+        "-CAkey",
+        "ca.key",
+        "-days",
+        "9",
+        "-out",
+        "leaf.pem",
+    )
+    loaded = [x509.load_pem_x509_certificate((tmp_path / name).read_bytes()) for name in ("leaf.pem", "ca.pem")]
+    chain.check_path(loaded, loaded[0].not_valid_before_utc)
+
+
+def test_bits_flipped_in_an_authority_make_it_none():
+    between = make("between", issuer=ROOT, ca=True)
+    leaf = make("leaf", issuer=between)
+    for at in range(0, len(between.der) * 8, 5):
+        raw = bytearray(between.der)
+        raw[at // 8] ^= 1 << at % 8
+        try:
+            with chain.quiet():
+                x509.load_der_x509_certificate(bytes(raw))
+        except (ValueError, x509.InvalidVersion):
+            continue
+        assert len(chain.presented([leaf.der, bytes(raw), ROOT.der], NOW).certificates) < 3
 
 
 def builder(name, public):

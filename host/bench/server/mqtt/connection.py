@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections import deque
+from datetime import UTC, datetime
 from typing import Protocol
 
 from bench.mqtt import codec
@@ -123,8 +124,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
             shown = tls.peer_chain()
         self._session = LoginHandler(self, self._owner.api, shown[0] if shown else None)
         if shown:
-            texts = tuple(map(chain.certificate_text, shown))
-            self._enqueue(Chain(certificates=texts, common_name=chain.common_name(shown[0])))
+            self._enqueue(chain.presented(shown, datetime.now(UTC)))
 
     def get_buffer(self, _hint: int) -> memoryview:
         return self._owner.buffer
