@@ -5,6 +5,7 @@ Never SUCCESS without a device on the disk. Once against a real `bench serve`, o
 
 import json
 import sqlite3
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 
@@ -41,8 +42,8 @@ class FaultyServer:
         routes = [(ports["mqtt"], Protocol.MQTT), (ports["http"], Protocol.HTTP), (ports["coap"], Protocol.COAP)]
         self.network = stack.enter_context(Network(Route(to_port=port, protocol=spoken) for port, spoken in routes))
         self.ports = {name: self.network.ports[ports[name]] for name in ("mqtt", "http", "coap")}
-        ((key, sealed),) = self.sql("SELECT provision_key, sealed_secret FROM profile")
-        self._key, self._secret = key, SecretBox.from_folder(data).decrypt(sealed)
+        ((row, key, sealed),) = self.sql("SELECT id, provision_key, sealed_secret FROM profile")
+        self._key, self._secret = key, SecretBox.from_folder(data).decrypt(sealed, "profile", uuid.UUID(str(row)))
         self._requested = 0
 
     def sql(self, statement):

@@ -1,22 +1,30 @@
 """Secrets at rest: what the database and its files do not tell, and the key that they need."""
 
 import asyncio
+import base64
+import hashlib
 import json
+import multiprocessing
 import os
 import stat
 import subprocess
 import sys
+import time
+import uuid
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import text
+from sqlalchemy import select, text, update
 
 from bench.errors import BenchError
-from bench.registry import claims
+from bench.registry import claims, customers, devices, passwords, profiles, users
+from bench.registry.credentials import MqttLogin, access_token, mqtt_basic, x509
 from bench.registry.encryption import SecretBox, WrongKey
 from bench.registry.files import DATABASE_FILE, KEY_FILE
+from bench.registry.model import Credentials, Device, Profile, User
 from bench.registry.provision_type import ProvisionType
+from bench.registry.provisioning import ProvisionRequest, Status
 from bench.registry.registry import Registry
 from tests.support.at_rest import everything, holding, is_intact, on_database
 from tests.support.mqtt_packets import PROVISION_RESPONSE, connack, connect, puback, request, subscribe
@@ -226,7 +234,201 @@ def test_registries_on_one_postgresql_need_one_key(tmp_path, cluster):
     )
 
 
+# Rows of one's own making: somebody who can write to the database, and does not have the key.
+
+
+async def two_of_each(registry):
+    """Two profiles, and two devices of each kind, one of them a victim's."""
+    for name in ("mine", "victim"):
+        secret = f"secret-of-{name}"
+        await registry.create_profile(name, ProvisionType.ALLOW_CREATE_NEW_DEVICES, key=f"key-of-{name}", secret=secret)
+        for kind, own in (
+            ("token", access_token(f"token-of-{name}")),
+            ("basic", mqtt_basic(None, f"user-of-{name}", f"password-of-{name}")),
+            ("certificate", x509(f"certificate-of-{name}")),
+        ):
+            await registry.write(
+                lambda session, device=f"{name}-{kind}", own=own: devices.create(
+                    session, device, profiles.by_name(session, "mine"), own=own
+                )
+            )
+
+
+LOGINS = {
+    "token": lambda registry, name: registry.token_login(f"token-of-{name}"),
+    "token over MQTT": lambda registry, name: registry.login(MqttLogin(username=f"token-of-{name}")),
+    "basic": lambda registry, name: registry.login(
+        MqttLogin(username=f"user-of-{name}", password=f"password-of-{name}")
+    ),
+    "certificate": lambda registry, name: registry.certificate_login(f"certificate-of-{name}"),
+}
+COLUMNS = ("type", "lookup", "parts", "proof", "sealed")
+
+
+@on_both_databases
+@pytest.mark.parametrize("columns", [COLUMNS, ("lookup",), ("lookup", "proof"), ("lookup", "proof", "type", "parts")])
+@pytest.mark.parametrize("how", LOGINS)
+def test_login_of_one_device_moved_to_another_s_row_logs_nobody_in(tmp_path, database, how, columns):
+    kind = how.partition(" ")[0]
+    run(tmp_path, database, two_of_each)
+
+    def move(connection):
+        found = {
+            name: connection.execute(
+                select(Credentials.__table__).join(Device).where(Device.name == f"{name}-{kind}")
+            ).one()
+            for name in ("mine", "victim")
+        }
+        table = Credentials.__table__
+        connection.execute(table.delete().where(table.c.device_id == found["mine"].device_id))
+        values = {column: getattr(found["mine"], column) for column in columns}
+        connection.execute(table.update().where(table.c.device_id == found["victim"].device_id).values(values))
+
+    async def logged_in(registry):
+        return [found.name if (found := await LOGINS[how](registry, name)) else None for name in ("mine", "victim")]
+
+    assert run(tmp_path, database, logged_in) == [f"mine-{kind}", f"victim-{kind}"]
+    on_database(tmp_path, database, move)
+    assert run(tmp_path, database, logged_in) == [None, None]
+
+
+@on_both_databases
+def test_sealed_credentials_moved_to_another_row_are_not_opened(tmp_path, database):
+    run(tmp_path, database, two_of_each)
+
+    def move(connection):
+        for kind in ("token", "basic", "certificate"):
+            theirs = select(Credentials.sealed).join(Device).where(Device.name == f"victim-{kind}")
+            mine = select(Device.id).where(Device.name == f"mine-{kind}").scalar_subquery()
+            statement = (
+                update(Credentials).where(Credentials.device_id == mine).execution_options(synchronize_session=False)
+            )
+            connection.execute(statement.values(sealed=connection.scalar(theirs)))
+
+    async def read(registry):
+        for kind in ("token", "basic", "certificate"):
+            assert (await registry.device(f"victim-{kind}")).credentials
+            with pytest.raises(WrongKey):
+                await registry.device(f"mine-{kind}")
+
+    on_database(tmp_path, database, move)
+    run(tmp_path, database, read)
+
+
+@on_both_databases
+def test_profile_with_another_one_s_secret_provisions_nobody_and_leaves_the_others_alone(tmp_path, database):
+    run(tmp_path, database, two_of_each)
+
+    def move(connection):
+        theirs = connection.scalar(select(Profile.sealed_secret).where(Profile.name == "victim"))
+        connection.execute(update(Profile).where(Profile.name == "mine").values(sealed_secret=theirs))
+
+    async def provision(registry):
+        with pytest.raises(WrongKey):
+            await registry.profile("mine")
+        requests = [
+            ProvisionRequest(key=f"key-of-{key}", secret=f"secret-of-{secret}", device_name=f"{key}-{secret}")
+            for key in ("mine", "victim")
+            for secret in ("mine", "victim")
+        ]
+        outcomes = await asyncio.gather(*map(registry.provision, requests))  # in one batch
+        assert [each.status for each in outcomes] == [*[Status.NOT_FOUND] * 3, Status.SUCCESS]
+
+    on_database(tmp_path, database, move)
+    run(tmp_path, database, provision)
+
+
+async def users_of_each(registry):
+    def create(session):
+        customer = customers.save(session, "a customer")
+        users.create(session, "operator@example.org", None, password_hash=passwords.hashed("summer2026"))
+        users.create(session, "user@example.org", customer, password_hash=passwords.hashed("autumn2026"))
+
+    await registry.write(create)
+
+
+async def is_in(registry, email, password):
+    user = await registry.read(users.by_email, email)
+    return passwords.is_correct(registry.secret_box, user, password)
+
+
+@on_both_databases
+def test_password_cannot_be_guessed_or_set_with_the_database_alone(tmp_path, database):
+    run(tmp_path, database, users_of_each)
+
+    def read(connection):
+        return connection.execute(select(User.__table__)).all()
+
+    for row in on_database(tmp_path, database, read):
+        right = "summer2026" if row.customer_id is None else "autumn2026"
+        scheme, n, r, p, salt, kept = row.password_hash.split("$")
+        derived = hashlib.scrypt(
+            right.encode(), salt=base64.b64decode(salt), n=int(n), r=int(r), p=int(p), maxmem=1 << 26
+        )
+        assert scheme == "scrypt"
+        assert kept not in (derived.hex(), base64.b64encode(derived).decode())
+        user = User(id=row.id, customer_id=row.customer_id, password_hash=row.password_hash)
+        assert not passwords.is_correct(SecretBox(bytes(32)), user, right)
+
+    def write(connection):
+        rows = {row.email: row for row in connection.execute(select(User.__table__)).all()}
+        operator, user = rows["operator@example.org"], rows["user@example.org"]
+        table = User.__table__
+        for email, stored in (("own@x.org", passwords.hashed("evilevil")), ("copy@x.org", operator.password_hash)):
+            values = {"id": uuid.uuid4(), "email": email, "password_hash": stored, "created_ms": 1}
+            connection.execute(table.insert().values(values))
+        connection.execute(table.update().where(table.c.id == user.id).values(customer_id=None))  # an operator now?
+
+    async def logins(registry):
+        assert await is_in(registry, "operator@example.org", "summer2026")
+        assert not await is_in(registry, "operator@example.org", "autumn2026")
+        assert not await is_in(registry, "own@x.org", "evilevil")
+        assert not await is_in(registry, "copy@x.org", "summer2026")
+        assert not await is_in(registry, "user@example.org", "autumn2026")
+        assert not await is_in(registry, "nobody@example.org", "summer2026")
+
+    on_database(tmp_path, database, write)
+    run(tmp_path, database, logins)
+
+
+@pytest.mark.parametrize("harm", ["", "scrypt$16$8$1$AAAA$", "plain$16$8$1$AAAA$AAAA"])
+def test_password_of_an_account_without_one_or_with_nonsense_is_no_password(harm):
+    user = User(id=uuid.uuid4(), customer_id=None, password_hash=harm)
+    assert not passwords.is_correct(SECRET_BOX, user, "")
+
+
 # The secret_box.
+
+
+@given(st.text(), st.lists(st.text(), min_size=1, max_size=3), st.lists(st.text(), max_size=3))
+def test_seal_of_one_row_is_refused_in_any_other(secret, row, other):
+    assert SECRET_BOX.decrypt(SECRET_BOX.encrypt(secret, *row), *row) == secret
+    if row != other:
+        with pytest.raises(WrongKey):
+            SECRET_BOX.decrypt(SECRET_BOX.encrypt(secret, *row), *other)
+        with pytest.raises(WrongKey):
+            SECRET_BOX.decrypt(SECRET_BOX.encrypt(secret, *other), *row)
+
+
+@pytest.mark.parametrize("clock", ["time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns"])
+def test_nonces_are_random_and_do_not_come_from_a_clock(monkeypatch, clock):
+    """One that comes twice gives away both texts and the key of all tags."""
+    monkeypatch.setattr(time, clock, lambda: 1_800_000_000)
+    nonces = [SECRET_BOX.encrypt("x")[:12] for _ in range(2_000)]
+    assert len(set(nonces)) == len(nonces)
+    for at in range(12):  # a counter, or a clock that stands nearly still, has bytes that change seldom
+        assert len({nonce[at] for nonce in nonces}) > 200
+
+
+def test_processes_have_nonces_of_their_own():
+    """Two that were forked off one have the same state of any generator that is theirs."""
+    with multiprocessing.get_context("fork").Pool(4) as pool:
+        nonces = pool.map(_nonce, range(400), chunksize=1)
+    assert len(set(nonces)) == 400
+
+
+def _nonce(_):
+    return SECRET_BOX.encrypt("x")[:12]
 
 
 @given(st.text())

@@ -19,9 +19,10 @@ from sqlalchemy import MetaData, func, insert, inspect, select
 
 from bench.errors import BenchError
 from bench.registry import credentials as kinds
-from bench.registry import database, timeseries
+from bench.registry import database, passwords, timeseries, users
 from bench.registry.credentials import MqttLogin
-from bench.registry.files import DATABASE_FILE
+from bench.registry.encryption import SecretBox
+from bench.registry.files import DATABASE_FILE, KEY_FILE
 from bench.registry.model import Base
 from bench.registry.provisioning import ProvisionRequest, Status
 from bench.registry.registry import Registry
@@ -249,6 +250,80 @@ def test_schema_is_the_models(tmp_path, database, start):
         assert wanted <= named[table.name]
 
 
+# From the second revision, which bound nothing to its row.
+
+
+def build_second(connection, folder):
+    build_first(connection)
+    made = config(connection)
+    made.attributes["secret_box"] = SecretBox.from_folder(folder)
+    command.upgrade(made, "0002")
+    tables = MetaData()
+    tables.reflect(connection)
+    sqlite = connection.dialect.name == "sqlite"
+    customer_id = uuid.uuid4()
+    row = {"id": customer_id.hex if sqlite else customer_id, "title": "a customer", "created_ms": 1}
+    connection.execute(insert(tables.tables["customer"]).values(row))
+    for email, password, customer in (
+        ("operator@example.org", passwords.hashed("summer2026", is_random=True), None),
+        ("user@example.org", passwords.hashed("autumn2026", is_random=True), customer_id),
+        ("new@example.org", "", None),
+    ):
+        user_id = uuid.uuid4()
+        row = {"id": user_id.hex if sqlite else user_id, "email": email, "password_hash": password, "created_ms": 1}
+        if customer:
+            row["customer_id"] = customer.hex if sqlite else customer
+        connection.execute(insert(tables.tables["user_account"]).values(row))
+    sealed = made.attributes["secret_box"].encrypt("firstboot")
+    connection.execute(insert(tables.tables["seal_check"]).values(id=1, sealed=sealed))
+
+
+@pytest.fixture
+def second(tmp_path, database):
+    """The data folder and URL of a database that the second bench left."""
+    on_database(tmp_path, database, lambda connection: build_second(connection, tmp_path))
+    return tmp_path, database
+
+
+def password_hashes(connection):
+    rows = connection.exec_driver_sql("SELECT email, password_hash FROM user_account").all()
+    return {email: stored for email, stored in rows if stored}
+
+
+@on_both_databases
+def test_upgrade_of_the_second_keeps_every_login_and_password(second):
+    before = on_database(*second, password_hashes)
+    assert len(before) == 2
+    run(*second, expect_all)
+
+    async def expect_users(registry):
+        for email, password in (("operator@example.org", "summer2026"), ("user@example.org", "autumn2026")):
+            user = await registry.read(users.by_email, email)
+            assert passwords.is_correct(registry.secret_box, user, password)
+            assert not passwords.is_correct(registry.secret_box, user, "wrong")
+        assert (await registry.read(users.by_email, "new@example.org")).password_hash == ""
+
+    run(*second, expect_users)
+    derived = [stored.rpartition("$")[2] for stored in before.values()]
+    assert holding(everything(*second), derived) == []  # nothing is left by which a password could be guessed
+
+
+@on_both_databases
+def test_upgrade_of_the_second_with_another_key_is_refused_and_changes_nothing(second):
+    folder, url = second
+    own = (folder / KEY_FILE).read_bytes()
+    before = on_database(folder, url, counts), on_database(folder, url, password_hashes)
+    (folder / KEY_FILE).write_bytes(bytes(32))
+    with pytest.raises(BenchError, match="is not the key of this database"):
+        run(folder, url, nothing)
+    (folder / KEY_FILE).unlink()
+    with pytest.raises(BenchError, match="is missing"):
+        run(folder, url, nothing)
+    (folder / KEY_FILE).write_bytes(own)
+    assert (on_database(folder, url, counts), on_database(folder, url, password_hashes)) == before
+    run(folder, url, expect_all)
+
+
 def test_head_is_the_newest_revision():
     assert ScriptDirectory(str(MIGRATIONS)).get_current_head() == database.HEAD
 
@@ -261,11 +336,11 @@ from bench.registry.encryption import SecretBox
 
 class Killed(SecretBox):
     left = int(sys.argv[3])
-    def encrypt(self, text):
+    def encrypt(self, text, *row):
         Killed.left -= 1
         if Killed.left < 0:
             os.kill(os.getpid(), signal.SIGKILL)
-        return super().encrypt(text)
+        return super().encrypt(text, *row)
 
 asyncio.run(database.connect(Path(sys.argv[1]), sys.argv[2] or None, Killed.from_folder(Path(sys.argv[1]))))
 """
@@ -273,9 +348,9 @@ asyncio.run(database.connect(Path(sys.argv[1]), sys.argv[2] or None, Killed.from
 
 @pytest.mark.slow
 @on_both_databases
-@pytest.mark.parametrize("sealed", [0, 1, 2, 150, 307])
+@pytest.mark.parametrize("sealed", [0, 1, 2, 150, 307, 310, 500, 615])
 def test_upgrade_that_is_killed_leaves_the_old_database_usable(first, sealed):
-    """By the number of secrets that were sealed before: of profiles first, then of devices."""
+    """By the number of secrets sealed before: of profiles first, then of devices; then again, for their rows."""
     folder, url = first
     before = on_database(folder, url, counts)
     killed = subprocess.run([sys.executable, "-c", KILLED, folder, url or "", str(sealed)], check=False, timeout=60)

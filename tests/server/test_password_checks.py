@@ -126,11 +126,11 @@ def test_operator_logs_in_while_others_guess(start_server, monkeypatch):
     guessed, go_on = threading.Semaphore(0), threading.Event()
     is_correct = accounts.is_correct
 
-    async def slow(password, stored):
+    async def slow(registry, user, password):
         if password == "guess":
             guessed.release()
             await asyncio.to_thread(go_on.wait, 30)
-        return await is_correct(password, stored)
+        return await is_correct(registry, user, password)
 
     server = start_server(limits=Rules())
     who = account(server)

@@ -77,7 +77,7 @@ def _all(connection: Connection, folder: Path) -> tuple[list[_Secret], list[str]
         stored = session.scalars(select(Credentials)).all()
         secret_box = SecretBox(key)
         secrets = {
-            each.id: (each.name, secret_box.decrypt(each.sealed_secret))
+            each.id: (each.name, secret_box.decrypt(each.sealed_secret, "profile", each.id))
             for each in profiles
             if each.sealed_secret and each.provision_type != ProvisionType.X509_CERTIFICATE_CHAIN
         }

@@ -89,6 +89,7 @@ def _provision(secret_box: SecretBox, connection: Connection, profile: Any, chai
         select(Device.id, Device.name, Device.profile_id, Credentials.type, Credentials.lookup)
         .join(Credentials, Credentials.device_id == Device.id)
         .where(Device.name == name)
+        .with_for_update(of=Credentials)  # an operator may replace them now
     ).first()
     if device is not None and device.profile_id == profile.id:
         return _renew(secret_box, connection, device, chain)
@@ -106,7 +107,7 @@ def _renew(secret_box: SecretBox, connection: Connection, device: Any, chain: Ch
     """Give a device a new leaf in the place of its old one."""
     if device.type != CredentialsType.X509_CERTIFICATE:
         return ChainOutcome(Status.SUCCESS, device.name)  # left as it is: its login will fail
-    row = credentials.row(secret_box, credentials.x509(chain.certificates[0]))
+    row = credentials.row(secret_box, device.id, credentials.x509(chain.certificates[0]))
     if device.lookup == row["lookup"]:
         return _UNKNOWN  # another process was faster with this very leaf, and may have let it in
     if not chain.is_current:  # it could not log in, and nobody else could any more

@@ -2,14 +2,18 @@
 
 `id` is what a login looks up, unique over all devices and types; `value` is the rest, or None where the id is all
 there is. The database holds digests of both, which is all that a login needs, and both encrypted, because
-ThingsBoard's protocol gives them back: to operators, and to pre-provisioned devices.
+ThingsBoard's protocol gives them back: to operators, and to pre-provisioned devices. All of it is bound to the device:
+in another one's row it is worth nothing.
 """
 
 import hashlib
 import hmac
 import json
 import re
+import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 from bench.contract.credentials import CredentialsType
@@ -144,25 +148,33 @@ def candidates(login: MqttLogin) -> list[str]:
     return [sha3(login.client_id, login.username), login.username]
 
 
-def row(secret_box: SecretBox, own: DeviceCredentials) -> dict[str, Any]:
-    """Return the columns that store credentials."""
+def row(secret_box: SecretBox, device_id: uuid.UUID, own: DeviceCredentials) -> dict[str, Any]:
+    """Return the columns that store a device's credentials."""
+    stored = json.loads(own.value or "{}") if own.type is CredentialsType.MQTT_BASIC else {}
+    shown = {letter: stored.get(name) or "" for letter, name in _PARTS.items()}
     columns = {
+        "device_id": device_id,
         "type": own.type.value,
         "lookup": secret_box.digest(own.id),
-        "parts": "",
-        "proof": None,
-        "sealed": secret_box.encrypt(json.dumps([own.id, own.value])),
+        "parts": "".join(letter for letter in _PARTS if shown[letter]),
+        "sealed": secret_box.encrypt(json.dumps([own.id, own.value]), *_place(device_id, own.type.value)),
     }
-    if own.type is CredentialsType.MQTT_BASIC:
-        stored = json.loads(own.value or "{}")
-        columns["parts"] = "".join(letter for letter, name in _PARTS.items() if stored[name])
-        columns["proof"] = secret_box.digest(*(stored[name] or "" for name in _PARTS.values()))
-    return columns
+    return columns | {"proof": _proof(secret_box, SimpleNamespace(**columns), shown)}
+
+
+def _place(device_id: uuid.UUID, kind: str) -> tuple[object, ...]:
+    return "credentials", device_id, kind
+
+
+def _proof(secret_box: SecretBox, stored: Any, shown: Mapping[str, str]) -> str:
+    """Return the digest of all that a login is accepted for: the row, and the parts that are stored in it."""
+    parts = (shown.get(letter, "") if letter in stored.parts else "" for letter in _PARTS)
+    return secret_box.digest(*map(str, _place(stored.device_id, stored.type)), stored.lookup, stored.parts, *parts)
 
 
 def from_row(secret_box: SecretBox, stored: Any) -> DeviceCredentials:
     """Return the credentials of a row, decrypted. Raises WrongKey."""
-    credentials_id, value = json.loads(secret_box.decrypt(stored.sealed))
+    credentials_id, value = json.loads(secret_box.decrypt(stored.sealed, *_place(stored.device_id, stored.type)))
     return DeviceCredentials(CredentialsType(stored.type), credentials_id, value)
 
 
@@ -179,12 +191,15 @@ def accepts(secret_box: SecretBox, stored: Any, found_by: str, login: MqttLogin)
         login: What the device shows.
     """
     if stored.type == CredentialsType.ACCESS_TOKEN:
-        return found_by == login.username
+        return found_by == login.username and is_genuine(secret_box, stored)
     if stored.type != CredentialsType.MQTT_BASIC:
         return False
-    shown = {"c": login.client_id, "u": login.username, "p": login.password or ""}
-    proof = secret_box.digest(*(shown[letter] if letter in stored.parts else "" for letter in _PARTS))
-    return hmac.compare_digest(proof, stored.proof)
+    return is_genuine(secret_box, stored, {"c": login.client_id, "u": login.username, "p": login.password or ""})
+
+
+def is_genuine(secret_box: SecretBox, stored: Any, shown: Mapping[str, str] = MappingProxyType({})) -> bool:
+    """Return whether a row, with these parts, is as the registry stored it: none of it is from another row."""
+    return hmac.compare_digest(_proof(secret_box, stored, shown), stored.proof)
 
 
 def _checked(credentials_id: str) -> str:

@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from bench import extras, paths
 from bench.errors import BenchError, UsageError
-from bench.registry.encryption import SecretBox
+from bench.registry.encryption import SecretBox, WrongKey
 from bench.registry.files import DATABASE_FILE
 from bench.registry.model import Base
 
@@ -29,7 +29,7 @@ T = TypeVar("T")
 Work = Callable[[Connection], T]
 
 # The newest revision in `migrations`, and the one that kept secrets in plain.
-HEAD = "0002"
+HEAD = "0003"
 _PLAIN = "0001"
 # As Alembic makes it.
 _VERSION_TABLE = (
@@ -42,8 +42,9 @@ _BUSY_MS = 1_500
 # The same while it is opened: others may be bringing the schema up to date.
 _OPENING_MS = 20_000
 _READERS = 4
-# Held in PostgreSQL while the schema is brought up to date; any number that no one else uses.
-_MIGRATION_LOCK = 0x66697273
+# Held in PostgreSQL while the schema is brought up to date, and by each of operators' changes; any numbers that no
+# one else uses.
+_MIGRATION_LOCK, _TURN_LOCK = 0x66697273, 0x66697274
 
 
 class Database(ABC):
@@ -73,6 +74,7 @@ async def connect(folder: Path, url: str | None, secret_box: SecretBox) -> Datab
     Raises:
         UsageError: The URL is not one, or of another kind of database.
         BenchError: The database cannot be used.
+        WrongKey: It has to be brought up to date, and its secrets are another key's.
     """
     if url is None:
         return await _connect_sqlite(folder / DATABASE_FILE, secret_box)
@@ -87,6 +89,9 @@ async def connect(folder: Path, url: str | None, secret_box: SecretBox) -> Datab
         async with engine.begin() as connection:
             await connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})")
             await connection.run_sync(_migrate, secret_box)
+    except WrongKey:
+        await engine.dispose()
+        raise
     except (SQLAlchemyError, BenchError, OSError) as error:
         await engine.dispose()
         where = engine.url.render_as_string(hide_password=True)
@@ -126,7 +131,7 @@ def _bring_up_to_date(path: Path, secret_box: SecretBox) -> None:
             _run_alone(engine, "VACUUM")
         with engine.begin() as connection:
             _migrate(connection, secret_box)
-        if revision == _PLAIN:
+        if revision not in (None, HEAD):
             _run_alone(engine, "PRAGMA wal_checkpoint(TRUNCATE)")
     finally:
         engine.dispose()
@@ -218,6 +223,15 @@ class _Asynchronous(Database):
 
     async def close(self) -> None:
         await self._engine.dispose()
+
+
+def wait_for_turn(connection: Connection) -> None:
+    """Have a transaction wait for the others that do this, of any process; it goes on alone until its end.
+
+    SQLite has one writer at a time anyway.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_TURN_LOCK})")
 
 
 def _revision(connection: Connection) -> str | None:

@@ -115,8 +115,8 @@ def credentials_of(session: Session, device_id: uuid.UUID) -> DeviceCredentials:
 def set_credentials(session: Session, device_id: uuid.UUID, own: DeviceCredentials) -> None:
     """Replace a device's credentials. Raises Refused if another device has them."""
     _check_free(session, own, device_id)
-    row: Any = session.get_one(Credentials, device_id)
-    for column, value in credentials.row(session.info["secret_box"], own).items():
+    row: Any = session.get_one(Credentials, device_id, with_for_update=True)  # a certificate may replace it now
+    for column, value in credentials.row(session.info["secret_box"], device_id, own).items():
         setattr(row, column, value)
 
 

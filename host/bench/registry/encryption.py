@@ -1,4 +1,4 @@
-"""Encryption of secrets at rest: the database alone gives none away.
+"""Encryption of secrets at rest: the database alone gives none away, and takes none from another row.
 
 One key, in a file beside the database and never in it, makes four: one for digests, by which a secret is found and
 compared without being known, one for encrypting what the protocol makes the server give back, one for signing users'
@@ -25,7 +25,7 @@ _NONCE_BYTES = 12
 
 
 class WrongKey(Exception):
-    """A text was encrypted with another key, or is damaged."""
+    """A text was encrypted with another key or for another row, or is damaged."""
 
 
 class SecretBox:
@@ -58,14 +58,25 @@ class SecretBox:
         """Return what stands for texts when they are looked up or compared: hex, the same for the same texts."""
         return hmac.new(self._digest_key, json.dumps(parts).encode(), hashlib.sha256).hexdigest()
 
-    def encrypt(self, text: str) -> bytes:
-        """Return a text encrypted; two encryptions of one text differ."""
-        nonce = os.urandom(_NONCE_BYTES)
-        return nonce + self._cipher.encrypt(nonce, text.encode(), None)
+    def encrypt(self, text: str, *row: object) -> bytes:
+        """Return a text encrypted; two encryptions of one text differ.
 
-    def decrypt(self, sealed: bytes) -> str:
-        """Return the text that was encrypted. Raises WrongKey."""
+        Args:
+            text: The secret.
+            row: The place that it is for: the table, its primary key, and what else must not change without the secret.
+                None is of the tables before 0003 alone.
+        """
+        nonce = os.urandom(_NONCE_BYTES)
+        return nonce + self._cipher.encrypt(nonce, text.encode(), _bound(row))
+
+    def decrypt(self, sealed: bytes, *row: object) -> str:
+        """Return the text that was encrypted for this row. Raises WrongKey."""
         try:
-            return self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], None).decode()
+            return self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], _bound(row)).decode()
         except (InvalidTag, ValueError):
             raise WrongKey from None
+
+
+def _bound(row: tuple[object, ...]) -> bytes | None:
+    """Return the associated data of a row (of AES-GCM; NIST SP 800-38D)."""
+    return json.dumps([str(each) for each in row]).encode() if row else None

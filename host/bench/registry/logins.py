@@ -23,18 +23,18 @@ class DeviceLogin:
     name: str
     transport_type: str
     """The only transport that its profile lets it log in over; DEFAULT is any."""
-    shown: tuple[str, str | None] = field(repr=False)
+    shown: tuple[str, str] = field(repr=False)
     """The digests of those credentials: `lookup` and `proof`."""
 
     @classmethod
     def of_row(cls, row: Any) -> Self:
         """Return the device of a row that was found."""
-        return cls(row.id, row.name, row.transport_type, (row.lookup, row.proof))
+        return cls(row.device_id, row.name, row.transport_type, (row.lookup, row.proof))
 
 
 _FOUND = Lookup(
     select(
-        Device.id,
+        Credentials.device_id,
         Device.name,
         Profile.transport_type,
         Credentials.type,
@@ -42,7 +42,8 @@ _FOUND = Lookup(
         Credentials.parts,
         Credentials.proof,
     )
-    .join(Credentials, Credentials.device_id == Device.id)
+    .select_from(Credentials)
+    .join(Device, Device.id == Credentials.device_id)
     .join(Profile, Profile.id == Device.profile_id),
     Credentials.lookup,
 )
@@ -72,10 +73,11 @@ def _accepted(
     return None
 
 
-def find(connection: Connection, wanted: Sequence[tuple[str, str]]) -> list[DeviceLogin | None]:
+def find(secret_box: SecretBox, connection: Connection, wanted: Sequence[tuple[str, str]]) -> list[DeviceLogin | None]:
     """Return the devices with credentials of a type and with this digest, or None (a batch function)."""
     rows = _rows(connection, (lookup for _, lookup in wanted))
+    found = [(rows.get(lookup), kind) for kind, lookup in wanted]
     return [
-        DeviceLogin.of_row(row) if (row := rows.get(lookup)) is not None and row.type == kind else None
-        for kind, lookup in wanted
+        DeviceLogin.of_row(row) if row and row.type == kind and credentials.is_genuine(secret_box, row) else None
+        for row, kind in found
     ]

@@ -1,7 +1,8 @@
 """The tables. Every race is decided by one of the unique constraints here.
 
 Times are milliseconds since the epoch. Values of attributes and telemetry are JSON text. Columns of bytes are
-encrypted, and columns called `lookup`, `proof` or `secret_digest` are digests (see `encryption`).
+encrypted, and columns called `lookup`, `proof` or `secret_digest` are digests (see `encryption`). What is encrypted,
+and each `proof` and `password_hash`, is bound to its row: no other row can have it.
 """
 
 import uuid
@@ -68,9 +69,20 @@ class User(Base):
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
     email: Mapped[str] = mapped_column(Text, unique=True)
     password_hash: Mapped[str] = mapped_column(Text)
+    """Bound to this row, with the key beside the database (see `passwords`); empty until there is a password."""
     customer_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("customer.id", ondelete="CASCADE"))
     """None for an operator."""
     created_ms: Mapped[int] = mapped_column(BigInteger, default=now_ms)
+
+
+class EndedSession(Base):
+    """A session of a user that was logged out, whose tokens would be valid still."""
+
+    __tablename__ = "ended_session"
+
+    id: Mapped[str] = mapped_column(Text, primary_key=True)
+    forget_ms: Mapped[int] = mapped_column(BigInteger)
+    """The time by which all its tokens have expired."""
 
 
 class Device(Base):
@@ -99,8 +111,8 @@ class Credentials(Base):
     lookup: Mapped[str] = mapped_column(Text, unique=True)
     parts: Mapped[str] = mapped_column(Text, default="")
     """Parts of MQTT basic credentials that a login has to show: letters of `cup`."""
-    proof: Mapped[str | None] = mapped_column(Text)
-    """The digest of those parts."""
+    proof: Mapped[str] = mapped_column(Text)
+    """The digest of those parts and of the row itself."""
     sealed: Mapped[bytes] = mapped_column(LargeBinary)
     """Id and value, which operators and pre-provisioned devices are given back."""
 

@@ -1,9 +1,15 @@
-"""Users' passwords as they are stored: scrypt with a salt (RFC 7914). Slow on purpose: not for the event loop."""
+"""Users' passwords as they are stored: scrypt with a salt (RFC 7914), and a digest with the key beside the database.
+
+Slow on purpose: not for the event loop.
+"""
 
 import base64
 import hashlib
 import hmac
 import secrets
+
+from bench.registry.encryption import SecretBox
+from bench.registry.model import User
 
 # 16 MiB and some 0.2 s each: OWASP's recommendation for scrypt in the least memory.
 _N, _R, _P = 1 << 14, 8, 5
@@ -15,7 +21,7 @@ _SCHEME = "scrypt"
 
 
 def hashed(password: str, *, is_random: bool = False) -> str:
-    """Return what is stored of a password.
+    """Return the hash of a password, which `bound` binds to an account.
 
     Args:
         password: In plain text.
@@ -27,18 +33,33 @@ def hashed(password: str, *, is_random: bool = False) -> str:
     return "$".join((_SCHEME, f"{n}", f"{r}", f"{p}", *(base64.b64encode(part).decode() for part in parts)))
 
 
-def is_correct(password: str, stored: str) -> bool:
-    """Return whether a password is the stored one. Takes as long where none is stored."""
-    scheme, *values = (stored or _NOBODY).split("$")
+def bound(secret_box: SecretBox, user: User, hashed_password: str) -> str:
+    """Return what is stored: the hash with its last part, the key that scrypt derives, replaced by a digest.
+
+    So nobody can guess a password, or make a hash, without the key beside the database; and what is stored is worth
+    something in no other row, nor in this one for another role.
+    """
+    settings, _, derived = hashed_password.rpartition("$")
+    return f"{settings}${_digest(secret_box, user, derived)}"
+
+
+def _digest(secret_box: SecretBox, user: User, derived: str) -> str:
+    return secret_box.digest("password", str(user.id), str(user.customer_id), derived)
+
+
+def is_correct(secret_box: SecretBox, user: User | None, password: str) -> bool:
+    """Return whether a password is a user's. Takes as long for nobody, and for a user who has none."""
+    stored = user.password_hash if user else ""
+    _, *values = (stored or _NOBODY).split("$")
     n, r, p = map(int, values[:3])
-    salt, wanted = map(base64.b64decode, values[3:])
-    found = hmac.compare_digest(_derive(password, salt, n, r, p), wanted)
-    return found and scheme == _SCHEME and bool(stored)
+    derived = _derive(password, base64.b64decode(values[3]), n, r, p)
+    wanted = _digest(secret_box, user or User(), base64.b64encode(derived).decode())
+    return hmac.compare_digest(wanted, values[4]) and bool(stored)
 
 
 def _derive(password: str, salt: bytes, n: int, r: int, p: int) -> bytes:
     return hashlib.scrypt(password.encode(), salt=salt, n=n, r=r, p=p, maxmem=_MEMORY)
 
 
-# Stands for the password of an account that there is none, or that has none yet.
-_NOBODY = "$".join((_SCHEME, f"{_N}", f"{_R}", f"{_P}", base64.b64encode(bytes(_SALT_BYTES)).decode(), "AA=="))
+# Stands for the hash of an account that there is none, or that has none yet.
+_NOBODY = "$".join((_SCHEME, f"{_N}", f"{_R}", f"{_P}", base64.b64encode(bytes(_SALT_BYTES)).decode(), "-"))

@@ -77,7 +77,7 @@ def configure(session: Session, profile: Profile, strategy: Strategy) -> None:
             raise Refused(f"Device profile with such {what} already exists!")
     profile.provision_type = strategy.type.value
     profile.provision_key = key
-    profile.sealed_secret = None if secret is None else secret_box.encrypt(secret)
+    profile.sealed_secret = None if secret is None else secret_box.encrypt(secret, "profile", profile.id)
     profile.certificate_pattern = strategy.certificate_pattern
     profile.allow_create = strategy.allow_create
 
@@ -115,7 +115,7 @@ def _split(pem: str) -> list[str]:
 def secret_of(session: Session, profile: Profile) -> str | None:
     """Return a profile's provisioning secret in plain text, None if it has none."""
     secret_box: SecretBox = session.info["secret_box"]
-    return None if profile.sealed_secret is None else secret_box.decrypt(profile.sealed_secret)
+    return None if profile.sealed_secret is None else secret_box.decrypt(profile.sealed_secret, "profile", profile.id)
 
 
 def get(session: Session, profile_id: uuid.UUID) -> Profile:

@@ -5,6 +5,7 @@ The decisions are made for a batch of requests at once, in their order, inside o
 
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import SimpleNamespace
@@ -18,7 +19,7 @@ from bench.registry.audit import Origin
 from bench.registry.clock import now_ms
 from bench.registry.credentials import CredentialsRequest, DeviceCredentials, InvalidCredentials
 from bench.registry.device_secrets import Nonces
-from bench.registry.encryption import SecretBox
+from bench.registry.encryption import SecretBox, WrongKey
 from bench.registry.model import SERVER_SCOPE, Attribute, Credentials, Device, Profile
 from bench.registry.provision_type import ProvisionType
 from bench.registry.statements import Insertion, Lookup
@@ -99,7 +100,7 @@ def new_device_rows(
         "additional_info": {"gateway": True} if gateway else None,
         "created_ms": now_ms(),
     }
-    return device, {"device_id": device["id"], **credentials.row(secret_box, own)}
+    return device, credentials.row(secret_box, device["id"], own)
 
 
 def provisioned_row(device_id: uuid.UUID) -> dict[str, Any]:
@@ -148,9 +149,10 @@ class _Batch:
     def load(self, batch: Sequence[_PreparedRequest]) -> None:
         rows = _PROFILES(self._connection, (each.request.key for each in batch))
         self.profiles = {row.provision_key: row for row in rows}
-        self.secrets = {
-            key: self._secret_box.decrypt(row.sealed_secret) for key, row in self.profiles.items() if row.sealed_secret
-        }
+        for key, row in self.profiles.items():
+            with suppress(WrongKey):  # of a row that somebody else wrote: it must not stop the others of this batch
+                if row.sealed_secret:
+                    self.secrets[key] = self._secret_box.decrypt(row.sealed_secret, "profile", row.id)
         self.devices = {row.name: row for row in _DEVICES(self._connection, (each.name for each in batch))}
         self.taken = {row.lookup for row in _TAKEN(self._connection, (each.lookup for each in batch))}
         # Only CHECK_PRE_PROVISIONED_DEVICES looks at what a device already has.
@@ -203,8 +205,11 @@ class _Batch:
         """Return existing credentials, once: until someone deletes the attribute `provisionState`."""
         if device is None or device.profile_id != profile.id or device.id in self.states:
             return FAILURE
+        try:
+            own = credentials.from_row(self._secret_box, self.credentials[device.id])
+        except WrongKey:
+            return FAILURE
         self._mark(device.id)
-        own = credentials.from_row(self._secret_box, self.credentials[device.id])
         return ProvisionOutcome(status=Status.SUCCESS, credentials=own, device_name=device.name)
 
     def _create(self, profile: Any, name: str, prepared: _PreparedRequest) -> ProvisionOutcome:

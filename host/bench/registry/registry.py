@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from sqlalchemy import Connection, select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.exc import StaleDataError
 
@@ -51,7 +51,10 @@ P = ParamSpec("P")
 T = TypeVar("T")
 _Query = Callable[Concatenate[Session, P], T]
 
+# PostgreSQL's codes for a transaction that it ended in favour of another: serialization failure, deadlock.
+_GAVE_WAY = ("40001", "40P01")
 _CHECK = "firstboot"
+_CHECK_ROW = ("seal_check", 1)
 
 
 class Registry:
@@ -67,6 +70,7 @@ class Registry:
         self._provision = partial(provisioning.provision, secret_box, self._nonces)
         self._chain = partial(chains.provision, secret_box)
         self._login = partial(logins.login, secret_box)
+        self._find = partial(logins.find, secret_box)
 
     @classmethod
     async def open(cls, folder: Path, database_url: str | None = None) -> Self:
@@ -83,19 +87,18 @@ class Registry:
         key = folder / KEY_FILE
         had_key = key.exists()
         secret_box = SecretBox.from_folder(folder)
-        registry = cls(await database.connect(folder, database_url, secret_box), secret_box)
         try:
-            await registry.write(_check_key)
-        except BaseException as error:
-            await registry.close()
-            if isinstance(error, WrongKey):
-                if not had_key:
-                    key.unlink(missing_ok=True)  # it was made a moment ago, and fits nothing
-                problem = "is not the key of this database" if had_key else "is missing"
-                raise BenchError(
-                    f"{key} {problem}: put the database's own back, or start with another database"
-                ) from None
-            raise
+            registry = cls(await database.connect(folder, database_url, secret_box), secret_box)
+            try:
+                await registry.write(_check_key)
+            except BaseException:
+                await registry.close()
+                raise
+        except WrongKey:
+            if not had_key:
+                key.unlink(missing_ok=True)  # it was made a moment ago, and fits nothing
+            problem = "is not the key of this database" if had_key else "is missing"
+            raise BenchError(f"{key} {problem}: put the database's own back, or start with another database") from None
         return registry
 
     async def close(self) -> None:
@@ -118,15 +121,27 @@ class Registry:
     async def write(self, query: _Query[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a function of a session in a transaction, and return its result once it is on the disk.
 
+        These transactions run one after the other: what the function checks still holds when it writes. (What devices
+        send goes another way, where constraints decide.)
+
         Raises:
             Conflict: Another transaction was faster. And whatever the function raises.
         """
+
+        def serial(connection: Connection) -> T:
+            database.wait_for_turn(connection)
+            return self._run(connection, query, *args, **kwargs)
+
         try:
-            return await self._database.write(lambda connection: self._run(connection, query, *args, **kwargs))
+            return await self._database.write(serial)
         except IntegrityError as error:
             raise Conflict(str(error.orig)) from error
         except StaleDataError as error:  # what is to be changed was deleted meanwhile
             raise Conflict(str(error)) from error
+        except DBAPIError as error:
+            if getattr(error.orig, "sqlstate", None) in _GAVE_WAY:
+                raise Conflict(str(error.orig)) from error
+            raise
 
     def _run(self, connection: Connection, query: _Query[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         with Session(connection, info={"secret_box": self.secret_box}, expire_on_commit=False) as session:
@@ -178,7 +193,7 @@ class Registry:
 
     async def _by_id(self, kind: CredentialsType, credentials_id: str) -> DeviceLogin | None:
         found: DeviceLogin | None = await self._lookups.submit(
-            logins.find, (kind.value, self.secret_box.digest(credentials_id))
+            self._find, (kind.value, self.secret_box.digest(credentials_id))
         )
         return found
 
@@ -270,6 +285,6 @@ def _check_key(session: Session) -> None:
     secret_box: SecretBox = session.info["secret_box"]
     check = session.get(KeyCheck, 1)
     if check is None:
-        session.add(KeyCheck(id=1, sealed=secret_box.encrypt(_CHECK)))
+        session.add(KeyCheck(id=1, sealed=secret_box.encrypt(_CHECK, *_CHECK_ROW)))
     else:
-        secret_box.decrypt(check.sealed)
+        secret_box.decrypt(check.sealed, *_CHECK_ROW)

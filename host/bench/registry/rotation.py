@@ -41,7 +41,7 @@ def rotate(session: Session, login: DeviceLogin, wanted: CredentialsRequest, ori
     own = wanted.requested()
     if own is None or (own.type is CredentialsType.X509_CERTIFICATE and not own.value):
         raise InvalidCredentials("Device credentials should be specified!")
-    row_wanted = credentials.row(session.info["secret_box"], own)
+    row_wanted = credentials.row(session.info["secret_box"], login.id, own)
     if all(getattr(row, column) == row_wanted[column] for column in _SAME):
         return False
     devices.set_credentials(session, login.id, own)

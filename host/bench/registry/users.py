@@ -1,6 +1,7 @@
 """Accounts of operators and of customers' users. Functions run in a transaction: `registry.write(users.create, ...)`.
 
-The hash of a password is made outside, because it takes long; an account without one cannot log in.
+The hash of a password is made outside, because it takes long, and bound to its account here; an account without one
+cannot log in.
 """
 
 import re
@@ -10,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from bench.errors import NotFound, Refused
-from bench.registry import pages
+from bench.registry import pages, passwords
 from bench.registry.model import Customer, User
 from bench.registry.pages import PageQuery
 
@@ -29,9 +30,9 @@ def create(session: Session, email: str, customer: Customer | None, *, password_
         raise Refused("Invalid email address format!")
     if by_email(session, email) is not None:
         raise Refused("User with such email is already present in database!")
-    user = User(
-        id=uuid.uuid4(), email=email, password_hash=password_hash, customer_id=customer.id if customer else None
-    )
+    user = User(id=uuid.uuid4(), email=email, password_hash="", customer_id=customer.id if customer else None)
+    if password_hash:
+        user.password_hash = passwords.bound(session.info["secret_box"], user, password_hash)
     session.add(user)
     session.flush()
     return user
@@ -73,8 +74,8 @@ def set_password(session: Session, user_id: uuid.UUID, password_hash: str, *, in
     Args:
         session: In a transaction that may write.
         user_id: The account.
-        password_hash: The new hash.
-        instead_of: The hash that has to be stored still.
+        password_hash: The new hash, as `passwords.hashed` makes it.
+        instead_of: What has to be stored still.
 
     Raises:
         Refused: Another hash was stored meanwhile.
@@ -83,5 +84,5 @@ def set_password(session: Session, user_id: uuid.UUID, password_hash: str, *, in
     user = get(session, user_id)
     if user.password_hash != instead_of:
         raise Refused("The password was set meanwhile!")
-    user.password_hash = password_hash
+    user.password_hash = passwords.bound(session.info["secret_box"], user, password_hash)
     return user

@@ -15,6 +15,7 @@ from bench import paths
 from bench.errors import BenchError
 from bench.registry import audit, passwords, users
 from bench.registry.batching import Conflict
+from bench.registry.model import User
 from bench.registry.registry import Registry
 from bench.server.limits import Limits
 
@@ -39,14 +40,15 @@ _hashing = ThreadPoolExecutor(_AT_ONCE, "passwords", _step_back)
 
 
 async def hashed(password: str, *, is_random: bool = False) -> str:
-    """Return what is stored of a password (see `passwords.hashed`)."""
+    """Return the hash of a password (see `passwords.hashed`)."""
     hash_it = partial(passwords.hashed, password, is_random=is_random)
     return await asyncio.get_running_loop().run_in_executor(_hashing, hash_it)
 
 
-async def is_correct(password: str, stored: str) -> bool:
-    """Return whether a password is the stored one; takes as long if none is stored."""
-    return await asyncio.get_running_loop().run_in_executor(_hashing, passwords.is_correct, password, stored)
+async def is_correct(registry: Registry, user: User | None, password: str) -> bool:
+    """Return whether a password is a user's; takes as long for nobody."""
+    check = partial(passwords.is_correct, registry.secret_box, user, password)
+    return await asyncio.get_running_loop().run_in_executor(_hashing, check)
 
 
 def limited_name(username: str) -> str:

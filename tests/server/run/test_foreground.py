@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 import time
+import uuid
 from contextlib import closing
 
 import pytest
@@ -83,8 +84,8 @@ class Bench:
             return other.execute(statement).fetchall()
 
     def profile(self):
-        ((key, sealed),) = self.sql("SELECT provision_key, sealed_secret FROM profile")
-        return key, SecretBox.from_folder(self.data).decrypt(sealed)
+        ((row, key, sealed),) = self.sql("SELECT id, provision_key, sealed_secret FROM profile")
+        return key, SecretBox.from_folder(self.data).decrypt(sealed, "profile", uuid.UUID(str(row)))
 
     def request(self, **fields):
         key, secret = self.profile()

@@ -146,8 +146,8 @@ def test_killed_server_has_everyone_it_answered(tmp_path, database, kills, repor
                 checked = len(fleet.tokens)
                 assert database or is_intact(data / DATABASE_FILE)
             else:
-                ((key, sealed),) = sql(data, database, "SELECT provision_key, sealed_secret FROM profile")
-                fleet = Fleet(key, SecretBox.from_folder(data).decrypt(sealed))
+                ((row, key, sealed),) = sql(data, database, "SELECT id, provision_key, sealed_secret FROM profile")
+                fleet = Fleet(key, SecretBox.from_folder(data).decrypt(sealed, "profile", uuid.UUID(str(row))))
             if turn < kills:
                 answers, moment_s = chance.randint(0, ANSWERS), chance.uniform(0, MOMENT_S)
                 asyncio.run(fleet.request_until_killed(server, answers, moment_s))

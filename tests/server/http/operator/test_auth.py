@@ -11,13 +11,14 @@ import httpx
 import jwt
 import pytest
 
-from bench.registry import users
+from bench.registry import user_sessions, users
 from bench.server.limits import Rules
 from tests.support.operators import account, client, login, ok, refused
-from tests.support.servers import RunningServer
+from tests.support.servers import RunningServer, on_both_databases
 
 USER = "/api/auth/user"
 FAILED = "Authentication failed"
+EXPIRED = "Token has expired"
 
 
 def forge(server, seconds=60, key=None, algorithm="HS256", **claims):
@@ -82,21 +83,36 @@ FORGERIES = {
 }
 
 
-@pytest.mark.parametrize("forgery", FORGERIES.values(), ids=FORGERIES)
+# Of a token that was once right, or is badly signed, ThingsBoard says what has its clients renew theirs.
+ENDED = ("another key", "nobody", "another password")
+
+
+@pytest.mark.parametrize("forgery", FORGERIES)
 def test_token_that_is_wrong_is_401(shared_server, forgery):
-    with client(shared_server, forge(shared_server, **forgery)) as forged:
-        refused(forged.get(USER), 401, 10, FAILED)
+    with client(shared_server, forge(shared_server, **FORGERIES[forgery])) as forged:
+        code, message = (11, EXPIRED) if forgery in ENDED else (10, FAILED)
+        refused(forged.get(USER), 401, code, message)
 
 
 def test_token_signed_with_the_key_in_the_data_folder_is_401(shared_server):
     key = (shared_server.data / "secrets.key").read_bytes()
     with client(shared_server, forge(shared_server, key=key)) as forged:
-        refused(forged.get(USER), 401, 10, FAILED)
+        refused(forged.get(USER), 401, 11, EXPIRED)
 
 
 def test_expired_token_is_401_with_the_reason(shared_server):
     with client(shared_server, forge(shared_server, seconds=-1)) as forged:
-        refused(forged.get(USER), 401, 11, "Token has expired")
+        refused(forged.get(USER), 401, 11, EXPIRED)
+
+
+@pytest.mark.parametrize("ahead_s", [5, 86_400])
+def test_token_from_before_the_clock_was_set_back_is_taken(shared_server, ahead_s):
+    issued = int(time.time()) + ahead_s
+    with client(shared_server, forge(shared_server, iat=issued, exp=issued + 9_000)) as forged:
+        ok(forged.get(USER))
+    refresh = forge(shared_server, iat=issued, exp=issued + 9_000, scopes=["REFRESH_TOKEN"])
+    with client(shared_server) as anonymous:
+        ok(anonymous.post("/api/auth/token", json={"refreshToken": refresh}))
 
 
 def test_token_comes_before_what_is_requested(shared_server):
@@ -189,10 +205,61 @@ def test_logout_ends_both_tokens(shared_server):
     with client(shared_server) as anonymous:
         pair = ok(anonymous.post("/api/auth/login", json=account(shared_server)))
         with client(shared_server, pair["token"]) as operator:
+            renewed = ok(anonymous.post("/api/auth/token", json={"refreshToken": pair["refreshToken"]}))
             ok(operator.post("/api/auth/logout"))
-            refused(operator.get(USER), 401, 10)
-        refused(anonymous.post("/api/auth/token", json={"refreshToken": pair["refreshToken"]}), 401, 10)
-    login(shared_server).close()
+            refused(operator.get(USER), 401, 11, EXPIRED)
+            refused(operator.post("/api/auth/logout"), 401, 11, EXPIRED)
+            with client(shared_server, renewed["token"]) as other:  # the same session
+                refused(other.get(USER), 401, 11, EXPIRED)
+        for each in (pair, renewed):
+            refused(anonymous.post("/api/auth/token", json={"refreshToken": each["refreshToken"]}), 401, 11, EXPIRED)
+
+
+def test_logout_leaves_other_sessions_and_those_of_the_same_second(shared_server):
+    with login(shared_server) as earlier, login(shared_server) as operator:
+        ok(operator.post("/api/auth/logout"))
+        with login(shared_server) as later:
+            for each in (earlier, later):
+                ok(each.get(USER))
+
+
+@on_both_databases
+def test_logged_out_tokens_stay_so_after_a_restart_and_on_another_server(start_server, tmp_path, database):
+    first = start_server("same")
+    with client(first) as anonymous:
+        pair, other = (ok(anonymous.post("/api/auth/login", json=account(first))) for _ in range(2))
+    with client(first, pair["token"]) as operator:
+        ok(operator.post("/api/auth/logout"))
+    servers = []
+    if database:
+        (tmp_path / "other").mkdir(mode=0o700)
+        for name in ("secrets.key", "operator.json"):
+            (tmp_path / "other" / name).write_bytes((first.data / name).read_bytes())
+        servers.append(start_server("other"))
+    else:
+        first.close()
+    servers.append(start_server("same") if not database else first)
+    for server in servers:
+        with client(server, pair["token"]) as operator:
+            refused(operator.get(USER), 401, 11, EXPIRED)
+            refused(operator.post("/api/auth/token", json={"refreshToken": pair["refreshToken"]}), 401, 11, EXPIRED)
+        with client(server, other["token"]) as operator:
+            ok(operator.get(USER))
+
+
+def test_sessions_that_were_ended_are_forgotten_only_long_after_their_tokens(run, monkeypatch):
+    day_ms = 86_400_000
+
+    async def scenario(registry):
+        now = user_sessions.now_ms()
+        for days, session_id in ((0, "a"), (30, "b"), (7 + 30, "c"), (7 + 30 + 1, "d")):
+            monkeypatch.setattr(user_sessions, "now_ms", lambda days=days: now + days * day_ms)
+            await registry.write(user_sessions.end, session_id, 7 * day_ms)
+            assert await registry.read(user_sessions.is_ended, session_id)
+        known = [await registry.read(user_sessions.is_ended, each) for each in "abcd"]
+        assert known == [False, True, True, True]
+
+    run(scenario)
 
 
 def test_changed_password_ends_all_older_tokens(server):
@@ -205,7 +272,7 @@ def test_changed_password_ends_all_older_tokens(server):
         change = {"currentPassword": right["password"], "newPassword": "new-password"}
         pair = ok(operator.post("/api/auth/changePassword", json=change))
         for old in (operator, other):
-            refused(old.get(USER), 401, 10)
+            refused(old.get(USER), 401, 11, EXPIRED)
     with client(server, pair["token"]) as operator:
         ok(operator.get(USER))
     with client(server) as anonymous:

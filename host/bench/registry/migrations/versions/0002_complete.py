@@ -3,13 +3,13 @@
 What was stored in plain is sealed on the way.
 """
 
+import json
 from typing import Any
 
 import sqlalchemy as sa
 from alembic import context, op
 
 from bench.contract.credentials import CredentialsType
-from bench.registry import credentials
 from bench.registry.credentials import DeviceCredentials
 
 revision = "0002"
@@ -147,7 +147,24 @@ def _credentials(secret_box: Any) -> None:
     )
     for row in rows:
         own = DeviceCredentials(CredentialsType(row.type), row.credentials_id, row.credentials_value)
-        connection.execute(sa.insert(sealed).values(device_id=row.device_id, **credentials.row(secret_box, own)))
+        connection.execute(sa.insert(sealed).values(device_id=row.device_id, **_columns(secret_box, own)))
+
+
+def _columns(secret_box: Any, own: DeviceCredentials) -> dict[str, Any]:
+    """Return the columns that store credentials, as this revision has them."""
+    columns = {
+        "type": own.type.value,
+        "lookup": secret_box.digest(own.id),
+        "parts": "",
+        "proof": None,
+        "sealed": secret_box.encrypt(json.dumps([own.id, own.value])),
+    }
+    if own.type is CredentialsType.MQTT_BASIC:
+        stored = json.loads(own.value or "{}")
+        parts = {"c": stored["clientId"], "u": stored["userName"], "p": stored["password"]}
+        columns["parts"] = "".join(letter for letter, value in parts.items() if value)
+        columns["proof"] = secret_box.digest(*(value or "" for value in parts.values()))
+    return columns
 
 
 def downgrade() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from fastapi import APIRouter, Request, Response
 from sqlalchemy.orm import Session
 
-from bench.errors import NotFound, Refused
+from bench.errors import Refused
 from bench.registry import audit, users
 from bench.registry.model import User
 from bench.server import accounts
@@ -42,8 +42,8 @@ _SHOWN = 255
 async def login(form: LoginForm, request: Request) -> JwtPair:
     operators: Operators = request.app.state.operators
     user = await operators.api.registry.read(users.by_email, form.username)
-    stored = user.password_hash if user else ""
-    await _attempt(request, form.username, lambda: accounts.is_correct(form.password, stored))
+    registry = operators.api.registry
+    await _attempt(request, form.username, lambda: accounts.is_correct(registry, user, form.password))
     assert user is not None
     return operators.tokens.pair(user)
 
@@ -86,13 +86,18 @@ async def refresh(form: RefreshForm, request: Request) -> JwtPair:
 @public.post("/noauth/activate", summary="Set the password of a new account")
 async def activate(form: ActivateForm, request: Request) -> JwtPair:
     operators: Operators = request.app.state.operators
-    source, read = origin(request), operators.tokens.read_activation
-    user, _ = await operators.user_of(read, form.activate_token, source, requested(request))
+    source, read, registry = origin(request), operators.tokens.read_activation, operators.api.registry
+    _, claims = await operators.user_of(read, form.activate_token, source, requested(request))
     stored = await _new_password(form.password)
-    user = await operators.api.registry.write(users.set_password, user.id, stored, instead_of="")
-    row = audit.entry(source, who=user.email, what="user.activated", entity=user.email, result=SUCCESS)
-    await operators.api.registry.record(row)
-    return operators.tokens.pair(user)
+
+    def change(session: Session) -> User:
+        known = operators.tokens.user(session, claims)  # hashing takes a while
+        user = users.set_password(session, known.id, stored, instead_of="")
+        row = audit.entry(source, who=user.email, what="user.activated", entity=user.email, result=SUCCESS)
+        audit.record(session.connection(), [row])
+        return user
+
+    return operators.tokens.pair(await registry.write(change))
 
 
 @authenticated.get("/auth/user", summary="Whoever is logged in")
@@ -102,21 +107,23 @@ async def me(caller: AnyUser) -> UserJson:
 
 @authenticated.post("/auth/logout", summary="Log out", response_class=Response)
 async def logout(caller: AnyUser) -> None:
-    caller.tokens.end(caller.claims)
-    await caller.record("user.logout", caller.user.email, SUCCESS)
+    def change(session: Session) -> tuple[str, None]:
+        caller.tokens.end(session, caller.claims)
+        return caller.user.email, None
+
+    await caller.change("user.logout", caller.user.email, change)
 
 
 @authenticated.post("/auth/changePassword", summary="Change the password; all other tokens are worth nothing then")
 async def change_password(form: PasswordForm, caller: AnyUser, request: Request) -> JwtPair:
-    old = caller.user.password_hash
-    await _attempt(request, caller.user.email, lambda: accounts.is_correct(form.current_password, old))
+    old, registry = caller.user.password_hash, caller.api.registry
+    await _attempt(
+        request, caller.user.email, lambda: accounts.is_correct(registry, caller.user, form.current_password)
+    )
     stored = await _new_password(form.new_password)
 
     def change(session: Session) -> tuple[str, User]:
-        try:
-            return caller.user.email, users.set_password(session, caller.user.id, stored, instead_of=old)
-        except NotFound:
-            raise Refused("The account was deleted meanwhile!") from None
+        return caller.user.email, users.set_password(session, caller.user.id, stored, instead_of=old)
 
     return caller.tokens.pair(await caller.change("user.credentials_updated", caller.user.email, change))
 

@@ -12,7 +12,7 @@ from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
 from bench.errors import BenchError
-from bench.registry import audit, devices, users
+from bench.registry import audit, devices
 from bench.registry.audit import Origin
 from bench.registry.batching import Conflict
 from bench.registry.model import Audit, Device, User
@@ -59,15 +59,12 @@ class Operators:
         """
         try:
             claims = read(token)
-            user = await self.api.registry.read(users.find, claims.user_id)
-            self.tokens.check(claims, user)
+            return await self.api.registry.read(self.tokens.user, claims), claims
         except Unauthorized as error:
-            if not error.expired:
+            if not error.genuine:
                 self.api.refusals.log("operator", source, user="", what=_TOKEN, result=_REFUSED)
                 await self.api.refusals.record(source, who="", what=_TOKEN, entity=path, result=_REFUSED)
             raise
-        assert user is not None
-        return user, claims
 
 
 class Caller:
@@ -108,16 +105,18 @@ class Caller:
             BenchError: The function refused it.
             Conflict: Another transaction was faster.
             Forbidden: This user must not do it.
+            Unauthorized: The token was valid when the request began, and is not any more.
         """
 
         def audited(session: Session) -> T:
+            self.tokens.user(session, self.claims)  # the request may have come long before its last byte
             name, answer = change(session)
             session.execute(insert(Audit), [self._row(what, name, result_of(answer))])
             return answer
 
         try:
             answer = await self.api.registry.write(audited)
-        except (BenchError, Conflict) as error:
+        except (BenchError, Conflict, Unauthorized) as error:
             await self.record(what, requested, type(error).__name__)
             raise
         self.api.log("operator", self.source, user=self.user.email, what=what, result=result_of(answer))

@@ -13,11 +13,17 @@ from bench.server.http.error_responses import error
 
 
 class Unauthorized(Exception):
-    """Not logged in. `expired`: the token was valid once."""
+    """Not logged in.
 
-    def __init__(self, message: str = "Authentication failed", *, expired: bool = False) -> None:
+    Attributes:
+        expired: Its client is told to renew the token.
+        genuine: The token was valid once.
+    """
+
+    def __init__(self, message: str = "Authentication failed", *, expired: bool = False, genuine: bool = False) -> None:
         super().__init__(message)
         self.expired = expired
+        self.genuine = genuine
 
 
 class Forbidden(Exception):
