@@ -198,7 +198,7 @@ def test_signature_with_a_weak_digest_ends_a_path(tmp_path, digest, at):
 
 
 @pytest.mark.parametrize("dates", [OLD, YOUNG], ids=["old", "young"])
-def test_dates_of_the_leaf_itself_are_told_and_end_nothing(dates):
+def test_dates_of_the_leaf_itself_are_reported_and_end_nothing(dates):
     leaf = make("leaf", issuer=ROOT, **dates)
     found = chain.presented([leaf.der, ROOT.der], NOW)
     assert (len(found.certificates), found.is_current, found.common_name) == (2, False, "leaf")
