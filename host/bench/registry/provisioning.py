@@ -93,7 +93,7 @@ def new_device_rows(
     secret_box: SecretBox, *, name: str, profile_id: uuid.UUID, own: DeviceCredentials, gateway: bool = False
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the rows of a new device and of its credentials."""
-    device = {
+    device: dict[str, Any] = {
         "id": uuid.uuid4(),
         "name": name,
         "profile_id": profile_id,

@@ -26,8 +26,8 @@ from bench.registry.chains import Chain
 # The longest chain that Java's TLS accepts from a client; each certificate costs a verification.
 _LONGEST_CHAIN = 10
 # Others can be made to fit a second certificate (RFC 6151, RFC 6194); OpenSSL leaves that to whoever calls it.
-_DIGESTS = (hashes.SHA224, hashes.SHA256, hashes.SHA384, hashes.SHA512)
-_DIGESTS += (hashes.SHA3_224, hashes.SHA3_256, hashes.SHA3_384, hashes.SHA3_512)
+_SHA2 = (hashes.SHA224, hashes.SHA256, hashes.SHA384, hashes.SHA512)
+_SHA3 = (hashes.SHA3_224, hashes.SHA3_256, hashes.SHA3_384, hashes.SHA3_512)
 # X509_V_FLAG_NO_CHECK_TIME, which pyOpenSSL has no name for. Dates are checked here: the leaf's own do not matter yet.
 _NO_DATES = 0x200000
 _ESCAPED = re.compile(r'[,"\\+=<>;]')
@@ -134,7 +134,7 @@ def _has_strong_digest(certificate: x509.Certificate) -> bool:
         digest = certificate.signature_hash_algorithm
     except UnsupportedAlgorithm:
         return False
-    return digest is None or isinstance(digest, _DIGESTS)  # Ed25519 and Ed448 have their own
+    return digest is None or isinstance(digest, _SHA2 + _SHA3)  # Ed25519 and Ed448 have their own
 
 
 def common_name(der: bytes) -> str | None:
