@@ -152,10 +152,10 @@ class Stream:
         except OSError as error:
             if error.errno != errno.EINPROGRESS:
                 memory.check(error)
-                raise NetworkError("connection failed (%s)" % error)
+                raise NetworkError("%s, port %d cannot be reached (%s)" % (target[0], target[1], error))
         failed = select.POLLERR | select.POLLHUP
         if self._await(select.POLLOUT | failed) & failed:
-            raise NetworkError("nothing listens there")
+            raise NetworkError("nothing listens at %s, port %d" % target)
         if self._tls:
             self._secure()
 

@@ -36,7 +36,9 @@ def _option(kind: Any, *names: str, **facts: Any) -> Any:
 _OPTIONS: common.Options = {
     "server": (
         _option(
-            str, help="The MQTT server for boards. Default: the one running on the data folder.", metavar="HOST:PORT"
+            str,
+            help="The MQTT server for boards. Default: the host of --url, or the one running on the data folder.",
+            metavar="HOST:PORT",
         ),
         "",
     ),
@@ -190,19 +192,27 @@ class BoardOptions:
 
     def _place(self) -> Place:
         """Return the server that the board is for, with ports, CA and name from the data folder where that has them."""
-        data, foreign = self.where.data, bool(self.where.url)
-        running = None if self.server and foreign else server_addresses.running_server(data)
+        data, url = self.where.data, self.where.url
+        running = None if url else server_addresses.running_server(data)
         if self.server:
             host, port = host_and_port(self.server)
+        elif url:
+            host, port = _host_of(url), 8883 if self.tls else 1883
         elif running:
             host, port = running.host, running.port("mqtt", tls=self.tls)
         else:
             host, port = _DEFAULT_HOST, 8883 if self.tls else 1883
-        provision_port = self.provision_port
-        if running and not provision_port and self.transport is not Transport.MQTT:
-            provision_port = running.port(self.transport, tls=self.tls)
+        provision_port, http_port = self.provision_port, 0
+        if running:
+            http_port = running.http_port
+            if not provision_port and self.transport is not Transport.MQTT:
+                provision_port = running.port(self.transport, tls=self.tls)
+        elif url and _is_same_host(operator_session.http_url(url).host, host):
+            http_port = _http_port(url)
+            if not provision_port and self.transport is Transport.HTTP:
+                provision_port = _provision_port(url, tls=self.tls)
         own = authority.ca_file(data)
-        shows_own = not foreign and own.exists() and (not running or running.ca == own.resolve())
+        shows_own = not url and own.exists() and (not running or running.ca == own.resolve())
         ca, name = self.server_ca, self.server_name
         if self.tls and not ca and shows_own:
             ca = own
@@ -211,7 +221,7 @@ class BoardOptions:
             host=host,
             mqtt_port=port,
             provision_port=provision_port,
-            http_port=running.http_port if running else _http_port(self.where.url, host),
+            http_port=http_port,
             ca=device_config.ca(ca) if ca else b"",
             name=name,
         )
@@ -263,10 +273,33 @@ def _is_name(text: str) -> bool:
     return False
 
 
-def _http_port(url: str, host: str) -> int:
-    """Return the HTTP port of a URL, from which a board can get the time, if it is on the boards' host; else 0."""
-    there = operator_session.http_url(url) if url else None
-    return there.port or 80 if there and (there.scheme, there.host) == ("http", host) else 0
+def _host_of(url: str) -> str:
+    """Return the host of a URL, if boards can have it for their server. Raises UsageError."""
+    host = operator_session.http_url(url).host
+    if problem := forms.host_problem(host):
+        raise UsageError(f"the boards' server: {printable(host)} {problem}; name it with --server HOST:PORT")
+    return host
+
+
+def _is_same_host(one: str, other: str) -> bool:
+    return one.lower() == other.lower() or (addresses.is_loopback(one) and addresses.is_loopback(other))
+
+
+def _http_port(url: str) -> int:
+    """Return the port on which the host of a URL speaks HTTP in clear, from which a board can get the time."""
+    there = operator_session.http_url(url)
+    if there.scheme == "http":
+        return there.port or 80
+    return 0 if there.port else 80  # what redirects to HTTPS says the time, too
+
+
+def _provision_port(url: str, *, tls: bool) -> int:
+    """Return the port of a URL for provisioning over HTTP. Raises UsageError if it is for the other kind, with TLS."""
+    there = operator_session.http_url(url)
+    if (there.scheme == "https") != tls:
+        cure = "leave out --tls" if tls else "add --tls"
+        raise UsageError(f"{url} is {'not ' if tls else ''}over TLS: {cure}, or give --provision-port")
+    return there.port or (443 if tls else 80)
 
 
 def host_and_port(text: str, *, ipv6: bool = False) -> tuple[str, int]:
