@@ -20,5 +20,12 @@ class NotFound(BenchError):
     """A request for something that does not exist."""
 
 
+class UnknownId(NotFound):
+    """Nothing of a kind has this id. The message is ThingsBoard's."""
+
+    def __init__(self, kind: str, id_: object) -> None:
+        super().__init__(f"{kind} with id [{id_}] is not found")
+
+
 class Refused(UsageError):
     """A record that cannot be stored: its name exists already, or a value breaks the rule that the message names."""

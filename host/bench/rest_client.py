@@ -310,7 +310,7 @@ def _read(answer: httpx.Response) -> Any:
             raise Denied(f"the server denies it: {message}")
         case httpx.codes.NOT_FOUND:
             raise NotFound(message)
-        case httpx.codes.BAD_REQUEST:
+        case httpx.codes.BAD_REQUEST | httpx.codes.CONFLICT:
             raise Refused(message)
         case httpx.codes.REQUEST_TIMEOUT | httpx.codes.GATEWAY_TIMEOUT:
             raise NoAnswer("no answer in time: is the device online, and does it know the method?")

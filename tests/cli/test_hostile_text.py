@@ -33,7 +33,7 @@ SERVER = {
     "telemetry": (TEXT, "--last", "5"),
     "rpc": (TEXT, TEXT),
     "audit": (),
-    "import": ("{file}",),
+    "import": ("{file}", "--create-profiles"),
 }
 BOARD = {
     "settings list": (),

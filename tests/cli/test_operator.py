@@ -104,6 +104,17 @@ def test_import_reports_rows_by_their_number_in_the_file(url, tmp_path):
     assert [each.partition(":")[0] for each in json.loads(done.stdout)["errors"]] == ["Line 5"]
 
 
+def test_import_makes_profiles_only_with_the_option(url, tmp_path):
+    file = tmp_path / "tray.csv"
+    file.write_text("name,type\npress-1,presss\npress-2,presss\npress-3,default\n")
+    refused(
+        2, "no profile presss (2 lines): correct TYPE, or make them with --create-profiles", "import", str(file), *url
+    )
+    assert "presss" not in [each["name"] for each in printed("profile", "list", *url)]
+    assert printed("import", str(file), "--create-profiles", *url)["created"] == 3
+    assert printed("import", str(file), *url)["updated"] == 3  # now it exists
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [(b"PK\x03\x04\0\0", "is not a text file"), (b"", "is empty"), (b"name,type\na,b,c\n", "row 2: there are 3 cells")],
@@ -229,7 +240,7 @@ def test_call_that_fails_is_one_line(server, url):
     refused(2, "look like JSON", "rpc", device.name, "blink", "{times: ", *url)
 
 
-def rotating(server, url, login, *answers):
+def rotating(server, url, login, *answers, stays=False):
     """`bench device rotate press-1`, run for each of these answers of a device that is online."""
     done = []
     for answer in answers:
@@ -245,7 +256,7 @@ def rotating(server, url, login, *answers):
             payload = json.dumps(answer).encode()
             client.send(publish(topic.replace("request", "response"), payload))
             asking.join(PATIENCE_S)
-            if done[-1].returncode == 0:
+            if done[-1].returncode == 0 and not stays:
                 client.expect_closed()
             else:
                 client.send(PINGREQ)
@@ -323,7 +334,7 @@ def test_rotation_that_is_requested_again_does_no_harm(server, url):
     server.query(lambda registry: registry.create_device("press-1", "default", token="token-of-press-1"))
     answer = {"credentialsType": "ACCESS_TOKEN", "token": "a-token-it-chose"}
     (first,) = rotating(server, url, {"username": "token-of-press-1"}, answer)
-    again = rotating(server, url, {"username": "a-token-it-chose"}, answer, answer)
+    again = rotating(server, url, {"username": "a-token-it-chose"}, answer, answer, stays=True)  # it has them
     assert [each.returncode for each in (first, *again)] == [0, 0, 0]
     stored = server.query(lambda registry: registry.device("press-1")).credentials
     assert stored == access_token("a-token-it-chose")

@@ -103,7 +103,7 @@ def test_claims_have_rows_whether_they_were_taken_or_not(server, database):
     for _ in range(2):
         assert call(server, "/api/v1/a-token-of-its-own/claim", body)[:2] == (200, b"")
     found = rows(server, what="claim")
-    assert [row["result"] for row in found] == ["offered", "an earlier word counts still"]
+    assert [row["result"] for row in found] == ["SUCCESS", "an earlier word counts still"]
     assert {(row["entity"], row["address"], row["transport"]) for row in found} == {("a", "127.0.0.1", "http")}
     assert [row["request"] for row in found] == [event["request"] for event in server.events("claim")]
     assert holding(everything(server.data, database), ["a-secret-to-claim"]) == []
@@ -130,7 +130,7 @@ def test_trail_holds_no_secret(server):
     with RawClient(server.ports.mqtt) as client:
         client.send(connect(username=secrets[2], password=secrets[3].encode()))
         client.expect(connack(5))
-    trail = json.dumps(rows(server))
+    trail = json.dumps(rows(server), default=str)
     assert len(rows(server)) == 4
     for secret in (*secrets, server.profile.provision_secret, server.profile.provision_key, "user-of-two"):
         assert secret not in trail

@@ -73,10 +73,24 @@ def new_profile(operator, strategy="DISABLED", **fields):
         "transportType": "DEFAULT",
         "provisionType": strategy,
         "provisionDeviceKey": name("key"),
-        "profileData": {"provisionConfiguration": {"type": strategy, "provisionDeviceSecret": name("secret")}},
+        "profileData": {
+            "transportConfiguration": {"type": "DEFAULT"},
+            "provisionConfiguration": {"type": strategy, "provisionDeviceSecret": name("secret")},
+        },
         **fields,
     }
     return ok(operator.post("/api/deviceProfile", json=form))
+
+
+def plain(answer, status, message):
+    """Expect an error of the telemetry and RPC routes, which is text."""
+    assert (answer.status_code, answer.text) == (status, message)
+    assert answer.headers["content-type"].startswith("text/plain")
+
+
+def new_credentials(operator, device, **fields):
+    """Return the form that replaces a device's credentials."""
+    return {**ok(operator.get(f"/api/device/{device['id']['id']}/credentials")), "credentialsValue": None, **fields}
 
 
 def new_customer(server, operator):

@@ -1,21 +1,23 @@
 """The audit trail: who did what, when, from where, and with which result."""
 
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import ColumnElement, Connection, func, select
 from sqlalchemy.orm import Session
 
 from bench.registry import pages
 from bench.registry.clock import now_ms
-from bench.registry.model import Audit
+from bench.registry.model import Audit, Customer, Device, Profile, User
 from bench.registry.pages import PageQuery
 from bench.registry.statements import Insertion
 
 DEVICE, SERVER = "device", "server"
 _LONGEST = 255
-_ADD = Insertion(Audit, "ts_ms", "who", "what", "entity", "address", "transport", "result", "request")
+_COLUMNS = ("ts_ms", "who", "what", "entity", "address", "transport", "result", "request")
+_ADD = Insertion(Audit, *_COLUMNS, "entity_id", "user_id", "customer_id")
 _DATAGRAMS = {"coap"}
 LOGIN, SUCCESS = "user.login", "SUCCESS"
 # Rows: so many are looked through in some 50 ms.
@@ -48,26 +50,53 @@ class Origin:
 UNKNOWN_ORIGIN = Origin()
 
 
-def entry(origin: Origin, *, who: str = DEVICE, what: str, entity: str, result: str) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Subject:
+    """The object of an action. Its name is never a secret."""
+
+    name: str = ""
+    id: uuid.UUID | None = None
+    customer_id: uuid.UUID | None = None
+
+    @classmethod
+    def of(cls, entity: Device | Profile | Customer | User) -> Self:
+        """Return a row of the registry as the subject of an action."""
+        match entity:
+            case Customer():
+                return cls(entity.title, entity.id, entity.id)
+            case User():
+                return cls(entity.email, entity.id, entity.customer_id)
+            case Device():
+                return cls(entity.name, entity.id, entity.customer_id)
+            case Profile():
+                return cls(entity.name, entity.id)
+
+
+def entry(origin: Origin, *, who: User | str = DEVICE, what: str, entity: Subject | str, result: str) -> dict[str, Any]:
     """Return a row of the audit trail.
 
     Args:
         origin: Where the request came from.
-        who: A user's e-mail address, or `device`.
+        who: The user, the e-mail address of one that is not known, or `device`.
         what: The action.
-        entity: The name of what it was done to; never a secret.
+        entity: What it was done to, or only its name.
         result: How it ended.
     """
+    user, name = (None, who) if isinstance(who, str) else (who, who.email)
+    subject = Subject(entity) if isinstance(entity, str) else entity
     return {
         "ts_ms": now_ms(),
-        "who": who[:_LONGEST],  # the name in a login can be any text
+        "who": name[:_LONGEST],  # the name in a login can be any text
         "what": what,
         # No device's name is longer, and PostgreSQL's texts have no NUL.
-        "entity": entity[:_LONGEST].replace("\0", "\N{REPLACEMENT CHARACTER}"),
+        "entity": subject.name[:_LONGEST].replace("\0", "\N{REPLACEMENT CHARACTER}"),
         "address": origin.address,
         "transport": origin.transport,
         "result": result,
         "request": origin.request,
+        "entity_id": subject.id,
+        "user_id": user.id if user else None,
+        "customer_id": subject.customer_id or (user.customer_id if user else None),
     }
 
 
@@ -77,32 +106,11 @@ def record(connection: Connection, entries: Sequence[dict[str, Any]]) -> list[No
     return [None] * len(entries)
 
 
-def page(
-    session: Session,
-    wanted: PageQuery,
-    *,
-    kinds: Sequence[str] | None = None,
-    from_ms: int | None = None,
-    to_ms: int | None = None,
-) -> tuple[list[Audit], int]:
-    """Return a page of the trail, and the number of rows in all.
-
-    Args:
-        session: The transaction.
-        wanted: The page.
-        kinds: Only these actions; None is all.
-        from_ms: Only rows since then, in milliseconds since the epoch.
-        to_ms: Only rows until then.
-    """
-    statement = select(Audit)
-    if kinds is not None:
-        statement = statement.where(Audit.what.in_(kinds))
-    if from_ms is not None:
-        statement = statement.where(Audit.ts_ms >= from_ms)
-    if to_ms is not None:
-        statement = statement.where(Audit.ts_ms <= to_ms)
+def page(session: Session, wanted: PageQuery, where: Sequence[ColumnElement[bool]] = ()) -> tuple[list[Audit], int]:
+    """Return a page of the rows that meet all conditions, and the number of them in all."""
+    statement = select(Audit).where(*where)
     searched = (Audit.entity, Audit.who, Audit.what, Audit.result)
-    rows, total = pages.page(session, statement, wanted, sorts=SORTS, searched=searched, key=Audit.id.desc())
+    rows, total = pages.page(session, statement, wanted, sorts=SORTS, searched=searched, key=Audit.id)
     return [row for (row,) in rows], total
 
 

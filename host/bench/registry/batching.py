@@ -25,6 +25,13 @@ class Conflict(Exception):
     """Another transaction was faster: a unique or foreign key constraint refused this one."""
 
 
+class Outdated(Conflict):
+    """A change of something that was changed since it was read. The message is ThingsBoard's."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(f"{kind} was already changed by someone else")
+
+
 @dataclass(eq=False)
 class _Request:
     batch: Batch

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, insert, select, update
 
 from bench.contract.credentials import CredentialsType
 from bench.registry import audit, credentials, names, provisioning
-from bench.registry.audit import Origin
+from bench.registry.audit import Origin, Subject
 from bench.registry.credentials import sha3
 from bench.registry.encryption import SecretBox
 from bench.registry.model import Attribute, Audit, Credentials, Device, Profile
@@ -60,7 +60,7 @@ def provision(
         outcome = _decide(secret_box, connection, chain)
         if outcome.status is Status.SUCCESS or (outcome.status is not None and origin.keeps_refusal):
             name = outcome.device_name or chain.common_name or ""
-            row = audit.entry(origin, what="provision", entity=name, result=outcome.status.value)
+            row = audit.entry(origin, what="provision", entity=_subject(connection, name), result=outcome.status.value)
             connection.execute(insert(Audit), [row])
         outcomes.append(outcome)
     return outcomes
@@ -114,6 +114,11 @@ def _renew(secret_box: SecretBox, connection: Connection, device: Any, chain: Ch
         return ChainOutcome(Status.FAILURE, device.name)
     connection.execute(update(Credentials).where(Credentials.device_id == device.id).values(row))
     return ChainOutcome(Status.SUCCESS, device.name, device.id)
+
+
+def _subject(connection: Connection, name: str) -> Subject:
+    found = connection.execute(select(Device.id, Device.customer_id).where(Device.name == name)).first()
+    return Subject(name, *found) if found else Subject(name)
 
 
 def name_in(common_name: str | None, pattern: str | None) -> str | None:

@@ -17,16 +17,23 @@ from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 from bench.contract.credentials import CredentialsType
+from bench.errors import Refused
 from bench.registry.encryption import SecretBox
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 # The parts of MQTT basic credentials, by the letter that says that a part is stored.
 _PARTS = {"c": "clientId", "u": "userName", "p": "password"}
+_MQTT_BASIC = frozenset(_PARTS.values())
+_LWM2M_MODES = ("NO_SEC", "PSK", "RPK", "X509")
 _PEM = re.compile(r"-----(BEGIN|END) CERTIFICATE-----|[\r\n]")
 
 
 class InvalidCredentials(ValueError):
     """Credentials that no device may have. The message names the rule, never a value."""
+
+
+class RefusedCredentials(Refused):
+    """Credentials that an operator cannot give a device."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +137,52 @@ def mqtt_basic(client_id: str | None, username: str | None, password: str | None
     return DeviceCredentials(
         CredentialsType.MQTT_BASIC, credentials_id, json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     )
+
+
+def mqtt_basic_of(text: str) -> DeviceCredentials:
+    """Return the MQTT basic credentials of an operator's JSON: of `clientId`, `userName` and `password`.
+
+    Raises:
+        InvalidCredentials: It is not such an object, or `mqtt_basic` refuses it.
+    """
+    parts = _object(text)
+    if parts is None or not _MQTT_BASIC.issuperset(parts):
+        raise InvalidCredentials("Invalid credentials body for simple mqtt credentials!")
+    shown = {name: json.dumps(part) if isinstance(part, (bool, int, float)) else part for name, part in parts.items()}
+    if any(isinstance(part, (dict, list)) for part in shown.values()):
+        raise InvalidCredentials("Invalid credentials body for simple mqtt credentials!")
+    return mqtt_basic(*(shown.get(name) for name in ("clientId", "userName", "password")))
+
+
+def lwm2m(text: str) -> DeviceCredentials:
+    """Return the credentials of an LwM2M client: they are kept for other servers, and log nobody in here.
+
+    Raises:
+        InvalidCredentials: It is not an object with a client and a bootstrap, or names no endpoint.
+    """
+    parts = _object(text) or {}
+    client, bootstrap = parts.get("client"), parts.get("bootstrap")
+    mode = client.get("securityConfigClientMode") if isinstance(client, dict) else None
+    if not isinstance(client, dict) or mode not in _LWM2M_MODES or not isinstance(bootstrap, dict):
+        raise InvalidCredentials("Invalid credentials body for LwM2M credentials!")
+    endpoint, named = client.get("endpoint"), client.get("identity") if mode == "PSK" else client.get("endpoint")
+    if not isinstance(endpoint, str) or not endpoint:
+        raise InvalidCredentials("LwM2M client endpoint must be specified!")
+    if not isinstance(named, str) or not named:
+        raise InvalidCredentials("LwM2M client PSK identity must be specified!")
+    if mode == "X509" and isinstance(certificate := client.get("cert"), str) and certificate:
+        named = sha3(trim_certificate(certificate))
+    return DeviceCredentials(CredentialsType.LWM2M_CREDENTIALS, _checked(named), text)
+
+
+def _object(text: str) -> dict[str, Any] | None:
+    """Return a JSON object whose text can be stored, or None."""
+    try:
+        value = json.loads(text)
+        json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair is not text
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def x509(text: str) -> DeviceCredentials:

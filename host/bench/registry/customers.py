@@ -1,36 +1,47 @@
 """Customers, to whom devices are assigned. Functions run in a transaction: `registry.write(customers.save, ...)`."""
 
 import uuid
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from bench.errors import NotFound, Refused
-from bench.registry import pages
+from bench.errors import NotFound, Refused, UnknownId
+from bench.registry import names, pages
 from bench.registry.model import Customer
+from bench.registry.names import Naming
 from bench.registry.pages import PageQuery
 
 SORTS = {"createdTime": Customer.created_ms, "title": Customer.title}
-_TITLE_LIMIT = 255
+_REFUSING = Naming()
 
 
-def save(session: Session, title: str, customer: Customer | None = None) -> Customer:
-    """Store a new customer, or a customer's new title.
+def save(
+    session: Session,
+    title: str,
+    customer: Customer | None = None,
+    *,
+    naming: Naming = _REFUSING,
+    details: dict[str, Any] | None = None,
+) -> Customer:
+    """Store a new customer, or a customer's new title and details.
 
     Raises:
-        Refused: The title is empty, too long or another customer's.
+        Refused: The title is empty, too long, has markup in it or is another customer's.
     """
     if not title.strip():
         raise Refused("Customer title should be specified!")
-    if len(title) > _TITLE_LIMIT:
-        raise Refused(f"Customer title must have at most {_TITLE_LIMIT} characters!")
-    other = session.scalar(select(Customer.id).where(Customer.title == title))
-    if other is not None and (customer is None or other != customer.id):
-        raise Refused("Customer with such title already exists!")
+    names.check(title=title)
+    others = select(Customer.title).where(naming.rivals(Customer.title, title))
+    if customer is not None:
+        others = others.where(Customer.id != customer.id)
+    with session.no_autoflush:
+        taken = set(session.scalars(others))
+    title = naming.resolve(title, taken, "Customer with such title already exists!")
     if customer is None:
-        customer = Customer(id=uuid.uuid4(), title=title)
+        customer = Customer(id=uuid.uuid4(), title=title, details=details or {})
         session.add(customer)
-    customer.title = title
+    customer.title, customer.details = title, details or {}
     session.flush()
     return customer
 
@@ -39,7 +50,7 @@ def get(session: Session, customer_id: uuid.UUID) -> Customer:
     """Return the customer with this id. Raises NotFound."""
     found = session.get(Customer, customer_id)
     if found is None:
-        raise NotFound(f"no customer {customer_id}")
+        raise UnknownId("Customer", customer_id)
     return found
 
 

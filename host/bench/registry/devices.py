@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, bindparam, select
 from sqlalchemy.orm import Session
 
-from bench.contract.names import trimmed
-from bench.errors import NotFound, Refused
+from bench.errors import NotFound, Refused, UnknownId
 from bench.registry import credentials, names, pages, provisioning
-from bench.registry.credentials import DeviceCredentials
+from bench.registry.credentials import DeviceCredentials, RefusedCredentials
 from bench.registry.model import Credentials, Customer, Device, Profile
+from bench.registry.names import Naming
 from bench.registry.pages import PageQuery
 
 SORTS = {
@@ -23,6 +23,7 @@ SORTS = {
     "deviceProfileName": Profile.name,
     "customerTitle": Customer.title,
 }
+_REFUSING = Naming()
 _WITH_NAMES = (
     select(Device, Profile.name, Customer.title)
     .join(Profile, Profile.id == Device.profile_id)
@@ -38,25 +39,41 @@ class DevicePageQuery(PageQuery):
     profile_name: str | None = None
     customer_id: uuid.UUID | None = None
     ids: Sequence[uuid.UUID] | None = None
+    connected: Sequence[uuid.UUID] | None = None
+    """The devices that have a session; with `active` only these are wanted, otherwise only the others."""
+    active: bool = False
+    conditions: Sequence[ColumnElement[bool]] = ()
+    """Further conditions, and `order` instead of `sort`."""
+    order: Sequence[Any] = ()
 
 
-def create(session: Session, name: str, profile: Profile, *, own: DeviceCredentials | None = None) -> Device:
+def create(
+    session: Session,
+    name: str,
+    profile: Profile,
+    *,
+    own: DeviceCredentials | None = None,
+    naming: Naming = _REFUSING,
+    **fields: Any,
+) -> Device:
     """Store a device ahead of its first boot.
 
     Args:
         session: In a transaction that may write.
-        name: Trimmed before use.
+        name: As it is; ThingsBoard trims it in some places.
         profile: Its profile.
         own: Its credentials; without any it gets a random access token.
+        naming: What becomes of a name that is taken.
+        fields: Further columns.
 
     Raises:
         Refused: The name is invalid or taken, or another device has these credentials.
     """
-    name = _free_name(session, name, None)
+    name = _free_name(session, name, None, naming)
     own = own or credentials.access_token(names.random_text())
     _check_free(session, own, None)
     row, secret = provisioning.new_device_rows(session.info["secret_box"], name=name, profile_id=profile.id, own=own)
-    device = Device(**row)
+    device = Device(**{**row, **fields})
     session.add(device)
     session.flush()
     session.add(Credentials(**secret))
@@ -64,16 +81,16 @@ def create(session: Session, name: str, profile: Profile, *, own: DeviceCredenti
     return device
 
 
-def rename(session: Session, device: Device, name: str) -> None:
+def rename(session: Session, device: Device, name: str, naming: Naming = _REFUSING) -> None:
     """Give a device another name. Raises Refused for one that is invalid or taken."""
-    device.name = _free_name(session, name, device.id)
+    device.name = _free_name(session, name, device.id, naming)
 
 
 def get(session: Session, device_id: uuid.UUID) -> Device:
     """Return the device with this id. Raises NotFound."""
     found = session.get(Device, device_id)
     if found is None:
-        raise NotFound(f"no device {device_id}")
+        raise UnknownId("Device", device_id)
     return found
 
 
@@ -96,8 +113,19 @@ def page(session: Session, wanted: DevicePageQuery) -> tuple[Sequence[tuple[Devi
         statement = statement.where(Device.customer_id == wanted.customer_id)
     if wanted.ids is not None:
         statement = statement.where(Device.id.in_(wanted.ids))
+    if wanted.connected is not None:
+        # in the text of the statement: there may be more of them than a statement has parameters
+        among = Device.id.in_(bindparam("connected", wanted.connected, expanding=True, literal_execute=True))
+        statement = statement.where(among if wanted.active else ~among)
+    statement = statement.where(*wanted.conditions)
+    sorts = {**SORTS, wanted.sort: wanted.order} if wanted.order else SORTS
     searched = (Device.name, Device.label, Profile.name)
-    return pages.page(session, statement, wanted, sorts=SORTS, searched=searched, key=Device.id)
+    return pages.page(session, statement, wanted, sorts=sorts, searched=searched, key=Device.id)
+
+
+def count(session: Session, wanted: DevicePageQuery) -> int:
+    """Return the number of devices in all pages of a list."""
+    return page(session, wanted)[1]
 
 
 def with_names(session: Session, device: Device) -> tuple[Device, str, str | None]:
@@ -112,12 +140,15 @@ def credentials_of(session: Session, device_id: uuid.UUID) -> DeviceCredentials:
     return credentials.from_row(session.info["secret_box"], row)
 
 
-def set_credentials(session: Session, device_id: uuid.UUID, own: DeviceCredentials) -> None:
-    """Replace a device's credentials. Raises Refused if another device has them."""
+def set_credentials(session: Session, device_id: uuid.UUID, own: DeviceCredentials) -> bool:
+    """Replace a device's credentials, unless it has them already. Raises Refused if another device has them."""
     _check_free(session, own, device_id)
     row: Any = session.get_one(Credentials, device_id, with_for_update=True)  # a certificate may replace it now
+    if credentials.from_row(session.info["secret_box"], row) == own:
+        return False
     for column, value in credentials.row(session.info["secret_box"], device_id, own).items():
         setattr(row, column, value)
+    return True
 
 
 def delete(session: Session, device: Device) -> None:
@@ -125,18 +156,22 @@ def delete(session: Session, device: Device) -> None:
     session.delete(device)
 
 
-def _free_name(session: Session, name: str, device_id: uuid.UUID | None) -> str:
-    name = trimmed(name)  # as a device's request is
+def _free_name(session: Session, name: str, device_id: uuid.UUID | None, naming: Naming) -> str:
+    if not name.strip():
+        raise Refused("Device name should be specified!")
+    names.check(name=name)
     if not names.is_valid(name):
-        raise Refused("Device name should be specified, have at most 255 characters and no markup in it!")
-    other = session.scalar(select(Device.id).where(Device.name == name))
-    if other is not None and other != device_id:
-        raise Refused("Device with such name already exists!")
-    return name
+        raise Refused("Validation error: name is malformed")
+    others = select(Device.name).where(naming.rivals(Device.name, name))
+    if device_id is not None:
+        others = others.where(Device.id != device_id)
+    with session.no_autoflush:
+        taken = set(session.scalars(others))
+    return naming.resolve(name, taken, "Device with such name already exists!")
 
 
 def _check_free(session: Session, own: DeviceCredentials, device_id: uuid.UUID | None) -> None:
     lookup = session.info["secret_box"].digest(own.id)
     other = session.scalar(select(Credentials.device_id).where(Credentials.lookup == lookup))
     if other is not None and other != device_id:
-        raise Refused("Device credentials are already assigned to another device!")
+        raise RefusedCredentials("Device credentials are already assigned to another device!")

@@ -1,24 +1,26 @@
 """Devices made ahead of their first boot, many at once: CSV, one device a line.
 
-The meaning of the columns comes beside the text; an empty cell counts as no column.
+The meaning of the columns comes beside the text; an empty cell counts as no column. Cells are read as ThingsBoard reads
+them.
 """
 
 import csv
 import io
+import json
+import math
 import re
-import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from decimal import Decimal
+from typing import Any, NoReturn
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from bench.contract.names import trimmed
 from bench.errors import Refused
-from bench.registry import credentials, devices, profiles, timeseries
+from bench.registry import credentials, devices, names, profiles, timeseries
 from bench.registry.clock import now_ms
-from bench.registry.credentials import DeviceCredentials, InvalidCredentials
+from bench.registry.credentials import DeviceCredentials, InvalidCredentials, RefusedCredentials
 from bench.registry.model import SERVER_SCOPE, SHARED_SCOPE, Device
 
 _SCOPES = {"SHARED_ATTRIBUTE": SHARED_SCOPE, "SERVER_ATTRIBUTE": SERVER_SCOPE}
@@ -26,9 +28,10 @@ _SERIES = "TIMESERIES"
 _MQTT = ("MQTT_CLIENT_ID", "MQTT_USER_NAME", "MQTT_PASSWORD")
 # What devices cannot have here: another protocol's credentials and addresses, and what edges have.
 _FOREIGN = ("LWM2M_", "SNMP_", "ROUTING_KEY", "SECRET")
-_WHOLE = re.compile(r"[+-]?[0-9]{1,19}")
-_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
-_TEXT_LIMIT = 255
+# What Java's NumberUtils takes for a number: with a comma for a point, too, but no octal one with an 8 or a 9.
+_NUMBER = re.compile(r"[+-]?(?:(?!0[0-9]*[89])[0-9]+|[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,9})?")
+_DECIMALS = 16
+_LONG = range(-1 << 63, 1 << 63)
 
 
 @dataclass(frozen=True)
@@ -53,8 +56,7 @@ class ImportLine:
 class ImportedDevice:
     """The result of a line."""
 
-    device_id: uuid.UUID
-    name: str
+    device: Device
     created: bool
     shared: dict[str, Any]
     """The shared attributes that were set."""
@@ -73,9 +75,9 @@ def lines(text: str, columns: Sequence[ImportColumn], *, delimiter: str, header:
     number = 0
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
-        for row in reader:
+        for row in filter(None, reader):  # empty lines are not counted, either
             number += 1
-            if row and not (header and number == 1):
+            if not (header and number == 1):
                 yield _line(number, row, columns)
     except csv.Error:
         yield ImportLine(number + 1, error="this is not CSV")
@@ -96,12 +98,32 @@ def _line(number: int, row: Sequence[str], columns: Sequence[ImportColumn]) -> I
 
 
 def _value(cell: str) -> Any:
-    """Return a cell as what it looks like: a number, a boolean, or text."""
-    if _WHOLE.fullmatch(cell) and -(1 << 63) <= int(cell) < 1 << 63:
-        return int(cell)
-    if _NUMBER.fullmatch(cell) and abs(float(cell)) != float("inf"):
-        return float(cell)
-    return cell.lower() == "true" if cell.lower() in {"true", "false"} else cell
+    """Return a cell as what it looks like: a number, a boolean, JSON, or text; `1,5` is 1.5, 1e3 a whole number."""
+    text = cell.replace(",", ".")
+    if _NUMBER.fullmatch(text):
+        exact = Decimal(text)
+        decimals = -int(exact.as_tuple().exponent)
+        if exact != exact.to_integral_value() or ("." in text and "e" not in text.lower()):
+            return float(exact) if decimals <= _DECIMALS and math.isfinite(float(exact)) else cell
+        return int(exact) if abs(exact) < 1 << 64 and int(exact) in _LONG else cell
+    if cell.lower() in {"true", "false"}:
+        return cell.lower() == "true"
+    if (cell.strip()[:1], cell.strip()[-1:]) in {("{", "}"), ("[", "]")}:
+        return _json(cell)
+    return cell
+
+
+def _json(cell: str) -> Any:
+    try:
+        value = json.loads(cell, parse_constant=_no_constant)
+        json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair is not text
+    except (ValueError, RecursionError):
+        return cell
+    return value
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(name)
 
 
 def store(session: Session, line: ImportLine, *, update: bool) -> ImportedDevice:
@@ -117,29 +139,35 @@ def store(session: Session, line: ImportLine, *, update: bool) -> ImportedDevice
     """
     if line.error:
         raise Refused(line.error)
-    name = trimmed(line.fields.get("NAME", ""))
+    name = line.fields.get("NAME", "")
+    if not name:  # ThingsBoard changes a device that was made before
+        raise Refused("Device name should be specified!")
     known = session.scalar(select(Device).where(Device.name == name))
     own = _credentials(line.fields)
-    kind = line.fields.get("TYPE")
-    profile = profiles.find_or_create(session, kind) if kind else profiles.default(session)
+    kind, replaced = line.fields.get("TYPE"), False
+    names.check(type=kind)
+    profile = profiles.find_or_create(session, kind) if kind else None
     if known is None:
-        device = devices.create(session, name, profile, own=own)
+        device = devices.create(session, name, profile or profiles.default(session), own=own)
     else:
         device = known
-        device.profile_id = profile.id
-        if own is not None:
-            devices.set_credentials(session, device.id, own)
+        device.profile_id = profile.id if profile else known.profile_id
+        replaced = own is not None and devices.set_credentials(session, device.id, own)
     _describe(device, line.fields)
     session.flush()
     shared = _set_values(session, device, line.values) if known is None or update else {}
-    return ImportedDevice(device.id, device.name, known is None, shared, known is not None and own is not None)
+    return ImportedDevice(device, known is None, shared, replaced)
 
 
 def _credentials(fields: dict[str, str]) -> DeviceCredentials | None:
-    """Return the credentials of a line; None keeps those of its device, or makes a random token."""
+    """Return the credentials of a line; None keeps those of its device, or makes a random token.
+
+    Raises:
+        RefusedCredentials: No device may have them.
+    """
     for each in fields:
         if each.startswith(_FOREIGN):
-            raise Refused(f"Invalid device credentials: {each} is not supported!")
+            raise RefusedCredentials(f"Invalid device credentials: {each} is not supported!")
     try:
         if "X509" in fields:
             return credentials.x509(fields["X509"])
@@ -148,28 +176,27 @@ def _credentials(fields: dict[str, str]) -> DeviceCredentials | None:
         if "ACCESS_TOKEN" in fields:
             return credentials.access_token(fields["ACCESS_TOKEN"])
     except InvalidCredentials as error:
-        raise Refused(f"Invalid device credentials: {error}") from None
+        raise RefusedCredentials(f"Invalid device credentials: {error}") from None
     return None
 
 
 def _describe(device: Device, fields: dict[str, str]) -> None:
     if "LABEL" in fields:
-        if len(fields["LABEL"]) > _TEXT_LIMIT:
-            raise Refused(f"Device label must have at most {_TEXT_LIMIT} characters!")
+        names.check(label=fields["LABEL"])
         device.label = fields["LABEL"]
-    info = dict(device.additional_info or {})
+    info = dict(device.additional_info) if isinstance(device.additional_info, dict) else {}
     if "DESCRIPTION" in fields:
         info["description"] = fields["DESCRIPTION"]
     if "IS_GATEWAY" in fields:
         info["gateway"] = fields["IS_GATEWAY"].lower() == "true"
-    device.additional_info = info or None
+    names.check(additionalInfo=info)
+    device.additional_info = info or device.additional_info
 
 
 def _set_values(session: Session, device: Device, values: dict[ImportColumn, Any]) -> dict[str, Any]:
     groups: dict[str, dict[str, Any]] = {}
     for column, value in values.items():
-        if len(column.key) > _TEXT_LIMIT:
-            raise Refused(f"Key must have at most {_TEXT_LIMIT} characters")
+        names.check(key=column.key)
         if column.key:
             groups.setdefault(column.type, {})[column.key] = value
     for kind, scope in _SCOPES.items():

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, select
 
 from bench.contract.credentials import CredentialsType
 from bench.registry import credentials
+from bench.registry.audit import Subject
 from bench.registry.credentials import MqttLogin
 from bench.registry.encryption import SecretBox
 from bench.registry.model import Credentials, Device, Profile
@@ -25,6 +26,11 @@ class DeviceLogin:
     """The only transport that its profile lets it log in over; DEFAULT is any."""
     shown: tuple[str, str] = field(repr=False)
     """The digests of those credentials: `lookup` and `proof`."""
+
+    @property
+    def subject(self) -> Subject:
+        """The device in the audit trail."""
+        return Subject(self.name, self.id)
 
     @classmethod
     def of_row(cls, row: Any) -> Self:

@@ -9,7 +9,7 @@ import uuid
 from typing import Any
 
 from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, LargeBinary, MetaData, Text
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column
 
 from bench.registry.clock import now_ms
 
@@ -29,7 +29,23 @@ class Base(DeclarativeBase):
     )
 
 
-class Profile(Base):
+class Versioned:
+    """A row whose version counts its changes: nobody overwrites what they have not seen."""
+
+    version: Mapped[int] = mapped_column(BigInteger, server_default="1")
+
+    @declared_attr.directive
+    def __mapper_args__(cls) -> dict[str, Any]:  # noqa: N805 - a class's, as SQLAlchemy has it
+        return {"version_id_col": cls.version}
+
+
+class Detailed:
+    """A row with fields that mean nothing here; an operator's client gets them back."""
+
+    details: Mapped[dict[str, Any]] = mapped_column(JSON, server_default="{}")
+
+
+class Profile(Versioned, Detailed, Base):
     """A device profile: who may provision, and how."""
 
     __tablename__ = "profile"
@@ -46,12 +62,10 @@ class Profile(Base):
     transport_type: Mapped[str] = mapped_column(Text, default="DEFAULT")
     """The transport that its devices may log in over; DEFAULT is any."""
     is_default: Mapped[bool] = mapped_column(default=False)
-    details: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
-    """Fields of an operator's client that mean nothing here; the client gets them back."""
     created_ms: Mapped[int] = mapped_column(BigInteger, default=now_ms)
 
 
-class Customer(Base):
+class Customer(Versioned, Detailed, Base):
     """A customer, to whom devices are assigned."""
 
     __tablename__ = "customer"
@@ -61,7 +75,7 @@ class Customer(Base):
     created_ms: Mapped[int] = mapped_column(BigInteger, default=now_ms)
 
 
-class User(Base):
+class User(Versioned, Detailed, Base):
     """An account of an operator, or of a customer's user."""
 
     __tablename__ = "user_account"
@@ -85,7 +99,7 @@ class EndedSession(Base):
     """The time by which all its tokens have expired."""
 
 
-class Device(Base):
+class Device(Versioned, Detailed, Base):
     """A device. Names are unique over all profiles."""
 
     __tablename__ = "device"
@@ -95,13 +109,14 @@ class Device(Base):
     label: Mapped[str | None] = mapped_column(Text)
     profile_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("profile.id"))
     customer_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("customer.id", ondelete="SET NULL"))
-    additional_info: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    additional_info: Mapped[Any] = mapped_column(JSON(none_as_null=True), nullable=True)
+    """Any JSON; None if there is none."""
     created_ms: Mapped[int] = mapped_column(BigInteger, default=now_ms)
 
     __table_args__ = (Index(None, "profile_id"), Index(None, "customer_id"))
 
 
-class Credentials(Base):
+class Credentials(Versioned, Base):
     """A device's credentials. `lookup`, the digest of their id, is unique over all devices and types."""
 
     __tablename__ = "credentials"
@@ -178,6 +193,12 @@ class Audit(Base):
     result: Mapped[str] = mapped_column(Text)
     request: Mapped[str] = mapped_column(Text)
     """The request id, as in the journal."""
+    entity_id: Mapped[uuid.UUID | None] = mapped_column(index=True)
+    """None if it was not made, or is not known."""
+    user_id: Mapped[uuid.UUID | None]
+    """None for a device."""
+    customer_id: Mapped[uuid.UUID | None]
+    """The customer of the entity, or of the user."""
 
 
 class KeyCheck(Base):

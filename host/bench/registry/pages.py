@@ -12,13 +12,13 @@ Columns = Mapping[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class PageQuery:
-    """The part of a list that is wanted: page `number`, from 0, of what contains `search`."""
+    """The part of a list that is wanted: page `number`, from 0, of what contains `search`, oldest first by default."""
 
     size: int
     number: int = 0
     search: str = ""
     sort: str = "createdTime"
-    descending: bool = True
+    descending: bool = False
 
 
 def page(  # noqa: PLR0913 - a list has that many sides
@@ -30,21 +30,24 @@ def page(  # noqa: PLR0913 - a list has that many sides
         session: The transaction.
         statement: Selects all of the list.
         wanted: The page.
-        sorts: Columns by the names that clients sort by.
+        sorts: Columns, or lists of them, by the names that clients sort by.
         searched: The columns that are searched, without regard to case.
         key: The column that decides between equals.
     """
     if wanted.search:
         statement = statement.where(or_(*(contains(column, wanted.search) for column in searched)))
     total = session.scalar(select(func.count()).select_from(statement.order_by(None).subquery())) or 0
-    column = sorts[wanted.sort]
-    order = column.desc() if wanted.descending else column.asc()
-    statement = statement.order_by(order, key).limit(wanted.size).offset(wanted.number * wanted.size)
+    columns = sorts[wanted.sort]
+    columns = [*columns, key] if isinstance(columns, Sequence) else [columns, key]
+    order = [each.desc() if wanted.descending else each.asc() for each in columns]
+    statement = statement.order_by(*order).limit(wanted.size).offset(wanted.number * wanted.size)
     return session.execute(statement).all(), total
 
 
 def contains(column: Any, text: str) -> ColumnElement[bool]:
-    """Return the condition that a column contains a text, without regard to case. Nothing in the text is a wildcard."""
-    literal = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-    found: ColumnElement[bool] = func.lower(column).like(func.lower(f"%{literal}%"), escape="\\")
+    """Return the condition that a column contains a text, without regard to case.
+
+    As ThingsBoard has it, `%` and `_` are SQL's wildcards, and a backslash takes that from them.
+    """
+    found: ColumnElement[bool] = func.lower(column).like(func.lower(f"%{text}%"), escape="\\")
     return found

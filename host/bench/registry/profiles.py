@@ -4,11 +4,12 @@ import re
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from bench.errors import NotFound, Refused
+from bench.errors import NotFound, Refused, UnknownId
 from bench.registry import pages
 from bench.registry.credentials import sha3, trim_certificate
 from bench.registry.encryption import SecretBox
@@ -44,9 +45,9 @@ class Strategy:
     allow_create: bool = False
 
 
-def create(session: Session, name: str, strategy: Strategy) -> Profile:
+def create(session: Session, name: str, strategy: Strategy, **fields: Any) -> Profile:
     """Store a new profile, as the default one if it is the first. Raises Refused as `configure` does."""
-    profile = Profile(id=uuid.uuid4(), name=name, transport_type="DEFAULT", details={})
+    profile = Profile(**{"id": uuid.uuid4(), "name": name, "transport_type": "DEFAULT", "details": {}, **fields})
     profile.is_default = not session.scalar(select(func.count()).select_from(Profile).where(Profile.is_default))
     configure(session, profile, strategy)
     session.add(profile)
@@ -77,7 +78,8 @@ def configure(session: Session, profile: Profile, strategy: Strategy) -> None:
             raise Refused(f"Device profile with such {what} already exists!")
     profile.provision_type = strategy.type.value
     profile.provision_key = key
-    profile.sealed_secret = None if secret is None else secret_box.encrypt(secret, "profile", profile.id)
+    if secret != (secret_of(session, profile) if profile.sealed_secret else None):  # encrypted it looks new each time
+        profile.sealed_secret = None if secret is None else secret_box.encrypt(secret, "profile", profile.id)
     profile.certificate_pattern = strategy.certificate_pattern
     profile.allow_create = strategy.allow_create
 
@@ -122,7 +124,7 @@ def get(session: Session, profile_id: uuid.UUID) -> Profile:
     """Return the profile with this id. Raises NotFound."""
     found = session.get(Profile, profile_id)
     if found is None:
-        raise NotFound(f"no profile {profile_id}")
+        raise UnknownId("Device profile", profile_id)
     return found
 
 
@@ -165,6 +167,11 @@ def by_name(session: Session, name: str) -> Profile:
     return found
 
 
+def has_devices(session: Session, profile: Profile) -> bool:
+    """Return whether devices belong to a profile."""
+    return session.scalar(select(Device.id).where(Device.profile_id == profile.id).limit(1)) is not None
+
+
 def delete(session: Session, profile: Profile) -> None:
     """Delete a profile.
 
@@ -173,6 +180,6 @@ def delete(session: Session, profile: Profile) -> None:
     """
     if profile.is_default:
         raise Refused("Deletion of Default Device Profile is prohibited!")
-    if session.scalar(select(func.count()).select_from(Device).where(Device.profile_id == profile.id)):
+    if has_devices(session, profile):
         raise Refused("The device profile referenced by the devices cannot be deleted!")
     session.delete(profile)

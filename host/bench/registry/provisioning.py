@@ -15,7 +15,7 @@ from sqlalchemy import Connection, select
 
 from bench.contract.names import trimmed
 from bench.registry import audit, credentials, device_secrets, names
-from bench.registry.audit import Origin
+from bench.registry.audit import Origin, Subject
 from bench.registry.clock import now_ms
 from bench.registry.credentials import CredentialsRequest, DeviceCredentials, InvalidCredentials
 from bench.registry.device_secrets import Nonces
@@ -30,7 +30,7 @@ _PROVISIONED = '"provisioned"'
 _PROFILES = Lookup(
     select(Profile.id, Profile.provision_key, Profile.provision_type, Profile.sealed_secret), Profile.provision_key
 )
-_DEVICES = Lookup(select(Device.id, Device.name, Device.profile_id), Device.name)
+_DEVICES = Lookup(select(Device.id, Device.name, Device.profile_id, Device.customer_id), Device.name)
 _TAKEN = Lookup(select(Credentials.lookup), Credentials.lookup)
 _ADD_DEVICES = Insertion(Device, "id", "name", "profile_id", "additional_info", "created_ms")
 _ADD_CREDENTIALS = Insertion(Credentials, "device_id", "type", "lookup", "parts", "proof", "sealed")
@@ -97,6 +97,7 @@ def new_device_rows(
         "id": uuid.uuid4(),
         "name": name,
         "profile_id": profile_id,
+        "customer_id": None,
         "additional_info": {"gateway": True} if gateway else None,
         "created_ms": now_ms(),
     }
@@ -225,6 +226,12 @@ class _Batch:
         self._mark(device["id"])
         return ProvisionOutcome(status=Status.SUCCESS, credentials=own, device_name=name)
 
+    def subject(self, prepared: _PreparedRequest, outcome: ProvisionOutcome) -> Subject:
+        """Return the device that a decided request was about: none if it had no right to know of one."""
+        name = outcome.device_name or prepared.request.device_name
+        device = None if outcome.status is Status.NOT_FOUND else self.devices.get(outcome.device_name or prepared.name)
+        return Subject(name, device.id, device.customer_id) if device else Subject(name)
+
     def _mark(self, device_id: uuid.UUID) -> None:
         self.states.add(device_id)
         self.new_attributes.append(provisioned_row(device_id))
@@ -251,10 +258,8 @@ def provision(
     outcomes = [batch.decide(each) for each in prepared]
     batch.save()
     trail = [
-        audit.entry(
-            origin, what="provision", entity=outcome.device_name or request.device_name, result=outcome.status.value
-        )
-        for (request, origin), outcome in zip(requests, outcomes, strict=True)
+        audit.entry(origin, what="provision", entity=batch.subject(each, outcome), result=outcome.status.value)
+        for (_, origin), each, outcome in zip(requests, prepared, outcomes, strict=True)
         if outcome.status is Status.SUCCESS or origin.keeps_refusal
     ]
     audit.record(connection, trail)

@@ -254,7 +254,7 @@ class Registry:
         own = credentials.access_token(token) if token else None
 
         def create(session: Session) -> str:
-            return devices.create(session, name, profiles.by_name(session, profile_name), own=own).name
+            return devices.create(session, trimmed(name), profiles.by_name(session, profile_name), own=own).name
 
         return await self.device(await self.write(create))
 

@@ -45,5 +45,5 @@ def rotate(session: Session, login: DeviceLogin, wanted: CredentialsRequest, ori
     if all(getattr(row, column) == row_wanted[column] for column in _SAME):
         return False
     devices.set_credentials(session, login.id, own)
-    session.execute(insert(Audit), [audit.entry(origin, what=WHAT, entity=login.name, result=Status.SUCCESS.value)])
+    session.execute(insert(Audit), [audit.entry(origin, what=WHAT, entity=login.subject, result=Status.SUCCESS.value)])
     return True

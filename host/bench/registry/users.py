@@ -6,11 +6,12 @@ cannot log in.
 
 import re
 import uuid
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from bench.errors import NotFound, Refused
+from bench.errors import Refused, UnknownId
 from bench.registry import pages, passwords
 from bench.registry.model import Customer, User
 from bench.registry.pages import PageQuery
@@ -20,22 +21,47 @@ _EMAIL = re.compile(r"[^@\s<>]+@[^@\s<>]+\.[^@\s<>]+")
 _EMAIL_LIMIT = 255
 
 
-def create(session: Session, email: str, customer: Customer | None, *, password_hash: str = "") -> User:
+def create(
+    session: Session,
+    email: str,
+    customer: Customer | None,
+    *,
+    password_hash: str = "",
+    details: dict[str, Any] | None = None,
+) -> User:
     """Store an account: of a customer's user, or, without a customer, of an operator.
 
     Raises:
         Refused: The e-mail address is invalid or taken.
     """
-    if len(email) > _EMAIL_LIMIT or not _EMAIL.fullmatch(email):
-        raise Refused("Invalid email address format!")
-    if by_email(session, email) is not None:
-        raise Refused("User with such email is already present in database!")
-    user = User(id=uuid.uuid4(), email=email, password_hash="", customer_id=customer.id if customer else None)
+    user = User(
+        id=uuid.uuid4(),
+        email=_free_email(session, email, None),
+        password_hash="",
+        customer_id=customer.id if customer else None,
+        details=details or {},
+    )
     if password_hash:
         user.password_hash = passwords.bound(session.info["secret_box"], user, password_hash)
     session.add(user)
     session.flush()
     return user
+
+
+def rename(session: Session, user: User, email: str) -> None:
+    """Give an account another e-mail address. Raises Refused for one that is invalid or taken."""
+    user.email = _free_email(session, email, user)
+
+
+def _free_email(session: Session, email: str, user: User | None) -> str:
+    if not email:
+        raise Refused("User email should be specified!")
+    if len(email) > _EMAIL_LIMIT or not _EMAIL.fullmatch(email):
+        raise Refused(f"Invalid email address format '{email[:_EMAIL_LIMIT]}'!")
+    other = by_email(session, email)
+    if other is not None and (user is None or other.id != user.id):
+        raise Refused(f"User with email '{email}'  already present in database!")
+    return email
 
 
 def any_exist(session: Session) -> bool:
@@ -57,7 +83,7 @@ def get(session: Session, user_id: uuid.UUID) -> User:
     """Return the account with this id. Raises NotFound."""
     found = session.get(User, user_id)
     if found is None:
-        raise NotFound(f"no user {user_id}")
+        raise UnknownId("User", user_id)
     return found
 
 

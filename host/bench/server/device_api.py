@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from bench.errors import NotFound, Refused
-from bench.registry import claims, rotation, timeseries
+from bench.registry import audit, claims, rotation, timeseries
 from bench.registry.audit import Origin
 from bench.registry.batching import Conflict
 from bench.registry.chains import Chain
@@ -239,7 +239,9 @@ class DeviceApi:
             raise self._gone(device, source) from None
         result = "offered" if offered.accepted else offered.reason
         self.log("claim", source, device=device.name, result=result)
-        await self.refusals.record(source, what="claim", entity=device.name, result=result)
+        # a device may offer itself without end
+        decided = audit.SUCCESS if offered.accepted else offered.reason
+        await self.refusals.record(source, what="claim", entity=device.subject, result=decided)
 
     async def call(self, device: DeviceLogin, payload: bytes, source: Origin) -> RpcReply | None:
         """Answer a device's call to the server; None if the method is not known here.
@@ -273,7 +275,7 @@ class DeviceApi:
                 status = Status.FAILURE
                 self.limits.failed(caller, device.name, device.name)
                 self.limits.failed_at(source.address, proven=proven)
-                await self.refusals.record(source, what=rotation.WHAT, entity=device.name, result=status.value)
+                await self.refusals.record(source, what=rotation.WHAT, entity=device.subject, result=status.value)
         self.metrics.rotation(source.transport, status.value)
         self.log("rotation", source, device=device.name, status=status.value, changed=changed)
         end = partial(self.presence.notify_session_end, device.id, SessionEnd.CREDENTIALS_CHANGED)

@@ -141,6 +141,10 @@ class Presence:
         device = self._devices.get(device_id)
         return bool(device and device.on_ending)
 
+    def connected(self) -> list[uuid.UUID]:
+        """Return the devices that have a session."""
+        return [device_id for device_id, device in self._devices.items() if device.on_ending]
+
     async def call(self, device_id: uuid.UUID, method: str, params: Any, *, oneway: bool, timeout_s: float) -> Any:
         """Call a device.
 

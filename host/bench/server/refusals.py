@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bench.registry import audit
-from bench.registry.audit import Origin
+from bench.registry.audit import Origin, Subject
+from bench.registry.model import User
 from bench.registry.registry import Registry
 from bench.server.journal import Journal
 from bench.server.metrics import ServerMetrics
@@ -114,7 +115,9 @@ class Refusals:
             self._lines.skipped = 0
         self._journal.write(event, peer=source.address, transport=source.transport, request=source.request, **fields)
 
-    async def record(self, source: Origin, *, who: str = audit.DEVICE, what: str, entity: str, result: str) -> None:
+    async def record(
+        self, source: Origin, *, who: User | str = audit.DEVICE, what: str, entity: Subject | str, result: str
+    ) -> None:
         """Store a row of the audit trail (see `audit.entry`)."""
         if self._rows.acquire(source):
             await self._report_skipped()

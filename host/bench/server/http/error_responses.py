@@ -22,6 +22,7 @@ BAD_REQUEST = 31
 NOT_FOUND = 32
 TOO_MANY = 33
 CONFLICT = 35
+DATABASE = 46
 
 
 class TooLarge(Exception):
@@ -73,12 +74,17 @@ async def gone(_request: Request, _error: Exception) -> Response:
 
 
 async def invalid(_request: Request, refused: Exception) -> Response:
-    """Answer a request that does not have the right form: with the place, and never a quote."""
+    """Answer a request that does not have the right form: with the place, and never a quote.
+
+    ThingsBoard fails at a body that it cannot read (500), and refuses one in which something is missing (400).
+    """
     assert isinstance(refused, RequestValidationError)
     first = refused.errors()[0]
     place = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
     why = first.get("ctx", {}).get("error") if first["type"] == "json_invalid" else None
-    return error(400, f"Invalid request: {place}: {why or first['msg']}", BAD_REQUEST)
+    unreadable = first["loc"][0] == "body" and first["type"] != "missing"
+    status, code = (500, GENERAL) if unreadable else (400, BAD_REQUEST)
+    return error(status, f"Invalid request: {place}: {why or first['msg']}", code)
 
 
 async def http_error(_request: Request, refused: Exception) -> Response:

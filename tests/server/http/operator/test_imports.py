@@ -18,7 +18,10 @@ def columns(*types):
 
 def load(operator, file, *types, **mapping):
     """Import, and the result."""
-    form = {"file": file, "mapping": {"columns": columns(*types), "delimiter": ",", "header": False, **mapping}}
+    form = {
+        "file": file,
+        "mapping": {"columns": columns(*types), "delimiter": ",", "header": False, "update": False, **mapping},
+    }
     return ok(operator.post(PATH, json=form))
 
 
@@ -30,24 +33,44 @@ def credentials(operator, device_name):
     return ok(operator.get(f"/api/device/{device(operator, device_name)['id']['id']}/credentials"))
 
 
+def mapped(file="a", **mapping):
+    return {"file": file, "mapping": {"columns": [{"type": "NAME"}], "delimiter": ",", "update": False, **mapping}}
+
+
+def without(key):
+    form = mapped()
+    return {**form, "mapping": {each: value for each, value in form["mapping"].items() if each != key}}
+
+
 BAD = {
     "nothing": {},
     "no mapping": {"file": "a"},
-    "no columns": {"file": "a", "mapping": {}},
-    "unknown column": {"file": "a", "mapping": {"columns": [{"type": "COLOUR"}]}},
-    "delimiter of two": {"file": "a", "mapping": {"columns": [], "delimiter": ",,"}},
-    "empty delimiter": {"file": "a", "mapping": {"columns": [], "delimiter": ""}},
-    "quote as delimiter": {"file": "a", "mapping": {"columns": [], "delimiter": '"'}},
-    "line end as delimiter": {"file": "a", "mapping": {"columns": [], "delimiter": "\n"}},
-    "file of another type": {"file": 1, "mapping": {"columns": []}},
-    "NUL": {"file": "a\0b", "mapping": {"columns": [{"type": "NAME"}]}},
-    "half a surrogate pair": {"file": "\ud800", "mapping": {"columns": [{"type": "NAME"}]}},
+    "no columns": without("columns"),
+    "no delimiter": without("delimiter"),
+    "no word of updates": without("update"),
+}
+UNREADABLE = {
+    "unknown column": mapped(columns=[{"type": "COLOUR"}]),
+    "delimiter of two": mapped(delimiter=",,"),
+    "empty delimiter": mapped(delimiter=""),
+    "quote as delimiter": mapped(delimiter='"'),
+    "line end as delimiter": mapped(delimiter="\n"),
+    "file that is a list": mapped(["a"]),
+    "NUL": mapped("a\0b"),
+    "half a surrogate pair": mapped("\ud800"),
+    "empty file": mapped(""),
+    "file of empty lines": mapped("\r\n\n"),
 }
 
 
 @pytest.mark.parametrize("form", BAD.values(), ids=BAD)
-def test_import_that_is_none_is_400(shared_operator, form):
+def test_import_that_lacks_something_is_400(shared_operator, form):
     refused(shared_operator.post(PATH, content=json.dumps(form), headers=JSON), 400, 31)
+
+
+@pytest.mark.parametrize("form", UNREADABLE.values(), ids=UNREADABLE)
+def test_import_that_cannot_be_read_is_500(shared_operator, form):
+    refused(shared_operator.post(PATH, content=json.dumps(form), headers=JSON), 500, 2)
 
 
 def test_file_beyond_the_limit_is_413(shared_operator):
@@ -62,17 +85,19 @@ def test_file_beyond_the_limit_of_other_requests_is_taken(shared_operator):
 
 
 LINES = {
-    "name": (",x", ("NAME", "LABEL"), "Device name should be specified"),
-    "markup": ("<b>x,", ("NAME", "LABEL"), "Device name should be specified"),
+    "name": (",x", ("NAME", "LABEL"), "Device name should be specified!"),
+    "blank name": (" ,x", ("NAME", "LABEL"), "Device name should be specified!"),
+    "markup": ("<b>x,", ("NAME", "LABEL"), "Validation error: name is malformed"),
     "cells": ("a,b,c", ("NAME", "LABEL"), "there are 3 cells for 2 columns"),
-    "label": ("a," + "x" * 256, ("NAME", "LABEL"), "Device label must have"),
+    "label": ("a," + "x" * 256, ("NAME", "LABEL"), "Validation error: label length must be"),
+    "description": ("a,<b>x", ("NAME", "DESCRIPTION"), "Validation error: additionalInfo is malformed"),
     "password": ("a,p", ("NAME", "MQTT_PASSWORD"), "Invalid device credentials: Both mqtt client id"),
     "client id and password": ("a,c,p", ("NAME", "MQTT_CLIENT_ID", "MQTT_PASSWORD"), "Invalid device credentials: "),
     "token": ("a,x\ty", ("NAME", "ACCESS_TOKEN"), "Invalid device credentials: Control characters"),
     "LwM2M": ("a,x", ("NAME", "LWM2M_CLIENT_ENDPOINT"), "Invalid device credentials: LWM2M_CLIENT_ENDPOINT is not"),
     "SNMP": ("a,x", ("NAME", "SNMP_HOST"), "Invalid device credentials: SNMP_HOST is not"),
-    "key": ("a,x", ("NAME", "SERVER_ATTRIBUTE:" + "k" * 256), "Key must have at most"),
-    "profile": ("a," + "x" * 256, ("NAME", "TYPE"), "Device profile name must have"),
+    "key": ("a,x", ("NAME", "SERVER_ATTRIBUTE:" + "k" * 256), "Validation error: key length must be"),
+    "profile": ("a," + "x" * 256, ("NAME", "TYPE"), "Validation error: type length must be"),
     "quotes": ('"a,x', ("NAME", "LABEL"), "this is not CSV"),
 }
 
@@ -83,7 +108,8 @@ def test_bad_line_is_explained_and_stores_nothing(server_operator, line):
     result = load(server_operator, f"first{',' * (len(types) - 1)}\n{text}\n", *types)
     assert (result["created"], result["updated"], result["errors"]) == (1, 0, 1)
     (error,) = result["errorsList"]
-    assert error.startswith(f"Line 2: {message}")
+    kind = "DeviceCredentials" if message.startswith("Invalid device credentials") else "Data"
+    assert error.startswith(f"Line 2: {kind}ValidationException: {message}")
     assert ok(server_operator.get("/api/tenant/devices?pageSize=9&page=0"))["totalElements"] == 1
     assert "kind" not in json.dumps(ok(server_operator.get("/api/deviceProfile/names")))
 
@@ -93,7 +119,10 @@ def test_bad_line_spoils_no_other(shared_operator):
     file = f"NAME,TOKEN\n{good[0]},t-{good[0]}\n,x\n{good[1]},t-{good[0]}\n{good[2]},t-{good[2]}\n"
     result = load(shared_operator, file, "NAME", "ACCESS_TOKEN", header=True)
     assert (result["created"], result["errors"]) == (2, 2)
-    assert [each.split(":")[0] for each in result["errorsList"]] == ["Line 3", "Line 4"]
+    assert result["errorsList"] == [
+        "Line 3: DataValidationException: Device name should be specified!",
+        "Line 4: DeviceCredentialsValidationException: Device credentials are already assigned to another device!",
+    ]
     assert "t-" not in "".join(result["errorsList"])
     assert credentials(shared_operator, good[2])["credentialsId"] == f"t-{good[2]}"
 
@@ -123,14 +152,17 @@ def test_every_column(shared_operator):
     assert profile["provisionType"] == "DISABLED"
 
 
-CELLS = {"7": 7, "-7": -7, "7.5": 7.5, ".5": 0.5, "1e3": 1000.0, "1e999": "1e999", "9" * 20: 1e20, "TRUE": True}
-CELLS |= {"False": False, "x": "x", " 7": " 7", "0x10": "0x10", "1_000": "1_000", "\u0663": "\u0663", "NaN": "NaN"}
+CELLS = {"7": 7, "-7": -7, "+7": 7, "7.5": 7.5, ".5": 0.5, "1,5": 1.5, "5.": 5.0, "007": 7, "08": 8, "1e3": 1000}
+CELLS |= {"1.5e1": 15, "1.5e-1": 0.15, "2,0": 2.0, "1e999": "1e999", "1e-99": "1e-99", "9" * 20: "9" * 20, "TRUE": True}
+CELLS |= {"False": False, "x": "x", " 7": " 7", "0x10": "0x10", "1_000": "1_000", "\u0663": 3, "NaN": "NaN", "7L": "7L"}
+CELLS |= {"{'a':1}": "{'a':1}", "[1]": [1], "{a": "{a", "[x]": "[x]", "1.2.3": "1.2.3", "-": "-"}
+CELLS |= {"9223372036854775807": (1 << 63) - 1, "9223372036854775808": "9223372036854775808"}
 
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_value_is_what_it_looks_like(shared_operator, cell):
     one = name()
-    load(shared_operator, f"{one},{cell}\n", "NAME", "SERVER_ATTRIBUTE:a")
+    load(shared_operator, f"{one};{cell}\n", "NAME", "SERVER_ATTRIBUTE:a", delimiter=";")
     value = values(shared_operator, device(shared_operator, one)["id"]["id"], "SERVER_SCOPE")["a"]
     assert (value, type(value)) == (CELLS[cell], type(CELLS[cell]))
 
@@ -211,13 +243,28 @@ def test_imported_state_keeps_a_device_from_being_provisioned(shared_operator, s
     assert ok(shared_operator.post("/api/v1/provision", json=request))["status"] == "FAILURE"
 
 
-def test_device_without_a_type_belongs_to_the_default_profile(shared_operator):
-    one = name()
+def test_new_device_without_a_type_belongs_to_the_default_profile_and_a_known_one_keeps_its_own(shared_operator):
+    one, kind = name(), name("kind")
     load(shared_operator, f"{one},\n", "NAME", "TYPE")
     assert device(shared_operator, one)["type"] == "default"
+    load(shared_operator, f"{one},{kind}\n", "NAME", "TYPE")
+    for line, types in ((f"{one},\n", ("NAME", "TYPE")), (f"{one}\n", ("NAME",))):
+        assert load(shared_operator, line, *types)["updated"] == 1
+        assert device(shared_operator, one)["type"] == kind
 
 
-@pytest.mark.parametrize("file", ["", "\n", "\r\n\r\n", "NAME\n", "NAME"])
+def test_names_are_taken_as_they_are(shared_operator):
+    one = f" {name()} "
+    load(shared_operator, f"{one}\n{one.strip()}\n", "NAME")
+    assert {device(shared_operator, each)["name"] for each in (one, one.strip())} == {one, one.strip()}
+
+
+def test_lines_are_counted_without_empty_ones(shared_operator):
+    result = load(shared_operator, f"NAME,LABEL\n\n{name()},\n\n\n,x\n", "NAME", "LABEL", header=True)
+    assert result["errorsList"] == ["Line 3: DataValidationException: Device name should be specified!"]
+
+
+@pytest.mark.parametrize("file", ["NAME\n", "\nNAME", "NAME"])
 def test_file_without_a_device(shared_operator, file):
     empty = {"created": 0, "updated": 0, "errors": 0, "errorsList": []}
     assert load(shared_operator, file, "NAME", header=True) == empty

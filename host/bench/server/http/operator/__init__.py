@@ -1,20 +1,37 @@
 """The operators' API: the part of ThingsBoard's REST API that the bench needs, with its paths and JSON."""
 
-from bench.server.http.operator import audit, auth, customers, devices, imports, profiles, rpc, telemetry, users
+from bench.server.http.operator import (
+    attributes,
+    audit,
+    auth,
+    customers,
+    devices,
+    entity_query,
+    imports,
+    profiles,
+    rpc,
+    saving,
+    telemetry,
+    users,
+)
 from bench.server.http.operator.authorization import Operators
 from bench.server.http.operator.errors import HANDLERS
 
 ROUTERS = (
+    auth.logins,
     auth.public,
     auth.authenticated,
     profiles.router,
     imports.router,
     devices.router,
+    saving.router,
+    attributes.router,
     telemetry.router,
     rpc.router,
     customers.router,
     users.router,
     audit.router,
+    entity_query.router,
 )
 
 __all__ = ["HANDLERS", "ROUTERS", "Operators"]

@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from bench.errors import Refused
 from bench.registry import audit, users
+from bench.registry.audit import Subject
 from bench.registry.model import User
 from bench.server import accounts
 from bench.server.http.device import origin
@@ -14,6 +15,7 @@ from bench.server.http.operator.authorization import (
     SUCCESS,
     AnyUser,
     AuthenticatedRoute,
+    LoginRoute,
     Operators,
     PublicRoute,
     requested,
@@ -30,27 +32,30 @@ from bench.server.http.operator.schemas.accounts import (
 from bench.server.http.operator.serializers import user_json
 from bench.server.limits import Limited
 
+logins = APIRouter(route_class=LoginRoute, tags=["auth"])
 public = APIRouter(route_class=PublicRoute, tags=["auth"])
 authenticated = APIRouter(route_class=AuthenticatedRoute, tags=["auth"])
 
-_MIN_PASSWORD, _MAX_PASSWORD = 8, 128
+_MIN_PASSWORD, _MAX_PASSWORD = 6, 72
 # Of a user name in an event: no account has a longer one.
 _SHOWN = 255
 
 
-@public.post("/auth/login", summary="Log in")
+@logins.post("/auth/login", summary="Log in")
 async def login(form: LoginForm, request: Request) -> JwtPair:
     operators: Operators = request.app.state.operators
     user = await operators.api.registry.read(users.by_email, form.username)
     registry = operators.api.registry
-    await _attempt(request, form.username, lambda: accounts.is_correct(registry, user, form.password))
+    await _attempt(request, user or form.username, lambda: accounts.is_correct(registry, user, form.password))
     assert user is not None
     return operators.tokens.pair(user)
 
 
-async def _attempt(request: Request, username: str, prove: Callable[[], Awaitable[bool]]) -> None:
+async def _attempt(request: Request, who: User | str, prove: Callable[[], Awaitable[bool]]) -> None:
     """Let somebody prove who they are. Raises Unauthorized or Limited; both are in the audit trail."""
     operators: Operators = request.app.state.operators
+    username = who if isinstance(who, str) else who.email
+    subject = username if isinstance(who, str) else Subject.of(who)
     api, source, key = operators.api, origin(request), accounts.limited_name(username)
     try:
         api.limits.check(source.address, key, key, person=True)  # who is limited does not wait
@@ -62,13 +67,13 @@ async def _attempt(request: Request, username: str, prove: Callable[[], Awaitabl
                 api.limits.failed(source.address, key, key, person=True)
     except Limited as error:
         api.refusals.log("limited", source, retry_after_s=error.retry_after_s)
-        await api.refusals.record(source, who=username, what=audit.LOGIN, entity=username, result="limited")
+        await api.refusals.record(source, who=who, what=audit.LOGIN, entity=subject, result="limited")
         raise
     if not proven:
         api.refusals.log("operator", source, user=username[:_SHOWN], what=audit.LOGIN, result="refused")
-        await api.refusals.record(source, who=username, what=audit.LOGIN, entity=username, result="refused")
+        await api.refusals.record(source, who=who, what=audit.LOGIN, entity=subject, result="refused")
         raise Unauthorized("Invalid username or password")
-    row = audit.entry(source, who=username, what=audit.LOGIN, entity=username, result=SUCCESS)
+    row = audit.entry(source, who=who, what=audit.LOGIN, entity=subject, result=SUCCESS)
     await api.registry.record(row)
     api.log("operator", source, user=username[:_SHOWN], what=audit.LOGIN, result=SUCCESS)
 
@@ -78,7 +83,7 @@ async def refresh(form: RefreshForm, request: Request) -> JwtPair:
     operators: Operators = request.app.state.operators
     source, read = origin(request), operators.tokens.read_refresh
     user, claims = await operators.user_of(read, form.refresh_token, source, requested(request))
-    row = audit.entry(source, who=user.email, what="user.token", entity=user.email, result=SUCCESS)
+    row = audit.entry(source, who=user, what="user.token", entity=Subject.of(user), result=SUCCESS)
     await operators.api.registry.record(row)
     return operators.tokens.pair(user, claims.session)
 
@@ -93,7 +98,7 @@ async def activate(form: ActivateForm, request: Request) -> JwtPair:
     def change(session: Session) -> User:
         known = operators.tokens.user(session, claims)  # hashing takes a while
         user = users.set_password(session, known.id, stored, instead_of="")
-        row = audit.entry(source, who=user.email, what="user.activated", entity=user.email, result=SUCCESS)
+        row = audit.entry(source, who=user, what="user.activated", entity=Subject.of(user), result=SUCCESS)
         audit.record(session.connection(), [row])
         return user
 
@@ -107,23 +112,25 @@ async def me(caller: AnyUser) -> UserJson:
 
 @authenticated.post("/auth/logout", summary="Log out", response_class=Response)
 async def logout(caller: AnyUser) -> None:
-    def change(session: Session) -> tuple[str, None]:
+    def change(session: Session) -> tuple[User, None]:
         caller.tokens.end(session, caller.claims)
-        return caller.user.email, None
+        return caller.user, None
 
-    await caller.change("user.logout", caller.user.email, change)
+    await caller.change("user.logout", caller.user.id, change)
 
 
 @authenticated.post("/auth/changePassword", summary="Change the password; all other tokens are worth nothing then")
 async def change_password(form: PasswordForm, caller: AnyUser, request: Request) -> JwtPair:
     old, registry = caller.user.password_hash, caller.api.registry
-    await _attempt(
-        request, caller.user.email, lambda: accounts.is_correct(registry, caller.user, form.current_password)
-    )
+    try:
+        await _attempt(request, caller.user, lambda: accounts.is_correct(registry, caller.user, form.current_password))
+    except Unauthorized:
+        raise Refused("Current password doesn't match!") from None
     stored = await _new_password(form.new_password)
 
-    def change(session: Session) -> tuple[str, User]:
-        return caller.user.email, users.set_password(session, caller.user.id, stored, instead_of=old)
+    def change(session: Session) -> tuple[User, User]:
+        user = users.set_password(session, caller.user.id, stored, instead_of=old)
+        return user, user
 
     return caller.tokens.pair(await caller.change("user.credentials_updated", caller.user.email, change))
 

@@ -1,33 +1,37 @@
 """Authentication and authorization: every request of an operator's client passes here before any of it is read."""
 
-import json
 import uuid
 from collections.abc import Callable, Coroutine
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated, Any, Concatenate, ParamSpec, TypeVar
 
 from fastapi import Depends, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import PlainTextResponse
 from fastapi.routing import APIRoute
 from fastapi.security import APIKeyHeader, HTTPBearer
 from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
-from bench.errors import BenchError
+from bench.errors import BenchError, Refused, UnknownId
 from bench.registry import audit, devices
-from bench.registry.audit import Origin
+from bench.registry.audit import Origin, Subject
 from bench.registry.batching import Conflict
-from bench.registry.model import Audit, Device, User
+from bench.registry.model import Audit, Customer, Device, Profile, User
 from bench.server.device_api import DeviceApi
 from bench.server.http import error_responses
 from bench.server.http.device import origin
-from bench.server.http.operator.errors import Forbidden, Unauthorized, Unreadable
+from bench.server.http.operator.bodies import StrictRequest, check_text
+from bench.server.http.operator.errors import Failed, Forbidden, Malformed, Unauthorized
 from bench.server.http.operator.schemas.common import Id
 from bench.server.http.operator.tokens import Claims, Tokens
 from bench.server.password_checks import PasswordChecks
 
+P = ParamSpec("P")
 T = TypeVar("T")
-Change = Callable[[Session], tuple[str, T]]
+Change = Callable[[Session], tuple[Device | Profile | Customer | User, T]]
 
-_NESTING_LIMIT = 255
+# As ThingsBoard bounds all its requests; customers' users have no reason to send as much.
+_OPERATORS_LIMIT = 16 << 20
 SUCCESS, FAILURE = "SUCCESS", "FAILURE"
 _TOKEN, _REFUSED = "user.token", "refused"
 _FORBIDDEN = "user.forbidden"
@@ -83,19 +87,24 @@ class Caller:
         """The customer whose devices this user may see; None for an operator, who may see all."""
         return self.user.customer_id
 
-    async def read(self, query: Callable[[Session], T]) -> T:
+    async def read(self, query: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a function of a session that changes nothing, and return its result."""
-        return await self.api.registry.read(query)
+        return await self.api.registry.read(query, *args, **kwargs)
 
     async def change(
-        self, what: str, requested: str, change: Change[T], *, result_of: Callable[[T], str] = lambda _: SUCCESS
+        self,
+        what: str,
+        requested: str | uuid.UUID,
+        change: Change[T],
+        *,
+        result_of: Callable[[T], str] = lambda _: SUCCESS,
     ) -> T:
         """Run a function in a transaction, and record in the audit trail that it was done, or refused.
 
         Args:
             what: The action, `<kind of entity>.<action>`.
-            requested: The entity as the request names it.
-            change: A function of a session that returns the entity's name and the answer.
+            requested: The entity as the request names it: its name, or its id.
+            change: A function of a session that returns the entity and the answer.
             result_of: Returns the result to record of an answer; by default SUCCESS.
 
         Returns:
@@ -110,34 +119,35 @@ class Caller:
 
         def audited(session: Session) -> T:
             self.tokens.user(session, self.claims)  # the request may have come long before its last byte
-            name, answer = change(session)
-            session.execute(insert(Audit), [self._row(what, name, result_of(answer))])
+            entity, answer = change(session)
+            session.execute(insert(Audit), [self._row(what, Subject.of(entity), result_of(answer))])
             return answer
 
         try:
             answer = await self.api.registry.write(audited)
-        except (BenchError, Conflict, Unauthorized) as error:
-            await self.record(what, requested, type(error).__name__)
+        except (BenchError, Conflict, Failed, Unauthorized) as error:
+            subject = Subject(id=requested) if isinstance(requested, uuid.UUID) else Subject(requested)
+            await self.record(what, subject, type(error).__name__)
             raise
         self.api.log("operator", self.source, user=self.user.email, what=what, result=result_of(answer))
         return answer
 
-    async def record(self, what: str, entity: str, result: str) -> None:
+    async def record(self, what: str, subject: Subject, result: str) -> None:
         """Record in the audit trail, and log, what changes nothing or was not done."""
         if result == SUCCESS or self.customer_id is None:
-            await self.api.registry.record(self._row(what, entity, result))
+            await self.api.registry.record(self._row(what, subject, result))
             self.api.log("operator", self.source, user=self.user.email, what=what, result=result)
         else:
-            await self.record_refusal(what, entity, result)
+            await self.record_refusal(what, subject, result)
 
-    async def record_refusal(self, what: str, entity: str, result: str) -> None:
+    async def record_refusal(self, what: str, subject: Subject | str, result: str) -> None:
         """Record what was refused, if there is room for it: not every user is to be trusted not to repeat it."""
-        refusals, who = self.api.refusals, self.user.email
-        refusals.log("operator", self.source, user=who, what=what, result=result)
-        await refusals.record(self.source, who=who, what=what, entity=entity, result=result)
+        refusals = self.api.refusals
+        refusals.log("operator", self.source, user=self.user.email, what=what, result=result)
+        await refusals.record(self.source, who=self.user, what=what, entity=subject, result=result)
 
-    def _row(self, what: str, entity: str, result: str) -> dict[str, Any]:
-        return audit.entry(self.source, who=self.user.email, what=what, entity=entity, result=result)
+    def _row(self, what: str, subject: Subject, result: str) -> dict[str, Any]:
+        return audit.entry(self.source, who=self.user, what=what, entity=subject, result=result)
 
     def device(self, session: Session, device_id: uuid.UUID) -> Device:
         """Return a device that this user may see. Raises NotFound or Forbidden."""
@@ -168,14 +178,14 @@ class PublicRoute(APIRoute):
 
         async def authenticated(request: Request) -> Response:
             await self.admit(request)
-            _check_text(request.scope["path"])
-            _check_text(request.scope["query_string"].replace(b"%00", b"\0").decode("latin-1"))
+            check_text(request.scope["path"])
+            check_text(request.scope["query_string"].replace(b"%00", b"\0").decode("latin-1"))
             scope = request.scope
             if self.json_by_any_name:
                 others = [(name, value) for name, value in scope["headers"] if name != b"content-type"]
                 scope = {**scope, "headers": [*others, (b"content-type", b"application/json")]}
-            strict = _StrictRequest(scope, request.receive)
-            strict.set_body(await error_responses.body_of(request, self.body_limit))
+            strict = StrictRequest(scope, request.receive)
+            strict.set_body(await error_responses.body_of(request, self.body_limit_of(request)))
             try:
                 return await handle(strict)
             except Forbidden:
@@ -187,11 +197,35 @@ class PublicRoute(APIRoute):
     async def admit(self, request: Request) -> None:
         """Raise Unauthorized if the sender must not send this."""
 
+    def body_limit_of(self, _request: Request) -> int:
+        """Return how many bytes a request that is admitted may have."""
+        return self.body_limit
+
+
+class LoginRoute(PublicRoute):
+    """The route of logins, for which ThingsBoard has one answer to whatever it cannot read."""
+
+    json_by_any_name = True
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def answered(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except RequestValidationError:
+                raise Unauthorized from None
+
+        return answered
+
 
 class AuthenticatedRoute(PublicRoute):
     """A route for users who are logged in."""
 
     body_limit = error_responses.BODY_LIMIT
+
+    def body_limit_of(self, _request: Request) -> int:
+        return self.body_limit if _request.state.caller.customer_id else _OPERATORS_LIMIT
 
     async def admit(self, request: Request) -> None:
         operators: Operators = request.app.state.operators
@@ -206,68 +240,26 @@ class AuthenticatedRoute(PublicRoute):
 
 
 class TextRoute(AuthenticatedRoute):
-    """An authenticated route whose bodies ThingsBoard reads as text: its clients send JSON as text/plain."""
+    """An authenticated route whose bodies and errors are text for ThingsBoard: its clients send JSON as text/plain."""
 
     json_by_any_name = True
 
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
 
-class LargeRoute(AuthenticatedRoute):
-    """An authenticated route for whole files, bounded as ThingsBoard bounds all its requests."""
-
-    body_limit = 16 << 20
-
-
-class _StrictRequest(Request):
-    """A request whose JSON everybody can read again."""
-
-    def set_body(self, body: bytes) -> None:
-        self._body = body
-
-    async def json(self) -> Any:
-        """Return the body. Raises JSONDecodeError, whatever is wrong with it."""
-        try:
-            value = json.loads(self._body, parse_constant=_no_constant)
-            _check_values(value)
-        except (ValueError, RecursionError) as error:
-            if isinstance(error, json.JSONDecodeError):
+        async def answered(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except Malformed:
                 raise
-            raise json.JSONDecodeError(str(error) if isinstance(error, Unreadable) else "", "", 0) from None
-        return value
+            except Refused as reason:
+                return PlainTextResponse(str(reason), 400)
+            except UnknownId:
+                return PlainTextResponse("Device with requested id wasn't found!", 404)
+            except Forbidden:
+                return PlainTextResponse("You don't have permission to perform this operation!", 403)
 
-
-def _check_values(value: Any) -> None:
-    level, depth = [value], 0
-    while level:
-        depth += 1
-        if depth > _NESTING_LIMIT:
-            raise Unreadable(f"nested more than {_NESTING_LIMIT} deep")
-        for each in level:
-            if isinstance(each, str):
-                _check_text(each)
-            elif isinstance(each, float) and each in (float("inf"), float("-inf")):
-                raise Unreadable("a number that no double can hold")
-            elif isinstance(each, dict):
-                for key in each:
-                    _check_text(key)
-        level = [
-            child
-            for each in level
-            if isinstance(each, (dict, list))
-            for child in (each.values() if isinstance(each, dict) else each)
-        ]
-
-
-def _check_text(text: str) -> None:
-    if "\0" in text:
-        raise Unreadable("text with a NUL in it cannot be stored")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise Unreadable("half a surrogate pair is not text") from None
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise Unreadable(f"{name} is not a number")
+        return answered
 
 
 def _caller(

@@ -1,6 +1,6 @@
 """Routes of customers, and of the devices that are assigned to them."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Response
 from sqlalchemy import select
@@ -8,14 +8,16 @@ from sqlalchemy.orm import Session
 from starlette.responses import JSONResponse
 
 from bench.errors import Refused
-from bench.registry import claims, customers, devices
+from bench.registry import claims, customers, devices, names
+from bench.registry.batching import Outdated
 from bench.registry.claims import ClaimResult
 from bench.registry.model import Customer, Device
+from bench.registry.names import Naming
 from bench.registry.pages import PageQuery
 from bench.server.http.operator.authorization import AnyUser, AuthenticatedRoute, Caller, CustomerUser, Operator
 from bench.server.http.operator.errors import Forbidden
-from bench.server.http.operator.params import CustomerId, DeviceId, ids, listed, page_query
-from bench.server.http.operator.schemas.accounts import CustomerForm, CustomerJson
+from bench.server.http.operator.params import CustomerId, DeviceId, ids, listed, naming_query, page_query
+from bench.server.http.operator.schemas.accounts import CustomerDetails, CustomerForm, CustomerJson
 from bench.server.http.operator.schemas.common import PageData
 from bench.server.http.operator.schemas.devices import ClaimAnswer, ClaimForm, DeviceJson
 from bench.server.http.operator.serializers import customer_json, device_json
@@ -26,17 +28,18 @@ _DeviceName = Annotated[str, Path(alias="deviceName")]
 _Wanted = Annotated[PageQuery, page_query(customers.SORTS)]
 
 
-@router.post("/customer", summary="Create a customer, or change their title")
-async def save(
-    form: CustomerForm,
-    caller: Operator,
-    policy: Annotated[Literal["FAIL"], Query(alias="nameConflictPolicy")] = "FAIL",
-) -> CustomerJson:
-    def change(session: Session) -> tuple[str, Customer]:
+@router.post("/customer", summary="Create or change a customer")
+async def save(form: CustomerForm, caller: Operator, naming: Annotated[Naming, naming_query()]) -> CustomerJson:
+    def change(session: Session) -> tuple[Customer, Customer]:
         known = None if form.id is None else customers.get(session, form.id.id)
-        return form.title, customers.save(session, form.title, known)
+        if known is not None and form.version not in {None, known.version}:
+            raise Outdated("Customer")
+        details = CustomerDetails.model_validate(form.model_dump()).model_dump(mode="json", exclude_none=True)
+        names.check(**details)
+        saved = customers.save(session, form.title or "", known, naming=naming, details=details)
+        return saved, saved
 
-    saved = await caller.change(f"customer.{'updated' if form.id else 'added'}", form.title, change)
+    saved = await caller.change(f"customer.{'updated' if form.id else 'added'}", form.title or "", change)
     return customer_json(caller.tenant, saved)
 
 
@@ -66,12 +69,12 @@ async def get(customer_id: CustomerId, caller: AnyUser) -> CustomerJson:
 
 @router.delete("/customer/{customerId}", summary="Delete a customer and their users", response_class=Response)
 async def delete(customer_id: CustomerId, caller: Operator) -> None:
-    def change(session: Session) -> tuple[str, None]:
+    def change(session: Session) -> tuple[Customer, None]:
         customer = customers.get(session, customer_id)
         customers.delete(session, customer)
-        return customer.title, None
+        return customer, None
 
-    await caller.change("customer.deleted", str(customer_id), change)
+    await caller.change("customer.deleted", customer_id, change)
 
 
 # Their devices.
@@ -87,12 +90,12 @@ async def delete(customer_id: CustomerId, caller: Operator) -> None:
 async def claim(name: _DeviceName, caller: CustomerUser, form: ClaimForm | None = None) -> Any:
     secret = (form.secret_key if form else None) or ""
 
-    def change(session: Session) -> tuple[str, tuple[ClaimResult, DeviceJson]]:
+    def change(session: Session) -> tuple[Device, tuple[ClaimResult, DeviceJson]]:
         device = devices.by_name(session, name)
         assert caller.customer_id is not None
         customer = customers.get(session, caller.customer_id)
         result = claims.claim(session, device, customer, secret)
-        return device.name, (result, _device_json(caller, session, device))
+        return device, (result, _device_json(caller, session, device))
 
     result, device = await caller.change("device.claimed", name, change, result_of=lambda answer: answer[0].value)
     if result is not ClaimResult.SUCCESS:
@@ -102,24 +105,24 @@ async def claim(name: _DeviceName, caller: CustomerUser, form: ClaimForm | None 
 
 @router.post("/customer/{customerId}/device/{deviceId}", summary="Hand a device to a customer")
 async def assign(customer_id: CustomerId, device_id: DeviceId, caller: Operator) -> DeviceJson:
-    def change(session: Session) -> tuple[str, DeviceJson]:
+    def change(session: Session) -> tuple[Device, DeviceJson]:
         device, customer = devices.get(session, device_id), customers.get(session, customer_id)
         device.customer_id = customer.id
-        return device.name, _device_json(caller, session, device)
+        return device, _device_json(caller, session, device)
 
-    return await caller.change("device.assigned_to_customer", str(device_id), change)
+    return await caller.change("device.assigned_to_customer", device_id, change)
 
 
 @router.delete("/customer/device/{deviceId}", summary="Take a device back from its customer")
 async def unassign(device_id: DeviceId, caller: Operator) -> DeviceJson:
-    def change(session: Session) -> tuple[str, DeviceJson]:
+    def change(session: Session) -> tuple[Device, DeviceJson]:
         device = devices.get(session, device_id)
         if device.customer_id is None:
             raise Refused("Device isn't assigned to any customer!")
         device.customer_id = None
-        return device.name, _device_json(caller, session, device)
+        return device, _device_json(caller, session, device)
 
-    return await caller.change("device.unassigned_from_customer", str(device_id), change)
+    return await caller.change("device.unassigned_from_customer", device_id, change)
 
 
 def _device_json(caller: Caller, session: Session, device: Device) -> DeviceJson:
@@ -129,11 +132,11 @@ def _device_json(caller: Caller, session: Session, device: Device) -> DeviceJson
 
 @router.delete("/customer/device/{deviceName}/claim", summary="Give a claimed device back", response_class=Response)
 async def reclaim(name: _DeviceName, caller: AnyUser) -> None:
-    def change(session: Session) -> tuple[str, None]:
+    def change(session: Session) -> tuple[Device, None]:
         device = devices.by_name(session, name)
         if caller.customer_id is not None and device.customer_id != caller.customer_id:
             raise Forbidden
         device.customer_id = None
-        return device.name, None
+        return device, None
 
     await caller.change("device.unassigned_from_customer", name, change)

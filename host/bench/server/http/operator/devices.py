@@ -1,96 +1,30 @@
-"""Routes of devices and their credentials."""
+"""Routes of devices: finding, counting and deleting them."""
 
-import json
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Response
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from bench.contract.credentials import CredentialsType
-from bench.errors import Refused
-from bench.registry import credentials, devices, profiles
-from bench.registry.credentials import DeviceCredentials, InvalidCredentials
+from bench.registry import customers, devices
 from bench.registry.devices import DevicePageQuery
 from bench.registry.model import Device, Profile
 from bench.registry.pages import PageQuery
-from bench.server.http.operator.authorization import SUCCESS, AnyUser, AuthenticatedRoute, Caller, Operator
-from bench.server.http.operator.params import CustomerId, DeviceId, ids, listed, page_query
+from bench.server.http.operator.authorization import AnyUser, AuthenticatedRoute, Caller, Operator
+from bench.server.http.operator.params import CustomerId, DeviceId, Uuid, ids, listed, page_query
 from bench.server.http.operator.schemas.common import PageData
-from bench.server.http.operator.schemas.devices import (
-    CredentialsForm,
-    CredentialsJson,
-    DeviceForm,
-    DeviceInfo,
-    DeviceJson,
-    DeviceWithCredentialsForm,
-    EntitySubtype,
-)
-from bench.server.http.operator.serializers import credentials_json, device_info, device_json
+from bench.server.http.operator.schemas.devices import DeviceInfo, DeviceJson, EntitySubtype
+from bench.server.http.operator.serializers import device_info, device_json
 from bench.server.presence import SessionEnd
 
 router = APIRouter(route_class=AuthenticatedRoute, tags=["devices"])
 
 _Type = Annotated[str | None, Query(alias="type", description="Only devices of the profile with this name.")]
-_ProfileId = Annotated[UUID | None, Query(alias="deviceProfileId", description="Only devices of this profile.")]
+_ProfileId = Annotated[Uuid | None, Query(alias="deviceProfileId", description="Only devices of this profile.")]
+_Active = Annotated[bool | None, Query(description="Only devices that have a session now, or only those that do not.")]
 _MOST_IDS = 1 << 16
-# For a name that is taken: another name is never made up here.
-_Policy = Annotated[Literal["FAIL"], Query(alias="nameConflictPolicy")]
-
-
-@router.post("/device", summary="Create or change a device")
-async def save(
-    form: DeviceForm,
-    caller: Operator,
-    token: Annotated[str | None, Query(alias="accessToken", description="For a new device.")] = None,
-    policy: _Policy = "FAIL",
-) -> DeviceJson:
-    def change(session: Session) -> tuple[str, DeviceJson]:
-        own = _made(lambda: credentials.access_token(token)) if token else None
-        return form.name, _save(caller, session, form, own)
-
-    return await caller.change(f"device.{'updated' if form.id else 'added'}", form.name, change)
-
-
-@router.post("/device-with-credentials", summary="Create or change a device and its credentials")
-async def save_with_credentials(
-    form: DeviceWithCredentialsForm,
-    caller: Operator,
-    policy: _Policy = "FAIL",
-) -> DeviceJson:
-    device_id = form.device.id
-
-    def change(session: Session) -> tuple[str, DeviceJson]:
-        own = requested(form.credentials)
-        if device_id is not None:
-            devices.set_credentials(session, devices.get(session, device_id.id).id, own)
-        return form.device.name, _save(caller, session, form.device, own)
-
-    saved = await caller.change(f"device.{'updated' if device_id else 'added'}", form.device.name, change)
-    if device_id is not None:
-        caller.api.presence.notify_session_end(device_id.id, SessionEnd.CREDENTIALS_CHANGED)
-    return saved
-
-
-def _save(caller: Caller, session: Session, form: DeviceForm, own: DeviceCredentials | None) -> DeviceJson:
-    if form.device_profile_id is not None:
-        profile = session.get(Profile, form.device_profile_id.id)
-        if profile is None:
-            raise Refused("Device is referencing non existing device profile!")
-    else:
-        profile = profiles.find_or_create(session, form.type) if form.type else profiles.default(session)
-    if form.id is None:
-        device = devices.create(session, form.name, profile, own=own)
-    else:
-        device = devices.get(session, form.id.id)
-        devices.rename(session, device, form.name)
-        device.profile_id = profile.id
-    device.label, device.additional_info = form.label, form.additional_info
-    session.flush()
-    return device_json(caller.tenant, (device, profile.name, None))
 
 
 @router.get("/device/types", summary="The names of the profiles that have devices")
@@ -120,12 +54,12 @@ def _info(caller: Caller, found: tuple[Device, str, str | None]) -> DeviceInfo:
 
 @router.delete("/device/{deviceId}", summary="Delete a device and all that belongs to it", response_class=Response)
 async def delete(device_id: DeviceId, caller: Operator) -> None:
-    def change(session: Session) -> tuple[str, None]:
+    def change(session: Session) -> tuple[Device, None]:
         device = devices.get(session, device_id)
         devices.delete(session, device)
-        return device.name, None
+        return device, None
 
-    await caller.change("device.deleted", str(device_id), change)
+    await caller.change("device.deleted", device_id, change)
     caller.api.presence.notify_session_end(device_id, SessionEnd.DELETED)
 
 
@@ -137,7 +71,7 @@ async def by_name(caller: Operator, name: Annotated[str, Query(alias="deviceName
 
 async def _device_query(
     caller: AnyUser,
-    wanted: Annotated[PageQuery, page_query(devices.SORTS, size=10, number=0)],
+    wanted: Annotated[PageQuery, page_query(devices.SORTS)],
     profile_name: _Type = None,
     profile_id: _ProfileId = None,
 ) -> DevicePageQuery:
@@ -149,37 +83,52 @@ async def _device_query(
 _Wanted = Annotated[DevicePageQuery, Depends(_device_query)]
 
 
+async def _info_query(caller: AnyUser, wanted: _Wanted, active: _Active = None) -> DevicePageQuery:
+    connected = None if active is None else caller.api.presence.connected()
+    return replace(wanted, connected=connected, active=bool(active))
+
+
+_WantedInfos = Annotated[DevicePageQuery, Depends(_info_query)]
+
+
 @router.get("/tenant/devices", summary="Devices; the device of a name, if one is given")
 async def page(
     caller: Operator,
-    wanted: _Wanted,
+    wanted: Annotated[PageQuery | None, page_query(devices.SORTS, unless="deviceName")],
     name: Annotated[str | None, Query(alias="deviceName")] = None,
+    profile_name: _Type = None,
+    profile_id: _ProfileId = None,
 ) -> PageData[DeviceJson] | DeviceJson:
-    if name is not None:
-        return await by_name(caller, name)
-    return await _devices(caller, wanted)
+    if wanted is None:
+        return await by_name(caller, name or "")
+    return await _devices(caller, await _device_query(caller, wanted, profile_name, profile_id))
 
 
 @router.get("/tenant/deviceInfos", summary="Devices, and what they belong to")
-async def infos(caller: Operator, wanted: _Wanted) -> PageData[DeviceInfo]:
+async def infos(caller: Operator, wanted: _WantedInfos) -> PageData[DeviceInfo]:
     return await _infos(caller, wanted)
 
 
 @router.get("/deviceInfos/all", summary="Devices that the user may see, and what they belong to")
-async def all_infos(caller: AnyUser, wanted: _Wanted) -> PageData[DeviceInfo]:
+async def all_infos(caller: AnyUser, wanted: _WantedInfos) -> PageData[DeviceInfo]:
     return await _infos(caller, wanted)
 
 
 @router.get("/customer/{customerId}/devices", summary="A customer's devices")
 async def customers_page(customer_id: CustomerId, caller: AnyUser, wanted: _Wanted) -> PageData[DeviceJson]:
-    caller.check(customer_id)
+    await _check_customer(caller, customer_id)
     return await _devices(caller, replace(wanted, customer_id=customer_id))
 
 
 @router.get("/customer/{customerId}/deviceInfos", summary="A customer's devices, and what they belong to")
-async def customers_infos(customer_id: CustomerId, caller: AnyUser, wanted: _Wanted) -> PageData[DeviceInfo]:
-    caller.check(customer_id)
+async def customers_infos(customer_id: CustomerId, caller: AnyUser, wanted: _WantedInfos) -> PageData[DeviceInfo]:
+    await _check_customer(caller, customer_id)
     return await _infos(caller, replace(wanted, customer_id=customer_id))
+
+
+async def _check_customer(caller: Caller, customer_id: UUID) -> None:
+    caller.check(customer_id)
+    await caller.read(customers.get, customer_id)
 
 
 @router.get("/devices", summary="Devices with these ids")
@@ -196,66 +145,3 @@ async def _devices(caller: Caller, wanted: DevicePageQuery) -> PageData[DeviceJs
 async def _infos(caller: Caller, wanted: DevicePageQuery) -> PageData[DeviceInfo]:
     found = await caller.read(lambda session: devices.page(session, wanted))
     return listed(found, wanted, lambda row: _info(caller, row))
-
-
-# Credentials.
-
-
-@router.get("/device/{deviceId}/credentials", summary="What a device logs in with")
-async def read_credentials(device_id: DeviceId, caller: AnyUser) -> CredentialsJson:
-    def read(session: Session) -> tuple[Device, DeviceCredentials]:
-        device = caller.device(session, device_id)
-        return device, devices.credentials_of(session, device_id)
-
-    device, own = await caller.read(read)
-    await caller.record("device.credentials_read", device.name, SUCCESS)
-    return credentials_json(device, own)
-
-
-@router.post("/device/credentials", summary="Change what a device logs in with; its sessions end")
-async def set_credentials(form: CredentialsForm, caller: Operator) -> CredentialsJson:
-    if form.device_id is None:
-        raise Refused("Device id should be specified!")
-    device_id = form.device_id.id
-
-    def change(session: Session) -> tuple[str, tuple[Device, DeviceCredentials]]:
-        own, device = requested(form), devices.get(session, device_id)
-        devices.set_credentials(session, device_id, own)
-        return device.name, (device, own)
-
-    device, own = await caller.change("device.credentials_updated", str(device_id), change)
-    caller.api.presence.notify_session_end(device_id, SessionEnd.CREDENTIALS_CHANGED)
-    return credentials_json(device, own)
-
-
-def requested(form: CredentialsForm) -> DeviceCredentials:
-    """Return the credentials that an operator requests. Raises Refused."""
-    match form.credentials_type:
-        case CredentialsType.ACCESS_TOKEN:
-            return _made(lambda: credentials.access_token(form.credentials_id or ""))
-        case CredentialsType.X509_CERTIFICATE:
-            if not form.credentials_value:
-                raise Refused("Certificate value is empty!")
-            return credentials.x509(form.credentials_value)
-        case CredentialsType.MQTT_BASIC:
-            return _made(lambda: _mqtt_basic(form.credentials_value or ""))
-        case CredentialsType.LWM2M_CREDENTIALS:
-            raise Refused("LwM2M credentials are not supported!")
-
-
-def _mqtt_basic(text: str) -> DeviceCredentials:
-    try:
-        parts = json.loads(text)
-        shown = [parts.get(name) for name in ("clientId", "userName", "password")]
-        for part in shown:
-            (part or "").encode()  # half a surrogate pair is not text
-    except (ValueError, RecursionError, AttributeError):
-        raise InvalidCredentials("Invalid credentials body for simple mqtt credentials!") from None
-    return credentials.mqtt_basic(*shown)
-
-
-def _made(make: Callable[[], DeviceCredentials]) -> DeviceCredentials:
-    try:
-        return make()
-    except InvalidCredentials as error:
-        raise Refused(str(error)) from None

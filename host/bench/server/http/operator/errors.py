@@ -6,8 +6,8 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from bench.errors import NotFound, Refused
-from bench.registry.batching import Conflict
+from bench.errors import NotFound, Refused, UnknownId
+from bench.registry.batching import Conflict, Outdated
 from bench.server.http import error_responses
 from bench.server.http.error_responses import error
 
@@ -30,13 +30,40 @@ class Forbidden(Exception):
     """This user must not do that."""
 
 
+class Failed(Exception):
+    """A request that ThingsBoard fails at, with 500: it does so here, too, and changes nothing."""
+
+    def __init__(self, message: str, code: int = error_responses.GENERAL) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Malformed(Refused):
+    """A refusal with ThingsBoard's JSON on routes whose other errors are text."""
+
+
+class MalformedId(Malformed):
+    """An id that is not a UUID."""
+
+
+class MalformedCall(Malformed):
+    """A call that is not JSON."""
+
+
 class Unreadable(ValueError):
     """A request with something invalid in it. The message never quotes it."""
 
 
-async def not_found(_request: Request, _error: Exception) -> Response:
+async def not_found(_request: Request, reason: Exception) -> Response:
     """Answer for an entity that does not exist."""
-    return error(404, "Requested item wasn't found!", error_responses.NOT_FOUND)
+    message = str(reason) if isinstance(reason, UnknownId) else "Requested item wasn't found!"
+    return error(404, message, error_responses.NOT_FOUND)
+
+
+async def failed(_request: Request, reason: Exception) -> Response:
+    """Answer for what ThingsBoard fails at."""
+    assert isinstance(reason, Failed)
+    return error(500, str(reason), reason.code)
 
 
 async def refused(_request: Request, reason: Exception) -> Response:
@@ -44,9 +71,10 @@ async def refused(_request: Request, reason: Exception) -> Response:
     return error(400, str(reason), error_responses.BAD_REQUEST)
 
 
-async def conflict(_request: Request, _error: Exception) -> Response:
-    """Answer for an entity that was stored, or deleted, at the same time."""
-    return error(409, "Somebody else changed this at the same time: try again!", error_responses.CONFLICT)
+async def conflict(_request: Request, reason: Exception) -> Response:
+    """Answer for an entity that was stored, changed or deleted meanwhile."""
+    message = str(reason) if isinstance(reason, Outdated) else "Somebody else changed this at the same time: try again!"
+    return error(409, message, error_responses.CONFLICT)
 
 
 async def unauthorized(_request: Request, refused: Exception) -> Response:
@@ -70,6 +98,7 @@ async def unreadable(_request: Request, reason: Exception) -> Response:
 HANDLERS: dict[int | type[Exception], Callable[[Request, Any], Coroutine[Any, Any, Response]]] = {
     Unauthorized: unauthorized,
     Forbidden: forbidden,
+    Failed: failed,
     Unreadable: unreadable,
     NotFound: not_found,
     Refused: refused,

@@ -6,39 +6,54 @@ from sqlalchemy.orm import Session
 from bench.errors import BenchError
 from bench.registry import imports
 from bench.registry.batching import Conflict
+from bench.registry.credentials import RefusedCredentials
 from bench.registry.imports import ImportColumn, ImportedDevice, ImportLine
-from bench.server.http.operator.authorization import Caller, LargeRoute, Operator
+from bench.registry.model import Device
+from bench.server import json_reader
+from bench.server.http.operator.authorization import AuthenticatedRoute, Caller, Operator
+from bench.server.http.operator.errors import Failed
 from bench.server.http.operator.schemas.imports import ImportForm, ImportResult
 from bench.server.presence import SessionEnd
 
-router = APIRouter(route_class=LargeRoute, tags=["devices"])
+router = APIRouter(route_class=AuthenticatedRoute, tags=["devices"])
 
 
 @router.post("/device/bulk_import", summary="Create or change devices from CSV, each line for itself")
 async def bulk_import(form: ImportForm, caller: Operator) -> ImportResult:
     mapping = form.mapping
+    if not form.file.strip():
+        raise Failed("the file is empty")
     columns = [ImportColumn(each.type, each.key or "") for each in mapping.columns]
     counts = {True: 0, False: 0}
     errors = []
-    for line in imports.lines(form.file, columns, delimiter=mapping.delimiter, header=mapping.header):
+    lines = imports.lines(form.file, columns, delimiter=mapping.delimiter, header=mapping.header)
+    for line in lines:
+        line.values = {column: json_reader.stored(value) for column, value in line.values.items()}
         try:
             done = await _store(caller, line, update=mapping.update)
         except (BenchError, Conflict) as error:
-            reason = error if isinstance(error, BenchError) else "somebody else changed this device at the same time"
-            errors.append(f"Line {line.number}: {reason}")
+            errors.append(f"Line {line.number}: {_reason(error)}")
         else:
             counts[done.created] += 1
     return ImportResult(created=counts[True], updated=counts[False], errors=len(errors), errors_list=errors)
 
 
+def _reason(error: BenchError | Conflict) -> str:
+    """Return why a line was not stored, as ThingsBoard writes it: with the name of its exception."""
+    if isinstance(error, Conflict):
+        return "EntityVersionMismatchException: somebody else changed this device at the same time"
+    kind = "DeviceCredentials" if isinstance(error, RefusedCredentials) else "Data"
+    return f"{kind}ValidationException: {error}"
+
+
 async def _store(caller: Caller, line: ImportLine, *, update: bool) -> ImportedDevice:
-    def change(session: Session) -> tuple[str, ImportedDevice]:
+    def change(session: Session) -> tuple[Device, ImportedDevice]:
         done = imports.store(session, line, update=update)
-        return done.name, done
+        return done.device, done
 
     done = await caller.change("device.imported", line.fields.get("NAME", ""), change)
     if done.new_credentials:
-        caller.api.presence.notify_session_end(done.device_id, SessionEnd.CREDENTIALS_CHANGED)
+        caller.api.presence.notify_session_end(done.device.id, SessionEnd.CREDENTIALS_CHANGED)
     if done.shared:
-        caller.api.presence.notify_attributes(done.device_id, done.shared, [])
+        caller.api.presence.notify_attributes(done.device.id, done.shared, [])
     return done

@@ -1,14 +1,18 @@
 """ThingsBoard's parameters in paths and queries, and the pages of lists."""
 
-import inspect
 from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 from uuid import UUID
 
 from fastapi import Depends, Path, Query
+from pydantic import BeforeValidator
+from starlette.requests import Request
 
+from bench.errors import Refused
+from bench.registry.names import Naming
 from bench.registry.pages import PageQuery
-from bench.server.http.operator.errors import Unreadable
+from bench.server.http import error_responses
+from bench.server.http.operator.errors import Failed, MalformedId
 from bench.server.http.operator.schemas.common import PageData
 
 T = TypeVar("T")
@@ -16,43 +20,85 @@ U = TypeVar("U")
 
 _MOST = (1 << 31) - 1
 
-DeviceId = Annotated[UUID, Path(alias="deviceId")]
-ProfileId = Annotated[UUID, Path(alias="deviceProfileId")]
-CustomerId = Annotated[UUID, Path(alias="customerId")]
-UserId = Annotated[UUID, Path(alias="userId")]
 
-_PageSize = Annotated[int, Query(alias="pageSize", ge=1, le=_MOST, examples=[10], description="How many, at most.")]
-_PageNumber = Annotated[int, Query(alias="page", ge=0, le=_MOST, examples=[0], description="Which page, from 0.")]
+def _uuid(text: Any) -> UUID:
+    """Return an id of a path or a query. Raises Refused with ThingsBoard's words."""
+    try:
+        return UUID(text)
+    except ValueError:
+        raise MalformedId(f"Invalid UUID string: {text}") from None
+
+
+Uuid = Annotated[UUID, BeforeValidator(_uuid)]
+DeviceId = Annotated[Uuid, Path(alias="deviceId")]
+ProfileId = Annotated[Uuid, Path(alias="deviceProfileId")]
+CustomerId = Annotated[Uuid, Path(alias="customerId")]
+UserId = Annotated[Uuid, Path(alias="userId")]
+
+_SIZE = Query(alias="pageSize", ge=1, le=_MOST, examples=[10], description="How many, at most.")
+_NUMBER = Query(alias="page", ge=0, le=_MOST, examples=[0], description="Which page, from 0.")
+_PageSize = Annotated[int, _SIZE]
+_PageNumber = Annotated[int, _NUMBER]
 _TextSearch = Annotated[
-    str, Query(alias="textSearch", max_length=255, description="Only what contains this, in any case.")
+    str,
+    Query(alias="textSearch", max_length=255, description="Only what contains this, in any case; % and _ match any."),
 ]
-_SortOrder = Annotated[Literal["ASC", "DESC"], Query(alias="sortOrder")]
+_SortOrder = Annotated[
+    str, Query(alias="sortOrder", pattern="(?i)^(ASC|DESC)?$", description="ASC or DESC; it needs a sortProperty.")
+]
 
 
-_REQUIRED: Any = inspect.Parameter.empty
-"""As a parameter's default it means that there is no default: FastAPI reads the signature."""
-
-
-def page_query(sorts: Iterable[str], *, size: Any = _REQUIRED, number: Any = _REQUIRED) -> Any:
+def page_query(sorts: Iterable[str], *, unless: str = "") -> Any:
     """Return the dependency that reads the paging parameters of a list.
 
     Used as `wanted: Annotated[PageQuery, page_query(customers.SORTS)]`.
 
     Args:
-        sorts: The values that `sortProperty` may have.
-        size: The default of `pageSize`; without one the parameter is required.
-        number: The default of `page`, likewise.
+        sorts: The values that `sortProperty` may have, besides `id`: rows in the order in which they were made.
+        unless: A parameter that stands for another request on the same path, which has no page: that gives None.
     """
-    sort_property: Any = Annotated[Literal.__getitem__(tuple(sorts)), Query(alias="sortProperty")]
+    known = sorted({*sorts, "id"})
+    sort_property: Any = Annotated[str, Query(alias="sortProperty", description=f"One of {', '.join(known)}.")]
 
     async def read(
-        size: _PageSize = size,
-        number: _PageNumber = number,
+        size: _PageSize,
+        number: _PageNumber,
         search: _TextSearch = "",
-        sort: sort_property = "createdTime",  # made of the columns of one list
-        order: _SortOrder = "DESC",
+        sort: sort_property = "",  # made of the columns of one list
+        order: _SortOrder = "",
     ) -> PageQuery:
-        return PageQuery(size=size, number=number, search=search, sort=sort, descending=order == "DESC")
+        if sort not in {*known, ""}:
+            raise Failed(f"Could not resolve attribute '{sort}'", error_responses.DATABASE)
+        descending = bool(sort) and order.upper() == "DESC"
+        column = "createdTime" if sort in {"id", ""} else sort
+        return PageQuery(size=size, number=number, search=search, sort=column, descending=descending)
+
+    async def read_unless(
+        request: Request,
+        size: Annotated[int | None, _SIZE] = None,
+        number: Annotated[int | None, _NUMBER] = None,
+        search: _TextSearch = "",
+        sort: sort_property = "",
+        order: _SortOrder = "",
+    ) -> PageQuery | None:
+        if unless in request.query_params:
+            return None
+        if size is None or number is None:
+            raise Refused("Required request parameters pageSize and page are not present")
+        return await read(size, number, search, sort, order)
+
+    return Depends(read_unless if unless else read)
+
+
+def naming_query() -> Any:
+    """Return the dependency that reads what becomes of a name that is taken."""
+
+    async def read(
+        policy: Annotated[Literal["FAIL", "UNIQUIFY"], Query(alias="nameConflictPolicy")] = "FAIL",
+        separator: Annotated[str, Query(alias="uniquifySeparator", max_length=255)] = "_",
+        strategy: Annotated[Literal["RANDOM", "INCREMENTAL"], Query(alias="uniquifyStrategy")] = "RANDOM",
+    ) -> Naming:
+        return Naming(unique=policy == "UNIQUIFY", separator=separator, random=strategy == "RANDOM")
 
     return Depends(read)
 
@@ -75,11 +121,8 @@ def listed(found: tuple[Iterable[T], int], wanted: PageQuery, shape: Callable[[T
 
 
 def ids(texts: Iterable[str]) -> list[UUID]:
-    """Return the ids in texts like `id,id`. Raises Unreadable."""
-    try:
-        return [UUID(each) for each in comma_separated(*texts)]
-    except ValueError:
-        raise Unreadable("a list of UUIDs is wanted") from None
+    """Return the ids in texts like `id,id`. Raises Refused."""
+    return [_uuid(each) for each in comma_separated(*texts)]
 
 
 def comma_separated(*texts: str | None) -> Sequence[str]:

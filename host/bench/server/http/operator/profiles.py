@@ -1,28 +1,47 @@
 """Routes of device profiles."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from bench.registry import profiles
+from bench.errors import Refused
+from bench.registry import names, profiles
+from bench.registry.audit import Subject
+from bench.registry.batching import Outdated
 from bench.registry.model import Profile
 from bench.registry.pages import PageQuery
 from bench.registry.profiles import Strategy
 from bench.registry.provision_type import ProvisionType
 from bench.server.http.operator.authorization import SUCCESS, AnyUser, AuthenticatedRoute, Caller, Operator
+from bench.server.http.operator.errors import Failed
 from bench.server.http.operator.params import ProfileId, ids, listed, page_query
 from bench.server.http.operator.schemas.common import EntityInfo, PageData
-from bench.server.http.operator.schemas.profiles import ProfileForm, ProfileInfo, ProfileJson
-from bench.server.http.operator.serializers import profile_info, profile_json
+from bench.server.http.operator.schemas.profiles import (
+    Alarm,
+    ProfileDetails,
+    ProfileForm,
+    ProfileInfo,
+    ProfileJson,
+    ProvisionConfiguration,
+)
+from bench.server.http.operator.serializers import profile_info, profile_json, with_defaults
 
 router = APIRouter(route_class=AuthenticatedRoute, tags=["device profiles"])
 
-# What the server fills in itself: not kept as a client's own.
-_OURS = {"id", "createdTime", "tenantId", "name", "transportType", "provisionType", "provisionDeviceKey"}
-_OURS |= {"profileData", "default", "version", "type"}
-
+_QUEUES = {"Main", "HighPriority", "SequentialByOriginator"}
+"""That a new ThingsBoard has."""
+_ELSEWHERE = {
+    "default_rule_chain_id": "rule chain",
+    "default_dashboard_id": "dashboard",
+    "default_edge_rule_chain_id": "edge rule chain",
+    "firmware_id": "firmware",
+    "software_id": "software",
+}
+"""What is not kept here, so that none exists."""
+_KEY_LIMIT = 255
 
 # Profiles are read with their provisioning secrets.
 _READ = "profile.credentials_read"
@@ -31,25 +50,54 @@ _Wanted = Annotated[PageQuery, page_query(profiles.SORTS)]
 
 @router.post("/deviceProfile", summary="Create or change a device profile")
 async def save(form: ProfileForm, caller: Operator) -> ProfileJson:
-    def change(session: Session) -> tuple[str, ProfileJson]:
-        strategy = _strategy(form)
-        if form.id is None:
-            profile = profiles.create(session, form.name, strategy)
+    def change(session: Session) -> tuple[Profile, ProfileJson]:
+        profile = None if form.id is None else profiles.get(session, form.id.id)
+        if profile is not None and form.version not in {None, profile.version}:
+            raise Outdated("Device profile")
+        if form.profile_data is None or form.profile_data.transport_configuration is None:
+            raise Failed("profileData with a transportConfiguration is missing")  # nothing would be left of the old
+        _check(form, form.profile_data.alarms or [])
+        strategy = _strategy(form, form.profile_data.provision_configuration)
+        fields = {"transport_type": form.transport_type, "details": _details(form)}
+        if profile is None:
+            profile = profiles.create(session, form.name or "", strategy, **fields)
         else:
-            profile = profiles.get(session, form.id.id)
-            profile.name = form.name
+            if profile.transport_type != form.transport_type and profiles.has_devices(session, profile):
+                raise Refused("Can't change device profile transport type because devices referenced it!")
+            for column, value in {**fields, "name": form.name or ""}.items():
+                setattr(profile, column, value)
             profiles.configure(session, profile, strategy)
-        profile.transport_type = form.transport_type or "DEFAULT"
-        profile.details = _details(form)
+        if form.default and not profile.is_default:
+            raise Refused("Another default device profile is present in scope of current tenant!")
         session.flush()
-        return profile.name, _whole(caller, session, profile)
+        return profile, _whole(caller, session, profile)
 
-    return await caller.change(f"profile.{'updated' if form.id else 'added'}", form.name, change)
+    return await caller.change(f"profile.{'updated' if form.id else 'added'}", form.name or "", change)
 
 
-def _strategy(form: ProfileForm) -> Strategy:
+def _check(form: ProfileForm, alarms: Sequence[Alarm]) -> None:
+    """Raise Refused for what ThingsBoard refuses."""
+    if form.type is None:
+        raise Refused("Device profile type should be specified!")
+    if form.transport_type is None:
+        raise Refused("Device profile transport type should be specified!")
+    names.check(name=form.name, description=form.description)
+    if len(form.provision_device_key or "") > _KEY_LIMIT:
+        raise Refused(f"Provision device key must have at most {_KEY_LIMIT} characters!")
+    if form.default_queue_name and form.default_queue_name not in _QUEUES:
+        raise Refused("Device profile is referencing to non-existent queue!")
+    for field, kind in _ELSEWHERE.items():
+        if getattr(form, field) is not None:
+            raise Refused(f"Can't assign non-existent {kind}!")
+    types = [alarm.alarm_type for alarm in alarms]
+    if not all(types):
+        raise Refused("Alarm rule type should be specified!")
+    if len(set(types)) < len(types):
+        raise Refused("Can't create device profile with the same alarm rule types!")
+
+
+def _strategy(form: ProfileForm, configuration: ProvisionConfiguration | None) -> Strategy:
     """Return how devices provision. Without `provisionType` they do not, whatever the configuration has."""
-    configuration = form.profile_data and form.profile_data.provision_configuration
     return Strategy(
         type=form.provision_type or ProvisionType.DISABLED,
         key=form.provision_device_key or None,
@@ -60,13 +108,11 @@ def _strategy(form: ProfileForm) -> Strategy:
 
 
 def _details(form: ProfileForm) -> dict[str, Any]:
-    sent = form.model_dump(mode="json")
-    details = {key: value for key, value in sent.items() if key not in _OURS and value is not None}
-    data = sent["profileData"] or {}
-    details["profileData"] = {
-        key: value for key, value in data.items() if key != "provisionConfiguration" and value is not None
-    }
-    return details
+    details = ProfileDetails.model_validate(form.model_dump()).model_dump(mode="json", exclude_none=True)
+    assert form.profile_data is not None
+    data = form.profile_data.model_dump(mode="json", exclude={"provision_configuration"})
+    data = {key: value for key, value in data.items() if value is not None}
+    return {**details, "profileData": with_defaults(form.transport_type or "", data)}
 
 
 def _whole(caller: Caller, session: Session, profile: Profile) -> ProfileJson:
@@ -74,7 +120,7 @@ def _whole(caller: Caller, session: Session, profile: Profile) -> ProfileJson:
 
 
 @router.get("/deviceProfile/names", summary="The names of all device profiles")
-async def names(caller: AnyUser) -> list[EntityInfo]:
+async def all_names(caller: AnyUser) -> list[EntityInfo]:
     found = await caller.read(profiles.all_by_name)
     return [EntityInfo(id=profile_info(caller.tenant, each).id, name=each.name) for each in found]
 
@@ -82,29 +128,29 @@ async def names(caller: AnyUser) -> list[EntityInfo]:
 @router.get("/deviceProfile/{deviceProfileId}", summary="A device profile, with its provisioning secret")
 async def get(profile_id: ProfileId, caller: Operator) -> ProfileJson:
     found = await caller.read(lambda session: _whole(caller, session, profiles.get(session, profile_id)))
-    await caller.record(_READ, found.name, SUCCESS)
+    await caller.record(_READ, Subject(found.name, profile_id), SUCCESS)
     return found
 
 
 @router.delete("/deviceProfile/{deviceProfileId}", summary="Delete a device profile", response_class=Response)
 async def delete(profile_id: ProfileId, caller: Operator) -> None:
-    def change(session: Session) -> tuple[str, None]:
+    def change(session: Session) -> tuple[Profile, None]:
         profile = profiles.get(session, profile_id)
         profiles.delete(session, profile)
-        return profile.name, None
+        return profile, None
 
-    await caller.change("profile.deleted", str(profile_id), change)
+    await caller.change("profile.deleted", profile_id, change)
 
 
 @router.post("/deviceProfile/{deviceProfileId}/default", summary="Have new devices belong to this profile")
 async def make_default(profile_id: ProfileId, caller: Operator) -> ProfileJson:
-    def change(session: Session) -> tuple[str, ProfileJson]:
+    def change(session: Session) -> tuple[Profile, ProfileJson]:
         profile = profiles.get(session, profile_id)
         profiles.make_default(session, profile)
         session.flush()
-        return profile.name, _whole(caller, session, profile)
+        return profile, _whole(caller, session, profile)
 
-    return await caller.change("profile.updated", str(profile_id), change)
+    return await caller.change("profile.updated", profile_id, change)
 
 
 @router.get("/deviceProfiles", summary="Device profiles")
@@ -114,7 +160,7 @@ async def page(caller: Operator, wanted: _Wanted) -> PageData[ProfileJson]:
         return listed(found, wanted, lambda profile: _whole(caller, session, profile))
 
     found = await caller.read(read)
-    await caller.record(_READ, f"{len(found.data)} profiles", SUCCESS)
+    await caller.record(_READ, Subject(f"{len(found.data)} profiles"), SUCCESS)
     return found
 
 

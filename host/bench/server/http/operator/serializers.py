@@ -7,17 +7,35 @@ from bench.registry.credentials import DeviceCredentials
 from bench.registry.model import Customer, Device, Profile, User
 from bench.registry.provision_type import ProvisionType
 from bench.server.http.operator.schemas.accounts import CustomerJson, UserJson
-from bench.server.http.operator.schemas.common import NOBODY, Id
-from bench.server.http.operator.schemas.devices import CredentialsJson, DeviceInfo, DeviceJson
+from bench.server.http.operator.schemas.common import NOBODY, BareId, Id
+from bench.server.http.operator.schemas.devices import DEVICE_DATA, CredentialsJson, DeviceInfo, DeviceJson
 from bench.server.http.operator.schemas.profiles import ProfileInfo, ProfileJson
 from bench.server.http.operator.tokens import authority
 
+_JSON = {"transportPayloadTypeConfiguration": {"transportPayloadType": "JSON"}}
+_TRANSPORT_DEFAULTS: dict[str, dict[str, Any]] = {
+    "MQTT": {
+        "deviceTelemetryTopic": "v1/devices/me/telemetry",
+        "deviceAttributesTopic": "v1/devices/me/attributes",
+        "deviceAttributesSubscribeTopic": "v1/devices/me/attributes",
+        **_JSON,
+        "sparkplug": False,
+        "sparkplugAttributesMetricNames": None,
+        "sendAckOnValidationException": False,
+    },
+    "COAP": {"coapDeviceTypeConfiguration": {"coapDeviceType": "DEFAULT", **_JSON}, "clientSettings": None},
+}
 _CREDENTIALS_IDS = uuid.UUID("6f4f0a52-3f0e-4a39-9c52-5d0d6c0e1b7e")
 
 
 def customer_id(value: uuid.UUID | None) -> Id:
     """Return a customer's id, or the one that stands for nobody."""
     return Id(entity_type="CUSTOMER", id=value or NOBODY)
+
+
+def id_in(value: Id | None) -> uuid.UUID | None:
+    """Return the id that a client sent, None for none and for the one that stands for nobody."""
+    return None if value is None or value.id == NOBODY else value.id
 
 
 def user_json(tenant: Id, user: User) -> UserJson:
@@ -30,6 +48,8 @@ def user_json(tenant: Id, user: User) -> UserJson:
         email=user.email,
         name=user.email,
         authority=authority(user),  # type: ignore[arg-type] # one of the two
+        version=user.version,
+        **user.details,
     )
 
 
@@ -41,6 +61,8 @@ def customer_json(tenant: Id, customer: Customer) -> CustomerJson:
         tenant_id=tenant,
         title=customer.title,
         name=customer.title,
+        version=customer.version,
+        **customer.details,
     )
 
 
@@ -54,6 +76,8 @@ def _device_fields(tenant: Id, device: Device, profile_name: str) -> dict[str, A
         "type": profile_name,
         "label": device.label,
         "device_profile_id": Id(entity_type="DEVICE_PROFILE", id=device.profile_id),
+        "device_data": {**DEVICE_DATA, **device.details.get("deviceData", {})},
+        "version": device.version,
         "additional_info": device.additional_info,
     }
 
@@ -71,26 +95,38 @@ def device_info(tenant: Id, found: tuple[Device, str, str | None], *, active: bo
     )
 
 
-def credentials_json(device: Device, own: DeviceCredentials) -> CredentialsJson:
+def credentials_id(device_id: uuid.UUID) -> BareId:
+    """Return the id of a device's credentials."""
+    return BareId(id=uuid.uuid5(_CREDENTIALS_IDS, str(device_id)))
+
+
+def credentials_json(device: Device, own: DeviceCredentials, version: int) -> CredentialsJson:
     """Return a device's credentials."""
     return CredentialsJson(
-        id=Id(id=uuid.uuid5(_CREDENTIALS_IDS, str(device.id))),
+        id=credentials_id(device.id),
         created_time=device.created_ms,
         device_id=Id(entity_type="DEVICE", id=device.id),
         credentials_type=own.type,
         credentials_id=own.id,
         credentials_value=own.value,
+        version=version,
     )
+
+
+def with_defaults(transport_type: str, data: dict[str, Any]) -> dict[str, Any]:
+    """Return the data of a profile with what ThingsBoard fills in."""
+    transport = {"type": transport_type, **data.get("transportConfiguration", {})}
+    return {
+        "configuration": {"type": "DEFAULT"},
+        **data,
+        "transportConfiguration": {**_TRANSPORT_DEFAULTS.get(transport["type"], {}), **transport},
+    }
 
 
 def profile_json(tenant: Id, profile: Profile, secret: str | None) -> ProfileJson:
     """Return a profile, with all that a client once sent along."""
     details = dict(profile.details)
-    data = {
-        "configuration": {"type": "DEFAULT"},
-        "transportConfiguration": {"type": profile.transport_type},
-        **details.pop("profileData", {}),
-    }
+    data = with_defaults(profile.transport_type, details.pop("profileData", {}))
     provision: dict[str, Any] = {"type": profile.provision_type, "provisionDeviceSecret": secret}
     if profile.provision_type == ProvisionType.X509_CERTIFICATE_CHAIN:
         provision["certificateRegExPattern"] = profile.certificate_pattern
@@ -107,6 +143,7 @@ def profile_json(tenant: Id, profile: Profile, secret: str | None) -> ProfileJso
             "provisionDeviceKey": profile.provision_key,
             "profileData": {**data, "provisionConfiguration": provision},
             "default": profile.is_default,
+            "version": profile.version,
         }
     )
 

@@ -1,152 +1,48 @@
-"""Routes of attributes and telemetry of devices."""
+"""Routes of telemetry of devices."""
 
 import json
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal
 from uuid import UUID
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from fastapi import APIRouter, Body, Path, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Response
 from sqlalchemy.orm import Session
 
 from bench.errors import Refused
 from bench.registry import timeseries
+from bench.registry.aggregation import Aggregation, Intervals, IntervalType, aggregate
 from bench.registry.clock import now_ms
-from bench.registry.model import SHARED_SCOPE, Attribute
+from bench.registry.model import Device
 from bench.registry.timeseries import Span
 from bench.server import device_json, json_reader
 from bench.server.http.operator.authorization import AnyUser, Caller, TextRoute
-from bench.server.http.operator.params import DeviceId, comma_separated
-from bench.server.http.operator.schemas.telemetry import AttributeJson, EntryJson
+from bench.server.http.operator.bodies import RawBody, read_large
+from bench.server.http.operator.schemas.telemetry import EntryJson
+from bench.server.http.operator.telemetry_params import (
+    INT64,
+    PREFIX,
+    EntityId,
+    Key,
+    Keys,
+    Kind,
+    check_keys,
+    described,
+    keys_of,
+)
 
-router = APIRouter(route_class=TextRoute, prefix="/plugins/telemetry", tags=["telemetry"])
+router = APIRouter(route_class=TextRoute, prefix=PREFIX, tags=["telemetry"])
 
-_KEY_LIMIT = 255
-_INT64 = (1 << 63) - 1
-
-# Of what ThingsBoard keeps these for, devices are all there is here.
-_Kind = Annotated[Literal["DEVICE"], Path(alias="entityType")]
-_EntityId = Annotated[UUID, Path(alias="entityId")]
-_Scope = Annotated[Literal["CLIENT_SCOPE", "SHARED_SCOPE", "SERVER_SCOPE"], Path(alias="scope")]
-_Written = Annotated[Literal["SHARED_SCOPE", "SERVER_SCOPE"], Path(alias="scope")]
-_Keys = Annotated[str | None, Query(alias="keys", description="Names, separated by commas.")]
-_Key = Annotated[list[str] | None, Query(alias="key", description="A name, as it is; as often as wanted.")]
+_Any = Annotated[str, Path(alias="scope", description="ThingsBoard wants one, and does not look at it.")]
+_Ttl = Annotated[int, Path(alias="ttl", ge=-INT64, le=INT64, description="Seconds.")]
 _Strict = Annotated[bool, Query(alias="useStrictDataTypes", description="Values as they are; else as text.")]
-_From = Annotated[int | None, Query(alias="startTs", ge=-_INT64, le=_INT64, description="Milliseconds, inclusive.")]
-_To = Annotated[int | None, Query(alias="endTs", ge=-_INT64, le=_INT64, description="Milliseconds, exclusive.")]
-_Values = Annotated[dict[str, Any], Body(examples=[{"target": 21.5, "mode": "auto"}])]
-_Series = Annotated[Any, Body(examples=[{"temperature": 21.5}, {"ts": 1735689600000, "values": {"temperature": 21.5}}])]
-
-
-def _keys(keys: str | None, each: list[str] | None) -> Sequence[str] | None:
-    """Return the names that are requested; None is all."""
-    return [*comma_separated(keys), *(each or ())] or None
-
-
-# Attributes.
-
-
-@router.get("/{entityType}/{entityId}/keys/attributes", summary="The names of a device's attributes")
-async def attribute_keys(kind: _Kind, device_id: _EntityId, caller: AnyUser) -> list[str]:
-    return list(dict.fromkeys(each.key for each in await _attributes(caller, device_id)))
-
-
-@router.get("/{entityType}/{entityId}/keys/attributes/{scope}", summary="The names of its attributes of a scope")
-async def attribute_keys_of_scope(kind: _Kind, device_id: _EntityId, scope: _Scope, caller: AnyUser) -> list[str]:
-    return [each.key for each in await _attributes(caller, device_id, scope)]
-
-
-@router.get("/{entityType}/{entityId}/values/attributes", summary="A device's attributes")
-async def attributes(
-    kind: _Kind, device_id: _EntityId, caller: AnyUser, keys: _Keys = None, key: _Key = None
-) -> list[AttributeJson]:
-    return [_attribute_json(each) for each in await _attributes(caller, device_id, None, _keys(keys, key))]
-
-
-@router.get("/{entityType}/{entityId}/values/attributes/{scope}", summary="A device's attributes of a scope")
-async def attributes_of_scope(
-    kind: _Kind, device_id: _EntityId, scope: _Scope, caller: AnyUser, keys: _Keys = None, key: _Key = None
-) -> list[AttributeJson]:
-    return [_attribute_json(each) for each in await _attributes(caller, device_id, scope, _keys(keys, key))]
-
-
-async def _attributes(
-    caller: Caller, device_id: UUID, scope: str | None = None, keys: Sequence[str] | None = None
-) -> Sequence[Attribute]:
-    return await caller.read(
-        lambda session: timeseries.attributes(session, caller.device(session, device_id).id, scope, keys)
-    )
-
-
-def _attribute_json(each: Attribute) -> AttributeJson:
-    return AttributeJson(last_update_ts=each.ts_ms, key=each.key, value=json.loads(each.value))
-
-
-@router.post("/{deviceId}/{scope}", summary="Set attributes of a device", response_class=Response)
-async def set_device_attributes(device_id: DeviceId, scope: _Written, values: _Values, caller: AnyUser) -> None:
-    await _set_attributes(caller, device_id, scope, values)
-
-
-@router.post("/{entityType}/{entityId}/{scope}", summary="Set attributes", response_class=Response)
-@router.post("/{entityType}/{entityId}/attributes/{scope}", summary="Set attributes too", response_class=Response)
-async def set_attributes(kind: _Kind, device_id: _EntityId, scope: _Written, values: _Values, caller: AnyUser) -> None:
-    await _set_attributes(caller, device_id, scope, values)
-
-
-async def _set_attributes(caller: Caller, device_id: UUID, scope: str, sent: dict[str, Any]) -> None:
-    values = {key: value for key, value in sent.items() if value is not None}
-    if not values:
-        raise Refused("No attributes data found in request body!")
-    _check_keys(values)
-
-    def change(session: Session) -> tuple[str, None]:
-        device = caller.device(session, device_id)
-        timeseries.set_attributes(session, device_id, scope, values)
-        return device.name, None
-
-    await caller.change("device.attributes_updated", str(device_id), change)
-    if scope == SHARED_SCOPE:
-        caller.api.presence.notify_attributes(device_id, values, [])
-
-
-def _check_keys(keys: Any) -> None:
-    if not all(key.strip() for key in keys):
-        raise Refused("Key cannot be empty or contains only spaces")
-    if any(len(key) > _KEY_LIMIT for key in keys):
-        raise Refused(f"Key must have at most {_KEY_LIMIT} characters")
-
-
-@router.delete("/{deviceId}/{scope}", summary="Delete attributes of a device", response_class=Response)
-async def delete_device_attributes(
-    device_id: DeviceId, scope: _Scope, caller: AnyUser, keys: _Keys = None, key: _Key = None
-) -> None:
-    await _delete_attributes(caller, device_id, scope, _keys(keys, key))
-
-
-@router.delete("/{entityType}/{entityId}/{scope}", summary="Delete attributes", response_class=Response)
-async def delete_attributes(
-    kind: _Kind, device_id: _EntityId, scope: _Scope, caller: AnyUser, keys: _Keys = None, key: _Key = None
-) -> None:
-    await _delete_attributes(caller, device_id, scope, _keys(keys, key))
-
-
-async def _delete_attributes(caller: Caller, device_id: UUID, scope: str, keys: Sequence[str] | None) -> None:
-    if keys is None:
-        raise Refused("Empty keys: no attribute is named")
-
-    def change(session: Session) -> tuple[str, list[str]]:
-        device = caller.device(session, device_id)
-        return device.name, timeseries.delete_attributes(session, device_id, scope, keys)
-
-    deleted = await caller.change("device.attributes_deleted", str(device_id), change)
-    if scope == SHARED_SCOPE and deleted:
-        caller.api.presence.notify_attributes(device_id, {}, deleted)
-
-
-# Telemetry.
+_From = Annotated[int | None, Query(alias="startTs", ge=-INT64, le=INT64, description="Milliseconds, inclusive.")]
+_To = Annotated[int | None, Query(alias="endTs", ge=-INT64, le=INT64, description="Milliseconds, exclusive.")]
+_SERIES = described([{"temperature": 21.5}, {"ts": 1735689600000, "values": {"temperature": 21.5}}])
 
 
 @router.get("/{entityType}/{entityId}/keys/timeseries", summary="The names of a device's series")
-async def series_keys(kind: _Kind, device_id: _EntityId, caller: AnyUser) -> list[str]:
+async def series_keys(kind: Kind, device_id: EntityId, caller: AnyUser) -> list[str]:
     found = await caller.read(lambda session: timeseries.latest(session, caller.device(session, device_id).id))
     return [each.key for each in found]
 
@@ -154,34 +50,58 @@ async def series_keys(kind: _Kind, device_id: _EntityId, caller: AnyUser) -> lis
 @router.get("/{entityType}/{entityId}/values/timeseries", summary="Latest entries; of a time, if one is given")
 @router.get("/{entityType}/{entityId}/values/timeseries/history", summary="Entries of a time")
 async def entries(
-    kind: _Kind,
-    device_id: _EntityId,
+    kind: Kind,
+    device_id: EntityId,
     caller: AnyUser,
-    keys: _Keys = None,
-    key: _Key = None,
+    keys: Keys = None,
+    key: Key = None,
     from_ms: _From = None,
     to_ms: _To = None,
     limit: Annotated[int, Query(ge=1, le=1_000_000)] = 100,
-    agg: Annotated[Literal["NONE"], Query(description="Entries are given as they are.")] = "NONE",
+    aggregation: Annotated[Aggregation, Query(alias="agg", description="It needs an interval.")] = Aggregation.NONE,
+    interval: Annotated[int, Query(ge=0, le=INT64, description="Milliseconds; at least 1000 count.")] = 0,
+    kind_of_interval: Annotated[IntervalType, Query(alias="intervalType")] = IntervalType.MILLISECONDS,
+    time_zone: Annotated[str, Query(alias="timeZone", description="Of weeks, months and quarters.")] = "UTC",
     order: Annotated[Literal["ASC", "DESC"], Query(alias="orderBy")] = "DESC",
     strict: _Strict = False,
 ) -> dict[str, list[EntryJson]]:
-    wanted = _keys(keys, key)
-    value = _value if strict else _text
+    wanted = keys_of(keys, key)
+    value = _value if strict else as_text
     if from_ms is None or to_ms is None:
         return await _latest(caller, device_id, wanted, value)
     span = Span(from_ms=from_ms, to_ms=to_ms, limit=limit, descending=order == "DESC")
+    intervals = Intervals(
+        from_ms=from_ms,
+        to_ms=to_ms,
+        aggregation=aggregation,
+        step_ms=interval,
+        kind=kind_of_interval,
+        zone=_zone(time_zone),
+    )
+    as_they_are = aggregation is Aggregation.NONE or (kind_of_interval is IntervalType.MILLISECONDS and not interval)
 
     def read(session: Session) -> dict[str, list[EntryJson]]:
         device = caller.device(session, device_id)
-        found = {each: timeseries.history(session, device.id, each, span) for each in wanted or ()}
-        return {
-            name: [EntryJson(ts=each.ts_ms, value=value(each.value)) for each in rows]
-            for name, rows in found.items()
-            if rows
-        }
+
+        def of(key: str) -> list[EntryJson]:
+            if as_they_are:
+                rows = timeseries.history(session, device.id, key, span)
+                return [EntryJson(ts=each.ts_ms, value=value(each.value)) for each in rows]
+            sums = aggregate(session, device.id, key, intervals)
+            return [
+                EntryJson(ts=ts, value=value(sum_ if isinstance(sum_, str) else json.dumps(sum_))) for ts, sum_ in sums
+            ]
+
+        return {key: found for key in wanted or () if (found := of(key))}
 
     return await caller.read(read)
+
+
+def _zone(name: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(name)
+    except (ValueError, ZoneInfoNotFoundError, OSError):
+        raise Refused("Unknown time-zone ID") from None
 
 
 async def _latest(
@@ -197,51 +117,82 @@ def _value(text: str) -> Any:
     return json.loads(text)
 
 
-def _text(text: str) -> str:
+def as_text(text: str) -> str:
+    """Return a stored value as ThingsBoard's text of it."""
     value = json.loads(text)
-    return value if isinstance(value, str) else text
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
-@router.post("/{entityType}/{entityId}/timeseries/{scope}", summary="Store telemetry", response_class=Response)
-async def save_series(kind: _Kind, device_id: _EntityId, body: _Series, caller: AnyUser, request: Request) -> None:
+@router.post("/{entityType}/{entityId}/timeseries/{scope}", summary="Store telemetry", **_SERIES)
+async def save_series(kind: Kind, device_id: EntityId, scope: _Any, body: RawBody, caller: AnyUser) -> None:
+    await _save_series(caller, device_id, body)
+
+
+@router.post(
+    "/{entityType}/{entityId}/timeseries/{scope}/{ttl}",
+    summary="Store telemetry; no time to live is kept",
+    **_SERIES,
+)
+async def save_series_for(
+    kind: Kind, device_id: EntityId, scope: _Any, ttl: _Ttl, body: RawBody, caller: AnyUser
+) -> None:
+    await _save_series(caller, device_id, body)
+
+
+async def _save_series(caller: Caller, device_id: UUID, body: bytes) -> None:
+    read = await read_large(_read_series, body)
+
+    def change(session: Session) -> tuple[Device, None]:
+        device = caller.device(session, device_id)
+        timeseries.save_telemetry(session.connection(), [(device.id, read)])
+        return device, None
+
+    await caller.change("device.timeseries_updated", device_id, change)
+
+
+def _read_series(body: bytes) -> list[tuple[int, str, Any]]:
     try:
-        read = device_json.read_series(await request.body(), now_ms())
+        if b"null" in body:
+            _refuse_nulls(json_reader.parse(body))
+        read = device_json.read_series(body, now_ms())
     except json_reader.PayloadError as error:
         raise Refused(f"Unable to parse time series payload. Invalid JSON body: {error}") from None
     if not read:
         raise Refused("No time series data found in request body!")
-    _check_keys([key for _, key, _ in read])
+    check_keys({key for _, key, _ in read})
+    return read
 
-    def change(session: Session) -> tuple[str, None]:
-        device = caller.device(session, device_id)
-        timeseries.save_telemetry(session.connection(), [(device.id, read)])
-        return device.name, None
 
-    await caller.change("device.timeseries_updated", str(device_id), change)
+def _refuse_nulls(read: Any) -> None:
+    """Raise BadField if a value of a series is null; one inside of a value is not."""
+    for entry in read if isinstance(read, list) else [read]:
+        values = entry["values"] if isinstance(entry, dict) and "ts" in entry and "values" in entry else entry
+        if isinstance(values, dict) and None in values.values():
+            raise json_reader.BadField("Can't parse value: null")
 
 
 @router.delete("/{entityType}/{entityId}/timeseries/delete", summary="Delete telemetry", response_class=Response)
 async def delete_series(
-    kind: _Kind,
-    device_id: _EntityId,
+    kind: Kind,
+    device_id: EntityId,
     caller: AnyUser,
-    keys: _Keys = None,
-    key: _Key = None,
+    keys: Keys = None,
+    key: Key = None,
     everything: Annotated[bool, Query(alias="deleteAllDataForKeys")] = False,
     from_ms: _From = None,
     to_ms: _To = None,
     rewrite: Annotated[bool, Query(alias="rewriteLatestIfDeleted")] = False,
 ) -> None:
-    wanted = _keys(keys, key)
+    wanted = keys_of(keys, key)
     if wanted is None:
         raise Refused("Empty keys: no series is named")
     if not everything and (from_ms is None or to_ms is None):
         raise Refused("When deleteAllDataForKeys is false, start and end timestamp values shouldn't be empty")
     span = None if everything or from_ms is None or to_ms is None else (from_ms, to_ms)
 
-    def change(session: Session) -> tuple[str, None]:
+    def change(session: Session) -> tuple[Device, None]:
         device = caller.device(session, device_id)
         timeseries.delete_series(session, device.id, wanted, span, rewrite=rewrite)
-        return device.name, None
+        return device, None
 
-    await caller.change("device.timeseries_deleted", str(device_id), change)
+    await caller.change("device.timeseries_deleted", device_id, change)

@@ -1,20 +1,23 @@
 """Routes of accounts of operators and of customers' users."""
 
 from typing import Annotated
+from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import PlainTextResponse
 from sqlalchemy.orm import Session
 
 from bench.errors import Refused
-from bench.registry import customers, users
-from bench.registry.model import User
+from bench.registry import customers, names, users
+from bench.registry.audit import Subject
+from bench.registry.batching import Outdated
+from bench.registry.model import Customer, User
 from bench.registry.pages import PageQuery
-from bench.server.http.operator.authorization import AuthenticatedRoute, Operator
+from bench.server.http.operator.authorization import SUCCESS, AuthenticatedRoute, Operator
 from bench.server.http.operator.params import CustomerId, UserId, listed, page_query
-from bench.server.http.operator.schemas.accounts import UserForm, UserJson
+from bench.server.http.operator.schemas.accounts import UserDetails, UserForm, UserJson
 from bench.server.http.operator.schemas.common import PageData
-from bench.server.http.operator.serializers import user_json
+from bench.server.http.operator.serializers import id_in, user_json
 from bench.server.http.operator.tokens import CUSTOMER_USER
 
 router = APIRouter(route_class=AuthenticatedRoute, tags=["users"])
@@ -22,7 +25,7 @@ router = APIRouter(route_class=AuthenticatedRoute, tags=["users"])
 _Wanted = Annotated[PageQuery, page_query(users.SORTS)]
 
 
-@router.post("/user", summary="Create an account, which its activation link gives a password")
+@router.post("/user", summary="Create an account, which its activation link gives a password, or change one")
 async def create(
     form: UserForm,
     caller: Operator,
@@ -31,15 +34,41 @@ async def create(
     if mail:
         raise Refused("Nothing here sends mail: use the activation link!")
 
-    def change(session: Session) -> tuple[str, User]:
-        customer = None
-        if form.authority == CUSTOMER_USER:
-            if form.customer_id is None:
-                raise Refused("Customer id should be specified!")
-            customer = customers.get(session, form.customer_id.id)
-        return form.email, users.create(session, form.email, customer)
+    def change(session: Session) -> tuple[User, User]:
+        if form.authority is None:
+            raise Refused("User authority isn't defined!")
+        details = UserDetails.model_validate(form.model_dump()).model_dump(mode="json", exclude_none=True)
+        names.check(**details)
+        if form.id is None:
+            user = users.create(session, form.email or "", _customer(session, form), details=details)
+        else:
+            user = _changed(session, form, form.id.id)
+            user.details = details
+            session.flush()
+        return user, user
 
-    return user_json(caller.tenant, await caller.change("user.added", form.email, change))
+    what = f"user.{'updated' if form.id else 'added'}"
+    return user_json(caller.tenant, await caller.change(what, form.email or "", change))
+
+
+def _customer(session: Session, form: UserForm) -> Customer | None:
+    if form.authority != CUSTOMER_USER:
+        return None
+    if (customer_id := id_in(form.customer_id)) is None:
+        raise Refused("Customer administrator should be assigned to customer!")
+    return customers.get(session, customer_id)
+
+
+def _changed(session: Session, form: UserForm, user_id: UUID) -> User:
+    """Return a user with a new e-mail address. Neither their authority nor their customer can be changed."""
+    user = users.get(session, user_id)
+    if form.version not in {None, user.version}:
+        raise Outdated("User")
+    customer = _customer(session, form)
+    if user.customer_id != (customer.id if customer else None):
+        raise Refused("Can't change the authority or the customer of a user!")
+    users.rename(session, user, form.email or "")
+    return user
 
 
 @router.get("/user/{userId}", summary="An account")
@@ -49,14 +78,14 @@ async def get(user_id: UserId, caller: Operator) -> UserJson:
 
 @router.delete("/user/{userId}", summary="Delete an account, but not one's own", response_class=Response)
 async def delete(user_id: UserId, caller: Operator) -> None:
-    def change(session: Session) -> tuple[str, None]:
+    def change(session: Session) -> tuple[User, None]:
         user = users.get(session, user_id)
         if user.id == caller.user.id:
             raise Refused("Nobody can delete their own account!")
         session.delete(user)
-        return user.email, None
+        return user, None
 
-    await caller.change("user.deleted", str(user_id), change)
+    await caller.change("user.deleted", user_id, change)
 
 
 @router.get(
@@ -68,7 +97,7 @@ async def activation_link(user_id: UserId, caller: Operator, request: Request) -
     user = await caller.read(lambda session: users.get(session, user_id))
     if user.password_hash:
         raise Refused("User is already activated!")
-    await caller.record("user.activation_link", user.email, "SUCCESS")
+    await caller.record("user.activation_link", Subject.of(user), SUCCESS)
     return f"{request.base_url}api/noauth/activate?activateToken={caller.tokens.activation(user)}"
 
 

@@ -2,14 +2,26 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
-from bench.server.http.operator.schemas.common import Id, Milliseconds, ThingsBoardModel
+from bench.server.http.operator.schemas.common import (
+    BareId,
+    CustomerRef,
+    Id,
+    Json,
+    Milliseconds,
+    Text,
+    ThingsBoardModel,
+    UserRef,
+    Version,
+)
 
 
 class LoginForm(ThingsBoardModel):
-    username: str = Field(examples=["operator@firstboot.local"])
-    password: str = Field(json_schema_extra={"format": "password"})
+    model_config = ConfigDict(extra="forbid")
+
+    username: Text = Field(examples=["operator@firstboot.local"])
+    password: Text = Field(json_schema_extra={"format": "password"})
 
 
 class RefreshForm(ThingsBoardModel):
@@ -24,39 +36,67 @@ class JwtPair(ThingsBoardModel):
 
 
 class PasswordForm(ThingsBoardModel):
-    current_password: str
-    new_password: str
+    current_password: Text
+    new_password: Text
 
 
 class ActivateForm(ThingsBoardModel):
     activate_token: str
-    password: str
+    password: Text
 
 
-class CustomerForm(ThingsBoardModel):
-    """A customer to be created, or to get another title if it has an id."""
+class CustomerDetails(ThingsBoardModel):
+    """Fields of a customer that are kept for clients."""
 
-    id: Id | None = None
-    title: str = Field(examples=["Acme"])
+    country: Text | None = None
+    state: Text | None = None
+    city: Text | None = None
+    address: Text | None = None
+    address2: Text | None = None
+    zip: Text | None = None
+    phone: Text | None = None
+    email: Text | None = None
+    additional_info: Json = None
 
 
-class CustomerJson(ThingsBoardModel):
+class CustomerForm(CustomerDetails):
+    """A customer to be created, or to be changed as a whole if it has an id."""
+
+    id: CustomerRef | None = None
+    title: Text | None = Field(default=None, examples=["Acme"])
+    version: Version = None
+
+
+class CustomerJson(CustomerDetails):
     id: Id
     created_time: Milliseconds
     tenant_id: Id
     title: str
     name: str
+    external_id: Json = None
+    version: int
 
 
-class UserForm(ThingsBoardModel):
-    """An account to be created."""
+class UserDetails(ThingsBoardModel):
+    """Fields of a user that are kept for clients."""
 
-    email: str = Field(examples=["jo@example.com"])
-    authority: Literal["TENANT_ADMIN", "CUSTOMER_USER"]
-    customer_id: Id | None = None
+    first_name: Text | None = None
+    last_name: Text | None = None
+    phone: Text | None = None
+    additional_info: Json = None
 
 
-class UserJson(ThingsBoardModel):
+class UserForm(UserDetails):
+    """An account to be created, or to be changed as a whole if it has an id."""
+
+    id: UserRef | None = None
+    email: Text | None = Field(default=None, examples=["jo@example.com"])
+    authority: Literal["TENANT_ADMIN", "CUSTOMER_USER"] | None = None
+    customer_id: CustomerRef | None = None
+    version: Version = None
+
+
+class UserJson(UserDetails):
     id: Id
     created_time: Milliseconds
     tenant_id: Id
@@ -64,13 +104,17 @@ class UserJson(ThingsBoardModel):
     email: str
     name: str
     authority: Literal["TENANT_ADMIN", "CUSTOMER_USER"]
+    version: int
 
 
 class AuditJson(ThingsBoardModel):
-    id: Id
+    id: BareId
     created_time: Milliseconds
     tenant_id: Id
+    customer_id: Id
+    entity_id: Id
     entity_name: str
+    user_id: Id
     user_name: str
     action_type: str = Field(examples=["ADDED"])
     action_status: Literal["SUCCESS", "FAILURE"]

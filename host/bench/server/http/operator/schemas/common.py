@@ -3,11 +3,14 @@
 What is sent may have more fields than are listed here: clients send back what they were given.
 """
 
+import json
 from typing import Annotated, Any, Generic, TypeVar
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
+
+from bench.server.http.operator.errors import Failed
 
 T = TypeVar("T")
 
@@ -22,17 +25,51 @@ Milliseconds = Annotated[int, Field(description="Milliseconds since the epoch.",
 Json = Annotated[Any, Field(description="Any JSON.")]
 
 
+def _text(value: Any) -> Any:
+    """Return a number or a boolean as its text: ThingsBoard takes any scalar for text."""
+    return json.dumps(value) if isinstance(value, (bool, int, float)) else value
+
+
+Text = Annotated[str, BeforeValidator(_text)]
+
+
 class ThingsBoardModel(BaseModel):
     """An object with ThingsBoard's names in its JSON."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, serialize_by_alias=True)
 
 
-class Id(ThingsBoardModel):
+class BareId(ThingsBoardModel):
+    """An id of what is always of one kind."""
+
+    id: UUID
+
+
+class Id(BareId):
     """An entity's kind and id."""
 
     entity_type: str = Field(default="", examples=["DEVICE"])
-    id: UUID
+
+
+def _id_of(kind: str) -> Any:
+    """Return the type of ids of a kind: with another kind, or without one, they could name something else."""
+
+    def check(value: Id) -> Id:
+        if value.entity_type != kind:
+            raise Failed(f"an id needs the entityType {kind}")
+        return value
+
+    return AfterValidator(check)
+
+
+DeviceRef = Annotated[Id, _id_of("DEVICE")]
+ProfileRef = Annotated[Id, _id_of("DEVICE_PROFILE")]
+CustomerRef = Annotated[Id, _id_of("CUSTOMER")]
+UserRef = Annotated[Id, _id_of("USER")]
+
+Version = Annotated[
+    int | None, Field(description="As it was read; another one is refused with 409. Without it nothing is compared.")
+]
 
 
 class PageData(ThingsBoardModel, Generic[T]):
@@ -50,8 +87,8 @@ class ErrorAnswer(ThingsBoardModel):
     status: int = Field(description="The HTTP status.", examples=[400])
     message: str
     error_code: int = Field(
-        description="10 not logged in, 11 token expired, 20 not allowed, 31 bad request, 32 not found, "
-        "33 too many requests, 35 somebody else was faster.",
+        description="2 unreadable, 10 not logged in, 11 token expired, 20 not allowed, 31 bad request, 32 not found, "
+        "33 too many requests, 35 somebody else was faster, 46 not sortable by that.",
         examples=[31],
     )
     timestamp: Milliseconds

@@ -3,18 +3,36 @@
 from pydantic import Field
 
 from bench.contract.credentials import CredentialsType
-from bench.server.http.operator.schemas.common import Id, Json, Milliseconds, ThingsBoardModel
+from bench.server.http.operator.schemas.common import (
+    BareId,
+    CustomerRef,
+    DeviceRef,
+    Id,
+    Json,
+    Milliseconds,
+    ProfileRef,
+    Text,
+    ThingsBoardModel,
+    Version,
+)
+
+DEVICE_DATA: dict[str, Json] = {"configuration": {"type": "DEFAULT"}, "transportConfiguration": {"type": "DEFAULT"}}
 
 
 class DeviceForm(ThingsBoardModel):
-    """A device to be created, or to be changed if it has an id."""
+    """A device to be created, or to be changed as a whole if it has an id: what is left out is unset."""
 
-    id: Id | None = None
-    name: str = Field(examples=["press-4"])
-    type: str | None = Field(default=None, description="The name of its profile, if it is not given by its id.")
-    label: str | None = Field(default=None, max_length=255)
-    device_profile_id: Id | None = None
-    additional_info: dict[str, Json] | None = None
+    id: DeviceRef | None = None
+    customer_id: CustomerRef | None = Field(default=None, description="Who has it; without one nobody.")
+    name: Text | None = Field(default=None, examples=["press-4"])
+    type: Text | None = Field(default=None, description="The name of its profile, if it is not given by its id.")
+    label: Text | None = None
+    device_profile_id: ProfileRef | None = None
+    device_data: dict[str, Json] | None = None
+    firmware_id: Json = None
+    software_id: Json = None
+    additional_info: Json = None
+    version: Version = None
 
 
 class DeviceJson(ThingsBoardModel):
@@ -28,12 +46,12 @@ class DeviceJson(ThingsBoardModel):
     type: str
     label: str | None
     device_profile_id: Id
-    device_data: dict[str, Json] = Field(
-        default={"configuration": {"type": "DEFAULT"}, "transportConfiguration": {"type": "DEFAULT"}}
-    )
+    device_data: dict[str, Json] = Field(default=DEVICE_DATA)
     firmware_id: Json = None
     software_id: Json = None
-    additional_info: dict[str, Json] | None
+    external_id: Json = None
+    version: int
+    additional_info: Json
 
 
 class DeviceInfo(DeviceJson):
@@ -48,26 +66,29 @@ class DeviceInfo(DeviceJson):
 class CredentialsForm(ThingsBoardModel):
     """New credentials of a device."""
 
-    device_id: Id | None = None
+    id: BareId | None = Field(default=None, description="Of its credentials so far: they are replaced.")
+    device_id: DeviceRef | None = None
     credentials_type: CredentialsType
-    credentials_id: str | None = Field(default=None, repr=False, description="The access token.")
-    credentials_value: str | None = Field(
+    credentials_id: Text | None = Field(default=None, repr=False, description="The access token.")
+    credentials_value: Text | None = Field(
         default=None,
         repr=False,
         description="X509_CERTIFICATE: the certificate. MQTT_BASIC: an object of clientId, userName and password, "
-        "as JSON in a string.",
+        "as JSON in a string. LWM2M_CREDENTIALS: an object of client and bootstrap, as JSON in a string.",
     )
+    version: Version = None
 
 
 class CredentialsJson(ThingsBoardModel):
     """The credentials of a device."""
 
-    id: Id
+    id: BareId
     created_time: Milliseconds
     device_id: Id
     credentials_type: CredentialsType
     credentials_id: str = Field(repr=False)
     credentials_value: str | None = Field(repr=False)
+    version: int
 
 
 class DeviceWithCredentialsForm(ThingsBoardModel):
@@ -82,7 +103,7 @@ class EntitySubtype(ThingsBoardModel):
 
 
 class ClaimForm(ThingsBoardModel):
-    secret_key: str | None = Field(default=None, repr=False)
+    secret_key: Text | None = Field(default=None, repr=False)
 
 
 class ClaimAnswer(ThingsBoardModel):

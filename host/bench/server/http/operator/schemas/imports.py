@@ -47,9 +47,9 @@ class Column(ThingsBoardModel):
 
 class Mapping(ThingsBoardModel):
     columns: list[Column]
-    delimiter: str = Field(default=",", pattern='^[^"\\r\\n]$')
+    delimiter: str = Field(pattern='^[^"\\r\\n]$')
     header: bool = True
-    update: bool = Field(default=False, description="Whether devices that exist get attributes and telemetry too.")
+    update: bool = Field(description="Whether devices that exist get attributes and telemetry too.")
 
 
 class ImportForm(ThingsBoardModel):

@@ -25,7 +25,6 @@ class RpcForm(ThingsBoardModel):
 
     method: str = Field(examples=["setGpio"])
     params: Json = Field(default=None, examples=[{"pin": 7, "value": 1}])
-    timeout: int | None = Field(
-        default=None, ge=0, le=86_400_000, description="Milliseconds; at least 5000 count.", examples=[5000]
-    )
+    timeout: int | None = Field(default=None, description="Milliseconds; at least 5000 count.", examples=[5000])
+    expiration_time: int | None = Field(default=None, description="When the call is given up, instead of a timeout.")
     persistent: Literal[False] | None = Field(default=None, description="Persistent calls are not kept here.")

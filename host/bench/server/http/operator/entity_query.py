@@ -1,0 +1,159 @@
+"""Routes of queries for devices by their fields, attributes and telemetry."""
+
+import json
+from collections.abc import Sequence
+from uuid import UUID
+
+from fastapi import APIRouter
+from sqlalchemy import ColumnElement, and_, or_, select
+from sqlalchemy.orm import Session
+
+from bench.errors import Refused
+from bench.registry import device_query, devices
+from bench.registry.clock import now_ms
+from bench.registry.device_query import SCOPES, Key
+from bench.registry.devices import DevicePageQuery
+from bench.registry.model import Attribute, Device, Profile, Telemetry
+from bench.server.http.operator.authorization import AnyUser, AuthenticatedRoute, Caller
+from bench.server.http.operator.params import listed
+from bench.server.http.operator.schemas.common import Id, PageData
+from bench.server.http.operator.schemas.entity_query import (
+    BooleanPredicate,
+    ComplexPredicate,
+    CountQuery,
+    DataQuery,
+    DeviceType,
+    EntityData,
+    EntityFilter,
+    EntityKey,
+    EntityList,
+    EntityName,
+    KeyFilter,
+    NumericPredicate,
+    Predicate,
+    SingleEntity,
+    TsValue,
+)
+from bench.server.http.operator.telemetry import as_text
+
+_ABSENT = TsValue(ts=0, value="")
+_Row = tuple[Device, str, str | None]
+
+router = APIRouter(route_class=AuthenticatedRoute, tags=["entity queries"])
+
+
+@router.post("/entitiesQuery/count", summary="How many devices there are of a kind")
+async def count(query: CountQuery, caller: AnyUser) -> int:
+    return await caller.read(devices.count, _devices(caller, query, DevicePageQuery(size=1)))
+
+
+@router.post("/entitiesQuery/find", summary="Devices of a kind, with what is requested of them")
+async def find(query: DataQuery, caller: AnyUser) -> PageData[EntityData]:
+    link, order = query.page_link, query.page_link.sort_order
+    wanted = DevicePageQuery(
+        size=link.page_size,
+        number=link.page,
+        search=link.text_search or "",
+        descending=order is not None and order.direction == "DESC",
+        order=_key(order.key).order if order else (),
+    )
+    wanted = _devices(caller, query, wanted)
+
+    def read(session: Session) -> PageData[EntityData]:
+        rows, total = devices.page(session, wanted)
+        latest = _latest(session, [device.id for device, _, _ in rows], query.latest_values)
+        return listed((rows, total), wanted, lambda row: _entity(row, query, latest))
+
+    return await caller.read(read)
+
+
+def _devices(caller: Caller, query: CountQuery, wanted: DevicePageQuery) -> DevicePageQuery:
+    """Return a page of the devices that a query wants, and that this user may see."""
+    conditions = [*_filter(query.entity_filter), *(_condition(each) for each in query.key_filters or ())]
+    return DevicePageQuery(**{**vars(wanted), "customer_id": caller.customer_id, "conditions": conditions})
+
+
+def _filter(wanted: EntityFilter) -> list[ColumnElement[bool]]:
+    kind = wanted.single_entity.entity_type if isinstance(wanted, SingleEntity) else "DEVICE"
+    kind = kind if isinstance(wanted, (SingleEntity, DeviceType)) else wanted.entity_type
+    if kind != "DEVICE":
+        raise Refused(f"Only devices can be found here, no {kind}!")
+    match wanted:
+        case SingleEntity():
+            return [Device.id == wanted.single_entity.id]
+        case EntityList():
+            return [Device.id.in_(wanted.entity_list)]
+        case EntityName():
+            return [Device.name.startswith(wanted.entity_name_filter or "", autoescape=True)]
+        case DeviceType():
+            kinds = wanted.device_types or [each for each in [wanted.device_type] if each is not None]
+            named = Device.name.startswith(wanted.device_name_filter or "", autoescape=True)
+            return [Profile.name.in_(kinds), named]
+        case _:
+            return []
+
+
+def _key(key: EntityKey) -> Key:
+    try:
+        return Key(key.type, key.key)
+    except KeyError:
+        known = ", ".join(device_query.FIELDS)
+        raise Refused(f"Devices have no field {key.key} that can be compared: there are {known}!") from None
+
+
+def _condition(wanted: KeyFilter) -> ColumnElement[bool]:
+    return _predicate(_key(wanted.key), wanted.predicate)
+
+
+def _predicate(key: Key, predicate: Predicate) -> ColumnElement[bool]:
+    if isinstance(predicate, ComplexPredicate):
+        parts = [_predicate(key, each) for each in predicate.predicates]
+        return and_(*parts) if predicate.operation == "AND" else or_(*parts)
+    value = predicate.value.default_value
+    if isinstance(predicate, NumericPredicate):
+        if not isinstance(value, (int, float)):
+            raise Refused("A numeric predicate needs a number!")
+        return key.number(predicate.operation, value)
+    if isinstance(predicate, BooleanPredicate):
+        return key.truth(predicate.operation, bool(value))
+    text = value if isinstance(value, str) else json.dumps(value)
+    return key.string(predicate.operation, text, ignore_case=predicate.ignore_case)
+
+
+def _latest(session: Session, ids: Sequence[UUID], keys: Sequence[EntityKey]) -> dict[tuple[UUID, str, str], TsValue]:
+    """Return the latest values of keys by device, type and name."""
+    found: dict[tuple[UUID, str, str], TsValue] = {}
+    series = {each.key for each in keys if each.type == "TIME_SERIES"}
+    names = {each.key for each in keys if each.type != "TIME_SERIES"}
+    for row in session.scalars(select(Telemetry).where(Telemetry.device_id.in_(ids), Telemetry.key.in_(series))):
+        found[row.device_id, "TIME_SERIES", row.key] = TsValue(ts=row.ts_ms, value=as_text(row.value))
+    attributes = select(Attribute).where(Attribute.device_id.in_(ids), Attribute.key.in_(names))
+    for each in session.scalars(attributes.order_by(Attribute.ts_ms)):  # of one in several scopes the newest
+        value = TsValue(ts=each.ts_ms, value=as_text(each.value))
+        found[each.device_id, "ATTRIBUTE", each.key] = value
+        found[each.device_id, next(kind for kind, scope in SCOPES.items() if scope == each.scope), each.key] = value
+    return found
+
+
+def _entity(row: _Row, query: DataQuery, values: dict[tuple[UUID, str, str], TsValue]) -> EntityData:
+    device, profile, customer = row
+    info = device.additional_info
+    fields = {
+        "createdTime": str(device.created_ms),
+        "entityType": "DEVICE",
+        "name": device.name,
+        "label": device.label or "",
+        "type": profile,
+        "customerTitle": customer or "",
+        "ownerName": customer or "",
+        "additionalInfo": "" if info is None else json.dumps(info, separators=(",", ":"), ensure_ascii=False),
+    }
+    now = now_ms()
+    latest: dict[str, dict[str, TsValue]] = {}
+    for each in (*query.entity_fields, *query.latest_values):
+        if each.type == "ENTITY_FIELD":
+            value = TsValue(ts=now, value=fields.get(each.key, ""))
+        else:
+            value = values.get((device.id, each.type, each.key), _ABSENT)
+        latest.setdefault(each.type, {})[each.key] = value
+    return EntityData(entity_id=Id(entity_type="DEVICE", id=device.id), latest=latest)
