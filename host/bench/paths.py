@@ -100,27 +100,34 @@ def private_file(path: Path) -> None:
     path.touch(mode=0o600)
 
 
-def write_private(path: Path, data: bytes) -> None:
-    """Write a file with mode 0600 from its first byte, whole or not at all.
+def write_private(path: Path, data: bytes, *, is_durable: bool = False) -> None:
+    """Write a file with mode 0600 from its first byte, whole or not at all, and through no link.
 
     Args:
         path: The file, in a folder that exists.
         data: Its content.
+        is_durable: The file is on the disk when this returns, and survives a power cut.
 
     Raises:
         OSError: With this path for its `filename`.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        temporary.unlink(missing_ok=True)  # of a process that was killed and had this number
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
+            if is_durable:  # before it has its name: that of an empty file would stand for it
+                file.flush()
+                os.fsync(file.fileno())
     except OSError as error:
         error.filename = str(path)  # the caller's name of it
         with suppress(OSError):
             temporary.unlink()  # on a full disk it is in the way
         raise
     temporary.replace(path)
+    if is_durable:
+        _sync_names(path.parent)
 
 
 def write_private_once(path: Path, data: bytes) -> None:
@@ -132,16 +139,15 @@ def write_private_once(path: Path, data: bytes) -> None:
         OSError: As for `write_private`.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
-    write_private(temporary, data)
-    _sync(temporary)
+    write_private(temporary, data, is_durable=True)
     with suppress(FileExistsError):
         path.hardlink_to(temporary)
     temporary.unlink()
-    _sync(path.parent)
+    _sync_names(path.parent)
 
 
-def _sync(path: Path) -> None:
-    """Flush a file, or the names in a folder, to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
+def _sync_names(folder: Path) -> None:
+    """Flush the names in a folder to the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
     os.fsync(descriptor)
     os.close(descriptor)

@@ -7,6 +7,7 @@ import pytest
 from bench.cli import program
 from bench.cli.commands import flash
 from bench.cli.options import bench_toml
+from bench.contract.settings_schema import SETTINGS
 from bench.errors import UsageError
 from tests.support.commands import bench
 
@@ -48,6 +49,37 @@ def test_bench_toml_with_a_password_that_others_can_read_is_refused(written):
     with pytest.raises(UsageError, match="chmod 600") as caught:
         bench_toml.read(flash.flash)
     assert "hush" not in str(caught.value)
+
+
+SECRETS = {
+    "provision.secret": "[settings.provision]\nsecret = 'hush hush'",
+    "claim.secret": "[settings.claim]\nsecret = 'hush hush'",
+    "wifi.password": "[settings.wifi]\npassword = 'hush hush'",
+    "wifi.networks": "[settings.wifi]\nnetworks = [{ssid = 'open'}, {ssid = 'a', password = 'hush hush'}]",
+}
+
+
+def test_every_secret_setting_is_among_these():
+    assert set(SECRETS) == {name for name, spec in SETTINGS.items() if spec.is_secret}
+
+
+@pytest.mark.parametrize("name", SECRETS)
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o620])
+def test_bench_toml_with_a_secret_setting_that_others_can_read_is_refused(written, name, mode):
+    written(SECRETS[name], mode)
+    with pytest.raises(UsageError, match="chmod 600") as caught:
+        bench_toml.read(flash.flash)
+    assert f"settings.{name}" in str(caught.value)
+    assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[settings.session]\ntelemetry_s = 5", "[settings.wifi]\nnetworks = [{ssid = 'open'}]", "[wifi]\nssid = 'a'"],
+)
+def test_bench_toml_without_a_secret_may_be_read_by_others(written, text):
+    written(text, 0o644)
+    bench_toml.read(flash.flash)
 
 
 def test_bench_toml_that_is_not_there_sets_nothing(tmp_path, monkeypatch):

@@ -234,6 +234,9 @@ def test_damaged_image_is_reported(cache, tmp_path):
         ('[wifi]\npassword = "x"\n', 0o644, Severity.PROBLEM),
         ('[wifi]\npassword = "x"\n', 0o660, Severity.PROBLEM),
         ('[wifi]\npassword = "x"\n', 0o600, Severity.OK),
+        ('[wifi]\nssid = "x"\n', 0o644, Severity.OK),
+        ('[settings.claim]\nsecret = "x"\n', 0o644, Severity.PROBLEM),
+        ("settings = 1\nwifi = []\n", 0o644, Severity.OK),
         ('board = "esp32_c3"\n', 0o644, Severity.OK),
         ("wifi = [\n", 0o600, Severity.PROBLEM),
     ],
@@ -244,7 +247,7 @@ def test_bench_toml_with_a_password_is_its_owners(tmp_path, text, mode, severity
     path.chmod(mode)
     finding = found(tmp_path / "data", what="bench.toml")
     assert finding.severity is severity
-    if severity is Severity.PROBLEM and "password" in text:
+    if severity is Severity.PROBLEM and ("password" in text or "secret" in text):
         assert finding.fix == f"chmod 600 {path}"
 
 

@@ -173,19 +173,19 @@ def _images() -> Iterator[Finding]:
 
 
 def _bench_toml(path: Path) -> Finding:
-    """Check who can read the Wi-Fi password. The commands that use the file check the rest."""
+    """Check who can read the file's secrets. The commands that use the file check the rest."""
     try:
         others = path.stat().st_mode & 0o077
-        password = tomllib.loads(decoding.read(path).content).get("wifi")
+        held = bench_toml.secrets(tomllib.loads(decoding.read(path).content))
     except FileNotFoundError:
         return Finding(name="bench.toml", detail="not there: commands ask for what it would contain")
     except (OSError, ValueError, BenchError) as error:
         return Finding(name="bench.toml", severity=Severity.PROBLEM, detail=f"{path} cannot be read", fix=str(error))
-    if others and password:
+    if others and held:
         return Finding(
             name="bench.toml",
             severity=Severity.PROBLEM,
-            detail=f"others can read {path}, which holds the Wi-Fi password",
+            detail=f"others can read {path}, which holds {held}",
             fix=f"chmod 600 {path}",
         )
     return Finding(name="bench.toml", detail=str(path))

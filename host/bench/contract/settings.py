@@ -70,6 +70,22 @@ def parse(name: str, text: str) -> Any:
     return value
 
 
+def secrets(sections: Sections) -> list[str]:
+    """Return the names of settings that are given and hold a secret. Any sections do, checked or not."""
+    return [
+        name
+        for name, spec in SETTINGS.items()
+        if spec.is_secret and _holds_text(dict(sections.get(name.partition(".")[0]) or {}).get(name.partition(".")[2]))
+    ]
+
+
+def _holds_text(value: Any) -> bool:
+    """Return whether a secret setting has one in it: of networks, those without a password have none."""
+    if isinstance(value, list):
+        return any(not isinstance(each, Mapping) or bool(each.get("password")) for each in value)
+    return bool(value)
+
+
 def require(name: str) -> SettingSpec:
     """Return the schema of a setting.
 

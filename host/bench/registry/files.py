@@ -1,6 +1,10 @@
-"""Names of the registry's files in a data folder."""
+"""Names of files in a data folder."""
 
 DATABASE_FILE = "registry.sqlite3"
 """The SQLite database, unless a URL names another."""
 KEY_FILE = "secrets.key"
 """The key of the database's secrets."""
+OPERATOR_FILE = "operator.json"
+"""The account that the first start makes."""
+TLS_FOLDER = "tls"
+"""The CA and the server's certificate, with their keys."""

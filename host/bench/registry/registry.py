@@ -15,7 +15,6 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.exc import StaleDataError
 
-from bench import paths
 from bench.contract.credentials import CredentialsType
 from bench.contract.names import trimmed
 from bench.errors import BenchError
@@ -23,6 +22,7 @@ from bench.registry import (
     audit,
     chains,
     credentials,
+    data_folder,
     database,
     devices,
     logins,
@@ -81,9 +81,9 @@ class Registry:
             database_url: A PostgreSQL database that holds the records instead.
 
         Raises:
-            BenchError: The database cannot be used, or the key is not its own.
+            BenchError: The database cannot be used, the key is not its own, or somebody else has a hand in the folder.
         """
-        paths.private_folder(folder)
+        data_folder.secure(folder)
         key = folder / KEY_FILE
         had_key = key.exists()
         secret_box = SecretBox.from_folder(folder)

@@ -15,11 +15,12 @@ from bench import paths
 from bench.errors import BenchError
 from bench.registry import audit, passwords, users
 from bench.registry.batching import Conflict
+from bench.registry.files import OPERATOR_FILE
 from bench.registry.model import User
 from bench.registry.registry import Registry
 from bench.server.limits import Limits
 
-FILE = "operator.json"
+FILE = OPERATOR_FILE
 FIRST = "operator@firstboot.local"
 _PASSWORD_BYTES = 18
 

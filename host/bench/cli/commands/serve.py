@@ -11,6 +11,7 @@ from bench import paths
 from bench.cli.options import server_addresses
 from bench.cli.render import tables
 from bench.cli.render.tables import DEFAULT_DATA, Data
+from bench.registry import data_folder
 from bench.server.limits import Rules
 
 _RULES = Rules()
@@ -99,7 +100,8 @@ def serve(
     from bench.server.run import foreground  # noqa: PLC0415
     from bench.server.server import Options  # noqa: PLC0415
 
-    paths.private_folder(data)
+    for repaired in data_folder.secure(data):
+        tables.warn(repaired)
     if ready_file:
         paths.check_place(ready_file)
     options = Options(

@@ -15,7 +15,7 @@ import difflib
 import inspect
 import os
 import tomllib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,7 @@ def read(*commands: Callable[..., Any]) -> BenchToml:
         *commands: The commands whose options it may set.
 
     Raises:
-        UsageError: The file is not TOML, has an unknown key, or holds a password and others can read it.
+        UsageError: The file is not TOML, has an unknown key, or holds a secret and others can read it.
     """
     file = path()
     try:
@@ -74,14 +74,31 @@ def read(*commands: Callable[..., Any]) -> BenchToml:
             raise UsageError(f"{file}: wifi.{name} must be a string")
     schema.check(settings, where=f"{file}: settings")
     schema.check_forms(settings, where=f"{file}: settings")
-    if wifi.get("password") and file.stat().st_mode & 0o077:
-        raise UsageError(f"{file} holds a password, and others can read it: chmod 600 {file}")
+    if (held := secrets({"wifi": wifi, "settings": settings})) and file.stat().st_mode & 0o077:
+        raise UsageError(f"{file} holds {held}, and others can read it: chmod 600 {file}")
     known = {name: parameter for command in commands for name, parameter in _options(command)}
     given = {name.replace("_", "-"): value for name, value in values.items()}
     if unknown := given.keys() - known:
         raise UsageError(f"{file}: {min(unknown)} is not {_cure(min(unknown), known.keys() | _SECTIONS)}")
     options = {known[name]: value for name, value in given.items()}
     return BenchToml(options=options, ssid=wifi.get("ssid"), password=wifi.get("password"), settings=settings)
+
+
+def secrets(values: Mapping[str, Any]) -> str:
+    """Return which secrets the content of the file holds, for a message; empty if there are none.
+
+    Args:
+        values: The file's tables, checked or not.
+    """
+    wifi, sections = values.get("wifi"), values.get("settings")
+    if isinstance(wifi, dict) and wifi.get("password"):
+        return "a password"
+    tables = (
+        {name: table for name, table in sections.items() if isinstance(table, dict)}
+        if isinstance(sections, dict)
+        else {}
+    )
+    return f"a secret (settings.{names[0]})" if (names := schema.secrets(tables)) else ""
 
 
 def _options(command: Callable[..., Any]) -> Iterator[tuple[str, str]]:

@@ -16,10 +16,12 @@ import typer
 
 from bench import proxies
 from bench.cli.options import common, prompts, server_addresses, text_files
+from bench.cli.render import tables
 from bench.cli.render.tables import DEFAULT_DATA, Data
 from bench.errors import BenchError, UsageError
 from bench.input_files import pem
-from bench.registry.files import DATABASE_FILE
+from bench.registry import data_folder
+from bench.registry.files import DATABASE_FILE, OPERATOR_FILE
 from bench.rest_client import ThingsBoard
 from bench.text import printable
 
@@ -27,7 +29,6 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _PATIENCE_S = 30.0
-_ACCOUNT = "operator.json"
 _PASSWORD = "BENCH_PASSWORD"  # noqa: S105 - a variable's name
 _SECTION = "On any ThingsBoard"
 
@@ -142,7 +143,7 @@ async def _server(where: ServerOptions) -> AsyncIterator[ThingsBoard]:
 
 @asynccontextmanager
 async def _own(data: Path, url: str, transport: httpx.AsyncBaseTransport | None) -> AsyncIterator[ThingsBoard]:
-    path = data / _ACCOUNT
+    path = data / OPERATOR_FILE
     if not path.exists():
         raise BenchError(f"{path} is gone: put it back, or log in as another user with --url {url} --user ...")
     account = json.loads(path.read_bytes())
@@ -154,6 +155,8 @@ async def _own(data: Path, url: str, transport: httpx.AsyncBaseTransport | None)
 def _inside(data: Path) -> AbstractAsyncContextManager[httpx.ASGITransport]:
     from bench.server.run.in_process import asgi_transport  # noqa: PLC0415 - a server takes half a second to import, others need none
 
+    for repaired in data_folder.secure(data):
+        tables.warn(repaired)
     return asgi_transport(data)
 
 

@@ -16,8 +16,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from bench import paths
 from bench.errors import BenchError, UsageError
+from bench.registry.files import TLS_FOLDER
 
-FOLDER = "tls"
+FOLDER = TLS_FOLDER
 CA_CERTIFICATE, CA_KEY = "ca.pem", "ca.key"
 CERTIFICATE, KEY = "server.pem", "server.key"
 DEFAULT_NAMES = ("localhost", "127.0.0.1")
@@ -104,14 +105,14 @@ def ensure(data: Path, names: Sequence[str] = DEFAULT_NAMES, *, now: datetime | 
     folder = paths.private_folder(data / FOLDER)
     if not (folder / CA_CERTIFICATE).exists():
         ca_key = _made_key(folder / CA_KEY, _ca_cure(folder))
-        paths.write_private(folder / CA_CERTIFICATE, _pem(_issue_ca(ca_key, now)))
+        paths.write_private(folder / CA_CERTIFICATE, _pem(_issue_ca(ca_key, now)), is_durable=True)
     ca, ca_key = _ca(folder)
     if ca.not_valid_after_utc <= now:
         raise BenchError(f"{folder / CA_CERTIFICATE} has expired: {_ca_cure(folder)}")
     if not (folder / CERTIFICATE).exists() or not _is_good(_own(folder, ca), wanted, now):
         key = _made_key(folder / KEY, _cure(folder))
         leaf = _issue_leaf(key, ca, ca_key, wanted, now)
-        paths.write_private(folder / CERTIFICATE, _pem(leaf, ca))
+        paths.write_private(folder / CERTIFICATE, _pem(leaf, ca), is_durable=True)
     return _own(folder, ca)
 
 
@@ -221,7 +222,7 @@ def _made_key(path: Path, cure: str) -> ec.EllipticCurvePrivateKey:
     if not path.exists():
         new = ec.generate_private_key(ec.SECP256R1())
         form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, _NO_ENCRYPTION)
-        paths.write_private(path, new.private_bytes(*form))
+        paths.write_private(path, new.private_bytes(*form), is_durable=True)
     key = _key(path, cure)
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise BenchError(f"{path} is not a key on an elliptic curve: {cure}")
