@@ -250,7 +250,12 @@ class ThingsBoard:
     async def _log_in(self) -> None:
         self._token = ""
         answer = await self._send("POST", "/api/auth/login", json=self._account)
-        self._token = str(_object(_read(answer))["token"])
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            raise BenchError(f"{self._http.base_url} has no login: is it a ThingsBoard, and the URL right?")
+        try:
+            self._token = str(_object(_read(answer))["token"])
+        except Denied as error:
+            raise Denied(f"{error}: check the user and the password") from None
 
     async def _send(self, method: str, path: str, **content: Any) -> httpx.Response:
         headers = {"X-Authorization": f"Bearer {self._token}"} if self._token else {}
@@ -261,9 +266,16 @@ class ThingsBoard:
         except httpx.HTTPError as error:
             reason = str(error) or type(error).__name__
             way = proxies.way(str(self._http.base_url)) if self._http.trust_env else ""
-            raise BenchError(
-                f"cannot reach {self._http.base_url}{way} ({reason}): is it running, and the URL right?"
-            ) from error
+            raise BenchError(f"cannot reach {self._http.base_url}{way} ({reason}): {_cure(reason)}") from error
+
+
+def _cure(reason: str) -> str:
+    """Return what to do about a connection that failed; OpenSSL's words are the only sign of its kind."""
+    if "CERTIFICATE_VERIFY_FAILED" in reason:
+        return "give the CA of its certificate with --ca, and use a name that is in it"
+    if "WRONG_VERSION_NUMBER" in reason:
+        return "this port has no TLS, is it http://?"
+    return "is it running, and the URL right?"
 
 
 def id_of(entity: dict[str, Any]) -> str:

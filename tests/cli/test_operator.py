@@ -46,6 +46,23 @@ def test_wrong_password_is_one_line_that_does_not_quote_it(url, tmp_path):
     assert "not-the-password" not in refused(1, "the server denies it", "device", "list", *url)
 
 
+def test_errors_of_a_login_have_their_own_cure(server, url, tmp_path):
+    http, https, rest = url[1], f"https://127.0.0.1:{server.ports.https}", url[2:]
+    refused(1, "give the CA of its certificate with --ca", "device", "list", "--url", https, *rest)
+    refused(1, "this port has no TLS", "device", "list", "--url", http.replace("http:", "https:"), *rest)
+    refused(1, "has no login: is it a ThingsBoard", "device", "list", "--url", f"{http}/elsewhere", *rest)
+    (tmp_path / "password").write_text("not-the-password")
+    refused(1, "check the user and the password", "device", "list", *url)
+
+
+@pytest.mark.parametrize("text", ["", "{", "{}", "[]", "5", '{"username": "me"}', "\xff"])
+def test_operators_account_that_is_damaged_is_one_line(tmp_path, text):
+    data = ("--data", str(tmp_path))
+    assert bench("profile", "create", "tray7", *data).returncode == 0
+    (tmp_path / "operator.json").write_bytes(text.encode("latin-1"))
+    assert "http://bench" not in refused(1, "operator.json is damaged: put it back", "profile", "list", *data)
+
+
 def test_password_in_the_environment_is_taken(server, url):
     done = bench("device", "list", "--json", *url[:4], env={"BENCH_PASSWORD": account(server)["password"]})
     assert done.returncode == 0, done.stderr

@@ -72,7 +72,7 @@ async def import_devices(
         for each in errors:
             tables.echo(f"  {each}")
     if done["errors"]:
-        raise IncompleteImport(f"{done['errors']} lines of {file} were not imported")
+        raise IncompleteImport(f"not imported from {file}: {done['errors']} of {len(found.rows)} lines")
 
 
 def _check_profiles(found: Table, columns: list[dict[str, str]], known: set[str]) -> None:

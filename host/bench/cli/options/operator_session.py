@@ -143,13 +143,22 @@ async def _server(where: ServerOptions) -> AsyncIterator[ThingsBoard]:
 
 @asynccontextmanager
 async def _own(data: Path, url: str, transport: httpx.AsyncBaseTransport | None) -> AsyncIterator[ThingsBoard]:
-    path = data / OPERATOR_FILE
-    if not path.exists():
-        raise BenchError(f"{path} is gone: put it back, or log in as another user with --url {url} --user ...")
-    account = json.loads(path.read_bytes())
+    username, password = _account(data / OPERATOR_FILE)
     # Not by way of the environment's proxy: it cannot reach this machine's server, and would see the password.
     async with httpx.AsyncClient(base_url=url, transport=transport, timeout=_PATIENCE_S, trust_env=False) as http:
-        yield ThingsBoard(http, account["username"], account["password"])
+        yield ThingsBoard(http, username, password)
+
+
+def _account(path: Path) -> tuple[str, str]:
+    """Return the operator's user name and password, which the server wrote at its first start."""
+    cure = "put it back, or log in to the running server as another user with --url and --user"
+    if not path.exists():
+        raise BenchError(f"{path} is gone: {cure}")
+    try:
+        account = json.loads(path.read_bytes())
+        return str(account["username"]), str(account["password"])
+    except (ValueError, KeyError, TypeError):
+        raise BenchError(f"{path} is damaged: {cure}") from None
 
 
 def _inside(data: Path) -> AbstractAsyncContextManager[httpx.ASGITransport]:
