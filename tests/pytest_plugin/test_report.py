@@ -224,3 +224,14 @@ def test_console_of_an_earlier_run_is_gone(pytester, reported):
     (folder / "consoles" / "of-another-run").mkdir()
     pytester.runpytest_subprocess("--bench-report", "out", "-k", "nothing")
     assert not (folder / "consoles").exists()
+
+
+def test_page_has_the_command_with_the_tests_that_were_chosen(pytester):
+    pytester.makepyfile(test_a="def test_one(): pass\ndef test_two(): pass", test_b="def test_three(): pass")
+    chosen = ("test_a.py", "-k", "one or three", "-m", "not slow")
+    pytester.runpytest_subprocess("--bench-report", "out", "--bench-seed", "5", *chosen).assert_outcomes(passed=1)
+    page = html.unescape((pytester.path / "out" / "report.html").read_text())
+    assert "<code>pytest --bench-target unix --bench-seed 5 test_a.py -k 'one or three' -m 'not slow'</code>" in page
+    pytester.runpytest_subprocess("--bench-report", "out", "--bench-seed", "5")
+    page = (pytester.path / "out" / "report.html").read_text()
+    assert "<code>pytest --bench-target unix --bench-seed 5</code>" in page

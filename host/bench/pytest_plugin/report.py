@@ -8,6 +8,7 @@ file of its own under `consoles/`; `junit.xml` by pytest, with the consoles; `me
 import hashlib
 import html
 import re
+import shlex
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Generator, Iterable
 from contextlib import suppress
@@ -119,7 +120,8 @@ class Report:
     @pytest.hookimpl(optionalhook=True)
     def pytest_html_results_summary(self, prefix: list[str], postfix: list[str]) -> None:
         """Add the command that repeats the run, and the durations of phases and of the slowest tests."""
-        prefix.append(f"<p>Run it again: <code>pytest {html.escape(self._choice.again)}</code></p>")
+        words = " ".join(each for each in ("pytest", self._choice.again, _selection(self._config)) if each)
+        prefix.append(f"<p>Run it again: <code>{html.escape(words)}</code></p>")
         total = {
             when: sum(each.get(when, 0.0) for each in self._spent.values()) for when in ("setup", "call", "teardown")
         }
@@ -133,6 +135,14 @@ class Report:
     def pytest_terminal_summary(self, terminalreporter: "pytest.TerminalReporter") -> None:
         """Print the path of the report."""
         terminalreporter.write_sep("-", f"report: {self._folder / 'report.html'}")
+
+
+def _selection(config: pytest.Config) -> str:
+    """Return the words of the command line that choose tests; none if the configuration does."""
+    words = list(config.args) if config.args_source is pytest.Config.ArgsSource.ARGS else []
+    for option, value in (("-k", config.option.keyword), ("-m", config.option.markexpr)):
+        words += [option, value] if value else []
+    return shlex.join(words)
 
 
 def _mask_reason(report: pytest.TestReport, mask: Callable[[str], str]) -> None:
