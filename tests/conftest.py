@@ -77,12 +77,13 @@ def database(request: pytest.FixtureRequest) -> str | None:
 
 
 @pytest.fixture
-def start_server(tmp_path: Path, database: str | None) -> Iterator[Callable[..., RunningServer]]:
-    """Start servers on data folders of their own; all are stopped at the end."""
+def start_server(tmp_path: Path, database: str | None, board_choice: Choice) -> Iterator[Callable[..., RunningServer]]:
+    """Start servers on data folders of their own; all are stopped at the end. See `--bench-like-production`."""
     running: list[RunningServer] = []
+    usual = {"database": database, "like_production": board_choice.like_production}
 
     def start(name: str = "server", **options: Any) -> RunningServer:
-        running.append(RunningServer(tmp_path / name, **{"database": database, **options}))
+        running.append(RunningServer(tmp_path / name, **{**usual, **options}))
         return running[-1]
 
     yield start

@@ -326,6 +326,8 @@ def _read(answer: httpx.Response) -> Any:
             raise Refused(message)
         case httpx.codes.REQUEST_TIMEOUT | httpx.codes.GATEWAY_TIMEOUT:
             raise NoAnswer("no answer in time: is the device online, and does it know the method?")
+        case httpx.codes.NOT_ACCEPTABLE:  # of a call; nothing else is answered so
+            raise BenchError("the device's answer is not JSON, and lost: have it answer JSON (text in quotes)")
         case httpx.codes.TOO_MANY_REQUESTS:
             wait = answer.headers.get("Retry-After", "60")
             raise BenchError(f"too many failures: try again in {wait} s")

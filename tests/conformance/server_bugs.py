@@ -21,7 +21,7 @@ from bench.server.coap.server import CoapServer
 from bench.server.coap.stack import _Messages
 from bench.server.device_api import DeviceApi
 from bench.server.http import device as http_device
-from bench.server.http import error_responses
+from bench.server.http import error_responses, tomcat
 from bench.server.mqtt import login, topics
 from bench.server.mqtt.connection import DeviceConnection
 from bench.server.mqtt.device_session import DeviceSession
@@ -317,6 +317,10 @@ def tells_failure_by_the_code_of_http(patch):
         return found
 
     patch.setattr(http_device, "_json", coded)
+
+
+def reads_forms_as_json(patch):
+    patch.setattr(tomcat, "body_as_read", lambda _content_type, body: body)
 
 
 def tells_every_coap_client_created(patch):

@@ -198,6 +198,7 @@ BUGS = [
         ("http.*",),
         {"http.provision.status_is_200", "http.provision.any_content_type"},
     ),
+    Bug(server_bugs.reads_forms_as_json, ("http.*",), {"http.provision.form"}),
     Bug(server_bugs.tells_every_coap_client_created, ("coap.*",), {"coap.provision.codes"}),
     Bug(
         server_bugs.drops_the_token_of_coap,

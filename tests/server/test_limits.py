@@ -324,7 +324,7 @@ def test_guesses_at_once_have_no_more_than_those_one_by_one(start_server):
                 client.send(head.encode() + body)
             with RawClient(server.ports.http) as later:  # when this is answered, they have all arrived
                 later.send(b"POST /api/v1/provision HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
-                later.expect(b"HTTP/1.1 400 Bad Request\r\n")
+                later.expect(b"HTTP/1.1 400 \r\n")
         heads = [client.read(len(b"HTTP/1.1 429")) for client in clients]
     assert set(heads) == {b"HTTP/1.1 200", b"HTTP/1.1 429"}
     assert 20 <= heads.count(b"HTTP/1.1 200") < 20 + AT_ONCE

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.server.presence import Call, CallUnanswered, Presence, SessionEnd
+from bench.server.presence import AnswerUnreadable, Call, CallUnanswered, Presence, SessionEnd
 
 ONE, OTHER = uuid.uuid4(), uuid.uuid4()
 SOON_S = 0.02
@@ -107,17 +107,60 @@ def test_call_is_received_and_its_answer_comes_back():
     run(scenario)
 
 
-def test_call_that_nobody_received_waits_for_the_first_who_listens():
+def test_call_without_an_answer_is_sent_again_to_each_who_begins_to_listen():
     async def scenario(presence):
         call = calling(presence)
         await turn()
         first, second = [], []
         stops = [presence.listen_calls(ONE, first.append), presence.listen_calls(ONE, second.append)]
-        assert [len(first), len(second)] == [1, 0]
+        assert [len(first), len(second)] == [1, 1]
+        presence.send_pending(ONE, first.append)
+        assert first == [second[0]] * 2
         presence.answer(ONE, first[0].id, None)
         assert await call is None
         for stop in stops:
             stop()
+
+    run(scenario)
+
+
+def test_call_that_was_answered_is_not_sent_again():
+    async def scenario(presence):
+        stop = presence.listen_calls(ONE, lambda _: None)
+        call = calling(presence)
+        await turn()
+        presence.answer(ONE, 0, "done")
+        received = []
+        presence.listen_calls(ONE, received.append)()  # before the caller had its turn
+        assert await call == "done"
+        presence.send_pending(ONE, received.append)
+        assert received == []
+        stop()
+
+    run(scenario)
+
+
+def test_ids_count_from_0_for_each_device_and_go_on_while_it_is_away():
+    async def scenario(presence):
+        for device, ids in ((ONE, [0, 1]), (OTHER, [0, 1]), (ONE, [2, 3])):
+            received = []
+            stop = presence.listen_calls(device, received.append)
+            await asyncio.gather(*(calling(presence, device=device, oneway=True) for _ in ids))
+            stop()
+            assert [call.id for call in received] == ids
+
+    run(scenario)
+
+
+def test_answer_that_is_unreadable_is_reported_to_the_caller():
+    async def scenario(presence):
+        stop = presence.listen_calls(ONE, lambda _: None)
+        call = calling(presence)
+        await turn()
+        assert presence.answer(ONE, 0, AnswerUnreadable())
+        with pytest.raises(AnswerUnreadable):
+            await call
+        stop()
 
     run(scenario)
 

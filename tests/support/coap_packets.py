@@ -158,7 +158,7 @@ class RawPeer:
     def request(
         self, code_: int, path: str, payload: bytes = b"", *, kind: int = CON, options: Any = (), **more: Any
     ) -> Received:
-        """Send a request and return its response: piggybacked, or separate if it is late or the request is a NON."""
+        """Send a request and return its response: piggybacked, or separate, which is acknowledged."""
         mid = next(self._mids)
         token = more.get("token", b"t%d" % mid)
         self.send(message(kind, code_, mid, token, path_options(path) + list(options), payload))
@@ -166,6 +166,7 @@ class RawPeer:
         if kind == CON and answer == Received(ACK, EMPTY, mid, b""):
             answer = self.receive()
             assert answer.kind == CON
+        if kind == answer.kind == CON:
             self.send(message(ACK, EMPTY, answer.mid))
         else:
             assert (answer.kind, answer.mid) == (ACK, mid) if kind == CON else answer.kind == NON

@@ -32,20 +32,30 @@ def read_response(client):
         byte = client.read(1)
         assert byte, received
         received += byte
-    status = int(re.match(rb"HTTP/1\.1 (\d+) ", received)[1])
-    return status, client.read(int(re.search(rb"content-length: (\d+)", received)[1]))
+    status = int(re.match(rb"HTTP/1\.1 (\d+) \r\n", received)[1])
+    if b"transfer-encoding: chunked" not in received:
+        return status, client.read(int(re.search(rb"content-length: (\d+)", received)[1]))
+    body = b""
+    while True:
+        size = b""
+        while not size.endswith(b"\r\n"):
+            size += client.read(1)
+        chunk = client.read(int(size, 16) + 2)
+        if len(chunk) == 2:
+            return status, body
+        body += chunk[:-2]
 
 
 METHODS = {
     PROVISION: ["POST"],
     "/api/v1/token/telemetry": ["POST"],
-    "/api/v1/token/attributes": ["GET", "POST"],
-    "/api/v1/token/attributes/updates": ["GET"],
+    "/api/v1/token/attributes": ["GET", "HEAD", "POST"],
+    "/api/v1/token/attributes/updates": ["GET", "HEAD"],
     "/api/v1/token/claim": ["POST"],
-    "/api/v1/token/rpc": ["GET", "POST"],
+    "/api/v1/token/rpc": ["GET", "HEAD", "POST"],
     "/api/v1/token/rpc/1": ["POST"],
-    "/api/v1/token/firmware": ["GET"],
-    "/api/v1/token/software": ["GET"],
+    "/api/v1/token/firmware": ["GET", "HEAD"],
+    "/api/v1/token/software": ["GET", "HEAD"],
 }
 
 

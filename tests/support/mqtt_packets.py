@@ -322,7 +322,7 @@ def expect_unharmed(server: RunningServer, *, devices: Sequence[str] = ()) -> No
         client.expect(connack(0) + puback(1) + publish(PROVISION_RESPONSE, NOT_FOUND, qos=1))
     with RawClient(server.ports.http) as client:
         client.send(b"POST /api/v1/provision HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
-        client.expect(b"HTTP/1.1 400 Bad Request\r\n")
+        client.expect(b"HTTP/1.1 400 \r\n")
     assert server.device_names() == list(devices)
     assert server.events("failure") == []
 

@@ -37,6 +37,7 @@ class ServerFaultKind(StrEnum):
     RESTART = "restart"  # SIGTERM; started again at the end
     LOCKED = "locked"  # another process holds the database's lock
     FULL = "full"  # its disk
+    LIKE_PRODUCTION = "like-production"  # stores late, acknowledges out of order, as a busy ThingsBoard does
     CLOCK = "clock"  # the amount is the seconds that it is ahead; negative: behind
 
 
@@ -51,8 +52,8 @@ class ServerFault:
 class Target(Protocol):
     """A server that faults can be injected into, as FaultyServerProcess and FaultyServerThread.
 
-    `start` returns when it listens again. Between `hang` and `resume` it answers nobody. `jump_clock(0)` and
-    `fill_disk(full=False)` end what `jump_clock` and `fill_disk` began.
+    `start` returns when it listens again. Between `hang` and `resume` it answers nobody. `jump_clock(0)`,
+    `fill_disk(full=False)` and `be_late(late=False)` end what `jump_clock`, `fill_disk` and `be_late` began.
     """
 
     @property
@@ -64,6 +65,7 @@ class Target(Protocol):
     def resume(self) -> None: ...
     def jump_clock(self, ahead_ms: int) -> None: ...
     def fill_disk(self, *, full: bool) -> None: ...
+    def be_late(self, *, late: bool) -> None: ...
 
 
 @contextmanager
@@ -97,6 +99,9 @@ def inject(fault: ServerFault, server: Target, network: Network | None = None) -
             case ServerFaultKind.FULL:
                 server.fill_disk(full=True)
                 undo.callback(server.fill_disk, full=False)
+            case ServerFaultKind.LIKE_PRODUCTION:
+                server.be_late(late=True)
+                undo.callback(server.be_late, late=False)
             case ServerFaultKind.CLOCK:
                 server.jump_clock(int(fault.amount * 1000))
                 undo.callback(server.jump_clock, 0)
@@ -159,6 +164,10 @@ class FaultyServerProcess(ServerProcess):
         """Keep the database from growing, or not, as `server_inject.fill_disk` does."""
         self._inject(full=full)
 
+    def be_late(self, *, late: bool) -> None:
+        """Be as late as a production server, or not, as `server_inject.be_late` does."""
+        self._inject(late=late)
+
     def _inject(self, **wrong: Any) -> None:
         assert self._process.stdin
         self._process.stdin.write(json.dumps(wrong).encode() + b"\n")
@@ -167,7 +176,7 @@ class FaultyServerProcess(ServerProcess):
 
 
 class FaultyServerThread:
-    """A server in a thread; its clock and its disk are those of the whole process."""
+    """A server in a thread; its clock, its disk and how late it is are those of the whole process."""
 
     def __init__(self, server: "RunningServer") -> None:
         """Wrap a server.
@@ -222,3 +231,9 @@ class FaultyServerThread:
         from bench.faults import server_inject  # noqa: PLC0415 - it takes a server to import, which few commands need
 
         server_inject.fill_disk(full=full)
+
+    def be_late(self, *, late: bool) -> None:
+        """Be as late as a production server, or not, as `server_inject.be_late` does."""
+        from bench.faults import server_inject  # noqa: PLC0415 - it takes a server to import, which few commands need
+
+        server_inject.be_late(late=late)

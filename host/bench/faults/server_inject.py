@@ -1,4 +1,4 @@
-"""Faults inside a server's process: a wrong clock, and a full disk.
+"""Faults inside a server's process: a wrong clock, a full disk, and answers before the deed.
 
 Everything here is for the whole process. The server runs its own code, and real SQLite refuses to write: its file may
 not grow (https://www.sqlite.org/pragma.html#pragma_max_page_count), so a change that needs no new page is still stored.
@@ -13,6 +13,7 @@ import uvicorn.server
 from sqlalchemy import Connection, Engine, event
 
 from bench.registry import clock
+from bench.server import lateness
 from bench.server.http.operator import tokens
 from bench.server.mqtt import login
 
@@ -83,3 +84,12 @@ def _bound_files() -> None:
     def _bound(connection: Connection) -> None:
         if connection.dialect.name == "sqlite":
             connection.exec_driver_sql(f"PRAGMA max_page_count={_pages}")
+
+
+def be_late(*, late: bool) -> None:
+    """Store after the acknowledgement, and acknowledge out of order, as a production server does.
+
+    Args:
+        late: False is on time again.
+    """
+    lateness.injected = lateness.PRODUCTION if late else None

@@ -1,8 +1,8 @@
 """`bench serve` with faults that are injected while it runs: `python -m bench.faults.server_process serve ...`.
 
-It reads faults on standard input, a JSON line each: `{"ahead_ms": 3600000}`, `{"full": true}`. As soon as one holds,
-it reports so on standard output: `{"event": "upset", ...}`. It ends with its standard input: with the process that
-injects.
+It reads faults on standard input, a JSON line each: `{"ahead_ms": 3600000}`, `{"full": true}`, `{"late": true}`. As
+soon as one holds, it reports so on standard output: `{"event": "upset", ...}`. It ends with its standard input: with
+the process that injects.
 """
 
 import json
@@ -22,6 +22,8 @@ def _obey() -> None:
             server_inject.jump_clock(wrong["ahead_ms"])
         if "full" in wrong:
             server_inject.fill_disk(full=wrong["full"])
+        if "late" in wrong:
+            server_inject.be_late(late=wrong["late"])
         sys.stdout.write(json.dumps({"event": "upset", **wrong}) + "\n")
         sys.stdout.flush()
     os.kill(os.getpid(), signal.SIGTERM)

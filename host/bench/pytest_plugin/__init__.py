@@ -66,6 +66,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="for a port that another run has (default 600)",
     )
     group.addoption("--bench-destructive", action="store_true", help="run destructive tests on real boards, too")
+    group.addoption(
+        "--bench-like-production",
+        action="store_true",
+        help="bench_server stores late and acknowledges out of order, as a busy ThingsBoard does",
+    )
     group.addoption("--bench-seed", type=int, default=None, help="of all that is random in faults; a failure names it")
     group.addoption(
         "--bench-report",

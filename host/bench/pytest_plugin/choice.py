@@ -29,6 +29,8 @@ class Choice:
     host: str
     """Address at which the boards reach this machine."""
     wifi: str
+    like_production: bool
+    """True if the tests' servers are as late as a busy ThingsBoard."""
     destructive: bool
     patience_s: float
     """Seconds to wait for a port that another run has."""
@@ -75,6 +77,7 @@ class Choice:
             definition=option.bench_definition,
             host=option.bench_host or _reached_at(found),
             wifi=option.bench_wifi,
+            like_production=option.bench_like_production,
             destructive=option.bench_destructive,
             patience_s=option.bench_board_wait,
             seed=secrets.randbelow(1 << 31) if seed is None else seed,
@@ -140,7 +143,7 @@ class Choice:
 
 
 def _typed(option: Any, targets: list[str]) -> list[str]:
-    """Return the options that select the boards and allow destructive tests."""
+    """Return the options that select the boards and their server, and allow destructive tests."""
     words = [word for each in targets for word in ("--bench-target", each)]
     for name, value in (
         ("--bench-definition", option.bench_definition),
@@ -148,7 +151,8 @@ def _typed(option: Any, targets: list[str]) -> list[str]:
         ("--bench-wifi", option.bench_wifi),
     ):
         words += [name, value] if value else []
-    return [*words, "--bench-destructive"] if option.bench_destructive else words
+    flags = {"--bench-like-production": option.bench_like_production, "--bench-destructive": option.bench_destructive}
+    return [*words, *(name for name, given in flags.items() if given)]
 
 
 def _reached_at(found: tuple[str, ...]) -> str:

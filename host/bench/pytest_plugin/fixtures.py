@@ -62,7 +62,9 @@ def bench_server(tmp_path: Path, board_choice: Choice, board_record: Record) -> 
     """Provide a provisioning server of the test's own: a `bench.server.run.thread.RunningServer`."""
     from bench.server.run.thread import RunningServer  # noqa: PLC0415 - half a second, which not every run needs
 
-    with RunningServer(tmp_path / "server", host=board_choice.host) as server:
+    with RunningServer(
+        tmp_path / "server", host=board_choice.host, like_production=board_choice.like_production
+    ) as server:
         board_record.servers.append(server)
         yield server
 

@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 from sqlalchemy import ColumnElement, Connection, func, select
@@ -33,13 +33,15 @@ SORTS = {
 
 @dataclass(frozen=True)
 class Origin:
-    """The origin of a request: its address, its transport, and its id in the journal."""
+    """The origin of a request: its address, its transport, its id in the journal, and when it came."""
 
     address: str = ""
     transport: str = ""
     request: str = ""
     keeps_refusal: bool = True
     """False: a refusal of this request gets no row of the trail; there are too many."""
+
+    received_ms: int = field(default_factory=now_ms, compare=False)
 
     @property
     def is_proven(self) -> bool:

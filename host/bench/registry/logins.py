@@ -1,11 +1,11 @@
 """Logins: finding the devices of many at once, by one query for all (batch functions)."""
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, case, literal_column, select
 
 from bench.contract.credentials import CredentialsType
 from bench.registry import credentials
@@ -26,6 +26,8 @@ class DeviceLogin:
     """The only transport that its profile lets it log in over; DEFAULT is any."""
     shown: tuple[str, str] = field(repr=False)
     """The digests of those credentials: `lookup` and `proof`."""
+    mqtt: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    """The transport configuration of an MQTT profile, as an operator's client sent it."""
 
     @property
     def subject(self) -> Subject:
@@ -35,7 +37,9 @@ class DeviceLogin:
     @classmethod
     def of_row(cls, row: Any) -> Self:
         """Return the device of a row that was found."""
-        return cls(row.device_id, row.name, row.transport_type, (row.lookup, row.proof))
+        data = (row.mqtt or {}).get("profileData") or {}
+        own = data.get("transportConfiguration") or {}
+        return cls(row.device_id, row.name, row.transport_type, (row.lookup, row.proof), own)
 
 
 _FOUND = Lookup(
@@ -43,6 +47,7 @@ _FOUND = Lookup(
         Credentials.device_id,
         Device.name,
         Profile.transport_type,
+        case((Profile.transport_type == literal_column("'MQTT'"), Profile.details)).label("mqtt"),
         Credentials.type,
         Credentials.lookup,
         Credentials.parts,

@@ -17,8 +17,8 @@ _ALPHANUMERIC = string.ascii_letters + string.digits
 _MADE_UP = 20  # characters
 _SUFFIX = 6
 _LIMIT = 255  # UTF-16 units
-# What ThingsBoard's validators take for a template or for markup: {{...}}, <b>, </b>, <!--, a<b.
-_SCRIPT = re.compile(r"\{\{.*\}\}|<[A-Za-z/!?]", re.DOTALL)
+# What ThingsBoard's validators take for a template or for markup: {{...}}, <b>, </b>, <!--, a<b; not `<!` at the end.
+_SCRIPT = re.compile(r"\{\{.*\}\}|<[A-Za-z?]|<[/!].", re.DOTALL)
 
 
 @dataclass(frozen=True)

@@ -201,9 +201,9 @@ class Registry:
         """Store entries `(ms since epoch, key, value)`. Raises Conflict for a deleted device."""
         await self._commits.submit(timeseries.save_telemetry, (device_id, entries))
 
-    async def save_attributes(self, device_id: uuid.UUID, values: dict[str, Any]) -> None:
-        """Store client attributes. Raises Conflict for a deleted device."""
-        rows = timeseries.attribute_rows(device_id, CLIENT_SCOPE, values, now_ms())
+    async def save_attributes(self, device_id: uuid.UUID, values: dict[str, Any], scope: str = CLIENT_SCOPE) -> None:
+        """Store attributes. Raises Conflict for a deleted device."""
+        rows = timeseries.attribute_rows(device_id, scope, values, now_ms())
         await self._commits.submit(timeseries.save_attributes, rows)
 
     async def record(self, entry: dict[str, Any]) -> None:

@@ -24,26 +24,27 @@ from bench.registry.logins import DeviceLogin
 from bench.registry.model import CLIENT_SCOPE, SHARED_SCOPE
 from bench.registry.provisioning import ProvisionOutcome, Status
 from bench.registry.registry import Registry
-from bench.server import device_json, json_reader
+from bench.server import device_json, device_methods, json_reader, json_writer, lateness
+from bench.server.activity import Activity
 from bench.server.journal import Journal
+from bench.server.lateness import Lateness, LateStore
 from bench.server.limits import Limited, Limits
 from bench.server.metrics import ServerMetrics
 from bench.server.payloads import PayloadReader
-from bench.server.presence import Presence, SessionEnd
+from bench.server.presence import AnswerUnreadable, Presence, SessionEnd
 from bench.server.refusals import Refusals
 
-# Methods that a device may call on the server. All others are upstream's rule engine's, and have no answer here.
-_METHODS: dict[str, Callable[[Any], Any]] = {
-    "echo": lambda params: params,
-    "getCurrentTime": lambda _params: now_ms(),
-}
-
-
+# A payload that is longer is no empty list, or has too much space in it.
+_EMPTY_LIST = 256
 _ROTATE = "rotateCredentials"
 
 
 class Gone(Exception):
     """The device was deleted meanwhile, or its credentials were replaced."""
+
+
+class Unanswered(Exception):
+    """A request that ThingsBoard accepts, and never answers."""
 
 
 def _no_action() -> None:
@@ -64,15 +65,22 @@ def request_id() -> str:
     return secrets.token_hex(6)
 
 
-def origin(address: str, transport: str) -> Origin:
-    """Return the origin of a request, with an id of its own."""
-    return Origin(address, transport, request_id())
+def origin(address: str, transport: str, received_ms: int | None = None) -> Origin:
+    """Return the origin of a request, with an id of its own; it came now, unless a time is given."""
+    return Origin(address, transport, request_id(), received_ms=now_ms() if received_ms is None else received_ms)
 
 
 class DeviceApi:
     """Decides the requests of devices."""
 
-    def __init__(self, registry: Registry, journal: Journal, limits: Limits, metrics: ServerMetrics) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        journal: Journal,
+        limits: Limits,
+        metrics: ServerMetrics,
+        own_lateness: Lateness = lateness.NONE,
+    ) -> None:
         self.registry = registry
         self.journal = journal
         self.limits = limits
@@ -80,6 +88,14 @@ class DeviceApi:
         self.presence = Presence()
         self.refusals = Refusals(registry, journal, metrics)
         self._payloads = PayloadReader()
+        self.activity = Activity(registry)
+        self.late_store = LateStore(journal.failure)
+        self._lateness = own_lateness
+
+    @property
+    def lateness(self) -> Lateness:
+        """The lateness of the server at this moment."""
+        return lateness.injected or self._lateness
 
     def log(self, event: str, source: Origin, **fields: Any) -> None:
         """Write an event of a request to the journal."""
@@ -143,7 +159,10 @@ class DeviceApi:
 
     async def token_login(self, token: str, source: Origin) -> DeviceLogin | None:
         """Return the device with this access token, None if there is none. Raises Limited."""
-        return await self._login(source, token, lambda: self.registry.token_login(token))
+        device = await self._login(source, token, lambda: self.registry.token_login(token))
+        if device is not None:
+            self.activity.seen(device.id)
+        return device
 
     async def certificate_login(self, certificate: str, source: Origin) -> DeviceLogin | None:
         """Return the device with this certificate, None if there is none. Raises Limited."""
@@ -191,22 +210,28 @@ class DeviceApi:
     # Messages of a device that is logged in.
 
     async def telemetry(self, device: DeviceLogin, payload: bytes, source: Origin) -> None:
-        """Store telemetry. Raises PayloadError or Gone."""
-        entries = await self._read(device, source, device_json.read_series, payload, now_ms())
-        try:
-            await self.registry.save_telemetry(device.id, entries)
-        except Conflict:
-            raise self._gone(device, source) from None
+        """Store telemetry. Raises PayloadError, Gone or, for an empty list, Unanswered."""
+        entries = await self._read(device, source, device_json.read_series, payload, source.received_ms)
+        if not entries and len(payload) <= _EMPTY_LIST and json_reader.parse(payload) == []:
+            raise Unanswered
+        await self._store(device, source, lambda: self.registry.save_telemetry(device.id, entries))
         self.log("telemetry", source, device=device.name, keys=sorted({key for _, key, _ in entries}))
 
     async def attributes(self, device: DeviceLogin, payload: bytes, source: Origin) -> None:
         """Store client attributes. Raises PayloadError or Gone."""
         values = await self._read(device, source, device_json.read_attributes, payload)
+        await self._store(device, source, lambda: self.registry.save_attributes(device.id, values))
+        self.log("attributes", source, device=device.name, keys=sorted(values))
+
+    async def _store(self, device: DeviceLogin, source: Origin, store: Callable[[], Awaitable[None]]) -> None:
+        after_s = self.lateness.store_s
+        if any(after_s):
+            await self.late_store.put(device.id, after_s, store)
+            return
         try:
-            await self.registry.save_attributes(device.id, values)
+            await store()
         except Conflict:
             raise self._gone(device, source) from None
-        self.log("attributes", source, device=device.name, keys=sorted(values))
 
     async def read_attributes(
         self, device: DeviceLogin, client_keys: list[str] | None, shared_keys: list[str] | None
@@ -217,7 +242,12 @@ class DeviceApi:
             device: The device that is logged in.
             client_keys: None selects no client attributes; if both are None, all attributes are.
             shared_keys: Likewise.
+
+        Raises:
+            Unanswered: One of the keys is empty.
         """
+        if "" in (*(client_keys or ()), *(shared_keys or ())):
+            raise Unanswered
         every = client_keys is None and shared_keys is None
         found = await self.registry.read(timeseries.attributes, device.id)
         client, shared = (
@@ -252,11 +282,11 @@ class DeviceApi:
             Gone: The device was deleted meanwhile.
         """
         method, params = await self._read(device, source, device_json.read_rpc_call, payload)
-        known = _METHODS.get(method)
+        known = device_methods.find(method, source.transport)
         self.log("call", source, device=device.name, known=known is not None or method == _ROTATE)
         if method == _ROTATE:
             return await self._rotate(device, payload, source)
-        return None if known is None else RpcReply(json.dumps(known(params), separators=(",", ":")).encode())
+        return None if known is None else RpcReply(json_writer.write(known(params)))
 
     async def _rotate(self, device: DeviceLogin, payload: bytes, source: Origin) -> RpcReply:
         """Replace a device's credentials. Refusals are counted: they could reveal what others log in with."""
@@ -282,15 +312,14 @@ class DeviceApi:
         return RpcReply(device_json.write_status(status), end if changed else _no_action)
 
     def answer(self, device: DeviceLogin, call_id: int, payload: bytes, source: Origin) -> None:
-        """Deliver a device's answer to a call of the server.
-
-        What is not JSON counts as text: ThingsBoard does not read it.
-        """
-        try:
-            value = device_json.read_rpc_response(payload)
-        except json_reader.PayloadError:
-            value = payload.decode(errors="replace")
-        expected = self.presence.answer(device.id, call_id, value)
+        """Deliver a device's answer to a call of the server. The device is not told whether it can be read."""
+        value, error = None, None
+        if payload:
+            try:
+                value = json_reader.strict(payload.decode(errors="replace"))
+            except json_reader.Malformed:
+                error = AnswerUnreadable()
+        expected = self.presence.answer(device.id, call_id, error or value)
         self.log("answer", source, device=device.name, call=call_id, heard=expected)
 
     async def _read(

@@ -5,14 +5,17 @@ Each `read_` function raises Malformed or BadField (see `json_reader`).
 
 import json
 import re
+from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from bench.contract.credentials import CredentialsType
+from bench.registry import names
 from bench.registry.credentials import CredentialsRequest
 from bench.registry.provisioning import ProvisionOutcome, ProvisionRequest, Status
 from bench.server import json_reader
 from bench.server.json_reader import LONG, BadField, Malformed, PayloadError
+from bench.server.json_writer import write
 
 # Text that upstream reads as a whole number where one has to be.
 _WHOLE = re.compile(r"[+-]?\d++")
@@ -128,24 +131,34 @@ def write_answer(outcome: ProvisionOutcome) -> bytes:
         answer = {"credentialsValue": value, "credentialsType": own.type.value}
     else:
         answer = {"errorMsg": _ERRORS[outcome.status]}
-    return _write({**answer, "status": outcome.status.value})
+    return write({**answer, "status": outcome.status.value})
 
 
 def write_status(status: Status) -> bytes:
     """Return the answer to a call that requested an action."""
-    return _write({"status": status.value})
+    return write({"status": status.value})
 
 
 def read_attributes(payload: bytes) -> dict[str, Any]:
-    """Return client attributes, from an object; null values are skipped."""
+    """Return client attributes, from an object; null values are skipped. None if one of the names is invalid."""
     return _values(json_reader.parse(payload, json_reader.number))
 
 
 def read_series(payload: bytes, now_ms: int) -> list[tuple[int, str, Any]]:
     """Return telemetry in its three forms, as `(ts, key, value)` in the order of the text.
 
-    `{k: v}` (then the time is `now_ms`), `{"ts": ms, "values": {k: v}}`, or a list of either.
+    `{k: v}` (then the time is `now_ms`), `{"ts": ms, "values": {k: v}}`, or a list of either. What has an invalid name
+    in it is left out: all of it, or that element of the list.
     """
+    return _series(payload, now_ms, _values)
+
+
+def read_operator_series(payload: bytes, now_ms: int) -> list[tuple[int, str, Any]]:
+    """Return telemetry that an operator stores, in the same forms; names may be invalid."""
+    return _series(payload, now_ms, _cast)
+
+
+def _series(payload: bytes, now_ms: int, read_values: Callable[[Any], dict[str, Any]]) -> list[tuple[int, str, Any]]:
     body = json_reader.parse(payload, json_reader.number)
     series: list[tuple[int, str, Any]] = []
     for entry in body if isinstance(body, list) else [body]:
@@ -153,14 +166,14 @@ def read_series(payload: bytes, now_ms: int) -> list[tuple[int, str, Any]]:
             ts, values = _whole(entry, "ts"), entry["values"]
         else:
             ts, values = now_ms, entry
-        series += [(ts, key, value) for key, value in _values(values).items()]
+        series += [(ts, key, value) for key, value in read_values(values).items()]
     return series
 
 
 def read_attribute_request(payload: bytes) -> tuple[list[str] | None, list[str] | None]:
     """Return the keys of the client and of the shared attributes that are requested. Raises Malformed only.
 
-    None requests none of the kind, unless both are None: `{}` requests all of both.
+    None requests none of the kind, unless both are None: `{}` requests all of both. A key may be empty.
     """
     body = _object(json_reader.parse(payload))
     try:
@@ -170,24 +183,33 @@ def read_attribute_request(payload: bytes) -> tuple[list[str] | None, list[str] 
 
 
 def _keys(body: dict[str, Any], name: str) -> list[str] | None:
-    """Return the keys, each once; None if there are none, whether or not the field is there."""
-    keys = (key.strip(_BLANK) for key in _text(body, name).split(","))
-    return list(dict.fromkeys(key for key in keys if key)) or None
+    return split_keys(_text(body, name)) if name in body else None
+
+
+def split_keys(text: str) -> list[str] | None:
+    """Return the keys of a list with commas as Java splits it, None if there are none.
+
+    Keys are not trimmed, and may be empty, but at the end: `a,,b,` has three of them, `,` none, no text at all one.
+    """
+    keys = text.split(",")
+    while len(keys) > 1 and not keys[-1]:
+        keys.pop()
+    return None if text and keys == [""] else keys
 
 
 def wanted_keys(client: str | None, shared: str | None) -> tuple[list[str] | None, list[str] | None]:
     """Return the keys of attributes that a query lists, separated by commas, or None if there are none."""
-    return client.split(",") if client else None, shared.split(",") if shared else None
+    return split_keys(client) if client else None, split_keys(shared) if shared else None
 
 
 def write_attributes(client: dict[str, Any], shared: dict[str, Any]) -> bytes:
     """Return the answer to a request for attributes; a group without any is left out."""
-    return _write({name: group for name, group in (("client", client), ("shared", shared)) if group})
+    return write({name: group for name, group in (("client", client), ("shared", shared)) if group})
 
 
 def write_update(changed: dict[str, Any], deleted: list[str]) -> bytes:
     """Return a change of shared attributes: those with a new value, and the keys that are gone."""
-    return _write({**changed, "deleted": deleted} if deleted else changed)
+    return write({**changed, "deleted": deleted} if deleted else changed)
 
 
 def read_claim(payload: bytes) -> tuple[str, int | None]:
@@ -219,7 +241,7 @@ def read_rotation(payload: bytes) -> CredentialsRequest:
 def write_rpc_request(request_id: int | None, method: str, params: Any) -> bytes:
     """Return the server's call to a device. The id is None where it is elsewhere: in MQTT's topic."""
     id_ = {} if request_id is None else {"id": request_id}
-    return _write({**id_, "method": method, "params": params})
+    return write({**id_, "method": method, "params": params})
 
 
 def read_rpc_response(payload: bytes) -> Any:
@@ -230,11 +252,18 @@ def read_rpc_response(payload: bytes) -> Any:
     return json_reader.plain(json_reader.parse(payload, json_reader.number))
 
 
-def _write(value: Any) -> bytes:
-    # as ThingsBoard does: devices' parsers make two halves of a character that JSON escapes
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
-
-
 def _values(body: Any) -> dict[str, Any]:
-    """Return the values of an object, as they are stored. Text that looks like a number becomes one."""
-    return {key: json_reader.stored(value) for key, value in _object(body).items() if value is not None}
+    """Return the values of an object, as they are stored: none at all if one of the names is invalid.
+
+    ThingsBoard's transport accepts such a message, and its rule engine then fails to store it.
+    """
+    values = {key: json_reader.stored(value) for key, value in _object(body).items() if value is not None}
+    return values if all(map(_is_key, values)) else {}
+
+
+def _cast(body: Any) -> dict[str, Any]:
+    return {key: json_reader.cast(value) for key, value in _object(body).items() if value is not None}
+
+
+def _is_key(name: str) -> bool:
+    return names.is_valid(name) and bool(name.strip(_BLANK))

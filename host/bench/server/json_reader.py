@@ -1,4 +1,4 @@
-"""JSON as ThingsBoard's device API reads it: any payload to Python's values, numbers as they are stored.
+"""JSON as ThingsBoard reads it: any payload to Python's values, numbers as they are stored.
 
 What cannot be read falls into two classes, which the transports answer differently: text that is not the form at all
 (Malformed), and a form with a field missing or wrong (BadField).
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, NoReturn
 
-from bench.server import lenient_json
+from bench.server import json_writer, lenient_json
 
 # Text that upstream takes for a number: digits, and at most one point, which is not the last character.
 _NUMERIC = re.compile(r"-?(?:\d++(?:\.\d++)?|\.\d++)")
@@ -20,6 +20,7 @@ _NUMERIC = re.compile(r"-?(?:\d++(?:\.\d++)?|\.\d++)")
 _NUMBER_LIMIT = 1024
 # A whole number of 64 bits, Java's long.
 LONG = range(-1 << 63, 1 << 63)
+_SPACE = " \t\r\n"
 
 
 class PayloadError(ValueError):
@@ -68,6 +69,12 @@ def parse(payload: bytes, make_number: Callable[[str], Any] = str) -> Any:
             return lenient_json.parse(text, make_number)
         except ValueError as error:
             raise Malformed(f"Can't parse value: {error}") from None
+    _check(text, value)
+    return value
+
+
+def _check(text: str, value: Any) -> None:
+    """Raise Malformed for what could be read, but not be stored or written."""
     if _depth(value) > lenient_json.NESTING_LIMIT:
         raise Malformed(f"Can't parse value: nested more than {lenient_json.NESTING_LIMIT} deep")
     if "\\ud" in text.lower():  # half a surrogate pair is no text that a database could store
@@ -75,7 +82,6 @@ def parse(payload: bytes, make_number: Callable[[str], Any] = str) -> Any:
             json.dumps(value, ensure_ascii=False).encode()
         except UnicodeEncodeError:
             raise Malformed("Can't parse value: half a surrogate pair") from None
-    return value
 
 
 def _depth(value: Any) -> int:
@@ -90,11 +96,51 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(name)
 
 
-def stored(value: Any) -> Any:
-    """Return a value as it is stored: a number, or text that looks like one, as a number."""
+def _finite(text: str) -> float | str:
+    double = float(text)
+    return double if math.isfinite(double) else json_writer.double(double)
+
+
+_STRICT = json.JSONDecoder(parse_float=_finite, parse_constant=_no_constant)
+
+
+def strict(text: str) -> Any:
+    """Return the value of JSON as ThingsBoard's strict reader (Jackson) accepts it; what follows it is ignored.
+
+    Raises:
+        Malformed: It is not JSON (RFC 8259).
+    """
+    begin = text.lstrip(_SPACE)
+    try:
+        value, end = _STRICT.raw_decode(begin)
+    except (ValueError, RecursionError):
+        raise Malformed("Can't parse value") from None
+    # what has no mark at its end, is ended by space alone: 007 is not a 0
+    if not isinstance(value, (str, dict, list)) and begin[end : end + 1].strip(_SPACE):
+        raise Malformed("Can't parse value")
+    _check(text, value)
+    return value
+
+
+def cast(value: Any) -> Any:
+    """Return a value as an operator's attribute is stored: a number, or text that looks like one, as a number."""
     if isinstance(value, Number) or (isinstance(value, str) and _NUMERIC.fullmatch(value)):
         return _converted(value)
     return plain(value)
+
+
+def stored(value: Any) -> Any:
+    """Return a device's value as it is stored.
+
+    It is cast twice: ThingsBoard's transport writes it as JSON for the rule engine, which reads it again. That writes
+    a double from 1e7 on with an exponent, so that a whole one becomes a long; and it leaves out members that are null.
+    """
+    value = cast(value)
+    if isinstance(value, float):
+        return _converted(json_writer.double(value))
+    if isinstance(value, str):
+        return value.replace("\0", "")  # PostgreSQL's texts have none
+    return _without_nulls(value)
 
 
 def _converted(text: str) -> int | float | str:
@@ -112,8 +158,21 @@ def _converted(text: str) -> int | float | str:
             return int(exact)
     elif decimals <= 16:
         double = float(exact) or 0.0  # upstream knows no negative zero
-        return double if math.isfinite(double) else str(text)
+        return double if math.isfinite(double) else json_writer.double(double)
     return f"{exact or exact.copy_abs():f}"
+
+
+def _without_nulls(value: Any) -> Any:
+    """Return a value without the members of objects, however deep inside, that are null."""
+    holders = [value] if isinstance(value, (dict, list)) else []
+    while holders:
+        holder = holders.pop()
+        if isinstance(holder, dict):
+            for key in [key for key, each in holder.items() if each is None]:
+                del holder[key]
+        within = holder.values() if isinstance(holder, dict) else holder
+        holders += [each for each in within if isinstance(each, (dict, list))]
+    return value
 
 
 def plain(value: Any) -> Any:
@@ -131,12 +190,11 @@ def plain(value: Any) -> Any:
 
 
 def _exact(text: str) -> int | float | str:
-    """Return a whole number or a double; what is too big for a double stays text."""
+    """Return a whole number or a double; one that is infinite is text."""
     try:
         return int(text)
     except ValueError:
-        double = float(text)
-        return double if math.isfinite(double) else str(text)
+        return _finite(text)
 
 
 def number(text: str) -> str:

@@ -6,7 +6,7 @@ An operator's changes of a device are announced here, and reach whoever listens 
 import asyncio
 import itertools
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -28,11 +28,16 @@ class CallUnanswered(Exception):
         self.sent = sent
 
 
+class AnswerUnreadable(Exception):
+    """The device's answer to a call is not JSON."""
+
+
 @dataclass(frozen=True)
 class Call:
     """A call from the server to a device. `params` is JSON."""
 
     id: int
+    """Counted from 0 for each device."""
     method: str
     params: Any
 
@@ -71,8 +76,8 @@ class Presence:
     def __init__(self) -> None:
         self._devices: dict[uuid.UUID, _Listeners] = {}
         self._logins: dict[object, set[uuid.UUID]] = {}
-        # never used twice: an answer that comes too late must not be taken for the answer to a later call
-        self._ids = itertools.count()
+        # none is used twice: an answer that comes too late must not be taken for the answer to a later call
+        self._ids: dict[uuid.UUID, Iterator[int]] = {}
 
     # The listeners' side.
 
@@ -81,24 +86,32 @@ class Presence:
         return self._listen(device_id, lambda device: device.on_attributes, listener)
 
     def listen_calls(self, device_id: uuid.UUID, listener: OnCall) -> Stop:
-        """Have the listener called for calls; those that no one received so far are delivered at once."""
+        """Have the listener called for calls; those without an answer so far are delivered at once."""
         stop = self._listen(device_id, lambda device: device.on_call, listener)
-        device = self._devices[device_id]
-        for pending in [each for each in device.pending.values() if not each.sent]:
-            self._send(device, pending)
+        self.send_pending(device_id, listener)
         return stop
+
+    def send_pending(self, device_id: uuid.UUID, listener: OnCall) -> None:
+        """Deliver all calls without an answer, also those that were delivered before."""
+        if device := self._devices.get(device_id):
+            for pending in list(device.pending.values()):
+                if not pending.answer.done():
+                    self._send(pending, [listener])
 
     def listen_session_end(self, device_id: uuid.UUID, listener: OnEnding) -> Stop:
         """Have the listener called when the device is deleted, or gets other credentials."""
         return self._listen(device_id, lambda device: device.on_ending, listener)
 
-    def answer(self, device_id: uuid.UUID, call_id: int, value: Any) -> bool:
-        """Deliver a device's answer to a call; return False if none is expected."""
+    def answer(self, device_id: uuid.UUID, call_id: int, value: Any | AnswerUnreadable) -> bool:
+        """Deliver a device's answer to a call, or that it is unreadable; return False if none is expected."""
         device = self._devices.get(device_id)
         pending = device.pending.get(call_id) if device else None
         if pending is None or pending.answer.done():
             return False
-        pending.answer.set_result(value)
+        if isinstance(value, AnswerUnreadable):
+            pending.answer.set_exception(value)
+        else:
+            pending.answer.set_result(value)
         return True
 
     # The operators' side.
@@ -160,13 +173,13 @@ class Presence:
 
         Raises:
             CallUnanswered: No answer comes in time, or the device was deleted.
+            AnswerUnreadable: The answer is not JSON.
         """
         device = self._devices.setdefault(device_id, _Listeners())
-        call = Call(next(self._ids), method, params)
+        call = Call(next(self._ids.setdefault(device_id, itertools.count())), method, params)
         pending = _Pending(call, oneway, asyncio.get_running_loop().create_future())
         device.pending[call.id] = pending
-        if device.on_call:
-            self._send(device, pending)
+        self._send(pending, device.on_call.values())
         try:
             async with asyncio.timeout(timeout_s):
                 return await pending.answer
@@ -176,12 +189,10 @@ class Presence:
             del device.pending[call.id]
             self._forget_if_idle(device_id)
 
-    def _send(self, device: _Listeners, pending: _Pending) -> None:
-        received = [listener(pending.call) is not False for listener in list(device.on_call.values())]
-        pending.sent = any(received)
-        if not pending.sent:
-            return
-        if pending.oneway and not pending.answer.done():
+    def _send(self, pending: _Pending, listeners: Iterable[OnCall]) -> None:
+        received = [listener(pending.call) is not False for listener in list(listeners)]
+        pending.sent = pending.sent or any(received)
+        if pending.oneway and pending.sent and not pending.answer.done():
             pending.answer.set_result(None)
 
     def _listen(self, device_id: uuid.UUID, table: Callable[[_Listeners], dict[object, Any]], listener: Any) -> Stop:

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any, Self
 from bench.errors import BenchError, UsageError
 from bench.registry.registry import Registry
 from bench.registry.views import ProfileView
-from bench.server import accounts
+from bench.server import accounts, lateness
 from bench.server.coap import CoapServer
 from bench.server.device_api import DeviceApi, origin
 from bench.server.http.app import application
@@ -54,6 +54,8 @@ class Options:
     # The URL of a database that holds the records, instead of SQLite in the data folder.
     database: str | None = field(default=None, repr=False)
     limits: Rules = field(default_factory=Rules)
+    # Late in what a production server is late in: see `lateness`.
+    like_production: bool = False
     # Addresses and networks of proxies that are believed what they say of a client's address.
     trusted_proxies: tuple[str, ...] = ()
 
@@ -96,7 +98,8 @@ class Server:
             self.metrics = ServerMetrics(lambda: self.registry.commits)
             limits = Limits(options.limits)
             await accounts.remember_logins(self.registry, limits)
-            self.api = DeviceApi(self.registry, self._journal, limits, self.metrics)
+            late = lateness.PRODUCTION if options.like_production else lateness.NONE
+            self.api = DeviceApi(self.registry, self._journal, limits, self.metrics, late)
             self._gateway = Gateway(self.api, connect_deadline_s=options.deadline_s)
             for transport in ("mqtt", "mqtts"):
                 self.metrics.watch_connections(transport, partial(self._gateway.count, transport))
@@ -110,6 +113,7 @@ class Server:
             }
             listen = self._listen_to_proxies(proxies) if proxies else self._listen_to_devices
             self._mqtt = [await listen(sockets["mqtt"], {}), await listen(sockets["mqtts"], tls)]
+            self._activity = asyncio.create_task(self.api.activity.run())
             undo.pop_all()
         polls = Polls()
         app = application(self.api, polls, proxies)
@@ -157,6 +161,11 @@ class Server:
         for server in self._http.values():
             server.stop()
         await asyncio.gather(self._gateway.close(_GRACE_S), self._coap.close(_GRACE_S), *self._http_tasks)
+        self.api.activity.stop()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_GRACE_S):
+                await self.api.late_store.drain()
+                await self._activity
         await self.registry.close()
 
 

@@ -12,6 +12,8 @@ from tests.support.servers import TOKEN
 
 WAIT_S = 20
 
+JSON = ("--header", "Content-Type: application/json")
+
 pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="no curl here")
 
 
@@ -35,14 +37,14 @@ def curl(*args):
 def test_curl_provisions_and_reports(server, url):
     wrong = request_body(server.profile, provisionDeviceSecret="x").decode()
     body = request_body(server.profile, deviceName="a", token="A1").decode()
-    json_type = ("--header", "Content-Type: application/json")
-    assert curl(f"{url}/provision", "--data", wrong, *json_type) == (200, NOT_FOUND.decode())
-    assert curl(f"{url}/provision", "--data", body, *json_type) == (200, success("A1").decode())
-    assert curl(f"{url}/provision", "--data", body) == (200, FAILURE.decode())
-    assert curl(f"{url}/provision", "--data", "{")[0] == 500
+    assert curl(f"{url}/provision", "--data", wrong, *JSON) == (200, NOT_FOUND.decode())
+    assert curl(f"{url}/provision", "--data", body)[0] == 500  # a form, as curl has it
+    assert curl(f"{url}/provision", "--data", body, *JSON) == (200, success("A1").decode())
+    assert curl(f"{url}/provision", "--data", body, *JSON) == (200, FAILURE.decode())
+    assert curl(f"{url}/provision", "--data", "{", *JSON)[0] == 500
     assert curl(f"{url}/provision")[0] == 405
     assert curl(f"{url}/provision/", "--data", body)[0] == 404
-    assert curl(f"{url}/A1/telemetry", "--data", '{"t":1}') == (200, "")
+    assert curl(f"{url}/A1/telemetry", "--data", '{"t":1}', *JSON) == (200, "")
     assert curl(f"{url}/A2/telemetry", "--data", '{"t":1}') == (401, "")
     assert server.query(lambda registry: registry.device("a")).telemetry == {"t": 1}
 
@@ -50,7 +52,7 @@ def test_curl_provisions_and_reports(server, url):
 def test_curl_reads_back_what_it_uploads_in_chunks(server, device_id, url, tmp_path):
     values = {"a": "x" * 100_000}
     (tmp_path / "body").write_text(json.dumps(values))
-    chunked = ("--header", "Transfer-Encoding: chunked", "--data-binary", f"@{tmp_path / 'body'}")
+    chunked = ("--header", "Transfer-Encoding: chunked", "--data-binary", f"@{tmp_path / 'body'}", *JSON)
     assert curl(f"{url}/{TOKEN}/attributes", *chunked) == (200, "")
     status, body = curl(f"{url}/{TOKEN}/attributes?clientKeys=a")
     assert (status, json.loads(body)) == (200, {"client": values})
@@ -68,6 +70,6 @@ def test_curl_polls(server, device_id, url):
     wait_for_listeners(server, device_id, 1)
     calling = server.submit(lambda api: api.presence.call(device_id, "echo", [1], oneway=False, timeout_s=WAIT_S))
     assert client.communicate(timeout=WAIT_S)[0] == '{"id":0,"method":"echo","params":[1]}\n200'
-    assert curl(f"{url}/{TOKEN}/rpc/0", "--data", "[2]") == (200, "")
+    assert curl(f"{url}/{TOKEN}/rpc/0", "--data", "[2]", *JSON) == (200, "")
     assert calling.result(WAIT_S) == [2]
     assert curl(f"{url}/{TOKEN}/rpc?timeout=10") == (408, "")

@@ -11,6 +11,9 @@ from bench.registry import profiles, timeseries
 from bench.registry.clock import now_ms
 from bench.registry.model import SHARED_SCOPE
 from bench.registry.provision_type import ProvisionType
+from bench.server.http import device as device_routes
+from bench.server.http import uvicorn_server
+from bench.server.presence import AnswerUnreadable
 from tests.support.http_requests import METHODS, PROVISION, call, expect_error, head, read_response
 from tests.support.mqtt_packets import (
     FAILURE,
@@ -133,11 +136,81 @@ def test_all_three_outcomes_are_200(server):
     assert server.device_names() == ["a"]
 
 
-def test_content_type_and_query_do_not_matter(server):
-    for content_type in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "nonsense"):
-        body = request_body(server.profile, provisionDeviceKey="x")
-        status, found, _ = call(server, PROVISION + "?a=b", body, headers={"Content-Type": content_type})
-        assert (status, found) == (200, NOT_FOUND)
+@pytest.mark.parametrize(
+    "content_type",
+    ["text/plain", "application/octet-stream", "nonsense", "text/plain; charset=latin1", 'a/b;charset="UTF-8"'],
+)
+def test_other_content_types_and_queries_do_not_matter(server, content_type):
+    body = request_body(server.profile, provisionDeviceKey="x")
+    status, found, _ = call(server, PROVISION + "?a=b", body, headers={"Content-Type": content_type})
+    assert (status, found) == (200, NOT_FOUND)
+
+
+FORM = "application/x-www-form-urlencoded"
+REFUSED_TYPES = [(FORM, 500, 2), (f"{FORM.upper()}; charset=UTF-8", 500, 2), ("multipart/form-data", 400, 31)]
+REFUSED_TYPES += [("multipart/form-data; boundary=x", 400, 31), ("text/plain; charset=nonsense", 415, 2)]
+REFUSED_TYPES += [("*/*", 500, 2), ("application/*; charset=UTF-8", 500, 2)]
+
+
+@pytest.mark.parametrize(("content_type", "status", "code"), REFUSED_TYPES)
+@pytest.mark.parametrize(
+    "path", [PROVISION, *(f"/api/v1/{TOKEN}/{what}" for what in ("telemetry", "attributes", "claim"))]
+)
+def test_body_of_a_form_and_of_a_content_type_that_is_none_is_refused(server, device, path, content_type, status, code):
+    body = request_body(server.profile, deviceName="a")
+    expect_error(call(server, path, body, headers={"Content-Type": content_type}), status, "", code)
+    assert device() == ({}, {})
+    assert server.device_names() == ["device"]
+    assert server.events("claim") == []
+
+
+def test_form_without_a_body_is_a_claim(server, device):
+    assert call(server, f"/api/v1/{TOKEN}/claim", b"", headers={"Content-Type": FORM})[:2] == (200, b"")
+
+
+def test_answer_to_a_call_that_comes_as_a_form_is_unreadable_for_the_caller(server, device, device_id):
+    calling = server.submit(lambda api: api.presence.call(device_id, "m", None, oneway=False, timeout_s=20))
+    assert call(server, f"/api/v1/{TOKEN}/rpc/0", b"{}", headers={"Content-Type": FORM})[:2] == (200, b"")
+    with pytest.raises(AnswerUnreadable):
+        calling.result(20)
+
+
+@pytest.mark.parametrize("accept", ["*/*", "application/json", "text/html, application/*;q=0.5", ""])
+def test_what_is_json_is_given_to_who_accepts_it(server, device, accept):
+    assert call(server, ATTRIBUTES, method="GET", headers={"Accept": accept})[:2] == (200, b"{}")
+
+
+@pytest.mark.parametrize("what", ["attributes", "attributes/updates", "rpc"])
+def test_what_is_json_is_406_to_who_accepts_none(shared_server, what):
+    for accept in ("text/plain", "image/*,text/html"):
+        assert call(shared_server, f"/api/v1/token/{what}", method="GET", headers={"Accept": accept})[:2] == (406, b"")
+
+
+def test_head_is_answered_as_get_without_the_body(server, device):
+    status, body, headers = call(server, ATTRIBUTES, method="HEAD")
+    assert (status, body, headers["content-length"]) == (200, b"", "2")
+    assert call(server, "/api/v1/unknown/attributes", method="HEAD")[0] == 401
+
+
+def test_status_line_has_no_reason_and_an_error_comes_in_chunks(server):
+    for path, method, status, headers in (
+        (PROVISION, "GET", 405, {"transfer-encoding": "chunked", "content-length": None}),
+        (PROVISION, "POST", 400, {"transfer-encoding": "chunked", "content-length": None}),
+        ("/api/v1/unknown/rpc", "GET", 401, {"transfer-encoding": None, "content-length": "0"}),
+    ):
+        found, _, given = call(server, path, method=method)
+        assert (found, {name: given[name] for name in headers}) == (status, headers)
+    with RawClient(server.ports.http) as client:
+        client.send(head(PROVISION, "Content-Length: 0"))
+        client.expect(b"HTTP/1.1 400 \r\n")
+
+
+def test_error_comes_in_one_piece_to_http_1_0(server):
+    with RawClient(server.ports.http) as client:
+        client.send(b"POST /api/v1/provision HTTP/1.0\r\nContent-Length: 0\r\n\r\n")
+        answer = client.read(100_000)
+    assert b"transfer-encoding" not in answer
+    assert b"content-length: " in answer
 
 
 def test_requests_of_one_connection_are_answered_in_order(server):
@@ -196,7 +269,7 @@ def test_device_deleted_between_login_and_commit_is_401(server, device):
 def test_telemetry_and_attributes_are_stored_and_answered_200_without_a_body(server, device):
     assert call(server, f"/api/v1/{TOKEN}/telemetry", b'[{"a":"1.50"},{"ts":5,"values":{"b":[]}}]')[:2] == (200, b"")
     assert call(server, f"/api/v1/{TOKEN}/attributes", b'{"c":{"d":null},"none":null}')[:2] == (200, b"")
-    assert device() == ({"a": 1.5, "b": []}, {"c": {"d": None}})
+    assert device() == ({"a": 1.5, "b": []}, {"c": {}})
 
 
 def test_token_with_other_characters_is_found(server):
@@ -293,8 +366,24 @@ def test_call_that_cannot_be_read_is_500(server, device, body):
     expect_error(call(server, f"/api/v1/{TOKEN}/rpc", body), 500, "", 2)
 
 
-def test_call_of_an_unknown_method_is_408(server, device):
-    assert call(server, f"/api/v1/{TOKEN}/rpc", b'{"method":"none","params":{}}')[:2] == (408, b"")
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "rpc", b'{"method":"none","params":{}}'),
+        ("POST", "telemetry", b"[]"),
+        ("GET", "attributes?clientKeys=a,,b", b""),
+        ("GET", "attributes?sharedKeys=,a&clientKeys=b", b""),
+    ],
+)
+def test_request_that_upstream_never_answers_is_503_after_its_longest_wait(
+    server, device, monkeypatch, method, path, body
+):
+    assert device_routes._LONGEST_S == 30
+    monkeypatch.setattr(device_routes, "_LONGEST_S", 0.2)
+    start = time.monotonic()
+    assert call(server, f"/api/v1/{TOKEN}/{path}", body, method=method)[:2] == (503, b"")
+    assert time.monotonic() - start > 0.15
+    assert device() == ({}, {})
 
 
 def test_call_is_answered(server, device):
@@ -508,7 +597,7 @@ def test_request_that_stays_incomplete_is_closed_at_the_deadline(deadline_server
     expect_unharmed(deadline_server)
 
 
-@pytest.mark.parametrize("part", PARTS.values(), ids=PARTS)
+@pytest.mark.parametrize("part", [part for part in PARTS.values() if part])
 def test_later_request_that_stays_incomplete_is_closed_at_the_deadline(deadline_server, part):
     with RawClient(deadline_server.ports.http) as client:
         for _ in range(2):
@@ -519,6 +608,19 @@ def test_later_request_that_stays_incomplete_is_closed_at_the_deadline(deadline_
         client.expect_closed()
         assert 0.2 < time.monotonic() - start < 2
     expect_unharmed(deadline_server)
+
+
+@pytest.mark.parametrize("nothing", [b"", b"\r\n"])
+def test_connection_is_kept_for_a_minute_between_requests(deadline_server, monkeypatch, nothing):
+    assert uvicorn_server.KEEP_ALIVE_S == 60
+    monkeypatch.setattr(uvicorn_server, "KEEP_ALIVE_S", 1.5)
+    with RawClient(deadline_server.ports.http) as client:
+        for _ in range(2):
+            client.send(head(PROVISION, "Content-Length: 0"))
+            assert read_response(client)[0] == 400
+            client.send(nothing)
+            expect_silence(client, 0.8)  # longer than a request may take
+        client.expect_closed()
 
 
 def test_request_after_one_that_was_answered_before_its_body_is_closed_at_the_deadline(deadline_server):

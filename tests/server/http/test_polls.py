@@ -85,12 +85,12 @@ def test_poll_waits_by_default_and_with_a_timeout_beyond_all_bounds(server, devi
         expect_silence(client)
 
 
-@pytest.mark.parametrize("timeout", ["", "?timeout=0", "?timeout=60", "?timeout=9223372036854775807"])
-def test_poll_ends_by_default_and_with_a_timeout_beyond_all_bounds(server, device_id, monkeypatch, timeout):
-    assert (device_routes._TIMEOUT_MS, device_routes._LONGEST_TIMEOUT_MS) == (60_000, 300_000)
-    monkeypatch.setattr(device_routes, "_TIMEOUT_MS", 50)
-    monkeypatch.setattr(device_routes, "_LONGEST_TIMEOUT_MS", 50)
-    assert call(server, UPDATES + timeout, method="GET")[:2] == (408, b"")
+@pytest.mark.parametrize("timeout", ["", "?timeout=0", "?timeout=30000", "?timeout=9223372036854775807"])
+def test_poll_ends_with_503_after_its_longest_wait(server, device_id, monkeypatch, timeout):
+    assert (device_routes._TIMEOUT_MS, device_routes._LONGEST_S) == (60_000, 30)
+    monkeypatch.setattr(device_routes, "_LONGEST_S", 0.05)
+    for path in POLLS:
+        assert call(server, path + timeout, method="GET")[:2] == (503, b"")
 
 
 @pytest.mark.parametrize("path", POLLS)
@@ -139,6 +139,15 @@ def test_call_is_received_and_answered(server, device_id):
         assert read_response(client) == (200, b'{"id":0,"method":"setGpio","params":{"pin":1}}')
     assert call(server, f"{RPC}/0", b'{"done":true}')[:2] == (200, b"")
     assert calling.result(20) == {"done": True}
+
+
+def test_call_without_an_answer_is_sent_to_every_poll(server, device_id):
+    calling = call_device(server, device_id)
+    for _ in range(3):
+        assert call(server, RPC, method="GET")[:2] == (200, b'{"id":0,"method":"reboot","params":null}')
+    assert call(server, f"{RPC}/0", b"1")[:2] == (200, b"")
+    assert calling.result(20) == 1
+    assert call(server, f"{RPC}?timeout=1", method="GET")[0] == 408
 
 
 def test_call_that_nobody_receives_waits_for_a_poll(server, device_id):

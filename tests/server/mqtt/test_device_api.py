@@ -7,7 +7,8 @@ import pytest
 
 from bench.registry import timeseries
 from bench.registry.model import SHARED_SCOPE
-from bench.server.presence import CallUnanswered
+from bench.server.mqtt import call_timeouts
+from bench.server.presence import AnswerUnreadable, CallUnanswered
 from tests.support.mqtt_packets import (
     ATTRIBUTES,
     PINGREQ,
@@ -111,9 +112,10 @@ REQUESTS = [
     ({}, {"client": {"c": 1, "both": "c"}, "shared": {"s": [2], "both": "s"}}),
     ({"clientKeys": "c"}, {"client": {"c": 1}}),
     ({"sharedKeys": "s"}, {"shared": {"s": [2]}}),
-    ({"clientKeys": "both, c ,,", "sharedKeys": "both"}, {"client": {"both": "c", "c": 1}, "shared": {"both": "s"}}),
+    ({"clientKeys": "both,c,,", "sharedKeys": "both"}, {"client": {"both": "c", "c": 1}, "shared": {"both": "s"}}),
+    ({"clientKeys": "both, c", "sharedKeys": " both ,s"}, {"client": {"both": "c"}, "shared": {"s": [2]}}),
     ({"clientKeys": "s", "sharedKeys": "c,unknown"}, {}),
-    ({"clientKeys": "", "sharedKeys": ","}, {"client": {"c": 1, "both": "c"}, "shared": {"s": [2], "both": "s"}}),
+    ({"clientKeys": ",", "sharedKeys": ",,"}, {"client": {"c": 1, "both": "c"}, "shared": {"s": [2], "both": "s"}}),
     ({"keys": "c"}, {"client": {"c": 1, "both": "c"}, "shared": {"s": [2], "both": "s"}}),
 ]
 
@@ -132,6 +134,17 @@ def test_attribute_request_is_acknowledged_and_answered(server, client, v, form,
             topic, answer = read_publish(client, v, qos=1)
             assert topic == f"{form.attribute_response}{number}"
             assert json.loads(answer) == expected
+
+
+@every_form
+@pytest.mark.parametrize("keys", ["", "c,,both", ",c"])
+@pytest.mark.parametrize("name", ["clientKeys", "sharedKeys"])
+def test_attribute_request_with_an_empty_key_is_acknowledged_and_never_answered(client, v, form, name, keys):
+    client.send(v.publish(ATTRIBUTES, b'{"c":1}', qos=1))
+    client.expect(v.puback(1))
+    client.send(v.publish(form.attribute_request + "1", json.dumps({name: keys}).encode(), qos=1, packet_id=2))
+    client.send(v.publish(form.attribute_request + "2", b'{"clientKeys":"c"}', qos=1, packet_id=3))
+    client.expect(v.puback(2) + v.puback(3) + v.publish(form.attribute_response + "2", b'{"client":{"c":1}}', qos=1))
 
 
 def read_publish(client, v, *, qos):
@@ -276,6 +289,58 @@ def test_call_is_sent_and_its_answer_accepted(server, client, v, device_id, form
         assert answer.result(5) == {"done": number}
 
 
+@every_form
+def test_call_without_an_answer_is_sent_again_with_every_subscription_and_login(server, client, v, device_id, form):
+    client.send(v.subscribe(1, (form.rpc_request + "+", 1)))
+    client.expect(v.suback(1, 1))
+    answer = begin_call(server, device_id, timeout_s=30)
+    topic, body = f"{form.rpc_request}0", b'{"method":"reboot","params":null}'
+    client.expect(v.publish(topic, body, qos=1, packet_id=1))
+    client.send(v.puback(1) + v.subscribe(2, (form.rpc_request + "+", 1)))
+    client.expect(v.suback(2, 1) + v.publish(topic, body, qos=1, packet_id=2))
+    client.send(v.subscribe(3, (form.attributes, 0)))  # another subscription does not bring it
+    client.expect(v.suback(3, 0))
+    expect_open(client)
+    with device_session(server, v) as newer:
+        newer.send(v.subscribe(1, (form.rpc_request + "+", 0)))
+        newer.expect(v.suback(1, 0) + v.publish(topic, body))
+        newer.send(v.publish(f"{form.rpc_response}0", b'"done"') + v.subscribe(2, (form.rpc_request + "+", 0)))
+        newer.expect(v.suback(2, 0))
+        expect_open(newer)
+    assert answer.result(5) == "done"
+
+
+def test_call_without_an_answer_is_sent_once_for_each_topic_of_a_subscription(server, client, v, device_id):
+    call = begin_call(server, device_id)
+    client.send(v.subscribe(1, (LONG.rpc_request + "+", 0), (SHORT.rpc_request + "+", 0)))
+    sent = v.publish("v2/r/req/0", b'{"method":"reboot","params":null}')
+    client.expect(v.suback(1, 0, 0) + sent * 2)
+    client.send(v.publish("v2/r/res/0", b"1"))
+    assert call.result(5) == 1
+
+
+def test_calls_of_each_device_count_from_0(server, client, v, device_id):
+    new_device(server, "other", "other-token")
+    other_id = server.query(lambda registry: registry.token_login("other-token")).id
+    with device_session(server, v, "other-token") as other:
+        for each in (client, other):
+            each.send(v.subscribe(1, (LONG.rpc_request + "+", 0)))
+            each.expect(v.suback(1, 0))
+        for number in range(2):
+            for each, id_ in ((client, device_id), (other, other_id)):
+                begin_call(server, id_, oneway=True).result(5)
+                each.expect(v.publish(f"{LONG.rpc_request}{number}", b'{"method":"reboot","params":null}'))
+
+
+def test_doubles_are_written_to_devices_as_java_does(server, client, v, device_id):
+    client.send(v.subscribe(1, (LONG.rpc_request + "+", 0), (LONG.attributes, 0)))
+    client.expect(v.suback(1, 0, 0))
+    begin_call(server, device_id, "m", {"a": [1e-7, 12345678.9]}, oneway=True).result(5)
+    client.expect(v.publish(f"{LONG.rpc_request}0", b'{"method":"m","params":{"a":[1.0E-7,1.23456789E7]}}'))
+    share(server, device_id, {"a": 1e-7})
+    client.expect(v.publish(LONG.attributes, b'{"a":1.0E-7}'))
+
+
 def test_call_that_is_one_way_is_answered_when_it_is_sent(server, client, v, device_id):
     client.send(v.subscribe(1, (LONG.rpc_request + "+", 1)))
     client.expect(v.suback(1, 1))
@@ -326,9 +391,16 @@ def test_answer_that_nobody_waits_for_is_acknowledged(client, v, form, call_id):
     client.expect(v.puback(1) + PINGRESP)
 
 
-def test_answer_that_is_no_json_is_acknowledged(client, v):
-    client.send(v.publish(LONG.rpc_response + "0", b"done!", qos=1) + PINGREQ)
+@pytest.mark.parametrize("answer", [b"OK", b"{a:1}", b"'ok'", b"NaN", b"007", b"\xff", b"{"])
+def test_answer_that_is_not_json_is_acknowledged_and_reported_to_the_caller(server, client, v, device_id, answer):
+    client.send(v.subscribe(1, (LONG.rpc_request + "+", 0)))
+    client.expect(v.suback(1, 0))
+    call = begin_call(server, device_id)
+    client.expect(v.publish(LONG.rpc_request + "0", b'{"method":"reboot","params":null}'))
+    client.send(v.publish(LONG.rpc_response + "0", answer, qos=1) + PINGREQ)
     client.expect(v.puback(1) + PINGRESP)
+    with pytest.raises(AnswerUnreadable):
+        call.result(5)
 
 
 def test_answer_of_another_device_is_not_taken(server, client, v, device_id):
@@ -369,9 +441,33 @@ def test_call_that_cannot_be_read_is_a_bad_message(server, v, form):
 
 
 @every_form
-def test_call_of_a_method_that_is_not_known_is_acknowledged_and_not_answered(client, v, form):
-    client.send(v.publish(form.rpc_request + "1", b'{"method":"unknown","params":{}}', qos=1) + PINGREQ)
-    client.expect(v.puback(1) + PINGRESP)
+def test_call_that_nobody_answers_gets_an_error_in_the_end(client, v, form, monkeypatch):
+    assert call_timeouts.TIMEOUT_S == 60
+    monkeypatch.setattr(call_timeouts, "TIMEOUT_S", 0.5)
+    for call_id in (1, 1, 2):  # the second one of an id is the first one
+        client.send(v.publish(f"{form.rpc_request}{call_id}", b'{"method":"unknown","params":{}}', qos=1) + PINGREQ)
+        client.expect(v.puback(1) + PINGRESP)
+    for packet_id, call_id in enumerate((1, 2), 1):
+        client.expect(v.publish(f"{form.rpc_response}{call_id}", b'{"error":"timeout"}', qos=1, packet_id=packet_id))
+    expect_open(client)
+
+
+def test_calls_that_nobody_answers_are_a_bounded_number(client, v, monkeypatch):
+    monkeypatch.setattr(call_timeouts, "TIMEOUT_S", 0.5)
+    client.send(b"".join(v.publish(f"v2/r/req/{n}", b'{"method":"unknown"}') for n in range(150)))
+    for n in range(100):
+        client.expect(v.publish(f"v2/r/res/{n}", b'{"error":"timeout"}', qos=1, packet_id=n + 1))
+    expect_open(client)
+
+
+@every_form
+def test_limits_of_a_session_are_sent(client, v, form):
+    client.send(v.publish(form.rpc_request + "7", b'{"method":"getSessionLimits","params":{}}', qos=1))
+    limits = (
+        b'{"maxPayloadSize":65536,"maxInflightMessages":100,'
+        b'"rateLimits":{"messages":null,"telemetryMessages":null,"telemetryDataPoints":null}}'
+    )
+    client.expect(v.puback(1) + v.publish(form.rpc_response + "7", limits, qos=1))
 
 
 @every_form

@@ -1,12 +1,14 @@
 """A device's own session: logging in, reporting, being taken over, falling silent, each in both versions."""
 
+import json
 import socket
 import time
 
 import pytest
 
-from bench.registry import credentials, devices
+from bench.registry import credentials, devices, timeseries
 from bench.registry.provision_type import ProvisionType
+from bench.registry.timeseries import Span
 from bench.server.limits import Rules
 from bench.server.mqtt import connection, listener, provision_session
 from bench.server.presence import SessionEnd
@@ -186,6 +188,31 @@ def test_invalid_payload_closes_without_puback_or_is_explained(shared_server, v,
     assert stored(shared_server) == ({}, {})
 
 
+@pytest.mark.parametrize("topic", [TELEMETRY, "v2/t", "v2/t/j"])
+def test_empty_list_of_telemetry_is_never_acknowledged(client, v, topic):
+    client.send(v.publish(topic, b" [] ", qos=1) + v.publish(topic, b"[{}]", qos=1, packet_id=2) + PINGREQ)
+    client.expect(v.puback(2) + PINGRESP)
+
+
+@pytest.mark.parametrize("key", ["", " ", "x" * 256, "<b>", "{{x}}"])
+def test_message_with_a_bad_key_is_acknowledged_and_not_stored(server, client, v, key):
+    bad = json.dumps({"a": 1, key: 2})
+    client.send(v.publish(TELEMETRY, bad.encode(), qos=1) + v.publish(ATTRIBUTES, bad.encode(), qos=1, packet_id=2))
+    client.send(v.publish(TELEMETRY, f'[{bad},{{"b":1}}]'.encode(), qos=1, packet_id=3))
+    client.expect(v.puback(1) + v.puback(2) + v.puback(3))
+    assert stored(server) == ({"b": 1}, {})
+
+
+def test_publications_of_one_segment_have_one_time(server, client, v):
+    client.send(b"".join(v.publish(TELEMETRY, b'{"n":%d}' % n, qos=1, packet_id=n + 1) for n in range(20)))
+    client.expect(b"".join(v.puback(n + 1) for n in range(20)))
+    every = Span(from_ms=0, to_ms=1 << 62, limit=100)
+    device_id = server.query(lambda registry: registry.token_login(TOKEN)).id
+    kept = server.query(lambda registry: registry.read(timeseries.history, device_id, "n", every))
+    assert [json.loads(each.value) for each in kept][:1] == [19]
+    assert len(kept) <= 2  # the segment may be read in two parts
+
+
 @pytest.mark.parametrize("qos", [0, 1, 2])
 def test_payload_that_upstream_has_not_thought_of_closes_without_puback(server, client, v, qos):
     client.send(v.publish(TELEMETRY, b'{"ts":null,"values":{"a":1}}', qos=qos) + PINGREQ)
@@ -218,8 +245,6 @@ def test_other_topics_are_acknowledged_and_dropped(server, client, v):
         "v1/devices/me/telemetry/",
         "V1/devices/me/telemetry",
         "v1/devices/me",
-        "v2/t/p",
-        "v2/a/p",
         "v1/devices/me/claim/",
         "/v1/devices/me/telemetry",
         PROVISION_RESPONSE,
@@ -228,6 +253,20 @@ def test_other_topics_are_acknowledged_and_dropped(server, client, v):
         client.send(v.publish(topic, b'{"a":1}') + v.publish(topic, b"no json", qos=1, packet_id=9))
         client.expect(v.puback(9, 0x90))
     expect_open(client)
+    assert stored(server) == ({}, {})
+
+
+@pytest.mark.parametrize("topic", ["v2/t/p", "v2/a/p", "v2/r/req/p/1", "v2/r/res/p/1", "v2/a/req/p/1"])
+def test_protobuf_cannot_be_read_by_a_profile_without_a_schema(server, v, topic):
+    new_device(server)
+    for payload in (b"", b'{"a":1}', b"\x08\x02"):
+        for qos in (0, 1):
+            with device_session(server, v) as client:
+                client.send(v.publish(topic, payload, qos=qos) + PINGREQ)
+                if qos and v.explains:
+                    client.expect(v.puback(1, 0x99) + PINGRESP)
+                else:
+                    expect_end(client, v, 0x99)
     assert stored(server) == ({}, {})
 
 
@@ -272,9 +311,9 @@ def test_attributes_are_stored(server, client, v, topic):
 def test_attributes_of_a_device_do_not_touch_those_of_the_server(server, client, v):
     client.send(v.publish(ATTRIBUTES, b'{"provisionState":"mine"}', qos=1))
     client.expect(v.puback(1))
-    assert server.query(lambda registry: registry.device("device")).attributes == {
-        "CLIENT_SCOPE": {"provisionState": "mine"}
-    }
+    attributes = server.query(lambda registry: registry.device("device")).attributes
+    assert attributes["CLIENT_SCOPE"] == {"provisionState": "mine"}
+    assert "provisionState" not in attributes.get("SERVER_SCOPE", {})
 
 
 @pytest.mark.parametrize("topic", [TELEMETRY, ATTRIBUTES])
@@ -376,14 +415,25 @@ def test_disconnect_closes(server, client, v):
     expect_end(client, v, 0x00)
 
 
-def test_second_connect_closes(server, client, v):
-    client.send(v.connect(username=TOKEN) + PINGREQ)
-    expect_end(client, v, 0x82)
+def test_second_connect_logs_in_anew(server, client, v):
+    new_device(server, "other", "other-token")
+    client.send(v.connect(username="other-token") + v.publish(TELEMETRY, b'{"a":1}', qos=1))
+    client.expect(v.accepted() + v.puback(1))
+    assert stored(server) == ({}, {})
+    assert stored(server, "other") == ({"a": 1}, {})
+    device_id = server.query(lambda registry: registry.token_login(TOKEN)).id
+    assert not server.call(lambda api: api.presence.is_connected(device_id))
 
 
-def test_second_connect_as_provision_closes(server, client, v):
-    client.send(v.connect(username="provision") + PINGREQ)
-    expect_end(client, v, 0x82)
+def test_second_connect_that_is_refused_closes(server, client, v):
+    client.send(v.connect(username="unknown") + PINGREQ)
+    client.expect(v.refused(*BAD_NAME))
+    client.expect_closed()
+
+
+def test_second_connect_as_provision_is_a_provision_session(server, client, v):
+    client.send(v.connect(username="provision") + v.request(server.profile, provisionDeviceKey="x"))
+    client.expect(v.accepted() + v.puback(1) + v.answer(NOT_FOUND))
 
 
 # Being taken over, and falling silent.
@@ -541,6 +591,33 @@ def test_hundred_packets_before_connect_are_kept_and_one_more_closes(server, v):
         client.send(OLD.publish(TELEMETRY, b'{"a":1}') * 101 + v.connect(username=TOKEN))
         client.expect_closed()
     assert stored(server) == ({}, {})
+
+
+def test_hundred_packets_before_connack_are_handled_and_one_more_closes(server, v):
+    new_device(server)
+    with held_back_logins(server) as looked_up, RawClient(server.ports.mqtt) as client:
+        client.send(v.connect(username=TOKEN))
+        assert looked_up.wait(PATIENCE_S)
+        client.send(v.publish(TELEMETRY, b'{"a":1}') * 101)
+        expect_end(client, v, 0x97)
+    with RawClient(server.ports.mqtt) as client:
+        with held_back_logins(server) as looked_up:
+            client.send(PINGREQ * 50 + v.connect(username=TOKEN))
+            assert looked_up.wait(PATIENCE_S)
+            client.send(PINGREQ * 50)
+            expect_silence(client)
+        client.expect(v.accepted() + PINGRESP * 100)
+    assert stored(server) == ({}, {})
+
+
+def test_packets_in_the_segment_of_connect_are_counted_but_not_those_of_a_provision_session(server, v):
+    new_device(server)
+    with RawClient(server.ports.mqtt) as client:
+        client.send(v.connect(username=TOKEN) + PINGREQ * 101)
+        expect_end(client, v, 0x97)
+    with RawClient(server.ports.mqtt) as client:
+        client.send(v.connect(username="provision") + PINGREQ * 200)
+        client.expect(v.accepted() + PINGRESP * 200)
 
 
 def test_packets_before_connect_have_a_limit_in_bytes_too(server, v):

@@ -209,7 +209,6 @@ def test_publish_to_another_topic_ends_the_session_for_a_request_behind_it(share
 
 
 ADAPTOR_CLASS = [
-    b"",
     b"{",
     b'{"deviceName":',
     b"[]",
@@ -239,6 +238,26 @@ def test_request_that_is_not_the_form_closes_without_puback_or_is_explained(shar
             else:
                 expect_end(client, v, 0x99)
     assert shared_server.device_names() == []
+
+
+NOT_FOUND_IN_PROTOBUF = b"\x08\x02"
+
+
+@pytest.mark.parametrize("qos", [0, 1])
+def test_empty_request_is_protobuf_and_so_are_all_answers_behind_it(server, v, qos):
+    with provision_session(server, v) as client:
+        acknowledged = v.puback if qos else lambda _: b""
+        client.send(v.publish(PROVISION_REQUEST, b"", qos=qos, packet_id=7))
+        client.expect(acknowledged(7) + v.answer(NOT_FOUND_IN_PROTOBUF))
+        client.send(v.request(server.profile, qos=qos, deviceName="a", token="A1"))
+        client.expect(acknowledged(1) + v.answer(b"\x08\x01\x1a\x02A1", packet_id=2))
+        client.send(v.request(server.profile, qos=qos, deviceName="a", token="A2"))
+        client.expect(acknowledged(1) + v.answer(b"\x08\x03", packet_id=3))
+        basic = {"credentialsType": "MQTT_BASIC", "username": "u" * 100, "password": "p"}
+        client.send(v.request(server.profile, qos=qos, deviceName="b", **basic))
+        value = b'{"clientId":"","userName":"%s","password":"p"}' % (b"u" * 100)
+        message = b"\x08\x01\x10\x02\x1a" + bytes([len(value) & 0x7F | 0x80, len(value) >> 7]) + value
+        client.expect(acknowledged(1) + v.answer(message, packet_id=4))
 
 
 def test_session_goes_on_after_a_request_that_was_explained(server):

@@ -243,7 +243,7 @@ def test_signal_ends_a_server_whatever_its_clients_are_at(bench):
             client.send(data)
         for client in clients[2:4]:
             client.expect(connack(0))
-        clients[-1].expect(b"HTTP/1.1 400 Bad Request\r\n")
+        clients[-1].expect(b"HTTP/1.1 400 \r\n")
         code, err, seconds = started.stop()
         assert code == 0
         assert seconds < 5
@@ -268,7 +268,7 @@ def test_requests_in_flight_are_answered_before_the_end(bench):
             mqtt.expect(connack(0))
             with RawClient(started.ready["http_port"]) as later:  # when this is answered, the first one is in flight
                 later.send(b"POST /api/v1/provision HTTP/1.1\r\nContent-Length: 0\r\n\r\n")
-                later.expect(b"HTTP/1.1 400 Bad Request\r\n")
+                later.expect(b"HTTP/1.1 400 \r\n")
             started.process.send_signal(signal.SIGTERM)
             started.wait_for("stopping")
             other.rollback()

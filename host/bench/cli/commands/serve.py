@@ -59,6 +59,10 @@ def serve(
             help="A proxy's address or network: its X-Forwarded-For is believed. Repeatable.",
         ),
     ] = [],  # noqa: B006
+    like_production: Annotated[
+        bool,
+        typer.Option("--like-production", help="Store late, acknowledge out of order, as a busy ThingsBoard does."),
+    ] = False,
     free_ports: Annotated[
         bool, typer.Option("--free-ports", help="Use a free port for each protocol without a port option.")
     ] = False,
@@ -118,6 +122,7 @@ def serve(
         tls_client_ca=tls_client_ca,
         database=database or None,
         trusted_proxies=tuple(trusted_proxy),
+        like_production=like_production,
         limits=Rules(
             per_caller=per_caller,
             per_address=per_address,

@@ -36,12 +36,21 @@ def _status_is_200(server: CheckedServer) -> None:
 
 @checks.add("http.provision.any_content_type", _PROVISIONING)
 def _any_content_type(server: CheckedServer) -> None:
-    """The request is read as JSON whatever its Content-Type says, and without one."""
+    """The request is read as JSON if its Content-Type is text or bytes, and without one."""
     for kind in ("text/plain", "application/octet-stream", None):
         answer = http_wire.request(server.addresses, "POST", PATH, server.request(" "), content_type=kind)
         if answer.code != _OK:
             raise Broken(f"with Content-Type {kind} it is {answer.code}")
         server.read(answer.body, " ")
+
+
+@checks.add("http.provision.form", _PROVISIONING)
+def _form(server: CheckedServer) -> None:
+    """A request with the Content-Type of a form, as `curl -d` has it, is an error (500)."""
+    form = "application/x-www-form-urlencoded"
+    code = http_wire.request(server.addresses, "POST", PATH, server.request(" "), content_type=form).code
+    if code not in _ERRORS:
+        raise Broken(f"it is {code}")
 
 
 @checks.add("http.provision.unreadable", _PROVISIONING)

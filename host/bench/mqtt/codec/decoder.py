@@ -188,7 +188,7 @@ def _publish(flags: int, body: Body, level: int) -> Publish:
         raise MalformedPacket("wildcards in a topic (3.3.2.1)")
     packet_id = body.packet_id() if qos else 0
     if level == 5 and (found := properties.read(body, PacketType.PUBLISH)):
-        if Property.TOPIC_ALIAS in found:  # CONNACK allows none, as upstream's does not
+        if Property.TOPIC_ALIAS in found and not topic:  # with a topic it is ignored, as upstream does
             raise MalformedPacket("a topic alias (MQTT 5, 3.3.2.3.4)", ReasonCode.TOPIC_ALIAS_INVALID)
         if Property.SUBSCRIPTION_ID in found:
             rule = "a subscription id in a client's PUBLISH (MQTT 5, 3.3.4)"

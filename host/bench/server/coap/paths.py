@@ -5,6 +5,11 @@ from enum import Enum
 
 from bench.server.device_json import wanted_keys
 
+API = ("api", "v1")
+DISCOVERY = (".well-known", "core")
+# What ThingsBoard lists (RFC 6690), as far as it is here.
+RESOURCES = b"</.well-known/core>,</api>,</api/v1>;obs"
+
 _INTEGER = re.compile(r"[+-]?[0-9]{1,10}")
 
 
@@ -30,6 +35,11 @@ def feature(path: tuple[str, ...]) -> Feature | None:
         case _:
             return None
     return Feature.__members__.get(name.upper())
+
+
+def is_device_s(path: tuple[str, ...]) -> bool:
+    """Return whether a request is a device's with a token."""
+    return path[:2] == API and feature(path) is not Feature.PROVISION
 
 
 def token(path: tuple[str, ...]) -> str | None:

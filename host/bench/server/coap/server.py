@@ -18,15 +18,25 @@ from aiocoap.pipe import Pipe
 from bench.registry.audit import Origin
 from bench.registry.logins import DeviceLogin
 from bench.registry.provisioning import Status
-from bench.server import device_api, device_json, json_reader
+from bench.server import device_api, device_json, json_reader, json_writer, protobuf
 from bench.server.coap.blocks import BadBlock, BlockTransfers, Unfinished
-from bench.server.coap.paths import Feature, call_id, feature, queried_keys, token
+from bench.server.coap.paths import (
+    API,
+    DISCOVERY,
+    RESOURCES,
+    Feature,
+    call_id,
+    feature,
+    is_device_s,
+    queried_keys,
+    token,
+)
 from bench.server.coap.stack import Stack
-from bench.server.device_api import DeviceApi, Gone
+from bench.server.device_api import DeviceApi, Gone, Unanswered
 from bench.server.limits import Limited
 from bench.server.presence import Call, Stop
 
-_JSON = 50
+_JSON, _LINKS, _TEXT = 50, 40, 0
 # Requests under way, besides observations. What comes on top is lost, and sent again by its client.
 _BUSY_LIMIT = 4096
 # Critical options that are accepted; a request with any other is refused (RFC 7252 section 5.4.1).
@@ -47,6 +57,10 @@ _DEREGISTER = 1
 
 # A profile of another transport keeps its devices from logging in here.
 _TRANSPORTS = ("DEFAULT", "COAP")
+
+
+# RFC 7967: no answer, of whatever class.
+_NO_RESPONSE = 0b11010
 
 
 class _CoapRefusal(Exception):
@@ -139,17 +153,23 @@ class CoapServer:
         request = pipe.request
         source = device_api.origin(request.remote.address, "coap")
         try:
-            answer = self._blocks.following_block(request) or await self._answer(
-                pipe, self._blocks.assemble(request), source
-            )
+            answer = self._blocks.following_block(request)
+            if answer is None:
+                answer = await self._answer(pipe, self._blocks.assemble(request), source)
+                if is_device_s(request.opt.uri_path):  # and it succeeded
+                    self._stack.separate(request)
         except (BadBlock, Unfinished) as partly:
             answer = partly.answer
         except _CoapRefusal as refused:
             answer = Message(code=refused.code)
         except Limited as limited:
             answer = Message(code=codes.TOO_MANY_REQUESTS, max_age=limited.retry_after_s)
-        except json_reader.PayloadError:
-            answer = Message(code=codes.BAD_REQUEST)
+        except Unanswered:
+            self._stack.acknowledge(request)
+            answer = Message(code=codes.CREATED, no_response=_NO_RESPONSE)
+        except json_reader.PayloadError as unreadable:
+            unexpected = isinstance(unreadable, json_reader.BadField) and is_device_s(request.opt.uri_path)
+            answer = Message(code=codes.INTERNAL_SERVER_ERROR if unexpected else codes.BAD_REQUEST)
         except Gone:
             answer = Message(code=codes.UNAUTHORIZED)
         except Exception as error:  # noqa: BLE001 - whatever it is, the answer is upstream's
@@ -169,7 +189,9 @@ class CoapServer:
         critical = {option.number for option in request.opt.option_list() if option.number.is_critical()} - _UNDERSTOOD
         if critical:
             raise _CoapRefusal(codes.PROXYING_NOT_SUPPORTED if critical <= _PROXY else codes.BAD_OPTION)
-        if path[:2] != ("api", "v1"):
+        if path == DISCOVERY and request.code is codes.GET:
+            return Message(code=codes.CONTENT, payload=RESOURCES, content_format=_LINKS)
+        if path[:2] != API:
             raise _CoapRefusal(codes.NOT_FOUND)
         if request.code is codes.GET:
             return await self._get(pipe, path, source)
@@ -185,7 +207,7 @@ class CoapServer:
         if observe is None:
             client, shared = await self._api.read_attributes(device, *queried_keys(pipe.request.opt.uri_query))
             if not client and not shared:
-                raise _CoapRefusal(codes.NOT_FOUND)
+                return Message(code=codes.NOT_FOUND)
             return _content(device_json.write_attributes(client, shared))
         key = device.id, Feature.RPC if about is Feature.RPC else Feature.ATTRIBUTES
         if observe == _DEREGISTER:
@@ -197,10 +219,13 @@ class CoapServer:
     async def _post(self, path: tuple[str, ...], body: bytes, source: Origin) -> Message:
         match feature(path):
             case Feature.PROVISION:
+                if body == protobuf.EMPTY_REQUEST:
+                    outcome = await self._api.provision(protobuf.AS_JSON, source)
+                    return Message(code=codes.BAD_REQUEST, payload=protobuf.write_answer(outcome))
                 outcome = await self._api.provision(body, source)
                 refused = outcome.status in (Status.NOT_FOUND, Status.FAILURE)
                 code = codes.BAD_REQUEST if refused else codes.CREATED
-                return Message(code=code, payload=device_json.write_answer(outcome))
+                return Message(code=code, payload=device_json.write_answer(outcome), content_format=_TEXT)
             case Feature.TELEMETRY:
                 await self._api.telemetry(await self._login(path, source), body, source)
             case Feature.ATTRIBUTES:
@@ -211,18 +236,18 @@ class CoapServer:
                 device, answered = await self._login(path, source), call_id(path)
                 if answered is None:
                     return await self._call(device, body, source)
-                if not isinstance(device_json.read_rpc_response(body), dict):
+                # here ThingsBoard reads it, and passes it on as it writes JSON itself
+                if not isinstance(reply := device_json.read_rpc_response(body), dict):
                     raise _CoapRefusal(codes.BAD_REQUEST)
-                self._api.answer(device, answered, body, source)
+                self._api.answer(device, answered, json_writer.write(reply), source)
             case None:
                 raise _CoapRefusal(codes.BAD_REQUEST)
         return Message(code=codes.CREATED)
 
     async def _call(self, device: DeviceLogin, body: bytes, source: Origin) -> Message:
-        """Answer a call to the server. ThingsBoard leaves a call of an unknown method without an answer."""
         reply = await self._api.call(device, body, source)
         if reply is None:
-            raise _CoapRefusal(codes.GATEWAY_TIMEOUT)
+            raise Unanswered
         asyncio.get_running_loop().call_soon(reply.then)  # from here to the datagram nothing waits
         return _content(reply.payload)
 
@@ -246,6 +271,7 @@ class CoapServer:
         presence = self._api.presence
         stops: list[Stop] = [presence.listen_session_end(device.id, lambda _why: queue.put_nowait(None))]
         try:
+            self._stack.separate(pipe.request)
             if key[1] is Feature.RPC:
                 self._notify(pipe, Message(code=codes.VALID))
                 stops.append(presence.listen_calls(device.id, lambda call: queue.put_nowait(_written(call))))

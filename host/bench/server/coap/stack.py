@@ -113,6 +113,42 @@ class _Messages(MessageManager):  # type: ignore[misc]
             self._send_via_transport(again)
         return True
 
+    def separate(self, request: Message) -> None:
+        """Have a request answered by a message of its own; what comes again is only acknowledged."""
+        if hasattr(request, "separate"):
+            return
+        request.separate = True
+        mid, timer = self._piggyback_opportunities.pop((request.remote, request.token), (None, None))
+        if mid is None:
+            return
+        timer.cancel()
+        if found := self._remembered.get((request.remote, mid)):
+            found.answer = Message(code=EMPTY, _mtype=ACK, _mid=mid).encode()
+
+    def acknowledge(self, request: Message) -> None:
+        """Acknowledge a request, if it is to be confirmed and was not yet."""
+        mid, timer = self._piggyback_opportunities.pop((request.remote, request.token), (None, None))
+        if mid is not None:
+            timer.cancel()
+            self._send_empty_ack(request.remote, mid, "it gets no answer")
+
+    def send_message(self, message: Message, messageerror_monitor: Callable[[], None]) -> None:
+        """Send a message. Answers do not wait until the ones before them are acknowledged; notifications do."""
+        if skips := getattr(message.request, "separate", False):
+            message.request.separate = False  # it is for one message
+        waiting = self._backlogs.pop(message.remote, None) if skips else None
+        super().send_message(message, messageerror_monitor)
+        if waiting is not None:
+            self._backlogs[message.remote] = waiting
+
+    def _continue_backlog(self, remote: CoapPeer) -> None:
+        if remote in self._backlogs:  # else the last of several answers was given up before
+            super()._continue_backlog(remote)
+
+    def _retransmit(self, message: Message, timeout: float, retransmission_counter: int) -> None:
+        self._backlogs.setdefault(message.remote, [])  # which it deletes when it gives up
+        super()._retransmit(message, timeout, retransmission_counter)
+
     def _store_response_for_duplicates(self, message: Message) -> None:
         # Others have ids of this server's, which may be the same as one of the client's
         if message.mtype in (ACK, RST) and (found := self._remembered.get((message.remote, message.mid))):
@@ -183,8 +219,9 @@ def _is_group(info: bytes) -> bool:
 class Stack:
     """A socket, and the layers on it."""
 
-    def __init__(self, context: Context, port: int) -> None:
+    def __init__(self, context: Context, messages: _Messages, port: int) -> None:
         self._context = context
+        self._messages = messages
         self.port = port
 
     @classmethod
@@ -224,7 +261,15 @@ class Stack:
         endpoint.site, endpoint.on_malformed, endpoint.on_failure = site, on_malformed, on_failure
         messages.message_interface, tokens.token_interface = endpoint, messages
         context.request_interfaces.append(tokens)
-        return cls(context, listener.getsockname()[1])
+        return cls(context, messages, listener.getsockname()[1])
+
+    def separate(self, request: Message) -> None:
+        """Have a request answered by a message of its own, without an acknowledgement before."""
+        self._messages.separate(request)
+
+    def acknowledge(self, request: Message) -> None:
+        """Acknowledge a request that gets no answer."""
+        self._messages.acknowledge(request)
 
     async def close(self) -> None:
         """End what is under way, and close the socket."""

@@ -12,6 +12,7 @@ from bench.server.http import device, error_responses, health, openapi, operator
 from bench.server.http.forwarded import Forwarded
 from bench.server.http.polls import Polls
 from bench.server.http.request_ids import RequestIds
+from bench.server.http.tomcat import ChunkedErrors
 from bench.server.limits import Limited
 from bench.server.trusted_proxies import TrustedProxies
 
@@ -51,6 +52,7 @@ def application(api: DeviceApi, polls: Polls, proxies: TrustedProxies | None = N
             **operator.HANDLERS,
         },
     )
+    app.add_middleware(ChunkedErrors)
     app.router.routes[:0] = device.routes(api, polls)  # first: they have the most requests
     app.state.operators = operator.Operators(api)
     for router in operator.ROUTERS:

@@ -16,15 +16,16 @@ from starlette.routing import Route
 from bench.registry.audit import Origin
 from bench.registry.logins import DeviceLogin
 from bench.server import device_json, json_reader
-from bench.server.device_api import DeviceApi, Gone
-from bench.server.http import request_ids
+from bench.server.device_api import DeviceApi, Gone, Unanswered
+from bench.server.http import request_ids, tomcat
 from bench.server.http.error_responses import BAD_REQUEST, BODY_LIMIT, GENERAL, body_of, error
 from bench.server.http.polls import Polls, Settle
 from bench.server.presence import Call, SessionEnd, Stop
 
-# Milliseconds that a long poll waits by default, and at most.
+# Milliseconds that a long poll waits by default.
 _TIMEOUT_MS = 60_000
-_LONGEST_TIMEOUT_MS = 300_000
+# Seconds that any request waits at most, whatever its timeout says. Spring ends it then, with 503 and not with 408.
+_LONGEST_S = 30.0
 # Bytes, as upstream has it.
 _RPC_LIMIT = 65536
 _WHOLE = re.compile(r"[+-]?[0-9]{1,19}")
@@ -41,10 +42,10 @@ def routes(api: DeviceApi, polls: Polls) -> list[Route]:
     return [
         _route("/provision", POST=device.provision),
         _route("/{token}/telemetry", POST=device.telemetry),
-        _route("/{token}/attributes", GET=device.read_attributes, POST=device.attributes),
-        _route("/{token}/attributes/updates", GET=device.updates),
+        _route("/{token}/attributes", GET=_json_only(device.read_attributes), POST=device.attributes),
+        _route("/{token}/attributes/updates", GET=_json_only(device.updates)),
         _route("/{token}/claim", POST=device.claim),
-        _route("/{token}/rpc", GET=device.next_call, POST=device.call),
+        _route("/{token}/rpc", GET=_json_only(device.next_call), POST=device.call),
         _route("/{token}/rpc/{call_id}", POST=device.answer),
         _route("/{token}/firmware", GET=device.package),
         _route("/{token}/software", GET=device.package),
@@ -54,13 +55,30 @@ def routes(api: DeviceApi, polls: Polls) -> list[Route]:
 def _route(path: str, **handlers: Handler) -> Route:
     async def handle(request: Request) -> Response:
         try:
-            return await handlers[request.method](request)
+            # what answers GET answers HEAD, and the server leaves out the body
+            return await handlers["GET" if request.method == "HEAD" else request.method](request)
         except _BadParameter as bad:
             return error(400, str(bad), BAD_REQUEST)
+        except tomcat.ContentTypeRefused as refused:
+            return error(refused.status, str(refused), refused.code)
 
-    route = Route("/api/v1" + path, handle, methods=list(handlers))
-    route.methods = set(handlers)  # without the HEAD that comes with a GET: a poll has no head of its own
-    return route
+    return Route("/api/v1" + path, handle, methods=list(handlers))
+
+
+def _json_only(handler: Handler) -> Handler:
+    async def handle(request: Request) -> Response:
+        if not tomcat.accepts_json(request.headers.get("accept", "")):
+            return Response(status_code=406)
+        return await handler(request)
+
+    return handle
+
+
+async def _body(request: Request, limit: int = BODY_LIMIT) -> bytes:
+    body = await body_of(request, limit)
+    if request.method == "POST":
+        return tomcat.body_as_read(request.headers.get("content-type", ""), body)
+    return body
 
 
 def origin(request: Request) -> Origin:
@@ -90,7 +108,7 @@ class _DeviceRoutes:
 
     async def provision(self, request: Request) -> Response:
         """Answer a provisioning request. All three outcomes are 200; only a request that cannot be read is an error."""
-        body = await body_of(request)
+        body = await _body(request)
         if not body:
             return _missing_body()
         try:
@@ -106,7 +124,7 @@ class _DeviceRoutes:
         return await self._with_body(request, _stored(self._api.attributes))
 
     async def claim(self, request: Request) -> Response:
-        return await self._logged_in(request, await body_of(request), _stored(self._api.claim))
+        return await self._logged_in(request, await _body(request), _stored(self._api.claim))
 
     async def read_attributes(self, request: Request) -> Response:
         client, shared = (request.query_params.get(name) for name in ("clientKeys", "sharedKeys"))
@@ -115,7 +133,7 @@ class _DeviceRoutes:
             found = await self._api.read_attributes(device, *device_json.wanted_keys(client, shared))
             return _json(device_json.write_attributes(*found))
 
-        return await self._logged_in(request, await body_of(request), read)
+        return await self._logged_in(request, await _body(request), read)
 
     async def updates(self, request: Request) -> Response:
         """Wait for shared attributes (a long poll)."""
@@ -140,12 +158,12 @@ class _DeviceRoutes:
         return await self._poll(request, listen)
 
     async def call(self, request: Request) -> Response:
-        """Answer a call to the server. An unknown method is 408, without ThingsBoard's wait."""
+        """Answer a call to the server."""
 
         async def call(device: DeviceLogin, body: bytes, source: Origin) -> Response:
             reply = await self._api.call(device, body, source)
             if reply is None:
-                return Response(status_code=408)
+                raise Unanswered
 
             async def then() -> None:
                 reply.then()
@@ -178,11 +196,11 @@ class _DeviceRoutes:
         async def find(_device: DeviceLogin, _body: bytes, _source: Origin) -> Response:
             return Response(status_code=404)
 
-        return await self._logged_in(request, await body_of(request), find)
+        return await self._logged_in(request, await _body(request), find)
 
     async def _poll(self, request: Request, listen: Listen) -> Response:
         timeout_ms = _whole("timeout", request.query_params.get("timeout") or "0", bits=64) or _TIMEOUT_MS
-        timeout_s = min(max(timeout_ms, 0), _LONGEST_TIMEOUT_MS) / 1000
+        timeout_s = max(timeout_ms, 0) / 1000
 
         async def wait(device: DeviceLogin, _body: bytes, _source: Origin) -> Response:
             def listen_to_all(settle: Settle) -> Iterable[Stop]:
@@ -192,12 +210,14 @@ class _DeviceRoutes:
                 yield self._api.presence.listen_session_end(device.id, end)
                 yield from listen(device, settle)
 
-            return await self._polls.wait(request, timeout_s, listen_to_all)
+            if timeout_s < _LONGEST_S:
+                return await self._polls.wait(request, timeout_s, 408, listen_to_all)
+            return await self._polls.wait(request, _LONGEST_S, 503, listen_to_all)
 
-        return await self._logged_in(request, await body_of(request), wait)
+        return await self._logged_in(request, await _body(request), wait)
 
     async def _with_body(self, request: Request, action: Action, limit: int = BODY_LIMIT) -> Response:
-        body = await body_of(request, limit)
+        body = await _body(request, limit)
         return await self._logged_in(request, body, action) if body else _missing_body()
 
     async def _logged_in(self, request: Request, body: bytes, action: Action) -> Response:
@@ -207,6 +227,8 @@ class _DeviceRoutes:
             return Response(status_code=401)
         try:
             return await action(device, body, source)
+        except Unanswered:
+            return await self._polls.wait(request, _LONGEST_S, 503, lambda _settle: ())
         except json_reader.PayloadError as unreadable:
             return error(500, str(unreadable), GENERAL)
         except Gone:

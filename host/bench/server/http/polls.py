@@ -19,16 +19,19 @@ class Polls:
         self._waiting: set[Settle] = set()
         self._over = False
 
-    async def wait(self, request: Request, timeout_s: float, listen: Callable[[Settle], Iterable[Stop]]) -> Response:
+    async def wait(
+        self, request: Request, timeout_s: float, status: int, listen: Callable[[Settle], Iterable[Stop]]
+    ) -> Response:
         """Wait for an answer.
 
         Args:
             request: Its body has been read.
             timeout_s: How long to wait, in seconds.
+            status: Of the answer if there is none until then.
             listen: Called with a function that ends the wait with an answer; returns what stops the listening.
 
         Returns:
-            The answer, or 408 if there is none in time.
+            The answer; without a body if there is none in time.
         """
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Response] = loop.create_future()
@@ -39,9 +42,9 @@ class Polls:
             answer.set_result(response)
             return True
 
-        timer = loop.call_later(timeout_s, settle, Response(status_code=408))
+        timer = loop.call_later(timeout_s, settle, Response(status_code=status))
         leaving = asyncio.ensure_future(request.receive())  # after the body there is nothing to receive but the end
-        leaving.add_done_callback(lambda _: settle(Response(status_code=408)))
+        leaving.add_done_callback(lambda _: settle(Response(status_code=status)))
         stops: list[Stop] = []
         self._waiting.add(settle)
         try:

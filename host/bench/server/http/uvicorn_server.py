@@ -16,21 +16,23 @@ from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http import httptools_impl
 
 # A connection that has not sent a whole request by then is closed.
 REQUEST_DEADLINE_S = 10.0
-# An idle connection is closed after that.
-KEEP_ALIVE_S = 5
+# A connection is kept so long between two requests, as Tomcat does.
+KEEP_ALIVE_S = 60
 # Connections that the system accepted and the server did not yet.
 CONNECTION_QUEUE = 1024
 # Bytes of a request's head; on top of it come the first bytes of its body.
 _HEAD_LIMIT = 65536
+# Tomcat's status lines have no reason phrase. uvicorn has no option for it.
+httptools_impl.STATUS_LINE = {status: b"HTTP/1.1 %d \r\n" % status for status in range(100, 600)}
 # What uvicorn would write to standard error goes to the journal, by the application and below.
 _SILENCE = logging.Logger("http", logging.CRITICAL + 1)  # noqa: LOG001 - one that nobody else can find and turn on
 
 
-class _Deadline(HttpToolsProtocol):
+class _Deadline(httptools_impl.HttpToolsProtocol):
     """A connection of uvicorn's, with a deadline for each request and a bound for its headers.
 
     uvicorn waits forever for a request that never becomes whole, and reads headers without end.
@@ -41,6 +43,7 @@ class _Deadline(HttpToolsProtocol):
     _timer: asyncio.TimerHandle | None = None
     _head_bytes = 0
     _in_head = True
+    _begun = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -48,7 +51,7 @@ class _Deadline(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self._arm()
+        self._arm(self.deadline_s)
 
     def send_400_response(self, msg: str) -> None:
         self.on_malformed(self.client[0] if self.client else "")
@@ -64,7 +67,8 @@ class _Deadline(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._in_head, self._head_bytes = True, 0
+        self._in_head, self._head_bytes, self._begun = True, 0, True
+        self._arm(self.deadline_s)
 
     def on_headers_complete(self) -> None:
         self._in_head = False
@@ -72,15 +76,20 @@ class _Deadline(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
-        if not self.cycle.response_complete:  # else the deadline is the next request's already
-            self._disarm()
+        self._begun = False
+        self._wait()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        self._disarm()
-        a_whole_one_waits = not (self.cycle.response_complete or self.cycle.more_body)
-        if not (a_whole_one_waits or self.transport.is_closing()):
-            self._arm()
+        if not (self._begun or self.transport.is_closing()):
+            self._wait()
+
+    def _wait(self) -> None:
+        """Wait as long as it takes for an answer, or not too long for the next request."""
+        if self.cycle.response_complete:
+            self._arm(KEEP_ALIVE_S)
+        else:
+            self._disarm()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
@@ -91,8 +100,9 @@ class _Deadline(HttpToolsProtocol):
         if self.cycle is not None and not self.cycle.response_complete and self.cycle.more_body:
             self.transport.abort()
 
-    def _arm(self) -> None:
-        self._timer = self.loop.call_later(self.deadline_s, self.transport.abort)
+    def _arm(self, seconds: float) -> None:
+        self._disarm()
+        self._timer = self.loop.call_later(seconds, self.transport.abort)
 
     def _disarm(self) -> None:
         if self._timer is not None:

@@ -10,6 +10,7 @@ from bench.mqtt import codec
 from bench.mqtt.codec import Connect, MalformedPacket, Packet, ReasonCode, ReturnCode, UnacceptableLevel
 from bench.registry.audit import Origin
 from bench.registry.chains import Chain
+from bench.registry.clock import now_ms
 from bench.registry.logins import DeviceLogin
 from bench.server import device_api
 from bench.server.device_api import DeviceApi
@@ -43,7 +44,8 @@ class _Eof:
 
 
 _EOF = _Eof()
-_Queued = Packet | Chain | MalformedPacket | ReasonCode | _Eof
+# A whole number is the time, in ms since the epoch, at which the packets behind it came.
+_Queued = Packet | Chain | MalformedPacket | ReasonCode | _Eof | int
 
 
 class ConnectionOwner(Protocol):
@@ -79,6 +81,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
         "_owner",
         "_queued",
         "_received_at",
+        "_received_ms",
         "_session",
         "_transport",
         "closed",
@@ -98,6 +101,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
         self._queued: deque[_Queued] | None = None
         self._drained: asyncio.Future[None] | None = None
         self._received_at = self._loop.time()
+        self._received_ms = 0
         self._deadline = self._received_at + owner.connect_deadline_s
         self._idle_limit_s = math.inf
         self.task: asyncio.Task[None] | None = None
@@ -118,10 +122,9 @@ class DeviceConnection(asyncio.BufferedProtocol):
             return
         if not self.peer and (peer := transport.get_extra_info("peername")):
             self.peer = str(peer[0])
-        shown: list[bytes] = []
-        if (tls := transport.get_extra_info("ssl_object")) is not None:
+        if transport.get_extra_info("ssl_object") is not None:
             self.transport_name = "mqtts"
-            shown = tls.peer_chain()
+        shown = self._certificates()
         self._session = LoginHandler(self, self._owner.api, shown[0] if shown else None)
         if shown:
             self._enqueue(chain.presented(shown, datetime.now(UTC)))
@@ -135,13 +138,18 @@ class DeviceConnection(asyncio.BufferedProtocol):
         data = bytes(self._owner.buffer[:size])
         self._received_at = self._loop.time()
         self.received += size
+        # ThingsBoard stamps a message when it comes, however long it waits then
+        if self._queued:
+            self._queued.append(now_ms())
+        else:
+            self._received_ms = now_ms()
         try:
             for packet in self._decoder.feed(data):
                 self._enqueue(packet)
         except MalformedPacket as error:
             self._enqueue(error)
             self._pause_reading()
-        if self._queued is not None and len(self._queued) > _BACKLOG:
+        if self._is_full():
             self._pause_reading()
 
     def eof_received(self) -> bool:
@@ -167,7 +175,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
     # The session's side (session.SessionLink).
 
     def origin(self) -> Origin:
-        return device_api.origin(self.peer, self.transport_name)
+        return device_api.origin(self.peer, self.transport_name, self._received_ms)
 
     def send(self, data: bytes) -> None:
         if self._transport is None or self._transport.is_closing():
@@ -175,6 +183,12 @@ class DeviceConnection(asyncio.BufferedProtocol):
         self._transport.write(data)
         if self._transport.get_write_buffer_size() > _UNREAD_LIMIT:
             self.abort()
+
+    async def log_in_again(self, packet: Connect) -> None:
+        self._end_session()
+        shown = self._certificates()
+        self._session = login = LoginHandler(self, self._owner.api, shown[0] if shown else None)
+        await login.handle(packet)
 
     def enter(self, session: MqttSession, packet: Connect) -> None:
         self._session = session
@@ -235,11 +249,28 @@ class DeviceConnection(asyncio.BufferedProtocol):
     def _enqueue(self, waiting: _Queued) -> None:
         if self.closed:
             return
+        if isinstance(self._session, LoginHandler):
+            if isinstance(waiting, Connect):
+                self.version = versions.of_level(waiting.level)
+            if not self._session.has_room(waiting):
+                self.close(ReasonCode.QUOTA_EXCEEDED)
+                return
         if self._queued is None:
             self._queued = deque()
         self._queued.append(waiting)
         if self.task is None:
             self.task = self._loop.create_task(self._serve())
+
+    def _certificates(self) -> list[bytes]:
+        """Return the client's certificates, DER, leaf first."""
+        tls = None if self._transport is None else self._transport.get_extra_info("ssl_object")
+        return [] if tls is None else tls.peer_chain()
+
+    def _is_full(self) -> bool:
+        """Return whether as much waits as may; before a login is decided, it is packets that are counted."""
+        if isinstance(self._session, LoginHandler):
+            return self.received > 2 * codec.PACKET_LIMIT
+        return self._queued is not None and len(self._queued) > _BACKLOG
 
     def _end_session(self) -> None:
         session, self._session = self._session, None  # it knows this connection, which knows it
@@ -281,6 +312,8 @@ class DeviceConnection(asyncio.BufferedProtocol):
             self.close(waiting.reason)
         elif isinstance(waiting, ReasonCode):
             self.close(waiting)
+        elif isinstance(waiting, int):
+            self._received_ms = waiting
         elif isinstance(waiting, _Eof):
             self.close()
         elif self._session is not None:

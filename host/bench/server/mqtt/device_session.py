@@ -1,12 +1,17 @@
 """The session of a device that logged in: telemetry, attributes, claims, and calls both ways."""
 
+import asyncio
+
 from bench.mqtt import codec
-from bench.mqtt.codec import Connect, Publish, ReasonCode, Subscribe
+from bench.mqtt.codec import Connect, Packet, Publish, ReasonCode, Subscribe
+from bench.registry.chains import Chain
 from bench.registry.logins import DeviceLogin
 from bench.server import device_json, json_reader
-from bench.server.device_api import DeviceApi, Gone
+from bench.server.device_api import DeviceApi, Gone, Unanswered
 from bench.server.limits import Limited
 from bench.server.mqtt import topics
+from bench.server.mqtt.call_timeouts import CallTimeouts
+from bench.server.mqtt.own_topics import STANDARD, OwnTopics
 from bench.server.mqtt.session import MqttSession, SessionLink
 from bench.server.mqtt.topics import TopicForm, TopicKind
 from bench.server.presence import Call, SessionEnd, Stop
@@ -19,7 +24,17 @@ class DeviceSession(MqttSession):
     each that was subscribed to.
     """
 
-    __slots__ = ("_attribute_form", "_call_form", "_stop_attributes", "_stop_calls", "_stop_ending", "device")
+    __slots__ = (
+        "_attribute_form",
+        "_call_form",
+        "_settled_at",
+        "_stop_attributes",
+        "_stop_calls",
+        "_stop_ending",
+        "_timeouts",
+        "_topics",
+        "device",
+    )
 
     _FILTERS = topics.DEVICE_FILTERS
     device: DeviceLogin
@@ -29,17 +44,26 @@ class DeviceSession(MqttSession):
     def __init__(self, link: SessionLink, api: DeviceApi, device: DeviceLogin) -> None:
         super().__init__(link, api)
         self.device = device
+        self._topics = OwnTopics.of(device.mqtt) if device.mqtt.get("type") == "MQTT" else STANDARD
         self._stop_attributes: Stop | None = None
         self._stop_calls: Stop | None = None
+        self._timeouts: CallTimeouts | None = None
         self._stop_ending = api.presence.listen_session_end(device.id, self._on_ending)
+        self._settled_at = asyncio.get_running_loop().time() + api.lateness.session_s
 
     def end(self) -> None:
         self._stop_ending()
+        if self._timeouts is not None:
+            self._timeouts.stop()
         self._stop_attribute_updates()
         self._stop_rpc_calls()
 
-    def _on_second_connect(self, _packet: Connect) -> None:
-        self._link.close(ReasonCode.PROTOCOL_ERROR)  # 3.1
+    async def handle(self, packet: Packet | Chain) -> None:
+        self._api.activity.seen(self.device.id)
+        await super().handle(packet)
+
+    async def _on_second_connect(self, packet: Connect) -> None:
+        await self._link.log_in_again(packet)
 
     # What it subscribes to.
 
@@ -47,18 +71,35 @@ class DeviceSession(MqttSession):
         super()._on_subscribe(packet)  # SUBACK comes before what the subscription brings
         presence, device_id = self._api.presence, self.device.id
         for topic, _ in packet.filters:
-            if topic in topics.ATTRIBUTE_FILTERS:
-                self._attribute_form = topics.ATTRIBUTE_FILTERS[topic]
+            if (form := self._form_of_attributes(topic)) is not None:
+                self._attribute_form = form
                 if self._stop_attributes is None:
-                    self._stop_attributes = presence.listen_attributes(device_id, self._on_attributes)
-            elif topic in topics.RPC_FILTERS:
-                self._call_form = topics.RPC_FILTERS[topic]
-                if self._stop_calls is None:
-                    self._stop_calls = presence.listen_calls(device_id, self._on_call)
+                    self._stop_attributes = self._api.lateness.begin(
+                        self._api.lateness.subscribe_s,
+                        lambda: presence.listen_attributes(device_id, self._on_attributes),
+                    )
+        forms = [topics.RPC_FILTERS[topic] for topic, _ in packet.filters if topic in topics.RPC_FILTERS]
+        for _ in forms:
+            self._call_form = forms[-1]
+            if self._stop_calls is None:
+                self._stop_calls = presence.listen_calls(device_id, self._on_call)
+            else:  # every subscription brings what has no answer yet
+                presence.send_pending(device_id, self._on_call)
+
+    def _grant(self, topic: str, qos: int) -> int:
+        if topic == self._topics.subscription and topic not in self._FILTERS:
+            self._granted[topic] = min(qos, 1)
+            return self._granted[topic]
+        return super()._grant(topic, qos)
+
+    def _form_of_attributes(self, topic: str) -> TopicForm | None:
+        if topic == self._topics.subscription:
+            return topics.LONG
+        return topics.ATTRIBUTE_FILTERS.get(topic)
 
     def _unsubscribe(self, topic: str) -> ReasonCode:
         """Leave a topic. To leave one form is to leave them all: only one was ever served."""
-        if topic in topics.ATTRIBUTE_FILTERS:
+        if self._form_of_attributes(topic) is not None:
             self._stop_attribute_updates()
         elif topic in topics.RPC_FILTERS:
             self._stop_rpc_calls()
@@ -81,17 +122,22 @@ class DeviceSession(MqttSession):
         payload = device_json.write_rpc_request(None, call.method, call.params)
         self._publish(f"{self._call_form.rpc_request}{call.id}", payload)
 
-    def _on_ending(self, _why: SessionEnd) -> None:
+    def _on_ending(self, why: SessionEnd) -> None:
+        if why is SessionEnd.CREDENTIALS_CHANGED and asyncio.get_running_loop().time() < self._settled_at:
+            return
         self._link.close(ReasonCode.ADMINISTRATIVE_ACTION)
 
     # What it publishes.
 
     async def _on_publish(self, packet: Publish) -> None:
-        topic = topics.parse(packet.topic)
+        topic = self._topics.parse(packet.topic)
         if topic.kind is TopicKind.GATEWAY:
             return  # upstream does not answer a device that is no gateway
         if topic.kind is TopicKind.OTHER:
             self._acknowledge(packet, ReasonCode.TOPIC_NAME_INVALID)
+            return
+        if topic.kind is TopicKind.PROTOBUF:
+            self._reject(packet)
             return
         if topic.kind is TopicKind.CHUNK_REQUEST:
             self._refuse_chunk(packet, topic.rest)
@@ -102,6 +148,8 @@ class DeviceSession(MqttSession):
             self._reject(packet)
         except json_reader.BadField:  # an exception that upstream does not expect closes with this reason
             self._link.close(ReasonCode.SERVER_SHUTTING_DOWN)
+        except Unanswered:
+            pass  # nor acknowledged
         except Gone:
             self._link.close(ReasonCode.ADMINISTRATIVE_ACTION)
         except Limited:
@@ -118,13 +166,7 @@ class DeviceSession(MqttSession):
                 await api.attributes(device, payload, source)
                 self._acknowledge(packet)
             case TopicKind.ATTRIBUTE_REQUEST:
-                request = _id(topic.rest, json_reader.Malformed)
-                client, shared = await api.read_attributes(device, *device_json.read_attribute_request(payload))
-                self._acknowledge(packet)
-                if request >= 0:
-                    self._publish(
-                        f"{topic.form.attribute_response}{request}", device_json.write_attributes(client, shared)
-                    )
+                await self._answer_attribute_request(packet, topic)
             case TopicKind.ANSWER:
                 api.answer(device, _id(topic.rest, json_reader.Malformed), payload, source)
                 self._acknowledge(packet)
@@ -132,12 +174,43 @@ class DeviceSession(MqttSession):
                 request = _id(topic.rest, json_reader.BadField)
                 reply = await api.call(device, payload, source)
                 self._acknowledge(packet)
-                if reply is not None:
-                    self._publish(f"{topic.form.rpc_response}{request}", reply.payload)
+                answer = f"{topic.form.rpc_response}{request}"
+                if reply is None:
+                    self._time_out(answer)
+                else:
+                    self._publish(answer, reply.payload)
                     reply.then()
             case TopicKind.CLAIM:
                 await api.claim(device, payload, source)
                 self._acknowledge(packet)
+
+    def _time_out(self, topic: str) -> None:
+        if self._timeouts is None:
+            self._timeouts = CallTimeouts(self._publish)
+        self._timeouts.add(topic)
+
+    async def _answer_attribute_request(self, packet: Publish, topic: topics.ParsedTopic) -> None:
+        request = _id(topic.rest, json_reader.Malformed)
+        keys = device_json.read_attribute_request(packet.payload)
+        try:
+            found = await self._api.read_attributes(self.device, *keys)
+        except Unanswered:
+            request = -1
+        self._acknowledge(packet)
+        if request >= 0:
+            self._publish(f"{topic.form.attribute_response}{request}", device_json.write_attributes(*found))
+
+    def _acknowledge(self, packet: Publish, reason: ReasonCode = ReasonCode.SUCCESS) -> None:
+        if delay_s := self._api.lateness.puback():
+            asyncio.get_running_loop().call_later(delay_s, super()._acknowledge, packet, reason)
+        else:
+            super()._acknowledge(packet, reason)
+
+    def _reject(self, packet: Publish) -> None:
+        if packet.qos and self._topics.acknowledges_invalid:
+            self._acknowledge(packet, ReasonCode.PAYLOAD_FORMAT_INVALID)
+        else:
+            super()._reject(packet)
 
     def _refuse_chunk(self, packet: Publish, number: str) -> None:
         """Answer a request for part of a package: no device has one. No PUBACK, as ThingsBoard does."""

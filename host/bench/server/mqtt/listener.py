@@ -65,12 +65,14 @@ class Gateway:
             self.journal.write("taken_over", device=device.name, peer=connection.peer)
             older.close(ReasonCode.SESSION_TAKEN_OVER)
         self._online[device.id] = connection
+        self.api.activity.connected(device.id)
         self._log("online", connection, device)
 
     def device_offline(self, connection: DeviceConnection, device: DeviceLogin) -> None:
         """Forget a device's connection."""
         if self._online.get(device.id) is connection:
             del self._online[device.id]
+            self.api.activity.disconnected(device.id)
             self._log("offline", connection, device)
 
     def _log(self, event: str, connection: DeviceConnection, device: DeviceLogin) -> None:

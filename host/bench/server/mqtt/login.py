@@ -1,9 +1,10 @@
 """A connection before its login: its CONNECT decides which session it gets."""
 
+import math
 from datetime import UTC, datetime
 
 from bench.mqtt import codec
-from bench.mqtt.codec import Connect, Packet, ReasonCode, ReturnCode
+from bench.mqtt.codec import Connect, Packet, Publish, ReasonCode, ReturnCode, Simple, Subscribe, Unsubscribe
 from bench.registry.chains import Chain
 from bench.registry.credentials import MqttLogin
 from bench.registry.logins import DeviceLogin
@@ -29,7 +30,7 @@ _UNAVAILABLE_TO_CERTIFICATE = LoginRefused(
 
 # Transport types of profiles whose devices may log in here.
 _TRANSPORTS = ("DEFAULT", "MQTT")
-# What may wait for CONNECT: packets as upstream counts them, and never more bytes than one packet may have.
+# What may wait for CONNACK: packets as upstream counts them; for CONNECT never more bytes than one packet may have.
 _EARLY_PACKETS = 100
 
 
@@ -39,7 +40,7 @@ class LoginHandler:
     With a certificate (a TLS client's, DER) it is the certificate that decides a login, and nothing else.
     """
 
-    __slots__ = ("_api", "_certificate", "_early", "_link")
+    __slots__ = ("_api", "_certificate", "_early", "_link", "_room")
 
     device = None
 
@@ -48,6 +49,16 @@ class LoginHandler:
         self._api = api
         self._certificate = certificate
         self._early: list[Packet] = []
+        self._room: float = _EARLY_PACKETS
+
+    def has_room(self, packet: object) -> bool:
+        """Return whether another packet may wait for CONNACK, and count it."""
+        if isinstance(packet, Connect):
+            if NAME in (packet.username, packet.client_id):  # it is let in at once
+                self._room = math.inf
+        elif isinstance(packet, (Publish, Subscribe, Unsubscribe, Simple)):
+            self._room -= 1
+        return self._room >= 0
 
     async def handle(self, packet: Packet | Chain) -> None:
         """Handle one packet, or the certificates that came before all of them."""
@@ -57,7 +68,7 @@ class LoginHandler:
             await self._provision_chain(packet)
         else:
             self._early.append(packet)
-            if len(self._early) > _EARLY_PACKETS or self._link.received > codec.PACKET_LIMIT:
+            if self._link.received > codec.PACKET_LIMIT:
                 self._link.close(ReasonCode.QUOTA_EXCEEDED)
 
     def end(self) -> None:

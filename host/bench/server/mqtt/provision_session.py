@@ -1,10 +1,11 @@
 """The session of a connection whose user name or client id is `provision`: it can provision, and that is all."""
 
 from bench.mqtt.codec import Connect, Publish, ReasonCode
-from bench.server import device_json, json_reader
+from bench.server import device_json, json_reader, protobuf
+from bench.server.device_api import DeviceApi
 from bench.server.limits import Limited
 from bench.server.mqtt import versions
-from bench.server.mqtt.session import MqttSession
+from bench.server.mqtt.session import MqttSession, SessionLink
 from bench.server.mqtt.topics import PROVISION_REQUEST, PROVISION_RESPONSE
 
 NAME = "provision"
@@ -15,14 +16,18 @@ AFTER_ANSWER_S = 60
 class ProvisionSession(MqttSession):
     """The session of a device without credentials."""
 
-    __slots__ = ()
+    __slots__ = ("_in_protobuf",)
 
     _FILTERS = frozenset((PROVISION_RESPONSE,))
+
+    def __init__(self, link: SessionLink, api: DeviceApi) -> None:
+        super().__init__(link, api)
+        self._in_protobuf = False
 
     def end(self) -> None:
         """No-op: there is no state to release."""
 
-    def _on_second_connect(self, packet: Connect) -> None:
+    async def _on_second_connect(self, packet: Connect) -> None:
         """Accept it; a provision session stays one."""
         self._link.version = versions.of_level(packet.level)
         self._link.send(self._link.version.accept(session_present=not packet.clean))
@@ -31,8 +36,11 @@ class ProvisionSession(MqttSession):
         if packet.topic != PROVISION_REQUEST:
             self._refuse(packet, ReasonCode.TOPIC_NAME_INVALID)
             return
+        payload = packet.payload
+        if payload == protobuf.EMPTY_REQUEST:
+            self._in_protobuf, payload = True, protobuf.AS_JSON  # and so are all answers from now on
         try:
-            outcome = await self._api.provision(packet.payload, self._link.origin())
+            outcome = await self._api.provision(payload, self._link.origin())
         except json_reader.Malformed:
             self._reject(packet)
         except json_reader.BadField:
@@ -44,7 +52,8 @@ class ProvisionSession(MqttSession):
             raise
         else:
             self._acknowledge(packet)
-            self._publish(PROVISION_RESPONSE, device_json.write_answer(outcome))
+            write = protobuf.write_answer if self._in_protobuf else device_json.write_answer
+            self._publish(PROVISION_RESPONSE, write(outcome))
             self._link.close_after(AFTER_ANSWER_S)
 
     def _refuse(self, packet: Publish, reason: ReasonCode) -> None:

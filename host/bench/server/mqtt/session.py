@@ -34,6 +34,9 @@ class SessionLink(Protocol):
     def enter(self, session: "MqttSession", packet: Connect) -> None:
         """Accept a client: from now on its packets are the session's."""
 
+    async def log_in_again(self, packet: Connect) -> None:
+        """End the session, and have another CONNECT decided as if it were the first."""
+
     def close(self, reason: ReasonCode | None = None) -> None:
         """Send the reason (MQTT 5), close once everything queued is sent, and handle no more packets."""
 
@@ -67,7 +70,7 @@ class MqttSession(ABC):
                 reasons = [self._unsubscribe(topic) for topic in packet.filters]
                 self._link.send(self._link.version.unsuback(packet.packet_id, reasons))
             case Connect():
-                self._on_second_connect(packet)
+                await self._on_second_connect(packet)
             case Simple(kind=PacketType.PINGREQ):
                 self._link.send(codec.PINGRESP)
             case Simple(kind=PacketType.DISCONNECT):
@@ -80,7 +83,7 @@ class MqttSession(ABC):
         """Release what the session holds: the connection is gone."""
 
     @abstractmethod
-    def _on_second_connect(self, packet: Connect) -> None:
+    async def _on_second_connect(self, packet: Connect) -> None:
         """Answer a second CONNECT."""
 
     @abstractmethod

@@ -10,6 +10,7 @@ PACKAGE_ERROR = "v2/fw/error"  # for both kinds of packages
 
 _GATEWAY = "v1/gateway"
 _CLAIM = "v1/devices/me/claim"
+_PROTOBUF_CALL = "v2/r/req/p/"
 _ID = re.compile(r"[+-]?\d+")
 _CHUNK = re.compile(r"v2/[fs]w/request/\d+/chunk/(\d+)", re.ASCII)
 
@@ -26,7 +27,7 @@ class TopicForm:
     rpc_response: str
 
 
-_LONG = TopicForm(
+LONG = TopicForm(
     "v1/devices/me/telemetry",
     "v1/devices/me/attributes",
     "v1/devices/me/attributes/request/",
@@ -36,7 +37,7 @@ _LONG = TopicForm(
 )
 _SHORT = TopicForm("v2/t", "v2/a", "v2/a/req/", "v2/a/res/", "v2/r/req/", "v2/r/res/")
 _SHORT_JSON = TopicForm("v2/t/j", "v2/a/j", "v2/a/req/j/", "v2/a/res/j/", "v2/r/req/j/", "v2/r/res/j/")
-_FORMS = (_LONG, _SHORT_JSON, _SHORT)  # the last one's topics are beginnings of those before it
+_FORMS = (LONG, _SHORT_JSON, _SHORT)  # the last one's topics are beginnings of those before it
 
 
 class TopicKind(Enum):
@@ -51,6 +52,8 @@ class TopicKind(Enum):
     CHUNK_REQUEST = auto()
     GATEWAY = auto()
     """The API of gateways, which is not served."""
+    PROTOBUF = auto()
+    """Protobuf, which only profiles with a schema speak, and none here."""
     OTHER = auto()
 
 
@@ -59,13 +62,16 @@ class ParsedTopic:
     """A topic that was read."""
 
     kind: TopicKind
-    form: TopicForm = _LONG
+    form: TopicForm = LONG
     rest: str = ""
     """The id, or the number of a chunk; not checked yet."""
 
 
+_PROTOBUF = ParsedTopic(TopicKind.PROTOBUF)
 _EXACT = {
     _CLAIM: ParsedTopic(TopicKind.CLAIM),
+    "v2/t/p": _PROTOBUF,
+    "v2/a/p": _PROTOBUF,
     **{form.telemetry: ParsedTopic(TopicKind.TELEMETRY, form) for form in _FORMS},
     **{form.attributes: ParsedTopic(TopicKind.ATTRIBUTES, form) for form in _FORMS},
 }
@@ -78,7 +84,7 @@ _PREFIXES = [
         (form.rpc_request, TopicKind.CALL),
     )
 ]
-_OTHER = ParsedTopic(TopicKind.OTHER)
+OTHER = ParsedTopic(TopicKind.OTHER)
 
 ATTRIBUTE_FILTERS = {form.attributes: form for form in _FORMS}
 RPC_FILTERS = {f"{form.rpc_request}+": form for form in _FORMS}
@@ -106,12 +112,14 @@ def parse(topic: str) -> ParsedTopic:
         return exact
     if topic.startswith(_GATEWAY):
         return ParsedTopic(TopicKind.GATEWAY)
+    if topic.startswith(_PROTOBUF_CALL):
+        return _PROTOBUF
     for prefix, kind, form in _PREFIXES:
         if topic.startswith(prefix):
             return ParsedTopic(kind, form, topic[len(prefix) :])
     if chunk := _CHUNK.search(topic):  # anywhere, as upstream has it
         return ParsedTopic(TopicKind.CHUNK_REQUEST, rest=chunk[1])
-    return _OTHER
+    return OTHER
 
 
 def parse_int32(text: str) -> int | None:

@@ -1,5 +1,6 @@
 """Attributes, telemetry and calls of devices, as operators' clients see them."""
 
+import asyncio
 import json
 import threading
 import uuid
@@ -8,6 +9,7 @@ import pytest
 
 from bench.registry.clock import now_ms
 from bench.server.http.operator import rpc
+from bench.server.presence import AnswerUnreadable
 from tests.support.operators import client, login, name, new_device, ok, plain, refused, values
 from tests.support.servers import on_both_databases
 
@@ -161,7 +163,7 @@ def test_listeners_receive_shared_attributes_and_no_others(shared_server, shared
     ok(shared_operator.delete(f"{BASE}/{device}/SHARED_SCOPE?keys=b,c"))
     ok(shared_operator.delete(f"{BASE}/{device}/SHARED_SCOPE?keys=b"))
     stop()
-    assert received == [({"b": 2}, []), ({}, ["b"])]
+    assert received == [({"b": 2}, []), ({}, ["b", "c"]), ({}, ["b"])]
 
 
 # Telemetry.
@@ -424,6 +426,30 @@ def test_call_that_is_answered(shared_server, shared_operator, device, path, par
     [thread.join() for thread in threads]
     assert calls == [("setGpio", params)]
     assert ok(answered) == ({"done": True} if "twoway" in path else None)
+
+
+@pytest.mark.parametrize("path", [path for path in CALLS if "twoway" in path])
+def test_answer_that_is_not_json_is_406_with_nothing(shared_server, shared_operator, device, path):
+    presence = shared_server.api.presence
+
+    def answer(call):
+        asyncio.get_running_loop().call_soon(presence.answer, uuid.UUID(device), call.id, AnswerUnreadable())
+
+    stop = presence.listen_calls(uuid.UUID(device), answer)
+    answered = shared_operator.post(f"{path}/{device}", json={"method": "a"})
+    stop()
+    assert (answered.status_code, answered.content) == (406, b"")
+
+
+@pytest.mark.parametrize("path", CALLS)
+def test_call_whose_time_is_over_is_never_delivered(shared_server, shared_operator, device, path):
+    received = []
+    stop = shared_server.api.presence.listen_calls(uuid.UUID(device), received.append)
+    for expiration in (0, now_ms() - 1):
+        answer = shared_operator.post(f"{path}/{device}", json={"method": "a", "expirationTime": expiration})
+        assert (answer.status_code, answer.content) == (CALLS[path][0], b"")
+    stop()
+    assert received == []
 
 
 def test_calls_and_changes_are_in_the_audit_trail(server, monkeypatch):

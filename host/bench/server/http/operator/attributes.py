@@ -109,7 +109,7 @@ def _read_attributes(body: bytes) -> dict[str, Any]:
     check_keys(read)
     if None in read.values():
         raise Failed("Can't parse value: null")
-    return {key: json_reader.stored(value) for key, value in read.items()}
+    return {key: json_reader.cast(value) for key, value in read.items()}
 
 
 @router.delete("/{deviceId}/{scope}", summary="Delete attributes of a device", response_class=Response)
@@ -130,10 +130,11 @@ async def _delete_attributes(caller: Caller, device_id: UUID, scope: str, keys: 
     if keys is None:
         raise Refused("Empty keys: no attribute is named")
 
-    def change(session: Session) -> tuple[Device, list[str]]:
+    def change(session: Session) -> tuple[Device, None]:
         device = caller.device(session, device_id)
-        return device, timeseries.delete_attributes(session, device_id, scope, keys)
+        timeseries.delete_attributes(session, device_id, scope, keys)
+        return device, None
 
-    deleted = await caller.change("device.attributes_deleted", device_id, change)
-    if scope == SHARED_SCOPE and deleted:
-        caller.api.presence.notify_attributes(device_id, {}, deleted)
+    await caller.change("device.attributes_deleted", device_id, change)
+    if scope == SHARED_SCOPE:  # ThingsBoard names what was asked for, whether or not it was there
+        caller.api.presence.notify_attributes(device_id, {}, list(dict.fromkeys(keys)))

@@ -15,7 +15,7 @@ from bench.server.http.operator.bodies import RawBody, strict_json
 from bench.server.http.operator.errors import Failed, MalformedCall
 from bench.server.http.operator.params import DeviceId
 from bench.server.http.operator.schemas.telemetry import RpcForm
-from bench.server.presence import CallUnanswered
+from bench.server.presence import AnswerUnreadable, CallUnanswered
 
 router = APIRouter(route_class=TextRoute, tags=["calls"])
 
@@ -24,7 +24,10 @@ _TIMEOUT_MS = 10_000
 _MAX_TIMEOUT_MS = 86_400_000
 _NUMBER = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?")
 _UNDELIVERED = {"description": "Nobody listens for the device, or it does not answer."}
-_ANSWERS: dict[int | str, dict[str, Any]] = {200: {"description": "The device's answer; nothing if there is none."}}
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The device's answer; nothing if there is none."},
+    406: {"description": "The device's answer is not JSON."},
+}
 _CONTENT = {"application/json": {"schema": RpcForm.model_json_schema()}}
 _BODY = {"requestBody": {"required": True, "content": _CONTENT}}
 _SECOND: dict[str, Any] = {"openapi_extra": _BODY, "responses": {**_ANSWERS, 504: _UNDELIVERED}}
@@ -57,12 +60,18 @@ async def _call(
 ) -> Response:
     method, params, timeout_ms = _read(body)
     device = await caller.read(lambda session: caller.device(session, device_id))
-    call = caller.api.presence.call(device_id, method, params, oneway=oneway, timeout_s=max(0, timeout_ms) / 1000)
+    if timeout_ms <= 0:
+        await caller.record("device.rpc_call", Subject.of(device), "EXPIRED")
+        return Response(status_code=undelivered)
+    call = caller.api.presence.call(device_id, method, params, oneway=oneway, timeout_s=timeout_ms / 1000)
     try:
         answer = await call
     except CallUnanswered as error:
         await caller.record("device.rpc_call", Subject.of(device), "TIMEOUT" if error.sent else "NO_ACTIVE_CONNECTION")
         return Response(status_code=unanswered if error.sent else undelivered)
+    except AnswerUnreadable:
+        await caller.record("device.rpc_call", Subject.of(device), "UNREADABLE_ANSWER")
+        return Response(status_code=406)
     await caller.record("device.rpc_call", Subject.of(device), SUCCESS)
     return Response() if answer is None else JSONResponse(answer)
 

@@ -154,7 +154,7 @@ def _read_series(body: bytes) -> list[tuple[int, str, Any]]:
     try:
         if b"null" in body:
             _refuse_nulls(json_reader.parse(body))
-        read = device_json.read_series(body, now_ms())
+        read = device_json.read_operator_series(body, now_ms())
     except json_reader.PayloadError as error:
         raise Refused(f"Unable to parse time series payload. Invalid JSON body: {error}") from None
     if not read:
