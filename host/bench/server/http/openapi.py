@@ -19,13 +19,16 @@ def _json(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 _ERROR = _json({"$ref": "#/components/schemas/ErrorAnswer"})
+# Of the routes of telemetry, attributes and calls.
+_PLAIN = {"text/plain": {"schema": {"type": "string"}}}
 ERRORS: dict[int | str, dict[str, Any]] = {
-    400: {"content": _ERROR, "description": "The request is invalid."},
+    400: {"content": {**_ERROR, **_PLAIN}, "description": "The request is invalid."},
     401: {"content": _ERROR, "description": "Not logged in."},
-    403: {"content": _ERROR, "description": "Not allowed."},
-    404: {"content": _ERROR, "description": "Not found."},
+    403: {"content": {**_ERROR, **_PLAIN}, "description": "Not allowed."},
+    404: {"content": {**_ERROR, **_PLAIN}, "description": "Not found."},
     409: {"content": _ERROR, "description": "Somebody else was faster."},
     413: {"content": _json({"type": "string"}), "description": "The body is too large."},
+    500: {"content": _ERROR, "description": "The body cannot be read, or nothing is sorted by that."},
     429: {"content": _ERROR, "description": "Too many failures: try again after Retry-After seconds."},
 }
 

@@ -17,6 +17,7 @@ from tb_ce_client.models import (
     ClaimRequest,
     ColumnMapping,
     Customer,
+    DefaultDeviceProfileTransportConfiguration,
     Device,
     DeviceCredentials,
     DeviceCredentialsId,
@@ -48,6 +49,7 @@ assert (me.email, me.authority) == (username, "TENANT_ADMIN")
 configuration = AllowCreateNewDevicesDeviceProfileProvisionConfiguration(
     type="ALLOW_CREATE_NEW_DEVICES", provision_device_secret="secret"
 )
+transport = DefaultDeviceProfileTransportConfiguration(type="DEFAULT")
 profile = client.save_device_profile(
     DeviceProfile(
         name="press",
@@ -55,7 +57,7 @@ profile = client.save_device_profile(
         transport_type="DEFAULT",
         provision_type="ALLOW_CREATE_NEW_DEVICES",
         provision_device_key="key",
-        profile_data=DeviceProfileData(provision_configuration=configuration),
+        profile_data=DeviceProfileData(transport_configuration=transport, provision_configuration=configuration),
     )
 )
 profile.description = "presses"
@@ -69,7 +71,13 @@ assert [each.id for each in infos] == [profile.id]
 assert client.get_default_device_profile_info().name == "default"
 assert client.get_device_profile_info_by_id(str(profile.id.id)).name == "press"
 assert {each.name for each in client.get_device_profile_names()} == {"default", "press"}
-taken = refused(BadRequestException, client.save_device_profile, DeviceProfile(name="press"))
+second_of_its_name = DeviceProfile(
+    name="press",
+    type="DEFAULT",
+    transport_type="DEFAULT",
+    profile_data=DeviceProfileData(transport_configuration=transport),
+)
+taken = refused(BadRequestException, client.save_device_profile, second_of_its_name)
 assert taken == "Device profile with such name already exists!"
 
 # devices and credentials

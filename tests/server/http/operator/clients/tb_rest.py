@@ -12,6 +12,7 @@ from tb_rest_client.models import (
     DeviceProfile,
     DeviceProfileData,
     DeviceProfileProvisionConfiguration,
+    DeviceProfileTransportConfiguration,
     Mapping,
     User,
 )
@@ -47,7 +48,10 @@ with RestClient(url) as client:
             transport_type="DEFAULT",
             provision_type="CHECK_PRE_PROVISIONED_DEVICES",
             provision_device_key="key",
-            profile_data=DeviceProfileData(provision_configuration=configuration),
+            profile_data=DeviceProfileData(
+                transport_configuration=DeviceProfileTransportConfiguration(type="DEFAULT"),
+                provision_configuration=configuration,
+            ),
         )
     )
     assert profile.provision_device_key == "key"
@@ -98,5 +102,5 @@ with RestClient(url) as client:
     # the audit trail, and the end
     assert client.get_audit_logs(100, 0).total_elements > 5
     client.delete_device(device.id)
-    assert refused(404, client.get_device_by_id, device.id) == "Requested item wasn't found!"
+    assert refused(404, client.get_device_by_id, device.id) == f"Device with id [{device.id.id}] is not found"
     client.logout()
