@@ -8,7 +8,7 @@ and each `proof` and `password_hash`, is bound to its row: no other row can have
 import uuid
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, LargeBinary, MetaData, Text
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, LargeBinary, MetaData, Text, true
 from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column
 
 from bench.registry.clock import now_ms
@@ -86,6 +86,8 @@ class User(Versioned, Detailed, Base):
     """Bound to this row, with the key beside the database (see `passwords`); empty until there is a password."""
     customer_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("customer.id", ondelete="CASCADE"))
     """None for an operator."""
+    enabled: Mapped[bool] = mapped_column(server_default=true())
+    """False if nobody may log in to it now."""
     created_ms: Mapped[int] = mapped_column(BigInteger, default=now_ms)
 
 

@@ -39,6 +39,7 @@ def create(
         email=_free_email(session, email, None),
         password_hash="",
         customer_id=customer.id if customer else None,
+        enabled=True,
         details=details or {},
     )
     if password_hash:
@@ -87,9 +88,11 @@ def get(session: Session, user_id: uuid.UUID) -> User:
     return found
 
 
-def page(session: Session, wanted: PageQuery, customer_id: uuid.UUID | None) -> tuple[list[User], int]:
-    """Return a page of a customer's users, or of the operators, and the number of them in all."""
-    statement = select(User).where(User.customer_id == customer_id)
+def page(session: Session, wanted: PageQuery, customer_id: uuid.UUID | None = None) -> tuple[list[User], int]:
+    """Return a page of a customer's users, or of all, and the number of them."""
+    statement = select(User)
+    if customer_id is not None:
+        statement = statement.where(User.customer_id == customer_id)
     rows, total = pages.page(session, statement, wanted, sorts=SORTS, searched=(User.email,), key=User.id)
     return [user for (user,) in rows], total
 

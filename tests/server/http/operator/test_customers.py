@@ -52,6 +52,10 @@ OPERATORS_ONLY = [
     ("GET", "/api/user/{u}"),
     ("DELETE", "/api/user/{u}"),
     ("GET", "/api/user/{u}/activationLink"),
+    ("GET", "/api/user/{u}/token"),
+    ("POST", "/api/user/{u}/userCredentialsEnabled"),
+    ("GET", "/api/users?pageSize=1&page=0"),
+    ("GET", "/api/devices/count/FIRMWARE/{p}"),
     ("GET", "/api/customer/{c}/users?pageSize=1&page=0"),
     ("GET", "/api/audit/logs?pageSize=1&page=0"),
     ("GET", "/api/audit/logs/user/{u}?pageSize=1&page=0"),
@@ -277,7 +281,7 @@ def test_account_is_activated_once(shared_server, shared_operator):
         refused(anonymous.post("/api/noauth/activate", json={**activate, "activateToken": "x"}), 401, 10)
         activate["password"] = "long-enough"
         pair = ok(anonymous.post("/api/noauth/activate", json=activate))
-        refused(anonymous.post("/api/noauth/activate", json=activate), 401, 11)
+        refused(anonymous.post("/api/noauth/activate", json=activate), 401, 10)
     refused(shared_operator.get(f"{path}/activationLink"), 400, 31)
     with client(shared_server, pair["token"]) as new:
         ok(new.get("/api/customers?pageSize=1&page=0"))
@@ -285,6 +289,36 @@ def test_account_is_activated_once(shared_server, shared_operator):
     with login(shared_server, {"username": form["email"], "password": "long-enough"}) as new:
         ok(shared_operator.delete(path))
         refused(new.get("/api/auth/user"), 401, 11)
+
+
+def test_users_are_listed(shared_server, shared_operator):
+    _, user = new_customer(shared_server, shared_operator)
+    query = {"pageSize": 99, "page": 0, "textSearch": ok(user.get("/api/auth/user"))["email"]}
+    found = ok(shared_operator.get("/api/users", params=query))
+    assert found["data"] == [ok(user.get("/api/auth/user"))]
+    user.close()
+
+
+def test_user_who_is_disabled_has_no_session_and_no_login(shared_server, shared_operator):
+    _, user = new_customer(shared_server, shared_operator)
+    me = ok(user.get("/api/auth/user"))
+    path, who = f"/api/user/{me['id']['id']}", {"username": me["email"], "password": "a-password"}
+    pair = ok(shared_operator.get(f"{path}/token"))
+    with client(shared_server, pair["token"]) as acting:
+        assert ok(acting.get("/api/auth/user")) == me
+    ok(shared_operator.post(f"{path}/userCredentialsEnabled?userCredentialsEnabled=false"))
+    refused(user.get("/api/auth/user"), 401, 10, "User account is not active")
+    refused(shared_operator.get(f"{path}/token"), 403, 20)
+    with client(shared_server) as anonymous:
+        refused(anonymous.post("/api/auth/login", json=who), 401, 10, "User account is not active")
+        refused(
+            anonymous.post("/api/auth/login", json={**who, "password": "x"}), 401, 10, "Invalid username or password"
+        )
+        ok(shared_operator.post(f"{path}/userCredentialsEnabled"))
+        ok(anonymous.post("/api/auth/login", json=who))
+    own = ok(shared_operator.get("/api/auth/user"))["id"]["id"]
+    refused(shared_operator.post(f"/api/user/{own}/userCredentialsEnabled?userCredentialsEnabled=false"), 400, 31)
+    user.close()
 
 
 def test_customers_users_are_listed(shared_server, shared_operator):

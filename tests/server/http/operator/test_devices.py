@@ -198,6 +198,14 @@ def test_device_belongs_to_a_profile_by_name_that_is_made_if_need_be(shared_oper
     assert kind in [each["type"] for each in ok(shared_operator.get("/api/device/types"))]
 
 
+def test_devices_of_a_profile_are_counted(shared_operator):
+    profile = new_profile(shared_operator)["id"]
+    for _ in range(2):
+        new_device(shared_operator, deviceProfileId=profile)
+    for kind in ("FIRMWARE", "SOFTWARE"):
+        assert ok(shared_operator.get(f"/api/devices/count/{kind}/{profile['id']}")) == 2
+
+
 def test_update_keeps_the_credentials(shared_operator):
     token = name("token")
     made = ok(shared_operator.post(f"{PATH}?accessToken={token}", json={"name": name(), "label": "old"}))

@@ -26,7 +26,7 @@ EXAMPLES = examples(3)
 CHECKS = [status_code_conformance, content_type_conformance, response_schema_conformance]
 
 
-def is_told_why(_context, response, _case):
+def has_a_reason(_context, response, _case):
     """Expect a reason beside every 500: without one the server broke."""
     if response.status_code >= 500 and response.status_code != 504:
         assert response.json()["errorCode"] in {2, 46}, response.text
@@ -68,7 +68,7 @@ def _try(operation, mode, known, headers):
         if is_known and mode is GenerationMode.POSITIVE and operation.method != "delete":
             case.path_parameters.update({name: known[name] for name in case.path_parameters if name in known})
         # The device API is upstream's: a body that cannot be read is a 500 there.
-        checks = CHECKS if operation.path.startswith("/api/v1/") else [*CHECKS, is_told_why]
+        checks = CHECKS if operation.path.startswith("/api/v1/") else [*CHECKS, has_a_reason]
         case.call_and_validate(headers=headers, checks=checks)
 
     try:

@@ -16,6 +16,8 @@ def upgrade() -> None:
             altered.add_column(sa.Column("version", sa.BigInteger(), nullable=False, server_default="1"))
             if table in _WITH_DETAILS:
                 altered.add_column(sa.Column("details", sa.JSON(), nullable=False, server_default="{}"))
+    with op.batch_alter_table("user_account") as user:
+        user.add_column(sa.Column("enabled", sa.Boolean(), nullable=False, server_default=sa.true()))
     with op.batch_alter_table("audit") as audit:
         for name in ("entity_id", "user_id", "customer_id"):
             audit.add_column(sa.Column(name, sa.Uuid()))

@@ -30,6 +30,7 @@ from bench.server.http.operator.schemas.accounts import (
     UserJson,
 )
 from bench.server.http.operator.serializers import user_json
+from bench.server.http.operator.tokens import DISABLED
 from bench.server.limits import Limited
 
 logins = APIRouter(route_class=LoginRoute, tags=["auth"])
@@ -48,6 +49,8 @@ async def login(form: LoginForm, request: Request) -> JwtPair:
     registry = operators.api.registry
     await _attempt(request, user or form.username, lambda: accounts.is_correct(registry, user, form.password))
     assert user is not None
+    if not user.enabled:
+        raise Unauthorized(DISABLED)
     return operators.tokens.pair(user)
 
 

@@ -1,10 +1,10 @@
 """Routes of devices: finding, counting and deleting them."""
 
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import APIRouter, Depends, Path, Query, Response
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -13,7 +13,7 @@ from bench.registry.devices import DevicePageQuery
 from bench.registry.model import Device, Profile
 from bench.registry.pages import PageQuery
 from bench.server.http.operator.authorization import AnyUser, AuthenticatedRoute, Caller, Operator
-from bench.server.http.operator.params import CustomerId, DeviceId, Uuid, ids, listed, page_query
+from bench.server.http.operator.params import CustomerId, DeviceId, ProfileId, Uuid, ids, listed, page_query
 from bench.server.http.operator.schemas.common import PageData
 from bench.server.http.operator.schemas.devices import DeviceInfo, DeviceJson, EntitySubtype
 from bench.server.http.operator.serializers import device_info, device_json
@@ -135,6 +135,15 @@ async def _check_customer(caller: Caller, customer_id: UUID) -> None:
 async def by_ids(caller: AnyUser, wanted: Annotated[list[str], Query(alias="deviceIds")]) -> list[DeviceJson]:
     page = DevicePageQuery(size=_MOST_IDS, ids=ids(wanted), customer_id=caller.customer_id)
     return (await _devices(caller, page)).data
+
+
+@router.get("/devices/count/{otaPackageType}/{deviceProfileId}", summary="How many devices a profile's package is for")
+async def count_for_package(
+    kind: Annotated[Literal["FIRMWARE", "SOFTWARE"], Path(alias="otaPackageType")],
+    profile_id: ProfileId,
+    caller: Operator,
+) -> int:
+    return await caller.read(devices.count, DevicePageQuery(size=1, profile_id=profile_id))
 
 
 async def _devices(caller: Caller, wanted: DevicePageQuery) -> PageData[DeviceJson]:

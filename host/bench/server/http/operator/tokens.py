@@ -22,6 +22,7 @@ _REFRESH_S = _ACTIVATE_S = 604_800
 _ISSUER = "firstboot"
 _ALGORITHM = "HS256"
 _EXPIRED = "Token has expired"
+DISABLED = "User account is not active"
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,8 @@ class Tokens:
             if not claims.session:  # of an activation, which nobody renews
                 raise Unauthorized(genuine=True)
             raise Unauthorized(_EXPIRED, expired=True, genuine=True)
+        if not user.enabled:
+            raise Unauthorized(DISABLED, genuine=True)
         return user
 
     def end(self, session: Session, claims: Claims) -> None:

@@ -14,8 +14,9 @@ from bench.registry.batching import Outdated
 from bench.registry.model import Customer, User
 from bench.registry.pages import PageQuery
 from bench.server.http.operator.authorization import SUCCESS, AuthenticatedRoute, Operator
+from bench.server.http.operator.errors import Forbidden
 from bench.server.http.operator.params import CustomerId, UserId, listed, page_query
-from bench.server.http.operator.schemas.accounts import UserDetails, UserForm, UserJson
+from bench.server.http.operator.schemas.accounts import JwtPair, UserDetails, UserForm, UserJson
 from bench.server.http.operator.schemas.common import PageData
 from bench.server.http.operator.serializers import id_in, user_json
 from bench.server.http.operator.tokens import CUSTOMER_USER
@@ -74,6 +75,37 @@ def _changed(session: Session, form: UserForm, user_id: UUID) -> User:
 @router.get("/user/{userId}", summary="An account")
 async def get(user_id: UserId, caller: Operator) -> UserJson:
     return user_json(caller.tenant, await caller.read(lambda session: users.get(session, user_id)))
+
+
+@router.get("/users", summary="Accounts, of operators and of customers' users")
+async def everyone(caller: Operator, wanted: _Wanted) -> PageData[UserJson]:
+    found = await caller.read(users.page, wanted)
+    return listed(found, wanted, lambda user: user_json(caller.tenant, user))
+
+
+@router.get("/user/{userId}/token", summary="Tokens by which an operator acts as a user")
+async def tokens_of(user_id: UserId, caller: Operator) -> JwtPair:
+    user = await caller.read(users.get, user_id)
+    if not user.enabled or not user.password_hash:
+        raise Forbidden
+    await caller.record("user.token", Subject.of(user), SUCCESS)
+    return caller.tokens.pair(user)
+
+
+@router.post("/user/{userId}/userCredentialsEnabled", summary="Let a user log in, or not", response_class=Response)
+async def enable(
+    user_id: UserId,
+    caller: Operator,
+    enabled: Annotated[bool, Query(alias="userCredentialsEnabled", description="False ends their sessions.")] = True,
+) -> None:
+    def change(session: Session) -> tuple[User, None]:
+        user = users.get(session, user_id)
+        if user.id == caller.user.id:
+            raise Refused("Nobody can disable their own account!")
+        user.enabled = enabled
+        return user, None
+
+    await caller.change("user.updated", user_id, change)
 
 
 @router.delete("/user/{userId}", summary="Delete an account, but not one's own", response_class=Response)
