@@ -80,10 +80,14 @@ def test_stranger_s_long_payloads_do_not_wait_before_a_device_s(provisioned, mon
         each.join()
 
 
-def test_address_that_sent_too_much_that_cannot_be_read_is_not_read_any_more(start_server, monkeypatch):
-    server = start_server(limits=Rules(per_address=3))
-    read = []
+@pytest.mark.parametrize("body", [b"{a:1}", b"{provisionDeviceKey:no,provisionDeviceSecret:no}"])
+@pytest.mark.parametrize(("size", "read"), [(100, 20), (QUICKLY_READ, 10), (9 * QUICKLY_READ, 2), (1 << 20, 1)])
+def test_address_has_fewer_failures_that_are_long(start_server, monkeypatch, body, size, read):
+    server = start_server(limits=Rules(per_caller=100, per_address=20))
+    payloads = []
     reader = device_json.read_request
-    monkeypatch.setattr(device_json, "read_request", lambda payload: read.append(1) or reader(payload))
-    assert [call(server, PROVISION, LONG)[0] for _ in range(6)] == [500] * 3 + [429] * 3
-    assert len(read) == 3
+    monkeypatch.setattr(device_json, "read_request", lambda payload: payloads.append(payload) or reader(payload))
+    statuses = [call(server, PROVISION, body.rjust(size))[0] for _ in range(25)]
+    assert statuses[read:] == [429] * (25 - read)
+    assert 429 not in statuses[:read]
+    assert len(payloads) == read

@@ -267,12 +267,12 @@ def test_reading_secrets_is_in_the_trail(server_operator, server):
     before = len(rows(server))
     ok(server_operator.get(f"/api/device/{device['id']['id']}/credentials"))
     ok(server_operator.get(f"/api/deviceProfile/{profile['id']['id']}"))
-    ok(server_operator.get("/api/deviceProfiles?pageSize=10&page=0"))
+    ok(server_operator.get("/api/deviceProfiles?pageSize=10&page=0&sortProperty=name&sortOrder=ASC"))
     who = account(server)["username"]
     assert rows(server)[before:] == [
         (who, "device.credentials_read", device["name"], "SUCCESS"),
         (who, "profile.credentials_read", profile["name"], "SUCCESS"),
-        (who, "profile.credentials_read", "2 profiles", "SUCCESS"),
+        (who, "profile.credentials_read", f"default, {profile['name']}", "SUCCESS"),
     ]
     found = ok(server_operator.get("/api/audit/logs?pageSize=9&page=0&actionTypes=CREDENTIALS_READ"))
     assert found["totalElements"] == 3

@@ -24,7 +24,7 @@ from bench.registry.logins import DeviceLogin
 from bench.registry.model import CLIENT_SCOPE, SHARED_SCOPE
 from bench.registry.provisioning import ProvisionOutcome, Status
 from bench.registry.registry import Registry
-from bench.server import device_json, device_methods, json_reader, json_writer, lateness
+from bench.server import device_json, device_methods, json_reader, json_writer, lateness, payloads
 from bench.server.activity import Activity
 from bench.server.journal import Journal
 from bench.server.lateness import Lateness, LateStore
@@ -47,16 +47,12 @@ class Unanswered(Exception):
     """A request that ThingsBoard accepts, and never answers."""
 
 
-def _no_action() -> None:
-    pass
-
-
 @dataclass(frozen=True)
 class RpcReply:
     """The answer to a device's call, as JSON."""
 
     payload: bytes
-    then: Callable[[], None] = _no_action
+    then: Callable[[], None] = lambda: None
     """Called by the transport once the answer has left."""
 
 
@@ -116,13 +112,13 @@ class DeviceApi:
             SQLAlchemyError: The database failed.
         """
         started = time.perf_counter()
-        proven = source.is_proven
+        proven, cost = source.is_proven, len(payload) // payloads.QUICKLY_READ  # in failures, besides its own
         with self._limited(source, self.metrics.exchange):
             self.limits.check_address(source.address, proven=proven)
         try:
             request = await self._payloads.read(device_json.read_request, payload, known=False)
         except json_reader.PayloadError as error:
-            self.limits.failed_at(source.address, proven=proven)
+            self.limits.failed_at(source.address, number=1 + cost, proven=proven)
             self.metrics.exchange(source.transport, "unreadable")
             self.refusals.log("bad_request", source, kind=type(error).__name__)
             raise
@@ -132,6 +128,7 @@ class DeviceApi:
             outcome = await self.registry.provision(request, source)
             if outcome.status is Status.NOT_FOUND:
                 self.limits.failed(source.address, request.device_name, request.key, proven=proven)
+                self.limits.failed_at(source.address, number=cost, proven=proven)
         refused = outcome.status in (Status.NOT_FOUND, Status.FAILURE)
         await self.refusals.settle(source, refused=refused)
         self.metrics.exchange(source.transport, outcome.status.value, time.perf_counter() - started)
@@ -149,7 +146,8 @@ class DeviceApi:
         if outcome.status is None:
             return
         self.metrics.exchange(source.transport, outcome.status.value)
-        self.log("chain", source, status=outcome.status.value, device=outcome.device_name)
+        log = self.log if outcome.status is Status.SUCCESS else self.refusals.log
+        log("chain", source, status=outcome.status.value, device=outcome.device_name)
         if outcome.replaced is not None:
             self.presence.notify_session_end(outcome.replaced, SessionEnd.CREDENTIALS_CHANGED)
 
@@ -290,12 +288,11 @@ class DeviceApi:
 
     async def _rotate(self, device: DeviceLogin, payload: bytes, source: Origin) -> RpcReply:
         """Replace a device's credentials. Refusals are counted: they could reveal what others log in with."""
-        status, changed, proven = Status.SUCCESS, False, source.is_proven
+        status, changed = Status.SUCCESS, False
         # The device is who it says, wherever it sends from; an address in a datagram may be anybody's
         caller = source.address if self.limits.place(source.address) is None else f"device {device.id}"
         async with self.limits.turn(caller):
             with self._limited(source, self.metrics.rotation):
-                self.limits.check_address(source.address, proven=proven)
                 self.limits.check(caller, device.name, device.name)
             try:
                 changed = await self.registry.write(rotation.rotate, device, device_json.read_rotation(payload), source)
@@ -304,12 +301,12 @@ class DeviceApi:
             except (json_reader.PayloadError, InvalidCredentials, Refused, Conflict):
                 status = Status.FAILURE
                 self.limits.failed(caller, device.name, device.name)
-                self.limits.failed_at(source.address, proven=proven)
+                self.limits.failed_at(source.address, proven=source.is_proven)
                 await self.refusals.record(source, what=rotation.WHAT, entity=device.subject, result=status.value)
         self.metrics.rotation(source.transport, status.value)
         self.log("rotation", source, device=device.name, status=status.value, changed=changed)
         end = partial(self.presence.notify_session_end, device.id, SessionEnd.CREDENTIALS_CHANGED)
-        return RpcReply(device_json.write_status(status), end if changed else _no_action)
+        return RpcReply(device_json.write_status(status), *([end] if changed else []))
 
     def answer(self, device: DeviceLogin, call_id: int, payload: bytes, source: Origin) -> None:
         """Deliver a device's answer to a call of the server. The device is not told whether it can be read."""
@@ -328,9 +325,9 @@ class DeviceApi:
         try:
             return await self._payloads.read(read, payload, *args)
         except json_reader.PayloadError as error:
-            self.log("bad_message", source, device=device.name, kind=type(error).__name__)
+            self.refusals.log("bad_message", source, device=device.name, kind=type(error).__name__)
             raise
 
     def _gone(self, device: DeviceLogin, source: Origin) -> Gone:
-        self.log("bad_message", source, device=device.name, kind=Gone.__name__)
+        self.refusals.log("bad_message", source, device=device.name, kind=Gone.__name__)
         return Gone()

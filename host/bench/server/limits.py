@@ -69,8 +69,8 @@ class _Counts:
     def of(self, counted: Hashable) -> int:
         return self._failures.get(counted, 0)
 
-    def add(self, counted: Hashable) -> None:
-        self._failures[counted] = self._failures.pop(counted, 0) + 1
+    def add(self, counted: Hashable, number: int = 1) -> None:
+        self._failures[counted] = self._failures.pop(counted, 0) + number
         if len(self._failures) > COUNTS:
             self._failures.popitem(last=False)
 
@@ -190,10 +190,10 @@ class Limits:
         if person:
             ledger.persons.add(hash(key))
 
-    def failed_at(self, address: str, *, proven: bool = True) -> None:
-        """Count a failure for an address alone, e.g. of a request that names nobody, since it cannot be read."""
-        if (place := self.place(address)) is not None:
-            self._ledgers[proven].places.add(place)
+    def failed_at(self, address: str, *, number: int = 1, proven: bool = True) -> None:
+        """Count failures for an address alone: of a request that names nobody, or that cost as much as several."""
+        if number and (place := self.place(address)) is not None:
+            self._ledgers[proven].places.add(place, number)
 
     def succeeded(self, address: str, name: str, *, proven: bool = True) -> None:
         """Remember that an account was used from an address."""

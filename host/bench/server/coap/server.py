@@ -257,7 +257,7 @@ class CoapServer:
         if device is None:
             raise _CoapRefusal(codes.UNAUTHORIZED)
         if device.transport_type not in _TRANSPORTS:
-            self._api.log("wrong_transport", source, device=device.name, wanted=device.transport_type)
+            self._api.refusals.log("wrong_transport", source, device=device.name, wanted=device.transport_type)
             raise _CoapRefusal(codes.INTERNAL_SERVER_ERROR)
         return device
 

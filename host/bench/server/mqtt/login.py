@@ -109,7 +109,7 @@ class LoginHandler:
             elif chain.is_valid_at(certificate, datetime.now(UTC)):
                 device = await api.certificate_login(chain.certificate_text(certificate), source)
             else:
-                api.log("login_refused", source, why="the certificate is out of date")
+                api.refusals.log("login_refused", source, why="the certificate is out of date")
                 device = None
         except Limited:
             return _LIMITED
@@ -119,7 +119,7 @@ class LoginHandler:
         if device is None:
             return _NOT_AUTHORISED if certificate is not None else _unknown(packet)
         if device.transport_type not in _TRANSPORTS:
-            api.log("wrong_transport", source, device=device.name, wanted=device.transport_type)
+            api.refusals.log("wrong_transport", source, device=device.name, wanted=device.transport_type)
             return unavailable
         return device
 

@@ -160,7 +160,7 @@ async def page(caller: Operator, wanted: _Wanted) -> PageData[ProfileJson]:
         return listed(found, wanted, lambda profile: _whole(caller, session, profile))
 
     found = await caller.read(read)
-    await caller.record(_READ, Subject(f"{len(found.data)} profiles"), SUCCESS)
+    await caller.record(_READ, Subject(", ".join(each.name for each in found.data)), SUCCESS)
     return found
 
 
