@@ -2,7 +2,6 @@
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,7 +21,7 @@ from bench.server.journal import Journal
 from bench.server.limits import Limits, Rules
 from bench.server.metrics import ServerMetrics
 from bench.server.mqtt.listener import CONNECT_DEADLINE_S, Gateway
-from bench.server.mqtt.proxy_protocol import ProxiedConnection
+from bench.server.mqtt.proxy_protocol import ProxyListener
 from bench.server.tls import authority
 from bench.server.tls.authority import Identity
 from bench.server.tls.contexts import https_context, mqtt_context
@@ -81,6 +80,7 @@ class Server:
         self._options = options
         self._journal = journal
         self.new_profile: ProfileView | None = None
+        self._proxied: list[ProxyListener] = []
 
     async def __aenter__(self) -> Self:
         options = self._options
@@ -111,8 +111,8 @@ class Server:
                 "ssl_handshake_timeout": options.deadline_s,
                 "ssl_shutdown_timeout": _GRACE_S,
             }
-            listen = self._listen_to_proxies(proxies) if proxies else self._listen_to_devices
-            self._mqtt = [await listen(sockets["mqtt"], {}), await listen(sockets["mqtts"], tls)]
+            self._mqtt = [await self._accept_mqtt(sockets["mqtt"], {}, proxies)]
+            self._mqtt.append(await self._accept_mqtt(sockets["mqtts"], tls, proxies))
             self._activity = asyncio.create_task(self.api.activity.run())
             undo.pop_all()
         polls = Polls()
@@ -133,31 +133,32 @@ class Server:
         self.ports = Ports(**{name: each.getsockname()[1] for name, each in sockets.items()}, coap=self._coap.port)
         return self
 
-    async def _listen_to_devices(self, listener: socket.socket, tls: dict[str, Any]) -> asyncio.Server:
+    async def _accept_mqtt(
+        self, listener: socket.socket, tls: dict[str, Any], proxies: TrustedProxies
+    ) -> asyncio.Server:
         """Accept MQTT connections; TLS is as `loop.create_server` has it."""
-        loop = asyncio.get_running_loop()
-        return await loop.create_server(self._gateway.accept, sock=listener, backlog=CONNECTION_QUEUE, **tls)
-
-    def _listen_to_proxies(
-        self, proxies: TrustedProxies
-    ) -> Callable[[socket.socket, dict[str, Any]], Awaitable[asyncio.Server]]:
-        """Return what does the same where connections of proxies begin with a header of the PROXY protocol."""
+        if not proxies:
+            loop = asyncio.get_running_loop()
+            return await loop.create_server(self._gateway.accept, sock=listener, backlog=CONNECTION_QUEUE, **tls)
 
         def on_malformed(address: str) -> None:
             self.api.refusals.log("malformed", origin(address, "mqtt"), detail="no header of the PROXY protocol")
 
-        async def listen(listener: socket.socket, tls: dict[str, Any]) -> asyncio.Server:
-            def accept() -> ProxiedConnection:
-                return ProxiedConnection(proxies, self._gateway.accept, tls, self._options.deadline_s, on_malformed)
-
-            loop = asyncio.get_running_loop()
-            return await loop.create_server(accept, sock=listener, backlog=CONNECTION_QUEUE)
-
-        return listen
+        proxied = ProxyListener(
+            proxies=proxies,
+            accept=self._gateway.accept,
+            tls=tls,
+            deadline_s=self._options.deadline_s,
+            on_malformed=on_malformed,
+        )
+        self._proxied.append(proxied)
+        return await proxied.listen(listener, CONNECTION_QUEUE)
 
     async def __aexit__(self, *_: object) -> None:
         for listener in self._mqtt:
             listener.close()
+        for proxied in self._proxied:
+            proxied.close()
         for server in self._http.values():
             server.stop()
         await asyncio.gather(self._gateway.close(_GRACE_S), self._coap.close(_GRACE_S), *self._http_tasks)

@@ -182,6 +182,14 @@ def test_proxy_that_sends_nothing_is_closed(start_server):
         client.expect_closed()
 
 
+def test_connection_without_a_header_ends_with_the_server(start_server):
+    server = start_server(trusted_proxies=("127.0.0.1",))
+    with RawClient(server.ports.mqtt) as client:
+        client.send(b"PROX")
+        server.stop()
+        client.expect_closed()
+
+
 def test_proxy_s_own_look_at_the_server_is_no_failure(proxied):
     with RawClient(proxied.ports.mqtt) as client:
         client.send(v2(command=0) + connect(username="a-token-of-its-own"))
