@@ -48,7 +48,7 @@ def _digest(secret_box: SecretBox, user: User, derived: str) -> str:
 
 
 def is_correct(secret_box: SecretBox, user: User | None, password: str) -> bool:
-    """Return whether a password is a user's. A wrong one takes as long for every user, for one without, and for nobody."""
+    """Return whether a password is a user's. A wrong one takes as long for all, and for nobody."""
     stored = user.password_hash if user else ""
     _, *values = (stored or _NOBODY).split("$")
     n, r, p = map(int, values[:3])
