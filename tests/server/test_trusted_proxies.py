@@ -1,6 +1,7 @@
 """X-Forwarded-For: believed from the proxies that an operator named, and from nobody else."""
 
 import os
+import tracemalloc
 from unittest import mock
 
 import pytest
@@ -11,8 +12,11 @@ from bench.errors import UsageError
 from bench.registry import audit
 from bench.server.limits import Rules
 from bench.server.trusted_proxies import TrustedProxies, read_address
-from tests.support.http_requests import PROVISION, call
+from tests.support import operators
+from tests.support.http_requests import PROVISION, call, read_response
 from tests.support.mqtt_packets import NOT_FOUND, request_body
+from tests.support.raw_client import RawClient
+from tests.support.servers import PATIENCE_S
 
 PEER, CLIENT, OTHER = "10.0.0.1", "192.0.2.7", "198.51.100.9"
 
@@ -113,3 +117,42 @@ def test_limits_and_audit_have_the_address_that_a_named_proxy_gives(start_server
     assert addresses(server) == {CLIENT, OTHER}
     assert call(server, PROVISION, request_body(server.profile, provisionDeviceSecret="x"))[0] == 200
     assert addresses(server) == {CLIENT, OTHER, "127.0.0.1"}
+
+
+def chunked(path, headers, body, trailers):
+    head = "\r\n".join([f"POST {path} HTTP/1.1", "Host: x", "Transfer-Encoding: chunked", *headers, "", ""])
+    last = "\r\n".join(["0", *trailers, "", ""])
+    return head.encode() + b"%x\r\n%s\r\n" % (len(body), body) + last.encode()
+
+
+def test_trailer_is_no_header_of_the_proxy_s(start_server):
+    """A proxy that writes its header may pass on what comes behind the body."""
+    server = start_server(trusted_proxies=("127.0.0.1",))
+    body = request_body(server.profile, provisionDeviceSecret="nearly-right")
+    with RawClient(server.ports.http) as client:
+        client.send(chunked(PROVISION, [f"X-Forwarded-For: {CLIENT}"], body, [f"X-Forwarded-For: {OTHER}"]))
+        assert read_response(client)[0] == 200
+    assert addresses(server) == {CLIENT}
+
+
+@pytest.mark.parametrize("name", ["X-Authorization", "Authorization"])
+def test_trailer_authenticates_nobody(server, name):
+    with operators.client(server) as anonymous:
+        token = anonymous.post("/api/auth/login", json=operators.account(server)).json()["token"]
+    with RawClient(server.ports.http) as client:
+        client.send(chunked("/api/auth/logout", [], b"{}", [f"{name}: Bearer {token}"]))
+        assert read_response(client)[0] == 401
+
+
+def test_trailers_without_end_need_no_memory(server):
+    with RawClient(server.ports.http, PATIENCE_S) as client:
+        client.send(chunked(PROVISION, [], b"{}", [])[:-2])
+        tracemalloc.start()
+        try:
+            for _ in range(200):
+                client.send(b"x: y\r\n" * 5000)
+            client.send(b"\r\n")
+            assert read_response(client)[0] == 500
+            assert tracemalloc.get_traced_memory()[1] < 4_000_000  # the headers would have 100 MB
+        finally:
+            tracemalloc.stop()

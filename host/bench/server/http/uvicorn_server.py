@@ -70,6 +70,11 @@ class _Deadline(httptools_impl.HttpToolsProtocol):
         self._in_head, self._head_bytes, self._begun = True, 0, True
         self._arm(self.deadline_s)
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        # Trailers are no headers: a proxy that sets headers may let them pass, and they have no bound
+        if self._in_head:
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         self._in_head = False
         super().on_headers_complete()
