@@ -31,8 +31,9 @@ def test_checks_have_a_sentence_for_what_holds_and_its_source():
         assert each.source, each.name
 
 
-def test_bench_server_keeps_everything_over_all_transports_within_its_own_limits(start_server):
-    running = start_server(limits=Rules())
+@pytest.mark.parametrize("like_production", [False, True])
+def test_bench_server_keeps_everything_over_all_transports_within_its_own_limits(start_server, like_production):
+    running = start_server(limits=Rules(), like_production=like_production)
     server = subject(running)
     found = ended(server)
     assert {verdict: names for verdict, names in found.items() if verdict is not Verdict.HOLDS} == {

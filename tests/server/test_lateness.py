@@ -111,8 +111,8 @@ def test_change_right_after_suback_is_missed(start_server):
 
 def test_messages_of_a_device_are_stored_in_their_order():
     async def scenario():
-        order, failures = [], []
-        late = LateStore(failures.append)
+        order, failures, gone = [], [], []
+        late = LateStore(failures.append, gone.append)
 
         async def store(device, number):
             await asyncio.sleep(0)
@@ -130,6 +130,7 @@ def test_messages_of_a_device_are_stored_in_their_order():
         for device in (ONE, OTHER):
             assert [number for of, number in order if of is device] == [0, 1, 2, 5, 6, 7, 8, 9]
         assert [type(each) for each in failures] == [OSError, OSError]
+        assert sorted(gone) == sorted([ONE, OTHER])
         assert not late._last
 
     asyncio.run(scenario())

@@ -85,7 +85,9 @@ class DeviceApi:
         self.refusals = Refusals(registry, journal, metrics)
         self._payloads = PayloadReader()
         self.activity = Activity(registry)
-        self.late_store = LateStore(journal.failure)
+        self.late_store = LateStore(
+            journal.failure, lambda device_id: self.presence.notify_session_end(device_id, SessionEnd.DELETED)
+        )
         self._lateness = own_lateness
 
     @property

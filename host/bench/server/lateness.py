@@ -7,9 +7,10 @@ places of it has no order. This server is on time by default: a message that it 
 import asyncio
 import random
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from bench.registry.batching import Conflict
 from bench.server.presence import Stop
@@ -66,10 +67,12 @@ class LateStore:
 
     Args:
         on_failure: Called with an error that no one else is told.
+        on_gone: Called with a device that was deleted meanwhile.
     """
 
-    def __init__(self, on_failure: Callable[[BaseException], None]) -> None:
+    def __init__(self, on_failure: Callable[[BaseException], None], on_gone: Callable[[uuid.UUID], None]) -> None:
         self._on_failure = on_failure
+        self._on_gone = on_gone
         self._last: dict[uuid.UUID, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._over = asyncio.Event()
@@ -85,9 +88,9 @@ class LateStore:
             store: Stores it.
         """
         if len(self._tasks) >= _LIMIT:
-            await self._store(self._last.get(device_id), 0, store)
+            await self._store(device_id, 0, store)
             return
-        task = asyncio.create_task(self._store(self._last.get(device_id), _between(*after_s), store))
+        task = asyncio.create_task(self._store(device_id, _between(*after_s), store))
         self._last[device_id] = task
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -99,8 +102,17 @@ class LateStore:
         while self._tasks:
             await asyncio.wait(self._tasks)
 
-    async def _store(
-        self, before: asyncio.Task[None] | None, seconds: float, store: Callable[[], Awaitable[None]]
+    def _store(
+        self, device_id: uuid.UUID, seconds: float, store: Callable[[], Awaitable[None]]
+    ) -> Coroutine[Any, Any, None]:
+        return self._store_after(self._last.get(device_id), device_id, seconds, store)
+
+    async def _store_after(
+        self,
+        before: asyncio.Task[None] | None,
+        device_id: uuid.UUID,
+        seconds: float,
+        store: Callable[[], Awaitable[None]],
     ) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
@@ -110,7 +122,7 @@ class LateStore:
         try:
             await store()
         except Conflict:
-            pass  # the device was deleted
+            self._on_gone(device_id)
         except Exception as error:  # noqa: BLE001 - it was acknowledged: there is no one left to tell
             self._on_failure(error)
 
