@@ -76,8 +76,6 @@ class Tokens:
         """Return a token's user. Raises Unauthorized if it is not valid any more: user, password or session is gone."""
         user = users.find(session, claims.user_id)
         if user is None or claims.stamp != self._stamp(user) or user_sessions.is_ended(session, claims.session):
-            if not claims.session:  # of an activation, which nobody renews
-                raise Unauthorized(genuine=True)
             raise Unauthorized(_EXPIRED, expired=True, genuine=True)
         if not user.enabled:
             raise Unauthorized(DISABLED, genuine=True)
