@@ -78,8 +78,10 @@ def _is_writable(folder: Path) -> bool:
 
 
 def private_folder(path: Path) -> Path:
-    """Make a folder with mode 0700, for files with secrets, and return it."""
-    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    """Make a folder with mode 0700, for files with secrets, and return it; so are those above it that do not exist."""
+    for folder in reversed((path, *path.parents)):
+        if folder == path or not folder.exists():
+            folder.mkdir(exist_ok=True, mode=0o700)
     return path
 
 

@@ -143,6 +143,8 @@ def test_board_boots_against_the_server_of_its_data_folder(tmp_path):
         events = [json.loads(line)["event"] for line in booted.stdout.splitlines()]
         assert events[0] == "boot"
         assert events[-1] == "telemetry"
+        for path in (tmp_path / "data", *(tmp_path / "data").rglob("*")):
+            assert not path.stat().st_mode & 0o077, path
         assert [each["name"] for each in printed("device", "list", *data)] == ["firstboot-02005e005301"]
     finally:
         server.terminate()

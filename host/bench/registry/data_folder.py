@@ -15,6 +15,8 @@ from bench.registry.files import DATABASE_FILE, KEY_FILE, OPERATOR_FILE, TLS_FOL
 _OTHERS = 0o077
 _OTHERS_WRITE = 0o022
 _ROOT = 0
+# What the names of a server's files begin with: server.json and server.lock, too.
+_OURS = (KEY_FILE, DATABASE_FILE, OPERATOR_FILE, TLS_FOLDER, "server.")
 
 
 def secure(folder: Path) -> list[str]:
@@ -51,13 +53,9 @@ def secure(folder: Path) -> list[str]:
 
 
 def _contents(folder: Path) -> Iterator[Path]:
-    """Yield the files of a data folder, and its folder for TLS with the files in it."""
-    for path in sorted(folder.iterdir()):
-        if path == folder / TLS_FOLDER:
-            yield path
-            yield from sorted(each for each in path.iterdir() if not each.is_dir())
-        elif not path.is_dir():
-            yield path
+    """Yield a server's files in a data folder, and its folder for TLS with the files in it."""
+    yield from sorted(each for each in folder.iterdir() if each.name.startswith(_OURS))
+    yield from sorted((folder / TLS_FOLDER).glob("*"))
 
 
 def _check_owner(path: Path, found: os.stat_result) -> None:

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import TextIO
 
+from bench import paths
 from bench.errors import BenchError
 
 _LOCK_S = 1.0
@@ -87,6 +88,7 @@ class BoardFolder:
         """
         # Not by filelock, whose release unlocks the file for all: here the board's process inherits the descriptor, and
         # holds the lock as long as it lives.
+        paths.private_file(self.folder / "lock")
         found = (self.folder / "lock").open("w")
         # Processes that a board had started when its power was cut may live on for a moment, and hold the lock.
         deadline = time.monotonic() + _LOCK_S

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, BinaryIO, Self, TextIO
 
-from bench import boards
+from bench import boards, paths
 from bench.contract.event_stream import EventStream
 from bench.errors import BenchError
 from bench.virtual import unix_port
@@ -67,8 +67,10 @@ class PowerCycle(EventStream):
         self._console.seek(0, os.SEEK_END)
         self._leash, self._hand = _leash()
         trace = board.folder / "trace.jsonl"
-        trace.write_bytes(b"")
         self._pins = board.folder / "pins"
+        for each in (trace, self._pins, board.folder / "power.json"):
+            paths.private_file(each)
+        trace.write_bytes(b"")
         self._pins.write_bytes(b"".join(_LOW if pin in conditions.pressed else _HIGH for pin in range(_PINS)))
         self._trace: BinaryIO = trace.open("rb")
         self._watchdog: tuple[float, float] | None = None  # the time it was fed, and the seconds that this lasts

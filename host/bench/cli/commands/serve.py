@@ -1,6 +1,7 @@
 """`bench serve`: the provisioning server."""
 
 import asyncio
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -106,6 +107,8 @@ def serve(
 
     for repaired in data_folder.secure(data):
         tables.warn(repaired)
+    if ":" in database.partition("://")[2].rpartition("@")[0] and any(database in each for each in sys.argv):
+        tables.warn("everybody on this machine can see the password in --database: put the URL into BENCH_DATABASE")
     if ready_file:
         paths.check_place(ready_file)
     options = Options(

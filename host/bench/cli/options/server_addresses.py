@@ -61,7 +61,7 @@ def lock_folder(data: Path) -> Iterator[None]:
     Raises:
         BenchError: Another server has it.
     """
-    lock = FileLock(data / "server.lock", blocking=False)
+    lock = FileLock(data / "server.lock", mode=0o600, blocking=False)
     try:
         lock.acquire()
     except Timeout:
