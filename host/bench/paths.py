@@ -3,8 +3,10 @@
 import os
 import tempfile
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 import platformdirs
 
@@ -129,7 +131,7 @@ def write_private(path: Path, data: bytes, *, is_durable: bool = False) -> None:
         raise
     temporary.replace(path)
     if is_durable:
-        _sync_names(path.parent)
+        sync_names(path.parent)
 
 
 def write_private_once(path: Path, data: bytes) -> None:
@@ -145,10 +147,39 @@ def write_private_once(path: Path, data: bytes) -> None:
     with suppress(FileExistsError):
         path.hardlink_to(temporary)
     temporary.unlink()
-    _sync_names(path.parent)
+    sync_names(path.parent)
 
 
-def _sync_names(folder: Path) -> None:
+@contextmanager
+def private_stream(path: Path) -> Iterator[IO[bytes]]:
+    """Yield a file to write, with mode 0600 from its first byte, which gets its name at the end of the block.
+
+    It is on the disk then, and survives a power cut; what the path named before is replaced. If the block raises,
+    nothing is left.
+
+    Raises:
+        OSError: With this path for its `filename`.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.unlink(missing_ok=True)  # of a process that was killed and had this number
+        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w+b") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        sync_names(path.parent)
+    except OSError as error:
+        if error.filename in (None, str(temporary)):
+            error.filename = str(path)  # the caller's name of it
+        raise
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def sync_names(folder: Path) -> None:
     """Flush the names in a folder to the disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     os.fsync(descriptor)

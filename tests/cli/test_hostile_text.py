@@ -22,18 +22,27 @@ SERVER = {
     "profile list": (),
     "profile show": (TEXT,),
     "profile delete": (TEXT,),
+    "profile history": (TEXT,),
     "device list": (),
     "device show": (TEXT, "--show-secrets"),
     "device create": (TEXT, "--profile", TEXT),
-    "device delete": (TEXT,),
+    "device delete": (TEXT, "--yes"),
     "device credentials": (TEXT, "--secret-file", "{file}"),
     "device rotate": (TEXT,),
     "device attributes": (TEXT, "--set", f"{TEXT}={TEXT}", "--delete", TEXT),
     "device claim": (TEXT, "--secret-file", "{file}"),
     "telemetry": (TEXT, "--last", "5"),
     "rpc": (TEXT, TEXT),
-    "audit": (),
+    "audit": ("--entity", TEXT, "--what", TEXT, "--failed"),
     "import": ("{file}", "--create-profiles"),
+    "customer list": (),
+    "customer create": (TEXT,),
+    "customer delete": (TEXT, "--yes"),
+    "customer assign": (TEXT, TEXT),
+    "customer unassign": (TEXT,),
+    "user list": (),
+    "user create": (TEXT, "--customer", TEXT, "--new-password-file", "{file}"),
+    "user delete": (TEXT, "--yes"),
 }
 BOARD = {
     "settings list": (),
@@ -63,6 +72,9 @@ OTHERS = {
     "boards": "test_names_from_the_command_line",
     "firmware build": "shows files of its own",
     "tls show": "test_names_from_the_command_line",
+    "user password": "test_names_from_the_command_line",
+    "backup": "test_names_from_the_command_line",
+    "restore": "test_names_from_the_command_line",
 }
 
 
@@ -201,10 +213,17 @@ def test_names_from_the_command_line(tmp_path):
     name = TEXT.replace("/", "")
     data = ("--data", tmp_path / name)
     assert {each.returncode for each in run("board", "new", name, "--blank", *data)} == {0}
+    assert {each.returncode for each in run("profile", "create", "mine", *data)} == {0, 2}
+    file = tmp_path / "file"
+    file.write_text("a-new-password")
     for words in (
         ("boards", TEXT),
         ("board", "serve", name + "x", *data),
         ("tls", "show", *data),
+        ("user", "password", TEXT, "--new-password-file", file, *data),
+        ("audit", "--since", TEXT, *data),
+        ("backup", tmp_path / TEXT, *data),
+        ("restore", tmp_path / TEXT, *data),
         (TEXT,),
         ("tls", TEXT),
     ):

@@ -47,10 +47,19 @@ def data(tmp_path_factory):
         ("device", "show", "press-1"),
         ("device", "attributes", "press-1", "--set", "aB=1"),
         ("audit",),
+        ("profile", "history", "default"),
+        ("customer", "create", "Acme"),
+        ("user", "list"),
+        ("device", "delete", "press-1"),
     ],
 )
 def test_keys_of_records_have_one_style_and_are_documented(data, words):
     check(printed(*words, *data))
+
+
+def test_keys_of_backups_have_one_style_and_are_documented(data, tmp_path):
+    check(printed("backup", str(tmp_path / "b.tar"), *data))
+    check(printed("restore", str(tmp_path / "b.tar"), "--data", str(tmp_path / "new")))
 
 
 @pytest.mark.parametrize("words", [("boards",), ("inventory",), ("firmware", "build", "--out", "{folder}")])

@@ -98,6 +98,8 @@ def _answer_to(path: str) -> Any:
         "actionStatus": TEXT,
         "actionData": {"address": TEXT, "transport": TEXT, "request": TEXT},
     }
+    customer = {**device, "title": TEXT}
+    user = {**device, "email": TEXT, "authority": TEXT, "customerId": {"id": "1"}}
     page = {"totalElements": 1, "hasNext": False}
     answers = {
         "/api/deviceProfiles": {"data": [profile], **page},
@@ -108,6 +110,11 @@ def _answer_to(path: str) -> Any:
         "/api/device/1/credentials": {"credentialsType": TEXT, "credentialsValue": TEXT, "credentialsId": TEXT},
         "/api/device/bulk_import": {"created": 0, "updated": 0, "errors": 1, "errorsList": [TEXT]},
         "/api/audit/logs": {"data": [audit], **page},
+        "/api/customers": {"data": [customer], **page},
+        "/api/customer": customer,
+        "/api/tenant/customers": customer,
+        "/api/users": {"data": [user], **page},
+        "/api/user": user,
     }
     if path.endswith("/claim"):
         return {"response": TEXT}

@@ -13,11 +13,13 @@ from bench import paths
 from bench.cli import INTERRUPTED, wrong_use
 from bench.cli.commands import (
     audit,
+    backup,
     board,
     board_serve,
     boards,
     chaos,
     conformance,
+    customer,
     demo,
     device,
     doctor,
@@ -35,6 +37,7 @@ from bench.cli.commands import (
     settings,
     telemetry,
     tls,
+    user,
 )
 from bench.cli.options import bench_toml
 from bench.cli.render import tables
@@ -43,7 +46,10 @@ from bench.errors import BenchError, UsageError
 
 SECTIONS = {
     "Boards": ("flash", "deploy", "monitor", "settings", "inventory", "boards", "read", "erase"),
-    "Server": ("serve", "profile", "device", "import", "telemetry", "rpc", "audit", "tls"),
+    "Server": (
+        *("serve", "profile", "device", "import", "telemetry", "rpc", "customer", "user", "audit", "tls"),
+        *("backup", "restore"),
+    ),
     "Tests": ("board", "measure", "fleet", "conformance", "chaos"),
     "Tools": ("demo", "doctor", "firmware"),
 }
@@ -72,7 +78,9 @@ app.command("measure", epilog="Example: bench measure -n 100 --plot boot.svg")(m
 app.command("import", epilog="Example: bench import tray7.csv")(import_.import_devices)
 app.command("telemetry", epilog="Example: bench telemetry press-4 --follow")(telemetry.telemetry)
 app.command("rpc", epilog="Example: bench rpc press-4 blink '{\"times\": 3}'")(rpc.rpc)
-app.command("audit", epilog="Example: bench audit --limit 20 --json")(audit.audit)
+app.command("audit", epilog="Example: bench audit --since 2h --what DELETED")(audit.audit)
+app.command("backup", epilog="Example: bench backup monday.tar")(backup.backup)
+app.command("restore", epilog="Example: bench restore monday.tar --data new")(backup.restore)
 app.command("boards", epilog="Example: bench boards esp32_generic")(boards.boards)
 app.command("inventory", epilog="Example: bench inventory --probe --port /dev/ttyUSB0")(inventory.inventory)
 app.command("doctor", epilog="Example: bench doctor --server 192.168.1.10:1883")(doctor.doctor)
@@ -95,6 +103,8 @@ app.add_typer(board.app, name="board")
 app.add_typer(chaos.app, name="chaos")
 app.add_typer(firmware.app, name="firmware")
 app.add_typer(tls.app, name="tls")
+app.add_typer(customer.app, name="customer")
+app.add_typer(user.app, name="user")
 
 # The root of typer's exceptions for wrong use, and the one for a group without a command, whose message is the whole
 # help. Typer has no names for them, and the origin of its click changes.

@@ -11,17 +11,23 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+from sqlalchemy import insert
+from sqlalchemy.orm import Session
+
 from bench import paths
-from bench.errors import BenchError
+from bench.errors import BenchError, NotFound, UsageError
 from bench.registry import audit, passwords, users
+from bench.registry.audit import Subject
 from bench.registry.batching import Conflict
 from bench.registry.files import OPERATOR_FILE
-from bench.registry.model import User
+from bench.registry.model import Audit, User
 from bench.registry.registry import Registry
 from bench.server.limits import Limits
 
 FILE = OPERATOR_FILE
 FIRST = "operator@firstboot.local"
+MIN_PASSWORD, MAX_PASSWORD = 6, 72
+"""Characters."""
 _PASSWORD_BYTES = 18
 
 
@@ -94,3 +100,57 @@ async def ensure_first(registry: Registry, folder: Path) -> None:
     except (Conflict, BenchError):
         if not await registry.read(users.any_exist):  # else another server was faster
             raise
+
+
+async def reset_password(folder: Path, database_url: str | None, email: str, password: str | None) -> str:
+    """Give an account another password, as whoever owns the data folder may. A running server knows it at once.
+
+    If it is the account in `operator.json`, the file is written anew.
+
+    Args:
+        folder: The data folder.
+        database_url: A PostgreSQL database that holds the accounts instead.
+        email: The account; if empty, the one in `operator.json`, or else the one that a first start makes.
+        password: The new password; None for a random one, which only `operator.json` gets to know.
+
+    Returns:
+        The account's e-mail address.
+
+    Raises:
+        UsageError: The password is too short or too long.
+        NotFound: There is no such account.
+    """
+    file = folder / FILE
+    own = _username(file)
+    email = email or own
+    is_random = password is None
+    password = password if password is not None else secrets.token_urlsafe(_PASSWORD_BYTES)
+    if not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
+        raise UsageError(f"a password must have {MIN_PASSWORD} to {MAX_PASSWORD} characters")
+    stored = await hashed(password, is_random=is_random)
+
+    def change(session: Session) -> None:
+        user = users.by_email(session, email)
+        if user is None:
+            raise NotFound(f"no user {email}: see bench user list")
+        users.set_password(session, user.id, stored, instead_of=user.password_hash)
+        origin, who = audit.Origin(transport="cli"), f"uid {os.geteuid()} on this machine"
+        row = audit.entry(origin, who=who, what="user.credentials_updated", entity=Subject.of(user), result="SUCCESS")
+        session.execute(insert(Audit), [row])
+
+    registry = await Registry.open(folder, database_url)
+    try:
+        await registry.write(change)
+    finally:
+        await registry.close()
+    if email == own:
+        paths.write_private(file, json.dumps({"username": email, "password": password}).encode() + b"\n")
+    return email
+
+
+def _username(file: Path) -> str:
+    """Return the account in `operator.json`; that of a first start if there is no such file, or it is damaged."""
+    try:
+        return str(json.loads(file.read_bytes())["username"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return FIRST

@@ -48,6 +48,12 @@ class ServerMetrics:
             )
             for record in ("audit", "journal")
         }
+        self._pruned = Counter(
+            "firstboot_pruned",
+            "Rows beyond their age or size that were deleted; result: history, audit.",
+            ("result",),
+            registry=self._registry,
+        )
         self._connections = Gauge("firstboot_connections", "Open connections.", ("transport",), registry=self._registry)
         self._registry.register(_Commits(commits))
 
@@ -68,6 +74,10 @@ class ServerMetrics:
     def refusal_skipped(self, record: str) -> None:
         """Count a refusal that the audit trail, or the journal, has no room for."""
         self._skipped[record].inc()
+
+    def pruned(self, what: str, rows: int) -> None:
+        """Count rows that were deleted because of their age or size."""
+        self._pruned.labels(what).inc(rows)
 
     def watch_connections(self, transport: str, count: Callable[[], float]) -> None:
         """Have the number of a transport's open connections read from `count`."""

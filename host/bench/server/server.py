@@ -10,8 +10,9 @@ from typing import Any, Self
 
 from bench.errors import BenchError, UsageError
 from bench.registry.registry import Registry
+from bench.registry.retention import Retention
 from bench.registry.views import ProfileView
-from bench.server import accounts, lateness
+from bench.server import accounts, lateness, pruning
 from bench.server.coap import CoapServer
 from bench.server.device_api import DeviceApi, origin
 from bench.server.http.app import application
@@ -57,6 +58,7 @@ class Options:
     like_production: bool = False
     # Addresses and networks of proxies that are believed what they say of a client's address.
     trusted_proxies: tuple[str, ...] = ()
+    retention: Retention = field(default_factory=Retention)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +132,7 @@ class Server:
         self._http_tasks = [
             asyncio.create_task(server.serve(sockets=[sockets[name]])) for name, server in self._http.items()
         ]
+        self._pruning = asyncio.create_task(pruning.run(self.registry, options.retention, self._journal, self.metrics))
         self.ports = Ports(**{name: each.getsockname()[1] for name, each in sockets.items()}, coap=self._coap.port)
         return self
 
@@ -155,6 +158,8 @@ class Server:
         return await proxied.listen(listener, CONNECTION_QUEUE)
 
     async def __aexit__(self, *_: object) -> None:
+        self._pruning.cancel()
+        await asyncio.gather(self._pruning, return_exceptions=True)
         for listener in self._mqtt:
             listener.close()
         for proxied in self._proxied:

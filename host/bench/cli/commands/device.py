@@ -1,22 +1,26 @@
 """`bench device`: the devices on the server."""
 
+import itertools
 import json
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from bench.cli.options import text_files
+from bench.cli.options import keyboard, text_files
 from bench.cli.options.operator_session import with_server
 from bench.cli.render import progress, tables
 from bench.cli.render.help import App
 from bench.cli.render.tables import Json
-from bench.errors import BenchError, UsageError
+from bench.errors import BenchError, NotFound, UsageError
 from bench.input_files import pem
-from bench.rest_client import NoAnswer, ThingsBoard, id_of
+from bench.rest_client import NoAnswer, ThingsBoard, id_of, in_parallel
 
 app = App(help="Devices on the server.", epilog="Example: bench device show press-4")
+# Names that are listed one by one.
+_FEW = 5
 
 Secrets = Annotated[bool, typer.Option("--show-secrets", help="Show the access token, or other credentials.")]
 
@@ -84,12 +88,55 @@ async def create(
     tables.facts(await _view(server, device, show_secrets=False), as_json=as_json)
 
 
-@app.command(epilog="Example: bench device delete firstboot-0242ac110002")
+@app.command(epilog="Example: bench device delete press-4 press-5")
 @with_server()
-async def delete(server: ThingsBoard, name: str) -> None:
-    """Delete a device, so that a board of its name can provision again."""
-    await server.delete_device(name)
-    tables.echo(f"deleted {name}")
+async def delete(
+    server: ThingsBoard,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME...", help="The devices.", show_default=False)
+    ] = None,
+    search: Annotated[str, typer.Option(help="All devices with this text in their name, label or profile.")] = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Delete devices, so that boards of their names can provision again.
+
+    On a terminal it asks first. Without one, several devices, or those of a search, need --yes.
+    """
+    if bool(names) == bool(search):
+        raise UsageError("name the devices to delete, or find them with --search TEXT")
+    if search:
+        found = await server.devices(search)
+    else:
+        found = await in_parallel(dict.fromkeys(names or ()), server.device)
+    if found and not yes:
+        keyboard.confirm(_question(found), "nothing was deleted", may_skip=len(names or ()) == 1)
+    with progress.counting(f"deleting {len(found):,} devices", quiet=as_json) as on_progress:
+        done = itertools.count(1)
+        gone = await in_parallel(found, lambda each: _gone(server, each), lambda: on_progress(next(done), len(found)))
+    deleted = [each["name"] for each, is_deleted in zip(found, gone, strict=True) if is_deleted]
+    if as_json:
+        tables.print_json({"deleted": deleted})
+    elif search or len(deleted) > _FEW:
+        tables.echo(f"deleted {len(deleted):,} devices")
+    else:
+        for each in deleted:
+            tables.echo(f"deleted {each}")
+
+
+def _question(found: Sequence[dict[str, Any]]) -> str:
+    names = ", ".join(each["name"] for each in found[:_FEW]) + (", ..." if len(found) > _FEW else "")
+    what = "1 device" if len(found) == 1 else f"{len(found):,} devices"
+    return f"Delete {what} with all values and credentials: {names}?"
+
+
+async def _gone(server: ThingsBoard, device: dict[str, Any]) -> bool:
+    """Delete a device; return False if somebody else did meanwhile."""
+    try:
+        await server.delete(id_of(device))
+    except NotFound:
+        return False
+    return True
 
 
 @app.command(epilog="Example: bench device credentials press-4 --certificate press-4.pem")

@@ -9,7 +9,7 @@ from bench.cli.options.operator_session import with_server
 from bench.cli.render import tables
 from bench.cli.render.help import App
 from bench.cli.render.tables import Json
-from bench.errors import UsageError
+from bench.errors import BenchError, UsageError
 from bench.input_files import pem
 from bench.registry.names import random_text
 from bench.registry.provision_type import ProvisionType
@@ -18,6 +18,7 @@ from bench.rest_client import ThingsBoard
 app = App(help="Device profiles: which devices may provision, and how.", epilog="Example: bench profile show default")
 
 Secrets = Annotated[bool, typer.Option("--show-secrets", help="Show the provisioning secret.")]
+_HISTORY = ("historyDays", "historyMb")
 _CHAIN = ProvisionType.X509_CERTIFICATE_CHAIN
 
 
@@ -98,6 +99,38 @@ async def list_profiles(server: ThingsBoard, as_json: Json = False) -> None:
 async def show(server: ThingsBoard, name: str, show_secrets: Secrets = False, as_json: Json = False) -> None:
     """Show a profile."""
     tables.facts(view(await server.profile(name), show_secrets=show_secrets), as_json=as_json)
+
+
+@app.command(epilog="Example: bench profile history tray7 --days 30 --mb 200")
+@with_server()
+async def history(
+    server: ThingsBoard,
+    name: str,
+    days: Annotated[
+        float | None, typer.Option(min=0, help="Keep values for so many days. 0: for ever.", show_default="unchanged")
+    ] = None,
+    mb: Annotated[
+        float | None,
+        typer.Option(min=0, help="Keep so many MB of all its devices, the newest. 0: all.", show_default="unchanged"),
+    ] = None,
+    as_server: Annotated[bool, typer.Option("--as-server", help="Keep as much as bench serve is told to.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show how long telemetry history of this profile's devices is kept, after changing it if asked to."""
+    profile = await server.profile(name)
+    wanted = {key: value for key, value in (("historyDays", days), ("historyMb", mb)) if value is not None}
+    if wanted and as_server:
+        raise UsageError("--as-server and --days or --mb exclude each other: leave one out")
+    if wanted or as_server:
+        own = {key: value for key, value in profile.items() if key not in _HISTORY or not as_server}
+        profile = dict(await server.post("/api/deviceProfile", {**own, **wanted}))
+        if any(profile.get(key) != value for key, value in wanted.items()):
+            raise BenchError("this server keeps history by its own rules: see its tenant profile")
+    shown = {"name": name, "history_days": profile.get("historyDays"), "history_mb": profile.get("historyMb")}
+    if as_json:
+        tables.print_json(shown)
+    else:
+        tables.facts({key: "as the server" if each is None else each for key, each in shown.items()}, as_json=False)
 
 
 @app.command(epilog="Example: bench profile delete tray7")

@@ -1,7 +1,6 @@
 """`bench read` and `bench erase`: read or erase the flash of a board."""
 
 import hashlib
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ import typer
 
 from bench import boards, paths
 from bench.boards import BoardDefinition
+from bench.cli.options import keyboard
 from bench.cli.options.common import After, AfterOption, Baud, Before, BeforeOption, BoardName, Port
 from bench.cli.render import tables
 from bench.cli.render.progress import ProgressBars
@@ -100,7 +100,7 @@ def erase(
     what = f"partition {partition}" if partition else "the whole flash"
     line = inventory.choose(port, chip=definition.chip)
     if not yes:
-        _confirm(f"Erase {what} of the board on {line}, with {_lost(partition)}?")
+        keyboard.confirm(f"Erase {what} of the board on {line}, with {_lost(partition)}?", "nothing was erased")
     with _in_loader(line, definition, baud=baud, before=before, after=after, as_json=as_json) as (chip, reporter):
         reporter.phase("erase")
         if place:
@@ -118,13 +118,6 @@ def _lost(partition: str) -> str:
     if not partition:
         return "MicroPython, the firmware, its settings and the board's credentials"
     return "the firmware, its settings and the board's credentials" if partition == _FILES else "its content"
-
-
-def _confirm(question: str) -> None:
-    if not sys.stdin.isatty():
-        raise UsageError(f"{question} There is no terminal for a prompt: confirm with --yes")
-    if not typer.confirm(question, err=True):
-        raise BenchError("nothing was erased")
 
 
 @contextmanager

@@ -13,9 +13,11 @@ from bench.cli.options import server_addresses
 from bench.cli.render import tables
 from bench.cli.render.tables import DEFAULT_DATA, Data
 from bench.registry import data_folder
+from bench.registry.retention import Retention
 from bench.server.limits import Rules
 
 _RULES = Rules()
+_RETENTION = Retention()
 
 
 def _port(name: str, usual: int) -> Any:
@@ -88,6 +90,18 @@ def serve(
     per_person: Annotated[
         int, typer.Option("--limit-per-person", min=1, help="Wrong passwords an hour for one operator or user.")
     ] = _RULES.per_person,
+    history_days: Annotated[
+        float, typer.Option(min=0, help="Keep telemetry history for so many days. 0: for ever.")
+    ] = _RETENTION.history_days,
+    history_mb: Annotated[
+        float, typer.Option(min=0, help="Keep so many MB of a profile's history, the newest. 0: all.")
+    ] = _RETENTION.history_mb,
+    audit_days: Annotated[
+        float, typer.Option(min=0, help="Keep the audit log for so many days. 0: for ever.")
+    ] = _RETENTION.audit_days,
+    audit_rows: Annotated[
+        int, typer.Option(min=0, help="Keep so many changes in the audit log, and as many other rows. 0: all.")
+    ] = _RETENTION.audit_rows,
     lift_loopback: Annotated[
         bool,
         typer.Option(
@@ -132,6 +146,9 @@ def serve(
             per_key=per_key,
             per_person=per_person,
             lift_loopback=lift_loopback,
+        ),
+        retention=Retention(
+            history_days=history_days, history_mb=history_mb, audit_days=audit_days, audit_rows=audit_rows
         ),
     )
     # The first file exists only while the server runs, so that other commands find it.

@@ -1,15 +1,58 @@
-"""Standard input, forwarded line by line to a board's serial line."""
+"""Standard input: questions, secrets, and lines for a board."""
 
 import os
 import signal
 import stat
+import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
+import typer
+
+from bench.cli.options import text_files
 from bench.cli.render import tables
-from bench.errors import BenchError
+from bench.errors import BenchError, UsageError
+from bench.text import printable
 
 _STDIN = 0
+
+
+def confirm(question: str, otherwise: str, *, may_skip: bool = False) -> None:
+    """Have the user confirm what cannot be undone.
+
+    Args:
+        question: The question.
+        otherwise: The error if they do not, e.g. `nothing was erased`.
+        may_skip: Without a terminal, go on as if it was confirmed.
+
+    Raises:
+        UsageError: There is no terminal.
+        BenchError: The user says no.
+    """
+    if not sys.stdin.isatty():
+        if may_skip:
+            return
+        raise UsageError(f"{question} There is no terminal for a prompt: confirm with --yes")
+    if not typer.confirm(printable(question), err=True):
+        raise BenchError(otherwise)
+
+
+def new_password(of: str, file: Path | None) -> str:
+    """Return a new password, from a file, or typed twice.
+
+    Args:
+        of: The account, for the prompt.
+        file: The file.
+
+    Raises:
+        UsageError: There is neither a file nor a terminal.
+    """
+    if file:
+        return text_files.read_value(file)
+    if not sys.stdin.isatty():
+        raise UsageError("There is no terminal for a prompt: name a file with --new-password-file")
+    return str(typer.prompt(f"New password of {printable(of)}", hide_input=True, confirmation_prompt=True, err=True))
 
 
 def is_available() -> bool:

@@ -20,9 +20,9 @@ from bench.cli.render import tables
 from bench.cli.render.tables import DEFAULT_DATA, Data
 from bench.errors import BenchError, UsageError
 from bench.input_files import pem
-from bench.registry import data_folder
+from bench.registry import data_folder, own_commands
 from bench.registry.files import DATABASE_FILE, OPERATOR_FILE
-from bench.rest_client import ThingsBoard
+from bench.rest_client import LOGIN, ThingsBoard
 from bench.text import printable
 
 P = ParamSpec("P")
@@ -130,8 +130,8 @@ async def _server(where: ServerOptions) -> AsyncIterator[ThingsBoard]:
         return
     if where.user or where.password_file or where.ca:
         raise UsageError("--user, --password-file and --ca go with --url: the bench's own server needs none of them")
-    if not where.create and not (where.data / DATABASE_FILE).exists():
-        raise BenchError(f"no registry in {where.data}: bench serve makes one, or name its folder with --data")
+    if not where.create:
+        require_registry(where.data)
     running = server_addresses.running_server(where.data)
     if running is None:
         async with _inside(where.data) as transport, _own(where.data, "http://bench", transport) as server:
@@ -141,11 +141,24 @@ async def _server(where: ServerOptions) -> AsyncIterator[ThingsBoard]:
             yield server
 
 
+def require_registry(data: Path) -> None:
+    """Raise BenchError if a data folder has no registry."""
+    if not (data / DATABASE_FILE).exists():
+        raise BenchError(f"no registry in {data.resolve()}: bench serve makes one, or name its folder with --data")
+
+
 @asynccontextmanager
 async def _own(data: Path, url: str, transport: httpx.AsyncBaseTransport | None) -> AsyncIterator[ThingsBoard]:
     username, password = _account(data / OPERATOR_FILE)
+
+    async def mark(request: httpx.Request) -> None:
+        if request.url.path == LOGIN:
+            request.headers.update(own_commands.headers(data))
+
     # Not by way of the environment's proxy: it cannot reach this machine's server, and would see the password.
-    async with httpx.AsyncClient(base_url=url, transport=transport, timeout=_PATIENCE_S, trust_env=False) as http:
+    async with httpx.AsyncClient(
+        base_url=url, transport=transport, timeout=_PATIENCE_S, trust_env=False, event_hooks={"request": [mark]}
+    ) as http:
         yield ThingsBoard(http, username, password)
 
 

@@ -1,6 +1,5 @@
 """The server for a command's devices: a temporary one, or one that runs already."""
 
-import asyncio
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from typing import Any
 
 import typer
 
-from bench import paths
+from bench import paths, rest_client
 from bench.cli.options import server_addresses
 from bench.cli.options.board_setup import BoardOptions, BoardTemplate
 from bench.cli.options.operator_session import ServerOptions, run_on_server
@@ -22,8 +21,6 @@ from bench.flash.device_config import Claim
 from bench.load.boards import Files
 from bench.rest_client import ThingsBoard, id_of
 from bench.server.run.subprocess import ServerProcess
-
-_DELETED_AT_ONCE = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,13 +59,7 @@ class ServerSession:
         ids = [id_of(each) for each in self.devices(prefix)]
 
         async def delete(server: ThingsBoard) -> None:
-            at_once = asyncio.Semaphore(_DELETED_AT_ONCE)
-
-            async def one(device_id: str) -> None:
-                async with at_once:
-                    await server.delete(device_id)
-
-            await asyncio.gather(*map(one, ids))
+            await rest_client.in_parallel(ids, server.delete)
 
         run_on_server(self.where, delete)
 

@@ -1,7 +1,7 @@
 """Progress of work on boards: a line for each board, and the events of a single one."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Self
 
@@ -164,6 +164,27 @@ def waiting(text: str, *, quiet: bool = False) -> Iterator[None]:
             yield
         finally:
             late.cancel()
+
+
+@contextmanager
+def counting(text: str, *, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar for work whose amount is known; yields its callback `(done, of all)`.
+
+    Without a terminal it is as `waiting`.
+    """
+    if not tables.console.is_terminal:
+        with waiting(text, quiet=quiet):
+            yield lambda _done, _total: None
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=tables.console, transient=True) as shown:
+        task = shown.add_task(tables.shown(text), total=None)
+        yield lambda done, total: shown.update(task, completed=done, total=total)
 
 
 @contextmanager

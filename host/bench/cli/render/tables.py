@@ -3,7 +3,7 @@
 import json
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,6 +25,8 @@ Data = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 DEFAULT_DATA = Path(".bench")
 _ANY_WIDTH = 1000
+# Characters of a cell that stays on one line.
+_WHOLE = 20
 
 
 def data_option(data: Path) -> str:
@@ -77,13 +79,14 @@ def utc_time(ms: int) -> str:
     return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
-def table(rows: Sequence[Mapping[str, Any]], *, as_json: bool, empty: str) -> None:
+def table(rows: Sequence[Mapping[str, Any]], *, as_json: bool, empty: str, whole: Collection[str] = ()) -> None:
     """Print rows as a table or as a JSON list.
 
     Args:
         rows: The keys of the first row are the head.
         as_json: Print JSON.
         empty: The text to print instead of a table without rows.
+        whole: Keys of columns whose cells stay on one line where the terminal has room for that, as others fold.
     """
     if as_json:
         print_json(rows)
@@ -93,7 +96,9 @@ def table(rows: Sequence[Mapping[str, Any]], *, as_json: bool, empty: str) -> No
         return
     drawn = Table(box=None, pad_edge=False, header_style="bold")
     for key in rows[0]:
-        drawn.add_column(shown(_words(key)), overflow="fold")  # whole, on as many lines as it takes: nothing is cut off
+        longest = max(len(str(row.get(key, ""))) for row in rows) if key in whole else 0
+        # whole, on as many lines as it takes: nothing is cut off
+        drawn.add_column(shown(_words(key)), overflow="fold", min_width=min(longest, _WHOLE) or None)
     for row in rows:
         drawn.add_row(*(shown(value) for value in row.values()))
     draw(drawn)

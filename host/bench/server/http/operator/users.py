@@ -72,6 +72,12 @@ def _changed(session: Session, form: UserForm, user_id: UUID) -> User:
     return user
 
 
+@router.get("/users", summary="Accounts of operators, and of customers' users")
+async def all_users(caller: Operator, wanted: _Wanted) -> PageData[UserJson]:
+    found = await caller.read(lambda session: users.page_of_all(session, wanted))
+    return listed(found, wanted, lambda user: user_json(caller.tenant, user))
+
+
 @router.get("/user/{userId}", summary="An account")
 async def get(user_id: UserId, caller: Operator) -> UserJson:
     return user_json(caller.tenant, await caller.read(lambda session: users.get(session, user_id)))

@@ -84,6 +84,12 @@ class ProfileDetails(ThingsBoardModel):
     default_edge_rule_chain_id: Json = None
     firmware_id: Json = None
     software_id: Json = None
+    history_days: float | None = Field(
+        default=None, ge=0, exclude_if=_is_none, description="Not ThingsBoard's. How long history is kept; 0: for ever."
+    )
+    history_mb: float | None = Field(
+        default=None, ge=0, exclude_if=_is_none, description="Not ThingsBoard's. How much history is kept; 0: all."
+    )
 
 
 class ProfileForm(ProfileDetails):

@@ -1,0 +1,190 @@
+"""Requests of one user to a server: the login, the errors, pages."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, TypeVar
+
+import httpx
+
+from bench import proxies
+from bench.errors import BenchError, NotFound, Refused
+from bench.text import printable
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+LOGIN = "/api/auth/login"
+PAGE = 100
+# Requests that are sent at once.
+_AT_ONCE = 16
+
+
+class Denied(BenchError):
+    """Wrong user name or password, or a user without the permission."""
+
+
+class NoAnswer(BenchError):
+    """A device that was called is not connected, or does not answer in time."""
+
+
+class Session:
+    """A user's requests. Logs in at the first one, and again when its token has expired.
+
+    Args:
+        http: With the server's URL as its base.
+        username: The user's e-mail address.
+        password: The user's password.
+    """
+
+    def __init__(self, http: httpx.AsyncClient, username: str, password: str) -> None:
+        self._http = http
+        self._account = {"username": username, "password": password}
+        self._token = ""
+        self._logging_in = asyncio.Lock()
+
+    async def get(self, path: str, **params: Any) -> Any:
+        """Send GET, and return the JSON of the answer. Parameters that are "" are left out."""
+        return await self.request("GET", path, params={key: value for key, value in params.items() if value != ""})
+
+    async def post(self, path: str, body: Any) -> Any:
+        """Send POST with a JSON body, and return the JSON of the answer."""
+        return await self.request("POST", path, json=body)
+
+    async def pages(self, path: str, **params: Any) -> list[dict[str, Any]]:
+        """Return all of a list, page by page."""
+        found: list[dict[str, Any]] = []
+        number = 0
+        while True:
+            page = json_object(await self.get(path, pageSize=PAGE, page=number, **params))
+            found += json_objects(page["data"])
+            if not page["hasNext"]:
+                return found
+            number += 1
+
+    async def request(self, method: str, path: str, **content: Any) -> Any:
+        """Send a request, with httpx's arguments for its content, and return the JSON of the answer."""
+        token = self._token or await self._log_in("")
+        answer = await self._send(method, path, **content)
+        if answer.status_code == httpx.codes.UNAUTHORIZED:
+            await self._log_in(token)
+            answer = await self._send(method, path, **content)
+        return _read(answer)
+
+    async def _log_in(self, old: str) -> str:
+        """Return a new token, once for all requests that have the old one."""
+        async with self._logging_in:
+            if self._token == old:
+                self._token = ""
+                answer = await self._send("POST", LOGIN, json=self._account)
+                if answer.status_code == httpx.codes.NOT_FOUND:
+                    raise BenchError(f"{self._http.base_url} has no login: is it a ThingsBoard, and the URL right?")
+                try:
+                    self._token = str(json_object(_read(answer))["token"])
+                except Denied as error:
+                    raise Denied(f"{error}: check the user and the password") from None
+            return self._token
+
+    async def _send(self, method: str, path: str, **content: Any) -> httpx.Response:
+        headers = {"X-Authorization": f"Bearer {self._token}"} if self._token else {}
+        try:
+            return await self._http.request(method, path, headers=headers, **content)
+        except UnicodeEncodeError as error:  # as a command line in another encoding, or a server's JSON, may have
+            raise Refused(f"{printable(str(error.object))} is not text: its characters cannot be encoded") from error
+        except httpx.HTTPError as error:
+            reason = str(error) or type(error).__name__
+            way = proxies.way(str(self._http.base_url)) if self._http.trust_env else ""
+            raise BenchError(f"cannot reach {self._http.base_url}{way} ({reason}): {_cure(reason)}") from error
+
+
+async def in_parallel(
+    items: Iterable[T], work: Callable[[T], Awaitable[R]], on_done: Callable[[], None] = lambda: None
+) -> list[R]:
+    """Return the result of `work` for each item, in their order; some are worked on at once.
+
+    Args:
+        items: The items.
+        work: A coroutine function. What it raises is raised here, once those under way are cancelled.
+        on_done: Called after each item.
+    """
+    free = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(item: T) -> R:
+        async with free:
+            result = await work(item)
+        on_done()
+        return result
+
+    tasks = [asyncio.create_task(one(each)) for each in items]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for each in tasks:
+            each.cancel()
+
+
+def id_of(entity: dict[str, Any]) -> str:
+    """Return the id of a device or profile as a server gave it. Raises BenchError if it has none."""
+    return str(json_object(entity["id"])["id"])
+
+
+class _Object(dict[str, Any]):
+    """A JSON object of a server. A member that is not there is the server's fault, not that of who reads it."""
+
+    def __missing__(self, name: str) -> Any:
+        raise BenchError(f"the server's answer has no {name}: is it a ThingsBoard, and the URL right?")
+
+
+def json_object(answer: Any) -> dict[str, Any]:
+    """Return an answer that must be a JSON object. Raises BenchError."""
+    if not isinstance(answer, _Object):
+        raise _unexpected(answer, "a JSON object")
+    return answer
+
+
+def json_objects(answer: Any) -> list[dict[str, Any]]:
+    """Return an answer that must be a list of JSON objects. Raises BenchError."""
+    if not isinstance(answer, list) or not all(isinstance(each, _Object) for each in answer):
+        raise _unexpected(answer, "a list of JSON objects")
+    return answer
+
+
+def _unexpected(answer: Any, wanted: str) -> BenchError:
+    return BenchError(
+        f"the server answered {type(answer).__name__}, not {wanted}: is it a ThingsBoard, and the URL right?"
+    )
+
+
+def _cure(reason: str) -> str:
+    """Return what to do about a connection that failed; OpenSSL's words are the only sign of its kind."""
+    if "CERTIFICATE_VERIFY_FAILED" in reason:
+        return "give the CA of its certificate with --ca, and use a name that is in it"
+    if "WRONG_VERSION_NUMBER" in reason:
+        return "this port has no TLS, is it http://?"
+    return "is it running, and the URL right?"
+
+
+def _read(answer: httpx.Response) -> Any:
+    try:
+        body = answer.json(object_hook=_Object) if answer.content else None
+    except ValueError:
+        body = answer.text
+    if answer.is_success:
+        return body
+    reason = body.get("message") if isinstance(body, dict) else body
+    message = str(reason or f"HTTP {answer.status_code}")
+    match answer.status_code:
+        case httpx.codes.UNAUTHORIZED | httpx.codes.FORBIDDEN:
+            raise Denied(f"the server denies it: {message}")
+        case httpx.codes.NOT_FOUND:
+            raise NotFound(message)
+        case httpx.codes.BAD_REQUEST | httpx.codes.CONFLICT:
+            raise Refused(message)
+        case httpx.codes.REQUEST_TIMEOUT | httpx.codes.GATEWAY_TIMEOUT:
+            raise NoAnswer("no answer in time: is the device online, and does it know the method?")
+        case httpx.codes.NOT_ACCEPTABLE:  # of a call; nothing else is answered so
+            raise BenchError("the device's answer is not JSON, and lost: have it answer JSON (text in quotes)")
+        case httpx.codes.TOO_MANY_REQUESTS:
+            wait = answer.headers.get("Retry-After", "60")
+            raise BenchError(f"too many failures: try again in {wait} s")
+        case _:
+            raise BenchError(f"the server answered {answer.status_code}: {message}")

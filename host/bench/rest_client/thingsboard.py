@@ -1,0 +1,200 @@
+"""The bench's requests to a server, one method each."""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import quote
+
+from bench.errors import NotFound, Refused
+from bench.rest_client.accounts import Accounts
+from bench.rest_client.session import id_of, json_object, json_objects
+
+_MS = 1000
+# Seconds that a server may need beyond the timeout of a call.
+_GRACE_S = 10
+
+
+class ThingsBoard(Accounts):
+    """A server as one user sees it. Logs in at the first request, and again when its token has expired.
+
+    Args:
+        http: With the server's URL as its base.
+        username: The user's e-mail address.
+        password: The user's password.
+
+    Every method raises, besides what it names:
+
+    Raises:
+        NotFound: The server does not have it.
+        Refused: The server refuses it; the message is the server's.
+        Denied: The user must not do this.
+        BenchError: The server cannot be reached, or its answer is unexpected.
+    """
+
+    # Profiles.
+
+    async def profiles(self) -> list[dict[str, Any]]:
+        """Return all device profiles, by name."""
+        return await self.pages("/api/deviceProfiles", sortProperty="name", sortOrder="ASC")
+
+    async def profile(self, name: str) -> dict[str, Any]:
+        """Return the profile of this name."""
+        for each in await self.pages("/api/deviceProfiles", textSearch=name):
+            if each["name"] == name:
+                return json_object(await self.get(f"/api/deviceProfile/{id_of(each)}"))
+        raise NotFound(f"no profile {name}: see bench profile list, or make it with bench profile create {name}")
+
+    async def create_profile(
+        self, name: str, strategy: str, *, key: str | None, secret: str | None, **provisioning: Any
+    ) -> dict[str, Any]:
+        """Store a new profile, and return it.
+
+        Args:
+            name: Its name.
+            strategy: A ProvisionType.
+            key: Its provisioning key.
+            secret: Its provisioning secret.
+            provisioning: Further fields of ThingsBoard's `provisionConfiguration` that the strategy needs.
+        """
+        configuration = {"type": strategy, "provisionDeviceSecret": secret, **provisioning}
+        profile = {
+            "name": name,
+            "type": "DEFAULT",
+            "transportType": "DEFAULT",
+            "provisionType": strategy,
+            "provisionDeviceKey": key,
+            "profileData": {
+                "configuration": {"type": "DEFAULT"},
+                "transportConfiguration": {"type": "DEFAULT"},
+                "provisionConfiguration": configuration,
+            },
+        }
+        return json_object(await self.post("/api/deviceProfile", profile))
+
+    async def delete_profile(self, name: str) -> None:
+        """Delete the profile of this name."""
+        await self.request("DELETE", f"/api/deviceProfile/{id_of(await self.profile(name))}")
+
+    # Devices.
+
+    async def devices(self, search: str = "") -> list[dict[str, Any]]:
+        """Return all devices, by name, or those with this text in their names."""
+        return await self.pages("/api/tenant/devices", textSearch=search, sortProperty="name", sortOrder="ASC")
+
+    async def count_devices(self) -> int:
+        """Return the number of devices."""
+        return int(json_object(await self.get("/api/tenant/devices", pageSize=1, page=0))["totalElements"])
+
+    async def device(self, name: str) -> dict[str, Any]:
+        """Return the device of this name."""
+        try:
+            return json_object(await self.get("/api/tenant/devices", deviceName=name))
+        except NotFound:
+            raise NotFound(f"no device {name}: see bench device list") from None
+
+    async def device_id(self, name: str) -> str:
+        """Return the id of the device of this name."""
+        return id_of(await self.device(name))
+
+    async def create_device(self, name: str, profile: str, *, label: str | None = None) -> dict[str, Any]:
+        """Store a new device of the profile of this name, with a random access token, and return it."""
+        profile_id = (await self.profile(profile))["id"]
+        return json_object(
+            await self.post("/api/device", {"name": name, "label": label, "deviceProfileId": profile_id})
+        )
+
+    async def delete_device(self, name: str) -> None:
+        """Delete the device of this name."""
+        await self.delete(await self.device_id(name))
+
+    async def delete(self, device_id: str) -> None:
+        """Delete the device with this id."""
+        await self.request("DELETE", f"/api/device/{device_id}")
+
+    async def credentials(self, device_id: str) -> dict[str, Any]:
+        """Return a device's credentials."""
+        return json_object(await self.get(f"/api/device/{device_id}/credentials"))
+
+    async def set_credentials(self, device_id: str, kind: str, **fields: str) -> dict[str, Any]:
+        """Replace a device's credentials, and return them.
+
+        Args:
+            device_id: The device.
+            kind: A CredentialsType.
+            fields: `credentialsId` or `credentialsValue`, as the type needs.
+        """
+        body = {**await self.credentials(device_id), "credentialsId": None, "credentialsValue": None, **fields}
+        return json_object(await self.post("/api/device/credentials", {**body, "credentialsType": kind}))
+
+    async def bulk_import(self, csv: str, columns: Sequence[dict[str, str]], delimiter: str) -> dict[str, Any]:
+        """Create or update devices from CSV, and return ThingsBoard's counts and errors.
+
+        Args:
+            csv: One device a line, after a header.
+            columns: `type`, and `key` where there is one, of each column.
+            delimiter: One character.
+        """
+        mapping = {"columns": columns, "delimiter": delimiter, "header": True, "update": True}
+        return json_object(await self.post("/api/device/bulk_import", {"file": csv, "mapping": mapping}))
+
+    async def claim(self, name: str, secret: str) -> str:
+        """Claim a device for the customer whose user this is, and return the server's result."""
+        try:
+            answer = await self.post(f"/api/customer/device/{quote(name, safe='')}/claim", {"secretKey": secret})
+        except Refused as error:
+            return str(error)
+        return str(json_object(answer)["response"])
+
+    # Devices' data and calls.
+
+    async def attributes(self, device_id: str, scope: str) -> dict[str, Any]:
+        """Return a device's attributes of a scope."""
+        found = await self.get(f"/api/plugins/telemetry/DEVICE/{device_id}/values/attributes/{scope}")
+        return {each["key"]: each["value"] for each in json_objects(found)}
+
+    async def set_attributes(self, device_id: str, scope: str, values: dict[str, Any]) -> None:
+        """Set attributes of a scope."""
+        await self.post(f"/api/plugins/telemetry/DEVICE/{device_id}/attributes/{scope}", values)
+
+    async def delete_attributes(self, device_id: str, scope: str, keys: Sequence[str]) -> None:
+        """Delete attributes of a scope."""
+        await self.request(
+            "DELETE", f"/api/plugins/telemetry/DEVICE/{device_id}/{scope}", params={"keys": ",".join(keys)}
+        )
+
+    async def latest(self, device_id: str) -> dict[str, tuple[int, Any]]:
+        """Return the latest entry of every series, `{key: (ms since epoch, value)}`."""
+        found = await self.get(f"/api/plugins/telemetry/DEVICE/{device_id}/values/timeseries", useStrictDataTypes=True)
+        newest = {key: json_objects(entries) for key, entries in json_object(found).items()}
+        return {key: (entries[0]["ts"], entries[0]["value"]) for key, entries in newest.items() if entries}
+
+    async def history(self, device_id: str, keys: Sequence[str], *, seconds: float, limit: int) -> dict[str, Any]:
+        """Return entries of series in the last seconds, newest first: `{key: [{"ts": ..., "value": ...}]}`."""
+        now = int(time.time() * _MS)
+        return json_object(
+            await self.get(
+                f"/api/plugins/telemetry/DEVICE/{device_id}/values/timeseries",
+                keys=",".join(keys),
+                startTs=now - int(seconds * _MS),
+                endTs=now + 1,
+                limit=limit,
+                useStrictDataTypes=True,
+            )
+        )
+
+    async def rpc(self, device_id: str, method: str, params: Any, *, oneway: bool, timeout_s: float) -> Any:
+        """Call a device, and return its answer; None for a one-way call.
+
+        Args:
+            device_id: The device.
+            method: The method.
+            params: Its parameters, as JSON.
+            oneway: Do not wait for an answer.
+            timeout_s: How long the server waits for the device, in seconds.
+
+        Raises:
+            NoAnswer: The device is not connected, or does not answer in time.
+        """
+        way = "oneway" if oneway else "twoway"
+        body = {"method": method, "params": params, "timeout": int(timeout_s * _MS)}
+        return await self.request("POST", f"/api/rpc/{way}/{device_id}", json=body, timeout=timeout_s + _GRACE_S)
