@@ -154,9 +154,12 @@ def page(session: Session, wanted: PageQuery) -> tuple[list[Profile], int]:
     return [profile for (profile,) in rows], total
 
 
-def all_by_name(session: Session) -> Sequence[Profile]:
-    """Return all profiles, by name."""
-    return session.scalars(select(Profile).order_by(Profile.name)).all()
+def all_by_name(session: Session, *, in_use: bool = False) -> Sequence[Profile]:
+    """Return all profiles, by name; or only those that have devices."""
+    statement = select(Profile).order_by(Profile.name)
+    if in_use:
+        statement = statement.where(Profile.id.in_(select(Device.profile_id)))
+    return session.scalars(statement).all()
 
 
 def by_name(session: Session, name: str) -> Profile:

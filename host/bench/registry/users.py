@@ -97,12 +97,6 @@ def page(session: Session, wanted: PageQuery, customer_id: uuid.UUID | None = No
     return [user for (user,) in rows], total
 
 
-def page_of_all(session: Session, wanted: PageQuery) -> tuple[list[User], int]:
-    """Return a page of all accounts, and the number of them in all."""
-    rows, total = pages.page(session, select(User), wanted, sorts=SORTS, searched=(User.email,), key=User.id)
-    return [user for (user,) in rows], total
-
-
 def set_password(session: Session, user_id: uuid.UUID, password_hash: str, *, instead_of: str) -> User:
     """Replace the hash of a password.
 

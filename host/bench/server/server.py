@@ -59,6 +59,8 @@ class Options:
     # Addresses and networks of proxies that are believed what they say of a client's address.
     trusted_proxies: tuple[str, ...] = ()
     retention: Retention = field(default_factory=Retention)
+    # Origins (`https://console.example`) whose web pages may use the HTTP APIs; `*` is any.
+    cors_origins: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +120,7 @@ class Server:
             self._activity = asyncio.create_task(self.api.activity.run())
             undo.pop_all()
         polls = Polls()
-        app = application(self.api, polls, proxies)
+        app = application(self.api, polls, proxies, options.cors_origins)
         self._http = {
             name: HttpServer(
                 app,

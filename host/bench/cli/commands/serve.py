@@ -62,6 +62,10 @@ def serve(
             help="A proxy's address or network: its X-Forwarded-For is believed. Repeatable.",
         ),
     ] = [],  # noqa: B006
+    cors_origin: Annotated[
+        list[str],
+        typer.Option(metavar="ORIGIN", help="Let web pages of this origin use the HTTP APIs; * is any. Repeatable."),
+    ] = [],  # noqa: B006
     like_production: Annotated[
         bool,
         typer.Option("--like-production", help="Store late, acknowledge out of order, as a busy ThingsBoard does."),
@@ -139,6 +143,7 @@ def serve(
         tls_client_ca=tls_client_ca,
         database=database or None,
         trusted_proxies=tuple(trusted_proxy),
+        cors_origins=tuple(cors_origin),
         like_production=like_production,
         limits=Rules(
             per_caller=per_caller,

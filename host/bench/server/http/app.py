@@ -1,7 +1,10 @@
 """The HTTP application: the device API, the operators' API, health and metrics."""
 
+from collections.abc import Sequence
+
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.cors import CORSMiddleware
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -16,14 +19,19 @@ from bench.server.http.tomcat import ChunkedErrors
 from bench.server.limits import Limited
 from bench.server.trusted_proxies import TrustedProxies
 
+_ANY = "*"
 
-def application(api: DeviceApi, polls: Polls, proxies: TrustedProxies | None = None) -> ASGIApp:
+
+def application(
+    api: DeviceApi, polls: Polls, proxies: TrustedProxies | None = None, cors_origins: Sequence[str] = ()
+) -> ASGIApp:
     """Return the application: devices and operators, on one port as ThingsBoard has them.
 
     Args:
         api: Decides the requests.
         polls: Those that wait.
         proxies: Whose X-Forwarded-For is believed; by default nobody's.
+        cors_origins: Web pages of these origins may use the APIs; `*` is any.
     """
 
     async def failed(_request: Request, error: Exception) -> Response:
@@ -59,5 +67,15 @@ def application(api: DeviceApi, polls: Polls, proxies: TrustedProxies | None = N
         app.include_router(router, prefix="/api", responses=openapi.ERRORS)
     app.router.routes += health.routes(api)
     openapi.describe(app)
+    if cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=[each for each in cors_origins if each != _ANY],
+            allow_origin_regex=".*" if _ANY in cors_origins else None,  # answered with the origin, as there
+            allow_methods=("GET", "POST", "PUT", "DELETE", "OPTIONS", "HEAD", "PATCH"),
+            allow_headers=(_ANY,),
+            allow_credentials=True,
+            max_age=1800,
+        )
     answering = RequestIds(app)
     return Forwarded(answering, proxies) if proxies else answering

@@ -281,7 +281,7 @@ def test_account_is_activated_once(shared_server, shared_operator):
         refused(anonymous.post("/api/noauth/activate", json={**activate, "activateToken": "x"}), 401, 10)
         activate["password"] = "long-enough"
         pair = ok(anonymous.post("/api/noauth/activate", json=activate))
-        refused(anonymous.post("/api/noauth/activate", json=activate), 401, 10)
+        refused(anonymous.post("/api/noauth/activate", json=activate), 401, 11)
     refused(shared_operator.get(f"{path}/activationLink"), 400, 31)
     with client(shared_server, pair["token"]) as new:
         ok(new.get("/api/customers?pageSize=1&page=0"))

@@ -319,8 +319,12 @@ def test_profiles_in_short(shared_operator):
         short
     ]
     refused(shared_operator.get("/api/deviceProfileInfos/list?deviceProfileIds=x"), 400, 31)
-    names = ok(shared_operator.get("/api/deviceProfile/names"))
-    assert {"id": made["id"], "name": made["name"]} in names
+    names = "/api/deviceProfile/names"
+    known = {"id": made["id"], "name": made["name"]}
+    assert known in ok(shared_operator.get(names))
+    assert known not in ok(shared_operator.get(names, params={"activeOnly": "true"}))
+    new_device(shared_operator, deviceProfileId=made["id"])
+    assert known in ok(shared_operator.get(names, params={"activeOnly": "true"}))
 
 
 def test_deleted_profile_is_gone(shared_operator):

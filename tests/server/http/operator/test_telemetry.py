@@ -305,6 +305,12 @@ def test_too_many_intervals_are_400(shared_operator, device):
     assert plain_error.status_code == 400
 
 
+def test_text_of_doubles_is_java_s(shared_operator, device):
+    ok(store(shared_operator, device, {"small": 1e-7, "large": 1.5e10, "plain": 21.5, "inside": {"a": 1e-7}}))
+    found = {key: entries[0]["value"] for key, entries in series(shared_operator, device).items()}
+    assert (found["small"], found["plain"], found["inside"]) == ("1.0E-7", "21.5", '{"a":1.0E-7}')
+
+
 def test_deleted_entries_are_gone(shared_operator, device):
     path = f"{BASE}/DEVICE/{device}/timeseries/delete"
     ok(store(shared_operator, device, [{"ts": ts, "values": {"a": ts, "b": ts}} for ts in (1, 2, 3)]))

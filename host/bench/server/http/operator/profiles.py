@@ -119,9 +119,12 @@ def _whole(caller: Caller, session: Session, profile: Profile) -> ProfileJson:
     return profile_json(caller.tenant, profile, profiles.secret_of(session, profile))
 
 
-@router.get("/deviceProfile/names", summary="The names of all device profiles")
-async def all_names(caller: AnyUser) -> list[EntityInfo]:
-    found = await caller.read(profiles.all_by_name)
+@router.get("/deviceProfile/names", summary="The names of device profiles")
+async def all_names(
+    caller: AnyUser,
+    active: Annotated[bool, Query(alias="activeOnly", description="Only profiles that have devices.")] = False,
+) -> list[EntityInfo]:
+    found = await caller.read(profiles.all_by_name, in_use=active)
     return [EntityInfo(id=profile_info(caller.tenant, each).id, name=each.name) for each in found]
 
 

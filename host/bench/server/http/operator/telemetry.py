@@ -15,7 +15,7 @@ from bench.registry.aggregation import Aggregation, Intervals, IntervalType, agg
 from bench.registry.clock import now_ms
 from bench.registry.model import Device
 from bench.registry.timeseries import Span
-from bench.server import device_json, json_reader
+from bench.server import device_json, json_reader, json_writer
 from bench.server.http.operator.authorization import AnyUser, Caller, TextRoute
 from bench.server.http.operator.bodies import RawBody, read_large
 from bench.server.http.operator.schemas.telemetry import EntryJson
@@ -120,7 +120,7 @@ def _value(text: str) -> Any:
 def as_text(text: str) -> str:
     """Return a stored value as ThingsBoard's text of it."""
     value = json.loads(text)
-    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    return value if isinstance(value, str) else json_writer.write(value).decode()
 
 
 @router.post("/{entityType}/{entityId}/timeseries/{scope}", summary="Store telemetry", **_SERIES)

@@ -74,19 +74,13 @@ def _changed(session: Session, form: UserForm, user_id: UUID) -> User:
 
 @router.get("/users", summary="Accounts of operators, and of customers' users")
 async def all_users(caller: Operator, wanted: _Wanted) -> PageData[UserJson]:
-    found = await caller.read(lambda session: users.page_of_all(session, wanted))
+    found = await caller.read(users.page, wanted)
     return listed(found, wanted, lambda user: user_json(caller.tenant, user))
 
 
 @router.get("/user/{userId}", summary="An account")
 async def get(user_id: UserId, caller: Operator) -> UserJson:
     return user_json(caller.tenant, await caller.read(lambda session: users.get(session, user_id)))
-
-
-@router.get("/users", summary="Accounts, of operators and of customers' users")
-async def everyone(caller: Operator, wanted: _Wanted) -> PageData[UserJson]:
-    found = await caller.read(users.page, wanted)
-    return listed(found, wanted, lambda user: user_json(caller.tenant, user))
 
 
 @router.get("/user/{userId}/token", summary="Tokens by which an operator acts as a user")
