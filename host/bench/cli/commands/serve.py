@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from bench import paths
-from bench.cli.options import server_addresses
+from bench.cli.options import serve_toml, server_addresses
 from bench.cli.render import tables
 from bench.cli.render.tables import DEFAULT_DATA, Data
 from bench.registry import data_folder
@@ -30,6 +30,16 @@ def _chosen(given: int | None, usual: int, free: bool) -> int:
 
 def serve(
     data: Data = DEFAULT_DATA,
+    config: Annotated[  # noqa: ARG001 - read by its callback, before all others
+        Path | None,
+        typer.Option(
+            help="A file with these options, by their names (TOML).",
+            envvar="BENCH_SERVE_TOML",
+            show_default="serve.toml, if there is one",
+            is_eager=True,
+            callback=serve_toml.use,
+        ),
+    ] = None,
     host: Annotated[
         str, typer.Option(metavar="ADDRESS", help="The address to listen on; 0.0.0.0 for all of this machine's.")
     ] = "127.0.0.1",

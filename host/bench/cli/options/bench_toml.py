@@ -76,7 +76,7 @@ def read(*commands: Callable[..., Any]) -> BenchToml:
     schema.check_forms(settings, where=f"{file}: settings")
     if (held := secrets({"wifi": wifi, "settings": settings})) and file.stat().st_mode & 0o077:
         raise UsageError(f"{file} holds {held}, and others can read it: chmod 600 {file}")
-    known = {name: parameter for command in commands for name, parameter in _options(command)}
+    known = {name: parameter for command in commands for name, parameter in options_of(command)}
     given = {name.replace("_", "-"): value for name, value in values.items()}
     if unknown := given.keys() - known:
         raise UsageError(f"{file}: {min(unknown)} is not {_cure(min(unknown), known.keys() | _SECTIONS)}")
@@ -101,7 +101,7 @@ def secrets(values: Mapping[str, Any]) -> str:
     return f"a secret (settings.{names[0]})" if (names := schema.secrets(tables)) else ""
 
 
-def _options(command: Callable[..., Any]) -> Iterator[tuple[str, str]]:
+def options_of(command: Callable[..., Any]) -> Iterator[tuple[str, str]]:
     """Yield (option without its dashes, parameter) for each option of a command."""
     for name, parameter in inspect.signature(command).parameters.items():
         if parameter.annotation is typer.Context:
