@@ -1,6 +1,7 @@
 """Sessions over TLS: the same as over TCP, and devices that show a certificate."""
 
 import contextlib
+import socket
 import ssl
 
 import pytest
@@ -27,6 +28,7 @@ from tests.support.mqtt_packets import (
     success,
 )
 from tests.support.raw_client import RawClient
+from tests.support.servers import PATIENCE_S
 
 REFUSED = (5, 0x87)
 UNAVAILABLE = (3, 0x88, 0x83)
@@ -89,6 +91,19 @@ def test_token_is_a_login_over_tls_too(server, v, secure):
         client.send(DISCONNECT)
         expect_end(client, v, 0x00)
     assert stored(server) == ({"a": 1}, {})
+
+
+@pytest.mark.parametrize("port", ["mqtts", "https"])
+def test_handshake_that_fails_ends_with_an_alert(server, port):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers("ECDHE-RSA-AES128-GCM-SHA256")  # the server's certificate is not RSA's
+    with (
+        socket.create_connection(("127.0.0.1", getattr(server.ports, port)), PATIENCE_S) as plain,
+        pytest.raises(ssl.SSLError, match=r"(?i)alert.handshake.failure"),
+    ):
+        context.wrap_socket(plain)
 
 
 def test_provisioning_over_tls(server, v, secure):

@@ -6,10 +6,12 @@ signed, and are known by the certificate itself. So MQTT's side is done by pyOpe
 """
 
 import ssl
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from types import FrameType
 from typing import ParamSpec, TypeVar, cast
 
 from cryptography import x509
@@ -36,6 +38,7 @@ def https_context(identity: Identity) -> ssl.SSLContext:
         BenchError: OpenSSL does not accept the certificate.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.sslobject_class = _Alerting
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
     context.set_ciphers(_CIPHERS)
@@ -79,6 +82,31 @@ def mqtt_context(identity: Identity, client_ca: Path | None = None) -> ssl.SSLCo
     return cast("ssl.SSLContext", _Context(context))
 
 
+class _Alerting(ssl.SSLObject):
+    """A connection of the standard library's, whose failed handshake ends with an alert."""
+
+    def do_handshake(self) -> None:
+        try:
+            super().do_handshake()
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise
+        except ssl.SSLError:
+            _send_alert(sys._getframe(1))  # noqa: SLF001 - see there
+            raise
+
+
+def _send_alert(caller: FrameType) -> None:
+    """Have asyncio send the alert that OpenSSL made: at an error it closes, and drops what is yet to be sent.
+
+    asyncio has no way to ask for that. Without the alert a device does not know why it is refused.
+
+    Args:
+        caller: asyncio's SSLProtocol, at the handshake.
+    """
+    if (send := getattr(caller.f_locals.get("self"), "_process_outgoing", None)) is not None:
+        send()
+
+
 class TlsSession:
     """A connection: what asyncio uses of an `ssl.SSLObject`, and the client's certificates.
 
@@ -98,7 +126,13 @@ class TlsSession:
         return self._peer_chain
 
     def do_handshake(self) -> None:
-        self._run(self._handshake)
+        try:
+            self._run(self._handshake)
+        except ssl.SSLWantReadError:
+            raise
+        except ssl.SSLError:
+            _send_alert(sys._getframe(1))  # noqa: SLF001 - see there
+            raise
 
     def read(self, size: int, buffer: memoryview | None = None) -> bytes | int:
         """Read up to `size` bytes, as bytes or into the buffer; none after the client's close_notify."""
