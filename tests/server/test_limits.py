@@ -471,6 +471,17 @@ def test_memory_of_counts_and_of_known_accounts_is_bounded(monkeypatch):
             assert len(counts._failures) == 100
 
 
+def test_account_that_is_in_use_is_not_forgotten_for_others(monkeypatch):
+    monkeypatch.setattr(limits_module, "KNOWN", 10)
+    limits, _ = made()
+    for n in range(100):
+        limits.succeeded(A, "in use")
+        limits.succeeded(A, f"other-{n}")
+    assert limits.is_known(A, "in use")
+    assert not limits.is_known(A, "other-1")
+    assert not limits.is_known(B, "in use")
+
+
 def test_flood_of_others_does_not_have_a_guesser_forgotten(monkeypatch):
     monkeypatch.setattr(limits_module, "COUNTS", 100)
     limits, _ = made()
