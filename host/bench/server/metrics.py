@@ -55,7 +55,7 @@ class ServerMetrics:
             registry=self._registry,
         )
         self._connections = Gauge("firstboot_connections", "Open connections.", ("transport",), registry=self._registry)
-        self._registry.register(_Commits(commits))
+        self.watch_total("commits", "Transactions that the devices' requests took.", commits)
 
     def exchange(self, transport: str, result: str, seconds: float | None = None) -> None:
         """Count a provisioning exchange, with its duration if it was decided."""
@@ -83,16 +83,20 @@ class ServerMetrics:
         """Have the number of a transport's open connections read from `count`."""
         self._connections.labels(transport).set_function(count)
 
+    def watch_total(self, name: str, help_: str, count: Callable[[], int]) -> None:
+        """Have the total `firstboot_<name>_total`, which only grows, read from `count`."""
+        self._registry.register(_Total(f"firstboot_{name}", help_, count))
+
     def text(self) -> bytes:
         """Return all metrics in Prometheus' text format."""
         return generate_latest(self._registry)
 
 
-class _Commits(Collector):
-    def __init__(self, count: Callable[[], int]) -> None:
+class _Total(Collector):
+    def __init__(self, name: str, help_: str, count: Callable[[], int]) -> None:
+        self._name = name
+        self._help = help_
         self._count = count
 
     def collect(self) -> Iterable[Metric]:
-        yield CounterMetricFamily(
-            "firstboot_commits", "Transactions that the devices' requests took.", value=self._count()
-        )
+        yield CounterMetricFamily(self._name, self._help, value=self._count())
