@@ -4,7 +4,6 @@ Each certificate of a chain vouches for the first one, the leaf, if it is truste
 of them is a profile's, the leaf becomes the credentials of the device that its common name names.
 """
 
-import re
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, insert, select, update
 
 from bench.contract.credentials import CredentialsType
-from bench.registry import audit, credentials, names, provisioning
+from bench.registry import audit, credentials, names, patterns, provisioning
 from bench.registry.audit import Origin, Subject
 from bench.registry.credentials import sha3
 from bench.registry.encryption import SecretBox
@@ -21,7 +20,7 @@ from bench.registry.model import Attribute, Audit, Credentials, Device, Profile
 from bench.registry.provision_type import ProvisionType
 from bench.registry.provisioning import Status
 
-# X.520 ends a common name at 64 characters, but nobody enforces it, and a pattern may need the square of it.
+# X.520 ends a common name at 64 characters, but nobody enforces it.
 _LONGEST_NAME = 1024
 
 
@@ -124,12 +123,8 @@ def _subject(connection: Connection, name: str) -> Subject:
 def name_in(common_name: str | None, pattern: str | None) -> str | None:
     r"""Return group 1 of the first match of a pattern in a common name.
 
-    None if it matches nowhere, is not a pattern, or has no such group. Java's `\d`, `\w` and `\s` are ASCII.
+    None if it matches nowhere, is not a pattern, has no such group, or takes too long.
     """
     if not pattern or common_name is None or len(common_name) > _LONGEST_NAME or "\0" in common_name:
         return None
-    try:
-        found = re.search(pattern, common_name, re.ASCII)
-        return found[1] if found else None
-    except (re.error, IndexError, OverflowError, RecursionError):
-        return None
+    return patterns.first_group(pattern, common_name)

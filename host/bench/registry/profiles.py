@@ -10,7 +10,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from bench.errors import NotFound, Refused, UnknownId
-from bench.registry import pages
+from bench.registry import pages, pattern_program
 from bench.registry.credentials import sha3, trim_certificate
 from bench.registry.encryption import SecretBox
 from bench.registry.model import Device, Profile
@@ -86,9 +86,9 @@ def configure(session: Session, profile: Profile, strategy: Strategy) -> None:
 
 def _check_pattern(pattern: str | None) -> None:
     try:
-        re.compile(pattern or "")
-    except (re.error, RecursionError, OverflowError):
-        raise Refused("Device profile certificate pattern is not a regular expression!") from None
+        pattern_program.compiled(pattern or "")
+    except pattern_program.InvalidPattern as error:
+        raise Refused(f"Device profile certificate pattern cannot be used: {error}!") from None
 
 
 def certificates(pem: str) -> tuple[str, str]:
