@@ -55,6 +55,12 @@ class Cluster:
     def _data(self) -> Path:
         return self._folder / "data"
 
+    def restart(self) -> None:
+        """Restart it: every connection is cut off."""
+        self._run(
+            "pg_ctl", "-w", "-t", _PATIENCE_S, "-D", self._data, "-l", self._data / "log", "-m", "fast", "restart"
+        )
+
     def database(self) -> str:
         """Make an empty database; return its URL for `--database`."""
         name = f"t{uuid.uuid4().hex}"

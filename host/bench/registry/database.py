@@ -10,13 +10,14 @@ import sqlite3
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 from filelock import FileLock
 from sqlalchemy import Connection, Engine, create_engine, event, inspect
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DatabaseError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from bench import extras, paths
@@ -42,6 +43,10 @@ _BUSY_MS = 1_500
 # The same while it is opened: others may be bringing the schema up to date.
 _OPENING_MS = 20_000
 _READERS = 4
+# For work under way when the database is closed; then its statements are interrupted.
+_CLOSE_S = 1.0
+# Whatever the role or the database has for a default: a commit is on the disk before the answer leaves.
+_DURABLE = {"synchronous_commit": "on"}
 # Held in PostgreSQL while the schema is brought up to date, and by each of operators' changes; any numbers that no
 # one else uses.
 _MIGRATION_LOCK, _TURN_LOCK = 0x66697273, 0x66697274
@@ -53,6 +58,10 @@ class Database(ABC):
     @abstractmethod
     async def read(self, work: Work[T]) -> T:
         """Run work that changes nothing, and return its result."""
+
+    @abstractmethod
+    async def look_up(self, work: Work[T]) -> T:
+        """Run work that changes nothing and is short, e.g. a login. It does not wait for that of `read`."""
 
     @abstractmethod
     async def write(self, work: Work[T]) -> T:
@@ -82,7 +91,7 @@ async def connect(folder: Path, url: str | None, secret_box: SecretBox) -> Datab
         if make_url(url).drivername != "postgresql+asyncpg":
             raise UsageError("--database needs postgresql+asyncpg://USER:PASSWORD@HOST/NAME; SQLite needs no URL")
         extras.require("postgresql", "PostgreSQL databases")
-        engine = create_async_engine(url, hide_parameters=True)
+        engine = create_async_engine(url, hide_parameters=True, connect_args={"server_settings": _DURABLE})
     except ArgumentError:
         raise UsageError("--database is not a URL: write postgresql+asyncpg://USER:PASSWORD@HOST/NAME") from None
     try:
@@ -107,7 +116,7 @@ async def _connect_sqlite(path: Path, secret_box: SecretBox) -> Database:
         raise BenchError(
             f"cannot open {path} ({_reason(error)}): move it away, or use another --data folder"
         ) from error
-    return _Threaded(_sqlite_engine(path, f"busy_timeout={_BUSY_MS}", "foreign_keys=ON"))
+    return _Threaded(path)
 
 
 def _bring_up_to_date_alone(path: Path, secret_box: SecretBox) -> None:
@@ -148,17 +157,19 @@ def _reason(error: Exception) -> object:
     return error.orig if isinstance(error, DatabaseError) else error
 
 
-def _sqlite_engine(path: Path, *pragmas: str) -> Engine:
-    """Return an engine on a SQLite file.
+def _sqlite_engine(path: Path, *pragmas: str, connections: list[sqlite3.Connection] | None = None) -> Engine:
+    """Return an engine on a SQLite file. Its connections are added to `connections`.
 
     WAL, so that readers do not wait for the writer; synchronous=FULL, so that a commit is on the disk when it returns
     (https://www.sqlite.org/pragma.html#pragma_synchronous).
     """
     # What goes into statements is secret in part: errors must not show it.
-    engine = create_engine(f"sqlite:///{path}", hide_parameters=True, pool_size=_READERS + 1)
+    engine = create_engine(f"sqlite:///{path}", hide_parameters=True, pool_size=_READERS + 2)
 
     @event.listens_for(engine, "connect")
     def _set_up(connection: sqlite3.Connection, _record: Any) -> None:
+        if connections is not None:
+            connections.append(connection)
         connection.isolation_level = None  # transactions are begun below, by SQLAlchemy's own event
         for pragma in (*pragmas, "synchronous=FULL"):
             connection.execute(f"PRAGMA {pragma}")
@@ -173,17 +184,23 @@ def _sqlite_engine(path: Path, *pragmas: str) -> Engine:
 
 
 class _Threaded(Database):
-    """SQLite: one thread writes, a few read."""
+    """SQLite: one thread writes, a few read, and one has the short reads to itself."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, path: Path) -> None:
+        self._connections: list[sqlite3.Connection] = []
+        engine = _sqlite_engine(path, f"busy_timeout={_BUSY_MS}", "foreign_keys=ON", connections=self._connections)
         self._engine = engine
         self._reader = engine.execution_options(readonly=True)
         self._write_thread = ThreadPoolExecutor(1, "writer")
         self._writer: Connection | None = None
         self._read_threads = ThreadPoolExecutor(_READERS, "reader")
+        self._look_up_thread = ThreadPoolExecutor(1, "look-up")
 
     async def read(self, work: Work[T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._read_threads, _run, self._reader, work)
+
+    async def look_up(self, work: Work[T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._look_up_thread, _run, self._reader, work)
 
     async def write(self, work: Work[T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._write_thread, self._write, work)
@@ -195,11 +212,19 @@ class _Threaded(Database):
             return work(self._writer)
 
     async def close(self) -> None:
-        await asyncio.to_thread(self._write_thread.shutdown)
-        await asyncio.to_thread(self._read_threads.shutdown)
+        interrupting = asyncio.get_running_loop().call_later(_CLOSE_S, self._interrupt)
+        for threads in (self._write_thread, self._look_up_thread, self._read_threads):
+            await asyncio.to_thread(threads.shutdown)
+        interrupting.cancel()
         if self._writer is not None:
             self._writer.close()
         self._engine.dispose()
+
+    def _interrupt(self) -> None:
+        """End the statements under way: those that take longer are a read that nobody waits for any more."""
+        for connection in self._connections:
+            with suppress(sqlite3.ProgrammingError):  # it is closed
+                connection.interrupt()
 
 
 def _run(engine: Engine, work: Work[T]) -> T:
@@ -214,15 +239,42 @@ class _Asynchronous(Database):
         self._engine = engine
 
     async def read(self, work: Work[T]) -> T:
-        async with self._engine.begin() as connection:
-            return await connection.run_sync(work)
+        return await self._run(work)
+
+    async def look_up(self, work: Work[T]) -> T:
+        return await self._run(work)
 
     async def write(self, work: Work[T]) -> T:
-        async with self._engine.begin() as connection:
-            return await connection.run_sync(work)
+        return await self._run(work)
+
+    async def _run(self, work: Work[T]) -> T:
+        """Run work in a transaction; once more if its connection was gone, e.g. because PostgreSQL was restarted.
+
+        What was not committed did not happen, and is done again. After a COMMIT nobody knows.
+        """
+        try:
+            return await self._transaction(work)
+        except _ConnectionLost:
+            return await self._transaction(work, is_last=True)
+
+    async def _transaction(self, work: Work[T], *, is_last: bool = False) -> T:
+        async with self._engine.connect() as connection:
+            transaction = await connection.begin()
+            try:
+                result = await connection.run_sync(work)
+            except DBAPIError as error:
+                if error.connection_invalidated and not is_last:
+                    raise _ConnectionLost from error
+                raise
+            await transaction.commit()
+            return result
 
     async def close(self) -> None:
         await self._engine.dispose()
+
+
+class _ConnectionLost(Exception):
+    """The connection was gone before the COMMIT."""
 
 
 def wait_for_turn(connection: Connection) -> None:
