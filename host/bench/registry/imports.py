@@ -205,5 +205,5 @@ def _set_values(session: Session, device: Device, values: dict[ImportColumn, Any
     if _SERIES in groups:
         now = now_ms()
         entries = [(now, key, value) for key, value in groups[_SERIES].items()]
-        timeseries.save_telemetry(session.connection(), [(device.id, entries)])
+        timeseries.add_telemetry(session, device.id, entries)
     return groups.get("SHARED_ATTRIBUTE", {})

@@ -38,6 +38,7 @@ from bench.registry.chains import Chain, ChainOutcome
 from bench.registry.clock import now_ms
 from bench.registry.credentials import MqttLogin
 from bench.registry.database import Database
+from bench.registry.device_room import DeviceRoom
 from bench.registry.device_secrets import Nonces
 from bench.registry.encryption import SecretBox, WrongKey
 from bench.registry.files import KEY_FILE
@@ -55,6 +56,8 @@ _Query = Callable[Concatenate[Session, P], T]
 _GAVE_WAY = ("40001", "40P01")
 _CHECK = "firstboot"
 _CHECK_ROW = ("seal_check", 1)
+# Entries of one message that one transaction stores: what waits behind it waits for no more than 50 ms.
+_ENTRIES = 1000
 
 
 class Registry:
@@ -64,13 +67,16 @@ class Registry:
         self.secret_box = secret_box
         self._database = base
         self._commits = Pipeline(base.write)
-        self._lookups = Pipeline(base.read)
+        self._lookups = Pipeline(base.look_up)
         # bound once: requests with the same function share a transaction
         self._nonces = Nonces(secret_box.nonce_key)
         self._provision = partial(provisioning.provision, secret_box, self._nonces)
         self._chain = partial(chains.provision, secret_box)
         self._login = partial(logins.login, secret_box)
         self._find = partial(logins.find, secret_box)
+        self._room = DeviceRoom()
+        self._save_telemetry = partial(timeseries.save_telemetry, self._room)
+        self._save_attributes = partial(timeseries.save_attributes, self._room)
 
     @classmethod
     async def open(cls, folder: Path, database_url: str | None = None) -> Self:
@@ -144,7 +150,9 @@ class Registry:
             raise
 
     def _run(self, connection: Connection, query: _Query[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        with Session(connection, info={"secret_box": self.secret_box}, expire_on_commit=False) as session:
+        with Session(
+            connection, info={"secret_box": self.secret_box, "room": self._room}, expire_on_commit=False
+        ) as session:
             answer = query(session, *args, **kwargs)
             session.flush()
             session.expunge_all()  # what is returned is read outside
@@ -198,13 +206,20 @@ class Registry:
         return found
 
     async def save_telemetry(self, device_id: uuid.UUID, entries: Sequence[tuple[int, str, Any]]) -> None:
-        """Store entries `(ms since epoch, key, value)`. Raises Conflict for a deleted device."""
-        await self._commits.submit(timeseries.save_telemetry, (device_id, entries))
+        """Store entries `(ms since epoch, key, value)`, many of them in several transactions: others come in between.
+
+        Raises:
+            Conflict: The device was deleted.
+            Full: It has no room for them.
+        """
+        for at in range(0, len(entries) or 1, _ENTRIES):
+            await self._commits.submit(self._save_telemetry, (device_id, entries[at : at + _ENTRIES]))
 
     async def save_attributes(self, device_id: uuid.UUID, values: dict[str, Any], scope: str = CLIENT_SCOPE) -> None:
-        """Store attributes. Raises Conflict for a deleted device."""
+        """Store attributes, many of them in several transactions. Raises Conflict or Full."""
         rows = timeseries.attribute_rows(device_id, scope, values, now_ms())
-        await self._commits.submit(timeseries.save_attributes, rows)
+        for at in range(0, len(rows) or 1, _ENTRIES):
+            await self._commits.submit(self._save_attributes, rows[at : at + _ENTRIES])
 
     async def record(self, entry: dict[str, Any]) -> None:
         """Store a row of the audit trail (see `audit.entry`)."""

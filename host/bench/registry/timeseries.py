@@ -6,12 +6,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
+from bench.errors import Refused
 from bench.registry.clock import now_ms
+from bench.registry.device_room import DeviceRoom, Full
 from bench.registry.model import Attribute, Base, Telemetry, TelemetryHistory
+
+ENTRIES = 100_000
+"""Entries of one answer, all series together."""
+ENTRIES_SIZE = 16 << 20
+"""Characters of their values."""
 
 # How many rows one statement gets: a PostgreSQL statement has at most 32,767 parameters.
 _ROWS = 1000
@@ -25,25 +32,43 @@ def attribute_rows(device_id: uuid.UUID, scope: str, values: dict[str, Any], ts_
     ]
 
 
-def save_attributes(connection: Connection, items: Sequence[list[dict[str, Any]]]) -> list[None]:
-    """Store rows of attributes, of many devices at once (a batch function)."""
-    upsert(connection, Attribute, ("device_id", "scope", "key"), [row for rows in items for row in rows])
-    return [None] * len(items)
+def save_attributes(
+    room: DeviceRoom, connection: Connection, items: Sequence[list[dict[str, Any]]]
+) -> list[Full | None]:
+    """Store rows of attributes, of many devices at once (a batch function). A device without room is told so."""
+    results = [_room_for(room, connection, Attribute, rows) for rows in items]
+    stored = [row for rows, full in zip(items, results, strict=True) if not full for row in rows]
+    upsert(connection, Attribute, ("device_id", "scope", "key"), stored)
+    return results
 
 
 def save_telemetry(
-    connection: Connection, items: Sequence[tuple[uuid.UUID, Sequence[tuple[int, str, Any]]]]
-) -> list[None]:
-    """Store entries `(ms since epoch, key, value)` of devices (a batch function)."""
-    history = [
-        {"device_id": device_id, "key": key, "ts_ms": ts, "value": json.dumps(value)}
-        for device_id, entries in items
-        for ts, key, value in entries
-    ]
+    room: DeviceRoom, connection: Connection, items: Sequence[tuple[uuid.UUID, Sequence[tuple[int, str, Any]]]]
+) -> list[Full | None]:
+    """Store entries `(ms since epoch, key, value)` of devices (a batch function). A device without room is told so."""
+    history: list[dict[str, Any]] = []
+    results = []
+    for device_id, entries in items:
+        rows = [
+            {"device_id": device_id, "key": key, "ts_ms": ts, "value": json.dumps(value)} for ts, key, value in entries
+        ]
+        full = _room_for(room, connection, Telemetry, rows)
+        history += [] if full else rows
+        results.append(full)
     upsert(connection, TelemetryHistory, ("device_id", "key", "ts_ms"), history)
     # Of entries with one time the later one counts.
     upsert(connection, Telemetry, ("device_id", "key"), sorted(history, key=lambda row: row["ts_ms"]), newest=True)
-    return [None] * len(items)
+    return results
+
+
+def _room_for(
+    room: DeviceRoom, connection: Connection, table: type[Attribute] | type[Telemetry], rows: list[dict[str, Any]]
+) -> Full | None:
+    if not rows:
+        return None
+    names = ("scope", "key") if table is Attribute else ("key",)
+    sizes = {tuple(row[name] for name in names): len(row["key"]) + len(row["value"]) for row in rows}
+    return room.take(connection, table, rows[0]["device_id"], sizes)
 
 
 def upsert(
@@ -72,32 +97,80 @@ def attributes(
     statement = select(Attribute).where(Attribute.device_id == device_id).order_by(Attribute.scope, Attribute.key)
     if scope is not None:
         statement = statement.where(Attribute.scope == scope)
-    if keys is not None:
-        statement = statement.where(Attribute.key.in_(list(keys)))
-    return session.scalars(statement).all()
+    return _with_keys(session, statement, Attribute.key, keys)
+
+
+def values(session: Session, device_id: uuid.UUID, wanted: dict[str, list[str] | None]) -> dict[str, dict[str, Any]]:
+    """Return the values of a device's attributes by scope, as devices are given them: many, often.
+
+    Args:
+        session: The transaction.
+        device_id: The device.
+        wanted: The keys by scope; None is all of them.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for scope, keys in wanted.items():
+        statement = select(Attribute.key, Attribute.value).where(
+            Attribute.device_id == device_id, Attribute.scope == scope
+        )
+        few = None if keys is None or len(keys) > _ROWS else keys
+        if few is not None:
+            statement = statement.where(Attribute.key.in_(few))
+        names = None if keys is None else set(keys)
+        found[scope] = {
+            key: json.loads(value)
+            for key, value in session.execute(statement.order_by(Attribute.key))
+            if names is None or key in names
+        }
+    return found
+
+
+def _with_keys(session: Session, statement: Any, column: Any, keys: Iterable[str] | None) -> Sequence[Any]:
+    """Return the rows of a statement, those with these keys if they are given, in its order."""
+    if keys is None:
+        return session.scalars(statement).all()
+    names = set(keys)
+    if len(names) <= _ROWS:
+        return session.scalars(statement.where(column.in_(names))).all()
+    return [each for each in session.scalars(statement) if each.key in names]
 
 
 def set_attributes(session: Session, device_id: uuid.UUID, scope: str, values: dict[str, Any]) -> None:
-    """Store attributes, `{key: value}`."""
-    save_attributes(session.connection(), [attribute_rows(device_id, scope, values, now_ms())])
+    """Store attributes, `{key: value}`. Raises Full."""
+    rows = attribute_rows(device_id, scope, values, now_ms())
+    _raise(save_attributes(session.info["room"], session.connection(), [rows]))
+
+
+def add_telemetry(session: Session, device_id: uuid.UUID, entries: Sequence[tuple[int, str, Any]]) -> None:
+    """Store entries `(ms since epoch, key, value)` of one device. Raises Full."""
+    _raise(save_telemetry(session.info["room"], session.connection(), [(device_id, entries)]))
+
+
+def _raise(results: Sequence[Full | None]) -> None:
+    for full in results:
+        if full is not None:
+            raise full
 
 
 def delete_attributes(session: Session, device_id: uuid.UUID, scope: str, keys: Iterable[str]) -> list[str]:
     """Delete attributes; return the keys that existed."""
-    statement = (
-        delete(Attribute)
-        .where(Attribute.device_id == device_id, Attribute.scope == scope, Attribute.key.in_(list(keys)))
-        .returning(Attribute.key)
-    )
-    return sorted(session.scalars(statement))
+    names, deleted = list(keys), list[str]()
+    for at in range(0, len(names), _ROWS):
+        statement = (
+            delete(Attribute)
+            .where(
+                Attribute.device_id == device_id, Attribute.scope == scope, Attribute.key.in_(names[at : at + _ROWS])
+            )
+            .returning(Attribute.key)
+        )
+        deleted += session.scalars(statement.returning(Attribute.key))
+    return sorted(deleted)
 
 
 def latest(session: Session, device_id: uuid.UUID, keys: Iterable[str] | None = None) -> Sequence[Telemetry]:
     """Return the latest entry of every series, or of these."""
     statement = select(Telemetry).where(Telemetry.device_id == device_id).order_by(Telemetry.key)
-    if keys is not None:
-        statement = statement.where(Telemetry.key.in_(list(keys)))
-    return session.scalars(statement).all()
+    return _with_keys(session, statement, Telemetry.key, keys)
 
 
 def delete_series(
@@ -133,14 +206,30 @@ class Span:
     descending: bool = True
 
 
-def history(session: Session, device_id: uuid.UUID, key: str, span: Span) -> Sequence[TelemetryHistory]:
-    """Return entries of a series."""
+def history(session: Session, device_id: uuid.UUID, key: str, span: Span) -> Sequence[Any]:
+    """Return entries of a series: rows of `ts_ms` and `value`."""
+    return session.execute(_select([TelemetryHistory.ts_ms, TelemetryHistory.value], device_id, key, span)).all()
+
+
+def check_size(session: Session, device_id: uuid.UUID, keys: Iterable[str], span: Span) -> None:
+    """Raise Refused if these entries are more than one answer may have."""
+    count = size = 0
+    for key in keys:
+        found = _select([func.length(TelemetryHistory.value).label("size")], device_id, key, span).subquery()
+        row = session.execute(select(func.count(), func.coalesce(func.sum(found.c.size), 0)).select_from(found)).one()
+        count, size = count + row[0], size + int(row[1])
+        if count > ENTRIES or size > ENTRIES_SIZE:
+            raise Refused(
+                f"More than {ENTRIES} entries, or {ENTRIES_SIZE} characters: ask for less time, or for fewer keys"
+            )
+
+
+def _select(columns: Sequence[Any], device_id: uuid.UUID, key: str, span: Span) -> Any:
     ts = TelemetryHistory.ts_ms
-    statement = (
-        select(TelemetryHistory)
+    return (
+        select(*columns)
         .where(TelemetryHistory.device_id == device_id, TelemetryHistory.key == key)
         .where(ts >= span.from_ms, ts < span.to_ms)
         .order_by(ts.desc() if span.descending else ts.asc())
         .limit(span.limit)
     )
-    return session.scalars(statement).all()

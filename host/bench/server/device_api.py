@@ -20,6 +20,7 @@ from bench.registry.batching import Conflict
 from bench.registry.chains import Chain
 from bench.registry.clock import now_ms
 from bench.registry.credentials import InvalidCredentials, MqttLogin
+from bench.registry.device_room import Full
 from bench.registry.logins import DeviceLogin
 from bench.registry.model import CLIENT_SCOPE, SHARED_SCOPE
 from bench.registry.provisioning import ProvisionOutcome, Status
@@ -210,7 +211,7 @@ class DeviceApi:
     # Messages of a device that is logged in.
 
     async def telemetry(self, device: DeviceLogin, payload: bytes, source: Origin) -> None:
-        """Store telemetry. Raises PayloadError, Gone or, for an empty list, Unanswered."""
+        """Store telemetry. Raises PayloadError, Gone, Full or, for an empty list, Unanswered."""
         entries = await self._read(device, source, device_json.read_series, payload, source.received_ms)
         if not entries and len(payload) <= _EMPTY_LIST and json_reader.parse(payload) == []:
             raise Unanswered
@@ -218,7 +219,7 @@ class DeviceApi:
         self.log("telemetry", source, device=device.name, keys=sorted({key for _, key, _ in entries}))
 
     async def attributes(self, device: DeviceLogin, payload: bytes, source: Origin) -> None:
-        """Store client attributes. Raises PayloadError or Gone."""
+        """Store client attributes. Raises PayloadError, Gone or Full."""
         values = await self._read(device, source, device_json.read_attributes, payload)
         await self._store(device, source, lambda: self.registry.save_attributes(device.id, values))
         self.log("attributes", source, device=device.name, keys=sorted(values))
@@ -232,6 +233,9 @@ class DeviceApi:
             await store()
         except Conflict:
             raise self._gone(device, source) from None
+        except Full:
+            self.log("device_full", source, device=device.name)
+            raise
 
     async def read_attributes(
         self, device: DeviceLogin, client_keys: list[str] | None, shared_keys: list[str] | None
@@ -249,16 +253,11 @@ class DeviceApi:
         if "" in (*(client_keys or ()), *(shared_keys or ())):
             raise Unanswered
         every = client_keys is None and shared_keys is None
-        found = await self.registry.read(timeseries.attributes, device.id)
-        client, shared = (
-            {
-                each.key: json.loads(each.value)
-                for each in found
-                if each.scope == scope and (every or each.key in (keys or ()))
-            }
-            for scope, keys in ((CLIENT_SCOPE, client_keys), (SHARED_SCOPE, shared_keys))
-        )
-        return client, shared
+        wanted = {CLIENT_SCOPE: client_keys, SHARED_SCOPE: shared_keys}
+        if not every:
+            wanted = {scope: keys or [] for scope, keys in wanted.items()}
+        found = await self.registry.read(timeseries.values, device.id, wanted)
+        return found[CLIENT_SCOPE], found[SHARED_SCOPE]
 
     async def claim(self, device: DeviceLogin, payload: bytes, source: Origin) -> None:
         """Store a device's offer to be claimed; devices get no answer to it. Raises PayloadError or Gone."""

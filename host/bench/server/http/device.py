@@ -14,11 +14,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from bench.registry.audit import Origin
+from bench.registry.device_room import Full
 from bench.registry.logins import DeviceLogin
 from bench.server import device_json, json_reader
 from bench.server.device_api import DeviceApi, Gone, Unanswered
 from bench.server.http import request_ids, tomcat
-from bench.server.http.error_responses import BAD_REQUEST, BODY_LIMIT, GENERAL, body_of, error
+from bench.server.http.error_responses import BAD_REQUEST, BODY_LIMIT, GENERAL, TOO_MANY, body_of, error
 from bench.server.http.polls import Polls, Settle
 from bench.server.presence import Call, SessionEnd, Stop
 
@@ -231,6 +232,8 @@ class _DeviceRoutes:
             return await self._polls.wait(request, _LONGEST_S, 503, lambda _settle: ())
         except json_reader.PayloadError as unreadable:
             return error(500, str(unreadable), GENERAL)
+        except Full as full:
+            return error(413, str(full), TOO_MANY)
         except Gone:
             return Response(status_code=401)
 

@@ -5,6 +5,7 @@ import asyncio
 from bench.mqtt import codec
 from bench.mqtt.codec import Connect, Packet, Publish, ReasonCode, Subscribe
 from bench.registry.chains import Chain
+from bench.registry.device_room import Full
 from bench.registry.logins import DeviceLogin
 from bench.server import device_json, json_reader
 from bench.server.device_api import DeviceApi, Gone, Unanswered
@@ -152,11 +153,13 @@ class DeviceSession(MqttSession):
             pass  # nor acknowledged
         except Gone:
             self._link.close(ReasonCode.ADMINISTRATIVE_ACTION)
+        except Full:
+            self._link.close(ReasonCode.QUOTA_EXCEEDED)
         except Limited:
             self._link.close(ReasonCode.IMPLEMENTATION_SPECIFIC)
 
     async def _dispatch(self, packet: Publish, topic: topics.ParsedTopic) -> None:
-        """Have a message handled, acknowledge it, and answer. Raises PayloadError, Gone or Limited."""
+        """Have a message handled, acknowledge it, and answer. Raises PayloadError, Gone, Full or Limited."""
         api, device, payload, source = self._api, self.device, packet.payload, self._link.origin()
         match topic.kind:
             case TopicKind.TELEMETRY:

@@ -1,9 +1,9 @@
 """The route of imports: many devices at once, from CSV."""
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from sqlalchemy.orm import Session
 
-from bench.errors import BenchError
+from bench.errors import BenchError, Refused
 from bench.registry import imports
 from bench.registry.batching import Conflict
 from bench.registry.credentials import RefusedCredentials
@@ -18,8 +18,17 @@ from bench.server.presence import SessionEnd
 router = APIRouter(route_class=AuthenticatedRoute, tags=["devices"])
 
 
+LINES = 50_000
+"""Lines of one import."""
+# Whether the client is still there is looked up once in so many lines.
+_LOOK = 16
+
+
 @router.post("/device/bulk_import", summary="Create or change devices from CSV, each line for itself")
-async def bulk_import(form: ImportForm, caller: Operator) -> ImportResult:
+async def bulk_import(form: ImportForm, caller: Operator, request: Request) -> ImportResult:
+    """Import line by line. It ends when its client leaves: nobody would learn the result."""
+    if form.file.count("\n") > LINES:
+        raise Refused(f"An import may have at most {LINES} lines: split it")
     mapping = form.mapping
     if not form.file.strip():
         raise Failed("the file is empty")
@@ -28,6 +37,9 @@ async def bulk_import(form: ImportForm, caller: Operator) -> ImportResult:
     errors = []
     lines = imports.lines(form.file, columns, delimiter=mapping.delimiter, header=mapping.header)
     for line in lines:
+        if line.number % _LOOK == 0 and await request.is_disconnected():
+            caller.api.log("import_stopped", caller.source, user=caller.user.email, line=line.number)
+            break
         line.values = {column: json_reader.stored(value) for column, value in line.values.items()}
         try:
             done = await _store(caller, line, update=mapping.update)

@@ -19,6 +19,8 @@ T = TypeVar("T")
 U = TypeVar("U")
 
 _MOST = (1 << 31) - 1
+PAGE_LIMIT = 1000
+"""Rows of one page. ThingsBoard has no limit; here a page never takes so long that others wait for it."""
 
 
 def _uuid(text: Any) -> UUID:
@@ -35,7 +37,7 @@ ProfileId = Annotated[Uuid, Path(alias="deviceProfileId")]
 CustomerId = Annotated[Uuid, Path(alias="customerId")]
 UserId = Annotated[Uuid, Path(alias="userId")]
 
-_SIZE = Query(alias="pageSize", ge=1, le=_MOST, examples=[10], description="How many, at most.")
+_SIZE = Query(alias="pageSize", ge=1, le=PAGE_LIMIT, examples=[10], description="How many, at most.")
 _NUMBER = Query(alias="page", ge=0, le=_MOST, examples=[0], description="Which page, from 0.")
 _PageSize = Annotated[int, _SIZE]
 _PageNumber = Annotated[int, _NUMBER]

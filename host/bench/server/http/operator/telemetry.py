@@ -82,6 +82,8 @@ async def entries(
 
     def read(session: Session) -> dict[str, list[EntryJson]]:
         device = caller.device(session, device_id)
+        if as_they_are:
+            timeseries.check_size(session, device.id, wanted or (), span)
 
         def of(key: str) -> list[EntryJson]:
             if as_they_are:
@@ -144,7 +146,7 @@ async def _save_series(caller: Caller, device_id: UUID, body: bytes) -> None:
 
     def change(session: Session) -> tuple[Device, None]:
         device = caller.device(session, device_id)
-        timeseries.save_telemetry(session.connection(), [(device.id, read)])
+        timeseries.add_telemetry(session, device.id, read)
         return device, None
 
     await caller.change("device.timeseries_updated", device_id, change)
