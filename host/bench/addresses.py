@@ -26,3 +26,17 @@ def outbound() -> str:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.connect(_DOCUMENTATION)
         return str(probe.getsockname()[0])
+
+
+def network(address: str) -> str:
+    """Return what counts as one address: of IPv6 the network of 64 bits, which one machine may have to itself.
+
+    What is not an address (a socket of another family) is its own network.
+    """
+    try:
+        ip = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(ip, ipaddress.IPv6Address):
+        ip = ip.ipv4_mapped or ip
+    return str(ip) if ip.version == 4 else str(ipaddress.ip_network((ip, 64), strict=False))

@@ -1,6 +1,8 @@
 """The limit of open files. A connection is a file, and the usual limit is far from ten thousand."""
 
 import resource
+from contextlib import suppress
+from pathlib import Path
 
 from bench.errors import BenchError
 
@@ -33,3 +35,14 @@ def require(wanted: int, whom: str) -> None:
     """
     if (allowed := allow(wanted)) < wanted:
         raise BenchError(f"{whom} take {wanted} files, and {allowed} are allowed: raise the limit (ulimit -Hn)")
+
+
+def free() -> float:
+    """Return how many more files this process may open; infinity if there is no limit."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return float("inf")
+    opened = 0
+    with suppress(OSError):  # no such folder, or no file left to read it with
+        opened = sum(1 for _ in Path("/dev/fd").iterdir())
+    return max(0, soft - opened)

@@ -66,7 +66,7 @@ def test_uvicorn_has_nothing_from_the_environment(monkeypatch):
 
     async def make():
         waits = HttpTimeouts(request_s=1, stop_s=2)
-        return HttpServer(app, None, waits, on_malformed=lambda _: None, on_stop=lambda: None).config
+        return HttpServer(app, waits, on_malformed=lambda _: None, on_stop=lambda: None).config
 
     config = asyncio.run(make())
     assert (config.proxy_headers, config.forwarded_allow_ips) == (False, [])

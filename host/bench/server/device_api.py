@@ -4,7 +4,6 @@ A transport hands over a device's payload and its origin, and puts the answer, o
 is read, limited, decided, logged and counted.
 """
 
-import json
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterator

@@ -8,12 +8,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
+from bench import addresses, file_limits
 from bench.errors import BenchError, UsageError
 from bench.registry.registry import Registry
 from bench.registry.retention import Retention
 from bench.registry.views import ProfileView
 from bench.server import accounts, lateness, pruning
+from bench.server.accepting import Accept, Listener, Tls
 from bench.server.coap import CoapServer
+from bench.server.connections import CONNECTIONS, Bounds, Connections, Slot
 from bench.server.device_api import DeviceApi, origin
 from bench.server.http.app import application
 from bench.server.http.polls import Polls
@@ -22,7 +25,7 @@ from bench.server.journal import Journal
 from bench.server.limits import Limits, Rules
 from bench.server.metrics import ServerMetrics
 from bench.server.mqtt.listener import CONNECT_DEADLINE_S, Gateway
-from bench.server.mqtt.proxy_protocol import ProxyListener
+from bench.server.mqtt.proxy_protocol import ProxiedConnection
 from bench.server.tls import authority
 from bench.server.tls.authority import Identity
 from bench.server.tls.contexts import https_context, mqtt_context
@@ -61,6 +64,8 @@ class Options:
     retention: Retention = field(default_factory=Retention)
     # Origins (`https://console.example`) whose web pages may use the HTTP APIs; `*` is any.
     cors_origins: tuple[str, ...] = ()
+    # Connections over TCP at once, all together; fewer where fewer files may be open.
+    connections: int = CONNECTIONS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,11 +89,10 @@ class Server:
         self._options = options
         self._journal = journal
         self.new_profile: ProfileView | None = None
-        self._proxied: list[ProxyListener] = []
 
     async def __aenter__(self) -> Self:
-        options = self._options
-        proxies = TrustedProxies(options.trusted_proxies)
+        options, journal = self._options, self._journal
+        proxies = self._proxies = TrustedProxies(options.trusted_proxies)
         async with AsyncExitStack() as undo:  # what was opened is closed again if the rest fails
             sockets = {
                 name: undo.enter_context(_listen(options.host, getattr(options, f"{name}_port")))
@@ -103,7 +107,18 @@ class Server:
             limits = Limits(options.limits)
             await accounts.remember_logins(self.registry, limits)
             late = lateness.PRODUCTION if options.like_production else lateness.NONE
-            self.api = DeviceApi(self.registry, self._journal, limits, self.metrics, late)
+            self.metrics.watch_total(
+                "journal_lost", "Events that could not be told: the output is full, slow or gone.", lambda: journal.lost
+            )
+            self.api = DeviceApi(self.registry, journal, limits, self.metrics, late)
+            self.connections = Connections(
+                Bounds.of(options.connections, file_limits.free()), journal, is_exempt=self._is_exempt
+            )
+            self.metrics.watch_total(
+                "connections_refused",
+                "Connections that were closed because there were too many.",
+                lambda: self.connections.refused,
+            )
             self._gateway = Gateway(self.api, connect_deadline_s=options.deadline_s)
             for transport in ("mqtt", "mqtts"):
                 self.metrics.watch_connections(transport, partial(self._gateway.count, transport))
@@ -111,12 +126,9 @@ class Server:
             undo.push_async_callback(self._coap.close, 0)
             self.metrics.watch_connections("coap", lambda: self._coap.observations)
             tls = {
-                "ssl": mqtt_context(self.identity, options.tls_client_ca),
-                "ssl_handshake_timeout": options.deadline_s,
-                "ssl_shutdown_timeout": _GRACE_S,
+                "mqtts": Tls(mqtt_context(self.identity, options.tls_client_ca), options.deadline_s, _GRACE_S),
+                "https": Tls(https_context(self.identity), options.deadline_s, _GRACE_S),
             }
-            self._mqtt = [await self._accept_mqtt(sockets["mqtt"], {}, proxies)]
-            self._mqtt.append(await self._accept_mqtt(sockets["mqtts"], tls, proxies))
             self._activity = asyncio.create_task(self.api.activity.run())
             undo.pop_all()
         polls = Polls()
@@ -124,48 +136,52 @@ class Server:
         self._http = {
             name: HttpServer(
                 app,
-                context,
                 HttpTimeouts(request_s=options.deadline_s, stop_s=_GRACE_S),
                 on_malformed=lambda address: self.api.refusals.log("malformed", origin(address, "http")),
                 on_stop=polls.end,
             )
-            for name, context in (("http", None), ("https", https_context(self.identity)))
+            for name in ("http", "https")
         }
-        self._http_tasks = [
-            asyncio.create_task(server.serve(sockets=[sockets[name]])) for name, server in self._http.items()
-        ]
+        self._http_tasks = [asyncio.create_task(server.serve(sockets=[])) for server in self._http.values()]
         self._pruning = asyncio.create_task(pruning.run(self.registry, options.retention, self._journal, self.metrics))
         self.ports = Ports(**{name: each.getsockname()[1] for name, each in sockets.items()}, coap=self._coap.port)
+        accept: dict[str, Accept] = {"mqtt": self._gateway.accept, "mqtts": self._gateway.accept}
+        if proxies:
+            accept = {name: self._behind_proxies(proxies, tls.pop(name, None)) for name in accept}
+        accept |= {name: server.accept for name, server in self._http.items()}
+        self._listeners = [
+            Listener(each, accept[name], self.connections, tls.get(name)) for name, each in sockets.items()
+        ]
+        asyncio.get_running_loop().set_exception_handler(self._on_loop_error)
         return self
 
-    async def _accept_mqtt(
-        self, listener: socket.socket, tls: dict[str, Any], proxies: TrustedProxies
-    ) -> asyncio.Server:
-        """Accept MQTT connections; TLS is as `loop.create_server` has it."""
-        if not proxies:
-            loop = asyncio.get_running_loop()
-            return await loop.create_server(self._gateway.accept, sock=listener, backlog=CONNECTION_QUEUE, **tls)
+    def _behind_proxies(self, proxies: TrustedProxies, tls: Tls | None) -> Accept:
+        """Return what accepts MQTT connections where those of proxies begin with a header of the PROXY protocol."""
 
         def on_malformed(address: str) -> None:
             self.api.refusals.log("malformed", origin(address, "mqtt"), detail="no header of the PROXY protocol")
 
-        proxied = ProxyListener(
-            proxies=proxies,
-            accept=self._gateway.accept,
-            tls=tls,
-            deadline_s=self._options.deadline_s,
-            on_malformed=on_malformed,
-        )
-        self._proxied.append(proxied)
-        return await proxied.listen(listener, CONNECTION_QUEUE)
+        def accept(slot: Slot) -> asyncio.BaseProtocol:
+            make = partial(self._gateway.accept, slot)
+            return ProxiedConnection(
+                proxies, make, tls, self._options.deadline_s, on_malformed=on_malformed, on_lost=slot.release
+            )
+
+        return accept
+
+    def _is_exempt(self, address: str) -> bool:
+        return address in self._proxies or (self._options.limits.lift_loopback and addresses.is_loopback(address))
+
+    def _on_loop_error(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Tell of what nobody caught; asyncio would write it to standard error, however often it comes."""
+        error = context.get("exception")
+        self._journal.write_rarely("failure", kind=type(error).__name__, where="asyncio")
 
     async def __aexit__(self, *_: object) -> None:
         self._pruning.cancel()
         await asyncio.gather(self._pruning, return_exceptions=True)
-        for listener in self._mqtt:
+        for listener in self._listeners:
             listener.close()
-        for proxied in self._proxied:
-            proxied.close()
         for server in self._http.values():
             server.stop()
         await asyncio.gather(self._gateway.close(_GRACE_S), self._coap.close(_GRACE_S), *self._http_tasks)
@@ -174,6 +190,7 @@ class Server:
             async with asyncio.timeout(_GRACE_S):
                 await self.api.late_store.drain()
                 await self._activity
+        self.connections.abort_all()
         await self.registry.close()
 
 
@@ -198,5 +215,6 @@ def _listen(host: str, port: int) -> socket.socket:
         raise BenchError(
             f"cannot listen on {host} port {port} ({error.strerror}): choose another host or port (0 is any free one)"
         ) from error
+    listener.setblocking(False)
     listener.listen(CONNECTION_QUEUE)
     return listener

@@ -249,3 +249,10 @@ def test_observers_do_not_keep_a_server_from_its_end(server, device_id):
 def test_observe_option_of_another_number_registers(server, device_id, peer):
     answer = peer.request(GET, ATTRIBUTES, options=[(OBSERVE, number(5))])
     assert answer.value(OBSERVE) is not None
+
+
+def test_observer_that_acknowledges_nothing_is_left_after_some_notifications(server, device_id, peer):
+    observe(peer, "api/v1/the-token/attributes")
+    for n in range(100):  # the first of them is never acknowledged
+        notify(server, device_id, {"n": n})
+    quiet(server, device_id)

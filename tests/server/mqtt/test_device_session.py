@@ -677,3 +677,19 @@ def test_login_whose_token_is_replaced_before_it_is_let_in_is_refused(server, v)
             server.call(lambda api: api.presence.notify_session_end(device_id, SessionEnd.CREDENTIALS_CHANGED))
         client.expect(v.refused(*BAD_NAME))
         client.expect_closed()
+
+
+def test_device_that_does_not_read_its_updates_is_cut_off(server, v):
+    """What comes unasked piles up nowhere: 20 MB are not waited for."""
+    new_device(server)
+    with RawClient(server.ports.mqtt) as client:
+        client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.send(v.connect(username=TOKEN) + v.subscribe(1, (ATTRIBUTES, 1)))
+        client.expect(v.accepted() + v.suback(1, 1))
+        device = server.query(lambda registry: registry.token_login(TOKEN))
+        sent = 0
+        while server.call(lambda api: api.presence.is_connected(device.id)):
+            server.call(lambda api: api.presence.notify_attributes(device.id, {"a": "x" * 100_000}, []))
+            sent += 100_000
+            assert sent < 20_000_000
+        assert sent > 1 << 20

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +15,8 @@ from bench.cli.render import tables
 from bench.cli.render.tables import DEFAULT_DATA, Data
 from bench.registry import data_folder
 from bench.registry.retention import Retention
+from bench.server.connections import CONNECTIONS
+from bench.server.journal_output import LOG_KEEP, LOG_SIZE, FileTarget
 from bench.server.limits import Rules
 
 _RULES = Rules()
@@ -87,6 +90,15 @@ def serve(
         Path | None, typer.Option(help="A JSON file with the ports in use, written once the server listens.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print events as JSON lines.")] = False,
+    log_file: Annotated[
+        Path | None, typer.Option(help="Write events to this file, private and rotated, instead of standard output.")
+    ] = None,
+    log_size: Annotated[
+        int, typer.Option(min=100_000, help="The bytes of --log-file at which the next one is begun.")
+    ] = LOG_SIZE,
+    log_keep: Annotated[
+        int, typer.Option(min=0, max=1000, help="How many full files are kept: FILE.1 is the newest.")
+    ] = LOG_KEEP,
     per_caller: Annotated[
         int,
         typer.Option(
@@ -116,6 +128,14 @@ def serve(
     audit_rows: Annotated[
         int, typer.Option(min=0, help="Keep so many changes in the audit log, and as many other rows. 0: all.")
     ] = _RETENTION.audit_rows,
+    connections: Annotated[
+        int,
+        typer.Option(
+            "--max-connections",
+            min=8,
+            help="Connections at once; fewer if fewer files may be open (ulimit -n).",
+        ),
+    ] = CONNECTIONS,
     lift_loopback: Annotated[
         bool,
         typer.Option(
@@ -155,6 +175,7 @@ def serve(
         trusted_proxies=tuple(trusted_proxy),
         cors_origins=tuple(cors_origin),
         like_production=like_production,
+        connections=connections,
         limits=Rules(
             per_caller=per_caller,
             per_address=per_address,
@@ -168,16 +189,20 @@ def serve(
     )
     # The first file exists only while the server runs, so that other commands find it.
     ready_files = [data / server_addresses.FILE, *([ready_file] if ready_file else [])]
-    welcome = _no_welcome if as_json else partial(_welcome, data)
     with server_addresses.lock_folder(data):
-        asyncio.run(foreground.run(options, Journal(as_json=as_json), ready_files, welcome))
+        # One writer for standard output: what cannot be shown holds up nothing, the welcome included
+        shown = Journal(as_json=as_json)
+        journal = Journal(FileTarget(log_file, log_size, log_keep), as_json=as_json) if log_file else shown
+        welcome = _no_welcome if as_json else partial(_welcome, shown.show, data)
+        asyncio.run(foreground.run(options, journal, ready_files, welcome))
+        shown.close()
 
 
 def _no_welcome(_ready: dict[str, Any], _new_profile: str) -> None:
     pass
 
 
-def _welcome(data: Path, ready: dict[str, Any], new_profile: str) -> None:
+def _welcome(show: Callable[[str], None], data: Path, ready: dict[str, Any], new_profile: str) -> None:
     option = tables.data_option(data)
     lines = [
         f"[bold]MQTT[/bold]  {ready['host']}:{ready['mqtt_port']}, with TLS {ready['mqtts_port']}",
@@ -192,4 +217,6 @@ def _welcome(data: Path, ready: dict[str, Any], new_profile: str) -> None:
             f"  bench profile show {new_profile} --show-secrets{option}   [dim]for boards of your own[/dim]",
             f"  bench board new board1{option} && bench board boot board1{option}   [dim]a virtual board[/dim]",
         ]
-    tables.console.print("\n".join(lines) + "\n")
+    with tables.console.capture() as rendered:
+        tables.console.print("\n".join(lines) + "\n")
+    show(rendered.get())

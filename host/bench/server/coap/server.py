@@ -16,6 +16,7 @@ from aiocoap.numbers.optionnumbers import OptionNumber
 from aiocoap.pipe import Pipe
 
 from bench.registry.audit import Origin
+from bench.registry.device_room import Full
 from bench.registry.logins import DeviceLogin
 from bench.registry.provisioning import Status
 from bench.server import device_api, device_json, json_reader, json_writer, protobuf
@@ -39,6 +40,8 @@ from bench.server.presence import Call, Stop
 _JSON, _LINKS, _TEXT = 50, 40, 0
 # Requests under way, besides observations. What comes on top is lost, and sent again by its client.
 _BUSY_LIMIT = 4096
+# Notifications that wait for one observer.
+_WAITING_LIMIT = 64
 # Critical options that are accepted; a request with any other is refused (RFC 7252 section 5.4.1).
 _UNDERSTOOD = {
     OptionNumber.IF_MATCH,
@@ -170,8 +173,9 @@ class CoapServer:
         except json_reader.PayloadError as unreadable:
             unexpected = isinstance(unreadable, json_reader.BadField) and is_device_s(request.opt.uri_path)
             answer = Message(code=codes.INTERNAL_SERVER_ERROR if unexpected else codes.BAD_REQUEST)
-        except Gone:
-            answer = Message(code=codes.UNAUTHORIZED)
+        except (Full, Gone) as refused:
+            full = isinstance(refused, Full)
+            answer = Message(code=codes.REQUEST_ENTITY_TOO_LARGE if full else codes.UNAUTHORIZED)
         except Exception as error:  # noqa: BLE001 - whatever it is, the answer is upstream's
             self._api.journal.failure(error, transport="coap")
             answer = Message(code=codes.INTERNAL_SERVER_ERROR)
@@ -267,6 +271,13 @@ class CoapServer:
         """Notify until the observer cancels, another one takes its place, or the device's sessions end."""
         self._end(key)
         queue: asyncio.Queue[bytes | None] = asyncio.Queue()
+
+        def notify(payload: bytes) -> None:
+            if self._stack.unacknowledged(pipe.request.remote) < _WAITING_LIMIT:
+                queue.put_nowait(payload)
+            else:
+                self._end(key)
+
         self._observations[key] = queue
         presence = self._api.presence
         stops: list[Stop] = [presence.listen_session_end(device.id, lambda _why: queue.put_nowait(None))]
@@ -274,12 +285,12 @@ class CoapServer:
             self._stack.separate(pipe.request)
             if key[1] is Feature.RPC:
                 self._notify(pipe, Message(code=codes.VALID))
-                stops.append(presence.listen_calls(device.id, lambda call: queue.put_nowait(_written(call))))
+                stops.append(presence.listen_calls(device.id, lambda call: notify(_written(call))))
             else:
                 # From here on changes are waiting, so that none falls between the state and the first of them
                 stops.append(
                     presence.listen_attributes(
-                        device.id, lambda changed, deleted: queue.put_nowait(device_json.write_update(changed, deleted))
+                        device.id, lambda changed, deleted: notify(device_json.write_update(changed, deleted))
                     )
                 )
                 _, shared = await self._api.read_attributes(device, None, None)

@@ -154,6 +154,10 @@ class _Messages(MessageManager):  # type: ignore[misc]
         if message.mtype in (ACK, RST) and (found := self._remembered.get((message.remote, message.mid))):
             found.answer = message.encode()
 
+    def unacknowledged(self, peer: CoapPeer) -> int:
+        """Return how many messages wait for a peer that does not acknowledge the one before them."""
+        return len(self._backlogs.get(peer, ()))
+
     async def shutdown(self) -> None:
         for _, timer in self._piggyback_opportunities.values():
             timer.cancel()
@@ -270,6 +274,10 @@ class Stack:
     def acknowledge(self, request: Message) -> None:
         """Acknowledge a request that gets no answer."""
         self._messages.acknowledge(request)
+
+    def unacknowledged(self, peer: CoapPeer) -> int:
+        """Return how many messages wait for a peer that does not acknowledge the one before them."""
+        return self._messages.unacknowledged(peer)
 
     async def close(self) -> None:
         """End what is under way, and close the socket."""

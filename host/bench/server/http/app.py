@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from bench.server.device_api import DeviceApi
-from bench.server.http import device, error_responses, health, openapi, operator
+from bench.server.http import bodies, device, error_responses, health, openapi, operator
 from bench.server.http.forwarded import Forwarded
 from bench.server.http.polls import Polls
 from bench.server.http.request_ids import RequestIds
@@ -53,6 +53,7 @@ def application(
         exception_handlers={
             Exception: failed,
             Limited: error_responses.limited,
+            bodies.Busy: bodies.busy,
             error_responses.TooLarge: error_responses.too_large,
             ClientDisconnect: error_responses.gone,
             RequestValidationError: error_responses.invalid,
@@ -61,6 +62,7 @@ def application(
         },
     )
     app.add_middleware(ChunkedErrors)
+    app.add_middleware(bodies.Bodies)
     app.router.routes[:0] = device.routes(api, polls)  # first: they have the most requests
     app.state.operators = operator.Operators(api)
     for router in operator.ROUTERS:

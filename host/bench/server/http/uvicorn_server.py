@@ -7,8 +7,8 @@ one that never becomes whole; the bound for headers is h11's alone, which is slo
 
 import asyncio
 import logging
+import math
 import socket
-import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -18,6 +18,8 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http import httptools_impl
 
+from bench.server.connections import Slot
+
 # A connection that has not sent a whole request by then is closed.
 REQUEST_DEADLINE_S = 10.0
 # A connection is kept so long between two requests, as Tomcat does.
@@ -26,6 +28,11 @@ KEEP_ALIVE_S = 60
 CONNECTION_QUEUE = 1024
 # Bytes of a request's head; on top of it come the first bytes of its body.
 _HEAD_LIMIT = 65536
+# A client that reads nothing of what waits for it, or does not take the end of its connection, is left after so long.
+_UNREAD_S = 30.0
+_LINGER_S = 10.0
+# A deadline that is noticed later than that was missed by this process (it was stopped, say), and not by the client.
+_LATE_S = 1.0
 # Tomcat's status lines have no reason phrase. uvicorn has no option for it.
 httptools_impl.STATUS_LINE = {status: b"HTTP/1.1 %d \r\n" % status for status in range(100, 600)}
 # What uvicorn would write to standard error goes to the journal, by the application and below.
@@ -40,7 +47,10 @@ class _Deadline(httptools_impl.HttpToolsProtocol):
 
     deadline_s = REQUEST_DEADLINE_S
     on_malformed: Callable[[str], None]
+    slot: Slot
     _timer: asyncio.TimerHandle | None = None
+    _unread: asyncio.TimerHandle | None = None
+    _closing_since = math.inf
     _head_bytes = 0
     _in_head = True
     _begun = False
@@ -83,11 +93,17 @@ class _Deadline(httptools_impl.HttpToolsProtocol):
         super().on_message_complete()
         self._begun = False
         self._wait()
+        self._look_for_request()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
+        self._look_for_request()
         if not (self._begun or self.transport.is_closing()):
             self._wait()
+
+    def _look_for_request(self) -> None:
+        """Say whether a whole request is being handled: then the client is no stranger."""
+        self.slot.set_known(not (self.cycle.response_complete or self.cycle.more_body))
 
     def _wait(self) -> None:
         """Wait as long as it takes for an answer, or not too long for the next request."""
@@ -96,18 +112,44 @@ class _Deadline(httptools_impl.HttpToolsProtocol):
         else:
             self._disarm()
 
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._unread = self.loop.call_later(_UNREAD_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._disarm()
+        self.resume_writing()
+        self.slot.release()
 
     def drop_unfinished_request(self) -> None:
         """Close the connection if part of a request has arrived, but not all of it."""
         if self.cycle is not None and not self.cycle.response_complete and self.cycle.more_body:
             self.transport.abort()
 
+    def check(self) -> None:
+        """Leave a client that does not read to the end of its connection."""
+        now = self.loop.time()
+        if self.transport.is_closing():
+            self._closing_since = min(self._closing_since, now)
+            if now - self._closing_since >= _LINGER_S:
+                self.transport.abort()
+
     def _arm(self, seconds: float) -> None:
         self._disarm()
-        self._timer = self.loop.call_later(seconds, self.transport.abort)
+        self._timer = self.loop.call_later(seconds, self._expire, self.loop.time() + seconds)
+
+    def _expire(self, due: float) -> None:
+        if self.loop.time() - due > _LATE_S:  # what arrived meanwhile is read first
+            self._arm(_LATE_S)
+        else:
+            self.transport.abort()
 
     def _disarm(self) -> None:
         if self._timer is not None:
@@ -128,7 +170,6 @@ class HttpServer(uvicorn.Server):
 
     Args:
         app: The application.
-        context: None for plain HTTP.
         waits: Its deadlines.
         on_malformed: Called with the address of a client that does not speak HTTP.
         on_stop: Called when the server stops, to end the requests that would not end by themselves.
@@ -137,7 +178,6 @@ class HttpServer(uvicorn.Server):
     def __init__(
         self,
         app: ASGIApp,
-        context: ssl.SSLContext | None,
         waits: HttpTimeouts,
         *,
         on_malformed: Callable[[str], None],
@@ -145,13 +185,13 @@ class HttpServer(uvicorn.Server):
     ) -> None:
         self._on_stop = on_stop
         self._stopping = asyncio.Event()
-        protocol = type(
+        self._protocol = type(
             "Deadline", (_Deadline,), {"deadline_s": waits.request_s, "on_malformed": staticmethod(on_malformed)}
         )
         # Each default is decided: docs/library-defaults.md has the reasons, and a test the list.
         config = uvicorn.Config(
             app,
-            http=protocol,
+            http=self._protocol,
             ws="none",
             interface="asgi3",
             lifespan="off",
@@ -172,27 +212,43 @@ class HttpServer(uvicorn.Server):
             workers=1,
         )
         config.load()
-        config.ssl = context
         super().__init__(config)
+
+    def accept(self, slot: Slot) -> asyncio.Protocol:
+        """Return a protocol for a new connection, for `Listener`."""
+        protocol: _Deadline = self._protocol(config=self.config, server_state=self.server_state, app_state={})
+        protocol.slot = slot
+        return protocol
 
     def stop(self) -> None:
         """Have `serve` end."""
         self.should_exit = True
         self._stopping.set()
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002 - uvicorn's signature
+        """Begin to serve. Whoever calls `accept` listens: uvicorn's own listeners have no bounds."""
+        self.servers = []
+        self.started = True
+
     async def main_loop(self) -> None:
         """Keep the header Date up to date until the server stops: one turn a second, where uvicorn has ten."""
         while not await self.on_tick(0):
+            for connection in self._open():
+                connection.check()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), 1)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Answer the requests that arrived, and wait for no others."""
+        """Answer the requests that arrived, and wait for no others, nor for clients that do not read."""
         self._on_stop()
-        for connection in list(self.server_state.connections):
-            assert isinstance(connection, _Deadline)
+        for connection in self._open():
             connection.drop_unfinished_request()
         await super().shutdown(sockets)
+        for connection in self._open():
+            connection.transport.abort()
+
+    def _open(self) -> list[_Deadline]:
+        return [each for each in self.server_state.connections if isinstance(each, _Deadline)]
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -13,6 +13,7 @@ from bench.registry.chains import Chain
 from bench.registry.clock import now_ms
 from bench.registry.logins import DeviceLogin
 from bench.server import device_api
+from bench.server.connections import Slot
 from bench.server.device_api import DeviceApi
 from bench.server.mqtt import versions
 from bench.server.mqtt.login import LoginHandler
@@ -29,6 +30,8 @@ _KEEP_ALIVE_GRACE = 1.5
 _LINGER_S = 10.0
 # Packets of one connection that may wait for the one being handled, before it is not read from any more.
 _BACKLOG = 32
+# Likewise bytes: 32 packets may have 2 MiB.
+_BACKLOG_BYTES = 1 << 16
 # Packets in a row that one connection may have handled before the others get their turn.
 _TURN = 32
 # A peer's packets are not handled while it does not read; but calls and attributes come all the same.
@@ -83,7 +86,9 @@ class DeviceConnection(asyncio.BufferedProtocol):
         "_received_at",
         "_received_ms",
         "_session",
+        "_slot",
         "_transport",
+        "_unhandled",
         "closed",
         "peer",
         "received",
@@ -92,8 +97,9 @@ class DeviceConnection(asyncio.BufferedProtocol):
         "version",
     )
 
-    def __init__(self, owner: ConnectionOwner, client: str = "") -> None:
+    def __init__(self, owner: ConnectionOwner, slot: Slot, client: str = "") -> None:
         self._owner = owner
+        self._slot = slot
         self._loop = asyncio.get_running_loop()
         self._decoder = codec.PacketDecoder()
         self._transport: asyncio.Transport | None = None
@@ -109,6 +115,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
         self.version = versions.MQTT3
         self.peer = client
         self.received = 0
+        self._unhandled = 0
         self.transport_name = "mqtt"
 
     # asyncio's side.
@@ -149,6 +156,8 @@ class DeviceConnection(asyncio.BufferedProtocol):
         except MalformedPacket as error:
             self._enqueue(error)
             self._pause_reading()
+        if self._queued is not None:
+            self._unhandled += size
         if self._is_full():
             self._pause_reading()
 
@@ -168,6 +177,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
     def connection_lost(self, _error: Exception | None) -> None:
         self._transport = None
         self._owner.connections.discard(self)
+        self._slot.release()
         self.resume_writing()
         if self.task is None:  # else a login or a subscription may be under way: the end comes after it
             self._end_session()
@@ -194,6 +204,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
         self._session = session
         self._deadline, self._idle_limit_s = math.inf, _INACTIVITY_S
         if session.device is not None:
+            self._slot.set_known(True)
             self._owner.device_online(self, session.device)
             if packet.keep_alive_s:
                 self._idle_limit_s = min(packet.keep_alive_s * _KEEP_ALIVE_GRACE, _INACTIVITY_S)
@@ -270,7 +281,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
         """Return whether as much waits as may; before a login is decided, it is packets that are counted."""
         if isinstance(self._session, LoginHandler):
             return self.received > 2 * codec.PACKET_LIMIT
-        return self._queued is not None and len(self._queued) > _BACKLOG
+        return self._queued is not None and (len(self._queued) > _BACKLOG or self._unhandled > _BACKLOG_BYTES)
 
     def _end_session(self) -> None:
         session, self._session = self._session, None  # it knows this connection, which knows it
@@ -299,6 +310,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
             self.close(ReasonCode.IMPLEMENTATION_SPECIFIC)
         finally:
             self.task = self._queued = None
+            self._unhandled = 0
             if self._transport is None:
                 self._end_session()
             elif not self.closed:

@@ -153,10 +153,9 @@ class DeviceSession(MqttSession):
             pass  # nor acknowledged
         except Gone:
             self._link.close(ReasonCode.ADMINISTRATIVE_ACTION)
-        except Full:
-            self._link.close(ReasonCode.QUOTA_EXCEEDED)
-        except Limited:
-            self._link.close(ReasonCode.IMPLEMENTATION_SPECIFIC)
+        except (Full, Limited) as refused:
+            full = isinstance(refused, Full)
+            self._link.close(ReasonCode.QUOTA_EXCEEDED if full else ReasonCode.IMPLEMENTATION_SPECIFIC)
 
     async def _dispatch(self, packet: Publish, topic: topics.ParsedTopic) -> None:
         """Have a message handled, acknowledge it, and answer. Raises PayloadError, Gone, Full or Limited."""

@@ -5,6 +5,7 @@ import uuid
 
 from bench.mqtt.codec import ReasonCode
 from bench.registry.logins import DeviceLogin
+from bench.server.connections import Slot
 from bench.server.device_api import DeviceApi
 from bench.server.mqtt.connection import DeviceConnection
 
@@ -30,17 +31,21 @@ class Gateway:
         self.closing = False
         self._online: dict[uuid.UUID, DeviceConnection] = {}
         self._ticking = False
+        self._next_tick = 0.0
 
-    def accept(self, client: str = "") -> DeviceConnection:
-        """Return a protocol for a new connection, for `loop.create_server`.
+    def accept(self, slot: Slot, client: str = "") -> DeviceConnection:
+        """Return a protocol for a new connection, for `Listener`.
 
         Args:
+            slot: Its place among all connections.
             client: The client's address, if it is not the one at the other end of the connection.
         """
         if not self._ticking:
             self._ticking = True
-            asyncio.get_running_loop().call_later(_TICK_S, self._tick)
-        return DeviceConnection(self, client)
+            self._tick_later()
+        if client:
+            slot.set_address(client)
+        return DeviceConnection(self, slot, client)
 
     def count(self, transport: str) -> int:
         """Return the number of open connections over `mqtt`, or over `mqtts`."""
@@ -78,11 +83,17 @@ class Gateway:
     def _log(self, event: str, connection: DeviceConnection, device: DeviceLogin) -> None:
         self.journal.write(event, device=device.name, peer=connection.peer, transport=connection.transport_name)
 
-    def _tick(self) -> None:
+    def _tick_later(self) -> None:
         loop = asyncio.get_running_loop()
-        now = loop.time()
-        for connection in list(self.connections):
-            connection.check(now)
+        self._next_tick = loop.time() + _TICK_S
+        loop.call_at(self._next_tick, self._tick)
+
+    def _tick(self) -> None:
+        now = asyncio.get_running_loop().time()
+        # Whoever held up this loop held up what devices sent, too: it is read before anyone is called silent
+        if now - self._next_tick < _TICK_S:
+            for connection in list(self.connections):
+                connection.check(now)
         self._ticking = bool(self.connections)
         if self._ticking:
-            loop.call_later(_TICK_S, self._tick)
+            self._tick_later()

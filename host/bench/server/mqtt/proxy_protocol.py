@@ -5,12 +5,10 @@ https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt
 
 import asyncio
 import ipaddress
-import socket
 from asyncio import sslproto
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, field
-from typing import Any
 
+from bench.server.accepting import Tls
 from bench.server.trusted_proxies import TrustedProxies, read_address
 
 _SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
@@ -72,41 +70,36 @@ def _read_v2() -> Generator[int, bytes, str | None]:
     return read_address(str(ipaddress.ip_address(rest[:width])))
 
 
-@dataclass(frozen=True, kw_only=True)
-class ProxyListener:
-    """Accepts the connections of one port, where those of proxies begin with a header.
+class ProxiedConnection(asyncio.BufferedProtocol):
+    """A connection until its client is known; a protocol that is made for that client then takes it over.
 
-    Proxies have to send it: were it left to them, clients could send one of their own. From others none is read.
+    Proxies have to send a header: were it left to them, clients could send one of their own. From others none is read.
+
+    Args:
+        proxies: Who sends a header.
+        accept: Makes the protocol for a client's address.
+        tls: TLS behind the header; None for plain TCP.
+        deadline_s: For the header, seconds.
+        on_malformed: Called with the address of a proxy that does not send one.
+        on_lost: Called when the connection is gone, if its protocol may not have heard of it.
     """
 
-    proxies: TrustedProxies
-    accept: Callable[[str], asyncio.BaseProtocol]
-    """Makes the protocol for a client's address."""
-    tls: dict[str, Any]
-    """TLS behind the header, as `loop.create_server` has it; empty for plain TCP."""
-    deadline_s: float
-    """For the header."""
-    on_malformed: Callable[[str], None]
-    """Called with the address of a proxy that does not send one."""
-    waiting: "set[_ProxiedConnection]" = field(default_factory=set)
-    """The connections of which it is still to come."""
-
-    async def listen(self, listener: socket.socket, backlog: int) -> asyncio.Server:
-        """Return a server on a socket."""
-        loop = asyncio.get_running_loop()
-        return await loop.create_server(lambda: _ProxiedConnection(self), sock=listener, backlog=backlog)
-
-    def close(self) -> None:
-        """Close the connections without a header."""
-        for connection in list(self.waiting):
-            connection.abort()
-
-
-class _ProxiedConnection(asyncio.BufferedProtocol):
-    """A connection until its client is known; a protocol that is made for that client then takes it over."""
-
-    def __init__(self, owner: ProxyListener) -> None:
-        self._owner = owner
+    def __init__(  # noqa: PLR0913 - it stands between two
+        self,
+        proxies: TrustedProxies,
+        accept: Callable[[str], asyncio.BaseProtocol],
+        tls: Tls | None,
+        deadline_s: float,
+        *,
+        on_malformed: Callable[[str], None],
+        on_lost: Callable[[], None],
+    ) -> None:
+        self._proxies = proxies
+        self._accept = accept
+        self._tls = tls
+        self._deadline_s = deadline_s
+        self._on_malformed = on_malformed
+        self._on_lost = on_lost
         self._reader = read_header()
         self._buffer = memoryview(bytearray(next(self._reader)))
         self._read = 0
@@ -114,11 +107,10 @@ class _ProxiedConnection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        self._owner.waiting.add(self)
         peer = transport.get_extra_info("peername")
         self._peer = str(peer[0]) if peer else ""
-        self._timer = asyncio.get_running_loop().call_later(self._owner.deadline_s, self._refuse)
-        if self._peer not in self._owner.proxies:
+        self._timer = asyncio.get_running_loop().call_later(self._deadline_s, self._refuse)
+        if self._peer not in self._proxies:
             self._hand_over(self._peer)
 
     def get_buffer(self, _hint: int) -> memoryview:
@@ -136,32 +128,36 @@ class _ProxiedConnection(asyncio.BufferedProtocol):
             self._refuse()
 
     def connection_lost(self, _error: Exception | None) -> None:
-        self._end()
-
-    def abort(self) -> None:
-        """Close at once."""
-        self._transport.abort()
-
-    def _end(self) -> None:
         self._timer.cancel()
-        self._owner.waiting.discard(self)
+        self._on_lost()
 
     def _refuse(self) -> None:
-        self._owner.on_malformed(self._peer)
-        self.abort()
+        self._on_malformed(self._peer)
+        self._transport.abort()
 
     def _hand_over(self, address: str) -> None:
-        self._end()
-        protocol, tls = self._owner.accept(address), self._owner.tls
-        if tls:  # as `loop.create_server` does it: `loop.start_tls` hands over data before the connection
-            protocol = sslproto.SSLProtocol(
+        self._timer.cancel()
+        protocol = self._accept(address)
+        if self._tls:  # as `loop.create_server` does it: `loop.start_tls` hands over data before the connection
+            protocol = _TlsProtocol(
                 asyncio.get_running_loop(),
                 protocol,
-                tls["ssl"],
+                self._tls.context,
                 None,  # type: ignore[arg-type] # nobody waits, as with `create_server`
                 server_side=True,
-                ssl_handshake_timeout=tls["ssl_handshake_timeout"],
-                ssl_shutdown_timeout=tls["ssl_shutdown_timeout"],
+                ssl_handshake_timeout=self._tls.handshake_s,  # type: ignore[arg-type] # any number of seconds
+                ssl_shutdown_timeout=self._tls.shutdown_s,
             )
+            protocol.on_lost = self._on_lost
         self._transport.set_protocol(protocol)
         protocol.connection_made(self._transport)
+
+
+class _TlsProtocol(sslproto.SSLProtocol):
+    """asyncio's, which says nothing to the protocol above if the handshake fails."""
+
+    on_lost: Callable[[], None]
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        self.on_lost()

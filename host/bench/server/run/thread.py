@@ -20,6 +20,7 @@ from bench.errors import BenchError
 from bench.registry.provision_type import ProvisionType
 from bench.registry.registry import Registry
 from bench.registry.views import ProfileView
+from bench.server.connections import Connections
 from bench.server.device_api import DeviceApi
 from bench.server.journal import Journal
 from bench.server.limits import Rules
@@ -78,6 +79,7 @@ class RunningServer:
         self.registry: Registry
         self.api: DeviceApi
         self.identity: Identity
+        self.connections: Connections
         self.start()
 
     def __enter__(self) -> Self:
@@ -166,7 +168,7 @@ class RunningServer:
         self._stop = asyncio.Event()
         async with Server(self.options, self._journal) as server:
             self.ports, self.registry, self.api = server.ports, server.registry, server.api
-            self.identity = server.identity
+            self.identity, self.connections = server.identity, server.connections
             self.profile = await server.registry.profile("default")
             self._started.set_result(None)
             await self._stop.wait()

@@ -5,6 +5,7 @@ signed, and are known by the certificate itself. So MQTT's side is done by pyOpe
 `ssl.SSLContext` and an `ssl.SSLObject`.
 """
 
+import asyncio.sslproto
 import ssl
 import sys
 from collections import deque
@@ -26,6 +27,9 @@ from bench.server.tls.authority import Identity, certificates
 _CIPHERS = "@SECLEVEL=2:ECDH+AESGCM:ECDH+CHACHA20:ECDH+AES:DHE+AES:!aNULL:!eNULL:!aDSS:!SHA1:!AESCCM:!PSK:!SRP"
 _RECORD = 16 * 1024  # all that one read can give (RFC 8446, section 5.1)
 _CHUNK = 64 * 1024
+
+# asyncio keeps a buffer for each TLS connection, as long as it lives, of 256 KiB; one read never gives more than this.
+asyncio.sslproto.SSLProtocol.max_size = _RECORD
 
 P = ParamSpec("P")
 T = TypeVar("T")
