@@ -19,10 +19,10 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from bench import paths
 from bench.errors import BenchError
 from bench.load import host_info
-from benchmarks import device, flashing, fleets, idle, peer, ram, report, server
+from benchmarks import device, flashing, fleets, idle, neighbours, peer, ram, report, server
 from benchmarks.report import Section
 
-PARTS = ("server", "peer", "idle", "ram", "device", "flash", "fleet")
+PARTS = ("server", "peer", "idle", "neighbours", "ram", "device", "flash", "fleet")
 RESULTS = paths.CHECKOUT / "benchmarks" / "results"
 _WIDTH = 180  # of a table in a log, which does not have a width
 _progress = Console(stderr=True)
@@ -41,6 +41,7 @@ def main() -> int:
                 "server": lambda: server.measure(options.seconds, step),
                 "peer": lambda: peer.measure(options.seconds, step),
                 "idle": lambda: idle.measure(options.connections, step),
+                "neighbours": lambda: neighbours.measure(options.seconds, step),
                 "ram": lambda: ram.measure(step),
                 "device": lambda: device.measure(step),
                 "flash": lambda: flashing.measure(step),

@@ -47,16 +47,17 @@ def data_folder() -> Iterator[Path]:
 
 
 @contextmanager
-def real_server(data: Path) -> Iterator[Endpoint]:
+def real_server(data: Path, *, limits: bool = False) -> Iterator[Endpoint]:
     """Run `bench serve --json` on free ports, and end it as an operator would.
 
     Args:
         data: Its data folder.
+        limits: Whether clients on this machine have limits, too.
 
     Raises:
         BenchError: It did not start, or ended with an error.
     """
-    with ServerProcess(data, *SERVER_OPTIONS) as server:
+    with ServerProcess(data, *(() if limits else SERVER_OPTIONS)) as server:
         profile = with_registry(data, lambda registry: registry.profile("default"))
         yield Endpoint(
             pid=server.pid,

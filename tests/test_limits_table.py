@@ -12,7 +12,9 @@ PAGE = paths.CHECKOUT / "docs" / "limits.md"
 _UNITS = {"KiB": 1 << 10, "MiB": 1 << 20}
 # What has a name like a bound's, and is none of the server's resources.
 _NO_RESOURCE = {
+    "server.http.operator.profiles._KEY_LIMIT",
     "server.http.operator.telemetry._KEY_LIMIT",
+    "server.http.operator.bodies._NESTING_LIMIT",
     "server.http.operator.authorization._NESTING_LIMIT",
     "server.coap.stack._TOKEN_LIMIT",
     "server.json_reader._NUMBER_LIMIT",

@@ -77,6 +77,7 @@ class Registry:
         self._room = DeviceRoom()
         self._save_telemetry = partial(timeseries.save_telemetry, self._room)
         self._save_attributes = partial(timeseries.save_attributes, self._room)
+        self._save_own_attributes = partial(timeseries.save_attributes, None)
 
     @classmethod
     async def open(cls, folder: Path, database_url: str | None = None) -> Self:
@@ -216,10 +217,11 @@ class Registry:
             await self._commits.submit(self._save_telemetry, (device_id, entries[at : at + _ENTRIES]))
 
     async def save_attributes(self, device_id: uuid.UUID, values: dict[str, Any], scope: str = CLIENT_SCOPE) -> None:
-        """Store attributes, many of them in several transactions. Raises Conflict or Full."""
+        """Store attributes, many of them in several transactions. Raises Conflict and, of client attributes, Full."""
         rows = timeseries.attribute_rows(device_id, scope, values, now_ms())
+        save = self._save_attributes if scope == CLIENT_SCOPE else self._save_own_attributes
         for at in range(0, len(rows) or 1, _ENTRIES):
-            await self._commits.submit(self._save_attributes, rows[at : at + _ENTRIES])
+            await self._commits.submit(save, rows[at : at + _ENTRIES])
 
     async def record(self, entry: dict[str, Any]) -> None:
         """Store a row of the audit trail (see `audit.entry`)."""

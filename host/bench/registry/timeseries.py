@@ -33,9 +33,12 @@ def attribute_rows(device_id: uuid.UUID, scope: str, values: dict[str, Any], ts_
 
 
 def save_attributes(
-    room: DeviceRoom, connection: Connection, items: Sequence[list[dict[str, Any]]]
+    room: DeviceRoom | None, connection: Connection, items: Sequence[list[dict[str, Any]]]
 ) -> list[Full | None]:
-    """Store rows of attributes, of many devices at once (a batch function). A device without room is told so."""
+    """Store rows of attributes, of many devices at once (a batch function). A device without room is told so.
+
+    None for the room: they are the server's own, for which there always is some.
+    """
     results = [_room_for(room, connection, Attribute, rows) for rows in items]
     stored = [row for rows, full in zip(items, results, strict=True) if not full for row in rows]
     upsert(connection, Attribute, ("device_id", "scope", "key"), stored)
@@ -62,9 +65,12 @@ def save_telemetry(
 
 
 def _room_for(
-    room: DeviceRoom, connection: Connection, table: type[Attribute] | type[Telemetry], rows: list[dict[str, Any]]
+    room: DeviceRoom | None,
+    connection: Connection,
+    table: type[Attribute] | type[Telemetry],
+    rows: list[dict[str, Any]],
 ) -> Full | None:
-    if not rows:
+    if not rows or room is None:
         return None
     names = ("scope", "key") if table is Attribute else ("key",)
     sizes = {tuple(row[name] for name in names): len(row["key"]) + len(row["value"]) for row in rows}

@@ -1,5 +1,6 @@
 """`bench serve` where its surroundings fail it: stopped, without files, with an output that nobody takes."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.registry.registry import Registry
 from bench.server.run.subprocess import ServerProcess
 from tests.support.mqtt_packets import PINGREQ, PINGRESP, connack, connect
 from tests.support.raw_client import RawClient
@@ -28,11 +30,9 @@ def events(path):
 
 
 def test_devices_that_pinged_stay_when_the_server_was_stopped_for_a_while(tmp_path):
+    tokens = [f"token-{n}" for n in range(10)]
+    asyncio.run(_devices(tmp_path, tokens))
     with ServerProcess(tmp_path) as server, contextlib.ExitStack() as stack:
-        profile = _profile(server)
-        tokens = [f"token-{n}" for n in range(10)]
-        for token in tokens:
-            assert _provision(server, profile, token) == 200
         clients = [stack.enter_context(RawClient(server.ready["mqtt_port"], PATIENCE_S)) for _ in tokens]
         for client, token in zip(clients, tokens, strict=True):
             client.send(connect(username=token, keep_alive=1))
@@ -113,35 +113,9 @@ def _cpu_s(pid):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _profile(server):
-    shown = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "bench.cli",
-            "profile",
-            "show",
-            "default",
-            "--show-secrets",
-            "--json",
-            "--data",
-            server.data,
-        ],
-        capture_output=True,
-        check=True,
-    )
-    return json.loads(shown.stdout)
-
-
-def _provision(server, profile, token):
-    body = json.dumps(
-        {
-            "deviceName": f"device of {token}",
-            "token": token,
-            "provisionDeviceKey": profile["provisionDeviceKey"],
-            "provisionDeviceSecret": profile["provisionDeviceSecret"],
-        }
-    ).encode()
-    with RawClient(server.ready["http_port"], PATIENCE_S) as client:
-        client.send(b"POST /api/v1/provision HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
-        return int(client.read(12)[-3:])
+async def _devices(data, tokens):
+    registry = await Registry.open(data)
+    await registry.ensure_default_profile()
+    for token in tokens:
+        await registry.create_device(f"device of {token}", "default", token=token)
+    await registry.close()
