@@ -135,7 +135,7 @@ async def misbehave(job: dict[str, Any]) -> dict[str, Any]:
         await request(job, "POST", f"/api/v1/{job['bad_token']}/attributes", body)
     print(json.dumps({"step": "ready"}), flush=True)
     if job["kind"] == SILENT:
-        return await _say_nothing(job)
+        return await _stay_silent(job)
     action, count = _ACTIONS[job["kind"]], itertools.count()
 
     async def repeat() -> None:
@@ -150,7 +150,7 @@ async def misbehave(job: dict[str, Any]) -> dict[str, Any]:
     return {"done": next(count)}
 
 
-async def _say_nothing(job: dict[str, Any]) -> dict[str, Any]:
+async def _stay_silent(job: dict[str, Any]) -> dict[str, Any]:
     held = []
     end = time.monotonic() + job["seconds"]
     while time.monotonic() < end:

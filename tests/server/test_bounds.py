@@ -1,4 +1,4 @@
-"""What one device, one request or one operator may take: bytes, rows and time."""
+"""Bounds on one device, one request and one operator: bytes, rows and time."""
 
 import contextlib
 import json
@@ -43,7 +43,7 @@ def full(server, monkeypatch):
 
 
 @pytest.mark.parametrize("what", ["telemetry", "attributes"])
-def test_full_device_is_told_over_http(full, what):
+def test_full_device_is_refused_over_http(full, what):
     status, body, _ = call(full, f"/api/v1/{TOKEN}/{what}", b'{"d":1}')
     assert (status, json.loads(body)["errorCode"]) == (413, 33)
     assert "room for 3 keys" in json.loads(body)["message"]
@@ -52,7 +52,7 @@ def test_full_device_is_told_over_http(full, what):
 
 
 @pytest.mark.parametrize("what", ["telemetry", "attributes"])
-def test_full_device_is_told_over_coap(full, what):
+def test_full_device_is_refused_over_coap(full, what):
     with RawPeer(full.ports.coap) as peer:
         assert peer.request(POST, f"api/v1/{TOKEN}/{what}", payload=b'{"d":1}').code == code(4.13)
         assert peer.request(POST, f"api/v1/{TOKEN}/{what}", payload=b'{"a":2}').code == code(2.01)
@@ -85,12 +85,12 @@ def test_device_with_many_keys_is_in_nobodys_way(server):
         assert call(server, f"/api/v1/{TOKEN}/attributes", body)[0] == 200
     stop = threading.Event()
 
-    def ask():
+    def read_one():
         while not stop.is_set():
             call(server, f"/api/v1/{TOKEN}/attributes?clientKeys=key-1-1", method="GET")
 
-    askers = [threading.Thread(target=ask) for _ in range(6)]
-    for each in askers:
+    readers = [threading.Thread(target=read_one) for _ in range(6)]
+    for each in readers:
         each.start()
     waits = []
     for _ in range(20):
@@ -100,7 +100,7 @@ def test_device_with_many_keys_is_in_nobodys_way(server):
             client.expect(connack(0))
         waits.append(time.monotonic() - start)
     stop.set()
-    for each in askers:
+    for each in readers:
         each.join()
     assert sorted(waits)[10] < 0.5  # it took 6 s
 

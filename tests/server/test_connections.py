@@ -1,4 +1,4 @@
-"""How many connections there may be, and whose have to go."""
+"""Bounds on connections, and whose have to go."""
 
 import contextlib
 import io
@@ -137,7 +137,7 @@ def test_released_place_is_free_and_twice_does_no_harm():
     assert slots.aborted == []
 
 
-def test_thousands_of_refusals_are_told_once():
+def test_thousands_of_refusals_are_reported_once():
     slots = Slots(10, 5, 1)
     for n in range(1000):
         slots.admit("192.0.2.1", n)

@@ -116,16 +116,16 @@ def test_pipe_that_is_read_late_gets_what_waited_and_the_number_of_the_lost(pipe
     text = []
     thread = threading.Thread(target=lambda: text.append(drain(reader)))
     thread.start()
-    wait_until(lambda: journal._writer._told)
+    wait_until(lambda: journal._writer._reported)
     journal.write("after")
     journal.close()
     stream.close()
     os.close(journal._writer._target._descriptor)
     thread.join()
-    told = events(text[0])
-    assert [each["n"] for each in told if each["event"] == "a"] == list(range(count - journal.lost))
-    assert [each["events"] for each in told if each["event"] == "journal_lost"] == [journal.lost]
-    assert told[-1]["event"] == "after"
+    written = events(text[0])
+    assert [each["n"] for each in written if each["event"] == "a"] == list(range(count - journal.lost))
+    assert [each["events"] for each in written if each["event"] == "journal_lost"] == [journal.lost]
+    assert written[-1]["event"] == "after"
 
 
 def test_pipe_that_does_not_wait_gets_everything(pipe):

@@ -39,7 +39,9 @@ class DeviceRoom:
     def __init__(self) -> None:
         self._left: dict[tuple[uuid.UUID, Table], tuple[int, int]] = {}
 
-    def take(self, connection: Connection, table: Table, device_id: uuid.UUID, sizes: Mapping[Key, int]) -> Full | None:
+    def acquire(
+        self, connection: Connection, table: Table, device_id: uuid.UUID, sizes: Mapping[Key, int]
+    ) -> Full | None:
         """Take room for what is about to be stored.
 
         Args:

@@ -74,7 +74,7 @@ def _room_for(
         return None
     names = ("scope", "key") if table is Attribute else ("key",)
     sizes = {tuple(row[name] for name in names): len(row["key"]) + len(row["value"]) for row in rows}
-    return room.take(connection, table, rows[0]["device_id"], sizes)
+    return room.acquire(connection, table, rows[0]["device_id"], sizes)
 
 
 def upsert(

@@ -25,7 +25,7 @@ _FEWEST = 8
 
 @dataclass(frozen=True)
 class Bounds:
-    """How many connections there may be: in all, strangers, and strangers from one address."""
+    """Numbers of connections: in all, strangers, and strangers from one address."""
 
     all: int
     strangers: int
@@ -115,7 +115,7 @@ class Connections:
     # The slots' side.
 
     def move(self, slot: Slot) -> None:
-        """Note that a connection became a stranger, or is none any more."""
+        """Note that a connection became a stranger, or is not one any more."""
         if slot in self._slots:
             if slot.known:
                 self._remove(slot)

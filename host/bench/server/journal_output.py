@@ -32,7 +32,7 @@ LOG_KEEP = 5
 
 
 class Target(Protocol):
-    """Where lines end up."""
+    """The end of the way of lines."""
 
     def write(self, lines: bytes) -> int:
         """Write whole lines; return the number of those that were lost."""
@@ -43,17 +43,17 @@ class LineWriter:
 
     Args:
         target: Where they go.
-        tell_lost: Returns the line that says that so many were lost.
+        report_lost: Returns the line that says that so many were lost.
     """
 
-    def __init__(self, target: Target, tell_lost: Callable[[int], bytes]) -> None:
+    def __init__(self, target: Target, report_lost: Callable[[int], bytes]) -> None:
         self._target = target
-        self._tell_lost = tell_lost
+        self._report_lost = report_lost
         self._lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._closing = False
         # Each number is changed by one thread only, so that no lock is needed
         self._put = self._taken = 0
-        self._refused = self._failed = self._told = 0
+        self._refused = self._failed = self._reported = 0
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._thread.start()
 
@@ -83,8 +83,8 @@ class LineWriter:
             if lines:
                 self._failed += self._target.write(b"".join(lines))
                 self._taken += sum(map(len, lines))
-            if (untold := self.lost - self._told) and not self._target.write(self._tell_lost(untold)):
-                self._told += untold
+            if (untold := self.lost - self._reported) and not self._target.write(self._report_lost(untold)):
+                self._reported += untold
             if not self._closing:
                 time.sleep(_REST_S)
 
@@ -93,7 +93,7 @@ class LineWriter:
         lines: list[bytes] = []
         size = 0
         with suppress(queue.Empty):
-            first = self._lines.get(timeout=_RETRY_S if self.lost > self._told else None)
+            first = self._lines.get(timeout=_RETRY_S if self.lost > self._reported else None)
             while first is not None:
                 lines.append(first)
                 size += len(first)

@@ -50,7 +50,7 @@ def test_body_without_blocks_ends_at_the_limit():
 
 
 @pytest.mark.parametrize("size", [BLOCK, BODY_LIMIT])
-def test_bodies_under_way_take_no_more_than_their_memory(size):
+def test_bodies_under_way_have_no_more_than_their_memory(size):
     transfers = Transfers()
     peers = 2 * ALL // (size + BLOCK)
     for peer in range(peers):
@@ -65,7 +65,7 @@ def test_bodies_under_way_take_no_more_than_their_memory(size):
     assert refused.value.answer.code is codes.REQUEST_ENTITY_INCOMPLETE
 
 
-def test_answers_under_way_take_no_more_than_their_memory():
+def test_answers_under_way_have_no_more_than_their_memory():
     transfers = Transfers()
     for peer in range(2 * ALL // BODY_LIMIT):
         transfers.first_block(request(peer, more=None), Message(code=codes.CONTENT, payload=b"x" * BODY_LIMIT))

@@ -680,7 +680,7 @@ def test_login_whose_token_is_replaced_before_it_is_let_in_is_refused(server, v)
 
 
 def test_device_that_does_not_read_its_updates_is_cut_off(server, v):
-    """What comes unasked piles up nowhere: 20 MB are not waited for."""
+    """Updates pile up nowhere: 20 MB are not waited for."""
     new_device(server)
     with RawClient(server.ports.mqtt) as client:
         client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

@@ -49,7 +49,7 @@ def test_devices_that_pinged_stay_when_the_server_was_stopped_for_a_while(tmp_pa
             client.expect(PINGRESP * (pings + 1))
 
 
-def test_server_without_files_says_so_once_and_goes_on(tmp_path):
+def test_server_without_files_reports_it_once_and_goes_on(tmp_path):
     with ServerProcess(tmp_path) as server, contextlib.ExitStack() as stack:
         used = sum(1 for _ in Path(f"/proc/{server.pid}/fd").iterdir())
         resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (used + 10, used + 10))

@@ -102,7 +102,7 @@ class _Deadline(httptools_impl.HttpToolsProtocol):
             self._wait()
 
     def _look_for_request(self) -> None:
-        """Say whether a whole request is being handled: then the client is no stranger."""
+        """Say whether a whole request is being handled: then the client is not a stranger."""
         self.slot.set_known(not (self.cycle.response_complete or self.cycle.more_body))
 
     def _wait(self) -> None:
