@@ -110,7 +110,7 @@ def test_what_devices_send_makes_no_new_series(server):
     seen = {key: {dict(labels)[key] for _, labels in series if key in dict(labels)} for key in ("transport", "result")}
     assert seen["transport"] <= TRANSPORTS
     assert seen["result"] <= RESULTS | LOGINS
-    assert {key for _, labels in series for key, _ in labels} <= {"transport", "result", "le"}
+    assert {key for _, labels in series for key, _ in labels} <= {"transport", "result", "le", "version"}
     assert len(series) < 100
     over_http(server, server.profile, NOT_FOUND, deviceName="one-more", provisionDeviceSecret="nearly-right")
     assert set(read(server)) == series

@@ -215,6 +215,7 @@ class DeviceApi:
         if not entries and len(payload) <= _EMPTY_LIST and json_reader.parse(payload) == []:
             raise Unanswered
         await self._store(device, source, lambda: self.registry.save_telemetry(device.id, entries))
+        self.metrics.telemetry(source.transport, len(entries))
         self.log("telemetry", source, device=device.name, keys=sorted({key for _, key, _ in entries}))
 
     async def attributes(self, device: DeviceLogin, payload: bytes, source: Origin) -> None:

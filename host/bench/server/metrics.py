@@ -1,8 +1,9 @@
 """Metrics for Prometheus, served at /metrics (https://prometheus.io/docs/instrumenting/exposition_formats/)."""
 
+import importlib.metadata
 from collections.abc import Callable, Iterable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
 from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -54,6 +55,24 @@ class ServerMetrics:
             ("result",),
             registry=self._registry,
         )
+        self._values = Counter(
+            "firstboot_telemetry_values",
+            "Values of telemetry that devices sent and that were stored.",
+            ("transport",),
+            registry=self._registry,
+        )
+        self._http_errors = Counter(
+            "firstboot_http_server_errors", "Answers over HTTP with a status of 500 or more.", registry=self._registry
+        )
+        self._devices = Gauge("firstboot_devices", "Devices in the registry.", registry=self._registry)
+        self._certificate = Gauge(
+            "firstboot_certificate_expires_timestamp_seconds",
+            "The end of the server's certificate, in seconds since the epoch.",
+            registry=self._registry,
+        )
+        Info("firstboot_build", "The version that runs.", registry=self._registry).info(
+            {"version": importlib.metadata.version("firstboot")}
+        )
         self._connections = Gauge("firstboot_connections", "Open connections.", ("transport",), registry=self._registry)
         self.watch_total("commits", "Transactions that the devices' requests took.", commits)
 
@@ -74,6 +93,23 @@ class ServerMetrics:
     def refusal_skipped(self, record: str) -> None:
         """Count a refusal that the audit trail, or the journal, has no room for."""
         self._skipped[record].inc()
+
+    def telemetry(self, transport: str, values: int) -> None:
+        """Count values that were stored."""
+        self._values.labels(transport).inc(values)
+
+    def response(self, status: int) -> None:
+        """Count an answer over HTTP if it is an error of the server."""
+        if status >= 500:
+            self._http_errors.inc()
+
+    def devices(self, number: int) -> None:
+        """Set the number of devices."""
+        self._devices.set(number)
+
+    def certificate(self, expires_s: float) -> None:
+        """Set the end of the server's certificate, in seconds since the epoch."""
+        self._certificate.set(expires_s)
 
     def pruned(self, what: str, rows: int) -> None:
         """Count rows that were deleted because of their age or size."""

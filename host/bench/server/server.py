@@ -26,9 +26,9 @@ from bench.server.limits import Limits, Rules
 from bench.server.metrics import ServerMetrics
 from bench.server.mqtt.listener import CONNECT_DEADLINE_S, Gateway
 from bench.server.mqtt.proxy_protocol import ProxiedConnection
-from bench.server.tls import authority
+from bench.server.tls import authority, renewal
 from bench.server.tls.authority import Identity
-from bench.server.tls.contexts import https_context, mqtt_context
+from bench.server.tls.contexts import https_context, mqtt_context, reload
 from bench.server.trusted_proxies import TrustedProxies
 
 # For what is in flight when the server is stopped; it promises to be gone within 5 s.
@@ -62,6 +62,8 @@ class Options:
     # Addresses and networks of proxies that are believed what they say of a client's address.
     trusted_proxies: tuple[str, ...] = ()
     retention: Retention = field(default_factory=Retention)
+    # Seconds between two looks at the certificate's files.
+    certificate_every_s: float = 60.0
     # Origins (`https://console.example`) whose web pages may use the HTTP APIs; `*` is any.
     cors_origins: tuple[str, ...] = ()
     # Connections over TCP at once, all together; fewer where fewer files may be open.
@@ -125,9 +127,10 @@ class Server:
             self._coap = await CoapServer.listen(self.api, options.host, options.coap_port)
             undo.push_async_callback(self._coap.close, 0)
             self.metrics.watch_connections("coap", lambda: self._coap.observations)
+            contexts = https_context(self.identity), mqtt_context(self.identity, options.tls_client_ca)
             tls = {
-                "mqtts": Tls(mqtt_context(self.identity, options.tls_client_ca), options.deadline_s, _GRACE_S),
-                "https": Tls(https_context(self.identity), options.deadline_s, _GRACE_S),
+                "mqtts": Tls(contexts[1], options.deadline_s, _GRACE_S),
+                "https": Tls(contexts[0], options.deadline_s, _GRACE_S),
             }
             self._activity = asyncio.create_task(self.api.activity.run())
             undo.pop_all()
@@ -143,6 +146,18 @@ class Server:
             for name in ("http", "https")
         }
         self._http_tasks = [asyncio.create_task(server.serve(sockets=[])) for server in self._http.values()]
+
+        def use(identity: Identity) -> None:
+            reload(*contexts, identity, options.tls_client_ca)
+            self.identity = identity
+            self._note_certificate()
+
+        self._note_certificate()
+        self._renewal = asyncio.create_task(
+            renewal.watch(
+                self.identity, lambda: _identity(options), use, self._journal, every_s=options.certificate_every_s
+            )
+        )
         self._pruning = asyncio.create_task(pruning.run(self.registry, options.retention, self._journal, self.metrics))
         self.ports = Ports(**{name: each.getsockname()[1] for name, each in sockets.items()}, coap=self._coap.port)
         accept: dict[str, Accept] = {"mqtt": self._gateway.accept, "mqtts": self._gateway.accept}
@@ -154,6 +169,9 @@ class Server:
         ]
         asyncio.get_running_loop().set_exception_handler(self._on_loop_error)
         return self
+
+    def _note_certificate(self) -> None:
+        self.metrics.certificate(self.identity.certificate.not_valid_after_utc.timestamp())
 
     def _behind_proxies(self, proxies: TrustedProxies, tls: Tls | None) -> Accept:
         """Return what accepts MQTT connections where those of proxies begin with a header of the PROXY protocol."""
@@ -178,8 +196,9 @@ class Server:
         self._journal.write_rarely("failure", kind=type(error).__name__, where="asyncio")
 
     async def __aexit__(self, *_: object) -> None:
-        self._pruning.cancel()
-        await asyncio.gather(self._pruning, return_exceptions=True)
+        for task in (self._pruning, self._renewal):
+            task.cancel()
+        await asyncio.gather(self._pruning, self._renewal, return_exceptions=True)
         for listener in self._listeners:
             listener.close()
         for server in self._http.values():

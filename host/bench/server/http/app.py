@@ -79,5 +79,5 @@ def application(
             allow_credentials=True,
             max_age=1800,
         )
-    answering = RequestIds(app)
+    answering = RequestIds(app, api.metrics)
     return Forwarded(answering, proxies) if proxies else answering

@@ -1,8 +1,9 @@
-"""An id for every request, which its answer, its events and its row in the audit trail share."""
+"""An id for every request, which its answer, its events and its row in the audit trail share; answers are counted."""
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bench.server import device_api
+from bench.server.metrics import ServerMetrics
 
 KEY = "request_id"
 
@@ -10,8 +11,9 @@ KEY = "request_id"
 class RequestIds:
     """Middleware that puts an id into the scope of a request, and into a header of its answer."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, metrics: ServerMetrics) -> None:
         self._app = app
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -21,6 +23,7 @@ class RequestIds:
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
+                self._metrics.response(message["status"])
                 message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
             await send(message)
 

@@ -86,6 +86,23 @@ def mqtt_context(identity: Identity, client_ca: Path | None = None) -> ssl.SSLCo
     return cast("ssl.SSLContext", _Context(context))
 
 
+def reload(https: ssl.SSLContext, mqtt: ssl.SSLContext, identity: Identity, client_ca: Path | None) -> None:
+    """Have new connections shown another certificate; those that are open go on.
+
+    Args:
+        https: As `https_context` made it.
+        mqtt: As `mqtt_context` made it.
+        identity: The new certificate.
+        client_ca: As for `mqtt_context`.
+
+    Raises:
+        BenchError: OpenSSL does not accept the files. Nothing has changed then.
+    """
+    https_context(identity)
+    cast("_Context", mqtt).replace(cast("_Context", mqtt_context(identity, client_ca)))
+    https.load_cert_chain(identity.certificate_file, identity.key_file)
+
+
 class _Alerting(ssl.SSLObject):
     """A connection of the standard library's, whose failed handshake ends with an alert."""
 
@@ -213,6 +230,10 @@ class _Context:
 
     def __init__(self, context: SSL.Context) -> None:
         self._context = context
+
+    def replace(self, other: "_Context") -> None:
+        """Use the other one's settings for connections from now on."""
+        self._context = other._context  # noqa: SLF001 - its own class
 
     def wrap_bio(
         self,
