@@ -148,3 +148,25 @@ def test_postgresql_without_asyncpg_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "asyncpg", None)
     with pytest.raises(BenchError, match=r"firstboot\[postgresql\]"):
         asyncio.run(Registry.open(tmp_path, "postgresql+asyncpg://user:secret@127.0.0.1:1/name"))
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql+asyncpg://u:a-password@127.0.0.1:1/n", "postgresql+asyncpg://u@/n?host=/none"]
+)
+def test_postgresql_that_cannot_be_reached_is_one_line(tmp_path, url):
+    with pytest.raises(BenchError) as caught:
+        asyncio.run(Registry.open(tmp_path, url))
+    text = str(caught.value)
+    assert "\n" not in text
+    assert "<class" not in text
+    assert "a-password" not in text
+
+
+@pytest.mark.slow
+def test_database_that_postgresql_does_not_have_is_one_line(tmp_path, cluster):
+    for url in (cluster.database() + "-none", cluster.database().replace("postgres@", "nobody@")):
+        name, _, host = url.partition("?")
+        with pytest.raises(BenchError, match="does not exist") as caught:
+            asyncio.run(Registry.open(tmp_path, f"{name.replace('-none', '')}x?{host.replace('-none', '')}"))
+        assert "\n" not in str(caught.value)
+        assert "<class" not in str(caught.value)

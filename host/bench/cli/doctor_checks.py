@@ -218,7 +218,7 @@ def _server(data: Path, other: tuple[str, int] | None) -> Iterator[Finding]:
     running = server_addresses.running_server(data)
     if not running:
         fix = "bench serve starts one; --server HOST:PORT checks another"
-        yield Finding(name="server", severity=Severity.WARNING, detail=f"no server runs on {data}", fix=fix)
+        yield Finding(name="server", severity=Severity.WARNING, detail=f"no server runs on {data.resolve()}", fix=fix)
         return
     host = running.host
     if addresses.is_loopback(running.listens):

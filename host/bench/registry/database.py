@@ -6,6 +6,7 @@ change threads some thirty times, which costs more than the database does.
 """
 
 import asyncio
+import re
 import sqlite3
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from typing import Any, TypeVar
 from filelock import FileLock
 from sqlalchemy import Connection, Engine, create_engine, event, inspect
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from bench import extras, paths
@@ -101,7 +102,7 @@ async def connect(folder: Path, url: str | None, secret_box: SecretBox) -> Datab
     except WrongKey:
         await engine.dispose()
         raise
-    except (SQLAlchemyError, BenchError, OSError) as error:
+    except Exception as error:  # asyncpg's own reach us as they are, and have no root in common
         await engine.dispose()
         where = engine.url.render_as_string(hide_password=True)
         raise BenchError(f"cannot open {where} ({_reason(error)}): is it running, and the address right?") from error
@@ -114,7 +115,7 @@ async def _connect_sqlite(path: Path, secret_box: SecretBox) -> Database:
         await asyncio.to_thread(_bring_up_to_date_alone, path, secret_box)
     except (DatabaseError, BenchError) as error:
         raise BenchError(
-            f"cannot open {path} ({_reason(error)}): move it away, or use another --data folder"
+            f"cannot open {path.absolute()} ({_reason(error)}): move it away, or use another --data folder"  # noqa: ASYNC240 - touches no file
         ) from error
     return _Threaded(path)
 
@@ -153,8 +154,10 @@ def _run_alone(engine: Engine, statement: str) -> None:
     raw.close()
 
 
-def _reason(error: Exception) -> object:
-    return error.orig if isinstance(error, DatabaseError) else error
+def _reason(error: Exception) -> str:
+    """Return what the database said, on one line, without the names of Python's classes in it."""
+    found = (error.orig if isinstance(error, DatabaseError) else None) or error
+    return re.sub(r"^<class '[^']*'>: ", "", " ".join(str(found).split())) or type(found).__name__
 
 
 def _sqlite_engine(path: Path, *pragmas: str, connections: list[sqlite3.Connection] | None = None) -> Engine:

@@ -164,7 +164,7 @@ def _own(data: Path) -> tuple[list[Address], Path]:
     """Return the addresses of the server on this data folder, and its CA."""
     running = server_addresses.running_server(data)
     if running is None:
-        raise BenchError(f"no server runs on {data}: start bench serve, or give another server with --url")
+        raise BenchError(f"no server runs on {data.resolve()}: start bench serve, or give another server with --url")
     ports = {
         "mqtt": running.mqtt_port,
         "mqtts": running.mqtts_port,

@@ -166,7 +166,7 @@ def _account(path: Path) -> tuple[str, str]:
     """Return the operator's user name and password, which the server wrote at its first start."""
     cure = "put it back, or log in to the running server as another user with --url and --user"
     if not path.exists():
-        raise BenchError(f"{path} is gone: {cure}")
+        raise BenchError(f"{path.resolve()} is gone: {cure}")
     try:
         account = json.loads(path.read_bytes())
         return str(account["username"]), str(account["password"])

@@ -65,7 +65,7 @@ def lock_folder(data: Path) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout:
-        raise BenchError(f"a server is running on {data} already: stop it, or use another --data") from None
+        raise BenchError(f"a server is running on {data.resolve()} already: stop it, or use another --data") from None
     try:
         yield
     finally:
