@@ -5,15 +5,18 @@ import grp
 import os
 import platform
 import socket
+import ssl
 import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 
+from cryptography import x509
 from serial.tools import list_ports
 
 from bench import addresses, boards, extras, paths
@@ -27,6 +30,8 @@ from bench.virtual import unix_port
 
 _PROGRAM_S = 30.0
 _REACH_S = 3.0
+# The server renews its own a month before its end: it failed to if less is left.
+_RENEWED_DAYS = 21
 _GROUPS = ("dialout", "uucp")
 # MQTT 3.1.1 CONNECT as boards send it that have no credentials yet: user `provision`, no client id.
 _CONNECT = client_packets.connect("", "provision", keep_alive_s=10)
@@ -229,6 +234,24 @@ def _server(data: Path, other: tuple[str, int] | None) -> Iterator[Finding]:
         with suppress(OSError):  # without a network there is no other address
             host = addresses.outbound()  # as boards would
     yield _reach(host, running.mqtt_port)
+    yield _certificate(running.host, running.mqtts_port)
+
+
+def _certificate(host: str, port: int) -> Finding:
+    """Check how long the certificate lasts that the running server shows."""
+    try:
+        shown = ssl.get_server_certificate((host, port), timeout=_REACH_S)
+        end = x509.load_pem_x509_certificate(shown.encode()).not_valid_after_utc
+    except (OSError, ValueError) as error:
+        detail = f"{host}:{port} shows no certificate ({error})"
+        return Finding(name="certificate", severity=Severity.WARNING, detail=detail, fix="see the server's events")
+    days = (end - datetime.now(UTC)).days
+    detail = f"of the server, valid until {end:%Y-%m-%d}"
+    if days >= _RENEWED_DAYS:
+        return Finding(name="certificate", detail=detail)
+    fix = "renew your own (--tls-cert); if it is the server's, see its events for certificate_unusable"
+    severity = Severity.PROBLEM if days < 0 else Severity.WARNING
+    return Finding(name="certificate", severity=severity, detail=detail, fix=fix)
 
 
 def _reach(host: str, port: int) -> Finding:
