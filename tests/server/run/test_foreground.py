@@ -146,7 +146,7 @@ def test_second_server_on_a_data_folder_is_one_line_and_harms_not_the_first(benc
 
 
 def test_file_that_is_no_database_is_one_line(bench, tmp_path):
-    (tmp_path / "first" / "data").mkdir(parents=True)
+    (tmp_path / "first" / "data").mkdir(mode=0o700, parents=True)
     (tmp_path / "first" / "data" / DATABASE_FILE).write_bytes(b"no database\n" * 1000)
     expect_refusal(bench(), "cannot open", DATABASE_FILE)
 
@@ -276,7 +276,7 @@ def test_requests_in_flight_are_answered_before_the_end(bench):
         mqtt.expect(puback(1) + publish(PROVISION_RESPONSE, answer, qos=1))
         mqtt.expect_closed()
         received = http.read(1 << 20)
-        assert received.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert received.startswith(b"HTTP/1.1 200 \r\n")
         assert received.endswith(success("token-of-over-http"))
     code, _, seconds = started.end()
     assert code == 0

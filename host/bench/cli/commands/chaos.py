@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from bench import paths
-from bench.cli.options.board_setup import host_and_port
+from bench.cli.options.board_addresses import host_and_port
 from bench.cli.render import tables
 from bench.cli.render.help import App
 from bench.cli.render.tables import DEFAULT_DATA, Data

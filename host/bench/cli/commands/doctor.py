@@ -6,7 +6,7 @@ import typer
 
 from bench.cli import doctor_checks
 from bench.cli.doctor_checks import Finding, Severity
-from bench.cli.options import board_setup
+from bench.cli.options import board_addresses
 from bench.cli.render import progress, tables
 from bench.cli.render.tables import DEFAULT_DATA, Data, Json
 
@@ -24,7 +24,7 @@ def doctor(
 
     Changes nothing, and resets no board. Exit code 1 if there is a problem; a warning is not one.
     """
-    address = board_setup.host_and_port(server) if server else None
+    address = board_addresses.host_and_port(server) if server else None
     with progress.waiting("checking this machine", quiet=True):
         found = doctor_checks.run(data, address)
     if as_json:

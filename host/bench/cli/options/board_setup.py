@@ -11,16 +11,15 @@ import typer
 
 from bench import addresses
 from bench.boards import BoardDefinition
-from bench.cli.options import common, operator_session, server_addresses
+from bench.cli.options import board_addresses, common, operator_session, server_addresses
 from bench.cli.options.operator_session import ServerOptions, run_on_server
-from bench.contract import forms, names, settings
+from bench.contract import names, settings
 from bench.contract.credentials import BoardCredentialsType
 from bench.errors import UsageError
 from bench.flash import device_config
 from bench.flash.device_config import Choices, Claim, Place, Transport
 from bench.registry.provision_type import ProvisionType
 from bench.server.tls import authority
-from bench.text import printable
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -195,9 +194,9 @@ class BoardOptions:
         data, url = self.where.data, self.where.url
         running = None if url else server_addresses.running_server(data)
         if self.server:
-            host, port = host_and_port(self.server)
+            host, port = board_addresses.host_and_port(self.server)
         elif url:
-            host, port = _host_of(url), 8883 if self.tls else 1883
+            host, port = board_addresses.host_of(url), 8883 if self.tls else 1883
         elif running:
             host, port = running.host, running.port("mqtt", tls=self.tls)
         else:
@@ -207,10 +206,10 @@ class BoardOptions:
             http_port = running.http_port
             if not provision_port and self.transport is not Transport.MQTT:
                 provision_port = running.port(self.transport, tls=self.tls)
-        elif url and _is_same_host(operator_session.http_url(url).host, host):
-            http_port = _http_port(url)
+        elif url and board_addresses.is_same_host(operator_session.http_url(url).host, host):
+            http_port = board_addresses.clear_port(url)
             if not provision_port and self.transport is Transport.HTTP:
-                provision_port = _provision_port(url, tls=self.tls)
+                provision_port = board_addresses.provision_port(url, tls=self.tls)
         own = authority.ca_file(data)
         shows_own = not url and own.exists() and (not running or running.ca == own.resolve())
         ca, name = self.server_ca, self.server_name
@@ -271,43 +270,3 @@ def _is_name(text: str) -> bool:
     except ValueError:
         return True
     return False
-
-
-def _host_of(url: str) -> str:
-    """Return the host of a URL, if boards can have it for their server. Raises UsageError."""
-    host = operator_session.http_url(url).host
-    if problem := forms.host_problem(host):
-        raise UsageError(f"the boards' server: {printable(host)} {problem}; name it with --server HOST:PORT")
-    return host
-
-
-def _is_same_host(one: str, other: str) -> bool:
-    return one.lower() == other.lower() or (addresses.is_loopback(one) and addresses.is_loopback(other))
-
-
-def _http_port(url: str) -> int:
-    """Return the port on which the host of a URL speaks HTTP in clear, from which a board can get the time."""
-    there = operator_session.http_url(url)
-    if there.scheme == "http":
-        return there.port or 80
-    return 0 if there.port else 80  # what redirects to HTTPS says the time, too
-
-
-def _provision_port(url: str, *, tls: bool) -> int:
-    """Return the port of a URL for provisioning over HTTP. Raises UsageError if it is for the other kind, with TLS."""
-    there = operator_session.http_url(url)
-    if (there.scheme == "https") != tls:
-        cure = "leave out --tls" if tls else "add --tls"
-        raise UsageError(f"{url} is {'not ' if tls else ''}over TLS: {cure}, or give --provision-port")
-    return there.port or (443 if tls else 80)
-
-
-def host_and_port(text: str, *, ipv6: bool = False) -> tuple[str, int]:
-    """Split HOST:PORT; with `ipv6` HOST may be an address of it, which boards do not speak. Raises UsageError."""
-    host, _, port = text.rpartition(":")
-    shown = printable(text.rpartition("@")[2])  # what is before it may be a password
-    if not host or not port.isdecimal() or not port.isascii() or not 0 < int(port) < 65536:
-        raise UsageError(f"not an address: {shown}; write HOST:PORT, e.g. 192.168.1.10:1883")
-    if problem := forms.host_problem(host, ipv6=ipv6):
-        raise UsageError(f"not an address: {shown} {problem}; write HOST:PORT, e.g. 192.168.1.10:1883")
-    return host, int(port)

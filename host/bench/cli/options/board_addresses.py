@@ -1,0 +1,48 @@
+"""Addresses for boards, from what people type: HOST:PORT, and the URL of a server."""
+
+from bench import addresses
+from bench.cli.options import operator_session
+from bench.contract import forms
+from bench.errors import UsageError
+from bench.text import printable
+
+
+def host_of(url: str) -> str:
+    """Return the host of a URL, if boards can have it for their server. Raises UsageError."""
+    host = operator_session.http_url(url).host
+    if problem := forms.host_problem(host):
+        raise UsageError(f"the boards' server: {printable(host)} {problem}; name it with --server HOST:PORT")
+    return host
+
+
+def is_same_host(one: str, other: str) -> bool:
+    """Return whether two names are of one host: the same text, or both this machine."""
+    return one.lower() == other.lower() or (addresses.is_loopback(one) and addresses.is_loopback(other))
+
+
+def clear_port(url: str) -> int:
+    """Return the port on which the host of a URL speaks HTTP in clear, from which a board can get the time."""
+    there = operator_session.http_url(url)
+    if there.scheme == "http":
+        return there.port or 80
+    return 0 if there.port else 80  # what redirects to HTTPS says the time, too
+
+
+def provision_port(url: str, *, tls: bool) -> int:
+    """Return the port of a URL for provisioning over HTTP. Raises UsageError if it is for the other kind, with TLS."""
+    there = operator_session.http_url(url)
+    if (there.scheme == "https") != tls:
+        cure = "leave out --tls" if tls else "add --tls"
+        raise UsageError(f"{url} is {'not ' if tls else ''}over TLS: {cure}, or give --provision-port")
+    return there.port or (443 if tls else 80)
+
+
+def host_and_port(text: str, *, ipv6: bool = False) -> tuple[str, int]:
+    """Split HOST:PORT; with `ipv6` HOST may be an address of it, which boards do not speak. Raises UsageError."""
+    host, _, port = text.rpartition(":")
+    shown = printable(text.rpartition("@")[2])  # what is before it may be a password
+    if not host or not port.isdecimal() or not port.isascii() or not 0 < int(port) < 65536:
+        raise UsageError(f"not an address: {shown}; write HOST:PORT, e.g. 192.168.1.10:1883")
+    if problem := forms.host_problem(host, ipv6=ipv6):
+        raise UsageError(f"not an address: {shown} {problem}; write HOST:PORT, e.g. 192.168.1.10:1883")
+    return host, int(port)
