@@ -28,7 +28,7 @@ from tests.support.commands import PATIENCE_S, bench, gone, printed, processes
         (("profile", "create", "here", "--data", "{data}"), 2, "already exists"),
         (("device", "show", "nobody", "--data", "{data}"), 1, "bench device list"),
         (("device", "delete", "nobody", "--data", "{data}"), 1, "bench device list"),
-        (("device", "create", "a<b", "--profile", "here", "--data", "{data}"), 2, "no markup"),
+        (("device", "create", "a<b", "--profile", "here", "--data", "{data}"), 2, "name is malformed"),
         (("device", "create", "x", "--profile", "nobody", "--data", "{data}"), 1, "bench profile create nobody"),
         (("board", "boot", "nobody", "--data", "{data}"), 1, "bench board new nobody"),
         (("board", "new", "../x", "--data", "{data}"), 2, "as a folder name"),

@@ -224,7 +224,10 @@ def test_disk_that_is_full_is_one_line(tmp_path):
             command, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=FLEET_PATIENCE_S
         )
     assert done.returncode != 0
-    assert done.stderr.splitlines()[0] == "error: a limit of this machine is reached: No space left on device"
+    assert (
+        done.stderr.splitlines()[0]
+        == "error: a limit of this machine is reached: No space left on device: free some space"
+    )
     assert "Traceback" not in done.stderr
 
 
