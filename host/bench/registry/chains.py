@@ -19,9 +19,11 @@ from bench.registry.encryption import SecretBox
 from bench.registry.model import Attribute, Audit, Credentials, Device, Profile
 from bench.registry.provision_type import ProvisionType
 from bench.registry.provisioning import Status
+from bench.registry.statements import Lookup
 
 # X.520 ends a common name at 64 characters, but nobody enforces it.
 _LONGEST_NAME = 1024
+_DEVICES = Lookup(select(Device.id, Device.customer_id), Device.name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,8 +118,9 @@ def _renew(secret_box: SecretBox, connection: Connection, device: Any, chain: Ch
 
 
 def _subject(connection: Connection, name: str) -> Subject:
-    found = connection.execute(select(Device.id, Device.customer_id).where(Device.name == name)).first()
-    return Subject(name, *found) if found else Subject(name)
+    for device in _DEVICES(connection, [name]):  # any text: a certificate's
+        return Subject(name, device.id, device.customer_id)
+    return Subject(name)
 
 
 def name_in(common_name: str | None, pattern: str | None) -> str | None:

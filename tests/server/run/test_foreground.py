@@ -148,6 +148,7 @@ def test_second_server_on_a_data_folder_is_one_line_and_harms_not_the_first(benc
 def test_file_that_is_no_database_is_one_line(bench, tmp_path):
     (tmp_path / "first" / "data").mkdir(mode=0o700, parents=True)
     (tmp_path / "first" / "data" / DATABASE_FILE).write_bytes(b"no database\n" * 1000)
+    (tmp_path / "first" / "data" / DATABASE_FILE).chmod(0o600)
     expect_refusal(bench(), "cannot open", DATABASE_FILE)
 
 
