@@ -121,7 +121,8 @@ def test_interrupt_in_the_first_second_is_silent():
             running.send_signal(signal.SIGINT)
             _, errors = running.communicate(timeout=PATIENCE_S)
         assert errors == ""
-        assert running.returncode in (0, INTERRUPTED)
+        # at its very end Python gives the signal back to the system, which ends the process as silently
+        assert running.returncode in (0, INTERRUPTED, -signal.SIGINT)
 
 
 def test_interrupt_that_a_parent_ignores_stays_ignored():

@@ -34,7 +34,7 @@ def test_wheel_alone_runs_the_commands_and_names_each_missing_extra(tmp_path):
     assert f"firstboot[{','.join(extras.MODULES)}]" in findings
     for extra, command in {
         "plots": ["measure", "-n", "1", "--plot", "boot.svg"],
-        "postgresql": ["serve", "--database", "postgresql+asyncpg://user:secret@127.0.0.1:1/name"],
+        "postgresql": ["serve", "--database", "postgresql+asyncpg://user@127.0.0.1:1/name"],
         "labels": ["flash", "--port", "socket://127.0.0.1:1", "--tray", "first"],
     }.items():
         done = installed.run("bench", *command)
