@@ -115,23 +115,8 @@ def write_private(path: Path, data: bytes, *, is_durable: bool = False) -> None:
     Raises:
         OSError: With this path for its `filename`.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.unlink(missing_ok=True)  # of a process that was killed and had this number
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            if is_durable:  # before it has its name: that of an empty file would stand for it
-                file.flush()
-                os.fsync(file.fileno())
-    except OSError as error:
-        error.filename = str(path)  # the caller's name of it
-        with suppress(OSError):
-            temporary.unlink()  # on a full disk it is in the way
-        raise
-    temporary.replace(path)
-    if is_durable:
-        sync_names(path.parent)
+    with private_stream(path, is_durable=is_durable) as file:
+        file.write(data)
 
 
 def write_private_once(path: Path, data: bytes) -> None:
@@ -151,11 +136,14 @@ def write_private_once(path: Path, data: bytes) -> None:
 
 
 @contextmanager
-def private_stream(path: Path) -> Iterator[IO[bytes]]:
+def private_stream(path: Path, *, is_durable: bool = True) -> Iterator[IO[bytes]]:
     """Yield a file to write, with mode 0600 from its first byte, which gets its name at the end of the block.
 
-    It is on the disk then, and survives a power cut; what the path named before is replaced. If the block raises,
-    nothing is left.
+    What the path named before is replaced. If the block raises, nothing is left.
+
+    Args:
+        path: The file, in a folder that exists.
+        is_durable: The file is on the disk at the end of the block, and survives a power cut.
 
     Raises:
         OSError: With this path for its `filename`.
@@ -166,10 +154,12 @@ def private_stream(path: Path) -> Iterator[IO[bytes]]:
         descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w+b") as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
+            if is_durable:  # before it has its name: that of an empty file would stand for it
+                file.flush()
+                os.fsync(file.fileno())
         temporary.replace(path)
-        sync_names(path.parent)
+        if is_durable:
+            sync_names(path.parent)
     except OSError as error:
         if error.filename in (None, str(temporary)):
             error.filename = str(path)  # the caller's name of it
