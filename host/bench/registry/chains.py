@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, select, update
 
 from bench.contract.credentials import CredentialsType
 from bench.registry import audit, credentials, names, patterns, provisioning
 from bench.registry.audit import Origin, Subject
 from bench.registry.credentials import sha3
 from bench.registry.encryption import SecretBox
-from bench.registry.model import Attribute, Audit, Credentials, Device, Profile
+from bench.registry.model import Credentials, Device, Profile
 from bench.registry.provision_type import ProvisionType
 from bench.registry.provisioning import Status
 from bench.registry.statements import Lookup
@@ -62,7 +62,7 @@ def provision(
         if outcome.status is Status.SUCCESS or (outcome.status is not None and origin.keeps_refusal):
             name = outcome.device_name or chain.common_name or ""
             row = audit.entry(origin, what="provision", entity=_subject(connection, name), result=outcome.status.value)
-            connection.execute(insert(Audit), [row])
+            audit.record(connection, [row])
         outcomes.append(outcome)
     return outcomes
 
@@ -98,9 +98,7 @@ def _provision(secret_box: SecretBox, connection: Connection, profile: Any, chai
         return ChainOutcome(Status.FAILURE, name)
     leaf = credentials.x509(chain.certificates[0])
     new, row = provisioning.new_device_rows(secret_box, name=name, profile_id=profile.id, own=leaf)
-    connection.execute(insert(Device), [new])
-    connection.execute(insert(Credentials), [row])
-    connection.execute(insert(Attribute), [provisioning.provisioned_row(new["id"])])
+    provisioning.store(connection, [new], [row], [provisioning.provisioned_row(new["id"])])
     return ChainOutcome(Status.SUCCESS, name)
 
 

@@ -115,6 +115,18 @@ def provisioned_row(device_id: uuid.UUID) -> dict[str, Any]:
     }
 
 
+def store(
+    connection: Connection,
+    devices: Sequence[dict[str, Any]],
+    own: Sequence[dict[str, Any]],
+    attributes: Sequence[dict[str, Any]],
+) -> None:
+    """Store the rows of new devices, of their credentials, and of attributes. Raises IntegrityError."""
+    _ADD_DEVICES(connection, devices)
+    _ADD_CREDENTIALS(connection, own)
+    _ADD_ATTRIBUTES(connection, attributes)
+
+
 class _PreparedRequest:
     """A request with its name trimmed and its credentials made, once."""
 
@@ -171,11 +183,6 @@ class _Batch:
                 Attribute.device_id.in_(found), Attribute.scope == SERVER_SCOPE, Attribute.key == PROVISION_STATE
             )
             self.states = set(self._connection.scalars(statement))
-
-    def save(self) -> None:
-        _ADD_DEVICES(self._connection, self.new_devices)
-        _ADD_CREDENTIALS(self._connection, self.new_credentials)
-        _ADD_ATTRIBUTES(self._connection, self.new_attributes)
 
     def decide(self, prepared: _PreparedRequest) -> ProvisionOutcome:
         request, name = prepared.request, prepared.name
@@ -256,7 +263,7 @@ def provision(
     prepared = [_PreparedRequest(secret_box, request) for request, _ in requests]
     batch.load(prepared)
     outcomes = [batch.decide(each) for each in prepared]
-    batch.save()
+    store(connection, batch.new_devices, batch.new_credentials, batch.new_attributes)
     trail = [
         audit.entry(origin, what="provision", entity=batch.subject(each, outcome), result=outcome.status.value)
         for (_, origin), each, outcome in zip(requests, prepared, outcomes, strict=True)

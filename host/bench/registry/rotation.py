@@ -1,6 +1,5 @@
 """Rotation: a device replaces its own credentials."""
 
-from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
 from bench.contract.credentials import CredentialsType
@@ -9,7 +8,7 @@ from bench.registry import audit, credentials, devices
 from bench.registry.audit import Origin
 from bench.registry.credentials import CredentialsRequest, InvalidCredentials
 from bench.registry.logins import DeviceLogin
-from bench.registry.model import Audit, Credentials
+from bench.registry.model import Credentials
 from bench.registry.provisioning import Status
 
 # What the trail calls it: the same as if an operator had done it.
@@ -35,15 +34,16 @@ def rotate(session: Session, login: DeviceLogin, wanted: CredentialsRequest, ori
         InvalidCredentials: The credentials break a rule of their type.
         Refused: Another device has them.
     """
-    row = session.get(Credentials, login.id, with_for_update=True)
-    if row is None or (row.lookup, row.proof) != login.shown:
+    stored = session.get(Credentials, login.id, with_for_update=True)
+    if stored is None or (stored.lookup, stored.proof) != login.shown:
         raise NotFound(f"device {login.name} was deleted, or has other credentials by now")
     own = wanted.requested()
     if own is None or (own.type is CredentialsType.X509_CERTIFICATE and not own.value):
         raise InvalidCredentials("Device credentials should be specified!")
-    row_wanted = credentials.row(session.info["secret_box"], login.id, own)
-    if all(getattr(row, column) == row_wanted[column] for column in _SAME):
+    wanted_row = credentials.row(session.info["secret_box"], login.id, own)
+    if all(getattr(stored, column) == wanted_row[column] for column in _SAME):
         return False
     devices.set_credentials(session, login.id, own)
-    session.execute(insert(Audit), [audit.entry(origin, what=WHAT, entity=login.subject, result=Status.SUCCESS.value)])
+    row = audit.entry(origin, what=WHAT, entity=login.subject, result=Status.SUCCESS.value)
+    audit.record(session.connection(), [row])
     return True

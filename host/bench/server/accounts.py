@@ -11,7 +11,6 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
 from bench import paths
@@ -20,7 +19,7 @@ from bench.registry import audit, passwords, users
 from bench.registry.audit import Subject
 from bench.registry.batching import Conflict
 from bench.registry.files import OPERATOR_FILE
-from bench.registry.model import Audit, User
+from bench.registry.model import User
 from bench.registry.registry import Registry
 from bench.server.limits import Limits
 
@@ -136,7 +135,7 @@ async def reset_password(folder: Path, database_url: str | None, email: str, pas
         users.set_password(session, user.id, stored, instead_of=user.password_hash)
         origin, who = audit.Origin(transport="cli"), f"uid {os.geteuid()} on this machine"
         row = audit.entry(origin, who=who, what="user.credentials_updated", entity=Subject.of(user), result="SUCCESS")
-        session.execute(insert(Audit), [row])
+        audit.record(session.connection(), [row])
 
     registry = await Registry.open(folder, database_url)
     try:

@@ -9,14 +9,13 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse
 from fastapi.routing import APIRoute
 from fastapi.security import APIKeyHeader, HTTPBearer
-from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
 from bench.errors import BenchError, Refused, UnknownId
 from bench.registry import audit, devices
 from bench.registry.audit import Origin, Subject
 from bench.registry.batching import Conflict
-from bench.registry.model import Audit, Customer, Device, Profile, User
+from bench.registry.model import Customer, Device, Profile, User
 from bench.server.device_api import DeviceApi
 from bench.server.http import error_responses
 from bench.server.http.device import origin
@@ -120,7 +119,7 @@ class Caller:
         def audited(session: Session) -> T:
             self.tokens.user(session, self.claims)  # the request may have come long before its last byte
             entity, answer = change(session)
-            session.execute(insert(Audit), [self._row(what, Subject.of(entity), result_of(answer))])
+            audit.record(session.connection(), [self._row(what, Subject.of(entity), result_of(answer))])
             return answer
 
         try:
