@@ -17,13 +17,13 @@ refuse datagrams and nothing else.
 
 import asyncio
 import contextlib
-import ipaddress
 import time
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from functools import lru_cache
 
 from bench import addresses
 
@@ -35,6 +35,8 @@ AT_ONCE = 32
 COUNTS = 8192
 # What logged in from where; likewise.
 KNOWN = 32_768
+# Addresses whose place is remembered: those of the requests of the moment. Who is only checked takes no memory.
+_PLACES = 32
 _HOUR_S = 3600.0
 
 
@@ -128,6 +130,7 @@ class Limits:
     def __init__(self, rules: Rules, clock: Callable[[], float] = time.monotonic) -> None:
         self._rules = rules
         self._ledgers = {proven: _Ledger(clock, rules) for proven in (True, False)}
+        self._place = lru_cache(maxsize=_PLACES)(self._look_up)  # each request needs it several times
         self._turns: weakref.WeakValueDictionary[tuple[str, bool], asyncio.Semaphore] = weakref.WeakValueDictionary()
 
     def turn(self, address: str, *, proven: bool = True) -> AbstractAsyncContextManager[None]:
@@ -207,12 +210,8 @@ class Limits:
 
     def place(self, address: str) -> str | None:
         """Return what counts as one address: of IPv6 the network of 64 bits. None for one without limits."""
-        if self._rules.lift_loopback and addresses.is_loopback(address):
-            return None
-        try:
-            ip = ipaddress.ip_address(address)
-        except ValueError:
-            return address
-        if isinstance(ip, ipaddress.IPv6Address):
-            ip = ip.ipv4_mapped or ip
-        return str(ip) if ip.version == 4 else str(ipaddress.ip_network((ip, 64), strict=False))
+        return self._place(address)
+
+    def _look_up(self, address: str) -> str | None:
+        lifted = self._rules.lift_loopback and addresses.is_loopback(address)
+        return None if lifted else addresses.network(address)

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
-from bench import addresses, file_limits
+from bench import file_limits
 from bench.errors import BenchError, UsageError
 from bench.registry.registry import Registry
 from bench.registry.retention import Retention
@@ -188,7 +188,7 @@ class Server:
         return accept
 
     def _is_exempt(self, address: str) -> bool:
-        return address in self._proxies or (self._options.limits.lift_loopback and addresses.is_loopback(address))
+        return address in self._proxies or self.api.limits.place(address) is None
 
     def _on_loop_error(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Tell of what nobody caught; asyncio would write it to standard error, however often it comes."""
