@@ -5,12 +5,13 @@ the device's own and an operator's, has to load it.
 """
 
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from sqlalchemy import Connection, func, select, tuple_
 
 from bench.errors import Refused
 from bench.registry.model import Attribute, Telemetry
+from bench.registry.statements import parts
 
 KEYS = 10_000
 """Keys of one device: of attributes (all scopes together), and as many of series."""
@@ -19,8 +20,6 @@ SIZE = 4 << 20
 
 # Devices whose room is known without a look into the database.
 _KNOWN = 4096
-# A PostgreSQL statement has at most 32,767 parameters.
-_ROWS = 1000
 
 Key = tuple[str, ...]
 Table = type[Attribute] | type[Telemetry]
@@ -84,13 +83,8 @@ def _old_sizes(connection: Connection, table: Table, device_id: uuid.UUID, keys:
     columns = (Attribute.scope, Attribute.key) if table is Attribute else (table.key,)
     size = func.length(table.key) + func.length(table.value)
     found: dict[Key, int] = {}
-    for part in _parts(keys):
+    for part in parts(keys):
         wanted = tuple_(*columns).in_(part)
         for *key, length in connection.execute(select(*columns, size).where(table.device_id == device_id, wanted)):
             found[tuple(key)] = length
     return found
-
-
-def _parts(keys: list[Key]) -> Iterator[list[Key]]:
-    for at in range(0, len(keys), _ROWS):
-        yield keys[at : at + _ROWS]

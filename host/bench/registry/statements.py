@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Select, bindparam, insert
 from sqlalchemy.dialects import sqlite
@@ -16,8 +16,19 @@ from sqlalchemy.exc import DBAPIError
 
 from bench.registry.model import Base
 
+T = TypeVar("T")
+
+ROWS = 1000
+"""How many rows one statement gets: one of PostgreSQL has at most 32,767 parameters."""
+
 _DIALECT = sqlite.dialect(paramstyle="qmark")
 _Convert = Callable[[Any], Any]
+
+
+def parts(rows: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Yield rows, or other parameters, in their order, as many at a time as one statement takes."""
+    for at in range(0, len(rows), ROWS):
+        yield rows[at : at + ROWS]
 
 
 class Lookup:
@@ -51,10 +62,7 @@ class Lookup:
             return [self._row(row) for text in texts for row in driver.execute(self._text, (text,))]
 
     def _row(self, values: Sequence[Any]) -> SimpleNamespace:
-        converted = (
-            value if convert is None or value is None else convert(value)
-            for value, convert in zip(values, self._conversions, strict=True)
-        )
+        converted = _converted(values, self._conversions)
         return SimpleNamespace(**dict(zip(self._names, converted, strict=True)))
 
 
@@ -86,13 +94,13 @@ class Insertion:
             connection.execute(self._statement, list(rows))
             return
         with _driver(connection, self._text) as driver:
-            driver.executemany(self._text, [self._values(row) for row in rows])
+            values = [_converted([row[name] for name in self._columns], self._conversions) for row in rows]
+            driver.executemany(self._text, values)
 
-    def _values(self, row: Mapping[str, Any]) -> list[Any]:
-        return [
-            row[name] if convert is None else convert(row[name])
-            for name, convert in zip(self._columns, self._conversions, strict=True)
-        ]
+
+def _converted(values: Sequence[Any], conversions: Sequence[_Convert | None]) -> list[Any]:
+    """Return values as the driver, or the program, has them. SQLAlchemy's conversions take None, too."""
+    return [value if convert is None else convert(value) for value, convert in zip(values, conversions, strict=True)]
 
 
 @contextmanager

@@ -14,14 +14,12 @@ from bench.errors import Refused
 from bench.registry.clock import now_ms
 from bench.registry.device_room import DeviceRoom, Full
 from bench.registry.model import Attribute, Base, Telemetry, TelemetryHistory
+from bench.registry.statements import ROWS, parts
 
 ENTRIES = 100_000
 """Entries of one answer, all series together."""
 ENTRIES_SIZE = 16 << 20
 """Characters of their values."""
-
-# How many rows one statement gets: a PostgreSQL statement has at most 32,767 parameters.
-_ROWS = 1000
 
 
 def attribute_rows(device_id: uuid.UUID, scope: str, values: dict[str, Any], ts_ms: int) -> list[dict[str, Any]]:
@@ -84,7 +82,7 @@ def upsert(
     last = {tuple(row[column] for column in key): row for row in rows}  # one statement must not meet a row twice
     unique = list(last.values())
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    for at in range(0, len(unique), _ROWS):
+    for part in parts(unique):
         statement = dialect.insert(table)
         excluded = statement.excluded
         columns = [name for name in ("value", "ts_ms") if name not in key]
@@ -93,7 +91,7 @@ def upsert(
             set_={name: excluded[name] for name in columns},
             where=table.__table__.c.ts_ms <= excluded.ts_ms if newest else None,
         )
-        connection.execute(upserting, unique[at : at + _ROWS])
+        connection.execute(upserting, part)
 
 
 def attributes(
@@ -103,7 +101,8 @@ def attributes(
     statement = select(Attribute).where(Attribute.device_id == device_id).order_by(Attribute.scope, Attribute.key)
     if scope is not None:
         statement = statement.where(Attribute.scope == scope)
-    return _with_keys(session, statement, Attribute.key, keys)
+    names = None if keys is None else set(keys)
+    return _among(session.scalars(_narrow(statement, Attribute.key, names)), names)
 
 
 def values(session: Session, device_id: uuid.UUID, wanted: dict[str, list[str] | None]) -> dict[str, dict[str, Any]]:
@@ -119,26 +118,20 @@ def values(session: Session, device_id: uuid.UUID, wanted: dict[str, list[str] |
         statement = select(Attribute.key, Attribute.value).where(
             Attribute.device_id == device_id, Attribute.scope == scope
         )
-        few = None if keys is None or len(keys) > _ROWS else keys
-        if few is not None:
-            statement = statement.where(Attribute.key.in_(few))
         names = None if keys is None else set(keys)
-        found[scope] = {
-            key: json.loads(value)
-            for key, value in session.execute(statement.order_by(Attribute.key))
-            if names is None or key in names
-        }
+        rows = session.execute(_narrow(statement.order_by(Attribute.key), Attribute.key, names))
+        found[scope] = {row.key: json.loads(row.value) for row in _among(rows, names)}
     return found
 
 
-def _with_keys(session: Session, statement: Any, column: Any, keys: Iterable[str] | None) -> Sequence[Any]:
-    """Return the rows of a statement, those with these keys if they are given, in its order."""
-    if keys is None:
-        return session.scalars(statement).all()
-    names = set(keys)
-    if len(names) <= _ROWS:
-        return session.scalars(statement.where(column.in_(names))).all()
-    return [each for each in session.scalars(statement) if each.key in names]
+def _narrow(statement: Any, column: Any, names: set[str] | None) -> Any:
+    """Return a statement for rows with these keys; for all rows if they are None, or more than a statement takes."""
+    return statement if names is None or len(names) > ROWS else statement.where(column.in_(names))
+
+
+def _among(rows: Iterable[Any], names: set[str] | None) -> list[Any]:
+    """Return the rows with these keys, or all."""
+    return [each for each in rows if names is None or each.key in names]
 
 
 def set_attributes(session: Session, device_id: uuid.UUID, scope: str, values: dict[str, Any]) -> None:
@@ -160,14 +153,10 @@ def _raise(results: Sequence[Full | None]) -> None:
 
 def delete_attributes(session: Session, device_id: uuid.UUID, scope: str, keys: Iterable[str]) -> list[str]:
     """Delete attributes; return the keys that existed."""
-    names, deleted = list(keys), list[str]()
-    for at in range(0, len(names), _ROWS):
-        statement = (
-            delete(Attribute)
-            .where(
-                Attribute.device_id == device_id, Attribute.scope == scope, Attribute.key.in_(names[at : at + _ROWS])
-            )
-            .returning(Attribute.key)
+    deleted: list[str] = []
+    for part in parts(list(keys)):
+        statement = delete(Attribute).where(
+            Attribute.device_id == device_id, Attribute.scope == scope, Attribute.key.in_(part)
         )
         deleted += session.scalars(statement.returning(Attribute.key))
     return sorted(deleted)
@@ -176,7 +165,8 @@ def delete_attributes(session: Session, device_id: uuid.UUID, scope: str, keys: 
 def latest(session: Session, device_id: uuid.UUID, keys: Iterable[str] | None = None) -> Sequence[Telemetry]:
     """Return the latest entry of every series, or of these."""
     statement = select(Telemetry).where(Telemetry.device_id == device_id).order_by(Telemetry.key)
-    return _with_keys(session, statement, Telemetry.key, keys)
+    names = None if keys is None else set(keys)
+    return _among(session.scalars(_narrow(statement, Telemetry.key, names)), names)
 
 
 def delete_series(
