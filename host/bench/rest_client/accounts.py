@@ -29,9 +29,9 @@ class Accounts(Session):
         """Delete the customer of this title, with their users."""
         await self.request("DELETE", f"/api/customer/{id_of(await self.customer(title))}")
 
-    async def assign(self, title: str, device_id: str) -> None:
+    async def assign(self, customer_id: str, device_id: str) -> None:
         """Hand a device to a customer."""
-        await self.post(f"/api/customer/{id_of(await self.customer(title))}/device/{device_id}", None)
+        await self.post(f"/api/customer/{customer_id}/device/{device_id}", None)
 
     async def unassign(self, device_id: str) -> None:
         """Take a device back from its customer."""

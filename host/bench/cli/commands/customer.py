@@ -9,7 +9,7 @@ from bench.cli.options.operator_session import with_server
 from bench.cli.render import tables
 from bench.cli.render.help import App
 from bench.cli.render.tables import Json
-from bench.rest_client import ThingsBoard, in_parallel
+from bench.rest_client import ThingsBoard, id_of, in_parallel
 
 app = App(
     help="Customers, whose users see the devices that are assigned to them.",
@@ -56,8 +56,9 @@ async def delete(
 @with_server()
 async def assign(server: ThingsBoard, title: str, devices: Devices) -> None:
     """Hand devices to a customer."""
+    customer_id = id_of(await server.customer(title))
     ids = await in_parallel(devices, server.device_id)
-    await in_parallel(ids, lambda each: server.assign(title, each))
+    await in_parallel(ids, lambda each: server.assign(customer_id, each))
     for each in devices:
         tables.echo(f"assigned {each} to {title}")
 

@@ -1,15 +1,16 @@
 """Addresses for boards, from what people type: HOST:PORT, and the URL of a server."""
 
+import httpx
+
 from bench import addresses
-from bench.cli.options import operator_session
 from bench.contract import forms
 from bench.errors import UsageError
 from bench.text import printable
 
 
-def host_of(url: str) -> str:
+def host_of(url: httpx.URL) -> str:
     """Return the host of a URL, if boards can have it for their server. Raises UsageError."""
-    host = operator_session.http_url(url).host
+    host = url.host
     if problem := forms.host_problem(host):
         raise UsageError(f"the boards' server: {printable(host)} {problem}; name it with --server HOST:PORT")
     return host
@@ -20,21 +21,19 @@ def is_same_host(one: str, other: str) -> bool:
     return one.lower() == other.lower() or (addresses.is_loopback(one) and addresses.is_loopback(other))
 
 
-def clear_port(url: str) -> int:
+def clear_port(url: httpx.URL) -> int:
     """Return the port on which the host of a URL speaks HTTP in clear, from which a board can get the time."""
-    there = operator_session.http_url(url)
-    if there.scheme == "http":
-        return there.port or 80
-    return 0 if there.port else 80  # what redirects to HTTPS says the time, too
+    if url.scheme == "http":
+        return url.port or 80
+    return 0 if url.port else 80  # what redirects to HTTPS says the time, too
 
 
-def provision_port(url: str, *, tls: bool) -> int:
+def provision_port(url: httpx.URL, *, tls: bool) -> int:
     """Return the port of a URL for provisioning over HTTP. Raises UsageError if it is for the other kind, with TLS."""
-    there = operator_session.http_url(url)
-    if (there.scheme == "https") != tls:
+    if (url.scheme == "https") != tls:
         cure = "leave out --tls" if tls else "add --tls"
         raise UsageError(f"{url} is {'not ' if tls else ''}over TLS: {cure}, or give --provision-port")
-    return there.port or (443 if tls else 80)
+    return url.port or (443 if tls else 80)
 
 
 def host_and_port(text: str, *, ipv6: bool = False) -> tuple[str, int]:

@@ -191,7 +191,8 @@ class BoardOptions:
 
     def _place(self) -> Place:
         """Return the server that the board is for, with ports, CA and name from the data folder where that has them."""
-        data, url = self.where.data, self.where.url
+        data = self.where.data
+        url = operator_session.http_url(self.where.url) if self.where.url else None
         running = None if url else server_addresses.running_server(data)
         if self.server:
             host, port = board_addresses.host_and_port(self.server)
@@ -206,7 +207,7 @@ class BoardOptions:
             http_port = running.http_port
             if not provision_port and self.transport is not Transport.MQTT:
                 provision_port = running.port(self.transport, tls=self.tls)
-        elif url and board_addresses.is_same_host(operator_session.http_url(url).host, host):
+        elif url and board_addresses.is_same_host(url.host, host):
             http_port = board_addresses.clear_port(url)
             if not provision_port and self.transport is Transport.HTTP:
                 provision_port = board_addresses.provision_port(url, tls=self.tls)
