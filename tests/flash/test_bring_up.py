@@ -62,28 +62,28 @@ def test_flash_of_a_blank_board_ends_online_and_later_ones_send_what_changed(ser
     report(f"flash: {whole} bytes to a blank board, {again} to the same one again, {one} with one file changed")
 
 
+def expect_another_layout(server, board):
+    before = board.flash()
+    with serve(board) as line:
+        done = bench("flash", "--port", line.url, *options(server))
+    assert done.returncode == 1
+    assert "another layout, a file system of 960 kB where esp32_generic has 2048 kB" in done.stderr
+    assert board.flash() == before
+
+
 def test_flash_of_a_board_with_another_layout_is_refused_and_nothing_is_written(server, make_board):
     """Its file system, with the credentials, would not be where the definition has it."""
     board = make_board(server, definition="esp32_generic_ota")
     with board.power_on() as power:
         power.expect_event("connected")
-    before = board.flash()
-    with serve(board) as line:
-        done = bench("flash", "--port", line.url, *options(server))
-    assert done.returncode == 1
-    assert "another layout, a file system of 960 kB where esp32_generic has 2048 kB" in done.stderr
-    assert board.flash() == before
+    expect_another_layout(server, board)
 
 
 def test_flash_through_the_loader_of_a_board_with_another_layout_is_refused_and_nothing_is_written(server, make_board):
     """Its own program keeps MicroPython busy, so only the loader can say what is in the flash."""
-    board = make_board(server, definition="esp32_generic_ota", files={"boot.py": b"while True: pass\n"})
-    before = board.flash()
-    with serve(board) as line:
-        done = bench("flash", "--port", line.url, *options(server))
-    assert done.returncode == 1
-    assert "another layout, a file system of 960 kB where esp32_generic has 2048 kB" in done.stderr
-    assert board.flash() == before
+    expect_another_layout(
+        server, make_board(server, definition="esp32_generic_ota", files={"boot.py": b"while True: pass\n"})
+    )
 
 
 def test_flash_for_another_chip_is_refused_and_nothing_is_written(server, blank):

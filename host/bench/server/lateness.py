@@ -7,10 +7,9 @@ places of it has no order. This server is on time by default: a message that it 
 import asyncio
 import random
 import uuid
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
 from bench.registry.batching import Conflict
 from bench.server.presence import Stop
@@ -87,10 +86,11 @@ class LateStore:
             after_s: In how many seconds, at least and at most.
             store: Stores it.
         """
+        before = self._last.get(device_id)
         if len(self._tasks) >= _LIMIT:
-            await self._store(device_id, 0, store)
+            await self._store(before, device_id, 0, store)
             return
-        task = asyncio.create_task(self._store(device_id, _between(*after_s), store))
+        task = asyncio.create_task(self._store(before, device_id, _between(*after_s), store))
         self._last[device_id] = task
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -102,12 +102,7 @@ class LateStore:
         while self._tasks:
             await asyncio.wait(self._tasks)
 
-    def _store(
-        self, device_id: uuid.UUID, seconds: float, store: Callable[[], Awaitable[None]]
-    ) -> Coroutine[Any, Any, None]:
-        return self._store_after(self._last.get(device_id), device_id, seconds, store)
-
-    async def _store_after(
+    async def _store(
         self,
         before: asyncio.Task[None] | None,
         device_id: uuid.UUID,
