@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
@@ -176,7 +175,7 @@ def ca(path: Path) -> bytes:
         OSError: The file cannot be read.
     """
     cas = [each for each in dict.fromkeys(pem.certificates(path)) if _is_ca(each)]
-    top = [each for each in cas if not any(_is_signed_by(each, other) for other in cas if other is not each)]
+    top = [each for each in cas if not any(pem.is_signed_by(each, other) for other in cas if other is not each)]
     if not cas:
         raise UsageError(f"{path} holds no CA: name the certificate that the server's is signed with")
     found = b"".join(each.public_bytes(serialization.Encoding.DER) for each in top or cas)
@@ -203,14 +202,15 @@ def pair(certificate_file: Path, key_file: Path) -> dict[str, bytes]:
             large for a vault slot (4096 bytes).
         OSError: A file cannot be read.
     """
-    found = pem.certificates(certificate_file)
-    key = _key(key_file)
-    own = next((each for each in found if _public_key(each) == key.public_key()), None)
-    if own is None:
+    key = pem.private_key(key_file)
+    if not isinstance(key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):
+        raise UsageError(f"{key_file} has a key that boards cannot use: make one for P-256 or RSA")
+    chain = pem.chain(key, pem.certificates(certificate_file))
+    if not chain:
         raise UsageError(f"{key_file} is not the key of a certificate in {certificate_file}")
     form = (serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption())
     files = {
-        "device.crt": b"".join(each.public_bytes(serialization.Encoding.DER) for each in _chain(own, found)),
+        "device.crt": b"".join(each.public_bytes(serialization.Encoding.DER) for each in chain),
         "device.key": key.private_bytes(serialization.Encoding.DER, *form),
     }
     size = sum(len(base64.b64encode(each)) for each in files.values())
@@ -234,34 +234,3 @@ def _is_ca(certificate: x509.Certificate) -> bool:
         return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     except (x509.ExtensionNotFound, ValueError):
         return certificate.issuer == certificate.subject
-
-
-def _is_signed_by(certificate: x509.Certificate, other: x509.Certificate) -> bool:
-    try:
-        certificate.verify_directly_issued_by(other)
-    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
-        return False
-    return True
-
-
-def _chain(own: x509.Certificate, found: list[x509.Certificate]) -> list[x509.Certificate]:
-    """Return a certificate and those above it, each signed by the next one."""
-    chain, left = [own], [each for each in dict.fromkeys(found) if each != own]
-    while above := next((each for each in left if _is_signed_by(chain[-1], each)), None):
-        chain.append(above)
-        left.remove(above)
-    return chain
-
-
-def _public_key(certificate: x509.Certificate) -> object:
-    try:
-        return certificate.public_key()
-    except (ValueError, UnsupportedAlgorithm):
-        return None
-
-
-def _key(path: Path) -> ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey:
-    key = pem.private_key(path)
-    if not isinstance(key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):
-        raise UsageError(f"{path} has a key that boards cannot use: make one for P-256 or RSA")
-    return key

@@ -2,10 +2,11 @@
 
 import re
 import ssl
+from collections.abc import Iterable
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
@@ -65,6 +66,32 @@ def private_key(path: Path) -> PrivateKeyTypes:
         raise UsageError(f"{path} holds no private key, PEM or DER, or a damaged one") from None
 
 
+def chain(key: PrivateKeyTypes, found: Iterable[x509.Certificate]) -> list[x509.Certificate]:
+    """Return the certificate of a key and those above it, each signed by the next one; none if it has none.
+
+    Args:
+        key: The private key.
+        found: Certificates in any order; what is not above the key's own is left out.
+    """
+    left = list(dict.fromkeys(found))
+    above = next((each for each in left if _public_key(each) == key.public_key()), None)
+    chain: list[x509.Certificate] = []
+    while above:
+        chain.append(above)
+        left.remove(above)
+        above = next((each for each in left if is_signed_by(chain[-1], each)), None)
+    return chain
+
+
+def is_signed_by(certificate: x509.Certificate, other: x509.Certificate) -> bool:
+    """Return whether the other certificate's key has signed this one; damaged ones are signed by nobody."""
+    try:
+        certificate.verify_directly_issued_by(other)
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+        return False
+    return True
+
+
 def encode(*found: x509.Certificate) -> str:
     """Return certificates as PEM."""
     return "".join(each.public_bytes(serialization.Encoding.PEM).decode() for each in found)
@@ -73,6 +100,13 @@ def encode(*found: x509.Certificate) -> str:
 def client_context(path: Path) -> ssl.SSLContext:
     """Return a context for TLS clients that trusts the certificates in a file. Raises as `certificates` does."""
     return ssl.create_default_context(cadata=encode(*certificates(path)))
+
+
+def _public_key(certificate: x509.Certificate) -> object:
+    try:
+        return certificate.public_key()
+    except (ValueError, UnsupportedAlgorithm):
+        return None
 
 
 def _kinds(blocks: list[tuple[str, bytes]]) -> str:

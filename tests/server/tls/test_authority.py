@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from bench.errors import BenchError, UsageError
 from bench.server.tls import authority
+from bench.server.tls.contexts import https_context, mqtt_context
 from tests.support.certificates import make, write
 
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -82,7 +83,7 @@ def test_certificate_of_another_ca_is_reported_and_the_cure_works(tmp_path):
 
 def test_certificate_that_only_claims_the_ca_is_reported(tmp_path):
     identity = authority.ensure(tmp_path)
-    key = serialization.load_pem_private_key(identity.key_file.read_bytes(), None)
+    key = identity.key
     forged = make(key=key, named=identity.certificate.subject)
     identity.certificate_file.write_bytes(forged.pem + identity.ca.public_bytes(serialization.Encoding.PEM))
     with pytest.raises(BenchError, match="is not of the CA"):
@@ -182,6 +183,7 @@ KILLER = """
 import os, signal, sys
 from pathlib import Path
 from bench.server.tls import authority
+from bench.server.tls.contexts import https_context, mqtt_context
 data, kill_at, *names = sys.argv[1:]
 left = int(kill_at)
 def hook(event, arguments):
@@ -241,15 +243,43 @@ def test_load_of_the_users_own(tmp_path):
     assert authority.load(*write(tmp_path, "self", ca)).ca == ca.certificate
 
 
+OWN_CA = make("ca", ca=True)
+OWN = make("leaf", issuer=OWN_CA)
+DER_KEY = OWN.key.private_bytes(
+    serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+)
+
+
+@pytest.mark.parametrize(
+    ("certificate", "key"),
+    [
+        (OWN.pem + OWN_CA.pem, OWN.key_pem),
+        (OWN_CA.pem + OWN.pem, OWN.key_pem),
+        (OWN.der + OWN_CA.der, DER_KEY),
+        ((OWN.pem + OWN_CA.pem).decode().replace("\n", "\r\n").encode("utf-16"), b"\xef\xbb\xbf" + OWN.key_pem),
+        (b"subject=a\n" + OWN.pem + OWN.key_pem + b"\nissuer=b\n" + OWN_CA.pem, OWN.pem + OWN.key_pem),
+    ],
+    ids=["leaf first", "CA first", "DER", "of Windows", "one file with comments"],
+)
+def test_load_of_the_users_own_in_any_form_is_shown_to_clients(tmp_path, certificate, key):
+    files = tmp_path / "own.crt", tmp_path / "own.key"
+    for path, content in zip(files, (certificate, key), strict=True):
+        path.write_bytes(content)
+    identity = authority.load(*files)
+    assert identity.chain == (OWN.certificate, OWN_CA.certificate)
+    assert https_context(identity)
+    assert mqtt_context(identity)
+
+
 @pytest.mark.parametrize(
     ("which", "content", "message"),
     [
-        ("certificate", None, "No such file or directory: name a PEM file"),
-        ("certificate", b"", "holds no certificate, or a damaged one: name a PEM file"),
+        ("certificate", None, "No such file or directory: name the server's certificate"),
+        ("certificate", b"", "holds no certificate, .*: name the server's certificate"),
         ("certificate", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "holds no certificate"),
-        ("key", None, "No such file or directory: name the PEM file"),
-        ("key", b"\xff\x00", "holds no private key, or a damaged one: name the PEM file"),
-        ("key", "other", "is not the key of the first certificate in .*: name the key that belongs to it"),
+        ("key", None, "No such file or directory: name the server's certificate"),
+        ("key", b"\xff\x00", "holds no private key, .*: name the server's certificate and its key"),
+        ("key", "other", "is not the key of a certificate in .*: name the server's certificate and its key"),
         ("key", "encrypted", r"is encrypted: .*openssl pkey -in"),
     ],
 )

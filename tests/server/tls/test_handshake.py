@@ -343,6 +343,14 @@ def test_client_ca_is_requested(start, identity, tmp_path, version):
     assert seen(server, trusting(identity, version)) == []
 
 
+def test_client_ca_in_der_is_requested(start, identity, tmp_path):
+    path = tmp_path / "ca.der"
+    path.write_bytes(CA.der)
+    server = start(mqtt_context(identity, path))
+    leaf = make("device", issuer=CA)
+    assert seen(server, showing(identity, tmp_path, ssl.TLSVersion.TLSv1_3, leaf)) == [leaf.der]
+
+
 def test_client_ca_below_another_is_enough(start, identity, tmp_path):
     root = make("root", ca=True)
     below = make("below", issuer=root, ca=True)
@@ -358,7 +366,7 @@ def test_client_ca_that_is_no_file_of_certificates_is_reported(identity, tmp_pat
     path = tmp_path / "cas.pem"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(BenchError, match=r"cas\.pem.*: name a PEM file with the CAs of client certificates"):
+    with pytest.raises(BenchError, match=r"cas\.pem.*: name a file with the CAs of client certificates"):
         mqtt_context(identity, path)
 
 

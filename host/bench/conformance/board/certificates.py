@@ -73,5 +73,5 @@ def _with_ca(data: Path, folder: Path) -> Path:
 def _context(identity: authority.Identity) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(identity.certificate_file, identity.key_file)
+    identity.load_into(context)
     return context

@@ -2,8 +2,11 @@
 
 import ipaddress
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+import ssl
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,6 +19,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from bench import paths
 from bench.errors import BenchError, UsageError
+from bench.input_files import pem
 from bench.registry.files import TLS_FOLDER
 
 FOLDER = TLS_FOLDER
@@ -30,7 +34,7 @@ _CA_LIFE = timedelta(days=3650)
 _LIFE = timedelta(days=730)
 _RENEW_BEFORE = timedelta(days=30)
 
-_NO_ENCRYPTION = serialization.NoEncryption()
+_KEY_FORM = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
 _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
 _USAGES = (
     "digital_signature",
@@ -47,11 +51,11 @@ _USAGES = (
 
 @dataclass(frozen=True)
 class Identity:
-    """A certificate with those above it, leaf first, and the PEM files of these and of the key."""
+    """A certificate with those above it, leaf first, its key, and the file that it is from."""
 
     certificate_file: Path
-    key_file: Path
     chain: tuple[x509.Certificate, ...]
+    key: PrivateKeyTypes = field(repr=False, compare=False)  # its public half is in the certificate
 
     @property
     def certificate(self) -> x509.Certificate:
@@ -72,6 +76,18 @@ class Identity:
         except (x509.ExtensionNotFound, ValueError):
             return []
         return [str(name.value) for name in found.value if isinstance(name, (x509.DNSName, x509.IPAddress))]
+
+    def load_into(self, context: ssl.SSLContext) -> None:
+        """Have a context show the certificate, with those above it.
+
+        Raises:
+            ssl.SSLError: OpenSSL does not accept it, e.g. a key that is too short.
+        """
+        # The standard library takes them from a file only; this one is 0600, and gone at once.
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(self.key.private_bytes(*_KEY_FORM) + pem.encode(*self.chain).encode())
+            file.flush()
+            context.load_cert_chain(file.name)
 
 
 def fingerprint(certificate: x509.Certificate) -> str:
@@ -105,14 +121,14 @@ def ensure(data: Path, names: Sequence[str] = DEFAULT_NAMES, *, now: datetime | 
     folder = paths.private_folder(data / FOLDER)
     if not (folder / CA_CERTIFICATE).exists():
         ca_key = _made_key(folder / CA_KEY, _ca_cure(folder))
-        paths.write_private(folder / CA_CERTIFICATE, _pem(_issue_ca(ca_key, now)), is_durable=True)
+        paths.write_private(folder / CA_CERTIFICATE, pem.encode(_issue_ca(ca_key, now)).encode(), is_durable=True)
     ca, ca_key = _ca(folder)
     if ca.not_valid_after_utc <= now:
         raise BenchError(f"{folder / CA_CERTIFICATE} has expired: {_ca_cure(folder)}")
     if not (folder / CERTIFICATE).exists() or not _is_good(_own(folder, ca), wanted, now):
         key = _made_key(folder / KEY, _cure(folder))
         leaf = _issue_leaf(key, ca, ca_key, wanted, now)
-        paths.write_private(folder / CERTIFICATE, _pem(leaf, ca), is_durable=True)
+        paths.write_private(folder / CERTIFICATE, pem.encode(leaf, ca).encode(), is_durable=True)
     return _own(folder, ca)
 
 
@@ -129,46 +145,43 @@ def existing(data: Path) -> Identity:
 
 
 def load(certificate_file: Path, key_file: Path) -> Identity:
-    """Return the user's own certificate (PEM, leaf first) and its key.
+    """Return the user's own certificate, with those above it, and its key: PEM or DER, in any order.
 
     Raises:
         BenchError: A file cannot be read, or they do not belong together; the message has the cure.
     """
-    chain = certificates(certificate_file, "name a PEM file that begins with the server's certificate")
-    key = _key(key_file, "name the PEM file with the certificate's key")
-    if not _fits(key, chain[0]):
-        raise BenchError(
-            f"{key_file} is not the key of the first certificate in {certificate_file}: "
-            "name the key that belongs to it, and put the server's own certificate first"
-        )
-    return Identity(certificate_file, key_file, chain)
+    cure = "name the server's certificate and its key"
+    key = _key(key_file, cure)
+    chain = pem.chain(key, certificates(certificate_file, cure))
+    if not chain:
+        raise BenchError(f"{key_file} is not the key of a certificate in {certificate_file}: {cure}")
+    return Identity(certificate_file, tuple(chain), key)
+
+
+@contextmanager
+def _cured(cure: str) -> Iterator[None]:
+    """Have what is wrong with a file end with the cure."""
+    try:
+        yield
+    except OSError as error:
+        raise BenchError(f"{error.filename}: {error.strerror}: {cure}") from error
+    except UsageError as error:
+        raise BenchError(f"{error}: {cure}") from error.__cause__
 
 
 def certificates(path: Path, cure: str) -> tuple[x509.Certificate, ...]:
-    """Return all certificates in a PEM file, at least one.
+    """Return all certificates in a file, at least one.
 
     Raises:
         BenchError: It holds none; the message ends with the cure.
     """
-    try:
-        return tuple(x509.load_pem_x509_certificates(path.read_bytes()))
-    except OSError as error:
-        raise BenchError(f"{path}: {error.strerror}: {cure}") from error
-    except (ValueError, x509.InvalidVersion) as error:
-        raise BenchError(f"{path} holds no certificate, or a damaged one: {cure}") from error
+    with _cured(cure):
+        return tuple(pem.certificates(path))
 
 
 def _key(path: Path, cure: str) -> PrivateKeyTypes:
-    try:
-        return serialization.load_pem_private_key(path.read_bytes(), password=None)
-    except OSError as error:
-        raise BenchError(f"{path}: {error.strerror}: {cure}") from error
-    except TypeError:  # what was read stays out of the message, and of its cause
-        raise BenchError(
-            f"{path} is encrypted: take the passphrase off with openssl pkey -in {path} -out KEY, and name that file"
-        ) from None
-    except (ValueError, UnsupportedAlgorithm):
-        raise BenchError(f"{path} holds no private key, or a damaged one: {cure}") from None
+    with _cured(cure):
+        return pem.private_key(path)
 
 
 def _fits(key: PrivateKeyTypes, certificate: x509.Certificate) -> bool:
@@ -187,20 +200,13 @@ def _ca(folder: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
 
 
 def _own(folder: Path, ca: x509.Certificate) -> Identity:
-    identity = Identity(folder / CERTIFICATE, folder / KEY, certificates(folder / CERTIFICATE, _cure(folder)))
-    if not _fits(_key(folder / KEY, _cure(folder)), identity.certificate):
+    chain, key = certificates(folder / CERTIFICATE, _cure(folder)), _key(folder / KEY, _cure(folder))
+    identity = Identity(folder / CERTIFICATE, chain, key)
+    if not _fits(key, identity.certificate):
         raise BenchError(f"{folder / KEY} is not the key of {CERTIFICATE}: {_cure(folder)}")
-    if identity.chain[1:] != (ca,) or not _is_issued_by(identity.certificate, ca):
+    if identity.chain[1:] != (ca,) or not pem.is_signed_by(identity.certificate, ca):
         raise BenchError(f"{folder / CERTIFICATE} is not of the CA in {CA_CERTIFICATE}: {_cure(folder)}")
     return identity
-
-
-def _is_issued_by(certificate: x509.Certificate, ca: x509.Certificate) -> bool:
-    try:
-        certificate.verify_directly_issued_by(ca)
-    except Exception:  # noqa: BLE001 - whatever a damaged file leads to, it is not what the CA signed
-        return False
-    return True
 
 
 def _cure(folder: Path) -> str:
@@ -221,8 +227,7 @@ def _made_key(path: Path, cure: str) -> ec.EllipticCurvePrivateKey:
     """Return the key in this file, which is made if it does not exist."""
     if not path.exists():
         new = ec.generate_private_key(ec.SECP256R1())
-        form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, _NO_ENCRYPTION)
-        paths.write_private(path, new.private_bytes(*form), is_durable=True)
+        paths.write_private(path, new.private_bytes(*_KEY_FORM), is_durable=True)
     key = _key(path, cure)
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise BenchError(f"{path} is not a key on an elliptic curve: {cure}")
@@ -293,7 +298,3 @@ def _general_name(name: str) -> x509.GeneralName:
         if len(lower) > 253 or not all(_LABEL.fullmatch(label) for label in lower.split(".")):
             raise UsageError(f"{name!r} is not a host name: write one like bench.local, or an IP address") from None
         return x509.DNSName(lower)
-
-
-def _pem(*chain: x509.Certificate) -> bytes:
-    return b"".join(each.public_bytes(serialization.Encoding.PEM) for each in chain)

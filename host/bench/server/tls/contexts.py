@@ -16,12 +16,13 @@ from types import FrameType
 from typing import ParamSpec, TypeVar, cast
 
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
 from OpenSSL import SSL, crypto
 from OpenSSL._util import lib  # for the error queue, which pyOpenSSL has no function for
 
 from bench.errors import BenchError
-from bench.server.tls import chain
-from bench.server.tls.authority import Identity, certificates
+from bench.server.tls import authority, chain
+from bench.server.tls.authority import Identity
 
 # Forward secrecy and no SHA-1: what Python's ssl chooses by itself, and OpenSSL does not (RSA key exchange, PSK, SRP).
 _CIPHERS = "@SECLEVEL=2:ECDH+AESGCM:ECDH+CHACHA20:ECDH+AES:DHE+AES:!aNULL:!eNULL:!aDSS:!SHA1:!AESCCM:!PSK:!SRP"
@@ -48,7 +49,7 @@ def https_context(identity: Identity) -> ssl.SSLContext:
     context.set_ciphers(_CIPHERS)
     context.set_alpn_protocols(["http/1.1"])
     try:
-        context.load_cert_chain(identity.certificate_file, identity.key_file)
+        identity.load_into(context)
     except ssl.SSLError as error:
         raise _unusable(identity.certificate_file, error.reason.replace("_", " ").lower()) from error
     return context
@@ -75,10 +76,14 @@ def mqtt_context(identity: Identity, client_ca: Path | None = None) -> ssl.SSLCo
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     context.set_mode(SSL.MODE_RELEASE_BUFFERS)  # most connections are idle most of the time
     try:
-        context.use_certificate_chain_file(str(identity.certificate_file))
-        context.use_privatekey_file(str(identity.key_file))
+        context.use_certificate(identity.certificate)
+        for above in identity.chain[1:]:
+            context.add_extra_chain_cert(above)
+        context.use_privatekey(cast("ec.EllipticCurvePrivateKey", identity.key))  # or of another kind for signing
     except SSL.Error as error:
         raise _unusable(identity.certificate_file, _reason(error)) from error
+    except TypeError:  # a key for something else, such as X25519
+        raise _unusable(identity.certificate_file, "its key cannot sign") from None
     if client_ca:
         _trust(context, client_ca)
     context.set_verify(SSL.VERIFY_PEER, None if client_ca else _accept_any)
@@ -100,7 +105,7 @@ def reload(https: ssl.SSLContext, mqtt: ssl.SSLContext, identity: Identity, clie
     """
     https_context(identity)
     cast("_Context", mqtt).replace(cast("_Context", mqtt_context(identity, client_ca)))
-    https.load_cert_chain(identity.certificate_file, identity.key_file)
+    identity.load_into(https)
 
 
 class _Alerting(ssl.SSLObject):
@@ -260,14 +265,14 @@ def _client_certificates(connection: SSL.Connection) -> list[x509.Certificate]:
 
 
 def _trust(context: SSL.Context, client_ca: Path) -> None:
-    certificates(client_ca, "name a PEM file with the CAs of client certificates")
-    try:
-        context.load_verify_locations(str(client_ca))
-        context.load_client_ca(str(client_ca).encode())
-    except SSL.Error as error:
-        raise _unusable(client_ca, _reason(error)) from error
     store = context.get_cert_store()
     assert store
+    try:
+        for ca in authority.certificates(client_ca, "name a file with the CAs of client certificates"):
+            store.add_cert(crypto.X509.from_cryptography(ca))
+            context.add_client_ca(ca)
+    except (SSL.Error, crypto.Error) as error:
+        raise _unusable(client_ca, _reason(error)) from error
     store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)  # one of these CAs may be below another
 
 
@@ -275,7 +280,7 @@ def _accept_any(*_: object) -> bool:
     return True
 
 
-def _reason(error: SSL.Error) -> str:
+def _reason(error: SSL.Error | crypto.Error) -> str:
     """Return OpenSSL's reason: pyOpenSSL has (library, function, reason) triples, or an errno and a text."""
     entries = error.args[0] if error.args and isinstance(error.args[0], list) else []
     return "; ".join(entry[-1] for entry in entries) or "TLS failed"
