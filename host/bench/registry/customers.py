@@ -54,6 +54,11 @@ def get(session: Session, customer_id: uuid.UUID) -> Customer:
     return found
 
 
+def is_public(additional_info: Any) -> bool:
+    """Return whether everybody may see what a customer with this additional information has."""
+    return isinstance(additional_info, dict) and additional_info.get("isPublic") is True
+
+
 def by_title(session: Session, title: str) -> Customer:
     """Return the customer with this title. Raises NotFound."""
     found = session.scalar(select(Customer).where(Customer.title == title))

@@ -12,14 +12,16 @@ from sqlalchemy.orm import Session
 
 from bench.errors import Refused
 from bench.registry.clock import now_ms
-from bench.registry.device_room import DeviceRoom, Full
-from bench.registry.model import Attribute, Base, Telemetry, TelemetryHistory
+from bench.registry.device_room import KEYS, DeviceRoom, Full
+from bench.registry.model import Attribute, Base, Device, Telemetry, TelemetryHistory
 from bench.registry.statements import ROWS, parts
 
 ENTRIES = 100_000
 """Entries of one answer, all series together."""
 ENTRIES_SIZE = 16 << 20
 """Characters of their values."""
+_LOOKED_AT = 100
+"""Devices whose keys stand for those of all."""
 
 
 def attribute_rows(device_id: uuid.UUID, scope: str, values: dict[str, Any], ts_ms: int) -> list[dict[str, Any]]:
@@ -167,6 +169,15 @@ def latest(session: Session, device_id: uuid.UUID, keys: Iterable[str] | None = 
     statement = select(Telemetry).where(Telemetry.device_id == device_id).order_by(Telemetry.key)
     names = None if keys is None else set(keys)
     return _among(session.scalars(_narrow(statement, Telemetry.key, names)), names)
+
+
+def keys_in_use(session: Session, table: type[Attribute] | type[Telemetry], profile_id: uuid.UUID | None) -> list[str]:
+    """Return the keys that devices of a profile have, or any devices: of some devices, as ThingsBoard looks at them."""
+    some = select(Device.id).limit(_LOOKED_AT)
+    if profile_id is not None:
+        some = some.where(Device.profile_id == profile_id)
+    found = select(table.key).where(table.device_id.in_(some)).distinct().order_by(table.key).limit(KEYS)
+    return list(session.scalars(found))
 
 
 def delete_series(

@@ -18,6 +18,7 @@ from bench.server.accepting import Accept, Listener, Tls
 from bench.server.coap import CoapServer
 from bench.server.connections import CONNECTIONS, Bounds, Connections, Slot
 from bench.server.device_api import DeviceApi, origin
+from bench.server.endpoints import Endpoints, Ports
 from bench.server.http.app import application
 from bench.server.http.polls import Polls
 from bench.server.http.uvicorn_server import CONNECTION_QUEUE, HttpServer, HttpTimeouts
@@ -68,17 +69,6 @@ class Options:
     cors_origins: tuple[str, ...] = ()
     # Connections over TCP at once, all together; fewer where fewer files may be open.
     connections: int = CONNECTIONS
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ports:
-    """The ports that the server listens on."""
-
-    mqtt: int
-    mqtts: int
-    http: int
-    https: int
-    coap: int
 
 
 class Server:
@@ -135,7 +125,9 @@ class Server:
             self._activity = asyncio.create_task(self.api.activity.run())
             undo.pop_all()
         polls = Polls()
-        app = application(self.api, polls, proxies, options.cors_origins)
+        self.ports = Ports(**{name: each.getsockname()[1] for name, each in sockets.items()}, coap=self._coap.port)
+        endpoints = Endpoints(self.ports, lambda: self.identity)
+        app = application(self.api, polls, endpoints, proxies, options.cors_origins)
         self._http = {
             name: HttpServer(
                 app,
@@ -159,7 +151,6 @@ class Server:
             )
         )
         self._pruning = asyncio.create_task(pruning.run(self.registry, options.retention, self._journal, self.metrics))
-        self.ports = Ports(**{name: each.getsockname()[1] for name, each in sockets.items()}, coap=self._coap.port)
         accept: dict[str, Accept] = {"mqtt": self._gateway.accept, "mqtts": self._gateway.accept}
         if proxies:
             accept = {name: self._behind_proxies(proxies, tls.pop(name, None)) for name in accept}

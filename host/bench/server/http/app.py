@@ -11,6 +11,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from bench.server.device_api import DeviceApi
+from bench.server.endpoints import Endpoints
 from bench.server.http import bodies, device, error_responses, health, openapi, operator
 from bench.server.http.forwarded import Forwarded
 from bench.server.http.polls import Polls
@@ -23,13 +24,18 @@ _ANY = "*"
 
 
 def application(
-    api: DeviceApi, polls: Polls, proxies: TrustedProxies | None = None, cors_origins: Sequence[str] = ()
+    api: DeviceApi,
+    polls: Polls,
+    endpoints: Endpoints | None = None,
+    proxies: TrustedProxies | None = None,
+    cors_origins: Sequence[str] = (),
 ) -> ASGIApp:
     """Return the application: devices and operators, on one port as ThingsBoard has them.
 
     Args:
         api: Decides the requests.
         polls: Those that wait.
+        endpoints: Where the server listens; None if it does not.
         proxies: Whose X-Forwarded-For is believed; by default nobody's.
         cors_origins: Web pages of these origins may use the APIs; `*` is any.
     """
@@ -65,6 +71,7 @@ def application(
     app.add_middleware(bodies.Bodies)
     app.router.routes[:0] = device.routes(api, polls)  # first: they have the most requests
     app.state.operators = operator.Operators(api)
+    app.state.endpoints = endpoints
     for router in operator.ROUTERS:
         app.include_router(router, prefix="/api", responses=openapi.ERRORS)
     app.router.routes += health.routes(api)

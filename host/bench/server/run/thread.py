@@ -22,9 +22,10 @@ from bench.registry.registry import Registry
 from bench.registry.views import ProfileView
 from bench.server.connections import Connections
 from bench.server.device_api import DeviceApi
+from bench.server.endpoints import Ports
 from bench.server.journal import Journal
 from bench.server.limits import Rules
-from bench.server.server import Options, Ports, Server
+from bench.server.server import Options, Server
 from bench.server.tls.authority import Identity
 
 T = TypeVar("T")

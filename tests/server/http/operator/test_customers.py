@@ -61,6 +61,11 @@ OPERATORS_ONLY = [
     ("GET", "/api/audit/logs/user/{u}?pageSize=1&page=0"),
     ("GET", "/api/audit/logs/customer/{c}?pageSize=1&page=0"),
     ("GET", "/api/audit/logs/entity/DEVICE/{d}?pageSize=1&page=0"),
+    ("GET", "/api/deviceProfile/devices/keys/timeseries"),
+    ("GET", "/api/deviceProfile/devices/keys/attributes"),
+    ("GET", "/api/tenant/{c}"),
+    ("GET", "/api/tenant/info/{c}"),
+    ("GET", "/api/usage"),
 ]
 
 
@@ -73,6 +78,7 @@ DEVICE_ROUTES = [
     ("GET", "/api/device/{}", None),
     ("GET", "/api/device/info/{}", None),
     ("GET", "/api/device/{}/credentials", None),
+    ("GET", "/api/device-connectivity/{}", None),
     ("GET", "/api/plugins/telemetry/DEVICE/{}/keys/attributes", None),
     ("GET", "/api/plugins/telemetry/DEVICE/{}/values/attributes", None),
     ("GET", "/api/plugins/telemetry/DEVICE/{}/values/attributes/SERVER_SCOPE", None),
@@ -127,7 +133,7 @@ def test_customer_sees_themselves_only(shared_operator, acme):
     customer_id, user = acme
     other = ok(shared_operator.post("/api/customer", json={"title": name()}))["id"]["id"]
     assert ok(user.get(f"/api/customer/{customer_id}"))["id"]["id"] == customer_id
-    for path in ("", "/devices?pageSize=1&page=0", "/deviceInfos?pageSize=1&page=0"):
+    for path in ("", "/shortInfo", "/title", "/devices?pageSize=1&page=0", "/deviceInfos?pageSize=1&page=0"):
         refused(user.get(f"/api/customer/{other}{path}"), 403, 20)
     me = ok(user.get("/api/auth/user"))
     assert (me["authority"], me["customerId"]["id"]) == ("CUSTOMER_USER", customer_id)

@@ -4,6 +4,7 @@ from bench.server.http.operator import (
     attributes,
     audit,
     auth,
+    connectivity,
     customers,
     devices,
     entity_query,
@@ -11,6 +12,7 @@ from bench.server.http.operator import (
     profiles,
     rpc,
     saving,
+    system,
     telemetry,
     users,
 )
@@ -32,6 +34,10 @@ ROUTERS = (
     users.router,
     audit.router,
     entity_query.router,
+    connectivity.router,
+    connectivity.public,
+    system.router,
+    system.public,
 )
 
 __all__ = ["HANDLERS", "ROUTERS", "Operators"]

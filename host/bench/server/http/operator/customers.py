@@ -17,7 +17,12 @@ from bench.registry.pages import PageQuery
 from bench.server.http.operator.authorization import AnyUser, AuthenticatedRoute, Caller, CustomerUser, Operator
 from bench.server.http.operator.errors import Forbidden
 from bench.server.http.operator.params import CustomerId, DeviceId, ids, listed, naming_query, page_query
-from bench.server.http.operator.schemas.accounts import CustomerDetails, CustomerForm, CustomerJson
+from bench.server.http.operator.schemas.accounts import (
+    CustomerDetails,
+    CustomerForm,
+    CustomerJson,
+    ShortCustomerInfo,
+)
 from bench.server.http.operator.schemas.common import PageData
 from bench.server.http.operator.schemas.devices import ClaimAnswer, ClaimForm, DeviceJson
 from bench.server.http.operator.serializers import customer_json, device_json
@@ -65,6 +70,23 @@ async def by_title(caller: Operator, title: Annotated[str, Query(alias="customer
 async def get(customer_id: CustomerId, caller: AnyUser) -> CustomerJson:
     caller.check(customer_id)
     return customer_json(caller.tenant, await caller.read(lambda session: customers.get(session, customer_id)))
+
+
+@router.get("/customer/{customerId}/shortInfo", summary="A customer's title, and whether everybody may see theirs")
+async def short_info(customer_id: CustomerId, caller: AnyUser) -> ShortCustomerInfo:
+    customer = await get(customer_id, caller)
+    return ShortCustomerInfo(title=customer.title, is_public=customers.is_public(customer.additional_info))
+
+
+@router.get(
+    "/customer/{customerId}/title",
+    summary="A customer's title, as text",
+    response_class=Response,
+    responses={200: {"content": {"application/text": {"schema": {"type": "string"}}}}},
+)
+async def title(customer_id: CustomerId, caller: AnyUser) -> Response:
+    customer = await get(customer_id, caller)
+    return Response(customer.title, media_type="application/text")
 
 
 @router.delete("/customer/{customerId}", summary="Delete a customer and their users", response_class=Response)

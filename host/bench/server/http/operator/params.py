@@ -36,6 +36,7 @@ DeviceId = Annotated[Uuid, Path(alias="deviceId")]
 ProfileId = Annotated[Uuid, Path(alias="deviceProfileId")]
 CustomerId = Annotated[Uuid, Path(alias="customerId")]
 UserId = Annotated[Uuid, Path(alias="userId")]
+TenantId = Annotated[Uuid, Path(alias="tenantId")]
 
 _SIZE = Query(alias="pageSize", ge=1, le=PAGE_LIMIT, examples=[10], description="How many, at most.")
 _NUMBER = Query(alias="page", ge=0, le=_MOST, examples=[0], description="Which page, from 0.")

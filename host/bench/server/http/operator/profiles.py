@@ -2,16 +2,17 @@
 
 from collections.abc import Sequence
 from typing import Annotated, Any
+from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from bench.errors import Refused
-from bench.registry import names, profiles
+from bench.registry import names, profiles, timeseries
 from bench.registry.audit import Subject
 from bench.registry.batching import Outdated
-from bench.registry.model import Profile
+from bench.registry.model import Attribute, Profile, Telemetry
 from bench.registry.pages import PageQuery
 from bench.registry.profiles import Strategy
 from bench.registry.provision_type import ProvisionType
@@ -45,6 +46,7 @@ _KEY_LIMIT = 255
 
 # Profiles are read with their provisioning secrets.
 _READ = "profile.credentials_read"
+_OfProfile = Annotated[str, Query(alias="deviceProfileId", description="Any, if it is left out.")]
 _Wanted = Annotated[PageQuery, page_query(profiles.SORTS)]
 
 
@@ -126,6 +128,22 @@ async def all_names(
 ) -> list[EntityInfo]:
     found = await caller.read(profiles.all_by_name, in_use=active)
     return [EntityInfo(id=profile_info(caller.tenant, each).id, name=each.name) for each in found]
+
+
+@router.get("/deviceProfile/devices/keys/timeseries", summary="The names of series that devices of a profile have")
+async def series_keys(caller: Operator, profile_id: _OfProfile = "") -> list[str]:
+    return await caller.read(timeseries.keys_in_use, Telemetry, await _known(caller, profile_id))
+
+
+@router.get("/deviceProfile/devices/keys/attributes", summary="The names of attributes that devices of a profile have")
+async def attribute_keys(caller: Operator, profile_id: _OfProfile = "") -> list[str]:
+    return await caller.read(timeseries.keys_in_use, Attribute, await _known(caller, profile_id))
+
+
+async def _known(caller: Caller, profile_id: str) -> UUID | None:
+    """Return the id of a profile that is there, None for none. Raises NotFound."""
+    found = ids([profile_id])
+    return (await caller.read(profiles.get, found[0])).id if found else None
 
 
 @router.get("/deviceProfile/{deviceProfileId}", summary="A device profile, with its provisioning secret")

@@ -77,6 +77,11 @@ class CustomerJson(CustomerDetails):
     version: int
 
 
+class ShortCustomerInfo(ThingsBoardModel):
+    title: str
+    is_public: bool
+
+
 class UserDetails(ThingsBoardModel):
     """Fields of a user that are kept for clients."""
 

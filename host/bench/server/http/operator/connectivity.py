@@ -1,0 +1,69 @@
+"""Routes that say how a device reaches this server."""
+
+import re
+from typing import Annotated, Any
+
+from cryptography.hazmat.primitives.serialization import Encoding
+from fastapi import APIRouter, Path, Request, Response
+from sqlalchemy.orm import Session
+
+from bench.errors import NotFound, Refused
+from bench.registry import devices
+from bench.registry.audit import Subject
+from bench.registry.credentials import DeviceCredentials
+from bench.registry.model import Device, Profile
+from bench.server.endpoints import Endpoints
+from bench.server.http.operator.authorization import SUCCESS, AnyUser, AuthenticatedRoute, PublicRoute
+from bench.server.http.operator.params import DeviceId
+from bench.server.http.operator.publish_commands import CA_FILE, DEFAULT_TOPIC, Target, publish_commands
+
+router = APIRouter(route_class=AuthenticatedRoute, tags=["devices"])
+public = APIRouter(route_class=PublicRoute, tags=["devices"])
+
+_HOST = re.compile(r"[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]")
+_OVER_TLS = "mqtts"
+
+
+@router.get("/device-connectivity/{deviceId}", summary="Shell commands that publish a device's telemetry")
+async def publishing(device_id: DeviceId, caller: AnyUser, request: Request) -> dict[str, Any]:
+    def read(session: Session) -> tuple[Device, Profile, DeviceCredentials]:
+        device = caller.device(session, device_id)
+        profile = session.get_one(Profile, device.profile_id)
+        return device, profile, devices.credentials_of(session, device_id)
+
+    target = _target(request)
+    device, profile, own = await caller.read(read)
+    await caller.record("device.credentials_read", Subject.of(device), SUCCESS)
+    if target is None:
+        return {}
+    transport = profile.details.get("profileData", {}).get("transportConfiguration", {})
+    topic = transport.get("deviceTelemetryTopic") or DEFAULT_TOPIC
+    return publish_commands(target, profile.transport_type, str(topic), own)
+
+
+def _target(request: Request) -> Target | None:
+    """Return this server by the name in the request; None if it does not listen at all."""
+    endpoints: Endpoints | None = request.app.state.endpoints
+    host = request.base_url.hostname or ""
+    if not _HOST.fullmatch(f"[{host}]" if ":" in host else host):
+        raise Refused("Invalid Host header!")
+    if endpoints is None:
+        return None
+    return Target(base_url=str(request.base_url).rstrip("/"), host=host, ports=endpoints.ports)
+
+
+@public.get(
+    "/device-connectivity/{protocol}/certificate/download",
+    summary="The certificate that clients of a protocol have to trust",
+    response_class=Response,
+    responses={200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}},
+)
+async def certificate(protocol: Annotated[str, Path(examples=[_OVER_TLS])], request: Request) -> Response:
+    endpoints: Endpoints | None = request.app.state.endpoints
+    if endpoints is None or protocol != _OVER_TLS:
+        raise NotFound(f"{protocol} pem cert file is not found!")
+    identity = endpoints.identity()
+    trusted = [identity.ca] if identity.ca else identity.chain
+    pem = b"".join(each.public_bytes(Encoding.PEM) for each in trusted)
+    headers = {"content-disposition": f"attachment;filename={CA_FILE}", "x-filename": CA_FILE}
+    return Response(pem, media_type="application/octet-stream", headers=headers)
