@@ -47,12 +47,7 @@ def device_id(server, name):
 def share(server, name, values):
     """An operator sets shared attributes."""
     target = device_id(server, name)
-
-    async def change(api):
-        await api.registry.write(timeseries.set_attributes, target, SHARED_SCOPE, values)
-        api.presence.notify_attributes(target, values, [])
-
-    server.call(change)
+    server.query(lambda registry: registry.write(timeseries.set_attributes, target, SHARED_SCOPE, values))
 
 
 def begin_call(server, name, method, params) -> Future:

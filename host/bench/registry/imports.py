@@ -58,8 +58,6 @@ class ImportedDevice:
 
     device: Device
     created: bool
-    shared: dict[str, Any]
-    """The shared attributes that were set."""
     new_credentials: bool
 
 
@@ -155,8 +153,9 @@ def store(session: Session, line: ImportLine, *, update: bool) -> ImportedDevice
         replaced = own is not None and devices.set_credentials(session, device.id, own)
     _describe(device, line.fields)
     session.flush()
-    shared = _set_values(session, device, line.values) if known is None or update else {}
-    return ImportedDevice(device, known is None, shared, replaced)
+    if known is None or update:
+        _set_values(session, device, line.values)
+    return ImportedDevice(device, known is None, replaced)
 
 
 def _credentials(fields: dict[str, str]) -> DeviceCredentials | None:
@@ -193,7 +192,7 @@ def _describe(device: Device, fields: dict[str, str]) -> None:
     device.additional_info = info or device.additional_info
 
 
-def _set_values(session: Session, device: Device, values: dict[ImportColumn, Any]) -> dict[str, Any]:
+def _set_values(session: Session, device: Device, values: dict[ImportColumn, Any]) -> None:
     groups: dict[str, dict[str, Any]] = {}
     for column, value in values.items():
         names.check(key=column.key)
@@ -206,4 +205,3 @@ def _set_values(session: Session, device: Device, values: dict[ImportColumn, Any
         now = now_ms()
         entries = [(now, key, value) for key, value in groups[_SERIES].items()]
         timeseries.add_telemetry(session, device.id, entries)
-    return groups.get("SHARED_ATTRIBUTE", {})

@@ -35,6 +35,7 @@ from bench.registry import (
 from bench.registry.audit import UNKNOWN_ORIGIN, Origin
 from bench.registry.batching import Conflict, Pipeline
 from bench.registry.chains import Chain, ChainOutcome
+from bench.registry.changes import Change, Changes
 from bench.registry.clock import now_ms
 from bench.registry.credentials import MqttLogin
 from bench.registry.database import Database
@@ -65,6 +66,7 @@ class Registry:
 
     def __init__(self, base: Database, secret_box: SecretBox) -> None:
         self.secret_box = secret_box
+        self.changes = Changes()
         self._database = base
         self._commits = Pipeline(base.write)
         self._lookups = Pipeline(base.look_up)
@@ -123,7 +125,9 @@ class Registry:
 
     async def read(self, query: _Query[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a function of a session that changes nothing, and return its result."""
-        return await self._database.read(lambda connection: self._run(connection, query, *args, **kwargs))
+        return await self._database.read(
+            lambda connection: self._run(connection, lambda session: query(session, *args, **kwargs), [])
+        )
 
     async def write(self, query: _Query[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a function of a session in a transaction, and return its result once it is on the disk.
@@ -134,13 +138,14 @@ class Registry:
         Raises:
             Conflict: Another transaction was faster. And whatever the function raises.
         """
+        changes: list[Change] = []
 
         def serial(connection: Connection) -> T:
             database.wait_for_turn(connection)
-            return self._run(connection, query, *args, **kwargs)
+            return self._run(connection, lambda session: query(session, *args, **kwargs), changes)
 
         try:
-            return await self._database.write(serial)
+            answer = await self._database.write(serial)
         except IntegrityError as error:
             raise Conflict(str(error.orig)) from error
         except StaleDataError as error:  # what is to be changed was deleted meanwhile
@@ -149,12 +154,13 @@ class Registry:
             if getattr(error.orig, "sqlstate", None) in _GAVE_WAY:
                 raise Conflict(str(error.orig)) from error
             raise
+        self.changes.publish(changes)
+        return answer
 
-    def _run(self, connection: Connection, query: _Query[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        with Session(
-            connection, info={"secret_box": self.secret_box, "room": self._room}, expire_on_commit=False
-        ) as session:
-            answer = query(session, *args, **kwargs)
+    def _run(self, connection: Connection, query: Callable[[Session], T], changes: list[Change]) -> T:
+        info = {"secret_box": self.secret_box, "room": self._room, "changes": changes}
+        with Session(connection, info=info, expire_on_commit=False) as session:
+            answer = query(session)
             session.flush()
             session.expunge_all()  # what is returned is read outside
             return answer
@@ -214,14 +220,19 @@ class Registry:
             Full: It has no room for them.
         """
         for at in range(0, len(entries) or 1, _ENTRIES):
-            await self._commits.submit(self._save_telemetry, (device_id, entries[at : at + _ENTRIES]))
+            part = entries[at : at + _ENTRIES]
+            await self._commits.submit(self._save_telemetry, (device_id, part))
+            self.changes.publish([Change(device_id, None, part)])
 
     async def save_attributes(self, device_id: uuid.UUID, values: dict[str, Any], scope: str = CLIENT_SCOPE) -> None:
         """Store attributes, many of them in several transactions. Raises Conflict and, of client attributes, Full."""
-        rows = timeseries.attribute_rows(device_id, scope, values, now_ms())
+        now = now_ms()
+        rows = timeseries.attribute_rows(device_id, scope, values, now)
+        entries = [(now, key, value) for key, value in values.items()]
         save = self._save_attributes if scope == CLIENT_SCOPE else self._save_own_attributes
         for at in range(0, len(rows) or 1, _ENTRIES):
             await self._commits.submit(save, rows[at : at + _ENTRIES])
+            self.changes.publish([Change(device_id, scope, entries[at : at + _ENTRIES])])
 
     async def record(self, entry: dict[str, Any]) -> None:
         """Store a row of the audit trail (see `audit.entry`)."""

@@ -11,6 +11,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from bench.errors import Refused
+from bench.registry.changes import Change
 from bench.registry.clock import now_ms
 from bench.registry.device_room import KEYS, DeviceRoom, Full
 from bench.registry.model import Attribute, Base, Device, Telemetry, TelemetryHistory
@@ -138,13 +139,21 @@ def _among(rows: Iterable[Any], names: set[str] | None) -> list[Any]:
 
 def set_attributes(session: Session, device_id: uuid.UUID, scope: str, values: dict[str, Any]) -> None:
     """Store attributes, `{key: value}`. Raises Full."""
-    rows = attribute_rows(device_id, scope, values, now_ms())
+    now = now_ms()
+    rows = attribute_rows(device_id, scope, values, now)
     _raise(save_attributes(session.info["room"], session.connection(), [rows]))
+    _note(session, Change(device_id, scope, [(now, key, value) for key, value in values.items()]))
 
 
 def add_telemetry(session: Session, device_id: uuid.UUID, entries: Sequence[tuple[int, str, Any]]) -> None:
     """Store entries `(ms since epoch, key, value)` of one device. Raises Full."""
     _raise(save_telemetry(session.info["room"], session.connection(), [(device_id, entries)]))
+    _note(session, Change(device_id, None, entries))
+
+
+def _note(session: Session, change: Change) -> None:
+    """Have a change told once the transaction is on the disk."""
+    session.info["changes"].append(change)
 
 
 def _raise(results: Sequence[Full | None]) -> None:
@@ -154,13 +163,14 @@ def _raise(results: Sequence[Full | None]) -> None:
 
 
 def delete_attributes(session: Session, device_id: uuid.UUID, scope: str, keys: Iterable[str]) -> list[str]:
-    """Delete attributes; return the keys that existed."""
-    deleted: list[str] = []
-    for part in parts(list(keys)):
+    """Delete attributes; return the keys that existed. Whoever listens is told of all, as ThingsBoard does."""
+    named, deleted = list(dict.fromkeys(keys)), list[str]()
+    for part in parts(named):
         statement = delete(Attribute).where(
             Attribute.device_id == device_id, Attribute.scope == scope, Attribute.key.in_(part)
         )
         deleted += session.scalars(statement.returning(Attribute.key))
+    _note(session, Change(device_id, scope, deleted=named))
     return sorted(deleted)
 
 
@@ -192,15 +202,21 @@ def delete_series(
         span: `(from_ms, to_ms)`, the end exclusive; None is all.
         rewrite: A latest entry that was deleted is replaced by the newest that is left.
     """
+    gone, rewritten = list[str](), list[tuple[int, str, Any]]()
     for key in keys:
+        had_latest = False
         for table in (TelemetryHistory, Telemetry):
             statement = delete(table).where(table.device_id == device_id, table.key == key)
             if span is not None:
                 statement = statement.where(table.ts_ms >= span[0], table.ts_ms < span[1])
-            session.execute(statement)
+            had_latest = session.execute(statement).rowcount > 0  # type: ignore[attr-defined] # of the last table
+        left: Sequence[Any] = ()
         if rewrite and session.get(Telemetry, (device_id, key)) is None:
             left = history(session, device_id, key, Span(from_ms=-(1 << 63), to_ms=(1 << 63) - 1, limit=1))
             session.add_all(Telemetry(device_id=device_id, key=key, value=e.value, ts_ms=e.ts_ms) for e in left)
+        rewritten += [(each.ts_ms, key, json.loads(each.value)) for each in left]
+        gone += [key] if had_latest and not left else []
+    _note(session, Change(device_id, None, rewritten, gone))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ from bench.registry import audit, claims, rotation, timeseries
 from bench.registry.audit import Origin
 from bench.registry.batching import Conflict
 from bench.registry.chains import Chain
+from bench.registry.changes import Change
 from bench.registry.clock import now_ms
 from bench.registry.credentials import InvalidCredentials, MqttLogin
 from bench.registry.device_room import Full
@@ -89,11 +90,18 @@ class DeviceApi:
             journal.failure, lambda device_id: self.presence.notify_session_end(device_id, SessionEnd.DELETED)
         )
         self._lateness = own_lateness
+        registry.changes.listen_any(self._on_change)
 
     @property
     def lateness(self) -> Lateness:
         """The lateness of the server at this moment."""
         return lateness.injected or self._lateness
+
+    def _on_change(self, change: Change) -> None:
+        """Tell a device of its shared attributes."""
+        if change.scope == SHARED_SCOPE:
+            values = {key: value for _, key, value in change.entries}
+            self.presence.notify_attributes(change.device_id, values, list(change.deleted))
 
     def log(self, event: str, source: Origin, **fields: Any) -> None:
         """Write an event of a request to the journal."""

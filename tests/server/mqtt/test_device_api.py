@@ -71,7 +71,6 @@ def share(server, device_id, changed, deleted=()):
     async def change(api):
         await api.registry.write(timeseries.set_attributes, device_id, SHARED_SCOPE, changed)
         await api.registry.write(timeseries.delete_attributes, device_id, SHARED_SCOPE, deleted)
-        api.presence.notify_attributes(device_id, changed, list(deleted))
 
     server.call(change)
 

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from bench.errors import Refused
 from bench.registry import timeseries
-from bench.registry.model import CLIENT_SCOPE, SHARED_SCOPE, Attribute, Device
+from bench.registry.model import CLIENT_SCOPE, Attribute, Device
 from bench.server import json_reader
 from bench.server.http.operator.authorization import AnyUser, Caller, TextRoute
 from bench.server.http.operator.bodies import RawBody, read_large
@@ -92,8 +92,6 @@ async def _set_attributes(caller: Caller, device_id: UUID, scope: str, body: byt
         return device, None
 
     await caller.change("device.attributes_updated", device_id, change)
-    if scope == SHARED_SCOPE:
-        caller.api.presence.notify_attributes(device_id, values, [])
 
 
 def _read_attributes(body: bytes) -> dict[str, Any]:
@@ -136,5 +134,3 @@ async def _delete_attributes(caller: Caller, device_id: UUID, scope: str, keys: 
         return device, None
 
     await caller.change("device.attributes_deleted", device_id, change)
-    if scope == SHARED_SCOPE:  # ThingsBoard names what was asked for, whether or not it was there
-        caller.api.presence.notify_attributes(device_id, {}, list(dict.fromkeys(keys)))

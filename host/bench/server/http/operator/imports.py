@@ -66,6 +66,4 @@ async def _store(caller: Caller, line: ImportLine, *, update: bool) -> ImportedD
     done = await caller.change("device.imported", line.fields.get("NAME", ""), change)
     if done.new_credentials:
         caller.api.presence.notify_session_end(done.device.id, SessionEnd.CREDENTIALS_CHANGED)
-    if done.shared:
-        caller.api.presence.notify_attributes(done.device.id, done.shared, [])
     return done

@@ -1,0 +1,58 @@
+"""Values of devices that were stored or deleted, told to whoever listens once they are on the disk."""
+
+import asyncio
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Values of one device that were stored or deleted in one transaction."""
+
+    device_id: uuid.UUID
+    scope: str | None
+    """The scope of attributes; None for series."""
+    entries: Sequence[tuple[int, str, Any]] = ()
+    """What was stored: ms since the epoch, key, value."""
+    deleted: Sequence[str] = ()
+    """Keys that have no value any more, or had none."""
+
+
+Listener = Callable[[Change], None]
+
+
+class Changes:
+    """All listeners for changes of values. They are called after whoever made the change goes on: it has its answer."""
+
+    def __init__(self) -> None:
+        self._any: list[Listener] = []
+        self._by_device: dict[uuid.UUID, dict[object, Listener]] = {}
+
+    def listen_any(self, listener: Listener) -> None:
+        """Have a listener called for the changes of all devices."""
+        self._any.append(listener)
+
+    def listen(self, device_id: uuid.UUID, listener: Listener) -> Callable[[], None]:
+        """Have a listener called for a device's changes; return what stops that. To stop twice does no harm."""
+        key = object()
+        self._by_device.setdefault(device_id, {})[key] = listener
+
+        def stop() -> None:
+            if listeners := self._by_device.get(device_id):
+                listeners.pop(key, None)
+                if not listeners:
+                    del self._by_device[device_id]
+
+        return stop
+
+    def publish(self, changes: Iterable[Change]) -> None:
+        """Tell of changes that are on the disk."""
+        for change in changes:
+            if change.entries or change.deleted:
+                asyncio.get_running_loop().call_soon(self._tell, change)
+
+    def _tell(self, change: Change) -> None:
+        for listener in (*self._any, *self._by_device.get(change.device_id, {}).values()):
+            listener(change)

@@ -1,0 +1,88 @@
+"""Changes of values are told to whoever listens, once they are on the disk."""
+
+import asyncio
+import uuid
+
+import pytest
+
+from bench.errors import Refused
+from bench.registry import timeseries
+from bench.registry.changes import Change, Changes
+from bench.registry.provision_type import ProvisionType
+from tests.support.servers import on_both_databases
+
+A, B = uuid.uuid4(), uuid.uuid4()
+
+
+def told(changes):
+    return [(each.scope, [(key, value) for _, key, value in each.entries], list(each.deleted)) for each in changes]
+
+
+async def new_device(registry):
+    await registry.create_profile("own", ProvisionType.DISABLED)
+    await registry.create_device("device", "own", token="the-token")
+    return (await registry.token_login("the-token")).id
+
+
+@on_both_databases
+def test_whatever_stores_or_deletes_values_is_told(run):
+    async def scenario(registry):
+        device_id = await new_device(registry)
+        seen = []
+        registry.changes.listen(device_id, seen.append)
+        await registry.save_telemetry(device_id, [(1, "a", 1), (2, "a", 2), (1, "b", "x")])
+        await registry.save_attributes(device_id, {"client": True})
+        await registry.write(timeseries.set_attributes, device_id, "SHARED_SCOPE", {"shared": 5})
+        await registry.write(timeseries.add_telemetry, device_id, [(3, "c", {"d": 1})])
+        await registry.write(timeseries.delete_attributes, device_id, "SHARED_SCOPE", ["shared", "none"])
+        await registry.write(timeseries.delete_series, device_id, ["a"], (2, 3), rewrite=True)
+        await registry.write(timeseries.delete_series, device_id, ["b", "none"], rewrite=True)
+        await registry.write(timeseries.delete_series, device_id, ["a"], (2, 3), rewrite=False)
+        await registry.write(timeseries.delete_series, device_id, ["a", "none"], rewrite=False)
+        return seen
+
+    assert told(run(scenario)) == [
+        (None, [("a", 1), ("a", 2), ("b", "x")], []),
+        ("CLIENT_SCOPE", [("client", True)], []),
+        ("SHARED_SCOPE", [("shared", 5)], []),
+        (None, [("c", {"d": 1})], []),
+        ("SHARED_SCOPE", [], ["shared", "none"]),
+        (None, [("a", 1)], []),
+        (None, [], ["b"]),
+        (None, [], ["a"]),
+    ]
+
+
+def test_what_is_rolled_back_is_not_told(run):
+    async def scenario(registry):
+        device_id = await new_device(registry)
+        seen = []
+        registry.changes.listen_any(seen.append)
+
+        def refused(session):
+            timeseries.set_attributes(session, device_id, "SHARED_SCOPE", {"a": 1})
+            raise Refused("no")
+
+        with pytest.raises(Refused):
+            await registry.write(refused)
+        await registry.write(timeseries.set_attributes, device_id, "SERVER_SCOPE", {"b": 1})
+        await asyncio.sleep(0)
+        return seen
+
+    assert told(run(scenario)) == [("SERVER_SCOPE", [("b", 1)], [])]
+
+
+def test_listeners_hear_of_their_device_until_they_stop():
+    async def scenario():
+        changes, own, every = Changes(), [], []
+        stop, _ = changes.listen(A, own.append), changes.listen_any(every.append)
+        changes.publish([Change(A, None, [(1, "a", 1)]), Change(B, None, [(1, "a", 1)]), Change(A, None)])
+        assert not own  # whoever changed it goes on first
+        await asyncio.sleep(0)
+        stop()
+        stop()
+        changes.publish([Change(A, None, deleted=["a"])])
+        await asyncio.sleep(0)
+        return len(own), len(every), changes._by_device
+
+    assert asyncio.run(scenario()) == (1, 3, {})
