@@ -17,6 +17,7 @@ from bench.server.device_api import DeviceApi
 from bench.server.http.app import application
 from bench.server.http.polls import Polls
 from bench.server.http.uvicorn_server import HttpServer, HttpTimeouts
+from bench.server.http.websocket_connection import WebSocketConnection
 from bench.server.journal import Journal
 from bench.server.limits import Limits, Rules
 from bench.server.metrics import ServerMetrics
@@ -72,7 +73,9 @@ def test_uvicorn_has_nothing_from_the_environment(monkeypatch):
     assert (config.proxy_headers, config.forwarded_allow_ips) == (False, [])
     assert config.loaded_app is app  # nothing is wrapped around it
     assert (config.workers, config.root_path, config.access_log, config.server_header) == (1, "", False, False)
-    assert (config.ws_protocol_class, config.timeout_graceful_shutdown, config.limit_max_requests) == (None, 2, None)
+    assert (config.timeout_graceful_shutdown, config.limit_max_requests) == (2, None)
+    assert (config.ws_protocol_class, config.ws_max_size) == (WebSocketConnection, 32768)
+    assert (config.ws_per_message_deflate, config.ws_ping_interval, config.ws_ping_timeout) == (False, 10, 30)
 
 
 def test_application_tells_no_one_else_of_requests(monkeypatch, tmp_path):

@@ -1,13 +1,15 @@
 """Values of devices that were stored or deleted, told to whoever listens once they are on the disk."""
 
 import asyncio
+import json
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Change:
     """Values of one device that were stored or deleted in one transaction."""
 
@@ -18,6 +20,11 @@ class Change:
     """What was stored: ms since the epoch, key, value."""
     deleted: Sequence[str] = ()
     """Keys that have no value any more, or had none."""
+
+    @cached_property
+    def size(self) -> int:
+        """The characters of it, about."""
+        return sum(len(key) + len(json.dumps(value)) for _, key, value in self.entries) + sum(map(len, self.deleted))
 
 
 Listener = Callable[[Change], None]

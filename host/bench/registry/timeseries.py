@@ -234,10 +234,10 @@ def history(session: Session, device_id: uuid.UUID, key: str, span: Span) -> Seq
     return session.execute(_select([TelemetryHistory.ts_ms, TelemetryHistory.value], device_id, key, span)).all()
 
 
-def check_size(session: Session, device_id: uuid.UUID, keys: Iterable[str], span: Span) -> None:
-    """Raise Refused if these entries are more than one answer may have."""
+def check_size(session: Session, series: Iterable[tuple[uuid.UUID, str]], span: Span) -> None:
+    """Raise Refused if the entries of these series, `(device, key)`, are more than one answer may have."""
     count = size = 0
-    for key in keys:
+    for device_id, key in series:
         found = _select([func.length(TelemetryHistory.value).label("size")], device_id, key, span).subquery()
         row = session.execute(select(func.count(), func.coalesce(func.sum(found.c.size), 0)).select_from(found)).one()
         count, size = count + row[0], size + int(row[1])

@@ -14,6 +14,7 @@ from bench.server.device_api import DeviceApi
 from bench.server.endpoints import Endpoints
 from bench.server.http import bodies, device, error_responses, health, openapi, operator
 from bench.server.http.forwarded import Forwarded
+from bench.server.http.operator.live.routes import routes as live_routes
 from bench.server.http.polls import Polls
 from bench.server.http.request_ids import RequestIds
 from bench.server.http.tomcat import ChunkedErrors
@@ -72,6 +73,7 @@ def application(
     app.router.routes[:0] = device.routes(api, polls)  # first: they have the most requests
     app.state.operators = operator.Operators(api)
     app.state.endpoints = endpoints
+    app.router.routes += live_routes(app.state.operators)
     for router in operator.ROUTERS:
         app.include_router(router, prefix="/api", responses=openapi.ERRORS)
     app.router.routes += health.routes(api)

@@ -6,12 +6,12 @@ one that never becomes whole; the bound for headers is h11's alone, which is slo
 """
 
 import asyncio
-import logging
 import math
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import uvicorn
@@ -19,6 +19,9 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http import httptools_impl
 
 from bench.server.connections import Slot
+from bench.server.http import websocket_connection
+from bench.server.http.silence import SILENCE
+from bench.server.http.websocket_connection import WebSocketConnection
 
 # A connection that has not sent a whole request by then is closed.
 REQUEST_DEADLINE_S = 10.0
@@ -35,8 +38,8 @@ _LINGER_S = 10.0
 _LATE_S = 1.0
 # Tomcat's status lines have no reason phrase. uvicorn has no option for it.
 httptools_impl.STATUS_LINE = {status: b"HTTP/1.1 %d \r\n" % status for status in range(100, 600)}
-# What uvicorn would write to standard error goes to the journal, by the application and below.
-_SILENCE = logging.Logger("http", logging.CRITICAL + 1)  # noqa: LOG001 - one that nobody else can find and turn on
+# Where a request may become a WebSocket.
+_WEBSOCKETS = b"/api/ws"
 
 
 class _Deadline(httptools_impl.HttpToolsProtocol):
@@ -57,7 +60,7 @@ class _Deadline(httptools_impl.HttpToolsProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.logger = _SILENCE
+        self.logger = SILENCE
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -92,6 +95,8 @@ class _Deadline(httptools_impl.HttpToolsProtocol):
     def on_message_complete(self) -> None:
         super().on_message_complete()
         self._begun = False
+        if self.parser.should_upgrade() and self._should_upgrade():
+            return
         self._wait()
         self._look_for_request()
 
@@ -100,6 +105,15 @@ class _Deadline(httptools_impl.HttpToolsProtocol):
         self._look_for_request()
         if not (self._begun or self.transport.is_closing()):
             self._wait()
+
+    def _should_upgrade(self) -> bool:
+        path = self.url.partition(b"?")[0]
+        return (path + b"/").startswith(_WEBSOCKETS + b"/") and self.url.isascii() and super()._should_upgrade()
+
+    def handle_websocket_upgrade(self) -> None:
+        self._disarm()
+        self.ws_protocol_class = partial(WebSocketConnection, self.slot)  # type: ignore[assignment] # it is called
+        super().handle_websocket_upgrade()
 
     def _look_for_request(self) -> None:
         """Say whether a whole request is being handled: then the client is not a stranger."""
@@ -192,7 +206,12 @@ class HttpServer(uvicorn.Server):
         config = uvicorn.Config(
             app,
             http=self._protocol,
-            ws="none",
+            ws=WebSocketConnection,
+            ws_max_size=websocket_connection.MESSAGE_LIMIT,
+            ws_max_queue=0,  # not used: a connection is not read from until its message is handled
+            ws_ping_interval=websocket_connection.PING_S,
+            ws_ping_timeout=websocket_connection.PONG_S,
+            ws_per_message_deflate=False,
             interface="asgi3",
             lifespan="off",
             log_config=None,
@@ -247,8 +266,8 @@ class HttpServer(uvicorn.Server):
         for connection in self._open():
             connection.transport.abort()
 
-    def _open(self) -> list[_Deadline]:
-        return [each for each in self.server_state.connections if isinstance(each, _Deadline)]
+    def _open(self) -> list[_Deadline | WebSocketConnection]:
+        return [each for each in self.server_state.connections if isinstance(each, (_Deadline, WebSocketConnection))]
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

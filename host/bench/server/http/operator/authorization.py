@@ -22,6 +22,7 @@ from bench.server.http.device import origin
 from bench.server.http.operator.bodies import StrictRequest, check_text
 from bench.server.http.operator.errors import Failed, Forbidden, Malformed, Unauthorized
 from bench.server.http.operator.schemas.common import Id
+from bench.server.http.operator.sockets import Sockets
 from bench.server.http.operator.tokens import Claims, Tokens
 from bench.server.password_checks import PasswordChecks
 
@@ -45,6 +46,11 @@ class Operators:
         self.tenant_id = uuid.UUID(secret_box.digest("tenant")[:32])
         self.tokens = Tokens(secret_box, self.tenant_id)
         self.password_checks = PasswordChecks(api.limits)
+        self.sockets = Sockets(api.journal)
+        api.metrics.watch_connections("websocket", lambda: len(self.sockets))
+        api.metrics.watch_total(
+            "websockets_slow", "WebSockets that were closed because nobody read from them.", lambda: self.sockets.slow
+        )
 
     async def user_of(
         self, read: Callable[[str], Claims], token: str, source: Origin, path: str
@@ -76,6 +82,7 @@ class Caller:
     def __init__(self, operators: Operators, user: User, claims: Claims, source: Origin) -> None:
         self.api = operators.api
         self.tokens = operators.tokens
+        self.sockets = operators.sockets
         self.tenant = Id(entity_type="TENANT", id=operators.tenant_id)
         self.user = user
         self.claims = claims
@@ -128,6 +135,7 @@ class Caller:
             subject = Subject(id=requested) if isinstance(requested, uuid.UUID) else Subject(requested)
             await self.record(what, subject, type(error).__name__)
             raise
+        self.sockets.check()
         self.api.log("operator", self.source, user=self.user.email, what=what, result=result_of(answer))
         return answer
 

@@ -34,21 +34,33 @@ from bench.server.http.operator.schemas.entity_query import (
     SingleEntity,
     TsValue,
 )
-from bench.server.http.operator.telemetry import as_text
+from bench.server.http.operator.series import as_text
 
 _ABSENT = TsValue(ts=0, value="")
-_Row = tuple[Device, str, str | None]
+Row = tuple[Device, str, str | None]
 
 router = APIRouter(route_class=AuthenticatedRoute, tags=["entity queries"])
 
 
 @router.post("/entitiesQuery/count", summary="How many devices there are of a kind")
 async def count(query: CountQuery, caller: AnyUser) -> int:
-    return await caller.read(devices.count, _devices(caller, query, DevicePageQuery(size=1)))
+    return await caller.read(devices.count, wanted_devices(caller, query, DevicePageQuery(size=1)))
 
 
 @router.post("/entitiesQuery/find", summary="Devices of a kind, with what is requested of them")
 async def find(query: DataQuery, caller: AnyUser) -> PageData[EntityData]:
+    wanted = wanted_page(caller, query)
+
+    def read(session: Session) -> PageData[EntityData]:
+        rows, total = devices.page(session, wanted)
+        latest = latest_values(session, [device.id for device, _, _ in rows], query.latest_values)
+        return listed((rows, total), wanted, lambda row: entity(row, query, latest))
+
+    return await caller.read(read)
+
+
+def wanted_page(caller: Caller, query: DataQuery) -> DevicePageQuery:
+    """Return the page of devices that a query wants, of those that this user may see. Raises Refused."""
     link, order = query.page_link, query.page_link.sort_order
     wanted = DevicePageQuery(
         size=link.page_size,
@@ -57,17 +69,10 @@ async def find(query: DataQuery, caller: AnyUser) -> PageData[EntityData]:
         descending=order is not None and order.direction == "DESC",
         order=_key(order.key).order if order else (),
     )
-    wanted = _devices(caller, query, wanted)
-
-    def read(session: Session) -> PageData[EntityData]:
-        rows, total = devices.page(session, wanted)
-        latest = _latest(session, [device.id for device, _, _ in rows], query.latest_values)
-        return listed((rows, total), wanted, lambda row: _entity(row, query, latest))
-
-    return await caller.read(read)
+    return wanted_devices(caller, query, wanted)
 
 
-def _devices(caller: Caller, query: CountQuery, wanted: DevicePageQuery) -> DevicePageQuery:
+def wanted_devices(caller: Caller, query: CountQuery, wanted: DevicePageQuery) -> DevicePageQuery:
     """Return a page of the devices that a query wants, and that this user may see."""
     conditions = [*_filter(query.entity_filter), *(_condition(each) for each in query.key_filters or ())]
     return DevicePageQuery(**{**vars(wanted), "customer_id": caller.customer_id, "conditions": conditions})
@@ -120,7 +125,9 @@ def _predicate(key: Key, predicate: Predicate) -> ColumnElement[bool]:
     return key.string(predicate.operation, text, ignore_case=predicate.ignore_case)
 
 
-def _latest(session: Session, ids: Sequence[UUID], keys: Sequence[EntityKey]) -> dict[tuple[UUID, str, str], TsValue]:
+def latest_values(
+    session: Session, ids: Sequence[UUID], keys: Sequence[EntityKey]
+) -> dict[tuple[UUID, str, str], TsValue]:
     """Return the latest values of keys by device, type and name."""
     found: dict[tuple[UUID, str, str], TsValue] = {}
     series = {each.key for each in keys if each.type == "TIME_SERIES"}
@@ -135,7 +142,8 @@ def _latest(session: Session, ids: Sequence[UUID], keys: Sequence[EntityKey]) ->
     return found
 
 
-def _entity(row: _Row, query: DataQuery, values: dict[tuple[UUID, str, str], TsValue]) -> EntityData:
+def entity(row: Row, query: DataQuery, values: dict[tuple[UUID, str, str], TsValue]) -> EntityData:
+    """Return a device as the answer to a query, with its latest values."""
     device, profile, customer = row
     info = device.additional_info
     fields = {

@@ -4,21 +4,21 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal
 from uuid import UUID
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from fastapi import APIRouter, Path, Query, Response
 from sqlalchemy.orm import Session
 
 from bench.errors import Refused
 from bench.registry import timeseries
-from bench.registry.aggregation import Aggregation, Intervals, IntervalType, aggregate
+from bench.registry.aggregation import Aggregation, IntervalType
 from bench.registry.clock import now_ms
 from bench.registry.model import Device
 from bench.registry.timeseries import Span
-from bench.server import device_json, json_reader, json_writer
+from bench.server import device_json, json_reader
 from bench.server.http.operator.authorization import AnyUser, Caller, TextRoute
 from bench.server.http.operator.bodies import RawBody, read_large
 from bench.server.http.operator.schemas.telemetry import EntryJson
+from bench.server.http.operator.series import SeriesQuery, as_text, entries_of, time_zone_of
 from bench.server.http.operator.telemetry_params import (
     INT64,
     PREFIX,
@@ -69,41 +69,25 @@ async def entries(
     value = _value if strict else as_text
     if from_ms is None or to_ms is None:
         return await _latest(caller, device_id, wanted, value)
-    span = Span(from_ms=from_ms, to_ms=to_ms, limit=limit, descending=order == "DESC")
-    intervals = Intervals(
-        from_ms=from_ms,
-        to_ms=to_ms,
-        aggregation=aggregation,
+    as_they_are = kind_of_interval is IntervalType.MILLISECONDS and not interval
+    query = SeriesQuery(
+        keys=wanted or (),
+        span=Span(from_ms=from_ms, to_ms=to_ms, limit=limit, descending=order == "DESC"),
+        aggregation=Aggregation.NONE if as_they_are else aggregation,
         step_ms=interval,
         kind=kind_of_interval,
-        zone=_zone(time_zone),
+        zone=time_zone_of(time_zone),
     )
-    as_they_are = aggregation is Aggregation.NONE or (kind_of_interval is IntervalType.MILLISECONDS and not interval)
 
     def read(session: Session) -> dict[str, list[EntryJson]]:
-        device = caller.device(session, device_id)
-        if as_they_are:
-            timeseries.check_size(session, device.id, wanted or (), span)
-
-        def of(key: str) -> list[EntryJson]:
-            if as_they_are:
-                rows = timeseries.history(session, device.id, key, span)
-                return [EntryJson(ts=each.ts_ms, value=value(each.value)) for each in rows]
-            sums = aggregate(session, device.id, key, intervals)
-            return [
-                EntryJson(ts=ts, value=value(sum_ if isinstance(sum_, str) else json.dumps(sum_))) for ts, sum_ in sums
-            ]
-
-        return {key: found for key in wanted or () if (found := of(key))}
+        found = entries_of(session, [caller.device(session, device_id).id], query)[device_id]
+        return {
+            key: [EntryJson(ts=ts, value=value(text)) for ts, text in entries]
+            for key, entries in found.items()
+            if entries
+        }
 
     return await caller.read(read)
-
-
-def _zone(name: str) -> ZoneInfo:
-    try:
-        return ZoneInfo(name)
-    except (ValueError, ZoneInfoNotFoundError, OSError):
-        raise Refused("Unknown time-zone ID") from None
 
 
 async def _latest(
@@ -117,12 +101,6 @@ async def _latest(
 
 def _value(text: str) -> Any:
     return json.loads(text)
-
-
-def as_text(text: str) -> str:
-    """Return a stored value as ThingsBoard's text of it."""
-    value = json.loads(text)
-    return value if isinstance(value, str) else json_writer.write(value).decode()
 
 
 @router.post("/{entityType}/{entityId}/timeseries/{scope}", summary="Store telemetry", **_SERIES)

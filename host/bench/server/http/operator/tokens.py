@@ -32,6 +32,8 @@ class Claims:
     user_id: uuid.UUID
     session: str
     stamp: str
+    expires_s: int
+    """Seconds since the epoch."""
 
 
 class Tokens:
@@ -116,7 +118,7 @@ class Tokens:
             )
             if not scopes.issuperset(claims["scopes"]):
                 raise Unauthorized
-            return Claims(uuid.UUID(claims["userId"]), claims["sessionId"], claims["stamp"])
+            return Claims(uuid.UUID(claims["userId"]), claims["sessionId"], claims["stamp"], claims["exp"])
         except jwt.ExpiredSignatureError:
             raise Unauthorized(_EXPIRED, expired=True, genuine=True) from None
         except jwt.InvalidSignatureError:  # clients log in again on this answer, as they do to ThingsBoard

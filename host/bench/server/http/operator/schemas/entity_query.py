@@ -102,6 +102,7 @@ class SortOrder(ThingsBoardModel):
 class PageLink(ThingsBoardModel):
     page_size: int = Field(ge=1, le=(1 << 31) - 1, examples=[10])
     page: int = Field(default=0, ge=0, le=(1 << 31) - 1)
+    dynamic: bool = Field(default=False, description="Over a WebSocket: look again, every 6 s.")
     text_search: Text | None = Field(default=None, max_length=255)
     sort_order: SortOrder | None = None
 

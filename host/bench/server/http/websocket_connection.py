@@ -1,0 +1,135 @@
+"""A WebSocket connection (RFC 6455), which begins as a request over HTTP.
+
+uvicorn's has no bound for what it buffers of pings, of empty fragments and of messages that nobody handles yet, and
+none for a client that does not read.
+"""
+
+import asyncio
+import math
+from contextlib import suppress
+from typing import Any
+
+from uvicorn.protocols.utils import ClientDisconnected
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.exceptions import InvalidState
+
+from bench.server.connections import Slot
+from bench.server.http.silence import SILENCE
+
+# Bytes of a message from the client, as ThingsBoard has it; close code 1009.
+MESSAGE_LIMIT = 32768
+# What else may wait on one connection: fragments of a message, messages that nobody handled, answers to pings that the
+# client does not read. Beyond it the connection is cut off.
+_FRAGMENTS = 1000
+_MESSAGES = 1000
+_PONGS = 100
+# A client is pinged when it was silent for so long, and has so long to answer: 40 s in all, some more than ThingsBoard.
+PING_S, PONG_S = 10.0, 30.0
+# A client that reads nothing of what waits for it, or does not take the end of its connection, is left after so long.
+_UNREAD_S = 30.0
+_LINGER_S = 10.0
+
+EXTENSION = "firstboot.connection"
+"""What an application finds the connection under, among the extensions of its scope."""
+
+
+class WebSocketConnection(WebSocketsSansIOProtocol):
+    """A connection of uvicorn's, with bounds; `slot` is its place among all connections."""
+
+    def __init__(self, slot: Slot, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.logger = SILENCE
+        self.slot = slot
+        self._unread: asyncio.TimerHandle | None = None
+        self._closing_since = math.inf
+        self._pongs = 0
+
+    def end(self, code: int, reason: str) -> None:
+        """Close, behind what waits to be read; whoever does not read it is cut off."""
+        if self.close_sent or self.transport.is_closing():
+            return
+        with suppress(InvalidState):
+            self.conn.send_close(code, reason)
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.close_sent = True
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
+        self.close_timer = self.loop.call_later(_LINGER_S, self.transport.abort)
+        if self.read_paused:  # the client's own close has to be read
+            self.read_paused = False
+            self.transport.resume_reading()
+
+    # What uvicorn calls.
+
+    async def send(self, message: Any) -> None:
+        await self.writable.wait()
+        if self.close_sent:
+            raise ClientDisconnected
+        await super().send(message)
+
+    def handle_connect(self, event: Any) -> None:
+        super().handle_connect(event)
+        if not self.close_sent:
+            extensions: dict[str, Any] = dict(self.scope.get("extensions") or {})
+            self.scope["extensions"] = {**extensions, EXTENSION: self}  # type: ignore[dict-item] # a server's own
+
+    def handle_cont(self, event: Any) -> None:
+        if len(self.frames) >= _FRAGMENTS:
+            self.transport.abort()
+        else:
+            super().handle_cont(event)
+
+    def send_receive_event_to_app(self) -> None:
+        if self.queue.qsize() >= _MESSAGES:
+            self.transport.abort()
+        else:
+            super().send_receive_event_to_app()
+
+    def handle_ping(self) -> None:
+        self._pongs = 0 if self.writable.is_set() else self._pongs + 1
+        if self._pongs > _PONGS:
+            self.transport.abort()
+        else:
+            super().handle_ping()
+
+    def handle_parser_exception(self) -> None:
+        if self.conn.close_sent is None:  # not even the request is one
+            self.transport.abort()
+        else:
+            super().handle_parser_exception()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._unread = self.loop.call_later(_UNREAD_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._stop_waiting()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._stop_waiting()
+        self.slot.release()
+
+    def shutdown(self) -> None:
+        try:
+            super().shutdown()
+        except InvalidState:  # it is closing already
+            self.transport.abort()
+
+    def _stop_waiting(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+
+    # What the server calls.
+
+    def drop_unfinished_request(self) -> None:
+        """Do nothing: the request is whole."""
+
+    def check(self) -> None:
+        """Leave a client that does not read to the end of its connection."""
+        now = self.loop.time()
+        if self.transport.is_closing():
+            self._closing_since = min(self._closing_since, now)
+            if now - self._closing_since >= _LINGER_S:
+                self.transport.abort()
