@@ -14,7 +14,7 @@ from tests.support.servers import on_both_databases
 A, B = uuid.uuid4(), uuid.uuid4()
 
 
-def told(changes):
+def reported(changes):
     return [(each.scope, [(key, value) for _, key, value in each.entries], list(each.deleted)) for each in changes]
 
 
@@ -25,7 +25,7 @@ async def new_device(registry):
 
 
 @on_both_databases
-def test_whatever_stores_or_deletes_values_is_told(run):
+def test_whatever_stores_or_deletes_values_is_reported(run):
     async def scenario(registry):
         device_id = await new_device(registry)
         seen = []
@@ -41,7 +41,7 @@ def test_whatever_stores_or_deletes_values_is_told(run):
         await registry.write(timeseries.delete_series, device_id, ["a", "none"], rewrite=False)
         return seen
 
-    assert told(run(scenario)) == [
+    assert reported(run(scenario)) == [
         (None, [("a", 1), ("a", 2), ("b", "x")], []),
         ("CLIENT_SCOPE", [("client", True)], []),
         ("SHARED_SCOPE", [("shared", 5)], []),
@@ -53,7 +53,7 @@ def test_whatever_stores_or_deletes_values_is_told(run):
     ]
 
 
-def test_what_is_rolled_back_is_not_told(run):
+def test_what_is_rolled_back_is_not_reported(run):
     async def scenario(registry):
         device_id = await new_device(registry)
         seen = []
@@ -69,10 +69,10 @@ def test_what_is_rolled_back_is_not_told(run):
         await asyncio.sleep(0)
         return seen
 
-    assert told(run(scenario)) == [("SERVER_SCOPE", [("b", 1)], [])]
+    assert reported(run(scenario)) == [("SERVER_SCOPE", [("b", 1)], [])]
 
 
-def test_listeners_hear_of_their_device_until_they_stop():
+def test_listeners_receive_changes_of_their_device_until_they_stop():
     async def scenario():
         changes, own, every = Changes(), [], []
         stop, _ = changes.listen(A, own.append), changes.listen_any(every.append)

@@ -34,7 +34,7 @@ class LiveClient:
     def read(self):
         return json.loads(self.socket.recv(PATIENCE_S))
 
-    def ask(self, **fields):
+    def request(self, **fields):
         """Send a command and return its answer."""
         self.command(**fields)
         return self.read()

@@ -58,8 +58,8 @@ class Changes:
         """Tell of changes that are on the disk."""
         for change in changes:
             if change.entries or change.deleted:
-                asyncio.get_running_loop().call_soon(self._tell, change)
+                asyncio.get_running_loop().call_soon(self._notify, change)
 
-    def _tell(self, change: Change) -> None:
+    def _notify(self, change: Change) -> None:
         for listener in (*self._any, *self._by_device.get(change.device_id, {}).values()):
             listener(change)

@@ -100,7 +100,7 @@ def test_token_in_the_address_is_taken_and_a_bad_one_closes(shared_server, share
         with LiveClient(shared_server, f"{path}?token=none") as client:
             client.expect_closed(1011)
     with LiveClient(shared_server, f"/api/ws?token={token_of(shared_operator)}") as client:
-        assert client.ask(**series(device)) == values(1)
+        assert client.request(**series(device)) == values(1)
     assert token_of(shared_operator) not in shared_server.journal_text
 
 
@@ -122,18 +122,18 @@ def test_users_of_a_customer_follow_its_devices_only(server, server_operator):
     own, other = (new_device(server_operator)["id"]["id"] for _ in range(2))
     ok(server_operator.post(f"/api/customer/{customer['id']['id']}/device/{own}"))
     with user, live(server, user) as client:
-        assert client.ask(**series(other)) == error(1, 1, "Failed to fetch data!")
-        assert client.ask(**series(other, keys="a")) == error(1, 1, "Failed to fetch data!")
-        assert client.ask(**attributes(other)) == error(1, 1, "Failed to fetch attributes!")
-        assert client.ask(**attributes(other, keys="a")) == error(1, 1, "Failed to fetch attributes!")
+        assert client.request(**series(other)) == error(1, 1, "Failed to fetch data!")
+        assert client.request(**series(other, keys="a")) == error(1, 1, "Failed to fetch data!")
+        assert client.request(**attributes(other)) == error(1, 1, "Failed to fetch attributes!")
+        assert client.request(**attributes(other, keys="a")) == error(1, 1, "Failed to fetch attributes!")
         history = {"type": "TIMESERIES_HISTORY", "start_ts": 0, "end_ts": 1 << 50, "keys": "a"}
-        assert client.ask(**{**series(other), **history}) == error(1, 1, "Failed to fetch data!")
+        assert client.request(**{**series(other), **history}) == error(1, 1, "Failed to fetch data!")
         every = {"entityFilter": {"type": "entityType", "entityType": "DEVICE"}, "pageLink": {"pageSize": 10}}
-        found = client.ask(type="ENTITY_DATA", cmd_id=2, query=every)
+        found = client.request(type="ENTITY_DATA", cmd_id=2, query=every)
         assert [each["entityId"]["id"] for each in found["data"]["data"]] == [own]
         del every["pageLink"]
-        assert client.ask(type="ENTITY_COUNT", cmd_id=3, query=every)["count"] == 1
-        assert client.ask(**series(own, cmd_id=4)) == values(4)
+        assert client.request(type="ENTITY_COUNT", cmd_id=3, query=every)["count"] == 1
+        assert client.request(**series(own, cmd_id=4)) == values(4)
         store(server_operator, other, (1, {"a": 1}))
         store(server_operator, own, (2, {"a": 2}))
         assert client.read() == values(4, a=[[2, "2"]])
@@ -141,7 +141,7 @@ def test_users_of_a_customer_follow_its_devices_only(server, server_operator):
         ok(server_operator.delete(f"/api/customer/device/{own}"))
         assert client.read() == error(4, 3, "Unauthorized")
         store(server_operator, own, (3, {"a": 3}))
-        assert client.ask(**series(own, cmd_id=5)) == error(5, 1, "Failed to fetch data!")
+        assert client.request(**series(own, cmd_id=5)) == error(5, 1, "Failed to fetch data!")
     rows = ok(server_operator.get("/api/audit/logs", params={"pageSize": 50, "page": 0}))["data"]
     assert sum("WS " in json.dumps(each) for each in rows) >= 6
 
@@ -152,7 +152,7 @@ def test_users_of_a_customer_follow_its_devices_only(server, server_operator):
 def test_latest_values_come_and_then_each_change(shared_operator, socket, device):
     store(shared_operator, device, (1, {"a": 21, "b": "x", "c": {"d": [1.5]}}), (2, {"b": True}))
     expected = values(1, a=[[1, "21"]], b=[[2, "true"]], c=[[1, '{"d":[1.5]}']])
-    assert socket.ask(**series(device)) == expected
+    assert socket.request(**series(device)) == expected
     store(shared_operator, device, (3, {"new": 1e-7, "a": 22}))
     assert socket.read() == values(1, a=[[3, "22"]], new=[[3, "1.0E-7"]])
     body = [{"ts": 5, "values": {"a": 5}}, {"ts": 4, "values": {"a": 4}}]
@@ -169,7 +169,7 @@ def test_latest_values_come_and_then_each_change(shared_operator, socket, device
 
 def test_only_the_keys_that_are_named_come(shared_operator, socket, device):
     store(shared_operator, device, (1, {"a": 1, "b": 1}))
-    assert socket.ask(**series(device, keys="a,none")) == values(1, a=[[1, "1"]])
+    assert socket.request(**series(device, keys="a,none")) == values(1, a=[[1, "1"]])
     store(shared_operator, device, (2, {"b": 2}), (3, {"a": 3, "b": 3}), (4, {"none": 4}))
     assert socket.read() == values(1, a=[[3, "3"]])
     assert socket.read() == values(1, none=[[4, "4"]])
@@ -178,8 +178,8 @@ def test_only_the_keys_that_are_named_come(shared_operator, socket, device):
 def test_what_a_device_sends_comes(shared_server, shared_operator, socket):
     token = name("token")
     device = ok(shared_operator.post(f"/api/device?accessToken={token}", json={"name": name("device")}))["id"]["id"]
-    assert socket.ask(**series(device)) == values(1)
-    assert texts(socket.ask(**attributes(device, cmd_id=2, scope="CLIENT_SCOPE"))) == {}
+    assert socket.request(**series(device)) == values(1)
+    assert texts(socket.request(**attributes(device, cmd_id=2, scope="CLIENT_SCOPE"))) == {}
     assert call(shared_server, f"/api/v1/{token}/telemetry", b'{"ts":7,"values":{"a":1.5}}')[0] == 200
     assert socket.read() == values(1, a=[[7, "1.5"]])
     assert call(shared_server, f"/api/v1/{token}/attributes", b'{"b":"x"}')[0] == 200
@@ -189,9 +189,9 @@ def test_what_a_device_sends_comes(shared_server, shared_operator, socket):
 def test_time_window_comes_first(shared_operator, socket, device):
     store(shared_operator, device, *((ts, {"a": ts}) for ts in range(1000, 6000, 1000)))
     window = series(device, keys="a,b", start_ts=2000, time_window=3000)
-    assert socket.ask(**window) == values(1, a=[[4000, "4000"], [3000, "3000"], [2000, "2000"]])
-    assert socket.ask(**window | {"limit": 1}) == values(1, a=[[4000, "4000"]])
-    assert socket.ask(**window | {"agg": "SUM", "interval": 3000}) == values(1, a=[[3500, "9000"]])
+    assert socket.request(**window) == values(1, a=[[4000, "4000"], [3000, "3000"], [2000, "2000"]])
+    assert socket.request(**window | {"limit": 1}) == values(1, a=[[4000, "4000"]])
+    assert socket.request(**window | {"agg": "SUM", "interval": 3000}) == values(1, a=[[3500, "9000"]])
     store(shared_operator, device, (9000, {"a": 9}))
     assert socket.read() == values(1, a=[[9000, "9"]])
 
@@ -199,15 +199,15 @@ def test_time_window_comes_first(shared_operator, socket, device):
 def test_history_comes_once(shared_operator, socket, device):
     store(shared_operator, device, (1000, {"a": 1}), (2000, {"a": 2}), (3000, {"a": 3}))
     wanted = {**series(device, keys="a,b", start_ts=1000, end_ts=3000, scope=None), "type": "TIMESERIES_HISTORY"}
-    assert socket.ask(**wanted) == values(1, a=[[2000, "2"], [1000, "1"]])
-    assert socket.ask(**wanted | {"limit": 1}) == values(1, a=[[2000, "2"]])
-    assert socket.ask(**wanted | {"agg": "AVG", "interval": 2000}) == values(1, a=[[2000, "1.5"]])
-    assert socket.ask(**wanted | {"keys": ""}) == error(1, 2, "Keys are empty!")
-    assert socket.ask(**wanted | {"entity_id": ""}) == error(1, 2, "Device id is empty!")
-    assert socket.ask(**wanted | {"limit": -1})["errorCode"] == 2
-    assert socket.ask(**wanted | {"agg": "MAX", "interval": 1, "end_ts": 1 << 40})["errorCode"] == 2
+    assert socket.request(**wanted) == values(1, a=[[2000, "2"], [1000, "1"]])
+    assert socket.request(**wanted | {"limit": 1}) == values(1, a=[[2000, "2"]])
+    assert socket.request(**wanted | {"agg": "AVG", "interval": 2000}) == values(1, a=[[2000, "1.5"]])
+    assert socket.request(**wanted | {"keys": ""}) == error(1, 2, "Keys are empty!")
+    assert socket.request(**wanted | {"entity_id": ""}) == error(1, 2, "Device id is empty!")
+    assert socket.request(**wanted | {"limit": -1})["errorCode"] == 2
+    assert socket.request(**wanted | {"agg": "MAX", "interval": 1, "end_ts": 1 << 40})["errorCode"] == 2
     store(shared_operator, device, (4000, {"a": 4}))
-    assert socket.ask(**attributes(device)) == values(1)  # and nothing in between
+    assert socket.request(**attributes(device)) == values(1)  # and nothing in between
 
 
 # Attributes.
@@ -216,7 +216,7 @@ def test_history_comes_once(shared_operator, socket, device):
 def test_attributes_of_a_scope_come_and_each_change_and_deletion(shared_operator, socket, device):
     set_attributes(shared_operator, device, a=5)
     set_attributes(shared_operator, device, "SHARED_SCOPE", b=1)
-    assert texts(socket.ask(**attributes(device, scope="SERVER_SCOPE"))) == {"a": ["5"]}
+    assert texts(socket.request(**attributes(device, scope="SERVER_SCOPE"))) == {"a": ["5"]}
     set_attributes(shared_operator, device, "SHARED_SCOPE", b=2)
     set_attributes(shared_operator, device, a=6, c="x")
     answer = socket.read()
@@ -229,8 +229,8 @@ def test_attributes_of_a_scope_come_and_each_change_and_deletion(shared_operator
 def test_attributes_of_any_scope_and_named_ones(shared_operator, socket, device):
     set_attributes(shared_operator, device, a=1)
     set_attributes(shared_operator, device, "SHARED_SCOPE", a=2, b=2)
-    assert sorted(texts(socket.ask(**attributes(device, keys="a")))["a"]) == ["1", "2"]
-    assert texts(socket.ask(**attributes(device, cmd_id=2, keys="b", scope="SHARED_SCOPE"))) == {"b": ["2"]}
+    assert sorted(texts(socket.request(**attributes(device, keys="a")))["a"]) == ["1", "2"]
+    assert texts(socket.request(**attributes(device, cmd_id=2, keys="b", scope="SHARED_SCOPE"))) == {"b": ["2"]}
     set_attributes(shared_operator, device, "SHARED_SCOPE", a=3, b=3)
     assert sorted((each["subscriptionId"], *texts(each)) for each in (socket.read(), socket.read())) == [
         (1, "a"),
@@ -245,8 +245,8 @@ def test_attributes_of_any_scope_and_named_ones(shared_operator, socket, device)
 
 
 def test_unsubscribed_is_silent(shared_operator, socket, device):
-    assert socket.ask(**series(device)) == values(1)
-    assert socket.ask(**attributes(device, cmd_id=2)) == values(2)
+    assert socket.request(**series(device)) == values(1)
+    assert socket.request(**attributes(device, cmd_id=2)) == values(2)
     socket.command(**series(device, unsubscribe=True))
     socket.command(**attributes(device, cmd_id=7, unsubscribe=True))  # which never was
     store(shared_operator, device, (1, {"a": 1}))
@@ -254,12 +254,12 @@ def test_unsubscribed_is_silent(shared_operator, socket, device):
     assert texts(socket.read()) == {"b": ["2"]}
     socket.command(type="ATTRIBUTES", cmd_id=2, unsubscribe=True)  # without a device: all
     set_attributes(shared_operator, device, b=3)
-    assert texts(socket.ask(**series(device, cmd_id=3))) == {"a": ["1"]}
+    assert texts(socket.request(**series(device, cmd_id=3))) == {"a": ["1"]}
 
 
 def test_same_command_again_takes_the_place_of_the_first(shared_operator, socket, device):
-    assert socket.ask(**series(device, keys="a")) == values(1)
-    assert socket.ask(**series(device, keys="b")) == values(1)
+    assert socket.request(**series(device, keys="a")) == values(1)
+    assert socket.request(**series(device, keys="b")) == values(1)
     store(shared_operator, device, (1, {"a": 1}), (2, {"b": 2}))
     assert socket.read() == values(1, b=[[2, "2"]])
 
@@ -267,11 +267,11 @@ def test_same_command_again_takes_the_place_of_the_first(shared_operator, socket
 def test_two_sockets_do_not_touch_each_other(shared_server, shared_operator, socket, device):
     with live(shared_server, shared_operator) as other:
         for client, cmd_id in ((socket, 1), (other, 5)):
-            assert client.ask(**series(device, cmd_id=cmd_id)) == values(cmd_id)
+            assert client.request(**series(device, cmd_id=cmd_id)) == values(cmd_id)
         store(shared_operator, device, (1, {"a": 1}))
         assert [socket.read(), other.read()] == [values(1, a=[[1, "1"]]), values(5, a=[[1, "1"]])]
         socket.command(**series(device, unsubscribe=True))
-        assert socket.ask(**series(device, cmd_id=2))["subscriptionId"] == 2
+        assert socket.request(**series(device, cmd_id=2))["subscriptionId"] == 2
         store(shared_operator, device, (2, {"a": 2}))
         assert other.read() == values(5, a=[[2, "2"]])
         assert socket.read() == values(2, a=[[2, "2"]])
@@ -282,8 +282,8 @@ def test_two_sockets_do_not_touch_each_other(shared_server, shared_operator, soc
 def test_closed_socket_leaves_nothing_behind(server, server_operator):
     device = new_device(server_operator)["id"]["id"]
     with live(server, server_operator) as client:
-        client.ask(**series(device))
-        client.ask(**attributes(device, cmd_id=2))
+        client.request(**series(device))
+        client.request(**attributes(device, cmd_id=2))
         assert server.call(lambda api: len(api.registry.changes._by_device)) == 1
     metrics = server_operator.get("/metrics").text
     while 'firstboot_connections{transport="websocket"} 1' in metrics:
@@ -315,8 +315,8 @@ NOBODY = str(uuid.UUID(int=5))
     ids=lambda case: str(case)[:60],
 )
 def test_refused_command_is_answered_and_the_socket_stays(socket, device, wanted, code, message):
-    assert socket.ask(**wanted) == error(wanted["cmd_id"], code, message)
-    assert socket.ask(**series(device)) == values(1)
+    assert socket.request(**wanted) == error(wanted["cmd_id"], code, message)
+    assert socket.request(**series(device)) == values(1)
 
 
 @pytest.mark.parametrize(
@@ -343,7 +343,7 @@ def test_refused_command_is_answered_and_the_socket_stays(socket, device, wanted
 def test_message_that_cannot_be_read_is_answered_and_the_socket_stays(socket, device, text):
     socket.socket.send(text)
     assert socket.read() == error(1, 2, "Failed to parse the payload")
-    assert socket.ask(**series(device)) == values(1)
+    assert socket.request(**series(device)) == values(1)
 
 
 # The older form.
@@ -381,8 +381,8 @@ def test_older_clients_have_a_list_for_each_kind(shared_server, shared_operator,
 def test_logout_closes_only_its_own_session(server, server_operator):
     device = new_device(server_operator)["id"]["id"]
     with login(server) as other, live(server, other) as ended, live(server, server_operator) as stays:
-        assert ended.ask(**series(device)) == values(1)
-        assert stays.ask(**series(device)) == values(1)
+        assert ended.request(**series(device)) == values(1)
+        assert stays.request(**series(device)) == values(1)
         ok(other.post("/api/auth/logout"))
         ended.expect_closed(1008, "Token has expired")
         with LiveClient(server) as again:
@@ -398,7 +398,7 @@ def test_user_who_is_no_more_is_closed(server, server_operator, change):
     me = ok(user.get("/api/auth/user"))["id"]["id"]
     with contextlib.closing(user), live(server, user) as client:
         every = {"entityFilter": {"type": "entityType", "entityType": "DEVICE"}}
-        assert client.ask(type="ENTITY_COUNT", cmd_id=1, query=every)["count"] == 0
+        assert client.request(type="ENTITY_COUNT", cmd_id=1, query=every)["count"] == 0
         if change == "disable":
             ok(server_operator.post(f"/api/user/{me}/userCredentialsEnabled?userCredentialsEnabled=false"))
         elif change == "delete":
@@ -413,6 +413,6 @@ def test_expired_token_closes(server, server_operator, monkeypatch):
     device = new_device(server_operator)["id"]["id"]
     monkeypatch.setattr("bench.server.http.operator.tokens._ACCESS_S", 2)
     with login(server) as short, live(server, short) as client:
-        assert client.ask(**series(device)) == values(1)
+        assert client.request(**series(device)) == values(1)
         client.expect_closed(1008, "Token has expired")
         refused(short.get("/api/auth/user"), 401, 11)

@@ -17,7 +17,7 @@ from bench.server.http.operator import entity_query
 from bench.server.http.operator.live import updates
 from bench.server.http.operator.live.client import VALUES, Client, Followed
 from bench.server.http.operator.live.updates import ENTITIES, CommandRefused
-from bench.server.http.operator.live.values import LIMIT
+from bench.server.http.operator.live.values import DEFAULT_ENTRIES
 from bench.server.http.operator.params import listed
 from bench.server.http.operator.schemas.common import PageData
 from bench.server.http.operator.schemas.entity_query import CountQuery, DataQuery, EntityData
@@ -38,7 +38,7 @@ class EntitiesFollowed(Followed):
         self._query: DataQuery | None = None
         self._command: EntityDataCommand | None = None
         self._found: tuple[list[entity_query.Row], int] = [], 0
-        self._told = False
+        self._reported = False
         self._latest: dict[str, set[str]] = {}
         self._series: set[str] = set()
         self._known: dict[tuple[UUID, str, str], tuple[int, str]] = {}
@@ -53,7 +53,7 @@ class EntitiesFollowed(Followed):
         self._query = self._with_latest(query, command)
         if command.query is not None:
             self._found = await self._find()
-            self._told = False
+            self._reported = False
         self._command = command
         return await self._begin(command.history_cmd)
 
@@ -63,7 +63,7 @@ class EntitiesFollowed(Followed):
             return
         found = await self._find()
         if {row[0].id for row in found[0]} != {row[0].id for row in self._found[0]}:
-            self._found, self._told = found, False
+            self._found, self._reported = found, False
             place = self._client.outbox.reserve()
             texts: list[str] = []
             try:
@@ -118,14 +118,14 @@ class EntitiesFollowed(Followed):
         rows, total = self._found
         page = listed((rows, total), wanted, lambda row: entity_query.entity(row, query, latest))
         if past is not None:
-            yield self._tell(_with(page, past))
-        if self._command.latest_cmd is not None or (past is None and window is None and not self._told):
-            yield self._tell(page)
+            yield self._report(_with(page, past))
+        if self._command.latest_cmd is not None or (past is None and window is None and not self._reported):
+            yield self._report(page)
         if window is not None:
-            yield self._tell(_with(page, window))
+            yield self._report(_with(page, window))
 
-    def _tell(self, page: PageData[EntityData]) -> str:
-        first, self._told = not self._told, True
+    def _report(self, page: PageData[EntityData]) -> str:
+        first, self._reported = not self._reported, True
         if first:
             return updates.entities(self._id, page, None)
         return updates.entities(self._id, None, [each.model_dump(mode="json", by_alias=True) for each in page.data])
@@ -226,7 +226,7 @@ def _series_query(part: HistoryPart | SeriesPart) -> SeriesQuery:
     to_ms = part.end_ts if isinstance(part, HistoryPart) else part.start_ts + part.time_window
     return SeriesQuery(
         keys=list(dict.fromkeys(part.keys)),
-        span=Span(from_ms=part.start_ts, to_ms=to_ms, limit=part.limit or LIMIT),
+        span=Span(from_ms=part.start_ts, to_ms=to_ms, limit=part.limit or DEFAULT_ENTRIES),
         aggregation=part.agg or Aggregation.NONE,
         step_ms=part.interval,
         kind=part.interval_type or IntervalType.MILLISECONDS,

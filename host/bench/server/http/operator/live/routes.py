@@ -1,4 +1,4 @@
-"""Where WebSockets begin: `/api/ws`, and as older clients have it."""
+"""The routes of WebSockets: `/api/ws`, and as older clients have it."""
 
 from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.websockets import WebSocket

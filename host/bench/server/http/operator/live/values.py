@@ -19,7 +19,7 @@ from bench.server.http.operator.series import SeriesQuery, as_text, entries_of, 
 
 KEYS = 1000
 """Keys that one command names."""
-LIMIT = 100
+DEFAULT_ENTRIES = 100
 """Entries of a key, unless the command says how many."""
 _SCOPES = (CLIENT_SCOPE, SHARED_SCOPE, SERVER_SCOPE)
 _ANY_SCOPE = "ANY_SCOPE"
@@ -129,7 +129,7 @@ def _query(keys: Iterable[str], command: SeriesCommand | HistoryCommand, to_ms: 
         raise CommandRefused("Incorrect TsKvQuery. Limit must be positive!")
     return SeriesQuery(
         keys=sorted(keys),
-        span=Span(from_ms=command.start_ts, to_ms=to_ms, limit=command.limit or LIMIT),
+        span=Span(from_ms=command.start_ts, to_ms=to_ms, limit=command.limit or DEFAULT_ENTRIES),
         aggregation=Aggregation(command.agg or Aggregation.NONE),
         step_ms=command.interval,
     )

@@ -36,7 +36,7 @@ class _DeviceCommand(_Command):
 
 
 class _Summed(_Strict):
-    """How entries of a time are summed up."""
+    """The way in which entries of a time are summed up."""
 
     start_ts: _Long = 0
     interval: _Long = 0
@@ -116,7 +116,7 @@ Command = (
 
 
 class Commands(_Strict):
-    """A message of a client's."""
+    """The commands of one message."""
 
     auth_cmd: AuthCommand | None = None
     cmds: list[Annotated[Command, Field(discriminator="type")]] | None = None
@@ -127,7 +127,7 @@ class Commands(_Strict):
 
 
 class OldCommands(_Strict):
-    """A message of a client's at `/api/ws/plugins/telemetry`, which has a list for each kind of command."""
+    """A message at `/api/ws/plugins/telemetry`, which has a list for each kind of command."""
 
     attr_sub_cmds: list[AttributesCommand] | None = None
     ts_sub_cmds: list[SeriesCommand] | None = None
