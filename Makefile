@@ -73,9 +73,9 @@ matrix: $(READY) ## Every cell of the fault matrix (CELL=... for the one that a 
 soak: $(READY) ## A day of a board's life in minutes, and a herd of 200 (TIMES=100 for a longer day)
 	@FIRSTBOOT_SOAK=$(TIMES) $(BIN)/python -m pytest -n 2 --timeout 0 $(SOAK) $(ARGS)
 
-mutants: $(READY) ## Break the device's decisions in every place, and see the fast tests notice (ARGS="vault --jobs 2")
+mutants: $(READY) ## Break the decisions of board, server and registry, and see the fast tests notice (ARGS="limits --jobs 2")
 	@test -d build/mutants || $(PIP) install $(LOCK) --target build/mutants --group mutants
-	@PYTHONPATH=build/mutants $(BIN)/python -m tests.mutants $(ARGS)
+	@PYTHONPATH=build/mutants:host $(BIN)/python -m tests.mutants $(ARGS)
 
 check: $(READY) ## Linter, format, wording, imports between rooms, types, then the tests
 	@$(BIN)/ruff check .
