@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import re
 
 import pytest
@@ -23,6 +24,8 @@ SERVER = {
     "profile show": (TEXT,),
     "profile delete": (TEXT,),
     "profile history": (TEXT,),
+    "profile export": (TEXT, "{folder}/out", "--force"),
+    "profile import": ("{file}.profile", "--replace"),
     "device list": (),
     "device show": (TEXT, "--show-secrets"),
     "device create": (TEXT, "--profile", TEXT),
@@ -31,6 +34,7 @@ SERVER = {
     "device rotate": (TEXT,),
     "device attributes": (TEXT, "--set", f"{TEXT}={TEXT}", "--delete", TEXT),
     "device claim": (TEXT, "--secret-file", "{file}"),
+    "device import": ("{file}.devices",),
     "telemetry": (TEXT, "--last", "5"),
     "rpc": (TEXT, TEXT),
     "audit": ("--entity", TEXT, "--what", TEXT, "--failed"),
@@ -73,6 +77,7 @@ OTHERS = {
     "firmware build": "shows files of its own",
     "tls show": "test_names_from_the_command_line",
     "user password": "test_names_from_the_command_line",
+    "device export": "shows only its file, as backup",
     "backup": "test_names_from_the_command_line",
     "restore": "test_names_from_the_command_line",
 }
@@ -121,6 +126,9 @@ def errors(request):
 def login(tmp_path):
     """Options for a server, except for its URL."""
     (tmp_path / "file").write_text("name,type\na,b\n")
+    named = {"name": TEXT, "profile": f"{TEXT}x", "profileData": {}}
+    for kind in ("profile", "devices"):
+        (tmp_path / f"file.{kind}").write_text(json.dumps(named))
     return "--user", "me@x", "--password-file", str(tmp_path / "file"), "--url"
 
 

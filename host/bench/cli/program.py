@@ -22,6 +22,7 @@ from bench.cli.commands import (
     customer,
     demo,
     device,
+    device_files,
     doctor,
     firmware,
     flash,
@@ -97,6 +98,10 @@ app.command("erase", epilog="Example: bench erase --port /dev/ttyUSB0 --partitio
 app.command("monitor", epilog="Example: bench monitor --port /dev/ttyUSB0 --reset --until connected")(monitor.monitor)
 app.add_typer(settings.app, name="settings")
 app.add_typer(profile.app, name="profile")
+device.app.command("export", epilog="Example: bench device export fleet.jsonl --with-credentials")(device_files.export)
+device.app.command(
+    "import", epilog="Example: bench device import fleet.jsonl --url https://tb.example --user me@tb.example"
+)(device_files.import_devices)
 app.add_typer(device.app, name="device")
 board.app.command("serve", epilog="Example: bench board serve board1 --pace")(board_serve.serve)
 app.add_typer(board.app, name="board")

@@ -81,6 +81,10 @@ class ThingsBoard(Accounts):
         """Return all devices, by name, or those with this text in their names."""
         return await self.pages("/api/tenant/devices", textSearch=search, sortProperty="name", sortOrder="ASC")
 
+    async def device_infos(self, search: str = "") -> list[dict[str, Any]]:
+        """Return all devices with the titles of their customers, by name, or those with this text in their names."""
+        return await self.pages("/api/tenant/deviceInfos", textSearch=search, sortProperty="name", sortOrder="ASC")
+
     async def count_devices(self) -> int:
         """Return the number of devices."""
         return int(json_object(await self.get("/api/tenant/devices", pageSize=1, page=0))["totalElements"])
@@ -102,6 +106,16 @@ class ThingsBoard(Accounts):
         return json_object(
             await self.post("/api/device", {"name": name, "label": label, "deviceProfileId": profile_id})
         )
+
+    async def create_with_credentials(self, device: dict[str, Any], credentials: dict[str, Any]) -> dict[str, Any]:
+        """Store a new device with these credentials, and return it.
+
+        Args:
+            device: Its name, `deviceProfileId` and whatever else ThingsBoard keeps of a device.
+            credentials: `credentialsType`, `credentialsId` and `credentialsValue`.
+        """
+        body = {"device": device, "credentials": credentials}
+        return json_object(await self.post("/api/device-with-credentials", body))
 
     async def delete_device(self, name: str) -> None:
         """Delete the device of this name."""

@@ -1,10 +1,13 @@
 """`bench profile`: device profiles."""
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from bench import paths
+from bench.cli.options import text_files
 from bench.cli.options.operator_session import with_server
 from bench.cli.render import tables
 from bench.cli.render.help import App
@@ -13,7 +16,8 @@ from bench.errors import BenchError, UsageError
 from bench.input_files import pem
 from bench.registry.names import random_text
 from bench.registry.provision_type import ProvisionType
-from bench.rest_client import ThingsBoard
+from bench.rest_client import ThingsBoard, profile_files
+from bench.rest_client.profile_files import Secret
 
 app = App(help="Device profiles: which devices may provision, and how.", epilog="Example: bench profile show default")
 
@@ -131,6 +135,64 @@ async def history(
         tables.print_json(shown)
     else:
         tables.facts({key: "as the server" if each is None else each for key, each in shown.items()}, as_json=False)
+
+
+Kept = Annotated[
+    Secret, typer.Option(help="keep: the same key and secret; new: random ones; none: it provisions nobody.")
+]
+
+
+@app.command(epilog="Example: bench profile export tray7 tray7.json")
+@with_server()
+async def export(
+    server: ThingsBoard,
+    name: str,
+    file: Annotated[Path, typer.Argument(help="The file to write, for its owner alone.")],
+    secret: Kept = Secret.KEEP,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write a profile to a file, in the form that ThingsBoard's own pages export and import."""
+    paths.check_place(file)
+    if file.exists() and not force:
+        raise UsageError(f"{file} exists: name another file, or replace it with --force")
+    found = profile_files.portable(await server.profile(name), secret)
+    paths.write_private(file, json.dumps(found, indent=2).encode(), is_durable=True)
+    has_secret = bool(found.get("provisionDeviceKey")) and found.get("provisionType") != _CHAIN
+    if as_json:
+        tables.print_json({"name": name, "file": str(file), "has_secret": has_secret})
+        return
+    tables.echo(f"exported {name} to {file}")
+    if has_secret:
+        tables.echo("It holds the provisioning secret: who has this file can provision boards.")
+
+
+@app.command("import", epilog="Example: bench profile import tray7.json --url https://tb.example --user me@tb.example")
+@with_server()
+async def import_profile(
+    server: ThingsBoard,
+    file: Annotated[
+        Path,
+        typer.Argument(help="A file of bench profile export or of ThingsBoard; - for standard input.", allow_dash=True),
+    ],
+    secret: Kept = Secret.KEEP,
+    name: Annotated[str, typer.Option(help="Another name for it.", show_default="as in the file")] = "",
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Change the profile of this name if there is one; its devices stay.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Make a profile from a file of this or another server, and say what the server did not take of it."""
+    found = profile_files.portable(profile_files.parse(text_files.read(file), str(file)), secret)
+    stored, lost = await profile_files.store(server, {**found, "name": name or found["name"]}, replace=replace)
+    if as_json:
+        tables.print_json({**view(stored, show_secrets=False), "not_taken": lost})
+    else:
+        tables.facts(view(stored, show_secrets=False), as_json=False)
+        for each in lost:
+            tables.echo(f"not taken: {each}")
+    if lost:
+        raise BenchError(f"{stored['name']} is there, but parts of it were not taken: {len(lost)}")
 
 
 @app.command(epilog="Example: bench profile delete tray7")
