@@ -13,32 +13,13 @@ import pytest
 from bench.cli.options import operator_session, prompts, server_addresses
 from bench.registry.credentials import access_token, mqtt_basic, x509
 from tests.support import certificates
-from tests.support.commands import bench, printed
+from tests.support.commands import bench, printed, refused
 from tests.support.mqtt_packets import PINGREQ, PINGRESP, connack, connect, publish, suback, subscribe
 from tests.support.operators import account
 from tests.support.raw_client import RawClient
 from tests.support.servers import PATIENCE_S
 
 CALLS = "v1/devices/me/rpc/request/+"
-
-
-@pytest.fixture
-def url(server, tmp_path):
-    """The options that name a running server, as an operator of any ThingsBoard gives them."""
-    password = tmp_path / "password"
-    password.write_text(account(server)["password"] + "\n")
-    return (
-        *("--url", f"http://127.0.0.1:{server.ports.http}", "--user", account(server)["username"]),
-        *("--password-file", str(password)),
-    )
-
-
-def refused(code, message, *arguments, **environment):
-    done = bench(*arguments, env=environment)
-    assert done.returncode == code, done.stderr
-    assert message in done.stderr
-    assert done.stderr.count("\n") == 1
-    return done.stderr
 
 
 def test_wrong_password_is_one_line_that_does_not_quote_it(url, tmp_path):
@@ -90,57 +71,6 @@ def test_password_is_never_an_option():
         assert "--password " not in text
 
 
-FILES = {
-    "cp1252": ("sep=;\nname;type;place\nNAME;default;Büro\n;;\n", "read as Windows-1252"),
-    "utf-16": ("name\ttype\tplace\r\nNAME\tdefault\tBüro\r\n", ""),
-    "utf-8-sig": ("name,type,place\nNAME,default,Büro\n,,\n\n", ""),
-}
-
-
-@pytest.mark.parametrize("through", ["file", "standard input"])
-def test_import_takes_files_of_spreadsheets(url, tmp_path, through):
-    file = tmp_path / "tray.csv"
-    for encoding, (text, notice) in FILES.items():
-        name = f"press-{encoding}-{through[0]}"
-        content = text.replace("NAME", name).encode(encoding)
-        file.write_bytes(content)
-        arguments = (str(file), "") if through == "file" else ("-", content)
-        done = bench("import", arguments[0], "--json", *url, typed=arguments[1])
-        assert done.returncode == 0, done.stderr
-        assert json.loads(done.stdout) == {"created": 1, "updated": 0, "errors": []}
-        assert notice in done.stderr
-        assert done.stderr.count("\n") == bool(notice)
-        assert printed("device", "show", name, *url)["attributes"] == {"SERVER_SCOPE": {"place": "Büro"}}
-
-
-def test_import_reports_rows_by_their_number_in_the_file(url, tmp_path):
-    file = tmp_path / "tray.csv"
-    file.write_text("sep=;\nname;mqtt_password\n\n;\npress-1;alone\n")
-    done = bench("import", str(file), "--json", *url)
-    assert done.returncode == 1
-    assert [each.partition(":")[0] for each in json.loads(done.stdout)["errors"]] == ["Line 5"]
-
-
-def test_import_makes_profiles_only_with_the_option(url, tmp_path):
-    file = tmp_path / "tray.csv"
-    file.write_text("name,type\npress-1,presss\npress-2,presss\npress-3,default\n")
-    refused(
-        2, "no profile presss (2 lines): correct TYPE, or make them with --create-profiles", "import", str(file), *url
-    )
-    assert "presss" not in [each["name"] for each in printed("profile", "list", *url)]
-    assert printed("import", str(file), "--create-profiles", *url)["created"] == 3
-    assert printed("import", str(file), *url)["updated"] == 3  # now it exists
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [(b"PK\x03\x04\0\0", "is not a text file"), (b"", "is empty"), (b"name,type\na,b,c\n", "row 2: there are 3 cells")],
-)
-def test_import_of_what_is_not_csv_is_one_line(url, tmp_path, content, message):
-    (tmp_path / "tray.csv").write_bytes(content)
-    refused(2, message, "import", str(tmp_path / "tray.csv"), *url)
-
-
 def test_certificates_are_taken_in_any_form(url, tmp_path):
     made, above = certificates.make("press-9"), certificates.make("the CA", ca=True)
     (tmp_path / "tray.csv").write_text("name\npress-9\n")
@@ -164,12 +94,7 @@ def test_devices_are_imported_shown_and_changed(server, url, tmp_path):
     csv.write_text(
         "name,type,label,access token,room\npress-1,default,left,a-token-of-press-1,7\npress-2,default,,,8\n"
     )
-    assert printed("import", str(csv), *url) == {"created": 2, "updated": 0, "errors": []}
-    csv.write_text("name,mqtt_password\npress-1,alone\n")
-    done = bench("import", str(csv), "--json", *url)
-    assert done.returncode == 1
-    assert json.loads(done.stdout)["created"] == 0
-    refused(2, "has no column NAME", "import", str(tmp_path / "password"), *url)
+    assert printed("import", str(csv), *url)["created"] == ["press-1", "press-2"]
     assert [each["name"] for each in printed("device", "list", *url)] == ["press-1", "press-2"]
     assert [each["name"] for each in printed("device", "list", "--search", "S-2", *url)] == ["press-2"]
     shown = printed("device", "show", "press-1", "--show-secrets", *url)
@@ -198,6 +123,25 @@ def test_devices_are_imported_shown_and_changed(server, url, tmp_path):
     assert {each["who"] for each in output if each["entity"] == "press-1"} >= {account(server)["username"]}
     assert bench("device", "delete", "press-2", *url).returncode == 0
     refused(1, "no device press-2", "device", "show", "press-2", *url)
+
+
+def test_attribute_that_would_be_stored_as_another_value_is_refused(url):
+    assert bench("device", "create", "press-1", *url).returncode == 0
+    for text in ("wifi=00123456", 'wifi="00123456"', "n=.5"):
+        refused(
+            2,
+            f"stores {text.partition('=')[2].strip(chr(34))} as",
+            "device",
+            "attributes",
+            "press-1",
+            "--set",
+            text,
+            *url,
+        )
+    assert printed("device", "attributes", "press-1", *url) == []
+    given = ("--set", "n=1e3", "--set", "m=1,5", "--set", 'k="7"')
+    shown = printed("device", "attributes", "press-1", *given, *url)
+    assert {each["key"]: each["value"] for each in shown} == {"n": 1000, "m": "1,5", "k": 7}
 
 
 def test_profile_in_use_is_not_deleted(url):

@@ -52,7 +52,6 @@ def test_parse_of_one_column_needs_no_delimiter():
         ("", "f is empty"),
         ("\n ; \n", "f is empty"),
         ("sep=;\n", "f is empty"),
-        ("a,b\n1,2,3\n", "f, row 2: there are 3 cells for 2 columns between ','"),
         ('a,b\n"1,2\n', "f is not CSV"),
         ('a,b\n"1"2,3\n', "f is not CSV"),
     ],
@@ -66,3 +65,10 @@ def test_parse_refuses_what_is_not_a_table(text, error):
 def test_column_is_found_whatever_its_case():
     found = table.parse(" Serial ;MAC\n", "f")
     assert (found.column("serial"), found.column("mac"), found.column("name")) == (0, 1, None)
+
+
+def test_row_that_is_wider_than_the_head_is_told_from_one_with_empty_cells():
+    found = table.parse("a,b\n1,2,3\n1,2,,\n1\n", "f")
+    wide, empty, short = found.rows
+    assert found.too_wide(wide).startswith("there are 3 cells for 2 columns between ','")
+    assert [(found.too_wide(each), each.width) for each in (empty, short)] == [("", 4), ("", 1)]

@@ -19,6 +19,7 @@ __all__ = [
     "nothing_is_left",
     "printed",
     "processes",
+    "refused",
     "serving",
 ]
 
@@ -30,6 +31,15 @@ def printed(*arguments: str):
     done = bench(*arguments, "--json")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
+
+
+def refused(code: int, message: str, *arguments: object, **environment: str) -> str:
+    """Expect that a command fails with this code and one line, which has this message; return the line."""
+    done = bench(*arguments, env=environment)
+    assert done.returncode == code, done.stderr
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    return done.stderr
 
 
 def processes() -> list[str]:

@@ -54,6 +54,9 @@ def of_table(text: str, name: str) -> Serials:
         UsageError: It is not CSV, has no such column, an empty number, a number or a MAC twice, or what is not a MAC.
     """
     found = table.parse(text, name)
+    for row in found.rows:
+        if problem := found.too_wide(row):
+            raise UsageError(f"{name}, row {row.number}: {problem}")
     serial, mac = found.column(_SERIAL), found.column(_MAC)
     if serial is None or not found.rows:
         raise UsageError(f"{name} has no column {_SERIAL}: its first line names the columns")

@@ -14,19 +14,29 @@ _SEP = re.compile(r'"?sep=(.)"?[,;\t|]*', re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Row:
-    """A row that is not empty. `number` counts all rows of the file from 1."""
+    """A row that is not empty. `number` counts all rows of the file from 1; `width` all its cells, also empty ones."""
 
     number: int
     cells: list[str] = field(repr=False)
+    width: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table: its head, as many cells in each row as that or fewer, and the character between them."""
+    """A table: its head, its rows, and the character between cells. Empty cells at the end of a row are left out."""
 
     head: Row
     rows: list[Row]
     delimiter: str
+
+    def too_wide(self, row: Row) -> str:
+        """Return what is wrong with a row that has more cells than the head; "" for another one."""
+        if len(row.cells) <= len(self.head.cells):
+            return ""
+        return (
+            f"there are {len(row.cells)} cells for {len(self.head.cells)} columns between {self.delimiter!r}: "
+            "put a cell that contains it in double quotes"
+        )
 
     def column(self, name: str) -> int | None:
         """Return the place of the column with this name, whatever its case; None if there is none."""
@@ -35,7 +45,7 @@ class Table:
 
 
 def parse(text: str, name: str, delimiter: str = "") -> Table:
-    """Return the table in a CSV text, without empty rows, and without empty cells beyond its head.
+    """Return the table in a CSV text, without empty rows.
 
     Args:
         text: The text.
@@ -43,7 +53,7 @@ def parse(text: str, name: str, delimiter: str = "") -> Table:
         delimiter: The character between the cells; empty: what a line `sep=` names, else what the head shows.
 
     Raises:
-        UsageError: It is not CSV, or a row has more cells than the head.
+        UsageError: It is not CSV, or empty.
     """
     first, _, rest = text.partition("\n")
     before = 0
@@ -58,13 +68,7 @@ def parse(text: str, name: str, delimiter: str = "") -> Table:
     rows = [Row(number, cells) for number, cells in enumerate(read, before + 1) if any(map(_content, cells))]
     if not rows:
         raise UsageError(f"{name} is empty: its first line must name the columns")
-    head, *rows = (Row(each.number, _without_empty_end(each.cells)) for each in rows)
-    for row in rows:
-        if len(row.cells) > len(head.cells):
-            raise UsageError(
-                f"{name}, row {row.number}: there are {len(row.cells)} cells for {len(head.cells)} columns "
-                f"between {delimiter!r}: put a cell that contains it in double quotes"
-            )
+    head, *rows = (Row(each.number, _without_empty_end(each.cells), len(each.cells)) for each in rows)
     return Table(head, rows, delimiter)
 
 

@@ -76,26 +76,27 @@ def lines(text: str, columns: Sequence[ImportColumn], *, delimiter: str, header:
         for row in filter(None, reader):  # empty lines are not counted, either
             number += 1
             if not (header and number == 1):
-                yield _line(number, row, columns)
+                yield line(number, row, columns)
     except csv.Error:
         yield ImportLine(number + 1, error="this is not CSV")
 
 
-def _line(number: int, row: Sequence[str], columns: Sequence[ImportColumn]) -> ImportLine:
-    line = ImportLine(number)
+def line(number: int, row: Sequence[str], columns: Sequence[ImportColumn]) -> ImportLine:
+    """Return a line of these cells, with the number that it is known by."""
+    found = ImportLine(number)
     if len(row) > len(columns):
-        line.error = f"there are {len(row)} cells for {len(columns)} columns"
+        found.error = f"there are {len(row)} cells for {len(columns)} columns"
     for column, cell in zip(columns, row, strict=False):
         if not cell:
             continue
         if column.type in _SCOPES or column.type == _SERIES:
-            line.values[column] = _value(cell)
+            found.values[column] = value(cell)
         else:
-            line.fields[column.type] = cell
-    return line
+            found.fields[column.type] = cell
+    return found
 
 
-def _value(cell: str) -> Any:
+def value(cell: str) -> Any:
     """Return a cell as what it looks like: a number, a boolean, JSON, or text; `1,5` is 1.5, 1e3 a whole number."""
     text = cell.replace(",", ".")
     if _NUMBER.fullmatch(text):
@@ -113,11 +114,11 @@ def _value(cell: str) -> Any:
 
 def _json(cell: str) -> Any:
     try:
-        value = json.loads(cell, parse_constant=_no_constant)
-        json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair is not text
+        found = json.loads(cell, parse_constant=_no_constant)
+        json.dumps(found, ensure_ascii=False).encode()  # half a surrogate pair is not text
     except (ValueError, RecursionError):
         return cell
-    return value
+    return found
 
 
 def _no_constant(name: str) -> NoReturn:
@@ -135,15 +136,9 @@ def store(session: Session, line: ImportLine, *, update: bool) -> ImportedDevice
     Raises:
         Refused: The line is invalid, or its device cannot be stored.
     """
-    if line.error:
-        raise Refused(line.error)
-    name = line.fields.get("NAME", "")
-    if not name:  # ThingsBoard changes a device that was made before
-        raise Refused("Device name should be specified!")
+    own = check(line)
+    name, kind, replaced = line.fields["NAME"], line.fields.get("TYPE"), False
     known = session.scalar(select(Device).where(Device.name == name))
-    own = _credentials(line.fields)
-    kind, replaced = line.fields.get("TYPE"), False
-    names.check(type=kind)
     profile = profiles.find_or_create(session, kind) if kind else None
     if known is None:
         device = devices.create(session, name, profile or profiles.default(session), own=own)
@@ -158,12 +153,29 @@ def store(session: Session, line: ImportLine, *, update: bool) -> ImportedDevice
     return ImportedDevice(device, known is None, replaced)
 
 
-def _credentials(fields: dict[str, str]) -> DeviceCredentials | None:
-    """Return the credentials of a line; None keeps those of its device, or makes a random token.
+def check(line: ImportLine) -> DeviceCredentials | None:
+    """Check all of a line that can be judged by itself.
+
+    Returns:
+        The credentials that it names; None keeps those of its device, or makes a random token.
 
     Raises:
-        RefusedCredentials: No device may have them.
+        Refused: There can be no such device.
+        RefusedCredentials: No device may have these credentials.
     """
+    fields = line.fields
+    if line.error:
+        raise Refused(line.error)
+    if not fields.get("NAME", "").strip():  # ThingsBoard changes a device that was made before
+        raise Refused("Device name should be specified!")
+    names.check(name=fields["NAME"], type=fields.get("TYPE"), label=fields.get("LABEL"))
+    names.check(additionalInfo={"description": fields.get("DESCRIPTION")})
+    for column in line.values:
+        names.check(key=column.key)
+    return _credentials(fields)
+
+
+def _credentials(fields: dict[str, str]) -> DeviceCredentials | None:
     for each in fields:
         if each.startswith(_FOREIGN):
             raise RefusedCredentials(f"Invalid device credentials: {each} is not supported!")
@@ -181,7 +193,6 @@ def _credentials(fields: dict[str, str]) -> DeviceCredentials | None:
 
 def _describe(device: Device, fields: dict[str, str]) -> None:
     if "LABEL" in fields:
-        names.check(label=fields["LABEL"])
         device.label = fields["LABEL"]
     info = dict(device.additional_info) if isinstance(device.additional_info, dict) else {}
     if "DESCRIPTION" in fields:
@@ -194,14 +205,13 @@ def _describe(device: Device, fields: dict[str, str]) -> None:
 
 def _set_values(session: Session, device: Device, values: dict[ImportColumn, Any]) -> None:
     groups: dict[str, dict[str, Any]] = {}
-    for column, value in values.items():
-        names.check(key=column.key)
+    for column, stored in values.items():
         if column.key:
-            groups.setdefault(column.type, {})[column.key] = value
+            groups.setdefault(column.type, {})[column.key] = stored
     for kind, scope in _SCOPES.items():
         if kind in groups:
             timeseries.set_attributes(session, device.id, scope, groups[kind])
     if _SERIES in groups:
         now = now_ms()
-        entries = [(now, key, value) for key, value in groups[_SERIES].items()]
+        entries = [(now, key, stored) for key, stored in groups[_SERIES].items()]
         timeseries.add_telemetry(session, device.id, entries)

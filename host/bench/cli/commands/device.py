@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from bench.cli import import_lines
 from bench.cli.options import keyboard, text_files
 from bench.cli.options.operator_session import with_server
 from bench.cli.render import progress, tables
@@ -17,6 +18,7 @@ from bench.cli.render.tables import Json
 from bench.errors import BenchError, NotFound, UsageError
 from bench.input_files import pem
 from bench.rest_client import NoAnswer, ThingsBoard, id_of, in_parallel
+from bench.server import json_reader
 
 app = App(help="Devices on the server.", epilog="Example: bench device show press-4")
 # Names that are listed one by one.
@@ -248,9 +250,12 @@ def _assignment(text: str) -> tuple[str, Any]:
     if not key or not equals:
         raise UsageError(f"--set {text}: write KEY=VALUE")
     try:
-        return key, json.loads(value)
+        found = json.loads(value)
     except ValueError:
-        return key, value
+        found = value
+    if isinstance(found, str) and (problem := import_lines.cast_problem(key, found, json_reader.stored(found))):
+        raise UsageError(f"--set {problem}")
+    return key, found
 
 
 @app.command(epilog="Example: bench device claim press-4 --secret-file secret.txt --url https://tb.example --user me@x")
