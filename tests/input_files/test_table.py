@@ -67,7 +67,7 @@ def test_column_is_found_whatever_its_case():
     assert (found.column("serial"), found.column("mac"), found.column("name")) == (0, 1, None)
 
 
-def test_row_that_is_wider_than_the_head_is_told_from_one_with_empty_cells():
+def test_row_that_is_wider_than_the_head_is_not_one_with_empty_cells():
     found = table.parse("a,b\n1,2,3\n1,2,,\n1\n", "f")
     wide, empty, short = found.rows
     assert found.too_wide(wide).startswith("there are 3 cells for 2 columns between ','")
