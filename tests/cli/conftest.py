@@ -1,4 +1,4 @@
-"""What several tests of commands need."""
+"""Fixtures of several tests of commands."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""`bench import`: files of spreadsheets, what is refused before anything is sent, and what is said afterwards."""
+"""`bench import`: files of spreadsheets, what is refused before anything is sent, and what is output afterwards."""
 
 import json
 import threading
@@ -84,13 +84,13 @@ def test_import_refuses_lines_with_their_numbers_and_sends_nothing(url, load):
     assert bench("device", "create", "there-before", *url).returncode == 0
     before = printed("device", "show", "there-before", "--show-secrets", *url)
     for text, expected in BAD_LINES.values():
-        code, said, complaint = load(text)
+        code, output, complaint = load(text)
         wanted = [f"Line {line}: {start}" for line, starts in expected.items() for start in starts]
-        assert len(said["errors"]) == len(wanted)
-        assert all(map(str.startswith, said["errors"], wanted)), said["errors"]
+        assert len(output["errors"]) == len(wanted)
+        assert all(map(str.startswith, output["errors"], wanted)), output["errors"]
         assert (code, complaint.count("\n")) == (2, 1)
         assert f"nothing was sent: {len(expected)} of " in complaint
-        assert said["created"] == said["updated"] == []
+        assert output["created"] == output["updated"] == []
     assert names(url) == ["there-before"]
     assert printed("device", "show", "there-before", "--show-secrets", *url) == before
 
@@ -118,7 +118,7 @@ def test_cell_that_is_stored_as_another_value_is_a_problem(cell):
         ("name,NAME", "has 2 columns NAME"),
     ],
 )
-def test_import_of_columns_that_cannot_be_told_apart_is_one_line(url, tmp_path, head, message):
+def test_import_of_columns_that_are_alike_is_one_line(url, tmp_path, head, message):
     (tmp_path / "tray.csv").write_text(f"{head}\na,b,c\n")
     refused(2, message, "import", tmp_path / "tray.csv", *url)
 
@@ -127,8 +127,8 @@ def test_import_makes_profiles_only_with_the_option(url, load):
     text = "name,type\npress-1,presss\npress-2,presss\npress-3,default\n"
     assert load(text)[0] == 2
     assert "presss" not in [each["name"] for each in printed("profile", "list", *url)]
-    code, said, _ = load(text, "--create-profiles")
-    assert (code, said["profiles"], len(said["created"])) == (0, ["presss"], 3)
+    code, output, _ = load(text, "--create-profiles")
+    assert (code, output["profiles"], len(output["created"])) == (0, ["presss"], 3)
     assert printed("profile", "show", "presss", *url)["provision_type"] == "DISABLED"
     assert load(text)[1]["same"] == ["press-1", "press-2", "press-3"]  # now it exists
 
@@ -138,10 +138,10 @@ def test_dry_run_compares_with_what_is_there_and_changes_nothing(url, load):
     load(head + "one,,left,token-1,,,,7,\ntwo,,,,c,u,p,8,true\nthree,,,,,,,,\n")
     before = [printed("device", "show", each, "--show-secrets", *url) for each in ("one", "two", "three")]
     again = head + "one,,left,token-1,,,,7,\ntwo,,,,c,u,other,8.5,TRUE\nthree,tray,new,,,,,,\nfour,,,,,,,,\n"
-    code, said, complaint = load(again, "--dry-run", "--create-profiles")
+    code, output, complaint = load(again, "--dry-run", "--create-profiles")
     assert (code, complaint) == (0, "")
-    assert said["profiles"] == ["tray"]
-    assert [(each["line"], each["name"], each["effect"], each["changes"]) for each in said["lines"]] == [
+    assert output["profiles"] == ["tray"]
+    assert [(each["line"], each["name"], each["effect"], each["changes"]) for each in output["lines"]] == [
         (2, "one", "same", []),
         (3, "two", "changed", ["credentials", "room 8 -> 8.5"]),
         (4, "three", "changed", ['profile "default" -> "tray"', 'label null -> "new"']),
@@ -150,25 +150,25 @@ def test_dry_run_compares_with_what_is_there_and_changes_nothing(url, load):
     assert [printed("device", "show", each, "--show-secrets", *url) for each in ("one", "two", "three")] == before
     assert names(url) == ["one", "three", "two"]
     assert "tray" not in [each["name"] for each in printed("profile", "list", *url)]
-    code, said, _ = load(again, "--create-profiles")
-    assert (code, said["created"], said["updated"], said["same"]) == (0, ["four"], ["two", "three"], ["one"])
+    code, output, _ = load(again, "--create-profiles")
+    assert (code, output["created"], output["updated"], output["same"]) == (0, ["four"], ["two", "three"], ["one"])
     assert {each["effect"] for each in load(again, "--dry-run")[1]["lines"]} == {"same"}
 
 
-def test_import_says_by_name_what_it_did(url, tmp_path):
-    for text, said in (
+def test_import_names_what_it_changed(url, tmp_path):
+    for text, output in (
         ("name,room\na,1\nb,2\n", "created a\ncreated b\n2 created, 0 updated, 0 same, 0 not imported\n"),
         ("name,room\na,1\nb,3\n", "updated b\n0 created, 1 updated, 1 same, 0 not imported\n"),
     ):
         (tmp_path / "tray.csv").write_text(text)
-        assert bench("import", tmp_path / "tray.csv", *url).stdout == said
+        assert bench("import", tmp_path / "tray.csv", *url).stdout == output
 
 
 def test_line_that_the_server_refuses_is_named_and_the_others_are_imported(url, load):
     assert load("name,access token\nfirst,a-token\n")[0] == 0
-    code, said, complaint = load("name,access token\na,token-of-a\nb,a-token\n")
-    assert (code, said["created"]) == (1, ["a"])
-    (error,) = said["errors"]
+    code, output, complaint = load("name,access token\na,token-of-a\nb,a-token\n")
+    assert (code, output["created"]) == (1, ["a"])
+    (error,) = output["errors"]
     assert error.startswith("Line 3: DeviceCredentialsValidationException: ")
     assert "not imported from" in complaint
 
@@ -223,9 +223,9 @@ def test_line_that_fails_is_tried_once_more(server, url, tmp_path, times, code, 
     with fighting(server, times) as way:
         done = bench("import", tmp_path / "tray.csv", "--json", "--url", way, *url[2:])
     assert done.returncode == code, done.stderr
-    said = json.loads(done.stdout)
-    assert sorted(said["created"]) == sorted(created)
-    assert [each[:29] for each in said["errors"]] == ["Line 2: OptimisticLockExcepti"] * code
+    output = json.loads(done.stdout)
+    assert sorted(output["created"]) == sorted(created)
+    assert [each[:29] for each in output["errors"]] == ["Line 2: OptimisticLockExcepti"] * code
     assert sorted(names(url)) == sorted(created)
 
 

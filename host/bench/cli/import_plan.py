@@ -1,4 +1,4 @@
-"""What an import would do to the devices that are there: the lines that are new, those that change one, the others."""
+"""A comparison of an import with the devices that are there: lines that are new, that change one, that are the same."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ from bench.server import json_reader
 
 
 class Effect(StrEnum):
-    """What a line does."""
+    """The effect of a line."""
 
     NEW = "new"
     CHANGED = "changed"

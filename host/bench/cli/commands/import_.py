@@ -39,7 +39,7 @@ class IncompleteImport(BenchError):
 
 @dataclass
 class Outcome:
-    """What an import did, by the names of devices and profiles."""
+    """The result of an import: names of devices and profiles, and errors."""
 
     created: list[str] = field(default_factory=list)
     updated: list[str] = field(default_factory=list)
@@ -162,7 +162,7 @@ async def _send(server: ThingsBoard, planned: Sequence[PlannedLine], columns: Se
 
 
 def _count(done: dict[str, Any]) -> int:
-    """Return the number of lines that a server stored. Raises BenchError for what is no number."""
+    """Return the number of lines that a server stored. Raises BenchError for what is not a number."""
     counts = done["created"], done["updated"]
     if not all(isinstance(each, int) for each in counts):
         raise BenchError("the server does not say how many lines it imported: is it a ThingsBoard, and the URL right?")
