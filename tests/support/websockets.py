@@ -12,10 +12,10 @@ from tests.support.servers import PATIENCE_S
 class LiveClient:
     """A WebSocket; its messages are JSON."""
 
-    def __init__(self, server, path="/api/ws", *, port=None, **options):
-        url = f"ws://127.0.0.1:{port or server.ports.http}{path}"
+    def __init__(self, server, path="/api/ws", **options):
+        origin = f"wss://127.0.0.1:{server.ports.https}" if "ssl" in options else f"ws://127.0.0.1:{server.ports.http}"
         options = {"compression": None, "max_size": None, "proxy": None, "open_timeout": PATIENCE_S, **options}
-        self._connecting = connect(url, **options)
+        self._connecting = connect(f"{origin}{path}", **options)
 
     def __enter__(self):
         self.socket = self._connecting.__enter__()

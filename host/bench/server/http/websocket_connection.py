@@ -38,7 +38,7 @@ class WebSocketConnection(WebSocketsSansIOProtocol):
 
     def __init__(self, slot: Slot, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.logger = SILENCE
+        self.logger = self.conn.logger = SILENCE
         self.slot = slot
         self._unread: asyncio.TimerHandle | None = None
         self._closing_since = math.inf
@@ -51,6 +51,10 @@ class WebSocketConnection(WebSocketsSansIOProtocol):
         with suppress(InvalidState):
             self.conn.send_close(code, reason)
         self.transport.write(b"".join(self.conn.data_to_send()))
+        self._ending(code, reason)
+
+    def _ending(self, code: int, reason: str) -> None:
+        """Wait for the client's end of the connection, but not for long."""
         self.close_sent = True
         self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
         self.close_timer = self.loop.call_later(_LINGER_S, self.transport.abort)
@@ -91,11 +95,21 @@ class WebSocketConnection(WebSocketsSansIOProtocol):
         else:
             super().handle_ping()
 
-    def handle_parser_exception(self) -> None:
-        if self.conn.close_sent is None:  # not even the request is one
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if not self.handshake_initiated:  # the request, which comes first and is whole, is not one
             self.transport.abort()
-        else:
-            super().handle_parser_exception()
+
+    def handle_parser_exception(self) -> None:
+        """Close, but read on: a client that is still sending would get a reset, and not get to know why."""
+        if self.close_sent or self.conn.close_sent is None:
+            return
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self._ending(self.conn.close_sent.code, self.conn.close_sent.reason)
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        else:  # TLS
+            self.transport.close()
 
     def pause_writing(self) -> None:
         super().pause_writing()

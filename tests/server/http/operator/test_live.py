@@ -2,9 +2,11 @@
 
 import contextlib
 import json
+import ssl
 import uuid
 
 import pytest
+from websockets.exceptions import ConnectionClosed
 
 from tests.support.http_requests import call
 from tests.support.operators import login, name, new_customer, new_device, ok, refused
@@ -290,6 +292,17 @@ def test_closed_socket_leaves_nothing_behind(server, server_operator):
         metrics = server_operator.get("/metrics").text
     assert 'firstboot_connections{transport="websocket"} 0' in metrics
     assert server.call(lambda api: api.registry.changes._by_device) == {}
+
+
+def test_sockets_over_tls(shared_server, shared_operator, device):
+    context = ssl.create_default_context(cafile=shared_server.data / "tls" / "ca.pem")
+    with live(shared_server, shared_operator, ssl=context) as client:
+        assert client.request(**series(device)) == values(1)
+        store(shared_operator, device, (1, {"a": 1}))
+        assert client.read() == values(1, a=[[1, "1"]])
+        with contextlib.suppress(ConnectionClosed):
+            client.socket.send("x" * 40_000)
+        client.expect_closed(1009)
 
 
 # Errors.
