@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import time
 
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
@@ -55,6 +56,13 @@ def command(**fields):
 def camel(name):
     first, *others = name.split("_")
     return first + "".join(each.capitalize() for each in others)
+
+
+def wait_for_none(operator):
+    """Wait until no WebSocket is open, as the server's metrics have it."""
+    deadline = time.monotonic() + PATIENCE_S
+    while 'firstboot_connections{transport="websocket"} 0' not in operator.get("/metrics").text:
+        assert time.monotonic() < deadline
 
 
 def token_of(client):

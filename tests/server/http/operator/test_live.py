@@ -8,10 +8,13 @@ import uuid
 import pytest
 from websockets.exceptions import ConnectionClosed
 
+from bench.registry import users
+from bench.server.http.operator.live import session
+from bench.server.tls import authority
 from tests.support.http_requests import call
 from tests.support.operators import login, name, new_customer, new_device, ok, refused
 from tests.support.servers import on_both_databases
-from tests.support.websockets import LiveClient, live, token_of
+from tests.support.websockets import LiveClient, live, token_of, wait_for_none
 
 NONE = {"errorCode": 0, "errorMsg": None}
 
@@ -287,15 +290,12 @@ def test_closed_socket_leaves_nothing_behind(server, server_operator):
         client.request(**series(device))
         client.request(**attributes(device, cmd_id=2))
         assert server.call(lambda api: len(api.registry.changes._by_device)) == 1
-    metrics = server_operator.get("/metrics").text
-    while 'firstboot_connections{transport="websocket"} 1' in metrics:
-        metrics = server_operator.get("/metrics").text
-    assert 'firstboot_connections{transport="websocket"} 0' in metrics
+    wait_for_none(server_operator)
     assert server.call(lambda api: api.registry.changes._by_device) == {}
 
 
 def test_sockets_over_tls(shared_server, shared_operator, device):
-    context = ssl.create_default_context(cafile=shared_server.data / "tls" / "ca.pem")
+    context = ssl.create_default_context(cafile=authority.ca_file(shared_server.data))
     with live(shared_server, shared_operator, ssl=context) as client:
         assert client.request(**series(device)) == values(1)
         store(shared_operator, device, (1, {"a": 1}))
@@ -391,7 +391,13 @@ def test_older_clients_have_a_list_for_each_kind(shared_server, shared_operator,
 # The end of a session.
 
 
-def test_logout_closes_only_its_own_session(server, server_operator):
+@pytest.fixture
+def only_when_changed(monkeypatch):
+    """No socket looks by itself whether its user may still be there."""
+    monkeypatch.setattr(session, "_LOOK_S", 600.0)
+
+
+def test_logout_closes_only_its_own_session(server, server_operator, only_when_changed):
     device = new_device(server_operator)["id"]["id"]
     with login(server) as other, live(server, other) as ended, live(server, server_operator) as stays:
         assert ended.request(**series(device)) == values(1)
@@ -406,7 +412,7 @@ def test_logout_closes_only_its_own_session(server, server_operator):
 
 
 @pytest.mark.parametrize("change", ["disable", "delete", "password"])
-def test_user_who_is_no_more_is_closed(server, server_operator, change):
+def test_user_who_is_no_more_is_closed(server, server_operator, only_when_changed, change):
     _, user = new_customer(server, server_operator)
     me = ok(user.get("/api/auth/user"))["id"]["id"]
     with contextlib.closing(user), live(server, user) as client:
@@ -420,6 +426,18 @@ def test_user_who_is_no_more_is_closed(server, server_operator, change):
             form = {"currentPassword": "a-password", "newPassword": "another-password"}
             ok(user.post("/api/auth/changePassword", json=form))
         client.expect_closed(1008)
+
+
+def test_user_who_is_deleted_elsewhere_is_closed(server, server_operator, monkeypatch):
+    """As `bench user` does on the data folder, which the server is not informed of."""
+    monkeypatch.setattr(session, "_LOOK_S", 0.05)
+    _, user = new_customer(server, server_operator)
+    me = uuid.UUID(ok(user.get("/api/auth/user"))["id"]["id"])
+    with contextlib.closing(user), live(server, user) as client:
+        device = new_device(server_operator)["id"]["id"]
+        assert client.request(**series(device))["errorCode"] == 1
+        server.query(lambda registry: registry.write(lambda session: session.delete(users.get(session, me))))
+        client.expect_closed(1008, "Token has expired")
 
 
 def test_expired_token_closes(server, server_operator, monkeypatch):
