@@ -80,7 +80,7 @@ def database(request: pytest.FixtureRequest) -> str | None:
 def start_server(tmp_path: Path, database: str | None, board_choice: Choice) -> Iterator[Callable[..., RunningServer]]:
     """Start servers on data folders of their own; all are stopped at the end. See `--bench-like-production`."""
     running: list[RunningServer] = []
-    usual = {"database": database, "like_production": board_choice.like_production}
+    usual = {"database": database, "like": board_choice.like, "like_production": board_choice.like_production}
 
     def start(name: str = "server", **options: Any) -> RunningServer:
         running.append(RunningServer(tmp_path / name, **{**usual, **options}))

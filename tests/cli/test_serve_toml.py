@@ -32,6 +32,8 @@ def refused(message, *words, **options):
         ("hostname = [1]", "hostname must be a list of texts"),
         ("host = ['a']", "host must be a text"),
         ("history-days = 'x'", "history-days must be a number"),
+        ("like = 4.2", "like must be a text"),
+        ("like = '3.5'", "unknown ThingsBoard release '3.5': known are 3.6, 3.7, "),
         ("database = 'postgresql+asyncpg://u:a-password@h/n'", "holds the database's password"),
     ],
 )

@@ -8,11 +8,13 @@ from dataclasses import replace
 from aiocoap import Message
 from aiocoap.numbers import codes
 
+from bench.contract import releases
 from bench.contract.credentials import CredentialsType
+from bench.errors import Refused
 from bench.mqtt import codec
 from bench.mqtt.codec import ReasonCode, ReturnCode
 from bench.registry import credentials as kinds
-from bench.registry import logins, names, provisioning
+from bench.registry import imports, logins, names, provisioning
 from bench.registry.credentials import access_token
 from bench.registry.provisioning import ProvisionOutcome, Status
 from bench.registry.registry import Registry
@@ -22,6 +24,7 @@ from bench.server.coap.stack import _Messages
 from bench.server.device_api import DeviceApi
 from bench.server.http import device as http_device
 from bench.server.http import error_responses, tomcat
+from bench.server.http.operator import params, saving
 from bench.server.mqtt import login, topics
 from bench.server.mqtt.connection import DeviceConnection
 from bench.server.mqtt.device_session import DeviceSession
@@ -29,6 +32,7 @@ from bench.server.mqtt.listener import Gateway
 from bench.server.mqtt.provision_session import ProvisionSession
 from bench.server.mqtt.session import MqttSession
 from bench.server.mqtt.versions import LoginRefused, MqttVersion
+from bench.server.presence import SessionEnd
 
 
 def always(value):
@@ -573,3 +577,27 @@ def goes_by_the_token_beside_a_certificate(patch):
         await connect(self, packet)
 
     patch.setattr(login.LoginHandler, "_connect", by_token)
+
+
+def ends_sessions_at_every_save(patch):
+    def end(caller, device_id, *, replaced):
+        caller.api.presence.notify_session_end(device_id, SessionEnd.CREDENTIALS_CHANGED)
+
+    patch.setattr(saving, "_end_session", end)
+
+
+def reads_cells_as_text(patch):
+    patch.setattr(imports, "_json", lambda cell: cell)
+
+
+def makes_no_name_unique(patch):
+    def resolve(self, name, taken, refusal):
+        if name in taken:
+            raise Refused(refusal)
+        return name
+
+    patch.setattr(names.Naming, "resolve", resolve)
+
+
+def lacks_newer_routes(patch):
+    patch.setattr(params, "release_of", always(releases.release("4.3.1.3")))

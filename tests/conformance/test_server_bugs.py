@@ -298,6 +298,10 @@ BUGS = [
     Bug(server_bugs.refuses_logins_over_tls, ("tls.*", "mqtt.*"), {"tls.mqtts.provision"}),
     Bug(server_bugs.knows_no_certificate, ("tls.*",), {"tls.mqtts.client_certificate"}),
     Bug(server_bugs.goes_by_the_token_beside_a_certificate, ("tls.*",), {"tls.mqtts.unknown_certificate"}),
+    Bug(server_bugs.ends_sessions_at_every_save, ("operator.*",), {"operator.unchanged_credentials"}),
+    Bug(server_bugs.reads_cells_as_text, ("operator.*",), {"operator.json_cell"}),
+    Bug(server_bugs.makes_no_name_unique, ("operator.*",), {"operator.unique_name"}),
+    Bug(server_bugs.lacks_newer_routes, ("operator.*",), {"operator.newer_routes"}),
 ]
 
 

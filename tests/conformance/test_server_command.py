@@ -15,6 +15,7 @@ from bench.conformance.server.suite import CHECKS
 from bench.contract.proof import claim_secret
 from tests.conformance import server_bugs
 from tests.conformance.servers import shared, url, write_ca
+from tests.support.operators import account
 
 pytestmark = pytest.mark.usefixtures("answers_in_acknowledgements")
 
@@ -79,6 +80,10 @@ def over_http(server, secret_file):
         (("--profile-key", "k"), "go with --url"),
         (("--ca", "ca.pem"), "go with --url"),
         (("--only", "tcp.*"), "no check is called tcp.*"),
+        (("--password-file", "p"), "go with --url"),
+        (("--user", "u"), "go with --url"),
+        (("--release", "3.5"), "unknown ThingsBoard release '3.5'"),
+        (("--board", "unix", "--release", "4.2.1"), "leave out options for another server"),
         (("--timeout", "0"), "--timeout"),
         (("--profile-secret", "s"), "No such option"),
     ],
@@ -164,6 +169,39 @@ def test_secret_is_taken_from_the_environment(bench, server):
     assert "1 hold" in out
 
 
+def test_operator_without_an_address_of_http_is_wrong_use(bench, server, secret_file):
+    mqtt = ("--url", url(server, "mqtt"), "--profile-key", "k", "--profile-secret-file", secret_file)
+    code, _, err = bench(*mqtt, "--user", "u", "--password-file", secret_file)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "--user needs --url http://HOST:PORT" in err
+    code, _, err = bench(*mqtt, "--password-file", secret_file)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "--password-file needs --user" in err
+
+
+def test_release_that_an_operator_is_told_is_said_in_the_end(bench, server, over_http, tmp_path):
+    (tmp_path / "password").write_text(account(server)["password"])
+    operator = ("--user", account(server)["username"], "--password-file", tmp_path / "password")
+    code, out, _ = bench(*over_http, *operator, "--only", "operator.*", "--only", "provision.control_characters")
+    assert code == 0, out  # without an address for MQTT a session cannot be looked at
+    assert "4 hold, 0 broken, 1 skipped" in out
+    assert "\nThingsBoard 4.4, as expected\n" in out
+
+
+def test_server_of_another_release_than_the_given_one_is_exit_code_1(bench, over_http):
+    code, out, _ = bench(*over_http, "--release", "4.2.1", "--only", "provision.control_characters")
+    assert code == 1
+    assert "it is FAILURE, as releases from 4.3.1.3 on, and not as 4.2.1" in out
+    assert "--release 4.2.1 --only provision.control_characters" in out
+    assert "\nThingsBoard 4.2.1, but for provision.control_characters\n" in out
+
+
+def test_release_that_nobody_tells_is_what_the_answers_are_of(bench, over_http):
+    code, out, _ = bench(*over_http, "--only", "provision.control_characters")
+    assert code == 0
+    assert "\nThingsBoard answers as 4.3.1.3 or newer: --release, or --user" in out
+
+
 def test_broken_server_is_exit_code_1_with_the_command_that_runs_it_again(bench, over_http, secret_file, monkeypatch):
     server_bugs.tells_failure_by_the_code_of_http(monkeypatch)
     code, out, _ = bench(*over_http, "--only", "http.provision.*", "--timeout", "7")
@@ -238,7 +276,7 @@ def test_own_server_is_found_by_its_data_folder(tmp_path):
     bench = [sys.executable, "-m", "bench.cli"]
     environment = {**os.environ, "COLUMNS": "200"}
     with subprocess.Popen(
-        [*bench, "serve", "--free-ports", "--data", data, "--ready-file", ready, "--json"],
+        [*bench, "serve", "--free-ports", "--data", data, "--ready-file", ready, "--json", "--like", "4.2.1"],
         stdout=subprocess.PIPE,
         env=environment,
     ) as serving:
@@ -255,6 +293,7 @@ def test_own_server_is_found_by_its_data_folder(tmp_path):
                 ).stdout
             )
             assert found["counts"] == {"holds": len(CHECKS), "broken": 0, "skipped": 0, "trouble": 0}
+            assert found["release"] == "ThingsBoard 4.2.1, as expected"
             wrong = subprocess.run(
                 [*bench, "conformance", "--data", data, "--profile", "nobody"],
                 capture_output=True,

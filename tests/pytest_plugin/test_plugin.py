@@ -65,6 +65,7 @@ def test_inventory_that_is_none_is_wrong_use(project, text, message):
         (["--bench-target", "unix", "--bench-target", "virtual"], "name no other beside it"),
         (["--bench-target", "unix", "--bench-target", "/dev/ttyUSB0"], "name no other beside it"),
         (["--bench-target", "/dev/ttyUSB0", "--bench-target", "/dev/ttyUSB0"], "names a port twice"),
+        (["--bench-like", "3.5"], "unknown ThingsBoard release '3.5'"),
         (["--bench-target", "rfc2217://nowhere"], "is not a port"),
         (["--bench-target", "02:00:5e:00:53:01"], "no port has "),
         (["--bench-live", "-n", "2"], "--bench-live shows one run"),

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from bench.contract.credentials import CredentialsType
+from bench.contract.releases import release
 from bench.mqtt.codec import remaining_length
 from bench.registry import credentials as kinds
 from bench.registry.credentials import InvalidCredentials, MqttLogin
@@ -36,15 +37,37 @@ def test_sha3_skips_empty_parts():
         ("", "", ""),
         ("", "", "p"),
         ("c", "", "p"),
-        ("c\n", "", ""),
-        ("", "u\0", ""),
-        ("", "u", "p\x7f"),
-        ("c", "\x1f", ""),
     ],
 )
 def test_mqtt_basic_of_no_use_is_refused(parts):
     with pytest.raises(InvalidCredentials):
         kinds.mqtt_basic(*parts)
+
+
+WITH_CONTROL = {
+    "client id": kinds.mqtt_basic("c\n", "", ""),
+    "user name": kinds.mqtt_basic("c", "\x1f", ""),
+    "password": kinds.mqtt_basic("", "u", "p\x7f"),
+    "token": kinds.access_token("\t"),
+}
+WITH_NUL = {"user name": kinds.mqtt_basic("", "u\0", ""), "token": kinds.access_token("a\0b")}
+
+
+@pytest.mark.parametrize("made", [*WITH_CONTROL.values(), *WITH_NUL.values()], ids=[*WITH_CONTROL, *WITH_NUL])
+def test_control_characters_are_refused(made):
+    with pytest.raises(InvalidCredentials):
+        made.check(release("4.3.1.3"))
+
+
+@pytest.mark.parametrize("made", WITH_CONTROL.values(), ids=WITH_CONTROL)
+def test_control_characters_are_accepted_by_releases_before_4_3_1_3(made):
+    made.check(release("4.3.1.2"))
+
+
+@pytest.mark.parametrize("made", WITH_NUL.values(), ids=WITH_NUL)
+def test_nul_is_refused_by_every_release(made):
+    with pytest.raises(InvalidCredentials):
+        made.check(release("3.6"))
 
 
 @pytest.mark.parametrize(

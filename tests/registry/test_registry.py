@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import select
 
 from bench.contract.credentials import CredentialsType
+from bench.contract.releases import release
 from bench.errors import UsageError
 from bench.registry import devices, profiles, timeseries
 from bench.registry.batching import Conflict
@@ -16,6 +17,7 @@ from bench.registry.model import Device
 from bench.registry.profiles import Strategy
 from bench.registry.provision_type import ProvisionType
 from bench.registry.provisioning import ProvisionRequest, Status
+from bench.registry.registry import Registry
 from tests.support.servers import on_both_databases
 
 pytestmark = on_both_databases
@@ -210,6 +212,24 @@ def test_any_other_provision_state_is_failure(run, value):
         assert (await registry.provision(request_for(profile, device_name="name"))).status is FAILURE
 
     run(scenario)
+
+
+def test_older_releases_hand_a_provisioned_device_over_again(tmp_path, database):
+    async def scenario():
+        registry = await Registry.open(tmp_path / "data", database, release("4.2.1"))
+        try:
+            profile = await registry.create_profile("mine", CHECK)
+            await registry.create_device("name", "mine", token="its-token")
+            request = request_for(profile, device_name="name")
+            again = await asyncio.gather(*(registry.provision(request) for _ in range(3)))
+            assert [each.credentials and each.credentials.id for each in again] == ["its-token"] * 3
+            assert (await registry.provision(request)).credentials.id == "its-token"
+            await mark_provisioned(registry, "something")
+            assert (await registry.provision(request)).status is FAILURE
+        finally:
+            await registry.close()
+
+    asyncio.run(scenario())
 
 
 def test_provision_state_that_the_device_set_itself_does_not_count(run):

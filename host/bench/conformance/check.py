@@ -40,6 +40,10 @@ class Verdict(StrEnum):
     TROUBLE = "trouble"
 
 
+BAD = (Verdict.BROKEN, Verdict.TROUBLE)
+"""The verdicts that a person has to look at."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Check(Generic[S]):
     """A check of one rule.

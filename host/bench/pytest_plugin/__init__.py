@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 import pytest
 
+from bench.contract.releases import NEWEST
 from bench.dut.unsupported import CannotDo
 from bench.errors import BenchError
 from bench.pytest_plugin.choice import Choice
@@ -66,6 +67,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="for a port that another run has (default 600)",
     )
     group.addoption("--bench-destructive", action="store_true", help="run destructive tests on real boards, too")
+    group.addoption(
+        "--bench-like",
+        default=NEWEST.version,
+        metavar="RELEASE",
+        help="bench_server answers as this release of ThingsBoard does, e.g. 4.2.1",
+    )
     group.addoption(
         "--bench-like-production",
         action="store_true",

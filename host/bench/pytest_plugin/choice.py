@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from bench import addresses
+from bench.contract import releases
+from bench.contract.releases import Release
 from bench.errors import BenchError, UsageError
 from bench.flash import inventory
 from bench.serial import ports
@@ -29,6 +31,8 @@ class Choice:
     host: str
     """Address at which the boards reach this machine."""
     wifi: str
+    like: Release
+    """The release of ThingsBoard that the tests' servers are like."""
     like_production: bool
     """True if the tests' servers are as late as a busy ThingsBoard."""
     destructive: bool
@@ -77,6 +81,7 @@ class Choice:
             definition=option.bench_definition,
             host=option.bench_host or _reached_at(found),
             wifi=option.bench_wifi,
+            like=releases.release(option.bench_like),
             like_production=option.bench_like_production,
             destructive=option.bench_destructive,
             patience_s=option.bench_board_wait,
@@ -149,6 +154,7 @@ def _typed(option: Any, targets: list[str]) -> list[str]:
         ("--bench-definition", option.bench_definition),
         ("--bench-host", option.bench_host),
         ("--bench-wifi", option.bench_wifi),
+        ("--bench-like", option.bench_like if option.bench_like != releases.NEWEST.version else ""),
     ):
         words += [name, value] if value else []
     flags = {"--bench-like-production": option.bench_like_production, "--bench-destructive": option.bench_destructive}

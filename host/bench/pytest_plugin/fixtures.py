@@ -63,7 +63,10 @@ def bench_server(tmp_path: Path, board_choice: Choice, board_record: Record) -> 
     from bench.server.run.thread import RunningServer  # noqa: PLC0415 - half a second, which not every run needs
 
     with RunningServer(
-        tmp_path / "server", host=board_choice.host, like_production=board_choice.like_production
+        tmp_path / "server",
+        host=board_choice.host,
+        like=board_choice.like,
+        like_production=board_choice.like_production,
     ) as server:
         board_record.servers.append(server)
         yield server

@@ -17,10 +17,11 @@ from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 from bench.contract.credentials import CredentialsType
+from bench.contract.releases import Release
 from bench.errors import Refused
 from bench.registry.encryption import SecretBox
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_CONTROL, _NUL = re.compile(r"[\x00-\x1f\x7f]"), re.compile(r"\x00")
 # The parts of MQTT basic credentials, by the letter that says that a part is stored.
 _PARTS = {"c": "clientId", "u": "userName", "p": "password"}
 _MQTT_BASIC = frozenset(_PARTS.values())
@@ -48,6 +49,15 @@ class DeviceCredentials:
     def answer(self) -> str:
         """The text that a device is sent: the token itself, or the value."""
         return self.id if self.value is None else self.value
+
+    def check(self, release: Release) -> None:
+        """Raise InvalidCredentials if they hold characters that this release refuses. A certificate is not read."""
+        if self.type is CredentialsType.X509_CERTIFICATE:
+            return
+        refused = _CONTROL if release.refuses_control_characters else _NUL
+        parts = json.loads(self.value or "{}") if self.type is CredentialsType.MQTT_BASIC else {"id": self.id}
+        if any(refused.search(each or "") for each in parts.values()):
+            raise InvalidCredentials("Control characters are not allowed in credentials!")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +118,7 @@ def access_token(token: str) -> DeviceCredentials:
     """Return the credentials of an access token.
 
     Raises:
-        InvalidCredentials: The token is empty or has control characters.
+        InvalidCredentials: The token is empty.
     """
     return DeviceCredentials(CredentialsType.ACCESS_TOKEN, _checked(token))
 
@@ -122,15 +132,12 @@ def mqtt_basic(client_id: str | None, username: str | None, password: str | None
         password: Without one any password is accepted.
 
     Raises:
-        InvalidCredentials: A part that is needed is missing, or one has control characters.
+        InvalidCredentials: A part that is needed is missing.
     """
     if not client_id and not username:
         raise InvalidCredentials("Both mqtt client id and user name are empty!")
     if password and not username:
         raise InvalidCredentials("Password cannot be specified along with client id!")
-    for part in (client_id, username, password):
-        if _CONTROL.search(part or ""):
-            raise InvalidCredentials("Control characters are not allowed in credentials!")
     credentials_id = sha3(client_id, username or "") if client_id else username
     assert credentials_id
     value = {"clientId": client_id, "userName": username, "password": password}
@@ -258,6 +265,4 @@ def is_genuine(secret_box: SecretBox, stored: Any, shown: Mapping[str, str] = Ma
 def _checked(credentials_id: str) -> str:
     if not credentials_id:
         raise InvalidCredentials("Device credentials id should be specified!")
-    if _CONTROL.search(credentials_id):
-        raise InvalidCredentials("Control characters are not allowed in credentials!")
     return credentials_id

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from bench.errors import NotFound, Refused, UnknownId
 from bench.registry import credentials, names, pages, provisioning
-from bench.registry.credentials import DeviceCredentials, RefusedCredentials
+from bench.registry.credentials import DeviceCredentials, InvalidCredentials, RefusedCredentials
 from bench.registry.model import Credentials, Customer, Device, Profile
 from bench.registry.names import Naming
 from bench.registry.pages import PageQuery
@@ -71,7 +71,7 @@ def create(
     """
     name = _free_name(session, name, None, naming)
     own = own or credentials.access_token(names.random_text())
-    _check_free(session, own, None)
+    _check_credentials(session, own, None)
     row, secret = provisioning.new_device_rows(session.info["secret_box"], name=name, profile_id=profile.id, own=own)
     device = Device(**{**row, **fields})
     session.add(device)
@@ -141,8 +141,12 @@ def credentials_of(session: Session, device_id: uuid.UUID) -> DeviceCredentials:
 
 
 def set_credentials(session: Session, device_id: uuid.UUID, own: DeviceCredentials) -> bool:
-    """Replace a device's credentials, unless it has them already. Raises Refused if another device has them."""
-    _check_free(session, own, device_id)
+    """Replace a device's credentials, unless it has them already.
+
+    Raises:
+        RefusedCredentials: Another device has them, or this release takes no such characters.
+    """
+    _check_credentials(session, own, device_id)
     row: Any = session.get_one(Credentials, device_id, with_for_update=True)  # a certificate may replace it now
     if credentials.from_row(session.info["secret_box"], row) == own:
         return False
@@ -170,7 +174,11 @@ def _free_name(session: Session, name: str, device_id: uuid.UUID | None, naming:
     return naming.resolve(name, taken, "Device with such name already exists!")
 
 
-def _check_free(session: Session, own: DeviceCredentials, device_id: uuid.UUID | None) -> None:
+def _check_credentials(session: Session, own: DeviceCredentials, device_id: uuid.UUID | None) -> None:
+    try:
+        own.check(session.info["release"])
+    except InvalidCredentials as error:
+        raise RefusedCredentials(str(error)) from None
     lookup = session.info["secret_box"].digest(own.id)
     other = session.scalar(select(Credentials.device_id).where(Credentials.lookup == lookup))
     if other is not None and other != device_id:

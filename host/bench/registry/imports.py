@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from bench.contract.releases import NEWEST, Release
 from bench.errors import Refused
 from bench.registry import credentials, devices, names, profiles, timeseries
 from bench.registry.clock import now_ms
@@ -61,7 +62,9 @@ class ImportedDevice:
     new_credentials: bool
 
 
-def lines(text: str, columns: Sequence[ImportColumn], *, delimiter: str, header: bool) -> Iterator[ImportLine]:
+def lines(
+    text: str, columns: Sequence[ImportColumn], *, delimiter: str, header: bool, release: Release = NEWEST
+) -> Iterator[ImportLine]:
     """Yield the lines of a CSV text that hold something. One that cannot be read is the last, with its error.
 
     Args:
@@ -69,6 +72,7 @@ def lines(text: str, columns: Sequence[ImportColumn], *, delimiter: str, header:
         columns: The meaning of its columns, in order.
         delimiter: One character.
         header: Whether the first line is a header, which is skipped.
+        release: The release of ThingsBoard that reads the cells.
     """
     number = 0
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
@@ -76,12 +80,12 @@ def lines(text: str, columns: Sequence[ImportColumn], *, delimiter: str, header:
         for row in filter(None, reader):  # empty lines are not counted, either
             number += 1
             if not (header and number == 1):
-                yield line(number, row, columns)
+                yield line(number, row, columns, release)
     except csv.Error:
         yield ImportLine(number + 1, error="this is not CSV")
 
 
-def line(number: int, row: Sequence[str], columns: Sequence[ImportColumn]) -> ImportLine:
+def line(number: int, row: Sequence[str], columns: Sequence[ImportColumn], release: Release = NEWEST) -> ImportLine:
     """Return a line of these cells, with the number that it is known by."""
     found = ImportLine(number)
     if len(row) > len(columns):
@@ -90,13 +94,13 @@ def line(number: int, row: Sequence[str], columns: Sequence[ImportColumn]) -> Im
         if not cell:
             continue
         if column.type in _SCOPES or column.type == _SERIES:
-            found.values[column] = value(cell)
+            found.values[column] = value(cell, release)
         else:
             found.fields[column.type] = cell
     return found
 
 
-def value(cell: str) -> Any:
+def value(cell: str, release: Release = NEWEST) -> Any:
     """Return a cell as what it looks like: a number, a boolean, JSON, or text; `1,5` is 1.5, 1e3 a whole number."""
     text = cell.replace(",", ".")
     if _NUMBER.fullmatch(text):
@@ -107,7 +111,7 @@ def value(cell: str) -> Any:
         return int(exact) if abs(exact) < 1 << 64 and int(exact) in _LONG else cell
     if cell.lower() in {"true", "false"}:
         return cell.lower() == "true"
-    if (cell.strip()[:1], cell.strip()[-1:]) in {("{", "}"), ("[", "]")}:
+    if release.reads_json_cells and (cell.strip()[:1], cell.strip()[-1:]) in {("{", "}"), ("[", "]")}:
         return _json(cell)
     return cell
 
@@ -136,7 +140,7 @@ def store(session: Session, line: ImportLine, *, update: bool) -> ImportedDevice
     Raises:
         Refused: The line is invalid, or its device cannot be stored.
     """
-    own = check(line)
+    own = check(line, session.info["release"])
     name, kind, replaced = line.fields["NAME"], line.fields.get("TYPE"), False
     known = session.scalar(select(Device).where(Device.name == name))
     profile = profiles.find_or_create(session, kind) if kind else None
@@ -153,8 +157,12 @@ def store(session: Session, line: ImportLine, *, update: bool) -> ImportedDevice
     return ImportedDevice(device, known is None, replaced)
 
 
-def check(line: ImportLine) -> DeviceCredentials | None:
+def check(line: ImportLine, release: Release = NEWEST) -> DeviceCredentials | None:
     """Check all of a line that can be judged by itself.
+
+    Args:
+        line: The line.
+        release: The release of ThingsBoard whose rules are kept.
 
     Returns:
         The credentials that it names; None keeps those of its device, or makes a random token.
@@ -172,22 +180,25 @@ def check(line: ImportLine) -> DeviceCredentials | None:
     names.check(additionalInfo={"description": fields.get("DESCRIPTION")})
     for column in line.values:
         names.check(key=column.key)
-    return _credentials(fields)
-
-
-def _credentials(fields: dict[str, str]) -> DeviceCredentials | None:
     for each in fields:
         if each.startswith(_FOREIGN):
             raise RefusedCredentials(f"Invalid device credentials: {each} is not supported!")
     try:
-        if "X509" in fields:
-            return credentials.x509(fields["X509"])
-        if any(each in fields for each in _MQTT):
-            return credentials.mqtt_basic(*(fields.get(each) for each in _MQTT))
-        if "ACCESS_TOKEN" in fields:
-            return credentials.access_token(fields["ACCESS_TOKEN"])
+        own = _credentials(fields)
+        if own is not None:
+            own.check(release)
     except InvalidCredentials as error:
         raise RefusedCredentials(f"Invalid device credentials: {error}") from None
+    return own
+
+
+def _credentials(fields: dict[str, str]) -> DeviceCredentials | None:
+    if "X509" in fields:
+        return credentials.x509(fields["X509"])
+    if any(each in fields for each in _MQTT):
+        return credentials.mqtt_basic(*(fields.get(each) for each in _MQTT))
+    if "ACCESS_TOKEN" in fields:
+        return credentials.access_token(fields["ACCESS_TOKEN"])
     return None
 
 

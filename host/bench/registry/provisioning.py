@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from bench.contract.names import trimmed
+from bench.contract.releases import Release
 from bench.registry import audit, credentials, device_secrets, names
 from bench.registry.audit import Origin, Subject
 from bench.registry.clock import now_ms
@@ -130,23 +131,26 @@ def store(
 class _PreparedRequest:
     """A request with its name trimmed and its credentials made, once."""
 
-    def __init__(self, secret_box: SecretBox, request: ProvisionRequest) -> None:
+    def __init__(self, secret_box: SecretBox, release: Release, request: ProvisionRequest) -> None:
         self.request = request
         self.name = trimmed(request.device_name)
         self.valid = True
         self.own: DeviceCredentials | None = None
         try:
             self.own = request.requested()
+            if self.own:
+                self.own.check(release)
         except InvalidCredentials:
-            self.valid = False
+            self.valid, self.own = False, None
         self.lookup = secret_box.digest(self.own.id) if self.own else ""
 
 
 class _Batch:
     """The rows of the database that a batch of requests depends on, and the rows that the requests add."""
 
-    def __init__(self, secret_box: SecretBox, nonces: Nonces, connection: Connection) -> None:
+    def __init__(self, secret_box: SecretBox, nonces: Nonces, connection: Connection, release: Release) -> None:
         self._secret_box = secret_box
+        self._release = release
         self._nonces = nonces
         self._connection = connection
         self.profiles: dict[str, Any] = {}
@@ -154,7 +158,7 @@ class _Batch:
         self.devices: dict[str, Any] = {}
         self.taken: set[str] = set()
         self.credentials: dict[uuid.UUID, Any] = {}
-        self.states: set[uuid.UUID] = set()
+        self.states: dict[uuid.UUID, str] = {}
         self.new_devices: list[dict[str, Any]] = []
         self.new_credentials: list[dict[str, Any]] = []
         self.new_attributes: list[dict[str, Any]] = []
@@ -179,10 +183,10 @@ class _Batch:
         if found:
             rows = self._connection.execute(select(Credentials.__table__).where(Credentials.device_id.in_(found))).all()
             self.credentials = {row.device_id: row for row in rows}
-            statement = select(Attribute.device_id).where(
+            statement = select(Attribute.device_id, Attribute.value).where(
                 Attribute.device_id.in_(found), Attribute.scope == SERVER_SCOPE, Attribute.key == PROVISION_STATE
             )
-            self.states = set(self._connection.scalars(statement))
+            self.states = {row.device_id: row.value for row in self._connection.execute(statement)}
 
     def decide(self, prepared: _PreparedRequest) -> ProvisionOutcome:
         request, name = prepared.request, prepared.name
@@ -210,14 +214,21 @@ class _Batch:
         return self._nonces.is_fresh(request.nonce, request.key, prepared.name) & proven
 
     def _hand_over(self, profile: Any, device: Any) -> ProvisionOutcome:
-        """Return existing credentials, once: until someone deletes the attribute `provisionState`."""
-        if device is None or device.profile_id != profile.id or device.id in self.states:
+        """Return existing credentials, once: until someone deletes the attribute `provisionState`.
+
+        Older releases return them again, and look only for another value than their own.
+        """
+        if device is None or device.profile_id != profile.id:
+            return FAILURE
+        state = self.states.get(device.id)
+        if state is not None and (self._release.hands_over_once or state != _PROVISIONED):
             return FAILURE
         try:
             own = credentials.from_row(self._secret_box, self.credentials[device.id])
         except WrongKey:
             return FAILURE
-        self._mark(device.id)
+        if state is None:
+            self._mark(device.id)
         return ProvisionOutcome(status=Status.SUCCESS, credentials=own, device_name=device.name)
 
     def _create(self, profile: Any, name: str, prepared: _PreparedRequest) -> ProvisionOutcome:
@@ -240,12 +251,16 @@ class _Batch:
         return Subject(name, device.id, device.customer_id) if device else Subject(name)
 
     def _mark(self, device_id: uuid.UUID) -> None:
-        self.states.add(device_id)
+        self.states[device_id] = _PROVISIONED
         self.new_attributes.append(provisioned_row(device_id))
 
 
 def provision(
-    secret_box: SecretBox, nonces: Nonces, connection: Connection, requests: Sequence[tuple[ProvisionRequest, Origin]]
+    secret_box: SecretBox,
+    nonces: Nonces,
+    release: Release,
+    connection: Connection,
+    requests: Sequence[tuple[ProvisionRequest, Origin]],
 ) -> list[ProvisionOutcome]:
     """Decide a batch of requests in one transaction, in their order, with a row in the audit trail each, unless
     it is refused and its origin says otherwise.
@@ -253,14 +268,15 @@ def provision(
     Args:
         secret_box: The registry's.
         nonces: Checks the nonces of proofs.
+        release: The release of ThingsBoard that the server is like.
         connection: In a transaction that may write.
         requests: The requests, each with its origin.
 
     Returns:
         An outcome for each.
     """
-    batch = _Batch(secret_box, nonces, connection)
-    prepared = [_PreparedRequest(secret_box, request) for request, _ in requests]
+    batch = _Batch(secret_box, nonces, connection, release)
+    prepared = [_PreparedRequest(secret_box, release, request) for request, _ in requests]
     batch.load(prepared)
     outcomes = [batch.decide(each) for each in prepared]
     store(connection, batch.new_devices, batch.new_credentials, batch.new_attributes)

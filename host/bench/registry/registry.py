@@ -17,6 +17,7 @@ from sqlalchemy.orm.exc import StaleDataError
 
 from bench.contract.credentials import CredentialsType
 from bench.contract.names import trimmed
+from bench.contract.releases import NEWEST, Release
 from bench.errors import BenchError
 from bench.registry import (
     audit,
@@ -64,15 +65,16 @@ _ENTRIES = 1000
 class Registry:
     """A data folder's registry: opened by `await Registry.open(folder)`, closed by `await registry.close()`."""
 
-    def __init__(self, base: Database, secret_box: SecretBox) -> None:
+    def __init__(self, base: Database, secret_box: SecretBox, release: Release = NEWEST) -> None:
         self.secret_box = secret_box
         self.changes = Changes()
+        self.release = release
         self._database = base
         self._commits = Pipeline(base.write)
         self._lookups = Pipeline(base.look_up)
         # bound once: requests with the same function share a transaction
         self._nonces = Nonces(secret_box.nonce_key)
-        self._provision = partial(provisioning.provision, secret_box, self._nonces)
+        self._provision = partial(provisioning.provision, secret_box, self._nonces, release)
         self._chain = partial(chains.provision, secret_box)
         self._login = partial(logins.login, secret_box)
         self._find = partial(logins.find, secret_box)
@@ -82,12 +84,13 @@ class Registry:
         self._save_own_attributes = partial(timeseries.save_attributes, None)
 
     @classmethod
-    async def open(cls, folder: Path, database_url: str | None = None) -> Self:
+    async def open(cls, folder: Path, database_url: str | None = None, release: Release = NEWEST) -> Self:
         """Open the registry in a data folder, which is made if there is none.
 
         Args:
             folder: Holds the key, and the SQLite database.
             database_url: A PostgreSQL database that holds the records instead.
+            release: The release of ThingsBoard whose rules are kept.
 
         Raises:
             BenchError: The database cannot be used, the key is not its own, or somebody else has a hand in the folder.
@@ -97,7 +100,7 @@ class Registry:
         had_key = key.exists()
         secret_box = SecretBox.from_folder(folder)
         try:
-            registry = cls(await database.connect(folder, database_url, secret_box), secret_box)
+            registry = cls(await database.connect(folder, database_url, secret_box), secret_box, release)
             try:
                 await registry.write(_check_key)
             except BaseException:
@@ -158,7 +161,7 @@ class Registry:
         return answer
 
     def _run(self, connection: Connection, query: Callable[[Session], T], changes: list[Change]) -> T:
-        info = {"secret_box": self.secret_box, "room": self._room, "changes": changes}
+        info = {"secret_box": self.secret_box, "room": self._room, "changes": changes, "release": self.release}
         with Session(connection, info=info, expire_on_commit=False) as session:
             answer = query(session)
             session.flush()

@@ -31,6 +31,10 @@ class ThingsBoard(Accounts):
         BenchError: The server cannot be reached, or its answer is unexpected.
     """
 
+    async def release(self) -> str:
+        """Return the version of ThingsBoard that the server says it is."""
+        return str(json_object(await self.get("/api/system/info"))["version"])
+
     # Profiles.
 
     async def profiles(self) -> list[dict[str, Any]]:

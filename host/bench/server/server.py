@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from bench import file_limits
+from bench.contract.releases import NEWEST, Release
 from bench.errors import BenchError, UsageError
 from bench.registry.registry import Registry
 from bench.registry.retention import Retention
@@ -58,6 +59,8 @@ class Options:
     # The URL of a database that holds the records, instead of SQLite in the data folder.
     database: str | None = field(default=None, repr=False)
     limits: Rules = field(default_factory=Rules)
+    # The release of ThingsBoard whose answers are given, where they differ.
+    like: Release = NEWEST
     # Late in what a production server is late in: see `lateness`.
     like_production: bool = False
     # Addresses and networks of proxies that are believed what they say of a client's address.
@@ -90,7 +93,7 @@ class Server:
                 name: undo.enter_context(_listen(options.host, getattr(options, f"{name}_port")))
                 for name in ("mqtt", "mqtts", "http", "https")
             }
-            self.registry = await Registry.open(options.data, options.database)
+            self.registry = await Registry.open(options.data, options.database, options.like)
             undo.push_async_callback(self.registry.close)
             self.new_profile = await self.registry.ensure_default_profile()
             await accounts.ensure_first(self.registry, options.data)

@@ -13,6 +13,7 @@ from bench import paths
 from bench.cli.options import serve_toml, server_addresses
 from bench.cli.render import tables
 from bench.cli.render.tables import DEFAULT_DATA, Data
+from bench.contract.releases import NEWEST, release
 from bench.registry import data_folder
 from bench.registry.retention import Retention
 from bench.server.connections import CONNECTIONS
@@ -79,6 +80,14 @@ def serve(
         list[str],
         typer.Option(metavar="ORIGIN", help="Let web pages of this origin use the HTTP APIs; * is any. Repeatable."),
     ] = [],  # noqa: B006
+    like: Annotated[
+        str,
+        typer.Option(
+            metavar="RELEASE",
+            help="Answer as this release of ThingsBoard does, e.g. 4.2.1.",
+            show_default=NEWEST.version,
+        ),
+    ] = NEWEST.version,
     like_production: Annotated[
         bool,
         typer.Option("--like-production", help="Store late, acknowledge out of order, as a busy ThingsBoard does."),
@@ -174,6 +183,7 @@ def serve(
         database=database or None,
         trusted_proxies=tuple(trusted_proxy),
         cors_origins=tuple(cors_origin),
+        like=release(like),
         like_production=like_production,
         connections=connections,
         limits=Rules(

@@ -11,10 +11,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 from bench.cli.render import tables
-from bench.conformance.check import Check, CheckOutcome, Verdict
+from bench.conformance.check import BAD, Check, CheckOutcome, Verdict
 
 _COLOURS = {Verdict.HOLDS: "green", Verdict.BROKEN: "red", Verdict.SKIPPED: "dim", Verdict.TROUBLE: "yellow"}
-_BAD = (Verdict.BROKEN, Verdict.TROUBLE)
 
 
 def show_list(checks: Sequence[Check[Any]], *, as_json: bool) -> None:
@@ -95,5 +94,5 @@ def write_junit(path: Path, outcomes: Sequence[CheckOutcome]) -> None:
 
 def exit_by(outcomes: Iterable[CheckOutcome]) -> None:
     """End the command with exit code 1 if a check is broken or in trouble."""
-    if any(each.verdict in _BAD for each in outcomes):
+    if any(each.verdict in BAD for each in outcomes):
         raise typer.Exit(1)

@@ -97,11 +97,16 @@ def _type_without_material(server: CheckedServer) -> None:
         server.provision(server.first, server.new_name(), credentialsType=kind).expect_token()
 
 
-@checks.add("provision.control_characters", _CREDENTIALS)
+@checks.add("provision.control_characters", _CREDENTIALS, about="refuses_control_characters")
 def _control_characters(server: CheckedServer) -> None:
-    """A token with a control character is FAILURE, and not trimmed."""
+    """A token with a control character is FAILURE; before 4.3.1.3 it is taken as it is. It is never trimmed."""
     server.expect_creating()
-    server.provision(server.first, server.new_name(), token=f"{server.new_token()}\n").expect(FAILURE)
+    token = f"{server.new_token()}\n"
+    answer = server.provision(server.first, server.new_name(), token=token)
+    refused = answer.status == FAILURE
+    if not refused and answer.expect(SUCCESS).value != token:
+        raise Broken("it got another token than the one it asked for")
+    server.as_release.see("refuses_control_characters", refused, "it is FAILURE" if refused else "it is taken")
 
 
 @checks.add("provision.lwm2m", _CREDENTIALS)

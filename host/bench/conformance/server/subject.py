@@ -3,7 +3,7 @@
 import json
 import re
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -13,11 +13,18 @@ from bench.conformance.check import Broken, NotHere
 from bench.conformance.server.addresses import CheckedAddresses
 from bench.conformance.server.answers import FAILURE, NOT_FOUND, SUCCESS, Answer, is_token, parsed
 from bench.conformance.server.transports import TRANSPORTS, DeviceTransport, Exchange
+from bench.conformance.server.verdict import ReleaseVerdict
+from bench.contract.releases import Release
 from bench.errors import BenchError
+from bench.rest_client import ThingsBoard
 
 _SECRETS = ("provisionDeviceSecret", "token", "password", "hash", "credentialsValue")
 # Possibly a token that the server made, in a text that is not a valid answer.
 _LONG_WORD = re.compile(r"[A-Za-z0-9_-]{16,}")
+
+
+Operator = Callable[[Callable[[ThingsBoard], Awaitable[Any]]], Any]
+"""Runs an operation with an operator's account on the server, and returns its result."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,10 @@ class CheckedServer:
     secret: str = field(repr=False)
     names: list[str] = field(default_factory=list)
     """The names of devices that were made ahead of their first boot; the checks use them up."""
+    release: Release | None = None
+    """The release whose rules are to be kept; None: it is unknown, and found out as far as the answers differ."""
+    operator: Operator | None = None
+    """An operator's account; None: what only operators see is not checked."""
     run_id: str = field(default_factory=lambda: secrets.token_hex(3))
     made: list[str] = field(default_factory=list)
     """The names of devices that were made, as far as the server answered so."""
@@ -48,6 +59,7 @@ class CheckedServer:
 
     def __post_init__(self) -> None:
         self._hidden.add(self.secret)
+        self.as_release = ReleaseVerdict(self.release)
 
     @property
     def prefix(self) -> str:
@@ -137,6 +149,16 @@ class CheckedServer:
         """
         return self.read(exchange(self.request(name, **fields)), name)
 
+    def ask(self, operation: Callable[[ThingsBoard], Awaitable[None]]) -> None:
+        """Run an operation with an operator's account.
+
+        Raises:
+            NotHere: There is no account. Besides, whatever the operation raises.
+        """
+        if self.operator is None:
+            raise NotHere("it needs an operator's account: --user and --password-file")
+        self.operator(operation)
+
     # Means of the checks: transports, names and devices.
 
     @cached_property
@@ -151,6 +173,13 @@ class CheckedServer:
             raise NotHere("no --url of a transport to provision over was given")
         return self.transports[0]
 
+    @property
+    def creates(self) -> bool:
+        """True if the profile makes devices. Raises BenchError: no transport answers, or each name is NOT_FOUND."""
+        if self._found.trouble:
+            raise BenchError(self._found.trouble)
+        return self._found.creates
+
     def expect_creating(self) -> None:
         """Check that the profile makes devices.
 
@@ -158,9 +187,7 @@ class CheckedServer:
             NotHere: It does not: a new name is FAILURE.
             BenchError: No transport answers, or each new name is NOT_FOUND.
         """
-        if self._found.trouble:
-            raise BenchError(self._found.trouble)
-        if not self._found.creates:
+        if not self.creates:
             raise NotHere("the profile makes no devices (a new name is FAILURE: CHECK_PRE_PROVISIONED_DEVICES)")
 
     def newcomer(self) -> str:
@@ -170,9 +197,7 @@ class CheckedServer:
             NotHere: The profile makes no devices, and no name is left.
             BenchError: No transport answers, or each new name is NOT_FOUND.
         """
-        if self._found.trouble:
-            raise BenchError(self._found.trouble)
-        if self._found.creates:
+        if self.creates:
             return self.new_name()
         if not self.names:
             raise NotHere("the profile makes no devices, and of those made ahead (--device-name) none is left")

@@ -16,7 +16,15 @@ from bench.registry.names import Naming
 from bench.registry.pages import PageQuery
 from bench.server.http.operator.authorization import AnyUser, AuthenticatedRoute, Caller, CustomerUser, Operator
 from bench.server.http.operator.errors import Forbidden
-from bench.server.http.operator.params import CustomerId, DeviceId, ids, listed, naming_query, page_query
+from bench.server.http.operator.params import (
+    NEWER_ROUTE,
+    CustomerId,
+    DeviceId,
+    ids,
+    listed,
+    naming_query,
+    page_query,
+)
 from bench.server.http.operator.schemas.accounts import (
     CustomerDetails,
     CustomerForm,
@@ -54,7 +62,7 @@ async def page(caller: Operator, wanted: _Wanted) -> PageData[CustomerJson]:
     return listed(found, wanted, lambda customer: customer_json(caller.tenant, customer))
 
 
-@router.get("/customers/list", summary="Customers with these ids")
+@router.get("/customers/list", dependencies=[NEWER_ROUTE], summary="Customers with these ids")
 async def by_ids(caller: Operator, wanted: Annotated[list[str], Query(alias="customerIds")]) -> list[CustomerJson]:
     some = select(Customer).where(Customer.id.in_(ids(wanted)))
     found = await caller.read(lambda session: session.scalars(some).all())

@@ -13,7 +13,16 @@ from bench.registry.devices import DevicePageQuery
 from bench.registry.model import Device, Profile
 from bench.registry.pages import PageQuery
 from bench.server.http.operator.authorization import AnyUser, AuthenticatedRoute, Caller, Operator
-from bench.server.http.operator.params import CustomerId, DeviceId, ProfileId, Uuid, ids, listed, page_query
+from bench.server.http.operator.params import (
+    NEWER_ROUTE,
+    CustomerId,
+    DeviceId,
+    ProfileId,
+    Uuid,
+    ids,
+    listed,
+    page_query,
+)
 from bench.server.http.operator.schemas.common import PageData
 from bench.server.http.operator.schemas.devices import DeviceInfo, DeviceJson, EntitySubtype
 from bench.server.http.operator.serializers import device_info, device_json
@@ -63,7 +72,7 @@ async def delete(device_id: DeviceId, caller: Operator) -> None:
     caller.api.presence.notify_session_end(device_id, SessionEnd.DELETED)
 
 
-@router.get("/tenant/device", summary="The device of a name")
+@router.get("/tenant/device", dependencies=[NEWER_ROUTE], summary="The device of a name")
 async def by_name(caller: Operator, name: Annotated[str, Query(alias="deviceName")]) -> DeviceJson:
     found = await caller.read(lambda session: devices.with_names(session, devices.by_name(session, name)))
     return device_json(caller.tenant, found)
@@ -109,7 +118,9 @@ async def infos(caller: Operator, wanted: _WantedInfos) -> PageData[DeviceInfo]:
     return await _infos(caller, wanted)
 
 
-@router.get("/deviceInfos/all", summary="Devices that the user may see, and what they belong to")
+@router.get(
+    "/deviceInfos/all", dependencies=[NEWER_ROUTE], summary="Devices that the user may see, and what they belong to"
+)
 async def all_infos(caller: AnyUser, wanted: _WantedInfos) -> PageData[DeviceInfo]:
     return await _infos(caller, wanted)
 

@@ -35,7 +35,8 @@ async def bulk_import(form: ImportForm, caller: Operator, request: Request) -> I
     columns = [ImportColumn(each.type, each.key or "") for each in mapping.columns]
     counts = {True: 0, False: 0}
     errors = []
-    lines = imports.lines(form.file, columns, delimiter=mapping.delimiter, header=mapping.header)
+    release = caller.api.registry.release
+    lines = imports.lines(form.file, columns, delimiter=mapping.delimiter, header=mapping.header, release=release)
     for line in lines:
         if line.number % _LOOK == 0 and await request.is_disconnected():
             caller.api.log("import_stopped", caller.source, user=caller.user.email, line=line.number)

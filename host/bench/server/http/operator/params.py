@@ -6,8 +6,10 @@ from uuid import UUID
 
 from fastapi import Depends, Path, Query
 from pydantic import BeforeValidator
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from bench.contract.releases import Release
 from bench.errors import Refused
 from bench.registry.names import Naming
 from bench.registry.pages import PageQuery
@@ -93,15 +95,32 @@ def page_query(sorts: Iterable[str], *, unless: str = "") -> Any:
     return Depends(read_unless if unless else read)
 
 
+def release_of(request: Request) -> Release:
+    """Return the release of ThingsBoard that this server is like."""
+    release: Release = request.app.state.operators.api.registry.release
+    return release
+
+
+async def _newer_route(request: Request) -> None:
+    if not release_of(request).has_newer_routes:
+        raise HTTPException(404)
+
+
+NEWER_ROUTE = Depends(_newer_route)
+"""Of routes that only the newest releases have: for older ones they are not there."""
+
+
 def naming_query() -> Any:
     """Return the dependency that reads what becomes of a name that is taken."""
 
     async def read(
+        request: Request,
         policy: Annotated[Literal["FAIL", "UNIQUIFY"], Query(alias="nameConflictPolicy")] = "FAIL",
         separator: Annotated[str, Query(alias="uniquifySeparator", max_length=255)] = "_",
         strategy: Annotated[Literal["RANDOM", "INCREMENTAL"], Query(alias="uniquifyStrategy")] = "RANDOM",
     ) -> Naming:
-        return Naming(unique=policy == "UNIQUIFY", separator=separator, random=strategy == "RANDOM")
+        known = release_of(request).makes_names_unique
+        return Naming(unique=known and policy == "UNIQUIFY", separator=separator, random=strategy == "RANDOM")
 
     return Depends(read)
 

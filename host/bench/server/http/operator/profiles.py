@@ -18,7 +18,7 @@ from bench.registry.profiles import Strategy
 from bench.registry.provision_type import ProvisionType
 from bench.server.http.operator.authorization import SUCCESS, AnyUser, AuthenticatedRoute, Caller, Operator
 from bench.server.http.operator.errors import Failed
-from bench.server.http.operator.params import ProfileId, ids, listed, page_query
+from bench.server.http.operator.params import NEWER_ROUTE, ProfileId, ids, listed, page_query
 from bench.server.http.operator.schemas.common import EntityInfo, PageData
 from bench.server.http.operator.schemas.profiles import (
     Alarm,
@@ -191,7 +191,7 @@ async def infos(caller: AnyUser, wanted: _Wanted) -> PageData[ProfileInfo]:
     return listed(found, wanted, lambda profile: profile_info(caller.tenant, profile))
 
 
-@router.get("/deviceProfileInfos/list", summary="Device profiles with these ids, in short")
+@router.get("/deviceProfileInfos/list", dependencies=[NEWER_ROUTE], summary="Device profiles with these ids, in short")
 async def infos_by_ids(
     caller: AnyUser, wanted: Annotated[list[str], Query(alias="deviceProfileIds")]
 ) -> list[ProfileInfo]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from typing import Annotated
+from uuid import UUID
 
 from fastapi import APIRouter, Query
 from sqlalchemy.orm import Session
@@ -61,9 +62,15 @@ async def save_with_credentials(form: DeviceWithCredentialsForm, caller: Operato
 
     what = f"device.{'updated' if device_id else 'added'}"
     replaced, saved = await caller.change(what, form.device.name or "", change)
-    if device_id is not None and replaced:
-        caller.api.presence.notify_session_end(device_id.id, SessionEnd.CREDENTIALS_CHANGED)
+    if device_id is not None:
+        _end_session(caller, device_id.id, replaced=replaced)
     return saved
+
+
+def _end_session(caller: Caller, device_id: UUID, *, replaced: bool) -> None:
+    """End the session of a device whose credentials were saved; if they are as before, older releases do so, too."""
+    if replaced or not caller.api.registry.release.keeps_sessions:
+        caller.api.presence.notify_session_end(device_id, SessionEnd.CREDENTIALS_CHANGED)
 
 
 def _save(
@@ -149,8 +156,7 @@ async def set_credentials(form: CredentialsForm, caller: Operator) -> Credential
         return device, (replaced, _credentials_json(session, device))
 
     replaced, saved = await caller.change("device.credentials_updated", device_id, change)
-    if replaced:
-        caller.api.presence.notify_session_end(device_id, SessionEnd.CREDENTIALS_CHANGED)
+    _end_session(caller, device_id, replaced=replaced)
     return saved
 
 

@@ -15,14 +15,12 @@ from bench.server.http.operator.schemas.system import PasswordPolicy, SystemInfo
 router = APIRouter(route_class=AuthenticatedRoute, tags=["system"])
 public = APIRouter(route_class=PublicRoute, tags=["system"])
 
-_RELEASE = "4.3.1.3"
-"""Of ThingsBoard, whose API this is: clients ask which of its calls they may use."""
 _NAME = "firstboot"
 
 
 @router.get("/system/info", summary="The release of ThingsBoard whose API this is")
 async def info(caller: AnyUser) -> SystemInfo:
-    return SystemInfo(version=_RELEASE, artifact=_NAME, name=_NAME)
+    return SystemInfo(version=caller.api.registry.release.version, artifact=_NAME, name=_NAME)
 
 
 @public.get("/noauth/userPasswordPolicy", summary="Which passwords are taken")
