@@ -34,7 +34,7 @@ def certificates(path: Path) -> list[x509.Certificate]:
             own = [block for kind, block in blocks if kind in _CERTIFICATE]
             found = [x509.load_pem_x509_certificate(block) for block in own]
         else:
-            found = [x509.load_der_x509_certificate(each) for each in _der(data)]
+            found = [x509.load_der_x509_certificate(each) for each in split_der(data)]
     except (ValueError, x509.InvalidVersion) as error:
         raise UsageError(f"{path} holds no certificate, PEM or DER, or a damaged one") from error
     if not found:
@@ -124,7 +124,7 @@ def _blocks(data: bytes, path: Path) -> list[tuple[str, bytes]]:
     return [(each[1], each[0].encode()) for each in _BLOCK.finditer(content)]
 
 
-def _der(data: bytes) -> list[bytes]:
+def split_der(data: bytes) -> list[bytes]:
     """Return the DER structures that lie one after the other (X.690, 8.1.3)."""
     found = []
     while data:

@@ -11,7 +11,7 @@ import typer
 
 from bench import addresses
 from bench.boards import BoardDefinition
-from bench.cli.options import board_addresses, common, operator_session, server_addresses
+from bench.cli.options import board_addresses, chain_names, common, operator_session, server_addresses
 from bench.cli.options.operator_session import ServerOptions, run_on_server
 from bench.contract import names, settings
 from bench.contract.credentials import BoardCredentialsType
@@ -104,6 +104,8 @@ class BoardTemplate:
     secret: str = field(repr=False)
     pair: dict[str, bytes] = field(repr=False)
     sections: dict[str, dict[str, Any]] = field(repr=False)
+    certified_name: str = ""
+    """The name that the server makes of the certificate; empty: the board is known by the name that it says."""
 
     @property
     def address(self) -> str:
@@ -123,15 +125,18 @@ class BoardTemplate:
         Args:
             board: Its definition, for pins and Ethernet.
             mac: 12 hex digits.
-            name: The device's name on the server; made from the MAC if empty.
+            name: The device's name on the server; if empty the certificate's, or made from the MAC.
             **sections: Sections that overlay the settings.
 
         Returns:
             Path on the board -> content.
 
         Raises:
-            UsageError: The firmware would refuse the settings.
+            UsageError: The firmware would refuse the settings, or the certificate is another device's.
         """
+        if self.certified_name and name not in ("", self.certified_name):
+            raise UsageError(f"the certificate is {self.certified_name}'s, and not {name}'s: leave out the name")
+        name = name or self.certified_name
         text = settings.encode(
             self.sections,
             device_config.wired(board),
@@ -186,8 +191,17 @@ class BoardOptions:
         )
         place = self._place()
         sections = device_config.sections(place, chosen, now_s=int(time.time()))
-        key, secret = key_and_secret(self.where, self.profile, optional=bool(pair))
-        return BoardTemplate(place=place, chosen=chosen, key=key, secret=secret, pair=pair, sections=sections)
+        profile = _profile(self.where, self.profile)
+        key, secret = _key_and_secret(profile, self.profile, optional=bool(pair))
+        return BoardTemplate(
+            place=place,
+            chosen=chosen,
+            key=key,
+            secret=secret,
+            pair=pair,
+            sections=sections,
+            certified_name=chain_names.device_name(profile, pair["device.crt"]) if pair else "",
+        )
 
     def _place(self) -> Place:
         """Return the server that the board is for, with ports, CA and name from the data folder where that has them."""
@@ -244,18 +258,25 @@ def with_board_options(command: Callable[Concatenate[BoardOptions, P], T]) -> Ca
     return common.with_options({**_OPTIONS, **operator_session.SERVER_OPTIONS}, made)(command)
 
 
-def key_and_secret(where: ServerOptions, profile: str, *, optional: bool = False) -> tuple[str, str]:
+def key_and_secret(where: ServerOptions, profile: str) -> tuple[str, str]:
     """Query a server for the provisioning key and secret of a profile.
 
     Args:
         where: The server.
         profile: The profile's name.
-        optional: Return empty texts for a profile without them, instead of an error.
 
     Raises:
         UsageError: The profile has no key and secret.
     """
-    found = run_on_server(where, lambda server: server.profile(profile))
+    return _key_and_secret(_profile(where, profile), profile, optional=False)
+
+
+def _profile(where: ServerOptions, name: str) -> dict[str, Any]:
+    return run_on_server(where, lambda server: server.profile(name))
+
+
+def _key_and_secret(found: dict[str, Any], profile: str, *, optional: bool) -> tuple[str, str]:
+    """Return the key and secret in a profile; with `optional` empty texts if it has none, instead of an error."""
     key = found.get("provisionDeviceKey")
     secret = ((found.get("profileData") or {}).get("provisionConfiguration") or {}).get("provisionDeviceSecret")
     if key and secret and found.get("provisionType") != ProvisionType.X509_CERTIFICATE_CHAIN:
