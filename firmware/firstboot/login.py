@@ -157,8 +157,9 @@ class Login:
         if status == "SUCCESS":
             raise NetworkError("the server provisioned this device, then refused its login")
         raise Rejected(
-            "the server has a device of this name with other credentials, or does not allow it: "
-            "delete that device there, or give this board another name"
+            "the server refused this name. If it has such a device: delete that device, or give this board another "
+            "name. If the profile takes only devices made in advance: make this one, or delete its attribute "
+            "provisionState"
         )
 
     def _request(self, own: dict[str, str] | None, held: list[dict[str, str]]) -> tuple[str, dict[str, str] | None]:
