@@ -60,7 +60,14 @@ def test_server_with_tls_alone_is_checked_over_tls(server):
     found = ended(subject(server, "mqtts", "https"))
     assert found[Verdict.BROKEN] == found[Verdict.TROUBLE] == {}
     assert {each.partition(".")[0] for each in found[Verdict.SKIPPED]} == {"coap"}
-    assert {each.partition(".")[0] for each in found[Verdict.HOLDS]} == {"provision", "mqtt", "mqtt5", "http", "tls"}
+    assert {each.partition(".")[0] for each in found[Verdict.HOLDS]} == {
+        "provision",
+        "mqtt",
+        "mqtt5",
+        "http",
+        "tls",
+        "operator",
+    }
 
 
 @pytest.mark.parametrize("scheme", TRANSPORTS)
