@@ -162,6 +162,7 @@ def serve(
     from bench.server.run import foreground  # noqa: PLC0415
     from bench.server.server import Options  # noqa: PLC0415
 
+    wanted = release(like)  # wrong use, before a folder is made
     for repaired in data_folder.secure(data):
         tables.warn(repaired)
     if ":" in database.partition("://")[2].rpartition("@")[0] and any(database in each for each in sys.argv):
@@ -183,7 +184,7 @@ def serve(
         database=database or None,
         trusted_proxies=tuple(trusted_proxy),
         cors_origins=tuple(cors_origin),
-        like=release(like),
+        like=wanted,
         like_production=like_production,
         connections=connections,
         limits=Rules(
