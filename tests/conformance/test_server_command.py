@@ -179,7 +179,7 @@ def test_operator_without_an_address_of_http_is_wrong_use(bench, server, secret_
     assert "--password-file needs --user" in err
 
 
-def test_release_that_an_operator_is_told_is_said_in_the_end(bench, server, over_http, tmp_path):
+def test_release_for_an_operator_is_the_last_line(bench, server, over_http, tmp_path):
     (tmp_path / "password").write_text(account(server)["password"])
     operator = ("--user", account(server)["username"], "--password-file", tmp_path / "password")
     code, out, _ = bench(*over_http, *operator, "--only", "operator.*", "--only", "provision.control_characters")

@@ -38,7 +38,7 @@ def servers(tmp_path_factory):
 
 
 def judged(running, checks, by):
-    """What the checks say of a server if it is to be this release."""
+    """Return the verdicts on a server that is to be this release."""
     found = {verdict: {} for verdict in Verdict}
     ahead = [name for name in checks if DIFFERENCES[name] == "hands_over_once"]
     if ahead:
@@ -69,7 +69,7 @@ def test_server_is_no_release_that_differs(servers, like):
 
 
 @of_each_release
-def test_server_says_its_release_to_an_operator(servers, like):
+def test_operator_gets_the_release_of_the_server(servers, like):
     assert as_operator(servers(like), lambda operator: operator.release()) == like.version
 
 
@@ -99,7 +99,7 @@ def test_answers_of_no_release_are_broken(servers):
 
 
 @pytest.mark.parametrize(
-    ("said", "judged_by", "bad", "summary"),
+    ("reported", "judged_by", "bad", "summary"),
     [
         ("4.2.1", "4.2.1", [], "ThingsBoard 4.2.1, as expected"),
         ("", "4.2.1", [], "ThingsBoard 4.2.1, as expected"),
@@ -107,12 +107,12 @@ def test_answers_of_no_release_are_broken(servers):
         ("4.5.0-SNAPSHOT", None, [], "ThingsBoard 4.5.0-SNAPSHOT, judged as 4.4, as expected"),
     ],
 )
-def test_summary_names_the_release_and_what_differs(said, judged_by, bad, summary):
-    wanted = release(judged_by) if judged_by else releases.nearest(said)
-    assert ReleaseVerdict(wanted).summary(said, bad) == summary
+def test_summary_names_the_release_and_what_differs(reported, judged_by, bad, summary):
+    wanted = release(judged_by) if judged_by else releases.nearest(reported)
+    assert ReleaseVerdict(wanted).summary(reported, bad) == summary
 
 
-def test_summary_of_an_unknown_release_says_how_to_tell():
+def test_summary_of_an_unknown_release_has_the_options_for_it():
     assert ReleaseVerdict(None).summary("", []).startswith("ThingsBoard answers as any release: --release")
 
 

@@ -36,7 +36,7 @@ def test_release_does_what_it_and_those_before_it_began(version, does):
 
 
 @pytest.mark.parametrize(
-    ("said", "version"),
+    ("reported", "version"),
     [
         ("4.2.1", "4.2.1"),
         ("4.2.1PE", "4.2.1"),
@@ -46,15 +46,15 @@ def test_release_does_what_it_and_those_before_it_began(version, does):
         ("12.0", "4.4"),
     ],
 )
-def test_version_that_a_server_says_is_the_nearest_release(said, version):
-    found = releases.nearest(said)
+def test_version_of_a_server_is_the_nearest_release(reported, version):
+    found = releases.nearest(reported)
     assert found is not None
     assert found.version == version
 
 
-@pytest.mark.parametrize("said", ["", "unknown", "4"])
-def test_text_that_is_no_version_is_no_release(said):
-    assert releases.nearest(said) is None
+@pytest.mark.parametrize("reported", ["", "unknown", "4"])
+def test_text_that_is_no_version_is_no_release(reported):
+    assert releases.nearest(reported) is None
 
 
 def test_steps_are_the_releases_at_which_something_changes():

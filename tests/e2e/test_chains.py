@@ -1,4 +1,4 @@
-"""Boards with certificate chains: online at the first try, whatever the order in the file, by the name they say."""
+"""Boards with certificate chains: online at the first try, whatever the order in the file, by the name that they have."""
 
 import itertools
 import json
@@ -96,7 +96,7 @@ def test_board_is_online_at_its_first_try_whatever_the_order_of_the_blocks(serve
     assert server.device_names() == ["press-4"]
 
 
-def test_board_shows_its_own_certificate_and_those_above_it_and_says_the_name_in_it(prepare, made):
+def test_board_has_its_own_certificate_and_those_above_it_and_the_name_in_it(prepare, made):
     for order in ORDERS:
         files = prepare(order).files(load("esp32_generic"), "0123456789ab")
         assert files["device.crt"] == made["leaf"].der + made["intermediate"].der + made["root"].der, order

@@ -71,16 +71,16 @@ def _parts(version: str) -> list[int]:
     return numbers + [0] * (_PARTS - len(numbers))
 
 
-def nearest(said: str) -> Release | None:
+def nearest(reported: str) -> Release | None:
     """Return the known release that a server is nearest to, by the version that it says it has.
 
     Args:
-        said: As the server says it, e.g. `4.3.1.3`, `4.5.0-SNAPSHOT` or `4.2.1PE`.
+        reported: As the server says it, e.g. `4.3.1.3`, `4.5.0-SNAPSHOT` or `4.2.1PE`.
 
     Returns:
         The release; an older or newer one than those known counts as the oldest or newest. None: it is not a version.
     """
-    found = _VERSION.match(said)
+    found = _VERSION.match(reported)
     if found is None:
         return None
     return _release(min(max(found[0], OLDEST.version, key=_parts), NEWEST.version, key=_parts))

@@ -146,16 +146,16 @@ class ServerChoices:
         there, ca, key, secret, operator = self._at_url() if self.url else self._own()
         reached = CheckedAddresses(there, ca=ca, patience_s=self.timeout_s)
         _ = reached.trust  # a file without certificates is wrong use, not a verdict
-        said = "" if wanted or operator is None else str(operator(ThingsBoard.release))
+        reported = "" if wanted or operator is None else str(operator(ThingsBoard.release))
         server = CheckedServer(
             addresses=reached,
             key=key,
             secret=secret,
             names=list(self.device_names),
-            release=wanted or releases.nearest(said),
+            release=wanted or releases.nearest(reported),
             operator=operator,
         )
-        return server, said
+        return server, reported
 
     def _at_url(self) -> tuple[list[Address], Path | None, str, str, "Operator | None"]:
         """Return addresses, CA, key, secret and the operator's account of a server elsewhere."""
@@ -215,10 +215,10 @@ def check_server(
     if list_checks:
         check_results.show_list(checks, as_json=as_json)
         return
-    server, said = choices.subject()
+    server, reported = choices.subject()
     try:
         outcomes = check_results.collect(run(checks, server), len(checks), as_json=as_json)
-        verdict = server.as_release.summary(said, [each.name for each in outcomes if each.verdict in BAD])
+        verdict = server.as_release.summary(reported, [each.name for each in outcomes if each.verdict in BAD])
         more = {"devices": server.made, "release": verdict}
         check_results.show(outcomes, again=choices.again(), as_json=as_json, more=more)
         if not as_json:

@@ -39,7 +39,7 @@ def _unchanged_credentials(server: CheckedServer) -> None:
                     ended = False
         server.as_release.see("keeps_sessions", not ended, "the session ends" if ended else "the session stays")
 
-    server.ask(save)
+    server.operate(save)
 
 
 @checks.add("operator.json_cell", _SOURCE, about="reads_json_cells")
@@ -59,7 +59,7 @@ def _json_cell(server: CheckedServer) -> None:
         is_json = isinstance(value, dict)
         server.as_release.see("reads_json_cells", is_json, "the cell is a value" if is_json else "the cell is text")
 
-    server.ask(load)
+    server.operate(load)
 
 
 @checks.add("operator.unique_name", _SOURCE, about="makes_names_unique")
@@ -82,7 +82,7 @@ def _unique_name(server: CheckedServer) -> None:
         unique = made is not None
         server.as_release.see("makes_names_unique", unique, "a name is made" if unique else "the name is refused")
 
-    server.ask(save)
+    server.operate(save)
 
 
 @checks.add("operator.newer_routes", _SOURCE, about="has_newer_routes")
@@ -102,7 +102,7 @@ def _newer_routes(server: CheckedServer) -> None:
             raise Broken(f"only {', '.join(there)} is there: no release has some of these routes")
         server.as_release.see("has_newer_routes", bool(there), "they exist" if there else "they are 404")
 
-    server.ask(look)
+    server.operate(look)
 
 
 @asynccontextmanager

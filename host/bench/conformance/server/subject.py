@@ -149,7 +149,7 @@ class CheckedServer:
         """
         return self.read(exchange(self.request(name, **fields)), name)
 
-    def ask(self, operation: Callable[[ThingsBoard], Awaitable[None]]) -> None:
+    def operate(self, operation: Callable[[ThingsBoard], Awaitable[None]]) -> None:
         """Run an operation with an operator's account.
 
         Raises:

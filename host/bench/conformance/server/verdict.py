@@ -54,18 +54,18 @@ class ReleaseVerdict:
             bounds.append(f"before {releases.STEPS[releases.STEPS.index(last) + 1].version}")
         return ", ".join(bounds)
 
-    def summary(self, said: str, bad: Sequence[str]) -> str:
+    def summary(self, reported: str, bad: Sequence[str]) -> str:
         """Return what there is to say of the release in the end.
 
         Args:
-            said: The version that the server says it is; empty: it was not asked.
+            reported: The version that the server says it is; empty: it was not asked.
             bad: The names of the checks that are broken, or could not run.
         """
         if self._release is None:
-            shown = f" {printable(said)!r} is no version, but it" if said else ""
+            shown = f" {printable(reported)!r} is not a version, but it" if reported else ""
             why = "--release, or --user with an operator's account, says which it is"
             return f"ThingsBoard{shown} answers as {self.found or 'any release'}: {why}"
         version = self._release.version
-        known = said in ("", version)
-        name = f"ThingsBoard {version}" if known else f"ThingsBoard {printable(said)}, judged as {version}"
+        known = reported in ("", version)
+        name = f"ThingsBoard {version}" if known else f"ThingsBoard {printable(reported)}, judged as {version}"
         return f"{name}, as expected" if not bad else f"{name}, but for {', '.join(bad)}"
