@@ -1,4 +1,4 @@
-"""Boards with certificate chains: online at the first try, whatever the order in the file, by the name that they have."""
+"""Boards with certificate chains: online at the first try, whatever the order, by the name that they have."""
 
 import itertools
 import json
