@@ -38,7 +38,7 @@ from parso.python.tree import String
 ROOT = Path(__file__).parents[1]
 CONFIGURATION = Path(__file__).with_suffix(".toml")
 # What the tests need of a checkout.
-PARTS = ("boards", "firmware", "host", "tests")
+PARTS = ("boards", "docs", "firmware", "host", "tests")
 # Imported once, in the process from which those of the mutants are forked; the checkout's own modules they import anew.
 PRELOADED = ["tests.conftest", "tests.support.operators", "cosmic_ray.mutating", "cosmic_ray.plugins"]
 # A mutant's tests may take so many times as long as without it, and so many seconds in any case.

@@ -200,6 +200,28 @@ def test_receive_gives_a_message_and_then_none(umqtt, peer):
     assert output.splitlines() == ["done (b't', b'ab', 2)", "done None"]
 
 
+def test_messages_beyond_the_eight_that_the_inbox_has_room_for_are_dropped_and_counted(umqtt, peer):
+    """They come while a publish waits for its PUBACK: nobody takes them out."""
+
+    def behave(connection):
+        assert receive(connection, len(PUBLISH)) == PUBLISH
+        connection.sendall(b"".join(b"\x30\x04\x00\x01t%d" % (number % 10) for number in range(12)))
+        connection.sendall(b"\x40\x02\x00\x01")
+        until_closed(connection)
+
+    output = micropython.run(
+        f"{HEAD}client.connect(); client.publish('t', 'hi', 1)\n"
+        "for _ in range(9): attempt(receive, 20)\n"
+        "client.close()",
+        umqtt=umqtt,
+        arguments=(str(peer(logged_in(behave))),),
+    )
+    events = [line for line in output.splitlines() if not line.startswith("done")]
+    received = [line for line in output.splitlines() if line.startswith("done")]
+    assert received == [f"done (b't', b'{number}', 1)" for number in range(8)] + ["done None"]
+    assert [("skipped" in each, '"count": 4' in each or '"count":4' in each) for each in events] == [(True, True)]
+
+
 @pytest.mark.parametrize(
     ("sent", "kind"),
     [

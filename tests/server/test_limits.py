@@ -1,5 +1,6 @@
 """Limits on failed attempts: the rules, by a clock that is turned by hand."""
 
+import asyncio
 import contextlib
 import tracemalloc
 
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.server import limits as limits_module
-from bench.server.limits import Limited, Limits, Rules
+from bench.server.limits import AT_ONCE, Limited, Limits, Rules
 
 
 class Clock:
@@ -329,3 +330,76 @@ def test_flood_of_others_does_not_have_a_guesser_forgotten(monkeypatch):
         if guesses >= 10 and n > 20:
             limits.failed_at(A)  # it goes on
     assert guesses <= 20
+
+
+@pytest.mark.parametrize("beyond", [1, 7])
+@pytest.mark.parametrize("what", ["per_caller", "per_address", "per_key", "per_person"])
+def test_failures_beyond_a_limit_close_it_as_well(what, beyond):
+    """Those that were decided at once are counted after all of them were let through."""
+    limits, _ = made(**{**dict.fromkeys(("per_caller", "per_address", "per_key", "per_person"), 1000), what: 5})
+    for n in range(5 + beyond):
+        limits.check(C, f"user-{n}", "another", person=True)
+        limits.failed(A, "user" if what == "per_caller" else f"user-{n}", "user", person=True)
+    for name in ("user", "user-1"):
+        if what in ("per_caller", "per_person") and name != "user":
+            continue
+        with pytest.raises(Limited):
+            limits.check(A, name, "user", person=True)
+    if what == "per_address":
+        with pytest.raises(Limited):
+            limits.check_address(A)
+
+
+def test_failures_of_a_request_that_cost_as_much_as_several_are_as_many():
+    limits, _ = made(per_address=5)
+    limits.check_address(A)
+    limits.failed_at(A, number=0)
+    limits.failed_at(A, number=4)
+    limits.check_address(A)
+    limits.failed_at(A)
+    with pytest.raises(Limited):
+        limits.check_address(A)
+
+
+def test_person_s_hour_is_not_a_device_s_minute():
+    limits, clock = made(per_person=2, per_key=1000)
+    limits.check(A, "user", "user", person=True)
+    for _ in range(2):
+        limits.failed(A, "user", "user", person=True)
+    limits.failed(A, "device", "device")
+    limits.failed(A, "device", "device")
+    limits.check(B, "device", "device", person=True)
+    limits.check(B, "user", "user")  # not asked for a person
+    clock.now += 61
+    with pytest.raises(Limited, match=r"^too many failures: try again in [0-9]+ s$") as caught:
+        limits.check(B, "user", "user", person=True)
+    assert caught.value.retry_after_s > 1000
+
+
+def test_proven_address_and_a_datagram_s_have_turns_and_knowledge_of_their_own():
+    async def scenario():
+        limits, _ = made(lift_loopback=True)
+        turn = limits.turn(A)
+        assert limits.turn(A) is turn
+        assert limits.turn(A, proven=False) is not turn
+        assert limits.turn(B) is not turn
+        for _ in range(AT_ONCE):
+            await asyncio.wait_for(turn.__aenter__(), 1)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(turn.__aenter__(), 0.01)
+        for _ in range(3 * AT_ONCE):  # this machine waits for no turn
+            await asyncio.wait_for(limits.turn("127.0.0.1").__aenter__(), 1)
+        limits.succeeded(A, "user", proven=False)
+        assert not limits.is_known(A, "user")
+        limits.succeeded(A, "user")
+        assert limits.is_known(A, "user")
+        assert limits.is_known("127.0.0.1", "anybody")
+
+    asyncio.run(scenario())
+
+
+def test_limits_are_those_that_are_promised():
+    """docs/server.md has them."""
+    rules = Rules()
+    numbers = (rules.per_caller, rules.per_address, rules.per_key, rules.window_s, rules.per_person)
+    assert (numbers, rules.lift_loopback) == ((10, 120, 600, 60.0, 100), False)
