@@ -34,12 +34,12 @@ class Changes:
     """All listeners for changes of values. They are called after whoever made the change goes on: it has its answer."""
 
     def __init__(self) -> None:
-        self._any: list[Listener] = []
+        self._by_scope: dict[str, list[Listener]] = {}
         self._by_device: dict[uuid.UUID, dict[object, Listener]] = {}
 
-    def listen_any(self, listener: Listener) -> None:
-        """Have a listener called for the changes of all devices."""
-        self._any.append(listener)
+    def listen_scope(self, scope: str, listener: Listener) -> None:
+        """Have a listener called for attributes of a scope, of all devices."""
+        self._by_scope.setdefault(scope, []).append(listener)
 
     def listen(self, device_id: uuid.UUID, listener: Listener) -> Callable[[], None]:
         """Have a listener called for a device's changes; return what stops that. To stop twice does no harm."""
@@ -54,12 +54,18 @@ class Changes:
 
         return stop
 
+    def count(self, device_id: uuid.UUID) -> int:
+        """Return how many listeners a device has."""
+        return len(self._by_device.get(device_id, ()))
+
     def publish(self, changes: Iterable[Change]) -> None:
         """Tell of changes that are on the disk."""
         for change in changes:
-            if change.entries or change.deleted:
+            listens = change.device_id in self._by_device or change.scope in self._by_scope
+            if listens and (change.entries or change.deleted):
                 asyncio.get_running_loop().call_soon(self._notify, change)
 
     def _notify(self, change: Change) -> None:
-        for listener in (*self._any, *self._by_device.get(change.device_id, {}).values()):
+        of_all = self._by_scope.get(change.scope or "", ())
+        for listener in (*of_all, *self._by_device.get(change.device_id, {}).values()):
             listener(change)

@@ -90,18 +90,17 @@ class DeviceApi:
             journal.failure, lambda device_id: self.presence.notify_session_end(device_id, SessionEnd.DELETED)
         )
         self._lateness = own_lateness
-        registry.changes.listen_any(self._on_change)
+        registry.changes.listen_scope(SHARED_SCOPE, self._on_shared)
 
     @property
     def lateness(self) -> Lateness:
         """The lateness of the server at this moment."""
         return lateness.injected or self._lateness
 
-    def _on_change(self, change: Change) -> None:
-        """Tell a device of its shared attributes."""
-        if change.scope == SHARED_SCOPE:
-            values = {key: value for _, key, value in change.entries}
-            self.presence.notify_attributes(change.device_id, values, list(change.deleted))
+    def _on_shared(self, change: Change) -> None:
+        """Notify a device of its shared attributes."""
+        values = {key: value for _, key, value in change.entries}
+        self.presence.notify_attributes(change.device_id, values, list(change.deleted))
 
     def log(self, event: str, source: Origin, **fields: Any) -> None:
         """Write an event of a request to the journal."""

@@ -10,6 +10,8 @@ from websockets.exceptions import ConnectionClosed
 
 from bench.registry import users
 from bench.server.http.operator.live import session
+from bench.server.http.operator.live.entities import CountFollowed
+from bench.server.http.operator.live.values import ValuesFollowed
 from bench.server.tls import authority
 from tests.support.http_requests import call
 from tests.support.operators import login, name, new_customer, new_device, ok, refused
@@ -438,6 +440,27 @@ def test_user_who_is_deleted_elsewhere_is_closed(server, server_operator, monkey
         assert client.request(**series(device))["errorCode"] == 1
         server.query(lambda registry: registry.write(lambda session: session.delete(users.get(session, me))))
         client.expect_closed(1008, "Token has expired")
+
+
+def test_query_that_fails_later_keeps_no_logout_from_closing(server, server_operator, monkeypatch):
+    every = {"entityFilter": {"type": "entityType", "entityType": "DEVICE"}}
+    monkeypatch.setattr(session, "_LOOK_S", 0.05)
+    with login(server) as user, live(server, user) as client:
+        assert client.request(type="ENTITY_COUNT", cmd_id=1, query=every)["count"] == 0
+        monkeypatch.setattr(CountFollowed, "_count", None)
+        server.wait_for("failure", kind="TypeError")
+        ok(user.post("/api/auth/logout"))
+        client.expect_closed(1008, "Token has expired")
+
+
+def test_update_that_cannot_be_made_closes(server, server_operator, monkeypatch):
+    device = new_device(server_operator)["id"]["id"]
+    with live(server, server_operator) as client:
+        assert client.request(**series(device)) == values(1)
+        monkeypatch.setattr(ValuesFollowed, "_follows", None)
+        store(server_operator, device, (1, {"a": 1}))
+        client.expect_closed(1011)
+        server.wait_for("failure", kind="TypeError")
 
 
 def test_expired_token_closes(server, server_operator, monkeypatch):

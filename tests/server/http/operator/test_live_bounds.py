@@ -216,6 +216,25 @@ def test_values_beyond_the_bound_are_an_error(shared_server, shared_operator, mo
         assert client.request(**series(device, keys="a,b,c"))["errorCode"] == 0
 
 
+def test_device_that_too_many_follow_is_an_error(shared_server, shared_operator, monkeypatch):
+    monkeypatch.setattr("bench.server.http.operator.live.client.LISTENERS", 2)
+    device = new_device(shared_operator)["id"]["id"]
+    with live(shared_server, shared_operator) as first, live(shared_server, shared_operator) as second:
+        assert first.request(**series(device))["errorCode"] == 0
+        assert second.request(**series(device))["errorCode"] == 0
+        assert second.request(**series(device, cmd_id=2))["errorMsg"] == "Too many follow this device!"
+        assert second.request(**series(device))["errorCode"] == 0  # instead of the one before
+
+
+def test_answer_beyond_the_bound_is_an_error(shared_server, shared_operator, monkeypatch):
+    monkeypatch.setattr(session, "ANSWER_LIMIT", 1000)
+    device = new_device(shared_operator)["id"]["id"]
+    store(shared_operator, device, a="x" * 1000, b=1)
+    with live(shared_server, shared_operator) as client:
+        assert client.request(**series(device))["errorCode"] == 2
+        assert client.request(**series(device, keys="b"))["errorCode"] == 0
+
+
 # Slow readers.
 
 

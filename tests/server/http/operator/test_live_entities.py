@@ -154,6 +154,17 @@ def test_query_that_cannot_be_answered_is_an_error(socket, devices, fields):
     assert socket.request(type="ENTITY_DATA", cmd_id=3, query=query(*devices))["data"]["totalElements"] == 2
 
 
+def test_predicates_nested_without_end_are_an_error(socket, devices):
+    value = {"type": "STRING", "operation": "EQUAL", "value": {"defaultValue": "x"}}
+    for depth in range(120):
+        value = {"type": "COMPLEX", "operation": "AND", "predicates": [value]}
+        if depth % 30 == 29:
+            filters = [{"key": NAME, "valueType": "STRING", "predicate": value}]
+            answer = socket.request(type="ENTITY_DATA", cmd_id=1, query={**query(*devices), "keyFilters": filters})
+            assert answer["errorCode"] in {0, 2}
+    assert socket.request(type="ENTITY_DATA", cmd_id=1, query=query(*devices))["data"]["totalElements"] == 2
+
+
 def test_too_many_values_are_an_error(socket, devices, monkeypatch):
     monkeypatch.setattr("bench.server.http.operator.live.client.VALUES", 3)
     monkeypatch.setattr("bench.server.http.operator.live.entities.VALUES", 3)

@@ -8,7 +8,7 @@ from bench.server.journal import Journal
 
 ALL = 1000
 """WebSockets of users who are logged in, all together."""
-USER, ADDRESS = 100, 250
+USER, ADDRESS = 20, 250
 """The same of one user; from one address."""
 
 

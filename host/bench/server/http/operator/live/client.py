@@ -11,6 +11,8 @@ from bench.server.http.operator.live.updates import CommandRefused
 
 # Values that one WebSocket follows, all its subscriptions together; all values of a device count as one.
 VALUES = 10_000
+# Subscriptions that follow one device, all WebSockets together: each of its messages goes through all of them.
+LISTENERS = 2000
 
 
 @dataclass
@@ -41,6 +43,8 @@ class Followed:
         values = max(1, values)
         if self._client.values + values > VALUES:
             raise CommandRefused(f"More than {VALUES} values are followed!")
+        if self._client.changes.count(device_id) >= LISTENERS:
+            raise CommandRefused("Too many follow this device!")
         self._client.values += values
         self._stops[device_id] = self._client.changes.listen(device_id, listener), values
 

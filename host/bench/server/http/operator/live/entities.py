@@ -100,15 +100,16 @@ class EntitiesFollowed(Followed):
         if any(each is not None and len(each.keys) * len(ids) > VALUES for each in queries):
             raise CommandRefused(f"More than {VALUES} series!")
 
-        def read(session: Session) -> tuple[dict[Any, Any], list[_Entries]]:
+        def read(session: Session) -> tuple[dict[Any, Any], list[str]]:
             latest = entity_query.latest_values(session, ids, query.latest_values)
-            return latest, [{} if each is None else _entries(session, ids, each) for each in queries]
+            past, window = (None if each is None else _entries(session, ids, each) for each in queries)
+            return latest, list(self._texts(query, latest, past, window))
 
-        latest, (past, window) = await self._client.caller.read(read)
+        latest, texts = await self._client.caller.read(read)
         self._known = {
             key: (value.ts, value.value) for key, value in latest.items() if key[2] in self._latest.get(key[1], ())
         }
-        return list(self._texts(query, latest, past if part else None, window if series else None))
+        return texts
 
     def _texts(
         self, query: DataQuery, latest: dict[Any, Any], past: _Entries | None, window: _Entries | None

@@ -72,6 +72,7 @@ class Outbox:
                 for text in texts:
                     if text is not None and not self._full:
                         await self._send(text)
+                    await asyncio.sleep(0)  # a client that reads as fast as this sends must not keep others waiting
                 self._waiting.popleft()
                 if isinstance(item, _Waiting):
                     self._updates -= 1

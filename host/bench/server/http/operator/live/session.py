@@ -44,6 +44,8 @@ F = TypeVar("F", bound=Followed)
 AUTH_S = 10.0
 # Commands whose devices one WebSocket follows at a time.
 SUBSCRIPTIONS = 500
+# Characters of the answers to one command.
+ANSWER_LIMIT = 8 << 20
 # How often a socket looks whether its user may still be there, and what its queries find now; and at most how often.
 _LOOK_S = 6.0
 _PAUSE_S = 0.5
@@ -176,7 +178,7 @@ class LiveSession:
 
     async def _answers(self, command: Command) -> list[str]:
         try:
-            return await self._do(command)
+            return _bounded(await self._do(command))
         except CommandRefused as why:
             refused = why
         except Forbidden:
@@ -187,6 +189,8 @@ class LiveSession:
             refused = _failed(command)
         except Refused as why:
             refused = CommandRefused(str(why))
+        except RecursionError:  # predicates in predicates
+            refused = CommandRefused("Nested too deep!")
         except SQLAlchemyError as error:
             self._api.journal.failure(error, transport="http")
             refused = _failed(command)
@@ -238,8 +242,13 @@ class LiveSession:
     # Beside the messages.
 
     async def _send(self) -> None:
-        with suppress(WebSocketDisconnect):
+        try:
             await self._outbox.run()
+        except WebSocketDisconnect:
+            pass
+        except Exception as error:  # noqa: BLE001 - without updates a client had better know
+            self._api.journal.failure(error, transport="http")
+            self._connection.end(_ERROR, "")
 
     def _on_slow(self) -> None:
         self._operators.sockets.closed_slow(self._client.caller.user.email)
@@ -264,7 +273,7 @@ class LiveSession:
             except Unauthorized as error:
                 self._connection.end(_POLICY, str(error))
                 return
-            except (SQLAlchemyError, Refused, CommandRefused) as error:  # the next look does it
+            except Exception as error:  # noqa: BLE001 - the next look does it
                 self._api.journal.failure(error, transport="http")
             await asyncio.sleep(_PAUSE_S)
         self._connection.end(_POLICY, _EXPIRED)
@@ -285,6 +294,12 @@ class LiveSession:
             for each in self._followed.values():
                 if device_id in each.device_ids:
                     each.lose(device_id)
+
+
+def _bounded(answers: list[str]) -> list[str]:
+    if sum(map(len, answers)) > ANSWER_LIMIT:
+        raise CommandRefused(f"More than {ANSWER_LIMIT} characters: ask for less time, or for fewer keys")
+    return answers
 
 
 def _failed(command: Command) -> CommandRefused:

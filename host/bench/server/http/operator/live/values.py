@@ -33,8 +33,12 @@ async def history(client: Client, command: HistoryCommand) -> str:
     keys = _keys(command.keys)
     if not keys:
         raise CommandRefused("Keys are empty!")
-    wanted = _query(keys, command, command.end_ts)
-    return updates.values(command.cmd_id, await _entries(client, _device(command), wanted))
+    device_id, wanted = _device(command), _query(keys, command, command.end_ts)
+
+    def read(session: Session) -> str:
+        return updates.values(command.cmd_id, _entries(client, session, device_id, wanted))
+
+    return await client.caller.read(read)
 
 
 class ValuesFollowed(Followed):
@@ -52,27 +56,23 @@ class ValuesFollowed(Followed):
     async def begin(self) -> str:
         """Begin to follow them; return what they are now."""
         self._follow(self._device_id, self._on_change, len(self._keys or ()))
-        return updates.values(self._command.cmd_id, await self._read())
+        return await self._client.caller.read(lambda session: updates.values(self._command.cmd_id, self._read(session)))
 
-    async def _read(self) -> _Found:
+    def _read(self, session: Session) -> _Found:
         command = self._command
         if isinstance(command, SeriesCommand) and self._keys is not None and command.time_window > 0:
             wanted = _query(self._keys, command, command.start_ts + command.time_window)
-            return await _entries(self._client, self._device_id, wanted)
-
-        def read(session: Session) -> _Found:
-            device_id, found = self._client.caller.device(session, self._device_id).id, _Found()
-            scope = None if self._scope == _ANY_SCOPE else self._scope
-            rows: Iterable[Attribute | Telemetry] = (
-                timeseries.latest(session, device_id, self._keys)
-                if self._scope is None
-                else timeseries.attributes(session, device_id, scope, self._keys)
-            )
-            for row in rows:
-                found.setdefault(row.key, []).append((row.ts_ms, as_text(row.value)))
-            return found
-
-        return await self._client.caller.read(read)
+            return _entries(self._client, session, self._device_id, wanted)
+        device_id, found = self._client.caller.device(session, self._device_id).id, _Found()
+        scope = None if self._scope == _ANY_SCOPE else self._scope
+        rows: Iterable[Attribute | Telemetry] = (
+            timeseries.latest(session, device_id, self._keys)
+            if self._scope is None
+            else timeseries.attributes(session, device_id, scope, self._keys)
+        )
+        for row in rows:
+            found.setdefault(row.key, []).append((row.ts_ms, as_text(row.value)))
+        return found
 
     def _on_change(self, change: Change) -> None:
         of_this_kind = change.scope == self._scope or (self._scope == _ANY_SCOPE and change.scope is not None)
@@ -135,9 +135,6 @@ def _query(keys: Iterable[str], command: SeriesCommand | HistoryCommand, to_ms: 
     )
 
 
-async def _entries(client: Client, device_id: UUID, wanted: SeriesQuery) -> _Found:
-    def read(session: Session) -> _Found:
-        found = entries_of(session, [client.caller.device(session, device_id).id], wanted)[device_id]
-        return {key: [(ts, as_text(text)) for ts, text in entries] for key, entries in found.items() if entries}
-
-    return await client.caller.read(read)
+def _entries(client: Client, session: Session, device_id: UUID, wanted: SeriesQuery) -> _Found:
+    found = entries_of(session, [client.caller.device(session, device_id).id], wanted)[device_id]
+    return {key: [(ts, as_text(text)) for ts, text in entries] for key, entries in found.items() if entries}
