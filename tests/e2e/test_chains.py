@@ -96,11 +96,21 @@ def test_board_is_online_at_its_first_try_whatever_the_order_of_the_blocks(serve
     assert server.device_names() == ["press-4"]
 
 
-def test_board_has_its_own_certificate_and_those_above_it_and_the_name_in_it(prepare, made):
+def test_board_has_its_own_certificate_and_those_above_it_and_the_name_in_it(prepare, made, capsys):
     for order in ORDERS:
-        files = prepare(order).files(load("esp32_generic"), "0123456789ab")
+        prepared = prepare(order)
+        assert capsys.readouterr().err == ""
+        files = prepared.files(load("esp32_generic"), "0123456789ab")
         assert files["device.crt"] == made["leaf"].der + made["intermediate"].der + made["root"].der, order
         assert json.loads(files["settings.json"])["identity"]["name"] == "press-4"
+
+
+@pytest.mark.parametrize(
+    "order", [("leaf",), ("leaf", "root"), ("leaf", "intermediate"), ("another", "leaf")], ids="-".join
+)
+def test_chain_that_does_not_go_up_to_the_profile_s_certificate_is_warned_of(prepare, capsys, order):
+    prepare(order)
+    assert "do not go up to that of profile chain" in capsys.readouterr().err
 
 
 def test_name_that_is_not_the_certificate_s_is_refused(prepare):

@@ -2,9 +2,10 @@
 
 from typing import Any
 
+from bench.cli.render import tables
 from bench.errors import UsageError
 from bench.input_files import pem
-from bench.registry import chains
+from bench.registry import chains, credentials
 from bench.registry.provision_type import ProvisionType
 from bench.text import printable
 
@@ -28,11 +29,19 @@ def device_name(profile: dict[str, Any], certificates: bytes) -> str:
 
     configuration = (profile.get("profileData") or {}).get("provisionConfiguration") or {}
     pattern = str(configuration.get("certificateRegExPattern") or "")
-    common_name = chain.common_name(pem.split_der(certificates)[0])
+    shown = pem.split_der(certificates)
+    called = printable(str(profile.get("name")))
+    authority = credentials.trim_certificate(str(configuration.get("provisionDeviceSecret") or ""))
+    if authority and authority not in map(chain.certificate_text, shown):
+        tables.warn(
+            f"the board's certificates do not go up to that of profile {called}: only a server that has the "
+            "board's own one lets it in. Append the missing ones to the file of --certificate"
+        )
+    common_name = chain.common_name(shown[0])
     name = chains.name_in(common_name, pattern)
     if not name:
         raise UsageError(
-            f"profile {printable(str(profile.get('name')))} names devices by {printable(pattern)}, which takes nothing "
+            f"profile {called} names devices by {printable(pattern)}, which takes nothing "
             f"from the common name {printable(str(common_name))}: use another certificate, or change the profile"
         )
     return name
