@@ -80,6 +80,37 @@ def test_values_come_back_as_they_were(in_transaction):
     assert tuple(same) == (wanted["id"], info)
 
 
+@pytest.mark.parametrize("count", [2, 3, 64, 65, 150])
+def test_many_rows_are_added_and_found(in_transaction, count):
+    rows = [row(f"device-{number}", created_ms=number) for number in range(count)]
+
+    def work(connection):
+        add(connection, rows)
+        return find(connection, [each["name"] for each in rows])
+
+    found = in_transaction(work)
+    assert {(each.id, each.name, each.created_ms) for each in found} == {
+        (each["id"], each["name"], each["created_ms"]) for each in rows
+    }
+    assert len(found) == count
+
+
+def test_many_rows_are_few_statements(in_transaction, database):
+    if database is not None:
+        pytest.skip("SQLite's own driver")
+    told = []
+
+    def work(connection):
+        driver = connection.connection.driver_connection
+        driver.set_trace_callback(told.append)
+        add(connection, [row(f"device-{number}") for number in range(100)])
+        find(connection, [f"device-{number}" for number in range(100)])
+        driver.set_trace_callback(None)
+
+    in_transaction(work)
+    assert len(told) == 6  # 64, 32 and 4 of each
+
+
 def test_addition_of_nothing_is_nothing(in_transaction):
     assert in_transaction(lambda connection: add(connection, [])) is None
 

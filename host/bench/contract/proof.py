@@ -5,7 +5,6 @@ is taken apart gives away nothing but itself. A board that proves its claim secr
 (docs/credentials.md). ThingsBoard knows neither.
 """
 
-import hashlib
 import hmac
 from collections.abc import Iterable
 
@@ -43,4 +42,4 @@ def proof(secret: str, covered: Iterable[str]) -> str:
 
 
 def _hmac(key: str, message: str) -> str:
-    return hmac.new(key.encode(), message.encode(), hashlib.sha256).hexdigest()
+    return hmac.digest(key.encode(), message.encode(), "sha256").hex()

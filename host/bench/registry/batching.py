@@ -6,8 +6,10 @@ share of it: one query for all that wait.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection
@@ -48,9 +50,11 @@ class Pipeline:
 
     def __init__(self, transaction: Callable[[Callable[[Connection], Any]], Awaitable[Any]]) -> None:
         self._transaction = transaction
-        self._queue: asyncio.Queue[_Request | None] = asyncio.Queue()
+        self._loop = asyncio.get_running_loop()
+        self._waiting: deque[_Request] = deque()
+        self._alone: deque[_Request] = deque()
+        self._running: asyncio.Future[Any] | None = None
         self._closed = False
-        self._task = asyncio.create_task(self._run())
         self.commits = 0
 
     async def submit(self, batch: Batch, item: Any) -> Any:
@@ -63,47 +67,52 @@ class Pipeline:
         """
         if self._closed:
             raise RuntimeError("the registry is closed")
-        request = _Request(batch, item, asyncio.get_running_loop().create_future())
-        self._queue.put_nowait(request)
+        request = _Request(batch, item, self._loop.create_future())
+        self._waiting.append(request)
+        if len(self._waiting) == 1 and self._running is None:
+            self._loop.call_soon(self._begin)  # so late that what came with this one goes with it
         return await request.answer
 
     async def close(self) -> None:
         """Finish the transaction under way. Requests that still wait are cancelled."""
         self._closed = True
-        while not self._queue.empty():
-            if (request := self._queue.get_nowait()) is not None:
+        for requests in (self._alone, self._waiting):
+            while requests:
+                requests.popleft().answer.cancel()
+        while self._running is not None:
+            await asyncio.wait([self._running])
+
+    def _begin(self) -> None:
+        """Begin the next transaction, if anything waits."""
+        if self._alone:
+            requests = [self._alone.popleft()]
+        else:
+            requests = [self._waiting.popleft() for _ in range(min(_MOST, len(self._waiting)))]
+        if requests:
+            self._running = asyncio.ensure_future(self._transaction(lambda connection: _decide(connection, requests)))
+            self._running.add_done_callback(partial(self._end, requests))
+
+    def _end(self, requests: list[_Request], transaction: asyncio.Future[dict[_Request, Any]]) -> None:
+        self._running = None
+        if transaction.cancelled():  # with the event loop's end
+            for request in requests:
                 request.answer.cancel()
-        self._queue.put_nowait(None)
-        await self._task
-
-    async def _run(self) -> None:
-        while (first := await self._queue.get()) is not None:
-            requests = [first]
-            while len(requests) < _MOST and not self._queue.empty():
-                following = self._queue.get_nowait()
-                if following is None:
-                    self._queue.put_nowait(None)
-                    break
-                requests.append(following)
-            await self._commit(requests)
-
-    async def _commit(self, requests: list[_Request]) -> None:
-        try:
-            results = await self._transaction(lambda connection: _decide(connection, requests))
-        except Exception as error:  # noqa: BLE001 - the callers get it
-            if len(requests) > 1 and isinstance(error, DBAPIError) and not isinstance(error, OperationalError):
-                # one of them lost a race, or cannot be stored: the others must not lose with it
-                for request in requests:
-                    await self._commit([request])
-                return
+            return
+        error = transaction.exception()
+        if error is None:
+            self.commits += 1
+            results = transaction.result()
+            for request in requests:
+                _answer(request, results[request])
+        elif len(requests) > 1 and isinstance(error, DBAPIError) and not isinstance(error, OperationalError):
+            # one of them lost a race, or cannot be stored: the others must not lose with it
+            self._alone.extend(requests)
+        else:
             if isinstance(error, IntegrityError):
                 error = Conflict(str(error.orig))
             for request in requests:
                 _answer(request, error)
-        else:
-            self.commits += 1
-            for request in requests:
-                _answer(request, results[request])
+        self._begin()
 
 
 def _decide(connection: Connection, requests: list[_Request]) -> dict[_Request, Any]:
@@ -120,7 +129,7 @@ def _decide(connection: Connection, requests: list[_Request]) -> dict[_Request, 
 def _answer(request: _Request, result: Any) -> None:
     if request.answer.done():  # the caller has left meanwhile
         return
-    if isinstance(result, Exception):
+    if isinstance(result, BaseException):
         request.answer.set_exception(result)
     else:
         request.answer.set_result(result)

@@ -9,9 +9,9 @@ import asyncio
 import re
 import sqlite3
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,9 +23,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from bench import extras, paths
 from bench.errors import BenchError, UsageError
+from bench.registry import statements
 from bench.registry.encryption import SecretBox, WrongKey
 from bench.registry.files import DATABASE_FILE
 from bench.registry.model import Base
+from bench.registry.threads import Threads
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]
@@ -57,15 +59,15 @@ class Database(ABC):
     """A database that runs work in transactions of its own."""
 
     @abstractmethod
-    async def read(self, work: Work[T]) -> T:
+    def read(self, work: Work[T]) -> Awaitable[T]:
         """Run work that changes nothing, and return its result."""
 
     @abstractmethod
-    async def look_up(self, work: Work[T]) -> T:
+    def look_up(self, work: Work[T]) -> Awaitable[T]:
         """Run work that changes nothing and is short, e.g. a login. It does not wait for that of `read`."""
 
     @abstractmethod
-    async def write(self, work: Work[T]) -> T:
+    def write(self, work: Work[T]) -> Awaitable[T]:
         """Run work in a transaction, and return its result once it is on the disk."""
 
     @abstractmethod
@@ -181,7 +183,7 @@ def _sqlite_engine(path: Path, *pragmas: str, connections: list[sqlite3.Connecti
     def _begin(connection: Connection) -> None:
         # A transaction that will write begins as one: upgrading a read lock can fail, waiting cannot.
         readonly = connection.get_execution_options().get("readonly", False)
-        connection.exec_driver_sql("BEGIN" if readonly else "BEGIN IMMEDIATE")
+        statements.run(connection, "BEGIN" if readonly else "BEGIN IMMEDIATE")
 
     return engine
 
@@ -194,19 +196,19 @@ class _Threaded(Database):
         engine = _sqlite_engine(path, f"busy_timeout={_BUSY_MS}", "foreign_keys=ON", connections=self._connections)
         self._engine = engine
         self._reader = engine.execution_options(readonly=True)
-        self._write_thread = ThreadPoolExecutor(1, "writer")
+        self._write_thread = Threads(1, "writer")
         self._writer: Connection | None = None
-        self._read_threads = ThreadPoolExecutor(_READERS, "reader")
-        self._look_up_thread = ThreadPoolExecutor(1, "look-up")
+        self._read_threads = Threads(_READERS, "reader")
+        self._look_up_thread = Threads(1, "look-up")
 
-    async def read(self, work: Work[T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._read_threads, _run, self._reader, work)
+    def read(self, work: Work[T]) -> Awaitable[T]:
+        return self._read_threads.submit(partial(_run, self._reader, work))
 
-    async def look_up(self, work: Work[T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._look_up_thread, _run, self._reader, work)
+    def look_up(self, work: Work[T]) -> Awaitable[T]:
+        return self._look_up_thread.submit(partial(_run, self._reader, work))
 
-    async def write(self, work: Work[T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._write_thread, self._write, work)
+    def write(self, work: Work[T]) -> Awaitable[T]:
+        return self._write_thread.submit(partial(self._write, work))
 
     def _write(self, work: Work[T]) -> T:
         if self._writer is None or self._writer.invalidated:
@@ -217,7 +219,7 @@ class _Threaded(Database):
     async def close(self) -> None:
         interrupting = asyncio.get_running_loop().call_later(_CLOSE_S, self._interrupt)
         for threads in (self._write_thread, self._look_up_thread, self._read_threads):
-            await asyncio.to_thread(threads.shutdown)
+            await asyncio.to_thread(threads.shut_down)
         interrupting.cancel()
         if self._writer is not None:
             self._writer.close()

@@ -4,7 +4,6 @@ A profile's secret opens the whole profile. The claim secret that follows from i
 is taken apart gives away nothing but itself; and a board that proves its claim secret does not even send it.
 """
 
-import hashlib
 import hmac
 import json
 import re
@@ -67,7 +66,7 @@ class Nonces:
 
     def _made(self, made_ms: int, profile_key: str, name: str) -> str:
         bound = json.dumps([made_ms, profile_key, name]).encode()
-        return f"{made_ms:0{_MADE_DIGITS}x}-{hmac.new(self._key, bound, hashlib.sha256).hexdigest()}"
+        return f"{made_ms:0{_MADE_DIGITS}x}-{hmac.digest(self._key, bound, 'sha256').hex()}"
 
 
 def _equal(shown: str, right: str) -> bool:

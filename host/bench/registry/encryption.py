@@ -5,7 +5,6 @@ compared without being known, one for encrypting what the protocol makes the ser
 tokens, and one for the nonces of devices.
 """
 
-import hashlib
 import hmac
 import json
 import os
@@ -56,7 +55,7 @@ class SecretBox:
 
     def digest(self, *parts: str) -> str:
         """Return what stands for texts when they are looked up or compared: hex, the same for the same texts."""
-        return hmac.new(self._digest_key, json.dumps(parts).encode(), hashlib.sha256).hexdigest()
+        return hmac.digest(self._digest_key, json.dumps(parts).encode(), "sha256").hex()
 
     def encrypt(self, text: str, *row: object) -> bytes:
         """Return a text encrypted; two encryptions of one text differ.

@@ -2,15 +2,16 @@
 
 To run one of these, SQLAlchemy takes ten times as long as SQLite does. So with SQLite it only compiles them, when the
 program starts, and the driver runs them. A PostgreSQL is too far away for that to matter: there they go the usual way.
+
+Many rows are one statement: after each the thread has to get Python's lock back, for which the event loop lets it wait.
 """
 
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Select, bindparam, insert
+from sqlalchemy import Connection, Select, Text, bindparam, insert
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import DBAPIError
 
@@ -23,6 +24,9 @@ ROWS = 1000
 
 _DIALECT = sqlite.dialect(paramstyle="qmark")
 _Convert = Callable[[Any], Any]
+# Rows of one statement in SQLite. Other numbers of rows are several statements: the driver remembers 128 texts.
+_COUNTS = (1, 2, 4, 8, 16, 32, 64)
+_AT_ONCE = _COUNTS[-1]
 
 
 def parts(rows: Sequence[T]) -> Iterator[Sequence[T]]:
@@ -42,7 +46,10 @@ class Lookup:
     def __init__(self, query: Select[*tuple[Any, ...]], column: Any) -> None:
         self._query = query
         self._column = column
-        self._text = str(query.where(column == bindparam("wanted")).compile(dialect=_DIALECT))
+        wanted = [bindparam(f"wanted{number}", type_=Text()) for number in range(_AT_ONCE)]
+        self._texts = {
+            count: str(query.where(column.in_(wanted[:count])).compile(dialect=_DIALECT)) for count in _COUNTS
+        }
         found = query.selected_columns
         self._names = [each.name for each in found]
         self._conversions = [each.type.dialect_impl(_DIALECT).result_processor(_DIALECT, None) for each in found]
@@ -58,11 +65,17 @@ class Lookup:
             return ()
         if connection.dialect.name != _DIALECT.name:
             return connection.execute(self._query.where(self._column.in_(texts))).all()
-        with _driver(connection, self._text) as driver:
-            return [self._row(row) for text in texts for row in driver.execute(self._text, (text,))]
+        return [
+            self._row(row)
+            for some in _in_powers_of_two(list(texts))
+            for row in run(connection, self._texts[len(some)], some)
+        ]
 
     def _row(self, values: Sequence[Any]) -> SimpleNamespace:
-        converted = _converted(values, self._conversions)
+        converted = (
+            value if convert is None else convert(value)
+            for value, convert in zip(values, self._conversions, strict=True)
+        )
         return SimpleNamespace(**dict(zip(self._names, converted, strict=True)))
 
 
@@ -76,10 +89,13 @@ class Insertion:
 
     def __init__(self, table: type[Base], *columns: str) -> None:
         self._statement = insert(table)
-        self._columns = columns
-        self._text = str(insert(table.__table__).compile(dialect=_DIALECT, column_keys=list(columns)))  # type: ignore[arg-type]
+        one = str(insert(table.__table__).compile(dialect=_DIALECT, column_keys=list(columns)))  # type: ignore[arg-type]
+        row = f"({', '.join('?' * len(columns))})"
+        self._texts = {count: one + f", {row}" * (count - 1) for count in _COUNTS}
+        # SQLAlchemy's conversions take None, too
         types = [table.__table__.c[name].type for name in columns]
-        self._conversions = [each.dialect_impl(_DIALECT).bind_processor(_DIALECT) for each in types]
+        conversions = [each.dialect_impl(_DIALECT).bind_processor(_DIALECT) for each in types]
+        self._columns = list(zip(columns, conversions, strict=True))
 
     def __call__(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
         """Add rows, maybe none.
@@ -93,22 +109,30 @@ class Insertion:
         if connection.dialect.name != _DIALECT.name:
             connection.execute(self._statement, list(rows))
             return
-        with _driver(connection, self._text) as driver:
-            values = [_converted([row[name] for name in self._columns], self._conversions) for row in rows]
-            driver.executemany(self._text, values)
+        for some in _in_powers_of_two(rows):
+            values = [
+                row[name] if convert is None else convert(row[name]) for row in some for name, convert in self._columns
+            ]
+            run(connection, self._texts[len(some)], values)
 
 
-def _converted(values: Sequence[Any], conversions: Sequence[_Convert | None]) -> list[Any]:
-    """Return values as the driver, or the program, has them. SQLAlchemy's conversions take None, too."""
-    return [value if convert is None else convert(value) for value, convert in zip(values, conversions, strict=True)]
+def run(connection: Connection, text: str, parameters: Sequence[Any] = ()) -> list[Any]:
+    """Run a statement with SQLite's own driver, and return its rows.
 
-
-@contextmanager
-def _driver(connection: Connection, text: str) -> Iterator[sqlite3.Connection]:
-    """Yield the driver's own connection; its errors become SQLAlchemy's, as all others are."""
+    Raises:
+        DBAPIError: The database failed, as SQLAlchemy tells it.
+    """
     driver = connection.connection.driver_connection
     assert isinstance(driver, sqlite3.Connection)
     try:
-        yield driver
+        return driver.execute(text, parameters).fetchall()
     except sqlite3.Error as error:
         raise DBAPIError.instance(text, None, error, sqlite3.Error, hide_parameters=True, dialect=_DIALECT) from error
+
+
+def _in_powers_of_two(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    at = 0
+    while left := len(items) - at:
+        count = min(_AT_ONCE, 1 << left.bit_length() - 1)
+        yield items[at : at + count]
+        at += count
