@@ -12,6 +12,7 @@ from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, LargeBinary
 from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column
 
 from bench.registry.clock import now_ms
+from bench.registry.ids import new_id
 
 CLIENT_SCOPE = "CLIENT_SCOPE"
 SHARED_SCOPE = "SHARED_SCOPE"
@@ -106,7 +107,7 @@ class Device(Versioned, Detailed, Base):
 
     __tablename__ = "device"
 
-    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=new_id)
     name: Mapped[str] = mapped_column(Text, unique=True)
     label: Mapped[str | None] = mapped_column(Text)
     profile_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("profile.id"))

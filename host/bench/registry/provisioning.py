@@ -21,6 +21,7 @@ from bench.registry.clock import now_ms
 from bench.registry.credentials import CredentialsRequest, DeviceCredentials, InvalidCredentials
 from bench.registry.device_secrets import Nonces
 from bench.registry.encryption import SecretBox, WrongKey
+from bench.registry.ids import new_id
 from bench.registry.model import SERVER_SCOPE, Attribute, Credentials, Device, Profile
 from bench.registry.provision_type import ProvisionType
 from bench.registry.statements import Insertion, Lookup
@@ -95,7 +96,7 @@ def new_device_rows(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the rows of a new device and of its credentials."""
     device: dict[str, Any] = {
-        "id": uuid.uuid4(),
+        "id": new_id(),
         "name": name,
         "profile_id": profile_id,
         "customer_id": None,
