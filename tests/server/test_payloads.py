@@ -1,16 +1,19 @@
 """Reading long payloads: it holds up nobody else."""
 
+import json
 import threading
 from contextlib import contextmanager
 
 import pytest
 
 from bench.server import device_json
+from bench.server.http.operator import telemetry
 from bench.server.limits import Rules
 from bench.server.payloads import QUICKLY_READ
 from tests.support.coap_packets import POST, RawPeer
 from tests.support.http_requests import PROVISION, call
 from tests.support.mqtt_packets import PINGREQ, PINGRESP, connack, connect, success
+from tests.support.operators import login, ok
 from tests.support.provisioning import over_mqtt
 from tests.support.raw_client import RawClient
 from tests.support.servers import PATIENCE_S
@@ -20,17 +23,17 @@ LONG = b"{" + b"a:1," * QUICKLY_READ + b"a:1}"
 
 
 @contextmanager
-def held_up(monkeypatch, name):
-    """Have a reader of long payloads wait until the end of the block; yields an event: it has begun."""
-    read, begun, go_on = getattr(device_json, name), threading.Event(), threading.Event()
+def held_up(monkeypatch, name, *, longer_than=QUICKLY_READ, module=device_json):
+    """Have a reader or a writer of what is long wait until the end of the block; yields an event: it has begun."""
+    function, begun, go_on = getattr(module, name), threading.Event(), threading.Event()
 
-    def slow(payload, *args):
-        if len(payload) > QUICKLY_READ:
+    def slow(first, *args):
+        if len(first) > longer_than:
             begun.set()
             assert go_on.wait(PATIENCE_S)
-        return read(payload, *args)
+        return function(first, *args)
 
-    monkeypatch.setattr(device_json, name, slow)
+    monkeypatch.setattr(module, name, slow)
     try:
         yield begun
     finally:
@@ -67,6 +70,39 @@ def test_others_are_served_while_a_long_payload_is_read(provisioned, monkeypatch
         assert answers == []
     sender.join()
     assert answers == [status]
+
+
+def test_others_are_served_while_a_long_answer_is_written(provisioned, monkeypatch):
+    values = {f"key-{number}": number for number in range(400)}
+    path, answers = f"/api/v1/{TOKEN}/attributes", []
+    assert call(provisioned, path, json.dumps(values).encode())[0] == 200
+    with held_up(monkeypatch, "write_attributes", longer_than=300) as begun:
+        reader = threading.Thread(target=lambda: answers.append(call(provisioned, path, method="GET")[:2]))
+        reader.start()
+        assert begun.wait(PATIENCE_S)
+        assert call(provisioned, f"{path}?clientKeys=key-7", method="GET")[1] == b'{"client":{"key-7":7}}'
+        assert answers == []
+    reader.join()
+    ((status, body),) = answers
+    assert (status, json.loads(body)) == (200, {"client": values})
+
+
+def test_others_are_served_while_a_long_history_is_written(provisioned, monkeypatch):
+    entries = [{"ts": 1 + number, "values": {"t": number}} for number in range(2500)]
+    assert call(provisioned, f"/api/v1/{TOKEN}/telemetry", json.dumps(entries).encode())[0] == 200
+    written = []
+    with login(provisioned) as operator:
+        (device,) = ok(operator.get("/api/tenant/devices?pageSize=9&page=0"))["data"]
+        path = f"/api/plugins/telemetry/DEVICE/{device['id']['id']}/values/timeseries"
+        wanted = {"keys": "t", "startTs": 0, "endTs": 9999, "limit": 5000, "useStrictDataTypes": True}
+        reader = threading.Thread(target=lambda: written.append(ok(operator.get(path, params=wanted))))
+        with held_up(monkeypatch, "_written", longer_than=0, module=telemetry) as begun:
+            reader.start()
+            assert begun.wait(PATIENCE_S)
+            assert call(provisioned, f"/api/v1/{TOKEN}/telemetry", b"{a:1}")[0] == 200
+            assert written == []
+        reader.join()
+    assert written == [{"t": [{"ts": 1 + number, "value": number} for number in reversed(range(2500))]}]
 
 
 def test_stranger_s_long_payloads_do_not_wait_before_a_device_s(provisioned, monkeypatch):

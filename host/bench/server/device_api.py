@@ -31,7 +31,7 @@ from bench.server.journal import Journal
 from bench.server.lateness import Lateness, LateStore
 from bench.server.limits import Limited, Limits
 from bench.server.metrics import ServerMetrics
-from bench.server.payloads import PayloadReader
+from bench.server.payloads import Payloads
 from bench.server.presence import AnswerUnreadable, Presence, SessionEnd
 from bench.server.refusals import Refusals
 
@@ -84,7 +84,7 @@ class DeviceApi:
         self.metrics = metrics
         self.presence = Presence()
         self.refusals = Refusals(registry, journal, metrics)
-        self._payloads = PayloadReader()
+        self.payloads = Payloads()
         self.activity = Activity(registry)
         self.late_store = LateStore(
             journal.failure, lambda device_id: self.presence.notify_session_end(device_id, SessionEnd.DELETED)
@@ -125,7 +125,7 @@ class DeviceApi:
         with self._limited(source, self.metrics.exchange):
             self.limits.check_address(source.address, proven=proven)
         try:
-            request = await self._payloads.read(device_json.read_request, payload, known=False)
+            request = await self.payloads.read(device_json.read_request, payload, known=False)
         except json_reader.PayloadError as error:
             self.limits.failed_at(source.address, number=1 + cost, proven=proven)
             self.metrics.exchange(source.transport, "unreadable")
@@ -331,7 +331,7 @@ class DeviceApi:
         self, device: DeviceLogin, source: Origin, read: Callable[..., Any], payload: bytes, *args: Any
     ) -> Any:
         try:
-            return await self._payloads.read(read, payload, *args)
+            return await self.payloads.read(read, payload, *args)
         except json_reader.PayloadError as error:
             self.refusals.log("bad_message", source, device=device.name, kind=type(error).__name__)
             raise

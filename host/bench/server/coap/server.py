@@ -212,7 +212,7 @@ class CoapServer:
             client, shared = await self._api.read_attributes(device, *queried_keys(pipe.request.opt.uri_query))
             if not client and not shared:
                 return Message(code=codes.NOT_FOUND)
-            return _content(device_json.write_attributes(client, shared))
+            return _content(await self._api.payloads.write(device_json.write_attributes, client, shared))
         key = device.id, Feature.RPC if about is Feature.RPC else Feature.ATTRIBUTES
         if observe == _DEREGISTER:
             self._end(key)
@@ -294,7 +294,7 @@ class CoapServer:
                     )
                 )
                 _, shared = await self._api.read_attributes(device, None, None)
-                self._notify(pipe, _content(device_json.write_update(shared, [])))
+                self._notify(pipe, _content(await self._api.payloads.write(device_json.write_update, shared, [])))
             self._done()  # waiting does not count as work
             try:
                 while (payload := await queue.get()) is not None:

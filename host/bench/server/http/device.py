@@ -132,7 +132,7 @@ class _DeviceRoutes:
 
         async def read(device: DeviceLogin, _body: bytes, _source: Origin) -> Response:
             found = await self._api.read_attributes(device, *device_json.wanted_keys(client, shared))
-            return _json(device_json.write_attributes(*found))
+            return _json(await self._api.payloads.write(device_json.write_attributes, *found))
 
         return await self._logged_in(request, await _body(request), read)
 

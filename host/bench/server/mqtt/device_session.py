@@ -13,7 +13,7 @@ from bench.server.limits import Limited
 from bench.server.mqtt import topics
 from bench.server.mqtt.call_timeouts import CallTimeouts
 from bench.server.mqtt.own_topics import STANDARD, OwnTopics
-from bench.server.mqtt.session import MqttSession, SessionLink
+from bench.server.mqtt.session import Handling, MqttSession, SessionLink
 from bench.server.mqtt.topics import TopicForm, TopicKind
 from bench.server.presence import Call, SessionEnd, Stop
 
@@ -59,9 +59,9 @@ class DeviceSession(MqttSession):
         self._stop_attribute_updates()
         self._stop_rpc_calls()
 
-    async def handle(self, packet: Packet | Chain) -> None:
+    def handle(self, packet: Packet | Chain) -> Handling:
         self._api.activity.seen(self.device.id)
-        await super().handle(packet)
+        return super().handle(packet)
 
     async def _on_second_connect(self, packet: Connect) -> None:
         await self._link.log_in_again(packet)
@@ -200,7 +200,8 @@ class DeviceSession(MqttSession):
             request = -1
         self._acknowledge(packet)
         if request >= 0:
-            self._publish(f"{topic.form.attribute_response}{request}", device_json.write_attributes(*found))
+            answer = await self._api.payloads.write(device_json.write_attributes, *found)
+            self._publish(f"{topic.form.attribute_response}{request}", answer)
 
     def _acknowledge(self, packet: Publish, reason: ReasonCode = ReasonCode.SUCCESS) -> None:
         if delay_s := self._api.lateness.puback():
