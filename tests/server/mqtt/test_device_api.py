@@ -77,7 +77,11 @@ def share(server, device_id, changed, deleted=()):
 
 def begin_call(server, device_id, method="reboot", params=None, *, oneway=False, timeout_s=10):
     """An operator calls the device; the answer comes later."""
-    return server.submit(lambda api: api.presence.call(device_id, method, params, oneway=oneway, timeout_s=timeout_s))
+    calling = server.submit(
+        lambda api: api.presence.call(device_id, method, params, oneway=oneway, timeout_s=timeout_s)
+    )
+    server.call(lambda _api: None)  # it has begun before the device sends anything
+    return calling
 
 
 # Requests for attributes.

@@ -17,7 +17,7 @@ from bench.server.connections import Slot
 from bench.server.device_api import DeviceApi
 from bench.server.mqtt import versions
 from bench.server.mqtt.login import LoginHandler
-from bench.server.mqtt.session import MqttSession
+from bench.server.mqtt.session import Handling, MqttSession
 from bench.server.mqtt.versions import LoginRefused
 from bench.server.tls import chain
 
@@ -72,7 +72,8 @@ class DeviceConnection(asyncio.BufferedProtocol):
     """A device's connection over TCP or TLS.
 
     Most of a server's connections are idle most of the time, so an idle one has no task, no timer and no buffer of its
-    own. A task runs while packets wait, and the gateway looks after deadlines.
+    own. What needs no waiting is done when it comes; for what does there is a task, behind which other packets queue.
+    The gateway looks after deadlines.
     """
 
     __slots__ = (
@@ -151,15 +152,15 @@ class DeviceConnection(asyncio.BufferedProtocol):
         else:
             self._received_ms = now_ms()
         try:
-            for packet in self._decoder.feed(data):
-                self._enqueue(packet)
+            for number, packet in enumerate(self._decoder.feed(data)):
+                self._enqueue(packet, at_once=number < _TURN)
         except MalformedPacket as error:
             self._enqueue(error)
             self._pause_reading()
         if self._queued is not None:
             self._unhandled += size
-        if self._is_full():
-            self._pause_reading()
+            if self._is_full():
+                self._pause_reading()
 
     def eof_received(self) -> bool:
         self._enqueue(_EOF)
@@ -198,7 +199,8 @@ class DeviceConnection(asyncio.BufferedProtocol):
         self._end_session()
         shown = self._certificates()
         self._session = login = LoginHandler(self, self._owner.api, shown[0] if shown else None)
-        await login.handle(packet)
+        if (rest := login.handle(packet)) is not None:
+            await rest
 
     def enter(self, session: MqttSession, packet: Connect) -> None:
         self._session = session
@@ -257,7 +259,8 @@ class DeviceConnection(asyncio.BufferedProtocol):
 
     # Internal.
 
-    def _enqueue(self, waiting: _Queued) -> None:
+    def _enqueue(self, waiting: _Queued, *, at_once: bool = True) -> None:
+        """Handle something now, or after what came before it."""
         if self.closed:
             return
         if isinstance(self._session, LoginHandler):
@@ -266,11 +269,23 @@ class DeviceConnection(asyncio.BufferedProtocol):
             if not self._session.has_room(waiting):
                 self.close(ReasonCode.QUOTA_EXCEEDED)
                 return
-        if self._queued is None:
-            self._queued = deque()
-        self._queued.append(waiting)
-        if self.task is None:
-            self.task = self._loop.create_task(self._serve())
+        if self._queued is not None:
+            self._queued.append(waiting)
+        elif at_once and self._drained is None:
+            try:
+                rest = self._handle(waiting)
+            except Exception as error:  # noqa: BLE001 - it is logged, and ends this connection only
+                self._fail(error)
+            else:
+                if rest is not None:
+                    self._begin(deque(), rest)
+        else:
+            self._begin(deque((waiting,)))
+
+    def _begin(self, queued: deque[_Queued], rest: Handling = None) -> None:
+        """Have a task do the rest of the work for a packet, and what is queued behind it."""
+        self._queued = queued
+        self.task = self._loop.create_task(self._serve(rest))
 
     def _certificates(self) -> list[bytes]:
         """Return the client's certificates, DER, leaf first."""
@@ -294,20 +309,23 @@ class DeviceConnection(asyncio.BufferedProtocol):
         if self._transport is not None:
             self._transport.pause_reading()
 
-    async def _serve(self) -> None:
-        """Handle what is queued, until nothing is."""
+    async def _serve(self, rest: Handling) -> None:
+        """Do the rest of the work for a packet; handle what is queued, until nothing is."""
         handled = 0
         try:
-            while self._queued:
-                await self._handle(self._queued.popleft())
+            while True:
+                if rest is not None:
+                    await rest
                 while self._drained is not None:
                     await self._drained
                 handled += 1
                 if handled % _TURN == 0:
                     await asyncio.sleep(0)
+                if not self._queued:
+                    return
+                rest = self._handle(self._queued.popleft())
         except Exception as error:  # noqa: BLE001 - it is logged, and ends this connection only
-            self._owner.api.journal.failure(error, peer=self.peer, transport=self.transport_name)
-            self.close(ReasonCode.IMPLEMENTATION_SPECIFIC)
+            self._fail(error)
         finally:
             self.task = self._queued = None
             self._unhandled = 0
@@ -316,7 +334,12 @@ class DeviceConnection(asyncio.BufferedProtocol):
             elif not self.closed:
                 self._transport.resume_reading()
 
-    async def _handle(self, waiting: _Queued) -> None:
+    def _fail(self, error: Exception) -> None:
+        self._owner.api.journal.failure(error, peer=self.peer, transport=self.transport_name)
+        self.close(ReasonCode.IMPLEMENTATION_SPECIFIC)
+
+    def _handle(self, waiting: _Queued) -> Handling:
+        """Handle something; return what is to be awaited for that, if anything is."""
         if isinstance(waiting, MalformedPacket):
             self._log("malformed", detail=str(waiting))
             if isinstance(waiting, UnacceptableLevel) and isinstance(self._session, LoginHandler):
@@ -329,7 +352,8 @@ class DeviceConnection(asyncio.BufferedProtocol):
         elif isinstance(waiting, _Eof):
             self.close()
         elif self._session is not None:
-            await self._session.handle(waiting)
+            return self._session.handle(waiting)
+        return None
 
     def _log(self, event: str, **fields: str) -> None:
         self._owner.api.refusals.log(event, self.origin(), **fields)

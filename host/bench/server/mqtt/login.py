@@ -13,7 +13,7 @@ from bench.server.limits import Limited
 from bench.server.mqtt import versions
 from bench.server.mqtt.device_session import DeviceSession
 from bench.server.mqtt.provision_session import NAME, ProvisionSession
-from bench.server.mqtt.session import SessionLink
+from bench.server.mqtt.session import Handling, SessionLink
 from bench.server.mqtt.versions import LoginRefused
 from bench.server.tls import chain
 
@@ -60,16 +60,20 @@ class LoginHandler:
             self._room -= 1
         return self._room >= 0
 
-    async def handle(self, packet: Packet | Chain) -> None:
-        """Handle one packet, or the certificates that came before all of them."""
+    def handle(self, packet: Packet | Chain) -> Handling:
+        """Handle one packet, or the certificates that came before all of them; return what is to be awaited for it."""
         if isinstance(packet, Connect):
-            await self._connect(packet)
+            self._link.version = versions.of_level(packet.level)
+            if NAME not in (packet.username, packet.client_id):
+                return self._connect(packet)
+            self._link.enter(ProvisionSession(self._link, self._api), packet)
         elif isinstance(packet, Chain):
-            await self._provision_chain(packet)
+            return self._provision_chain(packet)
         else:
             self._early.append(packet)
             if self._link.received > codec.PACKET_LIMIT:
                 self._link.close(ReasonCode.QUOTA_EXCEEDED)
+        return None
 
     def end(self) -> None:
         """No-op: there is no state to release."""
@@ -84,20 +88,16 @@ class LoginHandler:
 
     async def _connect(self, packet: Connect) -> None:
         link, api = self._link, self._api
-        version = link.version = versions.of_level(packet.level)
-        if NAME in (packet.username, packet.client_id):
-            link.enter(ProvisionSession(link, api), packet)
-            return
         device = await self._login(packet)
         if isinstance(device, LoginRefused):
-            link.send(version.refuse(device))
+            link.send(link.version.refuse(device))
             link.close()
         elif not link.closed:  # else it left meanwhile, and there is nothing to take over for
             session = DeviceSession(link, api, device)
             link.enter(session, packet)
             for early in self._early:
-                if not link.closed:
-                    await session.handle(early)
+                if not link.closed and (rest := session.handle(early)) is not None:
+                    await rest
 
     async def _login(self, packet: Connect) -> DeviceLogin | LoginRefused:
         """Return the device that logs in, or why it is refused."""

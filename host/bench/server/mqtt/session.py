@@ -4,7 +4,8 @@ A session handles one packet at a time, in order. `SessionLink` is all it knows 
 """
 
 from abc import ABC, abstractmethod
-from typing import Protocol
+from collections.abc import Coroutine
+from typing import Any, Protocol
 
 from bench.mqtt import codec
 from bench.mqtt.codec import Connect, Packet, PacketType, Publish, ReasonCode, Simple, Subscribe, Unsubscribe
@@ -14,6 +15,9 @@ from bench.registry.logins import DeviceLogin
 from bench.server.device_api import DeviceApi
 from bench.server.mqtt import topics
 from bench.server.mqtt.versions import MqttVersion
+
+Handling = Coroutine[Any, Any, None] | None
+"""The rest of the work for a packet: None if it is done already, as it is for most."""
 
 
 class SessionLink(Protocol):
@@ -59,24 +63,25 @@ class MqttSession(ABC):
         self._granted: dict[str, int] = {}
         self._packet_id = 0
 
-    async def handle(self, packet: Packet | Chain) -> None:
-        """Answer one packet."""
+    def handle(self, packet: Packet | Chain) -> Handling:
+        """Answer one packet; return what is to be awaited for that, if anything is."""
         match packet:
             case Publish():
-                await self._on_publish(packet)
+                return self._on_publish(packet)
             case Subscribe():
                 self._on_subscribe(packet)
             case Unsubscribe():
                 reasons = [self._unsubscribe(topic) for topic in packet.filters]
                 self._link.send(self._link.version.unsuback(packet.packet_id, reasons))
             case Connect():
-                await self._on_second_connect(packet)
+                return self._on_second_connect(packet)
             case Simple(kind=PacketType.PINGREQ):
                 self._link.send(codec.PINGRESP)
             case Simple(kind=PacketType.DISCONNECT):
                 self._link.close(ReasonCode.SUCCESS)
             case _:
                 pass  # acknowledgements, and AUTH
+        return None
 
     @abstractmethod
     def end(self) -> None:
