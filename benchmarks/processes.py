@@ -117,7 +117,7 @@ def client(
         guard.start()
         found: dict[str, Any] = {}
         try:
-            with process.stdin, process.stdout, _ended(process):
+            with process.stdin, process.stdout, ended(process):
                 process.stdin.write(json.dumps(job))
                 process.stdin.close()
                 for line in process.stdout:
@@ -158,7 +158,7 @@ def _endpoint(name: str, *arguments: str, path: Path | None = None) -> Iterator[
     )
     assert process.stdin
     assert process.stdout
-    with process.stdin, process.stdout, _ended(process):
+    with process.stdin, process.stdout, ended(process):
         line = process.stdout.readline()
         if not line:
             raise BenchError(f"the {name} endpoint did not start")
@@ -166,7 +166,7 @@ def _endpoint(name: str, *arguments: str, path: Path | None = None) -> Iterator[
 
 
 @contextmanager
-def _ended(process: subprocess.Popen[Any]) -> Iterator[None]:
+def ended(process: subprocess.Popen[Any]) -> Iterator[None]:
     """End the process with the context: by SIGTERM, and by SIGKILL if that takes more than 10 s, which raises."""
     try:
         yield
