@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from bench.registry import timeseries
 from bench.server import device_json
 from bench.server.http.operator import telemetry
 from bench.server.limits import Rules
@@ -85,6 +86,32 @@ def test_others_are_served_while_a_long_answer_is_written(provisioned, monkeypat
     reader.join()
     ((status, body),) = answers
     assert (status, json.loads(body)) == (200, {"client": values})
+
+
+def test_device_reads_one_thing_at_a_time_and_others_do_not_wait_for_it(provisioned, monkeypatch):
+    over_mqtt(provisioned, provisioned.profile, success("other"), deviceName="other", token="other")
+    path, read, begun, go_on = "/api/v1/{}/attributes", timeseries.values, [], threading.Event()
+    own = provisioned.query(lambda registry: registry.token_login(TOKEN)).id
+
+    def slow(session, device_id, wanted):
+        if device_id == own:
+            begun.append(device_id)
+            assert go_on.wait(PATIENCE_S)
+        return read(session, device_id, wanted)
+
+    monkeypatch.setattr(timeseries, "values", slow)
+    readers = [threading.Thread(target=call, args=(provisioned, path.format(TOKEN), b"", "GET")) for _ in range(6)]
+    for each in readers:
+        each.start()
+    try:
+        for _ in range(20):
+            assert call(provisioned, path.format("other"), method="GET")[0] == 200
+        assert begun == [own]
+    finally:
+        go_on.set()
+        for each in readers:
+            each.join()
+    assert begun == [own] * 6
 
 
 def test_others_are_served_while_a_long_history_is_written(provisioned, monkeypatch):

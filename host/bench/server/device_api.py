@@ -4,13 +4,16 @@ A transport hands over a device's payload and its origin, and puts the answer, o
 is read, limited, decided, logged and counted.
 """
 
+import asyncio
 import secrets
 import time
+import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+from weakref import WeakValueDictionary
 
 from bench.errors import NotFound, Refused
 from bench.registry import audit, claims, rotation, timeseries
@@ -85,6 +88,8 @@ class DeviceApi:
         self.presence = Presence()
         self.refusals = Refusals(registry, journal, metrics)
         self.payloads = Payloads()
+        # A device reads one thing at a time: it may be all that it has, and there are few threads
+        self._reading: WeakValueDictionary[uuid.UUID, asyncio.Lock] = WeakValueDictionary()
         self.activity = Activity(registry)
         self.late_store = LateStore(
             journal.failure, lambda device_id: self.presence.notify_session_end(device_id, SessionEnd.DELETED)
@@ -263,7 +268,8 @@ class DeviceApi:
         wanted = {CLIENT_SCOPE: client_keys, SHARED_SCOPE: shared_keys}
         if not every:
             wanted = {scope: keys or [] for scope, keys in wanted.items()}
-        found = await self.registry.read(timeseries.values, device.id, wanted)
+        async with self._reading.setdefault(device.id, asyncio.Lock()):
+            found = await self.registry.read(timeseries.values, device.id, wanted)
         return found[CLIENT_SCOPE], found[SHARED_SCOPE]
 
     async def claim(self, device: DeviceLogin, payload: bytes, source: Origin) -> None:
