@@ -107,9 +107,9 @@ def _listens(port: int) -> bool:
 def _computing() -> Section:
     """Return what a server computes for a full handshake: a signature, and its half of a key agreement, twice."""
     command = [_OPENSSL, "speed", "-seconds", "1", "ecdsap256", "ecdhx25519"]
-    told = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    output = subprocess.run(command, capture_output=True, text=True, check=False).stdout
     signatures, agreements = (
-        float(found[1]) if (found := pattern.search(told)) else None for pattern in (_SIGNATURES, _AGREEMENTS)
+        float(found[1]) if (found := pattern.search(output)) else None for pattern in (_SIGNATURES, _AGREEMENTS)
     )
     return Section(
         name="openssl",

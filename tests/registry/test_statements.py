@@ -98,17 +98,17 @@ def test_many_rows_are_added_and_found(in_transaction, count):
 def test_many_rows_are_few_statements(in_transaction, database):
     if database is not None:
         pytest.skip("SQLite's own driver")
-    told = []
+    traced = []
 
     def work(connection):
         driver = connection.connection.driver_connection
-        driver.set_trace_callback(told.append)
+        driver.set_trace_callback(traced.append)
         add(connection, [row(f"device-{number}") for number in range(100)])
         find(connection, [f"device-{number}" for number in range(100)])
         driver.set_trace_callback(None)
 
     in_transaction(work)
-    assert len(told) == 6  # 64, 32 and 4 of each
+    assert len(traced) == 6  # 64, 32 and 4 of each
 
 
 def test_addition_of_nothing_is_nothing(in_transaction):

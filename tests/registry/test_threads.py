@@ -28,7 +28,7 @@ def test_threads_give_back_results_and_errors():
     assert run(work).name == "test"
 
 
-def test_threads_take_work_in_its_order():
+def test_threads_do_work_in_its_order():
     done = []
 
     async def work(threads):
