@@ -138,6 +138,8 @@ def test_attribute_that_would_be_stored_as_another_value_is_refused(url):
 def test_profile_in_use_is_not_deleted(url):
     assert bench("profile", "create", "tray7", *url).returncode == 0
     assert bench("device", "create", "press-1", "--profile", "tray7", *url).returncode == 0
+    assert printed("device", "show", "press-1", *url)["gateway"] is False
+    assert printed("device", "create", "gateway-1", "--gateway", *url)["gateway"] is True
     refused(2, "cannot be deleted", "profile", "delete", "tray7", *url)
     assert bench("device", "delete", "press-1", *url).returncode == 0
     assert bench("profile", "delete", "tray7", *url).returncode == 0

@@ -104,11 +104,14 @@ class ThingsBoard(Accounts):
         """Return the id of the device of this name."""
         return id_of(await self.device(name))
 
-    async def create_device(self, name: str, profile: str, *, label: str | None = None) -> dict[str, Any]:
+    async def create_device(
+        self, name: str, profile: str, *, label: str | None = None, gateway: bool = False
+    ) -> dict[str, Any]:
         """Store a new device of the profile of this name, with a random access token, and return it."""
         profile_id = (await self.profile(profile))["id"]
+        info = {"additionalInfo": {"gateway": True}} if gateway else {}
         return json_object(
-            await self.post("/api/device", {"name": name, "label": label, "deviceProfileId": profile_id})
+            await self.post("/api/device", {"name": name, "label": label, "deviceProfileId": profile_id, **info})
         )
 
     async def create_with_credentials(self, device: dict[str, Any], credentials: dict[str, Any]) -> dict[str, Any]:

@@ -65,6 +65,7 @@ async def _view(server: ThingsBoard, device: dict[str, Any], *, show_secrets: bo
     return {
         "name": device["name"],
         "profile": device["type"],
+        "gateway": (device.get("additionalInfo") or {}).get("gateway") is True,
         "created": tables.utc_time(device["createdTime"]),
         "credentials_type": own["credentialsType"],
         "credentials": secret if show_secrets else "(hidden: --show-secrets)",
@@ -80,13 +81,14 @@ async def create(
     name: str,
     profile: Annotated[str, typer.Option(metavar="NAME", help="The profile it belongs to.")] = "default",
     label: Annotated[str, typer.Option(help="A label for people.")] = "",
+    gateway: Annotated[bool, typer.Option("--gateway", help="It speaks for other devices, over MQTT.")] = False,
     as_json: Json = False,
 ) -> None:
     """Make a device before its first boot, with a random access token.
 
     A board of this name gets these credentials if its profile's strategy is CHECK_PRE_PROVISIONED_DEVICES.
     """
-    device = await server.create_device(name, profile, label=label or None)
+    device = await server.create_device(name, profile, label=label or None, gateway=gateway)
     tables.facts(await _view(server, device, show_secrets=False), as_json=as_json)
 
 
