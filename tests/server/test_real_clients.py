@@ -18,6 +18,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from bench import paths
 from bench.registry import timeseries
 from bench.registry.model import SHARED_SCOPE
+from tests.support.gateways import new_gateway
 from tests.support.mqtt_packets import (
     ATTRIBUTES,
     PROVISION_REQUEST,
@@ -236,6 +237,99 @@ say(claimed=True)
 client.disconnect()
 client.stop()
 """
+
+
+GATEWAY = """
+import json, queue, sys, types
+sys.modules["mmh3"] = types.SimpleNamespace(hash=None, hash128=None)
+from tb_gateway_mqtt import TBGatewayMqttClient
+
+def say(**found):
+    print(json.dumps(found), flush=True)
+
+heard = queue.Queue()
+gateway = TBGatewayMqttClient("127.0.0.1", int(sys.argv[1]), "GW1")
+
+def on_call(client, content):
+    heard.put(content)
+    client.gw_send_rpc_reply(content["device"], content["data"]["id"], {"ok": 1})
+
+gateway.gw_set_server_side_rpc_request_handler(on_call)
+gateway.connect(timeout=20)
+while not gateway.is_connected():
+    pass
+say(connected=gateway.gw_connect_device("sub", "sensors").get())
+gateway.gw_subscribe_to_all_device_attributes("sub", heard.put)
+say(telemetry=gateway.gw_send_telemetry("sub", [{"ts": 5, "values": {"temperature": 21.5}}, {"door": "open"}]).get())
+say(attributes=gateway.gw_send_attributes("sub", {"serial": 7, "room": 1}).get())
+gateway.gw_request_client_attributes("sub", ["serial", "room"], lambda result, *_: heard.put(result))
+say(heard=heard.get(timeout=20))
+say(heard=heard.get(timeout=20))
+say(heard=heard.get(timeout=20))
+say(claimed=gateway.gw_claim("sub", "s", 60000).get())
+say(disconnected=gateway.gw_disconnect_device("sub").get())
+gateway.disconnect()
+gateway.stop()
+"""
+
+
+@pytest.mark.skipif(not CLIENTS.exists(), reason="ThingsBoard's clients are not installed (build/clients)")
+def test_thingsboards_gateway_client_does_all_that_it_can_do(server):
+    new_gateway(server, "GW1")
+    environment = {**os.environ, "PYTHONPATH": str(CLIENTS), "PIP_NO_INDEX": "1"}
+    command = [sys.executable, "-c", GATEWAY, str(server.ports.mqtt)]
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        reports = (json.loads(line) for line in process.stdout)
+        overdue = threading.Timer(2 * WAIT_S, process.kill)
+        overdue.start()
+        try:
+            assert [next(reports) for _ in range(3)] == [{"connected": 0}, {"telemetry": 0}, {"attributes": 0}]
+            answer = next(reports)["heard"]
+            assert (answer["device"], answer["values"]) == ("sub", {"room": 1, "serial": 7})
+            share(server, "sub", {"limit": 3})
+            assert next(reports) == {"heard": {"device": "sub", "data": {"limit": 3}}}
+            call = begin_call(server, "sub", "reboot", {"delay": 1})
+            data = {"id": 0, "method": "reboot", "params": {"delay": 1}}
+            assert next(reports) == {"heard": {"device": "sub", "data": data}}
+            assert call.result(WAIT_S) == {"ok": 1}
+            assert [next(reports) for _ in range(2)] == [{"claimed": 0}, {"disconnected": 0}]
+            assert server.wait_for("claim", device="sub")["result"] == "offered"
+            assert process.wait(WAIT_S) == 0
+        except StopIteration:
+            pytest.fail(process.stderr.read())
+        finally:
+            overdue.cancel()
+            process.kill()
+    assert stored(server, "sub") == ({"temperature": 21.5, "door": "open"}, {"serial": 7, "room": 1})
+    assert server.query(lambda registry: registry.device("sub")).profile == "sensors"
+
+
+@paho_versions
+def test_paho_is_a_gateway(server, protocol):
+    new_gateway(server, "GW1")
+    with Paho(server, "GW1", protocol) as paho:
+        assert paho.codes.get(timeout=WAIT_S) == 0
+        paho.subscribe("v1/gateway/attributes", "v1/gateway/attributes/response", "v1/gateway/rpc")
+        paho.publish("v1/gateway/connect", b'{"device":"a","type":"sensors"}')
+        paho.publish("v1/gateway/telemetry", b'{"a":[{"t":1}],"b":[{"t":2}]}')
+        paho.publish("v1/gateway/attributes", b'{"a":{"serial":7}}')
+        assert stored(server, "a") == ({"t": 1}, {"serial": 7})
+        assert stored(server, "b") == ({"t": 2}, {})
+        share(server, "b", {"limit": 3})
+        assert paho.next() == ("v1/gateway/attributes", {"device": "b", "data": {"limit": 3}})
+        paho.publish("v1/gateway/attributes/request", b'{"id":1,"device":"a","client":true,"key":"serial"}')
+        assert paho.next() == ("v1/gateway/attributes/response", {"id": 1, "device": "a", "value": 7})
+        answer = begin_call(server, "b", "reboot", None)
+        data = {"id": 0, "method": "reboot", "params": None}
+        assert paho.next() == ("v1/gateway/rpc", {"device": "b", "data": data})
+        paho.publish("v1/gateway/rpc", b'{"device":"b","id":0,"data":{"ok":true}}')
+        assert answer.result(WAIT_S) == {"ok": True}
+        paho.publish("v1/gateway/claim", b'{"a":{"secretKey":"s","durationMs":60000}}')
+        assert server.wait_for("claim", device="a")["result"] == "offered"
+        paho.publish("v1/gateway/disconnect", b'{"device":"a"}')
+        assert server.wait_for("offline", device="a")
 
 
 @pytest.mark.skipif(not CLIENTS.exists(), reason="ThingsBoard's clients are not installed (build/clients)")

@@ -17,35 +17,59 @@ from bench.registry.statements import Lookup
 
 
 @dataclass(frozen=True)
-class DeviceLogin:
-    """A device that showed valid credentials."""
+class KnownDevice:
+    """A device whose requests are served: it logged in, or a gateway that did speaks for it."""
 
     id: uuid.UUID
     name: str
-    transport_type: str
-    """The only transport that its profile lets it log in over; DEFAULT is any."""
-    shown: tuple[str, str] = field(repr=False)
-    """The digests of those credentials: `lookup` and `proof`."""
-    mqtt: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
-    """The transport configuration of an MQTT profile, as an operator's client sent it."""
 
     @property
     def subject(self) -> Subject:
         """The device in the audit trail."""
         return Subject(self.name, self.id)
 
+
+@dataclass(frozen=True)
+class DeviceLogin(KnownDevice):
+    """A device that showed valid credentials."""
+
+    transport_type: str
+    """The only transport that its profile lets it log in over; DEFAULT is any."""
+    shown: tuple[str, str] = field(repr=False)
+    """The digests of those credentials: `lookup` and `proof`."""
+    mqtt: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    """The transport configuration of an MQTT profile, as an operator's client sent it."""
+    is_gateway: bool = False
+    overwrites_activity: bool = False
+    """For a gateway: what it does counts as activity of all devices behind it."""
+
     @classmethod
     def of_row(cls, row: Any) -> Self:
         """Return the device of a row that was found."""
         data = (row.mqtt or {}).get("profileData") or {}
         own = data.get("transportConfiguration") or {}
-        return cls(row.device_id, row.name, row.transport_type, (row.lookup, row.proof), own)
+        info = row.additional_info if isinstance(row.additional_info, dict) else {}
+        return cls(
+            row.device_id,
+            row.name,
+            row.transport_type,
+            (row.lookup, row.proof),
+            own,
+            is_gateway=_as_boolean(info.get("gateway")),
+            overwrites_activity=info.get("overwriteActivityTime") is True,
+        )
+
+
+def _as_boolean(value: Any) -> bool:
+    """Return a value of JSON as Jackson's `asBoolean` does."""
+    return value.strip() == "true" if isinstance(value, str) else value is True or (type(value) is int and value != 0)
 
 
 _FOUND = Lookup(
     select(
         Credentials.device_id,
         Device.name,
+        Device.additional_info,
         Profile.transport_type,
         case((Profile.transport_type == literal_column("'MQTT'"), Profile.details)).label("mqtt"),
         Credentials.type,

@@ -114,6 +114,8 @@ class Device(Versioned, Detailed, Base):
     customer_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("customer.id", ondelete="SET NULL"))
     additional_info: Mapped[Any] = mapped_column(JSON(none_as_null=True), nullable=True)
     """Any JSON; None if there is none."""
+    gateway_id: Mapped[uuid.UUID | None] = mapped_column(index=True)
+    """The gateway that made it, which may be gone since: ThingsBoard's relation `Created`. None for most."""
     created_ms: Mapped[int] = mapped_column(BigInteger, default=now_ms)
 
     __table_args__ = (Index(None, "profile_id"), Index(None, "customer_id"))

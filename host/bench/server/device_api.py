@@ -8,7 +8,7 @@ import asyncio
 import secrets
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -24,7 +24,7 @@ from bench.registry.changes import Change
 from bench.registry.clock import now_ms
 from bench.registry.credentials import InvalidCredentials, MqttLogin
 from bench.registry.device_room import Full
-from bench.registry.logins import DeviceLogin
+from bench.registry.logins import DeviceLogin, KnownDevice
 from bench.registry.model import CLIENT_SCOPE, SHARED_SCOPE
 from bench.registry.provisioning import ProvisionOutcome, Status
 from bench.registry.registry import Registry
@@ -223,20 +223,30 @@ class DeviceApi:
 
     async def telemetry(self, device: DeviceLogin, payload: bytes, source: Origin) -> None:
         """Store telemetry. Raises PayloadError, Gone, Full or, for an empty list, Unanswered."""
-        entries = await self._read(device, source, device_json.read_series, payload, source.received_ms)
+        entries = await self.read(device, source, device_json.read_series, payload, source.received_ms)
         if not entries and len(payload) <= _EMPTY_LIST and json_reader.parse(payload) == []:
             raise Unanswered
+        await self.store_telemetry(device, entries, source)
+
+    async def store_telemetry(
+        self, device: KnownDevice, entries: Sequence[tuple[int, str, Any]], source: Origin
+    ) -> None:
+        """Store telemetry that was read. Raises Gone or Full."""
         await self._store(device, source, lambda: self.registry.save_telemetry(device.id, entries))
         self.metrics.telemetry(source.transport, len(entries))
         self.log("telemetry", source, device=device.name, keys=sorted({key for _, key, _ in entries}))
 
     async def attributes(self, device: DeviceLogin, payload: bytes, source: Origin) -> None:
         """Store client attributes. Raises PayloadError, Gone or Full."""
-        values = await self._read(device, source, device_json.read_attributes, payload)
+        values = await self.read(device, source, device_json.read_attributes, payload)
+        await self.store_attributes(device, values, source)
+
+    async def store_attributes(self, device: KnownDevice, values: dict[str, Any], source: Origin) -> None:
+        """Store client attributes that were read. Raises Gone or Full."""
         await self._store(device, source, lambda: self.registry.save_attributes(device.id, values))
         self.log("attributes", source, device=device.name, keys=sorted(values))
 
-    async def _store(self, device: DeviceLogin, source: Origin, store: Callable[[], Awaitable[None]]) -> None:
+    async def _store(self, device: KnownDevice, source: Origin, store: Callable[[], Awaitable[None]]) -> None:
         after_s = self.lateness.store_s
         if any(after_s):
             await self.late_store.put(device.id, after_s, store)
@@ -250,12 +260,12 @@ class DeviceApi:
             raise
 
     async def read_attributes(
-        self, device: DeviceLogin, client_keys: list[str] | None, shared_keys: list[str] | None
+        self, device: KnownDevice, client_keys: list[str] | None, shared_keys: list[str] | None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the client and the shared attributes with these keys.
 
         Args:
-            device: The device that is logged in.
+            device: The device.
             client_keys: None selects no client attributes; if both are None, all attributes are.
             shared_keys: Likewise.
 
@@ -274,7 +284,11 @@ class DeviceApi:
 
     async def claim(self, device: DeviceLogin, payload: bytes, source: Origin) -> None:
         """Store a device's offer to be claimed; devices get no answer to it. Raises PayloadError or Gone."""
-        secret, duration_ms = await self._read(device, source, device_json.read_claim, payload)
+        secret, duration_ms = await self.read(device, source, device_json.read_claim, payload)
+        await self.offer(device, secret, duration_ms, source)
+
+    async def offer(self, device: KnownDevice, secret: str, duration_ms: int | None, source: Origin) -> None:
+        """Store an offer that was read. Raises Gone."""
         try:
             offered = await self.registry.write(claims.offer, device.id, secret, duration_ms)
         except Conflict:
@@ -293,8 +307,8 @@ class DeviceApi:
             Limited: The device failed too often to replace its credentials.
             Gone: The device was deleted meanwhile.
         """
-        method, params = await self._read(device, source, device_json.read_rpc_call, payload)
-        known = device_methods.find(method, source.transport)
+        method, params = await self.read(device, source, device_json.read_rpc_call, payload)
+        known = device_methods.find(method, source.transport, is_gateway=device.is_gateway)
         self.log("call", source, device=device.name, known=known is not None or method == _ROTATE)
         if method == _ROTATE:
             return await self._rotate(device, payload, source)
@@ -330,18 +344,23 @@ class DeviceApi:
                 value = json_reader.strict(payload.decode(errors="replace"))
             except json_reader.Malformed:
                 error = AnswerUnreadable()
-        expected = self.presence.answer(device.id, call_id, error or value)
+        self.deliver_answer(device, call_id, error or value, source)
+
+    def deliver_answer(self, device: KnownDevice, call_id: int, value: Any | AnswerUnreadable, source: Origin) -> None:
+        """Deliver an answer that was read to whoever called."""
+        expected = self.presence.answer(device.id, call_id, value)
         self.log("answer", source, device=device.name, call=call_id, heard=expected)
 
-    async def _read(
-        self, device: DeviceLogin, source: Origin, read: Callable[..., Any], payload: bytes, *args: Any
+    async def read(
+        self, device: KnownDevice, source: Origin, read: Callable[..., Any], payload: bytes, *args: Any
     ) -> Any:
+        """Return what a device's payload says to a function of `device_json`, or the like. Raises PayloadError."""
         try:
             return await self.payloads.read(read, payload, *args)
         except json_reader.PayloadError as error:
             self.refusals.log("bad_message", source, device=device.name, kind=type(error).__name__)
             raise
 
-    def _gone(self, device: DeviceLogin, source: Origin) -> Gone:
+    def _gone(self, device: KnownDevice, source: Origin) -> Gone:
         self.refusals.log("bad_message", source, device=device.name, kind=Gone.__name__)
         return Gone()

@@ -30,14 +30,14 @@ _ERRORS = {
 
 def read_request(payload: bytes) -> ProvisionRequest:
     """Return a provisioning request."""
-    body = _object(json_reader.parse(payload))
+    body = object_of(json_reader.parse(payload))
     # in the order in which upstream reads them: the first thing wrong decides the error
     fields: dict[str, Any] = {
-        "device_name": _text(body, "deviceName"),
+        "device_name": text(body, "deviceName"),
         **_credentials_request(body),
         "key": _required(body, "provisionDeviceKey"),
         "secret": _required(body, "provisionDeviceSecret"),
-        "gateway": _text(body, "gateway").lower() == "true",
+        "gateway": text(body, "gateway").lower() == "true",
         "wants_nonce": _own(body, "proof") == "nonce",
         "nonce": _own(body, "provisionDeviceNonce"),
         "proof": _own(body, "provisionDeviceProof"),
@@ -49,11 +49,11 @@ def _credentials_request(body: dict[str, Any]) -> dict[str, Any]:
     """Return the fields of a CredentialsRequest."""
     return {
         "credentials_type": _credentials_type(body),
-        "token": _text(body, "token"),
-        "client_id": _text(body, "clientId"),
-        "username": _text(body, "username"),
-        "password": _text(body, "password"),
-        "certificate": _text(body, "hash"),
+        "token": text(body, "token"),
+        "client_id": text(body, "clientId"),
+        "username": text(body, "username"),
+        "password": text(body, "password"),
+        "certificate": text(body, "hash"),
     }
 
 
@@ -65,7 +65,7 @@ def _own(body: dict[str, Any], name: str) -> str:
 
 def _credentials_type(body: dict[str, Any]) -> CredentialsType:
     try:
-        return CredentialsType(_text(body, "credentialsType", CredentialsType.ACCESS_TOKEN))
+        return CredentialsType(text(body, "credentialsType", CredentialsType.ACCESS_TOKEN))
     except ValueError as error:
         if isinstance(error, PayloadError):
             raise
@@ -76,10 +76,10 @@ def _required(body: dict[str, Any], name: str) -> str:
     if name not in body:
         shown = json.dumps(dict.fromkeys(body, "***"))
         raise BadField(f"Failed to find the field {name} in JSON body {shown}!")
-    return _text(body, name)
+    return text(body, name)
 
 
-def _text(body: dict[str, Any], name: str, default: str = "") -> str:
+def text(body: dict[str, Any], name: str, default: str = "") -> str:
     """Return a field as text: any scalar counts, and a list of one gives its element."""
     if name not in body:
         return default
@@ -87,7 +87,7 @@ def _text(body: dict[str, Any], name: str, default: str = "") -> str:
     return ("true" if value else "false") if isinstance(value, bool) else str(value)
 
 
-def _whole(body: dict[str, Any], name: str) -> int:
+def whole(body: dict[str, Any], name: str) -> int:
     """Return a field as a whole number of 64 bits: a number loses its fraction, text has to be digits."""
     value = _scalar(body, name)
     if isinstance(value, json_reader.Number) or (isinstance(value, str) and _WHOLE.fullmatch(value)):
@@ -114,7 +114,8 @@ def _scalar(body: dict[str, Any], name: str) -> bool | str:
     return value
 
 
-def _object(body: Any) -> dict[str, Any]:
+def object_of(body: Any) -> dict[str, Any]:
+    """Return a value that has to be an object. Raises Malformed."""
     if not isinstance(body, dict):
         raise Malformed("Can't parse value: an object is wanted")
     return body
@@ -141,7 +142,7 @@ def write_status(status: Status) -> bytes:
 
 def read_attributes(payload: bytes) -> dict[str, Any]:
     """Return client attributes, from an object; null values are skipped. None if one of the names is invalid."""
-    return _values(json_reader.parse(payload, json_reader.number))
+    return attributes_of(json_reader.parse(payload, json_reader.number))
 
 
 def read_series(payload: bytes, now_ms: int) -> list[tuple[int, str, Any]]:
@@ -150,20 +151,31 @@ def read_series(payload: bytes, now_ms: int) -> list[tuple[int, str, Any]]:
     `{k: v}` (then the time is `now_ms`), `{"ts": ms, "values": {k: v}}`, or a list of either. What has an invalid name
     in it is left out: all of it, or that element of the list.
     """
-    return _series(payload, now_ms, _values)
+    return series_of(json_reader.parse(payload, json_reader.number), now_ms)
 
 
 def read_operator_series(payload: bytes, now_ms: int) -> list[tuple[int, str, Any]]:
     """Return telemetry that an operator stores, in the same forms; names may be invalid."""
-    return _series(payload, now_ms, _cast)
+    return series_of(json_reader.parse(payload, json_reader.number), now_ms, _cast)
 
 
-def _series(payload: bytes, now_ms: int, read_values: Callable[[Any], dict[str, Any]]) -> list[tuple[int, str, Any]]:
-    body = json_reader.parse(payload, json_reader.number)
+def attributes_of(body: Any) -> dict[str, Any]:
+    """Return the values of an object, as they are stored: none at all if one of the names is invalid.
+
+    ThingsBoard's transport accepts such a message, and its rule engine then fails to store it.
+    """
+    values = {key: json_reader.stored(value) for key, value in object_of(body).items() if value is not None}
+    return values if all(map(_is_key, values)) else {}
+
+
+def series_of(
+    body: Any, now_ms: int, read_values: Callable[[Any], dict[str, Any]] = attributes_of
+) -> list[tuple[int, str, Any]]:
+    """Return the telemetry of a value that was parsed, see `read_series`."""
     series: list[tuple[int, str, Any]] = []
     for entry in body if isinstance(body, list) else [body]:
         if isinstance(entry, dict) and "ts" in entry and "values" in entry:
-            ts, values = _whole(entry, "ts"), entry["values"]
+            ts, values = whole(entry, "ts"), entry["values"]
         else:
             ts, values = now_ms, entry
         series += [(ts, key, value) for key, value in read_values(values).items()]
@@ -175,7 +187,7 @@ def read_attribute_request(payload: bytes) -> tuple[list[str] | None, list[str] 
 
     None requests none of the kind, unless both are None: `{}` requests all of both. A key may be empty.
     """
-    body = _object(json_reader.parse(payload))
+    body = object_of(json_reader.parse(payload))
     try:
         return _keys(body, "clientKeys"), _keys(body, "sharedKeys")
     except BadField as error:  # here upstream makes no difference
@@ -183,7 +195,7 @@ def read_attribute_request(payload: bytes) -> tuple[list[str] | None, list[str] 
 
 
 def _keys(body: dict[str, Any], name: str) -> list[str] | None:
-    return split_keys(_text(body, name)) if name in body else None
+    return split_keys(text(body, name)) if name in body else None
 
 
 def split_keys(text: str) -> list[str] | None:
@@ -219,23 +231,28 @@ def read_claim(payload: bytes) -> tuple[str, int | None]:
     """
     if not payload:
         return "", None
-    body = _object(json_reader.parse(payload, json_reader.number))
-    secret = _text(body, "secretKey")
-    duration = _whole(body, "durationMs") if "durationMs" in body else 0
+    return claim_of(json_reader.parse(payload, json_reader.number))
+
+
+def claim_of(value: Any) -> tuple[str, int | None]:
+    """Return the offer of a value that was parsed, see `read_claim`."""
+    body = object_of(value)
+    secret = text(body, "secretKey")
+    duration = whole(body, "durationMs") if "durationMs" in body else 0
     return secret, duration if duration > 0 else None
 
 
 def read_rpc_call(payload: bytes) -> tuple[str, Any]:
     """Return a device's call to the server: the method, and the parameters or None."""
-    body = _object(json_reader.parse(payload, json_reader.number))
+    body = object_of(json_reader.parse(payload, json_reader.number))
     if "method" not in body:
         raise BadField("method is missing")
-    return _text(body, "method"), json_reader.plain(body.get("params"))
+    return text(body, "method"), json_reader.plain(body.get("params"))
 
 
 def read_rotation(payload: bytes) -> CredentialsRequest:
     """Return the credentials that a device requests in the parameters of its call."""
-    return CredentialsRequest(**_credentials_request(_object(_object(json_reader.parse(payload)).get("params"))))
+    return CredentialsRequest(**_credentials_request(object_of(object_of(json_reader.parse(payload)).get("params"))))
 
 
 def write_rpc_request(request_id: int | None, method: str, params: Any) -> bytes:
@@ -252,17 +269,8 @@ def read_rpc_response(payload: bytes) -> Any:
     return json_reader.plain(json_reader.parse(payload, json_reader.number))
 
 
-def _values(body: Any) -> dict[str, Any]:
-    """Return the values of an object, as they are stored: none at all if one of the names is invalid.
-
-    ThingsBoard's transport accepts such a message, and its rule engine then fails to store it.
-    """
-    values = {key: json_reader.stored(value) for key, value in _object(body).items() if value is not None}
-    return values if all(map(_is_key, values)) else {}
-
-
 def _cast(body: Any) -> dict[str, Any]:
-    return {key: json_reader.cast(value) for key, value in _object(body).items() if value is not None}
+    return {key: json_reader.cast(value) for key, value in object_of(body).items() if value is not None}
 
 
 def _is_key(name: str) -> bool:

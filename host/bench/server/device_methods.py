@@ -11,15 +11,16 @@ _METHODS: dict[str, Callable[[Any], Any]] = {
     "getCurrentTime": lambda _params: now_ms(),
 }
 # Over MQTT only: what ThingsBoard's client has to know before it sends more than 8 kB.
-_SESSION_LIMITS = {
+_SESSION_LIMITS: dict[str, Any] = {
     "maxPayloadSize": codec.PACKET_LIMIT,
     "maxInflightMessages": 100,
     "rateLimits": {"messages": None, "telemetryMessages": None, "telemetryDataPoints": None},
 }
-_MQTT_METHODS: dict[str, Callable[[Any], Any]] = {"getSessionLimits": lambda _params: _SESSION_LIMITS}
+_GATEWAY_LIMITS = {**_SESSION_LIMITS, "gatewayRateLimits": _SESSION_LIMITS["rateLimits"]}
 
 
-def find(name: str, transport: str) -> Callable[[Any], Any] | None:
+def find(name: str, transport: str, *, is_gateway: bool = False) -> Callable[[Any], Any] | None:
     """Return the method of this name, None if there is none on this transport."""
-    found = _METHODS.get(name)
-    return _MQTT_METHODS.get(name) if found is None and transport.startswith("mqtt") else found
+    if name == "getSessionLimits" and transport.startswith("mqtt"):
+        return lambda _params: _GATEWAY_LIMITS if is_gateway else _SESSION_LIMITS
+    return _METHODS.get(name)

@@ -11,13 +11,13 @@ from bench.mqtt.codec import Connect, MalformedPacket, Packet, ReasonCode, Retur
 from bench.registry.audit import Origin
 from bench.registry.chains import Chain
 from bench.registry.clock import now_ms
-from bench.registry.logins import DeviceLogin
+from bench.registry.logins import KnownDevice
 from bench.server import device_api
 from bench.server.connections import Slot
 from bench.server.device_api import DeviceApi
 from bench.server.mqtt import versions
 from bench.server.mqtt.login import LoginHandler
-from bench.server.mqtt.session import Handling, MqttSession
+from bench.server.mqtt.session import Handling, Holder, MqttSession
 from bench.server.mqtt.versions import LoginRefused
 from bench.server.tls import chain
 
@@ -61,11 +61,14 @@ class ConnectionOwner(Protocol):
     """Shared by all connections: a read is over, and its bytes are copied, before the next one begins."""
     closing: bool
 
-    def device_online(self, connection: "DeviceConnection", device: DeviceLogin) -> None:
-        """Note that a device logged in."""
+    def has_room_for_sub_device(self) -> bool:
+        """Return whether there is room for another device behind a gateway."""
 
-    def device_offline(self, connection: "DeviceConnection", device: DeviceLogin) -> None:
-        """Note that a device's connection is closed."""
+    def device_online(self, connection: "DeviceConnection", device: KnownDevice, holder: Holder) -> None:
+        """Note that a device has a session."""
+
+    def device_offline(self, connection: "DeviceConnection", device: KnownDevice, holder: Holder) -> None:
+        """Note that a device's session is over."""
 
 
 class DeviceConnection(asyncio.BufferedProtocol):
@@ -207,7 +210,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
         self._deadline, self._idle_limit_s = math.inf, _INACTIVITY_S
         if session.device is not None:
             self._slot.set_known(True)
-            self._owner.device_online(self, session.device)
+            self._owner.device_online(self, session.device, self)
             if packet.keep_alive_s:
                 self._idle_limit_s = min(packet.keep_alive_s * _KEEP_ALIVE_GRACE, _INACTIVITY_S)
         self.send(self.version.accept(session_present=not packet.clean))
@@ -222,6 +225,15 @@ class DeviceConnection(asyncio.BufferedProtocol):
         self._deadline = self._loop.time() + _LINGER_S
         if self._transport is not None:
             self._transport.close()
+
+    def has_room_for_sub_device(self) -> bool:
+        return self._owner.has_room_for_sub_device()
+
+    def sub_device_online(self, device: KnownDevice, holder: Holder) -> None:
+        self._owner.device_online(self, device, holder)
+
+    def sub_device_offline(self, device: KnownDevice, holder: Holder) -> None:
+        self._owner.device_offline(self, device, holder)
 
     def close_after(self, seconds: float) -> None:
         self._deadline = min(self._deadline, self._loop.time() + seconds)
@@ -303,7 +315,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
         if session is not None:
             session.end()
             if session.device is not None:
-                self._owner.device_offline(self, session.device)
+                self._owner.device_offline(self, session.device, self)
 
     def _pause_reading(self) -> None:
         if self._transport is not None:

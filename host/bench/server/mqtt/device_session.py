@@ -133,7 +133,8 @@ class DeviceSession(MqttSession):
     async def _on_publish(self, packet: Publish) -> None:
         topic = self._topics.parse(packet.topic)
         if topic.kind is TopicKind.GATEWAY:
-            return  # upstream does not answer a device that is no gateway
+            await self._on_gateway_message(packet)
+            return
         if topic.kind is TopicKind.OTHER:
             self._acknowledge(packet, ReasonCode.TOPIC_NAME_INVALID)
             return
@@ -156,6 +157,9 @@ class DeviceSession(MqttSession):
         except (Full, Limited) as refused:
             full = isinstance(refused, Full)
             self._link.close(ReasonCode.QUOTA_EXCEEDED if full else ReasonCode.IMPLEMENTATION_SPECIFIC)
+
+    async def _on_gateway_message(self, packet: Publish) -> None:
+        """Ignore it: upstream does not answer a device that is not a gateway."""
 
     async def _dispatch(self, packet: Publish, topic: topics.ParsedTopic) -> None:
         """Have a message handled, acknowledge it, and answer. Raises PayloadError, Gone, Full or Limited."""

@@ -4,16 +4,19 @@ import asyncio
 import uuid
 
 from bench.mqtt.codec import ReasonCode
-from bench.registry.logins import DeviceLogin
+from bench.registry.logins import KnownDevice
 from bench.server.connections import Slot
 from bench.server.device_api import DeviceApi
 from bench.server.mqtt.connection import DeviceConnection
+from bench.server.mqtt.session import Holder
 
 # A connection that has not logged in by then is closed.
 CONNECT_DEADLINE_S = 10.0
 # How late it may be noticed that a connection's time is over.
 _TICK_S = 1.0
 _READ_SIZE = 4096
+SUB_DEVICES = 100_000
+"""Devices behind gateways, connected at a time."""
 
 
 class Gateway:
@@ -29,7 +32,8 @@ class Gateway:
         self.connections: set[DeviceConnection] = set()
         self.buffer = memoryview(bytearray(_READ_SIZE))
         self.closing = False
-        self._online: dict[uuid.UUID, DeviceConnection] = {}
+        self._online: dict[uuid.UUID, Holder] = {}
+        self._sub_devices = 0
         self._ticking = False
         self._next_tick = 0.0
 
@@ -64,23 +68,33 @@ class Gateway:
 
     # The connections' side.
 
-    def device_online(self, connection: DeviceConnection, device: DeviceLogin) -> None:
-        """Register a device's connection; an older connection of the device is closed."""
+    def has_room_for_sub_device(self) -> bool:
+        """Return whether there is room for another device behind a gateway."""
+        return self._sub_devices < SUB_DEVICES
+
+    def device_online(self, connection: DeviceConnection, device: KnownDevice, holder: Holder) -> None:
+        """Register a device's session: on its own connection, or on its gateway's. An older session is closed."""
         if (older := self._online.get(device.id)) is not None:
             self.journal.write("taken_over", device=device.name, peer=connection.peer)
             older.close(ReasonCode.SESSION_TAKEN_OVER)
-        self._online[device.id] = connection
+            self._forget(device.id)
+        self._online[device.id] = holder
+        self._sub_devices += not isinstance(holder, DeviceConnection)
         self.api.activity.connected(device.id)
         self._log("online", connection, device)
 
-    def device_offline(self, connection: DeviceConnection, device: DeviceLogin) -> None:
-        """Forget a device's connection."""
-        if self._online.get(device.id) is connection:
-            del self._online[device.id]
+    def device_offline(self, connection: DeviceConnection, device: KnownDevice, holder: Holder) -> None:
+        """Forget a device's session."""
+        if self._online.get(device.id) is holder:
+            self._forget(device.id)
             self.api.activity.disconnected(device.id)
             self._log("offline", connection, device)
 
-    def _log(self, event: str, connection: DeviceConnection, device: DeviceLogin) -> None:
+    def _forget(self, device_id: uuid.UUID) -> None:
+        if (holder := self._online.pop(device_id, None)) is not None:
+            self._sub_devices -= not isinstance(holder, DeviceConnection)
+
+    def _log(self, event: str, connection: DeviceConnection, device: KnownDevice) -> None:
         self.journal.write(event, device=device.name, peer=connection.peer, transport=connection.transport_name)
 
     def _tick_later(self) -> None:

@@ -12,6 +12,7 @@ from bench.server.device_api import DeviceApi
 from bench.server.limits import Limited
 from bench.server.mqtt import versions
 from bench.server.mqtt.device_session import DeviceSession
+from bench.server.mqtt.gateway_session import GatewaySession
 from bench.server.mqtt.provision_session import NAME, ProvisionSession
 from bench.server.mqtt.session import Handling, SessionLink
 from bench.server.mqtt.versions import LoginRefused
@@ -93,7 +94,7 @@ class LoginHandler:
             link.send(link.version.refuse(device))
             link.close()
         elif not link.closed:  # else it left meanwhile, and there is nothing to take over for
-            session = DeviceSession(link, api, device)
+            session = (GatewaySession if device.is_gateway else DeviceSession)(link, api, device)
             link.enter(session, packet)
             for early in self._early:
                 if not link.closed and (rest := session.handle(early)) is not None:

@@ -11,13 +11,20 @@ from bench.mqtt import codec
 from bench.mqtt.codec import Connect, Packet, PacketType, Publish, ReasonCode, Simple, Subscribe, Unsubscribe
 from bench.registry.audit import Origin
 from bench.registry.chains import Chain
-from bench.registry.logins import DeviceLogin
+from bench.registry.logins import DeviceLogin, KnownDevice
 from bench.server.device_api import DeviceApi
 from bench.server.mqtt import topics
 from bench.server.mqtt.versions import MqttVersion
 
 Handling = Coroutine[Any, Any, None] | None
 """The rest of the work for a packet: None if it is done already, as it is for most."""
+
+
+class Holder(Protocol):
+    """The place of a device's session: a connection, or a part of the connection of its gateway."""
+
+    def close(self, reason: ReasonCode | None = None) -> None:
+        """End the session."""
 
 
 class SessionLink(Protocol):
@@ -43,6 +50,15 @@ class SessionLink(Protocol):
 
     def close(self, reason: ReasonCode | None = None) -> None:
         """Send the reason (MQTT 5), close once everything queued is sent, and handle no more packets."""
+
+    def has_room_for_sub_device(self) -> bool:
+        """Return whether the server has room for another device behind a gateway."""
+
+    def sub_device_online(self, device: KnownDevice, holder: "Holder") -> None:
+        """Register the session of a device behind this gateway; an older session of the device is closed."""
+
+    def sub_device_offline(self, device: KnownDevice, holder: "Holder") -> None:
+        """Forget it."""
 
     def close_after(self, seconds: float) -> None:
         """Close in so many seconds, whatever happens until then."""

@@ -9,6 +9,14 @@ PROVISION_RESPONSE = "/provision/response"
 PACKAGE_ERROR = "v2/fw/error"  # for both kinds of packages
 
 _GATEWAY = "v1/gateway"
+GATEWAY_CONNECT = f"{_GATEWAY}/connect"
+GATEWAY_DISCONNECT = f"{_GATEWAY}/disconnect"
+GATEWAY_TELEMETRY = f"{_GATEWAY}/telemetry"
+GATEWAY_ATTRIBUTES = f"{_GATEWAY}/attributes"
+GATEWAY_ATTRIBUTE_REQUEST = f"{_GATEWAY}/attributes/request"
+GATEWAY_ATTRIBUTE_RESPONSE = f"{_GATEWAY}/attributes/response"
+GATEWAY_RPC = f"{_GATEWAY}/rpc"
+GATEWAY_CLAIM = f"{_GATEWAY}/claim"
 _CLAIM = "v1/devices/me/claim"
 _PROTOBUF_CALL = "v2/r/req/p/"
 _ID = re.compile(r"[+-]?\d+")
@@ -51,7 +59,7 @@ class TopicKind(Enum):
     CLAIM = auto()
     CHUNK_REQUEST = auto()
     GATEWAY = auto()
-    """The API of gateways, which is not served."""
+    """The API of gateways."""
     PROTOBUF = auto()
     """Protobuf, which only profiles with a schema speak, and none here."""
     OTHER = auto()
@@ -95,9 +103,9 @@ DEVICE_FILTERS = frozenset(
         *RPC_FILTERS,
         *(f"{form.attribute_response}+" for form in _FORMS),
         *(f"{form.rpc_response}+" for form in _FORMS),
-        "v1/gateway/attributes",
-        "v1/gateway/rpc",
-        "v1/gateway/attributes/response",
+        GATEWAY_ATTRIBUTES,
+        GATEWAY_RPC,
+        GATEWAY_ATTRIBUTE_RESPONSE,
         "v2/fw/response/+/chunk/+",
         "v2/fw/error",
         "v2/sw/response/+/chunk/+",

@@ -1,0 +1,131 @@
+"""The devices behind gateways: which device a gateway means by a name, and which it must not have.
+
+ThingsBoard lets a gateway have any device of its tenant by name. Here it has those that it made, and those that came
+through a gateway before; and a customer's gateway only devices of that customer. So whoever holds a gateway's token
+can neither write for a device that logs in by itself, nor be called in its place, nor end its sessions.
+"""
+
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import func, insert, select
+from sqlalchemy.orm import Session
+
+from bench.errors import Refused
+from bench.registry import audit, credentials, devices, names, profiles, provisioning
+from bench.registry.audit import Origin, Subject
+from bench.registry.logins import KnownDevice
+from bench.registry.model import Credentials, Device
+
+_NewDevice = tuple[dict[str, Any], dict[str, Any]]
+
+LAST_GATEWAY = "lastConnectedGateway"
+MADE = 10_000
+"""Devices that one gateway makes."""
+
+
+class TooMany(Refused):
+    """A gateway has as many devices as it may have."""
+
+
+def find(session: Session, gateway_id: uuid.UUID, wanted: Iterable[str]) -> dict[str, KnownDevice]:
+    """Return the devices of these names that came through this gateway the last time, as most do."""
+    gateway = devices.get(session, gateway_id)
+    return {
+        device.name: KnownDevice(device.id, device.name)
+        for device in _named(session, wanted)
+        if _last_gateway(device) == str(gateway_id) and _is_of_customer(gateway, device)
+    }
+
+
+def connect(
+    session: Session, gateway_id: uuid.UUID, wanted: Mapping[str, str], origin: Origin
+) -> dict[str, KnownDevice | Refused]:
+    """Return the devices of these names, made if there are none; or why the gateway must not have them.
+
+    A new device belongs to the gateway's customer.
+
+    Args:
+        session: In a transaction that may write.
+        gateway_id: The gateway.
+        wanted: The names, and the profiles that new devices get, which are made likewise, as ThingsBoard 4.3 does.
+        origin: For the audit trail, which has a row for each new device.
+
+    Raises:
+        NotFound: The gateway was deleted.
+    """
+    gateway = devices.get(session, gateway_id)
+    known = {device.name: device for device in _named(session, wanted)}
+    left = None if len(known) == len(wanted) else MADE - _count(session, gateway)
+    new: list[_NewDevice] = []
+    found: dict[str, KnownDevice | Refused] = {}
+    for name, profile in wanted.items():
+        try:
+            if (device := known.get(name)) is None:
+                if left == len(new):
+                    raise TooMany(f"a gateway makes at most {MADE} devices")
+                new.append(made := _make(session, gateway, name, profile))
+                found[name] = KnownDevice(made[0]["id"], name)
+            else:
+                _check(gateway, device)
+                if _last_gateway(device) != str(gateway.id):
+                    device.additional_info = {**_info(device), LAST_GATEWAY: str(gateway.id)}
+                found[name] = KnownDevice(device.id, name)
+        except Refused as error:
+            found[name] = error
+    _store(session, gateway, new, origin)
+    return found
+
+
+def _named(session: Session, wanted: Iterable[str]) -> Iterable[Device]:
+    texts = [name for name in wanted if names.is_valid(name)]
+    return session.scalars(select(Device).where(Device.name.in_(texts)))
+
+
+def _count(session: Session, gateway: Device) -> int:
+    return session.scalar(select(func.count()).select_from(Device).where(Device.gateway_id == gateway.id)) or 0
+
+
+def _make(session: Session, gateway: Device, name: str, profile: str) -> _NewDevice:
+    """Return a new device's row, and that of its credentials: a random token, as ThingsBoard makes."""
+    if not names.is_valid(name) or not name.strip():  # before its profile is made
+        raise Refused("no device may have this name")
+    names.check(type=profile)
+    profile_id = profiles.find_or_create(session, profile).id
+    own = credentials.access_token(names.random_text())
+    device, secret = provisioning.new_device_rows(session.info["secret_box"], name=name, profile_id=profile_id, own=own)
+    info = {LAST_GATEWAY: str(gateway.id)}
+    return {**device, "customer_id": gateway.customer_id, "additional_info": info, "gateway_id": gateway.id}, secret
+
+
+def _store(session: Session, gateway: Device, new: Sequence[_NewDevice], origin: Origin) -> None:
+    if not new:
+        return
+    connection = session.connection()
+    session.flush()  # their profiles come first
+    connection.execute(insert(Device.__table__), [device for device, _ in new])  # type: ignore[arg-type]
+    connection.execute(insert(Credentials.__table__), [secret for _, secret in new])  # type: ignore[arg-type]
+    subjects = [Subject(device["name"], device["id"], gateway.customer_id) for device, _ in new]
+    rows = [audit.entry(origin, what="device.added", entity=each, result=audit.SUCCESS) for each in subjects]
+    audit.record(connection, rows)
+
+
+def _check(gateway: Device, device: Device) -> None:
+    """Raise Refused if a gateway must not have a device."""
+    if device.gateway_id != gateway.id and _last_gateway(device) is None:
+        raise Refused("the device never came through a gateway")
+    if not _is_of_customer(gateway, device):
+        raise Refused("the device is not the customer's whose gateway it is")
+
+
+def _is_of_customer(gateway: Device, device: Device) -> bool:
+    return gateway.customer_id in {None, device.customer_id}
+
+
+def _last_gateway(device: Device) -> Any:
+    return _info(device).get(LAST_GATEWAY)
+
+
+def _info(device: Device) -> dict[str, Any]:
+    return device.additional_info if isinstance(device.additional_info, dict) else {}
