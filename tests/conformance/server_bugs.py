@@ -579,6 +579,10 @@ def goes_by_the_token_beside_a_certificate(patch):
     patch.setattr(login.LoginHandler, "_connect", by_token)
 
 
+def takes_control_characters(patch):
+    patch.setattr(kinds.DeviceCredentials, "check", always(None))
+
+
 def ends_sessions_at_every_save(patch):
     def end(caller, device_id, *, replaced):
         caller.api.presence.notify_session_end(device_id, SessionEnd.CREDENTIALS_CHANGED)

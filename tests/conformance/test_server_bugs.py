@@ -87,7 +87,8 @@ BUGS = [
     Bug(
         server_bugs.makes_its_own_token,
         OF_DECISIONS,
-        of_each("own_token") | {"provision.number_is_text", "provision.same_token_twice"},
+        of_each("own_token")
+        | {"provision.number_is_text", "provision.same_token_twice", "provision.control_characters"},
     ),
     Bug(server_bugs.makes_short_tokens, ANY_WAY, {"provision.given_tokens_differ"}),
     Bug(
@@ -223,7 +224,6 @@ BUGS = [
         server_bugs.gives_a_token_where_it_should_refuse,
         ANY_WAY,
         {
-            "provision.control_characters",
             "provision.lwm2m",
             "provision.mqtt_basic_without_user",
             "provision.refusal_makes_nothing",
@@ -298,6 +298,7 @@ BUGS = [
     Bug(server_bugs.refuses_logins_over_tls, ("tls.*", "mqtt.*"), {"tls.mqtts.provision"}),
     Bug(server_bugs.knows_no_certificate, ("tls.*",), {"tls.mqtts.client_certificate"}),
     Bug(server_bugs.goes_by_the_token_beside_a_certificate, ("tls.*",), {"tls.mqtts.unknown_certificate"}),
+    Bug(server_bugs.takes_control_characters, ANY_WAY, {"provision.control_characters"}),
     Bug(server_bugs.ends_sessions_at_every_save, ("operator.*",), {"operator.unchanged_credentials"}),
     Bug(server_bugs.reads_cells_as_text, ("operator.*",), {"operator.json_cell"}),
     Bug(server_bugs.makes_no_name_unique, ("operator.*",), {"operator.unique_name"}),
