@@ -181,6 +181,7 @@ def test_logins_are_those_of_users_who_got_in(run):
             registry,
             ("user.login", "", "ann", "SUCCESS"),
             ("user.login", "", "ben", "refused"),
+            ("user.login", "", "eve", "FAILURE"),
             ("user.login", "", "zoe", "SUCCESSX"),
             ("user.logout", "", "cid", "SUCCESS"),
             ("login", "", "dan", "SUCCESS"),

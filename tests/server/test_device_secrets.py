@@ -73,7 +73,8 @@ def test_no_other_text_is_right(key, name, shown):
 
 def test_claim_secret_is_right_for_one_key_and_one_name_alone():
     secret = claim_secret("key", "press-4")
-    assert is_accepted_secret("key", "press-4", secret)
+    assert is_accepted_secret("key", "press-4", secret) is True
+    assert is_accepted_secret("key", "press-4", "key") is True
     assert is_accepted_secret("key", "  press-4\n", secret)
     wrong = [secret.upper(), secret[:-1], secret + "0", " " + secret, bytes.fromhex(secret).decode("latin-1"), ""]
     assert not any(is_accepted_secret("key", "press-4", each) for each in wrong)
@@ -97,7 +98,7 @@ lists = st.lists(texts, min_size=8, max_size=8)
 @given(lists, st.integers(0, 7), texts)
 def test_proof_is_right_for_its_fields_and_for_no_others(fields, place, other):
     shown = reference(claim_secret("key", "press-4"), "\n".join(fields))
-    assert is_valid_proof("key", "press-4", fields, shown)
+    assert is_valid_proof("key", "press-4", fields, shown) is True
     changed = [*fields[:place], other, *fields[place + 1 :]]
     assert is_valid_proof("key", "press-4", changed, shown) == (changed == fields)
 
