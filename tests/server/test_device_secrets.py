@@ -123,6 +123,14 @@ def test_line_feeds_do_not_move_what_was_proven_from_field_to_field(forged):
     assert not is_valid_proof("key", "press-4", moved, reference(claim_secret("key", "press-4"), "\n".join(moved)))
 
 
+@pytest.mark.parametrize("place", range(8))
+def test_line_feed_is_in_no_field_but_the_last(place):
+    fields = ["n", "press-4", "ACCESS_TOKEN", "a", "b", "c", "d", "e"]
+    fields[place] += "\n"
+    shown = reference(claim_secret("key", "press-4"), "\n".join(fields))
+    assert is_valid_proof("key", "press-4", fields, shown) is (place == 7)
+
+
 @pytest.mark.parametrize("name", ["press-5", "", "PRESS-4"])
 def test_proof_of_another_device_is_wrong(name):
     fields = ["nonce", name, *FIELDS[2:]]
