@@ -162,6 +162,7 @@ def test_listeners_receive_shared_attributes_and_no_others(shared_server, shared
     ok(shared_operator.delete(f"{BASE}/{device}/SERVER_SCOPE?keys=a"))
     ok(shared_operator.delete(f"{BASE}/{device}/SHARED_SCOPE?keys=b,c"))
     ok(shared_operator.delete(f"{BASE}/{device}/SHARED_SCOPE?keys=b"))
+    shared_server.call(lambda _api: None)  # listeners are called once the answer has left
     stop()
     assert received == [({"b": 2}, []), ({}, ["b", "c"]), ({}, ["b"])]
 
