@@ -14,6 +14,7 @@ BASE := $(VENV)/.base
 READY := $(VENV)/.ready
 # CI installs exactly what requirements.lock names; everyone else what pyproject.toml allows.
 LOCK := $(if $(CI),-c requirements.lock)
+TOOLS_LOCK := $(if $(CI),-c requirements.tools.lock)
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 # Hundreds of processes would each compile the same modules again, and pytest rewrite the same asserts.
 unexport PYTHONDONTWRITEBYTECODE
@@ -26,7 +27,7 @@ help: ## Say what each of these does
 
 setup: $(READY) ## Set up .venv with everything the others need (they call it themselves)
 
-$(BASE): pyproject.toml requirements.lock
+$(BASE): pyproject.toml requirements.lock requirements.tools.lock
 	@echo "setting up $(VENV) (once; takes half a minute) ..."
 	@$(PYTHON) -c 'import sys; sys.exit("firstboot needs Python 3.11 or later: make PYTHON=python3.12 ..." if sys.version_info < (3, 11) else 0)'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -38,9 +39,10 @@ $(BASE): pyproject.toml requirements.lock
 $(READY): $(BASE)
 	@echo "setting up $(VENV) for tests (once; takes a minute) ..."
 	@$(PIP) install $(LOCK) --editable '.[all]' --group dev $(if $(CI),--group node)
-	@rm -rf build/typings build/clients build/images
+	@rm -rf build/typings build/clients build/tools build/images
 	@$(PIP) install $(LOCK) --target build/typings --group typings
 	@$(PIP) install $(LOCK) --target build/clients --group clients
+	@$(PIP) install $(TOOLS_LOCK) --no-compile --target build/tools --group tools
 	@$(PIP) install $(LOCK) --target build/images --no-deps --group images
 	@touch $@
 
