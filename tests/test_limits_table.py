@@ -25,6 +25,7 @@ _NO_RESOURCE = {
     "registry.profiles._NAME_LIMIT",
     "registry.imports._TEXT_LIMIT",
     "registry.customers._TITLE_LIMIT",
+    "registry.relations._TYPE_LIMIT",
 }
 
 

@@ -25,6 +25,7 @@ class UnknownId(NotFound):
 
     def __init__(self, kind: str, id_: object) -> None:
         super().__init__(f"{kind} with id [{id_}] is not found")
+        self.kind = kind
 
 
 class Refused(UsageError):

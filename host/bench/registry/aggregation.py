@@ -12,7 +12,7 @@ from sqlalchemy import BigInteger, Float, and_, case, cast, func, or_, select
 from sqlalchemy.orm import Session
 
 from bench.errors import Refused
-from bench.registry.model import TelemetryHistory
+from bench.registry.model import EntityTelemetryHistory, TelemetryHistory
 
 _SHORTEST_MS = 1000
 _MOST_INTERVALS = 700
@@ -58,20 +58,28 @@ class _Series:
     device_id: uuid.UUID
     key: str
     aggregation: Aggregation
+    table: type[TelemetryHistory] | type[EntityTelemetryHistory]
 
 
-def aggregate(session: Session, device_id: uuid.UUID, key: str, wanted: Intervals) -> list[tuple[int, Any]]:
+def aggregate(
+    session: Session,
+    device_id: uuid.UUID,
+    key: str,
+    wanted: Intervals,
+    table: type[TelemetryHistory] | type[EntityTelemetryHistory] = TelemetryHistory,
+) -> list[tuple[int, Any]]:
     """Return `(ms of its middle, value)` of every interval that has entries, oldest first.
 
     Raises:
         Refused: There would be too many intervals, or the time has none.
     """
     end = max(wanted.from_ms + 1, wanted.to_ms)
+    series = _Series(device_id, key, wanted.aggregation, table)
     if wanted.kind is not IntervalType.MILLISECONDS:
         return [
             (middle, value)
             for start, stop in _calendar(wanted, end)
-            for middle, value in _sums(session, _Series(device_id, key, wanted.aggregation), start, stop, stop - start)
+            for middle, value in _sums(session, series, start, stop, stop - start)
         ]
     step = max(wanted.step_ms, _SHORTEST_MS)
     count = (wanted.to_ms - wanted.from_ms) // step
@@ -80,7 +88,7 @@ def aggregate(session: Session, device_id: uuid.UUID, key: str, wanted: Interval
             f"Incorrect TsKvQuery. Number of intervals is to high - {count}. Please increase 'interval' parameter for "
             "your query or reduce the time range of the query."
         )
-    return _sums(session, _Series(device_id, key, wanted.aggregation), wanted.from_ms, end, step)
+    return _sums(session, series, wanted.from_ms, end, step)
 
 
 def _calendar(wanted: Intervals, end: int) -> Iterator[tuple[int, int]]:
@@ -114,7 +122,8 @@ def _next(ms: int, wanted: Intervals) -> int:
 
 def _sums(session: Session, series: _Series, start: int, end: int, step: int) -> list[tuple[int, Any]]:
     """Return the sums of equal intervals; the last one may be shorter."""
-    value, ts = TelemetryHistory.value, TelemetryHistory.ts_ms
+    table = series.table
+    value, ts = table.value, table.ts_ms
     first = func.substr(value, 1, 1)
     is_text, is_json, is_bool = first == '"', first.in_(["{", "["]), first.in_(["t", "f"])
     is_number = first.in_([*"-0123456789"])
@@ -142,7 +151,7 @@ def _sums(session: Session, series: _Series, start: int, end: int, step: int) ->
                 for kind, column in (("long", long), ("double", double), ("text", text))
             ),
         )
-        .where(TelemetryHistory.device_id == series.device_id, TelemetryHistory.key == series.key)
+        .where(table.owner == series.device_id, table.key == series.key)
         .where(ts >= start, ts < end)
         .group_by("number")
         .order_by("number")

@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, func, select
 from sqlalchemy.orm import Session
@@ -61,9 +61,11 @@ class Subject:
     customer_id: uuid.UUID | None = None
 
     @classmethod
-    def of(cls, entity: Device | Profile | Customer | User) -> Self:
+    def of(cls, entity: "Device | Profile | Customer | User | Subject") -> "Subject":
         """Return a row of the registry as the subject of an action."""
         match entity:
+            case Subject():
+                return entity
             case Customer():
                 return cls(entity.title, entity.id, entity.id)
             case User():

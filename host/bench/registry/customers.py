@@ -7,13 +7,14 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from bench.errors import NotFound, Refused, UnknownId
-from bench.registry import names, pages
-from bench.registry.model import Customer
+from bench.registry import names, pages, relations, timeseries
+from bench.registry.model import Customer, User
 from bench.registry.names import Naming
 from bench.registry.pages import PageQuery
 
 SORTS = {"createdTime": Customer.created_ms, "title": Customer.title}
 _REFUSING = Naming()
+_PUBLIC = "Public"
 
 
 def save(
@@ -59,6 +60,14 @@ def is_public(additional_info: Any) -> bool:
     return isinstance(additional_info, dict) and additional_info.get("isPublic") is True
 
 
+def public(session: Session) -> Customer:
+    """Return the customer whose devices everybody may see, made if need be. Raises Refused: the title is taken."""
+    found = session.scalar(select(Customer).where(Customer.title == _PUBLIC))
+    if found is not None and is_public(found.details.get("additionalInfo")):
+        return found
+    return save(session, _PUBLIC, details={"additionalInfo": {"isPublic": True}})
+
+
 def by_title(session: Session, title: str) -> Customer:
     """Return the customer with this title. Raises NotFound."""
     found = session.scalar(select(Customer).where(Customer.title == title))
@@ -77,4 +86,8 @@ def page(session: Session, wanted: PageQuery) -> tuple[list[Customer], int]:
 
 def delete(session: Session, customer: Customer) -> None:
     """Delete a customer and their users; their devices become unassigned."""
+    # their users go with them: none is made until this ends
+    users = session.scalars(select(User.id).where(User.customer_id == customer.id)).all()
     session.delete(customer)
+    relations.remove_all(session, [customer.id, *users])
+    timeseries.delete_all(session, [customer.id, *users])

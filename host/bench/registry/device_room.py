@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from sqlalchemy import Connection, func, select, tuple_
 
 from bench.errors import Refused
-from bench.registry.model import Attribute, Telemetry
+from bench.registry.model import Attribute, EntityAttribute, EntityTelemetry, Telemetry
 from bench.registry.statements import parts
 
 KEYS = 10_000
@@ -22,7 +22,7 @@ SIZE = 4 << 20
 _KNOWN = 4096
 
 Key = tuple[str, ...]
-Table = type[Attribute] | type[Telemetry]
+Table = type[Attribute] | type[Telemetry] | type[EntityAttribute] | type[EntityTelemetry]
 
 
 class Full(Refused):
@@ -74,17 +74,17 @@ class DeviceRoom:
 def _stored(connection: Connection, table: Table, device_id: uuid.UUID) -> tuple[int, int]:
     """Return the number of keys, and of characters."""
     size = func.coalesce(func.sum(func.length(table.key) + func.length(table.value)), 0)
-    row = connection.execute(select(func.count(), size).where(table.device_id == device_id)).one()
+    row = connection.execute(select(func.count(), size).where(table.owner == device_id)).one()
     return int(row[0]), int(row[1])
 
 
 def _old_sizes(connection: Connection, table: Table, device_id: uuid.UUID, keys: list[Key]) -> dict[Key, int]:
     """Return the sizes of those that are stored already."""
-    columns = (Attribute.scope, Attribute.key) if table is Attribute else (table.key,)
+    columns = (table.scope, table.key) if table in {Attribute, EntityAttribute} else (table.key,)
     size = func.length(table.key) + func.length(table.value)
     found: dict[Key, int] = {}
     for part in parts(keys):
         wanted = tuple_(*columns).in_(part)
-        for *key, length in connection.execute(select(*columns, size).where(table.device_id == device_id, wanted)):
+        for *key, length in connection.execute(select(*columns, size).where(table.owner == device_id, wanted)):
             found[tuple(key)] = length
     return found

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, bindparam, select
 from sqlalchemy.orm import Session
 
 from bench.errors import NotFound, Refused, UnknownId
-from bench.registry import credentials, names, pages, provisioning
+from bench.registry import credentials, names, pages, provisioning, relations
 from bench.registry.credentials import DeviceCredentials, InvalidCredentials, RefusedCredentials
 from bench.registry.model import Credentials, Customer, Device, Profile
 from bench.registry.names import Naming
@@ -158,6 +158,7 @@ def set_credentials(session: Session, device_id: uuid.UUID, own: DeviceCredentia
 def delete(session: Session, device: Device) -> None:
     """Delete a device and all that belongs to it."""
     session.delete(device)
+    relations.remove_all(session, [device.id])
 
 
 def _free_name(session: Session, name: str, device_id: uuid.UUID | None, naming: Naming) -> str:

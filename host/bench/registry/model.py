@@ -9,7 +9,7 @@ import uuid
 from typing import Any
 
 from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, LargeBinary, MetaData, Text, true
-from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column, synonym
 
 from bench.registry.clock import now_ms
 from bench.registry.ids import new_id
@@ -153,6 +153,7 @@ class Attribute(Base):
     __tablename__ = "attribute"
 
     device_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("device.id", ondelete="CASCADE"), primary_key=True)
+    owner: Mapped[uuid.UUID] = synonym("device_id")
     scope: Mapped[str] = mapped_column(Text, primary_key=True)
     key: Mapped[str] = mapped_column(Text, primary_key=True)
     value: Mapped[str] = mapped_column(Text)
@@ -165,6 +166,7 @@ class Telemetry(Base):
     __tablename__ = "telemetry"
 
     device_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("device.id", ondelete="CASCADE"), primary_key=True)
+    owner: Mapped[uuid.UUID] = synonym("device_id")
     key: Mapped[str] = mapped_column(Text, primary_key=True)
     value: Mapped[str] = mapped_column(Text)
     ts_ms: Mapped[int] = mapped_column(BigInteger)
@@ -176,9 +178,63 @@ class TelemetryHistory(Base):
     __tablename__ = "telemetry_history"
 
     device_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("device.id", ondelete="CASCADE"), primary_key=True)
+    owner: Mapped[uuid.UUID] = synonym("device_id")
     key: Mapped[str] = mapped_column(Text, primary_key=True)
     ts_ms: Mapped[int] = mapped_column(BigInteger, primary_key=True)
     value: Mapped[str] = mapped_column(Text)
+
+
+class EntityAttribute(Base):
+    """The last value of an attribute of an entity that is not a device."""
+
+    __tablename__ = "entity_attribute"
+
+    entity_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    owner: Mapped[uuid.UUID] = synonym("entity_id")
+    scope: Mapped[str] = mapped_column(Text, primary_key=True)
+    key: Mapped[str] = mapped_column(Text, primary_key=True)
+    value: Mapped[str] = mapped_column(Text)
+    ts_ms: Mapped[int] = mapped_column(BigInteger)
+
+
+class EntityTelemetry(Base):
+    """The latest value of a time series of an entity that is not a device."""
+
+    __tablename__ = "entity_telemetry"
+
+    entity_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    owner: Mapped[uuid.UUID] = synonym("entity_id")
+    key: Mapped[str] = mapped_column(Text, primary_key=True)
+    value: Mapped[str] = mapped_column(Text)
+    ts_ms: Mapped[int] = mapped_column(BigInteger)
+
+
+class EntityTelemetryHistory(Base):
+    """All values of a time series of an entity that is not a device."""
+
+    __tablename__ = "entity_telemetry_history"
+
+    entity_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    owner: Mapped[uuid.UUID] = synonym("entity_id")
+    key: Mapped[str] = mapped_column(Text, primary_key=True)
+    ts_ms: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    value: Mapped[str] = mapped_column(Text)
+
+
+class Relation(Versioned, Base):
+    """A relation from one entity to another, of any kind: so both are only ids here."""
+
+    __tablename__ = "relation"
+
+    from_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    from_type: Mapped[str] = mapped_column(Text, primary_key=True)
+    type_group: Mapped[str] = mapped_column(Text, primary_key=True)
+    type: Mapped[str] = mapped_column(Text, primary_key=True)
+    to_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    to_type: Mapped[str] = mapped_column(Text, primary_key=True)
+    additional_info: Mapped[Any] = mapped_column(JSON(none_as_null=True), nullable=True)
+
+    __table_args__ = (Index(None, "to_id"),)
 
 
 class Audit(Base):

@@ -13,17 +13,18 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, CursorResult, and_, delete, func, not_, select, text
+from sqlalchemy import ColumnElement, CursorResult, and_, delete, func, not_, select, text, tuple_
 from sqlalchemy.orm import Session
 
 from bench.registry.audit import DEVICE
-from bench.registry.model import Audit, Device, Profile, TelemetryHistory
+from bench.registry.model import Audit, Device, EntityTelemetryHistory, Profile, TelemetryHistory
 from bench.registry.registry import Registry
 from bench.registry.retention import DAYS, MEGABYTES, Retention
 
 K = TypeVar("K", bound=Hashable)
 Series = tuple[uuid.UUID, str]
 """A device and a key."""
+History = type[TelemetryHistory] | type[EntityTelemetryHistory]
 
 # Rows of one transaction, which takes some 10 ms.
 _ROWS = 1_000
@@ -63,6 +64,7 @@ async def prune(registry: Registry, rules: Retention, now_ms: int) -> Pruned:
         limit = _number(details.get(MEGABYTES), rules.history_mb) * _MB
         if limit and await registry.read(_used_bytes) > limit:
             history += await _prune_large(registry, profile_id, limit)
+    history += await _prune_others(registry, rules, now_ms)
     return Pruned(history=history, audit=await _prune_audit(registry, rules, now_ms))
 
 
@@ -115,21 +117,19 @@ def _delete_aged(session: Session, series: Sequence[Series], before_ms: int) -> 
     return deleted, len(series)
 
 
-def _time_at(session: Session, series: Series, position: int) -> int | None:
+def _time_at(session: Session, series: Series, position: int, history: History = TelemetryHistory) -> int | None:
     """Return the time of a series' value at a position, from 0, the oldest first; None if it has fewer."""
     device_id, key = series
-    history = TelemetryHistory
-    statement = select(history.ts_ms).where(history.device_id == device_id, history.key == key)
+    statement = select(history.ts_ms).where(history.owner == device_id, history.key == key)
     found: int | None = session.scalar(statement.order_by(history.ts_ms).offset(position).limit(1))
     return found
 
 
-def _delete_before(session: Session, series: Series, before_ms: int) -> int:
+def _delete_before(session: Session, series: Series, before_ms: int, history: History = TelemetryHistory) -> int:
     device_id, key = series
-    history = TelemetryHistory
     return _count(
         session,
-        delete(history).where(history.device_id == device_id, history.key == key, history.ts_ms < before_ms),
+        delete(history).where(history.owner == device_id, history.key == key, history.ts_ms < before_ms),
     )
 
 
@@ -155,11 +155,19 @@ def _used_bytes(session: Session) -> int:
 
 
 async def _prune_large(registry: Registry, profile_id: uuid.UUID, limit: float) -> int:
-    sizes = await registry.read(_sizes, profile_id)
+    return await _prune_excess(registry, await registry.read(_sizes, profile_id), limit)
+
+
+async def _prune_excess(
+    registry: Registry,
+    sizes: Mapping[Series, tuple[int, int]],
+    limit: float,
+    history: History = TelemetryHistory,
+) -> int:
     deleted = 0
     for series, rows in _excess(sizes, limit).items():
         left = rows
-        while left > 0 and (done := await registry.write(_delete_oldest, series, min(left, _ROWS))):
+        while left > 0 and (done := await registry.write(_delete_oldest, series, min(left, _ROWS), history)):
             deleted, left = deleted + done, left - done
     return deleted
 
@@ -206,10 +214,39 @@ def share(sizes: Mapping[K, float], limit: float) -> float:
     return math.inf
 
 
-def _delete_oldest(session: Session, series: Series, rows: int) -> int:
+def _delete_oldest(session: Session, series: Series, rows: int, history: History = TelemetryHistory) -> int:
     """Delete so many of a series' oldest values; return the number of them."""
-    end = _time_at(session, series, rows)
-    return _delete_before(session, series, (1 << 63) - 1 if end is None else end)
+    end = _time_at(session, series, rows, history)
+    return _delete_before(session, series, (1 << 63) - 1 if end is None else end, history)
+
+
+# History of entities that are not devices: all of them together have as much as one profile.
+
+
+async def _prune_others(registry: Registry, rules: Retention, now_ms: int) -> int:
+    deleted = 0
+    if rules.history_days:
+        before_ms = now_ms - int(rules.history_days * _DAY_MS)
+        while done := await registry.write(_delete_aged_others, before_ms):
+            deleted += done
+    if rules.history_mb:
+        sizes = await registry.read(_sizes_of_others)
+        deleted += await _prune_excess(registry, sizes, rules.history_mb * _MB, EntityTelemetryHistory)
+    return deleted
+
+
+def _delete_aged_others(session: Session, before_ms: int) -> int:
+    history = EntityTelemetryHistory
+    key = (history.entity_id, history.key, history.ts_ms)
+    some = select(*key).where(history.ts_ms < before_ms).limit(_ROWS)
+    return _count(session, delete(history).where(tuple_(*key).in_(some)))
+
+
+def _sizes_of_others(session: Session) -> dict[Series, tuple[int, int]]:
+    history = EntityTelemetryHistory
+    size = func.sum(func.length(history.value) + 2 * func.length(history.key) + _ROW_BYTES)
+    statement = select(history.entity_id, history.key, func.count(), size).group_by(history.entity_id, history.key)
+    return {(entity_id, key): (rows, int(found)) for entity_id, key, rows, found in session.execute(statement)}
 
 
 # The audit trail.

@@ -13,8 +13,17 @@ from sqlalchemy.orm import Session
 from bench.errors import Refused
 from bench.registry.changes import Change
 from bench.registry.clock import now_ms
-from bench.registry.device_room import KEYS, DeviceRoom, Full
-from bench.registry.model import Attribute, Base, Device, Telemetry, TelemetryHistory
+from bench.registry.device_room import KEYS, DeviceRoom, Full, Table
+from bench.registry.model import (
+    Attribute,
+    Base,
+    Device,
+    EntityAttribute,
+    EntityTelemetry,
+    EntityTelemetryHistory,
+    Telemetry,
+    TelemetryHistory,
+)
 from bench.registry.statements import ROWS, parts
 
 ENTRIES = 100_000
@@ -25,57 +34,77 @@ _LOOKED_AT = 100
 """Devices whose keys stand for those of all."""
 
 
-def attribute_rows(device_id: uuid.UUID, scope: str, values: dict[str, Any], ts_ms: int) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class Tables:
+    """The tables that hold values of entities of some kinds, and the column of their ids."""
+
+    attributes: type[Attribute] | type[EntityAttribute]
+    latest: type[Telemetry] | type[EntityTelemetry]
+    history: type[TelemetryHistory] | type[EntityTelemetryHistory]
+    owner: str
+
+
+DEVICES = Tables(Attribute, Telemetry, TelemetryHistory, "device_id")
+OTHERS = Tables(EntityAttribute, EntityTelemetry, EntityTelemetryHistory, "entity_id")
+
+
+def attribute_rows(
+    device_id: uuid.UUID, scope: str, values: dict[str, Any], ts_ms: int, of: Tables = DEVICES
+) -> list[dict[str, Any]]:
     """Return the rows of attributes, `{key: value}`."""
     return [
-        {"device_id": device_id, "scope": scope, "key": key, "ts_ms": ts_ms, "value": json.dumps(value)}
+        {of.owner: device_id, "scope": scope, "key": key, "ts_ms": ts_ms, "value": json.dumps(value)}
         for key, value in values.items()
     ]
 
 
 def save_attributes(
-    room: DeviceRoom | None, connection: Connection, items: Sequence[list[dict[str, Any]]]
+    room: DeviceRoom | None, connection: Connection, items: Sequence[list[dict[str, Any]]], of: Tables = DEVICES
 ) -> list[Full | None]:
     """Store rows of attributes, of many devices at once (a batch function). A device without room is told so.
 
     None for the room: they are the server's own, for which there always is some.
     """
-    results = [_room_for(room, connection, Attribute, rows) for rows in items]
+    results = [_room_for(room, connection, of, of.attributes, rows) for rows in items]
     stored = [row for rows, full in zip(items, results, strict=True) if not full for row in rows]
-    upsert(connection, Attribute, ("device_id", "scope", "key"), stored)
+    upsert(connection, of.attributes, (of.owner, "scope", "key"), stored)
     return results
 
 
 def save_telemetry(
-    room: DeviceRoom, connection: Connection, items: Sequence[tuple[uuid.UUID, Sequence[tuple[int, str, Any]]]]
+    room: DeviceRoom,
+    connection: Connection,
+    items: Sequence[tuple[uuid.UUID, Sequence[tuple[int, str, Any]]]],
+    of: Tables = DEVICES,
 ) -> list[Full | None]:
     """Store entries `(ms since epoch, key, value)` of devices (a batch function). A device without room is told so."""
     history: list[dict[str, Any]] = []
     results = []
     for device_id, entries in items:
         rows = [
-            {"device_id": device_id, "key": key, "ts_ms": ts, "value": json.dumps(value)} for ts, key, value in entries
+            {of.owner: device_id, "key": key, "ts_ms": ts, "value": json.dumps(value)} for ts, key, value in entries
         ]
-        full = _room_for(room, connection, Telemetry, rows)
+        full = _room_for(room, connection, of, of.latest, rows)
         history += [] if full else rows
         results.append(full)
-    upsert(connection, TelemetryHistory, ("device_id", "key", "ts_ms"), history)
+    upsert(connection, of.history, (of.owner, "key", "ts_ms"), history)
     # Of entries with one time the later one counts.
-    upsert(connection, Telemetry, ("device_id", "key"), sorted(history, key=lambda row: row["ts_ms"]), newest=True)
+    upsert(connection, of.latest, (of.owner, "key"), sorted(history, key=lambda row: row["ts_ms"]), newest=True)
     return results
 
 
 def _room_for(
     room: DeviceRoom | None,
     connection: Connection,
-    table: type[Attribute] | type[Telemetry],
+    of: Tables,
+    table: Table,
     rows: list[dict[str, Any]],
 ) -> Full | None:
     if not rows or room is None:
         return None
-    names = ("scope", "key") if table is Attribute else ("key",)
+    names = ("scope", "key") if table is of.attributes else ("key",)
     sizes = {tuple(row[name] for name in names): len(row["key"]) + len(row["value"]) for row in rows}
-    return room.acquire(connection, table, rows[0]["device_id"], sizes)
+    return room.acquire(connection, table, rows[0][of.owner], sizes)
 
 
 def upsert(
@@ -98,14 +127,19 @@ def upsert(
 
 
 def attributes(
-    session: Session, device_id: uuid.UUID, scope: str | None = None, keys: Iterable[str] | None = None
-) -> Sequence[Attribute]:
+    session: Session,
+    device_id: uuid.UUID,
+    scope: str | None = None,
+    keys: Iterable[str] | None = None,
+    of: Tables = DEVICES,
+) -> Sequence[Attribute | EntityAttribute]:
     """Return a device's attributes; only those of one scope and with these keys, if given."""
-    statement = select(Attribute).where(Attribute.device_id == device_id).order_by(Attribute.scope, Attribute.key)
+    table = of.attributes
+    statement = select(table).where(table.owner == device_id).order_by(table.scope, table.key)
     if scope is not None:
-        statement = statement.where(Attribute.scope == scope)
+        statement = statement.where(table.scope == scope)
     names = None if keys is None else set(keys)
-    return _among(session.scalars(_narrow(statement, Attribute.key, names)), names)
+    return _among(session.scalars(_narrow(statement, table.key, names)), names)
 
 
 def values(session: Session, device_id: uuid.UUID, wanted: dict[str, list[str] | None]) -> dict[str, dict[str, Any]]:
@@ -146,23 +180,28 @@ def _among(rows: Iterable[Any], names: set[str] | None) -> list[Any]:
     return [each for each in rows if names is None or each.key in names]
 
 
-def set_attributes(session: Session, device_id: uuid.UUID, scope: str, values: dict[str, Any]) -> None:
+def set_attributes(
+    session: Session, device_id: uuid.UUID, scope: str, values: dict[str, Any], of: Tables = DEVICES
+) -> None:
     """Store attributes, `{key: value}`. Raises Full."""
     now = now_ms()
-    rows = attribute_rows(device_id, scope, values, now)
-    _raise(save_attributes(session.info["room"], session.connection(), [rows]))
-    _note(session, Change(device_id, scope, [(now, key, value) for key, value in values.items()]))
+    rows = attribute_rows(device_id, scope, values, now, of)
+    _raise(save_attributes(session.info["room"], session.connection(), [rows], of))
+    _note(session, of, Change(device_id, scope, [(now, key, value) for key, value in values.items()]))
 
 
-def add_telemetry(session: Session, device_id: uuid.UUID, entries: Sequence[tuple[int, str, Any]]) -> None:
+def add_telemetry(
+    session: Session, device_id: uuid.UUID, entries: Sequence[tuple[int, str, Any]], of: Tables = DEVICES
+) -> None:
     """Store entries `(ms since epoch, key, value)` of one device. Raises Full."""
-    _raise(save_telemetry(session.info["room"], session.connection(), [(device_id, entries)]))
-    _note(session, Change(device_id, None, entries))
+    _raise(save_telemetry(session.info["room"], session.connection(), [(device_id, entries)], of))
+    _note(session, of, Change(device_id, None, entries))
 
 
-def _note(session: Session, change: Change) -> None:
-    """Have a change told once the transaction is on the disk."""
-    session.info["changes"].append(change)
+def _note(session: Session, of: Tables, change: Change) -> None:
+    """Have a device's change told once the transaction is on the disk."""
+    if of is DEVICES:
+        session.info["changes"].append(change)
 
 
 def _raise(results: Sequence[Full | None]) -> None:
@@ -171,23 +210,26 @@ def _raise(results: Sequence[Full | None]) -> None:
             raise full
 
 
-def delete_attributes(session: Session, device_id: uuid.UUID, scope: str, keys: Iterable[str]) -> list[str]:
+def delete_attributes(
+    session: Session, device_id: uuid.UUID, scope: str, keys: Iterable[str], of: Tables = DEVICES
+) -> list[str]:
     """Delete attributes; return the keys that existed. Whoever listens is told of all, as ThingsBoard does."""
-    named, deleted = list(dict.fromkeys(keys)), list[str]()
+    table, named, deleted = of.attributes, list(dict.fromkeys(keys)), list[str]()
     for part in parts(named):
-        statement = delete(Attribute).where(
-            Attribute.device_id == device_id, Attribute.scope == scope, Attribute.key.in_(part)
-        )
-        deleted += session.scalars(statement.returning(Attribute.key))
-    _note(session, Change(device_id, scope, deleted=named))
+        statement = delete(table).where(table.owner == device_id, table.scope == scope, table.key.in_(part))
+        deleted += session.scalars(statement.returning(table.key))
+    _note(session, of, Change(device_id, scope, deleted=named))
     return sorted(deleted)
 
 
-def latest(session: Session, device_id: uuid.UUID, keys: Iterable[str] | None = None) -> Sequence[Telemetry]:
+def latest(
+    session: Session, device_id: uuid.UUID, keys: Iterable[str] | None = None, of: Tables = DEVICES
+) -> Sequence[Telemetry | EntityTelemetry]:
     """Return the latest entry of every series, or of these."""
-    statement = select(Telemetry).where(Telemetry.device_id == device_id).order_by(Telemetry.key)
+    table = of.latest
+    statement = select(table).where(table.owner == device_id).order_by(table.key)
     names = None if keys is None else set(keys)
-    return _among(session.scalars(_narrow(statement, Telemetry.key, names)), names)
+    return _among(session.scalars(_narrow(statement, table.key, names)), names)
 
 
 def keys_in_use(session: Session, table: type[Attribute] | type[Telemetry], profile_id: uuid.UUID | None) -> list[str]:
@@ -199,8 +241,14 @@ def keys_in_use(session: Session, table: type[Attribute] | type[Telemetry], prof
     return list(session.scalars(found))
 
 
-def delete_series(
-    session: Session, device_id: uuid.UUID, keys: Iterable[str], span: tuple[int, int] | None = None, *, rewrite: bool
+def delete_series(  # noqa: PLR0913 - where, what, when
+    session: Session,
+    device_id: uuid.UUID,
+    keys: Iterable[str],
+    span: tuple[int, int] | None = None,
+    *,
+    rewrite: bool,
+    of: Tables = DEVICES,
 ) -> None:
     """Delete entries of series.
 
@@ -210,22 +258,31 @@ def delete_series(
         keys: The series.
         span: `(from_ms, to_ms)`, the end exclusive; None is all.
         rewrite: A latest entry that was deleted is replaced by the newest that is left.
+        of: The tables, if it is not a device.
     """
     gone, rewritten = list[str](), list[tuple[int, str, Any]]()
     for key in keys:
         had_latest = False
-        for table in (TelemetryHistory, Telemetry):
-            statement = delete(table).where(table.device_id == device_id, table.key == key)
+        for table in (of.history, of.latest):
+            statement = delete(table).where(table.owner == device_id, table.key == key)
             if span is not None:
                 statement = statement.where(table.ts_ms >= span[0], table.ts_ms < span[1])
             had_latest = session.execute(statement).rowcount > 0  # type: ignore[attr-defined] # of the last table
         left: Sequence[Any] = ()
-        if rewrite and session.get(Telemetry, (device_id, key)) is None:
-            left = history(session, device_id, key, Span(from_ms=-(1 << 63), to_ms=(1 << 63) - 1, limit=1))
-            session.add_all(Telemetry(device_id=device_id, key=key, value=e.value, ts_ms=e.ts_ms) for e in left)
+        if rewrite and session.get(of.latest, (device_id, key)) is None:
+            left = history(session, device_id, key, Span(from_ms=-(1 << 63), to_ms=(1 << 63) - 1, limit=1), of)
+            session.add_all(of.latest(**{of.owner: device_id}, key=key, value=e.value, ts_ms=e.ts_ms) for e in left)
         rewritten += [(each.ts_ms, key, json.loads(each.value)) for each in left]
         gone += [key] if had_latest and not left else []
-    _note(session, Change(device_id, None, rewritten, gone))
+    _note(session, of, Change(device_id, None, rewritten, gone))
+
+
+def delete_all(session: Session, ids: Iterable[uuid.UUID]) -> None:
+    """Delete all values of entities that are not devices, and are gone."""
+    session.flush()
+    for part in parts(list(ids)):
+        for table in (OTHERS.attributes, OTHERS.latest, OTHERS.history):
+            session.execute(delete(table).where(table.owner.in_(part)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,16 +295,17 @@ class Span:
     descending: bool = True
 
 
-def history(session: Session, device_id: uuid.UUID, key: str, span: Span) -> Sequence[Any]:
+def history(session: Session, device_id: uuid.UUID, key: str, span: Span, of: Tables = DEVICES) -> Sequence[Any]:
     """Return entries of a series: rows of `ts_ms` and `value`."""
-    return session.execute(_select([TelemetryHistory.ts_ms, TelemetryHistory.value], device_id, key, span)).all()
+    columns = [of.history.ts_ms, of.history.value]
+    return session.execute(_select(of, columns, device_id, key, span)).all()
 
 
-def check_size(session: Session, series: Iterable[tuple[uuid.UUID, str]], span: Span) -> None:
+def check_size(session: Session, series: Iterable[tuple[uuid.UUID, str]], span: Span, of: Tables = DEVICES) -> None:
     """Raise Refused if the entries of these series, `(device, key)`, are more than one answer may have."""
     count = size = 0
     for device_id, key in series:
-        found = _select([func.length(TelemetryHistory.value).label("size")], device_id, key, span).subquery()
+        found = _select(of, [func.length(of.history.value).label("size")], device_id, key, span).subquery()
         row = session.execute(select(func.count(), func.coalesce(func.sum(found.c.size), 0)).select_from(found)).one()
         count, size = count + row[0], size + int(row[1])
         if count > ENTRIES or size > ENTRIES_SIZE:
@@ -256,11 +314,12 @@ def check_size(session: Session, series: Iterable[tuple[uuid.UUID, str]], span: 
             )
 
 
-def _select(columns: Sequence[Any], device_id: uuid.UUID, key: str, span: Span) -> Any:
-    ts = TelemetryHistory.ts_ms
+def _select(of: Tables, columns: Sequence[Any], device_id: uuid.UUID, key: str, span: Span) -> Any:
+    table = of.history
+    ts = table.ts_ms
     return (
         select(*columns)
-        .where(TelemetryHistory.device_id == device_id, TelemetryHistory.key == key)
+        .where(table.owner == device_id, table.key == key)
         .where(ts >= span.from_ms, ts < span.to_ms)
         .order_by(ts.desc() if span.descending else ts.asc())
         .limit(span.limit)

@@ -12,7 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from bench.errors import Refused, UnknownId
-from bench.registry import pages, passwords
+from bench.registry import pages, passwords, relations, timeseries
 from bench.registry.model import Customer, User
 from bench.registry.pages import PageQuery
 
@@ -95,6 +95,13 @@ def page(session: Session, wanted: PageQuery, customer_id: uuid.UUID | None = No
         statement = statement.where(User.customer_id == customer_id)
     rows, total = pages.page(session, statement, wanted, sorts=SORTS, searched=(User.email,), key=User.id)
     return [user for (user,) in rows], total
+
+
+def delete(session: Session, user: User) -> None:
+    """Delete an account, and all that belongs to it."""
+    session.delete(user)
+    relations.remove_all(session, [user.id])
+    timeseries.delete_all(session, [user.id])
 
 
 def set_password(session: Session, user_id: uuid.UUID, password_hash: str, *, instead_of: str) -> User:

@@ -102,14 +102,11 @@ def test_tbctl_does_what_its_documentation_has(server, run):
         values = f"/api/plugins/telemetry/DEVICE/{device['id']['id']}"
         ok(operator.post(f"/api/v1/{device['accessToken']}/telemetry", json={"temperature": 21.5}))
         ok(operator.post(f"{values}/SERVER_SCOPE", json={"fwVersion": "1.0"}))
-        customer = ok(operator.post("/api/customer", json={"title": "Acme"}))["id"]["id"]
     assert "temperature" in tbctl("telemetry", "keys", "ruedi")
     assert "21.5" in tbctl("telemetry", "latest", "ruedi", "--keys", "temperature,humidity")
     for span in (["--last", "24h"], ["--last", "20"], ["--last", "7d", "--plot"]):
         tbctl("telemetry", "history", device["id"]["id"], "--keys", "temperature", *span)
     assert "1.0" in tbctl("attributes", "get", "sensor-1", "--scope", "SERVER_SCOPE", "--keys", "fwVersion")
-    tbctl("device", "assign", "sensor-1", "--customer", customer)
-    assert "sensor-1" in tbctl("device", "list", "--customer", customer)
     tbctl("device", "delete", "sensor-1", "--yes")
     tbctl("device", "get", "sensor-1", fails=True)
     tbctl("auth", "logout")

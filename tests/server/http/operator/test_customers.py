@@ -47,6 +47,7 @@ OPERATORS_ONLY = [
     ("GET", "/api/customers?pageSize=1&page=0"),
     ("DELETE", "/api/customer/{c}"),
     ("POST", "/api/customer/{c}/device/{d}"),
+    ("POST", "/api/customer/public/device/{d}"),
     ("DELETE", "/api/customer/device/{d}"),
     ("POST", "/api/user"),
     ("GET", "/api/user/{u}"),

@@ -1,31 +1,35 @@
-"""Routes of attributes of devices."""
+"""Routes of attributes of devices and other entities."""
 
 import json
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
-from uuid import UUID
 
 from fastapi import APIRouter, Path, Response
 from sqlalchemy.orm import Session
 
 from bench.errors import Refused
 from bench.registry import timeseries
-from bench.registry.model import CLIENT_SCOPE, Attribute, Device
+from bench.registry.audit import Subject
+from bench.registry.entities import Entity
+from bench.registry.model import CLIENT_SCOPE, Attribute, EntityAttribute
 from bench.server import json_reader
 from bench.server.http.operator.authorization import AnyUser, Caller, TextRoute
 from bench.server.http.operator.bodies import RawBody, read_large
 from bench.server.http.operator.errors import Failed
 from bench.server.http.operator.params import DeviceId
+from bench.server.http.operator.schemas.common import Id
 from bench.server.http.operator.schemas.telemetry import AttributeJson
 from bench.server.http.operator.telemetry_params import (
     PREFIX,
-    EntityId,
     Key,
     Keys,
-    Kind,
+    Of,
+    action,
     check_keys,
     described,
+    device,
     keys_of,
+    owner,
 )
 
 router = APIRouter(route_class=TextRoute, prefix=PREFIX, tags=["telemetry"])
@@ -34,64 +38,64 @@ _Scope = Annotated[Literal["CLIENT_SCOPE", "SHARED_SCOPE", "SERVER_SCOPE"], Path
 _ATTRIBUTES = described({"target": 21.5, "mode": "auto"})
 
 
-@router.get("/{entityType}/{entityId}/keys/attributes", summary="The names of a device's attributes")
-async def attribute_keys(kind: Kind, device_id: EntityId, caller: AnyUser) -> list[str]:
-    return list(dict.fromkeys(each.key for each in await _attributes(caller, device_id)))
+@router.get("/{entityType}/{entityId}/keys/attributes", summary="The names of an entity's attributes")
+async def attribute_keys(of: Of, caller: AnyUser) -> list[str]:
+    return list(dict.fromkeys(each.key for each in await _attributes(caller, of)))
 
 
 @router.get("/{entityType}/{entityId}/keys/attributes/{scope}", summary="The names of its attributes of a scope")
-async def attribute_keys_of_scope(kind: Kind, device_id: EntityId, scope: _Scope, caller: AnyUser) -> list[str]:
-    return [each.key for each in await _attributes(caller, device_id, scope)]
+async def attribute_keys_of_scope(of: Of, scope: _Scope, caller: AnyUser) -> list[str]:
+    return [each.key for each in await _attributes(caller, of, scope)]
 
 
-@router.get("/{entityType}/{entityId}/values/attributes", summary="A device's attributes")
-async def attributes(
-    kind: Kind, device_id: EntityId, caller: AnyUser, keys: Keys = None, key: Key = None
-) -> list[AttributeJson]:
-    return [_attribute_json(each) for each in await _attributes(caller, device_id, None, keys_of(keys, key))]
+@router.get("/{entityType}/{entityId}/values/attributes", summary="An entity's attributes")
+async def attributes(of: Of, caller: AnyUser, keys: Keys = None, key: Key = None) -> list[AttributeJson]:
+    return [_attribute_json(each) for each in await _attributes(caller, of, None, keys_of(keys, key))]
 
 
-@router.get("/{entityType}/{entityId}/values/attributes/{scope}", summary="A device's attributes of a scope")
+@router.get("/{entityType}/{entityId}/values/attributes/{scope}", summary="An entity's attributes of a scope")
 async def attributes_of_scope(
-    kind: Kind, device_id: EntityId, scope: _Scope, caller: AnyUser, keys: Keys = None, key: Key = None
+    of: Of, scope: _Scope, caller: AnyUser, keys: Keys = None, key: Key = None
 ) -> list[AttributeJson]:
-    return [_attribute_json(each) for each in await _attributes(caller, device_id, scope, keys_of(keys, key))]
+    return [_attribute_json(each) for each in await _attributes(caller, of, scope, keys_of(keys, key))]
 
 
 async def _attributes(
-    caller: Caller, device_id: UUID, scope: str | None = None, keys: Sequence[str] | None = None
-) -> Sequence[Attribute]:
-    return await caller.read(
-        lambda session: timeseries.attributes(session, caller.device(session, device_id).id, scope, keys)
-    )
+    caller: Caller, of: Id, scope: str | None = None, keys: Sequence[str] | None = None
+) -> Sequence[Attribute | EntityAttribute]:
+    def read(session: Session) -> Sequence[Attribute | EntityAttribute]:
+        _, tables = owner(caller, session, of)
+        return timeseries.attributes(session, of.id, scope, keys, tables)
+
+    return await caller.read(read)
 
 
-def _attribute_json(each: Attribute) -> AttributeJson:
+def _attribute_json(each: Attribute | EntityAttribute) -> AttributeJson:
     return AttributeJson(last_update_ts=each.ts_ms, key=each.key, value=json.loads(each.value))
 
 
 @router.post("/{deviceId}/{scope}", summary="Set attributes of a device", **_ATTRIBUTES)
 async def set_device_attributes(device_id: DeviceId, scope: _Scope, body: RawBody, caller: AnyUser) -> None:
-    await _set_attributes(caller, device_id, scope, body)
+    await _set_attributes(caller, device(device_id), scope, body)
 
 
 @router.post("/{entityType}/{entityId}/{scope}", summary="Set attributes", **_ATTRIBUTES)
 @router.post("/{entityType}/{entityId}/attributes/{scope}", summary="Set attributes too", **_ATTRIBUTES)
-async def set_attributes(kind: Kind, device_id: EntityId, scope: _Scope, body: RawBody, caller: AnyUser) -> None:
-    await _set_attributes(caller, device_id, scope, body)
+async def set_attributes(of: Of, scope: _Scope, body: RawBody, caller: AnyUser) -> None:
+    await _set_attributes(caller, of, scope, body)
 
 
-async def _set_attributes(caller: Caller, device_id: UUID, scope: str, body: bytes) -> None:
+async def _set_attributes(caller: Caller, of: Id, scope: str, body: bytes) -> None:
     if scope == CLIENT_SCOPE:
         raise Refused(f"Invalid scope: {scope}")
     values = await read_large(_read_attributes, body)
 
-    def change(session: Session) -> tuple[Device, None]:
-        device = caller.device(session, device_id)
-        timeseries.set_attributes(session, device_id, scope, values)
-        return device, None
+    def change(session: Session) -> tuple[Entity | Subject, None]:
+        entity, tables = owner(caller, session, of, writes=True)
+        timeseries.set_attributes(session, of.id, scope, values, tables)
+        return entity, None
 
-    await caller.change("device.attributes_updated", device_id, change)
+    await caller.change(action(of, "attributes_updated"), of.id, change)
 
 
 def _read_attributes(body: bytes) -> dict[str, Any]:
@@ -114,23 +118,21 @@ def _read_attributes(body: bytes) -> dict[str, Any]:
 async def delete_device_attributes(
     device_id: DeviceId, scope: _Scope, caller: AnyUser, keys: Keys = None, key: Key = None
 ) -> None:
-    await _delete_attributes(caller, device_id, scope, keys_of(keys, key))
+    await _delete_attributes(caller, device(device_id), scope, keys_of(keys, key))
 
 
 @router.delete("/{entityType}/{entityId}/{scope}", summary="Delete attributes", response_class=Response)
-async def delete_attributes(
-    kind: Kind, device_id: EntityId, scope: _Scope, caller: AnyUser, keys: Keys = None, key: Key = None
-) -> None:
-    await _delete_attributes(caller, device_id, scope, keys_of(keys, key))
+async def delete_attributes(of: Of, scope: _Scope, caller: AnyUser, keys: Keys = None, key: Key = None) -> None:
+    await _delete_attributes(caller, of, scope, keys_of(keys, key))
 
 
-async def _delete_attributes(caller: Caller, device_id: UUID, scope: str, keys: Sequence[str] | None) -> None:
+async def _delete_attributes(caller: Caller, of: Id, scope: str, keys: Sequence[str] | None) -> None:
     if keys is None:
         raise Refused("Empty keys: no attribute is named")
 
-    def change(session: Session) -> tuple[Device, None]:
-        device = caller.device(session, device_id)
-        timeseries.delete_attributes(session, device_id, scope, keys)
-        return device, None
+    def change(session: Session) -> tuple[Entity | Subject, None]:
+        entity, tables = owner(caller, session, of, writes=True)
+        timeseries.delete_attributes(session, of.id, scope, keys, tables)
+        return entity, None
 
-    await caller.change("device.attributes_deleted", device_id, change)
+    await caller.change(action(of, "attributes_deleted"), of.id, change)

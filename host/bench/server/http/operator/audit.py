@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Path, Query
 from sqlalchemy import ColumnElement, and_, or_
 
 from bench.errors import Refused
-from bench.registry import audit
+from bench.registry import audit, entities
 from bench.registry.model import Audit
 from bench.registry.pages import PageQuery
 from bench.server.http.operator.authorization import SUCCESS, AuthenticatedRoute, Caller, Operator
@@ -19,7 +19,7 @@ from bench.server.http.operator.serializers import customer_id
 router = APIRouter(route_class=AuthenticatedRoute, tags=["audit"])
 
 _INT64 = (1 << 63) - 1
-_KINDS = {"device": "DEVICE", "profile": "DEVICE_PROFILE", "customer": "CUSTOMER", "user": "USER"}
+_KINDS = {word: kind for kind, word in entities.WORDS.items()}
 # Where ThingsBoard has no action of its own, the nearest one.
 _WORDS = {
     "claimed": "ASSIGNED_TO_CUSTOMER",

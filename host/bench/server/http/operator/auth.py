@@ -1,6 +1,7 @@
 """Routes of logging in and out, and of passwords."""
 
 from collections.abc import Awaitable, Callable
+from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 from sqlalchemy.orm import Session
@@ -26,6 +27,7 @@ from bench.server.http.operator.schemas.accounts import (
     JwtPair,
     LoginForm,
     PasswordForm,
+    PublicLoginForm,
     RefreshForm,
     UserJson,
 )
@@ -50,6 +52,22 @@ async def login(form: LoginForm, request: Request) -> JwtPair:
     assert user is not None
     if not user.enabled:
         raise Unauthorized(DISABLED)
+    return operators.tokens.pair(user)
+
+
+@logins.post("/auth/login/public", summary="See what everybody may see, without an account")
+async def public_login(form: PublicLoginForm, request: Request) -> JwtPair:
+    operators: Operators = request.app.state.operators
+    api, source, key = operators.api, origin(request), accounts.limited_name(form.public_id)
+    api.limits.check(source.address, key, key, person=True)
+    try:
+        user = await api.registry.read(operators.tokens.public_user, UUID(form.public_id))
+    except (Unauthorized, ValueError):
+        api.limits.failed(source.address, key, key, person=True)
+        what, result = audit.LOGIN, "refused"
+        api.refusals.log("operator", source, user=form.public_id[:_SHOWN], what=what, result=result)
+        await api.refusals.record(source, who="", what=what, entity=form.public_id, result=result)
+        raise Unauthorized("Invalid username or password") from None
     return operators.tokens.pair(user)
 
 

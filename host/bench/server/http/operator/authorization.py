@@ -12,9 +12,10 @@ from fastapi.security import APIKeyHeader, HTTPBearer
 from sqlalchemy.orm import Session
 
 from bench.errors import BenchError, Refused, UnknownId
-from bench.registry import audit, devices
+from bench.registry import audit, devices, entities
 from bench.registry.audit import Origin, Subject
 from bench.registry.batching import Conflict
+from bench.registry.entities import TENANT, Entity
 from bench.registry.model import Customer, Device, Profile, User
 from bench.server.device_api import DeviceApi
 from bench.server.http import error_responses
@@ -23,18 +24,28 @@ from bench.server.http.operator.bodies import StrictRequest, check_text
 from bench.server.http.operator.errors import Failed, Forbidden, Malformed, Unauthorized
 from bench.server.http.operator.schemas.common import Id
 from bench.server.http.operator.sockets import Sockets
-from bench.server.http.operator.tokens import Claims, Tokens
+from bench.server.http.operator.tokens import Claims, Tokens, is_public
 from bench.server.password_checks import PasswordChecks
 
 P = ParamSpec("P")
 T = TypeVar("T")
-Change = Callable[[Session], tuple[Device | Profile | Customer | User, T]]
+Change = Callable[[Session], tuple[Entity | Subject, T]]
 
 # As ThingsBoard bounds all its requests; customers' users have no reason to send as much.
 _OPERATORS_LIMIT = 16 << 20
 SUCCESS, FAILURE = "SUCCESS", "FAILURE"
 _TOKEN, _REFUSED = "user.token", "refused"
 _FORBIDDEN = "user.forbidden"
+# Everybody may only read: with GET, and by these.
+_READING = {"GET", "HEAD"}
+_PUBLIC_POSTS = {
+    "/api/auth/logout",
+    "/api/entitiesQuery/find",
+    "/api/entitiesQuery/count",
+    "/api/relations",
+    "/api/relations/info",
+    "/api/devices",
+}
 
 
 class Operators:
@@ -92,6 +103,11 @@ class Caller:
     def customer_id(self) -> uuid.UUID | None:
         """The customer whose devices this user may see; None for an operator, who may see all."""
         return self.user.customer_id
+
+    @property
+    def is_public(self) -> bool:
+        """True for somebody without an account, who may see what everybody may see."""
+        return is_public(self.user)
 
     async def read(self, query: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a function of a session that changes nothing, and return its result."""
@@ -161,6 +177,40 @@ class Caller:
         device = devices.get(session, device_id)
         self.check(device.customer_id)
         return device
+
+    def entity(self, session: Session, wanted: Id, *, writes: bool = False) -> Entity | Subject:
+        """Return an entity of any kind that this user may see, or change; for the tenant, what stands for it.
+
+        Args:
+            session: The transaction.
+            wanted: Its kind and id.
+            writes: The user wants to change what belongs to it: nobody deletes it meanwhile.
+
+        Raises:
+            NotFound: There is none.
+            Forbidden: This user must not.
+        """
+        if wanted.entity_type == TENANT:
+            if self.customer_id is not None:
+                raise Forbidden
+            if wanted.id != self.tenant.id:
+                raise UnknownId("Tenant", wanted.id)
+            return Subject("firstboot", wanted.id)
+        found = entities.get(session, wanted.entity_type, wanted.id, keep=writes)
+        match found:
+            case Device():
+                self.check(found.customer_id)
+            case Customer():
+                self.check(found.id)
+            case User() if self.customer_id is not None and found.id != self.user.id:
+                raise Forbidden
+        if writes and self.customer_id is not None and isinstance(found, (Customer, Profile)):
+            raise Forbidden
+        return found
+
+    def record_within(self, session: Session, what: str, subject: Subject) -> None:
+        """Record in the audit trail, in the transaction that does it, what is done to one more entity."""
+        audit.record(session.connection(), [self._row(what, subject, SUCCESS)])
 
     def check(self, customer_id: uuid.UUID | None) -> None:
         """Raise Forbidden if this user may not see what belongs to a customer, or to nobody."""
@@ -243,7 +293,9 @@ class AuthenticatedRoute(PublicRoute):
             raise Unauthorized
         source = origin(request)
         user, claims = await operators.user_of(operators.tokens.read, token.strip(), source, requested(request))
-        request.state.caller = Caller(operators, user, claims, source)
+        caller = request.state.caller = Caller(operators, user, claims, source)
+        if caller.is_public and request.method not in _READING and request.scope["path"] not in _PUBLIC_POSTS:
+            raise Forbidden
 
 
 class TextRoute(AuthenticatedRoute):
@@ -261,8 +313,8 @@ class TextRoute(AuthenticatedRoute):
                 raise
             except Refused as reason:
                 return PlainTextResponse(str(reason), 400)
-            except UnknownId:
-                return PlainTextResponse("Device with requested id wasn't found!", 404)
+            except UnknownId as unknown:
+                return PlainTextResponse(f"{unknown.kind} with requested id wasn't found!", 404)
             except Forbidden:
                 return PlainTextResponse("You don't have permission to perform this operation!", 403)
 
@@ -275,6 +327,12 @@ def _caller(
     _bearer: Annotated[Any, Depends(HTTPBearer(auto_error=False))],
 ) -> Caller:
     caller: Caller = request.state.caller
+    return caller
+
+
+def _account(caller: Annotated[Caller, Depends(_caller)]) -> Caller:
+    if caller.is_public:
+        raise Forbidden
     return caller
 
 
@@ -291,5 +349,6 @@ def _customer_user(caller: Annotated[Caller, Depends(_caller)]) -> Caller:
 
 
 AnyUser = Annotated[Caller, Depends(_caller)]
+AnyAccount = Annotated[Caller, Depends(_account)]
 Operator = Annotated[Caller, Depends(_operator)]
 CustomerUser = Annotated[Caller, Depends(_customer_user)]

@@ -13,7 +13,7 @@ from bench.registry.audit import Subject
 from bench.registry.credentials import DeviceCredentials
 from bench.registry.model import Device, Profile
 from bench.server.endpoints import Endpoints
-from bench.server.http.operator.authorization import SUCCESS, AnyUser, AuthenticatedRoute, PublicRoute
+from bench.server.http.operator.authorization import SUCCESS, AnyAccount, AuthenticatedRoute, PublicRoute
 from bench.server.http.operator.params import DeviceId
 from bench.server.http.operator.publish_commands import CA_FILE, DEFAULT_TOPIC, Target, publish_commands
 
@@ -25,7 +25,7 @@ _OVER_TLS = "mqtts"
 
 
 @router.get("/device-connectivity/{deviceId}", summary="Shell commands that publish a device's telemetry")
-async def publishing(device_id: DeviceId, caller: AnyUser, request: Request) -> dict[str, Any]:
+async def publishing(device_id: DeviceId, caller: AnyAccount, request: Request) -> dict[str, Any]:
     def read(session: Session) -> tuple[Device, Profile, DeviceCredentials]:
         device = caller.device(session, device_id)
         profile = session.get_one(Profile, device.profile_id)

@@ -16,7 +16,7 @@ from bench.registry.batching import Outdated
 from bench.registry.credentials import DeviceCredentials, InvalidCredentials
 from bench.registry.model import Credentials, Customer, Device, Profile
 from bench.registry.names import Naming
-from bench.server.http.operator.authorization import SUCCESS, AnyUser, AuthenticatedRoute, Caller, Operator
+from bench.server.http.operator.authorization import SUCCESS, AnyAccount, AnyUser, AuthenticatedRoute, Caller, Operator
 from bench.server.http.operator.errors import Forbidden
 from bench.server.http.operator.params import DeviceId, naming_query
 from bench.server.http.operator.schemas.devices import (
@@ -122,7 +122,7 @@ def _profile(caller: Caller, session: Session, form: DeviceForm) -> Profile:
 
 
 @router.get("/device/{deviceId}/credentials", summary="What a device logs in with")
-async def read_credentials(device_id: DeviceId, caller: AnyUser) -> CredentialsJson:
+async def read_credentials(device_id: DeviceId, caller: AnyAccount) -> CredentialsJson:
     def read(session: Session) -> tuple[Device, CredentialsJson]:
         device = caller.device(session, device_id)
         return device, _credentials_json(session, device)

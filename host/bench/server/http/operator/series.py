@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from bench.errors import Refused
 from bench.registry import timeseries
 from bench.registry.aggregation import Aggregation, Intervals, IntervalType, aggregate
-from bench.registry.timeseries import Span
+from bench.registry.timeseries import DEVICES, Span, Tables
 from bench.server import json_writer
 
 
@@ -29,7 +29,7 @@ class SeriesQuery:
 
 
 def entries_of(
-    session: Session, device_ids: Sequence[UUID], wanted: SeriesQuery
+    session: Session, device_ids: Sequence[UUID], wanted: SeriesQuery, tables: Tables = DEVICES
 ) -> dict[UUID, dict[str, list[tuple[int, str]]]]:
     """Return the entries `(ms since the epoch, JSON text)` of devices, by key; a key without any has an empty list.
 
@@ -38,7 +38,7 @@ def entries_of(
     """
     span = wanted.span
     if wanted.aggregation is Aggregation.NONE:
-        timeseries.check_size(session, ((each, key) for each in device_ids for key in wanted.keys), span)
+        timeseries.check_size(session, ((each, key) for each in device_ids for key in wanted.keys), span, tables)
     intervals = Intervals(
         from_ms=span.from_ms,
         to_ms=span.to_ms,
@@ -50,8 +50,8 @@ def entries_of(
 
     def of(device_id: UUID, key: str) -> list[tuple[int, str]]:
         if wanted.aggregation is Aggregation.NONE:
-            return [(each.ts_ms, each.value) for each in timeseries.history(session, device_id, key, span)]
-        sums = aggregate(session, device_id, key, intervals)
+            return [(each.ts_ms, each.value) for each in timeseries.history(session, device_id, key, span, tables)]
+        sums = aggregate(session, device_id, key, intervals, tables.history)
         return [(ts, sum_ if isinstance(sum_, str) else json.dumps(sum_)) for ts, sum_ in sums]
 
     return {each: {key: of(each, key) for key in wanted.keys} for each in device_ids}

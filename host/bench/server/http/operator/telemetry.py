@@ -1,10 +1,9 @@
-"""Routes of telemetry of devices."""
+"""Routes of telemetry of devices and other entities."""
 
 import asyncio
 import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, Any, Literal
-from uuid import UUID
 
 from fastapi import APIRouter, Path, Query, Response
 from sqlalchemy.orm import Session
@@ -12,25 +11,29 @@ from sqlalchemy.orm import Session
 from bench.errors import Refused
 from bench.registry import timeseries
 from bench.registry.aggregation import Aggregation, IntervalType
+from bench.registry.audit import Subject
 from bench.registry.clock import now_ms
-from bench.registry.model import Device
+from bench.registry.entities import Entity
+from bench.registry.model import EntityTelemetry, Telemetry
 from bench.registry.statements import parts
 from bench.registry.timeseries import Span
 from bench.server import device_json, json_reader
 from bench.server.http.operator.authorization import AnyUser, Caller, TextRoute
 from bench.server.http.operator.bodies import RawBody, read_large
+from bench.server.http.operator.schemas.common import Id
 from bench.server.http.operator.schemas.telemetry import EntryJson
 from bench.server.http.operator.series import SeriesQuery, as_text, entries_of, time_zone_of
 from bench.server.http.operator.telemetry_params import (
     INT64,
     PREFIX,
-    EntityId,
     Key,
     Keys,
-    Kind,
+    Of,
+    action,
     check_keys,
     described,
     keys_of,
+    owner,
 )
 
 router = APIRouter(route_class=TextRoute, prefix=PREFIX, tags=["telemetry"])
@@ -45,10 +48,17 @@ _Series = dict[str, list[_Entry]]
 _SERIES = described([{"temperature": 21.5}, {"ts": 1735689600000, "values": {"temperature": 21.5}}])
 
 
-@router.get("/{entityType}/{entityId}/keys/timeseries", summary="The names of a device's series")
-async def series_keys(kind: Kind, device_id: EntityId, caller: AnyUser) -> list[str]:
-    found = await caller.read(lambda session: timeseries.latest(session, caller.device(session, device_id).id))
-    return [each.key for each in found]
+@router.get("/{entityType}/{entityId}/keys/timeseries", summary="The names of an entity's series")
+async def series_keys(of: Of, caller: AnyUser) -> list[str]:
+    return [each.key for each in await _rows(caller, of)]
+
+
+async def _rows(caller: Caller, of: Id, keys: Sequence[str] | None = None) -> Sequence[Telemetry | EntityTelemetry]:
+    def read(session: Session) -> Sequence[Telemetry | EntityTelemetry]:
+        _, tables = owner(caller, session, of)
+        return timeseries.latest(session, of.id, keys, tables)
+
+    return await caller.read(read)
 
 
 @router.get(
@@ -62,8 +72,7 @@ async def series_keys(kind: Kind, device_id: EntityId, caller: AnyUser) -> list[
     response_model=dict[str, list[EntryJson]],
 )
 async def entries(
-    kind: Kind,
-    device_id: EntityId,
+    of: Of,
     caller: AnyUser,
     keys: Keys = None,
     key: Key = None,
@@ -80,7 +89,7 @@ async def entries(
     wanted = keys_of(keys, key)
     value = _value if strict else as_text
     if from_ms is None or to_ms is None:
-        return await _answer(await _latest(caller, device_id, wanted, value))
+        return await _answer(await _latest(caller, of, wanted, value))
     as_they_are = kind_of_interval is IntervalType.MILLISECONDS and not interval
     query = SeriesQuery(
         keys=wanted or (),
@@ -92,7 +101,8 @@ async def entries(
     )
 
     def read(session: Session) -> _Series:
-        found = entries_of(session, [caller.device(session, device_id).id], query)[device_id]
+        _, tables = owner(caller, session, of)
+        found = entries_of(session, [of.id], query, tables)[of.id]
         return {key: [(ts, value(text)) for ts, text in entries] for key, entries in found.items() if entries}
 
     return await _answer(await caller.read(read))
@@ -118,11 +128,9 @@ def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-async def _latest(
-    caller: Caller, device_id: UUID, wanted: Sequence[str] | None, value: Callable[[str], Any]
-) -> _Series:
+async def _latest(caller: Caller, of: Id, wanted: Sequence[str] | None, value: Callable[[str], Any]) -> _Series:
     """Return the latest entry of every series; one that is requested and does not exist is null, now."""
-    found = await caller.read(lambda session: timeseries.latest(session, caller.device(session, device_id).id, wanted))
+    found = await _rows(caller, of, wanted)
     absent: _Series = {name: [(now_ms(), None)] for name in wanted or ()}
     return absent | {each.key: [(each.ts_ms, value(each.value))] for each in found}
 
@@ -132,8 +140,8 @@ def _value(text: str) -> Any:
 
 
 @router.post("/{entityType}/{entityId}/timeseries/{scope}", summary="Store telemetry", **_SERIES)
-async def save_series(kind: Kind, device_id: EntityId, scope: _Any, body: RawBody, caller: AnyUser) -> None:
-    await _save_series(caller, device_id, body)
+async def save_series(of: Of, scope: _Any, body: RawBody, caller: AnyUser) -> None:
+    await _save_series(caller, of, body)
 
 
 @router.post(
@@ -141,21 +149,19 @@ async def save_series(kind: Kind, device_id: EntityId, scope: _Any, body: RawBod
     summary="Store telemetry; no time to live is kept",
     **_SERIES,
 )
-async def save_series_for(
-    kind: Kind, device_id: EntityId, scope: _Any, ttl: _Ttl, body: RawBody, caller: AnyUser
-) -> None:
-    await _save_series(caller, device_id, body)
+async def save_series_for(of: Of, scope: _Any, ttl: _Ttl, body: RawBody, caller: AnyUser) -> None:
+    await _save_series(caller, of, body)
 
 
-async def _save_series(caller: Caller, device_id: UUID, body: bytes) -> None:
+async def _save_series(caller: Caller, of: Id, body: bytes) -> None:
     read = await read_large(_read_series, body)
 
-    def change(session: Session) -> tuple[Device, None]:
-        device = caller.device(session, device_id)
-        timeseries.add_telemetry(session, device.id, read)
-        return device, None
+    def change(session: Session) -> tuple[Entity | Subject, None]:
+        entity, tables = owner(caller, session, of, writes=True)
+        timeseries.add_telemetry(session, of.id, read, tables)
+        return entity, None
 
-    await caller.change("device.timeseries_updated", device_id, change)
+    await caller.change(action(of, "timeseries_updated"), of.id, change)
 
 
 def _read_series(body: bytes) -> list[tuple[int, str, Any]]:
@@ -181,8 +187,7 @@ def _refuse_nulls(read: Any) -> None:
 
 @router.delete("/{entityType}/{entityId}/timeseries/delete", summary="Delete telemetry", response_class=Response)
 async def delete_series(
-    kind: Kind,
-    device_id: EntityId,
+    of: Of,
     caller: AnyUser,
     keys: Keys = None,
     key: Key = None,
@@ -198,9 +203,9 @@ async def delete_series(
         raise Refused("When deleteAllDataForKeys is false, start and end timestamp values shouldn't be empty")
     span = None if everything or from_ms is None or to_ms is None else (from_ms, to_ms)
 
-    def change(session: Session) -> tuple[Device, None]:
-        device = caller.device(session, device_id)
-        timeseries.delete_series(session, device.id, wanted, span, rewrite=rewrite)
-        return device, None
+    def change(session: Session) -> tuple[Entity | Subject, None]:
+        entity, tables = owner(caller, session, of, writes=True)
+        timeseries.delete_series(session, of.id, wanted, span, rewrite=rewrite, of=tables)
+        return entity, None
 
-    await caller.change("device.timeseries_deleted", device_id, change)
+    await caller.change(action(of, "timeseries_deleted"), of.id, change)

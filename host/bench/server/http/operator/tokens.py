@@ -8,9 +8,9 @@ from typing import Any
 import jwt
 from sqlalchemy.orm import Session
 
-from bench.registry import user_sessions, users
+from bench.registry import customers, user_sessions, users
 from bench.registry.encryption import SecretBox
-from bench.registry.model import User
+from bench.registry.model import Customer, User
 from bench.server.http.operator.errors import Unauthorized
 from bench.server.http.operator.schemas.accounts import JwtPair
 from bench.server.http.operator.schemas.common import NOBODY
@@ -20,6 +20,7 @@ _REFRESH, _ACTIVATE = "REFRESH_TOKEN", "ACTIVATE"
 _ACCESS_S = 9_000
 _REFRESH_S = _ACTIVATE_S = 604_800
 _ISSUER = "firstboot"
+_PUBLIC = "Public"
 _ALGORITHM = "HS256"
 _EXPIRED = "Token has expired"
 DISABLED = "User account is not active"
@@ -34,6 +35,8 @@ class Claims:
     stamp: str
     expires_s: int
     """Seconds since the epoch."""
+    public_id: uuid.UUID | None = None
+    """Of somebody without an account: the customer whose devices everybody may see."""
 
 
 class Tokens:
@@ -47,15 +50,16 @@ class Tokens:
         """Return tokens for a user: of a new session, or of one that goes on."""
         session = session or str(uuid.uuid4())
         scope = authority(user)
+        shared = {"isPublic": is_public(user)}
         claims = {
+            **shared,
             "enabled": True,
-            "isPublic": False,
             "tenantId": str(self._tenant_id),
             "customerId": str(user.customer_id or NOBODY),
         }
         return JwtPair(
             token=self._sign(user, scope, session, _ACCESS_S, claims),
-            refresh_token=self._sign(user, _REFRESH, session, _REFRESH_S, {"isPublic": False}),
+            refresh_token=self._sign(user, _REFRESH, session, _REFRESH_S, shared),
         )
 
     def activation(self, user: User) -> str:
@@ -76,12 +80,39 @@ class Tokens:
 
     def user(self, session: Session, claims: Claims) -> User:
         """Return a token's user. Raises Unauthorized if it is not valid any more: user, password or session is gone."""
+        if claims.public_id is not None:
+            return self._public_user(session, claims)
         user = users.find(session, claims.user_id)
         if user is None or claims.stamp != self._stamp(user) or user_sessions.is_ended(session, claims.session):
             raise Unauthorized(_EXPIRED, expired=True, genuine=True)
         if not user.enabled:
             raise Unauthorized(DISABLED, genuine=True)
         return user
+
+    def public_user(self, session: Session, public_id: uuid.UUID) -> User:
+        """Return who stands for everybody who may see what a public customer has. Raises Unauthorized."""
+        customer = session.get(Customer, public_id)
+        if customer is None or not customers.is_public(customer.details.get("additionalInfo")):
+            raise Unauthorized("Invalid username or password")
+        return User(
+            id=NOBODY,
+            email=str(public_id),
+            password_hash="",
+            customer_id=public_id,
+            enabled=True,
+            created_ms=customer.created_ms,
+            version=1,
+            details={"firstName": _PUBLIC, "lastName": _PUBLIC},
+        )
+
+    def _public_user(self, session: Session, claims: Claims) -> User:
+        assert claims.public_id is not None
+        if user_sessions.is_ended(session, claims.session):
+            raise Unauthorized(_EXPIRED, expired=True, genuine=True)
+        try:
+            return self.public_user(session, claims.public_id)
+        except Unauthorized:
+            raise Unauthorized(_EXPIRED, expired=True, genuine=True) from None
 
     def end(self, session: Session, claims: Claims) -> None:
         """End a token's session: all its tokens are invalid from now on."""
@@ -118,13 +149,20 @@ class Tokens:
             )
             if not scopes.issuperset(claims["scopes"]):
                 raise Unauthorized
-            return Claims(uuid.UUID(claims["userId"]), claims["sessionId"], claims["stamp"], claims["exp"])
+            public_id = uuid.UUID(claims["sub"]) if claims.get("isPublic") else None
+            user_id = uuid.UUID(claims["userId"])
+            return Claims(user_id, claims["sessionId"], claims["stamp"], claims["exp"], public_id)
         except jwt.ExpiredSignatureError:
             raise Unauthorized(_EXPIRED, expired=True, genuine=True) from None
         except jwt.InvalidSignatureError:  # clients log in again on this answer, as they do to ThingsBoard
             raise Unauthorized(_EXPIRED, expired=True) from None
         except (jwt.InvalidTokenError, LookupError, TypeError, ValueError, AttributeError):
             raise Unauthorized from None
+
+
+def is_public(user: User) -> bool:
+    """Return whether a user stands for everybody, without an account."""
+    return user.id == NOBODY
 
 
 def authority(user: User) -> str:

@@ -114,7 +114,7 @@ async def delete(user_id: UserId, caller: Operator) -> None:
         user = users.get(session, user_id)
         if user.id == caller.user.id:
             raise Refused("Nobody can delete their own account!")
-        session.delete(user)
+        users.delete(session, user)
         return user, None
 
     await caller.change("user.deleted", user_id, change)

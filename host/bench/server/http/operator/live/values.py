@@ -9,7 +9,15 @@ from sqlalchemy.orm import Session
 from bench.registry import timeseries
 from bench.registry.aggregation import Aggregation
 from bench.registry.changes import Change
-from bench.registry.model import CLIENT_SCOPE, SERVER_SCOPE, SHARED_SCOPE, Attribute, Telemetry
+from bench.registry.model import (
+    CLIENT_SCOPE,
+    SERVER_SCOPE,
+    SHARED_SCOPE,
+    Attribute,
+    EntityAttribute,
+    EntityTelemetry,
+    Telemetry,
+)
 from bench.registry.timeseries import Span
 from bench.server.http.operator.live import updates
 from bench.server.http.operator.live.client import Client, Followed
@@ -65,7 +73,7 @@ class ValuesFollowed(Followed):
             return _entries(self._client, session, self._device_id, wanted)
         device_id, found = self._client.caller.device(session, self._device_id).id, _Found()
         scope = None if self._scope == _ANY_SCOPE else self._scope
-        rows: Iterable[Attribute | Telemetry] = (
+        rows: Iterable[Attribute | EntityAttribute | Telemetry | EntityTelemetry] = (
             timeseries.latest(session, device_id, self._keys)
             if self._scope is None
             else timeseries.attributes(session, device_id, scope, self._keys)

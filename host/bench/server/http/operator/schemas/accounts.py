@@ -24,6 +24,10 @@ class LoginForm(ThingsBoardModel):
     password: Text = Field(json_schema_extra={"format": "password"})
 
 
+class PublicLoginForm(ThingsBoardModel):
+    public_id: Text = Field(description="The id of a customer whose devices everybody may see.")
+
+
 class RefreshForm(ThingsBoardModel):
     refresh_token: str
 
