@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from xml.etree import ElementTree as ET
@@ -10,9 +11,12 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from bench import cli
+from bench.cli.commands import conformance_server
 from bench.cli.options import server_addresses
+from bench.conformance.server.addresses import Address
 from bench.conformance.server.suite import CHECKS
 from bench.contract.proof import claim_secret
+from bench.registry.provision_type import ProvisionType
 from tests.conformance import server_bugs
 from tests.conformance.servers import shared, url, write_ca
 from tests.support.operators import account
@@ -318,3 +322,66 @@ def test_all_transports_of_a_server_are_named_one_by_one(bench, server, secret_f
     )
     assert code == 0, out
     assert "0 skipped" in out
+
+
+def test_run_in_which_nothing_was_checked_fails(bench, over_http):
+    code, out, err = bench(*over_http, "--only", "coap.provision.own_token")
+    assert code == 1
+    assert "0 hold, 0 broken, 1 skipped" in out
+    assert "nothing was checked" in err
+    assert err.count("\n") == 1
+
+
+@pytest.fixture
+def pre_provisioned(server, secret_file, tmp_path):
+    """The options for a profile that makes no devices, and a function that makes some for it."""
+    profile = server.query(
+        lambda registry: registry.create_profile(f"tray-{tmp_path.name}", ProvisionType.CHECK_PRE_PROVISIONED_DEVICES)
+    )
+    secret_file.write_text(profile.provision_secret)
+
+    def make(*names):
+        for each in names:
+            server.query(lambda registry, name=each: registry.create_device(name, profile.name))
+
+    options = ("--profile-key", profile.provision_key, "--profile-secret-file", secret_file)
+    return (*("--url", url(server, "http")), *options), make
+
+
+@pytest.mark.parametrize("left", [0, 1])
+def test_command_that_is_printed_runs_the_check_again(bench, pre_provisioned, monkeypatch, tmp_path, left):
+    options, make = pre_provisioned
+    names = [f"{tmp_path.name}-{number}" for number in range(1 + left)]
+    make(*names)
+    given = [word for name in names for word in ("--device-name", name)]
+    with monkeypatch.context() as broken:
+        server_bugs.tells_failure_by_the_code_of_http(broken)
+        code, out, _ = bench(*options, *given, "--only", "http.provision.status_is_200")
+    assert code == 1
+    again = next(line for line in out.splitlines() if line.endswith("--only http.provision.status_is_200"))
+    words = shlex.split(again)
+    assert words[:2] == ["bench", "conformance"]
+    assert words.count("--device-name") == 1
+    code, out, _ = bench(*words[2:])
+    assert (code, "1 hold" in out) == (0, True)
+
+
+def test_command_for_the_own_server_makes_the_device_that_the_check_needs(bench, server, tmp_path, monkeypatch):
+    there = [Address(scheme="http", host="127.0.0.1", port=server.ports.http)]
+    monkeypatch.setattr(conformance_server, "_own", lambda _: (there, None))
+    profile = f"own-{tmp_path.name}"
+    make = ProvisionType.CHECK_PRE_PROVISIONED_DEVICES
+    found = server.query(lambda registry: registry.create_profile(profile, make))
+    monkeypatch.setattr(conformance_server, "_own_profile", lambda *_: (found.provision_key, found.provision_secret))
+    server.query(lambda registry: registry.create_device(tmp_path.name, profile))
+    options = ("--profile", profile, "--release", "4.3.1.3", "--data", tmp_path)
+    with monkeypatch.context() as broken:
+        server_bugs.tells_failure_by_the_code_of_http(broken)
+        _, out, _ = bench(*options, "--device-name", tmp_path.name, "--only", "http.provision.status_is_200")
+    line = next(each for each in out.splitlines() if each.endswith("--only http.provision.status_is_200"))
+    first, second = (shlex.split(each) for each in line.split("&&"))
+    assert first[:3] == ["bench", "device", "create"]
+    assert first[4:] == ["--profile", profile, "--data", str(tmp_path)]
+    server.query(lambda registry: registry.create_device(first[3], profile))
+    code, out, _ = bench(*second[2:])
+    assert (code, "1 hold" in out) == (0, True)

@@ -64,13 +64,14 @@ def _row(entry: dict[str, Any], *, whole: bool) -> dict[str, Any]:
         "entity": entry.get("entityName"),
         "result": entry["actionStatus"],
     }
+    address = origin.get("address") or origin.get("clientAddress") or ""  # ThingsBoard's name for it, at logins
     if whole:
-        return {**row, **{key: origin.get(key, "") for key in ("address", "transport", "request")}}
+        return {**row, "address": address, **{key: origin.get(key, "") for key in ("transport", "request")}}
     return {
         **row,
         "time": _short(entry["createdTime"]),
         "who": str(row["who"] or "").removesuffix(_DOMAIN),
-        "from": " ".join(origin[key] for key in ("transport", "address") if origin.get(key)),
+        "from": " ".join(filter(None, (origin.get("transport"), address))),
     }
 
 

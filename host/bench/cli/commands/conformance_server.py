@@ -107,8 +107,26 @@ class ServerChoices:
         """True if an option is given that chooses a server, its profile or its release."""
         return bool(self.url or self.profile or self.device_names or self.release or any(self._of_others().values()))
 
-    def again(self) -> str:
-        """Return the command that repeats the run, to paste into a shell."""
+    def again(self, server: "CheckedServer") -> str:
+        """Return the command that repeats the run, to paste into a shell, with devices made in advance if it had some.
+
+        Each run uses some up. On the bench's own server another one is made; elsewhere, the devices of the used names
+        have to be made anew first.
+
+        Args:
+            server: After the run.
+        """
+        repeated = self._repeated()
+        if not self.device_names or server.names or self.url:
+            left = server.names or self.device_names
+            return " ".join([repeated, *(f"--device-name {shlex.quote(each)}" for each in left)])
+        name = f"{server.prefix}again"
+        make = ["bench", "device", "create", name, "--profile", self.profile or _PROFILE]
+        make += [] if self.data == DEFAULT_DATA else ["--data", str(self.data)]
+        return f"{shlex.join(make)} && {repeated} --device-name {name}"
+
+    def _repeated(self) -> str:
+        """Return the command without the names of devices."""
         words = ["bench", "conformance"]
         for each in self.url:
             words += ["--url", each]
@@ -220,7 +238,7 @@ def check_server(
         outcomes = check_results.collect(run(checks, server), len(checks), as_json=as_json)
         verdict = server.as_release.summary(reported, [each.name for each in outcomes if each.verdict in BAD])
         more = {"devices": server.made, "release": verdict}
-        check_results.show(outcomes, again=choices.again(), as_json=as_json, more=more)
+        check_results.show(outcomes, again=choices.again(server), as_json=as_json, more=more)
         if not as_json:
             tables.echo(verdict)
     finally:  # the devices exist, whatever ended the run

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from bench.cli.render import tables
 from bench.conformance.check import BAD, Check, CheckOutcome, Verdict
+from bench.errors import BenchError
 
 _COLOURS = {Verdict.HOLDS: "green", Verdict.BROKEN: "red", Verdict.SKIPPED: "dim", Verdict.TROUBLE: "yellow"}
 
@@ -40,7 +41,7 @@ def show(outcomes: Sequence[CheckOutcome], *, again: str, as_json: bool, more: M
 
     Args:
         outcomes: Of all checks that ran.
-        again: The command that ran them; --only is appended for each broken check.
+        again: The command that repeats them; --only is appended for each broken check.
         as_json: Print JSON.
         more: Further members of the JSON object.
     """
@@ -93,6 +94,13 @@ def write_junit(path: Path, outcomes: Sequence[CheckOutcome]) -> None:
 
 
 def exit_by(outcomes: Iterable[CheckOutcome]) -> None:
-    """End the command with exit code 1 if a check is broken or in trouble."""
-    if any(each.verdict in BAD for each in outcomes):
+    """End the command with exit code 1 if a check is broken or in trouble.
+
+    Raises:
+        BenchError: All were skipped: nothing is known about the server or the board.
+    """
+    verdicts = {each.verdict for each in outcomes}
+    if verdicts.intersection(BAD):
         raise typer.Exit(1)
+    if verdicts == {Verdict.SKIPPED}:
+        raise BenchError("nothing was checked: each check says what it needs (bench conformance --help)")
