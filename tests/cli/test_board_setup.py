@@ -48,8 +48,8 @@ HTTP, COAP = Transport.HTTP, Transport.COAP
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({}, ("127.0.0.1", 1883, 0, 0)),
-        ({"tls": True}, ("127.0.0.1", 8883, 0, 0)),
+        ({}, ("127.0.0.1", 1883, 0, None)),
+        ({"tls": True}, ("127.0.0.1", 8883, 0, None)),
         ({"running": True}, ("127.0.0.1", 1, 0, 3)),
         ({"running": True, "tls": True, "transport": HTTP}, ("127.0.0.1", 2, 4, 3)),
         ({"running": True, "transport": COAP}, ("127.0.0.1", 1, 5, 3)),
@@ -64,7 +64,7 @@ HTTP, COAP = Transport.HTTP, Transport.COAP
         ({"url": "http://tb.example", "transport": HTTP, "provision_port": 81}, ("tb.example", 1883, 81, 80)),
         ({"url": "http://tb.example", "transport": COAP}, ("tb.example", 1883, 0, 80)),
         # a server of another name may have other ports, unless both are this machine
-        ({"url": "http://tb.example:81", "server": "mq.example:5", "transport": HTTP}, ("mq.example", 5, 0, 0)),
+        ({"url": "http://tb.example:81", "server": "mq.example:5", "transport": HTTP}, ("mq.example", 5, 0, None)),
         ({"url": "http://TB.example:81", "server": "tb.example:5", "transport": HTTP}, ("tb.example", 5, 81, 81)),
         ({"url": "http://localhost:81", "server": "127.0.0.1:5", "transport": HTTP}, ("127.0.0.1", 5, 81, 81)),
     ],

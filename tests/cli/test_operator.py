@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.cli.commands import audit
 from bench.cli.options import operator_session, prompts, server_addresses
 from bench.registry.credentials import access_token, mqtt_basic, x509
 from tests.support import certificates
@@ -133,6 +134,21 @@ def test_attribute_that_would_be_stored_as_another_value_is_refused(url):
     given = ("--set", "n=1e3", "--set", "m=1,5", "--set", 'k="7"')
     shown = printed("device", "attributes", "press-1", *given, *url)
     assert {each["key"]: each["value"] for each in shown} == {"n": 1000, "m": "1,5", "k": 7}
+
+
+def test_address_of_a_login_is_shown_by_any_name():
+    """ThingsBoard calls it clientAddress."""
+    entry = {
+        "createdTime": 1000,
+        "userName": "jo",
+        "actionType": "LOGIN",
+        "entityName": "jo",
+        "actionStatus": "SUCCESS",
+    }
+    for data in ({"clientAddress": "10.0.0.9"}, {"address": "10.0.0.9"}):
+        assert audit._row({**entry, "actionData": data}, whole=False)["from"] == "10.0.0.9"
+        assert audit._row({**entry, "actionData": data}, whole=True)["address"] == "10.0.0.9"
+    assert audit._row({**entry, "actionData": None}, whole=False)["from"] == ""
 
 
 def test_profile_in_use_is_not_deleted(url):

@@ -53,8 +53,8 @@ class Place:
     mqtt_port: int
     provision_port: int = 0
     """For the chosen transport, if that is not MQTT."""
-    http_port: int = 0
-    """Port for the time of day (HTTP's `Date`)."""
+    http_port: int | None = None
+    """Port for the time of day (HTTP's `Date`); 0: there is none, None: the usual one."""
     ca: bytes = b""
     """The CA that signed its certificate, DER."""
     name: str = ""
@@ -127,10 +127,10 @@ def sections(server: Place, choices: Choices, *, now_s: int) -> dict[str, dict[s
     if server.provision_port:
         provision["port"] = server.provision_port
     clock: dict[str, Any] = {"not_before": (now_s - _BACKDATED_S) // _STEP_S * _STEP_S}
-    if server.http_port:
+    if server.http_port is not None:
         clock["http_port"] = server.http_port
     address = _address(server.host)
-    if addresses.is_loopback(server.host):
+    if addresses.is_loopback(server.host) and server.http_port != 0:
         clock["ntp"] = ""  # a board that reaches no more than this machine
     return {
         "server": {"tls": choices.tls, "name": server.name if choices.tls and address else ""},

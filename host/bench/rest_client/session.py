@@ -122,6 +122,21 @@ async def in_parallel(
             each.cancel()
 
 
+async def attempted(
+    items: Iterable[T], work: Callable[[T], Awaitable[object]], on_done: Callable[[], None] = lambda: None
+) -> list[BenchError | None]:
+    """Do work for each item as `in_parallel` does, whatever becomes of the others; return each error, or None."""
+
+    async def one(item: T) -> BenchError | None:
+        try:
+            await work(item)
+        except BenchError as error:
+            return error
+        return None
+
+    return await in_parallel(items, one, on_done)
+
+
 def id_of(entity: dict[str, Any]) -> str:
     """Return the id of a device or profile as a server gave it. Raises BenchError if it has none."""
     return str(json_object(entity["id"])["id"])

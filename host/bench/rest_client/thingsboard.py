@@ -6,12 +6,15 @@ from typing import Any
 from urllib.parse import quote
 
 from bench.errors import NotFound, Refused
+from bench.rest_client import connectivity
 from bench.rest_client.accounts import Accounts
 from bench.rest_client.session import id_of, json_object, json_objects
 
 _MS = 1000
 # Seconds that a server may need beyond the timeout of a call.
 _GRACE_S = 10
+# Devices that are looked at for what the server says of itself.
+_SOME = 5
 
 
 class ThingsBoard(Accounts):
@@ -165,6 +168,21 @@ class ThingsBoard(Accounts):
         except Refused as error:
             return str(error)
         return str(json_object(answer)["response"])
+
+    async def endpoints(self) -> dict[str, tuple[str, int]]:
+        """Return host and port by transport, as the server's commands for a device have them; empty if it has none.
+
+        Any device does: only commands that do not go with its kind of credentials are missing.
+        """
+        some = json_object(await self.get("/api/tenant/devices", pageSize=_SOME, page=0))
+        for device in json_objects(some["data"]):
+            try:
+                commands = await self.get(f"/api/device-connectivity/{id_of(device)}")
+            except NotFound:  # an older release, or the device is gone
+                continue
+            if found := connectivity.endpoints(json_object(commands)):
+                return found
+        return {}
 
     # Devices' data and calls.
 

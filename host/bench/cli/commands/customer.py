@@ -1,5 +1,6 @@
 """`bench customer`: customers, to whom devices are assigned."""
 
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 import typer
@@ -9,7 +10,8 @@ from bench.cli.options.operator_session import with_server
 from bench.cli.render import tables
 from bench.cli.render.help import App
 from bench.cli.render.tables import Json
-from bench.rest_client import ThingsBoard, id_of, in_parallel
+from bench.errors import BenchError
+from bench.rest_client import ThingsBoard, attempted, id_of, in_parallel
 
 app = App(
     help="Customers, whose users see the devices that are assigned to them.",
@@ -57,17 +59,23 @@ async def delete(
 async def assign(server: ThingsBoard, title: str, devices: Devices) -> None:
     """Hand devices to a customer."""
     customer_id = id_of(await server.customer(title))
-    ids = await in_parallel(devices, server.device_id)
-    await in_parallel(ids, lambda each: server.assign(customer_id, each))
-    for each in devices:
-        tables.echo(f"assigned {each} to {title}")
+    await _each(server, devices, lambda each: server.assign(customer_id, each), f"assigned {{}} to {title}")
 
 
 @app.command(epilog="Example: bench customer unassign press-4")
 @with_server()
 async def unassign(server: ThingsBoard, devices: Devices) -> None:
     """Take devices back from their customers."""
-    ids = await in_parallel(devices, server.device_id)
-    await in_parallel(ids, server.unassign)
-    for each in devices:
-        tables.echo(f"took back {each}")
+    await _each(server, devices, server.unassign, "took back {}")
+
+
+async def _each(server: ThingsBoard, devices: list[str], work: Callable[[str], Awaitable[None]], done: str) -> None:
+    """Change devices, and name those that were changed. Raises BenchError for the others."""
+    names = list(dict.fromkeys(devices))
+    ids = await in_parallel(names, server.device_id)  # all of them have to be there before one is changed
+    errors = await attempted(ids, work)
+    for name, error in zip(names, errors, strict=True):
+        if error is None:
+            tables.echo(done.replace("{}", name, 1))
+    if failed := [f"{name}: {error}" for name, error in zip(names, errors, strict=True) if error]:
+        raise BenchError("; ".join(failed))

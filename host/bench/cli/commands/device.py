@@ -17,7 +17,7 @@ from bench.cli.render.help import App
 from bench.cli.render.tables import Json
 from bench.errors import BenchError, NotFound, UsageError
 from bench.input_files import pem
-from bench.rest_client import NoAnswer, ThingsBoard, id_of, in_parallel
+from bench.rest_client import NoAnswer, ThingsBoard, attempted, id_of, in_parallel
 from bench.server import json_reader
 
 app = App(help="Devices on the server.", epilog="Example: bench device show press-4")
@@ -117,30 +117,25 @@ async def delete(
         keyboard.confirm(_question(found), "nothing was deleted", may_skip=len(names or ()) == 1)
     with progress.counting(f"deleting {len(found):,} devices", quiet=as_json) as on_progress:
         done = itertools.count(1)
-        gone = await in_parallel(found, lambda each: _gone(server, each), lambda: on_progress(next(done), len(found)))
-    deleted = [each["name"] for each, is_deleted in zip(found, gone, strict=True) if is_deleted]
+        errors = await attempted(
+            found, lambda each: server.delete(id_of(each)), lambda: on_progress(next(done), len(found))
+        )
+    deleted = [each["name"] for each, error in zip(found, errors, strict=True) if error is None]
     if as_json:
         tables.print_json({"deleted": deleted})
-    elif search or len(deleted) > _FEW:
-        tables.echo(f"deleted {len(deleted):,} devices")
     else:
         for each in deleted:
             tables.echo(f"deleted {each}")
+    # one that is not there any more was deleted by somebody else meanwhile
+    failed = [(each["name"], error) for each, error in zip(found, errors, strict=True) if error]
+    if left := [f"{name}: {error}" for name, error in failed if not isinstance(error, NotFound)]:
+        raise BenchError(f"not deleted: {'; '.join(left)}")
 
 
 def _question(found: Sequence[dict[str, Any]]) -> str:
     names = ", ".join(each["name"] for each in found[:_FEW]) + (", ..." if len(found) > _FEW else "")
     what = "1 device" if len(found) == 1 else f"{len(found):,} devices"
     return f"Delete {what} with all values and credentials: {names}?"
-
-
-async def _gone(server: ThingsBoard, device: dict[str, Any]) -> bool:
-    """Delete a device; return False if somebody else did meanwhile."""
-    try:
-        await server.delete(id_of(device))
-    except NotFound:
-        return False
-    return True
 
 
 @app.command(epilog="Example: bench device credentials press-4 --certificate press-4.pem")

@@ -1,6 +1,7 @@
 """`bench flash` and `bench deploy`: bring boards on serial lines up to date and online."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -109,7 +110,7 @@ def flash(
         **toml.settings,
         "wifi": {**wifi_network.choose(definition, toml, wifi), **toml.settings.get("wifi", {})},
     }
-    prepared = chosen.prepare()
+    prepared = replace(chosen, is_remote=not all(map(ports.is_url, lines))).prepare()
     _check_reachable(prepared, lines)
     # settings that do not fit each other are refused before any board is touched
     prepared.files(definition, _ANY_MAC, name=_called(template, _ANY_MAC, _ANY_SERIAL), **settings)

@@ -16,13 +16,37 @@ def host_of(url: httpx.URL) -> str:
     return host
 
 
+def of_url(url: httpx.URL, reported: tuple[str, int] | None, *, secure: bool) -> tuple[str, int]:
+    """Return the host and the port of MQTT on a server.
+
+    Args:
+        url: The server's.
+        reported: What it says of itself; an address that boards cannot use does not count.
+        secure: With TLS.
+
+    Raises:
+        UsageError: Boards cannot use the host.
+    """
+    if reported and not forms.host_problem(reported[0]):
+        return reported
+    return host_of(url), 8883 if secure else 1883
+
+
+def of_this_machine(host: str) -> str:
+    """Return this machine's address in the network, for boards that are not on it; the host itself if it has none."""
+    try:
+        return addresses.outbound()
+    except OSError:
+        return host
+
+
 def is_same_host(one: str, other: str) -> bool:
     """Return whether two names are of one host: the same text, or both this machine."""
     return one.lower() == other.lower() or (addresses.is_loopback(one) and addresses.is_loopback(other))
 
 
 def clear_port(url: httpx.URL) -> int:
-    """Return the port on which the host of a URL speaks HTTP in clear, from which a board can get the time."""
+    """Return the port on which the host of a URL speaks HTTP in clear, from which a board can get the time; 0: none."""
     if url.scheme == "http":
         return url.port or 80
     return 0 if url.port else 80  # what redirects to HTTPS says the time, too

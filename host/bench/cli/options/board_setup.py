@@ -2,17 +2,21 @@
 
 import ipaddress
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Concatenate, ParamSpec, TypeVar
 
+import httpx
 import typer
 
 from bench import addresses
 from bench.boards import BoardDefinition
-from bench.cli.options import board_addresses, chain_names, common, operator_session, server_addresses
+from bench.cli.options import board_addresses, board_reach, chain_names, common, operator_session, server_addresses
 from bench.cli.options.operator_session import ServerOptions, run_on_server
+from bench.cli.options.server_addresses import ServerAddresses
+from bench.cli.render import tables
 from bench.contract import names, settings
 from bench.contract.credentials import BoardCredentialsType
 from bench.errors import UsageError
@@ -169,12 +173,15 @@ class BoardOptions:
     claim: Claim
     after_refusals: int
     where: ServerOptions
+    is_remote: bool = False
+    """The boards are not on this machine, and have a loopback of their own."""
 
     def prepare(self) -> BoardTemplate:
         """Check the options, and query the server for the profile's key and secret.
 
         Raises:
             UsageError: The options contradict each other, or a board with them could not get online.
+            BenchError: The server of --url is not reached as a board would reach it, or would refuse it.
         """
         if (self.certificate is None) != (self.key is None):
             raise UsageError("--certificate and --key go together")
@@ -189,10 +196,17 @@ class BoardOptions:
             claim=self.claim,
             after_refusals=self.after_refusals,
         )
-        place = self._place()
+        url = self.where.url
+        reported = run_on_server(self.where, lambda server: server.endpoints()) if url and not self.server else {}
+        place = self._place(reported)
+        if url and self.tls:
+            place = replace(place, http_port=board_reach.time_port(place.host, _time_ports(url, place)))
         sections = device_config.sections(place, chosen, now_s=int(time.time()))
         profile = _profile(self.where, self.profile)
         key, secret = _key_and_secret(profile, self.profile, optional=bool(pair))
+        if url:
+            tables.note(f"the boards' server: {_shown(place, chosen)}")
+            board_reach.check(place, chosen, key, secret)
         return BoardTemplate(
             place=place,
             chosen=chosen,
@@ -203,28 +217,24 @@ class BoardOptions:
             certified_name=chain_names.device_name(profile, pair["device.crt"]) if pair else "",
         )
 
-    def _place(self) -> Place:
-        """Return the server that the board is for, with ports, CA and name from the data folder where that has them."""
+    def _place(self, reported: Mapping[str, tuple[str, int]] = MappingProxyType({})) -> Place:
+        """Return the server that the board is for, with ports, CA and name from the data folder where that has them.
+
+        Args:
+            reported: Host and port by transport, as the server of --url has them.
+        """
         data = self.where.data
         url = operator_session.http_url(self.where.url) if self.where.url else None
         running = None if url else server_addresses.running_server(data)
-        if self.server:
-            host, port = board_addresses.host_and_port(self.server)
-        elif url:
-            host, port = board_addresses.host_of(url), 8883 if self.tls else 1883
-        elif running:
-            host, port = running.host, running.port("mqtt", tls=self.tls)
-        else:
-            host, port = _DEFAULT_HOST, 8883 if self.tls else 1883
-        provision_port, http_port = self.provision_port, 0
+        host, port = self._mqtt(url, running, reported.get("mqtts" if self.tls else "mqtt"))
+        provision_port, http_port = self.provision_port, None
         if running:
             http_port = running.http_port
             if not provision_port and self.transport is not Transport.MQTT:
                 provision_port = running.port(self.transport, tls=self.tls)
-        elif url and board_addresses.is_same_host(url.host, host):
+        elif url and (self._is_away(url) or board_addresses.is_same_host(url.host, host)):
             http_port = board_addresses.clear_port(url)
-            if not provision_port and self.transport is Transport.HTTP:
-                provision_port = board_addresses.provision_port(url, tls=self.tls)
+            provision_port = provision_port or self._provision_port(url, reported)
         own = authority.ca_file(data)
         shows_own = not url and own.exists() and (not running or running.ca == own.resolve())
         ca, name = self.server_ca, self.server_name
@@ -239,6 +249,47 @@ class BoardOptions:
             ca=device_config.ca(ca) if ca else b"",
             name=name,
         )
+
+    def _mqtt(
+        self, url: httpx.URL | None, running: ServerAddresses | None, reported: tuple[str, int] | None
+    ) -> tuple[str, int]:
+        """Return the host and the port of MQTT."""
+        if self.server:
+            return board_addresses.host_and_port(self.server)
+        if url:
+            host, port = board_addresses.of_url(url, reported, secure=self.tls)
+            return board_addresses.of_this_machine(host) if self._is_away(url) else host, port
+        if running:
+            return running.host, running.port("mqtt", tls=self.tls)
+        return _DEFAULT_HOST, 8883 if self.tls else 1883
+
+    def _is_away(self, url: httpx.URL) -> bool:
+        """Return whether boards need another name for the host of a URL: it is this machine's alone."""
+        return self.is_remote and not self.server and addresses.is_loopback(url.host)
+
+    def _provision_port(self, url: httpx.URL, reported: Mapping[str, tuple[str, int]]) -> int:
+        """Return the port of a URL's server for the provisioning request; 0 for the usual one, and over MQTT."""
+        if self.transport is Transport.MQTT:
+            return 0
+        if named := reported.get("https" if self.tls and self.transport is Transport.HTTP else self.transport):
+            return named[1]
+        return board_addresses.provision_port(url, tls=self.tls) if self.transport is Transport.HTTP else 0
+
+
+def _time_ports(url: str, place: Place) -> list[int]:
+    """Return the ports on which a server may say the time in clear: that of its URL first."""
+    named = operator_session.http_url(url)
+    return [each for each in (place.http_port, named.port, 80, 8080) if each]
+
+
+def _shown(place: Place, chosen: Choices) -> str:
+    """Return what boards are told of their server, for people."""
+    parts = [f"MQTT at {place.host}:{place.mqtt_port}{' with TLS' if chosen.tls else ''}"]
+    if chosen.transport is not Transport.MQTT:
+        parts.append(f"provisioning over {chosen.transport} at port {place.provision_port or 'of its own'}")
+    if chosen.tls:
+        parts.append(f"the time from port {place.http_port}" if place.http_port else "the time from a time server")
+    return ", ".join(parts)
 
 
 def with_board_options(command: Callable[Concatenate[BoardOptions, P], T]) -> Callable[..., T]:

@@ -53,6 +53,11 @@ def warn(message: str) -> None:
     _errors.print(f"[yellow]warning:[/yellow] {shown(' '.join(message.split()))}")
 
 
+def note(text: str) -> None:
+    """Print what a command goes by, one line on standard error."""
+    _errors.print(f"[dim]{shown(text)}[/dim]")
+
+
 def instruct(text: str) -> None:
     """Print an instruction that the user has to follow before the command goes on, on standard error."""
     _errors.print(f"[cyan]now:[/cyan] {shown(text)}")

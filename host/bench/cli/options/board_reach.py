@@ -1,0 +1,104 @@
+"""A try of what a board will be told: its server's addresses, certificate and profile, before the board is made."""
+
+import http.client
+import socket
+import ssl
+from contextlib import closing
+
+from bench.contract.proof import claim_secret
+from bench.errors import BenchError
+from bench.flash.device_config import Choices, Claim, Place, Transport
+
+_PATIENCE_S = 5.0
+# No device can have it (255 characters at most): the request is decided, and makes nothing.
+_NO_NAME = "x" * 256
+_KNOWN, _UNKNOWN = "FAILURE", "NOT_FOUND"
+
+
+def check(place: Place, chosen: Choices, key: str, secret: str) -> None:
+    """Connect as a board would, and ask the server whether it knows the profile's key and secret.
+
+    Args:
+        place: The server, as the board will be told.
+        chosen: The board's way to provision itself.
+        key: The profile's key; empty for a board with credentials of its own, which asks for none.
+        secret: The profile's secret.
+
+    Raises:
+        BenchError: The server is not reached, is not an MQTT server, or would refuse the board. The message names host
+            and port.
+    """
+    if key:
+        _try_key(place, chosen, key, secret)
+    else:
+        _connection(place, place.mqtt_port, chosen).close()
+    if chosen.transport is Transport.HTTP:
+        _connection(place, place.provision_port or (8443 if chosen.tls else 8080), chosen).close()
+
+
+def time_port(host: str, candidates: list[int]) -> int:
+    """Return the first port on which a host answers HTTP in clear with the time; 0 if none does."""
+    for port in dict.fromkeys(candidates):
+        with closing(http.client.HTTPConnection(host, port, timeout=_PATIENCE_S)) as line:
+            try:
+                line.request("HEAD", "/")
+                if line.getresponse().headers.get("Date"):
+                    return port
+            except (OSError, http.client.HTTPException):
+                continue
+    return 0
+
+
+def _connection(place: Place, port: int, chosen: Choices) -> socket.socket:
+    where = f"{place.host}:{port}"
+    try:
+        line = socket.create_connection((place.host, port), _PATIENCE_S)
+    except OSError as error:
+        reason = error.strerror or error
+        raise BenchError(f"boards would not reach {where} ({reason}): name their server with --server") from error
+    if not chosen.tls:
+        return line
+    trust = ssl.create_default_context(cadata=place.ca)
+    trust.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # boards trust each of these, also one that another has signed
+    try:
+        return trust.wrap_socket(line, server_hostname=place.name or place.host)
+    except OSError as error:
+        line.close()
+        reason = getattr(error, "verify_message", "") or error.strerror or error
+        raise BenchError(
+            f"boards would not trust {where} ({reason}): give the CA of its certificate with --server-ca, and its name "
+            "with --server-name"
+        ) from error
+
+
+def _try_key(place: Place, chosen: Choices, key: str, secret: str) -> None:
+    """Send a request that no server can satisfy, whose answer says whether key and secret are known there."""
+    # a client of MQTT that trusts nothing it reads; few commands need it
+    from bench.conformance.check import Broken  # noqa: PLC0415
+    from bench.conformance.server import mqtt_wire, subject  # noqa: PLC0415
+    from bench.conformance.server.addresses import CheckedAddresses  # noqa: PLC0415
+    from bench.mqtt import client_packets  # noqa: PLC0415
+
+    where = f"{place.host}:{place.mqtt_port}"
+    own = secret if chosen.claim is Claim.SHARED else claim_secret(secret, _NO_NAME)
+    client = subject.CheckedServer(addresses=CheckedAddresses([], ca=None, patience_s=_PATIENCE_S), key=key, secret=own)
+    try:
+        with mqtt_wire.MqttConnection(
+            _connection(place, place.mqtt_port, chosen), level=4, patience_s=_PATIENCE_S
+        ) as line:
+            if code := mqtt_wire.login(line, username=mqtt_wire.PROVISION):
+                raise BenchError(f"{where} refuses boards that have no credentials yet (CONNACK {code:#x})")
+            line.send(client_packets.subscribe(1, (mqtt_wire.RESPONSE, 1)))
+            line.send(client_packets.publish(mqtt_wire.REQUEST, client.request(_NO_NAME), packet_id=2))
+            status = client.read(line.answer().message[1], _NO_NAME).status
+    except Broken as error:
+        raise BenchError(f"{where} is not a server for boards ({error}): is it the right port?") from None
+    if status == _UNKNOWN and chosen.claim is not Claim.SHARED:
+        raise BenchError(
+            f"{where} knows no claim secrets of single boards (ThingsBoard never does, bench serve does), or not this "
+            "profile: leave out --claim"
+        )
+    if status == _UNKNOWN:
+        raise BenchError(
+            f"{where} does not know this profile's key: is it the server of --url, and the profile enabled?"
+        )
