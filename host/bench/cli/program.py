@@ -18,6 +18,7 @@ from bench.cli.commands import (
     board_serve,
     boards,
     chaos,
+    clean,
     conformance,
     customer,
     demo,
@@ -51,7 +52,7 @@ SECTIONS = {
         *("serve", "profile", "device", "import", "telemetry", "rpc", "customer", "user", "audit", "tls"),
         *("backup", "restore"),
     ),
-    "Tests": ("board", "measure", "fleet", "conformance", "chaos"),
+    "Tests": ("board", "measure", "fleet", "conformance", "chaos", "clean"),
     "Tools": ("demo", "doctor", "firmware"),
 }
 app = App(sections=SECTIONS, epilog="Example: bench demo", pretty_exceptions_enable=False)
@@ -82,6 +83,9 @@ app.command("rpc", epilog="Example: bench rpc press-4 blink '{\"times\": 3}'")(r
 app.command("audit", epilog="Example: bench audit --since 2h --what DELETED")(audit.audit)
 app.command("backup", epilog="Example: bench backup monday.tar")(backup.backup)
 app.command("restore", epilog="Example: bench restore monday.tar --data new")(backup.restore)
+app.command("clean", epilog="Example: bench clean --older 1h --url https://tb.example --user me@tb.example")(
+    clean.clean
+)
 app.command("boards", epilog="Example: bench boards esp32_generic")(boards.boards)
 app.command("inventory", epilog="Example: bench inventory --probe --port /dev/ttyUSB0")(inventory.inventory)
 app.command("doctor", epilog="Example: bench doctor --server 192.168.1.10:1883")(doctor.doctor)

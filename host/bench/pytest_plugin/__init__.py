@@ -39,7 +39,10 @@ _MARKERS = (
 _OF_PYSERIAL = "ignore:set(Daemon|Name)\\(\\) is deprecated:DeprecationWarning"
 
 
-_SHORT = ("target", "definition", "wifi", "board-wait", "destructive", "seed", "report", "metric", "live")
+_SHORT = (
+    *("target", "definition", "wifi", "board-wait", "destructive", "seed", "report", "metric", "live"),
+    *("url", "user", "password-file", "ca"),
+)
 """Options that may be written without `bench-`, unless another plugin or the project has such an option."""
 
 
@@ -66,6 +69,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="S",
         help="for a port that another run has (default 600)",
     )
+    group.addoption(
+        "--bench-url",
+        default="",
+        metavar="URL",
+        help="bench_server is this ThingsBoard: profiles and devices are made for the run, and removed after it",
+    )
+    group.addoption("--bench-user", default="", metavar="NAME", help="an operator's account there")
+    group.addoption(
+        "--bench-password-file", default="", metavar="FILE", help="with its password; otherwise it is in BENCH_PASSWORD"
+    )
+    group.addoption("--bench-ca", default="", metavar="FILE", help="certificates to trust there, PEM or DER")
     group.addoption("--bench-destructive", action="store_true", help="run destructive tests on real boards, too")
     group.addoption(
         "--bench-like",
@@ -147,6 +161,10 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(str(error)) from None
     if config.option.bench_live and getattr(config.option, "numprocesses", None):
         raise pytest.UsageError("--bench-live shows one run: leave out -n, or --bench-live")
+    if (server := config.stash[CHOICE].server) and not _is_worker(config):
+        from bench.pytest_plugin.leftovers import Leftovers  # noqa: PLC0415 - few runs have a server that stays
+
+        config.pluginmanager.register(Leftovers(server), "boards-leftovers")
     if config.option.bench_report:
         _begin_report(config, config.stash[CHOICE])
     if config.option.bench_metric and not _is_worker(config):
@@ -176,15 +194,17 @@ def _begin_report(config: pytest.Config, choice: Choice) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Give the workers of xdist the run's seed and ports: one that starts late may find others."""
+    """Give the workers of xdist the run's seed, ports and name: one that starts late may find others."""
     choice = node.config.stash[CHOICE]
-    node.workerinput.update(bench_seed=choice.seed, bench_ports=choice.ports)
+    run = choice.server.run if choice.server else ""
+    node.workerinput.update(bench_seed=choice.seed, bench_ports=choice.ports, bench_run=run)
 
 
-def pytest_report_header(config: pytest.Config) -> str:
-    """Return the line with the boards that the tests run on, and the seed."""
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """Return the lines with the boards that the tests run on, the seed, and the ThingsBoard."""
     choice = config.stash[CHOICE]
-    return f"boards: {', '.join(choice.ports) or choice.kind}; --bench-seed {choice.seed}"
+    boards = f"boards: {', '.join(choice.ports) or choice.kind}; --bench-seed {choice.seed}"
+    return [boards, f"server: {choice.server.url}, run {choice.server.run}"] if choice.server else [boards]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

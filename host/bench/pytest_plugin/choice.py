@@ -14,6 +14,7 @@ from bench.contract import releases
 from bench.contract.releases import Release
 from bench.errors import BenchError, UsageError
 from bench.flash import inventory
+from bench.pytest_plugin.server_choice import ServerChoice
 from bench.serial import ports
 
 _KINDS = ("unix", "virtual")
@@ -31,6 +32,8 @@ class Choice:
     host: str
     """Address at which the boards reach this machine."""
     wifi: str
+    server: ServerChoice | None
+    """The ThingsBoard of the run, if it is not the bench's own."""
     like: Release
     """The release of ThingsBoard that the tests' servers are like."""
     like_production: bool
@@ -52,8 +55,8 @@ class Choice:
             config: The run's configuration, with the options parsed.
 
         Raises:
-            UsageError: The targets do not go together, name a port twice, or are not ports; or there is no network
-                that real boards could reach this machine by.
+            UsageError: The targets do not go together, name a port twice, or are not ports; there is no network that
+                real boards could reach this machine by; or the options of a ThingsBoard are not complete.
             BenchError: The inventory is not in its form.
         """
         option = config.option
@@ -81,6 +84,7 @@ class Choice:
             definition=option.bench_definition,
             host=option.bench_host or _reached_at(found),
             wifi=option.bench_wifi,
+            server=ServerChoice.of(config),
             like=releases.release(option.bench_like),
             like_production=option.bench_like_production,
             destructive=option.bench_destructive,
@@ -154,6 +158,10 @@ def _typed(option: Any, targets: list[str]) -> list[str]:
         ("--bench-definition", option.bench_definition),
         ("--bench-host", option.bench_host),
         ("--bench-wifi", option.bench_wifi),
+        ("--bench-url", option.bench_url),
+        ("--bench-user", option.bench_user),
+        ("--bench-password-file", option.bench_password_file),
+        ("--bench-ca", option.bench_ca),
         ("--bench-like", option.bench_like if option.bench_like != releases.NEWEST.version else ""),
     ):
         words += [name, value] if value else []

@@ -1,5 +1,6 @@
 """Fixtures of the plugin. A project overrides `board_files` or `board_settings` to have other files on its boards."""
 
+import dataclasses
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack
 from functools import cache, partial
@@ -57,9 +58,35 @@ def metric(request: pytest.FixtureRequest) -> Callable[[str, float], None]:
     return lambda name, value: request.node.user_properties.append((METRIC + name, float(value)))
 
 
+@pytest.fixture(scope="session")
+def board_thingsboard(request: pytest.FixtureRequest, board_choice: Choice) -> Iterator[Any]:
+    """Provide the ThingsBoard of `--bench-url`: a `bench.pytest_plugin.thingsboard.ThingsBoardRun`.
+
+    Raises:
+        UsageError: The run has none.
+    """
+    if board_choice.server is None:
+        raise UsageError("this run has no ThingsBoard: name one with --bench-url")
+    from bench.pytest_plugin.thingsboard import ThingsBoardRun  # noqa: PLC0415 - few runs need it
+
+    worker = getattr(request.config, "workerinput", {}).get("workerid", "main")
+    with ThingsBoardRun(board_choice.server, worker, host=board_choice.host) as run:
+        yield run
+
+
 @pytest.fixture
-def bench_server(tmp_path: Path, board_choice: Choice, board_record: Record) -> Iterator[Any]:
-    """Provide a provisioning server of the test's own: a `bench.server.run.thread.RunningServer`."""
+def bench_server(
+    request: pytest.FixtureRequest, tmp_path: Path, board_choice: Choice, board_record: Record
+) -> Iterator[Any]:
+    """Provide a provisioning server of the test's own: a `bench.server.run.thread.RunningServer`.
+
+    With `--bench-url` it is a `bench.pytest_plugin.thingsboard.ThingsBoardServer`: a profile of the test's own there.
+    """
+    if board_choice.server:
+        with request.getfixturevalue("board_thingsboard").server() as thingsboard:
+            board_record.thingsboards.append(thingsboard)
+            yield thingsboard
+        return
     from bench.server.run.thread import RunningServer  # noqa: PLC0415 - half a second, which not every run needs
 
     with RunningServer(
@@ -81,10 +108,8 @@ def network(bench_server: Any, board_choice: Choice, board_record: Record) -> It
     from bench.faults.network.framing import SPOKEN, Route  # noqa: PLC0415 - few tests have faults
     from bench.faults.network.network import Network  # noqa: PLC0415
 
-    routes = [
-        Route(to_host=board_choice.host, to_port=getattr(bench_server.ports, name), protocol=protocol)
-        for name, protocol in SPOKEN.items()
-    ]
+    places = _places(bench_server, board_choice)
+    routes = [Route(to_host=host, to_port=port, protocol=SPOKEN[name]) for name, (host, port) in places.items()]
     with Network(routes, host=board_choice.host, seed=board_choice.seed) as link:
         board_record.networks.append(link)
         yield link
@@ -114,16 +139,18 @@ def board_files(
     from bench.flash import firmware  # noqa: PLC0415 - only for this firmware
 
     server = request.getfixturevalue("bench_server")
-    port = server.ports.mqtt
+    host, port = _places(server, board_choice)["mqtt"]
     if "network" in request.fixturenames:
-        port = request.getfixturevalue("network").ports[port]
-    wifi: settings.Sections = {}
+        host, port = board_choice.host, request.getfixturevalue("network").ports[port]
+    own: settings.Sections = {}
     if board_choice.kind == "port" and board_choice.wifi:
-        wifi = {"wifi": {"ssid": board_choice.wifi, "password": board_choice.wifi_password}}
+        own = {"wifi": {"ssid": board_choice.wifi, "password": board_choice.wifi_password}}
+    if board_choice.server:  # where a board of this name may be at work
+        own = {**own, "identity": {"prefix": server.profile.name}}
     text = settings.encode(
-        wifi,
+        own,
         board_settings,
-        host=board_choice.host,
+        host=host,
         port=port,
         key=server.profile.provision_key,
         secret=server.profile.provision_secret,
@@ -185,6 +212,13 @@ def flasher(board: Board) -> Any:
     from bench.dut.flasher import Flasher  # noqa: PLC0415 - few tests flash
 
     return Flasher(board)
+
+
+def _places(server: Any, choice: Choice) -> dict[str, tuple[str, int]]:
+    """Return the host and the port of each transport of a test's server."""
+    if choice.server:
+        return dict(server.places)
+    return {name: (choice.host, port) for name, port in dataclasses.asdict(server.ports).items()}
 
 
 def _board(choice: Choice, definition: Callable[[str], str], place: Path, port: str) -> Board:

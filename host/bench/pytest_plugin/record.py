@@ -55,6 +55,8 @@ class Record:
     began: float = field(default_factory=time.time)
     boards: list[Board] = field(default_factory=list)
     servers: list[Any] = field(default_factory=list)
+    thingsboards: list[Any] = field(default_factory=list)
+    """Servers that tell no events: other people's."""
     networks: list[Any] = field(default_factory=list)
 
     def lanes(self) -> dict[str, list[Moment]]:
@@ -127,7 +129,7 @@ class Record:
 
     def _secrets(self) -> set[str]:
         found: set[str] = set()
-        for server in self.servers:
+        for server in (*self.servers, *self.thingsboards):
             found |= server.secrets()
         for board in self.boards:
             with suppress(ValueError):

@@ -48,11 +48,22 @@ class ThingsBoard(Accounts):
         """Return the profile of this name."""
         for each in await self.pages("/api/deviceProfiles", textSearch=name):
             if each["name"] == name:
-                return json_object(await self.get(f"/api/deviceProfile/{id_of(each)}"))
+                return await self.profile_of_id(id_of(each))
         raise NotFound(f"no profile {name}: see bench profile list, or make it with bench profile create {name}")
 
+    async def profile_of_id(self, profile_id: str) -> dict[str, Any]:
+        """Return the profile with this id."""
+        return json_object(await self.get(f"/api/deviceProfile/{profile_id}"))
+
     async def create_profile(
-        self, name: str, strategy: str, *, key: str | None, secret: str | None, **provisioning: Any
+        self,
+        name: str,
+        strategy: str,
+        *,
+        key: str | None,
+        secret: str | None,
+        description: str | None = None,
+        **provisioning: Any,
     ) -> dict[str, Any]:
         """Store a new profile, and return it.
 
@@ -61,11 +72,13 @@ class ThingsBoard(Accounts):
             strategy: A ProvisionType.
             key: Its provisioning key.
             secret: Its provisioning secret.
+            description: A text for people.
             provisioning: Further fields of ThingsBoard's `provisionConfiguration` that the strategy needs.
         """
         configuration = {"type": strategy, "provisionDeviceSecret": secret, **provisioning}
         profile = {
             "name": name,
+            "description": description,
             "type": "DEFAULT",
             "transportType": "DEFAULT",
             "provisionType": strategy,
@@ -80,7 +93,11 @@ class ThingsBoard(Accounts):
 
     async def delete_profile(self, name: str) -> None:
         """Delete the profile of this name."""
-        await self.request("DELETE", f"/api/deviceProfile/{id_of(await self.profile(name))}")
+        await self.delete_profile_of_id(id_of(await self.profile(name)))
+
+    async def delete_profile_of_id(self, profile_id: str) -> None:
+        """Delete the profile with this id."""
+        await self.request("DELETE", f"/api/deviceProfile/{profile_id}")
 
     # Devices.
 
@@ -177,12 +194,16 @@ class ThingsBoard(Accounts):
         some = json_object(await self.get("/api/tenant/devices", pageSize=_SOME, page=0))
         for device in json_objects(some["data"]):
             try:
-                commands = await self.get(f"/api/device-connectivity/{id_of(device)}")
+                found = await self.endpoints_for(id_of(device))
             except NotFound:  # an older release, or the device is gone
                 continue
-            if found := connectivity.endpoints(json_object(commands)):
+            if found:
                 return found
         return {}
+
+    async def endpoints_for(self, device_id: str) -> dict[str, tuple[str, int]]:
+        """Return host and port by transport, as the server's commands for this device have them."""
+        return connectivity.endpoints(await self.get(f"/api/device-connectivity/{device_id}"))
 
     # Devices' data and calls.
 

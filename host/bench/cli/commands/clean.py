@@ -1,0 +1,50 @@
+"""`bench clean`: removes what killed runs of tests left on a server."""
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from bench.cli.options import keyboard, times
+from bench.cli.options.operator_session import with_server
+from bench.cli.render import tables
+from bench.cli.render.tables import Json
+from bench.errors import BenchError
+from bench.rest_client import ThingsBoard, pytest_runs
+
+
+@with_server()
+async def clean(
+    server: ThingsBoard,
+    older: Annotated[
+        str,
+        typer.Option(metavar="TIME", help=f"Only what was made before: {times.HELP}. Tests may still use the rest."),
+    ] = "1h",
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Remove profiles and devices that killed runs of pytest --bench-url left: only those, by name and description.
+
+    A profile stays if there are devices in it that no run made. Without a terminal it needs --yes.
+    """
+    found = await pytest_runs.find(server, before_ms=times.milliseconds(older, "--older"))
+    whole = [each for each in found if not each.others]
+    devices = [str(each["name"]) for one in found for each in one.devices]
+    if not as_json:
+        for each in found:
+            stays = f" (stays: {len(each.others):,} devices in it are not of a run)" if each.others else ""
+            tables.echo(f"profile {each.profile['name']}{stays}")
+            for device in each.devices:
+                tables.echo(f"  device {device['name']}")
+    if (whole or devices) and not yes:
+        keyboard.confirm(f"Remove {len(whole):,} profiles and {len(devices):,} devices?", "nothing was removed")
+    removed = await pytest_runs.remove(server, found)
+    if as_json:
+        tables.print_json(asdict(removed))
+    else:
+        tables.echo(f"removed {len(removed.profiles):,} profiles and {len(removed.devices):,} devices")
+    if removed.kept:
+        raise BenchError(
+            f"these profiles stay, with devices in them that no run made: {', '.join(removed.kept)}: "
+            "give those another profile, and repeat this"
+        )

@@ -1,0 +1,193 @@
+"""The plugin at somebody else's server: `bench serve` on other ports, known by its URL alone."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from bench.pytest_plugin.thingsboard import OF_OUR_OWN
+from bench.server.run.thread import RunningServer
+from tests.support.commands import bench, printed
+from tests.support.operators import account, login, new_device, new_profile, ok
+from tests.support.servers import PATIENCE_S
+
+pytest_plugins = ["pytester"]
+pytestmark = pytest.mark.slow  # each is a run of pytest of its own
+
+BOOTS = """
+def test_boots(board, bench_server, network):
+    board.power_on()
+    name = board.expect_event("connected", timeout_s=60)["name"]
+    assert bench_server.device_names() == [name]
+    assert name.startswith(bench_server.profile.name + "-")
+    assert network.steps
+"""
+
+
+@pytest.fixture
+def thingsboard(server, tmp_path, monkeypatch):
+    """The options of a run at a server, where others have a profile and devices, too."""
+    monkeypatch.setenv("BENCH_PASSWORD", account(server)["password"])
+    return ("--url", f"http://127.0.0.1:{server.ports.http}", "--user", account(server)["username"])
+
+
+@pytest.fixture
+def bystanders(server):
+    """Return a function that returns all of a server; what others have there is a profile with a device, and more."""
+    with login(server) as operator:
+        theirs = new_profile(operator, name="bench-run-20260101-000000-0123abcd-main-1", description="bench-run-")
+        for fields in ({}, {"name": "bench-run-1"}, {"deviceProfileId": theirs["id"]}):
+            new_device(operator, **fields)
+        yield lambda: everything(operator)
+
+
+def everything(operator):
+    """All profiles and devices of a server, with what belongs to them."""
+    devices = ok(operator.get("/api/tenant/devices?pageSize=100&page=0"))["data"]
+    return [
+        ok(operator.get("/api/deviceProfiles?pageSize=100&page=0"))["data"],
+        devices,
+        [ok(operator.get(f"/api/device/{each['id']['id']}/credentials")) for each in devices],
+    ]
+
+
+def test_board_boots_through_the_network_and_nothing_is_left(pytester, thingsboard, bystanders):
+    before = bystanders()
+    pytester.makepyfile(BOOTS)
+    ran = pytester.runpytest_subprocess(*thingsboard, "--seed", "7")
+    ran.assert_outcomes(passed=1)
+    ran.stdout.fnmatch_lines([f"server: {thingsboard[1]}, run bench-run-*"])
+    assert bystanders() == before
+
+
+def test_what_only_our_own_server_has_skips_the_test_whatever_it_catches(pytester, thingsboard, bystanders):
+    before = bystanders()
+    pytester.makepyfile(
+        "import pytest\n"
+        "def test_events(bench_server):\n    with pytest.raises(Exception):\n        bench_server.events('exchange')\n"
+        "def test_stop(bench_server):\n    try:\n        bench_server.stop()\n    except Exception:\n        pass\n"
+        "def test_typo(bench_server):\n    bench_server.evnts()\n"
+    )
+    ran = pytester.runpytest_subprocess(*thingsboard, "-rs")
+    ran.assert_outcomes(skipped=2, failed=1)
+    ran.stdout.fnmatch_lines_random(
+        ["SKIPPED*py:2: needs bench_server.events, which only the bench's own server has: run it without --bench-url"]
+    )
+    ran.stdout.fnmatch_lines([f"pytest --bench-target unix --bench-url {thingsboard[1]} --bench-user *::test_typo"])
+    assert bystanders() == before
+
+
+def test_all_that_our_own_server_has_is_offered_or_skips(server):
+    ours = {name for name in (*vars(server), *dir(RunningServer)) if not name.startswith("_")}
+    offered = {"ports", "profile", "device_names", "secrets"}
+    assert ours == offered | set(OF_OUR_OWN)
+
+
+def test_workers_do_not_meet_and_one_that_dies_leaves_nothing(pytester, thingsboard, bystanders):
+    before = bystanders()
+    pytester.makepyfile(
+        "import os, pytest\n"
+        "@pytest.mark.parametrize('number', range(3))\n"
+        "def test_alone(board, bench_server, number):\n"
+        "    board.power_on()\n"
+        "    name = board.expect_event('connected', timeout_s=60)['name']\n"
+        "    assert bench_server.device_names() == [name]\n"
+        "    if number == 1:\n        os._exit(3)\n"
+    )
+    ran = pytester.runpytest_subprocess(*thingsboard, "-n", "2")
+    ran.assert_outcomes(passed=2, failed=1)
+    assert bystanders() == before
+
+
+INTERRUPTED = """
+import pathlib, time
+def test_waits(board, bench_server):
+    board.power_on()
+    board.expect_event("connected", timeout_s=60)
+    pathlib.Path("waits").touch()
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def waiting(pytester, thingsboard):
+    """A run in the middle of its test, with a device at the server."""
+    pytester.makepyfile(INTERRUPTED)
+    command = [sys.executable, "-m", "pytest", "-p", "no:schemathesis", "-p", "no:hypothesispytest", *thingsboard]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=pytester.path) as run:
+        try:
+            deadline = time.monotonic() + PATIENCE_S
+            while not (pytester.path / "waits").exists():
+                assert run.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.05)  # a file cannot be awaited
+            yield run
+        finally:
+            run.kill()
+
+
+def test_interrupted_run_leaves_nothing(bystanders, waiting):
+    while_it_runs = bystanders()
+    waiting.send_signal(signal.SIGINT)
+    assert waiting.wait(PATIENCE_S) == pytest.ExitCode.INTERRUPTED
+    assert len(while_it_runs[1]) == 4
+    assert bystanders()[:2] == without(profile_of_the_run(while_it_runs), while_it_runs)
+
+
+def test_what_a_killed_run_leaves_is_cleaned_and_nothing_else(bystanders, waiting, thingsboard):
+    waiting.kill()
+    waiting.wait()
+    left = bystanders()
+    name = profile_of_the_run(left)
+    assert printed("clean", "--yes", *thingsboard) == {"profiles": [], "devices": [], "kept": []}  # not an hour old
+    refused = bench("clean", "--older", "0s", *thingsboard)
+    assert refused.returncode == 2
+    assert "Remove 1 profiles and 1 devices?" in refused.stderr
+    assert f"profile {name}\n  device {name}-" in refused.stdout
+    assert bystanders() == left
+    removed = printed("clean", "--older", "0s", "--yes", *thingsboard)
+    assert (removed["profiles"], len(removed["devices"]), removed["kept"]) == ([name], 1, [])
+    assert bystanders()[:2] == without(name, left)
+
+
+def profile_of_the_run(found):
+    (name,) = [
+        each["name"] for each in found[0] if (each["description"] or "").startswith("Made by pytest --bench-url")
+    ]
+    return name
+
+
+def without(name, found):
+    """All profiles and devices but those with this name in them."""
+    return [[each for each in kind if name not in json.dumps(each)] for kind in found[:2]]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--user", "me@tb.example"], "go with --bench-url"),
+        (["--url", "http://127.0.0.1:1"], "needs --bench-user"),
+        (["--url", "tb.example", "--user", "me"], "not a URL: tb.example"),
+        (["--url", "http://127.0.0.1:1", "--user", "me"], "set BENCH_PASSWORD, or name a file"),
+        (["--url", "http://127.0.0.1:1", "--user", "me", "--password-file", "gone"], "No such file"),
+        (["--url", "http://127.0.0.1:1", "--user", "me", "--bench-like", "4.2.1"], "drop --bench-url"),
+    ],
+)
+def test_options_of_a_server_that_do_not_fit_are_wrong_use(pytester, options, message):
+    ran = pytester.runpytest_inprocess(*options)
+    assert ran.ret == pytest.ExitCode.USAGE_ERROR
+    ran.stderr.fnmatch_lines([f"*{message}*"])
+
+
+def test_server_that_is_not_there_is_an_error_in_one_line_without_the_password(pytester, monkeypatch):
+    monkeypatch.setenv("BENCH_PASSWORD", "a-secret-password")
+    pytester.makepyfile(BOOTS)
+    ran = pytester.runpytest_subprocess("--url", "http://127.0.0.1:1", "--user", "me@tb.example", "--showlocals")
+    ran.assert_outcomes(errors=1)
+    ran.stdout.fnmatch_lines(
+        ["*cannot reach http://127.0.0.1:1*", "*left at the server*", "*; remove it with bench clean*"]
+    )
+    ran.stdout.no_fnmatch_line("*a-secret-password*")
