@@ -18,6 +18,13 @@ pytest_plugins = ["pytester"]
 pytestmark = pytest.mark.slow  # each is a run of pytest of its own
 
 BOOTS = """
+import pytest
+
+@pytest.fixture(params=["mqtt", "http", "coap"])
+def board_settings(request, bench_server, network):
+    port = network.ports[getattr(bench_server.ports, request.param)]
+    return {"provision": {"transport": request.param, "port": port}} if request.param != "mqtt" else {}
+
 def test_boots(board, bench_server, network):
     board.power_on()
     name = board.expect_event("connected", timeout_s=60)["name"]
@@ -58,7 +65,7 @@ def test_board_boots_through_the_network_and_nothing_is_left(pytester, thingsboa
     before = bystanders()
     pytester.makepyfile(BOOTS)
     ran = pytester.runpytest_subprocess(*thingsboard, "--seed", "7")
-    ran.assert_outcomes(passed=1)
+    ran.assert_outcomes(passed=3)
     ran.stdout.fnmatch_lines([f"server: {thingsboard[1]}, run bench-run-*"])
     assert bystanders() == before
 
@@ -78,6 +85,29 @@ def test_what_only_our_own_server_has_skips_the_test_whatever_it_catches(pyteste
     )
     ran.stdout.fnmatch_lines([f"pytest --bench-target unix --bench-url {thingsboard[1]} --bench-user *::test_typo"])
     assert bystanders() == before
+
+
+def test_report_has_no_secret_of_the_server(pytester, thingsboard):
+    pytester.makepyfile(
+        "import pathlib\n"
+        "from bench.rest_client import id_of\n"
+        "def test_tells(board, bench_server):\n"
+        "    board.power_on()\n"
+        "    name = board.expect_event('connected', timeout_s=60)['name']\n"
+        "    async def token(server):\n"
+        "        return (await server.credentials(await server.device_id(name)))['credentialsId']\n"
+        "    own = [bench_server.profile.provision_secret, bench_server._account.query(token)]\n"
+        "    pathlib.Path('own').write_text(chr(10).join(own))\n"
+        "    print('told:', own)\n"
+        "    assert 0\n"
+    )
+    ran = pytester.runpytest_subprocess(*thingsboard, "--report", "out")
+    ran.assert_outcomes(failed=1)
+    page = (pytester.path / "out" / "report.html").read_text() + (pytester.path / "out" / "junit.xml").read_text()
+    assert "told:" in page
+    secrets = (pytester.path / "own").read_text().split()
+    assert len(secrets) == 2
+    assert not [each for each in secrets if each in page + ran.stdout.str()]
 
 
 def test_all_that_our_own_server_has_is_offered_or_skips(server):
@@ -113,10 +143,26 @@ def test_waits(board, bench_server):
 
 
 @pytest.fixture
-def waiting(pytester, thingsboard):
+def workers():
+    """The options for xdist."""
+    return ()
+
+
+@pytest.fixture
+def waiting(pytester, thingsboard, workers):
     """A run in the middle of its test, with a device at the server."""
     pytester.makepyfile(INTERRUPTED)
-    command = [sys.executable, "-m", "pytest", "-p", "no:schemathesis", "-p", "no:hypothesispytest", *thingsboard]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "no:schemathesis",
+        "-p",
+        "no:hypothesispytest",
+        *workers,
+        *thingsboard,
+    ]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=pytester.path) as run:
         try:
             deadline = time.monotonic() + PATIENCE_S
@@ -129,6 +175,7 @@ def waiting(pytester, thingsboard):
             run.kill()
 
 
+@pytest.mark.parametrize("workers", [(), ("-n", "1")], ids=["alone", "worker"])
 def test_interrupted_run_leaves_nothing(bystanders, waiting):
     while_it_runs = bystanders()
     waiting.send_signal(signal.SIGINT)
@@ -186,7 +233,7 @@ def test_server_that_is_not_there_is_an_error_in_one_line_without_the_password(p
     monkeypatch.setenv("BENCH_PASSWORD", "a-secret-password")
     pytester.makepyfile(BOOTS)
     ran = pytester.runpytest_subprocess("--url", "http://127.0.0.1:1", "--user", "me@tb.example", "--showlocals")
-    ran.assert_outcomes(errors=1)
+    ran.assert_outcomes(errors=3)
     ran.stdout.fnmatch_lines(
         ["*cannot reach http://127.0.0.1:1*", "*left at the server*", "*; remove it with bench clean*"]
     )
