@@ -51,6 +51,7 @@ def data(tmp_path_factory):
         ("customer", "create", "Acme"),
         ("user", "list"),
         ("device", "delete", "press-1"),
+        ("clean", "--yes"),
     ],
 )
 def test_keys_of_records_have_one_style_and_are_documented(data, words):

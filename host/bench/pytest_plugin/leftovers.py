@@ -33,8 +33,10 @@ class Leftovers:
         try:
             with Account(self._choice) as account:
                 left = account.query(lambda server: pytest_runs.find(server, self._choice.run))
-                kept = account.query(lambda server: pytest_runs.remove(server, left)).kept
-            self._trouble = f"{', '.join(kept)}: somebody else put devices into it" if kept else ""
+                removed = pytest_runs.Removed()
+                account.query(lambda server: pytest_runs.remove(server, left, removed))
+            kept = ", ".join(removed.kept)
+            self._trouble = f"{kept}: somebody else put devices into it, or needs it" if kept else ""
         except BenchError as error:
             self._trouble = f"{self._choice.run}-... may still be there: {error}"
         if self._trouble and session.exitstatus == pytest.ExitCode.OK:

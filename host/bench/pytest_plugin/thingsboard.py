@@ -196,7 +196,9 @@ class ThingsBoardServer:
             self._secrets |= {str(own.get("credentialsId") or ""), value}
 
     async def _remove(self, server: ThingsBoard) -> Removed:
-        return await pytest_runs.remove(server, [await pytest_runs.made_in(server, self._profile)])
+        removed = Removed()
+        await pytest_runs.remove(server, [await pytest_runs.made_in(server, self._profile)], removed)
+        return removed
 
 
 def _skip(reason: str) -> NoReturn:

@@ -41,7 +41,7 @@ class Removed:
     profiles: list[str] = field(default_factory=list)
     devices: list[str] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
-    """Profiles that have devices which no run made."""
+    """Profiles that have devices which no run made, or that the server needs."""
 
 
 def new_run() -> str:
@@ -94,12 +94,16 @@ async def made_in(server: ThingsBoard, profile: dict[str, Any]) -> Made:
     )
 
 
-async def remove(server: ThingsBoard, found: Iterable[Made]) -> Removed:
-    """Remove what `find` found, as far as it is still what it was then, and return what was removed."""
-    removed = Removed()
+async def remove(server: ThingsBoard, found: Iterable[Made], removed: Removed) -> None:
+    """Remove what `find` found, as far as it is still what it was then.
+
+    Args:
+        server: The server.
+        found: What to remove.
+        removed: Gets the names as they are removed, so that they are known if the server fails.
+    """
     for each in found:
         await _remove(server, each, removed)
-    return removed
 
 
 async def _remove(server: ThingsBoard, found: Made, removed: Removed) -> None:
@@ -125,8 +129,8 @@ async def _remove(server: ThingsBoard, found: Made, removed: Removed) -> None:
         except NotFound:
             return
         except Refused:  # a board was faster than its end
-            if is_last:
-                raise
+            if is_last:  # it is the default profile now, or devices come faster than they go
+                removed.kept.append(name)
         else:
             removed.profiles.append(name)
             return

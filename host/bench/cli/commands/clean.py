@@ -11,6 +11,7 @@ from bench.cli.render import tables
 from bench.cli.render.tables import Json
 from bench.errors import BenchError
 from bench.rest_client import ThingsBoard, pytest_runs
+from bench.rest_client.pytest_runs import Removed
 
 
 @with_server()
@@ -38,13 +39,16 @@ async def clean(
                 tables.echo(f"  device {device['name']}")
     if (whole or devices) and not yes:
         keyboard.confirm(f"Remove {len(whole):,} profiles and {len(devices):,} devices?", "nothing was removed")
-    removed = await pytest_runs.remove(server, found)
-    if as_json:
-        tables.print_json(asdict(removed))
-    else:
-        tables.echo(f"removed {len(removed.profiles):,} profiles and {len(removed.devices):,} devices")
+    removed = Removed()
+    try:
+        await pytest_runs.remove(server, found, removed)
+    finally:
+        if as_json:
+            tables.print_json(asdict(removed))
+        else:
+            tables.echo(f"removed {len(removed.profiles):,} profiles and {len(removed.devices):,} devices")
     if removed.kept:
         raise BenchError(
-            f"these profiles stay, with devices in them that no run made: {', '.join(removed.kept)}: "
-            "give those another profile, and repeat this"
+            f"these profiles stay: {', '.join(removed.kept)}: give the devices in them that no run made another "
+            "profile, have another be the default, and repeat this"
         )
