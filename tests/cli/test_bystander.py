@@ -92,6 +92,6 @@ def test_command_that_does_less_than_its_words_fails(url, record):
     before = record()
     for words in REFUSED:
         done = bench(*words, *url)
-        assert done.returncode in (1, 2), (words, done.stdout, done.stderr)
+        assert done.returncode == 1, (words, done.stdout, done.stderr)
         assert done.stderr.count("\n") == 1
         assert record() == before, words

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.errors import BenchError, NotFound, Refused, UsageError
-from bench.rest_client.session import id_of, json_object
+from bench.errors import BenchError, NotFound, UsageError
+from bench.rest_client.session import Declined, id_of, json_object
 from bench.rest_client.thingsboard import ThingsBoard
 
 _SCOPES = ("SERVER_SCOPE", "SHARED_SCOPE", "CLIENT_SCOPE")
@@ -146,7 +146,7 @@ async def _made(server: ThingsBoard, device: dict[str, Any], profiles: dict[str,
     if own is not None:
         now = await server.credentials(device_id)
         if any(now[key] != value for key, value in _wanted(own).items() if value is not None):
-            raise Refused(f"there is a device {name} with other credentials: rename or delete one of them")
+            raise Declined(f"there is a device {name} with other credentials: rename or delete one of them")
     return device_id, False, []
 
 

@@ -86,7 +86,7 @@ async def store(server: ThingsBoard, profile: dict[str, Any], *, replace: bool) 
 
     Raises:
         BenchError: There is a profile of this name, and `replace` is false.
-        Refused: The server refuses it.
+        Declined: The server refuses it.
     """
     name, old = profile["name"], None
     with suppress(NotFound):

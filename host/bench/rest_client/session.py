@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import httpx
 
 from bench import proxies
-from bench.errors import BenchError, NotFound, Refused
+from bench.errors import BenchError, NotFound, UsageError
 from bench.text import printable
 
 T = TypeVar("T")
@@ -21,6 +21,10 @@ _AT_ONCE = 16
 
 class Denied(BenchError):
     """Wrong user name or password, or a user without the permission."""
+
+
+class Declined(BenchError):
+    """A request that the server read and does not carry out: a name is taken, a value breaks its rule."""
 
 
 class NoAnswer(BenchError):
@@ -89,7 +93,7 @@ class Session:
         try:
             return await self._http.request(method, path, headers=headers, **content)
         except UnicodeEncodeError as error:  # as a command line in another encoding, or a server's JSON, may have
-            raise Refused(f"{printable(str(error.object))} is not text: its characters cannot be encoded") from error
+            raise UsageError(f"{printable(str(error.object))} is not text: its characters cannot be encoded") from error
         except httpx.HTTPError as error:
             reason = str(error) or type(error).__name__
             way = proxies.way(str(self._http.base_url)) if self._http.trust_env else ""
@@ -193,7 +197,7 @@ def _read(answer: httpx.Response) -> Any:
         case httpx.codes.NOT_FOUND:
             raise NotFound(message)
         case httpx.codes.BAD_REQUEST | httpx.codes.CONFLICT:
-            raise Refused(message)
+            raise Declined(message)
         case httpx.codes.REQUEST_TIMEOUT | httpx.codes.GATEWAY_TIMEOUT:
             raise NoAnswer("no answer in time: is the device online, and does it know the method?")
         case httpx.codes.NOT_ACCEPTABLE:  # of a call; nothing else is answered so

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
-from bench.errors import NotFound, Refused
+from bench.errors import NotFound
 from bench.rest_client import connectivity
 from bench.rest_client.accounts import Accounts
-from bench.rest_client.session import id_of, json_object, json_objects
+from bench.rest_client.session import Declined, id_of, json_object, json_objects
 
 _MS = 1000
 # Seconds that a server may need beyond the timeout of a call.
@@ -29,7 +29,7 @@ class ThingsBoard(Accounts):
 
     Raises:
         NotFound: The server does not have it.
-        Refused: The server refuses it; the message is the server's.
+        Declined: The server refuses it; the message is the server's.
         Denied: The user must not do this.
         BenchError: The server cannot be reached, or its answer is unexpected.
     """
@@ -182,7 +182,7 @@ class ThingsBoard(Accounts):
         """Claim a device for the customer whose user this is, and return the server's result."""
         try:
             answer = await self.post(f"/api/customer/device/{quote(name, safe='')}/claim", {"secretKey": secret})
-        except Refused as error:
+        except Declined as error:
             return str(error)
         return str(json_object(answer)["response"])
 

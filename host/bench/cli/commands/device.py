@@ -268,5 +268,5 @@ async def claim(
     secret = text_files.read_value(secret_file) if secret_file else ""
     answer = await server.claim(name, secret)
     if answer != "SUCCESS":
-        raise UsageError(f"{name} was not claimed: {answer} (wrong or expired secret, or already claimed)")
+        raise BenchError(f"{name} was not claimed: {answer} (wrong or expired secret, or already claimed)")
     tables.echo(f"claimed {name}")
