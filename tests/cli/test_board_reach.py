@@ -1,16 +1,17 @@
 """The server that boards are for with `--url`: asked of that server, shown, and tried before a board is made."""
 
 import json
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
 
 from bench import addresses, boards
-from bench.cli.options import board_reach
+from bench.cli.options import board_reach, server_addresses
 from bench.cli.options.board_setup import BoardOptions
 from bench.cli.options.operator_session import ServerOptions
 from bench.contract.credentials import BoardCredentialsType
-from bench.errors import BenchError
+from bench.errors import BenchError, UsageError
 from bench.flash.device_config import Claim, Transport
 from bench.rest_client import connectivity
 from tests.support import certificates
@@ -106,6 +107,36 @@ def test_server_that_does_not_know_the_key_or_claim_secrets_is_refused(start_ser
     other = start_server("other")
     with pytest.raises(BenchError, match=f"127.0.0.1:{other.ports.mqtt} .*{message}"):
         replace(options, server=f"127.0.0.1:{other.ports.mqtt}", claim=claim).prepare()
+
+
+@contextmanager
+def running_on(folder, server):
+    """Leave a server's addresses in a folder, as one that runs on it does."""
+    ports = {f"{name}_port": getattr(server.ports, name) for name in ("mqtt", "mqtts", "http", "https", "coap")}
+    left = {"host": "127.0.0.1", "pid": 1, "ca": str(server.data / "tls" / "ca.pem"), **ports}
+    with server_addresses.lock_folder(folder):
+        (folder / server_addresses.FILE).write_text(json.dumps(left))
+        yield
+
+
+def test_server_of_the_data_folder_is_not_mixed_with_that_of_a_url(server, options, tmp_path):
+    """Its address in a board with another server's key would be two servers in one board."""
+    own = f"localhost:{server.ports.mqtt}"
+    where = replace(options.where, data=tmp_path)
+    elsewhere = replace(where, url="https://tb.example")
+    with running_on(tmp_path, server):
+        with pytest.raises(UsageError, match=f"^two servers for one board: {own} .*leave out --server .* or --url"):
+            replace(options, where=elsewhere, server=own).prepare()
+        replace(options, where=where, server=own).prepare()  # one, named twice
+
+
+def test_url_beside_a_server_on_the_data_folder_has_nothing_of_that_one(start_server, options):
+    other = start_server("other")
+    beside = replace(options, where=replace(options.where, data=other.data))
+    with running_on(other.data, other):
+        assert settings_of(beside) == settings_of(options)
+        with pytest.raises(UsageError, match="--server-ca"):  # the data folder's CA is not that of the URL's server
+            replace(beside, tls=True).prepare()
 
 
 @pytest.mark.parametrize("claim", list(Claim))

@@ -100,5 +100,6 @@ def _try_key(place: Place, chosen: Choices, key: str, secret: str) -> None:
         )
     if status == _UNKNOWN:
         raise BenchError(
-            f"{where} does not know this profile's key: is it the server of --url, and the profile enabled?"
+            f"{where} does not know this profile's key: if it is another server than --url's, leave out --server or "
+            "give its --url; if not, enable the profile"
         )

@@ -197,6 +197,8 @@ class BoardOptions:
             after_refusals=self.after_refusals,
         )
         url = self.where.url
+        if url:
+            server_addresses.check_one(operator_session.http_url(url), self.server, self.where.data)
         reported = run_on_server(self.where, lambda server: server.endpoints()) if url and not self.server else {}
         place = self._place(reported)
         if url and self.tls:

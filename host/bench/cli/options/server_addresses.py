@@ -6,9 +6,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 from filelock import FileLock, Timeout
 
-from bench.errors import BenchError
+from bench import addresses
+from bench.errors import BenchError, UsageError
 
 FILE = "server.json"
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - read, not listened on
@@ -35,6 +37,10 @@ class ServerAddresses:
         found: int = getattr(self, f"{transport}{'s' if secure else ''}_port")
         return found
 
+    def is_at(self, host: str) -> bool:
+        """Return whether a host is this server's: as it listens, or a loopback."""
+        return host in (self.host, self.listens) or addresses.is_loopback(host)
+
     @property
     def http(self) -> str:
         """The URL of the HTTP listener."""
@@ -52,6 +58,31 @@ def running_server(data: Path) -> ServerAddresses | None:
     return ServerAddresses(
         host=_EVERYWHERE.get(listens, listens), listens=listens, pid=found["pid"], ca=Path(found["ca"]), **ports
     )
+
+
+def check_one(url: httpx.URL, server: str, data: Path) -> None:
+    """Check that a URL and a board's server are not two: the data folder's own in an address, another in the URL.
+
+    Any other server may have hosts and ports of its own for boards; whether it knows the profile's key shows that.
+
+    Args:
+        url: The server that gives the key and secret.
+        server: The boards' server as HOST:PORT; empty: it follows from the URL.
+        data: The data folder.
+
+    Raises:
+        UsageError: They are two servers.
+    """
+    running = running_server(data) if server else None
+    if not running:
+        return
+    host, _, port = server.rpartition(":")
+    is_boards = running.is_at(host) and port in (str(running.mqtt_port), str(running.mqtts_port))
+    if is_boards and not (running.is_at(url.host) and url.port in (running.http_port, running.https_port)):
+        raise UsageError(
+            f"two servers for one board: {server} is the one running on {data}, and {url} gives the key: "
+            "leave out --server for boards of --url, or --url for boards of that one"
+        )
 
 
 @contextmanager
