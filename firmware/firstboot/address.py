@@ -1,4 +1,4 @@
-"""The server's address, and the guard against secrets in clear on public networks."""
+"""Addresses of servers, errors that name them, and the guard against secrets in clear on public networks."""
 
 import socket
 
@@ -39,6 +39,15 @@ def guard(address: tuple[str, int] | bytes) -> None:
             "the server's address is public, and secrets would travel in clear: set server.tls, "
             "or server.allow_plaintext if the way there is protected"
         )
+
+
+def named(error: Exception, host: str, port: int) -> str:
+    """Return an error's message, with host and port before it unless they are in it.
+
+    Of one host's ports the message knows best: it is not named twice.
+    """
+    text = str(error)
+    return text if "%s, port " % host in text else "%s, port %d: %s" % (host, port, text)
 
 
 def _octets(address: tuple[str, int] | bytes) -> list[int]:

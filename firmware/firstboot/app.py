@@ -200,9 +200,18 @@ class App:
                 self._refusals = attempt.refusals
 
     def _offline(self, error: FirstbootError) -> int:
-        events.emit("offline", kind=error.kind, detail=str(error))
+        events.emit("offline", kind=error.kind, detail=self._named(error))
         self._set_state("offline")
         return self._backoff.next(error.retry_ms if isinstance(error, NetworkError) else 0)
+
+    def _named(self, error: FirstbootError) -> str:
+        """Return an error's message with the server's host and port; the clock's names its own sources."""
+        if error.kind == "clock":
+            return str(error)
+        with temporary.Imports():
+            from firstboot import address
+
+            return address.named(error, self.settings.text("server.host"), self.settings.port())
 
 
 def main(sample: object = None, extra: dict[str, object] | None = None) -> None:

@@ -51,17 +51,20 @@ def ensure(settings: Settings) -> None:
 def _query(settings: Settings) -> tuple[tuple[str, int] | None, list[str]]:
     """Return `(source, seconds since 1970)` of the first source with a plausible time, and why others failed."""
     reasons = []
-    for source, name, query in (("ntp", "clock.ntp", _ntp), ("http", "clock.http_port", _http)):
-        if not settings.value(name):
+    for source, query, host, port in (
+        ("ntp", _ntp, settings.text("clock.ntp"), settings.number("clock.ntp_port")),
+        ("http", _http, settings.text("server.host"), settings.number("clock.http_port")),
+    ):
+        if not host or not port:
             continue
         try:
             seconds = query(settings)
         except FirstbootError as error:
-            reasons.append("%s: %s" % (source, error))
+            reasons.append("%s: %s" % (source, address.named(error, host, port)))
             continue
         if _plausible(settings, seconds):
             return (source, seconds), reasons
-        reasons.append("%s: its time is implausible" % source)
+        reasons.append("%s: %s, port %d: its time is implausible" % (source, host, port))
     return None, reasons
 
 

@@ -3,7 +3,7 @@
 import json
 
 from firstboot import credentials, memory
-from firstboot.errors import NotFound, ProtocolError
+from firstboot.errors import CertificateRefused, NetworkError, NotFound, ProtocolError
 from firstboot.settings import Settings, loads
 
 SUCCESS = "SUCCESS"
@@ -40,7 +40,7 @@ def request(
         _prove(settings, name, fields, exchange)
     else:
         fields["provisionDeviceSecret"] = settings.text("provision.secret")
-    status, answer = read_answer(exchange(settings, name, json.dumps(fields)))  # type: ignore[operator]
+    status, answer = _query(settings, name, fields, exchange)
     if status == NONCE:
         raise ProtocolError("the server answered with a nonce that was not asked for")
     return status, credentials.from_answer(answer, held) if status == SUCCESS else None
@@ -61,6 +61,21 @@ def _exchange(transport: str) -> object:
     return mqtt.exchange
 
 
+def _query(settings: Settings, name: str, fields: dict[str, str], exchange: object) -> tuple[str, dict[str, object]]:
+    """Return the answer to one request. Raises as the transport does, with the port for provisioning in it."""
+    try:
+        return read_answer(exchange(settings, name, json.dumps(fields)))  # type: ignore[operator]
+    except CertificateRefused:  # its text names the cure
+        raise
+    except NetworkError as error:
+        from firstboot import address
+
+        port = settings.port() if settings.text("provision.transport") == "mqtt" else settings.provision_port()
+        named = type(error)(address.named(error, settings.text("server.host"), port))
+        named.retry_ms = error.retry_ms
+        raise named
+
+
 def _prove(settings: Settings, name: str, fields: dict[str, str], exchange: object) -> None:
     """Put a proof of the secret into the request in place of the secret."""
     from firstboot import proof
@@ -71,7 +86,7 @@ def _prove(settings: Settings, name: str, fields: dict[str, str], exchange: obje
         "provisionDeviceSecret": "",
         "proof": "nonce",
     }
-    status, answer = read_answer(exchange(settings, name, json.dumps(nonce_request)))  # type: ignore[operator]
+    status, answer = _query(settings, name, nonce_request, exchange)
     nonce = answer.get("nonce")
     if status == NOT_FOUND:
         raise NotFound("the server does not know proofs: unset provision.proof, or use a server that does")

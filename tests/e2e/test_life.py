@@ -90,7 +90,9 @@ def test_boards_online_come_back_after_a_server_restart(start_server, make_board
             power.expect_event("telemetry")
         server.close()
         for power in powers:
-            assert power.expect_event("offline")["kind"] in ("closed", "network")
+            lost = power.expect_event("offline")
+            assert lost["kind"] in ("closed", "network")
+            assert f"127.0.0.1, port {port}" in lost["detail"]
         server = start_server(mqtt_port=port)
         for power in powers:
             power.expect_event("connected")

@@ -15,7 +15,7 @@ from bench.contract import settings
 from bench.virtual.board import VirtualBoard
 from tests.support import micropython
 from tests.support.peers import answering
-from tests.support.servers import RunningServer
+from tests.support.servers import RunningServer, free_port
 
 NTP_EPOCH = 2208988800
 LATER = calendar.timegm((2040, 2, 29, 12, 34, 56))
@@ -149,7 +149,8 @@ IGNORED = {
 def test_ntp_that_is_no_reply_is_ignored(time_server, make):
     alone = time_server(lambda request: [make(request)])
     output = ensure(alone.port, timeout_ms=90)
-    assert output == ["clock no source of the time, which TLS needs: ntp: no answer in time"]
+    where = f"127.0.0.1, port {alone.port}"
+    assert output == [f"clock no source of the time, which TLS needs: ntp: {where}: no answer in time"]
     before_a_good_one = time_server(lambda request: [make(request), reply(request)])
     assert ensure(before_a_good_one.port)[0] == SET
 
@@ -178,7 +179,10 @@ def test_ntp_port_where_nothing_listens_and_no_http_is_a_clock_error():
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
-    assert ensure(port)[0].startswith("clock no source of the time")
+    assert ensure(port, not_listening := free_port())[0].startswith(
+        f"clock no source of the time, which TLS needs: ntp: 127.0.0.1, port {port}: nothing listens there"
+    )
+    assert ensure(0, not_listening)[0].endswith(f": http: nothing listens at 127.0.0.1, port {not_listening}")
 
 
 def test_without_a_source_there_is_no_time():

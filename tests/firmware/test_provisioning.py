@@ -183,3 +183,32 @@ except ProtocolError as error:
     print(error)
 """)
     assert output.strip() == f"the answer is too large, or nested too deep ({len(payload)} bytes)"
+
+
+PORTS = {"mqtt": 1883, "http": 8080, "coap": 5683}
+
+
+@pytest.mark.parametrize("transport", PORTS)
+def test_error_names_the_port_for_provisioning_once_and_keeps_its_wait(transport):
+    output = micropython.run(f"""
+from firstboot import provisioning, settings
+from firstboot.errors import NetworkError, Timeout
+errors = [Timeout("no answer"), NetworkError("nothing listens at h, port 5"), NetworkError("busy")]
+errors[-1].retry_ms = 7
+def exchange(*_):
+    raise errors.pop(0)
+provisioning._exchange = lambda _: exchange
+way = {{"key": "k", "secret": "s", "transport": "{transport}"}}
+made = settings.check({{"server": {{"host": "h"}}, "provision": way}})
+while errors:
+    try:
+        provisioning.request(made, "press4", None, [])
+    except NetworkError as error:
+        print(error.kind, error.retry_ms, error)
+""")
+    where = f"h, port {PORTS[transport]}"
+    assert output.splitlines() == [
+        f"timeout 0 {where}: no answer",
+        "network 0 nothing listens at h, port 5",
+        f"network 7 {where}: busy",
+    ]
