@@ -6,6 +6,7 @@ import pytest
 
 from bench.virtual.board import VirtualBoard
 from bench.virtual.line_server import serve
+from tests.support import commands
 from tests.support.forks import bench_command
 
 
@@ -54,3 +55,29 @@ def test_blank_board_is_identified_by_its_loader(bench, tmp_path):
     (found,) = json.loads(ran.stdout)
     assert (found["mac"], found["chip"], found["definition"]) == (board.mac, "esp32c3", "esp32_c3")
     assert not found["micropython"]
+
+
+def test_boards_are_shown_with_their_devices_on_a_server(server, url, bench, tmp_path):
+    """By the MAC in the device's name, else by the board's own name; a name that only holds that one is another."""
+    entries = {"desk": "02005e005301", "press": "02005e005302", "shelf": "02005e005303"}
+    (tmp_path / "boards.local.toml").write_text(
+        "".join(f'[[board]]\nname = "{name}"\nmac = "{mac}"\n' for name, mac in entries.items())
+    )
+    for name in ("tray-02005e005301", "press", "shelf-of-another"):
+        server.query(lambda registry, name=name: registry.create_device(name, "default"))
+    words = ("device", "attributes", "tray-02005e005301", "--scope", "SERVER_SCOPE", "--set", "active=true")
+    assert commands.bench(*words, *url).returncode == 0
+    found = json.loads(bench("--json", *url).stdout)
+    assert [(each["name"], each["device"], each["active"]) for each in found] == [
+        ("desk", "tray-02005e005301", True),
+        ("press", "press", False),
+        ("shelf", "", False),
+    ]
+    assert "tray-02005e005301" in bench(*url).stdout
+    assert "device" not in json.loads(bench("--json").stdout)[0]
+
+
+def test_account_without_a_server_is_wrong_use(bench):
+    ran = bench("--user", "me@x")
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert "go with --url" in ran.stderr

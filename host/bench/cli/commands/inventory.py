@@ -1,23 +1,39 @@
 """`bench inventory`: the boards connected to this machine."""
 
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from bench import rest_client
+from bench.cli.options import common, operator_session
 from bench.cli.options.common import PORT_HELP
+from bench.cli.options.operator_session import ServerOptions, run_on_server
 from bench.cli.render import tables
 from bench.cli.render.progress import ProgressBars
-from bench.cli.render.tables import Json
-from bench.errors import BenchError
+from bench.cli.render.tables import DEFAULT_DATA, Json
+from bench.errors import BenchError, UsageError
 from bench.flash import inventory as boards
 from bench.flash import probe
+from bench.flash.inventory import InventoryEntry
+from bench.rest_client import ThingsBoard, id_of
 from bench.serial import ports
 
 _SHOWN = ("name", "mac", "port", "definition", "chip", "micropython", "firmware", "seen")
+_ON_SERVER = ("device", "active")
+_SERVER_OPTIONS = {name: each for name, each in operator_session.SERVER_OPTIONS.items() if name != "data"}
 
 
+def _server(**given: Any) -> ServerOptions:
+    where = ServerOptions(data=DEFAULT_DATA, **given)
+    if not where.url and (where.user or where.password_file or where.ca):
+        raise UsageError("--user, --password-file and --ca go with --url")
+    return where
+
+
+@common.with_options(_SERVER_OPTIONS, _server)
 def inventory(
+    where: ServerOptions,
     port: Annotated[
         list[str],
         typer.Option(
@@ -33,14 +49,34 @@ def inventory(
 ) -> None:
     """List the boards in boards.local.toml, or query the boards on ports and record them there.
 
-    The names in that file can be used for --port of all commands and --bench-target of pytest.
+    The names in that file can be used for --port of all commands and --bench-target of pytest. With --url also the
+    device that a board is there, which has its MAC in the name, or the board's own name.
     """
     if probing:
         _probe([boards.choose(each) for each in port] or ports.fitting() or [boards.choose(None)], as_json=as_json)
-    rows = [asdict(each) for each in boards.read()]
+    entries = boards.read()
+    rows = [asdict(each) for each in entries]
+    if where.url:
+        found = run_on_server(where, lambda server: _devices(server, entries))
+        rows = [{**row, **each} for row, each in zip(rows, found, strict=True)]
     if not as_json:
-        rows = [{key: row[key] for key in _SHOWN} for row in rows]
+        shown = (*_SHOWN, *_ON_SERVER) if where.url else _SHOWN
+        rows = [{key: row[key] for key in shown} for row in rows]
     tables.table(rows, as_json=as_json, empty=f"no boards in {boards.path()}: find some with bench inventory --probe")
+
+
+async def _devices(server: ThingsBoard, entries: list[InventoryEntry]) -> list[dict[str, Any]]:
+    """Return the name of each board's device on a server, empty if it has none, and whether that is active there."""
+
+    async def look(entry: InventoryEntry) -> dict[str, Any]:
+        for text, is_whole in ((entry.mac, False), (entry.name, True)):
+            for device in await server.devices(text) if text else ():
+                if not is_whole or device["name"] == text:
+                    state = await server.attributes(id_of(device), "SERVER_SCOPE")
+                    return {"device": device["name"], "active": state.get("active") is True}
+        return {"device": "", "active": False}
+
+    return await rest_client.in_parallel(entries, look)
 
 
 def _probe(lines: list[str], *, as_json: bool) -> None:
