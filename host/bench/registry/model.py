@@ -237,6 +237,35 @@ class Relation(Versioned, Base):
     __table_args__ = (Index(None, "to_id"),)
 
 
+class PersistentCall(Base):
+    """A call of a device that is kept until it is answered, delivered (one-way) or over."""
+
+    __tablename__ = "persistent_call"
+
+    number: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
+    """Calls of a device are sent in this order."""
+    id: Mapped[uuid.UUID] = mapped_column(unique=True)
+    device_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("device.id", ondelete="CASCADE"))
+    created_ms: Mapped[int] = mapped_column(BigInteger, default=now_ms)
+    expires_ms: Mapped[int] = mapped_column(BigInteger)
+    status: Mapped[str] = mapped_column(Text)
+    is_open: Mapped[bool]
+    """False once the status is the last one."""
+    oneway: Mapped[bool]
+    method: Mapped[str] = mapped_column(Text)
+    params: Mapped[str] = mapped_column(Text)
+    retries: Mapped[int | None]
+    """How often the caller has it sent again; None leaves that to the server."""
+    timeouts: Mapped[int] = mapped_column(default=0)
+    """How often it was sent and not acknowledged."""
+    additional_info: Mapped[str | None] = mapped_column(Text)
+    response: Mapped[str | None] = mapped_column(Text)
+    size: Mapped[int]
+    """Bytes of its texts, the response among them."""
+
+    __table_args__ = (Index(None, "device_id"), Index("ix_persistent_call_expiry", "is_open", "expires_ms"))
+
+
 class Audit(Base):
     """A row of the audit trail. Never a secret."""
 

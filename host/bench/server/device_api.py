@@ -5,6 +5,7 @@ is read, limited, decided, logged and counted.
 """
 
 import asyncio
+import json
 import secrets
 import time
 import uuid
@@ -35,6 +36,7 @@ from bench.server.lateness import Lateness, LateStore
 from bench.server.limits import Limited, Limits
 from bench.server.metrics import ServerMetrics
 from bench.server.payloads import Payloads
+from bench.server.persistent_calls import PersistentCalls
 from bench.server.presence import AnswerUnreadable, Presence, SessionEnd
 from bench.server.refusals import Refusals
 
@@ -86,6 +88,7 @@ class DeviceApi:
         self.limits = limits
         self.metrics = metrics
         self.presence = Presence()
+        self.calls = PersistentCalls(registry, journal, self.presence)
         self.refusals = Refusals(registry, journal, metrics)
         self.payloads = Payloads()
         # A device reads one thing at a time: it may be all that it has, and there are few threads
@@ -336,19 +339,40 @@ class DeviceApi:
         end = partial(self.presence.notify_session_end, device.id, SessionEnd.CREDENTIALS_CHANGED)
         return RpcReply(device_json.write_status(status), *([end] if changed else []))
 
-    def answer(self, device: DeviceLogin, call_id: int, payload: bytes, source: Origin) -> None:
+    async def answer(self, device: DeviceLogin, call_id: int, payload: bytes, source: Origin) -> None:
         """Deliver a device's answer to a call of the server. The device is not told whether it can be read."""
         value, error = None, None
         if payload:
+            text = payload.decode(errors="replace")
             try:
-                value = json_reader.strict(payload.decode(errors="replace"))
+                value = json_reader.strict(text)
             except json_reader.Malformed:
-                error = AnswerUnreadable()
-        self.deliver_answer(device, call_id, error or value, source)
+                value, error = {"error": text}, AnswerUnreadable()
+        await self.deliver_answer(device, call_id, value, source, error, is_empty=not payload)
 
-    def deliver_answer(self, device: KnownDevice, call_id: int, value: Any | AnswerUnreadable, source: Origin) -> None:
-        """Deliver an answer that was read to whoever called."""
-        expected = self.presence.answer(device.id, call_id, value)
+    async def deliver_answer(
+        self,
+        device: KnownDevice,
+        call_id: int,
+        value: Any,
+        source: Origin,
+        error: AnswerUnreadable | None = None,
+        *,
+        is_empty: bool = False,
+    ) -> None:
+        """Deliver an answer that was read to whoever called, or store it.
+
+        Args:
+            device: The device that answers.
+            call_id: The number of the call.
+            value: The answer.
+            source: Its origin.
+            error: Why it cannot be read; the value then says so to whoever reads it later.
+            is_empty: There is no answer but an empty one.
+        """
+        expected = self.presence.answer(device.id, call_id, error or value)
+        if not expected:
+            expected = await self.calls.answer(device.id, call_id, None if is_empty else json.dumps(value))
         self.log("answer", source, device=device.name, call=call_id, heard=expected)
 
     async def read(

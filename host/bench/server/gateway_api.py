@@ -101,10 +101,10 @@ class GatewayApi:
         found = await self._api.read_attributes(device, client, shared)
         return await self._api.payloads.write(partial(gateway_json.write_attributes, request), *found)
 
-    def answer(self, device: KnownDevice, call_id: int, value: Any, source: Origin) -> None:
+    async def answer(self, device: KnownDevice, call_id: int, value: Any, source: Origin) -> None:
         """Deliver a device's answer to a call of the server."""
         self._api.activity.seen(device.id)
-        self._api.deliver_answer(device, call_id, value, source)
+        await self._api.deliver_answer(device, call_id, value, source)
 
     async def _for_all(
         self, parts: Mapping[KnownDevice, T], store: Callable[[KnownDevice, T], Awaitable[None]]

@@ -32,6 +32,22 @@ class AnswerUnreadable(Exception):
     """The device's answer to a call is not JSON."""
 
 
+class Delivery(Enum):
+    """A step of a call on its way to a device."""
+
+    SENT = auto()
+    DELIVERED = auto()
+    """Its receiver acknowledged it, or was not asked to."""
+    TIMEOUT = auto()
+    """Nobody acknowledged it."""
+
+
+ACKNOWLEDGED_S = 10.0
+"""Seconds within which a device has to acknowledge a call, over MQTT and CoAP. ThingsBoard's."""
+
+Report = Callable[[Delivery], None]
+
+
 @dataclass(frozen=True)
 class Call:
     """A call from the server to a device. `params` is JSON."""
@@ -40,6 +56,8 @@ class Call:
     """Counted from 0 for each device."""
     method: str
     params: Any
+    report: Report | None = None
+    """Told what becomes of the call; None if nobody wants to know."""
 
 
 OnAttributes = Callable[[dict[str, Any], list[str]], None]
@@ -78,6 +96,8 @@ class Presence:
         self._logins: dict[object, set[uuid.UUID]] = {}
         # none is used twice: an answer that comes too late must not be taken for the answer to a later call
         self._ids: dict[uuid.UUID, Iterator[int]] = {}
+        self.on_deleted: Callable[[uuid.UUID], None] = lambda _: None
+        """Called with a device that was deleted."""
 
     # The listeners' side.
 
@@ -143,6 +163,8 @@ class Presence:
                 for pending in device.pending.values():
                     if not pending.answer.done():
                         pending.answer.set_exception(CallUnanswered(sent=pending.sent))
+        if why is SessionEnd.DELETED:
+            self.on_deleted(device_id)
 
     def listens_for_calls(self, device_id: uuid.UUID) -> bool:
         """Return whether a call would be received now."""
@@ -157,6 +179,10 @@ class Presence:
     def connected(self) -> list[uuid.UUID]:
         """Return the devices that have a session."""
         return [device_id for device_id, device in self._devices.items() if device.on_ending]
+
+    def next_id(self, device_id: uuid.UUID) -> int:
+        """Return the id for another call of a device."""
+        return next(self._ids.setdefault(device_id, itertools.count()))
 
     async def call(self, device_id: uuid.UUID, method: str, params: Any, *, oneway: bool, timeout_s: float) -> Any:
         """Call a device.
@@ -176,7 +202,7 @@ class Presence:
             AnswerUnreadable: The answer is not JSON.
         """
         device = self._devices.setdefault(device_id, _Listeners())
-        call = Call(next(self._ids.setdefault(device_id, itertools.count())), method, params)
+        call = Call(self.next_id(device_id), method, params)
         pending = _Pending(call, oneway, asyncio.get_running_loop().create_future())
         device.pending[call.id] = pending
         self._send(pending, device.on_call.values())

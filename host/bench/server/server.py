@@ -106,6 +106,7 @@ class Server:
                 "journal_lost", "Events that could not be told: the output is full, slow or gone.", lambda: journal.lost
             )
             self.api = DeviceApi(self.registry, journal, limits, self.metrics, late)
+            await self.api.calls.load()
             self.connections = Connections(
                 Bounds.of(options.connections, file_limits.free()), journal, is_exempt=self._is_exempt
             )
@@ -154,6 +155,7 @@ class Server:
             )
         )
         self._pruning = asyncio.create_task(pruning.run(self.registry, options.retention, self._journal, self.metrics))
+        self._calls = asyncio.create_task(self.api.calls.run())
         accept: dict[str, Accept] = {"mqtt": self._gateway.accept, "mqtts": self._gateway.accept}
         if proxies:
             accept = {name: self._behind_proxies(proxies, tls.pop(name, None)) for name in accept}
@@ -190,9 +192,10 @@ class Server:
         self._journal.write_rarely("failure", kind=type(error).__name__, where="asyncio")
 
     async def __aexit__(self, *_: object) -> None:
-        for task in (self._pruning, self._renewal):
+        tasks = self._pruning, self._renewal, self._calls
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(self._pruning, self._renewal, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         for listener in self._listeners:
             listener.close()
         for server in self._http.values():
@@ -202,6 +205,7 @@ class Server:
         with suppress(TimeoutError):
             async with asyncio.timeout(_GRACE_S):
                 await self.api.late_store.drain()
+                await self.api.calls.drain()
                 await self._activity
         self.connections.abort_all()
         await self.registry.close()

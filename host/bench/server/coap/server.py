@@ -7,10 +7,12 @@ resource there. ThingsBoard's are events: each change of attributes and each cal
 import asyncio
 import itertools
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Self
 
-from aiocoap import Message
+from aiocoap import CON, Message
 from aiocoap.numbers import codes
 from aiocoap.numbers.optionnumbers import OptionNumber
 from aiocoap.pipe import Pipe
@@ -20,6 +22,7 @@ from bench.registry.device_room import Full
 from bench.registry.logins import DeviceLogin
 from bench.registry.provisioning import Status
 from bench.server import device_api, device_json, json_reader, json_writer, protobuf
+from bench.server.awaited_acks import AwaitedAcks
 from bench.server.coap.blocks import BadBlock, BlockTransfers, Unfinished
 from bench.server.coap.paths import (
     API,
@@ -35,7 +38,7 @@ from bench.server.coap.paths import (
 from bench.server.coap.stack import Stack
 from bench.server.device_api import DeviceApi, Gone, Unanswered
 from bench.server.limits import Limited
-from bench.server.presence import Call, Stop
+from bench.server.presence import Call, Delivery, Report, Stop
 
 _JSON, _LINKS, _TEXT = 50, 40, 0
 # Requests under way, besides observations. What comes on top is lost, and sent again by its client.
@@ -66,6 +69,10 @@ _TRANSPORTS = ("DEFAULT", "COAP")
 _NO_RESPONSE = 0b11010
 
 
+# A payload, and who is told whether it is acknowledged.
+_Notification = tuple[bytes, Report | None]
+
+
 class _CoapRefusal(Exception):
     """Answers a request with a code and nothing else."""
 
@@ -88,7 +95,8 @@ class CoapServer:
         self._idle.set()
         self._closing = False
         # One observation a device and feature, as upstream: its queue, where None is its end.
-        self._observations: dict[tuple[uuid.UUID, Feature], asyncio.Queue[bytes | None]] = {}
+        self._observations: dict[tuple[uuid.UUID, Feature], asyncio.Queue[_Notification | None]] = {}
+        self._acks = AwaitedAcks()
 
     @classmethod
     async def listen(cls, api: DeviceApi, host: str, port: int) -> Self:
@@ -181,8 +189,11 @@ class CoapServer:
             answer = Message(code=codes.INTERNAL_SERVER_ERROR)
         self._respond(pipe, answer, is_last=True)
 
-    def _respond(self, pipe: Pipe, answer: Message, *, is_last: bool) -> None:
+    def _respond(
+        self, pipe: Pipe, answer: Message, *, is_last: bool, on_acknowledged: Callable[[], None] | None = None
+    ) -> None:
         answer = self._blocks.first_block(pipe.request, answer)
+        answer.on_acknowledged = on_acknowledged
         if answer.opt.block1 is None:
             answer.opt.block1 = pipe.request.opt.block1
         pipe.add_response(answer, is_last=is_last)
@@ -243,7 +254,7 @@ class CoapServer:
                 # here ThingsBoard reads it, and passes it on as it writes JSON itself
                 if not isinstance(reply := device_json.read_rpc_response(body), dict):
                     raise _CoapRefusal(codes.BAD_REQUEST)
-                self._api.answer(device, answered, json_writer.write(reply), source)
+                await self._api.answer(device, answered, json_writer.write(reply), source)
             case None:
                 raise _CoapRefusal(codes.BAD_REQUEST)
         return Message(code=codes.CREATED)
@@ -270,11 +281,11 @@ class CoapServer:
     async def _observe(self, pipe: Pipe, key: tuple[uuid.UUID, Feature], device: DeviceLogin) -> None:
         """Notify until the observer cancels, another one takes its place, or the device's sessions end."""
         self._end(key)
-        queue: asyncio.Queue[bytes | None] = asyncio.Queue()
+        queue: asyncio.Queue[_Notification | None] = asyncio.Queue()
 
-        def notify(payload: bytes) -> None:
+        def notify(payload: bytes, report: Report | None = None) -> None:
             if self._stack.unacknowledged(pipe.request.remote) < _WAITING_LIMIT:
-                queue.put_nowait(payload)
+                queue.put_nowait((payload, report))
             else:
                 self._end(key)
 
@@ -285,7 +296,7 @@ class CoapServer:
             self._stack.separate(pipe.request)
             if key[1] is Feature.RPC:
                 self._notify(pipe, Message(code=codes.VALID))
-                stops.append(presence.listen_calls(device.id, lambda call: notify(_written(call))))
+                stops.append(self._api.calls.listen(device.id, lambda call: notify(_written(call), call.report)).stop)
             else:
                 # From here on changes are waiting, so that none falls between the state and the first of them
                 stops.append(
@@ -297,8 +308,9 @@ class CoapServer:
                 self._notify(pipe, _content(await self._api.payloads.write(device_json.write_update, shared, [])))
             self._done()  # waiting does not count as work
             try:
-                while (payload := await queue.get()) is not None:
-                    self._notify(pipe, _content(payload))
+                while (notification := await queue.get()) is not None:
+                    payload, report = notification
+                    self._notify(pipe, _content(payload), report)
             finally:
                 self._busy += 1
                 self._idle.clear()
@@ -308,9 +320,18 @@ class CoapServer:
             if self._observations.get(key) is queue:
                 del self._observations[key]
 
-    def _notify(self, pipe: Pipe, message: Message) -> None:
-        message.opt.observe = next(self._numbers) & 0xFFFFFF
-        self._respond(pipe, message, is_last=False)
+    def _notify(self, pipe: Pipe, message: Message, report: Report | None = None) -> None:
+        number = next(self._numbers)
+        message.opt.observe = number & 0xFFFFFF
+        confirmed = pipe.request.mtype is CON
+        on_acknowledged = partial(self._acks.acknowledge, number) if report is not None and confirmed else None
+        self._respond(pipe, message, is_last=False, on_acknowledged=on_acknowledged)
+        if report is None:
+            return
+        if confirmed:
+            self._acks.expect(number, report)
+        else:
+            report(Delivery.DELIVERED)
 
     def _end(self, key: tuple[uuid.UUID, Feature]) -> None:
         if queue := self._observations.pop(key, None):

@@ -83,6 +83,17 @@ class _Remembered:
     answer: bytes = b""
 
 
+@dataclass(frozen=True, slots=True)
+class _Monitor:
+    """A listener for the end of a message, also a good one: aiocoap only tells of failures."""
+
+    on_failure: Callable[[], None]
+    on_acknowledged: Callable[[], None]
+
+    def __call__(self) -> None:
+        self.on_failure()
+
+
 class _Messages(MessageManager):  # type: ignore[misc]
     """aiocoap's message layer, with a memory of its own for what was received (RFC 7252 section 4.5).
 
@@ -134,12 +145,20 @@ class _Messages(MessageManager):  # type: ignore[misc]
 
     def send_message(self, message: Message, messageerror_monitor: Callable[[], None]) -> None:
         """Send a message. Answers do not wait until the ones before them are acknowledged; notifications do."""
+        if on_acknowledged := getattr(message, "on_acknowledged", None):
+            messageerror_monitor = _Monitor(messageerror_monitor, on_acknowledged)
         if skips := getattr(message.request, "separate", False):
             message.request.separate = False  # it is for one message
         waiting = self._backlogs.pop(message.remote, None) if skips else None
         super().send_message(message, messageerror_monitor)
         if waiting is not None:
             self._backlogs[message.remote] = waiting
+
+    def _remove_exchange(self, message: Message) -> None:
+        monitor, _ = self._active_exchanges.get((message.remote, message.mid), (None, None))
+        super()._remove_exchange(message)
+        if message.mtype is ACK and isinstance(monitor, _Monitor):
+            monitor.on_acknowledged()
 
     def _continue_backlog(self, remote: CoapPeer) -> None:
         if remote in self._backlogs:  # else the last of several answers was given up before

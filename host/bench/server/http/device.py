@@ -21,7 +21,7 @@ from bench.server.device_api import DeviceApi, Gone, Unanswered
 from bench.server.http import request_ids, tomcat
 from bench.server.http.error_responses import BAD_REQUEST, BODY_LIMIT, GENERAL, TOO_MANY, body_of, error
 from bench.server.http.polls import Polls, Settle
-from bench.server.presence import Call, SessionEnd, Stop
+from bench.server.presence import Call, Delivery, SessionEnd, Stop
 
 # Milliseconds that a long poll waits by default.
 _TIMEOUT_MS = 60_000
@@ -152,9 +152,12 @@ class _DeviceRoutes:
 
         def listen(device: DeviceLogin, settle: Settle) -> Iterable[Stop]:
             def on_call(call: Call) -> bool:
-                return settle(_json(device_json.write_rpc_request(call.id, call.method, call.params)))
+                received = settle(_json(device_json.write_rpc_request(call.id, call.method, call.params)))
+                if received and call.report is not None:
+                    call.report(Delivery.DELIVERED)
+                return received
 
-            yield self._api.presence.listen_calls(device.id, on_call)
+            yield self._api.calls.listen(device.id, on_call).stop
 
         return await self._poll(request, listen)
 
@@ -179,7 +182,7 @@ class _DeviceRoutes:
         """Deliver a device's answer to a call."""
 
         async def answer(device: DeviceLogin, body: bytes, source: Origin) -> Response:
-            self._api.answer(device, call_id, body, source)
+            await self._api.answer(device, call_id, body, source)
             return Response()
 
         call_id = _whole("requestId", request.path_params["call_id"], bits=32)

@@ -12,7 +12,7 @@ _LIMIT = 100
 class CallTimeouts:
     """The topics on which a session's calls are to be answered, and one timer for all."""
 
-    def __init__(self, publish: Callable[[str, bytes], None]) -> None:
+    def __init__(self, publish: Callable[[str, bytes], object]) -> None:
         self._publish = publish
         self._due: dict[str, float] = {}
         self._timer: asyncio.TimerHandle | None = None

@@ -3,11 +3,12 @@
 import asyncio
 
 from bench.mqtt import codec
-from bench.mqtt.codec import Connect, Packet, Publish, ReasonCode, Subscribe
+from bench.mqtt.codec import Connect, Packet, PacketType, Publish, ReasonCode, Simple, Subscribe
 from bench.registry.chains import Chain
 from bench.registry.device_room import Full
 from bench.registry.logins import DeviceLogin
 from bench.server import device_json, json_reader
+from bench.server.awaited_acks import AwaitedAcks
 from bench.server.device_api import DeviceApi, Gone, Unanswered
 from bench.server.limits import Limited
 from bench.server.mqtt import topics
@@ -15,7 +16,8 @@ from bench.server.mqtt.call_timeouts import CallTimeouts
 from bench.server.mqtt.own_topics import STANDARD, OwnTopics
 from bench.server.mqtt.session import Handling, MqttSession, SessionLink
 from bench.server.mqtt.topics import TopicForm, TopicKind
-from bench.server.presence import Call, SessionEnd, Stop
+from bench.server.persistent_calls import Subscription
+from bench.server.presence import Call, Delivery, SessionEnd, Stop
 
 
 class DeviceSession(MqttSession):
@@ -26,11 +28,12 @@ class DeviceSession(MqttSession):
     """
 
     __slots__ = (
+        "_acks",
         "_attribute_form",
         "_call_form",
+        "_calls",
         "_settled_at",
         "_stop_attributes",
-        "_stop_calls",
         "_stop_ending",
         "_timeouts",
         "_topics",
@@ -47,7 +50,8 @@ class DeviceSession(MqttSession):
         self.device = device
         self._topics = OwnTopics.of(device.mqtt) if device.mqtt.get("type") == "MQTT" else STANDARD
         self._stop_attributes: Stop | None = None
-        self._stop_calls: Stop | None = None
+        self._calls: Subscription | None = None
+        self._acks: AwaitedAcks | None = None
         self._timeouts: CallTimeouts | None = None
         self._stop_ending = api.presence.listen_session_end(device.id, self._on_ending)
         self._settled_at = asyncio.get_running_loop().time() + api.lateness.session_s
@@ -61,6 +65,8 @@ class DeviceSession(MqttSession):
 
     def handle(self, packet: Packet | Chain) -> Handling:
         self._api.activity.seen(self.device.id)
+        if self._acks is not None and isinstance(packet, Simple) and packet.kind is PacketType.PUBACK:
+            self._acks.acknowledge(packet.packet_id)
         return super().handle(packet)
 
     async def _on_second_connect(self, packet: Connect) -> None:
@@ -82,10 +88,10 @@ class DeviceSession(MqttSession):
         forms = [topics.RPC_FILTERS[topic] for topic, _ in packet.filters if topic in topics.RPC_FILTERS]
         for _ in forms:
             self._call_form = forms[-1]
-            if self._stop_calls is None:
-                self._stop_calls = presence.listen_calls(device_id, self._on_call)
+            if self._calls is None:
+                self._calls = self._api.calls.listen(device_id, self._on_call)
             else:  # every subscription brings what has no answer yet
-                presence.send_pending(device_id, self._on_call)
+                self._calls.again()
 
     def _grant(self, topic: str, qos: int) -> int:
         if topic == self._topics.subscription and topic not in self._FILTERS:
@@ -112,16 +118,27 @@ class DeviceSession(MqttSession):
             self._stop_attributes = None
 
     def _stop_rpc_calls(self) -> None:
-        if self._stop_calls is not None:
-            self._stop_calls()
-            self._stop_calls = None
+        if self._calls is not None:
+            self._calls.stop()
+            self._calls = None
 
     def _on_attributes(self, changed: dict[str, object], deleted: list[str]) -> None:
         self._publish(self._attribute_form.attributes, device_json.write_update(changed, deleted))
 
     def _on_call(self, call: Call) -> None:
         payload = device_json.write_rpc_request(None, call.method, call.params)
-        self._publish(f"{self._call_form.rpc_request}{call.id}", payload)
+        self.send_call(f"{self._call_form.rpc_request}{call.id}", payload, call)
+
+    def send_call(self, topic: str, payload: bytes, call: Call) -> None:
+        """Publish a call, and report what becomes of it."""
+        packet_id = self._publish(topic, payload)
+        if call.report is None:
+            return
+        if packet_id:
+            self._acks = self._acks or AwaitedAcks()
+            self._acks.expect(packet_id, call.report)
+        else:
+            call.report(Delivery.DELIVERED)
 
     def _on_ending(self, why: SessionEnd) -> None:
         if why is SessionEnd.CREDENTIALS_CHANGED and asyncio.get_running_loop().time() < self._settled_at:
@@ -174,7 +191,7 @@ class DeviceSession(MqttSession):
             case TopicKind.ATTRIBUTE_REQUEST:
                 await self._answer_attribute_request(packet, topic)
             case TopicKind.ANSWER:
-                api.answer(device, _id(topic.rest, json_reader.Malformed), payload, source)
+                await api.answer(device, _id(topic.rest, json_reader.Malformed), payload, source)
                 self._acknowledge(packet)
             case TopicKind.CALL:
                 request = _id(topic.rest, json_reader.BadField)

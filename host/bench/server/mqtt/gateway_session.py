@@ -50,7 +50,7 @@ class SubDevice:
         self._stops = (
             presence.listen_session_end(device_id, self._on_ending),
             presence.listen_attributes(device_id, self._on_attributes),
-            presence.listen_calls(device_id, self._on_call),
+            self._session.calls.listen(device_id, self._on_call).stop,
         )
 
     def close(self, _reason: ReasonCode | None = None) -> None:
@@ -66,19 +66,19 @@ class SubDevice:
         self._session.send(topics.GATEWAY_ATTRIBUTES, gateway_json.write_update(self.device.name, changed, deleted))
 
     def _on_call(self, call: Call) -> None:
-        self._session.send(
-            topics.GATEWAY_RPC, gateway_json.write_call(self.device.name, call.id, call.method, call.params)
-        )
+        payload = gateway_json.write_call(self.device.name, call.id, call.method, call.params)
+        self._session.send_call(topics.GATEWAY_RPC, payload, call)
 
 
 class GatewaySession(DeviceSession):
     """The session of a gateway."""
 
-    __slots__ = ("_gateway", "_reported_at", "_sub_devices", "presence")
+    __slots__ = ("_gateway", "_reported_at", "_sub_devices", "calls", "presence")
 
     def __init__(self, link: SessionLink, api: DeviceApi, device: DeviceLogin) -> None:
         super().__init__(link, api, device)
         self.presence = api.presence
+        self.calls = api.calls
         self._gateway = GatewayApi(api, device)
         self._sub_devices: dict[str, SubDevice] = {}
         self._reported_at = 0.0
@@ -192,7 +192,7 @@ class GatewaySession(DeviceSession):
         if isinstance(device, Refused):
             self._acknowledge(packet, _reason(device))
         else:
-            self._gateway.answer(device, call_id, value, self._link.origin())
+            await self._gateway.answer(device, call_id, value, self._link.origin())
             self._acknowledge(packet)
 
     async def _answer_request_for_device(self, packet: Publish, request: gateway_json.AttributeRequest) -> None:

@@ -136,8 +136,13 @@ class MqttSession(ABC):
         else:
             self._link.close(ReasonCode.PAYLOAD_FORMAT_INVALID)
 
-    def _publish(self, topic: str, payload: bytes) -> None:
-        """Publish with the QoS of a subscription, or with 1 if there is none. Packet ids count every message."""
+    def _publish(self, topic: str, payload: bytes) -> int:
+        """Publish with the QoS of a subscription, or with 1 if there is none. Packet ids count every message.
+
+        Returns:
+            The id of the packet that the device is to acknowledge, or 0.
+        """
         qos = next((qos for wanted, qos in self._granted.items() if topics.matches(wanted, topic)), 1)
         self._packet_id = self._packet_id % 0xFFFF + 1
         self._link.send(self._link.version.publish(topic, payload, qos=qos, packet_id=self._packet_id))
+        return self._packet_id if qos else 0

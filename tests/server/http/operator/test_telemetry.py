@@ -368,12 +368,6 @@ def test_call_that_is_none_is_400_or_500(shared_operator, device, path, body):
     refused(answer, BAD_CALLS[body], 31 if BAD_CALLS[body] == 400 else 2)
 
 
-@pytest.mark.parametrize("path", CALLS)
-def test_persistent_call_is_400(shared_operator, device, path):
-    form = {"method": "a", "persistent": True}
-    plain(shared_operator.post(f"{path}/{device}", json=form), 400, "Persistent calls are not kept here!")
-
-
 METHODS = [(5, "5"), (None, "null"), (True, "true"), (1.5, "1.5"), ({}, ""), ("a", "a")]
 
 

@@ -25,6 +25,7 @@ _WORDS = {
     "claimed": "ASSIGNED_TO_CUSTOMER",
     "claim": "UPDATED",
     "imported": "UPDATED",
+    "rpc_deleted": "RPC_CALL",
     "activation_link": "CREDENTIALS_READ",
     "token": "LOGIN",
     "forbidden": "LOCKOUT",

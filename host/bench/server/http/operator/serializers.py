@@ -1,15 +1,18 @@
 """The registry's rows as ThingsBoard's JSON."""
 
+import json
 import uuid
 from typing import Any
 
+from bench.registry.calls import CallStatus
 from bench.registry.credentials import DeviceCredentials
-from bench.registry.model import Customer, Device, Profile, User
+from bench.registry.model import Customer, Device, PersistentCall, Profile, User
 from bench.registry.provision_type import ProvisionType
 from bench.server.http.operator.schemas.accounts import CustomerJson, UserJson
 from bench.server.http.operator.schemas.common import NOBODY, BareId, Id
 from bench.server.http.operator.schemas.devices import DEVICE_DATA, CredentialsJson, DeviceInfo, DeviceJson
 from bench.server.http.operator.schemas.profiles import ProfileInfo, ProfileJson
+from bench.server.http.operator.schemas.telemetry import RpcBodyJson, RpcJson, RpcRequestJson
 from bench.server.http.operator.tokens import authority
 
 _JSON = {"transportPayloadTypeConfiguration": {"transportPayloadType": "JSON"}}
@@ -64,6 +67,34 @@ def customer_json(tenant: Id, customer: Customer) -> CustomerJson:
         version=customer.version,
         **customer.details,
     )
+
+
+def rpc_json(tenant: Id, call: PersistentCall) -> RpcJson:
+    """Return a persistent call."""
+    device = Id(entity_type="DEVICE", id=call.device_id)
+    return RpcJson(
+        id=Id(entity_type="RPC", id=call.id),
+        created_time=call.created_ms,
+        tenant_id=tenant,
+        device_id=device,
+        expiration_time=call.expires_ms,
+        request=RpcRequestJson(
+            id=call.id,
+            tenant_id=tenant,
+            device_id=device,
+            oneway=call.oneway,
+            expiration_time=call.expires_ms,
+            body=RpcBodyJson(method=call.method, params=call.params),
+            retries=call.retries,
+        ),
+        response=_json_in(call.response),
+        status=CallStatus(call.status),
+        additional_info=_json_in(call.additional_info),
+    )
+
+
+def _json_in(text: str | None) -> Any:
+    return None if text is None else json.loads(text)
 
 
 def _device_fields(tenant: Id, device: Device, profile_name: str) -> dict[str, Any]:
