@@ -210,6 +210,44 @@ def test_call_that_fails_is_one_line(server, url):
     refused(2, "look like JSON", "rpc", device.name, "blink", "{times: ", *url)
 
 
+@pytest.mark.parametrize(
+    ("options", "answer", "code", "status"),
+    [
+        ((), b'{"done":true}', 0, "SUCCESSFUL"),
+        ((), b'{"error":"unknown method"}', 1, "SUCCESSFUL"),
+        (("--oneway",), None, 0, "DELIVERED"),
+    ],
+)
+def test_persistent_call_waits_for_the_device(server, url, options, answer, code, status):
+    device = server.query(lambda registry: registry.create_device("press-1", "default", token="a-token-of-press-1"))
+    called = ("rpc", device.name, "blink", '{"times": 3}', "--persistent", "--timeout", "60", *options, *url)
+    done = []
+    asking = threading.Thread(target=lambda: done.append(bench(*called)))
+    asking.start()
+    server.wait_for("operator", what="device.rpc_call")
+    with RawClient(server.ports.mqtt, PATIENCE_S) as client:
+        client.send(connect(username="a-token-of-press-1") + subscribe(1, (CALLS, 0)))
+        client.expect(connack(0) + suback(1, 0))
+        head = client.read(2)
+        assert b'{"method":"blink","params":{"times":3}}' in client.read(head[1])
+        if answer is not None:
+            client.send(publish("v1/devices/me/rpc/response/0", answer))
+        asking.join(PATIENCE_S)
+    printed = json.loads(done[0].stdout)
+    response = None if answer is None else json.loads(answer)
+    assert printed == {"rpcId": printed["rpcId"], "status": status, "response": response}
+    assert done[0].returncode == code, done[0].stderr
+
+
+def test_persistent_call_that_is_not_followed_is_its_id(server, url):
+    device = server.query(lambda registry: registry.create_device("press-1", "default"))
+    done = bench("rpc", device.name, "blink", "--persistent", "--no-wait", *url)
+    assert done.returncode == 0, done.stderr
+    assert set(json.loads(done.stdout)) == {"rpcId"}
+    refused(1, "the call is EXPIRED", "rpc", device.name, "blink", "--persistent", "--timeout", "5", *url)
+    refused(2, "--no-wait goes with --persistent", "rpc", device.name, "blink", "--no-wait", *url)
+
+
 def rotating(server, url, login, *answers, stays=False):
     """`bench device rotate press-1`, run for each of these answers of a device that is online."""
     done = []

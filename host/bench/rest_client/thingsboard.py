@@ -258,3 +258,21 @@ class ThingsBoard(Accounts):
         way = "oneway" if oneway else "twoway"
         body = {"method": method, "params": params, "timeout": int(timeout_s * _MS)}
         return await self.request("POST", f"/api/rpc/{way}/{device_id}", json=body, timeout=timeout_s + _GRACE_S)
+
+    async def keep_call(self, device_id: str, method: str, params: Any, *, oneway: bool, kept_s: float) -> str:
+        """Have a call kept until the device is there, and return its id.
+
+        Args:
+            device_id: The device.
+            method: The method.
+            params: Its parameters, as JSON.
+            oneway: The call is over once the device acknowledges it.
+            kept_s: How long it is kept, in seconds.
+        """
+        way = "oneway" if oneway else "twoway"
+        body = {"method": method, "params": params, "persistent": True, "timeout": int(kept_s * _MS)}
+        return str(json_object(await self.request("POST", f"/api/rpc/{way}/{device_id}", json=body))["rpcId"])
+
+    async def kept_call(self, call_id: str) -> dict[str, Any]:
+        """Return a kept call: `status`, `response` and more."""
+        return json_object(await self.get(f"/api/rpc/persistent/{call_id}"))

@@ -348,31 +348,23 @@ class DeviceApi:
                 value = json_reader.strict(text)
             except json_reader.Malformed:
                 value, error = {"error": text}, AnswerUnreadable()
-        await self.deliver_answer(device, call_id, value, source, error, is_empty=not payload)
+        await self.deliver_answer(device, call_id, error or value, source, json.dumps(value) if payload else None)
 
     async def deliver_answer(
-        self,
-        device: KnownDevice,
-        call_id: int,
-        value: Any,
-        source: Origin,
-        error: AnswerUnreadable | None = None,
-        *,
-        is_empty: bool = False,
+        self, device: KnownDevice, call_id: int, value: Any | AnswerUnreadable, source: Origin, kept: str | None
     ) -> None:
         """Deliver an answer that was read to whoever called, or store it.
 
         Args:
             device: The device that answers.
             call_id: The number of the call.
-            value: The answer.
+            value: The answer, or that it cannot be read.
             source: Its origin.
-            error: Why it cannot be read; the value then says so to whoever reads it later.
-            is_empty: There is no answer but an empty one.
+            kept: What a persistent call keeps of it: JSON, or nothing.
         """
-        expected = self.presence.answer(device.id, call_id, error or value)
+        expected = self.presence.answer(device.id, call_id, value)
         if not expected:
-            expected = await self.calls.answer(device.id, call_id, None if is_empty else json.dumps(value))
+            expected = await self.calls.answer(device.id, call_id, kept)
         self.log("answer", source, device=device.name, call=call_id, heard=expected)
 
     async def read(

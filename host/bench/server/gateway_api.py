@@ -4,6 +4,7 @@ A transport keeps which devices a gateway has connected, and puts the outcomes i
 """
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -104,7 +105,7 @@ class GatewayApi:
     async def answer(self, device: KnownDevice, call_id: int, value: Any, source: Origin) -> None:
         """Deliver a device's answer to a call of the server."""
         self._api.activity.seen(device.id)
-        await self._api.deliver_answer(device, call_id, value, source)
+        await self._api.deliver_answer(device, call_id, value, source, json.dumps(value))
 
     async def _for_all(
         self, parts: Mapping[KnownDevice, T], store: Callable[[KnownDevice, T], Awaitable[None]]
