@@ -9,7 +9,7 @@ from bench.registry import calls
 from bench.registry.calls import CallStatus, NewCall
 from bench.registry.model import PersistentCall
 from bench.registry.pages import PageQuery
-from tests.registry.test_pruning import device
+from tests.support.registries import device
 from tests.support.servers import on_both_databases
 
 NOW = 1_800_000_000_000

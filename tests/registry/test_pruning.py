@@ -6,21 +6,14 @@ import pytest
 from sqlalchemy import func, insert, select
 
 from bench.registry import audit, profiles, pruning
-from bench.registry.model import Audit, Device, Telemetry, TelemetryHistory
-from bench.registry.provision_type import ProvisionType
+from bench.registry.model import Audit, Telemetry, TelemetryHistory
 from bench.registry.retention import DAYS, MEGABYTES, Retention
+from tests.support.registries import device
 from tests.support.servers import on_both_databases
 
 DAY = 86_400_000
 NOW = 1_800_000_000_000
 NEVER = Retention(history_days=0, history_mb=0, audit_days=0, audit_rows=0)
-
-
-async def device(registry, name, profile="mine"):
-    if profile not in [each.name for each in await registry.profiles()]:
-        await registry.create_profile(profile, ProvisionType.DISABLED)
-    await registry.create_device(name, profile)
-    return await registry.read(lambda session: session.scalar(select(Device.id).where(Device.name == name)))
 
 
 async def fill(registry, device_id, key, times, value="1"):
