@@ -3,7 +3,8 @@
 import socket
 
 from firstboot import memory
-from firstboot.errors import NetworkError, PlaintextRefused
+from firstboot.errors import CertificateRefused, NetworkError, PlaintextRefused
+from firstboot.settings import Settings
 
 
 def look_up(host: str, port: int, kind: int) -> tuple[str, int] | bytes:
@@ -48,6 +49,16 @@ def named(error: Exception, host: str, port: int) -> str:
     """
     text = str(error)
     return text if "%s, port " % host in text else "%s, port %d: %s" % (host, port, text)
+
+
+def of_provisioning(error: NetworkError, settings: Settings) -> NetworkError:
+    """Return an error of the provisioning exchange, of the same kind, with that exchange's host and port in it."""
+    if isinstance(error, CertificateRefused):  # its text has the cure
+        return error
+    port = settings.port() if settings.text("provision.transport") == "mqtt" else settings.provision_port()
+    found = type(error)(named(error, settings.text("server.host"), port))
+    found.retry_ms = error.retry_ms
+    return found
 
 
 def _octets(address: tuple[str, int] | bytes) -> list[int]:

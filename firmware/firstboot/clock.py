@@ -9,6 +9,7 @@ On MicroPython's unix port mbedTLS uses the host's clock, whatever is set here.
 
 import os
 import socket
+import ssl
 import time
 
 import machine
@@ -120,8 +121,14 @@ def _is_reply(data: bytes, nonce: bytes) -> bool:
 
 
 def _http(settings: Settings) -> int:
-    # In clear, also to a public address: there is no secret in it, and TLS is what needs the time.
-    stream = Stream(anywhere=True)
+    # In clear, also to a public address: there is no secret in it, and TLS is what needs the time. Where only TLS is
+    # spoken, with a certificate that nobody verifies, for want of the time: no better than in clear, and no worse.
+    tls = None
+    if settings.flag("clock.http_tls"):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.verify_mode = ssl.CERT_NONE  # type: ignore[attr-defined]
+        tls = context, settings.text("server.host"), False
+    stream = Stream(tls, anywhere=True)
     _, headers, _ = http.request(settings, stream, settings.number("clock.http_port"), "HEAD /")
     return _parse(headers.get("date", ""))
 

@@ -3,7 +3,7 @@
 import json
 
 from firstboot import credentials, memory
-from firstboot.errors import CertificateRefused, NetworkError, NotFound, ProtocolError
+from firstboot.errors import NetworkError, NotFound, ProtocolError
 from firstboot.settings import Settings, loads
 
 SUCCESS = "SUCCESS"
@@ -65,15 +65,10 @@ def _query(settings: Settings, name: str, fields: dict[str, str], exchange: obje
     """Return the answer to one request. Raises as the transport does, with the port for provisioning in it."""
     try:
         return read_answer(exchange(settings, name, json.dumps(fields)))  # type: ignore[operator]
-    except CertificateRefused:  # its text names the cure
-        raise
     except NetworkError as error:
         from firstboot import address
 
-        port = settings.port() if settings.text("provision.transport") == "mqtt" else settings.provision_port()
-        named = type(error)(address.named(error, settings.text("server.host"), port))
-        named.retry_ms = error.retry_ms
-        raise named
+        raise address.of_provisioning(error, settings)
 
 
 def _prove(settings: Settings, name: str, fields: dict[str, str], exchange: object) -> None:

@@ -61,6 +61,8 @@ _KNOWN: dict[str, tuple[type, str | int | list[object] | None, int]] = {
     "clock.ntp_port": (int, 123, 1),
     # The port where the server gives the time in HTTP's Date, when no time server does; 0: none.
     "clock.http_port": (int, 8080, 0),
+    # That port speaks TLS. Its certificate is not verified, which needs the time.
+    "clock.http_tls": (bool, False, 0),
     # Seconds since 1970. An earlier time is never accepted.
     "clock.not_before": (int, 1735689600, 1),
     "claim.secret": (str, "", 0),

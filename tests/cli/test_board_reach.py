@@ -77,6 +77,18 @@ def test_board_with_tls_has_the_time_from_the_port_of_the_url(server, options, c
 def test_port_without_the_time_is_not_taken(server):
     assert board_reach.time_port("127.0.0.1", [free_port(), server.ports.mqtt, server.ports.http]) == server.ports.http
     assert board_reach.time_port("127.0.0.1", [free_port(), server.ports.https]) == 0
+    ports = [free_port(), server.ports.mqtts, server.ports.https]
+    assert board_reach.time_port("127.0.0.1", ports, tls=True) == server.ports.https
+
+
+def test_server_that_speaks_https_alone_gives_the_time_over_it(server, options, monkeypatch):
+    """Also a board that reaches no more than this machine has a source of the time."""
+    in_clear = board_reach.time_port
+    monkeypatch.setattr(board_reach, "time_port", lambda *a, tls=False: in_clear(*a, tls=True) if tls else 0)
+    ca = server.data / "tls" / "ca.pem"
+    where = replace(options.where, url=f"https://localhost:{server.ports.https}", ca=ca)
+    clock = settings_of(replace(options, tls=True, server_ca=ca, where=where))["clock"]
+    assert (clock["http_port"], clock["http_tls"], clock["ntp"]) == (server.ports.https, True, "")
 
 
 def test_server_that_boards_would_not_reach_is_named_with_its_port(options):

@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives import serialization
 
 from bench.contract import settings
 from bench.virtual.board import VirtualBoard
-from tests.support import micropython
-from tests.support.peers import answering
+from tests.support import certificates, micropython
+from tests.support.peers import answering, server_context
 from tests.support.servers import RunningServer, free_port
 
 NTP_EPOCH = 2208988800
@@ -31,9 +31,10 @@ class Machine:
             print(value)
 clock.machine = Machine
 ntp_port, http_port, not_before, timeout_ms = [int(each) for each in sys.argv[1:5]]
+http_tls = sys.argv[5:] == ["tls"]
 found = settings.check({"server": {"host": "127.0.0.1"}, "provision": {"key": "k", "secret": "s"},
     "session": {"timeout_ms": timeout_ms}, "clock": {"ntp": "127.0.0.1" if ntp_port else "",
-    "ntp_port": ntp_port or 1, "http_port": http_port, "not_before": not_before}})
+    "ntp_port": ntp_port or 1, "http_port": http_port, "http_tls": http_tls, "not_before": not_before}})
 started = time.ticks_ms()
 try:
     clock.ensure(found)
@@ -206,6 +207,19 @@ def test_http_sets_the_clock_when_ntp_does_not(peer, time_server, with_ntp):
     output = ensure(ntp_port, peer(dated("Wed, 29 Feb 2040 12:34:56 GMT")))
     assert output[0] == SET
     assert json.loads(output[1])["source"] == "http"
+
+
+def test_http_over_tls_sets_the_clock_whatever_its_certificate(peer, tmp_path):
+    """None can be verified without the time; this one is of a CA that the board does not know."""
+    context = server_context(tmp_path, certificates.make("another"))
+    answer = dated("Wed, 29 Feb 2040 12:34:56 GMT")
+
+    def behave(connection):
+        with context.wrap_socket(connection, server_side=True) as secure:
+            answer(secure)
+
+    arguments = ("0", str(peer(behave)), str(NOT_BEFORE), "3000")
+    assert micropython.run(HEAD, arguments=(*arguments, "tls")).splitlines()[0] == SET
 
 
 @pytest.mark.parametrize(

@@ -162,6 +162,7 @@ SETTINGS: Mapping[str, SettingSpec] = {
     "clock.http_port": _port(
         8080, "port for the time in HTTP's `Date` from `server.host`, if no time server answers; 0: none"
     ),
+    "clock.http_tls": _flag(False, "that port speaks TLS; its certificate is not verified, which needs the time"),
     "clock.not_before": _number(
         1735689600,
         "seconds since 1970; no time before that is believed, and none thirty years after it",

@@ -55,6 +55,8 @@ class Place:
     """For the chosen transport, if that is not MQTT."""
     http_port: int | None = None
     """Port for the time of day (HTTP's `Date`); 0: there is none, None: the usual one."""
+    http_tls: bool = False
+    """That port speaks TLS."""
     ca: bytes = b""
     """The CA that signed its certificate, DER."""
     name: str = ""
@@ -129,6 +131,8 @@ def sections(server: Place, choices: Choices, *, now_s: int) -> dict[str, dict[s
     clock: dict[str, Any] = {"not_before": (now_s - _BACKDATED_S) // _STEP_S * _STEP_S}
     if server.http_port is not None:
         clock["http_port"] = server.http_port
+    if server.http_tls:
+        clock["http_tls"] = True
     address = _address(server.host)
     if addresses.is_loopback(server.host) and server.http_port != 0:
         clock["ntp"] = ""  # a board that reaches no more than this machine

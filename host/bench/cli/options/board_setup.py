@@ -202,7 +202,7 @@ class BoardOptions:
         reported = run_on_server(self.where, lambda server: server.endpoints()) if url and not self.server else {}
         place = self._place(reported)
         if url and self.tls:
-            place = replace(place, http_port=board_reach.time_port(place.host, _time_ports(url, place)))
+            place = _with_time(place, operator_session.http_url(url))
         sections = device_config.sections(place, chosen, now_s=int(time.time()))
         profile = _profile(self.where, self.profile)
         key, secret = _key_and_secret(profile, self.profile, optional=bool(pair))
@@ -278,10 +278,12 @@ class BoardOptions:
         return board_addresses.provision_port(url, tls=self.tls) if self.transport is Transport.HTTP else 0
 
 
-def _time_ports(url: str, place: Place) -> list[int]:
-    """Return the ports on which a server may say the time in clear: that of its URL first."""
-    named = operator_session.http_url(url)
-    return [each for each in (place.http_port, named.port, 80, 8080) if each]
+def _with_time(place: Place, url: httpx.URL) -> Place:
+    """Return a server with the port where it says the time: that of its URL first, and in clear before TLS."""
+    if found := board_reach.time_port(place.host, [each for each in (place.http_port, url.port, 80, 8080) if each]):
+        return replace(place, http_port=found)
+    found = board_reach.time_port(place.host, [url.port or 443], tls=True) if url.scheme == "https" else 0
+    return replace(place, http_port=found, http_tls=found > 0)
 
 
 def _shown(place: Place, chosen: Choices) -> str:
