@@ -4,6 +4,9 @@ import http.client
 import socket
 import ssl
 from contextlib import closing
+from dataclasses import replace
+
+import httpx
 
 from bench.contract.proof import claim_secret
 from bench.errors import BenchError
@@ -53,6 +56,24 @@ def time_port(host: str, candidates: list[int], *, tls: bool = False) -> int:
             except (OSError, http.client.HTTPException):
                 continue
     return 0
+
+
+def with_time(place: Place, url: httpx.URL) -> Place:
+    """Return a server with the port where it says the time: that of its URL first, and in clear before TLS."""
+    if found := time_port(place.host, [each for each in (place.http_port, url.port, 80, 8080) if each]):
+        return replace(place, http_port=found)
+    found = time_port(place.host, [url.port or 443], tls=True) if url.scheme == "https" else 0
+    return replace(place, http_port=found, http_tls=found > 0)
+
+
+def shown(place: Place, chosen: Choices) -> str:
+    """Return what boards are told of their server, for people."""
+    parts = [f"MQTT at {place.host}:{place.mqtt_port}{' with TLS' if chosen.tls else ''}"]
+    if chosen.transport is not Transport.MQTT:
+        parts.append(f"provisioning over {chosen.transport} at port {place.provision_port or 'of its own'}")
+    if chosen.tls:
+        parts.append(f"the time from port {place.http_port}" if place.http_port else "the time from a time server")
+    return ", ".join(parts)
 
 
 def _http(host: str, port: int, *, tls: bool) -> http.client.HTTPConnection:

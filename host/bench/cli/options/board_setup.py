@@ -3,7 +3,7 @@
 import ipaddress
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Concatenate, ParamSpec, TypeVar
@@ -202,12 +202,12 @@ class BoardOptions:
         reported = run_on_server(self.where, lambda server: server.endpoints()) if url and not self.server else {}
         place = self._place(reported)
         if url and self.tls:
-            place = _with_time(place, operator_session.http_url(url))
+            place = board_reach.with_time(place, operator_session.http_url(url))
         sections = device_config.sections(place, chosen, now_s=int(time.time()))
         profile = _profile(self.where, self.profile)
         key, secret = _key_and_secret(profile, self.profile, optional=bool(pair))
         if url:
-            tables.note(f"the boards' server: {_shown(place, chosen)}")
+            tables.note(f"the boards' server: {board_reach.shown(place, chosen)}")
             board_reach.check(place, chosen, key, secret)
         return BoardTemplate(
             place=place,
@@ -276,24 +276,6 @@ class BoardOptions:
         if named := reported.get("https" if self.tls and self.transport is Transport.HTTP else self.transport):
             return named[1]
         return board_addresses.provision_port(url, tls=self.tls) if self.transport is Transport.HTTP else 0
-
-
-def _with_time(place: Place, url: httpx.URL) -> Place:
-    """Return a server with the port where it says the time: that of its URL first, and in clear before TLS."""
-    if found := board_reach.time_port(place.host, [each for each in (place.http_port, url.port, 80, 8080) if each]):
-        return replace(place, http_port=found)
-    found = board_reach.time_port(place.host, [url.port or 443], tls=True) if url.scheme == "https" else 0
-    return replace(place, http_port=found, http_tls=found > 0)
-
-
-def _shown(place: Place, chosen: Choices) -> str:
-    """Return what boards are told of their server, for people."""
-    parts = [f"MQTT at {place.host}:{place.mqtt_port}{' with TLS' if chosen.tls else ''}"]
-    if chosen.transport is not Transport.MQTT:
-        parts.append(f"provisioning over {chosen.transport} at port {place.provision_port or 'of its own'}")
-    if chosen.tls:
-        parts.append(f"the time from port {place.http_port}" if place.http_port else "the time from a time server")
-    return ", ".join(parts)
 
 
 def with_board_options(command: Callable[Concatenate[BoardOptions, P], T]) -> Callable[..., T]:
