@@ -31,10 +31,8 @@ _CRASH_PAUSE_MS = 30000
 _GARBAGE = const(4096)
 # The interval at which telemetry is polled during every wait.
 _POLL_MS = const(50)
-_REFUSED_FIX = (
-    "the server no longer knows this device's credentials: restore them there, enter the new ones here "
-    "(firstboot credentials), or provision the device anew (firstboot reset credentials)"
-)
+# Sessions in a row that the server ended soon after the login: fewer may be a server that restarts.
+_DISPLACED = const(3)
 
 
 class App:
@@ -57,6 +55,7 @@ class App:
         self._backoff = backoff.Backoff(settings)
         self._telemetry = Telemetry(settings, sample)
         self._refusals = 0  # of every credential, in a row
+        self._ended = 0  # sessions that the server ended soon, in a row
         self._rpc = rpc.Handler(settings, self.vault, self.name, extra or {})
         self._address = ""
         self._next_ms = 0  # the start of the next attempt, in milliseconds since boot
@@ -154,7 +153,7 @@ class App:
         except LoginRefused as error:
             if not error.credentials:
                 return self._offline(error)
-            events.emit("refused", code=error.code, count=self._refusals, fix=_REFUSED_FIX, name=self.name)
+            self._advise("refused", code=error.code, count=self._refusals)
             self._set_state("rejected")
             # if refusals lead to provisioning anew, that should not take an hour
             return self._backoff.next() if self.settings.number("provision.after_refusals") else self._backoff.long()
@@ -201,8 +200,20 @@ class App:
 
     def _offline(self, error: FirstbootError) -> int:
         events.emit("offline", kind=error.kind, detail=self._named(error))
+        if self.state == "online" and error.kind in ("closed", "network"):
+            # The wait starts anew after a session that lived: other ends make a row.
+            self._ended = self._ended + 1 if self._backoff.attempt else 1
+            if self._ended >= _DISPLACED:
+                self._advise("displaced", count=self._ended)
         self._set_state("offline")
         return self._backoff.next(error.retry_ms if isinstance(error, NetworkError) else 0)
+
+    def _advise(self, event: str, **facts: int) -> None:
+        """Emit an event that needs a person, with what to do."""
+        with temporary.Imports():
+            from firstboot import advice
+
+            events.emit(event, fix=advice.FIXES[event], name=self.name, **facts)
 
     def _named(self, error: FirstbootError) -> str:
         """Return an error's message with the server's host and port; the clock's names its own sources."""

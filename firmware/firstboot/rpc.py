@@ -12,7 +12,7 @@ import json
 from micropython import const
 
 from firstboot import board, events, memory, rotation, temporary
-from firstboot.errors import Closed, FirstbootError, VaultError
+from firstboot.errors import Closed, FirstbootError
 from firstboot.mqtt import Mqtt
 from firstboot.settings import Settings, loads
 from firstboot.vault import Vault
@@ -48,7 +48,9 @@ class Handler:
         self._name = name
         self._extra = extra
         self._limit = settings.number("session.receive_bytes")
-        self._claim_sent = False
+        self._claim_sent = False  # but is still in the vault
+        self._every_ms = settings.number("claim.every_s") * 1000 if settings.text("claim.secret") else 0
+        self._offer_ms = 0  # the uptime from which on the claim of the settings is offered again
         self._requested = False  # the server, to take new credentials
         self._mark: str | None = None  # of a rotation that has to wait
         self._next_ms = -_BURST_MS  # the uptime from which on there may be another write
@@ -56,27 +58,23 @@ class Handler:
     def begin(self, client: Mqtt) -> None:
         """Subscribe, and request the attributes that were shared while the device was away. Raises NetworkError."""
         self._requested = False
+        self._offer_ms = 0
         for topic in (_REQUEST + "+", _RESPONSE + "+", _ATTRIBUTES, _ATTRIBUTES_RESPONSE + "+"):
             client.subscribe(topic)
         client.publish(_ATTRIBUTES + "/request/" + _ID, json.dumps({"sharedKeys": rotation.NAME}), qos=1)
         events.emit("listening")
 
     def idle(self, client: Mqtt) -> None:
-        """Send a claim that waits in the vault, and begin a rotation that had to wait. Raises NetworkError."""
-        if "claim" in self.vault.record and not self._claim_sent:
-            try:
-                self._send_claim(client)
-            except VaultError as error:  # it was sent; with this flash it will be sent again after a reset
-                self._claim_sent = True
-                events.emit("error", kind=error.kind, detail=str(error))
+        """Send a claim that is due, and begin a rotation that had to wait. Raises NetworkError."""
+        offers = self._every_ms and events.uptime_ms() >= self._offer_ms
+        if offers or ("claim" in self.vault.record and not self._claim_sent):
+            self._offer_ms = events.uptime_ms() + self._every_ms
+            with temporary.Imports():
+                from firstboot import claim
+
+                self._claim_sent = claim.send(client, self._settings, self.vault)
         if self._mark is not None and not self._wait_ms():
             self._rotate_to(client, self._mark)
-
-    def _send_claim(self, client: Mqtt) -> None:
-        with temporary.Imports():
-            from firstboot import claim
-
-            claim.send(client, self.vault)
 
     def handle(self, client: Mqtt, topic: bytes, payload: memoryview | None, size: int) -> None:
         """Handle one message of the server.

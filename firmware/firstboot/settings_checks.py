@@ -67,6 +67,8 @@ _KNOWN: dict[str, tuple[type, str | int | list[object] | None, int]] = {
     "clock.not_before": (int, 1735689600, 1),
     "claim.secret": (str, "", 0),
     "claim.duration_s": (int, 0, 0),
+    # Between two offers of the same claim; 0: one, after provisioning.
+    "claim.every_s": (int, 43200, 0),
     "backoff.base_ms": (int, 1000, 1),
     "backoff.cap_ms": (int, 60000, 1),
     "backoff.long_ms": (int, 600000, 1),

@@ -139,7 +139,7 @@ def test_transports_are_those_of_the_contract():
         ({"session": {"ntp": "a"}}, "settings.session has no ntp; did you mean clock.ntp?"),
         ({"wlan": {"ssid": "a"}}, "settings.wlan has no ssid; did you mean wifi.ssid?"),
         ({"sesion": {"telemetry": 5}}, "settings.sesion has no telemetry; did you mean session.telemetry_s?"),
-        ({"claim": {"xyzzy": "a"}}, "settings.claim has no xyzzy; it has secret, duration_s"),
+        ({"claim": {"xyzzy": "a"}}, "settings.claim has no xyzzy; it has secret, duration_s, every_s"),
         (
             {"xyzzy": {"xyzzy": "a"}},
             "settings.xyzzy has no xyzzy; the sections are server, provision, identity, wifi, ethernet, session, ",

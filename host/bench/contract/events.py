@@ -87,6 +87,11 @@ EVENTS: Mapping[str, EventSpec] = {
     "offline": EventSpec(
         fields=("kind", "detail"), is_trouble=True, meaning="see [troubleshooting](troubleshooting.md)"
     ),
+    "displaced": EventSpec(
+        fields=("fix", "name", "count"),
+        is_trouble=True,
+        meaning="the server ends each session soon, `count` times in a row: another board is the same device",
+    ),
     "retry": EventSpec(fields=("attempt", "in_ms"), meaning="the board waits before the next attempt"),
     "refused": EventSpec(
         fields=("fix", "name", "code", "count"),

@@ -168,8 +168,11 @@ SETTINGS: Mapping[str, SettingSpec] = {
         "seconds since 1970; no time before that is believed, and none thirty years after it",
         least=1,
     ),
-    "claim.secret": _text("", "sent as a claim after provisioning; empty: none", is_secret=True),
+    "claim.secret": _text("", "sent as a claim, for the owner who knows it; empty: none", is_secret=True),
     "claim.duration_s": _number(0, "how long the claim holds; 0: the server's default"),
+    "claim.every_s": _number(
+        43200, "seconds between two offers of the claim, besides one at each login; 0: only once, after provisioning"
+    ),
     "backoff.base_ms": _number(
         1000, "ceiling of the first random wait, doubled from attempt to attempt", least=1, most=_DAY_MS
     ),

@@ -28,6 +28,7 @@ _WORDS = {
     "retry": "[dim]next attempt in {in_ms} ms[/dim]",
     "not_found": "[red]not found[/red] {fix}",
     "rejected": "[red]rejected[/red] {fix}",
+    "displaced": "[red]thrown out[/red] {fix}",
     "refused": "[red]refused[/red] {fix}",
     "certificate_refused": "[red]certificate refused[/red] {fix}",
     "plaintext_refused": "[red]no secrets in clear[/red] {fix}",
