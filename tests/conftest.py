@@ -56,6 +56,7 @@ def pytest_configure(config: pytest.Config) -> None:
         # matplotlib takes long to make its own cache, which holds nothing of the bench
         os.environ.setdefault("MPLCONFIGDIR", str(platformdirs.user_cache_path("matplotlib")))
         os.environ["XDG_CACHE_HOME"] = cache.name
+        os.environ["XDG_CONFIG_HOME"] = cache.name  # where a login of the user's may be
 
 
 @pytest.fixture(scope="session")

@@ -30,6 +30,7 @@ from bench.cli.commands import (
     fleet,
     import_,
     inventory,
+    login,
     measure,
     monitor,
     profile,
@@ -49,7 +50,20 @@ from bench.errors import BenchError, UsageError
 SECTIONS = {
     "Boards": ("flash", "deploy", "monitor", "settings", "inventory", "boards", "read", "erase"),
     "Server": (
-        *("serve", "profile", "device", "import", "telemetry", "rpc", "customer", "user", "audit", "tls"),
+        *(
+            "login",
+            "logout",
+            "serve",
+            "profile",
+            "device",
+            "import",
+            "telemetry",
+            "rpc",
+            "customer",
+            "user",
+            "audit",
+            "tls",
+        ),
         *("backup", "restore"),
     ),
     "Tests": ("board", "measure", "fleet", "conformance", "chaos", "clean"),
@@ -74,6 +88,8 @@ def bench(
 
 
 app.command("serve", epilog="Example: bench serve --free-ports --ready-file ready.json")(serve.serve)
+app.command("login", epilog="Example: bench login https://tb.example --user me@tb.example")(login.login)
+app.command("logout", epilog="Example: bench logout")(login.logout)
 app.command("demo", epilog="Example: bench demo --keep")(demo.demo)
 app.command("fleet", epilog="Example: bench fleet -n 200 --arrival restart")(fleet.fleet)
 app.command("measure", epilog="Example: bench measure -n 100 --plot boot.svg")(measure.measure)

@@ -5,15 +5,22 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeVar
 
 import httpx
+import jwt
 
 from bench import proxies
+<<<<<<< HEAD
 from bench.errors import BenchError, NotFound, UsageError
+=======
+from bench.errors import BenchError, NotFound, Refused
+from bench.rest_client.saved_login import SavedLogin
+>>>>>>> 458f882 (Keep a login for the commands that follow, and serve customers' users)
 from bench.text import printable
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 LOGIN = "/api/auth/login"
+RENEWAL = "/api/auth/token"
 PAGE = 100
 # Requests that are sent at once.
 _AT_ONCE = 16
@@ -38,13 +45,32 @@ class Session:
         http: With the server's URL as its base.
         username: The user's e-mail address.
         password: The user's password.
+        saved: A login that was made before, instead of a password; its tokens are renewed in its file.
     """
 
-    def __init__(self, http: httpx.AsyncClient, username: str, password: str) -> None:
+    def __init__(
+        self, http: httpx.AsyncClient, username: str, password: str = "", *, saved: SavedLogin | None = None
+    ) -> None:
         self._http = http
         self._account = {"username": username, "password": password}
-        self._token = ""
+        self._saved = saved
+        self._token = saved.token if saved else ""
         self._logging_in = asyncio.Lock()
+
+    async def log_in(self) -> tuple[str, str]:
+        """Log in with the password, and return the token and the one that renews it."""
+        answer = await self._send("POST", LOGIN, json=self._account)
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            raise BenchError(f"{self._http.base_url} has no login: is it a ThingsBoard, and the URL right?")
+        try:
+            found = json_object(_read(answer))
+        except Denied as error:
+            raise Denied(f"{error}: check the user and the password") from None
+        return str(found["token"]), str(found.get("refreshToken") or "")
+
+    async def log_out(self) -> None:
+        """End the session at the server."""
+        await self.post("/api/auth/logout", None)
 
     async def get(self, path: str, **params: Any) -> Any:
         """Send GET, and return the JSON of the answer. Parameters that are "" are left out."""
@@ -74,19 +100,33 @@ class Session:
             answer = await self._send(method, path, **content)
         return _read(answer)
 
+    async def customer_id(self) -> str:
+        """Return the id of the customer whose user this is; "" for an operator (the token says it: JWT, RFC 7519)."""
+        token = self._token or await self._log_in("")
+        try:
+            claims = jwt.decode(token, options={"verify_signature": False})
+        except jwt.InvalidTokenError:  # of a server with tokens of another kind
+            return ""
+        return str(claims.get("customerId") or "") if "CUSTOMER_USER" in (claims.get("scopes") or ()) else ""
+
     async def _log_in(self, old: str) -> str:
         """Return a new token, once for all requests that have the old one."""
         async with self._logging_in:
             if self._token == old:
                 self._token = ""
-                answer = await self._send("POST", LOGIN, json=self._account)
-                if answer.status_code == httpx.codes.NOT_FOUND:
-                    raise BenchError(f"{self._http.base_url} has no login: is it a ThingsBoard, and the URL right?")
-                try:
-                    self._token = str(json_object(_read(answer))["token"])
-                except Denied as error:
-                    raise Denied(f"{error}: check the user and the password") from None
+                self._token = await self._renew(self._saved) if self._saved else (await self.log_in())[0]
             return self._token
+
+    async def _renew(self, saved: SavedLogin) -> str:
+        answer = await self._send("POST", RENEWAL, json={"refreshToken": saved.refresh_token})
+        try:
+            found = json_object(_read(answer))
+        except Denied:
+            raise Denied(
+                f"the login at {saved.url} has ended: bench login {saved.url} --user {saved.user}, or bench logout"
+            ) from None
+        self._saved = saved.renewed(str(found["token"]), str(found["refreshToken"]))
+        return self._saved.token
 
     async def _send(self, method: str, path: str, **content: Any) -> httpx.Response:
         headers = {"X-Authorization": f"Bearer {self._token}"} if self._token else {}

@@ -102,23 +102,36 @@ class ThingsBoard(Accounts):
     # Devices.
 
     async def devices(self, search: str = "") -> list[dict[str, Any]]:
-        """Return all devices, by name, or those with this text in their names."""
-        return await self.pages("/api/tenant/devices", textSearch=search, sortProperty="name", sortOrder="ASC")
+        """Return all devices that the user may see, by name, or those with this text in their names."""
+        path = await self._path_of("devices")
+        return await self.pages(path, textSearch=search, sortProperty="name", sortOrder="ASC")
 
     async def device_infos(self, search: str = "") -> list[dict[str, Any]]:
         """Return all devices with the titles of their customers, by name, or those with this text in their names."""
-        return await self.pages("/api/tenant/deviceInfos", textSearch=search, sortProperty="name", sortOrder="ASC")
+        path = await self._path_of("deviceInfos")
+        return await self.pages(path, textSearch=search, sortProperty="name", sortOrder="ASC")
 
     async def count_devices(self) -> int:
         """Return the number of devices."""
-        return int(json_object(await self.get("/api/tenant/devices", pageSize=1, page=0))["totalElements"])
+        page = json_object(await self.get(await self._path_of("devices"), pageSize=1, page=0))
+        return int(page["totalElements"])
 
     async def device(self, name: str) -> dict[str, Any]:
         """Return the device of this name."""
+        if await self.customer_id():  # only operators may ask for one by name
+            for each in await self.devices(name):
+                if each["name"] == name:
+                    return each
+            raise NotFound(f"no device {name} of your customer: see bench device list")
         try:
             return json_object(await self.get("/api/tenant/devices", deviceName=name))
         except NotFound:
             raise NotFound(f"no device {name}: see bench device list") from None
+
+    async def _path_of(self, devices: str) -> str:
+        """Return the path of a list of devices: all, or the customer's whose user this is."""
+        customer_id = await self.customer_id()
+        return f"/api/customer/{customer_id}/{devices}" if customer_id else f"/api/tenant/{devices}"
 
     async def device_id(self, name: str) -> str:
         """Return the id of the device of this name."""
@@ -204,6 +217,10 @@ class ThingsBoard(Accounts):
     async def endpoints_for(self, device_id: str) -> dict[str, tuple[str, int]]:
         """Return host and port by transport, as the server's commands for this device have them."""
         return connectivity.endpoints(await self.get(f"/api/device-connectivity/{device_id}"))
+
+    async def give_back(self, name: str) -> None:
+        """Give a claimed device back: it belongs to nobody, and may be claimed again."""
+        await self.request("DELETE", f"/api/customer/device/{quote(name, safe='')}/claim")
 
     # Devices' data and calls.
 

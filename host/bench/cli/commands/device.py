@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import sys
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -264,9 +265,28 @@ async def claim(
         Path | None, typer.Option(help="A file with the device's claim secret, if it has one.")
     ] = None,
 ) -> None:
-    """Claim a device for your customer account."""
+    """Claim a device for your customer account.
+
+    A server forgets a device's offer at the first wrong secret. firstboot's boards offer themselves again at their next
+    login, and every 12 hours (claim.every_s).
+    """
     secret = text_files.read_value(secret_file) if secret_file else ""
+    if sys.stdin.isatty():
+        tables.warn(f"a wrong secret ends the offer of {name}, until its board logs in again")
     answer = await server.claim(name, secret)
+    if answer == "CLAIMED":
+        raise BenchError(f"{name} was not claimed: it has an owner, who has to give it back first")
     if answer != "SUCCESS":
-        raise BenchError(f"{name} was not claimed: {answer} (wrong or expired secret, or already claimed)")
+        raise BenchError(
+            f"{name} was not claimed ({answer}): the secret is wrong, or the device does not offer itself. "
+            "Compare the secret, restart the board, which offers itself again, and repeat"
+        )
     tables.echo(f"claimed {name}")
+
+
+@app.command("give-back", epilog="Example: bench device give-back press-4 --url https://tb.example --user me@x")
+@with_server()
+async def give_back(server: ThingsBoard, name: str) -> None:
+    """Give a device back that your customer account has claimed, or take it back as an operator."""
+    await server.give_back(name)
+    tables.echo(f"gave {name} back: it belongs to nobody, and may be claimed again")

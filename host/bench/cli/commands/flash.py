@@ -10,7 +10,7 @@ import typer
 
 from bench import boards
 from bench.cli.commands import flash_work
-from bench.cli.options import bench_toml, board_setup, server_session, text_files, wifi_network
+from bench.cli.options import bench_toml, board_setup, common, text_files, wifi_network
 from bench.cli.options.bench_toml import BenchToml
 from bench.cli.options.board_setup import BoardOptions, BoardTemplate
 from bench.cli.options.common import BOARD_HELP, PORT_HELP, After, AfterOption, BeforeOption
@@ -188,7 +188,7 @@ def read_toml() -> BenchToml:
 
 def _typed(context: typer.Context, port: list[str]) -> tuple[list[str], bool]:
     """Return --port and --all, of which only that on the command line counts: the other one is in bench.toml."""
-    is_port, is_all = server_session.was_given(context, "port"), server_session.was_given(context, "every")
+    is_port, is_all = common.was_given(context, "port"), common.was_given(context, "every")
     if is_port == is_all:
         raise UsageError("--all and --port exclude each other: leave one out")
     return (port, False) if is_port else ([], True)

@@ -11,7 +11,7 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from bench.cli.options import board_setup, server_addresses, server_session
+from bench.cli.options import board_setup, common, server_addresses, server_session
 from bench.cli.options.board_setup import BoardOptions
 from bench.cli.options.operator_session import ServerOptions, run_on_server
 from bench.cli.render import tables
@@ -115,7 +115,7 @@ def _source(
     chosen: BoardOptions, context: typer.Context, target: str, *, rounds: int, seed: int, timeout_s: float
 ) -> Iterator[_Source]:
     if target not in ("unix", "virtual"):
-        if given := [each for each in board_setup.NAMES if server_session.was_given(context, each)]:
+        if given := [each for each in board_setup.NAMES if common.was_given(context, each)]:
             raise UsageError(
                 f"the board on {target} provisions as its settings say: leave out --{given[0].replace('_', '-')}"
             )

@@ -289,7 +289,7 @@ def with_board_options(command: Callable[Concatenate[BoardOptions, P], T]) -> Ca
     """
 
     def made(**given: Any) -> BoardOptions:
-        where = ServerOptions(**{name: given.pop(name) for name in operator_session.SERVER_OPTIONS})
+        where = operator_session.server_options(**{name: given.pop(name) for name in operator_session.SERVER_OPTIONS})
         return BoardOptions(where=where, **given)
 
     return common.with_options({**_OPTIONS, **operator_session.SERVER_OPTIONS}, made)(command)

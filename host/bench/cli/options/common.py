@@ -44,6 +44,8 @@ BeforeOption = Annotated[
 ]
 AfterOption = Annotated[After, typer.Option("--after", help="How to leave the boot loader; no-reset: you do it.")]
 
+CONTEXT = "command_line"
+
 Options = Mapping[str, tuple[Any, Any]]
 """Parameter name -> (annotation for typer, default)."""
 
@@ -55,25 +57,37 @@ def with_options(
 
     Args:
         options: The options to add.
-        into: Called with their values by name; its result is the command's first argument.
+        into: Called with their values by name; its result is the command's first argument. An option `CONTEXT` is the
+            command's context: the command's own, if it has one, as typer gives it only once.
 
     Returns:
         A decorator for commands.
     """
 
     def decorate(command: Callable[Concatenate[G, P], T]) -> Callable[..., T]:
+        _, *own = inspect.signature(command).parameters.values()
+        context = next((each.name for each in own if each.annotation is typer.Context), "")
+        added_names = [name for name in options if name != CONTEXT or not context]
+
         @wraps(command)
         def run(*args: Any, **given: Any) -> T:
-            first = into(**{name: given.pop(name) for name in options})
-            return command(first, *args, **given)
+            values = {name: given.pop(name) for name in added_names}
+            if CONTEXT in options and context:
+                values[CONTEXT] = given[context]
+            return command(into(**values), *args, **given)
 
-        _, *own = inspect.signature(command).parameters.values()
         added = [
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=kind, default=default)
-            for name, (kind, default) in options.items()
+            for name, (kind, default) in ((name, options[name]) for name in added_names)
         ]
         run.__signature__ = inspect.Signature([*own, *added])  # type: ignore[attr-defined]
         run.__annotations__ = {each.name: each.annotation for each in (*own, *added)}
         return run
 
     return decorate
+
+
+def was_given(context: typer.Context, parameter: str) -> bool:
+    """Return whether an option is on the command line."""
+    source = context.get_parameter_source(parameter)
+    return bool(source and source.name == "COMMANDLINE")

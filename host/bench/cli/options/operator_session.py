@@ -5,10 +5,10 @@ import json
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial, wraps
 from pathlib import Path
-from typing import Annotated, Concatenate, ParamSpec, TypeVar
+from typing import Annotated, Any, Concatenate, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
@@ -22,7 +22,8 @@ from bench.errors import BenchError, UsageError
 from bench.input_files import pem
 from bench.registry import data_folder, own_commands
 from bench.registry.files import DATABASE_FILE, OPERATOR_FILE
-from bench.rest_client import LOGIN, ThingsBoard
+from bench.rest_client import LOGIN, ThingsBoard, saved_login
+from bench.rest_client.saved_login import SavedLogin
 from bench.text import printable
 
 P = ParamSpec("P")
@@ -57,6 +58,7 @@ Ca = Annotated[
 ]
 
 SERVER_OPTIONS: common.Options = {
+    common.CONTEXT: (typer.Context, None),
     "data": (Data, DEFAULT_DATA),
     "url": (Url, ""),
     "user": (User, ""),
@@ -76,6 +78,40 @@ class ServerOptions:
     ca: Path | None = None
     create: bool = False
     """Make the registry if the data folder has none yet."""
+    saved: SavedLogin | None = None
+    """The login that bench login made, at `url`."""
+
+
+def server_options(*, command_line: typer.Context, create: bool = False, **given: Any) -> ServerOptions:
+    """Return the server that a command line names: with --url or --data, else by the login of bench login.
+
+    Args:
+        command_line: The command's context.
+        create: As in `ServerOptions`.
+        given: The values of `SERVER_OPTIONS`.
+    """
+    where = ServerOptions(create=create, **given)
+    if where.url or common.was_given(command_line, "data"):
+        return where
+    saved = saved_login.load()
+    if saved is None:
+        return where
+    if where.user or where.password_file or where.ca:
+        raise UsageError(f"--user, --password-file and --ca go with --url: you are logged in at {saved.url}")
+    return replace(where, url=saved.url, user=saved.user, ca=Path(saved.ca) if saved.ca else None, saved=saved)
+
+
+async def tokens(where: ServerOptions) -> tuple[str, str]:
+    """Log in at a URL, and return the token and the one that renews it. Raises as `run_on_server`."""
+    async with _client(where) as http:
+        return await ThingsBoard(http, where.user or _missing_user(), _password(where)).log_in()
+
+
+async def end(saved: SavedLogin) -> None:
+    """Log out at the server. Raises as `run_on_server`."""
+    where = ServerOptions(data=DEFAULT_DATA, url=saved.url, ca=Path(saved.ca) if saved.ca else None)
+    async with _client(where) as http:
+        await ThingsBoard(http, saved.user, saved=saved).log_out()
 
 
 def with_server(
@@ -95,7 +131,7 @@ def with_server(
         def run(where: ServerOptions, /, *args: P.args, **given: P.kwargs) -> T:
             return run_on_server(where, lambda server: command(server, *args, **given))
 
-        return common.with_options(SERVER_OPTIONS, partial(ServerOptions, create=create))(run)
+        return common.with_options(SERVER_OPTIONS, partial(server_options, create=create))(run)
 
     return decorate
 
@@ -126,7 +162,11 @@ def run_on_server(where: ServerOptions, operation: Callable[[ThingsBoard], Await
 async def _server(where: ServerOptions) -> AsyncIterator[ThingsBoard]:
     if where.url:
         async with _client(where) as http:
-            yield ThingsBoard(http, where.user or _missing_user(), _password(where))
+            if where.saved:
+                _show(where.saved.url, where.saved.user)
+                yield ThingsBoard(http, where.user, saved=where.saved)
+            else:
+                yield ThingsBoard(http, where.user or _missing_user(), _password(where))
         return
     if where.user or where.password_file or where.ca:
         raise UsageError("--user, --password-file and --ca go with --url: the bench's own server needs none of them")
@@ -139,6 +179,12 @@ async def _server(where: ServerOptions) -> AsyncIterator[ThingsBoard]:
     else:
         async with _own(where.data, running.http, None) as server:
             yield server
+
+
+@cache
+def _show(url: str, user: str) -> None:
+    """Say once where a command is that does not name its server."""
+    tables.note(f"at {url} as {user}")
 
 
 def require_registry(data: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import typer
 
 from bench import paths, rest_client
-from bench.cli.options import server_addresses
+from bench.cli.options import common, server_addresses
 from bench.cli.options.board_setup import BoardOptions, BoardTemplate
 from bench.cli.options.operator_session import ServerOptions, run_on_server
 from bench.cli.render import tables
@@ -88,13 +88,10 @@ def open_session(chosen: BoardOptions, context: typer.Context, name: str, *, kee
     """
     if chosen.certificate:
         raise UsageError("boards that share a certificate would be one device: leave out --certificate and --key")
-    own = not (chosen.server or chosen.where.url or was_given(context, "data"))
-    if (
-        not own
-        and not chosen.server
-        and not chosen.where.url
-        and not server_addresses.running_server(chosen.where.data)
-    ):
+    # A fleet of boards goes to a ThingsBoard only if that is typed, not to the one that somebody is logged in at.
+    url = chosen.where.url if not chosen.where.saved else ""
+    own = not (chosen.server or url or common.was_given(context, "data"))
+    if not own and not chosen.server and not url and not server_addresses.running_server(chosen.where.data):
         raise BenchError(f"no server runs on {chosen.where.data}: start bench serve, or leave out --data")
     folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=paths.private_folder(DEFAULT_DATA)))
     with ExitStack() as stack:
@@ -110,9 +107,3 @@ def open_session(chosen: BoardOptions, context: typer.Context, name: str, *, kee
 def provisioning_facts(chosen: BoardOptions) -> dict[str, Any]:
     """Return how the boards provision themselves, for JSON output."""
     return {"transport": chosen.transport.value, "tls": chosen.tls, "credentials": chosen.credentials.value}
-
-
-def was_given(context: typer.Context, parameter: str) -> bool:
-    """Return whether an option is on the command line."""
-    source = context.get_parameter_source(parameter)
-    return bool(source and source.name == "COMMANDLINE")
