@@ -76,6 +76,7 @@ OTHERS = {
     "serve": "test_journal_for_people",
     "boards": "test_names_from_the_command_line",
     "firmware build": "shows files of its own",
+    "clean": "lists only what has the names of its own runs",
     "login": "shows the URL and the user that were typed",
     "logout": "as login",
     "tls show": "test_names_from_the_command_line",
