@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from bench.errors import NotFound, Refused
+from bench.errors import NotFound
 from bench.registry.names import random_text
 from bench.registry.provision_type import ProvisionType
-from bench.rest_client.session import id_of, in_parallel
+from bench.rest_client.session import Declined, id_of, in_parallel
 from bench.rest_client.thingsboard import ThingsBoard
 
 PREFIX = "bench-run-"
@@ -128,7 +128,7 @@ async def _remove(server: ThingsBoard, found: Made, removed: Removed) -> None:
             await server.delete_profile_of_id(profile_id)
         except NotFound:
             return
-        except Refused:  # a board was faster than its end
+        except Declined:  # a board was faster than its end
             if is_last:  # it is the default profile now, or devices come faster than they go
                 removed.kept.append(name)
         else:

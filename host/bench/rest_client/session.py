@@ -8,12 +8,8 @@ import httpx
 import jwt
 
 from bench import proxies
-<<<<<<< HEAD
 from bench.errors import BenchError, NotFound, UsageError
-=======
-from bench.errors import BenchError, NotFound, Refused
 from bench.rest_client.saved_login import SavedLogin
->>>>>>> 458f882 (Keep a login for the commands that follow, and serve customers' users)
 from bench.text import printable
 
 T = TypeVar("T")
