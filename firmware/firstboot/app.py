@@ -31,8 +31,6 @@ _CRASH_PAUSE_MS = 30000
 _GARBAGE = const(4096)
 # The interval at which telemetry is polled during every wait.
 _POLL_MS = const(50)
-# Sessions in a row that the server ended soon after the login: fewer may be a server that restarts.
-_DISPLACED = const(3)
 
 
 class App:
@@ -153,7 +151,10 @@ class App:
         except LoginRefused as error:
             if not error.credentials:
                 return self._offline(error)
-            self._advise("refused", code=error.code, count=self._refusals)
+            with temporary.Imports():
+                from firstboot import advice
+
+                advice.refused(error, self.name, self._refusals)
             self._set_state("rejected")
             # if refusals lead to provisioning anew, that should not take an hour
             return self._backoff.next() if self.settings.number("provision.after_refusals") else self._backoff.long()
@@ -199,30 +200,15 @@ class App:
                 self._refusals = attempt.refusals
 
     def _offline(self, error: FirstbootError) -> int:
-        events.emit("offline", kind=error.kind, detail=self._named(error))
-        if self.state == "online" and error.kind in ("closed", "network"):
-            # The wait starts anew after a session that lived: other ends make a row.
-            self._ended = self._ended + 1 if self._backoff.attempt else 1
-            if self._ended >= _DISPLACED:
-                self._advise("displaced", count=self._ended)
-        self._set_state("offline")
-        return self._backoff.next(error.retry_ms if isinstance(error, NetworkError) else 0)
-
-    def _advise(self, event: str, **facts: int) -> None:
-        """Emit an event that needs a person, with what to do."""
+        ended = 0
+        if self.state == "online":  # the wait starts anew after a session that lived: other ends make a row
+            self._ended = ended = self._ended + 1 if self._backoff.attempt else 1
         with temporary.Imports():
             from firstboot import advice
 
-            events.emit(event, fix=advice.FIXES[event], name=self.name, **facts)
-
-    def _named(self, error: FirstbootError) -> str:
-        """Return an error's message with the server's host and port; the clock's names its own sources."""
-        if error.kind == "clock":
-            return str(error)
-        with temporary.Imports():
-            from firstboot import address
-
-            return address.named(error, self.settings.text("server.host"), self.settings.port())
+            advice.offline(error, self.settings, self.name, ended)
+        self._set_state("offline")
+        return self._backoff.next(error.retry_ms if isinstance(error, NetworkError) else 0)
 
 
 def main(sample: object = None, extra: dict[str, object] | None = None) -> None:
