@@ -36,7 +36,13 @@ def check(place: Place, chosen: Choices, key: str, secret: str) -> None:
     else:
         _connection(place, place.mqtt_port, chosen).close()
     if chosen.transport is Transport.HTTP:
-        _connection(place, place.provision_port or (8443 if chosen.tls else 8080), chosen).close()
+        _connection(place, provision_port(place, chosen), chosen).close()
+
+
+def provision_port(place: Place, chosen: Choices) -> int:
+    """Return the port of the provisioning request over HTTP or CoAP: the usual one where the board is told none."""
+    usual = 5683 if chosen.transport is Transport.COAP else 8443 if chosen.tls else 8080
+    return place.provision_port or usual
 
 
 def time_port(host: str, candidates: list[int], *, tls: bool = False) -> int:
@@ -70,7 +76,7 @@ def shown(place: Place, chosen: Choices) -> str:
     """Return what boards are told of their server, for people."""
     parts = [f"MQTT at {place.host}:{place.mqtt_port}{' with TLS' if chosen.tls else ''}"]
     if chosen.transport is not Transport.MQTT:
-        parts.append(f"provisioning over {chosen.transport} at port {place.provision_port or 'of its own'}")
+        parts.append(f"provisioning over {chosen.transport} at port {provision_port(place, chosen)}")
     if chosen.tls:
         parts.append(f"the time from port {place.http_port}" if place.http_port else "the time from a time server")
     return ", ".join(parts)
@@ -90,7 +96,9 @@ def _connection(place: Place, port: int, chosen: Choices) -> socket.socket:
         line = socket.create_connection((place.host, port), _PATIENCE_S)
     except OSError as error:
         reason = error.strerror or error
-        raise BenchError(f"boards would not reach {where} ({reason}): name their server with --server") from error
+        raise BenchError(
+            f"boards would not reach {where} ({reason}): name their server with --server HOST:PORT"
+        ) from error
     if not chosen.tls:
         return line
     trust = ssl.create_default_context(cadata=place.ca)

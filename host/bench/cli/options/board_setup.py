@@ -207,7 +207,10 @@ class BoardOptions:
         profile = _profile(self.where, self.profile)
         key, secret = _key_and_secret(profile, self.profile, optional=bool(pair))
         if url:
-            tables.note(f"the boards' server: {board_reach.shown(place, chosen)}")
+            guessed = (
+                "" if self.server or reported else "; the usual ports, as it names its own only once it has a device"
+            )
+            tables.note(f"the boards' server: {board_reach.shown(place, chosen)}{guessed}")
             board_reach.check(place, chosen, key, secret)
         return BoardTemplate(
             place=place,
