@@ -99,15 +99,15 @@ def test_server_that_boards_would_not_reach_is_named_with_its_port(options):
         replace(options, transport=Transport.HTTP, provision_port=port).prepare()
 
 
-def test_server_without_a_device_has_the_usual_ports_as_its_boards_are_told(server, options, capsys):
+def test_server_without_a_device_is_taken_to_have_the_usual_ports(server, options, capsys):
     """It names its own only to those who ask about a device."""
     server.query(lambda registry: registry.delete_device("press-1"))
     with pytest.raises(BenchError):  # whatever is at the usual port of this machine, it is not this server
         replace(options, transport=Transport.COAP).prepare()
-    assert (
-        "MQTT at localhost:1883, provisioning over coap at port 5683; the usual ports, as it names its own only once it "
-        "has a device\n"
-    ) in capsys.readouterr().err
+    shown = (
+        "MQTT at localhost:1883, provisioning over coap at port 5683; the usual ports, as it names its own only once"
+    )
+    assert f"{shown} it has a device\n" in capsys.readouterr().err
 
 
 def test_port_of_another_protocol_is_no_server_for_boards(server, options):
