@@ -40,12 +40,12 @@ def commands(page: str) -> list[str]:
 
 
 def own_name() -> tuple[str, str]:
-    """Return the name of this host, and its address; the address of the loopback twice if the host has no name."""
+    """Return the name of this host, and its address; those of the loopback if the host has no name."""
     name = socket.gethostname()
     try:
         return name, socket.gethostbyname(name)
     except OSError:
-        return "127.0.0.1", "127.0.0.1"
+        return "localhost", "127.0.0.1"
 
 
 class Reader:
