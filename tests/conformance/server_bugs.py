@@ -12,7 +12,7 @@ from bench.contract import releases
 from bench.contract.credentials import CredentialsType
 from bench.errors import Refused
 from bench.mqtt import codec
-from bench.mqtt.codec import ReasonCode, ReturnCode
+from bench.mqtt.codec import Connect, ReasonCode, ReturnCode
 from bench.registry import credentials as kinds
 from bench.registry import imports, logins, names, provisioning
 from bench.registry.credentials import access_token
@@ -198,13 +198,7 @@ def refuses_with_another_code(patch):
 
 
 def knows_provision_in_any_case(patch):
-    connect = login.LoginHandler._connect
-
-    async def lenient(self, packet):
-        known = packet.username == "Provision"
-        await connect(self, replace(packet, username="provision") if known else packet)
-
-    patch.setattr(login.LoginHandler, "_connect", lenient)
+    connected(patch, username=lambda packet: "provision" if packet.username == "Provision" else packet.username)
 
 
 def acknowledges_another_packet(patch):
@@ -263,8 +257,8 @@ def stays_after_what_is_no_request(patch):
 
 
 def keeps_the_older_session(patch):
-    def online(self, connection, device):
-        self._online[device.id] = connection
+    def online(self, connection, device, holder):
+        self._online[device.id] = holder
 
     patch.setattr(Gateway, "device_online", online)
 
@@ -443,12 +437,14 @@ def knows_provision_as_user_name_only(patch):
 
 
 def connected(patch, **changes):
-    connect = login.LoginHandler._connect
+    handle = login.LoginHandler.handle
 
-    async def another(self, packet):
-        await connect(self, replace(packet, **{name: change(packet) for name, change in changes.items()}))
+    def another(self, packet):
+        if isinstance(packet, Connect):
+            packet = replace(packet, **{name: change(packet) for name, change in changes.items()})
+        return handle(self, packet)
 
-    patch.setattr(login.LoginHandler, "_connect", another)
+    patch.setattr(login.LoginHandler, "handle", another)
 
 
 def welcomes_whom_it_refuses(patch):

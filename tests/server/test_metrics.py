@@ -19,7 +19,7 @@ from tests.support.raw_client import RawClient
 
 RESULTS = {"SUCCESS", "NOT_FOUND", "FAILURE", "unreadable", "limited"}
 LOGINS = {"accepted", "refused", "limited"}
-TRANSPORTS = {"mqtt", "mqtts", "http", "https", "coap"}
+TRANSPORTS = {"mqtt", "mqtts", "http", "https", "coap", "websocket"}
 
 
 def read(server):

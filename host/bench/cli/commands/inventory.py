@@ -21,7 +21,10 @@ from bench.serial import ports
 
 _SHOWN = ("name", "mac", "port", "definition", "chip", "micropython", "firmware", "seen")
 _ON_SERVER = ("device", "active")
-_SERVER_OPTIONS = {name: each for name, each in operator_session.SERVER_OPTIONS.items() if name != "data"}
+# With a typed --url only: a list of what is connected here has no need of a server.
+_SERVER_OPTIONS = {
+    name: each for name, each in operator_session.SERVER_OPTIONS.items() if name not in ("data", common.CONTEXT)
+}
 
 
 def _server(**given: Any) -> ServerOptions:

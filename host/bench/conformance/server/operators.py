@@ -11,8 +11,8 @@ from bench.conformance.check import Broken
 from bench.conformance.server import mqtt_wire
 from bench.conformance.server.check_list import CheckList
 from bench.conformance.server.subject import CheckedServer
-from bench.errors import NotFound, Refused
-from bench.rest_client import ThingsBoard, id_of, json_object
+from bench.errors import NotFound
+from bench.rest_client import Declined, ThingsBoard, id_of, json_object
 
 _SOURCE = "ThingsBoard: operators' REST"
 _SHARED = "SHARED_SCOPE"
@@ -75,7 +75,7 @@ def _unique_name(server: CheckedServer) -> None:
                     params={"nameConflictPolicy": "UNIQUIFY"},
                     json={"name": device["name"], "type": device["type"]},
                 )
-            except Refused:
+            except Declined:
                 made = None
             else:
                 await operator.delete(id_of(json_object(made)))
