@@ -118,7 +118,7 @@ def test_summary_of_an_unknown_release_has_the_options_for_it():
 
 def test_table_of_releases_is_that_of_the_code():
     page = (paths.CHECKOUT / "docs" / "protocol.md").read_text()
-    section = page.partition("## 13. Releases")[2].partition("\n## ")[0]
+    section = page.partition("## 14. Releases")[2].partition("\n## ")[0]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines()]
     found = {name: row[-2] for row in rows if len(row) > 2 for name in re.findall(r"`([^`]+)`", row[-1])}
     assert found == {name: releases.SINCE[about] for name, about in DIFFERENCES.items()}
