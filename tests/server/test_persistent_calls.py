@@ -347,11 +347,15 @@ def test_calls_that_were_answered_with_an_id_survive_a_kill(tmp_path):
                 promised.append(keep(operator, device, f"m{len(promised)}", timeout=600_000))
         stop.join()
     assert promised
-    with Serving(tmp_path / "data", tmp_path / "output") as serving, login(addresses(serving)) as operator:
-        with listening(addresses(serving), token=token) as client:
-            for n in range(len(promised)):
-                receive(client, n, f"m{n}", packet_id=n + 1)
-                client.send(V.puback(n + 1))
+    with (
+        Serving(tmp_path / "data", tmp_path / "output") as serving,
+        login(addresses(serving)) as operator,
+        listening(addresses(serving), token=token) as client,
+    ):
+        for n in range(len(promised)):
+            receive(client, n, f"m{n}", packet_id=n + 1)
+            client.send(V.puback(n + 1))
+        # A call more may have been kept, and be unread here: a connection that closes then takes what it sent with it.
         for each in promised:
             status(operator, each, "DELIVERED")
 
