@@ -14,7 +14,7 @@ from bench.errors import Refused
 from bench.mqtt import codec
 from bench.mqtt.codec import Connect, ReasonCode, ReturnCode
 from bench.registry import credentials as kinds
-from bench.registry import imports, logins, names, provisioning
+from bench.registry import import_cells, logins, names, provisioning
 from bench.registry.credentials import access_token
 from bench.registry.provisioning import ProvisionOutcome, Status
 from bench.registry.registry import Registry
@@ -587,7 +587,7 @@ def ends_sessions_at_every_save(patch):
 
 
 def reads_cells_as_text(patch):
-    patch.setattr(imports, "_json", lambda cell: cell)
+    patch.setattr(import_cells, "_json", lambda cell: cell)
 
 
 def makes_no_name_unique(patch):

@@ -14,12 +14,11 @@ from typing import Any
 
 from cryptography import x509
 
-from bench.cli.render import tables
 from bench.errors import Refused, UsageError
 from bench.input_files.table import Row, Table
-from bench.registry import credentials, imports
+from bench.registry import credentials, import_cells
 from bench.registry.credentials import DeviceCredentials
-from bench.registry.imports import ImportColumn, ImportLine
+from bench.registry.import_cells import ImportColumn, ImportLine
 from bench.server import json_reader
 
 # ThingsBoard's column types; any other head is the name of a server attribute.
@@ -28,7 +27,7 @@ _TYPES = (
     *("IS_GATEWAY", "DESCRIPTION"),
 )
 _KINDS = (("X509",), ("MQTT_CLIENT_ID", "MQTT_USER_NAME", "MQTT_PASSWORD"), ("ACCESS_TOKEN",))
-ATTRIBUTE = "SERVER_ATTRIBUTE"
+_ATTRIBUTE = "SERVER_ATTRIBUTE"
 # A number as it is shown again: nothing of it is lost.
 _PLAIN = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.(?:0|[0-9]*[1-9]))?")
 
@@ -64,7 +63,7 @@ def columns(head: Row, file: str) -> list[ImportColumn]:
         raise UsageError(f"{file} has no column NAME: its first line must name the columns")
     for column, count in Counter(found).items():
         called = column.key or column.type
-        if column == ImportColumn(ATTRIBUTE):
+        if column == ImportColumn(_ATTRIBUTE):
             raise UsageError(f"{file} has a column without a name: name it, or delete it")
         if count > 1:
             raise UsageError(f"{file} has {count} columns {called}: delete one, or give it another name")
@@ -73,7 +72,7 @@ def columns(head: Row, file: str) -> list[ImportColumn]:
 
 def _column(head: str) -> ImportColumn:
     kind = head.upper().replace(" ", "_")
-    return ImportColumn(kind) if kind in _TYPES else ImportColumn(ATTRIBUTE, head)
+    return ImportColumn(kind) if kind in _TYPES else ImportColumn(_ATTRIBUTE, head)
 
 
 def read(found: Table, meaning: Sequence[ImportColumn]) -> list[FileLine]:
@@ -97,7 +96,7 @@ def _repeated(lines: Iterable[FileLine], key: Callable[[FileLine], object]) -> I
 
 
 def _read(found: Table, row: Row, meaning: Sequence[ImportColumn]) -> FileLine:
-    each = FileLine(row, imports.line(row.number, row.cells[: len(meaning)], meaning))
+    each = FileLine(row, import_cells.line(row.number, row.cells[: len(meaning)], meaning))
     if problem := found.too_wide(row):
         each.problems.append(problem)
         return each  # its cells are not under their heads
@@ -105,7 +104,7 @@ def _read(found: Table, row: Row, meaning: Sequence[ImportColumn]) -> FileLine:
         each.problems.append(f"there are {row.width} cells for {len(meaning)} columns: write empty ones, too")
         return each
     try:
-        each.own = imports.check(each.line)
+        each.own = import_cells.check(each.line)
     except Refused as error:
         each.problems.append(str(error))
     each.problems += _contradictions(each.line.fields)
@@ -114,7 +113,7 @@ def _read(found: Table, row: Row, meaning: Sequence[ImportColumn]) -> FileLine:
 
 
 def _attributes(row: Row, meaning: Sequence[ImportColumn]) -> Iterator[tuple[ImportColumn, str]]:
-    return ((column, cell) for column, cell in zip(meaning, row.cells, strict=False) if column.type == ATTRIBUTE)
+    return ((column, cell) for column, cell in zip(meaning, row.cells, strict=False) if column.type == _ATTRIBUTE)
 
 
 def _contradictions(fields: dict[str, str]) -> Iterator[str]:
@@ -139,7 +138,7 @@ def _is_certificate(text: str) -> bool:
 
 def cell_problem(key: str, cell: str) -> str:
     """Return what is wrong with a cell for an attribute; "" if nothing is."""
-    return cast_problem(key, cell, json_reader.stored(imports.value(cell))) if cell else ""
+    return cast_problem(key, cell, json_reader.stored(import_cells.value(cell))) if cell else ""
 
 
 def cast_problem(key: str, written: str, stored: Any) -> str:
@@ -158,17 +157,3 @@ def cast_problem(key: str, written: str, stored: Any) -> str:
     if _PLAIN.fullmatch(written) and Decimal(written) == Decimal(str(stored)):
         return ""
     return f"{key}: ThingsBoard stores {written} as {stored}: write that if it is a number, else put a letter before it"
-
-
-def refuse(lines: Sequence[FileLine], file: str, *, as_json: bool) -> None:
-    """Show all that is wrong with lines. Raises UsageError if anything is."""
-    errors = [f"Line {each.row.number}: {problem}" for each in lines for problem in each.problems]
-    if not errors:
-        return
-    if as_json:
-        tables.print_json({"created": [], "updated": [], "same": [], "profiles": [], "errors": errors})
-    else:
-        for each in errors:
-            tables.echo(each)
-    wrong = sum(bool(each.problems) for each in lines)
-    raise UsageError(f"nothing was sent: {wrong} of {len(lines)} lines of {file} must be corrected")

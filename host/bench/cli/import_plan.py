@@ -10,7 +10,6 @@ from bench.cli.import_lines import FileLine
 from bench.contract.credentials import CredentialsType
 from bench.errors import NotFound
 from bench.registry.credentials import DeviceCredentials
-from bench.registry.model import SERVER_SCOPE
 from bench.rest_client import ThingsBoard, id_of, in_parallel
 from bench.server import json_reader
 
@@ -46,7 +45,7 @@ async def _planned(server: ThingsBoard, each: FileLine) -> PlannedLine:
     if each.own and not _is_same(each.own, await server.credentials(id_of(device))):
         changes.append("credentials")
     if each.line.values:
-        stored = await server.attributes(id_of(device), SERVER_SCOPE)
+        stored = await server.attributes(id_of(device), "SERVER_SCOPE")
         changes += _attributes(stored, each)
     return PlannedLine(each, Effect.CHANGED if changes else Effect.SAME, changes)
 

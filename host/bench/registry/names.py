@@ -7,11 +7,12 @@ import secrets
 import string
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
-
-from sqlalchemy import ColumnElement
+from typing import TYPE_CHECKING, Any
 
 from bench.errors import Refused
+
+if TYPE_CHECKING:  # commands have random names and keys, too, and start without the database
+    from sqlalchemy import ColumnElement
 
 _ALPHANUMERIC = string.ascii_letters + string.digits
 _MADE_UP = 20  # characters
@@ -30,7 +31,7 @@ class Naming:
     random: bool = True
     """The suffix is six letters and digits; otherwise it counts from 1."""
 
-    def rivals(self, column: Any, name: str) -> ColumnElement[bool]:
+    def rivals(self, column: Any, name: str) -> "ColumnElement[bool]":
         """Return the condition for the names that `resolve` has to know."""
         same: ColumnElement[bool] = column.startswith(name, autoescape=True) if self.unique else column == name
         return same

@@ -15,13 +15,13 @@ import typer
 from bench.cli import import_lines, import_plan
 from bench.cli.import_lines import FileLine
 from bench.cli.import_plan import Effect, PlannedLine
-from bench.cli.options import text_files
+from bench.cli.options import keyboard, text_files
 from bench.cli.options.operator_session import with_server
 from bench.cli.render import progress, tables
 from bench.cli.render.tables import Json
 from bench.errors import BenchError, UsageError
 from bench.input_files import table
-from bench.registry.imports import ImportColumn
+from bench.registry.import_cells import ImportColumn
 from bench.registry.provision_type import ProvisionType
 from bench.rest_client import ThingsBoard
 from bench.text import printable
@@ -80,7 +80,7 @@ async def import_devices(
         for each in lines:
             if each.kind in missing:
                 each.problems.append(f"no profile {each.kind}: correct TYPE, or make it with --create-profiles")
-    import_lines.refuse(lines, str(file), as_json=as_json)
+    _refuse(lines, str(file), as_json=as_json)
     if missing and not create_profiles:
         _confirm(missing)
     with progress.waiting(f"comparing {len(lines):,} lines with what is there", quiet=as_json):
@@ -102,6 +102,20 @@ async def import_devices(
         raise IncompleteImport(f"not imported from {file}: {len(outcome.errors)} of {len(lines)} lines")
 
 
+def _refuse(lines: Sequence[FileLine], file: str, *, as_json: bool) -> None:
+    """Show all that is wrong with lines. Raises UsageError if anything is."""
+    errors = [f"Line {each.row.number}: {problem}" for each in lines for problem in each.problems]
+    if not errors:
+        return
+    if as_json:
+        tables.print_json(vars(Outcome(errors=errors)))
+    else:
+        for each in errors:
+            tables.echo(each)
+    wrong = sum(bool(each.problems) for each in lines)
+    raise UsageError(f"nothing was sent: {wrong} of {len(lines)} lines of {file} must be corrected")
+
+
 async def _missing_profiles(server: ThingsBoard, lines: Sequence[FileLine]) -> Counter[str]:
     """Return the profiles that lines name and the server does not have, with the number of their lines."""
     wanted = Counter(each.kind for each in lines if each.kind)
@@ -113,8 +127,7 @@ def _confirm(missing: Counter[str]) -> None:
     """Have a person confirm profiles that do not exist: one may be a typing error. Raises BenchError."""
     names = ", ".join(f"{printable(name)} ({count} lines)" for name, count in missing.most_common(_NAMED))
     more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
-    if not typer.confirm(f"No profile {names}{more}. Make them, without provisioning?", err=True):
-        raise BenchError("nothing was imported")
+    keyboard.confirm(f"No profile {names}{more}. Make them, without provisioning?", "nothing was imported")
 
 
 async def _import(

@@ -5,7 +5,7 @@ from typing import Any
 from bench.cli.render import tables
 from bench.errors import UsageError
 from bench.input_files import pem
-from bench.registry import chains, credentials
+from bench.registry import credentials
 from bench.registry.provision_type import ProvisionType
 from bench.text import printable
 
@@ -25,7 +25,8 @@ def device_name(profile: dict[str, Any], certificates: bytes) -> str:
     """
     if profile.get("provisionType") != ProvisionType.X509_CERTIFICATE_CHAIN:
         return ""
-    from bench.server.tls import chain  # noqa: PLC0415 - slow to import, and few boards have a chain
+    from bench.registry import chains  # noqa: PLC0415 - slow to import, and few boards have a chain
+    from bench.server.tls import chain  # noqa: PLC0415 - as above
 
     configuration = (profile.get("profileData") or {}).get("provisionConfiguration") or {}
     pattern = str(configuration.get("certificateRegExPattern") or "")

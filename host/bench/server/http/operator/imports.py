@@ -4,10 +4,11 @@ from fastapi import APIRouter, Request
 from sqlalchemy.orm import Session
 
 from bench.errors import BenchError, Refused
-from bench.registry import imports
+from bench.registry import import_cells, imports
 from bench.registry.batching import Conflict
 from bench.registry.credentials import RefusedCredentials
-from bench.registry.imports import ImportColumn, ImportedDevice, ImportLine
+from bench.registry.import_cells import ImportColumn, ImportLine
+from bench.registry.imports import ImportedDevice
 from bench.registry.model import Device
 from bench.server import json_reader
 from bench.server.http.operator.authorization import AuthenticatedRoute, Caller, Operator
@@ -36,7 +37,7 @@ async def bulk_import(form: ImportForm, caller: Operator, request: Request) -> I
     counts = {True: 0, False: 0}
     errors = []
     release = caller.api.registry.release
-    lines = imports.lines(form.file, columns, delimiter=mapping.delimiter, header=mapping.header, release=release)
+    lines = import_cells.lines(form.file, columns, delimiter=mapping.delimiter, header=mapping.header, release=release)
     for line in lines:
         if line.number % _LOOK == 0 and await request.is_disconnected():
             caller.api.log("import_stopped", caller.source, user=caller.user.email, line=line.number)
