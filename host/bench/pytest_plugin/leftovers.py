@@ -32,7 +32,7 @@ class Leftovers:
 
         try:
             with Account(self._choice) as account:
-                left = account.query(lambda server: pytest_runs.find(server, self._choice.run))
+                left = account.query(lambda server: pytest_runs.profiles(server, self._choice.run))
                 removed = pytest_runs.Removed()
                 account.query(lambda server: pytest_runs.remove(server, left, removed))
             kept = ", ".join(removed.kept)

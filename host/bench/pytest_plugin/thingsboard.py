@@ -8,12 +8,11 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, NoReturn, Self, TypeVar
 
-import httpx
 import pytest
 
-from bench import addresses, proxies
+from bench import addresses
+from bench.cli.options import operator_session
 from bench.errors import BenchError
-from bench.input_files import pem
 from bench.pytest_plugin.server_choice import ServerChoice
 from bench.registry.views import ProfileView
 from bench.rest_client import ThingsBoard, connectivity, id_of, in_parallel, pytest_runs
@@ -22,7 +21,7 @@ from bench.rest_client.pytest_runs import Removed
 
 T = TypeVar("T")
 
-_REQUEST_S, _PATIENCE_S = 30.0, 120.0
+_PATIENCE_S = 120.0
 OF_OUR_OWN = (
     *("events", "wait_for", "stop", "start", "close", "is_running", "new_profile", "query", "submit", "call"),
     *("registry", "api", "identity", "connections", "journal_text", "data", "options"),
@@ -39,10 +38,8 @@ class Account:
 
     def __init__(self, choice: ServerChoice) -> None:
         """Begin the session; nothing is sent yet. Raises BenchError."""
-        proxies.check()
-        verify = pem.client_context(choice.ca) if choice.ca else True
         self.password = choice.password()
-        self._http = httpx.AsyncClient(base_url=choice.url, verify=verify, timeout=_REQUEST_S)
+        self._http = operator_session.client(choice.url, choice.ca)
         self._server = ThingsBoard(self._http, choice.user, self.password)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -197,7 +194,7 @@ class ThingsBoardServer:
 
     async def _remove(self, server: ThingsBoard) -> Removed:
         removed = Removed()
-        await pytest_runs.remove(server, [await pytest_runs.made_in(server, self._profile)], removed)
+        await pytest_runs.remove(server, [self._profile], removed)
         return removed
 
 

@@ -162,7 +162,7 @@ async def _set(server: ThingsBoard, device_id: str, scope: str, values: dict[str
     if not values:
         return []
     there = await server.attributes(device_id, scope)
-    changed = {key: value for key, value in values.items() if key not in there or there[key] != value}
+    changed = {key: value for key, value in values.items() if key not in there or not _is_same(there[key], value)}
     if changed:
         await server.set_attributes(device_id, scope, changed)
         there = await server.attributes(device_id, scope)

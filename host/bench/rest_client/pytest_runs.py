@@ -65,20 +65,25 @@ async def create_profile(server: ThingsBoard, name: str) -> dict[str, Any]:
     )
 
 
-async def find(server: ThingsBoard, run: str = "", *, before_ms: int | None = None) -> list[Made]:
-    """Return what runs made.
+async def profiles(server: ThingsBoard, run: str = "", *, before_ms: int | None = None) -> list[dict[str, Any]]:
+    """Return the profiles that runs made, by name.
 
     Args:
         server: The server.
         run: Only this run.
-        before_ms: Only profiles that were made before, in milliseconds since the epoch, by the server's clock.
+        before_ms: Only those that were made before, in milliseconds since the epoch, by the server's clock.
     """
-    profiles = await server.pages("/api/deviceProfiles", textSearch=run or PREFIX)
+    found = await server.pages("/api/deviceProfiles", textSearch=run or PREFIX)
     return [
-        await made_in(server, each)
-        for each in sorted(profiles, key=lambda each: str(each["name"]))
+        each
+        for each in sorted(found, key=lambda each: str(each["name"]))
         if _is_of_run(each, run) and (before_ms is None or each["createdTime"] < before_ms)
     ]
+
+
+async def find(server: ThingsBoard, run: str = "", *, before_ms: int | None = None) -> list[Made]:
+    """Return what runs made: the profiles that `profiles` returns, with the devices in them."""
+    return [await made_in(server, each) for each in await profiles(server, run, before_ms=before_ms)]
 
 
 async def made_in(server: ThingsBoard, profile: dict[str, Any]) -> Made:
@@ -94,20 +99,19 @@ async def made_in(server: ThingsBoard, profile: dict[str, Any]) -> Made:
     )
 
 
-async def remove(server: ThingsBoard, found: Iterable[Made], removed: Removed) -> None:
-    """Remove what `find` found, as far as it is still what it was then.
+async def remove(server: ThingsBoard, found: Iterable[dict[str, Any]], removed: Removed) -> None:
+    """Remove profiles of runs, and what those made in them, as far as they are still what they were.
 
     Args:
         server: The server.
-        found: What to remove.
+        found: The profiles.
         removed: Gets the names as they are removed, so that they are known if the server fails.
     """
     for each in found:
-        await _remove(server, each, removed)
+        await _remove(server, id_of(each), str(each["name"]), removed)
 
 
-async def _remove(server: ThingsBoard, found: Made, removed: Removed) -> None:
-    profile_id, name = id_of(found.profile), str(found.profile["name"])
+async def _remove(server: ThingsBoard, profile_id: str, name: str, removed: Removed) -> None:
     for is_last in (False, True):
         try:
             profile = await server.profile_of_id(profile_id)

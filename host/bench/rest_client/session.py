@@ -16,7 +16,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 LOGIN = "/api/auth/login"
-RENEWAL = "/api/auth/token"
+_RENEWAL = "/api/auth/token"
 PAGE = 100
 # Requests that are sent at once.
 _AT_ONCE = 16
@@ -114,7 +114,7 @@ class Session:
             return self._token
 
     async def _renew(self, saved: SavedLogin) -> str:
-        answer = await self._send("POST", RENEWAL, json={"refreshToken": saved.refresh_token})
+        answer = await self._send("POST", _RENEWAL, json={"refreshToken": saved.refresh_token})
         try:
             found = json_object(_read(answer))
         except Denied:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from bench import paths
-from bench.cli.options import server_addresses
+from bench.cli.options import common, server_addresses
 from bench.cli.render import progress, tables
 from bench.cli.render.tables import DEFAULT_DATA, Data, Json
 from bench.errors import BenchError, UsageError
@@ -22,7 +22,7 @@ def backup(
             "--without-keys", help="Leave out secrets.key, operator.json and tls/, to be kept in another place."
         ),
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+    force: common.Force = False,
     as_json: Json = False,
 ) -> None:
     """Back up a data folder while its server runs: the records of one moment, and the keys.

@@ -41,7 +41,7 @@ async def clean(
         keyboard.confirm(f"Remove {len(whole):,} profiles and {len(devices):,} devices?", "nothing was removed")
     removed = Removed()
     try:
-        await pytest_runs.remove(server, found, removed)
+        await pytest_runs.remove(server, [each.profile for each in found], removed)
     finally:
         if as_json:
             tables.print_json(asdict(removed))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli.options import operator_session, server_addresses, text_files
+from bench.cli.options import board_setup, operator_session, server_addresses, text_files
 from bench.cli.options.operator_session import ServerOptions
 from bench.cli.render import check_results, tables
 from bench.cli.render.tables import DEFAULT_DATA
@@ -208,7 +208,7 @@ class ServerChoices:
         if any(self._of_others().values()):
             raise UsageError(f"{', '.join(self._of_others())} go with --url: the bench's own server needs none of them")
         there, ca = _own(self.data)
-        key, secret = _own_profile(self.data, self.profile or _PROFILE)
+        key, secret = board_setup.key_and_secret(ServerOptions(data=self.data), self.profile or _PROFILE)
         return there, ca, key, secret, partial(operator_session.run_on_server, ServerOptions(data=self.data))
 
 
@@ -273,16 +273,6 @@ def _own(data: Path) -> tuple[list[Address], Path]:
         "coap": running.coap_port,
     }
     return [Address(scheme=each, host=running.host, port=port) for each, port in ports.items()], running.ca
-
-
-def _own_profile(data: Path, name: str) -> tuple[str, str]:
-    """Query the bench's own server for a profile's key and secret."""
-    profile = operator_session.run_on_server(ServerOptions(data=data), lambda server: server.profile(name))
-    configuration = (profile.get("profileData") or {}).get("provisionConfiguration") or {}
-    key, secret = profile.get("provisionDeviceKey"), configuration.get("provisionDeviceSecret")
-    if not key or not secret or configuration.get("certificateRegExPattern"):
-        raise UsageError(f"profile {name} has no provisioning key and secret: choose another with --profile")
-    return key, secret
 
 
 def _show_devices(count: int, prefix: str, *, own: bool, data: Path) -> None:

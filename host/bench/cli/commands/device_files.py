@@ -2,14 +2,14 @@
 
 import itertools
 import json
-from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from bench import paths
-from bench.cli.options import text_files
+from bench.cli.options import common, text_files
+from bench.cli.options.common import Force
 from bench.cli.options.operator_session import with_server
 from bench.cli.render import progress, tables
 from bench.cli.render.tables import Json
@@ -29,7 +29,7 @@ async def export(
     with_credentials: Annotated[
         bool, typer.Option("--with-credentials", help="Their credentials, too: who has the file can log in as each.")
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Write devices to a file, for bench device import at another server.
@@ -37,9 +37,7 @@ async def export(
     With their credentials the boards log in there as they are; their attributes of all scopes go along, and so does the
     provisionState of pre-provisioned ones. Telemetry, and profiles (bench profile export), do not.
     """
-    paths.check_place(file)
-    if file.exists() and not force:
-        raise UsageError(f"{file} exists: name another file, or replace it with --force")
+    common.check_new(file, force=force)
     found = await server.device_infos(search)
     done = itertools.count(1)
     with (
@@ -105,9 +103,11 @@ def _report(moved: list[Moved], *, as_json: bool) -> None:
         return
     tables.echo(f"{created:,} created, {there:,} were there with the same credentials")
     # A reason that many devices share is one line.
-    reasons = Counter(reason for each in moved for reason in ([each.failed] if each.failed else each.lost))
-    for reason, count in reasons.most_common():
-        names = next(each.name for each in moved if reason == each.failed or reason in each.lost)
-        tables.echo(f"  {names}{f' and {count - 1:,} more' if count > 1 else ''}: {reason}")
+    reasons: dict[str, list[str]] = {}
+    for each in moved:
+        for reason in [each.failed] if each.failed else each.lost:
+            reasons.setdefault(reason, []).append(each.name)
+    for reason, names in sorted(reasons.items(), key=lambda each: -len(each[1])):
+        tables.echo(f"  {names[0]}{f' and {len(names) - 1:,} more' if len(names) > 1 else ''}: {reason}")
     if reported:
         tables.echo(f"Client attributes of {reported:,} devices were left: their boards report them again.")

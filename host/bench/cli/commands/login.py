@@ -2,7 +2,6 @@
 
 import asyncio
 from contextlib import suppress
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -38,7 +37,7 @@ def login(
         SavedLogin(
             url=url.rstrip("/"),
             user=user,
-            ca=str(Path(ca).resolve()) if ca else "",
+            ca=str(ca.resolve()) if ca else "",
             token=token,
             refresh_token=refresh_token,
         )

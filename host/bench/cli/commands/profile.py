@@ -7,7 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from bench import paths
-from bench.cli.options import text_files
+from bench.cli.options import common, text_files
+from bench.cli.options.common import Force
 from bench.cli.options.operator_session import with_server
 from bench.cli.render import tables
 from bench.cli.render.help import App
@@ -149,13 +150,11 @@ async def export(
     name: str,
     file: Annotated[Path, typer.Argument(help="The file to write, for its owner alone.")],
     secret: Kept = Secret.KEEP,
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Write a profile to a file, in the form that ThingsBoard's own pages export and import."""
-    paths.check_place(file)
-    if file.exists() and not force:
-        raise UsageError(f"{file} exists: name another file, or replace it with --force")
+    common.check_new(file, force=force)
     found = profile_files.portable(await server.profile(name), secret)
     paths.write_private(file, json.dumps(found, indent=2).encode(), is_durable=True)
     has_secret = bool(found.get("provisionDeviceKey")) and found.get("provisionType") != _CHAIN

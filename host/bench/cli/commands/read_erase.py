@@ -11,7 +11,7 @@ import typer
 
 from bench import boards, paths
 from bench.boards import BoardDefinition
-from bench.cli.options import keyboard
+from bench.cli.options import common, keyboard
 from bench.cli.options.common import After, AfterOption, Baud, Before, BeforeOption, BoardName, Port
 from bench.cli.render import tables
 from bench.cli.render.progress import ProgressBars
@@ -54,7 +54,7 @@ def read(
     baud: Baud = 0,
     before: BeforeOption = None,
     after: AfterOption = After.HARD_RESET,
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+    force: common.Force = False,
     as_json: Json = False,
 ) -> None:
     """Read the flash of a board, or a part of it, into a file, and restart the board."""

@@ -46,7 +46,10 @@ async def rpc(
     device_id = await server.device_id(name)
     if persistent:
         call_id = await server.keep_call(device_id, method, value, oneway=oneway, kept_s=timeout_s)
-        await _follow(server, name, call_id, oneway=oneway, no_wait=no_wait)
+        if no_wait:
+            tables.print_json({"rpcId": call_id}, indent=None)
+        else:
+            await _follow(server, name, call_id, oneway=oneway)
         return
     with progress.waiting(f"waiting for {name}", quiet=True):
         answer = await server.rpc(device_id, method, value, oneway=oneway, timeout_s=timeout_s)
@@ -57,10 +60,7 @@ async def rpc(
         _check(name, answer)
 
 
-async def _follow(server: ThingsBoard, name: str, call_id: str, *, oneway: bool, no_wait: bool) -> None:
-    if no_wait:
-        tables.print_json({"rpcId": call_id}, indent=None)
-        return
+async def _follow(server: ThingsBoard, name: str, call_id: str, *, oneway: bool) -> None:
     over = _OVER | ({"DELIVERED"} if oneway else set())
     with progress.waiting(f"waiting for {name}", quiet=True):
         while True:

@@ -5,6 +5,7 @@ import httpx
 from bench import addresses
 from bench.contract import forms
 from bench.errors import UsageError
+from bench.rest_client.connectivity import USUAL_PORTS
 from bench.text import printable
 
 
@@ -29,7 +30,7 @@ def of_url(url: httpx.URL, reported: tuple[str, int] | None, *, secure: bool) ->
     """
     if reported and not forms.host_problem(reported[0]):
         return reported
-    return host_of(url), 8883 if secure else 1883
+    return host_of(url), USUAL_PORTS["mqtts" if secure else "mqtt"]
 
 
 def of_this_machine(host: str) -> str:

@@ -15,7 +15,6 @@ from bench.flash.device_config import Choices, Claim, Place, Transport
 _PATIENCE_S = 5.0
 # No device can have it (255 characters at most): the request is decided, and makes nothing.
 _NO_NAME = "x" * 256
-_KNOWN, _UNKNOWN = "FAILURE", "NOT_FOUND"
 
 
 def check(place: Place, chosen: Choices, key: str, secret: str) -> None:
@@ -120,6 +119,7 @@ def _try_key(place: Place, chosen: Choices, key: str, secret: str) -> None:
     from bench.conformance.check import Broken  # noqa: PLC0415
     from bench.conformance.server import mqtt_wire, subject  # noqa: PLC0415
     from bench.conformance.server.addresses import CheckedAddresses  # noqa: PLC0415
+    from bench.conformance.server.answers import NOT_FOUND  # noqa: PLC0415
     from bench.mqtt import client_packets  # noqa: PLC0415
 
     where = f"{place.host}:{place.mqtt_port}"
@@ -136,12 +136,12 @@ def _try_key(place: Place, chosen: Choices, key: str, secret: str) -> None:
             status = client.read(line.answer().message[1], _NO_NAME).status
     except Broken as error:
         raise BenchError(f"{where} is not a server for boards ({error}): is it the right port?") from None
-    if status == _UNKNOWN and chosen.claim is not Claim.SHARED:
+    if status == NOT_FOUND and chosen.claim is not Claim.SHARED:
         raise BenchError(
             f"{where} knows no claim secrets of single boards (ThingsBoard never does, bench serve does), or not this "
             "profile: leave out --claim"
         )
-    if status == _UNKNOWN:
+    if status == NOT_FOUND:
         raise BenchError(
             f"{where} does not know this profile's key: if it is another server than --url's, leave out --server or "
             "give its --url; if not, enable the profile"

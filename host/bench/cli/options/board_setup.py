@@ -23,6 +23,7 @@ from bench.errors import UsageError
 from bench.flash import device_config
 from bench.flash.device_config import Choices, Claim, Place, Transport
 from bench.registry.provision_type import ProvisionType
+from bench.rest_client.connectivity import USUAL_PORTS
 from bench.server.tls import authority
 
 P = ParamSpec("P")
@@ -266,7 +267,7 @@ class BoardOptions:
             return board_addresses.of_this_machine(host) if self._is_away(url) else host, port
         if running:
             return running.host, running.port("mqtt", tls=self.tls)
-        return _DEFAULT_HOST, 8883 if self.tls else 1883
+        return _DEFAULT_HOST, USUAL_PORTS["mqtts" if self.tls else "mqtt"]
 
     def _is_away(self, url: httpx.URL) -> bool:
         """Return whether boards need another name for the host of a URL: it is this machine's alone."""

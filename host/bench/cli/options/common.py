@@ -4,9 +4,13 @@ import inspect
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from functools import wraps
+from pathlib import Path
 from typing import Annotated, Any, Concatenate, ParamSpec, TypeVar
 
 import typer
+
+from bench import paths
+from bench.errors import UsageError
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -44,7 +48,10 @@ BeforeOption = Annotated[
 ]
 AfterOption = Annotated[After, typer.Option("--after", help="How to leave the boot loader; no-reset: you do it.")]
 
-CONTEXT = "command_line"
+Force = Annotated[bool, typer.Option("--force", help="Replace an existing file.")]
+
+CONTEXT = "context"
+"""The name of every command's parameter for its context."""
 
 Options = Mapping[str, tuple[Any, Any]]
 """Parameter name -> (annotation for typer, default)."""
@@ -66,20 +73,18 @@ def with_options(
 
     def decorate(command: Callable[Concatenate[G, P], T]) -> Callable[..., T]:
         _, *own = inspect.signature(command).parameters.values()
-        context = next((each.name for each in own if each.annotation is typer.Context), "")
-        added_names = [name for name in options if name != CONTEXT or not context]
+        kept = {each.name for each in own}
+        added = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=kind, default=default)
+            for name, (kind, default) in options.items()
+            if name != CONTEXT or name not in kept
+        ]
 
         @wraps(command)
         def run(*args: Any, **given: Any) -> T:
-            values = {name: given.pop(name) for name in added_names}
-            if CONTEXT in options and context:
-                values[CONTEXT] = given[context]
-            return command(into(**values), *args, **given)
+            first = into(**{name: given[name] for name in options})
+            return command(first, *args, **{name: each for name, each in given.items() if name in kept})
 
-        added = [
-            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=kind, default=default)
-            for name, (kind, default) in ((name, options[name]) for name in added_names)
-        ]
         run.__signature__ = inspect.Signature([*own, *added])  # type: ignore[attr-defined]
         run.__annotations__ = {each.name: each.annotation for each in (*own, *added)}
         return run
@@ -91,3 +96,10 @@ def was_given(context: typer.Context, parameter: str) -> bool:
     """Return whether an option is on the command line."""
     source = context.get_parameter_source(parameter)
     return bool(source and source.name == "COMMANDLINE")
+
+
+def check_new(file: Path, *, force: bool) -> None:
+    """Check that a file can be written, and is not there yet or may be replaced. Raises UsageError."""
+    paths.check_place(file)
+    if file.exists() and not force:
+        raise UsageError(f"{file} exists: name another file, or replace it with --force")

@@ -82,16 +82,16 @@ class ServerOptions:
     """The login that bench login made, at `url`."""
 
 
-def server_options(*, command_line: typer.Context, create: bool = False, **given: Any) -> ServerOptions:
+def server_options(*, context: typer.Context, create: bool = False, **given: Any) -> ServerOptions:
     """Return the server that a command line names: with --url or --data, else by the login of bench login.
 
     Args:
-        command_line: The command's context.
+        context: The command's.
         create: As in `ServerOptions`.
         given: The values of `SERVER_OPTIONS`.
     """
     where = ServerOptions(create=create, **given)
-    if where.url or common.was_given(command_line, "data"):
+    if where.url or common.was_given(context, "data"):
         return where
     saved = saved_login.load()
     if saved is None:
@@ -103,14 +103,13 @@ def server_options(*, command_line: typer.Context, create: bool = False, **given
 
 async def tokens(where: ServerOptions) -> tuple[str, str]:
     """Log in at a URL, and return the token and the one that renews it. Raises as `run_on_server`."""
-    async with _client(where) as http:
+    async with client(where.url, where.ca) as http:
         return await ThingsBoard(http, where.user or _missing_user(), _password(where)).log_in()
 
 
 async def end(saved: SavedLogin) -> None:
     """Log out at the server. Raises as `run_on_server`."""
-    where = ServerOptions(data=DEFAULT_DATA, url=saved.url, ca=Path(saved.ca) if saved.ca else None)
-    async with _client(where) as http:
+    async with client(saved.url, Path(saved.ca) if saved.ca else None) as http:
         await ThingsBoard(http, saved.user, saved=saved).log_out()
 
 
@@ -161,7 +160,7 @@ def run_on_server(where: ServerOptions, operation: Callable[[ThingsBoard], Await
 @asynccontextmanager
 async def _server(where: ServerOptions) -> AsyncIterator[ThingsBoard]:
     if where.url:
-        async with _client(where) as http:
+        async with client(where.url, where.ca) as http:
             if where.saved:
                 _show(where.saved.url, where.saved.user)
                 yield ThingsBoard(http, where.user, saved=where.saved)
@@ -243,11 +242,21 @@ def http_url(text: str) -> httpx.URL:
     return found
 
 
-def _client(where: ServerOptions) -> httpx.AsyncClient:
-    http_url(where.url)
+def client(url: str, ca: Path | None) -> httpx.AsyncClient:
+    """Return a client of the server at a URL; nothing is sent yet.
+
+    Args:
+        url: As from --url.
+        ca: Certificates to trust instead of the system's.
+
+    Raises:
+        UsageError: Not a URL, or not a file of certificates.
+        BenchError: A proxy of the environment cannot be used.
+    """
+    http_url(url)
     proxies.check()
-    verify = pem.client_context(where.ca) if where.ca else True
-    return httpx.AsyncClient(base_url=where.url.rstrip("/"), verify=verify, timeout=_PATIENCE_S)
+    verify = pem.client_context(ca) if ca else True
+    return httpx.AsyncClient(base_url=url.rstrip("/"), verify=verify, timeout=_PATIENCE_S)
 
 
 def _missing_user() -> str:

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 from bench.conformance.check import NotHere
 from bench.errors import BenchError, UsageError
 from bench.input_files import pem
+from bench.rest_client.connectivity import USUAL_PORTS
 
-PORTS = {"mqtt": 1883, "mqtts": 8883, "http": 80, "https": 443, "coap": 5683}
 _TLS = {"mqtts", "https"}
 
 
@@ -49,15 +49,15 @@ def address(url: str) -> Address:
         raise UsageError(f"--url {url} is not a URL: {error}") from error
     if parts.username is not None or parts.password is not None:
         raise UsageError("--url is the address alone: the profile's secret comes in a file")
-    if parts.scheme not in PORTS or not parts.hostname:
-        raise UsageError(f"--url {url} must be one of {', '.join(f'{each}://HOST:PORT' for each in PORTS)}")
+    if parts.scheme not in USUAL_PORTS or not parts.hostname:
+        raise UsageError(f"--url {url} must be one of {', '.join(f'{each}://HOST:PORT' for each in USUAL_PORTS)}")
     try:
         parts.hostname.encode("idna")
     except UnicodeError as error:
         raise UsageError(f"--url {url}: {parts.hostname} cannot be the name of a host") from error
     if parts.path not in ("", "/") or parts.query or parts.fragment:
         raise UsageError(f"--url {url}: devices know a server by its address alone, without a path")
-    return Address(scheme=parts.scheme, host=parts.hostname, port=PORTS[parts.scheme] if port is None else port)
+    return Address(scheme=parts.scheme, host=parts.hostname, port=USUAL_PORTS[parts.scheme] if port is None else port)
 
 
 class CheckedAddresses:
