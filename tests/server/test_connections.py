@@ -11,7 +11,7 @@ import pytest
 
 from bench.server import connections
 from bench.server.connections import Bounds, Connections
-from bench.server.http import uvicorn_server
+from bench.server.http import unread
 from bench.server.journal import Journal
 from bench.server.limits import Rules
 from bench.server.tls import authority
@@ -209,7 +209,7 @@ def _unread(server, stack):
 
 
 def test_client_that_does_not_read_is_left_after_a_while(start_server, monkeypatch):
-    monkeypatch.setattr(uvicorn_server, "_UNREAD_S", 0.5)
+    monkeypatch.setattr(unread, "UNREAD_S", 0.5)
     server = start_server()
     with contextlib.ExitStack() as stack:
         _unread(server, stack)

@@ -162,4 +162,3 @@ def test_messages_to_gateways_are_written_as_thingsboard_writes_them():
     assert gateway_json.write_call("a", 0, "m", None) == b'{"device":"a","data":{"id":0,"method":"m","params":null}}'
     assert gateway_json.write_update("a", {"k": 1}, []) == b'{"device":"a","data":{"k":1}}'
     assert gateway_json.write_update("a", {}, ["k"]) == b'{"device":"a","data":{"deleted":["k"]}}'
-    assert gateway_json.write_notice("\u00fc", 151) == '{"device":"\u00fc","reason":151}'.encode()

@@ -4,7 +4,6 @@ The statuses and the ways between them are ThingsBoard 4.3's. A status that is t
 whatever comes late; an acknowledgement that comes before the word that the call was sent counts.
 """
 
-import dataclasses
 import json
 import uuid
 from collections.abc import Sequence
@@ -154,8 +153,7 @@ def page(
     statement = select(PersistentCall).where(PersistentCall.device_id == device_id)
     if status is not None:
         statement = statement.where(PersistentCall.status == status.value)
-    unsearched = dataclasses.replace(wanted, search="")
-    rows, total = pages.page(session, statement, unsearched, sorts=SORTS, searched=(), key=PersistentCall.number)
+    rows, total = pages.page(session, statement, wanted, sorts=SORTS, searched=(), key=PersistentCall.number)
     return [row[0] for row in rows], total
 
 

@@ -7,7 +7,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from bench.errors import NotFound, Refused, UnknownId
-from bench.registry import names, pages, relations, timeseries
+from bench.registry import entities, names, pages
 from bench.registry.model import Customer, User
 from bench.registry.names import Naming
 from bench.registry.pages import PageQuery
@@ -89,5 +89,4 @@ def delete(session: Session, customer: Customer) -> None:
     # their users go with them: none is made until this ends
     users = session.scalars(select(User.id).where(User.customer_id == customer.id)).all()
     session.delete(customer)
-    relations.remove_all(session, [customer.id, *users])
-    timeseries.delete_all(session, [customer.id, *users])
+    entities.forget(session, [customer.id, *users])

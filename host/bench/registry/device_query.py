@@ -30,6 +30,7 @@ FIELDS: Mapping[str, Any] = {
 }
 """The fields of a device that can be compared, and sorted by. All but the first are text."""
 SCOPES = {"CLIENT_ATTRIBUTE": CLIENT_SCOPE, "SHARED_ATTRIBUTE": SHARED_SCOPE, "SERVER_ATTRIBUTE": SERVER_SCOPE}
+KINDS = {scope: kind for kind, scope in SCOPES.items()}
 _ANY_SCOPE = "ATTRIBUTE"
 
 _STRINGS: Mapping[str, Callable[[Any, str], ColumnElement[bool]]] = {

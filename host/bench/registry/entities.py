@@ -1,14 +1,16 @@
 """Entities of all kinds by ThingsBoard's names of them."""
 
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from bench.errors import Refused, UnknownId
+from bench.registry import relations, timeseries
 from bench.registry.model import Customer, Device, Profile, User
+from bench.registry.statements import parts
 
 Entity = Device | Profile | Customer | User
 
@@ -56,25 +58,21 @@ def get(session: Session, kind: str, entity_id: uuid.UUID, *, keep: bool = False
     return found
 
 
-def kind_of(entity: Entity) -> str:
-    """Return the kind of an entity."""
-    return next(kind for kind, table in _TABLES.items() if isinstance(entity, table))
+def all_of(session: Session, nodes: Iterable[tuple[str, uuid.UUID]]) -> dict[tuple[str, uuid.UUID], Entity]:
+    """Return entities by kind and id, those that are there; of the tenant there is none."""
+    by_kind: dict[str, set[uuid.UUID]] = {}
+    for kind, entity_id in nodes:
+        by_kind.setdefault(kind, set()).add(entity_id)
+    return {
+        (kind, each.id): each
+        for kind, ids in by_kind.items()
+        if (table := _TABLES.get(kind))
+        for part in parts(sorted(ids))
+        for each in session.scalars(select(table).where(table.id.in_(part)))
+    }
 
 
-def name_of(entity: Entity) -> str:
-    """Return the name of an entity, or what stands for one."""
-    match entity:
-        case Customer():
-            return entity.title
-        case User():
-            return entity.email
-        case _:
-            return entity.name
-
-
-def names(session: Session, kind: str, ids: Collection[uuid.UUID]) -> dict[uuid.UUID, str]:
-    """Return the names of some entities of a kind, those that are there."""
-    table = _TABLES.get(kind)
-    if table is None:
-        return {}
-    return {each.id: name_of(each) for each in session.scalars(select(table).where(table.id.in_(ids)))}
+def forget(session: Session, ids: Collection[uuid.UUID]) -> None:
+    """Delete the relations and values of entities that are gone; not of devices, whose values go with them."""
+    relations.remove_all(session, ids)
+    timeseries.delete_all(session, ids)

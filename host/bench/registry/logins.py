@@ -55,12 +55,12 @@ class DeviceLogin(KnownDevice):
             row.transport_type,
             (row.lookup, row.proof),
             own,
-            is_gateway=_as_boolean(info.get("gateway")),
+            is_gateway=as_boolean(info.get("gateway")),
             overwrites_activity=info.get("overwriteActivityTime") is True,
         )
 
 
-def _as_boolean(value: Any) -> bool:
+def as_boolean(value: Any) -> bool:
     """Return a value of JSON as Jackson's `asBoolean` does."""
     return value.strip() == "true" if isinstance(value, str) else value is True or (type(value) is int and value != 0)
 

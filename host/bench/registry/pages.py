@@ -31,10 +31,10 @@ def page(  # noqa: PLR0913 - a list has that many sides
         statement: Selects all of the list.
         wanted: The page.
         sorts: Columns, or lists of them, by the names that clients sort by.
-        searched: The columns that are searched, without regard to case.
+        searched: The columns that are searched, without regard to case; without any, a search finds all.
         key: The column that decides between equals.
     """
-    if wanted.search:
+    if wanted.search and searched:
         statement = statement.where(or_(*(contains(column, wanted.search) for column in searched)))
     total = session.scalar(select(func.count()).select_from(statement.order_by(None).subquery())) or 0
     columns = sorts[wanted.sort]

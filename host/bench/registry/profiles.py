@@ -10,7 +10,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from bench.errors import NotFound, Refused, UnknownId
-from bench.registry import pages, pattern_program, relations, timeseries
+from bench.registry import entities, pages, pattern_program
 from bench.registry.credentials import sha3, trim_certificate
 from bench.registry.encryption import SecretBox
 from bench.registry.model import Device, Profile
@@ -186,5 +186,4 @@ def delete(session: Session, profile: Profile) -> None:
     if has_devices(session, profile):
         raise Refused("The device profile referenced by the devices cannot be deleted!")
     session.delete(profile)
-    relations.remove_all(session, [profile.id])
-    timeseries.delete_all(session, [profile.id])
+    entities.forget(session, [profile.id])

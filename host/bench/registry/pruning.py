@@ -63,7 +63,7 @@ async def prune(registry: Registry, rules: Retention, now_ms: int) -> Pruned:
             history += await _prune_aged(registry, profile_id, now_ms - int(days * _DAY_MS))
         limit = _number(details.get(MEGABYTES), rules.history_mb) * _MB
         if limit and await registry.read(_used_bytes) > limit:
-            history += await _prune_large(registry, profile_id, limit)
+            history += await _prune_excess(registry, await registry.read(_sizes, profile_id), limit)
     history += await _prune_others(registry, rules, now_ms)
     return Pruned(history=history, audit=await _prune_audit(registry, rules, now_ms))
 
@@ -143,19 +143,16 @@ def _count(session: Session, statement: Any) -> int:
 
 
 def _used_bytes(session: Session) -> int:
-    """Return the size of everything, which no profile's history exceeds: cheap to find out."""
+    """Return the size of everything, which the history of no profile and of no kind exceeds: cheap to find out."""
     connection = session.connection()
     if connection.dialect.name == "postgresql":
-        return int(session.scalar(text("SELECT pg_total_relation_size('telemetry_history')")) or 0)
+        sizes = "pg_total_relation_size('telemetry_history') + pg_total_relation_size('entity_telemetry_history')"
+        return int(session.scalar(text(f"SELECT {sizes}")) or 0)
     pages, free, size = (
         connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
         for name in ("page_count", "freelist_count", "page_size")
     )
     return int((pages - free) * size)
-
-
-async def _prune_large(registry: Registry, profile_id: uuid.UUID, limit: float) -> int:
-    return await _prune_excess(registry, await registry.read(_sizes, profile_id), limit)
 
 
 async def _prune_excess(
@@ -172,17 +169,15 @@ async def _prune_excess(
     return deleted
 
 
-def _sizes(session: Session, profile_id: uuid.UUID) -> dict[Series, tuple[int, int]]:
-    """Return the rows and the estimated bytes of each series of a profile."""
-    history = TelemetryHistory
+def _sizes(
+    session: Session, profile_id: uuid.UUID | None, history: History = TelemetryHistory
+) -> dict[Series, tuple[int, int]]:
+    """Return the rows and the estimated bytes of each series: of a profile's devices, or of all in the table."""
     size = func.sum(func.length(history.value) + 2 * func.length(history.key) + _ROW_BYTES)
-    statement = (
-        select(history.device_id, history.key, func.count(), size)
-        .join(Device, Device.id == history.device_id)
-        .where(Device.profile_id == profile_id)
-        .group_by(history.device_id, history.key)
-    )
-    return {(device_id, key): (rows, int(found)) for device_id, key, rows, found in session.execute(statement)}
+    statement = select(history.owner, history.key, func.count(), size).group_by(history.owner, history.key)
+    if profile_id is not None:
+        statement = statement.join(Device, Device.id == history.owner).where(Device.profile_id == profile_id)
+    return {(owner, key): (rows, int(found)) for owner, key, rows, found in session.execute(statement)}
 
 
 def _excess(sizes: Mapping[Series, tuple[int, int]], limit: float) -> dict[Series, int]:
@@ -229,9 +224,10 @@ async def _prune_others(registry: Registry, rules: Retention, now_ms: int) -> in
         before_ms = now_ms - int(rules.history_days * _DAY_MS)
         while done := await registry.write(_delete_aged_others, before_ms):
             deleted += done
-    if rules.history_mb:
-        sizes = await registry.read(_sizes_of_others)
-        deleted += await _prune_excess(registry, sizes, rules.history_mb * _MB, EntityTelemetryHistory)
+    limit = rules.history_mb * _MB
+    if limit and await registry.read(_used_bytes) > limit:
+        sizes = await registry.read(_sizes, None, EntityTelemetryHistory)
+        deleted += await _prune_excess(registry, sizes, limit, EntityTelemetryHistory)
     return deleted
 
 
@@ -240,13 +236,6 @@ def _delete_aged_others(session: Session, before_ms: int) -> int:
     key = (history.entity_id, history.key, history.ts_ms)
     some = select(*key).where(history.ts_ms < before_ms).limit(_ROWS)
     return _count(session, delete(history).where(tuple_(*key).in_(some)))
-
-
-def _sizes_of_others(session: Session) -> dict[Series, tuple[int, int]]:
-    history = EntityTelemetryHistory
-    size = func.sum(func.length(history.value) + 2 * func.length(history.key) + _ROW_BYTES)
-    statement = select(history.entity_id, history.key, func.count(), size).group_by(history.entity_id, history.key)
-    return {(entity_id, key): (rows, int(found)) for entity_id, key, rows, found in session.execute(statement)}
 
 
 # The audit trail.

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, func, or_, select
+from sqlalchemy import delete, func, or_, select
 from sqlalchemy.orm import Session
 
 from bench.errors import NotFound, Refused
@@ -52,7 +52,7 @@ def save(session: Session, key: Key, info: Any) -> Relation:
         raise Refused(f"The additional information of a relation has at most {INFO} characters of JSON!")
     relation = _find(session, key)
     if relation is None:
-        for end in (_from([key.from_]), _to([key.to])):
+        for end in (Relation.from_id == key.from_[1], Relation.to_id == key.to[1]):
             if (session.scalar(select(func.count()).select_from(Relation).where(end)) or 0) >= RELATIONS:
                 raise Refused(f"An entity has at most {RELATIONS} relations in each direction!")
         relation = Relation(**key.columns)
@@ -75,27 +75,15 @@ def _find(session: Session, key: Key) -> Relation | None:
 
 
 def of(
-    session: Session, *, from_: Node | None = None, to: Node | None = None, group: str = COMMON, kind: str | None = None
+    session: Session, nodes: Collection[Node], *, outward: bool, group: str = COMMON, kind: str | None = None
 ) -> Sequence[Relation]:
-    """Return the relations from an entity, or to one; only those of a type, if it is given."""
-    ends = [*([_from([from_])] if from_ else []), *([_to([to])] if to else [])]
-    return _among(session, ends, group, kind)
-
-
-def _among(session: Session, ends: Iterable[ColumnElement[bool]], group: str, kind: str | None) -> Sequence[Relation]:
-    statement = select(Relation).where(*ends, Relation.type_group == group)
+    """Return the relations from some entities, or to them; only those of a type, if it is given."""
+    end = Relation.from_id if outward else Relation.to_id
+    statement = select(Relation).where(end.in_([each for _, each in nodes]), Relation.type_group == group)
     if kind is not None:
         statement = statement.where(Relation.type == kind)
     order = (Relation.from_id, Relation.type, Relation.to_id)
     return session.scalars(statement.order_by(*order).limit(RELATIONS)).all()
-
-
-def _from(nodes: Collection[Node]) -> ColumnElement[bool]:
-    return Relation.from_id.in_([entity_id for _, entity_id in nodes])
-
-
-def _to(nodes: Collection[Node]) -> ColumnElement[bool]:
-    return Relation.to_id.in_([entity_id for _, entity_id in nodes])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,8 +108,7 @@ def search(session: Session, wanted: Search) -> list[Relation]:
         level += 1
         relations: list[Relation] = []
         for part in parts(frontier):
-            ends = _from(part) if wanted.outward else _to(part)
-            relations += _among(session, [ends], wanted.group, None)
+            relations += of(session, part, outward=wanted.outward, group=wanted.group)
             if count + len(relations) >= RELATIONS:
                 raise Refused(f"The search goes through more than {RELATIONS} relations: search fewer levels!")
         if wanted.last_only and relations:

@@ -46,10 +46,11 @@ class Lookup:
     def __init__(self, query: Select[*tuple[Any, ...]], column: Any) -> None:
         self._query = query
         self._column = column
-        wanted = [bindparam(f"wanted{number}", type_=Text()) for number in range(_AT_ONCE)]
-        self._texts = {
-            count: str(query.where(column.in_(wanted[:count])).compile(dialect=_DIALECT)) for count in _COUNTS
-        }
+        # The condition comes last, so that the texts for more parameters follow from that for one.
+        one = query.where(column.in_([bindparam("wanted", type_=Text())])).compile(dialect=_DIALECT)
+        begin, mark, end = str(one).rpartition("?")
+        assert mark
+        self._texts = {count: f"{begin}{', '.join('?' * count)}{end}" for count in _COUNTS}
         found = query.selected_columns
         self._names = [each.name for each in found]
         self._conversions = [each.type.dialect_impl(_DIALECT).result_processor(_DIALECT, None) for each in found]

@@ -12,7 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from bench.errors import Refused, UnknownId
-from bench.registry import pages, passwords, relations, timeseries
+from bench.registry import entities, pages, passwords
 from bench.registry.model import Customer, User
 from bench.registry.pages import PageQuery
 
@@ -100,8 +100,7 @@ def page(session: Session, wanted: PageQuery, customer_id: uuid.UUID | None = No
 def delete(session: Session, user: User) -> None:
     """Delete an account, and all that belongs to it."""
     session.delete(user)
-    relations.remove_all(session, [user.id])
-    timeseries.delete_all(session, [user.id])
+    entities.forget(session, [user.id])
 
 
 def set_password(session: Session, user_id: uuid.UUID, password_hash: str, *, instead_of: str) -> User:

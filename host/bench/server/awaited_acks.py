@@ -14,8 +14,18 @@ class AwaitedAcks:
     def __init__(self) -> None:
         self._waiting: dict[int, tuple[Report, asyncio.TimerHandle]] = {}
 
-    def expect(self, message_id: int, report: Report) -> None:
-        """Report that a message was sent, and later whether it is acknowledged in time."""
+    def expect(self, message_id: int | None, report: Report | None) -> None:
+        """Report that a message was sent, and later whether it is acknowledged in time.
+
+        Args:
+            message_id: The message's; None if nobody is to acknowledge it, which is as good as delivered.
+            report: Who is told; None if nobody asks.
+        """
+        if report is None:
+            return
+        if message_id is None:
+            report(Delivery.DELIVERED)
+            return
         before = self._waiting.pop(message_id, None)
         if before is not None:  # ids are used again
             before[1].cancel()

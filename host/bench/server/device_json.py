@@ -35,8 +35,8 @@ def read_request(payload: bytes) -> ProvisionRequest:
     fields: dict[str, Any] = {
         "device_name": text(body, "deviceName"),
         **_credentials_request(body),
-        "key": _required(body, "provisionDeviceKey"),
-        "secret": _required(body, "provisionDeviceSecret"),
+        "key": required(body, "provisionDeviceKey"),
+        "secret": required(body, "provisionDeviceSecret"),
         "gateway": text(body, "gateway").lower() == "true",
         "wants_nonce": _own(body, "proof") == "nonce",
         "nonce": _own(body, "provisionDeviceNonce"),
@@ -72,7 +72,8 @@ def _credentials_type(body: dict[str, Any]) -> CredentialsType:
         raise BadField(f"credentialsType is not one of {', '.join(CredentialsType)}") from None
 
 
-def _required(body: dict[str, Any], name: str) -> str:
+def required(body: dict[str, Any], name: str) -> str:
+    """Return a field as `text` does; one that is not there is a BadField, which names the fields that are."""
     if name not in body:
         shown = json.dumps(dict.fromkeys(body, "***"))
         raise BadField(f"Failed to find the field {name} in JSON body {shown}!")
@@ -103,6 +104,8 @@ def whole(body: dict[str, Any], name: str) -> int:
 
 def _scalar(body: dict[str, Any], name: str) -> bool | str:
     """Return a field's scalar, which may be inside lists of one."""
+    if name not in body:
+        raise BadField(f"{name} is missing")
     value = body[name]
     while isinstance(value, list):
         if len(value) != 1:

@@ -42,16 +42,14 @@ class AttributeRequest:
 
 def read_connect(payload: bytes) -> tuple[str, str]:
     """Return the name of a device that is there, and the profile that it gets if it is new."""
-    body = _object(payload)
-    with _all_bad_fields():
+    with _body(payload) as body:
         kind = body.get("type")
         return _device(body), profiles.DEFAULT if kind is None else device_json.text(body, "type")
 
 
 def read_disconnect(payload: bytes) -> str:
     """Return the name of a device that is gone."""
-    body = _object(payload)
-    with _all_bad_fields():
+    with _body(payload) as body:
         return _device(body)
 
 
@@ -67,8 +65,8 @@ def _series(value: list[Any], now_ms: int) -> Series:
         if isinstance(entry, dict) and _METADATA in entry:
             metadata = device_json.object_of(entry.pop(_METADATA))
             for name in ("receivedTs", "publishedTs"):
-                _whole(metadata, name)
-            _required(metadata, "connector")
+                device_json.whole(metadata, name)
+            device_json.required(metadata, "connector")
     return device_json.series_of(value, now_ms)
 
 
@@ -84,10 +82,9 @@ def read_claims(payload: bytes) -> dict[str, Claim | PayloadError]:
 
 def read_attribute_request(payload: bytes) -> AttributeRequest:
     """Return a request for attributes."""
-    body = _object(payload)
-    with _all_bad_fields():
-        request, device = _int(body, "id"), _required(body, "device")
-        client = _required(body, "client").lower() == "true"
+    with _body(payload) as body:
+        request, device = _int(body, "id"), device_json.required(body, "device")
+        client = device_json.required(body, "client").lower() == "true"
         if "key" in body:
             keys = [device_json.text(body, "key")]
         elif isinstance(listed := body.get("keys"), list):
@@ -99,9 +96,8 @@ def read_attribute_request(payload: bytes) -> AttributeRequest:
 
 def read_answer(payload: bytes) -> tuple[str, int, Any]:
     """Return the answer of a device to a call: its name, the call's id, and any JSON."""
-    body = _object(payload)
-    with _all_bad_fields():
-        device, call = _required(body, "device"), _int(body, "id")
+    with _body(payload) as body:
+        device, call = device_json.required(body, "device"), _int(body, "id")
         if "data" not in body:
             raise BadField("data is missing")
         return device, call, json_reader.plain(body["data"])
@@ -128,61 +124,39 @@ def write_call(device: str, call_id: int, method: str, params: Any) -> bytes:
     return write({"device": device, "data": {"id": call_id, "method": method, "params": params}})
 
 
-def write_notice(device: str, reason: int) -> bytes:
-    """Return the notice that something of a device's was not accepted, with a reason of MQTT 5."""
-    return write({"device": device, "reason": reason})
-
-
-def _object(payload: bytes) -> dict[str, Any]:
+@contextmanager
+def _body(payload: bytes) -> Iterator[dict[str, Any]]:
+    """Yield a message's object. Once it is JSON nothing is Malformed: ThingsBoard's adaptor is not asked any more."""
     body = json_reader.parse(payload, json_reader.number)
-    if not isinstance(body, dict):
-        raise BadField("an object is wanted")
-    return body
+    try:
+        yield device_json.object_of(body)
+    except Malformed as error:
+        raise BadField(str(error)) from None
 
 
 def _by_device(payload: bytes, kind: type, read: Callable[[Any], T]) -> dict[str, T | PayloadError]:
     """Return what is read of each device's part; parts of another type are left out, but not all of them."""
     found: dict[str, T | PayloadError] = {}
-    for device, value in _object(payload).items():
-        if isinstance(value, kind):
-            try:
-                found[device] = read(value)
-            except PayloadError as error:
-                found[device] = error
+    with _body(payload) as body:
+        for device, value in body.items():
+            if isinstance(value, kind):
+                try:
+                    found[device] = read(value)
+                except PayloadError as error:
+                    found[device] = error
     if not found:
         raise BadField("there is nothing of any device in it")
     return found
 
 
-@contextmanager
-def _all_bad_fields() -> Iterator[None]:
-    """Of a message that is JSON nothing is Malformed: ThingsBoard's adaptor is not asked any more."""
-    try:
-        yield
-    except Malformed as error:
-        raise BadField(str(error)) from None
-
-
 def _device(body: dict[str, Any]) -> str:
-    name = _required(body, "device")
+    name = device_json.required(body, "device")
     if not name:
         raise BadField("device is empty")
     return name
 
 
-def _required(body: dict[str, Any], name: str) -> str:
-    if name not in body:
-        raise BadField(f"{name} is missing")
-    return device_json.text(body, name)
-
-
-def _whole(body: dict[str, Any], name: str) -> int:
-    if name not in body:
-        raise BadField(f"{name} is missing")
-    return device_json.whole(body, name)
-
-
 def _int(body: dict[str, Any], name: str) -> int:
-    if (number := _whole(body, name)) not in _INT:
+    if (number := device_json.whole(body, name)) not in _INT:
         raise BadField(f"{name} is out of range")
     return number

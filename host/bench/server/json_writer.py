@@ -19,9 +19,13 @@ def write(value: Any) -> bytes:
     Of the characters beyond ASCII only the two line separators are escaped, as Gson does: devices' parsers make two
     halves of a character that JSON escapes.
     """
-    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
-    text = text.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+    text = compact(value).replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
     return (_TEXT_OR_DOUBLE.sub(_as_java, text) if _MAYBE_OTHERWISE.search(text) else text).encode()
+
+
+def compact(value: Any) -> str:
+    """Return a value as JSON without spaces, as Jackson writes it to operators."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
 def double(value: float) -> str:

@@ -112,7 +112,7 @@ class PersistentCalls:
         if call_id is None:
             return False
         answered = await self._registry.write(calls.answer, call_id, response)
-        self._forget_call(device_id, call_id)
+        self.forget_call(device_id, call_id)
         return answered
 
     # The operators' side.
@@ -132,10 +132,6 @@ class PersistentCalls:
                 if self._next_ms is None or call.expires_ms < self._next_ms:
                     self._sooner.set()
         return call
-
-    def deleted(self, device_id: uuid.UUID, call_id: uuid.UUID) -> None:
-        """Send a call that was deleted to nobody any more."""
-        self._forget_call(device_id, call_id)
 
     # Sending.
 
@@ -177,7 +173,7 @@ class PersistentCalls:
 
     async def _advance(self, device_id: uuid.UUID, call_id: uuid.UUID, status: CallStatus) -> None:
         if not await self._registry.write(calls.advance, call_id, status):
-            self._forget_call(device_id, call_id)
+            self.forget_call(device_id, call_id)
 
     # The end of calls.
 
@@ -204,7 +200,7 @@ class PersistentCalls:
         self._next_ms = await self._registry.read(calls.next_expiry)
         while self._next_ms is not None and self._next_ms <= now_ms():
             for device_id, call_id in await self._registry.write(calls.expire, now_ms()):
-                self._forget_call(device_id, call_id)
+                self.forget_call(device_id, call_id)
             self._next_ms = await self._registry.read(calls.next_expiry)
 
     async def drain(self) -> None:
@@ -231,7 +227,8 @@ class PersistentCalls:
             device.listeners.pop(key, None)
             self._tidy(device_id)
 
-    def _forget_call(self, device_id: uuid.UUID, call_id: uuid.UUID) -> None:
+    def forget_call(self, device_id: uuid.UUID, call_id: uuid.UUID) -> None:
+        """Send a call that is over, or was deleted, to nobody any more."""
         if device := self._devices.get(device_id):
             device.numbers.pop(call_id, None)
             self._tidy(device_id)

@@ -38,7 +38,7 @@ from bench.server.coap.paths import (
 from bench.server.coap.stack import Stack
 from bench.server.device_api import DeviceApi, Gone, Unanswered
 from bench.server.limits import Limited
-from bench.server.presence import Call, Delivery, Report, Stop
+from bench.server.presence import Call, Report, Stop
 
 _JSON, _LINKS, _TEXT = 50, 40, 0
 # Requests under way, besides observations. What comes on top is lost, and sent again by its client.
@@ -326,12 +326,7 @@ class CoapServer:
         confirmed = pipe.request.mtype is CON
         on_acknowledged = partial(self._acks.acknowledge, number) if report is not None and confirmed else None
         self._respond(pipe, message, is_last=False, on_acknowledged=on_acknowledged)
-        if report is None:
-            return
-        if confirmed:
-            self._acks.expect(number, report)
-        else:
-            report(Delivery.DELIVERED)
+        self._acks.expect(number if confirmed else None, report)
 
     def _end(self, key: tuple[uuid.UUID, Feature]) -> None:
         if queue := self._observations.pop(key, None):

@@ -6,7 +6,6 @@ one that never becomes whole; the bound for headers is h11's alone, which is slo
 """
 
 import asyncio
-import math
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -21,6 +20,7 @@ from uvicorn.protocols.http import httptools_impl
 from bench.server.connections import Slot
 from bench.server.http import websocket_connection
 from bench.server.http.silence import SILENCE
+from bench.server.http.unread import LeavesUnread
 from bench.server.http.websocket_connection import WebSocketConnection
 
 # A connection that has not sent a whole request by then is closed.
@@ -31,9 +31,6 @@ KEEP_ALIVE_S = 60
 CONNECTION_QUEUE = 1024
 # Bytes of a request's head; on top of it come the first bytes of its body.
 _HEAD_LIMIT = 65536
-# A client that reads nothing of what waits for it, or does not take the end of its connection, is left after so long.
-_UNREAD_S = 30.0
-_LINGER_S = 10.0
 # A deadline that is noticed later than that was missed by this process (it was stopped, say), and not by the client.
 _LATE_S = 1.0
 # Tomcat's status lines have no reason phrase. uvicorn has no option for it.
@@ -42,7 +39,7 @@ httptools_impl.STATUS_LINE = {status: b"HTTP/1.1 %d \r\n" % status for status in
 _WEBSOCKETS = b"/api/ws"
 
 
-class _Deadline(httptools_impl.HttpToolsProtocol):
+class _Deadline(LeavesUnread, httptools_impl.HttpToolsProtocol):
     """A connection of uvicorn's, with a deadline for each request and a bound for its headers.
 
     uvicorn waits forever for a request that never becomes whole, and reads headers without end.
@@ -52,8 +49,6 @@ class _Deadline(httptools_impl.HttpToolsProtocol):
     on_malformed: Callable[[str], None]
     slot: Slot
     _timer: asyncio.TimerHandle | None = None
-    _unread: asyncio.TimerHandle | None = None
-    _closing_since = math.inf
     _head_bytes = 0
     _in_head = True
     _begun = False
@@ -126,34 +121,16 @@ class _Deadline(httptools_impl.HttpToolsProtocol):
         else:
             self._disarm()
 
-    def pause_writing(self) -> None:
-        super().pause_writing()
-        self._unread = self.loop.call_later(_UNREAD_S, self.transport.abort)
-
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        if self._unread is not None:
-            self._unread.cancel()
-            self._unread = None
-
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._disarm()
-        self.resume_writing()
+        self._stop_waiting()
         self.slot.release()
 
     def drop_unfinished_request(self) -> None:
         """Close the connection if part of a request has arrived, but not all of it."""
         if self.cycle is not None and not self.cycle.response_complete and self.cycle.more_body:
             self.transport.abort()
-
-    def check(self) -> None:
-        """Leave a client that does not read to the end of its connection."""
-        now = self.loop.time()
-        if self.transport.is_closing():
-            self._closing_since = min(self._closing_since, now)
-            if now - self._closing_since >= _LINGER_S:
-                self.transport.abort()
 
     def _arm(self, seconds: float) -> None:
         self._disarm()
@@ -266,8 +243,8 @@ class HttpServer(uvicorn.Server):
         for connection in self._open():
             connection.transport.abort()
 
-    def _open(self) -> list[_Deadline | WebSocketConnection]:
-        return [each for each in self.server_state.connections if isinstance(each, (_Deadline, WebSocketConnection))]
+    def _open(self) -> list[LeavesUnread]:
+        return [each for each in self.server_state.connections if isinstance(each, LeavesUnread)]
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -4,8 +4,6 @@ uvicorn's has no bound for what it buffers of pings, of empty fragments and of m
 none for a client that does not read.
 """
 
-import asyncio
-import math
 from contextlib import suppress
 from typing import Any
 
@@ -15,6 +13,7 @@ from websockets.exceptions import InvalidState
 
 from bench.server.connections import Slot
 from bench.server.http.silence import SILENCE
+from bench.server.http.unread import LINGER_S, LeavesUnread
 
 # Bytes of a message from the client, as ThingsBoard has it; close code 1009.
 MESSAGE_LIMIT = 32768
@@ -25,23 +24,18 @@ _MESSAGES = 1000
 _PONGS = 100
 # A client is pinged when it was silent for so long, and has so long to answer: 40 s in all, some more than ThingsBoard.
 PING_S, PONG_S = 10.0, 30.0
-# A client that reads nothing of what waits for it, or does not take the end of its connection, is left after so long.
-_UNREAD_S = 30.0
-_LINGER_S = 10.0
 
 EXTENSION = "firstboot.connection"
 """What an application finds the connection under, among the extensions of its scope."""
 
 
-class WebSocketConnection(WebSocketsSansIOProtocol):
+class WebSocketConnection(LeavesUnread, WebSocketsSansIOProtocol):
     """A connection of uvicorn's, with bounds; `slot` is its place among all connections."""
 
     def __init__(self, slot: Slot, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.logger = self.conn.logger = SILENCE
         self.slot = slot
-        self._unread: asyncio.TimerHandle | None = None
-        self._closing_since = math.inf
         self._pongs = 0
 
     def end(self, code: int, reason: str) -> None:
@@ -57,7 +51,7 @@ class WebSocketConnection(WebSocketsSansIOProtocol):
         """Wait for the client's end of the connection, but not for long."""
         self.close_sent = True
         self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
-        self.close_timer = self.loop.call_later(_LINGER_S, self.transport.abort)
+        self.close_timer = self.loop.call_later(LINGER_S, self.transport.abort)
         if self.read_paused:  # the client's own close has to be read
             self.read_paused = False
             self.transport.resume_reading()
@@ -111,14 +105,6 @@ class WebSocketConnection(WebSocketsSansIOProtocol):
         else:  # TLS
             self.transport.close()
 
-    def pause_writing(self) -> None:
-        super().pause_writing()
-        self._unread = self.loop.call_later(_UNREAD_S, self.transport.abort)
-
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        self._stop_waiting()
-
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._stop_waiting()
@@ -129,21 +115,3 @@ class WebSocketConnection(WebSocketsSansIOProtocol):
             super().shutdown()
         except InvalidState:  # it is closing already
             self.transport.abort()
-
-    def _stop_waiting(self) -> None:
-        if self._unread is not None:
-            self._unread.cancel()
-            self._unread = None
-
-    # What the server calls.
-
-    def drop_unfinished_request(self) -> None:
-        """Do nothing: the request is whole."""
-
-    def check(self) -> None:
-        """Leave a client that does not read to the end of its connection."""
-        now = self.loop.time()
-        if self.transport.is_closing():
-            self._closing_since = min(self._closing_since, now)
-            if now - self._closing_since >= _LINGER_S:
-                self.transport.abort()

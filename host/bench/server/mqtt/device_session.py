@@ -17,7 +17,7 @@ from bench.server.mqtt.own_topics import STANDARD, OwnTopics
 from bench.server.mqtt.session import Handling, MqttSession, SessionLink
 from bench.server.mqtt.topics import TopicForm, TopicKind
 from bench.server.persistent_calls import Subscription
-from bench.server.presence import Call, Delivery, SessionEnd, Stop
+from bench.server.presence import Call, SessionEnd, Stop
 
 
 class DeviceSession(MqttSession):
@@ -132,13 +132,9 @@ class DeviceSession(MqttSession):
     def send_call(self, topic: str, payload: bytes, call: Call) -> None:
         """Publish a call, and report what becomes of it."""
         packet_id = self._publish(topic, payload)
-        if call.report is None:
-            return
-        if packet_id:
+        if call.report is not None:
             self._acks = self._acks or AwaitedAcks()
-            self._acks.expect(packet_id, call.report)
-        else:
-            call.report(Delivery.DELIVERED)
+            self._acks.expect(packet_id or None, call.report)
 
     def _on_ending(self, why: SessionEnd) -> None:
         if why is SessionEnd.CREDENTIALS_CHANGED and asyncio.get_running_loop().time() < self._settled_at:

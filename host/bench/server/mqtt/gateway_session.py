@@ -127,7 +127,7 @@ class GatewaySession(DeviceSession):
                     refused[name] = each
                 elif each.id not in ended:
                     self._begin(each, refused)
-            known = {name: each.device for name, each in self._sub_devices.items() if name in wanted}
+            known = {name: self._sub_devices[name].device for name in wanted if name in self._sub_devices}
             if known.keys() | refused.keys() == wanted.keys():
                 return {**known, **refused}
 
@@ -225,7 +225,7 @@ class GatewaySession(DeviceSession):
             elif not isinstance(device, Refused):
                 good[device] = part
         failed = await store(good)
-        full = [device for device, error in failed.items() if isinstance(error, Full)]
+        full = any(isinstance(error, Full) for error in failed.values())
         if unreadable:
             self._explain(packet, ReasonCode.PAYLOAD_FORMAT_INVALID)
         elif full:

@@ -11,7 +11,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
@@ -184,17 +183,10 @@ def _key(path: Path, cure: str) -> PrivateKeyTypes:
         return pem.private_key(path)
 
 
-def _fits(key: PrivateKeyTypes, certificate: x509.Certificate) -> bool:
-    try:
-        return key.public_key() == certificate.public_key()
-    except (ValueError, UnsupportedAlgorithm):
-        return False
-
-
 def _ca(folder: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
     ca = certificates(folder / CA_CERTIFICATE, _ca_cure(folder))[0]
     key = _key(folder / CA_KEY, _ca_cure(folder))
-    if not isinstance(key, ec.EllipticCurvePrivateKey) or not _fits(key, ca):
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or not pem.chain(key, [ca]):
         raise BenchError(f"{folder / CA_KEY} is not the key of {CA_CERTIFICATE}: {_ca_cure(folder)}")
     return ca, key
 
@@ -202,7 +194,7 @@ def _ca(folder: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
 def _own(folder: Path, ca: x509.Certificate) -> Identity:
     chain, key = certificates(folder / CERTIFICATE, _cure(folder)), _key(folder / KEY, _cure(folder))
     identity = Identity(folder / CERTIFICATE, chain, key)
-    if not _fits(key, identity.certificate):
+    if not pem.chain(key, chain[:1]):
         raise BenchError(f"{folder / KEY} is not the key of {CERTIFICATE}: {_cure(folder)}")
     if identity.chain[1:] != (ca,) or not pem.is_signed_by(identity.certificate, ca):
         raise BenchError(f"{folder / CERTIFICATE} is not of the CA in {CA_CERTIFICATE}: {_cure(folder)}")

@@ -457,7 +457,7 @@ def test_update_that_cannot_be_made_closes(server, server_operator, monkeypatch)
     device = new_device(server_operator)["id"]["id"]
     with live(server, server_operator) as client:
         assert client.request(**series(device)) == values(1)
-        monkeypatch.setattr(ValuesFollowed, "_follows", None)
+        monkeypatch.setattr(ValuesFollowed, "follows", None)
         store(server_operator, device, (1, {"a": 1}))
         client.expect_closed(1011)
         server.wait_for("failure", kind="TypeError")

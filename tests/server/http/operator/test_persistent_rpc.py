@@ -64,7 +64,7 @@ def test_call_is_given_back_as_thingsboard_gives_it(shared_operator, device, ver
 
 
 PERSISTENT = [(True, True), ("true", True), (" true ", True), (1, True), (-1, True), (0, False), ("yes", False)]
-PERSISTENT += [(None, False), ([True], False), ("false", False), (False, False)]
+PERSISTENT += [(1.5, False), (None, False), ([True], False), ("false", False), (False, False)]
 
 
 @pytest.mark.parametrize(("value", "kept"), PERSISTENT, ids=str)

@@ -3,11 +3,11 @@
 import re
 from typing import Annotated, Any
 
-from cryptography.hazmat.primitives.serialization import Encoding
 from fastapi import APIRouter, Path, Request, Response
 from sqlalchemy.orm import Session
 
 from bench.errors import NotFound, Refused
+from bench.input_files import pem
 from bench.registry import devices
 from bench.registry.audit import Subject
 from bench.registry.credentials import DeviceCredentials
@@ -15,7 +15,8 @@ from bench.registry.model import Device, Profile
 from bench.server.endpoints import Endpoints
 from bench.server.http.operator.authorization import SUCCESS, AnyAccount, AuthenticatedRoute, PublicRoute
 from bench.server.http.operator.params import DeviceId
-from bench.server.http.operator.publish_commands import CA_FILE, DEFAULT_TOPIC, Target, publish_commands
+from bench.server.http.operator.publish_commands import CA_FILE, Target, publish_commands
+from bench.server.mqtt.own_topics import OwnTopics
 
 router = APIRouter(route_class=AuthenticatedRoute, tags=["devices"])
 public = APIRouter(route_class=PublicRoute, tags=["devices"])
@@ -36,9 +37,8 @@ async def publishing(device_id: DeviceId, caller: AnyAccount, request: Request) 
     await caller.record("device.credentials_read", Subject.of(device), SUCCESS)
     if target is None:
         return {}
-    transport = profile.details.get("profileData", {}).get("transportConfiguration", {})
-    topic = transport.get("deviceTelemetryTopic") or DEFAULT_TOPIC
-    return publish_commands(target, profile.transport_type, str(topic), own)
+    topics = OwnTopics.of(profile.details.get("profileData", {}).get("transportConfiguration", {}))
+    return publish_commands(target, profile.transport_type, topics.telemetry, own)
 
 
 def _target(request: Request) -> Target | None:
@@ -64,6 +64,5 @@ async def certificate(protocol: Annotated[str, Path(examples=[_OVER_TLS])], requ
         raise NotFound(f"{protocol} pem cert file is not found!")
     identity = endpoints.identity()
     trusted = [identity.ca] if identity.ca else identity.chain
-    pem = b"".join(each.public_bytes(Encoding.PEM) for each in trusted)
     headers = {"content-disposition": f"attachment;filename={CA_FILE}", "x-filename": CA_FILE}
-    return Response(pem, media_type="application/octet-stream", headers=headers)
+    return Response(pem.encode(*trusted), media_type="application/octet-stream", headers=headers)

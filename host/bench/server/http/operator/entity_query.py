@@ -11,9 +11,10 @@ from sqlalchemy.orm import Session
 from bench.errors import Refused
 from bench.registry import device_query, devices
 from bench.registry.clock import now_ms
-from bench.registry.device_query import SCOPES, Key
+from bench.registry.device_query import KINDS, Key
 from bench.registry.devices import DevicePageQuery
 from bench.registry.model import Attribute, Device, Profile, Telemetry
+from bench.server import json_writer
 from bench.server.http.operator.authorization import AnyUser, AuthenticatedRoute, Caller
 from bench.server.http.operator.params import listed
 from bench.server.http.operator.schemas.common import Id, PageData
@@ -138,7 +139,7 @@ def latest_values(
     for each in session.scalars(attributes.order_by(Attribute.ts_ms)):  # of one in several scopes the newest
         value = TsValue(ts=each.ts_ms, value=as_text(each.value))
         found[each.device_id, "ATTRIBUTE", each.key] = value
-        found[each.device_id, next(kind for kind, scope in SCOPES.items() if scope == each.scope), each.key] = value
+        found[each.device_id, KINDS[each.scope], each.key] = value
     return found
 
 
@@ -154,7 +155,7 @@ def entity(row: Row, query: DataQuery, values: dict[tuple[UUID, str, str], TsVal
         "type": profile,
         "customerTitle": customer or "",
         "ownerName": customer or "",
-        "additionalInfo": "" if info is None else json.dumps(info, separators=(",", ":"), ensure_ascii=False),
+        "additionalInfo": "" if info is None else json_writer.compact(info),
     }
     now = now_ms()
     latest: dict[str, dict[str, TsValue]] = {}

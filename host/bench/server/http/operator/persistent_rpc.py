@@ -60,7 +60,7 @@ async def delete(call_id: RpcId, caller: Operator) -> None:
         calls.delete(session, call)
         return device, device.id
 
-    caller.api.calls.deleted(await caller.change("device.rpc_deleted", str(call_id), change), call_id)
+    caller.api.calls.forget_call(await caller.change("device.rpc_deleted", str(call_id), change), call_id)
 
 
 def _find(session: Session, caller: Caller, call_id: uuid.UUID) -> PersistentCall:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from typing import Annotated, Any
-from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
 from sqlalchemy import select
@@ -132,18 +131,23 @@ async def all_names(
 
 @router.get("/deviceProfile/devices/keys/timeseries", summary="The names of series that devices of a profile have")
 async def series_keys(caller: Operator, profile_id: _OfProfile = "") -> list[str]:
-    return await caller.read(timeseries.keys_in_use, Telemetry, await _known(caller, profile_id))
+    return await _keys(caller, Telemetry, profile_id)
 
 
 @router.get("/deviceProfile/devices/keys/attributes", summary="The names of attributes that devices of a profile have")
 async def attribute_keys(caller: Operator, profile_id: _OfProfile = "") -> list[str]:
-    return await caller.read(timeseries.keys_in_use, Attribute, await _known(caller, profile_id))
+    return await _keys(caller, Attribute, profile_id)
 
 
-async def _known(caller: Caller, profile_id: str) -> UUID | None:
-    """Return the id of a profile that is there, None for none. Raises NotFound."""
-    found = ids([profile_id])
-    return (await caller.read(profiles.get, found[0])).id if found else None
+async def _keys(caller: Caller, table: type[Telemetry | Attribute], profile_id: str) -> list[str]:
+    """Return the names that devices of a profile have; without one, those of all. Raises NotFound."""
+    wanted = ids([profile_id])
+
+    def read(session: Session) -> list[str]:
+        known = profiles.get(session, wanted[0]).id if wanted else None
+        return timeseries.keys_in_use(session, table, known)
+
+    return await caller.read(read)
 
 
 @router.get("/deviceProfile/{deviceProfileId}", summary="A device profile, with its provisioning secret")

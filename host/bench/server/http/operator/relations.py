@@ -228,34 +228,32 @@ async def page_of_type(
 
 def _of(session: Session, caller: Caller, end: _End, kind: str | None, group: str) -> list[Relation]:
     caller.entity(session, _id(end.node))
-    ends = {"from_": end.node} if end.outward else {"to": end.node}
-    return _visible(session, caller, relations.of(session, **ends, kind=kind, group=_group(group)))
+    found = relations.of(session, [end.node], outward=end.outward, kind=kind, group=_group(group))
+    return _visible(session, caller, found)
 
 
 def _visible(session: Session, caller: Caller, found: Iterable[Relation]) -> list[Relation]:
     """Return the relations both of whose ends the user may see."""
     if caller.customer_id is None:
         return list(found)
-    known: dict[Node, bool] = {}
+    ends = {each: ((each.from_type, each.from_id), (each.to_type, each.to_id)) for each in found}
+    # All at once; looked at one by one they come from the session, without a query each.
+    there = entities.all_of(session, (node for pair in ends.values() for node in pair))
 
     def may_see(node: Node) -> bool:
-        if node not in known:
-            try:
-                caller.entity(session, _id(node))
-                known[node] = True
-            except (Forbidden, NotFound):
-                known[node] = False
-        return known[node]
+        try:
+            caller.entity(session, _id(node))
+        except Forbidden:
+            return False
+        return True
 
-    return [each for each in found if may_see((each.from_type, each.from_id)) and may_see((each.to_type, each.to_id))]
+    seen = {node for node in there if may_see(node)}
+    return [each for each, pair in ends.items() if seen.issuperset(pair)]
 
 
 def _infos(session: Session, found: Sequence[Relation], *, outward: bool) -> list[RelationInfo]:
     others = [relations.other_end(each, outward=outward) for each in found]
-    names: dict[Node, str] = {}
-    for kind in {kind for kind, _ in others}:
-        for part in parts(sorted({entity_id for each, entity_id in others if each == kind})):
-            names |= {(kind, entity_id): name for entity_id, name in entities.names(session, kind, part).items()}
+    names = {node: Subject.of(each).name for node, each in entities.all_of(session, others).items()}
     name = "toName" if outward else "fromName"
     return [
         RelationInfo.model_validate({**_fields(each), name: names.get(other, _NO_NAME)})

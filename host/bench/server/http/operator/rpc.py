@@ -14,12 +14,14 @@ from bench.registry import calls
 from bench.registry.audit import Subject
 from bench.registry.calls import NewCall
 from bench.registry.clock import now_ms
+from bench.registry.logins import as_boolean
 from bench.registry.model import Device, PersistentCall
 from bench.server.http.operator.authorization import SUCCESS, AnyUser, Caller, TextRoute
 from bench.server.http.operator.bodies import RawBody, strict_json
 from bench.server.http.operator.errors import Failed, MalformedCall
 from bench.server.http.operator.params import DeviceId
 from bench.server.http.operator.schemas.telemetry import RpcForm, RpcIdJson
+from bench.server.json_writer import compact
 from bench.server.presence import AnswerUnreadable, CallUnanswered
 
 router = APIRouter(route_class=TextRoute, tags=["calls"])
@@ -106,9 +108,9 @@ async def _keep(caller: Caller, device_id: DeviceId, form: _Form, *, oneway: boo
         expires_ms=form.expires_ms,
         oneway=oneway,
         method=form.method,
-        params=_compact(form.params),
+        params=compact(form.params),
         retries=form.retries,
-        additional_info=None if form.additional_info is None else _compact(form.additional_info),
+        additional_info=None if form.additional_info is None else compact(form.additional_info),
     )
 
     def change(session: Session) -> tuple[Device, PersistentCall]:
@@ -123,10 +125,6 @@ async def _keep(caller: Caller, device_id: DeviceId, form: _Form, *, oneway: boo
     if not call.is_open:
         return Response(status_code=over)
     return JSONResponse(RpcIdJson(rpc_id=call.id).model_dump(mode="json"))
-
-
-def _compact(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
 def _read(body: bytes) -> _Form:
@@ -146,7 +144,7 @@ def _read(body: bytes) -> _Form:
         method=_text(form["method"]),
         params=form.get("params"),
         expires_ms=expires_ms,
-        persistent=_flag(form.get("persistent")),
+        persistent=as_boolean(form.get("persistent")),
         id=_id(form),
         retries=_int(form["retries"]) if "retries" in form else None,
         additional_info=form.get("additionalInfo"),
@@ -160,11 +158,6 @@ def _id(form: dict[str, Any]) -> uuid.UUID:
         return uuid.UUID(_text(form["requestUUID"]))
     except ValueError:
         raise MalformedCall("Invalid request body") from None
-
-
-def _flag(value: Any) -> bool:
-    """Return a flag, as Jackson's `asBoolean` does: true, a number but 0, and the text of true."""
-    return value.strip() == "true" if isinstance(value, str) else isinstance(value, int | float) and value != 0
 
 
 def _text(value: Any) -> str:

@@ -35,6 +35,7 @@ from bench.server.http.operator.telemetry_params import (
     keys_of,
     owner,
 )
+from bench.server.json_writer import compact
 
 router = APIRouter(route_class=TextRoute, prefix=PREFIX, tags=["telemetry"])
 
@@ -115,17 +116,13 @@ async def _answer(found: _Series) -> Response:
 
 def _written(found: _Series) -> bytes:
     """Return series as JSON, made of parts: others get their turn between two."""
-    series = (f"{_json(key)}:[{','.join(_parts(entries))}]" for key, entries in found.items())
+    series = (f"{compact(key)}:[{','.join(_parts(entries))}]" for key, entries in found.items())
     return f"{{{','.join(series)}}}".encode()
 
 
 def _parts(entries: list[_Entry]) -> Iterator[str]:
     for part in parts(entries):
-        yield _json([{"ts": ts, "value": value} for ts, value in part])[1:-1]
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        yield compact([{"ts": ts, "value": value} for ts, value in part])[1:-1]
 
 
 async def _latest(caller: Caller, of: Id, wanted: Sequence[str] | None, value: Callable[[str], Any]) -> _Series:

@@ -48,11 +48,15 @@ class Followed:
         self._client.values += values
         self._stops[device_id] = self._client.changes.listen(device_id, listener), values
 
-    def _follows(self, device_id: UUID) -> bool:
+    def follows(self, device_id: UUID) -> bool:
+        """Return whether a device is one of them."""
         return device_id in self._stops
 
     def lose(self, device_id: UUID) -> None:
         """Follow a device no longer: its user may not see it any more, or it is gone."""
+        self._unfollow(device_id)
+
+    def _unfollow(self, device_id: UUID) -> None:
         if (found := self._stops.pop(device_id, None)) is not None:
             stop, values = found
             stop()
@@ -61,7 +65,7 @@ class Followed:
     def stop(self) -> None:
         """Follow nothing any more."""
         for device_id in self.device_ids:
-            self.lose(device_id)
+            self._unfollow(device_id)
 
     async def refresh(self) -> None:
         """Look for what has no changes to listen to: devices that a query finds now, and did not before."""

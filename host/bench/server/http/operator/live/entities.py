@@ -8,16 +8,15 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from bench.registry import devices
-from bench.registry.aggregation import Aggregation, IntervalType
+from bench.registry.aggregation import IntervalType
 from bench.registry.changes import Change
-from bench.registry.device_query import SCOPES
+from bench.registry.device_query import KINDS
 from bench.registry.devices import DevicePageQuery
-from bench.registry.timeseries import Span
 from bench.server.http.operator import entity_query
 from bench.server.http.operator.live import updates
 from bench.server.http.operator.live.client import VALUES, Client, Followed
 from bench.server.http.operator.live.updates import ENTITIES, CommandRefused
-from bench.server.http.operator.live.values import DEFAULT_ENTRIES
+from bench.server.http.operator.live.values import series_query
 from bench.server.http.operator.params import listed
 from bench.server.http.operator.schemas.common import PageData
 from bench.server.http.operator.schemas.entity_query import CountQuery, DataQuery, EntityData
@@ -25,7 +24,6 @@ from bench.server.http.operator.schemas.websocket import EntityDataCommand, Hist
 from bench.server.http.operator.series import SeriesQuery, as_text, entries_of, text_of, time_zone_of
 
 _SERIES, _ANY_SCOPE = "TIME_SERIES", "ATTRIBUTE"
-_KINDS = {scope: kind for kind, scope in SCOPES.items()}
 _Entries = dict[UUID, dict[str, list[dict[str, Any]]]]
 
 
@@ -147,7 +145,7 @@ class EntitiesFollowed(Followed):
     def _on_change(self, change: Change) -> None:
         names = {key for _, key, _ in change.entries} | set(change.deleted)
         put = self._client.outbox.put
-        for kind in (_SERIES,) if change.scope is None else (_KINDS[change.scope], _ANY_SCOPE):
+        for kind in (_SERIES,) if change.scope is None else (KINDS[change.scope], _ANY_SCOPE):
             if not names.isdisjoint(self._latest.get(kind, ())):
                 put(partial(self._latest_update, kind, change), change.size)
         if change.scope is None and not names.isdisjoint(self._series):
@@ -155,7 +153,7 @@ class EntitiesFollowed(Followed):
 
     def _latest_update(self, kind: str, change: Change) -> str | None:
         device_id, wanted = change.device_id, self._latest.get(kind, ())
-        if not self._follows(device_id):
+        if not self.follows(device_id):
             return None
         latest: dict[str, dict[str, Any]] = {}
         for ts, key, value in change.entries:
@@ -170,7 +168,7 @@ class EntitiesFollowed(Followed):
         return self._update(device_id, {kind: latest}, None) if latest else None
 
     def _series_update(self, change: Change) -> str | None:
-        if not self._follows(change.device_id):
+        if not self.follows(change.device_id):
             return None
         found: dict[str, list[dict[str, Any]]] = {}
         for ts, key, value in change.entries:
@@ -222,17 +220,8 @@ def _with(page: PageData[EntityData], entries: _Entries) -> PageData[EntityData]
 
 
 def _series_query(part: HistoryPart | SeriesPart) -> SeriesQuery:
-    if part.limit < 0:
-        raise CommandRefused("Incorrect TsKvQuery. Limit must be positive!")
-    to_ms = part.end_ts if isinstance(part, HistoryPart) else part.start_ts + part.time_window
-    return SeriesQuery(
-        keys=list(dict.fromkeys(part.keys)),
-        span=Span(from_ms=part.start_ts, to_ms=to_ms, limit=part.limit or DEFAULT_ENTRIES),
-        aggregation=part.agg or Aggregation.NONE,
-        step_ms=part.interval,
-        kind=part.interval_type or IntervalType.MILLISECONDS,
-        zone=time_zone_of(part.time_zone_id or "UTC"),
-    )
+    kind, zone = part.interval_type or IntervalType.MILLISECONDS, time_zone_of(part.time_zone_id or "UTC")
+    return series_query(part.keys, part, kind=kind, zone=zone)
 
 
 def _entries(session: Session, ids: list[UUID], wanted: SeriesQuery) -> _Entries:

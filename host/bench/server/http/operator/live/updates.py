@@ -1,12 +1,12 @@
 """JSON that is sent over a WebSocket, as ThingsBoard has it."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from enum import IntEnum
 from typing import Any
 
 from bench.server.http.operator.schemas.common import PageData
 from bench.server.http.operator.schemas.entity_query import EntityData
+from bench.server.json_writer import compact
 
 ENTITIES = 1000
 """Devices that one subscription follows; of a larger page the others are left out."""
@@ -15,7 +15,6 @@ ENTITIES = 1000
 class ErrorCode(IntEnum):
     """ThingsBoard's SubscriptionErrorCode."""
 
-    NO_ERROR = 0
     INTERNAL_ERROR = 1
     BAD_REQUEST = 2
     UNAUTHORIZED = 3
@@ -64,4 +63,4 @@ def count(command: int, number: int) -> str:
 
 
 def _json(**content: Any) -> str:
-    return json.dumps(content, separators=(",", ":"), ensure_ascii=False)
+    return compact(content)

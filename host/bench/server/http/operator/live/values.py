@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from functools import partial
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy.orm import Session
@@ -22,7 +23,13 @@ from bench.registry.timeseries import Span
 from bench.server.http.operator.live import updates
 from bench.server.http.operator.live.client import Client, Followed
 from bench.server.http.operator.live.updates import CommandRefused, ErrorCode
-from bench.server.http.operator.schemas.websocket import AttributesCommand, HistoryCommand, SeriesCommand
+from bench.server.http.operator.schemas.websocket import (
+    AttributesCommand,
+    HistoryCommand,
+    HistoryPart,
+    SeriesCommand,
+    SeriesPart,
+)
 from bench.server.http.operator.series import SeriesQuery, as_text, entries_of, text_of
 
 KEYS = 1000
@@ -41,7 +48,7 @@ async def history(client: Client, command: HistoryCommand) -> str:
     keys = _keys(command.keys)
     if not keys:
         raise CommandRefused("Keys are empty!")
-    device_id, wanted = _device(command), _query(keys, command, command.end_ts)
+    device_id, wanted = _device(command), series_query(sorted(keys), command)
 
     def read(session: Session) -> str:
         return updates.values(command.cmd_id, _entries(client, session, device_id, wanted))
@@ -69,7 +76,7 @@ class ValuesFollowed(Followed):
     def _read(self, session: Session) -> _Found:
         command = self._command
         if isinstance(command, SeriesCommand) and self._keys is not None and command.time_window > 0:
-            wanted = _query(self._keys, command, command.start_ts + command.time_window)
+            wanted = series_query(sorted(self._keys), command)
             return _entries(self._client, session, self._device_id, wanted)
         device_id, found = self._client.caller.device(session, self._device_id).id, _Found()
         scope = None if self._scope == _ANY_SCOPE else self._scope
@@ -88,7 +95,7 @@ class ValuesFollowed(Followed):
             self._client.outbox.put(partial(self._update, change), change.size)
 
     def _update(self, change: Change) -> str | None:
-        if not self._follows(change.device_id):
+        if not self.follows(change.device_id):
             return None
         found: _Found = {}
         for ts, key, value in change.entries:
@@ -99,13 +106,9 @@ class ValuesFollowed(Followed):
 
     def lose(self, device_id: UUID) -> None:
         """Say so, too."""
-        super().lose(device_id)
+        self._unfollow(device_id)
         why = CommandRefused("Unauthorized", ErrorCode.UNAUTHORIZED)
         self._client.outbox.put(lambda: updates.error(self._command.cmd_id, why), 0)
-
-    def stop(self) -> None:
-        """Follow nothing any more."""
-        super().lose(self._device_id)
 
 
 def _names(change: Change) -> Iterable[str]:
@@ -132,14 +135,28 @@ def _keys(text: str | None) -> frozenset[str] | None:
     return keys if text else None
 
 
-def _query(keys: Iterable[str], command: SeriesCommand | HistoryCommand, to_ms: int) -> SeriesQuery:
-    if command.limit < 0:
+def series_query(
+    keys: Iterable[str], wanted: SeriesCommand | HistoryCommand | SeriesPart | HistoryPart, **further: Any
+) -> SeriesQuery:
+    """Return what a command, or a part of one, wants of series.
+
+    Args:
+        keys: The series.
+        wanted: The command or the part.
+        further: Further fields of the query.
+
+    Raises:
+        CommandRefused: It wants less than nothing.
+    """
+    if wanted.limit < 0:
         raise CommandRefused("Incorrect TsKvQuery. Limit must be positive!")
+    to_ms = wanted.end_ts if isinstance(wanted, HistoryCommand | HistoryPart) else wanted.start_ts + wanted.time_window
     return SeriesQuery(
-        keys=sorted(keys),
-        span=Span(from_ms=command.start_ts, to_ms=to_ms, limit=command.limit or DEFAULT_ENTRIES),
-        aggregation=Aggregation(command.agg or Aggregation.NONE),
-        step_ms=command.interval,
+        keys=list(dict.fromkeys(keys)),
+        span=Span(from_ms=wanted.start_ts, to_ms=to_ms, limit=wanted.limit or DEFAULT_ENTRIES),
+        aggregation=Aggregation(wanted.agg or Aggregation.NONE),
+        step_ms=wanted.interval,
+        **further,
     )
 
 
