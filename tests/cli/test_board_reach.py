@@ -168,7 +168,7 @@ def test_try_makes_no_device(server, options, claim):
     assert server.device_names() == ["press-1"]
 
 
-def test_boards_elsewhere_get_this_machines_address_for_a_loopback(start_server, options, monkeypatch):
+def test_boards_elsewhere_get_this_machines_address_for_a_loopback(options, monkeypatch):
     monkeypatch.setattr(addresses, "outbound", lambda: "127.0.0.2")
     found = replace(options, is_remote=True)._place({"mqtt": ("localhost", 12883)})
     assert (found.host, found.mqtt_port) == ("127.0.0.2", 12883)

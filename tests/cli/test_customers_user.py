@@ -6,26 +6,17 @@ import pytest
 
 from bench.registry import claims, devices
 from tests.support.commands import bench
-from tests.support.operators import account
+from tests.support.operators import customer_user, new_device, ok, options
 
 
-@pytest.fixture
-def jo(server, tmp_path):
-    """Run a command as a user of the customer Acme, who has the device `press-1`; `press-2` is somebody else's."""
-    url = ("--url", f"http://127.0.0.1:{server.ports.http}")
-    (tmp_path / "password").write_text(account(server)["password"])
-    (tmp_path / "of-jo").write_text("a-password-of-jo")
-    operator = (*url, "--user", account(server)["username"], "--password-file", tmp_path / "password")
-    for words in (
-        ("customer", "create", "Acme"),
-        ("user", "create", "jo@example.com", "--customer", "Acme", "--new-password-file", tmp_path / "of-jo"),
-        ("device", "create", "press-1"),
-        ("device", "create", "press-2"),
-        ("customer", "assign", "Acme", "press-1"),
-    ):
-        done = bench(*words, *operator)
-        assert done.returncode == 0, done.stderr
-    return lambda *words: bench(*words, *url, "--user", "jo@example.com", "--password-file", tmp_path / "of-jo")
+@pytest.fixture(scope="module")
+def jo(shared_server, shared_operator, tmp_path_factory):
+    """Run a command as a customer's user, who has the device `press-1`; `press-2` is somebody else's."""
+    customer, who = customer_user(shared_server, shared_operator)
+    first, _ = (new_device(shared_operator, name=each)["id"]["id"] for each in ("press-1", "press-2"))
+    ok(shared_operator.post(f"/api/customer/{customer['id']['id']}/device/{first}"))
+    where = options(shared_server, tmp_path_factory.mktemp("jo"), who)
+    return lambda *words: bench(*words, *where)
 
 
 @pytest.mark.parametrize(
@@ -38,11 +29,11 @@ def jo(server, tmp_path):
         ("device", "delete", "press-2", "--yes"),
     ],
 )
-def test_devices_of_others_are_not_there(server, jo, words):
+def test_devices_of_others_are_not_there(shared_server, jo, words):
     done = jo(*words)
     assert (done.returncode, done.stdout) == (1, "")
     assert "no device press-2 of your customer: see bench device list" in done.stderr
-    assert "press-2" in server.device_names()
+    assert "press-2" in shared_server.device_names()
 
 
 def test_devices_of_the_customer_are_listed_shown_and_read(jo):
@@ -61,11 +52,11 @@ def offer(session):
     return claims.offer(session, devices.by_name(session, "press-1").id, "", None)
 
 
-def test_device_is_given_back_and_claimed_again(server, jo):
+def test_device_is_given_back_and_claimed_again(shared_server, jo):
     assert jo("device", "give-back", "press-1").stdout.startswith("gave press-1 back")
     assert json.loads(jo("device", "list", "--json").stdout) == []
     again = jo("device", "give-back", "press-1")
     assert again.returncode != 0
     assert again.stderr.count("\n") == 1
-    server.query(lambda registry: registry.write(offer))
+    shared_server.query(lambda registry: registry.write(offer))
     assert jo("device", "claim", "press-1").stdout == "claimed press-1\n"

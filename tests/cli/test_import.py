@@ -164,7 +164,7 @@ def test_import_names_what_it_changed(url, tmp_path):
         assert bench("import", tmp_path / "tray.csv", *url).stdout == output
 
 
-def test_line_that_the_server_refuses_is_named_and_the_others_are_imported(url, load):
+def test_line_that_the_server_refuses_is_named_and_the_others_are_imported(load):
     assert load("name,access token\nfirst,a-token\n")[0] == 0
     code, output, complaint = load("name,access token\na,token-of-a\nb,a-token\n")
     assert (code, output["created"]) == (1, ["a"])

@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.certificates import make
 from tests.support.commands import bench, printed
-from tests.support.operators import account, login
+from tests.support.operators import login, options
 from tests.support.operators import ok as answer_of
 
 CREDENTIALS = ("credentialsType", "credentialsId", "credentialsValue")
@@ -25,10 +25,8 @@ def old(tmp_path):
 @pytest.fixture
 def new(server, tmp_path):
     """A running server of its own that is known by its URL, where things go; with an operator's client."""
-    (tmp_path / "password").write_text(account(server)["password"])
-    options = ("--url", f"http://127.0.0.1:{server.ports.http}", "--user", account(server)["username"])
     with login(server) as operator:
-        yield SimpleNamespace(options=(*options, "--password-file", str(tmp_path / "password")), operator=operator)
+        yield SimpleNamespace(options=options(server, tmp_path), operator=operator)
 
 
 def ok(*arguments):

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.support.commands import bench
-from tests.support.operators import account
+from tests.support.operators import customer_user, options
 
 SECRET = "secret-on-the-label"
 
@@ -13,23 +13,13 @@ def offers(server):
 
 
 @pytest.fixture
-def customer(server, tmp_path):
+def customer(server, server_operator, tmp_path):
     """Claim a device as a customer's user does, on the command line; returns the finished command."""
-    url = ("--url", f"http://127.0.0.1:{server.ports.http}")
-    (tmp_path / "password").write_text(account(server)["password"])
-    (tmp_path / "of-jo").write_text("a-password-of-jo")
-    operator = (*url, "--user", account(server)["username"], "--password-file", tmp_path / "password")
-    for words in (
-        ("customer", "create", "Acme"),
-        ("user", "create", "jo@example.com", "--customer", "Acme", "--new-password-file", tmp_path / "of-jo"),
-    ):
-        done = bench(*words, *operator)
-        assert done.returncode == 0, done.stderr
+    where = options(server, tmp_path, customer_user(server, server_operator)[1])
 
     def claim(device, secret):
         (tmp_path / "secret").write_text(secret)
-        jo = ("--user", "jo@example.com", "--password-file", tmp_path / "of-jo")
-        return bench("device", "claim", device, "--secret-file", tmp_path / "secret", *url, *jo)
+        return bench("device", "claim", device, "--secret-file", tmp_path / "secret", *where)
 
     return claim
 

@@ -15,7 +15,7 @@ from tests.support.operators import account, login, new_device, new_profile, ok
 from tests.support.servers import PATIENCE_S
 
 pytest_plugins = ["pytester"]
-pytestmark = pytest.mark.slow  # each is a run of pytest of its own
+slow = pytest.mark.slow  # a run of pytest of its own
 
 BOOTS = """
 import pytest
@@ -61,6 +61,7 @@ def everything(operator):
     ]
 
 
+@slow
 def test_board_boots_through_the_network_and_nothing_is_left(pytester, thingsboard, bystanders):
     before = bystanders()
     pytester.makepyfile(BOOTS)
@@ -70,6 +71,7 @@ def test_board_boots_through_the_network_and_nothing_is_left(pytester, thingsboa
     assert bystanders() == before
 
 
+@slow
 def test_what_only_our_own_server_has_skips_the_test_whatever_it_catches(pytester, thingsboard, bystanders):
     before = bystanders()
     pytester.makepyfile(
@@ -87,6 +89,7 @@ def test_what_only_our_own_server_has_skips_the_test_whatever_it_catches(pyteste
     assert bystanders() == before
 
 
+@slow
 def test_report_has_no_secret_of_the_server(pytester, thingsboard):
     pytester.makepyfile(
         "import pathlib\n"
@@ -116,6 +119,7 @@ def test_all_that_our_own_server_has_is_offered_or_skips(server):
     assert ours == offered | set(OF_OUR_OWN)
 
 
+@slow
 def test_workers_do_not_meet_and_one_that_dies_leaves_nothing(pytester, thingsboard, bystanders):
     before = bystanders()
     pytester.makepyfile(
@@ -175,6 +179,7 @@ def waiting(pytester, thingsboard, workers):
             run.kill()
 
 
+@slow
 @pytest.mark.parametrize("workers", [(), ("-n", "1")], ids=["alone", "worker"])
 def test_interrupted_run_leaves_nothing(bystanders, waiting):
     while_it_runs = bystanders()
@@ -184,6 +189,7 @@ def test_interrupted_run_leaves_nothing(bystanders, waiting):
     assert bystanders()[:2] == without(profile_of_the_run(while_it_runs), while_it_runs)
 
 
+@slow
 def test_what_a_killed_run_leaves_is_cleaned_and_nothing_else(bystanders, waiting, thingsboard):
     waiting.kill()
     waiting.wait()
@@ -229,6 +235,7 @@ def test_options_of_a_server_that_do_not_fit_are_wrong_use(pytester, options, me
     ran.stderr.fnmatch_lines([f"*{message}*"])
 
 
+@slow
 def test_server_that_is_not_there_is_an_error_in_one_line_without_the_password(pytester, monkeypatch):
     monkeypatch.setenv("BENCH_PASSWORD", "a-secret-password")
     pytester.makepyfile(BOOTS)

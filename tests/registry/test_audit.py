@@ -87,7 +87,7 @@ def test_origin_is_proven_unless_it_is_a_datagram_s():
     assert Origin("a", keeps_refusal=False) != Origin("a")
 
 
-def test_origin_has_the_time_when_it_came(monkeypatch):
+def test_origin_has_the_time_when_it_came():
     before = audit.now_ms()
     assert before <= Origin().received_ms <= audit.now_ms()
 

@@ -14,6 +14,7 @@ from bench.registry.clock import now_ms
 from bench.server import awaited_acks
 from tests.support.coap_packets import ACK, CON, EMPTY, GET, NON, OBSERVE, POST, RawPeer, code, message
 from tests.support.http_requests import call as http
+from tests.support.http_requests import wait_for_listeners
 from tests.support.mqtt_packets import PINGREQ, PINGRESP, VERSIONS, device_session, expect_open, expect_silence
 from tests.support.operators import login, new_device, ok
 from tests.support.server_process import Serving
@@ -260,10 +261,11 @@ def test_poll_gets_one_call_and_the_same_again_until_it_is_answered(server, serv
 
 
 def test_poll_that_waits_gets_a_new_call(server, server_operator, made):
-    polls = ThreadPoolExecutor(1)
-    poll = polls.submit(http, server, f"/api/v1/{TOKEN}/rpc", method="GET")
-    call_id = keep(server_operator, made)
-    assert json.loads(poll.result(UNTIL_S)[1]) == {"id": 0, "method": "m", "params": {}}
+    with ThreadPoolExecutor(1) as polls:
+        poll = polls.submit(http, server, f"/api/v1/{TOKEN}/rpc", method="GET")
+        wait_for_listeners(server, uuid.UUID(made), 1)
+        call_id = keep(server_operator, made)
+        assert json.loads(poll.result(UNTIL_S)[1]) == {"id": 0, "method": "m", "params": {}}
     status(server_operator, call_id, "DELIVERED")
 
 

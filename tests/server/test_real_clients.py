@@ -16,8 +16,7 @@ from paho.mqtt.client import Client, MQTTv5, MQTTv31, MQTTv311
 from paho.mqtt.enums import CallbackAPIVersion
 
 from bench import paths
-from bench.registry import timeseries
-from bench.registry.model import SHARED_SCOPE
+from tests.support.device_calls import share
 from tests.support.gateways import new_gateway
 from tests.support.mqtt_packets import (
     ATTRIBUTES,
@@ -43,12 +42,6 @@ paho_versions = pytest.mark.parametrize(
 def device_id(server, name):
     token = server.query(lambda registry: registry.device(name)).credentials.id
     return server.query(lambda registry: registry.token_login(token)).id
-
-
-def share(server, name, values):
-    """An operator sets shared attributes."""
-    target = device_id(server, name)
-    server.query(lambda registry: registry.write(timeseries.set_attributes, target, SHARED_SCOPE, values))
 
 
 def begin_call(server, name, method, params) -> Future:
@@ -121,7 +114,7 @@ def test_paho_provisions_and_does_all_a_device_can_do(server, protocol):
         paho.publish(TELEMETRY, b'{"temperature":"21.5","door":"open"}')
         paho.publish(ATTRIBUTES, b'{"serial":7}')
         assert stored(server, "paho") == ({"temperature": 21.5, "door": "open"}, {"serial": 7})
-        share(server, "paho", {"limit": 3})
+        share(server, device_id(server, "paho"), {"limit": 3})
         assert paho.next() == (ATTRIBUTES, {"limit": 3})
         paho.publish(ATTRIBUTES + "/request/1", b"{}")
         assert paho.next() == (ATTRIBUTES + "/response/1", {"client": {"serial": 7}, "shared": {"limit": 3}})
@@ -288,7 +281,7 @@ def test_thingsboards_gateway_client_does_all_that_it_can_do(server):
             assert [next(reports) for _ in range(3)] == [{"connected": 0}, {"telemetry": 0}, {"attributes": 0}]
             answer = next(reports)["heard"]
             assert (answer["device"], answer["values"]) == ("sub", {"room": 1, "serial": 7})
-            share(server, "sub", {"limit": 3})
+            share(server, device_id(server, "sub"), {"limit": 3})
             assert next(reports) == {"heard": {"device": "sub", "data": {"limit": 3}}}
             call = begin_call(server, "sub", "reboot", {"delay": 1})
             data = {"id": 0, "method": "reboot", "params": {"delay": 1}}
@@ -317,7 +310,7 @@ def test_paho_is_a_gateway(server, protocol):
         paho.publish("v1/gateway/attributes", b'{"a":{"serial":7}}')
         assert stored(server, "a") == ({"t": 1}, {"serial": 7})
         assert stored(server, "b") == ({"t": 2}, {})
-        share(server, "b", {"limit": 3})
+        share(server, device_id(server, "b"), {"limit": 3})
         assert paho.next() == ("v1/gateway/attributes", {"device": "b", "data": {"limit": 3}})
         paho.publish("v1/gateway/attributes/request", b'{"id":1,"device":"a","client":true,"key":"serial"}')
         assert paho.next() == ("v1/gateway/attributes/response", {"id": 1, "device": "a", "value": 7})
@@ -350,7 +343,7 @@ def test_thingsboards_client_provisions_and_does_all_a_device_can_do(server):
             assert next(reports) == {"telemetry": 0}
             assert next(reports) == {"attributes": 0}
             assert next(reports) == {"answer": {"client": {"serial": 7}}}
-            share(server, "tb", {"limit": 3})
+            share(server, device_id(server, "tb"), {"limit": 3})
             assert next(reports) == {"heard": {"limit": 3}}
             call = begin_call(server, "tb", "reboot", {"delay": 1})
             assert next(reports) == {"heard": {"method": "reboot", "params": {"delay": 1}}}

@@ -7,8 +7,8 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from bench.registry import credentials, customers, devices, profiles
-from bench.registry.model import Customer, Device
+from bench.registry import credentials, devices, profiles
+from bench.registry.model import Device
 from tests.support.mqtt_packets import Old
 from tests.support.raw_client import RawClient
 from tests.support.servers import RunningServer
@@ -20,27 +20,19 @@ RPC, CLAIM = "v1/gateway/rpc", "v1/gateway/claim"
 TOPICS = (CONNECT, DISCONNECT, TELEMETRY, ATTRIBUTES, REQUEST, RPC, CLAIM)
 
 
-def new_gateway(
-    server: RunningServer, token: str, *, customer: str = "", gateway: Any = True, **info: Any
-) -> uuid.UUID:
+def new_gateway(server: RunningServer, token: str, *, gateway: Any = True, **info: Any) -> uuid.UUID:
     """Make a gateway, whose name is its token, and return its id."""
-    return make(server, token, customer=customer, additional_info={"gateway": gateway, **info})
+    return make(server, token, additional_info={"gateway": gateway, **info})
 
 
-def make(server: RunningServer, name: str, *, customer: str = "", **fields: Any) -> uuid.UUID:
+def make(server: RunningServer, name: str, **fields: Any) -> uuid.UUID:
     """Make a device as an operator does, whose token is its name, and return its id."""
 
     def create(session: Session) -> uuid.UUID:
         own = credentials.access_token(name)
-        owner = _customer(session, customer).id if customer else None
-        return devices.create(session, name, profiles.default(session), own=own, customer_id=owner, **fields).id
+        return devices.create(session, name, profiles.default(session), own=own, **fields).id
 
     return server.query(lambda registry: registry.write(create))
-
-
-def _customer(session: Session, title: str) -> Customer:
-    found = session.scalar(select(Customer).where(Customer.title == title))
-    return found or customers.save(session, title)
 
 
 def find(server: RunningServer, name: str) -> Device | None:

@@ -16,6 +16,15 @@ def account(server):
     return json.loads((server.data / "operator.json").read_text())
 
 
+def options(server, folder, who=None):
+    """Return the options of a command that name a running server and an account there, the operator's by default."""
+    who = who or account(server)
+    file = folder / ("password" if who == account(server) else f"password-of-{who['username']}")
+    file.write_text(who["password"] + "\n")
+    url = f"http://127.0.0.1:{server.ports.http}"
+    return ("--url", url, "--user", who["username"], "--password-file", str(file))
+
+
 def client(server, token=None):
     """Return a client with a token, or without."""
     headers = {"X-Authorization": f"Bearer {token}"} if token else {}
@@ -103,6 +112,18 @@ def new_customer(server, operator):
         form = {"activateToken": link.split("activateToken=")[1], "password": "a-password"}
         tokens = ok(anonymous.post("/api/noauth/activate", json=form))
     return customer, client(server, tokens["token"])
+
+
+def customer_user(server, operator):
+    """Make a customer with a user; return the customer, and the user's account."""
+    customer, user = new_customer(server, operator)
+    with user:
+        email = ok(user.get("/api/auth/user"))["email"]
+    return customer, {"username": email, "password": "a-password"}
+
+
+def set_attributes(operator, device, scope="SERVER_SCOPE", **stored):
+    ok(operator.post(f"/api/plugins/telemetry/{device}/{scope}", json=stored))
 
 
 def values(operator, device, scope, **query):

@@ -5,10 +5,9 @@ from typing import NamedTuple
 
 import pytest
 
-from bench.registry import timeseries
-from bench.registry.model import SHARED_SCOPE
 from bench.server.mqtt import call_timeouts
 from bench.server.presence import AnswerUnreadable, CallUnanswered
+from tests.support.device_calls import begin_call, share
 from tests.support.mqtt_packets import (
     ATTRIBUTES,
     PINGREQ,
@@ -63,25 +62,6 @@ def client(server, v):
 def device_id(server, client):
     """The device's id."""
     return server.query(lambda registry: registry.token_login(TOKEN)).id
-
-
-def share(server, device_id, changed, deleted=()):
-    """An operator sets and deletes shared attributes."""
-
-    async def change(api):
-        await api.registry.write(timeseries.set_attributes, device_id, SHARED_SCOPE, changed)
-        await api.registry.write(timeseries.delete_attributes, device_id, SHARED_SCOPE, deleted)
-
-    server.call(change)
-
-
-def begin_call(server, device_id, method="reboot", params=None, *, oneway=False, timeout_s=10):
-    """An operator calls the device; the answer comes later."""
-    calling = server.submit(
-        lambda api: api.presence.call(device_id, method, params, oneway=oneway, timeout_s=timeout_s)
-    )
-    server.call(lambda _api: None)  # it has begun before the device sends anything
-    return calling
 
 
 # Requests for attributes.

@@ -5,11 +5,12 @@ from contextlib import contextmanager
 
 import pytest
 
-from bench.registry import audit, device_room, sub_devices, timeseries
-from bench.registry.model import SERVER_SCOPE, SHARED_SCOPE
+from bench.registry import audit, device_room, sub_devices
+from bench.registry.model import SERVER_SCOPE
 from bench.server.mqtt import gateway_session, listener
 from bench.server.presence import CallUnanswered, SessionEnd
 from tests.support import operators
+from tests.support.device_calls import begin_call, share
 from tests.support.gateways import (
     ATTRIBUTES,
     CLAIM,
@@ -64,16 +65,6 @@ def client(shared_server, v, token):
 def sub(token):
     """The name of a device behind the gateway."""
     return f"behind {token}"
-
-
-def call(server, device_id, method="reboot", params=None, *, oneway=False, timeout_s=10):
-    return server.submit(lambda api: api.presence.call(device_id, method, params, oneway=oneway, timeout_s=timeout_s))
-
-
-def share(server, device_id, values):
-    """An operator sets shared attributes."""
-
-    server.query(lambda registry: registry.write(timeseries.set_attributes, device_id, SHARED_SCOPE, values))
 
 
 def is_connected(server, name):
@@ -339,7 +330,7 @@ def test_changes_of_shared_attributes_are_sent_whether_subscribed_or_not(shared_
 
 def test_call_is_sent_to_the_gateway_and_its_answer_accepted(shared_server, client, v, sub):
     send(client, v, CONNECT, {"device": sub})
-    answer = call(shared_server, device_id(shared_server, sub), params={"delay": 1})
+    answer = begin_call(shared_server, device_id(shared_server, sub), params={"delay": 1})
     data = {"id": 0, "method": "reboot", "params": {"delay": 1}}
     client.expect(received(v, RPC, {"device": sub, "data": data}, packet_id=1))
     send(client, v, RPC, {"device": sub, "id": 1, "data": "another call's"}, packet_id=2)
@@ -353,9 +344,9 @@ def test_call_of_a_device_that_is_offline_waits_for_its_gateway(shared_server, c
     send(client, v, DISCONNECT, {"device": sub}, packet_id=2)
     target = device_id(shared_server, sub)
     with pytest.raises(CallUnanswered) as unanswered:
-        call(shared_server, target, timeout_s=0.05).result(10)
+        begin_call(shared_server, target, timeout_s=0.05).result(10)
     assert not unanswered.value.sent
-    waiting = call(shared_server, target)
+    waiting = begin_call(shared_server, target)
     client.send(v.publish(CONNECT, about(CONNECT, sub), qos=1, packet_id=3))
     data = {"id": 1, "method": "reboot", "params": None}
     client.expect(received(v, RPC, {"device": sub, "data": data}, packet_id=1) + v.puback(3))

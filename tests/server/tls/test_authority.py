@@ -183,7 +183,6 @@ KILLER = """
 import os, signal, sys
 from pathlib import Path
 from bench.server.tls import authority
-from bench.server.tls.contexts import https_context, mqtt_context
 data, kill_at, *names = sys.argv[1:]
 left = int(kill_at)
 def hook(event, arguments):

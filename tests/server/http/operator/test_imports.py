@@ -202,6 +202,7 @@ def test_known_device_gets_values_only_if_requested(shared_operator, shared_serv
     result = load(shared_operator, f"{made['name']},{profile['name']},new,1,x\n", *types, update=update)
     if update:  # listeners are called after the answer
         assert received.get(timeout=PATIENCE_S) == ({"a": 1}, [])
+    shared_server.call(lambda _api: None)
     stop()
     assert received.empty()
     assert (result["created"], result["updated"]) == (0, 1)

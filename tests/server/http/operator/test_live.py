@@ -14,7 +14,7 @@ from bench.server.http.operator.live.entities import CountFollowed
 from bench.server.http.operator.live.values import ValuesFollowed
 from bench.server.tls import authority
 from tests.support.http_requests import call
-from tests.support.operators import login, name, new_customer, new_device, ok, refused
+from tests.support.operators import login, name, new_customer, new_device, ok, refused, set_attributes
 from tests.support.servers import on_both_databases
 from tests.support.websockets import LiveClient, live, token_of, wait_for_none
 
@@ -25,12 +25,6 @@ NONE = {"errorCode": 0, "errorMsg": None}
 def device(shared_operator):
     """The id of a device of the shared server."""
     return new_device(shared_operator)["id"]["id"]
-
-
-@pytest.fixture
-def socket(shared_server, shared_operator):
-    with live(shared_server, shared_operator) as client:
-        yield client
 
 
 def error(command, code, message):
@@ -55,10 +49,6 @@ def store(operator, device, *entries):
     for ts, stored in entries:
         body = {"ts": ts, "values": stored}
         ok(operator.post(f"/api/plugins/telemetry/DEVICE/{device}/timeseries/ANY", json=body))
-
-
-def set_attributes(operator, device, scope="SERVER_SCOPE", **stored):
-    ok(operator.post(f"/api/plugins/telemetry/{device}/{scope}", json=stored))
 
 
 def delete_attributes(operator, device, keys, scope="SERVER_SCOPE"):

@@ -3,7 +3,7 @@
 import pytest
 
 from bench.server.http.operator.live import session
-from tests.support.operators import name, new_device, ok
+from tests.support.operators import name, new_device, ok, set_attributes
 from tests.support.servers import on_both_databases
 from tests.support.websockets import live
 
@@ -23,10 +23,6 @@ def query(*device_ids, **more):
 def store(operator, device, ts, **stored):
     body = {"ts": ts, "values": stored}
     ok(operator.post(f"/api/plugins/telemetry/DEVICE/{device}/timeseries/ANY", json=body))
-
-
-def set_attributes(operator, device, scope="SERVER_SCOPE", **stored):
-    ok(operator.post(f"/api/plugins/telemetry/{device}/{scope}", json=stored))
 
 
 def update(device, latest=None, timeseries=None, *, command=1):
@@ -50,12 +46,6 @@ def point(ts, value):
 def devices(shared_operator):
     """The ids of two devices, in the order of their names."""
     return [new_device(shared_operator, name=name(each))["id"]["id"] for each in "ab"]
-
-
-@pytest.fixture
-def socket(shared_server, shared_operator):
-    with live(shared_server, shared_operator) as client:
-        yield client
 
 
 def test_devices_come_as_a_page_and_then_their_changes(shared_operator, socket, devices):

@@ -11,7 +11,6 @@ from tests.support.operators import new_customer, new_device, ok, plain, refused
 ABSENT = "8e3ff6a0-53f5-4d3a-9e4b-0b1f4fc3d4a1"
 ABSENT_TEXT = "Device with requested id wasn't found!"
 FORBIDDEN = "You don't have permission to perform this operation!"
-JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture
