@@ -58,11 +58,12 @@ def send(client: Mqtt, settings: Settings, vault: Vault) -> bool:
     waiting = vault.record.get("claim")
     claim = waiting[0] if waiting else _claim(settings, settings.text("claim.secret"))
     client.publish(_TOPIC, json.dumps({"secretKey": claim["secretKey"], "durationMs": int(claim["durationMs"])}), qos=1)
-    events.emit("claim_sent")
+    again = False
     try:
         if waiting:
             vault.update(claim=[])
     except VaultError as error:
         events.emit("error", kind=error.kind, detail=str(error))
-        return True
-    return False
+        again = True
+    events.emit("claim_sent")  # last: who has read it may cut the power, and the claim does not come again
+    return again

@@ -12,7 +12,7 @@ import pytest
 
 from bench import cli
 from bench.cli.commands import conformance_server
-from bench.cli.options import server_addresses
+from bench.cli.options import board_setup, server_addresses
 from bench.conformance.server.addresses import Address
 from bench.conformance.server.suite import CHECKS
 from bench.contract.proof import claim_secret
@@ -372,7 +372,7 @@ def test_command_for_the_own_server_makes_the_device_that_the_check_needs(bench,
     profile = f"own-{tmp_path.name}"
     make = ProvisionType.CHECK_PRE_PROVISIONED_DEVICES
     found = server.query(lambda registry: registry.create_profile(profile, make))
-    monkeypatch.setattr(conformance_server, "_own_profile", lambda *_: (found.provision_key, found.provision_secret))
+    monkeypatch.setattr(board_setup, "key_and_secret", lambda *_: (found.provision_key, found.provision_secret))
     server.query(lambda registry: registry.create_device(tmp_path.name, profile))
     options = ("--profile", profile, "--release", "4.3.1.3", "--data", tmp_path)
     with monkeypatch.context() as broken:
