@@ -16,7 +16,8 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from bench.errors import Refused, UnknownId
-from bench.registry import pages
+from bench.registry import announcements, pages
+from bench.registry.announcements import Kind
 from bench.registry.model import PersistentCall
 from bench.registry.pages import PageQuery
 
@@ -108,6 +109,8 @@ def create(session: Session, device_id: uuid.UUID, new: NewCall, now_ms: int) ->
     )
     session.add(call)
     session.flush()
+    if is_open:
+        announcements.announce(session.connection(), Kind.CALLS, device_id)
     return call
 
 
@@ -188,6 +191,8 @@ def advance(session: Session, call_id: uuid.UUID, status: CallStatus) -> bool:
             _finish(call, CallStatus.FAILED, json.dumps({"error": f"{why}{most}"}, separators=(",", ":")))
         else:
             call.timeouts += 1
+    if not call.is_open:
+        _announce_end(session, call)
     return call.is_open
 
 
@@ -197,6 +202,7 @@ def answer(session: Session, call_id: uuid.UUID, response: str | None) -> bool:
     if call is None:
         return False
     _finish(call, CallStatus.SUCCESSFUL, response)
+    _announce_end(session, call)
     return True
 
 
@@ -210,10 +216,15 @@ def _finish(call: PersistentCall, status: CallStatus, response: str | None) -> N
     call.size += len((response or "").encode())
 
 
+def _announce_end(session: Session, call: PersistentCall) -> None:
+    announcements.announce(session.connection(), Kind.CALL_OVER, call.device_id, call=str(call.id))
+
+
 def delete(session: Session, call: PersistentCall) -> None:
     """Delete a call."""
     session.delete(call)
     session.flush()
+    _announce_end(session, call)
 
 
 def next_expiry(session: Session) -> int | None:
@@ -227,4 +238,5 @@ def expire(session: Session, now_ms: int) -> list[tuple[uuid.UUID, uuid.UUID]]:
     expired = session.scalars(over.order_by(PersistentCall.expires_ms).limit(_AT_ONCE)).all()
     for call in expired:
         _finish(call, CallStatus.EXPIRED, None)
+        _announce_end(session, call)
     return [(call.device_id, call.id) for call in expired]

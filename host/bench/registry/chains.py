@@ -12,7 +12,8 @@ from typing import Any
 from sqlalchemy import Connection, select, update
 
 from bench.contract.credentials import CredentialsType
-from bench.registry import audit, credentials, names, patterns, provisioning
+from bench.registry import announcements, audit, credentials, names, patterns, provisioning
+from bench.registry.announcements import Kind
 from bench.registry.audit import Origin, Subject
 from bench.registry.credentials import sha3
 from bench.registry.encryption import SecretBox
@@ -112,6 +113,7 @@ def _renew(secret_box: SecretBox, connection: Connection, device: Any, chain: Ch
     if not chain.is_current:  # it could not log in, and nobody else could any more
         return ChainOutcome(Status.FAILURE, device.name)
     connection.execute(update(Credentials).where(Credentials.device_id == device.id).values(row))
+    announcements.announce(connection, Kind.CREDENTIALS, device.id)
     return ChainOutcome(Status.SUCCESS, device.name, device.id)
 
 

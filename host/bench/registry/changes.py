@@ -54,6 +54,10 @@ class Changes:
 
         return stop
 
+    def devices(self) -> list[uuid.UUID]:
+        """Return the devices with listeners of their own."""
+        return list(self._by_device)
+
     def count(self, device_id: uuid.UUID) -> int:
         """Return how many listeners a device has."""
         return len(self._by_device.get(device_id, ()))

@@ -8,6 +8,7 @@ change threads some thirty times, which costs more than the database does.
 import asyncio
 import re
 import sqlite3
+import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -23,7 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from bench import extras, paths
 from bench.errors import BenchError, UsageError
-from bench.registry import statements
+from bench.registry import notifications, statements
 from bench.registry.encryption import SecretBox, WrongKey
 from bench.registry.files import DATABASE_FILE
 from bench.registry.model import Base
@@ -71,6 +72,19 @@ class Database(ABC):
         """Run work in a transaction, and return its result once it is on the disk."""
 
     @abstractmethod
+    async def listen(self, channel: str, on_payload: Callable[[str], None], on_begin: Callable[[], None]) -> None:
+        """Have notifications of other processes on the same database received, until cancelled. SQLite has none.
+
+        Args:
+            channel: Where they are sent.
+            on_payload: Called with each.
+            on_begin: Called whenever they begin to arrive: what was sent before is lost.
+        """
+
+    name = ""
+    """The name of this process among all that use the database; empty if there is no other."""
+
+    @abstractmethod
     async def close(self) -> None:
         """Finish the work under way and close."""
 
@@ -94,7 +108,9 @@ async def connect(folder: Path, url: str | None, secret_box: SecretBox) -> Datab
         if make_url(url).drivername != "postgresql+asyncpg":
             raise UsageError("--database needs postgresql+asyncpg://USER:PASSWORD@HOST/NAME; SQLite needs no URL")
         extras.require("postgresql", "PostgreSQL databases")
-        engine = create_async_engine(url, hide_parameters=True, connect_args={"server_settings": _DURABLE})
+        name = f"firstboot-{uuid.uuid4().hex[:12]}"
+        settings = {**_DURABLE, "application_name": name}
+        engine = create_async_engine(url, hide_parameters=True, connect_args={"server_settings": settings})
     except ArgumentError:
         raise UsageError("--database is not a URL: write postgresql+asyncpg://USER:PASSWORD@HOST/NAME") from None
     try:
@@ -108,7 +124,7 @@ async def connect(folder: Path, url: str | None, secret_box: SecretBox) -> Datab
         await engine.dispose()
         where = engine.url.render_as_string(hide_password=True)
         raise BenchError(f"cannot open {where} ({_reason(error)}): is it running, and the address right?") from error
-    return _Asynchronous(engine)
+    return _Asynchronous(engine, name)
 
 
 async def _connect_sqlite(path: Path, secret_box: SecretBox) -> Database:
@@ -216,6 +232,9 @@ class _Threaded(Database):
         with self._writer.begin():
             return work(self._writer)
 
+    async def listen(self, channel: str, on_payload: Callable[[str], None], on_begin: Callable[[], None]) -> None:
+        pass
+
     async def close(self) -> None:
         interrupting = asyncio.get_running_loop().call_later(_CLOSE_S, self._interrupt)
         for threads in (self._write_thread, self._look_up_thread, self._read_threads):
@@ -240,8 +259,9 @@ def _run(engine: Engine, work: Work[T]) -> T:
 class _Asynchronous(Database):
     """PostgreSQL."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, name: str) -> None:
         self._engine = engine
+        self.name = name
 
     async def read(self, work: Work[T]) -> T:
         return await self._run(work)
@@ -273,6 +293,9 @@ class _Asynchronous(Database):
                 raise
             await transaction.commit()
             return result
+
+    async def listen(self, channel: str, on_payload: Callable[[str], None], on_begin: Callable[[], None]) -> None:
+        await notifications.receive(self._engine, channel, on_payload, on_begin)
 
     async def close(self) -> None:
         await self._engine.dispose()

@@ -9,7 +9,8 @@ from sqlalchemy import ColumnElement, bindparam, select
 from sqlalchemy.orm import Session
 
 from bench.errors import NotFound, Refused, UnknownId
-from bench.registry import credentials, names, pages, provisioning, relations
+from bench.registry import announcements, credentials, names, pages, provisioning, relations
+from bench.registry.announcements import Kind
 from bench.registry.credentials import DeviceCredentials, InvalidCredentials, RefusedCredentials
 from bench.registry.model import Credentials, Customer, Device, Profile
 from bench.registry.names import Naming
@@ -152,12 +153,14 @@ def set_credentials(session: Session, device_id: uuid.UUID, own: DeviceCredentia
         return False
     for column, value in credentials.row(session.info["secret_box"], device_id, own).items():
         setattr(row, column, value)
+    announcements.announce(session.connection(), Kind.CREDENTIALS, device_id)
     return True
 
 
 def delete(session: Session, device: Device) -> None:
     """Delete a device and all that belongs to it."""
     session.delete(device)
+    announcements.announce(session.connection(), Kind.DELETED, device.id)
     relations.remove_all(session, [device.id])
 
 

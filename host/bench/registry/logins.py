@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from sqlalchemy import Connection, case, literal_column, select
+from sqlalchemy.orm import Session
 
 from bench.contract.credentials import CredentialsType
 from bench.registry import credentials
@@ -13,7 +14,7 @@ from bench.registry.audit import Subject
 from bench.registry.credentials import MqttLogin
 from bench.registry.encryption import SecretBox
 from bench.registry.model import Credentials, Device, Profile
-from bench.registry.statements import Lookup
+from bench.registry.statements import Lookup, parts
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,15 @@ def _accepted(
         if candidate != login.username and row.type == CredentialsType.MQTT_BASIC:
             return None  # client id and user name are those of a device: nothing else is tried
     return None
+
+
+def shown(session: Session, device_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, tuple[str, str]]:
+    """Return what logins with the credentials of these devices show now; a device that is gone is left out."""
+    columns = select(Credentials.device_id, Credentials.lookup, Credentials.proof)
+    found: dict[uuid.UUID, tuple[str, str]] = {}
+    for part in parts(device_ids):
+        found |= {row[0]: (row[1], row[2]) for row in session.execute(columns.where(Credentials.device_id.in_(part)))}
+    return found
 
 
 def find(secret_box: SecretBox, connection: Connection, wanted: Sequence[tuple[str, str]]) -> list[DeviceLogin | None]:

@@ -20,6 +20,7 @@ from bench.contract.names import trimmed
 from bench.contract.releases import NEWEST, Release
 from bench.errors import BenchError
 from bench.registry import (
+    announcements,
     audit,
     chains,
     credentials,
@@ -33,6 +34,7 @@ from bench.registry import (
     timeseries,
     views,
 )
+from bench.registry.announcements import Announcement
 from bench.registry.audit import UNKNOWN_ORIGIN, Origin
 from bench.registry.batching import Conflict, Pipeline
 from bench.registry.chains import Chain, ChainOutcome
@@ -145,7 +147,12 @@ class Registry:
 
         def serial(connection: Connection) -> T:
             database.wait_for_turn(connection)
-            return self._run(connection, lambda session: query(session, *args, **kwargs), changes)
+            answer = self._run(connection, lambda session: query(session, *args, **kwargs), changes)
+            for change in changes:
+                if change.scope is not None:
+                    keys = (*(key for _, key, _ in change.entries), *change.deleted)
+                    announcements.announce_attributes(connection, change.device_id, change.scope, keys)
+            return answer
 
         try:
             answer = await self._database.write(serial)
@@ -167,6 +174,33 @@ class Registry:
             session.flush()
             session.expunge_all()  # what is returned is read outside
             return answer
+
+    # Other servers on the same database.
+
+    @property
+    def name(self) -> str:
+        """The name of this server among all on its database; empty if there can be no other."""
+        return self._database.name
+
+    async def listen(self, on_announced: Callable[[Announcement], None], on_begin: Callable[[], None]) -> None:
+        """Have what other servers announce received, until cancelled.
+
+        Args:
+            on_announced: Called with each announcement.
+            on_begin: Called whenever they begin to arrive: those of before are lost.
+        """
+
+        def on_payload(payload: str) -> None:
+            announced = announcements.read(payload)
+            if announced is not None and announced.sender != self.name:
+                on_announced(announced)
+
+        await self._database.listen(announcements.CHANNEL, on_payload, on_begin)
+
+    async def announce_sealed(self, device_id: uuid.UUID, content: Any) -> None:
+        """Announce what nobody else may read. Raises TooLarge."""
+        seal = partial(announcements.announce_sealed, secret_box=self.secret_box, device_id=device_id, content=content)
+        await self._database.write(seal)
 
     # The device side.
 

@@ -142,6 +142,12 @@ def attributes(
     return _among(session.scalars(_narrow(statement, table.key, names)), names)
 
 
+def changed_attributes(session: Session, device_ids: Sequence[uuid.UUID], since_ms: int) -> Sequence[Attribute]:
+    """Return the attributes of these devices that were stored since then."""
+    statement = select(Attribute).where(Attribute.device_id.in_(device_ids), Attribute.ts_ms >= since_ms)
+    return session.scalars(statement.order_by(Attribute.device_id, Attribute.scope, Attribute.key)).all()
+
+
 def values(session: Session, device_id: uuid.UUID, wanted: dict[str, list[str] | None]) -> dict[str, dict[str, Any]]:
     """Return the values of a device's attributes by scope, as devices are given them: many, often.
 

@@ -6,7 +6,7 @@ They are stored some time after what they tell of, many devices' at once, so tha
 import asyncio
 import json
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -115,8 +115,17 @@ class Activity:
         for at in range(0, len(silent), _AT_ONCE):
             some = silent[at : at + _AT_ONCE]
             with suppress(SQLAlchemyError):  # the next check does it
-                timeouts = await self._registry.read(_timeouts, some)
+                timeouts = await self._registry.read(_whole_numbers, TIMEOUT, some)
+                if self._registry.name:  # other servers may have heard from them
+                    self._note(await self._registry.read(_whole_numbers, LAST_ACTIVITY, some))
                 await asyncio.gather(*(self._check(device_id, timeouts.get(device_id)) for device_id in some))
+
+    def _note(self, times: Mapping[uuid.UUID, int]) -> None:
+        """Take up later times of last activity that are stored."""
+        for device_id, last_ms in times.items():
+            state = self._active.get(device_id)
+            if state is not None and state.last_ms < last_ms <= self._clock():
+                state.last_ms = last_ms
 
     async def _check(self, device_id: uuid.UUID, timeout_ms: int | None) -> None:
         state, now = self._active.get(device_id), self._clock()
@@ -153,14 +162,14 @@ def _stored(session: Session) -> list[tuple[uuid.UUID, int]]:
     return [(device_id, last) for device_id, value in rows if (last := _whole(value)) is not None]
 
 
-def _timeouts(session: Session, device_ids: list[uuid.UUID]) -> dict[uuid.UUID, int]:
-    """Return the times, in ms, that an operator set for these devices."""
+def _whole_numbers(session: Session, key: str, device_ids: list[uuid.UUID]) -> dict[uuid.UUID, int]:
+    """Return the values of a server attribute of these devices that are whole numbers: times, in ms."""
     rows = session.execute(
         select(Attribute.device_id, Attribute.value).where(
-            Attribute.device_id.in_(device_ids), Attribute.scope == SERVER_SCOPE, Attribute.key == TIMEOUT
+            Attribute.device_id.in_(device_ids), Attribute.scope == SERVER_SCOPE, Attribute.key == key
         )
     )
-    return {device_id: timeout for device_id, value in rows if (timeout := _whole(value)) is not None}
+    return {device_id: number for device_id, value in rows if (number := _whole(value)) is not None}
 
 
 def _whole(text: str) -> int | None:

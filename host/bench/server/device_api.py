@@ -35,6 +35,7 @@ from bench.server.journal import Journal
 from bench.server.lateness import Lateness, LateStore
 from bench.server.limits import Limited, Limits
 from bench.server.metrics import ServerMetrics
+from bench.server.other_servers import OtherServers
 from bench.server.payloads import Payloads
 from bench.server.persistent_calls import PersistentCalls
 from bench.server.presence import AnswerUnreadable, Presence, SessionEnd
@@ -89,6 +90,7 @@ class DeviceApi:
         self.metrics = metrics
         self.presence = Presence()
         self.calls = PersistentCalls(registry, journal, self.presence)
+        self.other_servers = OtherServers(registry, self.presence, self.calls, journal)
         self.refusals = Refusals(registry, journal, metrics)
         self.payloads = Payloads()
         # A device reads one thing at a time: it may be all that it has, and there are few threads

@@ -171,6 +171,26 @@ class PersistentCalls:
         received = [listener(sent) for listener in list(to)]
         return False in received
 
+    async def find(self, device_id: uuid.UUID) -> None:
+        """Send what another server stored for a device, if it listens here."""
+        if device_id not in self._devices:
+            self._unsent.add(device_id)
+            return
+        async with self.turn(device_id) as device:
+            found = await self._registry.read(calls.open_calls, device_id, now_ms())
+            known = device.numbers
+            device.numbers = {each.id: known[each.id] for each in found if each.id in known}
+            new = [each for each in found if each.id not in known and each.status == CallStatus.QUEUED]
+            for call in new:
+                device.numbers[call.id] = self.presence.next_id(device_id)
+                self._send(device_id, device, call, device.listeners.values())
+
+    async def find_all(self) -> None:
+        """Look for what other servers stored, and for what is over."""
+        self._unsent |= await self._registry.read(calls.waiting)
+        for device_id in list(self._devices):
+            await self.find(device_id)
+
     async def _advance(self, device_id: uuid.UUID, call_id: uuid.UUID, status: CallStatus) -> None:
         if not await self._registry.write(calls.advance, call_id, status):
             self.forget_call(device_id, call_id)

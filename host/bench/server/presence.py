@@ -6,11 +6,11 @@ An operator's changes of a device are announced here, and reach whoever listens 
 import asyncio
 import itertools
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Any
+from typing import Any, Protocol
 
 
 class SessionEnd(Enum):
@@ -64,6 +64,14 @@ OnAttributes = Callable[[dict[str, Any], list[str]], None]
 OnCall = Callable[[Call], bool | None]
 """Receives a call, unless it returns False: a listener for a single call may have it already."""
 OnEnding = Callable[[SessionEnd], None]
+
+
+class OnUnheard(Protocol):
+    """Receives a call that nobody received."""
+
+    def __call__(self, device_id: uuid.UUID, call: Call, timeout_s: float, /, *, oneway: bool) -> None: ...
+
+
 Stop = Callable[[], None]
 """Ends a subscription; to call it twice does no harm."""
 
@@ -76,11 +84,17 @@ class _Pending:
     sent: bool = False
 
 
+@dataclass(frozen=True)
+class _Session:
+    on_ending: OnEnding
+    shown: tuple[str, str] | None
+
+
 class _Listeners:
     def __init__(self) -> None:
         self.on_attributes: dict[object, OnAttributes] = {}
         self.on_call: dict[object, OnCall] = {}
-        self.on_ending: dict[object, OnEnding] = {}
+        self.on_ending: dict[object, _Session] = {}
         self.pending: dict[int, _Pending] = {}
 
     @property
@@ -98,6 +112,8 @@ class Presence:
         self._ids: dict[uuid.UUID, Iterator[int]] = {}
         self.on_deleted: Callable[[uuid.UUID], None] = lambda _: None
         """Called with a device that was deleted."""
+        self.on_unheard: OnUnheard = lambda *_, **__: None
+        """Called with a call that is under way and that nobody here received."""
 
     # The listeners' side.
 
@@ -118,9 +134,11 @@ class Presence:
                 if not pending.answer.done():
                     self._send(pending, [listener])
 
-    def listen_session_end(self, device_id: uuid.UUID, listener: OnEnding) -> Stop:
-        """Have the listener called when the device is deleted, or gets other credentials."""
-        return self._listen(device_id, lambda device: device.on_ending, listener)
+    def listen_session_end(
+        self, device_id: uuid.UUID, listener: OnEnding, shown: tuple[str, str] | None = None
+    ) -> Stop:
+        """Have the listener called when the device is deleted, or gets other credentials than those that it showed."""
+        return self._listen(device_id, lambda device: device.on_ending, _Session(listener, shown))
 
     def answer(self, device_id: uuid.UUID, call_id: int, value: Any | AnswerUnreadable) -> bool:
         """Deliver a device's answer to a call, or that it is unreadable; return False if none is expected."""
@@ -157,14 +175,35 @@ class Presence:
         for ended in self._logins.values():
             ended.add(device_id)
         if device := self._devices.get(device_id):
-            for listener in list(device.on_ending.values()):
-                listener(why)
+            for session in list(device.on_ending.values()):
+                session.on_ending(why)
             if why is SessionEnd.DELETED:  # nobody will answer any more
                 for pending in device.pending.values():
                     if not pending.answer.done():
                         pending.answer.set_exception(CallUnanswered(sent=pending.sent))
         if why is SessionEnd.DELETED:
             self.on_deleted(device_id)
+
+    def end_outdated(self, device_ids: Iterable[uuid.UUID], shown: Mapping[uuid.UUID, tuple[str, str]]) -> None:
+        """End the sessions of devices that are not among these any more, or that showed something else."""
+        for device_id in device_ids:
+            if (now := shown.get(device_id)) is None:
+                self.notify_session_end(device_id, SessionEnd.DELETED)
+            elif any(each.shown not in (None, now) for each in self._sessions(device_id)):
+                self.notify_session_end(device_id, SessionEnd.CREDENTIALS_CHANGED)
+
+    def _sessions(self, device_id: uuid.UUID) -> Iterable[_Session]:
+        device = self._devices.get(device_id)
+        return device.on_ending.values() if device else ()
+
+    def listening_for_attributes(self) -> list[uuid.UUID]:
+        """Return the devices with listeners for attributes."""
+        return [device_id for device_id, device in self._devices.items() if device.on_attributes]
+
+    def listens_for_attributes(self, device_id: uuid.UUID) -> bool:
+        """Return whether somebody listens for a device's attributes."""
+        device = self._devices.get(device_id)
+        return bool(device and device.on_attributes)
 
     def listens_for_calls(self, device_id: uuid.UUID) -> bool:
         """Return whether a call would be received now."""
@@ -184,7 +223,16 @@ class Presence:
         """Return the id for another call of a device."""
         return next(self._ids.setdefault(device_id, itertools.count()))
 
-    async def call(self, device_id: uuid.UUID, method: str, params: Any, *, oneway: bool, timeout_s: float) -> Any:
+    async def call(  # noqa: PLR0913 - all that a call is
+        self,
+        device_id: uuid.UUID,
+        method: str,
+        params: Any,
+        *,
+        oneway: bool,
+        timeout_s: float,
+        passes_on: bool = True,
+    ) -> Any:
         """Call a device.
 
         Args:
@@ -193,6 +241,7 @@ class Presence:
             params: Its parameters, as JSON.
             oneway: Return once a listener received the call.
             timeout_s: How long to wait, in seconds.
+            passes_on: Whether `on_unheard` is called if nobody received it.
 
         Returns:
             The device's answer; None for a one-way call.
@@ -206,6 +255,8 @@ class Presence:
         pending = _Pending(call, oneway, asyncio.get_running_loop().create_future())
         device.pending[call.id] = pending
         self._send(pending, device.on_call.values())
+        if passes_on and not pending.sent:
+            self.on_unheard(device_id, call, timeout_s, oneway=oneway)
         try:
             async with asyncio.timeout(timeout_s):
                 return await pending.answer
@@ -215,10 +266,20 @@ class Presence:
             del device.pending[call.id]
             self._forget_if_idle(device_id)
 
+    def note_sent(self, device_id: uuid.UUID, call_id: int) -> None:
+        """Note that a call was received elsewhere."""
+        device = self._devices.get(device_id)
+        if device and (pending := device.pending.get(call_id)):
+            self._mark_sent(pending)
+
     def _send(self, pending: _Pending, listeners: Iterable[OnCall]) -> None:
         received = [listener(pending.call) is not False for listener in list(listeners)]
-        pending.sent = pending.sent or any(received)
-        if pending.oneway and pending.sent and not pending.answer.done():
+        if any(received):
+            self._mark_sent(pending)
+
+    def _mark_sent(self, pending: _Pending) -> None:
+        pending.sent = True
+        if pending.oneway and not pending.answer.done():
             pending.answer.set_result(None)
 
     def _listen(self, device_id: uuid.UUID, table: Callable[[_Listeners], dict[object, Any]], listener: Any) -> Stop:

@@ -156,6 +156,7 @@ class Server:
         )
         self._pruning = asyncio.create_task(pruning.run(self.registry, options.retention, self._journal, self.metrics))
         self._calls = asyncio.create_task(self.api.calls.run())
+        self._others = asyncio.create_task(self.api.other_servers.run())
         accept: dict[str, Accept] = {"mqtt": self._gateway.accept, "mqtts": self._gateway.accept}
         if proxies:
             accept = {name: self._behind_proxies(proxies, tls.pop(name, None)) for name in accept}
@@ -192,7 +193,7 @@ class Server:
         self._journal.write_rarely("failure", kind=type(error).__name__, where="asyncio")
 
     async def __aexit__(self, *_: object) -> None:
-        tasks = self._pruning, self._renewal, self._calls
+        tasks = self._pruning, self._renewal, self._calls, self._others
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -291,7 +291,7 @@ class CoapServer:
 
         self._observations[key] = queue
         presence = self._api.presence
-        stops: list[Stop] = [presence.listen_session_end(device.id, lambda _why: queue.put_nowait(None))]
+        stops: list[Stop] = [presence.listen_session_end(device.id, lambda _why: queue.put_nowait(None), device.shown)]
         try:
             self._stack.separate(pipe.request)
             if key[1] is Feature.RPC:

@@ -211,7 +211,7 @@ class _DeviceRoutes:
                 def end(_why: SessionEnd) -> None:
                     settle(Response(status_code=408))
 
-                yield self._api.presence.listen_session_end(device.id, end)
+                yield self._api.presence.listen_session_end(device.id, end, device.shown)
                 yield from listen(device, settle)
 
             if timeout_s < _LONGEST_S:

@@ -53,7 +53,7 @@ class DeviceSession(MqttSession):
         self._calls: Subscription | None = None
         self._acks: AwaitedAcks | None = None
         self._timeouts: CallTimeouts | None = None
-        self._stop_ending = api.presence.listen_session_end(device.id, self._on_ending)
+        self._stop_ending = api.presence.listen_session_end(device.id, self._on_ending, device.shown)
         self._settled_at = asyncio.get_running_loop().time() + api.lateness.session_s
 
     def end(self) -> None:
