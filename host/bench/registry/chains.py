@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, select, update
 
 from bench.contract.credentials import CredentialsType
-from bench.registry import announcements, audit, credentials, names, patterns, provisioning
+from bench.registry import announcements, audit, credentials, lifecycle, names, patterns, provisioning, tombstones
 from bench.registry.announcements import Kind
 from bench.registry.audit import Origin, Subject
 from bench.registry.credentials import sha3
@@ -88,16 +88,26 @@ def _provision(secret_box: SecretBox, connection: Connection, profile: Any, chai
     if name is None:
         return ChainOutcome(Status.FAILURE)
     device = connection.execute(
-        select(Device.id, Device.name, Device.profile_id, Credentials.type, Credentials.lookup)
+        select(
+            Device.id,
+            Device.name,
+            Device.profile_id,
+            Device.deactivated_ms,
+            Device.decommissioned_ms,
+            Credentials.type,
+            Credentials.lookup,
+        )
         .join(Credentials, Credentials.device_id == Device.id)
         .where(Device.name == name)
         .with_for_update(of=Credentials)  # an operator may replace them now
     ).first()
+    leaf = credentials.x509(chain.certificates[0])
+    if tombstones.found(connection, tombstones.digests(secret_box, name, leaf)):
+        return ChainOutcome(Status.FAILURE, name)
     if device is not None and device.profile_id == profile.id:
         return _renew(secret_box, connection, device, chain)
     if device is not None or not profile.allow_create or not names.is_valid(name):
         return ChainOutcome(Status.FAILURE, name)
-    leaf = credentials.x509(chain.certificates[0])
     new, row = provisioning.new_device_rows(secret_box, name=name, profile_id=profile.id, own=leaf)
     provisioning.store(connection, [new], [row], [provisioning.provisioned_row(new["id"])])
     return ChainOutcome(Status.SUCCESS, name)
@@ -105,6 +115,8 @@ def _provision(secret_box: SecretBox, connection: Connection, profile: Any, chai
 
 def _renew(secret_box: SecretBox, connection: Connection, device: Any, chain: Chain) -> ChainOutcome:
     """Give a device a new leaf in the place of its old one."""
+    if not lifecycle.may_provision(device):
+        return ChainOutcome(Status.FAILURE, device.name)
     if device.type != CredentialsType.X509_CERTIFICATE:
         return ChainOutcome(Status.SUCCESS, device.name)  # left as it is: its login will fail
     row = credentials.row(secret_box, device.id, credentials.x509(chain.certificates[0]))

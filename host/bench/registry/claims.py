@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from sqlalchemy.orm import Session
 
+from bench.registry import lifecycle
 from bench.registry.clock import now_ms
 from bench.registry.encryption import SecretBox
 from bench.registry.model import ClaimOffer, Customer, Device
@@ -76,11 +77,12 @@ def claim(session: Session, device: Device, customer: Customer, secret: str) -> 
     if device.customer_id is not None:
         return ClaimResult.CLAIMED
     known = session.get(ClaimOffer, device.id, with_for_update=True)  # of two that know the secret, one uses it up
-    if known is None:
+    if known is None or device.decommissioned_ms is not None:
         return ClaimResult.FAILURE
     session.delete(known)
     right = hmac.compare_digest(known.secret_digest, secret_box.digest("claim", secret))
     if not right or known.expires_ms <= now_ms():
         return ClaimResult.FAILURE
     device.customer_id = customer.id
+    lifecycle.associated(device)
     return ClaimResult.SUCCESS

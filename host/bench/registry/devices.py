@@ -9,9 +9,10 @@ from sqlalchemy import ColumnElement, bindparam, select
 from sqlalchemy.orm import Session
 
 from bench.errors import NotFound, Refused, UnknownId
-from bench.registry import announcements, credentials, names, pages, provisioning, relations
+from bench.registry import announcements, credentials, lifecycle, names, pages, provisioning, relations, tombstones
 from bench.registry.announcements import Kind
 from bench.registry.credentials import DeviceCredentials, InvalidCredentials, RefusedCredentials
+from bench.registry.lifecycle import ProvisioningState
 from bench.registry.model import Credentials, Customer, Device, Profile
 from bench.registry.names import Naming
 from bench.registry.pages import PageQuery
@@ -68,12 +69,16 @@ def create(
         fields: Further columns.
 
     Raises:
-        Refused: The name is invalid or taken, or another device has these credentials.
+        Refused: The name is invalid or taken, or another device has these credentials, or had them until it was
+            decommissioned.
     """
     name = _free_name(session, name, None, naming)
+    state = ProvisioningState.DEFINED if own is None else ProvisioningState.ACTIVATED
     own = own or credentials.access_token(names.random_text())
     _check_credentials(session, own, None)
-    row, secret = provisioning.new_device_rows(session.info["secret_box"], name=name, profile_id=profile.id, own=own)
+    row, secret = provisioning.new_device_rows(
+        session.info["secret_box"], name=name, profile_id=profile.id, own=own, state=state
+    )
     device = Device(**{**row, **fields})
     session.add(device)
     session.flush()
@@ -147,6 +152,7 @@ def set_credentials(session: Session, device_id: uuid.UUID, own: DeviceCredentia
     Raises:
         RefusedCredentials: Another device has them, or this release takes no such characters.
     """
+    lifecycle.check_not_decommissioned(session.get_one(Device, device_id))
     _check_credentials(session, own, device_id)
     row: Any = session.get_one(Credentials, device_id, with_for_update=True)  # a certificate may replace it now
     if credentials.from_row(session.info["secret_box"], row) == own:
@@ -154,6 +160,7 @@ def set_credentials(session: Session, device_id: uuid.UUID, own: DeviceCredentia
     for column, value in credentials.row(session.info["secret_box"], device_id, own).items():
         setattr(row, column, value)
     announcements.announce(session.connection(), Kind.CREDENTIALS, device_id)
+    lifecycle.credentials_issued(session.connection(), device_id)
     return True
 
 
@@ -175,7 +182,10 @@ def _free_name(session: Session, name: str, device_id: uuid.UUID | None, naming:
         others = others.where(Device.id != device_id)
     with session.no_autoflush:
         taken = set(session.scalars(others))
-    return naming.resolve(name, taken, "Device with such name already exists!")
+        free = naming.resolve(name, taken, "Device with such name already exists!")
+        if tombstones.found(session.connection(), tombstones.digests(session.info["secret_box"], free)):
+            raise Refused("The device of this name was decommissioned: no other gets its name!")
+    return free
 
 
 def _check_credentials(session: Session, own: DeviceCredentials, device_id: uuid.UUID | None) -> None:
@@ -187,3 +197,6 @@ def _check_credentials(session: Session, own: DeviceCredentials, device_id: uuid
     other = session.scalar(select(Credentials.device_id).where(Credentials.lookup == lookup))
     if other is not None and other != device_id:
         raise RefusedCredentials("Device credentials are already assigned to another device!")
+    buried = tombstones.found(session.connection(), tombstones.digests(session.info["secret_box"], "", own))
+    if buried:
+        raise RefusedCredentials("Device credentials are those of a device that was decommissioned!")

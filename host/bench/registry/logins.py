@@ -43,6 +43,10 @@ class DeviceLogin(KnownDevice):
     is_gateway: bool = False
     overwrites_activity: bool = False
     """For a gateway: what it does counts as activity of all devices behind it."""
+    is_first: bool = field(default=False, compare=False)
+    """True if it never provisioned or logged in before."""
+    is_decommissioned: bool = False
+    """True if it is let in for nothing but the order to wipe itself."""
 
     @classmethod
     def of_row(cls, row: Any) -> Self:
@@ -58,6 +62,8 @@ class DeviceLogin(KnownDevice):
             own,
             is_gateway=as_boolean(info.get("gateway")),
             overwrites_activity=info.get("overwriteActivityTime") is True,
+            is_first=row.provisioned_ms is None,
+            is_decommissioned=row.decommissioned_ms is not None,
         )
 
 
@@ -71,6 +77,8 @@ _FOUND = Lookup(
         Credentials.device_id,
         Device.name,
         Device.additional_info,
+        Device.provisioned_ms,
+        Device.decommissioned_ms,
         Profile.transport_type,
         case((Profile.transport_type == literal_column("'MQTT'"), Profile.details)).label("mqtt"),
         Credentials.type,
@@ -80,7 +88,8 @@ _FOUND = Lookup(
     )
     .select_from(Credentials)
     .join(Device, Device.id == Credentials.device_id)
-    .join(Profile, Profile.id == Device.profile_id),
+    .join(Profile, Profile.id == Device.profile_id)
+    .where(Device.deactivated_ms.is_(None)),
     Credentials.lookup,
 )
 

@@ -8,7 +8,7 @@ and each `proof` and `password_hash`, is bound to its row: no other row can have
 import uuid
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, LargeBinary, MetaData, Text, true
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, LargeBinary, MetaData, Text, false, true
 from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column, synonym
 
 from bench.registry.clock import now_ms
@@ -116,7 +116,17 @@ class Device(Versioned, Detailed, Base):
     """Any JSON; None if there is none."""
     gateway_id: Mapped[uuid.UUID | None] = mapped_column(index=True)
     """The gateway that made it, which may be gone since: ThingsBoard's relation `Created`. None for most."""
+    serial_number: Mapped[str | None] = mapped_column(Text, index=True)
+    """The maker's own; two devices may have the same."""
+    is_online: Mapped[bool] = mapped_column(server_default=false())
+    """True if it has a session, on whatever server, or was heard lately; stored some time later."""
     created_ms: Mapped[int] = mapped_column(BigInteger, default=now_ms)
+    activated_ms: Mapped[int | None] = mapped_column(BigInteger)
+    """This and the next four: see `lifecycle`."""
+    provisioned_ms: Mapped[int | None] = mapped_column(BigInteger)
+    associated_ms: Mapped[int | None] = mapped_column(BigInteger)
+    deactivated_ms: Mapped[int | None] = mapped_column(BigInteger)
+    decommissioned_ms: Mapped[int | None] = mapped_column(BigInteger)
 
     __table_args__ = (Index(None, "profile_id"), Index(None, "customer_id"))
 
@@ -135,6 +145,17 @@ class Credentials(Versioned, Base):
     """The digest of those parts and of the row itself."""
     sealed: Mapped[bytes] = mapped_column(LargeBinary)
     """Id and value, which operators and pre-provisioned devices are given back."""
+
+
+class Tombstone(Base):
+    """A name, or a part of credentials, that no device gets any more: its own was decommissioned."""
+
+    __tablename__ = "tombstone"
+
+    digest: Mapped[str] = mapped_column(Text, primary_key=True)
+    device_id: Mapped[uuid.UUID]
+    """The device, which may be deleted since."""
+    buried_ms: Mapped[int] = mapped_column(BigInteger, default=now_ms)
 
 
 class ClaimOffer(Base):

@@ -15,13 +15,14 @@ from sqlalchemy import Connection, select
 
 from bench.contract.names import trimmed
 from bench.contract.releases import Release
-from bench.registry import audit, credentials, device_secrets, names
+from bench.registry import audit, credentials, device_secrets, lifecycle, names, tombstones
 from bench.registry.audit import Origin, Subject
 from bench.registry.clock import now_ms
 from bench.registry.credentials import CredentialsRequest, DeviceCredentials, InvalidCredentials
 from bench.registry.device_secrets import Nonces
 from bench.registry.encryption import SecretBox, WrongKey
 from bench.registry.ids import new_id
+from bench.registry.lifecycle import ProvisioningState
 from bench.registry.model import SERVER_SCOPE, Attribute, Credentials, Device, Profile
 from bench.registry.provision_type import ProvisionType
 from bench.registry.statements import Insertion, Lookup
@@ -32,9 +33,21 @@ _PROVISIONED = '"provisioned"'
 _PROFILES = Lookup(
     select(Profile.id, Profile.provision_key, Profile.provision_type, Profile.sealed_secret), Profile.provision_key
 )
-_DEVICES = Lookup(select(Device.id, Device.name, Device.profile_id, Device.customer_id), Device.name)
+_DEVICES = Lookup(
+    select(
+        Device.id,
+        Device.name,
+        Device.profile_id,
+        Device.customer_id,
+        Device.deactivated_ms,
+        Device.decommissioned_ms,
+    ),
+    Device.name,
+)
 _TAKEN = Lookup(select(Credentials.lookup), Credentials.lookup)
-_ADD_DEVICES = Insertion(Device, "id", "name", "profile_id", "additional_info", "created_ms")
+_ADD_DEVICES = Insertion(
+    Device, "id", "name", "profile_id", "additional_info", "created_ms", "activated_ms", "provisioned_ms"
+)
 _ADD_CREDENTIALS = Insertion(Credentials, "device_id", "type", "lookup", "parts", "proof", "sealed")
 _ADD_ATTRIBUTES = Insertion(Attribute, "device_id", "scope", "key", "value", "ts_ms")
 
@@ -91,17 +104,25 @@ FAILURE = ProvisionOutcome(status=Status.FAILURE)
 NOT_FOUND = ProvisionOutcome(status=Status.NOT_FOUND)
 
 
-def new_device_rows(
-    secret_box: SecretBox, *, name: str, profile_id: uuid.UUID, own: DeviceCredentials, gateway: bool = False
+def new_device_rows(  # noqa: PLR0913 - what a new device has
+    secret_box: SecretBox,
+    *,
+    name: str,
+    profile_id: uuid.UUID,
+    own: DeviceCredentials,
+    gateway: bool = False,
+    state: ProvisioningState = ProvisioningState.PROVISIONED,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the rows of a new device and of its credentials."""
+    """Return the rows of a new device and of its credentials; whoever provisions has proved itself."""
+    now = now_ms()
     device: dict[str, Any] = {
         "id": new_id(),
         "name": name,
         "profile_id": profile_id,
         "customer_id": None,
         "additional_info": {"gateway": True} if gateway else None,
-        "created_ms": now_ms(),
+        "created_ms": now,
+        **lifecycle.times(state, now),
     }
     return device, credentials.row(secret_box, device["id"], own)
 
@@ -144,6 +165,7 @@ class _PreparedRequest:
         except InvalidCredentials:
             self.valid, self.own = False, None
         self.lookup = secret_box.digest(self.own.id) if self.own else ""
+        self.tombstones = tombstones.digests(secret_box, self.name, self.own)
 
 
 class _Batch:
@@ -158,11 +180,13 @@ class _Batch:
         self.secrets: dict[str, str] = {}
         self.devices: dict[str, Any] = {}
         self.taken: set[str] = set()
+        self.buried: set[str] = set()
         self.credentials: dict[uuid.UUID, Any] = {}
         self.states: dict[uuid.UUID, str] = {}
         self.new_devices: list[dict[str, Any]] = []
         self.new_credentials: list[dict[str, Any]] = []
         self.new_attributes: list[dict[str, Any]] = []
+        self.proven: list[uuid.UUID] = []
 
     def load(self, batch: Sequence[_PreparedRequest]) -> None:
         rows = _PROFILES(self._connection, (each.request.key for each in batch))
@@ -173,6 +197,8 @@ class _Batch:
                     self.secrets[key] = self._secret_box.decrypt(row.sealed_secret, "profile", row.id)
         self.devices = {row.name: row for row in _DEVICES(self._connection, (each.name for each in batch))}
         self.taken = {row.lookup for row in _TAKEN(self._connection, (each.lookup for each in batch))}
+        # Last: if a device is not there any more, and was decommissioned, this finds its tombstones for certain.
+        self.buried = tombstones.found(self._connection, (digest for each in batch for digest in each.tombstones))
         # Only CHECK_PRE_PROVISIONED_DEVICES looks at what a device already has.
         found = [
             device.id
@@ -219,7 +245,7 @@ class _Batch:
 
         Older releases return them again, and look only for another value than their own.
         """
-        if device is None or device.profile_id != profile.id:
+        if device is None or device.profile_id != profile.id or not lifecycle.may_provision(device):
             return FAILURE
         state = self.states.get(device.id)
         if state is not None and (self._release.hands_over_once or state != _PROVISIONED):
@@ -230,10 +256,13 @@ class _Batch:
             return FAILURE
         if state is None:
             self._mark(device.id)
+        self.proven.append(device.id)
         return ProvisionOutcome(status=Status.SUCCESS, credentials=own, device_name=device.name)
 
     def _create(self, profile: Any, name: str, prepared: _PreparedRequest) -> ProvisionOutcome:
         if not prepared.valid or not names.is_valid(name) or prepared.lookup in self.taken:
+            return FAILURE
+        if not self.buried.isdisjoint(prepared.tombstones):
             return FAILURE
         own = prepared.own or credentials.access_token(names.random_text())
         gateway = prepared.request.gateway and bool(prepared.request.secret)  # a proof does not cover it
@@ -281,6 +310,7 @@ def provision(
     batch.load(prepared)
     outcomes = [batch.decide(each) for each in prepared]
     store(connection, batch.new_devices, batch.new_credentials, batch.new_attributes)
+    lifecycle.prove(connection, batch.proven)
     trail = [
         audit.entry(origin, what="provision", entity=batch.subject(each, outcome), result=outcome.status.value)
         for (_, origin), each, outcome in zip(requests, prepared, outcomes, strict=True)

@@ -27,6 +27,7 @@ from bench.registry import (
     data_folder,
     database,
     devices,
+    lifecycle,
     logins,
     names,
     profiles,
@@ -248,6 +249,15 @@ class Registry:
             self._find, (kind.value, self.secret_box.digest(credentials_id))
         )
         return found
+
+    async def logged_in(self, device: DeviceLogin) -> None:
+        """Store that a device proved itself, if this is its first login."""
+        if device.is_first and not device.is_decommissioned:
+            await self._commits.submit(lifecycle.prove, device.id)
+
+    async def save_online(self, device_id: uuid.UUID, online: bool) -> None:  # noqa: FBT001 - what is stored
+        """Store whether a device is online."""
+        await self._commits.submit(lifecycle.save_online, (device_id, online))
 
     async def save_telemetry(self, device_id: uuid.UUID, entries: Sequence[tuple[int, str, Any]]) -> None:
         """Store entries `(ms since epoch, key, value)`, many of them in several transactions: others come in between.

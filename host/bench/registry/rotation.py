@@ -4,11 +4,11 @@ from sqlalchemy.orm import Session
 
 from bench.contract.credentials import CredentialsType
 from bench.errors import NotFound
-from bench.registry import audit, credentials, devices
+from bench.registry import audit, credentials, devices, lifecycle
 from bench.registry.audit import Origin
 from bench.registry.credentials import CredentialsRequest, InvalidCredentials
 from bench.registry.logins import DeviceLogin
-from bench.registry.model import Credentials
+from bench.registry.model import Credentials, Device
 from bench.registry.provisioning import Status
 
 # What the trail calls it: the same as if an operator had done it.
@@ -37,6 +37,8 @@ def rotate(session: Session, login: DeviceLogin, wanted: CredentialsRequest, ori
     stored = session.get(Credentials, login.id, with_for_update=True)
     if stored is None or (stored.lookup, stored.proof) != login.shown:
         raise NotFound(f"device {login.name} was deleted, or has other credentials by now")
+    if not lifecycle.may_provision(session.get_one(Device, login.id)):
+        raise NotFound(f"device {login.name} is deactivated")
     own = wanted.requested()
     if own is None or (own.type is CredentialsType.X509_CERTIFICATE and not own.value):
         raise InvalidCredentials("Device credentials should be specified!")

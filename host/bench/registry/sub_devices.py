@@ -13,7 +13,7 @@ from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
 from bench.errors import Refused
-from bench.registry import audit, credentials, devices, names, profiles, provisioning
+from bench.registry import audit, credentials, devices, lifecycle, names, profiles, provisioning, tombstones
 from bench.registry.audit import Origin, Subject
 from bench.registry.logins import KnownDevice
 from bench.registry.model import Credentials, Device
@@ -35,7 +35,9 @@ def find(session: Session, gateway_id: uuid.UUID, wanted: Iterable[str]) -> dict
     return {
         device.name: KnownDevice(device.id, device.name)
         for device in _named(session, wanted)
-        if _last_gateway(device) == str(gateway_id) and _is_of_customer(gateway, device)
+        if _last_gateway(device) == str(gateway_id)
+        and _is_of_customer(gateway, device)
+        and lifecycle.may_provision(device)
     }
 
 
@@ -69,6 +71,7 @@ def connect(
                 found[name] = KnownDevice(made[0]["id"], name)
             else:
                 _check(gateway, device)
+                lifecycle.prove(session.connection(), [device.id])
                 if _last_gateway(device) != str(gateway.id):
                     device.additional_info = {**_info(device), LAST_GATEWAY: str(gateway.id)}
                 found[name] = KnownDevice(device.id, name)
@@ -92,6 +95,8 @@ def _make(session: Session, gateway: Device, name: str, profile: str) -> _NewDev
     if not names.is_valid(name) or not name.strip():  # before its profile is made
         raise Refused("no device may have this name")
     names.check(type=profile)
+    if tombstones.found(session.connection(), tombstones.digests(session.info["secret_box"], name)):
+        raise Refused("the device of this name was decommissioned")
     profile_id = profiles.find_or_create(session, profile).id
     own = credentials.access_token(names.random_text())
     device, secret = provisioning.new_device_rows(session.info["secret_box"], name=name, profile_id=profile_id, own=own)
@@ -113,6 +118,8 @@ def _store(session: Session, gateway: Device, new: Sequence[_NewDevice], origin:
 
 def _check(gateway: Device, device: Device) -> None:
     """Raise Refused if a gateway must not have a device."""
+    if not lifecycle.may_provision(device):
+        raise Refused("the device is deactivated")
     if device.gateway_id != gateway.id and _last_gateway(device) is None:
         raise Refused("the device never came through a gateway")
     if not _is_of_customer(gateway, device):

@@ -192,6 +192,8 @@ class DeviceApi:
         async with self.limits.turn(source.address, proven=proven):
             self._check(source, name, name, self.metrics.login)
             device = await self._found(decide)
+            if device is not None and device.is_decommissioned:
+                device = None
             if device is None:
                 self.limits.failed(source.address, name, name, proven=proven)
             else:
@@ -207,6 +209,8 @@ class DeviceApi:
         while True:
             with self.presence.watch_session_ends() as ended:
                 device = await decide()
+                if device is not None:
+                    await self.registry.logged_in(device)
             if device is None or device.id not in ended:
                 return device
 
