@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import hashlib
+import hmac
 import json
 import multiprocessing
 import os
@@ -13,6 +14,7 @@ import time
 import uuid
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import select, text, update
@@ -71,6 +73,15 @@ def provisioned(server, profile, **fields):
         if length >= 128:
             length += (client.read(1)[0] - 1) * 128
         return json.loads(client.read(length)[2 + len(PROVISION_RESPONSE) :])
+
+
+@given(st.lists(st.text()))
+def test_texts_are_bound_and_digested_as_json_has_them(texts):
+    key = hmac.digest(bytes(range(32)), b"digest", "sha256")
+    assert SECRET_BOX.digest(*texts) == hmac.digest(key, json.dumps(texts).encode(), "sha256").hex()
+    rest = SECRET_BOX.encrypt("secret", "table", *texts)
+    cipher = AESGCM(hmac.digest(bytes(range(32)), b"seal", "sha256"))
+    assert cipher.decrypt(rest[:12], rest[12:], json.dumps(["table", *texts]).encode()) == b"secret"
 
 
 @on_both_databases

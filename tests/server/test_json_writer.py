@@ -37,6 +37,16 @@ def test_double_is_written_as_java_does(value, written):
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
+def test_double_is_written_so_wherever_it_is(value):
+    written = json_writer.double(value)
+    assert json_writer.write(value).decode() == written
+    assert json_writer.write([1, value, [value]]).decode() == f"[1,{written},[{written}]]"
+    assert json_writer.write({"3e5": "1e5,12345678.5:0.0001", "x": value}).decode() == (
+        f'{{"3e5":"1e5,12345678.5:0.0001","x":{written}}}'
+    )
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
 def test_double_is_read_as_what_was_written(value):
     assert float(json_writer.double(value)) == value
 

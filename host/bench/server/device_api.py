@@ -6,7 +6,6 @@ is read, limited, decided, logged and counted.
 
 import asyncio
 import json
-import secrets
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -28,6 +27,7 @@ from bench.registry.device_room import Full
 from bench.registry.logins import DeviceLogin, KnownDevice
 from bench.registry.model import CLIENT_SCOPE, SHARED_SCOPE
 from bench.registry.provisioning import ProvisionOutcome, Status
+from bench.registry.random_bytes import RandomBytes
 from bench.registry.registry import Registry
 from bench.server import device_json, device_methods, json_reader, json_writer, lateness, payloads
 from bench.server.activity import Activity
@@ -44,6 +44,7 @@ from bench.server.refusals import Refusals
 # A payload that is longer is no empty list, or has too much space in it.
 _EMPTY_LIST = 256
 _ROTATE = "rotateCredentials"
+_request_bytes = RandomBytes(6)
 
 
 class Gone(Exception):
@@ -65,7 +66,7 @@ class RpcReply:
 
 def request_id() -> str:
     """Return an id for a request: the same in its events, in the audit trail and in its answer, where it has room."""
-    return secrets.token_hex(6)
+    return _request_bytes().hex()
 
 
 def origin(address: str, transport: str, received_ms: int | None = None) -> Origin:

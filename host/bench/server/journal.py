@@ -22,6 +22,7 @@ _ITEM_LIMIT = 16
 # How long the end of the server waits for lines that nobody takes.
 _CLOSE_S = 1.0
 _RARELY_S = 60.0
+_encode = json.JSONEncoder(default=str).encode
 
 
 class Journal:
@@ -111,7 +112,7 @@ class Journal:
     def _written(self, event: str, fields: dict[str, Any]) -> bytes:
         ts = now_ms()
         if self._as_json:
-            return json.dumps({"event": event, "ts": ts, **fields}, default=str).encode() + b"\n"
+            return _encode({"event": event, "ts": ts, **fields}).encode() + b"\n"
         clock = datetime.fromtimestamp(ts / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]  # as `bench audit` has it
         facts = "  ".join(f"{self._dim}{key}{self._plain} {printable(str(value))}" for key, value in fields.items())
         return self._encode(f"{clock}Z  {event:<14} {facts}\n")

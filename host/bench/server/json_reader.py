@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Callable
 from decimal import Decimal
+from functools import cache
 from typing import Any, NoReturn
 
 from bench.server import json_writer, lenient_json
@@ -61,9 +62,7 @@ def parse(payload: bytes, make_number: Callable[[str], Any] = str) -> Any:
     except UnicodeDecodeError:
         raise Malformed("Can't parse value: not UTF-8") from None
     try:
-        value = json.loads(
-            text, strict=False, parse_int=make_number, parse_float=make_number, parse_constant=_no_constant
-        )
+        value = _decoder(make_number).decode(text)
     except (ValueError, RecursionError):
         try:
             return lenient_json.parse(text, make_number)
@@ -71,6 +70,12 @@ def parse(payload: bytes, make_number: Callable[[str], Any] = str) -> Any:
             raise Malformed(f"Can't parse value: {error}") from None
     _check(text, value)
     return value
+
+
+@cache
+def _decoder(make_number: Callable[[str], Any]) -> json.JSONDecoder:
+    """Return a decoder: `json.loads` makes another for each call."""
+    return json.JSONDecoder(strict=False, parse_int=make_number, parse_float=make_number, parse_constant=_no_constant)
 
 
 def _check(text: str, value: Any) -> None:

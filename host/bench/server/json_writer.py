@@ -8,9 +8,12 @@ from typing import Any
 
 # What a double has that Java writes otherwise: an exponent, eight digits before the point, or zeros behind it. Most
 # answers have none, and to look at each token of a long one takes four times as long as all the rest.
-_MAYBE_OTHERWISE = re.compile(r"\d[eE][+-]?\d|\d{8}\.|\b0\.000")
+_MAYBE_OTHERWISE = re.compile(r"(?:^|[:,\[])-?(?:\d++(?:\.\d++)?e|\d{8,}+\.|0\.000)")
 # Texts, which stay as they are, and what Python writes for a double.
 _TEXT_OR_DOUBLE = re.compile(r'"(?:[^"\\]++|\\.)*+"|-?\d++(?:\.\d++(?:e[+-]?\d++)?|e[+-]?\d++)')
+
+# `json.dumps` makes another for each call that wants anything but its defaults
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
 def write(value: Any) -> bytes:
@@ -25,7 +28,7 @@ def write(value: Any) -> bytes:
 
 def compact(value: Any) -> str:
     """Return a value as JSON without spaces, as Jackson writes it to operators."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    return _encode(value)
 
 
 def double(value: float) -> str:

@@ -19,12 +19,10 @@ class Body:
         return len(self._data) - self._at
 
     def read(self, size: int) -> bytes:
-        end = self._at + size
-        piece = self._data[self._at : end]
-        if len(piece) < size:
+        begin, self._at = self._at, self._at + size
+        if self._at > len(self._data):
             raise MalformedPacket("a field is longer than its packet")
-        self._at = end
-        return piece
+        return self._data[begin : self._at]
 
     def byte(self) -> int:
         return self.read(1)[0]

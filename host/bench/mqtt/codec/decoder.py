@@ -87,27 +87,26 @@ class PacketDecoder:
                 first. The decoder cannot be used afterwards.
             UnacceptableLevel: A CONNECT is of an MQTT level that is not supported here.
         """
-        self._buffer += data
-        while (found := self._header()) is not None:
-            first, start, length = found
-            if len(self._buffer) < start + length:
+        buffered: bytes | bytearray = data  # as it is: most reads bring whole packets
+        if self._buffer:
+            self._buffer += data
+            buffered = self._buffer
+        at, size = 0, len(buffered)
+        while at < size and (found := remaining_length.decode(buffered, at + 1)) is not None:
+            length, start = found
+            if length > PACKET_LIMIT:
+                raise MalformedPacket(f"a packet of more than {PACKET_LIMIT} bytes")
+            if size < start + length:
                 break
-            body = bytes(self._buffer[start : start + length])
-            del self._buffer[: start + length]
+            first, body, at = buffered[at], bytes(buffered[start : start + length]), start + length
             packet = _decode(first >> 4, first & 0x0F, Body(body), self._level)
             if isinstance(packet, Connect):
                 self._level = packet.level
             yield packet
-
-    def _header(self) -> tuple[int, int, int] | None:
-        """Return the first byte, the offset of the body, and its length; None if more bytes are needed (2.2.3)."""
-        found = remaining_length.decode(self._buffer)
-        if found is None:
-            return None
-        length, start = found
-        if length > PACKET_LIMIT:
-            raise MalformedPacket(f"a packet of more than {PACKET_LIMIT} bytes")
-        return self._buffer[0], start, length
+        if buffered is data:
+            self._buffer += data[at:]
+        else:
+            del self._buffer[:at]
 
 
 def _decode(kind: int, flags: int, body: Body, level: int) -> Packet:

@@ -34,6 +34,8 @@ def decode(data: bytes | bytearray, begin: int = 1) -> tuple[int, int] | None:
     Raises:
         MalformedPacket: It has more than four bytes.
     """
+    if begin < len(data) and (only := data[begin]) < 0x80:  # as most are
+        return only, begin + 1
     length = shift = 0
     for byte in data[begin : begin + _BYTES]:
         begin += 1
