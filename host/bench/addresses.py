@@ -6,6 +6,15 @@ import socket
 _DOCUMENTATION = ("192.0.2.1", 9)  # RFC 5737: nobody's address
 
 
+def is_ip(text: str) -> bool:
+    """Return whether a text is an IP address."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
 def is_loopback(host: str) -> bool:
     """Return whether a host, a name or an IP address, is what every machine calls itself."""
     try:

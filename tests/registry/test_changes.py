@@ -6,8 +6,9 @@ import uuid
 import pytest
 
 from bench.errors import Refused
-from bench.registry import timeseries
+from bench.registry import devices, lifecycle, timeseries
 from bench.registry.changes import Change, Changes
+from bench.registry.credentials import access_token
 from bench.registry.provision_type import ProvisionType
 from tests.support.servers import on_both_databases
 
@@ -88,3 +89,39 @@ def test_listeners_receive_changes_of_their_device_until_they_stop():
         return len(own), len(every), changes._by_device
 
     assert asyncio.run(scenario()) == (1, 2, {})
+
+
+@on_both_databases
+def test_whatever_ends_a_login_is_reported_once_it_is_stored(run):
+    async def scenario(registry):
+        withdrawn = []
+        registry.changes.listen_withdrawals(withdrawn.append)
+        device_id = await new_device(registry)
+        first, second = access_token("the-token"), access_token("another-token")
+
+        async def change(action):
+            withdrawn.clear()
+            await registry.write(lambda session: action(session, devices.get(session, device_id)))
+            await asyncio.sleep(0)
+            return [(each.device_id, each.name, each.own) for each in withdrawn]
+
+        def refuse(session, device):
+            devices.delete(session, device)
+            raise Refused("no")
+
+        with pytest.raises(Refused):
+            await change(refuse)
+        assert await change(lambda _session, device: devices.rename(_session, device, "device")) == []
+        assert await change(lambda session, _: devices.set_credentials(session, device_id, first)) == []
+        own = device_id, "device", first
+        assert await change(lambda session, _: devices.set_credentials(session, device_id, second)) == [own]
+        own = device_id, "device", second
+        assert await change(lambda session, device: devices.rename(session, device, "renamed")) == [own]
+        own = device_id, "renamed", second
+        assert await change(lambda _, device: lifecycle.deactivate(device)) == [own]
+        assert await change(lambda _, device: lifecycle.deactivate(device)) == []
+        assert await change(lambda _, device: lifecycle.activate(device)) == []
+        assert await change(lifecycle.decommission) == [own]
+        assert await change(devices.delete) == [own]
+
+    run(scenario)

@@ -17,6 +17,8 @@ from bench.cli.commands import (
     board,
     board_serve,
     boards,
+    broker,
+    broker_export,
     chaos,
     clean,
     conformance,
@@ -62,6 +64,7 @@ SECTIONS = {
             "customer",
             "user",
             "audit",
+            "broker",
             "tls",
         ),
         *("backup", "restore"),
@@ -130,6 +133,10 @@ app.add_typer(firmware.app, name="firmware")
 app.add_typer(tls.app, name="tls")
 app.add_typer(customer.app, name="customer")
 app.add_typer(user.app, name="user")
+broker.app.command(
+    "export", epilog="Example: bench broker export --passwords passwords --acl acl --own-passwords my-passwords"
+)(broker_export.export)
+app.add_typer(broker.app, name="broker")
 
 # The root of typer's exceptions for wrong use, and the one for a group without a command, whose message is the whole
 # help. Typer has no names for them, and the origin of its click changes.

@@ -1,4 +1,4 @@
-"""Values of devices that were stored or deleted, told to whoever listens once they are on the disk."""
+"""Values of devices that were stored or deleted, and logins that are over: told to whoever listens once on the disk."""
 
 import asyncio
 import json
@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
+
+from bench.registry.credentials import DeviceCredentials
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,15 @@ class Change:
         return sum(len(key) + len(json.dumps(value)) for _, key, value in self.entries) + sum(map(len, self.deleted))
 
 
+@dataclass(frozen=True)
+class Withdrawal:
+    """Credentials that a device of this name does not log in with any more: it has others, or is gone, or renamed."""
+
+    device_id: uuid.UUID
+    name: str
+    own: DeviceCredentials
+
+
 Listener = Callable[[Change], None]
 
 
@@ -36,6 +47,11 @@ class Changes:
     def __init__(self) -> None:
         self._by_scope: dict[str, list[Listener]] = {}
         self._by_device: dict[uuid.UUID, dict[object, Listener]] = {}
+        self._on_withdrawal: list[Callable[[Withdrawal], None]] = []
+
+    def listen_withdrawals(self, listener: Callable[[Withdrawal], None]) -> None:
+        """Have a listener called for credentials that are withdrawn, of all devices."""
+        self._on_withdrawal.append(listener)
 
     def listen_scope(self, scope: str, listener: Listener) -> None:
         """Have a listener called for attributes of a scope, of all devices."""
@@ -62,9 +78,13 @@ class Changes:
         """Return how many listeners a device has."""
         return len(self._by_device.get(device_id, ()))
 
-    def publish(self, changes: Iterable[Change]) -> None:
+    def publish(self, changes: Iterable[Change | Withdrawal]) -> None:
         """Tell of changes that are on the disk."""
         for change in changes:
+            if isinstance(change, Withdrawal):
+                for listener in self._on_withdrawal:
+                    asyncio.get_running_loop().call_soon(listener, change)
+                continue
             listens = change.device_id in self._by_device or change.scope in self._by_scope
             if listens and (change.entries or change.deleted):
                 asyncio.get_running_loop().call_soon(self._notify, change)

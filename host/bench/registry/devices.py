@@ -9,7 +9,17 @@ from sqlalchemy import ColumnElement, bindparam, select
 from sqlalchemy.orm import Session
 
 from bench.errors import NotFound, Refused, UnknownId
-from bench.registry import announcements, credentials, lifecycle, names, pages, provisioning, relations, tombstones
+from bench.registry import (
+    announcements,
+    credentials,
+    lifecycle,
+    names,
+    pages,
+    provisioning,
+    relations,
+    tombstones,
+    withdrawals,
+)
 from bench.registry.announcements import Kind
 from bench.registry.credentials import DeviceCredentials, InvalidCredentials, RefusedCredentials
 from bench.registry.lifecycle import ProvisioningState
@@ -89,7 +99,10 @@ def create(
 
 def rename(session: Session, device: Device, name: str, naming: Naming = _REFUSING) -> None:
     """Give a device another name. Raises Refused for one that is invalid or taken."""
-    device.name = _free_name(session, name, device.id, naming)
+    free = _free_name(session, name, device.id, naming)
+    if free != device.name:
+        withdrawals.withdraw(device)
+        device.name = free
 
 
 def get(session: Session, device_id: uuid.UUID) -> Device:
@@ -157,6 +170,7 @@ def set_credentials(session: Session, device_id: uuid.UUID, own: DeviceCredentia
     row: Any = session.get_one(Credentials, device_id, with_for_update=True)  # a certificate may replace it now
     if credentials.from_row(session.info["secret_box"], row) == own:
         return False
+    withdrawals.withdraw(session.get_one(Device, device_id))
     for column, value in credentials.row(session.info["secret_box"], device_id, own).items():
         setattr(row, column, value)
     announcements.announce(session.connection(), Kind.CREDENTIALS, device_id)
@@ -166,6 +180,7 @@ def set_credentials(session: Session, device_id: uuid.UUID, own: DeviceCredentia
 
 def delete(session: Session, device: Device) -> None:
     """Delete a device and all that belongs to it."""
+    withdrawals.withdraw(device)
     session.delete(device)
     announcements.announce(session.connection(), Kind.DELETED, device.id)
     relations.remove_all(session, [device.id])

@@ -20,7 +20,7 @@ from sqlalchemy import Connection, and_, case, func, select, update
 from sqlalchemy.orm import Session
 
 from bench.errors import Refused
-from bench.registry import tombstones
+from bench.registry import tombstones, withdrawals
 from bench.registry.clock import now_ms
 from bench.registry.model import CLIENT_SCOPE, Attribute, Device
 
@@ -171,6 +171,7 @@ def deactivate(device: Device) -> bool:
     check_not_decommissioned(device)
     if device.deactivated_ms is not None:
         return False
+    withdrawals.withdraw(device)
     device.deactivated_ms = now_ms()
     return True
 
@@ -194,6 +195,7 @@ def decommission(session: Session, device: Device) -> bool:
     """
     if device.decommissioned_ms is not None:
         return False
+    withdrawals.withdraw(device)
     device.decommissioned_ms = now_ms()
     # one behind a gateway has nothing of its own to wipe
     device.deactivated_ms = None if device.gateway_id is None else device.decommissioned_ms

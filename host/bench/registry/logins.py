@@ -47,6 +47,7 @@ class DeviceLogin(KnownDevice):
     """True if it never provisioned or logged in before."""
     is_decommissioned: bool = False
     """True if it is let in for nothing but the order to wipe itself."""
+    profile_name: str = field(default="", compare=False)
 
     @classmethod
     def of_row(cls, row: Any) -> Self:
@@ -64,6 +65,7 @@ class DeviceLogin(KnownDevice):
             overwrites_activity=info.get("overwriteActivityTime") is True,
             is_first=row.provisioned_ms is None,
             is_decommissioned=row.decommissioned_ms is not None,
+            profile_name=row.profile_name,
         )
 
 
@@ -72,13 +74,14 @@ def as_boolean(value: Any) -> bool:
     return value.strip() == "true" if isinstance(value, str) else value is True or (type(value) is int and value != 0)
 
 
-_FOUND = Lookup(
+_LOGINS = (
     select(
         Credentials.device_id,
         Device.name,
         Device.additional_info,
         Device.provisioned_ms,
         Device.decommissioned_ms,
+        Profile.name.label("profile_name"),
         Profile.transport_type,
         case((Profile.transport_type == literal_column("'MQTT'"), Profile.details)).label("mqtt"),
         Credentials.type,
@@ -89,13 +92,14 @@ _FOUND = Lookup(
     .select_from(Credentials)
     .join(Device, Device.id == Credentials.device_id)
     .join(Profile, Profile.id == Device.profile_id)
-    .where(Device.deactivated_ms.is_(None)),
-    Credentials.lookup,
+    .where(Device.deactivated_ms.is_(None))
 )
+_FOUND = Lookup(_LOGINS, Credentials.lookup)
+_NAMED = Lookup(_LOGINS.add_columns(Credentials.sealed), Credentials.lookup)
 
 
-def _rows(connection: Connection, lookups: Iterable[str]) -> dict[str, Any]:
-    return {row.lookup: row for row in _FOUND(connection, lookups)}
+def _rows(connection: Connection, lookups: Iterable[str], lookup: Lookup = _FOUND) -> dict[str, Any]:
+    return {row.lookup: row for row in lookup(connection, lookups)}
 
 
 def login(secret_box: SecretBox, connection: Connection, logins: Sequence[MqttLogin]) -> list[DeviceLogin | None]:
@@ -125,6 +129,26 @@ def shown(session: Session, device_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, 
     for part in parts(device_ids):
         found |= {row[0]: (row[1], row[2]) for row in session.execute(columns.where(Credentials.device_id.in_(part)))}
     return found
+
+
+def named(secret_box: SecretBox, connection: Connection, names: Sequence[MqttLogin]) -> list[DeviceLogin | None]:
+    """Return the devices that log in by these user names and client ids, None where there is none (a batch function).
+
+    Their passwords are not looked at: it is for what somebody does who was let in before.
+    """
+    wanted = [{each: secret_box.digest(each) for each in credentials.candidates(login)} for login in names]
+    rows = _rows(connection, (lookup for each in wanted for lookup in each.values()), _NAMED)
+    return [_meant(secret_box, login, each, rows) for login, each in zip(names, wanted, strict=True)]
+
+
+def _meant(secret_box: SecretBox, login: MqttLogin, wanted: dict[str, str], rows: dict[str, Any]) -> DeviceLogin | None:
+    for candidate, lookup in wanted.items():
+        row = rows.get(lookup)
+        kinds = (CredentialsType.MQTT_BASIC, *([CredentialsType.ACCESS_TOKEN] if candidate == login.username else []))
+        if row is not None and row.type in kinds:
+            own = credentials.from_row(secret_box, row)  # raises for another device's
+            return DeviceLogin.of_row(row) if own.id == candidate else None
+    return None
 
 
 def find(secret_box: SecretBox, connection: Connection, wanted: Sequence[tuple[str, str]]) -> list[DeviceLogin | None]:

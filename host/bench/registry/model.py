@@ -287,6 +287,18 @@ class PersistentCall(Base):
     __table_args__ = (Index(None, "device_id"), Index("ix_persistent_call_expiry", "is_open", "expires_ms"))
 
 
+class BrokerKey(Base):
+    """A key with which a message broker asks about devices' logins."""
+
+    __tablename__ = "broker_key"
+
+    name: Mapped[str] = mapped_column(Text, primary_key=True)
+    """The broker's name, by which it logs in."""
+    proof: Mapped[str] = mapped_column(Text)
+    """The digest of the key and of the name."""
+    created_ms: Mapped[int] = mapped_column(BigInteger, default=now_ms)
+
+
 class Audit(Base):
     """A row of the audit trail. Never a secret."""
 

@@ -22,6 +22,7 @@ from bench.errors import BenchError
 from bench.registry import (
     announcements,
     audit,
+    broker_keys,
     chains,
     credentials,
     data_folder,
@@ -39,7 +40,7 @@ from bench.registry.announcements import Announcement
 from bench.registry.audit import UNKNOWN_ORIGIN, Origin
 from bench.registry.batching import Conflict, Pipeline
 from bench.registry.chains import Chain, ChainOutcome
-from bench.registry.changes import Change, Changes
+from bench.registry.changes import Change, Changes, Withdrawal
 from bench.registry.clock import now_ms
 from bench.registry.credentials import MqttLogin
 from bench.registry.database import Database
@@ -80,7 +81,9 @@ class Registry:
         self._provision = partial(provisioning.provision, secret_box, self._nonces, release)
         self._chain = partial(chains.provision, secret_box)
         self._login = partial(logins.login, secret_box)
+        self._named = partial(logins.named, secret_box)
         self._find = partial(logins.find, secret_box)
+        self._broker = partial(broker_keys.check, secret_box)
         self._room = DeviceRoom()
         self._save_telemetry = partial(timeseries.save_telemetry, self._room)
         self._save_attributes = partial(timeseries.save_attributes, self._room)
@@ -144,13 +147,13 @@ class Registry:
         Raises:
             Conflict: Another transaction was faster. And whatever the function raises.
         """
-        changes: list[Change] = []
+        changes: list[Change | Withdrawal] = []
 
         def serial(connection: Connection) -> T:
             database.wait_for_turn(connection)
             answer = self._run(connection, lambda session: query(session, *args, **kwargs), changes)
             for change in changes:
-                if change.scope is not None:
+                if isinstance(change, Change) and change.scope is not None:
                     keys = (*(key for _, key, _ in change.entries), *change.deleted)
                     announcements.announce_attributes(connection, change.device_id, change.scope, keys)
             return answer
@@ -168,7 +171,7 @@ class Registry:
         self.changes.publish(changes)
         return answer
 
-    def _run(self, connection: Connection, query: Callable[[Session], T], changes: list[Change]) -> T:
+    def _run(self, connection: Connection, query: Callable[[Session], T], changes: list[Change | Withdrawal]) -> T:
         info = {"secret_box": self.secret_box, "room": self._room, "changes": changes, "release": self.release}
         with Session(connection, info=info, expire_on_commit=False) as session:
             answer = query(session)
@@ -235,6 +238,16 @@ class Registry:
         """Return the device of an MQTT login, None if its credentials do not accept the login."""
         found: DeviceLogin | None = await self._lookups.submit(self._login, login)
         return found
+
+    async def named(self, login: MqttLogin) -> DeviceLogin | None:
+        """Return the device that a user name and a client id belong to, whatever the password."""
+        found: DeviceLogin | None = await self._lookups.submit(self._named, login)
+        return found
+
+    async def is_broker(self, name: str, key: str) -> bool:
+        """Return whether this is a message broker's key."""
+        known: bool = await self._lookups.submit(self._broker, (name, key))
+        return known
 
     async def token_login(self, token: str) -> DeviceLogin | None:
         """Return the device with this access token, if there is one."""

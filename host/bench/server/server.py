@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from bench import file_limits
+from bench.contract import broker_topics
 from bench.contract.releases import NEWEST, Release
 from bench.errors import BenchError, UsageError
 from bench.registry.registry import Registry
@@ -16,6 +17,8 @@ from bench.registry.retention import Retention
 from bench.registry.views import ProfileView
 from bench.server import accounts, lateness, pruning
 from bench.server.accepting import Accept, Listener, Tls
+from bench.server.broker.access import BrokerAccess
+from bench.server.broker.cut_off import BrokerManagement, CutOff
 from bench.server.coap import CoapServer
 from bench.server.connections import CONNECTIONS, Bounds, Connections, Slot
 from bench.server.device_api import DeviceApi, origin
@@ -70,6 +73,10 @@ class Options:
     certificate_every_s: float = 60.0
     # Origins (`https://console.example`) whose web pages may use the HTTP APIs; `*` is any.
     cors_origins: tuple[str, ...] = ()
+    # The first levels of devices' topics at the user's own broker.
+    topic_prefix: str = broker_topics.PREFIX
+    # The management API of that broker, which is told whom to cut off; None if it is told nothing.
+    broker: BrokerManagement | None = None
     # Connections over TCP at once, all together; fewer where fewer files may be open.
     connections: int = CONNECTIONS
 
@@ -131,7 +138,8 @@ class Server:
         polls = Polls()
         self.ports = Ports(**{name: each.getsockname()[1] for name, each in sockets.items()}, coap=self._coap.port)
         endpoints = Endpoints(self.ports, lambda: self.identity)
-        app = application(self.api, polls, endpoints, proxies, options.cors_origins)
+        access = BrokerAccess(self.api, options.topic_prefix, options.limits)
+        app = application(self.api, polls, endpoints, proxies, cors_origins=options.cors_origins, access=access)
         self._http = {
             name: HttpServer(
                 app,
@@ -157,6 +165,7 @@ class Server:
         self._pruning = asyncio.create_task(pruning.run(self.registry, options.retention, self._journal, self.metrics))
         self._calls = asyncio.create_task(self.api.calls.run())
         self._others = asyncio.create_task(self.api.other_servers.run())
+        self._cut_off = asyncio.create_task(self._end_at_broker())
         accept: dict[str, Accept] = {"mqtt": self._gateway.accept, "mqtts": self._gateway.accept}
         if proxies:
             accept = {name: self._behind_proxies(proxies, tls.pop(name, None)) for name in accept}
@@ -166,6 +175,13 @@ class Server:
         ]
         asyncio.get_running_loop().set_exception_handler(self._on_loop_error)
         return self
+
+    async def _end_at_broker(self) -> None:
+        """Have the broker, if there is one, end the connections of those who may not be there any more."""
+        if self._options.broker is not None:
+            cut_off = CutOff(self._options.broker, self._journal)
+            self.registry.changes.listen_withdrawals(cut_off.put)
+            await cut_off.run()
 
     def _note_certificate(self) -> None:
         self.metrics.certificate(self.identity.certificate.not_valid_after_utc.timestamp())
@@ -193,7 +209,7 @@ class Server:
         self._journal.write_rarely("failure", kind=type(error).__name__, where="asyncio")
 
     async def __aexit__(self, *_: object) -> None:
-        tasks = self._pruning, self._renewal, self._calls, self._others
+        tasks = self._pruning, self._renewal, self._calls, self._others, self._cut_off
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

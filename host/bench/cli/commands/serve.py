@@ -10,9 +10,10 @@ from typing import Annotated, Any
 import typer
 
 from bench import paths
-from bench.cli.options import serve_toml, server_addresses
+from bench.cli.options import broker_management, serve_toml, server_addresses
 from bench.cli.render import tables
 from bench.cli.render.tables import DEFAULT_DATA, Data
+from bench.contract import broker_topics
 from bench.contract.releases import NEWEST, release
 from bench.registry import data_folder
 from bench.registry.retention import Retention
@@ -80,6 +81,14 @@ def serve(
         list[str],
         typer.Option(metavar="ORIGIN", help="Let web pages of this origin use the HTTP APIs; * is any. Repeatable."),
     ] = [],  # noqa: B006
+    topic_prefix: Annotated[
+        str,
+        typer.Option(metavar="PREFIX", help="The first levels of devices' topics at your own broker (bench broker)."),
+    ] = broker_topics.PREFIX,
+    broker_api: Annotated[
+        Path | None,
+        typer.Option(help="A private TOML file with your broker's management API: whom you delete is cut off there."),
+    ] = None,
     like: Annotated[
         str,
         typer.Option(
@@ -184,6 +193,8 @@ def serve(
         database=database or None,
         trusted_proxies=tuple(trusted_proxy),
         cors_origins=tuple(cors_origin),
+        topic_prefix=broker_topics.check_prefix(topic_prefix),
+        broker=broker_management.read(broker_api) if broker_api else None,
         like=wanted,
         like_production=like_production,
         connections=connections,

@@ -10,9 +10,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
+from bench.server.broker.access import BrokerAccess
 from bench.server.device_api import DeviceApi
 from bench.server.endpoints import Endpoints
-from bench.server.http import bodies, device, error_responses, health, openapi, operator
+from bench.server.http import bodies, broker, device, error_responses, health, openapi, operator
 from bench.server.http.forwarded import Forwarded
 from bench.server.http.operator.live.routes import routes as live_routes
 from bench.server.http.polls import Polls
@@ -24,12 +25,14 @@ from bench.server.trusted_proxies import TrustedProxies
 _ANY = "*"
 
 
-def application(
+def application(  # noqa: PLR0913 - all that a server has
     api: DeviceApi,
     polls: Polls,
     endpoints: Endpoints | None = None,
     proxies: TrustedProxies | None = None,
+    *,
     cors_origins: Sequence[str] = (),
+    access: BrokerAccess | None = None,
 ) -> ASGIApp:
     """Return the application: devices and operators, on one port as ThingsBoard has them.
 
@@ -39,6 +42,7 @@ def application(
         endpoints: Where the server listens; None if it does not.
         proxies: Whose X-Forwarded-For is believed; by default nobody's.
         cors_origins: Web pages of these origins may use the APIs; `*` is any.
+        access: Decides for the user's own broker; None if there is no server that one could ask.
     """
 
     async def failed(_request: Request, error: Exception) -> Response:
@@ -77,6 +81,8 @@ def application(
     for router in operator.ROUTERS:
         app.include_router(router, prefix="/api", responses=openapi.ERRORS)
     app.router.routes += health.routes(api)
+    if access is not None:
+        app.router.routes += broker.routes(api, access)
     openapi.describe(app)
     if cors_origins:
         app.add_middleware(
