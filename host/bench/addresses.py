@@ -24,6 +24,15 @@ def is_loopback(host: str) -> bool:
     return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
+def is_name(host: str) -> bool:
+    """Return whether a host is a name, and not an IP address."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return True
+    return False
+
+
 def outbound() -> str:
     """Return this machine's IPv4 address in the network that its default route leads to.
 

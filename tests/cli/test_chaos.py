@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 
 import pytest
 from typer.testing import CliRunner
@@ -17,8 +17,10 @@ from bench.errors import BenchError, UsageError
 from bench.faults import chaos_checks
 from bench.faults.chaos import Chaos
 from bench.faults.chaos_checks import RoundFailed
-from bench.faults.chaos_scenario import Family, draw_round
+from bench.faults.chaos_scenario import Family, Ways, draw_round
+from bench.faults.chaos_servers import OwnServer
 from tests.support import micropython
+from tests.support.operators import everything, login, make_certificate, new_device, new_profile
 
 PATIENCE_S = 20.0
 A, B = b"\x30\x02aa", b"\x30\x02bb"
@@ -101,6 +103,10 @@ def test_proxy_ends_when_nobody_reads_any_more(listener):
         (["proxy", "--listen", "0", "--to", "host:1883", "--fault", "drop=much"], "is not a number"),
         (["proxy", "--listen", "0", "--to", "host:1883", "--fault", "left:drop"], "no direction left"),
         (["run", "--add", "main.py"], "NAME=FILE"),
+        (["run", "--only", "server", "--url", "http://tb.example"], "--only server: only the bench's own server"),
+        (["run", "--user", "me@tb.example"], "go with --url"),
+        (["run", "--server-ca", "ca.pem"], "--server-ca and --server-name go with --url"),
+        (["run", "--server-name", "tb.example"], "--server-ca and --server-name go with --url"),
     ],
 )
 def test_mistake_is_reported_before_anything_begins(arguments, message):
@@ -130,6 +136,7 @@ class TestWithoutAServer:
             def end(*_):
                 raise ends
 
+            monkeypatch.setattr(chaos, "_served", lambda *_: nullcontext((None, Ways())))
             monkeypatch.setattr(Chaos, "__enter__", lambda chaos: chaos)
             monkeypatch.setattr(Chaos, "run", end)
             result = CliRunner().invoke(app, [*self.COMMAND, "--data", str(tmp_path)])
@@ -228,7 +235,7 @@ def test_firmware_and_server_as_they_are_survive(tmp_path):
 @pytest.mark.slow
 def test_server_and_vault_that_disagree_are_found(tmp_path):
     found = draw_round(3, QUIET, [Family.NETWORK])
-    with Chaos(tmp_path) as chaos:
+    with OwnServer(tmp_path / "server") as server, Chaos(tmp_path, server) as chaos:
         board = chaos._board(found)
         chaos_checks.expect_online(board)
         chaos._expect_agreement(board)
@@ -237,10 +244,10 @@ def test_server_and_vault_that_disagree_are_found(tmp_path):
         async def change(tb):
             await tb.set_credentials(await tb.device_id(name), "ACCESS_TOKEN", credentialsId="another token")
 
-        chaos._query(change)
+        server.query(change)
         with pytest.raises(RoundFailed, match="other credentials than the vault"):
             chaos._expect_agreement(board)
-        chaos._query(lambda tb: tb.delete_device(name))
+        server.query(lambda tb: tb.delete_device(name))
         with pytest.raises(RoundFailed, match="0 devices"):
             chaos._expect_agreement(board)
 
@@ -253,7 +260,86 @@ def test_server_that_ends_by_itself_is_found(tmp_path):
 
     def on_event(event):
         if event["event"] == "round":
-            chaos._server.kill()
+            server.process.kill()
 
-    with Chaos(tmp_path, on_event=on_event) as chaos, pytest.raises(RoundFailed, match="the server ended by itself"):
+    with (
+        OwnServer(tmp_path / "server") as server,
+        Chaos(tmp_path, server, on_event=on_event) as chaos,
+        pytest.raises(RoundFailed, match="the server ended by itself"),
+    ):
         chaos.run(found)
+
+
+class TestAtAServerElsewhere:
+    """`--url`: everything that others have there stays as it is, and nothing of the run stays."""
+
+    @pytest.fixture
+    def operator(self, server):
+        with login(server) as found:
+            theirs = new_profile(found, name="bench-run-mine")
+            new_device(found, name="bench-run-mine-1", deviceProfileId=theirs["id"])
+            yield found
+
+    @pytest.fixture
+    def run(self, url, tmp_path):
+        def run(*words):
+            command = ["chaos", "run", *words, *url, "--data", str(tmp_path / "data"), "--json"]
+            result = CliRunner().invoke(app, command)
+            return result, [json.loads(line) for line in result.stdout.splitlines()]
+
+        return run
+
+    @pytest.mark.slow
+    def test_rounds_are_survived_and_nothing_is_left(self, server, operator, run):
+        before = everything(operator)
+        rounds = [draw_round(3, number, [Family.NETWORK, Family.BOARD]).choices for number in range(1, 100)]
+        number = next(number for number, each in enumerate(rounds, 1) if each.tls and each.kind == "X509_CERTIFICATE")
+        ca = str(server.data / "tls" / "ca.pem")
+        result, events = run("--seed", "3", "--round", str(number), "--server-ca", ca, "--server-name", "localhost")
+        assert result.exception is None, result.output
+        found = {event["event"]: event for event in events}
+        assert found["chaos"]["only"] == ["network", "board"]
+        assert found["chaos"]["ways"] == ["mqtt", "http", "coap", "mqtt-tls", "http-tls", "coap-tls"]
+        assert found["removed"]["profiles"] == [found["made"]["profile"]]
+        (device,) = found["removed"]["devices"]
+        assert device.startswith(f"{found['made']['profile']}-02")
+        assert everything(operator) == before
+
+    @pytest.mark.parametrize("ends", [RoundFailed("so"), KeyboardInterrupt()], ids=repr)
+    def test_end_of_a_round_leaves_nothing_there(self, operator, run, url, monkeypatch, ends):
+        def end(*_):
+            raise ends
+
+        monkeypatch.setattr(Chaos, "run", end)
+        before = everything(operator)
+        result, events = run("--seed", "3")
+        assert result.exit_code
+        if isinstance(ends, RoundFailed):
+            assert shlex.join(url) in str(result.exception)
+        assert events[-1]["event"] == "removed"
+        assert everything(operator) == before
+
+    def test_ways_that_boards_have_not_are_named_before_a_round(self, operator, run, monkeypatch, tmp_path):
+        (tmp_path / "ca.pem").write_text(make_certificate())
+        before = everything(operator)
+        result, events = run("--server-ca", str(tmp_path / "ca.pem"), "--server-name", "localhost")
+        assert isinstance(result.exception, BenchError)
+        assert "in no way with TLS: mqtts: boards would not trust 127.0.0.1:" in str(result.exception)
+        assert [event["event"] for event in events] == ["made", "removed"]
+        assert everything(operator) == before
+        monkeypatch.setattr("bench.rest_client.connectivity.places", lambda *_: {"mqtt": ("127.0.0.1", 1)})
+        result, events = run("--seed", "3")
+        assert "in no way: mqtt: boards would not reach 127.0.0.1:1 (Connection refused)" in str(result.exception)
+        assert everything(operator) == before
+
+    def test_what_cannot_be_removed_fails_the_run_with_the_cure(self, operator, run, monkeypatch):
+        def put(chaos, _round):
+            profile = next(each for each in everything(operator)[0] if each["name"] == chaos._server.prefix)
+            new_device(operator, deviceProfileId=profile["id"])
+
+        monkeypatch.setattr(Chaos, "run", put)
+        result, events = run("--rounds", "1")
+        assert result.exit_code == 1
+        (kept,) = events[-1]["kept"]
+        assert f"{kept} stays: somebody else put devices into it" in str(result.exception)
+        assert "remove it with bench clean --older 0s --url http://127.0.0.1:" in str(result.exception)

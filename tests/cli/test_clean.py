@@ -5,31 +5,24 @@ import time
 
 import httpx
 
-from bench.rest_client import ThingsBoard, pytest_runs
+from bench.rest_client import ThingsBoard, runs
 from tests.support.commands import bench, printed
-from tests.support.operators import account, new_device, new_profile, ok
+from tests.support.operators import account, everything, new_device, new_profile, ok
 
-MARK = "Made by pytest --bench-url for one test, and removed after it, or by bench clean: {name}"
+MARK = "Made by bench for one run, and removed after it, or by bench clean: {name}"
 NOTHING = {"profiles": [], "devices": [], "kept": []}
 
 
 def profile_of_a_run(server):
     """Make a profile as a run of tests does."""
-    run = pytest_runs.new_run()
+    run = runs.new_run()
 
     async def make():
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.ports.http}") as http:
             client = ThingsBoard(http, *account(server).values())
-            return await pytest_runs.create_profile(client, f"{run}-main-1")
+            return await runs.create_profile(client, f"{run}-main-1")
 
     return asyncio.run(make())
-
-
-def everything(operator):
-    """All profiles and devices of a server."""
-    return [
-        ok(operator.get(f"/api/{kind}?pageSize=100&page=0"))["data"] for kind in ("deviceProfiles", "tenant/devices")
-    ]
 
 
 def provisioned(operator, device):
@@ -73,7 +66,7 @@ def test_device_that_somebody_put_into_a_runs_profile_stays_with_it(server, serv
     assert f"profile {profile['name']} (stays: 2 devices in it are not of a run)" in done.stdout
     assert "removed 0 profiles and 1 devices" in done.stdout
     assert f"these profiles stay: {profile['name']}: give the devices in them" in done.stderr
-    profiles, devices = everything(server_operator)
+    profiles, devices, _ = everything(server_operator)
     assert profile["name"] in {each["name"] for each in profiles}
     assert sorted(each["id"]["id"] for each in devices) == sorted(each["id"]["id"] for each in (moved, by_hand))
 
@@ -100,7 +93,7 @@ def found(server, run, hooks=()):
     async def find():
         url = f"http://127.0.0.1:{server.ports.http}"
         async with httpx.AsyncClient(base_url=url, event_hooks={"request": list(hooks)}) as http:
-            return await pytest_runs.find(ThingsBoard(http, *account(server).values()), run)
+            return await runs.find(ThingsBoard(http, *account(server).values()), run)
 
     return asyncio.run(find())
 

@@ -3,13 +3,13 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from bench.contract.credentials import BoardCredentialsType
 from bench.faults import board_faults, server_faults
 from bench.faults.board_faults import BoardFault
-from bench.faults.chaos_scenario import Family, Stage, draw_round
+from bench.faults.chaos_scenario import Family, Stage, Ways, draw_round
 from bench.faults.network import rules
 from bench.faults.server_faults import ServerFault
 from bench.flash.device_config import Transport
@@ -38,6 +38,15 @@ def test_only_the_chosen_families_go_wrong(seed, number, families):
         assert Family.NETWORK in families or not stage.network
         assert Family.SERVER in families or not stage.server
         assert Family.BOARD in families or not stage.board
+
+
+@given(SEEDS, NUMBERS, st.sets(st.sampled_from(list(Transport))), st.sets(st.sampled_from(list(Transport))))
+def test_only_the_ways_of_the_server_are_drawn(seed, number, clear, tls):
+    assume(clear or tls)
+    ways = Ways(clear=tuple(sorted(clear)), tls=tuple(sorted(tls)))
+    chosen = draw_round(seed, number, Family, ways).choices
+    assert chosen.transport in (tls if chosen.tls else clear)
+    assert draw_round(seed, number, Family, Ways()) == draw_round(seed, number, Family)
 
 
 @given(SEEDS, NUMBERS)

@@ -11,7 +11,7 @@ import pytest
 from bench.pytest_plugin.thingsboard import OF_OUR_OWN
 from bench.server.run.thread import RunningServer
 from tests.support.commands import bench, printed
-from tests.support.operators import account, login, new_device, new_profile, ok
+from tests.support.operators import account, everything, login, new_device, new_profile
 from tests.support.servers import PATIENCE_S
 
 pytest_plugins = ["pytester"]
@@ -49,16 +49,6 @@ def bystanders(server):
         for fields in ({}, {"name": "bench-run-1"}, {"deviceProfileId": theirs["id"]}):
             new_device(operator, **fields)
         yield lambda: everything(operator)
-
-
-def everything(operator):
-    """All profiles and devices of a server, with what belongs to them."""
-    devices = ok(operator.get("/api/tenant/devices?pageSize=100&page=0"))["data"]
-    return [
-        ok(operator.get("/api/deviceProfiles?pageSize=100&page=0"))["data"],
-        devices,
-        [ok(operator.get(f"/api/device/{each['id']['id']}/credentials")) for each in devices],
-    ]
 
 
 @slow
@@ -207,9 +197,7 @@ def test_what_a_killed_run_leaves_is_cleaned_and_nothing_else(bystanders, waitin
 
 
 def profile_of_the_run(found):
-    (name,) = [
-        each["name"] for each in found[0] if (each["description"] or "").startswith("Made by pytest --bench-url")
-    ]
+    (name,) = [each["name"] for each in found[0] if (each["description"] or "").startswith("Made by bench for one run")]
     return name
 
 

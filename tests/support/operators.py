@@ -129,3 +129,11 @@ def set_attributes(operator, device, scope="SERVER_SCOPE", **stored):
 def values(operator, device, scope, **query):
     found = ok(operator.get(f"/api/plugins/telemetry/DEVICE/{device}/values/attributes/{scope}", params=query))
     return {each["key"]: each["value"] for each in found}
+
+
+def everything(operator):
+    """All profiles and devices of a server, with the devices' credentials."""
+    profiles, devices = (
+        ok(operator.get(f"/api/{kind}?pageSize=100&page=0"))["data"] for kind in ("deviceProfiles", "tenant/devices")
+    )
+    return [profiles, devices, [ok(operator.get(f"/api/device/{each['id']['id']}/credentials")) for each in devices]]

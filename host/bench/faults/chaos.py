@@ -1,38 +1,28 @@
-"""Chaos: virtual boards and a real `bench serve` go through rounds of faults, and have to come out of each.
+"""Chaos: virtual boards and a real server go through rounds of faults, and have to come out of each.
 
 After a round everything is healed, and then the board gets online, again after a power cycle without asking for
 credentials; there is exactly one device of its name on the server, which has what the board's vault has; and neither
 of them printed a secret.
 """
 
-import asyncio
-import json
 import shutil
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Self, TypeVar
-
-import httpx
+from typing import Any, Self
 
 from bench.contract import names, settings
-from bench.faults import board_faults, chaos_checks, server_faults
-from bench.faults.chaos_checks import RoundFailed
+from bench.faults import board_faults, chaos_checks, chaos_servers
 from bench.faults.chaos_scenario import ChaosRound, Stage
+from bench.faults.chaos_servers import ChaosServer
 from bench.faults.network.framing import SPOKEN, Route
 from bench.faults.network.network import Network
 from bench.faults.network.rules import FaultEvent
-from bench.faults.server_faults import FaultyServerProcess
 from bench.flash import device_config
-from bench.flash.device_config import Place, Transport
-from bench.rest_client import ThingsBoard, id_of
-from bench.server.tls import authority
+from bench.flash.device_config import Choices, Place, Transport
 from bench.virtual.board import VirtualBoard
 
-T = TypeVar("T")
-
-_PROFILE = "default"
 _HOST = "127.0.0.1"
 # A board waits for a person no longer than for a network: a fault that is over needs no person.
 _SECTIONS = {
@@ -40,7 +30,6 @@ _SECTIONS = {
     "session": {"telemetry_s": 1, "timeout_ms": 1500, "keepalive_s": 4},
     "wifi": {"timeout_s": 1},
 }
-_TIMEOUT_S = 30.0
 # Faults that may crash a board without a defect of its firmware.
 _CRASHING = (board_faults.BoardFaultKind.HEAP, board_faults.BoardFaultKind.CORRUPT)
 
@@ -50,14 +39,12 @@ def _ignore(_event: dict[str, Any]) -> None:
 
 
 class Chaos:
-    """A server, and a network in front of it, in a folder. A context manager, which starts and stops both.
-
-    Entering raises BenchError if the server does not start.
-    """
+    """A network in front of a server, and a folder of boards. A context manager, which starts and stops the network."""
 
     def __init__(
         self,
         folder: Path,
+        server: ChaosServer,
         *,
         files: Mapping[str, bytes] | None = None,
         on_event: Callable[[dict[str, Any]], None] = _ignore,
@@ -65,26 +52,23 @@ class Chaos:
         """Prepare; nothing starts before the context is entered.
 
         Args:
-            folder: Holds the server's data and the boards of the rounds; the board of a failed round stays.
+            folder: Holds the boards of the rounds; the board of a failed round stays.
+            server: The server, which runs.
             files: Path -> content, added to every board's own files.
             on_event: Called with events: each round, its faults, and the end of it; also from the network's thread.
         """
         self._folder = folder
+        self._server = server
         self._files = dict(files or {})
         self._on_event = on_event
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
         with ExitStack() as undo:
-            self._server = undo.enter_context(
-                FaultyServerProcess(self._folder / "server", "--lift-limits-for-loopback")
-            )
-            ready = self._server.ready
-            routes = [Route(to_port=ready[f"{name}_port"], protocol=spoken) for name, spoken in SPOKEN.items()]
+            places = self._server.places
+            routes = [Route(to_host=host, to_port=port, protocol=SPOKEN[name]) for name, (host, port) in places.items()]
             self._network = undo.enter_context(Network(routes, observer=self._on_fault))
-            self._ports = {name: self._network.ports[ready[f"{name}_port"]] for name in SPOKEN}
-            self._key, self._secret = self._query(_key_and_secret)
-            self._searched = 0
+            self._ports = dict(zip(places, self._network.listening, strict=True))
             self._stack = undo.pop_all()
         return self
 
@@ -110,8 +94,7 @@ class Chaos:
         for stage in found.stages:
             recovered = self._run_stage(stage, board, is_last=stage is found.stages[-1])
         self._network.begin()
-        if not self._server.is_running():
-            raise RoundFailed(f"the server ended by itself; see {self._server.log}")
+        self._server.check()
         again = chaos_checks.expect_online(board)
         chaos_checks.expect_settled(board)
         self._expect_agreement(board)
@@ -135,7 +118,7 @@ class Chaos:
                 faults += board_faults.on_network(stage.board)
             power = stack.enter_context(board.power_on(conditions))
             if stage.server:
-                wrong.enter_context(server_faults.inject(stage.server, self._server, self._network))
+                wrong.enter_context(self._server.inject(stage.server, self._network))
             self._network.at(*faults)
             for _ in power.follow(stage.for_s):
                 pass
@@ -152,57 +135,39 @@ class Chaos:
         folder = self._folder / "boards" / f"round{found.number}"
         shutil.rmtree(folder, ignore_errors=True)
         chosen, tls = found.choices, found.choices.tls
-        transport = chosen.transport
+        clock = self._server.clock
         place = Place(
             host=_HOST,
             mqtt_port=self._ports["mqtts" if tls else "mqtt"],
-            provision_port={
-                Transport.MQTT: 0,
-                Transport.HTTP: self._ports["https" if tls else "http"],
-                Transport.COAP: self._ports["coap"],
-            }[transport],
-            http_port=self._ports["http"],
-            ca=device_config.ca(authority.ca_file(self._server.data)) if tls else b"",
-            name="localhost",
+            provision_port=0 if chosen.transport is Transport.MQTT else self._ports[_provision_port(chosen)],
+            http_port=self._ports[clock] if clock else 0,
+            http_tls=clock == "https",
+            ca=self._server.ca if tls else b"",
+            name=self._server.name,
         )
         chosen_sections = device_config.sections(place, chosen, now_s=int(time.time()))
         written = settings.encode(
-            chosen_sections, _SECTIONS, host=_HOST, port=place.mqtt_port, key=self._key, secret=self._secret
+            chosen_sections,
+            _SECTIONS,
+            {"identity": {"prefix": self._server.prefix}},
+            host=_HOST,
+            port=place.mqtt_port,
+            key=self._server.key,
+            secret=self._server.secret,
         )
         ca = {"ca.der": place.ca} if tls else {}
         return VirtualBoard.create(folder, settings=written, mac=found.mac, files={**ca, **self._files})
 
     def _expect_agreement(self, board: VirtualBoard) -> None:
-        name = names.of_mac(board.mac)
-
-        async def look(tb: ThingsBoard) -> list[tuple[str, Any]]:
-            found = [each for each in await tb.devices(name) if each["name"] == name]
-            return [_known(await tb.credentials(id_of(each))) for each in found]
-
-        chaos_checks.expect_agreement(board, self._query(look))
+        name = names.of_template(board.mac, prefix=self._server.prefix)
+        found = self._server.query(lambda server: chaos_servers.credentials_of(server, name))
+        chaos_checks.expect_agreement(board, found)
 
     def _expect_no_secret_printed(self, board: VirtualBoard) -> None:
         """Expect no secret in the output of the board, or of the server since the last time."""
-        account = json.loads((self._server.data / "operator.json").read_bytes())
-        secrets = {self._secret, self._key, account["password"], settings.VIRTUAL_WIFI["password"]}
-        with self._server.log.open("rb") as log:
-            log.seek(self._searched)
-            journal = log.read()
-        self._searched += len(journal)
-        outputs = {"the board": board.console.read_bytes(), "the server": journal}
+        secrets = {*self._server.secrets, settings.VIRTUAL_WIFI["password"]}
+        outputs = {"the board": board.console.read_bytes(), "the server": self._server.printed()}
         chaos_checks.expect_no_secret_printed(board, secrets, outputs)
-
-    # The server's side.
-
-    def _query(self, question: Callable[[ThingsBoard], Awaitable[T]]) -> T:
-        account = json.loads((self._server.data / "operator.json").read_bytes())
-
-        async def run() -> T:
-            url = f"http://{_HOST}:{self._server.ready['http_port']}"
-            async with httpx.AsyncClient(base_url=url, timeout=_TIMEOUT_S, trust_env=False) as http:
-                return await question(ThingsBoard(http, account["username"], account["password"]))
-
-        return asyncio.run(run())
 
     def _on_fault(self, fault: FaultEvent) -> None:
         self._on_event(
@@ -216,20 +181,6 @@ class Chaos:
         )
 
 
-async def _key_and_secret(tb: ThingsBoard) -> tuple[str, str]:
-    found = await tb.profile(_PROFILE)
-    return (
-        str(found["provisionDeviceKey"]),
-        str(found["profileData"]["provisionConfiguration"]["provisionDeviceSecret"]),
-    )
-
-
-def _known(own: dict[str, Any]) -> tuple[str, Any]:
-    """Return credentials as the server has them, in the form of `vault.shown`."""
-    match own["credentialsType"]:
-        case "MQTT_BASIC" as kind:
-            return kind, json.loads(own["credentialsValue"])
-        case "X509_CERTIFICATE" as kind:
-            return kind, own["credentialsValue"]
-        case kind:
-            return str(kind), own["credentialsId"]
+def _provision_port(chosen: Choices) -> str:
+    """Return the name of the port for the provisioning request over HTTP or CoAP; CoAP has no TLS."""
+    return "https" if chosen.tls and chosen.transport is Transport.HTTP else chosen.transport.value

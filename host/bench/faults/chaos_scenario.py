@@ -38,6 +38,19 @@ class Family(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Ways:
+    """Transports of the provisioning request that a server has for boards in clear, and for those with TLS."""
+
+    clear: tuple[Transport, ...] = tuple(Transport)
+    tls: tuple[Transport, ...] = tuple(Transport)
+
+    @property
+    def names(self) -> list[str]:
+        """Their names: `mqtt`, `http-tls`."""
+        return [*self.clear, *(f"{each}-tls" for each in self.tls)]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Stage:
     """Simultaneous faults, while a board is on for `for_s` seconds."""
 
@@ -80,13 +93,14 @@ class ChaosRound:
         }
 
 
-def draw_round(seed: int, number: int, families: Iterable[Family]) -> ChaosRound:
+def draw_round(seed: int, number: int, families: Iterable[Family], ways: Ways | None = None) -> ChaosRound:
     """Draw a round.
 
     Args:
         seed: Decides all of it, with the other arguments.
         number: The number of the round, from 1.
         families: The families of faults that may happen.
+        ways: Those of the server, at least one; all of them by default.
 
     Returns:
         The round; the same for the same arguments.
@@ -94,7 +108,7 @@ def draw_round(seed: int, number: int, families: Iterable[Family]) -> ChaosRound
     chosen = sorted(set(families))
     text = f"{seed}/{number}/{'+'.join(chosen)}"
     draw = random.Random(text)  # noqa: S311 - it has to come out the same again
-    choices = _choices(draw)
+    choices = _choices(draw, ways or Ways())
     stages = tuple(_stage(draw, chosen, choices) for _ in range(draw.randint(1, _STAGES)))
     # a record can be missed only where there is another, and a flash can be put back only with what is in it
     needs = any(stage.board and stage.board.kind in (BoardFaultKind.CORRUPT, BoardFaultKind.VAULT) for stage in stages)
@@ -103,10 +117,11 @@ def draw_round(seed: int, number: int, families: Iterable[Family]) -> ChaosRound
     return ChaosRound(number=number, mac=mac, choices=choices, provisioned=provisioned, stages=stages)
 
 
-def _choices(draw: random.Random) -> Choices:
+def _choices(draw: random.Random, ways: Ways) -> Choices:
     tls = draw.random() < _HALF
+    tls = bool(ways.tls) and (tls or not ways.clear)
     kinds = [kind for kind in BoardCredentialsType if tls or kind is not BoardCredentialsType.X509_CERTIFICATE]
-    return Choices(transport=draw.choice(list(Transport)), tls=tls, kind=draw.choice(kinds))
+    return Choices(transport=draw.choice(ways.tls if tls else ways.clear), tls=tls, kind=draw.choice(kinds))
 
 
 def _stage(draw: random.Random, families: list[Family], choices: Choices) -> Stage:

@@ -28,13 +28,13 @@ class Leftovers:
         if not (self._has_begun or session.config.pluginmanager.hasplugin("dsession")):
             return
         from bench.pytest_plugin.thingsboard import Account  # noqa: PLC0415 - half a second
-        from bench.rest_client import pytest_runs  # noqa: PLC0415
+        from bench.rest_client import runs  # noqa: PLC0415
 
         try:
             with Account(self._choice) as account:
-                left = account.query(lambda server: pytest_runs.profiles(server, self._choice.run))
-                removed = pytest_runs.Removed()
-                account.query(lambda server: pytest_runs.remove(server, left, removed))
+                left = account.query(lambda server: runs.profiles(server, self._choice.run))
+                removed = runs.Removed()
+                account.query(lambda server: runs.remove(server, left, removed))
             kept = ", ".join(removed.kept)
             self._trouble = f"{kept}: somebody else put devices into it, or needs it" if kept else ""
         except BenchError as error:

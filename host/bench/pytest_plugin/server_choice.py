@@ -46,7 +46,7 @@ class ServerChoice:
             raise UsageError("--bench-url needs --bench-user: an operator's account of that server")
         # half a second to import, which only these runs need
         from bench.cli.options.operator_session import http_url  # noqa: PLC0415
-        from bench.rest_client import pytest_runs  # noqa: PLC0415
+        from bench.rest_client import runs  # noqa: PLC0415
 
         http_url(option.bench_url)
         found = cls(
@@ -54,7 +54,7 @@ class ServerChoice:
             user=option.bench_user,
             password_file=Path(option.bench_password_file).absolute() if option.bench_password_file else None,
             ca=Path(option.bench_ca).absolute() if option.bench_ca else None,
-            run=getattr(config, "workerinput", {}).get("bench_run") or pytest_runs.new_run(),
+            run=getattr(config, "workerinput", {}).get("bench_run") or runs.new_run(),
         )
         found.password()
         return found

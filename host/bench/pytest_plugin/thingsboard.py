@@ -15,9 +15,9 @@ from bench.cli.options import operator_session
 from bench.errors import BenchError
 from bench.pytest_plugin.server_choice import ServerChoice
 from bench.registry.views import ProfileView
-from bench.rest_client import ThingsBoard, connectivity, id_of, in_parallel, pytest_runs
+from bench.rest_client import ThingsBoard, connectivity, id_of, in_parallel, runs
 from bench.rest_client.connectivity import Place
-from bench.rest_client.pytest_runs import Removed
+from bench.rest_client.runs import Removed
 
 T = TypeVar("T")
 
@@ -102,19 +102,13 @@ class ThingsBoardRun:
             BenchError: The server refuses, or does not answer.
         """
         name = f"{self.choice.run}-{self._worker}-{next(self._numbers)}"
-        profile = self.account.query(lambda server: pytest_runs.create_profile(server, name))
+        profile = self.account.query(lambda server: runs.create_profile(server, name))
         if not self._places:
             self._places = self.account.query(lambda server: self._find(server, profile))
         return ThingsBoardServer(self.account, profile, self._places)
 
     async def _find(self, server: ThingsBoard, profile: dict[str, Any]) -> dict[str, Place]:
-        """Ask where devices reach the server, which it tells of a device: one is made for that."""
-        device = await server.create_device(f"{profile['name']}-ports", str(profile["name"]))
-        reported: dict[str, Place] = {}
-        with suppress(BenchError):  # an older release, or one that forbids it
-            reported = await server.endpoints_for(id_of(device))
-        await server.delete(id_of(device))
-        found = connectivity.places(reported, self.choice.url)
+        found = await runs.places(server, profile, self.choice.url)
         if addresses.is_loopback(self._host):
             return found
         return {
@@ -174,7 +168,7 @@ class ThingsBoardServer:
 
     def device_names(self) -> list[str]:
         """Return the names of all devices of this test."""
-        made = self._account.query(lambda server: pytest_runs.made_in(server, self._profile))
+        made = self._account.query(lambda server: runs.made_in(server, self._profile))
         return [str(each["name"]) for each in (*made.devices, *made.others)]
 
     def secrets(self) -> set[str]:
@@ -185,7 +179,7 @@ class ThingsBoardServer:
         return self._secrets
 
     async def _read_secrets(self, server: ThingsBoard) -> None:
-        made = await pytest_runs.made_in(server, self._profile)
+        made = await runs.made_in(server, self._profile)
         for own in await in_parallel(made.devices, lambda each: server.credentials(id_of(each))):
             value = str(own.get("credentialsValue") or "")
             with suppress(ValueError, TypeError, LookupError):  # MQTT_BASIC has JSON, with a password in it
@@ -194,7 +188,7 @@ class ThingsBoardServer:
 
     async def _remove(self, server: ThingsBoard) -> Removed:
         removed = Removed()
-        await pytest_runs.remove(server, [self._profile], removed)
+        await runs.remove(server, [self._profile], removed)
         return removed
 
 

@@ -4,23 +4,23 @@ import random
 import shlex
 import shutil
 import tempfile
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bench import paths
+from bench.cli.options import common, operator_session
 from bench.cli.options.board_addresses import host_and_port
-from bench.cli.render import tables
+from bench.cli.options.operator_session import ServerOptions
+from bench.cli.render.fault_lines import FaultEventPrinter
 from bench.cli.render.help import App
 from bench.cli.render.tables import DEFAULT_DATA, Data
 from bench.errors import BenchError, UsageError
-from bench.faults.chaos_scenario import Family, draw_round
+from bench.faults.chaos_scenario import Family, Ways, draw_round
 from bench.faults.network.framing import Protocol, Route
 from bench.faults.network.network import Network
 from bench.faults.network.rules import (
@@ -33,6 +33,9 @@ from bench.faults.network.rules import (
     kind_of,
     read_schedule,
 )
+
+if TYPE_CHECKING:
+    from bench.faults.chaos_servers import ChaosServer
 
 app = App(help="Faults on purpose: of a network, a server, and boards.", epilog="Example: bench chaos run --rounds 20")
 
@@ -84,7 +87,7 @@ def proxy(
     seed = _seed(seed)
     host, routes = _routes(listen, to, protocol)
     faults = [*map(_fault, fault), *(read_schedule(schedule) if schedule else [])]
-    show = _EventPrinter(as_json=as_json)
+    show = FaultEventPrinter(as_json=as_json)
     met: SimpleQueue[FaultEvent] = SimpleQueue()
     with Network(routes, host=host, seed=seed, observer=met.put) as network:
         network.at(*faults)  # before anybody knows the port: the first connection has them already
@@ -105,7 +108,9 @@ def proxy(
 
 
 @app.command(epilog="Example: bench chaos run --seed 4711 --rounds 100")
+@common.with_options(operator_session.URL_OPTIONS, operator_session.typed_server)
 def run(
+    where: ServerOptions,
     seed: Seed = None,
     rounds: Annotated[int, typer.Option(min=1, help="Number of rounds.")] = 10,
     only_round: Annotated[
@@ -116,6 +121,12 @@ def run(
         list[str],
         typer.Option(metavar="NAME=FILE", help="A file to add to every board, e.g. main.py=app.py. Repeatable."),
     ] = [],  # noqa: B006
+    server_ca: Annotated[
+        Path | None, typer.Option(help="With --url: the CA of that server's certificate, for boards with TLS.")
+    ] = None,
+    server_name: Annotated[
+        str, typer.Option(metavar="NAME", help="With --server-ca: a name in that certificate, if not the host.")
+    ] = "",
     data: Data = DEFAULT_DATA,
     as_json: Lines = False,
 ) -> None:
@@ -124,34 +135,79 @@ def run(
     After a round the board must get online, and once more without provisioning; the server must have one device
     of its name, with the credentials in the board's vault; and no output may contain a secret. The first round
     that fails ends the run, with exit code 1 and the command that repeats it.
-    """
-    from bench.faults.chaos import Chaos  # noqa: PLC0415 - imports a server
-    from bench.faults.chaos_checks import RoundFailed  # noqa: PLC0415 - with it
 
+    With --url the server is that one: boards and the network to it fail, and the profile and devices that the run
+    makes there, named for it, are removed afterwards.
+    """
+    families = _families(only, where)
+    if (server_ca or server_name) and not where.url:
+        raise UsageError("--server-ca and --server-name go with --url: the bench's own server needs none of them")
     seed = _seed(seed)
-    families = sorted(set(only)) or list(Family)
     files = dict(map(_file, add))
     numbers = [only_round] if only_round else range(1, rounds + 1)
-    show = _EventPrinter(as_json=as_json)
+    show = FaultEventPrinter(as_json=as_json)
     folder = Path(tempfile.mkdtemp(prefix="chaos-", dir=paths.private_folder(data)))
-    show.event({"event": "chaos", "seed": seed, "rounds": len(numbers), "only": [each.value for each in families]})
-    with _gone_unless_failed(folder), Chaos(folder, files=files, on_event=show.event) as chaos:
-        for number in numbers:
-            try:
-                chaos.run(draw_round(seed, number, families))
-            except UsageError:  # about --add, not about a round
-                raise
-            except Exception as error:  # any failure can be repeated
-                why = str(error) if isinstance(error, (RoundFailed, BenchError)) else repr(error)
-                words = ["bench", "chaos", "run", "--seed", str(seed), "--round", str(number)]
-                words += [word for each in only for word in ("--only", each.value)]
-                words += [word for each in add for word in ("--add", each)]
-                replay = shlex.join(words) + ("" if data == DEFAULT_DATA else f" --data {shlex.quote(str(data))}")
-                show.event({"event": "failed", "number": number, "why": why, "replay": replay})
-                raise _RoundFailed(
-                    f"round {number}: {why}. Its files are in {folder}. To repeat it: {replay}"
-                ) from error
+    with _gone_unless_failed(folder), _served(where, folder, server_ca, server_name, show) as (server, ways):
+        from bench.faults.chaos import Chaos  # noqa: PLC0415 - imports virtual boards
+        from bench.faults.chaos_checks import RoundFailed  # noqa: PLC0415 - with it
+
+        facts = {"seed": seed, "rounds": len(numbers), "only": [each.value for each in families], "ways": ways.names}
+        show.event({"event": "chaos", **facts})
+        with Chaos(folder, server, files=files, on_event=show.event) as chaos:
+            for number in numbers:
+                try:
+                    chaos.run(draw_round(seed, number, families, ways))
+                except UsageError:  # about --add, not about a round
+                    raise
+                except Exception as error:  # any failure can be repeated
+                    why = str(error) if isinstance(error, (RoundFailed, BenchError)) else repr(error)
+                    words = ["--seed", seed, "--round", number]
+                    words += [word for each in only for word in ("--only", each.value)]
+                    words += [word for each in add for word in ("--add", each)]
+                    words += [] if data == DEFAULT_DATA else ["--data", data]
+                    words += _words(where, server_ca, server_name)
+                    replay = shlex.join(["bench", "chaos", "run", *map(str, words)])
+                    show.event({"event": "failed", "number": number, "why": why, "replay": replay})
+                    raise _RoundFailed(
+                        f"round {number}: {why}. Its files are in {folder}. To repeat it: {replay}"
+                    ) from error
     show.event({"event": "done", "seed": seed, "rounds": len(numbers)})
+
+
+def _families(only: list[Family], where: ServerOptions) -> list[Family]:
+    """Return the families of faults, which at a server elsewhere are those around it. Raises UsageError."""
+    if where.url and Family.SERVER in only:
+        raise UsageError("--only server: only the bench's own server can be made to fail: leave out --url, or this")
+    return sorted(set(only)) or [each for each in Family if not (where.url and each is Family.SERVER)]
+
+
+@contextmanager
+def _served(
+    where: ServerOptions, folder: Path, ca: Path | None, name: str, show: FaultEventPrinter
+) -> Iterator[tuple["ChaosServer", Ways]]:
+    if where.url:
+        from bench.cli.options import chaos_server  # noqa: PLC0415 - imports the conformance's clients
+
+        with chaos_server.elsewhere(where, ca=ca, name=name, on_event=show.event) as found:
+            yield found
+        return
+    from bench.faults.chaos_servers import OwnServer  # noqa: PLC0415 - imports a server
+
+    with OwnServer(folder / "server") as server:
+        yield server, Ways()
+
+
+def _words(where: ServerOptions, server_ca: Path | None, server_name: str) -> list[str]:
+    """Return the options that name a server elsewhere."""
+    given = {
+        "--url": where.url,
+        "--user": where.user,
+        "--password-file": where.password_file,
+        "--ca": where.ca,
+        "--server-ca": server_ca,
+        "--server-name": server_name,
+    }
+    return [word for name, value in given.items() if value for word in (name, str(value))]
 
 
 class _RoundFailed(BenchError):
@@ -207,54 +263,3 @@ def _fault(text: str) -> Fault:
     except ValueError:
         raise UsageError(f"--fault {text}: {amount} is not a number") from None
     return Fault(kind=kind_of(kind), direction=way, amount=much)
-
-
-class _EventPrinter:
-    """Printer of events from any thread, as JSON or as lines for people."""
-
-    def __init__(self, *, as_json: bool) -> None:
-        self._as_json = as_json
-        self._lock = threading.Lock()
-        self._began = time.monotonic()
-
-    def happened(self, happened: FaultEvent) -> None:
-        """Print a fault of the proxied network."""
-        found = {"fault": happened.kind, "direction": happened.direction.value}
-        if happened.step:
-            met = {"port": happened.port, "bytes": happened.size, "step": happened.step}
-            self.event({"event": "fault", **found, **met})
-        else:
-            self.event({"event": "network", **found})
-
-    def event(self, event: dict[str, Any]) -> None:
-        """Print an event. Faults of single messages are shown as JSON only while `chaos run` is running."""
-        since_s = time.monotonic() - self._began
-        with self._lock:
-            if self._as_json:
-                tables.print_json({**event, "s": round(since_s, 3)}, indent=None)
-            elif event["event"] in _WORDS:
-                facts = {key: tables.shown(_text(value)) for key, value in event.items()}
-                words = _WORDS[event["event"]].format_map(facts)
-                tables.console.print(f"[dim]{since_s:8.2f} s[/dim]  {words}")
-
-
-_WORDS = {
-    "listening": "listening on {host}:{port} for {to} ({protocol}), seed {seed}",
-    "fault": "[magenta]{fault}[/magenta] {direction} [dim]port {port}, {bytes} bytes, message {step}[/dim]",
-    "network": "[magenta]{fault}[/magenta] {direction}",
-    "chaos": "[bold]{rounds} rounds[/bold] of {only}, seed {seed}",
-    "round": "[bold]round {number}[/bold] [dim]{way}[/dim] {turns}",
-    "survived": "[green]round {number} survived[/green] [dim]online {took_s} s after the last fault[/dim]",
-    "failed": "[red]round {number} failed[/red] {why}",
-    "done": "[green]all {rounds} rounds survived[/green]",
-}
-
-
-def _text(value: Any) -> str:
-    """Format turns: the names of their faults, with + between simultaneous ones."""
-    if isinstance(value, list):
-        return ", ".join(_text(each) if isinstance(each, dict) else str(each) for each in value)
-    if not isinstance(value, dict):
-        return str(value)
-    named = [value[family] for family in ("server", "board") if family in value]
-    return "+".join(each["fault"] for each in [*value.get("network", []), *named])

@@ -1,4 +1,4 @@
-"""`bench clean`: removes what killed runs of tests left on a server."""
+"""`bench clean`: removes what killed runs of tests, or of chaos, left on a server."""
 
 from dataclasses import asdict
 from typing import Annotated
@@ -10,8 +10,8 @@ from bench.cli.options.operator_session import with_server
 from bench.cli.render import tables
 from bench.cli.render.tables import Json
 from bench.errors import BenchError
-from bench.rest_client import ThingsBoard, pytest_runs
-from bench.rest_client.pytest_runs import Removed
+from bench.rest_client import ThingsBoard, runs
+from bench.rest_client.runs import Removed
 
 
 @with_server()
@@ -24,11 +24,11 @@ async def clean(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Remove profiles and devices that killed runs of pytest --bench-url left: only those, by name and description.
+    """Remove what killed runs left (pytest --bench-url, bench chaos run --url): only that, by name and description.
 
     A profile stays if there are devices in it that no run made. Without a terminal it needs --yes.
     """
-    found = await pytest_runs.find(server, before_ms=times.milliseconds(older, "--older"))
+    found = await runs.find(server, before_ms=times.milliseconds(older, "--older"))
     whole = [each for each in found if not each.others]
     devices = [str(each["name"]) for one in found for each in one.devices]
     if not as_json:
@@ -41,11 +41,13 @@ async def clean(
         keyboard.confirm(f"Remove {len(whole):,} profiles and {len(devices):,} devices?", "nothing was removed")
     removed = Removed()
     try:
-        await pytest_runs.remove(server, [each.profile for each in found], removed)
+        await runs.remove(server, [each.profile for each in found], removed)
     finally:
         if as_json:
             tables.print_json(asdict(removed))
         else:
+            for name in (*removed.devices, *removed.profiles):
+                tables.echo(f"removed {name}")
             tables.echo(f"removed {len(removed.profiles):,} profiles and {len(removed.devices):,} devices")
     if removed.kept:
         raise BenchError(

@@ -11,8 +11,8 @@ from bench.cli.options.common import PORT_HELP
 from bench.cli.options.operator_session import ServerOptions, run_on_server
 from bench.cli.render import tables
 from bench.cli.render.progress import ProgressBars
-from bench.cli.render.tables import DEFAULT_DATA, Json
-from bench.errors import BenchError, UsageError
+from bench.cli.render.tables import Json
+from bench.errors import BenchError
 from bench.flash import inventory as boards
 from bench.flash import probe
 from bench.flash.inventory import InventoryEntry
@@ -21,20 +21,10 @@ from bench.serial import ports
 
 _SHOWN = ("name", "mac", "port", "definition", "chip", "micropython", "firmware", "seen")
 _ON_SERVER = ("device", "active")
-# With a typed --url only: a list of what is connected here has no need of a server.
-_SERVER_OPTIONS = {
-    name: each for name, each in operator_session.SERVER_OPTIONS.items() if name not in ("data", common.CONTEXT)
-}
 
 
-def _server(**given: Any) -> ServerOptions:
-    where = ServerOptions(data=DEFAULT_DATA, **given)
-    if not where.url and (where.user or where.password_file or where.ca):
-        raise UsageError("--user, --password-file and --ca go with --url")
-    return where
-
-
-@common.with_options(_SERVER_OPTIONS, _server)
+# A list of what is connected here has no need of a server.
+@common.with_options(operator_session.URL_OPTIONS, operator_session.typed_server)
 def inventory(
     where: ServerOptions,
     port: Annotated[

@@ -17,6 +17,15 @@ _PATIENCE_S = 5.0
 _NO_NAME = "x" * 256
 
 
+class NotForBoards(BenchError):
+    """Boards would not get online at an address. `reason` is the text without its cure."""
+
+    def __init__(self, reason: str, cure: str) -> None:
+        """Store the reason, and the cure for whoever makes a board."""
+        super().__init__(f"{reason}: {cure}")
+        self.reason = reason
+
+
 def check(place: Place, chosen: Choices, key: str, secret: str) -> None:
     """Connect as a board would, and ask the server whether it knows the profile's key and secret.
 
@@ -27,15 +36,15 @@ def check(place: Place, chosen: Choices, key: str, secret: str) -> None:
         secret: The profile's secret.
 
     Raises:
-        BenchError: The server is not reached, is not an MQTT server, or would refuse the board. The message names host
-            and port.
+        NotForBoards: The server is not reached, is not an MQTT server, or would refuse the board. The message names
+            host and port.
     """
     if key:
         _try_key(place, chosen, key, secret)
     else:
-        _connection(place, place.mqtt_port, chosen).close()
+        connection(place, place.mqtt_port, chosen).close()
     if chosen.transport is Transport.HTTP:
-        _connection(place, provision_port(place, chosen), chosen).close()
+        connection(place, provision_port(place, chosen), chosen).close()
 
 
 def provision_port(place: Place, chosen: Choices) -> int:
@@ -89,14 +98,15 @@ def _http(host: str, port: int, *, tls: bool) -> http.client.HTTPConnection:
     return http.client.HTTPSConnection(host, port, timeout=_PATIENCE_S, context=trust)
 
 
-def _connection(place: Place, port: int, chosen: Choices) -> socket.socket:
+def connection(place: Place, port: int, chosen: Choices) -> socket.socket:
+    """Connect to a port of a server as a board would. Raises NotForBoards."""
     where = f"{place.host}:{port}"
     try:
         line = socket.create_connection((place.host, port), _PATIENCE_S)
     except OSError as error:
         reason = error.strerror or error
-        raise BenchError(
-            f"boards would not reach {where} ({reason}): name their server with --server HOST:PORT"
+        raise NotForBoards(
+            f"boards would not reach {where} ({reason})", "name their server with --server HOST:PORT"
         ) from error
     if not chosen.tls:
         return line
@@ -107,9 +117,9 @@ def _connection(place: Place, port: int, chosen: Choices) -> socket.socket:
     except OSError as error:
         line.close()
         reason = getattr(error, "verify_message", "") or error.strerror or error
-        raise BenchError(
-            f"boards would not trust {where} ({reason}): give the CA of its certificate with --server-ca, and its name "
-            "with --server-name"
+        raise NotForBoards(
+            f"boards would not trust {where} ({reason})",
+            "give the CA of its certificate with --server-ca, and its name with --server-name",
         ) from error
 
 
@@ -127,22 +137,25 @@ def _try_key(place: Place, chosen: Choices, key: str, secret: str) -> None:
     client = subject.CheckedServer(addresses=CheckedAddresses([], ca=None, patience_s=_PATIENCE_S), key=key, secret=own)
     try:
         with mqtt_wire.MqttConnection(
-            _connection(place, place.mqtt_port, chosen), level=4, patience_s=_PATIENCE_S
+            connection(place, place.mqtt_port, chosen), level=4, patience_s=_PATIENCE_S
         ) as line:
             if code := mqtt_wire.login(line, username=mqtt_wire.PROVISION):
-                raise BenchError(f"{where} refuses boards that have no credentials yet (CONNACK {code:#x})")
+                raise NotForBoards(
+                    f"{where} refuses boards that have no credentials yet (CONNACK {code:#x})", "is it the right port?"
+                )
             line.send(client_packets.subscribe(1, (mqtt_wire.RESPONSE, 1)))
             line.send(client_packets.publish(mqtt_wire.REQUEST, client.request(_NO_NAME), packet_id=2))
             status = client.read(line.answer().message[1], _NO_NAME).status
     except Broken as error:
-        raise BenchError(f"{where} is not a server for boards ({error}): is it the right port?") from None
+        raise NotForBoards(f"{where} is not a server for boards ({error})", "is it the right port?") from None
     if status == NOT_FOUND and chosen.claim is not Claim.SHARED:
-        raise BenchError(
+        raise NotForBoards(
             f"{where} knows no claim secrets of single boards (ThingsBoard never does, bench serve does), or not this "
-            "profile: leave out --claim"
+            "profile",
+            "leave out --claim",
         )
     if status == NOT_FOUND:
-        raise BenchError(
-            f"{where} does not know this profile's key: if it is another server than --url's, leave out --server or "
-            "give its --url; if not, enable the profile"
+        raise NotForBoards(
+            f"{where} does not know this profile's key",
+            "if it is another server than --url's, leave out --server or give its --url; if not, enable the profile",
         )

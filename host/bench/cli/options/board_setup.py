@@ -1,6 +1,5 @@
 """Options for a board's settings, and the files that follow from them."""
 
-import ipaddress
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -246,7 +245,7 @@ class BoardOptions:
         ca, name = self.server_ca, self.server_name
         if self.tls and not ca and shows_own:
             ca = own
-            name = name or next(filter(_is_name, authority.existing(data).names), "")
+            name = name or next(filter(addresses.is_name, authority.existing(data).names), "")
         return Place(
             host=host,
             mqtt_port=port,
@@ -325,11 +324,3 @@ def _key_and_secret(found: dict[str, Any], profile: str, *, optional: bool) -> t
     if optional:
         return "", ""
     raise UsageError(f"profile {profile} has no provisioning key and secret: choose another with --profile")
-
-
-def _is_name(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return True
-    return False

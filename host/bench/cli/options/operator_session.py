@@ -57,13 +57,18 @@ Ca = Annotated[
     typer.Option(help="Certificates to trust, PEM or DER, instead of the system's.", rich_help_panel=_SECTION),
 ]
 
-SERVER_OPTIONS: common.Options = {
-    common.CONTEXT: (typer.Context, None),
-    "data": (Data, DEFAULT_DATA),
+URL_OPTIONS: common.Options = {
     "url": (Url, ""),
     "user": (User, ""),
     "password_file": (PasswordFile, None),
     "ca": (Ca, None),
+}
+"""For commands that go to a server only if it is typed, and not to the one that somebody is logged in at."""
+
+SERVER_OPTIONS: common.Options = {
+    common.CONTEXT: (typer.Context, None),
+    "data": (Data, DEFAULT_DATA),
+    **URL_OPTIONS,
 }
 
 
@@ -99,6 +104,14 @@ def server_options(*, context: typer.Context, create: bool = False, **given: Any
     if where.user or where.password_file or where.ca:
         raise UsageError(f"--user, --password-file and --ca go with --url: you are logged in at {saved.url}")
     return replace(where, url=saved.url, user=saved.user, ca=Path(saved.ca) if saved.ca else None, saved=saved)
+
+
+def typed_server(**given: Any) -> ServerOptions:
+    """Return the server of `URL_OPTIONS`, with no URL if none is typed. Raises UsageError for options without one."""
+    where = ServerOptions(data=DEFAULT_DATA, **given)
+    if not where.url and (where.user or where.password_file or where.ca):
+        raise UsageError("--user, --password-file and --ca go with --url")
+    return where
 
 
 async def tokens(where: ServerOptions) -> tuple[str, str]:

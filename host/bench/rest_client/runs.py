@@ -1,4 +1,4 @@
-"""Profiles and devices that runs of tests make on a server, and their removal. Nothing else is ever removed.
+"""Profiles and devices that runs (of tests, or of chaos) make on a server, and their removal, which is of nothing else.
 
 A profile is of a run if its name has the form of one and its description says so of this very name. A device is of a
 run if it is in such a profile, was made after it, and has its name or was provisioned, as only boards with its key are.
@@ -12,21 +12,23 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from bench.errors import NotFound
+from bench.errors import BenchError, NotFound
 from bench.registry.names import random_text
 from bench.registry.provision_type import ProvisionType
+from bench.rest_client import connectivity
+from bench.rest_client.connectivity import Place
 from bench.rest_client.session import Declined, id_of, in_parallel
 from bench.rest_client.thingsboard import ThingsBoard
 
 PREFIX = "bench-run-"
 _PROFILE = re.compile(r"bench-run-\d{8}-\d{6}-[0-9a-f]{8}-[a-z]+\d*-\d+", re.ASCII)
-_MARK = "Made by pytest --bench-url for one test, and removed after it, or by bench clean: {name}"
+_MARK = "Made by bench for one run, and removed after it, or by bench clean: {name}"
 _STATE = "provisionState"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Made:
-    """A profile that a run made for one test, and the devices in it."""
+    """A profile that a run made, and the devices in it."""
 
     profile: dict[str, Any]
     devices: list[dict[str, Any]]
@@ -63,6 +65,22 @@ async def create_profile(server: ThingsBoard, name: str) -> dict[str, Any]:
         secret=random_text(),
         description=_MARK.format(name=name),
     )
+
+
+async def places(server: ThingsBoard, profile: dict[str, Any], url: str) -> dict[str, Place]:
+    """Return host and port of each transport of a server, which it tells of a device: one is made for that.
+
+    Args:
+        server: The server.
+        profile: A profile of a run.
+        url: The server's URL, as `connectivity.places` takes it.
+    """
+    device = await server.create_device(f"{profile['name']}-ports", str(profile["name"]))
+    reported: dict[str, Place] = {}
+    with suppress(BenchError):  # an older release, or one that forbids it
+        reported = await server.endpoints_for(id_of(device))
+    await server.delete(id_of(device))
+    return connectivity.places(reported, url)
 
 
 async def profiles(server: ThingsBoard, run: str = "", *, before_ms: int | None = None) -> list[dict[str, Any]]:
