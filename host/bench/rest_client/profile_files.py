@@ -73,7 +73,9 @@ def portable(profile: dict[str, Any], secret: Secret) -> dict[str, Any]:
     return {**found, "profileData": data}
 
 
-async def store(server: ThingsBoard, profile: dict[str, Any], *, replace: bool) -> tuple[dict[str, Any], list[str]]:
+async def store(
+    server: ThingsBoard, profile: dict[str, Any], *, replace: bool
+) -> tuple[dict[str, Any], bool, list[str]]:
     """Store a profile from another server, and return it with what this server did not take.
 
     Args:
@@ -82,7 +84,7 @@ async def store(server: ThingsBoard, profile: dict[str, Any], *, replace: bool) 
         replace: Change the profile of this name if there is one; its devices stay.
 
     Returns:
-        The profile as it is now, and a line for each part that is not as in the file.
+        The profile as it is now, whether it was made, and a line for each part that is not as in the file.
 
     Raises:
         BenchError: There is a profile of this name, and `replace` is false.
@@ -99,7 +101,8 @@ async def store(server: ThingsBoard, profile: dict[str, Any], *, replace: bool) 
         wanted = {**wanted, **own}
     stored = json_object(await server.post("/api/deviceProfile", wanted))
     kept = {key: value for key, value in wanted.items() if key not in {*_OWN, "default"}}
-    return stored, lost + [f"{path}: this server does not keep it" for path in _missing(kept, stored)]
+    lost += [f"{path}: this server does not keep it" for path in _missing(kept, stored)]
+    return stored, old is None, lost
 
 
 async def _without_missing(server: ThingsBoard, profile: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:

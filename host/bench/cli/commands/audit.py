@@ -11,6 +11,8 @@ from bench.cli.render import tables
 from bench.cli.render.tables import Json
 from bench.rest_client import ThingsBoard
 
+# Characters of a name that is shown whole: who asks whether a key is known gives one of 256.
+_NAME = 64
 # Of the first start's account, which everybody knows.
 _DOMAIN = "@firstboot.local"
 _WHOLE = ("time", "what", "result", "from")
@@ -71,8 +73,13 @@ def _row(entry: dict[str, Any], *, whole: bool) -> dict[str, Any]:
         **row,
         "time": _short(entry["createdTime"]),
         "who": str(row["who"] or "").removesuffix(_DOMAIN),
+        "entity": _shortened(str(row["entity"] or "")),
         "from": " ".join(filter(None, (origin.get("transport"), address))),
     }
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= _NAME else f"{name[: _NAME - 3]}..."
 
 
 def _short(ms: int) -> str:

@@ -36,7 +36,8 @@ async def list_customers(server: ThingsBoard, as_json: Json = False) -> None:
 async def create(server: ThingsBoard, title: str, as_json: Json = False) -> None:
     """Make a customer. Its users are made with bench user create --customer."""
     made = await server.create_customer(title)
-    tables.facts({"title": made["title"], "created": tables.utc_time(made["createdTime"])}, as_json=as_json)
+    shown = {"title": made["title"], "created": tables.utc_time(made["createdTime"])}
+    tables.facts(shown, as_json=as_json, done=f"created customer {title}")
 
 
 @app.command(epilog="Example: bench customer delete 'Acme Ltd'")

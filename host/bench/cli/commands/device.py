@@ -90,7 +90,7 @@ async def create(
     A board of this name gets these credentials if its profile's strategy is CHECK_PRE_PROVISIONED_DEVICES.
     """
     device = await server.create_device(name, profile, label=label or None, gateway=gateway)
-    tables.facts(await _view(server, device, show_secrets=False), as_json=as_json)
+    tables.facts(await _view(server, device, show_secrets=False), as_json=as_json, done=f"created {name}")
 
 
 @app.command(epilog="Example: bench device delete press-4 press-5")
@@ -234,10 +234,19 @@ async def attributes(
     """Set and delete attributes of a device, and show those of a scope."""
     values = dict(map(_assignment, assign))
     device_id = await server.device_id(name)
+    if delete_keys:
+        there = await server.attributes(device_id, scope)
+        if missing := sorted(set(delete_keys) - {*there, *values}):
+            raise BenchError(f"{name} has no attribute {', '.join(missing)} in {scope.value}: nothing was changed")
+    done = {"set": list(values), "deleted": delete_keys}
     if values:
         await server.set_attributes(device_id, scope, values)
     if delete_keys:
         await server.delete_attributes(device_id, scope, delete_keys)
+    if not as_json:
+        for what, keys in done.items():
+            if keys:
+                tables.echo(f"{what} {', '.join(keys)} of {name} in {scope.value}")
     found = await server.attributes(device_id, scope)
     rows = [{"key": key, "value": value} for key, value in found.items()]
     tables.table(rows, as_json=as_json, empty=f"{name} has no attributes in {scope.value}.")

@@ -101,6 +101,9 @@ def _report(moved: list[Moved], *, as_json: bool) -> None:
             {"created": created, "already_there": there, "problems": problems, "client_attributes": reported}
         )
         return
+    for each in moved:
+        if not each.failed:
+            tables.echo(f"created {each.name}" if each.created else f"{each.name} was there")
     tables.echo(f"{created:,} created, {there:,} were there with the same credentials")
     # A reason that many devices share is one line.
     reasons: dict[str, list[str]] = {}

@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -142,11 +143,14 @@ def _deleter(where: ServerOptions) -> Any:
             f"no server runs on {where.data}, which must delete the board's device: name it with --data or --url"
         )
 
+    shown = cache(lambda name: tables.note(f"deletes {name} before each round"))
+
     def delete(name: str) -> None:
         try:
             run_on_server(where, lambda server: server.delete_device(name))
         except NotFound:
             return
+        shown(name)
 
     return delete
 

@@ -83,7 +83,7 @@ async def create(
         profile = await server.create_profile(name, strategy, key=None, secret=None)
     else:
         profile = await server.create_profile(name, strategy, key=random_text(), secret=random_text())
-    tables.facts(view(profile, show_secrets=False), as_json=as_json)
+    tables.facts(view(profile, show_secrets=False), as_json=as_json, done=f"created profile {name}")
 
 
 @app.command("list", epilog="Example: bench profile list --json")
@@ -135,7 +135,8 @@ async def history(
     if as_json:
         tables.print_json(shown)
     else:
-        tables.facts({key: "as the server" if each is None else each for key, each in shown.items()}, as_json=False)
+        shown = {key: "as the server" if each is None else each for key, each in shown.items()}
+        tables.facts(shown, as_json=False, done=f"changed profile {name}" if wanted or as_server else "")
 
 
 Kept = Annotated[
@@ -183,11 +184,13 @@ async def import_profile(
 ) -> None:
     """Make a profile from a file of this or another server, and say what the server did not take of it."""
     found = profile_files.portable(profile_files.parse(text_files.read(file), str(file)), secret)
-    stored, lost = await profile_files.store(server, {**found, "name": name or found["name"]}, replace=replace)
+    found = {**found, "name": name or found["name"]}
+    stored, is_new, lost = await profile_files.store(server, found, replace=replace)
     if as_json:
         tables.print_json({**view(stored, show_secrets=False), "not_taken": lost})
     else:
-        tables.facts(view(stored, show_secrets=False), as_json=False)
+        done = f"{'created' if is_new else 'changed'} profile {stored['name']}"
+        tables.facts(view(stored, show_secrets=False), as_json=False, done=done)
         for each in lost:
             tables.echo(f"not taken: {each}")
     if lost:

@@ -49,7 +49,7 @@ async def create(
     if customer:
         await server.customer(customer)
     made = await server.create_user(email, keyboard.new_password(email, new_password_file), customer=customer)
-    tables.facts(_view(made, customer), as_json=as_json)
+    tables.facts(_view(made, customer), as_json=as_json, done=f"created user {email}")
 
 
 @app.command(epilog="Example: bench user delete jo@example.com")

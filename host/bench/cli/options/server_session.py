@@ -16,7 +16,7 @@ from bench.cli.options.board_setup import BoardOptions, BoardTemplate
 from bench.cli.options.operator_session import ServerOptions, run_on_server
 from bench.cli.render import tables
 from bench.cli.render.tables import DEFAULT_DATA
-from bench.errors import BenchError, UsageError
+from bench.errors import BenchError, NotFound, UsageError
 from bench.flash.device_config import Claim
 from bench.load.boards import Files
 from bench.rest_client import ThingsBoard, id_of
@@ -45,23 +45,38 @@ class ServerSession:
 
     @contextmanager
     def tidied(self, prefix: str, *, keep: bool) -> Iterator[None]:
-        """Delete the devices `PREFIX-...` at the end of the block, except with `keep` or on a temporary server."""
+        """Delete the devices `PREFIX-...` at the end of the block, except with `keep` or on a temporary server.
+
+        Raises:
+            BenchError: They could not be deleted. If the block raises, that is a warning.
+        """
         try:
             yield
-        finally:
-            if not (keep or self.own):
-                try:
-                    self._delete(prefix)
-                except BenchError as error:
-                    tables.warn(f"devices {prefix}-... may still be there: {error}")
+        except BaseException:
+            if not (keep or self.own) and (trouble := self._delete(prefix)):
+                tables.warn(trouble)
+            raise
+        if not (keep or self.own) and (trouble := self._delete(prefix)):
+            raise BenchError(trouble)
 
-    def _delete(self, prefix: str) -> None:
-        ids = [id_of(each) for each in self.devices(prefix)]
+    def _delete(self, prefix: str) -> str:
+        """Delete the devices, and note how many those were; return what is left, and the cure."""
 
-        async def delete(server: ThingsBoard) -> None:
-            await rest_client.in_parallel(ids, server.delete)
+        async def delete(server: ThingsBoard, ids: list[str]) -> list[BenchError | None]:
+            return await rest_client.attempted(ids, server.delete)
 
-        run_on_server(self.where, delete)
+        try:
+            found = self.devices(prefix)
+            ids = [id_of(each) for each in found]
+            errors = run_on_server(self.where, lambda server: delete(server, ids))
+        except BenchError as error:
+            return f"devices {prefix}-... may still be there: {error}"
+        left = [each for each in errors if each and not isinstance(each, NotFound)]
+        tables.note(f"deleted {len(found) - len(left):,} devices {prefix}-...")
+        cure = f"bench device delete --search {prefix}- --yes"
+        return (
+            f"{len(left):,} devices {prefix}-... are still there ({left[0]}): delete them with {cure}" if left else ""
+        )
 
     @property
     def pid(self) -> int | None:

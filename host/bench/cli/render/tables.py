@@ -122,11 +122,19 @@ def draw(drawn: Table, *, folds: bool = True) -> None:
         Console(width=_ANY_WIDTH, highlight=False, emoji=False).print(drawn)
 
 
-def facts(values: Mapping[str, Any], *, as_json: bool) -> None:
-    """Print the facts about one thing, a line each or as a JSON object."""
+def facts(values: Mapping[str, Any], *, as_json: bool, done: str = "") -> None:
+    """Print the facts about one thing, a line each or as a JSON object.
+
+    Args:
+        values: The facts.
+        as_json: Print JSON.
+        done: For people, on a line before them: what the command changed.
+    """
     if as_json:
         print_json(values)
         return
+    if done:
+        echo(done)
     width = max(map(len, values))
     for key, value in values.items():
         text = json.dumps(value) if isinstance(value, (dict, list)) else str(value)
