@@ -20,8 +20,37 @@ def is_loopback(host: str) -> bool:
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
-        return host == "localhost"
+        return host.lower().rstrip(".") == "localhost"
     return (getattr(address, "ipv4_mapped", None) or address).is_loopback
+
+
+def is_same_host(one: str, other: str) -> bool:
+    """Return whether two names or addresses are of one host: as text, as loopbacks, or by the addresses that they have.
+
+    All addresses of this machine are of one host, also where one is a loopback and the other is not.
+    """
+    if one.lower() == other.lower() or (is_loopback(one) and is_loopback(other)):
+        return True
+    first, second = resolved(one), resolved(other)
+    return bool(first & second) or (any(map(_is_own, first)) and any(map(_is_own, second)))
+
+
+def resolved(host: str) -> set[str]:
+    """Return the addresses of a host; none if it is not known."""
+    try:
+        return {str(found[4][0]) for found in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
+    except (OSError, UnicodeError):
+        return set()
+
+
+def _is_own(address: str) -> bool:
+    """Return whether an address is this machine's: nobody can listen on another's."""
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.bind((address, 0))
+    except OSError:
+        return False
+    return True
 
 
 def is_name(host: str) -> bool:

@@ -4,6 +4,7 @@ import json
 from contextlib import contextmanager
 from dataclasses import replace
 
+import httpx
 import pytest
 
 from bench import addresses, boards
@@ -97,6 +98,8 @@ def test_server_that_boards_would_not_reach_is_named_with_its_port(options):
         replace(options, server=f"127.0.0.1:{port}").prepare()
     with pytest.raises(BenchError, match=f"boards would not reach localhost:{port} "):
         replace(options, transport=Transport.HTTP, provision_port=port).prepare()
+    with pytest.raises(BenchError, match=f"would not reach localhost:{port} over CoAP .*--provision-port"):
+        replace(options, transport=Transport.COAP, provision_port=port).prepare()
 
 
 def test_server_without_a_device_is_taken_to_have_the_usual_ports(server, options, capsys):
@@ -123,13 +126,29 @@ def test_certificate_of_another_ca_is_refused_before_a_board_is_made(server, opt
 
 @pytest.mark.parametrize(
     ("claim", "message"),
-    [(Claim.SHARED, "does not know this profile's key"), (Claim.DEVICE, "leave out --claim"), (Claim.PROOF, "--claim")],
+    [
+        (Claim.SHARED, "does not know this profile's key: name the one of --url with --server"),
+        (Claim.DEVICE, "leave out --claim"),
+        (Claim.PROOF, "--claim"),
+    ],
 )
 def test_server_that_does_not_know_the_key_or_claim_secrets_is_refused(start_server, options, claim, message):
     """A ThingsBoard knows no claim secret of a single board: to it, that is a wrong secret."""
     other = start_server("other")
     with pytest.raises(BenchError, match=f"127.0.0.1:{other.ports.mqtt} .*{message}"):
         replace(options, server=f"127.0.0.1:{other.ports.mqtt}", claim=claim).prepare()
+
+
+def test_servers_that_cannot_be_tried_are_one_by_their_hosts(options, monkeypatch):
+    """A board with a certificate of its own has no key that a server could know."""
+    monkeypatch.setattr(addresses, "resolved", lambda host: {host})
+    url = httpx.URL("http://tb.example:81")
+    check = replace(options, server="mq.example:5")._check_one_host
+    with pytest.raises(UsageError, match=r"^two servers for one board: mq.example .*: leave out --server, or give"):
+        check(url, "mq.example", {"mqtt": ("www.example", 5)})
+    check(url, "mq.example", {"mqtt": ("mq.example", 1883)})
+    check(url, "TB.example", {})
+    options._check_one_host(url, "mq.example", {})
 
 
 @contextmanager

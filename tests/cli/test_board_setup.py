@@ -2,6 +2,7 @@
 
 import pytest
 
+from bench import addresses as hosts
 from bench.cli.options import server_addresses
 from bench.cli.options.board_setup import BoardOptions
 from bench.cli.options.operator_session import ServerOptions
@@ -12,19 +13,22 @@ from bench.flash.device_config import Claim, Transport
 
 RUNNING = {"mqtt_port": 1, "mqtts_port": 2, "http_port": 3, "https_port": 4, "coap_port": 5}
 NOBODY = ""
+# Names that are not known anywhere else; 127.0.0.1 is this machine.
+HOSTS = {"vm.example": "127.0.0.1", "tb.example": "203.0.113.1", "www.tb.example": "203.0.113.1"}
 
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     """Return `(host, MQTT port, port for provisioning, port for the time)` of boards with these options."""
 
-    def of(url=NOBODY, server=NOBODY, *, transport=Transport.MQTT, tls=False, provision_port=0, running=False):
+    def of(url=NOBODY, server=NOBODY, *, transport=Transport.MQTT, running=False, reported=(), **chosen):
+        monkeypatch.setattr(hosts, "resolved", lambda host: {HOSTS.get(host, host)})
         addresses = ServerAddresses(host="127.0.0.1", listens="127.0.0.1", pid=1, ca=tmp_path / "ca.pem", **RUNNING)
         monkeypatch.setattr(server_addresses, "running_server", lambda _data: addresses if running else None)
         found = BoardOptions(
             server=server,
-            provision_port=provision_port,
-            tls=tls,
+            provision_port=chosen.get("provision_port", 0),
+            tls=chosen.get("tls", False),
             server_ca=None,
             server_name="",
             profile="default",
@@ -36,13 +40,14 @@ def place(tmp_path, monkeypatch):
             claim=Claim.SHARED,
             after_refusals=0,
             where=ServerOptions(data=tmp_path, url=url),
-        )._place()
+        )._place(dict(reported))
         return found.host, found.mqtt_port, found.provision_port, found.http_port
 
     return of
 
 
 HTTP, COAP = Transport.HTTP, Transport.COAP
+COAP_AT_VM = {"coap": ("vm.example", 7)}
 
 
 @pytest.mark.parametrize(
@@ -67,6 +72,28 @@ HTTP, COAP = Transport.HTTP, Transport.COAP
         ({"url": "http://tb.example:81", "server": "mq.example:5", "transport": HTTP}, ("mq.example", 5, 0, None)),
         ({"url": "http://TB.example:81", "server": "tb.example:5", "transport": HTTP}, ("tb.example", 5, 81, 81)),
         ({"url": "http://localhost:81", "server": "127.0.0.1:5", "transport": HTTP}, ("127.0.0.1", 5, 81, 81)),
+        ({"url": "http://LOCALHOST:81", "server": "127.0.0.2:5", "transport": HTTP}, ("127.0.0.2", 5, 81, 81)),
+        ({"url": "http://vm.example:81", "server": "127.0.0.1:5", "transport": HTTP}, ("127.0.0.1", 5, 81, 81)),
+        (
+            {"url": "http://tb.example:81", "server": "www.tb.example:5", "transport": HTTP},
+            ("www.tb.example", 5, 81, 81),
+        ),
+        # a loopback in what a server says of itself is that server's
+        ({"url": "http://tb.example:81", "reported": {"mqtt": ("localhost", 5)}}, ("tb.example", 5, 0, 81)),
+        ({"url": "http://tb.example:81", "reported": {"mqtt": ("mq.example", 5)}}, ("mq.example", 5, 0, None)),
+        # what it says holds beside a typed server, too
+        (
+            {"url": "http://vm.example:81", "server": "localhost:6", "transport": COAP, "reported": COAP_AT_VM},
+            ("localhost", 6, 7, 81),
+        ),
+        (
+            {"url": "http://tb.example:81", "server": "localhost:6", "transport": COAP, "reported": COAP_AT_VM},
+            ("localhost", 6, 7, None),
+        ),
+        (
+            {"url": "http://tb.example:81", "server": "mq.example:6", "transport": COAP, "reported": COAP_AT_VM},
+            ("mq.example", 6, 0, None),
+        ),
     ],
 )
 def test_place_of_the_server_follows_from_url_and_options(place, options, expected):

@@ -1,11 +1,13 @@
 """Addresses for boards, from what people type: HOST:PORT, and the URL of a server."""
 
+from collections.abc import Mapping
+
 import httpx
 
 from bench import addresses
 from bench.contract import forms
 from bench.errors import UsageError
-from bench.rest_client.connectivity import USUAL_PORTS
+from bench.rest_client.connectivity import USUAL_PORTS, Place
 from bench.text import printable
 
 
@@ -17,33 +19,31 @@ def host_of(url: httpx.URL) -> str:
     return host
 
 
-def of_url(url: httpx.URL, reported: tuple[str, int] | None, *, secure: bool) -> tuple[str, int]:
+def of_url(url: httpx.URL, places: Mapping[str, Place], *, secure: bool) -> Place:
     """Return the host and the port of MQTT on a server.
 
     Args:
         url: The server's.
-        reported: What it says of itself; an address that boards cannot use does not count.
+        places: Its transports, as `connectivity.places` has them; an address that boards cannot use does not count.
         secure: With TLS.
 
     Raises:
         UsageError: Boards cannot use the host.
     """
-    if reported and not forms.host_problem(reported[0]):
-        return reported
-    return host_of(url), USUAL_PORTS["mqtts" if secure else "mqtt"]
+    name = "mqtts" if secure else "mqtt"
+    if name in places and not forms.host_problem(places[name][0]):
+        return places[name]
+    return host_of(url), USUAL_PORTS[name]
 
 
 def of_this_machine(host: str) -> str:
-    """Return this machine's address in the network, for boards that are not on it; the host itself if it has none."""
+    """Return a host; in place of a loopback this machine's address in the network, if it has one."""
+    if not addresses.is_loopback(host):
+        return host
     try:
         return addresses.outbound()
     except OSError:
         return host
-
-
-def is_same_host(one: str, other: str) -> bool:
-    """Return whether two names are of one host: the same text, or both this machine."""
-    return one.lower() == other.lower() or (addresses.is_loopback(one) and addresses.is_loopback(other))
 
 
 def clear_port(url: httpx.URL) -> int:

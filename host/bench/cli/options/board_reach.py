@@ -45,6 +45,8 @@ def check(place: Place, chosen: Choices, key: str, secret: str) -> None:
         connection(place, place.mqtt_port, chosen).close()
     if chosen.transport is Transport.HTTP:
         connection(place, provision_port(place, chosen), chosen).close()
+    elif chosen.transport is Transport.COAP:
+        ping(place.host, provision_port(place, chosen))
 
 
 def provision_port(place: Place, chosen: Choices) -> int:
@@ -96,6 +98,26 @@ def _http(host: str, port: int, *, tls: bool) -> http.client.HTTPConnection:
     trust = ssl.create_default_context()
     trust.check_hostname, trust.verify_mode = False, ssl.CERT_NONE
     return http.client.HTTPSConnection(host, port, timeout=_PATIENCE_S, context=trust)
+
+
+def ping(host: str, port: int) -> None:
+    """Send an empty CoAP message, which every server answers (RFC 7252, section 4.3). Raises NotForBoards."""
+    # aiocoap takes a while to import, and few commands need it
+    from bench.conformance.check import Broken  # noqa: PLC0415
+    from bench.conformance.server import coap_wire  # noqa: PLC0415
+    from bench.conformance.server.addresses import Address, CheckedAddresses  # noqa: PLC0415
+
+    checked = CheckedAddresses([Address(scheme="coap", host=host, port=port)], patience_s=_PATIENCE_S)
+    try:
+        with coap_wire.peer(checked) as line:
+            line.ping()
+    except Broken as error:
+        raise NotForBoards(f"{host}:{port} does not speak CoAP ({error})", "is it the right port?") from None
+    except BenchError as error:
+        raise NotForBoards(
+            f"boards would not reach {host}:{port} over CoAP ({str(error).partition(': ')[2]})",
+            "give its port with --provision-port, or choose another --transport",
+        ) from None
 
 
 def connection(place: Place, port: int, chosen: Choices) -> socket.socket:
@@ -156,6 +178,6 @@ def _try_key(place: Place, chosen: Choices, key: str, secret: str) -> None:
         )
     if status == NOT_FOUND:
         raise NotForBoards(
-            f"{where} does not know this profile's key",
-            "if it is another server than --url's, leave out --server or give its --url; if not, enable the profile",
+            f"two servers for one board: {where} does not know this profile's key",
+            "name the one of --url with --server HOST:PORT, or this one with --url; if it is one, enable the profile",
         )

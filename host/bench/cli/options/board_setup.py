@@ -22,6 +22,7 @@ from bench.errors import UsageError
 from bench.flash import device_config
 from bench.flash.device_config import Choices, Claim, Place, Transport
 from bench.registry.provision_type import ProvisionType
+from bench.rest_client import connectivity
 from bench.rest_client.connectivity import USUAL_PORTS
 from bench.server.tls import authority
 
@@ -199,7 +200,7 @@ class BoardOptions:
         url = self.where.url
         if url:
             server_addresses.check_one(operator_session.http_url(url), self.server, self.where.data)
-        reported = run_on_server(self.where, lambda server: server.endpoints()) if url and not self.server else {}
+        reported = run_on_server(self.where, lambda server: server.endpoints()) if url else {}
         place = self._place(reported)
         if url and self.tls:
             place = board_reach.with_time(place, operator_session.http_url(url))
@@ -207,6 +208,8 @@ class BoardOptions:
         profile = _profile(self.where, self.profile)
         key, secret = _key_and_secret(profile, self.profile, optional=bool(pair))
         if url:
+            if not key:
+                self._check_one_host(operator_session.http_url(url), place.host, reported)
             guessed = (
                 "" if self.server or reported else "; the usual ports, as it names its own only once it has a device"
             )
@@ -231,15 +234,18 @@ class BoardOptions:
         data = self.where.data
         url = operator_session.http_url(self.where.url) if self.where.url else None
         running = None if url else server_addresses.running_server(data)
-        host, port = self._mqtt(url, running, reported.get("mqtts" if self.tls else "mqtt"))
+        places = connectivity.places(reported, str(url)) if url else {}
+        host, port = self._mqtt(url, running, places)
         provision_port, http_port = self.provision_port, None
         if running:
             http_port = running.http_port
             if not provision_port and self.transport is not Transport.MQTT:
                 provision_port = running.port(self.transport, tls=self.tls)
-        elif url and (self._is_away(url) or board_addresses.is_same_host(url.host, host)):
+        elif url and (self._is_away(url) or addresses.is_same_host(url.host, host)):
             http_port = board_addresses.clear_port(url)
             provision_port = provision_port or self._provision_port(url, reported)
+        elif url and (named := reported.get(self.transport)) and addresses.is_same_host(named[0], host):
+            provision_port = provision_port or named[1] * (self.transport is Transport.COAP)
         own = authority.ca_file(data)
         shows_own = not url and own.exists() and (not running or running.ca == own.resolve())
         ca, name = self.server_ca, self.server_name
@@ -256,17 +262,29 @@ class BoardOptions:
         )
 
     def _mqtt(
-        self, url: httpx.URL | None, running: ServerAddresses | None, reported: tuple[str, int] | None
+        self, url: httpx.URL | None, running: ServerAddresses | None, places: Mapping[str, tuple[str, int]]
     ) -> tuple[str, int]:
         """Return the host and the port of MQTT."""
         if self.server:
             return board_addresses.host_and_port(self.server)
         if url:
-            host, port = board_addresses.of_url(url, reported, secure=self.tls)
+            host, port = board_addresses.of_url(url, places, secure=self.tls)
             return board_addresses.of_this_machine(host) if self._is_away(url) else host, port
         if running:
             return running.host, running.port("mqtt", tls=self.tls)
         return _DEFAULT_HOST, USUAL_PORTS["mqtts" if self.tls else "mqtt"]
+
+    def _check_one_host(self, url: httpx.URL, host: str, reported: Mapping[str, tuple[str, int]]) -> None:
+        """Raise UsageError if a board without a key, which cannot be tried, would be another server's than its profile.
+
+        A host is of the server of a URL if it is the URL's, or the server names it for devices.
+        """
+        names = [url.host, *(named for named, _ in reported.values())]
+        if self.server and not any(addresses.is_same_host(host, name) for name in names):
+            raise UsageError(
+                f"two servers for one board: {host} is not the host of {url}: leave out --server, or give the --url of "
+                "that one; if they are one server, set its host for devices there (Settings, Device connectivity)"
+            )
 
     def _is_away(self, url: httpx.URL) -> bool:
         """Return whether boards need another name for the host of a URL: it is this machine's alone."""
@@ -276,8 +294,9 @@ class BoardOptions:
         """Return the port of a URL's server for the provisioning request; 0 for the usual one, and over MQTT."""
         if self.transport is Transport.MQTT:
             return 0
-        if named := reported.get("https" if self.tls and self.transport is Transport.HTTP else self.transport):
-            return named[1]
+        name = "https" if self.tls and self.transport is Transport.HTTP else self.transport.value
+        if name in reported and name != url.scheme:  # the port of the URL is known to be right
+            return reported[name][1]
         return board_addresses.provision_port(url, tls=self.tls) if self.transport is Transport.HTTP else 0
 
 

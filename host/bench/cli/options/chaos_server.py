@@ -12,9 +12,6 @@ from bench.cli.options import board_reach, operator_session
 from bench.cli.options.board_reach import NotForBoards
 from bench.cli.options.operator_session import ServerOptions, run_on_server
 from bench.cli.render import tables
-from bench.conformance.check import Broken
-from bench.conformance.server import coap_wire
-from bench.conformance.server.addresses import Address, CheckedAddresses
 from bench.errors import BenchError, UsageError
 from bench.faults.chaos_scenario import Ways
 from bench.faults.chaos_servers import ServerElsewhere
@@ -22,8 +19,6 @@ from bench.flash import device_config
 from bench.flash.device_config import Choices, Transport
 from bench.rest_client import ThingsBoard, connectivity, runs
 from bench.rest_client.runs import Removed
-
-_COAP_S = 6.0  # twice sent again
 
 
 @contextmanager
@@ -131,13 +126,7 @@ def _reach(transport: str, server: ServerElsewhere) -> None:
     place = device_config.Place(host=host, mqtt_port=port, ca=server.ca, name=server.name)
     if transport == "coap":
         device_config.check(place, replace(chosen, transport=Transport.COAP))
-        try:
-            with coap_wire.peer(
-                CheckedAddresses([Address(scheme="coap", host=host, port=port)], patience_s=_COAP_S)
-            ) as line:
-                line.ping()
-        except Broken as error:
-            raise NotForBoards(f"{host}:{port} does not speak CoAP ({error})", "is it the right port?") from None
+        board_reach.ping(host, port)
         return
     device_config.check(place, chosen)
     if transport in ("http", "https"):
