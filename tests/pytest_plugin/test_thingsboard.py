@@ -61,6 +61,43 @@ def test_board_boots_through_the_network_and_nothing_is_left(pytester, thingsboa
     assert bystanders() == before
 
 
+OVER_TLS = """
+import pathlib
+import pytest
+from bench.flash import device_config
+
+@pytest.fixture(params=["mqtt", "http"])
+def board_settings(request, bench_server, network):
+    ports, https = network.ports, network.ports[bench_server.ports.https]
+    provision = {{"transport": "http", "port": https}} if request.param == "http" else {{}}
+    return {{
+        "server": {{"tls": True, "name": "localhost", "port": ports[bench_server.ports.mqtts]}},
+        "clock": {{"http_port": https, "http_tls": True, "ntp": ""}},
+        "provision": provision,
+    }}
+
+@pytest.fixture
+def board_files(board_files):
+    return {{**board_files, "ca.der": device_config.ca(pathlib.Path({ca!r}))}}
+
+def test_boots(board, bench_server, network):
+    board.power_on()
+    name = board.expect_event("connected", timeout_s=60)["name"]
+    assert bench_server.device_names() == [name]
+    assert network.steps
+"""
+
+
+@slow
+def test_board_with_tls_boots_through_the_network_at_a_url_of_https(server, pytester, thingsboard, bystanders):
+    before = bystanders()
+    ca = str(server.data / "tls" / "ca.pem")
+    pytester.makepyfile(OVER_TLS.format(ca=ca))
+    words = ("--url", f"https://localhost:{server.ports.https}", "--bench-ca", ca, *thingsboard[2:])
+    pytester.runpytest_subprocess(*words).assert_outcomes(passed=2)
+    assert bystanders() == before
+
+
 @slow
 def test_what_only_our_own_server_has_skips_the_test_whatever_it_catches(pytester, thingsboard, bystanders):
     before = bystanders()

@@ -139,7 +139,9 @@ def board_files(
     from bench.flash import firmware  # noqa: PLC0415 - only for this firmware
 
     server = request.getfixturevalue("bench_server")
-    host, port = _places(server, board_choice)["mqtt"]
+    places = _places(server, board_choice)
+    # a server with TLS alone needs settings for that, which come from `board_settings`
+    host, port = places["mqtt"] if "mqtt" in places else places["mqtts"]
     if "network" in request.fixturenames:
         host, port = board_choice.host, request.getfixturevalue("network").ports[port]
     own: settings.Sections = {}
