@@ -19,7 +19,7 @@ from bench.faults.chaos import Chaos
 from bench.faults.chaos_checks import RoundFailed
 from bench.faults.chaos_scenario import Family, Ways, draw_round
 from bench.faults.chaos_servers import OwnServer
-from tests.support import micropython
+from tests.support import commands, micropython
 from tests.support.operators import everything, login, make_certificate, new_device, new_profile
 
 PATIENCE_S = 20.0
@@ -290,14 +290,15 @@ class TestAtAServerElsewhere:
         return run
 
     @pytest.mark.slow
-    def test_rounds_are_survived_and_nothing_is_left(self, server, operator, run):
+    def test_rounds_are_survived_and_nothing_is_left(self, server, operator, url, tmp_path):
         before = everything(operator)
-        rounds = [draw_round(3, number, [Family.NETWORK, Family.BOARD]).choices for number in range(1, 100)]
-        number = next(number for number, each in enumerate(rounds, 1) if each.tls and each.kind == "X509_CERTIFICATE")
-        ca = str(server.data / "tls" / "ca.pem")
-        result, events = run("--seed", "3", "--round", str(number), "--server-ca", ca, "--server-name", "localhost")
-        assert result.exception is None, result.output
-        found = {event["event"]: event for event in events}
+        rounds = [draw_round(3, number, [Family.NETWORK, Family.BOARD]) for number in range(1, 100)]
+        number = next(each.number for each in rounds if each.choices.tls and len(each.stages) == 1)
+        ca = ("--server-ca", server.data / "tls" / "ca.pem", "--server-name", "localhost")
+        words = ("--seed", "3", "--round", number, *ca, *url, "--data", tmp_path / "data", "--json")
+        ran = commands.bench("chaos", "run", *words, timeout=commands.FLEET_PATIENCE_S)
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+        found = {event["event"]: event for event in map(json.loads, ran.stdout.splitlines())}
         assert found["chaos"]["only"] == ["network", "board"]
         assert found["chaos"]["ways"] == ["mqtt", "http", "coap", "mqtt-tls", "http-tls", "coap-tls"]
         assert found["removed"]["profiles"] == [found["made"]["profile"]]
