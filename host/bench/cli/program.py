@@ -137,6 +137,7 @@ broker.app.command(
     "export", epilog="Example: bench broker export --passwords passwords --acl acl --own-passwords my-passwords"
 )(broker_export.export)
 app.add_typer(broker.app, name="broker")
+_command = typer.main.get_command(app)
 
 # The root of typer's exceptions for wrong use, and the one for a group without a command, whose message is the whole
 # help. Typer has no names for them, and the origin of its click changes.
@@ -167,7 +168,7 @@ def run() -> None:
             stream.reconfigure(errors="backslashreplace")
     try:
         paths.provide_home()
-        sys.exit(app(prog_name="bench", standalone_mode=False, default_map=_Defaults()))
+        sys.exit(_command(prog_name="bench", standalone_mode=False, default_map=_Defaults()))
     except BenchError as error:
         tables.fail(str(error))
         sys.exit(error.exit_code)
