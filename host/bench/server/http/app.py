@@ -78,8 +78,7 @@ def application(  # noqa: PLR0913 - all that a server has
     app.state.operators = operator.Operators(api)
     app.state.endpoints = endpoints
     app.router.routes += live_routes(app.state.operators)
-    for router in operator.ROUTERS:
-        app.include_router(router, prefix="/api", responses=openapi.ERRORS)
+    app.router.routes += operator.ROUTES
     app.router.routes += health.routes(api)
     if access is not None:
         app.router.routes += broker.routes(api, access)

@@ -9,28 +9,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from bench.registry.provisioning import Status
+from bench.server.http.operator.api_router import ERROR, ERRORS, json_content
 from bench.server.http.operator.schemas.common import ErrorAnswer
 
 _ASSETS = "/docs/assets"
-
-
-def _json(schema: dict[str, Any]) -> dict[str, Any]:
-    return {"application/json": {"schema": schema}}
-
-
-_ERROR = _json({"$ref": "#/components/schemas/ErrorAnswer"})
-# Of the routes of telemetry, attributes and calls.
-_PLAIN = {"text/plain": {"schema": {"type": "string"}}}
-ERRORS: dict[int | str, dict[str, Any]] = {
-    400: {"content": {**_ERROR, **_PLAIN}, "description": "The request is invalid."},
-    401: {"content": _ERROR, "description": "Not logged in."},
-    403: {"content": {**_ERROR, **_PLAIN}, "description": "Not allowed."},
-    404: {"content": {**_ERROR, **_PLAIN}, "description": "Not found."},
-    409: {"content": _ERROR, "description": "Somebody else was faster."},
-    413: {"content": _json({"type": "string"}), "description": "The body is too large."},
-    500: {"content": _ERROR, "description": "The body cannot be read, or nothing is sorted by that."},
-    429: {"content": _ERROR, "description": "Too many failures: try again after Retry-After seconds."},
-}
 
 
 def describe(app: FastAPI) -> None:
@@ -73,7 +55,7 @@ _TEXT = {"type": "string"}
 _TOKEN = {"name": "token", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
 _EMPTY = {"description": "Stored."}
 _UNKNOWN = {"description": "No device has this access token."}
-_UNREADABLE = {"description": "The body cannot be read.", "content": _ERROR}
+_UNREADABLE = {"description": "The body cannot be read.", "content": ERROR}
 
 
 def _body(schema: dict[str, Any], example: Any) -> dict[str, Any]:
@@ -89,9 +71,9 @@ def _query(name: str, schema: dict[str, Any] = _TEXT) -> dict[str, Any]:
 
 
 _NUMBER = {"type": "integer"}
-_BAD = {"description": "A parameter is missing or invalid.", "content": _ERROR}
+_BAD = {"description": "A parameter is missing or invalid.", "content": ERROR}
 _SILENCE = {"description": "Nothing happened in time."}
-_FOUND = {"description": "The result.", "content": _json({})}
+_FOUND = {"description": "The result.", "content": json_content({})}
 _STORE = {"200": _EMPTY, "400": _BAD, "401": _UNKNOWN, "500": _UNREADABLE}
 _POLL = {"200": _FOUND, "400": _BAD, "401": _UNKNOWN, "408": _SILENCE}
 _OUTCOME = {"type": "object", "required": ["status"], "properties": {"status": {"enum": list(Status)}}}
@@ -123,7 +105,10 @@ DEVICE_PATHS = {
         "post": _operation(
             "Provision: request credentials",
             {
-                "200": {"description": "The outcome, whether or not it is a success.", "content": _json(_OUTCOME)},
+                "200": {
+                    "description": "The outcome, whether or not it is a success.",
+                    "content": json_content(_OUTCOME),
+                },
                 **dict.fromkeys(("400", "429", "500"), _UNREADABLE),
             },
             requestBody=_body(_REQUEST, _WANTED),

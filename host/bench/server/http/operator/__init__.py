@@ -21,7 +21,7 @@ from bench.server.http.operator import (
 from bench.server.http.operator.authorization import Operators
 from bench.server.http.operator.errors import HANDLERS
 
-ROUTERS = (
+_ROUTERS = (
     auth.logins,
     auth.public,
     auth.authenticated,
@@ -44,5 +44,6 @@ ROUTERS = (
     system.router,
     system.public,
 )
+ROUTES = [route for router in _ROUTERS for route in router.routes]
 
-__all__ = ["HANDLERS", "ROUTERS", "Operators"]
+__all__ = ["HANDLERS", "ROUTES", "Operators"]

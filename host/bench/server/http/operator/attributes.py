@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Path, Response
+from fastapi import Path, Response
 from sqlalchemy.orm import Session
 
 from bench.errors import Refused
@@ -13,6 +13,7 @@ from bench.registry.audit import Subject
 from bench.registry.entities import Entity
 from bench.registry.model import CLIENT_SCOPE, Attribute, EntityAttribute
 from bench.server import json_reader
+from bench.server.http.operator.api_router import ApiRouter
 from bench.server.http.operator.authorization import AnyUser, Caller, TextRoute
 from bench.server.http.operator.bodies import RawBody, read_large
 from bench.server.http.operator.errors import Failed
@@ -32,7 +33,7 @@ from bench.server.http.operator.telemetry_params import (
     owner,
 )
 
-router = APIRouter(route_class=TextRoute, prefix=PREFIX, tags=["telemetry"])
+router = ApiRouter(TextRoute, "telemetry", PREFIX)
 
 _Scope = Annotated[Literal["CLIENT_SCOPE", "SHARED_SCOPE", "SERVER_SCOPE"], Path(alias="scope")]
 _ATTRIBUTES = described({"target": 21.5, "mode": "auto"})

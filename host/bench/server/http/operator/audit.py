@@ -3,20 +3,21 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import Depends, Path, Query
 from sqlalchemy import ColumnElement, and_, or_
 
 from bench.errors import Refused
 from bench.registry import audit, entities
 from bench.registry.model import Audit
 from bench.registry.pages import PageQuery
+from bench.server.http.operator.api_router import ApiRouter
 from bench.server.http.operator.authorization import SUCCESS, AuthenticatedRoute, Caller, Operator
 from bench.server.http.operator.params import CustomerId, UserId, Uuid, comma_separated, listed, page_query
 from bench.server.http.operator.schemas.accounts import AuditJson
 from bench.server.http.operator.schemas.common import NOBODY, BareId, Id, PageData
 from bench.server.http.operator.serializers import customer_id
 
-router = APIRouter(route_class=AuthenticatedRoute, tags=["audit"])
+router = ApiRouter(AuthenticatedRoute, "audit")
 
 _INT64 = (1 << 63) - 1
 _KINDS = {word: kind for kind, word in entities.WORDS.items()}

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from uuid import UUID
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 from sqlalchemy.orm import Session
 
 from bench.errors import Refused
@@ -12,6 +12,7 @@ from bench.registry.audit import Subject
 from bench.registry.model import User
 from bench.server import accounts
 from bench.server.http.device import origin
+from bench.server.http.operator.api_router import ApiRouter
 from bench.server.http.operator.authorization import (
     SUCCESS,
     AnyUser,
@@ -35,9 +36,9 @@ from bench.server.http.operator.serializers import user_json
 from bench.server.http.operator.tokens import DISABLED
 from bench.server.limits import Limited
 
-logins = APIRouter(route_class=LoginRoute, tags=["auth"])
-public = APIRouter(route_class=PublicRoute, tags=["auth"])
-authenticated = APIRouter(route_class=AuthenticatedRoute, tags=["auth"])
+logins = ApiRouter(LoginRoute, "auth")
+public = ApiRouter(PublicRoute, "auth")
+authenticated = ApiRouter(AuthenticatedRoute, "auth")
 
 # Of a user name in an event: no account has a longer one.
 _SHOWN = 255

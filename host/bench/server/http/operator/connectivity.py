@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import Path, Request, Response
 from sqlalchemy.orm import Session
 
 from bench.errors import NotFound, Refused
@@ -13,13 +13,14 @@ from bench.registry.audit import Subject
 from bench.registry.credentials import DeviceCredentials
 from bench.registry.model import Device, Profile
 from bench.server.endpoints import Endpoints
+from bench.server.http.operator.api_router import ApiRouter
 from bench.server.http.operator.authorization import SUCCESS, AnyAccount, AuthenticatedRoute, PublicRoute
 from bench.server.http.operator.params import DeviceId
 from bench.server.http.operator.publish_commands import CA_FILE, Target, publish_commands
 from bench.server.mqtt.own_topics import OwnTopics
 
-router = APIRouter(route_class=AuthenticatedRoute, tags=["devices"])
-public = APIRouter(route_class=PublicRoute, tags=["devices"])
+router = ApiRouter(AuthenticatedRoute, "devices")
+public = ApiRouter(PublicRoute, "devices")
 
 _HOST = re.compile(r"[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]")
 _OVER_TLS = "mqtts"

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import Path, Query, Response
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 from starlette.responses import JSONResponse
@@ -14,6 +14,7 @@ from bench.registry.claims import ClaimResult
 from bench.registry.model import Customer, Device
 from bench.registry.names import Naming
 from bench.registry.pages import PageQuery
+from bench.server.http.operator.api_router import ApiRouter
 from bench.server.http.operator.authorization import AnyUser, AuthenticatedRoute, Caller, CustomerUser, Operator
 from bench.server.http.operator.errors import Forbidden
 from bench.server.http.operator.params import (
@@ -35,7 +36,7 @@ from bench.server.http.operator.schemas.common import PageData
 from bench.server.http.operator.schemas.devices import ClaimAnswer, ClaimForm, DeviceJson
 from bench.server.http.operator.serializers import customer_json, device_json
 
-router = APIRouter(route_class=AuthenticatedRoute, tags=["customers"])
+router = ApiRouter(AuthenticatedRoute, "customers")
 
 _DeviceName = Annotated[str, Path(alias="deviceName")]
 _Wanted = Annotated[PageQuery, page_query(customers.SORTS)]

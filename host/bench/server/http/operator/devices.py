@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Annotated, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Path, Query, Response
+from fastapi import Depends, Path, Query, Response
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -12,6 +12,7 @@ from bench.registry import customers, devices
 from bench.registry.devices import DevicePageQuery
 from bench.registry.model import Device, Profile
 from bench.registry.pages import PageQuery
+from bench.server.http.operator.api_router import ApiRouter
 from bench.server.http.operator.authorization import AnyUser, AuthenticatedRoute, Caller, Operator
 from bench.server.http.operator.params import (
     NEWER_ROUTE,
@@ -28,7 +29,7 @@ from bench.server.http.operator.schemas.devices import DeviceInfo, DeviceJson, E
 from bench.server.http.operator.serializers import device_info, device_json
 from bench.server.presence import SessionEnd
 
-router = APIRouter(route_class=AuthenticatedRoute, tags=["devices"])
+router = ApiRouter(AuthenticatedRoute, "devices")
 
 _Type = Annotated[str | None, Query(alias="type", description="Only devices of the profile with this name.")]
 _ProfileId = Annotated[Uuid | None, Query(alias="deviceProfileId", description="Only devices of this profile.")]

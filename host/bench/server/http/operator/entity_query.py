@@ -4,7 +4,6 @@ import json
 from collections.abc import Sequence
 from uuid import UUID
 
-from fastapi import APIRouter
 from sqlalchemy import ColumnElement, and_, or_, select
 from sqlalchemy.orm import Session
 
@@ -15,6 +14,7 @@ from bench.registry.device_query import KINDS, Key
 from bench.registry.devices import DevicePageQuery
 from bench.registry.model import Attribute, Device, Profile, Telemetry
 from bench.server import json_writer
+from bench.server.http.operator.api_router import ApiRouter
 from bench.server.http.operator.authorization import AnyUser, AuthenticatedRoute, Caller
 from bench.server.http.operator.params import listed
 from bench.server.http.operator.schemas.common import Id, PageData
@@ -40,7 +40,7 @@ from bench.server.http.operator.series import as_text
 _ABSENT = TsValue(ts=0, value="")
 Row = tuple[Device, str, str | None]
 
-router = APIRouter(route_class=AuthenticatedRoute, tags=["entity queries"])
+router = ApiRouter(AuthenticatedRoute, "entity queries")
 
 
 @router.post("/entitiesQuery/count", summary="How many devices there are of a kind")

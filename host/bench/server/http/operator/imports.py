@@ -1,6 +1,6 @@
 """The route of imports: many devices at once, from CSV."""
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from sqlalchemy.orm import Session
 
 from bench.errors import BenchError, Refused
@@ -11,12 +11,13 @@ from bench.registry.import_cells import ImportColumn, ImportLine
 from bench.registry.imports import ImportedDevice
 from bench.registry.model import Device
 from bench.server import json_reader
+from bench.server.http.operator.api_router import ApiRouter
 from bench.server.http.operator.authorization import AuthenticatedRoute, Caller, Operator
 from bench.server.http.operator.errors import Failed
 from bench.server.http.operator.schemas.imports import ImportForm, ImportResult
 from bench.server.presence import SessionEnd
 
-router = APIRouter(route_class=AuthenticatedRoute, tags=["devices"])
+router = ApiRouter(AuthenticatedRoute, "devices")
 
 
 LINES = 50_000

@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import Path, Query, Response
 from sqlalchemy.orm import Session
 
 from bench.registry import calls
 from bench.registry.calls import CallStatus
 from bench.registry.model import Device, PersistentCall
 from bench.registry.pages import PageQuery
+from bench.server.http.operator.api_router import ApiRouter
 from bench.server.http.operator.authorization import AnyUser, AuthenticatedRoute, Caller, Operator, TextRoute
 from bench.server.http.operator.errors import Malformed
 from bench.server.http.operator.params import DeviceId, Uuid, listed, page_query
@@ -19,8 +20,8 @@ from bench.server.http.operator.schemas.common import PageData
 from bench.server.http.operator.schemas.telemetry import RpcJson
 from bench.server.http.operator.serializers import rpc_json
 
-router = APIRouter(route_class=AuthenticatedRoute, tags=["calls"])
-list_router = APIRouter(route_class=TextRoute, tags=["calls"])
+router = ApiRouter(AuthenticatedRoute, "calls")
+list_router = ApiRouter(TextRoute, "calls")
 
 RpcId = Annotated[Uuid, Path(alias="rpcId")]
 _ABSENT: dict[int | str, dict[str, Any]] = {404: {"description": "There is none with this id."}}

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -15,6 +15,7 @@ from bench.registry.model import Attribute, Profile, Telemetry
 from bench.registry.pages import PageQuery
 from bench.registry.profiles import Strategy
 from bench.registry.provision_type import ProvisionType
+from bench.server.http.operator.api_router import ApiRouter
 from bench.server.http.operator.authorization import SUCCESS, AnyUser, AuthenticatedRoute, Caller, Operator
 from bench.server.http.operator.errors import Failed
 from bench.server.http.operator.params import NEWER_ROUTE, ProfileId, ids, listed, page_query
@@ -29,7 +30,7 @@ from bench.server.http.operator.schemas.profiles import (
 )
 from bench.server.http.operator.serializers import profile_info, profile_json, with_defaults
 
-router = APIRouter(route_class=AuthenticatedRoute, tags=["device profiles"])
+router = ApiRouter(AuthenticatedRoute, "device profiles")
 
 _QUEUES = {"Main", "HighPriority", "SequentialByOriginator"}
 """That a new ThingsBoard has."""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Path, Query, Response
+from fastapi import Depends, Path, Query, Response
 from sqlalchemy.orm import Session
 
 from bench.errors import NotFound, Refused
@@ -15,6 +15,7 @@ from bench.registry.entities import WORDS, Entity
 from bench.registry.model import Relation
 from bench.registry.relations import COMMON, CONTAINS, Key, Node, Search
 from bench.registry.statements import parts
+from bench.server.http.operator.api_router import ApiRouter
 from bench.server.http.operator.authorization import AnyUser, AuthenticatedRoute, Caller
 from bench.server.http.operator.errors import Forbidden
 from bench.server.http.operator.params import NEWER_ROUTE, Uuid
@@ -31,7 +32,7 @@ from bench.server.http.operator.schemas.relations import (
 )
 from bench.server.http.operator.serializers import device_json
 
-router = APIRouter(route_class=AuthenticatedRoute, tags=["relations"])
+router = ApiRouter(AuthenticatedRoute, "relations")
 
 _GROUPS = set(Group.__args__)  # type: ignore[attr-defined] # of a Literal
 _SAVED, _DELETED, _ALL_DELETED = "relation_add_or_update", "relation_deleted", "relations_deleted"

@@ -6,7 +6,7 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 from sqlalchemy.orm import Session
 from starlette.responses import JSONResponse
 
@@ -16,6 +16,7 @@ from bench.registry.calls import NewCall
 from bench.registry.clock import now_ms
 from bench.registry.logins import as_boolean
 from bench.registry.model import Device, PersistentCall
+from bench.server.http.operator.api_router import ApiRouter
 from bench.server.http.operator.authorization import SUCCESS, AnyUser, Caller, TextRoute
 from bench.server.http.operator.bodies import RawBody, strict_json
 from bench.server.http.operator.errors import Failed, MalformedCall
@@ -24,7 +25,7 @@ from bench.server.http.operator.schemas.telemetry import RpcForm, RpcIdJson
 from bench.server.json_writer import compact
 from bench.server.presence import AnswerUnreadable, CallUnanswered
 
-router = APIRouter(route_class=TextRoute, tags=["calls"])
+router = ApiRouter(TextRoute, "calls")
 
 MIN_TIMEOUT_MS = 5_000
 _TIMEOUT_MS = 10_000

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from sqlalchemy.orm import Session
 
 from bench.contract.credentials import CredentialsType
@@ -16,6 +16,7 @@ from bench.registry.batching import Outdated
 from bench.registry.credentials import DeviceCredentials, InvalidCredentials
 from bench.registry.model import Credentials, Customer, Device, Profile
 from bench.registry.names import Naming
+from bench.server.http.operator.api_router import ApiRouter
 from bench.server.http.operator.authorization import SUCCESS, AnyAccount, AnyUser, AuthenticatedRoute, Caller, Operator
 from bench.server.http.operator.errors import Forbidden
 from bench.server.http.operator.params import DeviceId, naming_query
@@ -30,7 +31,7 @@ from bench.server.http.operator.schemas.devices import (
 from bench.server.http.operator.serializers import credentials_id, credentials_json, device_json, id_in
 from bench.server.presence import SessionEnd
 
-router = APIRouter(route_class=AuthenticatedRoute, tags=["devices"])
+router = ApiRouter(AuthenticatedRoute, "devices")
 
 _Naming = Annotated[Naming, naming_query()]
 

@@ -1,19 +1,19 @@
 """Routes about the server as a whole: its release, its one tenant, what there is, the passwords it takes."""
 
-from fastapi import APIRouter
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from bench.errors import UnknownId
 from bench.registry.model import Base, Customer, Device, Profile, User
 from bench.server import accounts
+from bench.server.http.operator.api_router import ApiRouter
 from bench.server.http.operator.authorization import AnyUser, AuthenticatedRoute, Caller, Operator, PublicRoute
 from bench.server.http.operator.params import TenantId
 from bench.server.http.operator.schemas.common import NOBODY, Id
 from bench.server.http.operator.schemas.system import PasswordPolicy, SystemInfo, TenantInfo, TenantJson, UsageInfo
 
-router = APIRouter(route_class=AuthenticatedRoute, tags=["system"])
-public = APIRouter(route_class=PublicRoute, tags=["system"])
+router = ApiRouter(AuthenticatedRoute, "system")
+public = ApiRouter(PublicRoute, "system")
 
 _NAME = "firstboot"
 

@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import Path, Query, Response
 from sqlalchemy.orm import Session
 
 from bench.errors import Refused
@@ -18,6 +18,7 @@ from bench.registry.model import EntityTelemetry, Telemetry
 from bench.registry.statements import parts
 from bench.registry.timeseries import Span
 from bench.server import device_json, json_reader
+from bench.server.http.operator.api_router import ApiRouter
 from bench.server.http.operator.authorization import AnyUser, Caller, TextRoute
 from bench.server.http.operator.bodies import RawBody, read_large
 from bench.server.http.operator.schemas.common import Id
@@ -37,7 +38,7 @@ from bench.server.http.operator.telemetry_params import (
 )
 from bench.server.json_writer import compact
 
-router = APIRouter(route_class=TextRoute, prefix=PREFIX, tags=["telemetry"])
+router = ApiRouter(TextRoute, "telemetry", PREFIX)
 
 _Any = Annotated[str, Path(alias="scope", description="ThingsBoard wants one, and does not look at it.")]
 _Ttl = Annotated[int, Path(alias="ttl", ge=-INT64, le=INT64, description="Seconds.")]

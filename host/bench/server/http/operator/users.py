@@ -3,7 +3,7 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 from fastapi.responses import PlainTextResponse
 from sqlalchemy.orm import Session
 
@@ -13,6 +13,7 @@ from bench.registry.audit import Subject
 from bench.registry.batching import Outdated
 from bench.registry.model import Customer, User
 from bench.registry.pages import PageQuery
+from bench.server.http.operator.api_router import ApiRouter
 from bench.server.http.operator.authorization import SUCCESS, AuthenticatedRoute, Operator
 from bench.server.http.operator.errors import Forbidden
 from bench.server.http.operator.params import CustomerId, UserId, listed, page_query
@@ -21,7 +22,7 @@ from bench.server.http.operator.schemas.common import PageData
 from bench.server.http.operator.serializers import id_in, user_json
 from bench.server.http.operator.tokens import CUSTOMER_USER
 
-router = APIRouter(route_class=AuthenticatedRoute, tags=["users"])
+router = ApiRouter(AuthenticatedRoute, "users")
 
 _Wanted = Annotated[PageQuery, page_query(users.SORTS)]
 
