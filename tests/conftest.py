@@ -22,7 +22,7 @@ from bench.registry.registry import Registry
 from bench.server.coap import stack
 from bench.virtual.board import VirtualBoard
 from bench.virtual.line_server import LineServer
-from tests.support import operators, postgres, secrecy
+from tests.support import operators, postgres, secrecy, statements
 from tests.support.boards import new_board
 from tests.support.mqtt_packets import VERSIONS, Old
 from tests.support.operators import login
@@ -38,6 +38,8 @@ ROOM = 2 << 30
 # How long an example takes says how busy the machine is, not whether the code is right.
 hypothesis.settings.register_profile("firstboot", hypothesis.settings(), deadline=None)
 hypothesis.settings.load_profile("firstboot")
+
+statements.share()
 
 
 def pytest_configure(config: pytest.Config) -> None:

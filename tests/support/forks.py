@@ -21,7 +21,7 @@ COLUMNS = {"COLUMNS": "200"}
 PATIENCE_S = 60.0
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload([__name__])
+_context.set_forkserver_preload([__name__, "tests.support.warm_start"])
 
 
 def process(target, *args):

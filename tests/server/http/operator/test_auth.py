@@ -7,7 +7,6 @@ import time
 import uuid
 import warnings
 
-import httpx
 import jwt
 import pytest
 
@@ -365,7 +364,7 @@ def test_secrets_are_in_no_event(server):
 
 
 def test_paths_and_methods_that_are_none_have_thingsboards_errors(shared_server):
-    with httpx.Client(base_url=f"http://127.0.0.1:{shared_server.ports.http}") as anonymous:
+    with client(shared_server) as anonymous:
         refused(anonymous.get("/api/nothing"), 404, 32)
         refused(anonymous.get("/api/device/"), 404, 32)
         assert refused(anonymous.put("/api/auth/login"), 405, 31)
