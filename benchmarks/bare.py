@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from bench import paths
 from bench.mqtt.client_packets import ACCEPTED, GRANTED, publish
+from bench.server.run.event_loop import new_event_loop
 from benchmarks.boards import HOST
 from benchmarks.messages import ANSWER, COAP_TOKEN_BYTES
 
@@ -40,8 +41,7 @@ class _Endpoint(asyncio.Protocol):
     """A stream protocol that keeps its transport."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's is not a subclass of it
 
 
 class _Mqtt(_Endpoint):
@@ -112,4 +112,5 @@ async def _serve(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve(Path(sys.argv[1])))
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        runner.run(_serve(Path(sys.argv[1])))

@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 import ssl
+from asyncio import sslproto
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -28,6 +29,40 @@ class Tls:
     handshake_s: float
     shutdown_s: float
 
+    def protocol(
+        self,
+        inner: asyncio.BaseProtocol,
+        handshake: asyncio.Future[None] | None = None,
+        on_lost: Callable[[], None] | None = None,
+    ) -> sslproto.SSLProtocol:
+        """Return the protocol of TLS for a connection: asyncio's, whatever loop there is.
+
+        Args:
+            inner: The protocol of what is in it.
+            handshake: Done with the handshake, or with its failure.
+            on_lost: Called once the connection is lost, also by a failed handshake, after which `inner` is not called.
+        """
+        made = _TlsProtocol(
+            asyncio.get_running_loop(),
+            inner,
+            self.context,
+            handshake,  # type: ignore[arg-type] # None if nobody waits
+            server_side=True,
+            ssl_handshake_timeout=self.handshake_s,  # type: ignore[arg-type] # any number of seconds
+            ssl_shutdown_timeout=self.shutdown_s,
+        )
+        made.on_lost = on_lost
+        return made
+
+
+class _TlsProtocol(sslproto.SSLProtocol):
+    on_lost: Callable[[], None] | None = None
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        if self.on_lost is not None:
+            self.on_lost()
+
 
 class Listener:
     """Accepts connections of one socket.
@@ -51,11 +86,7 @@ class Listener:
         self._socket = listening
         self._protocol = protocol
         self._connections = connections
-        self._tls = (
-            {"ssl": tls.context, "ssl_handshake_timeout": tls.handshake_s, "ssl_shutdown_timeout": tls.shutdown_s}
-            if tls
-            else {}
-        )
+        self._tls = tls
         self._loop = asyncio.get_running_loop()
         self._again: asyncio.TimerHandle | None = None
         self._loop.add_reader(self._socket, self._accept)
@@ -84,22 +115,30 @@ class Listener:
             slot.abort = task.cancel  # its reference, too: a task that nobody holds may vanish
             task.add_done_callback(partial(self._connected, accepted, slot))
 
-    async def _connect(self, accepted: socket.socket, slot: Slot) -> asyncio.BaseTransport:
+    async def _connect(self, accepted: socket.socket, slot: Slot) -> asyncio.Transport:
         """Do the handshake, if there is one; from then on the connection is the protocol's."""
-        make = partial(self._protocol, slot)
-        transport, _ = await self._loop.connect_accepted_socket(make, accepted, **self._tls)  # type: ignore[arg-type]
-        return transport
+        protocol = self._protocol(slot)
+        if self._tls is None:
+            transport, _ = await self._loop.connect_accepted_socket(lambda: protocol, accepted)
+            return transport
+        handshake = self._loop.create_future()
+        tls = self._tls.protocol(protocol, handshake)
+        inner = tls._app_transport  # noqa: SLF001 - as asyncio does it; at the end of the connection it is forgotten
+        try:
+            await self._loop.connect_accepted_socket(lambda: tls, accepted)
+            await handshake
+        except BaseException:
+            inner.close()
+            raise
+        return inner
 
-    def _connected(
-        self, accepted: socket.socket, slot: Slot, connecting: "asyncio.Task[asyncio.BaseTransport]"
-    ) -> None:
+    def _connected(self, accepted: socket.socket, slot: Slot, connecting: "asyncio.Task[asyncio.Transport]") -> None:
         error = None if connecting.cancelled() else connecting.exception()
         if connecting.cancelled() or error:
             slot.release()
             accepted.close()
         else:
             transport = connecting.result()
-            assert isinstance(transport, asyncio.Transport)
             slot.abort = transport.abort
             if slot.released:  # while this was about to be called
                 transport.abort()

@@ -169,6 +169,7 @@ def serve(
     # A server takes half a second to import, and no other command needs it.
     from bench.server.journal import Journal  # noqa: PLC0415
     from bench.server.run import foreground  # noqa: PLC0415
+    from bench.server.run.event_loop import new_event_loop  # noqa: PLC0415
     from bench.server.server import Options  # noqa: PLC0415
 
     wanted = release(like)  # wrong use, before a folder is made
@@ -216,7 +217,8 @@ def serve(
         shown = Journal(as_json=as_json)
         journal = Journal(FileTarget(log_file, log_size, log_keep), as_json=as_json) if log_file else shown
         welcome = _no_welcome if as_json else partial(_welcome, shown.show, data)
-        asyncio.run(foreground.run(options, journal, ready_files, welcome))
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+            runner.run(foreground.run(options, journal, ready_files, welcome))
         shown.close()
 
 

@@ -4,7 +4,7 @@ import asyncio
 import math
 from collections import deque
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Protocol, cast
 
 from bench.mqtt import codec
 from bench.mqtt.codec import Connect, MalformedPacket, Packet, ReasonCode, ReturnCode, UnacceptableLevel
@@ -125,8 +125,7 @@ class DeviceConnection(asyncio.BufferedProtocol):
     # asyncio's side.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is not a subclass of it
         self._owner.connections.add(self)
         if self._owner.closing:
             self.abort()

@@ -5,8 +5,8 @@ https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt
 
 import asyncio
 import ipaddress
-from asyncio import sslproto
 from collections.abc import Callable, Generator
+from typing import cast
 
 from bench.server.accepting import Tls
 from bench.server.trusted_proxies import TrustedProxies, read_address
@@ -105,8 +105,7 @@ class ProxiedConnection(asyncio.BufferedProtocol):
         self._read = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is not a subclass of it
         peer = transport.get_extra_info("peername")
         self._peer = str(peer[0]) if peer else ""
         self._timer = asyncio.get_running_loop().call_later(self._deadline_s, self._refuse)
@@ -138,26 +137,7 @@ class ProxiedConnection(asyncio.BufferedProtocol):
     def _hand_over(self, address: str) -> None:
         self._timer.cancel()
         protocol = self._accept(address)
-        if self._tls:  # as `loop.create_server` does it: `loop.start_tls` hands over data before the connection
-            protocol = _TlsProtocol(
-                asyncio.get_running_loop(),
-                protocol,
-                self._tls.context,
-                None,  # type: ignore[arg-type] # nobody waits, as with `create_server`
-                server_side=True,
-                ssl_handshake_timeout=self._tls.handshake_s,  # type: ignore[arg-type] # any number of seconds
-                ssl_shutdown_timeout=self._tls.shutdown_s,
-            )
-            protocol.on_lost = self._on_lost
+        if self._tls:  # `loop.start_tls` hands over data before the connection
+            protocol = self._tls.protocol(protocol, on_lost=self._on_lost)
         self._transport.set_protocol(protocol)
         protocol.connection_made(self._transport)
-
-
-class _TlsProtocol(sslproto.SSLProtocol):
-    """asyncio's, which says nothing to the protocol above if the handshake fails."""
-
-    on_lost: Callable[[], None]
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        super().connection_lost(exc)
-        self.on_lost()

@@ -25,6 +25,7 @@ from bench.server.device_api import DeviceApi
 from bench.server.endpoints import Ports
 from bench.server.journal import Journal
 from bench.server.limits import Rules
+from bench.server.run.event_loop import new_event_loop
 from bench.server.server import Options, Server
 from bench.server.tls.authority import Identity
 
@@ -111,7 +112,7 @@ class RunningServer:
 
     def _start(self) -> None:
         self._started: Future[None] = Future()
-        self._loop = asyncio.new_event_loop()
+        self._loop = new_event_loop()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
         self._started.result(_PATIENCE_S)
