@@ -57,6 +57,7 @@ REFUSED = [
     ("device", "create", "bystander"),
     ("device", "delete", "bystander", "nobody", "--yes"),
     ("device", "attributes", "nobody", "--set", "a=1"),
+    ("telemetry", "bystander", "--keys", "t,tt"),
     ("device", "attributes", "bystander", "--set", "a=1", "--delete", "intervall"),
     ("customer", "assign", "nobody", "bystander"),
     ("customer", "unassign", "bystander", "nobody"),

@@ -27,6 +27,12 @@ def test_several_devices_are_deleted(data):
     assert names(data) == {f"press-{n}" for n in range(25)} - {f"press-{n}" for n in range(1, 5)}
 
 
+def test_search_that_finds_none_says_so(data):
+    done = bench("device", "delete", "--search", "pess", "--yes", *data)
+    assert (done.returncode, done.stdout.count("nothing was deleted")) == (0, 1)
+    assert printed("device", "delete", "--search", "pess", "--yes", *data) == {"deleted": []}
+
+
 def test_devices_of_a_search_are_deleted(data):
     done = bench("device", "delete", "--search", "press-2", "--yes", *data)
     assert done.returncode == 0

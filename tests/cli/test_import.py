@@ -229,7 +229,10 @@ def test_line_that_fails_is_tried_once_more(server, url, tmp_path, times, code, 
     assert sorted(names(url)) == sorted(created)
 
 
-@pytest.mark.parametrize(("content", "message"), [(b"PK\x03\x04\0\0", "is not a text file"), (b"", "is empty")])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"PK\x03\x04\0\0", "is not a text file"), (b"", "is empty"), (b"name,type\n\n", "has no lines but its first")],
+)
 def test_import_of_what_is_not_csv_is_one_line(url, tmp_path, content, message):
     (tmp_path / "tray.csv").write_bytes(content)
     refused(2, message, "import", tmp_path / "tray.csv", *url)

@@ -66,6 +66,11 @@ def test_other_paths_are_404(shared_server, path):
     expect_unharmed(shared_server)
 
 
+@pytest.mark.parametrize("path", ["/api/v1/to%0Aken/telemetry", "/api/v1/%0a/attributes", "/api/auth/%0Auser"])
+def test_line_feed_in_a_path_is_400_without_a_body(shared_server, path):
+    assert call(shared_server, path, b"{}")[:2] == (400, b"")
+
+
 def test_missing_body_is_400_whatever_the_token(shared_server):
     for path, methods in METHODS.items():
         if "POST" in methods and "claim" not in path:

@@ -124,6 +124,8 @@ async def delete(
     deleted = [each["name"] for each, error in zip(found, errors, strict=True) if error is None]
     if as_json:
         tables.print_json({"deleted": deleted})
+    elif not found:
+        tables.echo(f"no device has {search} in its name, label or profile: nothing was deleted")
     else:
         for each in deleted:
             tables.echo(f"deleted {each}")

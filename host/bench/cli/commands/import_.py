@@ -75,6 +75,8 @@ async def import_devices(
     found = table.parse(text_files.read(file), str(file), delimiter)
     columns = import_lines.columns(found.head, str(file))
     lines = import_lines.read(found, columns)
+    if not lines:
+        raise UsageError(f"{file} has no lines but its first, which names the columns: nothing was imported")
     missing = await _missing_profiles(server, lines)
     if not (create_profiles or (sys.stdin.isatty() and not dry_run)):
         for each in lines:

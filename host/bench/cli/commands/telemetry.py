@@ -8,6 +8,7 @@ import typer
 
 from bench.cli.options.operator_session import with_server
 from bench.cli.render import tables
+from bench.errors import BenchError
 from bench.rest_client import ThingsBoard
 
 _POLL_S = 1.0
@@ -44,8 +45,10 @@ async def telemetry(
         _show([entry for entry in fresh if seen.get(entry[1]) != entry[0]], as_json)
         seen = {key: ts for ts, key, _ in fresh}
         if not follow:
-            return
+            break
         await asyncio.sleep(_POLL_S)
+    if missing := [key for key in wanted if key not in latest]:
+        raise BenchError(f"{name} has no value of {', '.join(missing)}: see all of them without --keys")
 
 
 def _show(entries: list[tuple[int, str, Any]], as_json: bool) -> None:

@@ -52,13 +52,15 @@ _OPTIONS: common.Options = {
             min=0,
             max=65535,
             metavar="PORT",
-            help="With --transport http or coap: the server's port for it. 0: the usual one.",
+            help="With --transport http or coap: the server's port for it. 0: as it says, else the usual one.",
         ),
         0,
     ),
     "tls": (_option(bool, "--tls/--no-tls", help="MQTT and HTTP over TLS."), False),
     "server_ca": (
-        _option(Path | None, help="With --tls: the server's CA, PEM or DER. Default: the data folder's."),
+        _option(
+            Path | None, help="With --tls: the server's CA, PEM or DER. Default: the data folder's, without --url."
+        ),
         None,
     ),
     "server_name": (

@@ -18,7 +18,7 @@ from bench.server.http.forwarded import Forwarded
 from bench.server.http.operator.live.routes import routes as live_routes
 from bench.server.http.polls import Polls
 from bench.server.http.request_ids import RequestIds
-from bench.server.http.tomcat import ChunkedErrors
+from bench.server.http.tomcat import ChunkedErrors, PathCheck
 from bench.server.limits import Limited
 from bench.server.trusted_proxies import TrustedProxies
 
@@ -74,6 +74,7 @@ def application(  # noqa: PLR0913 - all that a server has
     )
     app.add_middleware(ChunkedErrors)
     app.add_middleware(bodies.Bodies)
+    app.add_middleware(PathCheck)
     app.router.routes[:0] = device.routes(api, polls)  # first: they have the most requests
     app.state.operators = operator.Operators(api)
     app.state.endpoints = endpoints

@@ -4,6 +4,7 @@ import codecs
 import re
 from urllib.parse import quote_plus
 
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bench.server.http.error_responses import BAD_REQUEST, GENERAL
@@ -50,6 +51,19 @@ def _is_charset(name: str) -> bool:
 def accepts_json(accept: str) -> bool:
     """Return whether a header Accept has room for JSON."""
     return not _ANY_OR_JSON.isdisjoint(part.partition(";")[0].strip().lower() for part in accept.split(","))
+
+
+class PathCheck:
+    """Middleware that refuses a line feed in a path, as Spring does before it looks for the route."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and "\n" in scope["path"]:
+            await Response(status_code=400)(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
 
 
 class ChunkedErrors:
