@@ -27,7 +27,7 @@ def test_several_devices_are_deleted(data):
     assert names(data) == {f"press-{n}" for n in range(25)} - {f"press-{n}" for n in range(1, 5)}
 
 
-def test_search_that_finds_none_says_so(data):
+def test_search_that_finds_none_deletes_nothing(data):
     done = bench("device", "delete", "--search", "pess", "--yes", *data)
     assert (done.returncode, done.stdout.count("nothing was deleted")) == (0, 1)
     assert printed("device", "delete", "--search", "pess", "--yes", *data) == {"deleted": []}
