@@ -32,6 +32,9 @@ def test_errors_of_a_login_have_their_own_cure(server, url, tmp_path):
     http, https, rest = url[1], f"https://127.0.0.1:{server.ports.https}", url[2:]
     refused(1, "give the CA of its certificate with --ca", "device", "list", "--url", https, *rest)
     refused(1, "this port has no TLS", "device", "list", "--url", http.replace("http:", "https:"), *rest)
+    for port in (server.ports.https, server.ports.mqtt):
+        message = "and this its port of HTTP, and not of HTTPS or MQTT?"
+        refused(1, message, "device", "list", "--url", f"http://127.0.0.1:{port}", *rest)
     refused(1, "has no login: is it a ThingsBoard", "device", "list", "--url", f"{http}/elsewhere", *rest)
     (tmp_path / "password").write_text("not-the-password")
     refused(1, "check the user and the password", "device", "list", *url)

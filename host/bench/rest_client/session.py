@@ -133,7 +133,7 @@ class Session:
         except httpx.HTTPError as error:
             reason = str(error) or type(error).__name__
             way = proxies.way(str(self._http.base_url)) if self._http.trust_env else ""
-            raise BenchError(f"cannot reach {self._http.base_url}{way} ({reason}): {_cure(reason)}") from error
+            raise BenchError(f"cannot reach {self._http.base_url}{way} ({reason}): {_cure(error)}") from error
 
 
 async def in_parallel(
@@ -209,8 +209,11 @@ def _unexpected(answer: Any, wanted: str) -> BenchError:
     )
 
 
-def _cure(reason: str) -> str:
+def _cure(error: httpx.HTTPError) -> str:
     """Return what to do about a connection that failed; OpenSSL's words are the only sign of its kind."""
+    reason = str(error)
+    if isinstance(error, httpx.RemoteProtocolError):  # also of a server that ends
+        return "is it running, and this its port of HTTP, and not of HTTPS or MQTT?"
     if "CERTIFICATE_VERIFY_FAILED" in reason:
         return "give the CA of its certificate with --ca, and use a name that is in it"
     if "WRONG_VERSION_NUMBER" in reason:
