@@ -51,13 +51,22 @@ class _Broker:
         self._printed = threading.Condition()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        self.wait_for(self._ready)
+        try:
+            self.wait_for(self._ready)
+        except BaseException:
+            self._kill()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._kill()
+
+    def _kill(self) -> None:
         os.killpg(self._process.pid, signal.SIGKILL)  # none of its data is kept
         self._process.wait()
         self._reader.join(PATIENCE_S)
+        assert self._process.stdout
+        self._process.stdout.close()
 
     def _read(self) -> None:
         assert self._process.stdout
@@ -78,7 +87,7 @@ class Mosquitto(_Broker):
     def __init__(self, folder: Path, *lines: str) -> None:
         self.port = free_port()
         account = ["user root"] if os.geteuid() == 0 else []
-        config = [*account, f"listener {self.port} 127.0.0.1", "allow_anonymous false", "log_dest stdout", *lines]
+        config = [*account, f"listener {self.port} 127.0.0.1", "log_dest stderr", *lines]
         (folder / "mosquitto.conf").write_text("\n".join(config) + "\n")
         program = mosquitto()
         assert program

@@ -89,7 +89,7 @@ def client(broker, board, code=ACCEPTED, *, client_id=None, password=None):
     """Return a connection of a board to a broker, which answers its login with a code."""
     made = RawClient(broker.port, PATIENCE_S)
     shown = (password or board.password).encode()
-    made.send(connect(client_id or board.name, board.name, shown, clean=False, keep_alive=600))
+    made.send(connect(client_id or board.name, board.name, shown, keep_alive=600))
     made.expect(connack(code))
     return made
 
@@ -219,6 +219,7 @@ def test_board_at_mosquitto_with_password_and_acl_files(mosquitto_folder, board,
     assert {stat.S_IMODE(files[name].stat().st_mode) for name in ("passwords", "acl")} == {0o600}
     assert board.password not in files["passwords"].read_text()
     lines = f"password_file {files['passwords']}", f"acl_file {files['acl']}", "use_username_as_clientid true"
+    lines = "allow_anonymous false", *lines
     with Mosquitto(mosquitto_folder, *lines) as broker:
         expect_own_topics(broker, board)
         expect_receives_own_only(broker, board, reader(broker, "backend", "password-of-backend"))
@@ -234,22 +235,33 @@ def test_board_at_mosquitto_with_password_and_acl_files(mosquitto_folder, board,
 
 
 def test_board_at_mosquitto_with_dynamic_security(mosquitto_folder, board, bench_server):
-    file = mosquitto_folder / "dynamic-security.json"
-    role = {"rolename": "backend", "acls": [{"acltype": "subscribePattern", "topic": "iot/#", "allow": True}]}
-    role["acls"] += [{"acltype": "publishClientReceive", "topic": "iot/#", "allow": True}]
-    access = {"publishClientSend": False, "publishClientReceive": False, "subscribe": False, "unsubscribe": True}
-    file.write_text(json.dumps({"defaultACLAccess": access, "roles": [role], "clients": [], "groups": []}))
+    file, admin = mosquitto_folder / "dynamic-security.json", ("admin", "password-of-admin")
+    subprocess.run(["mosquitto_ctrl", "dynsec", "init", file, *admin], check=True, stdout=subprocess.DEVNULL)
+    before = json.loads(file.read_text())
     export = ("broker", "export", "--dynamic-security", file, "--data", bench_server.data)
     command(*export)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    lines = f"plugin {real_brokers.dynamic_security()}", f"plugin_opt_config_file {file}"
+    found = json.loads(file.read_text())
+    assert found["clients"][: len(before["clients"])] == before["clients"]
+    lines = (
+        "allow_anonymous false",
+        f"plugin {real_brokers.dynamic_security()}",
+        f"plugin_opt_config_file {file}",
+    )
     with Mosquitto(mosquitto_folder, *lines) as broker:
         expect_own_topics_only(broker, board)
         client(broker, board, NOT_AUTHORISED, client_id=OTHER).socket.close()
+        client(broker, board, NOT_AUTHORISED, password="wrong-password").socket.close()
         with client(broker, board) as connection:
-            delete_device(bench_server, board.name)
-            command(*export)
-            broker.reload()
+            where = ["-h", "127.0.0.1", "-p", str(broker.port), "-u", admin[0], "-P", admin[1]]
+            disable = ["mosquitto_ctrl", *where, "dynsec", "disableClient", board.name]
+            subprocess.run(disable, check=True, capture_output=True)
             connection.expect_closed()
         client(broker, board, NOT_AUTHORISED).socket.close()
-    assert [each["rolename"] for each in json.loads(file.read_text())["roles"]][:1] == ["backend"]
+    command(*export)  # the plugin wrote that it is disabled; the server knows it still
+    with Mosquitto(mosquitto_folder, *lines) as broker:
+        client(broker, board).socket.close()
+    delete_device(bench_server, board.name)
+    command(*export)
+    with Mosquitto(mosquitto_folder, *lines) as broker:
+        client(broker, board, NOT_AUTHORISED).socket.close()

@@ -39,7 +39,7 @@ async def export(
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Write devices to mosquitto's files, which it reads again at SIGHUP; who was deleted is cut off then.
+    """Write devices to mosquitto's files. It reads passwords and ACL again at SIGHUP, and cuts off who is gone.
 
     Passwords are hashed, and the files for their owner alone: a device with an access token has it for a user name.
     """
@@ -72,6 +72,7 @@ async def export(
     if as_json:
         tables.print_json({"devices": len(accounts), "left_out": left})
         return
-    tables.echo(f"exported {len(accounts):,} devices: have mosquitto read its files again (SIGHUP)")
+    how = "have mosquitto read them again (SIGHUP)" if passwords else "restart mosquitto, which reads them at its start"
+    tables.echo(f"exported {len(accounts):,} devices: {how}")
     for name, why in left.items():
         tables.echo(f"  left out {name}: {why}")
