@@ -54,7 +54,10 @@ class App:
         self._telemetry = Telemetry(settings, sample)
         self._refusals = 0  # of every credential, in a row
         self._ended = 0  # sessions that the server ended soon, in a row
-        self._rpc = rpc.Handler(settings, self.vault, self.name, extra or {})
+        handler = rpc
+        if settings.text("broker.url"):
+            from firstboot import broker as handler  # type: ignore[no-redef]
+        self._handler = handler.Handler(settings, self.vault, self.name, extra or {})
         self._address = ""
         self._next_ms = 0  # the start of the next attempt, in milliseconds since boot
         self._led = None
@@ -139,13 +142,14 @@ class App:
             self._address = ""
             self._address = self._link.up()
             events.emit("link_up", address=self._address, network=self._link.network)
-            if self.settings.flag("server.tls"):
+            url = self.settings.text("broker.url")
+            if self.settings.flag("server.tls") or url[4:5] == "s":
                 self._set_clock()
-            client = self._connect()
+            client = self._handler.connect(self._connect) if url else self._connect()  # type: ignore[attr-defined]
             try:
                 events.emit("connected", name=self.name)
                 self._set_state("online")
-                session.run(client, self._telemetry, self._rpc, self._backoff)
+                session.run(client, self._telemetry, self._handler, self._backoff)
             finally:
                 client.close()
         except LoginRefused as error:

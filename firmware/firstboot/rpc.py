@@ -40,7 +40,14 @@ class Handler:
         vault: the board's own.
         name: the device's name.
         extra: the application's own methods, `{"method": function(params)}`.
+
+    Attributes:
+        telemetry: the topic of telemetry.
+        status: the topic of client attributes.
     """
+
+    telemetry = "v1/devices/me/telemetry"
+    status = _ATTRIBUTES
 
     def __init__(self, settings: Settings, vault: Vault, name: str, extra: dict[str, object]) -> None:
         self._settings = settings

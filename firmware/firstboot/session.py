@@ -7,8 +7,6 @@ from firstboot.backoff import Backoff
 from firstboot.mqtt import Mqtt
 from firstboot.telemetry import Telemetry
 
-_TELEMETRY = "v1/devices/me/telemetry"
-_ATTRIBUTES = "v1/devices/me/attributes"
 # The longest wait for a message before telemetry and keep-alive are looked after again.
 _TURN_MS = 1000
 
@@ -19,7 +17,7 @@ def run(client: Mqtt, telemetry: Telemetry, handler: rpc.Handler, backoff: Backo
     Args:
         client: connected and logged in.
         telemetry: the queue to send from.
-        handler: the handler of RPC and shared attributes.
+        handler: the handler of RPC and shared attributes, or of commands at a broker.
         backoff: told how long the session has lived: a server that accepts a login and telemetry and then drops the
             connection has not helped.
 
@@ -33,10 +31,10 @@ def run(client: Mqtt, telemetry: Telemetry, handler: rpc.Handler, backoff: Backo
     attributes["micropython"] = board.version()
     attributes["reset_cause"] = board.reset_cause()
     attributes["vault_writes"] = handler.vault.sequence
-    client.publish(_ATTRIBUTES, json.dumps(attributes), qos=1)
+    client.publish(handler.status, json.dumps(attributes), qos=1)
     if not telemetry.oldest():
         telemetry.collect()
-    _send(client, telemetry)
+    _send(client, telemetry, handler.telemetry)
     handler.begin(client)
     while True:
         try:
@@ -44,7 +42,7 @@ def run(client: Mqtt, telemetry: Telemetry, handler: rpc.Handler, backoff: Backo
             if message:
                 handler.handle(client, *message)
             handler.idle(client)
-            _send(client, telemetry)
+            _send(client, telemetry, handler.telemetry)
         except MemoryError:
             if not client.healthy:
                 raise
@@ -52,12 +50,12 @@ def run(client: Mqtt, telemetry: Telemetry, handler: rpc.Handler, backoff: Backo
         backoff.lived(events.uptime_ms() - started_ms)
 
 
-def _send(client: Mqtt, telemetry: Telemetry) -> None:
+def _send(client: Mqtt, telemetry: Telemetry, topic: str) -> None:
     while telemetry.oldest():
         record = telemetry.oldest()
-        client.publish(_TELEMETRY, record, qos=1)
+        client.publish(topic, record, qos=1)
         telemetry.acknowledged(record)
     if telemetry.dropped:
         count = telemetry.dropped
-        client.publish(_TELEMETRY, json.dumps({"dropped": count}), qos=1)
+        client.publish(topic, json.dumps({"dropped": count}), qos=1)
         telemetry.reported(count)

@@ -15,6 +15,8 @@ _KNOWN: dict[str, tuple[type, str | int | list[object] | None, int]] = {
     "server.name": (str, "", 0),
     # Secrets in clear go to loopback and private addresses only, unless this is set.
     "server.allow_plaintext": (bool, False, 0),
+    # mqtt[s]://HOST[:PORT]/LEVELS: where the board works once it is provisioned; empty: at the server.
+    "broker.url": (str, "", 0),
     "provision.transport": (str, "mqtt", 1),
     # Over HTTP and CoAP; MQTT is at server.port. 0: the usual one, 8080 (8443 with TLS), or 5683.
     "provision.port": (int, 0, 0),

@@ -52,8 +52,33 @@ def test_setting_with_a_host_is_checked_wherever_it_comes_from(name):
     assert settings.parse(name, "a.example") == "a.example"
 
 
+@pytest.mark.parametrize("url", ["mqtt://10.0.0.9/iot/default", "mqtts://broker.example:8883/plant/line-4/press%205"])
+def test_url_of_a_broker(url):
+    assert settings.parse("broker.url", url) == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("10.0.0.9", "mqtt://10.0.0.9", "mqtt://10.0.0.9/iot", "http://a/iot/default", "mqtt:///iot/default"),
+        *("mqtt://a:0/iot/default", "mqtt://a:65536/iot/default", "mqtt://a:x/iot/default", "mqtt://u:p@a/iot/default"),
+        *(
+            "mqtt://a/iot/default/",
+            "mqtt://a/iot//default",
+            "mqtt://a/iot/+",
+            "mqtt://a/iot/#",
+            "mqtt://a b/iot/default",
+        ),
+        *("mqtt://[::1]/iot/default", "mqtt://a/iot/default\n", "mqtt://1.2/iot/default"),
+    ],
+)
+def test_any_other_text_is_no_url_of_a_broker(url):
+    with pytest.raises(UsageError, match=r"^broker\.url "):
+        settings.parse("broker.url", url)
+
+
 def test_empty_texts_are_left_to_the_settings_schema():
-    for name in ("server.name", "clock.ntp", "wifi.address", "wifi.hostname"):
+    for name in ("server.name", "broker.url", "clock.ntp", "wifi.address", "wifi.hostname"):
         assert settings.parse(name, "") == ""
 
 

@@ -142,7 +142,7 @@ def test_transports_are_those_of_the_contract():
         ({"claim": {"xyzzy": "a"}}, "settings.claim has no xyzzy; it has secret, duration_s, every_s"),
         (
             {"xyzzy": {"xyzzy": "a"}},
-            "settings.xyzzy has no xyzzy; the sections are server, provision, identity, wifi, ethernet, session, ",
+            "settings.xyzzy has no xyzzy; the sections are server, broker, provision, identity, wifi, ethernet, ",
         ),
         ({"wifi": {"a\nb": 1}}, r"settings.wifi has no a\nb; it has ssid, password, networks, timeout_s, tries, "),
         ({"wifi": "the secret"}, "settings.wifi must be a section"),

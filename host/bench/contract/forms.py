@@ -12,6 +12,7 @@ _HOST_LIMIT = 253
 _MARKS = {"://": "a scheme", "@": "a user name", "/": "a path"}
 _HOSTNAME = re.compile(r"(?!-)[A-Za-z0-9-]{1,32}(?<!-)")
 _LONGEST_PREFIX = 30
+_BROKER = re.compile(r"mqtts?://(?P<host>[^/:@]+)(:(?P<port>[0-9]{1,5}))?(/[A-Za-z0-9_%~-]+){2,8}")
 
 
 def host_problem(text: str, *, ipv6: bool = False) -> str:
@@ -88,7 +89,16 @@ def _hostname_problem(text: str) -> str:
     return "" if _HOSTNAME.fullmatch(text) else "must be 1 to 32 letters, digits and hyphens inside"
 
 
+def _broker_problem(text: str) -> str:
+    form = "must be mqtt://HOST/LEVELS or mqtts://HOST:PORT/LEVELS, e.g. mqtt://10.0.0.5:1883/iot/default"
+    found = _BROKER.fullmatch(text)
+    if found is None or not 0 < int(found["port"] or 1) < 1 << 16:
+        return form
+    return host_problem(found["host"])
+
+
 _CHECKS: Mapping[str, Callable[[str], str]] = {
+    "broker.url": _broker_problem,
     "server.host": host_problem,
     "server.name": host_problem,
     "clock.ntp": host_problem,

@@ -104,6 +104,11 @@ SETTINGS: Mapping[str, SettingSpec] = {
     "server.tls": _flag(False, "MQTT and HTTP over TLS, with the CA in `/ca.der`"),
     "server.name": _text("", "the name in its certificate; empty: `server.host`"),
     "server.allow_plaintext": _flag(False, "send secrets in clear to public addresses, too"),
+    "broker.url": _text(
+        "",
+        "your own broker, where it works once it is provisioned: `mqtt://HOST:PORT/iot/TYPE`, or `mqtts` "
+        "([broker](broker.md)); empty: the server",
+    ),
     "provision.transport": _one_of("mqtt", ("mqtt", "http", "coap"), "protocol of the provisioning request"),
     "provision.port": _port(0, "port for HTTP or CoAP; 0: 8080 (8443 with TLS), 5683"),
     "provision.key": _text("", "the profile's provisioning key; needed unless `made_by` is `flash`"),
