@@ -1,6 +1,7 @@
 """Everything that the documentation names exists: tests, files, commands and their options."""
 
 import ast
+import asyncio
 import re
 import shlex
 from functools import cache
@@ -11,6 +12,7 @@ import pytest
 import typer
 
 from bench.cli.program import app
+from tests.support import role_table
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -117,3 +119,8 @@ def anchors(page: Path) -> set[str]:
 
 def test_page_of_the_protocol_names_its_tests() -> None:
     assert len(TEST.findall((ROOT / "docs" / "protocol.md").read_text())) > 100
+
+
+def test_page_of_roles_has_every_route_and_who_may_use_it() -> None:
+    made = role_table.text(*asyncio.run(role_table.of_new_server()))
+    assert role_table.on_page() == made, "python -m tests.support.role_table writes docs/roles.md anew"

@@ -45,6 +45,7 @@ def test_entry_has_who_did_what_to_what_from_where_and_how_it_ended(monkeypatch)
         "transport": "http",
         "result": "SUCCESS",
         "request": "request-1",
+        "api_key": "",
         "entity_id": OTHER,
         "user_id": USER.id,
         "customer_id": OTHER,

@@ -14,13 +14,16 @@ from bench.registry import announcements, timeseries
 from bench.registry.announcements import Kind, TooLarge, Unsealing
 from bench.registry.files import KEY_FILE
 from bench.registry.registry import Registry
+from bench.registry.roles import Role
+from bench.server.http.operator.live import session as session_of_websocket
 from tests.support import operators, postgres
 from tests.support.http_requests import call as http
 from tests.support.http_requests import wait_for_listeners
 from tests.support.mqtt_packets import PINGREQ, PINGRESP, VERSIONS, device_session
-from tests.support.operators import login, new_device, ok
+from tests.support.operators import client, login, new_device, new_key, new_operator, ok, with_key
 from tests.support.servers import RunningServer
 from tests.support.websockets import live
+from tests.support.websockets import token_of as token_of_client
 
 pytestmark = [
     pytest.mark.slow,
@@ -252,3 +255,40 @@ def test_announcements_show_no_values_and_fit(tmp_path, own_cluster):
         assert not any(contents[:-1])
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("how", ["logout", "delete", "disable", "revoke"])
+def test_user_who_may_not_be_there_any_more_leaves_each_server_at_once(pair, operator, how, monkeypatch):
+    monkeypatch.setattr(session_of_websocket, "_LOOK_S", 3600.0)  # so that nothing but the announcement closes it
+    here, there = pair
+    key = new_key(operator)
+    with new_operator(here, Role.OPERATOR) as login_here, with_key(here, key["value"]) as program:
+        me = ok(login_here.get("/api/auth/user"))["id"]["id"]
+        token = ok(program.get(f"/api/user/{me}/token"))["token"] if how == "revoke" else token_of_client(login_here)
+        with client(there, token) as elsewhere, live(there, elsewhere) as socket:
+            every = {"entityFilter": {"type": "entityType", "entityType": "DEVICE"}}
+            assert "count" in socket.request(type="ENTITY_COUNT", cmd_id=1, query=every)
+            if how == "logout":
+                ok(login_here.post("/api/auth/logout"))
+            elif how == "delete":
+                ok(operator.delete(f"/api/user/{me}"))
+            elif how == "disable":
+                ok(operator.post(f"/api/user/{me}/userCredentialsEnabled?userCredentialsEnabled=false"))
+            else:
+                ok(operator.delete(f"/api/apiKey/{key['id']['id']}"))
+            socket.expect_closed(1008)
+            assert elsewhere.get("/api/auth/user").status_code == 401
+        if how == "revoke":
+            with with_key(there, key["value"]) as program_there:
+                assert program_there.get("/api/auth/user").status_code == 401
+
+
+def test_two_operators_who_remove_each_other_leave_one(pair, operator):
+    here, there = pair
+    with new_operator(here, Role.OPERATOR) as one, new_operator(here, Role.OPERATOR) as other:
+        ids = [ok(each.get("/api/auth/user"))["id"]["id"] for each in (one, other)]
+        with client(there, token_of_client(other)) as other_there, ThreadPoolExecutor(2) as pool:
+            done = pool.map(
+                lambda each: each[0].delete(f"/api/user/{each[1]}").status_code, ((one, ids[1]), (other_there, ids[0]))
+            )
+        assert sorted(done) == [200, 401]

@@ -99,7 +99,9 @@ def _answer_to(path: str) -> Any:
         "actionData": {"address": TEXT, "transport": TEXT, "request": TEXT},
     }
     customer = {**device, "title": TEXT}
-    user = {**device, "email": TEXT, "authority": TEXT, "customerId": {"id": "1"}}
+    user = {**device, "email": TEXT, "authority": TEXT, "role": TEXT, "customerId": {"id": "1"}}
+    key = {"id": {"id": "1"}, "description": TEXT, "role": TEXT, "value": TEXT, "enabled": True, "expired": False}
+    key |= {"expirationTime": 0, "createdTime": 0}
     page = {"totalElements": 1, "hasNext": False}
     answers = {
         "/api/deviceProfiles": {"data": [profile], **page},
@@ -115,6 +117,8 @@ def _answer_to(path: str) -> Any:
         "/api/tenant/customers": customer,
         "/api/users": {"data": [user], **page},
         "/api/user": user,
+        "/api/apiKeys/1": {"data": [key], **page},
+        "/api/apiKey": key,
     }
     if path.endswith("/claim"):
         return {"response": TEXT}

@@ -11,6 +11,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from bench.registry import passwords, users
+from bench.registry.model import Customer
+from bench.registry.roles import Role
+from tests.support import secrecy
+
 # There is none. By default each client reads all public authorities, which takes longer than what a test asks.
 _NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
@@ -106,16 +111,64 @@ def new_credentials(operator, device, **fields):
     return {**ok(operator.get(f"/api/device/{device['id']['id']}/credentials")), "credentialsValue": None, **fields}
 
 
+def activated(server, operator, user, password="a-password"):
+    """Give a new account its password, and return a client that is logged in."""
+    link = operator.get(f"/api/user/{user['id']['id']}/activationLink").text
+    with client(server) as anonymous:
+        form = {"activateToken": link.split("activateToken=")[1], "password": password}
+        return client(server, ok(anonymous.post("/api/noauth/activate", json=form))["token"])
+
+
+def new_account(server, role=Role.OPERATOR, customer=None):
+    """Make an account without the API, whose password is random and so quick to check; return what logs in to it."""
+    who = {"username": f"{name('op')}@example.com", "password": name("password")}
+
+    def create(session):
+        of = session.get(Customer, uuid.UUID(customer["id"]["id"])) if customer else None
+        quick = passwords.hashed(who["password"], is_random=True)
+        users.create(session, who["username"], of, role=role, password_hash=quick)
+
+    server.query(lambda registry: registry.write(create))
+    return who
+
+
+def new_operator(server, role):
+    """Make an operator with a role, and return a client that is logged in."""
+    return login(server, new_account(server, role))
+
+
+def new_customers_user(server, operator):
+    """Make a customer with a user; return the customer, and a client of the user. Quicker than `new_customer`."""
+    customer = ok(operator.post("/api/customer", json={"title": name("customer")}))
+    return customer, login(server, new_account(server, customer=customer))
+
+
+def new_key(owner, user=None, **fields):
+    """Make an API key, of whoever makes it by default; the key itself is its `value`."""
+    form = {
+        "userId": user or ok(owner.get("/api/auth/user"))["id"],
+        "description": name("key"),
+        "enabled": True,
+        **fields,
+    }
+    made = ok(owner.post("/api/apiKey", json=form))
+    secrecy.issued.add(made["value"])
+    return made
+
+
+def with_key(server, key):
+    """Return a client with an API key."""
+    found = client(server)
+    found.headers["X-Authorization"] = f"ApiKey {key}"
+    return found
+
+
 def new_customer(server, operator):
     """Make a customer with a user; return the customer, and a client of the user."""
     customer = ok(operator.post("/api/customer", json={"title": name("customer")}))
     form = {"email": f"{name('jo')}@example.com", "authority": "CUSTOMER_USER", "customerId": customer["id"]}
     user = ok(operator.post("/api/user?sendActivationMail=false", json=form))
-    link = operator.get(f"/api/user/{user['id']['id']}/activationLink").text
-    with client(server) as anonymous:
-        form = {"activateToken": link.split("activateToken=")[1], "password": "a-password"}
-        tokens = ok(anonymous.post("/api/noauth/activate", json=form))
-    return customer, client(server, tokens["token"])
+    return customer, activated(server, operator, user)
 
 
 def customer_user(server, operator):

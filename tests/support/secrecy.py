@@ -38,6 +38,8 @@ class Count:
 
 
 searched = Count()
+issued: set[str] = set()
+"""Secrets that servers told once, and keep as digests alone: API keys."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ def expect_none_printed(folder: Path, url: str | None, output: str) -> None:
         return
     if (operator := folder / "operator.json").exists():
         known.append(_Secret("the operator's password", json.loads(operator.read_bytes())["password"]))
+    known += [_Secret("an API key", each) for each in issued]
     looked_for = [
         secret for secret in known if len(secret.text) >= _SHORTEST and not any(secret.text in name for name in names)
     ]

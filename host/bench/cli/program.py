@@ -35,6 +35,7 @@ from bench.cli.commands import (
     login,
     measure,
     monitor,
+    operator,
     profile,
     read_erase,
     rpc,
@@ -62,6 +63,7 @@ SECTIONS = {
             "telemetry",
             "rpc",
             "customer",
+            "operator",
             "user",
             "audit",
             "broker",
@@ -132,6 +134,7 @@ app.add_typer(chaos.app, name="chaos")
 app.add_typer(firmware.app, name="firmware")
 app.add_typer(tls.app, name="tls")
 app.add_typer(customer.app, name="customer")
+app.add_typer(operator.app, name="operator")
 app.add_typer(user.app, name="user")
 broker.app.command(
     "export", epilog="Example: bench broker export --passwords passwords --acl acl --own-passwords my-passwords"

@@ -30,6 +30,8 @@ class Release:
     """CHECK_PRE_PROVISIONED_DEVICES: a device that is provisioned gets FAILURE. Before: its credentials, again."""
     makes_names_unique: bool = _since("4.3")
     """`nameConflictPolicy=UNIQUIFY` makes another name. Before: the parameter is ignored, the name is refused."""
+    has_api_keys: bool = _since("4.3")
+    """`X-Authorization: ApiKey ...`, and its routes. Before: 401, and 404."""
     refuses_control_characters: bool = _since("4.3.1.3")
     """Seen. In tokens, client ids, user names and passwords. Before: they are stored as they are, all but NUL."""
     keeps_sessions: bool = _since("4.3.1.3")

@@ -79,6 +79,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--bench-password-file", default="", metavar="FILE", help="with its password; otherwise it is in BENCH_PASSWORD"
     )
+    group.addoption(
+        "--bench-api-key-file",
+        default="",
+        metavar="FILE",
+        help="with an API key, instead of --bench-user; otherwise it is in BENCH_API_KEY",
+    )
     group.addoption("--bench-ca", default="", metavar="FILE", help="certificates to trust there, PEM or DER")
     group.addoption("--bench-destructive", action="store_true", help="run destructive tests on real boards, too")
     group.addoption(

@@ -161,6 +161,7 @@ def _typed(option: Any, targets: list[str]) -> list[str]:
         ("--bench-url", option.bench_url),
         ("--bench-user", option.bench_user),
         ("--bench-password-file", option.bench_password_file),
+        ("--bench-api-key-file", option.bench_api_key_file),
         ("--bench-ca", option.bench_ca),
         ("--bench-like", option.bench_like if option.bench_like != releases.NEWEST.version else ""),
     ):

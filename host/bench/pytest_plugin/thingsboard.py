@@ -38,9 +38,12 @@ class Account:
 
     def __init__(self, choice: ServerChoice) -> None:
         """Begin the session; nothing is sent yet. Raises BenchError."""
-        self.password = choice.password()
+        self.secret = choice.secret()
         self._http = operator_session.client(choice.url, choice.ca)
-        self._server = ThingsBoard(self._http, choice.user, self.password)
+        if choice.user:
+            self._server = ThingsBoard(self._http, choice.user, self.secret)
+        else:
+            self._server = ThingsBoard(self._http, api_key=self.secret)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
@@ -137,7 +140,7 @@ class ThingsBoardServer:
     def __init__(self, account: Account, profile: dict[str, Any], places: dict[str, Place]) -> None:
         self._account = account
         self._profile = profile
-        self._secrets = {account.password}
+        self._secrets = {account.secret}
         self.places = places
         """Host and port of each transport."""
         self.ports = Ports(places)

@@ -36,6 +36,8 @@ class Kind(StrEnum):
     CALLS = "calls"
     """A persistent call was stored."""
     CALL_OVER = "call_over"
+    USERS = "users"
+    """Somebody changed something: users may not be there any more, or not see what they follow. Of no device."""
     SEALED = "sealed"
     """A part of something encrypted."""
 
@@ -62,6 +64,11 @@ def announce(connection: Connection, kind: Kind, device_id: uuid.UUID, **fields:
         # every connection of a server has its name
         payload = func.concat(func.current_setting("application_name"), " ", text)
         connection.execute(select(func.pg_notify(CHANNEL, payload)))
+
+
+def announce_users(connection: Connection) -> None:
+    """Announce that who may be there, and see what, is to be looked at again."""
+    announce(connection, Kind.USERS, uuid.UUID(int=0))
 
 
 def announce_attributes(connection: Connection, device_id: uuid.UUID, scope: str, keys: Iterable[str]) -> None:

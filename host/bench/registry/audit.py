@@ -10,13 +10,13 @@ from sqlalchemy.orm import Session
 
 from bench.registry import pages
 from bench.registry.clock import now_ms
-from bench.registry.model import Audit, Customer, Device, Profile, User
+from bench.registry.model import ApiKey, Audit, Customer, Device, Profile, User
 from bench.registry.pages import PageQuery
 from bench.registry.statements import Insertion
 
 DEVICE, SERVER = "device", "server"
 _LONGEST = 255
-_COLUMNS = ("ts_ms", "who", "what", "entity", "address", "transport", "result", "request")
+_COLUMNS = ("ts_ms", "who", "what", "entity", "address", "transport", "result", "request", "api_key")
 _ADD = Insertion(Audit, *_COLUMNS, "entity_id", "user_id", "customer_id")
 _DATAGRAMS = {"coap"}
 LOGIN, SUCCESS = "user.login", "SUCCESS"
@@ -42,6 +42,8 @@ class Origin:
     """False: a refusal of this request gets no row of the trail; there are too many."""
 
     received_ms: int = field(default_factory=now_ms, compare=False)
+    api_key: str = ""
+    """The name of the API key in it."""
 
     @property
     def is_proven(self) -> bool:
@@ -61,7 +63,7 @@ class Subject:
     customer_id: uuid.UUID | None = None
 
     @classmethod
-    def of(cls, entity: "Device | Profile | Customer | User | Subject") -> "Subject":
+    def of(cls, entity: "Device | Profile | Customer | User | ApiKey | Subject") -> "Subject":
         """Return a row of the registry as the subject of an action."""
         match entity:
             case Subject():
@@ -74,6 +76,8 @@ class Subject:
                 return cls(entity.name, entity.id, entity.customer_id)
             case Profile():
                 return cls(entity.name, entity.id)
+            case ApiKey():
+                return cls(entity.description, entity.id)
 
 
 def entry(origin: Origin, *, who: User | str = DEVICE, what: str, entity: Subject | str, result: str) -> dict[str, Any]:
@@ -98,6 +102,7 @@ def entry(origin: Origin, *, who: User | str = DEVICE, what: str, entity: Subjec
         "transport": origin.transport,
         "result": result,
         "request": origin.request,
+        "api_key": origin.api_key,
         "entity_id": subject.id,
         "user_id": user.id if user else None,
         "customer_id": subject.customer_id or (user.customer_id if user else None),

@@ -2,7 +2,7 @@
 
 Times are milliseconds since the epoch. Values of attributes and telemetry are JSON text. Columns of bytes are
 encrypted, and columns called `lookup`, `proof` or `secret_digest` are digests (see `encryption`). What is encrypted,
-and each `proof` and `password_hash`, is bound to its row: no other row can have it.
+and each `proof`, `password_hash` and API key's digest, is bound to its row: no other row can have it.
 """
 
 import uuid
@@ -87,9 +87,32 @@ class User(Versioned, Detailed, Base):
     """Bound to this row, with the key beside the database (see `passwords`); empty until there is a password."""
     customer_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("customer.id", ondelete="CASCADE"))
     """None for an operator."""
+    role: Mapped[str] = mapped_column(Text, server_default="operator")
+    """An operator's `roles.Role`, which the hash of the password is bound to. Of customers' users it limits nothing."""
     enabled: Mapped[bool] = mapped_column(server_default=true())
     """False if nobody may log in to it now."""
     created_ms: Mapped[int] = mapped_column(BigInteger, default=now_ms)
+
+
+class ApiKey(Base):
+    """A key by which programs act as an account, instead of logging in to it."""
+
+    __tablename__ = "api_key"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    user_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("user_account.id", ondelete="CASCADE"))
+    description: Mapped[str] = mapped_column(Text)
+    """Its name for people."""
+    role: Mapped[str] = mapped_column(Text)
+    """The `roles.Role` beyond which it does not go, whatever its account may."""
+    secret_digest: Mapped[str] = mapped_column(Text)
+    """Bound to the row, its account, role and end."""
+    expires_ms: Mapped[int] = mapped_column(BigInteger)
+    """0: never."""
+    enabled: Mapped[bool]
+    created_ms: Mapped[int] = mapped_column(BigInteger, default=now_ms)
+
+    __table_args__ = (Index(None, "user_id"),)
 
 
 class EndedSession(Base):
@@ -316,6 +339,8 @@ class Audit(Base):
     result: Mapped[str] = mapped_column(Text)
     request: Mapped[str] = mapped_column(Text)
     """The request id, as in the journal."""
+    api_key: Mapped[str] = mapped_column(Text, server_default="")
+    """The name of the API key by which it was done; empty: with a login, or by a device."""
     entity_id: Mapped[uuid.UUID | None] = mapped_column(index=True)
     """None if it was not made, or is not known."""
     user_id: Mapped[uuid.UUID | None]

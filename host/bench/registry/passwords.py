@@ -10,6 +10,7 @@ import secrets
 
 from bench.registry.encryption import SecretBox
 from bench.registry.model import User
+from bench.registry.roles import Role
 
 # 16 MiB and some 0.2 s each: OWASP's recommendation for scrypt in the least memory.
 _SLOW = (1 << 14, 8, 5)
@@ -44,7 +45,8 @@ def bound(secret_box: SecretBox, user: User, hashed_password: str) -> str:
 
 
 def _digest(secret_box: SecretBox, user: User, derived: str) -> str:
-    return secret_box.digest("password", str(user.id), str(user.customer_id), derived)
+    role = [] if user.role in {None, Role.OPERATOR} else [user.role]  # hashes from before there were roles are right
+    return secret_box.digest("password", str(user.id), str(user.customer_id), derived, *role)
 
 
 def is_correct(secret_box: SecretBox, user: User | None, password: str) -> bool:

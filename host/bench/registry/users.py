@@ -15,21 +15,23 @@ from bench.errors import Refused, UnknownId
 from bench.registry import entities, pages, passwords
 from bench.registry.model import Customer, User
 from bench.registry.pages import PageQuery
+from bench.registry.roles import Role
 
 SORTS = {"createdTime": User.created_ms, "email": User.email}
 _EMAIL = re.compile(r"[^@\s<>]+@[^@\s<>]+\.[^@\s<>]+")
 _EMAIL_LIMIT = 255
 
 
-def create(
+def create(  # noqa: PLR0913 - a row has that many columns
     session: Session,
     email: str,
     customer: Customer | None,
     *,
+    role: Role = Role.OPERATOR,
     password_hash: str = "",
     details: dict[str, Any] | None = None,
 ) -> User:
-    """Store an account: of a customer's user, or, without a customer, of an operator.
+    """Store an account: of a customer's user, or, without a customer, of an operator, who may have a role.
 
     Raises:
         Refused: The e-mail address is invalid or taken.
@@ -39,6 +41,7 @@ def create(
         email=_free_email(session, email, None),
         password_hash="",
         customer_id=customer.id if customer else None,
+        role=role,
         enabled=True,
         details=details or {},
     )
@@ -98,9 +101,32 @@ def page(session: Session, wanted: PageQuery, customer_id: uuid.UUID | None = No
 
 
 def delete(session: Session, user: User) -> None:
-    """Delete an account, and all that belongs to it."""
+    """Delete an account, and all that belongs to it. Raises Refused for the last operator."""
+    _keep_an_operator(session, user)
     session.delete(user)
     entities.forget(session, [user.id])
+
+
+def enable(session: Session, user: User, *, enabled: bool) -> None:
+    """Let an account be used, or not. Raises Refused for the last operator."""
+    if not enabled:
+        _keep_an_operator(session, user)
+    user.enabled = enabled
+
+
+def _keep_an_operator(session: Session, user: User) -> None:
+    """Raise Refused if nobody else could manage accounts any more."""
+    if user.customer_id is not None or user.role != Role.OPERATOR:
+        return
+    others = select(User.id).where(
+        User.id != user.id,
+        User.customer_id.is_(None),
+        User.role == Role.OPERATOR,
+        User.enabled,
+        User.password_hash != "",
+    )
+    if session.scalar(others.limit(1)) is None:
+        raise Refused("The last operator cannot be removed!")
 
 
 def set_password(session: Session, user_id: uuid.UUID, password_hash: str, *, instead_of: str) -> User:

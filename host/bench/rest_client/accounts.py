@@ -4,7 +4,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from bench.errors import BenchError, NotFound
-from bench.rest_client.session import PAGE, Session, id_of, json_object, json_objects
+from bench.rest_client.session import PAGE, Declined, Session, id_of, json_object, json_objects
+
+_SHOWN_ID = 8  # of a key's id, as the audit trail has it
 
 
 class Accounts(Session):
@@ -48,13 +50,30 @@ class Accounts(Session):
                 return each
         raise NotFound(f"no user {email}: see bench user list")
 
-    async def create_user(self, email: str, password: str, *, customer: str = "") -> dict[str, Any]:
-        """Store an account with a password, and return it: an operator's, or of a customer's user."""
+    async def create_user(self, email: str, password: str, *, customer: str = "", role: str = "") -> dict[str, Any]:
+        """Store an account with a password, and return it: an operator's, or of a customer's user.
+
+        Args:
+            email: Its address.
+            password: Its password.
+            customer: The title of the customer; "" for an operator.
+            role: An operator's; "" is everything, which every ThingsBoard has.
+
+        Raises:
+            Declined: The server has no such role; the account is not there.
+        """
         form: dict[str, Any] = {"email": email, "authority": "CUSTOMER_USER" if customer else "TENANT_ADMIN"}
         if customer:
             form["customerId"] = (await self.customer(customer))["id"]
+        if role:
+            form["role"] = role
         made = json_object(await self.request("POST", "/api/user", params={"sendActivationMail": False}, json=form))
         user_id = id_of(made)
+        if role and made.get("role") != role:  # a ThingsBoard leaves out what it does not know: this may do everything
+            await self.request("DELETE", f"/api/user/{user_id}")
+            raise Declined(
+                f"this server has no role {role}, and {email} was not made: it would be able to do everything"
+            )
         link = str(await self.get(f"/api/user/{user_id}/activationLink"))
         token = link.partition("activateToken=")[2]
         try:
@@ -67,6 +86,53 @@ class Accounts(Session):
     async def delete_user(self, email: str) -> None:
         """Delete the account of this e-mail address."""
         await self.request("DELETE", f"/api/user/{id_of(await self.user(email))}")
+
+    # API keys.
+
+    async def api_keys(self, email: str) -> list[dict[str, Any]]:
+        """Return the API keys of an account, without the keys themselves."""
+        return await self._api_keys(id_of(await self.user(email)))
+
+    async def _api_keys(self, user_id: str) -> list[dict[str, Any]]:
+        return await self.pages(f"/api/apiKeys/{user_id}", sortProperty="description", sortOrder="ASC")
+
+    async def create_api_key(self, email: str, name: str, *, role: str, expires_ms: int) -> dict[str, Any]:
+        """Make an API key of an account, and return it: this once with the key itself, as `value`.
+
+        Args:
+            email: The account.
+            name: Its name, which no other key of the account has.
+            role: Beyond which it may do nothing; "" is all that the account may.
+            expires_ms: When it ends, in milliseconds since the epoch; 0 is never.
+
+        Raises:
+            Declined: The name is taken, or the server has no such role; there is no new key.
+        """
+        user = await self.user(email)
+        if any(each["description"] == name for each in await self._api_keys(id_of(user))):
+            raise Declined(f"{email} has an API key {name} already: choose another name, or revoke that one first")
+        form = {"userId": user["id"], "description": name, "enabled": True, "expirationTime": expires_ms}
+        made = json_object(await self.post("/api/apiKey", {**form, "role": role} if role else form))
+        if role and made.get("role") != role:  # as for accounts
+            await self._delete_api_key(id_of(made))
+            raise Declined(
+                f"this server has no role {role}, and the key was not made: it would have all rights of {email}"
+            )
+        return made
+
+    async def delete_api_key(self, email: str, name: str) -> None:
+        """Revoke the API key of this name, or with an id that begins so."""
+        found = [each for each in await self.api_keys(email) if name in {each["description"], id_of(each)[:_SHOWN_ID]}]
+        if not found:
+            raise NotFound(f"{email} has no API key {name}: see bench operator key list {email}")
+        if len(found) > 1:
+            raise Declined(
+                f"{email} has {len(found)} API keys {name}: name one by its id (bench operator key list {email})"
+            )
+        await self._delete_api_key(id_of(found[0]))
+
+    async def _delete_api_key(self, key_id: str) -> None:
+        await self.request("DELETE", f"/api/apiKey/{key_id}")
 
     async def audit(  # noqa: PLR0913 - as many filters as there are
         self,

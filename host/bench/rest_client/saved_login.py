@@ -12,14 +12,15 @@ from bench.errors import BenchError
 
 @dataclass(frozen=True, kw_only=True)
 class SavedLogin:
-    """One user's login at one server. Its tokens are secret; the password is not kept."""
+    """One user's login at one server, or their API key. That and its tokens are secret; the password is not kept."""
 
     url: str
     user: str
     ca: str = ""
     """The path of the certificates to trust; empty: the system's."""
-    token: str = field(repr=False)
-    refresh_token: str = field(repr=False)
+    token: str = field(default="", repr=False)
+    refresh_token: str = field(default="", repr=False)
+    api_key: str = field(default="", repr=False)
 
     def renewed(self, token: str, refresh_token: str) -> "SavedLogin":
         """Keep new tokens, and return the login with them."""

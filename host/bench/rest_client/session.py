@@ -1,6 +1,7 @@
 """Requests of one user to a server: the login, the errors, pages."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeVar
 
@@ -18,8 +19,25 @@ R = TypeVar("R")
 LOGIN = "/api/auth/login"
 _RENEWAL = "/api/auth/token"
 PAGE = 100
+_WORD = re.compile(r"[!-~]{1,1024}")
 # Requests that are sent at once.
 _AT_ONCE = 16
+
+
+def checked_api_key(text: str, source: str) -> str:
+    """Return an API key without blanks around it.
+
+    Args:
+        text: The key, which no error must show.
+        source: Where it is from, for the error.
+
+    Raises:
+        UsageError: It is not one word of ASCII characters, as a header has to have it.
+    """
+    key = text.strip()
+    if not _WORD.fullmatch(key):
+        raise UsageError(f"{source} has no API key: it is one word, as bench operator key add showed it")
+    return key
 
 
 class Denied(BenchError):
@@ -42,16 +60,25 @@ class Session:
         username: The user's e-mail address.
         password: The user's password.
         saved: A login that was made before, instead of a password; its tokens are renewed in its file.
+        api_key: An API key instead of a user and a password, which needs no login.
     """
 
     def __init__(
-        self, http: httpx.AsyncClient, username: str, password: str = "", *, saved: SavedLogin | None = None
+        self,
+        http: httpx.AsyncClient,
+        username: str = "",
+        password: str = "",
+        *,
+        saved: SavedLogin | None = None,
+        api_key: str = "",
     ) -> None:
         self._http = http
         self._account = {"username": username, "password": password}
         self._saved = saved
         self._token = saved.token if saved else ""
+        self._api_key = api_key or (saved.api_key if saved else "")
         self._logging_in = asyncio.Lock()
+        self._me: dict[str, Any] | None = None
 
     async def log_in(self) -> tuple[str, str]:
         """Log in with the password, and return the token and the one that renews it."""
@@ -65,8 +92,9 @@ class Session:
         return str(found["token"]), str(found.get("refreshToken") or "")
 
     async def log_out(self) -> None:
-        """End the session at the server."""
-        await self.post("/api/auth/logout", None)
+        """End the session at the server. An API key has none: it stays valid."""
+        if not self._api_key:
+            await self.post("/api/auth/logout", None)
 
     async def get(self, path: str, **params: Any) -> Any:
         """Send GET, and return the JSON of the answer. Parameters that are "" are left out."""
@@ -89,6 +117,8 @@ class Session:
 
     async def request(self, method: str, path: str, **content: Any) -> Any:
         """Send a request, with httpx's arguments for its content, and return the JSON of the answer."""
+        if self._api_key:
+            return _read(await self._send(method, path, **content))
         token = self._token or await self._log_in("")
         answer = await self._send(method, path, **content)
         if answer.status_code == httpx.codes.UNAUTHORIZED:
@@ -98,12 +128,21 @@ class Session:
 
     async def customer_id(self) -> str:
         """Return the id of the customer whose user this is; "" for an operator (the token says it: JWT, RFC 7519)."""
+        if self._api_key:
+            me = await self.me()
+            return str(me["customerId"]["id"]) if me["authority"] == "CUSTOMER_USER" else ""
         token = self._token or await self._log_in("")
         try:
             claims = jwt.decode(token, options={"verify_signature": False})
         except jwt.InvalidTokenError:  # of a server with tokens of another kind
             return ""
         return str(claims.get("customerId") or "") if "CUSTOMER_USER" in (claims.get("scopes") or ()) else ""
+
+    async def me(self) -> dict[str, Any]:
+        """Return the account that this is."""
+        if self._me is None:
+            self._me = json_object(await self.get("/api/auth/user"))
+        return self._me
 
     async def _log_in(self, old: str) -> str:
         """Return a new token, once for all requests that have the old one."""
@@ -125,7 +164,8 @@ class Session:
         return self._saved.token
 
     async def _send(self, method: str, path: str, **content: Any) -> httpx.Response:
-        headers = {"X-Authorization": f"Bearer {self._token}"} if self._token else {}
+        shown = f"ApiKey {self._api_key}" if self._api_key else f"Bearer {self._token}" if self._token else ""
+        headers = {"X-Authorization": shown} if shown else {}
         try:
             return await self._http.request(method, path, headers=headers, **content)
         except UnicodeEncodeError as error:  # as a command line in another encoding, or a server's JSON, may have

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from bench import paths
 from bench.errors import BenchError, NotFound, UsageError
-from bench.registry import audit, passwords, users
+from bench.registry import announcements, audit, passwords, users
 from bench.registry.audit import Subject
 from bench.registry.batching import Conflict
 from bench.registry.files import OPERATOR_FILE
@@ -136,6 +136,7 @@ async def reset_password(folder: Path, database_url: str | None, email: str, pas
         origin, who = audit.Origin(transport="cli"), f"uid {os.geteuid()} on this machine"
         row = audit.entry(origin, who=who, what="user.credentials_updated", entity=Subject.of(user), result="SUCCESS")
         audit.record(session.connection(), [row])
+        announcements.announce_users(session.connection())
 
     registry = await Registry.open(folder, database_url)
     try:

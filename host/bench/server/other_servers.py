@@ -1,7 +1,8 @@
 """Other servers on the same PostgreSQL database: what they change reaches the sessions of this one, and calls pass on.
 
-A server is told that a device was deleted or has other credentials, that attributes were changed, and that there is
-a persistent call. A call that is not kept goes, encrypted, to the server where the device listens, and its answer back.
+A server is told that a device was deleted or has other credentials, that attributes were changed, that there is a
+persistent call, and that users may have lost what they had. A call that is not kept goes, encrypted, to the server
+where the device listens, and its answer back.
 """
 
 import asyncio
@@ -42,6 +43,8 @@ class OtherServers:
         self._waiting: asyncio.Queue[Callable[[], Awaitable[None]]] = asyncio.Queue()
         self._tasks: dict[object, asyncio.Task[None]] = {}
         self._since_ms = now_ms()
+        self.on_users: Callable[[], None] = lambda: None
+        """Called when users may not be there any more, or not see what they follow."""
         if registry.name:
             presence.on_unheard = self._pass_on
 
@@ -89,6 +92,8 @@ class OtherServers:
                 self._put(partial(self._calls.find, device_id))
             case Kind.CALL_OVER:
                 self._calls.forget_call(device_id, uuid.UUID(fields["call"]))
+            case Kind.USERS:
+                self.on_users()
             case Kind.SEALED:
                 content = self._unsealing.add(announced)
                 if content is not None:
@@ -106,6 +111,7 @@ class OtherServers:
     # What was announced while nobody listened.
 
     def _on_begin(self) -> None:
+        self.on_users()
         self._put(self._catch_up)
 
     async def _catch_up(self) -> None:

@@ -19,6 +19,7 @@ from bench.cli.commands.conformance_board import (
 )
 from bench.cli.commands.conformance_server import (
     TIMEOUT_S,
+    ApiKeyFile,
     Ca,
     GivenRelease,
     Key,
@@ -46,6 +47,7 @@ def conformance(
     ca: Ca = None,
     user: User = "",
     password_file: PasswordFile = None,
+    api_key_file: ApiKeyFile = None,
     release: GivenRelease = "",
     only: Only = [],  # noqa: B006
     timeout: Timeout = TIMEOUT_S,
@@ -88,6 +90,7 @@ def conformance(
         ca=ca,
         user=user,
         password_file=password_file,
+        api_key_file=api_key_file,
         release=release,
         timeout_s=timeout,
         data=data,

@@ -71,6 +71,7 @@ PasswordFile = Annotated[
     Path | None,
     typer.Option(help="A file with its password. Otherwise $BENCH_PASSWORD, or a prompt."),
 ]
+ApiKeyFile = Annotated[Path | None, typer.Option(help="A file with an API key, instead of --user and its password.")]
 GivenRelease = Annotated[
     str,
     typer.Option(
@@ -98,6 +99,7 @@ class ServerChoices:
     ca: Path | None
     user: str
     password_file: Path | None
+    api_key_file: Path | None
     release: str
     timeout_s: float
     data: Path
@@ -148,6 +150,7 @@ class ServerChoices:
             "--ca": self.ca,
             "--user": self.user,
             "--password-file": self.password_file,
+            "--api-key-file": self.api_key_file,
         }
 
     def subject(self) -> tuple["CheckedServer", str]:
@@ -186,19 +189,22 @@ class ServerChoices:
         return there, self.ca, self.profile_key, secret, self._operator(there)
 
     def _operator(self, there: Sequence[Address]) -> "Operator | None":
-        if not self.user and not self.password_file:
+        if not (self.user or self.password_file or self.api_key_file):
             return None
-        if not self.user:
+        if self.password_file and not self.user:
             raise UsageError("--password-file needs --user: an operator's account on that server")
         where = {each.scheme: each for each in there}
         address = where.get("https") or where.get("http")
         if address is None:
-            raise UsageError("--user needs --url http://HOST:PORT or https://HOST: operators use no other protocol")
+            raise UsageError(
+                "an operator needs --url http://HOST:PORT or https://HOST: operators use no other protocol"
+            )
         options = ServerOptions(
             data=self.data,
             url=str(address),
             user=self.user,
             password_file=self.password_file,
+            api_key_file=self.api_key_file,
             ca=self.ca if address.tls else None,
         )
         return partial(operator_session.run_on_server, options)

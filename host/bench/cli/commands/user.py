@@ -32,6 +32,7 @@ async def list_users(server: ThingsBoard, as_json: Json = False) -> None:
 
 def _view(user: dict[str, Any], customer: str) -> dict[str, Any]:
     role = {"TENANT_ADMIN": "operator", "CUSTOMER_USER": "customer user"}.get(user["authority"], user["authority"])
+    role = user.get("role") or role
     created = tables.utc_time(user["createdTime"])
     return {"email": user["email"], "role": role, "customer": customer, "created": created}
 
@@ -45,7 +46,10 @@ async def create(
     new_password_file: NewPassword = None,
     as_json: Json = False,
 ) -> None:
-    """Make an account with a password of 6 to 72 characters: an operator, or a customer's user."""
+    """Make an account with a password of 6 to 72 characters: an operator, or a customer's user.
+
+    bench operator add makes operators who may do less.
+    """
     if customer:
         await server.customer(customer)
     made = await server.create_user(email, keyboard.new_password(email, new_password_file), customer=customer)

@@ -25,6 +25,7 @@ from bench.registry import data_folder, own_commands
 from bench.registry.files import DATABASE_FILE, OPERATOR_FILE
 from bench.rest_client import LOGIN, ThingsBoard, saved_login
 from bench.rest_client.saved_login import SavedLogin
+from bench.rest_client.session import checked_api_key
 from bench.text import printable
 
 P = ParamSpec("P")
@@ -32,6 +33,7 @@ T = TypeVar("T")
 
 _PATIENCE_S = 30.0
 _PASSWORD = "BENCH_PASSWORD"  # noqa: S105 - a variable's name
+_API_KEY = "BENCH_API_KEY"
 _SECTION = "On any ThingsBoard"
 
 Url = Annotated[
@@ -53,6 +55,13 @@ PasswordFile = Annotated[
     Path | None,
     typer.Option(help=f"A file with its password. Otherwise ${_PASSWORD}, or a prompt.", rich_help_panel=_SECTION),
 ]
+ApiKeyFile = Annotated[
+    Path | None,
+    typer.Option(
+        help=f"A file with an API key, instead of --user and its password. Otherwise ${_API_KEY}.",
+        rich_help_panel=_SECTION,
+    ),
+]
 Ca = Annotated[
     Path | None,
     typer.Option(help="Certificates to trust, PEM or DER, instead of the system's.", rich_help_panel=_SECTION),
@@ -62,6 +71,7 @@ URL_OPTIONS: common.Options = {
     "url": (Url, ""),
     "user": (User, ""),
     "password_file": (PasswordFile, None),
+    "api_key_file": (ApiKeyFile, None),
     "ca": (Ca, None),
 }
 """For commands that go to a server only if it is typed, and not to the one that somebody is logged in at."""
@@ -81,6 +91,7 @@ class ServerOptions:
     url: str = ""
     user: str = ""
     password_file: Path | None = None
+    api_key_file: Path | None = None
     ca: Path | None = None
     create: bool = False
     """Make the registry if the data folder has none yet."""
@@ -102,23 +113,31 @@ def server_options(*, context: typer.Context, create: bool = False, **given: Any
     saved = saved_login.load()
     if saved is None:
         return where
-    if where.user or where.password_file or where.ca:
-        raise UsageError(f"--user, --password-file and --ca go with --url: you are logged in at {saved.url}")
+    if where.user or where.password_file or where.api_key_file or where.ca:
+        raise UsageError(
+            f"--user, --password-file, --api-key-file and --ca go with --url: you are logged in at {saved.url}"
+        )
     return replace(where, url=saved.url, user=saved.user, ca=Path(saved.ca) if saved.ca else None, saved=saved)
 
 
 def typed_server(**given: Any) -> ServerOptions:
     """Return the server of `URL_OPTIONS`, with no URL if none is typed. Raises UsageError for options without one."""
     where = ServerOptions(data=DEFAULT_DATA, **given)
-    if not where.url and (where.user or where.password_file or where.ca):
-        raise UsageError("--user, --password-file and --ca go with --url")
+    if not where.url and (where.user or where.password_file or where.api_key_file or where.ca):
+        raise UsageError("--user, --password-file, --api-key-file and --ca go with --url")
     return where
 
 
-async def tokens(where: ServerOptions) -> tuple[str, str]:
-    """Log in at a URL, and return the token and the one that renews it. Raises as `run_on_server`."""
+async def log_in(where: ServerOptions) -> SavedLogin:
+    """Log in at a URL, and return what commands need from then on. Raises as `run_on_server`."""
+    place = {"url": where.url.rstrip("/"), "ca": str(where.ca.resolve()) if where.ca else ""}
     async with client(where.url, where.ca) as http:
-        return await ThingsBoard(http, where.user or _missing_user(), _password(where)).log_in()
+        if api_key := _api_key(where):
+            me = await ThingsBoard(http, api_key=api_key).me()
+            return SavedLogin(**place, user=str(me["email"]), api_key=api_key)
+        user = where.user or _missing_user()
+        token, refresh_token = await ThingsBoard(http, user, _password(where)).log_in()
+    return SavedLogin(**place, user=user, token=token, refresh_token=refresh_token)
 
 
 async def end(saved: SavedLogin) -> None:
@@ -178,11 +197,15 @@ async def _server(where: ServerOptions) -> AsyncIterator[ThingsBoard]:
             if where.saved:
                 _show(where.saved.url, where.saved.user)
                 yield ThingsBoard(http, where.user, saved=where.saved)
+            elif api_key := _api_key(where):
+                yield ThingsBoard(http, api_key=api_key)
             else:
                 yield ThingsBoard(http, where.user or _missing_user(), _password(where))
         return
-    if where.user or where.password_file or where.ca:
-        raise UsageError("--user, --password-file and --ca go with --url: the bench's own server needs none of them")
+    if where.user or where.password_file or where.api_key_file or where.ca:
+        raise UsageError(
+            "--user, --password-file, --api-key-file and --ca go with --url: the bench's own server needs none of them"
+        )
     if not where.create:
         require_registry(where.data)
     running = server_addresses.running_server(where.data)
@@ -284,7 +307,17 @@ def _no_authorities() -> ssl.SSLContext:
 
 
 def _missing_user() -> str:
-    raise UsageError("--url needs --user: an account of that server")
+    raise UsageError("--url needs --user, or --api-key-file: an account of that server")
+
+
+def _api_key(where: ServerOptions) -> str:
+    """Return the API key that is named; "" for none. A user who is named logs in, whatever the environment has."""
+    if where.api_key_file and (where.user or where.password_file):
+        raise UsageError("--api-key-file and --user exclude each other: a key is one account's, leave one out")
+    if where.api_key_file:
+        return checked_api_key(text_files.read_value(where.api_key_file), printable(str(where.api_key_file)))
+    found = "" if where.user else os.environ.get(_API_KEY, "")
+    return checked_api_key(found, _API_KEY) if found else ""
 
 
 def _password(where: ServerOptions) -> str:

@@ -85,6 +85,18 @@ def _unique_name(server: CheckedServer) -> None:
     server.operate(save)
 
 
+@checks.add("operator.api_keys", _SOURCE, about="has_api_keys")
+def _api_keys(server: CheckedServer) -> None:
+    """A user's API keys are listed; before 4.3 there are none, and the route is 404."""
+
+    async def look(operator: ThingsBoard) -> None:
+        me = id_of(json_object(await operator.get("/api/auth/user")))
+        there = await _is_there(operator, f"/api/apiKeys/{me}", {"pageSize": 1, "page": 0})
+        server.as_release.see("has_api_keys", there, "there are API keys" if there else "there are no API keys")
+
+    server.operate(look)
+
+
 @checks.add("operator.newer_routes", _SOURCE, about="has_newer_routes")
 def _newer_routes(server: CheckedServer) -> None:
     """tenant/device, deviceInfos/all, deviceProfileInfos/list and customers/list exist; before 4.4 they are 404."""

@@ -20,7 +20,7 @@ from bench.server.http.operator.serializers import customer_id
 router = ApiRouter(AuthenticatedRoute, "audit")
 
 _INT64 = (1 << 63) - 1
-_KINDS = {word: kind for kind, word in entities.WORDS.items()}
+_KINDS = {**{word: kind for kind, word in entities.WORDS.items()}, "api_key": "API_KEY"}
 # Where ThingsBoard has no action of its own, the nearest one.
 _WORDS = {
     "claimed": "ASSIGNED_TO_CUSTOMER",
@@ -134,6 +134,7 @@ def _row_json(tenant: Id, row: Audit) -> AuditJson:
             **({"clientAddress": row.address} if action == "LOGIN" else {}),
             "transport": row.transport,
             "request": row.request,
+            **({"apiKey": row.api_key} if row.api_key else {}),
         },
         action_failure_details=None if succeeded else row.result,
     )

@@ -23,6 +23,7 @@ from bench.server.http.operator.authorization import (
     requested,
 )
 from bench.server.http.operator.errors import Unauthorized
+from bench.server.http.operator.key_logins import DISABLED, KeyClaims
 from bench.server.http.operator.schemas.accounts import (
     ActivateForm,
     JwtPair,
@@ -33,7 +34,6 @@ from bench.server.http.operator.schemas.accounts import (
     UserJson,
 )
 from bench.server.http.operator.serializers import user_json
-from bench.server.http.operator.tokens import DISABLED
 from bench.server.limits import Limited
 
 logins = ApiRouter(LoginRoute, "auth")
@@ -107,7 +107,7 @@ async def refresh(form: RefreshForm, request: Request) -> JwtPair:
     user, claims = await operators.user_of(read, form.refresh_token, source, requested(request))
     row = audit.entry(source, who=user, what="user.token", entity=Subject.of(user), result=SUCCESS)
     await operators.api.registry.record(row)
-    return operators.tokens.pair(user, claims.session)
+    return operators.tokens.pair(user, claims.session, actor=claims.actor)
 
 
 @public.post("/noauth/activate", summary="Set the password of a new account")
@@ -134,8 +134,12 @@ async def me(caller: AnyUser) -> UserJson:
 
 @authenticated.post("/auth/logout", summary="Log out", response_class=Response)
 async def logout(caller: AnyUser) -> None:
+    claims = caller.claims
+    if isinstance(claims, KeyClaims):
+        return  # a key has no session: it ends when it is revoked
+
     def change(session: Session) -> tuple[User, None]:
-        caller.tokens.end(session, caller.claims)
+        caller.tokens.end(session, claims)
         return caller.user, None
 
     await caller.change("user.logout", caller.user.id, change)

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Annotated, Any, Concatenate, ParamSpec, TypeVar
 
 from fastapi import Depends, Request, Response
@@ -12,40 +13,36 @@ from fastapi.security import APIKeyHeader, HTTPBearer
 from sqlalchemy.orm import Session
 
 from bench.errors import BenchError, Refused, UnknownId
-from bench.registry import audit, devices, entities
+from bench.registry import announcements, audit, devices, entities
+from bench.registry.api_keys import ShownKey
 from bench.registry.audit import Origin, Subject
 from bench.registry.batching import Conflict
 from bench.registry.entities import TENANT, Entity
-from bench.registry.model import Customer, Device, Profile, User
+from bench.registry.model import ApiKey, Customer, Device, Profile, User
+from bench.registry.roles import Role
 from bench.server.device_api import DeviceApi
 from bench.server.http import error_responses
 from bench.server.http.device import origin
+from bench.server.http.operator import access, key_logins
 from bench.server.http.operator.bodies import StrictRequest, check_text
 from bench.server.http.operator.errors import Failed, Forbidden, Malformed, Unauthorized
+from bench.server.http.operator.key_logins import KeyClaims, KeyUnusable
 from bench.server.http.operator.schemas.common import Id
 from bench.server.http.operator.sockets import Sockets
 from bench.server.http.operator.tokens import Claims, Tokens, is_public
+from bench.server.limits import Limited
 from bench.server.password_checks import PasswordChecks
 
 P = ParamSpec("P")
 T = TypeVar("T")
-Change = Callable[[Session], tuple[Entity | Subject, T]]
+Change = Callable[[Session], tuple[Entity | ApiKey | Subject, T]]
 
 # As ThingsBoard bounds all its requests; customers' users have no reason to send as much.
 _OPERATORS_LIMIT = 16 << 20
 SUCCESS, FAILURE = "SUCCESS", "FAILURE"
 _TOKEN, _REFUSED = "user.token", "refused"
 _FORBIDDEN = "user.forbidden"
-# Everybody may only read: with GET, and by these.
-_READING = {"GET", "HEAD"}
-_PUBLIC_POSTS = {
-    "/api/auth/logout",
-    "/api/entitiesQuery/find",
-    "/api/entitiesQuery/count",
-    "/api/relations",
-    "/api/relations/info",
-    "/api/devices",
-}
+_KEY = "api_key.login"
 
 
 class Operators:
@@ -58,6 +55,7 @@ class Operators:
         self.tokens = Tokens(secret_box, self.tenant_id)
         self.password_checks = PasswordChecks(api.limits)
         self.sockets = Sockets(api.journal)
+        api.other_servers.on_users = self.sockets.check
         api.metrics.watch_connections("websocket", lambda: len(self.sockets))
         api.metrics.watch_total(
             "websockets_slow", "WebSockets that were closed because nobody read from them.", lambda: self.sockets.slow
@@ -86,11 +84,46 @@ class Operators:
                 await self.api.refusals.record(source, who="", what=_TOKEN, entity=path, result=_REFUSED)
             raise
 
+    async def owner_of(self, text: str, source: Origin, path: str) -> tuple[User, KeyClaims]:
+        """Return the user of an API key, and what is known of the key.
+
+        Args:
+            text: The key.
+            source: Its sender.
+            path: What was requested with it, for the audit trail.
+
+        Raises:
+            Unauthorized: The key is not valid. That is in the audit trail.
+            Limited: The sender was wrong too often. So is that.
+        """
+        limits, shown = self.api.limits, ShownKey.of(text)
+        name = f"key {shown.id if shown else ''}"
+        try:
+            limits.check(source.address, name, name)
+            found = await self.api.registry.read(key_logins.login, shown) if shown else None
+        except Limited:
+            await self._refuse_key(source, "", path, "limited")
+            raise
+        except KeyUnusable as error:
+            await self._refuse_key(replace(source, api_key=error.claims.name), error.user, path, _REFUSED)
+            raise
+        if found is None:
+            limits.failed(source.address, name, name)
+            await self._refuse_key(source, "", path, _REFUSED)
+            raise Unauthorized
+        limits.succeeded(source.address, name)
+        return found
+
+    async def _refuse_key(self, source: Origin, who: User | str, path: str, result: str) -> None:
+        name = who if isinstance(who, str) else who.email
+        self.api.refusals.log("operator", source, user=name, what=_KEY, result=result)
+        await self.api.refusals.record(source, who=who, what=_KEY, entity=path, result=result)
+
 
 class Caller:
     """The sender of a request: a user, and where they are."""
 
-    def __init__(self, operators: Operators, user: User, claims: Claims, source: Origin) -> None:
+    def __init__(self, operators: Operators, user: User, claims: Claims | KeyClaims, source: Origin) -> None:
         self.api = operators.api
         self.tokens = operators.tokens
         self.sockets = operators.sockets
@@ -98,6 +131,15 @@ class Caller:
         self.user = user
         self.claims = claims
         self.source = source
+        self.roles = {Role(user.role)}
+        if isinstance(claims, KeyClaims):
+            self.roles.add(claims.role)
+            self.source = replace(source, api_key=claims.name)
+
+    @property
+    def is_bound(self) -> bool:
+        """True for whoever has not all the rights of an operator: who may not be trusted with as much."""
+        return self.customer_id is not None or self.roles != {Role.OPERATOR}
 
     @property
     def customer_id(self) -> uuid.UUID | None:
@@ -143,6 +185,7 @@ class Caller:
             self.tokens.user(session, self.claims)  # the request may have come long before its last byte
             entity, answer = change(session)
             audit.record(session.connection(), [self._row(what, Subject.of(entity), result_of(answer))])
+            announcements.announce_users(session.connection())
             return answer
 
         try:
@@ -157,7 +200,7 @@ class Caller:
 
     async def record(self, what: str, subject: Subject, result: str) -> None:
         """Record in the audit trail, and log, what changes nothing or was not done."""
-        if result == SUCCESS or self.customer_id is None:
+        if result == SUCCESS or not self.is_bound:
             await self.api.registry.record(self._row(what, subject, result))
             self.api.log("operator", self.source, user=self.user.email, what=what, result=result)
         else:
@@ -234,7 +277,14 @@ class PublicRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def authenticated(request: Request) -> Response:
-            await self.admit(request)
+            try:
+                await self.admit(request)
+                return await bounded(request)
+            except Forbidden:
+                await request.state.caller.record_refusal(_FORBIDDEN, requested(request), "FORBIDDEN")
+                raise
+
+        async def bounded(request: Request) -> Response:
             check_text(request.scope["path"])
             check_text(request.scope["query_string"].replace(b"%00", b"\0").decode("latin-1"))
             scope = request.scope
@@ -243,11 +293,7 @@ class PublicRoute(APIRoute):
                 scope = {**scope, "headers": [*others, (b"content-type", b"application/json")]}
             strict = StrictRequest(scope, request.receive)
             strict.set_body(await error_responses.body_of(request, self.body_limit_of(request)))
-            try:
-                return await handle(strict)
-            except Forbidden:
-                await request.state.caller.record_refusal(_FORBIDDEN, requested(request), "FORBIDDEN")
-                raise
+            return await handle(strict)
 
         return authenticated
 
@@ -282,19 +328,27 @@ class AuthenticatedRoute(PublicRoute):
     body_limit = error_responses.BODY_LIMIT
 
     def body_limit_of(self, _request: Request) -> int:
-        return self.body_limit if _request.state.caller.customer_id else _OPERATORS_LIMIT
+        return self.body_limit if _request.state.caller.is_bound else _OPERATORS_LIMIT
 
     async def admit(self, request: Request) -> None:
         operators: Operators = request.app.state.operators
-        scheme, _, token = (
+        scheme, _, shown = (
             request.headers.get("x-authorization") or request.headers.get("authorization") or ""
         ).partition(" ")
-        if scheme.lower() != "bearer":
-            raise Unauthorized
-        source = origin(request)
-        user, claims = await operators.user_of(operators.tokens.read, token.strip(), source, requested(request))
+        source, what = origin(request), requested(request)
+        user: User
+        claims: Claims | KeyClaims
+        match scheme.lower():
+            case "bearer":
+                user, claims = await operators.user_of(operators.tokens.read, shown.strip(), source, what)
+            case "apikey" if operators.api.registry.release.has_api_keys:
+                user, claims = await operators.owner_of(shown.strip(), source, what)
+            case _:
+                raise Unauthorized
         caller = request.state.caller = Caller(operators, user, claims, source)
-        if caller.is_public and request.method not in _READING and request.scope["path"] not in _PUBLIC_POSTS:
+        if not access.may_use(caller.roles, request.method, self.path):
+            raise Forbidden
+        if caller.is_public and not (access.is_reading(request.method, self.path) or self.path == access.LOGOUT):
             raise Forbidden
 
 

@@ -1,11 +1,13 @@
 """Routes that say how a device reaches this server."""
 
+import json
 import re
 from typing import Annotated, Any
 
 from fastapi import Path, Request, Response
 from sqlalchemy.orm import Session
 
+from bench.contract.credentials import CredentialsType
 from bench.errors import NotFound, Refused
 from bench.input_files import pem
 from bench.registry import devices
@@ -13,6 +15,7 @@ from bench.registry.audit import Subject
 from bench.registry.credentials import DeviceCredentials
 from bench.registry.model import Device, Profile
 from bench.server.endpoints import Endpoints
+from bench.server.http.operator import access
 from bench.server.http.operator.api_router import ApiRouter
 from bench.server.http.operator.authorization import SUCCESS, AnyAccount, AuthenticatedRoute, PublicRoute
 from bench.server.http.operator.params import DeviceId
@@ -24,6 +27,7 @@ public = ApiRouter(PublicRoute, "devices")
 
 _HOST = re.compile(r"[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]")
 _OVER_TLS = "mqtts"
+_HIDDEN = "HIDDEN"
 
 
 @router.get("/device-connectivity/{deviceId}", summary="Shell commands that publish a device's telemetry")
@@ -35,11 +39,26 @@ async def publishing(device_id: DeviceId, caller: AnyAccount, request: Request) 
 
     target = _target(request)
     device, profile, own = await caller.read(read)
-    await caller.record("device.credentials_read", Subject.of(device), SUCCESS)
+    if access.may_read_credentials(caller.roles):
+        await caller.record("device.credentials_read", Subject.of(device), SUCCESS)
+    else:
+        own = _hidden(own)
     if target is None:
         return {}
     topics = OwnTopics.of(profile.details.get("profileData", {}).get("transportConfiguration", {}))
     return publish_commands(target, profile.transport_type, topics.telemetry, own)
+
+
+def _hidden(own: DeviceCredentials) -> DeviceCredentials:
+    """Return credentials of the same kind that open nothing: where the server listens is known to all."""
+    match own.type:
+        case CredentialsType.ACCESS_TOKEN:
+            return DeviceCredentials(own.type, _HIDDEN, None)
+        case CredentialsType.MQTT_BASIC:
+            shown = {name: _HIDDEN for name, part in json.loads(own.value or "{}").items() if part}
+            return DeviceCredentials(own.type, "", json.dumps(shown))
+        case _:
+            return own  # of which the commands have nothing
 
 
 def _target(request: Request) -> Target | None:

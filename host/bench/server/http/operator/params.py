@@ -110,6 +110,15 @@ NEWER_ROUTE = Depends(_newer_route)
 """Of routes that only the newest releases have: for older ones they are not there."""
 
 
+async def _api_keys_route(request: Request) -> None:
+    if not release_of(request).has_api_keys:
+        raise HTTPException(404)
+
+
+API_KEYS_ROUTE = Depends(_api_keys_route)
+"""Of the routes of API keys: for older releases they are not there."""
+
+
 def naming_query() -> Any:
     """Return the dependency that reads what becomes of a name that is taken."""
 

@@ -15,6 +15,7 @@ from bench.registry.model import Attribute, Profile, Telemetry
 from bench.registry.pages import PageQuery
 from bench.registry.profiles import Strategy
 from bench.registry.provision_type import ProvisionType
+from bench.server.http.operator import access
 from bench.server.http.operator.api_router import ApiRouter
 from bench.server.http.operator.authorization import SUCCESS, AnyUser, AuthenticatedRoute, Caller, Operator
 from bench.server.http.operator.errors import Failed
@@ -118,7 +119,8 @@ def _details(form: ProfileForm) -> dict[str, Any]:
 
 
 def _whole(caller: Caller, session: Session, profile: Profile) -> ProfileJson:
-    return profile_json(caller.tenant, profile, profiles.secret_of(session, profile))
+    may_read = access.may_read_provisioning_secrets(caller.roles)
+    return profile_json(caller.tenant, profile, profiles.secret_of(session, profile) if may_read else None)
 
 
 @router.get("/deviceProfile/names", summary="The names of device profiles")

@@ -4,11 +4,13 @@ import json
 import uuid
 from typing import Any
 
+from bench.registry import api_keys
 from bench.registry.calls import CallStatus
 from bench.registry.credentials import DeviceCredentials
-from bench.registry.model import Customer, Device, PersistentCall, Profile, User
+from bench.registry.model import ApiKey, Customer, Device, PersistentCall, Profile, User
 from bench.registry.provision_type import ProvisionType
-from bench.server.http.operator.schemas.accounts import CustomerJson, UserJson
+from bench.registry.roles import Role
+from bench.server.http.operator.schemas.accounts import ApiKeyInfo, CustomerJson, UserJson
 from bench.server.http.operator.schemas.common import NOBODY, BareId, Id
 from bench.server.http.operator.schemas.devices import DEVICE_DATA, CredentialsJson, DeviceInfo, DeviceJson
 from bench.server.http.operator.schemas.profiles import ProfileInfo, ProfileJson
@@ -51,8 +53,24 @@ def user_json(tenant: Id, user: User) -> UserJson:
         email=user.email,
         name=user.email,
         authority=authority(user),  # type: ignore[arg-type] # one of the two
+        role=Role(user.role) if user.customer_id is None else None,
         version=user.version,
         **user.details,
+    )
+
+
+def api_key_info(tenant: Id, key: ApiKey) -> ApiKeyInfo:
+    """Return an API key, but for the key itself."""
+    return ApiKeyInfo(
+        id=Id(entity_type="API_KEY", id=key.id),
+        created_time=key.created_ms,
+        tenant_id=tenant,
+        user_id=Id(entity_type="USER", id=key.user_id),
+        expiration_time=key.expires_ms,
+        description=key.description,
+        enabled=key.enabled,
+        expired=api_keys.is_expired(key),
+        role=Role(key.role),
     )
 
 

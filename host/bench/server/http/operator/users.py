@@ -13,6 +13,7 @@ from bench.registry.audit import Subject
 from bench.registry.batching import Outdated
 from bench.registry.model import Customer, User
 from bench.registry.pages import PageQuery
+from bench.registry.roles import Role
 from bench.server.http.operator.api_router import ApiRouter
 from bench.server.http.operator.authorization import SUCCESS, AuthenticatedRoute, Operator
 from bench.server.http.operator.errors import Forbidden
@@ -20,7 +21,7 @@ from bench.server.http.operator.params import CustomerId, UserId, listed, page_q
 from bench.server.http.operator.schemas.accounts import JwtPair, UserDetails, UserForm, UserJson
 from bench.server.http.operator.schemas.common import PageData
 from bench.server.http.operator.serializers import id_in, user_json
-from bench.server.http.operator.tokens import CUSTOMER_USER
+from bench.server.http.operator.tokens import CUSTOMER_USER, Actor, Claims
 
 router = ApiRouter(AuthenticatedRoute, "users")
 
@@ -42,7 +43,10 @@ async def create(
         details = UserDetails.model_validate(form.model_dump()).model_dump(mode="json", exclude_none=True)
         names.check(**details)
         if form.id is None:
-            user = users.create(session, form.email or "", _customer(session, form), details=details)
+            customer = _customer(session, form)
+            if customer is not None and form.role is not None:
+                raise Refused("Only operators have roles!")
+            user = users.create(session, form.email or "", customer, role=form.role or Role.OPERATOR, details=details)
         else:
             user = _changed(session, form, form.id.id)
             user.details = details
@@ -62,13 +66,15 @@ def _customer(session: Session, form: UserForm) -> Customer | None:
 
 
 def _changed(session: Session, form: UserForm, user_id: UUID) -> User:
-    """Return a user with a new e-mail address. Neither their authority nor their customer can be changed."""
+    """Return a user with a new e-mail address. Their authority, customer and role cannot be changed."""
     user = users.get(session, user_id)
     if form.version not in {None, user.version}:
         raise Outdated("User")
     customer = _customer(session, form)
     if user.customer_id != (customer.id if customer else None):
         raise Refused("Can't change the authority or the customer of a user!")
+    if form.role not in {None, user.role}:
+        raise Refused("Can't change the role of a user!")
     users.rename(session, user, form.email or "")
     return user
 
@@ -86,11 +92,17 @@ async def get(user_id: UserId, caller: Operator) -> UserJson:
 
 @router.get("/user/{userId}/token", summary="Tokens by which an operator acts as a user")
 async def tokens_of(user_id: UserId, caller: Operator) -> JwtPair:
-    user = await caller.read(users.get, user_id)
+    if isinstance(caller.claims, Claims) and caller.claims.actor is not None:
+        raise Forbidden  # who acts as somebody acts as nobody further
+
+    def read(session: Session) -> tuple[User, Actor]:
+        return users.get(session, user_id), caller.tokens.actor(session, caller.user, caller.claims)
+
+    user, actor = await caller.read(read)
     if not user.enabled or not user.password_hash:
         raise Forbidden
     await caller.record("user.token", Subject.of(user), SUCCESS)
-    return caller.tokens.pair(user)
+    return caller.tokens.pair(user, actor=actor)
 
 
 @router.post("/user/{userId}/userCredentialsEnabled", summary="Let a user log in, or not", response_class=Response)
@@ -103,7 +115,7 @@ async def enable(
         user = users.get(session, user_id)
         if user.id == caller.user.id:
             raise Refused("Nobody can disable their own account!")
-        user.enabled = enabled
+        users.enable(session, user, enabled=enabled)
         return user, None
 
     await caller.change("user.updated", user_id, change)

@@ -15,6 +15,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from bench.errors import NotFound, Refused
 from bench.registry.model import Device
 from bench.server import device_api
+from bench.server.http.operator import access
 from bench.server.http.operator.authorization import Caller, Operators
 from bench.server.http.operator.bodies import strict_json
 from bench.server.http.operator.errors import Forbidden, Unauthorized
@@ -53,6 +54,7 @@ _PAUSE_S = 0.5
 _UNSUPPORTED, _BAD_DATA, _POLICY, _ERROR = 1003, 1007, 1008, 1011
 _FORBIDDEN = "user.forbidden"
 _EXPIRED = "Token has expired"
+_NOT_ALLOWED = "You don't have permission to perform this operation!"
 _UNPARSABLE = 1
 """The command that ThingsBoard answers for when it cannot read any."""
 
@@ -75,6 +77,7 @@ class LiveSession:
         self._look = asyncio.Event()
         self._busy = asyncio.Lock()
         self._client: Client
+        self._expires_s = 0
 
     async def run(self) -> None:
         """Serve the socket until it is closed."""
@@ -141,7 +144,12 @@ class LiveSession:
             user, claims = await self._operators.user_of(read, token, source, f"WS {self._websocket.url.path}")
         except Unauthorized as error:
             self._end(refused, str(error))
-        return Caller(self._operators, user, claims, source)
+        caller = Caller(self._operators, user, claims, source)
+        if not access.may_use(caller.roles, "GET", access.WEBSOCKET):
+            await caller.record_refusal(_FORBIDDEN, f"WS {self._websocket.url.path}", "FORBIDDEN")
+            self._end(refused, _NOT_ALLOWED)
+        self._expires_s = claims.expires_s
+        return caller
 
     # Messages.
 
@@ -256,9 +264,8 @@ class LiveSession:
 
     async def _tend(self) -> None:
         """Look now and then, and when something was changed, whether the user may still be there and see all this."""
-        expires = self._client.caller.claims.expires_s
         looked = 0.0
-        while (left := expires - time.time()) > 0:
+        while (left := self._expires_s - time.time()) > 0:
             with suppress(TimeoutError):
                 async with asyncio.timeout(min(_LOOK_S, left)):
                     await self._look.wait()

@@ -4,7 +4,9 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field
 
+from bench.registry.roles import Role
 from bench.server.http.operator.schemas.common import (
+    ApiKeyRef,
     BareId,
     CustomerRef,
     Id,
@@ -15,6 +17,8 @@ from bench.server.http.operator.schemas.common import (
     UserRef,
     Version,
 )
+
+_INT64 = 1 << 63
 
 
 class LoginForm(ThingsBoardModel):
@@ -102,6 +106,7 @@ class UserForm(UserDetails):
     email: Text | None = Field(default=None, examples=["jo@example.com"])
     authority: Literal["TENANT_ADMIN", "CUSTOMER_USER"] | None = None
     customer_id: CustomerRef | None = None
+    role: Role | None = Field(default=None, description="Of an operator; without one they may do everything.")
     version: Version = None
 
 
@@ -113,7 +118,39 @@ class UserJson(UserDetails):
     email: str
     name: str
     authority: Literal["TENANT_ADMIN", "CUSTOMER_USER"]
+    role: Role | None = Field(description="Of an operator. ThingsBoard has no such field.")
     version: int
+
+
+class ApiKeyForm(ThingsBoardModel):
+    """An API key to be made, or to be changed if it has an id: neither its user nor its role nor its end."""
+
+    id: ApiKeyRef | None = None
+    user_id: UserRef | None = None
+    description: Text | None = Field(default=None, examples=["the build server"])
+    enabled: bool = False
+    expiration_time: int = Field(
+        default=0, ge=-_INT64, lt=_INT64, description="Milliseconds since the epoch; 0 is never."
+    )
+    role: Role | None = Field(
+        default=None, description="Beyond it the key may do nothing. ThingsBoard has no such field."
+    )
+
+
+class ApiKeyInfo(ThingsBoardModel):
+    id: Id
+    created_time: Milliseconds
+    tenant_id: Id
+    user_id: Id
+    expiration_time: int
+    description: str
+    enabled: bool
+    expired: bool
+    role: Role
+
+
+class ApiKeyJson(ApiKeyInfo):
+    value: str | None = Field(description="The key, in the answer that makes it and never again.")
 
 
 class AuditJson(ThingsBoardModel):

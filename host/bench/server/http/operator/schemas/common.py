@@ -66,6 +66,7 @@ DeviceRef = Annotated[Id, _id_of("DEVICE")]
 ProfileRef = Annotated[Id, _id_of("DEVICE_PROFILE")]
 CustomerRef = Annotated[Id, _id_of("CUSTOMER")]
 UserRef = Annotated[Id, _id_of("USER")]
+ApiKeyRef = Annotated[Id, _id_of("API_KEY")]
 
 Version = Annotated[
     int | None, Field(description="As it was read; another one is refused with 409. Without it nothing is compared.")
