@@ -309,6 +309,7 @@ def _stored(server):
     return server.query(lambda registry: registry.read(users.by_email, account(server)["username"])).password_hash
 
 
+@pytest.mark.usefixtures("real_passwords")
 def test_first_password_is_slow_to_guess_if_a_user_chose_it_and_else_random(start_server, tmp_path):
     folder = tmp_path / "chosen"
     folder.mkdir(mode=0o700)
