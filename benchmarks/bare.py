@@ -1,4 +1,4 @@
-"""The baseline: an asyncio endpoint that answers every exchange with a constant.
+"""The baseline: an endpoint that answers every exchange with a constant.
 
     python -m benchmarks.bare <folder for its certificate>
 
