@@ -126,3 +126,16 @@ def test_strict_reader_refuses_what_jackson_refuses(text):
 )
 def test_strict_reader_reads_json_and_ignores_what_follows(text, value):
     assert repr(json_reader.strict(text)) == repr(value)
+
+
+@pytest.mark.parametrize("value", [1e-7, 12345678.5, 1.7976931348623157e308])
+@pytest.mark.parametrize("pad", range(8192 - 30, 8192 + 2))
+def test_double_that_lies_between_two_searches_is_written_as_java_does(value, pad):
+    assert json_writer.write(["." * pad, value]) == f'["{"." * pad}",{json_writer.double(value)}]'.encode()
+
+
+@pytest.mark.parametrize("count", [0, 1, 499, 500, 501, 1000, 1700])
+def test_many_values_are_written_as_few_are(count):
+    values = {f"é{n}": [n, 1.5, "a.b"] for n in range(count)}
+    for whole in (values, {"client": values, "shared": {}}, {"a": 1, "b": {"c": values}}):
+        assert json_writer.write(whole).decode() == json.dumps(whole, separators=(",", ":"), ensure_ascii=False)

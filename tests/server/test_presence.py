@@ -302,3 +302,140 @@ def test_call_of_a_device_that_is_deleted_ends_at_once():
         assert not error.value.sent
 
     run(scenario)
+
+
+# Other servers on the same database.
+
+
+def test_call_that_nobody_receives_is_passed_on_once():
+    async def scenario(presence):
+        passed = []
+        presence.on_unheard = lambda device, call, timeout_s, *, oneway: passed.append(
+            (device, call.id, call.method, timeout_s, oneway)
+        )
+        first = calling(presence, oneway=True)
+        second = calling(presence, "n")
+        other = asyncio.ensure_future(presence.call(ONE, "own", None, oneway=False, timeout_s=SOON_S, passes_on=False))
+        await turn()
+        assert passed == [(ONE, 0, "m", 30.0, True), (ONE, 1, "n", 30.0, False)]
+        for number in (0, 1, 99):
+            presence.note_sent(ONE, number)
+        presence.note_sent(OTHER, 0)
+        assert await first is None
+        stop = presence.listen_calls(ONE, lambda _: None)
+        here = calling(presence, "here")
+        await turn()
+        assert len(passed) == 2
+        for number, call in ((1, second), (3, here)):
+            assert presence.answer(ONE, number, number)
+            assert await call == number
+        with pytest.raises(CallUnanswered) as unanswered:
+            await other
+        assert unanswered.value.sent
+        stop()
+
+    run(scenario)
+
+
+def test_call_that_was_received_elsewhere_and_not_answered_was_sent():
+    async def scenario(presence):
+        call = calling(presence, timeout_s=SOON_S)
+        await turn()
+        presence.note_sent(ONE, 0)
+        with pytest.raises(CallUnanswered) as unanswered:
+            await call
+        assert unanswered.value.sent
+
+    run(scenario)
+
+
+def test_sessions_whose_credentials_are_outdated_end():
+    async def scenario(presence):
+        ended = []
+        shown = {device: (str(device), "proof") for device in (ONE, OTHER)}
+        stops = [
+            presence.listen_session_end(ONE, lambda why: ended.append(("one", why)), shown[ONE]),
+            presence.listen_session_end(OTHER, lambda why: ended.append(("other", why))),
+        ]
+        presence.end_outdated([ONE, OTHER], shown)
+        presence.end_outdated([OTHER], {OTHER: ("new", "proof")})  # it showed none
+        assert not ended
+        presence.end_outdated([ONE, OTHER], {ONE: (str(ONE), "another")})
+        assert ended == [("one", SessionEnd.CREDENTIALS_CHANGED), ("other", SessionEnd.DELETED)]
+        presence.end_outdated([ONE], shown | {ONE: ("new", "proof")})
+        assert len(ended) == 3
+        for stop in stops:
+            stop()
+        presence.end_outdated([ONE], {ONE: ("new", "proof")})
+        assert len(ended) == 3
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("why", list(SessionEnd))
+def test_only_a_device_that_was_deleted_is_reported_as_such(why):
+    async def scenario(presence):
+        deleted = []
+        presence.on_deleted = deleted.append
+        presence.notify_session_end(ONE, why)
+        assert deleted == ([ONE] if why is SessionEnd.DELETED else [])
+
+    run(scenario)
+
+
+def test_devices_that_listen_for_attributes_are_known():
+    async def scenario(presence):
+        stop, calls = presence.listen_attributes(ONE, lambda *_: None), presence.listen_calls(OTHER, lambda _: None)
+        assert presence.listening_for_attributes() == [ONE]
+        assert [presence.listens_for_attributes(each) for each in (ONE, OTHER)] == [True, False]
+        stop()
+        assert not presence.listens_for_attributes(ONE)
+        calls()
+
+    run(scenario)
+
+
+# What a login under way, and a listener beside others, depend on.
+
+
+def test_login_under_way_knows_whose_sessions_had_to_end():
+    async def scenario(presence):
+        with presence.watch_session_ends() as outer:
+            presence.notify_session_end(ONE, SessionEnd.CREDENTIALS_CHANGED)
+            with presence.watch_session_ends() as inner:
+                presence.notify_session_end(OTHER, SessionEnd.DELETED)
+        presence.notify_session_end(uuid.uuid4(), SessionEnd.DELETED)
+        assert (outer, inner) == ({ONE, OTHER}, {OTHER})
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("kept", ["attributes", "calls", "session_end"])
+def test_listener_stays_when_another_one_leaves(kept):
+    async def scenario(presence):
+        received = []
+        listen = {"attributes": presence.listen_attributes, "calls": presence.listen_calls}
+        listen["session_end"] = presence.listen_session_end
+        stops = {kind: each(ONE, lambda *args: received.append(args) or True) for kind, each in listen.items()}
+        for kind, stop in stops.items():
+            if kind != kept:
+                stop()
+        presence.notify_attributes(ONE, {"a": 1}, [])
+        presence.notify_session_end(ONE, SessionEnd.CREDENTIALS_CHANGED)
+        if kept == "calls":
+            assert await calling(presence, oneway=True) is None
+        assert len(received) == 1
+        stops[kept]()
+
+    run(scenario)
+
+
+def test_call_has_what_its_caller_gave_and_nobody_to_report_to():
+    async def scenario(presence):
+        received = []
+        stop = presence.listen_calls(ONE, received.append)
+        assert await calling(presence, "reboot", oneway=True) is None
+        assert received == [Call(id=0, method="reboot", params={"a": 1}, report=None)]
+        stop()
+
+    run(scenario)

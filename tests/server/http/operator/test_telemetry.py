@@ -8,9 +8,9 @@ import uuid
 import pytest
 
 from bench.registry.clock import now_ms
-from bench.server.http.operator import rpc
+from bench.server.http.operator import attributes, rpc, telemetry
 from bench.server.presence import AnswerUnreadable
-from tests.support.operators import client, login, name, new_device, ok, plain, refused, values
+from tests.support.operators import client, login, name, new_device, ok, plain, refused, set_attributes, values
 from tests.support.servers import on_both_databases
 
 ABSENT = uuid.UUID(int=1)
@@ -472,3 +472,21 @@ def test_calls_and_changes_are_in_the_audit_trail(server, monkeypatch):
     assert rows[0]["actionData"].keys() == {"entity", "address", "transport", "request"}
     assert "secret" not in json.dumps(rows)
     assert server.wait_for("operator", what="device.added")["request"] == rows[2]["actionData"]["request"]
+
+
+def test_long_answers_are_made_beside_the_event_loop(shared_server, shared_operator, device, monkeypatch):
+    ok(shared_operator.post(f"/api/plugins/telemetry/DEVICE/{device}/timeseries/ANY", json={"a": 1}))
+    set_attributes(shared_operator, device, a=1)
+    threads = []
+    for module, function in ((telemetry, "as_text"), (attributes, "compact")):
+        original = getattr(module, function)
+
+        def recording(*args, original=original):
+            threads.append(threading.get_ident())
+            return original(*args)
+
+        monkeypatch.setattr(module, function, recording)
+    for kind in ("timeseries", "attributes", "attributes/SERVER_SCOPE"):
+        ok(shared_operator.get(f"/api/plugins/telemetry/DEVICE/{device}/values/{kind}"))
+    assert len(threads) == 3
+    assert shared_server.call(lambda _: threading.get_ident()) not in threads

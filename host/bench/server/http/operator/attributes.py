@@ -1,5 +1,6 @@
 """Routes of attributes of devices and other entities."""
 
+import asyncio
 import json
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
@@ -32,6 +33,7 @@ from bench.server.http.operator.telemetry_params import (
     keys_of,
     owner,
 )
+from bench.server.json_writer import compact
 
 router = ApiRouter(TextRoute, "telemetry", PREFIX)
 
@@ -49,16 +51,33 @@ async def attribute_keys_of_scope(of: Of, scope: _Scope, caller: AnyUser) -> lis
     return [each.key for each in await _attributes(caller, of, scope)]
 
 
-@router.get("/{entityType}/{entityId}/values/attributes", summary="An entity's attributes")
-async def attributes(of: Of, caller: AnyUser, keys: Keys = None, key: Key = None) -> list[AttributeJson]:
-    return [_attribute_json(each) for each in await _attributes(caller, of, None, keys_of(keys, key))]
+@router.get(
+    "/{entityType}/{entityId}/values/attributes", summary="An entity's attributes", response_model=list[AttributeJson]
+)
+async def attributes(of: Of, caller: AnyUser, keys: Keys = None, key: Key = None) -> Response:
+    return await _values(caller, of, None, keys_of(keys, key))
 
 
-@router.get("/{entityType}/{entityId}/values/attributes/{scope}", summary="An entity's attributes of a scope")
-async def attributes_of_scope(
-    of: Of, scope: _Scope, caller: AnyUser, keys: Keys = None, key: Key = None
-) -> list[AttributeJson]:
-    return [_attribute_json(each) for each in await _attributes(caller, of, scope, keys_of(keys, key))]
+@router.get(
+    "/{entityType}/{entityId}/values/attributes/{scope}",
+    summary="An entity's attributes of a scope",
+    response_model=list[AttributeJson],
+)
+async def attributes_of_scope(of: Of, scope: _Scope, caller: AnyUser, keys: Keys = None, key: Key = None) -> Response:
+    return await _values(caller, of, scope, keys_of(keys, key))
+
+
+async def _values(caller: Caller, of: Id, scope: str | None, keys: Sequence[str] | None) -> Response:
+    """Return the answer, which is written in a thread: it may be long, and FastAPI's own way holds up everybody."""
+    found = await _attributes(caller, of, scope, keys)
+    return Response(await asyncio.to_thread(_written, found), media_type="application/json")
+
+
+def _written(found: Sequence[Attribute | EntityAttribute]) -> bytes:
+    each: list[dict[str, Any]] = [
+        {"lastUpdateTs": row.ts_ms, "key": row.key, "value": json.loads(row.value)} for row in found
+    ]
+    return compact(each).encode()
 
 
 async def _attributes(
@@ -69,10 +88,6 @@ async def _attributes(
         return timeseries.attributes(session, of.id, scope, keys, tables)
 
     return await caller.read(read)
-
-
-def _attribute_json(each: Attribute | EntityAttribute) -> AttributeJson:
-    return AttributeJson(last_update_ts=each.ts_ms, key=each.key, value=json.loads(each.value))
 
 
 @router.post("/{deviceId}/{scope}", summary="Set attributes of a device", **_ATTRIBUTES)

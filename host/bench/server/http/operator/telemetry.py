@@ -130,7 +130,11 @@ async def _latest(caller: Caller, of: Id, wanted: Sequence[str] | None, value: C
     """Return the latest entry of every series; one that is requested and does not exist is null, now."""
     found = await _rows(caller, of, wanted)
     absent: _Series = {name: [(now_ms(), None)] for name in wanted or ()}
-    return absent | {each.key: [(each.ts_ms, value(each.value))] for each in found}
+
+    def read() -> _Series:
+        return absent | {each.key: [(each.ts_ms, value(each.value))] for each in found}
+
+    return await asyncio.to_thread(read)
 
 
 def _value(text: str) -> Any:
