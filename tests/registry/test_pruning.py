@@ -1,19 +1,21 @@
 """Retention: what is beyond its age or size goes, the oldest first, in small transactions, and nothing else."""
 
 import json
+import uuid
 
 import pytest
-from sqlalchemy import func, insert, select
+from sqlalchemy import delete, func, insert, select
 
-from bench.registry import audit, profiles, pruning
-from bench.registry.model import Audit, Telemetry, TelemetryHistory
+from bench.registry import audit, calls, profiles, pruning
+from bench.registry.calls import CallStatus, NewCall
+from bench.registry.model import Audit, PersistentCall, Telemetry, TelemetryHistory
 from bench.registry.retention import DAYS, MEGABYTES, Retention
 from tests.support.registries import device
 from tests.support.servers import on_both_databases
 
 DAY = 86_400_000
 NOW = 1_800_000_000_000
-NEVER = Retention(history_days=0, history_mb=0, audit_days=0, audit_rows=0)
+NEVER = Retention(history_days=0, history_mb=0, audit_days=0, audit_rows=0, calls_days=0)
 
 
 async def fill(registry, device_id, key, times, value="1"):
@@ -82,7 +84,7 @@ def test_without_limits_nothing_goes(run):
         one = await device(registry, "a")
         await fill(registry, one, "t", range(5000))
         await registry.record({**audit.entry(audit.UNKNOWN_ORIGIN, what="x", entity="", result="y"), "ts_ms": 1})
-        assert await pruning.prune(registry, NEVER, NOW) == pruning.Pruned(history=0, audit=0)
+        assert await pruning.prune(registry, NEVER, NOW) == pruning.Pruned(history=0, calls=0, audit=0)
 
     run(scenario)
 
@@ -137,6 +139,35 @@ def test_share_leaves_the_small_ones_what_they_have(sizes, limit, part):
     found = pruning.share(dict(enumerate(sizes)), limit)
     assert found == part
     assert sum(min(each, found) for each in sizes) == min(limit, sum(sizes))
+
+
+@on_both_databases
+def test_persistent_calls_that_are_over_end_with_their_age(run):
+    async def scenario(registry):
+        await registry.ensure_default_profile()
+        await registry.create_device("device", "default", token="the-token")
+        device_id = (await registry.token_login("the-token")).id
+
+        async def keep(days, expires_ms):
+            new = NewCall(id=uuid.uuid4(), expires_ms=expires_ms, oneway=True, method="m", params="null")
+            return (await registry.write(calls.create, device_id, new, NOW - days * DAY)).id
+
+        old = [await keep(days, NOW - days * DAY) for days in (100, 91)]
+        waits = await keep(91, NOW + DAY)
+        kept = [waits, await keep(89, 0), await keep(1, 0)]
+        assert (await pruning.prune(registry, NEVER, NOW)).calls == 0
+        assert (await pruning.prune(registry, Retention(), NOW)).calls == len(old)
+        assert (
+            await registry.read(lambda s: list(s.scalars(select(PersistentCall.id).order_by(PersistentCall.number))))
+            == kept
+        )
+        await registry.write(
+            lambda s: s.execute(delete(PersistentCall).where(PersistentCall.created_ms > NOW - 90 * DAY))
+        )
+        await registry.write(calls.advance, waits, CallStatus.DELIVERED)
+        assert (await pruning.prune(registry, Retention(), NOW)).calls == 1  # none is newer
+
+    run(scenario)
 
 
 def rows(*wanted):

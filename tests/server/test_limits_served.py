@@ -4,7 +4,9 @@ import contextlib
 import json
 
 import pytest
+from sqlalchemy import select
 
+from bench.registry.model import Audit
 from bench.registry.provision_type import ProvisionType
 from bench.server.limits import AT_ONCE, Rules
 from tests.support.http_requests import PROVISION, call
@@ -15,6 +17,7 @@ from tests.support.mqtt_packets import (
     connack,
     connect,
     held_back_commits,
+    new_device,
     puback,
     publish,
     request,
@@ -61,6 +64,33 @@ def test_wrong_secrets_over_http_are_refused_after_ten_and_other_boards_served(s
     assert all(1 <= each["retry_after_s"] <= 60 for each in limited)
     assert server.device_names() == ["good"]
     expect_no_secret(server, "nearly-right", "right-at-last", "token-of-good")
+
+
+def rows(server, result):
+    """Return the rows of the audit trail with a result, without repetitions."""
+    wanted = select(Audit.who, Audit.what, Audit.entity).where(Audit.result == result).distinct()
+    return {tuple(row) for row in server.query(lambda registry: registry.read(lambda s: s.execute(wanted).all()))}
+
+
+def test_whoever_is_limited_is_in_the_audit_trail(start_server):
+    server = start_server(limits=Rules(per_caller=2, window_s=3600))
+    new_device(server, "device", "its-token")
+    wrong = request_body(server.profile, deviceName="bad", provisionDeviceSecret="nearly-right")
+    rotating = json.dumps({"method": "rotateCredentials", "params": {"token": ""}}).encode()
+    for _ in range(3):
+        call(server, PROVISION, wrong)
+        call(server, "/api/v1/wrong-token/telemetry", b"{}")
+        call(server, "/api/v1/its-token/rpc", rotating)
+        with client(server) as stranger:
+            stranger.post("/api/auth/login/public", json={"publicId": "nobody"})
+            stranger.post("/api/auth/login", json={"username": "a@b.c", "password": "wrong-one"})
+    assert rows(server, "limited") == {
+        ("device", "provision", "bad"),
+        ("device", "login", ""),
+        ("device", "device.credentials_updated", "device"),
+        ("", "user.login", "nobody"),
+        ("a@b.c", "user.login", "a@b.c"),
+    }
 
 
 def test_wrong_secrets_over_mqtt_are_refused_after_ten_and_other_boards_served(start_server):

@@ -13,6 +13,7 @@ from bench.registry import calls
 from bench.registry.clock import now_ms
 from bench.server import awaited_acks
 from tests.support.coap_packets import ACK, CON, EMPTY, GET, NON, OBSERVE, POST, RawPeer, code, message
+from tests.support.gateways import CONNECT, RPC, device_id, new_gateway, received, send
 from tests.support.http_requests import call as http
 from tests.support.http_requests import wait_for_listeners
 from tests.support.mqtt_packets import PINGREQ, PINGRESP, VERSIONS, device_session, expect_open, expect_silence
@@ -439,3 +440,36 @@ def test_device_without_calls_costs_no_look_into_the_database(server, server_ope
         client.expect(V.puback(1))
     assert len(looks) == 1
     assert read(server_operator, call_id)["status"] == "SUCCESSFUL"
+
+
+def test_calls_of_a_device_behind_a_gateway_go_to_the_gateway(server, server_operator):
+    new_gateway(server, "gateway")
+    with device_session(server, V, "gateway") as client:
+        send(client, V, CONNECT, {"device": "sub"})
+    sub = str(device_id(server, "sub"))
+    ids = [keep(server_operator, sub, f"m{n}") for n in range(2)]
+
+    def sent(number, **data):
+        return received(V, RPC, {"device": "sub", "data": {"id": number, **data}}, packet_id=number + 1)
+
+    with device_session(server, V, "gateway") as client:
+        expect_open(client)
+        assert read(server_operator, ids[0])["status"] == "QUEUED"
+        send(client, V, CONNECT, {"device": "sub"}, packet_id=7)
+        client.expect(sent(0, method="m0", params={}) + sent(1, method="m1", params={}))
+        status(server_operator, ids[0], "SENT")
+        client.send(V.puback(1))
+        status(server_operator, ids[0], "DELIVERED")
+        send(client, V, RPC, {"device": "sub", "id": 0, "data": {"done": 1}}, packet_id=8)
+        assert read(server_operator, ids[0])["response"] == {"done": 1}
+        late = keep(server_operator, sub, "late", way="oneway")
+        client.expect(sent(2, method="late", params={}))
+        client.send(V.puback(3))
+        status(server_operator, late, "DELIVERED")
+        send(client, V, RPC, {"device": "other", "id": 1, "data": "of another device"}, packet_id=9)
+    with device_session(server, V, "gateway") as client:  # what has no answer comes again
+        send(client, V, CONNECT, {"device": "sub"}, packet_id=7)
+        body = {"device": "sub", "data": {"id": 1, "method": "m1", "params": {}}}
+        client.expect(received(V, RPC, body, packet_id=1))
+        send(client, V, RPC, {"device": "sub", "id": 1, "data": None}, packet_id=8)
+    assert [read(server_operator, each)["status"] for each in ids] == ["SUCCESSFUL"] * 2

@@ -1,4 +1,4 @@
-"""Pruning of telemetry history and of the audit trail: what is beyond its age or size, the oldest first.
+"""Pruning of telemetry history, finished calls and the audit trail: what is beyond its age or size, the oldest first.
 
 It is deleted in transactions of at most so many rows, each in its turn among the devices' own: nobody waits
 longer for a commit. The latest values of devices stay, however old they are.
@@ -17,7 +17,7 @@ from sqlalchemy import ColumnElement, CursorResult, and_, delete, func, not_, se
 from sqlalchemy.orm import Session
 
 from bench.registry.audit import DEVICE
-from bench.registry.model import Audit, Device, EntityTelemetryHistory, Profile, TelemetryHistory
+from bench.registry.model import Audit, Device, EntityTelemetryHistory, PersistentCall, Profile, TelemetryHistory
 from bench.registry.registry import Registry
 from bench.registry.retention import DAYS, MEGABYTES, Retention
 
@@ -45,6 +45,7 @@ class Pruned:
     """Numbers of rows that were deleted."""
 
     history: int
+    calls: int
     audit: int
 
 
@@ -65,7 +66,8 @@ async def prune(registry: Registry, rules: Retention, now_ms: int) -> Pruned:
         if limit and await registry.read(_used_bytes) > limit:
             history += await _prune_excess(registry, await registry.read(_sizes, profile_id), limit)
     history += await _prune_others(registry, rules, now_ms)
-    return Pruned(history=history, audit=await _prune_audit(registry, rules, now_ms))
+    calls = await _prune_calls(registry, rules, now_ms)
+    return Pruned(history=history, calls=calls, audit=await _prune_audit(registry, rules, now_ms))
 
 
 def _number(own: Any, usual: float) -> float:
@@ -236,6 +238,36 @@ def _delete_aged_others(session: Session, before_ms: int) -> int:
     key = (history.entity_id, history.key, history.ts_ms)
     some = select(*key).where(history.ts_ms < before_ms).limit(_ROWS)
     return _count(session, delete(history).where(tuple_(*key).in_(some)))
+
+
+# Persistent calls that are over.
+
+
+async def _prune_calls(registry: Registry, rules: Retention, now_ms: int) -> int:
+    deleted = 0
+    if rules.calls_days:
+        before_ms = now_ms - int(rules.calls_days * _DAY_MS)
+        first_kept = await registry.read(_first_call, before_ms)
+        while done := await registry.write(_delete_calls, before_ms, first_kept):
+            deleted += done
+    return deleted
+
+
+def _first_call(session: Session, since_ms: int) -> int | None:
+    """Return the number of the first call since a time: only the older ones are looked at."""
+    call = PersistentCall
+    found: int | None = session.scalar(
+        select(call.number).where(call.created_ms >= since_ms).order_by(call.number).limit(1)
+    )
+    return found
+
+
+def _delete_calls(session: Session, before_ms: int, first_kept: int | None) -> int:
+    call = PersistentCall
+    old = select(call.number).where(call.created_ms < before_ms, call.is_open.is_(False))
+    if first_kept is not None:
+        old = old.where(call.number < first_kept)
+    return _count(session, delete(call).where(call.number.in_(old.order_by(call.number).limit(_ROWS))))
 
 
 # The audit trail.

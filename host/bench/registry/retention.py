@@ -1,4 +1,4 @@
-"""The rules of retention: how long, and how much of, telemetry history and the audit trail is kept."""
+"""The rules of retention: how long, and how much of, telemetry history, finished calls and the audit trail is kept."""
 
 from dataclasses import dataclass
 
@@ -17,4 +17,6 @@ class Retention:
     audit_days: float = 365
     audit_rows: int = 1_000_000
     """Of successful changes by operators, and as many of all other rows."""
+    calls_days: float = 90
+    """Of persistent calls that are over, since they were made."""
     every_s: float = 600

@@ -8,8 +8,7 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -17,7 +16,7 @@ from weakref import WeakValueDictionary
 
 from bench.errors import NotFound, Refused
 from bench.registry import audit, claims, rotation, timeseries
-from bench.registry.audit import Origin
+from bench.registry.audit import Origin, Subject
 from bench.registry.batching import Conflict
 from bench.registry.chains import Chain
 from bench.registry.changes import Change
@@ -43,7 +42,7 @@ from bench.server.refusals import Refusals
 
 # A payload that is longer is no empty list, or has too much space in it.
 _EMPTY_LIST = 256
-_ROTATE = "rotateCredentials"
+_PROVISION, _LOGIN, _ROTATE = "provision", "login", "rotateCredentials"
 _request_bytes = RandomBytes(6)
 
 
@@ -133,8 +132,8 @@ class DeviceApi:
         """
         started = time.perf_counter()
         proven, cost = source.is_proven, len(payload) // payloads.QUICKLY_READ  # in failures, besides its own
-        with self._limited(source, self.metrics.exchange):
-            self.limits.check_address(source.address, proven=proven)
+        check = partial(self.limits.check_address, source.address, proven=proven)
+        await self._within_limits(check, source, _PROVISION, self.metrics.exchange)
         try:
             request = await self.payloads.read(device_json.read_request, payload, known=False)
         except json_reader.PayloadError as error:
@@ -143,7 +142,8 @@ class DeviceApi:
             self.refusals.log("bad_request", source, kind=type(error).__name__)
             raise
         async with self.limits.turn(source.address, proven=proven):
-            self._check(source, request.device_name, request.key, self.metrics.exchange)
+            check = partial(self.limits.check, source.address, request.device_name, request.key, proven=proven)
+            await self._within_limits(check, source, _PROVISION, self.metrics.exchange, entity=request.device_name)
             source = self.refusals.reserve(source)
             outcome = await self.registry.provision(request, source)
             if outcome.status is Status.NOT_FOUND:
@@ -191,7 +191,8 @@ class DeviceApi:
     ) -> DeviceLogin | None:
         proven = source.is_proven
         async with self.limits.turn(source.address, proven=proven):
-            self._check(source, name, name, self.metrics.login)
+            check = partial(self.limits.check, source.address, name, name, proven=proven)
+            await self._within_limits(check, source, _LOGIN, self.metrics.login)
             device = await self._found(decide)
             if device is not None and device.is_decommissioned:
                 device = None
@@ -202,7 +203,7 @@ class DeviceApi:
         self.metrics.login(source.transport, "accepted" if device else "refused")
         if device is None:
             self.refusals.log("login_refused", source)
-            await self.refusals.record(source, what="login", entity="", result="refused")
+            await self.refusals.record(source, what=_LOGIN, entity="", result="refused")
         return device
 
     async def _found(self, decide: Callable[[], Awaitable[DeviceLogin | None]]) -> DeviceLogin | None:
@@ -215,18 +216,21 @@ class DeviceApi:
             if device is None or device.id not in ended:
                 return device
 
-    def _check(self, source: Origin, name: str, key: str, count: Callable[[str, str], None]) -> None:
-        with self._limited(source, count):
-            self.limits.check(source.address, name, key, proven=source.is_proven)
-
-    @contextmanager
-    def _limited(self, source: Origin, count: Callable[[str, str], None]) -> Iterator[None]:
-        """Tell that a caller is limited."""
+    async def _within_limits(
+        self,
+        check: Callable[[], None],
+        source: Origin,
+        what: str,
+        count: Callable[[str, str], None],
+        *,
+        entity: Subject | str = "",
+    ) -> None:
+        """Check that a caller is not limited; if it is, tell so, and raise Limited."""
         try:
-            yield
+            check()
         except Limited as error:
             count(source.transport, "limited")
-            self.refusals.log("limited", source, retry_after_s=error.retry_after_s)
+            await self.refusals.limited(source, error.retry_after_s, what=what, entity=entity)
             raise
 
     # Messages of a device that is logged in.
@@ -330,8 +334,8 @@ class DeviceApi:
         # The device is who it says, wherever it sends from; an address in a datagram may be anybody's
         caller = source.address if self.limits.place(source.address) is None else f"device {device.id}"
         async with self.limits.turn(caller):
-            with self._limited(source, self.metrics.rotation):
-                self.limits.check(caller, device.name, device.name)
+            check = partial(self.limits.check, caller, device.name, device.name)
+            await self._within_limits(check, source, rotation.WHAT, self.metrics.rotation, entity=device.subject)
             try:
                 changed = await self.registry.write(rotation.rotate, device, device_json.read_rotation(payload), source)
             except NotFound:

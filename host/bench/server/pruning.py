@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from dataclasses import asdict
 
 from bench.registry import pruning
 from bench.registry.clock import now_ms
@@ -26,8 +27,8 @@ async def run(registry: Registry, rules: Retention, journal: Journal, metrics: S
         except Exception as error:  # noqa: BLE001 - whatever it was, the server goes on
             journal.failure(error, what="prune")
             continue
-        metrics.pruned("history", pruned.history)
-        metrics.pruned("audit", pruned.audit)
-        if pruned.history or pruned.audit:
-            took_ms = int((time.monotonic() - start) * 1000)
-            journal.write("pruned", history=pruned.history, audit=pruned.audit, took_ms=took_ms)
+        numbers = asdict(pruned)
+        for what, number in numbers.items():
+            metrics.pruned(what, number)
+        if any(numbers.values()):
+            journal.write("pruned", **numbers, took_ms=int((time.monotonic() - start) * 1000))

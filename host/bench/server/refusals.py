@@ -125,6 +125,13 @@ class Refusals:
         else:
             self._skip()
 
+    async def limited(
+        self, source: Origin, retry_after_s: int, *, who: User | str = audit.DEVICE, what: str, entity: Subject | str
+    ) -> None:
+        """Write an event, and store a row, of somebody who failed too often."""
+        self.log("limited", source, retry_after_s=retry_after_s)
+        await self.record(source, who=who, what=what, entity=entity, result="limited")
+
     def reserve(self, source: Origin) -> Origin:
         """Return the origin of what may be refused and recorded by the registry; `settle` comes after it."""
         return source if self._rows.acquire(source) else replace(source, keeps_refusal=False)

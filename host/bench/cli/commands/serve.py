@@ -146,6 +146,9 @@ def serve(
     audit_rows: Annotated[
         int, typer.Option(min=0, help="Keep so many changes in the audit log, and as many other rows. 0: all.")
     ] = _RETENTION.audit_rows,
+    calls_days: Annotated[
+        float, typer.Option(min=0, help="Keep persistent calls that are over for so many days. 0: for ever.")
+    ] = _RETENTION.calls_days,
     connections: Annotated[
         int,
         typer.Option(
@@ -207,7 +210,11 @@ def serve(
             lift_loopback=lift_loopback,
         ),
         retention=Retention(
-            history_days=history_days, history_mb=history_mb, audit_days=audit_days, audit_rows=audit_rows
+            history_days=history_days,
+            history_mb=history_mb,
+            audit_days=audit_days,
+            audit_rows=audit_rows,
+            calls_days=calls_days,
         ),
     )
     # The first file exists only while the server runs, so that other commands find it.

@@ -90,6 +90,53 @@ def test_history_comes_with_the_page(shared_operator, socket, devices):
     assert socket.request(type="ENTITY_COUNT", cmd_id=2, query=count_query(devices))["count"] == 2  # nothing else came
 
 
+def test_sums_of_a_time_come_with_those_of_another(shared_operator, socket, devices):
+    for ts in (1000, 2000, 3000, 11_000):
+        store(shared_operator, devices[0], ts, a=ts)
+    keys = [
+        {"id": 1, "key": "a", "agg": "SUM", "previousStartTs": 1000, "previousEndTs": 5000},
+        {"id": 2, "key": "a", "agg": "MAX"},
+        {"id": 3, "key": "a", "agg": "NONE", "previousStartTs": 1000, "previousEndTs": 5000, "previousValueOnly": True},
+        {"id": 4, "key": "none", "agg": "AVG", "previousValueOnly": True},
+        {"id": 5, "key": "none", "agg": "COUNT"},
+        {"id": 6, "key": "none", "agg": "MIN", "previousStartTs": 2, "previousEndTs": 1},
+    ]
+    part = {"keys": keys, "startTs": 10_000, "endTs": 20_000}
+    answer = socket.request(type="ENTITY_DATA", cmd_id=1, query=query(*devices), aggHistoryCmd=part)
+    empty = point(0, "")
+    assert [each["aggLatest"] for each in answer["data"]["data"]] == [
+        {
+            "1": {"current": point(15_000, "11000"), "previous": point(3000, "6000")},
+            "2": {"current": point(15_000, "11000"), "previous": None},
+            "3": {"current": None, "previous": point(3000, "3000")},
+            "4": {"current": empty, "previous": empty},
+            "5": {"current": point(15_000, "0"), "previous": None},
+            "6": {"current": empty, "previous": None},
+        },
+        {
+            "1": {"current": point(15_000, "0"), "previous": point(3000, "0")},
+            "2": {"current": empty, "previous": None},
+            "3": {"current": None, "previous": empty},
+            "4": {"current": empty, "previous": empty},
+            "5": {"current": point(15_000, "0"), "previous": None},
+            "6": {"current": empty, "previous": None},
+        },
+    ]
+    again = socket.request(type="ENTITY_DATA", cmd_id=1, aggHistoryCmd={**part, "keys": keys[1:2]})
+    assert (again["data"], len(again["update"])) == (None, 2)
+
+
+def test_there_are_no_alarms(socket):
+    shared = {"cmdId": 7, "errorCode": 0, "errorMsg": None}
+    wanted = {"type": "ALARM_COUNT", "cmd_id": 7, "query": {"typeList": ["x"]}}
+    assert socket.request(**wanted) == {**shared, "count": 0, "cmdUpdateType": "ALARM_COUNT_DATA"}
+    status = {"type": "ALARM_STATUS", "cmd_id": 7, "originator_id": {"entityType": "DEVICE", "id": "x"}}
+    assert socket.request(**status) == {**shared, "active": False, "cmdUpdateType": "ALARM_STATUS"}
+    socket.command(type="ALARM_STATUS_UNSUBSCRIBE", cmd_id=7)
+    answer = socket.request(type="ALARM_DATA", cmd_id=7, query={})
+    assert (answer["data"]["totalElements"], answer["cmdUpdateType"]) == (0, "ALARM_DATA")
+
+
 def test_series_are_followed_from_a_time_window_on(shared_operator, socket, devices):
     first, second = devices
     store(shared_operator, first, 1000, a=1)

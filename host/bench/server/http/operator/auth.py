@@ -60,9 +60,12 @@ async def login(form: LoginForm, request: Request) -> JwtPair:
 async def public_login(form: PublicLoginForm, request: Request) -> JwtPair:
     operators: Operators = request.app.state.operators
     api, source, key = operators.api, origin(request), accounts.limited_name(form.public_id)
-    api.limits.check(source.address, key, key, person=True)
     try:
+        api.limits.check(source.address, key, key, person=True)
         user = await api.registry.read(operators.tokens.public_user, UUID(form.public_id))
+    except Limited as error:
+        await api.refusals.limited(source, error.retry_after_s, who="", what=audit.LOGIN, entity=form.public_id)
+        raise
     except (Unauthorized, ValueError):
         api.limits.failed(source.address, key, key, person=True)
         what, result = audit.LOGIN, "refused"
@@ -87,8 +90,7 @@ async def _attempt(request: Request, who: User | str, prove: Callable[[], Awaita
             else:
                 api.limits.failed(source.address, key, key, person=True)
     except Limited as error:
-        api.refusals.log("limited", source, retry_after_s=error.retry_after_s)
-        await api.refusals.record(source, who=who, what=audit.LOGIN, entity=subject, result="limited")
+        await api.refusals.limited(source, error.retry_after_s, who=who, what=audit.LOGIN, entity=subject)
         raise
     if not proven:
         api.refusals.log("operator", source, user=username[:_SHOWN], what=audit.LOGIN, result="refused")

@@ -13,14 +13,14 @@ from bench.registry.changes import Change
 from bench.registry.device_query import KINDS
 from bench.registry.devices import DevicePageQuery
 from bench.server.http.operator import entity_query
-from bench.server.http.operator.live import updates
+from bench.server.http.operator.live import aggregated, updates
 from bench.server.http.operator.live.client import VALUES, Client, Followed
 from bench.server.http.operator.live.updates import ENTITIES, CommandRefused
 from bench.server.http.operator.live.values import series_query
 from bench.server.http.operator.params import listed
 from bench.server.http.operator.schemas.common import PageData
 from bench.server.http.operator.schemas.entity_query import CountQuery, DataQuery, EntityData
-from bench.server.http.operator.schemas.websocket import EntityDataCommand, HistoryPart, SeriesPart
+from bench.server.http.operator.schemas.websocket import AggregatedPart, EntityDataCommand, HistoryPart, SeriesPart
 from bench.server.http.operator.series import SeriesQuery, as_text, entries_of, text_of, time_zone_of
 
 _SERIES, _ANY_SCOPE = "TIME_SERIES", "ATTRIBUTE"
@@ -43,7 +43,7 @@ class EntitiesFollowed(Followed):
 
     async def begin(self, command: EntityDataCommand) -> list[str]:
         """Begin to follow what a command wants, or something else than before; return the answers."""
-        parts = (command.history_cmd, command.latest_cmd, command.ts_cmd)
+        parts = (command.history_cmd, command.latest_cmd, command.ts_cmd, command.agg_history_cmd)
         if command.query is None and (self._query is None or not any(parts)):
             raise CommandRefused("Query is empty!")
         query = command.query or self._query
@@ -53,7 +53,7 @@ class EntitiesFollowed(Followed):
             self._found = await self._find()
             self._reported = False
         self._command = command
-        return await self._begin(command.history_cmd)
+        return await self._begin(command.history_cmd, command.agg_history_cmd)
 
     async def refresh(self) -> None:
         """Say so if the query finds other devices now."""
@@ -65,7 +65,7 @@ class EntitiesFollowed(Followed):
             place = self._client.outbox.reserve()
             texts: list[str] = []
             try:
-                texts = await self._begin(None)
+                texts = await self._begin()
             finally:
                 place.set_result(texts)
 
@@ -86,7 +86,7 @@ class EntitiesFollowed(Followed):
 
         return await self._client.caller.read(read)
 
-    async def _begin(self, part: HistoryPart | None) -> list[str]:
+    async def _begin(self, part: HistoryPart | None = None, summed: AggregatedPart | None = None) -> list[str]:
         """Listen to the devices that were found, then read their values."""
         command, query = self._command, self._query
         assert command is not None
@@ -95,13 +95,14 @@ class EntitiesFollowed(Followed):
         ids = [row[0].id for row in self._found[0]]
         series = command.ts_cmd
         queries = [None if each is None else _series_query(each) for each in (part, series)]
-        if any(each is not None and len(each.keys) * len(ids) > VALUES for each in queries):
+        if any(each is not None and len(each.keys) * len(ids) > VALUES for each in (*queries, summed)):
             raise CommandRefused(f"More than {VALUES} series!")
 
         def read(session: Session) -> tuple[dict[Any, Any], list[str]]:
             latest = entity_query.latest_values(session, ids, query.latest_values)
             past, window = (None if each is None else _entries(session, ids, each) for each in queries)
-            return latest, list(self._texts(query, latest, past, window))
+            sums = None if summed is None else aggregated.latest(session, ids, summed)
+            return latest, list(self._texts(query, latest, (sums, past, window)))
 
         latest, texts = await self._client.caller.read(read)
         self._known = {
@@ -110,15 +111,22 @@ class EntitiesFollowed(Followed):
         return texts
 
     def _texts(
-        self, query: DataQuery, latest: dict[Any, Any], past: _Entries | None, window: _Entries | None
+        self,
+        query: DataQuery,
+        latest: dict[Any, Any],
+        read: tuple[aggregated.Sums | None, _Entries | None, _Entries | None],
     ) -> Iterable[str]:
+        sums, past, window = read
         assert self._command is not None
         wanted = entity_query.wanted_page(self._client.caller, query)
         rows, total = self._found
         page = listed((rows, total), wanted, lambda row: entity_query.entity(row, query, latest))
+        if sums is not None:
+            data = [each.model_copy(update={"agg_latest": sums[each.entity_id.id]}) for each in page.data]
+            yield self._report(page.model_copy(update={"data": data}))
         if past is not None:
             yield self._report(_with(page, past))
-        if self._command.latest_cmd is not None or (past is None and window is None and not self._reported):
+        if self._command.latest_cmd is not None or (window is None and not self._reported):
             yield self._report(page)
         if window is not None:
             yield self._report(_with(page, window))

@@ -26,6 +26,7 @@ from bench.server.http.operator.live.outbox import Outbox
 from bench.server.http.operator.live.updates import CommandRefused, ErrorCode
 from bench.server.http.operator.live.values import ValuesFollowed
 from bench.server.http.operator.schemas.websocket import (
+    AlarmsCommand,
     AttributesCommand,
     Command,
     Commands,
@@ -210,8 +211,8 @@ class LiveSession:
         if command.cmd_id < 0:
             raise CommandRefused("Cmd id is negative value!")
         match command:
-            case HistoryCommand():
-                return [await values.history(self._client, command)]
+            case HistoryCommand() | AlarmsCommand():
+                return [await self._answer_once(command)]
             case AttributesCommand() | SeriesCommand() if command.unsubscribe and not command.entity_id:
                 for each in list(self._followed):
                     self._unfollow(each)
@@ -227,6 +228,11 @@ class LiveSession:
             case EntityCountCommand():
                 return await self._count(command)
         return []
+
+    async def _answer_once(self, command: HistoryCommand | AlarmsCommand) -> str:
+        if isinstance(command, AlarmsCommand):
+            return updates.no_alarms(command.cmd_id, command.type)
+        return await values.history(self._client, command)
 
     async def _count(self, command: EntityCountCommand) -> list[str]:
         if command.query is None:

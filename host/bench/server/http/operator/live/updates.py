@@ -62,5 +62,16 @@ def count(command: int, number: int) -> str:
     return _json(cmdId=command, count=number, errorCode=0, errorMsg=None, cmdUpdateType="COUNT_DATA")
 
 
+def no_alarms(command: int, kind: str) -> str:
+    """Return the answer to a command for alarms: this server has none."""
+    shared = {"cmdId": command, "errorCode": 0, "errorMsg": None}
+    if kind == "ALARM_COUNT":
+        return _json(**shared, count=0, cmdUpdateType="ALARM_COUNT_DATA")
+    if kind == "ALARM_STATUS":
+        return _json(**shared, active=False, cmdUpdateType="ALARM_STATUS")
+    page = {"data": [], "totalPages": 0, "totalElements": 0, "hasNext": False}
+    return _json(**shared, data=page, update=None, allowedEntities=0, totalEntities=0, cmdUpdateType="ALARM_DATA")
+
+
 def _json(**content: Any) -> str:
     return compact(content)

@@ -87,6 +87,23 @@ class HistoryPart(_EntriesPart):
     end_ts: _Long = 0
 
 
+class AggregatedKey(_Strict):
+    """A series of which one value is wanted, and one of another time to compare it with."""
+
+    id: _Int = 0
+    key: Text
+    agg: Aggregation
+    previous_start_ts: _Long | None = None
+    previous_end_ts: _Long | None = None
+    previous_value_only: bool | None = None
+
+
+class AggregatedPart(_Strict):
+    keys: list[AggregatedKey] = Field(default=[], max_length=100)
+    start_ts: _Long = 0
+    end_ts: _Long = 0
+
+
 class EntityDataCommand(_Command):
     """Find devices, read values of them, and follow these."""
 
@@ -95,6 +112,7 @@ class EntityDataCommand(_Command):
     history_cmd: HistoryPart | None = None
     latest_cmd: LatestPart | None = None
     ts_cmd: SeriesPart | None = None
+    agg_history_cmd: AggregatedPart | None = None
 
 
 class EntityCountCommand(_Command):
@@ -104,14 +122,36 @@ class EntityCountCommand(_Command):
     query: CountQuery | None = None
 
 
-class UnsubscribeCommand(_Command):
-    """Follow devices no longer."""
+class AlarmsCommand(_Command):
+    """Follow alarms, of which there are none."""
 
-    type: Literal["ENTITY_DATA_UNSUBSCRIBE", "ENTITY_COUNT_UNSUBSCRIBE"] = "ENTITY_DATA_UNSUBSCRIBE"
+    type: Literal["ALARM_DATA", "ALARM_COUNT", "ALARM_STATUS"]
+    query: dict[str, Any] | None = None
+    originator_id: dict[str, Any] | None = None
+    type_list: list[Text] | None = None
+    severity_list: list[Text] | None = None
+
+
+class UnsubscribeCommand(_Command):
+    """Follow devices, or alarms, no longer."""
+
+    type: Literal[
+        "ENTITY_DATA_UNSUBSCRIBE",
+        "ENTITY_COUNT_UNSUBSCRIBE",
+        "ALARM_DATA_UNSUBSCRIBE",
+        "ALARM_COUNT_UNSUBSCRIBE",
+        "ALARM_STATUS_UNSUBSCRIBE",
+    ] = "ENTITY_DATA_UNSUBSCRIBE"
 
 
 Command = (
-    AttributesCommand | SeriesCommand | HistoryCommand | EntityDataCommand | EntityCountCommand | UnsubscribeCommand
+    AttributesCommand
+    | SeriesCommand
+    | HistoryCommand
+    | EntityDataCommand
+    | EntityCountCommand
+    | AlarmsCommand
+    | UnsubscribeCommand
 )
 
 
