@@ -92,6 +92,31 @@ def test_known_connections_stay_whoever_comes():
     assert slots.all.refused == 1
 
 
+def test_longest_unread_answer_of_an_address_goes_when_too_much_waits(monkeypatch):
+    monkeypatch.setattr(connections, "UNREAD_ADDRESS", 100)
+    monkeypatch.setattr(connections, "UNREAD", 250)
+    slots = Slots(100, 50, 50, exempt=["192.0.2.9"])
+    first, second, third = (slots.admit("192.0.2.1", n, known=True) for n in range(3))
+    first.set_unread(60)
+    second.set_unread(40)
+    assert slots.aborted == []
+    first.set_unread(0)  # it reads
+    first.set_unread(50)
+    third.set_unread(30)
+    assert slots.aborted == [1]
+    second.set_unread(99)  # it is gone
+    for n in range(2):
+        slots.admit(f"192.0.3.{n}", f"other {n}").set_unread(70)
+    assert slots.aborted == [1]
+    slots.admit("192.0.2.9", "proxy").set_unread(200)  # exempt by itself, and the most of all
+    assert slots.aborted == [1, "proxy"]
+    third.release()
+    first.set_unread(0)
+    assert set(slots.all._unread) == set(slots.all._unread_at) == {"192.0.3.0", "192.0.3.1"}
+    limits = [json.loads(line)["limit"] for line in slots.output.getvalue().splitlines()]
+    assert limits == [100]
+
+
 def test_stranger_goes_for_a_new_one_when_all_places_are_taken():
     slots = Slots(3, 2, 2)
     slots.admit("192.0.2.1", "known", known=True)

@@ -6,7 +6,7 @@ of them. So connections that say nothing take the place of no one but themselves
 address is in the way of no other.
 """
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -18,6 +18,8 @@ CONNECTIONS = 20_000
 # Of these, how many may be strangers: so many of all, but never more than so many; and likewise from one address.
 STRANGERS_SHARE, STRANGERS = 0.5, 4096
 ADDRESS_SHARE, ADDRESS = 0.25, 1024
+# Bytes of answers over HTTP that wait for clients to read them, of all and of one address.
+UNREAD, UNREAD_ADDRESS = 256 << 20, 64 << 20
 # Files that are open besides connections: databases, logs, certificates. Some are opened only later.
 _OTHER_FILES = 64
 _FEWEST = 8
@@ -45,11 +47,12 @@ class Bounds:
 class Slot:
     """One connection's place among all. `place` is what counts as its address."""
 
-    __slots__ = ("_connections", "abort", "known", "place", "released")
+    __slots__ = ("_connections", "abort", "exempt", "known", "place", "released")
 
-    def __init__(self, connections: "Connections", place: str) -> None:
+    def __init__(self, connections: "Connections", place: str, *, exempt: bool) -> None:
         self._connections = connections
         self.place = place
+        self.exempt = exempt
         self.known = self.released = False
         self.abort: Callable[[], object] = _no_action
 
@@ -62,6 +65,10 @@ class Slot:
     def set_address(self, address: str) -> None:
         """Say whose connection it is, as a proxy told."""
         self._connections.move_to(self, addresses.network(address))
+
+    def set_unread(self, size: int) -> None:
+        """Say how many bytes wait for the client to read them."""
+        self._connections.set_unread(self, size)
 
     def release(self) -> None:
         """Give the place back; twice does no harm."""
@@ -86,15 +93,17 @@ class Connections:
         self._slots: set[Slot] = set()
         self._strangers: dict[str, OrderedDict[Slot, None]] = {}
         self._stranger_count = 0
+        self._unread: dict[str, OrderedDict[Slot, int]] = {}
+        self._unread_at: Counter[str] = Counter()
 
     def __len__(self) -> int:
         return len(self._slots)
 
     def admit(self, address: str) -> Slot | None:
         """Return a place for a new connection from an address; None if all are taken by those that may stay."""
-        slot = Slot(self, addresses.network(address))
+        slot = Slot(self, addresses.network(address), exempt=self._is_exempt(address))
         own = self._strangers.get(slot.place, ())
-        if len(own) >= self.bounds.address and not self._is_exempt(address):
+        if len(own) >= self.bounds.address and not slot.exempt:
             self._make_room(slot.place, "address")
         elif self._stranger_count >= self.bounds.strangers:
             self._make_room(self._most(), "strangers")
@@ -131,8 +140,33 @@ class Connections:
             if len(self._strangers[place]) > self.bounds.address:
                 self._make_room(place, "address")
 
+    def set_unread(self, slot: Slot, size: int) -> None:
+        """Note what waits for a client; if that is too much, cut off who has waited longest where most waits."""
+        self._forget_unread(slot)
+        if size and slot in self._slots:
+            self._unread.setdefault(slot.place, OrderedDict())[slot] = size
+            self._unread_at[slot.place] += size
+            while self._unread_at[slot.place] > UNREAD_ADDRESS and not slot.exempt:
+                self._cut_off(slot.place, "unread_address")
+            while self._unread_at.total() > UNREAD:
+                self._cut_off(self._unread_at.most_common(1)[0][0], "unread")
+
+    def _cut_off(self, place: str, bound: str) -> None:
+        longest = next(iter(self._unread[place]))
+        self.release(longest)
+        self._refuse(place, bound)
+        longest.abort()
+
+    def _forget_unread(self, slot: Slot) -> None:
+        own: dict[Slot, int] = self._unread.get(slot.place, OrderedDict())
+        self._unread_at[slot.place] -= own.pop(slot, 0)
+        if not own:
+            self._unread.pop(slot.place, None)
+            del self._unread_at[slot.place]
+
     def release(self, slot: Slot) -> None:
         """Forget a connection."""
+        self._forget_unread(slot)
         if slot in self._slots:
             self._slots.discard(slot)
             slot.released = True
@@ -161,7 +195,8 @@ class Connections:
 
     def _refuse(self, place: str, bound: str) -> None:
         self.refused += 1
-        limit = {"all": self.bounds.all, "strangers": self.bounds.strangers, "address": self.bounds.address}[bound]
+        limits = {"all": self.bounds.all, "strangers": self.bounds.strangers, "address": self.bounds.address}
+        limit = {**limits, "unread": UNREAD, "unread_address": UNREAD_ADDRESS}[bound]
         self.journal.write_rarely("too_many_connections", peer=place, bound=bound, limit=limit)
 
 

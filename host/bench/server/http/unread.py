@@ -3,6 +3,8 @@
 import asyncio
 import math
 
+from bench.server.connections import Slot
+
 # A client that reads nothing of what waits for it, or does not take the end of its connection, is left after so long.
 UNREAD_S = 30.0
 LINGER_S = 10.0
@@ -13,12 +15,14 @@ class LeavesUnread(asyncio.Protocol):
 
     loop: asyncio.AbstractEventLoop
     transport: asyncio.Transport
+    slot: Slot
     _unread: asyncio.TimerHandle | None = None
     _closing_since = math.inf
 
     def pause_writing(self) -> None:
         super().pause_writing()
         self._unread = self.loop.call_later(UNREAD_S, self.transport.abort)
+        self.slot.set_unread(self.transport.get_write_buffer_size())
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -28,6 +32,7 @@ class LeavesUnread(asyncio.Protocol):
         if self._unread is not None:
             self._unread.cancel()
             self._unread = None
+            self.slot.set_unread(0)
 
     def drop_unfinished_request(self) -> None:
         """Close the connection if part of a request has arrived, but not all of it: there is none."""
