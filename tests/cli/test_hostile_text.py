@@ -40,6 +40,8 @@ SERVER = {
     "rpc": (TEXT, TEXT),
     "audit": ("--entity", TEXT, "--what", TEXT, "--failed"),
     "import": ("{file}", "--create-profiles"),
+    "provision": (TEXT, "--output", "{folder}/out", "--force"),
+    "associate": (TEXT,),
     "customer list": (),
     "customer create": (TEXT,),
     "customer delete": (TEXT, "--yes"),

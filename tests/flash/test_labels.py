@@ -108,11 +108,17 @@ def test_page_shows_a_hostile_name_and_runs_nothing(name):
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_table_holds_no_formula(name):
-    written = labels.table([Label(name=name, mac="02005e005301", serial=name, secret=name)])
+    written = labels.table([Label(name=name, mac="02005e005301", serial=name, secret=name, association=name)])
     head, row = csv.reader(io.StringIO(written, newline=""))
-    assert head == ["name", "mac", "serial", "claim_secret"]
-    assert [cell.removeprefix("'") for cell in row] == [name, "02:00:5e:00:53:01", name, name]
+    assert head == ["name", "mac", "serial", "claim_secret", "association_code"]
+    assert [cell.removeprefix("'") for cell in row] == [name, "02:00:5e:00:53:01", name, name, name]
     assert not any(cell[0] in "=+-@\t\r\n" for cell in row)
+
+
+def test_association_code_is_on_the_label_and_in_its_qr_code():
+    label = Label(name="press-1", association="7K3M-0QZ9-XW4T")
+    assert json.loads(label.code) == {"deviceName": "press-1", "associationCode": "7K3M-0QZ9-XW4T"}
+    assert Page(labels.page([label])).lines == [("name", "press-1"), ("secret", "7K3M-0QZ9-XW4T")]
 
 
 def test_name_that_fits_no_code_is_refused():

@@ -12,6 +12,7 @@ import typer
 from bench import paths
 from bench.cli import INTERRUPTED, wrong_use
 from bench.cli.commands import (
+    associate,
     audit,
     backup,
     board,
@@ -37,6 +38,7 @@ from bench.cli.commands import (
     monitor,
     operator,
     profile,
+    provision,
     read_erase,
     rpc,
     serve,
@@ -60,9 +62,11 @@ SECTIONS = {
             "profile",
             "device",
             "import",
+            "provision",
             "telemetry",
             "rpc",
             "customer",
+            "associate",
             "operator",
             "user",
             "audit",
@@ -99,8 +103,12 @@ app.command("demo", epilog="Example: bench demo --keep")(demo.demo)
 app.command("fleet", epilog="Example: bench fleet -n 200 --arrival restart")(fleet.fleet)
 app.command("measure", epilog="Example: bench measure -n 100 --plot boot.svg")(measure.measure)
 app.command("import", epilog="Example: bench import tray7.csv")(import_.import_devices)
+app.command("provision", epilog="Example: bench provision press --count 500 --prefix a- --output line7.json")(
+    provision.provision
+)
 app.command("telemetry", epilog="Example: bench telemetry press-4 --follow")(telemetry.telemetry)
 app.command("rpc", epilog="Example: bench rpc press-4 blink '{\"times\": 3}'")(rpc.rpc)
+app.command("associate", epilog="Example: bench associate press-4 press-5 --labels labels")(associate.associate)
 app.command("audit", epilog="Example: bench audit --since 2h --what DELETED")(audit.audit)
 app.command("backup", epilog="Example: bench backup monday.tar")(backup.backup)
 app.command("restore", epilog="Example: bench restore monday.tar --data new")(backup.restore)

@@ -1,5 +1,7 @@
 """Names of devices, as boards make them and ThingsBoard stores them."""
 
+from collections.abc import Iterable
+
 # Java's String.trim(), which ThingsBoard applies: everything up to and including the space.
 _TRIMMED = "".join(map(chr, range(0x21)))
 
@@ -34,3 +36,9 @@ def of_template(chip_mac: str, *, name: str = "{prefix}-{mac}", prefix: str = "f
     """
     digits = (mac or chip_mac).replace(":", "").lower()
     return trimmed(name.replace("{prefix}", prefix).replace("{mac}", digits))
+
+
+def highest_number(names: Iterable[str], stem: str) -> int:
+    """Return the highest number that follows a stem in names, e.g. 7 for `press-` and `press-007`; 0 if none does."""
+    suffixes = (name[len(stem) :] for name in names if name.startswith(stem))
+    return max((int(each) for each in suffixes if each.isascii() and each.isdigit()), default=0)

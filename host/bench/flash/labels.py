@@ -13,7 +13,7 @@ from bench.contract.names import with_colons
 from bench.errors import BenchError
 from bench.text import cell
 
-_COLUMNS = ("name", "mac", "serial", "claim_secret")
+_COLUMNS = ("name", "mac", "serial", "claim_secret", "association_code")
 _PAGE = """\
 <!DOCTYPE html>
 <html lang="en">
@@ -46,16 +46,19 @@ p {{ margin: 0; }}
 
 @dataclass(frozen=True, kw_only=True)
 class Label:
-    """A label for one board: its name on the server, MAC as 12 hex digits, serial number, claim secret."""
+    """A label for one board: its name on the server, MAC as 12 hex digits, serial number, and how it is claimed."""
 
     name: str
-    mac: str
+    mac: str = ""
     serial: str = ""
     secret: str = field(default="", repr=False)
+    association: str = field(default="", repr=False)
 
     @property
     def code(self) -> str:
-        """The text of its QR code: JSON in ASCII for ThingsBoard's claiming widget, or the name alone."""
+        """The text of its QR code: JSON in ASCII, as for ThingsBoard's claiming widget, or the name alone."""
+        if self.association:
+            return json.dumps({"deviceName": self.name, "associationCode": self.association})
         return json.dumps({"deviceName": self.name, "secretKey": self.secret}) if self.secret else self.name
 
 
@@ -96,7 +99,7 @@ def table(labels: Sequence[Label]) -> str:
     writer = csv.writer(text)
     writer.writerow(_COLUMNS)
     for each in labels:
-        writer.writerow(map(cell, (each.name, with_colons(each.mac), each.serial, each.secret)))
+        writer.writerow(map(cell, (each.name, with_colons(each.mac), each.serial, each.secret, each.association)))
     return text.getvalue()
 
 
@@ -125,6 +128,7 @@ def _item(label: Label) -> str:
         raise BenchError(f"no QR code holds a name of {len(label.name)} characters: choose a shorter one") from None
     # The quiet zone around it is part of a code.
     drawn = code.svg_inline(border=4, omitsize=True)
-    lines = {"name": label.name, "mac": with_colons(label.mac), "serial": label.serial, "secret": label.secret}
+    lines = {"name": label.name, "mac": with_colons(label.mac), "serial": label.serial}
+    lines |= {"secret": label.secret or label.association}
     text_lines = "".join(f'<p class="{kind}">{escape(line)}</p>' for kind, line in lines.items() if line)
     return f"<li>{drawn}<div>{text_lines}</div></li>"

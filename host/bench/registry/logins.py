@@ -9,11 +9,11 @@ from sqlalchemy import Connection, case, literal_column, select
 from sqlalchemy.orm import Session
 
 from bench.contract.credentials import CredentialsType
-from bench.registry import credentials
+from bench.registry import credentials, device_keys
 from bench.registry.audit import Subject
 from bench.registry.credentials import MqttLogin
 from bench.registry.encryption import SecretBox
-from bench.registry.model import Credentials, Device, Profile
+from bench.registry.model import Credentials, Device, DeviceKey, Profile
 from bench.registry.statements import Lookup, parts
 
 
@@ -96,6 +96,12 @@ _LOGINS = (
 )
 _FOUND = Lookup(_LOGINS, Credentials.lookup)
 _NAMED = Lookup(_LOGINS.add_columns(Credentials.sealed), Credentials.lookup)
+_BY_KEY = Lookup(
+    _LOGINS.add_columns(DeviceKey.lookup.label("key"), DeviceKey.proof.label("key_proof")).join(
+        DeviceKey, DeviceKey.device_id == Device.id
+    ),
+    DeviceKey.lookup,
+)
 
 
 def _rows(connection: Connection, lookups: Iterable[str], lookup: Lookup = _FOUND) -> dict[str, Any]:
@@ -158,4 +164,17 @@ def find(secret_box: SecretBox, connection: Connection, wanted: Sequence[tuple[s
     return [
         DeviceLogin.of_row(row) if row and row.type == kind and credentials.is_genuine(secret_box, row) else None
         for row, kind in found
+    ]
+
+
+def find_by_key(secret_box: SecretBox, connection: Connection, keys: Sequence[str]) -> list[DeviceLogin | None]:
+    """Return the devices with these API keys, or None (a batch function)."""
+    digests = [device_keys.digest(secret_box, key) for key in keys]
+    rows = {row.key: row for row in _BY_KEY(connection, digests)}
+    found = [rows.get(each) for each in digests]
+    return [
+        DeviceLogin.of_row(row)
+        if row is not None and device_keys.is_genuine(secret_box, row.device_id, row.key_proof, key)
+        else None
+        for row, key in zip(found, keys, strict=True)
     ]

@@ -181,6 +181,28 @@ class Tombstone(Base):
     buried_ms: Mapped[int] = mapped_column(BigInteger, default=now_ms)
 
 
+class DeviceKey(Base):
+    """A device's API key (see `device_keys`). `lookup` is its digest, `proof` that of the key and the row."""
+
+    __tablename__ = "device_key"
+
+    device_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("device.id", ondelete="CASCADE"), primary_key=True)
+    lookup: Mapped[str] = mapped_column(Text, unique=True)
+    proof: Mapped[str] = mapped_column(Text)
+
+
+class AssociationCode(Base):
+    """A code that hands a device to whichever customer's user has it (see `associations`)."""
+
+    __tablename__ = "association_code"
+
+    device_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("device.id", ondelete="CASCADE"), primary_key=True)
+    lookup: Mapped[str] = mapped_column(Text, unique=True)
+    proof: Mapped[str] = mapped_column(Text)
+    """The digest of the code and of the row."""
+    expires_ms: Mapped[int] = mapped_column(BigInteger)
+
+
 class ClaimOffer(Base):
     """A device's offer to whoever knows the secret."""
 

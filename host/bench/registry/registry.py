@@ -27,6 +27,7 @@ from bench.registry import (
     credentials,
     data_folder,
     database,
+    device_keys,
     devices,
     lifecycle,
     logins,
@@ -83,6 +84,7 @@ class Registry:
         self._login = partial(logins.login, secret_box)
         self._named = partial(logins.named, secret_box)
         self._find = partial(logins.find, secret_box)
+        self._find_by_key = partial(logins.find_by_key, secret_box)
         self._broker = partial(broker_keys.check, secret_box)
         self._room = DeviceRoom()
         self._save_telemetry = partial(timeseries.save_telemetry, self._room)
@@ -250,8 +252,11 @@ class Registry:
         return known
 
     async def token_login(self, token: str) -> DeviceLogin | None:
-        """Return the device with this access token, if there is one."""
-        return await self._by_id(CredentialsType.ACCESS_TOKEN, token)
+        """Return the device with this access token, or else with this API key, if there is one."""
+        found = await self._by_id(CredentialsType.ACCESS_TOKEN, token)
+        if found is None and device_keys.is_formed(token):
+            found = await self._lookups.submit(self._find_by_key, token)
+        return found
 
     async def certificate_login(self, certificate: str) -> DeviceLogin | None:
         """Return the device with this certificate (as `trim_certificate` leaves it), if there is one."""

@@ -199,6 +199,11 @@ class ThingsBoard(Accounts):
             return str(error)
         return str(json_object(answer)["response"])
 
+    async def association_code(self, device: dict[str, Any], duration_ms: int) -> dict[str, Any]:
+        """Have the bench's own server make a code for a device; return it: `associationCode`, `expires`."""
+        body = {"deviceId": id_of(device), "durationMs": duration_ms}
+        return json_object(await self.post("/api/v1/association/create-association-code", body))
+
     async def endpoints(self) -> dict[str, tuple[str, int]]:
         """Return host and port by transport, as the server's commands for a device have them; empty if it has none.
 

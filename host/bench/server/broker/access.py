@@ -39,7 +39,7 @@ class BrokerAccess:
 
     def __init__(self, api: DeviceApi, prefix: str, rules: Rules) -> None:
         self._api = api
-        self._prefix = prefix
+        self.prefix = prefix
         # A broker that does not say where a device is has one place for all of them. Ten guesses there would lock out
         # a device whose name is known, so that only as many count as may come from everywhere together.
         self._nowhere = Limits(replace(rules, per_caller=rules.per_key, per_address=_UNBOUNDED))
@@ -108,7 +108,7 @@ class BrokerAccess:
         """Return whether a device may publish to a topic, or subscribe to it."""
 
         def is_own(device: DeviceLogin) -> bool:
-            own = Topics.of(self._prefix, device.profile_name, device.name)
+            own = Topics.of(self.prefix, device.profile_name, device.name)
             return topic in own.published if action is Action.PUBLISH else topic == own.commands
 
         return await self._decide(broker, login, source, is_own, action=action.value)

@@ -10,10 +10,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
+from bench.contract import broker_topics
 from bench.server.broker.access import BrokerAccess
 from bench.server.device_api import DeviceApi
 from bench.server.endpoints import Endpoints
-from bench.server.http import bodies, broker, device, error_responses, health, openapi, operator
+from bench.server.http import bodies, broker, compat, device, error_responses, health, openapi, operator
 from bench.server.http.forwarded import Forwarded
 from bench.server.http.operator.live.routes import routes as live_routes
 from bench.server.http.polls import Polls
@@ -78,8 +79,9 @@ def application(  # noqa: PLR0913 - all that a server has
     app.router.routes[:0] = device.routes(api, polls)  # first: they have the most requests
     app.state.operators = operator.Operators(api)
     app.state.endpoints = endpoints
+    app.state.topic_prefix = access.prefix if access else broker_topics.PREFIX
     app.router.routes += live_routes(app.state.operators)
-    app.router.routes += operator.ROUTES
+    app.router.routes += operator.ROUTES + compat.ROUTES
     app.router.routes += health.routes(api)
     if access is not None:
         app.router.routes += broker.routes(api, access)

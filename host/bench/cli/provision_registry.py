@@ -1,0 +1,93 @@
+"""Devices of `bench provision` on the database itself, whether a server runs beside it or not: many a transaction."""
+
+import os
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from bench.cli.options import operator_session
+from bench.cli.provision_output import Output, Row
+from bench.contract.issued import IssuedCredentials
+from bench.errors import BenchError
+from bench.registry import audit, issuing, profiles
+from bench.registry.audit import Origin, Subject
+from bench.registry.batching import Conflict
+from bench.registry.issuing import NewDevice
+from bench.registry.registry import Registry
+
+# One transaction makes so many: a server that runs beside this waits some 50 ms for its turn.
+BATCH = 1000
+
+
+@asynccontextmanager
+async def opened(data: Path, database: str, profile: str) -> AsyncIterator["RegistryDevices"]:
+    """Yield the devices of a profile in a data folder's registry.
+
+    Raises:
+        BenchError: There is no registry.
+        NotFound: There is no such profile.
+    """
+    if not database:
+        operator_session.require_registry(data)
+    registry = await Registry.open(data, database or None)
+    try:
+        await registry.profile(profile)
+        yield RegistryDevices(registry, profile)
+    finally:
+        await registry.close()
+
+
+class RegistryDevices:
+    """The devices of one profile in a registry."""
+
+    batch = BATCH
+
+    def __init__(self, registry: Registry, profile: str) -> None:
+        self._registry = registry
+        self._profile = profile
+        self._who = f"uid {os.geteuid()} on this machine"
+
+    async def highest(self, stem: str) -> int:
+        """Return the highest number of the devices that are called STEM and digits."""
+        return await self._registry.read(issuing.highest_number, stem)
+
+    async def complete(self, rows: Sequence[Row]) -> list[Row]:
+        """Make those devices that do not exist, and return the rows that are true then."""
+        known = [self._device(row) for row in rows]
+
+        def complete(session: Session) -> list[NewDevice]:
+            return issuing.complete(session, profiles.by_name(session, self._profile), known, by=self._by)
+
+        done = {each.name for each in await self._registry.write(complete)}
+        return [row for row in rows if row["device_id"] in done]
+
+    async def add(self, rows: Sequence[Row], output: Output) -> None:
+        """Make devices, except those whose names are taken; their rows are in the output first."""
+        wanted = [self._device(row) for row in rows]
+
+        def chosen(some: Sequence[NewDevice]) -> None:
+            names = {each.name for each in some}
+            output.append([row for row in rows if row["device_id"] in names])
+
+        def add(session: Session) -> None:
+            issuing.add(session, profiles.by_name(session, self._profile), wanted, on_chosen=chosen, by=self._by)
+
+        try:
+            with output.transaction():
+                await self._registry.write(add)
+        except Conflict:
+            raise BenchError(
+                f"a device came first with one of the names or MQTT users {rows[0]['mqtt_username']} to "
+                f"{rows[-1]['mqtt_username']}: run the same command again"
+            ) from None
+
+    def _by(self, made: Subject) -> dict[str, Any]:
+        origin = Origin(transport="cli")
+        return audit.entry(origin, who=self._who, what="device.added", entity=made, result=audit.SUCCESS)
+
+    def _device(self, row: Row) -> NewDevice:
+        issued = IssuedCredentials(**{key: row[key] for key in ("mqtt_username", "mqtt_password", "api_key")})
+        return NewDevice(self._registry.secret_box, name=row["device_id"], label=row["name"], issued=issued)

@@ -1,0 +1,63 @@
+"""Devices of `bench provision` on any ThingsBoard: one request a device, and no API keys, which it does not have."""
+
+import json
+from collections.abc import Sequence
+
+from bench.cli.provision_output import Output, Row
+from bench.contract.names import highest_number
+from bench.errors import BenchError, NotFound
+from bench.rest_client import ThingsBoard, attempted, id_of, in_parallel
+
+# So many may be on the server, and not be known to be, when this is killed.
+_BATCH = 100
+
+
+class RestDevices:
+    """The devices of one profile on a server."""
+
+    batch = _BATCH
+
+    def __init__(self, server: ThingsBoard, profile: str) -> None:
+        self._server = server
+        self._name = profile
+        self._profile_id: dict[str, str] | None = None
+
+    async def highest(self, stem: str) -> int:
+        """Return the highest number of the devices that are called STEM and digits."""
+        return highest_number((each["name"] for each in await self._server.devices(stem)), stem)
+
+    async def complete(self, rows: Sequence[Row]) -> list[Row]:
+        """Make those devices that do not exist, and return the rows that are true then."""
+        there = await in_parallel(rows, self._is_there)
+        return [row for row, is_there in zip(rows, there, strict=True) if is_there]
+
+    async def add(self, rows: Sequence[Row], output: Output) -> None:
+        """Make devices; their rows are in the output first."""
+        output.append([{**row, "api_key": ""} for row in rows])
+        errors = [error for error in await attempted(rows, self._make) if error is not None]
+        if errors:
+            raise BenchError(f"{len(errors)} devices were not made ({errors[0]}): run the same command again")
+
+    async def _is_there(self, row: Row) -> bool:
+        try:
+            device = await self._server.device(row["device_id"])
+        except NotFound:
+            await self._make(row)
+            return True
+        own = await self._server.credentials(id_of(device))
+        return own["credentialsType"] == "MQTT_BASIC" and _parts(own["credentialsValue"]) == _parts(_value(row))
+
+    async def _make(self, row: Row) -> None:
+        if self._profile_id is None:
+            self._profile_id = (await self._server.profile(self._name))["id"]
+        device = {"name": row["device_id"], "label": row["name"], "deviceProfileId": self._profile_id}
+        own = {"credentialsType": "MQTT_BASIC", "credentialsId": None, "credentialsValue": _value(row)}
+        await self._server.create_with_credentials(device, own)
+
+
+def _value(row: Row) -> str:
+    return json.dumps({"clientId": None, "userName": row["mqtt_username"], "password": row["mqtt_password"]})
+
+
+def _parts(text: str) -> dict[str, str]:
+    return {key: value for key, value in json.loads(text).items() if value}

@@ -1,0 +1,183 @@
+"""Credentials that the server issues: an MQTT user with a password, and an API key for REST, shown once.
+
+Both secrets are 256 random bits, so what is stored of them is a keyed digest (HMAC-SHA256, `encryption`), which takes
+microseconds; an MQTT password is also kept encrypted, because ThingsBoard's operators are shown it again. A slow
+password hash (scrypt, PBKDF2) makes each guess of a *chosen* password dear; of 2**256 equally likely secrets nobody
+guesses one, at any price a guess, and all that a slow hash would do is cost the server a third of a second a device.
+The key of the digests is not in the database, so a stolen copy cannot even be compared with.
+(NIST SP 800-63B, 5.1.2.2: salting and stretching are for memorized secrets; look-up secrets of 112 bits or more need
+an approved one-way function only.)
+"""
+
+import base64
+import secrets
+import uuid
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from bench.contract import names as device_names
+from bench.contract.issued import IssuedCredentials
+from bench.registry import audit, credentials, device_keys, devices, lifecycle, tombstones
+from bench.registry.audit import Subject
+from bench.registry.clock import now_ms
+from bench.registry.credentials import DeviceCredentials, MqttLogin
+from bench.registry.encryption import SecretBox
+from bench.registry.ids import new_id
+from bench.registry.lifecycle import ProvisioningState
+from bench.registry.model import Credentials, Device, Profile
+from bench.registry.statements import Insertion, parts
+
+_BYTES = 32
+Made = Callable[[Subject], dict[str, Any]]
+"""Returns the row of the audit trail that says who made a device."""
+
+_ADD_DEVICES = Insertion(Device, "id", "name", "label", "profile_id", "created_ms", "activated_ms", "provisioned_ms")
+_ADD_CREDENTIALS = Insertion(Credentials, "device_id", "type", "lookup", "parts", "proof", "sealed")
+
+
+class NewDevice:
+    """A device that is to be made with these credentials, and its rows: all that takes time, before any transaction.
+
+    Args:
+        secret_box: The registry's.
+        name: Its name.
+        label: Its name for people.
+        issued: Its credentials.
+    """
+
+    def __init__(self, secret_box: SecretBox, *, name: str, label: str, issued: IssuedCredentials) -> None:
+        self.name = name
+        self.issued = issued
+        device_id = new_id()
+        now = now_ms()
+        self.device: dict[str, Any] = {"id": device_id, "name": name, "label": label, "created_ms": now}
+        self.device |= lifecycle.times(ProvisioningState.ACTIVATED, now)
+        self.tombstones = tombstones.digests(secret_box, name, own(issued))
+        self.credentials = credentials.row(secret_box, device_id, own(issued))
+        self.key = device_keys.row(secret_box, device_id, issued.api_key)
+
+
+def own(issued: IssuedCredentials) -> DeviceCredentials:
+    """Return the credentials that an MQTT login with these is accepted by, whatever its client id."""
+    return credentials.mqtt_basic(None, issued.mqtt_username, issued.mqtt_password)
+
+
+def issue(session: Session, device: Device, mqtt_username: str) -> IssuedCredentials:
+    """Give a device new credentials and a new API key: those that it had are worth nothing then.
+
+    Args:
+        session: In a transaction that may write.
+        device: The device.
+        mqtt_username: Its MQTT user name from now on.
+
+    Raises:
+        RefusedCredentials: Another device has this user name, or this release takes no such characters.
+    """
+    issued = IssuedCredentials.random(mqtt_username)
+    devices.set_credentials(session, device.id, own(issued))
+    device_keys.replace(session, device.id, issued.api_key)
+    return issued
+
+
+def issue_secret(session: Session, device: Device) -> str:
+    """Give a device a new MQTT password, which goes with its id for a user name. The one that it had is worth nothing.
+
+    Args:
+        session: In a transaction that may write.
+        device: The device.
+
+    Returns:
+        32 random bytes as base64, as Xively makes them.
+    """
+    secret = base64.b64encode(secrets.token_bytes(_BYTES)).decode()
+    devices.set_credentials(session, device.id, credentials.mqtt_basic(None, str(device.id), secret))
+    return secret
+
+
+def highest_number(session: Session, stem: str) -> int:
+    """Return the highest number of the devices that are called STEM and digits; 0 if there is none."""
+    statement = select(Device.name).where(Device.name.startswith(stem, autoescape=True))
+    return device_names.highest_number(session.scalars(statement.execution_options(yield_per=1000)), stem)
+
+
+def add(
+    session: Session,
+    profile: Profile,
+    wanted: Sequence[NewDevice],
+    *,
+    by: Made,
+    on_chosen: Callable[[Sequence[NewDevice]], None],
+) -> None:
+    """Make devices with their credentials, except those whose names are taken, or were a decommissioned device's.
+
+    Args:
+        session: In a transaction that may write.
+        profile: Their profile.
+        wanted: The devices.
+        by: Returns the row of the audit trail that says who made a device.
+        on_chosen: Called with the devices that are made, before any of them is stored. If it raises, none is. So it can
+            put their secrets where they last, and no device is on the disk without.
+
+    Raises:
+        IntegrityError: Another transaction was faster, or another device has one of the MQTT user names.
+    """
+    taken = {*_taken(session, wanted), *_buried(session, wanted)}
+    chosen = [each for each in wanted if each.name not in taken]
+    on_chosen(chosen)
+    _store(session, profile, chosen, by=by)
+
+
+def complete(session: Session, profile: Profile, known: Sequence[NewDevice], *, by: Made) -> list[NewDevice]:
+    """Make those of some devices that do not exist: a process that made them was killed before its commit.
+
+    Args:
+        session: In a transaction that may write.
+        profile: Their profile.
+        known: The devices, with the secrets that are known of them.
+        by: Returns the row of the audit trail that says who made a device.
+
+    Returns:
+        Those that exist now with these secrets. The others' names are devices with other secrets.
+    """
+    taken, buried = _taken(session, known), _buried(session, known)
+    missing = [each for each in known if each.name not in taken and each.name not in buried]
+    _store(session, profile, missing, by=by)
+    there = [each for each in known if each.name in taken and _is_its(session, taken[each.name], each.issued)]
+    return [each for each in known if each in missing or each in there]
+
+
+def _taken(session: Session, wanted: Sequence[NewDevice]) -> dict[str, uuid.UUID]:
+    found: dict[str, uuid.UUID] = {}
+    for some in parts([each.name for each in wanted]):
+        rows = session.execute(select(Device.name, Device.id).where(Device.name.in_(some)))
+        found |= {row.name: row.id for row in rows}
+    return found
+
+
+def _buried(session: Session, wanted: Sequence[NewDevice]) -> set[str]:
+    """Return the names that nobody gets again, or whose credentials nobody gets again."""
+    found = tombstones.found(session.connection(), (digest for each in wanted for digest in each.tombstones))
+    return {each.name for each in wanted if not found.isdisjoint(each.tombstones)}
+
+
+def _is_its(session: Session, device_id: uuid.UUID, issued: IssuedCredentials) -> bool:
+    """Return whether a device has these credentials."""
+    secret_box = session.info["secret_box"]
+    row = session.get(Credentials, device_id)
+    login = MqttLogin(username=issued.mqtt_username, password=issued.mqtt_password)
+    if row is None or row.lookup != secret_box.digest(login.username):
+        return False
+    return credentials.accepts(secret_box, row, login.username, login) and device_keys.is_its(
+        session, device_id, issued.api_key
+    )
+
+
+def _store(session: Session, profile: Profile, wanted: Sequence[NewDevice], *, by: Made) -> None:
+    connection = session.connection()
+    _ADD_DEVICES(connection, [{**each.device, "profile_id": profile.id} for each in wanted])
+    _ADD_CREDENTIALS(connection, [each.credentials for each in wanted])
+    device_keys.add(connection, [each.key for each in wanted])
+    audit.record(connection, [by(Subject(each.name, each.device["id"])) for each in wanted])
