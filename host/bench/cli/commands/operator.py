@@ -59,7 +59,7 @@ async def add(
 @with_server()
 async def list_operators(server: ThingsBoard, as_json: Json = False) -> None:
     """List the operators."""
-    rows = [_view(each) for each in await server.users() if each["authority"] == "TENANT_ADMIN"]
+    rows = [_view(each) for each in await server.users() if each["authority"] != "CUSTOMER_USER"]
     tables.table(rows, as_json=as_json, empty="No operators.", whole=("role", "created"))
 
 
