@@ -9,11 +9,15 @@ import re
 import sys
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
 LIST = tomllib.loads(Path(__file__).with_suffix(".toml").read_text())
+PHRASES = {re.compile(phrase.replace(" ", r"\s+")): instead for phrase, instead in LIST["phrases"].items()}
+ANY_PHRASE = re.compile("|".join(phrase.pattern for phrase in PHRASES))
+OPENING = re.compile(rf"({'|'.join(LIST['openings'])})\b")
 
 
 def words(name: str) -> list[str]:
@@ -30,17 +34,20 @@ def names_in(node: ast.AST) -> Iterator[str]:
             yield name
 
 
-def wrong_names(name: str) -> Iterator[str]:
-    """Yield a message for each word of a name that is on the list."""
-    for word in words(name):
-        if word in LIST["names"]:
-            yield f"name {name}: instead of {word!r} write {LIST['names'][word]}"
+@cache
+def wrong_names(name: str) -> list[str]:
+    """Return a message for each word of a name that is on the list."""
+    return [
+        f"name {name}: instead of {word!r} write {LIST['names'][word]}" for word in words(name) if word in LIST["names"]
+    ]
 
 
 def wrong_phrases(text: str) -> Iterator[tuple[int, str]]:
     """Yield (line of the text from 0, message) for each phrase that is on the list."""
-    for phrase, instead in LIST["phrases"].items():
-        for found in re.finditer(phrase.replace(" ", r"\s+"), text):
+    if not ANY_PHRASE.search(text):  # of most texts
+        return
+    for phrase, instead in PHRASES.items():
+        for found in phrase.finditer(text):
             yield text.count("\n", 0, found.start()), f"instead of {found[0]!r} write {instead}"
 
 
@@ -51,7 +58,7 @@ def wrong_in_code(source: str) -> Iterator[tuple[int, str]]:
             yield from ((getattr(node, "lineno", 1), message) for message in wrong_names(name))
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             opening = (ast.get_docstring(node) or "").partition("\n")[0]
-            if re.match(rf"({'|'.join(LIST['openings'])})\b", opening):
+            if OPENING.match(opening):
                 yield node.body[0].lineno, f"docstring opens with a question: {opening!r}"
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield from ((node.lineno + line, message) for line, message in wrong_phrases(node.value))
