@@ -7,6 +7,7 @@ import pytest
 from bench.flash import filesystem
 from bench.virtual.environment import Conditions
 from tests.support.boards import steps, vault_slots
+from tests.support.operators import ok
 from tests.support.power_cuts import MODES, cuts, loses_power_before
 
 
@@ -46,6 +47,20 @@ def test_reset_wipes_what_it_names_and_restarts(server, make_board, give_orders,
         assert settings_of(board)["wifi"] == {}
         del before["wifi"]
     assert settings_of(board) | before == settings_of(board)
+
+
+def test_decommissioned_board_is_wiped_by_its_next_login(server, server_operator, make_board):
+    board = make_board(server, identity={"name": "press4"})
+    with board.power_on() as power:
+        power.expect_event("telemetry")
+        device = ok(server_operator.get("/api/tenant/devices?deviceName=press4"))["id"]["id"]
+        ok(server_operator.post(f"/api/lifecycle/device/{device}/decommission"))
+        power.expect_event("offline", kind="closed")
+        power.expect_event("reset", kind="all", by="server")
+        power.expect_event("link_failed")
+    assert vault_slots(board)[0] == {}
+    found = ok(server_operator.get(f"/api/lifecycle/device/{device}"))
+    assert (found["access"], found["wipePending"]) == ("decommissioned", False)
 
 
 RESET = b"""

@@ -5,12 +5,24 @@ import asyncio
 import pytest
 
 from bench.errors import NotFound, Refused
-from bench.registry import chains, claims, customers, devices, lifecycle, profiles, rotation, sub_devices, tombstones
+from bench.registry import (
+    audit,
+    chains,
+    claims,
+    customers,
+    devices,
+    lifecycle,
+    profiles,
+    rotation,
+    sub_devices,
+    tombstones,
+)
 from bench.registry.audit import UNKNOWN_ORIGIN
 from bench.registry.batching import Conflict
 from bench.registry.chains import Chain
 from bench.registry.credentials import CredentialsRequest, MqttLogin, access_token, lwm2m, mqtt_basic, sha3, x509
-from bench.registry.lifecycle import Access, ProvisioningState
+from bench.registry.device_states import Access, ProvisioningState
+from bench.registry.device_states import Status as DeviceStatus
 from bench.registry.model import CLIENT_SCOPE, Tombstone
 from bench.registry.profiles import Strategy
 from bench.registry.provision_type import ProvisionType
@@ -186,7 +198,7 @@ def test_status_is_what_an_online_device_reports(run):
         assert await status() == "offline"
         await registry.save_online(device_id, True)
         assert await status() == "online"
-        for report in lifecycle.Status:
+        for report in DeviceStatus:
             await registry.save_attributes(device_id, {"status": report.value}, CLIENT_SCOPE)
             assert await status() == report
         for unknown in ("", "fine", "onlin", None, 1, ["error"], {"error": 1}):
@@ -339,13 +351,15 @@ def test_decommissioned_device_is_let_in_until_it_is_wiped(run):
         await registry.create_profile("mine", CREATE)
         await registry.create_device("d", "mine", token="t")
         device_id = (await device(registry)).id
-        assert not await registry.write(lifecycle.wiped, device_id)
+        row = audit.entry(UNKNOWN_ORIGIN, what="device.wiped", entity="d", result=audit.SUCCESS)
+        assert not await registry.write(lifecycle.wiped, device_id, row)
         await change(registry, lifecycle.deactivate)
         await decommission(registry)  # a deactivated one is to be wiped, too
         assert (await registry.token_login("t")).is_decommissioned
         assert lifecycle.is_wipe_pending(await device(registry))
-        assert await registry.write(lifecycle.wiped, device_id)
-        assert not await registry.write(lifecycle.wiped, device_id)
+        assert await registry.write(lifecycle.wiped, device_id, row)
+        assert not await registry.write(lifecycle.wiped, device_id, row)
+        assert len(await registry.read(lambda session: audit.find(session, limit=9, what="device.wiped"))) == 1
         assert await registry.token_login("t") is None
         found = await device(registry)
         assert (lifecycle.access(found), lifecycle.is_wipe_pending(found)) == (Access.DECOMMISSIONED, False)

@@ -120,6 +120,10 @@ def _answer_to(path: str) -> Any:
         "/api/apiKeys/1": {"data": [key], **page},
         "/api/apiKey": key,
     }
+    if path.startswith("/api/lifecycle/"):
+        times = ("activatedTime", "provisionedTime", "associatedTime", "deactivatedTime", "decommissionedTime")
+        record = dict.fromkeys(("serialNumber", "provisioningState", "access", "connectivityStatus"), TEXT)
+        return {**record, **dict.fromkeys(times, 0), "wipePending": False}
     if path.endswith("/claim"):
         return {"response": TEXT}
     if "/values/attributes/" in path:

@@ -24,7 +24,7 @@ from bench.server import json_reader
 # ThingsBoard's column types; any other head is the name of a server attribute.
 _TYPES = (
     *("NAME", "TYPE", "LABEL", "ACCESS_TOKEN", "X509", "MQTT_CLIENT_ID", "MQTT_USER_NAME", "MQTT_PASSWORD"),
-    *("IS_GATEWAY", "DESCRIPTION"),
+    *("IS_GATEWAY", "DESCRIPTION", "SERIAL_NUMBER"),
 )
 _KINDS = (("X509",), ("MQTT_CLIENT_ID", "MQTT_USER_NAME", "MQTT_PASSWORD"), ("ACCESS_TOKEN",))
 _ATTRIBUTE = "SERVER_ATTRIBUTE"

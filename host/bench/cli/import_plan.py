@@ -42,6 +42,9 @@ async def _planned(server: ThingsBoard, each: FileLine) -> PlannedLine:
     except NotFound:
         return PlannedLine(each, Effect.NEW)
     changes = list(_described(device, each.line.fields))
+    if serial_number := each.line.fields.get("SERIAL_NUMBER"):
+        old = (await server.lifecycle(id_of(device)) or {}).get("serialNumber")
+        changes += [f"serial number {json.dumps(old)} -> {json.dumps(serial_number)}"] if old != serial_number else []
     if each.own and not _is_same(each.own, await server.credentials(id_of(device))):
         changes.append("credentials")
     if each.line.values:

@@ -27,6 +27,7 @@ from bench.cli.commands import (
     demo,
     device,
     device_files,
+    device_life,
     doctor,
     firmware,
     flash,
@@ -135,6 +136,10 @@ device.app.command("export", epilog="Example: bench device export fleet.jsonl --
 device.app.command(
     "import", epilog="Example: bench device import fleet.jsonl --url https://tb.example --user me@tb.example"
 )(device_files.import_devices)
+device.app.command("serial", epilog="Example: bench device serial press-4 SN-0042")(device_life.serial)
+device.app.command("deactivate", epilog="Example: bench device deactivate press-4")(device_life.deactivate)
+device.app.command("activate", epilog="Example: bench device activate press-4")(device_life.activate)
+device.app.command("decommission", epilog="Example: bench device decommission press-4")(device_life.decommission)
 app.add_typer(device.app, name="device")
 board.app.command("serve", epilog="Example: bench board serve board1 --pace")(board_serve.serve)
 app.add_typer(board.app, name="board")

@@ -31,6 +31,8 @@ class Kind(StrEnum):
     DELETED = "deleted"
     CREDENTIALS = "credentials"
     """A device has other credentials."""
+    DEACTIVATED = "deactivated"
+    """A device may not log in any more, or to nothing but the order to wipe itself."""
     ATTRIBUTES = "attributes"
     """Of one scope: `keys` were stored or deleted."""
     CALLS = "calls"

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Float, ScalarSelect, and_, case, cast, func, literal, not_, select
 
+from bench.registry import lifecycle
 from bench.registry.model import (
     CLIENT_SCOPE,
     SERVER_SCOPE,
@@ -27,8 +28,13 @@ FIELDS: Mapping[str, Any] = {
     "type": Profile.name,
     "customerTitle": Customer.title,
     "ownerName": Customer.title,
+    "serialNumber": Device.serial_number,
+    "provisioningState": lifecycle.PROVISIONING_STATE,
+    "access": lifecycle.ACCESS,
+    "connectivityStatus": lifecycle.STATUS,
 }
-"""The fields of a device that can be compared, and sorted by. All but the first are text."""
+"""The fields of a device that can be compared, and sorted by. All but the first are text; the last four are not
+ThingsBoard's."""
 SCOPES = {"CLIENT_ATTRIBUTE": CLIENT_SCOPE, "SHARED_ATTRIBUTE": SHARED_SCOPE, "SERVER_ATTRIBUTE": SERVER_SCOPE}
 KINDS = {scope: kind for kind, scope in SCOPES.items()}
 _ANY_SCOPE = "ATTRIBUTE"

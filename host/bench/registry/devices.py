@@ -22,7 +22,7 @@ from bench.registry import (
 )
 from bench.registry.announcements import Kind
 from bench.registry.credentials import DeviceCredentials, InvalidCredentials, RefusedCredentials
-from bench.registry.lifecycle import ProvisioningState
+from bench.registry.device_states import ProvisioningState
 from bench.registry.model import Credentials, Customer, Device, Profile
 from bench.registry.names import Naming
 from bench.registry.pages import PageQuery
@@ -105,6 +105,12 @@ def rename(session: Session, device: Device, name: str, naming: Naming = _REFUSI
         device.name = free
 
 
+def set_serial_number(device: Device, serial_number: str | None) -> None:
+    """Set the maker's number of a device, or none. Raises Refused for one that is too long or has markup in it."""
+    names.check(serialNumber=serial_number)
+    device.serial_number = serial_number or None
+
+
 def get(session: Session, device_id: uuid.UUID) -> Device:
     """Return the device with this id. Raises NotFound."""
     found = session.get(Device, device_id)
@@ -138,7 +144,7 @@ def page(session: Session, wanted: DevicePageQuery) -> tuple[Sequence[tuple[Devi
         statement = statement.where(among if wanted.active else ~among)
     statement = statement.where(*wanted.conditions)
     sorts = {**SORTS, wanted.sort: wanted.order} if wanted.order else SORTS
-    searched = (Device.name, Device.label, Profile.name)
+    searched = (Device.name, Device.label, Profile.name, Device.serial_number)
     return pages.page(session, statement, wanted, sorts=sorts, searched=searched, key=Device.id)
 
 

@@ -134,6 +134,7 @@ def check(line: ImportLine, release: Release = NEWEST) -> DeviceCredentials | No
     if not fields.get("NAME", "").strip():  # ThingsBoard changes a device that was made before
         raise Refused("Device name should be specified!")
     names.check(name=fields["NAME"], type=fields.get("TYPE"), label=fields.get("LABEL"))
+    names.check(serialNumber=fields.get("SERIAL_NUMBER"))
     names.check(additionalInfo={"description": fields.get("DESCRIPTION")})
     for column in line.values:
         names.check(key=column.key)

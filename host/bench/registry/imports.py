@@ -55,6 +55,8 @@ def store(session: Session, line: ImportLine, *, update: bool) -> ImportedDevice
 def _describe(device: Device, fields: dict[str, str]) -> None:
     if "LABEL" in fields:
         device.label = fields["LABEL"]
+    if "SERIAL_NUMBER" in fields:
+        devices.set_serial_number(device, fields["SERIAL_NUMBER"])
     info = dict(device.additional_info) if isinstance(device.additional_info, dict) else {}
     if "DESCRIPTION" in fields:
         info["description"] = fields["DESCRIPTION"]

@@ -13,45 +13,17 @@ can contradict it. Steps follow by themselves:
 import json
 import uuid
 from collections.abc import Sequence
-from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import Connection, and_, case, func, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, object_session
 
 from bench.errors import Refused
-from bench.registry import tombstones, withdrawals
+from bench.registry import announcements, audit, tombstones, withdrawals
+from bench.registry.announcements import Kind
 from bench.registry.clock import now_ms
+from bench.registry.device_states import Access, ProvisioningState, Status
 from bench.registry.model import CLIENT_SCOPE, Attribute, Device
-
-
-class ProvisioningState(StrEnum):
-    """The steps of a device's life."""
-
-    DEFINED = "defined"
-    ACTIVATED = "activated"
-    PROVISIONED = "provisioned"
-    ASSOCIATED = "associated"
-
-
-class Access(StrEnum):
-    """The rights of a device: only an active one may log in."""
-
-    ACTIVE = "active"
-    DEACTIVATED = "deactivated"
-    DECOMMISSIONED = "decommissioned"
-
-
-class Status(StrEnum):
-    """The connectivity status of a device."""
-
-    ONLINE = "online"
-    OFFLINE = "offline"
-    ERROR = "error"
-    MAINTENANCE = "maintenance"
-    LOW_BATTERY = "low_battery"
-    PROVISIONING = "provisioning"
-
 
 STATUS_ATTRIBUTE = "status"
 """The client attribute by which a device reports its status: it counts while the device is online."""
@@ -173,6 +145,7 @@ def deactivate(device: Device) -> bool:
         return False
     withdrawals.withdraw(device)
     device.deactivated_ms = now_ms()
+    _announce(device)
     return True
 
 
@@ -200,14 +173,32 @@ def decommission(session: Session, device: Device) -> bool:
     # one behind a gateway has nothing of its own to wipe
     device.deactivated_ms = None if device.gateway_id is None else device.decommissioned_ms
     tombstones.bury(session, device)
+    _announce(device)
     return True
 
 
-def wiped(session: Session, device_id: uuid.UUID) -> bool:
-    """Note that a device obeyed the order to wipe itself: its credentials are worth nothing now."""
+def _announce(device: Device) -> None:
+    session = object_session(device)
+    assert session
+    announcements.announce(session.connection(), Kind.DEACTIVATED, device.id)
+
+
+def wiped(session: Session, device_id: uuid.UUID, audited: dict[str, Any]) -> bool:
+    """Note that a decommissioned device was ordered to wipe itself: its credentials are worth nothing now.
+
+    Args:
+        session: In a transaction that may write.
+        device_id: The device.
+        audited: A row for the audit trail, which is stored if this is the first word of it.
+
+    Returns:
+        False if it is known already.
+    """
     waiting = and_(Device.id == device_id, Device.decommissioned_ms.is_not(None), Device.deactivated_ms.is_(None))
-    done = session.execute(update(Device).where(waiting).values(deactivated_ms=now_ms()))
-    return bool(done.rowcount)  # type: ignore[attr-defined]
+    connection = session.connection()
+    first = bool(connection.execute(update(Device).where(waiting).values(deactivated_ms=now_ms())).rowcount)
+    audit.record(connection, [audited] if first else [])
+    return first
 
 
 def is_wipe_pending(device: Device) -> bool:

@@ -129,8 +129,12 @@ def _accepted(
 
 
 def shown(session: Session, device_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, tuple[str, str]]:
-    """Return what logins with the credentials of these devices show now; a device that is gone is left out."""
-    columns = select(Credentials.device_id, Credentials.lookup, Credentials.proof)
+    """Return what logins with the credentials of these devices show now; one that may not log in is left out."""
+    columns = (
+        select(Credentials.device_id, Credentials.lookup, Credentials.proof)
+        .join(Device, Device.id == Credentials.device_id)
+        .where(Device.deactivated_ms.is_(None), Device.decommissioned_ms.is_(None))
+    )
     found: dict[uuid.UUID, tuple[str, str]] = {}
     for part in parts(device_ids):
         found |= {row[0]: (row[1], row[2]) for row in session.execute(columns.where(Credentials.device_id.in_(part)))}

@@ -20,9 +20,9 @@ from bench.registry.audit import Origin, Subject
 from bench.registry.clock import now_ms
 from bench.registry.credentials import CredentialsRequest, DeviceCredentials, InvalidCredentials
 from bench.registry.device_secrets import Nonces
+from bench.registry.device_states import ProvisioningState
 from bench.registry.encryption import SecretBox, WrongKey
 from bench.registry.ids import new_id
-from bench.registry.lifecycle import ProvisioningState
 from bench.registry.model import SERVER_SCOPE, Attribute, Credentials, Device, Profile
 from bench.registry.provision_type import ProvisionType
 from bench.registry.statements import Insertion, Lookup

@@ -1,4 +1,4 @@
-"""The server attributes in which ThingsBoard keeps whether a device is active: `active` and its kin.
+"""The server attributes in which ThingsBoard keeps whether a device is active, and whether a device is online.
 
 They are stored some time after what they tell of, many devices' at once, so that no device waits for them.
 """
@@ -39,6 +39,7 @@ _AT_ONCE = 500
 class _Active:
     last_ms: int
     saved_ms: int = 0
+    is_online: bool = False
 
 
 class Activity:
@@ -49,6 +50,8 @@ class Activity:
         self._clock = clock
         self._active: dict[uuid.UUID, _Active] = {}
         self._changes: dict[uuid.UUID, dict[str, Any]] = {}
+        self._online: dict[uuid.UUID, bool] = {}
+        """What is to be stored."""
         self._seen: set[uuid.UUID] = set()
         self._stopping = asyncio.Event()
 
@@ -60,17 +63,22 @@ class Activity:
         self._changes.setdefault(device_id, {})[LAST_CONNECT] = self._clock()
 
     def disconnected(self, device_id: uuid.UUID) -> None:
-        """Note that a device's session is closed."""
+        """Note that a device's session is closed: it is offline, until something else is heard from it."""
+        if (state := self._active.get(device_id)) is not None:
+            state.is_online = False
+        self._online[device_id] = False
         self._changes.setdefault(device_id, {})[LAST_DISCONNECT] = self._clock()
 
     def seen(self, device_id: uuid.UUID) -> None:
         """Note that a device sent something."""
         now = self._clock()
         if (state := self._active.get(device_id)) is None:
-            self._active[device_id] = _Active(now)
+            state = self._active[device_id] = _Active(now)
             self._changes.setdefault(device_id, {})[ACTIVE] = True
         else:
             state.last_ms = now
+        if not state.is_online:
+            state.is_online = self._online[device_id] = True
         self._seen.add(device_id)
 
     # The server's side.
@@ -104,6 +112,9 @@ class Activity:
                 if state is not None:
                     state.saved_ms = now
                     self._changes.setdefault(device_id, {})[LAST_ACTIVITY] = state.last_ms
+        online, self._online = list(self._online.items()), {}
+        for at in range(0, len(online), _AT_ONCE):
+            await asyncio.gather(*(self._write_online(*each) for each in online[at : at + _AT_ONCE]))
         changes, self._changes = self._changes, {}
         every = list(changes.items())
         for at in range(0, len(every), _AT_ONCE):
@@ -133,7 +144,14 @@ class Activity:
             return
         del self._active[device_id]
         self._seen.discard(device_id)
+        self._online[device_id] = False
         await self._write(device_id, {ACTIVE: False, INACTIVITY_ALARM: now, LAST_ACTIVITY: state.last_ms})
+
+    async def _write_online(self, device_id: uuid.UUID, online: bool) -> None:  # noqa: FBT001 - what is stored
+        try:
+            await self._registry.save_online(device_id, online)
+        except SQLAlchemyError:
+            self._online.setdefault(device_id, online)
 
     async def _write(self, device_id: uuid.UUID, values: dict[str, Any]) -> None:
         try:

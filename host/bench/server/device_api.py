@@ -15,7 +15,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from bench.errors import NotFound, Refused
-from bench.registry import audit, claims, rotation, timeseries
+from bench.registry import audit, claims, lifecycle, rotation, timeseries
 from bench.registry.audit import Origin, Subject
 from bench.registry.batching import Conflict
 from bench.registry.chains import Chain
@@ -44,6 +44,8 @@ from bench.server.refusals import Refusals
 _EMPTY_LIST = 256
 _PROVISION, _LOGIN, _ROTATE = "provision", "login", "rotateCredentials"
 _request_bytes = RandomBytes(6)
+# Transports over which a decommissioned device is let in for the order to wipe itself.
+_WIPES = ("mqtt", "mqtts")
 
 
 class Gone(Exception):
@@ -194,7 +196,7 @@ class DeviceApi:
             check = partial(self.limits.check, source.address, name, name, proven=proven)
             await self._within_limits(check, source, _LOGIN, self.metrics.login)
             device = await self._found(decide)
-            if device is not None and device.is_decommissioned:
+            if device is not None and device.is_decommissioned and source.transport not in _WIPES:
                 device = None
             if device is None:
                 self.limits.failed(source.address, name, name, proven=proven)
@@ -349,6 +351,13 @@ class DeviceApi:
         self.log("rotation", source, device=device.name, status=status.value, changed=changed)
         end = partial(self.presence.notify_session_end, device.id, SessionEnd.CREDENTIALS_CHANGED)
         return RpcReply(device_json.write_status(status), *([end] if changed else []))
+
+    async def wiped(self, device: DeviceLogin, source: Origin, *, obeyed: bool) -> None:
+        """Store that the order to wipe itself reached a decommissioned device: it is not let in any more."""
+        result = audit.SUCCESS if obeyed else Status.FAILURE.value
+        row = audit.entry(source, what="device.wiped", entity=device.subject, result=result)
+        if await self.registry.write(lifecycle.wiped, device.id, row):
+            self.log("wipe", source, device=device.name, result=result)
 
     async def answer(self, device: DeviceLogin, call_id: int, payload: bytes, source: Origin) -> None:
         """Deliver a device's answer to a call of the server. The device is not told whether it can be read."""

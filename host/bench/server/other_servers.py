@@ -1,8 +1,8 @@
 """Other servers on the same PostgreSQL database: what they change reaches the sessions of this one, and calls pass on.
 
-A server is told that a device was deleted or has other credentials, that attributes were changed, that there is a
-persistent call, and that users may have lost what they had. A call that is not kept goes, encrypted, to the server
-where the device listens, and its answer back.
+A server is told that a device was deleted, deactivated or has other credentials, that attributes were changed, that
+there is a persistent call, and that users may have lost what they had. A call that is not kept goes, encrypted, to the
+server where the device listens, and its answer back.
 """
 
 import asyncio
@@ -86,6 +86,8 @@ class OtherServers:
                 self._presence.notify_session_end(device_id, SessionEnd.DELETED)
             case Kind.CREDENTIALS:
                 self._presence.notify_session_end(device_id, SessionEnd.CREDENTIALS_CHANGED)
+            case Kind.DEACTIVATED:
+                self._presence.notify_session_end(device_id, SessionEnd.DEACTIVATED)
             case Kind.ATTRIBUTES if self._follows(device_id):
                 self._put(partial(self._read, device_id, fields["scope"], fields["keys"]))
             case Kind.CALLS:

@@ -18,6 +18,8 @@ class SessionEnd(Enum):
 
     DELETED = auto()
     CREDENTIALS_CHANGED = auto()
+    DEACTIVATED = auto()
+    """It may not log in any more."""
 
 
 class CallUnanswered(Exception):
@@ -137,7 +139,7 @@ class Presence:
     def listen_session_end(
         self, device_id: uuid.UUID, listener: OnEnding, shown: tuple[str, str] | None = None
     ) -> Stop:
-        """Have the listener called when the device is deleted, or gets other credentials than those that it showed."""
+        """Have the listener called when the device may not log in any more with the credentials that it showed."""
         return self._listen(device_id, lambda device: device.on_ending, _Session(listener, shown))
 
     def answer(self, device_id: uuid.UUID, call_id: int, value: Any | AnswerUnreadable) -> bool:
@@ -177,7 +179,7 @@ class Presence:
         if device := self._devices.get(device_id):
             for session in list(device.on_ending.values()):
                 session.on_ending(why)
-            if why is SessionEnd.DELETED:  # nobody will answer any more
+            if why is not SessionEnd.CREDENTIALS_CHANGED:  # nobody will answer any more
                 for pending in device.pending.values():
                     if not pending.answer.done():
                         pending.answer.set_exception(CallUnanswered(sent=pending.sent))

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from bench.cli import import_lines
+from bench.cli.commands import device_life
 from bench.cli.options import keyboard, text_files
 from bench.cli.options.operator_session import with_server
 from bench.cli.render import progress, tables
@@ -41,9 +42,16 @@ class Scope(StrEnum):
 async def list_devices(
     server: ThingsBoard,
     search: Annotated[str, typer.Option(help="Only devices with this text in their name, label or profile.")] = "",
+    state: device_life.StateOption = None,
+    status: device_life.StatusOption = None,
+    serial_number: device_life.SerialOption = "",
     as_json: Json = False,
 ) -> None:
-    """List the devices."""
+    """List the devices. Their state, status and serial number are bench serve's, and shown if one is asked for."""
+    if state or status or serial_number:
+        found = await device_life.rows(server, search, state, status, serial_number)
+        tables.table(found, as_json=as_json, empty="No such devices.")
+        return
     rows = [
         {"name": each["name"], "profile": each["type"], "created": tables.utc_time(each["createdTime"])}
         for each in await server.devices(search)
@@ -66,6 +74,7 @@ async def _view(server: ThingsBoard, device: dict[str, Any], *, show_secrets: bo
     return {
         "name": device["name"],
         "profile": device["type"],
+        **await device_life.view(server, device_id),
         "gateway": (device.get("additionalInfo") or {}).get("gateway") is True,
         "created": tables.utc_time(device["createdTime"]),
         "credentials_type": own["credentialsType"],
@@ -83,6 +92,7 @@ async def create(
     profile: Annotated[str, typer.Option(metavar="NAME", help="The profile it belongs to.")] = "default",
     label: Annotated[str, typer.Option(help="A label for people.")] = "",
     gateway: Annotated[bool, typer.Option("--gateway", help="It speaks for other devices, over MQTT.")] = False,
+    serial_number: Annotated[str, typer.Option("--serial", help="The maker's number of it.")] = "",
     as_json: Json = False,
 ) -> None:
     """Make a device before its first boot, with a random access token.
@@ -90,6 +100,8 @@ async def create(
     A board of this name gets these credentials if its profile's strategy is CHECK_PRE_PROVISIONED_DEVICES.
     """
     device = await server.create_device(name, profile, label=label or None, gateway=gateway)
+    if serial_number:
+        await server.set_serial_number(id_of(device), serial_number)
     tables.facts(await _view(server, device, show_secrets=False), as_json=as_json, done=f"created {name}")
 
 

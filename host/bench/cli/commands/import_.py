@@ -66,9 +66,10 @@ async def import_devices(
     """Make devices from a CSV file before their first boot, or update existing ones.
 
     One device a line. The header names the columns: NAME (required), TYPE (the profile), LABEL, ACCESS_TOKEN, X509,
-    MQTT_CLIENT_ID, MQTT_USER_NAME, MQTT_PASSWORD, IS_GATEWAY, DESCRIPTION, or the name of a server attribute. Without a
-    TYPE a new device gets the default profile, and a known one keeps its own. All lines are checked first: nothing is
-    sent if one of them cannot be imported as it is written. Lines of devices that are as they say are not sent either.
+    MQTT_CLIENT_ID, MQTT_USER_NAME, MQTT_PASSWORD, IS_GATEWAY, DESCRIPTION, SERIAL_NUMBER (of bench serve alone), or the
+    name of a server attribute. Without a TYPE a new device gets the default profile, and a known one keeps its own. All
+    lines are checked first: nothing is sent if one of them cannot be imported as it is written. Lines of devices that
+    are as they say are not sent either.
     """
     if len(delimiter) > 1:
         raise UsageError("--delimiter must be one character")

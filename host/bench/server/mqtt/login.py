@@ -16,6 +16,7 @@ from bench.server.mqtt.gateway_session import GatewaySession
 from bench.server.mqtt.provision_session import NAME, ProvisionSession
 from bench.server.mqtt.session import Handling, SessionLink
 from bench.server.mqtt.versions import LoginRefused
+from bench.server.mqtt.wipe_session import WipeSession
 from bench.server.tls import chain
 
 _BAD_CLIENT_ID = LoginRefused(ReturnCode.BAD_CLIENT_ID, ReasonCode.BAD_CLIENT_ID, ReasonCode.BAD_CLIENT_ID)
@@ -94,7 +95,7 @@ class LoginHandler:
             link.send(link.version.refuse(device))
             link.close()
         elif not link.closed:  # else it left meanwhile, and there is nothing to take over for
-            session = (GatewaySession if device.is_gateway else DeviceSession)(link, api, device)
+            session = _session_of(device)(link, api, device)
             link.enter(session, packet)
             for early in self._early:
                 if not link.closed and (rest := session.handle(early)) is not None:
@@ -123,6 +124,12 @@ class LoginHandler:
             api.refusals.log("wrong_transport", source, device=device.name, wanted=device.transport_type)
             return unavailable
         return device
+
+
+def _session_of(device: DeviceLogin) -> type[DeviceSession | WipeSession]:
+    if device.is_decommissioned:
+        return WipeSession
+    return GatewaySession if device.is_gateway else DeviceSession
 
 
 def _unknown(packet: Connect) -> LoginRefused:

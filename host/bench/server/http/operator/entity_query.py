@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, and_, or_, select
 from sqlalchemy.orm import Session
 
 from bench.errors import Refused
-from bench.registry import device_query, devices
+from bench.registry import device_query, devices, lifecycle
 from bench.registry.clock import now_ms
 from bench.registry.device_query import KINDS, Key
 from bench.registry.devices import DevicePageQuery
@@ -37,6 +37,7 @@ from bench.server.http.operator.schemas.entity_query import (
 )
 from bench.server.http.operator.series import as_text
 
+_FIELD, _STATUS = "ENTITY_FIELD", "connectivityStatus"
 _ABSENT = TsValue(ts=0, value="")
 Row = tuple[Device, str, str | None]
 
@@ -54,7 +55,7 @@ async def find(query: DataQuery, caller: AnyUser) -> PageData[EntityData]:
 
     def read(session: Session) -> PageData[EntityData]:
         rows, total = devices.page(session, wanted)
-        latest = latest_values(session, [device.id for device, _, _ in rows], query.latest_values)
+        latest = latest_values(session, [device.id for device, _, _ in rows], query)
         return listed((rows, total), wanted, lambda row: entity(row, query, latest))
 
     return await caller.read(read)
@@ -126,11 +127,14 @@ def _predicate(key: Key, predicate: Predicate) -> ColumnElement[bool]:
     return key.string(predicate.operation, text, ignore_case=predicate.ignore_case)
 
 
-def latest_values(
-    session: Session, ids: Sequence[UUID], keys: Sequence[EntityKey]
-) -> dict[tuple[UUID, str, str], TsValue]:
-    """Return the latest values of keys by device, type and name."""
+def latest_values(session: Session, ids: Sequence[UUID], query: DataQuery) -> dict[tuple[UUID, str, str], TsValue]:
+    """Return the latest values that a query wants by device, type and name; the devices' status, if it wants that."""
     found: dict[tuple[UUID, str, str], TsValue] = {}
+    keys = query.latest_values
+    if any((each.type, each.key) == (_FIELD, _STATUS) for each in (*query.entity_fields, *keys)):
+        now = now_ms()
+        statuses = lifecycle.statuses(session, ids)
+        found = {(device_id, _FIELD, _STATUS): TsValue(ts=now, value=each) for device_id, each in statuses.items()}
     series = {each.key for each in keys if each.type == "TIME_SERIES"}
     names = {each.key for each in keys if each.type != "TIME_SERIES"}
     for row in session.scalars(select(Telemetry).where(Telemetry.device_id.in_(ids), Telemetry.key.in_(series))):
@@ -156,12 +160,15 @@ def entity(row: Row, query: DataQuery, values: dict[tuple[UUID, str, str], TsVal
         "customerTitle": customer or "",
         "ownerName": customer or "",
         "additionalInfo": "" if info is None else json_writer.compact(info),
+        "serialNumber": device.serial_number or "",
+        "provisioningState": lifecycle.provisioning_state(device).value,
+        "access": lifecycle.access(device).value,
     }
     now = now_ms()
     latest: dict[str, dict[str, TsValue]] = {}
     for each in (*query.entity_fields, *query.latest_values):
-        if each.type == "ENTITY_FIELD":
-            value = TsValue(ts=now, value=fields.get(each.key, ""))
+        if each.type == _FIELD:
+            value = values.get((device.id, _FIELD, each.key)) or TsValue(ts=now, value=fields.get(each.key, ""))
         else:
             value = values.get((device.id, each.type, each.key), _ABSENT)
         latest.setdefault(each.type, {})[each.key] = value

@@ -99,7 +99,7 @@ class EntitiesFollowed(Followed):
             raise CommandRefused(f"More than {VALUES} series!")
 
         def read(session: Session) -> tuple[dict[Any, Any], list[str]]:
-            latest = entity_query.latest_values(session, ids, query.latest_values)
+            latest = entity_query.latest_values(session, ids, query)
             past, window = (None if each is None else _entries(session, ids, each) for each in queries)
             sums = None if summed is None else aggregated.latest(session, ids, summed)
             return latest, list(self._texts(query, latest, (sums, past, window)))

@@ -37,6 +37,7 @@ ColumnType = Literal[
     "DESCRIPTION",
     "ROUTING_KEY",
     "SECRET",
+    "SERIAL_NUMBER",  # not ThingsBoard's
 ]
 
 
