@@ -44,7 +44,6 @@ SERVER = {
     "rpc": (TEXT, TEXT),
     "audit": ("--entity", TEXT, "--what", TEXT, "--failed"),
     "import": ("{file}", "--create-profiles"),
-    "provision": (TEXT, "--output", "{folder}/out", "--force"),
     "associate": (TEXT,),
     "customer list": (),
     "customer create": (TEXT,),
@@ -96,6 +95,11 @@ OTHERS = {
     "device export": "shows only its file, as backup",
     "backup": "test_names_from_the_command_line",
     "restore": "test_names_from_the_command_line",
+    "broker key": "test_names_that_are_refused_at_sight",
+    "broker revoke": "test_names_that_are_refused_at_sight",
+    "provision": "test_names_that_are_refused_at_sight",
+    "broker list": "shows names that `broker key` took",
+    "broker export": "shows how many devices are in its files",
 }
 
 
@@ -254,6 +258,13 @@ def test_names_from_the_command_line(tmp_path):
         for done in run(*words):
             assert done.returncode in (1, 2)
             assert r"\x1b" in done.stderr
+
+
+def test_names_that_are_refused_at_sight(tmp_path):
+    data = ("--data", tmp_path)
+    run("profile", "create", "mine", *data)
+    for words in (("broker", "key", TEXT), ("broker", "revoke", TEXT), ("provision", TEXT)):
+        assert {each.returncode for each in run(*words, *data)} <= {1, 2}
 
 
 def test_boards_of_the_inventory(tmp_path):

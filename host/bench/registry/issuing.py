@@ -24,9 +24,9 @@ from bench.registry import audit, credentials, device_keys, devices, lifecycle, 
 from bench.registry.audit import Subject
 from bench.registry.clock import now_ms
 from bench.registry.credentials import DeviceCredentials, MqttLogin
+from bench.registry.device_states import ProvisioningState
 from bench.registry.encryption import SecretBox
 from bench.registry.ids import new_id
-from bench.registry.lifecycle import ProvisioningState
 from bench.registry.model import Credentials, Device, Profile
 from bench.registry.statements import Insertion, parts
 
